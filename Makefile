@@ -1,0 +1,69 @@
+# Needs git, make and Python 3.11 or later. Everything else is fetched into this folder; no root.
+
+.DEFAULT_GOAL := help
+
+VLLM ?= 0.32.0
+TEST_RELEASES := 0.18.0 0.32.0
+UV_VERSION := 0.13.9
+TOOLS := .tools
+UV := $(TOOLS)/uv-$(UV_VERSION)/bin/uv
+RUN := $(UV) run --frozen --no-sync
+
+PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
+	path=$$($$name -c 'import sys; print(sys.executable) if sys.version_info >= (3, 11) else sys.exit(1)' \
+	2>/dev/null) && { echo "$$path"; break; }; done)
+export UV_PYTHON_DOWNLOADS ?= never
+# An active environment of somebody else is not meant.
+unexport VIRTUAL_ENV
+
+.PHONY: help setup chaos test test-unit lint format doctor servers clean distclean
+
+help: ## Show this list
+	@echo "usage: make TARGET [NAME=value ...]"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' Makefile
+
+setup: $(UV) ## Install the suite into .venv, exactly as locked
+	@$(UV) sync --quiet --frozen $(if $(PYTHON),--python "$(PYTHON)")
+
+chaos: setup ## Run the scenarios without GPU or Docker: VLLM=0.32.0, SCENARIO=name, SEED=number
+	@$(RUN) kvchaos server install $(VLLM)
+	@$(RUN) kvchaos run --server $(VLLM) $(if $(SEED),--seed $(SEED)) $(or $(SCENARIO),--all)
+
+test: lint servers ## Run all checks and tests, also those with real servers
+	@$(RUN) pytest
+
+test-unit: setup ## Run the tests that need no server
+	@$(RUN) pytest tests/unit
+
+lint: setup ## Check style and types
+	@$(RUN) ruff check
+	@$(RUN) ruff format --check
+	@$(RUN) mypy
+
+format: setup ## Format the code and mend what can be mended
+	@$(RUN) ruff check --fix
+	@$(RUN) ruff format
+
+doctor: setup ## Check this machine and tell how to mend it
+	@$(RUN) kvchaos doctor
+
+servers: setup ## Install the vLLM releases that the tests use
+	@for release in $(TEST_RELEASES); do $(RUN) kvchaos server install $$release || exit; done
+
+clean: setup ## End and remove what an interrupted run left behind
+	@$(RUN) kvchaos clean
+
+distclean: ## Remove all that make put into this folder, not the cache, not the runs
+	rm -rf $(TOOLS) .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# uv comes as a Python package: by the interpreter's pip, else by the pip of a new virtual environment.
+$(UV):
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or later found; install one, or give PYTHON=PATH" >&2; exit 3; }
+	@rm -rf $(TOOLS)/draft && mkdir -p $(TOOLS)/draft
+	@echo "fetching uv $(UV_VERSION)"
+	@if "$(PYTHON)" -m pip --version >/dev/null 2>&1; then pip="$(PYTHON)"; \
+	elif "$(PYTHON)" -m venv --clear $(TOOLS)/venv >/dev/null 2>&1; then pip=$(TOOLS)/venv/bin/python; \
+	else echo "make: $(PYTHON) has neither pip nor venv; install one (Debian: apt install python3-venv)" >&2; exit 3; fi; \
+	"$$pip" -m pip install --quiet --disable-pip-version-check --target $(TOOLS)/draft uv==$(UV_VERSION)
+	@rm -rf $(TOOLS)/uv-$(UV_VERSION) && mv $(TOOLS)/draft $(TOOLS)/uv-$(UV_VERSION)

@@ -1,0 +1,1 @@
+"""The faults, and what lets a server without a GPU offload at all."""

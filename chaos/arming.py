@@ -1,0 +1,63 @@
+"""The conductor's side of the control directory: arm, renew the lease, heal, and see it confirmed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from chaos.inside.control import LEASE, SCHEDULE
+from history.plan import FaultSpec
+from history.records import FaultRecord
+
+LEASE_S = 15.0
+"""Armed faults end by themselves so long after the conductor was last seen."""
+
+
+class ControlPlane:
+    """Arms and heals the faults inside one server through its control directory."""
+
+    def __init__(self, control: Path) -> None:
+        """Make the directory, writable by its owner alone."""
+        self.path = control
+        control.mkdir(mode=0o755, exist_ok=True)
+        control.chmod(0o755)
+        self._epoch = 0
+
+    def arm(self, seed: int, faults: Sequence[FaultSpec]) -> None:
+        """Put a schedule in force. What was armed before ends."""
+        self.renew()
+        self._write(seed, [fault.model_dump(mode="json", exclude_none=True) for fault in faults])
+
+    def heal(self) -> None:
+        """End all faults. Harmless when nothing is armed."""
+        self._write(0, [])
+
+    def renew(self) -> None:
+        """Say that the conductor still lives; to be called several times within LEASE_S."""
+        (self.path / LEASE).touch()
+
+    def confirmed(self, event: str, faults: Sequence[FaultSpec], since_ns: int) -> bool:
+        """Whether the journals say `armed` or `healed` for each of these faults since a wall clock time."""
+        seen = {line.fault for line in self._journal() if line.event == event and line.t_ns >= since_ns}
+        return all(fault.id in seen for fault in faults)
+
+    def fired(self) -> int:
+        """How many times any fault has fired so far."""
+        return sum(line.event == "fired" for line in self._journal())
+
+    def _write(self, seed: int, faults: list[dict[str, object]]) -> None:
+        self._epoch += 1
+        content = {"v": 1, "epoch": self._epoch, "seed": seed, "lease_s": LEASE_S, "faults": faults}
+        draft = self.path / f".{SCHEDULE}"
+        draft.write_text(json.dumps(content))
+        draft.replace(self.path / SCHEDULE)
+
+    def _journal(self) -> Iterator[FaultRecord]:
+        decoder = msgspec.json.Decoder(FaultRecord)
+        for path in sorted(self.path.glob("faults-*.jsonl")):
+            for line in path.read_bytes().splitlines(keepends=True):
+                if line.endswith(b"\n"):
+                    yield decoder.decode(line)

@@ -1,0 +1,63 @@
+"""The offload tier in host memory and the copies between it and the KV cache."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from chaos.hostcopy.blocks import Plane
+
+SHORTEST_S = 1e-9
+"""vLLM counts no transfer that took no time."""
+
+
+@dataclass(frozen=True)
+class Copied:
+    """What a finished copy moved."""
+
+    job: int
+    size: int
+    """Bytes."""
+    seconds: float
+
+
+class HostTier:
+    """Tensors in host memory, one beside each plane of the KV cache, copied block by block."""
+
+    def __init__(self, planes: Sequence[Plane], chunks: int, blocks_per_chunk: int) -> None:
+        self.planes = list(planes)
+        self.blocks_per_chunk = blocks_per_chunk
+        rows = chunks * blocks_per_chunk
+        self._rows = [
+            torch.zeros((rows, *plane.tensor.shape[1:]), dtype=plane.tensor.dtype) for plane in planes
+        ]
+        self._bytes_per_block = sum(plane.block_bytes() for plane in planes)
+
+    def store(self, job: int, device: Sequence[int], tier: Sequence[int]) -> Copied:
+        """Copy device blocks into blocks of the tier, pairwise."""
+        pairs = [(plane.tensor, rows) for plane, rows in zip(self.planes, self._rows, strict=True)]
+        return self._copy(job, pairs, device, tier)
+
+    def load(self, job: int, tier: Sequence[int], device: Sequence[int]) -> Copied:
+        """Copy blocks of the tier into device blocks, pairwise."""
+        pairs = [(rows, plane.tensor) for plane, rows in zip(self.planes, self._rows, strict=True)]
+        return self._copy(job, pairs, tier, device)
+
+    def _copy(
+        self,
+        job: int,
+        pairs: list[tuple[torch.Tensor, torch.Tensor]],
+        source: Sequence[int],
+        target: Sequence[int],
+    ) -> Copied:
+        if len(source) != len(target):
+            raise ValueError(f"job {job}: {len(source)} blocks to copy into {len(target)}")
+        begin = time.perf_counter()
+        taken, given = torch.tensor(source), torch.tensor(target)
+        for old, new in pairs:
+            new[given] = old[taken]
+        seconds = max(time.perf_counter() - begin, SHORTEST_S)
+        return Copied(job, len(source) * self._bytes_per_block, seconds)

@@ -1,0 +1,69 @@
+"""What a server's `kv_connector_module_path` names: vLLM's OffloadingConnector, told of failed loads.
+
+The faults of the copies and of the manager sit in the spec; here is what only the connector can do:
+report blocks as failed to load, and know whose turn it is in the scheduler.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vllm.distributed.kv_transfer.kv_connector.v1 import KVConnectorRole
+from vllm.distributed.kv_transfer.kv_connector.v1.offloading_connector import OffloadingConnector
+
+from chaos.inside import runtime
+from chaos.inside.engine import Strike
+from chaos.inside.faults import WORKER
+from chaos.inside.spec import adapter
+
+
+class ChaosConnector(OffloadingConnector):
+    """OffloadingConnector with the load failures. Everything else goes to vLLM unchanged."""
+
+    def __init__(self, vllm_config: Any, role: KVConnectorRole, kv_cache_config: Any = None) -> None:
+        super().__init__(vllm_config, role, kv_cache_config)
+        self._loading: dict[str, list[int]] = {}
+        self._failed: set[int] = set()
+        if role == KVConnectorRole.WORKER:
+            extra = vllm_config.kv_transfer_config.kv_connector_extra_config
+            self._engine = runtime.engine(WORKER, extra, adapter.NAME)
+
+    def get_num_new_matched_tokens(self, request: Any, num_computed_tokens: int) -> tuple[int | None, bool]:
+        runtime.context.request = request.request_id
+        try:
+            return super().get_num_new_matched_tokens(request, num_computed_tokens)
+        finally:
+            runtime.context.request = None
+
+    def start_load_kv(self, forward_context: Any, **kwargs: Any) -> None:
+        for request, blocks in adapter.loads(self._connector_metadata):
+            self._loading[request] = blocks
+        super().start_load_kv(forward_context, **kwargs)
+
+    def get_finished(self, finished_req_ids: set[str]) -> tuple[set[str], set[str]]:
+        sent, received = super().get_finished(finished_req_ids)
+        # Sorted, since the order of a set changes from process to process.
+        for request in sorted(received or ()):
+            blocks = self._loading.pop(request, [])
+            strike = self._engine.strike("load_failure", request=request) if blocks else None
+            if strike is not None:
+                failed = _chosen(strike, blocks)
+                self._failed.update(failed)
+                strike.fired({"blocks": failed, "of": len(blocks)})
+        return sent, received
+
+    def get_block_ids_with_load_errors(self) -> set[int]:
+        failed, self._failed = self._failed, set()
+        return failed | super().get_block_ids_with_load_errors()
+
+
+def _chosen(strike: Strike, blocks: list[int]) -> list[int]:
+    match strike.params["blocks"]:
+        case "first":
+            return blocks[:1]
+        case "last":
+            return blocks[-1:]
+        case "all":
+            return list(blocks)
+        case _:
+            return [blocks[strike.draw("block") % len(blocks)]]

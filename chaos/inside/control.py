@@ -1,0 +1,147 @@
+"""The control directory: the armed schedule comes in by an atomic rename, nothing else is read."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from chaos.inside import faults
+from chaos.inside.decide import Trigger
+
+T = TypeVar("T")
+
+SCHEDULE = "armed.json"
+LEASE = "lease"
+MAX_SCHEDULE_BYTES = 1 << 20
+
+
+class BadControl(Exception):
+    """A control directory or schedule that is not to be trusted; the message says why."""
+
+
+@dataclass(frozen=True)
+class ArmedFault:
+    """A fault as armed by the conductor."""
+
+    id: str
+    kind: str
+    trigger: Trigger
+    params: dict[str, faults.Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What is armed now. `epoch` grows by one each time the conductor arms or heals."""
+
+    epoch: int
+    seed: int
+    lease_s: float
+    """Faults end by themselves when the conductor has not renewed its lease for so long."""
+    faults: tuple[ArmedFault, ...]
+
+
+EMPTY = Schedule(epoch=0, seed=0, lease_s=0.0, faults=())
+
+
+def check_directory(control: Path) -> None:
+    """Raises BadControl when the directory is missing or others may write to it."""
+    try:
+        mode = control.stat().st_mode
+    except OSError as error:
+        raise BadControl(f"control directory {control}: {error.strerror}") from error
+    if not stat.S_ISDIR(mode):
+        raise BadControl(f"control directory {control}: not a directory")
+    if mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise BadControl(f"control directory {control}: others can write to it; chmod go-w it")
+
+
+def parse_schedule(text: str) -> Schedule:
+    """Read a schedule strictly. Raises BadControl."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadControl(f"schedule is not JSON: {error}") from error
+    try:
+        return _schedule(content)
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadControl(f"schedule is malformed: {error!r}") from error
+
+
+def _schedule(content: dict[str, object]) -> Schedule:
+    _only(content, "v", "epoch", "seed", "lease_s", "faults")
+    if content["v"] != 1:
+        raise ValueError(f"schema version {content['v']!r}")
+    entries = content["faults"]
+    if not isinstance(entries, list):
+        raise TypeError("faults is not a list")
+    return Schedule(
+        epoch=_whole(content["epoch"]),
+        seed=_whole(content["seed"]),
+        lease_s=_number(content["lease_s"]),
+        faults=tuple(_fault(entry) for entry in entries),
+    )
+
+
+def _fault(entry: dict[str, object]) -> ArmedFault:
+    _only(entry, "id", "kind", "trigger", "params")
+    kind, params = entry["kind"], entry["params"]
+    if not isinstance(kind, str) or not isinstance(params, dict):
+        raise TypeError("kind or params")
+    wrong = faults.problems(kind, params)
+    if wrong:
+        raise ValueError("; ".join(wrong))
+    return ArmedFault(
+        id=str(entry["id"]),
+        kind=kind,
+        trigger=_trigger(entry["trigger"]),
+        params={**faults.defaults(kind), **params},
+    )
+
+
+def _trigger(entry: object) -> Trigger:
+    if not isinstance(entry, dict):
+        raise TypeError("trigger is not an object")
+    _only(entry, "probability", "nth", "every", "offset", "limit")
+    nth = entry.get("nth")
+    return Trigger(
+        probability=_optional(entry.get("probability"), _number),
+        nth=None if nth is None else tuple(_whole(n) for n in nth),
+        every=_optional(entry.get("every"), _positive),
+        offset=_whole(entry.get("offset", 0)),
+        limit=_optional(entry.get("limit"), _positive),
+    )
+
+
+def _only(content: object, *keys: str) -> None:
+    if not isinstance(content, dict):
+        raise TypeError("not an object")
+    unknown = sorted(set(content) - set(keys))
+    if unknown:
+        raise ValueError(f"unknown key {unknown[0]!r}")
+
+
+def _optional(value: object, convert: Callable[[object], T]) -> T | None:
+    return None if value is None else convert(value)
+
+
+def _whole(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"not a whole number: {value!r}")
+    return value
+
+
+def _positive(value: object) -> int:
+    number = _whole(value)
+    if number < 1:
+        raise ValueError(f"not positive: {number}")
+    return number
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"not a number: {value!r}")
+    return float(value)

@@ -1,0 +1,53 @@
+"""When a fault strikes: pure functions of seed, fault, site and arrival number.
+
+No random stream is shared, so concurrency cannot reorder decisions, and removing one fault does
+not change another's. The conductor uses the same functions to foretell what a journal must hold.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """Which arrivals at the site are struck. Exactly one of `probability`, `nth`, `every` is set."""
+
+    probability: float | None = None
+    nth: tuple[int, ...] | None = None
+    every: int | None = None
+    offset: int = 0
+    limit: int | None = None
+
+    def strikes(self, seed: int, fault: str, site: str, n: int) -> bool:
+        """Whether arrival `n` (from 0) is struck, the limit aside."""
+        if self.probability is not None:
+            return draw(seed, fault, site, n) < self.probability * 2**64
+        if self.nth is not None:
+            return n in self.nth
+        if self.every is not None:
+            return n >= self.offset and (n - self.offset) % self.every == 0
+        return False
+
+    def spent(self, fired: int) -> bool:
+        """Whether the fault has ended after so many firings."""
+        return self.limit is not None and fired >= self.limit
+
+
+def draw(seed: int, fault: str, site: str, n: int, purpose: str = "") -> int:
+    """A number in [0, 2**64) that belongs to one arrival; `purpose` tells several uses apart."""
+    text = f"{seed}/{fault}/{site}/{n}/{purpose}"
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+
+
+def foretell(trigger: Trigger, seed: int, fault: str, site: str, arrivals: int) -> Iterator[int]:
+    """The arrivals, of the first `arrivals`, that are struck."""
+    fired = 0
+    for n in range(arrivals):
+        if trigger.spent(fired):
+            return
+        if trigger.strikes(seed, fault, site, n):
+            fired += 1
+            yield n

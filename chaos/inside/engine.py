@@ -1,0 +1,169 @@
+"""Decides, at every site, whether a fault strikes now; one engine a role (scheduler, worker).
+
+A thread watches the control directory, so that arming, healing and the end of a lease take effect
+even while the server has nothing to do. The sites only ask: with nothing armed that is one lookup
+in an empty dictionary.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from pathlib import Path
+
+from chaos.inside import control as control_files
+from chaos.inside import decide, faults
+from chaos.inside.control import EMPTY, ArmedFault, BadControl, Schedule
+from chaos.inside.journal import Evidence, Journal
+
+logger = logging.getLogger("vllm.kvchaos")
+
+WATCH_PERIOD_S = 0.05
+
+
+class Strike:
+    """One arrival that is struck. The site does the deed, then calls `fired` with the proof."""
+
+    def __init__(self, journal: Journal, armed: _Armed, n: int, request: str | None) -> None:
+        self._journal = journal
+        self._armed = armed
+        self._n = n
+        self._request = request
+
+    @property
+    def params(self) -> dict[str, faults.Value]:
+        return self._armed.fault.params
+
+    def draw(self, purpose: str) -> int:
+        """A number in [0, 2**64) that belongs to this strike and purpose alone."""
+        armed = self._armed
+        return decide.draw(armed.seed, armed.fault.id, armed.site, self._n, purpose)
+
+    def fired(self, evidence: Evidence, request: str | None = None) -> None:
+        self._write("fired", evidence, request)
+
+    def refused(self, reason: str) -> None:
+        self._write("refused", {"reason": reason}, None)
+
+    def _write(self, event: str, evidence: Evidence, request: str | None) -> None:
+        self._journal.write(
+            event,
+            evidence,
+            fault=self._armed.fault.id,
+            kind=self._armed.fault.kind,
+            site=self._armed.site,
+            n=self._n,
+            request=request or self._request,
+        )
+
+
+class _Armed:
+    """An armed fault with its counts."""
+
+    def __init__(self, fault: ArmedFault, seed: int) -> None:
+        self.fault = fault
+        self.seed = seed
+        self.site = faults.KINDS[fault.kind].site
+        self.arrivals = 0
+        self.struck = 0
+
+    def arrive(self) -> int | None:
+        """Count an arrival; its number when it is struck."""
+        n = self.arrivals
+        self.arrivals += 1
+        trigger = self.fault.trigger
+        if trigger.spent(self.struck) or not trigger.strikes(self.seed, self.fault.id, self.site, n):
+            return None
+        self.struck += 1
+        return n
+
+
+class FaultEngine:
+    """The faults of one role. Sites call `strike`; they run on the server's own thread, one at a time."""
+
+    def __init__(self, role: str, control: Path, generation: str) -> None:
+        """Raises BadControl when the control directory is not to be trusted."""
+        control_files.check_directory(control)
+        self.role = role
+        self._control = control
+        self._journal = Journal(control, role)
+        self._schedule = EMPTY
+        self._seen: tuple[int, int] | None = None
+        self._armed: dict[str, list[_Armed]] = {}
+        sites = sorted({kind.site for kind in faults.KINDS.values() if kind.role == role})
+        self._journal.write("loaded", {"generation": generation, "sites": sites})
+        self._watcher = threading.Thread(target=self._watch, name=f"kvchaos-{role}", daemon=True)
+        self._watcher.start()
+
+    def strike(self, kind: str, request: str | None = None, direction: str | None = None) -> Strike | None:
+        """Count an arrival at the site of `kind`; the strike when a fault hits it, else None."""
+        for armed in self._armed.get(kind, ()):
+            if direction is not None and armed.fault.params["direction"] not in (direction, "both"):
+                continue
+            n = armed.arrive()
+            if n is None or not self._journal.open:
+                continue
+            strike = Strike(self._journal, armed, n, request)
+            if armed.fault.params["dry_run"]:
+                strike.refused("dry run")
+                continue
+            return strike
+        return None
+
+    def _watch(self) -> None:
+        while True:
+            self._look()
+            time.sleep(WATCH_PERIOD_S)
+
+    def _look(self) -> None:
+        """Take over a new schedule, or end the faults of a conductor that is gone."""
+        try:
+            status = (self._control / control_files.SCHEDULE).stat()
+        except OSError:
+            self._take(EMPTY, "schedule removed")
+            self._seen = None
+            return
+        seen = (status.st_ino, status.st_mtime_ns)
+        if seen != self._seen:
+            self._seen = seen
+            self._take(self._read(status.st_size), "healed by the conductor")
+        if self._armed and self._lease_age() > self._schedule.lease_s:
+            self._take(EMPTY, "lease ran out")
+
+    def _read(self, size: int) -> Schedule:
+        try:
+            if size > control_files.MAX_SCHEDULE_BYTES:
+                raise BadControl(f"schedule of {size} bytes is too large")
+            control_files.check_directory(self._control)
+            return control_files.parse_schedule((self._control / control_files.SCHEDULE).read_text())
+        except (BadControl, OSError, UnicodeDecodeError) as error:
+            logger.warning("kvchaos: %s; nothing is armed", error)
+            self._journal.write("refused", {"reason": str(error)})
+            return EMPTY
+
+    def _lease_age(self) -> float:
+        """Seconds since the conductor last renewed its lease."""
+        try:
+            return time.time() - (self._control / control_files.LEASE).stat().st_mtime
+        except OSError:
+            return float("inf")
+
+    def _take(self, schedule: Schedule, reason: str) -> None:
+        old = [armed for group in self._armed.values() for armed in group]
+        new: dict[str, list[_Armed]] = {}
+        for fault in schedule.faults:
+            if faults.KINDS[fault.kind].role == self.role:
+                new.setdefault(fault.kind, []).append(_Armed(fault, schedule.seed))
+        self._schedule = schedule
+        # One assignment: a site sees either the old faults or the new ones.
+        self._armed = new
+        for armed in old:
+            self._note("healed", armed, {"reason": reason, "fired": armed.struck}, armed.arrivals)
+        for group in new.values():
+            for armed in group:
+                self._note("armed", armed, {"epoch": schedule.epoch}, None)
+
+    def _note(self, event: str, armed: _Armed, evidence: Evidence, n: int | None) -> None:
+        fault = armed.fault
+        self._journal.write(event, evidence, fault=fault.id, kind=fault.kind, site=armed.site, n=n)

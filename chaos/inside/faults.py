@@ -1,0 +1,169 @@
+"""The table of faults: what each does, where, within the contract or against it, and how it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+Value = bool | int | float | str
+
+LEGAL = "legal"
+HOSTILE = "hostile"
+
+SCHEDULER = "scheduler"
+WORKER = "worker"
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of a fault with its bounds; `choices` for words."""
+
+    default: Value
+    low: float = 0
+    high: float = 0
+    choices: tuple[str, ...] = ()
+    about: str = ""
+
+    def problem(self, value: Value) -> str | None:
+        """What is wrong with a value, or None."""
+        if self.choices:
+            return None if value in self.choices else f"must be one of {', '.join(self.choices)}"
+        if isinstance(self.default, bool):
+            return None if isinstance(value, bool) else "must be true or false"
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return "must be a number"
+        if isinstance(self.default, int) and not isinstance(value, int):
+            return "must be a whole number"
+        return None if self.low <= value <= self.high else f"must lie in {self.low:g} to {self.high:g}"
+
+
+@dataclass(frozen=True)
+class FaultKind:
+    """One way of breaking an offloaded block."""
+
+    name: str
+    role: str
+    """The half of the connector where it strikes: scheduler or worker."""
+    site: str
+    """The place where arrivals are counted."""
+    contract: str
+    """legal: the plug-in contract allows it, any misbehaviour is the server's bug. hostile: it breaks it."""
+    effect: str
+    evidence: str
+    consequence: str
+    heals: str
+    parameters: Mapping[str, Parameter]
+
+
+DRY_RUN = Parameter(False, about="decide and journal, but change nothing")
+
+KINDS: dict[str, FaultKind] = {
+    kind.name: kind
+    for kind in (
+        FaultKind(
+            name="lookup_miss",
+            role=SCHEDULER,
+            site="lookup",
+            contract=LEGAL,
+            effect="a block that is in the tier is answered as missing; an arrival is a block that would hit",
+            evidence="key of the block, blocks that hit, blocks answered",
+            consequence="external hits stay behind queries; the tokens are computed again",
+            heals="at once: the block is still there",
+            parameters={"dry_run": DRY_RUN},
+        ),
+        FaultKind(
+            name="store_refused",
+            role=SCHEDULER,
+            site="store",
+            contract=LEGAL,
+            effect="the tier takes no block of a store; an arrival is a store that brings a new block",
+            evidence="number of blocks refused, first key",
+            consequence='the server logs "cannot store"',
+            heals="at once: the next store is taken",
+            parameters={"dry_run": DRY_RUN},
+        ),
+        FaultKind(
+            name="copy_delay",
+            role=WORKER,
+            site="copy",
+            contract=LEGAL,
+            effect="a copy starts later, and so ends later; an arrival is a copy of the direction",
+            evidence="job, direction, milliseconds held",
+            consequence="the server's transfer time grows by the delay",
+            heals="when the last held copy has ended",
+            parameters={
+                "direction": Parameter("both", choices=("load", "store", "both"), about="which copies"),
+                "min_ms": Parameter(20, 0, 60_000, about="shortest delay"),
+                "max_ms": Parameter(200, 0, 60_000, about="longest delay"),
+                "dry_run": DRY_RUN,
+            },
+        ),
+        FaultKind(
+            name="load_failure",
+            role=WORKER,
+            site="load-result",
+            contract=LEGAL,
+            effect="blocks of a finished load are reported as failed; an arrival is a finished load",
+            evidence="request, device blocks reported",
+            consequence='the server logs "Recovered from KV load failure", or fails the request by policy',
+            heals="at once: later loads succeed",
+            parameters={
+                "blocks": Parameter(
+                    "one", choices=("first", "last", "one", "all"), about="which of the load's blocks"
+                ),
+                "dry_run": DRY_RUN,
+            },
+        ),
+        FaultKind(
+            name="bit_flip",
+            role=WORKER,
+            site="load-content",
+            contract=HOSTILE,
+            effect="one bit of a loaded block flips on the device; an arrival is a finished load",
+            evidence="device block, plane, byte offset, byte before and after",
+            consequence="logprobs of every request that reads the block differ from golden",
+            heals="when the device's prefix cache is reset",
+            parameters={
+                "word_bytes": Parameter(4, 1, 8, about="size of a number"),
+                "bit": Parameter(22, 0, 63, about="bit of that number, 0 is the lowest"),
+                "dry_run": DRY_RUN,
+            },
+        ),
+        FaultKind(
+            name="zero_block",
+            role=WORKER,
+            site="load-content",
+            contract=HOSTILE,
+            effect="a loaded block is all zero on the device; an arrival is a finished load",
+            evidence="device block, bytes that changed",
+            consequence="logprobs of every request that reads the block differ from golden",
+            heals="when the device's prefix cache is reset",
+            parameters={"dry_run": DRY_RUN},
+        ),
+    )
+}
+
+
+def problems(kind: str, params: Mapping[str, Value]) -> list[str]:
+    """What is wrong with a fault as it is written; empty when nothing is."""
+    known = KINDS.get(kind)
+    if known is None:
+        return [f"unknown fault {kind}; known are {', '.join(sorted(KINDS))}"]
+    found = []
+    for name, value in params.items():
+        parameter = known.parameters.get(name)
+        if parameter is None:
+            found.append(f"{kind} has no parameter {name}; it has {', '.join(known.parameters)}")
+        elif problem := parameter.problem(value):
+            found.append(f"{kind}: {name} {problem}")
+    whole = {**defaults(kind), **params}
+    if kind == "copy_delay" and not found and float(whole["min_ms"]) > float(whole["max_ms"]):
+        found.append("copy_delay: min_ms is above max_ms")
+    if kind == "bit_flip" and not found and int(whole["bit"]) >= 8 * int(whole["word_bytes"]):
+        found.append("bit_flip: bit lies outside a number of word_bytes")
+    return found
+
+
+def defaults(kind: str) -> dict[str, Value]:
+    """The parameters of a kind with their defaults."""
+    return {name: parameter.default for name, parameter in KINDS[kind].parameters.items()}

@@ -1,0 +1,36 @@
+"""The engines of this process. vLLM builds connector and spec separately; they meet here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from chaos.inside.control import BadControl
+from chaos.inside.engine import FaultEngine
+from chaos.inside.faults import SCHEDULER, WORKER
+
+CONTROL_KEY = "kvchaos_control"
+"""Key of kv_connector_extra_config that names the control directory."""
+
+_engines: dict[str, FaultEngine] = {}
+
+
+class SchedulerContext:
+    """The request whose turn it is in the scheduler, for managers that are not told."""
+
+    request: str | None = None
+
+
+context = SchedulerContext()
+
+
+def engine(role: str, extra_config: Mapping[str, object], generation: str) -> FaultEngine:
+    """The engine of a role, made at first use. Raises BadControl when no control directory is named."""
+    if role not in (SCHEDULER, WORKER):
+        raise ValueError(role)
+    if role not in _engines:
+        control = extra_config.get(CONTROL_KEY)
+        if not isinstance(control, str):
+            raise BadControl(f"kv_connector_extra_config has no {CONTROL_KEY}")
+        _engines[role] = FaultEngine(role, Path(control), generation)
+    return _engines[role]

@@ -1,0 +1,21 @@
+"""Names of the files in a run directory."""
+
+from __future__ import annotations
+
+PLAN = "run.yaml"
+EVENTS = "events.jsonl"
+METRICS = "metrics.jsonl"
+SERVER_LOG = "server.log"
+LOADER_LOG = "loader.log"
+CONTROL = "control"
+"""Folder shared with the server: the armed schedule and the fault journals."""
+REQUESTS_GLOB = "requests-*.jsonl"
+FAULTS_GLOB = "control/faults-*.jsonl"
+VERDICT = "verdict.json"
+JUNIT = "junit.xml"
+SUMMARY = "summary.md"
+
+
+def requests_file(worker: int | str) -> str:
+    """Name of the request file of a load worker (a number) or of the conductor's own requests ("canary")."""
+    return f"requests-{worker}.jsonl"

@@ -1,0 +1,139 @@
+"""Every scrape of a run, held by series as changes only, so that long runs stay small in memory."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from history.records import ScrapeLine
+
+NOT_FINITE = {"NaN": float("nan"), "+Inf": float("inf"), "-Inf": float("-inf")}
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A scrape that brought no samples."""
+
+    t_ns: int
+    error: str
+
+
+@dataclass(slots=True)
+class Series:
+    """One series: at which scrapes its value changed, and to what. None: it vanished."""
+
+    key: str
+    metric: str
+    labels: dict[str, str]
+    at: list[int] = field(default_factory=list)
+    values: list[float | None] = field(default_factory=list)
+
+    def value(self, scrape: int) -> float | None:
+        """The value at a scrape, None before the series appeared or after it vanished."""
+        place = bisect_right(self.at, scrape) - 1
+        return self.values[place] if place >= 0 else None
+
+
+class MetricLog:
+    """All successful scrapes, numbered from 0 in order of time."""
+
+    def __init__(self) -> None:
+        self.times_ns: list[int] = []
+        self.incarnations: list[float | None] = []
+        self.failures: list[Failure] = []
+        self._series: list[Series] = []
+        self._by_metric: dict[str, list[Series]] = {}
+
+    @classmethod
+    def from_lines(cls, lines: Iterable[ScrapeLine]) -> MetricLog:
+        """Raises ValueError where a line refers to a series that no line introduced."""
+        log = cls()
+        for line in lines:
+            log.add(line)
+        return log
+
+    def add(self, line: ScrapeLine) -> None:
+        if line.error is not None:
+            self.failures.append(Failure(line.t_ns, line.error))
+            return
+        for key in line.new:
+            metric, labels = parse_key(key)
+            series = Series(key, metric, labels)
+            self._series.append(series)
+            self._by_metric.setdefault(metric, []).append(series)
+        scrape = len(self.times_ns)
+        self.times_ns.append(line.t_ns)
+        self.incarnations.append(line.incarnation)
+        for index, raw in line.changed.items():
+            series = self._at(int(index))
+            series.at.append(scrape)
+            series.values.append(NOT_FINITE[raw] if isinstance(raw, str) else raw)
+        for place in line.gone:
+            series = self._at(place)
+            series.at.append(scrape)
+            series.values.append(None)
+
+    def _at(self, index: int) -> Series:
+        if not 0 <= index < len(self._series):
+            raise ValueError(f"series {index} was never introduced")
+        return self._series[index]
+
+    def __len__(self) -> int:
+        return len(self.times_ns)
+
+    def __iter__(self) -> Iterator[Series]:
+        return iter(self._series)
+
+    def scrape_at(self, t_ns: int) -> int | None:
+        """Number of the last scrape at or before a wall clock time; None when there is none."""
+        place = bisect_right(self.times_ns, t_ns) - 1
+        return place if place >= 0 else None
+
+    def find(self, metric: str, **labels: str) -> list[Series]:
+        """All series of a sample name (counters end in `_total`) that carry these labels."""
+        return [
+            series
+            for series in self._by_metric.get(metric, [])
+            if all(series.labels.get(name) == value for name, value in labels.items())
+        ]
+
+    def total(self, scrape: int, metric: str, **labels: str) -> float | None:
+        """Sum over the matching series at a scrape; None when none has a value there."""
+        values = [series.value(scrape) for series in self.find(metric, **labels)]
+        present = [value for value in values if value is not None]
+        return sum(present) if present else None
+
+    def increase(self, first: int, last: int, metric: str, **labels: str) -> float | None:
+        """Growth of a counter between two scrapes of one incarnation; a series that appears starts at 0.
+
+        None when the metric is absent at `last` or the server was restarted in between.
+        """
+        if self.incarnations[first] != self.incarnations[last]:
+            return None
+        end = self.total(last, metric, **labels)
+        if end is None:
+            return None
+        return end - (self.total(first, metric, **labels) or 0.0)
+
+
+def series_key(name: str, labels: dict[str, str]) -> str:
+    """The name of a series in the files: the exposition format with sorted labels."""
+    if not labels:
+        return name
+    inner = ",".join(f'{key}="{_escape(labels[key])}"' for key in sorted(labels))
+    return f"{name}{{{inner}}}"
+
+
+def parse_key(key: str) -> tuple[str, dict[str, str]]:
+    """Sample name and labels of a series name. Raises ValueError when it is not one."""
+    for family in text_string_to_metric_families(f"{key} 0\n"):
+        for sample in family.samples:
+            return sample.name, dict(sample.labels)
+    raise ValueError(f"not a series name: {key!r}")
+
+
+def _escape(value: str) -> str:
+    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")

@@ -1,0 +1,197 @@
+"""The plan of a run as data: what a scenario file may say, and what `run.yaml` holds.
+
+Strict: an unknown key or a wrong type is an error. Workload parameters and fault parameters stay
+plain here; the rooms that own them (`loadtests`, `chaos`) check them by kind.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Param = bool | int | float | str
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+
+
+class Strict(BaseModel):
+    """Base of everything that people write: frozen, no unknown keys, no silent conversions."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class ServerSettings(Strict):
+    """How the server under test is started."""
+
+    gpu_blocks: int = Field(gt=1, le=1_000_000)
+    """KV blocks on the device; few blocks force preemption and offload traffic."""
+    block_size: int = Field(default=32, gt=0, le=1024)
+    """Tokens in a block."""
+    max_model_len: int = Field(default=768, gt=0)
+    """Longest prompt plus answer, tokens."""
+    max_batched_tokens: int = Field(default=96, gt=0)
+    """Tokens of one engine step; smaller than a prompt means prefill in chunks."""
+    offload: bool = True
+    cpu_tier_mb: int = Field(default=200, gt=0)
+    """Size of the offload tier, MiB."""
+    load_failure_policy: Literal["recompute", "fail"] = "recompute"
+    reserve_full_prompt: bool = True
+    """Admit a request only when its whole prompt fits (0.19 and later); off allows preemption in mid-prefill."""
+    chaos: bool = True
+    """Load the chaos module into the server. Without it the server is plain vLLM: no fault can be armed."""
+    extra_args: tuple[str, ...] = ()
+
+
+class WorkloadSpec(Strict):
+    """What is asked: a kind of workload and its parameters (checked by `loadtests`)."""
+
+    kind: Name
+    params: dict[str, Param] = Field(default_factory=dict)
+
+
+class Trigger(Strict):
+    """When a fault strikes, by the count of arrivals at its site; exactly one way of choosing."""
+
+    probability: float | None = Field(default=None, gt=0.0, le=1.0)
+    """Share of arrivals, chosen by hash."""
+    nth: tuple[int, ...] | None = None
+    """These arrivals, counted from 0."""
+    every: int | None = Field(default=None, ge=1)
+    """Every so many arrivals, the first at `offset`."""
+    offset: int = Field(default=0, ge=0)
+    limit: int | None = Field(default=None, ge=1)
+    """The fault ends after so many firings."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Trigger:
+        if sum(way is not None for way in (self.probability, self.nth, self.every)) != 1:
+            raise ValueError("give exactly one of probability, nth, every")
+        if self.offset and self.every is None:
+            raise ValueError("offset goes with every")
+        return self
+
+
+class FaultSpec(Strict):
+    """One fault of a scenario: what is done, when, how (parameters are checked by `chaos`)."""
+
+    id: Name
+    kind: Name
+    trigger: Trigger
+    params: dict[str, Param] = Field(default_factory=dict)
+
+
+Role = Literal["golden", "load", "chaos", "healed"]
+
+
+class PhaseSpec(Strict):
+    """One stretch of load. It ends on a count of requests, never on a clock."""
+
+    name: Name
+    role: Role
+    """golden: answers others are compared with; load: no fault; chaos: faults armed; healed: faults gone."""
+    workload: Name
+    requests: int = Field(gt=0, le=1_000_000)
+    concurrency: int = Field(gt=0, le=10_000)
+    first: int = Field(default=0, ge=0)
+    """Index of the first request taken from the workload's endless list."""
+
+
+class Expectation(Strict):
+    """What a server release is expected to do. Strict in both directions."""
+
+    releases: str
+    """A version range such as ">=0.16,<0.19"; the first matching entry counts."""
+    fail: tuple[Name, ...] = ()
+    """Oracles that must find a violation."""
+    collateral: tuple[Name, ...] = ()
+    """Oracles whose word does not count here, since the expected failure takes them along."""
+    issue: str | None = None
+    """The upstream issue behind an expected failure."""
+
+    @model_validator(mode="after")
+    def _has_reason(self) -> Expectation:
+        if self.fail and self.issue is None:
+            raise ValueError("an expected failure names its issue")
+        if self.collateral and not self.fail:
+            raise ValueError("collateral goes with fail")
+        return self
+
+
+class Limits(Strict):
+    """Deadlines and bounds of a run, seconds."""
+
+    ready_s: float = Field(default=240.0, gt=0)
+    request_s: float = Field(default=60.0, gt=0)
+    """A request that takes longer is given up and recorded so."""
+    stall_s: float = Field(default=15.0, gt=0)
+    """No token for so long while requests wait is a stall."""
+    canary_s: float = Field(default=20.0, gt=0)
+    drain_s: float = Field(default=20.0, gt=0)
+
+
+class Scenario(Strict):
+    """One experiment, as written in a file under `scenarios/`."""
+
+    name: Name
+    summary: str
+    server: ServerSettings
+    workloads: dict[Name, WorkloadSpec]
+    phases: tuple[PhaseSpec, ...] = Field(min_length=1)
+    faults: tuple[FaultSpec, ...] = ()
+    expect: tuple[Expectation, ...] = ()
+    limits: Limits = Limits()
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> Scenario:
+        names = [phase.name for phase in self.phases]
+        if len(set(names)) != len(names):
+            raise ValueError("two phases have the same name")
+        for phase in self.phases:
+            if phase.workload not in self.workloads:
+                raise ValueError(f"phase {phase.name}: no workload named {phase.workload}")
+        ids = [fault.id for fault in self.faults]
+        if len(set(ids)) != len(ids):
+            raise ValueError("two faults have the same id")
+        if self.faults and not any(phase.role == "chaos" for phase in self.phases):
+            raise ValueError("faults need a phase with the role chaos")
+        if self.faults and not (self.server.offload and self.server.chaos):
+            raise ValueError("faults need a server with offload and chaos on")
+        return self
+
+
+class Versions(Strict):
+    """Everything that answers "what exactly ran?"."""
+
+    kvchaos: str
+    vllm: str
+    torch: str
+    python: str
+    server_name: str
+    """The name under which the server's environment is registered."""
+    model: str
+    """SHA-256 of the model's files."""
+    git: str
+    """Commit of this software with "+changes" when the tree was not clean; "unknown" outside a checkout."""
+    host: str
+    """Kernel, machine type, processors, memory."""
+
+
+class RunPlan(Strict):
+    """The resolved plan of one run, as stored in `run.yaml`: the only truth from there on."""
+
+    schema_version: Literal[1] = 1
+    run_id: Name
+    seed: int = Field(ge=0, lt=2**63)
+    stack: Literal["local"]
+    scenario: Scenario
+    expectation: Expectation
+    """The entry of the scenario that applies to this release (everything passes when none does)."""
+    workers: int = Field(default=1, ge=1, le=64)
+    """Load generator processes."""
+    base_url: str
+    command: tuple[str, ...]
+    environment: dict[str, str]
+    """What was added to the server's environment."""
+    versions: Versions
+    created: str
+    """UTC, ISO 8601."""

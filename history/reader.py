@@ -1,0 +1,142 @@
+"""Reading a run directory back, strictly. Judging needs nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import yaml
+from pydantic import ValidationError
+
+from history import layout
+from history.metrics import MetricLog
+from history.plan import PhaseSpec, RunPlan
+from history.records import Event, FaultRecord, Record, RequestRecord, ScrapeLine
+
+Line = TypeVar("Line", bound=Record)
+
+
+class UnreadableRun(Exception):
+    """A run directory that cannot be judged; the message says which file, which line, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseWindow:
+    """A phase as it really happened. Scrapes are taken when the server has settled, before and after it."""
+
+    spec: PhaseSpec
+    start_ns: int
+    end_ns: int
+    first_scrape: int | None
+    last_scrape: int | None
+
+
+@dataclass(frozen=True)
+class History:
+    """Everything that happened in one run."""
+
+    run_dir: Path
+    plan: RunPlan
+    requests: list[RequestRecord]
+    faults: list[FaultRecord]
+    events: list[Event]
+    metrics: MetricLog
+    log: list[str]
+    """Lines of server.log."""
+
+    def events_of(self, kind: str) -> list[Event]:
+        return [event for event in self.events if event.kind == kind]
+
+    def phases(self) -> list[PhaseWindow]:
+        """The phases that began, in order. One that was cut short ends with the run's last event."""
+        windows: list[PhaseWindow] = []
+        for spec in self.plan.scenario.phases:
+            start = self._moment("phase_start", spec.name)
+            if start is None:
+                continue
+            end = self._moment("phase_end", spec.name) or self.events[-1].t_ns
+            scrape_at = self.metrics.scrape_at
+            windows.append(PhaseWindow(spec, start, end, scrape_at(start), scrape_at(end)))
+        return windows
+
+    def _moment(self, kind: str, phase: str) -> int | None:
+        for event in self.events:
+            if event.kind == kind and event.data.get("phase") == phase:
+                return event.t_ns
+        return None
+
+
+def read_history(run_dir: Path) -> History:
+    """Read everything a run left. Raises UnreadableRun with one clear line."""
+    if not run_dir.is_dir():
+        raise UnreadableRun(f"{run_dir}: no such run directory")
+    plan = read_plan(run_dir)
+    try:
+        metrics = MetricLog.from_lines(_lines(run_dir / layout.METRICS, ScrapeLine))
+    except ValueError as error:
+        raise UnreadableRun(f"{run_dir / layout.METRICS}: {error}") from error
+    events = _lines(run_dir / layout.EVENTS, Event)
+    if not events:
+        raise UnreadableRun(f"{run_dir / layout.EVENTS}: no events; the run never began")
+    return History(
+        run_dir=run_dir,
+        plan=plan,
+        requests=_all_lines(run_dir, layout.REQUESTS_GLOB, RequestRecord),
+        faults=_all_lines(run_dir, layout.FAULTS_GLOB, FaultRecord),
+        events=events,
+        metrics=metrics,
+        log=_log_lines(run_dir / layout.SERVER_LOG),
+    )
+
+
+def read_plan(run_dir: Path) -> RunPlan:
+    """Read run.yaml alone. Raises UnreadableRun."""
+    path = run_dir / layout.PLAN
+    try:
+        # JSON mode, since YAML has no tuples and strict validation of Python objects wants them.
+        content = msgspec.json.encode(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return RunPlan.model_validate_json(content)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError) as error:
+        raise UnreadableRun(f"{path}: cannot be read: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UnreadableRun(f"{path}: {where}: {first['msg']}") from error
+
+
+def _all_lines(run_dir: Path, pattern: str, kind: type[Line]) -> list[Line]:
+    found: list[Line] = []
+    for path in sorted(run_dir.glob(pattern)):
+        found.extend(_lines(path, kind))
+    return found
+
+
+def _lines(path: Path, kind: type[Line]) -> list[Line]:
+    """All records of a file. A last line without its newline was cut by a kill and is left out."""
+    if not path.exists():
+        return []
+    decoder = msgspec.json.Decoder(kind)
+    records: list[Line] = []
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if not line.endswith(b"\n"):
+                    break
+                try:
+                    records.append(decoder.decode(line))
+                except msgspec.MsgspecError as error:
+                    raise UnreadableRun(f"{path}:{number}: {error}") from error
+    except OSError as error:
+        raise UnreadableRun(f"{path}: cannot be read: {error}") from error
+    return records
+
+
+def _log_lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UnreadableRun(f"{path}: cannot be read: {error}") from error

@@ -1,0 +1,126 @@
+"""The lines of the run directory's append-only files. JSON Lines; every line names its schema version.
+
+Times: `*_ns` is wall clock since the epoch, `*_mono_ns` the monotonic clock of the host, `*_us` an
+offset from the start of the same record. Unknown fields are errors on reading.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+SCHEMA_VERSION = 1
+
+Scalar = bool | int | float | str | None
+Evidence = dict[str, Scalar | list[int | str]]
+
+
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of all lines."""
+
+    v: Literal[1] = 1
+
+
+class Usage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The server's own count, from the end of a stream. `cached_tokens` only where the server tells it."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int | None = None
+
+
+class RequestError(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How a request failed: class of the failure as the client saw it, HTTP status if any, message."""
+
+    kind: str
+    status: int | None
+    message: str
+
+
+Outcome = Literal["ok", "error", "aborted", "unknown"]
+
+
+class RequestRecord(Record, frozen=True, kw_only=True):
+    """One request as the client lived it. Written once, when it ended, whatever the end was."""
+
+    id: str
+    """Unique in the run; sent as X-Request-Id, so that server log and fault journal can be joined."""
+    prompt_id: str
+    """Equal prompt ids are equal prompts with equal parameters: their answers can be compared."""
+    phase: str
+    worker: int
+    prompt_tokens: int
+    """Tokens sent, counted by us."""
+    max_tokens: int
+    intended_ns: int
+    start_ns: int
+    start_mono_ns: int
+    end_us: int
+    first_us: int | None
+    """First token; None when there was none."""
+    chunk_us: list[int]
+    """Arrival of each event that carried tokens."""
+    chunk_tokens: list[int]
+    """Tokens in each of those events."""
+    token_ids: list[int]
+    logprobs: list[float]
+    usage: Usage | None
+    finish_reason: str | None
+    status: int | None
+    """HTTP status; None when no response came."""
+    outcome: Outcome
+    """ok: a finish reason and usage arrived. aborted: by us, on purpose. error: anything else that ended."""
+    error: RequestError | None
+
+
+FaultEvent = Literal["loaded", "armed", "fired", "healed", "refused", "note"]
+
+
+class FaultRecord(Record, frozen=True, kw_only=True):
+    """One line of a fault journal, from inside the server or from outside injectors."""
+
+    t_ns: int
+    mono_ns: int
+    role: str
+    """scheduler, worker, api, or outside."""
+    pid: int
+    event: FaultEvent
+    fault: str | None
+    """The fault's id in the scenario; None for lines about the module itself."""
+    kind: str | None
+    site: str | None
+    n: int | None
+    """fired: arrival number at the site, from 0. healed: how many arrivals there were."""
+    request: str | None
+    """Server-side request id, where the site knows it."""
+    evidence: Evidence
+    """fired: what was really changed. loaded: generation, sites. healed: reason, count of firings."""
+
+
+class Event(Record, frozen=True, kw_only=True):
+    """A step of the run: phases, process life, canaries, signals."""
+
+    t_ns: int
+    mono_ns: int
+    kind: str
+    data: Evidence
+
+
+class ScrapeLine(Record, frozen=True, kw_only=True):
+    """One scrape of /metrics, as difference to the one before.
+
+    `new` appends series names to the file's running list; `changed` maps an index of that list to the
+    sample's value. A value that JSON has no number for stands as "NaN", "+Inf" or "-Inf". A failed
+    scrape has `error` and no samples; a series that vanished stands in `gone`.
+    """
+
+    t_ns: int
+    mono_ns: int
+    took_us: int
+    incarnation: float | None
+    """process_start_time_seconds of the server; None where it tells none."""
+    new: list[str]
+    changed: dict[str, float | str]
+    gone: list[int]
+    error: str | None

@@ -1,0 +1,5 @@
+"""`python -m kvchaos`."""
+
+from kvchaos.cli.app import main
+
+main()

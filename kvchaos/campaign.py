@@ -1,0 +1,102 @@
+"""Runs of several scenarios one after the other, each judged as soon as it has ended."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from history import layout
+from history.reader import read_plan
+from history.verdict import RunVerdict
+from kvchaos import model
+from kvchaos.conductor.display import Display
+from kvchaos.conductor.run import Run
+from kvchaos.errors import UsageError
+from kvchaos.interrupts import Interrupted, interrupts
+from kvchaos.judging import judge_run_dir
+from kvchaos.paths import models_folder, state_folder
+from kvchaos.planning import Request, make_run_dir, new_run_id, resolve, write_plan
+from kvchaos.report.table import CampaignRow, run_table
+from kvchaos.stacks.command import plan_launch
+from kvchaos.stacks.leftovers import clean, find_leftovers
+from kvchaos.stacks.local import PLAIN_PARTS, PLUGIN_PARTS, LocalStack, choose_port, make_folders
+from kvchaos.stacks.record import RunRecord
+
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a campaign works."""
+
+    cache: Path
+    runs: Path
+    port: int | None
+    """None: a free one for each run."""
+
+
+def clean_leftovers(places: Places, console: Console) -> None:
+    """End what killed conductors left, before anything new starts."""
+    for leftover in find_leftovers(state_folder(places.cache)):
+        result = clean(leftover)
+        told = "; ".join((*result.ended, *result.remaining)) or "nothing was left"
+        console.print(f"cleaned after run {leftover.state.run_id}: {told}", soft_wrap=True)
+
+
+def run_all(requests: Sequence[Request], places: Places, console: Console) -> list[CampaignRow]:
+    """Conduct and judge each request. An interrupt ends the campaign after the run it hit was judged."""
+    rows: list[CampaignRow] = []
+    for request in requests:
+        run_dir, interrupted = run_one(request, places, console)
+        verdict = judge_run_dir(run_dir)
+        rows.append(CampaignRow(verdict, run_dir))
+        if len(requests) == 1 or verdict.outcome != "as expected":
+            _show(run_dir, verdict, console)
+        if interrupted:
+            break
+    return rows
+
+
+def run_one(request: Request, places: Places, console: Console) -> tuple[Path, bool]:
+    """Conduct one run. Returns its directory and whether a signal cut it short. Raises UsageError."""
+    run_id = new_run_id(request)
+    run_dir = make_run_dir(places.runs, run_id)
+    try:
+        with interrupts(), Display(console, request.scenario.name) as display:
+            _conduct(request, places, run_id, run_dir, display)
+    except Interrupted as signal:
+        console.print(f"{request.scenario.name}: {signal}")
+        if not (run_dir / layout.EVENTS).exists():
+            raise UsageError(f"{signal} before the run began") from signal
+        return run_dir, True
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise UsageError(f"{run_dir}: {os.strerror(error.errno)}: make room and run again") from error
+        raise
+    return run_dir, False
+
+
+def _conduct(request: Request, places: Places, run_id: str, run_dir: Path, display: Display) -> None:
+    model_folder = model.ensure_model(models_folder(places.cache))
+    port = choose_port(places.port)
+    record = RunRecord(
+        state_folder(places.cache), run_id=run_id, run_dir=run_dir, control_dir=run_dir / layout.CONTROL
+    )
+    try:
+        parts = PLUGIN_PARTS if request.scenario.server.chaos else PLAIN_PARTS
+        folders = make_folders(run_dir, record, parts)
+        launch = plan_launch(request.server, request.scenario.server, model_folder, port, folders)
+        plan = resolve(request, run_id, launch, model_folder)
+        write_plan(plan, run_dir)
+        Run(plan, run_dir, LocalStack(launch, folders, run_dir, record), display).conduct()
+    finally:
+        record.close()
+
+
+def _show(run_dir: Path, verdict: RunVerdict, console: Console) -> None:
+    console.print(run_table(read_plan(run_dir), verdict))

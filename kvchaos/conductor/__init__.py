@@ -1,0 +1,1 @@
+"""Conducting one run: server up, phases of load, faults armed and healed, drain, server down."""

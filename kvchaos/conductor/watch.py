@@ -1,0 +1,60 @@
+"""Watching over the server while load runs: has it died, does work go on?"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from kvchaos.stacks.local import LocalStack
+from loadtests.messages import Progress
+
+OBSERVE_EVERY_S = 1.0
+POLL_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why a phase ends early."""
+
+    reason: str
+    """server-dead or stalled."""
+    detail: str
+    exit_code: int | None = None
+    """Of a dead server, negative for a signal."""
+    seconds: float = 0.0
+    """Of a stall: how long no token has come."""
+
+
+class Watch:
+    """Looks at a server and its load about ten times a second."""
+
+    def __init__(self, stack: LocalStack, stall_s: float) -> None:
+        self._stack = stack
+        self._stall_s = stall_s
+        self._observed_at = 0.0
+
+    def look(self, progress: Progress) -> Trouble | None:
+        """What is wrong now, if anything."""
+        code = self._stack.exit_code()
+        if code is not None:
+            return Trouble("server-dead", f"the server ended with code {code}", exit_code=code)
+        if progress.in_flight and progress.last_token_age_s > self._stall_s:
+            return Trouble(
+                "stalled",
+                f"{progress.in_flight} requests in flight and no token for {progress.last_token_age_s:.1f} s",
+                seconds=progress.last_token_age_s,
+            )
+        return None
+
+    def observe(self) -> None:
+        """Keep the record of the server's processes fresh, once a second."""
+        now = time.monotonic()
+        if now - self._observed_at >= OBSERVE_EVERY_S:
+            self._observed_at = now
+            self._stack.observe()
+
+    def wait_for_death(self, seconds: float) -> None:
+        """Wait until the server has died, at most so long."""
+        deadline = time.monotonic() + seconds
+        while self._stack.alive() and time.monotonic() < deadline:
+            time.sleep(POLL_S)

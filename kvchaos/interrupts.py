@@ -1,0 +1,42 @@
+"""Ctrl-C and SIGTERM as one exception, raised once: the clean-up that follows is not cut short."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Interrupted(Exception):
+    """A signal asked us to stop."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"interrupted by {name}")
+        self.signal = name
+
+
+class Interrupts:
+    """Whether a signal has come. Further ones are swallowed while the first is being obeyed."""
+
+    def __init__(self) -> None:
+        self.came: str | None = None
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self.came is None:
+            self.came = signal.Signals(number).name
+            raise Interrupted(self.came)
+
+
+@contextmanager
+def interrupts() -> Iterator[Interrupts]:
+    """Turn the signals into Interrupted, in the main thread, for the length of the block."""
+    handler = Interrupts()
+    before = {number: signal.signal(number, handler) for number in SIGNALS}
+    try:
+        yield handler
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)

@@ -1,0 +1,68 @@
+"""From the history of a run to its outcome: every oracle under a guard, then the plan's expectation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from history import layout
+from history.reader import History, read_history
+from history.verdict import OracleResult, Outcome, RunVerdict, Verdict
+from kvchaos.expectation import cut_short, weigh
+from kvchaos.report.junit import junit_xml
+from kvchaos.report.summary import summary_text
+from oracles import ORACLES, Oracle
+
+CRASHES = (ArithmeticError, LookupError, ValueError, TypeError, AttributeError, AssertionError)
+"""What an oracle may stumble over in an odd history; anything else is a defect of the machine or ours."""
+
+
+def judge(history: History, oracles: Sequence[Oracle] = ORACLES) -> RunVerdict:
+    """Judge a history. Pure: the same history gives the same verdict."""
+    plan = history.plan
+    results = [run_oracle(oracle, history) for oracle in oracles]
+    outcome, reasons = weigh(results, plan.expectation, cut_short(history))
+    return RunVerdict(
+        run_id=plan.run_id,
+        scenario=plan.scenario.name,
+        server=plan.versions.server_name,
+        seed=plan.seed,
+        outcome=outcome,
+        reasons=reasons,
+        expected_failures=list(plan.expectation.fail),
+        issue=plan.expectation.issue,
+        results=results,
+    )
+
+
+def judge_run_dir(run_dir: Path) -> RunVerdict:
+    """Read, judge, and write verdict.json, junit.xml and summary.md beside the evidence.
+
+    Raises UnreadableRun when the directory holds no readable run, OSError when it cannot be written.
+    """
+    history = read_history(run_dir)
+    verdict = judge(history)
+    encoded = msgspec.json.format(msgspec.json.encode(verdict), indent=2)
+    (run_dir / layout.VERDICT).write_bytes(encoded + b"\n")
+    (run_dir / layout.JUNIT).write_text(junit_xml(history.plan, verdict), encoding="utf-8")
+    (run_dir / layout.SUMMARY).write_text(summary_text(history.plan, verdict), encoding="utf-8")
+    return verdict
+
+
+def exit_code(outcomes: Iterable[Outcome]) -> int:
+    """0 when all are as expected, 1 when any is not, else 2. No outcome at all is unknown."""
+    told = set(outcomes)
+    if "not as expected" in told:
+        return 1
+    return 0 if told == {"as expected"} else 2
+
+
+def run_oracle(oracle: Oracle, history: History) -> OracleResult:
+    """An oracle's word; one that stumbles over the history says unknown and why."""
+    try:
+        return oracle.judge(history)
+    except CRASHES as error:
+        summary = f"the oracle could not judge this run: {type(error).__name__}: {error}"
+        return OracleResult(oracle=oracle.name, verdict=Verdict.UNKNOWN, summary=summary)

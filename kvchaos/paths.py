@@ -1,0 +1,63 @@
+"""Where things lie: the cache folder (servers, model, records of running things) and the runs folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from kvchaos.errors import UsageError
+
+CACHE_VARIABLE = "KVCHAOS_CACHE"
+RUNS_VARIABLE = "KVCHAOS_RUNS"
+
+
+def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return $KVCHAOS_CACHE, else $XDG_CACHE_HOME/kvchaos, else ~/.cache/kvchaos; absolute, maybe not there.
+
+    The servers preload libraries from it, and the loader splits its list at colons and white space:
+    raises UsageError for a path that has one.
+    """
+    folder = _cache_folder(environ)
+    if ":" in str(folder) or any(char.isspace() for char in str(folder)):
+        raise UsageError(
+            f"cache folder {str(folder)!r}: libraries cannot be preloaded from a path with a space or colon; "
+            f"set {CACHE_VARIABLE} to another folder"
+        )
+    return folder
+
+
+def _cache_folder(environ: Mapping[str, str]) -> Path:
+    if named := environ.get(CACHE_VARIABLE):
+        return Path(named).expanduser().absolute()
+    if (shared := environ.get("XDG_CACHE_HOME")) and Path(shared).is_absolute():
+        return Path(shared) / "kvchaos"
+    try:
+        return Path.home() / ".cache" / "kvchaos"
+    except RuntimeError as error:
+        raise UsageError(f"no home folder is known; set {CACHE_VARIABLE} to a folder") from error
+
+
+def runs_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return $KVCHAOS_RUNS, else ./runs; absolute, maybe not there yet."""
+    return Path(environ.get(RUNS_VARIABLE) or "runs").expanduser().absolute()
+
+
+def servers_folder(cache: Path) -> Path:
+    """One folder for each server environment."""
+    return cache / "servers"
+
+
+def models_folder(cache: Path) -> Path:
+    """The model under test, made on the spot."""
+    return cache / "models"
+
+
+def state_folder(cache: Path) -> Path:
+    """Records of what is running, so that a later command can clean up after one that was killed."""
+    return cache / "state"
+
+
+def lib_folder(cache: Path) -> Path:
+    """Libraries that servers preload and the system does not have."""
+    return cache / "lib"

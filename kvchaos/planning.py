@@ -1,0 +1,121 @@
+"""From scenario, server and seed to the resolved plan that `run.yaml` holds."""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+import subprocess
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import yaml
+
+from history import layout
+from history.plan import RunPlan, Scenario, Versions
+from kvchaos import __version__, model
+from kvchaos.errors import UsageError
+from kvchaos.scenario import expectation_for
+from kvchaos.servers.registry import ServerEnv
+from kvchaos.stacks.command import Launch
+
+NEEDED_BYTES = 200 << 20
+"""A run of the scenarios at hand leaves some 20 MB; the rest is room for a log that goes wild."""
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the user asked for."""
+
+    scenario: Scenario
+    server: ServerEnv
+    seed: int
+    workers: int
+
+
+def new_run_id(request: Request) -> str:
+    """A name for the run that says what it is and is new."""
+    server = "".join(char if char.isalnum() else "-" for char in request.server.name.lower())
+    moment = datetime.now(UTC).strftime("%m%d-%H%M%S")
+    return f"{request.scenario.name}-{server}"[:43].rstrip("-") + f"-{moment}-{secrets.token_hex(2)}"
+
+
+def make_run_dir(runs: Path, run_id: str) -> Path:
+    """Make the run directory. Raises UsageError when it cannot be made or the disk is nearly full."""
+    run_dir = runs / run_id
+    try:
+        run_dir.mkdir(parents=True)
+        free = os.statvfs(run_dir)
+    except OSError as error:
+        raise UsageError(
+            f"{run_dir}: cannot be made: {error.strerror}; set KVCHAOS_RUNS to another"
+        ) from error
+    if free.f_bavail * free.f_frsize < NEEDED_BYTES:
+        run_dir.rmdir()
+        raise UsageError(f"{runs}: less than {NEEDED_BYTES >> 20} MiB free; make room, or set KVCHAOS_RUNS")
+    return run_dir
+
+
+def resolve(request: Request, run_id: str, launch: Launch, model_folder: Path) -> RunPlan:
+    """The plan with nothing left open."""
+    return RunPlan(
+        run_id=run_id,
+        seed=request.seed,
+        stack="local",
+        scenario=request.scenario,
+        expectation=expectation_for(request.scenario, request.server.release),
+        workers=request.workers,
+        base_url=launch.base_url,
+        command=launch.command,
+        environment=launch.environment,
+        versions=Versions(
+            kvchaos=__version__,
+            vllm=request.server.vllm,
+            torch=request.server.torch,
+            python=request.server.python_version,
+            server_name=request.server.name,
+            model=model.fingerprint(model_folder),
+            git=git_state(Path(__file__).parent.parent),
+            host=host(),
+        ),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def write_plan(plan: RunPlan, run_dir: Path) -> Path:
+    """Write run.yaml. Raises OSError."""
+    path = run_dir / layout.PLAN
+    path.write_text(yaml.safe_dump(plan.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+    return path
+
+
+def git_state(folder: Path) -> str:
+    """Commit of a checkout, "+changes" when it is not clean, "unknown" outside one."""
+    # A repository around an installation says nothing about the software in it.
+    if not (folder / ".git").exists():
+        return UNKNOWN
+    commit = _git(folder, "rev-parse", "HEAD")
+    if commit is None:
+        return UNKNOWN
+    return f"{commit}+changes" if _git(folder, "status", "--porcelain") else commit
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def host() -> str:
+    """Kernel, machine type, processors, memory."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return (
+        f"{platform.system()} {platform.release()} {platform.machine()}, "
+        f"{os.cpu_count()} processors, {memory:.0f} GiB"
+    )

@@ -1,0 +1,51 @@
+"""The verdict of a run as Markdown, for the summary page of a CI job."""
+
+from __future__ import annotations
+
+from history.plan import RunPlan
+from history.verdict import RunVerdict, Verdict
+from kvchaos.expectation import standing
+from kvchaos.report.evidence import evidence_lines
+
+SYMBOLS = {Verdict.PASS: "✓", Verdict.FAIL: "✗", Verdict.UNKNOWN: "?"}
+MAX_EVIDENCE = 3
+"""Lines of evidence an oracle; the verdict file has more."""
+
+
+def summary_text(plan: RunPlan, verdict: RunVerdict) -> str:
+    """Outcome and reasons, a table of oracles with evidence, versions, and how to repeat the run."""
+    lines = [f"## {verdict.scenario} on {verdict.server}: {verdict.outcome}", "", plan.scenario.summary, ""]
+    if verdict.reasons:
+        lines += [*(f"- {cell(reason)}" for reason in verdict.reasons), ""]
+    lines += ["| oracle | verdict | compared | evidence |", "|---|---|---|---|"]
+    for result in verdict.results:
+        told = evidence_lines(result)
+        shown = told[:MAX_EVIDENCE] + (["..."] if len(told) > MAX_EVIDENCE else [])
+        evidence = "<br>".join(cell(line) for line in shown)
+        mark = f"{SYMBOLS[result.verdict]} {result.verdict}"
+        lines.append(f"| {result.oracle} | {mark} | {standing(result, plan.expectation)} | {evidence} |")
+    lines += ["", *_versions(plan), "", "Repeat the run:", "", f"    {repeat_command(plan)}"]
+    return "\n".join(lines) + "\n"
+
+
+def repeat_command(plan: RunPlan) -> str:
+    """The command that runs the same scenario on the same server with the same seed."""
+    return f"kvchaos run {plan.scenario.name} --server {plan.versions.server_name} --seed {plan.seed}"
+
+
+def _versions(plan: RunPlan) -> list[str]:
+    versions = plan.versions
+    return [
+        f"- run {plan.run_id}, seed {plan.seed}, {plan.created}",
+        f"- vLLM {versions.vllm}, torch {versions.torch}, Python {versions.python}",
+        f"- kvchaos {versions.kvchaos} ({versions.git}), model {versions.model[:12]}",
+        f"- {versions.host}",
+    ]
+
+
+def cell(text: str) -> str:
+    """Text made safe for one cell of a Markdown table, or one item of a list."""
+    flat = " ".join(text.split())
+    for char, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|"), ("`", "\\`")):
+        flat = flat.replace(char, entity)
+    return flat

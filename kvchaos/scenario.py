@@ -1,0 +1,124 @@
+"""Reading a scenario file: strict, with one clear line for whatever is wrong with it."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import msgspec
+import yaml
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import Version
+from pydantic import ValidationError
+
+from chaos.inside import faults
+from history.plan import Expectation, Scenario
+from kvchaos.errors import UsageError
+from kvchaos.stacks.command import check_settings
+from loadtests import workloads
+from oracles import ORACLES
+
+FOLDER = "scenarios"
+
+
+def scenario_files() -> list[Path]:
+    """All scenario files that come with the software, by name."""
+    return sorted(_folder().rglob("*.yaml"))
+
+
+def find_scenario(wanted: str) -> Path:
+    """The file of a scenario, given as a path or by name. Raises UsageError."""
+    if wanted.endswith((".yaml", ".yml")):
+        return Path(wanted)
+    known = {path.stem: path for path in scenario_files()}
+    if wanted not in known:
+        raise UsageError(f"no scenario named {wanted}; there are {', '.join(known)}; or give a .yaml file")
+    return known[wanted]
+
+
+def load_scenario(path: Path) -> Scenario:
+    """Read and check a scenario. Raises UsageError with file, place and problem."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        # By way of JSON, since strict validation of Python objects wants tuples and YAML has none.
+        scenario = Scenario.model_validate_json(msgspec.json.encode(content))
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: is not UTF-8 text") from error
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path}: is not YAML: {_one_line(error)}") from error
+    except TypeError as error:
+        raise UsageError(f"{path}: holds a value that JSON cannot say: {error}") from error
+    except ValidationError as error:
+        raise UsageError(f"{path}: {_first_problem(error)}") from error
+    for problem in _problems(scenario):
+        raise UsageError(f"{path}: {problem}")
+    return scenario
+
+
+def expectation_for(scenario: Scenario, release: Version) -> Expectation:
+    """The first entry that speaks of this release; without one, everything is expected to pass."""
+    for entry in scenario.expect:
+        if SpecifierSet(entry.releases, prereleases=True).contains(release):
+            return entry
+    return Expectation(releases=f"=={release}")
+
+
+def _problems(scenario: Scenario) -> list[str]:
+    """What only the other rooms know to be wrong."""
+    found: list[str] = []
+    try:
+        check_settings(scenario.server)
+    except UsageError as error:
+        found.append(str(error))
+    for name, spec in scenario.workloads.items():
+        try:
+            workload = workloads.build(spec, name, seed=0)
+        except ValueError as error:
+            found.append(f"workloads.{name}: {error}")
+            continue
+        if workload.longest > scenario.server.max_model_len:
+            found.append(
+                f"workloads.{name}: a request takes up to {workload.longest} tokens, "
+                f"server.max_model_len is {scenario.server.max_model_len}"
+            )
+    for fault in scenario.faults:
+        found += [f"faults.{fault.id}: {wrong}" for wrong in faults.problems(fault.kind, fault.params)]
+    for entry in scenario.expect:
+        found += _expectation_problems(entry)
+    return found
+
+
+def _expectation_problems(entry: Expectation) -> list[str]:
+    known = {oracle.name for oracle in ORACLES}
+    found = [
+        f"expect: no oracle named {name}; there are {', '.join(sorted(known))}"
+        for name in (*entry.fail, *entry.collateral)
+        if name not in known
+    ]
+    try:
+        SpecifierSet(entry.releases)
+    except InvalidSpecifier:
+        found.append(f'expect: releases {entry.releases!r} is no version range such as ">=0.16,<0.19"')
+    return found
+
+
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    what = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
+    more = error.error_count() - 1
+    return f"{where}: {what}" + (f" (and {more} more)" if more else "")
+
+
+def _one_line(error: yaml.YAMLError) -> str:
+    return " ".join(str(error).split())
+
+
+def _folder() -> Path:
+    """scenarios/ lies beside the packages, in a checkout and in an installation alike."""
+    found = importlib.util.find_spec("kvchaos")
+    if found is None or found.origin is None:
+        raise UsageError("the package kvchaos is missing: install it again")
+    return Path(found.origin).parent.parent / FOLDER

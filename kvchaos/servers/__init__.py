@@ -1,0 +1,1 @@
+"""Server environments: one virtual environment for each vLLM release, apart from the suite's own."""

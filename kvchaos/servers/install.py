@@ -1,0 +1,140 @@
+"""Making a server environment for one release of vLLM. The marker comes last: without it all is redone."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from pathlib import Path
+
+from uv import find_uv_bin
+
+from kvchaos.errors import UsageError
+from kvchaos.servers import preload
+from kvchaos.servers.commands import CommandFailed, Runner
+from kvchaos.servers.find_links import configured_find_links
+from kvchaos.servers.interpreters import ask_server, find_base
+from kvchaos.servers.lock import exclusive
+from kvchaos.servers.progress import Progress
+from kvchaos.servers.registry import ServerEnv, read_server, server_folder, write_server
+from kvchaos.servers.releases import PACKAGE, Release, find_release
+
+LOG = "install.log"
+
+
+def install(version: str, cache: Path, progress: Progress, uv: Path | None = None) -> ServerEnv:
+    """Return the environment of a release, made when it is not there or not whole.
+
+    Two calls at once are safe: the second waits for the first. Raises UsageError.
+    """
+    release = find_release(version)
+    check_machine(sys.platform, platform.machine())
+    folder = server_folder(version, cache)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+
+    def waiting() -> None:
+        progress.step(f"server {version}: waiting for another installation of it")
+
+    with exclusive(lock_file(folder), waiting) as lock:
+        ready = _whole(folder)
+        if ready is not None:
+            return ready
+        if folder.exists():
+            progress.step(f"server {version}: removing what an interrupted installation left")
+            shutil.rmtree(folder)
+        folder.mkdir()
+        runner = Runner(progress, folder, folder / LOG, lock)
+        try:
+            server = _make(release, folder, cache, uv or Path(find_uv_bin()), runner)
+        except CommandFailed as error:
+            raise UsageError(f"server {version}: {error}; all output is in {runner.log}") from error
+        write_server(folder, server)
+        return server
+
+
+def remove(name: str, cache: Path, progress: Progress) -> None:
+    """Forget a server, and delete its environment if it was installed here. Raises UsageError."""
+    folder = server_folder(name, cache)
+    if not folder.is_dir():
+        raise UsageError(f"no server named {name}; see them with: kvchaos server list")
+    with exclusive(lock_file(folder), lambda: progress.step(f"server {name}: waiting for its installation")):
+        # An added environment lies elsewhere; only the note of it is in this folder.
+        if folder.is_dir():
+            shutil.rmtree(folder)
+
+
+def lock_file(folder: Path) -> Path:
+    """Beside the folder, so that it outlives the folder."""
+    return folder.with_name(f".{folder.name}.lock")
+
+
+def check_machine(system: str, machine: str) -> None:
+    """Raises UsageError where there are no wheels."""
+    if (system, machine) != ("linux", "x86_64"):
+        raise UsageError(
+            f"{PACKAGE} has wheels for x86-64 Linux only, this is {machine} {system}; "
+            "use an environment of your own with: kvchaos server add NAME --python PATH"
+        )
+
+
+def overrides(release: Release) -> str:
+    """The override file for uv: the plain torch, and what is left out by a condition that never holds."""
+    lines = [f"torch=={release.torch}", *(f"{name} ; python_version < '3'" for name in release.left_out)]
+    return "\n".join(lines) + "\n"
+
+
+def _whole(folder: Path) -> ServerEnv | None:
+    try:
+        server = read_server(folder)
+    except UsageError:
+        return None
+    if server is not None and server.kind == "added":
+        raise UsageError(
+            f"{server.name} is an added server; remove it with: kvchaos server remove {server.name}"
+        )
+    return server if server is not None and not server.missing_files() else None
+
+
+def _make(release: Release, folder: Path, cache: Path, uv: Path, runner: Runner) -> ServerEnv:
+    say = runner.progress.step
+    base = find_base(release.python, uv)
+    say(f"server {release.version}: making the environment with Python {base.version}")
+    env = folder / "env"
+    # Always a full path: uv takes a bare name such as v32 for a Python version.
+    python = env / "bin" / "python"
+    runner.run([uv, "venv", "--no-project", "--python", base.path, env], os.environ)
+
+    say(f"server {release.version}: installing {PACKAGE} {release.version} and torch {release.torch}")
+    override_file = folder / "overrides.txt"
+    override_file.write_text(overrides(release))
+    links = [word for place in configured_find_links(base.path) for word in ("--find-links", place)]
+    wanted = f"{PACKAGE}=={release.version}"
+    runner.run(
+        [uv, "pip", "install", "--python", python, "--override", override_file, *links, wanted], os.environ
+    )
+    if release.stub_distribution:
+        _write_stub(release.version, env)
+
+    libraries = preload.resolve(release.preload, env, cache, runner)
+    say(f"server {release.version}: checking that it imports")
+    facts = ask_server(python, release.entry_module, libraries, runner)
+    if not facts.cpu:
+        raise UsageError(f"server {release.version}: vLLM does not see that it runs on a CPU")
+    return ServerEnv(
+        name=release.version,
+        kind="installed",
+        vllm=facts.vllm,
+        torch=facts.torch,
+        python=python,
+        python_version=facts.python,
+        preload=libraries,
+        entry_module=release.entry_module,
+    )
+
+
+def _write_stub(version: str, env: Path) -> None:
+    (site_packages,) = env.glob("lib/python3.*/site-packages")
+    stub = site_packages / f"vllm-{version}+cpu.dist-info"
+    stub.mkdir()
+    (stub / "METADATA").write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {version}+cpu\n")

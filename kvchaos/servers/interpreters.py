@@ -1,0 +1,124 @@
+"""Finding the Python interpreter that a server environment is made from, and asking one what it has."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from packaging.specifiers import SpecifierSet
+from pydantic import ValidationError
+
+from history.plan import Strict
+from kvchaos.errors import UsageError
+from kvchaos.servers.commands import CommandFailed, Runner
+from kvchaos.servers.progress import Silent
+
+BASE_PROBE = "import platform, sys; print(platform.python_version(), sys._base_executable, sep='\\n')"
+ANSWER = "kvchaos-probe "
+SERVER_PROBE = f"""
+import importlib, json, platform, sys
+import torch, vllm
+from vllm.platforms import current_platform
+importlib.import_module(sys.argv[1])
+print({ANSWER!r} + json.dumps({{
+    "python": platform.python_version(),
+    "prefix": sys.prefix,
+    "vllm": vllm.__version__,
+    "torch": str(torch.__version__),
+    "cpu": bool(current_platform.is_cpu()),
+}}), flush=True)
+"""
+NOT_INHERITED = ("PYTHONPATH", "PYTHONHOME", "LD_PRELOAD")
+"""Would bring this suite's packages, or libraries nobody recorded, into the server's interpreter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interpreter:
+    """A Python interpreter that is no virtual environment."""
+
+    path: Path
+    version: str
+
+
+class ServerFacts(Strict):
+    """What a server environment tells of itself."""
+
+    python: str
+    prefix: Path
+    vllm: str
+    torch: str
+    cpu: bool
+    """vLLM sees itself on the CPU platform."""
+
+
+def find_base(wanted: SpecifierSet, uv: Path) -> Interpreter:
+    """Return an interpreter in the wanted range: the running one, else one that uv finds on the machine.
+
+    Nothing is downloaded. Raises UsageError when there is none.
+    """
+    running = ask_base(Path(sys.executable))
+    if running is not None and wanted.contains(running.version, prereleases=True):
+        return running
+    found = subprocess.run(
+        [uv, "python", "find", "--system", "--no-python-downloads", "--no-project", str(wanted)],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    path = found.stdout.strip()
+    other = ask_base(Path(path)) if found.returncode == 0 and path else None
+    if other is None:
+        here = running.version if running is not None else "unknown"
+        raise UsageError(
+            f"no Python {wanted} on this machine (running: {here}); install one so that python3.X is on PATH"
+        )
+    return other
+
+
+def ask_base(python: Path) -> Interpreter | None:
+    """The interpreter behind `python`, which may be a virtual environment's; None when it does not run."""
+    try:
+        answer = subprocess.run(
+            [python, "-c", BASE_PROBE],
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=60,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    lines = answer.stdout.splitlines()
+    if answer.returncode != 0 or len(lines) != 2:
+        return None
+    base = Path(lines[1])
+    return Interpreter(base if base.is_file() else python, lines[0])
+
+
+def ask_server(python: Path, entry_module: str, preload: Sequence[str], runner: Runner) -> ServerFacts:
+    """Import vLLM and its entry module in the environment, as a start would.
+
+    Raises CommandFailed when that fails or the answer is not one.
+    """
+    environment = server_environment(os.environ)
+    if preload:
+        environment["LD_PRELOAD"] = ":".join(preload)
+    quiet = replace(runner, progress=Silent())
+    lines = quiet.run([python, "-c", SERVER_PROBE, entry_module], environment)
+    answers = [line.removeprefix(ANSWER) for line in lines if line.startswith(ANSWER)]
+    try:
+        return ServerFacts.model_validate_json(answers[-1] if answers else "")
+    except ValidationError as error:
+        raise CommandFailed(python.name, 0, f"not an answer: {json.dumps(lines[-3:])}") from error
+
+
+def server_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment for the server's interpreter: no usage reports, no model downloads, no leaks."""
+    kept = {name: value for name, value in environ.items() if name not in NOT_INHERITED}
+    return {**kept, "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1"}

@@ -1,0 +1,179 @@
+"""The exact command and environment of a server under test, as a pure function of its settings."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.version import Version
+
+from history.plan import ServerSettings
+from kvchaos.errors import UsageError
+from kvchaos.servers.registry import ServerEnv
+
+HOST = "127.0.0.1"
+MODEL_NAME = "tiny"
+CPU_BLOCK_SIZE = 32
+"""CPU attention takes blocks of a multiple of so many tokens."""
+KEPT_BLOCKS = 1
+"""vLLM keeps the first block of the pool for itself."""
+RESERVE_FLAG_SINCE = Version("0.19")
+"""Releases before admit a request without room for its whole prompt and have no flag for it."""
+
+# What the server loads from the chaos package.
+CHAOS_CONNECTOR = "ChaosConnector"
+CHAOS_CONNECTOR_MODULE = "chaos.inside.connector"
+CHAOS_SPEC = "ChaosSpec"
+CHAOS_SPEC_MODULE = "chaos.inside.spec"
+PLAIN_CONNECTOR = "OffloadingConnector"
+PLAIN_SPEC = "HostCopySpec"
+PLAIN_SPEC_MODULE = "chaos.hostcopy.spec"
+CONTROL_KEY = "kvchaos_control"
+CONTROL_VARIABLE = "KVCHAOS_CONTROL"
+
+OWN_FLAGS = frozenset(
+    {
+        "--model",
+        "--served-model-name",
+        "--host",
+        "--port",
+        "--block-size",
+        "--num-gpu-blocks-override",
+        "--dtype",
+        "--enforce-eager",
+        "--max-model-len",
+        "--max-num-batched-tokens",
+        "--enable-chunked-prefill",
+        "--enable-prompt-tokens-details",
+        "--kv-transfer-config",
+        "--no-scheduler-reserve-full-isl",
+        "--scheduler-reserve-full-isl",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolders:
+    """Folders of a run that the server is told about."""
+
+    temp: Path
+    """For sockets and temporary files; a short path, removed when the server has ended."""
+    plugin: Path
+    """Holds a link to the chaos package and nothing else: all that the server sees of the suite."""
+    control: Path
+    """The armed schedule and the fault journals."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How a server is started."""
+
+    command: tuple[str, ...]
+    environment: dict[str, str]
+    """What is added to the inherited environment."""
+    port: int
+
+    @property
+    def base_url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+
+def plan_launch(
+    server: ServerEnv, settings: ServerSettings, model: Path, port: int, folders: RunFolders
+) -> Launch:
+    """Raises UsageError with one line for settings that cannot work."""
+    check_settings(settings)
+    check_port(port)
+    return Launch(
+        command=_command(server, settings, model, port, folders.control),
+        environment=_environment(server, settings, folders),
+        port=port,
+    )
+
+
+def check_port(port: int) -> None:
+    """Raises UsageError."""
+    if not 1 <= port <= 65535:
+        raise UsageError(f"port {port}: use a number from 1 to 65535")
+
+
+def check_settings(settings: ServerSettings) -> None:
+    """Raises UsageError for settings that no release can serve with."""
+    if settings.block_size % CPU_BLOCK_SIZE:
+        raise UsageError(
+            f"server.block_size {settings.block_size}: CPU attention needs a multiple of {CPU_BLOCK_SIZE}"
+        )
+    needed = -(-settings.max_model_len // settings.block_size) + KEPT_BLOCKS
+    if settings.gpu_blocks < needed:
+        # Some releases accept such a prompt and let it wait for ever.
+        raise UsageError(
+            f"server.gpu_blocks {settings.gpu_blocks}: a request of server.max_model_len "
+            f"{settings.max_model_len} tokens can never fit; use {needed} or more"
+        )
+    for argument in settings.extra_args:
+        flag = argument.partition("=")[0].replace("_", "-")
+        if flag in OWN_FLAGS:
+            raise UsageError(f"server.extra_args: {flag} is set from the other server settings; leave it out")
+
+
+def _command(
+    server: ServerEnv, settings: ServerSettings, model: Path, port: int, control: Path
+) -> tuple[str, ...]:
+    command = [str(server.python), "-m", server.entry_module]
+    command += ["--model", str(model), "--served-model-name", MODEL_NAME, "--host", HOST, "--port", str(port)]
+    command += ["--block-size", str(settings.block_size)]
+    command += ["--num-gpu-blocks-override", str(settings.gpu_blocks)]
+    command += ["--dtype", "float32", "--enforce-eager"]
+    command += ["--max-model-len", str(settings.max_model_len)]
+    command += ["--max-num-batched-tokens", str(settings.max_batched_tokens), "--enable-chunked-prefill"]
+    command += ["--enable-prompt-tokens-details"]
+    if settings.offload:
+        command += ["--kv-transfer-config", _kv_transfer_config(settings, control)]
+    if not settings.reserve_full_prompt and server.release >= RESERVE_FLAG_SINCE:
+        command += ["--no-scheduler-reserve-full-isl"]
+    return (*command, *settings.extra_args)
+
+
+def _kv_transfer_config(settings: ServerSettings, control: Path) -> str:
+    extra: dict[str, str | int] = {"cpu_bytes_to_use": settings.cpu_tier_mb * 2**20}
+    config: dict[str, object] = {
+        "kv_connector": PLAIN_CONNECTOR,
+        "kv_role": "kv_both",
+        "kv_load_failure_policy": settings.load_failure_policy,
+        "kv_connector_extra_config": extra,
+    }
+    if settings.chaos:
+        config |= {"kv_connector": CHAOS_CONNECTOR, "kv_connector_module_path": CHAOS_CONNECTOR_MODULE}
+        extra |= {"spec_name": CHAOS_SPEC, "spec_module_path": CHAOS_SPEC_MODULE, CONTROL_KEY: str(control)}
+    else:
+        extra |= {"spec_name": PLAIN_SPEC, "spec_module_path": PLAIN_SPEC_MODULE}
+    return json.dumps(config)
+
+
+def _environment(server: ServerEnv, settings: ServerSettings, folders: RunFolders) -> dict[str, str]:
+    environment = {
+        "DO_NOT_TRACK": "1",
+        "GLOO_SOCKET_IFNAME": "lo",
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONHASHSEED": "0",
+        "PYTHONUNBUFFERED": "1",
+        "TMPDIR": str(folders.temp),
+        # Eager through and through: no C++ compiler is needed, nor the 20 s it takes at the first request.
+        "TORCHDYNAMO_DISABLE": "1",
+        # Attention split by batch size sums in another order, and answers differ in their last bits.
+        "VLLM_CPU_ATTN_SPLIT_KV": "0",
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        "VLLM_HOST_IP": HOST,
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_RPC_BASE_PATH": str(folders.temp),
+        "VLLM_SERVER_DEV_MODE": "1",
+    }
+    if server.preload:
+        environment["LD_PRELOAD"] = ":".join(server.preload)
+    if settings.offload:
+        environment["PYTHONPATH"] = str(folders.plugin)
+    if settings.offload and settings.chaos:
+        environment[CONTROL_VARIABLE] = str(folders.control)
+    return environment

@@ -1,0 +1,128 @@
+"""Finding and ending what a killed conductor left: what its record names, and only if it is still that."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from chaos.inside.control import SCHEDULE
+from kvchaos.errors import UsageError
+from kvchaos.stacks import shared_memory
+from kvchaos.stacks.process_group import PROC, Group, Ownership, end_group, look_at, read_process
+from kvchaos.stacks.record import DRAFT_SUFFIX, Place, RunState, new_shm, this_place
+
+GRACE_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """A record whose conductor is dead."""
+
+    path: Path
+    state: RunState
+    rebooted: bool
+    """The machine was started anew since: no process and no shared memory of it is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaned:
+    ended: tuple[str, ...]
+    """What was ended and removed, in words."""
+    remaining: tuple[str, ...]
+    """What could not be ended, in words. The record stays while there is any."""
+
+
+def find_leftovers(state_folder: Path, proc: Path = PROC) -> list[Leftover]:
+    """Records of dead conductors of this machine; those of other machines and containers are left alone.
+
+    Raises UsageError for a record that cannot be read.
+    """
+    here = this_place()
+    found = []
+    for path in sorted(state_folder.glob("*.json")):
+        state = _read(path)
+        if state is not None and _is_dead(state, here, proc):
+            found.append(Leftover(path, state, rebooted=state.place.boot != here.boot))
+    return found
+
+
+def clean(leftover: Leftover, grace_s: float = GRACE_S) -> Cleaned:
+    """End and remove everything a record names, then the record itself. Safe to repeat."""
+    state = leftover.state
+    ended: list[str] = []
+    remaining: list[str] = []
+    # First the faults: what still runs should behave while it ends.
+    schedule = Path(state.control_dir) / SCHEDULE
+    if schedule.exists():
+        schedule.unlink(missing_ok=True)
+        ended.append(f"disarmed faults in {schedule.parent}")
+    if not leftover.rebooted:
+        shm = new_shm(state, [(group, look_at(group)) for group in state.groups]) | set(state.shm)
+        for group in state.groups:
+            _end(group, grace_s, ended, remaining)
+        if not remaining:
+            ended += [f"removed {path}" for path in shared_memory.remove(sorted(shm))]
+    if not remaining:
+        ended += _remove_temp_folders(state)
+        leftover.path.unlink(missing_ok=True)
+        leftover.path.with_suffix(DRAFT_SUFFIX).unlink(missing_ok=True)
+    return Cleaned(tuple(ended), tuple(remaining))
+
+
+def _read(path: Path) -> RunState | None:
+    """None when the record has just gone."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=RunState)
+    except FileNotFoundError:
+        return None
+    except msgspec.MsgspecError as error:
+        raise UsageError(
+            f"{path}: cannot be read ({error}); see that nothing of this run is left, then delete it"
+        ) from error
+
+
+def _is_dead(state: RunState, here: Place, proc: Path) -> bool:
+    if state.place.host != here.host:
+        return False
+    if state.place.boot != here.boot:
+        return True
+    if state.place.pid_namespace != here.pid_namespace:
+        return False
+    conductor = read_process(state.conductor.pid, proc)
+    return conductor is None or not conductor.runs or conductor.start_ticks != state.conductor.start_ticks
+
+
+def _end(group: Group, grace_s: float, ended: list[str], remaining: list[str]) -> None:
+    before = look_at(group)
+    name = f"{group.what} {group.leader}"
+    if before.ownership in (Ownership.ENDED, Ownership.REUSED):
+        return
+    if before.ownership is Ownership.UNPROVEN:
+        pids = ", ".join(str(process.pid) for process in before.processes)
+        remaining.append(f"{name} is gone; processes {pids} may be its children: if so, end them by hand")
+        return
+    try:
+        after = end_group(group, grace_s)
+    except PermissionError:
+        remaining.append(f"{name} belongs to another user: end it by hand")
+        return
+    if after.processes:
+        remaining.append(
+            f"{name}: {len(after.processes)} processes do not end: try again, or restart the machine"
+        )
+        return
+    count = len(before.processes)
+    ended.append(f"ended {name} ({count} process{'es' if count != 1 else ''})")
+
+
+def _remove_temp_folders(state: RunState) -> list[str]:
+    removed = []
+    for name in state.temp_folders:
+        folder = Path(name)
+        if folder.is_dir() and not folder.is_symlink():
+            shutil.rmtree(folder)
+            removed.append(f"removed {folder}")
+    return removed

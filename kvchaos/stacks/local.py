@@ -1,0 +1,221 @@
+"""The local stack: one server as processes of this machine, from its start to the last thing it leaves."""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import importlib.util
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from history import layout
+from kvchaos.errors import UsageError
+from kvchaos.stacks import shared_memory
+from kvchaos.stacks.command import HOST, Launch, RunFolders, check_port
+from kvchaos.stacks.process_group import GroupState, end_group
+from kvchaos.stacks.record import RunRecord
+from kvchaos.stacks.server_log import last_words
+
+PLUGIN = "plugin"
+PLUGIN_PACKAGE = "chaos"
+PLUGIN_PARTS = ("hostcopy", "inside")
+PLAIN_PARTS = ("hostcopy",)
+"""For a server without the chaos module: it cannot even be imported there."""
+MAX_TEMP_PATH = 70
+"""A socket's path has at most 107 bytes, and vLLM appends a file name of 37 to the folder."""
+HEALTH_POLL_S = 0.25
+HEALTH_TIMEOUT_S = 2.0
+OBSERVE_EVERY_S = 1.0
+GRACE_S = 10.0
+NOT_INHERITED = ("VLLM_", "KVCHAOS_", "PYTHON", "OMP_", "KMP_", "LD_PRELOAD", "VIRTUAL_ENV", "PROMETHEUS_")
+"""Variables that would change the server under test behind the plan's back."""
+
+
+class ServerNotReady(UsageError):
+    """The server died or took too long before it could serve."""
+
+    def __init__(self, message: str, *, exit_code: int | None, tail: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+        """None when it still ran; negative for a signal."""
+        self.tail = tail
+        """The last lines of its log."""
+
+
+class ServerNotStopped(UsageError):
+    """Processes of the server remain after SIGKILL; they stay in the record."""
+
+
+def choose_port(wanted: int | None) -> int:
+    """A free port on 127.0.0.1, the wanted one if given. Raises UsageError when that cannot be had."""
+    if wanted is not None:
+        check_port(wanted)
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind((HOST, wanted or 0))
+        except OSError as error:
+            why = "in use" if error.errno == errno.EADDRINUSE else f"not to be had ({error.strerror})"
+            raise UsageError(f"port {wanted} is {why}: choose another with --port or leave it out") from error
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def make_folders(run_dir: Path, record: RunRecord, parts: tuple[str, ...] = PLUGIN_PARTS) -> RunFolders:
+    """Make the folders that the server is told about. `run_dir` must exist. Raises UsageError.
+
+    `parts` are the parts of the chaos package that the server can see, and no more.
+    """
+    plugin = run_dir / PLUGIN
+    package = plugin / PLUGIN_PACKAGE
+    package.mkdir(parents=True)
+    for part in ("__init__.py", *parts):
+        (package / part).symlink_to(_package_folder() / part)
+    control = run_dir / layout.CONTROL
+    control.mkdir(mode=0o755, exist_ok=True)
+    temp = Path(tempfile.mkdtemp(prefix="kvchaos-", dir=_short_temp_parent()))
+    record.add_temp_folder(temp)
+    return RunFolders(temp=temp, plugin=plugin, control=control)
+
+
+def inherited(environ: Mapping[str, str]) -> dict[str, str]:
+    """The part of our environment that a server may see."""
+    return {name: value for name, value in environ.items() if not name.startswith(NOT_INHERITED)}
+
+
+class LocalStack:
+    """One life of a server. A restarted server is another LocalStack on the same record.
+
+    start, wait_ready, then observe about once a second, and stop on every way out. OSError from any
+    of them: the record could not be written.
+    """
+
+    def __init__(self, launch: Launch, folders: RunFolders, run_dir: Path, record: RunRecord) -> None:
+        self.launch = launch
+        self._folders = folders
+        self._log = run_dir / layout.SERVER_LOG
+        self._record = record
+        self._process: subprocess.Popen[bytes] | None = None
+        self._ended: int | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the server's leader, None before the start."""
+        return self._process.pid if self._process else None
+
+    def start(self) -> None:
+        """Raises UsageError when the command does not exist, RuntimeError when called twice."""
+        if self._process is not None:
+            raise RuntimeError("this server was started before")
+        program = self.launch.command[0]
+        if not os.access(program, os.X_OK):
+            raise UsageError(f"{program}: cannot be run; is the server installed? see: kvchaos server list")
+        self._folders.temp.mkdir(mode=0o700, exist_ok=True)
+        with self._log.open("ab") as log:
+            self._process = self._record.start(
+                self.launch.command,
+                what="server",
+                environment=inherited(os.environ) | self.launch.environment,
+                cwd=self._folders.temp,
+                log=log,
+            )
+
+    def wait_ready(self, deadline_s: float) -> None:
+        """Return when /health answers 200. Raises ServerNotReady when the server dies or time is up."""
+        deadline = time.monotonic() + deadline_s
+        observe_at = 0.0
+        while not self._healthy():
+            now = time.monotonic()
+            if self.exit_code() is not None:
+                raise self._not_ready("died before it was ready")
+            if now >= deadline:
+                raise self._not_ready(f"was not ready after {deadline_s:g} s")
+            if now >= observe_at:
+                self.observe()
+                observe_at = now + OBSERVE_EVERY_S
+            time.sleep(HEALTH_POLL_S)
+        self.observe()
+
+    def alive(self) -> bool:
+        """Whether the leader runs."""
+        return self._process is not None and self.exit_code() is None
+
+    def exit_code(self) -> int | None:
+        """The leader's exit code, negative for a signal; None while it runs and before the start."""
+        if self._process is None or self._ended is not None:
+            return self._ended
+        # Looked at, not collected: as long as the dead leader is not collected, the kernel keeps its
+        # id, and no stranger can be taken for a member of its group.
+        ended = os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended is None:
+            return None
+        return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+
+    def observe(self) -> None:
+        """Keep the record of processes and shared memory fresh."""
+        self._record.observe()
+
+    def stop(self, grace_s: float = GRACE_S) -> None:
+        """End the whole group and remove what it left. Safe to repeat. Raises ServerNotStopped.
+
+        A record that cannot be written does not keep it from that; OSError comes when all is done.
+        """
+        try:
+            self.observe()
+        finally:
+            self._end(grace_s)
+            shared_memory.remove(self._record.state.shm)
+            if self._folders.temp.exists():
+                shutil.rmtree(self._folders.temp)
+            self._record.drop_server(self.pid, self._folders.temp)
+
+    def _end(self, grace_s: float) -> None:
+        if self._process is None or self._ended is not None:
+            return
+        remaining = end_group(self._record.group(self._process.pid), grace_s)
+        if remaining.processes:
+            raise ServerNotStopped(_who_remains(remaining))
+        self._ended = self._process.wait()
+
+    def _healthy(self) -> bool:
+        connection = http.client.HTTPConnection(HOST, self.launch.port, timeout=HEALTH_TIMEOUT_S)
+        try:
+            connection.request("GET", "/health")
+            return connection.getresponse().status == http.HTTPStatus.OK
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def _not_ready(self, what: str) -> ServerNotReady:
+        code = self.exit_code()
+        ending = "" if code is None else f" (exit code {code})"
+        tail = last_words(self._log)
+        last = f"; its last line: {tail[-1]}" if tail else ""
+        return ServerNotReady(f"the server {what}{ending}; see {self._log}{last}", exit_code=code, tail=tail)
+
+
+def _who_remains(state: GroupState) -> str:
+    pids = ", ".join(str(process.pid) for process in state.processes)
+    return f"processes {pids} of the server do not end: end them by hand, then run kvchaos clean"
+
+
+def _package_folder() -> Path:
+    found = importlib.util.find_spec(PLUGIN_PACKAGE)
+    if found is None or not found.submodule_search_locations:
+        raise UsageError(f"the package {PLUGIN_PACKAGE} is missing: install kvchaos again")
+    return Path(found.submodule_search_locations[0]).resolve()
+
+
+def _short_temp_parent() -> str:
+    for parent in (tempfile.gettempdir(), "/tmp"):
+        if len(os.fsencode(Path(parent) / "kvchaos-12345678")) <= MAX_TEMP_PATH and os.access(
+            parent, os.W_OK
+        ):
+            return parent
+    raise UsageError("no temporary folder with a short enough path: set TMPDIR to a shorter one")

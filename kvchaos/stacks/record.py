@@ -1,0 +1,197 @@
+"""The record of what a run has started, one JSON file a run, there for as long as anything of it runs.
+
+It is written before a process does anything, and with one atomic rename, so that after a SIGKILL of
+the conductor the next command knows exactly what is left.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import threading
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import IO, Literal
+
+import msgspec
+
+from kvchaos.errors import UsageError
+from kvchaos.stacks import shared_memory
+from kvchaos.stacks.process_group import (
+    Group,
+    GroupState,
+    Ownership,
+    What,
+    group_of,
+    read_process,
+    see,
+)
+from kvchaos.stacks.shared_memory import ShmFile
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+PID_NAMESPACE = Path("/proc/self/ns/pid")
+
+DRAFT_SUFFIX = ".draft"
+GATE = 'read -r go && exec "$@" </dev/null'
+"""Run by a shell, which keeps its process id and start time when it becomes the command."""
+
+
+class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where process ids have a meaning: a cache folder may be shared by machines and containers."""
+
+    host: str
+    boot: str
+    pid_namespace: str
+
+
+class Conductor(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    pid: int
+    start_ticks: int
+
+
+class RunState(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Everything that would be left behind if the conductor were killed now."""
+
+    v: Literal[1] = 1
+    run_id: str
+    run_dir: str
+    control_dir: str
+    place: Place
+    conductor: Conductor
+    groups: tuple[Group, ...] = ()
+    temp_folders: tuple[str, ...] = ()
+    shm: tuple[ShmFile, ...] = ()
+    """Files under /dev/shm that the recorded servers use."""
+    older_shm: tuple[int, ...] = ()
+    """Inodes that were there before: never ours."""
+
+
+def this_place() -> Place:
+    return Place(
+        host=platform.node(),
+        boot=BOOT_ID.read_text(encoding="ascii").strip(),
+        pid_namespace=str(PID_NAMESPACE.readlink()),
+    )
+
+
+def new_shm(state: RunState, looks: Iterable[tuple[Group, GroupState]]) -> set[ShmFile]:
+    """Files that the servers among these groups use now and that are younger than the run."""
+    pids: set[int] = set()
+    for group, look in looks:
+        if group.what == "server" and look.ownership in (Ownership.OURS, Ownership.ENDED):
+            # The leader may be dead already, and libiomp's file of it is still there.
+            pids |= {group.leader, *(process.pid for process in look.processes)}
+    older = set(state.older_shm)
+    return {file for file in shared_memory.files_of(pids) if file.inode not in older}
+
+
+class RunRecord:
+    """The conductor's own record. Every change is on disk when the call returns; OSError when it is not."""
+
+    def __init__(self, folder: Path, *, run_id: str, run_dir: Path, control_dir: Path) -> None:
+        me = read_process(os.getpid())
+        if me is None:
+            raise UsageError("/proc does not show this process: mount /proc")
+        self.path = folder / f"{run_id}.json"
+        self._lock = threading.RLock()
+        self._state = RunState(
+            run_id=run_id,
+            run_dir=str(run_dir),
+            control_dir=str(control_dir),
+            place=this_place(),
+            conductor=Conductor(pid=me.pid, start_ticks=me.start_ticks),
+            older_shm=tuple(shared_memory.inodes()),
+        )
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._write()
+        except OSError as error:
+            raise UsageError(f"{folder}: cannot write the record of the run: {error.strerror}") from error
+
+    @property
+    def state(self) -> RunState:
+        return self._state
+
+    def add_temp_folder(self, folder: Path) -> None:
+        with self._lock:
+            self._change(temp_folders=(*self._state.temp_folders, str(folder)))
+
+    def start(
+        self,
+        command: tuple[str, ...],
+        *,
+        what: What,
+        environment: Mapping[str, str],
+        cwd: Path,
+        log: IO[bytes],
+    ) -> subprocess.Popen[bytes]:
+        """Start a command as the leader of a session of its own; it begins only when it is recorded.
+
+        Raises OSError when it could not be recorded; then nothing runs.
+        """
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", GATE, "sh", *command],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=dict(environment),
+            cwd=cwd,
+            start_new_session=True,
+        )
+        assert process.stdin is not None
+        group = group_of(process.pid, what)
+        try:
+            with process.stdin as gate, self._lock:
+                self._change(groups=(*self._state.groups, group))
+                gate.write(b"go\n")
+        except OSError:
+            # The gate is closed now, and the shell ends without having become the command.
+            process.wait()
+            self._state = msgspec.structs.replace(
+                self._state, groups=tuple(known for known in self._state.groups if known != group)
+            )
+            raise
+        return process
+
+    def observe(self) -> None:
+        """Note that the groups live, and which shared memory the servers use; once a second will do."""
+        with self._lock:
+            looks = [see(group) for group in self._state.groups]
+            shm = new_shm(self._state, looks) | set(self._state.shm)
+            self._change(groups=tuple(group for group, _ in looks), shm=tuple(sorted(shm)))
+
+    def group(self, leader: int) -> Group:
+        """The recorded group. Raises KeyError when there is none of that leader."""
+        for group in self._state.groups:
+            if group.leader == leader:
+                return group
+        raise KeyError(leader)
+
+    def drop_group(self, leader: int) -> None:
+        """Forget a group that has ended."""
+        with self._lock:
+            self._change(groups=tuple(group for group in self._state.groups if group.leader != leader))
+
+    def drop_server(self, leader: int | None, temp_folder: Path) -> None:
+        """Forget a server that has ended with all that it used."""
+        with self._lock:
+            self._change(
+                groups=tuple(group for group in self._state.groups if group.leader != leader),
+                temp_folders=tuple(name for name in self._state.temp_folders if name != str(temp_folder)),
+                shm=(),
+            )
+
+    def close(self) -> None:
+        """The run has ended: the record goes, unless groups are still in it."""
+        if not self._state.groups:
+            self.path.unlink(missing_ok=True)
+
+    def _change(self, **changes: object) -> None:
+        self._state = msgspec.structs.replace(self._state, **changes)
+        self._write()
+
+    def _write(self) -> None:
+        draft = self.path.with_suffix(DRAFT_SUFFIX)
+        draft.write_bytes(msgspec.json.encode(self._state) + b"\n")
+        draft.replace(self.path)

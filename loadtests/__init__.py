@@ -1,0 +1,5 @@
+"""The load: what is asked, and the processes that ask it.
+
+`workloads`, `messages` and `processes` are for the conductor and stay free of gevent. `worker` and
+`locustfile` run in processes of their own, where importing Locust patches the standard library.
+"""

@@ -1,0 +1,205 @@
+"""One streaming completion through the openai client, told as one record."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import gevent
+import httpx2
+import openai
+
+from history.records import Outcome, RequestError, RequestRecord
+from loadtests.chunks import Answer, MalformedChunk
+from loadtests.target import loopback_url
+from loadtests.workloads import Prompt
+
+SERVED_MODEL = "tiny"
+"""Name under which the server under test serves its model."""
+SAMPLING_SEED = 0
+IDLE_CONNECTION_S = 2.0
+"""The server closes a connection after 5 s of idleness; ours are given up well before."""
+LONGEST_MESSAGE = 500
+CLIENT_FAULT = RequestError(
+    kind="ClientFault", status=None, message="the load client itself failed; the log of the load tells how"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One request to be sent."""
+
+    id: str
+    prompt: Prompt
+    phase: str
+    worker: int
+    intended_ns: int
+
+
+class Sink(Protocol):
+    """Who is told about a request's life."""
+
+    def tokens(self, count: int) -> None:
+        """So many tokens arrived just now."""
+
+    def ended(self, record: RequestRecord) -> None:
+        """The request is over. Called exactly once for each request, whatever its end."""
+
+
+class CompletionClient:
+    """Sends completions to one server. Greenlets may share it.
+
+    Raises ValueError when the address is not on this machine.
+    """
+
+    def __init__(self, base_url: str, model: str, deadline_s: float) -> None:
+        self._model = model
+        self._deadline_s = deadline_s
+        self._api = openai.OpenAI(
+            base_url=f"{loopback_url(base_url)}/v1",
+            api_key="none",
+            # A retry inside the client would be a request that no record tells of.
+            max_retries=0,
+            http_client=openai.DefaultHttpxClient(
+                timeout=None,
+                limits=httpx2.Limits(max_connections=None, keepalive_expiry=IDLE_CONNECTION_S),
+                # A proxy from the environment has no say about this machine.
+                trust_env=False,
+            ),
+        )
+        # The client asks child processes what machine this is, once; not within the first request.
+        self._api.platform_headers()
+
+    def close(self) -> None:
+        self._api.close()
+
+    def complete(self, job: Job, sink: Sink) -> None:
+        """Send one request and see it through to its end, within the deadline.
+
+        The end goes to the sink as a record. A kill of the greenlet is recorded, then passed on.
+        """
+        attempt = _Attempt(job)
+        deadline = gevent.Timeout(self._deadline_s)
+        try:
+            with deadline:
+                self._stream(attempt, sink)
+            attempt.end_of_stream()
+        except gevent.Timeout as fired:
+            if fired is not deadline:
+                raise
+            attempt.fail("DeadlineExceeded", f"no complete answer within {self._deadline_s:g} s")
+        except gevent.GreenletExit:
+            attempt.abort("StoppedEarly", "the load was stopped before the answer was complete")
+            raise
+        except openai.APIStatusError as error:
+            attempt.status = error.status_code
+            attempt.fail(type(error).__name__, _body_message(error))
+        except openai.APIConnectionError as error:
+            cause = error.__cause__ or error
+            attempt.fail(type(cause).__name__, str(cause))
+        except openai.APIError as error:
+            attempt.fail("ErrorEvent", _body_message(error))
+        except httpx2.RequestError as error:
+            attempt.fail(type(error).__name__, str(error))
+        except (MalformedChunk, json.JSONDecodeError, UnicodeDecodeError) as error:
+            attempt.fail("MalformedChunk", str(error))
+        finally:
+            sink.ended(attempt.record())
+
+    def _stream(self, attempt: _Attempt, sink: Sink) -> None:
+        # As plain objects: building the client's own models costs more than four times as much a token.
+        with self._api.post(
+            "/completions",
+            cast_to=object,
+            body=self._body(attempt.job.prompt),
+            options={"headers": {"X-Request-Id": attempt.job.id}},
+            stream=True,
+            stream_cls=openai.Stream[object],
+        ) as stream:
+            attempt.status = stream.response.status_code
+            for event in stream:
+                count = attempt.answer.add(event, attempt.elapsed_us())
+                if count:
+                    sink.tokens(count)
+
+    def _body(self, prompt: Prompt) -> dict[str, Any]:
+        return {
+            "model": self._model,
+            "prompt": list(prompt.token_ids),
+            "max_tokens": prompt.max_tokens,
+            "temperature": 0,
+            "seed": SAMPLING_SEED,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "logprobs": 1,
+            "ignore_eos": True,
+            "return_token_ids": True,
+        }
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """A request under way. Until its end is known, that end is `unknown` and our own fault."""
+
+    job: Job
+    answer: Answer = field(default_factory=Answer)
+    status: int | None = None
+    outcome: Outcome = "unknown"
+    error: RequestError | None = CLIENT_FAULT
+    start_ns: int = field(default_factory=time.time_ns)
+    start_mono_ns: int = field(default_factory=time.monotonic_ns)
+
+    def elapsed_us(self) -> int:
+        return (time.monotonic_ns() - self.start_mono_ns) // 1000
+
+    def end_of_stream(self) -> None:
+        """The server closed the stream tidily; was that a whole answer?"""
+        missing = self.answer.missing()
+        if missing:
+            self.fail("TruncatedStream", f"the stream ended without {' and '.join(missing)}")
+        else:
+            self.outcome, self.error = "ok", None
+
+    def fail(self, kind: str, message: str) -> None:
+        self._end("error", kind, message)
+
+    def abort(self, kind: str, message: str) -> None:
+        self._end("aborted", kind, message)
+
+    def _end(self, outcome: Outcome, kind: str, message: str) -> None:
+        self.outcome = outcome
+        self.error = RequestError(kind=kind, status=self.status, message=message[:LONGEST_MESSAGE])
+
+    def record(self) -> RequestRecord:
+        job, answer = self.job, self.answer
+        return RequestRecord(
+            id=job.id,
+            prompt_id=job.prompt.prompt_id,
+            phase=job.phase,
+            worker=job.worker,
+            prompt_tokens=len(job.prompt.token_ids),
+            max_tokens=job.prompt.max_tokens,
+            intended_ns=job.intended_ns,
+            start_ns=self.start_ns,
+            start_mono_ns=self.start_mono_ns,
+            end_us=self.elapsed_us(),
+            first_us=answer.first_us,
+            chunk_us=answer.chunk_us,
+            chunk_tokens=answer.chunk_tokens,
+            token_ids=answer.token_ids,
+            logprobs=answer.logprobs,
+            usage=answer.usage,
+            finish_reason=answer.finish_reason,
+            status=self.status,
+            outcome=self.outcome,
+            error=self.error,
+        )
+
+
+def _body_message(error: openai.APIError) -> str:
+    """The server's own words where it gave any."""
+    if isinstance(error.body, dict) and isinstance(error.body.get("message"), str):
+        return str(error.body["message"])
+    return error.message

@@ -1,0 +1,111 @@
+"""Load by hand, with Locust's own page:
+
+locust -f loadtests/locustfile.py --host http://127.0.0.1:8000 --workload shared_prefix --served-model tiny
+
+The requests never end; each user sends one after the other. Nothing is recorded on disk.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from typing import Protocol
+
+from locust import events
+from locust.argument_parser import LocustArgumentParser
+from locust.env import Environment
+
+from history.plan import Param, WorkloadSpec
+from history.records import RequestRecord
+from loadtests.client import SERVED_MODEL, CompletionClient
+from loadtests.load import Load
+from loadtests.target import loopback_url
+from loadtests.user import CompletionUser
+from loadtests.workloads import KINDS, Workload, build
+
+__all__ = ["CompletionUser"]
+
+REQUEST_S = 60.0
+EXIT_USAGE = 3
+
+
+class Hook(Protocol):
+    """A Locust event, as typed as it is used here."""
+
+    def add_listener(self, handler: Callable[..., None]) -> object: ...
+
+
+def parse_params(text: str) -> dict[str, Param]:
+    """Workload parameters from `name=value name=value`; whole numbers become numbers. Raises ValueError."""
+    params: dict[str, Param] = {}
+    for pair in text.replace(",", " ").split():
+        name, separator, value = pair.partition("=")
+        if not separator:
+            raise ValueError(f"workload parameter {pair!r}: write name=value")
+        params[name] = int(value) if value.lstrip("-").isdecimal() else value
+    return params
+
+
+def workload_from(options: Namespace) -> Workload:
+    """The workload that the options name. Raises ValueError."""
+    spec = WorkloadSpec(kind=options.workload, params=parse_params(options.workload_params))
+    return build(spec, options.workload, options.seed)
+
+
+def discard(record: RequestRecord) -> None:
+    """By hand, Locust's tables are all that is kept."""
+
+
+def add_options(parser: LocustArgumentParser) -> None:
+    group = parser.add_argument_group("kvchaos", "What is asked")
+    group.add_argument("--workload", choices=sorted(KINDS), default="shared_prefix", help="kind of workload")
+    # One text, since Locust's page hands a list back in another type than it got.
+    group.add_argument(
+        "--workload-params", default="", metavar="TEXT", help="its parameters: name=value name=value ..."
+    )
+    group.add_argument("--seed", type=int, default=0, help="seed of the workload")
+    group.add_argument("--served-model", default=SERVED_MODEL, help="name under which the server serves it")
+
+
+def check_options(environment: Environment, **_: object) -> None:
+    """End with one clear line, before any page comes up, when the command line cannot be right."""
+    try:
+        if environment.host:
+            loopback_url(environment.host)
+        if environment.parsed_options is not None:
+            workload_from(environment.parsed_options)
+    except ValueError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(EXIT_USAGE)
+
+
+def begin(environment: Environment, **_: object) -> None:
+    """A new list of requests for each start; the host may have been changed on the page.
+
+    Raises ValueError, which Locust logs; without a load the users end at once.
+    """
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
+    CompletionUser.load = None
+    options = environment.parsed_options
+    if options is None:
+        raise ValueError("run this file with the locust command")
+    CompletionUser.client = CompletionClient(environment.host or "", options.served_model, REQUEST_S)
+    CompletionUser.load = Load(
+        phase=options.workload,
+        workload=workload_from(options),
+        indices=itertools.count(),
+        worker=0,
+        write=discard,
+    )
+
+
+def listen(hook: Hook, listener: Callable[..., None]) -> None:
+    hook.add_listener(listener)
+
+
+listen(events.init_command_line_parser, add_options)
+listen(events.init, check_options)
+listen(events.test_start, begin)

@@ -1,0 +1,75 @@
+"""What the conductor and a load worker say to each other: JSON lines on the worker's stdin and stdout."""
+
+from __future__ import annotations
+
+import msgspec
+
+from history.plan import Role
+
+
+class StartPhase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="do", tag="phase"):
+    """Over all workers: `requests` requests of a workload, from index `first` on, `concurrency` at a time."""
+
+    name: str
+    role: Role
+    workload: str
+    requests: int
+    concurrency: int
+    first: int
+
+
+class StopPhase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="do", tag="stop"):
+    """Send nothing more; what is in flight gets a short grace. Without a running phase it does nothing."""
+
+    reason: str
+
+
+class Quit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="do", tag="quit"):
+    """Stop at once and exit. The end of stdin means the same."""
+
+
+Command = StartPhase | StopPhase | Quit
+
+
+class Counts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where a phase stands. sent = ok + failed + aborted + in_flight."""
+
+    phase: str
+    sent: int
+    ok: int
+    failed: int
+    aborted: int
+    """Given up by us when the phase was stopped early."""
+    in_flight: int
+    tokens: int
+    last_token_age_s: float
+    """Seconds since the last token, or since the phase began when there was none yet."""
+
+
+class Ready(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="report", tag="ready"):
+    """Imports are done and the plan is understood."""
+
+
+class Progress(Counts, frozen=True, kw_only=True, tag_field="report", tag="progress"):
+    """Several times a second while a phase runs."""
+
+
+class PhaseDone(Counts, frozen=True, kw_only=True, tag_field="report", tag="phase_done"):
+    """All requests of the phase have ended and are on disk."""
+
+    reason: str
+    """"complete", or the reason of the stop."""
+
+
+class Failed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="report", tag="failed"):
+    """The worker cannot go on and exits with code 3."""
+
+    message: str
+
+
+Report = Ready | Progress | PhaseDone | Failed
+
+COMPLETE = "complete"
+"""Reason of a phase that was not stopped."""
+EXIT_FAILED = 3
+"""Exit code of a worker that cannot do its work; the report `failed` says why."""

@@ -1,0 +1,235 @@
+"""The conductor's side of the load: starts the workers, tells them what to do, adds up what they say."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from history.plan import PhaseSpec
+from loadtests.messages import (
+    Command,
+    Failed,
+    PhaseDone,
+    Progress,
+    Quit,
+    Ready,
+    Report,
+    StartPhase,
+    StopPhase,
+)
+
+QUIT_S = 5.0
+HOME = Path(__file__).resolve().parent.parent
+"""Where the package lies, so that the workers find it whatever the current directory is."""
+
+
+@dataclass
+class _Heard:
+    """What one worker has said so far."""
+
+    ready: bool = False
+    counts: Progress | PhaseDone | None = None
+    at_mono: float = 0.0
+    complaint: str | None = None
+
+
+@dataclass
+class _Worker:
+    number: int
+    process: subprocess.Popen[bytes]
+    heard: _Heard = field(default_factory=_Heard)
+    listener: threading.Thread | None = None
+
+
+class LoadProcesses:
+    """All load workers of a run. Call from one thread; the workers are heard in threads of their own.
+
+    Order of use: start, wait_ready, then for each phase start_phase and progress/done; close at the end,
+    also after a failure. A second close does nothing.
+    """
+
+    def __init__(self, run_dir: Path, plan_path: Path, workers: int, log_path: Path) -> None:
+        self._run_dir = run_dir.resolve()
+        self._plan_path = plan_path.resolve()
+        self._count = workers
+        self._log_path = log_path
+        self._workers: list[_Worker] = []
+        self._changed = threading.Condition()
+        self._phase: str | None = None
+        self._phase_began = 0.0
+        self._closing = False
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of all workers that were started, for the record of what may have to be cleaned up."""
+        return [worker.process.pid for worker in self._workers]
+
+    def start(self) -> None:
+        """Start the processes; their stderr goes to the log. Raises OSError."""
+        with self._log_path.open("ab") as log:
+            for number in range(self._count):
+                worker = _Worker(number, self._spawn(number, log))
+                self._workers.append(worker)
+                worker.listener = threading.Thread(
+                    target=self._listen, args=(worker,), name=f"load-worker-{number}", daemon=True
+                )
+                worker.listener.start()
+
+    def wait_ready(self, timeout: float) -> bool:
+        """Wait until every worker is ready, at most `timeout` seconds. False: too slow or failed."""
+        return self._wait(lambda: all(w.heard.ready for w in self._workers), timeout) and not self.failures()
+
+    def start_phase(self, phase: PhaseSpec) -> None:
+        """Start a phase in all workers. The one before must be done."""
+        with self._changed:
+            self._phase = phase.name
+            self._phase_began = time.monotonic()
+            for worker in self._workers:
+                worker.heard.counts = None
+        self._tell(
+            StartPhase(
+                name=phase.name,
+                role=phase.role,
+                workload=phase.workload,
+                requests=phase.requests,
+                concurrency=phase.concurrency,
+                first=phase.first,
+            )
+        )
+
+    def progress(self) -> Progress:
+        """Where the current phase stands over all workers. The youngest last token counts, and it ages.
+
+        Raises RuntimeError before the first phase.
+        """
+        now = time.monotonic()
+        with self._changed:
+            if self._phase is None:
+                raise RuntimeError("no phase was started")
+            told = [worker.heard for worker in self._workers]
+            counts = [heard.counts for heard in told if heard.counts is not None]
+            ages = [
+                heard.counts.last_token_age_s + now - heard.at_mono
+                for heard in told
+                if heard.counts is not None
+            ]
+            return Progress(
+                phase=self._phase,
+                sent=sum(count.sent for count in counts),
+                ok=sum(count.ok for count in counts),
+                failed=sum(count.failed for count in counts),
+                aborted=sum(count.aborted for count in counts),
+                in_flight=sum(count.in_flight for count in counts),
+                tokens=sum(count.tokens for count in counts),
+                last_token_age_s=min(ages, default=now - self._phase_began),
+            )
+
+    def done(self) -> bool:
+        """Every worker has finished the current phase. Never true when one has died: see failures()."""
+        with self._changed:
+            return all(isinstance(worker.heard.counts, PhaseDone) for worker in self._workers)
+
+    def wait_done(self, timeout: float) -> bool:
+        """Wait for done(), at most `timeout` seconds; returns early when a worker has failed."""
+        return self._wait(self.done, timeout)
+
+    def stop_phase(self, reason: str) -> None:
+        """End the current phase early; done() tells when it has ended."""
+        self._tell(StopPhase(reason=reason))
+
+    def failures(self) -> list[str]:
+        """One line for every worker that has died or given up."""
+        return [line for worker in self._workers if (line := self._failure(worker)) is not None]
+
+    def close(self) -> None:
+        """End all workers: by asking, after 5 s by killing the process ids that were started here."""
+        self._closing = True
+        self._tell(Quit())
+        deadline = time.monotonic() + QUIT_S
+        for worker in self._workers:
+            try:
+                worker.process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                worker.process.kill()
+                worker.process.wait()
+            if worker.listener is not None:
+                worker.listener.join()
+            for pipe in (worker.process.stdin, worker.process.stdout):
+                if pipe is not None:
+                    pipe.close()
+
+    def _spawn(self, number: int, log: IO[bytes]) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "loadtests.worker", "--plan", str(self._plan_path)]
+        command += ["--worker", str(number), "--of", str(self._count), "--out", str(self._run_dir)]
+        return subprocess.Popen(
+            command,
+            bufsize=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            cwd=HOME,
+            start_new_session=True,
+        )
+
+    def _tell(self, command: Command) -> None:
+        line = msgspec.json.encode(command) + b"\n"
+        for worker in self._workers:
+            if worker.process.stdin is None or worker.process.stdin.closed:
+                continue
+            try:
+                worker.process.stdin.write(line)
+            except BrokenPipeError:
+                # Its death is told by failures().
+                continue
+
+    def _listen(self, worker: _Worker) -> None:
+        decoder = msgspec.json.Decoder(Report)
+        for line in worker.process.stdout or ():
+            try:
+                report = decoder.decode(line)
+            except msgspec.MsgspecError as error:
+                report = Failed(message=f"said something that is no report: {error}")
+            with self._changed:
+                _note(worker.heard, report, self._phase)
+                self._changed.notify_all()
+        worker.process.wait()
+        with self._changed:
+            self._changed.notify_all()
+
+    def _failure(self, worker: _Worker) -> str | None:
+        code = worker.process.poll()
+        complaint = worker.heard.complaint
+        if complaint is None and (code is None or self._closing):
+            return None
+        ended = "still runs" if code is None else f"ended with code {code}"
+        why = f": {complaint}" if complaint else ""
+        return (
+            f"load worker {worker.number} (pid {worker.process.pid}) {ended}{why}; see {self._log_path.name}"
+        )
+
+    def _wait(self, condition: Callable[[], bool], timeout: float) -> bool:
+        with self._changed:
+            self._changed.wait_for(lambda: condition() or bool(self.failures()), timeout)
+            return condition()
+
+
+def _note(heard: _Heard, report: Report, phase: str | None) -> None:
+    match report:
+        case Ready():
+            heard.ready = True
+        case Failed(message=message):
+            heard.complaint = message
+        case Progress() | PhaseDone() if report.phase == phase:
+            heard.counts = report
+            heard.at_mono = time.monotonic()
+        case _:
+            # A late line about a phase that is over.
+            return

@@ -1,0 +1,47 @@
+"""What is asked. One file a kind; `build` makes a workload from its entry in a scenario."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from history.plan import Param, Strict, WorkloadSpec
+from loadtests.workloads.base import Prompt, Workload
+from loadtests.workloads.mid_prefill_preemption import MidPrefillPreemption, MidPrefillPreemptionParams
+from loadtests.workloads.shared_prefix import SharedPrefix, SharedPrefixParams
+from loadtests.workloads.unique import Unique, UniqueParams
+
+__all__ = ["KINDS", "Prompt", "Workload", "build"]
+
+Params = TypeVar("Params", bound=Strict)
+Builder = Callable[[Mapping[str, Param], str, int], Workload]
+
+
+def _builder(model: type[Params], make: Callable[[Params, str, int], Workload]) -> Builder:
+    return lambda params, name, seed: make(model.model_validate(params), name, seed)
+
+
+KINDS: dict[str, Builder] = {
+    "mid_prefill_preemption": _builder(MidPrefillPreemptionParams, MidPrefillPreemption),
+    "shared_prefix": _builder(SharedPrefixParams, SharedPrefix),
+    "unique": _builder(UniqueParams, Unique),
+}
+
+
+def build(spec: WorkloadSpec, name: str, seed: int) -> Workload:
+    """The workload a scenario names. Raises ValueError, one line: unknown kind, bad parameters."""
+    builder = KINDS.get(spec.kind)
+    if builder is None:
+        raise ValueError(f"workload {name}: no kind {spec.kind!r}; there are {', '.join(sorted(KINDS))}")
+    try:
+        return builder(spec.params, name, seed)
+    except ValidationError as error:
+        raise ValueError(f"workload {name}: {_first(error)}") from error
+
+
+def _first(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    where = ".".join(str(part) for part in problem["loc"])
+    return f"{where}: {problem['msg']}" if where else problem["msg"]

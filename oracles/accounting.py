@@ -1,0 +1,157 @@
+"""Does the server's token ledger add up, and does it agree with the client's?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from history.reader import History
+from history.verdict import OracleResult, Witness
+from oracles.findings import Findings
+from oracles.timeline import release
+from oracles.windows import Window, phase_windows, run_window
+
+NAME = "accounting"
+PROMPT = "vllm:prompt_tokens_total"
+BY_SOURCE = "vllm:prompt_tokens_by_source_total"
+CACHED = "vllm:prompt_tokens_cached_total"
+RECOMPUTED = "vllm:prompt_tokens_recomputed_total"
+"""0.16 to 0.19 only: the last token of a prompt found in the cache, counted as cached and as computed."""
+GENERATED = "vllm:generation_tokens_total"
+SUCCESS = "vllm:request_success_total"
+PREEMPTIONS = "vllm:num_preemptions_total"
+LOCAL = "vllm:prefix_cache"
+EXTERNAL = "vllm:external_prefix_cache"
+CACHE_SOURCES = ("local_cache_hit", "external_kv_transfer")
+FIRST_ADMISSION_COUNTS = (0, 26)
+"""Before this release a request preempted in mid-prefill is counted by a later admission, which may well
+find the request's own blocks in a cache."""
+
+
+def judge(history: History) -> OracleResult:
+    """Sums over the run and over each phase, at moments when no request is on its way."""
+    found = Findings(NAME)
+    windows = [run_window(history), *phase_windows(history)]
+    for window in windows:
+        if not window.settled:
+            found.gap(f"{window.name}: no scrape of the same server after its last answer")
+            continue
+        _sources(window, found)
+        _hits(window, found)
+        _switched_off(history, window, found)
+        _client(window, found)
+    _unique(history, windows[1:], found)
+    _usage(history, found)
+    return found.result(f"{found.checked} sums over the run and {len(windows) - 1} phases hold")
+
+
+def _sources(window: Window, found: Findings) -> None:
+    """The parts by source make up the whole; none is larger than it, nor is the cached part."""
+    grown = window.need(found, PROMPT, BY_SOURCE, CACHED)
+    if grown is None:
+        return
+    total, by_source, cached = grown
+    recomputed = window.growth(RECOMPUTED) or 0.0
+    found.checked += 2
+    if by_source - recomputed != total:
+        parts = f"{by_source:g} prompt tokens by source less {recomputed:g} recomputed"
+        found.violation(window.witness(f"{parts} are not the {total:g} in total", BY_SOURCE))
+    if cached > total:
+        found.violation(window.witness(f"{cached:g} cached of {total:g} prompt tokens", CACHED))
+    for source in ("local_compute", *CACHE_SOURCES):
+        part = window.growth(BY_SOURCE, source=source)
+        found.checked += 1
+        if part is not None and not 0 <= part <= total:
+            text = f"{part:g} prompt tokens from {source} of {total:g} in total"
+            found.violation(window.witness(text, BY_SOURCE, source=source))
+
+
+def _hits(window: Window, found: Findings) -> None:
+    for cache in (LOCAL, EXTERNAL):
+        grown = window.need(found, f"{cache}_hits_total", f"{cache}_queries_total")
+        if grown is None:
+            continue
+        hits, queries = grown
+        found.checked += 1
+        if hits > queries:
+            text = f"{hits:g} hits of {queries:g} tokens asked for in {cache}"
+            found.violation(window.witness(text, f"{cache}_hits_total"))
+
+
+def _switched_off(history: History, window: Window, found: Findings) -> None:
+    """No token comes from a cache that the server was started without."""
+    server = history.plan.scenario.server
+    if not server.offload:
+        _zero(window, found, "offload is off", BY_SOURCE, source="external_kv_transfer")
+    if "--no-enable-prefix-caching" in server.extra_args:
+        _zero(window, found, "prefix caching is off", BY_SOURCE, source="local_cache_hit")
+
+
+def _zero(window: Window, found: Findings, why: str, metric: str, **labels: str) -> None:
+    grown = window.growth(metric, **labels)
+    if grown is None:
+        found.gap(f"{window.name}: no metric {metric}")
+        return
+    found.checked += 1
+    if grown != 0:
+        what = " ".join([metric, *labels.values()])
+        found.violation(window.witness(f"{why}, yet {what} grew by {grown:g}", metric, **labels))
+
+
+def _client(window: Window, found: Findings) -> None:
+    """What the client counted is what the server counted; less where a request did not end well."""
+    for what, metric, labels, client in _ledger(window):
+        parts = [window.growth(metric, **label) for label in labels]
+        present = [part for part in parts if part is not None]
+        if not present:
+            found.gap(f"{window.name}: no metric {metric}")
+            continue
+        server = sum(present)
+        found.checked += 1
+        if server < client or (window.clean and server != client):
+            text = f"the client counted {client} {what}, the server {server:g}"
+            found.violation(window.witness(text, metric))
+
+
+def _ledger(window: Window) -> Iterator[tuple[str, str, tuple[dict[str, str], ...], int]]:
+    """What is counted, the server's metric, the labels to sum over, the client's count."""
+    records = window.requests
+    generated = sum(
+        len(record.token_ids) if record.usage is None else record.usage.completion_tokens
+        for record in records
+    )
+    # A prompt surely was read only where a token came back.
+    prompt = sum(record.prompt_tokens for record in records if record.token_ids or record.outcome == "ok")
+    answered = sum(record.outcome == "ok" for record in records)
+    yield "generated tokens", GENERATED, ({},), generated
+    yield "prompt tokens", PROMPT, ({},), prompt
+    reasons = ({"finished_reason": "length"}, {"finished_reason": "stop"})
+    yield "requests answered", SUCCESS, reasons, answered
+
+
+def _unique(history: History, windows: list[Window], found: Findings) -> None:
+    """Prompts that never occurred before cannot be found in any cache."""
+    workloads = history.plan.scenario.workloads
+    seen: set[str] = set()
+    for window in windows:
+        prompts = {record.prompt_id for record in window.requests}
+        fresh = len(prompts) == len(window.requests) and seen.isdisjoint(prompts)
+        seen |= prompts
+        unique = window.workload is not None and workloads[window.workload].kind == "unique"
+        if not (unique and fresh and window.settled and window.requests):
+            continue
+        for cache in (LOCAL, EXTERNAL):
+            _zero(window, found, "all prompts are new", f"{cache}_hits_total")
+        counted_once = release(history) >= FIRST_ADMISSION_COUNTS or window.growth(PREEMPTIONS) == 0
+        for source in CACHE_SOURCES if counted_once else ():
+            _zero(window, found, "all prompts are new", BY_SOURCE, source=source)
+
+
+def _usage(history: History, found: Findings) -> None:
+    for record in history.requests:
+        cached = record.usage.cached_tokens if record.usage is not None else None
+        if cached is None:
+            continue
+        found.checked += 1
+        if not 0 <= cached <= record.prompt_tokens:
+            text = f"request {record.id}: {cached} cached of {record.prompt_tokens} prompt tokens"
+            found.violation(Witness(text=text, request=record.id, t_ns=record.start_ns))

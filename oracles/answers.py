@@ -1,0 +1,96 @@
+"""Are the answers still the right ones? Compared with the golden ones, else with each other, bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from history.reader import History
+from history.records import RequestRecord
+from history.verdict import OracleResult, Witness
+from oracles.findings import Findings
+
+NAME = "answers"
+CANARY = "canary"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """An answer beside the one of the same prompt that it must equal."""
+
+    record: RequestRecord
+    standard: RequestRecord
+    golden: bool
+    """Whether the standard is a golden answer; else it is the first answer to the prompt."""
+    difference: str | None
+    """The first place where they differ; None when they are equal."""
+
+
+def judge(history: History) -> OracleResult:
+    """Token ids and logprobs of every good answer equal those of the golden answer. Text alone is blind
+    to most damage: one flipped bit in a cached block moves nearly every logprob and hardly any token."""
+    found = Findings(NAME)
+    with_golden = 0
+    for comparison in compare(history):
+        found.checked += 1
+        with_golden += comparison.golden
+        if comparison.difference is not None:
+            found.violation(_witness(comparison))
+    if not with_golden:
+        found.gap("no answer could be compared with a golden one")
+    others = found.checked - with_golden
+    return found.result(f"{with_golden} answers equal the golden ones, {others} more their prompt's first")
+
+
+def compare(history: History) -> Iterator[Comparison]:
+    """Every good answer beside the golden one of its prompt, else beside the prompt's first."""
+    phases = {phase.name for phase in history.plan.scenario.phases if phase.role == "golden"}
+    good = [record for record in history.requests if record.outcome == "ok" and record.phase != CANARY]
+    golden = _first_by_prompt(record for record in good if record.phase in phases)
+    standards = _first_by_prompt(sorted(good, key=lambda record: record.start_ns)) | golden
+    for record in good:
+        standard = standards[record.prompt_id]
+        if standard is not record:
+            known = record.prompt_id in golden
+            yield Comparison(record, standard, known, _difference(record, standard))
+
+
+def _first_by_prompt(records: Iterable[RequestRecord]) -> dict[str, RequestRecord]:
+    first: dict[str, RequestRecord] = {}
+    for record in records:
+        first.setdefault(record.prompt_id, record)
+    return first
+
+
+def _difference(record: RequestRecord, standard: RequestRecord) -> str | None:
+    tokens, true_tokens = record.token_ids, standard.token_ids
+    logprobs, true_logprobs = record.logprobs, standard.logprobs
+    unequal = [_first_unequal(tokens, true_tokens), _first_unequal(logprobs, true_logprobs)]
+    places = [place for place in unequal if place is not None]
+    if not places:
+        return None
+    place = min(places)
+    return f"at position {place}: {_at(record, place)}, there {_at(standard, place)}"
+
+
+def _first_unequal(one: Sequence[float], other: Sequence[float]) -> int | None:
+    for place, (left, right) in enumerate(zip(one, other, strict=False)):
+        if left != right:
+            return place
+    return None if len(one) == len(other) else min(len(one), len(other))
+
+
+def _at(record: RequestRecord, place: int) -> str:
+    token = str(record.token_ids[place]) if place < len(record.token_ids) else "nothing"
+    logprob = repr(record.logprobs[place]) if place < len(record.logprobs) else "nothing"
+    return f"token {token} logprob {logprob}"
+
+
+def _witness(comparison: Comparison) -> Witness:
+    record = comparison.record
+    kind = "golden " if comparison.golden else ""
+    text = (
+        f"request {record.id} ({record.phase}), prompt {record.prompt_id}, "
+        f"differs from {kind}{comparison.standard.id} {comparison.difference}"
+    )
+    return Witness(text=text, request=record.id, t_ns=record.start_ns)

@@ -1,0 +1,164 @@
+"""Did a fault that fired have the consequence it should: did the server take the intended path?
+
+For each kind of fault one sign that comes from the server or the client, not from the injector.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from history.plan import FaultSpec
+from history.reader import History, PhaseWindow
+from history.records import FaultRecord
+from oracles.answers import compare
+from oracles.timeline import lines_before_stop
+
+STORE_REFUSED = re.compile(r"cannot store")
+"""0.18: "Request X: cannot store N blocks"; 0.32: "Request X: cannot store chunks"."""
+RECOVERED = re.compile(r"Recovered from KV load failure")
+FAILED_BY_POLICY = re.compile(r"Failing \d+ request\(s\) due to KV load failure")
+NOT_A_NUMBER = "Out of range float values"
+"""What the server answers when damage made a logprob infinite or not a number."""
+ALLOCATION_FAILURES = "vllm:kv_offload_allocation_failure_total"
+COPY_TIME_SHARE = 0.9
+"""Share of the injected delay that the server's own clocks must show."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A fault that fired, and where to look for its consequence."""
+
+    history: History
+    fault: FaultSpec
+    fired: list[FaultRecord]
+    phases: list[PhaseWindow]
+    """The phases in which it was armed."""
+
+    def growth(self, metric: str, **labels: str) -> float | None:
+        """Growth of a counter summed over the phases; None when it is absent there."""
+        log = self.history.metrics
+        grown = [
+            log.increase(phase.first_scrape, phase.last_scrape, metric, **labels)
+            for phase in self.phases
+            if phase.first_scrape is not None and phase.last_scrape is not None
+        ]
+        present = [growth for growth in grown if growth is not None]
+        return sum(present) if present else None
+
+    def growth_to_the_end(self, metric: str, **labels: str) -> float | None:
+        """Growth from the start of the first of the phases to the last scrape of the run."""
+        log = self.history.metrics
+        first = self.phases[0].first_scrape if self.phases else None
+        return log.increase(first, len(log) - 1, metric, **labels) if first is not None else None
+
+
+def consequence(history: History, fault: FaultSpec, fired: list[FaultRecord], phases: set[str]) -> str | None:
+    """None when the fault had its consequence, else the reason to doubt it."""
+    sign = SIGNS.get(fault.kind)
+    if sign is None:
+        return f"no sign is known by which to see a {fault.kind}"
+    windows = [phase for phase in history.phases() if phase.spec.name in phases]
+    return sign(Case(history, fault, fired, windows))
+
+
+def _lookup_miss(case: Case) -> str | None:
+    """A lookup was answered with less than was there."""
+    told = [
+        (hit, answered)
+        for record in case.fired
+        if isinstance(hit := record.evidence.get("hit_blocks"), int)
+        and isinstance(answered := record.evidence.get("answered_blocks"), int)
+    ]
+    if told:
+        if any(answered < hit for hit, answered in told):
+            return None
+        return "every lookup it struck was a miss anyway"
+    queries = case.growth("vllm:external_prefix_cache_queries_total")
+    hits = case.growth("vllm:external_prefix_cache_hits_total")
+    if queries is None or hits is None:
+        return "the server reports no external prefix cache lookups"
+    return None if queries > hits else "every external lookup was a hit"
+
+
+def _store_refused(case: Case) -> str | None:
+    """The server said, as often as it was refused, that it cannot store."""
+    lines = _log_lines(case, STORE_REFUSED)
+    counted = max(lines, case.growth(ALLOCATION_FAILURES) or 0.0)
+    if counted >= len(case.fired):
+        return None
+    return f"the server noticed {counted:g} refused stores"
+
+
+def _copy_delay(case: Case) -> str | None:
+    """The server's own clocks for transfers show the delay, in each direction that was struck."""
+    # A copy still under way when the server stopped is in no counter: `held_ms` marks the finished ones.
+    finished = [record for record in case.fired if "held_ms" in record.evidence] or case.fired
+    for direction in ("load", "store"):
+        delays = [
+            ms
+            for record in finished
+            if record.evidence.get("direction") == direction
+            and isinstance(ms := record.evidence.get("ms"), int | float)
+        ]
+        if not delays:
+            continue
+        injected_s = sum(delays) / 1000
+        seen_s = _copy_seconds(case, direction)
+        if seen_s is None:
+            return f"the server reports no {direction} time"
+        if seen_s < COPY_TIME_SHARE * injected_s:
+            return f"the server's {direction} time grew by {seen_s:.3f} s for {injected_s:.3f} s injected"
+    if not any(record.evidence.get("direction") in ("load", "store") for record in finished):
+        return "no firing tells its direction"
+    return None
+
+
+def _copy_seconds(case: Case, direction: str) -> float | None:
+    """Seconds of transfers by the name of the release: a counter each from 0.24, one with labels before."""
+    flat = case.growth_to_the_end(f"vllm:kv_offload_{direction}_time_total")
+    if flat is not None:
+        return flat
+    transfer_type = {"load": "CPU_to_GPU", "store": "GPU_to_CPU"}[direction]
+    return case.growth_to_the_end("vllm:kv_offload_total_time_total", transfer_type=transfer_type)
+
+
+def _load_failure(case: Case) -> str | None:
+    """The server said that it recovered, or failed a request, as its policy has it."""
+    if case.history.plan.scenario.server.load_failure_policy == "recompute":
+        return None if _log_lines(case, RECOVERED) else "the log tells of no recovery from a load failure"
+    names = {phase.spec.name for phase in case.phases}
+    errors = any(
+        record.phase in names and record.outcome == "error" and record.status is not None
+        for record in case.history.requests
+    )
+    if errors or _log_lines(case, FAILED_BY_POLICY):
+        return None
+    return "no request failed by policy"
+
+
+def _damage(case: Case) -> str | None:
+    """An answer of the phase, or of a later one that read the damaged block, is not the golden one."""
+    start = min((phase.start_ns for phase in case.phases), default=0)
+    for comparison in compare(case.history):
+        if comparison.difference is not None and comparison.record.start_ns >= start:
+            return None
+    for record in case.history.requests:
+        if record.start_ns >= start and record.error is not None and NOT_A_NUMBER in record.error.message:
+            return None
+    return "no answer shows the damage"
+
+
+def _log_lines(case: Case, pattern: re.Pattern[str]) -> int:
+    return sum(pattern.search(line) is not None for line in lines_before_stop(case.history))
+
+
+SIGNS: dict[str, Callable[[Case], str | None]] = {
+    "lookup_miss": _lookup_miss,
+    "store_refused": _store_refused,
+    "copy_delay": _copy_delay,
+    "load_failure": _load_failure,
+    "bit_flip": _damage,
+    "zero_block": _damage,
+}

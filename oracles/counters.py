@@ -1,0 +1,141 @@
+"""Do counters only grow, and stay numbers?"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+
+from history.metrics import MetricLog, Series
+from history.reader import History
+from history.verdict import OracleResult, Witness
+from oracles.findings import Findings, finite
+from oracles.timeline import lines_before_stop
+
+NAME = "counters"
+COUNTER_SUFFIXES = ("_total", "_count", "_sum", "_bucket")
+REFUSAL = "Counters can only be incremented"
+"""How prometheus_client refuses to lower a counter; the server dies of it or answers with it."""
+OWN_PREFIX = "vllm:"
+Change = tuple[int, float]
+"""Number of a scrape and the value from there on."""
+
+
+def judge(history: History) -> OracleResult:
+    """Within one life of the server no counter shrinks, goes below zero or stops being a number;
+    histograms stay cumulative; and the server never tried to lower a counter."""
+    found = Findings(NAME)
+    log = history.metrics
+    counters = [series for series in log if series.metric.endswith(COUNTER_SUFFIXES)]
+    for series in counters:
+        _judge_counter(log, series, found)
+    for series in log:
+        if not series.metric.endswith(COUNTER_SUFFIXES):
+            _judge_gauge(log, series, found)
+    _judge_histograms(log, counters, found)
+    _refusals(history, found)
+    if not any(series.metric.startswith(OWN_PREFIX) for series in counters):
+        found.gap("the server's own counters were never scraped")
+    return found.result(f"{len(counters)} counters, {found.checked} values, none shrank")
+
+
+def _judge_counter(log: MetricLog, series: Series, found: Findings) -> None:
+    before: Change | None = None
+    for change in _present(series):
+        scrape, value = change
+        found.checked += 1
+        if not math.isfinite(value):
+            found.violation(_witness(log, series, "is not a number", [change]))
+        elif value < 0:
+            found.violation(_witness(log, series, "is negative", [change]))
+        if before is not None and value < before[1] and _same_life(log, before[0], scrape):
+            found.violation(_witness(log, series, "shrank", [before, change]))
+        before = change
+
+
+def _judge_gauge(log: MetricLog, series: Series, found: Findings) -> None:
+    for change in _present(series):
+        if math.isnan(change[1]):
+            found.violation(_witness(log, series, "is not a number", [change]))
+
+
+def _present(series: Series) -> Iterator[Change]:
+    for scrape, value in zip(series.at, series.values, strict=True):
+        if value is not None:
+            yield scrape, value
+
+
+def _same_life(log: MetricLog, first: int, last: int) -> bool:
+    return log.incarnations[first] == log.incarnations[last]
+
+
+def _judge_histograms(log: MetricLog, counters: list[Series], found: Findings) -> None:
+    buckets: dict[tuple[str, frozenset[tuple[str, str]]], list[Series]] = defaultdict(list)
+    counts: dict[tuple[str, frozenset[tuple[str, str]]], Series] = {}
+    for series in counters:
+        if series.metric.endswith("_bucket"):
+            others = frozenset(item for item in series.labels.items() if item[0] != "le")
+            buckets[series.metric.removesuffix("_bucket"), others].append(series)
+        elif series.metric.endswith("_count"):
+            counts[series.metric.removesuffix("_count"), frozenset(series.labels.items())] = series
+    for key, group in buckets.items():
+        group.sort(key=lambda series: float(series.labels.get("le", "+Inf")))
+        _judge_histogram(log, group, counts.get(key), found)
+
+
+def _judge_histogram(log: MetricLog, buckets: list[Series], count: Series | None, found: Findings) -> None:
+    """Look at the whole histogram at every scrape at which a part of it changed."""
+    members = [*buckets, count] if count is not None else buckets
+    changes: dict[int, list[tuple[int, float | None]]] = defaultdict(list)
+    for place, series in enumerate(members):
+        for scrape, value in zip(series.at, series.values, strict=True):
+            changes[scrape].append((place, value))
+    values: list[float | None] = [None] * len(members)
+    for scrape in sorted(changes):
+        for place, value in changes[scrape]:
+            values[place] = value
+        found.checked += 1
+        _judge_moment(log, scrape, members, values, len(buckets), found)
+
+
+def _judge_moment(
+    log: MetricLog,
+    scrape: int,
+    members: list[Series],
+    values: list[float | None],
+    buckets: int,
+    found: Findings,
+) -> None:
+    below = 0.0
+    for series, value in zip(members[:buckets], values[:buckets], strict=True):
+        if value is None:
+            continue
+        if value < below:
+            wrong = f"is smaller than the bucket below it ({below:g})"
+            found.violation(_witness(log, series, wrong, [(scrape, value)]))
+        below = value
+    for series, value in zip(members[buckets:], values[buckets:], strict=True):
+        if value is not None and value != below:
+            wrong = f"differs from its +Inf bucket ({below:g})"
+            found.violation(_witness(log, series, wrong, [(scrape, value)]))
+
+
+def _refusals(history: History, found: Findings) -> None:
+    for record in history.requests:
+        if record.error is not None and REFUSAL in record.error.message:
+            text = f"request {record.id} was answered with a counter's refusal: {record.error.message[:200]}"
+            found.violation(Witness(text=text, request=record.id, t_ns=record.start_ns))
+    for number, line in enumerate(lines_before_stop(history), start=1):
+        if REFUSAL in line:
+            text = f"the server tried to lower a counter: {line.strip()[:200]}"
+            found.violation(Witness(text=text, log_line=number))
+
+
+def _witness(log: MetricLog, series: Series, wrong: str, changes: list[Change]) -> Witness:
+    told = " to ".join(f"{value:g}" for _, value in changes)
+    return Witness(
+        text=f"{series.key} {wrong}: {told}",
+        metric=series.key,
+        samples=finite([(log.times_ns[scrape], value) for scrape, value in changes]),
+        t_ns=log.times_ns[changes[-1][0]],
+    )

@@ -1,0 +1,122 @@
+"""Did the planned faults, and only those, really strike?"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from history.plan import FaultSpec
+from history.reader import History
+from history.records import Event, FaultRecord
+from history.verdict import OracleResult, Witness
+from oracles.consequence import consequence
+from oracles.findings import Findings
+from oracles.timeline import NS_PER_S
+
+NAME = "faults-fired"
+SLACK_NS = NS_PER_S
+"""Arming and healing reach the server a little after, or before, the conductor writes them down."""
+
+
+@dataclass(slots=True)
+class Arming:
+    """One stretch in which faults were armed."""
+
+    start_ns: int
+    phase: str
+    faults: frozenset[str]
+    end_ns: int | None = None
+    """When the conductor had healed them; None when it never did."""
+    confirmed: bool = False
+    fired: dict[tuple[str, int], int] = field(default_factory=lambda: defaultdict(int))
+    """Firings by fault and server process."""
+
+    def covers(self, record: FaultRecord) -> bool:
+        late = self.end_ns is not None and record.t_ns > self.end_ns + SLACK_NS
+        return record.fault in self.faults and self.start_ns - SLACK_NS <= record.t_ns and not late
+
+
+def judge(history: History) -> OracleResult:
+    """Each fault was armed, fired with evidence, had its consequence and was healed, else unknown.
+    A firing that the plan does not allow is a violation."""
+    found = Findings(NAME)
+    fired = [record for record in history.faults if record.event == "fired"]
+    armings = _armings(history)
+    limits = {fault.id: fault.trigger.limit for fault in history.plan.scenario.faults}
+    for record in fired:
+        _judge_firing(record, limits, armings, found)
+    planned = history.plan.scenario.faults
+    if not planned:
+        found.checked += 1
+        return found.result("no faults planned, none fired")
+    by_fault: dict[str, list[FaultRecord]] = defaultdict(list)
+    for record in fired:
+        if record.fault is not None and is_real(record):
+            by_fault[record.fault].append(record)
+    for fault in planned:
+        found.checked += 1
+        _judge_fault(history, fault, by_fault[fault.id], armings, found)
+    told = ", ".join(f"{fault.id} {len(by_fault[fault.id])} times" for fault in planned)
+    return found.result(f"fired with consequence and healed: {told}")
+
+
+def is_real(record: FaultRecord) -> bool:
+    """Whether a firing really changed something."""
+    return record.evidence.get("bytes_changed") != 0 and record.evidence.get("blocks") != []
+
+
+def _armings(history: History) -> list[Arming]:
+    armings: list[Arming] = []
+    for event in history.events:
+        if event.kind == "armed":
+            armings.append(Arming(event.t_ns, str(event.data.get("phase")), _ids(event)))
+        elif event.kind == "healed":
+            for arming in armings:
+                if arming.end_ns is None and arming.faults <= _ids(event):
+                    arming.end_ns = event.t_ns
+                    arming.confirmed = event.data.get("confirmed") is True
+    return armings
+
+
+def _ids(event: Event) -> frozenset[str]:
+    faults = event.data.get("faults")
+    return frozenset(map(str, faults)) if isinstance(faults, list) else frozenset()
+
+
+def _judge_firing(
+    record: FaultRecord, limits: dict[str, int | None], armings: list[Arming], found: Findings
+) -> None:
+    fault = record.fault
+    if fault is None or fault not in limits:
+        found.violation(_witness(record, f"fault {fault} fired, which is not in the plan"))
+        return
+    arming = next((arming for arming in armings if arming.covers(record)), None)
+    if arming is None:
+        found.violation(_witness(record, f"fault {fault} fired while it was not armed"))
+        return
+    arming.fired[fault, record.pid] += 1
+    limit = limits[fault]
+    if limit is not None and arming.fired[fault, record.pid] == limit + 1:
+        found.violation(_witness(record, f"fault {fault} fired more often than its limit of {limit}"))
+
+
+def _judge_fault(
+    history: History, fault: FaultSpec, fired: list[FaultRecord], armings: list[Arming], found: Findings
+) -> None:
+    mine = [arming for arming in armings if fault.id in arming.faults]
+    if not mine:
+        found.gap(f"{fault.id} was never armed")
+        return
+    if not fired:
+        found.gap(f"{fault.id} was armed and never fired with effect")
+        return
+    doubt = consequence(history, fault, fired, {arming.phase for arming in mine})
+    if doubt is not None:
+        found.gap(f"{fault.id} fired {len(fired)} times, but {doubt}")
+    if not all(arming.confirmed for arming in mine):
+        found.gap(f"{fault.id} was not confirmed healed")
+
+
+def _witness(record: FaultRecord, text: str) -> Witness:
+    where = f"{record.kind} at {record.site}, arrival {record.n}, process {record.pid}"
+    return Witness(text=f"{text}: {where}", request=record.request, t_ns=record.t_ns)

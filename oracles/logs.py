@@ -1,0 +1,59 @@
+"""Does the server's log tell of a crash?"""
+
+from __future__ import annotations
+
+import re
+
+from history.reader import History
+from history.verdict import OracleResult, Witness
+from oracles.findings import Findings
+from oracles.timeline import lines_before_stop
+
+NAME = "logs"
+
+FATAL: tuple[tuple[str, str], ...] = (
+    (r"Counters can only be incremented", "a counter was to be lowered"),
+    (r"EngineCore encountered a fatal error", "the engine loop died"),
+    (r"EngineCore failed to start|Engine core initialization failed", "the engine did not start"),
+    (r"EngineDeadError", "a request met a dead engine"),
+    (r"AsyncLLM output_handler failed", "the API server's output loop died"),
+    (r"WorkerProc (hit an exception|failed to start)", "a worker failed"),
+    (r"died unexpectedly", "a server process vanished"),
+    (r"AssertionError", "an assertion of the server failed"),
+    (r"Fatal Python error", "the interpreter crashed"),
+    (r"Segmentation fault|SIGSEGV|\(core dumped\)", "a process crashed in native code"),
+    (
+        r"MemoryError|std::bad_alloc|[Cc]annot allocate memory|Out of memory",
+        "memory ran out",
+    ),
+    (r"terminate called|double free|corrupted (size|double-linked)|free\(\): invalid", "native code aborted"),
+    (r"Exception in ASGI application", "the API server failed on a request"),
+    (r"Traceback \(most recent call last\)", "an exception was logged"),
+)
+"""Pattern and what it means. Narrow on purpose: a log level alone proves nothing, and the server prints
+its whole configuration and harmless warnings that speak of errors. No pattern asks for the start of a
+word, since a colour code may stand right before it."""
+
+_ANY = re.compile("|".join(f"({pattern})" for pattern, _ in FATAL))
+_EACH = tuple((re.compile(pattern), meaning) for pattern, meaning in FATAL)
+MAX_TEXT = 300
+
+
+def judge(history: History) -> OracleResult:
+    """No fatal line before the server was stopped on purpose. Witnesses: the first line of each sort."""
+    found = Findings(NAME)
+    lines = lines_before_stop(history)
+    found.checked = len(lines)
+    seen: set[str] = set()
+    for number, line in enumerate(lines, start=1):
+        if _ANY.search(line) is None:
+            continue
+        meaning = next(meaning for pattern, meaning in _EACH if pattern.search(line))
+        if meaning in seen:
+            found.violations += 1
+            continue
+        seen.add(meaning)
+        found.violation(Witness(text=f"{meaning}: {line.strip()[:MAX_TEXT]}", log_line=number))
+    if not lines:
+        found.gap("the server's log is empty")
+    return found.result(f"{len(lines)} log lines, none fatal")

@@ -1,0 +1,58 @@
+"""Did the offload tier do any work? A run that never loads a block proves nothing about offloading."""
+
+from __future__ import annotations
+
+from history.reader import History
+from history.verdict import OracleResult, Witness
+from oracles.findings import Findings
+from oracles.timeline import final_total
+
+NAME = "offload-used"
+HITS = "vllm:external_prefix_cache_hits_total"
+PREEMPTIONS = "vllm:num_preemptions_total"
+
+
+def judge(history: History) -> OracleResult:
+    """Offload on: bytes were loaded and external hits counted, else unknown. Off: neither happened."""
+    if history.plan.scenario.server.offload:
+        return _on(history)
+    return _off(history)
+
+
+def _on(history: History) -> OracleResult:
+    found = Findings(NAME)
+    loaded, hits = loaded_bytes(history), final_total(history, HITS)
+    for what, amount in (
+        ("bytes loaded from the offload tier", loaded),
+        ("external prefix cache hits", hits),
+    ):
+        if amount is None:
+            found.gap(f"the server reports no {what}")
+        elif amount <= 0:
+            found.gap(f"no {what}: the offload tier was never read")
+        else:
+            found.checked += 1
+    preemptions = final_total(history, PREEMPTIONS)
+    told = "unknown" if preemptions is None else f"{preemptions:g}"
+    return found.result(f"{loaded or 0:g} bytes loaded, {hits or 0:g} tokens hit, {told} preemptions")
+
+
+def _off(history: History) -> OracleResult:
+    found = Findings(NAME)
+    hits = final_total(history, HITS)
+    if hits is None:
+        found.gap(f"no metric {HITS}")
+    else:
+        found.checked += 1
+    for metric, amount in ((HITS, hits or 0.0), ("bytes loaded", loaded_bytes(history) or 0.0)):
+        if amount > 0:
+            found.violation(Witness(text=f"offload is off, yet {metric} is {amount:g}", metric=metric))
+    return found.result("offload is off; nothing was loaded")
+
+
+def loaded_bytes(history: History) -> float | None:
+    """Bytes loaded from the offload tier in the run, under the name that the release has for them."""
+    flat = final_total(history, "vllm:kv_offload_load_bytes_total")
+    if flat is not None:
+        return flat
+    return final_total(history, "vllm:kv_offload_total_bytes_total", transfer_type="CPU_to_GPU")

@@ -1,0 +1,117 @@
+"""Did every request end exactly once, whole, without error, and does the stream agree with its usage?"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from itertools import pairwise
+
+from history.reader import History
+from history.records import RequestRecord
+from history.verdict import OracleResult, Witness
+from oracles.findings import Findings
+
+NAME = "outcomes"
+CANARY = "canary"
+MAX_TEXT = 200
+
+
+def judge(history: History) -> OracleResult:
+    """One record a request, no error, no cut stream, and every count of tokens the same."""
+    found = Findings(NAME)
+    found.checked = len(history.requests)
+    _ids(history, found)
+    _all_recorded(history, found)
+    context = history.plan.scenario.server.max_model_len
+    for record in history.requests:
+        for problem in _problems(record, context):
+            text = f"request {record.id} ({record.phase}): {problem}"
+            found.violation(Witness(text=text, request=record.id, t_ns=record.start_ns))
+    lost = sum(record.outcome == "unknown" for record in history.requests)
+    if lost:
+        found.gap(f"{lost} requests with an unknown end")
+    aborted = sum(record.outcome == "aborted" for record in history.requests)
+    return found.result(f"{len(history.requests)} requests ended well ({aborted} aborted on purpose)")
+
+
+def _ids(history: History, found: Findings) -> None:
+    counts = Counter(record.id for record in history.requests)
+    for request, count in counts.items():
+        if count > 1:
+            found.violation(Witness(text=f"request {request} has {count} records", request=request))
+
+
+def _all_recorded(history: History, found: Findings) -> None:
+    counts = Counter(record.phase for record in history.requests)
+    for event in history.events_of("phase_end"):
+        phase, sent = event.data.get("phase"), event.data.get("sent")
+        if not isinstance(phase, str) or not isinstance(sent, int):
+            found.gap("a phase_end event without phase or sent")
+        elif counts[phase] != sent:
+            text = f"phase {phase}: {sent} requests sent, {counts[phase]} recorded"
+            found.violation(Witness(text=text, t_ns=event.t_ns))
+
+
+def _problems(record: RequestRecord, context: int) -> Iterator[str]:
+    if record.outcome == "error":
+        yield _error(record)
+    if record.outcome != "ok":
+        return
+    if record.error is not None or record.status != 200:
+        yield f"counted as ok with status {record.status} and error {record.error}"
+    yield from _usage(record)
+    yield from _finish(record, context)
+    yield from _stream(record)
+    yield from _logprobs(record)
+
+
+def _error(record: RequestRecord) -> str:
+    said = "no reason recorded"
+    if record.error is not None:
+        said = f"{record.error.kind}: {record.error.message[:MAX_TEXT]}"
+    if record.status == 200:
+        return f"HTTP 200, yet no whole answer after {len(record.token_ids)} tokens: {said}"
+    return f"failed with status {record.status}: {said}"
+
+
+def _usage(record: RequestRecord) -> Iterator[str]:
+    usage, tokens = record.usage, len(record.token_ids)
+    if usage is None:
+        yield "no usage in the answer"
+        return
+    if usage.completion_tokens != tokens:
+        yield f"usage says {usage.completion_tokens} completion tokens, {tokens} came"
+    if usage.prompt_tokens != record.prompt_tokens:
+        yield f"usage says {usage.prompt_tokens} prompt tokens, {record.prompt_tokens} were sent"
+
+
+def _finish(record: RequestRecord, context: int) -> Iterator[str]:
+    tokens = len(record.token_ids)
+    if record.finish_reason not in ("length", "stop"):
+        yield f"finish reason {record.finish_reason}"
+    full = record.prompt_tokens + tokens >= context
+    if record.finish_reason == "length" and tokens < record.max_tokens and not full:
+        yield f"cut for length after {tokens} of {record.max_tokens} tokens"
+    if tokens > record.max_tokens:
+        yield f"{tokens} tokens where at most {record.max_tokens} were asked for"
+
+
+def _stream(record: RequestRecord) -> Iterator[str]:
+    if sum(record.chunk_tokens) != len(record.token_ids):
+        yield f"{sum(record.chunk_tokens)} tokens by chunk, {len(record.token_ids)} in all"
+    if len(record.chunk_us) != len(record.chunk_tokens):
+        yield f"{len(record.chunk_us)} chunk times for {len(record.chunk_tokens)} chunks"
+    if any(earlier > later for earlier, later in pairwise(record.chunk_us)):
+        yield "chunk times run backwards"
+
+
+def _logprobs(record: RequestRecord) -> Iterator[str]:
+    # The conductor's own tiny requests may go without logprobs.
+    told = bool(record.logprobs) or record.phase != CANARY
+    if told and len(record.logprobs) != len(record.token_ids):
+        yield f"{len(record.logprobs)} logprobs for {len(record.token_ids)} tokens"
+    for place, value in enumerate(record.logprobs):
+        if not math.isfinite(value) or value > 0:
+            yield f"logprob {value} at position {place}"
+            return

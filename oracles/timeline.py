@@ -1,0 +1,85 @@
+"""Metrics and requests over time, for oracles that walk through a run scrape by scrape."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+
+from history.metrics import MetricLog
+from history.reader import History
+from history.records import RequestRecord
+
+NS_PER_S = 1_000_000_000
+NS_PER_US = 1_000
+
+
+def end_ns(record: RequestRecord) -> int:
+    """Wall clock time at which a request ended."""
+    return record.start_ns + record.end_us * NS_PER_US
+
+
+def totals(log: MetricLog, metric: str) -> list[float | None]:
+    """Sum over all series of a metric at each scrape; None where no series has a value. One pass."""
+    steps: list[list[tuple[float, int]]] = [[] for _ in range(len(log))]
+    for series in log.find(metric):
+        before: float | None = None
+        for scrape, value in zip(series.at, series.values, strict=True):
+            steps[scrape].append(
+                ((value or 0.0) - (before or 0.0), (value is not None) - (before is not None))
+            )
+            before = value
+    sums: list[float | None] = []
+    total, present = 0.0, 0
+    for step in steps:
+        for growth, appeared in step:
+            total += growth
+            present += appeared
+        sums.append(total if present else None)
+    return sums
+
+
+class BusyTimes:
+    """When at least one client request was on its way."""
+
+    def __init__(self, requests: list[RequestRecord]) -> None:
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+        for start, end in sorted((record.start_ns, end_ns(record)) for record in requests):
+            if self._ends and start <= self._ends[-1]:
+                self._ends[-1] = max(self._ends[-1], end)
+            else:
+                self._starts.append(start)
+                self._ends.append(end)
+
+    def __contains__(self, t_ns: int) -> bool:
+        place = bisect_right(self._starts, t_ns) - 1
+        return place >= 0 and t_ns <= self._ends[place]
+
+
+def final_total(history: History, metric: str, **labels: str) -> float | None:
+    """A counter over the whole run: its value at the last scrape, since a fresh server counts from 0.
+
+    None when the metric is absent, there was no scrape, or the server had more than one life.
+    """
+    log = history.metrics
+    if not len(log) or log.incarnations[0] != log.incarnations[-1]:
+        return None
+    return log.total(len(log) - 1, metric, **labels)
+
+
+def lines_before_stop(history: History) -> list[str]:
+    """The server's log up to the moment when it was stopped on purpose; what follows is shutdown noise."""
+    for event in history.events_of("server_stop"):
+        last = event.data.get("log_line")
+        if isinstance(last, int):
+            return history.log[:last]
+    return history.log
+
+
+def release(history: History) -> tuple[int, int]:
+    """Major and minor number of the vLLM under test. Raises ValueError when the version has none."""
+    version = history.plan.versions.vllm
+    match = re.match(r"(\d+)\.(\d+)", version)
+    if match is None:
+        raise ValueError(f"not a vLLM version: {version!r}")
+    return int(match[1]), int(match[2])

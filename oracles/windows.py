@@ -1,0 +1,99 @@
+"""Stretches of a run between two scrapes, with the requests that belong to them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+from history.metrics import MetricLog
+from history.reader import History
+from history.records import RequestRecord
+from history.verdict import Witness
+from oracles.findings import Findings, finite
+from oracles.timeline import end_ns
+
+
+@dataclass(frozen=True)
+class Window:
+    """A phase, or the whole run (then `first` is None: a fresh server counts from 0)."""
+
+    name: str
+    log: MetricLog
+    first: int | None
+    last: int
+    requests: list[RequestRecord]
+    settled: bool
+    """Both scrapes are of one server life and none of the requests was on its way at either."""
+    clean: bool
+    """Every request up to the end of the window ended ok, so that client and server must agree exactly."""
+    workload: str | None
+
+    def growth(self, metric: str, **labels: str) -> float | None:
+        """By how much a counter grew in the window; None when it is absent."""
+        if self.first is None:
+            return self.log.total(self.last, metric, **labels)
+        return self.log.increase(self.first, self.last, metric, **labels)
+
+    def need(self, found: Findings, *metrics: str) -> list[float] | None:
+        """The growth of each metric; None, with a gap noted, when one is absent."""
+        grown: list[float] = []
+        for metric in metrics:
+            growth = self.growth(metric)
+            if growth is None:
+                found.gap(f"{self.name}: no metric {metric}")
+                return None
+            grown.append(growth)
+        return grown
+
+    def witness(self, text: str, metric: str, **labels: str) -> Witness:
+        """A witness with the metric's values at both ends of the window."""
+        ends = [self.last] if self.first is None else [self.first, self.last]
+        values = [(self.log.times_ns[end], self.log.total(end, metric, **labels) or 0.0) for end in ends]
+        return Witness(
+            text=f"{self.name}: {text}",
+            metric=metric,
+            samples=finite(values),
+            t_ns=self.log.times_ns[self.last],
+        )
+
+
+def run_window(history: History) -> Window:
+    """The whole run, up to the last scrape."""
+    log = history.metrics
+    last = len(log) - 1
+    settled = (
+        last >= 0
+        and log.incarnations[0] == log.incarnations[last]
+        and log.times_ns[last] >= max(map(end_ns, history.requests), default=0)
+    )
+    clean = _first_trouble(history) is None
+    return Window("run", log, None, last, history.requests, settled, clean, None)
+
+
+def phase_windows(history: History) -> list[Window]:
+    """The phases that began, each with its own requests; the conductor's requests lie between them."""
+    log = history.metrics
+    by_phase: dict[str, list[RequestRecord]] = defaultdict(list)
+    for record in history.requests:
+        by_phase[record.phase].append(record)
+    trouble = _first_trouble(history)
+    windows: list[Window] = []
+    for phase in history.phases():
+        requests = by_phase[phase.spec.name]
+        first = phase.first_scrape if phase.first_scrape is not None else -1
+        last = phase.last_scrape if phase.last_scrape is not None else -1
+        settled = (
+            first >= 0
+            and log.incarnations[first] == log.incarnations[last]
+            and log.times_ns[first] <= min((record.start_ns for record in requests), default=phase.start_ns)
+            and log.times_ns[last] >= max(map(end_ns, requests), default=phase.start_ns)
+        )
+        clean = trouble is None or trouble > phase.end_ns
+        name = f"phase {phase.spec.name}"
+        windows.append(Window(name, log, first, last, requests, settled, clean, phase.spec.workload))
+    return windows
+
+
+def _first_trouble(history: History) -> int | None:
+    """When the first request began that did not end ok. The server may count it late, in any window."""
+    return min((record.start_ns for record in history.requests if record.outcome != "ok"), default=None)

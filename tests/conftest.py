@@ -1,0 +1,16 @@
+"""Shared by all tests: nothing of the machine's own cache or runs is read or changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache folder, also for commands run by the test."""
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    monkeypatch.setenv("KVCHAOS_CACHE", str(folder))
+    return folder

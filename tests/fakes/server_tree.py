@@ -1,0 +1,88 @@
+"""A stand-in for a server's process tree: a leader that answers /health, and children in its session.
+
+Run as a script. Its output is the server log of the tests.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.server
+import json
+import mmap
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+
+class Health(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class names it so)
+        """Keep the log to what the tests look for."""
+
+
+def use_shared_memory(name: str) -> NoReturn:
+    """Map a file as the C library does for a semaphore; leave a registration as libiomp does."""
+    shared = Path("/dev/shm", name)
+    if shared.exists():
+        descriptor = os.open(shared, os.O_RDWR)
+    else:
+        made = shared.with_suffix(".made")
+        descriptor = os.open(made, os.O_RDWR | os.O_CREAT)
+        os.truncate(descriptor, mmap.PAGESIZE)
+        shared.hardlink_to(made)
+        made.unlink()
+    mapping = mmap.mmap(descriptor, mmap.PAGESIZE)
+    # Python's mmap keeps a descriptor of its own; the C library keeps none.
+    os.closerange(3, 256)
+    Path(f"/dev/shm/__KMP_REGISTERED_LIB_{os.getpid()}_0").write_bytes(b"registered")
+    wait_for_signals(mapping)
+
+
+def wait_for_signals(*held: object) -> NoReturn:
+    while True:
+        signal.pause()
+
+
+def fork_child(shm: str | None) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    if shm is not None:
+        use_shared_memory(shm)
+    wait_for_signals()
+
+
+def main() -> None:
+    options = argparse.ArgumentParser()
+    options.add_argument("--port", type=int, default=0)
+    options.add_argument("--children", type=int, default=2)
+    options.add_argument("--stubborn", action="store_true", help="leader and children ignore SIGTERM")
+    options.add_argument("--shm", help="name of a file under /dev/shm that the first child uses")
+    options.add_argument("--exit", type=int, help="the leader exits with this code when its children run")
+    options.add_argument("--mute", action="store_true", help="never answer")
+    options.add_argument("--pids", type=Path, required=True, help="file that gets all process ids")
+    given = options.parse_args()
+    if given.stubborn:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    children = [fork_child(given.shm if number == 0 else None) for number in range(given.children)]
+    draft = given.pids.with_suffix(".draft")
+    draft.write_text(json.dumps([os.getpid(), *children]))
+    draft.replace(given.pids)
+    sys.stderr.write("children run\n")
+    if given.exit is not None:
+        sys.stderr.write("\x1b[31mRuntimeError: no more blocks\x1b[0m\n\n^^^^^^^^\n")
+        # As in a crash: nobody tells the children.
+        os._exit(given.exit)
+    if given.mute:
+        wait_for_signals()
+    http.server.HTTPServer(("127.0.0.1", given.port), Health).serve_forever()
+
+
+if __name__ == "__main__":
+    main()

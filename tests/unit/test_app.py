@@ -1,0 +1,112 @@
+"""The command line: every wrong use is one line on standard error and exit code 3, never 1 or 2."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kvchaos import __version__
+from kvchaos.cli.app import run
+from kvchaos.errors import UsageError
+from kvchaos.paths import cache_folder, runs_folder
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["--nonsense"],
+        ["server", "nonsense"],
+        ["server", "install"],
+        ["server", "install", "0.99.0"],
+        ["server", "install", "../0.32.0"],
+        ["server", "remove", "nothing"],
+        ["server", "remove", ".."],
+        ["server", "add", "mine"],
+        ["server", "add", "mine", "--python", "/nothing/bin/python"],
+    ],
+)
+def test_wrong_use_is_one_line_and_exit_code_3(
+    cache: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    assert run(arguments) == 3
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    (line,) = shown.err.splitlines()
+    assert line.startswith("kvchaos: ")
+
+
+@pytest.mark.parametrize("arguments", [[], ["server"]])
+def test_a_command_that_is_not_whole_shows_the_help(
+    capfd: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    assert run(arguments) == 3
+    shown = capfd.readouterr()
+    assert "Usage: kvchaos" in shown.out + shown.err
+
+
+def test_an_interrupt_is_no_verdict(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kvchaos.cli.doctor.examine", interrupted)
+    assert run(["doctor"]) == 130
+
+
+def test_the_module_can_be_run_and_hands_on_the_exit_code() -> None:
+    version = subprocess.run([sys.executable, "-m", "kvchaos", "--version"], capture_output=True, text=True)
+    wrong = subprocess.run([sys.executable, "-m", "kvchaos", "nonsense"], capture_output=True, text=True)
+    assert (version.returncode, version.stdout) == (0, f"kvchaos {__version__}\n")
+    assert wrong.returncode == 3
+
+
+def test_no_server_yet_is_told_with_the_command_for_one(
+    cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["server", "list"]) == 0
+    assert "kvchaos server install" in capsys.readouterr().out
+
+
+def test_a_long_path_is_not_cut_where_there_is_no_terminal(
+    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    folder = cache / "servers" / "mine"
+    folder.mkdir(parents=True)
+    python = tmp_path / ("x" * 100) / "bin" / "python"
+    (folder / "server.json").write_text(
+        f'{{"name": "mine", "kind": "added", "vllm": "0.33.0", "torch": "2", "python": "{python}", '
+        '"python_version": "3.12.1", "preload": [], "entry_module": "m"}'
+    )
+    assert run(["server", "list"]) == 0
+    assert str(python) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({"KVCHAOS_CACHE": "/a", "XDG_CACHE_HOME": "/b"}, "/a"),
+        ({"XDG_CACHE_HOME": "/b"}, "/b/kvchaos"),
+        ({"KVCHAOS_CACHE": "", "XDG_CACHE_HOME": "relative"}, str(Path.home() / ".cache/kvchaos")),
+    ],
+)
+def test_the_cache_is_where_the_environment_says(environ: dict[str, str], expected: str) -> None:
+    assert cache_folder(environ) == Path(expected)
+
+
+@pytest.mark.parametrize("folder", ["/a b", "/a:b", "/a\tb"])
+def test_a_cache_that_nothing_can_be_preloaded_from_is_refused(folder: str) -> None:
+    with pytest.raises(UsageError, match="KVCHAOS_CACHE"):
+        cache_folder({"KVCHAOS_CACHE": folder})
+
+
+def test_relative_folders_do_not_follow_later_changes_of_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cache_folder({"KVCHAOS_CACHE": "here"}) == tmp_path / "here"
+    assert runs_folder({"KVCHAOS_RUNS": "there"}) == tmp_path / "there"
+    assert runs_folder({}) == tmp_path / "runs"

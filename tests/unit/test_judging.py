@@ -1,0 +1,172 @@
+"""The outcome of a run must be strict in both directions, and must never turn a gap into a pass."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import msgspec
+import pytest
+import yaml
+
+from history import layout
+from history.plan import Expectation
+from history.reader import History, UnreadableRun
+from history.verdict import OracleResult, Outcome, RunVerdict, Verdict
+from history.writer import LineWriter
+from kvchaos.expectation import cut_short, weigh
+from kvchaos.judging import CRASHES, exit_code, judge, judge_run_dir, run_oracle
+from oracles import Oracle
+from tests.unit.histories import Run, clean_run, make_plan, scrape_lines
+
+P, F, U = Verdict.PASS, Verdict.FAIL, Verdict.UNKNOWN
+PLAIN = Expectation(releases=">=0.16")
+SEED_BUG = Expectation(releases="<0.19", fail=("counters",), collateral=("server-alive",), issue="vllm#36533")
+
+
+def result(name: str, verdict: Verdict) -> OracleResult:
+    return OracleResult(oracle=name, verdict=verdict, summary=f"{name} said so", checked=1)
+
+
+@pytest.mark.parametrize(
+    ("counters", "alive", "answers", "expectation", "outcome"),
+    [
+        (P, P, P, PLAIN, "as expected"),
+        (F, P, P, PLAIN, "not as expected"),
+        (U, P, P, PLAIN, "unknown"),
+        (F, P, U, PLAIN, "not as expected"),
+        (F, F, P, SEED_BUG, "as expected"),
+        (F, P, P, SEED_BUG, "as expected"),
+        (F, U, P, SEED_BUG, "as expected"),
+        (P, P, P, SEED_BUG, "not as expected"),
+        (U, F, P, SEED_BUG, "unknown"),
+        (F, F, F, SEED_BUG, "not as expected"),
+        (F, F, U, SEED_BUG, "unknown"),
+        (P, F, U, SEED_BUG, "not as expected"),
+        (U, P, F, SEED_BUG, "not as expected"),
+    ],
+)
+def test_expectation_is_strict_in_both_directions(
+    counters: Verdict, alive: Verdict, answers: Verdict, expectation: Expectation, outcome: Outcome
+) -> None:
+    results = [result("counters", counters), result("server-alive", alive), result("answers", answers)]
+    assert weigh(results, expectation, None)[0] == outcome
+
+
+@pytest.mark.parametrize("verdict", list(Verdict))
+def test_a_run_that_was_cut_short_is_unknown_and_still_tells_what_it_saw(verdict: Verdict) -> None:
+    outcome, reasons = weigh([result("counters", verdict)], PLAIN, "the run was interrupted by SIGINT")
+    assert outcome == "unknown"
+    assert reasons[0] == "the run was interrupted by SIGINT"
+    assert len(reasons) == (1 if verdict is P else 2)
+
+
+def test_an_expectation_that_names_no_oracle_is_unknown() -> None:
+    slip = Expectation(releases=">=0.16", fail=("countres",), issue="vllm#1")
+    outcome, reasons = weigh([result("counters", P)], slip, None)
+    assert outcome == "unknown"
+    assert "countres" in reasons[0]
+
+
+def test_an_expected_failure_is_told_with_its_issue() -> None:
+    outcome, reasons = weigh([result("counters", F), result("server-alive", U)], SEED_BUG, None)
+    assert outcome == "as expected"
+    assert reasons == ["counters failed as expected (vllm#36533): counters said so"]
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "code"),
+    [
+        (["as expected"], 0),
+        (["as expected", "as expected"], 0),
+        (["as expected", "unknown"], 2),
+        (["unknown", "not as expected", "as expected"], 1),
+        ([], 2),
+    ],
+)
+def test_exit_codes(outcomes: list[Outcome], code: int) -> None:
+    assert exit_code(outcomes) == code
+
+
+@pytest.mark.parametrize("error", CRASHES)
+def test_an_oracle_that_crashes_says_unknown_and_why(error: type[Exception]) -> None:
+    def crash(history: History) -> OracleResult:
+        raise error("odd history")
+
+    told = run_oracle(Oracle("counters", "", crash), clean_run().history())
+    assert told.verdict is Verdict.UNKNOWN
+    assert error.__name__ in told.summary
+    assert "odd history" in told.summary
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "told"),
+    [
+        ("interrupted", {"signal": "SIGINT"}, "SIGINT"),
+        ("run_failed", {"reason": "port in use"}, "port in use"),
+    ],
+)
+def test_an_interrupted_or_failed_run_is_unknown(kind: str, data: dict[str, str], told: str) -> None:
+    run = clean_run()
+    run.event(kind, **data)
+    cut = cut_short(run.history())
+    assert cut is not None
+    assert told in cut
+    assert judge(run.history()).outcome == "unknown"
+
+
+def test_a_clean_run_is_as_expected() -> None:
+    verdict = judge(clean_run().history())
+    assert verdict.outcome == "as expected"
+    assert verdict.reasons == []
+
+
+def test_the_seed_bug_is_an_expected_failure() -> None:
+    expectation = Expectation(
+        releases="<0.19", fail=("counters",), collateral=("logs", "server-alive"), issue="vllm#36533"
+    )
+    run = clean_run(make_plan(vllm="0.18.0", expectation=expectation))
+    run.log[2] = "ValueError: Counters can only be incremented by non-negative amounts."
+    run.event("server_exit", code=1)
+    verdict = judge(run.history())
+    assert verdict.outcome == "as expected"
+    assert "vllm#36533" in verdict.reasons[0]
+
+
+def write_run(run: Run, run_dir: Path) -> None:
+    """The run as its files."""
+    (run_dir / layout.CONTROL).mkdir(parents=True)
+    (run_dir / layout.PLAN).write_text(yaml.safe_dump(run.plan.model_dump(mode="json")), encoding="utf-8")
+    (run_dir / layout.SERVER_LOG).write_text("\n".join(run.log) + "\n", encoding="utf-8")
+    files: list[tuple[str, list[msgspec.Struct]]] = [
+        (layout.EVENTS, [*run.events]),
+        (layout.METRICS, [*scrape_lines(run.scrapes)]),
+        (layout.requests_file(0), [*run.requests]),
+        (f"{layout.CONTROL}/faults-worker-100.jsonl", [*run.faults]),
+    ]
+    for name, records in files:
+        with LineWriter(run_dir / name) as writer:
+            for record in records:
+                writer.write(record)
+
+
+def test_a_run_directory_is_judged_into_files_the_same_twice(tmp_path: Path) -> None:
+    run = clean_run()
+    run.change_request(3, logprobs=[-9.0, -0.25, -1.75, -0.125])
+    run.log[1] = "\x1b[31mAssertionError\x1b[0m <tensor & block>"
+    run.bump("vllm:kv_cache_usage_perc", float("nan"), since=5)
+    write_run(run, tmp_path / "run")
+    names = (layout.VERDICT, layout.JUNIT, layout.SUMMARY)
+    verdict = judge_run_dir(tmp_path / "run")
+    first = [(tmp_path / "run" / name).read_bytes() for name in names]
+    assert judge_run_dir(tmp_path / "run") == verdict
+    assert [(tmp_path / "run" / name).read_bytes() for name in names] == first
+    assert msgspec.json.decode(first[0], type=RunVerdict) == verdict
+    assert verdict == judge(run.history())
+    assert ET.fromstring(first[1]).tag == "testsuites"
+    assert verdict.outcome == "not as expected"
+
+
+def test_a_directory_without_a_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableRun):
+        judge_run_dir(tmp_path / "nothing")

@@ -1,0 +1,377 @@
+"""A load process that loses a record, sends a request twice or outlives its conductor spoils a run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from history.plan import (
+    Expectation,
+    Limits,
+    Param,
+    PhaseSpec,
+    RunPlan,
+    Scenario,
+    ServerSettings,
+    Versions,
+    WorkloadSpec,
+)
+from history.records import RequestRecord
+from loadtests.messages import Failed, PhaseDone, Progress, Ready, Report
+from loadtests.processes import LoadProcesses
+from tests.fakes.openai_server import Behaviour, FakeServer, Seen
+
+PATIENCE_S = 60.0
+SLOW = Behaviour(token_s=1.0)
+"""An answer that takes far longer than any grace."""
+
+
+def phase(
+    name: str = "load", requests: int = 20, concurrency: int = 4, first: int = 0, workload: str = "asks"
+) -> PhaseSpec:
+    return PhaseSpec(
+        name=name, role="load", workload=workload, requests=requests, concurrency=concurrency, first=first
+    )
+
+
+def write_plan(
+    run_dir: Path, url: str, *, request_s: float = PATIENCE_S, kind: str = "unique", max_output: int = 16
+) -> Path:
+    params: dict[str, Param] = {"min_output": 8, "max_output": max_output, "prompt_tokens": 16}
+    plan = RunPlan(
+        run_id="r1",
+        seed=1,
+        stack="local",
+        scenario=Scenario(
+            name="s",
+            summary="",
+            server=ServerSettings(gpu_blocks=40),
+            workloads={"asks": WorkloadSpec(kind=kind, params=params)},
+            phases=(phase(),),
+            limits=Limits(request_s=request_s),
+        ),
+        expectation=Expectation(releases=">=0"),
+        base_url=url,
+        command=(),
+        environment={},
+        versions=Versions(
+            kvchaos="", vllm="", torch="", python="", server_name="", model="", git="", host=""
+        ),
+        created="",
+    )
+    path = run_dir / "run.yaml"
+    path.write_text(plan.model_dump_json())
+    return path
+
+
+@contextmanager
+def loaders(run_dir: Path, plan: Path, workers: int = 1) -> Iterator[LoadProcesses]:
+    processes = LoadProcesses(run_dir, plan, workers, run_dir / "loader.log")
+    processes.start()
+    try:
+        yield processes
+    finally:
+        processes.close()
+
+
+@contextmanager
+def worker(run_dir: Path, plan: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """One bare worker process, spoken to by hand."""
+    command = [sys.executable, "-m", "loadtests.worker", "--plan", str(plan), "--worker", "0", "--of", "1"]
+    with subprocess.Popen(
+        [*command, "--out", str(run_dir)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+    ) as process:
+        yield process
+
+
+def hear(process: subprocess.Popen[bytes]) -> Report:
+    assert process.stdout is not None
+    report: Report = msgspec.json.decode(process.stdout.readline(), type=Report)
+    return report
+
+
+def say(process: subprocess.Popen[bytes], line: bytes) -> None:
+    assert process.stdin is not None
+    process.stdin.write(line + b"\n")
+
+
+def records(run_dir: Path) -> list[RequestRecord]:
+    lines = [line for path in run_dir.glob("requests-*.jsonl") for line in path.read_bytes().splitlines()]
+    return [msgspec.json.decode(line, type=RequestRecord) for line in lines]
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def kinds(found: list[RequestRecord]) -> set[str | None]:
+    return {record.error.kind if record.error else None for record in found}
+
+
+def test_every_index_is_sent_and_recorded_once_over_all_workers_and_phases(tmp_path: Path) -> None:
+    with FakeServer() as server, loaders(tmp_path, write_plan(tmp_path, server.url), workers=3) as load:
+        assert load.wait_ready(PATIENCE_S)
+        load.start_phase(phase("load", requests=50, concurrency=7))
+        assert load.wait_done(PATIENCE_S)
+        first = load.progress()
+        load.start_phase(phase("chaos", requests=5, concurrency=2, first=50))
+        assert load.wait_done(PATIENCE_S)
+        second = load.progress()
+        assert load.failures() == []
+    found = records(tmp_path)
+    expected = [f"load-{i}" for i in range(50)] + [f"chaos-{i}" for i in range(50, 55)]
+    assert sorted(record.id for record in found) == sorted(expected)
+    assert sorted(seen.headers["x-request-id"] for seen in server.seen) == sorted(expected)
+    assert {record.outcome for record in found} == {"ok"}
+    assert len({record.prompt_id for record in found}) == 55
+    assert (first.phase, first.sent, first.ok, first.in_flight) == ("load", 50, 50, 0)
+    assert (second.phase, second.sent, second.ok, second.failed) == ("chaos", 5, 5, 0)
+    assert first.tokens == sum(len(record.token_ids) for record in found if record.phase == "load")
+
+
+def test_the_concurrency_is_that_of_the_phase(tmp_path: Path) -> None:
+    def release_when_five_wait(seen: Seen) -> Behaviour:
+        wait_for(lambda: len(server.seen) >= 5)
+        return Behaviour()
+
+    with (
+        FakeServer(release_when_five_wait) as server,
+        loaders(tmp_path, write_plan(tmp_path, server.url), workers=2) as load,
+    ):
+        assert load.wait_ready(PATIENCE_S)
+        load.start_phase(phase(requests=25, concurrency=5))
+        assert load.wait_done(PATIENCE_S)
+    edges = [(record.start_mono_ns, 1) for record in records(tmp_path)]
+    edges += [(record.start_mono_ns + record.end_us * 1000, -1) for record in records(tmp_path)]
+    running = [sum(step for _, step in sorted(edges)[: at + 1]) for at in range(len(edges))]
+    assert max(running) == 5
+
+
+def test_one_stalled_answer_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    def stall_the_first(seen: Seen) -> Behaviour:
+        return Behaviour(shape="stall" if seen.headers["x-request-id"] == "load-0" else "normal")
+
+    with (
+        FakeServer(stall_the_first) as server,
+        loaders(tmp_path, write_plan(tmp_path, server.url, request_s=2.0)) as load,
+    ):
+        assert load.wait_ready(PATIENCE_S)
+        load.start_phase(phase(requests=20, concurrency=2))
+        assert load.wait_done(PATIENCE_S)
+    by_id = {record.id: record for record in records(tmp_path)}
+    stalled = by_id.pop("load-0")
+    assert (stalled.outcome, stalled.status, len(stalled.token_ids)) == ("error", 200, 2)
+    assert kinds([stalled]) == {"DeadlineExceeded"}
+    assert [record.outcome for record in by_id.values()] == ["ok"] * 19
+    end_of_stalled = stalled.start_mono_ns + stalled.end_us * 1000
+    assert all(record.start_mono_ns < end_of_stalled for record in by_id.values())
+
+
+def test_a_server_that_never_answers_costs_each_request_its_deadline(tmp_path: Path) -> None:
+    silent = Behaviour(shape="silent")
+    with (
+        FakeServer(silent) as server,
+        loaders(tmp_path, write_plan(tmp_path, server.url, request_s=0.3)) as load,
+    ):
+        assert load.wait_ready(PATIENCE_S)
+        load.start_phase(phase(requests=8, concurrency=4))
+        assert load.wait_done(PATIENCE_S)
+        assert load.progress().failed == 8
+    found = records(tmp_path)
+    assert sorted(record.id for record in found) == [f"load-{i}" for i in range(8)]
+    assert kinds(found) == {"DeadlineExceeded"}
+    assert all(record.status is None and record.end_us >= 300_000 for record in found)
+
+
+def test_refused_connections_are_recorded_and_do_not_spin(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        plan = write_plan(tmp_path, f"http://127.0.0.1:{taken.getsockname()[1]}")
+        with loaders(tmp_path, plan) as load:
+            assert load.wait_ready(PATIENCE_S)
+            load.start_phase(phase(requests=10, concurrency=2))
+            assert load.wait_done(PATIENCE_S)
+    found = sorted(records(tmp_path), key=lambda record: record.start_mono_ns)
+    assert len(found) == 10
+    assert kinds(found) == {"ConnectError"}
+    # Two users, five requests each: four pauses of 50 ms lie between a user's first and last.
+    assert found[-1].start_mono_ns - found[0].start_mono_ns >= 4 * 50_000_000
+
+
+def test_a_stopped_phase_records_what_it_gave_up_and_sends_no_more(tmp_path: Path) -> None:
+    with FakeServer(SLOW) as server, loaders(tmp_path, write_plan(tmp_path, server.url)) as load:
+        assert load.wait_ready(PATIENCE_S)
+        load.start_phase(phase(requests=50, concurrency=4))
+        wait_for(lambda: len(server.seen) == 4)
+        load.stop_phase("the server died")
+        assert load.wait_done(PATIENCE_S)
+        counts = load.progress()
+        assert load.failures() == []
+    found = records(tmp_path)
+    assert sorted(record.id for record in found) == [f"load-{i}" for i in range(4)]
+    assert {record.outcome for record in found} == {"aborted"}
+    assert kinds(found) == {"StoppedEarly"}
+    assert (counts.sent, counts.aborted, counts.in_flight) == (4, 4, 0)
+
+
+def test_a_stop_lets_short_answers_finish_and_the_next_phase_runs(tmp_path: Path) -> None:
+    short = Behaviour(token_s=0.03)
+    with FakeServer(short) as server, loaders(tmp_path, write_plan(tmp_path, server.url)) as load:
+        assert load.wait_ready(PATIENCE_S)
+        load.start_phase(phase("load", requests=10_000, concurrency=4))
+        wait_for(lambda: len(server.seen) >= 4)
+        load.stop_phase("enough")
+        assert load.wait_done(PATIENCE_S)
+        load.start_phase(phase("healed", requests=3, concurrency=3))
+        assert load.wait_done(PATIENCE_S)
+    found = records(tmp_path)
+    assert {record.outcome for record in found} == {"ok"}
+    assert len(found) == len(server.seen) < 100
+    assert sum(record.phase == "healed" for record in found) == 3
+
+
+def test_the_reason_of_a_stop_is_reported(tmp_path: Path) -> None:
+    with FakeServer(SLOW) as server, worker(tmp_path, write_plan(tmp_path, server.url)) as process:
+        assert isinstance(hear(process), Ready)
+        say(process, msgspec.json.encode(start(requests=9, concurrency=1)))
+        assert isinstance(hear(process), Progress)
+        say(process, b'{"do":"stop","reason":"stalled"}')
+        reports = iter(lambda: hear(process), None)
+        done = next(report for report in reports if isinstance(report, PhaseDone))
+        say(process, b'{"do":"quit"}')
+    assert (done.phase, done.reason, done.aborted) == ("load", "stalled", 1)
+    assert process.returncode == 0
+
+
+def start(requests: int, concurrency: int, workload: str = "asks") -> dict[str, str | int]:
+    return {
+        "do": "phase",
+        "name": "load",
+        "role": "load",
+        "workload": workload,
+        "requests": requests,
+        "concurrency": concurrency,
+        "first": 0,
+    }
+
+
+def test_a_silent_server_is_seen_by_the_age_of_the_last_token(tmp_path: Path) -> None:
+    stall = Behaviour(shape="stall")
+    with FakeServer(stall) as server, loaders(tmp_path, write_plan(tmp_path, server.url)) as load:
+        assert load.wait_ready(PATIENCE_S)
+        load.start_phase(phase(requests=4, concurrency=2))
+        wait_for(lambda: load.progress().last_token_age_s > 1.0)
+        counts = load.progress()
+        assert (counts.sent, counts.in_flight, counts.tokens) == (2, 2, 4)
+
+
+@pytest.mark.parametrize("end", ["stdin closed", "SIGTERM", "quit"])
+def test_a_worker_leaves_at_once_and_records_what_was_in_flight(tmp_path: Path, end: str) -> None:
+    with FakeServer(SLOW) as server, worker(tmp_path, write_plan(tmp_path, server.url)) as process:
+        assert process.stdin is not None
+        assert isinstance(hear(process), Ready)
+        say(process, msgspec.json.encode(start(requests=50, concurrency=4)))
+        wait_for(lambda: len(server.seen) == 4)
+        match end:
+            case "stdin closed":
+                process.stdin.close()
+            case "SIGTERM":
+                process.send_signal(signal.SIGTERM)
+            case _:
+                say(process, b'{"do":"quit"}')
+        assert process.wait(PATIENCE_S) == 0
+    found = records(tmp_path)
+    assert sorted(record.id for record in found) == [f"load-{i}" for i in range(4)]
+    assert kinds(found) == {"StoppedEarly"}
+
+
+def test_ctrl_c_is_left_to_the_conductor(tmp_path: Path) -> None:
+    with FakeServer() as server, worker(tmp_path, write_plan(tmp_path, server.url)) as process:
+        assert isinstance(hear(process), Ready)
+        process.send_signal(signal.SIGINT)
+        say(process, msgspec.json.encode(start(requests=5, concurrency=1)))
+        reports = iter(lambda: hear(process), None)
+        done = next(report for report in reports if isinstance(report, PhaseDone))
+        say(process, b'{"do":"quit"}')
+    assert (done.ok, process.returncode) == (5, 0)
+
+
+def test_a_full_disk_is_reported_and_ends_the_worker(tmp_path: Path) -> None:
+    (tmp_path / "requests-0.jsonl").symlink_to("/dev/full")
+    with FakeServer() as server, loaders(tmp_path, write_plan(tmp_path, server.url)) as load:
+        assert load.wait_ready(PATIENCE_S)
+        load.start_phase(phase(requests=1000, concurrency=2))
+        assert not load.wait_done(PATIENCE_S)
+        wait_for(lambda: "code 3" in load.failures()[0])
+        (line,) = load.failures()
+        assert not load.done()
+    assert "request records cannot be written" in line
+    assert "No space left" in line
+    assert len(server.seen) < 1000
+
+
+def test_a_killed_worker_is_noticed_and_its_phase_is_never_done(tmp_path: Path) -> None:
+    with FakeServer(SLOW) as server, loaders(tmp_path, write_plan(tmp_path, server.url), workers=2) as load:
+        assert load.wait_ready(PATIENCE_S)
+        load.start_phase(phase(requests=4, concurrency=2))
+        os.kill(load.pids[1], signal.SIGKILL)
+        assert not load.wait_done(PATIENCE_S)
+        (line,) = load.failures()
+        assert f"load worker 1 (pid {load.pids[1]}) ended with code -9" in line
+        load.stop_phase("a worker died")
+
+
+def test_a_plan_with_a_bad_workload_is_refused_in_one_line(tmp_path: Path) -> None:
+    plan = write_plan(tmp_path, "http://127.0.0.1:1", kind="no-such")
+    with loaders(tmp_path, plan) as load:
+        assert not load.wait_ready(PATIENCE_S)
+        (line,) = load.failures()
+    assert "workload asks: no kind 'no-such'" in line
+
+
+def test_a_target_on_another_machine_is_refused(tmp_path: Path) -> None:
+    with loaders(tmp_path, write_plan(tmp_path, "http://192.0.2.1:80")) as load:
+        assert not load.wait_ready(PATIENCE_S)
+        (line,) = load.failures()
+    assert "not on this machine" in line
+
+
+def test_a_phase_without_its_workload_is_refused(tmp_path: Path) -> None:
+    with worker(tmp_path, write_plan(tmp_path, "http://127.0.0.1:1")) as process:
+        assert isinstance(hear(process), Ready)
+        say(process, msgspec.json.encode(start(requests=1, concurrency=1, workload="other")))
+        report = hear(process)
+    assert report == Failed(message="phase load: no workload named other")
+    assert process.returncode == 3
+
+
+def test_no_worker_is_left_after_close(tmp_path: Path) -> None:
+    with FakeServer(SLOW) as server, loaders(tmp_path, write_plan(tmp_path, server.url), workers=2) as load:
+        assert load.wait_ready(PATIENCE_S)
+        load.start_phase(phase(requests=8, concurrency=4))
+        pids = load.pids
+    load.close()
+    assert len(pids) == 2
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def test_the_conductors_side_leaves_the_standard_library_alone() -> None:
+    code = (
+        "import sys, loadtests.messages, loadtests.processes, loadtests.workloads;"
+        "print([name for name in ('gevent', 'locust', 'openai') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,74 @@
+"""The Makefile: the first thing that anybody runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TARGETS = ["setup", "chaos", "test", "test-unit", "lint", "format", "doctor", "clean", "distclean"]
+
+
+def make(*arguments: str) -> subprocess.CompletedProcess[str]:
+    # A make that runs these tests would hand its own flags on.
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    return subprocess.run(
+        ["make", "--no-print-directory", *arguments], cwd=ROOT, env=environ, capture_output=True, text=True
+    )
+
+
+def test_plain_make_is_make_help() -> None:
+    assert make().stdout == make("help").stdout != ""
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_help_lists_every_target_with_one_line(target: str) -> None:
+    assert re.search(rf"^  {target} +\S.*$", make("help").stdout, re.MULTILINE)
+
+
+def test_help_lists_nothing_that_is_not_a_target() -> None:
+    for line in make("help").stdout.splitlines()[1:]:
+        assert make("--dry-run", line.split()[0]).returncode == 0, line
+
+
+@pytest.mark.parametrize(
+    ("variables", "command"),
+    [
+        ([], "kvchaos run --server 0.32.0 --all"),
+        (["VLLM=0.18.0"], "kvchaos run --server 0.18.0 --all"),
+        (["SCENARIO=seed-bug", "SEED=7"], "kvchaos run --server 0.32.0 --seed 7 seed-bug"),
+    ],
+)
+def test_chaos_hands_its_variables_on(variables: list[str], command: str) -> None:
+    planned = [" ".join(line.split()) for line in make("--dry-run", "chaos", *variables).stdout.splitlines()]
+    assert any(line.endswith(command) for line in planned), planned
+
+
+def test_test_runs_both_servers_and_skips_nothing() -> None:
+    planned = make("--dry-run", "test").stdout
+    assert "0.18.0 0.32.0" in planned
+    assert re.search(r"pytest$", planned, re.MULTILINE)
+
+
+def test_without_a_python_the_missing_one_is_named(tmp_path: Path) -> None:
+    answer = make("PYTHON=", f"TOOLS={tmp_path / 'tools'}", "setup")
+    assert answer.returncode != 0
+    assert "no Python 3.11 or later found" in answer.stderr
+
+
+def test_without_pip_and_venv_the_package_to_install_is_named(tmp_path: Path) -> None:
+    python = tmp_path / "python3"
+    python.write_text("#!/bin/sh\nexit 1\n")
+    python.chmod(0o755)
+    answer = make(f"PYTHON={python}", f"TOOLS={tmp_path / 'tools'}", "setup")
+    assert answer.returncode != 0
+    assert "python3-venv" in answer.stderr
+
+
+def test_ci_runs_all_tests() -> None:
+    assert (ROOT / ".ci/run").read_text().rstrip().endswith("exec make test")
+    assert os.access(ROOT / ".ci/run", os.X_OK)

@@ -1,0 +1,81 @@
+"""answers must see a single changed bit, in tokens or in logprobs, and must not pass without golden ones."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from history.verdict import Verdict
+from oracles.answers import judge
+from tests.unit.histories import clean_run, failure, make_plan
+
+LOGPROBS = [-0.5, -0.25, -1.75, -0.125]
+
+
+def test_a_changed_token_fails_with_position_and_both_values() -> None:
+    run = clean_run()
+    record = run.change_request(run.first_of("chaos"), token_ids=[11, 12, 99, 14])
+    result = judge(run.history())
+    assert result.verdict is Verdict.FAIL
+    assert result.witnesses[0].request == record.id
+    assert "prompt prompt-0" in result.summary
+    assert "at position 2: token 99 logprob -1.75, golden token 13 logprob -1.75" in result.summary
+
+
+def test_the_smallest_change_of_one_logprob_fails() -> None:
+    run = clean_run()
+    moved = [*LOGPROBS[:3], math.nextafter(LOGPROBS[3], 0.0)]
+    run.change_request(run.first_of("healed"), logprobs=moved)
+    result = judge(run.history())
+    assert result.verdict is Verdict.FAIL
+    assert "at position 3" in result.summary
+
+
+def test_an_answer_with_an_end_missing_fails_at_that_position() -> None:
+    run = clean_run()
+    run.change_request(run.first_of("chaos"), token_ids=[11, 12, 13], logprobs=LOGPROBS[:3])
+    result = judge(run.history())
+    assert result.verdict is Verdict.FAIL
+    assert "at position 3: token nothing logprob nothing, golden token 14" in result.summary
+
+
+def test_two_golden_answers_of_one_prompt_that_differ_fail() -> None:
+    run = clean_run()
+    first = run.first_of("golden")
+    run.change_request(first + 1, prompt_id=run.requests[first].prompt_id, token_ids=[11, 12, 13, 15])
+    result = judge(run.history())
+    assert result.verdict is Verdict.FAIL
+    assert "(golden)" in result.summary
+
+
+def test_requests_that_failed_are_not_compared() -> None:
+    run = clean_run()
+    run.change_request(run.first_of("chaos"), **failure("InternalServerError", "boom"))
+    result = judge(run.history())
+    assert result.verdict is Verdict.PASS
+    assert result.checked == 7
+
+
+def test_prompts_without_a_golden_answer_are_counted() -> None:
+    run = clean_run()
+    run.change_request(run.first_of("golden"), **failure("InternalServerError", "boom"))
+    result = judge(run.history())
+    assert result.verdict is Verdict.PASS
+    assert "1 prompts have none" in result.summary
+
+
+def test_a_run_without_golden_answers_is_unknown() -> None:
+    result = judge(clean_run(make_plan(roles=("load", "healed"))).history())
+    assert result.verdict is Verdict.UNKNOWN
+    assert "not compared" in result.summary
+
+
+@pytest.mark.parametrize("roles", [("golden",), ("golden", "load")])
+def test_golden_answers_that_nothing_is_compared_with_are_unknown(
+    roles: tuple[str, ...],
+) -> None:
+    plan = make_plan(roles=("golden", "load"), workload="unique")
+    run = clean_run(plan)
+    run.requests = [record for record in run.requests if record.phase in (*roles, "canary")]
+    assert judge(run.history()).verdict is Verdict.UNKNOWN

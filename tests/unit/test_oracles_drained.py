@@ -1,0 +1,56 @@
+"""drained must see what is still held after the last request."""
+
+from __future__ import annotations
+
+import pytest
+
+from history.verdict import Verdict
+from oracles.drained import judge
+from tests.unit.histories import RUNNING, USAGE, WAITING, clean_run
+
+
+def test_a_drain_that_failed_fails_with_what_was_left() -> None:
+    run = clean_run()
+    run.change_event("drained", ok=False, running=2)
+    result = judge(run.history())
+    assert result.verdict is Verdict.FAIL
+    assert "running=2" in result.summary
+
+
+def test_blocks_still_held_fail() -> None:
+    run = clean_run()
+    run.change_event("leak_probe", ok=False, answer="false", detail="3 blocks in use")
+    result = judge(run.history())
+    assert result.verdict is Verdict.FAIL
+    assert "3 blocks in use" in result.summary
+
+
+@pytest.mark.parametrize("gauge", [RUNNING, WAITING, USAGE])
+def test_a_gauge_above_zero_at_the_end_fails(gauge: str) -> None:
+    run = clean_run()
+    run.bump(gauge, 0.025, since=len(run.scrapes) - 1)
+    result = judge(run.history())
+    assert result.verdict is Verdict.FAIL
+    assert result.witnesses[0].metric == gauge
+
+
+@pytest.mark.parametrize("kind", ["drained", "leak_probe"])
+def test_a_missing_step_is_unknown(kind: str) -> None:
+    run = clean_run()
+    run.drop_events(kind)
+    result = judge(run.history())
+    assert result.verdict is Verdict.UNKNOWN
+    assert kind in result.summary
+
+
+@pytest.mark.parametrize("gauge", [RUNNING, WAITING, USAGE])
+def test_an_absent_gauge_is_unknown(gauge: str) -> None:
+    run = clean_run()
+    run.drop_metric(gauge)
+    assert judge(run.history()).verdict is Verdict.UNKNOWN
+
+
+def test_gauges_read_before_the_last_request_ended_are_unknown() -> None:
+    run = clean_run()
+    run.scrapes.pop()
+    assert judge(run.history()).verdict is Verdict.UNKNOWN

@@ -1,0 +1,92 @@
+"""progress must see work that stands still, by event, by deadline and by metrics alone."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from history.verdict import Verdict
+from oracles.progress import MAX_GAP_S, judge
+from tests.unit.histories import (
+    GENERATED,
+    PROMPT,
+    RUNNING,
+    SECOND,
+    WAITING,
+    Run,
+    clean_run,
+    failure,
+)
+
+
+def stand_still(run: Run, seconds: int, *, running: float, waiting: float, every: int = 1) -> None:
+    """A client waits `seconds` (and one more) for an answer while the server is scraped now and then."""
+    first = run.ask("healed", "prompt-0")
+    run.server |= {RUNNING: running, WAITING: waiting}
+    for _ in range(0, seconds + 1, every):
+        run.pass_time(every * SECOND)
+        run.scrape()
+    run.server |= {RUNNING: 0.0, WAITING: 0.0}
+    run.requests[-1] = msgspec.structs.replace(first, end_us=(run.now_ns - first.start_ns) // 1000)
+
+
+def test_a_stall_event_fails() -> None:
+    run = clean_run()
+    run.event("stall", seconds=15.0, running=0, waiting=8, detail="no token")
+    result = judge(run.history())
+    assert result.verdict is Verdict.FAIL
+    assert "0 running, 8 waiting" in result.summary
+
+
+def test_a_request_given_up_at_its_deadline_fails() -> None:
+    run = clean_run()
+    run.change_request(2, **failure("DeadlineExceeded", "no end after 60 s", None))
+    result = judge(run.history())
+    assert result.verdict is Verdict.FAIL
+    assert result.witnesses[0].request == run.requests[2].id
+
+
+def test_requests_that_wait_while_none_runs_fail_by_metrics_alone() -> None:
+    run = clean_run()
+    stand_still(run, 7, running=0.0, waiting=3.0)
+    result = judge(run.history())
+    assert result.verdict is Verdict.FAIL
+    assert "3 requests waited and none ran" in result.summary
+    assert len(result.witnesses[0].samples) == 2
+
+
+def test_a_livelock_without_any_token_fails_by_metrics_alone() -> None:
+    run = clean_run()
+    stand_still(run, 7, running=2.0, waiting=0.0)
+    result = judge(run.history())
+    assert result.verdict is Verdict.FAIL
+    assert "no token for" in result.summary
+
+
+def test_a_pause_shorter_than_the_limit_passes() -> None:
+    run = clean_run()
+    stand_still(run, 3, running=0.0, waiting=3.0)
+    assert judge(run.history()).verdict is Verdict.PASS
+
+
+def test_a_gauge_left_over_from_the_last_step_is_no_stall_when_no_client_waits() -> None:
+    run = clean_run()
+    run.server[WAITING] = 1.0
+    for _ in range(20):
+        run.pass_time(SECOND)
+        run.scrape()
+    assert judge(run.history()).verdict is Verdict.PASS
+
+
+def test_a_hole_between_scrapes_proves_no_standstill() -> None:
+    run = clean_run()
+    every = int(MAX_GAP_S) + 1
+    stand_still(run, 3 * every, running=0.0, waiting=3.0, every=every)
+    assert judge(run.history()).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize("metric", [RUNNING, WAITING, PROMPT, GENERATED])
+def test_an_absent_metric_is_unknown(metric: str) -> None:
+    run = clean_run()
+    run.drop_metric(metric)
+    assert judge(run.history()).verdict is Verdict.UNKNOWN

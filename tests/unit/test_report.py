@@ -1,0 +1,172 @@
+"""Reports tell the same outcome to a machine, a CI page and a terminal and hide nothing behind colour."""
+
+from __future__ import annotations
+
+from io import StringIO
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from history.plan import Expectation
+from history.verdict import OracleResult, Verdict, Witness
+from kvchaos.judging import judge
+from kvchaos.report.evidence import evidence_lines, witness_text
+from kvchaos.report.junit import junit_xml
+from kvchaos.report.summary import summary_text
+from kvchaos.report.table import CampaignRow, campaign_table, run_table
+from tests.unit.histories import PROMPT, START_NS, Run, clean_run, make_plan
+
+SEED_BUG = Expectation(releases=">=0.16", fail=("counters",), collateral=("logs",), issue="vllm#36533")
+REFUSED = "ValueError: Counters can only be incremented by non-negative amounts."
+
+
+def seed_bug_run() -> Run:
+    run = clean_run(make_plan(expectation=SEED_BUG))
+    run.log[2] = REFUSED
+    return run
+
+
+def cases(run: Run) -> dict[str, ET.Element]:
+    history = run.history()
+    root = ET.fromstring(junit_xml(history.plan, judge(history)))
+    return {case.attrib["name"]: case for case in root.iter("testcase")}
+
+
+def suite(run: Run) -> dict[str, str]:
+    history = run.history()
+    found = ET.fromstring(junit_xml(history.plan, judge(history))).find("testsuite")
+    assert found is not None
+    return {key: found.attrib[key] for key in ("tests", "failures", "errors", "skipped")}
+
+
+def drawn(table: Table) -> str:
+    """The table without any colour, as a terminal of 160 columns shows it."""
+    console = Console(file=StringIO(), width=160, color_system=None)
+    console.print(table)
+    assert isinstance(console.file, StringIO)
+    return console.file.getvalue()
+
+
+def test_junit_of_a_clean_run_is_all_green() -> None:
+    assert suite(clean_run()) == {"tests": "11", "failures": "0", "errors": "0", "skipped": "0"}
+
+
+def test_junit_an_expected_failure_passes_with_its_text() -> None:
+    run = seed_bug_run()
+    case = cases(run)["counters"]
+    assert case.find("failure") is None
+    assert case.find("error") is None
+    assert REFUSED in (case.findtext("system-out") or "")
+    assert suite(run) == {"tests": "11", "failures": "0", "errors": "0", "skipped": "1"}
+
+
+def test_junit_an_expected_failure_that_passes_is_a_failure() -> None:
+    run = clean_run(make_plan(expectation=SEED_BUG))
+    assert cases(run)["counters"].find("failure") is not None
+    assert cases(run)["run"].find("failure") is not None
+
+
+def test_junit_an_unexpected_failure_is_a_failure_with_evidence() -> None:
+    run = clean_run()
+    record = run.change_request(4, finish_reason="abort")
+    assert record.id in (cases(run)["outcomes"].findtext("failure") or "")
+
+
+def test_junit_unknown_is_an_error() -> None:
+    run = clean_run()
+    run.drop_events("leak_probe")
+    assert cases(run)["drained"].find("error") is not None
+    assert cases(run)["run"].find("error") is not None
+
+
+def test_junit_an_interrupted_run_is_never_green() -> None:
+    run = clean_run()
+    run.event("interrupted", signal="SIGINT")
+    assert suite(run)["errors"] == "1"
+    assert cases(run)["run"].find("error") is not None
+
+
+def test_junit_is_xml_whatever_the_log_holds() -> None:
+    run = clean_run()
+    run.log[2] = "\x1b[31mAssertionError\x00\x1b[0m <a & b> \ud800 ]]>"
+    assert "<a & b>" in (cases(run)["logs"].findtext("failure") or "")
+
+
+def test_summary_has_outcome_evidence_versions_seed_and_the_command() -> None:
+    run = seed_bug_run()
+    history = run.history()
+    text = summary_text(history.plan, judge(history))
+    assert "## synthetic on cpu-0.32.0: as expected" in text
+    assert "| counters | ✗ fail | as expected |" in text
+    assert "server.log line 3" in text
+    assert "vLLM 0.32.0" in text
+    assert "kvchaos run synthetic --server cpu-0.32.0 --seed 7" in text
+
+
+def test_summary_keeps_foreign_text_inside_its_cell() -> None:
+    run = clean_run()
+    run.log[2] = "AssertionError a | b <script> `c`"
+    history = run.history()
+    text = summary_text(history.plan, judge(history))
+    row = next(line for line in text.splitlines() if line.startswith("| logs"))
+    assert "a \\| b &lt;script&gt; \\`c\\`" in row
+
+
+def test_the_table_of_a_run_tells_verdicts_without_colour() -> None:
+    run = seed_bug_run()
+    run.drop_events("leak_probe")
+    record = run.change_request(4, finish_reason="abort")
+    history = run.history()
+    text = drawn(run_table(history.plan, judge(history)))
+    assert "✗ not as expected" in text
+    assert "✗ fail (expected to fail)" in text
+    assert "✗ fail (does not count)" in text
+    assert "? unknown" in text
+    assert "✓ pass" in text
+    assert record.id in text
+    assert "server.log line 3" in text
+
+
+def test_the_table_shows_brackets_of_evidence_as_they_are() -> None:
+    run = clean_run()
+    run.log[2] = "AssertionError [bold] [/red]"
+    history = run.history()
+    assert "[bold] [/red]" in drawn(run_table(history.plan, judge(history)))
+
+
+def test_the_table_of_a_campaign_has_a_row_a_run() -> None:
+    rows = [
+        CampaignRow(judge(seed_bug_run().history()), Path("runs/one")),
+        CampaignRow(judge(clean_run().history()), Path("runs/two")),
+    ]
+    text = drawn(campaign_table(rows))
+    assert "counters (vllm#36533)" in text
+    assert "runs/one" in text
+    assert "runs/two" in text
+    assert text.count("✓ as expected") == 2
+
+
+@pytest.mark.parametrize(
+    ("witness", "text"),
+    [
+        (Witness(text="a wrong answer", request="r-1"), "a wrong answer [request r-1]"),
+        (Witness(text="request r-1 is wrong", request="r-1"), "request r-1 is wrong"),
+        (Witness(text="a crash", log_line=7), "a crash [server.log line 7]"),
+        (
+            Witness(text="shrank", metric=PROMPT, samples=[(START_NS, 5.0), (START_NS + 250_000_000, 3.0)]),
+            f"shrank [{PROMPT}; 5 at 08:00:00.000Z -> 3 at 08:00:00.250Z]",
+        ),
+    ],
+)
+def test_a_witness_leads_back_to_the_evidence(witness: Witness, text: str) -> None:
+    assert witness_text(witness) == text
+
+
+def test_evidence_says_how_much_it_leaves_out() -> None:
+    told = OracleResult(
+        oracle="logs", verdict=Verdict.FAIL, summary="", witnesses=[Witness(text="one")], violations=8
+    )
+    assert evidence_lines(told) == ["one", "and 7 more"]

@@ -1,0 +1,94 @@
+"""Adding an environment of one's own: it is checked before it is noted, and never changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kvchaos.errors import UsageError
+from kvchaos.servers.add import add
+from kvchaos.servers.install import install, remove
+from kvchaos.servers.registry import find_server, list_servers
+from tests.unit.fakes import FakeUv, Told, broken_python, server_python, write_program
+
+
+@pytest.fixture
+def python(tmp_path: Path) -> Path:
+    """The interpreter of a CUDA environment that somebody made."""
+    bin_folder = tmp_path / "theirs" / "bin"
+    bin_folder.mkdir(parents=True)
+    return write_program(
+        bin_folder / "python",
+        server_python(vllm="0.33.0", torch="2.14.0+cu130", cpu=False, prefix=str(tmp_path / "theirs")),
+    )
+
+
+def test_versions_are_asked_from_the_environment_itself(cache: Path, python: Path) -> None:
+    server = add("gpu", python, cache, Told())
+    assert (server.kind, server.vllm, server.torch) == ("added", "0.33.0", "2.14.0+cu130")
+    assert find_server("gpu", cache) == server
+
+
+def test_the_interpreter_is_kept_as_given_not_what_it_links_to(cache: Path, python: Path) -> None:
+    """A virtual environment is its link: the file behind it is the bare Python."""
+    link = python.with_name("python3")
+    link.symlink_to(python)
+    assert add("gpu", link, cache, Told()).python == link
+
+
+def test_a_cuda_build_preloads_nothing(cache: Path, python: Path) -> None:
+    library = python.parent.parent / "lib/libiomp5.so"
+    library.parent.mkdir()
+    library.touch()
+    assert add("gpu", python, cache, Told()).preload == ()
+
+
+def test_a_cpu_build_preloads_its_own_libiomp5(cache: Path, python: Path) -> None:
+    prefix = python.parent.parent
+    (prefix / "lib").mkdir()
+    (prefix / "lib/libiomp5.so").touch()
+    write_program(python, server_python(prefix=str(prefix)))
+    assert str(prefix / "lib/libiomp5.so") in add("cpu", python, cache, Told()).preload
+
+
+def test_an_environment_without_vllm_is_refused(cache: Path, python: Path) -> None:
+    write_program(python, broken_python("ModuleNotFoundError: No module named vllm"))
+    with pytest.raises(UsageError, match="No module named vllm"):
+        add("gpu", python, cache, Told())
+    assert list_servers(cache) == []
+
+
+def test_a_program_that_is_no_such_interpreter_is_refused(cache: Path, python: Path) -> None:
+    write_program(python, "#!/bin/sh\necho hello\n")
+    with pytest.raises(UsageError, match="hello"):
+        add("gpu", python, cache, Told())
+
+
+def test_a_missing_interpreter_is_named(cache: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nothing-here: no such file"):
+        add("gpu", tmp_path / "nothing-here", cache, Told())
+
+
+def test_a_name_in_use_is_not_taken_over(cache: Path, python: Path) -> None:
+    first = add("gpu", python, cache, Told())
+    write_program(python, server_python(vllm="0.34.0"))
+    with pytest.raises(UsageError, match="kvchaos server remove gpu"):
+        add("gpu", python, cache, Told())
+    assert find_server("gpu", cache) == first
+
+
+def test_remove_forgets_the_name_and_leaves_the_environment(cache: Path, python: Path) -> None:
+    add("gpu", python, cache, Told())
+    remove("gpu", cache, Told())
+    assert python.is_file()
+    assert list_servers(cache) == []
+
+
+def test_install_does_not_replace_an_added_server_of_that_name(
+    cache: Path, python: Path, tmp_path: Path
+) -> None:
+    server = add("0.32.0", python, cache, Told())
+    with pytest.raises(UsageError, match="is an added server"):
+        install("0.32.0", cache, Told(), FakeUv(tmp_path).path)
+    assert find_server("0.32.0", cache) == server

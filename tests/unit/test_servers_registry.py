@@ -1,0 +1,129 @@
+"""The registry: a wrong or stale note must end in one line with the command that mends it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from packaging.version import Version
+
+from kvchaos.errors import UsageError
+from kvchaos.servers.registry import (
+    MARKER,
+    ServerEnv,
+    find_server,
+    list_servers,
+    server_folder,
+    write_server,
+)
+
+
+def note(cache: Path, name: str, vllm: str = "0.32.0") -> ServerEnv:
+    """Write down a server whose interpreter exists."""
+    folder = server_folder(name, cache)
+    folder.mkdir(parents=True)
+    python = folder / "python"
+    python.touch()
+    server = ServerEnv(
+        name=name,
+        kind="installed",
+        vllm=vllm,
+        torch="2.13.0+cpu",
+        python=python,
+        python_version="3.11.7",
+        preload=(),
+        entry_module="vllm.entrypoints.openai.api_server",
+    )
+    write_server(folder, server)
+    return server
+
+
+def test_what_is_written_is_read_back(cache: Path) -> None:
+    assert find_server("mine", cache_with(cache, "mine")).name == "mine"
+    assert list_servers(cache) == [find_server("mine", cache)]
+
+
+def cache_with(cache: Path, *names: str) -> Path:
+    for name in names:
+        note(cache, name)
+    return cache
+
+
+def test_a_missing_release_is_answered_with_its_install_command(cache: Path) -> None:
+    with pytest.raises(UsageError, match=r"install it with: kvchaos server install 0\.18\.0"):
+        find_server("0.18.0", cache)
+
+
+def test_a_missing_name_is_answered_with_list_and_add(cache: Path) -> None:
+    with pytest.raises(
+        UsageError, match="server list; add one with: kvchaos server add nightly --python PATH"
+    ):
+        find_server("nightly", cache)
+
+
+@pytest.mark.parametrize("name", ["", "..", "../etc", "a/b", ".hidden", "-x", "a b", "x" * 65])
+def test_a_name_cannot_lead_out_of_the_cache(cache: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="server name"):
+        server_folder(name, cache)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "Invalid JSON"),
+        ("{}", "name: Field required"),
+        ('{"vllm": "main"}', "server.json"),
+    ],
+)
+def test_a_broken_marker_names_file_and_mending_command(cache: Path, text: str, complaint: str) -> None:
+    server = note(cache, "mine")
+    marker = server_folder(server.name, cache) / MARKER
+    marker.write_text(text)
+    with pytest.raises(UsageError, match="kvchaos server remove mine") as caught:
+        find_server("mine", cache)
+    assert complaint in str(caught.value)
+    assert str(marker) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_key_in_a_marker_is_an_error(cache: Path) -> None:
+    marker = server_folder(note(cache, "mine").name, cache) / MARKER
+    marker.write_text(marker.read_text().replace('"kind"', '"colour": "red", "kind"'))
+    with pytest.raises(UsageError, match="colour"):
+        find_server("mine", cache)
+
+
+def test_a_version_that_is_none_is_an_error(cache: Path) -> None:
+    marker = server_folder(note(cache, "mine").name, cache) / MARKER
+    marker.write_text(marker.read_text().replace('"0.32.0"', '"main"'))
+    with pytest.raises(UsageError, match="not a version"):
+        find_server("mine", cache)
+
+
+def test_a_server_whose_interpreter_is_gone_is_not_handed_out(cache: Path) -> None:
+    server = note(cache, "mine")
+    server.python.unlink()
+    with pytest.raises(UsageError, match="is gone"):
+        find_server("mine", cache)
+
+
+def test_the_label_of_a_build_does_not_hide_the_release() -> None:
+    fields = {
+        "name": "x",
+        "kind": "added",
+        "torch": "2",
+        "python": Path("/p"),
+        "python_version": "3.12.1",
+        "preload": (),
+        "entry_module": "m",
+    }
+    assert ServerEnv.model_validate({**fields, "vllm": "0.18.0+cpu"}).release == Version("0.18.0")
+    nightly = ServerEnv.model_validate({**fields, "vllm": "0.34.0.dev7+gabc"})
+    assert nightly.release == Version("0.34.0.dev7")
+
+
+def test_servers_are_listed_by_release_and_unfinished_ones_are_not(cache: Path) -> None:
+    note(cache, "a-new", "0.100.0")
+    note(cache, "b-old", "0.18.0")
+    (cache / "servers" / "0.20.0").mkdir()
+    assert [server.name for server in list_servers(cache)] == ["b-old", "a-new"]

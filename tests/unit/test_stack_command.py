@@ -1,0 +1,170 @@
+"""A server that is started with other settings than the scenario's makes every verdict worthless."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from chaos.inside import runtime
+from history.plan import ServerSettings
+from kvchaos.errors import UsageError
+from kvchaos.servers.registry import ServerEnv
+from kvchaos.stacks.command import CONTROL_KEY, Launch, RunFolders, check_settings, plan_launch
+
+FOLDERS = RunFolders(temp=Path("/t/kvchaos-1"), plugin=Path("/run/plugin"), control=Path("/run/control"))
+
+
+def server(
+    vllm: str = "0.32.0", preload: tuple[str, ...] = ("/lib/tcmalloc.so", "/lib/iomp5.so")
+) -> ServerEnv:
+    return ServerEnv(
+        name=vllm,
+        kind="installed",
+        vllm=vllm,
+        torch="2.13.0+cpu",
+        python=Path("/env/bin/python"),
+        python_version="3.11.7",
+        preload=preload,
+        entry_module="vllm.entrypoints.openai.api_server",
+    )
+
+
+def launch(settings: ServerSettings, env: ServerEnv | None = None, port: int = 8123) -> Launch:
+    return plan_launch(env or server(), settings, Path("/model"), port, FOLDERS)
+
+
+def kv_transfer_config(settings: ServerSettings) -> dict[str, object]:
+    command = launch(settings).command
+    content: dict[str, object] = json.loads(command[command.index("--kv-transfer-config") + 1])
+    return content
+
+
+def test_every_setting_reaches_the_command_line() -> None:
+    settings = ServerSettings(
+        gpu_blocks=40,
+        block_size=64,
+        max_model_len=512,
+        max_batched_tokens=128,
+        offload=False,
+        extra_args=("--seed", "7"),
+    )
+    assert " ".join(launch(settings).command) == (
+        "/env/bin/python -m vllm.entrypoints.openai.api_server --model /model --served-model-name tiny "
+        "--host 127.0.0.1 --port 8123 --block-size 64 --num-gpu-blocks-override 40 --dtype float32 "
+        "--enforce-eager --max-model-len 512 --max-num-batched-tokens 128 --enable-chunked-prefill "
+        "--enable-prompt-tokens-details --seed 7"
+    )
+
+
+@pytest.mark.parametrize(
+    ("vllm", "reserve", "given"),
+    [
+        ("0.18.1", False, False),
+        ("0.19.0", False, True),
+        ("0.32.0+cpu", False, True),
+        ("0.19.0", True, False),
+    ],
+)
+def test_reservation_is_switched_off_only_where_the_flag_exists(
+    vllm: str, reserve: bool, given: bool
+) -> None:
+    settings = ServerSettings(gpu_blocks=40, reserve_full_prompt=reserve)
+    command = launch(settings, server(vllm)).command
+    assert ("--no-scheduler-reserve-full-isl" in command) is given
+
+
+def test_chaos_loads_both_plug_ins_and_names_the_control_folder() -> None:
+    config = kv_transfer_config(ServerSettings(gpu_blocks=40, cpu_tier_mb=3, load_failure_policy="fail"))
+    assert config == {
+        "kv_connector": "ChaosConnector",
+        "kv_connector_module_path": "chaos.inside.connector",
+        "kv_role": "kv_both",
+        "kv_load_failure_policy": "fail",
+        "kv_connector_extra_config": {
+            "cpu_bytes_to_use": 3 * 1024 * 1024,
+            "spec_name": "ChaosSpec",
+            "spec_module_path": "chaos.inside.spec",
+            "kvchaos_control": "/run/control",
+        },
+    }
+
+
+def test_server_and_conductor_agree_on_the_name_of_the_control_key() -> None:
+    assert CONTROL_KEY == runtime.CONTROL_KEY
+
+
+def test_without_chaos_no_fault_can_be_armed() -> None:
+    settings = ServerSettings(gpu_blocks=40, cpu_tier_mb=3, chaos=False)
+    assert kv_transfer_config(settings) == {
+        "kv_connector": "OffloadingConnector",
+        "kv_role": "kv_both",
+        "kv_load_failure_policy": "recompute",
+        "kv_connector_extra_config": {
+            "cpu_bytes_to_use": 3 * 1024 * 1024,
+            "spec_name": "HostCopySpec",
+            "spec_module_path": "chaos.hostcopy.spec",
+        },
+    }
+    assert "KVCHAOS_CONTROL" not in launch(settings).environment
+
+
+def test_environment_of_a_chaos_server() -> None:
+    assert launch(ServerSettings(gpu_blocks=40)).environment == {
+        "DO_NOT_TRACK": "1",
+        "GLOO_SOCKET_IFNAME": "lo",
+        "HF_HUB_OFFLINE": "1",
+        "KVCHAOS_CONTROL": "/run/control",
+        "LD_PRELOAD": "/lib/tcmalloc.so:/lib/iomp5.so",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONHASHSEED": "0",
+        "PYTHONPATH": "/run/plugin",
+        "PYTHONUNBUFFERED": "1",
+        "TMPDIR": "/t/kvchaos-1",
+        "VLLM_CPU_ATTN_SPLIT_KV": "0",
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        "VLLM_HOST_IP": "127.0.0.1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_RPC_BASE_PATH": "/t/kvchaos-1",
+        "VLLM_SERVER_DEV_MODE": "1",
+    }
+
+
+def test_a_server_without_offload_sees_nothing_of_the_suite() -> None:
+    environment = launch(ServerSettings(gpu_blocks=40, offload=False), server(preload=())).environment
+    assert not {"PYTHONPATH", "KVCHAOS_CONTROL", "LD_PRELOAD"} & environment.keys()
+
+
+def test_a_longest_request_that_just_fits_is_accepted() -> None:
+    check_settings(ServerSettings(gpu_blocks=25, block_size=32, max_model_len=768))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            ServerSettings(gpu_blocks=24, block_size=32, max_model_len=768),
+            "server.gpu_blocks 24: .* use 25 or more",
+        ),
+        (
+            ServerSettings(gpu_blocks=25, block_size=32, max_model_len=769),
+            "server.gpu_blocks 25: .* use 26 or more",
+        ),
+        (ServerSettings(gpu_blocks=40, block_size=48), "server.block_size 48: .* multiple of 32"),
+        (ServerSettings(gpu_blocks=40, extra_args=("--port=9",)), "server.extra_args: --port is set"),
+        (
+            ServerSettings(gpu_blocks=40, extra_args=("--block_size", "64")),
+            "server.extra_args: --block-size is set",
+        ),
+    ],
+)
+def test_settings_that_hang_or_kill_every_server_are_refused(settings: ServerSettings, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        launch(settings)
+
+
+@pytest.mark.parametrize("port", [0, -1, 65536])
+def test_an_impossible_port_is_refused(port: int) -> None:
+    with pytest.raises(UsageError, match=f"port {port}: use a number from 1 to 65535"):
+        launch(ServerSettings(gpu_blocks=40), port=port)

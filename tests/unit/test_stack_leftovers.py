@@ -1,0 +1,237 @@
+"""After a SIGKILL of the conductor the next command ends exactly what was left, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from kvchaos.cli.clean import clean_command
+from kvchaos.errors import UsageError
+from kvchaos.stacks.leftovers import clean, find_leftovers
+from kvchaos.stacks.process_group import Group, read_process
+from kvchaos.stacks.record import Conductor, RunRecord, RunState
+
+ROOT = Path(__file__).parents[2]
+CONDUCTOR = ROOT / "tests" / "fakes" / "doomed_conductor.py"
+SERVER_TREE = ROOT / "tests" / "fakes" / "server_tree.py"
+
+
+def runs(pid: int) -> bool:
+    process = read_process(pid)
+    return process is not None and process.runs
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
+
+
+class Doomed:
+    """A conductor with a fake server, to be killed."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.state_folder = folder / "state"
+        self.run_dir = folder / "run"
+        self.run_dir.mkdir()
+        self._process = subprocess.Popen(
+            [sys.executable, str(CONDUCTOR), str(self.state_folder), str(self.run_dir), *options],
+            stdout=subprocess.PIPE,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            start_new_session=True,
+        )
+        assert self._process.stdout is not None
+        with self._process.stdout as told:
+            assert told.readline() == b"ready\n"
+        self.server: list[int] = json.loads((self.run_dir / "pids").read_text())
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def state(self) -> RunState:
+        return msgspec.json.decode((self.state_folder / "doomed.json").read_bytes(), type=RunState)
+
+    def put_away(self) -> None:
+        """Whatever a failed test left."""
+        self.kill()
+        for leftover in find_leftovers(self.state_folder):
+            clean(leftover, grace_s=0)
+
+
+@pytest.fixture
+def doomed(tmp_path: Path) -> Iterator[Doomed]:
+    made = Doomed(tmp_path)
+    yield made
+    made.put_away()
+
+
+@pytest.fixture
+def decoy() -> Iterator[int]:
+    """A process with the server's very command line that is none of ours."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", "import signal; signal.pause()", "server_tree.py"], start_new_session=True
+    )
+    yield process.pid
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> RunRecord:
+    return RunRecord(tmp_path / "state", run_id="r1", run_dir=tmp_path, control_dir=tmp_path / "control")
+
+
+def rewrite(record: RunRecord, **changes: object) -> RunState:
+    """The record as another conductor would have written it."""
+    state: RunState = msgspec.structs.replace(record.state, **changes)
+    record.path.write_bytes(msgspec.json.encode(state))
+    return state
+
+
+def of_dead_conductor(record: RunRecord, **changes: object) -> RunState:
+    """As if written by an earlier process that had our id."""
+    me = record.state.conductor
+    return rewrite(record, conductor=Conductor(pid=me.pid, start_ticks=me.start_ticks - 1), **changes)
+
+
+def test_a_killed_conductors_server_is_ended_and_a_stranger_survives(doomed: Doomed, decoy: int) -> None:
+    doomed.kill()
+    assert all(runs(pid) for pid in doomed.server)
+    (leftover,) = find_leftovers(doomed.state_folder)
+    result = clean(leftover)
+    assert not any(runs(pid) for pid in doomed.server)
+    assert runs(decoy)
+    assert result.remaining == ()
+    assert f"ended server {doomed.server[0]} (3 processes)" in result.ended
+    assert not Path(leftover.state.temp_folders[0]).exists()
+    assert list(doomed.state_folder.iterdir()) == []
+    assert find_leftovers(doomed.state_folder) == []
+
+
+def test_faults_are_disarmed(doomed: Doomed) -> None:
+    doomed.kill()
+    assert (doomed.run_dir / "control" / "armed.json").exists()
+    clean(find_leftovers(doomed.state_folder)[0], grace_s=0)
+    assert not (doomed.run_dir / "control" / "armed.json").exists()
+
+
+def test_a_live_conductor_is_left_alone(doomed: Doomed) -> None:
+    assert find_leftovers(doomed.state_folder) == []
+
+
+def test_children_are_ended_when_leader_and_conductor_were_killed(doomed: Doomed) -> None:
+    doomed.kill()
+    leader, *children = doomed.server
+    os.kill(leader, signal.SIGKILL)
+    wait_for(lambda: not runs(leader))
+    assert all(runs(pid) for pid in children)
+    clean(find_leftovers(doomed.state_folder)[0])
+    assert not any(runs(pid) for pid in children)
+
+
+def test_shared_memory_of_a_killed_run_is_removed(tmp_path: Path) -> None:
+    name = f"kvchaos-test-{secrets.token_hex(4)}"
+    doomed = Doomed(tmp_path, "--stubborn", "--shm", name)
+    try:
+        registration = Path(f"/dev/shm/__KMP_REGISTERED_LIB_{doomed.server[1]}_0")
+        wait_for(registration.exists)
+        doomed.kill()
+        clean(find_leftovers(doomed.state_folder)[0], grace_s=0)
+        assert not registration.exists()
+        assert not Path("/dev/shm", name).exists()
+    finally:
+        doomed.put_away()
+
+
+def test_a_process_that_got_the_leaders_id_is_not_ended(
+    record: RunRecord, decoy: int, tmp_path: Path
+) -> None:
+    stranger = read_process(decoy)
+    assert stranger is not None
+    group = Group(leader=decoy, start_ticks=stranger.start_ticks - 1, seen_ticks=2**62, what="server")
+    of_dead_conductor(record, groups=(group,))
+    result = clean(find_leftovers(tmp_path / "state")[0])
+    assert runs(decoy)
+    assert (result.ended, result.remaining) == ((), ())
+    assert not record.path.exists()
+
+
+def test_another_machines_run_is_left_alone(record: RunRecord, tmp_path: Path) -> None:
+    place = msgspec.structs.replace(record.state.place, host="elsewhere", boot="other")
+    of_dead_conductor(record, place=place)
+    assert find_leftovers(tmp_path / "state") == []
+
+
+def test_another_containers_run_is_left_alone(record: RunRecord, tmp_path: Path) -> None:
+    of_dead_conductor(record, place=msgspec.structs.replace(record.state.place, pid_namespace="pid:[1]"))
+    assert find_leftovers(tmp_path / "state") == []
+
+
+def test_after_a_reboot_process_ids_mean_nothing_any_more(
+    record: RunRecord, decoy: int, tmp_path: Path
+) -> None:
+    stranger = read_process(decoy)
+    assert stranger is not None
+    group = Group(leader=decoy, start_ticks=stranger.start_ticks, seen_ticks=2**62, what="server")
+    temp = tmp_path / "temp"
+    temp.mkdir()
+    place = msgspec.structs.replace(record.state.place, boot="before")
+    rewrite(record, groups=(group,), place=place, temp_folders=(str(temp),))
+    result = clean(find_leftovers(tmp_path / "state")[0])
+    assert runs(decoy)
+    assert result.ended == (f"removed {temp}",)
+    assert not temp.exists()
+
+
+def test_children_that_cannot_be_proven_ours_are_named_and_the_record_stays(
+    record: RunRecord, tmp_path: Path
+) -> None:
+    pids_file = tmp_path / "pids"
+    command = [sys.executable, str(SERVER_TREE), "--exit", "0", "--children", "1", "--pids", str(pids_file)]
+    leader = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
+    leader.wait()
+    child = json.loads(pids_file.read_text())[1]
+    try:
+        group = Group(leader=leader.pid, start_ticks=0, seen_ticks=0, what="server")
+        of_dead_conductor(record, groups=(group,))
+        result = clean(find_leftovers(tmp_path / "state")[0])
+        assert runs(child)
+        assert result.remaining == (
+            f"server {leader.pid} is gone; processes {child} may be its children: if so, end them by hand",
+        )
+        assert record.path.exists()
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
+def test_a_damaged_record_is_one_line_that_names_the_file(tmp_path: Path) -> None:
+    (tmp_path / "r1.json").write_text('{"v":1}')
+    with pytest.raises(UsageError, match=r"r1\.json: cannot be read .* delete it"):
+        find_leftovers(tmp_path)
+
+
+def test_the_command_says_what_it_ended(
+    doomed: Doomed, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KVCHAOS_CACHE", str(doomed.state_folder.parent))
+    clean_command()
+    assert capsys.readouterr().out == "nothing to clean\n"
+    doomed.kill()
+    clean_command()
+    told = capsys.readouterr().out
+    assert told.startswith(f"run doomed ({doomed.run_dir}) was killed\n")
+    assert f"  ended server {doomed.server[0]} (3 processes)\n" in told
+    assert not any(runs(pid) for pid in doomed.server)
