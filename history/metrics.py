@@ -49,13 +49,17 @@ class MetricLog:
 
     @classmethod
     def from_lines(cls, lines: Iterable[ScrapeLine]) -> MetricLog:
-        """Raises ValueError where a line refers to a series that no line introduced."""
+        """Raises ValueError, with the line's number, for a line that `add` cannot take."""
         log = cls()
-        for line in lines:
-            log.add(line)
+        for number, line in enumerate(lines, start=1):
+            try:
+                log.add(line)
+            except ValueError as error:
+                raise ValueError(f"line {number}: {error}") from error
         return log
 
     def add(self, line: ScrapeLine) -> None:
+        """Raises ValueError for a series that no line introduced, and for a value that is no number."""
         if line.error is not None:
             self.failures.append(Failure(line.t_ns, line.error))
             return
@@ -70,7 +74,7 @@ class MetricLog:
         for index, raw in line.changed.items():
             series = self._at(int(index))
             series.at.append(scrape)
-            series.values.append(NOT_FINITE[raw] if isinstance(raw, str) else raw)
+            series.values.append(_number(raw))
         for place in line.gone:
             series = self._at(place)
             series.at.append(scrape)
@@ -133,6 +137,14 @@ def parse_key(key: str) -> tuple[str, dict[str, str]]:
         for sample in family.samples:
             return sample.name, dict(sample.labels)
     raise ValueError(f"not a series name: {key!r}")
+
+
+def _number(raw: float | str) -> float:
+    if isinstance(raw, str):
+        if raw not in NOT_FINITE:
+            raise ValueError(f"not a value: {raw!r}")
+        return NOT_FINITE[raw]
+    return raw
 
 
 def _escape(value: str) -> str:

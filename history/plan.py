@@ -36,9 +36,9 @@ class ServerSettings(Strict):
     """Size of the offload tier, MiB."""
     load_failure_policy: Literal["recompute", "fail"] = "recompute"
     reserve_full_prompt: bool = True
-    """Admit a request only when its whole prompt fits (0.19 and later); off allows preemption in mid-prefill."""
+    """Admit a request only when its whole prompt fits (0.19 on); off allows preemption in mid-prefill."""
     chaos: bool = True
-    """Load the chaos module into the server. Without it the server is plain vLLM: no fault can be armed."""
+    """Load the chaos module into the server. Without it no fault can be armed."""
     extra_args: tuple[str, ...] = ()
 
 

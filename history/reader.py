@@ -98,11 +98,11 @@ def read_plan(run_dir: Path) -> RunPlan:
         # JSON mode, since YAML has no tuples and strict validation of Python objects wants them.
         content = msgspec.json.encode(yaml.safe_load(path.read_text(encoding="utf-8")))
         return RunPlan.model_validate_json(content)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError) as error:
-        raise UnreadableRun(f"{path}: cannot be read: {error}") from error
+    except (OSError, UnicodeError, yaml.YAMLError, TypeError) as error:
+        raise UnreadableRun(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        where = ".".join(str(part) for part in first["loc"]) or "file"
         raise UnreadableRun(f"{path}: {where}: {first['msg']}") from error
 
 
@@ -126,7 +126,7 @@ def _lines(path: Path, kind: type[Line]) -> list[Line]:
                     break
                 try:
                     records.append(decoder.decode(line))
-                except msgspec.MsgspecError as error:
+                except (msgspec.MsgspecError, UnicodeDecodeError) as error:
                     raise UnreadableRun(f"{path}:{number}: {error}") from error
     except OSError as error:
         raise UnreadableRun(f"{path}: cannot be read: {error}") from error

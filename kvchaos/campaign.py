@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
 from history import layout
-from history.reader import read_plan
+from history.reader import UnreadableRun, read_plan
 from history.verdict import RunVerdict
 from kvchaos import model
 from kvchaos.conductor.display import Display
@@ -45,7 +46,7 @@ def clean_leftovers(places: Places, console: Console) -> None:
     for leftover in find_leftovers(state_folder(places.cache)):
         result = clean(leftover)
         told = "; ".join((*result.ended, *result.remaining)) or "nothing was left"
-        console.print(f"cleaned after run {leftover.state.run_id}: {told}", soft_wrap=True)
+        console.print(f"cleaned after run {leftover.state.run_id}: {told}", soft_wrap=True, markup=False)
 
 
 def run_all(requests: Sequence[Request], places: Places, console: Console) -> list[CampaignRow]:
@@ -53,13 +54,22 @@ def run_all(requests: Sequence[Request], places: Places, console: Console) -> li
     rows: list[CampaignRow] = []
     for request in requests:
         run_dir, interrupted = run_one(request, places, console)
-        verdict = judge_run_dir(run_dir)
+        verdict = _judge(run_dir)
         rows.append(CampaignRow(verdict, run_dir))
         if len(requests) == 1 or verdict.outcome != "as expected":
             _show(run_dir, verdict, console)
         if interrupted:
             break
     return rows
+
+
+def _judge(run_dir: Path) -> RunVerdict:
+    try:
+        return judge_run_dir(run_dir)
+    except UnreadableRun as error:
+        raise UsageError(str(error)) from error
+    except OSError as error:
+        raise UsageError(f"{run_dir}: the verdict cannot be written: {error.strerror}") from error
 
 
 def run_one(request: Request, places: Places, console: Console) -> tuple[Path, bool]:
@@ -74,6 +84,10 @@ def run_one(request: Request, places: Places, console: Console) -> tuple[Path, b
         if not (run_dir / layout.EVENTS).exists():
             raise UsageError(f"{signal} before the run began") from signal
         return run_dir, True
+    except UsageError:
+        with suppress(OSError):
+            run_dir.rmdir()  # while it is empty: then it tells nothing
+        raise
     except OSError as error:
         if error.errno in NO_ROOM:
             raise UsageError(f"{run_dir}: {os.strerror(error.errno)}: make room and run again") from error

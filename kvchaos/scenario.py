@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Hashable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import yaml
@@ -26,6 +28,19 @@ def scenario_files() -> list[Path]:
     return sorted(_folder().rglob("*.yaml"))
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice in a mapping; YAML's own rule is that the last one wins in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key.value} twice", key.start_mark)
+            if isinstance(key, yaml.ScalarNode):
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def find_scenario(wanted: str) -> Path:
     """The file of a scenario, given as a path or by name. Raises UsageError."""
     if wanted.endswith((".yaml", ".yml")):
@@ -39,7 +54,7 @@ def find_scenario(wanted: str) -> Path:
 def load_scenario(path: Path) -> Scenario:
     """Read and check a scenario. Raises UsageError with file, place and problem."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
         # By way of JSON, since strict validation of Python objects wants tuples and YAML has none.
         scenario = Scenario.model_validate_json(msgspec.json.encode(content))
     except OSError as error:
@@ -48,7 +63,7 @@ def load_scenario(path: Path) -> Scenario:
         raise UsageError(f"{path}: is not UTF-8 text") from error
     except yaml.YAMLError as error:
         raise UsageError(f"{path}: is not YAML: {_one_line(error)}") from error
-    except TypeError as error:
+    except (TypeError, UnicodeEncodeError) as error:
         raise UsageError(f"{path}: holds a value that JSON cannot say: {error}") from error
     except ValidationError as error:
         raise UsageError(f"{path}: {_first_problem(error)}") from error
@@ -109,7 +124,8 @@ def _first_problem(error: ValidationError) -> str:
     where = ".".join(str(part) for part in first["loc"])
     what = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
     more = error.error_count() - 1
-    return f"{where}: {what}" + (f" (and {more} more)" if more else "")
+    place = f"{where}: " if where else ""
+    return f"{place}{what}" + (f" (and {more} more)" if more else "")
 
 
 def _one_line(error: yaml.YAMLError) -> str:

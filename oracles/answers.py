@@ -52,7 +52,8 @@ def compare(history: History) -> Iterator[Comparison]:
         standard = standards[record.prompt_id]
         if standard is not record:
             known = record.prompt_id in golden
-            yield Comparison(record, standard, known, _difference(record, standard))
+            name = "golden" if known else "first"
+            yield Comparison(record, standard, known, _difference(record, standard, name))
 
 
 def _first_by_prompt(records: Iterable[RequestRecord]) -> dict[str, RequestRecord]:
@@ -62,7 +63,7 @@ def _first_by_prompt(records: Iterable[RequestRecord]) -> dict[str, RequestRecor
     return first
 
 
-def _difference(record: RequestRecord, standard: RequestRecord) -> str | None:
+def _difference(record: RequestRecord, standard: RequestRecord, name: str) -> str | None:
     tokens, true_tokens = record.token_ids, standard.token_ids
     logprobs, true_logprobs = record.logprobs, standard.logprobs
     unequal = [_first_unequal(tokens, true_tokens), _first_unequal(logprobs, true_logprobs)]
@@ -70,7 +71,7 @@ def _difference(record: RequestRecord, standard: RequestRecord) -> str | None:
     if not places:
         return None
     place = min(places)
-    return f"at position {place}: {_at(record, place)}, there {_at(standard, place)}"
+    return f"at position {place}: {_at(record, place)}, {name} {_at(standard, place)}"
 
 
 def _first_unequal(one: Sequence[float], other: Sequence[float]) -> int | None:
@@ -88,9 +89,8 @@ def _at(record: RequestRecord, place: int) -> str:
 
 def _witness(comparison: Comparison) -> Witness:
     record = comparison.record
-    kind = "golden " if comparison.golden else ""
     text = (
         f"request {record.id} ({record.phase}), prompt {record.prompt_id}, "
-        f"differs from {kind}{comparison.standard.id} {comparison.difference}"
+        f"differs from {comparison.standard.id} {comparison.difference}"
     )
     return Witness(text=text, request=record.id, t_ns=record.start_ns)

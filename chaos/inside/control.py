@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +19,9 @@ T = TypeVar("T")
 SCHEDULE = "armed.json"
 LEASE = "lease"
 MAX_SCHEDULE_BYTES = 1 << 20
+MAX_REASON = 200
+"""Characters of a message, so that a journal does not fill with what was wrong."""
+FAULT_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
 class BadControl(Exception):
@@ -67,8 +72,8 @@ def parse_schedule(text: str) -> Schedule:
         raise BadControl(f"schedule is not JSON: {error}") from error
     try:
         return _schedule(content)
-    except (KeyError, TypeError, ValueError) as error:
-        raise BadControl(f"schedule is malformed: {error!r}") from error
+    except (KeyError, OverflowError, TypeError, ValueError) as error:
+        raise BadControl(f"schedule is malformed: {error!r}"[:MAX_REASON]) from error
 
 
 def _schedule(content: dict[str, object]) -> Schedule:
@@ -78,24 +83,29 @@ def _schedule(content: dict[str, object]) -> Schedule:
     entries = content["faults"]
     if not isinstance(entries, list):
         raise TypeError("faults is not a list")
+    found = tuple(_fault(entry) for entry in entries)
+    if len({fault.id for fault in found}) != len(found):
+        raise ValueError("two faults have the same id")
     return Schedule(
         epoch=_whole(content["epoch"]),
         seed=_whole(content["seed"]),
-        lease_s=_number(content["lease_s"]),
-        faults=tuple(_fault(entry) for entry in entries),
+        lease_s=_lease(content["lease_s"]),
+        faults=found,
     )
 
 
 def _fault(entry: dict[str, object]) -> ArmedFault:
     _only(entry, "id", "kind", "trigger", "params")
-    kind, params = entry["kind"], entry["params"]
+    name, kind, params = entry["id"], entry["kind"], entry["params"]
+    if not isinstance(name, str) or not FAULT_ID.fullmatch(name):
+        raise ValueError(f"not a fault's id: {name!r}")
     if not isinstance(kind, str) or not isinstance(params, dict):
         raise TypeError("kind or params")
     wrong = faults.problems(kind, params)
     if wrong:
         raise ValueError("; ".join(wrong))
     return ArmedFault(
-        id=str(entry["id"]),
+        id=name,
         kind=kind,
         trigger=_trigger(entry["trigger"]),
         params={**faults.defaults(kind), **params},
@@ -106,10 +116,11 @@ def _trigger(entry: object) -> Trigger:
     if not isinstance(entry, dict):
         raise TypeError("trigger is not an object")
     _only(entry, "probability", "nth", "every", "offset", "limit")
-    nth = entry.get("nth")
+    if sum(entry.get(way) is not None for way in ("probability", "nth", "every")) != 1:
+        raise ValueError("exactly one of probability, nth, every")
     return Trigger(
-        probability=_optional(entry.get("probability"), _number),
-        nth=None if nth is None else tuple(_whole(n) for n in nth),
+        probability=_optional(entry.get("probability"), _probability),
+        nth=_optional(entry.get("nth"), _wholes),
         every=_optional(entry.get("every"), _positive),
         offset=_whole(entry.get("offset", 0)),
         limit=_optional(entry.get("limit"), _positive),
@@ -134,10 +145,30 @@ def _whole(value: object) -> int:
     return value
 
 
+def _wholes(value: object) -> tuple[int, ...]:
+    if not isinstance(value, list):
+        raise TypeError(f"not a list: {value!r}")
+    return tuple(_whole(number) for number in value)
+
+
 def _positive(value: object) -> int:
     number = _whole(value)
     if number < 1:
         raise ValueError(f"not positive: {number}")
+    return number
+
+
+def _probability(value: object) -> float:
+    number = _number(value)
+    if not 0.0 < number <= 1.0:
+        raise ValueError(f"not a probability: {number}")
+    return number
+
+
+def _lease(value: object) -> float:
+    number = _number(value)
+    if number < 0.0 or not math.isfinite(number):
+        raise ValueError(f"not a lease: {number}")
     return number
 
 

@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from chaos.inside import control as control_files
 from chaos.inside import decide, faults
@@ -44,6 +45,7 @@ class Strike:
         self._write("fired", evidence, request)
 
     def refused(self, reason: str) -> None:
+        self._armed.refused += 1
         self._write("refused", {"reason": reason}, None)
 
     def _write(self, event: str, evidence: Evidence, request: str | None) -> None:
@@ -67,6 +69,8 @@ class _Armed:
         self.site = faults.KINDS[fault.kind].site
         self.arrivals = 0
         self.struck = 0
+        self.refused = 0
+        """Of those struck: the ones that no site was told of."""
 
     def arrive(self) -> int | None:
         """Count an arrival; its number when it is struck."""
@@ -79,6 +83,15 @@ class _Armed:
         return n
 
 
+class _Status(NamedTuple):
+    """What tells one schedule file from another."""
+
+    inode: int
+    mtime_ns: int
+    size: int
+    """Bytes."""
+
+
 class FaultEngine:
     """The faults of one role. Sites call `strike`; they run on the server's own thread, one at a time."""
 
@@ -89,7 +102,7 @@ class FaultEngine:
         self._control = control
         self._journal = Journal(control, role)
         self._schedule = EMPTY
-        self._seen: tuple[int, int] | None = None
+        self._seen: _Status | None = None
         self._armed: dict[str, list[_Armed]] = {}
         sites = sorted({kind.site for kind in faults.KINDS.values() if kind.role == role})
         self._journal.write("loaded", {"generation": generation, "sites": sites})
@@ -97,19 +110,33 @@ class FaultEngine:
         self._watcher.start()
 
     def strike(self, kind: str, request: str | None = None, direction: str | None = None) -> Strike | None:
-        """Count an arrival at the site of `kind`; the strike when a fault hits it, else None."""
+        """Count an arrival at the site of `kind`; the strike when a fault hits it, else None.
+
+        Each fault counts every arrival, so that none depends on the others. Of several that would
+        strike the same arrival the first does.
+        """
+        chosen: Strike | None = None
         for armed in self._armed.get(kind, ()):
             if direction is not None and armed.fault.params["direction"] not in (direction, "both"):
                 continue
             n = armed.arrive()
-            if n is None or not self._journal.open:
+            if n is None:
+                continue
+            if not self._journal.has_room:
+                armed.refused += 1
                 continue
             strike = Strike(self._journal, armed, n, request)
             if armed.fault.params["dry_run"]:
                 strike.refused("dry run")
-                continue
-            return strike
-        return None
+            elif chosen is not None:
+                strike.refused("another fault struck")
+            else:
+                chosen = strike
+        return chosen
+
+    def armed(self, kind: str) -> bool:
+        """Whether any fault of this kind is armed: a site need not prepare an arrival otherwise."""
+        return kind in self._armed
 
     def _watch(self) -> None:
         while True:
@@ -118,20 +145,29 @@ class FaultEngine:
 
     def _look(self) -> None:
         """Take over a new schedule, or end the faults of a conductor that is gone."""
-        try:
-            status = (self._control / control_files.SCHEDULE).stat()
-        except OSError:
-            self._take(EMPTY, "schedule removed")
+        seen = self._status()
+        if seen is None:
             self._seen = None
+            self._take(EMPTY, "schedule removed")
             return
-        seen = (status.st_ino, status.st_mtime_ns)
         if seen != self._seen:
+            schedule = self._read(seen.size)
+            if self._status() != seen:
+                return  # Replaced while it was read: the next look takes it, and only once.
             self._seen = seen
-            self._take(self._read(status.st_size), "healed by the conductor")
+            self._take(schedule or EMPTY, "healed by the conductor" if schedule else "schedule refused")
         if self._armed and self._lease_age() > self._schedule.lease_s:
             self._take(EMPTY, "lease ran out")
 
-    def _read(self, size: int) -> Schedule:
+    def _status(self) -> _Status | None:
+        try:
+            status = (self._control / control_files.SCHEDULE).stat()
+        except OSError:
+            return None
+        return _Status(status.st_ino, status.st_mtime_ns, status.st_size)
+
+    def _read(self, size: int) -> Schedule | None:
+        """The schedule in force; None, and a line why, when it is refused."""
         try:
             if size > control_files.MAX_SCHEDULE_BYTES:
                 raise BadControl(f"schedule of {size} bytes is too large")
@@ -140,7 +176,7 @@ class FaultEngine:
         except (BadControl, OSError, UnicodeDecodeError) as error:
             logger.warning("kvchaos: %s; nothing is armed", error)
             self._journal.write("refused", {"reason": str(error)})
-            return EMPTY
+            return None
 
     def _lease_age(self) -> float:
         """Seconds since the conductor last renewed its lease."""
@@ -159,7 +195,9 @@ class FaultEngine:
         # One assignment: a site sees either the old faults or the new ones.
         self._armed = new
         for armed in old:
-            self._note("healed", armed, {"reason": reason, "fired": armed.struck}, armed.arrivals)
+            self._note(
+                "healed", armed, {"reason": reason, "fired": armed.struck - armed.refused}, armed.arrivals
+            )
         for group in new.values():
             for armed in group:
                 self._note("armed", armed, {"epoch": schedule.epoch}, None)

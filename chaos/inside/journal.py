@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 
 MAX_BYTES = 64 << 20
+RESERVE_BYTES = 1 << 20
+"""Kept for the proofs of strikes under way and for what ends the faults."""
 
 Evidence = dict[str, bool | int | float | str | list[int] | list[str] | None]
 
@@ -15,8 +17,8 @@ Evidence = dict[str, bool | int | float | str | list[int] | list[str] | None]
 class Journal:
     """Appends JSON Lines to `faults-<role>-<pid>.jsonl` in the control directory.
 
-    A write that fails (a full disk) or would pass the bound closes the journal for good: `open` turns
-    false, and the engine stops striking, since no fault may happen without its evidence.
+    A write that fails (a full disk) or would pass the bound closes the journal for good. The engine
+    strikes only while it `has_room`, since no fault may happen without its evidence.
     """
 
     def __init__(self, control: Path, role: str) -> None:
@@ -26,6 +28,11 @@ class Journal:
         path = control / f"faults-{role}-{self._pid}.jsonl"
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         self.open = True
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the proof of one more fault surely fits, as far as the bound goes."""
+        return self.open and self._written <= MAX_BYTES - RESERVE_BYTES
 
     def write(
         self,

@@ -47,5 +47,5 @@ def run_command(
     rows = run_all(requests, places, console)
     console.print(campaign_table(rows))
     for line in run_dir_lines(rows):
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     return exit_code(row.verdict.outcome for row in rows)

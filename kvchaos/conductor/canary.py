@@ -118,7 +118,7 @@ def _events(response: http.client.HTTPResponse) -> Iterator[object]:
         if value == "[DONE]":
             return
         event = json.loads(value)
-        if "error" in event:
+        if isinstance(event, dict) and "error" in event:
             raise BadAnswer(json.dumps(event["error"]))
         yield event
 

@@ -51,6 +51,7 @@ class Run:
         self._control = ControlPlane(run_dir / layout.CONTROL) if plan.scenario.server.chaos else None
         self._watch = Watch(stack, self._limits.stall_s)
         self._armed: tuple[FaultSpec, ...] = ()
+        self._stopped_at_line: int | None = None
 
     def conduct(self) -> None:
         """Carry out the plan. Returns also when the server died or stalled: the history tells.
@@ -129,7 +130,8 @@ class Run:
             self._keep_alive()
             progress = self._load.progress()
             self._display.phase(progress, phase.requests, self._fired())
-            self._check_load(progress)
+            if trouble is None:
+                self._check_load(progress)
             if trouble is None and (trouble := self._watch.look(progress)):
                 self._tell(trouble)
                 self._load.stop_phase(trouble.reason)
@@ -249,7 +251,18 @@ class Run:
         return sent.ok
 
     def _tear_down(self) -> None:
-        """Heal, end the load, end the server: each even when the one before failed."""
+        """End everything; once more from the start when the signal comes now, since there is only one."""
+        try:
+            try:
+                self._end_everything()
+            except Interrupted:
+                self._end_everything()
+                raise
+        finally:
+            self._close_history()
+
+    def _end_everything(self) -> None:
+        """Heal, end the load, end the server: each even when the one before failed. Safe to repeat."""
         try:
             if self._control is not None:
                 self._control.heal()
@@ -261,16 +274,17 @@ class Run:
                 self._stop_server()
 
     def _stop_server(self) -> None:
-        died = self._stack.exit_code()
-        lines = _line_count(self._dir / layout.SERVER_LOG)
-        try:
-            self._stack.stop()
-        finally:
-            if died is None:
-                self._events.write("server_stop", how="SIGTERM", code=self._stack.exit_code(), log_line=lines)
-            self._events.close()
-            self._canary.close()
-            self._metrics.close()
+        if self._stopped_at_line is None and self._stack.alive():
+            self._stopped_at_line = _line_count(self._dir / layout.SERVER_LOG)
+        self._stack.stop()
+
+    def _close_history(self) -> None:
+        line = self._stopped_at_line
+        if line is not None:
+            self._events.write("server_stop", how="SIGTERM", code=self._stack.exit_code(), log_line=line)
+        self._events.close()
+        self._canary.close()
+        self._metrics.close()
 
 
 def _line_count(path: Path) -> int:

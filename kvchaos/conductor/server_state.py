@@ -83,7 +83,10 @@ def reset_prefix_cache(base_url: str, server_log: Path) -> Probe:
     if status != http.HTTPStatus.OK:
         return Probe(False, body, f"HTTP status {status}")
     if body.strip():
-        said = json.loads(body)
+        try:
+            said = json.loads(body)
+        except ValueError as error:
+            return Probe(False, body, f"the answer is not JSON: {error}")
         ok = isinstance(said, dict) and said.get("success") is True
         return Probe(ok, body, "" if ok else "the server says that blocks are still held")
     with server_log.open("rb") as log:

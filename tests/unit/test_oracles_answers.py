@@ -8,7 +8,7 @@ import pytest
 
 from history.verdict import Verdict
 from oracles.answers import judge
-from tests.unit.histories import clean_run, failure, make_plan
+from tests.unit.histories import Run, clean_run, failure, make_plan
 
 LOGPROBS = [-0.5, -0.25, -1.75, -0.125]
 
@@ -57,18 +57,31 @@ def test_requests_that_failed_are_not_compared() -> None:
     assert result.checked == 7
 
 
-def test_prompts_without_a_golden_answer_are_counted() -> None:
+def without_one_golden_answer() -> Run:
     run = clean_run()
     run.change_request(run.first_of("golden"), **failure("InternalServerError", "boom"))
-    result = judge(run.history())
+    return run
+
+
+def test_a_prompt_without_a_golden_answer_is_compared_with_its_first_answer() -> None:
+    result = judge(without_one_golden_answer().history())
     assert result.verdict is Verdict.PASS
-    assert "1 prompts have none" in result.summary
+    assert "1 more their prompt's first" in result.summary
+
+
+def test_answers_that_differ_from_each_other_fail_even_without_a_golden_one() -> None:
+    run = without_one_golden_answer()
+    record = run.change_request(run.first_of("healed"), token_ids=[11, 12, 99, 14])
+    result = judge(run.history())
+    assert result.verdict is Verdict.FAIL
+    assert result.witnesses[0].request == record.id
+    assert "first token 13" in result.summary
 
 
 def test_a_run_without_golden_answers_is_unknown() -> None:
     result = judge(clean_run(make_plan(roles=("load", "healed"))).history())
     assert result.verdict is Verdict.UNKNOWN
-    assert "not compared" in result.summary
+    assert "golden" in result.summary
 
 
 @pytest.mark.parametrize("roles", [("golden",), ("golden", "load")])

@@ -1,0 +1,100 @@
+"""A control directory with a real fault engine on it, as a server's process would have one."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from chaos.inside import engine as engine_module
+from chaos.inside.control import LEASE, SCHEDULE
+from chaos.inside.engine import FaultEngine
+from history.records import FaultRecord
+
+DEADLINE_S = 20.0
+FAST_WATCH_S = 0.002
+"""The engines of the tests look so often, since hundreds of schedules are armed."""
+
+Entry = dict[str, object]
+
+
+def entry(fault: str, kind: str, trigger: Entry | None = None, **params: object) -> Entry:
+    """A fault as it stands in a schedule; strikes every arrival unless a trigger is given."""
+    return {"id": fault, "kind": kind, "trigger": trigger or {"every": 1}, "params": params}
+
+
+def schedule(*faults: Entry, seed: object = 7, epoch: object = 1, lease_s: object = 30.0) -> Entry:
+    return {"v": 1, "epoch": epoch, "seed": seed, "lease_s": lease_s, "faults": list(faults)}
+
+
+def wait_until(true: Callable[[], bool], what: str) -> None:
+    """Raises AssertionError when it does not come true within DEADLINE_S."""
+    end = time.monotonic() + DEADLINE_S
+    while not true():
+        assert time.monotonic() < end, f"not within {DEADLINE_S:.0f} s: {what}"
+        time.sleep(FAST_WATCH_S)
+
+
+class Room:
+    """A control directory. Its schedules are written by hand here, so that they can be wrong."""
+
+    def __init__(self, control: Path) -> None:
+        self.path = control
+        control.mkdir(mode=0o755, exist_ok=True)
+
+    def start(self, role: str = "scheduler") -> FaultEngine:
+        engine_module.WATCH_PERIOD_S = FAST_WATCH_S
+        return FaultEngine(role, self.path, "G0")
+
+    def put(self, content: Mapping[str, object] | str | bytes) -> None:
+        """Put a schedule in force, as the conductor does: lease first, then an atomic rename."""
+        self.renew()
+        if isinstance(content, Mapping):
+            content = json.dumps(content)
+        draft = self.path / ".draft"
+        draft.write_bytes(content.encode() if isinstance(content, str) else content)
+        draft.replace(self.path / SCHEDULE)
+
+    def renew(self) -> None:
+        (self.path / LEASE).touch()
+
+    def lose_lease(self) -> None:
+        (self.path / LEASE).unlink()
+
+    def withdraw(self) -> None:
+        (self.path / SCHEDULE).unlink()
+
+    def lines(self) -> list[FaultRecord]:
+        """All lines of all journals, decoded as strictly as the judges do."""
+        return [
+            msgspec.json.decode(line, type=FaultRecord)
+            for path in sorted(self.path.glob("faults-*.jsonl"))
+            for line in path.read_bytes().splitlines(keepends=True)
+            if line.endswith(b"\n")
+        ]
+
+    def events(self, event: str) -> list[FaultRecord]:
+        return [line for line in self.lines() if line.event == event]
+
+    def arm(self, *faults: Entry, seed: int = 7) -> None:
+        """Put a schedule in force and wait until the journal says so for each of these faults."""
+        before = len(self.events("armed"))
+        self.put(schedule(*faults, seed=seed))
+        self._wait_for("armed", before + len(faults))
+
+    def heal(self, faults: Sequence[str]) -> list[FaultRecord]:
+        """End the faults that are armed and return their `healed` lines."""
+        before = len(self.events("healed"))
+        self.put(schedule())
+        return self.healed(before, len(faults))
+
+    def healed(self, before: int, count: int) -> list[FaultRecord]:
+        """Wait for so many `healed` lines after the first `before`."""
+        self._wait_for("healed", before + count)
+        return self.events("healed")[before:]
+
+    def _wait_for(self, event: str, count: int) -> None:
+        wait_until(lambda: len(self.events(event)) >= count, f"{count} lines {event!r} in the journal")

@@ -1,0 +1,204 @@
+"""Whole runs without vLLM: a fake server as a registered environment, scenarios for it, and the command line.
+
+They test our conducting only; what the fake answers says nothing about a real server.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+from history import layout
+from history.reader import History, read_history
+from history.verdict import RunVerdict
+from kvchaos.servers.registry import ServerEnv, server_folder, write_server
+from kvchaos.stacks.process_group import PROC, read_process
+from kvchaos.stacks.record import RunState
+
+ROOT = Path(__file__).parents[2]
+FAKE = "tests.fakes.vllm_server"
+SERVER = "fake"
+PATIENCE_S = 60.0
+
+# The server's environment is cleared of Python's variables, and its current directory is not ours.
+PYTHON = """#!/bin/sh
+shift 2
+PYTHONPATH={root} exec {python} -m {module} "$@"
+"""
+
+
+def register_fake(cache: Path, name: str = SERVER, vllm: str = "0.32.0") -> ServerEnv:
+    """Note the fake as a server environment of this cache."""
+    folder = server_folder(name, cache)
+    folder.mkdir(parents=True)
+    python = folder / "python"
+    python.write_text(PYTHON.format(root=ROOT, python=sys.executable, module=FAKE))
+    python.chmod(0o755)
+    server = ServerEnv(
+        name=name,
+        kind="added",
+        vllm=vllm,
+        torch="none",
+        python=python,
+        python_version="3.11.7",
+        preload=(),
+        entry_module="the.real.one",
+    )
+    write_server(folder, server)
+    return server
+
+
+def scenario(*manners: str, load: int = 12, limits: Mapping[str, float] | None = None) -> dict[str, Any]:
+    """A small scenario as data: 4 golden requests, the same again under load, then prompts never seen."""
+    return {
+        "name": "small",
+        "summary": "A whole run in little time.",
+        "server": {"gpu_blocks": 40, "offload": False, "chaos": False, "extra_args": list(manners)},
+        "workloads": {
+            "shared": {
+                "kind": "shared_prefix",
+                "params": {
+                    "prefixes": 2,
+                    "prefix_tokens": 16,
+                    "prompts": 4,
+                    "min_output": 4,
+                    "max_output": 8,
+                },
+            },
+            "fresh": {"kind": "unique", "params": {"prompt_tokens": 16, "min_output": 2, "max_output": 4}},
+        },
+        "phases": [
+            {"name": "golden", "role": "golden", "workload": "shared", "requests": 4, "concurrency": 2},
+            {
+                "name": "load",
+                "role": "load",
+                "workload": "shared",
+                "requests": load,
+                "concurrency": 4,
+                "first": 4,
+            },
+            {"name": "fresh", "role": "load", "workload": "fresh", "requests": 3, "concurrency": 2},
+        ],
+        "limits": {"ready_s": 30.0, "canary_s": 5.0, "drain_s": 5.0, **(limits or {})},
+    }
+
+
+def write_scenario(path: Path, content: object) -> Path:
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
+
+
+def runs(pid: int) -> bool:
+    process = read_process(pid)
+    return process is not None and process.runs
+
+
+def sessions_of(conductor: int) -> set[int]:
+    """Sessions that the children of a process lead: those of its server and of its load processes."""
+    found = set()
+    for entry in PROC.iterdir():
+        if not entry.name.isdecimal():
+            continue
+        process = read_process(int(entry.name))
+        if process is not None and process.session == process.pid and _parent(process.pid) == conductor:
+            found.add(process.pid)
+    return found
+
+
+def _parent(pid: int) -> int | None:
+    try:
+        text = (PROC / str(pid) / "stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return int(text[text.rindex(")") + 2 :].split()[1])
+
+
+def members(sessions: set[int]) -> set[int]:
+    """All running processes of these sessions."""
+    entries = [read_process(int(entry.name)) for entry in PROC.iterdir() if entry.name.isdecimal()]
+    return {process.pid for process in entries if process and process.runs and process.session in sessions}
+
+
+@dataclass
+class Bench:
+    """A cache with the fake in it, a folder for runs, and the command line as a process of its own."""
+
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.cache = self.folder / "cache"
+        self.runs = self.folder / "runs"
+        self.server = register_fake(self.cache)
+        self.state_folder = self.cache / "state"
+
+    def command(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start `kvchaos` in a session of its own, as a terminal would."""
+        own = {"KVCHAOS_CACHE": str(self.cache), "KVCHAOS_RUNS": str(self.runs), "PYTHONPATH": str(ROOT)}
+        return subprocess.Popen(
+            [sys.executable, "-m", "kvchaos", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=self.folder,
+            env={**os.environ, **own, **self.environment},
+            start_new_session=True,
+        )
+
+    def start(self, content: object) -> subprocess.Popen[str]:
+        """Start `kvchaos run` on a scenario."""
+        path = write_scenario(self.folder / "small.yaml", content)
+        return self.command("run", str(path), "--server", SERVER)
+
+    def run_dir(self) -> Path:
+        """The directory of the only run so far."""
+        (only,) = self.runs.iterdir()
+        return only
+
+    def record(self) -> RunState:
+        (path,) = self.state_folder.glob("*.json")
+        return msgspec.json.decode(path.read_bytes(), type=RunState)
+
+    def wait_for_event(self, kind: str, phase: str | None = None) -> None:
+        """Wait until the run's diary has an event."""
+
+        def happened() -> bool:
+            if not self.runs.is_dir() or not any(self.runs.iterdir()):
+                return False
+            events = self.run_dir() / layout.EVENTS
+            lines = events.read_bytes().splitlines(keepends=True) if events.exists() else []
+            told = [msgspec.json.decode(line) for line in lines if line.endswith(b"\n")]
+            return any(event["kind"] == kind and event["data"].get("phase") == phase for event in told)
+
+        wait_for(happened)
+
+
+def finished(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """Exit code, standard output, standard error."""
+    out, err = process.communicate(timeout=PATIENCE_S)
+    return process.returncode, out, err
+
+
+def history_of(run_dir: Path) -> History:
+    return read_history(run_dir)
+
+
+def verdict_of(run_dir: Path) -> RunVerdict:
+    return msgspec.json.decode((run_dir / layout.VERDICT).read_bytes(), type=RunVerdict)

@@ -1,0 +1,166 @@
+"""The conductor believes in arming and healing only when the server's own journal says so."""
+
+from __future__ import annotations
+
+import json
+import stat
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from chaos.arming import LEASE_S, ControlPlane
+from chaos.inside.control import LEASE, SCHEDULE, parse_schedule
+from history.plan import FaultSpec, Trigger
+from tests.unit.chaos_room import Room, wait_until
+
+GONE = FaultSpec(id="gone", kind="lookup_miss", trigger=Trigger(every=1, limit=2))
+FULL = FaultSpec(id="full", kind="store_refused", trigger=Trigger(probability=0.5))
+FLIP = FaultSpec(id="flip", kind="bit_flip", trigger=Trigger(nth=(0, 4)), params={"bit": 3})
+LATE = FaultSpec(
+    id="late", kind="copy_delay", trigger=Trigger(every=3, offset=1), params={"direction": "load"}
+)
+
+
+@pytest.fixture
+def plane(tmp_path: Path) -> ControlPlane:
+    return ControlPlane(tmp_path / "control")
+
+
+@pytest.fixture
+def room(plane: ControlPlane) -> Room:
+    return Room(plane.path)
+
+
+def test_the_directory_is_writable_by_its_owner_alone_even_when_it_was_there(tmp_path: Path) -> None:
+    control = tmp_path / "control"
+    control.mkdir()
+    control.chmod(0o777)
+    assert stat.S_IMODE(ControlPlane(control).path.stat().st_mode) == 0o755
+
+
+def test_a_healed_directory_is_one_that_arms_nothing(plane: ControlPlane) -> None:
+    plane.heal()
+    assert parse_schedule((plane.path / SCHEDULE).read_text()).faults == ()
+
+
+def test_what_a_scenario_says_is_what_the_engine_reads(plane: ControlPlane) -> None:
+    plane.arm(2**63 - 1, [GONE, FULL, FLIP, LATE])
+    read = parse_schedule((plane.path / SCHEDULE).read_text())
+    assert (read.seed, read.lease_s) == (2**63 - 1, LEASE_S)
+    for fault, spec in zip(read.faults, [GONE, FULL, FLIP, LATE], strict=True):
+        assert (fault.id, fault.kind) == (spec.id, spec.kind)
+        assert vars(fault.trigger) == spec.trigger.model_dump()
+        assert fault.params.items() >= spec.params.items()
+
+
+def test_arming_is_confirmed_only_when_the_engine_has_armed(plane: ControlPlane, room: Room) -> None:
+    began = time.time_ns()
+    plane.arm(1, [GONE, FULL])
+    assert not plane.confirmed("armed", [GONE, FULL], began)
+    engine = room.start()
+    wait_until(lambda: plane.confirmed("armed", [GONE, FULL], began), "arming is confirmed")
+    assert engine.strike("lookup_miss") is not None
+    assert not plane.confirmed("armed", [GONE, FULL, FLIP], began), "no worker has taken the flip"
+    assert not plane.confirmed("healed", [GONE], began)
+
+
+def test_healing_is_confirmed_only_when_the_engine_has_healed(plane: ControlPlane, room: Room) -> None:
+    engine = room.start()
+    began = time.time_ns()
+    plane.arm(1, [GONE])
+    wait_until(lambda: plane.confirmed("armed", [GONE], began), "arming is confirmed")
+    plane.heal()
+    wait_until(lambda: plane.confirmed("healed", [GONE], began), "healing is confirmed")
+    assert engine.strike("lookup_miss") is None
+
+
+def test_an_earlier_arming_confirms_nothing(plane: ControlPlane, room: Room) -> None:
+    room.start()
+    began = time.time_ns()
+    plane.arm(1, [GONE])
+    wait_until(lambda: plane.confirmed("armed", [GONE], began), "arming is confirmed")
+    assert not plane.confirmed("armed", [GONE], time.time_ns())
+
+
+def test_faults_of_both_roles_are_confirmed_together(plane: ControlPlane, room: Room) -> None:
+    room.start("scheduler")
+    room.start("worker")
+    began = time.time_ns()
+    plane.arm(1, [GONE, FLIP])
+    wait_until(lambda: plane.confirmed("armed", [GONE, FLIP], began), "arming is confirmed")
+
+
+def test_the_epoch_grows_with_each_change_and_is_journaled(plane: ControlPlane, room: Room) -> None:
+    room.start()
+    for times in (1, 2):
+        plane.arm(1, [GONE])
+        wait_until(lambda times=times: len(room.events("armed")) == times, "it is armed")  # type: ignore[misc]
+        plane.heal()
+        assert json.loads((plane.path / SCHEDULE).read_text())["epoch"] == 2 * times
+    assert [line.evidence["epoch"] for line in room.events("armed")] == [1, 3]
+
+
+def test_firings_are_counted_by_the_journal(plane: ControlPlane, room: Room) -> None:
+    engine = room.start()
+    began = time.time_ns()
+    plane.arm(1, [GONE])
+    wait_until(lambda: plane.confirmed("armed", [GONE], began), "arming is confirmed")
+    assert plane.fired() == 0
+    for _ in range(5):
+        if strike := engine.strike("lookup_miss"):
+            strike.fired({})
+    assert plane.fired() == 2
+
+
+def test_a_line_that_is_not_whole_yet_is_not_counted(plane: ControlPlane, room: Room) -> None:
+    room.start()
+    [journal] = plane.path.glob("faults-*.jsonl")
+    line = journal.read_bytes().replace(b'"loaded"', b'"fired"')
+    with journal.open("ab") as file:
+        file.write(line + line[:40])
+    assert plane.fired() == 1
+
+
+def test_a_reader_never_sees_half_a_schedule(plane: ControlPlane) -> None:
+    faults = [FaultSpec(id=f"f{n}", kind="bit_flip", trigger=Trigger(every=1)) for n in range(200)]
+    plane.heal()
+    stop = threading.Event()
+    counts: set[int] = set()
+
+    def read() -> None:
+        while not stop.is_set():
+            counts.add(len(parse_schedule((plane.path / SCHEDULE).read_text()).faults))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for _ in range(100):
+        plane.arm(1, faults)
+        plane.heal()
+    stop.set()
+    reader.join()
+    assert counts <= {0, 200}, "a draft was read"
+    assert reader.is_alive() is False
+
+
+def test_arming_renews_the_lease_and_healing_needs_none(plane: ControlPlane) -> None:
+    plane.heal()
+    assert not (plane.path / LEASE).exists()
+    began = time.time()
+    plane.arm(1, [GONE])
+    # The file system's clock is coarser than the wall clock.
+    assert (plane.path / LEASE).stat().st_mtime > began - 0.1
+
+
+def test_faults_outlive_their_lease_only_while_it_is_renewed(
+    plane: ControlPlane, room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chaos.arming.LEASE_S", 0.3)
+    room.start()
+    began = time.time_ns()
+    plane.arm(1, [GONE])
+    wait_until(lambda: plane.confirmed("armed", [GONE], began), "arming is confirmed")
+    wait_until(lambda: plane.confirmed("healed", [GONE], began), "the lease runs out")
+    [healed] = room.events("healed")
+    assert healed.evidence["reason"] == "lease ran out"

@@ -1,0 +1,234 @@
+"""What comes in through the control directory is either a whole, right schedule or nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from chaos.inside.control import (
+    EMPTY,
+    ArmedFault,
+    BadControl,
+    Schedule,
+    check_directory,
+    parse_schedule,
+)
+from chaos.inside.decide import Trigger
+from tests.unit.chaos_room import entry, schedule
+
+RIGHT = schedule(
+    entry("gone", "lookup_miss", {"probability": 0.25, "limit": 3}),
+    entry("slow", "copy_delay", {"every": 2, "offset": 1}, direction="load", min_ms=1),
+    entry("flip", "bit_flip", {"nth": [0, 4]}, bit=3),
+    epoch=4,
+    seed=2**63 - 1,
+    lease_s=15,
+)
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.sampled_from([10**400, -(10**400), float("nan"), float("inf"), -0.0, 1e308])
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from(["\ud800", "lookup_miss", "every", "both"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+PATHS = st.sampled_from(
+    [
+        (),
+        ("v",),
+        ("epoch",),
+        ("seed",),
+        ("lease_s",),
+        ("faults",),
+        ("more",),
+        *(("faults", place) for place in range(3)),
+        *(
+            ("faults", place, key)
+            for place in range(3)
+            for key in ("id", "kind", "trigger", "params", "more")
+        ),
+        *(
+            ("faults", place, "trigger", key)
+            for place in range(3)
+            for key in ("probability", "nth", "every", "offset", "limit", "more")
+        ),
+        *(("faults", 1, "params", key) for key in ("direction", "min_ms", "max_ms", "dry_run", "more")),
+        *(("faults", 2, "params", key) for key in ("bit", "word_bytes", "dry_run")),
+    ]
+)
+
+
+def changed(path: tuple[str | int, ...], value: object) -> object:
+    """The right schedule with one place of it replaced."""
+    if not path:
+        return value
+    content: Any = copy.deepcopy(RIGHT)
+    inner = content
+    for step in path[:-1]:
+        inner = inner[step]
+    inner[path[-1]] = value
+    return content
+
+
+def parse(content: object) -> Schedule:
+    return parse_schedule(json.dumps(content))
+
+
+def test_a_right_schedule_is_read_as_written_with_defaults_filled_in() -> None:
+    assert parse(RIGHT) == Schedule(
+        epoch=4,
+        seed=2**63 - 1,
+        lease_s=15.0,
+        faults=(
+            ArmedFault("gone", "lookup_miss", Trigger(probability=0.25, limit=3), {"dry_run": False}),
+            ArmedFault(
+                "slow",
+                "copy_delay",
+                Trigger(every=2, offset=1),
+                {"direction": "load", "min_ms": 1, "max_ms": 200, "dry_run": False},
+            ),
+            ArmedFault(
+                "flip", "bit_flip", Trigger(nth=(0, 4)), {"word_bytes": 4, "bit": 3, "dry_run": False}
+            ),
+        ),
+    )
+
+
+@settings(max_examples=300)
+@given(path=PATHS, value=JSON)
+@example(path=("lease_s",), value=10**400)
+@example(path=("faults", 0, "trigger", "probability"), value=10**400)
+def test_a_malformed_schedule_is_refused_in_no_way_but_one(
+    path: tuple[str | int, ...], value: object
+) -> None:
+    text = json.dumps(changed(path, value))
+    # Anything else that is raised fails the test, as it would end the watching of the directory.
+    with contextlib.suppress(BadControl):
+        assert isinstance(parse_schedule(text), Schedule)
+
+
+@settings(max_examples=300)
+@given(text=st.text(max_size=30) | st.text('{}[]":,0123456789eE.-', max_size=40))
+@example(text="[" * 100_000)
+@example(text="1" * 5_000)
+def test_text_that_is_no_schedule_is_refused(text: str) -> None:
+    with pytest.raises(BadControl, match=r"^schedule is (not JSON|malformed): "):
+        parse_schedule(text)
+
+
+def _without(key: str) -> Callable[[], object]:
+    return lambda: {name: value for name, value in RIGHT.items() if name != key}
+
+
+@pytest.mark.parametrize("key", RIGHT)
+def test_a_schedule_that_lacks_a_key_is_refused(key: str) -> None:
+    with pytest.raises(BadControl, match=key):
+        parse(_without(key)())
+
+
+@pytest.mark.parametrize("path", [("more",), ("faults", 0, "more"), ("faults", 0, "trigger", "more")])
+def test_an_unknown_key_is_refused_by_name(path: tuple[str | int, ...]) -> None:
+    with pytest.raises(BadControl, match="unknown key 'more'"):
+        parse(changed(path, 1))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("v",), 2),
+        (("v",), "1"),
+        (("epoch",), True),
+        (("epoch",), 1.0),
+        (("seed",), "7"),
+        (("lease_s",), "15"),
+        (("lease_s",), True),
+        (("faults",), {}),
+        (("faults",), None),
+        (("faults", 0), "lookup_miss"),
+        (("faults", 0, "kind"), "no_such_fault"),
+        (("faults", 0, "kind"), 3),
+        (("faults", 0, "params"), []),
+        (("faults", 0, "params"), {"dry_run": "yes"}),
+        (("faults", 0, "trigger"), []),
+        (("faults", 0, "trigger", "probability"), "0.5"),
+        (("faults", 0, "trigger", "limit"), 0),
+        (("faults", 1, "trigger", "every"), 0),
+        (("faults", 1, "trigger", "offset"), 1.5),
+        (("faults", 2, "trigger", "nth"), 3),
+        (("faults", 2, "trigger", "nth"), ["3"]),
+    ],
+)
+def test_a_value_of_the_wrong_type_or_out_of_bounds_is_refused(
+    path: tuple[str | int, ...], value: object
+) -> None:
+    with pytest.raises(BadControl, match="schedule is malformed"):
+        parse(changed(path, value))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0, 10**400])
+def test_a_lease_that_never_ends_is_refused(value: float) -> None:
+    with pytest.raises(BadControl, match="schedule is malformed"):
+        parse(changed(("lease_s",), value))
+
+
+@pytest.mark.parametrize("value", [float("nan"), 0, -0.1, 1.1])
+def test_a_probability_that_is_none_is_refused(value: float) -> None:
+    with pytest.raises(BadControl, match="schedule is malformed"):
+        parse(changed(("faults", 0, "trigger", "probability"), value))
+
+
+@pytest.mark.parametrize(
+    "trigger", [{}, {"limit": 3}, {"probability": 0.5, "every": 2}, {"nth": [1], "every": 1}]
+)
+def test_a_trigger_with_no_way_of_choosing_or_two_is_refused(trigger: dict[str, object]) -> None:
+    with pytest.raises(BadControl, match="exactly one of probability, nth, every"):
+        parse(changed(("faults", 0, "trigger"), trigger))
+
+
+@pytest.mark.parametrize("name", ["", "\ud800", "two words", "a\nb", 7, None, "x" * 65])
+def test_a_fault_id_that_the_journal_could_not_carry_is_refused(name: object) -> None:
+    # A lone surrogate would make the server's own thread stumble in the middle of a decision.
+    with pytest.raises(BadControl, match="schedule is malformed"):
+        parse(changed(("faults", 0, "id"), name))
+
+
+def test_two_faults_of_one_id_are_refused() -> None:
+    with pytest.raises(BadControl, match="two faults have the same id"):
+        parse(changed(("faults", 1, "id"), "gone"))
+
+
+def test_an_empty_schedule_arms_nothing() -> None:
+    assert parse(schedule()).faults == EMPTY.faults
+
+
+@pytest.mark.parametrize("mode", [0o775, 0o757, 0o777, 0o1777])
+def test_a_directory_that_others_can_write_is_refused(tmp_path: Path, mode: int) -> None:
+    tmp_path.chmod(mode)
+    with pytest.raises(BadControl, match="others can write to it; chmod go-w it"):
+        check_directory(tmp_path)
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o700])
+def test_a_directory_of_the_owner_alone_is_taken(tmp_path: Path, mode: int) -> None:
+    tmp_path.chmod(mode)
+    check_directory(tmp_path)
+
+
+def test_a_directory_that_is_missing_or_a_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadControl, match="No such file"):
+        check_directory(tmp_path / "none")
+    (tmp_path / "file").touch()
+    with pytest.raises(BadControl, match="not a directory"):
+        check_directory(tmp_path / "file")

@@ -1,0 +1,107 @@
+"""The table of faults is what scenarios, engine and documentation are checked against."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+from chaos.inside import faults
+from chaos.inside.control import ArmedFault
+from chaos.inside.decide import Trigger
+from chaos.inside.faults import KINDS, FaultKind, Value, problems
+from history import plan
+
+DOCS = Path(__file__).parents[2] / "docs" / "faults.md"
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
+def test_every_kind_says_what_it_does_and_how_that_shows(kind: FaultKind) -> None:
+    assert kind.role in (faults.SCHEDULER, faults.WORKER)
+    assert kind.contract in (faults.LEGAL, faults.HOSTILE)
+    for text in (kind.site, kind.effect, kind.evidence, kind.consequence, kind.heals):
+        assert text.strip()
+    for name, parameter in kind.parameters.items():
+        assert parameter.about.strip(), f"{kind.name}: {name} is not explained"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_defaults_of_every_kind_are_valid(kind: str) -> None:
+    assert problems(kind, {}) == []
+    assert problems(kind, faults.defaults(kind)) == []
+
+
+def test_every_kind_can_be_run_dry() -> None:
+    assert all(faults.defaults(kind)["dry_run"] is False for kind in KINDS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "params", "named"),
+    [
+        ("lookup_mess", {}, "unknown fault lookup_mess"),
+        ("lookup_miss", {"share": 0.5}, "lookup_miss has no parameter share"),
+        ("copy_delay", {"min_ms": -1}, "min_ms must lie in 0 to 60000"),
+        ("copy_delay", {"max_ms": 60_001}, "max_ms must lie in 0 to 60000"),
+        ("copy_delay", {"min_ms": 10**400}, "min_ms must lie in"),
+        ("copy_delay", {"min_ms": True}, "min_ms must be a number"),
+        ("copy_delay", {"min_ms": "20"}, "min_ms must be a number"),
+        ("copy_delay", {"min_ms": 20.5}, "min_ms must be a whole number"),
+        ("copy_delay", {"min_ms": float("nan")}, "min_ms must be a whole number"),
+        ("copy_delay", {"direction": "up"}, "direction must be one of load, store, both"),
+        ("copy_delay", {"direction": True}, "direction must be one of load, store, both"),
+        ("copy_delay", {"min_ms": 300}, "min_ms is above max_ms"),
+        ("load_failure", {"blocks": "some"}, "blocks must be one of first, last, one, all"),
+        ("bit_flip", {"bit": 32}, "bit lies outside a number of word_bytes"),
+        ("bit_flip", {"bit": 64, "word_bytes": 8}, "bit must lie in 0 to 63"),
+        ("bit_flip", {"word_bytes": 0}, "word_bytes must lie in 1 to 8"),
+        ("zero_block", {"dry_run": 1}, "dry_run must be true or false"),
+    ],
+)
+def test_a_wrong_fault_is_named_in_one_line(kind: str, params: dict[str, Value], named: str) -> None:
+    [problem] = problems(kind, params)
+    assert named in problem
+    assert "\n" not in problem
+
+
+def test_each_wrong_parameter_gets_a_line_of_its_own() -> None:
+    assert len(problems("bit_flip", {"bit": 99, "word_bytes": "x", "colour": 1})) == 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "params"),
+    [
+        ("copy_delay", {"min_ms": 0, "max_ms": 0, "direction": "load"}),
+        ("copy_delay", {"min_ms": 60_000, "max_ms": 60_000}),
+        ("bit_flip", {"bit": 63, "word_bytes": 8}),
+        ("bit_flip", {"bit": 15, "word_bytes": 2, "dry_run": True}),
+        ("load_failure", {"blocks": "all"}),
+    ],
+)
+def test_values_on_the_bounds_are_allowed(kind: str, params: dict[str, Value]) -> None:
+    assert problems(kind, params) == []
+
+
+def test_scenario_and_module_mean_the_same_by_a_trigger_and_a_fault() -> None:
+    assert set(plan.Trigger.model_fields) == {field.name for field in dataclasses.fields(Trigger)}
+    assert set(plan.FaultSpec.model_fields) == {field.name for field in dataclasses.fields(ArmedFault)}
+
+
+def test_the_documentation_has_a_row_for_every_kind_and_no_other() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (legal|hostile) \|", DOCS.read_text(), re.MULTILINE)
+    assert dict(rows) == {kind.name: kind.contract for kind in KINDS.values()}
+    assert len(rows) == len(KINDS)
+
+
+def test_the_documentation_names_every_parameter_and_its_default() -> None:
+    text = DOCS.read_text()
+    written = set(re.findall(r"^\| `(\w+)` \| `(\w+)` \| `(\w+)` \|", text, re.MULTILINE))
+    parameters = {
+        (kind.name, name, str(parameter.default))
+        for kind in KINDS.values()
+        for name, parameter in kind.parameters.items()
+        if name != "dry_run"
+    }
+    assert written == parameters
+    assert "`dry_run`" in text
