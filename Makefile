@@ -13,6 +13,8 @@ PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 	path=$$($$name -c 'import sys; print(sys.executable) if sys.version_info >= (3, 11) else sys.exit(1)' \
 	2>/dev/null) && { echo "$$path"; break; }; done)
 export UV_PYTHON_DOWNLOADS ?= never
+# The machine's own certificates: behind a company's proxy no others will do.
+export UV_SYSTEM_CERTS ?= 1
 # An active environment of somebody else is not meant.
 unexport VIRTUAL_ENV
 

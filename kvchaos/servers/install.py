@@ -111,7 +111,9 @@ def _make(release: Release, folder: Path, cache: Path, uv: Path, runner: Runner)
     links = [word for place in configured_find_links(base.path) for word in ("--find-links", place)]
     wanted = f"{PACKAGE}=={release.version}"
     runner.run(
-        [uv, "pip", "install", "--python", python, "--override", override_file, *links, wanted], os.environ
+        [uv, "pip", "install", "--python", python, "--override", override_file, *links, wanted],
+        # The machine's own certificates: behind a company's proxy no others will do.
+        {"UV_SYSTEM_CERTS": "1", **os.environ},
     )
     if release.stub_distribution:
         _write_stub(release.version, env)

@@ -83,7 +83,7 @@ class Room:
         """Put a schedule in force and wait until the journal says so for each of these faults."""
         before = len(self.events("armed"))
         self.put(schedule(*faults, seed=seed))
-        self._wait_for("armed", before + len(faults))
+        self.wait_for("armed", before + len(faults))
 
     def heal(self, faults: Sequence[str]) -> list[FaultRecord]:
         """End the faults that are armed and return their `healed` lines."""
@@ -93,8 +93,9 @@ class Room:
 
     def healed(self, before: int, count: int) -> list[FaultRecord]:
         """Wait for so many `healed` lines after the first `before`."""
-        self._wait_for("healed", before + count)
+        self.wait_for("healed", before + count)
         return self.events("healed")[before:]
 
-    def _wait_for(self, event: str, count: int) -> None:
+    def wait_for(self, event: str, count: int) -> None:
+        """Wait until the journals hold so many lines of an event."""
         wait_until(lambda: len(self.events(event)) >= count, f"{count} lines {event!r} in the journal")

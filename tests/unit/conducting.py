@@ -18,7 +18,6 @@ import msgspec
 import yaml
 
 from history import layout
-from history.reader import History, read_history
 from history.verdict import RunVerdict
 from kvchaos.servers.registry import ServerEnv, server_folder, write_server
 from kvchaos.stacks.process_group import PROC, read_process
@@ -194,10 +193,6 @@ def finished(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     """Exit code, standard output, standard error."""
     out, err = process.communicate(timeout=PATIENCE_S)
     return process.returncode, out, err
-
-
-def history_of(run_dir: Path) -> History:
-    return read_history(run_dir)
 
 
 def verdict_of(run_dir: Path) -> RunVerdict:

@@ -96,7 +96,7 @@ def test_the_epoch_grows_with_each_change_and_is_journaled(plane: ControlPlane, 
     room.start()
     for times in (1, 2):
         plane.arm(1, [GONE])
-        wait_until(lambda times=times: len(room.events("armed")) == times, "it is armed")  # type: ignore[misc]
+        room.wait_for("armed", times)
         plane.heal()
         assert json.loads((plane.path / SCHEDULE).read_text())["epoch"] == 2 * times
     assert [line.evidence["epoch"] for line in room.events("armed")] == [1, 3]

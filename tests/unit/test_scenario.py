@@ -1,0 +1,269 @@
+"""A slip in a scenario file must be one clear line, never a run of something else than was meant."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.version import Version
+
+from history.plan import Expectation
+from kvchaos.errors import UsageError
+from kvchaos.scenario import expectation_for, find_scenario, load_scenario
+from tests.unit.conducting import write_scenario
+
+GOOD: dict[str, Any] = {
+    "name": "good",
+    "summary": "A scenario without a fault in it.",
+    "server": {"gpu_blocks": 40},
+    "workloads": {"w": {"kind": "unique", "params": {"prompt_tokens": 64, "max_output": 32}}},
+    "phases": [
+        {"name": "golden", "role": "golden", "workload": "w", "requests": 4, "concurrency": 1},
+        {"name": "chaos", "role": "chaos", "workload": "w", "requests": 8, "concurrency": 4},
+    ],
+    "faults": [
+        {"id": "slow", "kind": "copy_delay", "trigger": {"every": 2}, "params": {"min_ms": 1, "max_ms": 5}}
+    ],
+    "expect": [{"releases": ">=0.16,<0.19", "fail": ["counters"], "issue": "vllm#36533"}],
+}
+
+Change = Callable[[dict[str, Any]], None]
+
+
+def put(*place: str | int, value: object) -> Change:
+    """Set one value of the good scenario."""
+
+    def change(content: dict[str, Any]) -> None:
+        at: Any = content
+        for step in place[:-1]:
+            at = at[step]
+        at[place[-1]] = value
+
+    return change
+
+
+def drop(*place: str | int) -> Change:
+    def change(content: dict[str, Any]) -> None:
+        at: Any = content
+        for step in place[:-1]:
+            at = at[step]
+        del at[place[-1]]
+
+    return change
+
+
+BAD: dict[str, tuple[Change, str]] = {
+    "unknown key at the top": (put("sumary", value="x"), r"sumary: unknown key"),
+    "unknown key below": (put("server", "gpu_block", value=1), r"server\.gpu_block: unknown key"),
+    "unknown key in a list": (put("phases", 1, "rate", value=1), r"phases\.1\.rate: unknown key"),
+    "unknown limit": (put("limits", value={"drain": 1}), r"limits\.drain: unknown key"),
+    "string for int": (put("server", "gpu_blocks", value="40"), r"server\.gpu_blocks: .*integer"),
+    "bool for int": (put("server", "gpu_blocks", value=True), r"server\.gpu_blocks: .*integer"),
+    "float for int": (put("phases", 0, "requests", value=4.0), r"phases\.0\.requests: .*integer"),
+    "int for bool": (put("server", "offload", value=1), r"server\.offload: .*boolean"),
+    "number for string": (put("summary", value=5), r"summary: .*string"),
+    "list for mapping": (put("server", value=[]), r"server: .*object"),
+    "no value": (put("server", "gpu_blocks", value=None), r"server\.gpu_blocks: .*integer"),
+    "not a number": (put("limits", value={"stall_s": float("nan")}), r"limits\.stall_s: .*number"),
+    "missing key": (drop("server", "gpu_blocks"), r"server\.gpu_blocks: Field required"),
+    "missing part": (drop("workloads"), r"workloads: Field required"),
+    "impossible name": (put("name", value="Good One"), r"name: .*pattern"),
+    "unknown role": (put("phases", 0, "role", value="gold"), r"phases\.0\.role: .*'golden'"),
+    "no phase": (put("phases", value=[]), r"phases: .*at least 1"),
+    "phase without its workload": (
+        put("phases", 0, "workload", value="v"),
+        r"phase golden: no workload named v",
+    ),
+    "two phases of a name": (put("phases", 1, "name", value="golden"), r"two phases have the same name"),
+    "faults and no phase for them": (put("phases", 1, "role", value="load"), r"the role chaos"),
+    "faults without the chaos module": (put("server", "chaos", value=False), r"offload and chaos on"),
+    "faults without offloading": (put("server", "offload", value=False), r"offload and chaos on"),
+    "two faults of an id": (
+        put("faults", value=[*GOOD["faults"], *GOOD["faults"]]),
+        r"two faults have the same id",
+    ),
+    "unknown workload kind": (
+        put("workloads", "w", "kind", value="poisson"),
+        r"workloads\.w: .*no kind 'poisson'; there are .*unique",
+    ),
+    "unknown workload parameter": (
+        put("workloads", "w", "params", "prompt_token", value=5),
+        r"workloads\.w: .*prompt_token",
+    ),
+    "workload parameter of a wrong type": (
+        put("workloads", "w", "params", "prompt_tokens", value="64"),
+        r"workloads\.w: .*prompt_tokens: .*integer",
+    ),
+    "workload parameter out of bounds": (
+        put("workloads", "w", "params", "prompt_tokens", value=0),
+        r"workloads\.w: .*prompt_tokens: .*greater",
+    ),
+    "workload parameters that contradict": (
+        put("workloads", "w", "params", "min_output", value=33),
+        r"workloads\.w: .*min_output is larger than max_output",
+    ),
+    "a request longer than the context": (
+        put("workloads", "w", "params", "prompt_tokens", value=737),
+        r"workloads\.w: .*up to 769 tokens, server\.max_model_len is 768",
+    ),
+    "unknown fault kind": (
+        put("faults", 0, "kind", value="meteor"),
+        r"faults\.slow: unknown fault meteor; known are .*bit_flip",
+    ),
+    "unknown fault parameter": (
+        put("faults", 0, "params", "ms", value=5),
+        r"faults\.slow: copy_delay has no parameter ms; it has .*min_ms",
+    ),
+    "fault parameter out of bounds": (
+        put("faults", 0, "params", "max_ms", value=60_001),
+        r"faults\.slow: copy_delay: max_ms must lie in 0 to 60000",
+    ),
+    "fault parameter of a wrong type": (
+        put("faults", 0, "params", "max_ms", value="5"),
+        r"faults\.slow: copy_delay: max_ms must be a number",
+    ),
+    "two triggers at once": (
+        put("faults", 0, "trigger", "probability", value=0.5),
+        r"faults\.0\.trigger: .*exactly one of probability, nth, every",
+    ),
+    "no trigger": (put("faults", 0, "trigger", value={"limit": 3}), r"faults\.0\.trigger: .*exactly one"),
+    "offset without its partner": (
+        put("faults", 0, "trigger", value={"nth": [1], "offset": 2}),
+        r"faults\.0\.trigger: .*offset goes with every",
+    ),
+    "a probability above one": (
+        put("faults", 0, "trigger", value={"probability": 1.5}),
+        r"faults\.0\.trigger\.probability: .*less than or equal to 1",
+    ),
+    "blocks that no long request fits into": (
+        put("server", "gpu_blocks", value=24),
+        r"server\.gpu_blocks 24: .*can never fit; use 25 or more",
+    ),
+    "a block size the CPU has not": (put("server", "block_size", value=48), r"server\.block_size 48"),
+    "a flag that is a setting": (
+        put("server", "extra_args", value=["--port", "1"]),
+        r"server\.extra_args: --port",
+    ),
+    "an oracle that is none": (put("expect", 0, "fail", value=["counter"]), r"no oracle named counter"),
+    "a collateral oracle that is none": (put("expect", 0, "collateral", value=["log"]), r"no oracle named log"),
+    "a version range that is none": (
+        put("expect", 0, "releases", value="0.16 to 0.18"),
+        r"expect: releases '0\.16 to 0\.18' is no version range",
+    ),
+    "an expected failure without its issue": (drop("expect", 0, "issue"), r"expect\.0: .*names its issue"),
+    "collateral of nothing": (
+        put("expect", 0, value={"releases": ">=0", "collateral": ["logs"]}),
+        r"expect\.0: .*collateral goes with fail",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "told"), BAD.values(), ids=BAD)
+def test_a_slip_is_one_line_with_file_place_and_problem(tmp_path: Path, change: Change, told: str) -> None:
+    content = copy.deepcopy(GOOD)
+    change(content)
+    path = write_scenario(tmp_path / "slip.yaml", content)
+    with pytest.raises(UsageError, match=told) as caught:
+        load_scenario(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    assert ": :" not in message
+
+
+def test_what_the_slips_were_made_from_is_good(tmp_path: Path) -> None:
+    assert load_scenario(write_scenario(tmp_path / "good.yaml", GOOD)).name == "good"
+
+
+def test_the_first_of_several_slips_tells_how_many_more_there_are(tmp_path: Path) -> None:
+    content = {**GOOD, "sumary": "x", "fault": []}
+    with pytest.raises(UsageError, match=r"unknown key \(and 1 more\)$"):
+        load_scenario(write_scenario(tmp_path / "slips.yaml", content))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "should be an object"),
+        (b"# nothing but a comment\n", "should be an object"),
+        (b"- name\n", "should be an object"),
+        (b"42\n", "should be an object"),
+        (b"name: [\n", "is not YAML"),
+        (b"name: a\n\tsummary: b\n", "is not YAML"),
+        (b"name: a\nname: b\n", "is not YAML: key name twice .*line 2"),
+        (b"server: {gpu_blocks: 40, gpu_blocks: 50}\n", "is not YAML: key gpu_blocks twice"),
+        (b"? [a, b]\n: c\n", "is not YAML"),
+        (b"name: a\n---\nname: b\n", "is not YAML"),
+        (b"name: !!python/object:os.system {}\n", "is not YAML"),
+        (b"name: b\xff\n", "is not UTF-8"),
+        (b'name: "\\ud800"\n', "JSON cannot say"),
+        (b"true: a\n", "JSON cannot say"),
+    ],
+)
+def test_a_file_that_is_no_scenario_at_all_is_one_line(tmp_path: Path, content: bytes, told: str) -> None:
+    path = tmp_path / "odd.yaml"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=told) as caught:
+        load_scenario(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    assert ": :" not in message
+
+
+def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "nothing.yaml"
+    with pytest.raises(UsageError, match="cannot be read: No such file") as caught:
+        load_scenario(path)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_a_folder_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be read: Is a directory"):
+        load_scenario(tmp_path)
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(UsageError, match="no scenario named nonsense; there are .*baseline-offload"):
+        find_scenario("nonsense")
+
+
+def test_a_path_is_taken_as_it_is() -> None:
+    assert find_scenario("own/mine.yaml") == Path("own/mine.yaml")
+
+
+def expectations(tmp_path: Path, *entries: dict[str, Any]) -> Callable[[str], Expectation]:
+    scenario = load_scenario(
+        write_scenario(tmp_path / "expecting.yaml", {**GOOD, "expect": list(entries)})
+    )
+    return lambda release: expectation_for(scenario, Version(release))
+
+
+SEED_BUG = {"releases": ">=0.16,<0.19", "fail": ["counters"], "issue": "vllm#36533"}
+LATER = {"releases": ">=0.18", "fail": ["logs"], "issue": "later"}
+
+
+@pytest.mark.parametrize(
+    ("release", "fails"),
+    [
+        ("0.15.1", ()),
+        ("0.16.0", ("counters",)),
+        ("0.18.0", ("counters",)),  # both speak of it: the first counts
+        ("0.18.1.post1", ("counters",)),
+        ("0.18.0rc1", ("counters",)),
+        ("0.19.0", ("logs",)),
+        ("0.19.0rc1", ("logs",)),
+        ("0.33.0.dev5", ("logs",)),
+    ],
+)
+def test_the_first_entry_that_speaks_of_a_release_counts(
+    tmp_path: Path, release: str, fails: tuple[str, ...]
+) -> None:
+    assert expectations(tmp_path, SEED_BUG, LATER)(release).fail == fails
+
+
+def test_without_an_entry_everything_is_to_pass(tmp_path: Path) -> None:
+    assert expectations(tmp_path)("0.32.0.post1") == Expectation(releases="==0.32.0.post1")
