@@ -106,7 +106,7 @@ def test_a_right_schedule_is_read_as_written_with_defaults_filled_in() -> None:
     )
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(path=PATHS, value=JSON)
 @example(path=("lease_s",), value=10**400)
 @example(path=("faults", 0, "trigger", "probability"), value=10**400)
@@ -119,7 +119,7 @@ def test_a_malformed_schedule_is_refused_in_no_way_but_one(
         assert isinstance(parse_schedule(text), Schedule)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(text=st.text(max_size=30) | st.text('{}[]":,0123456789eE.-', max_size=40))
 @example(text="[" * 100_000)
 @example(text="1" * 5_000)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from chaos.inside.decide import Trigger, draw, foretell
 
+UNTIMED = settings(deadline=None)
 SEEDS = st.integers(0, 2**63 - 1)
 NAMES = st.text("abcdefghijklmnopqrstuvwxyz0123456789-", min_size=1, max_size=12)
 LIMITS = st.none() | st.integers(1, 50)
@@ -26,6 +27,7 @@ def struck(
     return list(foretell(trigger, seed, fault, site, arrivals))
 
 
+@UNTIMED
 @given(seed=SEEDS, fault=NAMES, probability=st.floats(0.01, 0.99))
 def test_a_probability_is_the_share_of_arrivals_that_are_struck(
     seed: int, fault: str, probability: float
@@ -36,11 +38,13 @@ def test_a_probability_is_the_share_of_arrivals_that_are_struck(
     assert abs(share - probability) < 7 * math.sqrt(probability * (1 - probability) / arrivals)
 
 
+@UNTIMED
 @given(seed=SEEDS, fault=NAMES)
 def test_probability_one_strikes_every_arrival(seed: int, fault: str) -> None:
     assert struck(Trigger(probability=1.0), seed, fault) == list(range(300))
 
 
+@UNTIMED
 @given(trigger=TRIGGERS, seed=SEEDS, fault=NAMES, arrivals=st.integers(0, 300))
 def test_a_fault_is_never_struck_more_often_than_its_limit(
     trigger: Trigger, seed: int, fault: str, arrivals: int
@@ -50,6 +54,7 @@ def test_a_fault_is_never_struck_more_often_than_its_limit(
     assert found == struck(unlimited, seed, fault, arrivals=arrivals)[: trigger.limit]
 
 
+@UNTIMED
 @given(trigger=TRIGGERS, seed=SEEDS, fault=NAMES, arrivals=st.integers(0, 300))
 def test_what_is_foretold_is_what_arrivals_one_by_one_get(
     trigger: Trigger, seed: int, fault: str, arrivals: int
@@ -61,6 +66,7 @@ def test_what_is_foretold_is_what_arrivals_one_by_one_get(
     assert fired == struck(trigger, seed, fault, arrivals=arrivals)
 
 
+@UNTIMED
 @given(trigger=TRIGGERS, seed=SEEDS, fault=NAMES, few=st.integers(0, 150), more=st.integers(0, 150))
 def test_later_arrivals_do_not_change_what_was_decided(
     trigger: Trigger, seed: int, fault: str, few: int, more: int
@@ -69,11 +75,13 @@ def test_later_arrivals_do_not_change_what_was_decided(
     assert [n for n in longer if n < few] == struck(trigger, seed, fault, arrivals=few)
 
 
+@UNTIMED
 @given(trigger=TRIGGERS, seed=SEEDS)
 def test_the_same_seed_gives_the_same_list(trigger: Trigger, seed: int) -> None:
     assert struck(trigger, seed) == struck(trigger, seed)
 
 
+@UNTIMED
 @given(one=SEEDS, other=SEEDS)
 def test_another_seed_gives_another_list(one: int, other: int) -> None:
     assume(one != other)
@@ -81,6 +89,7 @@ def test_another_seed_gives_another_list(one: int, other: int) -> None:
     assert struck(trigger, one) != struck(trigger, other)
 
 
+@UNTIMED
 @given(seed=SEEDS, one=NAMES, other=NAMES)
 def test_faults_and_sites_do_not_share_their_luck(seed: int, one: str, other: str) -> None:
     assume(one != other)
@@ -89,6 +98,7 @@ def test_faults_and_sites_do_not_share_their_luck(seed: int, one: str, other: st
     assert struck(trigger, seed, site=one) != struck(trigger, seed, site=other)
 
 
+@UNTIMED
 @given(seed=SEEDS, fault=NAMES, n=st.integers(0, 10**6))
 def test_a_draw_is_a_64_bit_number_of_its_own_for_each_purpose(seed: int, fault: str, n: int) -> None:
     numbers = [draw(seed, fault, "s", n, purpose) for purpose in ("", "block", "plane")]

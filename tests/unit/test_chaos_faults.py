@@ -104,4 +104,4 @@ def test_the_documentation_names_every_parameter_and_its_default() -> None:
         if name != "dry_run"
     }
     assert written == parameters
-    assert "`dry_run`" in text
+    assert "`dry_run: true`" in text

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chaos.inside import journal as journal_module
@@ -38,6 +38,7 @@ def decoded(path: Path) -> list[FaultRecord]:
     return [msgspec.json.decode(line, type=FaultRecord) for line in path.read_bytes().splitlines()]
 
 
+@settings(deadline=None)
 @given(
     evidence=EVIDENCE,
     event=st.sampled_from(["loaded", "armed", "fired", "healed", "refused", "note"]),

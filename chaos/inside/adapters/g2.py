@@ -25,6 +25,8 @@ class ChaosManager(OffloadingManager):
     def __init__(self, inner: OffloadingManager, engine: FaultEngine) -> None:
         self._inner = inner
         self._engine = engine
+        self._storing: set[Any] = set()
+        """Blocks of stores under way: a lookup does not find them, and yet they are not new."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
@@ -51,14 +53,24 @@ class ChaosManager(OffloadingManager):
 
     def prepare_store(self, block_hashes: Iterable[Any]) -> Any:
         hashes = list(block_hashes)
-        fresh = [key for key in hashes if self._inner.lookup([key]) == 0]
-        if fresh and (strike := self._engine.strike("store_refused")):
-            strike.fired({"blocks": len(fresh), "key": bytes(fresh[0]).hex()})
+        if self._engine.armed("store_refused") and self._refuse(hashes):
             return None
-        return self._inner.prepare_store(hashes)
+        output = self._inner.prepare_store(hashes)
+        if output is not None:
+            self._storing.update(output.block_hashes_to_store)
+        return output
+
+    def _refuse(self, hashes: list[Any]) -> bool:
+        fresh = [key for key in hashes if key not in self._storing and self._inner.lookup([key]) == 0]
+        strike = self._engine.strike("store_refused") if fresh else None
+        if strike is not None:
+            strike.fired({"blocks": len(fresh), "key": bytes(fresh[0]).hex()})
+        return strike is not None
 
     def complete_store(self, block_hashes: Iterable[Any], success: bool = True) -> None:
-        self._inner.complete_store(list(block_hashes), success)
+        hashes = list(block_hashes)
+        self._storing.difference_update(hashes)
+        self._inner.complete_store(hashes, success)
 
     def take_events(self) -> Iterable[Any]:
         return self._inner.take_events()

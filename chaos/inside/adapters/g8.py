@@ -50,11 +50,16 @@ class ChaosManager(OffloadingManager):
 
     def prepare_store(self, keys: Collection[Any], req_context: Any) -> Any:
         keys = list(keys)
-        fresh = [key for key in keys if self._inner.lookup(key, req_context) is LookupResult.MISS]
-        if fresh and (strike := self._engine.strike("store_refused", request=req_context.req_id)):
-            strike.fired({"blocks": len(fresh), "key": bytes(fresh[0]).hex()})
+        if self._engine.armed("store_refused") and self._refuse(keys, req_context):
             return None
         return self._inner.prepare_store(keys, req_context)
+
+    def _refuse(self, keys: list[Any], req_context: Any) -> bool:
+        fresh = [key for key in keys if self._inner.lookup(key, req_context) is LookupResult.MISS]
+        strike = self._engine.strike("store_refused", request=req_context.req_id) if fresh else None
+        if strike is not None:
+            strike.fired({"blocks": len(fresh), "key": bytes(fresh[0]).hex()})
+        return strike is not None
 
     def complete_store(self, keys: Collection[Any], req_context: Any, success: bool = True) -> None:
         self._inner.complete_store(keys, req_context, success)

@@ -1,0 +1,33 @@
+"""Run by a server's own interpreter: does the chaos module fit the vLLM that is installed there?
+
+Prints one JSON line a check: {"check": name, "ok": bool, "detail": str}.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import unittest
+from collections.abc import Callable
+
+from tests.server.contract import connector, copies, damage, fit, manager
+from tests.server.contract.bench import Bench, make_bench
+
+Check = Callable[[Bench], None]
+
+CHECKS: tuple[Check, ...] = (*fit.CHECKS, *manager.CHECKS, *copies.CHECKS, *damage.CHECKS, *connector.CHECKS)
+
+
+def main() -> None:
+    bench = make_bench()
+    for check in CHECKS:
+        result = unittest.TestResult()
+        unittest.FunctionTestCase(lambda check=check: check(bench)).run(result)  # type: ignore[misc]
+        troubles = [text for _, text in (*result.failures, *result.errors)]
+        line = {"check": check.__name__, "ok": not troubles, "detail": "\n".join(troubles)}
+        sys.stdout.write(json.dumps(line) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

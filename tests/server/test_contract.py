@@ -1,0 +1,149 @@
+"""Does the chaos module fit the vLLM that is installed? Asked of the real one, in its own interpreter.
+
+A plug-in that overlooks a method, copies a wrong block or leaves damage behind would blame the server
+for its own bugs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache as once
+from pathlib import Path
+
+import pytest
+
+from kvchaos.errors import UsageError
+from kvchaos.paths import cache_folder
+from kvchaos.servers.registry import ServerEnv, find_server
+
+pytestmark = pytest.mark.server
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = Path("tests/server/contract/checks.py")
+RELEASES = ("0.18.0", "0.32.0")
+DEADLINE_S = 240
+CHECKS = (
+    "generation_is_told_by_what_is_installed",
+    "unknown_generation_ends_with_one_clear_line",
+    "adapter_offers_what_the_connector_uses",
+    "manager_forwards_every_method_of_vllm",
+    "workers_have_every_method_of_vllm",
+    "spec_overrides_only_what_is_there",
+    "manager_answers_as_vllm_when_nothing_is_armed",
+    "manager_answers_as_vllm_again_when_healed",
+    "manager_asks_vllm_nothing_more_when_nothing_is_armed",
+    "lookup_miss_hides_blocks_and_says_so",
+    "lookup_miss_counts_only_blocks_that_would_hit",
+    "store_refused_needs_a_new_block",
+    "store_refused_leaves_no_trace_in_the_manager",
+    "a_block_evicted_while_armed_is_new_again",
+    "a_failed_store_makes_its_blocks_new_again",
+    "stored_and_loaded_blocks_are_bit_identical",
+    "chunks_of_two_blocks_keep_their_order",
+    "a_load_may_begin_in_the_middle_of_a_chunk",
+    "a_delayed_load_is_held_until_its_time",
+    "a_waited_for_load_is_done_when_the_wait_returns",
+    "a_delay_lies_between_its_bounds_and_differs",
+    "a_delay_of_one_direction_leaves_the_other_alone",
+    "a_copy_held_while_its_fault_is_healed_still_ends",
+    "bit_flip_changes_one_bit_of_one_loaded_block",
+    "bit_flip_never_touches_the_tier",
+    "zero_block_empties_one_loaded_block_in_all_planes",
+    "a_store_is_never_damaged",
+    "a_delayed_load_is_damaged_when_it_has_ended_not_before",
+    "a_dry_run_changes_nothing",
+    "nothing_is_damaged_after_healing",
+    "connector_is_vllms_own_with_methods_that_fit",
+    "load_failure_reports_the_chosen_blocks_once",
+    "load_failure_of_one_block_draws_it",
+    "no_load_fails_when_nothing_is_armed_or_all_is_healed",
+)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the checks of one release said."""
+
+    details: dict[str, str | None]
+    """By check: what is wrong, None when nothing is."""
+    code: int | None
+    """Exit code; None when the deadline ended it."""
+    last_words: str
+
+    @property
+    def end(self) -> str:
+        return f"exit code {self.code}; last words: {self.last_words[-2000:]}"
+
+
+@once
+def answers_of(release: str) -> Answers:
+    """Run the checks once for all tests. Raises UsageError when the environment is not there."""
+    server = find_server(release, cache_folder())
+    command = [server.python, SCRIPT]
+    with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as noise:
+        code: int | None = None
+        # What was said before the deadline is kept, and the other tests do not wait for it again.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            code = subprocess.run(
+                command,
+                cwd=ROOT,
+                env=environment_of(server),
+                stdout=said,
+                stderr=noise,
+                timeout=DEADLINE_S,
+                check=False,
+            ).returncode
+        said.seek(0)
+        noise.seek(0)
+        lines = [json.loads(line) for line in said if line.startswith('{"check"')]
+        details = {line["check"]: None if line["ok"] else line["detail"] for line in lines}
+        return Answers(details, code, noise.read())
+
+
+def environment_of(server: ServerEnv) -> dict[str, str]:
+    return {
+        **os.environ,
+        "LD_PRELOAD": ":".join(server.preload),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONPATH": str(ROOT),
+        "VLLM_LOGGING_LEVEL": "ERROR",
+        "VLLM_NO_USAGE_STATS": "1",
+    }
+
+
+@pytest.fixture
+def ask() -> Callable[[str], Answers]:
+    """Asks a release. A release that is not installed is a failure with the command that mends it."""
+
+    def answers(release: str) -> Answers:
+        try:
+            return answers_of(release)
+        except UsageError as error:
+            pytest.fail(str(error), pytrace=False)
+
+    return answers
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("release", RELEASES)
+def test_the_chaos_module_fits(release: str, check: str, ask: Callable[[str], Answers]) -> None:
+    answers = ask(release)
+    assert check in answers.details, f"the check did not run; {answers.end}"
+    detail = answers.details[check]
+    assert detail is None, detail
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_the_checks_ran_to_their_end_and_all_of_them_are_expected(
+    release: str, ask: Callable[[str], Answers]
+) -> None:
+    answers = ask(release)
+    assert answers.code == 0, answers.end
+    assert set(answers.details) <= set(CHECKS), "a check ran that is not listed here"
