@@ -93,12 +93,10 @@ def _store_refused(case: Case) -> str | None:
 
 def _copy_delay(case: Case) -> str | None:
     """The server's own clocks for transfers show the delay, in each direction that was struck."""
-    # A copy still under way when the server stopped is in no counter: `held_ms` marks the finished ones.
-    finished = [record for record in case.fired if "held_ms" in record.evidence] or case.fired
     for direction in ("load", "store"):
         delays = [
             ms
-            for record in finished
+            for record in case.fired
             if record.evidence.get("direction") == direction
             and isinstance(ms := record.evidence.get("ms"), int | float)
         ]
@@ -110,7 +108,7 @@ def _copy_delay(case: Case) -> str | None:
             return f"the server reports no {direction} time"
         if seen_s < COPY_TIME_SHARE * injected_s:
             return f"the server's {direction} time grew by {seen_s:.3f} s for {injected_s:.3f} s injected"
-    if not any(record.evidence.get("direction") in ("load", "store") for record in finished):
+    if not any(record.evidence.get("direction") in ("load", "store") for record in case.fired):
         return "no firing tells its direction"
     return None
 

@@ -32,8 +32,9 @@ class Arming:
     """Firings by fault and server process."""
 
     def covers(self, record: FaultRecord) -> bool:
-        late = self.end_ns is not None and record.t_ns > self.end_ns + SLACK_NS
-        return record.fault in self.faults and self.start_ns - SLACK_NS <= record.t_ns and not late
+        struck_ns = record.t_ns - held_ns(record)
+        late = self.end_ns is not None and struck_ns > self.end_ns + SLACK_NS
+        return record.fault in self.faults and self.start_ns - SLACK_NS <= struck_ns and not late
 
 
 def judge(history: History) -> OracleResult:
@@ -63,6 +64,12 @@ def judge(history: History) -> OracleResult:
 def is_real(record: FaultRecord) -> bool:
     """Whether a firing really changed something."""
     return record.evidence.get("bytes_changed") != 0 and record.evidence.get("blocks") != []
+
+
+def held_ns(record: FaultRecord) -> int:
+    """How long before its line a held copy was struck: it is told when it starts, maybe after healing."""
+    ms = record.evidence.get("ms")
+    return int(ms * 1e6) if record.kind == "copy_delay" and isinstance(ms, int | float) else 0
 
 
 def _armings(history: History) -> list[Arming]:
