@@ -132,6 +132,20 @@ class LoadProcesses:
                 last_token_age_s=min(ages, default=now - self._phase_began),
             )
 
+    def silence_s(self) -> float:
+        """How long the quietest worker that is not done has said nothing; it speaks several times a second."""
+        now = time.monotonic()
+        with self._changed:
+            heard = [worker.heard for worker in self._workers]
+            return max(
+                (
+                    now - (one.at_mono if one.counts is not None else self._phase_began)
+                    for one in heard
+                    if not isinstance(one.counts, PhaseDone)
+                ),
+                default=0.0,
+            )
+
     def done(self) -> bool:
         """Every worker has finished the current phase. Never true when one has died: see failures()."""
         with self._changed:

@@ -17,6 +17,9 @@ from kvchaos.report.table import campaign_table, run_dir_lines
 from kvchaos.scenario import find_scenario, load_scenario, scenario_files
 from kvchaos.servers.registry import find_server
 
+MAX_SEED = 2**62
+"""Leaves room for repeats below the 2**63 that a plan can hold."""
+
 
 def run_command(
     scenarios: Annotated[
@@ -24,7 +27,9 @@ def run_command(
     ] = None,
     server: Annotated[str, typer.Option(help="Server environment; see: kvchaos server list")] = "0.32.0",
     every: Annotated[bool, typer.Option("--all", help="All scenarios that come with kvchaos.")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Decides everything that is left to chance.")] = 1,
+    seed: Annotated[
+        int, typer.Option(min=0, max=MAX_SEED, help="Decides everything that is left to chance.")
+    ] = 1,
     repeat: Annotated[int, typer.Option(min=1, help="Runs of each scenario, with seeds counted up.")] = 1,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Load generator processes.")] = 1,
     port: Annotated[int | None, typer.Option(help="The server's port on 127.0.0.1; else a free one.")] = None,

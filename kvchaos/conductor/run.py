@@ -130,8 +130,7 @@ class Run:
             self._keep_alive()
             progress = self._load.progress()
             self._display.phase(progress, phase.requests, self._fired())
-            if trouble is None:
-                self._check_load(progress)
+            self._check_load()
             if trouble is None and (trouble := self._watch.look(progress)):
                 self._tell(trouble)
                 self._load.stop_phase(trouble.reason)
@@ -173,9 +172,9 @@ class Run:
         if failures:
             raise RunFailed("; ".join(failures))
 
-    def _check_load(self, progress: Progress) -> None:
-        """A load generator that neither has requests in flight nor sends any is broken, not the server."""
-        if not progress.in_flight and progress.last_token_age_s > self._limits.stall_s:
+    def _check_load(self) -> None:
+        """A load generator that tells nothing any more is broken; that says nothing about the server."""
+        if self._load.silence_s() > self._limits.stall_s:
             raise RunFailed(f"the load generator has fallen silent; see {layout.LOADER_LOG}")
 
     def _arm(self, phase: PhaseSpec) -> None:

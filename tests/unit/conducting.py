@@ -19,6 +19,9 @@ import yaml
 
 from history import layout
 from history.verdict import RunVerdict
+from kvchaos.campaign import Places
+from kvchaos.planning import Request
+from kvchaos.scenario import load_scenario
 from kvchaos.servers.registry import ServerEnv, server_folder, write_server
 from kvchaos.stacks.process_group import PROC, read_process
 from kvchaos.stacks.record import RunState
@@ -161,10 +164,18 @@ class Bench:
             start_new_session=True,
         )
 
-    def start(self, content: object) -> subprocess.Popen[str]:
+    def start(self, content: object, *options: str) -> subprocess.Popen[str]:
         """Start `kvchaos run` on a scenario."""
         path = write_scenario(self.folder / "small.yaml", content)
-        return self.command("run", str(path), "--server", SERVER)
+        return self.command("run", str(path), "--server", SERVER, *options)
+
+    def places(self) -> Places:
+        return Places(cache=self.cache, runs=self.runs, port=None)
+
+    def request(self, content: object, workers: int = 1) -> Request:
+        """What `kvchaos run` would ask for."""
+        path = write_scenario(self.folder / "small.yaml", content)
+        return Request(scenario=load_scenario(path), server=self.server, seed=3, workers=workers)
 
     def run_dir(self) -> Path:
         """The directory of the only run so far."""

@@ -1,0 +1,224 @@
+"""However a campaign ends, nothing of it runs on: Ctrl-C, SIGTERM, SIGKILL, a full disk, late signals."""
+
+from __future__ import annotations
+
+import io
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from history import layout
+from history.reader import read_history
+from kvchaos.campaign import run_all
+from kvchaos.errors import UsageError
+from kvchaos.stacks.leftovers import clean, find_leftovers
+from tests.unit.conducting import (
+    ROOT,
+    SERVER,
+    Bench,
+    finished,
+    members,
+    scenario,
+    sessions_of,
+    verdict_of,
+    wait_for,
+    write_scenario,
+)
+from tests.unit.histories import clean_run
+from tests.unit.test_judging import write_run
+
+SLOW = scenario("--fake-token-s", "0.05", load=5000)
+"""Its load lasts longer than any test."""
+
+
+class Running(Bench):
+    """A bench whose commands are ended with the test, whatever became of it."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.started: list[subprocess.Popen[str]] = []
+
+    def command(self, *arguments: str) -> subprocess.Popen[str]:
+        process = super().command(*arguments)
+        self.started.append(process)
+        return process
+
+    def put_away(self) -> None:
+        for process in self.started:
+            process.kill()
+            process.communicate()
+        for leftover in find_leftovers(self.state_folder):
+            clean(leftover, grace_s=0)
+
+    def in_mid_load(self) -> tuple[subprocess.Popen[str], set[int]]:
+        """A conductor in the middle of its load, and the sessions of its server and load process."""
+        conductor = self.start(SLOW, "--repeat", "2")
+        self.wait_for_event("phase_start", "load")
+        answers = self.run_dir() / layout.requests_file(0)
+        wait_for(lambda: b'"load-' in answers.read_bytes())
+        sessions = sessions_of(conductor.pid)
+        assert len(sessions) == 2
+        assert len(members(sessions)) == 3  # the server has a second process
+        return conductor, sessions
+
+    def killed_in_mid_load(self) -> set[int]:
+        """What a conductor left that was killed in the middle of its load."""
+        conductor, sessions = self.in_mid_load()
+        conductor.kill()
+        conductor.communicate()
+        return sessions
+
+    def temp_folder(self) -> Path:
+        (name,) = self.record().temp_folders
+        return Path(name)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Running]:
+    made = Running(tmp_path)
+    yield made
+    made.put_away()
+
+
+@pytest.fixture
+def bystander(bench: Running) -> Iterator[subprocess.Popen[bytes]]:
+    """A server with the very same program that no conductor of ours has started."""
+    command = [str(bench.server.python), "-m", "x", "--port", "1", "--fake-mute"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
+    yield process
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_mid_load_ends_everything_and_the_verdict_is_unknown(
+    bench: Running, number: signal.Signals
+) -> None:
+    conductor, sessions = bench.in_mid_load()
+    temp = bench.temp_folder()
+    conductor.send_signal(number)
+    code, out, err = finished(conductor)
+    assert (code, err) == (2, "")
+    assert f"small: interrupted by {number.name}" in out.splitlines()
+    verdict = verdict_of(bench.run_dir())
+    assert verdict.outcome == "unknown"
+    assert verdict.reasons[0] == f"the run was interrupted by {number.name}"
+    assert members(sessions) == set()
+    assert not temp.exists()
+    assert list(bench.state_folder.iterdir()) == []
+    history = read_history(bench.run_dir())
+    assert [event.kind for event in history.events][-2:] == ["interrupted", "server_stop"]
+    assert {record.outcome for record in history.requests if record.phase == "load"} <= {"ok", "aborted"}
+
+
+def test_signals_while_everything_is_being_ended_do_not_cut_that_short(bench: Running) -> None:
+    content = scenario("--fake-slow-end", "1.5")
+    content["phases"] = content["phases"][:1]
+    conductor = bench.start(content)
+    bench.wait_for_event("phase_start", "golden")
+    (temp, sessions) = (bench.temp_folder(), sessions_of(conductor.pid))
+    log = bench.run_dir() / layout.SERVER_LOG
+    wait_for(lambda: "ending" in log.read_text())
+    for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
+        conductor.send_signal(number)
+    _, _, err = finished(conductor)
+    assert err == ""
+    assert members(sessions) == set()
+    assert not temp.exists()
+    assert list(bench.state_folder.iterdir()) == []
+    assert read_history(bench.run_dir()).events[-1].kind == "server_stop"
+    assert (bench.run_dir() / layout.VERDICT).exists()
+
+
+def test_after_a_kill_the_clean_command_ends_exactly_what_was_left(
+    bench: Running, bystander: subprocess.Popen[bytes]
+) -> None:
+    conductor, sessions = bench.in_mid_load()
+    temp, run_id = bench.temp_folder(), bench.record().run_id
+    (server,) = (group.leader for group in bench.record().groups)
+    conductor.kill()
+    conductor.communicate()
+    assert server in members(sessions)
+    code, out, err = finished(bench.command("clean"))
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0] == f"run {run_id} ({bench.run_dir()}) was killed"
+    assert f"  ended server {server} (2 processes)" in out.splitlines()
+    wait_for(lambda: members(sessions) == set())
+    assert not temp.exists()
+    assert list(bench.state_folder.iterdir()) == []
+    assert finished(bench.command("clean")) == (0, "nothing to clean\n", "")
+    assert bystander.poll() is None
+
+
+def test_after_a_kill_the_next_run_cleans_by_itself_before_it_starts(bench: Running) -> None:
+    sessions = bench.killed_in_mid_load()
+    run_id = bench.record().run_id
+    path = write_scenario(bench.folder / "next.yaml", scenario("--fake-exit", "4"))
+    code, out, err = finished(bench.command("run", str(path), "--server", SERVER))
+    assert code == 3
+    assert len(err.splitlines()) == 1
+    first, second, *_ = out.splitlines()
+    assert first.startswith(f"cleaned after run {run_id}: ended server ")
+    assert second == "small: starting the server"
+    wait_for(lambda: members(sessions) == set())
+    assert list(bench.state_folder.iterdir()) == []
+
+
+FULL_DISK = """\
+import os, pathlib
+opened = os.open
+def open_full(path, *arguments, **others):
+    if pathlib.PurePath(os.fsdecode(path)).name == {name!r}:
+        return opened("/dev/full", os.O_WRONLY | os.O_CLOEXEC)
+    return opened(path, *arguments, **others)
+os.open = open_full
+"""
+"""Read by the interpreter at its start: one file of the run lies on a disk without room."""
+
+
+@pytest.mark.parametrize("name", [layout.EVENTS, layout.METRICS, layout.requests_file(0)])
+def test_a_full_disk_is_one_line_and_leaves_nothing_running(bench: Running, name: str) -> None:
+    site = bench.folder / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(FULL_DISK.format(name=name))
+    bench.environment["PYTHONPATH"] = f"{site}:{ROOT}"
+    conductor = bench.start(SLOW)
+    wait_for(lambda: any(bench.state_folder.glob("*.json")) and bool(bench.record().groups))
+    (server,) = (group.leader for group in bench.record().groups)
+    code, _, err = finished(conductor)
+    assert code == 3
+    (line,) = err.splitlines()
+    assert line.startswith("kvchaos: ")
+    assert "No space left on device" in line
+    assert members({server}) == set()
+    assert list(bench.state_folder.iterdir()) == []
+
+
+def judged_after(bench: Running, run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The complaint about a run that has left this directory."""
+    monkeypatch.setattr("kvchaos.campaign.run_one", lambda *_: (run_dir, False))
+    with pytest.raises(UsageError) as caught:
+        run_all([bench.request(SLOW)], bench.places(), Console(file=io.StringIO()))
+    return str(caught.value)
+
+
+def test_a_verdict_that_cannot_be_written_is_one_line(
+    bench: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dir = bench.folder / "run"
+    write_run(clean_run(), run_dir)
+    (run_dir / layout.VERDICT).symlink_to("/dev/full")
+    told = judged_after(bench, run_dir, monkeypatch)
+    assert told == f"{run_dir}: the verdict cannot be written: No space left on device"
+
+
+def test_a_run_that_cannot_be_judged_is_one_line(bench: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_dir = bench.folder / "run"
+    write_run(clean_run(), run_dir)
+    (run_dir / layout.EVENTS).write_bytes(b"")
+    told = judged_after(bench, run_dir, monkeypatch)
+    assert told == f"{run_dir / layout.EVENTS}: no events; the run never began"

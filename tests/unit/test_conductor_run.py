@@ -1,0 +1,208 @@
+"""Whole runs against a fake server: every end of a server must end the run, tidily and with a verdict.
+
+They test our conducting only; nothing here speaks of vLLM.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from history import layout
+from history.reader import History, read_history, read_plan
+from history.verdict import RunVerdict, Verdict
+from kvchaos.campaign import run_all
+from kvchaos.cli.app import run as command_line
+from kvchaos.errors import UsageError
+from tests.fakes.vllm_server import CRASH_CODE
+from tests.unit.conducting import Bench, members, scenario, verdict_of
+
+CANARY = ["canary", "health"]
+
+
+@dataclass
+class Conducted:
+    """A run that has ended."""
+
+    run_dir: Path
+    verdict: RunVerdict
+    history: History
+    said: list[str]
+
+    def kinds(self) -> list[str]:
+        return [event.kind for event in self.history.events]
+
+    def oracle(self, name: str) -> Verdict:
+        (word,) = [result.verdict for result in self.verdict.results if result.oracle == name]
+        return word
+
+
+def conduct(folder: Path, content: object, workers: int = 1) -> Conducted:
+    bench = Bench(folder)
+    text = io.StringIO()
+    (row,) = run_all([bench.request(content, workers)], bench.places(), Console(file=text, width=200))
+    done = Conducted(row.run_dir, row.verdict, read_history(row.run_dir), text.getvalue().splitlines())
+    assert_nothing_is_left(bench, done.history)
+    return done
+
+
+def assert_nothing_is_left(bench: Bench, history: History) -> None:
+    (started,) = history.events_of("server_start")
+    pid = started.data["pid"]
+    assert isinstance(pid, int)
+    assert members({pid}) == set()
+    assert not Path(history.plan.environment["TMPDIR"]).exists()
+    assert list(bench.state_folder.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Conducted:
+    """A run in which nothing goes wrong, with two load processes."""
+    return conduct(tmp_path_factory.mktemp("good"), scenario(), workers=2)
+
+
+def test_a_good_run_tells_its_steps_in_order(good: Conducted) -> None:
+    phases = 3 * ["phase_start", "phase_end", *CANARY]
+    begin = ["server_start", "server_ready", *CANARY]
+    assert good.kinds() == [*begin, *phases, *CANARY, "drained", "leak_probe", "server_stop"]
+    told = [event.data.get("phase") for event in good.history.events_of("phase_start")]
+    assert told == ["golden", "load", "fresh"]
+    wheres = [event.data["where"] for event in good.history.events_of("canary")]
+    assert wheres == ["ready", "after golden", "after load", "after fresh", "final"]
+    times = [event.t_ns for event in good.history.events]
+    assert times == sorted(times)
+
+
+def test_a_good_run_is_as_expected_by_the_word_of_every_oracle(good: Conducted) -> None:
+    assert good.verdict.outcome == "as expected"
+    assert {result.oracle: result.verdict for result in good.verdict.results} == {
+        result.oracle: Verdict.PASS for result in good.verdict.results
+    }
+
+
+def test_a_good_run_has_every_request_once_and_the_conductors_own(good: Conducted) -> None:
+    by_phase = {
+        phase: sorted(record.id for record in good.history.requests if record.phase == phase)
+        for phase in ("golden", "load", "fresh", "canary")
+    }
+    assert by_phase == {
+        "golden": sorted(f"golden-{number}" for number in range(4)),
+        "load": sorted(f"load-{number}" for number in range(4, 16)),
+        "fresh": sorted(f"fresh-{number}" for number in range(3)),
+        "canary": sorted(f"canary-{number}" for number in range(5)),
+    }
+    assert {record.worker for record in good.history.requests} == {0, 1}
+
+
+def test_each_phase_lies_between_two_scrapes_of_an_idle_server(good: Conducted) -> None:
+    log = good.history.metrics
+    generated = []
+    for phase in good.history.phases():
+        assert phase.first_scrape is not None
+        assert phase.last_scrape is not None
+        for scrape in (phase.first_scrape, phase.last_scrape):
+            assert log.total(scrape, "vllm:num_requests_running") == 0
+        generated.append(log.increase(phase.first_scrape, phase.last_scrape, "vllm:generation_tokens_total"))
+    assert generated == [
+        sum(len(record.token_ids) for record in good.history.requests if record.phase == phase)
+        for phase in ("golden", "load", "fresh")
+    ]
+
+
+def test_the_plan_of_a_good_run_is_what_really_ran(good: Conducted) -> None:
+    plan = read_plan(good.run_dir)
+    (started,) = good.history.events_of("server_start")
+    assert plan.base_url == f"http://127.0.0.1:{started.data['port']}"
+    assert plan.command[0].endswith("/servers/fake/python")
+    assert (plan.seed, plan.workers, plan.scenario.name) == (3, 2, "small")
+    assert plan.run_id == good.run_dir.name
+
+
+def test_a_good_run_is_told_in_plain_lines_and_a_table(good: Conducted) -> None:
+    assert good.said[0] == "small: starting the server"
+    assert "small: draining" in good.said
+    assert any("12 of 12 done, 0 failed" in line for line in good.said)
+    assert any("as expected" in line for line in good.said)
+
+
+def test_the_verdict_of_a_run_can_be_had_again_from_its_files_alone(
+    good: Conducted, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [good.run_dir / name for name in (layout.VERDICT, layout.JUNIT, layout.SUMMARY)]
+    first = [path.read_bytes() for path in files]
+    for path in files:
+        path.unlink()
+    assert command_line(["judge", str(good.run_dir)]) == 0
+    assert [path.read_bytes() for path in files] == first
+    assert verdict_of(good.run_dir) == good.verdict
+    assert "as expected" in capsys.readouterr().out
+
+
+def test_a_server_that_dies_ends_the_load_and_gets_its_verdict(tmp_path: Path) -> None:
+    content = scenario("--fake-die-at", "10", "--fake-token-s", "0.02", load=2000)
+    died = conduct(tmp_path, content)
+    (exit_event,) = died.history.events_of("server_exit")
+    assert exit_event.data == {"code": CRASH_CODE}
+    ended = died.history.events_of("phase_end")
+    assert [event.data["reason"] for event in ended] == ["done", "server-dead"]
+    assert ended[-1].data["phase"] == "load"
+    assert sum(record.phase == "load" for record in died.history.requests) == ended[-1].data["sent"]
+    assert sum(record.phase == "load" for record in died.history.requests) < 2000
+    assert "server_stop" not in died.kinds()
+    assert died.oracle("server-alive") is Verdict.FAIL
+    assert died.verdict.outcome == "not as expected"
+    assert any("exit code 7" in reason for reason in died.verdict.reasons)
+
+
+def test_a_server_that_stalls_for_ever_ends_the_load_and_gets_its_verdict(tmp_path: Path) -> None:
+    limits = {"stall_s": 3.0, "canary_s": 1.0, "drain_s": 0.5}
+    stalled = conduct(tmp_path, scenario("--fake-stall-at", "10", limits=limits))
+    (stall,) = stalled.history.events_of("stall")
+    assert stall.data["running"] == 4.0
+    assert isinstance(stall.data["seconds"], float)
+    assert stall.data["seconds"] > 3.0
+    ended = stalled.history.events_of("phase_end")
+    assert [event.data["reason"] for event in ended] == ["done", "stalled"]
+    given_up = [record for record in stalled.history.requests if record.outcome == "aborted"]
+    assert len(given_up) == 4
+    assert stalled.oracle("progress") is Verdict.FAIL
+    assert stalled.oracle("server-alive") is Verdict.FAIL
+    assert stalled.oracle("drained") is Verdict.FAIL
+    assert stalled.verdict.outcome == "not as expected"
+    assert stalled.kinds()[-1] == "server_stop"
+
+
+@pytest.mark.parametrize(
+    ("manners", "ready_s", "told"),
+    [
+        (
+            ("--fake-exit", "4"),
+            30.0,
+            r"died before it was ready \(exit code 4\).*this model cannot be served",
+        ),
+        (("--fake-mute",), 1.0, r"was not ready after 1 s.*loading, and loading"),
+        (("--fake-stall-at", "1"), 1.0, r"the server is up, but does not answer a request"),
+    ],
+    ids=["dies", "hangs", "is deaf"],
+)
+def test_a_server_that_never_gets_ready_is_one_line_and_no_verdict(
+    tmp_path: Path, manners: tuple[str, ...], ready_s: float, told: str
+) -> None:
+    bench = Bench(tmp_path)
+    asked = bench.request(scenario(*manners, limits={"ready_s": ready_s}))
+    with pytest.raises(UsageError, match=told) as caught:
+        run_all([asked], bench.places(), Console(file=io.StringIO()))
+    assert "\n" not in str(caught.value)
+    assert str(bench.run_dir() / layout.SERVER_LOG) in str(caught.value)
+    history = read_history(bench.run_dir())
+    assert_nothing_is_left(bench, history)
+    (failed,) = history.events_of("run_failed")
+    assert failed.data["reason"] == str(caught.value)
+    assert not (bench.run_dir() / layout.VERDICT).exists()
+    # Whoever asks for a verdict all the same is told that there is none to be had.
+    assert command_line(["judge", str(bench.run_dir())]) == 2
+    assert verdict_of(bench.run_dir()).outcome == "unknown"

@@ -1,0 +1,242 @@
+"""What the server is asked about itself: an idle server is no busy one, nor the reverse."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from history.writer import LineWriter
+from kvchaos.conductor.server_state import Gauges, gauges, health, reset_prefix_cache, settle
+from kvchaos.telemetry import Scraper
+
+REFUSAL = "INFO 11-24 block_pool.py: Failed to reset prefix cache because some blocks (3) are not freed yet\n"
+
+
+class FakeServer:
+    """Tells /metrics from a list (the last one stays), and answers the rest as it is told to."""
+
+    def __init__(self, log: Path) -> None:
+        self.status = 200
+        self.body = b""
+        self.logs = ""
+        self.scrapes: list[str] = []
+        self.asked: list[tuple[str, str]] = []
+        fake = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                fake.asked.append(("GET", self.path))
+                if self.path == "/metrics":
+                    text = fake.scrapes.pop(0) if len(fake.scrapes) > 1 else fake.scrapes[0]
+                    self._answer(200, text.encode())
+                else:
+                    self._answer(fake.status, fake.body)
+
+            def do_POST(self) -> None:
+                fake.asked.append(("POST", self.path))
+                with log.open("a") as file:
+                    file.write(fake.logs)
+                self._answer(fake.status, fake.body)
+
+            def _answer(self, status: int, body: bytes) -> None:
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class's name)
+                """Quiet."""
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    path = tmp_path / "server.log"
+    path.write_text(f"INFO ready\n{REFUSAL}")
+    return path
+
+
+@pytest.fixture
+def server(log: Path) -> Iterator[FakeServer]:
+    fake = FakeServer(log)
+    yield fake
+    fake.stop()
+
+
+@pytest.fixture
+def scraper(server: FakeServer, tmp_path: Path) -> Iterator[Scraper]:
+    with LineWriter(tmp_path / "metrics.jsonl") as writer:
+        made = Scraper(server.url, writer)
+        yield made
+        made.stop()
+
+
+def metrics(running: float, tokens: float, cpu: float = 0.0, waiting: float = 0.0) -> str:
+    return (
+        f"process_cpu_seconds_total {cpu}\n"
+        f'vllm:num_requests_running{{engine="0"}} {running}\n'
+        f'vllm:num_requests_waiting{{engine="0"}} {waiting}\n'
+        f'vllm:generation_tokens_total{{engine="0"}} {tokens}\n'
+    )
+
+
+def test_an_idle_server_that_stands_still_has_settled(server: FakeServer, scraper: Scraper) -> None:
+    server.scrapes = [metrics(0, 5)]
+    assert settle(scraper, 10.0)
+    assert len(server.asked) == 2
+
+
+def test_a_server_is_waited_for_until_its_counters_have_caught_up(
+    server: FakeServer, scraper: Scraper
+) -> None:
+    server.scrapes = [metrics(2, 5), metrics(0, 7), metrics(0, 9), metrics(0, 9)]
+    assert settle(scraper, 10.0)
+    assert scraper.latest() == {
+        "process_cpu_seconds_total": 0.0,
+        'vllm:num_requests_running{engine="0"}': 0.0,
+        'vllm:num_requests_waiting{engine="0"}': 0.0,
+        'vllm:generation_tokens_total{engine="0"}': 9.0,
+    }
+    assert len(server.asked) == 4
+
+
+def test_figures_of_the_process_may_move(server: FakeServer, scraper: Scraper) -> None:
+    server.scrapes = [metrics(0, 5, cpu=1.0), metrics(0, 5, cpu=1.1), metrics(0, 5, cpu=1.2)]
+    assert settle(scraper, 10.0)
+    assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [metrics(1, 5), metrics(0, 5, waiting=2), "process_cpu_seconds_total 1\n"],
+    ids=["running", "waiting", "no gauges"],
+)
+def test_a_server_that_is_never_idle_or_does_not_say_so_has_not_settled(
+    server: FakeServer, scraper: Scraper, text: str
+) -> None:
+    server.scrapes = [text]
+    assert not settle(scraper, 0.3)
+
+
+def test_a_server_whose_counters_never_stand_still_has_not_settled(
+    server: FakeServer, scraper: Scraper
+) -> None:
+    server.scrapes = [metrics(0, tokens) for tokens in range(1000)]
+    assert not settle(scraper, 0.3)
+
+
+def test_a_server_that_is_gone_has_not_settled_and_is_not_waited_for(
+    server: FakeServer, scraper: Scraper
+) -> None:
+    server.stop()
+    assert not settle(scraper, 1000.0)
+
+
+def test_gauges_are_summed_over_engines_and_known_by_their_whole_name() -> None:
+    samples = {
+        'vllm:num_requests_running{engine="0"}': 1.0,
+        'vllm:num_requests_running{engine="1"}': 2.0,
+        'vllm:num_requests_waiting{engine="0"}': 0.0,
+        'vllm:num_requests_waiting_by_reason{engine="0",reason="capacity"}': 9.0,
+        "vllm:kv_cache_usage_perc": 0.25,
+    }
+    assert gauges(samples) == Gauges(running=3.0, waiting=0.0, kv_usage=0.25)
+
+
+@pytest.mark.parametrize("samples", [None, {}, {"vllm:other": 1.0}])
+def test_a_gauge_that_is_not_there_is_none_and_never_idle(samples: dict[str, float] | None) -> None:
+    assert gauges(samples) == Gauges(None, None, None)
+    assert not gauges(samples).idle
+
+
+def test_idle_means_that_nothing_runs_and_nothing_waits() -> None:
+    assert Gauges(0, 0, None).idle
+    assert not Gauges(0, 1, None).idle
+    assert not Gauges(1, 0, None).idle
+    assert not Gauges(0, None, 0.0).idle
+
+
+@pytest.mark.parametrize("status", [200, 503])
+def test_health_is_the_status_that_the_server_gives(server: FakeServer, status: int) -> None:
+    server.status = status
+    assert health(server.url) == status
+    assert server.asked == [("GET", "/health")]
+
+
+def test_no_health_without_a_server() -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        assert health(f"http://127.0.0.1:{nobody.getsockname()[1]}") is None
+
+
+@pytest.mark.parametrize("success", [True, False])
+def test_a_server_that_tells_whether_blocks_are_held_is_believed(
+    server: FakeServer, log: Path, success: bool
+) -> None:
+    server.body = json.dumps({"success": success}).encode()
+    probe = reset_prefix_cache(server.url, log)
+    assert probe.ok is success
+    assert probe.answer == server.body.decode()
+    assert ("still held" in probe.detail) is not success
+    assert server.asked == [("POST", "/reset_prefix_cache")]
+
+
+def test_an_empty_answer_without_a_new_refusal_in_the_log_is_a_yes(server: FakeServer, log: Path) -> None:
+    server.logs = "INFO Successfully reset prefix cache\n"
+    assert reset_prefix_cache(server.url, log).ok
+
+
+def test_an_empty_answer_with_a_new_refusal_in_the_log_is_a_no(server: FakeServer, log: Path) -> None:
+    server.logs = f"INFO something\n{REFUSAL}"
+    probe = reset_prefix_cache(server.url, log)
+    assert not probe.ok
+    assert probe.detail == REFUSAL.strip()
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b'{"success": "true"}', "still held"),
+        (b'{"done": true}', "still held"),
+        (b"true", "still held"),
+        (b"null", "still held"),
+        (b"OK", "not JSON"),
+        (b"{", "not JSON"),
+    ],
+)
+def test_an_answer_of_another_kind_is_never_a_yes(
+    server: FakeServer, log: Path, body: bytes, told: str
+) -> None:
+    server.body = body
+    probe = reset_prefix_cache(server.url, log)
+    assert not probe.ok
+    assert probe.answer == body.decode()
+    assert told in probe.detail
+
+
+def test_a_refused_request_is_a_no_with_its_status(server: FakeServer, log: Path) -> None:
+    server.status, server.body = 404, b'{"success": true}'
+    probe = reset_prefix_cache(server.url, log)
+    assert (probe.ok, probe.detail) == (False, "HTTP status 404")
+
+
+def test_a_server_that_is_gone_is_a_no_with_the_reason(server: FakeServer, log: Path) -> None:
+    server.stop()
+    probe = reset_prefix_cache(server.url, log)
+    assert not probe.ok
+    assert "ConnectionRefusedError" in probe.detail

@@ -1,0 +1,144 @@
+"""Counters are judged scrape by scrape: a value at the wrong scrape is a verdict on something else."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from history.metrics import MetricLog, parse_key, series_key
+from history.records import ScrapeLine
+
+A, B = 'vllm:tokens_total{engine="0"}', 'vllm:tokens_total{engine="1"}'
+
+
+def line(
+    t_ns: int,
+    changed: dict[str, float | str] | None = None,
+    *,
+    new: tuple[str, ...] = (),
+    gone: tuple[int, ...] = (),
+    incarnation: float | None = 1.0,
+    error: str | None = None,
+) -> ScrapeLine:
+    return ScrapeLine(
+        t_ns=t_ns,
+        mono_ns=t_ns,
+        took_us=1,
+        incarnation=incarnation,
+        new=list(new),
+        changed=changed or {},
+        gone=list(gone),
+        error=error,
+    )
+
+
+def two_engines() -> MetricLog:
+    """A from the first scrape on, B from the third to the fourth; a failed scrape in between."""
+    return MetricLog.from_lines(
+        [
+            line(10, {"0": 5.0}, new=(A,)),
+            line(20),
+            line(25, error="TimeoutError: timed out"),
+            line(30, {"0": 7.0, "1": 1.0}, new=(B,)),
+            line(40, gone=(1,)),
+            line(50, {"1": 2.0}),
+        ]
+    )
+
+
+def test_a_value_stands_until_it_changes() -> None:
+    a, b = two_engines()
+    assert [a.value(scrape) for scrape in range(5)] == [5, 5, 7, 7, 7]
+    assert (a.metric, a.labels) == ("vllm:tokens_total", {"engine": "0"})
+    assert b.labels == {"engine": "1"}
+
+
+def test_a_series_has_no_value_before_it_appeared_nor_while_it_is_gone() -> None:
+    _, b = two_engines()
+    assert [b.value(scrape) for scrape in range(5)] == [None, None, 1, None, 2]
+
+
+def test_a_failed_scrape_is_no_scrape() -> None:
+    log = two_engines()
+    assert len(log) == 5
+    assert [(failure.t_ns, failure.error) for failure in log.failures] == [(25, "TimeoutError: timed out")]
+
+
+@pytest.mark.parametrize(("t_ns", "scrape"), [(9, None), (10, 0), (19, 0), (25, 1), (30, 2), (999, 4)])
+def test_the_scrape_at_a_time_is_the_last_one_before(t_ns: int, scrape: int | None) -> None:
+    assert two_engines().scrape_at(t_ns) == scrape
+
+
+def test_there_is_no_scrape_in_an_empty_log() -> None:
+    assert MetricLog().scrape_at(10) is None
+
+
+def test_a_total_sums_what_is_there_and_is_none_where_nothing_is() -> None:
+    log = two_engines()
+    assert [log.total(scrape, "vllm:tokens_total") for scrape in range(5)] == [5, 5, 8, 7, 9]
+    assert log.total(3, "vllm:tokens_total", engine="1") is None
+    assert log.total(4, "vllm:tokens_total", engine="2") is None
+    assert log.total(4, "vllm:tokens") is None
+
+
+def test_a_series_that_appears_grew_from_zero() -> None:
+    log = two_engines()
+    assert log.increase(0, 2, "vllm:tokens_total") == 3
+    assert log.increase(0, 2, "vllm:tokens_total", engine="1") == 1
+
+
+def test_an_absent_counter_has_no_increase() -> None:
+    log = two_engines()
+    assert log.increase(0, 3, "vllm:tokens_total", engine="1") is None
+    assert log.increase(0, 3, "nothing_total") is None
+
+
+@pytest.mark.parametrize("second", [2.0, None])
+def test_nothing_is_said_across_a_restart(second: float | None) -> None:
+    log = MetricLog.from_lines([line(1, {"0": 5.0}, new=(A,)), line(2, {"0": 9.0}, incarnation=second)])
+    assert log.increase(0, 1, "vllm:tokens_total") is None
+
+
+def test_values_without_a_json_number_come_back() -> None:
+    log = MetricLog.from_lines(
+        [line(1, {"0": "NaN"}, new=(A,)), line(2, {"0": "+Inf"}), line(3, {"0": "-Inf"})]
+    )
+    (series,) = log
+    assert math.isnan(series.value(0) or 0)
+    assert [series.value(1), series.value(2)] == [math.inf, -math.inf]
+
+
+@pytest.mark.parametrize(
+    ("bad", "told"),
+    [
+        (line(2, {"1": 1.0}), "line 2: series 1 was never introduced"),
+        (line(2, {"-1": 1.0}), "line 2: series -1 was never introduced"),
+        (line(2, {"x": 1.0}), "line 2: .*'x'"),
+        (line(2, gone=(1,)), "line 2: series 1 was never introduced"),
+        (line(2, {"0": "inf"}), "line 2: not a value: 'inf'"),
+        (line(2, new=("no series {",)), "line 2: "),
+        (line(2, new=("# a comment",)), "line 2: not a series name: '# a comment'"),
+    ],
+)
+def test_a_line_that_cannot_be_is_refused_with_its_number(bad: ScrapeLine, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        MetricLog.from_lines([line(1, {"0": 1.0}, new=(A,)), bad])
+
+
+NAMES = st.from_regex(r"[a-zA-Z_:][a-zA-Z0-9_:]{0,20}", fullmatch=True)
+LABEL_NAMES = st.from_regex(r"[a-zA-Z_][a-zA-Z0-9_]{0,10}", fullmatch=True)
+# Everything that needs an escape, and what looks like one or like the end of a value.
+VALUES = st.text(st.sampled_from('\\"\n n{},=#ü ') | st.characters(codec="utf-8"))
+
+
+@given(NAMES, st.dictionaries(LABEL_NAMES, VALUES, max_size=4))
+def test_a_series_name_is_read_back_whatever_its_labels_hold(name: str, labels: dict[str, str]) -> None:
+    assert parse_key(series_key(name, labels)) == (name, labels)
+
+
+def test_one_series_has_one_name() -> None:
+    assert series_key("m", {"b": "2", "a": "1"}) == series_key("m", {"a": "1", "b": "2"})
+    assert series_key("m", {}) == "m"

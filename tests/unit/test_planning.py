@@ -1,0 +1,185 @@
+"""The plan is the only truth of a run: it must be whole, come back as it was, and have a place on disk."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from history.plan import Limits, PhaseSpec, Scenario, ServerSettings, Trigger, WorkloadSpec
+from history.reader import read_plan
+from kvchaos import model, planning
+from kvchaos.errors import UsageError
+from kvchaos.planning import Request, git_state, host, make_run_dir, new_run_id, resolve, write_plan
+from kvchaos.servers.registry import ServerEnv
+from kvchaos.stacks.command import RunFolders, plan_launch
+from tests.unit.histories import fault, make_plan
+
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+
+
+def request(scenario: str = "small", server: str = "0.32.0", seed: int = 7) -> Request:
+    return Request(
+        scenario=Scenario(
+            name=scenario,
+            summary="",
+            server=ServerSettings(gpu_blocks=40),
+            workloads={"w": WorkloadSpec(kind="unique")},
+            phases=(PhaseSpec(name="golden", role="golden", workload="w", requests=1, concurrency=1),),
+        ),
+        server=ServerEnv(
+            name=server,
+            kind="added",
+            vllm="0.32.0+cpu",
+            torch="2.13.0+cpu",
+            python=Path("/env/bin/python"),
+            python_version="3.11.7",
+            preload=("/lib/a.so",),
+            entry_module="vllm.entrypoints.openai.api_server",
+        ),
+        seed=seed,
+        workers=2,
+    )
+
+
+@pytest.mark.parametrize("scenario", ["a", "baseline-offload", "a_b", "x" * 64, "x" * 42 + "-y"])
+@pytest.mark.parametrize("server", ["0.32.0", "0.33.0.dev1+CPU_x", "N" * 64, "a+"])
+def test_a_run_id_is_a_valid_name_whatever_it_is_made_of(scenario: str, server: str) -> None:
+    run_id = new_run_id(request(scenario, server))
+    assert NAME.fullmatch(run_id), run_id
+    assert run_id.startswith(scenario[:42])
+
+
+def test_run_ids_of_one_second_differ() -> None:
+    made = [new_run_id(request()) for _ in range(20)]
+    assert len(set(made)) == 20
+
+
+def test_a_resolved_plan_holds_what_exactly_runs(tmp_path: Path) -> None:
+    asked = request()
+    weights = model.ensure_model(tmp_path)
+    folders = RunFolders(temp=tmp_path, plugin=tmp_path, control=tmp_path)
+    launch = plan_launch(asked.server, asked.scenario.server, weights, 8123, folders)
+    plan = resolve(asked, "run-1", launch, weights)
+    assert plan.command == launch.command
+    assert plan.environment == launch.environment
+    assert plan.base_url == "http://127.0.0.1:8123"
+    assert (plan.seed, plan.workers, plan.scenario) == (7, 2, asked.scenario)
+    assert plan.versions.vllm == "0.32.0+cpu"
+    assert plan.versions.model == model.fingerprint(weights)
+    assert plan.expectation.fail == ()
+
+
+def test_a_plan_is_read_back_equal(tmp_path: Path) -> None:
+    plan = make_plan(
+        faults=(
+            fault("copy_delay", limit=3).model_copy(
+                update={"params": {"min_ms": 1, "max_ms": 2.5, "direction": "load", "dry_run": True}}
+            ),
+            fault("bit_flip").model_copy(update={"id": "f2", "trigger": Trigger(nth=(0, 5, 9))}),
+        )
+    )
+    # Texts that YAML takes for something else when they stand bare.
+    plan = plan.model_copy(
+        update={
+            "created": "2026-11-24T08:00:00+00:00",
+            "environment": {"A": "1", "B": "true", "C": "", "D": "a: b # c", "E": "08:15", "NO": "no"},
+            "command": ("python", "-m", "x", '{"a": "b\\n"}', "ünï", "- x"),
+            "scenario": plan.scenario.model_copy(
+                update={"summary": "null", "limits": Limits(stall_s=1e-3, drain_s=1e6)}
+            ),
+        }
+    )
+    assert write_plan(plan, tmp_path) == tmp_path / "run.yaml"
+    assert read_plan(tmp_path) == plan
+
+
+def test_a_run_gets_a_directory_of_its_own(tmp_path: Path) -> None:
+    run_dir = make_run_dir(tmp_path / "deep" / "runs", "run-1")
+    assert run_dir == tmp_path / "deep" / "runs" / "run-1"
+    assert list(run_dir.iterdir()) == []
+
+
+def test_a_directory_that_is_there_is_never_taken_again(tmp_path: Path) -> None:
+    (tmp_path / "run-1").mkdir()
+    with pytest.raises(UsageError, match=r"run-1: cannot be made: File exists"):
+        make_run_dir(tmp_path, "run-1")
+
+
+def test_a_disk_that_is_nearly_full_is_told_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = os.statvfs(tmp_path)
+    few = (planning.NEEDED_BYTES - 1) // there.f_frsize
+    nearly_full = os.statvfs_result((*there[:4], few, *there[5:]))
+    monkeypatch.setattr(os, "statvfs", lambda path: nearly_full)
+    with pytest.raises(UsageError, match="less than 200 MiB free; make room, or set KVCHAOS_RUNS"):
+        make_run_dir(tmp_path, "run-1")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_runs_folder_that_cannot_be_is_told_with_the_variable(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for runs in (tmp_path / "file", Path("/proc/kvchaos-runs")):
+        with pytest.raises(UsageError, match=r"cannot be made: .*; set KVCHAOS_RUNS to another") as caught:
+            make_run_dir(runs, "run-1")
+        assert str(caught.value).startswith(f"{runs}/run-1: ")
+
+
+def git(folder: Path, *arguments: str) -> str:
+    who = ("-c", "user.name=n", "-c", "user.email=e@example.org", "-c", "commit.gpgsign=false")
+    done = subprocess.run(
+        ["git", "-C", str(folder), *who, *arguments], check=True, capture_output=True, text=True
+    )
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A repository with one commit."""
+    folder = tmp_path / "checkout"
+    folder.mkdir()
+    git(folder, "init", "--quiet")
+    (folder / "code.py").write_text("1\n")
+    git(folder, "add", "code.py")
+    git(folder, "commit", "--quiet", "-m", "first")
+    return folder
+
+
+def test_a_clean_checkout_is_told_by_its_commit(checkout: Path) -> None:
+    assert git_state(checkout) == git(checkout, "rev-parse", "HEAD")
+
+
+def test_a_changed_checkout_is_not_taken_for_its_commit(checkout: Path) -> None:
+    commit = git(checkout, "rev-parse", "HEAD")
+    (checkout / "code.py").write_text("2\n")
+    assert git_state(checkout) == f"{commit}+changes"
+
+
+def test_a_new_file_is_a_change_too(checkout: Path) -> None:
+    (checkout / "more.py").touch()
+    assert git_state(checkout).endswith("+changes")
+
+
+def test_a_repository_around_an_installation_says_nothing_about_it(checkout: Path) -> None:
+    inside = checkout / "site-packages"
+    inside.mkdir()
+    assert git_state(inside) == "unknown"
+
+
+def test_a_checkout_without_a_commit_or_a_git_is_unknown(
+    tmp_path: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    git(empty, "init", "--quiet")
+    assert git_state(empty) == "unknown"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert git_state(checkout) == "unknown"
+
+
+def test_the_host_is_told() -> None:
+    assert re.fullmatch(r"Linux \S+ \S+, \d+ processors, \d+ GiB", host())
