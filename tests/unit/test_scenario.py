@@ -148,7 +148,10 @@ BAD: dict[str, tuple[Change, str]] = {
         r"server\.extra_args: --port",
     ),
     "an oracle that is none": (put("expect", 0, "fail", value=["counter"]), r"no oracle named counter"),
-    "a collateral oracle that is none": (put("expect", 0, "collateral", value=["log"]), r"no oracle named log"),
+    "a collateral oracle that is none": (
+        put("expect", 0, "collateral", value=["log"]),
+        r"no oracle named log",
+    ),
     "a version range that is none": (
         put("expect", 0, "releases", value="0.16 to 0.18"),
         r"expect: releases '0\.16 to 0\.18' is no version range",
@@ -236,9 +239,7 @@ def test_a_path_is_taken_as_it_is() -> None:
 
 
 def expectations(tmp_path: Path, *entries: dict[str, Any]) -> Callable[[str], Expectation]:
-    scenario = load_scenario(
-        write_scenario(tmp_path / "expecting.yaml", {**GOOD, "expect": list(entries)})
-    )
+    scenario = load_scenario(write_scenario(tmp_path / "expecting.yaml", {**GOOD, "expect": list(entries)}))
     return lambda release: expectation_for(scenario, Version(release))
 
 
