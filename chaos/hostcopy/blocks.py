@@ -27,6 +27,13 @@ class Plane:
         return self.tensor[0].numel() * self.tensor.element_size()
 
 
+def planes_of(kv_caches: Any) -> list[Plane]:
+    """Planes of what a release registers: tensors by layer to 0.18, CanonicalKVCaches since."""
+    if isinstance(kv_caches, Mapping):
+        return planes_by_layer(kv_caches)
+    return planes_of_canonical(kv_caches)
+
+
 def planes_by_layer(kv_caches: Mapping[str, torch.Tensor]) -> list[Plane]:
     """Planes of (2, blocks, ...) tensors by layer, the CPU platform's layout to 0.22: keys, then values."""
     planes = []
@@ -45,7 +52,19 @@ def planes_of_canonical(kv_caches: Any) -> list[Plane]:
     ]
 
 
-def expand(chunks: Sequence[int], blocks_per_chunk: int, skip: int) -> list[int]:
-    """Blocks that lie in these chunks of the tier, the first `skip` of them left out."""
+def blocks_beside(device: Any, chunks: Sequence[int], blocks_per_chunk: int) -> list[int]:
+    """Blocks of the tier that pair with the device blocks of a GPULoadStoreSpec, in the same order.
+
+    `chunks` are those of the tier. The first may be used from its middle on: newer releases say from
+    where, older ones (no `block_indices`) always use the last chunk to its end.
+    """
+    groups = getattr(device, "group_sizes", None)
+    if groups is not None and len(groups) != 1:
+        raise ValueError(f"{len(groups)} KV cache groups; host copies know one")
     blocks = [chunk * blocks_per_chunk + part for chunk in chunks for part in range(blocks_per_chunk)]
-    return blocks[skip:]
+    wanted = len(device.block_ids)
+    indices = getattr(device, "block_indices", None)
+    if indices is None:
+        return blocks[-wanted % blocks_per_chunk :]
+    first = indices[0] % blocks_per_chunk
+    return blocks[first : first + wanted]

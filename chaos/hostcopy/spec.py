@@ -6,6 +6,6 @@ from importlib import import_module
 
 from chaos.hostcopy.generation import detect
 
-HostCopySpec = import_module(f"chaos.hostcopy.{detect().lower()}").HostCopySpec
+HostCopySpec = import_module(f"chaos.hostcopy.{detect().worker}").HostCopySpec
 
 __all__ = ["HostCopySpec"]

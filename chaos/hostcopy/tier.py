@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
-from chaos.hostcopy.blocks import Plane
+from chaos.hostcopy.blocks import Plane, blocks_beside, planes_of
 
 SHORTEST_S = 1e-9
 """vLLM counts no transfer that took no time."""
@@ -36,15 +37,17 @@ class HostTier:
         ]
         self._bytes_per_block = sum(plane.block_bytes() for plane in planes)
 
-    def store(self, job: int, device: Sequence[int], tier: Sequence[int]) -> Copied:
-        """Copy device blocks into blocks of the tier, pairwise."""
+    def store(self, job: int, device: Any, tier: Any) -> Copied:
+        """Copy the blocks of a GPULoadStoreSpec into the chunks of a CPULoadStoreSpec."""
         pairs = [(plane.tensor, rows) for plane, rows in zip(self.planes, self._rows, strict=True)]
-        return self._copy(job, pairs, device, tier)
+        beside = blocks_beside(device, tier.block_ids.tolist(), self.blocks_per_chunk)
+        return self._copy(job, pairs, device.block_ids.tolist(), beside)
 
-    def load(self, job: int, tier: Sequence[int], device: Sequence[int]) -> Copied:
-        """Copy blocks of the tier into device blocks, pairwise."""
+    def load(self, job: int, tier: Any, device: Any) -> Copied:
+        """Copy the chunks of a CPULoadStoreSpec into the blocks of a GPULoadStoreSpec."""
         pairs = [(rows, plane.tensor) for plane, rows in zip(self.planes, self._rows, strict=True)]
-        return self._copy(job, pairs, tier, device)
+        beside = blocks_beside(device, tier.block_ids.tolist(), self.blocks_per_chunk)
+        return self._copy(job, pairs, beside, device.block_ids.tolist())
 
     def _copy(
         self,
@@ -61,3 +64,15 @@ class HostTier:
             new[given] = old[taken]
         seconds = max(time.perf_counter() - begin, SHORTEST_S)
         return Copied(job, len(source) * self._bytes_per_block, seconds)
+
+
+def make_tier(spec: Any, kv_caches: Any) -> HostTier:
+    """The tier that vLLM's CPU offload spec describes, under whichever names its release uses."""
+    chunks = spec.num_chunks if hasattr(spec, "num_chunks") else spec.num_blocks
+    if hasattr(spec, "blocks_per_chunk"):
+        blocks_per_chunk = spec.blocks_per_chunk
+    elif hasattr(spec, "block_size_factor"):
+        blocks_per_chunk = spec.block_size_factor
+    else:
+        blocks_per_chunk = spec.offloaded_block_size // spec.gpu_block_size
+    return HostTier(planes_of(kv_caches), chunks, blocks_per_chunk)

@@ -11,10 +11,11 @@ from typing import Any
 from vllm.distributed.kv_transfer.kv_connector.v1 import KVConnectorRole
 from vllm.distributed.kv_transfer.kv_connector.v1.offloading_connector import OffloadingConnector
 
+from chaos.hostcopy.generation import detect
 from chaos.inside import runtime
 from chaos.inside.engine import Strike
 from chaos.inside.faults import WORKER
-from chaos.inside.spec import adapter
+from chaos.inside.metadata import loads
 
 
 class ChaosConnector(OffloadingConnector):
@@ -26,7 +27,7 @@ class ChaosConnector(OffloadingConnector):
         self._failed: set[int] = set()
         if role == KVConnectorRole.WORKER:
             extra = vllm_config.kv_transfer_config.kv_connector_extra_config
-            self._engine = runtime.engine(WORKER, extra, adapter.NAME)
+            self._engine = runtime.engine(WORKER, extra, detect().name)
 
     def get_num_new_matched_tokens(self, request: Any, num_computed_tokens: int) -> tuple[int | None, bool]:
         runtime.context.request = request.request_id
@@ -36,7 +37,7 @@ class ChaosConnector(OffloadingConnector):
             runtime.context.request = None
 
     def start_load_kv(self, forward_context: Any, **kwargs: Any) -> None:
-        for request, blocks in adapter.loads(self._connector_metadata):
+        for request, blocks in loads(self._connector_metadata):
             self._loading[request] = blocks
         super().start_load_kv(forward_context, **kwargs)
 

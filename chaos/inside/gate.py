@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from chaos.hostcopy.blocks import Plane
 from chaos.inside.damage import flip_bit, zero_block
@@ -70,6 +71,19 @@ class Gate:
         ):
             time.sleep(max(0.0, held.until - time.monotonic()))
             self._release(held)
+
+    def finished_of(self, worker: Any) -> list[Any]:
+        """vLLM's results of what the worker or handler beneath has finished, after the strikes on it.
+
+        The time that a copy was held back is part of its transfer time.
+        """
+        self.release_due()
+        results: list[Any] = worker.get_finished()
+        for result in results:
+            held = self.finished(result.job_id)
+            if result.transfer_time is not None:
+                result.transfer_time += held
+        return results
 
     def finished(self, job: int) -> float:
         """Strike the content of a finished job. Returns the seconds it was held back."""

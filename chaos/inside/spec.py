@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
 from chaos.hostcopy.generation import detect
+from chaos.inside import runtime
+from chaos.inside.faults import SCHEDULER
 
-adapter = import_module(f"chaos.inside.adapters.{detect().lower()}")
-ChaosSpec = adapter.ChaosSpec
+generation = detect()
+ChaosManager: Any = import_module(f"chaos.inside.managers.{generation.manager}").ChaosManager
+WrappedSpec: Any = import_module(f"chaos.inside.workers.{generation.worker}").WrappedSpec
 
-__all__ = ["ChaosSpec", "adapter"]
+
+class ChaosSpec(WrappedSpec):
+    """vLLM's CPU offloading spec with its manager and its copies wrapped."""
+
+    _manager: Any
+
+    def get_manager(self) -> Any:
+        if not isinstance(self._manager, ChaosManager):
+            engine = runtime.engine(SCHEDULER, self.extra_config, generation.name)
+            self._manager = ChaosManager(super().get_manager(), engine)
+        return self._manager
+
+
+__all__ = ["ChaosSpec", "generation"]

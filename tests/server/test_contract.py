@@ -31,7 +31,7 @@ DEADLINE_S = 240
 CHECKS = (
     "generation_is_told_by_what_is_installed",
     "unknown_generation_ends_with_one_clear_line",
-    "adapter_offers_what_the_connector_uses",
+    "modules_offer_what_the_connector_uses",
     "manager_forwards_every_method_of_vllm",
     "workers_have_every_method_of_vllm",
     "spec_overrides_only_what_is_there",

@@ -15,10 +15,12 @@ from vllm.v1.kv_offload.lru_manager import LRUOffloadingManager
 from vllm.v1.kv_offload.mediums import CPULoadStoreSpec, GPULoadStoreSpec
 from vllm.v1.kv_offload.worker.worker import OffloadingHandler, OffloadingWorker
 
-from chaos.hostcopy.g2 import HostCopySpec, LoadHandler, StoreHandler
-from chaos.inside.adapters.g2 import ChaosHandler, ChaosManager, ChaosSpec
+from chaos.hostcopy.handlers import CopyHandler, HostCopySpec
 from chaos.inside.engine import FaultEngine
+from chaos.inside.managers.hashes import ChaosManager
 from chaos.inside.runtime import CONTROL_KEY
+from chaos.inside.spec import ChaosSpec
+from chaos.inside.workers.handlers import ChaosHandler
 from tests.server.contract.bench import BLOCKS, CHUNKS, Finished, Stored, note_calls
 
 BLOCK_SIZE = 4
@@ -107,8 +109,7 @@ class BenchG2:
     chaos_manager = ChaosManager
     worker_pairs: Sequence[tuple[type[Any], type[Any]]] = (
         (ChaosHandler, OffloadingHandler),
-        (StoreHandler, OffloadingHandler),
-        (LoadHandler, OffloadingHandler),
+        (CopyHandler, OffloadingHandler),
     )
 
     def tier(self, chunks: int, control: Path | None) -> TierG2:

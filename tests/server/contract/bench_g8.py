@@ -32,10 +32,12 @@ from vllm.v1.kv_offload.config import (
 from vllm.v1.kv_offload.cpu.common import CPULoadStoreSpec
 from vllm.v1.kv_offload.cpu.manager import CPUOffloadingManager
 
-from chaos.hostcopy.g8 import HostCopySpec, HostCopyWorker
-from chaos.inside.adapters.g8 import ChaosManager, ChaosSpec, ChaosWorker
+from chaos.hostcopy.worker import HostCopySpec, HostCopyWorker
 from chaos.inside.engine import FaultEngine
+from chaos.inside.managers.keys import ChaosManager
 from chaos.inside.runtime import CONTROL_KEY
+from chaos.inside.spec import ChaosSpec
+from chaos.inside.workers.worker import ChaosWorker
 from tests.server.contract.bench import BLOCKS, CHUNKS, Finished, Stored, note_calls
 
 BLOCK_SIZE = 4

@@ -13,20 +13,27 @@ from packaging.version import Version
 from chaos.hostcopy import generation
 from tests.server.contract.bench import Bench
 
+PLAIN = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 EXPECTED = {Version("0.18.0"): "G2", Version("0.32.0"): "G8"}
 
 
 def generation_is_told_by_what_is_installed(bench: Bench) -> None:
     expected = EXPECTED[Version(Version(vllm.__version__).public)]
-    assert generation.detect() == expected == bench.name
+    assert generation.detect().name == expected == bench.name
 
 
 def unknown_generation_ends_with_one_clear_line(bench: Bench) -> None:
     def gone(name: str) -> None:
         raise ModuleNotFoundError(name)
 
-    for stand_in in (lambda name: None, lambda name: object() if name.endswith(".abstract") else None, gone):
-        with mock.patch.object(generation, "find_spec", stand_in):
+    # No plug-in API at all, one that moved away, and one with all the marks that asks differently.
+    for name, stand_in in (
+        ("find_spec", lambda name: None),
+        ("find_spec", gone),
+        ("_speaks", lambda known: False),
+    ):
+        generation.detect.cache_clear()
+        with mock.patch.object(generation, name, stand_in):
             try:
                 found = generation.detect()
             except generation.UnknownGeneration as error:
@@ -36,21 +43,24 @@ def unknown_generation_ends_with_one_clear_line(bench: Bench) -> None:
                 assert "0.26 to 0.32 (G8)" in text, text
             else:
                 raise AssertionError(f"taken for {found}")
+            finally:
+                generation.detect.cache_clear()
 
 
-def adapter_offers_what_the_connector_uses(bench: Bench) -> None:
+def modules_offer_what_the_connector_uses(bench: Bench) -> None:
     from chaos.inside import spec
+    from chaos.inside.metadata import loads
 
-    assert bench.name == spec.adapter.NAME
-    assert spec.ChaosSpec is spec.adapter.ChaosSpec
+    assert bench.name == spec.generation.name
     assert spec.ChaosSpec.__name__ == "ChaosSpec"
+    assert spec.ChaosManager is bench.chaos_manager
     metadata = bench.load_metadata("cmpl-1", [4, 2])
-    assert list(spec.adapter.loads(metadata)) == [("cmpl-1", [4, 2])]
+    assert list(loads(metadata)) == [("cmpl-1", [4, 2])]
 
 
 def manager_forwards_every_method_of_vllm(bench: Bench) -> None:
-    # A method that is left out would answer with the base's default instead of the wrapped manager's word.
-    assert missing(bench.chaos_manager, bench.manager_base) == []
+    # What the wrapper does not define itself must reach the wrapped manager, not the default of some base.
+    assert shadowed(bench.chaos_manager, bench.manager_base) == []
     assert list(misfits(bench.chaos_manager, bench.manager_base)) == []
 
 
@@ -60,7 +70,7 @@ def workers_have_every_method_of_vllm(bench: Bench) -> None:
         assert abstract <= vars(own).keys(), f"{own.__name__} lacks {abstract - vars(own).keys()}"
         assert list(misfits(own, base)) == []
         if own.__name__.startswith("Chaos"):
-            assert missing(own, base) == []
+            assert shadowed(own, base) == []
 
 
 def spec_overrides_only_what_is_there(bench: Bench) -> None:
@@ -73,9 +83,9 @@ def spec_overrides_only_what_is_there(bench: Bench) -> None:
         assert list(misfits(own, vllm_spec)) == []
 
 
-def missing(own: type[Any], base: type[Any]) -> list[str]:
-    """Public methods of the base that a wrapper leaves to the base."""
-    return [name for name in _methods(base) if name not in vars(own)]
+def shadowed(own: type[Any], base: type[Any]) -> list[str]:
+    """Public methods of the base that neither the wrapper answers itself nor its inner object."""
+    return [name for name in _methods(base) if hasattr(own, name) and name not in vars(own)]
 
 
 def misfits(own: type[Any], base: type[Any]) -> Iterator[str]:
@@ -97,22 +107,23 @@ def _methods(kind: type[Any]) -> dict[str, Any]:
 
 
 def _fits(own: inspect.Signature, base: inspect.Signature) -> bool:
-    """Whether every call that the base takes is taken: same names in the same order, no more demanded."""
-    mine, theirs = list(own.parameters.values()), list(base.parameters.values())
-    if [parameter.name for parameter in mine[: len(theirs)]] != [parameter.name for parameter in theirs]:
+    """Whether the shortest and the longest call that the base takes are taken, by place and by name."""
+    named = [parameter for parameter in base.parameters.values() if parameter.kind in PLAIN]
+    needed = [parameter for parameter in named if parameter.default is inspect.Parameter.empty]
+    optional = {parameter.name: None for parameter in named if parameter not in needed}
+    try:
+        own.bind(*needed)
+        own.bind(*named)
+        own.bind(*needed, **optional)
+    except TypeError:
         return False
-    for one, other in zip(mine, theirs, strict=False):
-        if one.kind is not other.kind or (
-            one.default is inspect.Parameter.empty and other.default is not inspect.Parameter.empty
-        ):
-            return False
-    return all(parameter.default is not inspect.Parameter.empty for parameter in mine[len(theirs) :])
+    return True
 
 
 CHECKS = (
     generation_is_told_by_what_is_installed,
     unknown_generation_ends_with_one_clear_line,
-    adapter_offers_what_the_connector_uses,
+    modules_offer_what_the_connector_uses,
     manager_forwards_every_method_of_vllm,
     workers_have_every_method_of_vllm,
     spec_overrides_only_what_is_there,

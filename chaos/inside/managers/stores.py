@@ -1,0 +1,32 @@
+"""Which blocks of a store are new, and the fault that refuses such a store."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from chaos.inside.engine import FaultEngine
+
+
+class StoresUnderWay:
+    """Blocks of stores that have begun and not ended.
+
+    Some releases' lookups do not find them, and yet they are not new.
+    """
+
+    def __init__(self) -> None:
+        self._blocks: set[Any] = set()
+
+    def begin(self, blocks: Iterable[Any]) -> None:
+        self._blocks.update(blocks)
+
+    def end(self, blocks: Iterable[Any]) -> None:
+        self._blocks.difference_update(blocks)
+
+    def refuse(self, engine: FaultEngine, missing: Collection[Any], request: str | None) -> bool:
+        """Whether a store is refused, of whose blocks a lookup misses these."""
+        new = [block for block in missing if block not in self._blocks]
+        strike = engine.strike("store_refused", request=request) if new else None
+        if strike is not None:
+            strike.fired({"blocks": len(new), "key": bytes(new[0]).hex()})
+        return strike is not None

@@ -1,0 +1,61 @@
+"""One worker with a method for each direction (0.25 on)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chaos.hostcopy.blocks import Plane, planes_of
+from chaos.hostcopy.worker import HostCopySpec, generation
+from chaos.inside import runtime
+from chaos.inside.engine import FaultEngine
+from chaos.inside.faults import WORKER
+from chaos.inside.gate import LOAD, STORE, Gate, Job
+
+
+class ChaosWorker:
+    """A worker behind the gate."""
+
+    def __init__(self, inner: Any, engine: FaultEngine, planes: list[Plane]) -> None:
+        self._inner = inner
+        self._gate = Gate(engine, planes)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def submit_store(self, job_id: int, src_spec: Any, dst_spec: Any) -> bool:
+        return self._gate.submit(
+            Job(
+                id=job_id,
+                direction=STORE,
+                device_blocks=src_spec.block_ids.tolist(),
+                start=lambda: self._inner.submit_store(job_id, src_spec, dst_spec),
+            )
+        )
+
+    def submit_load(self, job_id: int, src_spec: Any, dst_spec: Any, **urgency: bool) -> bool:
+        """`urgency` is `expedited`, said from 0.33 on."""
+        return self._gate.submit(
+            Job(
+                id=job_id,
+                direction=LOAD,
+                device_blocks=dst_spec.block_ids.tolist(),
+                start=lambda: self._inner.submit_load(job_id, src_spec, dst_spec, **urgency),
+            )
+        )
+
+    def get_finished(self) -> list[Any]:
+        return self._gate.finished_of(self._inner)
+
+    def wait(self, job_ids: set[int]) -> None:
+        self._gate.release(job_ids)
+        self._inner.wait(job_ids)
+
+
+class WrappedSpec(HostCopySpec):
+    """vLLM's CPU offloading spec with its worker wrapped."""
+
+    def get_worker(self, kv_caches: Any) -> Any:
+        if not isinstance(self._worker, ChaosWorker):
+            engine = runtime.engine(WORKER, self.extra_config, generation.name)
+            self._worker = ChaosWorker(super().get_worker(kv_caches), engine, planes_of(kv_caches))
+        return self._worker
