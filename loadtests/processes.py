@@ -133,7 +133,7 @@ class LoadProcesses:
             )
 
     def silence_s(self) -> float:
-        """How long the quietest worker that is not done has said nothing; it speaks several times a second."""
+        """How long the quietest unfinished worker has said nothing; it speaks several times a second."""
         now = time.monotonic()
         with self._changed:
             heard = [worker.heard for worker in self._workers]

@@ -20,7 +20,6 @@ from kvchaos.errors import UsageError
 from kvchaos.interrupts import Interrupted
 from kvchaos.stacks.local import LocalStack, ServerNotReady
 from kvchaos.telemetry import Scraper
-from loadtests.messages import Progress
 from loadtests.processes import LoadProcesses
 
 TICK_S = 0.1
