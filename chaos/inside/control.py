@@ -115,7 +115,7 @@ def _fault(entry: dict[str, object]) -> ArmedFault:
 def _trigger(entry: object) -> Trigger:
     if not isinstance(entry, dict):
         raise TypeError("trigger is not an object")
-    _only(entry, "probability", "nth", "every", "offset", "limit")
+    _only(entry, "probability", "nth", "every", "offset", "key_share", "limit")
     if sum(entry.get(way) is not None for way in ("probability", "nth", "every")) != 1:
         raise ValueError("exactly one of probability, nth, every")
     return Trigger(
@@ -123,6 +123,7 @@ def _trigger(entry: object) -> Trigger:
         nth=_optional(entry.get("nth"), _wholes),
         every=_optional(entry.get("every"), _positive),
         offset=_whole(entry.get("offset", 0)),
+        key_share=_optional(entry.get("key_share"), _number),
         limit=_optional(entry.get("limit"), _positive),
     )
 

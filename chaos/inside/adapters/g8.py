@@ -30,7 +30,7 @@ class ChaosManager(OffloadingManager):
     def lookup(self, key: Any, req_context: Any) -> LookupResult:
         answer = self._inner.lookup(key, req_context)
         if answer is LookupResult.HIT:
-            strike = self._engine.strike("lookup_miss", request=req_context.req_id)
+            strike = self._engine.strike("lookup_miss", request=req_context.req_id, key=bytes(key))
             if strike is not None:
                 strike.fired({"key": bytes(key).hex(), "hit_blocks": 1, "answered_blocks": 0})
                 return LookupResult.MISS
