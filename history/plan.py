@@ -50,7 +50,7 @@ class WorkloadSpec(Strict):
 
 
 class Trigger(Strict):
-    """When a fault strikes, by the count of arrivals at its site; exactly one way of choosing."""
+    """When a fault strikes: by the count of arrivals at its site, or by block; exactly one way."""
 
     probability: float | None = Field(default=None, gt=0.0, le=1.0)
     """Share of arrivals, chosen by hash."""
@@ -58,14 +58,17 @@ class Trigger(Strict):
     """These arrivals, counted from 0."""
     every: int | None = Field(default=None, ge=1)
     """Every so many arrivals, the first at `offset`."""
+    key_share: float | None = Field(default=None, gt=0.0, le=1.0)
+    """Share of block keys, chosen by hash: a chosen key is struck at every arrival."""
     offset: int = Field(default=0, ge=0)
     limit: int | None = Field(default=None, ge=1)
     """The fault ends after so many firings."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Trigger:
-        if sum(way is not None for way in (self.probability, self.nth, self.every)) != 1:
-            raise ValueError("give exactly one of probability, nth, every")
+        ways = (self.probability, self.nth, self.every, self.key_share)
+        if sum(way is not None for way in ways) != 1:
+            raise ValueError("give exactly one of probability, nth, every, key_share")
         if self.offset and self.every is None:
             raise ValueError("offset goes with every")
         return self
@@ -78,6 +81,8 @@ class FaultSpec(Strict):
     kind: Name
     trigger: Trigger
     params: dict[str, Param] = Field(default_factory=dict)
+    phase: Name | None = None
+    """The one phase in which it lives; to be given when several phases have the role chaos."""
 
 
 Role = Literal["golden", "load", "chaos", "healed"]
@@ -138,6 +143,8 @@ class Scenario(Strict):
     workloads: dict[Name, WorkloadSpec]
     phases: tuple[PhaseSpec, ...] = Field(min_length=1)
     faults: tuple[FaultSpec, ...] = ()
+    swarm: bool = False
+    """The seed chooses which of the faults live in a run, at least one."""
     expect: tuple[Expectation, ...] = ()
     limits: Limits = Limits()
 
@@ -152,11 +159,30 @@ class Scenario(Strict):
         ids = [fault.id for fault in self.faults]
         if len(set(ids)) != len(ids):
             raise ValueError("two faults have the same id")
-        if self.faults and not any(phase.role == "chaos" for phase in self.phases):
+        if self.faults and not self.chaos_phases():
             raise ValueError("faults need a phase with the role chaos")
+        for fault in self.faults:
+            self.phase_of(fault)
         if self.faults and not (self.server.offload and self.server.chaos):
             raise ValueError("faults need a server with offload and chaos on")
         return self
+
+    def chaos_phases(self) -> list[str]:
+        return [phase.name for phase in self.phases if phase.role == "chaos"]
+
+    def phase_of(self, fault: FaultSpec) -> str:
+        """The phase in which a fault lives. Raises ValueError when that is not clear."""
+        places = self.chaos_phases()
+        if fault.phase is None and len(places) == 1:
+            return places[0]
+        if fault.phase is None:
+            raise ValueError(f"fault {fault.id}: say in which phase it lives: {', '.join(places)}")
+        if fault.phase not in places:
+            raise ValueError(f"fault {fault.id}: {fault.phase} is no phase with the role chaos")
+        return fault.phase
+
+    def faults_in(self, phase: str) -> tuple[FaultSpec, ...]:
+        return tuple(fault for fault in self.faults if self.phase_of(fault) == phase)
 
 
 class Versions(Strict):

@@ -84,7 +84,7 @@ def read_history(run_dir: Path) -> History:
         run_dir=run_dir,
         plan=plan,
         requests=_all_lines(run_dir, layout.REQUESTS_GLOB, RequestRecord),
-        faults=_all_lines(run_dir, layout.FAULTS_GLOB, FaultRecord),
+        faults=read_faults(run_dir),
         events=events,
         metrics=metrics,
         log=_log_lines(run_dir / layout.SERVER_LOG),
@@ -104,6 +104,11 @@ def read_plan(run_dir: Path) -> RunPlan:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "file"
         raise UnreadableRun(f"{path}: {where}: {first['msg']}") from error
+
+
+def read_faults(run_dir: Path) -> list[FaultRecord]:
+    """Read the fault journals alone. Raises UnreadableRun."""
+    return _all_lines(run_dir, layout.FAULTS_GLOB, FaultRecord)
 
 
 def _all_lines(run_dir: Path, pattern: str, kind: type[Line]) -> list[Line]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import yaml
 
+from chaos.inside import decide
 from history import layout
 from history.plan import RunPlan, Scenario, Versions
 from kvchaos import __version__, model
@@ -64,7 +65,7 @@ def resolve(request: Request, run_id: str, launch: Launch, model_folder: Path) -
         run_id=run_id,
         seed=request.seed,
         stack="local",
-        scenario=request.scenario,
+        scenario=swarm(request.scenario, request.seed),
         expectation=expectation_for(request.scenario, request.server.release),
         workers=request.workers,
         base_url=launch.base_url,
@@ -82,6 +83,16 @@ def resolve(request: Request, run_id: str, launch: Launch, model_folder: Path) -
         ),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def swarm(scenario: Scenario, seed: int) -> Scenario:
+    """The faults that live in this run: in a swarm the seed leaves about half of them out, never all."""
+    if not scenario.swarm or not scenario.faults:
+        return scenario
+    lots = {fault.id: decide.draw(seed, fault.id, "swarm", 0) for fault in scenario.faults}
+    least = min(lots.values())
+    living = tuple(fault for fault in scenario.faults if lots[fault.id] < 2**63 or lots[fault.id] == least)
+    return scenario.model_copy(update={"faults": living})
 
 
 def write_plan(plan: RunPlan, run_dir: Path) -> Path:

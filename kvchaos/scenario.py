@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from packaging.version import Version
 from pydantic import ValidationError
 
 from chaos.inside import faults
+from chaos.schedule import parse_line
 from history.plan import Expectation, Scenario
 from kvchaos.errors import UsageError
 from kvchaos.stacks.command import check_settings
@@ -21,6 +23,10 @@ from loadtests import workloads
 from oracles import ORACLES
 
 FOLDER = "scenarios"
+
+
+class BadSchedule(Exception):
+    """A one-line schedule that cannot be read."""
 
 
 def scenario_files() -> list[Path]:
@@ -57,7 +63,7 @@ def load_scenario(path: Path) -> Scenario:
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
         # By way of JSON, since strict validation of Python objects wants tuples and YAML has none.
-        scenario = Scenario.model_validate_json(msgspec.json.encode(content))
+        scenario = Scenario.model_validate_json(msgspec.json.encode(_expand(content)))
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -68,6 +74,8 @@ def load_scenario(path: Path) -> Scenario:
         raise UsageError(f"{path}: holds a value that JSON cannot say: {error}") from error
     except ValidationError as error:
         raise UsageError(f"{path}: {_first_problem(error)}") from error
+    except BadSchedule as error:
+        raise UsageError(f"{path}: faults: {error}") from error
     for problem in _problems(scenario):
         raise UsageError(f"{path}: {problem}")
     return scenario
@@ -79,6 +87,29 @@ def expectation_for(scenario: Scenario, release: Version) -> Expectation:
         if SpecifierSet(entry.releases, prereleases=True).contains(release):
             return entry
     return Expectation(releases=f"=={release}")
+
+
+def _expand(content: object) -> object:
+    """Turn `faults` written as one line into the long form."""
+    if not isinstance(content, dict) or not isinstance(content.get("faults"), str):
+        return content
+    try:
+        specs = parse_line(content["faults"])
+    except ValueError as error:
+        raise BadSchedule(str(error)) from error
+    return {**content, "faults": [spec.model_dump(mode="json", exclude_none=True) for spec in specs]}
+
+
+def _conflicts(scenario: Scenario) -> Iterator[str]:
+    """Faults of one phase that would fight over the same arrivals, and triggers with nothing to count."""
+    known = [fault for fault in scenario.faults if fault.kind in faults.KINDS]
+    for fault in known:
+        if fault.trigger.key_share is not None and not faults.KINDS[fault.kind].keyed:
+            yield f"faults.{fault.id}: {fault.kind} has no block keys; key_share does not go with it"
+    for one, other in combinations(known, 2):
+        same = faults.group(one.kind) == faults.group(other.kind)
+        if same and scenario.phase_of(one) == scenario.phase_of(other):
+            yield f"faults.{one.id} and faults.{other.id} strike the same arrivals; part them by phase"
 
 
 def _problems(scenario: Scenario) -> list[str]:
@@ -101,6 +132,7 @@ def _problems(scenario: Scenario) -> list[str]:
             )
     for fault in scenario.faults:
         found += [f"faults.{fault.id}: {wrong}" for wrong in faults.problems(fault.kind, fault.params)]
+    found += _conflicts(scenario)
     for entry in scenario.expect:
         found += _expectation_problems(entry)
     return found

@@ -18,6 +18,8 @@ T = TypeVar("T")
 
 SCHEDULE = "armed.json"
 LEASE = "lease"
+WAYS = ("probability", "nth", "every", "key_share")
+"""Of choosing the arrivals that a fault strikes."""
 MAX_SCHEDULE_BYTES = 1 << 20
 MAX_REASON = 200
 """Characters of a message, so that a journal does not fill with what was wrong."""
@@ -115,14 +117,15 @@ def _fault(entry: dict[str, object]) -> ArmedFault:
 def _trigger(entry: object) -> Trigger:
     if not isinstance(entry, dict):
         raise TypeError("trigger is not an object")
-    _only(entry, "probability", "nth", "every", "offset", "limit")
-    if sum(entry.get(way) is not None for way in ("probability", "nth", "every")) != 1:
-        raise ValueError("exactly one of probability, nth, every")
+    _only(entry, "probability", "nth", "every", "offset", "key_share", "limit")
+    if sum(entry.get(way) is not None for way in WAYS) != 1:
+        raise ValueError(f"exactly one of {', '.join(WAYS)}")
     return Trigger(
         probability=_optional(entry.get("probability"), _probability),
         nth=_optional(entry.get("nth"), _wholes),
         every=_optional(entry.get("every"), _positive),
         offset=_whole(entry.get("offset", 0)),
+        key_share=_optional(entry.get("key_share"), _probability),
         limit=_optional(entry.get("limit"), _positive),
     )
 

@@ -13,16 +13,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Trigger:
-    """Which arrivals at the site are struck. Exactly one of `probability`, `nth`, `every` is set."""
+    """Which arrivals at the site are struck: exactly one of the first three or `key_share` is set."""
 
     probability: float | None = None
     nth: tuple[int, ...] | None = None
     every: int | None = None
     offset: int = 0
+    key_share: float | None = None
     limit: int | None = None
 
-    def strikes(self, seed: int, fault: str, site: str, n: int) -> bool:
-        """Whether arrival `n` (from 0) is struck, the limit aside."""
+    def strikes(self, seed: int, fault: str, site: str, n: int, key: str = "") -> bool:
+        """Whether arrival `n` (from 0), of block `key` where the site has keys, is struck, limit aside."""
+        if self.key_share is not None:
+            return draw_key(seed, fault, site, key) < self.key_share * 2**64
         if self.probability is not None:
             return draw(seed, fault, site, n) < self.probability * 2**64
         if self.nth is not None:
@@ -38,12 +41,22 @@ class Trigger:
 
 def draw(seed: int, fault: str, site: str, n: int, purpose: str = "") -> int:
     """A number in [0, 2**64) that belongs to one arrival; `purpose` tells several uses apart."""
-    text = f"{seed}/{fault}/{site}/{n}/{purpose}"
+    return _number(f"{seed}/{fault}/{site}/{n}/{purpose}")
+
+
+def draw_key(seed: int, fault: str, site: str, key: str) -> int:
+    """A number in [0, 2**64) that belongs to one block at one site."""
+    return _number(f"{seed}/{fault}/{site}/key/{key}")
+
+
+def _number(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
 def foretell(trigger: Trigger, seed: int, fault: str, site: str, arrivals: int) -> Iterator[int]:
-    """The arrivals, of the first `arrivals`, that are struck."""
+    """The arrivals, of the first `arrivals`, that are struck. Raises ValueError for a choice by key."""
+    if trigger.key_share is not None:
+        raise ValueError("which keys arrive is for the server to say")
     fired = 0
     for n in range(arrivals):
         if trigger.spent(fired):

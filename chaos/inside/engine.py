@@ -72,12 +72,12 @@ class _Armed:
         self.refused = 0
         """Of those struck: the ones that no site was told of."""
 
-    def arrive(self) -> int | None:
+    def arrive(self, key: str) -> int | None:
         """Count an arrival; its number when it is struck."""
         n = self.arrivals
         self.arrivals += 1
-        trigger = self.fault.trigger
-        if trigger.spent(self.struck) or not trigger.strikes(self.seed, self.fault.id, self.site, n):
+        trigger, fault = self.fault.trigger, self.fault.id
+        if trigger.spent(self.struck) or not trigger.strikes(self.seed, fault, self.site, n, key):
             return None
         self.struck += 1
         return n
@@ -109,7 +109,9 @@ class FaultEngine:
         self._watcher = threading.Thread(target=self._watch, name=f"kvchaos-{role}", daemon=True)
         self._watcher.start()
 
-    def strike(self, kind: str, request: str | None = None, direction: str | None = None) -> Strike | None:
+    def strike(
+        self, kind: str, *, request: str | None = None, direction: str | None = None, key: bytes = b""
+    ) -> Strike | None:
         """Count an arrival at the site of `kind`; the strike when a fault hits it, else None.
 
         Each fault counts every arrival, so that none depends on the others. Of several that would
@@ -119,7 +121,7 @@ class FaultEngine:
         for armed in self._armed.get(kind, ()):
             if direction is not None and armed.fault.params["direction"] not in (direction, "both"):
                 continue
-            n = armed.arrive()
+            n = armed.arrive(key.hex())
             if n is None:
                 continue
             if not self._journal.has_room:

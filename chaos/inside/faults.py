@@ -53,6 +53,10 @@ class FaultKind:
     consequence: str
     heals: str
     parameters: Mapping[str, Parameter]
+    keyed: bool = False
+    """Whether an arrival is one block, with its key."""
+    excludes: str = ""
+    """Faults with the same word here cannot live in one phase: they would fight over the same arrivals."""
 
 
 DRY_RUN = Parameter(False, about="decide and journal, but change nothing")
@@ -70,6 +74,8 @@ KINDS: dict[str, FaultKind] = {
             consequence="external hits stay behind queries; the tokens are computed again",
             heals="at once: the block is still there",
             parameters={"dry_run": DRY_RUN},
+            keyed=True,
+            excludes="lookup",
         ),
         FaultKind(
             name="store_refused",
@@ -162,6 +168,11 @@ def problems(kind: str, params: Mapping[str, Value]) -> list[str]:
     if kind == "bit_flip" and not found and int(whole["bit"]) >= 8 * int(whole["word_bytes"]):
         found.append("bit_flip: bit lies outside a number of word_bytes")
     return found
+
+
+def group(kind: str) -> str:
+    """Faults of one group cannot live in one phase."""
+    return KINDS[kind].excludes or kind
 
 
 def defaults(kind: str) -> dict[str, Value]:

@@ -13,19 +13,23 @@ from kvchaos.errors import UsageError
 from kvchaos.judging import exit_code
 from kvchaos.paths import cache_folder, runs_folder
 from kvchaos.planning import Request
+from kvchaos.replay import replay_of
 from kvchaos.report.table import campaign_table, run_dir_lines
 from kvchaos.scenario import find_scenario, load_scenario, scenario_files
 from kvchaos.servers.registry import find_server
 
 MAX_SEED = 2**62
 """Leaves room for repeats below the 2**63 that a plan can hold."""
+DEFAULT_SERVER = "0.32.0"
 
 
 def run_command(
     scenarios: Annotated[
         list[str] | None, typer.Argument(help="Names of scenarios, or paths of scenario files.")
     ] = None,
-    server: Annotated[str, typer.Option(help="Server environment; see: kvchaos server list")] = "0.32.0",
+    server: Annotated[
+        str | None, typer.Option(help="Server environment; else 0.32.0. See: kvchaos server list")
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="All scenarios that come with kvchaos.")] = False,
     seed: Annotated[
         int, typer.Option(min=0, max=MAX_SEED, help="Decides everything that is left to chance.")
@@ -33,15 +37,22 @@ def run_command(
     repeat: Annotated[int, typer.Option(min=1, help="Runs of each scenario, with seeds counted up.")] = 1,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Load generator processes.")] = 1,
     port: Annotated[int | None, typer.Option(help="The server's port on 127.0.0.1; else a free one.")] = None,
+    replay: Annotated[
+        Path | None, typer.Option(help="Run directory: strike the same arrivals as that run did.")
+    ] = None,
     runs: Annotated[Path | None, typer.Option(help="Folder for run directories; else ./runs.")] = None,
 ) -> int:
     """Run scenarios and judge them. Exit code: 0 as expected, 1 not as expected, 2 unknown, 3 bad input."""
-    if bool(scenarios) == every:
-        raise UsageError("name the scenarios to run, or give --all (and not both)")
-    files = scenario_files() if every else [find_scenario(name) for name in scenarios or ()]
-    loaded = [load_scenario(path) for path in files]
+    if [bool(scenarios), every, replay is not None].count(True) != 1:
+        raise UsageError("name the scenarios to run, or give --all, or --replay RUN_DIR (one of the three)")
+    if replay is not None:
+        old = replay_of(replay)
+        loaded, seed, server = [old.scenario], old.seed, server or old.server
+    else:
+        files = scenario_files() if every else [find_scenario(name) for name in scenarios or ()]
+        loaded = [load_scenario(path) for path in files]
     places = Places(cache=cache_folder(), runs=runs.absolute() if runs else runs_folder(), port=port)
-    environment = find_server(server, places.cache)
+    environment = find_server(server or DEFAULT_SERVER, places.cache)
     requests = [
         Request(scenario=scenario, server=environment, seed=seed + again, workers=workers)
         for scenario in loaded

@@ -177,7 +177,7 @@ class Run:
             raise RunFailed(f"the load generator has fallen silent; see {layout.LOADER_LOG}")
 
     def _arm(self, phase: PhaseSpec) -> None:
-        faults = self._plan.scenario.faults
+        faults = self._plan.scenario.faults_in(phase.name)
         if self._control is None or not faults:
             return
         self._armed = faults

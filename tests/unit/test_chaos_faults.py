@@ -85,7 +85,9 @@ def test_values_on_the_bounds_are_allowed(kind: str, params: dict[str, Value]) -
 
 def test_scenario_and_module_mean_the_same_by_a_trigger_and_a_fault() -> None:
     assert set(plan.Trigger.model_fields) == {field.name for field in dataclasses.fields(Trigger)}
-    assert set(plan.FaultSpec.model_fields) == {field.name for field in dataclasses.fields(ArmedFault)}
+    # The phase is for the conductor to mind: what the module gets is in force at once.
+    known = {field.name for field in dataclasses.fields(ArmedFault)}
+    assert set(plan.FaultSpec.model_fields) - {"phase"} == known
 
 
 def test_the_documentation_has_a_row_for_every_kind_and_no_other() -> None:

@@ -62,7 +62,7 @@ def test_no_scenario_at_all_is_not_taken_for_all(
 
 
 def test_a_name_beside_all_is_refused(cache: Path, runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "not both" in complaint(capsys, "baseline-offload", "--all")
+    assert "one of the three" in complaint(capsys, "baseline-offload", "--all")
 
 
 def test_one_bad_scenario_among_good_ones_stops_before_anything_runs(

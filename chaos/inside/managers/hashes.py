@@ -25,10 +25,10 @@ class ChaosManager:
         hashes = list(block_hashes)
         hits: int | None = self._inner.lookup(hashes)
         for place in range(hits or 0):
-            strike = self._engine.strike("lookup_miss", request=runtime.context.request)
+            key = bytes(hashes[place])
+            strike = self._engine.strike("lookup_miss", request=runtime.context.request, key=key)
             if strike is not None:
-                key = bytes(hashes[place]).hex()
-                strike.fired({"key": key, "hit_blocks": hits, "answered_blocks": place})
+                strike.fired({"key": key.hex(), "hit_blocks": hits, "answered_blocks": place})
                 return place
         return hits
 

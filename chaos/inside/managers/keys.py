@@ -35,7 +35,7 @@ class ChaosManager:
     def lookup(self, key: Any, req_context: Any) -> Any:
         answer = self._inner.lookup(key, req_context)
         if answer is HIT:
-            strike = self._engine.strike("lookup_miss", request=_request(req_context))
+            strike = self._engine.strike("lookup_miss", request=_request(req_context), key=bytes(key))
             if strike is not None:
                 strike.fired({"key": bytes(key).hex(), "hit_blocks": 1, "answered_blocks": 0})
                 return MISS

@@ -1,0 +1,100 @@
+"""Faults on one line: `20%delay(50ms..400ms); every 7 offset 3 bitflip; nth 40,41 miss`.
+
+    line  = term { ";" term }
+    term  = [ when ] [ limit "*" ] kind [ "(" argument { "," argument } ")" ]
+    when  = NUMBER "%"  |  "every" N [ "offset" N ]  |  "nth" N { "," N }  |  NUMBER "% of keys"
+
+Without `when` every arrival is struck. `10*` ends the fault after ten firings. An argument is
+`name=value`, or for a delay a range such as `50ms..400ms`.
+"""
+
+from __future__ import annotations
+
+import re
+
+from chaos.inside.faults import KINDS
+from history.plan import FaultSpec, Param, Trigger
+
+SHORT = {
+    "miss": "lookup_miss",
+    "refuse": "store_refused",
+    "delay": "copy_delay",
+    "fail": "load_failure",
+    "bitflip": "bit_flip",
+    "zero": "zero_block",
+}
+"""Short names; the long ones are understood as well."""
+
+_TERM = re.compile(
+    r"""
+    (?: (?P<percent>\d+(?:\.\d+)?) \s* % \s* (?P<keys>of\s+keys)?
+      | every \s+ (?P<every>\d+) (?: \s+ offset \s+ (?P<offset>\d+) )?
+      | nth \s+ (?P<nth>\d+ (?: \s*,\s* \d+ )*)
+    )? \s*
+    (?: (?P<limit>\d+) \s* \* \s* )?
+    (?P<kind>[a-z_]+) \s*
+    (?: \( (?P<arguments>[^()]*) \) )?
+    """,
+    re.VERBOSE,
+)
+_RANGE = re.compile(r"(?P<low>\d+)\s*ms\s*\.\.\s*(?P<high>\d+)\s*ms")
+
+
+def parse_line(line: str) -> list[FaultSpec]:
+    """The faults of a line; their ids are the kind and the place in the line. Raises ValueError."""
+    terms = [term.strip() for term in line.split(";")]
+    return [_parse_term(term, place) for place, term in enumerate(terms, start=1)]
+
+
+def _parse_term(term: str, place: int) -> FaultSpec:
+    match = _TERM.fullmatch(term)
+    if match is None:
+        raise ValueError(f"{term!r} is no fault; write for example: 20%delay(50ms..400ms)")
+    kind = SHORT.get(match["kind"], match["kind"])
+    if kind not in KINDS:
+        raise ValueError(f"{term!r}: unknown fault {match['kind']}; known are {', '.join(sorted(SHORT))}")
+    return FaultSpec(
+        id=f"{kind.replace('_', '-')}-{place}",
+        kind=kind,
+        trigger=_trigger(match),
+        params=_arguments(match["arguments"] or "", term),
+    )
+
+
+def _trigger(match: re.Match[str]) -> Trigger:
+    limit = int(match["limit"]) if match["limit"] else None
+    share = float(match["percent"]) / 100 if match["percent"] else None
+    if match["keys"]:
+        return Trigger(key_share=share, limit=limit)
+    if share is not None:
+        return Trigger(probability=share, limit=limit)
+    if match["nth"]:
+        return Trigger(nth=tuple(int(n) for n in match["nth"].split(",")), limit=limit)
+    return Trigger(every=int(match["every"] or 1), offset=int(match["offset"] or 0), limit=limit)
+
+
+def _arguments(text: str, term: str) -> dict[str, Param]:
+    found: dict[str, Param] = {}
+    for argument in filter(None, (part.strip() for part in text.split(","))):
+        span = _RANGE.fullmatch(argument)
+        if span is not None:
+            found |= {"min_ms": int(span["low"]), "max_ms": int(span["high"])}
+            continue
+        name, equals, value = argument.partition("=")
+        if not equals:
+            raise ValueError(f"{term!r}: {argument!r} is no argument; write name=value or 50ms..400ms")
+        found[name.strip()] = _value(value.strip())
+    return found
+
+
+def _value(text: str) -> Param:
+    if text in ("true", "false"):
+        return text == "true"
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        return float(text)
+    except ValueError:
+        return text

@@ -1,0 +1,54 @@
+"""A run's fired list as a schedule: the same faults at the same arrivals, whatever chose them first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from history.plan import Scenario, Trigger
+from history.reader import UnreadableRun, read_faults, read_plan
+from history.records import FaultRecord
+from kvchaos.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What to run again."""
+
+    scenario: Scenario
+    seed: int
+    server: str
+
+
+def replay_of(run_dir: Path) -> Replay:
+    """The run with its faults nailed to the arrivals that they struck. Raises UsageError."""
+    try:
+        plan, journal = read_plan(run_dir), read_faults(run_dir)
+    except UnreadableRun as error:
+        raise UsageError(str(error)) from error
+    return Replay(nailed(plan.scenario, journal), plan.seed, plan.versions.server_name)
+
+
+def fired_arrivals(journal: list[FaultRecord], fault: str) -> tuple[int, ...]:
+    """The arrivals at which a fault fired, in order of their number.
+
+    One server process holds each site, so that numbers are not mixed up.
+    """
+    return tuple(
+        sorted(
+            record.n
+            for record in journal
+            if record.event == "fired" and record.fault == fault and record.n is not None
+        )
+    )
+
+
+def nailed(scenario: Scenario, journal: list[FaultRecord]) -> Scenario:
+    """The scenario with `nth` triggers made of the journal; a fault that never fired is left out."""
+    faults = []
+    for fault in scenario.faults:
+        struck = fired_arrivals(journal, fault.id)
+        if struck:
+            faults.append(fault.model_copy(update={"trigger": Trigger(nth=struck)}))
+    # The choice of the swarm is part of what is replayed.
+    return scenario.model_copy(update={"faults": tuple(faults), "swarm": False})

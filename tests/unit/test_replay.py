@@ -1,0 +1,69 @@
+"""A fired list is a schedule; a swarm is decided by the seed alone."""
+
+from __future__ import annotations
+
+from chaos.inside.decide import Trigger as InsideTrigger
+from chaos.inside.decide import foretell
+from history.plan import FaultSpec, Scenario, Trigger
+from history.records import FaultEvent, FaultRecord
+from kvchaos.planning import swarm
+from kvchaos.replay import fired_arrivals, nailed
+from tests.unit.histories import make_plan
+
+
+def line(fault: str, n: int, event: FaultEvent = "fired") -> FaultRecord:
+    return FaultRecord(
+        t_ns=0,
+        mono_ns=0,
+        role="worker",
+        pid=1,
+        event=event,
+        fault=fault,
+        kind="load_failure",
+        site="load-result",
+        n=n,
+        request=None,
+        evidence={},
+    )
+
+
+def scenario(*ids: str) -> Scenario:
+    faults = tuple(
+        FaultSpec(id=name, kind="load_failure", trigger=Trigger(probability=0.2, limit=5)) for name in ids
+    )
+    return make_plan().scenario.model_copy(update={"faults": faults, "swarm": True})
+
+
+def test_only_what_fired_is_replayed_and_in_order_of_arrival() -> None:
+    journal = [line("a", 9), line("a", 4), line("a", 6, "refused"), line("a", 30, "healed"), line("b", 2)]
+    assert fired_arrivals(journal, "a") == (4, 9)
+
+
+def test_a_replay_strikes_the_same_arrivals_and_no_other() -> None:
+    again = nailed(scenario("a", "b", "c"), [line("a", 9), line("a", 4), line("c", 0)])
+    assert [(fault.id, fault.trigger.nth) for fault in again.faults] == [("a", (4, 9)), ("c", (0,))]
+    trigger = InsideTrigger(nth=again.faults[0].trigger.nth)
+    assert list(foretell(trigger, 123, "a", "load-result", 100)) == [4, 9]
+
+
+def test_a_replay_of_a_replay_is_the_same_schedule() -> None:
+    journal = [line("a", 9), line("a", 4)]
+    once = nailed(scenario("a"), journal)
+    assert nailed(once, journal) == once
+
+
+def test_a_replay_draws_no_new_swarm() -> None:
+    assert nailed(scenario("a"), [line("a", 1)]).swarm is False
+
+
+def test_the_seed_chooses_the_swarm_and_never_an_empty_one() -> None:
+    ids = ("a", "b", "c", "d")
+    chosen = {seed: tuple(f.id for f in swarm(scenario(*ids), seed).faults) for seed in range(60)}
+    assert all(chosen.values())
+    assert len(set(chosen.values())) > 5
+    assert chosen == {seed: tuple(f.id for f in swarm(scenario(*ids), seed).faults) for seed in range(60)}
+
+
+def test_without_swarm_all_faults_live() -> None:
+    calm = scenario("a", "b").model_copy(update={"swarm": False})
+    assert swarm(calm, 1) is calm
