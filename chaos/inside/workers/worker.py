@@ -32,14 +32,14 @@ class ChaosWorker:
             )
         )
 
-    def submit_load(self, job_id: int, src_spec: Any, dst_spec: Any, **urgency: bool) -> bool:
-        """`urgency` is `expedited`, said from 0.33 on."""
+    def submit_load(self, job_id: int, src_spec: Any, dst_spec: Any, *more: Any, **named: Any) -> bool:
+        """More is told from 0.33 on: whether the load is expedited."""
         return self._gate.submit(
             Job(
                 id=job_id,
                 direction=LOAD,
                 device_blocks=dst_spec.block_ids.tolist(),
-                start=lambda: self._inner.submit_load(job_id, src_spec, dst_spec, **urgency),
+                start=lambda: self._inner.submit_load(job_id, src_spec, dst_spec, *more, **named),
             )
         )
 

@@ -1,0 +1,186 @@
+"""The wrong adapter on a release would break the server, or worse, break it a little.
+
+The shapes are those of the releases' wheels, reduced to the modules and names that lie in them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from chaos.hostcopy.generation import GENERATIONS, Generation, UnknownGeneration, detect
+from chaos.inside.metadata import loads
+from kvchaos.servers.releases import known_releases
+
+Files = Mapping[str, str]
+"""Modules of the plug-in API and their source; a package's own module ends in `__init__`."""
+
+
+def abstract(name: str, *methods: str) -> str:
+    """Source of an abstract class; each method as name and parameters."""
+    body = "".join(f"    @abstractmethod\n    def {method}: ...\n" for method in methods)
+    return f"from abc import ABC, abstractmethod\nclass {name}(ABC):\n{body}"
+
+
+HASH_MANAGER = abstract("OffloadingManager", "lookup(self, block_hashes)")
+KEY_MANAGER = abstract("OffloadingManager", "lookup(self, key, req_context)")
+HANDLER = abstract("OffloadingHandler", "transfer_async(self)", "get_finished(self)", "wait(self)")
+WORKER = abstract(
+    "OffloadingWorker", "submit_store(self)", "submit_load(self)", "get_finished(self)", "wait(self)"
+)
+
+
+def name(*names: str) -> str:
+    return "".join(f"\n{each} = object()\n" for each in names)
+
+
+FIRST: Files = {
+    "abstract": HASH_MANAGER,
+    "lru_manager": "",
+    "cpu": name("CPUOffloadingSpec"),
+    "spec": name("OffloadingSpec"),
+    "worker.worker": HANDLER,
+}
+WITH_CANONICAL_CACHES: Files = {
+    "abstract": HASH_MANAGER,
+    "reuse_manager": "",
+    "cpu.spec": name("CPUOffloadingSpec"),
+    "spec": name("OffloadingSpec", "CanonicalKVCaches"),
+    "worker.worker": HANDLER,
+}
+WITH_BASE: Files = {"base": KEY_MANAGER, "cpu.spec": name("CPUOffloadingSpec"), "worker.worker": HANDLER}
+ONE_WORKER: Files = {
+    "base": KEY_MANAGER + WORKER + name("OffloadPolicy", "LookupResult"),
+    "cpu.spec": name("CPUOffloadingSpec"),
+}
+WITH_CONFIG: Files = {**ONE_WORKER, "config": ""}
+
+SHAPES: dict[str, Files] = {
+    "G1": FIRST,
+    "G2": {**FIRST, "reuse_manager": ""},
+    "G3": WITH_CANONICAL_CACHES,
+    "G4": {**WITH_CANONICAL_CACHES, "abstract": KEY_MANAGER + name("OffloadKey")},
+    "G5": WITH_BASE,
+    "G6": {**WITH_BASE, "base": KEY_MANAGER + name("OffloadPolicy")},
+    "G7": ONE_WORKER,
+    "G8": WITH_CONFIG,
+    "G9": {**WITH_CONFIG, "base": WITH_CONFIG["base"] + name("ConfigInfo")},
+}
+
+Install = Callable[[Files], None]
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Puts a vLLM that holds only these modules of the plug-in API in the interpreter's way."""
+
+    def put(files: Files) -> None:
+        (tmp_path / "vllm").mkdir()
+        for module, source in files.items():
+            path = tmp_path.joinpath("vllm", "v1", "kv_offload", *module.split(".")).with_suffix(".py")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(source)
+        for folder in [path for path in tmp_path.rglob("*") if path.is_dir()]:
+            (folder / "__init__.py").touch()
+        importlib.invalidate_caches()
+
+    _forget()
+    monkeypatch.syspath_prepend(tmp_path)
+    yield put
+    _forget()
+
+
+def _forget() -> None:
+    detect.cache_clear()
+    for module in [module for module in sys.modules if module.split(".")[0] == "vllm"]:
+        del sys.modules[module]
+
+
+@pytest.mark.parametrize("generation", SHAPES)
+def test_each_shape_is_told_from_all_others(generation: str, install: Install) -> None:
+    install(SHAPES[generation])
+    assert detect().name == generation
+
+
+def test_every_generation_has_a_shape_here() -> None:
+    assert [generation.name for generation in GENERATIONS] == list(SHAPES)
+
+
+def test_every_installable_release_is_named_by_one_generation() -> None:
+    minors = [minor for generation in GENERATIONS for minor in _minors(generation)]
+    assert len(minors) == len(set(minors))
+    assert {release.split(".")[1] for release in known_releases()} <= set(minors)
+
+
+def _minors(generation: Generation) -> list[str]:
+    ends = [word.split(".")[1] for word in generation.releases.split() if word.startswith("0.")]
+    return [str(minor) for minor in range(int(ends[0]), int(ends[-1]) + 1)]
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {},
+        {"abstract": HASH_MANAGER},
+        {**WITH_CONFIG, "base": WITH_CONFIG["base"].replace("(self, key, req_context)", "(self, keys)")},
+        {**WITH_CONFIG, "base": WITH_CONFIG["base"].replace("submit_load(self)", "submit_fetch(self)")},
+        {**WITH_CONFIG, "base": KEY_MANAGER + name("LookupResult")},
+        {**SHAPES["G4"], "abstract": HASH_MANAGER + name("OffloadKey")},
+    ],
+    ids=["nothing", "half", "other lookup", "other copies", "no worker", "keys asked as hashes"],
+)
+def test_an_unknown_shape_is_refused_in_one_line(files: Files, install: Install) -> None:
+    install(files)
+    with pytest.raises(UnknownGeneration) as caught:
+        detect()
+    assert "\n" not in str(caught.value)
+
+
+def test_the_refusal_names_what_works(install: Install) -> None:
+    install({})
+    with pytest.raises(UnknownGeneration, match=r"0\.16 and 0\.17 \(G1\).* 0\.33 \(G9\)"):
+        detect()
+
+
+def test_classes_are_found_wherever_the_release_keeps_them(install: Install) -> None:
+    install(SHAPES["G3"])
+    assert detect().offered("OffloadingManager").__module__ == "vllm.v1.kv_offload.abstract"
+    assert detect().offered("OffloadingHandler").__module__ == "vllm.v1.kv_offload.worker.worker"
+    with pytest.raises(UnknownGeneration, match=r"looks like 0\.19 \(G3\) but has no OffloadingWorker"):
+        detect().offered("OffloadingWorker")
+
+
+class BlockIds(list[int]):
+    """Stands in for numpy's array."""
+
+    def tolist(self) -> list[int]:
+        return list(self)
+
+
+def spec(*blocks: int) -> Any:
+    return SimpleNamespace(block_ids=BlockIds(blocks))
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        SimpleNamespace(reqs_to_load={"r": (spec(9), spec(4, 2))}, reqs_to_store={"s": (spec(1), spec(3))}),
+        SimpleNamespace(load_jobs={7: SimpleNamespace(req_id="r", transfer_spec=(spec(9), spec(4, 2)))}),
+        SimpleNamespace(load_jobs={7: SimpleNamespace(req_id="r", src_spec=spec(9), dst_spec=spec(4, 2))}),
+        SimpleNamespace(
+            load_jobs={
+                7: SimpleNamespace(req_id="r", src_spec=spec(9), dst_spec=spec(4, 2), sync=False),
+                8: SimpleNamespace(req_id="s", src_spec=spec(9), dst_spec=spec(5), sync=True),
+            }
+        ),
+    ],
+    ids=["to 0.20", "to 0.24", "to 0.32", "0.33"],
+)
+def test_a_load_that_can_fail_is_known_with_its_device_blocks(metadata: Any) -> None:
+    assert list(loads(metadata)) == [("r", [4, 2])]
