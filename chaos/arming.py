@@ -29,7 +29,9 @@ class ControlPlane:
     def arm(self, seed: int, faults: Sequence[FaultSpec]) -> None:
         """Put a schedule in force. What was armed before ends."""
         self.renew()
-        self._write(seed, [fault.model_dump(mode="json", exclude_none=True, exclude={"phase"}) for fault in faults])
+        self._write(
+            seed, [fault.model_dump(mode="json", exclude_none=True, exclude={"phase"}) for fault in faults]
+        )
 
     def heal(self) -> None:
         """End all faults. Harmless when nothing is armed."""

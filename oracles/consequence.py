@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from history.plan import FaultSpec
 from history.reader import History, PhaseWindow
-from history.records import FaultRecord
+from history.records import FaultRecord, RequestRecord
 from oracles.answers import compare
-from oracles.timeline import lines_before_stop
+from oracles.timeline import end_ns, lines_before_stop
 
 STORE_REFUSED = re.compile(r"cannot store")
 """0.18: "Request X: cannot store N blocks"; 0.32: "Request X: cannot store chunks"."""
@@ -21,6 +21,7 @@ RECOVERED = re.compile(r"Recovered from KV load failure")
 FAILED_BY_POLICY = re.compile(r"Failing \d+ request\(s\) due to KV load failure")
 NOT_A_NUMBER = "Out of range float values"
 """What the server answers when damage made a logprob infinite or not a number."""
+DEADLINE = "DeadlineExceeded"
 ALLOCATION_FAILURES = "vllm:kv_offload_allocation_failure_total"
 COPY_TIME_SHARE = 0.9
 """Share of the injected delay that the server's own clocks must show."""
@@ -148,6 +149,55 @@ def _damage(case: Case) -> str | None:
     return "no answer shows the damage"
 
 
+def _waited(case: Case) -> str | None:
+    """For a copy whose end was told late, some request under way got no first token meanwhile."""
+    for record in case.fired:
+        ms = record.evidence.get("ms")
+        if not isinstance(ms, int | float):
+            return "no firing tells its delay"
+        if record.evidence.get("direction") == "load" and not _someone_waited(case, record.t_ns, ms):
+            return f"no request waited the {ms:g} ms of arrival {record.n}"
+    return None
+
+
+def _someone_waited(case: Case, since_ns: int, ms: float) -> bool:
+    until_ns = since_ns + int(COPY_TIME_SHARE * ms * 1e6)
+    return any(
+        record.start_ns <= since_ns and (record.first_us is None or _first_ns(record) >= until_ns)
+        for record in case.history.requests
+        if end_ns(record) >= until_ns
+    )
+
+
+def _first_ns(record: RequestRecord) -> int:
+    return record.start_ns + (record.first_us or 0) * 1000
+
+
+def _stuck(case: Case) -> str | None:
+    """What waits for a lost end waits for ever: a stall, a missed deadline, or blocks that stay held."""
+    missed = any(
+        record.error is not None and record.error.kind == DEADLINE for record in case.history.requests
+    )
+    probes = (*case.history.events_of("leak_probe"), *case.history.events_of("drained"))
+    held = any(event.data.get("ok") is not True for event in probes)
+    if missed or held or case.history.events_of("stall"):
+        return None
+    return "nothing waits for it: no stall, no missed deadline, no block held at the end"
+
+
+def _died(case: Case) -> str | None:
+    """The server died after the first strike."""
+    first = min(record.t_ns for record in case.fired)
+    if any(event.t_ns >= first for event in case.history.events_of("server_exit")):
+        return None
+    return "the server lived on"
+
+
+def _unseen(case: Case) -> str | None:
+    """The order in which ends are told means nothing to the server: the journal is all there is."""
+    return None
+
+
 def _log_lines(case: Case, pattern: re.Pattern[str]) -> int:
     return sum(pattern.search(line) is not None for line in lines_before_stop(case.history))
 
@@ -157,6 +207,18 @@ SIGNS: dict[str, Callable[[Case], str | None]] = {
     "store_refused": _store_refused,
     "copy_delay": _copy_delay,
     "load_failure": _load_failure,
+    "completion_late": _waited,
+    "completion_lost": _stuck,
+    "completion_reorder": _unseen,
+    "copy_refused": _died,
+    "copy_failed": _died,
+    "completion_twice": _died,
     "bit_flip": _damage,
     "zero_block": _damage,
+    "noise": _damage,
+    "nan": _damage,
+    "swap_blocks": _damage,
+    "stale_block": _damage,
+    "truncate_block": _damage,
+    "shift_blocks": _damage,
 }

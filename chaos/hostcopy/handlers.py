@@ -8,7 +8,7 @@ from typing import Any
 from vllm.platforms import current_platform
 
 from chaos.hostcopy.generation import detect
-from chaos.hostcopy.tier import Copied, make_tier
+from chaos.hostcopy.tier import Copied, HostTier, make_tier
 
 generation = detect()
 CPUOffloadingSpec: Any = generation.offered("CPUOffloadingSpec")
@@ -53,10 +53,13 @@ class CopyHandler(OffloadingHandler):
 class HostCopySpec(CPUOffloadingSpec):
     """vLLM's CPU offloading, with host copies for the handlers on the CPU platform."""
 
+    host_tier: HostTier | None = None
+    """Known once the handlers are made."""
+
     def get_handlers(self, kv_caches: Any, *attn_backends: Any) -> Iterator[Entry]:
         if not current_platform.is_cpu():
             yield from super().get_handlers(kv_caches, *attn_backends)
             return
-        tier = make_tier(self, kv_caches)
+        tier = self.host_tier = make_tier(self, kv_caches)
         yield GPULoadStoreSpec, CPULoadStoreSpec, CopyHandler(tier.store, ("GPU", "CPU"))
         yield CPULoadStoreSpec, GPULoadStoreSpec, CopyHandler(tier.load, ("CPU", "GPU"))

@@ -37,6 +37,10 @@ class HostTier:
         ]
         self._bytes_per_block = sum(plane.block_bytes() for plane in planes)
 
+    def own_planes(self) -> list[Plane]:
+        """The tier itself, plane by plane; its blocks are those of its chunks, in order."""
+        return [Plane(plane.label, rows) for plane, rows in zip(self.planes, self._rows, strict=True)]
+
     def store(self, job: int, device: Any, tier: Any) -> Copied:
         """Copy the blocks of a GPULoadStoreSpec into the chunks of a CPULoadStoreSpec."""
         pairs = [(plane.tensor, rows) for plane, rows in zip(self.planes, self._rows, strict=True)]

@@ -48,10 +48,13 @@ class HostCopySpec(CPUOffloadingSpec):
     """vLLM's CPU offloading, with host copies for the worker on the CPU platform."""
 
     _worker: Any
+    host_tier: HostTier | None = None
+    """Known once the worker is made."""
 
     def get_worker(self, kv_caches: Any) -> Any:
         if not current_platform.is_cpu():
             return super().get_worker(kv_caches)
         if self._worker is None:
-            self._worker = HostCopyWorker(make_tier(self, kv_caches))
+            self.host_tier = make_tier(self, kv_caches)
+            self._worker = HostCopyWorker(self.host_tier)
         return self._worker

@@ -60,94 +60,184 @@ class FaultKind:
 
 
 DRY_RUN = Parameter(False, about="decide and journal, but change nothing")
-
-KINDS: dict[str, FaultKind] = {
-    kind.name: kind
-    for kind in (
-        FaultKind(
-            name="lookup_miss",
-            role=SCHEDULER,
-            site="lookup",
-            contract=LEGAL,
-            effect="a block that is in the tier is answered as missing; an arrival is a block that would hit",
-            evidence="key of the block, blocks that hit, blocks answered",
-            consequence="external hits stay behind queries; the tokens are computed again",
-            heals="at once: the block is still there",
-            parameters={"dry_run": DRY_RUN},
-            keyed=True,
-            excludes="lookup",
-        ),
-        FaultKind(
-            name="store_refused",
-            role=SCHEDULER,
-            site="store",
-            contract=LEGAL,
-            effect="the tier takes no block of a store; an arrival is a store that brings a new block",
-            evidence="number of blocks refused, first key",
-            consequence='the server logs "cannot store"',
-            heals="at once: the next store is taken",
-            parameters={"dry_run": DRY_RUN},
-        ),
-        FaultKind(
-            name="copy_delay",
-            role=WORKER,
-            site="copy",
-            contract=LEGAL,
-            effect="a copy starts later, and so ends later; an arrival is a copy of the direction",
-            evidence="job, direction, milliseconds held",
-            consequence="the server's transfer time grows by the delay",
-            heals="when the last held copy has ended",
-            parameters={
-                "direction": Parameter("both", choices=("load", "store", "both"), about="which copies"),
-                "min_ms": Parameter(20, 0, 60_000, about="shortest delay"),
-                "max_ms": Parameter(200, 0, 60_000, about="longest delay"),
-                "dry_run": DRY_RUN,
-            },
-        ),
-        FaultKind(
-            name="load_failure",
-            role=WORKER,
-            site="load-result",
-            contract=LEGAL,
-            effect="blocks of a finished load are reported as failed; an arrival is a finished load",
-            evidence="request, device blocks reported",
-            consequence='the server logs "Recovered from KV load failure", or fails the request by policy',
-            heals="at once: later loads succeed",
-            parameters={
-                "blocks": Parameter(
-                    "one", choices=("first", "last", "one", "all"), about="which of the load's blocks"
-                ),
-                "dry_run": DRY_RUN,
-            },
-        ),
-        FaultKind(
-            name="bit_flip",
-            role=WORKER,
-            site="load-content",
-            contract=HOSTILE,
-            effect="one bit of a loaded block flips on the device; an arrival is a finished load",
-            evidence="device block, plane, byte offset, byte before and after",
-            consequence="logprobs of every request that reads the block differ from golden",
-            heals="when the device's prefix cache is reset",
-            parameters={
-                "word_bytes": Parameter(4, 1, 8, about="size of a number"),
-                "bit": Parameter(22, 0, 63, about="bit of that number, 0 is the lowest"),
-                "dry_run": DRY_RUN,
-            },
-        ),
-        FaultKind(
-            name="zero_block",
-            role=WORKER,
-            site="load-content",
-            contract=HOSTILE,
-            effect="a loaded block is all zero on the device; an arrival is a finished load",
-            evidence="device block, bytes that changed",
-            consequence="logprobs of every request that reads the block differ from golden",
-            heals="when the device's prefix cache is reset",
-            parameters={"dry_run": DRY_RUN},
-        ),
-    )
+DIRECTION = Parameter("load", choices=("load", "store", "both"), about="which copies")
+WORD = Parameter(4, 1, 8, about="bytes of a number")
+PLANE = Parameter(-1, -1, 100_000, about="plane, counted from 0 over the layers; -1: chosen by the seed")
+DELAY = {
+    "min_ms": Parameter(20, 0, 60_000, about="shortest delay"),
+    "max_ms": Parameter(200, 0, 60_000, about="longest delay"),
 }
+
+WRONG_ANSWERS = "logprobs of every request that reads the block differ from golden"
+CACHE_RESET = "when the device's prefix cache is reset; damage to the tier, when the block leaves the tier"
+SCHEDULER_DIES = "the engine asserts and dies (vllm#39732)"
+
+
+def _content(name: str, effect: str, evidence: str, **more: Parameter) -> FaultKind:
+    """A kind of damage to what a finished copy wrote."""
+    return FaultKind(
+        name=name,
+        role=WORKER,
+        site="content",
+        contract=HOSTILE,
+        effect=f"{effect}; an arrival is a finished copy of the direction",
+        evidence=f"{evidence}, bytes that changed",
+        consequence=WRONG_ANSWERS,
+        heals=CACHE_RESET,
+        parameters={"direction": DIRECTION, **more, "dry_run": DRY_RUN},
+    )
+
+
+def _result(
+    name: str, contract: str, effect: str, consequence: str, heals: str, **more: Parameter
+) -> FaultKind:
+    """A kind of fault in how the end of a copy is told."""
+    return FaultKind(
+        name=name,
+        role=WORKER,
+        site="copy-result",
+        contract=contract,
+        effect=f"{effect}; an arrival is a finished copy of the direction",
+        evidence="job, direction",
+        consequence=consequence,
+        heals=heals,
+        parameters={"direction": DIRECTION, **more, "dry_run": DRY_RUN},
+        excludes="copy-result",
+    )
+
+
+_SCHEDULER_KINDS = (
+    FaultKind(
+        name="lookup_miss",
+        role=SCHEDULER,
+        site="lookup",
+        contract=LEGAL,
+        effect="a block that is in the tier is answered as missing; an arrival is a block that would hit",
+        evidence="key of the block, blocks that hit, blocks answered",
+        consequence="external hits stay behind queries; the tokens are computed again",
+        heals="at once: the block is still there",
+        parameters={"dry_run": DRY_RUN},
+        keyed=True,
+        excludes="lookup",
+    ),
+    FaultKind(
+        name="store_refused",
+        role=SCHEDULER,
+        site="store",
+        contract=LEGAL,
+        effect="the tier takes no block of a store; an arrival is a store that brings a new block",
+        evidence="number of blocks refused, first key",
+        consequence='the server logs "cannot store"',
+        heals="at once: the next store is taken",
+        parameters={"dry_run": DRY_RUN},
+    ),
+)
+
+_COPY_KINDS = (
+    FaultKind(
+        name="copy_delay",
+        role=WORKER,
+        site="copy",
+        contract=LEGAL,
+        effect="a copy starts later, and so ends later; an arrival is a copy of the direction",
+        evidence="job, direction, milliseconds held",
+        consequence="the server's transfer time grows by the delay",
+        heals="when the last held copy has ended",
+        parameters={
+            "direction": Parameter("both", choices=DIRECTION.choices, about=DIRECTION.about),
+            **DELAY,
+            "dry_run": DRY_RUN,
+        },
+    ),
+    FaultKind(
+        name="copy_refused",
+        role=WORKER,
+        site="copy",
+        contract=HOSTILE,
+        effect="the worker does not take a copy; an arrival is a copy of the direction",
+        evidence="job, direction",
+        consequence=SCHEDULER_DIES,
+        heals="never: the engine is gone",
+        parameters={"direction": DIRECTION, "dry_run": DRY_RUN},
+    ),
+    FaultKind(
+        name="load_failure",
+        role=WORKER,
+        site="load-result",
+        contract=LEGAL,
+        effect="blocks of a finished load are reported as failed; an arrival is a finished load",
+        evidence="request, device blocks reported",
+        consequence='the server logs "Recovered from KV load failure", or fails the request by policy',
+        heals="at once: later loads succeed",
+        parameters={
+            "blocks": Parameter(
+                "one", choices=("first", "middle", "last", "one", "all"), about="which of the load's blocks"
+            ),
+            "dry_run": DRY_RUN,
+        },
+    ),
+    _result(
+        "copy_failed",
+        HOSTILE,
+        "a finished copy is told as failed",
+        SCHEDULER_DIES,
+        "never: the engine is gone",
+    ),
+    _result(
+        "completion_late",
+        LEGAL,
+        "the end of a copy is told later",
+        "the request waits longer",
+        "when the last late end was told",
+        **DELAY,
+    ),
+    _result(
+        "completion_lost",
+        HOSTILE,
+        "the end of a copy is never told",
+        "a load: the request never ends; a store: its block is never read",
+        "never: what waits for the copy waits for ever",
+    ),
+    _result(
+        "completion_twice",
+        HOSTILE,
+        "the end of a copy is told twice",
+        "the engine does not know the job and dies",
+        "never: the engine is gone",
+    ),
+    FaultKind(
+        name="completion_reorder",
+        role=WORKER,
+        site="copy-results",
+        contract=LEGAL,
+        effect="the ends of several copies are told in reverse; an arrival is a step with more than one",
+        evidence="jobs in the order told",
+        consequence="none that can be seen: the order means nothing",
+        heals="at once",
+        parameters={"dry_run": DRY_RUN},
+    ),
+)
+
+_CONTENT_KINDS = (
+    _content(
+        "bit_flip",
+        "bits of one block flip",
+        "block, plane, byte offset, byte before and after",
+        plane=PLANE,
+        word_bytes=WORD,
+        bit=Parameter(22, 0, 63, about="bit of a number, 0 is the lowest"),
+        count=Parameter(1, 1, 1_000_000, about="numbers that are hit, one after the other"),
+    ),
+    _content("zero_block", "one block is all zero", "block"),
+    _content("noise", "the lower half of every number of one block changes", "block", word_bytes=WORD),
+    _content("nan", "one number of one block is not a number", "block, plane", plane=PLANE, word_bytes=WORD),
+    _content("swap_blocks", "two blocks of the copy change places", "both blocks"),
+    _content("stale_block", "one block holds content of an earlier copy", "block"),
+    _content("truncate_block", "the second half of one block is zero", "block"),
+    _content("shift_blocks", "each block of the copy holds the content of the next", "blocks"),
+)
+
+KINDS: dict[str, FaultKind] = {kind.name: kind for kind in (*_SCHEDULER_KINDS, *_COPY_KINDS, *_CONTENT_KINDS)}
 
 
 def problems(kind: str, params: Mapping[str, Value]) -> list[str]:
@@ -163,8 +253,8 @@ def problems(kind: str, params: Mapping[str, Value]) -> list[str]:
         elif problem := parameter.problem(value):
             found.append(f"{kind}: {name} {problem}")
     whole = {**defaults(kind), **params}
-    if kind == "copy_delay" and not found and float(whole["min_ms"]) > float(whole["max_ms"]):
-        found.append("copy_delay: min_ms is above max_ms")
+    if "min_ms" in whole and not found and float(whole["min_ms"]) > float(whole["max_ms"]):
+        found.append(f"{kind}: min_ms is above max_ms")
     if kind == "bit_flip" and not found and int(whole["bit"]) >= 8 * int(whole["word_bytes"]):
         found.append("bit_flip: bit lies outside a number of word_bytes")
     return found

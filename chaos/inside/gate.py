@@ -1,4 +1,4 @@
-"""Between the connector and the copies: holds jobs back, and damages what a finished load brought."""
+"""Between the connector and the copies: holds jobs and results back, and damages what a copy brought."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from chaos.hostcopy.blocks import Plane
-from chaos.inside.damage import flip_bit, zero_block
+from chaos.hostcopy.blocks import Plane, blocks_beside
+from chaos.hostcopy.tier import HostTier
+from chaos.inside.damage import DEEDS, Staleness
 from chaos.inside.engine import FaultEngine, Strike
+from chaos.inside.journal import Evidence
 
 LOAD = "load"
 STORE = "store"
@@ -21,7 +23,10 @@ class Job:
 
     id: int
     direction: str
-    device_blocks: Sequence[int]
+    device: Any
+    """GPULoadStoreSpec."""
+    chunks: Any
+    """CPULoadStoreSpec."""
     start: Callable[[], bool]
 
 
@@ -34,23 +39,36 @@ class _Held:
     strike: Strike
 
 
+@dataclass(frozen=True)
+class _Late:
+    result: Any
+    until: float
+
+
 class Gate:
     """The worker-side faults around any worker, vLLM's own or host copies.
 
     A held copy is a late copy: it starts when its time has come, so that source and destination are
-    touched late too. `wait` keeps vLLM's promise that a waited-for job is done.
+    touched late too. `wait` keeps vLLM's promise that a waited-for job is done. Results are vLLM's own
+    TransferResult objects.
     """
 
-    def __init__(self, engine: FaultEngine, planes: Sequence[Plane]) -> None:
+    def __init__(self, engine: FaultEngine, device: Sequence[Plane], tier: HostTier | None) -> None:
+        """`tier` is known for host copies only; without it what a store wrote cannot be damaged."""
         self._engine = engine
-        self._planes = list(planes)
+        self._device = list(device)
+        self._tier = tier
+        self._stale = {LOAD: Staleness(), STORE: Staleness()}
         self._held: dict[int, _Held] = {}
-        self._late: dict[int, float] = {}
-        self._loads: dict[int, Job] = {}
+        self._delays: dict[int, float] = {}
+        self._jobs: dict[int, Job] = {}
+        self._late: list[_Late] = []
 
     def submit(self, job: Job) -> bool:
-        if job.direction == LOAD:
-            self._loads[job.id] = job
+        self._jobs[job.id] = job
+        if strike := self._engine.strike("copy_refused", direction=job.direction):
+            strike.fired({"job": job.id, "direction": job.direction})
+            return False
         strike = self._engine.strike("copy_delay", direction=job.direction)
         if strike is None:
             return job.start()
@@ -59,7 +77,7 @@ class Gate:
         return True
 
     def release_due(self) -> None:
-        """Start the held copies whose time has come. Call before asking the worker what has finished."""
+        """Start the held copies whose time has come."""
         now = time.monotonic()
         for held in [held for held in self._held.values() if held.until <= now]:
             self._release(held)
@@ -73,40 +91,82 @@ class Gate:
             self._release(held)
 
     def finished_of(self, worker: Any) -> list[Any]:
-        """vLLM's results of what the worker or handler beneath has finished, after the strikes on it.
+        """What the connector is told now of the jobs that the worker or handler beneath has finished.
 
         The time that a copy was held back is part of its transfer time.
         """
         self.release_due()
-        results: list[Any] = worker.get_finished()
-        for result in results:
-            held = self.finished(result.job_id)
-            if result.transfer_time is not None:
-                result.transfer_time += held
-        return results
+        finished: list[Any] = worker.get_finished()
+        now = time.monotonic()
+        told = [late.result for late in self._late if late.until <= now]
+        self._late = [late for late in self._late if late.until > now]
+        for result in finished:
+            told += self._pass(result, now)
+        if len(told) > 1 and (strike := self._engine.strike("completion_reorder")):
+            told.reverse()
+            strike.fired({"jobs": [result.job_id for result in told]})
+        return told
 
-    def finished(self, job: int) -> float:
-        """Strike the content of a finished job. Returns the seconds it was held back."""
-        load = self._loads.pop(job, None)
-        if load is not None:
-            self._damage(load)
-        return self._late.pop(job, 0.0)
+    def _pass(self, result: Any, now: float) -> list[Any]:
+        """Damage, delay, lose or double one result."""
+        job = self._jobs.pop(result.job_id)
+        self._damage(job)
+        if result.transfer_time is not None:
+            result.transfer_time += self._delays.pop(job.id, 0.0)
+        proof: Evidence = {"job": job.id, "direction": job.direction}
+        if strike := self._engine.strike("copy_failed", direction=job.direction):
+            result.success = False
+            strike.fired({**proof})
+        if strike := self._engine.strike("completion_lost", direction=job.direction):
+            strike.fired({**proof})
+            return []
+        if strike := self._engine.strike("completion_twice", direction=job.direction):
+            strike.fired({**proof})
+            return [result, result]
+        if strike := self._engine.strike("completion_late", direction=job.direction):
+            delay = _delay_s(strike)
+            self._late.append(_Late(result, now + delay))
+            strike.fired({**proof, "ms": round(delay * 1e3, 3)})
+            return []
+        return [result]
 
     def _release(self, held: _Held) -> None:
         del self._held[held.job.id]
         late = time.monotonic() - held.since
-        self._late[held.job.id] = late
+        self._delays[held.job.id] = late
         if not held.job.start():
             raise RuntimeError(f"the worker refused held job {held.job.id}")
         held.strike.fired({"job": held.job.id, "direction": held.job.direction, "ms": round(late * 1e3, 3)})
 
-    def _damage(self, load: Job) -> None:
-        if not load.device_blocks:
+    def _damage(self, job: Job) -> None:
+        """Strike what a copy wrote: the device's blocks of a load, the tier's blocks of a store."""
+        planes, blocks = self._written(job)
+        if not blocks:
             return
-        if strike := self._engine.strike("bit_flip"):
-            flip_bit(strike, self._planes, load.device_blocks)
-        if strike := self._engine.strike("zero_block"):
-            zero_block(strike, self._planes, load.device_blocks)
+        for kind, deed in DEEDS.items():
+            if strike := self._engine.strike(kind, direction=job.direction):
+                _report(strike, deed(strike, planes, blocks), job.direction)
+        stale = self._stale[job.direction]
+        if strike := self._engine.strike("stale_block", direction=job.direction):
+            _report(strike, stale.plant(strike, planes, blocks), job.direction)
+        if self._engine.armed("stale_block"):
+            stale.remember(planes, blocks)
+
+    def _written(self, job: Job) -> tuple[list[Plane], list[int]]:
+        """Where a finished copy has written: planes, and its blocks in them."""
+        if job.direction == LOAD:
+            return self._device, job.device.block_ids.tolist()
+        if self._tier is None:
+            return [], []
+        chunks = job.chunks.block_ids.tolist()
+        return self._tier.own_planes(), blocks_beside(job.device, chunks, self._tier.blocks_per_chunk)
+
+
+def _report(strike: Strike, evidence: Any, direction: str) -> None:
+    if evidence is None:
+        strike.refused("this copy offers nothing to damage so")
+    else:
+        strike.fired({**evidence, "direction": direction})
 
 
 def _delay_s(strike: Strike) -> float:

@@ -100,7 +100,17 @@ def test_a_right_schedule_is_read_as_written_with_defaults_filled_in() -> None:
                 {"direction": "load", "min_ms": 1, "max_ms": 200, "dry_run": False},
             ),
             ArmedFault(
-                "flip", "bit_flip", Trigger(nth=(0, 4)), {"word_bytes": 4, "bit": 3, "dry_run": False}
+                "flip",
+                "bit_flip",
+                Trigger(nth=(0, 4)),
+                {
+                    "direction": "load",
+                    "plane": -1,
+                    "word_bytes": 4,
+                    "bit": 3,
+                    "count": 1,
+                    "dry_run": False,
+                },
             ),
         ),
     )

@@ -40,7 +40,10 @@ def test_loading_is_journaled_with_generation_and_sites(room: Room) -> None:
     told = {line.role: line.evidence for line in room.events("loaded")}
     assert told == {
         "scheduler": {"generation": "G0", "sites": ["lookup", "store"]},
-        "worker": {"generation": "G0", "sites": ["copy", "load-content", "load-result"]},
+        "worker": {
+            "generation": "G0",
+            "sites": ["content", "copy", "copy-result", "copy-results", "load-result"],
+        },
     }
 
 

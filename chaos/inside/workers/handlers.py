@@ -24,12 +24,13 @@ class ChaosHandler:
         return getattr(self._inner, name)
 
     def transfer_async(self, job_id: int, spec: tuple[Any, Any]) -> bool:
-        device = spec[1] if self._direction == LOAD else spec[0]
+        device, chunks = reversed(spec) if self._direction == LOAD else spec
         return self._gate.submit(
             Job(
                 id=job_id,
                 direction=self._direction,
-                device_blocks=device.block_ids.tolist(),
+                device=device,
+                chunks=chunks,
                 start=lambda: self._inner.transfer_async(job_id, spec),
             )
         )
@@ -50,4 +51,4 @@ class WrappedSpec(HostCopySpec):
         planes = planes_of(kv_caches)
         for source, target, handler in super().get_handlers(kv_caches, *attn_backends):
             direction = STORE if source.medium() == "GPU" else LOAD
-            yield source, target, ChaosHandler(handler, direction, Gate(engine, planes))
+            yield source, target, ChaosHandler(handler, direction, Gate(engine, planes, self.host_tier))

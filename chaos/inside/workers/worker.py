@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from chaos.hostcopy.blocks import Plane, planes_of
+from chaos.hostcopy.blocks import planes_of
 from chaos.hostcopy.worker import HostCopySpec, generation
 from chaos.inside import runtime
-from chaos.inside.engine import FaultEngine
 from chaos.inside.faults import WORKER
 from chaos.inside.gate import LOAD, STORE, Gate, Job
 
@@ -15,9 +14,9 @@ from chaos.inside.gate import LOAD, STORE, Gate, Job
 class ChaosWorker:
     """A worker behind the gate."""
 
-    def __init__(self, inner: Any, engine: FaultEngine, planes: list[Plane]) -> None:
+    def __init__(self, inner: Any, gate: Gate) -> None:
         self._inner = inner
-        self._gate = Gate(engine, planes)
+        self._gate = gate
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
@@ -27,7 +26,8 @@ class ChaosWorker:
             Job(
                 id=job_id,
                 direction=STORE,
-                device_blocks=src_spec.block_ids.tolist(),
+                device=src_spec,
+                chunks=dst_spec,
                 start=lambda: self._inner.submit_store(job_id, src_spec, dst_spec),
             )
         )
@@ -38,7 +38,8 @@ class ChaosWorker:
             Job(
                 id=job_id,
                 direction=LOAD,
-                device_blocks=dst_spec.block_ids.tolist(),
+                device=dst_spec,
+                chunks=src_spec,
                 start=lambda: self._inner.submit_load(job_id, src_spec, dst_spec, *more, **named),
             )
         )
@@ -57,5 +58,6 @@ class WrappedSpec(HostCopySpec):
     def get_worker(self, kv_caches: Any) -> Any:
         if not isinstance(self._worker, ChaosWorker):
             engine = runtime.engine(WORKER, self.extra_config, generation.name)
-            self._worker = ChaosWorker(super().get_worker(kv_caches), engine, planes_of(kv_caches))
+            inner = super().get_worker(kv_caches)
+            self._worker = ChaosWorker(inner, Gate(engine, planes_of(kv_caches), self.host_tier))
         return self._worker

@@ -1,0 +1,78 @@
+"""The catalogue of faults as it is shown to people: made of the table that the module itself works by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from chaos.inside.faults import KINDS, FaultKind, Parameter
+
+KINDS_MARK = "<!-- kinds -->"
+PARAMETERS_MARK = "<!-- parameters -->"
+END_MARK = "<!-- end -->"
+
+KIND_HEADINGS = (
+    "fault",
+    "contract",
+    "place",
+    "what it does",
+    "proof in the journal",
+    "what comes of it",
+    "healed",
+)
+PARAMETER_HEADINGS = ("fault", "parameter", "default", "meaning")
+
+
+def kinds_table() -> Table:
+    """One row a fault."""
+    table = Table(title="faults inside the server", title_justify="left")
+    for heading in KIND_HEADINGS:
+        table.add_column(heading, overflow="fold")
+    for kind in KINDS.values():
+        table.add_row(*(Text(cell) for cell in _kind_cells(kind)))
+    return table
+
+
+def into_page(page: str) -> str:
+    """The page with both tables between their marks. Raises ValueError when a mark is missing."""
+    page = _between(page, KINDS_MARK, _markdown(KIND_HEADINGS, map(_kind_row, KINDS.values())))
+    return _between(page, PARAMETERS_MARK, _markdown(PARAMETER_HEADINGS, _parameter_rows()))
+
+
+def _kind_cells(kind: FaultKind) -> tuple[str, ...]:
+    where = f"{kind.role}: {kind.site}"
+    return (kind.name, kind.contract, where, kind.effect, kind.evidence, kind.consequence, kind.heals)
+
+
+def _kind_row(kind: FaultKind) -> Sequence[str]:
+    name, *others = _kind_cells(kind)
+    return (f"`{name}`", *others)
+
+
+def _parameter_rows() -> Iterator[Sequence[str]]:
+    for kind in KINDS.values():
+        for name, parameter in kind.parameters.items():
+            if name != "dry_run":
+                default = f"`{parameter.default}`"
+                yield (f"`{kind.name}`", f"`{name}`", default, f"{parameter.about}{_bounds(parameter)}")
+
+
+def _bounds(parameter: Parameter) -> str:
+    if parameter.choices:
+        return f" ({', '.join(parameter.choices)})"
+    return f" ({parameter.low:g} to {parameter.high:g})"
+
+
+def _markdown(headings: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _between(page: str, mark: str, content: str) -> str:
+    before, found, rest = page.partition(f"{mark}\n")
+    _, end, after = rest.partition(f"{END_MARK}\n")
+    if not found or not end:
+        raise ValueError(f"no {mark} with an {END_MARK} in the page")
+    return f"{before}{mark}\n{content}{END_MARK}\n{after}"
