@@ -149,6 +149,32 @@ def _damage(case: Case) -> str | None:
     return "no answer shows the damage"
 
 
+def _hits_behind(case: Case) -> str | None:
+    """Blocks were asked for that were not there."""
+    queries = case.growth("vllm:external_prefix_cache_queries_total")
+    hits = case.growth("vllm:external_prefix_cache_hits_total")
+    if queries is None or hits is None:
+        return "the server counts no external queries and hits"
+    return None if queries > hits else f"all {queries:g} tokens asked for were hit"
+
+
+def _no_room(case: Case) -> str | None:
+    """A store found no room."""
+    if _log_lines(case, STORE_REFUSED) or (case.growth_to_the_end(ALLOCATION_FAILURES) or 0) > 0:
+        return None
+    return "no store was turned away"
+
+
+def _asked_again(case: Case) -> str | None:
+    """A request that was put off got its first token afterwards: it was asked for again."""
+    for record in case.fired:
+        for request in case.history.requests:
+            named = record.request is not None and f"cmpl-{request.id}" in record.request
+            if named and request.first_us is not None and _first_ns(request) > record.t_ns:
+                return None
+    return "no request that was put off got a token afterwards"
+
+
 def _waited(case: Case) -> str | None:
     """For a copy whose end was told late, some request under way got no first token meanwhile."""
     for record in case.fired:
@@ -207,6 +233,12 @@ SIGNS: dict[str, Callable[[Case], str | None]] = {
     "store_refused": _store_refused,
     "copy_delay": _copy_delay,
     "load_failure": _load_failure,
+    "lookup_retry": _asked_again,
+    "over_report": _died,
+    "evict_after_hit": _died,
+    "evict": _hits_behind,
+    "tier_shrunk": _no_room,
+    "store_failed": _hits_behind,
     "completion_late": _waited,
     "completion_lost": _stuck,
     "completion_reorder": _unseen,

@@ -59,6 +59,8 @@ class FaultKind:
     """Faults with the same word here cannot live in one phase: they would fight over the same arrivals."""
 
 
+MOST_BLOCKS = 1_000_000
+
 DRY_RUN = Parameter(False, about="decide and journal, but change nothing")
 DIRECTION = Parameter("load", choices=("load", "store", "both"), about="which copies")
 WORD = Parameter(4, 1, 8, about="bytes of a number")
@@ -119,6 +121,85 @@ _SCHEDULER_KINDS = (
         parameters={"dry_run": DRY_RUN},
         keyed=True,
         excludes="lookup",
+    ),
+    FaultKind(
+        name="lookup_retry",
+        role=SCHEDULER,
+        site="lookup",
+        contract=LEGAL,
+        effect="a block that is in the tier is put off to a later time; an arrival is a block that would hit",
+        evidence="key of the block",
+        consequence="the request waits and is asked for again; without a limit it waits for ever",
+        heals="at once: the next time it is answered",
+        parameters={"dry_run": DRY_RUN},
+        keyed=True,
+        excludes="lookup",
+    ),
+    FaultKind(
+        name="over_report",
+        role=SCHEDULER,
+        site="lookup-miss",
+        contract=HOSTILE,
+        effect="a block that is not in the tier is answered as a hit; an arrival is a block that would miss",
+        evidence="key of the block",
+        consequence="the engine asserts when it is to be loaded, and dies",
+        heals="never: the engine is gone",
+        parameters={"dry_run": DRY_RUN},
+        keyed=True,
+    ),
+    FaultKind(
+        name="evict_after_hit",
+        role=SCHEDULER,
+        site="lookup",
+        contract=HOSTILE,
+        effect="a block is evicted between its hit and its load; an arrival is a block that hits",
+        evidence="key of the block, blocks evicted",
+        consequence="the engine asserts when it is to be loaded, and dies",
+        heals="never: the engine is gone",
+        parameters={"dry_run": DRY_RUN},
+        keyed=True,
+        excludes="lookup",
+    ),
+    FaultKind(
+        name="evict",
+        role=SCHEDULER,
+        site="residency",
+        contract=LEGAL,
+        effect="idle blocks leave the tier, the manager chooses which; an arrival is a store",
+        evidence="blocks evicted",
+        consequence="external hits stay behind queries; the tokens are computed and stored again",
+        heals="as the blocks are stored again",
+        parameters={
+            "blocks": Parameter(1, 1, MOST_BLOCKS, about="how many, or all that are idle if there are fewer"),
+            "dry_run": DRY_RUN,
+        },
+        excludes="residency",
+    ),
+    FaultKind(
+        name="tier_shrunk",
+        role=SCHEDULER,
+        site="residency",
+        contract=LEGAL,
+        effect="made-up blocks occupy the tier but for a few; an arrival is a store",
+        evidence="blocks occupied, blocks left",
+        consequence='stores find no room: the server logs "cannot store"',
+        heals="with the next call to the tier after healing",
+        parameters={
+            "leave": Parameter(4, 0, MOST_BLOCKS, about="blocks that stay usable"),
+            "dry_run": DRY_RUN,
+        },
+        excludes="residency",
+    ),
+    FaultKind(
+        name="store_failed",
+        role=SCHEDULER,
+        site="store-end",
+        contract=LEGAL,
+        effect="the tier is told that a store failed, and drops its blocks; an arrival is a finished store",
+        evidence="number of blocks dropped, first key",
+        consequence="the blocks are not found again: external hits stay behind queries",
+        heals="at once: the next store succeeds",
+        parameters={"dry_run": DRY_RUN},
     ),
     FaultKind(
         name="store_refused",

@@ -197,11 +197,17 @@ class Run:
         faults, self._armed = self._armed, ()
         began = time.time_ns()
         self._control.heal()
-        confirmed = self._stack.alive() and self._confirmed("healed", faults, began)
+        lives = self._confirmed("healed", faults, began)
+        # A dead server has no fault left in it.
+        gone = not self._stack.alive()
         self._events.write(
-            "healed", phase=phase.name, faults=[fault.id for fault in faults], confirmed=confirmed
+            "healed",
+            phase=phase.name,
+            faults=[fault.id for fault in faults],
+            confirmed=lives or gone,
+            by="journal" if lives else "the server's end" if gone else "nobody",
         )
-        if confirmed and any(KINDS[fault.kind].contract == HOSTILE for fault in faults):
+        if lives and not gone and any(KINDS[fault.kind].contract == HOSTILE for fault in faults):
             server_state.settle(self._scraper, self._limits.drain_s)
             probe = server_state.reset_prefix_cache(self._plan.base_url, self._dir / layout.SERVER_LOG)
             self._events.write("prefix_cache_reset", ok=probe.ok, answer=probe.answer, detail=probe.detail)
@@ -209,7 +215,7 @@ class Run:
     def _confirmed(self, event: str, faults: Sequence[FaultSpec], since_ns: int) -> bool:
         deadline = time.monotonic() + CONFIRM_S
         while self._control is not None and not self._control.confirmed(event, faults, since_ns):
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or not self._stack.alive():
                 return False
             time.sleep(TICK_S / 2)
         return True

@@ -7,6 +7,8 @@ from typing import Any
 
 from chaos.inside import runtime
 from chaos.inside.engine import FaultEngine
+from chaos.inside.managers.pressure import Pressure
+from chaos.inside.managers.residency import Residency
 from chaos.inside.managers.stores import StoresUnderWay
 
 
@@ -17,23 +19,44 @@ class ChaosManager:
         self._inner = inner
         self._engine = engine
         self._stores = StoresUnderWay()
+        self._residency = Residency(engine, Pressure(self._make_room, self._drop, bytes))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
     def lookup(self, block_hashes: Iterable[Any]) -> int | None:
+        self._residency.heal()
         hashes = list(block_hashes)
         hits: int | None = self._inner.lookup(hashes)
-        for place in range(hits or 0):
-            key = bytes(hashes[place])
-            strike = self._engine.strike("lookup_miss", request=runtime.context.request, key=key)
-            if strike is not None:
+        if hits is None:
+            return None
+        for place in range(hits):
+            key, request = bytes(hashes[place]), runtime.context.request
+            if strike := self._engine.strike("lookup_miss", request=request, key=key):
                 strike.fired({"key": key.hex(), "hit_blocks": hits, "answered_blocks": place})
                 return place
-        return hits
+            if strike := self._engine.strike("lookup_retry", request=request, key=key):
+                strike.fired({"key": key.hex()})
+                return None
+            if strike := self._engine.strike("evict_after_hit", request=request, key=key):
+                strike.fired({"key": key.hex(), "blocks": len(self._residency.empty())})
+        return hits + self._over_reported(hashes[hits:])
+
+    def _over_reported(self, missing: list[Any]) -> int:
+        """How many of the blocks after the hits are claimed all the same: the first or none."""
+        if not missing:
+            return 0
+        key = bytes(missing[0])
+        strike = self._engine.strike("over_report", request=runtime.context.request, key=key)
+        if strike is None:
+            return 0
+        strike.fired({"key": key.hex()})
+        return 1
 
     def prepare_store(self, block_hashes: Iterable[Any]) -> Any:
         hashes = list(block_hashes)
+        self._residency.heal()
+        self._residency.before_store()
         if self._engine.armed("store_refused") and self._stores.refuse(
             self._engine, [key for key in hashes if self._inner.lookup([key]) == 0], None
         ):
@@ -46,4 +69,11 @@ class ChaosManager:
     def complete_store(self, block_hashes: Iterable[Any], success: bool = True) -> None:
         hashes = list(block_hashes)
         self._stores.end(hashes)
-        self._inner.complete_store(hashes, success)
+        self._inner.complete_store(hashes, success and not self._stores.fail(self._engine, hashes))
+
+    def _make_room(self, hashes: list[Any]) -> list[Any] | None:
+        output = self._inner.prepare_store(hashes)
+        return None if output is None else list(output.block_hashes_evicted)
+
+    def _drop(self, hashes: list[Any]) -> None:
+        self._inner.complete_store(hashes, False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 from collections.abc import Collection
 from importlib import import_module
 from typing import Any
@@ -9,16 +11,23 @@ from typing import Any
 from chaos.hostcopy.generation import detect
 from chaos.inside import runtime
 from chaos.inside.engine import FaultEngine
+from chaos.inside.managers.pressure import Pressure
+from chaos.inside.managers.residency import Residency
 from chaos.inside.managers.stores import StoresUnderWay
 
-
-def _answers() -> tuple[Any, Any]:
-    """What a lookup answers for a block that can be loaded, and for one that is not there."""
-    api = import_module(detect().offered("OffloadingManager").__module__)
-    return (api.LookupResult.HIT, api.LookupResult.MISS) if hasattr(api, "LookupResult") else (True, False)
+API = import_module(detect().offered("OffloadingManager").__module__)
 
 
-HIT, MISS = _answers()
+def _answers() -> tuple[Any, Any, Any]:
+    """What a lookup answers: the block can be loaded, it is not there, ask again later."""
+    if hasattr(API, "LookupResult"):
+        return API.LookupResult.HIT, API.LookupResult.MISS, API.LookupResult.RETRY
+    return True, False, None
+
+
+HIT, MISS, RETRY = _answers()
+OWN_REQUEST = "kvchaos"
+"""Request id of blocks that no request of a client brought."""
 
 
 class ChaosManager:
@@ -28,21 +37,35 @@ class ChaosManager:
         self._inner = inner
         self._engine = engine
         self._stores = StoresUnderWay()
+        self._context = _own_context()
+        self._ending = inspect.signature(inner.complete_store)
+        self._residency = Residency(engine, Pressure(self._make_room, self._drop, _own_key))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
     def lookup(self, key: Any, req_context: Any) -> Any:
+        self._residency.heal()
         answer = self._inner.lookup(key, req_context)
+        request, raw = _request(req_context), bytes(key)
         if answer is HIT:
-            strike = self._engine.strike("lookup_miss", request=_request(req_context), key=bytes(key))
-            if strike is not None:
-                strike.fired({"key": bytes(key).hex(), "hit_blocks": 1, "answered_blocks": 0})
+            if strike := self._engine.strike("lookup_miss", request=request, key=raw):
+                strike.fired({"key": raw.hex(), "hit_blocks": 1, "answered_blocks": 0})
                 return MISS
+            if strike := self._engine.strike("lookup_retry", request=request, key=raw):
+                strike.fired({"key": raw.hex()})
+                return RETRY
+            if strike := self._engine.strike("evict_after_hit", request=request, key=raw):
+                strike.fired({"key": raw.hex(), "blocks": len(self._residency.empty())})
+        elif answer is MISS and (strike := self._engine.strike("over_report", request=request, key=raw)):
+            strike.fired({"key": raw.hex()})
+            return HIT
         return answer
 
     def prepare_store(self, keys: Collection[Any], req_context: Any) -> Any:
         keys = list(keys)
+        self._residency.heal()
+        self._residency.before_store()
         if self._engine.armed("store_refused") and self._stores.refuse(
             self._engine,
             [key for key in keys if self._inner.lookup(key, req_context) is MISS],
@@ -57,7 +80,29 @@ class ChaosManager:
     def complete_store(self, keys: Collection[Any], *more: Any, **named: Any) -> None:
         """What comes after the keys differs: the request's context is told from 0.21 on."""
         self._stores.end(keys)
-        self._inner.complete_store(keys, *more, **named)
+        call = self._ending.bind(keys, *more, **named)
+        if self._stores.fail(self._engine, keys):
+            call.arguments["success"] = False
+        self._inner.complete_store(*call.args, **call.kwargs)
+
+    def _make_room(self, keys: list[Any]) -> list[Any] | None:
+        output = self._inner.prepare_store(keys, self._context)
+        return None if output is None else list(output.evicted_keys)
+
+    def _drop(self, keys: list[Any]) -> None:
+        told = "req_context" in self._ending.parameters
+        self._inner.complete_store(keys, *((self._context,) if told else ()), success=False)
+
+
+def _own_context() -> Any:
+    """A request's context for blocks of our own; it has an id from 0.22 on."""
+    named = {field.name for field in dataclasses.fields(API.ReqContext)}
+    return API.ReqContext(**({"req_id": OWN_REQUEST} if "req_id" in named else {}))
+
+
+def _own_key(block_hash: bytes) -> Any:
+    """A key is a block's hash and the number of its cache group, here the first."""
+    return block_hash + bytes(4)
 
 
 def _request(req_context: Any) -> str | None:

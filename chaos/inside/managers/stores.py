@@ -23,6 +23,13 @@ class StoresUnderWay:
     def end(self, blocks: Iterable[Any]) -> None:
         self._blocks.difference_update(blocks)
 
+    def fail(self, engine: FaultEngine, blocks: Collection[Any]) -> bool:
+        """Whether a finished store is told as failed."""
+        strike = engine.strike("store_failed", request=None) if blocks else None
+        if strike is not None:
+            strike.fired({"blocks": len(blocks), "key": bytes(next(iter(blocks))).hex()})
+        return strike is not None
+
     def refuse(self, engine: FaultEngine, missing: Collection[Any], request: str | None) -> bool:
         """Whether a store is refused, of whose blocks a lookup misses these."""
         new = [block for block in missing if block not in self._blocks]

@@ -1,0 +1,68 @@
+"""Pressure must evict what is idle, spare what is in use, and give all room back."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chaos.inside.managers.pressure import Pressure
+
+
+class Tier:
+    """A tier that evicts its oldest idle block first."""
+
+    def __init__(self, room: int, idle: int, busy: int) -> None:
+        self.room = room
+        self.idle = [f"idle-{number}" for number in range(idle)]
+        self.busy = busy
+        self.prepared: set[bytes] = set()
+        self.calls = 0
+
+    def store(self, keys: list[bytes]) -> list[str] | None:
+        self.calls += 1
+        missing = len(keys) - (self.room - len(self.idle) - self.busy - len(self.prepared))
+        if missing > len(self.idle):
+            return None
+        gone, self.idle = self.idle[: max(0, missing)], self.idle[max(0, missing) :]
+        self.prepared.update(keys)
+        return gone
+
+    def drop(self, keys: list[bytes]) -> None:
+        self.prepared.difference_update(keys)
+
+
+@st.composite
+def tiers(draw: st.DrawFn) -> Tier:
+    room = draw(st.integers(0, 3_000))
+    busy = draw(st.integers(0, room))
+    return Tier(room, draw(st.integers(0, room - busy)), busy)
+
+
+@settings(deadline=None)
+@given(tiers(), st.integers(1, 4_000))
+def test_no_more_than_an_eighth_too_much_is_evicted_and_all_room_given_back(tier: Tier, wanted: int) -> None:
+    idle = len(tier.idle)
+    gone = Pressure(tier.store, tier.drop, bytes).evict(wanted)
+    assert min(wanted, idle) <= len(gone) <= max(wanted * 2, wanted + tier.room // 8)
+    assert len(tier.idle) == idle - len(gone)
+    assert not tier.prepared
+    assert tier.calls < 400
+
+
+@settings(deadline=None)
+@given(tiers())
+def test_all_that_is_idle_can_be_evicted(tier: Tier) -> None:
+    idle = list(tier.idle)
+    assert Pressure(tier.store, tier.drop, bytes).evict_all() == idle
+    assert not tier.prepared
+
+
+@settings(deadline=None)
+@given(tiers(), st.integers(0, 50))
+def test_an_occupied_tier_has_just_the_room_that_was_left(tier: Tier, leave: int) -> None:
+    pressure = Pressure(tier.store, tier.drop, bytes)
+    assert pressure.occupy(leave) == max(0, tier.room - tier.busy - leave)
+    assert pressure.holds == len(tier.prepared)
+    pressure.release()
+    assert not tier.prepared
+    assert pressure.holds == 0
