@@ -39,7 +39,10 @@ def test_loading_is_journaled_with_generation_and_sites(room: Room) -> None:
     room.start("worker")
     told = {line.role: line.evidence for line in room.events("loaded")}
     assert told == {
-        "scheduler": {"generation": "G0", "sites": ["lookup", "store"]},
+        "scheduler": {
+            "generation": "G0",
+            "sites": ["lookup", "lookup-miss", "residency", "store", "store-end"],
+        },
         "worker": {
             "generation": "G0",
             "sites": ["content", "copy", "copy-result", "copy-results", "load-result"],
