@@ -10,12 +10,21 @@ import sys
 import unittest
 from collections.abc import Callable
 
-from tests.server.contract import connector, copies, damage, fit, manager
+from tests.server.contract import connector, contents, copies, damage, fit, manager, results, stored
 from tests.server.contract.bench import Bench, make_bench
 
 Check = Callable[[Bench], None]
 
-CHECKS: tuple[Check, ...] = (*fit.CHECKS, *manager.CHECKS, *copies.CHECKS, *damage.CHECKS, *connector.CHECKS)
+CHECKS: tuple[Check, ...] = (
+    *fit.CHECKS,
+    *manager.CHECKS,
+    *copies.CHECKS,
+    *damage.CHECKS,
+    *contents.CHECKS,
+    *stored.CHECKS,
+    *results.CHECKS,
+    *connector.CHECKS,
+)
 
 
 def main() -> None:
