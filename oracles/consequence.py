@@ -13,7 +13,7 @@ from history.plan import FaultSpec
 from history.reader import History, PhaseWindow
 from history.records import FaultRecord, RequestRecord
 from oracles.answers import compare
-from oracles.timeline import end_ns, lines_before_stop
+from oracles.timeline import NS_PER_US, end_ns, lines_before_stop
 
 STORE_REFUSED = re.compile(r"cannot store")
 """0.18: "Request X: cannot store N blocks"; 0.32: "Request X: cannot store chunks"."""
@@ -150,7 +150,8 @@ def _damage(case: Case) -> str | None:
 
 
 def _waited(case: Case) -> str | None:
-    """For a copy whose end was told late, some request under way got no first token meanwhile."""
+    """For a load whose end was told late, some request under way got no token meanwhile. Nothing waits
+    for a store in a way that can be seen."""
     for record in case.fired:
         ms = record.evidence.get("ms")
         if not isinstance(ms, int | float):
@@ -163,14 +164,14 @@ def _waited(case: Case) -> str | None:
 def _someone_waited(case: Case, since_ns: int, ms: float) -> bool:
     until_ns = since_ns + int(COPY_TIME_SHARE * ms * 1e6)
     return any(
-        record.start_ns <= since_ns and (record.first_us is None or _first_ns(record) >= until_ns)
+        record.start_ns <= since_ns and end_ns(record) >= until_ns and _silent(record, since_ns, until_ns)
         for record in case.history.requests
-        if end_ns(record) >= until_ns
     )
 
 
-def _first_ns(record: RequestRecord) -> int:
-    return record.start_ns + (record.first_us or 0) * 1000
+def _silent(record: RequestRecord, since_ns: int, until_ns: int) -> bool:
+    """Whether no token came in this time. One that was preempted has had some before it."""
+    return not any(since_ns < record.start_ns + us * NS_PER_US < until_ns for us in record.chunk_us)
 
 
 def _stuck(case: Case) -> str | None:
