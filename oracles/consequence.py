@@ -19,8 +19,9 @@ STORE_REFUSED = re.compile(r"cannot store")
 """0.18: "Request X: cannot store N blocks"; 0.32: "Request X: cannot store chunks"."""
 RECOVERED = re.compile(r"Recovered from KV load failure")
 FAILED_BY_POLICY = re.compile(r"Failing \d+ request\(s\) due to KV load failure")
-NOT_A_NUMBER = "Out of range float values"
-"""What the server answers when damage made a logprob infinite or not a number."""
+NOT_A_NUMBER = re.compile(r"Out of range float values|got `null` - at `\$\.choices\[0\]\.logprobs")
+"""What comes of a logprob that damage made infinite or not a number: an error of the server, or in a
+stream a null that the client takes for no number."""
 DEADLINE = "DeadlineExceeded"
 ALLOCATION_FAILURES = "vllm:kv_offload_allocation_failure_total"
 COPY_TIME_SHARE = 0.9
@@ -143,10 +144,14 @@ def _damage(case: Case) -> str | None:
     for comparison in compare(case.history):
         if comparison.difference is not None and comparison.record.start_ns >= start:
             return None
-    for record in case.history.requests:
-        if record.start_ns >= start and record.error is not None and NOT_A_NUMBER in record.error.message:
-            return None
+    if any(record.start_ns >= start and is_not_a_number(record) for record in case.history.requests):
+        return None
     return "no answer shows the damage"
+
+
+def is_not_a_number(record: RequestRecord) -> bool:
+    """Whether a request failed because a logprob of its answer is no number."""
+    return record.error is not None and NOT_A_NUMBER.search(record.error.message) is not None
 
 
 def _waited(case: Case) -> str | None:

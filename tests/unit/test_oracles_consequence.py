@@ -165,11 +165,27 @@ def test_damage_that_no_answer_shows_is_in_doubt(kind: str) -> None:
     assert doubted(struck(kind, **DAMAGE), "no answer shows the damage")
 
 
-def test_an_answer_that_is_not_a_number_shows_damage() -> None:
+NULL = "Expected `float`, got `null` - at `$.choices[0].logprobs.token_logprobs[3]`"
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "status"),
+    [
+        ("BadRequestError", "Out of range float values are not JSON compliant", 400),
+        ("MalformedChunk", NULL, 200),
+    ],
+)
+def test_an_answer_that_is_not_a_number_shows_damage(kind: str, message: str, status: int) -> None:
     run = struck("nan", **DAMAGE)
-    message = "Out of range float values are not JSON compliant"
-    run.change_request(run.first_of("chaos"), **failure("BadRequestError", message, 400))
+    run.change_request(run.first_of("chaos"), **failure(kind, message, status))
     assert passed(run)
+
+
+def test_another_malformed_answer_does_not_show_damage() -> None:
+    run = struck("nan", **DAMAGE)
+    message = NULL.replace("logprobs.token_logprobs[3]", "text")
+    run.change_request(run.first_of("chaos"), **failure("MalformedChunk", message, 200))
+    assert doubted(run, "no answer shows the damage")
 
 
 def test_damage_that_changed_no_byte_did_not_fire() -> None:
