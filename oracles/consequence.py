@@ -13,14 +13,15 @@ from history.plan import FaultSpec
 from history.reader import History, PhaseWindow
 from history.records import FaultRecord, RequestRecord
 from oracles.answers import compare
-from oracles.timeline import end_ns, lines_before_stop
+from oracles.timeline import NS_PER_US, end_ns, lines_before_stop
 
 STORE_REFUSED = re.compile(r"cannot store")
 """0.18: "Request X: cannot store N blocks"; 0.32: "Request X: cannot store chunks"."""
 RECOVERED = re.compile(r"Recovered from KV load failure")
 FAILED_BY_POLICY = re.compile(r"Failing \d+ request\(s\) due to KV load failure")
-NOT_A_NUMBER = "Out of range float values"
-"""What the server answers when damage made a logprob infinite or not a number."""
+NOT_A_NUMBER = re.compile(r"Out of range float values|got `null` - at `\$\.choices\[0\]\.logprobs")
+"""What comes of a logprob that damage made infinite or not a number: an error of the server, or in a
+stream a null that the client takes for no number."""
 DEADLINE = "DeadlineExceeded"
 ALLOCATION_FAILURES = "vllm:kv_offload_allocation_failure_total"
 COPY_TIME_SHARE = 0.9
@@ -143,9 +144,8 @@ def _damage(case: Case) -> str | None:
     for comparison in compare(case.history):
         if comparison.difference is not None and comparison.record.start_ns >= start:
             return None
-    for record in case.history.requests:
-        if record.start_ns >= start and record.error is not None and NOT_A_NUMBER in record.error.message:
-            return None
+    if any(record.start_ns >= start and is_not_a_number(record) for record in case.history.requests):
+        return None
     return "no answer shows the damage"
 
 
@@ -170,13 +170,21 @@ def _asked_again(case: Case) -> str | None:
     for record in case.fired:
         for request in case.history.requests:
             named = record.request is not None and f"cmpl-{request.id}" in record.request
-            if named and request.first_us is not None and _first_ns(request) > record.t_ns:
-                return None
+            if named and request.first_us is not None:
+                first_ns = request.start_ns + request.first_us * 1000
+                if first_ns > record.t_ns:
+                    return None
     return "no request that was put off got a token afterwards"
 
 
+def is_not_a_number(record: RequestRecord) -> bool:
+    """Whether a request failed because a logprob of its answer is no number."""
+    return record.error is not None and NOT_A_NUMBER.search(record.error.message) is not None
+
+
 def _waited(case: Case) -> str | None:
-    """For a copy whose end was told late, some request under way got no first token meanwhile."""
+    """For a load whose end was told late, some request under way got no token meanwhile. Nothing waits
+    for a store in a way that can be seen."""
     for record in case.fired:
         ms = record.evidence.get("ms")
         if not isinstance(ms, int | float):
@@ -189,14 +197,14 @@ def _waited(case: Case) -> str | None:
 def _someone_waited(case: Case, since_ns: int, ms: float) -> bool:
     until_ns = since_ns + int(COPY_TIME_SHARE * ms * 1e6)
     return any(
-        record.start_ns <= since_ns and (record.first_us is None or _first_ns(record) >= until_ns)
+        record.start_ns <= since_ns and end_ns(record) >= until_ns and _silent(record, since_ns, until_ns)
         for record in case.history.requests
-        if end_ns(record) >= until_ns
     )
 
 
-def _first_ns(record: RequestRecord) -> int:
-    return record.start_ns + (record.first_us or 0) * 1000
+def _silent(record: RequestRecord, since_ns: int, until_ns: int) -> bool:
+    """Whether no token came in this time. One that was preempted has had some before it."""
+    return not any(since_ns < record.start_ns + us * NS_PER_US < until_ns for us in record.chunk_us)
 
 
 def _stuck(case: Case) -> str | None:

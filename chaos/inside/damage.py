@@ -64,15 +64,17 @@ def add_noise(strike: Strike, planes: Sequence[Plane], blocks: Sequence[int]) ->
 
 
 def plant_nan(strike: Strike, planes: Sequence[Plane], blocks: Sequence[int]) -> Evidence:
-    """Make one number of one block a NaN: all bits of its two highest bytes but the sign."""
+    """Make one number of one block a NaN: all bits of its two highest bytes but the sign, which is +."""
     block, plane = _pick(strike, planes, blocks)
     content = plane.bytes_of(block)
     word = int(strike.params["word_bytes"])
     number = strike.draw("number") % (content.numel() // word)
-    last = number * word + word - 1
-    old = content[last - 1 : last + 1].clone()
-    content[last], content[last - 1] = 0x7F, 0xFF
-    changed = int((content[last - 1 : last + 1] != old).sum())
+    end = (number + 1) * word
+    highest = content[end - min(word, 2) : end]
+    old = highest.clone()
+    highest[:] = 0xFF
+    highest[-1] = 0x7F
+    changed = int((highest != old).sum())
     return {"block": block, "plane": plane.label, "offset": number * word, "bytes_changed": changed}
 
 

@@ -65,10 +65,10 @@ class Gate:
         self._late: list[_Late] = []
 
     def submit(self, job: Job) -> bool:
-        self._jobs[job.id] = job
         if strike := self._engine.strike("copy_refused", direction=job.direction):
             strike.fired({"job": job.id, "direction": job.direction})
             return False
+        self._jobs[job.id] = job
         strike = self._engine.strike("copy_delay", direction=job.direction)
         if strike is None:
             return job.start()

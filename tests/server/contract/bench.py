@@ -69,7 +69,9 @@ class Copies(Protocol):
     def load(self, job: int, chunks: Sequence[int], blocks: Sequence[int], first: int = 0) -> bool:
         """Load into these blocks, from block `first` of the chunks on."""
 
-    def finished(self) -> dict[int, Finished]: ...
+    def told(self) -> list[tuple[int, Finished]]:
+        """Jobs whose ends are told now, in the order told."""
+
     def wait(self, jobs: set[int]) -> None: ...
 
 

@@ -93,11 +93,11 @@ class CopiesG2:
         pair = (CPULoadStoreSpec(list(chunks)), GPULoadStoreSpec(list(blocks)))
         return bool(self._worker.transfer_async(job, pair))
 
-    def finished(self) -> dict[int, Finished]:
-        return {
-            result.job_id: Finished(result.success, result.transfer_size, result.transfer_time)
+    def told(self) -> list[tuple[int, Finished]]:
+        return [
+            (result.job_id, Finished(result.success, result.transfer_size, result.transfer_time))
             for result in self._worker.get_finished()
-        }
+        ]
 
     def wait(self, jobs: set[int]) -> None:
         self._worker.wait(jobs)

@@ -124,11 +124,11 @@ class CopiesG8:
         device = GPULoadStoreSpec(list(blocks), group_sizes=[len(blocks)], block_indices=[first])
         return bool(self._worker.submit_load(job, CPULoadStoreSpec(list(chunks)), device))
 
-    def finished(self) -> dict[int, Finished]:
-        return {
-            result.job_id: Finished(result.success, result.transfer_size, result.transfer_time)
+    def told(self) -> list[tuple[int, Finished]]:
+        return [
+            (result.job_id, Finished(result.success, result.transfer_size, result.transfer_time))
             for result in self._worker.get_finished()
-        }
+        ]
 
     def wait(self, jobs: set[int]) -> None:
         self._worker.wait(jobs)

@@ -10,7 +10,17 @@ import sys
 import unittest
 from collections.abc import Callable
 
-from tests.server.contract import connector, copies, damage, fit, manager, residency
+from tests.server.contract import (
+    connector,
+    contents,
+    copies,
+    damage,
+    fit,
+    manager,
+    residency,
+    results,
+    stored,
+)
 from tests.server.contract.bench import Bench, make_bench
 
 Check = Callable[[Bench], None]
@@ -21,6 +31,9 @@ CHECKS: tuple[Check, ...] = (
     *residency.CHECKS,
     *copies.CHECKS,
     *damage.CHECKS,
+    *contents.CHECKS,
+    *stored.CHECKS,
+    *results.CHECKS,
     *connector.CHECKS,
 )
 

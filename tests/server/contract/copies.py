@@ -37,10 +37,17 @@ def moved(before: Planes, content: Planes, source: list[int], target: list[int])
     return planes
 
 
+def ended(copies: Copies) -> dict[int, Finished]:
+    """The jobs whose ends are told now. Raises AssertionError when one is told twice."""
+    told = copies.told()
+    assert len(dict(told)) == len(told), f"told twice: {told}"
+    return dict(told)
+
+
 def finish(copies: Copies, job: int, found: dict[int, Finished] | None = None) -> Finished:
     """Wait until this job, and no other, is reported; `found` is what was reported already."""
     found = dict(found or {})
-    wait_until(lambda: bool(found.update(copies.finished()) or found), f"job {job} has finished")
+    wait_until(lambda: bool(found.update(ended(copies)) or found), f"job {job} has finished")
     assert list(found) == [job]
     assert found[job].success
     return found[job]
@@ -48,7 +55,7 @@ def finish(copies: Copies, job: int, found: dict[int, Finished] | None = None) -
 
 def nothing_before(copies: Copies, earliest: float) -> dict[int, Finished]:
     """What is finished now, which must be nothing before a monotonic time in seconds."""
-    found = copies.finished()
+    found = ended(copies)
     assert not found or time.monotonic() >= earliest, "reported before its time"
     return found
 
@@ -69,7 +76,7 @@ def stored_and_loaded_blocks_are_bit_identical(bench: Bench) -> None:
             block_bytes = sum(plane.shape[1] for plane in content)
             assert (stored.size, loaded.size) == (3 * block_bytes, 2 * block_bytes)
             assert min(stored.seconds, loaded.seconds) > 0
-            assert copies.finished() == {}, "a job was reported twice"
+            assert ended(copies) == {}, "a job was reported twice"
             # The noise of seed 2 lies there now; nothing else may.
             expected = bench.copies(1, None)
             scramble(expected, 2)
@@ -145,7 +152,7 @@ def a_waited_for_load_is_done_when_the_wait_returns(bench: Bench) -> None:
         assert torch.equal(now[0][4], content[0][0]), "the wait came back before the copy was done"
         copies.wait({3})
         assert same(snapshot(copies), moved(before, content, [0, 1, 2], [4, 5, 6]))
-        results = copies.finished()
+        results = ended(copies)
         assert sorted(results) == [2, 3, 4]
         assert results[2].seconds >= 0.2 <= results[3].seconds
         assert [proof["job"] for proof in control.fired()] == [2, 3]
@@ -158,7 +165,7 @@ def a_delay_lies_between_its_bounds_and_differs(bench: Bench) -> None:
         for job in range(2, 8):
             copies.load(job, [0], [4])
             copies.wait({job})
-        copies.finished()
+        ended(copies)
         held = [proof["ms"] for proof in control.fired()]
         assert len(held) == 6
         assert min(held) >= 5
@@ -170,7 +177,7 @@ def a_delay_of_one_direction_leaves_the_other_alone(bench: Bench) -> None:
         copies, _, _ = prepared(bench, control)
         control.arm("copy_delay", direction="store", min_ms=100, max_ms=100)
         copies.load(2, [0], [4])
-        assert list(copies.finished()) == [2]
+        assert list(ended(copies)) == [2]
         began = time.monotonic()
         copies.store(3, [4], [4])
         assert finish(copies, 3, nothing_before(copies, began + 0.1)).seconds >= 0.1
@@ -185,8 +192,8 @@ def a_copy_held_while_its_fault_is_healed_still_ends(bench: Bench) -> None:
         healed = control.heal()
         copies.load(3, [2], [4])
         assert healed["evidence"]["fired"] == 1
-        results = copies.finished()
-        wait_until(lambda: bool(results.update(copies.finished()) or 2 in results), "the held copy ends")
+        results = ended(copies)
+        wait_until(lambda: bool(results.update(ended(copies)) or 2 in results), "the held copy ends")
         assert results[2].seconds >= 0.3
         assert 3 in results
         assert [proof["job"] for proof in control.fired()] == [2], "held after healing"

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import torch
 
+from chaos.inside.damage import DEEDS
+from chaos.inside.faults import KINDS
 from tests.server.contract.bench import Bench, Copies, control_room
 from tests.server.contract.copies import Planes, finish, moved, prepared, same, snapshot
 
 SOURCE, TARGET = [0, 1, 2], [9, 4, 6]
+CONTENTS = sorted(name for name, kind in KINDS.items() if kind.site == "content")
+RESULTS = sorted(name for name, kind in KINDS.items() if kind.site == "copy-result")
 
 
 def loaded(copies: Copies, job: int, before: Planes, content: Planes) -> tuple[Planes, Planes]:
@@ -71,8 +75,8 @@ def zero_block_empties_one_loaded_block_in_all_planes(bench: Bench) -> None:
         assert proof["bytes_changed"] == len(changed) > 0
 
 
-def a_store_is_never_damaged(bench: Bench) -> None:
-    for kind in ("bit_flip", "zero_block"):
+def a_store_is_not_damaged_unless_asked_for(bench: Bench) -> None:
+    for kind in CONTENTS:
         with control_room() as control:
             copies, _, before = prepared(bench, control)
             control.arm(kind)
@@ -95,7 +99,7 @@ def a_delayed_load_is_damaged_when_it_has_ended_not_before(bench: Bench) -> None
 
 
 def a_dry_run_changes_nothing(bench: Bench) -> None:
-    for kind in ("bit_flip", "zero_block", "copy_delay"):
+    for kind in (*CONTENTS, *RESULTS, "copy_delay", "copy_refused"):
         with control_room() as control:
             copies, content, before = prepared(bench, control)
             control.arm(kind, dry_run=True)
@@ -106,7 +110,7 @@ def a_dry_run_changes_nothing(bench: Bench) -> None:
 
 
 def nothing_is_damaged_after_healing(bench: Bench) -> None:
-    for kind in ("bit_flip", "zero_block"):
+    for kind in DEEDS:
         with control_room() as control:
             copies, content, before = prepared(bench, control)
             control.arm(kind)
@@ -124,7 +128,7 @@ CHECKS = (
     bit_flip_changes_one_bit_of_one_loaded_block,
     bit_flip_never_touches_the_tier,
     zero_block_empties_one_loaded_block_in_all_planes,
-    a_store_is_never_damaged,
+    a_store_is_not_damaged_unless_asked_for,
     a_delayed_load_is_damaged_when_it_has_ended_not_before,
     a_dry_run_changes_nothing,
     nothing_is_damaged_after_healing,

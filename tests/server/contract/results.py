@@ -1,0 +1,224 @@
+"""How the end of a copy is told: late, never, twice, in reverse, as a failure, or the copy is not taken.
+
+What the copy moves is right in each of these; only the word about it is not.
+"""
+
+from __future__ import annotations
+
+import time
+
+from tests.server.contract.bench import Bench, Control, Copies, Finished, control_room
+from tests.server.contract.copies import Planes, ended, finish, moved, prepared, same, snapshot
+from tests.server.contract.damage import CONTENTS, RESULTS, loaded
+from tests.server.contract.waiting import wait_until
+
+DIRECTIONS = ("load", "store")
+
+
+def copy(copies: Copies, job: int, direction: str) -> bool:
+    """Start a copy of one block, 1 of the tier and 5 of the device; whether it was taken."""
+    return copies.load(job, [1], [5]) if direction == "load" else copies.store(job, [5], [1])
+
+
+def both_ways(bench: Bench, control: Control, kind: str, direction: str, **params: object) -> Copies:
+    """Copies with the fault armed for the first copy of one direction."""
+    copies, _, _ = prepared(bench, control)
+    control.arm(kind, {"nth": [0]}, direction=direction, **params)
+    return copies
+
+
+def proof_of(control: Control, direction: str) -> dict[str, object]:
+    """The one proof; it names job 3 and the direction."""
+    [line] = [line for line in control.lines() if line["event"] == "fired"]
+    assert (line["fault"], line["n"]) == ("f1", 0)
+    proof: dict[str, object] = line["evidence"]
+    assert (proof["job"], proof["direction"]) == (3, direction)
+    return proof
+
+
+def settle(copies: Copies, direction: str) -> None:
+    """A copy of the other direction, which must pass untouched as job 2."""
+    other = DIRECTIONS[direction == "load"]
+    assert copy(copies, 2, other)
+    finish(copies, 2)
+
+
+def copy_refused_takes_no_copy_and_moves_nothing(bench: Bench) -> None:
+    for direction in DIRECTIONS:
+        with control_room() as control:
+            copies = both_ways(bench, control, "copy_refused", direction)
+            settle(copies, direction)
+            before = snapshot(copies)
+            assert copy(copies, 3, direction) is False
+            assert same(snapshot(copies), before)
+            assert copies.told() == []
+            proof_of(control, direction)
+            assert copy(copies, 4, direction) is True
+            finish(copies, 4)
+
+
+def a_refused_store_leaves_the_tier_as_it_was(bench: Bench) -> None:
+    with control_room() as control:
+        copies, content, before = prepared(bench, control)
+        control.arm("copy_refused", direction="store")
+        assert copies.store(2, [8, 9], [0, 1]) is False
+        healthy, found = loaded(copies, 3, before, content)
+        assert same(healthy, found)
+
+
+def copy_failed_is_told_as_a_failure_of_that_job_alone(bench: Bench) -> None:
+    for direction in DIRECTIONS:
+        with control_room() as control:
+            copies = both_ways(bench, control, "copy_failed", direction)
+            settle(copies, direction)
+            copy(copies, 3, direction)
+            [(job, result)] = copies.told()
+            assert (job, result.success) == (3, False)
+            proof_of(control, direction)
+            copy(copies, 4, direction)
+            finish(copies, 4)
+
+
+def completion_late_is_told_once_when_its_time_has_come(bench: Bench) -> None:
+    for direction in DIRECTIONS:
+        with control_room() as control:
+            copies = both_ways(bench, control, "completion_late", direction, min_ms=150, max_ms=150)
+            settle(copies, direction)
+            copy(copies, 3, direction)
+            began = time.monotonic()
+            assert ended(copies) == {}, "told at once"
+            finish(copies, 3)
+            assert time.monotonic() - began >= 0.15
+            assert proof_of(control, direction)["ms"] == 150
+            assert copies.told() == []
+
+
+def a_late_end_does_not_make_the_copy_late(bench: Bench) -> None:
+    with control_room() as control:
+        copies, content, before = prepared(bench, control)
+        control.arm("completion_late", min_ms=50, max_ms=50)
+        copies.load(2, [0], [4])
+        assert ended(copies) == {}
+        assert same(snapshot(copies), moved(before, content, [0], [4]))
+        assert finish(copies, 2).seconds < 0.05, "the copy itself was not slow"
+
+
+def a_late_end_is_told_although_its_fault_was_healed(bench: Bench) -> None:
+    with control_room() as control:
+        copies, _, _ = prepared(bench, control)
+        control.arm("completion_late", min_ms=200, max_ms=200)
+        copies.load(2, [0], [4])
+        assert ended(copies) == {}
+        control.heal()
+        copies.load(3, [1], [5])
+        found: dict[int, Finished] = {}
+        wait_until(lambda: bool(found.update(ended(copies)) or 2 in found), "the late end is told")
+        assert list(found) == [3, 2]
+
+
+def completion_lost_is_never_told(bench: Bench) -> None:
+    for direction in DIRECTIONS:
+        with control_room() as control:
+            copies = both_ways(bench, control, "completion_lost", direction)
+            settle(copies, direction)
+            copy(copies, 3, direction)
+            assert copies.told() == []
+            proof_of(control, direction)
+            copies.wait({3})
+            control.heal()
+            copy(copies, 4, direction)
+            finish(copies, 4)
+            assert copies.told() == []
+
+
+def completion_twice_is_told_twice(bench: Bench) -> None:
+    for direction in DIRECTIONS:
+        with control_room() as control:
+            copies = both_ways(bench, control, "completion_twice", direction)
+            settle(copies, direction)
+            copy(copies, 3, direction)
+            told = copies.told()
+            assert [(job, result.success) for job, result in told] == [(3, True), (3, True)]
+            proof_of(control, direction)
+            assert copies.told() == []
+
+
+def completion_reorder_tells_the_ends_in_reverse(bench: Bench) -> None:
+    with control_room() as control:
+        copies, content, before = prepared(bench, control)
+        control.arm("completion_reorder", {"nth": [0]})
+        load_blocks(copies, 2)
+        finish(copies, 2)
+        assert control.fired() == [], "one end has no order"
+        load_blocks(copies, 3, 4, 5)
+        assert [job for job, _ in copies.told()] == [5, 4, 3]
+        assert control.fired() == [{"jobs": [5, 4, 3]}]
+        load_blocks(copies, 6, 7)
+        assert [job for job, _ in copies.told()] == [6, 7]
+        assert same(snapshot(copies), moved(before, content, [0, 1, 2], [4, 5, 6]))
+
+
+def load_blocks(copies: Copies, *jobs: int) -> None:
+    """One load a job, of blocks 0, 1, 2 of the tier into 4, 5, 6 of the device."""
+    for place, job in enumerate(jobs[:3]):
+        copies.load(job, [place], [4 + place])
+
+
+def a_result_fault_moves_the_right_content(bench: Bench) -> None:
+    for kind in RESULTS:
+        with control_room() as control:
+            copies, content, before = prepared(bench, control)
+            control.arm(kind)
+            copies.load(2, [0, 2], [4, 9])
+            copies.told()
+            assert same(snapshot(copies), moved(before, content, [0, 2], [4, 9]))
+            assert len(control.fired()) == 1
+
+
+def a_dry_run_of_a_reorder_keeps_the_order(bench: Bench) -> None:
+    with control_room() as control:
+        copies, _, _ = prepared(bench, control)
+        control.arm("completion_reorder", dry_run=True)
+        load_blocks(copies, 2, 3)
+        assert [job for job, _ in copies.told()] == [2, 3]
+        assert control.fired() == []
+
+
+def copies_and_their_ends_are_plain_when_nothing_is_armed_or_all_is_healed(bench: Bench) -> None:
+    for kind in (None, *CONTENTS, *RESULTS, "copy_refused", "completion_reorder"):
+        with control_room() as control:
+            copies, content, before = prepared(bench, control)
+            if kind is not None:
+                control.arm(kind)
+                control.heal()
+            assert_plain(copies, before, content)
+            assert control.fired() == []
+
+
+def assert_plain(copies: Copies, before: Planes, content: Planes) -> None:
+    """Raises AssertionError unless three loads and a store do what they should, told once and in order."""
+    load_blocks(copies, 2, 3, 4)
+    assert same(snapshot(copies), moved(before, content, [0, 1, 2], [4, 5, 6]))
+    told = copies.told()
+    assert [(job, result.success) for job, result in told] == [(2, True), (3, True), (4, True)]
+    assert copies.store(5, [4, 6], [5, 4])
+    finish(copies, 5)
+    copies.load(6, [4, 5], [10, 11])
+    finish(copies, 6)
+    assert same(snapshot(copies), moved(before, content, [0, 1, 2, 2, 0], [4, 5, 6, 10, 11]))
+
+
+CHECKS = (
+    copy_refused_takes_no_copy_and_moves_nothing,
+    a_refused_store_leaves_the_tier_as_it_was,
+    copy_failed_is_told_as_a_failure_of_that_job_alone,
+    completion_late_is_told_once_when_its_time_has_come,
+    a_late_end_does_not_make_the_copy_late,
+    a_late_end_is_told_although_its_fault_was_healed,
+    completion_lost_is_never_told,
+    completion_twice_is_told_twice,
+    completion_reorder_tells_the_ends_in_reverse,
+    a_result_fault_moves_the_right_content,
+    a_dry_run_of_a_reorder_keeps_the_order,
+    copies_and_their_ends_are_plain_when_nothing_is_armed_or_all_is_healed,
+)

@@ -1,0 +1,157 @@
+"""The smallest runs in which each kind of fault can show itself.
+
+Faults that the server survives share a run: each has a phase and prompts of its own, so that none
+can pass for another. What ends or blocks the server stands alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from chaos.inside.faults import KINDS, Value
+
+PREFIX = "prove-"
+ENDS_THE_SERVER = ("copy_refused", "copy_failed", "completion_twice", "completion_lost")
+POISON = "nan"
+"""It may spread from block to block, so it shares no run with other damage."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A kind of fault and the copies it strikes; no direction where there is no choice."""
+
+    kind: str
+    direction: str | None
+
+    @property
+    def name(self) -> str:
+        """Of its fault, workload and phase."""
+        return f"{self.kind}-{self.direction}" if self.direction else self.kind
+
+    @property
+    def is_content(self) -> bool:
+        return KINDS[self.kind].site == "content"
+
+    @property
+    def needs_stores(self) -> bool:
+        return self.direction == "store" or self.kind in ("store_refused", "completion_reorder")
+
+
+@dataclass(frozen=True)
+class Proof:
+    """One run."""
+
+    name: str
+    """Of its scenario."""
+    cases: tuple[Case, ...]
+
+
+def all_cases() -> Iterator[Case]:
+    for kind in KINDS.values():
+        if "direction" in kind.parameters:
+            yield from (Case(kind.name, direction) for direction in ("load", "store"))
+        else:
+            yield Case(kind.name, None)
+
+
+def all_proofs() -> Iterator[Proof]:
+    cases = list(all_cases())
+    alone = [case for case in cases if case.kind in ENDS_THE_SERVER]
+    poison = [case for case in cases if case.kind == POISON]
+    contents = [case for case in cases if case.is_content and case not in poison]
+    others = [case for case in cases if not case.is_content and case not in alone]
+    yield Proof(f"{PREFIX}manners", tuple(others))
+    yield Proof(f"{PREFIX}contents", tuple(contents))
+    yield Proof(f"{PREFIX}poison", tuple(poison))
+    yield from (Proof(f"{PREFIX}{case.name}", (case,)) for case in alone)
+
+
+def scenario_of(proof: Proof) -> dict[str, object]:
+    """The scenario as it is written to a file. A healed phase shows whether damage was undone."""
+    first = proof.cases[0]
+    healed = _phase(first, "healed", requests=12, first=24)
+    return {
+        "name": proof.name,
+        "summary": f"Shows what comes of {', '.join(case.name for case in proof.cases)}.",
+        "server": {"gpu_blocks": 40, "reserve_full_prompt": False, "max_batched_tokens": _step(proof.cases)},
+        "workloads": {case.name: _prompts(case) for case in proof.cases},
+        "phases": [
+            *(phase for case in proof.cases for phase in _phases(case)),
+            *([healed] if first.kind == POISON else []),
+        ],
+        "faults": [
+            {
+                "id": case.name,
+                "kind": case.kind,
+                "phase": case.name,
+                "trigger": _trigger(case),
+                "params": _params(case),
+            }
+            for case in proof.cases
+        ],
+        "limits": {"request_s": 20.0, "stall_s": 6.0, "canary_s": 10.0, "drain_s": 8.0},
+    }
+
+
+def _phases(case: Case) -> list[dict[str, object]]:
+    """What a golden phase asked lies in the tier, so its prompts are loaded and hardly ever stored.
+
+    A fault of stores has no golden phase: its prompts are stored at first, loaded in later rounds, and
+    compared with the first answer.
+    """
+    if case.needs_stores:
+        return [_phase(case, "chaos", requests=36, first=0)]
+    return [
+        _phase(case, "golden", requests=12, first=0),
+        _phase(case, "chaos", requests=24, first=12),
+    ]
+
+
+def _phase(case: Case, role: str, *, requests: int, first: int) -> dict[str, object]:
+    return {
+        "name": case.name if role == "chaos" else f"{role}-{case.name}",
+        "role": role,
+        "workload": case.name,
+        "requests": requests,
+        "concurrency": 6 if case.kind == "completion_reorder" else 3,
+        "first": first,
+    }
+
+
+def _step(cases: Sequence[Case]) -> int:
+    """Tokens of an engine step. For copies that end together, several prompts must fit."""
+    return 512 if any(case.kind == "completion_reorder" for case in cases) else 96
+
+
+def _prompts(case: Case) -> dict[str, object]:
+    """Prompts whose blocks do not all fit the device at once, so that they come from the tier."""
+    short = case.kind == "completion_reorder"
+    return {
+        "kind": "shared_prefix",
+        "params": {
+            "prefixes": 12 if short else 6,
+            "prefix_tokens": 96 if short else 320,
+            "suffix_tokens": 20,
+            "prompts": 12,
+            "min_output": 8,
+            "max_output": 32,
+        },
+    }
+
+
+def _trigger(case: Case) -> dict[str, object]:
+    if case.kind in ENDS_THE_SERVER:
+        return {"nth": [2]}
+    if case.kind == "lookup_miss":
+        return {"probability": 0.5, "limit": 10}
+    if case.is_content:
+        return {"every": 1, "limit": 8}
+    return {"every": 2, "limit": 4}
+
+
+def _params(case: Case) -> dict[str, Value]:
+    params: dict[str, Value] = {"direction": case.direction} if case.direction else {}
+    if case.kind == "completion_late":
+        return {**params, "min_ms": 600, "max_ms": 900}
+    return params

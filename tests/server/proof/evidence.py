@@ -1,0 +1,196 @@
+"""What a run shows of each of its faults: armed, fired, consequential, healed, and the server's fate."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from history.plan import FaultSpec
+from history.reader import History
+from history.records import Event, FaultRecord
+from history.verdict import Verdict
+from kvchaos.judging import judge
+from oracles.answers import compare
+from oracles.consequence import (
+    DEADLINE,
+    FAILED_BY_POLICY,
+    RECOVERED,
+    STORE_REFUSED,
+    consequence,
+    is_not_a_number,
+)
+from oracles.faults import is_real
+from tests.server.proof.cases import Case
+
+ASSERTION = re.compile(r"\b(AssertionError|KeyError)\b")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One row of the table."""
+
+    case: Case
+    release: str
+    created: str
+    """When the run was planned, UTC."""
+    armed: bool
+    fired: int
+    """Strikes that changed something."""
+    refused: int
+    """Arrivals struck that offered nothing to strike."""
+    seen: str
+    """The sign of the consequence, or why there is none."""
+    consequential: bool
+    healed: bool
+    """Whether the server confirmed it."""
+    server: str
+    """lived, died or stalled."""
+    verdict: Verdict
+    """Of the oracle faults-fired on the whole run."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """One fault of a run, and what fired of it."""
+
+    history: History
+    case: Case
+    phase: str
+    fired: list[FaultRecord]
+
+    @property
+    def first_ns(self) -> int:
+        return min(record.t_ns for record in self.fired)
+
+
+def shown(history: History) -> list[Shown]:
+    """One row for each fault of the plan."""
+    results = {result.oracle: result for result in judge(history).results}
+    verdict = results["faults-fired"].verdict
+    return [_shown(history, fault, verdict) for fault in history.plan.scenario.faults]
+
+
+def _shown(history: History, fault: FaultSpec, verdict: Verdict) -> Shown:
+    plan = history.plan
+    direction = fault.params.get("direction")
+    lines = [record for record in history.faults if record.fault == fault.id]
+    look = Look(
+        history=history,
+        case=Case(fault.kind, str(direction) if direction else None),
+        phase=plan.scenario.phase_of(fault),
+        fired=[record for record in lines if record.event == "fired" and is_real(record)],
+    )
+    doubt = _doubt(look, fault)
+    return Shown(
+        case=look.case,
+        release=plan.versions.vllm,
+        created=plan.created,
+        armed=any(record.event == "armed" for record in lines),
+        fired=len(look.fired),
+        refused=sum(record.event == "refused" for record in lines),
+        seen=doubt or SIGNS.get(fault.kind, _damage)(look),
+        consequential=doubt is None,
+        healed=any(
+            event.data.get("confirmed") is True and event.data.get("phase") == look.phase
+            for event in history.events_of("healed")
+        ),
+        server=_server(history),
+        verdict=verdict,
+    )
+
+
+def _doubt(look: Look, fault: FaultSpec) -> str | None:
+    """Why the consequence is in doubt; None when it is not. Damage must show in the fault's own phase."""
+    if not look.fired:
+        return "it never fired with effect"
+    doubt = consequence(look.history, fault, look.fired, {look.phase})
+    if doubt is None and look.case.is_content and not any(_damaged(look)):
+        return "no answer of its own phase shows the damage"
+    return doubt
+
+
+def _server(history: History) -> str:
+    if history.events_of("server_exit"):
+        return "died"
+    return "stalled" if history.events_of("stall") else "lived"
+
+
+def _damaged(look: Look) -> tuple[int, int]:
+    """Answers of the phase that differ, and those that are not a number."""
+    mine = [comparison for comparison in compare(look.history) if comparison.record.phase == look.phase]
+    errors = [record for record in look.history.requests if record.phase == look.phase]
+    return sum(each.difference is not None for each in mine), sum(map(is_not_a_number, errors))
+
+
+def _damage(look: Look) -> str:
+    wrong, errors = _damaged(look)
+    asked = sum(record.phase == look.phase for record in look.history.requests)
+    told = f"{wrong} of {asked} answers differ"
+    return f"{told}, {errors} are not a number" if errors else told
+
+
+def _death(look: Look) -> str:
+    end = look.history.events_of("server_exit")[0]
+    words = next((found[1] for line in look.history.log if (found := ASSERTION.search(line))), "no assertion")
+    return f"{words} in the log; the server ended {(end.t_ns - look.first_ns) / 1e9:.1f} s after the strike"
+
+
+def _lost(look: Look) -> str:
+    history = look.history
+    missed = sum(record.error is not None and record.error.kind == DEADLINE for record in history.requests)
+    told = [f"{missed} deadlines missed"] if missed else []
+    told += [f"no token for {event.data.get('seconds')} s" for event in history.events_of("stall")[:1]]
+    probes = (*history.events_of("drained"), *history.events_of("leak_probe"))
+    told += [_trouble(event) for event in probes if event.data.get("ok") is not True]
+    return "; ".join(told)
+
+
+def _trouble(event: Event) -> str:
+    if event.kind == "drained":
+        return f"not drained: {event.data.get('running')} running, {event.data.get('waiting')} waiting"
+    held = re.search(r"\((\d+)\) are not freed", str(event.data.get("detail")))
+    return f"{held[1]} blocks held at the end" if held else "the leak probe failed"
+
+
+def _late(look: Look) -> str:
+    if look.case.direction == "store":
+        return "the journal alone: nothing waits for a store"
+    return "a request got no token until the end was told"
+
+
+def _in_log(pattern: re.Pattern[str]) -> Callable[[Look], str]:
+    def told(look: Look) -> str:
+        lines = [found[0] for line in look.history.log if (found := pattern.search(line))]
+        return f"{len(lines)} times in the log: {lines[0]}" if lines else "counted by the server's metrics"
+
+    return told
+
+
+def _answered(look: Look) -> str:
+    told = look.fired[0].evidence
+    return f"answered {told.get('answered_blocks')} for {told.get('hit_blocks')} blocks that would hit"
+
+
+def _clock(look: Look) -> str:
+    held = [ms for record in look.fired if isinstance(ms := record.evidence.get("ms"), int | float)]
+    return f"the server's {look.case.direction} time grew by the {sum(held) / 1e3:.2f} s held"
+
+
+def _order(look: Look) -> str:
+    return "the journal alone: the order means nothing to the server"
+
+
+SIGNS: dict[str, Callable[[Look], str]] = {
+    "lookup_miss": _answered,
+    "store_refused": _in_log(STORE_REFUSED),
+    "copy_delay": _clock,
+    "load_failure": _in_log(re.compile(f"{RECOVERED.pattern}|{FAILED_BY_POLICY.pattern}")),
+    "completion_late": _late,
+    "completion_lost": _lost,
+    "completion_reorder": _order,
+    "copy_refused": _death,
+    "copy_failed": _death,
+    "completion_twice": _death,
+}
+"""How it is told in the table; damage is counted."""

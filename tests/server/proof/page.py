@@ -1,0 +1,78 @@
+"""The table of proofs in the page about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from packaging.version import Version
+
+from chaos.inside.faults import KINDS
+from history.reader import UnreadableRun, read_history
+from tests.server.proof.cases import PREFIX
+from tests.server.proof.evidence import Shown, shown
+
+MARK = "<!-- proof -->\n"
+END_MARK = "<!-- end -->\n"
+HEADINGS = (
+    "fault",
+    "direction",
+    "vLLM",
+    "armed",
+    "fired",
+    "what was seen",
+    "healed",
+    "server",
+    "faults-fired",
+)
+
+
+def gather(runs: Path) -> list[Shown]:
+    """The newest readable row of each case and release in a folder, in the order of the catalogue."""
+    newest: dict[tuple[str, str], Shown] = {}
+    for run_dir in sorted(runs.glob(f"{PREFIX}*")):
+        try:
+            history = read_history(run_dir)
+        except UnreadableRun:
+            continue
+        for row in shown(history):
+            key = (row.case.name, row.release)
+            if key not in newest or newest[key].created < row.created:
+                newest[key] = row
+    return sorted(newest.values(), key=_place)
+
+
+def into_page(page: str, rows: Iterable[Shown]) -> str:
+    """The page with the table between its marks. Raises ValueError when a mark is missing."""
+    before, found, rest = page.partition(MARK)
+    _, end, after = rest.partition(END_MARK)
+    if not found or not end:
+        raise ValueError("the page has no marks for the table")
+    return f"{before}{MARK}{_table(list(rows))}{END_MARK}{after}"
+
+
+def _place(row: Shown) -> tuple[int, str, Version]:
+    return list(KINDS).index(row.case.kind), row.case.direction or "", Version(row.release)
+
+
+def _table(rows: list[Shown]) -> str:
+    days = sorted({row.created[:10] for row in rows})
+    lines = [HEADINGS, ("---",) * len(HEADINGS), *map(_cells, rows)]
+    told = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    proved = sum(row.consequential for row in rows)
+    return f"Seen in {proved} of {len(rows)}; {' to '.join(days[:1] + days[1:][-1:])}.\n\n{told}"
+
+
+def _cells(row: Shown) -> tuple[str, ...]:
+    seen = row.seen if row.consequential else f"**not seen**: {row.seen}"
+    return (
+        f"`{row.case.kind}`",
+        row.case.direction or "",
+        row.release,
+        "yes" if row.armed else "no",
+        f"{row.fired}, {row.refused} refused" if row.refused else str(row.fired),
+        seen.replace("|", "/"),
+        "yes" if row.healed else "no",
+        row.server,
+        row.verdict.value,
+    )
