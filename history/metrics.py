@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from history.records import ScrapeLine
 
+NS_PER_US = 1000
 NOT_FINITE = {"NaN": float("nan"), "+Inf": float("inf"), "-Inf": float("-inf")}
 
 
@@ -42,6 +43,8 @@ class MetricLog:
 
     def __init__(self) -> None:
         self.times_ns: list[int] = []
+        """When each scrape began: what ended before is in it."""
+        self._ends_ns: list[int] = []
         self.incarnations: list[float | None] = []
         self.failures: list[Failure] = []
         self._series: list[Series] = []
@@ -70,6 +73,8 @@ class MetricLog:
             self._by_metric.setdefault(metric, []).append(series)
         scrape = len(self.times_ns)
         self.times_ns.append(line.t_ns)
+        before = self._ends_ns[-1] if self._ends_ns else 0
+        self._ends_ns.append(max(before, line.t_ns + line.took_us * NS_PER_US))
         self.incarnations.append(line.incarnation)
         for index, raw in line.changed.items():
             series = self._at(int(index))
@@ -92,8 +97,11 @@ class MetricLog:
         return iter(self._series)
 
     def scrape_at(self, t_ns: int) -> int | None:
-        """Number of the last scrape at or before a wall clock time; None when there is none."""
-        place = bisect_right(self.times_ns, t_ns) - 1
+        """Number of the last scrape that had ended by a wall clock time; None when there is none.
+
+        One under way then may hold what happened later.
+        """
+        place = bisect_right(self._ends_ns, t_ns) - 1
         return place if place >= 0 else None
 
     def find(self, metric: str, **labels: str) -> list[Series]:

@@ -22,11 +22,12 @@ def line(
     gone: tuple[int, ...] = (),
     incarnation: float | None = 1.0,
     error: str | None = None,
+    took_us: int = 0,
 ) -> ScrapeLine:
     return ScrapeLine(
         t_ns=t_ns,
         mono_ns=t_ns,
-        took_us=1,
+        took_us=took_us,
         incarnation=incarnation,
         new=list(new),
         changed=changed or {},
@@ -70,6 +71,11 @@ def test_a_failed_scrape_is_no_scrape() -> None:
 @pytest.mark.parametrize(("t_ns", "scrape"), [(9, None), (10, 0), (19, 0), (25, 1), (30, 2), (999, 4)])
 def test_the_scrape_at_a_time_is_the_last_one_before(t_ns: int, scrape: int | None) -> None:
     assert two_engines().scrape_at(t_ns) == scrape
+
+
+def test_a_scrape_still_under_way_at_a_time_is_not_the_one_before() -> None:
+    log = MetricLog.from_lines([line(1_000, {"0": 5.0}, new=(A,)), line(10_000, {"0": 6.0}, took_us=30)])
+    assert [log.scrape_at(t_ns) for t_ns in (10_000, 39_999, 40_000)] == [0, 0, 1]
 
 
 def test_there_is_no_scrape_in_an_empty_log() -> None:

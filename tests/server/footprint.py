@@ -1,0 +1,77 @@
+"""What a run occupies on the machine, looked at from outside, and what of it is left when it has ended."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from kvchaos.stacks import shared_memory
+from kvchaos.stacks.process_group import PROC
+from kvchaos.stacks.shared_memory import SHM, ShmFile
+from tests.server.bench import Command, RunDir, wait_for
+from tests.unit.conducting import members, sessions_of
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Processes and files of a run that is under way."""
+
+    server: int
+    """The server's main process, which leads its session."""
+    workers: frozenset[int]
+    """Sessions of the load workers."""
+    temp_folders: tuple[Path, ...]
+    record: Path
+    shm: frozenset[Path]
+    """Files under /dev/shm that the server uses."""
+
+    def server_processes(self) -> set[int]:
+        return members({self.server})
+
+    def processes(self) -> set[int]:
+        """All that runs now."""
+        return members({self.server, *self.workers})
+
+    def left(self) -> list[str]:
+        """Everything of it that is still there."""
+        folders = [folder for folder in self.temp_folders if folder.exists()]
+        files = [path for path in (self.record, *self.shm) if path.exists()]
+        return [*map(str, (*folders, *files)), *(f"process {pid}" for pid in sorted(self.processes()))]
+
+
+def footprint(command: Command, run: RunDir) -> Footprint:
+    """Take down what a run has. Waits until its record tells of the server's shared memory."""
+    bench = command.bench
+    wait_for(lambda: bool(bench.record(run).shm))
+    record = bench.record(run)
+    (server,) = (group.leader for group in record.groups if group.what == "server")
+    workers = frozenset(sessions_of(command.process.pid) - {server})
+    assert workers, "no load worker runs"
+    used = shared_memory.files_of(members({server}))
+    return Footprint(
+        server=server,
+        workers=workers,
+        temp_folders=tuple(map(Path, record.temp_folders)),
+        record=bench.record_path(run),
+        shm=frozenset(Path(file.path) for file in used | set(record.shm)),
+    )
+
+
+def abandoned(before: set[ShmFile]) -> set[Path]:
+    """Files under /dev/shm that are newer than `before` and that no process uses: leaks."""
+    return {Path(file.path) for file in shm_files() - before - in_use()}
+
+
+def in_use() -> set[ShmFile]:
+    """Files under /dev/shm of all processes that may be looked into."""
+    used: set[ShmFile] = set()
+    for entry in PROC.iterdir():
+        if entry.name.isdecimal():
+            with suppress(PermissionError):
+                used |= shared_memory.files_of([int(entry.name)])
+    return used
+
+
+def shm_files() -> set[ShmFile]:
+    return {ShmFile(path=str(path), inode=path.lstat().st_ino) for path in SHM.iterdir()}

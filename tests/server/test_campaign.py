@@ -1,0 +1,180 @@
+"""All scenarios, one command, once on a release with the counter bug and once on one without."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from history import layout
+from tests.server.bench import NEW, OLD, REFUSAL, RELEASES, SEED, Bench, Finished, RunDir
+from tests.server.conftest import Campaigns
+
+pytestmark = pytest.mark.server
+
+SCENARIOS = (
+    "baseline-offload",
+    "corruption-canary",
+    "evict-storm",
+    "load-failure-recompute",
+    "mid-prefill-preemption",
+)
+COUNTER_BUG = {"server-alive", "counters"}
+FAILURES: dict[tuple[str, str], set[str]] = {
+    (OLD, "corruption-canary"): {"answers"},
+    (NEW, "corruption-canary"): {"answers"},
+    (OLD, "evict-storm"): COUNTER_BUG,
+    (OLD, "mid-prefill-preemption"): COUNTER_BUG,
+}
+"""What must fail, by release and scenario; everything else passes."""
+DIES_WITHIN_S = 30
+NS_PER_S = 10**9
+
+
+@pytest.fixture(scope="module", params=RELEASES)
+def release(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def campaign(campaigns: Campaigns, release: str) -> Finished:
+    return campaigns(release)
+
+
+def of(campaign: Finished, scenario: str) -> RunDir:
+    (run,) = (run for run in campaign.runs() if run.scenario == scenario)
+    return run
+
+
+def unlike_golden(run: RunDir, phase: str) -> tuple[int, set[str]]:
+    """How many answers of a phase have a golden one, and which of them are not equal to it."""
+    requests = [record for record in run.history.requests if record.outcome == "ok"]
+    golden = {record.prompt_id: record for record in requests if record.phase == "golden"}
+    of_phase = [record for record in requests if record.phase == phase and record.prompt_id in golden]
+    different = {
+        record.id
+        for record in of_phase
+        if (record.token_ids, record.logprobs)
+        != (golden[record.prompt_id].token_ids, golden[record.prompt_id].logprobs)
+    }
+    return len(of_phase), different
+
+
+def asked(run: RunDir, phase: str) -> int:
+    """Requests that the scenario has in a phase."""
+    (spec,) = (spec for spec in run.history.plan.scenario.phases if spec.name == phase)
+    return spec.requests
+
+
+def test_a_campaign_on_a_known_release_is_green(campaign: Finished) -> None:
+    assert campaign.code == 0, campaign.out
+    assert campaign.err == ""
+
+
+def test_the_table_tells_of_every_scenario(campaign: Finished, release: str) -> None:
+    cell = r"\s*│\s*"
+    for scenario in SCENARIOS:
+        row = cell.join(map(re.escape, (scenario, release, str(SEED), "✓ as expected")))
+        assert re.search(row, campaign.out), campaign.out
+
+
+def test_every_run_directory_is_named_in_one_piece(campaign: Finished) -> None:
+    runs = campaign.runs()
+    assert [run.scenario for run in runs] == list(SCENARIOS)
+    assert len({run.path for run in runs}) == len(SCENARIOS)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_exactly_the_expected_oracles_fail(campaign: Finished, release: str, scenario: str) -> None:
+    run = of(campaign, scenario)
+    assert run.verdict.outcome == "as expected"
+    must = FAILURES.get((release, scenario), set())
+    assert run.failed() - set(run.history.plan.expectation.collateral) == must
+    assert set(run.verdict.expected_failures) == must
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_the_reports_lie_beside_the_evidence(campaign: Finished, scenario: str) -> None:
+    run = of(campaign, scenario)
+    (suite,) = ET.parse(run.path / layout.JUNIT).getroot()
+    names = [case.get("name") for case in suite.iter("testcase")]
+    assert names == ["run", *(result.oracle for result in run.verdict.results)]
+    assert (suite.get("failures"), suite.get("errors")) == ("0", "0")
+    summary = (run.path / layout.SUMMARY).read_text()
+    assert summary.startswith(f"## {scenario} on {run.verdict.server}: as expected\n")
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_a_run_directory_moved_elsewhere_gets_the_same_verdict(
+    campaign: Finished, scenario: str, tmp_path: Path
+) -> None:
+    run = of(campaign, scenario)
+    written = (layout.VERDICT, layout.JUNIT, layout.SUMMARY)
+    moved = tmp_path / "moved"
+    shutil.copytree(run.path, moved, symlinks=True, ignore=shutil.ignore_patterns(*written))
+    empty_cache = tmp_path / "cache"
+    judged = Bench(tmp_path, empty_cache).run("judge", str(moved))
+    assert (judged.code, judged.err) == (0, "")
+    for name in written:
+        assert (moved / name).read_bytes() == (run.path / name).read_bytes(), name
+
+
+def test_the_baseline_offloads_under_pressure_and_answers_stay_exact(campaign: Finished) -> None:
+    run = of(campaign, "baseline-offload")
+    assert run.final("vllm:num_preemptions_total") > 0
+    assert run.final("vllm:external_prefix_cache_hits_total") > 0
+    assert unlike_golden(run, "load") == (asked(run, "load"), set())
+
+
+def test_a_flipped_bit_is_seen_and_healing_undoes_it(campaign: Finished) -> None:
+    run = of(campaign, "corruption-canary")
+    assert [line.n for line in run.journal("fired", "flip")] == [3, 7, 11]
+    compared, different = unlike_golden(run, "chaos")
+    assert compared == asked(run, "chaos")
+    assert different
+    assert {witness.request for witness in run.word("answers").witnesses} <= different
+    assert run.word("answers").violations == len(different)
+    assert unlike_golden(run, "healed") == (asked(run, "healed"), set())
+
+
+def test_failed_loads_are_computed_again(campaign: Finished) -> None:
+    run = of(campaign, "load-failure-recompute")
+    (fault,) = run.history.plan.scenario.faults
+    fired = run.journal("fired", fault.id)
+    assert fault.trigger.limit is not None
+    assert 0 < len(fired) <= fault.trigger.limit
+    assert any("Recovered from KV load failure" in line for line in run.history.log)
+    assert unlike_golden(run, "chaos") == (asked(run, "chaos"), set())
+
+
+def test_a_release_with_the_counter_bug_dies_and_says_why(campaigns: Campaigns) -> None:
+    run = of(campaigns(OLD), "mid-prefill-preemption")
+    began = run.event("phase_start", phase="pressure").t_ns
+    died = run.event("server_exit").t_ns
+    assert 0 < died - began < DIES_WITHIN_S * NS_PER_S
+    assert any(REFUSAL in witness.text for witness in run.word("counters").witnesses)
+    assert run.word("server-alive").witnesses[0].text.startswith("the server died: ")
+
+
+def test_a_release_without_it_lives_through_the_same_load(campaigns: Campaigns) -> None:
+    run = of(campaigns(NEW), "mid-prefill-preemption")
+    assert run.history.events_of("server_exit") == []
+    assert run.final("vllm:num_preemptions_total") > 0
+    assert {result.verdict for result in run.verdict.results} == {"pass"}
+
+
+def test_every_fault_of_the_evict_storm_has_its_consequence(campaigns: Campaigns) -> None:
+    run = of(campaigns(NEW), "evict-storm")
+    fired = {fault: run.journal("fired", fault) for fault in ("gone", "full", "slow")}
+    assert all(fired.values())
+    assert run.word("faults-fired").verdict == "pass"
+    refused = sum("cannot store" in line for line in run.history.log)
+    assert refused >= len(fired["full"])
+    hidden = "vllm:external_prefix_cache_queries_total", "vllm:external_prefix_cache_hits_total"
+    assert run.final(hidden[0]) > run.final(hidden[1])
+    delayed_s = sum(float(str(line.evidence["ms"])) for line in fired["slow"]) / 1000
+    assert run.final("vllm:kv_offload_load_time_total") >= 0.9 * delayed_s
+    assert unlike_golden(run, "chaos") == (asked(run, "chaos"), set())

@@ -1,0 +1,47 @@
+"""Expectations are strict in both directions, and chaos that did not happen proves nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.server.bench import OLD, Bench, scenario_content
+
+pytestmark = pytest.mark.server
+
+
+def test_a_failure_that_nobody_expects_is_red(bench: Bench) -> None:
+    finished = bench.run_scenario(bench.variant("mid-prefill-preemption", expect=None), OLD)
+    assert finished.code == 1, finished.out
+    run = finished.run()
+    assert run.verdict.outcome == "not as expected"
+    assert {"server-alive", "counters"} <= run.failed()
+    said = "\n".join(run.verdict.reasons)
+    assert "server-alive says fail: the server died" in said
+    assert "counters says fail: " in said
+
+
+def test_an_expected_failure_that_does_not_come_is_red(bench: Bench) -> None:
+    expect = [{"releases": ">=0", "fail": ["answers"], "issue": "example#1"}]
+    finished = bench.run_scenario(bench.variant("baseline-offload", expect=expect), OLD)
+    assert finished.code == 1, finished.out
+    run = finished.run()
+    assert run.verdict.outcome == "not as expected"
+    assert run.failed() == set()
+    (reason,) = run.verdict.reasons
+    assert reason.startswith("answers was to fail (example#1) and says pass: ")
+
+
+def test_a_dry_run_damages_nothing_and_is_unknown(bench: Bench) -> None:
+    (fault,) = scenario_content("corruption-canary")["faults"]
+    dry: dict[str, Any] = {**fault, "params": {"dry_run": True}}
+    finished = bench.run_scenario(bench.variant("corruption-canary", faults=[dry], expect=None), OLD)
+    assert finished.code == 2, finished.out
+    run = finished.run()
+    assert run.verdict.outcome == "unknown"
+    assert run.word("faults-fired").verdict == "unknown"
+    assert run.word("answers").verdict == "pass"
+    assert run.word("answers").checked > 0
+    assert run.journal("fired") == []
+    assert [line.n for line in run.journal("refused", "flip")] == [3, 7, 11]

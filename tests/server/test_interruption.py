@@ -1,0 +1,110 @@
+"""A run that is cut off in the middle of chaos: by a signal, by a kill, or by the death of its server."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from chaos.inside.control import SCHEDULE
+from history import layout
+from tests.server.bench import OLD, Bench, RunDir, scenario_content, wait_for
+from tests.server.footprint import abandoned, footprint, shm_files
+from tests.unit.conducting import members, runs
+
+pytestmark = pytest.mark.server
+
+SCENARIO = "load-failure-recompute"
+FAULT = "failed-load"
+LONG = 5000
+"""Requests; far more than are sent before the run is cut off."""
+
+
+@pytest.fixture
+def long_chaos(bench: Bench) -> Path:
+    """A scenario whose chaos does not end by itself within the test."""
+    golden, chaos, healed = scenario_content(SCENARIO)["phases"]
+    return bench.variant(SCENARIO, phases=[golden, {**chaos, "requests": LONG}, {**healed, "first": LONG}])
+
+
+@pytest.fixture
+def decoy() -> Iterator[int]:
+    """A process that looks like a server of ours by its command line, and is none."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", "import signal; signal.pause()", "-m", "vllm.entrypoints.openai.api_server"],
+        start_new_session=True,
+    )
+    yield process.pid
+    process.kill()
+    process.wait()
+
+
+def healed_lines(run: RunDir) -> list[str]:
+    return [str(line.evidence["reason"]) for line in run.journal("healed", FAULT)]
+
+
+def test_after_a_kill_clean_ends_exactly_what_was_left(bench: Bench, long_chaos: Path, decoy: int) -> None:
+    older = shm_files()
+    with bench.under_way(long_chaos, OLD) as command:
+        run = command.wait_for_event("armed", phase="chaos")
+        had = footprint(command, run)
+        served = had.server_processes()
+        command.process.kill()
+        command.process.wait()
+        # Load workers notice by themselves; a server does not.
+        wait_for(lambda: not members(set(had.workers)))
+        assert had.server_processes() == served
+
+        cleaned = bench.run("clean")
+        assert (cleaned.code, cleaned.err) == (0, "")
+        assert f"run {run.path.name} ({run.path}) was killed\n" in cleaned.out
+        count = f"{len(served)} process{'es' if len(served) > 1 else ''}"
+        assert f"  ended server {had.server} ({count})\n" in cleaned.out
+        assert cleaned.out.count("was killed\n") == cleaned.out.count("ended server ") == 1
+        assert had.left() == []
+        assert abandoned(older) == set()
+        assert not (run.path / layout.CONTROL / SCHEDULE).exists()
+        assert runs(decoy)
+
+        again = bench.run("clean")
+        assert (again.code, again.out, again.err) == (0, "nothing to clean\n", "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_heals_the_faults_and_leaves_nothing(
+    bench: Bench, long_chaos: Path, number: signal.Signals
+) -> None:
+    older = shm_files()
+    with bench.under_way(long_chaos, OLD) as command:
+        had = footprint(command, command.wait_for_event("armed", phase="chaos"))
+        command.process.send_signal(number)
+        finished = command.finish()
+        assert had.left() == []
+        assert abandoned(older) == set()
+    assert finished.code == 2, finished.out
+    run = finished.run()
+    assert run.verdict.outcome == "unknown"
+    assert run.verdict.reasons[0] == f"the run was interrupted by {number.name}"
+    assert healed_lines(run) == ["healed by the conductor"]
+
+
+def test_a_server_killed_in_mid_phase_is_red_and_leaves_nothing(bench: Bench, long_chaos: Path) -> None:
+    older = shm_files()
+    with bench.under_way(long_chaos, OLD) as command:
+        had = footprint(command, command.wait_for_event("armed", phase="chaos"))
+        os.kill(had.server, signal.SIGKILL)
+        finished = command.finish()
+        assert had.left() == []
+        assert abandoned(older) == set()
+    assert finished.code == 1, finished.out
+    run = finished.run()
+    assert run.verdict.outcome == "not as expected"
+    (exit_event,) = run.history.events_of("server_exit")
+    assert exit_event.data == {"code": -signal.SIGKILL}
+    said = "\n".join(run.verdict.reasons)
+    assert f"server-alive says fail: the server died: signal {int(signal.SIGKILL)}" in said

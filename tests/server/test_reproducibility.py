@@ -1,0 +1,42 @@
+"""The seed decides which arrivals are struck: not the order of threads, not the run."""
+
+from __future__ import annotations
+
+import pytest
+
+from chaos.inside.decide import Trigger, foretell
+from tests.server.bench import OLD, Bench, RunDir
+from tests.server.conftest import Campaigns
+
+pytestmark = pytest.mark.server
+
+SCENARIO = "load-failure-recompute"
+
+
+def struck(run: RunDir) -> list[tuple[str | None, int | None]]:
+    return [(line.fault, line.n) for line in run.journal("fired")]
+
+
+def foretold(run: RunDir) -> list[tuple[str, int]]:
+    """What the seed decides for the arrivals that the run had."""
+    (fault,) = run.history.plan.scenario.faults
+    (healed,) = run.journal("healed", fault.id)
+    assert healed.site is not None
+    assert healed.n is not None
+    trigger = Trigger(probability=fault.trigger.probability, limit=fault.trigger.limit)
+    seed = run.history.plan.seed
+    return [(fault.id, n) for n in foretell(trigger, seed, fault.id, healed.site, healed.n)]
+
+
+def test_one_seed_strikes_the_same_arrivals_and_another_seed_others(
+    campaigns: Campaigns, bench: Bench
+) -> None:
+    (first,) = (run for run in campaigns(OLD).runs() if run.scenario == SCENARIO)
+    finished = bench.run_scenario(SCENARIO, OLD, "--repeat", "2")
+    assert finished.code == 0, finished.out
+    again, other = finished.runs()
+    assert again.history.plan.seed == first.history.plan.seed == other.history.plan.seed - 1
+    assert struck(first) == struck(again) == foretold(again)
+    assert struck(first) == foretold(first)
+    assert struck(other) == foretold(other)
+    assert struck(other) != struck(first)
