@@ -38,7 +38,7 @@ def test_it_sends_endless_load_and_fills_locusts_tables() -> None:
         done = locust(
             "--host",
             server.url,
-            *("--users", "3", "--spawn-rate", "3", "--run-time", "2s"),
+            *("--users", "3", "--spawn-rate", "3", "--run-time", "10s"),
             *("--workload", "unique", "--workload-params", "prompt_tokens=32 max_output=20"),
             *("--served-model", "other"),
         )
