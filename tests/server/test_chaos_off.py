@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from history import layout
+from kvchaos.paths import cache_folder
 from kvchaos.stacks.process_group import PROC
 from tests.server.bench import OLD, RELEASES, Bench, RunDir, scenario_content
 from tests.server.conftest import Campaigns
@@ -35,7 +36,8 @@ def live_traces(pids: set[int]) -> list[str]:
 def logged_traces(run: RunDir) -> list[str]:
     """Lines of the server's log that speak of the suite, the paths it works on aside."""
     plan = run.history.plan
-    paths = (str(run.path), plan.environment["TMPDIR"], plan.command[plan.command.index("--model") + 1])
+    model = plan.command[plan.command.index("--model") + 1]
+    paths = (str(run.path), plan.environment["TMPDIR"], model, str(cache_folder()))
     ours = re.compile("|".join(map(re.escape, paths)))
     return [line for line in run.history.log if "kvchaos" in ours.sub("", line).lower()]
 
