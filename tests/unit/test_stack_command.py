@@ -122,6 +122,7 @@ def test_environment_of_a_chaos_server() -> None:
         "PYTHONPATH": "/run/plugin",
         "PYTHONUNBUFFERED": "1",
         "TMPDIR": "/t/kvchaos-1",
+        "TORCHDYNAMO_DISABLE": "1",
         "VLLM_CPU_ATTN_SPLIT_KV": "0",
         "VLLM_CPU_KVCACHE_SPACE": "1",
         "VLLM_HOST_IP": "127.0.0.1",
