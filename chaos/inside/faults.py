@@ -283,7 +283,7 @@ _COPY_KINDS = (
         "completion_twice",
         HOSTILE,
         "the end of a copy is told twice",
-        "the engine does not know the job and dies",
+        "0.18: the engine does not know the job and dies; 0.32 counts the two as one",
         "never: the engine is gone",
     ),
     FaultKind(
