@@ -39,6 +39,8 @@ class ServerSettings(Strict):
     """Admit a request only when its whole prompt fits (0.19 on); off allows preemption in mid-prefill."""
     chaos: bool = True
     """Load the chaos module into the server. Without it no fault can be armed."""
+    audit: bool = False
+    """Compare the content of every block copied, before and after. Needs `chaos`; costs a little time."""
     extra_args: tuple[str, ...] = ()
 
 
@@ -165,6 +167,8 @@ class Scenario(Strict):
             self.phase_of(fault)
         if self.faults and not (self.server.offload and self.server.chaos):
             raise ValueError("faults need a server with offload and chaos on")
+        if self.server.audit and not (self.server.offload and self.server.chaos):
+            raise ValueError("server.audit needs a server with offload and chaos on")
         return self
 
     def chaos_phases(self) -> list[str]:

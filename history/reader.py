@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from history import layout
 from history.metrics import MetricLog
 from history.plan import PhaseSpec, RunPlan
-from history.records import Event, FaultRecord, Record, RequestRecord, ScrapeLine
+from history.records import Event, FaultRecord, LedgerRecord, Record, RequestRecord, ScrapeLine
 
 Line = TypeVar("Line", bound=Record)
 
@@ -41,6 +41,7 @@ class History:
     plan: RunPlan
     requests: list[RequestRecord]
     faults: list[FaultRecord]
+    ledger: list[LedgerRecord]
     events: list[Event]
     metrics: MetricLog
     log: list[str]
@@ -85,6 +86,7 @@ def read_history(run_dir: Path) -> History:
         plan=plan,
         requests=_all_lines(run_dir, layout.REQUESTS_GLOB, RequestRecord),
         faults=read_faults(run_dir),
+        ledger=_all_lines(run_dir, layout.LEDGER_GLOB, LedgerRecord),
         events=events,
         metrics=metrics,
         log=_log_lines(run_dir / layout.SERVER_LOG),

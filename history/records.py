@@ -98,6 +98,22 @@ class FaultRecord(Record, frozen=True, kw_only=True):
     """fired: what was really changed. loaded: generation, sites. healed: reason, count of firings."""
 
 
+class LedgerRecord(Record, frozen=True, kw_only=True):
+    """One line of the books that the chaos module keeps on the server."""
+
+    t_ns: int
+    mono_ns: int
+    role: str
+    """scheduler or worker."""
+    pid: int
+    event: Literal["balance", "violation"]
+    rule: str | None
+    """violation: the rule that was broken, in words."""
+    evidence: Evidence
+    """balance: by account what was begun, is open, since when, and names; blocks audited. violation: what,
+    where."""
+
+
 class Event(Record, frozen=True, kw_only=True):
     """A step of the run: phases, process life, canaries, signals."""
 

@@ -17,6 +17,7 @@ from oracles import (
     counters,
     drained,
     faults,
+    ledger,
     logs,
     offload,
     outcomes,
@@ -44,6 +45,7 @@ ORACLES: tuple[Oracle, ...] = (
     ),
     Oracle(answers.NAME, "answers equal the golden ones, bit for bit", answers.judge),
     Oracle(drained.NAME, "nothing is held once all requests are done", drained.judge),
+    Oracle(ledger.NAME, "what began with offloaded blocks ended once, and no block changed", ledger.judge),
     Oracle(faults.NAME, "the planned faults, and only those, really struck", faults.judge),
     Oracle(offload.NAME, "blocks really came back from the offload tier", offload.judge),
 )

@@ -17,6 +17,7 @@ from chaos.inside import control as control_files
 from chaos.inside import decide, faults
 from chaos.inside.control import EMPTY, ArmedFault, BadControl, Schedule
 from chaos.inside.journal import Evidence, Journal
+from chaos.inside.ledger.book import Ledger
 
 logger = logging.getLogger("vllm.kvchaos")
 
@@ -101,6 +102,7 @@ class FaultEngine:
         self.role = role
         self._control = control
         self._journal = Journal(control, role)
+        self.ledger = Ledger(control, role)
         self._schedule = EMPTY
         self._seen: _Status | None = None
         self._armed: dict[str, list[_Armed]] = {}
@@ -143,6 +145,7 @@ class FaultEngine:
     def _watch(self) -> None:
         while True:
             self._look()
+            self.ledger.settle()
             time.sleep(WATCH_PERIOD_S)
 
     def _look(self) -> None:

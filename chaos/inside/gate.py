@@ -12,9 +12,12 @@ from chaos.hostcopy.tier import HostTier
 from chaos.inside.damage import DEEDS, Staleness
 from chaos.inside.engine import FaultEngine, Strike
 from chaos.inside.journal import Evidence
+from chaos.inside.ledger.contents import Contents
 
 LOAD = "load"
 STORE = "store"
+COPIES = "copies"
+"""Account of the ledger: copies that were begun."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +56,22 @@ class Gate:
     TransferResult objects.
     """
 
-    def __init__(self, engine: FaultEngine, device: Sequence[Plane], tier: HostTier | None) -> None:
-        """`tier` is known for host copies only; without it what a store wrote cannot be damaged."""
+    def __init__(
+        self,
+        engine: FaultEngine,
+        device: Sequence[Plane],
+        tier: HostTier | None,
+        contents: Contents | None = None,
+    ) -> None:
+        """`tier` is known for host copies only; without it what a store wrote cannot be damaged.
+
+        `contents` compares blocks in audit mode; both directions share it.
+        """
         self._engine = engine
         self._device = list(device)
         self._tier = tier
+        self._contents = contents
+        self._copies = engine.ledger.account(COPIES)
         self._stale = {LOAD: Staleness(), STORE: Staleness()}
         self._held: dict[int, _Held] = {}
         self._delays: dict[int, float] = {}
@@ -68,7 +82,7 @@ class Gate:
         if strike := self._engine.strike("copy_refused", direction=job.direction):
             strike.fired({"job": job.id, "direction": job.direction})
             return False
-        self._jobs[job.id] = job
+        self._begin(job)
         strike = self._engine.strike("copy_delay", direction=job.direction)
         if strike is None:
             return job.start()
@@ -109,7 +123,9 @@ class Gate:
 
     def _pass(self, result: Any, now: float) -> list[Any]:
         """Damage, delay, lose or double one result."""
-        job = self._jobs.pop(result.job_id)
+        job = self._end(result.job_id)
+        if job is None:
+            return [result]
         self._damage(job)
         if result.transfer_time is not None:
             result.transfer_time += self._delays.pop(job.id, 0.0)
@@ -130,6 +146,28 @@ class Gate:
             return []
         return [result]
 
+    def _begin(self, job: Job) -> None:
+        if self._copies.is_open(job.id):
+            self._engine.ledger.violation("a copy is begun twice", {"job": job.id})
+        self._copies.begin(job.id)
+        self._jobs[job.id] = job
+        if self._contents is not None and job.direction == LOAD:
+            self._contents.load_begins(job.id, self._tier_blocks(job))
+        elif self._contents is not None:
+            self._contents.store_begins(job.id, job.device.block_ids.tolist())
+
+    def _end(self, job_id: int) -> Job | None:
+        """Close the books on a job that the worker beneath has finished; None when it was not begun."""
+        if not self._copies.end(job_id):
+            self._engine.ledger.violation("a copy ends that had not begun", {"job": job_id})
+            return None
+        job = self._jobs.pop(job_id)
+        if self._contents is not None and job.direction == LOAD:
+            self._contents.load_ends(job.id, job.device.block_ids.tolist())
+        elif self._contents is not None:
+            self._contents.store_ends(job.id, self._tier_blocks(job))
+        return job
+
     def _release(self, held: _Held) -> None:
         del self._held[held.job.id]
         late = time.monotonic() - held.since
@@ -143,14 +181,17 @@ class Gate:
         planes, blocks = self._written(job)
         if not blocks:
             return
+        struck = False
         for kind, deed in DEEDS.items():
             if strike := self._engine.strike(kind, direction=job.direction):
-                _report(strike, deed(strike, planes, blocks), job.direction)
+                struck |= _report(strike, deed(strike, planes, blocks), job.direction)
         stale = self._stale[job.direction]
         if strike := self._engine.strike("stale_block", direction=job.direction):
-            _report(strike, stale.plant(strike, planes, blocks), job.direction)
+            struck |= _report(strike, stale.plant(strike, planes, blocks), job.direction)
         if self._engine.armed("stale_block"):
             stale.remember(planes, blocks)
+        if struck and job.direction == STORE and self._contents is not None:
+            self._contents.damaged(blocks)
 
     def _written(self, job: Job) -> tuple[list[Plane], list[int]]:
         """Where a finished copy has written: planes, and its blocks in them."""
@@ -158,15 +199,21 @@ class Gate:
             return self._device, job.device.block_ids.tolist()
         if self._tier is None:
             return [], []
-        chunks = job.chunks.block_ids.tolist()
-        return self._tier.own_planes(), blocks_beside(job.device, chunks, self._tier.blocks_per_chunk)
+        return self._tier.own_planes(), self._tier_blocks(job)
+
+    def _tier_blocks(self, job: Job) -> list[int]:
+        """The blocks of the tier that a job of known tier copies from or to."""
+        assert self._tier is not None
+        return blocks_beside(job.device, job.chunks.block_ids.tolist(), self._tier.blocks_per_chunk)
 
 
-def _report(strike: Strike, evidence: Any, direction: str) -> None:
+def _report(strike: Strike, evidence: Any, direction: str) -> bool:
+    """Whether there was something to damage."""
     if evidence is None:
         strike.refused("this copy offers nothing to damage so")
-    else:
-        strike.fired({**evidence, "direction": direction})
+        return False
+    strike.fired({**evidence, "direction": direction})
+    return True
 
 
 def _delay_s(strike: Strike) -> float:

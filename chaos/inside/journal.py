@@ -1,13 +1,14 @@
-"""What the module did, line by line: one file a role and process, bounded, never in the server's way."""
+"""What the module did, line by line: one file a role and process."""
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from pathlib import Path
 
-MAX_BYTES = 64 << 20
+from chaos.inside import lines
+from chaos.inside.lines import LineFile
+
 RESERVE_BYTES = 1 << 20
 """Kept for the proofs of strikes under way and for what ends the faults."""
 
@@ -15,24 +16,24 @@ Evidence = dict[str, bool | int | float | str | list[int] | list[str] | None]
 
 
 class Journal:
-    """Appends JSON Lines to `faults-<role>-<pid>.jsonl` in the control directory.
+    """Writes `faults-<role>-<pid>.jsonl` in the control directory.
 
-    A write that fails (a full disk) or would pass the bound closes the journal for good. The engine
-    strikes only while it `has_room`, since no fault may happen without its evidence.
+    The engine strikes only while it `has_room`, since no fault may happen without its evidence.
     """
 
     def __init__(self, control: Path, role: str) -> None:
         self._role = role
         self._pid = os.getpid()
-        self._written = 0
-        path = control / f"faults-{role}-{self._pid}.jsonl"
-        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        self.open = True
+        self._file = LineFile(control / f"faults-{role}-{self._pid}.jsonl")
+
+    @property
+    def open(self) -> bool:
+        return self._file.open
 
     @property
     def has_room(self) -> bool:
         """Whether the proof of one more fault surely fits, as far as the bound goes."""
-        return self.open and self._written <= MAX_BYTES - RESERVE_BYTES
+        return self._file.open and self._file.written <= lines.MAX_BYTES - RESERVE_BYTES
 
     def write(
         self,
@@ -46,31 +47,19 @@ class Journal:
         request: str | None = None,
     ) -> bool:
         """Append a line; False when it could not be written."""
-        if not self.open:
-            return False
-        line = {
-            "v": 1,
-            "t_ns": time.time_ns(),
-            "mono_ns": time.monotonic_ns(),
-            "role": self._role,
-            "pid": self._pid,
-            "event": event,
-            "fault": fault,
-            "kind": kind,
-            "site": site,
-            "n": n,
-            "request": request,
-            "evidence": evidence,
-        }
-        data = json.dumps(line, separators=(",", ":")).encode() + b"\n"
-        if self._written + len(data) > MAX_BYTES:
-            self.open = False
-            return False
-        try:
-            done = os.write(self._fd, data)
-        except OSError:
-            self.open = False
-            return False
-        self._written += done
-        self.open = done == len(data)
-        return self.open
+        return self._file.write(
+            {
+                "v": 1,
+                "t_ns": time.time_ns(),
+                "mono_ns": time.monotonic_ns(),
+                "role": self._role,
+                "pid": self._pid,
+                "event": event,
+                "fault": fault,
+                "kind": kind,
+                "site": site,
+                "n": n,
+                "request": request,
+                "evidence": evidence,
+            }
+        )

@@ -11,6 +11,8 @@ from chaos.inside.faults import SCHEDULER, WORKER
 
 CONTROL_KEY = "kvchaos_control"
 """Key of kv_connector_extra_config that names the control directory."""
+AUDIT_KEY = "kvchaos_audit"
+"""Key that, when true, asks for checksums of all blocks copied."""
 
 _engines: dict[str, FaultEngine] = {}
 

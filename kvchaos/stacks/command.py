@@ -30,6 +30,7 @@ PLAIN_CONNECTOR = "OffloadingConnector"
 PLAIN_SPEC = "HostCopySpec"
 PLAIN_SPEC_MODULE = "chaos.hostcopy.spec"
 CONTROL_KEY = "kvchaos_control"
+AUDIT_KEY = "kvchaos_audit"
 CONTROL_VARIABLE = "KVCHAOS_CONTROL"
 
 OWN_FLAGS = frozenset(
@@ -136,7 +137,7 @@ def _command(
 
 
 def _kv_transfer_config(settings: ServerSettings, control: Path) -> str:
-    extra: dict[str, str | int] = {"cpu_bytes_to_use": settings.cpu_tier_mb * 2**20}
+    extra: dict[str, str | int | bool] = {"cpu_bytes_to_use": settings.cpu_tier_mb * 2**20}
     config: dict[str, object] = {
         "kv_connector": PLAIN_CONNECTOR,
         "kv_role": "kv_both",
@@ -146,6 +147,8 @@ def _kv_transfer_config(settings: ServerSettings, control: Path) -> str:
     if settings.chaos:
         config |= {"kv_connector": CHAOS_CONNECTOR, "kv_connector_module_path": CHAOS_CONNECTOR_MODULE}
         extra |= {"spec_name": CHAOS_SPEC, "spec_module_path": CHAOS_SPEC_MODULE, CONTROL_KEY: str(control)}
+        if settings.audit:
+            extra |= {AUDIT_KEY: True}
     else:
         extra |= {"spec_name": PLAIN_SPEC, "spec_module_path": PLAIN_SPEC_MODULE}
     return json.dumps(config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -24,13 +25,17 @@ from history.plan import (
 from history.reader import History
 from history.records import (
     Event,
+    Evidence,
     FaultRecord,
+    LedgerRecord,
     RequestError,
     RequestRecord,
     Scalar,
     ScrapeLine,
     Usage,
 )
+
+BookEvent = Literal["balance", "violation"]
 
 START_NS = 1_800_000_000_000_000_000
 MS = 1_000_000
@@ -96,6 +101,7 @@ class Run:
     now_ns: int = START_NS
     requests: list[RequestRecord] = field(default_factory=list)
     faults: list[FaultRecord] = field(default_factory=list)
+    ledger: list[LedgerRecord] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     scrapes: list[Scrape] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
@@ -215,12 +221,32 @@ class Run:
             )
         )
 
+    def book(self, role: str, event: BookEvent, rule: str | None = None, /, **evidence: Scalar) -> None:
+        """A line of the ledger; of a balance all that is not given is at rest."""
+        whole: Evidence = dict(evidence)
+        if event == "balance":
+            for label in {"scheduler": ("stores", "loads"), "worker": ("copies",)}[role]:
+                whole = {f"{label}_begun": 4, f"{label}_open": 0, f"{label}_since_ns": None} | whole
+            whole = {"audited": 8 if role == "worker" else 0, "violations": 0} | whole
+        self.ledger.append(
+            LedgerRecord(
+                t_ns=self.now_ns,
+                mono_ns=self.now_ns,
+                role=role,
+                pid=100,
+                event=event,
+                rule=rule,
+                evidence=whole,
+            )
+        )
+
     def history(self, run_dir: Path = Path("runs/synthetic")) -> History:
         return History(
             run_dir=run_dir,
             plan=self.plan,
             requests=list(self.requests),
             faults=list(self.faults),
+            ledger=list(self.ledger),
             events=list(self.events),
             metrics=MetricLog.from_lines(scrape_lines(self.scrapes)),
             log=list(self.log),
@@ -364,6 +390,9 @@ def clean_run(plan: RunPlan | None = None) -> Run:
     run.scrape()
     run.event("drained", ok=True, seconds=0.5, running=0, waiting=0, kv_usage=0.0)
     run.event("leak_probe", ok=True, answer="true", detail="")
+    if run.plan.scenario.server.offload and run.plan.scenario.server.chaos:
+        run.book("scheduler", "balance")
+        run.book("worker", "balance")
     run.event("server_stop", how="term", code=0, log_line=len(run.log))
     return run
 

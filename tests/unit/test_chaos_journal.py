@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chaos.inside import journal as journal_module
+from chaos.inside import lines as lines_module
 from chaos.inside.journal import Evidence, Journal
 from history.records import FaultRecord
 from tests.unit.chaos_room import Room, entry, schedule, wait_until
@@ -80,7 +81,7 @@ def test_lines_of_two_threads_do_not_mix(tmp_path: Path) -> None:
 
 
 def test_a_journal_never_grows_beyond_its_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal_module, "MAX_BYTES", 1000)
+    monkeypatch.setattr(lines_module, "MAX_BYTES", 1000)
     journal = Journal(tmp_path, "worker")
     answers = [journal.write("note", {"n": n}) for n in range(50)]
     assert answers == sorted(answers, reverse=True), "it wrote again after it had closed"
@@ -118,7 +119,7 @@ def test_no_fault_strikes_whose_proof_would_not_fit_and_healing_is_still_told(
     room = Room(tmp_path / "control")
     engine = room.start()
     room.arm(entry("gone", "lookup_miss"))
-    monkeypatch.setattr(journal_module, "MAX_BYTES", 5_000)
+    monkeypatch.setattr(lines_module, "MAX_BYTES", 5_000)
     monkeypatch.setattr(journal_module, "RESERVE_BYTES", 2_000)
     strikes = 0
     while (strike := engine.strike("lookup_miss")) is not None:

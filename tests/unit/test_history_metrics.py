@@ -135,7 +135,7 @@ def test_a_line_that_cannot_be_is_refused_with_its_number(bad: ScrapeLine, told:
 
 
 NAMES = st.from_regex(r"[a-zA-Z_:][a-zA-Z0-9_:]{0,20}", fullmatch=True)
-LABEL_NAMES = st.from_regex(r"[a-zA-Z_][a-zA-Z0-9_]{0,10}", fullmatch=True)
+LABEL_NAMES = st.from_regex(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]{0,10}", fullmatch=True)
 # Everything that needs an escape, and what looks like one or like the end of a value.
 VALUES = st.text(st.sampled_from('\\"\n n{},=#ü ') | st.characters(codec="utf-8"))
 

@@ -123,7 +123,10 @@ def test_a_clean_run_is_as_expected() -> None:
 
 def test_the_seed_bug_is_an_expected_failure() -> None:
     expectation = Expectation(
-        releases="<0.19", fail=("counters",), collateral=("logs", "server-alive"), issue="vllm#36533"
+        releases="<0.19",
+        fail=("counters",),
+        collateral=("logs", "server-alive", "ledger"),
+        issue="vllm#36533",
     )
     run = clean_run(make_plan(vllm="0.18.0", expectation=expectation))
     run.log[2] = "ValueError: Counters can only be incremented by non-negative amounts."
@@ -143,6 +146,7 @@ def write_run(run: Run, run_dir: Path) -> None:
         (layout.METRICS, [*scrape_lines(run.scrapes)]),
         (layout.requests_file(0), [*run.requests]),
         (f"{layout.CONTROL}/faults-worker-100.jsonl", [*run.faults]),
+        (f"{layout.CONTROL}/ledger-worker-100.jsonl", [*run.ledger]),
     ]
     for name, records in files:
         with LineWriter(run_dir / name) as writer:

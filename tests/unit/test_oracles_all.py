@@ -38,6 +38,7 @@ def test_the_names_that_scenarios_use_are_fixed() -> None:
         "accounting",
         "answers",
         "drained",
+        "ledger",
         "faults-fired",
         "offload-used",
     ]
@@ -49,7 +50,7 @@ def test_the_names_that_scenarios_use_are_fixed() -> None:
 def test_a_run_that_left_nothing_is_unknown_never_a_pass(oracle: Oracle) -> None:
     plan = make_plan()
     start = Event(t_ns=1, mono_ns=1, kind="server_start", data={"pid": 1, "port": 1})
-    empty = History(clean_run().history().run_dir, plan, [], [], [start], MetricLog(), [])
+    empty = History(clean_run().history().run_dir, plan, [], [], [], [start], MetricLog(), [])
     assert oracle.judge(empty).verdict is Verdict.UNKNOWN
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from chaos.inside import runtime
 from chaos.inside.engine import FaultEngine
+from chaos.inside.ledger.residents import Residents
 from chaos.inside.managers.pressure import Pressure
 from chaos.inside.managers.residency import Residency
 from chaos.inside.managers.stores import StoresUnderWay
@@ -19,6 +20,7 @@ class ChaosManager:
         self._inner = inner
         self._engine = engine
         self._stores = StoresUnderWay()
+        self._residents = Residents(engine.ledger)
         self._residency = Residency(engine, Pressure(self._make_room, self._drop, bytes))
 
     def __getattr__(self, name: str) -> Any:
@@ -64,16 +66,35 @@ class ChaosManager:
         output = self._inner.prepare_store(hashes)
         if output is not None:
             self._stores.begin(output.block_hashes_to_store)
+            self._residents.store_begins(
+                output.block_hashes_to_store, output.store_spec, output.block_hashes_evicted
+            )
         return output
 
     def complete_store(self, block_hashes: Iterable[Any], success: bool = True) -> None:
         hashes = list(block_hashes)
         self._stores.end(hashes)
-        self._inner.complete_store(hashes, success and not self._stores.fail(self._engine, hashes))
+        success = success and not self._stores.fail(self._engine, hashes)
+        self._inner.complete_store(hashes, success)
+        self._residents.store_ends(hashes, success=success)
+
+    def prepare_load(self, block_hashes: Iterable[Any]) -> Any:
+        hashes = list(block_hashes)
+        spec = self._inner.prepare_load(hashes)
+        self._residents.load_begins(hashes, spec)
+        return spec
+
+    def complete_load(self, block_hashes: Iterable[Any]) -> None:
+        hashes = list(block_hashes)
+        self._inner.complete_load(hashes)
+        self._residents.load_ends(hashes)
 
     def _make_room(self, hashes: list[Any]) -> list[Any] | None:
         output = self._inner.prepare_store(hashes)
-        return None if output is None else list(output.block_hashes_evicted)
+        if output is None:
+            return None
+        self._residents.evicted(output.block_hashes_evicted)
+        return list(output.block_hashes_evicted)
 
     def _drop(self, hashes: list[Any]) -> None:
         self._inner.complete_store(hashes, False)

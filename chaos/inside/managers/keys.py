@@ -11,6 +11,7 @@ from typing import Any
 from chaos.hostcopy.generation import detect
 from chaos.inside import runtime
 from chaos.inside.engine import FaultEngine
+from chaos.inside.ledger.residents import Residents
 from chaos.inside.managers.pressure import Pressure
 from chaos.inside.managers.residency import Residency
 from chaos.inside.managers.stores import StoresUnderWay
@@ -37,6 +38,7 @@ class ChaosManager:
         self._inner = inner
         self._engine = engine
         self._stores = StoresUnderWay()
+        self._residents = Residents(engine.ledger)
         self._context = _own_context()
         self._ending = inspect.signature(inner.complete_store)
         self._residency = Residency(engine, Pressure(self._make_room, self._drop, _own_key))
@@ -75,6 +77,7 @@ class ChaosManager:
         output = self._inner.prepare_store(keys, req_context)
         if output is not None:
             self._stores.begin(output.keys_to_store)
+            self._residents.store_begins(output.keys_to_store, output.store_spec, output.evicted_keys)
         return output
 
     def complete_store(self, keys: Collection[Any], *more: Any, **named: Any) -> None:
@@ -84,10 +87,29 @@ class ChaosManager:
         if self._stores.fail(self._engine, keys):
             call.arguments["success"] = False
         self._inner.complete_store(*call.args, **call.kwargs)
+        self._residents.store_ends(keys, success=call.arguments.get("success", True))
+
+    def prepare_load(self, keys: Collection[Any], req_context: Any) -> Any:
+        spec = self._inner.prepare_load(keys, req_context)
+        self._residents.load_begins(keys, spec)
+        return spec
+
+    def complete_load(self, keys: Collection[Any], *more: Any, **named: Any) -> None:
+        """What comes after the keys differs: the request's context is told from 0.21 on."""
+        self._inner.complete_load(keys, *more, **named)
+        self._residents.load_ends(keys)
+
+    def reset_cache(self) -> None:
+        """Asked from 0.22 on."""
+        self._inner.reset_cache()
+        self._residents.reset()
 
     def _make_room(self, keys: list[Any]) -> list[Any] | None:
         output = self._inner.prepare_store(keys, self._context)
-        return None if output is None else list(output.evicted_keys)
+        if output is None:
+            return None
+        self._residents.evicted(output.evicted_keys)
+        return list(output.evicted_keys)
 
     def _drop(self, keys: list[Any]) -> None:
         told = "req_context" in self._ending.parameters

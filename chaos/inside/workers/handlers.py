@@ -10,6 +10,7 @@ from chaos.hostcopy.handlers import Entry, HostCopySpec, generation
 from chaos.inside import runtime
 from chaos.inside.faults import WORKER
 from chaos.inside.gate import LOAD, STORE, Gate, Job
+from chaos.inside.ledger.contents import Contents, contents_of
 
 
 class ChaosHandler:
@@ -49,6 +50,10 @@ class WrappedSpec(HostCopySpec):
     def get_handlers(self, kv_caches: Any, *attn_backends: Any) -> Iterator[Entry]:
         engine = runtime.engine(WORKER, self.extra_config, generation.name)
         planes = planes_of(kv_caches)
+        contents: Contents | None = None
         for source, target, handler in super().get_handlers(kv_caches, *attn_backends):
             direction = STORE if source.medium() == "GPU" else LOAD
-            yield source, target, ChaosHandler(handler, direction, Gate(engine, planes, self.host_tier))
+            # Known with the first handler; both directions share the books.
+            contents = contents or contents_of(self.extra_config, engine.ledger, planes, self.host_tier)
+            gate = Gate(engine, planes, self.host_tier, contents)
+            yield source, target, ChaosHandler(handler, direction, gate)

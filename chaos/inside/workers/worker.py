@@ -9,6 +9,7 @@ from chaos.hostcopy.worker import HostCopySpec, generation
 from chaos.inside import runtime
 from chaos.inside.faults import WORKER
 from chaos.inside.gate import LOAD, STORE, Gate, Job
+from chaos.inside.ledger.contents import contents_of
 
 
 class ChaosWorker:
@@ -59,5 +60,7 @@ class WrappedSpec(HostCopySpec):
         if not isinstance(self._worker, ChaosWorker):
             engine = runtime.engine(WORKER, self.extra_config, generation.name)
             inner = super().get_worker(kv_caches)
-            self._worker = ChaosWorker(inner, Gate(engine, planes_of(kv_caches), self.host_tier))
+            planes = planes_of(kv_caches)
+            contents = contents_of(self.extra_config, engine.ledger, planes, self.host_tier)
+            self._worker = ChaosWorker(inner, Gate(engine, planes, self.host_tier, contents))
         return self._worker

@@ -1,0 +1,55 @@
+"""Things that begin and must each end exactly once."""
+
+from __future__ import annotations
+
+import time
+
+Name = int | str
+SOME = 5
+"""Names that are told of what is still open."""
+
+
+class Account:
+    """Counts of what began and ended. Several of one name may be open at a time."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.ended = 0
+        self.dropped = 0
+        """Of those begun: the ones that the server gave up as a whole, by a reset."""
+        self._open: dict[Name, list[int]] = {}
+        """When each began, nanoseconds since the epoch."""
+
+    def begin(self, name: Name) -> None:
+        self.begun += 1
+        self._open.setdefault(name, []).append(time.time_ns())
+
+    def end(self, name: Name) -> bool:
+        """End the oldest of this name; False when none is open."""
+        since = self._open.get(name)
+        if since is None:
+            return False
+        since.pop(0)
+        if not since:
+            del self._open[name]
+        self.ended += 1
+        return True
+
+    def drop_all(self) -> None:
+        self.dropped += self.count()
+        self._open.clear()
+
+    def is_open(self, name: Name) -> bool:
+        return name in self._open
+
+    def count(self) -> int:
+        return self.begun - self.ended - self.dropped
+
+    def oldest(self) -> tuple[int | None, list[str]]:
+        """Since when something is open (None: nothing is), and a few names, oldest first.
+
+        Another thread than the server's may ask: the copy is taken in one go.
+        """
+        entries = list(self._open.items())
+        dated = sorted((since[0], str(name)) for name, since in entries if since)
+        return (dated[0][0] if dated else None), [name for _, name in dated[:SOME]]

@@ -1,0 +1,89 @@
+"""The ledger of a role: its accounts, its violations, and the file that tells of them."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from chaos.inside.journal import Evidence
+from chaos.inside.ledger.account import Account
+from chaos.inside.lines import LineFile
+
+QUIET_S = 0.2
+"""After so long without a change the balance is written down."""
+AT_LEAST_EVERY_S = 1.0
+"""And so often while there is no quiet."""
+MOST_VIOLATIONS = 200
+"""Of one process. A rule that is always broken must not fill the disk."""
+
+
+class Ledger:
+    """Writes `ledger-<role>-<pid>.jsonl` in the control directory.
+
+    The server's own thread keeps the books; `settle` is called by the engine's watcher.
+    """
+
+    def __init__(self, control: Path, role: str) -> None:
+        self._role = role
+        self._pid = os.getpid()
+        self._file = LineFile(control / f"ledger-{role}-{self._pid}.jsonl")
+        self._accounts: dict[str, Account] = {}
+        self._violations = 0
+        self.audited = 0
+        """Blocks whose content was compared."""
+        self._written_state: tuple[int, ...] = ()
+        self._seen_state: tuple[int, ...] = ()
+        self._seen_at = self._written_at = time.monotonic()
+
+    def account(self, label: str) -> Account:
+        """The account of this name, made at first use."""
+        return self._accounts.setdefault(label, Account())
+
+    def violation(self, rule: str, evidence: Evidence) -> None:
+        self._violations += 1
+        if self._violations <= MOST_VIOLATIONS:
+            self._write("violation", rule, evidence)
+
+    def settle(self) -> None:
+        """Write the balance when it has changed and is quiet, or has not been written for long."""
+        now, state = time.monotonic(), self._state()
+        if state != self._seen_state:
+            self._seen_state, self._seen_at = state, now
+        due = now - self._seen_at >= QUIET_S or now - self._written_at >= AT_LEAST_EVERY_S
+        if state != self._written_state and due:
+            self._written_state, self._written_at = state, now
+            self._write("balance", None, self._balance())
+
+    def _state(self) -> tuple[int, ...]:
+        return tuple(
+            number
+            for account in list(self._accounts.values())
+            for number in (account.begun, account.ended, account.dropped)
+        )
+
+    def _balance(self) -> Evidence:
+        found: Evidence = {"audited": self.audited, "violations": self._violations}
+        for label, account in list(self._accounts.items()):
+            # Ends first: what is begun in between shows as open, and the next balance tells better.
+            ended, begun = account.ended + account.dropped, account.begun
+            since, names = account.oldest()
+            found[f"{label}_begun"] = begun
+            found[f"{label}_open"] = begun - ended
+            found[f"{label}_since_ns"] = since
+            found[f"{label}_names"] = names
+        return found
+
+    def _write(self, event: str, rule: str | None, evidence: Evidence) -> None:
+        self._file.write(
+            {
+                "v": 1,
+                "t_ns": time.time_ns(),
+                "mono_ns": time.monotonic_ns(),
+                "role": self._role,
+                "pid": self._pid,
+                "event": event,
+                "rule": rule,
+                "evidence": evidence,
+            }
+        )

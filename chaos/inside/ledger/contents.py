@@ -1,0 +1,86 @@
+"""Books on the content of blocks: what a copy brings must be what lay there when it began."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from chaos.hostcopy.blocks import Plane
+from chaos.hostcopy.tier import HostTier
+from chaos.inside.ledger.book import Ledger
+from chaos.inside.runtime import AUDIT_KEY
+
+CHANGED_IN_THE_TIER = "a block changed in the tier since it was stored"
+CHANGED_WHILE_STORED = "a block changed while it was stored"
+CHANGED_WHILE_LOADED = "a block changed while it was loaded"
+
+
+class Contents:
+    """Checksums of blocks at both ends of each copy. Costs a pass over every block copied."""
+
+    def __init__(self, ledger: Ledger, device: Sequence[Plane], tier: Sequence[Plane]) -> None:
+        self._ledger = ledger
+        self._device = device
+        self._tier = tier
+        self._stored: dict[int, int] = {}
+        """Checksum of each block of the tier when its store had ended."""
+        self._begun: dict[int, list[int]] = {}
+        """Checksums of a job's source when it began."""
+
+    def store_begins(self, job: int, device: Sequence[int]) -> None:
+        self._begun[job] = sums_of(self._device, device)
+
+    def load_begins(self, job: int, tier: Sequence[int]) -> None:
+        found = self._begun[job] = sums_of(self._tier, tier)
+        for block, seen in zip(tier, found, strict=True):
+            self._compare(
+                "a block changed in the tier since it was stored", job, block, self._stored.get(block), seen
+            )
+
+    def store_ends(self, job: int, tier: Sequence[int]) -> None:
+        """To be called when the copy has ended, before anybody else can write."""
+        sums = sums_of(self._tier, tier)
+        for block, before, now in zip(tier, self._begun.pop(job), sums, strict=True):
+            self._compare(CHANGED_WHILE_STORED, job, block, before, now)
+            self._stored[block] = now
+
+    def load_ends(self, job: int, device: Sequence[int]) -> None:
+        for block, before, now in zip(
+            device, self._begun.pop(job), sums_of(self._device, device), strict=True
+        ):
+            self._compare("a block changed while it was loaded", job, block, before, now)
+
+    def damaged(self, tier: Sequence[int]) -> None:
+        """A fault of ours changed these blocks of the tier: that is no finding."""
+        self._stored.update(zip(tier, sums_of(self._tier, tier), strict=True))
+
+    def _compare(self, rule: str, job: int, block: int, before: int | None, now: int) -> None:
+        """`before` is None for a block that no store of this process wrote."""
+        self._ledger.audited += 1
+        if before != now:
+            self._ledger.violation(rule, {"job": job, "block": block, "before": before, "now": now})
+
+
+def sums_of(planes: Sequence[Plane], blocks: Sequence[int]) -> list[int]:
+    """CRC-32 of each block over all planes, in their order."""
+    return [_sum(planes, block) for block in blocks]
+
+
+def _sum(planes: Sequence[Plane], block: int) -> int:
+    found = 0
+    for plane in planes:
+        content: Any = plane.bytes_of(block).cpu().numpy()
+        found = zlib.crc32(content, found)
+    return found
+
+
+def contents_of(
+    extra_config: Mapping[str, object], ledger: Ledger, device: Sequence[Plane], tier: HostTier | None
+) -> Contents | None:
+    """None unless audit mode is on. Raises ValueError where the tier is not known."""
+    if extra_config.get(AUDIT_KEY) is not True:
+        return None
+    if tier is None:
+        raise ValueError(f"{AUDIT_KEY}: the tier of this worker is not known")
+    return Contents(ledger, device, tier.own_planes())

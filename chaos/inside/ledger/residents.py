@@ -1,0 +1,87 @@
+"""Books on the offload tier, kept from what vLLM's scheduler asks its manager and is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from chaos.inside.ledger.book import Ledger
+
+STORES = "stores"
+LOADS = "loads"
+
+
+class Residents:
+    """Every prepared store and load ends once, and a block is read from the chunk it was written to."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._stores = ledger.account(STORES)
+        self._loads = ledger.account(LOADS)
+        self._chunk_of: dict[str, int] = {}
+        self._holder_of: dict[int, str] = {}
+
+    def store_begins(self, keys: Collection[Any], spec: Any, evicted: Iterable[Any]) -> None:
+        """`spec` is the CPULoadStoreSpec of the answer."""
+        self.evicted(evicted)
+        for key, chunk in _placed(keys, spec):
+            if self._stores.is_open(key):
+                self._ledger.violation("a block is stored twice at a time", {"key": key, "chunk": chunk})
+            holder = self._holder_of.get(chunk)
+            if holder is not None:
+                self._ledger.violation(
+                    "a chunk is given to a second block", {"key": key, "chunk": chunk, "holder": holder}
+                )
+            self._stores.begin(key)
+            self._chunk_of[key], self._holder_of[chunk] = chunk, key
+
+    def store_ends(self, keys: Iterable[Any], *, success: bool) -> None:
+        for key in map(_name, keys):
+            if not self._stores.end(key):
+                self._ledger.violation("a store ends that had not begun", {"key": key})
+            if not success:
+                self._leave(key)
+
+    def load_begins(self, keys: Collection[Any], spec: Any) -> None:
+        for key, chunk in _placed(keys, spec):
+            if self._stores.is_open(key):
+                self._ledger.violation("a block is loaded before it is stored", {"key": key, "chunk": chunk})
+            elif self._chunk_of.get(key) != chunk:
+                self._ledger.violation(
+                    "a block is loaded from another chunk than it was stored to",
+                    {"key": key, "chunk": chunk, "stored_to": self._chunk_of.get(key)},
+                )
+            self._loads.begin(key)
+
+    def load_ends(self, keys: Iterable[Any]) -> None:
+        for key in map(_name, keys):
+            if not self._loads.end(key):
+                self._ledger.violation("a load ends that had not begun", {"key": key})
+
+    def evicted(self, keys: Iterable[Any]) -> None:
+        for key in map(_name, keys):
+            for under_way, account in (("loaded", self._loads), ("stored", self._stores)):
+                if account.is_open(key):
+                    self._ledger.violation(f"a block is evicted while it is {under_way}", {"key": key})
+            self._leave(key)
+
+    def reset(self) -> None:
+        """The tier was emptied; from then on vLLM tells no end of what was under way."""
+        self._stores.drop_all()
+        self._loads.drop_all()
+        self._chunk_of.clear()
+        self._holder_of.clear()
+
+    def _leave(self, key: str) -> None:
+        chunk = self._chunk_of.pop(key, None)
+        if chunk is not None:
+            self._holder_of.pop(chunk, None)
+
+
+def _placed(keys: Collection[Any], spec: Any) -> list[tuple[str, int]]:
+    """Keys and their chunks."""
+    return list(zip(map(_name, keys), spec.block_ids.tolist(), strict=True))
+
+
+def _name(key: Any) -> str:
+    return bytes(key).hex()

@@ -1,0 +1,96 @@
+"""Did everything that the server began with offloaded blocks end once, and did blocks stay what they were?
+
+From the books that the chaos module keeps inside the server, beside vLLM's own.
+"""
+
+from __future__ import annotations
+
+from history.reader import History
+from history.records import LedgerRecord
+from history.verdict import OracleResult, Witness
+from oracles.findings import Findings
+
+NAME = "ledger"
+ROLES = ("scheduler", "worker")
+ACCOUNTS = {
+    "stores": "prepared stores",
+    "loads": "prepared loads",
+    "copies": "copies",
+}
+FINAL = "final"
+"""The canary that is sent when all load is over: what began before it has had every chance to end."""
+
+
+def judge(history: History) -> OracleResult:
+    """No rule was broken, and nothing that began before the last canary is still open at the end."""
+    found = Findings(NAME)
+    settings = history.plan.scenario.server
+    if not (settings.offload and settings.chaos):
+        return _without_module(history, found)
+    for record in history.ledger:
+        if record.event == "violation":
+            found.violation(_witness(record, str(record.rule)))
+    last = {(record.role, record.pid): record for record in history.ledger if record.event == "balance"}
+    _gaps(history, last, found)
+    deadline_ns = _final_start_ns(history)
+    if deadline_ns is not None:
+        for balance in last.values():
+            _open(balance, deadline_ns, found)
+    audited = sum(_count(balance, "audited") for balance in last.values())
+    if settings.audit and not audited:
+        found.gap("audit mode is on and no block was compared")
+    ended = ", ".join(f"{_begun(last, label)} {words}" for label, words in ACCOUNTS.items())
+    return found.result(f"each ended once: {ended}; {audited} blocks compared")
+
+
+def _without_module(history: History, found: Findings) -> OracleResult:
+    """Where the module is not loaded there are no books: any would show that it was."""
+    found.checked += 1
+    if history.ledger:
+        found.violation(_witness(history.ledger[0], "the chaos module kept books though it is off"))
+    return found.result("the chaos module is off and kept no books")
+
+
+def _gaps(history: History, last: dict[tuple[str, int], LedgerRecord], found: Findings) -> None:
+    for role in ROLES:
+        if not any(role == known for known, _ in last):
+            found.gap(f"no books of the {role}")
+    if history.events_of("server_exit"):
+        found.gap("the server died with its books open")
+    elif _final_start_ns(history) is None:
+        found.gap("no final canary")
+
+
+def _final_start_ns(history: History) -> int | None:
+    sent = [
+        event.data.get("request") for event in history.events_of("canary") if event.data["where"] == FINAL
+    ]
+    return next((record.start_ns for record in history.requests if record.id in sent), None)
+
+
+def _open(balance: LedgerRecord, deadline_ns: int, found: Findings) -> None:
+    """What is still open, of what began before a time."""
+    for label, words in ACCOUNTS.items():
+        count, since = _count(balance, f"{label}_open"), balance.evidence.get(f"{label}_since_ns")
+        if f"{label}_begun" not in balance.evidence:
+            continue
+        found.checked += 1
+        if count and isinstance(since, int) and since < deadline_ns:
+            names = balance.evidence.get(f"{label}_names")
+            told = ", ".join(map(str, names)) if isinstance(names, list) else ""
+            found.violation(_witness(balance, f"{count} {words} never ended, among them {told}"))
+
+
+def _begun(last: dict[tuple[str, int], LedgerRecord], label: str) -> int:
+    return sum(_count(balance, f"{label}_begun") for balance in last.values())
+
+
+def _count(balance: LedgerRecord, name: str) -> int:
+    value = balance.evidence.get(name)
+    return value if isinstance(value, int) else 0
+
+
+def _witness(record: LedgerRecord, text: str) -> Witness:
+    told = ", ".join(f"{key} {value}" for key, value in record.evidence.items()) if record.rule else ""
+    where = f"{record.role} {record.pid}"
+    return Witness(text=f"{text} ({where}{': ' + told if told else ''})", t_ns=record.t_ns)

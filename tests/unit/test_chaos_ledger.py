@@ -1,0 +1,168 @@
+"""The books inside the server: a rule that is broken is told, one that is kept is not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chaos.inside.ledger import book
+from chaos.inside.ledger.account import Account
+from chaos.inside.ledger.book import Ledger
+from chaos.inside.ledger.residents import Residents
+from history.records import LedgerRecord
+
+
+class _Ids(list[int]):
+    """Stands for an array of numbers."""
+
+    def tolist(self) -> list[int]:
+        return list(self)
+
+
+class _Spec:
+    def __init__(self, chunks: Sequence[int]) -> None:
+        self.block_ids = _Ids(chunks)
+
+
+ONE, TWO = b"\x01" * 4, b"\x02" * 4
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path, "scheduler")
+
+
+@pytest.fixture
+def residents(ledger: Ledger) -> Residents:
+    return Residents(ledger)
+
+
+def lines(folder: Path) -> list[LedgerRecord]:
+    path = folder / f"ledger-scheduler-{os.getpid()}.jsonl"
+    return [msgspec.json.decode(line, type=LedgerRecord) for line in path.read_bytes().splitlines()]
+
+
+def broken(folder: Path) -> list[str | None]:
+    return [line.rule for line in lines(folder) if line.event == "violation"]
+
+
+def test_a_store_and_a_load_that_keep_the_rules_break_none(tmp_path: Path, residents: Residents) -> None:
+    residents.store_begins([ONE, TWO], _Spec([0, 1]), [])
+    residents.store_ends([ONE, TWO], success=True)
+    residents.load_begins([ONE], _Spec([0]))
+    residents.load_begins([ONE, TWO], _Spec([0, 1]))
+    residents.load_ends([ONE])
+    residents.load_ends([ONE, TWO])
+    residents.store_begins([b"\x03"], _Spec([0]), [ONE])
+    assert broken(tmp_path) == []
+
+
+def test_a_block_stored_twice_at_a_time_is_told(tmp_path: Path, residents: Residents) -> None:
+    residents.store_begins([ONE], _Spec([0]), [])
+    residents.store_begins([ONE], _Spec([1]), [])
+    assert broken(tmp_path) == ["a block is stored twice at a time"]
+
+
+def test_a_chunk_given_away_while_it_holds_a_block_is_told(tmp_path: Path, residents: Residents) -> None:
+    residents.store_begins([ONE], _Spec([0]), [])
+    residents.store_begins([TWO], _Spec([0]), [])
+    assert broken(tmp_path) == ["a chunk is given to a second block"]
+
+
+def test_a_failed_store_gives_its_chunk_back(tmp_path: Path, residents: Residents) -> None:
+    residents.store_begins([ONE], _Spec([0]), [])
+    residents.store_ends([ONE], success=False)
+    residents.store_begins([TWO], _Spec([0]), [])
+    assert broken(tmp_path) == []
+
+
+@pytest.mark.parametrize("what", ["store", "load"])
+def test_an_end_without_a_beginning_is_told(tmp_path: Path, residents: Residents, what: str) -> None:
+    if what == "store":
+        residents.store_ends([ONE], success=True)
+    else:
+        residents.load_ends([ONE])
+    assert broken(tmp_path) == [f"a {what} ends that had not begun"]
+
+
+def test_a_load_from_another_chunk_is_told(tmp_path: Path, residents: Residents) -> None:
+    residents.store_begins([ONE, TWO], _Spec([0, 1]), [])
+    residents.store_ends([ONE, TWO], success=True)
+    residents.load_begins([ONE], _Spec([1]))
+    assert broken(tmp_path) == ["a block is loaded from another chunk than it was stored to"]
+
+
+def test_a_load_before_the_store_has_ended_is_told(tmp_path: Path, residents: Residents) -> None:
+    residents.store_begins([ONE], _Spec([0]), [])
+    residents.load_begins([ONE], _Spec([0]))
+    assert broken(tmp_path) == ["a block is loaded before it is stored"]
+
+
+def test_a_block_evicted_while_it_is_loaded_is_told(tmp_path: Path, residents: Residents) -> None:
+    residents.store_begins([ONE], _Spec([0]), [])
+    residents.store_ends([ONE], success=True)
+    residents.load_begins([ONE], _Spec([0]))
+    residents.store_begins([TWO], _Spec([0]), [ONE])
+    assert broken(tmp_path) == ["a block is evicted while it is loaded"]
+
+
+def test_after_a_reset_nothing_is_open_and_all_chunks_are_free(
+    tmp_path: Path, ledger: Ledger, residents: Residents
+) -> None:
+    residents.store_begins([ONE], _Spec([0]), [])
+    residents.reset()
+    residents.store_begins([TWO], _Spec([0]), [])
+    residents.store_ends([TWO], success=True)
+    assert broken(tmp_path) == []
+    assert ledger.account("stores").count() == 0
+
+
+def test_a_rule_that_is_always_broken_does_not_fill_the_disk(tmp_path: Path, residents: Residents) -> None:
+    for _ in range(book.MOST_VIOLATIONS + 50):
+        residents.store_ends([ONE], success=True)
+    assert len(broken(tmp_path)) == book.MOST_VIOLATIONS
+
+
+def test_a_balance_is_written_when_it_is_quiet_and_only_once(
+    tmp_path: Path, ledger: Ledger, residents: Residents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(book, "QUIET_S", 0.0)
+    residents.store_begins([ONE], _Spec([0]), [])
+    ledger.settle()
+    ledger.settle()
+    [line] = lines(tmp_path)
+    assert line.event == "balance"
+    assert (line.evidence["stores_begun"], line.evidence["stores_open"]) == (1, 1)
+    assert line.evidence["stores_names"] == [ONE.hex()]
+    since = line.evidence["stores_since_ns"]
+    assert isinstance(since, int)
+    assert since <= line.t_ns
+
+
+def test_nothing_that_happened_means_no_line(tmp_path: Path, ledger: Ledger) -> None:
+    ledger.account("stores")
+    ledger.settle()
+    assert lines(tmp_path) == []
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans())))
+def test_an_account_never_ends_what_is_not_open(steps: list[tuple[str, bool]]) -> None:
+    account = Account()
+    model: list[str] = []
+    for name, begins in steps:
+        if begins:
+            account.begin(name)
+            model.append(name)
+        else:
+            assert account.end(name) == (name in model)
+            if name in model:
+                model.remove(name)
+        assert account.count() == len(model)
+        assert (account.oldest()[0] is None) == (not model)

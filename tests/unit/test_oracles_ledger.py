@@ -1,0 +1,105 @@
+"""ledger must see what the server began and never ended, and blocks that changed by themselves."""
+
+from __future__ import annotations
+
+import pytest
+
+from history.plan import ServerSettings
+from history.records import Scalar
+from history.verdict import Verdict
+from oracles.ledger import judge
+from tests.unit.histories import MS, Run, clean_run, make_plan
+
+
+def without_module() -> Run:
+    plan = make_plan()
+    server = ServerSettings(gpu_blocks=40, chaos=False)
+    scenario = plan.scenario.model_copy(update={"server": server, "faults": ()})
+    return clean_run(plan.model_copy(update={"scenario": scenario}))
+
+
+def audited(blocks: int) -> Run:
+    plan = make_plan()
+    server = plan.scenario.server.model_copy(update={"audit": True})
+    scenario = plan.scenario.model_copy(update={"server": server})
+    run = clean_run(plan.model_copy(update={"scenario": scenario}))
+    run.book("worker", "balance", audited=blocks)
+    return run
+
+
+def final_canary_ns(run: Run) -> int:
+    return run.requests[-1].start_ns
+
+
+def test_books_that_balance_pass_and_tell_how_much_was_seen() -> None:
+    result = judge(clean_run().history())
+    assert result.verdict is Verdict.PASS
+    assert "4 prepared stores" in result.summary
+
+
+@pytest.mark.parametrize(
+    ("role", "label"), [("scheduler", "stores"), ("scheduler", "loads"), ("worker", "copies")]
+)
+def test_what_began_before_the_final_canary_and_is_open_at_the_end_fails(role: str, label: str) -> None:
+    run = clean_run()
+    since = final_canary_ns(run) - MS
+    run.book(role, "balance", **{f"{label}_open": 1, f"{label}_since_ns": since})
+    result = judge(run.history())
+    assert result.verdict is Verdict.FAIL
+    assert "never ended" in result.summary
+
+
+def test_what_the_final_canary_itself_began_may_still_be_open() -> None:
+    run = clean_run()
+    run.book("scheduler", "balance", stores_open=1, stores_since_ns=final_canary_ns(run) + MS)
+    assert judge(run.history()).verdict is Verdict.PASS
+
+
+def test_only_the_last_balance_of_a_process_counts() -> None:
+    run = clean_run()
+    run.book("worker", "balance", copies_open=3, copies_since_ns=1)
+    run.book("worker", "balance")
+    assert judge(run.history()).verdict is Verdict.PASS
+
+
+def test_a_broken_rule_fails_and_names_rule_block_and_process() -> None:
+    run = clean_run()
+    run.book("worker", "violation", "a block changed in the tier since it was stored", job=7, block=3)
+    result = judge(run.history())
+    assert result.verdict is Verdict.FAIL
+    for part in ("changed in the tier", "block 3", "worker 100"):
+        assert part in result.summary
+
+
+@pytest.mark.parametrize("role", ["scheduler", "worker"])
+def test_missing_books_of_one_side_are_unknown(role: str) -> None:
+    run = clean_run()
+    run.ledger = [record for record in run.ledger if record.role != role]
+    result = judge(run.history())
+    assert result.verdict is Verdict.UNKNOWN
+    assert role in result.summary
+
+
+def test_a_server_that_died_leaves_its_books_unknown() -> None:
+    run = clean_run()
+    run.event("server_exit", code=1)
+    assert judge(run.history()).verdict is Verdict.UNKNOWN
+
+
+def test_without_a_final_canary_what_is_open_is_unknown() -> None:
+    run = clean_run()
+    run.change_event("canary", where="ready")
+    assert judge(run.history()).verdict is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize(("blocks", "verdict"), [(0, Verdict.UNKNOWN), (5, Verdict.PASS)])
+def test_an_audit_that_compared_nothing_is_unknown(blocks: int, verdict: Verdict) -> None:
+    assert judge(audited(blocks).history()).verdict is verdict
+
+
+@pytest.mark.parametrize(("evidence", "verdict"), [({}, Verdict.PASS), ({"stores_open": 0}, Verdict.FAIL)])
+def test_a_module_that_is_off_keeps_no_books(evidence: dict[str, Scalar], verdict: Verdict) -> None:
+    run = without_module()
+    if evidence:
+        run.book("scheduler", "balance", **evidence)
+    assert judge(run.history()).verdict is verdict
