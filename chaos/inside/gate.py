@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from chaos.hostcopy.blocks import Plane, blocks_beside
-from chaos.hostcopy.tier import HostTier
 from chaos.inside.damage import DEEDS, Staleness
 from chaos.inside.engine import FaultEngine, Strike
 from chaos.inside.journal import Evidence
@@ -18,6 +17,15 @@ LOAD = "load"
 STORE = "store"
 COPIES = "copies"
 """Account of the ledger: copies that were begun."""
+
+
+class Tier(Protocol):
+    """The offload tier's own memory."""
+
+    @property
+    def blocks_per_chunk(self) -> int: ...
+
+    def own_planes(self) -> list[Plane]: ...
 
 
 @dataclass(frozen=True)
@@ -60,10 +68,10 @@ class Gate:
         self,
         engine: FaultEngine,
         device: Sequence[Plane],
-        tier: HostTier | None,
+        tier: Tier | None,
         contents: Contents | None = None,
     ) -> None:
-        """`tier` is known for host copies only; without it what a store wrote cannot be damaged.
+        """Without a known tier what a store wrote cannot be damaged.
 
         `contents` compares blocks in audit mode; both directions share it.
         """

@@ -98,6 +98,8 @@ CHECKS = (
     "load_failure_reports_the_chosen_blocks_once",
     "load_failure_of_one_block_draws_it",
     "no_load_fails_when_nothing_is_armed_or_all_is_healed",
+    "the_pinned_tier_is_found_in_vllms_own_worker",
+    "a_tier_in_another_layout_is_not_taken_for_plain_blocks",
 )
 
 

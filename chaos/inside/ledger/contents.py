@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chaos.hostcopy.blocks import Plane
-from chaos.hostcopy.tier import HostTier
 from chaos.inside.ledger.book import Ledger
 from chaos.inside.runtime import AUDIT_KEY
 
@@ -76,11 +75,14 @@ def _sum(planes: Sequence[Plane], block: int) -> int:
 
 
 def contents_of(
-    extra_config: Mapping[str, object], ledger: Ledger, device: Sequence[Plane], tier: HostTier | None
+    extra_config: Mapping[str, object],
+    ledger: Ledger,
+    device: Sequence[Plane],
+    tier: Sequence[Plane] | None,
 ) -> Contents | None:
     """None unless audit mode is on. Raises ValueError where the tier is not known."""
     if extra_config.get(AUDIT_KEY) is not True:
         return None
     if tier is None:
         raise ValueError(f"{AUDIT_KEY}: the tier of this worker is not known")
-    return Contents(ledger, device, tier.own_planes())
+    return Contents(ledger, device, tier)

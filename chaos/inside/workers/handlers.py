@@ -10,7 +10,8 @@ from chaos.hostcopy.handlers import Entry, HostCopySpec, generation
 from chaos.inside import runtime
 from chaos.inside.faults import WORKER
 from chaos.inside.gate import LOAD, STORE, Gate, Job
-from chaos.inside.ledger.contents import Contents, contents_of
+from chaos.inside.ledger.contents import contents_of
+from chaos.inside.workers.pinned import pinned_tier
 
 
 class ChaosHandler:
@@ -49,11 +50,16 @@ class WrappedSpec(HostCopySpec):
 
     def get_handlers(self, kv_caches: Any, *attn_backends: Any) -> Iterator[Entry]:
         engine = runtime.engine(WORKER, self.extra_config, generation.name)
+        entries = [
+            (source, target, handler, STORE if source.medium() == "GPU" else LOAD)
+            for source, target, handler in super().get_handlers(kv_caches, *attn_backends)
+        ]
+        stores = next(handler for _, _, handler, direction in entries if direction == STORE)
+        tier = self.host_tier or pinned_tier(stores)
         planes = planes_of(kv_caches)
-        contents: Contents | None = None
-        for source, target, handler in super().get_handlers(kv_caches, *attn_backends):
-            direction = STORE if source.medium() == "GPU" else LOAD
-            # Known with the first handler; both directions share the books.
-            contents = contents or contents_of(self.extra_config, engine.ledger, planes, self.host_tier)
-            gate = Gate(engine, planes, self.host_tier, contents)
-            yield source, target, ChaosHandler(handler, direction, gate)
+        # Both directions share the books.
+        contents = contents_of(
+            self.extra_config, engine.ledger, planes, tier.own_planes() if tier is not None else None
+        )
+        for source, target, handler, direction in entries:
+            yield source, target, ChaosHandler(handler, direction, Gate(engine, planes, tier, contents))

@@ -10,6 +10,7 @@ from chaos.inside import runtime
 from chaos.inside.faults import WORKER
 from chaos.inside.gate import LOAD, STORE, Gate, Job
 from chaos.inside.ledger.contents import contents_of
+from chaos.inside.workers.pinned import pinned_tier
 
 
 class ChaosWorker:
@@ -61,6 +62,9 @@ class WrappedSpec(HostCopySpec):
             engine = runtime.engine(WORKER, self.extra_config, generation.name)
             inner = super().get_worker(kv_caches)
             planes = planes_of(kv_caches)
-            contents = contents_of(self.extra_config, engine.ledger, planes, self.host_tier)
-            self._worker = ChaosWorker(inner, Gate(engine, planes, self.host_tier, contents))
+            tier = self.host_tier or pinned_tier(inner._store_handler)
+            contents = contents_of(
+                self.extra_config, engine.ledger, planes, tier.own_planes() if tier is not None else None
+            )
+            self._worker = ChaosWorker(inner, Gate(engine, planes, tier, contents))
         return self._worker

@@ -17,6 +17,7 @@ from tests.server.contract import (
     damage,
     fit,
     manager,
+    pinned,
     residency,
     results,
     stored,
@@ -35,6 +36,7 @@ CHECKS: tuple[Check, ...] = (
     *stored.CHECKS,
     *results.CHECKS,
     *connector.CHECKS,
+    *pinned.CHECKS,
 )
 
 
