@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 
 VLLM ?= 0.32.0
-TEST_RELEASES := 0.18.0 0.32.0
+TEST_RELEASES := 0.16.0 0.18.0 0.19.1 0.20.2 0.22.1 0.24.0 0.25.1 0.32.0
 UV_VERSION := 0.13.9
 TOOLS := .tools
 UV := $(TOOLS)/uv-$(UV_VERSION)/bin/uv

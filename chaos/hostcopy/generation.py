@@ -56,7 +56,7 @@ class Generation:
 
 
 _OLDEST = ("abstract", "cpu", "mediums", "worker.worker")
-_OLD = ("abstract", "cpu.spec", "mediums", "worker.worker")
+_OLD = ("abstract", "spec", "cpu.spec", "mediums", "worker.worker")
 _MIDDLE = ("base", "cpu.spec", "cpu.common", "worker.worker")
 _NEW = ("base", "cpu.spec", "cpu.common")
 

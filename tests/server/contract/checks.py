@@ -1,6 +1,7 @@
 """Run by a server's own interpreter: does the chaos module fit the vLLM that is installed there?
 
-Prints one JSON line a check: {"check": name, "ok": bool, "detail": str}.
+Prints one JSON line a check: {"check": name, "ok": bool, "detail": str, "left_out": str | null}. What is
+left out cannot be expressed in the shapes of this release; the text says why.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from tests.server.contract import (
     results,
     stored,
 )
-from tests.server.contract.bench import Bench, make_bench
+from tests.server.contract.bench import Bench
 
 Check = Callable[[Bench], None]
 
@@ -41,12 +42,17 @@ CHECKS: tuple[Check, ...] = (
 
 
 def main() -> None:
-    bench = make_bench()
+    bench = Bench()
     for check in CHECKS:
         result = unittest.TestResult()
         unittest.FunctionTestCase(lambda check=check: check(bench)).run(result)  # type: ignore[misc]
         troubles = [text for _, text in (*result.failures, *result.errors)]
-        line = {"check": check.__name__, "ok": not troubles, "detail": "\n".join(troubles)}
+        line = {
+            "check": check.__name__,
+            "ok": not troubles,
+            "detail": "\n".join(troubles),
+            "left_out": result.skipped[0][1] if result.skipped else None,
+        }
         sys.stdout.write(json.dumps(line) + "\n")
         sys.stdout.flush()
 

@@ -10,8 +10,10 @@ from vllm.distributed.kv_transfer.kv_connector.v1.offloading_connector import Of
 from chaos.inside import runtime
 from chaos.inside.connector import ChaosConnector
 from chaos.inside.faults import WORKER
-from tests.server.contract.bench import Bench, Control, control_room
+from tests.server.contract.bench import Bench
+from tests.server.contract.control import Control, control_room
 from tests.server.contract.fit import misfits
+from tests.server.contract.shapes.transfers import load_metadata, requests_of
 
 BLOCKS = [8, 3, 5]
 
@@ -27,8 +29,7 @@ def a_connector(bench: Bench, control: Control) -> Any:
     given: set[str] = set()
 
     def start(metadata: Any) -> None:
-        loads = metadata.reqs_to_load if bench.name == "G2" else metadata.load_jobs.values()
-        given.update(load if isinstance(load, str) else load.req_id for load in loads)
+        given.update(requests_of(metadata))
 
     def finished(sent: set[str]) -> tuple[set[str], set[str]]:
         done = set(given)
@@ -36,16 +37,19 @@ def a_connector(bench: Bench, control: Control) -> Any:
         return sent, done
 
     connector: Any = object.__new__(ChaosConnector)
-    connector.connector_worker = SimpleNamespace(start_kv_transfers=start, get_finished=finished)
+    # Stores are queued in wait_for_save, or by the connector before it asks what has finished (0.22 to 0.30).
+    connector.connector_worker = SimpleNamespace(
+        start_kv_transfers=start, prepare_store_kv=lambda metadata: None, get_finished=finished
+    )
     connector._loading = {}
     connector._failed = set()
     connector._engine = runtime.engine(WORKER, {runtime.CONTROL_KEY: str(control.path)}, bench.name)
     return connector
 
 
-def load(bench: Bench, connector: Any, request: str) -> set[int]:
+def load(connector: Any, request: str) -> set[int]:
     """One step that loads; the blocks reported as failed."""
-    connector._connector_metadata = bench.load_metadata(request, BLOCKS)
+    connector._connector_metadata = load_metadata(request, BLOCKS)
     connector.start_load_kv(None)
     assert connector.get_finished({"sent"}) == ({"sent"}, {request}), "vLLM's own answer was changed"
     failed: set[int] = connector.get_block_ids_with_load_errors()
@@ -57,10 +61,10 @@ def load_failure_reports_the_chosen_blocks_once(bench: Bench) -> None:
         with control_room() as control:
             connector = a_connector(bench, control)
             control.arm("load_failure", {"nth": [1]}, blocks=choice)
-            assert load(bench, connector, "cmpl-0") == set()
-            assert load(bench, connector, "cmpl-1") == expected
+            assert load(connector, "cmpl-0") == set()
+            assert load(connector, "cmpl-1") == expected
             assert connector.get_block_ids_with_load_errors() == set(), "reported twice"
-            assert load(bench, connector, "cmpl-2") == set()
+            assert load(connector, "cmpl-2") == set()
             [line] = [line for line in control.lines() if line["event"] == "fired"]
             assert (line["request"], line["n"], set(line["evidence"]["blocks"])) == ("cmpl-1", 1, expected)
 
@@ -69,7 +73,7 @@ def load_failure_of_one_block_draws_it(bench: Bench) -> None:
     with control_room() as control:
         connector = a_connector(bench, control)
         control.arm("load_failure")
-        reported = [load(bench, connector, f"cmpl-{number}") for number in range(20)]
+        reported = [load(connector, f"cmpl-{number}") for number in range(20)]
         assert all(len(failed) == 1 and failed <= set(BLOCKS) for failed in reported)
         assert len(set.union(*reported)) > 1, "always the same block"
 
@@ -77,11 +81,11 @@ def load_failure_of_one_block_draws_it(bench: Bench) -> None:
 def no_load_fails_when_nothing_is_armed_or_all_is_healed(bench: Bench) -> None:
     with control_room() as control:
         connector = a_connector(bench, control)
-        assert load(bench, connector, "cmpl-0") == set()
+        assert load(connector, "cmpl-0") == set()
         control.arm("load_failure")
-        assert load(bench, connector, "cmpl-1") != set()
+        assert load(connector, "cmpl-1") != set()
         control.heal()
-        assert load(bench, connector, "cmpl-2") == set()
+        assert load(connector, "cmpl-2") == set()
         assert len(control.fired()) == 1
 
 

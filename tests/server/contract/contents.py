@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from tests.server.contract.bench import Bench, Control, control_room
+from tests.server.contract.bench import Bench
+from tests.server.contract.control import Control, control_room
 from tests.server.contract.copies import Planes, finish, prepared, same
 from tests.server.contract.damage import TARGET, differences, loaded
 

@@ -6,11 +6,12 @@ import torch
 
 from chaos.inside.damage import DEEDS
 from chaos.inside.faults import KINDS
-from tests.server.contract.bench import Bench, Copies, control_room
-from tests.server.contract.copies import Planes, finish, moved, prepared, same, snapshot
+from tests.server.contract.bench import Bench
+from tests.server.contract.control import control_room
+from tests.server.contract.copies import CONTENTS, Planes, finish, moved, prepared, same, snapshot
+from tests.server.contract.shapes.workers import Copies
 
 SOURCE, TARGET = [0, 1, 2], [9, 4, 6]
-CONTENTS = sorted(name for name, kind in KINDS.items() if kind.site == "content")
 RESULTS = sorted(name for name, kind in KINDS.items() if kind.site == "copy-result")
 
 

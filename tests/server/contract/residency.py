@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.server.contract.bench import CHUNKS, Bench, control_room
+from tests.server.contract.bench import CHUNKS, Bench
+from tests.server.contract.control import control_room
 from tests.server.contract.manager import KEYS, fill
 
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import time
 
-from tests.server.contract.bench import Bench, Control, Copies, Finished, control_room
-from tests.server.contract.copies import Planes, ended, finish, moved, prepared, same, snapshot
-from tests.server.contract.damage import CONTENTS, RESULTS, loaded
+from tests.server.contract.bench import Bench
+from tests.server.contract.control import Control, control_room
+from tests.server.contract.copies import CONTENTS, Planes, ended, finish, moved, prepared, same, snapshot
+from tests.server.contract.damage import RESULTS, loaded
+from tests.server.contract.shapes.workers import Copies, Finished
 from tests.server.contract.waiting import wait_until
 
 DIRECTIONS = ("load", "store")

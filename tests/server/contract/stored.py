@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from tests.server.contract.bench import Bench, control_room
-from tests.server.contract.copies import finish, moved, prepared, same, scramble, snapshot
-from tests.server.contract.damage import CONTENTS, differences, loaded
+from tests.server.contract.bench import Bench
+from tests.server.contract.control import control_room
+from tests.server.contract.copies import CONTENTS, finish, moved, prepared, same, scramble, snapshot
+from tests.server.contract.damage import differences, loaded
 
 CHUNKS = [4, 5, 2]
 """Where the struck store writes; chunk 2 held something else before."""

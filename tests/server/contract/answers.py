@@ -1,0 +1,101 @@
+"""Asks any installed release the checks, in its own interpreter. Runs in the suite's."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache as once
+from pathlib import Path
+
+from kvchaos.paths import cache_folder
+from kvchaos.servers.registry import ServerEnv, find_server
+from tests.server.contract.generations import generation_of
+from tests.server.contract.listed import CHECKS, LEFT_OUT
+
+ROOT = Path(__file__).parents[3]
+SCRIPT = Path("tests/server/contract/checks.py")
+DEADLINE_S = 240
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the checks of one release said."""
+
+    details: dict[str, str | None]
+    """By check: what is wrong, None when nothing is."""
+    left_out: dict[str, str]
+    """By check that this release cannot express: why."""
+    code: int | None
+    """Exit code; None when the deadline ended it."""
+    last_words: str
+
+    @property
+    def end(self) -> str:
+        return f"exit code {self.code}; last words: {self.last_words[-2000:]}"
+
+
+@once
+def answers_of(release: str) -> Answers:
+    """Run the checks once for all tests. Raises UsageError when the environment is not there."""
+    return ask(find_server(release, cache_folder()))
+
+
+def ask(server: ServerEnv) -> Answers:
+    """Run the checks on any environment, also on one that is not of a release."""
+    with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as noise:
+        code: int | None = None
+        # What was said before the deadline is kept, and the other tests do not wait for it again.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            code = subprocess.run(
+                [server.python, SCRIPT],
+                cwd=ROOT,
+                env=environment_of(server),
+                stdout=said,
+                stderr=noise,
+                timeout=DEADLINE_S,
+                check=False,
+            ).returncode
+        said.seek(0)
+        noise.seek(0)
+        last_words = noise.read()
+        lines = [json.loads(line) for line in said if line.startswith('{"check"')]
+    return Answers(
+        details={line["check"]: None if line["ok"] else line["detail"] for line in lines},
+        left_out={line["check"]: line["left_out"] for line in lines if line["left_out"] is not None},
+        code=code,
+        last_words=last_words,
+    )
+
+
+def troubles_of(release: str) -> Iterator[str]:
+    """All that is wrong on a release, one text each. Raises UsageError when it is not installed."""
+    answers = answers_of(release)
+    for check in CHECKS:
+        if check not in answers.details:
+            yield f"{check} did not run"
+    for check, detail in answers.details.items():
+        if check not in CHECKS:
+            yield f"{check} is not listed"
+        if detail is not None:
+            yield f"{check}: {detail}"
+    if answers.left_out != LEFT_OUT.get(generation_of(release), {}):
+        yield f"left out, and not listed so: {answers.left_out}"
+    if answers.code != 0:
+        yield answers.end
+
+
+def environment_of(server: ServerEnv) -> dict[str, str]:
+    return {
+        **os.environ,
+        "LD_PRELOAD": ":".join(server.preload),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONPATH": str(ROOT),
+        "VLLM_LOGGING_LEVEL": "ERROR",
+        "VLLM_NO_USAGE_STATS": "1",
+    }
