@@ -12,6 +12,7 @@ import unittest
 from collections.abc import Callable
 
 from tests.server.contract import (
+    audit,
     connector,
     contents,
     copies,
@@ -38,6 +39,7 @@ CHECKS: tuple[Check, ...] = (
     *results.CHECKS,
     *connector.CHECKS,
     *pinned.CHECKS,
+    *audit.CHECKS,
 )
 
 

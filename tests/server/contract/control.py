@@ -20,6 +20,8 @@ class Control:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._epoch = 0
+        self.breaks: list[str] = []
+        """Rules of the ledger that this check breaks on purpose."""
 
     def arm(self, kind: str, trigger: Mapping[str, object] | None = None, **params: object) -> None:
         """Arm one fault, `f1`, and wait until the journal says so. Strikes every arrival by default."""
@@ -38,6 +40,12 @@ class Control:
     def lines(self) -> list[dict[str, Any]]:
         paths = sorted(self.path.glob("faults-*.jsonl"))
         return [json.loads(line) for path in paths for line in path.read_text().splitlines()]
+
+    def broken(self) -> list[str]:
+        """Rules of the ledger that were broken so far."""
+        paths = sorted(self.path.glob("ledger-*.jsonl"))
+        lines = [json.loads(line) for path in paths for line in path.read_text().splitlines()]
+        return [line["rule"] for line in lines if line["event"] == "violation"]
 
     def _put(self, faults: list[dict[str, object]]) -> None:
         self._epoch += 1
@@ -58,8 +66,13 @@ class Control:
 
 @contextmanager
 def control_room() -> Iterator[Control]:
-    """A control directory, and no engine left from the check before."""
+    """A control directory, and no engine left from the check before.
+
+    Whatever is done, with faults and without, the ledger must find nothing that was not done on purpose.
+    """
     runtime._engines.clear()
     with tempfile.TemporaryDirectory() as folder:
-        yield Control(Path(folder))
+        control = Control(Path(folder))
+        yield control
+        assert control.broken() == control.breaks
     runtime._engines.clear()

@@ -75,6 +75,10 @@ CHECKS = (
     "no_load_fails_when_nothing_is_armed_or_all_is_healed",
     "the_pinned_tier_is_found_in_vllms_own_worker",
     "a_tier_in_another_layout_is_not_taken_for_plain_blocks",
+    "a_block_that_changed_in_the_tier_is_found_when_it_is_loaded",
+    "a_device_block_that_changes_under_a_held_store_is_found",
+    "a_tier_block_that_changes_under_a_held_load_is_found",
+    "a_copy_that_is_begun_twice_is_found",
 )
 
 _NO_BYTES_BESIDE = {

@@ -10,7 +10,7 @@ from typing import Any
 
 from chaos.hostcopy.generation import detect
 from chaos.hostcopy.spec import HostCopySpec
-from chaos.inside.runtime import CONTROL_KEY
+from chaos.inside.runtime import AUDIT_KEY, CONTROL_KEY
 from chaos.inside.spec import ChaosSpec
 from tests.server.contract.shapes.caches import BLOCK_SIZE, BLOCKS, LAYERS, PAGE_BYTES
 
@@ -21,7 +21,7 @@ def make_spec(chunks: int, blocks_per_chunk: int, control: Path | None) -> Any:
     """A host copy spec; with chaos when a control directory is given."""
     extra: dict[str, object] = {"cpu_bytes_to_use": chunks * blocks_per_chunk * BLOCK_BYTES}
     if control is not None:
-        extra[CONTROL_KEY] = str(control)
+        extra |= {CONTROL_KEY: str(control), AUDIT_KEY: True}
     spec = HostCopySpec if control is None else ChaosSpec
     if "config" in inspect.signature(detect().offered("CPUOffloadingSpec")).parameters:
         return spec(_offloading_config(extra, blocks_per_chunk))

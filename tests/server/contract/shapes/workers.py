@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import torch
 
+from chaos.hostcopy.blocks import Plane
 from chaos.hostcopy.generation import detect
 from tests.server.contract.shapes.caches import Cache, make_cache
 from tests.server.contract.shapes.transfers import device_blocks, tier_chunks
@@ -63,6 +64,7 @@ class Copies:
     """A device cache, and the worker or handlers that copy between it and the tier."""
 
     def __init__(self, spec: Any) -> None:
+        self._spec = spec
         self._cache = make_cache()
         self._to: Submit = (ToWorker if hasattr(spec, "get_worker") else ToHandlers)(spec, self._cache)
 
@@ -73,6 +75,11 @@ class Copies:
     def paddings(self) -> list[torch.Tensor]:
         """Bytes beside the blocks that nobody may touch; empty where the layout has none."""
         return self._cache.paddings()
+
+    def tier(self) -> list[Plane]:
+        """The tier itself."""
+        planes: list[Plane] = self._spec.host_tier.own_planes()
+        return planes
 
     def store(self, job: int, blocks: Sequence[int], chunks: Sequence[int]) -> bool:
         return self._to.store(job, device_blocks(blocks, None), tier_chunks(chunks))
