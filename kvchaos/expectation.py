@@ -25,6 +25,8 @@ def cut_short(history: History) -> str | None:
         return f"the run failed: {event.data.get('reason')}"
     for event in history.events_of("interrupted"):
         return f"the run was interrupted by {event.data.get('signal')}"
+    if not any(event.data.get("where") == "final" for event in history.events_of("canary")):
+        return "the run broke off: its conductor never came to the end"
     return None
 
 

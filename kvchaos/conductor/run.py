@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,18 +58,27 @@ class Run:
 
         Raises ServerNotReady, RunFailed, Interrupted, or OSError when the history cannot be written.
         """
+        told = False
         try:
             self._boot()
             self._phases()
             self._finish()
+            told = True
         except Interrupted as signal:
             self._events.write("interrupted", signal=signal.signal)
+            told = True
             raise
         except UsageError as error:
             self._events.write("run_failed", reason=str(error))
+            told = True
             raise
         finally:
-            self._tear_down()
+            try:
+                if not told:
+                    # Standard output may be gone, say. That is no word on the server.
+                    self._events.write("run_failed", reason=f"the conductor broke off: {sys.exception()!r}")
+            finally:
+                self._tear_down()
 
     def _boot(self) -> None:
         self._display.step("starting the server")

@@ -15,6 +15,7 @@ from history import layout
 from history.reader import read_history
 from kvchaos.campaign import run_all
 from kvchaos.errors import UsageError
+from kvchaos.judging import judge_run_dir
 from kvchaos.stacks.leftovers import clean, find_leftovers
 from tests.unit.conducting import (
     ROOT,
@@ -132,6 +133,26 @@ def test_signals_while_everything_is_being_ended_do_not_cut_that_short(bench: Ru
     assert list(bench.state_folder.iterdir()) == []
     assert read_history(bench.run_dir()).events[-1].kind == "server_stop"
     assert (bench.run_dir() / layout.VERDICT).exists()
+
+
+def test_a_conductor_whose_output_is_gone_leaves_a_run_that_is_unknown(bench: Running) -> None:
+    conductor = bench.start(SLOW)
+    bench.wait_for_event("phase_start", "golden")
+    sessions = sessions_of(conductor.pid)
+    assert conductor.stdout is not None
+    conductor.stdout.close()
+    wait_for(lambda: conductor.poll() is not None)
+    assert members(sessions) == set()
+    (failed,) = read_history(bench.run_dir()).events_of("run_failed")
+    assert str(failed.data["reason"]).startswith("the conductor broke off")
+    assert judge_run_dir(bench.run_dir()).outcome == "unknown"
+
+
+def test_a_run_whose_conductor_was_killed_is_unknown(bench: Running) -> None:
+    bench.killed_in_mid_load()
+    verdict = judge_run_dir(bench.run_dir())
+    assert verdict.outcome == "unknown"
+    assert verdict.reasons[0] == "the run broke off: its conductor never came to the end"
 
 
 def test_after_a_kill_the_clean_command_ends_exactly_what_was_left(

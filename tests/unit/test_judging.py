@@ -115,6 +115,12 @@ def test_an_interrupted_or_failed_run_is_unknown(kind: str, data: dict[str, str]
     assert judge(run.history()).outcome == "unknown"
 
 
+def test_a_run_without_its_last_step_is_unknown() -> None:
+    run = clean_run()
+    run.events = [event for event in run.events if event.data.get("where") != "final"]
+    assert "broke off" in (cut_short(run.history()) or "")
+
+
 def test_a_clean_run_is_as_expected() -> None:
     verdict = judge(clean_run().history())
     assert verdict.outcome == "as expected"
