@@ -1,11 +1,11 @@
-"""Does work that waits move on?"""
+"""Does work that waits move on? Names what it finds: a livelock, a deadlock, else a standstill."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from history.reader import History
+from history.records import Event
 from history.verdict import OracleResult, Witness
 from oracles.findings import Findings
 from oracles.timeline import NS_PER_S, BusyTimes, totals
@@ -14,6 +14,8 @@ NAME = "progress"
 RUNNING = "vllm:num_requests_running"
 WAITING = "vllm:num_requests_waiting"
 TOKENS = ("vllm:prompt_tokens_total", "vllm:generation_tokens_total")
+VAIN_WORK = ("vllm:external_prefix_cache_queries_total", "vllm:num_preemptions_total")
+"""What an engine counts that tries the same again and again."""
 MAX_GAP_S = 5.0
 """Between two scrapes further apart than this nothing is known, so a stretch does not span them."""
 
@@ -27,19 +29,46 @@ class Point:
     waiting: float
     tokens: float
     """Prompt and generated tokens so far."""
+    vain_work: float
+    """Lookups in the tier (tokens) and preemptions so far."""
 
 
 def judge(history: History) -> OracleResult:
     """No stall was seen, no request ran into its deadline, and the metrics agree: no long standstill."""
     found = Findings(NAME)
+    points = _points(history)
     for event in history.events_of("stall"):
-        running, waiting = event.data.get("running"), event.data.get("waiting")
-        text = f"stalled for {event.data.get('seconds')} s: {running} running, {waiting} waiting"
-        detail = event.data.get("detail")
-        found.violation(Witness(text=f"{text}; {detail}" if detail else text, t_ns=event.t_ns))
+        found.violation(_stall(event, points or []))
     _deadlines(history, found)
-    _standstills(history, found)
+    if points is None:
+        found.gap(f"the server reports no {RUNNING}, {WAITING} or tokens")
+    else:
+        _standstills(history, points, found)
     return found.result(f"{len(history.requests)} requests and {len(history.metrics)} scrapes, no standstill")
+
+
+def _stall(event: Event, points: list[Point]) -> Witness:
+    """What the conductor saw, named after what the server counted meanwhile."""
+    seconds = event.data.get("seconds")
+    since_ns = event.t_ns - int(seconds * NS_PER_S) if isinstance(seconds, int | float) else event.t_ns
+    stretch = [point for point in points if since_ns <= point.t_ns <= event.t_ns]
+    running, waiting = event.data.get("running"), event.data.get("waiting")
+    text = f"{_name(stretch)}: stalled for {seconds} s: {running} running, {waiting} waiting"
+    detail = event.data.get("detail")
+    return Witness(text=f"{text}; {detail}" if detail else text, t_ns=event.t_ns)
+
+
+def _name(stretch: list[Point]) -> str:
+    """What kind of standstill these scrapes without a token show."""
+    if len(stretch) > 2:
+        first, middle, last = stretch[0], stretch[len(stretch) // 2], stretch[-1]
+        # In both halves, since what was counted once as the trouble began is no work in vain.
+        if first.vain_work < middle.vain_work < last.vain_work:
+            grown = last.vain_work - first.vain_work
+            return f"livelock ({grown:g} lookups of tokens and preemptions, and no token)"
+    if stretch and all(point.running == 0 and point.waiting > 0 for point in stretch[1:]):
+        return "deadlock (requests wait and none runs)"
+    return "standstill"
 
 
 def _deadlines(history: History, found: Findings) -> None:
@@ -51,70 +80,51 @@ def _deadlines(history: History, found: Findings) -> None:
             found.violation(Witness(text=text, request=record.id, t_ns=record.start_ns))
 
 
-def _standstills(history: History, found: Findings) -> None:
-    points = _points(history)
-    if points is None:
-        found.gap(f"the server reports no {RUNNING}, {WAITING} or tokens")
-        return
+def _standstills(history: History, points: list[Point], found: Findings) -> None:
     found.checked += len(points)
-    limit = history.plan.scenario.limits.stall_s
     busy = BusyTimes(history.requests)
     # A gauge keeps its last value while the engine rests, so it only counts while a client waits.
     watched = [point for point in points if point.t_ns in busy]
-    starved = _longest(watched, limit, lambda old, new: _starved(old) and _starved(new))
-    for first, last in starved:
-        text = f"{last.waiting:g} requests waited and none ran for {_seconds(first, last):.1f} s"
-        found.violation(_witness(text, WAITING, first, last, first.waiting, last.waiting))
-    frozen = _longest(watched, limit, lambda old, new: _has_work(new) and new.tokens == old.tokens)
-    for first, last in frozen:
+    for stretch in _frozen(watched, history.plan.scenario.limits.stall_s):
+        first, last = stretch[0], stretch[-1]
         work = f"{last.running:g} running and {last.waiting:g} waiting"
-        text = f"no token for {_seconds(first, last):.1f} s with {work}"
-        found.violation(_witness(text, TOKENS[1], first, last, first.tokens, last.tokens))
+        text = f"{_name(stretch)}: no token for {_seconds(first, last):.1f} s with {work}"
+        samples = [(point.t_ns, point.tokens) for point in (first, last)]
+        found.violation(Witness(text=text, metric=TOKENS[1], samples=samples, t_ns=first.t_ns))
 
 
 def _points(history: History) -> list[Point] | None:
     """One point for each scrape that has all the metrics; None when no scrape has them."""
     log = history.metrics
-    series = (totals(log, RUNNING), totals(log, WAITING), totals(log, TOKENS[0]), totals(log, TOKENS[1]))
+    needed = (totals(log, RUNNING), totals(log, WAITING), totals(log, TOKENS[0]), totals(log, TOKENS[1]))
+    vain = (totals(log, VAIN_WORK[0]), totals(log, VAIN_WORK[1]))
     points = [
-        Point(t_ns, running, waiting, prompt + generated)
-        for t_ns, running, waiting, prompt, generated in zip(log.times_ns, *series, strict=True)
+        Point(t_ns, running, waiting, prompt + generated, (lookups or 0.0) + (preemptions or 0.0))
+        for t_ns, running, waiting, prompt, generated, lookups, preemptions in zip(
+            log.times_ns, *needed, *vain, strict=True
+        )
         if running is not None and waiting is not None and prompt is not None and generated is not None
     ]
     return points or None
 
 
-def _starved(point: Point) -> bool:
-    return point.running == 0 and point.waiting > 0
+def _frozen(points: list[Point], limit_s: float) -> list[list[Point]]:
+    """Every unbroken stretch of points, longer than the limit, with work and without a token."""
+    stretches: list[list[Point]] = []
+    current: list[Point] = []
+    for point in points:
+        if current and not _goes_on(current[-1], point):
+            stretches.append(current)
+            current = []
+        current.append(point)
+    stretches.append(current)
+    return [stretch for stretch in stretches if stretch and _seconds(stretch[0], stretch[-1]) > limit_s]
 
 
-def _has_work(point: Point) -> bool:
-    return point.running + point.waiting > 0
-
-
-def _longest(
-    points: list[Point], limit_s: float, stuck: Callable[[Point, Point], bool]
-) -> list[tuple[Point, Point]]:
-    """First and last point of every unbroken stretch in which each step was stuck, longer than the limit."""
-    stretches: list[tuple[Point, Point]] = []
-    start = 0
-    for place in range(1, len(points) + 1):
-        goes_on = (
-            place < len(points)
-            and _seconds(points[place - 1], points[place]) <= MAX_GAP_S
-            and stuck(points[place - 1], points[place])
-        )
-        if goes_on:
-            continue
-        if _seconds(points[start], points[place - 1]) > limit_s:
-            stretches.append((points[start], points[place - 1]))
-        start = place
-    return stretches
+def _goes_on(before: Point, now: Point) -> bool:
+    near = _seconds(before, now) <= MAX_GAP_S
+    return near and now.running + now.waiting > 0 and now.tokens == before.tokens
 
 
 def _seconds(first: Point, last: Point) -> float:
     return (last.t_ns - first.t_ns) / NS_PER_S
-
-
-def _witness(text: str, metric: str, first: Point, last: Point, old: float, new: float) -> Witness:
-    return Witness(text=text, metric=metric, samples=[(first.t_ns, old), (last.t_ns, new)], t_ns=first.t_ns)

@@ -8,7 +8,9 @@ import pytest
 from history.verdict import Verdict
 from oracles.progress import MAX_GAP_S, judge
 from tests.unit.histories import (
+    EXTERNAL_QUERIES,
     GENERATED,
+    PREEMPTIONS,
     PROMPT,
     RUNNING,
     SECOND,
@@ -19,12 +21,19 @@ from tests.unit.histories import (
 )
 
 
-def stand_still(run: Run, seconds: int, *, running: float, waiting: float, every: int = 1) -> None:
-    """A client waits `seconds` (and one more) for an answer while the server is scraped now and then."""
+def stand_still(
+    run: Run, seconds: int, *, running: float, waiting: float, every: int = 1, vain: str | None = None
+) -> None:
+    """A client waits `seconds` (and one more) for an answer while the server is scraped now and then.
+
+    `vain` is a counter that grows all the while.
+    """
     first = run.ask("healed", "prompt-0")
     run.server |= {RUNNING: running, WAITING: waiting}
     for _ in range(0, seconds + 1, every):
         run.pass_time(every * SECOND)
+        if vain is not None:
+            run.server[vain] += 1000
         run.scrape()
     run.server |= {RUNNING: 0.0, WAITING: 0.0}
     run.requests[-1] = msgspec.structs.replace(first, end_us=(run.now_ns - first.start_ns) // 1000)
@@ -46,21 +55,54 @@ def test_a_request_given_up_at_its_deadline_fails() -> None:
     assert result.witnesses[0].request == run.requests[2].id
 
 
-def test_requests_that_wait_while_none_runs_fail_by_metrics_alone() -> None:
+def test_requests_that_wait_while_none_runs_are_a_deadlock_by_metrics_alone() -> None:
     run = clean_run()
     stand_still(run, 7, running=0.0, waiting=3.0)
     result = judge(run.history())
     assert result.verdict is Verdict.FAIL
-    assert "3 requests waited and none ran" in result.summary
+    assert result.summary.startswith("deadlock (requests wait and none runs): no token for 8.1 s")
+    assert "0 running and 3 waiting" in result.summary
     assert len(result.witnesses[0].samples) == 2
 
 
-def test_a_livelock_without_any_token_fails_by_metrics_alone() -> None:
+@pytest.mark.parametrize("vain", [EXTERNAL_QUERIES, PREEMPTIONS])
+def test_work_in_vain_without_any_token_is_a_livelock_by_metrics_alone(vain: str) -> None:
+    run = clean_run()
+    stand_still(run, 7, running=0.0, waiting=1.0, vain=vain)
+    result = judge(run.history())
+    assert result.verdict is Verdict.FAIL
+    assert result.summary.startswith("livelock (")
+    assert "no token for 8.1 s" in result.summary
+
+
+def test_running_requests_without_any_token_are_a_standstill_by_metrics_alone() -> None:
     run = clean_run()
     stand_still(run, 7, running=2.0, waiting=0.0)
     result = judge(run.history())
     assert result.verdict is Verdict.FAIL
-    assert "no token for" in result.summary
+    assert result.summary.startswith("standstill: no token for 8.1 s")
+
+
+def test_a_lookup_at_the_beginning_alone_is_no_livelock() -> None:
+    run = clean_run()
+    stand_still(run, 7, running=0.0, waiting=1.0)
+    run.bump(EXTERNAL_QUERIES, 64.0, since=len(run.scrapes) - 6)
+    assert judge(run.history()).summary.startswith("deadlock")
+
+
+def test_a_stall_event_is_named_after_what_the_server_counted_meanwhile() -> None:
+    run = clean_run()
+    stand_still(run, 3, running=0.0, waiting=1.0, vain=EXTERNAL_QUERIES)
+    run.event("stall", seconds=3.0, running=0, waiting=1, detail="no token")
+    result = judge(run.history())
+    assert result.summary.startswith("livelock (")
+    assert result.summary.endswith("stalled for 3.0 s: 0 running, 1 waiting; no token")
+
+
+def test_tokens_that_come_while_the_gauges_show_none_running_are_progress() -> None:
+    run = clean_run()
+    stand_still(run, 7, running=0.0, waiting=3.0, vain=GENERATED)
+    assert judge(run.history()).verdict is Verdict.PASS
 
 
 def test_a_pause_shorter_than_the_limit_passes() -> None:
