@@ -223,5 +223,7 @@ class RunPlan(Strict):
     environment: dict[str, str]
     """What was added to the server's environment."""
     versions: Versions
+    kv_token_bytes: int | None = Field(default=None, gt=0)
+    """KV cache bytes that one token takes; None when that is not known."""
     created: str
     """UTC, ISO 8601."""

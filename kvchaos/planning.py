@@ -81,6 +81,7 @@ def resolve(request: Request, run_id: str, launch: Launch, model_folder: Path) -
             git=git_state(Path(__file__).parent.parent),
             host=host(),
         ),
+        kv_token_bytes=model.BYTES_PER_TOKEN,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 

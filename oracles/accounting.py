@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from history.reader import History
 from history.verdict import OracleResult, Witness
+from oracles import ledgers
 from oracles.findings import Findings
+from oracles.ledgers import BY_SOURCE, EXTERNAL, FIRST_ADMISSION_COUNTS, LOCAL, PREEMPTIONS, PROMPT
 from oracles.timeline import release
 from oracles.windows import Window, phase_windows, run_window
 
 NAME = "accounting"
-PROMPT = "vllm:prompt_tokens_total"
-BY_SOURCE = "vllm:prompt_tokens_by_source_total"
 CACHED = "vllm:prompt_tokens_cached_total"
 RECOMPUTED = "vllm:prompt_tokens_recomputed_total"
 """0.16 to 0.19 only: the last token of a prompt found in the cache, counted as cached and as computed."""
-GENERATED = "vllm:generation_tokens_total"
-SUCCESS = "vllm:request_success_total"
-PREEMPTIONS = "vllm:num_preemptions_total"
-LOCAL = "vllm:prefix_cache"
-EXTERNAL = "vllm:external_prefix_cache"
+CACHED_BY_TIER = "vllm:prompt_tokens_cached_by_source_total"
+TIERS_SINCE = (0, 32)
 CACHE_SOURCES = ("local_cache_hit", "external_kv_transfer")
-FIRST_ADMISSION_COUNTS = (0, 26)
-"""Before this release a request preempted in mid-prefill is counted by a later admission, which may well
-find the request's own blocks in a cache."""
 
 
 def judge(history: History) -> OracleResult:
@@ -36,9 +28,10 @@ def judge(history: History) -> OracleResult:
             found.gap(f"{window.name}: no scrape of the same server after its last answer")
             continue
         _sources(window, found)
+        _tiers(history, window, found)
         _hits(window, found)
         _switched_off(history, window, found)
-        _client(window, found)
+        ledgers.compare(history, window, found)
     _unique(history, windows[1:], found)
     _usage(history, found)
     return found.result(f"{found.checked} sums over the run and {len(windows) - 1} phases hold")
@@ -63,6 +56,20 @@ def _sources(window: Window, found: Findings) -> None:
         if part is not None and not 0 <= part <= total:
             text = f"{part:g} prompt tokens from {source} of {total:g} in total"
             found.violation(window.witness(text, BY_SOURCE, source=source))
+
+
+def _tiers(history: History, window: Window, found: Findings) -> None:
+    """The cached prompt tokens by tier are the cached prompt tokens."""
+    if release(history) < TIERS_SINCE or not window.clean:
+        return  # A request that is given up may have been admitted, and counted by tier, and no more.
+    grown = window.need(found, CACHED_BY_TIER, CACHED)
+    if grown is None:
+        return
+    by_tier, cached = grown
+    found.checked += 1
+    if by_tier != cached:
+        text = f"{by_tier:g} cached prompt tokens by tier are not the {cached:g} in total"
+        found.violation(window.witness(text, CACHED_BY_TIER))
 
 
 def _hits(window: Window, found: Findings) -> None:
@@ -95,37 +102,6 @@ def _zero(window: Window, found: Findings, why: str, metric: str, **labels: str)
     if grown != 0:
         what = " ".join([metric, *labels.values()])
         found.violation(window.witness(f"{why}, yet {what} grew by {grown:g}", metric, **labels))
-
-
-def _client(window: Window, found: Findings) -> None:
-    """What the client counted is what the server counted; less where a request did not end well."""
-    for what, metric, labels, client in _ledger(window):
-        parts = [window.growth(metric, **label) for label in labels]
-        present = [part for part in parts if part is not None]
-        if not present:
-            found.gap(f"{window.name}: no metric {metric}")
-            continue
-        server = sum(present)
-        found.checked += 1
-        if server < client or (window.clean and server != client):
-            text = f"the client counted {client} {what}, the server {server:g}"
-            found.violation(window.witness(text, metric))
-
-
-def _ledger(window: Window) -> Iterator[tuple[str, str, tuple[dict[str, str], ...], int]]:
-    """What is counted, the server's metric, the labels to sum over, the client's count."""
-    records = window.requests
-    generated = sum(
-        len(record.token_ids) if record.usage is None else record.usage.completion_tokens
-        for record in records
-    )
-    # A prompt surely was read only where a token came back.
-    prompt = sum(record.prompt_tokens for record in records if record.token_ids or record.outcome == "ok")
-    answered = sum(record.outcome == "ok" for record in records)
-    yield "generated tokens", GENERATED, ({},), generated
-    yield "prompt tokens", PROMPT, ({},), prompt
-    reasons = ({"finished_reason": "length"}, {"finished_reason": "stop"})
-    yield "requests answered", SUCCESS, reasons, answered
 
 
 def _unique(history: History, windows: list[Window], found: Findings) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Protocol
+
 from history.reader import History
 from history.verdict import OracleResult, Witness
 from oracles.findings import Findings
@@ -10,6 +13,12 @@ from oracles.timeline import final_total
 NAME = "offload-used"
 HITS = "vllm:external_prefix_cache_hits_total"
 PREEMPTIONS = "vllm:num_preemptions_total"
+
+
+class Count(Protocol):
+    """How much a counter counted in some stretch of a run; None when it is absent."""
+
+    def __call__(self, metric: str, **labels: str) -> float | None: ...
 
 
 def judge(history: History) -> OracleResult:
@@ -21,7 +30,7 @@ def judge(history: History) -> OracleResult:
 
 def _on(history: History) -> OracleResult:
     found = Findings(NAME)
-    loaded, hits = loaded_bytes(history), final_total(history, HITS)
+    loaded, hits = loaded_bytes(partial(final_total, history)), final_total(history, HITS)
     for what, amount in (
         ("bytes loaded from the offload tier", loaded),
         ("external prefix cache hits", hits),
@@ -44,15 +53,16 @@ def _off(history: History) -> OracleResult:
         found.gap(f"no metric {HITS}")
     else:
         found.checked += 1
-    for metric, amount in ((HITS, hits or 0.0), ("bytes loaded", loaded_bytes(history) or 0.0)):
+    loaded = loaded_bytes(partial(final_total, history))
+    for metric, amount in ((HITS, hits or 0.0), ("bytes loaded", loaded or 0.0)):
         if amount > 0:
             found.violation(Witness(text=f"offload is off, yet {metric} is {amount:g}", metric=metric))
     return found.result("offload is off; nothing was loaded")
 
 
-def loaded_bytes(history: History) -> float | None:
-    """Bytes loaded from the offload tier in the run, under the name that the release has for them."""
-    flat = final_total(history, "vllm:kv_offload_load_bytes_total")
+def loaded_bytes(count: Count) -> float | None:
+    """Bytes loaded from the offload tier, under the name that the release has for them."""
+    flat = count("vllm:kv_offload_load_bytes_total")
     if flat is not None:
         return flat
-    return final_total(history, "vllm:kv_offload_total_bytes_total", transfer_type="CPU_to_GPU")
+    return count("vllm:kv_offload_total_bytes_total", transfer_type="CPU_to_GPU")

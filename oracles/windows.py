@@ -24,9 +24,14 @@ class Window:
     requests: list[RequestRecord]
     settled: bool
     """Both scrapes are of one server life and none of the requests was on its way at either."""
-    clean: bool
-    """Every request up to the end of the window ended ok, so that client and server must agree exactly."""
+    strays: list[RequestRecord]
+    """Requests so far that did not end ok. The server may count them late, in any window."""
     workload: str | None
+
+    @property
+    def clean(self) -> bool:
+        """Whether client and server must agree exactly."""
+        return not self.strays
 
     def growth(self, metric: str, **labels: str) -> float | None:
         """By how much a counter grew in the window; None when it is absent."""
@@ -66,8 +71,7 @@ def run_window(history: History) -> Window:
         and log.incarnations[0] == log.incarnations[last]
         and log.times_ns[last] >= max(map(end_ns, history.requests), default=0)
     )
-    clean = _first_trouble(history) is None
-    return Window("run", log, None, last, history.requests, settled, clean, None)
+    return Window("run", log, None, last, history.requests, settled, _strays(history.requests), None)
 
 
 def phase_windows(history: History) -> list[Window]:
@@ -76,7 +80,7 @@ def phase_windows(history: History) -> list[Window]:
     by_phase: dict[str, list[RequestRecord]] = defaultdict(list)
     for record in history.requests:
         by_phase[record.phase].append(record)
-    trouble = _first_trouble(history)
+    strays = _strays(history.requests)
     windows: list[Window] = []
     for phase in history.phases():
         requests = by_phase[phase.spec.name]
@@ -88,12 +92,11 @@ def phase_windows(history: History) -> list[Window]:
             and log.times_ns[first] <= min((record.start_ns for record in requests), default=phase.start_ns)
             and log.times_ns[last] >= max(map(end_ns, requests), default=phase.start_ns)
         )
-        clean = trouble is None or trouble > phase.end_ns
+        so_far = [record for record in strays if record.start_ns <= phase.end_ns]
         name = f"phase {phase.spec.name}"
-        windows.append(Window(name, log, first, last, requests, settled, clean, phase.spec.workload))
+        windows.append(Window(name, log, first, last, requests, settled, so_far, phase.spec.workload))
     return windows
 
 
-def _first_trouble(history: History) -> int | None:
-    """When the first request began that did not end ok. The server may count it late, in any window."""
-    return min((record.start_ns for record in history.requests if record.outcome != "ok"), default=None)
+def _strays(requests: list[RequestRecord]) -> list[RequestRecord]:
+    return [record for record in requests if record.outcome != "ok"]

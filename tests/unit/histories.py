@@ -44,6 +44,7 @@ PROMPT_TOKENS = 64
 ANSWER_TOKENS = 4
 EXTERNAL_TOKENS = 32
 LOCAL_TOKENS = 16
+KV_TOKEN_BYTES = 1024
 PROMPTS = 4
 """Requests in a phase, each with a prompt of its own; every phase asks the same ones unless unique."""
 
@@ -58,6 +59,8 @@ PREEMPTIONS = "vllm:num_preemptions_total"
 COMPUTED_SOURCE = 'vllm:prompt_tokens_by_source_total{source="local_compute"}'
 LOCAL_SOURCE = 'vllm:prompt_tokens_by_source_total{source="local_cache_hit"}'
 EXTERNAL_SOURCE = 'vllm:prompt_tokens_by_source_total{source="external_kv_transfer"}'
+DEVICE_TIER = 'vllm:prompt_tokens_cached_by_source_total{source="device"}'
+HOST_TIER = 'vllm:prompt_tokens_cached_by_source_total{source="host"}'
 LENGTH = 'vllm:request_success_total{finished_reason="length"}'
 LOCAL_HITS = "vllm:prefix_cache_hits_total"
 LOCAL_QUERIES = "vllm:prefix_cache_queries_total"
@@ -77,6 +80,7 @@ OLD_LOAD_TIME = 'vllm:kv_offload_total_time_total{transfer_type="CPU_to_GPU"}'
 ALWAYS = (
     *(RUNNING, WAITING, USAGE, PROMPT, GENERATED, CACHED, PREEMPTIONS),
     *(COMPUTED_SOURCE, LOCAL_SOURCE, EXTERNAL_SOURCE, LENGTH),
+    *(DEVICE_TIER, HOST_TIER),
     *(LOCAL_HITS, LOCAL_QUERIES, EXTERNAL_HITS, EXTERNAL_QUERIES),
     *(TTFT_SMALL, TTFT_ALL, TTFT_COUNT, TTFT_SUM),
 )
@@ -143,6 +147,8 @@ class Run:
             COMPUTED_SOURCE: PROMPT_TOKENS - local - external,
             LOCAL_SOURCE: local,
             EXTERNAL_SOURCE: external,
+            DEVICE_TIER: local,
+            HOST_TIER: external,
             LENGTH: 1,
             LOCAL_HITS: local,
             LOCAL_QUERIES: PROMPT_TOKENS,
@@ -152,9 +158,9 @@ class Run:
             TTFT_ALL: 1,
             TTFT_COUNT: 1,
             TTFT_SUM: 0.02,
-            LOAD_BYTES: external * 1024,
+            LOAD_BYTES: external * KV_TOKEN_BYTES,
             LOAD_TIME: external / 1e6,
-            OLD_LOAD_BYTES: external * 1024,
+            OLD_LOAD_BYTES: external * KV_TOKEN_BYTES,
             OLD_LOAD_TIME: external / 1e6,
         }
         for key, amount in growth.items():
@@ -199,12 +205,12 @@ class Run:
         )
         return sum(scrape.t_ns <= start for scrape in self.scrapes) - 1
 
-    def fire(self, fault: str, kind: str, /, **evidence: Scalar) -> None:
+    def fire(self, fault: str, kind: str, /, **evidence: Scalar | list[int | str]) -> None:
         """A firing in the middle of the armed stretch."""
         armed = next(event.t_ns for event in self.events if event.kind == "armed")
         self.fire_at(armed + 10 * MS, fault, kind, **evidence)
 
-    def fire_at(self, t_ns: int, fault: str, kind: str, /, **evidence: Scalar) -> None:
+    def fire_at(self, t_ns: int, fault: str, kind: str, /, **evidence: Scalar | list[int | str]) -> None:
         self.faults.append(
             FaultRecord(
                 t_ns=t_ns,
@@ -367,6 +373,7 @@ def make_plan(
             git="unknown",
             host="Linux x86_64, 2 processors",
         ),
+        kv_token_bytes=KV_TOKEN_BYTES,
         created="2026-11-24T08:00:00Z",
     )
 

@@ -16,7 +16,10 @@ from tests.unit.histories import (
     EXTERNAL_QUERIES,
     EXTERNAL_SOURCE,
     GENERATED,
+    HOST_TIER,
+    KV_TOKEN_BYTES,
     LENGTH,
+    LOAD_BYTES,
     LOCAL_HITS,
     LOCAL_QUERIES,
     LOCAL_SOURCE,
@@ -47,6 +50,7 @@ def told(run: Run) -> str:
         (GENERATED, 1.0, "the client counted 16 generated tokens, the server 17"),
         (GENERATED, -1.0, "the client counted 16 generated tokens, the server 15"),
         (PROMPT, 2.0, "the client counted 256 prompt tokens, the server 258"),
+        (HOST_TIER, 32.0, "cached prompt tokens by tier are not the"),
         (LENGTH, -1.0, "the client counted 4 requests answered, the server 3"),
     ],
 )
@@ -83,9 +87,9 @@ def test_a_sum_wrong_between_the_phases_fails_for_the_run() -> None:
     assert told(run) == "run: the client counted 56 generated tokens, the server 61"
 
 
-def test_tokens_of_a_request_that_failed_may_be_counted_by_the_server_alone() -> None:
+def test_tokens_of_a_request_that_was_given_up_may_be_counted_by_the_server_alone() -> None:
     run = clean_run()
-    run.change_request(run.first_of("chaos"), **failure("InternalServerError", "boom"))
+    run.change_request(run.first_of("chaos"), **failure("DeadlineExceeded", "gave up", None))
     assert judge(run.history()).verdict is Verdict.PASS
 
 
@@ -143,6 +147,7 @@ def test_a_preempted_request_finds_its_own_blocks_where_its_last_admission_count
     place = run.scrape_in("chaos") + 3
     run.bump(PREEMPTIONS, 1.0, since=place)
     run.bump(EXTERNAL_SOURCE, 32.0, since=place)
+    run.bump(LOAD_BYTES, 32.0 * KV_TOKEN_BYTES, since=place)
     run.bump(COMPUTED_SOURCE, -32.0, since=place)
     assert judge(run.history()).verdict is verdict
 
@@ -155,6 +160,13 @@ def test_tokens_from_an_offload_tier_that_is_off_fail() -> None:
 def test_tokens_from_a_prefix_cache_that_is_off_fail() -> None:
     server = ServerSettings(gpu_blocks=40, extra_args=("--no-enable-prefix-caching",))
     assert "prefix caching is off, yet" in told(clean_run(make_plan(server=server)))
+
+
+def test_a_request_that_was_given_up_may_be_counted_by_tier_alone() -> None:
+    run = clean_run()
+    run.change_request(run.first_of("healed"), **failure("DeadlineExceeded", "gave up", None))
+    run.bump(HOST_TIER, 32.0, since=run.scrape_in("healed") + 2)
+    assert judge(run.history()).verdict is Verdict.PASS
 
 
 @pytest.mark.parametrize("cached", [-1, 65])

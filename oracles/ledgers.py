@@ -1,0 +1,155 @@
+"""The server's counts beside ledgers that it does not keep: what the client saw, what was really copied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from history.plan import FaultSpec
+from history.reader import History
+from history.records import FaultRecord, RequestRecord
+from oracles.findings import Findings
+from oracles.offload import loaded_bytes
+from oracles.timeline import release
+from oracles.windows import Window
+
+PROMPT = "vllm:prompt_tokens_total"
+BY_SOURCE = "vllm:prompt_tokens_by_source_total"
+GENERATED = "vllm:generation_tokens_total"
+FIRST_TOKENS = "vllm:time_to_first_token_seconds_count"
+SUCCESS = "vllm:request_success_total"
+PREEMPTIONS = "vllm:num_preemptions_total"
+LOCAL = "vllm:prefix_cache"
+EXTERNAL = "vllm:external_prefix_cache"
+FIRST_ADMISSION_COUNTS = (0, 26)
+"""Before this release a request preempted in mid-prefill is counted by a later admission, which may well
+find the request's own blocks in a cache."""
+
+
+class Entry(NamedTuple):
+    """A line of the client's ledger."""
+
+    what: str
+    metric: str
+    labels: tuple[dict[str, str], ...]
+    """The server's count is the sum over these."""
+    least: int
+    most: float
+    """Infinite where the end of a request leaves open what the server did for it."""
+
+
+def compare(history: History, window: Window, found: Findings) -> None:
+    """Hold the server's counts of a window against the client's and against the copies."""
+    _client(window, found)
+    _lookups(window, found)
+    if history.plan.scenario.server.offload:
+        _loads(history, window, found)
+
+
+def _client(window: Window, found: Findings) -> None:
+    """What the client counted is what the server counted; less where a request did not end well."""
+    for entry in _entries(window):
+        parts = [window.growth(entry.metric, **labels) for labels in entry.labels]
+        present = [part for part in parts if part is not None]
+        if not present:
+            found.gap(f"{window.name}: no metric {entry.metric}")
+            continue
+        server = sum(present)
+        found.checked += 1
+        if not entry.least <= server <= entry.most:
+            text = f"the client counted {entry.least} {entry.what}, the server {server:g}"
+            found.violation(window.witness(text, entry.metric))
+
+
+def _entries(window: Window) -> Iterator[Entry]:
+    records = window.requests
+    generated = sum(
+        len(record.token_ids) if record.usage is None else record.usage.completion_tokens
+        for record in records
+    )
+    # A prompt surely was read only where a token came back.
+    prompt = sum(record.prompt_tokens for record in records if record.token_ids or record.outcome == "ok")
+    answered = sum(record.outcome == "ok" for record in records)
+    begun = sum(bool(record.token_ids) for record in records)
+    reasons = ({"finished_reason": "length"}, {"finished_reason": "stop"})
+
+    def most(least: int) -> float:
+        return least if window.clean else float("inf")
+
+    yield Entry("generated tokens", GENERATED, ({},), generated, most(generated))
+    yield Entry("prompt tokens", PROMPT, ({},), prompt, most(prompt))
+    yield Entry("requests answered", SUCCESS, reasons, answered, most(answered))
+    given_up = sum(not record.token_ids and not _refused(record) for record in window.strays)
+    yield Entry("requests with a first token", FIRST_TOKENS, ({},), begun, begun + given_up)
+
+
+def _refused(record: RequestRecord) -> bool:
+    """Whether the server itself ended a request with an error: it knows that no token came."""
+    if record.error is None:
+        return False
+    return record.error.kind == "ErrorEvent" or (record.status is not None and record.status >= 400)
+
+
+def _lookups(window: Window, found: Findings) -> None:
+    """A prompt is looked up in the tier once: when it is admitted. What comes after a preemption is not
+    counted as a lookup."""
+    queries = window.need(found, f"{EXTERNAL}_queries_total")
+    if queries is None:
+        return
+    asked = {record.id: record.prompt_tokens for record in (*window.requests, *window.strays)}
+    found.checked += 1
+    if queries[0] > sum(asked.values()):
+        text = f"{queries[0]:g} tokens looked up in the tier for {sum(asked.values())} prompt tokens"
+        found.violation(window.witness(text, f"{EXTERNAL}_queries_total"))
+
+
+def _loads(history: History, window: Window, found: Findings) -> None:
+    """No more tokens are said to come from the tier than were copied from there and not reported as failed.
+
+    Copies for a request that was preempted are copies too, so this is an upper bound.
+    """
+    token_bytes = history.plan.kv_token_bytes
+    claimed = window.growth(BY_SOURCE, source="external_kv_transfer")
+    hits = window.growth(f"{LOCAL}_hits_total")
+    preempted = window.growth(PREEMPTIONS)
+    if token_bytes is None or claimed is None or hits is None or preempted is None:
+        found.gap(f"{window.name}: copies and tokens cannot be compared")
+        return
+    copied = (loaded_bytes(window.growth) or 0.0) / token_bytes
+    spoilt = sum(_spoilt_blocks(history, record) for record in _failed_loads(history, window))
+    sound = copied - spoilt * history.plan.scenario.server.block_size
+    ledger = f"{copied:g} were copied, {copied - sound:g} of them in vain"
+    found.checked += 1
+    if claimed > sound:
+        text = f"{claimed:g} prompt tokens from the tier; {ledger}"
+        found.violation(window.witness(text, BY_SOURCE, source="external_kv_transfer"))
+    if release(history) < FIRST_ADMISSION_COUNTS and preempted:
+        return
+    usages = (record.usage for record in window.requests if record.usage is not None)
+    cached = sum(usage.cached_tokens or 0 for usage in usages)
+    found.checked += 1
+    if cached > hits + sound:
+        text = f"the answers' usage says {cached} cached tokens; {hits:g} were hit on the device, {ledger}"
+        found.violation(window.witness(text, f"{LOCAL}_hits_total"))
+
+
+def _failed_loads(history: History, window: Window) -> Iterator[FaultRecord]:
+    times = window.log.times_ns
+    since = times[window.first] if window.first is not None else 0
+    for record in history.faults:
+        if (
+            record.event == "fired"
+            and record.kind == "load_failure"
+            and since < record.t_ns <= times[window.last]
+        ):
+            yield record
+
+
+def _spoilt_blocks(history: History, record: FaultRecord) -> int:
+    """Blocks of a load that its failure made useless, at least: so is what follows a failed block."""
+    blocks, of = record.evidence.get("blocks"), record.evidence.get("of")
+    faults: dict[str | None, FaultSpec] = {fault.id: fault for fault in history.plan.scenario.faults}
+    fault = faults.get(record.fault)
+    if isinstance(of, int) and fault is not None and fault.params.get("blocks") == "first":
+        return of
+    return len(blocks) if isinstance(blocks, list) else 0

@@ -1,0 +1,181 @@
+"""accounting must see counts that the client's own and the copies belie, though the server's sums hold."""
+
+from __future__ import annotations
+
+import pytest
+
+from history.plan import FaultSpec, Trigger
+from history.records import Usage
+from history.verdict import Verdict
+from oracles.accounting import judge
+from tests.unit.histories import (
+    ANSWER_TOKENS,
+    EXTERNAL_QUERIES,
+    EXTERNAL_TOKENS,
+    KV_TOKEN_BYTES,
+    LOAD_BYTES,
+    LOCAL_HITS,
+    LOCAL_TOKENS,
+    MS,
+    PREEMPTIONS,
+    PROMPT_TOKENS,
+    PROMPTS,
+    TTFT_ALL,
+    TTFT_COUNT,
+    TTFT_SMALL,
+    Run,
+    clean_run,
+    failure,
+    make_plan,
+)
+
+BLOCK = 32
+
+
+def told(run: Run) -> str:
+    result = judge(run.history())
+    assert result.verdict is Verdict.FAIL
+    return " | ".join(witness.text for witness in result.witnesses)
+
+
+def verdict(run: Run) -> Verdict:
+    return judge(run.history()).verdict
+
+
+def count_first_tokens(run: Run, by: float) -> None:
+    for key in (TTFT_SMALL, TTFT_ALL, TTFT_COUNT):
+        run.bump(key, by, since=run.scrape_in("chaos") + 3)
+
+
+@pytest.mark.parametrize("by", [1.0, -1.0])
+def test_first_tokens_that_the_client_did_not_see_alike_fail(by: float) -> None:
+    run = clean_run()
+    count_first_tokens(run, by)
+    words = told(run)
+    assert f"phase chaos: the client counted 4 requests with a first token, the server {4 + by:g}" in words
+    assert "phase golden" not in words
+
+
+@pytest.mark.parametrize(("kind", "status"), [("ErrorEvent", 200), ("InternalServerError", 500)])
+def test_a_first_token_counted_for_a_request_that_the_server_failed_itself_fails(
+    kind: str, status: int
+) -> None:
+    run = clean_run()
+    run.change_request(run.first_of("chaos"), **failure(kind, "failed by policy", status))
+    assert "the client counted 3 requests with a first token, the server 4" in told(run)
+
+
+def test_a_first_token_counted_for_a_request_that_the_client_gave_up_passes() -> None:
+    run = clean_run()
+    run.change_request(run.first_of("chaos"), **failure("DeadlineExceeded", "gave up", None))
+    assert verdict(run) is Verdict.PASS
+
+
+def test_first_tokens_are_counted_once_even_beside_a_request_that_was_given_up() -> None:
+    run = clean_run()
+    run.change_request(run.first_of("chaos"), **failure("DeadlineExceeded", "gave up", None))
+    count_first_tokens(run, 1.0)
+    assert "requests with a first token, the server 5" in told(run)
+
+
+def test_more_tokens_looked_up_in_the_tier_than_were_sent_fail() -> None:
+    run = clean_run()
+    run.bump(EXTERNAL_QUERIES, PROMPTS * LOCAL_TOKENS + 1.0, since=run.scrape_in("chaos") + 3)
+    sent = PROMPTS * PROMPT_TOKENS
+    assert f"phase chaos: {sent + 1} tokens looked up in the tier for {sent} prompt tokens" in told(run)
+
+
+def test_a_request_that_was_given_up_may_be_looked_up_later() -> None:
+    run = clean_run()
+    run.change_request(run.first_of("chaos"), **failure("DeadlineExceeded", "gave up", None))
+    run.bump(EXTERNAL_QUERIES, PROMPTS * LOCAL_TOKENS + PROMPT_TOKENS, since=run.scrape_in("healed") + 3)
+    run.bump(EXTERNAL_QUERIES, -PROMPTS * LOCAL_TOKENS - PROMPT_TOKENS, since=len(run.scrapes) - 1)
+    assert verdict(run) is Verdict.PASS
+
+
+def test_tokens_from_the_tier_that_were_never_copied_fail() -> None:
+    run = clean_run()
+    run.bump(LOAD_BYTES, -1.0 * KV_TOKEN_BYTES, since=run.scrape_in("chaos") + 3)
+    claimed = PROMPTS * EXTERNAL_TOKENS
+    ledger = f"{claimed - 1} were copied, 0 of them in vain"
+    assert f"phase chaos: {claimed} prompt tokens from the tier; {ledger}" in told(run)
+
+
+def test_copies_for_a_request_that_was_preempted_may_be_more_than_its_tokens() -> None:
+    run = clean_run()
+    run.bump(LOAD_BYTES, 64.0 * KV_TOKEN_BYTES, since=run.scrape_in("chaos") + 3)
+    assert verdict(run) is Verdict.PASS
+
+
+def failed_load(blocks: str) -> Run:
+    """A run in which one load of two blocks failed, and the server counts none of its tokens."""
+    fault = FaultSpec(id="f1", kind="load_failure", trigger=Trigger(nth=(0,)), params={"blocks": blocks})
+    run = clean_run(make_plan(faults=(fault,)))
+    run.fire("f1", "load_failure", blocks=[17], of=2)
+    return run
+
+
+@pytest.mark.parametrize(("blocks", "spoilt"), [("last", 1), ("first", 2)])
+def test_tokens_whose_load_failed_are_no_tokens_from_the_tier(blocks: str, spoilt: int) -> None:
+    run = failed_load(blocks)
+    run.bump(LOAD_BYTES, (spoilt * BLOCK - 1.0) * KV_TOKEN_BYTES, since=run.scrape_in("chaos") + 3)
+    words = told(run)
+    assert f"{spoilt * BLOCK} of them in vain" in words
+    assert "phase chaos" in words
+    run.bump(LOAD_BYTES, 1.0 * KV_TOKEN_BYTES, since=run.scrape_in("chaos") + 3)
+    assert verdict(run) is Verdict.PASS
+
+
+def test_a_load_that_failed_in_another_phase_does_not_count() -> None:
+    run = failed_load("last")
+    late = run.faults.pop()
+    end = next(
+        event.t_ns for event in run.events if event.kind == "phase_end" and event.data["phase"] == "chaos"
+    )
+    run.fire_at(end + MS, "f1", "load_failure", **late.evidence)
+    assert "phase chaos" not in told(run)
+
+
+def say_cached(run: Run, cached: int) -> None:
+    """The answers of the chaos phase say so many cached tokens in all."""
+    first = run.first_of("chaos")
+    for place in range(first, first + PROMPTS):
+        usage = Usage(
+            prompt_tokens=PROMPT_TOKENS,
+            completion_tokens=ANSWER_TOKENS,
+            cached_tokens=cached // PROMPTS + (cached % PROMPTS if place == first else 0),
+        )
+        run.change_request(place, usage=usage)
+
+
+TRULY_CACHED = PROMPTS * (LOCAL_TOKENS + EXTERNAL_TOKENS)
+
+
+def test_usage_that_tells_of_more_cached_tokens_than_were_hit_and_copied_fails() -> None:
+    run = clean_run()
+    say_cached(run, TRULY_CACHED)
+    assert verdict(run) is Verdict.PASS
+    say_cached(run, TRULY_CACHED + 1)
+    assert f"phase chaos: the answers' usage says {TRULY_CACHED + 1} cached tokens" in told(run)
+
+
+def test_hits_on_the_device_are_needed_to_judge_copies() -> None:
+    run = clean_run()
+    run.drop_metric(LOCAL_HITS)
+    result = judge(run.history())
+    assert result.verdict is Verdict.UNKNOWN
+    assert "copies and tokens cannot be compared" in result.summary
+
+
+@pytest.mark.parametrize(("vllm", "word"), [("0.24.0", Verdict.PASS), ("0.26.0", Verdict.FAIL)])
+def test_a_later_admission_finds_more_where_it_is_the_one_that_counts(vllm: str, word: Verdict) -> None:
+    run = clean_run(make_plan(vllm=vllm))
+    run.bump(PREEMPTIONS, 1.0, since=run.scrape_in("chaos") + 3)
+    say_cached(run, TRULY_CACHED + 1)
+    assert verdict(run) is word
+
+
+def test_copies_of_unknown_size_are_unknown() -> None:
+    run = clean_run()
+    run.plan = run.plan.model_copy(update={"kv_token_bytes": None})
+    assert verdict(run) is Verdict.UNKNOWN
