@@ -119,6 +119,9 @@ class Run:
             self._heal(phase)
         if trouble is None:
             server_state.settle(self._scraper, self._limits.drain_s)
+        else:
+            # It may never settle, but ledgers need a scrape from after the last request.
+            self._scraper.scrape_now()
         self._events.write(
             "phase_end",
             phase=phase.name,

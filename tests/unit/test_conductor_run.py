@@ -18,6 +18,7 @@ from history.verdict import RunVerdict, Verdict
 from kvchaos.campaign import run_all
 from kvchaos.cli.app import run as command_line
 from kvchaos.errors import UsageError
+from oracles.timeline import end_ns
 from tests.fakes.vllm_server import CRASH_CODE
 from tests.unit.conducting import Bench, members, scenario, verdict_of
 
@@ -168,6 +169,9 @@ def test_a_server_that_stalls_for_ever_ends_the_load_and_gets_its_verdict(tmp_pa
     ended = stalled.history.events_of("phase_end")
     assert [event.data["reason"] for event in ended] == ["done", "stalled"]
     given_up = [record for record in stalled.history.requests if record.outcome == "aborted"]
+    (*_, cut) = stalled.history.phases()
+    assert cut.last_scrape is not None
+    assert stalled.history.metrics.times_ns[cut.last_scrape] >= max(map(end_ns, given_up))
     assert len(given_up) == 4
     assert stalled.oracle("progress") is Verdict.FAIL
     assert stalled.oracle("server-alive") is Verdict.FAIL
