@@ -18,15 +18,32 @@ pytestmark = pytest.mark.server
 SCENARIOS = (
     "baseline-offload",
     "corruption-canary",
+    "deadlock-warm-tier",
     "evict-storm",
+    "failed-copy",
+    "false-accounting",
+    "load-failure-fail-policy",
+    "load-failure-livelock",
     "load-failure-recompute",
+    "lost-completion",
+    "lost-completion-abort",
     "mid-prefill-preemption",
 )
 COUNTER_BUG = {"server-alive", "counters"}
+DEATH = {"server-alive", "logs", "outcomes"}
 FAILURES: dict[tuple[str, str], set[str]] = {
     (OLD, "corruption-canary"): {"answers"},
     (NEW, "corruption-canary"): {"answers"},
+    (OLD, "deadlock-warm-tier"): {"progress"},
     (OLD, "evict-storm"): COUNTER_BUG,
+    **{(release, "failed-copy"): DEATH for release in RELEASES},
+    **{(release, "false-accounting"): {"accounting"} for release in RELEASES},
+    (OLD, "load-failure-fail-policy"): {*DEATH, "counters", "accounting"},
+    (NEW, "load-failure-fail-policy"): {"outcomes", "counters", "accounting"},
+    **{(release, "load-failure-livelock"): {"progress", "accounting"} for release in RELEASES},
+    (NEW, "load-failure-recompute"): {"accounting"},
+    **{(release, "lost-completion"): {"progress", "drained"} for release in RELEASES},
+    **{(release, "lost-completion-abort"): {"progress", "outcomes", "drained"} for release in RELEASES},
     (OLD, "mid-prefill-preemption"): COUNTER_BUG,
 }
 """What must fail, by release and scenario; everything else passes."""
@@ -157,6 +174,21 @@ def test_a_release_with_the_counter_bug_dies_and_says_why(campaigns: Campaigns) 
     assert 0 < died - began < DIES_WITHIN_S * NS_PER_S
     assert any(REFUSAL in witness.text for witness in run.word("counters").witnesses)
     assert run.word("server-alive").witnesses[0].text.startswith("the server died: ")
+
+
+def test_a_load_that_fails_for_ever_is_a_livelock_by_name(campaign: Finished) -> None:
+    run = of(campaign, "load-failure-livelock")
+    assert run.word("progress").summary.startswith("livelock (")
+
+
+def test_a_load_whose_end_is_never_told_is_a_deadlock_by_name(campaign: Finished) -> None:
+    run = of(campaign, "lost-completion")
+    assert run.word("progress").summary.startswith("deadlock (")
+
+
+def test_loads_that_wait_for_each_others_blocks_are_a_deadlock_by_name(campaigns: Campaigns) -> None:
+    run = of(campaigns(OLD), "deadlock-warm-tier")
+    assert run.word("progress").summary.startswith("deadlock (")
 
 
 def test_a_release_without_it_lives_through_the_same_load(campaigns: Campaigns) -> None:
