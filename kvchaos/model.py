@@ -19,7 +19,10 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import save_file
 
-FORMAT = "kvchaos-tiny-1"
+FORMAT = "kvchaos-tiny-2"
+"""Names the folder: what is written there changes only together with it."""
+WEIGHTS = "kvchaos-tiny-1"
+"""What the weights are drawn from, and so the answers."""
 VOCAB_SIZE = 320
 HIDDEN = 64
 INTERMEDIATE = 128
@@ -31,6 +34,10 @@ MAX_POSITIONS = 4096
 END_OF_TEXT = 256
 BYTES_PER_TOKEN = 2 * LAYERS * KV_HEADS * HEAD_SIZE * 4
 """KV cache bytes that one token takes: keys and values, all layers, float32."""
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}"
+)
 
 Weights = npt.NDArray[np.float32]
 
@@ -101,7 +108,7 @@ def _tensors() -> Iterator[tuple[str, Weights]]:
 def _random(name: str, shape: tuple[int, int], bound: float) -> Weights:
     """Uniform in [-bound, bound), exact in float32: 24 random bits scaled by a power-of-two step."""
     count = shape[0] * shape[1]
-    raw = hashlib.shake_256(f"{FORMAT}/{name}".encode()).digest(4 * count)
+    raw = hashlib.shake_256(f"{WEIGHTS}/{name}".encode()).digest(4 * count)
     bits = np.frombuffer(raw, dtype="<u4") >> 8
     unit = bits.astype(np.float64) / 2**23 - 1.0
     return (unit * bound).astype(np.float32).reshape(shape)
@@ -185,4 +192,6 @@ def _tokenizer_config() -> dict[str, object]:
         "pad_token": "<|end|>",
         "model_max_length": MAX_POSITIONS,
         "clean_up_tokenization_spaces": False,
+        # Some releases try the template when they start, and log a traceback when there is none.
+        "chat_template": CHAT_TEMPLATE,
     }
