@@ -218,6 +218,8 @@ class RunPlan(Strict):
     """The entry of the scenario that applies to this release (everything passes when none does)."""
     workers: int = Field(default=1, ge=1, le=64)
     """Load generator processes."""
+    logprob_tolerance: float = Field(default=0.0, ge=0.0)
+    """Equal answers of this server's build may differ by so much in a logprob; 0: equal bit for bit."""
     base_url: str
     command: tuple[str, ...]
     environment: dict[str, str]

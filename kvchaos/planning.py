@@ -18,7 +18,7 @@ from history.plan import RunPlan, Scenario, Versions
 from kvchaos import __version__, model
 from kvchaos.errors import UsageError
 from kvchaos.scenario import expectation_for
-from kvchaos.servers.registry import ServerEnv
+from kvchaos.servers.registry import ServerEnv, logprob_tolerance
 from kvchaos.stacks.command import Launch
 
 NEEDED_BYTES = 200 << 20
@@ -68,6 +68,7 @@ def resolve(request: Request, run_id: str, launch: Launch, model_folder: Path) -
         scenario=swarm(request.scenario, request.seed),
         expectation=expectation_for(request.scenario, request.server.release),
         workers=request.workers,
+        logprob_tolerance=logprob_tolerance(request.server),
         base_url=launch.base_url,
         command=launch.command,
         environment=launch.environment,

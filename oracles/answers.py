@@ -1,4 +1,8 @@
-"""Are the answers still the right ones? Compared with the golden ones, else with each other, bit for bit."""
+"""Are the answers still the right ones? Compared with the golden ones, else with each other.
+
+Bit for bit, unless the plan says that this build of the server is not exact: then tokens must be equal,
+and logprobs within the plan's tolerance.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +43,13 @@ def judge(history: History) -> OracleResult:
     if not with_golden:
         found.gap("no answer could be compared with a golden one")
     others = found.checked - with_golden
-    return found.result(f"{with_golden} answers equal the golden ones, {others} more their prompt's first")
+    equal = f"{with_golden} answers equal the golden ones, {others} more their prompt's first"
+    return found.result(equal + _bound(history.plan.logprob_tolerance))
+
+
+def _bound(tolerance: float) -> str:
+    """How equal is meant, where it is not bit for bit."""
+    return f"; equal within {tolerance:g} (this build's sums depend on the batch)" if tolerance else ""
 
 
 def compare(history: History) -> Iterator[Comparison]:
@@ -53,7 +63,8 @@ def compare(history: History) -> Iterator[Comparison]:
         if standard is not record:
             known = record.prompt_id in golden
             name = "golden" if known else "first"
-            yield Comparison(record, standard, known, _difference(record, standard, name))
+            difference = _difference(record, standard, name, history.plan.logprob_tolerance)
+            yield Comparison(record, standard, known, difference)
 
 
 def _first_by_prompt(records: Iterable[RequestRecord]) -> dict[str, RequestRecord]:
@@ -63,20 +74,21 @@ def _first_by_prompt(records: Iterable[RequestRecord]) -> dict[str, RequestRecor
     return first
 
 
-def _difference(record: RequestRecord, standard: RequestRecord, name: str) -> str | None:
-    tokens, true_tokens = record.token_ids, standard.token_ids
-    logprobs, true_logprobs = record.logprobs, standard.logprobs
-    unequal = [_first_unequal(tokens, true_tokens), _first_unequal(logprobs, true_logprobs)]
-    places = [place for place in unequal if place is not None]
-    if not places:
+def _difference(record: RequestRecord, standard: RequestRecord, name: str, tolerance: float) -> str | None:
+    unequal = (
+        _first_unequal(record.token_ids, standard.token_ids, 0.0),
+        _first_unequal(record.logprobs, standard.logprobs, tolerance),
+    )
+    place = min((place for place in unequal if place is not None), default=None)
+    if place is None:
         return None
-    place = min(places)
     return f"at position {place}: {_at(record, place)}, {name} {_at(standard, place)}"
 
 
-def _first_unequal(one: Sequence[float], other: Sequence[float]) -> int | None:
+def _first_unequal(one: Sequence[float], other: Sequence[float], tolerance: float) -> int | None:
     for place, (left, right) in enumerate(zip(one, other, strict=False)):
-        if left != right:
+        # Written so that a NaN is unequal to everything.
+        if left != right and not abs(left - right) <= tolerance:
             return place
     return None if len(one) == len(other) else min(len(one), len(other))
 

@@ -16,6 +16,7 @@ from kvchaos.paths import servers_folder
 from kvchaos.servers.releases import TABLE
 
 MARKER = "server.json"
+CPUINFO = Path("/proc/cpuinfo")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 
 
@@ -54,6 +55,12 @@ class ServerEnv(Strict):
     def missing_files(self) -> list[Path]:
         """What the environment needs and is not there any more."""
         return [path for path in (self.python, *map(Path, self.preload)) if not path.is_file()]
+
+
+def logprob_tolerance(server: ServerEnv, cpuinfo: Path = CPUINFO) -> float:
+    """By how much the logprobs of equal answers may differ on this machine; 0 for an added server."""
+    known = TABLE.get(server.name) if server.kind == "installed" else None
+    return known.logprob_tolerance(avx512="avx512f" in cpuinfo.read_text().split()) if known else 0.0
 
 
 def check_name(name: str) -> None:

@@ -49,6 +49,42 @@ def test_two_golden_answers_of_one_prompt_that_differ_fail() -> None:
     assert "(golden)" in result.summary
 
 
+def inexact_run() -> Run:
+    """On a build whose sums depend on the batch."""
+    return clean_run(make_plan().model_copy(update={"logprob_tolerance": 2e-5}))
+
+
+@pytest.mark.parametrize("step", [1.9e-5, -1.9e-5])
+def test_a_build_that_is_not_exact_may_differ_within_its_tolerance_and_the_summary_says_so(
+    step: float,
+) -> None:
+    run = inexact_run()
+    run.change_request(run.first_of("healed"), logprobs=[*LOGPROBS[:3], LOGPROBS[3] + step])
+    result = judge(run.history())
+    assert result.verdict is Verdict.PASS
+    assert "equal within 2e-05 (this build's sums depend on the batch)" in result.summary
+
+
+def test_an_exact_build_speaks_of_no_tolerance() -> None:
+    assert "within" not in judge(clean_run().history()).summary
+
+
+@pytest.mark.parametrize("moved", [LOGPROBS[3] + 2.1e-5, LOGPROBS[3] - 2.1e-5, math.nan, -math.inf])
+def test_more_than_the_tolerance_fails(moved: float) -> None:
+    run = inexact_run()
+    run.change_request(run.first_of("healed"), logprobs=[*LOGPROBS[:3], moved])
+    result = judge(run.history())
+    assert result.verdict is Verdict.FAIL
+    assert "at position 3" in result.summary
+
+
+def test_no_tolerance_lets_a_token_or_a_missing_end_pass() -> None:
+    run = inexact_run()
+    run.change_request(run.first_of("chaos"), token_ids=[11, 12, 13, 15])
+    run.change_request(run.first_of("healed"), token_ids=[11, 12, 13], logprobs=LOGPROBS[:3])
+    assert judge(run.history()).violations == 2
+
+
 def test_requests_that_failed_are_not_compared() -> None:
     run = clean_run()
     run.change_request(run.first_of("chaos"), **failure("InternalServerError", "boom"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,22 @@ def test_a_resolved_plan_holds_what_exactly_runs(tmp_path: Path) -> None:
     assert plan.versions.vllm == "0.32.0+cpu"
     assert plan.versions.model == model.fingerprint(weights)
     assert plan.expectation.fail == ()
+
+
+def test_a_plan_of_a_build_that_is_not_exact_says_so(tmp_path: Path) -> None:
+    asked = request(server="0.16.0")
+    asked = replace(asked, server=asked.server.model_copy(update={"kind": "installed"}))
+    folders = RunFolders(temp=tmp_path, plugin=tmp_path, control=tmp_path)
+    launch = plan_launch(asked.server, asked.scenario.server, tmp_path, 8123, folders)
+    assert resolve(asked, "run-1", launch, tmp_path).logprob_tolerance == 2e-5
+
+
+def test_a_plan_of_an_older_run_that_knows_no_tolerance_is_exact(tmp_path: Path) -> None:
+    path = write_plan(make_plan(), tmp_path)
+    text = path.read_text()
+    assert "logprob_tolerance: 0.0\n" in text
+    path.write_text(text.replace("logprob_tolerance: 0.0\n", ""))
+    assert read_plan(tmp_path).logprob_tolerance == 0.0
 
 
 def test_a_plan_is_read_back_equal(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from packaging.version import Version
@@ -13,6 +14,7 @@ from kvchaos.servers.registry import (
     ServerEnv,
     find_server,
     list_servers,
+    logprob_tolerance,
     server_folder,
     write_server,
 )
@@ -127,3 +129,22 @@ def test_servers_are_listed_by_release_and_unfinished_ones_are_not(cache: Path) 
     note(cache, "b-old", "0.18.0")
     (cache / "servers" / "0.20.0").mkdir()
     assert [server.name for server in list_servers(cache)] == ["b-old", "a-new"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "flags", "tolerance"),
+    [
+        ("0.16.0", "installed", "fpu avx2 avx512f", 2e-5),
+        ("0.18.0", "installed", "fpu avx2 avx512f", 0.0),
+        ("0.18.0", "installed", "fpu avx2 avx512_x", 2e-5),
+        ("0.16.0", "added", "fpu avx2", 0.0),
+        ("mine", "added", "fpu avx2", 0.0),
+    ],
+)
+def test_only_an_installed_build_that_is_known_to_be_inexact_gets_a_tolerance(
+    cache: Path, name: str, kind: Literal["installed", "added"], flags: str, tolerance: float
+) -> None:
+    cpuinfo = cache / "cpuinfo"
+    server = note(cache, name).model_copy(update={"kind": kind})
+    cpuinfo.write_text(f"processor\t: 0\nflags\t\t: {flags}\n")
+    assert logprob_tolerance(server, cpuinfo) == tolerance

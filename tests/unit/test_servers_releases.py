@@ -64,6 +64,22 @@ def test_what_is_linked_against_cuda_is_overridden_away(version: str) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("version", "avx512", "exact"),
+    [
+        ("0.16.0", True, False),
+        ("0.17.0", True, True),
+        ("0.17.0", False, False),
+        ("0.20.2", True, True),
+        ("0.20.2", False, False),
+        ("0.21.0", False, True),
+        ("0.32.0", True, True),
+    ],
+)
+def test_a_build_without_onednn_is_not_held_to_the_last_bit(version: str, avx512: bool, exact: bool) -> None:
+    assert find_release(version).logprob_tolerance(avx512=avx512) == (0.0 if exact else 2e-5)
+
+
 def test_unknown_release_is_answered_with_the_known_ones() -> None:
     with pytest.raises(UsageError) as caught:
         find_release("0.99.0")
