@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import stat
 from collections.abc import Callable
@@ -64,6 +65,25 @@ def check_directory(control: Path) -> None:
         raise BadControl(f"control directory {control}: not a directory")
     if mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise BadControl(f"control directory {control}: others can write to it; chmod go-w it")
+
+
+def schedule_text(control: Path) -> str:
+    """What lies there as the schedule. Raises BadControl when it cannot be one, OSError when it is gone."""
+    # Without blocking: a pipe in its place would hold the reader for ever, and with it all healing.
+    file = os.open(control / SCHEDULE, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode):
+            raise BadControl("schedule is no plain file")
+        if status.st_size > MAX_SCHEDULE_BYTES:
+            raise BadControl(f"schedule of {status.st_size} bytes is too large")
+        content = os.read(file, MAX_SCHEDULE_BYTES)
+    finally:
+        os.close(file)
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise BadControl(f"schedule is not UTF-8 text: {error}") from error
 
 
 def parse_schedule(text: str) -> Schedule:

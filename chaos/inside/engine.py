@@ -156,7 +156,7 @@ class FaultEngine:
             self._take(EMPTY, "schedule removed")
             return
         if seen != self._seen:
-            schedule = self._read(seen.size)
+            schedule = self._read()
             if self._status() != seen:
                 return  # Replaced while it was read: the next look takes it, and only once.
             self._seen = seen
@@ -171,14 +171,12 @@ class FaultEngine:
             return None
         return _Status(status.st_ino, status.st_mtime_ns, status.st_size)
 
-    def _read(self, size: int) -> Schedule | None:
+    def _read(self) -> Schedule | None:
         """The schedule in force; None, and a line why, when it is refused."""
         try:
-            if size > control_files.MAX_SCHEDULE_BYTES:
-                raise BadControl(f"schedule of {size} bytes is too large")
             control_files.check_directory(self._control)
-            return control_files.parse_schedule((self._control / control_files.SCHEDULE).read_text())
-        except (BadControl, OSError, UnicodeDecodeError) as error:
+            return control_files.parse_schedule(control_files.schedule_text(self._control))
+        except (BadControl, OSError) as error:
             logger.warning("kvchaos: %s; nothing is armed", error)
             self._journal.write("refused", {"reason": str(error)})
             return None

@@ -43,6 +43,9 @@ class Room:
 
     def __init__(self, control: Path) -> None:
         self.path = control
+        self._read: dict[Path, int] = {}
+        """Bytes of each journal whose lines are known."""
+        self._lines: dict[Path, list[FaultRecord]] = {}
         control.mkdir(mode=0o755, exist_ok=True)
 
     def start(self, role: str = "scheduler") -> FaultEngine:
@@ -69,12 +72,18 @@ class Room:
 
     def lines(self) -> list[FaultRecord]:
         """All lines of all journals, decoded as strictly as the judges do."""
-        return [
-            msgspec.json.decode(line, type=FaultRecord)
-            for path in sorted(self.path.glob("faults-*.jsonl"))
-            for line in path.read_bytes().splitlines(keepends=True)
-            if line.endswith(b"\n")
-        ]
+        journals = sorted(self.path.glob("faults-*.jsonl"))
+        for path in journals:
+            self._read_on(path)
+        return [line for path in journals for line in self._lines[path]]
+
+    def _read_on(self, path: Path) -> None:
+        with path.open("rb") as file:
+            file.seek(self._read.setdefault(path, 0))
+            whole, _, _ = file.read().rpartition(b"\n")
+        lines = whole.splitlines()
+        self._lines.setdefault(path, []).extend(msgspec.json.decode(line, type=FaultRecord) for line in lines)
+        self._read[path] += len(whole) + 1 if whole else 0
 
     def events(self, event: str) -> list[FaultRecord]:
         return [line for line in self.lines() if line.event == event]
