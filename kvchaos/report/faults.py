@@ -8,10 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 from chaos.inside.faults import KINDS, FaultKind, Parameter
+from kvchaos.report.markdown import between, markdown_table
 
 KINDS_MARK = "<!-- kinds -->"
 PARAMETERS_MARK = "<!-- parameters -->"
-END_MARK = "<!-- end -->"
 
 KIND_HEADINGS = (
     "fault",
@@ -37,8 +37,8 @@ def kinds_table() -> Table:
 
 def into_page(page: str) -> str:
     """The page with both tables between their marks. Raises ValueError when a mark is missing."""
-    page = _between(page, KINDS_MARK, _markdown(KIND_HEADINGS, map(_kind_row, KINDS.values())))
-    return _between(page, PARAMETERS_MARK, _markdown(PARAMETER_HEADINGS, _parameter_rows()))
+    page = between(page, KINDS_MARK, markdown_table(KIND_HEADINGS, map(_kind_row, KINDS.values())))
+    return between(page, PARAMETERS_MARK, markdown_table(PARAMETER_HEADINGS, _parameter_rows()))
 
 
 def _kind_cells(kind: FaultKind) -> tuple[str, ...]:
@@ -63,16 +63,3 @@ def _bounds(parameter: Parameter) -> str:
     if parameter.choices:
         return f" ({', '.join(parameter.choices)})"
     return f" ({parameter.low:g} to {parameter.high:g})"
-
-
-def _markdown(headings: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def _between(page: str, mark: str, content: str) -> str:
-    before, found, rest = page.partition(f"{mark}\n")
-    _, end, after = rest.partition(f"{END_MARK}\n")
-    if not found or not end:
-        raise ValueError(f"no {mark} with an {END_MARK} in the page")
-    return f"{before}{mark}\n{content}{END_MARK}\n{after}"

@@ -9,11 +9,11 @@ from packaging.version import Version
 
 from chaos.inside.faults import KINDS
 from history.reader import UnreadableRun, read_history
+from kvchaos.report.markdown import between, markdown_table
 from tests.server.proof.cases import PREFIX
 from tests.server.proof.evidence import Shown, shown
 
-MARK = "<!-- proof -->\n"
-END_MARK = "<!-- end -->\n"
+MARK = "<!-- proof -->"
 HEADINGS = (
     "fault",
     "direction",
@@ -44,11 +44,7 @@ def gather(runs: Path) -> list[Shown]:
 
 def into_page(page: str, rows: Iterable[Shown]) -> str:
     """The page with the table between its marks. Raises ValueError when a mark is missing."""
-    before, found, rest = page.partition(MARK)
-    _, end, after = rest.partition(END_MARK)
-    if not found or not end:
-        raise ValueError("the page has no marks for the table")
-    return f"{before}{MARK}{_table(list(rows))}{END_MARK}{after}"
+    return between(page, MARK, _table(list(rows)))
 
 
 def _place(row: Shown) -> tuple[int, str, Version]:
@@ -57,8 +53,7 @@ def _place(row: Shown) -> tuple[int, str, Version]:
 
 def _table(rows: list[Shown]) -> str:
     days = sorted({row.created[:10] for row in rows})
-    lines = [HEADINGS, ("---",) * len(HEADINGS), *map(_cells, rows)]
-    told = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    told = markdown_table(HEADINGS, map(_cells, rows))
     proved = sum(row.consequential for row in rows)
     return f"Seen in {proved} of {len(rows)}; {' to '.join(days[:1] + days[1:][-1:])}.\n\n{told}"
 

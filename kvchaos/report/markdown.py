@@ -1,0 +1,22 @@
+"""Tables in Markdown, and their place in a page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+END_MARK = "<!-- end -->"
+
+
+def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Headings and rows as lines; the cells are taken as they are."""
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def between(page: str, mark: str, content: str) -> str:
+    """The page with new content between a mark and the next END_MARK. Raises ValueError without them."""
+    before, found, rest = page.partition(f"{mark}\n")
+    _, end, after = rest.partition(f"{END_MARK}\n")
+    if not found or not end:
+        raise ValueError(f"no {mark} with an {END_MARK} in the page")
+    return f"{before}{mark}\n{content}{END_MARK}\n{after}"
