@@ -31,7 +31,6 @@ PLAIN_SPEC = "HostCopySpec"
 PLAIN_SPEC_MODULE = "chaos.hostcopy.spec"
 CONTROL_KEY = "kvchaos_control"
 AUDIT_KEY = "kvchaos_audit"
-CONTROL_VARIABLE = "KVCHAOS_CONTROL"
 
 OWN_FLAGS = frozenset(
     {
@@ -177,6 +176,4 @@ def _environment(server: ServerEnv, settings: ServerSettings, folders: RunFolder
         environment["LD_PRELOAD"] = ":".join(server.preload)
     if settings.offload:
         environment["PYTHONPATH"] = str(folders.plugin)
-    if settings.offload and settings.chaos:
-        environment[CONTROL_VARIABLE] = str(folders.control)
     return environment

@@ -107,7 +107,6 @@ def test_without_chaos_no_fault_can_be_armed() -> None:
             "spec_module_path": "chaos.hostcopy.spec",
         },
     }
-    assert "KVCHAOS_CONTROL" not in launch(settings).environment
 
 
 def test_environment_of_a_chaos_server() -> None:
@@ -115,7 +114,6 @@ def test_environment_of_a_chaos_server() -> None:
         "DO_NOT_TRACK": "1",
         "GLOO_SOCKET_IFNAME": "lo",
         "HF_HUB_OFFLINE": "1",
-        "KVCHAOS_CONTROL": "/run/control",
         "LD_PRELOAD": "/lib/tcmalloc.so:/lib/iomp5.so",
         "OMP_NUM_THREADS": "1",
         "PYTHONHASHSEED": "0",
@@ -134,7 +132,7 @@ def test_environment_of_a_chaos_server() -> None:
 
 def test_a_server_without_offload_sees_nothing_of_the_suite() -> None:
     environment = launch(ServerSettings(gpu_blocks=40, offload=False), server(preload=())).environment
-    assert not {"PYTHONPATH", "KVCHAOS_CONTROL", "LD_PRELOAD"} & environment.keys()
+    assert not {"PYTHONPATH", "LD_PRELOAD"} & environment.keys()
 
 
 def test_a_longest_request_that_just_fits_is_accepted() -> None:
