@@ -1,7 +1,7 @@
 """What a server's `kv_connector_module_path` names: vLLM's OffloadingConnector, told of failed loads.
 
 The faults of the copies and of the manager sit in the spec; here is what only the connector can do:
-report blocks as failed to load, and know whose turn it is in the scheduler.
+report blocks as failed to load, and know which request a copy or a call of the manager is for.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from chaos.inside import runtime
 from chaos.inside.engine import Strike
 from chaos.inside.faults import WORKER
 from chaos.inside.metadata import loads
+from chaos.inside.turns import managers_are_told, noting_turns, turn_of
 
 
 class ChaosConnector(OffloadingConnector):
@@ -30,13 +31,25 @@ class ChaosConnector(OffloadingConnector):
             self._engine = runtime.engine(WORKER, extra, detect().name)
 
     def get_num_new_matched_tokens(self, request: Any, num_computed_tokens: int) -> tuple[int | None, bool]:
-        runtime.context.request = request.request_id
-        try:
+        with turn_of(request.request_id):
             return super().get_num_new_matched_tokens(request, num_computed_tokens)
-        finally:
-            runtime.context.request = None
+
+    def update_state_after_alloc(self, request: Any, blocks: Any, num_external_tokens: int) -> None:
+        with turn_of(request.request_id):
+            super().update_state_after_alloc(request, blocks, num_external_tokens)
+
+    def build_connector_meta(self, scheduler_output: Any) -> Any:
+        with turn_of(None):
+            told = scheduler_output if managers_are_told() else noting_turns(scheduler_output)
+            return super().build_connector_meta(told)
+
+    def handle_preemptions(self, told: Any) -> None:
+        """Told are the requests to 0.18, the step's metadata since: some of its copies begin here."""
+        runtime.requests_of_jobs.learn(told)
+        super().handle_preemptions(told)
 
     def start_load_kv(self, forward_context: Any, **kwargs: Any) -> None:
+        runtime.requests_of_jobs.learn(self._connector_metadata)
         for request, blocks in loads(self._connector_metadata):
             self._loading[request] = blocks
         super().start_load_kv(forward_context, **kwargs)

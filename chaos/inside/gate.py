@@ -39,6 +39,8 @@ class Job:
     chunks: Any
     """CPULoadStoreSpec."""
     start: Callable[[], bool]
+    request: str | None = None
+    """Whose blocks they are, where that is known."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,17 @@ class _Held:
 
 
 @dataclass(frozen=True)
-class _Late:
+class _End:
+    """A finished copy, as the connector is told of it."""
+
     result: Any
+    job: Job | None
+    """None: the worker beneath told the end of a copy that nobody asked for."""
+
+
+@dataclass(frozen=True)
+class _Late:
+    end: _End
     until: float
 
 
@@ -87,11 +98,11 @@ class Gate:
         self._late: list[_Late] = []
 
     def submit(self, job: Job) -> bool:
-        if strike := self._engine.strike("copy_refused", direction=job.direction):
+        if strike := self._strike("copy_refused", job):
             strike.fired({"job": job.id, "direction": job.direction})
             return False
         self._begin(job)
-        strike = self._engine.strike("copy_delay", direction=job.direction)
+        strike = self._strike("copy_delay", job)
         if strike is None:
             return job.start()
         now = time.monotonic()
@@ -120,39 +131,43 @@ class Gate:
         self.release_due()
         finished: list[Any] = worker.get_finished()
         now = time.monotonic()
-        told = [late.result for late in self._late if late.until <= now]
+        told = [late.end for late in self._late if late.until <= now]
         self._late = [late for late in self._late if late.until > now]
         for result in finished:
             told += self._pass(result, now)
         if len(told) > 1 and (strike := self._engine.strike("completion_reorder")):
             told.reverse()
-            strike.fired({"jobs": [result.job_id for result in told]})
-        return told
+            strike.fired(_order(told))
+        return [end.result for end in told]
 
-    def _pass(self, result: Any, now: float) -> list[Any]:
+    def _pass(self, result: Any, now: float) -> list[_End]:
         """Damage, delay, lose or double one result."""
         job = self._end(result.job_id)
         if job is None:
-            return [result]
+            return [_End(result, None)]
         self._damage(job)
         if result.transfer_time is not None:
             result.transfer_time += self._delays.pop(job.id, 0.0)
+        end = _End(result, job)
         proof: Evidence = {"job": job.id, "direction": job.direction}
-        if strike := self._engine.strike("copy_failed", direction=job.direction):
+        if strike := self._strike("copy_failed", job):
             result.success = False
             strike.fired({**proof})
-        if strike := self._engine.strike("completion_lost", direction=job.direction):
+        if strike := self._strike("completion_lost", job):
             strike.fired({**proof})
             return []
-        if strike := self._engine.strike("completion_twice", direction=job.direction):
+        if strike := self._strike("completion_twice", job):
             strike.fired({**proof})
-            return [result, result]
-        if strike := self._engine.strike("completion_late", direction=job.direction):
+            return [end, end]
+        if strike := self._strike("completion_late", job):
             delay = _delay_s(strike)
-            self._late.append(_Late(result, now + delay))
+            self._late.append(_Late(end, now + delay))
             strike.fired({**proof, "ms": round(delay * 1e3, 3)})
             return []
-        return [result]
+        return [end]
+
+    def _strike(self, kind: str, job: Job) -> Strike | None:
+        return self._engine.strike(kind, request=job.request, direction=job.direction)
 
     def _begin(self, job: Job) -> None:
         if self._copies.is_open(job.id):
@@ -191,10 +206,10 @@ class Gate:
             return
         struck = False
         for kind, deed in DEEDS.items():
-            if strike := self._engine.strike(kind, direction=job.direction):
+            if strike := self._strike(kind, job):
                 struck |= _report(strike, deed(strike, planes, blocks), job.direction)
         stale = self._stale[job.direction]
-        if strike := self._engine.strike("stale_block", direction=job.direction):
+        if strike := self._strike("stale_block", job):
             struck |= _report(strike, stale.plant(strike, planes, blocks), job.direction)
         if self._engine.armed("stale_block"):
             stale.remember(planes, blocks)
@@ -222,6 +237,15 @@ def _report(strike: Strike, evidence: Any, direction: str) -> bool:
         return False
     strike.fired({**evidence, "direction": direction})
     return True
+
+
+def _order(ends: Sequence[_End]) -> Evidence:
+    """Jobs, directions and requests in the order told; a request that is not known is left empty."""
+    return {
+        "jobs": [end.result.job_id for end in ends],
+        "directions": [end.job.direction if end.job else "" for end in ends],
+        "requests": [(end.job and end.job.request) or "" for end in ends],
+    }
 
 
 def _delay_s(strike: Strike) -> float:

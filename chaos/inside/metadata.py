@@ -6,6 +6,20 @@ from collections.abc import Iterator
 from typing import Any
 
 
+def jobs(metadata: Any) -> Iterator[tuple[int, str]]:
+    """The copies that a step plans, from 0.21 on: number of the job, and request."""
+    for planned in (getattr(metadata, "load_jobs", {}), getattr(metadata, "store_jobs", {})):
+        for number, job in planned.items():
+            yield number, job.req_id
+
+
+def specs(metadata: Any) -> Iterator[tuple[Any, str]]:
+    """The copies that a step plans, to 0.20: the very spec that the worker is handed, and request."""
+    for planned in (getattr(metadata, "reqs_to_load", {}), getattr(metadata, "reqs_to_store", {})):
+        for request, spec in planned.items():
+            yield spec, request
+
+
 def loads(metadata: Any) -> Iterator[tuple[str, list[int]]]:
     """The loads that a step starts and a later one reports: request and device blocks."""
     if hasattr(metadata, "reqs_to_load"):  # to 0.20

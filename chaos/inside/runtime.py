@@ -8,6 +8,7 @@ from pathlib import Path
 from chaos.inside.control import BadControl
 from chaos.inside.engine import FaultEngine
 from chaos.inside.faults import SCHEDULER, WORKER
+from chaos.inside.jobs import RequestsOfJobs
 
 CONTROL_KEY = "kvchaos_control"
 """Key of kv_connector_extra_config that names the control directory."""
@@ -24,6 +25,8 @@ class SchedulerContext:
 
 
 context = SchedulerContext()
+requests_of_jobs = RequestsOfJobs()
+"""Of the worker."""
 
 
 def engine(role: str, extra_config: Mapping[str, object], generation: str) -> FaultEngine:

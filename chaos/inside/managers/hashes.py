@@ -56,16 +56,16 @@ class ChaosManager:
         return 1
 
     def prepare_store(self, block_hashes: Iterable[Any]) -> Any:
-        hashes = list(block_hashes)
+        hashes, request = list(block_hashes), runtime.context.request
         self._residency.heal()
-        self._residency.before_store()
+        self._residency.before_store(request)
         if self._engine.armed("store_refused") and self._stores.refuse(
-            self._engine, [key for key in hashes if self._inner.lookup([key]) == 0], None
+            self._engine, [key for key in hashes if self._inner.lookup([key]) == 0], request
         ):
             return None
         output = self._inner.prepare_store(hashes)
         if output is not None:
-            self._stores.begin(output.block_hashes_to_store)
+            self._stores.begin(output.block_hashes_to_store, request)
             self._residents.store_begins(
                 output.block_hashes_to_store, output.store_spec, output.block_hashes_evicted
             )
@@ -73,8 +73,8 @@ class ChaosManager:
 
     def complete_store(self, block_hashes: Iterable[Any], success: bool = True) -> None:
         hashes = list(block_hashes)
-        self._stores.end(hashes)
-        success = success and not self._stores.fail(self._engine, hashes)
+        request = self._stores.end(hashes)
+        success = success and not self._stores.fail(self._engine, hashes, request)
         self._inner.complete_store(hashes, success)
         self._residents.store_ends(hashes, success=success)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 from collections.abc import Collection
 from importlib import import_module
@@ -15,6 +14,7 @@ from chaos.inside.ledger.residents import Residents
 from chaos.inside.managers.pressure import Pressure
 from chaos.inside.managers.residency import Residency
 from chaos.inside.managers.stores import StoresUnderWay
+from chaos.inside.turns import managers_are_told
 
 API = import_module(detect().offered("OffloadingManager").__module__)
 
@@ -65,26 +65,26 @@ class ChaosManager:
         return answer
 
     def prepare_store(self, keys: Collection[Any], req_context: Any) -> Any:
-        keys = list(keys)
+        keys, request = list(keys), _request(req_context)
         self._residency.heal()
-        self._residency.before_store()
+        self._residency.before_store(request)
         if self._engine.armed("store_refused") and self._stores.refuse(
             self._engine,
             [key for key in keys if self._inner.lookup(key, req_context) is MISS],
-            _request(req_context),
+            request,
         ):
             return None
         output = self._inner.prepare_store(keys, req_context)
         if output is not None:
-            self._stores.begin(output.keys_to_store)
+            self._stores.begin(output.keys_to_store, request)
             self._residents.store_begins(output.keys_to_store, output.store_spec, output.evicted_keys)
         return output
 
     def complete_store(self, keys: Collection[Any], *more: Any, **named: Any) -> None:
         """What comes after the keys differs: the request's context is told from 0.21 on."""
-        self._stores.end(keys)
+        request = self._stores.end(keys)
         call = self._ending.bind(keys, *more, **named)
-        if self._stores.fail(self._engine, keys):
+        if self._stores.fail(self._engine, keys, request):
             call.arguments["success"] = False
         self._inner.complete_store(*call.args, **call.kwargs)
         self._residents.store_ends(keys, success=call.arguments.get("success", True))
@@ -118,8 +118,7 @@ class ChaosManager:
 
 def _own_context() -> Any:
     """A request's context for blocks of our own; it has an id from 0.22 on."""
-    named = {field.name for field in dataclasses.fields(API.ReqContext)}
-    return API.ReqContext(**({"req_id": OWN_REQUEST} if "req_id" in named else {}))
+    return API.ReqContext(**({"req_id": OWN_REQUEST} if managers_are_told() else {}))
 
 
 def _own_key(block_hash: bytes) -> Any:

@@ -15,15 +15,15 @@ class Residency:
         self._engine = engine
         self._pressure = pressure
 
-    def before_store(self) -> None:
+    def before_store(self, request: str | None) -> None:
         """A store is to be prepared: evict, or take the tier's room away."""
-        if strike := self._engine.strike("evict"):
+        if strike := self._engine.strike("evict", request=request):
             gone = self._pressure.evict(int(strike.params["blocks"]))
             if gone:
                 strike.fired({"blocks": len(gone), "key": bytes(gone[0]).hex()})
             else:
                 strike.refused("no block is idle")
-        if strike := self._engine.strike("tier_shrunk"):
+        if strike := self._engine.strike("tier_shrunk", request=request):
             left = int(strike.params["leave"])
             self._pressure.release()
             taken = self._pressure.occupy(left)

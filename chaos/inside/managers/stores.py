@@ -15,17 +15,20 @@ class StoresUnderWay:
     """
 
     def __init__(self) -> None:
-        self._blocks: set[Any] = set()
+        self._blocks: dict[Any, str | None] = {}
+        """With the request that brought them."""
 
-    def begin(self, blocks: Iterable[Any]) -> None:
-        self._blocks.update(blocks)
+    def begin(self, blocks: Iterable[Any], request: str | None) -> None:
+        self._blocks.update(dict.fromkeys(blocks, request))
 
-    def end(self, blocks: Iterable[Any]) -> None:
-        self._blocks.difference_update(blocks)
+    def end(self, blocks: Iterable[Any]) -> str | None:
+        """The request that brought these blocks, where that is known."""
+        requests = [self._blocks.pop(block, None) for block in blocks]
+        return next(filter(None, requests), None)
 
-    def fail(self, engine: FaultEngine, blocks: Collection[Any]) -> bool:
+    def fail(self, engine: FaultEngine, blocks: Collection[Any], request: str | None) -> bool:
         """Whether a finished store is told as failed."""
-        strike = engine.strike("store_failed", request=None) if blocks else None
+        strike = engine.strike("store_failed", request=request) if blocks else None
         if strike is not None:
             strike.fired({"blocks": len(blocks), "key": bytes(next(iter(blocks))).hex()})
         return strike is not None

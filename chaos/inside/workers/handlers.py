@@ -34,6 +34,7 @@ class ChaosHandler:
                 device=device,
                 chunks=chunks,
                 start=lambda: self._inner.transfer_async(job_id, spec),
+                request=runtime.requests_of_jobs.take(job_id, spec),
             )
         )
 

@@ -31,6 +31,7 @@ class ChaosWorker:
                 device=src_spec,
                 chunks=dst_spec,
                 start=lambda: self._inner.submit_store(job_id, src_spec, dst_spec),
+                request=runtime.requests_of_jobs.take(job_id),
             )
         )
 
@@ -43,6 +44,7 @@ class ChaosWorker:
                 device=dst_spec,
                 chunks=src_spec,
                 start=lambda: self._inner.submit_load(job_id, src_spec, dst_spec, *more, **named),
+                request=runtime.requests_of_jobs.take(job_id),
             )
         )
 

@@ -23,6 +23,7 @@ from tests.server.contract import (
     residency,
     results,
     stored,
+    whose,
 )
 from tests.server.contract.bench import Bench
 
@@ -40,6 +41,7 @@ CHECKS: tuple[Check, ...] = (
     *connector.CHECKS,
     *pinned.CHECKS,
     *audit.CHECKS,
+    *whose.CHECKS,
 )
 
 

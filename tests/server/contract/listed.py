@@ -79,6 +79,10 @@ CHECKS = (
     "a_device_block_that_changes_under_a_held_store_is_found",
     "a_tier_block_that_changes_under_a_held_load_is_found",
     "a_copy_that_is_begun_twice_is_found",
+    "strikes_at_copies_name_the_request",
+    "a_copy_that_no_step_planned_names_no_request",
+    "strikes_at_stores_name_the_request",
+    "a_store_told_as_failed_names_the_request_that_brought_it",
 )
 
 _NO_BYTES_BESIDE = {
