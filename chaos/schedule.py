@@ -1,19 +1,20 @@
 """Faults on one line: `20%delay(50ms..400ms); every 7 offset 3 bitflip; nth 40,41 miss`.
 
     line  = term { ";" term }
-    term  = [ when ] [ limit "*" ] kind [ "(" argument { "," argument } ")" ]
+    term  = [ "in" STATE { "," STATE } ] [ when ] [ limit "*" ] kind [ "(" argument { "," argument } ")" ]
     when  = NUMBER "%"  |  "every" N [ "offset" N ]  |  "nth" N { "," N }  |  NUMBER "% of keys"
 
-Without `when` every arrival is struck. `10*` ends the fault after ten firings. An argument is
-`name=value`, or for a delay a range such as `50ms..400ms`.
+Without `when` every arrival is struck. `in decode` counts only those of a request in that state. `10*`
+ends the fault after ten firings. An argument is `name=value`, or for a delay a range such as `50ms..400ms`.
 """
 
 from __future__ import annotations
 
 import re
+from typing import get_args
 
 from chaos.inside.faults import KINDS
-from history.plan import FaultSpec, Param, Trigger
+from history.plan import FaultSpec, Param, State, Trigger
 
 SHORT = {
     "miss": "lookup_miss",
@@ -27,6 +28,7 @@ SHORT = {
 
 _TERM = re.compile(
     r"""
+    (?: in \s+ (?P<states>[a-z]+ (?: \s*,\s* [a-z]+)*) \s+ )?
     (?: (?P<percent>\d+(?:\.\d+)?) \s* % \s* (?P<keys>of\s+keys)?
       | every \s+ (?P<every>\d+) (?: \s+ offset \s+ (?P<offset>\d+) )?
       | nth \s+ (?P<nth>\d+ (?: \s*,\s* \d+ )*)
@@ -56,21 +58,36 @@ def _parse_term(term: str, place: int) -> FaultSpec:
     return FaultSpec(
         id=f"{kind.replace('_', '-')}-{place}",
         kind=kind,
-        trigger=_trigger(match),
+        trigger=_trigger(match, term),
         params=_arguments(match["arguments"] or "", term),
     )
 
 
-def _trigger(match: re.Match[str]) -> Trigger:
+def _trigger(match: re.Match[str], term: str) -> Trigger:
     limit = int(match["limit"]) if match["limit"] else None
     share = float(match["percent"]) / 100 if match["percent"] else None
+    states = _states(match["states"], term)
     if match["keys"]:
-        return Trigger(key_share=share, limit=limit)
+        return Trigger(key_share=share, limit=limit, states=states)
     if share is not None:
-        return Trigger(probability=share, limit=limit)
+        return Trigger(probability=share, limit=limit, states=states)
     if match["nth"]:
-        return Trigger(nth=tuple(int(n) for n in match["nth"].split(",")), limit=limit)
-    return Trigger(every=int(match["every"] or 1), offset=int(match["offset"] or 0), limit=limit)
+        nth = tuple(int(n) for n in match["nth"].split(","))
+        return Trigger(nth=nth, limit=limit, states=states)
+    every, offset = int(match["every"] or 1), int(match["offset"] or 0)
+    return Trigger(every=every, offset=offset, limit=limit, states=states)
+
+
+def _states(text: str | None, term: str) -> tuple[State, ...] | None:
+    if text is None:
+        return None
+    known: dict[str, State] = {state: state for state in get_args(State)}
+    found = []
+    for word in re.split(r"\s*,\s*", text):
+        if word not in known:
+            raise ValueError(f"{term!r}: unknown state {word}; known are {', '.join(known)}")
+        found.append(known[word])
+    return tuple(found)
 
 
 def _arguments(text: str, term: str) -> dict[str, Param]:

@@ -51,6 +51,12 @@ class WorkloadSpec(Strict):
     params: dict[str, Param] = Field(default_factory=dict)
 
 
+State = Literal["queued", "loading", "prefill", "decode", "storing"]
+"""queued: waits for its turn, also after a preemption. loading: its blocks are being loaded. prefill,
+decode: runs, with its prompt still to be computed or done. storing: has stores under way, beside the
+others or after its end."""
+
+
 class Trigger(Strict):
     """When a fault strikes: by the count of arrivals at its site, or by block; exactly one way."""
 
@@ -65,6 +71,8 @@ class Trigger(Strict):
     offset: int = Field(default=0, ge=0)
     limit: int | None = Field(default=None, ge=1)
     """The fault ends after so many firings."""
+    states: tuple[State, ...] | None = Field(default=None, min_length=1)
+    """Count, and strike, only what concerns a request in one of these states."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Trigger:
@@ -73,6 +81,8 @@ class Trigger(Strict):
             raise ValueError("give exactly one of probability, nth, every, key_share")
         if self.offset and self.every is None:
             raise ValueError("offset goes with every")
+        if self.states is not None and len(set(self.states)) != len(self.states):
+            raise ValueError("a state stands twice in states")
         return self
 
 

@@ -94,6 +94,8 @@ class FaultRecord(Record, frozen=True, kw_only=True):
     """fired: arrival number at the site, from 0. healed: how many arrivals there were."""
     request: str | None
     """Server-side request id, where the site knows it."""
+    states: list[str] | None = None
+    """What that request was doing when it was struck, where that is known."""
     evidence: Evidence
     """fired: what was really changed. loaded: generation, sites. healed: reason, count of firings."""
 

@@ -49,6 +49,8 @@ def nailed(scenario: Scenario, journal: list[FaultRecord]) -> Scenario:
     for fault in scenario.faults:
         struck = fired_arrivals(journal, fault.id)
         if struck:
-            faults.append(fault.model_copy(update={"trigger": Trigger(nth=struck)}))
+            # The numbers are those of the arrivals that matched the states.
+            trigger = Trigger(nth=struck, states=fault.trigger.states)
+            faults.append(fault.model_copy(update={"trigger": trigger}))
     # The choice of the swarm is part of what is replayed.
     return scenario.model_copy(update={"faults": tuple(faults), "swarm": False})

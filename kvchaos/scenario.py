@@ -106,6 +106,8 @@ def _conflicts(scenario: Scenario) -> Iterator[str]:
     for fault in known:
         if fault.trigger.key_share is not None and not faults.KINDS[fault.kind].keyed:
             yield f"faults.{fault.id}: {fault.kind} has no block keys; key_share does not go with it"
+        if fault.trigger.states is not None and not faults.KINDS[fault.kind].of_request:
+            yield f"faults.{fault.id}: {fault.kind} concerns several requests; states do not go with it"
     for one, other in combinations(known, 2):
         same = faults.group(one.kind) == faults.group(other.kind)
         if same and scenario.phase_of(one) == scenario.phase_of(other):

@@ -14,8 +14,9 @@ from vllm.distributed.kv_transfer.kv_connector.v1.offloading_connector import Of
 from chaos.hostcopy.generation import detect
 from chaos.inside import runtime
 from chaos.inside.engine import Strike
-from chaos.inside.faults import WORKER
+from chaos.inside.faults import SCHEDULER, WORKER
 from chaos.inside.metadata import loads
+from chaos.inside.states import ATTRIBUTE
 from chaos.inside.turns import managers_are_told, noting_turns, turn_of
 
 
@@ -26,11 +27,12 @@ class ChaosConnector(OffloadingConnector):
         super().__init__(vllm_config, role, kv_cache_config)
         self._loading: dict[str, list[int]] = {}
         self._failed: set[int] = set()
-        if role == KVConnectorRole.WORKER:
-            extra = vllm_config.kv_transfer_config.kv_connector_extra_config
-            self._engine = runtime.engine(WORKER, extra, detect().name)
+        extra = vllm_config.kv_transfer_config.kv_connector_extra_config
+        half = WORKER if role == KVConnectorRole.WORKER else SCHEDULER
+        self._engine = runtime.engine(half, extra, detect().name)
 
     def get_num_new_matched_tokens(self, request: Any, num_computed_tokens: int) -> tuple[int | None, bool]:
+        runtime.request_states.see(request)
         with turn_of(request.request_id):
             return super().get_num_new_matched_tokens(request, num_computed_tokens)
 
@@ -41,18 +43,32 @@ class ChaosConnector(OffloadingConnector):
     def build_connector_meta(self, scheduler_output: Any) -> Any:
         with turn_of(None):
             told = scheduler_output if managers_are_told() else noting_turns(scheduler_output)
-            return super().build_connector_meta(told)
+            metadata = super().build_connector_meta(told)
+        runtime.request_states.step(
+            metadata, scheduler_output.finished_req_ids, scheduler_output.preempted_req_ids or ()
+        )
+        if self._engine.worker_minds_states:
+            setattr(metadata, ATTRIBUTE, runtime.request_states.of_transfers())
+        return metadata
+
+    def update_connector_output(self, connector_output: Any) -> None:
+        super().update_connector_output(connector_output)
+        runtime.request_states.report(connector_output)
 
     def handle_preemptions(self, told: Any) -> None:
         """Told are the requests to 0.18, the step's metadata since: some of its copies begin here."""
-        runtime.requests_of_jobs.learn(told)
+        self._learn(told)
         super().handle_preemptions(told)
 
     def start_load_kv(self, forward_context: Any, **kwargs: Any) -> None:
-        runtime.requests_of_jobs.learn(self._connector_metadata)
+        self._learn(self._connector_metadata)
         for request, blocks in loads(self._connector_metadata):
             self._loading[request] = blocks
         super().start_load_kv(forward_context, **kwargs)
+
+    def _learn(self, told: Any) -> None:
+        runtime.requests_of_jobs.learn(told)
+        runtime.told_states.learn(told)
 
     def get_finished(self, finished_req_ids: set[str]) -> tuple[set[str], set[str]]:
         sent, received = super().get_finished(finished_req_ids)

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from chaos.inside import faults
 from chaos.inside.decide import Trigger
+from chaos.inside.states import STATES
 
 T = TypeVar("T")
 
@@ -126,10 +127,13 @@ def _fault(entry: dict[str, object]) -> ArmedFault:
     wrong = faults.problems(kind, params)
     if wrong:
         raise ValueError("; ".join(wrong))
+    trigger = _trigger(entry["trigger"])
+    if trigger.states and not faults.KINDS[kind].of_request:
+        raise ValueError(f"{kind}: states do not go with it")
     return ArmedFault(
         id=name,
         kind=kind,
-        trigger=_trigger(entry["trigger"]),
+        trigger=trigger,
         params={**faults.defaults(kind), **params},
     )
 
@@ -137,7 +141,7 @@ def _fault(entry: dict[str, object]) -> ArmedFault:
 def _trigger(entry: object) -> Trigger:
     if not isinstance(entry, dict):
         raise TypeError("trigger is not an object")
-    _only(entry, "probability", "nth", "every", "offset", "key_share", "limit")
+    _only(entry, "probability", "nth", "every", "offset", "key_share", "limit", "states")
     if sum(entry.get(way) is not None for way in WAYS) != 1:
         raise ValueError(f"exactly one of {', '.join(WAYS)}")
     return Trigger(
@@ -147,6 +151,7 @@ def _trigger(entry: object) -> Trigger:
         offset=_whole(entry.get("offset", 0)),
         key_share=_optional(entry.get("key_share"), _probability),
         limit=_optional(entry.get("limit"), _positive),
+        states=_optional(entry.get("states"), _states),
     )
 
 
@@ -172,6 +177,15 @@ def _wholes(value: object) -> tuple[int, ...]:
     if not isinstance(value, list):
         raise TypeError(f"not a list: {value!r}")
     return tuple(_whole(number) for number in value)
+
+
+def _states(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not value:
+        raise TypeError(f"not a list of states: {value!r}")
+    for state in value:
+        if state not in STATES:
+            raise ValueError(f"no state of a request: {state!r}")
+    return tuple(value)
 
 
 def _positive(value: object) -> int:

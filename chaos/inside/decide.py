@@ -7,7 +7,7 @@ not change another's. The conductor uses the same functions to foretell what a j
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 
@@ -21,6 +21,12 @@ class Trigger:
     offset: int = 0
     key_share: float | None = None
     limit: int | None = None
+    states: tuple[str, ...] | None = None
+    """Arrivals of requests in none of these states are not even counted."""
+
+    def counts(self, states: Collection[str]) -> bool:
+        """Whether an arrival of a request in these states is one of the fault's."""
+        return self.states is None or any(state in self.states for state in states)
 
     def strikes(self, seed: int, fault: str, site: str, n: int, key: str = "") -> bool:
         """Whether arrival `n` (from 0), of block `key` where the site has keys, is struck, limit aside."""

@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from chaos.inside import control as control_files
 from chaos.inside import decide, faults
@@ -24,14 +24,28 @@ logger = logging.getLogger("vllm.kvchaos")
 WATCH_PERIOD_S = 0.05
 
 
+class StatesOf(Protocol):
+    """Says what a request does now, one of whose copies is at hand where a direction is given."""
+
+    def __call__(self, request: str, direction: str | None = None) -> tuple[str, ...]: ...
+
+
+def unknown(request: str, direction: str | None = None) -> tuple[str, ...]:
+    """Nothing is known of any request."""
+    return ()
+
+
 class Strike:
     """One arrival that is struck. The site does the deed, then calls `fired` with the proof."""
 
-    def __init__(self, journal: Journal, armed: _Armed, n: int, request: str | None) -> None:
+    def __init__(
+        self, journal: Journal, armed: _Armed, n: int, request: str | None, states: tuple[str, ...]
+    ) -> None:
         self._journal = journal
         self._armed = armed
         self._n = n
         self._request = request
+        self._states = states
 
     @property
     def params(self) -> dict[str, faults.Value]:
@@ -58,6 +72,7 @@ class Strike:
             site=self._armed.site,
             n=self._n,
             request=request or self._request,
+            states=self._states,
         )
 
 
@@ -96,10 +111,13 @@ class _Status(NamedTuple):
 class FaultEngine:
     """The faults of one role. Sites call `strike`; they run on the server's own thread, one at a time."""
 
-    def __init__(self, role: str, control: Path, generation: str) -> None:
+    def __init__(self, role: str, control: Path, generation: str, states_of: StatesOf = unknown) -> None:
         """Raises BadControl when the control directory is not to be trusted."""
         control_files.check_directory(control)
         self.role = role
+        self.worker_minds_states = False
+        """Whether a fault of the worker is armed that minds the states of requests."""
+        self._states_of = states_of
         self._control = control
         self._journal = Journal(control, role)
         self.ledger = Ledger(control, role)
@@ -116,12 +134,16 @@ class FaultEngine:
     ) -> Strike | None:
         """Count an arrival at the site of `kind`; the strike when a fault hits it, else None.
 
-        Each fault counts every arrival, so that none depends on the others. Of several that would
-        strike the same arrival the first does.
+        Each fault counts every arrival of its direction and states, so that none depends on the others.
+        Of several that would strike the same arrival the first does.
         """
         chosen: Strike | None = None
-        for armed in self._armed.get(kind, ()):
+        group = self._armed.get(kind, ())
+        states = self._states_of(request, direction) if group and request is not None else ()
+        for armed in group:
             if direction is not None and armed.fault.params["direction"] not in (direction, "both"):
+                continue
+            if not armed.fault.trigger.counts(states):
                 continue
             n = armed.arrive(key.hex())
             if n is None:
@@ -129,7 +151,7 @@ class FaultEngine:
             if not self._journal.has_room:
                 armed.refused += 1
                 continue
-            strike = Strike(self._journal, armed, n, request)
+            strike = Strike(self._journal, armed, n, request, states)
             if armed.fault.params["dry_run"]:
                 strike.refused("dry run")
             elif chosen is not None:
@@ -195,6 +217,10 @@ class FaultEngine:
             if faults.KINDS[fault.kind].role == self.role:
                 new.setdefault(fault.kind, []).append(_Armed(fault, schedule.seed))
         self._schedule = schedule
+        self.worker_minds_states = any(
+            fault.trigger.states and faults.KINDS[fault.kind].role == faults.WORKER
+            for fault in schedule.faults
+        )
         # One assignment: a site sees either the old faults or the new ones.
         self._armed = new
         for armed in old:

@@ -55,6 +55,8 @@ class FaultKind:
     parameters: Mapping[str, Parameter]
     keyed: bool = False
     """Whether an arrival is one block, with its key."""
+    of_request: bool = True
+    """Whether an arrival belongs to one request, so that its state can be asked for."""
     excludes: str = ""
     """Faults with the same word here cannot live in one phase: they would fight over the same arrivals."""
 
@@ -296,6 +298,7 @@ _COPY_KINDS = (
         consequence="none that can be seen: the order means nothing",
         heals="at once",
         parameters={"dry_run": DRY_RUN},
+        of_request=False,
     ),
 )
 

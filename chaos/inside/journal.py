@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from chaos.inside import lines
@@ -45,6 +46,7 @@ class Journal:
         site: str | None = None,
         n: int | None = None,
         request: str | None = None,
+        states: Sequence[str] = (),
     ) -> bool:
         """Append a line; False when it could not be written."""
         return self._file.write(
@@ -60,6 +62,7 @@ class Journal:
                 "site": site,
                 "n": n,
                 "request": request,
+                "states": list(states) or None,
                 "evidence": evidence,
             }
         )

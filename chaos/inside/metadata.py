@@ -1,9 +1,38 @@
-"""What the scheduler tells the worker of a step, in the three shapes of the releases."""
+"""What scheduler and worker tell each other of a step, in the three shapes of the releases."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+
+Transfer = tuple[str, int | str]
+"""A copy as the scheduler knows it: load or store, and the job; to 0.20 the request, for all its copies."""
+
+
+def planned(metadata: Any) -> Iterator[tuple[Transfer, str]]:
+    """The copies that a step plans, with their requests."""
+    if hasattr(metadata, "reqs_to_load"):  # to 0.20
+        for request in metadata.reqs_to_load:
+            yield ("load", request), request
+        for request in metadata.reqs_to_store:
+            yield ("store", request), request
+        return
+    for job, entry in metadata.load_jobs.items():
+        yield ("load", job), entry.req_id
+    for job, entry in metadata.store_jobs.items():
+        yield ("store", job), entry.req_id
+
+
+def ended(connector_output: Any) -> Iterator[Transfer]:
+    """The copies that the worker reports as ended. To 0.20 it reports stores when their request has ended."""
+    for request in connector_output.finished_recving or ():
+        yield "load", request
+    for request in connector_output.finished_sending or ():
+        yield "store", request
+    meta = getattr(connector_output, "kv_connector_worker_meta", None)
+    for job in getattr(meta, "completed_jobs", ()):
+        yield "load", job
+        yield "store", job
 
 
 def jobs(metadata: Any) -> Iterator[tuple[int, str]]:

@@ -9,6 +9,7 @@ from chaos.inside.control import BadControl
 from chaos.inside.engine import FaultEngine
 from chaos.inside.faults import SCHEDULER, WORKER
 from chaos.inside.jobs import RequestsOfJobs
+from chaos.inside.states import RequestStates, ToldStates
 
 CONTROL_KEY = "kvchaos_control"
 """Key of kv_connector_extra_config that names the control directory."""
@@ -25,7 +26,10 @@ class SchedulerContext:
 
 
 context = SchedulerContext()
+request_states = RequestStates()
+"""Of the scheduler."""
 requests_of_jobs = RequestsOfJobs()
+told_states = ToldStates()
 """Of the worker."""
 
 
@@ -37,5 +41,6 @@ def engine(role: str, extra_config: Mapping[str, object], generation: str) -> Fa
         control = extra_config.get(CONTROL_KEY)
         if not isinstance(control, str):
             raise BadControl(f"kv_connector_extra_config has no {CONTROL_KEY}")
-        _engines[role] = FaultEngine(role, Path(control), generation)
+        states_of = request_states.of if role == SCHEDULER else told_states.of
+        _engines[role] = FaultEngine(role, Path(control), generation, states_of)
     return _engines[role]

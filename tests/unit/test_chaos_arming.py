@@ -19,7 +19,10 @@ GONE = FaultSpec(id="gone", kind="lookup_miss", trigger=Trigger(every=1, limit=2
 FULL = FaultSpec(id="full", kind="store_refused", trigger=Trigger(probability=0.5))
 FLIP = FaultSpec(id="flip", kind="bit_flip", trigger=Trigger(nth=(0, 4)), params={"bit": 3})
 LATE = FaultSpec(
-    id="late", kind="copy_delay", trigger=Trigger(every=3, offset=1), params={"direction": "load"}
+    id="late",
+    kind="copy_delay",
+    trigger=Trigger(every=3, offset=1, states=("decode", "storing")),
+    params={"direction": "load"},
 )
 
 

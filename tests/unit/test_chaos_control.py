@@ -62,7 +62,7 @@ PATHS = st.sampled_from(
         *(
             ("faults", place, "trigger", key)
             for place in range(3)
-            for key in ("probability", "nth", "every", "offset", "limit", "more")
+            for key in ("probability", "nth", "every", "offset", "limit", "states", "more")
         ),
         *(("faults", 1, "params", key) for key in ("direction", "min_ms", "max_ms", "dry_run", "more")),
         *(("faults", 2, "params", key) for key in ("bit", "word_bytes", "dry_run")),
@@ -205,6 +205,23 @@ def test_a_probability_that_is_none_is_refused(value: float) -> None:
 def test_a_trigger_with_no_way_of_choosing_or_two_is_refused(trigger: dict[str, object]) -> None:
     with pytest.raises(BadControl, match="exactly one of probability, nth, every"):
         parse(changed(("faults", 0, "trigger"), trigger))
+
+
+def test_states_are_read_as_written() -> None:
+    read = parse(changed(("faults", 0, "trigger", "states"), ["decode", "storing"]))
+    assert read.faults[0].trigger.states == ("decode", "storing")
+
+
+@pytest.mark.parametrize("states", [[], "decode", ["sleeping"], [3], {"decode": 1}, [["decode"]]])
+def test_states_that_no_request_has_are_refused(states: object) -> None:
+    with pytest.raises(BadControl, match="schedule is malformed"):
+        parse(changed(("faults", 0, "trigger", "states"), states))
+
+
+def test_states_are_refused_where_an_arrival_concerns_several_requests() -> None:
+    wrong = schedule(entry("order", "completion_reorder", {"every": 1, "states": ["loading"]}))
+    with pytest.raises(BadControl, match="states do not go with it"):
+        parse(wrong)
 
 
 @pytest.mark.parametrize("name", ["", "\ud800", "two words", "a\nb", 7, None, "x" * 65])

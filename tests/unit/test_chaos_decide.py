@@ -66,6 +66,23 @@ def test_what_is_foretold_is_what_arrivals_one_by_one_get(
     assert fired == struck(trigger, seed, fault, arrivals=arrivals)
 
 
+@pytest.mark.parametrize(
+    ("wanted", "states", "counted"),
+    [
+        (None, (), True),
+        (None, ("decode",), True),
+        (("decode",), ("decode", "storing"), True),
+        (("queued", "storing"), ("decode", "storing"), True),
+        (("queued", "loading"), ("decode", "storing"), False),
+        (("queued",), (), False),
+    ],
+)
+def test_any_of_the_states_counts_and_an_unknown_request_has_none(
+    wanted: tuple[str, ...] | None, states: tuple[str, ...], counted: bool
+) -> None:
+    assert Trigger(every=1, states=wanted).counts(states) is counted
+
+
 @UNTIMED
 @given(trigger=TRIGGERS, seed=SEEDS, fault=NAMES, few=st.integers(0, 150), more=st.integers(0, 150))
 def test_later_arrivals_do_not_change_what_was_decided(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -11,6 +12,7 @@ from chaos.inside import faults
 from chaos.inside.control import ArmedFault
 from chaos.inside.decide import Trigger
 from chaos.inside.faults import KINDS, FaultKind, Value, problems
+from chaos.inside.states import STATES
 from history import plan
 from kvchaos.report.faults import into_page
 
@@ -81,6 +83,10 @@ def test_each_wrong_parameter_gets_a_line_of_its_own() -> None:
 )
 def test_values_on_the_bounds_are_allowed(kind: str, params: dict[str, Value]) -> None:
     assert problems(kind, params) == []
+
+
+def test_scenario_and_module_know_the_same_states() -> None:
+    assert get_args(plan.State) == STATES
 
 
 def test_scenario_and_module_mean_the_same_by_a_trigger_and_a_fault() -> None:

@@ -26,6 +26,20 @@ from history.plan import FaultSpec, Trigger
         ("nth 40,41 miss", "lookup_miss", Trigger(nth=(40, 41)), {}),
         ("10% of keys miss", "lookup_miss", Trigger(key_share=0.1), {}),
         ("5%10*fail(blocks=all)", "load_failure", Trigger(probability=0.05, limit=10), {"blocks": "all"}),
+        (
+            "in decode 20%delay(50ms..400ms)",
+            "copy_delay",
+            Trigger(probability=0.2, states=("decode",)),
+            {"min_ms": 50, "max_ms": 400},
+        ),
+        ("in queued,loading every 3 miss", "lookup_miss", Trigger(every=3, states=("queued", "loading")), {}),
+        (
+            "in storing , prefill zero",
+            "zero_block",
+            Trigger(every=1, states=("storing", "prefill")),
+            {},
+        ),
+        ("in prefill 10% of keys miss", "lookup_miss", Trigger(key_share=0.1, states=("prefill",)), {}),
         ("3*refuse", "store_refused", Trigger(every=1, limit=3), {}),
         ("bit_flip(bit=30, dry_run=true)", "bit_flip", Trigger(every=1), {"bit": 30, "dry_run": True}),
     ],
@@ -54,6 +68,10 @@ def test_a_chain_gives_each_term_an_id_of_its_own() -> None:
         ("120%miss", "probability"),
         ("delay(50..400)", "is no argument"),
         ("miss(", "is no fault"),
+        ("in miss", "is no fault"),
+        ("in decode", "is no fault"),
+        ("in decode,decode miss", "twice"),
+        ("in sleeping miss", "unknown state sleeping; known are queued, loading"),
     ],
 )
 def test_a_wrong_term_is_named(line: str, told: str) -> None:

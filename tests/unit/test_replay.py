@@ -46,6 +46,14 @@ def test_a_replay_strikes_the_same_arrivals_and_no_other() -> None:
     assert list(foretell(trigger, 123, "a", "load-result", 100)) == [4, 9]
 
 
+def test_a_replay_counts_the_same_arrivals_by_the_same_states() -> None:
+    # Numbers alone would strike others: arrivals in other states were not counted.
+    fault = FaultSpec(id="a", kind="load_failure", trigger=Trigger(every=2, states=("decode", "storing")))
+    choosy = make_plan().scenario.model_copy(update={"faults": (fault,)})
+    again = nailed(choosy, [line("a", 4)])
+    assert again.faults[0].trigger == Trigger(nth=(4,), states=("decode", "storing"))
+
+
 def test_a_replay_of_a_replay_is_the_same_schedule() -> None:
     journal = [line("a", 9), line("a", 4)]
     once = nailed(scenario("a"), journal)

@@ -138,6 +138,34 @@ BAD: dict[str, tuple[Change, str]] = {
         put("faults", 0, "trigger", value={"probability": 1.5}),
         r"faults\.0\.trigger\.probability: .*less than or equal to 1",
     ),
+    "a state that no request has": (
+        put("faults", 0, "trigger", value={"every": 1, "states": ["sleeping"]}),
+        r"faults\.0\.trigger\.states\.0: .*'queued', 'loading'",
+    ),
+    "no state at all": (
+        put("faults", 0, "trigger", value={"every": 1, "states": []}),
+        r"faults\.0\.trigger\.states: .*at least 1",
+    ),
+    "a state twice": (
+        put("faults", 0, "trigger", value={"every": 1, "states": ["decode", "decode"]}),
+        r"faults\.0\.trigger: .*a state stands twice",
+    ),
+    "states alone": (
+        put("faults", 0, "trigger", value={"states": ["decode"]}),
+        r"faults\.0\.trigger: .*exactly one of",
+    ),
+    "states of several requests at once": (
+        put(
+            "faults",
+            0,
+            value={
+                "id": "order",
+                "kind": "completion_reorder",
+                "trigger": {"every": 1, "states": ["loading"]},
+            },
+        ),
+        r"faults\.order: completion_reorder concerns several requests; states do not go with it",
+    ),
     "blocks that no long request fits into": (
         put("server", "gpu_blocks", value=24),
         r"server\.gpu_blocks 24: .*can never fit; use 25 or more",

@@ -1,0 +1,93 @@
+"""What a request is doing: known in the scheduler by vLLM's own request, told to the worker step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from chaos.inside.metadata import Transfer, ended, planned
+
+QUEUED = "queued"
+"""Waits for its turn, also after a preemption."""
+LOADING = "loading"
+"""Its blocks are being loaded."""
+PREFILL = "prefill"
+"""Runs, with tokens of its prompt still to be computed."""
+DECODE = "decode"
+"""Runs, with its whole prompt computed."""
+STORING = "storing"
+"""Has stores under way: beside prefill, decode or queued, or after its end."""
+STATES = (QUEUED, LOADING, PREFILL, DECODE, STORING)
+
+ATTRIBUTE = "kvchaos_states"
+"""Of the step's metadata, by which the worker is told."""
+
+
+class RequestStates:
+    """The scheduler's view. It keeps vLLM's own requests and looks at them when it is asked."""
+
+    def __init__(self) -> None:
+        self._requests: dict[str, Any] = {}
+        self._under_way: dict[Transfer, str] = {}
+        """Requests by the copies that have been planned and not yet reported as ended."""
+
+    def see(self, request: Any) -> None:
+        """A request has come up in the scheduler."""
+        self._requests[request.request_id] = request
+
+    def step(self, metadata: Any, finished: Collection[str], preempted: Collection[str]) -> None:
+        """A step was planned: copies begin, and some requests have ended."""
+        for request in finished:
+            self._requests.pop(request, None)
+        if hasattr(metadata, "reqs_to_store"):
+            # To 0.20 the scheduler takes the stores of a preempted request for done.
+            for request in preempted:
+                self._under_way.pop(("store", request), None)
+        self._under_way.update(planned(metadata))
+
+    def report(self, connector_output: Any) -> None:
+        """The worker has reported copies as ended."""
+        for transfer in ended(connector_output):
+            self._under_way.pop(transfer, None)
+
+    def of(self, request: str, direction: str | None = None) -> tuple[str, ...]:
+        """What a request does now; nothing for one that is unknown."""
+        stores = any(
+            owner == request and transfer[0] == "store" for transfer, owner in self._under_way.items()
+        )
+        known = self._requests.get(request)
+        now = (_stage(known),) if known is not None and not known.is_finished() else ()
+        return (*now, STORING) if stores else now
+
+    def of_transfers(self) -> dict[str, tuple[str, ...]]:
+        """What the requests do whose copies are under way: all that the worker can come upon."""
+        return {request: self.of(request) for request in set(self._under_way.values())}
+
+
+class ToldStates:
+    """The worker's view: what it was told with the last step, and what its own copy says."""
+
+    def __init__(self) -> None:
+        self._told: Mapping[str, tuple[str, ...]] | None = None
+
+    def learn(self, metadata: Any) -> None:
+        """Take in what the scheduler tells of a step; it tells nothing while no fault minds it."""
+        self._told = getattr(metadata, ATTRIBUTE, None)
+
+    def of(self, request: str, direction: str | None = None) -> tuple[str, ...]:
+        """What a request does in this step, one of whose copies is at hand. Nothing when nothing was told."""
+        if self._told is None:
+            return ()
+        told = self._told.get(request, ())
+        own = {"load": LOADING, "store": STORING}.get(direction or "")
+        return told if own is None or own in told else (*told, own)
+
+
+def _stage(request: Any) -> str:
+    """By vLLM's own words, which are the same in all releases."""
+    status: str = request.status.name
+    if status == "WAITING_FOR_REMOTE_KVS":
+        return LOADING
+    if status != "RUNNING":
+        return QUEUED
+    return PREFILL if request.num_computed_tokens < request.num_prompt_tokens else DECODE
