@@ -46,6 +46,22 @@ class ControlPlane:
         seen = {line.fault for line in self._journal() if line.event == event and line.t_ns >= since_ns}
         return all(fault.id in seen for fault in faults)
 
+    def unreachable(self, faults: Sequence[FaultSpec]) -> list[FaultSpec]:
+        """Those of the faults that its journals say the server has no place for."""
+        loaded = [line for line in self._journal() if line.event == "loaded"]
+        kinds = {kind for line in loaded for kind in _kinds(line)}
+        return [fault for fault in faults if fault.kind not in kinds] if loaded else []
+
+    def refusals(self, faults: Sequence[FaultSpec], since_ns: int) -> list[str]:
+        """Why the server has not taken the schedule or one of these faults, since a wall clock time."""
+        ids = {None, *(fault.id for fault in faults)}
+        return [
+            f"{line.fault or 'the schedule'}: {line.evidence.get('reason')}"
+            for line in self._journal()
+            # With a number it is about a strike.
+            if line.event == "refused" and line.n is None and line.fault in ids and line.t_ns >= since_ns
+        ]
+
     def fired(self) -> int:
         """How many times any fault has fired so far."""
         return sum(line.event == "fired" for line in self._journal())
@@ -63,3 +79,8 @@ class ControlPlane:
             for line in path.read_bytes().splitlines(keepends=True):
                 if line.endswith(b"\n"):
                     yield decoder.decode(line)
+
+
+def _kinds(loaded: FaultRecord) -> list[str]:
+    kinds = loaded.evidence.get("kinds")
+    return [str(kind) for kind in kinds] if isinstance(kinds, list) else []

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -22,6 +23,7 @@ from chaos.inside.ledger.book import Ledger
 logger = logging.getLogger("vllm.kvchaos")
 
 WATCH_PERIOD_S = 0.05
+NONE: Mapping[str, str] = {}
 
 
 class StatesOf(Protocol):
@@ -111,21 +113,33 @@ class _Status(NamedTuple):
 class FaultEngine:
     """The faults of one role. Sites call `strike`; they run on the server's own thread, one at a time."""
 
-    def __init__(self, role: str, control: Path, generation: str, states_of: StatesOf = unknown) -> None:
-        """Raises BadControl when the control directory is not to be trusted."""
+    def __init__(
+        self,
+        role: str,
+        control: Path,
+        generation: str,
+        states_of: StatesOf = unknown,
+        unreachable: Mapping[str, str] = NONE,
+    ) -> None:
+        """`unreachable` are the kinds that this vLLM offers no place for, each with the reason.
+
+        Raises BadControl when the control directory is not to be trusted.
+        """
         control_files.check_directory(control)
         self.role = role
         self.worker_minds_states = False
         """Whether a fault of the worker is armed that minds the states of requests."""
         self._states_of = states_of
+        self._unreachable = unreachable
         self._control = control
         self._journal = Journal(control, role)
         self.ledger = Ledger(control, role)
         self._schedule = EMPTY
         self._seen: _Status | None = None
         self._armed: dict[str, list[_Armed]] = {}
-        sites = sorted({kind.site for kind in faults.KINDS.values() if kind.role == role})
-        self._journal.write("loaded", {"generation": generation, "sites": sites})
+        mine = [each for each in faults.KINDS.values() if each.role == role and each.name not in unreachable]
+        sites, kinds = sorted({kind.site for kind in mine}), sorted(kind.name for kind in mine)
+        self._journal.write("loaded", {"generation": generation, "sites": sites, "kinds": kinds})
         self._watcher = threading.Thread(target=self._watch, name=f"kvchaos-{role}", daemon=True)
         self._watcher.start()
 
@@ -213,8 +227,9 @@ class FaultEngine:
     def _take(self, schedule: Schedule, reason: str) -> None:
         old = [armed for group in self._armed.values() for armed in group]
         new: dict[str, list[_Armed]] = {}
-        for fault in schedule.faults:
-            if faults.KINDS[fault.kind].role == self.role:
+        mine = [fault for fault in schedule.faults if faults.KINDS[fault.kind].role == self.role]
+        for fault in mine:
+            if fault.kind not in self._unreachable:
                 new.setdefault(fault.kind, []).append(_Armed(fault, schedule.seed))
         self._schedule = schedule
         self.worker_minds_states = any(
@@ -230,6 +245,10 @@ class FaultEngine:
         for group in new.values():
             for armed in group:
                 self._note("armed", armed, {"epoch": schedule.epoch}, None)
+        for fault in mine:
+            if fault.kind in self._unreachable:
+                why: Evidence = {"reason": self._unreachable[fault.kind]}
+                self._journal.write("refused", why, fault=fault.id, kind=fault.kind)
 
     def _note(self, event: str, armed: _Armed, evidence: Evidence, n: int | None) -> None:
         fault = armed.fault

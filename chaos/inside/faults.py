@@ -57,8 +57,17 @@ class FaultKind:
     """Whether an arrival is one block, with its key."""
     of_request: bool = True
     """Whether an arrival belongs to one request, so that its state can be asked for."""
+    since: str = ""
+    """The first release of vLLM that offers its place; empty when all do."""
+    call: str = ""
+    """The call to the connector that it answers, where not all releases make it."""
     excludes: str = ""
     """Faults with the same word here cannot live in one phase: they would fight over the same arrivals."""
+
+    @property
+    def releases(self) -> str:
+        """The releases of vLLM that offer its place."""
+        return f"from {self.since} on" if self.since else "in all releases"
 
 
 MOST_BLOCKS = 1_000_000

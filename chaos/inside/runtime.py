@@ -9,6 +9,7 @@ from chaos.inside.control import BadControl
 from chaos.inside.engine import FaultEngine
 from chaos.inside.faults import SCHEDULER, WORKER
 from chaos.inside.jobs import RequestsOfJobs
+from chaos.inside.reach import unreachable
 from chaos.inside.states import RequestStates, ToldStates
 
 CONTROL_KEY = "kvchaos_control"
@@ -42,5 +43,5 @@ def engine(role: str, extra_config: Mapping[str, object], generation: str) -> Fa
         if not isinstance(control, str):
             raise BadControl(f"kv_connector_extra_config has no {CONTROL_KEY}")
         states_of = request_states.of if role == SCHEDULER else told_states.of
-        _engines[role] = FaultEngine(role, Path(control), generation, states_of)
+        _engines[role] = FaultEngine(role, Path(control), generation, states_of, unreachable())
     return _engines[role]

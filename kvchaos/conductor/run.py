@@ -90,6 +90,7 @@ class Run:
         self._events.write("server_ready", seconds=round(time.monotonic() - begin, 3))
         if not self._load.wait_ready(LOADER_READY_S):
             raise RunFailed("; ".join(self._load.failures()) or "the load generator did not get ready")
+        self._check_reach()
         self._scraper.start()
         # The first request of a server's life warms it up, which some releases take their time for.
         if not self._send_canary("ready", self._limits.ready_s):
@@ -98,6 +99,16 @@ class Run:
                 exit_code=self._stack.exit_code(),
                 tail=(),
             )
+
+    def _check_reach(self) -> None:
+        """Before any load: a fault that this server can never be struck by would leave the run in doubt."""
+        faults = self._plan.scenario.faults
+        if self._control is None or not (lost := self._control.unreachable(faults)):
+            return
+        told = ", ".join(f"{fault.id} ({fault.kind}, {KINDS[fault.kind].releases})" for fault in lost)
+        raise RunFailed(
+            f"vLLM {self._plan.versions.vllm} offers no place for faults of this scenario: {told}"
+        )
 
     def _phases(self) -> None:
         for phase in self._plan.scenario.phases:
@@ -197,6 +208,9 @@ class Run:
         began = time.time_ns()
         self._control.arm(self._plan.seed, faults)
         if not self._confirmed("armed", faults, began):
+            refusals = self._control.refusals(faults, began)
+            if refusals:
+                raise RunFailed("the server refuses the faults: " + "; ".join(refusals))
             raise RunFailed(
                 f"the server did not take the faults within {CONFIRM_S:g} s; "
                 f"see the journals in {self._control.path}"
@@ -229,6 +243,8 @@ class Run:
         deadline = time.monotonic() + CONFIRM_S
         while self._control is not None and not self._control.confirmed(event, faults, since_ns):
             if time.monotonic() > deadline or not self._stack.alive():
+                return False
+            if event == "armed" and self._control.refusals(faults, since_ns):
                 return False
             time.sleep(TICK_S / 2)
         return True

@@ -16,6 +16,7 @@ PARAMETERS_MARK = "<!-- parameters -->"
 KIND_HEADINGS = (
     "fault",
     "contract",
+    "there",
     "place",
     "what it does",
     "proof in the journal",
@@ -43,7 +44,16 @@ def into_page(page: str) -> str:
 
 def _kind_cells(kind: FaultKind) -> tuple[str, ...]:
     where = f"{kind.role}: {kind.site}"
-    return (kind.name, kind.contract, where, kind.effect, kind.evidence, kind.consequence, kind.heals)
+    return (
+        kind.name,
+        kind.contract,
+        kind.releases,
+        where,
+        kind.effect,
+        kind.evidence,
+        kind.consequence,
+        kind.heals,
+    )
 
 
 def _kind_row(kind: FaultKind) -> Sequence[str]:

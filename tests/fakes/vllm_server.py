@@ -15,9 +15,12 @@ import threading
 import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from chaos.inside.engine import FaultEngine
+from chaos.inside.faults import SCHEDULER, WORKER
 from tests.fakes.openai_server import answer_logprobs, answer_tokens
 
 CRASH_CODE = 7
@@ -198,6 +201,13 @@ def _fork_engine() -> None:
     _say(f"engine process {pid}")
 
 
+def _load_chaos(transfer_config: str, lacking: str) -> None:
+    """The real fault engines, as in a vLLM that offers no place for one kind of fault."""
+    control = Path(json.loads(transfer_config)["kv_connector_extra_config"]["kvchaos_control"])
+    for role in (SCHEDULER, WORKER):
+        FaultEngine(role, control, "G0", unreachable={lacking: f"{lacking} has no place here"})
+
+
 def _end_slowly(seconds: float) -> None:
     def handler(number: int, frame: FrameType | None) -> None:
         _say("ending")
@@ -216,11 +226,15 @@ def main() -> None:
     options.add_argument("--fake-exit", type=int, help="exit with this code at the start")
     options.add_argument("--fake-mute", action="store_true", help="never get ready")
     options.add_argument("--fake-slow-end", type=float, default=0.0, help="seconds from SIGTERM to the end")
+    options.add_argument("--fake-lacks", help="have the chaos module loaded, with no place for this fault")
+    options.add_argument("--kv-transfer-config", default="{}")
     given, _ = options.parse_known_args()
     if given.fake_exit is not None:
         _say("ValueError: this model cannot be served")
         sys.exit(given.fake_exit)
     _fork_engine()
+    if given.fake_lacks:
+        _load_chaos(given.kv_transfer_config, given.fake_lacks)
     if given.fake_slow_end:
         _end_slowly(given.fake_slow_end)
     if given.fake_mute:

@@ -11,7 +11,7 @@ import msgspec
 
 from chaos.inside import engine as engine_module
 from chaos.inside.control import LEASE, SCHEDULE
-from chaos.inside.engine import FaultEngine, StatesOf, unknown
+from chaos.inside.engine import NONE, FaultEngine, StatesOf, unknown
 from history.records import FaultRecord
 
 DEADLINE_S = 20.0
@@ -48,9 +48,14 @@ class Room:
         self._lines: dict[Path, list[FaultRecord]] = {}
         control.mkdir(mode=0o755, exist_ok=True)
 
-    def start(self, role: str = "scheduler", states_of: StatesOf = unknown) -> FaultEngine:
+    def start(
+        self,
+        role: str = "scheduler",
+        states_of: StatesOf = unknown,
+        unreachable: Mapping[str, str] = NONE,
+    ) -> FaultEngine:
         engine_module.WATCH_PERIOD_S = FAST_WATCH_S
-        return FaultEngine(role, self.path, "G0", states_of)
+        return FaultEngine(role, self.path, "G0", states_of, unreachable)
 
     def put(self, content: Mapping[str, object] | str | bytes) -> None:
         """Put a schedule in force, as the conductor does: lease first, then an atomic rename."""

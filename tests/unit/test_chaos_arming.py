@@ -95,6 +95,53 @@ def test_faults_of_both_roles_are_confirmed_together(plane: ControlPlane, room: 
     wait_until(lambda: plane.confirmed("armed", [GONE, FLIP], began), "arming is confirmed")
 
 
+NO_PLACE = {"lookup_miss": "this vLLM never looks"}
+
+
+def test_a_fault_without_a_place_is_known_before_anything_is_armed(plane: ControlPlane, room: Room) -> None:
+    room.start("scheduler", unreachable=NO_PLACE)
+    room.start("worker")
+    assert plane.unreachable([GONE, FULL, FLIP]) == [GONE]
+
+
+def test_a_server_whose_worker_has_not_loaded_the_module_has_no_place_for_its_faults(
+    plane: ControlPlane, room: Room
+) -> None:
+    room.start("scheduler")
+    assert plane.unreachable([GONE, FLIP]) == [FLIP]
+
+
+def test_a_refused_fault_is_not_confirmed_and_its_reason_is_at_hand(plane: ControlPlane, room: Room) -> None:
+    room.start(unreachable=NO_PLACE)
+    began = time.time_ns()
+    plane.arm(1, [GONE, FULL])
+    wait_until(lambda: bool(plane.refusals([GONE, FULL], began)), "the refusal is told")
+    assert plane.refusals([GONE, FULL], began) == ["gone: this vLLM never looks"]
+    assert not plane.confirmed("armed", [GONE, FULL], began)
+    assert plane.refusals([FULL], began) == []
+    assert plane.refusals([GONE], time.time_ns()) == []
+
+
+def test_a_refused_schedule_is_told_whole(plane: ControlPlane, room: Room) -> None:
+    room.start()
+    began = time.time_ns()
+    plane.arm(1, [FaultSpec(id="no", kind="no_such_fault", trigger=Trigger(every=1))])
+    wait_until(lambda: bool(plane.refusals([], began)), "the refusal is told")
+    [refusal] = plane.refusals([GONE], began)
+    assert refusal.startswith("the schedule: schedule is malformed")
+
+
+def test_a_strike_that_was_not_carried_out_is_no_refusal(plane: ControlPlane, room: Room) -> None:
+    engine = room.start()
+    began = time.time_ns()
+    plane.arm(1, [GONE])
+    wait_until(lambda: plane.confirmed("armed", [GONE], began), "arming is confirmed")
+    strike = engine.strike("lookup_miss")
+    assert strike is not None
+    strike.refused("nothing there")
+    assert plane.refusals([GONE], began) == []
+
+
 def test_the_epoch_grows_with_each_change_and_is_journaled(plane: ControlPlane, room: Room) -> None:
     room.start()
     for times in (1, 2):

@@ -11,6 +11,7 @@ from chaos.inside import control as control_files
 from chaos.inside.control import MAX_SCHEDULE_BYTES, BadControl
 from chaos.inside.decide import Trigger, foretell
 from chaos.inside.engine import FaultEngine, Strike
+from chaos.inside.faults import KINDS, SCHEDULER, WORKER
 from tests.unit.chaos_room import Room, entry, schedule, wait_until
 
 
@@ -42,12 +43,39 @@ def test_loading_is_journaled_with_generation_and_sites(room: Room) -> None:
         "scheduler": {
             "generation": "G0",
             "sites": ["lookup", "lookup-miss", "residency", "store", "store-end"],
+            "kinds": sorted(name for name, kind in KINDS.items() if kind.role == SCHEDULER),
         },
         "worker": {
             "generation": "G0",
             "sites": ["content", "copy", "copy-result", "copy-results", "load-result"],
+            "kinds": sorted(name for name, kind in KINDS.items() if kind.role == WORKER),
         },
     }
+
+
+NO_PLACE = {"lookup_retry": "this vLLM never asks again"}
+
+
+def test_what_this_vllm_has_no_place_for_is_not_said_to_be_reachable(room: Room) -> None:
+    room.start(unreachable=NO_PLACE)
+    [loaded] = room.events("loaded")
+    kinds = loaded.evidence["kinds"]
+    assert isinstance(kinds, list)
+    assert "lookup_miss" in kinds
+    assert "lookup_retry" not in kinds
+
+
+def test_what_this_vllm_has_no_place_for_is_refused_and_never_armed(room: Room) -> None:
+    engine = room.start(unreachable=NO_PLACE)
+    room.put(schedule(entry("put-off", "lookup_retry"), entry("gone", "lookup_miss")))
+    room.wait_for("armed", 1)
+    room.wait_for("refused", 1)
+    [refused] = room.events("refused")
+    assert (refused.fault, refused.kind, refused.n) == ("put-off", "lookup_retry", None)
+    assert refused.evidence == {"reason": "this vLLM never asks again"}
+    assert [line.fault for line in room.events("armed")] == ["gone"]
+    assert arrive(engine, "lookup_retry", 3) == []
+    assert len(arrive(engine, "lookup_miss", 3)) == 3
 
 
 def test_nothing_armed_means_no_strike_and_no_line(room: Room) -> None:

@@ -210,3 +210,36 @@ def test_a_server_that_never_gets_ready_is_one_line_and_no_verdict(
     # Whoever asks for a verdict all the same is told that there is none to be had.
     assert command_line(["judge", str(bench.run_dir())]) == 2
     assert verdict_of(bench.run_dir()).outcome == "unknown"
+
+
+def with_faults(*kinds: str, lacking: str) -> dict[str, object]:
+    """A scenario whose load phase has these faults, on a server that has no place for one kind."""
+    content = scenario("--fake-lacks", lacking)
+    content["server"] |= {"offload": True, "chaos": True}
+    content["phases"][1]["role"] = "chaos"
+    content["faults"] = [{"id": f"f-{kind}", "kind": kind, "trigger": {"every": 1}} for kind in kinds]
+    return content
+
+
+def test_a_fault_that_the_server_has_no_place_for_ends_the_run_before_any_load(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    asked = bench.request(with_faults("bit_flip", "lookup_retry", lacking="lookup_retry"))
+    with pytest.raises(
+        UsageError, match=r"no place for faults of this scenario: f-lookup_retry \("
+    ) as caught:
+        run_all([asked], bench.places(), Console(file=io.StringIO()))
+    assert "\n" not in str(caught.value)
+    history = read_history(bench.run_dir())
+    assert_nothing_is_left(bench, history)
+    assert history.events_of("phase_start") == []
+    assert [record.phase for record in history.requests] == []
+    (failed,) = history.events_of("run_failed")
+    assert failed.data["reason"] == str(caught.value)
+
+
+def test_faults_that_all_have_a_place_are_armed_and_healed(tmp_path: Path) -> None:
+    done = conduct(tmp_path, with_faults("lookup_miss", "bit_flip", lacking="lookup_retry"))
+    (armed,) = done.history.events_of("armed")
+    (healed,) = done.history.events_of("healed")
+    assert armed.data["faults"] == ["f-lookup_miss", "f-bit_flip"]
+    assert (healed.data["confirmed"], healed.data["by"]) == (True, "journal")

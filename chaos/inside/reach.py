@@ -1,0 +1,17 @@
+"""Which faults the installed vLLM offers no place for: it never makes the call that they would answer."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from chaos.inside.faults import KINDS
+
+
+def unreachable() -> dict[str, str]:
+    """Kinds of fault that can never strike here, each with the reason."""
+    connector = import_module("vllm.distributed.kv_transfer.kv_connector.v1").KVConnectorBase_V1
+    return {
+        kind.name: f"{kind.name} answers {kind.call}, which vLLM calls {kind.releases} and not here"
+        for kind in KINDS.values()
+        if kind.call and not hasattr(connector, kind.call)
+    }
