@@ -37,6 +37,7 @@ class Figures:
     running: int = 0
     prompt: int = 0
     generated: int = 0
+    begun: int = 0
     answered: int = 0
 
     def begin(self) -> int:
@@ -52,6 +53,7 @@ class Figures:
             self.running -= 1
             self.prompt += prompt
             self.generated += generated
+            self.begun += generated > 0
             self.answered += whole
 
     def text(self) -> str:
@@ -62,10 +64,12 @@ class Figures:
                 ("kv_cache_usage_perc", {}, self.running / 100),
                 ("prompt_tokens_total", {}, self.prompt),
                 ("prompt_tokens_cached_total", {}, 0),
+                ("prompt_tokens_cached_by_source_total", {"source": "device"}, 0),
                 ("prompt_tokens_by_source_total", {"source": "local_compute"}, self.prompt),
                 ("prompt_tokens_by_source_total", {"source": "local_cache_hit"}, 0),
                 ("prompt_tokens_by_source_total", {"source": "external_kv_transfer"}, 0),
                 ("generation_tokens_total", {}, self.generated),
+                ("time_to_first_token_seconds_count", {}, self.begun),
                 ("request_success_total", {"finished_reason": "length"}, self.answered),
                 ("request_success_total", {"finished_reason": "stop"}, 0),
                 ("prefix_cache_queries_total", {}, self.prompt),
