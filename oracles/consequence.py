@@ -24,6 +24,8 @@ NOT_A_NUMBER = re.compile(r"Out of range float values|got `null` - at `\$\.choic
 stream a null that the client takes for no number."""
 DEADLINE = "DeadlineExceeded"
 ALLOCATION_FAILURES = "vllm:kv_offload_allocation_failure_total"
+ASKS_AGAIN = "asks the tier again after a failed load"
+"""As the journal of the scheduler notes it."""
 COPY_TIME_SHARE = 0.9
 """Share of the injected delay that the server's own clocks must show."""
 
@@ -138,6 +140,28 @@ def _load_failure(case: Case) -> str | None:
     return "no request failed by policy"
 
 
+def _load_failed(case: Case) -> str | None:
+    """The server asked for the blocks of each such request again, or failed it, as its policy has it."""
+    for record in case.fired:
+        if case.history.plan.scenario.server.load_failure_policy == "recompute":
+            if not any(_asks_again(line, record) for line in case.history.faults):
+                return f"the server did not ask again for the request of arrival {record.n}"
+        elif not _ended_in_error(case.history, record):
+            return f"the request of arrival {record.n} did not fail by policy"
+    return None
+
+
+def _ended_in_error(history: History, struck: FaultRecord) -> bool:
+    return any(
+        request.outcome == "error" and concerns(struck.request, request) for request in history.requests
+    )
+
+
+def _asks_again(line: FaultRecord, struck: FaultRecord) -> bool:
+    noted = line.event == "note" and line.evidence.get("about") == ASKS_AGAIN
+    return noted and line.request == struck.request and line.t_ns > struck.t_ns
+
+
 def _damage(case: Case) -> str | None:
     """An answer of the phase, or of a later one that read the damaged block, is not the golden one."""
     start = min((phase.start_ns for phase in case.phases), default=0)
@@ -169,12 +193,18 @@ def _asked_again(case: Case) -> str | None:
     """A request that was put off got its first token afterwards: it was asked for again."""
     for record in case.fired:
         for request in case.history.requests:
-            named = record.request is not None and f"cmpl-{request.id}" in record.request
-            if named and request.first_us is not None:
-                first_ns = request.start_ns + request.first_us * 1000
-                if first_ns > record.t_ns:
-                    return None
+            if concerns(record.request, request) and _token_after(request, record.t_ns):
+                return None
     return "no request that was put off got a token afterwards"
+
+
+def concerns(name: str | None, request: RequestRecord) -> bool:
+    """Whether this is what the server calls a request of ours: cmpl-ID-0, with a random end to it."""
+    return name is not None and re.fullmatch(rf"cmpl-{re.escape(request.id)}-\d+(-\w+)?", name) is not None
+
+
+def _token_after(request: RequestRecord, t_ns: int) -> bool:
+    return any(request.start_ns + us * NS_PER_US > t_ns for us in request.chunk_us)
 
 
 def is_not_a_number(record: RequestRecord) -> bool:
@@ -183,22 +213,25 @@ def is_not_a_number(record: RequestRecord) -> bool:
 
 
 def _waited(case: Case) -> str | None:
-    """For a load whose end was told late, some request under way got no token meanwhile. Nothing waits
-    for a store in a way that can be seen."""
-    for record in case.fired:
+    """For each load whose end was told late, its request got no token meanwhile. Of a store's end neither
+    server nor client shows anything."""
+    loads = [record for record in case.fired if record.evidence.get("direction") == "load"]
+    for record in loads:
         ms = record.evidence.get("ms")
         if not isinstance(ms, int | float):
             return "no firing tells its delay"
-        if record.evidence.get("direction") == "load" and not _someone_waited(case, record.t_ns, ms):
+        if not _waits(case, record, ms):
             return f"no request waited the {ms:g} ms of arrival {record.n}"
-    return None
+    return None if loads else "nothing shows when the server was told of a store's end"
 
 
-def _someone_waited(case: Case, since_ns: int, ms: float) -> bool:
-    until_ns = since_ns + int(COPY_TIME_SHARE * ms * 1e6)
+def _waits(case: Case, struck: FaultRecord, ms: float) -> bool:
+    """Whether the request that was struck, or any where it is not named, was silent for so long."""
+    since_ns, until_ns = struck.t_ns, struck.t_ns + int(COPY_TIME_SHARE * ms * 1e6)
     return any(
         record.start_ns <= since_ns and end_ns(record) >= until_ns and _silent(record, since_ns, until_ns)
         for record in case.history.requests
+        if struck.request is None or concerns(struck.request, record)
     )
 
 
@@ -227,9 +260,25 @@ def _died(case: Case) -> str | None:
     return "the server lived on"
 
 
-def _unseen(case: Case) -> str | None:
-    """The order in which ends are told means nothing to the server: the journal is all there is."""
-    return None
+def _went_on(case: Case) -> str | None:
+    """Each request whose load ended among others, told in reverse, got a token afterwards. Of the order
+    of stores' ends neither server nor client shows anything."""
+    seen = False
+    for record in case.fired:
+        for name in _loading(record):
+            asked = [request for request in case.history.requests if concerns(name, request)]
+            if not any(_token_after(request, record.t_ns) for request in asked):
+                return f"{name}, whose load was told in reverse, got no token afterwards"
+            seen = True
+    return None if seen else "nothing shows the order in which the server was told of these ends"
+
+
+def _loading(record: FaultRecord) -> list[str]:
+    """The requests of the loads among the ends that were told in reverse."""
+    directions, requests = record.evidence.get("directions"), record.evidence.get("requests")
+    if not isinstance(directions, list) or not isinstance(requests, list):
+        return []
+    return [str(name) for way, name in zip(directions, requests, strict=True) if way == "load" and name]
 
 
 def _log_lines(case: Case, pattern: re.Pattern[str]) -> int:
@@ -249,7 +298,10 @@ SIGNS: dict[str, Callable[[Case], str | None]] = {
     "store_failed": _hits_behind,
     "completion_late": _waited,
     "completion_lost": _stuck,
-    "completion_reorder": _unseen,
+    "completion_reorder": _went_on,
+    "load_failed": _load_failed,
+    "manager_raises": _died,
+    "copy_raises": _died,
     "copy_refused": _died,
     "copy_failed": _died,
     "completion_twice": _died,

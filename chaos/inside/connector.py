@@ -9,30 +9,35 @@ from __future__ import annotations
 from typing import Any
 
 from vllm.distributed.kv_transfer.kv_connector.v1 import KVConnectorRole
-from vllm.distributed.kv_transfer.kv_connector.v1.offloading_connector import OffloadingConnector
 
 from chaos.hostcopy.generation import detect
 from chaos.inside import runtime
 from chaos.inside.engine import Strike
-from chaos.inside.faults import SCHEDULER, WORKER
+from chaos.inside.failed_loads import TellsFailedLoads
+from chaos.inside.faults import ASKS_AGAIN, SCHEDULER, WORKER
 from chaos.inside.metadata import loads
 from chaos.inside.states import ATTRIBUTE
 from chaos.inside.turns import managers_are_told, noting_turns, turn_of
 
 
-class ChaosConnector(OffloadingConnector):
+class ChaosConnector(TellsFailedLoads):
     """OffloadingConnector with the load failures. Everything else goes to vLLM unchanged."""
 
     def __init__(self, vllm_config: Any, role: KVConnectorRole, kv_cache_config: Any = None) -> None:
         super().__init__(vllm_config, role, kv_cache_config)
         self._loading: dict[str, list[int]] = {}
         self._failed: set[int] = set()
+        self._given_up: set[str] = set()
+        self._asking_again: set[str] = set()
         extra = vllm_config.kv_transfer_config.kv_connector_extra_config
         half = WORKER if role == KVConnectorRole.WORKER else SCHEDULER
         self._engine = runtime.engine(half, extra, detect().name)
 
     def get_num_new_matched_tokens(self, request: Any, num_computed_tokens: int) -> tuple[int | None, bool]:
         runtime.request_states.see(request)
+        if request.request_id in self._asking_again:
+            self._asking_again.remove(request.request_id)
+            self._engine.note(ASKS_AGAIN, request.request_id)
         with turn_of(request.request_id):
             return super().get_num_new_matched_tokens(request, num_computed_tokens)
 
@@ -47,6 +52,7 @@ class ChaosConnector(OffloadingConnector):
         runtime.request_states.step(
             metadata, scheduler_output.finished_req_ids, scheduler_output.preempted_req_ids or ()
         )
+        self._asking_again.difference_update(scheduler_output.finished_req_ids)
         if self._engine.worker_minds_states:
             setattr(metadata, ATTRIBUTE, runtime.request_states.of_transfers())
         return metadata
@@ -54,6 +60,7 @@ class ChaosConnector(OffloadingConnector):
     def update_connector_output(self, connector_output: Any) -> None:
         super().update_connector_output(connector_output)
         runtime.request_states.report(connector_output)
+        self._asking_again |= getattr(connector_output, "failed_recving", None) or set()
 
     def handle_preemptions(self, told: Any) -> None:
         """Told are the requests to 0.18, the step's metadata since: some of its copies begin here."""
@@ -80,6 +87,10 @@ class ChaosConnector(OffloadingConnector):
                 failed = _chosen(strike, blocks)
                 self._failed.update(failed)
                 strike.fired({"blocks": failed, "of": len(blocks)})
+            strike = self._engine.strike("load_failed", request=request) if blocks else None
+            if strike is not None:
+                self._given_up.add(request)
+                strike.fired({"blocks": len(blocks)})
         return sent, received
 
     def get_block_ids_with_load_errors(self) -> set[int]:
@@ -91,6 +102,8 @@ def _chosen(strike: Strike, blocks: list[int]) -> list[int]:
     match strike.params["blocks"]:
         case "first":
             return blocks[:1]
+        case "middle":
+            return [blocks[len(blocks) // 2]]
         case "last":
             return blocks[-1:]
         case "all":

@@ -144,11 +144,17 @@ class FaultEngine:
         self._watcher.start()
 
     def strike(
-        self, kind: str, *, request: str | None = None, direction: str | None = None, key: bytes = b""
+        self,
+        kind: str,
+        *,
+        request: str | None = None,
+        direction: str | None = None,
+        hook: str | None = None,
+        key: bytes = b"",
     ) -> Strike | None:
         """Count an arrival at the site of `kind`; the strike when a fault hits it, else None.
 
-        Each fault counts every arrival of its direction and states, so that none depends on the others.
+        Each fault counts every arrival of its direction, hook and states, so that none depends on the others.
         Of several that would strike the same arrival the first does.
         """
         chosen: Strike | None = None
@@ -156,6 +162,8 @@ class FaultEngine:
         states = self._states_of(request, direction) if group and request is not None else ()
         for armed in group:
             if direction is not None and armed.fault.params["direction"] not in (direction, "both"):
+                continue
+            if hook is not None and armed.fault.params["hook"] != hook:
                 continue
             if not armed.fault.trigger.counts(states):
                 continue
@@ -173,6 +181,10 @@ class FaultEngine:
             else:
                 chosen = strike
         return chosen
+
+    def note(self, about: str, request: str) -> None:
+        """Write down what the server did with a request, as the sign of a fault that struck before."""
+        self._journal.write("note", {"about": about}, request=request)
 
     def armed(self, kind: str) -> bool:
         """Whether any fault of this kind is armed: a site need not prepare an arrival otherwise."""

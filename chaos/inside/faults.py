@@ -81,9 +81,15 @@ DELAY = {
     "max_ms": Parameter(200, 0, 60_000, about="longest delay"),
 }
 
+ASKS_AGAIN = "asks the tier again after a failed load"
+"""What is noted of a request, as the sign of a load that was reported as failed."""
+HOOKS = ("lookup", "prepare_load", "prepare_store", "complete_load", "complete_store")
+
 WRONG_ANSWERS = "logprobs of every request that reads the block differ from golden"
 CACHE_RESET = "when the device's prefix cache is reset; damage to the tier, when the block leaves the tier"
 SCHEDULER_DIES = "the engine asserts and dies (vllm#39732)"
+ENGINE_DIES = "nobody catches it: the engine dies"
+NEVER = "never: the engine is gone"
 
 
 def _content(name: str, effect: str, evidence: str, **more: Parameter) -> FaultKind:
@@ -154,7 +160,7 @@ _SCHEDULER_KINDS = (
         effect="a block that is not in the tier is answered as a hit; an arrival is a block that would miss",
         evidence="key of the block",
         consequence="the engine asserts when it is to be loaded, and dies",
-        heals="never: the engine is gone",
+        heals=NEVER,
         parameters={"dry_run": DRY_RUN},
         keyed=True,
     ),
@@ -166,7 +172,7 @@ _SCHEDULER_KINDS = (
         effect="a block is evicted between its hit and its load; an arrival is a block that hits",
         evidence="key of the block, blocks evicted",
         consequence="the engine asserts when it is to be loaded, and dies",
-        heals="never: the engine is gone",
+        heals=NEVER,
         parameters={"dry_run": DRY_RUN},
         keyed=True,
         excludes="lookup",
@@ -223,6 +229,20 @@ _SCHEDULER_KINDS = (
         heals="at once: the next store is taken",
         parameters={"dry_run": DRY_RUN},
     ),
+    FaultKind(
+        name="manager_raises",
+        role=SCHEDULER,
+        site="manager-call",
+        contract=HOSTILE,
+        effect="a call to the tier's manager raises an exception; an arrival is a call of the hook",
+        evidence="hook",
+        consequence=ENGINE_DIES,
+        heals=NEVER,
+        parameters={
+            "hook": Parameter("prepare_store", choices=HOOKS, about="which call"),
+            "dry_run": DRY_RUN,
+        },
+    ),
 )
 
 _COPY_KINDS = (
@@ -249,8 +269,21 @@ _COPY_KINDS = (
         effect="the worker does not take a copy; an arrival is a copy of the direction",
         evidence="job, direction",
         consequence=SCHEDULER_DIES,
-        heals="never: the engine is gone",
+        heals=NEVER,
         parameters={"direction": DIRECTION, "dry_run": DRY_RUN},
+        excludes="copy-taken",
+    ),
+    FaultKind(
+        name="copy_raises",
+        role=WORKER,
+        site="copy",
+        contract=HOSTILE,
+        effect="asking the worker for a copy raises an exception; an arrival is a copy of the direction",
+        evidence="job, direction",
+        consequence="to 0.24 it counts as a copy that is not taken, later nobody catches it: the engine dies",
+        heals=NEVER,
+        parameters={"direction": DIRECTION, "dry_run": DRY_RUN},
+        excludes="copy-taken",
     ),
     FaultKind(
         name="load_failure",
@@ -267,19 +300,34 @@ _COPY_KINDS = (
             ),
             "dry_run": DRY_RUN,
         },
+        excludes="load-result",
+    ),
+    FaultKind(
+        name="load_failed",
+        role=WORKER,
+        site="load-result",
+        contract=LEGAL,
+        effect="a finished load is reported as failed, whole; an arrival is a finished load",
+        evidence="request, number of device blocks",
+        consequence="the request asks the tier again, from its first token on, or fails by policy",
+        heals="at once: later loads succeed",
+        parameters={"dry_run": DRY_RUN},
+        since="0.30",
+        call="get_transfer_results",
+        excludes="load-result",
     ),
     _result(
         "copy_failed",
         HOSTILE,
         "a finished copy is told as failed",
         SCHEDULER_DIES,
-        "never: the engine is gone",
+        NEVER,
     ),
     _result(
         "completion_late",
         LEGAL,
         "the end of a copy is told later",
-        "the request waits longer",
+        "a load: its request gets no token meanwhile; a store: nothing that can be seen",
         "when the last late end was told",
         **DELAY,
     ),
@@ -294,8 +342,9 @@ _COPY_KINDS = (
         "completion_twice",
         HOSTILE,
         "the end of a copy is told twice",
-        "0.18: the engine does not know the job and dies; 0.32 counts the two as one",
-        "never: the engine is gone",
+        "the engine does not know the job any more and dies; told in one step, 0.32 counts the two as one",
+        NEVER,
+        later=Parameter(True, about="the second time in a later step"),
     ),
     FaultKind(
         name="completion_reorder",
@@ -303,8 +352,8 @@ _COPY_KINDS = (
         site="copy-results",
         contract=LEGAL,
         effect="the ends of several copies are told in reverse; an arrival is a step with more than one",
-        evidence="jobs in the order told",
-        consequence="none that can be seen: the order means nothing",
+        evidence="jobs, directions and requests in the order told",
+        consequence="loads: their requests go on; stores: nothing that can be seen, the order means nothing",
         heals="at once",
         parameters={"dry_run": DRY_RUN},
         of_request=False,

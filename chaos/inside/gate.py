@@ -12,6 +12,7 @@ from chaos.inside.damage import DEEDS, Staleness
 from chaos.inside.engine import FaultEngine, Strike
 from chaos.inside.journal import Evidence
 from chaos.inside.ledger.contents import Contents
+from chaos.inside.raising import InjectedFailure
 
 LOAD = "load"
 STORE = "store"
@@ -60,11 +61,23 @@ class _End:
     job: Job | None
     """None: the worker beneath told the end of a copy that nobody asked for."""
 
+    @property
+    def direction(self) -> str:
+        return self.job.direction if self.job else ""
+
 
 @dataclass(frozen=True)
 class _Late:
     end: _End
     until: float
+
+
+@dataclass(frozen=True)
+class _Again:
+    """An end that is told a second time, when the next ends are told."""
+
+    end: _End
+    strike: Strike
 
 
 class Gate:
@@ -96,8 +109,12 @@ class Gate:
         self._delays: dict[int, float] = {}
         self._jobs: dict[int, Job] = {}
         self._late: list[_Late] = []
+        self._again: list[_Again] = []
 
     def submit(self, job: Job) -> bool:
+        if strike := self._strike("copy_raises", job):
+            strike.fired({"job": job.id, "direction": job.direction})
+            raise InjectedFailure(f"kvchaos: the copy of job {job.id} raises on purpose")
         if strike := self._strike("copy_refused", job):
             strike.fired({"job": job.id, "direction": job.direction})
             return False
@@ -131,7 +148,8 @@ class Gate:
         self.release_due()
         finished: list[Any] = worker.get_finished()
         now = time.monotonic()
-        told = [late.end for late in self._late if late.until <= now]
+        told = self._second_ends()
+        told += [late.end for late in self._late if late.until <= now]
         self._late = [late for late in self._late if late.until > now]
         for result in finished:
             told += self._pass(result, now)
@@ -157,6 +175,9 @@ class Gate:
             strike.fired({**proof})
             return []
         if strike := self._strike("completion_twice", job):
+            if strike.params["later"]:
+                self._again.append(_Again(end, strike))
+                return [end]
             strike.fired({**proof})
             return [end, end]
         if strike := self._strike("completion_late", job):
@@ -165,6 +186,17 @@ class Gate:
             strike.fired({**proof, "ms": round(delay * 1e3, 3)})
             return []
         return [end]
+
+    def _second_ends(self) -> list[_End]:
+        """Ends of an earlier step that are told once more, unless their fault is over."""
+        again, self._again = self._again, []
+        if not self._engine.armed("completion_twice"):
+            for each in again:
+                each.strike.refused("healed before the end was told again")
+            return []
+        for each in again:
+            each.strike.fired({"job": each.end.result.job_id, "direction": each.end.direction})
+        return [each.end for each in again]
 
     def _strike(self, kind: str, job: Job) -> Strike | None:
         return self._engine.strike(kind, request=job.request, direction=job.direction)
@@ -243,7 +275,7 @@ def _order(ends: Sequence[_End]) -> Evidence:
     """Jobs, directions and requests in the order told; a request that is not known is left empty."""
     return {
         "jobs": [end.result.job_id for end in ends],
-        "directions": [end.job.direction if end.job else "" for end in ends],
+        "directions": [end.direction for end in ends],
         "requests": [(end.job and end.job.request) or "" for end in ends],
     }
 

@@ -2,7 +2,7 @@
 
     python -m tests.server.prove_faults --server 0.32.0
 
-`--only NAME` runs some of the proofs (--list names them), `--page-only` none; the table in
+`--only NAME` runs some of the proofs (--list names those of a server), `--page-only` none; the table in
 docs/faults-proof.md is made anew from all runs of the folder, the newest of each fault and release.
 """
 
@@ -16,6 +16,8 @@ from pathlib import Path
 
 import yaml
 
+from kvchaos.paths import cache_folder
+from kvchaos.servers.registry import find_server
 from tests.server.proof.cases import Proof, all_proofs, scenario_of
 from tests.server.proof.page import gather, into_page
 
@@ -32,11 +34,12 @@ def main() -> int:
     parser.add_argument("--page-only", action="store_true", help="run nothing")
     parser.add_argument("--list", action="store_true", help="name the proofs")
     chosen = parser.parse_args()
-    proofs = [proof for proof in all_proofs() if not chosen.only or proof.name in chosen.only]
-    if chosen.list:
-        sys.stdout.writelines(f"{proof.name}\n" for proof in proofs)
-        return 0
     for server in () if chosen.page_only else chosen.server:
+        release = find_server(server, cache_folder()).release
+        proofs = [proof for proof in all_proofs(release) if not chosen.only or proof.name in chosen.only]
+        if chosen.list:
+            sys.stdout.writelines(f"{proof.name}\n" for proof in proofs)
+            return 0
         for number, proof in enumerate(proofs, start=1):
             code = run(proof, server, chosen.runs, chosen.seed)
             sys.stdout.write(f"{server} {number}/{len(proofs)} {proof.name}: exit code {code}\n")

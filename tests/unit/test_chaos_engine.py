@@ -42,7 +42,7 @@ def test_loading_is_journaled_with_generation_and_sites(room: Room) -> None:
     assert told == {
         "scheduler": {
             "generation": "G0",
-            "sites": ["lookup", "lookup-miss", "residency", "store", "store-end"],
+            "sites": ["lookup", "lookup-miss", "manager-call", "residency", "store", "store-end"],
             "kinds": sorted(name for name, kind in KINDS.items() if kind.role == SCHEDULER),
         },
         "worker": {
@@ -142,6 +142,14 @@ def test_removing_one_fault_does_not_change_another_of_the_same_kind(room: Room)
     assert numbers(room, "refused", "other") == [0, 6]
     assert (one.n, one.evidence["fired"]) == (12, 6)
     assert (other.n, other.evidence["fired"]) == (12, 2)
+
+
+def test_a_hook_counts_only_its_own_calls(room: Room) -> None:
+    engine = room.start()
+    room.arm(entry("raises", "manager_raises", {"nth": [1]}, hook="lookup"))
+    calls = ["prepare_store", "lookup", "prepare_store", "lookup", "lookup"]
+    struck = [engine.strike("manager_raises", hook=hook) is not None for hook in calls]
+    assert struck == [False, False, False, True, False]
 
 
 def test_a_direction_counts_only_its_own_copies(room: Room) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import Literal
 
+import pytest
+from msgspec.structs import replace
+
+from chaos.inside import faults
 from chaos.inside.faults import KINDS
+from history.plan import ServerSettings
 from history.records import Event, Scalar
 from history.verdict import OracleResult, Verdict
-from oracles.consequence import SIGNS
+from oracles.consequence import ASKS_AGAIN, SIGNS, concerns
 from oracles.faults import judge
-from tests.unit.histories import MS, Run, clean_run, failure, fault, make_plan
+from tests.unit.histories import MS, Run, clean_run, failure, fault, good_request, make_plan
 
-DYING = ("copy_refused", "copy_failed", "completion_twice")
+DYING = ("copy_refused", "copy_failed", "completion_twice", "manager_raises", "copy_raises")
 DAMAGING = sorted(name for name, kind in KINDS.items() if kind.site == "content")
 JOB: dict[str, Scalar] = {"job": 3, "direction": "load"}
 DAMAGE: dict[str, Scalar] = {"block": 3, "bytes_changed": 9, "direction": "store"}
@@ -22,6 +27,12 @@ def struck(kind: str, **evidence: Scalar) -> Run:
     run = clean_run(make_plan(faults=(fault(kind),)))
     run.fire("f1", kind, **evidence)
     return run
+
+
+def name_request(run: Run, phase: str) -> None:
+    """Let the last firing name the first request of a phase, as the server calls it."""
+    name = f"cmpl-{run.requests[run.first_of(phase)].id}-0-8d87c8ec"
+    run.faults[-1] = replace(run.faults[-1], request=name)
 
 
 def doubted(run: Run, doubt: str) -> bool:
@@ -36,6 +47,21 @@ def passed(run: Run) -> bool:
 
 def test_every_fault_of_the_catalogue_has_a_sign() -> None:
     assert SIGNS.keys() == KINDS.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("cmpl-chaos-3-0-8d87c8ec", True),
+        ("cmpl-chaos-3-0", True),
+        ("cmpl-chaos-36-0-8d87c8ec", False),
+        ("cmpl-golden-chaos-3-0-8d87c8ec", False),
+        ("chaos-3", False),
+        (None, False),
+    ],
+)
+def test_a_request_is_known_by_the_name_the_server_gives_it(name: str | None, meant: bool) -> None:
+    assert concerns(name, good_request("chaos-3", "p", "chaos", 0)) is meant
 
 
 # --- what kills the server --------------------------------------------------------------------------
@@ -96,8 +122,19 @@ def test_one_late_end_of_several_without_a_waiting_request_is_enough_for_doubt()
     assert doubted(run, "no request waited the 5000 ms of arrival 1")
 
 
-def test_nothing_waits_for_a_store_that_is_told_late() -> None:
-    assert passed(struck("completion_late", job=3, direction="store", ms=5_000))
+def test_a_store_that_is_told_late_shows_nowhere_and_is_in_doubt() -> None:
+    run = struck("completion_late", job=3, direction="store", ms=10)
+    assert doubted(run, "nothing shows when the server was told of a store's end")
+
+
+def test_it_is_the_request_whose_load_was_told_late_that_has_to_wait() -> None:
+    run = struck("completion_late", **JOB, ms=10)
+    name_request(run, "chaos")
+    assert passed(run)
+    other = struck("completion_late", **JOB, ms=10)
+    # Another request that waits is no sign of this one.
+    other.faults[-1] = replace(other.faults[-1], request="cmpl-healed-99-0-8d87c8ec")
+    assert doubted(other, "no request waited the 10 ms")
 
 
 def test_a_late_end_that_does_not_tell_how_late_is_in_doubt() -> None:
@@ -139,14 +176,101 @@ def test_a_lost_end_that_nothing_waits_for_is_in_doubt() -> None:
 # --- another order --------------------------------------------------------------------------------------
 
 
-def test_the_journal_is_all_there_is_of_another_order() -> None:
-    assert passed(struck("completion_reorder"))
+def reordered(*directions: str) -> Run:
+    """Ends of copies of the first request of the phase, told in reverse."""
+    run = struck("completion_reorder")
+    name_request(run, "chaos")
+    name = str(run.faults[-1].request)
+    evidence: dict[str, Scalar | list[int | str]] = {
+        "jobs": list(range(len(directions))),
+        "directions": [*directions],
+        "requests": [name] * len(directions),
+    }
+    run.faults[-1] = replace(run.faults[-1], evidence=evidence)
+    return run
+
+
+def test_requests_that_go_on_show_that_the_ends_of_their_loads_were_taken() -> None:
+    assert passed(reordered("load", "store", "load"))
+
+
+def test_a_request_that_never_goes_on_leaves_another_order_in_doubt() -> None:
+    run = reordered("load", "load")
+    run.change_request(run.first_of("chaos"), first_us=None, chunk_us=[])
+    assert doubted(run, "got no token afterwards")
+
+
+def test_the_order_of_the_ends_of_stores_shows_nowhere_and_is_in_doubt() -> None:
+    assert doubted(reordered("store", "store"), "nothing shows the order")
+
+
+def test_an_order_of_copies_of_nobody_is_in_doubt() -> None:
+    assert doubted(struck("completion_reorder", jobs=2), "nothing shows the order")
 
 
 def test_an_order_that_was_never_changed_is_unknown() -> None:
     run = struck("completion_reorder")
     run.faults.clear()
     assert doubted(run, "never fired")
+
+
+# --- a load that failed as a whole ----------------------------------------------------------------------
+
+
+def failed_load(policy: Literal["recompute", "fail"] = "recompute") -> Run:
+    plan = make_plan(
+        faults=(fault("load_failed"),),
+        server=ServerSettings(gpu_blocks=40, load_failure_policy=policy),
+    )
+    run = clean_run(plan)
+    run.fire("f1", "load_failed", blocks=4)
+    name_request(run, "chaos")
+    return run
+
+
+def note(run: Run, *, request: str | None, after_ms: int = 1) -> None:
+    struck = run.faults[-1]
+    moment = struck.t_ns + after_ms * MS
+    about: dict[str, Scalar | list[int | str]] = {"about": ASKS_AGAIN}
+    run.faults.append(
+        replace(struck, t_ns=moment, event="note", fault=None, kind=None, request=request, evidence=about)
+    )
+
+
+def test_oracle_and_module_mean_the_same_note() -> None:
+    assert ASKS_AGAIN == faults.ASKS_AGAIN
+
+
+def test_a_request_that_asks_again_shows_that_its_load_failed() -> None:
+    run = failed_load()
+    note(run, request=run.faults[-1].request)
+    assert passed(run)
+
+
+def test_a_request_that_does_not_ask_again_leaves_its_failed_load_in_doubt() -> None:
+    assert doubted(failed_load(), "did not ask again")
+
+
+def test_another_request_that_asks_again_is_no_sign() -> None:
+    run = failed_load()
+    note(run, request="cmpl-other-0-8d87c8ec")
+    assert doubted(run, "did not ask again")
+
+
+def test_a_request_that_had_asked_before_is_no_sign() -> None:
+    run = failed_load()
+    note(run, request=run.faults[-1].request, after_ms=-1)
+    assert doubted(run, "did not ask again")
+
+
+def test_by_policy_it_is_the_request_whose_load_failed_that_fails() -> None:
+    assert doubted(failed_load("fail"), "did not fail by policy")
+    run = failed_load("fail")
+    run.change_request(run.first_of("chaos"), **failure("InternalServerError", "no"))
+    assert passed(run)
+    other = failed_load("fail")
+    other.change_request(other.first_of("chaos") + 1, **failure("InternalServerError", "no"))
+    assert doubted(other, "did not fail by policy")
 
 
 # --- wrong content --------------------------------------------------------------------------------------

@@ -10,7 +10,8 @@ from chaos.inside.engine import FaultEngine
 from chaos.inside.ledger.residents import Residents
 from chaos.inside.managers.pressure import Pressure
 from chaos.inside.managers.residency import Residency
-from chaos.inside.managers.stores import StoresUnderWay
+from chaos.inside.managers.stores import BlocksUnderWay, StoresUnderWay
+from chaos.inside.raising import call_of_manager
 
 
 class ChaosManager:
@@ -21,12 +22,14 @@ class ChaosManager:
         self._engine = engine
         self._stores = StoresUnderWay()
         self._residents = Residents(engine.ledger)
+        self._loads = BlocksUnderWay()
         self._residency = Residency(engine, Pressure(self._make_room, self._drop, bytes))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
     def lookup(self, block_hashes: Iterable[Any]) -> int | None:
+        call_of_manager(self._engine, "lookup", runtime.context.request)
         self._residency.heal()
         hashes = list(block_hashes)
         hits: int | None = self._inner.lookup(hashes)
@@ -55,8 +58,23 @@ class ChaosManager:
         strike.fired({"key": key.hex()})
         return 1
 
+    def prepare_load(self, block_hashes: Iterable[Any]) -> Any:
+        hashes, request = list(block_hashes), runtime.context.request
+        call_of_manager(self._engine, "prepare_load", request)
+        self._loads.begin(hashes, request)
+        spec = self._inner.prepare_load(hashes)
+        self._residents.load_begins(hashes, spec)
+        return spec
+
+    def complete_load(self, block_hashes: Iterable[Any]) -> None:
+        hashes = list(block_hashes)
+        call_of_manager(self._engine, "complete_load", self._loads.end(hashes))
+        self._inner.complete_load(hashes)
+        self._residents.load_ends(hashes)
+
     def prepare_store(self, block_hashes: Iterable[Any]) -> Any:
         hashes, request = list(block_hashes), runtime.context.request
+        call_of_manager(self._engine, "prepare_store", request)
         self._residency.heal()
         self._residency.before_store(request)
         if self._engine.armed("store_refused") and self._stores.refuse(
@@ -74,20 +92,10 @@ class ChaosManager:
     def complete_store(self, block_hashes: Iterable[Any], success: bool = True) -> None:
         hashes = list(block_hashes)
         request = self._stores.end(hashes)
+        call_of_manager(self._engine, "complete_store", request)
         success = success and not self._stores.fail(self._engine, hashes, request)
         self._inner.complete_store(hashes, success)
         self._residents.store_ends(hashes, success=success)
-
-    def prepare_load(self, block_hashes: Iterable[Any]) -> Any:
-        hashes = list(block_hashes)
-        spec = self._inner.prepare_load(hashes)
-        self._residents.load_begins(hashes, spec)
-        return spec
-
-    def complete_load(self, block_hashes: Iterable[Any]) -> None:
-        hashes = list(block_hashes)
-        self._inner.complete_load(hashes)
-        self._residents.load_ends(hashes)
 
     def _make_room(self, hashes: list[Any]) -> list[Any] | None:
         output = self._inner.prepare_store(hashes)

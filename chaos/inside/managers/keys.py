@@ -13,7 +13,8 @@ from chaos.inside.engine import FaultEngine
 from chaos.inside.ledger.residents import Residents
 from chaos.inside.managers.pressure import Pressure
 from chaos.inside.managers.residency import Residency
-from chaos.inside.managers.stores import StoresUnderWay
+from chaos.inside.managers.stores import BlocksUnderWay, StoresUnderWay
+from chaos.inside.raising import call_of_manager
 from chaos.inside.turns import managers_are_told
 
 API = import_module(detect().offered("OffloadingManager").__module__)
@@ -39,6 +40,7 @@ class ChaosManager:
         self._engine = engine
         self._stores = StoresUnderWay()
         self._residents = Residents(engine.ledger)
+        self._loads = BlocksUnderWay()
         self._context = _own_context()
         self._ending = inspect.signature(inner.complete_store)
         self._residency = Residency(engine, Pressure(self._make_room, self._drop, _own_key))
@@ -47,6 +49,7 @@ class ChaosManager:
         return getattr(self._inner, name)
 
     def lookup(self, key: Any, req_context: Any) -> Any:
+        call_of_manager(self._engine, "lookup", _request(req_context))
         self._residency.heal()
         answer = self._inner.lookup(key, req_context)
         request, raw = _request(req_context), bytes(key)
@@ -64,8 +67,23 @@ class ChaosManager:
             return HIT
         return answer
 
+    def prepare_load(self, keys: Collection[Any], req_context: Any) -> Any:
+        keys, request = list(keys), _request(req_context)
+        call_of_manager(self._engine, "prepare_load", request)
+        self._loads.begin(keys, request)
+        spec = self._inner.prepare_load(keys, req_context)
+        self._residents.load_begins(keys, spec)
+        return spec
+
+    def complete_load(self, keys: Collection[Any], *more: Any) -> None:
+        """The request's context is told from 0.21 on."""
+        call_of_manager(self._engine, "complete_load", self._loads.end(keys))
+        self._inner.complete_load(keys, *more)
+        self._residents.load_ends(keys)
+
     def prepare_store(self, keys: Collection[Any], req_context: Any) -> Any:
         keys, request = list(keys), _request(req_context)
+        call_of_manager(self._engine, "prepare_store", request)
         self._residency.heal()
         self._residency.before_store(request)
         if self._engine.armed("store_refused") and self._stores.refuse(
@@ -83,21 +101,12 @@ class ChaosManager:
     def complete_store(self, keys: Collection[Any], *more: Any, **named: Any) -> None:
         """What comes after the keys differs: the request's context is told from 0.21 on."""
         request = self._stores.end(keys)
+        call_of_manager(self._engine, "complete_store", request)
         call = self._ending.bind(keys, *more, **named)
         if self._stores.fail(self._engine, keys, request):
             call.arguments["success"] = False
         self._inner.complete_store(*call.args, **call.kwargs)
         self._residents.store_ends(keys, success=call.arguments.get("success", True))
-
-    def prepare_load(self, keys: Collection[Any], req_context: Any) -> Any:
-        spec = self._inner.prepare_load(keys, req_context)
-        self._residents.load_begins(keys, spec)
-        return spec
-
-    def complete_load(self, keys: Collection[Any], *more: Any, **named: Any) -> None:
-        """What comes after the keys differs: the request's context is told from 0.21 on."""
-        self._inner.complete_load(keys, *more, **named)
-        self._residents.load_ends(keys)
 
     def reset_cache(self) -> None:
         """Asked from 0.22 on."""

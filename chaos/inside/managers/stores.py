@@ -1,4 +1,4 @@
-"""Which blocks of a store are new, and the fault that refuses such a store."""
+"""Which blocks are being copied for whom, which of a store are new, and the faults of such a store."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ from typing import Any
 from chaos.inside.engine import FaultEngine
 
 
-class StoresUnderWay:
-    """Blocks of stores that have begun and not ended.
-
-    Some releases' lookups do not find them, and yet they are not new.
-    """
+class BlocksUnderWay:
+    """Blocks of copies that have begun and not ended."""
 
     def __init__(self) -> None:
         self._blocks: dict[Any, str | None] = {}
@@ -25,6 +22,10 @@ class StoresUnderWay:
         """The request that brought these blocks, where that is known."""
         requests = [self._blocks.pop(block, None) for block in blocks]
         return next(filter(None, requests), None)
+
+
+class StoresUnderWay(BlocksUnderWay):
+    """Blocks of stores. Some releases' lookups do not find them, and yet they are not new."""
 
     def fail(self, engine: FaultEngine, blocks: Collection[Any], request: str | None) -> bool:
         """Whether a finished store is told as failed."""

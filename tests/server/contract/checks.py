@@ -17,6 +17,8 @@ from tests.server.contract import (
     contents,
     copies,
     damage,
+    doing,
+    failures,
     fit,
     manager,
     pinned,
@@ -42,6 +44,8 @@ CHECKS: tuple[Check, ...] = (
     *pinned.CHECKS,
     *audit.CHECKS,
     *whose.CHECKS,
+    *doing.CHECKS,
+    *failures.CHECKS,
 )
 
 

@@ -83,6 +83,16 @@ CHECKS = (
     "a_copy_that_no_step_planned_names_no_request",
     "strikes_at_stores_name_the_request",
     "a_store_told_as_failed_names_the_request_that_brought_it",
+    "vllms_own_requests_tell_what_they_are_doing",
+    "states_reach_the_worker_with_the_step_while_a_fault_minds_them",
+    "manager_raises_from_the_hook_that_is_asked_for_and_from_no_other",
+    "a_manager_that_raised_is_whole_again_when_healed",
+    "copy_raises_takes_no_copy_and_moves_nothing",
+    "completion_twice_is_told_again_in_the_next_step",
+    "an_end_is_not_told_again_when_its_fault_is_over",
+    "load_failure_of_the_middle_block_is_that_of_the_middle",
+    "load_failed_gives_up_the_whole_load_where_vllm_asks_for_it",
+    "a_request_that_asks_again_after_a_failed_load_is_noted_once",
 )
 
 _NO_BYTES_BESIDE = {

@@ -136,7 +136,7 @@ def completion_lost_is_never_told(bench: Bench) -> None:
 def completion_twice_is_told_twice(bench: Bench) -> None:
     for direction in DIRECTIONS:
         with control_room() as control:
-            copies = both_ways(bench, control, "completion_twice", direction)
+            copies = both_ways(bench, control, "completion_twice", direction, later=False)
             settle(copies, direction)
             copy(copies, 3, direction)
             told = copies.told()
@@ -172,6 +172,7 @@ def a_result_fault_moves_the_right_content(bench: Bench) -> None:
             copies, content, before = prepared(bench, control)
             control.arm(kind)
             copies.load(2, [0, 2], [4, 9])
+            copies.told()
             copies.told()
             assert same(snapshot(copies), moved(before, content, [0, 2], [4, 9]))
             assert len(control.fired()) == 1

@@ -9,10 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from packaging.version import Version
+
 from chaos.inside.faults import KINDS, Value
 
 PREFIX = "prove-"
-ENDS_THE_SERVER = ("copy_refused", "copy_failed", "completion_twice", "completion_lost")
+ENDS_THE_SERVER = (
+    "copy_refused",
+    "copy_raises",
+    "copy_failed",
+    "completion_twice",
+    "completion_lost",
+    "manager_raises",
+)
 POISON = "nan"
 """It may spread from block to block, so it shares no run with other damage."""
 
@@ -55,8 +64,9 @@ def all_cases() -> Iterator[Case]:
             yield Case(kind.name, None)
 
 
-def all_proofs() -> Iterator[Proof]:
-    cases = list(all_cases())
+def all_proofs(release: Version) -> Iterator[Proof]:
+    """The proofs for all kinds that a release of vLLM offers a place for."""
+    cases = [case for case in all_cases() if release >= Version(KINDS[case.kind].since or "0")]
     alone = [case for case in cases if case.kind in ENDS_THE_SERVER]
     poison = [case for case in cases if case.kind == POISON]
     contents = [case for case in cases if case.is_content and case not in poison]

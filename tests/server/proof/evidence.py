@@ -154,9 +154,7 @@ def _trouble(event: Event) -> str:
 
 
 def _late(look: Look) -> str:
-    if look.case.direction == "store":
-        return "the journal alone: nothing waits for a store"
-    return "a request got no token until the end was told"
+    return "the request got no token until the end was told"
 
 
 def _in_log(pattern: re.Pattern[str]) -> Callable[[Look], str]:
@@ -178,18 +176,21 @@ def _clock(look: Look) -> str:
 
 
 def _order(look: Look) -> str:
-    return "the journal alone: the order means nothing to the server"
+    return "the requests of the loads among them went on"
 
 
 SIGNS: dict[str, Callable[[Look], str]] = {
     "lookup_miss": _answered,
     "store_refused": _in_log(STORE_REFUSED),
     "copy_delay": _clock,
+    "load_failed": lambda look: "the requests asked the tier again",
     "load_failure": _in_log(re.compile(f"{RECOVERED.pattern}|{FAILED_BY_POLICY.pattern}")),
     "completion_late": _late,
     "completion_lost": _lost,
     "completion_reorder": _order,
     "copy_refused": _death,
+    "copy_raises": _death,
+    "manager_raises": _death,
     "copy_failed": _death,
     "completion_twice": _death,
 }

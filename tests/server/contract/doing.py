@@ -1,0 +1,96 @@
+"""What a request is doing is read off vLLM's own request, and reaches the worker with the step."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+from vllm import SamplingParams
+from vllm.distributed.kv_transfer.kv_connector.v1.offloading_connector import OffloadingConnector
+from vllm.v1.request import Request, RequestStatus
+
+from chaos.inside import runtime
+from chaos.inside.connector import ChaosConnector
+from chaos.inside.faults import SCHEDULER, WORKER
+from chaos.inside.states import RequestStates
+from tests.server.contract.bench import Bench
+from tests.server.contract.control import Control, control_room
+from tests.server.contract.shapes.transfers import load_metadata
+from tests.server.contract.waiting import wait_until
+
+PROMPT = 10
+
+
+def a_request(name: str) -> Any:
+    """A request as vLLM makes it; what else a release must be told is nothing."""
+    told = {
+        "request_id": name,
+        "prompt_token_ids": list(range(PROMPT)),
+        "sampling_params": SamplingParams(max_tokens=4),
+    }
+    needed = [
+        parameter.name
+        for parameter in inspect.signature(Request).parameters.values()
+        if parameter.default is inspect.Parameter.empty
+    ]
+    return Request(**{**dict.fromkeys(needed), **told})
+
+
+def vllms_own_requests_tell_what_they_are_doing(bench: Bench) -> None:
+    states = RequestStates()
+    request = a_request("a")
+    states.see(request)
+    assert states.of("a") == ("queued",)
+    for status, computed, state in (
+        (RequestStatus.WAITING_FOR_REMOTE_KVS, 8, ("loading",)),
+        (RequestStatus.RUNNING, PROMPT - 1, ("prefill",)),
+        (RequestStatus.RUNNING, PROMPT, ("decode",)),
+        (RequestStatus.PREEMPTED, 0, ("queued",)),
+        (RequestStatus.FINISHED_LENGTH_CAPPED, PROMPT + 3, ()),
+    ):
+        request.status, request.num_computed_tokens = status, computed
+        assert states.of("a") == state, f"{status}: {states.of('a')}"
+
+
+def a_scheduler(bench: Bench, control: Control) -> Any:
+    connector: Any = object.__new__(ChaosConnector)
+    connector._asking_again = set()
+    connector._engine = runtime.engine(SCHEDULER, {runtime.CONTROL_KEY: str(control.path)}, bench.name)
+    runtime.engine(WORKER, {runtime.CONTROL_KEY: str(control.path)}, bench.name)
+    return connector
+
+
+def told_with_a_step(bench: Bench, connector: Any) -> tuple[str, ...]:
+    """A step in which request a begins to load; what the worker's process then knows of it."""
+    request = a_request("a")
+    request.status = RequestStatus.WAITING_FOR_REMOTE_KVS
+    runtime.request_states.see(request)
+    step = SimpleNamespace(
+        num_scheduled_tokens={}, finished_req_ids=set(), preempted_req_ids=None, kv_connector_metadata=None
+    )
+    planned = load_metadata("a", [4, 2])
+    with mock.patch.object(OffloadingConnector, "build_connector_meta", return_value=planned):
+        metadata = connector.build_connector_meta(step)
+    runtime.told_states.learn(pickle.loads(pickle.dumps(metadata)))
+    return runtime.told_states.of("a")
+
+
+def states_reach_the_worker_with_the_step_while_a_fault_minds_them(bench: Bench) -> None:
+    with control_room() as control:
+        connector = a_scheduler(bench, control)
+        assert told_with_a_step(bench, connector) == ()
+        control.arm("zero_block", {"every": 1, "states": ["loading"]})
+        wait_until(lambda: connector._engine.worker_minds_states, "the scheduler minds states")
+        assert told_with_a_step(bench, connector) == ("loading",)
+        control.heal()
+        wait_until(lambda: not connector._engine.worker_minds_states, "the scheduler minds states no more")
+        assert told_with_a_step(bench, connector) == ()
+
+
+CHECKS = (
+    vllms_own_requests_tell_what_they_are_doing,
+    states_reach_the_worker_with_the_step_while_a_fault_minds_them,
+)
