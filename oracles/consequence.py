@@ -26,6 +26,8 @@ DEADLINE = "DeadlineExceeded"
 ALLOCATION_FAILURES = "vllm:kv_offload_allocation_failure_total"
 ASKS_AGAIN = "asks the tier again after a failed load"
 """As the journal of the scheduler notes it."""
+STORED_AGAIN = "stores a block again that was lost"
+NO_USAGE = "no request that was struck tells its cached tokens"
 COPY_TIME_SHARE = 0.9
 """Share of the injected delay that the server's own clocks must show."""
 
@@ -68,22 +70,21 @@ def consequence(history: History, fault: FaultSpec, fired: list[FaultRecord], ph
 
 
 def _lookup_miss(case: Case) -> str | None:
-    """A lookup was answered with less than was there."""
-    told = [
-        (hit, answered)
-        for record in case.fired
-        if isinstance(hit := record.evidence.get("hit_blocks"), int)
-        and isinstance(answered := record.evidence.get("answered_blocks"), int)
-    ]
-    if told:
-        if any(answered < hit for hit, answered in told):
-            return None
-        return "every lookup it struck was a miss anyway"
-    queries = case.growth("vllm:external_prefix_cache_queries_total")
-    hits = case.growth("vllm:external_prefix_cache_hits_total")
-    if queries is None or hits is None:
-        return "the server reports no external prefix cache lookups"
-    return None if queries > hits else "every external lookup was a hit"
+    """By the server's own word a request that was struck computed at least one whole block of its prompt."""
+    size = case.history.plan.scenario.server.block_size
+    told = False
+    for record in case.fired:
+        for request in case.history.requests:
+            if not concerns(record.request, request) or request.usage is None:
+                continue
+            if request.usage.cached_tokens is None:
+                continue
+            told = True
+            # The last token is always computed, so a prompt's last full block counts up to there only.
+            whole = (request.prompt_tokens - 1) // size * size
+            if request.usage.cached_tokens <= whole - size:
+                return None
+    return "every request that was struck had its blocks cached all the same" if told else NO_USAGE
 
 
 def _store_refused(case: Case) -> str | None:
@@ -173,13 +174,16 @@ def _damage(case: Case) -> str | None:
     return "no answer shows the damage"
 
 
-def _hits_behind(case: Case) -> str | None:
-    """Blocks were asked for that were not there."""
-    queries = case.growth("vllm:external_prefix_cache_queries_total")
-    hits = case.growth("vllm:external_prefix_cache_hits_total")
-    if queries is None or hits is None:
-        return "the server counts no external queries and hits"
-    return None if queries > hits else f"all {queries:g} tokens asked for were hit"
+def _stored_again(case: Case) -> str | None:
+    """The server stored a block again that this fault had taken from the tier."""
+    for line in case.history.faults:
+        if (
+            line.event == "note"
+            and line.fault == case.fault.id
+            and line.evidence.get("about") == STORED_AGAIN
+        ):
+            return None
+    return "the server stored none of the lost blocks again"
 
 
 def _no_room(case: Case) -> str | None:
@@ -293,9 +297,9 @@ SIGNS: dict[str, Callable[[Case], str | None]] = {
     "lookup_retry": _asked_again,
     "over_report": _died,
     "evict_after_hit": _died,
-    "evict": _hits_behind,
+    "evict": _stored_again,
     "tier_shrunk": _no_room,
-    "store_failed": _hits_behind,
+    "store_failed": _stored_again,
     "completion_late": _waited,
     "completion_lost": _stuck,
     "completion_reorder": _went_on,

@@ -48,6 +48,7 @@ class Strike:
         self._n = n
         self._request = request
         self._states = states
+        self._noted: set[str] = set()
 
     @property
     def params(self) -> dict[str, faults.Value]:
@@ -64,6 +65,12 @@ class Strike:
     def refused(self, reason: str) -> None:
         self._armed.refused += 1
         self._write("refused", {"reason": reason}, None)
+
+    def note(self, about: str, evidence: Evidence) -> None:
+        """Write down, once, what the server did later as a consequence."""
+        if about not in self._noted:
+            self._noted.add(about)
+            self._write("note", {"about": about, **evidence}, None)
 
     def _write(self, event: str, evidence: Evidence, request: str | None) -> None:
         self._journal.write(

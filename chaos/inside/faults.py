@@ -83,6 +83,8 @@ DELAY = {
 
 ASKS_AGAIN = "asks the tier again after a failed load"
 """What is noted of a request, as the sign of a load that was reported as failed."""
+STORED_AGAIN = "stores a block again that was lost"
+"""What is noted of a strike that took blocks from the tier."""
 HOOKS = ("lookup", "prepare_load", "prepare_store", "complete_load", "complete_store")
 
 WRONG_ANSWERS = "logprobs of every request that reads the block differ from golden"

@@ -6,14 +6,15 @@ import msgspec
 import pytest
 
 from history.plan import ServerSettings
-from history.records import Scalar
+from history.records import Scalar, Usage
 from history.verdict import Verdict
 from oracles.faults import judge
 from tests.unit.histories import (
     ALLOCATION_FAILURES,
-    EXTERNAL_QUERIES,
+    ANSWER_TOKENS,
     LOAD_TIME,
     OLD_LOAD_TIME,
+    PROMPT_TOKENS,
     SECOND,
     STORE_TIME,
     Run,
@@ -51,9 +52,14 @@ def damaged_run() -> Run:
 # --- a fault with its consequence passes ------------------------------------------------------------
 
 
-def lookup_miss() -> Run:
-    run = armed_run("lookup_miss")
+def lookup_miss(cached_tokens: int | None = 0, limit: int | None = None) -> Run:
+    """A miss of a request that says how many of its prompt's tokens were cached."""
+    run = armed_run("lookup_miss", limit=limit)
+    place = run.first_of("chaos")
+    usage = Usage(prompt_tokens=PROMPT_TOKENS, completion_tokens=ANSWER_TOKENS, cached_tokens=cached_tokens)
+    struck = run.change_request(place, usage=usage)
     run.fire("f1", "lookup_miss", key="ab", hit_blocks=2, answered_blocks=0)
+    run.faults[-1] = msgspec.structs.replace(run.faults[-1], request=f"cmpl-{struck.id}-0-1a2b")
     return run
 
 
@@ -143,7 +149,8 @@ def test_a_fault_with_its_consequence_passes(name: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "evidence", "doubt"),
     [
-        ("lookup_miss", {"key": "ab", "hit_blocks": 0, "answered_blocks": 0}, "a miss anyway"),
+        ("evict", {"blocks": 2, "key": "ab"}, "none of the lost blocks again"),
+        ("store_failed", {"blocks": 2, "key": "ab"}, "none of the lost blocks again"),
         ("store_refused", {"blocks": 2}, "noticed 0 refused stores"),
         ("copy_delay", {"job": 1, "ms": 200, "direction": "load"}, "0.2"),
         ("copy_delay", {"job": 1, "ms": 200}, "direction"),
@@ -163,12 +170,26 @@ def test_a_fault_that_fired_without_consequence_is_unknown(
     assert doubt in result.summary
 
 
-def test_a_lookup_miss_without_counts_is_judged_by_the_servers_counters() -> None:
-    run = armed_run("lookup_miss")
-    run.fire("f1", "lookup_miss", key="ab")
-    assert judge(run.history()).verdict is Verdict.PASS
-    run.drop_metric(EXTERNAL_QUERIES)
+@pytest.mark.parametrize(
+    ("cached_tokens", "doubt"), [(32, "cached all the same"), (None, "tells its cached tokens")]
+)
+def test_a_miss_that_the_server_did_not_compute_itself_is_unknown(
+    cached_tokens: int | None, doubt: str
+) -> None:
+    result = judge(lookup_miss(cached_tokens).history())
+    assert result.verdict is Verdict.UNKNOWN
+    assert doubt in result.summary
+
+
+@pytest.mark.parametrize("kind", ["evict", "store_failed"])
+def test_lost_blocks_that_are_stored_again_pass_and_those_of_another_fault_do_not(kind: str) -> None:
+    run = armed_run(kind)
+    run.fire("f1", kind, blocks=2, key="ab")
+    note = {"about": "stores a block again that was lost", "key": "ab"}
+    run.faults.append(msgspec.structs.replace(run.faults[-1], event="note", evidence=note, fault="f2"))
     assert judge(run.history()).verdict is Verdict.UNKNOWN
+    run.faults.append(msgspec.structs.replace(run.faults[-1], fault="f1"))
+    assert judge(run.history()).verdict is Verdict.PASS
 
 
 def test_a_policy_that_failed_no_request_is_unknown() -> None:
@@ -242,9 +263,8 @@ def test_a_fault_that_is_not_in_the_plan_fails() -> None:
 
 
 def test_a_fault_that_fires_more_often_than_its_limit_fails() -> None:
-    run = armed_run("lookup_miss", limit=2)
-    for _ in range(2):
-        run.fire("f1", "lookup_miss", hit_blocks=1, answered_blocks=0)
+    run = lookup_miss(limit=2)
+    run.fire("f1", "lookup_miss", hit_blocks=1, answered_blocks=0)
     assert judge(run.history()).verdict is Verdict.PASS
     run.fire("f1", "lookup_miss", hit_blocks=1, answered_blocks=0)
     result = judge(run.history())

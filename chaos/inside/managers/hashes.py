@@ -8,6 +8,7 @@ from typing import Any
 from chaos.inside import runtime
 from chaos.inside.engine import FaultEngine
 from chaos.inside.ledger.residents import Residents
+from chaos.inside.managers.lost import LostBlocks
 from chaos.inside.managers.pressure import Pressure
 from chaos.inside.managers.residency import Residency
 from chaos.inside.managers.stores import BlocksUnderWay, StoresUnderWay
@@ -20,10 +21,11 @@ class ChaosManager:
     def __init__(self, inner: Any, engine: FaultEngine) -> None:
         self._inner = inner
         self._engine = engine
-        self._stores = StoresUnderWay()
+        lost = LostBlocks()
+        self._stores = StoresUnderWay(lost)
         self._residents = Residents(engine.ledger)
         self._loads = BlocksUnderWay()
-        self._residency = Residency(engine, Pressure(self._make_room, self._drop, bytes))
+        self._residency = Residency(engine, Pressure(self._make_room, self._drop, bytes), lost)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)

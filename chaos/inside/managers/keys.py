@@ -11,6 +11,7 @@ from chaos.hostcopy.generation import detect
 from chaos.inside import runtime
 from chaos.inside.engine import FaultEngine
 from chaos.inside.ledger.residents import Residents
+from chaos.inside.managers.lost import LostBlocks
 from chaos.inside.managers.pressure import Pressure
 from chaos.inside.managers.residency import Residency
 from chaos.inside.managers.stores import BlocksUnderWay, StoresUnderWay
@@ -38,12 +39,13 @@ class ChaosManager:
     def __init__(self, inner: Any, engine: FaultEngine) -> None:
         self._inner = inner
         self._engine = engine
-        self._stores = StoresUnderWay()
+        lost = LostBlocks()
+        self._stores = StoresUnderWay(lost)
         self._residents = Residents(engine.ledger)
         self._loads = BlocksUnderWay()
         self._context = _own_context()
         self._ending = inspect.signature(inner.complete_store)
-        self._residency = Residency(engine, Pressure(self._make_room, self._drop, _own_key))
+        self._residency = Residency(engine, Pressure(self._make_room, self._drop, _own_key), lost)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)

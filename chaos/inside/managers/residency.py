@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from chaos.inside.engine import FaultEngine
+from chaos.inside.managers.lost import LostBlocks
 from chaos.inside.managers.pressure import Pressure
 
 
 class Residency:
     """Strikes at stores, by pressure on the manager beneath."""
 
-    def __init__(self, engine: FaultEngine, pressure: Pressure) -> None:
+    def __init__(self, engine: FaultEngine, pressure: Pressure, lost: LostBlocks) -> None:
         self._engine = engine
+        self._lost = lost
         self._pressure = pressure
 
     def before_store(self, request: str | None) -> None:
@@ -21,6 +23,7 @@ class Residency:
             gone = self._pressure.evict(int(strike.params["blocks"]))
             if gone:
                 strike.fired({"blocks": len(gone), "key": bytes(gone[0]).hex()})
+                self._lost.lose(gone, strike)
             else:
                 strike.refused("no block is idle")
         if strike := self._engine.strike("tier_shrunk", request=request):

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from chaos.inside.engine import FaultEngine
+from chaos.inside.managers.lost import LostBlocks
 
 
 class BlocksUnderWay:
@@ -27,11 +28,21 @@ class BlocksUnderWay:
 class StoresUnderWay(BlocksUnderWay):
     """Blocks of stores. Some releases' lookups do not find them, and yet they are not new."""
 
+    def __init__(self, lost: LostBlocks) -> None:
+        super().__init__()
+        self._lost = lost
+
+    def begin(self, blocks: Iterable[Any], request: str | None) -> None:
+        blocks = list(blocks)
+        self._lost.stored(blocks)
+        super().begin(blocks, request)
+
     def fail(self, engine: FaultEngine, blocks: Collection[Any], request: str | None) -> bool:
         """Whether a finished store is told as failed."""
         strike = engine.strike("store_failed", request=request) if blocks else None
         if strike is not None:
             strike.fired({"blocks": len(blocks), "key": bytes(next(iter(blocks))).hex()})
+            self._lost.lose(blocks, strike)
         return strike is not None
 
     def refuse(self, engine: FaultEngine, missing: Collection[Any], request: str | None) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from packaging.version import Version
 
-from chaos.inside.faults import KINDS, Value
+from chaos.inside.faults import HOOKS, KINDS, Value
 
 PREFIX = "prove-"
 ENDS_THE_SERVER = (
@@ -21,22 +21,38 @@ ENDS_THE_SERVER = (
     "completion_twice",
     "completion_lost",
     "manager_raises",
+    "over_report",
+    "evict_after_hit",
 )
+STRIKE_STORES = ("store_refused", "store_failed", "evict", "tier_shrunk", "completion_reorder")
+STORES = ("store", "prepare_store", "complete_store")
+"""Variants that strike stores."""
+VARIANTS = {
+    "direction": ("load", "store"),
+    "hook": HOOKS,
+    "blocks": ("first", "middle", "last", "one", "all"),
+}
+"""By parameter: the values that are proved one by one, where a kind has it and it is a choice."""
 POISON = "nan"
 """It may spread from block to block, so it shares no run with other damage."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A kind of fault and the copies it strikes; no direction where there is no choice."""
+    """A kind of fault in one of its variants; None where there is no choice."""
 
     kind: str
-    direction: str | None
+    variant: str | None
 
     @property
     def name(self) -> str:
         """Of its fault, workload and phase."""
-        return f"{self.kind}-{self.direction}" if self.direction else self.kind
+        return f"{self.kind}-{self.variant}" if self.variant else self.kind
+
+    @property
+    def parameter(self) -> str | None:
+        """The parameter that says the variant."""
+        return varied(self.kind)
 
     @property
     def is_content(self) -> bool:
@@ -44,7 +60,7 @@ class Case:
 
     @property
     def needs_stores(self) -> bool:
-        return self.direction == "store" or self.kind in ("store_refused", "completion_reorder")
+        return self.variant in STORES or self.kind in STRIKE_STORES
 
 
 @dataclass(frozen=True)
@@ -57,11 +73,15 @@ class Proof:
 
 
 def all_cases() -> Iterator[Case]:
-    for kind in KINDS.values():
-        if "direction" in kind.parameters:
-            yield from (Case(kind.name, direction) for direction in ("load", "store"))
-        else:
-            yield Case(kind.name, None)
+    for kind in KINDS:
+        parameter = varied(kind)
+        yield from (Case(kind, variant) for variant in (VARIANTS[parameter] if parameter else (None,)))
+
+
+def varied(kind: str) -> str | None:
+    """The parameter of a kind whose values are proved one by one."""
+    parameters = KINDS[kind].parameters
+    return next((name for name in VARIANTS if name in parameters and parameters[name].choices), None)
 
 
 def all_proofs(release: Version) -> Iterator[Proof]:
@@ -161,7 +181,10 @@ def _trigger(case: Case) -> dict[str, object]:
 
 
 def _params(case: Case) -> dict[str, Value]:
-    params: dict[str, Value] = {"direction": case.direction} if case.direction else {}
+    params: dict[str, Value] = {case.parameter: case.variant} if case.parameter and case.variant else {}
     if case.kind == "completion_late":
         return {**params, "min_ms": 600, "max_ms": 900}
+    if case.kind == "evict":
+        # The oldest idle blocks are those of earlier phases, which nobody asks for any more.
+        return {**params, "blocks": 10_000}
     return params

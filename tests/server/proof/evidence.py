@@ -21,9 +21,9 @@ from oracles.consequence import (
     is_not_a_number,
 )
 from oracles.faults import is_real
-from tests.server.proof.cases import Case
+from tests.server.proof.cases import Case, varied
 
-ASSERTION = re.compile(r"\b(AssertionError|KeyError)\b")
+ASSERTION = re.compile(r"\b(AssertionError|KeyError|InjectedFailure)\b")
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,12 @@ def shown(history: History) -> list[Shown]:
 
 def _shown(history: History, fault: FaultSpec, verdict: Verdict) -> Shown:
     plan = history.plan
-    direction = fault.params.get("direction")
+    parameter = varied(fault.kind)
+    variant = fault.params.get(parameter) if parameter else None
     lines = [record for record in history.faults if record.fault == fault.id]
     look = Look(
         history=history,
-        case=Case(fault.kind, str(direction) if direction else None),
+        case=Case(fault.kind, str(variant) if variant else None),
         phase=plan.scenario.phase_of(fault),
         fired=[record for record in lines if record.event == "fired" and is_real(record)],
     )
@@ -165,14 +166,13 @@ def _in_log(pattern: re.Pattern[str]) -> Callable[[Look], str]:
     return told
 
 
-def _answered(look: Look) -> str:
-    told = look.fired[0].evidence
-    return f"answered {told.get('answered_blocks')} for {told.get('hit_blocks')} blocks that would hit"
+def _computed(look: Look) -> str:
+    return f"requests that were struck computed their blocks themselves, {len(look.fired)} misses"
 
 
 def _clock(look: Look) -> str:
     held = [ms for record in look.fired if isinstance(ms := record.evidence.get("ms"), int | float)]
-    return f"the server's {look.case.direction} time grew by the {sum(held) / 1e3:.2f} s held"
+    return f"the server's {look.case.variant} time grew by the {sum(held) / 1e3:.2f} s held"
 
 
 def _order(look: Look) -> str:
@@ -180,7 +180,7 @@ def _order(look: Look) -> str:
 
 
 SIGNS: dict[str, Callable[[Look], str]] = {
-    "lookup_miss": _answered,
+    "lookup_miss": _computed,
     "store_refused": _in_log(STORE_REFUSED),
     "copy_delay": _clock,
     "load_failed": lambda look: "the requests asked the tier again",
@@ -188,6 +188,12 @@ SIGNS: dict[str, Callable[[Look], str]] = {
     "completion_late": _late,
     "completion_lost": _lost,
     "completion_reorder": _order,
+    "lookup_retry": lambda look: "requests that were put off got their tokens afterwards",
+    "evict": lambda look: "the server stored lost blocks again",
+    "store_failed": lambda look: "the server stored lost blocks again",
+    "tier_shrunk": _in_log(STORE_REFUSED),
+    "over_report": _death,
+    "evict_after_hit": _death,
     "copy_refused": _death,
     "copy_raises": _death,
     "manager_raises": _death,

@@ -16,7 +16,7 @@ from tests.server.proof.evidence import Shown, shown
 MARK = "<!-- proof -->"
 HEADINGS = (
     "fault",
-    "direction",
+    "variant",
     "vLLM",
     "armed",
     "fired",
@@ -48,7 +48,7 @@ def into_page(page: str, rows: Iterable[Shown]) -> str:
 
 
 def _place(row: Shown) -> tuple[int, str, Version]:
-    return list(KINDS).index(row.case.kind), row.case.direction or "", Version(row.release)
+    return list(KINDS).index(row.case.kind), row.case.variant or "", Version(row.release)
 
 
 def _table(rows: list[Shown]) -> str:
@@ -62,7 +62,7 @@ def _cells(row: Shown) -> tuple[str, ...]:
     seen = row.seen if row.consequential else f"**not seen**: {row.seen}"
     return (
         f"`{row.case.kind}`",
-        row.case.direction or "",
+        row.case.variant or "",
         row.release,
         "yes" if row.armed else "no",
         f"{row.fired}, {row.refused} refused" if row.refused else str(row.fired),
