@@ -175,6 +175,9 @@ def _trigger(case: Case) -> dict[str, object]:
         return {"nth": [2]}
     if case.kind == "lookup_miss":
         return {"probability": 0.5, "limit": 10}
+    if case.kind == "completion_reorder":
+        # The first ends are those of stores; loads come together later.
+        return {"every": 1}
     if case.is_content:
         return {"every": 1, "limit": 8}
     return {"every": 2, "limit": 4}
