@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from history.reader import History
 from history.verdict import OracleResult, Witness
-from oracles import ledgers
+from oracles import crosscheck
+from oracles.crosscheck import BY_SOURCE, EXTERNAL, FIRST_ADMISSION_COUNTS, LOCAL, PREEMPTIONS, PROMPT
 from oracles.findings import Findings
-from oracles.ledgers import BY_SOURCE, EXTERNAL, FIRST_ADMISSION_COUNTS, LOCAL, PREEMPTIONS, PROMPT
 from oracles.timeline import release
 from oracles.windows import Window, phase_windows, run_window
 
@@ -31,7 +31,7 @@ def judge(history: History) -> OracleResult:
         _tiers(history, window, found)
         _hits(window, found)
         _switched_off(history, window, found)
-        ledgers.compare(history, window, found)
+        crosscheck.compare(history, window, found)
     _unique(history, windows[1:], found)
     _usage(history, found)
     return found.result(f"{found.checked} sums over the run and {len(windows) - 1} phases hold")

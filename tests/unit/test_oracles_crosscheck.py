@@ -108,22 +108,35 @@ def test_copies_for_a_request_that_was_preempted_may_be_more_than_its_tokens() -
 
 
 def failed_load(blocks: str) -> Run:
-    """A run in which one load of two blocks failed, and the server counts none of its tokens."""
+    """A run in which one load of four blocks failed, and the server counts none of its tokens."""
     fault = FaultSpec(id="f1", kind="load_failure", trigger=Trigger(nth=(0,)), params={"blocks": blocks})
     run = clean_run(make_plan(faults=(fault,)))
-    run.fire("f1", "load_failure", blocks=[17], of=2)
+    run.fire("f1", "load_failure", blocks=[17, 18, 19, 20] if blocks == "all" else [17], of=4)
     return run
 
 
-@pytest.mark.parametrize(("blocks", "spoilt"), [("last", 1), ("first", 2)])
-def test_tokens_whose_load_failed_are_no_tokens_from_the_tier(blocks: str, spoilt: int) -> None:
-    run = failed_load(blocks)
-    run.bump(LOAD_BYTES, (spoilt * BLOCK - 1.0) * KV_TOKEN_BYTES, since=run.scrape_in("chaos") + 3)
+def assert_in_vain(run: Run, blocks: int) -> None:
+    """Exactly these blocks have to be copied beside those that are said to come from the tier."""
+    run.bump(LOAD_BYTES, (blocks * BLOCK - 1.0) * KV_TOKEN_BYTES, since=run.scrape_in("chaos") + 3)
     words = told(run)
-    assert f"{spoilt * BLOCK} of them in vain" in words
+    assert f"{blocks * BLOCK} of them in vain" in words
     assert "phase chaos" in words
     run.bump(LOAD_BYTES, 1.0 * KV_TOKEN_BYTES, since=run.scrape_in("chaos") + 3)
     assert verdict(run) is Verdict.PASS
+
+
+@pytest.mark.parametrize(
+    ("blocks", "in_vain"), [("last", 1), ("one", 1), ("middle", 2), ("first", 4), ("all", 4)]
+)
+def test_tokens_whose_load_failed_are_no_tokens_from_the_tier(blocks: str, in_vain: int) -> None:
+    assert_in_vain(failed_load(blocks), in_vain)
+
+
+def test_tokens_of_a_load_that_failed_whole_are_no_tokens_from_the_tier() -> None:
+    fault = FaultSpec(id="f1", kind="load_failed", trigger=Trigger(nth=(0,)))
+    run = clean_run(make_plan(faults=(fault,)))
+    run.fire("f1", "load_failed", blocks=4)
+    assert_in_vain(run, 4)
 
 
 def test_a_load_that_failed_in_another_phase_does_not_count() -> None:

@@ -1,11 +1,10 @@
-"""The server's counts beside ledgers that it does not keep: what the client saw, what was really copied."""
+"""The server's token counts against what it has no hand in: what the client saw, what was really copied."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from history.plan import FaultSpec
 from history.reader import History
 from history.records import FaultRecord, RequestRecord
 from oracles.findings import Findings
@@ -116,40 +115,39 @@ def _loads(history: History, window: Window, found: Findings) -> None:
         found.gap(f"{window.name}: copies and tokens cannot be compared")
         return
     copied = (loaded_bytes(window.growth) or 0.0) / token_bytes
-    spoilt = sum(_spoilt_blocks(history, record) for record in _failed_loads(history, window))
-    sound = copied - spoilt * history.plan.scenario.server.block_size
-    ledger = f"{copied:g} were copied, {copied - sound:g} of them in vain"
+    in_vain = _failed_blocks(history, window) * history.plan.scenario.server.block_size
+    copies = f"{copied:g} were copied, {in_vain} of them in vain"
     found.checked += 1
-    if claimed > sound:
-        text = f"{claimed:g} prompt tokens from the tier; {ledger}"
+    if claimed > copied - in_vain:
+        text = f"{claimed:g} prompt tokens from the tier; {copies}"
         found.violation(window.witness(text, BY_SOURCE, source="external_kv_transfer"))
     if release(history) < FIRST_ADMISSION_COUNTS and preempted:
         return
     usages = (record.usage for record in window.requests if record.usage is not None)
     cached = sum(usage.cached_tokens or 0 for usage in usages)
     found.checked += 1
-    if cached > hits + sound:
-        text = f"the answers' usage says {cached} cached tokens; {hits:g} were hit on the device, {ledger}"
+    if cached > hits + copied - in_vain:
+        text = f"the answers' usage says {cached} cached tokens; {hits:g} were hit on the device, {copies}"
         found.violation(window.witness(text, f"{LOCAL}_hits_total"))
 
 
-def _failed_loads(history: History, window: Window) -> Iterator[FaultRecord]:
+def _failed_blocks(history: History, window: Window) -> int:
+    """Blocks loaded in vain in a window, at least, by the fault journal."""
     times = window.log.times_ns
     since = times[window.first] if window.first is not None else 0
-    for record in history.faults:
-        if (
-            record.event == "fired"
-            and record.kind == "load_failure"
-            and since < record.t_ns <= times[window.last]
-        ):
-            yield record
+    chosen = {fault.id: str(fault.params.get("blocks")) for fault in history.plan.scenario.faults}
+    return sum(
+        _useless_blocks(record, chosen.get(record.fault or "", ""))
+        for record in history.faults
+        if record.event == "fired" and since < record.t_ns <= times[window.last]
+    )
 
 
-def _spoilt_blocks(history: History, record: FaultRecord) -> int:
-    """Blocks of a load that its failure made useless, at least: so is what follows a failed block."""
+def _useless_blocks(record: FaultRecord, chosen: str) -> int:
+    """Blocks of a failed load from the first failed one on, at least: what follows it is of no use either."""
     blocks, of = record.evidence.get("blocks"), record.evidence.get("of")
-    faults: dict[str | None, FaultSpec] = {fault.id: fault for fault in history.plan.scenario.faults}
-    fault = faults.get(record.fault)
-    if isinstance(of, int) and fault is not None and fault.params.get("blocks") == "first":
-        return of
-    return len(blocks) if isinstance(blocks, list) else 0
+    if record.kind == "load_failed" and isinstance(blocks, int):
+        return blocks
+    if record.kind != "load_failure" or not isinstance(blocks, list) or not isinstance(of, int):
+        return 0
+    return {"first": of, "middle": of - of // 2}.get(chosen, len(blocks))
