@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache as once
 from pathlib import Path
@@ -45,8 +44,23 @@ def answers_of(release: str) -> Answers:
     return ask(find_server(release, cache_folder()))
 
 
-def ask(server: ServerEnv) -> Answers:
-    """Run the checks on any environment, also on one that is not of a release."""
+def troubles_of(release: str) -> list[str]:
+    """All that is wrong on a release, one text each. Raises UsageError when it is not installed."""
+    return troubles(answers_of(release), generation_of(release))
+
+
+def troubles(answers: Answers, generation: str) -> list[str]:
+    """What keeps these answers from being those of a module that fits, one text each."""
+    missing = [f"{check} did not run" for check in CHECKS if check not in answers.details]
+    unknown = [f"{check} is not listed" for check in answers.details if check not in CHECKS]
+    failed = [f"{check}: {detail}" for check, detail in answers.details.items() if detail is not None]
+    listed = LEFT_OUT.get(generation, {})
+    left_out = [f"left out, and not listed so: {answers.left_out}"] if answers.left_out != listed else []
+    return [*missing, *unknown, *failed, *left_out, *([answers.end] if answers.code != 0 else [])]
+
+
+def ask(server: ServerEnv, ahead: Path | None = None) -> Answers:
+    """Run the checks on any environment; modules in the folder `ahead` go before the environment's own."""
     with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as noise:
         code: int | None = None
         # What was said before the deadline is kept, and the other tests do not wait for it again.
@@ -54,7 +68,7 @@ def ask(server: ServerEnv) -> Answers:
             code = subprocess.run(
                 [server.python, SCRIPT],
                 cwd=ROOT,
-                env=environment_of(server),
+                env=environment_of(server, ahead),
                 stdout=said,
                 stderr=noise,
                 timeout=DEADLINE_S,
@@ -72,30 +86,13 @@ def ask(server: ServerEnv) -> Answers:
     )
 
 
-def troubles_of(release: str) -> Iterator[str]:
-    """All that is wrong on a release, one text each. Raises UsageError when it is not installed."""
-    answers = answers_of(release)
-    for check in CHECKS:
-        if check not in answers.details:
-            yield f"{check} did not run"
-    for check, detail in answers.details.items():
-        if check not in CHECKS:
-            yield f"{check} is not listed"
-        if detail is not None:
-            yield f"{check}: {detail}"
-    if answers.left_out != LEFT_OUT.get(generation_of(release), {}):
-        yield f"left out, and not listed so: {answers.left_out}"
-    if answers.code != 0:
-        yield answers.end
-
-
-def environment_of(server: ServerEnv) -> dict[str, str]:
+def environment_of(server: ServerEnv, ahead: Path | None) -> dict[str, str]:
     return {
         **os.environ,
         "LD_PRELOAD": ":".join(server.preload),
         "OMP_NUM_THREADS": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join(map(str, [ahead, ROOT] if ahead else [ROOT])),
         "VLLM_LOGGING_LEVEL": "ERROR",
         "VLLM_NO_USAGE_STATS": "1",
     }
