@@ -66,3 +66,15 @@ def test_an_occupied_tier_has_just_the_room_that_was_left(tier: Tier, leave: int
     pressure.release()
     assert not tier.prepared
     assert pressure.holds == 0
+
+
+@settings(deadline=None)
+@given(tiers(), st.integers(0, 50), st.integers(1, 100))
+def test_what_is_occupied_outlives_evictions_and_is_given_back(tier: Tier, leave: int, wanted: int) -> None:
+    # An eviction that forgot what was held before it would leave the tier small for ever.
+    pressure = Pressure(tier.store, tier.drop, bytes)
+    occupied = pressure.occupy(leave)
+    pressure.evict(wanted)
+    assert pressure.holds == len(tier.prepared) == occupied
+    pressure.release()
+    assert not tier.prepared

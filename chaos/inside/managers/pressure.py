@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 Store = Callable[[list[Any]], list[Any] | None]
 """Prepares a store of these blocks; the blocks evicted for it, or None when there is no room."""
@@ -18,6 +18,13 @@ MOST_BLOCKS = 1 << 20
 """More blocks than any tier here has."""
 GENTLENESS = 8
 """One step takes at most this fraction more than the one before, or what is wanted."""
+
+
+class _Taken(NamedTuple):
+    """Room that was taken."""
+
+    keys: list[Any]
+    evicted: list[Any]
 
 
 class Pressure:
@@ -46,8 +53,8 @@ class Pressure:
     def occupy(self, leave: int) -> int:
         """Evict all that is idle and occupy the room but for so many blocks; the blocks occupied."""
         _, room = self._squeeze(MOST_BLOCKS)
-        if room > leave:
-            self._take(room - leave)
+        if room > leave and (taken := self._take(room - leave)) is not None:
+            self._held += taken.keys
         return self.holds
 
     def release(self) -> None:
@@ -61,12 +68,12 @@ class Pressure:
         evicted: list[Any] = []
         low, high, size = 0, MOST_BLOCKS, 1
         while len(evicted) < wanted and high - low > 1:
-            gone = self._take(size)
-            if gone is None:
+            taken = self._take(size)
+            if taken is None:
                 high = size
             else:
-                self.release()
-                evicted += gone
+                self._drop(taken.keys)
+                evicted += taken.evicted
                 low = size
             if high == MOST_BLOCKS:
                 # Small steps evict no more than asked for, larger ones keep a large empty tier cheap.
@@ -75,12 +82,11 @@ class Pressure:
                 size = (low + high) // 2
         return evicted, low
 
-    def _take(self, count: int) -> list[Any] | None:
+    def _take(self, count: int) -> _Taken | None:
+        """Occupy so many blocks; None when there is no room for them."""
         keys = [self._key() for _ in range(count)]
-        gone = self._store(keys)
-        if gone is not None:
-            self._held = keys
-        return gone
+        evicted = self._store(keys)
+        return None if evicted is None else _Taken(keys, evicted)
 
     def _key(self) -> Any:
         self._made += 1
