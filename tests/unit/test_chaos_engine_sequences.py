@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from chaos.inside.control import ArmedFault
-from chaos.inside.decide import Trigger
 from chaos.inside.faults import KINDS, WORKER
 from tests.unit.chaos_room import Entry, Room, entry
+from tests.unit.fault_model import COUNTED, Model, model
 
 WORKER_KINDS = sorted(kind.name for kind in KINDS.values() if kind.role == WORKER)
 DIRECTIONS = ("load", "store", "both")
-COUNTED: st.SearchStrategy[Entry] = st.one_of(
-    st.fixed_dictionaries({"probability": st.floats(0.1, 1.0)}),
-    st.fixed_dictionaries({"nth": st.lists(st.integers(0, 12), max_size=5)}),
-    st.fixed_dictionaries({"every": st.integers(1, 4), "offset": st.integers(0, 3)}),
-)
 
 
 @st.composite
@@ -39,36 +32,6 @@ def entries(draw: st.DrawFn) -> list[Entry]:
             params["direction"] = draw(st.sampled_from(DIRECTIONS))
         found.append(entry(f"f{number}", kind, trigger, **params))
     return found
-
-
-@dataclass
-class Model:
-    """What one armed fault must do, counted by hand."""
-
-    fault: ArmedFault
-    seed: int
-    arrivals: int = 0
-    decided: int = 0
-    fired: int = 0
-
-    def arrive(self) -> bool:
-        n, self.arrivals = self.arrivals, self.arrivals + 1
-        trigger, site = self.fault.trigger, KINDS[self.fault.kind].site
-        if trigger.limit is not None and self.decided >= trigger.limit:
-            return False
-        hit = trigger.strikes(self.seed, self.fault.id, site, n)
-        self.decided += hit
-        return hit
-
-
-def model(written: Entry, seed: int) -> Model:
-    kind, trigger, params = written["kind"], written["trigger"], written["params"]
-    assert isinstance(kind, str)
-    assert isinstance(trigger, dict)
-    assert isinstance(params, dict)
-    nth = trigger.get("nth")
-    whole = Trigger(**{**trigger, "nth": None if nth is None else tuple(nth)})
-    return Model(ArmedFault(str(written["id"]), kind, whole, params), seed)
 
 
 class Sequences(RuleBasedStateMachine):
@@ -124,7 +87,7 @@ class Sequences(RuleBasedStateMachine):
                 continue
             if direction is not None and armed.fault.params["direction"] not in (direction, "both"):
                 continue
-            if armed.arrive() and not armed.fault.params.get("dry_run", False):
+            if armed.arrive() and not armed.dry:
                 expected = expected or armed
         strike = self.engine.strike(kind, direction=direction)
         if expected is None:

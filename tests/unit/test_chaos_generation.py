@@ -1,13 +1,9 @@
-"""The wrong adapter on a release would break the server, or worse, break it a little.
-
-The shapes are those of the releases' wheels, reduced to the modules and names that lie in them.
-"""
+"""The wrong adapter on a release would break the server, or worse, break it a little."""
 
 from __future__ import annotations
 
-import importlib
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,61 +13,7 @@ import pytest
 from chaos.hostcopy.generation import GENERATIONS, Generation, UnknownGeneration, detect
 from chaos.inside.metadata import loads
 from kvchaos.servers.releases import known_releases
-
-Files = Mapping[str, str]
-"""Modules of the plug-in API and their source; a package's own module ends in `__init__`."""
-
-
-def abstract(name: str, *methods: str) -> str:
-    """Source of an abstract class; each method as name and parameters."""
-    body = "".join(f"    @abstractmethod\n    def {method}: ...\n" for method in methods)
-    return f"from abc import ABC, abstractmethod\nclass {name}(ABC):\n{body}"
-
-
-HASH_MANAGER = abstract("OffloadingManager", "lookup(self, block_hashes)")
-KEY_MANAGER = abstract("OffloadingManager", "lookup(self, key, req_context)")
-HANDLER = abstract("OffloadingHandler", "transfer_async(self)", "get_finished(self)", "wait(self)")
-WORKER = abstract(
-    "OffloadingWorker", "submit_store(self)", "submit_load(self)", "get_finished(self)", "wait(self)"
-)
-
-
-def name(*names: str) -> str:
-    return "".join(f"\n{each} = object()\n" for each in names)
-
-
-FIRST: Files = {
-    "abstract": HASH_MANAGER,
-    "lru_manager": "",
-    "cpu": name("CPUOffloadingSpec"),
-    "spec": name("OffloadingSpec"),
-    "worker.worker": HANDLER,
-}
-WITH_CANONICAL_CACHES: Files = {
-    "abstract": HASH_MANAGER,
-    "reuse_manager": "",
-    "cpu.spec": name("CPUOffloadingSpec"),
-    "spec": name("OffloadingSpec", "CanonicalKVCaches"),
-    "worker.worker": HANDLER,
-}
-WITH_BASE: Files = {"base": KEY_MANAGER, "cpu.spec": name("CPUOffloadingSpec"), "worker.worker": HANDLER}
-ONE_WORKER: Files = {
-    "base": KEY_MANAGER + WORKER + name("OffloadPolicy", "LookupResult"),
-    "cpu.spec": name("CPUOffloadingSpec"),
-}
-WITH_CONFIG: Files = {**ONE_WORKER, "config": ""}
-
-SHAPES: dict[str, Files] = {
-    "G1": FIRST,
-    "G2": {**FIRST, "reuse_manager": ""},
-    "G3": WITH_CANONICAL_CACHES,
-    "G4": {**WITH_CANONICAL_CACHES, "abstract": KEY_MANAGER + name("OffloadKey")},
-    "G5": WITH_BASE,
-    "G6": {**WITH_BASE, "base": KEY_MANAGER + name("OffloadPolicy")},
-    "G7": ONE_WORKER,
-    "G8": WITH_CONFIG,
-    "G9": {**WITH_CONFIG, "base": WITH_CONFIG["base"] + name("ConfigInfo")},
-}
+from tests.unit.plugin_shapes import HASH_MANAGER, KEY_MANAGER, SHAPES, WITH_CONFIG, Files, name, put
 
 Install = Callable[[Files], None]
 
@@ -79,20 +21,9 @@ Install = Callable[[Files], None]
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
     """Puts a vLLM that holds only these modules of the plug-in API in the interpreter's way."""
-
-    def put(files: Files) -> None:
-        (tmp_path / "vllm").mkdir()
-        for module, source in files.items():
-            path = tmp_path.joinpath("vllm", "v1", "kv_offload", *module.split(".")).with_suffix(".py")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(source)
-        for folder in [path for path in tmp_path.rglob("*") if path.is_dir()]:
-            (folder / "__init__.py").touch()
-        importlib.invalidate_caches()
-
     _forget()
     monkeypatch.syspath_prepend(tmp_path)
-    yield put
+    yield lambda files: put(files, tmp_path)
     _forget()
 
 
