@@ -24,6 +24,9 @@ FIRST_ADMISSION_COUNTS = (0, 26)
 """Before this release a request preempted in mid-prefill is counted by a later admission, which may well
 find the request's own blocks in a cache."""
 
+ENDED_BY_SERVER = ("ErrorEvent", "TruncatedStream")
+"""An error in the stream, or a stream that ended tidily and too early."""
+
 
 class Entry(NamedTuple):
     """A line of the client's ledger."""
@@ -83,10 +86,10 @@ def _entries(window: Window) -> Iterator[Entry]:
 
 
 def _refused(record: RequestRecord) -> bool:
-    """Whether the server itself ended a request with an error: it knows that no token came."""
+    """Whether the server itself ended a request without an answer: it knows whether a token came."""
     if record.error is None:
         return False
-    return record.error.kind == "ErrorEvent" or (record.status is not None and record.status >= 400)
+    return record.error.kind in ENDED_BY_SERVER or (record.status is not None and record.status >= 400)
 
 
 def _lookups(window: Window, found: Findings) -> None:

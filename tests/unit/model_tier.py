@@ -10,6 +10,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+
 from tests.unit.plugin_shapes import Files, put
 
 Key = bytes
@@ -21,6 +23,7 @@ class Block:
     """Its store has ended."""
     readers: int = 0
     """Loads under way."""
+    chunk: int = 0
 
 
 @dataclass
@@ -51,8 +54,14 @@ class Tier:
             return None
         gone = can_go[:missing]
         self.drop(gone)
-        self.blocks.update((key, Block()) for key in new)
+        taken = {block.chunk for block in self.blocks.values()}
+        free = [chunk for chunk in range(self.room) if chunk not in taken]
+        self.blocks.update((key, Block(chunk=chunk)) for key, chunk in zip(new, free, strict=False))
         return new, gone
+
+    def spec(self, keys: Iterable[Key]) -> SimpleNamespace:
+        """Where these blocks lie, as a CPULoadStoreSpec says it."""
+        return SimpleNamespace(block_ids=np.array([self.blocks[key].chunk for key in keys], dtype=np.int64))
 
     def complete(self, keys: Iterable[Key], success: bool) -> None:
         for key in keys:
@@ -87,13 +96,17 @@ class HashManager:
 
     def prepare_store(self, block_hashes: Iterable[Key]) -> Any:
         taken = self.tier.prepare(list(block_hashes))
-        return taken and SimpleNamespace(block_hashes_to_store=taken[0], block_hashes_evicted=taken[1])
+        return taken and SimpleNamespace(
+            block_hashes_to_store=taken[0], block_hashes_evicted=taken[1], store_spec=self.tier.spec(taken[0])
+        )
 
     def complete_store(self, block_hashes: Iterable[Key], success: bool = True) -> None:
         self.tier.complete(block_hashes, success)
 
-    def prepare_load(self, block_hashes: Iterable[Key]) -> None:
-        self.tier.read(block_hashes, 1)
+    def prepare_load(self, block_hashes: Iterable[Key]) -> Any:
+        hashes = list(block_hashes)
+        self.tier.read(hashes, 1)
+        return self.tier.spec(hashes)
 
     def complete_load(self, block_hashes: Iterable[Key]) -> None:
         self.tier.read(block_hashes, -1)
@@ -122,13 +135,17 @@ class KeyManager:
 
     def prepare_store(self, keys: Iterable[Key], req_context: Any) -> Any:
         taken = self.tier.prepare(list(keys))
-        return taken and SimpleNamespace(keys_to_store=taken[0], evicted_keys=taken[1])
+        return taken and SimpleNamespace(
+            keys_to_store=taken[0], evicted_keys=taken[1], store_spec=self.tier.spec(taken[0])
+        )
 
     def complete_store(self, keys: Iterable[Key], success: bool = True) -> None:
         self.tier.complete(keys, success)
 
-    def prepare_load(self, keys: Iterable[Key], req_context: Any) -> None:
+    def prepare_load(self, keys: Iterable[Key], req_context: Any) -> Any:
+        keys = list(keys)
         self.tier.read(keys, 1)
+        return self.tier.spec(keys)
 
     def complete_load(self, keys: Iterable[Key]) -> None:
         self.tier.read(keys, -1)

@@ -56,7 +56,9 @@ def test_first_tokens_that_the_client_did_not_see_alike_fail(by: float) -> None:
     assert "phase golden" not in words
 
 
-@pytest.mark.parametrize(("kind", "status"), [("ErrorEvent", 200), ("InternalServerError", 500)])
+@pytest.mark.parametrize(
+    ("kind", "status"), [("ErrorEvent", 200), ("TruncatedStream", 200), ("InternalServerError", 500)]
+)
 def test_a_first_token_counted_for_a_request_that_the_server_failed_itself_fails(
     kind: str, status: int
 ) -> None:

@@ -112,6 +112,8 @@ class Keys:
         """A vLLM is written into the empty `folder`, for the wrapper to meet."""
         with installed(self.shape, folder):
             module = importlib.import_module("chaos.inside.managers.keys")
+            # Told by what is installed, and kept: it is asked again when this vLLM is gone.
+            module.managers_are_told()
         self._wrapper = module.ChaosManager
         self.later = module.RETRY
         self._module = module

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chaos.inside.engine import FaultEngine
+from history.records import FaultRecord
 from tests.unit.chaos_room import Room
 from tests.unit.fault_model import Model
 from tests.unit.model_tier import Block, Key, Tier
@@ -92,7 +93,7 @@ class Scheduler:
         idle = call.twin.idle()
         if not self._strikes(call, "evict", possible=bool(idle)):
             return
-        (line,) = [line for line in self._room.lines()[call.known :] if line.fault == "evict"]
+        (line,) = [line for line in self._deeds()[call.known :] if line.fault == "evict"]
         gone = int(str(line.evidence["blocks"]))
         wanted = int(self.armed["evict"].fault.params["blocks"])
         assert min(wanted, len(idle)) <= gone <= len(idle)
@@ -157,7 +158,7 @@ class Scheduler:
         return call
 
     def _told(self) -> _Call:
-        return _Call(copy.deepcopy(self._tier), len(self._room.lines()))
+        return _Call(copy.deepcopy(self._tier), len(self._deeds()))
 
     def _strikes(self, call: _Call, kind: str, key: Key = b"", possible: bool = True) -> bool:
         """Count an arrival; whether it must be struck with effect, and which line the journal must have."""
@@ -169,9 +170,13 @@ class Scheduler:
         armed.fired += real
         return real
 
+    def _deeds(self) -> list[FaultRecord]:
+        """What the journal says but for the consequences that it notes."""
+        return [line for line in self._room.lines() if line.event != "note"]
+
     def _same(self, call: _Call) -> None:
         assert state(self._tier) == state(call.twin)
-        lines = self._room.lines()[call.known :]
+        lines = self._deeds()[call.known :]
         assert [(line.event, line.fault) for line in lines] == call.lines
         limits = [(armed.fired, armed.fault.trigger.limit) for armed in self.armed.values()]
         assert all(limit is None or fired <= limit for fired, limit in limits)
