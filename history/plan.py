@@ -41,6 +41,8 @@ class ServerSettings(Strict):
     """Load the chaos module into the server. Without it no fault can be armed."""
     audit: bool = False
     """Compare the content of every block copied, before and after. Needs `chaos`; costs a little time."""
+    sync_loads: bool = False
+    """Load blocks within the step that needs them, where that can be, and not between steps. Needs chaos."""
     extra_args: tuple[str, ...] = ()
 
 
@@ -175,6 +177,8 @@ class Scenario(Strict):
             raise ValueError("faults need a phase with the role chaos")
         for fault in self.faults:
             self.phase_of(fault)
+        if self.server.sync_loads and not (self.server.offload and self.server.chaos):
+            raise ValueError("server.sync_loads needs offload and chaos on")
         if self.faults and not (self.server.offload and self.server.chaos):
             raise ValueError("faults need a server with offload and chaos on")
         if self.server.audit and not (self.server.offload and self.server.chaos):

@@ -81,21 +81,34 @@ class ChaosConnector(TellsFailedLoads):
         sent, received = super().get_finished(finished_req_ids)
         # Sorted, since the order of a set changes from process to process.
         for request in sorted(received or ()):
-            blocks = self._loading.pop(request, [])
-            strike = self._engine.strike("load_failure", request=request) if blocks else None
-            if strike is not None:
-                failed = _chosen(strike, blocks)
-                self._failed.update(failed)
-                strike.fired({"blocks": failed, "of": len(blocks)})
-            strike = self._engine.strike("load_failed", request=request) if blocks else None
-            if strike is not None:
-                self._given_up.add(request)
-                strike.fired({"blocks": len(blocks)})
+            self._end_load(request)
         return sent, received
+
+    def _end_load(self, request: str) -> None:
+        """The blocks of a request are loaded; report them as failed where that is struck."""
+        blocks = self._loading.pop(request, [])
+        strike = self._engine.strike("load_failure", request=request) if blocks else None
+        if strike is not None:
+            failed = _chosen(strike, blocks)
+            self._failed.update(failed)
+            if strike.params["content"] == "zero":
+                _zero(failed)
+            strike.fired({"blocks": failed, "of": len(blocks)})
+        strike = self._engine.strike("load_failed", request=request) if blocks else None
+        if strike is not None:
+            self._given_up.add(request)
+            strike.fired({"blocks": len(blocks)})
 
     def get_block_ids_with_load_errors(self) -> set[int]:
         failed, self._failed = self._failed, set()
         return failed | super().get_block_ids_with_load_errors()
+
+
+def _zero(blocks: list[int]) -> None:
+    """What lies in blocks that are reported as failed is for nobody to rely on."""
+    for plane in runtime.device:
+        for block in blocks:
+            plane.bytes_of(block).zero_()
 
 
 def _chosen(strike: Strike, blocks: list[int]) -> list[int]:

@@ -300,6 +300,9 @@ _COPY_KINDS = (
             "blocks": Parameter(
                 "one", choices=("first", "middle", "last", "one", "all"), about="which of the load's blocks"
             ),
+            "content": Parameter(
+                "kept", choices=("kept", "zero"), about="what lies in the blocks that are reported"
+            ),
             "dry_run": DRY_RUN,
         },
         excludes="load-result",

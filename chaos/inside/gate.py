@@ -42,6 +42,8 @@ class Job:
     start: Callable[[], bool]
     request: str | None = None
     """Whose blocks they are, where that is known."""
+    at_once: bool = False
+    """Whether it must be done when it is submitted."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,8 @@ class Gate:
             return job.start()
         now = time.monotonic()
         self._held[job.id] = _Held(job, now, now + _delay_s(strike), strike)
+        if job.at_once:
+            self.release([job.id])
         return True
 
     def release_due(self) -> None:

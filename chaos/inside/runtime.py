@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from chaos.inside.control import BadControl
 from chaos.inside.engine import FaultEngine
@@ -31,6 +32,10 @@ request_states = RequestStates()
 """Of the scheduler."""
 requests_of_jobs = RequestsOfJobs()
 told_states = ToldStates()
+within_step: set[str] = set()
+"""Requests whose loads must be done before the step goes on."""
+device: list[Any] = []
+"""The planes of the KV cache, once they are known."""
 """Of the worker."""
 
 

@@ -24,6 +24,8 @@ RESERVE_FLAG_SINCE = Version("0.19")
 # What the server loads from the chaos package.
 CHAOS_CONNECTOR = "ChaosConnector"
 CHAOS_CONNECTOR_MODULE = "chaos.inside.connector"
+SYNC_CONNECTOR = "SyncChaosConnector"
+SYNC_CONNECTOR_MODULE = "chaos.inside.sync_connector"
 CHAOS_SPEC = "ChaosSpec"
 CHAOS_SPEC_MODULE = "chaos.inside.spec"
 PLAIN_CONNECTOR = "OffloadingConnector"
@@ -144,7 +146,12 @@ def _kv_transfer_config(settings: ServerSettings, control: Path) -> str:
         "kv_connector_extra_config": extra,
     }
     if settings.chaos:
-        config |= {"kv_connector": CHAOS_CONNECTOR, "kv_connector_module_path": CHAOS_CONNECTOR_MODULE}
+        connector, module = (
+            (SYNC_CONNECTOR, SYNC_CONNECTOR_MODULE)
+            if settings.sync_loads
+            else (CHAOS_CONNECTOR, CHAOS_CONNECTOR_MODULE)
+        )
+        config |= {"kv_connector": connector, "kv_connector_module_path": module}
         extra |= {"spec_name": CHAOS_SPEC, "spec_module_path": CHAOS_SPEC_MODULE, CONTROL_KEY: str(control)}
         if settings.audit:
             extra |= {AUDIT_KEY: True}

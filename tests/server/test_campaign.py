@@ -28,6 +28,7 @@ SCENARIOS = (
     "lost-completion",
     "lost-completion-abort",
     "mid-prefill-preemption",
+    "sharers-of-a-failed-prefix",
 )
 COUNTER_BUG = {"server-alive", "counters"}
 DEATH = {"server-alive", "logs", "outcomes"}
@@ -45,6 +46,8 @@ FAILURES: dict[tuple[str, str], set[str]] = {
     **{(release, "lost-completion"): {"progress", "drained"} for release in RELEASES},
     **{(release, "lost-completion-abort"): {"progress", "outcomes", "drained"} for release in RELEASES},
     (OLD, "mid-prefill-preemption"): COUNTER_BUG,
+    (OLD, "sharers-of-a-failed-prefix"): {"answers"},
+    (NEW, "sharers-of-a-failed-prefix"): {"answers"},
 }
 """What must fail, by release and scenario; everything else passes."""
 DIES_WITHIN_S = 30

@@ -81,6 +81,10 @@ BAD: dict[str, tuple[Change, str]] = {
     "faults and no phase for them": (put("phases", 1, "role", value="load"), r"the role chaos"),
     "faults without the chaos module": (put("server", "chaos", value=False), r"offload and chaos on"),
     "faults without offloading": (put("server", "offload", value=False), r"offload and chaos on"),
+    "loads within a step without the chaos module": (
+        put("server", value={"gpu_blocks": 40, "chaos": False, "sync_loads": True}),
+        r"server\.sync_loads needs offload and chaos on",
+    ),
     "two faults of an id": (
         put("faults", value=[*GOOD["faults"], *GOOD["faults"]]),
         r"two faults have the same id",

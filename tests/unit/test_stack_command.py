@@ -109,6 +109,13 @@ def test_without_chaos_no_fault_can_be_armed() -> None:
     }
 
 
+def test_loads_within_a_step_are_a_connector_of_their_own() -> None:
+    config = kv_transfer_config(ServerSettings(gpu_blocks=40, sync_loads=True))
+    assert config["kv_connector"] == "SyncChaosConnector"
+    assert config["kv_connector_module_path"] == "chaos.inside.sync_connector"
+    assert kv_transfer_config(ServerSettings(gpu_blocks=40))["kv_connector"] == "ChaosConnector"
+
+
 def test_environment_of_a_chaos_server() -> None:
     assert launch(ServerSettings(gpu_blocks=40)).environment == {
         "DO_NOT_TRACK": "1",

@@ -27,6 +27,7 @@ class ChaosHandler:
 
     def transfer_async(self, job_id: int, spec: tuple[Any, Any]) -> bool:
         device, chunks = reversed(spec) if self._direction == LOAD else spec
+        request = runtime.requests_of_jobs.take(job_id, spec)
         return self._gate.submit(
             Job(
                 id=job_id,
@@ -34,7 +35,8 @@ class ChaosHandler:
                 device=device,
                 chunks=chunks,
                 start=lambda: self._inner.transfer_async(job_id, spec),
-                request=runtime.requests_of_jobs.take(job_id, spec),
+                request=request,
+                at_once=self._direction == LOAD and request in runtime.within_step,
             )
         )
 
@@ -57,7 +59,7 @@ class WrappedSpec(HostCopySpec):
         ]
         stores = next(handler for _, _, handler, direction in entries if direction == STORE)
         tier = self.host_tier or pinned_tier(stores)
-        planes = planes_of(kv_caches)
+        planes = runtime.device[:] = planes_of(kv_caches)
         # Both directions share the books.
         contents = contents_of(
             self.extra_config, engine.ledger, planes, tier.own_planes() if tier is not None else None

@@ -37,6 +37,7 @@ class ChaosWorker:
 
     def submit_load(self, job_id: int, src_spec: Any, dst_spec: Any, *more: Any, **named: Any) -> bool:
         """More is told from 0.33 on: whether the load is expedited."""
+        request = runtime.requests_of_jobs.take(job_id)
         return self._gate.submit(
             Job(
                 id=job_id,
@@ -44,7 +45,8 @@ class ChaosWorker:
                 device=dst_spec,
                 chunks=src_spec,
                 start=lambda: self._inner.submit_load(job_id, src_spec, dst_spec, *more, **named),
-                request=runtime.requests_of_jobs.take(job_id),
+                request=request,
+                at_once=request in runtime.within_step,
             )
         )
 
@@ -63,7 +65,7 @@ class WrappedSpec(HostCopySpec):
         if not isinstance(self._worker, ChaosWorker):
             engine = runtime.engine(WORKER, self.extra_config, generation.name)
             inner = super().get_worker(kv_caches)
-            planes = planes_of(kv_caches)
+            planes = runtime.device[:] = planes_of(kv_caches)
             tier = self.host_tier or pinned_tier(inner._store_handler)
             contents = contents_of(
                 self.extra_config, engine.ledger, planes, tier.own_planes() if tier is not None else None

@@ -26,6 +26,7 @@ from tests.server.contract import (
     results,
     stored,
     whose,
+    within_step,
 )
 from tests.server.contract.bench import Bench
 
@@ -46,6 +47,7 @@ CHECKS: tuple[Check, ...] = (
     *whose.CHECKS,
     *doing.CHECKS,
     *failures.CHECKS,
+    *within_step.CHECKS,
 )
 
 

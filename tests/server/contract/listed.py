@@ -93,6 +93,13 @@ CHECKS = (
     "load_failure_of_the_middle_block_is_that_of_the_middle",
     "load_failed_gives_up_the_whole_load_where_vllm_asks_for_it",
     "a_request_that_asks_again_after_a_failed_load_is_noted_once",
+    "connector_of_loads_within_a_step_has_methods_that_fit",
+    "only_a_load_beside_which_nothing_is_stored_is_within_the_step",
+    "vllms_connector_sees_which_blocks_are_to_be_loaded",
+    "the_manager_hears_of_the_end_of_a_load_within_its_step",
+    "a_load_within_its_step_fails_in_it_and_its_end_is_not_told",
+    "a_delayed_load_within_its_step_is_done_before_the_step_goes_on",
+    "failed_blocks_are_wiped_where_that_is_asked_for",
 )
 
 _NO_BYTES_BESIDE = {
