@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -25,6 +26,7 @@ class ControlPlane:
         control.mkdir(mode=0o755, exist_ok=True)
         control.chmod(0o755)
         self._epoch = 0
+        self._renewed = time.monotonic()
 
     def arm(self, seed: int, faults: Sequence[FaultSpec]) -> None:
         """Put a schedule in force. What was armed before ends."""
@@ -37,9 +39,15 @@ class ControlPlane:
         """End all faults. Harmless when nothing is armed."""
         self._write(0, [])
 
-    def renew(self) -> None:
-        """Say that the conductor still lives; to be called several times within LEASE_S."""
+    def renew(self) -> float:
+        """Say that the conductor still lives; to be called several times within LEASE_S.
+
+        Returns how long ago it last did, seconds.
+        """
+        now = time.monotonic()
+        silent_s, self._renewed = now - self._renewed, now
         (self.path / LEASE).touch()
+        return silent_s
 
     def confirmed(self, event: str, faults: Sequence[FaultSpec], since_ns: int) -> bool:
         """Whether the journals say `armed` or `healed` for each of these faults since a wall clock time."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from chaos.arming import ControlPlane
+from chaos.arming import LEASE_S, ControlPlane
 from chaos.inside.faults import HOSTILE, KINDS
 from history import layout
 from history.plan import FaultSpec, PhaseSpec, RunPlan
@@ -188,7 +188,12 @@ class Run:
     def _keep_alive(self) -> None:
         """What has to be done all the time: lease, record of processes, and hearing of failures."""
         if self._control is not None:
-            self._control.renew()
+            silent_s = self._control.renew()
+            if self._armed and silent_s > LEASE_S:
+                raise RunFailed(
+                    f"this machine left the conductor no processor for {silent_s:.1f} s, "
+                    "and the faults ended by themselves"
+                )
         self._watch.observe()
         self._scraper.failure()
         failures = self._load.failures()

@@ -203,6 +203,16 @@ def test_arming_renews_the_lease_and_healing_needs_none(plane: ControlPlane) -> 
     assert (plane.path / LEASE).stat().st_mtime > began - 0.1
 
 
+def test_renewing_the_lease_tells_how_long_it_was_not_renewed(
+    plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plane.renew()
+    before = time.monotonic()
+    monkeypatch.setattr("chaos.arming.time.monotonic", lambda: before + LEASE_S + 1)
+    assert plane.renew() > LEASE_S
+    assert plane.renew() == 0
+
+
 def test_faults_outlive_their_lease_only_while_it_is_renewed(
     plane: ControlPlane, room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:

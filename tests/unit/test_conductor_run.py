@@ -243,3 +243,16 @@ def test_faults_that_all_have_a_place_are_armed_and_healed(tmp_path: Path) -> No
     (healed,) = done.history.events_of("healed")
     assert armed.data["faults"] == ["f-lookup_miss", "f-bit_flip"]
     assert (healed.data["confirmed"], healed.data["by"]) == (True, "journal")
+
+
+def test_a_conductor_that_cannot_keep_its_faults_alive_gives_no_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A busy machine lets the lease run out: then the load met no fault, and what it shows is no proof."""
+    monkeypatch.setattr("kvchaos.conductor.run.LEASE_S", 0.0)
+    bench = Bench(tmp_path)
+    asked = bench.request(with_faults("lookup_miss", lacking="lookup_retry"))
+    with pytest.raises(UsageError, match="the faults ended by themselves"):
+        run_all([asked], bench.places(), Console(file=io.StringIO()))
+    assert_nothing_is_left(bench, read_history(bench.run_dir()))
+    assert command_line(["judge", str(bench.run_dir())]) == 2
