@@ -1,0 +1,98 @@
+"""From blocks of load, measured in turn on two servers, to what one costs more than the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Literal
+
+import numpy as np
+
+RESAMPLES = 10_000
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One stretch of load on one server."""
+
+    tokens_per_s: float
+    """Generated, over the block."""
+    first_token_ms: float
+    """Median over the block's requests."""
+    between_tokens_ms: float
+    """Mean over all tokens but the first of each request."""
+    step_ms: float
+    """Time of the block by the server's own count of engine steps."""
+    cpu_us_per_token: float
+    """Processor time of all of the server's processes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two blocks of the same prompts, one right after the other."""
+
+    plain: Block
+    chaos: Block
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a figure shows, as a share: 0.01 is one percent worse with the chaos module."""
+
+    figure: str
+    unit: str
+    plain: float
+    """Median over the blocks."""
+    chaos: float
+    median: float
+    """Of the paired ratios, less one."""
+    low: float
+    high: float
+    """Bounds of the median by bootstrap over the pairs."""
+
+
+FIGURES: tuple[tuple[str, str, Callable[[Block], float]], ...] = (
+    ("throughput", "tokens/s", lambda block: block.tokens_per_s),
+    ("time to the first token", "ms", lambda block: block.first_token_ms),
+    ("time between tokens", "ms", lambda block: block.between_tokens_ms),
+    ("time of an engine step", "ms", lambda block: block.step_ms),
+    ("processor time of a token", "µs", lambda block: block.cpu_us_per_token),
+)
+MORE_IS_BETTER = "throughput"
+
+
+def costs(pairs: Sequence[Pair]) -> list[Cost]:
+    """The cost by each figure. Raises ValueError without pairs."""
+    if not pairs:
+        raise ValueError("no pairs were measured")
+    return [_cost(figure, unit, value, pairs) for figure, unit, value in FIGURES]
+
+
+def _cost(figure: str, unit: str, value: Callable[[Block], float], pairs: Sequence[Pair]) -> Cost:
+    plain = [value(pair.plain) for pair in pairs]
+    chaos = [value(pair.chaos) for pair in pairs]
+    worse, better = (plain, chaos) if figure == MORE_IS_BETTER else (chaos, plain)
+    ratios = np.array(worse) / np.array(better)
+    low, high = _bounds(ratios)
+    return Cost(figure, unit, median(plain), median(chaos), float(np.median(ratios)) - 1, low - 1, high - 1)
+
+
+def _bounds(ratios: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tuple[float, float]:
+    """Bounds of the median: its spread when the pairs are drawn again and again with replacement."""
+    draws = np.random.default_rng(0).integers(0, len(ratios), (RESAMPLES, len(ratios)))
+    medians = np.median(ratios[draws], axis=1)
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(medians, (tail, 1 - tail))
+    return float(low), float(high)
+
+
+Word = Literal["within", "above", "undecided"]
+
+
+def word(cost: Cost, target: float) -> Word:
+    """Whether a cost is shown to lie within a target, shown to lie above it, or neither."""
+    if cost.high <= target:
+        return "within"
+    return "above" if cost.low > target else "undecided"

@@ -1,0 +1,142 @@
+"""What does the chaos module cost a server while nothing is armed? Run by hand, on a quiet machine:
+
+    make bench-idle
+
+Two servers of one release are up at once, one with vLLM's own connector and plain host copies, one with
+the chaos module. Blocks of the same prompts go to them in turn (A B B A, B A A B, ...), only one is asked at
+a time, and both are started anew for each life. Exit code 0 when every cost is shown to be within the
+target, 1 when one is shown to be above it, 2 when neither is, 3 when it could not be measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks.figures import CONFIDENCE, Block, Cost, Pair, Word, costs, word
+from benchmarks.side import Side
+from kvchaos.errors import UsageError
+from kvchaos.interrupts import Interrupted, interrupts
+from kvchaos.paths import cache_folder
+from kvchaos.planning import host
+from kvchaos.report.markdown import between, markdown_table
+from kvchaos.servers.registry import ServerEnv, find_server
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "idle-cost.md"
+MARK = "<!-- costs -->"
+HEADINGS = ("figure", "plain", "chaos module", "cost", f"{CONFIDENCE:.0%} interval", "word")
+TARGET = 0.01
+WARM_UP = 2
+"""Blocks of each server that are not counted."""
+CALM_S = 3.0
+"""What comes after the last request is not idleness."""
+IDLE_S = 5.0
+
+
+def one_life(server: ServerEnv, runs: Path, pairs: int, control: bool) -> tuple[list[Pair], list[float]]:
+    """Start both servers, measure, end them. The pairs, and each one's idle processor time, ms a second."""
+    other = ("idle-control", False) if control else ("idle-chaos", True)
+    with ExitStack() as stack:
+        sides = []
+        for name, chaos in (("idle-plain", False), other):
+            side = Side(name, server, cache_folder(), runs, chaos=chaos)
+            stack.callback(side.close)
+            side.start()
+            sides.append(side)
+        for side in sides:
+            side.wait_ready()
+        for number in range(WARM_UP):
+            for side in sides:
+                side.block(number)
+        measured = [_pair(sides, number) for number in range(WARM_UP, WARM_UP + pairs)]
+        return measured, _idle_ms(sides)
+
+
+def _pair(sides: Sequence[Side], number: int) -> Pair:
+    """Which is asked first changes from pair to pair, and that again: A B, B A, B A, A B."""
+    order = (0, 1) if number % 4 in (0, 3) else (1, 0)
+    blocks: dict[int, Block] = {side: sides[side].block(number) for side in order}
+    return Pair(plain=blocks[0], chaos=blocks[1])
+
+
+def _idle_ms(sides: Sequence[Side]) -> list[float]:
+    time.sleep(CALM_S)
+    before = [side.cpu_s() for side in sides]
+    time.sleep(IDLE_S)
+    return [(side.cpu_s() - was) * 1e3 / IDLE_S for side, was in zip(sides, before, strict=True)]
+
+
+def report(found: Sequence[Cost], server: ServerEnv, pairs: int, idle: Sequence[float]) -> str:
+    """Date, machine and the table, as Markdown."""
+    rows = [
+        (
+            cost.figure,
+            f"{cost.plain:.4g} {cost.unit}",
+            f"{cost.chaos:.4g} {cost.unit}",
+            f"{cost.median:+.2%}",
+            f"{cost.low:+.2%} to {cost.high:+.2%}",
+            word(cost, TARGET),
+        )
+        for cost in found
+    ]
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d}, vLLM {server.vllm}, torch {server.torch}; {host()}; "
+        f"load of the machine {os.getloadavg()[1]:.1f} (5 minutes).\n"
+        f"{pairs} pairs. Processor time while idle: plain {idle[0]:.1f}, "
+        f"with the chaos module {idle[1]:.1f} ms a second.\n\n{markdown_table(HEADINGS, rows)}"
+    )
+
+
+def exit_code(words: Iterable[Word]) -> int:
+    told = set(words)
+    if "above" in told:
+        return 1
+    return 0 if told == {"within"} else 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Measure what the chaos module costs when nothing is armed.")
+    parser.add_argument("--server", default="0.32.0", help="server environment")
+    parser.add_argument("--lives", type=int, default=2, help="how often both servers are started")
+    parser.add_argument("--pairs", type=int, default=16, help="pairs of blocks in each life")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "idle", help="folder for the runs")
+    parser.add_argument(
+        "--control", action="store_true", help="two plain servers: the measure's own error; writes no page"
+    )
+    chosen = parser.parse_args(arguments)
+    try:
+        with interrupts():
+            return measure(chosen)
+    except (Interrupted, UsageError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 3
+
+
+def measure(chosen: argparse.Namespace) -> int:
+    """Measure as asked, and write it down. Raises UsageError, Interrupted."""
+    server = find_server(chosen.server, cache_folder())
+    pairs: list[Pair] = []
+    idle: list[list[float]] = []
+    for life in range(chosen.lives):
+        measured, idle_ms = one_life(server, chosen.runs.absolute(), chosen.pairs, chosen.control)
+        pairs += measured
+        idle.append(idle_ms)
+        sys.stdout.write(f"life {life + 1} of {chosen.lives}: {len(measured)} pairs\n")
+        sys.stdout.flush()
+    found = costs(pairs)
+    told = report(found, server, len(pairs), [sum(values) / len(idle) for values in zip(*idle, strict=True)])
+    sys.stdout.write(told)
+    if not chosen.control:
+        PAGE.write_text(between(PAGE.read_text(encoding="utf-8"), MARK, told), encoding="utf-8")
+    return exit_code(word(cost, TARGET) for cost in found)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,171 @@
+"""One of the two servers that are compared: its life, and blocks of load on it."""
+
+from __future__ import annotations
+
+import http.client
+import os
+from contextlib import suppress
+from pathlib import Path
+from statistics import median
+
+import msgspec
+
+from benchmarks.figures import Block
+from chaos.arming import ControlPlane
+from history import layout
+from history.plan import PhaseSpec, Scenario, ServerSettings, WorkloadSpec
+from history.records import RequestRecord
+from kvchaos import model
+from kvchaos.errors import UsageError
+from kvchaos.paths import models_folder, state_folder
+from kvchaos.planning import Request, make_run_dir, new_run_id, resolve, write_plan
+from kvchaos.servers.registry import ServerEnv
+from kvchaos.stacks.command import HOST, plan_launch
+from kvchaos.stacks.local import PLAIN_PARTS, PLUGIN_PARTS, LocalStack, choose_port, make_folders
+from kvchaos.stacks.process_group import PROC, look_at
+from kvchaos.stacks.record import RunRecord
+from kvchaos.telemetry import parse_samples
+from loadtests.processes import LoadProcesses
+
+REQUESTS = 48
+"""Of a block: two rounds of all prompts."""
+CONCURRENCY = 4
+TOKENS = 32
+"""Of an answer."""
+WORKLOAD = "shared"
+READY_S = 300.0
+BLOCK_S = 120.0
+STEPS = "vllm:iteration_tokens_total_count"
+"""Each engine step is one observation of that histogram."""
+SCRAPE_S = 10.0
+NS = 1e9
+
+
+class MeasureFailed(UsageError):
+    """A block could not be measured."""
+
+
+def scenario(name: str, chaos: bool) -> Scenario:
+    """Prompts that do not all fit the device, so that every block stores and loads."""
+    params = {"prefixes": 8, "prefix_tokens": 320, "suffix_tokens": 20, "prompts": 24}
+    return Scenario(
+        name=name,
+        summary="What the chaos module costs when nothing is armed.",
+        server=ServerSettings(gpu_blocks=60, chaos=chaos, reserve_full_prompt=False),
+        workloads={
+            WORKLOAD: WorkloadSpec(
+                kind="shared_prefix", params={**params, "min_output": TOKENS, "max_output": TOKENS}
+            )
+        },
+        phases=(_phase(0),),
+    )
+
+
+def _phase(number: int) -> PhaseSpec:
+    return PhaseSpec(
+        name=f"block-{number}",
+        role="load",
+        workload=WORKLOAD,
+        requests=REQUESTS,
+        concurrency=CONCURRENCY,
+        first=number * REQUESTS,
+    )
+
+
+class Side:
+    """A server with or without the chaos module, and the load generator that asks it."""
+
+    def __init__(self, name: str, server: ServerEnv, cache: Path, runs: Path, *, chaos: bool) -> None:
+        request = Request(scenario=scenario(name, chaos), server=server, seed=1, workers=1)
+        run_id = new_run_id(request)
+        run_dir = make_run_dir(runs, run_id)
+        self._record = RunRecord(
+            state_folder(cache), run_id=run_id, run_dir=run_dir, control_dir=run_dir / layout.CONTROL
+        )
+        folders = make_folders(run_dir, self._record, PLUGIN_PARTS if chaos else PLAIN_PARTS)
+        weights = model.ensure_model(models_folder(cache))
+        launch = plan_launch(server, request.scenario.server, weights, choose_port(None), folders)
+        plan = write_plan(resolve(request, run_id, launch, weights), run_dir)
+        self._port = launch.port
+        self._stack = LocalStack(launch, folders, run_dir, self._record)
+        self._load = LoadProcesses(run_dir, plan, 1, run_dir / layout.LOADER_LOG)
+        self._requests = run_dir / layout.requests_file(0)
+        self._read = 0
+        if chaos:
+            ControlPlane(run_dir / layout.CONTROL)
+
+    def start(self) -> None:
+        self._stack.start()
+        self._load.start()
+
+    def wait_ready(self) -> None:
+        self._stack.wait_ready(READY_S)
+        if not self._load.wait_ready(READY_S):
+            raise MeasureFailed("; ".join(self._load.failures()) or "the load generator did not get ready")
+
+    def cpu_s(self) -> float:
+        """Processor time so far of all of the server's processes, seconds."""
+        assert self._stack.pid is not None
+        group = look_at(self._record.group(self._stack.pid))
+        return sum(_cpu_s(process.pid) for process in group.processes)
+
+    def block(self, number: int) -> Block:
+        """Ask the prompts of one block. Raises MeasureFailed when not all are answered."""
+        self._stack.observe()
+        cpu_before, steps_before = self.cpu_s(), self._steps()
+        self._load.start_phase(_phase(number))
+        if not self._load.wait_done(BLOCK_S):
+            raise MeasureFailed("; ".join(self._load.failures()) or f"no end within {BLOCK_S:g} s")
+        cpu_s, steps = self.cpu_s() - cpu_before, self._steps() - steps_before
+        records = self._new_records()
+        if len(records) != REQUESTS or any(record.outcome != "ok" for record in records):
+            raise MeasureFailed(f"not all {REQUESTS} requests of a block ended well; see {self._requests}")
+        return block_of(records, cpu_s=cpu_s, steps=steps)
+
+    def close(self) -> None:
+        """End load and server. Safe to repeat."""
+        try:
+            self._load.close()
+        finally:
+            self._stack.stop()
+            self._record.close()
+
+    def _steps(self) -> float:
+        connection = http.client.HTTPConnection(HOST, self._port, timeout=SCRAPE_S)
+        try:
+            connection.request("GET", "/metrics")
+            samples = parse_samples(connection.getresponse().read().decode())
+        finally:
+            connection.close()
+        return sum(value for key, value in samples.items() if key.partition("{")[0] == STEPS)
+
+    def _new_records(self) -> list[RequestRecord]:
+        with self._requests.open("rb") as file:
+            file.seek(self._read)
+            lines = file.readlines()
+            self._read = file.tell()
+        return [msgspec.json.decode(line, type=RequestRecord) for line in lines]
+
+
+def block_of(records: list[RequestRecord], *, cpu_s: float, steps: float) -> Block:
+    """The figures of a block whose requests all ended well, with more than one token each."""
+    begin = min(record.start_ns for record in records)
+    seconds = max(record.start_ns + record.end_us * 1000 for record in records) / NS - begin / NS
+    tokens = sum(len(record.token_ids) for record in records)
+    streamed_us = sum(record.chunk_us[-1] - record.chunk_us[0] for record in records)
+    later_tokens = sum(sum(record.chunk_tokens[1:]) for record in records)
+    return Block(
+        tokens_per_s=tokens / seconds,
+        first_token_ms=median(record.first_us or 0 for record in records) / 1e3,
+        between_tokens_ms=streamed_us / later_tokens / 1e3,
+        step_ms=seconds * 1e3 / steps,
+        cpu_us_per_token=cpu_s * 1e6 / tokens,
+    )
+
+
+def _cpu_s(pid: int) -> float:
+    with suppress(FileNotFoundError, ProcessLookupError):
+        text = (PROC / str(pid) / "stat").read_text(encoding="ascii", errors="replace")
+        fields = text[text.rindex(")") + 2 :].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return 0.0
