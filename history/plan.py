@@ -8,16 +8,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from history.arrivals import Arrivals, Closed
+from history.strict import Strict as Strict
 
 Param = bool | int | float | str
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
-
-
-class Strict(BaseModel):
-    """Base of everything that people write: frozen, no unknown keys, no silent conversions."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class ServerSettings(Strict):
@@ -111,6 +108,9 @@ class PhaseSpec(Strict):
     workload: Name
     requests: int = Field(gt=0, le=1_000_000)
     concurrency: int = Field(gt=0, le=10_000)
+    """The most in flight at once."""
+    arrivals: Arrivals = Closed()
+    """When requests are due. One that finds `concurrency` in flight waits, and its record says so."""
     first: int = Field(default=0, ge=0)
     """Index of the first request taken from the workload's endless list."""
 

@@ -54,6 +54,7 @@ class RequestRecord(Record, frozen=True, kw_only=True):
     """Tokens sent, counted by us."""
     max_tokens: int
     intended_ns: int
+    """When it was due, whatever the answers before it did."""
     start_ns: int
     start_mono_ns: int
     end_us: int
@@ -72,6 +73,8 @@ class RequestRecord(Record, frozen=True, kw_only=True):
     outcome: Outcome
     """ok: a finish reason and usage arrived. aborted: by us, on purpose. error: anything else that ended."""
     error: RequestError | None
+    held: bool = False
+    """When it was due, as many were in flight as the phase allows, so it had to wait."""
 
 
 FaultEvent = Literal["loaded", "armed", "fired", "healed", "refused", "note"]

@@ -36,6 +36,8 @@ class Job:
     phase: str
     worker: int
     intended_ns: int
+    held: bool = False
+    """It was due before anybody was free to send it."""
 
 
 class Sink(Protocol):
@@ -195,6 +197,7 @@ class _Attempt:
             status=self.status,
             outcome=self.outcome,
             error=self.error,
+            held=job.held,
         )
 
 

@@ -21,7 +21,7 @@ from locust.env import Environment
 from history.plan import Param, WorkloadSpec
 from history.records import RequestRecord
 from loadtests.client import SERVED_MODEL, CompletionClient
-from loadtests.load import Load
+from loadtests.load import Begin, Load, closed
 from loadtests.target import loopback_url
 from loadtests.user import CompletionUser
 from loadtests.workloads import KINDS, Workload, build
@@ -96,7 +96,8 @@ def begin(environment: Environment, **_: object) -> None:
     CompletionUser.load = Load(
         phase=options.workload,
         workload=workload_from(options),
-        indices=itertools.count(),
+        slots=closed(itertools.count()),
+        begin=Begin.now(),
         worker=0,
         write=discard,
     )

@@ -6,6 +6,8 @@ import msgspec
 
 from history.plan import Role
 
+ArrivalParam = int | float | str | list[float]
+
 
 class StartPhase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="do", tag="phase"):
     """Over all workers: `requests` requests of a workload, from index `first` on, `concurrency` at a time."""
@@ -16,6 +18,9 @@ class StartPhase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fi
     requests: int
     concurrency: int
     first: int
+    arrivals: dict[str, ArrivalParam]
+    begins_ns: int
+    """Wall clock at which the schedule of the arrivals begins, the same for all workers."""
 
 
 class StopPhase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="do", tag="stop"):

@@ -27,6 +27,8 @@ from loadtests.messages import (
 )
 
 QUIT_S = 5.0
+LEAD_NS = 250_000_000
+"""From the word to the workers to the begin of a phase's schedule: time to get their users ready."""
 HOME = Path(__file__).resolve().parent.parent
 """Where the package lies, so that the workers find it whatever the current directory is."""
 
@@ -102,6 +104,8 @@ class LoadProcesses:
                 requests=phase.requests,
                 concurrency=phase.concurrency,
                 first=phase.first,
+                arrivals=phase.arrivals.model_dump(mode="json"),
+                begins_ns=time.time_ns() + LEAD_NS,
             )
         )
 

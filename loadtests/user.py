@@ -26,7 +26,7 @@ class RequestFailed(Exception):
 
 
 class CompletionUser(User):
-    """Closed loop: the next request starts when the one before has ended, until the load has none left."""
+    """Sends one request after the other, each as soon as the load says, until it has none left."""
 
     wait_time = constant(0)
     client: ClassVar[CompletionClient | None] = None

@@ -20,13 +20,16 @@ import msgspec
 from gevent.fileobject import FileObjectPosix
 from gevent.queue import Empty, Queue
 from locust.env import Environment  # patches the standard library, so it comes before our own modules
+from pydantic import TypeAdapter, ValidationError
 
 from history import layout
+from history.arrivals import Arrivals
 from history.plan import RunPlan
 from history.reader import UnreadableRun, read_plan
 from history.writer import LineWriter
+from loadtests.arrivals import schedule
 from loadtests.client import SERVED_MODEL, CompletionClient
-from loadtests.load import Load
+from loadtests.load import Begin, Load
 from loadtests.messages import EXIT_FAILED, Command, Failed, Quit, Ready, Report, StartPhase, StopPhase
 from loadtests.sharding import share
 from loadtests.user import CompletionUser
@@ -63,6 +66,7 @@ class Worker:
 
     def __init__(self, plan: RunPlan, worker: int, workers: int, writer: LineWriter) -> None:
         scenario = plan.scenario
+        self._seed = plan.seed
         self._worker = worker
         self._workers = workers
         self._writer = writer
@@ -106,6 +110,7 @@ class Worker:
                     return False
                 case StopPhase(reason=reason) if stopped_because is None:
                     stopped_because = reason
+                    load.stop()
                     stopping.start()
                 case AllEnded():
                     break
@@ -121,6 +126,7 @@ class Worker:
         workload = self._workloads.get(command.workload)
         if workload is None:
             raise CannotGoOn(f"phase {command.name}: no workload named {command.workload}")
+        due = schedule(_arrivals(command), command.requests, self._seed, command.name)
         part = share(
             first=command.first,
             requests=command.requests,
@@ -131,7 +137,8 @@ class Worker:
         load = Load(
             phase=command.name,
             workload=workload,
-            indices=part.indices,
+            slots=part.slots(due),
+            begin=Begin.at(command.begins_ns),
             worker=self._worker,
             write=self._writer.write,
         )
@@ -143,6 +150,13 @@ class Worker:
     def _tell_end(self, inbox: Inbox) -> None:
         self._runner.user_greenlets.join()
         inbox.put(AllEnded())
+
+
+def _arrivals(command: StartPhase) -> Arrivals:
+    try:
+        return TypeAdapter[Arrivals](Arrivals).validate_json(msgspec.json.encode(command.arrivals))
+    except ValidationError as error:
+        raise CannotGoOn(f"phase {command.name}: arrivals: {error}") from error
 
 
 def _next(inbox: Inbox) -> Command | AllEnded | None:

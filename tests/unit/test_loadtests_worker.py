@@ -7,81 +7,20 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from history.plan import (
-    Expectation,
-    Limits,
-    Param,
-    PhaseSpec,
-    RunPlan,
-    Scenario,
-    ServerSettings,
-    Versions,
-    WorkloadSpec,
-)
 from history.records import RequestRecord
 from loadtests.messages import Failed, PhaseDone, Progress, Ready, Report
-from loadtests.processes import LoadProcesses
 from tests.fakes.openai_server import Behaviour, FakeServer, Seen
+from tests.unit.loading import PATIENCE_S, loaders, phase, records, wait_for, write_plan
 
-PATIENCE_S = 60.0
 SLOW = Behaviour(token_s=1.0)
 """An answer that takes far longer than any grace."""
-
-
-def phase(
-    name: str = "load", requests: int = 20, concurrency: int = 4, first: int = 0, workload: str = "asks"
-) -> PhaseSpec:
-    return PhaseSpec(
-        name=name, role="load", workload=workload, requests=requests, concurrency=concurrency, first=first
-    )
-
-
-def write_plan(
-    run_dir: Path, url: str, *, request_s: float = PATIENCE_S, kind: str = "unique", max_output: int = 16
-) -> Path:
-    params: dict[str, Param] = {"min_output": 8, "max_output": max_output, "prompt_tokens": 16}
-    plan = RunPlan(
-        run_id="r1",
-        seed=1,
-        stack="local",
-        scenario=Scenario(
-            name="s",
-            summary="",
-            server=ServerSettings(gpu_blocks=40),
-            workloads={"asks": WorkloadSpec(kind=kind, params=params)},
-            phases=(phase(),),
-            limits=Limits(request_s=request_s),
-        ),
-        expectation=Expectation(releases=">=0"),
-        base_url=url,
-        command=(),
-        environment={},
-        versions=Versions(
-            kvchaos="", vllm="", torch="", python="", server_name="", model="", git="", host=""
-        ),
-        created="",
-    )
-    path = run_dir / "run.yaml"
-    path.write_text(plan.model_dump_json())
-    return path
-
-
-@contextmanager
-def loaders(run_dir: Path, plan: Path, workers: int = 1) -> Iterator[LoadProcesses]:
-    processes = LoadProcesses(run_dir, plan, workers, run_dir / "loader.log")
-    processes.start()
-    try:
-        yield processes
-    finally:
-        processes.close()
 
 
 @contextmanager
@@ -103,18 +42,6 @@ def hear(process: subprocess.Popen[bytes]) -> Report:
 def say(process: subprocess.Popen[bytes], line: bytes) -> None:
     assert process.stdin is not None
     process.stdin.write(line + b"\n")
-
-
-def records(run_dir: Path) -> list[RequestRecord]:
-    lines = [line for path in run_dir.glob("requests-*.jsonl") for line in path.read_bytes().splitlines()]
-    return [msgspec.json.decode(line, type=RequestRecord) for line in lines]
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def kinds(found: list[RequestRecord]) -> set[str | None]:
@@ -256,7 +183,7 @@ def test_the_reason_of_a_stop_is_reported(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
-def start(requests: int, concurrency: int, workload: str = "asks") -> dict[str, str | int]:
+def start(requests: int, concurrency: int, workload: str = "asks") -> dict[str, str | int | dict[str, str]]:
     return {
         "do": "phase",
         "name": "load",
@@ -265,6 +192,8 @@ def start(requests: int, concurrency: int, workload: str = "asks") -> dict[str, 
         "requests": requests,
         "concurrency": concurrency,
         "first": 0,
+        "arrivals": {"kind": "closed"},
+        "begins_ns": 0,
     }
 
 

@@ -59,6 +59,14 @@ BAD: dict[str, tuple[Change, str]] = {
     "unknown key at the top": (put("sumary", value="x"), r"sumary: unknown key"),
     "unknown key below": (put("server", "gpu_block", value=1), r"server\.gpu_block: unknown key"),
     "unknown key in a list": (put("phases", 1, "rate", value=1), r"phases\.1\.rate: unknown key"),
+    "unknown kind of arrivals": (
+        put("phases", 0, "arrivals", value={"kind": "poison"}),
+        r"arrivals: .*poison",
+    ),
+    "unknown key of arrivals": (
+        put("phases", 0, "arrivals", value={"kind": "constant", "rate": 2, "size": 1}),
+        r"phases\.0\.arrivals\.constant\.size: unknown key",
+    ),
     "unknown limit": (put("limits", value={"drain": 1}), r"limits\.drain: unknown key"),
     "string for int": (put("server", "gpu_blocks", value="40"), r"server\.gpu_blocks: .*integer"),
     "bool for int": (put("server", "gpu_blocks", value=True), r"server\.gpu_blocks: .*integer"),

@@ -1,0 +1,103 @@
+"""How long requests took, phase by phase: from their real start, and from when they were due.
+
+A server that freezes holds back the client too, which then starts fewer requests: from the real start that
+looks like few slow ones. From the intended start every request counts that should have been sent meanwhile.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from history.reader import History
+from history.records import RequestRecord
+
+NS_PER_MS = 1e6
+US_PER_MS = 1e3
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Median and 99th percentile of some times, ms; None when there are none."""
+
+    p50: float | None
+    p99: float | None
+
+    @classmethod
+    def of(cls, values_ms: Iterable[float]) -> Spread:
+        ordered = sorted(values_ms)
+        return cls(_percentile(ordered, 50), _percentile(ordered, 99))
+
+    def __str__(self) -> str:
+        return "-" if self.p50 is None else f"{self.p50:.1f} / {self.p99:.1f}"
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseLatency:
+    """The good answers of a phase, and how well its requests started when they were due."""
+
+    phase: str
+    arrivals: str
+    ok: int
+    ttft: Spread
+    ttft_intended: Spread
+    total: Spread
+    total_intended: Spread
+    held: int
+    """Requests that had to wait, since as many as the phase allows were in flight."""
+    late: Spread
+    """Start after the intended start, of those that were not held: the client's own delay."""
+
+
+def phase_latencies(history: History) -> list[PhaseLatency]:
+    """One entry for every phase that began."""
+    return [
+        _latency(
+            window.spec.name,
+            window.spec.arrivals.kind,
+            [record for record in history.requests if record.phase == window.spec.name],
+        )
+        for window in history.phases()
+    ]
+
+
+def latency_text(history: History) -> str:
+    """A Markdown table of median and 99th percentile, ms."""
+    lines = [
+        "### Latency, ms (median / 99th percentile)",
+        "",
+        "| phase | arrivals | ok | TTFT | from when due | total | from when due | held | start late |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in phase_latencies(history):
+        times = (row.ttft, row.ttft_intended, row.total, row.total_intended)
+        cells = (row.phase, row.arrivals, row.ok, *times, row.held, row.late)
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines) + "\n"
+
+
+def _latency(phase: str, arrivals: str, records: Sequence[RequestRecord]) -> PhaseLatency:
+    good = [record for record in records if record.outcome == "ok"]
+    first = [(record, record.first_us) for record in good if record.first_us is not None]
+    return PhaseLatency(
+        phase=phase,
+        arrivals=arrivals,
+        ok=len(good),
+        ttft=Spread.of(first_us / US_PER_MS for _, first_us in first),
+        ttft_intended=Spread.of(late_ms(record) + first_us / US_PER_MS for record, first_us in first),
+        total=Spread.of(record.end_us / US_PER_MS for record in good),
+        total_intended=Spread.of(late_ms(record) + record.end_us / US_PER_MS for record in good),
+        held=sum(record.held for record in records),
+        late=Spread.of(late_ms(record) for record in records if not record.held),
+    )
+
+
+def late_ms(record: RequestRecord) -> float:
+    """How long after its intended start a request really started."""
+    return (record.start_ns - record.intended_ns) / NS_PER_MS
+
+
+def _percentile(ordered: Sequence[float], percent: int) -> float | None:
+    """Nearest rank: a value that was really measured."""
+    return ordered[math.ceil(len(ordered) * percent / 100) - 1] if ordered else None

@@ -1,0 +1,73 @@
+"""When each request is due: made of seed and scenario before the start, whatever the answers do."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from history.arrivals import Arrivals, Bursts, Closed, Constant, Gamma, Poisson, Ramp, Spacing, Steps
+
+NS_PER_S = 1e9
+
+Times = NDArray[np.floating[Any]]
+
+
+def schedule(arrivals: Arrivals, count: int, seed: int, phase: str) -> NDArray[np.int64] | None:
+    """Offsets of `count` arrivals from the start of the phase, ns, in order; None for a closed loop.
+
+    The same in every process: all workers of a phase share one schedule.
+    """
+    match arrivals:
+        case Closed():
+            return None
+        case Constant(rate=rate):
+            seconds: Times = np.arange(count) / rate
+        case Poisson(rate=rate):
+            seconds = np.cumsum(_random(seed, phase).standard_exponential(count)) / rate
+        case Gamma(rate=rate, burstiness=shape):
+            seconds = np.cumsum(_random(seed, phase).standard_gamma(shape, count)) / (shape * rate)
+        case Ramp():
+            seconds = _ramp(arrivals, _marks(arrivals.spacing, count, seed, phase))
+        case Steps():
+            seconds = _steps(arrivals, _marks(arrivals.spacing, count, seed, phase))
+        case Bursts(size=size, every_s=every):
+            seconds = np.arange(count) // size * every
+    offsets: NDArray[np.int64] = np.rint(seconds * NS_PER_S).astype(np.int64)
+    return offsets
+
+
+def _marks(spacing: Spacing, count: int, seed: int, phase: str) -> Times:
+    """Arrivals at rate 1. A changing rate bends them: arrival k comes when the rate's integral is mark k."""
+    if spacing == "even":
+        return np.arange(count, dtype=np.float64)
+    return np.cumsum(_random(seed, phase).standard_exponential(count))
+
+
+def _ramp(ramp: Ramp, marks: Times) -> Times:
+    low, high, over = ramp.from_rate, ramp.to_rate, ramp.over_s
+    climbed = (low + high) / 2 * over
+    inside = np.minimum(marks, climbed)
+    root = np.sqrt(low**2 + 2 * (high - low) / over * inside)
+    # The quadratic formula turned over, so that equal rates do not divide by nothing.
+    climbing: Times = np.divide(2 * inside, low + root, out=np.zeros_like(inside), where=inside > 0)
+    beyond: Times = np.maximum(marks - climbed, 0) / high
+    return climbing + beyond
+
+
+def _steps(steps: Steps, marks: Times) -> Times:
+    rates = np.array(steps.rates)
+    ends = np.arange(len(rates) + 1) * steps.each_s
+    sums = np.concatenate(([0.0], np.cumsum(rates * steps.each_s)))
+    inside: Times = np.interp(marks, sums, ends)
+    beyond: Times = np.maximum(marks - sums[-1], 0) / rates[-1]
+    return inside + beyond
+
+
+def _random(seed: int, phase: str) -> np.random.RandomState:
+    # RandomState, since numpy promises that its stream never changes; that of Generator may.
+    digest = hashlib.sha256(json.dumps(["arrivals", seed, phase]).encode()).digest()
+    return np.random.RandomState(np.frombuffer(digest, dtype="<u4").astype(np.uint32))

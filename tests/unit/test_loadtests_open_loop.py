@@ -1,0 +1,146 @@
+"""A schedule that waits for the answers measures the client's patience, not the server."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+
+import pytest
+
+from history.arrivals import Arrivals, Bursts, Constant, Poisson
+from history.records import RequestRecord
+from kvchaos.report.latency import Spread, late_ms
+from loadtests.arrivals import schedule
+from tests.fakes.openai_server import Behaviour, FakeServer, Seen
+from tests.unit.loading import PATIENCE_S, loaders, phase, records, wait_for, write_plan
+
+FREEZE_S = 1.0
+FAST = Constant(kind="constant", rate=50)
+
+
+def play(
+    folder: Path,
+    server: FakeServer,
+    arrivals: Arrivals,
+    *,
+    workers: int = 1,
+    requests: int = 40,
+    concurrency: int = 100,
+) -> list[RequestRecord]:
+    """All records of one phase, in the order of their indices."""
+    with loaders(folder, write_plan(folder, server.url), workers) as load:
+        assert load.wait_ready(PATIENCE_S)
+        load.start_phase(phase(requests=requests, concurrency=concurrency, arrivals=arrivals))
+        assert load.wait_done(PATIENCE_S)
+        assert load.failures() == []
+    return sorted(records(folder), key=lambda record: int(record.id.removeprefix("load-")))
+
+
+def freeze_from(request: str) -> FakeServer:
+    """A server that answers nothing for a while, beginning with this request."""
+    thaw_at: list[float] = []
+
+    def answer(seen: Seen) -> Behaviour:
+        if seen.headers["x-request-id"] == request:
+            thaw_at.append(time.monotonic() + FREEZE_S)
+        if thaw_at:
+            time.sleep(max(0.0, thaw_at[0] - time.monotonic()))
+        return Behaviour()
+
+    return FakeServer(answer)
+
+
+def intended(found: list[RequestRecord]) -> list[int]:
+    """Times at which the requests were due, from the first, ns."""
+    return [record.intended_ns - found[0].intended_ns for record in found]
+
+
+def planned(arrivals: Arrivals, requests: int = 40) -> list[int]:
+    made = schedule(arrivals, requests, seed=1, phase="load")
+    assert made is not None
+    return [int(time) for time in made - made[0]]
+
+
+def test_one_worker_and_four_keep_the_same_schedule_to_the_nanosecond(tmp_path: Path) -> None:
+    arrivals = Poisson(kind="poisson", rate=50)
+    found = {}
+    for workers in (1, 4):
+        folder = tmp_path / str(workers)
+        folder.mkdir()
+        with FakeServer() as server:
+            found[workers] = play(folder, server, arrivals, workers=workers)
+    assert {record.worker for record in found[4]} == {0, 1, 2, 3}
+    assert intended(found[1]) == intended(found[4]) == planned(arrivals)
+    assert [record.prompt_id for record in found[1]] == [record.prompt_id for record in found[4]]
+
+
+def test_no_request_is_sent_before_it_is_due(tmp_path: Path) -> None:
+    with FakeServer() as server:
+        found = play(tmp_path, server, FAST)
+    assert all(record.start_ns >= record.intended_ns for record in found)
+    assert not any(record.held for record in found)
+
+
+def test_a_frozen_server_shows_in_latency_and_not_in_the_arrivals(tmp_path: Path) -> None:
+    with freeze_from("load-10") as server:
+        found = play(tmp_path, server, FAST, requests=100)
+    assert intended(found) == planned(FAST, 100)
+    assert not any(record.held for record in found)
+    ttft = Spread.of(late_ms(record) + (record.first_us or 0) / 1000 for record in found)
+    assert ttft.p99 is not None
+    assert ttft.p99 > 0.9 * FREEZE_S * 1000
+    # Those sent into the freeze wait for its end: the later, the shorter.
+    assert found[30].end_us > found[50].end_us + 200_000
+
+
+def test_what_had_to_wait_for_the_bound_is_told_and_counts_from_when_it_was_due(tmp_path: Path) -> None:
+    with freeze_from("load-10") as server:
+        found = play(tmp_path, server, FAST, requests=60, concurrency=4)
+    assert intended(found) == planned(FAST, 60)
+    held = [record for record in found if record.held]
+    # Four are in flight, and at 50 a second the freeze holds up most of the rest.
+    assert len(held) > 20
+    assert not any(record.held for record in found[:10])
+    real = statistics.median(record.end_us / 1000 for record in held)
+    due = statistics.median(late_ms(record) + record.end_us / 1000 for record in held)
+    assert due > real + 100
+
+
+def test_a_burst_over_the_bound_is_held_one_within_is_not(tmp_path: Path) -> None:
+    bursts = Bursts(kind="bursts", size=6, every_s=0.5)
+    with FakeServer(Behaviour(token_s=0.01)) as server:
+        found = play(tmp_path, server, bursts, requests=12, concurrency=4)
+    assert sum(record.held for record in found) == 4
+
+
+def test_a_stop_ends_the_waiting_for_what_is_not_due_yet(tmp_path: Path) -> None:
+    slow = Constant(kind="constant", rate=0.01)
+    with FakeServer() as server, loaders(tmp_path, write_plan(tmp_path, server.url)) as load:
+        assert load.wait_ready(PATIENCE_S)
+        load.start_phase(phase(requests=5, concurrency=5, arrivals=slow))
+        wait_for(lambda: load.progress().ok == 1)
+        began = time.monotonic()
+        load.stop_phase("enough")
+        assert load.wait_done(PATIENCE_S)
+        assert time.monotonic() - began < 50
+        assert load.progress().sent == 1
+    assert len(records(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("first_token_s", [0.0, 0.3])
+def test_a_quiet_stretch_of_the_schedule_is_no_stall(tmp_path: Path, first_token_s: float) -> None:
+    """The age of the last token counts from the request that broke the quiet."""
+    ages: list[float] = []
+    with (
+        FakeServer(Behaviour(token_s=first_token_s)) as server,
+        loaders(tmp_path, write_plan(tmp_path, server.url)) as load,
+    ):
+        assert load.wait_ready(PATIENCE_S)
+        load.start_phase(phase(requests=2, concurrency=2, arrivals=Constant(kind="constant", rate=0.2)))
+        while not load.done():
+            counts = load.progress()
+            if counts.in_flight:
+                ages.append(counts.last_token_age_s)
+            time.sleep(0.02)
+    assert max(ages, default=0) < 2.5
