@@ -53,6 +53,7 @@ class RequestRecord(Record, frozen=True, kw_only=True):
     prompt_tokens: int
     """Tokens sent, counted by us."""
     max_tokens: int
+    """Of each choice."""
     intended_ns: int
     """When it was due, whatever the answers before it did."""
     start_ns: int
@@ -73,6 +74,8 @@ class RequestRecord(Record, frozen=True, kw_only=True):
     outcome: Outcome
     """ok: a finish reason and usage arrived. aborted: by us, on purpose. error: anything else that ended."""
     error: RequestError | None
+    choices: int = 1
+    """Answers asked for; tokens and logprobs stand one choice after the other."""
     held: bool = False
     """When it was due, as many were in flight as the phase allows, so it had to wait."""
 

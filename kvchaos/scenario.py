@@ -132,12 +132,23 @@ def _problems(scenario: Scenario) -> list[str]:
                 f"workloads.{name}: a request takes up to {workload.longest} tokens, "
                 f"server.max_model_len is {scenario.server.max_model_len}"
             )
+        found += _broken_chains(scenario, name, workload.chain_length)
     for fault in scenario.faults:
         found += [f"faults.{fault.id}: {wrong}" for wrong in faults.problems(fault.kind, fault.params)]
     found += _conflicts(scenario)
     for entry in scenario.expect:
         found += _expectation_problems(entry)
     return found
+
+
+def _broken_chains(scenario: Scenario, workload: str, chain_length: int) -> Iterator[str]:
+    """Phases that would begin or end in the middle of a conversation."""
+    for phase in scenario.phases:
+        if phase.workload == workload and (phase.requests % chain_length or phase.first % chain_length):
+            yield (
+                f"phases.{phase.name}: a conversation of {workload} is {chain_length} requests; "
+                "requests and first must be multiples of it"
+            )
 
 
 def _expectation_problems(entry: Expectation) -> list[str]:

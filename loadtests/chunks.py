@@ -25,6 +25,7 @@ class Logprobs(msgspec.Struct):
 
 
 class Choice(msgspec.Struct):
+    index: int = 0
     text: str = ""
     finish_reason: str | None = None
     logprobs: Logprobs | None = None
@@ -43,16 +44,56 @@ class MalformedChunk(Exception):
 
 
 @dataclass(slots=True)
+class ChoiceSoFar:
+    """One of the answers to a prompt that asked for several."""
+
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    finish_reason: str | None = None
+
+    def add(self, choice: Choice) -> int:
+        """Take in its part of an event; gives how many tokens that brought."""
+        ids = choice.token_ids or []
+        logprobs = (choice.logprobs.token_logprobs if choice.logprobs else None) or []
+        self.token_ids.extend(ids)
+        self.logprobs.extend(logprobs)
+        if choice.finish_reason is not None:
+            self.finish_reason = choice.finish_reason
+        # A server that sends no token ids still tells the count by its logprobs.
+        return len(ids) or len(logprobs)
+
+
 class Answer:
     """What has arrived so far. Times are offsets from the request's start, microseconds."""
 
-    first_us: int | None = None
-    chunk_us: list[int] = field(default_factory=list)
-    chunk_tokens: list[int] = field(default_factory=list)
-    token_ids: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    usage: Usage | None = None
-    finish_reason: str | None = None
+    __slots__ = ("_choices", "chunk_tokens", "chunk_us", "first_us", "usage")
+
+    def __init__(self, choices: int = 1) -> None:
+        self.first_us: int | None = None
+        self.chunk_us: list[int] = []
+        self.chunk_tokens: list[int] = []
+        self.usage: Usage | None = None
+        self._choices = [ChoiceSoFar() for _ in range(choices)]
+
+    @property
+    def tokens(self) -> int:
+        """How many have come, over all choices."""
+        return sum(self.chunk_tokens)
+
+    @property
+    def token_ids(self) -> list[int]:
+        """Of all choices, one after the other."""
+        return [token for choice in self._choices for token in choice.token_ids]
+
+    @property
+    def logprobs(self) -> list[float]:
+        return [logprob for choice in self._choices for logprob in choice.logprobs]
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Of the first choice, once all have one."""
+        reasons = [choice.finish_reason for choice in self._choices]
+        return None if None in reasons else reasons[0]
 
     def add(self, event: Any, at_us: int) -> int:
         """Take in one event as decoded from JSON; gives how many tokens it brought. Raises MalformedChunk."""
@@ -60,32 +101,25 @@ class Answer:
             chunk = msgspec.convert(event, Chunk)
         except msgspec.ValidationError as error:
             raise MalformedChunk(str(error)) from error
-        if len(chunk.choices) > 1:
-            raise MalformedChunk(f"{len(chunk.choices)} choices, asked for one")
         if chunk.usage is not None:
             self.usage = _usage(chunk.usage)
-        return self._add_choice(chunk.choices[0], at_us) if chunk.choices else 0
+        count = 0
+        for choice in chunk.choices:
+            if not 0 <= choice.index < len(self._choices):
+                raise MalformedChunk(f"choice {choice.index}, asked for {len(self._choices)}")
+            came = self._choices[choice.index].add(choice)
+            if self.first_us is None and (came or choice.text):
+                self.first_us = at_us
+            count += came
+        if count:
+            self.chunk_us.append(at_us)
+            self.chunk_tokens.append(count)
+        return count
 
     def missing(self) -> list[str]:
         """What a complete answer would have and this one has not."""
         parts = {"finish reason": self.finish_reason, "usage": self.usage}
         return [name for name, value in parts.items() if value is None]
-
-    def _add_choice(self, choice: Choice, at_us: int) -> int:
-        ids = choice.token_ids or []
-        logprobs = (choice.logprobs.token_logprobs if choice.logprobs else None) or []
-        # A server that sends no token ids still tells the count by its logprobs.
-        count = len(ids) or len(logprobs)
-        if self.first_us is None and (count or choice.text):
-            self.first_us = at_us
-        if count:
-            self.chunk_us.append(at_us)
-            self.chunk_tokens.append(count)
-        self.token_ids.extend(ids)
-        self.logprobs.extend(logprobs)
-        if choice.finish_reason is not None:
-            self.finish_reason = choice.finish_reason
-        return count
 
 
 def _usage(event: UsageEvent) -> Usage:

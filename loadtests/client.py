@@ -14,11 +14,10 @@ import openai
 from history.records import Outcome, RequestError, RequestRecord
 from loadtests.chunks import Answer, MalformedChunk
 from loadtests.target import loopback_url
-from loadtests.workloads import Prompt
+from loadtests.workloads.prompt import Prompt, Sampling
 
 SERVED_MODEL = "tiny"
 """Name under which the server under test serves its model."""
-SAMPLING_SEED = 0
 IDLE_CONNECTION_S = 2.0
 """The server closes a connection after 5 s of idleness; ours are given up well before."""
 LONGEST_MESSAGE = 500
@@ -38,6 +37,10 @@ class Job:
     intended_ns: int
     held: bool = False
     """It was due before anybody was free to send it."""
+
+
+class Abandoned(Exception):
+    """The time has come at which this request was to be given up."""
 
 
 class Sink(Protocol):
@@ -84,10 +87,14 @@ class CompletionClient:
         """
         attempt = _Attempt(job)
         deadline = gevent.Timeout(self._deadline_s)
+        patience_s = job.prompt.abort.after_s if job.prompt.abort else None
         try:
-            with deadline:
-                self._stream(attempt, sink)
+            # A timeout of None never fires.
+            with deadline, gevent.Timeout(patience_s, Abandoned):
+                self._send(attempt, sink)
             attempt.end_of_stream()
+        except Abandoned:
+            attempt.abort("Abandoned", f"given up on purpose after {attempt.answer.tokens} tokens")
         except gevent.Timeout as fired:
             if fired is not deadline:
                 raise
@@ -110,7 +117,26 @@ class CompletionClient:
         finally:
             sink.ended(attempt.record())
 
+    def _send(self, attempt: _Attempt, sink: Sink) -> None:
+        if attempt.job.prompt.sampling.prompt_logprobs is None:
+            self._stream(attempt, sink)
+        else:
+            self._whole(attempt, sink)
+
+    def _whole(self, attempt: _Attempt, sink: Sink) -> None:
+        """An answer in one piece."""
+        response = self._api.post(
+            "/completions",
+            cast_to=httpx2.Response,
+            body=self._body(attempt.job.prompt),
+            options={"headers": {"X-Request-Id": attempt.job.id}},
+        )
+        attempt.status = response.status_code
+        sink.tokens(attempt.answer.add(response.json(), attempt.elapsed_us()))
+
     def _stream(self, attempt: _Attempt, sink: Sink) -> None:
+        abort = attempt.job.prompt.abort
+        leave_after = abort.after_tokens if abort else None
         # As plain objects: building the client's own models costs more than four times as much a token.
         with self._api.post(
             "/completions",
@@ -125,19 +151,17 @@ class CompletionClient:
                 count = attempt.answer.add(event, attempt.elapsed_us())
                 if count:
                     sink.tokens(count)
+                if leave_after is not None and attempt.answer.tokens >= leave_after:
+                    raise Abandoned
 
     def _body(self, prompt: Prompt) -> dict[str, Any]:
         return {
             "model": self._model,
             "prompt": list(prompt.token_ids),
             "max_tokens": prompt.max_tokens,
-            "temperature": 0,
-            "seed": SAMPLING_SEED,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-            "logprobs": 1,
             "ignore_eos": True,
             "return_token_ids": True,
+            **_parameters(prompt.sampling),
         }
 
 
@@ -146,12 +170,15 @@ class _Attempt:
     """A request under way. Until its end is known, that end is `unknown` and our own fault."""
 
     job: Job
-    answer: Answer = field(default_factory=Answer)
+    answer: Answer = field(init=False)
     status: int | None = None
     outcome: Outcome = "unknown"
     error: RequestError | None = CLIENT_FAULT
     start_ns: int = field(default_factory=time.time_ns)
     start_mono_ns: int = field(default_factory=time.monotonic_ns)
+
+    def __post_init__(self) -> None:
+        self.answer = Answer(self.job.prompt.sampling.n)
 
     def elapsed_us(self) -> int:
         return (time.monotonic_ns() - self.start_mono_ns) // 1000
@@ -197,8 +224,29 @@ class _Attempt:
             status=self.status,
             outcome=self.outcome,
             error=self.error,
+            choices=job.prompt.sampling.n,
             held=job.held,
         )
+
+
+def _parameters(sampling: Sampling) -> dict[str, Any]:
+    """The API's names for them. What is left at its default there is not sent."""
+    parameters: dict[str, Any] = {
+        "temperature": sampling.temperature,
+        "seed": sampling.seed,
+        "logprobs": sampling.logprobs,
+    }
+    if sampling.prompt_logprobs is None:
+        parameters |= {"stream": True, "stream_options": {"include_usage": True}}
+    else:
+        parameters["prompt_logprobs"] = sampling.prompt_logprobs
+    if sampling.n > 1:
+        parameters["n"] = sampling.n
+    for name in ("stop", "stop_token_ids", "priority", "cache_salt"):
+        value = getattr(sampling, name)
+        if value:
+            parameters[name] = value
+    return parameters
 
 
 def _body_message(error: openai.APIError) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from gevent.event import Event
@@ -12,6 +12,7 @@ from history.records import RequestRecord
 from loadtests.client import Job
 from loadtests.messages import COMPLETE, PhaseDone, Progress
 from loadtests.workloads import Workload
+from loadtests.workloads.prompt import Script, Stage
 
 NS_PER_S = 1_000_000_000
 
@@ -27,11 +28,11 @@ class Tally:
         self.tokens = 0
         self._last_mono = time.monotonic()
 
-    def send(self) -> None:
+    def send(self, requests: int) -> None:
         if self.sent == sum(self.ended.values()):
             # Nobody waited for a token until now.
             self._last_mono = time.monotonic()
-        self.sent += 1
+        self.sent += requests
 
     def add_tokens(self, count: int) -> None:
         self.tokens += count
@@ -52,40 +53,46 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One request of a workload and when it is due."""
+    """One conversation of a workload and when its first request is due."""
 
-    index: int
+    number: int
     due_ns: int | None
     """Offset from the begin of the schedule; None: as soon as somebody asks."""
 
 
-def closed(indices: Iterable[int]) -> Iterator[Slot]:
-    """Requests that are due whenever somebody is free to send them."""
-    return (Slot(index, None) for index in indices)
+def closed(numbers: Iterable[int]) -> Iterator[Slot]:
+    """Conversations that are due whenever somebody is free for them."""
+    return (Slot(number, None) for number in numbers)
 
 
 @dataclass(frozen=True, slots=True)
-class Begin:
-    """The begin of a phase's schedule on both clocks."""
+class Moment:
+    """A point in time on both clocks, such as the begin of a phase's schedule."""
 
     wall_ns: int
     mono_ns: int
 
     @classmethod
-    def at(cls, wall_ns: int) -> Begin:
+    def at(cls, wall_ns: int) -> Moment:
         return cls(wall_ns, time.monotonic_ns() + wall_ns - time.time_ns())
 
     @classmethod
-    def now(cls) -> Begin:
+    def now(cls) -> Moment:
         return cls.at(time.time_ns())
 
-    def until_s(self, offset_ns: int) -> float:
-        """Seconds until an offset from the begin; negative when it has passed."""
-        return (self.mono_ns + offset_ns - time.monotonic_ns()) / NS_PER_S
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Requests to be sent at once, and the conversation that they are part of."""
+
+    jobs: tuple[Job, ...]
+    script: Script
+    next_index: int
+    """Of the requests that follow."""
 
 
 class Load:
-    """Requests handed out in the order of their slots, each when it is due.
+    """Conversations handed out in the order of their slots, each when it is due.
 
     A record that cannot be written ends the load: `write_error` tells why, and nothing more is sent.
     """
@@ -96,7 +103,7 @@ class Load:
         phase: str,
         workload: Workload,
         slots: Iterable[Slot],
-        begin: Begin,
+        begin: Moment,
         worker: int,
         write: Write,
     ) -> None:
@@ -114,32 +121,54 @@ class Load:
         """Hand out nothing more, not even what somebody waits for."""
         self._stopped.set()
 
-    def take(self) -> Job | None:
-        """Wait until the next request is due, and count it as sent; None when there is none left."""
-        if self.write_error is not None:
-            return None
-        slot = next(self._slots, None)
+    def take(self) -> Turn | None:
+        """Wait until the next conversation is due, and count its requests as sent; None: nothing is left."""
+        slot = None if self.write_error is not None else next(self._slots, None)
         if slot is None:
             return None
-        prompt = self._workload.request(slot.index)
-        held = slot.due_ns is not None and self._begin.until_s(slot.due_ns) < 0
-        if slot.due_ns is not None:
-            self._wait_until(slot.due_ns)
-        if self._stopped.is_set():
-            return None
-        self.tally.send()
-        return Job(
-            id=f"{self.phase}-{slot.index}",
-            prompt=prompt,
-            phase=self.phase,
-            worker=self._worker,
-            intended_ns=time.time_ns() if slot.due_ns is None else self._begin.wall_ns + slot.due_ns,
-            held=held,
-        )
+        script = self._workload.script(slot.number)
+        stage = next(script)
+        index = slot.number * self._workload.chain_length
+        if slot.due_ns is None:
+            return self._turn(script, stage, index, time.time_ns(), held=False)
+        due_mono_ns = self._begin.mono_ns + slot.due_ns
+        held = time.monotonic_ns() > due_mono_ns
+        self._wait_until(due_mono_ns)
+        return self._turn(script, stage, index, self._begin.wall_ns + slot.due_ns, held=held)
 
-    def _wait_until(self, due_ns: int) -> None:
+    def follow(self, turn: Turn, records: Sequence[RequestRecord]) -> Turn | None:
+        """What follows in a conversation when these have ended. One that did not end well is broken off."""
+        if any(record.outcome != "ok" for record in records):
+            return None
+        ended = Moment.now()
+        try:
+            stage = turn.script.send([tuple(record.token_ids) for record in records])
+        except StopIteration:
+            return None
+        pause_ns = round(stage.pause_s * NS_PER_S)
+        self._wait_until(ended.mono_ns + pause_ns)
+        return self._turn(turn.script, stage, turn.next_index, ended.wall_ns + pause_ns, held=False)
+
+    def _turn(self, script: Script, stage: Stage, index: int, intended_ns: int, *, held: bool) -> Turn | None:
+        if self._stopped.is_set() or self.write_error is not None:
+            return None
+        jobs = tuple(
+            Job(
+                id=f"{self.phase}-{at}",
+                prompt=prompt,
+                phase=self.phase,
+                worker=self._worker,
+                intended_ns=intended_ns,
+                held=held,
+            )
+            for at, prompt in enumerate(stage.prompts, start=index)
+        )
+        self.tally.send(len(jobs))
+        return Turn(jobs, script, index + len(jobs))
+
+    def _wait_until(self, mono_ns: int) -> None:
         # More than once, since a timer may fire a little early.
-        while (left_s := self._begin.until_s(due_ns)) > 0 and not self._stopped.wait(left_s):
+        while (left_ns := mono_ns - time.monotonic_ns()) > 0 and not self._stopped.wait(left_ns / NS_PER_S):
             continue
 
     def tokens(self, count: int) -> None:

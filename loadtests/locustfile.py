@@ -21,7 +21,7 @@ from locust.env import Environment
 from history.plan import Param, WorkloadSpec
 from history.records import RequestRecord
 from loadtests.client import SERVED_MODEL, CompletionClient
-from loadtests.load import Begin, Load, closed
+from loadtests.load import Load, Moment, closed
 from loadtests.target import loopback_url
 from loadtests.user import CompletionUser
 from loadtests.workloads import KINDS, Workload, build
@@ -39,14 +39,23 @@ class Hook(Protocol):
 
 
 def parse_params(text: str) -> dict[str, Param]:
-    """Workload parameters from `name=value name=value`; whole numbers become numbers. Raises ValueError."""
+    """Workload parameters from `name=value name=value`; numbers become numbers. Raises ValueError."""
     params: dict[str, Param] = {}
     for pair in text.replace(",", " ").split():
         name, separator, value = pair.partition("=")
         if not separator:
             raise ValueError(f"workload parameter {pair!r}: write name=value")
-        params[name] = int(value) if value.lstrip("-").isdecimal() else value
+        params[name] = _number(value)
     return params
+
+
+def _number(text: str) -> Param:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 def workload_from(options: Namespace) -> Workload:
@@ -97,7 +106,7 @@ def begin(environment: Environment, **_: object) -> None:
         phase=options.workload,
         workload=workload_from(options),
         slots=closed(itertools.count()),
-        begin=Begin.now(),
+        begin=Moment.now(),
         worker=0,
         write=discard,
     )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Protocol
 
 import gevent
+from gevent.pool import Group
 from locust import User, constant, task
 from locust.exception import StopUser
 
 from history.records import RequestRecord
-from loadtests.client import CompletionClient
+from loadtests.client import CompletionClient, Job
 from loadtests.load import Load
 
 REFUSED_PAUSE_S = 0.05
@@ -36,14 +38,31 @@ class CompletionUser(User):
     def ask(self) -> None:
         if self.client is None or self.load is None:
             raise StopUser
-        job = self.load.take()
-        if job is None:
+        turn = self.load.take()
+        if turn is None:
             raise StopUser
-        end = _End(self.load, self.environment.events.request)
-        self.client.complete(job, end)
-        if end.without_response:
-            # A server that is down must not be asked as fast as a processor can.
-            gevent.sleep(REFUSED_PAUSE_S)
+        while turn is not None:
+            ends = self._send(turn.jobs, self.client, self.load)
+            if any(end.without_response for end in ends):
+                # A server that is down must not be asked as fast as a processor can.
+                gevent.sleep(REFUSED_PAUSE_S)
+            turn = self.load.follow(turn, [end.record for end in ends if end.record is not None])
+
+    def _send(self, jobs: Sequence[Job], client: CompletionClient, load: Load) -> list[_End]:
+        """Send requests at once and see them all to their end."""
+        ends = [_End(load, self.environment.events.request) for _ in jobs]
+        if len(jobs) == 1:
+            client.complete(jobs[0], ends[0])
+            return ends
+        group = Group()
+        try:
+            for job, end in zip(jobs, ends, strict=True):
+                group.spawn(client.complete, job, end)
+            group.join()
+        finally:
+            # Empty unless this greenlet was killed; those killed with it record their end.
+            group.kill()
+        return ends
 
 
 class _End:
@@ -53,12 +72,14 @@ class _End:
         self._load = load
         self._hook = hook
         self.without_response = False
+        self.record: RequestRecord | None = None
 
     def tokens(self, count: int) -> None:
         self._load.tokens(count)
 
     def ended(self, record: RequestRecord) -> None:
         self.without_response = record.outcome == "error" and record.status is None
+        self.record = record
         self._load.ended(record)
         show(record, self._hook)
 

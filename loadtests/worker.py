@@ -29,7 +29,7 @@ from history.reader import UnreadableRun, read_plan
 from history.writer import LineWriter
 from loadtests.arrivals import schedule
 from loadtests.client import SERVED_MODEL, CompletionClient
-from loadtests.load import Begin, Load
+from loadtests.load import Load, Moment
 from loadtests.messages import EXIT_FAILED, Command, Failed, Quit, Ready, Report, StartPhase, StopPhase
 from loadtests.sharding import share
 from loadtests.user import CompletionUser
@@ -126,10 +126,11 @@ class Worker:
         workload = self._workloads.get(command.workload)
         if workload is None:
             raise CannotGoOn(f"phase {command.name}: no workload named {command.workload}")
-        due = schedule(_arrivals(command), command.requests, self._seed, command.name)
+        conversations = command.requests // workload.chain_length
+        due = schedule(_arrivals(command), conversations, self._seed, command.name)
         part = share(
-            first=command.first,
-            requests=command.requests,
+            first=command.first // workload.chain_length,
+            conversations=conversations,
             concurrency=command.concurrency,
             worker=self._worker,
             workers=self._workers,
@@ -138,7 +139,7 @@ class Worker:
             phase=command.name,
             workload=workload,
             slots=part.slots(due),
-            begin=Begin.at(command.begins_ns),
+            begin=Moment.at(command.begins_ns),
             worker=self._worker,
             write=self._writer.write,
         )

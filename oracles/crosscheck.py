@@ -70,8 +70,10 @@ def _entries(window: Window) -> Iterator[Entry]:
         for record in records
     )
     # A prompt surely was read only where a token came back.
-    prompt = sum(record.prompt_tokens for record in records if record.token_ids or record.outcome == "ok")
-    answered = sum(record.outcome == "ok" for record in records)
+    read = [record for record in records if record.token_ids or record.outcome == "ok"]
+    # The server reads a prompt once for each choice.
+    prompt = sum(record.prompt_tokens * record.choices for record in read)
+    answered = sum(record.choices for record in records if record.outcome == "ok")
     begun = sum(bool(record.token_ids) for record in records)
     reasons = ({"finished_reason": "length"}, {"finished_reason": "stop"})
 

@@ -87,14 +87,14 @@ def _usage(record: RequestRecord) -> Iterator[str]:
 
 
 def _finish(record: RequestRecord, context: int) -> Iterator[str]:
-    tokens = len(record.token_ids)
+    tokens, asked = len(record.token_ids), record.max_tokens * record.choices
     if record.finish_reason not in ("length", "stop"):
         yield f"finish reason {record.finish_reason}"
-    full = record.prompt_tokens + tokens >= context
-    if record.finish_reason == "length" and tokens < record.max_tokens and not full:
-        yield f"cut for length after {tokens} of {record.max_tokens} tokens"
-    if tokens > record.max_tokens:
-        yield f"{tokens} tokens where at most {record.max_tokens} were asked for"
+    full = record.prompt_tokens + tokens // record.choices >= context
+    if record.finish_reason == "length" and tokens < asked and not full:
+        yield f"cut for length after {tokens} of {asked} tokens"
+    if tokens > asked:
+        yield f"{tokens} tokens where at most {asked} were asked for"
 
 
 def _stream(record: RequestRecord) -> Iterator[str]:

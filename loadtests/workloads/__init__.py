@@ -8,8 +8,15 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from history.plan import Param, Strict, WorkloadSpec
-from loadtests.workloads.base import Prompt, Workload
+from loadtests.workloads.abort_mix import AbortMix, AbortMixParams
+from loadtests.workloads.agent_loop import AgentLoop, AgentLoopParams
+from loadtests.workloads.base import Workload
+from loadtests.workloads.chat import Chat, ChatParams
+from loadtests.workloads.long_document import LongDocument, LongDocumentParams
 from loadtests.workloads.mid_prefill_preemption import MidPrefillPreemption, MidPrefillPreemptionParams
+from loadtests.workloads.mixed_sizes import MixedSizes, MixedSizesParams
+from loadtests.workloads.parameter_mix import ParameterMix, ParameterMixParams
+from loadtests.workloads.prompt import Prompt
 from loadtests.workloads.shared_prefix import SharedPrefix, SharedPrefixParams
 from loadtests.workloads.unique import Unique, UniqueParams
 
@@ -24,7 +31,13 @@ def _builder(model: type[Params], make: Callable[[Params, str, int], Workload]) 
 
 
 KINDS: dict[str, Builder] = {
+    "abort_mix": _builder(AbortMixParams, AbortMix),
+    "agent_loop": _builder(AgentLoopParams, AgentLoop),
+    "chat": _builder(ChatParams, Chat),
+    "long_document": _builder(LongDocumentParams, LongDocument),
     "mid_prefill_preemption": _builder(MidPrefillPreemptionParams, MidPrefillPreemption),
+    "mixed_sizes": _builder(MixedSizesParams, MixedSizes),
+    "parameter_mix": _builder(ParameterMixParams, ParameterMix),
     "shared_prefix": _builder(SharedPrefixParams, SharedPrefix),
     "unique": _builder(UniqueParams, Unique),
 }

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from loadtests.workloads.base import NUMBER_TOKENS, Draw, OutputRange, Prompt, number_tokens
+from loadtests.workloads.base import NUMBER_TOKENS, Draw, OneShot, OutputRange, number_tokens
+from loadtests.workloads.prompt import Prompt
 
 
 class UniqueParams(OutputRange):
     prompt_tokens: int = Field(default=256, ge=NUMBER_TOKENS)
 
 
-class Unique:
+class Unique(OneShot):
     """The index is spelled in the first tokens, so the first blocks of two prompts always differ."""
 
     def __init__(self, params: UniqueParams, name: str, seed: int) -> None:

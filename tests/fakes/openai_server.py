@@ -133,8 +133,10 @@ class _Handler(BaseHTTPRequestHandler):
                 self._hang()
             case "hang_up":
                 self.close_connection = True
-            case _:
+            case _ if body.get("stream"):
                 self._stream(body, behaviour)
+            case _:
+                self._whole(body)
 
     def _json_error(self, status: int, kind: str, message: str) -> None:
         content = json.dumps({"error": {"message": message, "type": kind, "param": None, "code": status}})
@@ -148,22 +150,40 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.fake.closing.wait()
         self.close_connection = True
 
+    def _whole(self, body: dict[str, Any]) -> None:
+        """All choices in one piece."""
+        answers = _answers(body)
+        content = _chunk(answers[0], "length", with_ids=True)
+        content["choices"] = [
+            _chunk(tokens, "length", with_ids=True, place=place)["choices"][0]
+            for place, tokens in enumerate(answers)
+        ]
+        content["usage"] = _usage(len(body["prompt"]), sum(map(len, answers)), None)["usage"]
+        text = json.dumps(content).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
     def _stream(self, body: dict[str, Any], behaviour: Behaviour) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream; charset=utf-8")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        tokens = answer_tokens(body["prompt"], body["max_tokens"])
+        answers = _answers(body)
+        tokens = answers[0]
         whole = behaviour.shape in ("normal", "no_usage", "wrong_usage")
         count = len(tokens) if whole else min(behaviour.after, len(tokens))
         for at in range(0, count, behaviour.tokens_per_chunk):
             if self.server.fake.closing.wait(behaviour.token_s):
                 self.close_connection = True
                 return
-            part = tokens[at : min(at + behaviour.tokens_per_chunk, count)]
-            finish = "length" if whole and at + len(part) == len(tokens) else None
-            self._event(_chunk(part, finish, behaviour.token_ids))
-        self._end(behaviour, len(body["prompt"]), len(tokens))
+            end = min(at + behaviour.tokens_per_chunk, count)
+            finish = "length" if whole and end == len(tokens) else None
+            for place, answer in enumerate(answers):
+                self._event(_chunk(answer[at:end], finish, with_ids=behaviour.token_ids, place=place))
+        self._end(behaviour, len(body["prompt"]), len(tokens) * len(answers))
 
     def _end(self, behaviour: Behaviour, prompt_tokens: int, answered: int) -> None:
         match behaviour.shape:
@@ -202,10 +222,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(f"{len(line):x}\r\n".encode() + line + b"\r\n")
 
 
-def _chunk(tokens: list[int], finish: str | None, with_ids: bool) -> dict[str, Any]:
+def _answers(body: dict[str, Any]) -> list[list[int]]:
+    """The tokens of each choice."""
+    prompt, count = body["prompt"], body["max_tokens"]
+    return [answer_tokens([*prompt, *[place] * bool(place)], count) for place in range(body.get("n", 1))]
+
+
+def _chunk(tokens: list[int], finish: str | None, *, with_ids: bool, place: int = 0) -> dict[str, Any]:
     logprobs = answer_logprobs(tokens)
     choice: dict[str, Any] = {
-        "index": 0,
+        "index": place,
         "text": "".join(chr(token) for token in tokens),
         "logprobs": {
             "text_offset": [0] * len(tokens),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import socket
 from dataclasses import dataclass, field
 
@@ -9,8 +10,9 @@ import msgspec
 import pytest
 
 from history.records import RequestRecord, Usage
+from loadtests.chunks import Answer, MalformedChunk
 from loadtests.client import CompletionClient, Job
-from loadtests.workloads import Prompt
+from loadtests.workloads.prompt import Abort, Prompt, Sampling
 from tests.fakes.openai_server import Behaviour, FakeServer, Shape, answer_logprobs, answer_tokens
 
 PROMPT = Prompt(prompt_id="w-1", token_ids=(65, 66, 67), max_tokens=5)
@@ -32,11 +34,11 @@ class Notes:
         self.records.append(record)
 
 
-def complete(url: str, times: int = 1) -> Notes:
+def complete(url: str, times: int = 1, job: Job = JOB) -> Notes:
     notes = Notes()
     client = CompletionClient(url, "tiny", deadline_s=60.0)
     for _ in range(times):
-        client.complete(JOB, notes)
+        client.complete(job, notes)
     client.close()
     return notes
 
@@ -200,3 +202,82 @@ def test_a_long_message_is_cut() -> None:
 def test_load_never_leaves_this_machine() -> None:
     with pytest.raises(ValueError, match="not on this machine"):
         CompletionClient("http://192.0.2.1:8000", "tiny", deadline_s=1.0)
+
+
+def job_with(sampling: Sampling | None = None, abort: Abort | None = None) -> Job:
+    prompt = dataclasses.replace(PROMPT, sampling=sampling or Sampling(), abort=abort)
+    return dataclasses.replace(JOB, prompt=prompt)
+
+
+def test_several_answers_stand_one_after_the_other() -> None:
+    with FakeServer() as server:
+        (record,) = complete(server.url, job=job_with(Sampling(n=2, temperature=0.5))).records
+    assert (record.outcome, record.choices, record.finish_reason) == ("ok", 2, "length")
+    assert record.token_ids == TOKENS + answer_tokens([65, 66, 67, 1], 5)
+    assert record.logprobs == answer_logprobs(record.token_ids)
+    assert record.usage == Usage(prompt_tokens=3, completion_tokens=10)
+    assert sum(record.chunk_tokens) == 10
+
+
+def test_one_answer_of_several_that_never_finishes_makes_no_whole_answer() -> None:
+    with FakeServer(Behaviour(shape="truncated")) as server:
+        (record,) = complete(server.url, job=job_with(Sampling(n=2, temperature=0.5))).records
+    assert (record.outcome, record.finish_reason) == ("error", None)
+
+
+def test_more_answers_than_asked_for_are_malformed() -> None:
+    with pytest.raises(MalformedChunk, match="choice 1, asked for 1"):
+        Answer().add({"choices": [{"index": 1, "text": "a"}]}, 0)
+
+
+def test_an_answer_in_one_piece_is_recorded_like_a_stream_of_one_event() -> None:
+    with FakeServer() as server:
+        (record,) = complete(server.url, job=job_with(Sampling(prompt_logprobs=2))).records
+    assert "stream" not in server.seen[0].body
+    assert (record.outcome, record.status, record.finish_reason) == ("ok", 200, "length")
+    assert (record.token_ids, record.logprobs) == (TOKENS, answer_logprobs(TOKENS))
+    assert record.chunk_tokens == [5]
+    assert record.first_us == record.chunk_us[0]
+
+
+def test_parameters_are_sent_by_the_apis_names() -> None:
+    sampling = Sampling(
+        n=2,
+        temperature=0.5,
+        seed=9,
+        logprobs=3,
+        stop=("a",),
+        stop_token_ids=(7, 8),
+        priority=1,
+        cache_salt="salt-1",
+    )
+    with FakeServer() as server:
+        complete(server.url, job=job_with(sampling))
+    (seen,) = server.seen
+    sent = {name: seen.body[name] for name in ("n", "temperature", "seed", "logprobs", "priority")}
+    assert sent == {"n": 2, "temperature": 0.5, "seed": 9, "logprobs": 3, "priority": 1}
+    assert (seen.body["stop"], seen.body["stop_token_ids"]) == (["a"], [7, 8])
+    assert seen.body["cache_salt"] == "salt-1"
+
+
+def test_a_client_that_leaves_after_some_tokens_is_recorded_with_them() -> None:
+    with FakeServer(Behaviour(token_s=0.01)) as server:
+        (record,) = complete(server.url, job=job_with(abort=Abort(after_tokens=3))).records
+    assert (record.outcome, record.token_ids) == ("aborted", TOKENS[:3])
+    assert record.error is not None
+    assert (record.error.kind, record.error.message) == ("Abandoned", "given up on purpose after 3 tokens")
+
+
+def test_an_answer_that_comes_before_patience_ends_is_a_good_one() -> None:
+    with FakeServer() as server:
+        (record,) = complete(server.url, job=job_with(abort=Abort(after_s=50.0))).records
+    assert record.outcome == "ok"
+
+
+def test_a_client_that_leaves_closes_the_connection() -> None:
+    with FakeServer(Behaviour(token_s=0.02)) as server:
+        notes = complete(server.url, times=2, job=job_with(abort=Abort(after_tokens=1)))
+        left = [record.outcome for record in notes.records]
+        (whole,) = complete(server.url).records
+    assert left == ["aborted", "aborted"]
+    assert (whole.outcome, whole.token_ids) == ("ok", TOKENS)

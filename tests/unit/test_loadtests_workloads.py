@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from history.plan import Param, WorkloadSpec
 from loadtests.workloads import KINDS, Prompt, Workload, build
+from tests.unit.talking import fingerprint, only, prompts, talk
 
 SEEDS = st.integers(min_value=0, max_value=2**63 - 1)
 INDICES = st.integers(min_value=0, max_value=2**31)
@@ -20,11 +21,10 @@ KIND = st.sampled_from(sorted(KINDS))
 MAX_MODEL_LEN = 768
 
 FINGERPRINT = """
-import hashlib
+from tests.unit.talking import fingerprint
 from history.plan import WorkloadSpec
 from loadtests.workloads import build
-workload = build(WorkloadSpec(kind={kind!r}), "w", {seed})
-print(hashlib.sha256(repr([workload.request(i) for i in range(200)]).encode()).hexdigest())
+print(fingerprint(build(WorkloadSpec(kind={kind!r}), "w", {seed})))
 """
 
 
@@ -45,16 +45,19 @@ def shared_prefix(draw: st.DrawFn) -> Workload:
         prompts=prompts,
         min_output=lowest,
         max_output=lowest + draw(st.integers(0, 40)),
+        lengths=draw(st.sampled_from(["uniform", "lognormal"])),
+        min_prefix_tokens=1,
+        min_suffix_tokens=4,
     )
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_another_process_with_another_hash_seed_asks_the_same(kind: str) -> None:
-    workload = make(kind, seed=77)
-    here = hashlib.sha256(repr([workload.request(i) for i in range(200)]).encode()).hexdigest()
+    here = fingerprint(make(kind, seed=77))
     there = subprocess.run(
         [sys.executable, "-c", FINGERPRINT.format(kind=kind, seed=77)],
-        env={**os.environ, "PYTHONHASHSEED": "12345"},
+        env={**os.environ, "PYTHONHASHSEED": "12345", "PYTHONPATH": "."},
+        cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
         check=True,
@@ -65,30 +68,32 @@ def test_another_process_with_another_hash_seed_asks_the_same(kind: str) -> None
 @given(kind=KIND, seed=SEEDS, indices=st.lists(INDICES, min_size=2, max_size=6))
 def test_a_request_does_not_depend_on_what_was_asked_before(kind: str, seed: int, indices: list[int]) -> None:
     forward, backward = make(kind, seed), make(kind, seed)
-    first = [forward.request(index) for index in indices]
-    second = [backward.request(index) for index in reversed(indices)]
+    first = [talk(forward, index) for index in indices]
+    second = [talk(backward, index) for index in reversed(indices)]
     assert first == second[::-1]
 
 
 @given(kind=KIND, seed=SEEDS, index=INDICES)
 def test_seed_and_name_change_the_prompts(kind: str, seed: int, index: int) -> None:
-    tokens = make(kind, seed).request(index).token_ids
-    assert make(kind, seed + 1).request(index).token_ids != tokens
-    assert make(kind, seed, name="v").request(index).token_ids != tokens
+    tokens = prompts(make(kind, seed), index)[0].token_ids
+    assert prompts(make(kind, seed + 1), index)[0].token_ids != tokens
+    assert prompts(make(kind, seed, name="v"), index)[0].token_ids != tokens
 
 
 @given(kind=KIND, seed=SEEDS, index=INDICES)
 def test_the_defaults_fit_the_tiny_model(kind: str, seed: int, index: int) -> None:
     workload = make(kind, seed)
-    prompt = workload.request(index)
-    assert all(0 <= token <= 255 for token in prompt.token_ids)
-    assert len(prompt.token_ids) + prompt.max_tokens <= workload.longest <= MAX_MODEL_LEN
+    asked = prompts(workload, index)
+    assert len(asked) == workload.chain_length
+    for prompt in asked:
+        assert all(0 <= token <= 255 for token in prompt.token_ids)
+        assert len(prompt.token_ids) + prompt.max_tokens <= workload.longest <= MAX_MODEL_LEN
 
 
 @given(workload=shared_prefix(), indices=st.lists(INDICES, max_size=20))
 def test_lengths_stay_within_the_bound(workload: Workload, indices: list[int]) -> None:
     for index in indices:
-        prompt = workload.request(index)
+        prompt = only(workload, index)
         assert prompt.max_tokens >= 1
         assert len(prompt.token_ids) + prompt.max_tokens <= workload.longest
 
@@ -98,7 +103,7 @@ def test_equal_prompt_ids_are_equal_prompts_and_others_are_not(workload: Workloa
     assert workload.distinct is not None
     by_id: dict[str, Prompt] = {}
     for index in range(3 * workload.distinct):
-        prompt = workload.request(index)
+        prompt = only(workload, index)
         assert by_id.setdefault(prompt.prompt_id, prompt) == prompt
     assert len({prompt.token_ids for prompt in by_id.values()}) == len(by_id) == workload.distinct
 
@@ -107,18 +112,18 @@ def test_equal_prompt_ids_are_equal_prompts_and_others_are_not(workload: Workloa
 def test_each_round_asks_every_prompt_once(workload: Workload, turn: int) -> None:
     assert workload.distinct is not None
     indices = range(turn * workload.distinct, (turn + 1) * workload.distinct)
-    assert len({workload.request(index).prompt_id for index in indices}) == workload.distinct
+    assert len({only(workload, index).prompt_id for index in indices}) == workload.distinct
 
 
 def test_rounds_are_shuffled_differently() -> None:
     workload = make("shared_prefix", prompts=32)
-    rounds = [[workload.request(32 * turn + i).prompt_id for i in range(32)] for turn in range(2)]
+    rounds = [[only(workload, 32 * turn + i).prompt_id for i in range(32)] for turn in range(2)]
     assert rounds[0] != rounds[1]
 
 
 def test_prompts_of_a_group_share_exactly_their_prefix() -> None:
     workload = make("shared_prefix", prefixes=4, prompts=20, prefix_tokens=64)
-    prompts = {prompt.prompt_id: prompt for prompt in map(workload.request, range(20))}
+    prompts = {prompt.prompt_id: prompt for prompt in (only(workload, index) for index in range(20))}
     prefixes = [prompts[f"w-{number}"].token_ids[:64] for number in range(20)]
     assert all(prefixes[number] == prefixes[number % 4] for number in range(20))
     assert len(set(prefixes)) == 4
@@ -128,16 +133,14 @@ def test_prompts_of_a_group_share_exactly_their_prefix() -> None:
 def test_unique_prompts_do_not_even_share_their_first_block(seed: int, one: int, other: int) -> None:
     workload = make("unique", seed)
     smallest_block = 8
-    same = (
-        workload.request(one).token_ids[:smallest_block] == workload.request(other).token_ids[:smallest_block]
-    )
+    same = only(workload, one).token_ids[:smallest_block] == only(workload, other).token_ids[:smallest_block]
     assert same == (one == other)
     assert workload.distinct is None
 
 
 def test_mid_prefill_preemption_has_the_figures_of_the_known_crash() -> None:
     workload = make("mid_prefill_preemption")
-    prompts = [workload.request(index) for index in range(80)]
+    prompts = [only(workload, index) for index in range(80)]
     assert workload.distinct == 80
     assert len({prompt.token_ids for prompt in prompts}) == 80
     assert len({prompt.token_ids[:560] for prompt in prompts}) == 40
@@ -149,7 +152,7 @@ def test_mid_prefill_preemption_has_the_figures_of_the_known_crash() -> None:
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        (WorkloadSpec(kind="no-such"), ["no-such", "mid_prefill_preemption, shared_prefix, unique"]),
+        (WorkloadSpec(kind="no-such"), ["no-such", "mid_prefill_preemption, mixed_sizes"]),
         (WorkloadSpec(kind="unique", params={"prompt_token": 9}), ["prompt_token", "Extra inputs"]),
         (WorkloadSpec(kind="unique", params={"prompt_tokens": "9"}), ["prompt_tokens", "valid integer"]),
         (WorkloadSpec(kind="unique", params={"prompt_tokens": 1}), ["prompt_tokens", "greater than"]),

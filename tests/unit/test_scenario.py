@@ -59,9 +59,13 @@ BAD: dict[str, tuple[Change, str]] = {
     "unknown key at the top": (put("sumary", value="x"), r"sumary: unknown key"),
     "unknown key below": (put("server", "gpu_block", value=1), r"server\.gpu_block: unknown key"),
     "unknown key in a list": (put("phases", 1, "rate", value=1), r"phases\.1\.rate: unknown key"),
-    "unknown kind of arrivals": (
+    "unknown arrivals": (
         put("phases", 0, "arrivals", value={"kind": "poison"}),
         r"arrivals: .*poison",
+    ),
+    "a phase that ends within a conversation": (
+        put("workloads", "w", value={"kind": "chat", "params": {"turns": 3}}),
+        r"phases\.golden: a conversation of w is 3 requests",
     ),
     "unknown key of arrivals": (
         put("phases", 0, "arrivals", value={"kind": "constant", "rate": 2, "size": 1}),

@@ -1,0 +1,77 @@
+"""Shared prefixes, asked with all that the API offers: several answers, sampling, stops, logprobs, salts.
+
+Each of these takes another way through scheduler and cache. A prompt has its parameters for good, so that its
+answers can be compared: what is sampled is sampled with a seed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pydantic import Field
+
+from loadtests.workloads.prompt import Prompt, Sampling
+from loadtests.workloads.shared_prefix import SharedPrefix, SharedPrefixParams
+
+STOPS = ("a", "e", "0", " ")
+STOP_TOKENS = 24
+TOKENS = 256
+MAX_LOGPROBS = 5
+
+
+class ParameterMixParams(SharedPrefixParams):
+    """Each share is of the prompts; 0 leaves the parameter alone."""
+
+    sampled_share: float = Field(default=0.5, ge=0.0, le=1.0)
+    """Temperature and a seed of its own."""
+    temperature: float = Field(default=0.8, gt=0.0, le=2.0)
+    several_share: float = Field(default=0.5, ge=0.0, le=1.0)
+    """Of the sampled ones: 2 to `max_n` answers."""
+    max_n: int = Field(default=3, ge=2, le=16)
+    stop_share: float = Field(default=0.3, ge=0.0, le=1.0)
+    """Of those with one answer: half by text, half by token."""
+    prompt_logprobs_share: float = Field(default=0.2, ge=0.0, le=1.0)
+    """Not streamed, and read without a cache's help."""
+    salt_share: float = Field(default=0.3, ge=0.0, le=1.0)
+    salts: int = Field(default=2, ge=1)
+    priorities: int = Field(default=1, ge=1)
+    """From 0 on. More than one needs a server with `--scheduling-policy priority`."""
+
+
+class ParameterMix(SharedPrefix):
+    """Lengths, prompts and order are those of the shared prefix."""
+
+    def __init__(self, params: ParameterMixParams, name: str, seed: int) -> None:
+        super().__init__(params, name, seed)
+        self._mix = params
+
+    def request(self, index: int) -> Prompt:
+        prompt = super().request(index)
+        return replace(prompt, sampling=self._sampling(prompt.prompt_id))
+
+    def _sampling(self, prompt: str) -> Sampling:
+        mix, draw = self._mix, self._draw
+        sampled = self._chosen("sampled", mix.sampled_share, prompt)
+        several = sampled and self._chosen("several", mix.several_share, prompt)
+        stops = not several and self._chosen("stop", mix.stop_share, prompt)
+        by_text = draw.share("stop by text", prompt) < 0.5
+        told = self._chosen("prompt logprobs", mix.prompt_logprobs_share, prompt)
+        salted = self._chosen("salt", mix.salt_share, prompt)
+        return Sampling(
+            n=draw.integer(2, mix.max_n, "n", prompt) if several else 1,
+            temperature=mix.temperature if sampled else 0.0,
+            seed=draw.integer(0, 2**31 - 1, "seed", prompt) if sampled else Sampling().seed,
+            logprobs=draw.integer(0, MAX_LOGPROBS, "logprobs", prompt),
+            prompt_logprobs=draw.integer(1, MAX_LOGPROBS, "prompt logprobs", prompt) if told else None,
+            stop=STOPS if stops and by_text else (),
+            stop_token_ids=self._stop_tokens(prompt) if stops and not by_text else (),
+            priority=draw.integer(0, mix.priorities - 1, "priority", prompt),
+            cache_salt=f"salt-{draw.integer(1, mix.salts, 'salt', prompt)}" if salted else None,
+        )
+
+    def _chosen(self, what: str, share: float, prompt: str) -> bool:
+        return self._draw.share(f"{what} share", prompt) < share
+
+    def _stop_tokens(self, prompt: str) -> tuple[int, ...]:
+        chosen = self._draw.random(("stop tokens", prompt)).sample(range(TOKENS), STOP_TOKENS)
+        return tuple(sorted(chosen))

@@ -1,0 +1,156 @@
+"""A turn that is sent before the answer it builds on, or by another worker, is not a conversation."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from history.plan import Param
+from history.records import RequestRecord
+from tests.fakes.openai_server import Behaviour, FakeServer, Seen, Shape
+from tests.unit.loading import PATIENCE_S, loaders, phase, records, wait_for, write_plan
+
+CHAT: dict[str, Param] = {
+    "conversations": 6,
+    "turns": 3,
+    "system_tokens": 8,
+    "user_tokens": 8,
+    "min_think_s": 0.05,
+    "max_think_s": 0.1,
+    "min_output": 3,
+    "max_output": 6,
+}
+AGENT: dict[str, Param] = {"agents": 4, "steps": 3, "burst": 3, "burst_every": 2, "max_tool_s": 0.05}
+LEAVERS: dict[str, Param] = {
+    "prefixes": 2,
+    "prompts": 4,
+    "prefix_tokens": 8,
+    "queued_share": 1.0,
+    "queued_ms": 200.0,
+    "prefill_ms": 200.0,
+    "prefill_share": 0.0,
+    "answer_share": 0.0,
+}
+
+
+def play(
+    folder: Path,
+    server: FakeServer,
+    kind: str,
+    params: dict[str, Param],
+    *,
+    requests: int,
+    workers: int = 1,
+    concurrency: int = 3,
+    first: int = 0,
+) -> list[RequestRecord]:
+    """All records of one phase, in the order of their indices."""
+    plan = write_plan(folder, server.url, kind=kind, params=params)
+    with loaders(folder, plan, workers) as load:
+        assert load.wait_ready(PATIENCE_S)
+        load.start_phase(phase(requests=requests, concurrency=concurrency, first=first))
+        assert load.wait_done(PATIENCE_S)
+        assert load.failures() == []
+    return sorted(records(folder), key=lambda record: int(record.id.removeprefix("load-")))
+
+
+def end_ns(record: RequestRecord) -> int:
+    return record.start_mono_ns + record.end_us * 1000
+
+
+def test_each_turn_holds_the_answer_that_really_came_and_waits_for_it(tmp_path: Path) -> None:
+    with FakeServer() as server:
+        found = play(tmp_path, server, "chat", CHAT, requests=18)
+    asked = {seen.headers["x-request-id"]: seen.body["prompt"] for seen in server.seen}
+    assert len(found) == 18
+    for begin in range(0, 18, 3):
+        for before, after in zip(found[begin:], found[begin + 1 : begin + 3], strict=False):
+            said = asked[before.id] + before.token_ids
+            assert asked[after.id][: len(said)] == said
+            assert after.start_mono_ns - end_ns(before) >= 50_000_000
+
+
+def test_a_turn_is_due_when_the_user_has_thought(tmp_path: Path) -> None:
+    with FakeServer() as server:
+        found = play(tmp_path, server, "chat", CHAT, requests=3)
+    for before, after in pairwise(found):
+        ended_ns = before.start_ns + before.end_us * 1000
+        assert after.intended_ns - ended_ns >= 50_000_000
+        assert after.start_ns >= after.intended_ns
+
+
+def test_one_process_and_four_hold_the_same_conversations(tmp_path: Path) -> None:
+    found = {}
+    for workers in (1, 4):
+        folder = tmp_path / str(workers)
+        folder.mkdir()
+        with FakeServer() as server:
+            found[workers] = play(
+                folder, server, "agent_loop", AGENT, requests=20, workers=workers, concurrency=4
+            )
+    assert [record.prompt_id for record in found[1]] == [record.prompt_id for record in found[4]]
+    assert {record.worker for record in found[4]} == {0, 1, 2, 3}
+    # A conversation of 1 + 3 + 1 requests stays with its worker.
+    assert all(len({record.worker for record in found[4][at : at + 5]}) == 1 for at in range(0, 20, 5))
+
+
+def test_a_burst_is_sent_at_once(tmp_path: Path) -> None:
+    def release_when_three_wait(seen: Seen) -> Behaviour:
+        if seen.headers["x-request-id"] in ("load-1", "load-2", "load-3"):
+            wait_for(lambda: len(server.seen) == 4)
+        return Behaviour()
+
+    with FakeServer(release_when_three_wait) as server:
+        found = play(tmp_path, server, "agent_loop", AGENT, requests=5, concurrency=1)
+    assert [record.outcome for record in found] == ["ok"] * 5
+    assert len({record.intended_ns for record in found[1:4]}) == 1
+
+
+def test_a_conversation_is_broken_off_where_an_answer_is_missing(tmp_path: Path) -> None:
+    def fail_the_second(seen: Seen) -> Behaviour:
+        return Behaviour(shape="server_error" if seen.headers["x-request-id"] == "load-1" else "normal")
+
+    with FakeServer(fail_the_second) as server:
+        found = play(tmp_path, server, "chat", CHAT, requests=6)
+    assert [record.id for record in found] == ["load-0", "load-1", "load-3", "load-4", "load-5"]
+
+
+def test_a_stop_ends_the_thinking(tmp_path: Path) -> None:
+    slow = {**CHAT, "min_think_s": 500.0, "max_think_s": 500.0}
+    with FakeServer() as server:
+        plan = write_plan(tmp_path, server.url, kind="chat", params=slow)
+        with loaders(tmp_path, plan) as load:
+            assert load.wait_ready(PATIENCE_S)
+            load.start_phase(phase(requests=3, concurrency=1))
+            wait_for(lambda: load.progress().ok == 1)
+            load.stop_phase("enough")
+            assert load.wait_done(PATIENCE_S)
+    assert [record.outcome for record in records(tmp_path)] == ["ok"]
+
+
+def test_a_stop_in_a_burst_records_every_request_of_it(tmp_path: Path) -> None:
+    def stall_the_burst(seen: Seen) -> Behaviour:
+        return Behaviour(shape="normal" if seen.headers["x-request-id"] == "load-0" else "stall")
+
+    with FakeServer(stall_the_burst) as server:
+        plan = write_plan(tmp_path, server.url, kind="agent_loop", params=AGENT)
+        with loaders(tmp_path, plan) as load:
+            assert load.wait_ready(PATIENCE_S)
+            load.start_phase(phase(requests=5, concurrency=1))
+            wait_for(lambda: len(server.seen) == 4)
+            load.stop_phase("enough")
+            assert load.wait_done(PATIENCE_S)
+            counts = load.progress()
+    assert sorted(record.outcome for record in records(tmp_path)) == ["aborted"] * 3 + ["ok"]
+    assert (counts.sent, counts.aborted, counts.in_flight) == (4, 3, 0)
+
+
+@pytest.mark.parametrize("shape", ["silent", "stall"])
+def test_a_client_that_loses_patience_leaves(tmp_path: Path, shape: Shape) -> None:
+    with FakeServer(Behaviour(shape=shape)) as server:
+        found = play(tmp_path, server, "abort_mix", LEAVERS, requests=8, first=4)
+    assert [record.outcome for record in found] == ["aborted"] * 8
+    assert {record.error.kind for record in found if record.error} == {"Abandoned"}
+    assert all(record.end_us < 30_000_000 for record in found)
