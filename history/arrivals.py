@@ -71,4 +71,12 @@ class Bursts(Strict):
     every_s: Seconds
 
 
-Arrivals = Annotated[Closed | Constant | Poisson | Gamma | Ramp | Steps | Bursts, Field(discriminator="kind")]
+class Recorded(Strict):
+    """When the entries of a trace came; for workloads of kind trace."""
+
+    kind: Literal["trace"]
+
+
+Arrivals = Annotated[
+    Closed | Constant | Poisson | Gamma | Ramp | Steps | Bursts | Recorded, Field(discriminator="kind")
+]

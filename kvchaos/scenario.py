@@ -16,10 +16,13 @@ from pydantic import ValidationError
 
 from chaos.inside import faults
 from chaos.schedule import parse_line
+from history.arrivals import Recorded
 from history.plan import Expectation, Scenario
 from kvchaos.errors import UsageError
 from kvchaos.stacks.command import check_settings
 from loadtests import workloads
+from loadtests.workloads import PATH_PARAM, Workload
+from loadtests.workloads.base import Timed
 from oracles import ORACLES
 
 FOLDER = "scenarios"
@@ -76,6 +79,7 @@ def load_scenario(path: Path) -> Scenario:
         raise UsageError(f"{path}: {_first_problem(error)}") from error
     except BadSchedule as error:
         raise UsageError(f"{path}: faults: {error}") from error
+    scenario = _with_whole_paths(scenario, path.parent)
     for problem in _problems(scenario):
         raise UsageError(f"{path}: {problem}")
     return scenario
@@ -87,6 +91,17 @@ def expectation_for(scenario: Scenario, release: Version) -> Expectation:
         if SpecifierSet(entry.releases, prereleases=True).contains(release):
             return entry
     return Expectation(releases=f"=={release}")
+
+
+def _with_whole_paths(scenario: Scenario, folder: Path) -> Scenario:
+    """The files that workloads name, as they are found from anywhere."""
+    whole = {}
+    for name, spec in scenario.workloads.items():
+        given, params = spec.params.get(PATH_PARAM), spec.params
+        if isinstance(given, str):
+            params = {**params, PATH_PARAM: str((folder / given).resolve())}
+        whole[name] = spec.model_copy(update={"params": params})
+    return scenario.model_copy(update={"workloads": whole})
 
 
 def _expand(content: object) -> object:
@@ -132,7 +147,7 @@ def _problems(scenario: Scenario) -> list[str]:
                 f"workloads.{name}: a request takes up to {workload.longest} tokens, "
                 f"server.max_model_len is {scenario.server.max_model_len}"
             )
-        found += _broken_chains(scenario, name, workload.chain_length)
+        found += _phase_problems(scenario, name, workload)
     for fault in scenario.faults:
         found += [f"faults.{fault.id}: {wrong}" for wrong in faults.problems(fault.kind, fault.params)]
     found += _conflicts(scenario)
@@ -141,14 +156,21 @@ def _problems(scenario: Scenario) -> list[str]:
     return found
 
 
-def _broken_chains(scenario: Scenario, workload: str, chain_length: int) -> Iterator[str]:
-    """Phases that would begin or end in the middle of a conversation."""
+def _phase_problems(scenario: Scenario, name: str, workload: Workload) -> Iterator[str]:
+    """Phases that ask of their workload what it does not have."""
+    length = workload.chain_length
     for phase in scenario.phases:
-        if phase.workload == workload and (phase.requests % chain_length or phase.first % chain_length):
+        if phase.workload != name:
+            continue
+        if phase.requests % length or phase.first % length:
             yield (
-                f"phases.{phase.name}: a conversation of {workload} is {chain_length} requests; "
+                f"phases.{phase.name}: a conversation of {name} is {length} requests; "
                 "requests and first must be multiples of it"
             )
+        if isinstance(workload, Timed) and phase.first + phase.requests > len(workload):
+            yield f"phases.{phase.name}: {name} ends after {len(workload)} requests"
+        if isinstance(phase.arrivals, Recorded) and not isinstance(workload, Timed):
+            yield f"phases.{phase.name}: arrivals of kind trace need a workload of kind trace"
 
 
 def _expectation_problems(entry: Expectation) -> list[str]:

@@ -4,25 +4,56 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from history.arrivals import Arrivals, Bursts, Closed, Constant, Gamma, Poisson, Ramp, Spacing, Steps
+from history.arrivals import (
+    Arrivals,
+    Bursts,
+    Closed,
+    Constant,
+    Gamma,
+    Poisson,
+    Ramp,
+    Recorded,
+    Spacing,
+    Steps,
+)
+from loadtests.workloads.base import Timed, Workload
 
 NS_PER_S = 1e9
 
 Times = NDArray[np.floating[Any]]
+Due = Callable[[int], int]
+"""From the place of a conversation in its phase to the time when it is due, ns from the phase's start."""
+
+
+def due_times(arrivals: Arrivals, workload: Workload, numbers: range, seed: int, phase: str) -> Due | None:
+    """When each of the workload's conversations `numbers` is due; None: in a closed loop.
+
+    The same in every process: all workers of a phase share one schedule. Raises ValueError when the workload
+    is asked for recorded times and has none.
+    """
+    if isinstance(arrivals, Recorded):
+        return _recorded(workload, numbers, phase)
+    times = schedule(arrivals, len(numbers), seed, phase)
+    return None if times is None else lambda place: int(times[place])
+
+
+def _recorded(workload: Workload, numbers: range, phase: str) -> Due:
+    if not isinstance(workload, Timed):
+        raise ValueError(f"phase {phase}: arrivals of kind trace need a workload of kind trace")
+    begin_ns = workload.offset_ns(numbers[0])
+    return lambda place: workload.offset_ns(numbers[place]) - begin_ns
 
 
 def schedule(arrivals: Arrivals, count: int, seed: int, phase: str) -> NDArray[np.int64] | None:
-    """Offsets of `count` arrivals from the start of the phase, ns, in order; None for a closed loop.
-
-    The same in every process: all workers of a phase share one schedule.
-    """
+    """Offsets of `count` arrivals from the start of the phase, ns, in order; None where none are drawn."""
     match arrivals:
-        case Closed():
+        case Closed() | Recorded():
             return None
         case Constant(rate=rate):
             seconds: Times = np.arange(count) / rate

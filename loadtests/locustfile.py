@@ -2,7 +2,7 @@
 
 locust -f loadtests/locustfile.py --host http://127.0.0.1:8000 --workload shared_prefix --served-model tiny
 
-The requests never end; each user sends one after the other. Nothing is recorded on disk.
+The requests never end, but those of a trace; each user sends one after the other. No file records them.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from loadtests.load import Load, Moment, closed
 from loadtests.target import loopback_url
 from loadtests.user import CompletionUser
 from loadtests.workloads import KINDS, Workload, build
+from loadtests.workloads.base import Timed
 
 __all__ = ["CompletionUser"]
 
@@ -102,10 +103,11 @@ def begin(environment: Environment, **_: object) -> None:
     if options is None:
         raise ValueError("run this file with the locust command")
     CompletionUser.client = CompletionClient(environment.host or "", options.served_model, REQUEST_S)
+    workload = workload_from(options)
     CompletionUser.load = Load(
         phase=options.workload,
-        workload=workload_from(options),
-        slots=closed(itertools.count()),
+        workload=workload,
+        slots=closed(range(len(workload)) if isinstance(workload, Timed) else itertools.count()),
         begin=Moment.now(),
         worker=0,
         write=discard,

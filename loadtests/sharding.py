@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
+from loadtests.arrivals import Due
 from loadtests.load import Slot, closed
 
 
@@ -20,11 +18,11 @@ class Share:
     numbers: range
     users: int
 
-    def slots(self, due_ns: NDArray[np.int64] | None) -> Iterator[Slot]:
+    def slots(self, due: Due | None) -> Iterator[Slot]:
         """The worker's conversations, each with its time in the schedule of the whole phase."""
-        if due_ns is None:
+        if due is None:
             return closed(self.numbers)
-        return (Slot(number, int(due_ns[number - self.first])) for number in self.numbers)
+        return (Slot(number, due(number - self.first)) for number in self.numbers)
 
 
 def share(*, first: int, conversations: int, concurrency: int, worker: int, workers: int) -> Share:

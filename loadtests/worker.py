@@ -27,7 +27,7 @@ from history.arrivals import Arrivals
 from history.plan import RunPlan
 from history.reader import UnreadableRun, read_plan
 from history.writer import LineWriter
-from loadtests.arrivals import schedule
+from loadtests.arrivals import due_times
 from loadtests.client import SERVED_MODEL, CompletionClient
 from loadtests.load import Load, Moment
 from loadtests.messages import EXIT_FAILED, Command, Failed, Quit, Ready, Report, StartPhase, StopPhase
@@ -126,11 +126,12 @@ class Worker:
         workload = self._workloads.get(command.workload)
         if workload is None:
             raise CannotGoOn(f"phase {command.name}: no workload named {command.workload}")
-        conversations = command.requests // workload.chain_length
-        due = schedule(_arrivals(command), conversations, self._seed, command.name)
+        first = command.first // workload.chain_length
+        numbers = range(first, first + command.requests // workload.chain_length)
+        due = due_times(_arrivals(command), workload, numbers, self._seed, command.name)
         part = share(
-            first=command.first // workload.chain_length,
-            conversations=conversations,
+            first=first,
+            conversations=len(numbers),
             concurrency=command.concurrency,
             worker=self._worker,
             workers=self._workers,

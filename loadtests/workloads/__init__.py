@@ -18,9 +18,13 @@ from loadtests.workloads.mixed_sizes import MixedSizes, MixedSizesParams
 from loadtests.workloads.parameter_mix import ParameterMix, ParameterMixParams
 from loadtests.workloads.prompt import Prompt
 from loadtests.workloads.shared_prefix import SharedPrefix, SharedPrefixParams
+from loadtests.workloads.trace import Trace, TraceParams
 from loadtests.workloads.unique import Unique, UniqueParams
 
-__all__ = ["KINDS", "Prompt", "Workload", "build"]
+__all__ = ["KINDS", "PATH_PARAM", "Prompt", "Workload", "build"]
+
+PATH_PARAM = "path"
+"""The parameter that names a file, whatever the kind; a scenario gives it from its own folder."""
 
 Params = TypeVar("Params", bound=Strict)
 Builder = Callable[[Mapping[str, Param], str, int], Workload]
@@ -39,6 +43,7 @@ KINDS: dict[str, Builder] = {
     "mixed_sizes": _builder(MixedSizesParams, MixedSizes),
     "parameter_mix": _builder(ParameterMixParams, ParameterMix),
     "shared_prefix": _builder(SharedPrefixParams, SharedPrefix),
+    "trace": _builder(TraceParams, Trace),
     "unique": _builder(UniqueParams, Unique),
 }
 

@@ -8,7 +8,7 @@ import random
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pydantic import Field, model_validator
 
@@ -40,6 +40,17 @@ class Workload(Protocol):
 
     def script(self, number: int) -> Script:
         """The conversation with this number, from 0. What it asks depends on the answers that it is sent."""
+
+
+@runtime_checkable
+class Timed(Protocol):
+    """A workload that knows when its conversations came, and has an end."""
+
+    def __len__(self) -> int:
+        """Conversations there are."""
+
+    def offset_ns(self, number: int) -> int:
+        """When this one is due, from the first. Never less than that of the one before."""
 
 
 class OneShot(ABC):

@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 
-from loadtests.workloads import Prompt, Workload
+from loadtests.workloads import KINDS, Prompt, Workload
 from loadtests.workloads.prompt import Stage
+
+ENDLESS = sorted(set(KINDS) - {"trace"})
+"""Kinds of workload that need no parameter and have no end."""
 
 Answer = Callable[[Prompt], tuple[int, ...]]
 

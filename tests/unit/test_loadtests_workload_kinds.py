@@ -9,9 +9,9 @@ from itertools import pairwise
 import pytest
 
 from history.plan import Param, WorkloadSpec
-from loadtests.workloads import KINDS, Workload, build
+from loadtests.workloads import Workload, build
 from loadtests.workloads.prompt import Prompt, Sampling
-from tests.unit.talking import echo, only, prompts, talk
+from tests.unit.talking import ENDLESS, echo, only, prompts, talk
 
 
 def make(kind: str, **params: Param) -> Workload:
@@ -22,7 +22,7 @@ def no_answer(prompt: Prompt) -> tuple[int, ...]:
     return ()
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("kind", ENDLESS)
 def test_equal_prompt_ids_are_equal_prompts_with_equal_parameters(kind: str) -> None:
     workload = make(kind)
     by_id: dict[str, tuple[object, ...]] = {}

@@ -12,16 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from history.plan import Param, WorkloadSpec
-from loadtests.workloads import KINDS, Prompt, Workload, build
-from tests.unit.talking import fingerprint, only, prompts, talk
+from loadtests.workloads import Prompt, Workload, build
+from tests.unit.talking import ENDLESS, fingerprint, only, prompts, talk
 
 SEEDS = st.integers(min_value=0, max_value=2**63 - 1)
 INDICES = st.integers(min_value=0, max_value=2**31)
-KIND = st.sampled_from(sorted(KINDS))
+KIND = st.sampled_from(ENDLESS)
 MAX_MODEL_LEN = 768
 
 FINGERPRINT = """
-from tests.unit.talking import fingerprint
+from tests.unit.talking import ENDLESS, fingerprint
 from history.plan import WorkloadSpec
 from loadtests.workloads import build
 print(fingerprint(build(WorkloadSpec(kind={kind!r}), "w", {seed})))
@@ -51,7 +51,7 @@ def shared_prefix(draw: st.DrawFn) -> Workload:
     )
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("kind", ENDLESS)
 def test_another_process_with_another_hash_seed_asks_the_same(kind: str) -> None:
     here = fingerprint(make(kind, seed=77))
     there = subprocess.run(

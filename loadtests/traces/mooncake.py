@@ -1,0 +1,46 @@
+"""Mooncake's open traces: JSON Lines with timestamp (ms), input_length, output_length and hash_ids.
+
+A hash id stands for a block of 512 tokens together with all before it.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from loadtests.traces.entry import Entry, Format, MalformedLine, Parse, checked
+
+NS_PER_MS = 1_000_000
+
+
+class Line(msgspec.Struct):
+    """Fields that are not listed are of no use here."""
+
+    timestamp: int | float
+    input_length: int
+    output_length: int
+    hash_ids: list[int]
+
+
+_DECODER = msgspec.json.Decoder(Line)
+
+
+def parse(line: str) -> Entry:
+    try:
+        told = _DECODER.decode(line)
+    except msgspec.MsgspecError as error:
+        raise MalformedLine(str(error)) from error
+    return checked(
+        Entry(
+            at_ns=round(told.timestamp * NS_PER_MS),
+            prompt_tokens=told.input_length,
+            output_tokens=told.output_length,
+            blocks=tuple(told.hash_ids),
+        )
+    )
+
+
+def _parser(first: str) -> Parse:
+    return parse
+
+
+FORMAT = Format(parser=_parser, has_header=False, block_tokens=512)
