@@ -136,6 +136,22 @@ class Expectation(Strict):
         return self
 
 
+class ClientBounds(Strict):
+    """Beyond these the load process was too slow itself, and a run is unknown. For each phase.
+
+    The defaults let a server and its client share two processors; to measure latency, give less.
+    """
+
+    lag_ms: float = Field(default=1000.0, gt=0)
+    """Delay of a worker's event loop, 99th percentile."""
+    late_median_ms: float = Field(default=250.0, gt=0)
+    """Start of a request after it was due, of those that `concurrency` did not hold."""
+    late_ms: float = Field(default=1000.0, gt=0)
+    """The same, 99th percentile."""
+    cpu: float = Field(default=0.95, gt=0)
+    """Share of one processor that a worker uses."""
+
+
 class Limits(Strict):
     """Deadlines and bounds of a run, seconds."""
 
@@ -146,6 +162,7 @@ class Limits(Strict):
     """No token for so long while requests wait is a stall."""
     canary_s: float = Field(default=20.0, gt=0)
     drain_s: float = Field(default=20.0, gt=0)
+    client: ClientBounds = ClientBounds()
 
 
 class Scenario(Strict):

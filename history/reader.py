@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,7 +13,15 @@ from pydantic import ValidationError
 from history import layout
 from history.metrics import MetricLog
 from history.plan import PhaseSpec, RunPlan
-from history.records import Event, FaultRecord, LedgerRecord, Record, RequestRecord, ScrapeLine
+from history.records import (
+    ClientRecord,
+    Event,
+    FaultRecord,
+    LedgerRecord,
+    Record,
+    RequestRecord,
+    ScrapeLine,
+)
 
 Line = TypeVar("Line", bound=Record)
 
@@ -46,6 +54,7 @@ class History:
     metrics: MetricLog
     log: list[str]
     """Lines of server.log."""
+    client: list[ClientRecord] = field(default_factory=list)
 
     def events_of(self, kind: str) -> list[Event]:
         return [event for event in self.events if event.kind == kind]
@@ -90,6 +99,7 @@ def read_history(run_dir: Path) -> History:
         events=events,
         metrics=metrics,
         log=_log_lines(run_dir / layout.SERVER_LOG),
+        client=_lines(run_dir / layout.CLIENT, ClientRecord),
     )
 
 

@@ -122,6 +122,24 @@ class LedgerRecord(Record, frozen=True, kw_only=True):
     where."""
 
 
+class ClientRecord(Record, frozen=True, kw_only=True):
+    """How a load process did since its last such line, by its own word."""
+
+    t_ns: int
+    mono_ns: int
+    worker: int
+    phase: str
+    wall_us: int
+    cpu_us: int
+    """Processor time of the process in that stretch."""
+    lag_us: list[int]
+    """Its event loop is asked to wake somebody up again and again; how much too late that was."""
+    collector_us: list[int]
+    """Pauses for the garbage collector."""
+    connections: int
+    """Sockets open at the end of the stretch."""
+
+
 class Event(Record, frozen=True, kw_only=True):
     """A step of the run: phases, process life, canaries, signals."""
 

@@ -45,7 +45,7 @@ def weigh(
 ) -> tuple[Outcome, list[str]]:
     """The outcome of a run and its reasons: not as expected > unknown > as expected.
 
-    A run that was cut short (`cut` says why) is unknown, whatever the oracles say.
+    A run that was cut short, or whose client was the limit (`cut` says why), is unknown, whatever they say.
     """
     by_standing: dict[Standing, list[str]] = {kind: [] for kind in Standing}
     for result in results:

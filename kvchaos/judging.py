@@ -15,6 +15,7 @@ from kvchaos.report.junit import junit_xml
 from kvchaos.report.latency import latency_text
 from kvchaos.report.summary import summary_text
 from oracles import ORACLES, Oracle
+from oracles.client import limited
 
 CRASHES = (ArithmeticError, LookupError, ValueError, TypeError, AttributeError, AssertionError)
 """What an oracle may stumble over in an odd history; anything else is a defect of the machine or ours."""
@@ -24,7 +25,7 @@ def judge(history: History, oracles: Sequence[Oracle] = ORACLES) -> RunVerdict:
     """Judge a history. Pure: the same history gives the same verdict."""
     plan = history.plan
     results = [run_oracle(oracle, history) for oracle in oracles]
-    outcome, reasons = weigh(results, plan.expectation, cut_short(history))
+    outcome, reasons = weigh(results, plan.expectation, cut_short(history) or limited(history))
     return RunVerdict(
         run_id=plan.run_id,
         scenario=plan.scenario.name,

@@ -231,18 +231,16 @@ class _Attempt:
 
 def _parameters(sampling: Sampling) -> dict[str, Any]:
     """The API's names for them. What is left at its default there is not sent."""
-    parameters: dict[str, Any] = {
-        "temperature": sampling.temperature,
-        "seed": sampling.seed,
-        "logprobs": sampling.logprobs,
-    }
+    parameters: dict[str, Any] = {"temperature": sampling.temperature, "logprobs": sampling.logprobs}
+    if sampling.seed is not None:
+        parameters["seed"] = sampling.seed
     if sampling.prompt_logprobs is None:
         parameters |= {"stream": True, "stream_options": {"include_usage": True}}
     else:
         parameters["prompt_logprobs"] = sampling.prompt_logprobs
     if sampling.n > 1:
         parameters["n"] = sampling.n
-    for name in ("stop", "stop_token_ids", "priority", "cache_salt"):
+    for name in ("top_k", "stop", "stop_token_ids", "priority", "cache_salt"):
         value = getattr(sampling, name)
         if value:
             parameters[name] = value

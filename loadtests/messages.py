@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from history.plan import Role
+from history.records import ClientRecord
 
 ArrivalParam = int | float | str | list[float]
 
@@ -66,13 +67,19 @@ class PhaseDone(Counts, frozen=True, kw_only=True, tag_field="report", tag="phas
     """"complete", or the reason of the stop."""
 
 
+class Health(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="report", tag="health"):
+    """Once a second while a phase runs, and before its end: how the worker itself does."""
+
+    record: ClientRecord
+
+
 class Failed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="report", tag="failed"):
     """The worker cannot go on and exits with code 3."""
 
     message: str
 
 
-Report = Ready | Progress | PhaseDone | Failed
+Report = Ready | Progress | PhaseDone | Health | Failed
 
 COMPLETE = "complete"
 """Reason of a phase that was not stopped."""

@@ -13,10 +13,13 @@ from typing import IO
 
 import msgspec
 
+from history import layout
 from history.plan import PhaseSpec
+from history.writer import LineWriter
 from loadtests.messages import (
     Command,
     Failed,
+    Health,
     PhaseDone,
     Progress,
     Quit,
@@ -68,6 +71,7 @@ class LoadProcesses:
         self._phase: str | None = None
         self._phase_began = 0.0
         self._closing = False
+        self._client: LineWriter | None = None
 
     @property
     def pids(self) -> list[int]:
@@ -76,6 +80,7 @@ class LoadProcesses:
 
     def start(self) -> None:
         """Start the processes; their stderr goes to the log. Raises OSError."""
+        self._client = LineWriter(self._run_dir / layout.CLIENT)
         with self._log_path.open("ab") as log:
             for number in range(self._count):
                 worker = _Worker(number, self._spawn(number, log))
@@ -183,6 +188,8 @@ class LoadProcesses:
             for pipe in (worker.process.stdin, worker.process.stdout):
                 if pipe is not None:
                     pipe.close()
+        if self._client is not None:
+            self._client.close()
 
     def _spawn(self, number: int, log: IO[bytes]) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "loadtests.worker", "--plan", str(self._plan_path)]
@@ -215,12 +222,23 @@ class LoadProcesses:
                 report = decoder.decode(line)
             except msgspec.MsgspecError as error:
                 report = Failed(message=f"said something that is no report: {error}")
+            if isinstance(report, Health):
+                report = self._keep(report)
             with self._changed:
                 _note(worker.heard, report, self._phase)
                 self._changed.notify_all()
         worker.process.wait()
         with self._changed:
             self._changed.notify_all()
+
+    def _keep(self, health: Health) -> Health | Failed:
+        """Write down how a worker did."""
+        try:
+            if self._client is not None:
+                self._client.write(health.record)
+        except OSError as error:
+            return Failed(message=f"{layout.CLIENT} cannot be written: {error}")
+        return health
 
     def _failure(self, worker: _Worker) -> str | None:
         code = worker.process.poll()

@@ -10,6 +10,7 @@ import argparse
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,13 +30,25 @@ from history.reader import UnreadableRun, read_plan
 from history.writer import LineWriter
 from loadtests.arrivals import due_times
 from loadtests.client import SERVED_MODEL, CompletionClient
+from loadtests.health import Monitor
 from loadtests.load import Load, Moment
-from loadtests.messages import EXIT_FAILED, Command, Failed, Quit, Ready, Report, StartPhase, StopPhase
+from loadtests.messages import (
+    EXIT_FAILED,
+    Command,
+    Failed,
+    Health,
+    Quit,
+    Ready,
+    Report,
+    StartPhase,
+    StopPhase,
+)
 from loadtests.sharding import share
 from loadtests.user import CompletionUser
 from loadtests.workloads import Workload, build
 
 REPORT_EVERY_S = 0.25
+HEALTH_EVERY_S = 1.0
 GRACE_S = 2.0
 
 
@@ -78,6 +91,8 @@ class Worker:
             user_classes=[CompletionUser], host=plan.base_url, stop_timeout=GRACE_S
         )
         self._runner = self._environment.create_local_runner()
+        self._monitor = Monitor(worker)
+        self._monitor.start()
 
     def serve(self, inbox: Inbox, reports: Reports) -> None:
         """Do what the inbox says until it says quit. Raises CannotGoOn, BrokenPipeError."""
@@ -93,16 +108,21 @@ class Worker:
         """Give up what is in flight, at once; its records are written."""
         self._environment.stop_timeout = 0
         self._runner.quit()
+        self._monitor.stop()
 
     def _run(self, command: StartPhase, inbox: Inbox, reports: Reports) -> bool:
         """Run a phase to its end. False: quit was said meanwhile."""
         load = self._begin(command, inbox)
+        told_at = time.monotonic()
         stopped_because: str | None = None
         stopping = gevent.Greenlet(self._runner.stop)
         while True:
             message = _next(inbox)
             if load.write_error is not None:
                 raise CannotGoOn(load.write_error)
+            if time.monotonic() - told_at > HEALTH_EVERY_S:
+                told_at = time.monotonic()
+                reports.send(Health(self._monitor.reading(load.phase)))
             match message:
                 case None:
                     reports.send(load.progress())
@@ -119,6 +139,7 @@ class Worker:
         if stopped_because is not None:
             stopping.join()
         self._runner.stop()
+        reports.send(Health(self._monitor.reading(load.phase)))
         reports.send(load.done(stopped_because))
         return True
 
@@ -145,6 +166,8 @@ class Worker:
             write=self._writer.write,
         )
         CompletionUser.load = load
+        # What came before belongs to no phase.
+        self._monitor.reading(load.phase)
         self._runner.spawn_users({CompletionUser.__name__: part.users})
         gevent.spawn(self._tell_end, inbox)
         return load

@@ -14,6 +14,7 @@ from oracles import (
     accounting,
     alive,
     answers,
+    client,
     counters,
     drained,
     faults,
@@ -47,5 +48,6 @@ ORACLES: tuple[Oracle, ...] = (
     Oracle(drained.NAME, "nothing is held once all requests are done", drained.judge),
     Oracle(ledger.NAME, "what began with offloaded blocks ended once, and no block changed", ledger.judge),
     Oracle(faults.NAME, "the planned faults, and only those, really struck", faults.judge),
+    Oracle(client.NAME, "the load generator was fast enough to be believed", client.judge),
     Oracle(offload.NAME, "blocks really came back from the offload tier", offload.judge),
 )

@@ -74,7 +74,7 @@ def _entries(window: Window) -> Iterator[Entry]:
     # The server reads a prompt once for each choice.
     prompt = sum(record.prompt_tokens * record.choices for record in read)
     answered = sum(record.choices for record in records if record.outcome == "ok")
-    begun = sum(bool(record.token_ids) for record in records)
+    begun = sum(record.choices if record.outcome == "ok" else bool(record.token_ids) for record in records)
     reasons = ({"finished_reason": "length"}, {"finished_reason": "stop"})
 
     def most(least: int) -> float:

@@ -6,10 +6,10 @@ looks like few slow ones. From the intended start every request counts that shou
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from history.percentile import percentile
 from history.reader import History
 from history.records import RequestRecord
 
@@ -27,7 +27,7 @@ class Spread:
     @classmethod
     def of(cls, values_ms: Iterable[float]) -> Spread:
         ordered = sorted(values_ms)
-        return cls(_percentile(ordered, 50), _percentile(ordered, 99))
+        return cls(percentile(ordered, 50), percentile(ordered, 99))
 
     def __str__(self) -> str:
         return "-" if self.p50 is None else f"{self.p50:.1f} / {self.p99:.1f}"
@@ -96,8 +96,3 @@ def _latency(phase: str, arrivals: str, records: Sequence[RequestRecord]) -> Pha
 def late_ms(record: RequestRecord) -> float:
     """How long after its intended start a request really started."""
     return (record.start_ns - record.intended_ns) / NS_PER_MS
-
-
-def _percentile(ordered: Sequence[float], percent: int) -> float | None:
-    """Nearest rank: a value that was really measured."""
-    return ordered[math.ceil(len(ordered) * percent / 100) - 1] if ordered else None

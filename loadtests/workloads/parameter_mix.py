@@ -1,7 +1,7 @@
 """Shared prefixes, asked with all that the API offers: several answers, sampling, stops, logprobs, salts.
 
 Each of these takes another way through scheduler and cache. A prompt has its parameters for good, so that its
-answers can be compared: what is sampled is sampled with a seed.
+answers can be compared: several answers are all the likeliest one, what is sampled has a seed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from pydantic import Field
 
-from loadtests.workloads.prompt import Prompt, Sampling
+from loadtests.workloads.prompt import SAMPLING_SEED, Prompt, Sampling
 from loadtests.workloads.shared_prefix import SharedPrefix, SharedPrefixParams
 
 STOPS = ("a", "e", "0", " ")
@@ -22,12 +22,14 @@ MAX_LOGPROBS = 5
 class ParameterMixParams(SharedPrefixParams):
     """Each share is of the prompts; 0 leaves the parameter alone."""
 
-    sampled_share: float = Field(default=0.5, ge=0.0, le=1.0)
-    """Temperature and a seed of its own."""
-    temperature: float = Field(default=0.8, gt=0.0, le=2.0)
-    several_share: float = Field(default=0.5, ge=0.0, le=1.0)
-    """Of the sampled ones: 2 to `max_n` answers."""
+    sampled_share: float = Field(default=0.0, ge=0.0, le=1.0)
+    """A temperature and a seed. vLLM on a CPU dies of a seed when it reads the prompt in chunks: its
+    generators cannot be set back there."""
+    several_share: float = Field(default=0.4, ge=0.0, le=1.0)
+    """2 to `max_n` answers; where they are not sampled, each is the likeliest one."""
     max_n: int = Field(default=3, ge=2, le=16)
+    temperature: float = Field(default=0.8, gt=0.0, le=2.0)
+    """Of both."""
     stop_share: float = Field(default=0.3, ge=0.0, le=1.0)
     """Of those with one answer: half by text, half by token."""
     prompt_logprobs_share: float = Field(default=0.2, ge=0.0, le=1.0)
@@ -52,15 +54,16 @@ class ParameterMix(SharedPrefix):
     def _sampling(self, prompt: str) -> Sampling:
         mix, draw = self._mix, self._draw
         sampled = self._chosen("sampled", mix.sampled_share, prompt)
-        several = sampled and self._chosen("several", mix.several_share, prompt)
+        several = self._chosen("several", mix.several_share, prompt)
         stops = not several and self._chosen("stop", mix.stop_share, prompt)
         by_text = draw.share("stop by text", prompt) < 0.5
         told = self._chosen("prompt logprobs", mix.prompt_logprobs_share, prompt)
         salted = self._chosen("salt", mix.salt_share, prompt)
         return Sampling(
             n=draw.integer(2, mix.max_n, "n", prompt) if several else 1,
-            temperature=mix.temperature if sampled else 0.0,
-            seed=draw.integer(0, 2**31 - 1, "seed", prompt) if sampled else Sampling().seed,
+            temperature=mix.temperature if sampled or several else 0.0,
+            top_k=1 if several and not sampled else None,
+            seed=self._seed(prompt, sampled=sampled, several=several),
             logprobs=draw.integer(0, MAX_LOGPROBS, "logprobs", prompt),
             prompt_logprobs=draw.integer(1, MAX_LOGPROBS, "prompt logprobs", prompt) if told else None,
             stop=STOPS if stops and by_text else (),
@@ -68,6 +71,11 @@ class ParameterMix(SharedPrefix):
             priority=draw.integer(0, mix.priorities - 1, "priority", prompt),
             cache_salt=f"salt-{draw.integer(1, mix.salts, 'salt', prompt)}" if salted else None,
         )
+
+    def _seed(self, prompt: str, *, sampled: bool, several: bool) -> int | None:
+        if sampled:
+            return self._draw.integer(0, 2**31 - 1, "seed", prompt)
+        return None if several else SAMPLING_SEED
 
     def _chosen(self, what: str, share: float, prompt: str) -> bool:
         return self._draw.share(f"{what} share", prompt) < share

@@ -15,7 +15,9 @@ class Sampling:
     n: int = 1
     """Answers to one prompt. More than one needs a temperature."""
     temperature: float = 0.0
-    seed: int = SAMPLING_SEED
+    top_k: int | None = None
+    """1 makes an answer the likeliest one whatever the temperature."""
+    seed: int | None = SAMPLING_SEED
     logprobs: int = 1
     """Alternatives told beside each token's own logprob."""
     prompt_logprobs: int | None = None

@@ -24,6 +24,7 @@ from history.plan import (
 )
 from history.reader import History
 from history.records import (
+    ClientRecord,
     Event,
     Evidence,
     FaultRecord,
@@ -109,6 +110,7 @@ class Run:
     events: list[Event] = field(default_factory=list)
     scrapes: list[Scrape] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
+    client: list[ClientRecord] = field(default_factory=list)
     server: dict[str, float] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
 
@@ -256,6 +258,7 @@ class Run:
             events=list(self.events),
             metrics=MetricLog.from_lines(scrape_lines(self.scrapes)),
             log=list(self.log),
+            client=list(self.client),
         )
 
 
@@ -310,6 +313,21 @@ def good_request(request_id: str, prompt_id: str, phase: str, start_ns: int) -> 
         status=200,
         outcome="ok",
         error=None,
+    )
+
+
+def healthy(phase: str, now_ns: int) -> ClientRecord:
+    """A load process with nothing to complain of."""
+    return ClientRecord(
+        t_ns=now_ns,
+        mono_ns=now_ns,
+        worker=0,
+        phase=phase,
+        wall_us=5_000_000,
+        cpu_us=500_000,
+        lag_us=[100] * 200,
+        collector_us=[2_000],
+        connections=4,
     )
 
 
@@ -415,6 +433,7 @@ def _phase(run: Run, phase: PhaseSpec) -> None:
         run.ask(phase.name, f"{phase.name}-prompt-{index}" if unique else f"prompt-{index}")
     if phase.role == "chaos" and faults:
         run.event("healed", phase=phase.name, faults=faults, confirmed=True)
+    run.client.append(healthy(phase.name, run.now_ns))
     run.scrape()
     run.event("phase_end", phase=phase.name, sent=phase.requests, ok=phase.requests, failed=0, reason="done")
     run.pass_time(10 * SECOND)

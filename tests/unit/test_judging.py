@@ -151,6 +151,7 @@ def write_run(run: Run, run_dir: Path) -> None:
         (layout.EVENTS, [*run.events]),
         (layout.METRICS, [*scrape_lines(run.scrapes)]),
         (layout.requests_file(0), [*run.requests]),
+        (layout.CLIENT, [*run.client]),
         (f"{layout.CONTROL}/faults-worker-100.jsonl", [*run.faults]),
         (f"{layout.CONTROL}/ledger-worker-100.jsonl", [*run.ledger]),
     ]

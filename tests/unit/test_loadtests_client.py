@@ -244,6 +244,7 @@ def test_parameters_are_sent_by_the_apis_names() -> None:
     sampling = Sampling(
         n=2,
         temperature=0.5,
+        top_k=1,
         seed=9,
         logprobs=3,
         stop=("a",),
@@ -254,8 +255,8 @@ def test_parameters_are_sent_by_the_apis_names() -> None:
     with FakeServer() as server:
         complete(server.url, job=job_with(sampling))
     (seen,) = server.seen
-    sent = {name: seen.body[name] for name in ("n", "temperature", "seed", "logprobs", "priority")}
-    assert sent == {"n": 2, "temperature": 0.5, "seed": 9, "logprobs": 3, "priority": 1}
+    sent = {name: seen.body[name] for name in ("n", "temperature", "top_k", "seed", "logprobs", "priority")}
+    assert sent == {"n": 2, "temperature": 0.5, "top_k": 1, "seed": 9, "logprobs": 3, "priority": 1}
     assert (seen.body["stop"], seen.body["stop_token_ids"]) == (["a"], [7, 8])
     assert seen.body["cache_salt"] == "salt-1"
 

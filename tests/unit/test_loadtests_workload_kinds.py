@@ -156,12 +156,14 @@ def test_nobody_leaves_in_the_first_round() -> None:
 
 
 def test_every_parameter_is_used_and_no_combination_is_one_that_servers_refuse() -> None:
-    workload = make("parameter_mix", prompts=200, priorities=3)
+    workload = make("parameter_mix", prompts=200, priorities=3, sampled_share=0.3)
     used = [only(workload, index).sampling for index in range(200)]
     for field in dataclasses.fields(Sampling):
         assert any(getattr(sampling, field.name) != field.default for sampling in used), field.name
     # Several greedy answers to one prompt would be the same one.
     assert all(sampling.temperature > 0 for sampling in used if sampling.n > 1)
+    # What is sampled without a seed cannot be compared with anything.
+    assert all(sampling.seed is not None or sampling.top_k == 1 for sampling in used)
     # One answer that stops and one that does not have no common finish reason.
     assert all(not (sampling.stop or sampling.stop_token_ids) for sampling in used if sampling.n > 1)
 

@@ -40,6 +40,7 @@ def test_the_names_that_scenarios_use_are_fixed() -> None:
         "drained",
         "ledger",
         "faults-fired",
+        "client",
         "offload-used",
     ]
 

@@ -1,0 +1,83 @@
+"""How the load process itself is doing: a client that lags tells its own delays as those of the server."""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from pathlib import Path
+from typing import Literal
+
+import gevent
+
+from history.records import ClientRecord
+
+SAMPLE_S = 0.02
+NS_PER_US = 1000
+SOCKET = "socket:"
+
+
+class Monitor:
+    """Watches this process from `start` to `stop`. One of these a process."""
+
+    def __init__(self, worker: int) -> None:
+        self._worker = worker
+        self._sampler = gevent.Greenlet(self._sample)
+        self._collecting_since_ns = 0
+        self._reset()
+
+    def start(self) -> None:
+        gc.callbacks.append(self._collector)
+        self._sampler.start()
+
+    def stop(self) -> None:
+        self._sampler.kill(block=False)
+        gc.callbacks.remove(self._collector)
+
+    def reading(self, phase: str) -> ClientRecord:
+        """What happened since the last reading."""
+        now_ns = time.monotonic_ns()
+        told = ClientRecord(
+            t_ns=time.time_ns(),
+            mono_ns=now_ns,
+            worker=self._worker,
+            phase=phase,
+            wall_us=(now_ns - self._since_ns) // NS_PER_US,
+            cpu_us=(time.process_time_ns() - self._cpu_ns) // NS_PER_US,
+            lag_us=self._lag_us,
+            collector_us=self._collector_us,
+            connections=_sockets(),
+        )
+        self._reset()
+        return told
+
+    def _reset(self) -> None:
+        self._since_ns = time.monotonic_ns()
+        self._cpu_ns = time.process_time_ns()
+        self._lag_us: list[int] = []
+        self._collector_us: list[int] = []
+
+    def _sample(self) -> None:
+        """Sleep again and again; what it takes longer is what everybody else here had to wait, too."""
+        while True:
+            begin = time.monotonic_ns()
+            gevent.sleep(SAMPLE_S)
+            late_ns = time.monotonic_ns() - begin - round(SAMPLE_S * 1e9)
+            self._lag_us.append(max(late_ns, 0) // NS_PER_US)
+
+    def _collector(self, phase: Literal["start", "stop"], info: dict[str, int]) -> None:
+        if phase == "start":
+            self._collecting_since_ns = time.monotonic_ns()
+        else:
+            self._collector_us.append((time.monotonic_ns() - self._collecting_since_ns) // NS_PER_US)
+
+
+def _sockets() -> int:
+    """Sockets that this process has open."""
+    count = 0
+    for entry in os.scandir("/proc/self/fd"):
+        try:
+            count += Path(entry).readlink().name.startswith(SOCKET)
+        except FileNotFoundError:
+            continue
+    return count

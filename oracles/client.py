@@ -1,0 +1,103 @@
+"""Was the load generator itself fast enough to be believed?"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from history.percentile import percentile
+from history.reader import History
+from history.records import ClientRecord, RequestRecord
+from history.verdict import OracleResult
+from oracles.findings import Findings
+
+NAME = "client"
+LIMIT = "the client was the limit"
+BUSY_FROM_US = 2_000_000
+"""A shorter stretch says nothing about how busy a process is."""
+US_PER_MS = 1e3
+NS_PER_MS = 1e6
+
+
+def judge(history: History) -> OracleResult:
+    """Within its bounds in every phase, or unknown: its own delays must not pass for the server's."""
+    found = Findings(NAME)
+    by_phase = _by_phase(history)
+    for window in history.phases():
+        records = by_phase.get(window.spec.name, [])
+        if records:
+            found.checked += 1
+        else:
+            found.gap(f"phase {window.spec.name}: no word on how the client did")
+    limit = limited(history)
+    if limit is not None:
+        found.gap(limit)
+    return found.result(_summary(history))
+
+
+def limited(history: History) -> str | None:
+    """Where and how the client was beyond its bounds first; None when it was not."""
+    by_phase = _by_phase(history)
+    for window in history.phases():
+        phase = window.spec.name
+        requests = [record for record in history.requests if record.phase == phase]
+        problem = next(_beyond(history, by_phase.get(phase, []), requests), None)
+        if problem is not None:
+            return f"{LIMIT}: phase {phase}: {problem}"
+    return None
+
+
+def _beyond(
+    history: History, records: Sequence[ClientRecord], requests: Sequence[RequestRecord]
+) -> Iterator[str]:
+    bounds = history.plan.scenario.limits.client
+    by_worker: dict[int, list[ClientRecord]] = defaultdict(list)
+    for record in records:
+        by_worker[record.worker].append(record)
+    for worker, own in by_worker.items():
+        lag = _p(_lags(own), 99)
+        if lag > bounds.lag_ms:
+            yield f"worker {worker} was held up for {lag:.0f} ms (99th percentile), bound {bounds.lag_ms:g}"
+        busy = _busy(own)
+        if busy > bounds.cpu:
+            yield f"worker {worker} used {busy:.2f} of a processor, bound {bounds.cpu:g}"
+    for percent, bound in ((50, bounds.late_median_ms), (99, bounds.late_ms)):
+        late = _p(_late_ms(requests), percent)
+        if late > bound:
+            yield f"requests started {late:.0f} ms late (percentile {percent}), bound {bound:g}"
+
+
+def _summary(history: History) -> str:
+    late = _p(_late_ms(history.requests), 99)
+    lag = _p(_lags(history.client), 99)
+    pause = max((pause for record in history.client for pause in record.collector_us), default=0) / US_PER_MS
+    return (
+        f"starts {late:.1f} ms late, loop {lag:.1f} ms (99th percentile), "
+        f"{_busy(history.client):.2f} of a processor, longest collector pause {pause:.1f} ms"
+    )
+
+
+def _by_phase(history: History) -> dict[str, list[ClientRecord]]:
+    phases: dict[str, list[ClientRecord]] = defaultdict(list)
+    for record in history.client:
+        phases[record.phase].append(record)
+    return phases
+
+
+def _lags(records: Sequence[ClientRecord]) -> list[float]:
+    return [lag / US_PER_MS for record in records for lag in record.lag_us]
+
+
+def _busy(records: Sequence[ClientRecord]) -> float:
+    """Share of one processor; 0 of too short a time."""
+    wall = sum(record.wall_us for record in records)
+    return sum(record.cpu_us for record in records) / wall if wall >= BUSY_FROM_US else 0.0
+
+
+def _late_ms(requests: Sequence[RequestRecord]) -> list[float]:
+    """Of those that nothing but the client itself held up."""
+    return [(record.start_ns - record.intended_ns) / NS_PER_MS for record in requests if not record.held]
+
+
+def _p(values: Sequence[float], percent: int) -> float:
+    return percentile(sorted(values), percent) or 0.0

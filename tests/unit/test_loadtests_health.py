@@ -1,0 +1,84 @@
+"""A load process that does not notice its own pauses reports them as the server's."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import msgspec
+
+from history.arrivals import Constant
+from history.records import ClientRecord
+from oracles.client import LIMIT, limited
+from tests.fakes.openai_server import Behaviour, FakeServer
+from tests.unit.histories import clean_run
+from tests.unit.loading import PATIENCE_S, loaders, phase, records, wait_for, write_plan
+
+PAUSE_S = 3.0
+
+
+def told(run_dir: Path) -> list[ClientRecord]:
+    lines = (run_dir / "client.jsonl").read_bytes().splitlines()
+    return [msgspec.json.decode(line, type=ClientRecord) for line in lines]
+
+
+def test_every_worker_tells_how_it_did_in_every_phase_however_short(tmp_path: Path) -> None:
+    with FakeServer() as server, loaders(tmp_path, write_plan(tmp_path, server.url), workers=2) as load:
+        assert load.wait_ready(PATIENCE_S)
+        for name in ("golden", "load"):
+            load.start_phase(phase(name, requests=4, concurrency=2))
+            assert load.wait_done(PATIENCE_S)
+    found = told(tmp_path)
+    assert {(one.phase, one.worker) for one in found} == {
+        (name, worker) for name in ("golden", "load") for worker in (0, 1)
+    }
+    assert all(one.wall_us > 0 and one.cpu_us > 0 for one in found)
+
+
+def test_a_long_phase_is_told_of_once_a_second(tmp_path: Path) -> None:
+    with (
+        FakeServer(Behaviour(token_s=0.3)) as server,
+        loaders(tmp_path, write_plan(tmp_path, server.url)) as load,
+    ):
+        assert load.wait_ready(PATIENCE_S)
+        load.start_phase(phase(requests=2, concurrency=2))
+        assert load.wait_done(PATIENCE_S)
+    found = told(tmp_path)
+    assert len(found) >= 2
+    assert sum(one.wall_us for one in found) > 8 * 300_000
+    # Sampled all the time, and connected while answers come.
+    assert all(one.lag_us for one in found[:-1])
+    assert found[0].connections >= 2
+
+
+def test_a_client_that_was_not_allowed_to_run_says_so(tmp_path: Path) -> None:
+    arrivals = Constant(kind="constant", rate=50)
+    with FakeServer() as server, loaders(tmp_path, write_plan(tmp_path, server.url)) as load:
+        assert load.wait_ready(PATIENCE_S)
+        load.start_phase(phase("golden", requests=200, concurrency=200, arrivals=arrivals))
+        wait_for(lambda: len(server.seen) >= 5)
+        for _ in range(3):
+            os.kill(load.pids[0], signal.SIGSTOP)
+            time.sleep(PAUSE_S / 3)
+            os.kill(load.pids[0], signal.SIGCONT)
+            time.sleep(0.05)
+        assert load.wait_done(PATIENCE_S)
+    run = clean_run()
+    run.client = told(tmp_path)
+    run.requests = records(tmp_path)
+    assert max(lag for one in run.client for lag in one.lag_us) > 0.9e6 * PAUSE_S / 3
+    limit = limited(run.history())
+    assert limit is not None
+    assert limit.startswith(f"{LIMIT}: phase golden: ")
+
+
+def test_what_cannot_be_written_down_ends_the_run(tmp_path: Path) -> None:
+    (tmp_path / "client.jsonl").symlink_to("/dev/full")
+    with FakeServer() as server, loaders(tmp_path, write_plan(tmp_path, server.url)) as load:
+        assert load.wait_ready(PATIENCE_S)
+        load.start_phase(phase(requests=4, concurrency=2))
+        wait_for(lambda: bool(load.failures()))
+        (line,) = load.failures()
+    assert "client.jsonl cannot be written" in line

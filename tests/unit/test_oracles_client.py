@@ -1,0 +1,131 @@
+"""A client that is too slow must never pass for a slow server."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from history.percentile import percentile
+from history.reader import History
+from history.records import ClientRecord
+from history.verdict import Verdict
+from kvchaos.judging import judge as judge_run
+from oracles.client import judge
+from tests.unit.histories import MS, Run, clean_run, make_plan
+
+
+def client(run: Run, phase: str, **changes: object) -> None:
+    """Change what the load process told of a phase."""
+    at = next(at for at, record in enumerate(run.client) if record.phase == phase)
+    changed: ClientRecord = msgspec.structs.replace(run.client[at], **changes)
+    run.client[at] = changed
+
+
+def late(run: Run, phase: str, late_ns: int, *, held: bool = False, count: int = 4) -> None:
+    """Let requests of a phase start late."""
+    places = [at for at, record in enumerate(run.requests) if record.phase == phase]
+    for at in places[:count]:
+        due = run.requests[at].start_ns - late_ns
+        run.requests[at] = msgspec.structs.replace(run.requests[at], intended_ns=due, held=held)
+
+
+def said(history: History) -> str:
+    result = judge(history)
+    assert result.verdict is Verdict.UNKNOWN
+    return result.summary
+
+
+def test_a_client_with_time_to_spare_passes_with_its_figures() -> None:
+    result = judge(clean_run().history())
+    assert result.verdict is Verdict.PASS
+    assert "0.10 of a processor" in result.summary
+    assert "longest collector pause 2.0 ms" in result.summary
+
+
+def test_a_loop_that_is_held_up_is_the_limit() -> None:
+    run = clean_run()
+    client(run, "chaos", lag_us=[100] * 90 + [1_500_000] * 10)
+    assert said(run.history()) == (
+        "the client was the limit: phase chaos: "
+        "worker 0 was held up for 1500 ms (99th percentile), bound 1000"
+    )
+
+
+def test_one_long_pause_in_many_is_not_the_limit() -> None:
+    run = clean_run()
+    client(run, "chaos", lag_us=[100] * 199 + [1_500_000])
+    assert judge(run.history()).verdict is Verdict.PASS
+
+
+def test_a_worker_that_lags_is_not_made_good_by_one_that_does_not() -> None:
+    run = clean_run()
+    other = msgspec.structs.replace(run.client[1], worker=1, lag_us=[100] * 100_000)
+    run.client.append(other)
+    client(run, "chaos", lag_us=[1_500_000] * 50)
+    assert "worker 0 was held up" in said(run.history())
+
+
+def test_a_processor_used_up_is_the_limit() -> None:
+    run = clean_run()
+    client(run, "healed", cpu_us=4_900_000)
+    assert "phase healed: worker 0 used 0.98 of a processor, bound 0.95" in said(run.history())
+
+
+def test_a_busy_moment_is_too_short_to_tell() -> None:
+    run = clean_run()
+    client(run, "healed", wall_us=100_000, cpu_us=99_000)
+    assert judge(run.history()).verdict is Verdict.PASS
+
+
+def test_requests_that_start_late_are_the_limit() -> None:
+    run = clean_run()
+    late(run, "golden", 300 * MS)
+    assert "phase golden: requests started 300 ms late (percentile 50), bound 250" in said(run.history())
+
+
+def test_a_few_very_late_starts_are_the_limit_too() -> None:
+    run = clean_run()
+    late(run, "golden", 1200 * MS, count=1)
+    assert "phase golden: requests started 1200 ms late (percentile 99), bound 1000" in said(run.history())
+
+
+def test_what_the_bound_of_the_phase_held_up_is_not_the_clients_fault() -> None:
+    run = clean_run()
+    late(run, "golden", 5000 * MS, held=True)
+    assert judge(run.history()).verdict is Verdict.PASS
+
+
+def test_a_scenario_that_measures_latency_gives_tighter_bounds() -> None:
+    run = clean_run()
+    late(run, "golden", 30 * MS)
+    assert judge(run.history()).verdict is Verdict.PASS
+    plan = make_plan()
+    bounds = plan.scenario.limits.client.model_copy(update={"late_median_ms": 20.0})
+    limits = plan.scenario.limits.model_copy(update={"client": bounds})
+    run.plan = plan.model_copy(update={"scenario": plan.scenario.model_copy(update={"limits": limits})})
+    assert "30 ms late (percentile 50), bound 20" in said(run.history())
+
+
+def test_a_phase_without_a_word_of_the_client_is_unknown() -> None:
+    run = clean_run()
+    run.client = [record for record in run.client if record.phase != "chaos"]
+    assert said(run.history()) == "phase chaos: no word on how the client did"
+
+
+@pytest.mark.parametrize("worse", [False, True])
+def test_a_run_whose_client_was_the_limit_is_unknown_whatever_else_was_found(worse: bool) -> None:
+    run = clean_run()
+    client(run, "chaos", lag_us=[1_500_000] * 50)
+    if worse:
+        run.event("stall", seconds=20.0, running=1, waiting=0, detail="")
+    verdict = judge_run(run.history())
+    assert verdict.outcome == "unknown"
+    assert verdict.reasons[0].startswith("the client was the limit: phase chaos")
+    assert any("stalled for 20.0 s" in reason for reason in verdict.reasons) == worse
+
+
+def test_percentiles_are_values_that_were_measured() -> None:
+    assert percentile([], 50) is None
+    assert [percentile([1.0, 2.0, 9.0], percent) for percent in (1, 33, 34, 50, 67, 99, 100)] == [
+        *[1.0, 1.0, 2.0, 2.0, 9.0, 9.0, 9.0]
+    ]
