@@ -25,6 +25,7 @@ from tests.unit.histories import (
     LOCAL_SOURCE,
     PREEMPTIONS,
     PROMPT,
+    PROMPT_TOKENS,
     RECOMPUTED,
     Run,
     clean_run,
@@ -85,6 +86,17 @@ def test_a_sum_wrong_between_the_phases_fails_for_the_run() -> None:
     run = clean_run()
     run.bump(GENERATED, 5.0, since=len(run.scrapes) - 1)
     assert told(run) == "run: the client counted 56 generated tokens, the server 61"
+
+
+def test_a_prompt_with_several_answers_counts_once_for_each() -> None:
+    run = clean_run()
+    run.change_request(run.first_of("chaos"), choices=2)
+    assert "the client counted 320 prompt tokens, the server 256" in told(run)
+    since = run.scrape_in("chaos") + 4
+    run.bump(PROMPT, float(PROMPT_TOKENS), since)
+    run.bump(LOCAL_SOURCE, float(PROMPT_TOKENS), since)
+    run.bump(LENGTH, 1.0, since)
+    assert judge(run.history()).verdict is Verdict.PASS
 
 
 def test_tokens_of_a_request_that_was_given_up_may_be_counted_by_the_server_alone() -> None:

@@ -83,6 +83,16 @@ def test_an_answer_that_fills_the_context_may_be_shorter_than_asked() -> None:
     assert judge(run.history()).verdict is Verdict.PASS
 
 
+def test_several_answers_may_be_as_long_as_asked_for_together() -> None:
+    run = clean_run()
+    run.change_request(5, choices=2, max_tokens=2)
+    assert judge(run.history()).verdict is Verdict.PASS
+    run.change_request(5, choices=2, max_tokens=3)
+    assert "cut for length after 4 of 6" in judge(run.history()).summary
+    run.change_request(5, choices=3, max_tokens=1)
+    assert "at most 3" in judge(run.history()).summary
+
+
 def test_the_conductors_own_requests_may_go_without_logprobs() -> None:
     run = clean_run()
     run.change_request(0, logprobs=[])
