@@ -27,6 +27,7 @@ from tests.unit.histories import (
     PROMPT,
     PROMPT_TOKENS,
     RECOMPUTED,
+    TTFT_COUNT,
     Run,
     clean_run,
     failure,
@@ -96,6 +97,7 @@ def test_a_prompt_with_several_answers_counts_once_for_each() -> None:
     run.bump(PROMPT, float(PROMPT_TOKENS), since)
     run.bump(LOCAL_SOURCE, float(PROMPT_TOKENS), since)
     run.bump(LENGTH, 1.0, since)
+    run.bump(TTFT_COUNT, 1.0, since)
     assert judge(run.history()).verdict is Verdict.PASS
 
 
