@@ -24,7 +24,8 @@ ENDS_THE_SERVER = (
     "over_report",
     "evict_after_hit",
 )
-STRIKE_STORES = ("store_refused", "store_failed", "evict", "tier_shrunk", "completion_reorder")
+STRIKE_STORES = ("store_refused", "store_failed", "evict", "tier_shrunk", "completion_reorder", "over_report")
+"""Or blocks that are not in the tier."""
 STORES = ("store", "prepare_store", "complete_store")
 """Variants that strike stores."""
 VARIANTS = {
@@ -175,6 +176,9 @@ def _trigger(case: Case) -> dict[str, object]:
         return {"nth": [2]}
     if case.kind == "lookup_miss":
         return {"probability": 0.5, "limit": 10}
+    if case.kind == "evict":
+        # Once there is something to lose, and rounds are left that ask for it again.
+        return {"every": 8, "offset": 16, "limit": 4}
     if case.kind == "completion_reorder":
         # The first ends are those of stores; loads come together later.
         return {"every": 1}
