@@ -18,11 +18,11 @@ export UV_SYSTEM_CERTS ?= 1
 # An active environment of somebody else is not meant.
 unexport VIRTUAL_ENV
 
-.PHONY: help setup chaos test test-unit lint format doctor servers clean distclean
+.PHONY: help setup chaos test test-all-releases bench-idle test-unit lint format doctor servers clean distclean
 
 help: ## Show this list
 	@echo "usage: make TARGET [NAME=value ...]"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' Makefile
 
 setup: $(UV) ## Install the suite into .venv, exactly as locked
 	@$(UV) sync --quiet --frozen $(if $(PYTHON),--python "$(PYTHON)")
@@ -33,6 +33,13 @@ chaos: setup ## Run the scenarios without GPU or Docker: VLLM=0.32.0, SCENARIO=n
 
 test: lint servers ## Run all checks and tests, also those with real servers
 	@$(RUN) pytest
+
+test-all-releases: setup ## Look at every release that can be installed, about an hour
+	@$(RUN) python -m tests.server.all_releases
+
+bench-idle: setup ## Measure what the chaos module costs when idle; VLLM=0.32.0, a quiet machine, 8 minutes
+	@$(RUN) kvchaos server install $(VLLM)
+	@$(RUN) python -m benchmarks.idle --server $(VLLM)
 
 test-unit: setup ## Run the tests that need no server
 	@$(RUN) pytest tests/unit

@@ -126,10 +126,10 @@ class Command:
             start_new_session=True,
         )
 
-    def finish(self) -> Finished:
+    def finish(self, deadline_s: float = COMMAND_S) -> Finished:
         """Wait for its end. One that takes too long is asked to stop, and its exit code tells of that."""
         try:
-            out, err = self.process.communicate(timeout=COMMAND_S)
+            out, err = self.process.communicate(timeout=deadline_s)
         except subprocess.TimeoutExpired:
             self.process.terminate()
             out, err = self.process.communicate()

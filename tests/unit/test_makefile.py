@@ -12,7 +12,10 @@ import pytest
 from tests.server.contract.generations import ONE_OF_EACH
 
 ROOT = Path(__file__).parents[2]
-TARGETS = ["setup", "chaos", "test", "test-unit", "lint", "format", "doctor", "clean", "distclean"]
+TARGETS = [
+    *("setup", "chaos", "test", "test-all-releases", "bench-idle", "test-unit"),
+    *("lint", "format", "doctor", "clean", "distclean"),
+]
 
 
 def make(*arguments: str) -> subprocess.CompletedProcess[str]:
