@@ -25,13 +25,14 @@ SCENARIOS = (
     "load-failure-fail-policy",
     "load-failure-livelock",
     "load-failure-recompute",
-    "lost-completion",
     "lost-completion-abort",
+    "lost-completion",
     "mid-prefill-preemption",
     "sharers-of-a-failed-prefix",
 )
 COUNTER_BUG = {"server-alive", "counters"}
 DEATH = {"server-alive", "logs", "outcomes"}
+LOST_AND_LEFT = {"progress", "outcomes", "drained", "ledger"}
 FAILURES: dict[tuple[str, str], set[str]] = {
     (OLD, "corruption-canary"): {"answers"},
     (NEW, "corruption-canary"): {"answers"},
@@ -43,8 +44,8 @@ FAILURES: dict[tuple[str, str], set[str]] = {
     (NEW, "load-failure-fail-policy"): {"outcomes", "counters", "accounting"},
     **{(release, "load-failure-livelock"): {"progress", "accounting"} for release in RELEASES},
     (NEW, "load-failure-recompute"): {"accounting"},
-    **{(release, "lost-completion"): {"progress", "drained"} for release in RELEASES},
-    **{(release, "lost-completion-abort"): {"progress", "outcomes", "drained"} for release in RELEASES},
+    **{(release, "lost-completion"): {"progress", "drained", "ledger"} for release in RELEASES},
+    **{(release, "lost-completion-abort"): LOST_AND_LEFT for release in RELEASES},
     (OLD, "mid-prefill-preemption"): COUNTER_BUG,
     (OLD, "sharers-of-a-failed-prefix"): {"answers"},
     (NEW, "sharers-of-a-failed-prefix"): {"answers"},
