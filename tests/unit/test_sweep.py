@@ -15,8 +15,10 @@ from tests.unit.histories import Run, clean_run, fault, make_plan
 
 PAGE = "# Releases\n\n<!-- releases -->\nold\n<!-- end -->\nThe rest.\n"
 WRONG = Trouble(part="baseline-offload", oracle="accounting", text="fail: 3 | 4")
+UNJUDGED = Trouble(part="baseline-offload", oracle="accounting", unknown=True, text="unknown: no metric")
+BUSY = Trouble(part="baseline-offload", oracle="client", unknown=True, text="unknown: the machine was busy")
 BUG = KnownBug(
-    SpecifierSet(">=0.19,<0.20"), "baseline-offload", frozenset({"accounting"}), "vllm#1", "It counts twice."
+    SpecifierSet(">=0.19,<0.20"), "baseline-offload", frozenset({"accounting"}), "vllm#1", "it counts twice"
 )
 
 
@@ -79,6 +81,9 @@ def test_a_release_without_trouble_is_green() -> None:
         ("0.19.1", [WRONG, Trouble(part="baseline-offload", oracle="answers", text="fail")], "red"),
         ("0.19.1", [Trouble(part="three-faults", oracle="accounting", text="fail")], "red"),
         ("0.19.1", [Trouble(part="install", text="exit code 3")], "red"),
+        ("0.19.1", [WRONG, BUSY], "unknown"),
+        ("0.20.0", [WRONG, BUSY], "red"),
+        ("0.19.1", [UNJUDGED], "unknown"),
     ],
 )
 def test_only_a_listed_bug_excuses_and_only_what_it_explains(
@@ -92,7 +97,7 @@ def test_the_table_names_every_release_and_every_trouble(tmp_path: Path) -> None
     for each in (row("0.19.1", WRONG), row("0.9.0"), row("0.32.0")):
         write_row(each, tmp_path)
     page = into_page(PAGE, read_rows(tmp_path))
-    assert page.startswith("# Releases\n\n<!-- releases -->\n2 of 3 green; 2026-11-24.\n")
+    assert page.startswith("# Releases\n\n<!-- releases -->\n2 green, 1 red; 2026-11-24.\n")
     assert page.endswith("<!-- end -->\nThe rest.\n")
     assert [line.split(" | ")[0] for line in page.splitlines() if line.startswith("| 0.")] == [
         "| 0.9.0",
@@ -106,3 +111,15 @@ def test_a_newer_look_takes_the_place_of_an_older_one(tmp_path: Path) -> None:
     write_row(row("0.19.1", WRONG), tmp_path)
     write_row(row("0.19.1"), tmp_path)
     assert [each.colour for each in read_rows(tmp_path)] == ["green"]
+
+
+def test_a_listed_bug_is_told_once_with_all_its_releases(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(row_module, "KNOWN", (BUG,))
+    page = into_page(PAGE, [row("0.19.0", WRONG), row("0.19.1", WRONG, BUSY)])
+    told = [line for line in page.splitlines() if line.startswith("- ")]
+    assert told == [
+        "- vllm#1, it counts twice: accounting of baseline-offload on 0.19.0, 0.19.1",
+        "- 0.19.1, baseline-offload: client: unknown: the machine was busy",
+    ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -10,7 +11,7 @@ from packaging.version import Version
 
 from kvchaos.report.markdown import between, markdown_table
 from kvchaos.report.summary import cell
-from tests.server.sweep.row import Row, Trouble, bug_behind
+from tests.server.sweep.row import KnownBug, Row, bug_behind
 
 MARK = "<!-- releases -->"
 HEADINGS = (
@@ -46,9 +47,10 @@ def read_rows(folder: Path) -> list[Row]:
 def into_page(page: str, rows: Sequence[Row]) -> str:
     """The page with the table between its marks. Raises ValueError when a mark is missing."""
     days = sorted({row.day for row in rows})
-    green = sum(row.colour == "green" for row in rows)
-    head = f"{green} of {len(rows)} green; {' to '.join(days[:1] + days[1:][-1:])}.\n\n"
-    told = "".join(f"- {line}\n" for row in rows for line in _explained(row))
+    words = Counter(row.colour for row in rows)
+    head = f"{', '.join(f'{count} {word}' for word, count in words.items())}; "
+    head += f"{' to '.join(days[:1] + days[1:][-1:])}.\n\n"
+    told = "".join(f"- {line}\n" for line in (*_bugs(rows), *_unexplained(rows)))
     return between(page, MARK, head + markdown_table(HEADINGS, map(_cells, rows)) + (told and f"\n{told}"))
 
 
@@ -66,10 +68,19 @@ def _cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def _explained(row: Row) -> list[str]:
-    return [f"{row.release}, {_told(row.release, trouble)}" for trouble in row.troubles]
+def _bugs(rows: Sequence[Row]) -> Iterator[str]:
+    """One line a listed bug that showed itself, with its releases."""
+    releases: dict[KnownBug, list[str]] = {}
+    for row in rows:
+        for bug in filter(None, {bug_behind(row.release, trouble) for trouble in row.troubles}):
+            releases.setdefault(bug, []).append(row.release)
+    for bug, seen in releases.items():
+        oracles = ", ".join(sorted(bug.oracles))
+        yield cell(f"{bug.issue}, {bug.what}: {oracles} of {bug.scenario} on {', '.join(seen)}")
 
 
-def _told(release: str, trouble: Trouble) -> str:
-    bug = bug_behind(release, trouble)
-    return cell(f"{trouble}{f' ({bug.issue}: {bug.what})' if bug else ''}")
+def _unexplained(rows: Sequence[Row]) -> Iterator[str]:
+    for row in rows:
+        for trouble in row.troubles:
+            if bug_behind(row.release, trouble) is None:
+                yield cell(f"{row.release}, {trouble}")
