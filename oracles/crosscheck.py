@@ -69,9 +69,8 @@ def _entries(window: Window) -> Iterator[Entry]:
         len(record.token_ids) if record.usage is None else record.usage.completion_tokens
         for record in records
     )
-    # A prompt surely was read only where a token came back.
+    # A prompt surely was read only where a token came back; the server reads it once for each choice.
     read = [record for record in records if record.token_ids or record.outcome == "ok"]
-    # The server reads a prompt once for each choice.
     prompt = sum(record.prompt_tokens * record.choices for record in read)
     answered = sum(record.choices for record in records if record.outcome == "ok")
     begun = sum(record.choices if record.outcome == "ok" else bool(record.token_ids) for record in records)
@@ -100,7 +99,10 @@ def _lookups(window: Window, found: Findings) -> None:
     queries = window.need(found, f"{EXTERNAL}_queries_total")
     if queries is None:
         return
-    asked = {record.id: record.prompt_tokens for record in (*window.requests, *window.strays)}
+    # Once for each choice, since the server makes a request of each.
+    asked = {
+        record.id: record.prompt_tokens * record.choices for record in (*window.requests, *window.strays)
+    }
     found.checked += 1
     if queries[0] > sum(asked.values()):
         text = f"{queries[0]:g} tokens looked up in the tier for {sum(asked.values())} prompt tokens"

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
-from loadtests.traces.entry import Entry, Format, MalformedLine, Parse, checked
+from loadtests.traces.entry import Entry, Format
+from loadtests.traces.json_lines import json_lines
 
 NS_PER_MS = 1_000_000
 
@@ -21,26 +22,13 @@ class Line(msgspec.Struct):
     hash_ids: list[int]
 
 
-_DECODER = msgspec.json.Decoder(Line)
-
-
-def parse(line: str) -> Entry:
-    try:
-        told = _DECODER.decode(line)
-    except msgspec.MsgspecError as error:
-        raise MalformedLine(str(error)) from error
-    return checked(
-        Entry(
-            at_ns=round(told.timestamp * NS_PER_MS),
-            prompt_tokens=told.input_length,
-            output_tokens=told.output_length,
-            blocks=tuple(told.hash_ids),
-        )
+def _entry(told: Line) -> Entry:
+    return Entry(
+        at_ns=round(told.timestamp * NS_PER_MS),
+        prompt_tokens=told.input_length,
+        output_tokens=told.output_length,
+        blocks=tuple(told.hash_ids),
     )
 
 
-def _parser(first: str) -> Parse:
-    return parse
-
-
-FORMAT = Format(parser=_parser, has_header=False, block_tokens=512)
+FORMAT = Format(parser=json_lines(Line, _entry), has_header=False, block_tokens=512)

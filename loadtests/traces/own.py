@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from loadtests.traces.entry import NS_PER_S, Entry, Format, MalformedLine, Parse, checked
+from loadtests.traces.entry import NS_PER_S, Entry, Format
+from loadtests.traces.json_lines import json_lines
 
 
 class Line(msgspec.Struct, forbid_unknown_fields=True):
@@ -16,26 +17,13 @@ class Line(msgspec.Struct, forbid_unknown_fields=True):
     blocks: list[int | str] = msgspec.field(default_factory=list)
 
 
-_DECODER = msgspec.json.Decoder(Line)
-
-
-def parse(line: str) -> Entry:
-    try:
-        told = _DECODER.decode(line)
-    except msgspec.MsgspecError as error:
-        raise MalformedLine(str(error)) from error
-    return checked(
-        Entry(
-            at_ns=round(told.at_s * NS_PER_S),
-            prompt_tokens=told.prompt_tokens,
-            output_tokens=told.output_tokens,
-            blocks=tuple(told.blocks),
-        )
+def _entry(told: Line) -> Entry:
+    return Entry(
+        at_ns=round(told.at_s * NS_PER_S),
+        prompt_tokens=told.prompt_tokens,
+        output_tokens=told.output_tokens,
+        blocks=tuple(told.blocks),
     )
 
 
-def _parser(first: str) -> Parse:
-    return parse
-
-
-FORMAT = Format(parser=_parser, has_header=False)
+FORMAT = Format(parser=json_lines(Line, _entry), has_header=False)

@@ -28,8 +28,10 @@ Ask = Callable[[str], Answers]
 def ask(request: pytest.FixtureRequest) -> Iterator[Ask]:
     """Asks a release. All that the chosen tests ask are begun at once; one that is not installed is a
     failure with the command that mends it."""
-    items = [item for item in request.session.items if item.parent is request.node]
-    asked = dict.fromkeys(item.callspec.params["release"] for item in items)  # type: ignore[attr-defined]
+    chosen = [item for item in request.session.items if item.parent is request.node]
+    asked = dict.fromkeys(
+        str(item.callspec.params["release"]) for item in chosen if isinstance(item, pytest.Function)
+    )
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
         begun: dict[str, Future[Answers]] = {release: pool.submit(answers_of, release) for release in asked}
 

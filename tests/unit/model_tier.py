@@ -115,8 +115,8 @@ class HashManager:
         self.tier.touch(block_hashes)
 
 
-class KeyManager:
-    """As in 0.20: keys, asked one by one; a block that is being written is missing."""
+class AskedWithKeys:
+    """What is asked alike from 0.20 on: keys, one by one, with the request's context."""
 
     hit: Any = True
     miss: Any = False
@@ -139,13 +139,17 @@ class KeyManager:
             keys_to_store=taken[0], evicted_keys=taken[1], store_spec=self.tier.spec(taken[0])
         )
 
-    def complete_store(self, keys: Iterable[Key], success: bool = True) -> None:
-        self.tier.complete(keys, success)
-
     def prepare_load(self, keys: Iterable[Key], req_context: Any) -> Any:
         keys = list(keys)
         self.tier.read(keys, 1)
         return self.tier.spec(keys)
+
+
+class KeyManager(AskedWithKeys):
+    """As in 0.20: a block that is being written is missing."""
+
+    def complete_store(self, keys: Iterable[Key], success: bool = True) -> None:
+        self.tier.complete(keys, success)
 
     def complete_load(self, keys: Iterable[Key]) -> None:
         self.tier.read(keys, -1)
@@ -154,18 +158,16 @@ class KeyManager:
         self.tier.touch(keys)
 
 
-class NewKeyManager(KeyManager):
+class NewKeyManager(AskedWithKeys):
     """As in 0.32: the context in every call, and a word of its own for a block that is being written."""
 
-    def complete_store(  # type: ignore[override]
-        self, keys: Iterable[Key], req_context: Any, success: bool = True
-    ) -> None:
+    def complete_store(self, keys: Iterable[Key], req_context: Any, success: bool = True) -> None:
         self.tier.complete(keys, success)
 
-    def complete_load(self, keys: Iterable[Key], req_context: Any) -> None:  # type: ignore[override]
+    def complete_load(self, keys: Iterable[Key], req_context: Any) -> None:
         self.tier.read(keys, -1)
 
-    def touch(self, keys: Iterable[Key], req_context: Any) -> None:  # type: ignore[override]
+    def touch(self, keys: Iterable[Key], req_context: Any) -> None:
         self.tier.touch(keys)
 
 

@@ -12,6 +12,7 @@ from tests.unit.model_tier import (
     ANSWERS,
     NEW_CONTEXT,
     OLD_CONTEXT,
+    AskedWithKeys,
     HashManager,
     Key,
     KeyManager,
@@ -103,7 +104,7 @@ class Keys:
     """0.20: block by block, and a block that is being written is missing."""
 
     longest_lookup = 1
-    inner: type[KeyManager] = KeyManager
+    inner: type[AskedWithKeys] = KeyManager
     shape: ClassVar[Files] = {**SHAPES["G4"], "abstract": SHAPES["G4"]["abstract"] + OLD_CONTEXT}
     ending: tuple[object, ...] = ()
     """What the end of a copy is told besides the keys."""
@@ -121,7 +122,7 @@ class Keys:
     def wrap(self, tier: Tier, engine: FaultEngine) -> Any:
         return self._wrapper(self._inner(tier), engine)
 
-    def _inner(self, tier: Tier) -> KeyManager:
+    def _inner(self, tier: Tier) -> AskedWithKeys:
         return self.inner(tier)
 
     def plain(self, tier: Tier, keys: Sequence[Key]) -> Any:
@@ -166,7 +167,7 @@ class NewKeys(Keys):
     }
     ending = (None,)
 
-    def _inner(self, tier: Tier) -> KeyManager:
+    def _inner(self, tier: Tier) -> AskedWithKeys:
         manager = super()._inner(tier)
         answers = self._module.API.LookupResult
         manager.hit, manager.miss = answers.HIT, answers.MISS

@@ -113,6 +113,8 @@ class ChaosManager:
     def reset_cache(self) -> None:
         """Asked from 0.22 on."""
         self._inner.reset_cache()
+        self._stores.forget()
+        self._loads.forget()
         self._residents.reset()
 
     def _make_room(self, keys: list[Any]) -> list[Any] | None:

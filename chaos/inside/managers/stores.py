@@ -24,6 +24,10 @@ class BlocksUnderWay:
         requests = [self._blocks.pop(block, None) for block in blocks]
         return next(filter(None, requests), None)
 
+    def forget(self) -> None:
+        """The tier was emptied: nothing of what was under way will be told to end."""
+        self._blocks.clear()
+
 
 class StoresUnderWay(BlocksUnderWay):
     """Blocks of stores. Some releases' lookups do not find them, and yet they are not new."""

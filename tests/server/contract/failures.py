@@ -18,12 +18,18 @@ from chaos.inside.reach import unreachable
 from tests.server.contract.bench import CHUNKS, Bench
 from tests.server.contract.connector import BLOCKS, a_connector, load
 from tests.server.contract.control import Control, control_room
-from tests.server.contract.copies import ended, finish, prepared, same, snapshot
+from tests.server.contract.copies import ended, finish, prepared
 from tests.server.contract.manager import KEYS, fill
-from tests.server.contract.results import DIRECTIONS, both_ways, copy, proof_of, settle
+from tests.server.contract.results import (
+    DIRECTIONS,
+    a_copy_that_is_not_taken_moves_nothing,
+    both_ways,
+    copy,
+    proof_of,
+    settle,
+)
 from tests.server.contract.shapes.managers import Tier
 from tests.server.contract.shapes.transfers import load_metadata
-from tests.server.contract.shapes.workers import Copies
 from tests.server.contract.waiting import wait_until
 
 
@@ -74,23 +80,13 @@ def assert_loads(tier: Tier) -> None:
 
 
 def copy_raises_takes_no_copy_and_moves_nothing(bench: Bench) -> None:
-    for direction in DIRECTIONS:
-        with control_room() as control:
-            copies = both_ways(bench, control, "copy_raises", direction)
-            settle(copies, direction)
-            before = snapshot(copies)
-            assert not_taken(copies, direction)
-            assert same(snapshot(copies), before)
-            assert copies.told() == []
-            proof_of(control, direction)
-            assert copy(copies, 4, direction) is True
-            finish(copies, 4)
+    a_copy_that_is_not_taken_moves_nothing(bench, "copy_raises", _raises_or_refuses)
 
 
-def not_taken(copies: Copies, direction: str) -> bool:
-    """Whether job 3 raises; to 0.24 vLLM itself makes a refusal of that."""
+def _raises_or_refuses(taken: Callable[[], bool]) -> bool:
+    """To 0.24 vLLM itself makes a refusal of an exception."""
     try:
-        return not copy(copies, 3, direction)
+        return not taken()
     except InjectedFailure:
         return True
 

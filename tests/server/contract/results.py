@@ -6,6 +6,8 @@ What the copy moves is right in each of these; only the word about it is not.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 
 from tests.server.contract.bench import Bench
 from tests.server.contract.control import Control, control_room
@@ -46,12 +48,19 @@ def settle(copies: Copies, direction: str) -> None:
 
 
 def copy_refused_takes_no_copy_and_moves_nothing(bench: Bench) -> None:
+    a_copy_that_is_not_taken_moves_nothing(bench, "copy_refused", lambda taken: taken() is False)
+
+
+def a_copy_that_is_not_taken_moves_nothing(
+    bench: Bench, kind: str, not_taken: Callable[[Callable[[], bool]], bool]
+) -> None:
+    """`not_taken` asks for the copy, and says whether the worker did not take it, in the way of the kind."""
     for direction in DIRECTIONS:
         with control_room() as control:
-            copies = both_ways(bench, control, "copy_refused", direction)
+            copies = both_ways(bench, control, kind, direction)
             settle(copies, direction)
             before = snapshot(copies)
-            assert copy(copies, 3, direction) is False
+            assert not_taken(partial(copy, copies, 3, direction))
             assert same(snapshot(copies), before)
             assert copies.told() == []
             proof_of(control, direction)

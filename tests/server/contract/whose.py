@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from chaos.inside import runtime
-from chaos.inside.turns import managers_are_told, turn_of
+from chaos.inside.turns import turn_of
 from tests.server.contract.bench import CHUNKS, Bench
 from tests.server.contract.control import Control, control_room
 from tests.server.contract.copies import finish, prepared
@@ -94,10 +94,7 @@ def a_store_told_as_failed_names_the_request_that_brought_it(bench: Bench) -> No
 
 def whose(tier: Tier) -> str:
     """The request that a call of the manager is for: told by vLLM from 0.22 on, known by the turn before."""
-    if not managers_are_told():
-        return REQUEST
-    context: Any = tier._context  # type: ignore[attr-defined]
-    return str(context.req_id)
+    return tier.request or REQUEST
 
 
 CHECKS = (

@@ -23,6 +23,8 @@ class Tier(Protocol):
     manager: Any
     hears_of_requests: bool
     """Whether the manager is told of the begin and the end of a request."""
+    request: str | None
+    """Whose turn it is, where the manager is told."""
 
     def lookup(self, keys: Sequence[bytes]) -> int | None: ...
     def prepare_store(self, keys: Sequence[bytes]) -> Stored | None: ...
@@ -44,6 +46,7 @@ class HashTier:
     """Asked with block hashes (to 0.19), in generators as vLLM's connector does: to be read once only."""
 
     hears_of_requests = False
+    request: str | None = None
 
     def __init__(self, manager: Any) -> None:
         self.manager = manager
@@ -86,6 +89,7 @@ class KeyTier:
     """Asked with keys, and the context of the request whose turn it is (0.20 on)."""
 
     hears_of_requests = hasattr(OffloadingManager, "on_new_request")
+    request: str | None = None
 
     def __init__(self, manager: Any) -> None:
         self._api = import_module(OffloadingManager.__module__)
@@ -96,7 +100,8 @@ class KeyTier:
     def _begin_request(self) -> object:
         self._requests += 1
         named = {field.name for field in dataclasses.fields(self._api.ReqContext)}
-        known = {"req_id": f"cmpl-{self._requests}"} if "req_id" in named else {}
+        self.request = f"cmpl-{self._requests}" if "req_id" in named else None
+        known = {"req_id": self.request} if self.request else {}
         self._context = self._api.ReqContext(**known)
         return self.manager.on_new_request(self._context) if self.hears_of_requests else None
 
