@@ -14,7 +14,8 @@ from chaos.hostcopy.generation import detect
 from chaos.inside import runtime
 from chaos.inside.engine import Strike
 from chaos.inside.failed_loads import TellsFailedLoads
-from chaos.inside.faults import ASKS_AGAIN, SCHEDULER, WORKER
+from chaos.inside.faults import ASKS_AGAIN
+from chaos.inside.kind import SCHEDULER, WORKER
 from chaos.inside.metadata import loads
 from chaos.inside.states import ATTRIBUTE
 from chaos.inside.turns import managers_are_told, noting_turns, turn_of

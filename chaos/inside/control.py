@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from chaos.inside import faults
 from chaos.inside.decide import Trigger
+from chaos.inside.kind import Value
 from chaos.inside.states import STATES
 
 T = TypeVar("T")
@@ -39,7 +40,7 @@ class ArmedFault:
     id: str
     kind: str
     trigger: Trigger
-    params: dict[str, faults.Value] = field(default_factory=dict)
+    params: dict[str, Value] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

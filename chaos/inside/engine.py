@@ -18,6 +18,7 @@ from chaos.inside import control as control_files
 from chaos.inside import decide, faults
 from chaos.inside.control import EMPTY, ArmedFault, BadControl, Schedule
 from chaos.inside.journal import Evidence, Journal
+from chaos.inside.kind import WORKER, Value
 from chaos.inside.ledger.book import Ledger
 
 logger = logging.getLogger("vllm.kvchaos")
@@ -51,7 +52,7 @@ class Strike:
         self._noted: set[str] = set()
 
     @property
-    def params(self) -> dict[str, faults.Value]:
+    def params(self) -> dict[str, Value]:
         return self._armed.fault.params
 
     def draw(self, purpose: str) -> int:
@@ -252,8 +253,7 @@ class FaultEngine:
                 new.setdefault(fault.kind, []).append(_Armed(fault, schedule.seed))
         self._schedule = schedule
         self.worker_minds_states = any(
-            fault.trigger.states and faults.KINDS[fault.kind].role == faults.WORKER
-            for fault in schedule.faults
+            fault.trigger.states and faults.KINDS[fault.kind].role == WORKER for fault in schedule.faults
         )
         # One assignment: a site sees either the old faults or the new ones.
         self._armed = new

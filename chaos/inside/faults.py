@@ -3,72 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-Value = bool | int | float | str
-
-LEGAL = "legal"
-HOSTILE = "hostile"
-
-SCHEDULER = "scheduler"
-WORKER = "worker"
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """A parameter of a fault with its bounds; `choices` for words."""
-
-    default: Value
-    low: float = 0
-    high: float = 0
-    choices: tuple[str, ...] = ()
-    about: str = ""
-
-    def problem(self, value: Value) -> str | None:
-        """What is wrong with a value, or None."""
-        if self.choices:
-            return None if value in self.choices else f"must be one of {', '.join(self.choices)}"
-        if isinstance(self.default, bool):
-            return None if isinstance(value, bool) else "must be true or false"
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return "must be a number"
-        if isinstance(self.default, int) and not isinstance(value, int):
-            return "must be a whole number"
-        return None if self.low <= value <= self.high else f"must lie in {self.low:g} to {self.high:g}"
-
-
-@dataclass(frozen=True)
-class FaultKind:
-    """One way of breaking an offloaded block."""
-
-    name: str
-    role: str
-    """The half of the connector where it strikes: scheduler or worker."""
-    site: str
-    """The place where arrivals are counted."""
-    contract: str
-    """legal: the plug-in contract allows it, any misbehaviour is the server's bug. hostile: it breaks it."""
-    effect: str
-    evidence: str
-    consequence: str
-    heals: str
-    parameters: Mapping[str, Parameter]
-    keyed: bool = False
-    """Whether an arrival is one block, with its key."""
-    of_request: bool = True
-    """Whether an arrival belongs to one request, so that its state can be asked for."""
-    since: str = ""
-    """The first release of vLLM that offers its place; empty when all do."""
-    call: str = ""
-    """The call to the connector that it answers, where not all releases make it."""
-    excludes: str = ""
-    """Faults with the same word here cannot live in one phase: they would fight over the same arrivals."""
-
-    @property
-    def releases(self) -> str:
-        """The releases of vLLM that offer its place."""
-        return f"from {self.since} on" if self.since else "in all releases"
-
+from chaos.inside.kind import HOSTILE, LEGAL, SCHEDULER, WORKER, FaultKind, Parameter, Value
 
 MOST_BLOCKS = 1_000_000
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from chaos.inside.control import BadControl
 from chaos.inside.engine import FaultEngine
-from chaos.inside.faults import SCHEDULER, WORKER
 from chaos.inside.jobs import RequestsOfJobs
+from chaos.inside.kind import SCHEDULER, WORKER
 from chaos.inside.reach import unreachable
 from chaos.inside.states import RequestStates, ToldStates
 

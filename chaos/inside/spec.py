@@ -7,7 +7,7 @@ from typing import Any
 
 from chaos.hostcopy.generation import detect
 from chaos.inside import runtime
-from chaos.inside.faults import SCHEDULER
+from chaos.inside.kind import SCHEDULER
 
 generation = detect()
 ChaosManager: Any = import_module(f"chaos.inside.managers.{generation.manager}").ChaosManager

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from chaos.arming import LEASE_S, ControlPlane
-from chaos.inside.faults import HOSTILE, KINDS
+from chaos.inside.faults import KINDS
+from chaos.inside.kind import HOSTILE
 from history import layout
 from history.plan import FaultSpec, PhaseSpec, RunPlan
 from history.writer import LineWriter

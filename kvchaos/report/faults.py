@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from rich.table import Table
 from rich.text import Text
 
-from chaos.inside.faults import KINDS, FaultKind, Parameter
+from chaos.inside.faults import KINDS
+from chaos.inside.kind import FaultKind, Parameter
 from kvchaos.report.markdown import between, markdown_table
 
 KINDS_MARK = "<!-- kinds -->"

@@ -20,7 +20,7 @@ from types import FrameType
 from typing import Any
 
 from chaos.inside.engine import FaultEngine
-from chaos.inside.faults import SCHEDULER, WORKER
+from chaos.inside.kind import SCHEDULER, WORKER
 from tests.fakes.openai_server import answer_logprobs, answer_tokens
 
 CRASH_CODE = 7

@@ -11,7 +11,8 @@ from chaos.inside import control as control_files
 from chaos.inside.control import MAX_SCHEDULE_BYTES, BadControl
 from chaos.inside.decide import Trigger, foretell
 from chaos.inside.engine import FaultEngine, Strike
-from chaos.inside.faults import KINDS, SCHEDULER, WORKER
+from chaos.inside.faults import KINDS
+from chaos.inside.kind import SCHEDULER, WORKER
 from tests.unit.chaos_room import Room, entry, schedule, wait_until
 
 

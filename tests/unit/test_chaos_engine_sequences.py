@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from chaos.inside.faults import KINDS, WORKER
+from chaos.inside.faults import KINDS
+from chaos.inside.kind import WORKER
 from tests.unit.chaos_room import Entry, Room, entry
 from tests.unit.fault_model import COUNTED, Model, model
 

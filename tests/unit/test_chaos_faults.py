@@ -11,7 +11,8 @@ import pytest
 from chaos.inside import faults
 from chaos.inside.control import ArmedFault
 from chaos.inside.decide import Trigger
-from chaos.inside.faults import KINDS, FaultKind, Value, problems
+from chaos.inside.faults import KINDS, problems
+from chaos.inside.kind import HOSTILE, LEGAL, SCHEDULER, WORKER, FaultKind, Value
 from chaos.inside.states import STATES
 from history import plan
 from kvchaos.report.faults import into_page
@@ -21,8 +22,8 @@ DOCS = Path(__file__).parents[2] / "docs" / "faults.md"
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
 def test_every_kind_says_what_it_does_and_how_that_shows(kind: FaultKind) -> None:
-    assert kind.role in (faults.SCHEDULER, faults.WORKER)
-    assert kind.contract in (faults.LEGAL, faults.HOSTILE)
+    assert kind.role in (SCHEDULER, WORKER)
+    assert kind.contract in (LEGAL, HOSTILE)
     for text in (kind.site, kind.effect, kind.evidence, kind.consequence, kind.heals):
         assert text.strip()
     for name, parameter in kind.parameters.items():

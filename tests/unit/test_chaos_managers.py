@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from chaos.inside.engine import FaultEngine
-from chaos.inside.faults import KINDS, SCHEDULER
+from chaos.inside.faults import KINDS
+from chaos.inside.kind import SCHEDULER
 from tests.unit.chaos_room import Entry, Room, entry
 from tests.unit.fault_model import COUNTED, model
 from tests.unit.model_tier import Key, Tier

@@ -8,8 +8,8 @@ from typing import Any
 from chaos.hostcopy.blocks import planes_of
 from chaos.hostcopy.handlers import Entry, HostCopySpec, generation
 from chaos.inside import runtime
-from chaos.inside.faults import WORKER
 from chaos.inside.gate import LOAD, STORE, Gate, Job
+from chaos.inside.kind import WORKER
 from chaos.inside.ledger.contents import contents_of
 from chaos.inside.workers.pinned import pinned_tier
 

@@ -9,7 +9,7 @@ from vllm.distributed.kv_transfer.kv_connector.v1.offloading_connector import Of
 
 from chaos.inside import runtime
 from chaos.inside.connector import ChaosConnector
-from chaos.inside.faults import WORKER
+from chaos.inside.kind import WORKER
 from tests.server.contract.bench import Bench
 from tests.server.contract.control import Control, control_room
 from tests.server.contract.fit import misfits

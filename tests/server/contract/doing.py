@@ -14,7 +14,7 @@ from vllm.v1.request import Request, RequestStatus
 
 from chaos.inside import runtime
 from chaos.inside.connector import ChaosConnector
-from chaos.inside.faults import SCHEDULER, WORKER
+from chaos.inside.kind import SCHEDULER, WORKER
 from chaos.inside.states import RequestStates
 from tests.server.contract.bench import Bench
 from tests.server.contract.control import Control, control_room

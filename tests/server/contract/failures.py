@@ -12,7 +12,8 @@ from vllm.distributed.kv_transfer.kv_connector.v1.offloading_connector import Of
 
 from chaos.inside import runtime
 from chaos.inside.connector import ChaosConnector
-from chaos.inside.faults import ASKS_AGAIN, HOOKS, SCHEDULER
+from chaos.inside.faults import ASKS_AGAIN, HOOKS
+from chaos.inside.kind import SCHEDULER
 from chaos.inside.raising import InjectedFailure
 from chaos.inside.reach import unreachable
 from tests.server.contract.bench import CHUNKS, Bench

@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 
 from chaos.inside.engine import FaultEngine
-from chaos.inside.faults import SCHEDULER
+from chaos.inside.kind import SCHEDULER
 from tests.server.contract.bench import CHUNKS, Bench
 from tests.server.contract.control import control_room
 from tests.server.contract.shapes.managers import Tier

@@ -12,7 +12,7 @@ from vllm.distributed.kv_transfer.kv_connector.v1.offloading_connector import Of
 from vllm.v1.outputs import KVConnectorOutput
 
 from chaos.inside import runtime
-from chaos.inside.faults import SCHEDULER
+from chaos.inside.kind import SCHEDULER
 from chaos.inside.sync_connector import ATTRIBUTE, SyncChaosConnector
 from tests.server.contract.bench import Bench
 from tests.server.contract.connector import BLOCKS, a_connector

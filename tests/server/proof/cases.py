@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from packaging.version import Version
 
-from chaos.inside.faults import HOOKS, KINDS, Value
+from chaos.inside.faults import HOOKS, KINDS
+from chaos.inside.kind import Value
 
 PREFIX = "prove-"
 ENDS_THE_SERVER = (
