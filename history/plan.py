@@ -139,14 +139,15 @@ class Expectation(Strict):
 class ClientBounds(Strict):
     """Beyond these the load process was too slow itself, and a run is unknown. For each phase.
 
-    The defaults let a server and its client share two processors; to measure latency, give less.
+    A bound that is not given is half of `stall_s`: what else the run judges by the clock could not be
+    believed beyond it. To measure latency, give far less.
     """
 
-    lag_ms: float = Field(default=1000.0, gt=0)
+    lag_ms: float | None = Field(default=None, gt=0)
     """Delay of a worker's event loop, 99th percentile."""
-    late_median_ms: float = Field(default=250.0, gt=0)
+    late_median_ms: float | None = Field(default=None, gt=0)
     """Start of a request after it was due, of those that `concurrency` did not hold."""
-    late_ms: float = Field(default=1000.0, gt=0)
+    late_ms: float | None = Field(default=None, gt=0)
     """The same, 99th percentile."""
     cpu: float = Field(default=0.95, gt=0)
     """Share of one processor that a worker uses."""

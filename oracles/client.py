@@ -15,6 +15,7 @@ NAME = "client"
 LIMIT = "the client was the limit"
 BUSY_FROM_US = 2_000_000
 """A shorter stretch says nothing about how busy a process is."""
+MS_PER_S = 1e3
 US_PER_MS = 1e3
 NS_PER_MS = 1e6
 
@@ -50,19 +51,21 @@ def limited(history: History) -> str | None:
 def _beyond(
     history: History, records: Sequence[ClientRecord], requests: Sequence[RequestRecord]
 ) -> Iterator[str]:
-    bounds = history.plan.scenario.limits.client
+    limits = history.plan.scenario.limits
+    bounds, by_default = limits.client, limits.stall_s * MS_PER_S / 2
+    lag_bound = bounds.lag_ms or by_default
     by_worker: dict[int, list[ClientRecord]] = defaultdict(list)
     for record in records:
         by_worker[record.worker].append(record)
     for worker, own in by_worker.items():
         lag = _p(_lags(own), 99)
-        if lag > bounds.lag_ms:
-            yield f"worker {worker} was held up for {lag:.0f} ms (99th percentile), bound {bounds.lag_ms:g}"
+        if lag > lag_bound:
+            yield f"worker {worker} was held up for {lag:.0f} ms (99th percentile), bound {lag_bound:g}"
         busy = _busy(own)
         if busy > bounds.cpu:
             yield f"worker {worker} used {busy:.2f} of a processor, bound {bounds.cpu:g}"
-    for percent, bound in ((50, bounds.late_median_ms), (99, bounds.late_ms)):
-        late = _p(_late_ms(requests), percent)
+    for percent, given in ((50, bounds.late_median_ms), (99, bounds.late_ms)):
+        late, bound = _p(_late_ms(requests), percent), given or by_default
         if late > bound:
             yield f"requests started {late:.0f} ms late (percentile {percent}), bound {bound:g}"
 

@@ -10,6 +10,7 @@ import msgspec
 
 from history.metrics import MetricLog
 from history.plan import (
+    ClientBounds,
     Expectation,
     FaultSpec,
     Limits,
@@ -394,6 +395,14 @@ def make_plan(
         kv_token_bytes=KV_TOKEN_BYTES,
         created="2026-11-24T08:00:00Z",
     )
+
+
+def latency_plan() -> RunPlan:
+    """A plan that says how slow its client may be."""
+    plan = make_plan()
+    bounds = ClientBounds(lag_ms=1000.0, late_median_ms=250.0, late_ms=1000.0)
+    limits = plan.scenario.limits.model_copy(update={"client": bounds})
+    return plan.model_copy(update={"scenario": plan.scenario.model_copy(update={"limits": limits})})
 
 
 def clean_run(plan: RunPlan | None = None) -> Run:

@@ -13,7 +13,7 @@ from history.arrivals import Constant
 from history.records import ClientRecord
 from oracles.client import LIMIT, limited
 from tests.fakes.openai_server import Behaviour, FakeServer
-from tests.unit.histories import clean_run
+from tests.unit.histories import clean_run, latency_plan
 from tests.unit.loading import PATIENCE_S, loaders, phase, records, wait_for, write_plan
 
 PAUSE_S = 3.0
@@ -65,7 +65,7 @@ def test_a_client_that_was_not_allowed_to_run_says_so(tmp_path: Path) -> None:
             os.kill(load.pids[0], signal.SIGCONT)
             time.sleep(0.05)
         assert load.wait_done(PATIENCE_S)
-    run = clean_run()
+    run = clean_run(latency_plan())
     run.client = told(tmp_path)
     run.requests = records(tmp_path)
     assert max(lag for one in run.client for lag in one.lag_us) > 0.9e6 * PAUSE_S / 3

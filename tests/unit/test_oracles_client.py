@@ -11,7 +11,7 @@ from history.records import ClientRecord
 from history.verdict import Verdict
 from kvchaos.judging import judge as judge_run
 from oracles.client import judge
-from tests.unit.histories import MS, Run, clean_run, make_plan
+from tests.unit.histories import MS, Run, clean_run, latency_plan
 
 
 def client(run: Run, phase: str, **changes: object) -> None:
@@ -43,7 +43,7 @@ def test_a_client_with_time_to_spare_passes_with_its_figures() -> None:
 
 
 def test_a_loop_that_is_held_up_is_the_limit() -> None:
-    run = clean_run()
+    run = clean_run(latency_plan())
     client(run, "chaos", lag_us=[100] * 90 + [1_500_000] * 10)
     assert said(run.history()) == (
         "the client was the limit: phase chaos: "
@@ -51,14 +51,23 @@ def test_a_loop_that_is_held_up_is_the_limit() -> None:
     )
 
 
-def test_one_long_pause_in_many_is_not_the_limit() -> None:
+@pytest.mark.parametrize(("lag_us", "limited"), [(2_400_000, False), (2_600_000, True)])
+def test_without_bounds_the_client_may_be_as_slow_as_the_deadlines_can_bear(
+    lag_us: int, limited: bool
+) -> None:
     run = clean_run()
+    client(run, "chaos", lag_us=[lag_us] * 50)
+    assert (judge(run.history()).verdict is Verdict.UNKNOWN) == limited
+
+
+def test_one_long_pause_in_many_is_not_the_limit() -> None:
+    run = clean_run(latency_plan())
     client(run, "chaos", lag_us=[100] * 199 + [1_500_000])
     assert judge(run.history()).verdict is Verdict.PASS
 
 
 def test_a_worker_that_lags_is_not_made_good_by_one_that_does_not() -> None:
-    run = clean_run()
+    run = clean_run(latency_plan())
     other = msgspec.structs.replace(run.client[1], worker=1, lag_us=[100] * 100_000)
     run.client.append(other)
     client(run, "chaos", lag_us=[1_500_000] * 50)
@@ -66,40 +75,40 @@ def test_a_worker_that_lags_is_not_made_good_by_one_that_does_not() -> None:
 
 
 def test_a_processor_used_up_is_the_limit() -> None:
-    run = clean_run()
+    run = clean_run(latency_plan())
     client(run, "healed", cpu_us=4_900_000)
     assert "phase healed: worker 0 used 0.98 of a processor, bound 0.95" in said(run.history())
 
 
 def test_a_busy_moment_is_too_short_to_tell() -> None:
-    run = clean_run()
+    run = clean_run(latency_plan())
     client(run, "healed", wall_us=100_000, cpu_us=99_000)
     assert judge(run.history()).verdict is Verdict.PASS
 
 
 def test_requests_that_start_late_are_the_limit() -> None:
-    run = clean_run()
+    run = clean_run(latency_plan())
     late(run, "golden", 300 * MS)
     assert "phase golden: requests started 300 ms late (percentile 50), bound 250" in said(run.history())
 
 
 def test_a_few_very_late_starts_are_the_limit_too() -> None:
-    run = clean_run()
+    run = clean_run(latency_plan())
     late(run, "golden", 1200 * MS, count=1)
     assert "phase golden: requests started 1200 ms late (percentile 99), bound 1000" in said(run.history())
 
 
 def test_what_the_bound_of_the_phase_held_up_is_not_the_clients_fault() -> None:
-    run = clean_run()
+    run = clean_run(latency_plan())
     late(run, "golden", 5000 * MS, held=True)
     assert judge(run.history()).verdict is Verdict.PASS
 
 
 def test_a_scenario_that_measures_latency_gives_tighter_bounds() -> None:
-    run = clean_run()
+    run = clean_run(latency_plan())
     late(run, "golden", 30 * MS)
     assert judge(run.history()).verdict is Verdict.PASS
-    plan = make_plan()
+    plan = latency_plan()
     bounds = plan.scenario.limits.client.model_copy(update={"late_median_ms": 20.0})
     limits = plan.scenario.limits.model_copy(update={"client": bounds})
     run.plan = plan.model_copy(update={"scenario": plan.scenario.model_copy(update={"limits": limits})})
@@ -107,14 +116,14 @@ def test_a_scenario_that_measures_latency_gives_tighter_bounds() -> None:
 
 
 def test_a_phase_without_a_word_of_the_client_is_unknown() -> None:
-    run = clean_run()
+    run = clean_run(latency_plan())
     run.client = [record for record in run.client if record.phase != "chaos"]
     assert said(run.history()) == "phase chaos: no word on how the client did"
 
 
 @pytest.mark.parametrize("worse", [False, True])
 def test_a_run_whose_client_was_the_limit_is_unknown_whatever_else_was_found(worse: bool) -> None:
-    run = clean_run()
+    run = clean_run(latency_plan())
     client(run, "chaos", lag_us=[1_500_000] * 50)
     if worse:
         run.event("stall", seconds=20.0, running=1, waiting=0, detail="")
