@@ -9,7 +9,8 @@ import pytest
 
 from history import layout
 from history.reader import UnreadableRun, read_history
-from tests.unit.histories import clean_run, fault, make_plan
+from tests.unit.histories import clean_run
+from tests.unit.synthetic import fault, make_plan
 from tests.unit.test_judging import write_run
 
 

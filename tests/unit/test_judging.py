@@ -17,7 +17,8 @@ from history.writer import LineWriter
 from kvchaos.expectation import cut_short, weigh
 from kvchaos.judging import CRASHES, exit_code, judge, judge_run_dir, run_oracle
 from oracles import Oracle
-from tests.unit.histories import Run, clean_run, make_plan, scrape_lines
+from tests.unit.histories import Run, clean_run, scrape_lines
+from tests.unit.synthetic import make_plan
 
 P, F, U = Verdict.PASS, Verdict.FAIL, Verdict.UNKNOWN
 PLAIN = Expectation(releases=">=0.16")

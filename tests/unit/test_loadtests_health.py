@@ -13,8 +13,9 @@ from history.arrivals import Constant
 from history.records import ClientRecord
 from oracles.client import LIMIT, limited
 from tests.fakes.openai_server import Behaviour, FakeServer
-from tests.unit.histories import clean_run, latency_plan
+from tests.unit.histories import clean_run
 from tests.unit.loading import PATIENCE_S, loaders, phase, records, wait_for, write_plan
+from tests.unit.synthetic import latency_plan
 
 PAUSE_S = 3.0
 

@@ -8,7 +8,8 @@ from history.plan import ServerSettings
 from history.records import Usage
 from history.verdict import Verdict
 from oracles.accounting import judge
-from tests.unit.histories import (
+from tests.unit.histories import Run, clean_run
+from tests.unit.synthetic import (
     ALWAYS,
     CACHED,
     COMPUTED_SOURCE,
@@ -28,8 +29,6 @@ from tests.unit.histories import (
     PROMPT_TOKENS,
     RECOMPUTED,
     TTFT_COUNT,
-    Run,
-    clean_run,
     failure,
     make_plan,
 )

@@ -12,7 +12,8 @@ from kvchaos.expectation import cut_short
 from kvchaos.judging import judge
 from oracles import ORACLES, Oracle
 from oracles.findings import MAX_WITNESSES
-from tests.unit.histories import PROMPTS, clean_run, failure, make_plan
+from tests.unit.histories import clean_run
+from tests.unit.synthetic import PROMPTS, failure, make_plan
 
 BY_NAME = {oracle.name: oracle for oracle in ORACLES}
 

@@ -8,7 +8,8 @@ import pytest
 
 from history.verdict import Verdict
 from oracles.answers import judge
-from tests.unit.histories import Run, clean_run, failure, make_plan
+from tests.unit.histories import Run, clean_run
+from tests.unit.synthetic import failure, make_plan
 
 LOGPROBS = [-0.5, -0.25, -1.75, -0.125]
 

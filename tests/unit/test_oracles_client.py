@@ -11,7 +11,8 @@ from history.records import ClientRecord
 from history.verdict import Verdict
 from kvchaos.judging import judge as judge_run
 from oracles.client import judge
-from tests.unit.histories import MS, Run, clean_run, latency_plan
+from tests.unit.histories import Run, clean_run
+from tests.unit.synthetic import MS, latency_plan
 
 
 def client(run: Run, phase: str, **changes: object) -> None:

@@ -14,7 +14,8 @@ from history.records import Event, Scalar
 from history.verdict import OracleResult, Verdict
 from oracles.consequence import ASKS_AGAIN, SIGNS, concerns
 from oracles.faults import judge
-from tests.unit.histories import MS, Run, clean_run, failure, fault, good_request, make_plan
+from tests.unit.histories import Run, clean_run
+from tests.unit.synthetic import MS, failure, fault, good_request, make_plan
 
 DYING = ("copy_refused", "copy_failed", "completion_twice", "manager_raises", "copy_raises")
 DAMAGING = sorted(name for name, kind in KINDS.items() if kind.site == "content")

@@ -6,7 +6,8 @@ import pytest
 
 from history.verdict import Verdict
 from oracles.counters import REFUSAL, judge
-from tests.unit.histories import (
+from tests.unit.histories import clean_run
+from tests.unit.synthetic import (
     ALWAYS,
     GENERATED,
     PROMPT,
@@ -16,7 +17,6 @@ from tests.unit.histories import (
     TTFT_SMALL,
     TTFT_SUM,
     USAGE,
-    clean_run,
     failure,
 )
 

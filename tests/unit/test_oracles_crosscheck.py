@@ -8,7 +8,8 @@ from history.plan import FaultSpec, Trigger
 from history.records import Usage
 from history.verdict import Verdict
 from oracles.accounting import judge
-from tests.unit.histories import (
+from tests.unit.histories import Run, clean_run
+from tests.unit.synthetic import (
     ANSWER_TOKENS,
     EXTERNAL_QUERIES,
     EXTERNAL_TOKENS,
@@ -23,8 +24,6 @@ from tests.unit.histories import (
     TTFT_ALL,
     TTFT_COUNT,
     TTFT_SMALL,
-    Run,
-    clean_run,
     failure,
     make_plan,
 )

@@ -6,7 +6,8 @@ import pytest
 
 from history.verdict import Verdict
 from oracles.drained import judge
-from tests.unit.histories import RUNNING, USAGE, WAITING, clean_run
+from tests.unit.histories import clean_run
+from tests.unit.synthetic import RUNNING, USAGE, WAITING
 
 
 def test_a_drain_that_failed_fails_with_what_was_left() -> None:

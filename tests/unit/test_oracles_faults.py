@@ -9,7 +9,8 @@ from history.plan import ServerSettings
 from history.records import Scalar, Usage
 from history.verdict import Verdict
 from oracles.faults import judge
-from tests.unit.histories import (
+from tests.unit.histories import Run, clean_run
+from tests.unit.synthetic import (
     ALLOCATION_FAILURES,
     ANSWER_TOKENS,
     LOAD_TIME,
@@ -17,8 +18,6 @@ from tests.unit.histories import (
     PROMPT_TOKENS,
     SECOND,
     STORE_TIME,
-    Run,
-    clean_run,
     failure,
     fault,
     make_plan,

@@ -8,7 +8,8 @@ from history.plan import ServerSettings
 from history.records import Scalar
 from history.verdict import Verdict
 from oracles.ledger import judge
-from tests.unit.histories import MS, Run, clean_run, make_plan
+from tests.unit.histories import Run, clean_run
+from tests.unit.synthetic import MS, make_plan
 
 
 def without_module() -> Run:

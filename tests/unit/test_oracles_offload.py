@@ -7,14 +7,8 @@ import pytest
 from history.plan import ServerSettings
 from history.verdict import Verdict
 from oracles.offload import judge
-from tests.unit.histories import (
-    EXTERNAL_HITS,
-    LOAD_BYTES,
-    OLD_LOAD_BYTES,
-    PREEMPTIONS,
-    clean_run,
-    make_plan,
-)
+from tests.unit.histories import clean_run
+from tests.unit.synthetic import EXTERNAL_HITS, LOAD_BYTES, OLD_LOAD_BYTES, PREEMPTIONS, make_plan
 
 OFF = ServerSettings(gpu_blocks=40, offload=False)
 

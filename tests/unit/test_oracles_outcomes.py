@@ -7,7 +7,8 @@ import pytest
 from history.records import RequestError, Usage
 from history.verdict import Verdict
 from oracles.outcomes import judge
-from tests.unit.histories import ANSWER_TOKENS, PROMPT_TOKENS, clean_run, failure, good_request, make_plan
+from tests.unit.histories import clean_run
+from tests.unit.synthetic import ANSWER_TOKENS, PROMPT_TOKENS, failure, good_request, make_plan
 
 BROKEN: list[tuple[str, dict[str, object], str]] = [
     ("error status", failure("InternalServerError", "boom", 500), "failed with status 500"),

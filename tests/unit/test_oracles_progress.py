@@ -7,7 +7,8 @@ import pytest
 
 from history.verdict import Verdict
 from oracles.progress import MAX_GAP_S, judge
-from tests.unit.histories import (
+from tests.unit.histories import Run, clean_run
+from tests.unit.synthetic import (
     EXTERNAL_QUERIES,
     GENERATED,
     PREEMPTIONS,
@@ -15,8 +16,6 @@ from tests.unit.histories import (
     RUNNING,
     SECOND,
     WAITING,
-    Run,
-    clean_run,
     failure,
 )
 

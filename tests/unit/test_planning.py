@@ -17,7 +17,7 @@ from kvchaos.errors import UsageError
 from kvchaos.planning import Request, git_state, host, make_run_dir, new_run_id, resolve, write_plan
 from kvchaos.servers.registry import ServerEnv
 from kvchaos.stacks.command import RunFolders, plan_launch
-from tests.unit.histories import fault, make_plan
+from tests.unit.synthetic import fault, make_plan
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 

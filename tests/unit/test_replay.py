@@ -8,7 +8,7 @@ from history.plan import FaultSpec, Scenario, Trigger
 from history.records import FaultEvent, FaultRecord
 from kvchaos.planning import swarm
 from kvchaos.replay import fired_arrivals, nailed
-from tests.unit.histories import make_plan
+from tests.unit.synthetic import make_plan
 
 
 def line(fault: str, n: int, event: FaultEvent = "fired") -> FaultRecord:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from kvchaos.report.latency import PhaseLatency, Spread, latency_text, phase_latencies
-from tests.unit.histories import MS, Run, clean_run, failure
+from tests.unit.histories import Run, clean_run
+from tests.unit.synthetic import MS, failure
 
 
 def change(run: Run, place: int, **changes: object) -> None:

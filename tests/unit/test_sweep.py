@@ -11,7 +11,8 @@ from history.plan import RunPlan
 from tests.server.sweep import row as row_module
 from tests.server.sweep.page import into_page, read_rows, write_row
 from tests.server.sweep.row import KnownBug, Row, Trouble, fault_troubles
-from tests.unit.histories import Run, clean_run, fault, make_plan
+from tests.unit.histories import Run, clean_run
+from tests.unit.synthetic import fault, make_plan
 
 PAGE = "# Releases\n\n<!-- releases -->\nold\n<!-- end -->\nThe rest.\n"
 WRONG = Trouble(part="baseline-offload", oracle="accounting", text="fail: 3 | 4")
