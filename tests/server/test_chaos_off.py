@@ -60,7 +60,7 @@ def imports(run: RunDir, module: str) -> bool:
 
 @pytest.mark.parametrize("release", RELEASES)
 def test_chaos_off_leaves_no_trace_in_the_server(bench: Bench, release: str) -> None:
-    server = {**scenario_content(SCENARIO)["server"], "chaos": False}
+    server = {**scenario_content(SCENARIO)["server"], "chaos": False, "audit": False}
     with bench.under_way(bench.variant(SCENARIO, server=server), release) as command:
         running = command.wait_for_event("phase_start", phase="load")
         assert live_traces(footprint(command, running).server_processes()) == []
