@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from chaos.inside import lines
-from chaos.inside.lines import LineFile
+from chaos.inside.lines import RoleFile
 
 RESERVE_BYTES = 1 << 20
 """Kept for the proofs of strikes under way and for what ends the faults."""
@@ -23,9 +21,7 @@ class Journal:
     """
 
     def __init__(self, control: Path, role: str) -> None:
-        self._role = role
-        self._pid = os.getpid()
-        self._file = LineFile(control / f"faults-{role}-{self._pid}.jsonl")
+        self._file = RoleFile(control, "faults", role)
 
     @property
     def open(self) -> bool:
@@ -49,14 +45,9 @@ class Journal:
         states: Sequence[str] = (),
     ) -> bool:
         """Append a line; False when it could not be written."""
-        return self._file.write(
+        return self._file.tell(
+            event,
             {
-                "v": 1,
-                "t_ns": time.time_ns(),
-                "mono_ns": time.monotonic_ns(),
-                "role": self._role,
-                "pid": self._pid,
-                "event": event,
                 "fault": fault,
                 "kind": kind,
                 "site": site,
@@ -64,5 +55,5 @@ class Journal:
                 "request": request,
                 "states": list(states) or None,
                 "evidence": evidence,
-            }
+            },
         )

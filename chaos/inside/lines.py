@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -35,3 +36,24 @@ class LineFile:
         self.written += done
         self.open = done == len(data)
         return self.open
+
+
+class RoleFile(LineFile):
+    """The file `<name>-<role>-<pid>.jsonl` of this process; every line says when, who and what event."""
+
+    def __init__(self, control: Path, name: str, role: str) -> None:
+        self._role = role
+        self._pid = os.getpid()
+        super().__init__(control / f"{name}-{role}-{self._pid}.jsonl")
+
+    def tell(self, event: str, fields: Mapping[str, object]) -> bool:
+        """Append a line; False when it could not be written."""
+        stamp = {
+            "v": 1,
+            "t_ns": time.time_ns(),
+            "mono_ns": time.monotonic_ns(),
+            "role": self._role,
+            "pid": self._pid,
+            "event": event,
+        }
+        return self.write({**stamp, **fields})

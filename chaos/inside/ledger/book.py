@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 
 from chaos.inside.journal import Evidence
 from chaos.inside.ledger.account import Account
-from chaos.inside.lines import LineFile
+from chaos.inside.lines import RoleFile
 
 QUIET_S = 0.2
 """After so long without a change the balance is written down."""
@@ -25,9 +24,7 @@ class Ledger:
     """
 
     def __init__(self, control: Path, role: str) -> None:
-        self._role = role
-        self._pid = os.getpid()
-        self._file = LineFile(control / f"ledger-{role}-{self._pid}.jsonl")
+        self._file = RoleFile(control, "ledger", role)
         self._accounts: dict[str, Account] = {}
         self._violations = 0
         self.audited = 0
@@ -75,15 +72,4 @@ class Ledger:
         return found
 
     def _write(self, event: str, rule: str | None, evidence: Evidence) -> None:
-        self._file.write(
-            {
-                "v": 1,
-                "t_ns": time.time_ns(),
-                "mono_ns": time.monotonic_ns(),
-                "role": self._role,
-                "pid": self._pid,
-                "event": event,
-                "rule": rule,
-                "evidence": evidence,
-            }
-        )
+        self._file.tell(event, {"rule": rule, "evidence": evidence})
