@@ -25,7 +25,6 @@ from kvchaos.servers.registry import ServerEnv, read_server
 GIB = 2**30
 MIB = 2**20
 SHM = Path("/dev/shm")
-AUTOGROUP = Path("/proc/sys/kernel/sched_autogroup_enabled")
 
 
 class State(StrEnum):
@@ -55,7 +54,6 @@ def examine(cache: Path, runs: Path) -> Iterator[Check]:
     yield check_memory(_read(Path("/proc/meminfo")))
     yield check_shm(_free(SHM) if SHM.is_dir() else None)
     yield check_open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
-    yield check_autogroup(_read(AUTOGROUP))
     yield check_disk("disk for servers", cache, _free(cache), least=GIB, wanted=10 * GIB)
     yield check_disk("disk for runs", runs, _free(runs), least=GIB // 4, wanted=GIB)
     yield check_tcmalloc(preload.find_tcmalloc(cache), debian.can_fetch())
@@ -115,14 +113,6 @@ def check_open_files(limit: int) -> Check:
     if limit != resource.RLIM_INFINITY and limit < 1024:
         return Check("open files", State.WARN, str(limit), "ulimit -n 4096")
     return Check("open files", State.OK, "no limit" if limit == resource.RLIM_INFINITY else str(limit))
-
-
-def check_autogroup(setting: str | None) -> Check:
-    """With it, the load waited seconds for a processor beside a busy server; see docs/load.md."""
-    if (setting or "").strip() == "1":
-        mend = "to measure latency: sysctl -w kernel.sched_autogroup_enabled=0"
-        return Check("scheduler", State.WARN, "autogroup is on", mend)
-    return Check("scheduler", State.OK, "autogroup is off")
 
 
 def check_disk(name: str, folder: Path, free: int | None, *, least: int, wanted: int) -> Check:

@@ -201,7 +201,7 @@ class LoadProcesses:
             stdout=subprocess.PIPE,
             stderr=log,
             cwd=HOME,
-            start_new_session=True,
+            process_group=0,
         )
 
     def _tell(self, command: Command) -> None:

@@ -1,8 +1,11 @@
 """A group of processes named by its leader: who belongs to it, whether it is still ours, and its end.
 
-Every server and load generator is started as the leader of a session of its own. The kernel does not
-give a process id away again while a session or a group of that number lives; so a leader's id with
-its start time, or members older than our last look, prove whose processes they are.
+Every server is started as the leader of a process group of its own. The kernel does not give a process
+id away again while a group of that number lives; so a leader's id with its start time, or members older
+than our last look, prove whose processes they are.
+
+It is no session of its own: the scheduler may share the processors out by session, and then a load
+generator beside a busy server waits for seconds until it may note that a token has come.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ class Group(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """A recorded process group. Times are clock ticks since boot, as in /proc/PID/stat."""
 
     leader: int
-    """Process id; also the id of the session and of the process group."""
+    """Process id; also the id of the process group."""
     start_ticks: int
     """When the leader started."""
     seen_ticks: int
@@ -47,7 +50,6 @@ class Process:
     pid: int
     state: str
     group: int
-    session: int
     start_ticks: int
 
     @property
@@ -80,9 +82,7 @@ def read_process(pid: int, proc: Path = PROC) -> Process | None:
         return None
     # The second field is the command's name in brackets and may itself hold spaces and brackets.
     fields = text[text.rindex(")") + 2 :].split()
-    return Process(
-        pid=pid, state=fields[0], group=int(fields[2]), session=int(fields[3]), start_ticks=int(fields[19])
-    )
+    return Process(pid=pid, state=fields[0], group=int(fields[2]), start_ticks=int(fields[19]))
 
 
 def now_ticks() -> int:
@@ -91,10 +91,10 @@ def now_ticks() -> int:
 
 
 def group_of(pid: int, what: What) -> Group:
-    """Describe a child that was just started as a session leader. Raises ValueError when it is none."""
+    """Describe a child that was just started as a group's leader. Raises ValueError when it is none."""
     leader = read_process(pid)
-    if leader is None or leader.session != pid:
-        raise ValueError(f"process {pid} leads no session")
+    if leader is None or leader.group != pid:
+        raise ValueError(f"process {pid} leads no process group")
     return Group(leader=pid, start_ticks=leader.start_ticks, seen_ticks=leader.start_ticks, what=what)
 
 
@@ -103,7 +103,7 @@ def look_at(group: Group, proc: Path = PROC) -> GroupState:
     leader = read_process(group.leader, proc)
     if leader is not None and leader.start_ticks != group.start_ticks:
         return GroupState(Ownership.REUSED, ())
-    running = tuple(_running_in_session(group.leader, proc))
+    running = tuple(_running_in_group(group.leader, proc))
     if not running:
         return GroupState(Ownership.ENDED, ())
     if leader is not None or any(process.start_ticks <= group.seen_ticks for process in running):
@@ -133,16 +133,14 @@ def end_group(group: Group, grace_s: float) -> GroupState:
         group, state = _wait(group, min(grace_s, ORPHANS_GRACE_S), _has_ended)
     deadline = time.monotonic() + KILL_DEADLINE_S
     while state.ownership is Ownership.OURS and time.monotonic() < deadline:
-        # Usually one; a member may have moved to a process group of its own within the session.
-        for number in {process.group for process in state.processes}:
-            _signal(os.killpg, number, signal.SIGKILL)
+        _signal(os.killpg, group.leader, signal.SIGKILL)
         group, state = _wait(group, 10 * POLL_S, _has_ended)
     return state
 
 
-def _running_in_session(session: int, proc: Path) -> list[Process]:
+def _running_in_group(group: int, proc: Path) -> list[Process]:
     entries = (read_process(int(entry.name), proc) for entry in proc.iterdir() if entry.name.isdecimal())
-    return [process for process in entries if process and process.session == session and process.runs]
+    return [process for process in entries if process and process.group == group and process.runs]
 
 
 def _leader_runs(group: Group, state: GroupState) -> bool:

@@ -126,7 +126,7 @@ class RunRecord:
         cwd: Path,
         log: IO[bytes],
     ) -> subprocess.Popen[bytes]:
-        """Start a command as the leader of a session of its own; it begins only when it is recorded.
+        """Start a command as the leader of a process group of its own; it begins only when it is recorded.
 
         Raises OSError when it could not be recorded; then nothing runs.
         """
@@ -137,7 +137,7 @@ class RunRecord:
             stderr=subprocess.STDOUT,
             env=dict(environment),
             cwd=cwd,
-            start_new_session=True,
+            process_group=0,
         )
         assert process.stdin is not None
         group = group_of(process.pid, what)

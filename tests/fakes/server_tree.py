@@ -1,4 +1,4 @@
-"""A stand-in for a server's process tree: a leader that answers /health, and children in its session.
+"""A stand-in for a server's process tree: a leader that answers /health, and children in its process group.
 
 Run as a script. Its output is the server log of the tests.
 """

@@ -10,7 +10,7 @@ from kvchaos.stacks import shared_memory
 from kvchaos.stacks.process_group import PROC
 from kvchaos.stacks.shared_memory import SHM, ShmFile
 from tests.server.bench import Command, RunDir, wait_for
-from tests.unit.conducting import members, sessions_of
+from tests.unit.conducting import groups_of, members
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,9 @@ class Footprint:
     """Processes and files of a run that is under way."""
 
     server: int
-    """The server's main process, which leads its session."""
+    """The server's main process, which leads its group."""
     workers: frozenset[int]
-    """Sessions of the load workers."""
+    """Process groups of the load workers."""
     temp_folders: tuple[Path, ...]
     record: Path
     shm: frozenset[Path]
@@ -46,7 +46,7 @@ def footprint(command: Command, run: RunDir) -> Footprint:
     wait_for(lambda: bool(bench.record(run).shm))
     record = bench.record(run)
     (server,) = (group.leader for group in record.groups if group.what == "server")
-    workers = frozenset(sessions_of(command.process.pid) - {server})
+    workers = frozenset(groups_of(command.process.pid) - {server})
     assert workers, "no load worker runs"
     used = shared_memory.files_of(members({server}))
     return Footprint(

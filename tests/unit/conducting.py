@@ -111,14 +111,14 @@ def runs(pid: int) -> bool:
     return process is not None and process.runs
 
 
-def sessions_of(conductor: int) -> set[int]:
-    """Sessions that the children of a process lead: those of its server and of its load processes."""
+def groups_of(conductor: int) -> set[int]:
+    """Process groups that the children of a process lead: those of its server and of its load processes."""
     found = set()
     for entry in PROC.iterdir():
         if not entry.name.isdecimal():
             continue
         process = read_process(int(entry.name))
-        if process is not None and process.session == process.pid and _parent(process.pid) == conductor:
+        if process is not None and process.group == process.pid and _parent(process.pid) == conductor:
             found.add(process.pid)
     return found
 
@@ -131,10 +131,10 @@ def _parent(pid: int) -> int | None:
     return int(text[text.rindex(")") + 2 :].split()[1])
 
 
-def members(sessions: set[int]) -> set[int]:
-    """All running processes of these sessions."""
+def members(groups: set[int]) -> set[int]:
+    """All running processes of these groups."""
     entries = [read_process(int(entry.name)) for entry in PROC.iterdir() if entry.name.isdecimal()]
-    return {process.pid for process in entries if process and process.runs and process.session in sessions}
+    return {process.pid for process in entries if process and process.runs and process.group in groups}
 
 
 @dataclass

@@ -22,9 +22,9 @@ from tests.unit.conducting import (
     SERVER,
     Bench,
     finished,
+    groups_of,
     members,
     scenario,
-    sessions_of,
     verdict_of,
     wait_for,
     write_scenario,
@@ -56,22 +56,22 @@ class Running(Bench):
             clean(leftover, grace_s=0)
 
     def in_mid_load(self) -> tuple[subprocess.Popen[str], set[int]]:
-        """A conductor in the middle of its load, and the sessions of its server and load process."""
+        """A conductor in the middle of its load, and the groups of its server and load process."""
         conductor = self.start(SLOW, "--repeat", "2")
         self.wait_for_event("phase_start", "load")
         answers = self.run_dir() / layout.requests_file(0)
         wait_for(lambda: b'"load-' in answers.read_bytes())
-        sessions = sessions_of(conductor.pid)
-        assert len(sessions) == 2
-        assert len(members(sessions)) == 3  # the server has a second process
-        return conductor, sessions
+        groups = groups_of(conductor.pid)
+        assert len(groups) == 2
+        assert len(members(groups)) == 3  # the server has a second process
+        return conductor, groups
 
     def killed_in_mid_load(self) -> set[int]:
         """What a conductor left that was killed in the middle of its load."""
-        conductor, sessions = self.in_mid_load()
+        conductor, groups = self.in_mid_load()
         conductor.kill()
         conductor.communicate()
-        return sessions
+        return groups
 
     def temp_folder(self) -> Path:
         (name,) = self.record().temp_folders
@@ -99,7 +99,7 @@ def bystander(bench: Running) -> Iterator[subprocess.Popen[bytes]]:
 def test_a_signal_in_mid_load_ends_everything_and_the_verdict_is_unknown(
     bench: Running, number: signal.Signals
 ) -> None:
-    conductor, sessions = bench.in_mid_load()
+    conductor, groups = bench.in_mid_load()
     temp = bench.temp_folder()
     conductor.send_signal(number)
     code, out, err = finished(conductor)
@@ -108,7 +108,7 @@ def test_a_signal_in_mid_load_ends_everything_and_the_verdict_is_unknown(
     verdict = verdict_of(bench.run_dir())
     assert verdict.outcome == "unknown"
     assert verdict.reasons[0] == f"the run was interrupted by {number.name}"
-    assert members(sessions) == set()
+    assert members(groups) == set()
     assert not temp.exists()
     assert list(bench.state_folder.iterdir()) == []
     history = read_history(bench.run_dir())
@@ -121,14 +121,14 @@ def test_signals_while_everything_is_being_ended_do_not_cut_that_short(bench: Ru
     content["phases"] = content["phases"][:1]
     conductor = bench.start(content)
     bench.wait_for_event("phase_start", "golden")
-    (temp, sessions) = (bench.temp_folder(), sessions_of(conductor.pid))
+    (temp, groups) = (bench.temp_folder(), groups_of(conductor.pid))
     log = bench.run_dir() / layout.SERVER_LOG
     wait_for(lambda: "ending" in log.read_text())
     for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
         conductor.send_signal(number)
     _, _, err = finished(conductor)
     assert err == ""
-    assert members(sessions) == set()
+    assert members(groups) == set()
     assert not temp.exists()
     assert list(bench.state_folder.iterdir()) == []
     assert read_history(bench.run_dir()).events[-1].kind == "server_stop"
@@ -138,11 +138,11 @@ def test_signals_while_everything_is_being_ended_do_not_cut_that_short(bench: Ru
 def test_a_conductor_whose_output_is_gone_leaves_a_run_that_is_unknown(bench: Running) -> None:
     conductor = bench.start(SLOW)
     bench.wait_for_event("phase_start", "golden")
-    sessions = sessions_of(conductor.pid)
+    groups = groups_of(conductor.pid)
     assert conductor.stdout is not None
     conductor.stdout.close()
     wait_for(lambda: conductor.poll() is not None)
-    assert members(sessions) == set()
+    assert members(groups) == set()
     (failed,) = read_history(bench.run_dir()).events_of("run_failed")
     assert str(failed.data["reason"]).startswith("the conductor broke off")
     assert judge_run_dir(bench.run_dir()).outcome == "unknown"
@@ -158,17 +158,17 @@ def test_a_run_whose_conductor_was_killed_is_unknown(bench: Running) -> None:
 def test_after_a_kill_the_clean_command_ends_exactly_what_was_left(
     bench: Running, bystander: subprocess.Popen[bytes]
 ) -> None:
-    conductor, sessions = bench.in_mid_load()
+    conductor, groups = bench.in_mid_load()
     temp, run_id = bench.temp_folder(), bench.record().run_id
     (server,) = (group.leader for group in bench.record().groups)
     conductor.kill()
     conductor.communicate()
-    assert server in members(sessions)
+    assert server in members(groups)
     code, out, err = finished(bench.command("clean"))
     assert (code, err) == (0, "")
     assert out.splitlines()[0] == f"run {run_id} ({bench.run_dir()}) was killed"
     assert f"  ended server {server} (2 processes)" in out.splitlines()
-    wait_for(lambda: members(sessions) == set())
+    wait_for(lambda: members(groups) == set())
     assert not temp.exists()
     assert list(bench.state_folder.iterdir()) == []
     assert finished(bench.command("clean")) == (0, "nothing to clean\n", "")
@@ -176,7 +176,7 @@ def test_after_a_kill_the_clean_command_ends_exactly_what_was_left(
 
 
 def test_after_a_kill_the_next_run_cleans_by_itself_before_it_starts(bench: Running) -> None:
-    sessions = bench.killed_in_mid_load()
+    groups = bench.killed_in_mid_load()
     run_id = bench.record().run_id
     path = write_scenario(bench.folder / "next.yaml", scenario("--fake-exit", "4"))
     code, out, err = finished(bench.command("run", str(path), "--server", SERVER))
@@ -185,7 +185,7 @@ def test_after_a_kill_the_next_run_cleans_by_itself_before_it_starts(bench: Runn
     first, second, *_ = out.splitlines()
     assert first.startswith(f"cleaned after run {run_id}: ended server ")
     assert second == "small: starting the server"
-    wait_for(lambda: members(sessions) == set())
+    wait_for(lambda: members(groups) == set())
     assert list(bench.state_folder.iterdir()) == []
 
 

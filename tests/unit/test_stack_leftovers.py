@@ -82,7 +82,7 @@ def doomed(tmp_path: Path) -> Iterator[Doomed]:
 def decoy() -> Iterator[int]:
     """A process with the server's very command line that is none of ours."""
     process = subprocess.Popen(
-        [sys.executable, "-c", "import signal; signal.pause()", "server_tree.py"], start_new_session=True
+        [sys.executable, "-c", "import signal; signal.pause()", "server_tree.py"], process_group=0
     )
     yield process.pid
     process.kill()
@@ -201,7 +201,7 @@ def test_children_that_cannot_be_proven_ours_are_named_and_the_record_stays(
 ) -> None:
     pids_file = tmp_path / "pids"
     command = [sys.executable, str(SERVER_TREE), "--exit", "0", "--children", "1", "--pids", str(pids_file)]
-    leader = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
+    leader = subprocess.Popen(command, process_group=0, stderr=subprocess.DEVNULL)
     leader.wait()
     child = json.loads(pids_file.read_text())[1]
     try:

@@ -12,19 +12,19 @@ GROUP = Group(leader=500, start_ticks=1000, seen_ticks=2000, what="server")
 
 
 def put(
-    proc: Path, pid: int, *, start: int, session: int = 500, state: str = "S", name: str = "python"
+    proc: Path, pid: int, *, start: int, group: int = 500, state: str = "S", name: str = "python"
 ) -> None:
     """A line as the kernel writes it: pid, name, state, parent, group, session, ..., start time."""
     folder = proc / str(pid)
     folder.mkdir()
     middle = " ".join(["0"] * 15)
-    (folder / "stat").write_text(f"{pid} ({name}) {state} 1 {session} {session} {middle} {start} 0 0\n")
+    (folder / "stat").write_text(f"{pid} ({name}) {state} 1 {group} 1 {middle} {start} 0 0\n")
 
 
 @pytest.fixture
 def proc(tmp_path: Path) -> Path:
     (tmp_path / "uptime").write_text("1 1\n")
-    put(tmp_path, 1, start=1, session=1)
+    put(tmp_path, 1, start=1, group=1)
     return tmp_path
 
 
@@ -34,16 +34,16 @@ def pids(proc: Path) -> list[int]:
 
 @pytest.mark.parametrize("name", ["a b", "x) S 1 (y", "((", ")"])
 def test_a_process_name_cannot_shift_the_fields(proc: Path, name: str) -> None:
-    put(proc, 7, start=42, session=7, name=name)
+    put(proc, 7, start=42, group=7, name=name)
     process = read_process(7, proc)
     assert process is not None
-    assert (process.state, process.group, process.session, process.start_ticks) == ("S", 7, 7, 42)
+    assert (process.state, process.group, process.start_ticks) == ("S", 7, 42)
 
 
 def test_a_living_leader_with_its_start_time_is_ours_with_all_members(proc: Path) -> None:
     put(proc, 500, start=1000)
     put(proc, 501, start=9000)
-    put(proc, 777, start=1500, session=777)
+    put(proc, 777, start=1500, group=777)
     assert look_at(GROUP, proc).ownership is Ownership.OURS
     assert pids(proc) == [500, 501]
 
@@ -62,7 +62,7 @@ def test_children_of_a_dead_leader_are_ours_when_one_is_older_than_the_last_look
     assert pids(proc) == [501, 502]
 
 
-def test_a_session_of_that_number_that_began_after_the_last_look_may_be_a_strangers(proc: Path) -> None:
+def test_a_group_of_that_number_that_began_after_the_last_look_may_be_a_strangers(proc: Path) -> None:
     put(proc, 501, start=2001)
     assert look_at(GROUP, proc).ownership is Ownership.UNPROVEN
 
