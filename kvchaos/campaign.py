@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,10 +23,14 @@ from kvchaos.judging import judge_run_dir
 from kvchaos.paths import models_folder, state_folder
 from kvchaos.planning import Request, make_run_dir, new_run_id, resolve, write_plan
 from kvchaos.report.table import CampaignRow, run_table
-from kvchaos.stacks.command import plan_launch
+from kvchaos.stacks.command import Launch, plan_launch
 from kvchaos.stacks.leftovers import clean, find_leftovers
 from kvchaos.stacks.local import PLAIN_PARTS, PLUGIN_PARTS, LocalStack, choose_port, make_folders
 from kvchaos.stacks.record import RunRecord
+
+Front = Callable[[Launch, Path], AbstractContextManager[str]]
+"""Puts something between the suite and a server, for the time of a run (its directory is given); tells
+the address to ask instead."""
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -72,13 +76,15 @@ def _judge(run_dir: Path) -> RunVerdict:
         raise UsageError(f"{run_dir}: the verdict cannot be written: {error.strerror}") from error
 
 
-def run_one(request: Request, places: Places, console: Console) -> tuple[Path, bool]:
+def run_one(
+    request: Request, places: Places, console: Console, front: Front | None = None
+) -> tuple[Path, bool]:
     """Conduct one run. Returns its directory and whether a signal cut it short. Raises UsageError."""
     run_id = new_run_id(request)
     run_dir = make_run_dir(places.runs, run_id)
     try:
         with interrupts(), Display(console, request.scenario.name) as display:
-            _conduct(request, places, run_id, run_dir, display)
+            _conduct(request, places, run_id, run_dir, display, front)
     except Interrupted as signal:
         console.print(f"{request.scenario.name}: {signal}")
         if not (run_dir / layout.EVENTS).exists():
@@ -95,7 +101,9 @@ def run_one(request: Request, places: Places, console: Console) -> tuple[Path, b
     return run_dir, False
 
 
-def _conduct(request: Request, places: Places, run_id: str, run_dir: Path, display: Display) -> None:
+def _conduct(
+    request: Request, places: Places, run_id: str, run_dir: Path, display: Display, front: Front | None
+) -> None:
     model_folder = model.ensure_model(models_folder(places.cache))
     port = choose_port(places.port)
     record = RunRecord(
@@ -105,9 +113,10 @@ def _conduct(request: Request, places: Places, run_id: str, run_dir: Path, displ
         parts = PLUGIN_PARTS if request.scenario.server.chaos else PLAIN_PARTS
         folders = make_folders(run_dir, record, parts)
         launch = plan_launch(request.server, request.scenario.server, model_folder, port, folders)
-        plan = resolve(request, run_id, launch, model_folder)
-        write_plan(plan, run_dir)
-        Run(plan, run_dir, LocalStack(launch, folders, run_dir, record), display).conduct()
+        with front(launch, run_dir) if front else nullcontext(launch.base_url) as base_url:
+            plan = resolve(request, run_id, launch, model_folder, base_url)
+            write_plan(plan, run_dir)
+            Run(plan, run_dir, LocalStack(launch, folders, run_dir, record), display).conduct()
     finally:
         record.close()
 

@@ -59,8 +59,10 @@ def make_run_dir(runs: Path, run_id: str) -> Path:
     return run_dir
 
 
-def resolve(request: Request, run_id: str, launch: Launch, model_folder: Path) -> RunPlan:
-    """The plan with nothing left open."""
+def resolve(
+    request: Request, run_id: str, launch: Launch, model_folder: Path, base_url: str | None = None
+) -> RunPlan:
+    """The plan with nothing left open. `base_url` is what to ask when it is not the server itself."""
     return RunPlan(
         run_id=run_id,
         seed=request.seed,
@@ -69,7 +71,7 @@ def resolve(request: Request, run_id: str, launch: Launch, model_folder: Path) -
         expectation=expectation_for(request.scenario, request.server.release),
         workers=request.workers,
         logprob_tolerance=logprob_tolerance(request.server),
-        base_url=launch.base_url,
+        base_url=base_url or launch.base_url,
         command=launch.command,
         environment=launch.environment,
         versions=Versions(

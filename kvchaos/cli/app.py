@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from kvchaos import __version__
-from kvchaos.cli import clean, doctor, faults, judge, server
+from kvchaos.cli import clean, doctor, faults, judge, oracles, server
 from kvchaos.cli import run as run_scenarios
 from kvchaos.errors import UsageError
 
@@ -24,6 +24,7 @@ app.command("run")(run_scenarios.run_command)
 app.command("judge")(judge.judge_command)
 app.add_typer(server.app, name="server")
 app.command("faults")(faults.faults_command)
+app.command("oracles")(oracles.oracles_command)
 app.command("doctor")(doctor.doctor)
 app.command("clean")(clean.clean_command)
 

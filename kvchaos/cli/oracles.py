@@ -1,0 +1,72 @@
+"""The command `kvchaos oracles`: the judges, and the proof that they can see."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from kvchaos.campaign import Places, clean_leftovers
+from kvchaos.cli.run import DEFAULT_SERVER
+from kvchaos.cli.tables import plain_table, print_table
+from kvchaos.errors import UsageError
+from kvchaos.paths import cache_folder, runs_folder
+from kvchaos.servers.registry import find_server
+from kvchaos.sight.mutants import Session, sessions
+from kvchaos.sight.prove import prove
+from kvchaos.sight.scorecard import Scored, scorecard
+from oracles import ORACLES
+
+
+def oracles_command(
+    prove_sight: Annotated[
+        bool,
+        typer.Option("--prove", help="Run all mutants against a real server: does each oracle find its own?"),
+    ] = False,
+    server: Annotated[
+        str | None, typer.Option(help="Server environment; else 0.32.0. See: kvchaos server list")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Runs of the proof, by name; may be repeated.")
+    ] = None,
+    runs: Annotated[Path | None, typer.Option(help="Folder for run directories; else ./runs.")] = None,
+) -> int:
+    """List the oracles, or prove that they can see; exit code 0: all was seen and nothing beside, else 1."""
+    if not prove_sight:
+        if server or only or runs:
+            raise UsageError("--server, --only and --runs go with --prove")
+        _list()
+        return 0
+    chosen = _chosen(only)
+    places = Places(cache=cache_folder(), runs=runs.absolute() if runs else runs_folder(), port=None)
+    environment = find_server(server or DEFAULT_SERVER, places.cache)
+    console = Console()
+    clean_leftovers(places, console)
+    scored: list[Scored] = []
+    for run in prove(chosen, environment, places, console):
+        console.print(f"{run.session}: {_word(run)}", markup=False, highlight=False)
+        scored.append(run)
+    console.print(scorecard(scored), markup=False, highlight=False, soft_wrap=True)
+    return 0 if len(scored) == len(chosen) and all(run.holds for run in scored) else 1
+
+
+def _list() -> None:
+    table = plain_table("oracle", "watches that")
+    for oracle in ORACLES:
+        table.add_row(oracle.name, oracle.purpose)
+    print_table(table)
+
+
+def _chosen(only: list[str] | None) -> list[Session]:
+    known = {session.name: session for session in sessions()}
+    unknown = [name for name in only or () if name not in known]
+    if unknown:
+        raise UsageError(f"no run of the proof is called {unknown[0]}; there are: {', '.join(known)}")
+    return [known[name] for name in only] if only else list(known.values())
+
+
+def _word(run: Scored) -> str:
+    seen = sum(row.seen for row in run.rows)
+    return f"{seen} of {len(run.rows)} seen, {len(run.beside)} oracles beside"

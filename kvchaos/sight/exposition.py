@@ -1,0 +1,28 @@
+"""Altering samples in the text of a scrape, and nothing else of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from history.metrics import parse_key
+
+Change = Callable[[float], float]
+
+
+def alter(text: str, metric: str, labels: Mapping[str, str], change: Change) -> str:
+    """The text with the value of each sample of a metric that has these labels changed.
+
+    Raises LookupError when there is no such sample: a mutant that altered nothing proves nothing.
+    """
+    altered, lines = 0, text.split("\n")
+    for number, line in enumerate(lines):
+        key, space, value = line.rpartition(" ")
+        if not space or not line.startswith(metric):
+            continue
+        name, found = parse_key(key)
+        if name == metric and labels.items() <= found.items():
+            lines[number] = f"{key} {change(float(value))!r}"
+            altered += 1
+    if not altered:
+        raise LookupError(f"no sample of {metric} {dict(labels)} to alter")
+    return "\n".join(lines)

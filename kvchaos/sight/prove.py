@@ -1,0 +1,76 @@
+"""Running the mutants against a real server: one run a session, each judged like any other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from history.plan import Scenario
+from kvchaos.campaign import Places, run_one
+from kvchaos.judging import judge_run_dir
+from kvchaos.planning import Request
+from kvchaos.scenario import find_scenario, load_scenario
+from kvchaos.servers.registry import ServerEnv
+from kvchaos.sight.mutants import Session
+from kvchaos.sight.mutation import LOAD, Traffic
+from kvchaos.sight.proxy import mutating
+from kvchaos.sight.scorecard import Scored, score
+from kvchaos.stacks.command import Launch
+
+HOSTILE = "lost-completion"
+STALL_S = 5.0
+SEED = 1
+PROMPTS = 16
+
+
+def traffic(session: Session) -> Scenario:
+    """What is asked in a session: enough that blocks come back from the tier, in a few seconds."""
+    if session.hostile:
+        return load_scenario(find_scenario(HOSTILE))
+    shape = {"prefixes": 8, "prefix_tokens": 320, "suffix_tokens": 20, "prompts": PROMPTS}
+    content: dict[str, object] = {
+        "name": f"sight-{session.name}",
+        "summary": f"Can the oracles see? {', '.join(mutant.what for mutant in session.mutants)}".strip(),
+        "server": {"gpu_blocks": 40, "reserve_full_prompt": False, "audit": True, **session.settings},
+        "workloads": {
+            "shared": {"kind": "shared_prefix", "params": {**shape, "min_output": 12, "max_output": 32}}
+        },
+        "phases": [
+            _phase("golden", "golden", PROMPTS, concurrency=2),
+            _phase(LOAD, "load", 3 * PROMPTS, concurrency=6),
+        ],
+        "limits": {"stall_s": STALL_S, "drain_s": STALL_S, "client": {"lag_ms": session.lag_ms}},
+    }
+    return Scenario.model_validate(content, strict=False)
+
+
+def _phase(name: str, role: str, requests: int, *, concurrency: int) -> dict[str, object]:
+    return {
+        "name": name,
+        "role": role,
+        "workload": "shared",
+        "requests": requests,
+        "concurrency": concurrency,
+    }
+
+
+def prove(
+    sessions: Sequence[Session], server: ServerEnv, places: Places, console: Console
+) -> Iterator[Scored]:
+    """Run and score each session. Raises UsageError; ends early when a signal cut a run short."""
+    for session in sessions:
+        request = Request(scenario=traffic(session), server=server, seed=SEED, workers=1)
+        mutations = [mutation for mutant in session.mutants for mutation in mutant.mutations]
+
+        @contextmanager
+        def front(launch: Launch, run_dir: Path) -> Iterator[str]:
+            with mutating(launch.port, mutations, Traffic(run_dir)) as address:  # noqa: B023
+                yield address
+
+        run_dir, interrupted = run_one(request, places, console, None if session.hostile else front)
+        if interrupted:
+            return
+        yield score(session, judge_run_dir(run_dir))
