@@ -18,7 +18,7 @@ export UV_SYSTEM_CERTS ?= 1
 # An active environment of somebody else is not meant.
 unexport VIRTUAL_ENV
 
-.PHONY: help setup chaos test test-all-releases bench-idle test-unit lint format doctor servers clean distclean
+.PHONY: help setup chaos test test-all-releases bench-idle bench-judge test-unit lint format doctor servers clean distclean
 
 help: ## Show this list
 	@echo "usage: make TARGET [NAME=value ...]"
@@ -40,6 +40,9 @@ test-all-releases: setup ## Look at every release that can be installed, about a
 bench-idle: setup ## Measure what the chaos module costs when idle; VLLM=0.32.0, a quiet machine, 8 minutes
 	@$(RUN) kvchaos server install $(VLLM)
 	@$(RUN) python -m benchmarks.idle --server $(VLLM)
+
+bench-judge: setup ## Measure what judging a long run costs; a few minutes, 3 GB of disk
+	@$(RUN) python -m benchmarks.judge
 
 test-unit: setup ## Run the tests that need no server
 	@$(RUN) pytest tests/unit

@@ -1,0 +1,182 @@
+"""What else a soak leaves: events, the fault journal, the ledger, the client's word, the server's log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from benchmarks.soak.load import FAILED, LATE_MS, NONE, STRIKE_US, Columns
+from benchmarks.soak.shape import (
+    BLOCK_SIZE,
+    FAULTS,
+    MONO_SHIFT_NS,
+    NS_PER_S,
+    PROMPT_TOKENS,
+    START_NS,
+    Stretch,
+)
+from history.records import ClientRecord, Event, Evidence, FaultRecord, LedgerRecord, RequestRecord, Usage
+
+FINAL = "canary-1"
+SCHEDULER_PID, WORKER_PID = 101, 102
+LOG_HEAD = 80
+"""Lines of a server's log before it is ready."""
+MS = 1_000_000
+CANARY_US = 20_000
+"""How long one takes."""
+
+
+def write_lines(path: Path, records: Iterable[msgspec.Struct]) -> None:
+    encoder = msgspec.json.Encoder()
+    with path.open("wb") as file:
+        file.writelines(encoder.encode(record) + b"\n" for record in records)
+
+
+def canary_columns(start_ns: int) -> Columns:
+    """What the server is to have counted of a canary."""
+    figures = (start_ns, CANARY_US - 1_000, CANARY_US, 1, 0, 0, 0, NONE)
+    return Columns(*(np.array([figure]) for figure in figures))
+
+
+def canary(number: int, start_ns: int) -> RequestRecord:
+    """One tiny request of the conductor."""
+    return RequestRecord(
+        id=f"canary-{number}",
+        prompt_id="canary",
+        phase="canary",
+        worker=-1,
+        prompt_tokens=PROMPT_TOKENS,
+        max_tokens=1,
+        intended_ns=start_ns,
+        start_ns=start_ns,
+        start_mono_ns=start_ns - MONO_SHIFT_NS,
+        end_us=CANARY_US,
+        first_us=CANARY_US - 1_000,
+        chunk_us=[CANARY_US - 1_000],
+        chunk_tokens=[1],
+        token_ids=[7],
+        logprobs=[-0.5],
+        usage=Usage(prompt_tokens=PROMPT_TOKENS, completion_tokens=1, cached_tokens=0),
+        finish_reason="length",
+        status=200,
+        outcome="ok",
+        error=None,
+    )
+
+
+def events(stretches: list[Stretch], ends_ns: list[int], final_ns: int, log_lines: int) -> Iterator[Event]:
+    """The steps of the run. `ends_ns`: the last answer of each phase."""
+    yield _event(START_NS, "server_start", pid=100, port=8000)
+    yield _event(START_NS + 20 * NS_PER_S, "server_ready", seconds=20.0)
+    yield _event(START_NS + 21 * NS_PER_S, "canary", where="ready", ok=True, request="canary-0", error=None)
+    faults: list[int | str] = [fault.id for fault in FAULTS]
+    for stretch, end_ns in zip(stretches, ends_ns, strict=True):
+        phase, role, sent = stretch.spec.name, stretch.spec.role, stretch.spec.requests
+        yield _event(stretch.start_ns - 2 * MS, "phase_start", phase=phase, role=role, requests=sent)
+        if role == "chaos":
+            yield _event(stretch.start_ns - MS, "armed", phase=phase, faults=faults)
+            yield _event(end_ns + MS, "healed", phase=phase, faults=faults, confirmed=True)
+        # Late enough that a scrape lies between the last answer and the end.
+        over = end_ns + NS_PER_S
+        yield _event(over, "phase_end", phase=phase, sent=sent, ok=sent, failed=0, reason="done")
+    yield _event(final_ns, "canary", where="final", ok=True, seconds=0.02, request=FINAL, error=None)
+    yield _event(final_ns + MS, "health", where="final", ok=True, status=200)
+    yield _event(final_ns + NS_PER_S, "drained", ok=True, seconds=0.1)
+    yield _event(final_ns + 2 * NS_PER_S, "leak_probe", ok=True, answer="true", detail="")
+    yield _event(final_ns + 3 * NS_PER_S, "server_stop", how="SIGTERM", code=0, log_line=log_lines)
+
+
+def _event(t_ns: int, kind: str, **data: bool | int | float | str | list[int | str] | None) -> Event:
+    return Event(t_ns=t_ns, mono_ns=t_ns - MONO_SHIFT_NS, kind=kind, data=data)
+
+
+def journal(stretch: Stretch, load: Columns) -> Iterator[FaultRecord]:
+    """Every strike, and for a failed load the note that the server asks again."""
+    yield _line(START_NS, "loaded", None, 0, None, {"generation": "G8"})
+    struck = np.flatnonzero(load.strike)
+    for number, place in enumerate(struck.tolist()):
+        t_ns = int(load.start_ns[place]) + STRIKE_US * 1000
+        request = f"cmpl-{stretch.spec.name}-{place}-0-0a1b2c3d"
+        failed = load.strike[place] == FAILED
+        fault = FAULTS[0 if failed else 1]
+        blocks = int(load.copied[place]) // BLOCK_SIZE
+        proof: Evidence = {"blocks": blocks, "of": blocks} if failed else {"direction": "load", "ms": LATE_MS}
+        yield _line(t_ns, "fired", fault.id, number, request, proof)
+        if failed:
+            about: Evidence = {"about": "asks the tier again after a failed load"}
+            yield _line(t_ns + MS, "note", fault.id, number, request, about)
+
+
+def _line(
+    t_ns: int, event: str, fault: str | None, n: int, request: str | None, evidence: Evidence
+) -> FaultRecord:
+    kind = next((spec.kind for spec in FAULTS if spec.id == fault), None)
+    return msgspec.convert(
+        {
+            "t_ns": t_ns,
+            "mono_ns": t_ns - MONO_SHIFT_NS,
+            "role": "worker",
+            "pid": WORKER_PID,
+            "event": event,
+            "fault": fault,
+            "kind": kind,
+            "site": "load-result",
+            "n": n,
+            "request": request,
+            "states": ["loading"],
+            "evidence": evidence,
+        },
+        FaultRecord,
+    )
+
+
+def ledger(role: str, accounts: tuple[str, ...], first_ns: int, last_ns: int) -> Iterator[LedgerRecord]:
+    """A balance a second."""
+    for second, t_ns in enumerate(range(first_ns, last_ns, NS_PER_S)):
+        evidence: Evidence = {"audited": 0, "violations": 0}
+        for account in accounts:
+            evidence |= {f"{account}_begun": 28 * second, f"{account}_open": 0}
+            evidence |= {f"{account}_since_ns": None, f"{account}_names": []}
+        yield LedgerRecord(
+            t_ns=t_ns,
+            mono_ns=t_ns - MONO_SHIFT_NS,
+            role=role,
+            pid=SCHEDULER_PID if role == "scheduler" else WORKER_PID,
+            event="balance",
+            rule=None,
+            evidence=evidence,
+        )
+
+
+def client(stretch: Stretch, end_ns: int, lots: np.random.Generator) -> Iterator[ClientRecord]:
+    """A line a second, or the phase's only one."""
+    for t_ns in range(stretch.start_ns, end_ns + 1, NS_PER_S):
+        yield ClientRecord(
+            t_ns=t_ns + NS_PER_S,
+            mono_ns=t_ns + NS_PER_S - MONO_SHIFT_NS,
+            worker=0,
+            phase=stretch.spec.name,
+            wall_us=1_000_400,
+            cpu_us=90_000,
+            lag_us=lots.integers(50, 3_000, 40).tolist(),
+            collector_us=lots.integers(50, 2_000, 2).tolist(),
+            connections=12,
+        )
+
+
+def write_log(path: Path, requests: int, scrapes: int) -> int:
+    """A line for each request and each scrape, as a server's access log has them; how many."""
+    answered = 'INFO:     127.0.0.1:{port} - "POST /v1/completions HTTP/1.1" 200 OK\n'
+    scraped = 'INFO:     127.0.0.1:40000 - "GET /metrics HTTP/1.1" 200 OK\n'
+    ports = [answered.format(port=40_002 + 2 * connection) for connection in range(64)]
+    each = max(1, requests // max(scrapes, 1))
+    with path.open("w", encoding="utf-8") as file:
+        file.write("(APIServer pid=100) INFO 01-15 08:00:00 [api_server.py:1] starting\n" * LOG_HEAD)
+        for number in range(requests):
+            file.write(ports[number % len(ports)])
+            if number % each == 0:
+                file.write(scraped)
+    return LOG_HEAD + requests + -(-requests // each)

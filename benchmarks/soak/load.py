@@ -1,0 +1,189 @@
+"""The requests of a soak: their records in a file, and in columns what the server is to have counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.soak.shape import (
+    BLOCK_SIZE,
+    MONO_SHIFT_NS,
+    NS_PER_S,
+    PROMPT_TOKENS,
+    REQUESTS_PER_S,
+    STRUCK_EVERY,
+    Stretch,
+)
+from history.records import RequestRecord, Usage
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Numbers = TypeVar("Numbers", Ints, Floats)
+
+LEAST_TOKENS, MOST_TOKENS = 24, 40
+"""Of an answer."""
+VOCABULARY = 320
+BATCH = 10_000
+"""Requests made at a time."""
+LOCAL_BLOCKS, EXTERNAL_BLOCKS = 4, 6
+"""Of a shared prompt that was asked before: found on the device, and in the tier."""
+LATE_MS = 40.0
+"""By so much the end of a struck load is told too late."""
+STRIKE_US = 2_000
+"""From the start of a request to the strike."""
+NONE, FAILED, LATE = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Columns:
+    """One entry a request."""
+
+    start_ns: Ints
+    first_us: Ints
+    end_us: Ints
+    tokens: Ints
+    local: Ints
+    """Prompt tokens found on the device."""
+    external: Ints
+    """Prompt tokens that came from the tier."""
+    copied: Ints
+    """Tokens copied from the tier, also in vain."""
+    strike: Ints
+    """NONE, FAILED or LATE."""
+
+    def end_ns(self) -> Ints:
+        return self.start_ns + self.end_us * 1000
+
+
+def joined(parts: list[Columns]) -> Columns:
+    """All parts as one."""
+    names = Columns.__dataclass_fields__
+    return Columns(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    token_ids: list[int]
+    logprobs: list[float]
+
+
+class Load:
+    """Writes the records of one phase after the other."""
+
+    def __init__(self, path: Path, seed: int, shared_prompts: int) -> None:
+        self._path = path
+        self._seed = seed
+        self._shared = _answers(np.random.default_rng((seed, 0)), shared_prompts)
+
+    def write(self, stretch: Stretch) -> Columns:
+        """Append the records of a phase; what the server is to have counted of them."""
+        lots = np.random.default_rng((self._seed, 1, stretch.number))
+        encoder = msgspec.json.Encoder()
+        parts: list[Columns] = []
+        with self._path.open("ab") as file:
+            for first in range(0, stretch.spec.requests, BATCH):
+                count = min(BATCH, stretch.spec.requests - first)
+                columns, records = self._batch(stretch, first, count, lots)
+                file.write(b"".join(encoder.encode(record) + b"\n" for record in records))
+                parts.append(columns)
+        return joined(parts)
+
+    def _batch(
+        self, stretch: Stretch, first: int, count: int, lots: np.random.Generator
+    ) -> tuple[Columns, Iterator[RequestRecord]]:
+        unique = stretch.spec.workload == "fresh"
+        if unique:
+            answers = _answers(lots, count)
+        else:
+            places = (np.arange(first, first + count) % len(self._shared)).tolist()
+            answers = [self._shared[place] for place in places]
+        columns, chunk_us = _columns(stretch, first, answers, lots)
+        return columns, _records(stretch, first, columns, chunk_us, answers, len(self._shared))
+
+
+def _answers(lots: np.random.Generator, count: int) -> list[Answer]:
+    """Logprobs are the server's own: single precision, written with all their digits."""
+    lengths = lots.integers(LEAST_TOKENS, MOST_TOKENS, count, endpoint=True).tolist()
+    ids = lots.integers(0, VOCABULARY, (count, MOST_TOKENS)).tolist()
+    logprobs = (-4 * lots.random((count, MOST_TOKENS), np.float32)).astype(np.float64).tolist()
+    return [
+        Answer(own[:length], values[:length])
+        for length, own, values in zip(lengths, ids, logprobs, strict=True)
+    ]
+
+
+def _columns(
+    stretch: Stretch, first: int, answers: list[Answer], lots: np.random.Generator
+) -> tuple[Columns, Ints]:
+    """The columns, and the arrival of each token, microseconds from the start."""
+    count = len(answers)
+    tokens = np.array([len(answer.token_ids) for answer in answers])
+    index = np.arange(first, first + count)
+    start_ns = stretch.start_ns + ((index + lots.random(count)) / REQUESTS_PER_S * NS_PER_S).astype(np.int64)
+    known = stretch.spec.role != "golden" and stretch.spec.workload != "fresh"
+    strike = np.zeros(count, np.int64)
+    if stretch.spec.role == "chaos":
+        strike[index % STRUCK_EVERY == 0] = FAILED
+        strike[index % STRUCK_EVERY == 1] = LATE
+    gaps = (lots.lognormal(np.log(8_000), 0.3, (count, MOST_TOKENS))).astype(np.int64)
+    gaps[:, 0] = lots.lognormal(np.log(50_000), 0.5, count).astype(np.int64) + 5_000
+    gaps[strike == LATE, 0] += round(LATE_MS * 1000) + STRIKE_US
+    chunk_us = np.cumsum(gaps, axis=1)
+    hit = EXTERNAL_BLOCKS * BLOCK_SIZE * known
+    columns = Columns(
+        start_ns=start_ns,
+        first_us=chunk_us[:, 0],
+        end_us=chunk_us[np.arange(count), tokens - 1] + 300,
+        tokens=tokens,
+        local=np.full(count, LOCAL_BLOCKS * BLOCK_SIZE * known),
+        external=np.where(strike == FAILED, 0, hit),
+        copied=np.full(count, hit),
+        strike=strike,
+    )
+    return columns, chunk_us
+
+
+def _records(
+    stretch: Stretch, first: int, columns: Columns, chunk_us: Ints, answers: list[Answer], shared: int
+) -> Iterator[RequestRecord]:
+    phase, fresh = stretch.spec.name, stretch.spec.workload == "fresh"
+    cached = (columns.local + columns.external).tolist()
+    arrivals = chunk_us.tolist()
+    for place, (start_ns, first_us, end_us, answer) in enumerate(
+        zip(
+            columns.start_ns.tolist(),
+            columns.first_us.tolist(),
+            columns.end_us.tolist(),
+            answers,
+            strict=True,
+        )
+    ):
+        index, count = first + place, len(answer.token_ids)
+        yield RequestRecord(
+            id=f"{phase}-{index}",
+            prompt_id=f"fresh-{index}" if fresh else f"shared-{index % shared}",
+            phase=phase,
+            worker=0,
+            prompt_tokens=PROMPT_TOKENS,
+            max_tokens=count,
+            intended_ns=start_ns - 12_345,
+            start_ns=start_ns,
+            start_mono_ns=start_ns - MONO_SHIFT_NS,
+            end_us=end_us,
+            first_us=first_us,
+            chunk_us=arrivals[place][:count],
+            chunk_tokens=[1] * count,
+            token_ids=answer.token_ids,
+            logprobs=answer.logprobs,
+            usage=Usage(prompt_tokens=PROMPT_TOKENS, completion_tokens=count, cached_tokens=cached[place]),
+            finish_reason="length",
+            status=200,
+            outcome="ok",
+            error=None,
+        )

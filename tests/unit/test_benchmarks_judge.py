@@ -1,0 +1,91 @@
+"""The cost of judging: the soak it is measured with must be whole and real in shape, and the words right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.judge import TARGET_SIZE, Cost, growth, is_linear, within_target
+from benchmarks.soak.write import write_soak
+from history import layout
+from history.reader import read_history
+from history.verdict import Verdict
+from kvchaos.judging import judge
+from oracles import faults
+
+REQUESTS = 1000
+
+
+def cost(requests: int, seconds: float, peak_mib: float = 100.0) -> Cost:
+    return Cost(requests, requests // 10, 1.0, seconds, peak_mib)
+
+
+@pytest.fixture(scope="module")
+def soak(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run_dir = tmp_path_factory.mktemp("soak") / "run"
+    write_soak(run_dir, REQUESTS, seed=3)
+    return run_dir
+
+
+def test_every_oracle_finds_a_soak_in_order_so_that_all_of_them_do_their_whole_work(soak: Path) -> None:
+    verdict = judge(read_history(soak))
+    assert {result.oracle: result.verdict for result in verdict.results if result.verdict != "pass"} == {}
+    assert verdict.outcome == "as expected"
+    assert all(result.checked for result in verdict.results)
+
+
+def test_a_soak_has_the_shape_of_a_real_run(soak: Path) -> None:
+    history = read_history(soak)
+    assert len(history.requests) == REQUESTS + 2
+    seconds = (history.metrics.times_ns[-1] - history.metrics.times_ns[0]) / 1e9
+    assert len(history.metrics) == pytest.approx(4 * seconds, rel=0.01)
+    assert len(list(history.metrics)) > 400
+    assert {record.event for record in history.faults} == {"loaded", "fired", "note"}
+    assert len(history.log) > REQUESTS
+
+
+def test_the_same_seed_writes_the_same_soak(soak: Path, tmp_path: Path) -> None:
+    write_soak(tmp_path / "again", REQUESTS, seed=3)
+    for path in soak.rglob("*.jsonl"):
+        assert (tmp_path / "again" / path.relative_to(soak)).read_bytes() == path.read_bytes()
+
+
+def test_a_soak_without_one_answer_is_seen(soak: Path) -> None:
+    history = read_history(soak)
+    history.requests.pop(0)
+    words = {result.oracle: result.verdict for result in judge(history).results}
+    assert words["outcomes"] == words["accounting"] == Verdict.FAIL
+    assert words[faults.NAME] == Verdict.PASS
+
+
+@pytest.mark.parametrize(
+    ("seconds", "linear"), [((1.0, 10.0, 100.0), True), ((1.0, 10.0, 140.0), False), ((9.0, 9.0, 9.0), True)]
+)
+def test_linear_is_told_of_the_largest_sizes(seconds: tuple[float, ...], linear: bool) -> None:
+    costs = [cost(10**place, took) for place, took in enumerate(seconds, start=1)]
+    assert is_linear(costs) is linear
+
+
+def test_one_size_alone_shows_no_growth() -> None:
+    assert growth([cost(10, 1.0)]) is is_linear([cost(10, 1.0)]) is None
+
+
+@pytest.mark.parametrize(
+    ("requests", "seconds", "peak_mib", "within"),
+    [
+        (TARGET_SIZE, 30.0, 2048.0, True),
+        (TARGET_SIZE, 30.1, 2048.0, False),
+        (TARGET_SIZE, 30.0, 2049.0, False),
+        (TARGET_SIZE // 10, 1.0, 1.0, None),
+    ],
+)
+def test_the_target_is_of_one_size(
+    requests: int, seconds: float, peak_mib: float, within: bool | None
+) -> None:
+    assert within_target([cost(requests, seconds, peak_mib)]) is within
+
+
+def test_the_request_file_is_of_the_size_of_real_ones(soak: Path) -> None:
+    size = (soak / layout.requests_file(0)).stat().st_size
+    assert 1000 < size / REQUESTS < 2500
