@@ -20,6 +20,7 @@ from history.records import (
     LedgerRecord,
     Record,
     RequestRecord,
+    ResourceRecord,
     ScrapeLine,
 )
 
@@ -55,6 +56,7 @@ class History:
     log: list[str]
     """Lines of server.log."""
     client: list[ClientRecord] = field(default_factory=list)
+    resources: list[ResourceRecord] = field(default_factory=list)
 
     def events_of(self, kind: str) -> list[Event]:
         return [event for event in self.events if event.kind == kind]
@@ -100,6 +102,7 @@ def read_history(run_dir: Path) -> History:
         metrics=metrics,
         log=_log_lines(run_dir / layout.SERVER_LOG),
         client=_lines(run_dir / layout.CLIENT, ClientRecord),
+        resources=_lines(run_dir / layout.RESOURCES, ResourceRecord),
     )
 
 

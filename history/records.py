@@ -140,6 +140,28 @@ class ClientRecord(Record, frozen=True, kw_only=True):
     """Sockets open at the end of the stretch."""
 
 
+class ResourceRecord(Record, frozen=True, kw_only=True):
+    """What the server's processes held at one moment, by the kernel's word, summed over them."""
+
+    t_ns: int
+    mono_ns: int
+    leader: int
+    """Process id of the server's leader."""
+    started: int
+    """Its start, clock ticks since boot: together they tell one life of the server from another."""
+    processes: int
+    threads: int
+    files: int
+    """Open file descriptors that are no sockets: files, pipes, events."""
+    sockets: int
+    resident_bytes: int
+    """Memory that is present; what processes share counts in each."""
+    anonymous_bytes: int
+    """Of that, what no file is behind: heaps, stacks, tensors."""
+    shm_bytes: int
+    """Of the files under /dev/shm that the server has made and that are still there."""
+
+
 class Event(Record, frozen=True, kw_only=True):
     """A step of the run: phases, process life, canaries, signals."""
 

@@ -23,6 +23,7 @@ from oracles import (
     offload,
     outcomes,
     progress,
+    resources,
 )
 
 
@@ -46,6 +47,7 @@ ORACLES: tuple[Oracle, ...] = (
     ),
     Oracle(answers.NAME, "answers equal the golden ones, bit for bit where the build allows", answers.judge),
     Oracle(drained.NAME, "nothing is held once all requests are done", drained.judge),
+    Oracle(resources.NAME, "no process, thread, file, socket or memory is kept for good", resources.judge),
     Oracle(ledger.NAME, "what began with offloaded blocks ended once, and no block changed", ledger.judge),
     Oracle(faults.NAME, "the planned faults, and only those, really struck", faults.judge),
     Oracle(client.NAME, "the load generator was fast enough to be believed", client.judge),

@@ -20,6 +20,7 @@ from kvchaos.conductor.events import EventLog
 from kvchaos.conductor.watch import Trouble, Watch
 from kvchaos.errors import UsageError
 from kvchaos.interrupts import Interrupted
+from kvchaos.resources import ResourceSampler
 from kvchaos.stacks.local import LocalStack, ServerNotReady
 from kvchaos.telemetry import Scraper
 from loadtests.processes import LoadProcesses
@@ -48,6 +49,7 @@ class Run:
         self._canary = Canary(plan.base_url, run_dir)
         self._metrics = LineWriter(run_dir / layout.METRICS)
         self._scraper = Scraper(plan.base_url, self._metrics)
+        self._resources = ResourceSampler(stack, run_dir)
         self._load = LoadProcesses(run_dir, run_dir / layout.PLAN, plan.workers, run_dir / layout.LOADER_LOG)
         self._control = ControlPlane(run_dir / layout.CONTROL) if plan.scenario.server.chaos else None
         self._watch = Watch(stack, self._limits.stall_s)
@@ -131,6 +133,7 @@ class Run:
             self._heal(phase)
         if trouble is None:
             server_state.settle(self._scraper, self._limits.drain_s)
+            self._resources.sample_now()
         else:
             # It may never settle, but ledgers need a scrape from after the last request.
             self._scraper.scrape_now()
@@ -196,6 +199,7 @@ class Run:
                     "and the faults ended by themselves"
                 )
         self._watch.observe()
+        self._resources.sample_if_due()
         self._scraper.failure()
         failures = self._load.failures()
         if failures:
@@ -267,6 +271,7 @@ class Run:
         if not self._stack.alive():
             return
         ok = server_state.settle(self._scraper, self._limits.drain_s)
+        self._resources.sample_now()
         gauges = server_state.gauges(self._scraper.latest())
         self._events.write(
             "drained",
@@ -324,6 +329,7 @@ class Run:
         self._events.close()
         self._canary.close()
         self._metrics.close()
+        self._resources.close()
 
 
 def _line_count(path: Path) -> int:

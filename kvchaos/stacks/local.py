@@ -15,10 +15,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from history import layout
+from history.records import ResourceRecord
 from kvchaos.errors import UsageError
 from kvchaos.stacks import shared_memory
 from kvchaos.stacks.command import HOST, Launch, RunFolders, check_port
-from kvchaos.stacks.process_group import GroupState, end_group
+from kvchaos.stacks.holdings import holdings_of
+from kvchaos.stacks.process_group import GroupState, Ownership, end_group, look_at
 from kvchaos.stacks.record import RunRecord
 from kvchaos.stacks.server_log import last_words
 
@@ -159,6 +161,29 @@ class LocalStack:
     def observe(self) -> None:
         """Keep the record of processes and shared memory fresh."""
         self._record.observe()
+
+    def resources(self) -> ResourceRecord | None:
+        """What the server's processes hold now; None when none of them runs."""
+        if self._process is None or self._ended is not None:
+            return None
+        group = self._record.group(self._process.pid)
+        state = look_at(group)
+        if state.ownership is not Ownership.OURS:
+            return None
+        held = holdings_of(process.pid for process in state.processes)
+        return ResourceRecord(
+            t_ns=time.time_ns(),
+            mono_ns=time.monotonic_ns(),
+            leader=group.leader,
+            started=group.start_ticks,
+            processes=held.processes,
+            threads=held.threads,
+            files=held.files,
+            sockets=held.sockets,
+            resident_bytes=held.resident_bytes,
+            anonymous_bytes=held.anonymous_bytes,
+            shm_bytes=shared_memory.bytes_of(self._record.state.shm),
+        )
 
     def stop(self, grace_s: float = GRACE_S) -> None:
         """End the whole group and remove what it left. Safe to repeat. Raises ServerNotStopped.

@@ -11,6 +11,8 @@ import msgspec
 from kvchaos.stacks.process_group import PROC
 
 SHM = Path("/dev/shm")
+STAT_BLOCK_BYTES = 512
+"""Unit of st_blocks, whatever the file system."""
 OPENMP_NAME = "__KMP_REGISTERED_LIB_{pid}_*"
 """libiomp registers every process so, and keeps no mapping that would show it."""
 
@@ -39,6 +41,11 @@ def files_of(pids: Iterable[int], proc: Path = PROC, shm: Path = SHM) -> set[Shm
     return {file for file in there if file.inode in used or Path(file.path) in registered}
 
 
+def bytes_of(files: Iterable[ShmFile]) -> int:
+    """Memory that those of them take that are still there."""
+    return sum(_allocated(file) for file in files)
+
+
 def remove(files: Iterable[ShmFile]) -> list[str]:
     """Remove those that are still there, and return their paths."""
     removed = []
@@ -47,6 +54,14 @@ def remove(files: Iterable[ShmFile]) -> list[str]:
             Path(file.path).unlink(missing_ok=True)
             removed.append(file.path)
     return removed
+
+
+def _allocated(file: ShmFile) -> int:
+    try:
+        status = Path(file.path).lstat()
+    except FileNotFoundError:
+        return 0
+    return status.st_blocks * STAT_BLOCK_BYTES if status.st_ino == file.inode else 0
 
 
 def _identified(paths: Iterable[Path]) -> Iterator[ShmFile]:

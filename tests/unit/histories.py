@@ -21,6 +21,7 @@ from history.records import (
     FaultRecord,
     LedgerRecord,
     RequestRecord,
+    ResourceRecord,
     Scalar,
     ScrapeLine,
 )
@@ -60,6 +61,7 @@ from tests.unit.synthetic import (
     TTFT_SUM,
     good_request,
     healthy,
+    held,
     make_plan,
 )
 
@@ -88,6 +90,7 @@ class Run:
     scrapes: list[Scrape] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
     client: list[ClientRecord] = field(default_factory=list)
+    resources: list[ResourceRecord] = field(default_factory=list)
     server: dict[str, float] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
 
@@ -236,6 +239,7 @@ class Run:
             metrics=MetricLog.from_lines(scrape_lines(self.scrapes)),
             log=list(self.log),
             client=list(self.client),
+            resources=list(self.resources),
         )
 
 
@@ -285,6 +289,7 @@ def clean_run(plan: RunPlan | None = None) -> Run:
     _canary(run, "final")
     run.event("health", where="final", ok=True, status=200)
     run.scrape()
+    run.resources.append(held(run.now_ns))
     run.event("drained", ok=True, seconds=0.5, running=0, waiting=0, kv_usage=0.0)
     run.event("leak_probe", ok=True, answer="true", detail="")
     if run.plan.scenario.server.offload and run.plan.scenario.server.chaos:
@@ -307,6 +312,7 @@ def _phase(run: Run, phase: PhaseSpec) -> None:
         run.event("healed", phase=phase.name, faults=faults, confirmed=True)
     run.client.append(healthy(phase.name, run.now_ns))
     run.scrape()
+    run.resources.append(held(run.now_ns))
     run.event("phase_end", phase=phase.name, sent=phase.requests, ok=phase.requests, failed=0, reason="done")
     run.pass_time(10 * SECOND)
 

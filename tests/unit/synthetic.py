@@ -20,6 +20,7 @@ from history.records import (
     ClientRecord,
     RequestError,
     RequestRecord,
+    ResourceRecord,
     Usage,
 )
 
@@ -112,6 +113,22 @@ def healthy(phase: str, now_ns: int) -> ClientRecord:
         collector_us=[2_000],
         connections=4,
     )
+
+
+def held(now_ns: int, **changes: int) -> ResourceRecord:
+    """What the pretended server's processes hold, with some of it changed."""
+    usual = {
+        "leader": 99,
+        "started": 4_000,
+        "processes": 3,
+        "threads": 60,
+        "files": 120,
+        "sockets": 30,
+        "resident_bytes": 2_000 << 20,
+        "anonymous_bytes": 1_500 << 20,
+        "shm_bytes": 100 << 10,
+    }
+    return ResourceRecord(t_ns=now_ns, mono_ns=now_ns, **(usual | changes))
 
 
 def failure(kind: str, message: str, status: int | None = 500) -> dict[str, object]:

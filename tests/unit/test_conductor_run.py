@@ -114,6 +114,21 @@ def test_each_phase_lies_between_two_scrapes_of_an_idle_server(good: Conducted) 
     ]
 
 
+def test_what_the_server_holds_is_sampled_at_each_quiet_moment(good: Conducted) -> None:
+    (started,) = good.history.events_of("server_start")
+    quiet = [*good.history.events_of("phase_end"), *good.history.events_of("drained")]
+    for event in quiet:
+        sampled = max(record.t_ns for record in good.history.resources if record.t_ns <= event.t_ns)
+        ended = [end_ns(record) for record in good.history.requests if end_ns(record) <= event.t_ns]
+        assert sampled >= max(ended)
+    for record in good.history.resources:
+        # The leader and the process that it forks, each with a thread; and the leader listens.
+        assert (record.leader, record.processes) == (started.data["pid"], 2)
+        assert record.threads >= 2
+        assert record.sockets >= 1
+        assert 0 < record.anonymous_bytes < record.resident_bytes
+
+
 def test_the_plan_of_a_good_run_is_what_really_ran(good: Conducted) -> None:
     plan = read_plan(good.run_dir)
     (started,) = good.history.events_of("server_start")

@@ -28,7 +28,13 @@ def append(path: Path, content: bytes) -> None:
         file.write(content)
 
 
-FILES = (layout.EVENTS, layout.METRICS, layout.requests_file(0), "control/faults-worker-100.jsonl")
+FILES = (
+    layout.EVENTS,
+    layout.METRICS,
+    layout.RESOURCES,
+    layout.requests_file(0),
+    "control/faults-worker-100.jsonl",
+)
 
 
 def test_what_was_written_is_read_back(run_dir: Path) -> None:
@@ -37,6 +43,7 @@ def test_what_was_written_is_read_back(run_dir: Path) -> None:
     assert history.plan == run.plan
     assert history.requests == run.requests
     assert history.events == run.events
+    assert history.resources == run.resources
     assert [record.fault for record in history.faults] == ["f1"]
     assert history.metrics.times_ns == [scrape.t_ns for scrape in run.scrapes]
     assert history.log == run.log
@@ -52,6 +59,7 @@ def test_a_last_line_cut_by_a_kill_is_left_out(run_dir: Path, name: str) -> None
         append(path, cut)
         history = read_history(run_dir)
         assert (history.events, history.requests) == (before.events, before.requests)
+        assert history.resources == before.resources
         assert (history.faults, len(history.metrics)) == (before.faults, len(before.metrics))
         path.write_bytes(content)
 

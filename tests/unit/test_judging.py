@@ -153,6 +153,7 @@ def write_run(run: Run, run_dir: Path) -> None:
         (layout.METRICS, [*scrape_lines(run.scrapes)]),
         (layout.requests_file(0), [*run.requests]),
         (layout.CLIENT, [*run.client]),
+        (layout.RESOURCES, [*run.resources]),
         (f"{layout.CONTROL}/faults-worker-100.jsonl", [*run.faults]),
         (f"{layout.CONTROL}/ledger-worker-100.jsonl", [*run.ledger]),
     ]

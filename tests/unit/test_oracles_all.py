@@ -39,6 +39,7 @@ def test_the_names_that_scenarios_use_are_fixed() -> None:
         "accounting",
         "answers",
         "drained",
+        "resources",
         "ledger",
         "faults-fired",
         "client",

@@ -1,0 +1,177 @@
+"""Does the server hold more and more: processes, threads, open files, sockets, shared memory, memory?
+
+Compared are quiet moments of one life of the server: the end of each phase at which nothing was on its
+way, and the end of the run. What a server takes at its first load and keeps is no leak, so the first of
+them, with the golden answers in, sets the standard.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations, pairwise
+from statistics import median
+
+from history.reader import History
+from history.records import Event, ResourceRecord
+from history.verdict import OracleResult, Witness
+from oracles.findings import Findings
+
+NAME = "resources"
+IDLE = ("vllm:num_requests_running", "vllm:num_requests_waiting")
+END = "the end"
+MIB = 1 << 20
+
+MORE_SOCKETS = 8
+"""Besides those that the load processes keep open."""
+MORE_MEMORY_MIB = 64
+ROUNDS = 8
+"""Quiet moments from which a growth of memory can be told from its ups and downs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What the server held when it was quiet."""
+
+    name: str
+    held: ResourceRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Something that is counted, and by how much more there may be of it at the end."""
+
+    what: str
+    of: Callable[[ResourceRecord], int]
+    more: int
+
+
+COUNTS = (
+    Count("processes", lambda held: held.processes, 0),
+    # The most that asyncio's pool for blocking calls has; it fills as it is needed.
+    Count("threads", lambda held: held.threads, 32),
+    Count("open files", lambda held: held.files, 8),
+    Count("bytes under /dev/shm", lambda held: held.shm_bytes, MIB),
+)
+
+
+def judge(history: History) -> OracleResult:
+    """At the end no more is held than at the first quiet moment, but for small bounds, in each life; memory
+    by its slope, where there are enough moments."""
+    found = Findings(NAME)
+    if not history.resources:
+        found.gap("no resources were sampled")
+        return found.result("")
+    lives = _lives(history)
+    last = lives.get(_life(history.resources[-1]), [])
+    if not last or last[-1].name != END:
+        found.gap("the server did not come to a quiet end")
+    elif len(last) < 2:
+        found.gap("there was no quiet moment before the end to compare with")
+    for moments in lives.values():
+        if len(moments) > 1:
+            _counts(history, moments, found)
+            _memory(moments, found)
+    return found.result("; ".join(_told(moments) for moments in lives.values() if len(moments) > 1))
+
+
+def _lives(history: History) -> dict[tuple[int, int], list[Moment]]:
+    lives: dict[tuple[int, int], list[Moment]] = defaultdict(list)
+    for moment in _quiet(history):
+        lives[_life(moment.held)].append(moment)
+    return lives
+
+
+def _life(record: ResourceRecord) -> tuple[int, int]:
+    return record.leader, record.started
+
+
+def _quiet(history: History) -> Iterator[Moment]:
+    """In order of time."""
+    times = [record.t_ns for record in history.resources]
+    for event in history.events:
+        name = _name(history, event)
+        place = bisect_right(times, event.t_ns) - 1
+        if name is not None and place >= 0:
+            yield Moment(name, history.resources[place])
+
+
+def _name(history: History, event: Event) -> str | None:
+    """Of the quiet moment that an event marks; None when it marks none."""
+    if event.kind == "drained":
+        # Whether it really drained is for another oracle to say: what is held now is held too long.
+        return END
+    if event.kind == "phase_end" and event.data.get("reason") == "done" and _is_idle(history, event.t_ns):
+        return f"phase {event.data.get('phase')}"
+    return None
+
+
+def _is_idle(history: History, t_ns: int) -> bool:
+    log = history.metrics
+    scrape = log.scrape_at(t_ns)
+    return scrape is not None and all(log.total(scrape, gauge) == 0 for gauge in IDLE)
+
+
+def _counts(history: History, moments: Sequence[Moment], found: Findings) -> None:
+    first, last = moments[0], moments[-1]
+    for count in (*COUNTS, *_sockets(history)):
+        before, after = count.of(first.held), count.of(last.held)
+        found.checked += 1
+        if after > before + count.more:
+            text = (
+                f"{before} {count.what} after {first.name}, {after} at {last.name}, {count.more} more allowed"
+            )
+            found.violation(_witness(text, count.of, [first, last]))
+
+
+def _sockets(history: History) -> Iterator[Count]:
+    """Clients may be connected still; how many can be, the load processes say themselves."""
+    most: dict[int, int] = {}
+    for record in history.client:
+        most[record.worker] = max(record.connections, most.get(record.worker, 0))
+    if most:
+        yield Count("open sockets", lambda held: held.sockets, sum(most.values()) + MORE_SOCKETS)
+
+
+def _memory(moments: Sequence[Moment], found: Findings) -> None:
+    if len(moments) < ROUNDS:
+        return
+    found.checked += 1
+    grown = _growth([moment.held.anonymous_bytes for moment in moments]) / MIB
+    if grown > MORE_MEMORY_MIB:
+        text = f"memory grows: {grown:.0f} MiB over {len(moments)} quiet moments, {MORE_MEMORY_MIB} allowed"
+        found.violation(_witness(text, lambda held: held.anonymous_bytes, moments))
+
+
+def _growth(held: Sequence[int]) -> float:
+    """From the first to the last, by the median of the slopes between any two. The largest step between
+    neighbours is left out: that is a pool that fills, and no growth."""
+    steps = [max(0, after - before) for before, after in pairwise(held)]
+    filled = steps.index(max(steps)) + 1
+    level = [value - max(steps) * (place >= filled) for place, value in enumerate(held)]
+    slopes = [(level[late] - level[soon]) / (late - soon) for soon, late in combinations(range(len(held)), 2)]
+    return median(slopes) * (len(held) - 1)
+
+
+def _witness(text: str, of: Callable[[ResourceRecord], int], moments: Sequence[Moment]) -> Witness:
+    samples = [(moment.held.t_ns, float(of(moment.held))) for moment in moments]
+    return Witness(text=text, samples=samples, t_ns=samples[-1][0])
+
+
+def _told(moments: Sequence[Moment]) -> str:
+    """What was held at the first and at the last of the moments."""
+    first, last = moments[0].held, moments[-1].held
+    few = f", {ROUNDS} needed to judge it" if len(moments) < ROUNDS else ""
+    counts = ", ".join(
+        (
+            f"{first.processes} -> {last.processes} processes",
+            f"{first.threads} -> {last.threads} threads",
+            f"{first.files} -> {last.files} files",
+            f"{first.sockets} -> {last.sockets} sockets",
+            f"{first.shm_bytes / MIB:.1f} -> {last.shm_bytes / MIB:.1f} MiB of shared memory",
+        )
+    )
+    memory = f"{first.anonymous_bytes // MIB} -> {last.anonymous_bytes // MIB} MiB of memory"
+    return f"{counts}; {memory} ({len(moments)} quiet moments{few})"

@@ -1,0 +1,179 @@
+"""resources must see what a server keeps for good, and leave alone what a load takes and gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+import pytest
+
+from history.plan import RunPlan
+from history.verdict import Verdict
+from oracles.resources import ROUNDS, judge
+from tests.unit.histories import Run, clean_run
+from tests.unit.synthetic import RUNNING, held, make_plan
+
+MIB = 1 << 20
+
+
+def keep(run: Run, since: int, **kept: int) -> None:
+    """Let the server hold more at every sample from number `since` on."""
+    for place in range(since, len(run.resources)):
+        before = msgspec.structs.asdict(run.resources[place])
+        more = {name: before[name] + amount for name, amount in kept.items()}
+        run.resources[place] = msgspec.structs.replace(run.resources[place], **more)
+
+
+def many_rounds(rounds: int) -> RunPlan:
+    """A plan of so many phases of the same load."""
+    plan = make_plan()
+    (golden, *_) = plan.scenario.phases
+    phases = tuple(golden.model_copy(update={"name": f"round-{number}"}) for number in range(rounds))
+    return plan.model_copy(update={"scenario": plan.scenario.model_copy(update={"phases": phases})})
+
+
+def grow(run: Run, mib_at: Callable[[int], int]) -> None:
+    """Let memory grow, by the number of the sample."""
+    for place in range(len(run.resources)):
+        run.resources[place] = held(run.resources[place].t_ns, anonymous_bytes=(1500 + mib_at(place)) * MIB)
+
+
+def test_a_server_that_gives_everything_back_passes_with_its_figures() -> None:
+    result = judge(clean_run().history())
+    assert result.verdict is Verdict.PASS
+    assert result.checked == 5
+    assert "3 -> 3 processes, 60 -> 60 threads, 120 -> 120 files" in result.summary
+    assert f"(4 quiet moments, {ROUNDS} needed to judge it)" in result.summary
+
+
+@pytest.mark.parametrize(
+    ("name", "kept", "told"),
+    [
+        ("processes", 1, "3 processes after phase golden, 4 at the end, 0 more allowed"),
+        ("threads", 33, "60 threads after phase golden, 93 at the end"),
+        ("files", 9, "120 open files after phase golden, 129 at the end"),
+        ("sockets", 13, "30 open sockets after phase golden, 43 at the end, 12 more allowed"),
+        ("shm_bytes", MIB + 1, "bytes under /dev/shm after phase golden"),
+    ],
+)
+def test_what_is_kept_beyond_its_bound_fails_with_both_figures(name: str, kept: int, told: str) -> None:
+    run = clean_run()
+    keep(run, 1, **{name: kept - 1})
+    assert judge(run.history()).verdict is Verdict.PASS
+    keep(run, 1, **{name: 1})
+    result = judge(run.history())
+    assert result.verdict is Verdict.FAIL
+    assert result.violations == 1
+    assert told in result.summary
+    assert len(result.witnesses[0].samples) == 2
+
+
+def test_what_a_load_takes_and_gives_back_is_no_leak() -> None:
+    run = clean_run()
+    keep(run, 1, processes=4, threads=100, files=100, sockets=100, shm_bytes=MIB)
+    keep(run, 3, processes=-4, threads=-100, files=-100, sockets=-100, shm_bytes=-MIB)
+    assert judge(run.history()).verdict is Verdict.PASS
+
+
+def test_what_the_first_load_takes_and_keeps_is_no_leak() -> None:
+    run = clean_run()
+    keep(run, 0, processes=4, threads=100, files=100)
+    run.resources.insert(0, held(run.scrapes[0].t_ns))
+    assert judge(run.history()).verdict is Verdict.PASS
+
+
+def test_sockets_are_not_judged_where_no_client_told_how_many_it_has() -> None:
+    run = clean_run()
+    run.client.clear()
+    keep(run, 1, sockets=1000)
+    result = judge(run.history())
+    assert (result.verdict, result.checked) == (Verdict.PASS, 4)
+
+
+def test_memory_that_grows_round_by_round_fails() -> None:
+    run = clean_run(many_rounds(ROUNDS))
+    grow(run, lambda place: 10 * place)
+    result = judge(run.history())
+    assert result.verdict is Verdict.FAIL
+    assert result.summary == f"memory grows: 80 MiB over {ROUNDS + 1} quiet moments, 64 allowed"
+    assert len(result.witnesses[0].samples) == ROUNDS + 1
+
+
+@pytest.mark.parametrize(
+    "mib_at",
+    [
+        lambda place: 7 * place,
+        lambda place: 500 * (place >= 4),
+        lambda place: 300 * (place % 2),
+        lambda place: 900 * (place == ROUNDS),
+    ],
+    ids=["slow", "one step", "up and down", "a last peak"],
+)
+def test_memory_that_does_not_grow_with_the_rounds_passes(mib_at: Callable[[int], int]) -> None:
+    run = clean_run(many_rounds(ROUNDS))
+    grow(run, mib_at)
+    assert judge(run.history()).verdict is Verdict.PASS
+
+
+def test_few_rounds_say_nothing_of_memory_and_the_summary_says_so() -> None:
+    run = clean_run()
+    grow(run, lambda place: 500 * place)
+    result = judge(run.history())
+    assert result.verdict is Verdict.PASS
+    assert f"1500 -> 3000 MiB of memory (4 quiet moments, {ROUNDS} needed to judge it)" in result.summary
+
+
+def test_no_samples_are_unknown() -> None:
+    run = clean_run()
+    run.resources.clear()
+    result = judge(run.history())
+    assert (result.verdict, result.summary) == (Verdict.UNKNOWN, "no resources were sampled")
+
+
+def test_a_server_that_died_has_no_end_to_look_at() -> None:
+    run = clean_run()
+    run.drop_events("drained")
+    assert judge(run.history()).verdict is Verdict.UNKNOWN
+
+
+def test_a_phase_that_was_cut_short_is_no_quiet_moment() -> None:
+    run = clean_run()
+    run.change_event("phase_end", reason="stalled")
+    result = judge(run.history())
+    assert result.verdict is Verdict.UNKNOWN
+    assert "no quiet moment before the end" in result.summary
+
+
+def test_a_phase_that_left_work_behind_is_no_quiet_moment() -> None:
+    run = clean_run()
+    run.bump(RUNNING, 1.0)
+    assert judge(run.history()).verdict is Verdict.UNKNOWN
+
+
+def test_a_phase_without_a_scrape_is_no_quiet_moment() -> None:
+    run = clean_run()
+    run.scrapes.clear()
+    assert judge(run.history()).verdict is Verdict.UNKNOWN
+
+
+def test_a_restarted_server_is_compared_with_itself() -> None:
+    run = clean_run(make_plan(roles=("golden", "chaos", "healed", "load")))
+    for place in (2, 3, 4):
+        run.resources[place] = held(run.resources[place].t_ns, leader=200, threads=500)
+    assert judge(run.history()).verdict is Verdict.PASS
+    keep(run, 4, threads=33)
+    assert "500 threads after phase healed, 533 at the end" in judge(run.history()).summary
+
+
+def test_a_leak_of_a_life_that_ended_is_seen() -> None:
+    run = clean_run(make_plan(roles=("golden", "chaos", "healed", "load")))
+    keep(run, 1, files=50)
+    for place in (2, 3, 4):
+        run.resources[place] = held(run.resources[place].t_ns, leader=200)
+    assert "120 open files after phase golden, 170 at phase chaos" in judge(run.history()).summary
+
+
+def test_a_last_life_with_its_end_alone_is_unknown() -> None:
+    run = clean_run()
+    run.resources[-1] = held(run.resources[-1].t_ns, started=9_000)
+    assert judge(run.history()).verdict is Verdict.UNKNOWN
