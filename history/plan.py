@@ -6,15 +6,17 @@ plain here; the rooms that own them (`loadtests`, `chaos`) check them by kind.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from typing import Literal
 
 from pydantic import Field, model_validator
 
 from history.arrivals import Arrivals, Closed
+from history.performance import PhaseBounds
+from history.strict import Name
 from history.strict import Strict as Strict
 
 Param = bool | int | float | str
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 
 
 class ServerSettings(Strict):
@@ -179,6 +181,8 @@ class Scenario(Strict):
     """The seed chooses which of the faults live in a run, at least one."""
     expect: tuple[Expectation, ...] = ()
     limits: Limits = Limits()
+    performance: dict[Name, PhaseBounds] = Field(default_factory=dict)
+    """How fast the server must be, by phase."""
 
     @model_validator(mode="after")
     def _hangs_together(self) -> Scenario:
@@ -203,6 +207,32 @@ class Scenario(Strict):
             raise ValueError("server.audit needs a server with offload and chaos on")
         return self
 
+    @model_validator(mode="after")
+    def _bounds_can_be_judged(self) -> Scenario:
+        client = self.limits.client
+        if self.performance and (client.lag_ms is None or client.late_ms is None):
+            raise ValueError("performance needs limits.client.lag_ms and late_ms, well below its bounds")
+        for name, bounds in self.performance.items():
+            for problem in self._bounds_problems(name, bounds):
+                raise ValueError(f"performance.{name}: {problem}")
+        return self
+
+    def _bounds_problems(self, name: str, bounds: PhaseBounds) -> Iterator[str]:
+        earlier: dict[str, PhaseSpec] = {}
+        for phase in self.phases:
+            if phase.name == name:
+                break
+            earlier[phase.name] = phase
+        else:
+            yield "no such phase"
+            return
+        if bounds.like is not None and bounds.like not in earlier:
+            yield f"no phase named {bounds.like} comes before it"
+        elif bounds.like is not None and not _same_load(phase, earlier[bounds.like]):
+            yield f"{bounds.like} differs in workload, requests, concurrency or arrivals"
+        if bounds.recover_s is not None and phase.role != "healed":
+            yield "recover_s is for phases with the role healed"
+
     def chaos_phases(self) -> list[str]:
         return [phase.name for phase in self.phases if phase.role == "chaos"]
 
@@ -219,6 +249,13 @@ class Scenario(Strict):
 
     def faults_in(self, phase: str) -> tuple[FaultSpec, ...]:
         return tuple(fault for fault in self.faults if self.phase_of(fault) == phase)
+
+
+def _same_load(one: PhaseSpec, other: PhaseSpec) -> bool:
+    return all(
+        getattr(one, name) == getattr(other, name)
+        for name in ("workload", "requests", "concurrency", "arrivals")
+    )
 
 
 class Versions(Strict):

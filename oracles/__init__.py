@@ -22,6 +22,7 @@ from oracles import (
     logs,
     offload,
     outcomes,
+    performance,
     progress,
     resources,
 )
@@ -51,5 +52,6 @@ ORACLES: tuple[Oracle, ...] = (
     Oracle(ledger.NAME, "what began with offloaded blocks ended once, and no block changed", ledger.judge),
     Oracle(faults.NAME, "the planned faults, and only those, really struck", faults.judge),
     Oracle(client.NAME, "the load generator was fast enough to be believed", client.judge),
+    Oracle(performance.NAME, "the server keeps to the scenario's bounds on speed", performance.judge),
     Oracle(offload.NAME, "blocks really came back from the offload tier", offload.judge),
 )

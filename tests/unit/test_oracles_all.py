@@ -43,6 +43,7 @@ def test_the_names_that_scenarios_use_are_fixed() -> None:
         "ledger",
         "faults-fired",
         "client",
+        "performance",
         "offload-used",
     ]
 

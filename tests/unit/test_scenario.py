@@ -55,6 +55,26 @@ def drop(*place: str | int) -> Change:
     return change
 
 
+def bounds(phase: str, **given: object) -> Change:
+    """Give bounds on the speed of a phase, and those on the client that go with them."""
+
+    def change(content: dict[str, Any]) -> None:
+        content["performance"] = {phase: given}
+        content["limits"] = {"client": {"lag_ms": 50.0, "late_ms": 50.0}}
+
+    return change
+
+
+def again(role: str, **given: object) -> Change:
+    """The load of the second phase once more, with bounds on its speed."""
+
+    def change(content: dict[str, Any]) -> None:
+        content["phases"].append({**content["phases"][1], "name": "again", "role": role})
+        bounds("again", **given)(content)
+
+    return change
+
+
 BAD: dict[str, tuple[Change, str]] = {
     "unknown key at the top": (put("sumary", value="x"), r"sumary: unknown key"),
     "unknown key below": (put("server", "gpu_block", value=1), r"server\.gpu_block: unknown key"),
@@ -141,6 +161,34 @@ BAD: dict[str, tuple[Change, str]] = {
         put("faults", 0, "params", "max_ms", value="5"),
         r"faults\.slow: copy_delay: max_ms must be a number",
     ),
+    "bounds on a phase that is not there": (
+        bounds("calm", ttft_p99_ms=500.0),
+        r"performance\.calm: no such phase",
+    ),
+    "no bound": (bounds("chaos"), r"performance\.chaos: .*at least one bound"),
+    "unknown bound": (bounds("chaos", ttft_ms=5.0), r"performance\.chaos\.ttft_ms: unknown key"),
+    "bound of nothing": (bounds("chaos", ttft_p99_ms=0.0), r"performance\.chaos\.ttft_p99_ms: .*greater"),
+    "comparison with nothing": (bounds("chaos", tokens_ratio=0.8), r"tokens_ratio and recover_s need like"),
+    "like for nothing": (
+        bounds("chaos", like="golden", ttft_p99_ms=5.0),
+        r"like goes with ttft_ratio, tokens_ratio or recover_s",
+    ),
+    "like a later phase": (
+        bounds("golden", like="chaos", tokens_ratio=0.8),
+        r"performance\.golden: no phase named chaos comes before it",
+    ),
+    "like another load": (
+        bounds("chaos", like="golden", tokens_ratio=0.8),
+        r"performance\.chaos: golden differs in workload, requests, concurrency or arrivals",
+    ),
+    "recovery before healing": (
+        again("load", like="chaos", recover_s=5.0),
+        r"performance\.again: recover_s is for phases with the role healed",
+    ),
+    "bounds on speed and none on the client": (
+        put("performance", value={"chaos": {"ttft_p99_ms": 500.0}}),
+        r"performance needs limits\.client\.lag_ms and late_ms",
+    ),
     "two triggers at once": (
         put("faults", 0, "trigger", "probability", value=0.5),
         r"faults\.0\.trigger: .*exactly one of probability, nth, every",
@@ -223,6 +271,13 @@ def test_a_slip_is_one_line_with_file_place_and_problem(tmp_path: Path, change: 
 
 def test_what_the_slips_were_made_from_is_good(tmp_path: Path) -> None:
     assert load_scenario(write_scenario(tmp_path / "good.yaml", GOOD)).name == "good"
+
+
+def test_bounds_on_a_phase_may_compare_it_with_an_earlier_one_of_the_same_load(tmp_path: Path) -> None:
+    content = copy.deepcopy(GOOD)
+    again("healed", ttft_p99_ms=500.0, like="chaos", tokens_ratio=0.8, recover_s=5.0)(content)
+    scenario = load_scenario(write_scenario(tmp_path / "good.yaml", content))
+    assert scenario.performance["again"].tokens_ratio == 0.8
 
 
 def test_the_first_of_several_slips_tells_how_many_more_there_are(tmp_path: Path) -> None:

@@ -1,0 +1,155 @@
+"""Was the server fast enough, by the scenario's own bounds, and was it as fast after the faults as before?
+
+Where a scenario gives no bounds the figures are told, and checked is only that they can be figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from history.performance import PhaseBounds
+from history.reader import History
+from history.records import RequestRecord
+from history.verdict import OracleResult, Witness
+from oracles.client import limited
+from oracles.findings import Findings
+from oracles.speed import IN_A_ROW, Speed, recovered_ns, speeds, ttft_ms
+from oracles.timeline import NS_PER_S
+
+NAME = "performance"
+MAX_PHASES = 6
+"""Told in the summary."""
+
+
+def judge(history: History) -> OracleResult:
+    """Every bound holds; unknown when the client was the limit, since its delays must not pass for the
+    server's."""
+    found = Findings(NAME)
+    by_phase = {speed.name: speed for speed in speeds(history)}
+    for speed in by_phase.values():
+        _times(speed, found)
+    limit = limited(history)
+    if limit is not None:
+        found.gap(limit)
+    else:
+        for name, bounds in history.plan.scenario.performance.items():
+            _phase(history, name, bounds, by_phase, found)
+    asked = history.plan.scenario.performance
+    return found.result(f"{'within the bounds' if asked else 'no bounds asked for'}: {_told(by_phase)}")
+
+
+def _told(by_phase: Mapping[str, Speed]) -> str:
+    shown = list(map(str, by_phase.values()))[:MAX_PHASES]
+    more = len(by_phase) - len(shown)
+    return "; ".join([*shown, *([f"and {more} more phases"] if more else [])])
+
+
+def _times(speed: Speed, found: Findings) -> None:
+    """A request's times must be in order for anything to be told from them."""
+    for record in speed.ok:
+        found.checked += 1
+        if not _in_order(record):
+            found.gap(f"request {record.id}: its times contradict each other")
+            return
+
+
+def _in_order(record: RequestRecord) -> bool:
+    """From its start to its first token, through all others, to its end."""
+    if not record.chunk_us or record.first_us != record.chunk_us[0]:
+        return False
+    times = [0, *record.chunk_us, record.end_us]
+    return times == sorted(times)
+
+
+def _phase(
+    history: History, name: str, bounds: PhaseBounds, by_phase: Mapping[str, Speed], found: Findings
+) -> None:
+    speed = by_phase.get(name)
+    if speed is None or not speed.ok:
+        found.gap(f"phase {name} has no good answer, and bounds on its speed")
+        return
+    _alone(speed, bounds, found)
+    if bounds.like is not None:
+        before = by_phase.get(bounds.like)
+        if before is None or not before.ok:
+            found.gap(f"phase {bounds.like} has no good answer to compare {name} with")
+            return
+        _beside(speed, before, bounds, found)
+        if bounds.recover_s is not None:
+            _recovery(history, speed, before, bounds.recover_s, found)
+
+
+def _alone(speed: Speed, bounds: PhaseBounds, found: Findings) -> None:
+    for what, measured, bound in _latencies(speed, bounds):
+        _at_most(speed, what, measured, bound, "ms", found)
+    if bounds.tokens_per_s is not None:
+        _at_least(speed, speed.tokens_per_s, bounds.tokens_per_s, "tokens/s", found)
+
+
+def _latencies(speed: Speed, bounds: PhaseBounds) -> Iterator[tuple[str, float | None, float | None]]:
+    yield "median TTFT", speed.ttft.median, bounds.ttft_median_ms
+    yield "99th percentile of TTFT", speed.ttft.p99, bounds.ttft_p99_ms
+    yield "99th percentile of ITL", speed.itl.p99, bounds.itl_p99_ms
+
+
+def _beside(speed: Speed, before: Speed, bounds: PhaseBounds, found: Findings) -> None:
+    """Against an earlier phase of the same load."""
+    if bounds.ttft_ratio is not None:
+        ratio = _ratio(speed.ttft.median, before.ttft.median)
+        _at_most(speed, "median TTFT", ratio, bounds.ttft_ratio, f"times that of {before.name}", found)
+    if bounds.tokens_ratio is not None:
+        ratio = _ratio(speed.tokens_per_s, before.tokens_per_s)
+        _at_least(speed, ratio, bounds.tokens_ratio, f"times the tokens/s of {before.name}", found)
+
+
+def _ratio(now: float | None, before: float | None) -> float | None:
+    return now / before if now is not None and before else None
+
+
+def _at_most(
+    speed: Speed, what: str, measured: float | None, bound: float | None, unit: str, found: Findings
+) -> None:
+    if bound is None:
+        return
+    if measured is None:
+        found.gap(f"phase {speed.name}: no {what} was measured")
+        return
+    found.checked += 1
+    if measured > bound:
+        text = f"phase {speed.name}: {what} {measured:.4g} {unit}, at most {bound:g} asked for"
+        found.violation(Witness(text=text, request=_slowest(speed), t_ns=speed.window.start_ns))
+
+
+def _at_least(speed: Speed, measured: float | None, bound: float, unit: str, found: Findings) -> None:
+    if measured is None:
+        found.gap(f"phase {speed.name}: no {unit} were measured")
+        return
+    found.checked += 1
+    if measured < bound:
+        text = f"phase {speed.name}: {measured:.4g} {unit}, at least {bound:g} asked for"
+        found.violation(Witness(text=text, t_ns=speed.window.start_ns))
+
+
+def _slowest(speed: Speed) -> str:
+    """Of the good answers, the request whose first token took longest."""
+    return max(speed.ok, key=lambda record: ttft_ms(record) or 0.0).id
+
+
+def _recovery(history: History, speed: Speed, before: Speed, bound_s: float, found: Findings) -> None:
+    """From healing until a few requests in a row got their first token as soon as in the phase before."""
+    healed = [event.t_ns for event in history.events_of("healed") if event.t_ns <= speed.window.start_ns]
+    normal = before.ttft.p99
+    if not healed or normal is None or len(speed.ok) < IN_A_ROW:
+        found.gap(f"phase {speed.name}: nothing to tell a recovery from")
+        return
+    found.checked += 1
+    recovered = recovered_ns(speed.ok, normal)
+    within = f"at most {bound_s:g} s asked for"
+    if recovered is None:
+        text = f"phase {speed.name}: never {IN_A_ROW} TTFTs in a row within {normal:.4g} ms; {within}"
+        found.violation(Witness(text=text, t_ns=healed[-1]))
+    elif (seconds := (recovered - healed[-1]) / NS_PER_S) > bound_s:
+        text = (
+            f"phase {speed.name}: TTFT within {normal:.4g} ms again {seconds:.2f} s after healing; {within}"
+        )
+        found.violation(Witness(text=text, t_ns=healed[-1]))

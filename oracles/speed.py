@@ -1,0 +1,137 @@
+"""How fast a server was in each phase, from the client's records: TTFT, ITL, tokens a second, recovery.
+
+TTFT counts from when a request was due: a server that freezes also holds back the requests that come after.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from operator import sub
+from typing import Literal
+
+from history.percentile import percentile
+from history.reader import History, PhaseWindow
+from history.records import RequestRecord
+from oracles.timeline import NS_PER_S, NS_PER_US, end_ns
+
+Stage = Literal["before", "during", "after"]
+US_PER_MS = 1e3
+NS_PER_MS = 1e6
+IN_A_ROW = 5
+"""So many requests must be served well, one after the other, for a server to have recovered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Median and 99th percentile, ms; None when there are no values."""
+
+    median: float | None
+    p99: float | None
+
+    def __str__(self) -> str:
+        return "-" if self.median is None or self.p99 is None else f"{self.median:.1f} / {self.p99:.1f}"
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Of the good answers of a phase."""
+
+    window: PhaseWindow
+    stage: Stage
+    """Before faults, while they are armed, or after."""
+    ok: Sequence[RequestRecord]
+    ttft: Spread
+    itl: Spread
+    tokens_per_s: float | None
+    """None without a good answer."""
+
+    @property
+    def name(self) -> str:
+        return self.window.spec.name
+
+    def __str__(self) -> str:
+        rate = "-" if self.tokens_per_s is None else f"{self.tokens_per_s:.0f}"
+        return f"{self.name} ({self.stage}) TTFT {self.ttft} ms, ITL {self.itl} ms, {rate} tokens/s"
+
+
+def speeds(history: History) -> list[Speed]:
+    """One entry for each phase that began, in order."""
+    by_phase: dict[str, list[RequestRecord]] = defaultdict(list)
+    for record in history.requests:
+        if record.outcome == "ok":
+            by_phase[record.phase].append(record)
+    found: list[Speed] = []
+    chaos_began = False
+    for window in history.phases():
+        chaos_began |= window.spec.role == "chaos"
+        found.append(_speed(window, _stage(window, chaos_began=chaos_began), by_phase[window.spec.name]))
+    return found
+
+
+def _stage(window: PhaseWindow, *, chaos_began: bool) -> Stage:
+    if window.spec.role == "chaos":
+        return "during"
+    return "after" if chaos_began and window.spec.role != "golden" else "before"
+
+
+def _speed(window: PhaseWindow, stage: Stage, ok: Sequence[RequestRecord]) -> Speed:
+    ttfts = sorted(ttft for record in ok if (ttft := ttft_ms(record)) is not None)
+    return Speed(
+        window=window,
+        stage=stage,
+        ok=ok,
+        ttft=Spread(percentile(ttfts, 50), percentile(ttfts, 99)),
+        itl=_itl(ok),
+        tokens_per_s=_tokens_per_s(ok),
+    )
+
+
+def ttft_ms(record: RequestRecord) -> float | None:
+    """From when it was due to its first token; None without one."""
+    if record.first_us is None:
+        return None
+    return (record.start_ns - record.intended_ns) / NS_PER_MS + record.first_us / US_PER_MS
+
+
+def _itl(records: Sequence[RequestRecord]) -> Spread:
+    """Several answers to one prompt come in one stream, whose events say nothing about any of them."""
+    gaps: Counter[int] = Counter()
+    for record in records:
+        if record.choices == 1:
+            gaps.update(map(sub, record.chunk_us[1:], record.chunk_us))
+    return Spread(_of_counts(gaps, 50), _of_counts(gaps, 99))
+
+
+def _of_counts(counts: Mapping[int, int], percent: int) -> float | None:
+    """A percentile of microseconds by nearest rank, ms. Counted, since there is one for nearly each token."""
+    left = math.ceil(sum(counts.values()) * percent / 100)
+    for value in sorted(counts):
+        left -= counts[value]
+        if left <= 0:
+            return value / US_PER_MS
+    return None
+
+
+def _tokens_per_s(records: Sequence[RequestRecord]) -> float | None:
+    if not records:
+        return None
+    seconds = (max(map(end_ns, records)) - min(record.start_ns for record in records)) / NS_PER_S
+    return sum(len(record.token_ids) for record in records) / seconds if seconds > 0 else None
+
+
+def recovered_ns(ok: Sequence[RequestRecord], normal_ms: float) -> int | None:
+    """Wall clock time of the first token of the first of some good requests in a row, by their start, none of
+    which took longer to it than is normal; None when there were none."""
+    row: list[RequestRecord] = []
+    for record in sorted(ok, key=lambda record: record.start_ns):
+        ttft = ttft_ms(record)
+        if ttft is None or ttft > normal_ms:
+            row.clear()
+            continue
+        row.append(record)
+        if len(row) == IN_A_ROW:
+            return row[0].start_ns + (row[0].first_us or 0) * NS_PER_US
+    return None

@@ -1,0 +1,249 @@
+"""performance must be red for a server that is too slow, and never for a client that was."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from history.performance import PhaseBounds
+from history.plan import ClientBounds, RunPlan
+from history.verdict import OracleResult, Verdict
+from oracles.performance import judge
+from oracles.speed import speeds
+from tests.unit.histories import Run, clean_run
+from tests.unit.synthetic import MS, PROMPTS, SECOND, failure, make_plan
+
+# Of the pretended server: TTFT 20 ms, ITL 20 ms, 4 requests of 4 tokens and 100 ms each, one after the other.
+AT_ITS_BOUNDS: dict[str, Any] = {"ttft_median_ms": 20.0, "ttft_p99_ms": 20.0, "itl_p99_ms": 20.0}
+
+
+def plan(phase: str = "healed", *, requests: int = PROMPTS, **bounds: Any) -> RunPlan:
+    """A plan with bounds on one phase, and with a client that may be half a second late."""
+    made = make_plan(roles=("golden", "load", "chaos", "healed"))
+    phases = tuple(spec.model_copy(update={"requests": requests}) for spec in made.scenario.phases)
+    limits = made.scenario.limits.model_copy(
+        update={"client": ClientBounds(lag_ms=500.0, late_ms=500.0, late_median_ms=500.0)}
+    )
+    changes = {"performance": {phase: PhaseBounds(**bounds)}, "limits": limits, "phases": phases}
+    return made.model_copy(update={"scenario": made.scenario.model_copy(update=changes)})
+
+
+def slow(run: Run, phase: str, *, ttft_ms: int, places: slice = slice(None)) -> None:
+    """Put off the first token of requests of a phase, and all that follows."""
+    of_phase = [place for place, record in enumerate(run.requests) if record.phase == phase]
+    for place in of_phase[places]:
+        by_us = ttft_ms * 1000 - 20_000
+        record = run.requests[place]
+        times = [us + by_us for us in record.chunk_us]
+        run.change_request(place, first_us=times[0], chunk_us=times, end_us=record.end_us + by_us)
+
+
+def failed(run: Run) -> OracleResult:
+    result = judge(run.history())
+    assert result.verdict is Verdict.FAIL
+    return result
+
+
+def unknown(run: Run) -> str:
+    result = judge(run.history())
+    assert result.verdict is Verdict.UNKNOWN
+    return result.summary
+
+
+def test_without_bounds_every_good_answer_is_measured_and_the_figures_are_told() -> None:
+    result = judge(clean_run().history())
+    assert result.verdict is Verdict.PASS
+    assert result.checked == 3 * PROMPTS
+    first = "no bounds asked for: golden (before) TTFT 20.0 / 20.0 ms, ITL 20.0 / 20.0 ms, 40 tokens/s; "
+    assert result.summary.startswith(first)
+    assert "chaos (during) " in result.summary
+    assert "healed (after) " in result.summary
+
+
+def test_many_phases_are_not_all_told() -> None:
+    made = make_plan()
+    (golden, *_) = made.scenario.phases
+    phases = tuple(golden.model_copy(update={"name": f"p{number}"}) for number in range(9))
+    run = clean_run(made.model_copy(update={"scenario": made.scenario.model_copy(update={"phases": phases})}))
+    assert judge(run.history()).summary.endswith("; and 3 more phases")
+
+
+def test_a_phase_at_its_bounds_passes() -> None:
+    result = judge(clean_run(plan(**AT_ITS_BOUNDS, tokens_per_s=38.0)).history())
+    assert result.verdict is Verdict.PASS
+    assert result.checked == 4 * PROMPTS + 4
+    assert result.summary.startswith("within the bounds: ")
+
+
+@pytest.mark.parametrize(
+    ("bounds", "told"),
+    [
+        ({"ttft_median_ms": 19.9}, "median TTFT 20 ms, at most 19.9 asked for"),
+        ({"ttft_p99_ms": 19.9}, "99th percentile of TTFT 20 ms, at most 19.9 asked for"),
+        ({"itl_p99_ms": 19.9}, "99th percentile of ITL 20 ms, at most 19.9 asked for"),
+        ({"tokens_per_s": 50.0}, "tokens/s, at least 50 asked for"),
+    ],
+)
+def test_a_bound_that_does_not_hold_fails_with_both_figures(bounds: dict[str, Any], told: str) -> None:
+    result = failed(clean_run(plan(**bounds)))
+    assert result.violations == 1
+    assert result.summary.startswith("phase healed: ")
+    assert told in result.summary
+
+
+def test_one_slow_first_token_is_in_the_99th_percentile_and_not_in_the_median() -> None:
+    run = clean_run(plan(ttft_median_ms=20.0, ttft_p99_ms=400.0))
+    slow(run, "healed", ttft_ms=401, places=slice(1, 2))
+    result = failed(run)
+    assert result.violations == 1
+    assert result.witnesses[0].request == run.requests[run.first_of("healed") + 1].id
+
+
+def test_a_pause_between_two_tokens_counts_as_itl() -> None:
+    run = clean_run(plan(itl_p99_ms=29.0))
+    run.change_request(run.first_of("healed"), chunk_us=[20_000, 40_000, 70_000])
+    assert "99th percentile of ITL 30 ms" in failed(run).summary
+
+
+def test_a_request_that_was_held_back_waits_from_when_it_was_due() -> None:
+    run = clean_run(plan(ttft_p99_ms=100.0))
+    place = run.first_of("healed")
+    run.change_request(place, intended_ns=run.requests[place].start_ns - 300 * MS, held=True)
+    assert "TTFT 320 ms" in failed(run).summary
+
+
+def test_bounds_on_one_phase_say_nothing_about_another() -> None:
+    run = clean_run(plan("load", ttft_p99_ms=20.0))
+    slow(run, "chaos", ttft_ms=5_000)
+    assert judge(run.history()).verdict is Verdict.PASS
+
+
+def test_a_ttft_worse_than_before_fails() -> None:
+    run = clean_run(plan(like="load", ttft_ratio=1.5))
+    slow(run, "healed", ttft_ms=30)
+    assert judge(run.history()).verdict is Verdict.PASS
+    slow(run, "healed", ttft_ms=31)
+    assert "median TTFT 2.05 times that of load, at most 1.5" in failed(run).summary
+
+
+def test_a_throughput_worse_than_before_fails() -> None:
+    run = clean_run(plan(like="load", tokens_ratio=0.8))
+    assert judge(run.history()).verdict is Verdict.PASS
+    last = max(place for place, record in enumerate(run.requests) if record.phase == "healed")
+    run.change_request(last, end_us=400_000)
+    assert "times the tokens/s of load, at least 0.8 asked for" in failed(run).summary
+
+
+def recovering(bad: int, ttft_ms: int = 800) -> Run:
+    """A run whose first requests after healing are slow."""
+    run = clean_run(plan(requests=12, like="load", recover_s=2.0))
+    for event in ("armed", "healed"):
+        run.event(event)
+    healed = next(event for event in run.events if event.kind == "healed")
+    start = next(event for event in run.events if event.data.get("phase") == "healed")
+    run.events.remove(healed)
+    moved = msgspec.structs.replace(healed, t_ns=start.t_ns - SECOND)
+    run.events.insert(run.events.index(start), moved)
+    slow(run, "healed", ttft_ms=ttft_ms, places=slice(bad))
+    return run
+
+
+def test_a_server_that_recovers_in_time_passes() -> None:
+    assert judge(recovering(bad=3).history()).verdict is Verdict.PASS
+
+
+def test_a_server_that_recovers_too_late_fails_with_the_time_it_took() -> None:
+    run = recovering(bad=3)
+    start = run.first_of("healed")
+    for place in range(start + 3, start + 12):
+        later = run.requests[place].start_ns + SECOND
+        run.change_request(place, start_ns=later, intended_ns=later)
+    assert "TTFT within 20 ms again 2.3" in failed(run).summary
+
+
+def test_a_few_quick_answers_between_slow_ones_are_no_recovery() -> None:
+    run = recovering(bad=0)
+    for place in (3, 7, 11):
+        slow(run, "healed", ttft_ms=800, places=slice(place, place + 1))
+    assert "never 5 TTFTs in a row within 20 ms" in failed(run).summary
+
+
+def test_a_recovery_from_nothing_is_unknown() -> None:
+    run = clean_run(plan(requests=12, like="load", recover_s=2.0))
+    assert "nothing to tell a recovery from" in unknown(run)
+
+
+def test_a_client_that_was_the_limit_makes_it_unknown_however_slow_it_looks() -> None:
+    run = clean_run(plan(ttft_p99_ms=1.0))
+    place = next(place for place, record in enumerate(run.client) if record.phase == "chaos")
+    run.client[place] = msgspec.structs.replace(run.client[place], lag_us=[600_000] * 50)
+    assert unknown(run).startswith("the client was the limit: phase chaos: ")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"first_us": 30_000},
+        {"chunk_us": [20_000, 60_000, 40_000]},
+        {"end_us": 50_000},
+        {"first_us": None, "chunk_us": []},
+        {"first_us": -1, "chunk_us": [-1, 40_000, 60_000]},
+    ],
+    ids=["other first", "out of order", "ends early", "no token", "before its start"],
+)
+def test_times_that_contradict_each_other_are_unknown(changes: dict[str, Any]) -> None:
+    run = clean_run()
+    record = run.change_request(3, **changes)
+    assert unknown(run) == f"request {record.id}: its times contradict each other"
+
+
+def test_a_phase_with_bounds_and_without_a_good_answer_is_unknown() -> None:
+    run = clean_run(plan(ttft_p99_ms=20.0))
+    for place, record in enumerate(run.requests):
+        if record.phase == "healed":
+            run.change_request(place, **failure("InternalServerError", "boom"))
+    assert "phase healed has no good answer" in unknown(run)
+
+
+def test_a_phase_to_compare_with_that_has_no_good_answer_is_unknown() -> None:
+    run = clean_run(plan(like="load", tokens_ratio=0.8))
+    run.requests = [record for record in run.requests if record.phase != "load"]
+    assert "phase load has no good answer to compare healed with" in unknown(run)
+
+
+def test_a_single_token_has_no_itl_to_judge() -> None:
+    run = clean_run(plan(itl_p99_ms=20.0))
+    for place, record in enumerate(run.requests):
+        if record.phase == "healed":
+            run.change_request(place, chunk_us=[20_000], chunk_tokens=[1], token_ids=[11])
+    assert "no 99th percentile of ITL was measured" in unknown(run)
+
+
+def test_several_answers_in_one_stream_have_no_itl() -> None:
+    run = clean_run()
+    for place in range(len(run.requests)):
+        run.change_request(place, choices=2)
+    assert [speed.itl.p99 for speed in speeds(run.history())] == [None] * 3
+
+
+def test_percentiles_are_values_that_were_measured() -> None:
+    run = clean_run(plan(requests=200, ttft_p99_ms=1.0))
+    slow(run, "healed", ttft_ms=90, places=slice(2))
+    healed = speeds(run.history())[-1]
+    assert (healed.ttft.median, healed.ttft.p99) == (20.0, 20.0)
+    slow(run, "healed", ttft_ms=90, places=slice(2, 3))
+    assert speeds(run.history())[-1].ttft.p99 == 90.0
+
+
+@pytest.mark.parametrize(
+    ("roles", "stages"),
+    [
+        (("golden", "load", "chaos", "healed"), ["before", "before", "during", "after"]),
+        (("chaos", "golden", "load"), ["during", "before", "after"]),
+        (("golden", "load"), ["before", "before"]),
+    ],
+)
+def test_a_phase_stands_before_during_or_after_the_faults(roles: Any, stages: list[str]) -> None:
+    assert [speed.stage for speed in speeds(clean_run(make_plan(roles=roles)).history())] == stages
