@@ -163,6 +163,8 @@ class Limits(Strict):
     """A request that takes longer is given up and recorded so."""
     stall_s: float = Field(default=15.0, gt=0)
     """No token for so long while requests wait is a stall."""
+    recover_s: float = Field(default=60.0, gt=0)
+    """From healing to the first answer to what is asked afterwards."""
     canary_s: float = Field(default=20.0, gt=0)
     drain_s: float = Field(default=20.0, gt=0)
     client: ClientBounds = ClientBounds()

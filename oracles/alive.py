@@ -1,4 +1,4 @@
-"""Did the server live to the end, and does it still answer?"""
+"""Did the server live to the end, does it answer, and does `/health` say what is true?"""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ from history.verdict import OracleResult, Witness
 from oracles.findings import Findings
 
 NAME = "server-alive"
+FINAL = "final"
 
 
 def judge(history: History) -> OracleResult:
-    """No unexpected death, and the last canary was answered. `/health` alone proves nothing."""
+    """No unexpected death; every canary was answered, the last one above all; and `/health`, which alone
+    proves nothing, agrees with each."""
     found = Findings(NAME)
     for event in history.events_of("server_exit"):
         found.violation(Witness(text=f"the server died: {_cause(event)}", t_ns=event.t_ns))
-    finals = [event for event in history.events_of("canary") if event.data.get("where") == "final"]
-    for event in finals:
+    health = {event.data.get("where"): event for event in history.events_of("health")}
+    canaries = history.events_of("canary")
+    for canary in canaries:
         found.checked += 1
-        if event.data.get("ok") is not True:
-            found.violation(_unanswered(history, event))
-    if not finals:
+        _judge_canary(canary, health.get(canary.data.get("where")), found)
+    if not any(canary.data.get("where") == FINAL for canary in canaries):
         found.gap("no final canary was sent")
-    return found.result("alive to the end; the final canary was answered")
+    return found.result(f"alive to the end; {found.checked} canaries were answered, and /health agreed")
 
 
 def _cause(event: Event) -> str:
@@ -32,15 +34,28 @@ def _cause(event: Event) -> str:
     return f"exit code {code}"
 
 
-def _unanswered(history: History, event: Event) -> Witness:
-    healthy = any(
-        health.data.get("where") == "final" and health.data.get("ok") is True
-        for health in history.events_of("health")
-    )
-    claim = "; false healthy: /health said it was well" if healthy else ""
-    request = event.data.get("request")
-    return Witness(
-        text=f"the final canary was not answered: {event.data.get('error')}{claim}",
-        request=request if isinstance(request, str) else None,
-        t_ns=event.t_ns,
-    )
+def _judge_canary(canary: Event, health: Event | None, found: Findings) -> None:
+    """`health` was asked right after the canary."""
+    name, answered = _name(canary), canary.data.get("ok") is True
+    if not answered:
+        text = f"{name} was not answered: {canary.data.get('error')}"
+        if health is not None and health.data.get("ok") is True:
+            text = f"false healthy: /health said that all is well, yet {text}"
+        found.violation(_witness(canary, text))
+    elif health is None:
+        found.gap(f"nobody asked /health after {name}")
+    elif health.data.get("status") is None:
+        found.gap(f"/health gave no answer after {name}")
+    elif health.data.get("ok") is not True:
+        status = health.data.get("status")
+        found.violation(_witness(canary, f"false sick: /health answered {status}, yet {name} was answered"))
+
+
+def _name(canary: Event) -> str:
+    where = canary.data.get("where")
+    return f"the canary {where}" if str(where).startswith("after ") else f"the {where} canary"
+
+
+def _witness(canary: Event, text: str) -> Witness:
+    request = canary.data.get("request")
+    return Witness(text=text, request=request if isinstance(request, str) else None, t_ns=canary.t_ns)

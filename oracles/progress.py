@@ -1,4 +1,5 @@
-"""Does work that waits move on? Names what it finds: a livelock, a deadlock, else a standstill."""
+"""Does work that waits move on, and does it again after faults are healed? Names what it finds: a livelock,
+a deadlock, else a standstill."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from history.reader import History
 from history.records import Event
 from history.verdict import OracleResult, Witness
 from oracles.findings import Findings
+from oracles.recovery import judge_recoveries
 from oracles.timeline import NS_PER_S, BusyTimes, totals
 
 NAME = "progress"
@@ -34,7 +36,8 @@ class Point:
 
 
 def judge(history: History) -> OracleResult:
-    """No stall was seen, no request ran into its deadline, and the metrics agree: no long standstill."""
+    """No stall was seen, no request ran into its deadline, the metrics agree: no long standstill; and what
+    was asked after a healing was soon answered."""
     found = Findings(NAME)
     points = _points(history)
     for event in history.events_of("stall"):
@@ -44,7 +47,10 @@ def judge(history: History) -> OracleResult:
         found.gap(f"the server reports no {RUNNING}, {WAITING} or tokens")
     else:
         _standstills(history, points, found)
-    return found.result(f"{len(history.requests)} requests and {len(history.metrics)} scrapes, no standstill")
+    took = judge_recoveries(history, found)
+    healed = f"; answers again {max(took):.1f} s after healing" if took else ""
+    told = f"{len(history.requests)} requests and {len(history.metrics)} scrapes, no standstill"
+    return found.result(told + healed)
 
 
 def _stall(event: Event, points: list[Point]) -> Witness:

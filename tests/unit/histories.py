@@ -287,7 +287,6 @@ def clean_run(plan: RunPlan | None = None) -> Run:
     for phase in run.plan.scenario.phases:
         _phase(run, phase)
     _canary(run, "final")
-    run.event("health", where="final", ok=True, status=200)
     run.scrape()
     run.resources.append(held(run.now_ns))
     run.event("drained", ok=True, seconds=0.5, running=0, waiting=0, kv_usage=0.0)
@@ -320,3 +319,4 @@ def _phase(run: Run, phase: PhaseSpec) -> None:
 def _canary(run: Run, where: str) -> None:
     record = run.ask("canary", f"canary-{where}")
     run.event("canary", where=where, ok=True, seconds=0.1, request=record.id, error="")
+    run.event("health", where=where, ok=True, status=200)

@@ -17,6 +17,8 @@ from tests.unit.synthetic import (
     SECOND,
     WAITING,
     failure,
+    fault,
+    make_plan,
 )
 
 
@@ -131,3 +133,86 @@ def test_an_absent_metric_is_unknown(metric: str) -> None:
     run = clean_run()
     run.drop_metric(metric)
     assert judge(run.history()).verdict is Verdict.UNKNOWN
+
+
+def healed_run() -> Run:
+    """A clean run whose faults were healed, and after which four more requests were answered."""
+    return clean_run(make_plan(faults=(fault("lookup_miss"),)))
+
+
+def after_healing(run: Run) -> list[int]:
+    """Places of the requests that were sent after healing."""
+    (healed,) = [event for event in run.events if event.kind == "healed"]
+    return [place for place, record in enumerate(run.requests) if record.start_ns >= healed.t_ns]
+
+
+def test_an_answer_soon_after_healing_passes_and_tells_how_soon() -> None:
+    result = judge(healed_run().history())
+    assert result.verdict is Verdict.PASS
+    # The pretended run pauses for 10 s between two phases.
+    assert result.summary.endswith("; answers again 10.1 s after healing")
+
+
+def test_no_answer_after_healing_fails() -> None:
+    run = healed_run()
+    for place in after_healing(run):
+        run.change_request(place, **failure("InternalServerError", "boom"))
+    result = judge(run.history())
+    assert result.verdict is Verdict.FAIL
+    assert result.summary == "after healing in phase chaos no request was answered"
+
+
+def test_an_answer_to_what_was_sent_before_healing_is_no_recovery() -> None:
+    run = healed_run()
+    places = after_healing(run)
+    for place in places:
+        run.change_request(place, **failure("InternalServerError", "boom"))
+    run.change_request(places[0] - 1, end_us=20_000_000)
+    assert judge(run.history()).verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize(("late_s", "verdict"), [(49, Verdict.PASS), (50, Verdict.FAIL)])
+def test_an_answer_too_late_after_healing_fails_with_its_time(late_s: int, verdict: Verdict) -> None:
+    run = healed_run()
+    for place in after_healing(run):
+        run.change_request(place, end_us=100_000 + late_s * 1_000_000)
+    result = judge(run.history())
+    assert result.verdict is verdict
+    if verdict is Verdict.FAIL:
+        assert "the first answer took 60.1 s, 60 allowed" in result.summary
+
+
+def test_the_first_answer_counts_whichever_request_it_belongs_to() -> None:
+    run = healed_run()
+    run.change_request(after_healing(run)[0], end_us=90_000_000)
+    assert judge(run.history()).verdict is Verdict.PASS
+
+
+def test_each_healing_is_looked_at() -> None:
+    run = healed_run()
+    run.event("healed", phase="second", faults=["f2"], confirmed=True)
+    assert "after healing in phase second nothing was asked" in judge(run.history()).summary
+    run.ask("healed", "prompt-0")
+    run.scrape()
+    assert judge(run.history()).verdict is Verdict.PASS
+    run.change_request(-1, **failure("InternalServerError", "boom"))
+    assert judge(run.history()).summary == "after healing in phase second no request was answered"
+
+
+def test_nothing_asked_after_healing_is_unknown() -> None:
+    run = healed_run()
+    del run.requests[after_healing(run)[0] :]
+    assert judge(run.history()).verdict is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize(("event", "data"), [("server_exit", {"code": -9}), ("healed", {"confirmed": False})])
+def test_a_dead_server_and_one_that_was_never_healed_owe_no_recovery(
+    event: str, data: dict[str, int | bool]
+) -> None:
+    run = healed_run()
+    del run.requests[after_healing(run)[0] :]
+    if event == "healed":
+        run.change_event("healed", **data)
+    else:
+        run.event(event, **data)
+    assert judge(run.history()).verdict is Verdict.PASS
