@@ -17,6 +17,7 @@ LEDGER_GLOB = "control/ledger-*.jsonl"
 VERDICT = "verdict.json"
 JUNIT = "junit.xml"
 SUMMARY = "summary.md"
+REPORT = "report.html"
 
 
 def requests_file(worker: int | str) -> str:

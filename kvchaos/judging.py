@@ -11,6 +11,7 @@ from history import layout
 from history.reader import History, read_history
 from history.verdict import OracleResult, Outcome, RunVerdict, Verdict
 from kvchaos.expectation import cut_short, weigh
+from kvchaos.report.html.render import report_html
 from kvchaos.report.junit import junit_xml
 from kvchaos.report.latency import latency_text
 from kvchaos.report.summary import summary_text
@@ -40,7 +41,7 @@ def judge(history: History, oracles: Sequence[Oracle] = ORACLES) -> RunVerdict:
 
 
 def judge_run_dir(run_dir: Path) -> RunVerdict:
-    """Read, judge, and write verdict.json, junit.xml and summary.md beside the evidence.
+    """Read, judge, and write verdict.json, junit.xml, summary.md and report.html beside the evidence.
 
     Raises UnreadableRun when the directory holds no readable run, OSError when it cannot be written.
     """
@@ -51,6 +52,7 @@ def judge_run_dir(run_dir: Path) -> RunVerdict:
     (run_dir / layout.JUNIT).write_text(junit_xml(history.plan, verdict), encoding="utf-8")
     summary = f"{summary_text(history.plan, verdict)}\n{latency_text(history)}"
     (run_dir / layout.SUMMARY).write_text(summary, encoding="utf-8")
+    (run_dir / layout.REPORT).write_text(report_html(history, verdict), encoding="utf-8")
     return verdict
 
 

@@ -24,7 +24,14 @@ def summary_text(plan: RunPlan, verdict: RunVerdict) -> str:
         evidence = "<br>".join(cell(line) for line in shown)
         mark = f"{SYMBOLS[result.verdict]} {result.verdict}"
         lines.append(f"| {result.oracle} | {mark} | {standing(result, plan.expectation)} | {evidence} |")
-    lines += ["", *_versions(plan), "", "Repeat the run:", "", f"    {repeat_command(plan)}"]
+    lines += [
+        "",
+        *(f"- {line}" for line in version_lines(plan)),
+        "",
+        "Repeat the run:",
+        "",
+        f"    {repeat_command(plan)}",
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -33,13 +40,14 @@ def repeat_command(plan: RunPlan) -> str:
     return f"kvchaos run {plan.scenario.name} --server {plan.versions.server_name} --seed {plan.seed}"
 
 
-def _versions(plan: RunPlan) -> list[str]:
+def version_lines(plan: RunPlan) -> list[str]:
+    """Everything that answers "what exactly ran?"."""
     versions = plan.versions
     return [
-        f"- run {plan.run_id}, seed {plan.seed}, {plan.created}",
-        f"- vLLM {versions.vllm}, torch {versions.torch}, Python {versions.python}",
-        f"- kvchaos {versions.kvchaos} ({versions.git}), model {versions.model[:12]}",
-        f"- {versions.host}",
+        f"run {plan.run_id}, seed {plan.seed}, {plan.created}",
+        f"vLLM {versions.vllm}, torch {versions.torch}, Python {versions.python}",
+        f"kvchaos {versions.kvchaos} ({versions.git}), model {versions.model[:12]}",
+        versions.host,
     ]
 
 

@@ -1,0 +1,111 @@
+"""From times and values to places on a drawing, and the ticks beside it.
+
+A drawing is WIDTH by HEIGHT units; the page stretches it to any size, text apart.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+NS_PER_S = 1_000_000_000
+WIDTH = 1000.0
+HEIGHT = 100.0
+STEPS = (1.0, 2.0, 5.0, 10.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A place along an axis, per cent of its length, and what stands there."""
+
+    at: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class TimeAxis:
+    """A stretch of wall clock time. Its zero may lie before its start."""
+
+    start_ns: int
+    end_ns: int
+    zero_ns: int
+
+    def share(self, t_ns: int) -> float:
+        """Per cent of the way from start to end, held within both."""
+        span = max(self.end_ns - self.start_ns, 1)
+        return min(max((t_ns - self.start_ns) / span, 0.0), 1.0) * 100
+
+    def covers(self, t_ns: int) -> bool:
+        return self.start_ns <= t_ns <= self.end_ns
+
+    def seconds(self, t_ns: int) -> float:
+        """Seconds since the zero."""
+        return (t_ns - self.zero_ns) / NS_PER_S
+
+    def ticks(self, most: int = 6) -> list[Tick]:
+        low, high = self.seconds(self.start_ns), self.seconds(self.end_ns)
+        step = nice_step(high - low, most)
+        first = math.ceil(low / step - 1e-9)
+        last = math.floor(high / step + 1e-9)
+        return [
+            Tick(self.share(self.zero_ns + round(n * step * NS_PER_S)), f"{n * step:.6g} s")
+            for n in range(first, last + 1)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """A stretch of values, linear from zero, or logarithmic where they differ by orders of magnitude."""
+
+    low: float
+    high: float
+    step: float
+    """Between two ticks; where logarithmic the factor between them."""
+    logarithmic: bool = False
+
+    @classmethod
+    def linear(cls, values: Iterable[float]) -> Scale:
+        finite = [value for value in values if math.isfinite(value)]
+        high, low = max(finite, default=0.0), min(0.0, min(finite, default=0.0))
+        if high <= low:
+            high = low + 1.0
+        step = nice_step(high - low, 4)
+        return cls(math.floor(low / step) * step, math.ceil(high / step - 1e-9) * step, step)
+
+    @classmethod
+    def log(cls, values: Iterable[float]) -> Scale:
+        """Whole decades around the values above zero."""
+        above = [value for value in values if math.isfinite(value) and value > 0]
+        if not above:
+            return cls(1.0, 10.0, 10.0, logarithmic=True)
+        low, high = math.floor(math.log10(min(above))), math.ceil(math.log10(max(above)))
+        return cls(10.0**low, 10.0 ** max(high, low + 1), 10.0, logarithmic=True)
+
+    def height(self, value: float) -> float:
+        """Place of a value from the top of a drawing, held within it."""
+        return (1.0 - min(max(self._share(value), 0.0), 1.0)) * HEIGHT
+
+    def ticks(self) -> list[tuple[float, float]]:
+        """(per cent from the top, value), from below."""
+        if self.logarithmic:
+            decades = round(math.log10(self.high / self.low))
+            values = [self.low * self.step**decade for decade in range(decades + 1)]
+        else:
+            steps = round((self.high - self.low) / self.step)
+            values = [self.low + n * self.step for n in range(steps + 1)]
+        return [(self.height(value), value) for value in values]
+
+    def _share(self, value: float) -> float:
+        if not self.logarithmic:
+            return (value - self.low) / (self.high - self.low)
+        if value <= 0:
+            return 0.0
+        return math.log10(value / self.low) / math.log10(self.high / self.low)
+
+
+def nice_step(span: float, most: int) -> float:
+    """1, 2 or 5 times a power of ten, so that at most so many steps make up a span above zero."""
+    raw = max(span, 1e-9) / most
+    power = 10.0 ** math.floor(math.log10(raw))
+    return next(step * power for step in STEPS if step * power >= raw * (1 - 1e-9))

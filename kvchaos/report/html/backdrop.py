@@ -1,0 +1,200 @@
+"""What lies behind every chart: the time axis, the phases, the stretches in which faults were armed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from history.plan import Role
+from history.reader import History
+from history.records import Event
+from kvchaos.report.html.axis import TimeAxis
+from kvchaos.report.html.findings import Finding
+from oracles.timeline import end_ns
+
+STYLES = 7
+"""Colours and patterns that the page has for kinds of faults."""
+APART = 1.5
+"""Marks nearer to each other, per cent of the width, are drawn as one."""
+TOLD = {
+    "server_ready": "server ready",
+    "server_exit": "server exited",
+    "stall": "stall",
+    "interrupted": "interrupted",
+    "run_failed": "run failed",
+}
+WHEN = {"chaos": "during", "healed": "after"}
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A part of the time axis, per cent."""
+
+    left: float
+    width: float
+    since_s: float
+    until_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseBand:
+    """A phase as it really happened."""
+
+    name: str
+    role: Role
+    stretch: Stretch
+
+
+@dataclass(frozen=True, slots=True)
+class FaultBand:
+    """A fault of the plan: how its kind is drawn, when it was armed, when it fired."""
+
+    id: str
+    kind: str
+    letter: str
+    """Stands for the fault where there is no room for its name."""
+    style: int
+    """Colour and pattern of the kind, from 1."""
+    armed: list[Stretch]
+    fired: list[float]
+    """Moments of firings, per cent, each place once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One or several findings at nearly the same moment, or an event."""
+
+    at: float
+    label: str
+    text: str
+    target: str
+    """Where its link leads to; empty without one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backdrop:
+    """All of it."""
+
+    axis: TimeAxis
+    phases: list[PhaseBand]
+    faults: list[FaultBand]
+    findings: list[Mark]
+    events: list[Mark]
+
+
+def backdrop(history: History, findings: Sequence[Finding]) -> Backdrop:
+    """The backdrop of a run's charts. Zero is when the server was ready, or the first event."""
+    axis = run_axis(history)
+    return Backdrop(
+        axis=axis,
+        phases=[
+            PhaseBand(window.spec.name, window.spec.role, _stretch(axis, window.start_ns, window.end_ns))
+            for window in history.phases()
+        ],
+        faults=list(_faults(history, axis)),
+        findings=_marks(findings, axis),
+        events=[
+            Mark(axis.share(event.t_ns), TOLD[event.kind], _told(event, axis), "")
+            for event in history.events
+            if event.kind in TOLD
+        ],
+    )
+
+
+def run_axis(history: History) -> TimeAxis:
+    """From the moment the server was ready to the last thing that happened before it was stopped."""
+    ready = history.events_of("server_ready")
+    start = (ready[0] if ready else history.events[0]).t_ns
+    ends = [event.t_ns for event in history.events if event.kind != "server_stop"]
+    last_request = max(map(end_ns, history.requests), default=start)
+    return TimeAxis(start, max(*ends, last_request, start + 1), zero_ns=start)
+
+
+def phase_when(role: Role) -> str:
+    """A role of a phase as a column of before, during and after the faults."""
+    return WHEN.get(role, "before")
+
+
+def _stretch(axis: TimeAxis, start_ns: int, end_ns: int) -> Stretch:
+    left = axis.share(start_ns)
+    return Stretch(left, axis.share(end_ns) - left, axis.seconds(start_ns), axis.seconds(end_ns))
+
+
+def _faults(history: History, axis: TimeAxis) -> Iterator[FaultBand]:
+    kinds: dict[str, int] = {}
+    for place, fault in enumerate(history.plan.scenario.faults):
+        style = kinds.setdefault(fault.kind, len(kinds) % STYLES + 1)
+        fired = {
+            round(axis.share(record.t_ns), 1)
+            for record in history.faults
+            if record.event == "fired" and record.fault == fault.id
+        }
+        yield FaultBand(
+            id=fault.id,
+            kind=fault.kind,
+            letter=_letter(place),
+            style=style,
+            armed=[_stretch(axis, start, end) for start, end in armed_stretches(history, fault.id)],
+            fired=sorted(fired),
+        )
+
+
+def _letter(place: int) -> str:
+    """A, B, ... Z, A2, B2, ..."""
+    turn, letter = divmod(place, 26)
+    return f"{chr(ord('A') + letter)}{turn + 1 if turn else ''}"
+
+
+def armed_stretches(history: History, fault: str) -> list[tuple[int, int]]:
+    """(start, end) of each arming of a fault, wall clock ns; one that never healed ends with the run."""
+    stretches: list[tuple[int, int]] = []
+    start: int | None = None
+    for event in history.events:
+        faults = event.data.get("faults")
+        if not isinstance(faults, list) or fault not in faults:
+            continue
+        if event.kind == "armed":
+            start = event.t_ns
+        elif event.kind == "healed" and start is not None:
+            stretches.append((start, event.t_ns))
+            start = None
+    if start is not None:
+        stretches.append((start, history.events[-1].t_ns))
+    return stretches
+
+
+def _marks(findings: Sequence[Finding], axis: TimeAxis) -> list[Mark]:
+    """One mark for findings that would be drawn over each other."""
+    timed = sorted(
+        ((finding.t_ns, finding.number, finding) for finding in findings if finding.t_ns is not None),
+        key=lambda entry: entry[:2],
+    )
+    groups: list[list[Finding]] = []
+    begun = 0.0
+    for t_ns, _, finding in timed:
+        at = axis.share(t_ns)
+        if groups and at - begun < APART:
+            groups[-1].append(finding)
+        else:
+            groups.append([finding])
+            begun = at
+    return [_mark(group, axis) for group in groups]
+
+
+def _mark(group: list[Finding], axis: TimeAxis) -> Mark:
+    first = group[0]
+    more = f"+{len(group) - 1}" if len(group) > 1 else ""
+    at_ns = first.t_ns if first.t_ns is not None else axis.start_ns
+    text = "; ".join(f"{finding.number} {finding.oracle}" for finding in group)
+    return Mark(
+        axis.share(at_ns),
+        f"{first.number}{more}",
+        f"finding {text}, at {axis.seconds(at_ns):.2f} s",
+        f"finding-{first.number}",
+    )
+
+
+def _told(event: Event, axis: TimeAxis) -> str:
+    details = ", ".join(f"{key} {value}" for key, value in event.data.items() if value is not None)
+    said = TOLD[event.kind] + (f" ({details})" if details else "")
+    return f"{said} at {axis.seconds(event.t_ns):.2f} s"

@@ -1,0 +1,112 @@
+"""Every witness of a run with a number of its own, and the moment it belongs to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from history.reader import History
+from history.verdict import OracleResult, RunVerdict, Verdict, Witness
+from kvchaos.expectation import Standing, standing
+from kvchaos.report.evidence import witness_text
+from kvchaos.report.html.log_times import LogTimes
+from kvchaos.report.summary import SYMBOLS
+from oracles import ORACLES
+from oracles.timeline import end_ns
+
+COMPARED = {
+    Standing.EXPECTED: "as expected",
+    Standing.NOT_EXPECTED: "not as expected",
+    Standing.UNKNOWN: "could not be judged",
+    Standing.IGNORED: "does not count here",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A witness, numbered through the whole report."""
+
+    number: int
+    oracle: str
+    witness: Witness
+    t_ns: int | None
+    """Its moment, where one is known."""
+
+    @property
+    def text(self) -> str:
+        return witness_text(self.witness)
+
+
+@dataclass(frozen=True, slots=True)
+class OracleRow:
+    """One oracle's word with its evidence."""
+
+    name: str
+    purpose: str
+    verdict: Verdict
+    symbol: str
+    standing: Standing
+    expected_to_fail: bool
+    summary: str
+    checked: int
+    findings: list[Finding]
+    more: int
+    """Violations beyond the witnesses that were kept."""
+
+    @property
+    def compared(self) -> str:
+        if self.expected_to_fail and self.standing is Standing.EXPECTED:
+            return "was expected to fail"
+        if self.expected_to_fail and self.standing is Standing.NOT_EXPECTED:
+            return "was expected to fail, and did not"
+        return COMPARED[self.standing]
+
+
+def oracle_rows(history: History, verdict: RunVerdict, times: LogTimes) -> list[OracleRow]:
+    """One row a result, in the order of the verdict; the findings are numbered from 1."""
+    purposes = {oracle.name: oracle.purpose for oracle in ORACLES}
+    rows: list[OracleRow] = []
+    numbered = 0
+    for result in verdict.results:
+        findings = [
+            Finding(number, result.oracle, witness, moment(history, witness, times))
+            for number, witness in enumerate(result.witnesses, start=numbered + 1)
+        ]
+        numbered += len(findings)
+        rows.append(_row(history, result, purposes.get(result.oracle, ""), findings))
+    return rows
+
+
+def _row(history: History, result: OracleResult, purpose: str, findings: list[Finding]) -> OracleRow:
+    expectation = history.plan.expectation
+    return OracleRow(
+        name=result.oracle,
+        purpose=purpose,
+        verdict=result.verdict,
+        symbol=SYMBOLS[result.verdict],
+        standing=standing(result, expectation),
+        expected_to_fail=result.oracle in expectation.fail,
+        summary=result.summary,
+        checked=result.checked,
+        findings=findings,
+        more=max(result.violations - len(findings), 0),
+    )
+
+
+def moment(history: History, witness: Witness, times: LogTimes) -> int | None:
+    """When it happened: at its last sample, else the end of its request where that failed, else its own
+    time, else that of its log line."""
+    if witness.samples:
+        return witness.samples[-1][0]
+    failed = next(
+        (
+            record
+            for record in history.requests
+            if record.id == witness.request and record.outcome not in ("ok", "aborted")
+        ),
+        None,
+    )
+    if failed is not None:
+        return end_ns(failed)
+    if witness.t_ns is None and witness.log_line is not None:
+        return times.moment(witness.log_line)
+    return witness.t_ns

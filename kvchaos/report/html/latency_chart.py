@@ -1,0 +1,132 @@
+"""Latency over time: for each short stretch the least, middle and greatest of what was measured in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+
+from history.percentile import percentile
+from history.records import RequestRecord
+from kvchaos.report.html.axis import WIDTH, Scale, TimeAxis
+from kvchaos.report.html.chart import NO_DATA, Chart, Line, Sign, y_ticks
+from kvchaos.report.html.figures import milliseconds
+
+NS_PER_US = 1_000
+US_PER_MS = 1e3
+BUCKETS = 240
+Measured = tuple[int, float]
+"""(wall clock ns, ms)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """What was measured in one stretch, ms."""
+
+    at_ns: int
+    low: float
+    middle: float
+    high: float
+    count: int
+
+
+def ttft(records: Iterable[RequestRecord]) -> list[Measured]:
+    """Time to the first token, at the moment it came."""
+    return [
+        (record.start_ns + record.first_us * NS_PER_US, record.first_us / US_PER_MS)
+        for record in records
+        if record.first_us is not None
+    ]
+
+
+def longest_itl(records: Iterable[RequestRecord]) -> list[Measured]:
+    """The longest gap between two events with tokens of each request, at its end."""
+    return list(_longest_gaps(records))
+
+
+def _longest_gaps(records: Iterable[RequestRecord]) -> Iterator[Measured]:
+    for record in records:
+        if len(record.chunk_us) > 1:
+            gap, end_us = max((later - earlier, later) for earlier, later in pairwise(record.chunk_us))
+            yield record.start_ns + end_us * NS_PER_US, gap / US_PER_MS
+
+
+def mean_itl(record: RequestRecord) -> float | None:
+    """TPOT: mean time between two tokens after the first, ms; None where there were no two."""
+    tokens = sum(record.chunk_tokens) - (record.chunk_tokens[0] if record.chunk_tokens else 0)
+    if tokens <= 0:
+        return None
+    return (record.chunk_us[-1] - record.chunk_us[0]) / tokens / US_PER_MS
+
+
+def ranges(measured: Iterable[Measured], axis: TimeAxis) -> list[Range]:
+    """At most BUCKETS of them, in order of time."""
+    width = max((axis.end_ns - axis.start_ns) / BUCKETS, 1.0)
+    found: list[Range] = []
+    for bucket, group in groupby(sorted(measured), key=lambda one: int((one[0] - axis.start_ns) / width)):
+        values = sorted(value for _, value in group)
+        middle = percentile(values, 50)
+        if middle is not None:
+            at_ns = axis.start_ns + int((bucket + 0.5) * width)
+            found.append(Range(at_ns, values[0], middle, values[-1], len(values)))
+    return found
+
+
+def latency_chart(
+    key: str, title: str, note: str, measured: Iterable[Measured], failed: Iterable[Sign], axis: TimeAxis
+) -> Chart:
+    """Bars from least to greatest and a line through the middles, on a logarithmic scale."""
+    found = ranges(measured, axis)
+    scale = Scale.log(value for one in found for value in (one.low, one.high))
+    lows, highs = [one.low for one in found], [one.high for one in found]
+    told = f"{milliseconds(min(lows))} to {milliseconds(max(highs))}" if found else NO_DATA
+    return Chart(
+        key=key,
+        title=title,
+        note=note,
+        x_ticks=axis.ticks(),
+        y_ticks=y_ticks(scale, milliseconds) if found else [],
+        lines=[
+            Line("median", 1, _middles(found, axis, scale), _medians(found), _readings(found, axis)),
+            Line("least to greatest", 2, _bars(found, axis, scale), told, []),
+        ],
+        signs=list(failed),
+        symbol="✗",
+    )
+
+
+def _middles(found: list[Range], axis: TimeAxis, scale: Scale) -> str:
+    return "".join(
+        f"{'L' if place else 'M'}{_x(axis, one)} {scale.height(one.middle):.4g}"
+        for place, one in enumerate(found)
+    )
+
+
+def _bars(found: list[Range], axis: TimeAxis, scale: Scale) -> str:
+    """A bar of one value still has a height, so that it is seen."""
+    bars: list[str] = []
+    for one in found:
+        top, bottom = scale.height(one.high), scale.height(one.low)
+        bars.append(f"M{_x(axis, one)} {top - 0.8:.4g}V{bottom + 0.8:.4g}")
+    return "".join(bars)
+
+
+def _x(axis: TimeAxis, one: Range) -> str:
+    return f"{axis.share(one.at_ns) * WIDTH / 100:.5g}"
+
+
+def _medians(found: list[Range]) -> str:
+    if not found:
+        return NO_DATA
+    middles = [one.middle for one in found]
+    return f"{milliseconds(min(middles))} to {milliseconds(max(middles))}"
+
+
+def _readings(found: list[Range], axis: TimeAxis) -> list[tuple[float, str | None]]:
+    return [
+        (
+            round(axis.seconds(one.at_ns), 3),
+            f"{milliseconds(one.middle)} ({milliseconds(one.low)} to {milliseconds(one.high)}, {one.count})",
+        )
+        for one in found
+    ]

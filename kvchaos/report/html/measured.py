@@ -1,0 +1,91 @@
+"""The series of the charts, from the server's metrics. A metric that a release lacks gives a series without
+a value."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+
+from history.metrics import MetricLog
+from history.metrics import Series as MetricSeries
+from kvchaos.report.html.axis import TimeAxis
+from kvchaos.report.html.thin import Point
+from oracles.timeline import NS_PER_S, totals
+
+MAX_GAP_NS = 5 * NS_PER_S
+"""Between two scrapes further apart than this nothing is known."""
+RATE_BUCKETS = 200
+LEAST_RATE_NS = NS_PER_S // 2
+"""Rates over less than this would show the scrapes, not the server."""
+
+
+def gauge(log: MetricLog, metric: str, factor: float = 1.0) -> list[Point]:
+    """Sum over all series of a metric at each scrape."""
+    return _with_gaps(log, [None if total is None else total * factor for total in totals(log, metric)])
+
+
+def one_series(log: MetricLog, series: MetricSeries) -> list[Point]:
+    """A single series at each scrape."""
+    return _with_gaps(log, [series.value(scrape) for scrape in range(len(log))])
+
+
+def labelled(log: MetricLog, metric: str, **labels: str) -> list[Point]:
+    """Sum over the series of a metric that carry these labels, at each scrape."""
+    return _with_gaps(log, [log.total(scrape, metric, **labels) for scrape in range(len(log))])
+
+
+def rate(log: MetricLog, counter: Sequence[Point], axis: TimeAxis) -> list[Point]:
+    """Growth of a counter a second, over stretches of half a second or more. Unknown across a restart of the
+    server and across a gap between scrapes."""
+    known = [(t_ns, value) for t_ns, value in counter if value is not None]
+    if not known:
+        return []
+    width = max((axis.end_ns - axis.start_ns) // RATE_BUCKETS, LEAST_RATE_NS)
+    points: list[Point] = []
+    before_ns, before = known[0]
+    for t_ns, value in known[1:]:
+        if t_ns - before_ns < width:
+            continue
+        if t_ns - before_ns > MAX_GAP_NS + width or _life(log, before_ns) != _life(log, t_ns):
+            points.append((before_ns, None))
+        else:
+            points.append((before_ns, (value - before) * NS_PER_S / (t_ns - before_ns)))
+        before_ns, before = t_ns, value
+    points.append((before_ns, None))
+    return points
+
+
+def added(one: Sequence[Point], other: Sequence[Point]) -> list[Point]:
+    """Two series of the same scrapes as one; where only one has a value, that."""
+    if not one or not other:
+        return list(one or other)
+    return [
+        (t_ns, left if right is None else right if left is None else left + right)
+        for (t_ns, left), (_, right) in zip(one, other, strict=True)
+    ]
+
+
+def changes(points: Sequence[Point]) -> list[Point]:
+    """The points at which a value begins, and the last point."""
+    kept = [
+        point
+        for place, point in enumerate(points)
+        if place == 0 or place == len(points) - 1 or point[1] != points[place - 1][1]
+    ]
+    return kept if any(value is not None for _, value in kept) else []
+
+
+def _with_gaps(log: MetricLog, values: Sequence[float | None]) -> list[Point]:
+    """The values with their scrapes' times, and a gap wherever no scrape came for too long."""
+    points: list[Point] = []
+    before_ns: int | None = None
+    for t_ns, value in zip(log.times_ns, values, strict=True):
+        if before_ns is not None and t_ns - before_ns > MAX_GAP_NS:
+            points.append((before_ns + 1, None))
+        points.append((t_ns, value))
+        before_ns = t_ns
+    return points
+
+
+def _life(log: MetricLog, t_ns: int) -> float | None:
+    return log.incarnations[max(bisect_right(log.times_ns, t_ns) - 1, 0)]

@@ -1,0 +1,130 @@
+"""All that the page shows, as data: a pure function of the history and its verdict."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from history import layout
+from history.plan import RunPlan
+from history.reader import History
+from history.verdict import RunVerdict
+from kvchaos.report.html.backdrop import Backdrop, backdrop
+from kvchaos.report.html.chart import NO_DATA, Chart
+from kvchaos.report.html.counter_charts import counter_charts
+from kvchaos.report.html.fault_rows import FaultRow, fault_rows
+from kvchaos.report.html.figures import byte_size, exact, seconds
+from kvchaos.report.html.findings import OracleRow, oracle_rows
+from kvchaos.report.html.lanes import Lanes, lane_keys, lanes
+from kvchaos.report.html.log_times import LogTimes
+from kvchaos.report.html.over_time import charts
+from kvchaos.report.html.phase_columns import PhaseTable, phase_table
+from kvchaos.report.html.places import Place, place_of
+from oracles.offload import PREEMPTIONS, loaded_bytes
+from oracles.timeline import NS_PER_S, final_total
+
+FILES = (
+    (layout.VERDICT, "the verdict with every witness, for machines"),
+    (layout.SUMMARY, "the same for the page of a CI job"),
+    (layout.JUNIT, "the same as test cases"),
+    (layout.PLAN, "the resolved plan: all that was run"),
+    (layout.EVENTS, "phases, canaries, arming and healing, life of the server"),
+    (layout.METRICS, "every scrape of the server's metrics"),
+    (layout.SERVER_LOG, "the server's log, untouched"),
+    (layout.CONTROL, "fault journals and ledgers from inside the server"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A figure that tells what kind of run it was."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What is drawn from the history."""
+
+    drop: Backdrop
+    charts: list[Chart]
+    counters: list[Chart]
+    phases: PhaseTable
+    faults: list[FaultRow]
+    lanes: Lanes
+    places: dict[int, Place]
+    """By the number of the finding."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """The whole page."""
+
+    plan: RunPlan
+    verdict: RunVerdict
+    rows: list[OracleRow]
+    facts: list[Fact] = field(default_factory=list)
+    drawn: Drawn | None = None
+    undrawn: str = ""
+    """Why nothing could be drawn."""
+
+
+def full_page(history: History, verdict: RunVerdict) -> Page:
+    """The page of a history; what is missing there is told as missing."""
+    times = LogTimes(history.log, history.events[0].t_ns)
+    rows = oracle_rows(history, verdict, times)
+    findings = [finding for row in rows for finding in row.findings]
+    drop = backdrop(history, findings)
+    shown = lanes(history, findings, drop.axis)
+    counters = counter_charts(history.metrics, findings, drop.axis)
+    keys, counter_keys = lane_keys(shown), {metric: chart.key for metric, chart in counters.items()}
+    return Page(
+        plan=history.plan,
+        verdict=verdict,
+        rows=rows,
+        facts=facts(history),
+        drawn=Drawn(
+            drop=drop,
+            charts=charts(history, drop.axis),
+            counters=list(counters.values()),
+            phases=phase_table(history),
+            faults=fault_rows(history, drop),
+            lanes=shown,
+            places={
+                finding.number: place_of(finding, drop.axis, keys, counter_keys, times)
+                for finding in findings
+            },
+        ),
+    )
+
+
+def bare_page(history: History, verdict: RunVerdict, why: str) -> Page:
+    """The verdict alone, for a history that cannot be drawn."""
+    return Page(history.plan, verdict, oracle_rows(history, verdict, LogTimes([], 0)), undrawn=why)
+
+
+def facts(history: History) -> list[Fact]:
+    """The run in a few figures."""
+    outcomes: Counter[str] = Counter(record.outcome for record in history.requests)
+    preempted = final_total(history, PREEMPTIONS)
+    loaded = loaded_bytes(lambda metric, **labels: final_total(history, metric, **labels))
+    fired = sum(record.event == "fired" for record in history.faults)
+    planned = history.plan.scenario.faults
+    span = (history.events[-1].t_ns - history.events[0].t_ns) / NS_PER_S
+    return [
+        Fact("requests", f"{len(history.requests)}: {_outcomes(outcomes)}" if outcomes else NO_DATA),
+        Fact("faults", f"{len(planned)} planned, {fired} firings" if planned else "none planned"),
+        Fact("preemptions", NO_DATA if preempted is None else exact(preempted)),
+        Fact("loaded from the offload tier", NO_DATA if loaded is None else byte_size(loaded)),
+        Fact("scrapes", f"{len(history.metrics)}, {len(history.metrics.failures)} failed"),
+        Fact("lasted", seconds(span)),
+    ]
+
+
+def _outcomes(counts: Counter[str]) -> str:
+    return ", ".join(
+        f"{counts[kind]} {word}"
+        for kind, word in (("ok", "ok"), ("error", "failed"), ("aborted", "aborted"), ("unknown", "unknown"))
+        if counts[kind]
+    )
