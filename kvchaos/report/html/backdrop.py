@@ -7,22 +7,13 @@ from dataclasses import dataclass
 
 from history.plan import Role
 from history.reader import History
-from history.records import Event
 from kvchaos.report.html.axis import TimeAxis
 from kvchaos.report.html.findings import Finding
+from kvchaos.report.html.marks import Mark, event_marks, finding_marks
 from oracles.timeline import end_ns
 
 STYLES = 7
 """Colours and patterns that the page has for kinds of faults."""
-APART = 1.5
-"""Marks nearer to each other, per cent of the width, are drawn as one."""
-TOLD = {
-    "server_ready": "server ready",
-    "server_exit": "server exited",
-    "stall": "stall",
-    "interrupted": "interrupted",
-    "run_failed": "run failed",
-}
 WHEN = {"chaos": "during", "healed": "after"}
 
 
@@ -61,17 +52,6 @@ class FaultBand:
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
-    """One or several findings at nearly the same moment, or an event."""
-
-    at: float
-    label: str
-    text: str
-    target: str
-    """Where its link leads to; empty without one."""
-
-
-@dataclass(frozen=True, slots=True)
 class Backdrop:
     """All of it."""
 
@@ -92,12 +72,8 @@ def backdrop(history: History, findings: Sequence[Finding]) -> Backdrop:
             for window in history.phases()
         ],
         faults=list(_faults(history, axis)),
-        findings=_marks(findings, axis),
-        events=[
-            Mark(axis.share(event.t_ns), TOLD[event.kind], _told(event, axis), "")
-            for event in history.events
-            if event.kind in TOLD
-        ],
+        findings=finding_marks(findings, axis),
+        events=event_marks(history.events, axis),
     )
 
 
@@ -161,40 +137,3 @@ def armed_stretches(history: History, fault: str) -> list[tuple[int, int]]:
     if start is not None:
         stretches.append((start, history.events[-1].t_ns))
     return stretches
-
-
-def _marks(findings: Sequence[Finding], axis: TimeAxis) -> list[Mark]:
-    """One mark for findings that would be drawn over each other."""
-    timed = sorted(
-        ((finding.t_ns, finding.number, finding) for finding in findings if finding.t_ns is not None),
-        key=lambda entry: entry[:2],
-    )
-    groups: list[list[Finding]] = []
-    begun = 0.0
-    for t_ns, _, finding in timed:
-        at = axis.share(t_ns)
-        if groups and at - begun < APART:
-            groups[-1].append(finding)
-        else:
-            groups.append([finding])
-            begun = at
-    return [_mark(group, axis) for group in groups]
-
-
-def _mark(group: list[Finding], axis: TimeAxis) -> Mark:
-    first = group[0]
-    more = f"+{len(group) - 1}" if len(group) > 1 else ""
-    at_ns = first.t_ns if first.t_ns is not None else axis.start_ns
-    text = "; ".join(f"{finding.number} {finding.oracle}" for finding in group)
-    return Mark(
-        axis.share(at_ns),
-        f"{first.number}{more}",
-        f"finding {text}, at {axis.seconds(at_ns):.2f} s",
-        f"finding-{first.number}",
-    )
-
-
-def _told(event: Event, axis: TimeAxis) -> str:
-    details = ", ".join(f"{key} {value}" for key, value in event.data.items() if value is not None)
-    said = TOLD[event.kind] + (f" ({details})" if details else "")
-    return f"{said} at {axis.seconds(event.t_ns):.2f} s"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from chaos.inside.faults import KINDS
 from history.plan import FaultSpec, Trigger
 from history.reader import History
-from history.records import FaultRecord
+from history.records import Event, FaultRecord
 from kvchaos.report.html.axis import TimeAxis
 from kvchaos.report.html.backdrop import Backdrop, FaultBand
 from oracles.consequence import consequence
@@ -18,9 +18,10 @@ MOST_FIRINGS = 20
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Whether one step was seen, and what tells so."""
+    """Whether one step was seen, in words, and what tells so."""
 
     seen: bool
+    name: str
     told: str
 
 
@@ -35,7 +36,7 @@ class FaultRow:
     wanted: str
     """What must come of it."""
     trigger: str
-    steps: dict[str, Step]
+    steps: list[Step]
     firings: list[str]
     more: int
 
@@ -56,12 +57,12 @@ def _row(history: History, fault: FaultSpec, band: FaultBand, axis: TimeAxis) ->
         effect=kind.effect if kind else "",
         wanted=kind.consequence if kind else "",
         trigger=trigger_text(fault.trigger),
-        steps={
-            "armed": _armed(band),
-            "fired": _fired(fired, real),
-            "had its consequence": _consequential(history, fault, real),
-            "healed": _healed(history, fault),
-        },
+        steps=[
+            _armed(band),
+            _fired(fired, real),
+            _consequential(history, fault, real),
+            _healed(history, fault),
+        ],
         firings=[_firing(record, axis) for record in fired[:MOST_FIRINGS]],
         more=max(len(fired) - MOST_FIRINGS, 0),
     )
@@ -69,42 +70,45 @@ def _row(history: History, fault: FaultSpec, band: FaultBand, axis: TimeAxis) ->
 
 def _armed(band: FaultBand) -> Step:
     if not band.armed:
-        return Step(seen=False, told="never")
+        return Step(seen=False, name="never armed", told="no event says so")
     told = ", ".join(f"{one.since_s:.2f} to {one.until_s:.2f} s" for one in band.armed)
-    return Step(seen=True, told=told)
+    return Step(seen=True, name="armed", told=told)
 
 
 def _fired(fired: list[FaultRecord], real: list[FaultRecord]) -> Step:
-    if not fired:
-        return Step(seen=False, told="never")
-    idle = f", {len(fired) - len(real)} more without effect" if len(fired) > len(real) else ""
-    return Step(bool(real), f"{len(real)} times{idle}")
+    idle = f"{len(fired) - len(real)} firings without effect"
+    if not real:
+        return Step(seen=False, name="never fired", told=idle if fired else "no line in the journals")
+    told = "once" if len(real) == 1 else f"{len(real)} times"
+    return Step(seen=True, name="fired", told=f"{told}, and {idle}" if len(fired) > len(real) else told)
 
 
 def _consequential(history: History, fault: FaultSpec, real: list[FaultRecord]) -> Step:
     """By the same signs as the oracle."""
     if not real:
-        return Step(seen=False, told="nothing to look for")
-    phases = {
-        str(event.data.get("phase"))
-        for event in history.events_of("armed")
-        if isinstance(faults := event.data.get("faults"), list) and fault.id in faults
-    }
+        return Step(seen=False, name="no consequence", told="since it never fired")
+    phases = {str(event.data.get("phase")) for event in _events(history, "armed", fault)}
     doubt = consequence(history, fault, real, phases)
-    return Step(doubt is None, doubt or "seen")
+    if doubt is not None:
+        return Step(seen=False, name="no consequence", told=doubt)
+    return Step(seen=True, name="had its consequence", told="server or client show it")
 
 
 def _healed(history: History, fault: FaultSpec) -> Step:
-    ends = [
+    ends = _events(history, "healed", fault)
+    if not ends or not all(event.data.get("confirmed") is True for event in ends):
+        return Step(seen=False, name="not healed", told="not confirmed" if ends else "no event says so")
+    by = ", ".join(sorted({str(event.data.get("by", "journal")) for event in ends}))
+    return Step(seen=True, name="healed", told=f"confirmed by {by}")
+
+
+def _events(history: History, kind: str, fault: FaultSpec) -> list[Event]:
+    """The events of a kind that name this fault."""
+    return [
         event
-        for event in history.events_of("healed")
+        for event in history.events_of(kind)
         if isinstance(faults := event.data.get("faults"), list) and fault.id in faults
     ]
-    if not ends:
-        return Step(seen=False, told="never")
-    confirmed = all(event.data.get("confirmed") is True for event in ends)
-    by = ", ".join(sorted({str(event.data.get("by", "journal")) for event in ends}))
-    return Step(confirmed, f"by {by}" if confirmed else "not confirmed")
 
 
 def trigger_text(trigger: Trigger) -> str:
@@ -112,12 +116,17 @@ def trigger_text(trigger: Trigger) -> str:
     ways = (
         f"each arrival with probability {trigger.probability:g}" if trigger.probability else "",
         f"arrivals {', '.join(map(str, trigger.nth))}" if trigger.nth is not None else "",
-        f"every {trigger.every}. arrival from {trigger.offset} on" if trigger.every else "",
+        _every(trigger.every, trigger.offset) if trigger.every else "",
         f"a share of {trigger.key_share:g} of all blocks" if trigger.key_share else "",
         f"at most {trigger.limit} times" if trigger.limit is not None else "",
         f"of requests in {', '.join(trigger.states)}" if trigger.states else "",
     )
     return ", ".join(way for way in ways if way)
+
+
+def _every(every: int, offset: int) -> str:
+    told = "every arrival" if every == 1 else f"one arrival of {every}"
+    return f"{told}, the first at {offset}" if offset else told
 
 
 def _firing(record: FaultRecord, axis: TimeAxis) -> str:

@@ -15,6 +15,8 @@ from kvchaos.report.html.figures import milliseconds
 NS_PER_US = 1_000
 US_PER_MS = 1e3
 BUCKETS = 240
+BROKEN_AFTER = 12
+"""So many stretches without a value end the line through the middles."""
 Measured = tuple[int, float]
 """(wall clock ns, ms)."""
 
@@ -96,10 +98,15 @@ def latency_chart(
 
 
 def _middles(found: list[Range], axis: TimeAxis, scale: Scale) -> str:
-    return "".join(
-        f"{'L' if place else 'M'}{_x(axis, one)} {scale.height(one.middle):.4g}"
-        for place, one in enumerate(found)
-    )
+    """Broken where nothing was measured for longer."""
+    longest = (axis.end_ns - axis.start_ns) * BROKEN_AFTER / BUCKETS
+    parts: list[str] = []
+    before_ns: int | None = None
+    for one in found:
+        goes_on = before_ns is not None and one.at_ns - before_ns <= longest
+        parts.append(f"{'L' if goes_on else 'M'}{_x(axis, one)} {scale.height(one.middle):.4g}")
+        before_ns = one.at_ns
+    return "".join(parts)
 
 
 def _bars(found: list[Range], axis: TimeAxis, scale: Scale) -> str:

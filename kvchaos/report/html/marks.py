@@ -1,0 +1,88 @@
+"""Moments pointed out on the time axis: findings, and events in the life of the server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from history.records import Event
+from kvchaos.report.html.axis import TimeAxis
+from kvchaos.report.html.findings import Finding
+
+APART = 1.5
+"""Marks nearer to each other, per cent of the width, are drawn as one."""
+TOLD = {
+    "server_ready": "server ready",
+    "server_exit": "server exited",
+    "stall": "stall",
+    "interrupted": "interrupted",
+    "run_failed": "run failed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One or several findings at nearly the same moment, or an event."""
+
+    at: float
+    label: str
+    text: str
+    target: str
+    """Where its link leads to; empty without one."""
+
+
+def finding_marks(findings: Sequence[Finding], axis: TimeAxis) -> list[Mark]:
+    """One mark for findings that would be drawn over each other."""
+    timed = sorted(
+        ((finding.t_ns, finding.number, finding) for finding in findings if finding.t_ns is not None),
+        key=lambda entry: entry[:2],
+    )
+    groups: list[list[Finding]] = []
+    begun = 0.0
+    for t_ns, _, finding in timed:
+        at = axis.share(t_ns)
+        if groups and at - begun < APART:
+            groups[-1].append(finding)
+        else:
+            groups.append([finding])
+            begun = at
+    return [_mark(group, axis) for group in groups]
+
+
+def event_marks(events: Sequence[Event], axis: TimeAxis) -> list[Mark]:
+    """The events that change what can be expected of the server."""
+    return [
+        Mark(axis.share(event.t_ns), TOLD[event.kind], _told(event, axis), "")
+        for event in events
+        if event.kind in TOLD
+    ]
+
+
+def _mark(group: list[Finding], axis: TimeAxis) -> Mark:
+    at_ns = next((finding.t_ns for finding in group if finding.t_ns is not None), axis.start_ns)
+    ordered = sorted(group, key=lambda finding: finding.number)
+    text = ", ".join(f"{finding.number} ({finding.oracle})" for finding in ordered)
+    plural = "s" if len(group) > 1 else ""
+    return Mark(
+        at=axis.share(at_ns),
+        label=number_ranges([finding.number for finding in ordered]),
+        text=f"finding{plural} {text} at {axis.seconds(at_ns):.2f} s",
+        target=f"finding-{ordered[0].number}",
+    )
+
+
+def number_ranges(numbers: Sequence[int]) -> str:
+    """Numbers in order, those that follow on each other as a range: 1, 4-6."""
+    ranges: list[tuple[int, int]] = []
+    for one in numbers:
+        if ranges and one == ranges[-1][1] + 1:
+            ranges[-1] = (ranges[-1][0], one)
+        else:
+            ranges.append((one, one))
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
+
+
+def _told(event: Event, axis: TimeAxis) -> str:
+    details = ", ".join(f"{key} {value}" for key, value in event.data.items() if value is not None)
+    said = TOLD[event.kind] + (f" ({details})" if details else "")
+    return f"{said} at {axis.seconds(event.t_ns):.2f} s"
