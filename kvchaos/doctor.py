@@ -17,7 +17,7 @@ from pathlib import Path
 
 from uv import find_uv_bin
 
-from kvchaos import paths
+from kvchaos import browser, paths
 from kvchaos.errors import UsageError
 from kvchaos.servers import debian, preload
 from kvchaos.servers.registry import ServerEnv, read_server
@@ -57,6 +57,7 @@ def examine(cache: Path, runs: Path) -> Iterator[Check]:
     yield check_disk("disk for servers", cache, _free(cache), least=GIB, wanted=10 * GIB)
     yield check_disk("disk for runs", runs, _free(runs), least=GIB // 4, wanted=GIB)
     yield check_tcmalloc(preload.find_tcmalloc(cache), debian.can_fetch())
+    yield check_browser(browser.find_browser(os.environ))
     yield from _servers(cache)
 
 
@@ -134,6 +135,12 @@ def check_tcmalloc(found: Path | None, fetchable: bool) -> Check:
     if fetchable:
         return Check("tcmalloc", State.OK, "not here; fetched with the first server")
     return Check("tcmalloc", State.BAD, "missing", preload.HOW_TO_GET_TCMALLOC)
+
+
+def check_browser(found: Path | None) -> Check:
+    if found is None:
+        return Check("browser", State.WARN, "missing; make test needs it", browser.HOW_TO_GET)
+    return Check("browser", State.OK, f"{found}, for make test")
 
 
 def check_server(server: ServerEnv) -> Check:

@@ -7,17 +7,16 @@ from xml.etree import ElementTree as ET
 
 import msgspec
 import pytest
-import yaml
 
 from history import layout
 from history.plan import Expectation
 from history.reader import History, UnreadableRun
 from history.verdict import OracleResult, Outcome, RunVerdict, Verdict
-from history.writer import LineWriter
 from kvchaos.expectation import cut_short, weigh
 from kvchaos.judging import CRASHES, exit_code, judge, judge_run_dir, run_oracle
 from oracles import Oracle
-from tests.unit.histories import Run, clean_run, scrape_lines
+from tests.unit.histories import clean_run
+from tests.unit.run_dirs import write_run
 from tests.unit.synthetic import make_plan
 
 P, F, U = Verdict.PASS, Verdict.FAIL, Verdict.UNKNOWN
@@ -143,33 +142,13 @@ def test_the_seed_bug_is_an_expected_failure() -> None:
     assert "vllm#36533" in verdict.reasons[0]
 
 
-def write_run(run: Run, run_dir: Path) -> None:
-    """The run as its files."""
-    (run_dir / layout.CONTROL).mkdir(parents=True)
-    (run_dir / layout.PLAN).write_text(yaml.safe_dump(run.plan.model_dump(mode="json")), encoding="utf-8")
-    (run_dir / layout.SERVER_LOG).write_text("\n".join(run.log) + "\n", encoding="utf-8")
-    files: list[tuple[str, list[msgspec.Struct]]] = [
-        (layout.EVENTS, [*run.events]),
-        (layout.METRICS, [*scrape_lines(run.scrapes)]),
-        (layout.requests_file(0), [*run.requests]),
-        (layout.CLIENT, [*run.client]),
-        (layout.RESOURCES, [*run.resources]),
-        (f"{layout.CONTROL}/faults-worker-100.jsonl", [*run.faults]),
-        (f"{layout.CONTROL}/ledger-worker-100.jsonl", [*run.ledger]),
-    ]
-    for name, records in files:
-        with LineWriter(run_dir / name) as writer:
-            for record in records:
-                writer.write(record)
-
-
 def test_a_run_directory_is_judged_into_files_the_same_twice(tmp_path: Path) -> None:
     run = clean_run()
     run.change_request(3, logprobs=[-9.0, -0.25, -1.75, -0.125])
     run.log[1] = "\x1b[31mAssertionError\x1b[0m <tensor & block>"
     run.bump("vllm:kv_cache_usage_perc", float("nan"), since=5)
     write_run(run, tmp_path / "run")
-    names = (layout.VERDICT, layout.JUNIT, layout.SUMMARY)
+    names = (layout.VERDICT, layout.JUNIT, layout.SUMMARY, layout.REPORT)
     verdict = judge_run_dir(tmp_path / "run")
     first = [(tmp_path / "run" / name).read_bytes() for name in names]
     assert judge_run_dir(tmp_path / "run") == verdict

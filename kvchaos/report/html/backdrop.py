@@ -61,6 +61,11 @@ class Backdrop:
     findings: list[Mark]
     events: list[Mark]
 
+    @property
+    def levels(self) -> int:
+        """Rows of labels that the findings take."""
+        return 1 + max((mark.level for mark in self.findings), default=0)
+
 
 def backdrop(history: History, findings: Sequence[Finding]) -> Backdrop:
     """The backdrop of a run's charts. Zero is when the server was ready, or the first event."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from history.records import Event
 from kvchaos.report.html.axis import TimeAxis
@@ -11,6 +11,8 @@ from kvchaos.report.html.findings import Finding
 
 APART = 1.5
 """Marks nearer to each other, per cent of the width, are drawn as one."""
+CHAR, SPACE = 2.2, 3.0
+"""Width of a letter and space beside a label, per cent of the width of a phone."""
 TOLD = {
     "server_ready": "server ready",
     "server_exit": "server exited",
@@ -27,8 +29,10 @@ class Mark:
     at: float
     label: str
     text: str
-    target: str
+    target: str = ""
     """Where its link leads to; empty without one."""
+    level: int = 0
+    """Row in which its label does not touch another."""
 
 
 def finding_marks(findings: Sequence[Finding], axis: TimeAxis) -> list[Mark]:
@@ -46,16 +50,28 @@ def finding_marks(findings: Sequence[Finding], axis: TimeAxis) -> list[Mark]:
         else:
             groups.append([finding])
             begun = at
-    return [_mark(group, axis) for group in groups]
+    return _levelled([_mark(group, axis) for group in groups])
 
 
 def event_marks(events: Sequence[Event], axis: TimeAxis) -> list[Mark]:
     """The events that change what can be expected of the server."""
     return [
-        Mark(axis.share(event.t_ns), TOLD[event.kind], _told(event, axis), "")
+        Mark(axis.share(event.t_ns), TOLD[event.kind], _told(event, axis))
         for event in events
         if event.kind in TOLD
     ]
+
+
+def _levelled(marks: Sequence[Mark]) -> list[Mark]:
+    """Each mark in the first row where there is room for its label."""
+    taken: list[float] = []
+    placed: list[Mark] = []
+    for mark in marks:
+        half = (len(mark.label) * CHAR + SPACE) / 2
+        level = next((n for n, end in enumerate(taken) if end <= mark.at - half), len(taken))
+        taken[level : level + 1] = [mark.at + half]
+        placed.append(replace(mark, level=level))
+    return placed
 
 
 def _mark(group: list[Finding], axis: TimeAxis) -> Mark:

@@ -1,0 +1,39 @@
+"""The browser for the tests of the report must be found where people have it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kvchaos.browser import NAMES, VARIABLE, find_browser
+
+
+def program(folder: Path, name: str) -> Path:
+    path = folder / name
+    path.write_text("#!/bin/sh\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_found_on_the_path(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_browser({}) is None
+    installed = program(tmp_path, name)
+    assert find_browser({}) == installed
+
+
+def test_the_one_that_is_named_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    program(tmp_path, "chromium")
+    mine = program(tmp_path, "mine")
+    assert find_browser({VARIABLE: str(mine)}) == mine
+
+
+def test_a_named_one_that_is_not_there_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    program(tmp_path, "chromium")
+    assert find_browser({VARIABLE: str(tmp_path / "nothing")}) is None
