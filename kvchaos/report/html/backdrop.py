@@ -14,7 +14,6 @@ from oracles.timeline import end_ns
 
 STYLES = 7
 """Colours and patterns that the page has for kinds of faults."""
-WHEN = {"chaos": "during", "healed": "after"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +88,6 @@ def run_axis(history: History) -> TimeAxis:
     ends = [event.t_ns for event in history.events if event.kind != "server_stop"]
     last_request = max(map(end_ns, history.requests), default=start)
     return TimeAxis(start, max(*ends, last_request, start + 1), zero_ns=start)
-
-
-def phase_when(role: Role) -> str:
-    """A role of a phase as a column of before, during and after the faults."""
-    return WHEN.get(role, "before")
 
 
 def _stretch(axis: TimeAxis, start_ns: int, end_ns: int) -> Stretch:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 Format = Callable[[float], str]
 LARGE = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
-BINARY = ((2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB"))
+BYTES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 NOTHING = "-"
 
 
@@ -33,7 +33,8 @@ def percent(value: float) -> str:
 
 
 def byte_size(value: float) -> str:
-    for size, unit in BINARY:
+    """In powers of ten, so that ticks at round numbers read as such."""
+    for size, unit in BYTES:
         if abs(value) >= size:
             return f"{value / size:.3g} {unit}"
     return f"{value:.3g} B"

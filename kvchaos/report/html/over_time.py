@@ -35,8 +35,8 @@ def charts(history: History, axis: TimeAxis) -> list[Chart]:
         ),
         latency_chart(
             "itl",
-            "Longest ITL",
-            "The longest gap between two tokens of each request by the client, logarithmic.",
+            "ITL, longest of each request",
+            "The longest time between two tokens by the client, logarithmic.",
             longest_itl(history.requests),
             [],
             axis,
@@ -67,24 +67,23 @@ def _throughput(log: MetricLog, axis: TimeAxis) -> Chart:
 
 
 def _ended(records: Sequence[RequestRecord], axis: TimeAxis) -> Chart:
-    bad = [record for record in records if record.outcome not in ("ok", "aborted")]
     good = [record for record in records if record.outcome == "ok"]
+    bad = [record for record in records if record.outcome in ("error", "unknown")]
+    lines = (("ok", good), ("failed", bad)) if records else ()
     return step_chart(
         "ended",
         "Requests ended, a second",
         "By the client.",
-        [Series("ok", _ends_a_second(good, axis)), Series("failed", _ends_a_second(bad, axis))],
+        [Series(label, _ends_a_second(own, axis)) for label, own in lines],
         axis,
         number,
     )
 
 
 def _ends_a_second(records: Sequence[RequestRecord], axis: TimeAxis) -> list[Point]:
-    """Zero where none ended, so that a standstill shows; nothing where there were none at all."""
+    """Zero where none ended, so that a standstill shows."""
     width = max((axis.end_ns - axis.start_ns) // measured.RATE_BUCKETS, measured.LEAST_RATE_NS)
     counts = Counter((end_ns(record) - axis.start_ns) // width for record in records)
-    if not counts:
-        return []
     last = (axis.end_ns - axis.start_ns) // width
     points: list[Point] = [
         (axis.start_ns + bucket * width, counts[bucket] * NS_PER_S / width) for bucket in range(last + 1)

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from history.plan import PhaseSpec, Role
 from history.reader import History, PhaseWindow
 from history.records import RequestRecord
-from kvchaos.report.html.backdrop import phase_when
 from kvchaos.report.html.figures import NOTHING, number, seconds
 from kvchaos.report.html.latency_chart import longest_itl, mean_itl
 from kvchaos.report.latency import PhaseLatency, Spread, phase_latencies
@@ -24,11 +24,21 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class PhaseTable:
-    """A column a phase that began: (before, during or after; its name; its role)."""
+class Column:
+    """A phase, and whether it lies before, during or after the faults; empty where there are none."""
 
-    columns: list[tuple[str, str, str]]
+    when: str
+    name: str
+    role: Role
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseTable:
+    """A column a phase that began."""
+
+    columns: list[Column]
     rows: list[Row]
+    with_faults: bool
 
 
 def phase_table(history: History) -> PhaseTable:
@@ -42,7 +52,7 @@ def phase_table(history: History) -> PhaseTable:
     ]
     longest = [Spread.of(value for _, value in longest_itl(_good(own))) for own in by_phase]
     return PhaseTable(
-        columns=[(phase_when(one.spec.role), one.spec.name, one.spec.role) for one in windows],
+        columns=columns([one.spec for one in windows]),
         rows=[
             Row("lasted", [seconds((one.end_ns - one.start_ns) / NS_PER_S) for one in windows]),
             Row("arrivals, at most at once", [_load(one) for one in windows]),
@@ -53,7 +63,25 @@ def phase_table(history: History) -> PhaseTable:
             Row("answered tokens a second", _a_second(windows, [_tokens(own) for own in by_phase])),
             Row("requests ok a second", _a_second(windows, [len(_good(own)) for own in by_phase])),
         ],
+        with_faults=any(one.spec.role == "chaos" for one in windows),
     )
+
+
+def columns(phases: Sequence[PhaseSpec]) -> list[Column]:
+    """By their place among the phases with faults."""
+    struck = [place for place, phase in enumerate(phases) if phase.role == "chaos"]
+    return [
+        Column(_when(place, struck) if struck else "", phase.name, phase.role)
+        for place, phase in enumerate(phases)
+    ]
+
+
+def _when(place: int, struck: Sequence[int]) -> str:
+    if place in struck:
+        return "during"
+    if place < struck[0]:
+        return "before"
+    return "after" if place > struck[-1] else "between"
 
 
 def _latency_rows(latencies: Sequence[PhaseLatency]) -> list[Row]:
