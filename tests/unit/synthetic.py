@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from history.plan import (
     ClientBounds,
     Expectation,
@@ -117,18 +119,20 @@ def healthy(phase: str, now_ns: int) -> ClientRecord:
 
 def held(now_ns: int, **changes: int) -> ResourceRecord:
     """What the pretended server's processes hold, with some of it changed."""
-    usual = {
-        "leader": 99,
-        "started": 4_000,
-        "processes": 3,
-        "threads": 60,
-        "files": 120,
-        "sockets": 30,
-        "resident_bytes": 2_000 << 20,
-        "anonymous_bytes": 1_500 << 20,
-        "shm_bytes": 100 << 10,
-    }
-    return ResourceRecord(t_ns=now_ns, mono_ns=now_ns, **(usual | changes))
+    usual = ResourceRecord(
+        t_ns=now_ns,
+        mono_ns=now_ns,
+        leader=99,
+        started=4_000,
+        processes=3,
+        threads=60,
+        files=120,
+        sockets=30,
+        resident_bytes=2_000 << 20,
+        anonymous_bytes=1_500 << 20,
+        shm_bytes=100 << 10,
+    )
+    return msgspec.structs.replace(usual, **changes)
 
 
 def failure(kind: str, message: str, status: int | None = 500) -> dict[str, object]:

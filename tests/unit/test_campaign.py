@@ -30,7 +30,7 @@ from tests.unit.conducting import (
     write_scenario,
 )
 from tests.unit.histories import clean_run
-from tests.unit.test_judging import write_run
+from tests.unit.run_dirs import write_run
 
 SLOW = scenario("--fake-token-s", "0.05", load=5000)
 """Its load lasts longer than any test."""

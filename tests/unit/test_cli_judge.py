@@ -10,7 +10,7 @@ from history import layout
 from kvchaos.cli.app import run as command_line
 from tests.unit.conducting import verdict_of
 from tests.unit.histories import Run, clean_run
-from tests.unit.test_judging import write_run
+from tests.unit.run_dirs import write_run
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pytest
 from history import layout
 from history.reader import UnreadableRun, read_history
 from tests.unit.histories import clean_run
+from tests.unit.run_dirs import write_run
 from tests.unit.synthetic import fault, make_plan
-from tests.unit.test_judging import write_run
 
 
 @pytest.fixture
