@@ -36,7 +36,8 @@ class PhaseBounds(Strict):
 
     @model_validator(mode="after")
     def _says_something(self) -> PhaseBounds:
-        given = self.model_fields_set - {"like"}
+        # A stored plan names every field, also those that were not given.
+        given = {name for name, value in self if name != "like" and value is not None}
         if not given:
             raise ValueError("give at least one bound")
         if self.like is None and given & {"ttft_ratio", "tokens_ratio", "recover_s"}:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from chaos.arming import ControlPlane
@@ -11,6 +12,7 @@ from history import layout
 from history.plan import FaultSpec, Trigger
 from kvchaos.sight.mutation import Asked, Mutation, Traffic
 from kvchaos.sight.streams import AT
+from kvchaos.stacks.command import HOST
 
 STRUCK_IN = 4
 """One in so many requests of the load."""
@@ -45,6 +47,19 @@ def _with_burden(events: Iterator[str]) -> Iterator[str]:
         if number == AT:
             yield BURDEN
         yield event
+
+
+@dataclass(slots=True)
+class Crowd(Mutation):
+    """Connections that nobody closes, to the server itself, until the run is over."""
+
+    count: int
+    _open: list[socket.socket] = field(default_factory=list)
+
+    def scrape(self, text: str, traffic: Traffic) -> str:
+        if traffic.in_mid_load and not self._open:
+            self._open = [socket.create_connection((HOST, traffic.port)) for _ in range(self.count)]
+        return text
 
 
 def log_a_crash(run_dir: Path) -> None:

@@ -22,7 +22,9 @@ from oracles import (
     logs,
     offload,
     outcomes,
+    performance,
     progress,
+    resources,
 )
 
 LATENCY = "vllm:e2e_request_latency_seconds"
@@ -30,6 +32,8 @@ FIRST_TOKENS = "vllm:time_to_first_token_seconds"
 MUCH = 1e6
 HOLD_S = 8.0
 """Longer than the traffic's bound of a stall."""
+SLOW_S = 4.0
+"""Shorter than that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +62,14 @@ class Session:
 
     name: str
     mutants: tuple[Mutant, ...] = ()
-    settings: Mapping[str, object] = field(default_factory=dict)
+    server: Mapping[str, object] = field(default_factory=dict)
     """What the server is started with beside the usual."""
+    client: Mapping[str, float] = field(default_factory=dict)
+    """Bounds on the client, where they are not the usual ones."""
+    load: Mapping[str, float] = field(default_factory=dict)
+    """Bounds on the server's speed under load."""
     hostile: bool = False
     """The mutant is a fault inside the server, in a scenario of its own."""
-    lag_ms: float | None = None
-    """Bound on the client's delays; None: as in any run."""
 
 
 def _sample(name: str, what: str, mutations: tuple[Mutation, ...], oracle: str, words: str) -> Mutant:
@@ -87,11 +93,15 @@ def sessions() -> tuple[Session, ...]:
         Session("broken-streams", _broken_streams()),
         Session("held", (_held(),)),
         Session("false-health", (_false_health(),)),
-        Session("slow-client", (_slow_client(),), lag_ms=50),
-        Session("never-offloaded", (_never_offloaded(),), settings={"gpu_blocks": 600}),
+        Session("slow-client", (_slow_client(),), client={"lag_ms": 50}),
         Session(
-            "offload-off", (_offload_off(),), settings={"offload": False, "chaos": False, "audit": False}
+            "slow",
+            (_slow(),),
+            client={"lag_ms": 1000, "late_ms": 1000},
+            load={"ttft_p99_ms": 3000},
         ),
+        Session("never-offloaded", (_never_offloaded(),), server={"gpu_blocks": 600}),
+        Session("offload-off", (_offload_off(),), server={"offload": False, "chaos": False, "audit": False}),
         Session("lost-end", (_lost_end(),), hostile=True),
     )
 
@@ -196,6 +206,13 @@ def _three() -> tuple[Mutant, ...]:
             "the leak probe found blocks still held",
         ),
         _sample(
+            "sockets-kept",
+            "the server keeps 60 connections for good",
+            (acts.Crowd(60),),
+            resources.NAME,
+            "open sockets after phase golden",
+        ),
+        _sample(
             "answer-overcounted",
             "the server counts a token that it never sent",
             (Sample("vllm:generation_tokens_total", lambda value: value + 1),),
@@ -223,6 +240,13 @@ def _four() -> tuple[Mutant, ...]:
                 outcomes.NAME: Found("load-20 .* completion tokens, .* came"),
                 answers.NAME: Found("load-20 .* at position 4: token"),
             },
+        ),
+        _sample(
+            "sick-by-health",
+            "/health answers 503 while all else goes well",
+            (Answered("/health", 503, b""),),
+            alive.NAME,
+            "false sick",
         ),
         _sample(
             "finish-overcounted",
@@ -331,6 +355,12 @@ def _false_health() -> Mutant:
 def _slow_client() -> Mutant:
     found = Found("the client was the limit", Verdict.UNKNOWN)
     return Mutant("slow-client", "events that keep the client busy", (acts.Burden(),), {client.NAME: found})
+
+
+def _slow() -> Mutant:
+    late = Stream("load-20", streams.held(SLOW_S, at=0))
+    found = Found("99th percentile of TTFT")
+    return Mutant("slow", f"a first token comes {SLOW_S:g} s late", (late,), {performance.NAME: found})
 
 
 def _never_offloaded() -> Mutant:

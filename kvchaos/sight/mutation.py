@@ -50,6 +50,8 @@ class Traffic:
     """What has gone by so far. Threads of many requests write to it."""
 
     run_dir: Path
+    port: int
+    """Of the server itself."""
     load_in_flight: int = 0
     load_ended: int = 0
     canaries_ended: int = 0

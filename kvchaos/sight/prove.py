@@ -34,7 +34,7 @@ def traffic(session: Session) -> Scenario:
     content: dict[str, object] = {
         "name": f"sight-{session.name}",
         "summary": f"Can the oracles see? {', '.join(mutant.what for mutant in session.mutants)}".strip(),
-        "server": {"gpu_blocks": 40, "reserve_full_prompt": False, "audit": True, **session.settings},
+        "server": {"gpu_blocks": 40, "reserve_full_prompt": False, "audit": True, **session.server},
         "workloads": {
             "shared": {"kind": "shared_prefix", "params": {**shape, "min_output": 12, "max_output": 32}}
         },
@@ -42,7 +42,8 @@ def traffic(session: Session) -> Scenario:
             _phase("golden", "golden", PROMPTS, concurrency=2),
             _phase(LOAD, "load", 3 * PROMPTS, concurrency=6),
         ],
-        "limits": {"stall_s": STALL_S, "drain_s": STALL_S, "client": {"lag_ms": session.lag_ms}},
+        "limits": {"stall_s": STALL_S, "drain_s": STALL_S, "client": session.client},
+        "performance": {LOAD: session.load} if session.load else {},
     }
     return Scenario.model_validate(content, strict=False)
 
@@ -67,7 +68,7 @@ def prove(
 
         @contextmanager
         def front(launch: Launch, run_dir: Path) -> Iterator[str]:
-            with mutating(launch.port, mutations, Traffic(run_dir)) as address:  # noqa: B023
+            with mutating(mutations, Traffic(run_dir, launch.port)) as address:  # noqa: B023
                 yield address
 
         run_dir, interrupted = run_one(request, places, console, None if session.hostile else front)

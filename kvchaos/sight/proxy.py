@@ -7,7 +7,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 
@@ -21,11 +21,10 @@ DATA = "data: "
 
 
 @contextmanager
-def mutating(port: int, mutations: Sequence[Mutation], traffic: Traffic) -> Iterator[str]:
-    """Serve in front of the server at that port; gives the address to ask instead."""
+def mutating(mutations: Sequence[Mutation], traffic: Traffic) -> Iterator[str]:
+    """Serve in front of the server; gives the address to ask instead."""
 
     class Handler(_Handler):
-        upstream = port
         applied = tuple(mutations)
         seen = traffic
 
@@ -54,7 +53,6 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    upstream: ClassVar[int]
     applied: ClassVar[tuple[Mutation, ...]]
     seen: ClassVar[Traffic]
 
@@ -78,7 +76,8 @@ class _Handler(BaseHTTPRequestHandler):
         except (Cut, ConnectionError, http.client.HTTPException, TimeoutError):
             # The client has gone, or is to see just this: a connection that breaks off.
             self.close_connection = True
-            self.connection.shutdown(socket.SHUT_RDWR)
+            with suppress(OSError):
+                self.connection.shutdown(socket.SHUT_RDWR)
         finally:
             self.seen.end(asked)
 
@@ -88,7 +87,7 @@ class _Handler(BaseHTTPRequestHandler):
             if instead is not None:
                 self._send(instead)
                 return
-        connection = http.client.HTTPConnection(HOST, self.upstream, timeout=ANSWER_S)
+        connection = http.client.HTTPConnection(HOST, self.seen.port, timeout=ANSWER_S)
         headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP_BY_HOP}
         try:
             connection.request(asked.method, asked.path, asked.body or None, headers)

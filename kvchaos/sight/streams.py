@@ -109,12 +109,12 @@ def lost(events: Iterator[str]) -> Iterator[str]:
     return (event for number, event in enumerate(events) if number != AT)
 
 
-def held(seconds: float) -> Callable[[Iterator[str]], Iterator[str]]:
-    """Nothing comes for so long, in mid-answer."""
+def held(seconds: float, at: int = AT) -> Callable[[Iterator[str]], Iterator[str]]:
+    """Nothing comes for so long, before an event."""
 
     def hold(events: Iterator[str]) -> Iterator[str]:
         for number, event in enumerate(events):
-            if number == AT:
+            if number == at:
                 time.sleep(seconds)
             yield event
 

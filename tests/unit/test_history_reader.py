@@ -6,9 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from history import layout
-from history.reader import UnreadableRun, read_history
+from history.performance import PhaseBounds
+from history.reader import UnreadableRun, read_history, read_plan
 from tests.unit.histories import clean_run
 from tests.unit.run_dirs import write_run
 from tests.unit.synthetic import fault, make_plan
@@ -47,6 +49,15 @@ def test_what_was_written_is_read_back(run_dir: Path) -> None:
     assert [record.fault for record in history.faults] == ["f1"]
     assert history.metrics.times_ns == [scrape.t_ns for scrape in run.scrapes]
     assert history.log == run.log
+
+
+def test_a_stored_plan_with_bounds_on_speed_is_read_back(run_dir: Path) -> None:
+    plan = read_history(run_dir).plan
+    content, phase = plan.model_dump(mode="json"), plan.scenario.phases[-1].name
+    bounds = {phase: PhaseBounds(ttft_p99_ms=500.0).model_dump()}
+    content["scenario"] |= {"performance": bounds, "limits": {"client": {"lag_ms": 50.0, "late_ms": 50.0}}}
+    (run_dir / layout.PLAN).write_text(yaml.safe_dump(content), encoding="utf-8")
+    assert read_plan(run_dir).scenario.performance[phase].ttft_p99_ms == 500.0
 
 
 @pytest.mark.parametrize("name", FILES)
