@@ -78,6 +78,8 @@ class RequestRecord(Record, frozen=True, kw_only=True):
     """Answers asked for; tokens and logprobs stand one choice after the other."""
     held: bool = False
     """When it was due, as many were in flight as the phase allows, so it had to wait."""
+    first_block: str | None = None
+    """Hash of the prompt's first block of the server's size; None when the prompt is shorter."""
 
 
 FaultEvent = Literal["loaded", "armed", "fired", "healed", "refused", "note"]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
+from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -59,7 +62,9 @@ class CompletionClient:
     Raises ValueError when the address is not on this machine.
     """
 
-    def __init__(self, base_url: str, model: str, deadline_s: float) -> None:
+    def __init__(self, base_url: str, model: str, deadline_s: float, block_size: int | None = None) -> None:
+        """`block_size` is the server's, tokens; None when the records need not tell of first blocks."""
+        self._block_size = block_size
         self._model = model
         self._deadline_s = deadline_s
         self._api = openai.OpenAI(
@@ -85,7 +90,7 @@ class CompletionClient:
 
         The end goes to the sink as a record. A kill of the greenlet is recorded, then passed on.
         """
-        attempt = _Attempt(job)
+        attempt = _Attempt(job, _first_block(job.prompt.token_ids, self._block_size))
         deadline = gevent.Timeout(self._deadline_s)
         patience_s = job.prompt.abort.after_s if job.prompt.abort else None
         try:
@@ -170,6 +175,7 @@ class _Attempt:
     """A request under way. Until its end is known, that end is `unknown` and our own fault."""
 
     job: Job
+    first_block: str | None
     answer: Answer = field(init=False)
     status: int | None = None
     outcome: Outcome = "unknown"
@@ -226,7 +232,14 @@ class _Attempt:
             error=self.error,
             choices=job.prompt.sampling.n,
             held=job.held,
+            first_block=self.first_block,
         )
+
+
+def _first_block(tokens: Sequence[int], size: int | None) -> str | None:
+    if size is None or len(tokens) < size:
+        return None
+    return hashlib.blake2b(array("q", tokens[:size]).tobytes(), digest_size=6).hexdigest()
 
 
 def _parameters(sampling: Sampling) -> dict[str, Any]:

@@ -86,7 +86,9 @@ class Worker:
         self._workloads: dict[str, Workload] = {
             name: build(spec, name, plan.seed) for name, spec in scenario.workloads.items()
         }
-        CompletionUser.client = CompletionClient(plan.base_url, SERVED_MODEL, scenario.limits.request_s)
+        CompletionUser.client = CompletionClient(
+            plan.base_url, SERVED_MODEL, scenario.limits.request_s, scenario.server.block_size
+        )
         self._environment = Environment(
             user_classes=[CompletionUser], host=plan.base_url, stop_timeout=GRACE_S
         )

@@ -99,6 +99,7 @@ def good_request(request_id: str, prompt_id: str, phase: str, start_ns: int) -> 
         status=200,
         outcome="ok",
         error=None,
+        first_block=f"block-of-{prompt_id}",
     )
 
 

@@ -71,6 +71,29 @@ def test_times_run_forward_from_the_start_of_the_request() -> None:
     assert record.end_us >= record.chunk_us[-1]
 
 
+def first_block(tokens: list[int], block_size: int | None) -> str | None:
+    prompt = Prompt(prompt_id="w-1", token_ids=tuple(tokens), max_tokens=1)
+    notes = Notes()
+    with FakeServer(Behaviour()) as server:
+        client = CompletionClient(server.url, "tiny", deadline_s=60.0, block_size=block_size)
+        client.complete(dataclasses.replace(JOB, prompt=prompt), notes)
+        client.close()
+    return notes.records[0].first_block
+
+
+def test_prompts_that_share_their_first_block_are_known_by_it_and_others_are_told_apart() -> None:
+    one = first_block([1, 2, 3, 4, 5], 4)
+    assert one is not None
+    assert first_block([1, 2, 3, 4], 4) == first_block([1, 2, 3, 4, 9, 9], 4) == one
+    assert first_block([1, 2, 3, 9, 5], 4) not in (one, None)
+    assert first_block([12, 3, 4, 0, 0], 4) != first_block([1, 23, 4, 0, 0], 4)
+
+
+def test_a_prompt_shorter_than_a_block_has_no_first_one() -> None:
+    assert first_block([1, 2, 3], 4) is None
+    assert first_block([1, 2, 3], None) is None
+
+
 def test_several_tokens_in_one_event_are_counted_as_such() -> None:
     record = record_of(Behaviour(tokens_per_chunk=2))
     assert record.chunk_tokens == [2, 2, 1]

@@ -42,6 +42,7 @@ def test_the_names_that_scenarios_use_are_fixed() -> None:
         "resources",
         "ledger",
         "faults-fired",
+        "blast-radius",
         "client",
         "performance",
         "offload-used",

@@ -1,0 +1,77 @@
+"""Does a fault on the blocks of one request harm another, which shares no block with it?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from history.reader import History
+from history.records import RequestRecord
+from history.verdict import OracleResult, Witness
+from oracles.answers import compare
+from oracles.findings import Findings
+from oracles.strikes import Strikes, strikes_of
+from oracles.timeline import end_ns
+
+NAME = "blast-radius"
+MAX_TEXT = 200
+
+
+def judge(history: History) -> OracleResult:
+    """Who was there when a fault struck, was not struck and shares no block with anyone who was, ended
+    without an error and with the right answer."""
+    found = Findings(NAME)
+    strikes = strikes_of(history)
+    if not strikes.named + strikes.nameless:
+        found.checked += len(history.requests)
+        return found.result("no fault struck, so that none could spread")
+    if history.events_of("server_exit"):
+        found.gap("the server died, and whoever was there with it")
+        return found.result("")
+    size = history.plan.scenario.server.block_size
+    if any(record.first_block is None and record.prompt_tokens >= size for record in history.requests):
+        found.gap("the records do not tell which prompts share a block")
+        return found.result("")
+    bystanders = {record.id for record in _bystanders(history, strikes)}
+    found.checked += strikes.named + strikes.nameless + len(bystanders)
+    for record in history.requests:
+        if record.id in bystanders and record.outcome == "error":
+            found.violation(_witness(record, f"failed: {_said(record)}"))
+    _wrong_answers(history, strikes, bystanders, found)
+    return found.result(_summary(strikes, len(bystanders)))
+
+
+def _bystanders(history: History, strikes: Strikes) -> Iterator[RequestRecord]:
+    """A prompt that, with its answer, never fills a block shares none."""
+    size = history.plan.scenario.server.block_size
+    for record in history.requests:
+        alone = record.first_block is not None or record.prompt_tokens + record.max_tokens < size
+        if alone and end_ns(record) >= strikes.first_ns and not strikes.can_have_touched(record):
+            yield record
+
+
+def _wrong_answers(history: History, strikes: Strikes, bystanders: set[str], found: Findings) -> None:
+    for comparison in compare(history):
+        record, standard = comparison.record, comparison.standard
+        if comparison.difference is None or record.id not in bystanders:
+            continue
+        if not strikes.can_have_touched(standard):
+            text = f"has a wrong answer: it differs from {standard.id} {comparison.difference}"
+            found.violation(_witness(record, text))
+
+
+def _witness(record: RequestRecord, text: str) -> Witness:
+    told = f"request {record.id} ({record.phase}) shares no block with any that was struck, and {text}"
+    return Witness(text=told, request=record.id, t_ns=record.start_ns)
+
+
+def _said(record: RequestRecord) -> str:
+    return f"{record.error.kind}: {record.error.message[:MAX_TEXT]}" if record.error else "no reason recorded"
+
+
+def _summary(strikes: Strikes, bystanders: int) -> str:
+    told = f"{strikes.named} strikes on {len(strikes.requests)} requests"
+    if strikes.nameless:
+        told += f" and {strikes.nameless} on nobody that is named"
+    if not bystanders:
+        return f"not applicable: {told} left nobody who surely shares no block with those struck"
+    return f"{told} harmed none of {bystanders} others that share no block with them"
