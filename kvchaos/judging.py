@@ -11,6 +11,7 @@ from history import layout
 from history.reader import History, read_history
 from history.verdict import OracleResult, Outcome, RunVerdict, Verdict
 from kvchaos.expectation import cut_short, weigh
+from kvchaos.report.coverage import coverage_text
 from kvchaos.report.html.render import report_html
 from kvchaos.report.junit import junit_xml
 from kvchaos.report.latency import latency_text
@@ -50,7 +51,8 @@ def judge_run_dir(run_dir: Path) -> RunVerdict:
     encoded = msgspec.json.format(msgspec.json.encode(verdict), indent=2)
     (run_dir / layout.VERDICT).write_bytes(encoded + b"\n")
     (run_dir / layout.JUNIT).write_text(junit_xml(history.plan, verdict), encoding="utf-8")
-    summary = f"{summary_text(history.plan, verdict)}\n{latency_text(history)}"
+    parts = (summary_text(history.plan, verdict), latency_text(history), coverage_text(history))
+    summary = "\n".join(part for part in parts if part)
     (run_dir / layout.SUMMARY).write_text(summary, encoding="utf-8")
     (run_dir / layout.REPORT).write_text(report_html(history, verdict), encoding="utf-8")
     return verdict

@@ -69,6 +69,20 @@ def test_every_index_is_sent_and_recorded_once_over_all_workers_and_phases(tmp_p
     assert first.tokens == sum(len(record.token_ids) for record in found if record.phase == "load")
 
 
+def test_who_shares_a_block_of_the_servers_size_is_recorded_alike_by_all_workers(tmp_path: Path) -> None:
+    sizes: dict[str, int | str | bool | float] = {"prefix_tokens": 32, "suffix_tokens": 8}
+    params = {**sizes, "prefixes": 2, "prompts": 6, "min_output": 1, "max_output": 2}
+    with FakeServer() as server:
+        plan = write_plan(tmp_path, server.url, kind="shared_prefix", params=params)
+        with loaders(tmp_path, plan, workers=2) as load:
+            assert load.wait_ready(PATIENCE_S)
+            load.start_phase(phase("load", requests=12, concurrency=2))
+            assert load.wait_done(PATIENCE_S)
+    blocks = {record.first_block for record in records(tmp_path)}
+    assert None not in blocks
+    assert len(blocks) == 2
+
+
 def test_the_concurrency_is_that_of_the_phase(tmp_path: Path) -> None:
     def release_when_five_wait(seen: Seen) -> Behaviour:
         wait_for(lambda: len(server.seen) >= 5)
