@@ -6,10 +6,11 @@ plain here; the rooms that own them (`loadtests`, `chaos`) check them by kind.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from history.arrivals import Arrivals, Closed
 from history.performance import PhaseBounds
@@ -138,6 +139,25 @@ class Expectation(Strict):
         return self
 
 
+class AllowedLine(Strict):
+    """A line of the server's log that tells of a crash elsewhere and is no violation in this scenario."""
+
+    pattern: str = Field(min_length=1)
+    """Regular expression, looked for anywhere in the line."""
+    why: str = Field(min_length=1)
+
+    @field_validator("pattern")
+    @classmethod
+    def _says_which(cls, pattern: str) -> str:
+        try:
+            matches_all = re.search(pattern, "") is not None
+        except re.error as error:
+            raise ValueError(f"no regular expression: {error}") from error
+        if matches_all:
+            raise ValueError("a pattern that matches nothing at all allows every line")
+        return pattern
+
+
 class ClientBounds(Strict):
     """Beyond these the load process was too slow itself, and a run is unknown. For each phase.
 
@@ -183,6 +203,7 @@ class Scenario(Strict):
     """The seed chooses which of the faults live in a run, at least one."""
     expect: tuple[Expectation, ...] = ()
     limits: Limits = Limits()
+    allowed_log_lines: tuple[AllowedLine, ...] = ()
     performance: dict[Name, PhaseBounds] = Field(default_factory=dict)
     """How fast the server must be, by phase."""
 

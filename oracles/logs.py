@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 from history.reader import History
 from history.verdict import OracleResult, Witness
@@ -40,13 +41,20 @@ MAX_TEXT = 300
 
 
 def judge(history: History) -> OracleResult:
-    """No fatal line before the server was stopped on purpose. Witnesses: the first line of each sort."""
+    """No fatal line before the server was stopped on purpose, but for those that the scenario allows.
+    Witnesses: the first line of each sort."""
     found = Findings(NAME)
     lines = lines_before_stop(history)
     found.checked = len(lines)
+    allowed = [(re.compile(line.pattern), line.why) for line in history.plan.scenario.allowed_log_lines]
     seen: set[str] = set()
+    excused: Counter[str] = Counter()
     for number, line in enumerate(lines, start=1):
         if _ANY.search(line) is None:
+            continue
+        why = next((why for pattern, why in allowed if pattern.search(line)), None)
+        if why is not None:
+            excused[why] += 1
             continue
         meaning = next(meaning for pattern, meaning in _EACH if pattern.search(line))
         if meaning in seen:
@@ -56,4 +64,5 @@ def judge(history: History) -> OracleResult:
         found.violation(Witness(text=f"{meaning}: {line.strip()[:MAX_TEXT]}", log_line=number))
     if not lines:
         found.gap("the server's log is empty")
-    return found.result(f"{len(lines)} log lines, none fatal")
+    told = "".join(f"; {count} allowed: {why}" for why, count in excused.items())
+    return found.result(f"{len(lines)} log lines, none fatal{told}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from history.plan import AllowedLine
 from history.verdict import Verdict
 from oracles.logs import judge
 from tests.unit.histories import Run, clean_run
@@ -90,3 +91,31 @@ def test_an_empty_log_is_unknown() -> None:
     run = clean_run()
     run.log = []
     assert judge(run.history()).verdict is Verdict.UNKNOWN
+
+
+def allowing(run: Run, *lines: AllowedLine) -> Run:
+    scenario = run.plan.scenario.model_copy(update={"allowed_log_lines": lines})
+    run.plan = run.plan.model_copy(update={"scenario": scenario})
+    return run
+
+
+LEAVES = AllowedLine(pattern="Exception in ASGI", why="the client leaves on purpose")
+
+
+def test_a_line_that_the_scenario_allows_is_no_violation_and_is_told() -> None:
+    run = allowing(with_lines(["ERROR:    Exception in ASGI application"] * 2), LEAVES)
+    result = judge(run.history())
+    assert result.verdict is Verdict.PASS
+    assert result.summary == "4 log lines, none fatal; 2 allowed: the client leaves on purpose"
+
+
+def test_what_is_allowed_excuses_no_other_line() -> None:
+    run = with_lines(["ERROR:    Exception in ASGI application", "AssertionError"])
+    result = judge(allowing(run, LEAVES).history())
+    assert result.verdict is Verdict.FAIL
+    assert [witness.log_line for witness in result.witnesses] == [3]
+
+
+def test_an_allowance_that_nothing_used_is_no_error() -> None:
+    result = judge(allowing(clean_run(), LEAVES).history())
+    assert (result.verdict, result.summary) == (Verdict.PASS, "3 log lines, none fatal")

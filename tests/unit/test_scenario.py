@@ -189,6 +189,18 @@ BAD: dict[str, tuple[Change, str]] = {
         put("performance", value={"chaos": {"ttft_p99_ms": 500.0}}),
         r"performance needs limits\.client\.lag_ms and late_ms",
     ),
+    "an allowed line without a reason": (
+        put("allowed_log_lines", value=[{"pattern": "AssertionError"}]),
+        r"allowed_log_lines\.0\.why: Field required",
+    ),
+    "an allowed line that is no pattern": (
+        put("allowed_log_lines", value=[{"pattern": "(", "why": "x"}]),
+        r"allowed_log_lines\.0\.pattern: .*no regular expression",
+    ),
+    "an allowance for every line": (
+        put("allowed_log_lines", value=[{"pattern": ".*", "why": "x"}]),
+        r"allowed_log_lines\.0\.pattern: .*allows every line",
+    ),
     "two triggers at once": (
         put("faults", 0, "trigger", "probability", value=0.5),
         r"faults\.0\.trigger: .*exactly one of probability, nth, every",
