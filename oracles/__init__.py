@@ -31,29 +31,76 @@ from oracles import (
 
 @dataclass(frozen=True, slots=True)
 class Oracle:
-    """A judge: its name in scenarios and verdicts, what it watches, and its function."""
+    """A judge: its name in scenarios and verdicts, what it watches, what of a history it reads."""
 
     name: str
     purpose: str
+    reads: tuple[str, ...]
     judge: Callable[[History], OracleResult]
 
 
+REQUESTS = "requests"
+METRICS = "metrics"
+EVENTS = "events"
+FAULTS = "fault journal"
+LEDGER = "ledger"
+LOG = "server's log"
+CLIENT = "client"
+RESOURCES = "resources"
+
 ORACLES: tuple[Oracle, ...] = (
-    Oracle(alive.NAME, "the server lives to the end and still answers", alive.judge),
-    Oracle(progress.NAME, "work that waits moves on", progress.judge),
-    Oracle(logs.NAME, "the server's log tells of no crash", logs.judge),
-    Oracle(outcomes.NAME, "every request ends once, whole and without error", outcomes.judge),
-    Oracle(counters.NAME, "counters only grow and stay numbers", counters.judge),
+    Oracle(alive.NAME, "the server lives to the end and still answers", (EVENTS,), alive.judge),
+    Oracle(progress.NAME, "work that waits moves on", (EVENTS, REQUESTS, METRICS), progress.judge),
+    Oracle(logs.NAME, "the server's log tells of no crash", (LOG,), logs.judge),
     Oracle(
-        accounting.NAME, "the server's token ledger adds up and agrees with the client's", accounting.judge
+        outcomes.NAME, "every request ends once, whole and without error", (REQUESTS, EVENTS), outcomes.judge
     ),
-    Oracle(answers.NAME, "answers equal the golden ones, bit for bit where the build allows", answers.judge),
-    Oracle(drained.NAME, "nothing is held once all requests are done", drained.judge),
-    Oracle(resources.NAME, "no process, thread, file, socket or memory is kept for good", resources.judge),
-    Oracle(ledger.NAME, "what began with offloaded blocks ended once, and no block changed", ledger.judge),
-    Oracle(faults.NAME, "the planned faults, and only those, really struck", faults.judge),
-    Oracle(blast.NAME, "a fault on the blocks of one request harms no other", blast.judge),
-    Oracle(client.NAME, "the load generator was fast enough to be believed", client.judge),
-    Oracle(performance.NAME, "the server keeps to the scenario's bounds on speed", performance.judge),
-    Oracle(offload.NAME, "blocks really came back from the offload tier", offload.judge),
+    Oracle(counters.NAME, "counters only grow and stay numbers", (METRICS, REQUESTS, LOG), counters.judge),
+    Oracle(
+        accounting.NAME,
+        "the server's token ledger adds up and agrees with the client's",
+        (METRICS, REQUESTS, FAULTS),
+        accounting.judge,
+    ),
+    Oracle(
+        answers.NAME,
+        "answers equal the golden ones, bit for bit where the build allows",
+        (REQUESTS,),
+        answers.judge,
+    ),
+    Oracle(drained.NAME, "nothing is held once all requests are done", (EVENTS, METRICS), drained.judge),
+    Oracle(
+        resources.NAME,
+        "no process, thread, file, socket or memory is kept for good",
+        (RESOURCES, EVENTS, METRICS, CLIENT),
+        resources.judge,
+    ),
+    Oracle(
+        ledger.NAME,
+        "what began with offloaded blocks ended once, and no block changed",
+        (LEDGER, EVENTS, REQUESTS),
+        ledger.judge,
+    ),
+    Oracle(
+        faults.NAME,
+        "the planned faults, and only those, really struck",
+        (FAULTS, EVENTS, METRICS, REQUESTS, LOG),
+        faults.judge,
+    ),
+    Oracle(
+        blast.NAME,
+        "a fault on the blocks of one request harms no other",
+        (FAULTS, REQUESTS, EVENTS),
+        blast.judge,
+    ),
+    Oracle(
+        client.NAME, "the load generator was fast enough to be believed", (CLIENT, REQUESTS), client.judge
+    ),
+    Oracle(
+        performance.NAME,
+        "the server keeps to the scenario's bounds on speed",
+        (REQUESTS, EVENTS, CLIENT),
+        performance.judge,
+    ),
+    Oracle(offload.NAME, "blocks really came back from the offload tier", (METRICS,), offload.judge),
 )

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from kvchaos.cli.tables import print_table
-from kvchaos.errors import UsageError
 from kvchaos.report.faults import into_page, kinds_table
+from kvchaos.report.markdown import update_page
 
 
 def faults_command(
@@ -21,9 +21,4 @@ def faults_command(
     if page is None:
         print_table(kinds_table())
         return
-    try:
-        page.write_text(into_page(page.read_text(encoding="utf-8")), encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{page}: {error.strerror}") from error
-    except ValueError as error:
-        raise UsageError(f"{page}: {error}") from error
+    update_page(page, into_page)

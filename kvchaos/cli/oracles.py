@@ -13,8 +13,10 @@ from kvchaos.cli.run import DEFAULT_SERVER
 from kvchaos.cli.tables import plain_table, print_table
 from kvchaos.errors import UsageError
 from kvchaos.paths import cache_folder, runs_folder
+from kvchaos.report.markdown import update_page
 from kvchaos.servers.registry import find_server
 from kvchaos.sight.mutants import Session, sessions
+from kvchaos.sight.page import into_page
 from kvchaos.sight.prove import prove
 from kvchaos.sight.scorecard import Scored, scorecard
 from oracles import ORACLES
@@ -32,13 +34,21 @@ def oracles_command(
         list[str] | None, typer.Option(help="Runs of the proof, by name; may be repeated.")
     ] = None,
     runs: Annotated[Path | None, typer.Option(help="Folder for run directories; else ./runs.")] = None,
+    page: Annotated[
+        Path | None, typer.Option(help="Bring the table of this page up to date instead of printing.")
+    ] = None,
 ) -> int:
     """List the oracles, or prove that they can see; exit code 0: all was seen and nothing beside, else 1."""
     if not prove_sight:
         if server or only or runs:
             raise UsageError("--server, --only and --runs go with --prove")
+        if page is not None:
+            update_page(page, into_page)
+            return 0
         _list()
         return 0
+    if page is not None:
+        raise UsageError("--page does not go with --prove")
     chosen = _chosen(only)
     places = Places(cache=cache_folder(), runs=runs.absolute() if runs else runs_folder(), port=None)
     environment = find_server(server or DEFAULT_SERVER, places.cache)

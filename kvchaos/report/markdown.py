@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from kvchaos.errors import UsageError
 
 END_MARK = "<!-- end -->"
 
@@ -20,3 +23,13 @@ def between(page: str, mark: str, content: str) -> str:
     if not found or not end:
         raise ValueError(f"no {mark} with an {END_MARK} in the page")
     return f"{before}{mark}\n{content}{END_MARK}\n{after}"
+
+
+def update_page(path: Path, change: Callable[[str], str]) -> None:
+    """Rewrite a page with a function that raises ValueError for a page it cannot use. Raises UsageError."""
+    try:
+        path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from error
+    except ValueError as error:
+        raise UsageError(f"{path}: {error}") from error

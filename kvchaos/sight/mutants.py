@@ -14,6 +14,7 @@ from oracles import (
     accounting,
     alive,
     answers,
+    blast,
     client,
     counters,
     drained,
@@ -30,6 +31,8 @@ from oracles import (
 LATENCY = "vllm:e2e_request_latency_seconds"
 FIRST_TOKENS = "vllm:time_to_first_token_seconds"
 MUCH = 1e6
+MISS = {"id": "miss", "kind": "lookup_miss", "trigger": {"every": 3, "limit": 2}}
+RECOVER_S = 2.0
 HOLD_S = 8.0
 """Longer than the traffic's bound of a stall."""
 SLOW_S = 4.0
@@ -68,6 +71,9 @@ class Session:
     """Bounds on the client, where they are not the usual ones."""
     load: Mapping[str, float] = field(default_factory=dict)
     """Bounds on the server's speed under load."""
+    faults: tuple[Mapping[str, object], ...] = ()
+    """Inside the server, under load."""
+    limits: Mapping[str, float] = field(default_factory=dict)
     hostile: bool = False
     """The mutant is a fault inside the server, in a scenario of its own."""
 
@@ -100,6 +106,7 @@ def sessions() -> tuple[Session, ...]:
             client={"lag_ms": 1000, "late_ms": 1000},
             load={"ttft_p99_ms": 3000},
         ),
+        Session("struck", _struck(), faults=(MISS,), limits={"recover_s": RECOVER_S}),
         Session("never-offloaded", (_never_offloaded(),), server={"gpu_blocks": 600}),
         Session("offload-off", (_offload_off(),), server={"offload": False, "chaos": False, "audit": False}),
         Session("lost-end", (_lost_end(),), hostile=True),
@@ -361,6 +368,26 @@ def _slow() -> Mutant:
     late = Stream("load-20", streams.held(SLOW_S, at=0))
     found = Found("99th percentile of TTFT")
     return Mutant("slow", f"a first token comes {SLOW_S:g} s late", (late,), {performance.NAME: found})
+
+
+def _struck() -> tuple[Mutant, ...]:
+    return (
+        Mutant(
+            "harm-beside-a-fault",
+            "an answer is wrong that shares no block with those that a fault has struck",
+            (Stream("load-47", streams.other_token),),
+            {
+                blast.NAME: Found("load-47 .* shares no block .* wrong answer"),
+                answers.NAME: Found("load-47 .* at position 3: token"),
+            },
+        ),
+        _stream(
+            "late-recovery",
+            f"the first answer after healing comes {SLOW_S:g} s late",
+            Stream("canary-2", streams.held(SLOW_S, at=0)),
+            progress="after healing in phase load the first answer took",
+        ),
+    )
 
 
 def _never_offloaded() -> Mutant:

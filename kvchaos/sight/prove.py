@@ -40,9 +40,10 @@ def traffic(session: Session) -> Scenario:
         },
         "phases": [
             _phase("golden", "golden", PROMPTS, concurrency=2),
-            _phase(LOAD, "load", 3 * PROMPTS, concurrency=6),
+            _phase(LOAD, "chaos" if session.faults else "load", 3 * PROMPTS, concurrency=6),
         ],
-        "limits": {"stall_s": STALL_S, "drain_s": STALL_S, "client": session.client},
+        "faults": session.faults,
+        "limits": {"stall_s": STALL_S, "drain_s": STALL_S, "client": session.client, **session.limits},
         "performance": {LOAD: session.load} if session.load else {},
     }
     return Scenario.model_validate(content, strict=False)

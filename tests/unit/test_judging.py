@@ -93,7 +93,7 @@ def test_an_oracle_that_crashes_says_unknown_and_why(error: type[Exception]) -> 
     def crash(history: History) -> OracleResult:
         raise error("odd history")
 
-    told = run_oracle(Oracle("counters", "", crash), clean_run().history())
+    told = run_oracle(Oracle("counters", "", (), crash), clean_run().history())
     assert told.verdict is Verdict.UNKNOWN
     assert error.__name__ in told.summary
     assert "odd history" in told.summary

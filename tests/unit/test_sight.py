@@ -1,0 +1,250 @@
+"""A proof of sight proves nothing when a mutant alters nothing, or an oracle's word is taken too easily."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from history.verdict import OracleResult, RunVerdict, Verdict, Witness
+from kvchaos.sight import streams
+from kvchaos.sight.exposition import alter
+from kvchaos.sight.metrics import Sample, When
+from kvchaos.sight.mutants import Found, Mutant, Session, sessions
+from kvchaos.sight.mutation import BEGINS_AT, DONE, Asked, Cut, Mutation, Traffic
+from kvchaos.sight.page import into_page, mutants_by_oracle
+from kvchaos.sight.prove import traffic
+from kvchaos.sight.proxy import mutating
+from kvchaos.sight.scorecard import score
+from oracles import ORACLES
+
+PAGE = Path(__file__).parents[2] / "docs" / "oracles.md"
+TEXT = '# TYPE a counter\na{x="1",y="2"} 4.0\na{x="2",y="2"} 5.0\nab 6.0\n'
+
+
+class TestCatalogue:
+    def test_every_oracle_has_a_mutant_that_it_must_find(self) -> None:
+        assert set(mutants_by_oracle()) == {oracle.name for oracle in ORACLES}
+
+    def test_names_of_mutants_and_of_runs_are_unique(self) -> None:
+        runs = [session.name for session in sessions()]
+        mutants = [mutant.name for session in sessions() for mutant in session.mutants]
+        assert len(set(runs)) == len(runs)
+        assert len(set(mutants)) == len(mutants)
+
+    @pytest.mark.parametrize("session", sessions(), ids=lambda session: session.name)
+    def test_every_run_of_the_proof_has_a_valid_scenario(self, session: Session) -> None:
+        assert traffic(session).phases
+
+    def test_the_page_is_up_to_date(self) -> None:
+        page = PAGE.read_text(encoding="utf-8")
+        assert into_page(page) == page, "bring it up to date with: kvchaos oracles --page docs/oracles.md"
+
+
+class TestSamples:
+    def test_only_the_samples_that_are_meant_are_altered(self) -> None:
+        altered = alter(TEXT, "a", {"x": "1"}, lambda value: value + 1)
+        assert altered == TEXT.replace('a{x="1",y="2"} 4.0', 'a{x="1",y="2"} 5.0')
+
+    def test_a_mutant_without_a_sample_to_alter_says_so(self) -> None:
+        with pytest.raises(LookupError, match="no sample of b"):
+            alter(TEXT, "b", {}, lambda value: value)
+
+    def test_a_mutant_that_strikes_once_leaves_the_next_scrape_alone(self, tmp_path: Path) -> None:
+        mutation = Sample("ab", lambda value: value / 2, when=When.ONCE)
+        mid_load = Traffic(tmp_path, port=1, load_in_flight=1, load_ended=BEGINS_AT)
+        assert mutation.scrape(TEXT, mid_load) != TEXT
+        assert mutation.scrape(TEXT, mid_load) == TEXT
+
+    def test_no_scrape_is_altered_once_while_nothing_is_on_its_way(self, tmp_path: Path) -> None:
+        """A phase begins and ends at such a scrape: the ledgers are read there."""
+        mutation = Sample("ab", lambda value: value / 2, when=When.ONCE)
+        assert mutation.scrape(TEXT, Traffic(tmp_path, port=1, load_ended=BEGINS_AT)) == TEXT
+
+
+def event(token: int) -> str:
+    choice = {"text": "t", "token_ids": [token], "logprobs": {"token_logprobs": [-1.5]}}
+    return json.dumps({"choices": [choice]})
+
+
+EVENTS = [event(token) for token in range(6)]
+STREAM = [
+    *EVENTS,
+    json.dumps(
+        {"choices": [], "usage": {"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": None}}}
+    ),
+    DONE,
+]
+
+
+class TestStreams:
+    def test_a_truncated_stream_ends_tidily(self) -> None:
+        assert list(streams.truncated(iter(STREAM))) == STREAM[: streams.AT]
+
+    def test_a_cut_stream_breaks_off(self) -> None:
+        passed: list[str] = []
+        with pytest.raises(Cut):
+            passed.extend(streams.cut(iter(STREAM)))
+
+    def test_an_event_comes_twice(self) -> None:
+        assert list(streams.twice(iter(EVENTS))) == [*EVENTS[:4], EVENTS[3], *EVENTS[4:]]
+
+    def test_an_event_is_lost(self) -> None:
+        assert list(streams.lost(iter(EVENTS))) == [*EVENTS[:3], *EVENTS[4:]]
+
+    def test_another_token_leaves_its_logprob(self) -> None:
+        choice = json.loads(list(streams.other_token(iter(EVENTS)))[3])["choices"][0]
+        assert choice["token_ids"] == [2]
+        assert choice["logprobs"]["token_logprobs"] == [-1.5]
+
+    def test_another_logprob_differs_in_the_last_of_32_bits(self) -> None:
+        choice = json.loads(list(streams.other_logprob(iter(EVENTS)))[3])["choices"][0]
+        assert choice["token_ids"] == [3]
+        assert choice["logprobs"]["token_logprobs"] == [-1.5 - 2.0**-23]
+
+    @pytest.mark.parametrize("name", ["prompt_tokens", "cached_tokens"])
+    def test_a_figure_of_the_usage_is_off(self, name: str) -> None:
+        altered = list(streams.usage(name, 7)(iter(STREAM)))
+        usage = json.loads(altered[-2])["usage"]
+        assert usage | usage["prompt_tokens_details"] == usage | {
+            "prompt_tokens": 16 if name == "prompt_tokens" else 9,
+            "cached_tokens": 7 if name == "cached_tokens" else None,
+        }
+        assert [*altered[:-2], altered[-1]] == [*STREAM[:-2], STREAM[-1]]
+
+    def test_a_foreign_answer_has_the_tokens_of_another_request(self) -> None:
+        foreign = streams.Foreign("load-1", source="golden-0")
+        others = [event(token + 100) for token in range(6)]
+        assert list(foreign.events(asked("golden-0"), iter(others))) == others
+        swapped = list(foreign.events(asked("load-1"), iter(STREAM)))
+        assert [json.loads(line)["choices"][0]["token_ids"] for line in swapped[:6]] == [
+            [token + 100] for token in range(6)
+        ]
+        assert swapped[6:] == STREAM[6:]
+
+
+def asked(name: str) -> Asked:
+    return Asked("POST", "/v1/completions", name, b"{}")
+
+
+def verdict(*results: OracleResult) -> RunVerdict:
+    return RunVerdict(
+        run_id="r",
+        scenario="s",
+        server="x",
+        seed=1,
+        outcome="unknown",
+        reasons=[],
+        expected_failures=[],
+        issue=None,
+        results=list(results),
+    )
+
+
+def result(oracle: str, word: Verdict, *texts: str) -> OracleResult:
+    witnesses = [Witness(text=text) for text in texts]
+    return OracleResult(oracle=oracle, verdict=word, summary="in short", witnesses=witnesses)
+
+
+class TestScore:
+    session = Session("one", (Mutant("m", "what", (), {"logs": Found("the .* died")}),))
+
+    def test_a_mutant_is_seen_by_the_words_of_a_witness(self) -> None:
+        scored = score(self.session, verdict(result("logs", Verdict.FAIL, "x", "the engine died")))
+        assert scored.holds
+        assert scored.rows[0].evidence == "the engine died"
+
+    @pytest.mark.parametrize(
+        "told",
+        [
+            result("logs", Verdict.PASS),
+            result("logs", Verdict.UNKNOWN, "the engine died"),
+            result("logs", Verdict.FAIL, "something else"),
+        ],
+        ids=["pass", "unknown", "other words"],
+    )
+    def test_a_mutant_survives(self, told: OracleResult) -> None:
+        scored = score(self.session, verdict(told))
+        assert not scored.holds
+        assert not scored.rows[0].seen
+
+    @pytest.mark.parametrize("word", [Verdict.FAIL, Verdict.UNKNOWN])
+    def test_an_oracle_that_speaks_up_without_reason_fails_the_proof(self, word: Verdict) -> None:
+        seen = result("logs", Verdict.FAIL, "the engine died")
+        scored = score(self.session, verdict(seen, result("answers", word, "w")))
+        assert not scored.holds
+        assert scored.beside == (f"one: answers says {word}: in short",)
+
+
+class Upstream(BaseHTTPRequestHandler):
+    """Answers a question with its path, and a completion with a stream."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self._answer("text/plain", self.path.encode())
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self._answer("text/event-stream", "".join(f"data: {line}\n\n" for line in STREAM).encode())
+
+    def log_message(self, *_: object, **__: object) -> None:
+        pass
+
+    def _answer(self, content_type: str, body: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.fixture
+def upstream() -> Iterator[int]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Upstream) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
+
+
+def ask(address: str, method: str, path: str, name: str = "") -> bytes:
+    connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=10)
+    try:
+        connection.request(method, path, b"{}" if method == "POST" else None, {"X-Request-Id": name})
+        return connection.getresponse().read()
+    finally:
+        connection.close()
+
+
+class TestProxy:
+    def test_what_nobody_alters_passes_as_it_is(self, upstream: int, tmp_path: Path) -> None:
+        seen = Traffic(tmp_path, upstream)
+        with mutating([Mutation()], seen) as address:
+            assert ask(address, "GET", "/health") == b"/health"
+            answer = ask(address, "POST", "/v1/completions", "load-1").decode()
+        assert answer == "".join(f"data: {line}\n\n" for line in STREAM)
+        assert (seen.load_ended, seen.load_in_flight) == (1, 0)
+
+    def test_one_request_is_altered_and_its_neighbour_is_not(self, upstream: int, tmp_path: Path) -> None:
+        lost = streams.Stream("load-1", streams.lost)
+        with mutating([lost], Traffic(tmp_path, upstream)) as address:
+            assert ask(address, "POST", "/v1/completions", "load-1").decode().count("data: ") == 7
+            assert ask(address, "POST", "/v1/completions", "load-2").decode().count("data: ") == 8
+
+    def test_a_cut_shows_as_a_broken_connection(self, upstream: int, tmp_path: Path) -> None:
+        cut = streams.Stream("load-1", streams.cut)
+        broken = pytest.raises(http.client.IncompleteRead)
+        with mutating([cut], Traffic(tmp_path, upstream)) as address, broken:
+            ask(address, "POST", "/v1/completions", "load-1")
+
+    def test_a_refused_request_never_reaches_the_server(self, tmp_path: Path) -> None:
+        refused = streams.Refused("load-1", 503)
+        with mutating([refused], Traffic(tmp_path, port=1)) as address:
+            assert b"the mutant refuses" in ask(address, "POST", "/v1/completions", "load-1")
