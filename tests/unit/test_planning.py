@@ -10,14 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from history.plan import Limits, PhaseSpec, Scenario, ServerSettings, Trigger, WorkloadSpec
+from history.performance import PhaseBounds
+from history.plan import AllowedLine, Limits, PhaseSpec, Scenario, ServerSettings, Trigger, WorkloadSpec
 from history.reader import read_plan
 from kvchaos import model, planning
 from kvchaos.errors import UsageError
 from kvchaos.planning import Request, git_state, host, make_run_dir, new_run_id, resolve, write_plan
 from kvchaos.servers.registry import ServerEnv
 from kvchaos.stacks.command import RunFolders, plan_launch
-from tests.unit.synthetic import fault, make_plan
+from tests.unit.synthetic import fault, latency_plan, make_plan
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
@@ -111,6 +112,25 @@ def test_a_plan_is_read_back_equal(tmp_path: Path) -> None:
         }
     )
     assert write_plan(plan, tmp_path) == tmp_path / "run.yaml"
+    assert read_plan(tmp_path) == plan
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [
+        PhaseBounds(ttft_p99_ms=500.0, itl_p99_ms=50.0),
+        PhaseBounds(like="golden", tokens_ratio=0.8),
+        PhaseBounds(tokens_per_s=20.0, like="golden", ttft_ratio=2.0, recover_s=5.0),
+    ],
+)
+def test_a_plan_with_what_a_scenario_asks_beside_the_usual_is_read_back_equal(
+    tmp_path: Path, bounds: PhaseBounds
+) -> None:
+    plan = latency_plan()
+    allowed = AllowedLine(pattern="AssertionError$", why="on purpose")
+    asks = {"performance": {"healed": bounds}, "allowed_log_lines": (allowed,)}
+    plan = plan.model_copy(update={"scenario": plan.scenario.model_copy(update=asks)})
+    write_plan(plan, tmp_path)
     assert read_plan(tmp_path) == plan
 
 
