@@ -6,6 +6,7 @@ Where a scenario gives no bounds the figures are told, and checked is only that 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from operator import sub
 
 from history.performance import PhaseBounds
 from history.reader import History
@@ -117,7 +118,8 @@ def _at_most(
     found.checked += 1
     if measured > bound:
         text = f"phase {speed.name}: {what} {measured:.4g} {unit}, at most {bound:g} asked for"
-        found.violation(Witness(text=text, request=_slowest(speed), t_ns=speed.window.start_ns))
+        slowest = max(speed.ok, key=_longest_gap if "ITL" in what else _ttft)
+        found.violation(Witness(text=text, request=slowest.id, t_ns=slowest.start_ns))
 
 
 def _at_least(speed: Speed, measured: float | None, bound: float, unit: str, found: Findings) -> None:
@@ -130,9 +132,12 @@ def _at_least(speed: Speed, measured: float | None, bound: float, unit: str, fou
         found.violation(Witness(text=text, t_ns=speed.window.start_ns))
 
 
-def _slowest(speed: Speed) -> str:
-    """Of the good answers, the request whose first token took longest."""
-    return max(speed.ok, key=lambda record: ttft_ms(record) or 0.0).id
+def _ttft(record: RequestRecord) -> float:
+    return ttft_ms(record) or 0.0
+
+
+def _longest_gap(record: RequestRecord) -> float:
+    return max(map(sub, record.chunk_us[1:], record.chunk_us), default=0)
 
 
 def _recovery(history: History, speed: Speed, before: Speed, bound_s: float, found: Findings) -> None:

@@ -104,7 +104,9 @@ def test_one_slow_first_token_is_in_the_99th_percentile_and_not_in_the_median() 
 def test_a_pause_between_two_tokens_counts_as_itl() -> None:
     run = clean_run(plan(itl_p99_ms=29.0))
     run.change_request(run.first_of("healed"), chunk_us=[20_000, 40_000, 70_000])
-    assert "99th percentile of ITL 30 ms" in failed(run).summary
+    result = failed(run)
+    assert "99th percentile of ITL 30 ms" in result.summary
+    assert result.witnesses[0].request == run.requests[run.first_of("healed")].id
 
 
 def test_a_request_that_was_held_back_waits_from_when_it_was_due() -> None:
