@@ -1,0 +1,36 @@
+"""Every scenario as a test, every oracle of it as a subtest. Not part of the usual run:
+
+pytest tests/e2e --stack local --server 0.32.0
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from history.reader import read_plan
+from kvchaos.campaign import Places, run_one
+from kvchaos.expectation import Standing, standing
+from kvchaos.judging import judge_run_dir
+from kvchaos.paths import cache_folder
+from kvchaos.planning import Request
+from kvchaos.scenario import load_scenario
+from kvchaos.servers.registry import ServerEnv
+
+
+def test_scenario(
+    scenario_file: Path, server: ServerEnv, seed: int, runs: Path, subtests: pytest.Subtests
+) -> None:
+    request = Request(scenario=load_scenario(scenario_file), server=server, seed=seed, workers=1)
+    places = Places(cache=cache_folder(), runs=runs, port=None)
+    run_dir, _ = run_one(request, places, Console())
+    verdict = judge_run_dir(run_dir)
+    expectation = read_plan(run_dir).expectation
+    for result in verdict.results:
+        with subtests.test(oracle=result.oracle):
+            # Strict in both directions: an expected failure that does not come is one.
+            stands = standing(result, expectation)
+            assert stands in (Standing.EXPECTED, Standing.IGNORED), f"{result.summary}; see {run_dir}"
+    assert verdict.outcome == "as expected", "; ".join(verdict.reasons)
