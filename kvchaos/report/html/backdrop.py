@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from history.plan import Role
-from history.reader import History
+from history.reader import History, PhaseWindow
 from kvchaos.report.html.axis import TimeAxis
 from kvchaos.report.html.findings import Finding
 from kvchaos.report.html.marks import Mark, event_marks, finding_marks
@@ -32,6 +32,8 @@ class PhaseBand:
 
     name: str
     role: Role
+    letters: str
+    """Of the faults that live in it."""
     stretch: Stretch
 
 
@@ -71,10 +73,7 @@ def backdrop(history: History, findings: Sequence[Finding]) -> Backdrop:
     axis = run_axis(history)
     return Backdrop(
         axis=axis,
-        phases=[
-            PhaseBand(window.spec.name, window.spec.role, _stretch(axis, window.start_ns, window.end_ns))
-            for window in history.phases()
-        ],
+        phases=[_phase(history, window, axis) for window in history.phases()],
         faults=list(_faults(history, axis)),
         findings=finding_marks(findings, axis),
         events=event_marks(history.events, axis),
@@ -88,6 +87,16 @@ def run_axis(history: History) -> TimeAxis:
     ends = [event.t_ns for event in history.events if event.kind != "server_stop"]
     last_request = max(map(end_ns, history.requests), default=start)
     return TimeAxis(start, max(*ends, last_request, start + 1), zero_ns=start)
+
+
+def _phase(history: History, window: PhaseWindow, axis: TimeAxis) -> PhaseBand:
+    letters = (
+        _letter(place)
+        for place, fault in enumerate(history.plan.scenario.faults)
+        if history.plan.scenario.phase_of(fault) == window.spec.name
+    )
+    stretch = _stretch(axis, window.start_ns, window.end_ns)
+    return PhaseBand(window.spec.name, window.spec.role, " ".join(letters), stretch)
 
 
 def _stretch(axis: TimeAxis, start_ns: int, end_ns: int) -> Stretch:

@@ -115,7 +115,7 @@ def trigger_text(trigger: Trigger) -> str:
     """When it strikes, in words."""
     ways = (
         f"each arrival with probability {trigger.probability:g}" if trigger.probability else "",
-        f"arrivals {', '.join(map(str, trigger.nth))}" if trigger.nth is not None else "",
+        f"arrival {', '.join(map(str, trigger.nth))}, counted from 0" if trigger.nth is not None else "",
         _every(trigger.every, trigger.offset) if trigger.every else "",
         f"a share of {trigger.key_share:g} of all blocks" if trigger.key_share else "",
         f"at most {trigger.limit} times" if trigger.limit is not None else "",

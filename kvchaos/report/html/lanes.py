@@ -16,6 +16,7 @@ MOST_LANES = 8
 MOST_GROUPS = 3
 PLACES = 1000
 """Chunks nearer to each other than this part of the width are drawn as one."""
+STOPS = ("stall", "server_exit")
 ENDS = {"ok": "ok", "error": "failed", "aborted": "aborted by the client", "unknown": "unknown end"}
 SYMBOLS = {"ok": "✓", "error": "✗", "aborted": "■", "unknown": "?"}
 
@@ -57,7 +58,8 @@ class Lanes:
 
 
 def lanes(history: History, findings: Sequence[Finding], axis: TimeAxis) -> Lanes:
-    """Requests that findings name, then others that failed; those that overlap in time share a group."""
+    """Requests that findings name, then others that failed or were on their way when the server stopped.
+    Those that overlap in time share a group."""
     waiting = _chosen(history, findings)
     groups: list[LaneGroup] = []
     while waiting and len(groups) < MOST_GROUPS:
@@ -78,8 +80,15 @@ def _chosen(history: History, findings: Sequence[Finding]) -> list[RequestRecord
     named = {finding.witness.request for finding in findings if finding.witness.request is not None}
     by_start = sorted(history.requests, key=lambda record: record.start_ns)
     first = [record for record in by_start if record.id in named]
+    stops = [event.t_ns for event in history.events if event.kind in STOPS]
     return first + [
-        record for record in by_start if record.id not in named and record.outcome in ("error", "unknown")
+        record
+        for record in by_start
+        if record.id not in named
+        and (
+            record.outcome in ("error", "unknown")
+            or any(record.start_ns <= t_ns <= end_ns(record) for t_ns in stops)
+        )
     ]
 
 

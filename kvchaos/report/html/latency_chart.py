@@ -53,14 +53,6 @@ def _longest_gaps(records: Iterable[RequestRecord]) -> Iterator[Measured]:
             yield record.start_ns + end_us * NS_PER_US, gap / US_PER_MS
 
 
-def mean_itl(record: RequestRecord) -> float | None:
-    """TPOT: mean time between two tokens after the first, ms; None where there were no two."""
-    tokens = sum(record.chunk_tokens) - (record.chunk_tokens[0] if record.chunk_tokens else 0)
-    if tokens <= 0:
-        return None
-    return (record.chunk_us[-1] - record.chunk_us[0]) / tokens / US_PER_MS
-
-
 def ranges(measured: Iterable[Measured], axis: TimeAxis) -> list[Range]:
     """At most BUCKETS of them, in order of time."""
     width = max((axis.end_ns - axis.start_ns) / BUCKETS, 1.0)

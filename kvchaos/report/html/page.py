@@ -110,11 +110,11 @@ def facts(history: History) -> list[Fact]:
     preempted = final_total(history, PREEMPTIONS)
     loaded = loaded_bytes(lambda metric, **labels: final_total(history, metric, **labels))
     fired = sum(record.event == "fired" for record in history.faults)
-    planned = history.plan.scenario.faults
+    planned = len(history.plan.scenario.faults)
     span = (history.events[-1].t_ns - history.events[0].t_ns) / NS_PER_S
     return [
         Fact("requests", f"{len(history.requests)}: {_outcomes(outcomes)}" if outcomes else NO_DATA),
-        Fact("faults", f"{len(planned)} planned, {fired} firings" if planned else "none planned"),
+        Fact("faults", f"{planned} planned, fired {fired} in all" if planned else "none planned"),
         Fact("preemptions", NO_DATA if preempted is None else exact(preempted)),
         Fact("loaded from the offload tier", NO_DATA if loaded is None else byte_size(loaded)),
         Fact("scrapes", f"{len(history.metrics)}, {len(history.metrics.failures)} failed"),
