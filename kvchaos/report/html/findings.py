@@ -22,14 +22,25 @@ COMPARED = {
 
 
 @dataclass(frozen=True, slots=True)
+class Moment:
+    """When something was, and in words what was then."""
+
+    t_ns: int
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """A witness, numbered through the whole report."""
 
     number: int
     oracle: str
     witness: Witness
-    t_ns: int | None
-    """Its moment, where one is known."""
+    moment: Moment | None
+
+    @property
+    def t_ns(self) -> int | None:
+        return None if self.moment is None else self.moment.t_ns
 
     @property
     def text(self) -> str:
@@ -92,21 +103,15 @@ def _row(history: History, result: OracleResult, purpose: str, findings: list[Fi
     )
 
 
-def moment(history: History, witness: Witness, times: LogTimes) -> int | None:
-    """When it happened: at its last sample, else the end of its request where that failed, else its own
-    time, else that of its log line."""
+def moment(history: History, witness: Witness, times: LogTimes) -> Moment | None:
+    """At its last sample, else the end of its request where that failed, else its own time, else that of its
+    log line."""
     if witness.samples:
-        return witness.samples[-1][0]
-    failed = next(
-        (
-            record
-            for record in history.requests
-            if record.id == witness.request and record.outcome not in ("ok", "aborted")
-        ),
-        None,
-    )
-    if failed is not None:
-        return end_ns(failed)
-    if witness.t_ns is None and witness.log_line is not None:
-        return times.moment(witness.log_line)
-    return witness.t_ns
+        return Moment(witness.samples[-1][0], "last sample at")
+    for record in history.requests:
+        if record.id == witness.request and record.outcome not in ("ok", "aborted"):
+            return Moment(end_ns(record), "its request ended at")
+    if witness.t_ns is not None:
+        return Moment(witness.t_ns, "at")
+    t_ns = times.moment(witness.log_line) if witness.log_line is not None else None
+    return None if t_ns is None else Moment(t_ns, "by the log, which tells seconds only, about")

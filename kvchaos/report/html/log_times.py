@@ -49,9 +49,9 @@ class LogTimes:
             self._times.append(max(stamp_ns - shift, self._times[-1] if self._times else 0))
 
     def moment(self, number: int) -> int | None:
-        """Wall clock time of a line, ns, to the second; None where no line before it has a stamp."""
+        """Wall clock time of a line, ns: the middle of its second. None where no line so far has a stamp."""
         place = bisect_left(self._numbers, number + 1) - 1
-        return self._times[place] if place >= 0 else None
+        return self._times[place] + NS_PER_S // 2 if place >= 0 else None
 
     def around(self, number: int) -> list[LogLine]:
         """The lines around a line, that one marked."""

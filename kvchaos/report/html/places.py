@@ -27,7 +27,7 @@ class Place:
     """All that leads from a finding to its evidence."""
 
     when: str
-    """Seconds and wall clock; empty when no moment is known."""
+    """What was when, in seconds and wall clock; empty when no moment is known."""
     links: list[Link]
     log: list[LogLine]
     log_note: str
@@ -43,9 +43,10 @@ def place_of(
 
 
 def _when(finding: Finding, axis: TimeAxis) -> str:
-    if finding.t_ns is None:
+    if finding.moment is None:
         return ""
-    return f"{axis.seconds(finding.t_ns):.2f} s, {clock(finding.t_ns)}"
+    t_ns = finding.moment.t_ns
+    return f"{finding.moment.what} {axis.seconds(t_ns):.2f} s, {clock(t_ns)}"
 
 
 def _links(finding: Finding, lanes: Mapping[str, str], counters: Mapping[str, str]) -> list[Link]:
