@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from history.reader import History
+from history.records import RequestRecord
 from history.verdict import OracleResult, RunVerdict, Verdict, Witness
 from kvchaos.expectation import Standing, standing
 from kvchaos.report.evidence import witness_text
@@ -75,11 +77,14 @@ class OracleRow:
 def oracle_rows(history: History, verdict: RunVerdict, times: LogTimes) -> list[OracleRow]:
     """One row a result, in the order of the verdict; the findings are numbered from 1."""
     purposes = {oracle.name: oracle.purpose for oracle in ORACLES}
+    failed: dict[str | None, RequestRecord] = {
+        record.id: record for record in history.requests if record.outcome in ("error", "unknown")
+    }
     rows: list[OracleRow] = []
     numbered = 0
     for result in verdict.results:
         findings = [
-            Finding(number, result.oracle, witness, moment(history, witness, times))
+            Finding(number, result.oracle, witness, moment(witness, failed, times))
             for number, witness in enumerate(result.witnesses, start=numbered + 1)
         ]
         numbered += len(findings)
@@ -103,14 +108,13 @@ def _row(history: History, result: OracleResult, purpose: str, findings: list[Fi
     )
 
 
-def moment(history: History, witness: Witness, times: LogTimes) -> Moment | None:
+def moment(witness: Witness, failed: Mapping[str | None, RequestRecord], times: LogTimes) -> Moment | None:
     """At its last sample, else the end of its request where that failed, else its own time, else that of its
     log line."""
     if witness.samples:
         return Moment(witness.samples[-1][0], "last sample at")
-    for record in history.requests:
-        if record.id == witness.request and record.outcome not in ("ok", "aborted"):
-            return Moment(end_ns(record), "its request ended at")
+    if witness.request in failed:
+        return Moment(end_ns(failed[witness.request]), "its request ended at")
     if witness.t_ns is not None:
         return Moment(witness.t_ns, "at")
     t_ns = times.moment(witness.log_line) if witness.log_line is not None else None

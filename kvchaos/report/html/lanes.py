@@ -78,18 +78,15 @@ def lane_keys(shown: Lanes) -> dict[str, str]:
 
 def _chosen(history: History, findings: Sequence[Finding]) -> list[RequestRecord]:
     named = {finding.witness.request for finding in findings if finding.witness.request is not None}
-    by_start = sorted(history.requests, key=lambda record: record.start_ns)
-    first = [record for record in by_start if record.id in named]
     stops = [event.t_ns for event in history.events if event.kind in STOPS]
-    return first + [
+    chosen = [
         record
-        for record in by_start
-        if record.id not in named
-        and (
-            record.outcome in ("error", "unknown")
-            or any(record.start_ns <= t_ns <= end_ns(record) for t_ns in stops)
-        )
+        for record in history.requests
+        if record.id in named
+        or record.outcome in ("error", "unknown")
+        or any(record.start_ns <= t_ns <= end_ns(record) for t_ns in stops)
     ]
+    return sorted(chosen, key=lambda record: (record.id not in named, record.start_ns))
 
 
 def _overlap(one: RequestRecord, other: RequestRecord) -> bool:

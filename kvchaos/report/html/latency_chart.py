@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from operator import sub
 
 from history.percentile import percentile
 from history.records import RequestRecord
@@ -41,24 +42,26 @@ def ttft(records: Iterable[RequestRecord]) -> list[Measured]:
     ]
 
 
-def longest_itl(records: Iterable[RequestRecord]) -> list[Measured]:
+def longest_itl(records: Iterable[RequestRecord]) -> Iterator[Measured]:
     """The longest gap between two events with tokens of each request, at its end."""
-    return list(_longest_gaps(records))
-
-
-def _longest_gaps(records: Iterable[RequestRecord]) -> Iterator[Measured]:
     for record in records:
-        if len(record.chunk_us) > 1:
-            gap, end_us = max((later - earlier, later) for earlier, later in pairwise(record.chunk_us))
-            yield record.start_ns + end_us * NS_PER_US, gap / US_PER_MS
+        times_us = record.chunk_us
+        if len(times_us) > 1:
+            gaps = list(map(sub, times_us[1:], times_us))
+            longest = max(gaps)
+            end_us = times_us[gaps.index(longest) + 1]
+            yield record.start_ns + end_us * NS_PER_US, longest / US_PER_MS
 
 
 def ranges(measured: Iterable[Measured], axis: TimeAxis) -> list[Range]:
     """At most BUCKETS of them, in order of time."""
     width = max((axis.end_ns - axis.start_ns) / BUCKETS, 1.0)
+    buckets: dict[int, list[float]] = defaultdict(list)
+    for t_ns, value in measured:
+        buckets[int((t_ns - axis.start_ns) / width)].append(value)
     found: list[Range] = []
-    for bucket, group in groupby(sorted(measured), key=lambda one: int((one[0] - axis.start_ns) / width)):
-        values = sorted(value for _, value in group)
+    for bucket in sorted(buckets):
+        values = sorted(buckets[bucket])
         middle = percentile(values, 50)
         if middle is not None:
             at_ns = axis.start_ns + int((bucket + 0.5) * width)

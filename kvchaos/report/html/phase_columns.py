@@ -10,8 +10,7 @@ from history.plan import Role
 from history.reader import History, PhaseWindow
 from history.records import RequestRecord
 from kvchaos.report.html.figures import NOTHING, seconds
-from kvchaos.report.html.latency_chart import longest_itl
-from kvchaos.report.latency import PhaseLatency, Spread, phase_latencies
+from kvchaos.report.latency import PhaseLatency, phase_latencies
 from oracles.speed import Speed, speeds
 from oracles.timeline import NS_PER_S
 
@@ -50,7 +49,6 @@ def phase_table(history: History) -> PhaseTable:
     for record in history.requests:
         by_phase[record.phase].append(record)
     with_faults = any(one.spec.role == "chaos" for one in windows)
-    longest = [Spread.of(value for _, value in longest_itl(speed.ok)) for speed in found]
     return PhaseTable(
         columns=[
             Column(speed.stage if with_faults else "", speed.name, speed.window.spec.role) for speed in found
@@ -61,7 +59,6 @@ def phase_table(history: History) -> PhaseTable:
             Row("requests ok / failed / aborted", [_outcomes(by_phase[one.spec.name]) for one in windows]),
             *_latency_rows(phase_latencies(history)),
             Row("ITL", [str(speed.itl) for speed in found]),
-            Row("longest ITL of a request", list(map(str, longest))),
             Row("answered tokens a second", [_rate(speed) for speed in found]),
         ],
         with_faults=with_faults,
