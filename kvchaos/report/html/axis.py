@@ -12,6 +12,8 @@ from dataclasses import dataclass
 NS_PER_S = 1_000_000_000
 WIDTH = 1000.0
 HEIGHT = 100.0
+LEAST = 1e-9
+"""Spans below this are none."""
 STEPS = (1.0, 2.0, 5.0, 10.0)
 
 
@@ -67,8 +69,8 @@ class Scale:
     @classmethod
     def linear(cls, values: Iterable[float]) -> Scale:
         finite = [value for value in values if math.isfinite(value)]
-        high, low = max(finite, default=0.0), min(0.0, min(finite, default=0.0))
-        if high <= low:
+        high, low = max([*finite, 0.0]), min([*finite, 0.0])
+        if high - low < LEAST:
             high = low + 1.0
         step = nice_step(high - low, 4)
         return cls(math.floor(low / step) * step, math.ceil(high / step - 1e-9) * step, step)
@@ -106,6 +108,6 @@ class Scale:
 
 def nice_step(span: float, most: int) -> float:
     """1, 2 or 5 times a power of ten, so that at most so many steps make up a span above zero."""
-    raw = max(span, 1e-9) / most
+    raw = max(span, LEAST) / most
     power = 10.0 ** math.floor(math.log10(raw))
     return next(step * power for step in STEPS if step * power >= raw * (1 - 1e-9))

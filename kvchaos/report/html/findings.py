@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from history.reader import History
@@ -77,14 +76,15 @@ class OracleRow:
 def oracle_rows(history: History, verdict: RunVerdict, times: LogTimes) -> list[OracleRow]:
     """One row a result, in the order of the verdict; the findings are numbered from 1."""
     purposes = {oracle.name: oracle.purpose for oracle in ORACLES}
-    failed: dict[str | None, RequestRecord] = {
-        record.id: record for record in history.requests if record.outcome in ("error", "unknown")
-    }
+    named = {witness.request for result in verdict.results for witness in result.witnesses}
+    records = {record.id: record for record in history.requests if record.id in named}
     rows: list[OracleRow] = []
     numbered = 0
     for result in verdict.results:
         findings = [
-            Finding(number, result.oracle, witness, moment(witness, failed, times))
+            Finding(
+                number, result.oracle, witness, moment(witness, records.get(witness.request or ""), times)
+            )
             for number, witness in enumerate(result.witnesses, start=numbered + 1)
         ]
         numbered += len(findings)
@@ -108,14 +108,15 @@ def _row(history: History, result: OracleResult, purpose: str, findings: list[Fi
     )
 
 
-def moment(witness: Witness, failed: Mapping[str | None, RequestRecord], times: LogTimes) -> Moment | None:
+def moment(witness: Witness, record: RequestRecord | None, times: LogTimes) -> Moment | None:
     """At its last sample, else the end of its request where that failed, else its own time, else that of its
-    log line."""
+    log line. `record` is the request that the witness names."""
     if witness.samples:
         return Moment(witness.samples[-1][0], "last sample at")
-    if witness.request in failed:
-        return Moment(end_ns(failed[witness.request]), "its request ended at")
+    if record is not None and record.outcome in ("error", "unknown"):
+        return Moment(end_ns(record), "its request ended at")
     if witness.t_ns is not None:
-        return Moment(witness.t_ns, "at")
+        began = record is not None and witness.t_ns == record.start_ns
+        return Moment(witness.t_ns, "its request began at" if began else "at")
     t_ns = times.moment(witness.log_line) if witness.log_line is not None else None
     return None if t_ns is None else Moment(t_ns, "by the log, which tells seconds only, about")
