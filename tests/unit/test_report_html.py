@@ -13,6 +13,7 @@ import pytest
 from history.plan import FaultSpec, Trigger
 from history.reader import History
 from kvchaos.judging import judge
+from kvchaos.report.coverage import coverage
 from kvchaos.report.html.backdrop import armed_stretches
 from kvchaos.report.html.page import Drawn, Page, full_page
 from kvchaos.report.html.render import meaning, report_html
@@ -118,6 +119,15 @@ def test_a_fault_with_its_consequence_shows_all_steps() -> None:
     run.change_request(run.first_of("chaos"), logprobs=[-9.0, -0.25, -1.75, -0.125])
     (row,) = drawn(run).faults
     assert all(step.seen for step in row.steps)
+
+
+def test_strikes_are_counted_by_what_the_request_was_doing() -> None:
+    run = clean_run(make_plan(faults=(fault("bit_flip"),)))
+    run.fire("f1", "bit_flip", bytes_changed=4)
+    run.faults = [msgspec.structs.replace(one, states=["decode", "storing"]) for one in run.faults]
+    assert drawn(run).coverage == coverage(run.history())
+    rows = re.findall(r"<tr><th scope=\"row\">bit_flip</th>(.*?)</tr>", html_of(run))
+    assert re.findall(r"<td>(.*?)</td>", rows[0]) == ["-", "-", "-", "1", "1", "-"]
 
 
 def test_findings_are_numbered_through_and_lead_to_their_evidence() -> None:

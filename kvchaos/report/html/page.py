@@ -9,6 +9,7 @@ from history import layout
 from history.plan import RunPlan
 from history.reader import History
 from history.verdict import RunVerdict
+from kvchaos.report.coverage import Grid, coverage
 from kvchaos.report.html.backdrop import Backdrop, backdrop
 from kvchaos.report.html.chart import NO_DATA, Chart
 from kvchaos.report.html.counter_charts import counter_charts
@@ -52,6 +53,7 @@ class Drawn:
     counters: list[Chart]
     phases: PhaseTable
     faults: list[FaultRow]
+    coverage: Grid
     lanes: Lanes
     places: dict[int, Place]
     """By the number of the finding."""
@@ -90,6 +92,7 @@ def full_page(history: History, verdict: RunVerdict) -> Page:
             counters=list(counters.values()),
             phases=phase_table(history),
             faults=fault_rows(history, drop),
+            coverage=coverage(history),
             lanes=shown,
             places={
                 finding.number: place_of(finding, drop.axis, keys, counter_keys, times)

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from history.reader import History
 from history.verdict import Outcome, RunVerdict
 from kvchaos.expectation import Standing
+from kvchaos.report.coverage import STATES
 from kvchaos.report.evidence import clock
 from kvchaos.report.html.page import FILES, Drawn, Page, bare_page, full_page
 from kvchaos.report.junit import clean
@@ -74,6 +75,7 @@ def render(page: Page) -> str:
         repeat=repeat_command(page.plan),
         versions=version_lines(page.plan),
         files=FILES,
+        states=STATES,
         readings=readings(page.drawn) if page.drawn else {},
     )
     return clean(text)
