@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 NS_PER_S = 1_000_000_000
 STAMP = re.compile(r"\b(?:DEBUG|INFO|WARNING|ERROR|CRITICAL) (\d\d)-(\d\d) (\d\d):(\d\d):(\d\d)\b")
+SCRAPE = re.compile(r'"GET /(?:metrics|health) HTTP/[\d.]+" 200')
 COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 QUARTER_S = 900
 BEFORE, AFTER = 3, 8
@@ -59,14 +60,17 @@ class LogTimes:
         return [self._line(n, number) for n in range(first, last + 1)]
 
     def beside(self, t_ns: int) -> list[LogLine]:
-        """The lines that were written about a moment; none where the log was silent."""
+        """The lines that were written within two seconds of a moment, the nearest of them; none where the log
+        was silent. The suite's own scrapes are left out."""
         since = bisect_left(self._times, t_ns - 2 * NS_PER_S)
         until = bisect_left(self._times, t_ns + 2 * NS_PER_S)
         if since == until:
             return []
-        first, last = self._numbers[since], self._numbers[until - 1]
-        last = min(last, first + BEFORE + AFTER)
-        return [self._line(n, None) for n in range(first, last + 1)]
+        after = self._numbers[until] if until < len(self._numbers) else len(self._lines) + 1
+        numbers = [n for n in range(self._numbers[since], after) if SCRAPE.search(self._lines[n - 1]) is None]
+        now = self._numbers[max(bisect_left(self._times, t_ns) - 1, since)]
+        middle = bisect_left(numbers, now)
+        return [self._line(n, None) for n in numbers[max(middle - BEFORE, 0) : middle + AFTER]]
 
     def _line(self, number: int, marked: int | None) -> LogLine:
         text = COLOUR.sub("", self._lines[number - 1])
