@@ -18,7 +18,7 @@ export UV_SYSTEM_CERTS ?= 1
 # An active environment of somebody else is not meant.
 unexport VIRTUAL_ENV
 
-.PHONY: help setup chaos test test-all-releases bench-idle bench-judge test-unit lint format doctor servers clean distclean
+.PHONY: help setup chaos test aa test-all-releases bench-idle bench-judge test-unit lint format doctor servers clean distclean
 
 help: ## Show this list
 	@echo "usage: make TARGET [NAME=value ...]"
@@ -36,6 +36,10 @@ test: lint servers ## Run all checks and tests, also those with real servers
 
 test-all-releases: setup ## Look at every release that can be installed, about an hour
 	@$(RUN) python -m tests.server.all_releases
+
+aa: setup ## Look for false alarms: 30 runs without a fault, or with what the contract allows; VLLM=0.32.0
+	@$(RUN) kvchaos server install $(VLLM)
+	@$(RUN) kvchaos run --server $(VLLM) $(if $(SEED),--seed $(SEED)) --repeat $(or $(REPEAT),15) baseline-offload legal-swarm
 
 bench-idle: setup ## Measure what the chaos module costs when idle; VLLM=0.32.0, a quiet machine, 8 minutes
 	@$(RUN) kvchaos server install $(VLLM)

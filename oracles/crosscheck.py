@@ -24,6 +24,8 @@ FIRST_ADMISSION_COUNTS = (0, 26)
 """Before this release a request preempted in mid-prefill is counted by a later admission, which may well
 find the request's own blocks in a cache."""
 
+ABANDONED = "Abandoned"
+"""A client that leaves because the workload says so."""
 ENDED_BY_SERVER = ("ErrorEvent", "TruncatedStream")
 """An error in the stream, or a stream that ended tidily and too early."""
 
@@ -82,8 +84,18 @@ def _entries(window: Window) -> Iterator[Entry]:
     yield Entry("generated tokens", GENERATED, ({},), generated, most(generated))
     yield Entry("prompt tokens", PROMPT, ({},), prompt, most(prompt))
     yield Entry("requests answered", SUCCESS, reasons, answered, most(answered))
+    abandoned = sum(_abandoned(record) for record in records)
+    if abandoned:
+        # For which reason is open: the server may have come to the end before it heard that nobody listens.
+        ended = answered + abandoned
+        yield Entry("requests that ended, with those it left", SUCCESS, ({},), ended, float("inf"))
     given_up = sum(not record.token_ids and not _refused(record) for record in window.strays)
     yield Entry("requests with a first token", FIRST_TOKENS, ({},), begun, begun + given_up)
+
+
+def _abandoned(record: RequestRecord) -> bool:
+    """Whether the client left on purpose in mid-answer, so that the server surely had the request."""
+    return record.error is not None and record.error.kind == ABANDONED and bool(record.token_ids)
 
 
 def _refused(record: RequestRecord) -> bool:

@@ -16,6 +16,7 @@ from tests.server.conftest import Campaigns
 pytestmark = pytest.mark.server
 
 SCENARIOS = (
+    "aborts",
     "baseline-offload",
     "corruption-canary",
     "deadlock-warm-tier",
@@ -23,6 +24,7 @@ SCENARIOS = (
     "failed-copy",
     "false-accounting-within-a-step",
     "false-accounting",
+    "legal-swarm",
     "load-failure-fail-policy",
     "load-failure-livelock",
     "load-failure-recompute",
@@ -35,6 +37,7 @@ COUNTER_BUG = {"server-alive", "counters"}
 DEATH = {"server-alive", "logs", "outcomes"}
 LOST_AND_LEFT = {"progress", "outcomes", "drained", "ledger"}
 FAILURES: dict[tuple[str, str], set[str]] = {
+    **{(release, "aborts"): {"accounting"} for release in RELEASES},
     (OLD, "corruption-canary"): {"answers"},
     (NEW, "corruption-canary"): {"answers"},
     (OLD, "deadlock-warm-tier"): {"progress"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from history.plan import FaultSpec, Trigger
-from history.records import Usage
+from history.records import RequestError, Usage
 from history.verdict import Verdict
 from oracles.accounting import judge
 from tests.unit.histories import Run, clean_run
@@ -14,6 +14,7 @@ from tests.unit.synthetic import (
     EXTERNAL_QUERIES,
     EXTERNAL_TOKENS,
     KV_TOKEN_BYTES,
+    LENGTH,
     LOAD_BYTES,
     LOCAL_HITS,
     LOCAL_TOKENS,
@@ -77,6 +78,26 @@ def test_first_tokens_are_counted_once_even_beside_a_request_that_was_given_up()
     run.change_request(run.first_of("chaos"), **failure("DeadlineExceeded", "gave up", None))
     count_first_tokens(run, 1.0)
     assert "requests with a first token, the server 5" in told(run)
+
+
+def left_in_mid_answer(run: Run) -> None:
+    """Its client leaves on purpose, with a token in hand."""
+    error = RequestError(kind="Abandoned", status=200, message="given up on purpose after 1 tokens")
+    changes = {"outcome": "aborted", "error": error, "usage": None, "finish_reason": None}
+    run.change_request(run.first_of("chaos"), **changes)
+
+
+def test_a_request_that_its_client_left_and_the_server_never_counted_fails() -> None:
+    run = clean_run()
+    left_in_mid_answer(run)
+    run.bump(LENGTH, -1.0, since=run.scrape_in("chaos") + 4)
+    assert "the client counted 4 requests that ended, with those it left, the server 3" in told(run)
+
+
+def test_a_request_that_its_client_left_may_be_counted_for_any_reason() -> None:
+    run = clean_run()
+    left_in_mid_answer(run)
+    assert verdict(run) is Verdict.PASS
 
 
 def test_more_tokens_looked_up_in_the_tier_than_were_sent_fail() -> None:
