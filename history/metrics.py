@@ -47,7 +47,10 @@ class MetricLog:
         self._ends_ns: list[int] = []
         self.incarnations: list[float | None] = []
         self.failures: list[Failure] = []
+        self._last_ns = 0
+        """When the last line, of a failed scrape too, says that it began."""
         self._series: list[Series] = []
+        self._keys: set[str] = set()
         self._by_metric: dict[str, list[Series]] = {}
 
     @classmethod
@@ -62,11 +65,18 @@ class MetricLog:
         return log
 
     def add(self, line: ScrapeLine) -> None:
-        """Raises ValueError for a series that no line introduced, and for a value that is no number."""
+        """Raises ValueError for a line out of its order, for a series that no line introduced, or two lines,
+        and for a value that is no number."""
+        if line.t_ns < self._last_ns:
+            raise ValueError("the scrape began before the one on the line above")
+        self._last_ns = line.t_ns
         if line.error is not None:
             self.failures.append(Failure(line.t_ns, line.error))
             return
         for key in line.new:
+            if key in self._keys:
+                raise ValueError(f"series {key} is introduced twice")
+            self._keys.add(key)
             metric, labels = parse_key(key)
             series = Series(key, metric, labels)
             self._series.append(series)
@@ -89,6 +99,10 @@ class MetricLog:
         if not 0 <= index < len(self._series):
             raise ValueError(f"series {index} was never introduced")
         return self._series[index]
+
+    def last_ns(self) -> int:
+        """When the last scrape began, a failed one too; 0 when there was none."""
+        return self._last_ns
 
     def __len__(self) -> int:
         return len(self.times_ns)
@@ -141,9 +155,12 @@ def series_key(name: str, labels: dict[str, str]) -> str:
 
 def parse_key(key: str) -> tuple[str, dict[str, str]]:
     """Sample name and labels of a series name. Raises ValueError when it is not one."""
-    for family in text_string_to_metric_families(f"{key} 0\n"):
-        for sample in family.samples:
-            return sample.name, dict(sample.labels)
+    try:
+        for family in text_string_to_metric_families(f"{key} 0\n"):
+            for sample in family.samples:
+                return sample.name, dict(sample.labels)
+    except IndexError as error:  # The library's own slip over labels that do not end.
+        raise ValueError(f"not a series name: {key!r}") from error
     raise ValueError(f"not a series name: {key!r}")
 
 

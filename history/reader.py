@@ -25,6 +25,8 @@ from history.records import (
 )
 
 Line = TypeVar("Line", bound=Record)
+NO_YAML = (ArithmeticError, LookupError, ValueError, TypeError, AttributeError, RecursionError)
+"""What the YAML library raises of scalars that are not what they claim to be, and of endless nesting."""
 
 
 class UnreadableRun(Exception):
@@ -88,7 +90,7 @@ def read_history(run_dir: Path) -> History:
     try:
         metrics = MetricLog.from_lines(_lines(run_dir / layout.METRICS, ScrapeLine))
     except ValueError as error:
-        raise UnreadableRun(f"{run_dir / layout.METRICS}: {error}") from error
+        raise UnreadableRun(f"{run_dir / layout.METRICS}: {_one_line(error)}") from error
     events = _lines(run_dir / layout.EVENTS, Event)
     if not events:
         raise UnreadableRun(f"{run_dir / layout.EVENTS}: no events; the run never began")
@@ -113,12 +115,13 @@ def read_plan(run_dir: Path) -> RunPlan:
         # JSON mode, since YAML has no tuples and strict validation of Python objects wants them.
         content = msgspec.json.encode(yaml.safe_load(path.read_text(encoding="utf-8")))
         return RunPlan.model_validate_json(content)
-    except (OSError, UnicodeError, yaml.YAMLError, TypeError) as error:
-        raise UnreadableRun(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "file"
-        raise UnreadableRun(f"{path}: {where}: {first['msg']}") from error
+        told = _one_line(f"{where}: {first['msg']}")
+        raise UnreadableRun(f"{path}: {told}") from error
+    except (OSError, yaml.YAMLError, *NO_YAML) as error:
+        raise UnreadableRun(f"{path}: cannot be read: {_one_line(error)}") from error
 
 
 def read_faults(run_dir: Path) -> list[FaultRecord]:
@@ -147,10 +150,15 @@ def _lines(path: Path, kind: type[Line]) -> list[Line]:
                 try:
                     records.append(decoder.decode(line))
                 except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-                    raise UnreadableRun(f"{path}:{number}: {error}") from error
+                    raise UnreadableRun(f"{path}:{number}: {_one_line(error)}") from error
     except OSError as error:
         raise UnreadableRun(f"{path}: cannot be read: {error}") from error
     return records
+
+
+def _one_line(told: object) -> str:
+    """What an error says, without its line breaks: it may quote what it does not like."""
+    return " ".join(str(told).split())
 
 
 def _log_lines(path: Path) -> list[str]:

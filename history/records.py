@@ -6,14 +6,17 @@ offset from the start of the same record. Unknown fields are errors on reading.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 SCHEMA_VERSION = 1
 
-Scalar = bool | int | float | str | None
-Evidence = dict[str, Scalar | list[int | str]]
+Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+"""Larger ones are nobody's measurement, and neither a float nor a file of ours could take them."""
+Time = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Scalar = bool | Whole | float | str | None
+Evidence = dict[str, Scalar | list[Whole | str]]
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -25,16 +28,16 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 class Usage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The server's own count, from the end of a stream. `cached_tokens` only where the server tells it."""
 
-    prompt_tokens: int
-    completion_tokens: int
-    cached_tokens: int | None = None
+    prompt_tokens: Whole
+    completion_tokens: Whole
+    cached_tokens: Whole | None = None
 
 
 class RequestError(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How a request failed: class of the failure as the client saw it, HTTP status if any, message."""
 
     kind: str
-    status: int | None
+    status: Whole | None
     message: str
 
 
@@ -49,32 +52,32 @@ class RequestRecord(Record, frozen=True, kw_only=True):
     prompt_id: str
     """Equal prompt ids are equal prompts with equal parameters: their answers can be compared."""
     phase: str
-    worker: int
-    prompt_tokens: int
+    worker: Whole
+    prompt_tokens: Whole
     """Tokens sent, counted by us."""
-    max_tokens: int
+    max_tokens: Whole
     """Of each choice."""
-    intended_ns: int
+    intended_ns: Time
     """When it was due, whatever the answers before it did."""
-    start_ns: int
-    start_mono_ns: int
-    end_us: int
-    first_us: int | None
+    start_ns: Time
+    start_mono_ns: Time
+    end_us: Time
+    first_us: Time | None
     """First token; None when there was none."""
-    chunk_us: list[int]
+    chunk_us: list[Time]
     """Arrival of each event that carried tokens."""
-    chunk_tokens: list[int]
+    chunk_tokens: list[Whole]
     """Tokens in each of those events."""
-    token_ids: list[int]
+    token_ids: list[Whole]
     logprobs: list[float]
     usage: Usage | None
     finish_reason: str | None
-    status: int | None
+    status: Whole | None
     """HTTP status; None when no response came."""
     outcome: Outcome
     """ok: a finish reason and usage arrived. aborted: by us, on purpose. error: anything else that ended."""
     error: RequestError | None
-    choices: int = 1
+    choices: Whole = 1
     """Answers asked for; tokens and logprobs stand one choice after the other."""
     held: bool = False
     """When it was due, as many were in flight as the phase allows, so it had to wait."""
@@ -88,17 +91,17 @@ FaultEvent = Literal["loaded", "armed", "fired", "healed", "refused", "note"]
 class FaultRecord(Record, frozen=True, kw_only=True):
     """One line of a fault journal, from inside the server or from outside injectors."""
 
-    t_ns: int
-    mono_ns: int
+    t_ns: Time
+    mono_ns: Time
     role: str
     """scheduler, worker, api, or outside."""
-    pid: int
+    pid: Whole
     event: FaultEvent
     fault: str | None
     """The fault's id in the scenario; None for lines about the module itself."""
     kind: str | None
     site: str | None
-    n: int | None
+    n: Whole | None
     """fired: arrival number at the site, from 0. healed: how many arrivals there were."""
     request: str | None
     """Server-side request id, where the site knows it."""
@@ -111,11 +114,11 @@ class FaultRecord(Record, frozen=True, kw_only=True):
 class LedgerRecord(Record, frozen=True, kw_only=True):
     """One line of the books that the chaos module keeps on the server."""
 
-    t_ns: int
-    mono_ns: int
+    t_ns: Time
+    mono_ns: Time
     role: str
     """scheduler or worker."""
-    pid: int
+    pid: Whole
     event: Literal["balance", "violation"]
     rule: str | None
     """violation: the rule that was broken, in words."""
@@ -127,48 +130,48 @@ class LedgerRecord(Record, frozen=True, kw_only=True):
 class ClientRecord(Record, frozen=True, kw_only=True):
     """How a load process did since its last such line, by its own word."""
 
-    t_ns: int
-    mono_ns: int
-    worker: int
+    t_ns: Time
+    mono_ns: Time
+    worker: Whole
     phase: str
-    wall_us: int
-    cpu_us: int
+    wall_us: Time
+    cpu_us: Time
     """Processor time of the process in that stretch."""
-    lag_us: list[int]
+    lag_us: list[Time]
     """Its event loop is asked to wake somebody up again and again; how much too late that was."""
-    collector_us: list[int]
+    collector_us: list[Time]
     """Pauses for the garbage collector."""
-    connections: int
+    connections: Whole
     """Sockets open at the end of the stretch."""
 
 
 class ResourceRecord(Record, frozen=True, kw_only=True):
     """What the server's processes held at one moment, by the kernel's word, summed over them."""
 
-    t_ns: int
-    mono_ns: int
-    leader: int
+    t_ns: Time
+    mono_ns: Time
+    leader: Whole
     """Process id of the server's leader."""
-    started: int
+    started: Whole
     """Its start, clock ticks since boot: together they tell one life of the server from another."""
-    processes: int
-    threads: int
-    files: int
+    processes: Whole
+    threads: Whole
+    files: Whole
     """Open file descriptors that are no sockets: files, pipes, events."""
-    sockets: int
-    resident_bytes: int
+    sockets: Whole
+    resident_bytes: Whole
     """Memory that is present; what processes share counts in each."""
-    anonymous_bytes: int
+    anonymous_bytes: Whole
     """Of that, what no file is behind: heaps, stacks, tensors."""
-    shm_bytes: int
+    shm_bytes: Whole
     """Of the files under /dev/shm that the server has made and that are still there."""
 
 
 class Event(Record, frozen=True, kw_only=True):
     """A step of the run: phases, process life, canaries, signals."""
 
-    t_ns: int
-    mono_ns: int
+    t_ns: Time
+    mono_ns: Time
     kind: str
     data: Evidence
 
@@ -181,12 +184,12 @@ class ScrapeLine(Record, frozen=True, kw_only=True):
     scrape has `error` and no samples; a series that vanished stands in `gone`.
     """
 
-    t_ns: int
-    mono_ns: int
-    took_us: int
+    t_ns: Time
+    mono_ns: Time
+    took_us: Time
     incarnation: float | None
     """process_start_time_seconds of the server; None where it tells none."""
     new: list[str]
     changed: dict[str, float | str]
-    gone: list[int]
+    gone: list[Whole]
     error: str | None

@@ -42,7 +42,7 @@ def parse_samples(text: str) -> Samples:
                 if key in samples:
                     raise BadScrape(f"malformed: {key} is given twice")
                 samples[key] = sample.value
-    except ValueError as error:
+    except (ValueError, IndexError) as error:  # The library slips over labels that do not end.
         raise BadScrape(f"malformed: {error}") from error
     if not samples:
         raise BadScrape("malformed: no samples")

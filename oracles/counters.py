@@ -10,7 +10,7 @@ from history.metrics import MetricLog, Series
 from history.reader import History
 from history.verdict import OracleResult, Witness
 from oracles.findings import Findings, finite
-from oracles.timeline import lines_before_stop
+from oracles.timeline import lines_before_stop, scraped_to_the_end
 
 NAME = "counters"
 COUNTER_SUFFIXES = ("_total", "_count", "_sum", "_bucket")
@@ -36,6 +36,8 @@ def judge(history: History) -> OracleResult:
     _refusals(history, found)
     if not any(series.metric.startswith(OWN_PREFIX) for series in counters):
         found.gap("the server's own counters were never scraped")
+    elif not scraped_to_the_end(history):
+        found.gap("the scrapes end before the load does")
     return found.result(f"{len(counters)} counters, {found.checked} values, none shrank")
 
 

@@ -8,7 +8,7 @@ from collections import Counter
 from history.reader import History
 from history.verdict import OracleResult, Witness
 from oracles.findings import Findings
-from oracles.timeline import lines_before_stop
+from oracles.timeline import lines_before_stop, stop_line
 
 NAME = "logs"
 
@@ -64,5 +64,9 @@ def judge(history: History) -> OracleResult:
         found.violation(Witness(text=f"{meaning}: {line.strip()[:MAX_TEXT]}", log_line=number))
     if not lines:
         found.gap("the server's log is empty")
+    elif len(lines) < (stop_line(history) or 0):
+        found.gap(
+            f"the server's log had {stop_line(history)} lines when it was stopped, {len(lines)} are left"
+        )
     told = "".join(f"; {count} allowed: {why}" for why, count in excused.items())
     return found.result(f"{len(lines)} log lines, none fatal{told}")

@@ -51,6 +51,10 @@ def _all_recorded(history: History, found: Findings) -> None:
         elif counts[phase] != sent:
             text = f"phase {phase}: {sent} requests sent, {counts[phase]} recorded"
             found.violation(Witness(text=text, t_ns=event.t_ns))
+    ended = {event.data.get("phase") for event in history.events_of("phase_end")}
+    for window in history.phases():
+        if window.spec.name not in ended:
+            found.gap(f"phase {window.spec.name} has no end: how many requests were sent is not known")
 
 
 def _problems(record: RequestRecord, context: int) -> Iterator[str]:

@@ -10,7 +10,7 @@ from history.records import Event
 from history.verdict import OracleResult, Witness
 from oracles.findings import Findings
 from oracles.recovery import judge_recoveries
-from oracles.timeline import NS_PER_S, BusyTimes, totals
+from oracles.timeline import NS_PER_S, BusyTimes, scraped_to_the_end, totals
 
 NAME = "progress"
 RUNNING = "vllm:num_requests_running"
@@ -47,6 +47,10 @@ def judge(history: History) -> OracleResult:
         found.gap(f"the server reports no {RUNNING}, {WAITING} or tokens")
     else:
         _standstills(history, points, found)
+    if not history.requests:
+        found.gap("no request was recorded")
+    elif points and not scraped_to_the_end(history):
+        found.gap("the scrapes end before the load does")
     took = judge_recoveries(history, found)
     healed = f"; answers again {max(took):.1f} s after healing" if took else ""
     told = f"{len(history.requests)} requests and {len(history.metrics)} scrapes, no standstill"

@@ -38,6 +38,13 @@ def totals(log: MetricLog, metric: str) -> list[float | None]:
     return sums
 
 
+def scraped_to_the_end(history: History) -> bool:
+    """Whether scrapes were tried, with success or not, until the last request of a phase had ended."""
+    phases = {phase.name for phase in history.plan.scenario.phases}
+    ends = (end_ns(record) for record in history.requests if record.phase in phases)
+    return history.metrics.last_ns() >= max(ends, default=0)
+
+
 class BusyTimes:
     """When at least one client request was on its way."""
 
@@ -67,13 +74,18 @@ def final_total(history: History, metric: str, **labels: str) -> float | None:
     return log.total(len(log) - 1, metric, **labels)
 
 
-def lines_before_stop(history: History) -> list[str]:
-    """The server's log up to the moment when it was stopped on purpose; what follows is shutdown noise."""
+def stop_line(history: History) -> int | None:
+    """How many lines the server's log had when it was stopped on purpose; None when it was not."""
     for event in history.events_of("server_stop"):
         last = event.data.get("log_line")
         if isinstance(last, int):
-            return history.log[:last]
-    return history.log
+            return last
+    return None
+
+
+def lines_before_stop(history: History) -> list[str]:
+    """The server's log up to the moment when it was stopped on purpose; what follows is shutdown noise."""
+    return history.log[: stop_line(history)]
 
 
 def release(history: History) -> tuple[int, int]:

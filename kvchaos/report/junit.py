@@ -19,7 +19,8 @@ def junit_xml(plan: RunPlan, verdict: RunVerdict) -> str:
 
     The case "run" stands for the outcome of the whole, so that a run that was cut short is never green.
     """
-    suite = ET.Element("testsuite", name=f"{verdict.scenario} on {verdict.server}, seed {verdict.seed}")
+    title = f"{verdict.scenario} on {verdict.server}, seed {verdict.seed}"
+    suite = ET.Element("testsuite", name=clean(title))
     cases = [_case(suite, verdict, "run")]
     _whole(cases[0], verdict)
     for result in verdict.results:
@@ -29,7 +30,7 @@ def junit_xml(plan: RunPlan, verdict: RunVerdict) -> str:
     suite.set("tests", str(len(cases)))
     for count, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
         suite.set(count, str(sum(case.find(tag) is not None for case in cases)))
-    suite.set("timestamp", plan.created)
+    suite.set("timestamp", clean(plan.created))
     root = ET.Element("testsuites")
     root.append(suite)
     ET.indent(root)
@@ -37,9 +38,8 @@ def junit_xml(plan: RunPlan, verdict: RunVerdict) -> str:
 
 
 def _case(suite: ET.Element, verdict: RunVerdict, name: str) -> ET.Element:
-    return ET.SubElement(
-        suite, "testcase", classname=f"kvchaos.{verdict.scenario}.{verdict.server}", name=name
-    )
+    classname = clean(f"kvchaos.{verdict.scenario}.{verdict.server}")
+    return ET.SubElement(suite, "testcase", classname=classname, name=name)
 
 
 def _whole(case: ET.Element, verdict: RunVerdict) -> None:

@@ -18,6 +18,7 @@ from history.records import (
     ClientRecord,
     Event,
     Evidence,
+    FaultEvent,
     FaultRecord,
     LedgerRecord,
     RequestRecord,
@@ -193,21 +194,8 @@ class Run:
         self.fire_at(armed + 10 * MS, fault, kind, **evidence)
 
     def fire_at(self, t_ns: int, fault: str, kind: str, /, **evidence: Scalar | list[int | str]) -> None:
-        self.faults.append(
-            FaultRecord(
-                t_ns=t_ns,
-                mono_ns=t_ns,
-                role="worker",
-                pid=100,
-                event="fired",
-                fault=fault,
-                kind=kind,
-                site="load",
-                n=len(self.faults),
-                request=None,
-                evidence=dict(evidence),
-            )
-        )
+        n = sum(record.event == "fired" for record in self.faults)
+        self.faults.append(_journal_line(t_ns, "fired", fault, kind, n, dict(evidence)))
 
     def book(self, role: str, event: BookEvent, rule: str | None = None, /, **evidence: Scalar) -> None:
         """A line of the ledger; of a balance all that is not given is at rest."""
@@ -281,6 +269,8 @@ def clean_run(plan: RunPlan | None = None) -> Run:
         run.server |= dict.fromkeys(OLD_OFFLOAD if old else NEW_OFFLOAD, 0.0)
     run.log = ["INFO starting", "INFO ready", "INFO serving"]
     run.event("server_start", pid=99, port=8123)
+    if run.plan.scenario.server.offload and run.plan.scenario.server.chaos:
+        run.faults.append(_journal_line(run.now_ns, "loaded", None, None, None, {"generation": "G8"}))
     run.event("server_ready", seconds=30.0)
     run.scrape()
     _canary(run, "ready")
@@ -296,6 +286,24 @@ def clean_run(plan: RunPlan | None = None) -> Run:
         run.book("worker", "balance")
     run.event("server_stop", how="term", code=0, log_line=len(run.log))
     return run
+
+
+def _journal_line(
+    t_ns: int, event: FaultEvent, fault: str | None, kind: str | None, n: int | None, evidence: Evidence
+) -> FaultRecord:
+    return FaultRecord(
+        t_ns=t_ns,
+        mono_ns=t_ns,
+        role="worker",
+        pid=100,
+        event=event,
+        fault=fault,
+        kind=kind,
+        site="load",
+        n=n,
+        request=None,
+        evidence=evidence,
+    )
 
 
 def _phase(run: Run, phase: PhaseSpec) -> None:

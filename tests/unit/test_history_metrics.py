@@ -127,6 +127,13 @@ def test_values_without_a_json_number_come_back() -> None:
         (line(2, {"0": "inf"}), "line 2: not a value: 'inf'"),
         (line(2, new=("no series {",)), "line 2: "),
         (line(2, new=("# a comment",)), "line 2: not a series name: '# a comment'"),
+        (line(2, new=("x{,\u2028=\\''{E}Y",)), "line 2: not a series name: "),
+        (line(2, new=(A,)), "line 2: series .* is introduced twice"),
+        (line(0), "line 2: the scrape began before the one on the line above"),
+        (
+            line(0, error="TimeoutError: timed out"),
+            "line 2: the scrape began before the one on the line above",
+        ),
     ],
 )
 def test_a_line_that_cannot_be_is_refused_with_its_number(bad: ScrapeLine, told: str) -> None:

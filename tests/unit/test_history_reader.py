@@ -46,7 +46,7 @@ def test_what_was_written_is_read_back(run_dir: Path) -> None:
     assert history.requests == run.requests
     assert history.events == run.events
     assert history.resources == run.resources
-    assert [record.fault for record in history.faults] == ["f1"]
+    assert [record.fault for record in history.faults] == [None, "f1"]
     assert history.metrics.times_ns == [scrape.t_ns for scrape in run.scrapes]
     assert history.log == run.log
 
@@ -119,6 +119,11 @@ def test_a_series_that_no_line_introduced_is_named_by_file_and_line(run_dir: Pat
         (b"a: [\n  b\nc: }\n", "cannot be read: "),
         (b"a: \xff\n", "cannot be read: "),
         (b'a: "\\ud800"\n', "cannot be read: "),
+        (b"created: 2026-13-45\n", "cannot be read: "),
+        (b"a: !!bool x\n", "cannot be read: "),
+        (b"a: !!timestamp x\n", "cannot be read: "),
+        (b"&a [*a]\n", "cannot be read: "),
+        (b"[" * 100_000, "cannot be read: "),
         (b"schema_version: 1\n", "run_id: Field required"),
     ],
 )

@@ -49,9 +49,7 @@ def test_the_names_that_scenarios_use_are_fixed() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    "oracle", [oracle for oracle in ORACLES if oracle.name != "faults-fired"], ids=lambda oracle: oracle.name
-)
+@pytest.mark.parametrize("oracle", ORACLES, ids=lambda oracle: oracle.name)
 def test_a_run_that_left_nothing_is_unknown_never_a_pass(oracle: Oracle) -> None:
     plan = make_plan()
     start = Event(t_ns=1, mono_ns=1, kind="server_start", data={"pid": 1, "port": 1})

@@ -71,7 +71,7 @@ def test_a_request_is_known_by_the_name_the_server_gives_it(name: str | None, me
 def dead(kind: str, *, before_strike: bool = False) -> OracleResult:
     """The server dies a little after the strike, or a little before it."""
     run = struck(kind, **JOB)
-    moment = run.faults[0].t_ns + (-MS if before_strike else 30 * MS)
+    moment = run.faults[-1].t_ns + (-MS if before_strike else 30 * MS)
     run.events.append(Event(t_ns=moment, mono_ns=moment, kind="server_exit", data={"code": 1}))
     return judge(run.history())
 

@@ -55,6 +55,13 @@ def test_junit_of_a_clean_run_is_all_green() -> None:
     assert suite(clean_run()) == {"tests": "16", "failures": "0", "errors": "0", "skipped": "0"}
 
 
+def test_junit_is_xml_whatever_the_plan_holds() -> None:
+    run = clean_run()
+    versions = run.plan.versions.model_copy(update={"server_name": "mine\x00 <&>"})
+    run.plan = run.plan.model_copy(update={"versions": versions, "created": "\x1b"})
+    assert suite(run)["failures"] == "0"
+
+
 def test_junit_an_expected_failure_passes_with_its_text() -> None:
     run = seed_bug_run()
     case = cases(run)["counters"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from functools import cache
 from importlib import resources
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -53,6 +54,33 @@ def report_html(history: History, verdict: RunVerdict) -> str:
 def render(page: Page) -> str:
     """The page as HTML."""
     style, script = _resource("style.css"), _resource("script.js")
+    text = (
+        _environment()
+        .get_template("page.html")
+        .render(
+            page=page,
+            style=Markup(style),
+            script=Markup(script),
+            style_hash=source_hash(style),
+            script_hash=source_hash(script),
+            outcome_symbol=OUTCOME_SYMBOLS[page.verdict.outcome],
+            outcome_class=OUTCOME_CLASSES[page.verdict.outcome],
+            standing_classes=STANDING_CLASSES,
+            meaning=meaning(page.verdict),
+            zero_clock=clock(page.drawn.drop.axis.zero_ns) if page.drawn else "",
+            repeat=repeat_command(page.plan),
+            versions=version_lines(page.plan),
+            files=FILES,
+            states=STATES,
+            readings=readings(page.drawn) if page.drawn else {},
+        )
+    )
+    return clean(text)
+
+
+@cache
+def _environment() -> Environment:
+    """Kept, since reading the templates takes longer than filling them."""
     environment = Environment(
         loader=PackageLoader("kvchaos.report.html", FOLDER),
         autoescape=True,
@@ -61,24 +89,7 @@ def render(page: Page) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"place": place, "anchor": anchor}
-    text = environment.get_template("page.html").render(
-        page=page,
-        style=Markup(style),
-        script=Markup(script),
-        style_hash=source_hash(style),
-        script_hash=source_hash(script),
-        outcome_symbol=OUTCOME_SYMBOLS[page.verdict.outcome],
-        outcome_class=OUTCOME_CLASSES[page.verdict.outcome],
-        standing_classes=STANDING_CLASSES,
-        meaning=meaning(page.verdict),
-        zero_clock=clock(page.drawn.drop.axis.zero_ns) if page.drawn else "",
-        repeat=repeat_command(page.plan),
-        versions=version_lines(page.plan),
-        files=FILES,
-        states=STATES,
-        readings=readings(page.drawn) if page.drawn else {},
-    )
-    return clean(text)
+    return environment
 
 
 def meaning(verdict: RunVerdict) -> str:
