@@ -18,7 +18,16 @@ from benchmarks.soak.shape import (
     START_NS,
     Stretch,
 )
-from history.records import ClientRecord, Event, Evidence, FaultRecord, LedgerRecord, RequestRecord, Usage
+from history.records import (
+    ClientRecord,
+    Event,
+    Evidence,
+    FaultRecord,
+    LedgerRecord,
+    RequestRecord,
+    ResourceRecord,
+    Usage,
+)
 
 FINAL = "canary-1"
 SCHEDULER_PID, WORKER_PID = 101, 102
@@ -64,6 +73,7 @@ def canary(number: int, start_ns: int) -> RequestRecord:
         status=200,
         outcome="ok",
         error=None,
+        first_block="ca",
     )
 
 
@@ -71,7 +81,7 @@ def events(stretches: list[Stretch], ends_ns: list[int], final_ns: int, log_line
     """The steps of the run. `ends_ns`: the last answer of each phase."""
     yield _event(START_NS, "server_start", pid=100, port=8000)
     yield _event(START_NS + 20 * NS_PER_S, "server_ready", seconds=20.0)
-    yield _event(START_NS + 21 * NS_PER_S, "canary", where="ready", ok=True, request="canary-0", error=None)
+    yield from _canary(START_NS + 21 * NS_PER_S, "ready", "canary-0")
     faults: list[int | str] = [fault.id for fault in FAULTS]
     for stretch, end_ns in zip(stretches, ends_ns, strict=True):
         phase, role, sent = stretch.spec.name, stretch.spec.role, stretch.spec.requests
@@ -82,11 +92,15 @@ def events(stretches: list[Stretch], ends_ns: list[int], final_ns: int, log_line
         # Late enough that a scrape lies between the last answer and the end.
         over = end_ns + NS_PER_S
         yield _event(over, "phase_end", phase=phase, sent=sent, ok=sent, failed=0, reason="done")
-    yield _event(final_ns, "canary", where="final", ok=True, seconds=0.02, request=FINAL, error=None)
-    yield _event(final_ns + MS, "health", where="final", ok=True, status=200)
+    yield from _canary(final_ns, "final", FINAL)
     yield _event(final_ns + NS_PER_S, "drained", ok=True, seconds=0.1)
     yield _event(final_ns + 2 * NS_PER_S, "leak_probe", ok=True, answer="true", detail="")
     yield _event(final_ns + 3 * NS_PER_S, "server_stop", how="SIGTERM", code=0, log_line=log_lines)
+
+
+def _canary(t_ns: int, where: str, request: str) -> Iterator[Event]:
+    yield _event(t_ns, "canary", where=where, ok=True, seconds=0.02, request=request, error=None)
+    yield _event(t_ns + MS, "health", where=where, ok=True, status=200)
 
 
 def _event(t_ns: int, kind: str, **data: bool | int | float | str | list[int | str] | None) -> Event:
@@ -148,6 +162,24 @@ def ledger(role: str, accounts: tuple[str, ...], first_ns: int, last_ns: int) ->
             event="balance",
             rule=None,
             evidence=evidence,
+        )
+
+
+def resources(first_ns: int, last_ns: int) -> Iterator[ResourceRecord]:
+    """What the processes hold, once a second."""
+    for t_ns in range(first_ns, last_ns, NS_PER_S):
+        yield ResourceRecord(
+            t_ns=t_ns,
+            mono_ns=t_ns - MONO_SHIFT_NS,
+            leader=100,
+            started=4_711,
+            processes=4,
+            threads=90,
+            files=120,
+            sockets=20,
+            resident_bytes=3_000_000_000 + t_ns % 1_000_003,
+            anonymous_bytes=2_000_000_000 + t_ns % 1_000_003,
+            shm_bytes=64 << 20,
         )
 
 

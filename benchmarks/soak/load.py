@@ -31,6 +31,8 @@ LEAST_TOKENS, MOST_TOKENS = 24, 40
 VOCABULARY = 320
 BATCH = 10_000
 """Requests made at a time."""
+SHARERS = 4
+"""Shared prompts that begin alike."""
 LOCAL_BLOCKS, EXTERNAL_BLOCKS = 4, 6
 """Of a shared prompt that was asked before: found on the device, and in the tier."""
 LATE_MS = 40.0
@@ -186,4 +188,5 @@ def _records(
             status=200,
             outcome="ok",
             error=None,
+            first_block=f"f{index:011x}" if fresh else f"5{index % shared // SHARERS:011x}",
         )

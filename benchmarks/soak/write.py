@@ -49,6 +49,9 @@ def write_soak(run_dir: Path, requests: int, seed: int) -> int:
     for role, accounts in (("scheduler", ("stores", "loads")), ("worker", ("copies",))):
         lines = books.ledger(role, accounts, START_NS + 20 * NS_PER_S, final_ns + NS_PER_S)
         books.write_lines(run_dir / layout.CONTROL / f"ledger-{role}.jsonl", lines)
+    books.write_lines(
+        run_dir / layout.RESOURCES, books.resources(START_NS + 20 * NS_PER_S, final_ns + 2 * NS_PER_S)
+    )
     log_lines = books.write_log(run_dir / layout.SERVER_LOG, requests, scrapes)
     books.write_lines(run_dir / layout.EVENTS, books.events(whole, ends_ns, final_ns, log_lines))
     return scrapes
