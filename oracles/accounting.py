@@ -5,13 +5,12 @@ from __future__ import annotations
 from history.reader import History
 from history.verdict import OracleResult, Witness
 from oracles import crosscheck
-from oracles.crosscheck import BY_SOURCE, EXTERNAL, FIRST_ADMISSION_COUNTS, LOCAL, PREEMPTIONS, PROMPT
+from oracles.crosscheck import BY_SOURCE, CACHED, EXTERNAL, FIRST_ADMISSION_COUNTS, LOCAL, PREEMPTIONS, PROMPT
 from oracles.findings import Findings
 from oracles.timeline import release
 from oracles.windows import Window, phase_windows, run_window
 
 NAME = "accounting"
-CACHED = "vllm:prompt_tokens_cached_total"
 RECOMPUTED = "vllm:prompt_tokens_recomputed_total"
 """0.16 to 0.19 only: the last token of a prompt found in the cache, counted as cached and as computed."""
 CACHED_BY_TIER = "vllm:prompt_tokens_cached_by_source_total"

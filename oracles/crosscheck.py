@@ -14,6 +14,7 @@ from oracles.windows import Window
 
 PROMPT = "vllm:prompt_tokens_total"
 BY_SOURCE = "vllm:prompt_tokens_by_source_total"
+CACHED = "vllm:prompt_tokens_cached_total"
 GENERATED = "vllm:generation_tokens_total"
 FIRST_TOKENS = "vllm:time_to_first_token_seconds_count"
 SUCCESS = "vllm:request_success_total"
@@ -45,6 +46,7 @@ class Entry(NamedTuple):
 def compare(history: History, window: Window, found: Findings) -> None:
     """Hold the server's counts of a window against the client's and against the copies."""
     _client(window, found)
+    _cached(history, window, found)
     _lookups(window, found)
     if history.plan.scenario.server.offload:
         _loads(history, window, found)
@@ -103,6 +105,28 @@ def _refused(record: RequestRecord) -> bool:
     if record.error is None:
         return False
     return record.error.kind in ENDED_BY_SERVER or (record.status is not None and record.status >= 400)
+
+
+def _cached(history: History, window: Window, found: Findings) -> None:
+    """What the answers say was found in a cache is what the server counted so.
+
+    Only where every request ended well, and is one to the server: the usage of several answers to a
+    prompt speaks of the prompt once.
+    """
+    told = [record.usage.cached_tokens for record in window.requests if record.usage is not None]
+    single = all(record.choices == 1 for record in window.requests)
+    if not (told and single and window.clean) or None in told:
+        return
+    if release(history) < FIRST_ADMISSION_COUNTS and window.growth(PREEMPTIONS):
+        return
+    counted = window.need(found, CACHED)
+    if counted is None:
+        return
+    found.checked += 1
+    answers = sum(cached or 0 for cached in told)
+    if answers != counted[0]:
+        text = f"the answers' usage says {answers} cached tokens, the server counted {counted[0]:g}"
+        found.violation(window.witness(text, CACHED))
 
 
 def _lookups(window: Window, found: Findings) -> None:

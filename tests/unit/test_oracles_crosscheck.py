@@ -194,6 +194,13 @@ def test_usage_that_tells_of_more_cached_tokens_than_were_hit_and_copied_fails()
     assert f"phase chaos: the answers' usage says {TRULY_CACHED + 1} cached tokens" in told(run)
 
 
+def test_cached_tokens_that_no_answer_tells_of_fail() -> None:
+    run = clean_run()
+    say_cached(run, TRULY_CACHED - 1)
+    words = f"says {TRULY_CACHED - 1} cached tokens, the server counted {TRULY_CACHED}"
+    assert f"phase chaos: the answers' usage {words}" in told(run)
+
+
 def test_hits_on_the_device_are_needed_to_judge_copies() -> None:
     run = clean_run()
     run.drop_metric(LOCAL_HITS)
