@@ -15,7 +15,8 @@ from kvchaos.errors import UsageError
 from kvchaos.paths import cache_folder, runs_folder
 from kvchaos.report.markdown import update_page
 from kvchaos.servers.registry import find_server
-from kvchaos.sight.mutants import Session, sessions
+from kvchaos.sight.mutants.mutant import Session
+from kvchaos.sight.mutants.sessions import sessions
 from kvchaos.sight.page import into_page
 from kvchaos.sight.prove import prove
 from kvchaos.sight.scorecard import Scored, scorecard

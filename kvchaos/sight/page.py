@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from kvchaos.report.markdown import between, markdown_table
-from kvchaos.sight.mutants import Mutant, sessions
+from kvchaos.sight.mutants.mutant import Mutant
+from kvchaos.sight.mutants.sessions import sessions
 from oracles import ORACLES
 
 MARK = "<!-- oracles -->"

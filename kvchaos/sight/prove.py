@@ -14,7 +14,7 @@ from kvchaos.judging import judge_run_dir
 from kvchaos.planning import Request
 from kvchaos.scenario import find_scenario, load_scenario
 from kvchaos.servers.registry import ServerEnv
-from kvchaos.sight.mutants import Session
+from kvchaos.sight.mutants.mutant import Session
 from kvchaos.sight.mutation import LOAD, Traffic
 from kvchaos.sight.proxy import mutating
 from kvchaos.sight.scorecard import Scored, score

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from history.verdict import OracleResult, RunVerdict, Verdict
 from kvchaos.report.markdown import markdown_table
-from kvchaos.sight.mutants import Found, Mutant, Session
+from kvchaos.sight.mutants.mutant import Found, Mutant, Session
 
 HEADINGS = ("oracle", "mutant", "what it does", "seen", "evidence")
 

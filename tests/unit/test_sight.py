@@ -15,7 +15,8 @@ from history.verdict import OracleResult, RunVerdict, Verdict, Witness
 from kvchaos.sight import streams
 from kvchaos.sight.exposition import alter
 from kvchaos.sight.metrics import Sample, When
-from kvchaos.sight.mutants import Found, Mutant, Session, sessions
+from kvchaos.sight.mutants.mutant import Found, Mutant, Session
+from kvchaos.sight.mutants.sessions import sessions
 from kvchaos.sight.mutation import BEGINS_AT, DONE, Asked, Cut, Mutation, Traffic
 from kvchaos.sight.page import into_page, mutants_by_oracle
 from kvchaos.sight.prove import traffic
