@@ -106,7 +106,11 @@ def scenario_of(proof: Proof) -> dict[str, object]:
     return {
         "name": proof.name,
         "summary": f"Shows what comes of {', '.join(case.name for case in proof.cases)}.",
-        "server": {"gpu_blocks": 40, "reserve_full_prompt": False, "max_batched_tokens": _step(proof.cases)},
+        "server": {
+            "gpu_blocks": _blocks(proof.cases),
+            "reserve_full_prompt": False,
+            "max_batched_tokens": _step(proof.cases),
+        },
         "workloads": {case.name: _prompts(case) for case in proof.cases},
         "phases": [
             *(phase for case in proof.cases for phase in _phases(case)),
@@ -149,6 +153,12 @@ def _phase(case: Case, role: str, *, requests: int, first: int) -> dict[str, obj
         "concurrency": 6 if case.kind == "completion_reorder" else 3,
         "first": first,
     }
+
+
+def _blocks(cases: Sequence[Case]) -> int:
+    """Of the device. What a lost end holds for ever must leave room for all others in flight: where they are
+    preempted for it, the old releases die of that first."""
+    return 60 if any(case.kind == "completion_lost" for case in cases) else 40
 
 
 def _step(cases: Sequence[Case]) -> int:
