@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
+from history.columns import Changes
 from history.records import ScrapeLine
+from history.series import Series
 
 NS_PER_US = 1000
-NOT_FINITE = {"NaN": float("nan"), "+Inf": float("inf"), "-Inf": float("-inf")}
+NOT_FINITE = {"NaN": math.nan, "+Inf": math.inf, "-Inf": -math.inf}
+NO_CHANGES = (np.array([], np.uint32), np.array([], np.float64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,22 +26,6 @@ class Failure:
 
     t_ns: int
     error: str
-
-
-@dataclass(slots=True)
-class Series:
-    """One series: at which scrapes its value changed, and to what. None: it vanished."""
-
-    key: str
-    metric: str
-    labels: dict[str, str]
-    at: list[int] = field(default_factory=list)
-    values: list[float | None] = field(default_factory=list)
-
-    def value(self, scrape: int) -> float | None:
-        """The value at a scrape, None before the series appeared or after it vanished."""
-        place = bisect_right(self.at, scrape) - 1
-        return self.values[place] if place >= 0 else None
 
 
 class MetricLog:
@@ -49,22 +39,28 @@ class MetricLog:
         self.failures: list[Failure] = []
         self._last_ns = 0
         """When the last line, of a failed scrape too, says that it began."""
+        self._named: dict[str, tuple[str, dict[str, str]]] = {}
+        """Metric and labels by the name of the series, in the order of the series' numbers."""
+        self._places: dict[str, int] = {}
+        """The numbers, by how they stand in a line."""
+        self._changes = Changes()
+        self._vanished: dict[int, set[int]] = defaultdict(set)
         self._series: list[Series] = []
-        self._keys: set[str] = set()
-        self._by_metric: dict[str, list[Series]] = {}
+        self._by_metric: dict[str, list[Series]] = defaultdict(list)
 
     @classmethod
     def from_lines(cls, lines: Iterable[ScrapeLine]) -> MetricLog:
-        """Raises ValueError, with the line's number, for a line that `add` cannot take."""
+        """Raises ValueError, with the line's number, for a line that cannot follow those before it."""
         log = cls()
         for number, line in enumerate(lines, start=1):
             try:
-                log.add(line)
+                log._add(line)
             except ValueError as error:
                 raise ValueError(f"line {number}: {error}") from error
+        log._settle()
         return log
 
-    def add(self, line: ScrapeLine) -> None:
+    def _add(self, line: ScrapeLine) -> None:
         """Raises ValueError for a line out of its order, for a series that no line introduced, or two lines,
         and for a value that is no number."""
         if line.t_ns < self._last_ns:
@@ -74,31 +70,44 @@ class MetricLog:
             self.failures.append(Failure(line.t_ns, line.error))
             return
         for key in line.new:
-            if key in self._keys:
-                raise ValueError(f"series {key} is introduced twice")
-            self._keys.add(key)
-            metric, labels = parse_key(key)
-            series = Series(key, metric, labels)
-            self._series.append(series)
-            self._by_metric.setdefault(metric, []).append(series)
+            self._introduce(key)
         scrape = len(self.times_ns)
         self.times_ns.append(line.t_ns)
         before = self._ends_ns[-1] if self._ends_ns else 0
         self._ends_ns.append(max(before, line.t_ns + line.took_us * NS_PER_US))
         self.incarnations.append(line.incarnation)
-        for index, raw in line.changed.items():
-            series = self._at(int(index))
-            series.at.append(scrape)
-            series.values.append(_number(raw))
+        self._change(scrape, line.changed)
         for place in line.gone:
-            series = self._at(place)
-            series.at.append(scrape)
-            series.values.append(None)
+            self._changes.add(scrape, [self._number(place)], [math.nan])
+            self._vanished[place].add(scrape)
 
-    def _at(self, index: int) -> Series:
-        if not 0 <= index < len(self._series):
+    def _introduce(self, key: str) -> None:
+        if key in self._named:
+            raise ValueError(f"series {key} is introduced twice")
+        self._named[key] = parse_key(key)
+        self._places[str(len(self._places))] = len(self._places)
+
+    def _change(self, scrape: int, changed: dict[str, float | str]) -> None:
+        try:
+            self._changes.add(scrape, map(self._places.__getitem__, changed), changed.values())
+        except (KeyError, TypeError):
+            # Something is odd in this line, maybe only a value that JSON has no number for.
+            for index, raw in changed.items():
+                self._changes.add(scrape, [self._number(int(index))], [_value(raw)])
+
+    def _number(self, index: int) -> int:
+        if not 0 <= index < len(self._places):
             raise ValueError(f"series {index} was never introduced")
-        return self._series[index]
+        return index
+
+    def _settle(self) -> None:
+        """Make the series of all that was added."""
+        columns = self._changes.columns()
+        for place, (key, (metric, labels)) in enumerate(self._named.items()):
+            at, values = columns.get(place, NO_CHANGES)
+            series = Series(key, metric, labels, at, values, frozenset(self._vanished.get(place, ())))
+            self._series.append(series)
+            self._by_metric[metric].append(series)
 
     def last_ns(self) -> int:
         """When the last scrape began, a failed one too; 0 when there was none."""
@@ -164,7 +173,7 @@ def parse_key(key: str) -> tuple[str, dict[str, str]]:
     raise ValueError(f"not a series name: {key!r}")
 
 
-def _number(raw: float | str) -> float:
+def _value(raw: float | str) -> float:
     if isinstance(raw, str):
         if raw not in NOT_FINITE:
             raise ValueError(f"not a value: {raw!r}")

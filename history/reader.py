@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 
 from history import layout
 from history.metrics import MetricLog
+from history.packing import packed
 from history.plan import PhaseSpec, RunPlan
 from history.records import (
     ClientRecord,
@@ -91,20 +93,20 @@ def read_history(run_dir: Path) -> History:
         metrics = MetricLog.from_lines(_lines(run_dir / layout.METRICS, ScrapeLine))
     except ValueError as error:
         raise UnreadableRun(f"{run_dir / layout.METRICS}: {_one_line(error)}") from error
-    events = _lines(run_dir / layout.EVENTS, Event)
+    events = list(_lines(run_dir / layout.EVENTS, Event))
     if not events:
         raise UnreadableRun(f"{run_dir / layout.EVENTS}: no events; the run never began")
     return History(
         run_dir=run_dir,
         plan=plan,
-        requests=_all_lines(run_dir, layout.REQUESTS_GLOB, RequestRecord),
+        requests=packed(_all_lines(run_dir, layout.REQUESTS_GLOB, RequestRecord)),
         faults=read_faults(run_dir),
-        ledger=_all_lines(run_dir, layout.LEDGER_GLOB, LedgerRecord),
+        ledger=list(_all_lines(run_dir, layout.LEDGER_GLOB, LedgerRecord)),
         events=events,
         metrics=metrics,
         log=_log_lines(run_dir / layout.SERVER_LOG),
-        client=_lines(run_dir / layout.CLIENT, ClientRecord),
-        resources=_lines(run_dir / layout.RESOURCES, ResourceRecord),
+        client=list(_lines(run_dir / layout.CLIENT, ClientRecord)),
+        resources=list(_lines(run_dir / layout.RESOURCES, ResourceRecord)),
     )
 
 
@@ -126,34 +128,31 @@ def read_plan(run_dir: Path) -> RunPlan:
 
 def read_faults(run_dir: Path) -> list[FaultRecord]:
     """Read the fault journals alone. Raises UnreadableRun."""
-    return _all_lines(run_dir, layout.FAULTS_GLOB, FaultRecord)
+    return list(_all_lines(run_dir, layout.FAULTS_GLOB, FaultRecord))
 
 
-def _all_lines(run_dir: Path, pattern: str, kind: type[Line]) -> list[Line]:
-    found: list[Line] = []
+def _all_lines(run_dir: Path, pattern: str, kind: type[Line]) -> Iterator[Line]:
     for path in sorted(run_dir.glob(pattern)):
-        found.extend(_lines(path, kind))
-    return found
+        yield from _lines(path, kind)
 
 
-def _lines(path: Path, kind: type[Line]) -> list[Line]:
+def _lines(path: Path, kind: type[Line]) -> Iterator[Line]:
     """All records of a file. A last line without its newline was cut by a kill and is left out."""
     if not path.exists():
-        return []
+        return
     decoder = msgspec.json.Decoder(kind)
-    records: list[Line] = []
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 if not line.endswith(b"\n"):
                     break
                 try:
-                    records.append(decoder.decode(line))
+                    record = decoder.decode(line)
                 except (msgspec.MsgspecError, UnicodeDecodeError) as error:
                     raise UnreadableRun(f"{path}:{number}: {_one_line(error)}") from error
+                yield record
     except OSError as error:
         raise UnreadableRun(f"{path}: cannot be read: {error}") from error
-    return records
 
 
 def _one_line(told: object) -> str:

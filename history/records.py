@@ -6,6 +6,7 @@ offset from the start of the same record. Unknown fields are errors on reading.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import msgspec
@@ -64,12 +65,12 @@ class RequestRecord(Record, frozen=True, kw_only=True):
     end_us: Time
     first_us: Time | None
     """First token; None when there was none."""
-    chunk_us: list[Time]
+    chunk_us: Sequence[Time]
     """Arrival of each event that carried tokens."""
-    chunk_tokens: list[Whole]
+    chunk_tokens: Sequence[Whole]
     """Tokens in each of those events."""
-    token_ids: list[Whole]
-    logprobs: list[float]
+    token_ids: Sequence[Whole]
+    logprobs: Sequence[float]
     usage: Usage | None
     finish_reason: str | None
     status: Whole | None

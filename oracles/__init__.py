@@ -1,6 +1,6 @@
 """The judges of a run: each a pure function from the history to a verdict with evidence.
 
-One family a file. They know nothing of how the run was made: only `history` and the standard library.
+One family a file. They know nothing of how the run was made: only `history`, numpy and the standard library.
 """
 
 from __future__ import annotations

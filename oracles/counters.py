@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator
 
-from history.metrics import MetricLog, Series
+import numpy as np
+
+from history.metrics import MetricLog
 from history.reader import History
+from history.series import Series, Values
 from history.verdict import OracleResult, Witness
 from oracles.findings import Findings, finite
 from oracles.timeline import lines_before_stop, scraped_to_the_end
@@ -42,29 +44,25 @@ def judge(history: History) -> OracleResult:
 
 
 def _judge_counter(log: MetricLog, series: Series, found: Findings) -> None:
-    before: Change | None = None
-    for change in _present(series):
-        scrape, value = change
-        found.checked += 1
-        if not math.isfinite(value):
+    at, values = series.present()
+    found.checked += len(at)
+    odd = ~np.isfinite(values) | (values < 0)
+    odd[1:] |= values[1:] < values[:-1]
+    for place in np.flatnonzero(odd).tolist():
+        change = int(at[place]), float(values[place])
+        if not math.isfinite(change[1]):
             found.violation(_witness(log, series, "is not a number", [change]))
-        elif value < 0:
+        elif change[1] < 0:
             found.violation(_witness(log, series, "is negative", [change]))
-        if before is not None and value < before[1] and _same_life(log, before[0], scrape):
+        before = (int(at[place - 1]), float(values[place - 1])) if place else change
+        if change[1] < before[1] and _same_life(log, before[0], change[0]):
             found.violation(_witness(log, series, "shrank", [before, change]))
-        before = change
 
 
 def _judge_gauge(log: MetricLog, series: Series, found: Findings) -> None:
-    for change in _present(series):
-        if math.isnan(change[1]):
-            found.violation(_witness(log, series, "is not a number", [change]))
-
-
-def _present(series: Series) -> Iterator[Change]:
-    for scrape, value in zip(series.at, series.values, strict=True):
-        if value is not None:
-            yield scrape, value
+    at, values = series.present()
+    for place in np.flatnonzero(np.isnan(values)).tolist():
+        found.violation(_witness(log, series, "is not a number", [(int(at[place]), float(values[place]))]))
 
 
 def _same_life(log: MetricLog, first: int, last: int) -> bool:
@@ -88,16 +86,21 @@ def _judge_histograms(log: MetricLog, counters: list[Series], found: Findings) -
 def _judge_histogram(log: MetricLog, buckets: list[Series], count: Series | None, found: Findings) -> None:
     """Look at the whole histogram at every scrape at which a part of it changed."""
     members = [*buckets, count] if count is not None else buckets
-    changes: dict[int, list[tuple[int, float | None]]] = defaultdict(list)
+    changed = np.zeros(len(log), np.bool_)
+    odd = np.zeros(len(log), np.bool_)
+    below: Values | None = None
     for place, series in enumerate(members):
-        for scrape, value in zip(series.at, series.values, strict=True):
-            changes[scrape].append((place, value))
-    values: list[float | None] = [None] * len(members)
-    for scrape in sorted(changes):
-        for place, value in changes[scrape]:
-            values[place] = value
-        found.checked += 1
-        _judge_moment(log, scrape, members, values, len(buckets), found)
+        changed[series.at] = True
+        values, there = series.at_each(len(log))
+        odd |= ~there
+        if below is None:
+            odd |= values < 0
+        else:
+            odd |= values < below if place < len(buckets) else values != below
+        below = values
+    found.checked += int(changed.sum())
+    for scrape in np.flatnonzero(odd & changed).tolist():
+        _judge_moment(log, scrape, members, [series.value(scrape) for series in members], len(buckets), found)
 
 
 def _judge_moment(

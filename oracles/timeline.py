@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 
+import numpy as np
+
 from history.metrics import MetricLog
 from history.reader import History
 from history.records import RequestRecord
@@ -18,24 +20,15 @@ def end_ns(record: RequestRecord) -> int:
     return record.start_ns + record.end_us * NS_PER_US
 
 
-def totals(log: MetricLog, metric: str) -> list[float | None]:
-    """Sum over all series of a metric at each scrape; None where no series has a value. One pass."""
-    steps: list[list[tuple[float, int]]] = [[] for _ in range(len(log))]
-    for series in log.find(metric):
-        before: float | None = None
-        for scrape, value in zip(series.at, series.values, strict=True):
-            steps[scrape].append(
-                ((value or 0.0) - (before or 0.0), (value is not None) - (before is not None))
-            )
-            before = value
-    sums: list[float | None] = []
-    total, present = 0.0, 0
-    for step in steps:
-        for growth, appeared in step:
-            total += growth
-            present += appeared
-        sums.append(total if present else None)
-    return sums
+def totals(log: MetricLog, metric: str, **labels: str) -> list[float | None]:
+    """Sum over the matching series of a metric at each scrape; None where none has a value."""
+    sums = np.zeros(len(log))
+    known = np.zeros(len(log), np.bool_)
+    for series in log.find(metric, **labels):
+        values, there = series.at_each(len(log))
+        sums += np.where(there, values, 0.0)
+        known |= there
+    return [total if one else None for total, one in zip(sums.tolist(), known.tolist(), strict=True)]
 
 
 def scraped_to_the_end(history: History) -> bool:

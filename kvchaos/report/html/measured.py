@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 
 from history.metrics import MetricLog
-from history.metrics import Series as MetricSeries
+from history.series import Series as MetricSeries
 from kvchaos.report.html.axis import TimeAxis
 from kvchaos.report.html.thin import Point
 from oracles.timeline import NS_PER_S, totals
@@ -26,12 +26,14 @@ def gauge(log: MetricLog, metric: str, factor: float = 1.0) -> list[Point]:
 
 def one_series(log: MetricLog, series: MetricSeries) -> list[Point]:
     """A single series at each scrape."""
-    return _with_gaps(log, [series.value(scrape) for scrape in range(len(log))])
+    values, there = series.at_each(len(log))
+    known = zip(values.tolist(), there.tolist(), strict=True)
+    return _with_gaps(log, [value if one else None for value, one in known])
 
 
 def labelled(log: MetricLog, metric: str, **labels: str) -> list[Point]:
     """Sum over the series of a metric that carry these labels, at each scrape."""
-    return _with_gaps(log, [log.total(scrape, metric, **labels) for scrape in range(len(log))])
+    return _with_gaps(log, totals(log, metric, **labels))
 
 
 def rate(log: MetricLog, counter: Sequence[Point], axis: TimeAxis) -> list[Point]:

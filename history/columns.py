@@ -1,0 +1,93 @@
+"""Takes the changes of all series scrape by scrape, and gives them out series by series.
+
+Many series change at the same scrapes, and many to the same values: every bucket of a histogram above all
+that was observed is its count. Equal columns are kept once.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from history.series import Scrapes, Values
+
+BATCH = 1 << 21
+"""Changes that are sorted by series at a time."""
+Column = NDArray[Any]
+
+
+class Changes:
+    """Changes of the values of series, which are numbered from 0."""
+
+    def __init__(self) -> None:
+        self._series = array("I")
+        self._values = array("d")
+        self._scrapes: list[int] = []
+        self._counts: list[int] = []
+        """Changes at each of these scrapes."""
+        self._pieces: dict[int, list[tuple[Scrapes, Values]]] = {}
+
+    def add(self, scrape: int, series: Iterable[int], values: Iterable[Any]) -> None:
+        """Add the changes of a scrape, all or none. Raises TypeError for a value that is no number, and what
+        the iterables raise."""
+        before, whole = len(self._series), False
+        try:
+            self._series.extend(series)
+            self._values.extend(values)
+            whole = True
+        finally:
+            if not whole:
+                del self._series[before:], self._values[before:]
+        self._scrapes.append(scrape)
+        self._counts.append(len(self._series) - before)
+        if len(self._series) >= BATCH:
+            self._sort()
+
+    def columns(self) -> dict[int, tuple[Scrapes, Values]]:
+        """By series the scrapes of its changes, in order, and the values. Nothing can be added afterwards."""
+        self._sort()
+        joined: dict[tuple[int, ...], Column] = {}
+        return {series: _joined(self._pieces[series], joined) for series in self._pieces}
+
+    def _sort(self) -> None:
+        """Append the changes taken since the last time to the pieces of their series."""
+        if not self._series:
+            return
+        series = np.array(self._series, np.uint32)
+        # Numbers of 16 bits are sorted in a single pass, and no server has more series.
+        order = np.argsort(series.astype(np.uint16) if series.max() < 1 << 16 else series, kind="stable")
+        scrapes = np.repeat(np.array(self._scrapes, np.uint32), self._counts)[order]
+        values = np.array(self._values)[order]
+        series = series[order]
+        starts = np.flatnonzero(np.diff(series, prepend=series[:1] + 1))
+        once: dict[bytes, Column] = {}
+        for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(series)], strict=True):
+            piece = (_once(scrapes[start:end], once), _once(values[start:end], once))
+            self._pieces.setdefault(int(series[start]), []).append(piece)
+        self._series, self._values, self._scrapes, self._counts = array("I"), array("d"), [], []
+
+
+def _once(column: Column, known: dict[bytes, Column]) -> Column:
+    content = column.tobytes()
+    if content not in known:
+        known[content] = column.copy()
+    return known[content]
+
+
+def _joined(
+    pieces: list[tuple[Scrapes, Values]], known: dict[tuple[int, ...], Column]
+) -> tuple[Scrapes, Values]:
+    scrapes, values = zip(*pieces, strict=True)
+    return _join(scrapes, known), _join(values, known)
+
+
+def _join(pieces: tuple[Column, ...], known: dict[tuple[int, ...], Column]) -> Column:
+    """Joined once for all series that share these very pieces."""
+    name = tuple(map(id, pieces))
+    if name not in known:
+        known[name] = np.concatenate(pieces)
+    return known[name]
