@@ -6,13 +6,16 @@ For each kind of fault one sign that comes from the server or the client, not fr
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 from history.plan import FaultSpec
 from history.reader import History, PhaseWindow
 from history.records import FaultRecord, RequestRecord
 from oracles.answers import compare
+from oracles.struck import OnTheirWay, by_name
 from oracles.timeline import NS_PER_US, end_ns, lines_before_stop
 
 STORE_REFUSED = re.compile(r"cannot store")
@@ -41,6 +44,19 @@ class Case:
     fired: list[FaultRecord]
     phases: list[PhaseWindow]
     """The phases in which it was armed."""
+
+    @cached_property
+    def named(self) -> dict[str, list[RequestRecord]]:
+        """The requests that the firings name."""
+        return by_name(self.fired, self.history.requests)
+
+    @cached_property
+    def on_their_way(self) -> OnTheirWay:
+        return OnTheirWay(self.history.requests)
+
+    def asked(self, line: FaultRecord) -> list[RequestRecord]:
+        """The request that a firing struck, by all of its records; none where it is not named."""
+        return self.named[line.request] if line.request is not None else []
 
     def growth(self, metric: str, **labels: str) -> float | None:
         """Growth of a counter summed over the phases; None when it is absent there."""
@@ -74,10 +90,8 @@ def _lookup_miss(case: Case) -> str | None:
     size = case.history.plan.scenario.server.block_size
     told = False
     for record in case.fired:
-        for request in case.history.requests:
-            if not concerns(record.request, request) or request.usage is None:
-                continue
-            if request.usage.cached_tokens is None:
+        for request in case.asked(record):
+            if request.usage is None or request.usage.cached_tokens is None:
                 continue
             told = True
             # The last token is always computed, so a prompt's last full block counts up to there only.
@@ -143,24 +157,17 @@ def _load_failure(case: Case) -> str | None:
 
 def _load_failed(case: Case) -> str | None:
     """The server asked for the blocks of each such request again, or failed it, as its policy has it."""
+    last_asked_ns: dict[str | None, int] = defaultdict(int)
+    for line in case.history.faults:
+        if line.event == "note" and line.evidence.get("about") == ASKS_AGAIN:
+            last_asked_ns[line.request] = max(line.t_ns, last_asked_ns[line.request])
     for record in case.fired:
         if case.history.plan.scenario.server.load_failure_policy == "recompute":
-            if not any(_asks_again(line, record) for line in case.history.faults):
+            if last_asked_ns[record.request] <= record.t_ns:
                 return f"the server did not ask again for the request of arrival {record.n}"
-        elif not _ended_in_error(case.history, record):
+        elif not any(request.outcome == "error" for request in case.asked(record)):
             return f"the request of arrival {record.n} did not fail by policy"
     return None
-
-
-def _ended_in_error(history: History, struck: FaultRecord) -> bool:
-    return any(
-        request.outcome == "error" and concerns(struck.request, request) for request in history.requests
-    )
-
-
-def _asks_again(line: FaultRecord, struck: FaultRecord) -> bool:
-    noted = line.event == "note" and line.evidence.get("about") == ASKS_AGAIN
-    return noted and line.request == struck.request and line.t_ns > struck.t_ns
 
 
 def _damage(case: Case) -> str | None:
@@ -196,15 +203,9 @@ def _no_room(case: Case) -> str | None:
 def _asked_again(case: Case) -> str | None:
     """A request that was put off got its first token afterwards: it was asked for again."""
     for record in case.fired:
-        for request in case.history.requests:
-            if concerns(record.request, request) and _token_after(request, record.t_ns):
-                return None
+        if any(_token_after(request, record.t_ns) for request in case.asked(record)):
+            return None
     return "no request that was put off got a token afterwards"
-
-
-def concerns(name: str | None, request: RequestRecord) -> bool:
-    """Whether this is what the server calls a request of ours: cmpl-ID-0, with a random end to it."""
-    return name is not None and re.fullmatch(rf"cmpl-{re.escape(request.id)}-\d+(-\w+)?", name) is not None
 
 
 def _token_after(request: RequestRecord, t_ns: int) -> bool:
@@ -234,8 +235,7 @@ def _waits(case: Case, struck: FaultRecord, ms: float) -> bool:
     since_ns, until_ns = struck.t_ns, struck.t_ns + int(COPY_TIME_SHARE * ms * 1e6)
     return any(
         record.start_ns <= since_ns and end_ns(record) >= until_ns and _silent(record, since_ns, until_ns)
-        for record in case.history.requests
-        if struck.request is None or concerns(struck.request, record)
+        for record in (case.asked(struck) if struck.request is not None else case.on_their_way.at(since_ns))
     )
 
 
@@ -270,8 +270,7 @@ def _went_on(case: Case) -> str | None:
     seen = False
     for record in case.fired:
         for name in _loading(record):
-            asked = [request for request in case.history.requests if concerns(name, request)]
-            if not any(_token_after(request, record.t_ns) for request in asked):
+            if not any(_token_after(request, record.t_ns) for request in case.named[name]):
                 return f"{name}, whose load was told in reverse, got no token afterwards"
             seen = True
     return None if seen else "nothing shows the order in which the server was told of these ends"

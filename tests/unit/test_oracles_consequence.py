@@ -12,8 +12,9 @@ from chaos.inside.faults import KINDS
 from history.plan import ServerSettings
 from history.records import Event, Scalar
 from history.verdict import OracleResult, Verdict
-from oracles.consequence import ASKS_AGAIN, SIGNS, concerns
+from oracles.consequence import ASKS_AGAIN, SIGNS
 from oracles.faults import judge
+from oracles.struck import concerns
 from tests.unit.histories import Run, clean_run
 from tests.unit.synthetic import MS, failure, fault, good_request, make_plan
 

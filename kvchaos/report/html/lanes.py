@@ -9,7 +9,7 @@ from history.reader import History
 from history.records import RequestRecord
 from kvchaos.report.html.axis import Tick, TimeAxis
 from kvchaos.report.html.findings import Finding
-from oracles.consequence import concerns
+from oracles.struck import concerns
 from oracles.timeline import NS_PER_US, end_ns
 
 MOST_LANES = 8
