@@ -161,8 +161,11 @@ def _one_line(told: object) -> str:
 
 
 def _log_lines(path: Path) -> list[str]:
+    """Equal lines, of which a long log has many, are kept once."""
+    known: dict[str, str] = {}
     try:
-        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        return [known.setdefault(line, line) for line in lines]
     except FileNotFoundError:
         return []
     except OSError as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import gc
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -46,6 +48,24 @@ def judge_run_dir(run_dir: Path) -> RunVerdict:
 
     Raises UnreadableRun when the directory holds no readable run, OSError when it cannot be written.
     """
+    with collector_off():
+        return _judge_and_write(run_dir)
+
+
+@contextmanager
+def collector_off() -> Iterator[None]:
+    """Without the garbage collector: it would look through all records of a long run again and again, and in
+    a history nothing points in a circle."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _judge_and_write(run_dir: Path) -> RunVerdict:
     history = read_history(run_dir)
     verdict = judge(history)
     encoded = msgspec.json.format(msgspec.json.encode(verdict), indent=2)

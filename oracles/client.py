@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from history.percentile import percentile
+from history.percentile import percentiles
 from history.reader import History
 from history.records import ClientRecord, RequestRecord
 from history.verdict import OracleResult
@@ -39,10 +39,12 @@ def judge(history: History) -> OracleResult:
 def limited(history: History) -> str | None:
     """Where and how the client was beyond its bounds first; None when it was not."""
     by_phase = _by_phase(history)
+    requests: dict[str, list[RequestRecord]] = defaultdict(list)
+    for record in history.requests:
+        requests[record.phase].append(record)
     for window in history.phases():
         phase = window.spec.name
-        requests = [record for record in history.requests if record.phase == phase]
-        problem = next(_beyond(history, by_phase.get(phase, []), requests), None)
+        problem = next(_beyond(history, by_phase.get(phase, []), requests[phase]), None)
         if problem is not None:
             return f"{LIMIT}: phase {phase}: {problem}"
     return None
@@ -58,21 +60,22 @@ def _beyond(
     for record in records:
         by_worker[record.worker].append(record)
     for worker, own in by_worker.items():
-        lag = _p(_lags(own), 99)
+        lag = _p99(_lags(own))
         if lag > lag_bound:
             yield f"worker {worker} was held up for {lag:.0f} ms (99th percentile), bound {lag_bound:g}"
         busy = _busy(own)
         if busy > bounds.cpu:
             yield f"worker {worker} used {busy:.2f} of a processor, bound {bounds.cpu:g}"
-    for percent, given in ((50, bounds.late_median_ms), (99, bounds.late_ms)):
-        late, bound = _p(_late_ms(requests), percent), given or by_default
-        if late > bound:
+    given = {50: bounds.late_median_ms, 99: bounds.late_ms}
+    for percent, late in zip(given, percentiles(_late_ms(requests), *given), strict=True):
+        bound = given[percent] or by_default
+        if late is not None and late > bound:
             yield f"requests started {late:.0f} ms late (percentile {percent}), bound {bound:g}"
 
 
 def _summary(history: History) -> str:
-    late = _p(_late_ms(history.requests), 99)
-    lag = _p(_lags(history.client), 99)
+    late = _p99(_late_ms(history.requests))
+    lag = _p99(_lags(history.client))
     pause = max((pause for record in history.client for pause in record.collector_us), default=0) / US_PER_MS
     return (
         f"starts {late:.1f} ms late, loop {lag:.1f} ms (99th percentile), "
@@ -87,8 +90,8 @@ def _by_phase(history: History) -> dict[str, list[ClientRecord]]:
     return phases
 
 
-def _lags(records: Sequence[ClientRecord]) -> list[float]:
-    return [lag / US_PER_MS for record in records for lag in record.lag_us]
+def _lags(records: Sequence[ClientRecord]) -> Iterator[float]:
+    return (lag / US_PER_MS for record in records for lag in record.lag_us)
 
 
 def _busy(records: Sequence[ClientRecord]) -> float:
@@ -97,10 +100,10 @@ def _busy(records: Sequence[ClientRecord]) -> float:
     return sum(record.cpu_us for record in records) / wall if wall >= BUSY_FROM_US else 0.0
 
 
-def _late_ms(requests: Sequence[RequestRecord]) -> list[float]:
+def _late_ms(requests: Sequence[RequestRecord]) -> Iterator[float]:
     """Of those that nothing but the client itself held up."""
-    return [(record.start_ns - record.intended_ns) / NS_PER_MS for record in requests if not record.held]
+    return ((record.start_ns - record.intended_ns) / NS_PER_MS for record in requests if not record.held)
 
 
-def _p(values: Sequence[float], percent: int) -> float:
-    return percentile(sorted(values), percent) or 0.0
+def _p99(values: Iterable[float]) -> float:
+    return percentiles(values, 99)[0] or 0.0

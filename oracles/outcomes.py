@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator
-from itertools import pairwise
 
 from history.reader import History
 from history.records import RequestRecord
@@ -106,7 +105,7 @@ def _stream(record: RequestRecord) -> Iterator[str]:
         yield f"{sum(record.chunk_tokens)} tokens by chunk, {len(record.token_ids)} in all"
     if len(record.chunk_us) != len(record.chunk_tokens):
         yield f"{len(record.chunk_us)} chunk times for {len(record.chunk_tokens)} chunks"
-    if any(earlier > later for earlier, later in pairwise(record.chunk_us)):
+    if list(record.chunk_us) != sorted(record.chunk_us):
         yield "chunk times run backwards"
 
 
@@ -115,6 +114,8 @@ def _logprobs(record: RequestRecord) -> Iterator[str]:
     told = bool(record.logprobs) or record.phase != CANARY
     if told and len(record.logprobs) != len(record.token_ids):
         yield f"{len(record.logprobs)} logprobs for {len(record.token_ids)} tokens"
+    if max(record.logprobs, default=0.0) <= 0 and math.isfinite(sum(record.logprobs)):
+        return
     for place, value in enumerate(record.logprobs):
         if not math.isfinite(value) or value > 0:
             yield f"logprob {value} at position {place}"

@@ -5,16 +5,17 @@ TTFT counts from when a request was due: a server that freezes also holds back t
 
 from __future__ import annotations
 
-import math
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import sub
 from typing import Literal
 
-from history.percentile import percentile
+import numpy as np
+
+from history.percentile import percentiles
 from history.reader import History, PhaseWindow
 from history.records import RequestRecord
+from oracles.gaps import gaps
 from oracles.timeline import NS_PER_S, NS_PER_US, end_ns
 
 Stage = Literal["before", "during", "after"]
@@ -78,12 +79,12 @@ def _stage(window: PhaseWindow, *, chaos_began: bool) -> Stage:
 
 
 def _speed(window: PhaseWindow, stage: Stage, ok: Sequence[RequestRecord]) -> Speed:
-    ttfts = sorted(ttft for record in ok if (ttft := ttft_ms(record)) is not None)
+    ttfts = (ttft for record in ok if (ttft := ttft_ms(record)) is not None)
     return Speed(
         window=window,
         stage=stage,
         ok=ok,
-        ttft=Spread(percentile(ttfts, 50), percentile(ttfts, 99)),
+        ttft=Spread(*percentiles(ttfts, 50, 99)),
         itl=_itl(ok),
         tokens_per_s=_tokens_per_s(ok),
     )
@@ -98,21 +99,9 @@ def ttft_ms(record: RequestRecord) -> float | None:
 
 def _itl(records: Sequence[RequestRecord]) -> Spread:
     """Several answers to one prompt come in one stream, whose events say nothing about any of them."""
-    gaps: Counter[int] = Counter()
-    for record in records:
-        if record.choices == 1:
-            gaps.update(map(sub, record.chunk_us[1:], record.chunk_us))
-    return Spread(_of_counts(gaps, 50), _of_counts(gaps, 99))
-
-
-def _of_counts(counts: Mapping[int, int], percent: int) -> float | None:
-    """A percentile of microseconds by nearest rank, ms. Counted, since there is one for nearly each token."""
-    left = math.ceil(sum(counts.values()) * percent / 100)
-    for value in sorted(counts):
-        left -= counts[value]
-        if left <= 0:
-            return value / US_PER_MS
-    return None
+    single = [record for record in records if record.choices == 1]
+    found = [block.us for block in gaps(single)]
+    return Spread(*percentiles(np.concatenate(found) / US_PER_MS if found else [], 50, 99))
 
 
 def _tokens_per_s(records: Sequence[RequestRecord]) -> float | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from history.percentile import percentile
+from history.percentile import percentiles
 from history.reader import History
 from history.records import RequestRecord
 
@@ -26,8 +26,7 @@ class Spread:
 
     @classmethod
     def of(cls, values_ms: Iterable[float]) -> Spread:
-        ordered = sorted(values_ms)
-        return cls(percentile(ordered, 50), percentile(ordered, 99))
+        return cls(*percentiles(values_ms, 50, 99))
 
     def __str__(self) -> str:
         return "-" if self.p50 is None else f"{self.p50:.1f} / {self.p99:.1f}"

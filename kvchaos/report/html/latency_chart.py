@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from operator import sub
 
 from history.percentile import percentile
 from history.records import RequestRecord
 from kvchaos.report.html.axis import WIDTH, Scale, TimeAxis
 from kvchaos.report.html.chart import NO_DATA, Chart, Line, Sign, y_ticks
 from kvchaos.report.html.figures import milliseconds
+from oracles.gaps import gaps
 
 NS_PER_US = 1_000
 US_PER_MS = 1e3
@@ -42,15 +42,16 @@ def ttft(records: Iterable[RequestRecord]) -> list[Measured]:
     ]
 
 
-def longest_itl(records: Iterable[RequestRecord]) -> Iterator[Measured]:
+def longest_itl(records: Sequence[RequestRecord]) -> list[Measured]:
     """The longest gap between two events with tokens of each request, at its end."""
-    for record in records:
-        times_us = record.chunk_us
-        if len(times_us) > 1:
-            gaps = list(map(sub, times_us[1:], times_us))
-            longest = max(gaps)
-            end_us = times_us[gaps.index(longest) + 1]
-            yield record.start_ns + end_us * NS_PER_US, longest / US_PER_MS
+    return list(_longest_gaps(records))
+
+
+def _longest_gaps(records: Sequence[RequestRecord]) -> Iterator[Measured]:
+    for block in gaps(records):
+        longest, until = block.longest()
+        for record, gap, end_us in zip(block.records, longest.tolist(), until.tolist(), strict=True):
+            yield record.start_ns + end_us * NS_PER_US, gap / US_PER_MS
 
 
 def ranges(measured: Iterable[Measured], axis: TimeAxis) -> list[Range]:
