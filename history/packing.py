@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Hashable, Iterable, Sequence
-from typing import TypeVar
+from itertools import chain
+from typing import Any, cast
 
+import numpy as np
 from msgspec.structs import force_setattr
+from numpy.typing import NDArray
 
 from history.records import RequestRecord
 
-Value = TypeVar("Value", bound=Hashable)
+SMALL, LARGE = "I", "q"
+"""Types of whole numbers in an array: of four bytes from 0 on, and of eight."""
 
 
 class Numbers(array):  # type: ignore[type-arg]
@@ -35,48 +39,57 @@ def packed(records: Iterable[RequestRecord]) -> list[RequestRecord]:
     return [packer.pack(record) for record in records]
 
 
+def joined(parts: Sequence[Sequence[int]]) -> NDArray[np.int64]:
+    """All numbers of many sequences, one after the other."""
+    if all(type(part) is Numbers and part.typecode == SMALL for part in parts):
+        return np.frombuffer(b"".join(cast(Sequence[Numbers], parts)), np.uint32).astype(np.int64)
+    return np.fromiter(chain.from_iterable(parts), np.int64)
+
+
 class _Packer:
     def __init__(self) -> None:
-        self._shared: dict[Hashable, Hashable] = {}
+        self._known: dict[Hashable, Any] = {}
+        """Small values that many records have, by themselves."""
         self._rhythms: dict[tuple[str, bytes], Numbers] = {}
+        """Tokens by event. Most streams have one in each."""
         self._answers: dict[str, tuple[str, Numbers, Numbers]] = {}
         """By prompt: its id, token ids and logprobs of its last answer."""
 
     def pack(self, record: RequestRecord) -> RequestRecord:
-        for name in ("phase", "usage", "finish_reason", "first_block"):
-            force_setattr(record, name, self._share(getattr(record, name)))
+        share = self._known.setdefault
+        force_setattr(record, "phase", share(record.phase, record.phase))
+        force_setattr(record, "usage", share(record.usage, record.usage))
+        force_setattr(record, "finish_reason", share(record.finish_reason, record.finish_reason))
+        force_setattr(record, "first_block", share(record.first_block, record.first_block))
         force_setattr(record, "chunk_us", _wholes(record.chunk_us))
         tokens = _wholes(record.chunk_tokens)
-        force_setattr(
-            record, "chunk_tokens", self._rhythms.setdefault((tokens.typecode, tokens.tobytes()), tokens)
-        )
-        self._pack_answer(record)
+        rhythm = self._rhythms.setdefault((tokens.typecode, tokens.tobytes()), tokens)
+        force_setattr(record, "chunk_tokens", rhythm)
+        answer = self._answer(record)
+        force_setattr(record, "prompt_id", answer[0])
+        force_setattr(record, "token_ids", answer[1])
+        force_setattr(record, "logprobs", answer[2])
         return record
 
-    def _share(self, value: Value) -> Value:
-        return self._shared.setdefault(value, value)  # type: ignore[return-value]
+    def _answer(self, record: RequestRecord) -> tuple[str, Numbers, Numbers]:
+        """Prompt id, token ids and logprobs: those of the prompt's last answer where they are the same."""
+        token_ids, logprobs = _wholes(record.token_ids), Numbers("d", record.logprobs)
+        known = self._answers.get(record.prompt_id)
+        if known is not None and _same(known[1], token_ids) and _same(known[2], logprobs):
+            return known
+        prompt = record.prompt_id if known is None else known[0]
+        answer = self._answers[record.prompt_id] = (prompt, token_ids, logprobs)
+        return answer
 
-    def _pack_answer(self, record: RequestRecord) -> None:
-        prompt, token_ids, logprobs = (
-            record.prompt_id,
-            _wholes(record.token_ids),
-            Numbers("d", record.logprobs),
-        )
-        known = self._answers.get(prompt)
-        if known is not None:
-            prompt = known[0]
-            # By their bytes: to equal 0.0 is not yet to be told as such.
-            if known[1] == token_ids and known[2].tobytes() == logprobs.tobytes():
-                _, token_ids, logprobs = known
-        self._answers[prompt] = (prompt, token_ids, logprobs)
-        force_setattr(record, "prompt_id", prompt)
-        force_setattr(record, "token_ids", token_ids)
-        force_setattr(record, "logprobs", logprobs)
+
+def _same(one: Numbers, other: Numbers) -> bool:
+    """Whether they hold the same bits: what equals 0.0 may still be told as -0.0."""
+    return one.typecode == other.typecode and one.tobytes() == other.tobytes()
 
 
 def _wholes(values: Sequence[int]) -> Numbers:
     """In four bytes each where that is enough, else in eight."""
     try:
-        return Numbers("I", values)
+        return Numbers(SMALL, values)
     except OverflowError:
-        return Numbers("q", values)
+        return Numbers(LARGE, values)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
+from history.packing import joined
 from history.records import RequestRecord
 
 BLOCK = 20_000
@@ -47,7 +48,7 @@ def gaps(records: Sequence[RequestRecord]) -> Iterator[Gaps]:
 
 def _gaps(records: list[RequestRecord]) -> Gaps:
     counts = np.fromiter((len(record.chunk_us) for record in records), np.int64, len(records))
-    times = np.fromiter(chain.from_iterable(record.chunk_us for record in records), np.int64, counts.sum())
+    times = joined([record.chunk_us for record in records])
     within = np.ones(len(times) - 1, np.bool_)
     within[np.cumsum(counts)[:-1] - 1] = False  # From the last event of a request to the first of the next.
     return Gaps(records, np.diff(times)[within], times[1:][within], counts - 1)

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from history.percentile import percentiles
 from history.reader import History
 from history.records import RequestRecord
@@ -25,7 +28,7 @@ class Spread:
     p99: float | None
 
     @classmethod
-    def of(cls, values_ms: Iterable[float]) -> Spread:
+    def of(cls, values_ms: Iterable[float] | NDArray[np.float64]) -> Spread:
         return cls(*percentiles(values_ms, 50, 99))
 
     def __str__(self) -> str:
@@ -78,18 +81,25 @@ def latency_text(history: History) -> str:
 
 def _latency(phase: str, arrivals: str, records: Sequence[RequestRecord]) -> PhaseLatency:
     good = [record for record in records if record.outcome == "ok"]
-    first = [(record, record.first_us) for record in good if record.first_us is not None]
+    late = _column(record.start_ns - record.intended_ns for record in good) / NS_PER_MS
+    total = _column(record.end_us for record in good) / US_PER_MS
+    begun = [record.first_us is not None for record in good]
+    first = _column(record.first_us for record in good if record.first_us is not None) / US_PER_MS
     return PhaseLatency(
         phase=phase,
         arrivals=arrivals,
         ok=len(good),
-        ttft=Spread.of(first_us / US_PER_MS for _, first_us in first),
-        ttft_intended=Spread.of(late_ms(record) + first_us / US_PER_MS for record, first_us in first),
-        total=Spread.of(record.end_us / US_PER_MS for record in good),
-        total_intended=Spread.of(late_ms(record) + record.end_us / US_PER_MS for record in good),
+        ttft=Spread.of(first),
+        ttft_intended=Spread.of(late[begun] + first),
+        total=Spread.of(total),
+        total_intended=Spread.of(late + total),
         held=sum(record.held for record in records),
         late=Spread.of(late_ms(record) for record in records if not record.held),
     )
+
+
+def _column(values: Iterable[int]) -> NDArray[np.int64]:
+    return np.fromiter(values, np.int64)
 
 
 def late_ms(record: RequestRecord) -> float:

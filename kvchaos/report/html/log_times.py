@@ -39,8 +39,10 @@ class LogTimes:
         self._numbers: list[int] = []
         self._times: list[int] = []
         shift: int | None = None
+        # Lines that tell of answered requests have no stamp and are mostly the same.
+        stamps = {line: _stamp(line, start_ns) for line in set(lines)}
         for number, line in enumerate(lines, start=1):
-            stamp_ns = _stamp(line, start_ns)
+            stamp_ns = stamps[line]
             if stamp_ns is None:
                 continue
             if shift is None:
