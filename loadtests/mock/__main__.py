@@ -1,0 +1,71 @@
+"""The mock server as a process: `python -m loadtests.mock --log sent.jsonl --settings '{"itl": ...}'`.
+
+Prints its address as one line of JSON when it is ready. SIGTERM and SIGINT end it, and with
+`--until-stdin-ends` the end of its standard input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from history.writer import LineWriter
+from loadtests.mock.clockwork import Clockwork, precise_loop
+from loadtests.mock.process import Started
+from loadtests.mock.server import Service
+from loadtests.mock.settings import Settings
+
+HOST = "127.0.0.1"
+BACKLOG = 4096
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m loadtests.mock", description=__doc__)
+    parser.add_argument("--port", type=int, default=0, help="on 127.0.0.1; else a free one")
+    parser.add_argument("--log", type=Path, required=True, help="file that gets what was sent when")
+    parser.add_argument("--settings", default="{}", help="the schedule as JSON, see mock/settings.py")
+    parser.add_argument("--until-stdin-ends", action="store_true", help="leave with whoever started it")
+    return parser.parse_args(argv)
+
+
+async def _serve(arguments: argparse.Namespace, settings: Settings, writer: LineWriter) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if arguments.until_stdin_ends:
+        loop.add_reader(0, lambda: None if os.read(0, 4096) else stop.set())
+    service = Service(settings, Clockwork(loop), writer.write)
+    server = await loop.create_server(service.connect, HOST, arguments.port, backlog=BACKLOG)
+    port = server.sockets[0].getsockname()[1]
+    sys.stdout.buffer.write(msgspec.json.encode(Started(url=f"http://{HOST}:{port}")) + b"\n")
+    sys.stdout.flush()
+    await stop.wait()
+    server.close()
+    service.close()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = _arguments(argv)
+    # Nothing here makes garbage in cycles worth a pause in the middle of a schedule.
+    gc.disable()
+    try:
+        settings = msgspec.json.decode(arguments.settings, type=Settings)
+        with LineWriter(arguments.log) as writer, asyncio.Runner(loop_factory=precise_loop) as runner:
+            runner.run(_serve(arguments, settings, writer))
+    except (msgspec.MsgspecError, OSError) as error:
+        sys.stderr.write(f"mock server: {error}\n")
+        return 3
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""Requests as the mock server reads them from a connection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+HEAD_END = b"\r\n\r\n"
+LONGEST_HEAD = 64 << 10
+LONGEST_BODY = 64 << 20
+
+
+class Refused(Exception):
+    """A request that is not answered as asked; the connection is closed behind it."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """One request. Header names are in lower case."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+class StreamOptions(msgspec.Struct):
+    include_usage: bool = False
+
+
+class Message(msgspec.Struct):
+    content: str | list[dict[str, Any]] | None = None
+
+
+class Asked(msgspec.Struct):
+    """The parameters that matter here; all others are passed over, as they change no schedule."""
+
+    model: str = "mock"
+    prompt: str | list[int] = ""
+    messages: list[Message] = []
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    n: int | None = 1
+    stream: bool | None = False
+    stream_options: StreamOptions | None = None
+    logprobs: bool | int | None = None
+    return_token_ids: bool | None = False
+
+    @property
+    def tokens(self) -> int:
+        """Of each choice."""
+        return max(1, self.max_completion_tokens or self.max_tokens or 16)
+
+    @property
+    def choices(self) -> int:
+        return max(1, self.n or 1)
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Token ids where the prompt is given so, else characters: there is no tokenizer here."""
+        return len(self.prompt) or sum(len(message.content or "") for message in self.messages)
+
+
+def take(buffer: bytearray) -> Incoming | None:
+    """Take the first request from what has arrived; None when it is not whole yet. Raises Refused."""
+    end = buffer.find(HEAD_END)
+    if end < 0:
+        if len(buffer) > LONGEST_HEAD:
+            raise Refused(431, "the head of the request is too long")
+        return None
+    first, *lines = bytes(buffer[:end]).decode("latin-1").split("\r\n")
+    headers = {name.strip().lower(): value.strip() for name, _, value in (x.partition(":") for x in lines)}
+    length = _length(headers)
+    whole = end + len(HEAD_END) + length
+    if len(buffer) < whole:
+        return None
+    method, _, rest = first.partition(" ")
+    body = bytes(buffer[end + len(HEAD_END) : whole])
+    del buffer[:whole]
+    return Incoming(method, rest.partition(" ")[0].partition("?")[0], headers, body)
+
+
+def _length(headers: dict[str, str]) -> int:
+    if "transfer-encoding" in headers:
+        raise Refused(411, "send the body with a Content-Length")
+    text = headers.get("content-length", "0")
+    if not text.isascii() or not text.isdigit():
+        raise Refused(400, "the Content-Length is no length")
+    if len(text) > 12 or int(text) > LONGEST_BODY:
+        raise Refused(413, "the body is too long")
+    return int(text)
+
+
+def asked(body: bytes) -> Asked:
+    """Raises Refused."""
+    try:
+        return msgspec.json.decode(body, type=Asked)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise Refused(400, str(error)) from error

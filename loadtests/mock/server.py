@@ -1,0 +1,132 @@
+"""The mock server's connections: each takes one request after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import cast
+
+from loadtests.mock import wire
+from loadtests.mock.asked import Asked, Incoming, Refused, asked, take
+from loadtests.mock.clockwork import Clockwork
+from loadtests.mock.script import script_for
+from loadtests.mock.sent import SentRecord
+from loadtests.mock.settings import Settings
+from loadtests.mock.stream import Order, Stream, Way
+
+
+class Service:
+    """What all connections share."""
+
+    def __init__(self, settings: Settings, clockwork: Clockwork, log: Callable[[SentRecord], None]) -> None:
+        self.settings = settings
+        self.clockwork = clockwork
+        self.log = log
+        self.open: set[Connection] = set()
+        self.connections = 0
+        self.requests = 0
+
+    def connect(self) -> Connection:
+        self.connections += 1
+        return Connection(self, self.connections - 1)
+
+    def close(self) -> None:
+        """Drop all connections; what was under way on them is logged as left."""
+        for connection in list(self.open):
+            connection.drop()
+
+
+class Connection(asyncio.Protocol):
+    """Answers a request before it looks at the next."""
+
+    def __init__(self, service: Service, number: int) -> None:
+        self._service = service
+        self._number = number
+        self._buffer = bytearray()
+        self._stream: Stream | None = None
+        self._last = False
+        """The client wants the connection closed behind this answer."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        # So that pause_writing tells of the first byte that the kernel did not take.
+        self._transport.set_write_buffer_limits(high=0)
+        self._service.open.add(self)
+        self._way = Way(
+            clockwork=self._service.clockwork,
+            send=self._transport.write,
+            log=self._service.log,
+            ended=self._ended,
+            hang_up=self._hang_up,
+        )
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._service.open.discard(self)
+        self._leave()
+
+    def pause_writing(self) -> None:
+        if self._stream is not None:
+            self._stream.blocked += 1
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        self._read()
+
+    def drop(self) -> None:
+        self._leave()
+        self._transport.abort()
+
+    def _leave(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.leave()
+
+    def _ended(self) -> None:
+        if self._last:
+            self._hang_up()
+        else:
+            self._stream = None
+            self._read()
+
+    def _hang_up(self) -> None:
+        self._stream = None
+        self._transport.close()
+
+    def _read(self) -> None:
+        received_ns = time.monotonic_ns()
+        try:
+            while self._stream is None and (incoming := take(self._buffer)) is not None:
+                self._last = incoming.headers.get("connection", "").lower() == "close"
+                self._answer(incoming, received_ns)
+                if self._last and self._stream is None:
+                    self._transport.close()
+        except Refused as refused:
+            self._transport.write(wire.response(refused.status, wire.error(refused.status, str(refused))))
+            self._transport.close()
+
+    def _answer(self, incoming: Incoming, received_ns: int) -> None:
+        match incoming.method, incoming.path:
+            case "GET", "/health":
+                self._transport.write(wire.response(200, {}))
+            case "GET", "/v1/models":
+                self._transport.write(wire.response(200, wire.models(self._service.settings.model)))
+            case "POST", wire.COMPLETIONS | wire.CHAT:
+                self._begin(incoming, asked(incoming.body), received_ns)
+            case _:
+                raise Refused(404, f"nothing is served at {incoming.method} {incoming.path}")
+
+    def _begin(self, incoming: Incoming, parameters: Asked, received_ns: int) -> None:
+        service = self._service
+        request_id = incoming.headers.get("x-request-id") or f"mock-{service.requests}"
+        service.requests += 1
+        order = Order(
+            id=request_id,
+            connection=self._number,
+            asked=parameters,
+            answer=wire.Answer(incoming.path, request_id, parameters),
+            script=script_for(service.settings, request_id, parameters.tokens),
+            received_ns=received_ns,
+        )
+        self._stream = Stream(order, self._way)
+        self._stream.begin()

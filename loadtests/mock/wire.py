@@ -1,0 +1,139 @@
+"""Bytes of the answers, in the form of vLLM's: events of both APIs, whole answers, errors.
+
+Everything that is the same in all events of a request is formatted once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from loadtests.mock.asked import Asked
+from loadtests.mock.script import answer_tokens
+
+CHAT = "/v1/chat/completions"
+COMPLETIONS = "/v1/completions"
+STREAM_HEAD = (
+    b"HTTP/1.1 200 OK\r\nserver: mock\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
+    b"transfer-encoding: chunked\r\n\r\n"
+)
+STREAM_END = b"0\r\n\r\n"
+CREATED = 1
+"""A real server gives the time; nobody here reads it."""
+
+_json = msgspec.json.Encoder().encode
+
+
+def logprob(token: int) -> float:
+    return -(token % 16) / 16
+
+
+def chunk(data: bytes) -> bytes:
+    """An SSE event as one chunk of HTTP."""
+    return b"%x\r\ndata: %b\n\n\r\n" % (len(data) + 8, data)
+
+
+DONE = chunk(b"[DONE]")
+
+
+class Answer:
+    """What is sent to one request. `path` is CHAT or COMPLETIONS."""
+
+    def __init__(self, path: str, request_id: str, asked: Asked) -> None:
+        self._chat = path == CHAT
+        self._asked = asked
+        self._tokens = [answer_tokens(request_id, choice, asked.tokens) for choice in range(asked.choices)]
+        kind = "chatcmpl" if self._chat else "cmpl"
+        what = "chat.completion.chunk" if self._chat else "text_completion"
+        self._base = {"id": f"{kind}-{request_id}", "object": what, "created": CREATED, "model": asked.model}
+        # The part of an event before its choices, without the brace that closes it.
+        self._front = _json(self._base)[:-1] + b',"choices":['
+
+    def event(self, choice: int, begin: int, end: int, *, last: bool) -> bytes:
+        """The tokens of a choice from `begin` to `end`, and the finish reason when they are its last."""
+        tokens = self._tokens[choice][begin:end]
+        text = bytes(tokens)
+        if self._chat:
+            role = b'"role":"assistant",' if begin == 0 else b""
+            said = b'"delta":{%b"content":"%b"}' % (role, text)
+        else:
+            said = b'"text":"%b"' % text
+        finish = b'"length"' if last else b"null"
+        data = b'%b{"index":%d,%b,"logprobs":%b,"finish_reason":%b,"stop_reason":null%b}]}' % (
+            *(self._front, choice, said, self._logprobs(tokens, begin), finish),
+            self._ids(tokens, begin),
+        )
+        return chunk(data)
+
+    def _ids(self, tokens: Sequence[int], begin: int) -> bytes:
+        """vLLM gives the ids of the prompt back with the first event."""
+        if not self._asked.return_token_ids:
+            return b""
+        ids = b',"token_ids":[%b]' % ",".join(map(str, tokens)).encode()
+        if begin == 0 and not self._chat and isinstance(self._asked.prompt, list):
+            return b',"prompt_token_ids":%b%b' % (_json(self._asked.prompt), ids)
+        return b',"prompt_token_ids":null%b' % ids if not self._chat else ids
+
+    def _logprobs(self, tokens: Sequence[int], begin: int) -> bytes:
+        if self._asked.logprobs is None or self._asked.logprobs is False:
+            return b"null"
+        told = [(chr(token), logprob(token)) for token in tokens]
+        if self._chat:
+            entries = ({"token": text, "logprob": value, "bytes": [ord(text)]} for text, value in told)
+            return _json({"content": [entry | {"top_logprobs": []} for entry in entries]})
+        return _json(
+            {
+                "text_offset": list(range(begin, begin + len(tokens))),
+                "token_logprobs": [value for _, value in told],
+                "tokens": [text for text, _ in told],
+                "top_logprobs": [{text: value} for text, value in told],
+            }
+        )
+
+    def close(self) -> bytes:
+        """What follows the last token: the usage where it was asked for, and the end of the stream."""
+        options = self._asked.stream_options
+        if options is None or not options.include_usage:
+            return DONE + STREAM_END
+        return chunk(_json(self._base | {"choices": [], "usage": self._usage()})) + DONE + STREAM_END
+
+    def whole(self) -> bytes:
+        """The answer in one piece."""
+        choices = [self._choice(place, tokens) for place, tokens in enumerate(self._tokens)]
+        what = {"object": "chat.completion"} if self._chat else {}
+        return response(200, self._base | what | {"choices": choices, "usage": self._usage()})
+
+    def _choice(self, place: int, tokens: list[int]) -> dict[str, Any]:
+        text = bytes(tokens).decode()
+        said = {"message": {"role": "assistant", "content": text}} if self._chat else {"text": text}
+        ids = {"token_ids": tokens} if self._asked.return_token_ids else {}
+        logprobs = msgspec.Raw(self._logprobs(tokens, 0))
+        return {"index": place, **said, "logprobs": logprobs, "finish_reason": "length", **ids}
+
+    def _usage(self) -> dict[str, int]:
+        prompt, answered = self._asked.prompt_tokens, sum(map(len, self._tokens))
+        return {"prompt_tokens": prompt, "completion_tokens": answered, "total_tokens": prompt + answered}
+
+
+def response(status: int, content: dict[str, Any]) -> bytes:
+    """A whole response of JSON."""
+    body = _json(content)
+    head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nserver: mock\r\n"
+    return f"{head}content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
+
+
+def models(name: str) -> dict[str, Any]:
+    model = {"id": name, "object": "model", "created": CREATED, "owned_by": "mock", "max_model_len": 1 << 20}
+    return {"object": "list", "data": [model]}
+
+
+def error(status: int, message: str) -> dict[str, Any]:
+    kind = "InternalServerError" if status >= 500 else "BadRequestError"
+    return {"error": {"message": message, "type": kind, "param": None, "code": status}}
+
+
+def error_event(message: str) -> bytes:
+    return chunk(_json(error(500, message))) + DONE + STREAM_END
