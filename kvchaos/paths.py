@@ -61,3 +61,8 @@ def state_folder(cache: Path) -> Path:
 def lib_folder(cache: Path) -> Path:
     """Libraries that servers preload and the system does not have."""
     return cache / "lib"
+
+
+def client_bench_folder(cache: Path) -> Path:
+    """What `kvchaos client-bench` measured on this machine."""
+    return cache / "client-bench"

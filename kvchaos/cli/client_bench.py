@@ -1,0 +1,102 @@
+"""The command `kvchaos client-bench`: what this machine's load client can take at most."""
+
+from __future__ import annotations
+
+import os
+import platform
+import tempfile
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from kvchaos import __version__
+from kvchaos.cli.tables import plain_table, print_table
+from kvchaos.clientbench.figures import Figures, MeasureFailed, Spread
+from kvchaos.clientbench.measure import Wish, measure
+from kvchaos.clientbench.store import ClientBench, keep, latest
+from kvchaos.clientbench.word import verdict
+from kvchaos.errors import UsageError
+from kvchaos.paths import cache_folder, client_bench_folder
+from kvchaos.planning import git_state, host
+from loadtests.mock.process import MockFailed
+
+CONCURRENCY = (1, 8, 32, 128, 512)
+ROOT = Path(__file__).parents[2]
+
+
+def client_bench_command(
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Load generator processes.")] = 1,
+    seconds: Annotated[float, typer.Option(min=3, max=60, help="Length of each step.")] = 5.0,
+    concurrency: Annotated[
+        list[int] | None, typer.Option(min=1, max=10_000, help="Requests at once; may be repeated.")
+    ] = None,
+    last: Annotated[bool, typer.Option("--last", help="Show the last measurement instead.")] = False,
+) -> int:
+    """Measure the load client against a mock server, and keep the figures in the cache folder."""
+    folder = client_bench_folder(cache_folder())
+    if last:
+        bench = latest(folder)
+        if bench is None:
+            raise UsageError("nothing was measured yet; measure with: kvchaos client-bench")
+        _show(bench)
+        return 0
+    wish = Wish(workers, seconds, tuple(sorted(set(concurrency or CONCURRENCY))))
+    bench = _measured(wish)
+    path = keep(bench, folder)
+    _show(bench)
+    typer.echo(f"kept in {path}")
+    return 0
+
+
+def _measured(wish: Wish) -> ClientBench:
+    busy = os.getloadavg()[0]
+    console = Console(stderr=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix="client-bench-") as folder:
+            steps = measure(wish, Path(folder), lambda line: console.print(line, highlight=False))
+    except (MeasureFailed, MockFailed, OSError) as error:
+        raise UsageError(f"the client was not measured: {error}") from error
+    return ClientBench(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        host=host(),
+        kvchaos=__version__,
+        git=git_state(ROOT),
+        python=platform.python_version(),
+        openai=version("openai"),
+        workers=wish.workers,
+        load_average=round(busy, 2),
+        steps=steps,
+    )
+
+
+def _show(bench: ClientBench) -> None:
+    typer.echo(
+        f"{bench.created}, kvchaos {bench.kvchaos}, openai {bench.openai}, Python {bench.python}; "
+        f"{bench.host}; {bench.workers} load workers; load of the machine before {bench.load_average}"
+    )
+    table = plain_table(
+        *("step", "at once", "requests/s", "events/s", "CPU µs/event", "client CPU", "mock CPU"),
+        *("loop lag ms", "late ms", "TTFT error ms", "ITL error ms", "mock late ms"),
+    )
+    for step in bench.steps:
+        table.add_row(*_cells(step))
+    print_table(table)
+    typer.echo("spreads are median / 99th percentile")
+    for line in verdict(bench.steps):
+        typer.echo(line)
+
+
+def _cells(step: Figures) -> list[str]:
+    spreads = (step.lag_ms, step.late_ms, step.ttft_error_ms, step.itl_error_ms, step.server_late_ms)
+    each = "-" if step.cpu_us_per_event is None else f"{step.cpu_us_per_event:.0f}"
+    shares = [f"{step.client_cpu:.2f}", f"{step.server_cpu:.2f}"]
+    rates = [f"{step.requests_per_s:.1f}", f"{step.events_per_s:.0f}"]
+    return [step.step, str(step.concurrency), *rates, each, *shares, *map(_both, spreads)]
+
+
+def _both(spread: Spread) -> str:
+    return "-" if spread.median is None else f"{spread.median:.2f} / {spread.p99:.2f}"

@@ -1,0 +1,1 @@
+"""What this machine's load client can take at most, measured against the mock server."""

@@ -1,0 +1,162 @@
+"""From what client and mock server recorded of one step to its figures. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import msgspec
+
+from history.percentile import percentile
+from history.records import ClientRecord, RequestRecord
+from loadtests.mock.sent import SentRecord
+
+NS_PER_US, NS_PER_MS, US_PER_MS, US_PER_S = 1e3, 1e6, 1e3, 1e6
+
+
+class MeasureFailed(Exception):
+    """A step that gives no figures, with the reason."""
+
+
+class Spread(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Median and 99th percentile, ms; None of nothing."""
+
+    median: float | None
+    p99: float | None
+
+
+class Figures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One step. Rates and processor times are those of the same stretch, in which the load was steady."""
+
+    step: str
+    concurrency: int
+    answer_tokens: int
+    rate: float | None
+    """Requests/s that were due, open loop; None: closed loop."""
+    window_s: float
+    requests_per_s: float
+    events_per_s: float
+    """Events with tokens: one token each."""
+    cpu_us_per_event: float | None
+    """Of the load workers together, everything that they do included; None without events."""
+    client_cpu: float
+    """Share of one processor that the busiest worker used."""
+    server_cpu: float
+    """The same of the mock server."""
+    lag_ms: Spread
+    """Delay of the workers' event loops."""
+    late_ms: Spread
+    """Starts after they were due."""
+    ttft_error_ms: Spread
+    """First token: the client's stamp less the moment at which it was sent."""
+    itl_error_ms: Spread
+    """Between two events: how far the client's gap and the server's are apart."""
+    server_late_ms: Spread
+    """The mock server's sends after they were due by its schedule."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step as it was asked for."""
+
+    name: str
+    concurrency: int
+    answer_tokens: int
+    rate: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What was recorded of a step."""
+
+    requests: Sequence[RequestRecord]
+    client: Sequence[ClientRecord]
+    sent: Mapping[str, SentRecord]
+    stopped_ns: int
+    """Monotonic; what comes later is the end of the load."""
+    server_cpu: float
+
+
+def figures(step: Step, taken: Taken) -> Figures:
+    """Raises MeasureFailed when a token was lost, or nothing was steady long enough."""
+    _check(taken)
+    windows = _windows(taken)
+    wall_s = max(sum(one.wall_us for one in stretches) for stretches in windows.values()) / US_PER_S
+    cpu_us = sum(one.cpu_us for stretches in windows.values() for one in stretches)
+    events = sum(_inside(windows[record.worker], _stamps(record)) for record in taken.requests)
+    ends = sum(_inside(windows[record.worker], [_end(record)]) for record in taken.requests if _ok(record))
+    stretches = [one for own in windows.values() for one in own]
+    pairs = [(record, taken.sent[record.id]) for record in taken.requests if _ok(record)]
+    return Figures(
+        step=step.name,
+        concurrency=step.concurrency,
+        answer_tokens=step.answer_tokens,
+        rate=step.rate,
+        window_s=wall_s,
+        requests_per_s=ends / wall_s,
+        events_per_s=events / wall_s,
+        cpu_us_per_event=cpu_us / events if events else None,
+        client_cpu=max(sum(x.cpu_us for x in own) / sum(x.wall_us for x in own) for own in windows.values()),
+        server_cpu=taken.server_cpu,
+        lag_ms=_spread(lag / US_PER_MS for one in stretches for lag in one.lag_us),
+        late_ms=_spread((r.start_ns - r.intended_ns) / NS_PER_MS for r in taken.requests if not r.held),
+        ttft_error_ms=_spread((_stamps(r)[0] - s.sent_ns[0]) / NS_PER_MS for r, s in pairs if s.sent_ns),
+        itl_error_ms=_spread(error for r, s in pairs for error in _gap_errors_ms(r, s)),
+        server_late_ms=_spread(
+            (out - due) / NS_PER_MS for _, s in pairs for out, due in zip(s.sent_ns, s.due_ns, strict=True)
+        ),
+    )
+
+
+def _check(taken: Taken) -> None:
+    for record in taken.requests:
+        sent = taken.sent.get(record.id)
+        if record.outcome not in ("ok", "aborted"):
+            kind = record.error.kind if record.error else record.outcome
+            raise MeasureFailed(f"request {record.id} failed ({kind}); nothing was to fail here")
+        if _ok(record) and (sent is None or sent.event_tokens != record.chunk_tokens):
+            raise MeasureFailed(f"request {record.id}: client and mock server differ in what was sent")
+
+
+def _windows(taken: Taken) -> dict[int, list[ClientRecord]]:
+    """By worker the stretches between the first one, in which the load begins, and the stop."""
+    windows: dict[int, list[ClientRecord]] = {}
+    # With fewer requests at once than workers some of these have nothing to do.
+    busy = {record.worker for record in taken.requests}
+    for record in taken.client:
+        if record.worker in busy:
+            windows.setdefault(record.worker, []).append(record)
+    steady = {
+        worker: [one for one in own[1:] if one.mono_ns <= taken.stopped_ns] for worker, own in windows.items()
+    }
+    if not steady or not all(steady.values()):
+        raise MeasureFailed("the step was too short: give it more --seconds")
+    return steady
+
+
+def _inside(stretches: Sequence[ClientRecord], moments_ns: Sequence[float]) -> int:
+    begin = stretches[0].mono_ns - stretches[0].wall_us * NS_PER_US
+    return sum(begin < moment <= stretches[-1].mono_ns for moment in moments_ns)
+
+
+def _ok(record: RequestRecord) -> bool:
+    return record.outcome == "ok"
+
+
+def _stamps(record: RequestRecord) -> list[float]:
+    return [record.start_mono_ns + at_us * NS_PER_US for at_us in record.chunk_us]
+
+
+def _end(record: RequestRecord) -> float:
+    return record.start_mono_ns + record.end_us * NS_PER_US
+
+
+def _gap_errors_ms(record: RequestRecord, sent: SentRecord) -> Iterator[float]:
+    for (one, other), (out, later) in zip(pairwise(_stamps(record)), pairwise(sent.sent_ns), strict=True):
+        yield abs((other - one) - (later - out)) / NS_PER_MS
+
+
+def _spread(values: Iterator[float]) -> Spread:
+    ordered = sorted(values)
+    return Spread(percentile(ordered, 50), percentile(ordered, 99))

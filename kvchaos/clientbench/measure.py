@@ -1,0 +1,199 @@
+"""The steps of a measurement: the real load workers against the mock server, at rising concurrency."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from history import layout
+from history.arrivals import Closed, Poisson
+from history.plan import (
+    Expectation,
+    Limits,
+    PhaseSpec,
+    RunPlan,
+    Scenario,
+    ServerSettings,
+    Versions,
+    WorkloadSpec,
+)
+from history.records import ClientRecord, Record, RequestRecord
+from kvchaos.clientbench.figures import Figures, MeasureFailed, Step, Taken, figures
+from kvchaos.planning import write_plan
+from loadtests.mock.process import MockServer
+from loadtests.mock.sent import SentRecord
+from loadtests.mock.settings import Fixed, Settings
+from loadtests.processes import LoadProcesses
+
+READY_S, END_S, POLL_S = 60.0, 60.0, 0.05
+PROMPT_TOKENS = 128
+LONG, SHORT = 128, 1
+"""Tokens of an answer: for the most tokens a second, and for the most requests."""
+ENDLESS = 1_000_000
+SCHEDULE = Settings(ttft=Fixed(ms=10.0), itl=Fixed(ms=10.0))
+Line = TypeVar("Line", bound=Record)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    workers: int
+    seconds: float
+    """Of each step."""
+    concurrency: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ran:
+    step: Step
+    phase: str
+    stopped_ns: int
+    server_cpu: float
+
+
+def measure(wish: Wish, folder: Path, tell: Callable[[str], None]) -> list[Figures]:
+    """Closed loops of long and of short answers, then half of the highest rate in an open loop.
+
+    `folder` gets the records. Raises MeasureFailed, OSError, loadtests.mock.process.MockFailed.
+    """
+    with MockServer(SCHEDULE, folder / "sent.jsonl") as server:
+        plan = write_plan(_plan(server.url, wish.workers), folder)
+        load = LoadProcesses(folder, plan, wish.workers, folder / layout.LOADER_LOG)
+        try:
+            load.start()
+            if not load.wait_ready(READY_S):
+                raise MeasureFailed("; ".join(load.failures()) or f"no load worker within {READY_S:g} s")
+            bench = _Bench(folder, server, load, wish.seconds)
+            found = [bench.run(step, tell) for step in _closed_steps(wish.concurrency)]
+            return [*found, bench.run(_half(found), tell)]
+        finally:
+            load.close()
+
+
+def _closed_steps(concurrency: Sequence[int]) -> Iterator[Step]:
+    for name, tokens in (("long", LONG), ("short", SHORT)):
+        for users in concurrency:
+            yield Step(name, users, tokens)
+
+
+def _half(found: Sequence[Figures]) -> Step:
+    best = max((one for one in found if one.answer_tokens == LONG), key=lambda one: one.requests_per_s)
+    rate = best.requests_per_s / 2
+    if not rate:
+        raise MeasureFailed("no long answer came to its end: give each step more --seconds")
+    return Step("half", best.concurrency, LONG, rate)
+
+
+class _Bench:
+    """Runs one step after the other on the same processes."""
+
+    def __init__(self, folder: Path, server: MockServer, load: LoadProcesses, seconds: float) -> None:
+        self._folder = folder
+        self._server = server
+        self._load = load
+        self._seconds = seconds
+        self._count = 0
+
+    def run(self, step: Step, tell: Callable[[str], None]) -> Figures:
+        ran = self._drive(step)
+        requests = [
+            record
+            for path in sorted(self._folder.glob(layout.REQUESTS_GLOB))
+            for record in _lines(path, RequestRecord)
+            if record.phase == ran.phase
+        ]
+        if len(requests) != self._load.progress().sent:
+            raise MeasureFailed(f"{self._load.progress().sent} requests sent, {len(requests)} recorded")
+        client = [
+            record
+            for record in _lines(self._folder / layout.CLIENT, ClientRecord)
+            if record.phase == ran.phase
+        ]
+        sent = self._sent({record.id for record in requests if record.outcome == "ok"})
+        found = figures(step, Taken(requests, client, sent, ran.stopped_ns, ran.server_cpu))
+        tell(f"{step.name}, {step.concurrency} at once: {found.events_per_s:.0f} events/s")
+        return found
+
+    def _sent(self, ids: set[str]) -> dict[str, SentRecord]:
+        """The server's log, with these requests in it: it writes a line just after the client has the end."""
+        deadline = time.monotonic() + END_S
+        while True:
+            sent = self._server.sent()
+            if ids <= sent.keys() or time.monotonic() > deadline:
+                return sent
+            time.sleep(POLL_S)
+
+    def _drive(self, step: Step) -> _Ran:
+        self._count += 1
+        phase = _phase(step, f"{step.name}-{self._count}", self._seconds)
+        began_ns, cpu_s = time.monotonic_ns(), _cpu_s(self._server.pid)
+        self._load.start_phase(phase)
+        deadline = time.monotonic() + self._seconds
+        while time.monotonic() < deadline and not self._load.done() and not self._load.failures():
+            time.sleep(POLL_S)
+        stopped_ns = time.monotonic_ns()
+        used_s = _cpu_s(self._server.pid) - cpu_s
+        if step.rate is None:
+            self._load.stop_phase("long enough")
+        if not self._load.wait_done(END_S):
+            raise MeasureFailed("; ".join(self._load.failures()) or f"no end within {END_S:g} s")
+        return _Ran(step, phase.name, stopped_ns, used_s / (stopped_ns - began_ns) * 1e9)
+
+
+def _phase(step: Step, name: str, seconds: float) -> PhaseSpec:
+    return PhaseSpec(
+        name=name,
+        role="load",
+        workload="long" if step.answer_tokens == LONG else "short",
+        requests=ENDLESS if step.rate is None else max(1, round(step.rate * seconds)),
+        concurrency=step.concurrency,
+        arrivals=Closed() if step.rate is None else Poisson(kind="poisson", rate=step.rate),
+    )
+
+
+def _plan(url: str, workers: int) -> RunPlan:
+    """As a run's own, with nothing in it of a server under test."""
+    workloads = {
+        name: WorkloadSpec(
+            kind="unique",
+            params={"prompt_tokens": PROMPT_TOKENS, "min_output": tokens, "max_output": tokens},
+        )
+        for name, tokens in (("long", LONG), ("short", SHORT))
+    }
+    scenario = Scenario(
+        name="client-bench",
+        summary="",
+        server=ServerSettings(gpu_blocks=2),
+        workloads=workloads,
+        phases=(_phase(Step("long", 1, LONG), "long", 1.0),),
+        limits=Limits(request_s=END_S),
+    )
+    none = Versions(kvchaos="", vllm="", torch="", python="", server_name="", model="", git="", host="")
+    return RunPlan(
+        run_id="client-bench",
+        seed=1,
+        stack="local",
+        scenario=scenario,
+        expectation=Expectation(releases=">=0"),
+        workers=workers,
+        base_url=url,
+        command=(),
+        environment={},
+        versions=none,
+        created="",
+    )
+
+
+def _lines(path: Path, kind: type[Line]) -> list[Line]:
+    return msgspec.json.Decoder(kind).decode_lines(path.read_bytes())
+
+
+def _cpu_s(pid: int) -> float:
+    """Processor time that a process has used."""
+    after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")

@@ -1,0 +1,32 @@
+"""What a measurement says in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kvchaos.clientbench.figures import Figures
+
+FULL = 0.9
+"""From this share of a processor on a process has none left to speak of."""
+
+
+def verdict(steps: Sequence[Figures]) -> list[str]:
+    """The two maxima, and who was the limit at each."""
+    closed = [step for step in steps if step.rate is None]
+    if not closed:
+        return []
+    tokens = max(closed, key=lambda step: step.events_per_s)
+    requests = max(closed, key=lambda step: step.requests_per_s)
+    return [
+        f"most events: {tokens.events_per_s:.0f} /s at {tokens.concurrency} at once; {_limit(tokens)}",
+        f"most requests: {requests.requests_per_s:.0f} /s at {requests.concurrency} at once; "
+        f"{_limit(requests)}",
+    ]
+
+
+def _limit(step: Figures) -> str:
+    if step.server_cpu >= FULL:
+        return "the mock server was the limit, the client may be able to take more"
+    if step.client_cpu >= FULL:
+        return "the client was the limit"
+    return "neither client nor mock server had all of a processor: busy machine, or too few at once"

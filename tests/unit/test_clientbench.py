@@ -1,0 +1,219 @@
+"""The measurement of the client: no figure without its data, no loss unnoticed, nothing forgotten."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from history.records import ClientRecord, RequestError, RequestRecord, Usage
+from kvchaos.cli.app import run
+from kvchaos.clientbench.figures import Figures, MeasureFailed, Spread, Step, Taken, figures
+from kvchaos.clientbench.measure import Wish, measure
+from kvchaos.clientbench.store import ClientBench, keep, latest
+from kvchaos.clientbench.word import verdict
+from kvchaos.errors import UsageError
+from kvchaos.paths import client_bench_folder
+from loadtests.mock.sent import SentRecord
+
+S, MS = 1_000_000_000, 1_000_000
+STEP = Step("long", 4, 3)
+START_NS = 10 * S
+"""Of the only request; its tokens are sent 100, 110 and 120 ms later."""
+
+
+def request(worker: int = 0, late_ms: float = 1.0) -> RequestRecord:
+    """One whose every token was stamped so late after it was sent, the last one twice as late."""
+    at = [100 + late_ms, 110 + late_ms, 120 + 2 * late_ms]
+    return RequestRecord(
+        id=f"r{worker}",
+        prompt_id="p",
+        phase="long-1",
+        worker=worker,
+        prompt_tokens=1,
+        max_tokens=3,
+        intended_ns=START_NS - 2 * MS,
+        start_ns=START_NS,
+        start_mono_ns=START_NS,
+        end_us=round(at[-1] * 1000),
+        first_us=round(at[0] * 1000),
+        chunk_us=[round(ms * 1000) for ms in at],
+        chunk_tokens=[1, 1, 1],
+        token_ids=[1, 2, 3],
+        logprobs=[],
+        usage=Usage(prompt_tokens=1, completion_tokens=3),
+        finish_reason="length",
+        status=200,
+        outcome="ok",
+        error=None,
+    )
+
+
+def sent(worker: int = 0, tokens: int = 3) -> SentRecord:
+    times = [START_NS + (100 + 10 * place) * MS for place in range(tokens)]
+    return SentRecord(
+        id=f"r{worker}",
+        connection=0,
+        prompt_tokens=1,
+        received_ns=START_NS,
+        due_ns=[time - MS for time in times],
+        sent_ns=times,
+        event_tokens=[1] * tokens,
+        end="whole",
+        end_ns=times[-1],
+        left=False,
+        blocked=0,
+    )
+
+
+def stretch(end_s: float, worker: int = 0, cpu_us: int = 300_000) -> ClientRecord:
+    return ClientRecord(
+        t_ns=round(end_s * S),
+        mono_ns=round(end_s * S),
+        worker=worker,
+        phase="long-1",
+        wall_us=1_000_000,
+        cpu_us=cpu_us,
+        lag_us=[500, 1500],
+        collector_us=[],
+        connections=1,
+    )
+
+
+def taken(
+    *requests: RequestRecord, client: list[ClientRecord] | None = None, stopped_s: float = 11.5
+) -> Taken:
+    told = [stretch(9.5), stretch(10.5), stretch(11.5)] if client is None else client
+    log = {f"r{worker}": sent(worker) for worker in range(2)}
+    return Taken(requests or (request(),), told, log, round(stopped_s * S), 0.25)
+
+
+def test_rates_and_processor_time_are_those_of_one_and_the_same_stretch() -> None:
+    found = figures(STEP, taken())
+    assert found.window_s == 2.0
+    assert (found.events_per_s, found.requests_per_s) == (1.5, 0.5)
+    assert found.cpu_us_per_event == 600_000 / 3
+    assert found.client_cpu == pytest.approx(0.3)
+
+
+def test_what_comes_in_the_first_stretch_or_after_the_stop_counts_for_nothing() -> None:
+    early = figures(STEP, taken(client=[stretch(10.5), stretch(11.5)]))
+    late = figures(STEP, taken(client=[stretch(8.5), stretch(9.5), stretch(10.5)], stopped_s=9.9))
+    assert early.events_per_s == late.events_per_s == 0
+    assert early.cpu_us_per_event is None
+
+
+def test_errors_are_the_clients_word_against_the_servers() -> None:
+    found = figures(STEP, taken(request(late_ms=4.0)))
+    assert found.ttft_error_ms == Spread(4.0, 4.0)
+    # One gap is told right, the other 4 ms too long.
+    assert found.itl_error_ms == Spread(0.0, 4.0)
+    assert found.late_ms == Spread(2.0, 2.0)
+    assert found.server_late_ms == Spread(1.0, 1.0)
+    assert found.lag_ms == Spread(0.5, 1.5)
+
+
+def test_workers_add_up_and_the_busiest_is_told() -> None:
+    client = [
+        stretch(end, worker, cpu) for worker, cpu in ((0, 300_000), (1, 900_000)) for end in (9.5, 10.5)
+    ]
+    found = figures(STEP, taken(request(0), request(1), client=client))
+    assert (found.events_per_s, found.client_cpu) == (6.0, 0.9)
+    assert found.cpu_us_per_event == 1_200_000 / 6
+
+
+def test_a_worker_that_had_nothing_to_do_is_no_gap() -> None:
+    client = [stretch(9.5), stretch(10.5), stretch(9.6, worker=1)]
+    assert figures(STEP, taken(client=client)).events_per_s == 3.0
+
+
+@pytest.mark.parametrize("client", [[], [stretch(9.5)], [stretch(9.5), stretch(12.5)]])
+def test_a_step_without_a_steady_stretch_gives_no_figures(client: list[ClientRecord]) -> None:
+    with pytest.raises(MeasureFailed, match="--seconds"):
+        figures(STEP, taken(client=client))
+
+
+def test_a_lost_token_ends_the_measurement() -> None:
+    lost = msgspec.structs.replace(request(), chunk_us=[1, 2], chunk_tokens=[1, 1])
+    with pytest.raises(MeasureFailed, match="r0"):
+        figures(STEP, taken(lost))
+    unknown = msgspec.structs.replace(request(), id="nobody")
+    with pytest.raises(MeasureFailed, match="nobody"):
+        figures(STEP, taken(unknown))
+
+
+def test_a_failed_request_ends_the_measurement() -> None:
+    error = RequestError(kind="ReadError", status=None, message="")
+    failed = msgspec.structs.replace(request(), outcome="error", error=error)
+    with pytest.raises(MeasureFailed, match="ReadError"):
+        figures(STEP, taken(failed))
+
+
+@pytest.mark.parametrize(
+    ("client_cpu", "server_cpu", "word"),
+    [
+        (0.97, 0.5, "the client was the limit"),
+        (0.97, 0.95, "mock server was the limit"),
+        (0.5, 0.4, "neither"),
+    ],
+)
+def test_the_words_name_the_limit(client_cpu: float, server_cpu: float, word: str) -> None:
+    found = msgspec.structs.replace(figures(STEP, taken()), client_cpu=client_cpu, server_cpu=server_cpu)
+    open_loop = msgspec.structs.replace(found, rate=1.0, events_per_s=1e9)
+    lines = verdict([found, open_loop])
+    assert len(lines) == 2
+    assert all(word in line for line in lines)
+    assert "most events: 2 /s" in lines[0]
+
+
+def bench(created: str, steps: list[Figures]) -> ClientBench:
+    return ClientBench(
+        created=created,
+        host="h",
+        kvchaos="1",
+        git="g",
+        python="3",
+        openai="3",
+        workers=1,
+        load_average=0.5,
+        steps=steps,
+    )
+
+
+def test_the_last_measurement_is_found_again_as_it_was(tmp_path: Path) -> None:
+    assert latest(tmp_path / "nothing") is None
+    steps = [figures(STEP, taken())]
+    keep(bench("2026-01-02T00:00:00+00:00", steps), tmp_path)
+    keep(bench("2026-01-01T00:00:00+00:00", []), tmp_path)
+    assert latest(tmp_path) == bench("2026-01-02T00:00:00+00:00", steps)
+
+
+def test_a_damaged_measurement_is_told_with_its_path(tmp_path: Path) -> None:
+    path = keep(bench("2026-01-02T00:00:00+00:00", []), tmp_path)
+    path.write_text('{"v": 1}')
+    with pytest.raises(UsageError, match=path.name):
+        latest(tmp_path)
+
+
+def test_the_command_shows_what_was_measured_last(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["client-bench", "--last"]) == 3
+    assert "kvchaos client-bench" in capsys.readouterr().err
+    keep(bench("2026-01-02T00:00:00+00:00", [figures(STEP, taken())]), client_bench_folder(cache))
+    assert run(["client-bench", "--last"]) == 0
+    assert "0.50 / 1.50" in capsys.readouterr().out
+
+
+def test_the_real_client_is_measured_against_the_mock_server(tmp_path: Path) -> None:
+    told: list[str] = []
+    found = measure(Wish(workers=2, seconds=4.0, concurrency=(4,)), tmp_path, told.append)
+    assert [(step.step, step.concurrency) for step in found] == [("long", 4), ("short", 4), ("half", 4)]
+    assert len(told) == 3
+    for step in found:
+        assert step.events_per_s > 0
+        assert step.cpu_us_per_event is not None
+        assert step.ttft_error_ms.median is not None
+        assert step.ttft_error_ms.median > 0
+    # 4 at once and 10 ms from token to token give 400; a stall may push some over the edge of the stretch.
+    assert found[0].events_per_s <= 400 * 1.5
+    assert found[2].rate == pytest.approx(found[0].requests_per_s / 2)
