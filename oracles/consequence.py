@@ -218,8 +218,8 @@ def is_not_a_number(record: RequestRecord) -> bool:
 
 
 def _waited(case: Case) -> str | None:
-    """For each load whose end was told late, its request got no token meanwhile. Of a store's end neither
-    server nor client shows anything."""
+    """For each load whose end was told late, its request got no token meanwhile. Of stores, by the books of
+    the scheduler, one was open when it was struck, and for as long as its end was kept back."""
     loads = [record for record in case.fired if record.evidence.get("direction") == "load"]
     for record in loads:
         ms = record.evidence.get("ms")
@@ -227,7 +227,23 @@ def _waited(case: Case) -> str | None:
             return "no firing tells its delay"
         if not _waits(case, record, ms):
             return f"no request waited the {ms:g} ms of arrival {record.n}"
-    return None if loads else "nothing shows when the server was told of a store's end"
+    stores = [record for record in case.fired if record.evidence.get("direction") == "store"]
+    if stores and not any(_kept_open(case, record) for record in stores):
+        return "by the ledger no store was open for as long as its end was kept back"
+    return None
+
+
+def _kept_open(case: Case, struck: FaultRecord) -> bool:
+    """Whether the store that took longest was open at the strike, and as long as its delay."""
+    ms = struck.evidence.get("ms")
+    for balance in case.history.ledger:
+        since_ns = balance.evidence.get("stores_longest_since_ns")
+        lasted_ns = balance.evidence.get("stores_longest_ns")
+        if not (isinstance(since_ns, int) and isinstance(lasted_ns, int) and isinstance(ms, int | float)):
+            continue
+        if since_ns <= struck.t_ns <= since_ns + lasted_ns and lasted_ns >= ms * 1e6:
+            return True
+    return False
 
 
 def _waits(case: Case, struck: FaultRecord, ms: float) -> bool:

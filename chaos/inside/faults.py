@@ -268,7 +268,7 @@ _COPY_KINDS = (
         "completion_late",
         LEGAL,
         "the end of a copy is told later",
-        "a load: its request gets no token meanwhile; a store: nothing that can be seen",
+        "a load: its request gets no token meanwhile; a store: it stays open in the books of the scheduler",
         "when the last late end was told",
         **DELAY,
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -143,6 +144,17 @@ def test_a_balance_is_written_when_it_is_quiet_and_only_once(
     since = line.evidence["stores_since_ns"]
     assert isinstance(since, int)
     assert since <= line.t_ns
+
+
+def test_an_account_tells_what_took_longest(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([100, 107, 200, 205])
+    monkeypatch.setattr("chaos.inside.ledger.account.time", SimpleNamespace(time_ns=lambda: next(clock)))
+    account = Account()
+    assert account.longest is None
+    for name in (1, 2):
+        account.begin(name)
+        account.end(name)
+    assert account.longest == (100, 7)
 
 
 def test_nothing_that_happened_means_no_line(tmp_path: Path, ledger: Ledger) -> None:

@@ -124,9 +124,30 @@ def test_one_late_end_of_several_without_a_waiting_request_is_enough_for_doubt()
     assert doubted(run, "no request waited the 5000 ms of arrival 1")
 
 
-def test_a_store_that_is_told_late_shows_nowhere_and_is_in_doubt() -> None:
+NOT_KEPT_OPEN = "no store was open for as long as its end was kept back"
+
+
+def late_store(begun_before_ms: int, lasted_ms: int) -> Run:
+    """Of the stores the longest began so long before the strike."""
     run = struck("completion_late", job=3, direction="store", ms=10)
-    assert doubted(run, "nothing shows when the server was told of a store's end")
+    begun_ns = run.faults[-1].t_ns - begun_before_ms * MS
+    run.book("scheduler", "balance", stores_longest_since_ns=begun_ns, stores_longest_ns=lasted_ms * MS)
+    return run
+
+
+def test_a_store_that_is_told_late_stays_open_in_the_books() -> None:
+    assert passed(late_store(begun_before_ms=2, lasted_ms=14))
+
+
+@pytest.mark.parametrize(("before_ms", "lasted_ms"), [(2, 9), (30, 25), (-5, 20)])
+def test_a_store_that_was_not_open_at_the_strike_for_so_long_is_in_doubt(
+    before_ms: int, lasted_ms: int
+) -> None:
+    assert doubted(late_store(before_ms, lasted_ms), NOT_KEPT_OPEN)
+
+
+def test_a_late_store_without_books_is_in_doubt() -> None:
+    assert doubted(struck("completion_late", job=3, direction="store", ms=10), NOT_KEPT_OPEN)
 
 
 def test_it_is_the_request_whose_load_was_told_late_that_has_to_wait() -> None:

@@ -17,6 +17,8 @@ class Account:
         self.ended = 0
         self.dropped = 0
         """Of those begun: the ones that the server gave up as a whole, by a reset."""
+        self.longest: tuple[int, int] | None = None
+        """Of those that ended, the one that took longest: when it began, and for how long, nanoseconds."""
         self._open: dict[Name, list[int]] = {}
         """When each began, nanoseconds since the epoch."""
 
@@ -29,10 +31,13 @@ class Account:
         since = self._open.get(name)
         if since is None:
             return False
-        since.pop(0)
+        began = since.pop(0)
         if not since:
             del self._open[name]
         self.ended += 1
+        lasted = time.time_ns() - began
+        if self.longest is None or lasted > self.longest[1]:
+            self.longest = began, lasted
         return True
 
     def drop_all(self) -> None:
