@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks.memory import MemoryWatch
 from benchmarks.soak.shape import REQUESTS_PER_S
 from benchmarks.soak.write import write_soak
 from kvchaos.interrupts import Interrupted, interrupts
@@ -84,15 +85,17 @@ def judged(run_dir: Path, requests: int, scrapes: int) -> Cost:
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         assert process.stdout is not None
         try:
-            told = process.stdout.read().decode(errors="replace")
-            _, status, usage = os.wait4(process.pid, 0)
+            with MemoryWatch(process.pid) as watch:
+                told = process.stdout.read().decode(errors="replace")
+                _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
         finally:
             process.kill()  # Does nothing to one that has ended.
     seconds = time.monotonic() - began
     if process.returncode != 0:
         raise MeasureFailed(f"exit code {process.returncode}\n{told}")
-    return Cost(requests, scrapes, files / MIB, seconds, usage.ru_maxrss / 1024)
+    peak = max(watch.peak, usage.ru_maxrss * 1024)
+    return Cost(requests, scrapes, files / MIB, seconds, peak / MIB)
 
 
 def report(costs: Sequence[Cost]) -> str:

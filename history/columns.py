@@ -51,7 +51,9 @@ class Changes:
         """By series the scrapes of its changes, in order, and the values. Nothing can be added afterwards."""
         self._sort()
         joined: dict[tuple[int, ...], Column] = {}
-        return {series: _joined(self._pieces[series], joined) for series in self._pieces}
+        columns = {series: _joined(pieces, joined) for series, pieces in self._pieces.items()}
+        self._pieces = {}
+        return columns
 
     def _sort(self) -> None:
         """Append the changes taken since the last time to the pieces of their series."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 import yaml
 from pydantic import ValidationError
 
 from history import layout
+from history.beside import metrics_beside
+from history.lines import Line, one_line, read_lines
+from history.lines import UnreadableRun as UnreadableRun
 from history.metrics import MetricLog
 from history.packing import packed
 from history.plan import PhaseSpec, RunPlan
@@ -20,19 +22,12 @@ from history.records import (
     Event,
     FaultRecord,
     LedgerRecord,
-    Record,
     RequestRecord,
     ResourceRecord,
-    ScrapeLine,
 )
 
-Line = TypeVar("Line", bound=Record)
 NO_YAML = (ArithmeticError, LookupError, ValueError, TypeError, AttributeError, RecursionError)
 """What the YAML library raises of scalars that are not what they claim to be, and of endless nesting."""
-
-
-class UnreadableRun(Exception):
-    """A run directory that cannot be judged; the message says which file, which line, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,25 +84,22 @@ def read_history(run_dir: Path) -> History:
     if not run_dir.is_dir():
         raise UnreadableRun(f"{run_dir}: no such run directory")
     plan = read_plan(run_dir)
-    try:
-        metrics = MetricLog.from_lines(_lines(run_dir / layout.METRICS, ScrapeLine))
-    except ValueError as error:
-        raise UnreadableRun(f"{run_dir / layout.METRICS}: {_one_line(error)}") from error
-    events = list(_lines(run_dir / layout.EVENTS, Event))
+    events = list(read_lines(run_dir / layout.EVENTS, Event))
     if not events:
         raise UnreadableRun(f"{run_dir / layout.EVENTS}: no events; the run never began")
-    return History(
-        run_dir=run_dir,
-        plan=plan,
-        requests=packed(_all_lines(run_dir, layout.REQUESTS_GLOB, RequestRecord)),
-        faults=read_faults(run_dir),
-        ledger=list(_all_lines(run_dir, layout.LEDGER_GLOB, LedgerRecord)),
-        events=events,
-        metrics=metrics,
-        log=_log_lines(run_dir / layout.SERVER_LOG),
-        client=list(_lines(run_dir / layout.CLIENT, ClientRecord)),
-        resources=list(_lines(run_dir / layout.RESOURCES, ResourceRecord)),
-    )
+    with metrics_beside(run_dir / layout.METRICS) as metrics:
+        return History(
+            run_dir=run_dir,
+            plan=plan,
+            log=_log_lines(run_dir / layout.SERVER_LOG),
+            requests=packed(_all_lines(run_dir, layout.REQUESTS_GLOB, RequestRecord)),
+            faults=read_faults(run_dir),
+            ledger=list(_all_lines(run_dir, layout.LEDGER_GLOB, LedgerRecord)),
+            events=events,
+            client=list(read_lines(run_dir / layout.CLIENT, ClientRecord)),
+            resources=list(read_lines(run_dir / layout.RESOURCES, ResourceRecord)),
+            metrics=metrics(),
+        )
 
 
 def read_plan(run_dir: Path) -> RunPlan:
@@ -120,10 +112,10 @@ def read_plan(run_dir: Path) -> RunPlan:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "file"
-        told = _one_line(f"{where}: {first['msg']}")
+        told = one_line(f"{where}: {first['msg']}")
         raise UnreadableRun(f"{path}: {told}") from error
     except (OSError, yaml.YAMLError, *NO_YAML) as error:
-        raise UnreadableRun(f"{path}: cannot be read: {_one_line(error)}") from error
+        raise UnreadableRun(f"{path}: cannot be read: {one_line(error)}") from error
 
 
 def read_faults(run_dir: Path) -> list[FaultRecord]:
@@ -133,31 +125,7 @@ def read_faults(run_dir: Path) -> list[FaultRecord]:
 
 def _all_lines(run_dir: Path, pattern: str, kind: type[Line]) -> Iterator[Line]:
     for path in sorted(run_dir.glob(pattern)):
-        yield from _lines(path, kind)
-
-
-def _lines(path: Path, kind: type[Line]) -> Iterator[Line]:
-    """All records of a file. A last line without its newline was cut by a kill and is left out."""
-    if not path.exists():
-        return
-    decoder = msgspec.json.Decoder(kind)
-    try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if not line.endswith(b"\n"):
-                    break
-                try:
-                    record = decoder.decode(line)
-                except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-                    raise UnreadableRun(f"{path}:{number}: {_one_line(error)}") from error
-                yield record
-    except OSError as error:
-        raise UnreadableRun(f"{path}: cannot be read: {error}") from error
-
-
-def _one_line(told: object) -> str:
-    """What an error says, without its line breaks: it may quote what it does not like."""
-    return " ".join(str(told).split())
+        yield from read_lines(path, kind)
 
 
 def _log_lines(path: Path) -> list[str]:

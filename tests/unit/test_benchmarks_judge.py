@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from benchmarks.judge import TARGET_SIZE, Cost, growth, is_linear, within_target
+from benchmarks.memory import MemoryWatch, children, resident
 from benchmarks.soak.write import write_soak
 from history import layout
 from history.reader import read_history
@@ -65,6 +71,21 @@ def test_a_soak_without_one_answer_is_seen(soak: Path) -> None:
 def test_linear_is_told_of_the_largest_sizes(seconds: tuple[float, ...], linear: bool) -> None:
     costs = [cost(10**place, took) for place, took in enumerate(seconds, start=1)]
     assert is_linear(costs) is linear
+
+
+def test_memory_is_that_of_a_process_and_its_children_together() -> None:
+    hold = "import time; held = bytes(range(256)) * 4 * 40_000; time.sleep(60)"
+    both = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {hold!r}]); {hold}"
+    with subprocess.Popen([sys.executable, "-c", both]) as process:
+        with MemoryWatch(process.pid) as watch:
+            deadline = time.monotonic() + 20
+            while watch.peak < 80 << 20 and time.monotonic() < deadline:
+                time.sleep(0.05)
+        for child in children(process.pid):
+            os.kill(child, signal.SIGKILL)
+        process.kill()
+    assert 80 << 20 <= watch.peak < 160 << 20
+    assert resident(process.pid) == 0
 
 
 def test_one_size_alone_shows_no_growth() -> None:
