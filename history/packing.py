@@ -8,17 +8,14 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Hashable, Iterable, Sequence
-from itertools import chain
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
 from msgspec.structs import force_setattr
-from numpy.typing import NDArray
 
 from history.records import RequestRecord
 
-SMALL, LARGE = "I", "q"
-"""Types of whole numbers in an array: of four bytes from 0 on, and of eight."""
+SMALL, LARGE, REAL = "I", "q", "d"
+"""Types of numbers in an array: whole ones of four bytes from 0 on, and of eight; others of eight bytes."""
 
 
 class Numbers(array):  # type: ignore[type-arg]
@@ -37,13 +34,6 @@ def packed(records: Iterable[RequestRecord]) -> list[RequestRecord]:
     """The same records, with what they hold made small. Nobody else may hold them."""
     packer = _Packer()
     return [packer.pack(record) for record in records]
-
-
-def joined(parts: Sequence[Sequence[int]]) -> NDArray[np.int64]:
-    """All numbers of many sequences, one after the other."""
-    if all(type(part) is Numbers and part.typecode == SMALL for part in parts):
-        return np.frombuffer(b"".join(cast(Sequence[Numbers], parts)), np.uint32).astype(np.int64)
-    return np.fromiter(chain.from_iterable(parts), np.int64)
 
 
 class _Packer:
@@ -73,7 +63,7 @@ class _Packer:
 
     def _answer(self, record: RequestRecord) -> tuple[str, Numbers, Numbers]:
         """Prompt id, token ids and logprobs: those of the prompt's last answer where they are the same."""
-        token_ids, logprobs = _wholes(record.token_ids), Numbers("d", record.logprobs)
+        token_ids, logprobs = _wholes(record.token_ids), Numbers(REAL, record.logprobs)
         known = self._answers.get(record.prompt_id)
         if known is not None and _same(known[1], token_ids) and _same(known[2], logprobs):
             return known

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
-from numpy.typing import NDArray
 
-from history.packing import joined
+from history.ragged import Ints, wholes
 from history.records import RequestRecord
 
 BLOCK = 20_000
 """Requests taken at a time: few enough for little memory, many enough to be fast."""
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +27,14 @@ class Gaps:
     counts: Ints
     """Gaps of each request."""
 
+    def starts(self) -> Ints:
+        """The place of each request's first gap."""
+        return np.cumsum(self.counts) - self.counts
+
     def longest(self) -> tuple[Ints, Ints]:
         """Of each request the longest gap, and when that ended; of several the first."""
         owner = np.repeat(np.arange(len(self.counts)), self.counts)
-        starts = np.cumsum(self.counts) - self.counts
-        longest = np.maximum.reduceat(self.us, starts)
+        longest = np.maximum.reduceat(self.us, self.starts())
         places = np.flatnonzero(self.us == longest[owner])
         first = places[np.flatnonzero(np.diff(owner[places], prepend=-1))]
         return longest, self.until_us[first]
@@ -47,8 +48,8 @@ def gaps(records: Sequence[RequestRecord]) -> Iterator[Gaps]:
 
 
 def _gaps(records: list[RequestRecord]) -> Gaps:
-    counts = np.fromiter((len(record.chunk_us) for record in records), np.int64, len(records))
-    times = joined([record.chunk_us for record in records])
-    within = np.ones(len(times) - 1, np.bool_)
-    within[np.cumsum(counts)[:-1] - 1] = False  # From the last event of a request to the first of the next.
-    return Gaps(records, np.diff(times)[within], times[1:][within], counts - 1)
+    times = wholes([record.chunk_us for record in records])
+    within = np.ones(len(times.values) - 1, np.bool_)
+    # From the last event of a request to the first of the next.
+    within[np.cumsum(times.counts)[:-1] - 1] = False
+    return Gaps(records, np.diff(times.values)[within], times.values[1:][within], times.counts - 1)

@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from operator import sub
 
+import numpy as np
+
 from history.performance import PhaseBounds
 from history.reader import History
 from history.records import RequestRecord
 from history.verdict import OracleResult, Witness
 from oracles.client import limited
 from oracles.findings import Findings
+from oracles.gaps import gaps
 from oracles.speed import IN_A_ROW, Speed, recovered_ns, speeds, ttft_ms
 from oracles.timeline import NS_PER_S
 
@@ -47,19 +50,22 @@ def _told(by_phase: Mapping[str, Speed]) -> str:
 
 def _times(speed: Speed, found: Findings) -> None:
     """A request's times must be in order for anything to be told from them."""
+    backwards = {
+        block.records[place].id
+        for block in gaps(speed.ok)
+        for place in np.flatnonzero(np.minimum.reduceat(block.us, block.starts()) < 0).tolist()
+    }
     for record in speed.ok:
         found.checked += 1
-        if not _in_order(record):
+        if not _in_order(record) or record.id in backwards:
             found.gap(f"request {record.id}: its times contradict each other")
             return
 
 
 def _in_order(record: RequestRecord) -> bool:
-    """From its start to its first token, through all others, to its end."""
-    if not record.chunk_us or record.first_us != record.chunk_us[0]:
-        return False
-    times = [0, *record.chunk_us, record.end_us]
-    return times == sorted(times)
+    """The first of its tokens came after its start, the last before its end."""
+    times = record.chunk_us
+    return bool(times) and record.first_us == times[0] and times[0] >= 0 and times[-1] <= record.end_us
 
 
 def _phase(

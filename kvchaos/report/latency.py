@@ -6,6 +6,7 @@ looks like few slow ones. From the intended start every request counts that shou
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -54,12 +55,11 @@ class PhaseLatency:
 
 def phase_latencies(history: History) -> list[PhaseLatency]:
     """One entry for every phase that began."""
+    by_phase: dict[str, list[RequestRecord]] = defaultdict(list)
+    for record in history.requests:
+        by_phase[record.phase].append(record)
     return [
-        _latency(
-            window.spec.name,
-            window.spec.arrivals.kind,
-            [record for record in history.requests if record.phase == window.spec.name],
-        )
+        _latency(window.spec.name, window.spec.arrivals.kind, by_phase[window.spec.name])
         for window in history.phases()
     ]
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from history.packing import Numbers, joined, packed
+from history.packing import Numbers, packed
+from history.ragged import Ragged, joined, reals, wholes
 from history.records import RequestRecord
 from tests.unit.synthetic import START_NS, good_request
 
@@ -61,6 +63,20 @@ def test_an_answer_that_differs_in_the_last_bit_is_kept_as_it_is() -> None:
 @given(st.lists(TIMES | TIMES.map(lambda times: Numbers("q", times)), max_size=5))
 def test_joined_parts_keep_their_order_whatever_they_are_held_in(parts: list[list[int]]) -> None:
     assert joined(parts).tolist() == [value for part in parts for value in part]
+
+
+@given(st.lists(st.lists(st.integers(-50, 50), max_size=4), max_size=6))
+def test_sums_and_falls_stay_within_their_sequence(parts: list[list[int]]) -> None:
+    for held in (parts, [Numbers("q", part) for part in parts]):
+        ragged: Ragged = wholes(held)
+        assert ragged.sums().tolist() == [sum(part) for part in parts]
+        falls = [later < earlier for part in parts for earlier, later in pairwise([*part[:1], *part])]
+        assert ragged.falls().tolist() == falls
+
+
+@given(st.lists(LOGPROBS | LOGPROBS.map(lambda values: Numbers("d", values)), max_size=5))
+def test_reals_keep_their_order_whatever_they_are_held_in(parts: list[list[float]]) -> None:
+    assert reals(parts).values.tolist() == [value for part in parts for value in part]
 
 
 @pytest.mark.parametrize("values", [[1, 2], [2**40], [-1]])
