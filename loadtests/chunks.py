@@ -37,10 +37,19 @@ class Chunk(msgspec.Struct):
 
     choices: list[Choice]
     usage: UsageEvent | None = None
+    error: Any = None
 
 
 class MalformedChunk(Exception):
     """An event that is no completion chunk."""
+
+
+def chunk_of(event: Any) -> Chunk:
+    """From an event as decoded from JSON. Raises MalformedChunk."""
+    try:
+        return msgspec.convert(event, Chunk)
+    except msgspec.ValidationError as error:
+        raise MalformedChunk(str(error)) from error
 
 
 @dataclass(slots=True)
@@ -97,10 +106,10 @@ class Answer:
 
     def add(self, event: Any, at_us: int) -> int:
         """Take in one event as decoded from JSON; gives how many tokens it brought. Raises MalformedChunk."""
-        try:
-            chunk = msgspec.convert(event, Chunk)
-        except msgspec.ValidationError as error:
-            raise MalformedChunk(str(error)) from error
+        return self.take(chunk_of(event), at_us)
+
+    def take(self, chunk: Chunk, at_us: int) -> int:
+        """Take in one event; gives how many tokens it brought. Raises MalformedChunk."""
         if chunk.usage is not None:
             self.usage = _usage(chunk.usage)
         count = 0

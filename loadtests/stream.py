@@ -1,0 +1,78 @@
+"""The openai client's stream with its events decoded straight into what is read of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any
+
+import msgspec
+import openai
+
+from loadtests.chunks import Chunk, chunk_of
+
+DATA = b"data: "
+EVENT_END = b"\n\n"
+DONE = b"[DONE]"
+NO_MESSAGE = "An error occurred during streaming"
+
+_decoder = msgspec.json.Decoder(Chunk)
+
+
+class ChunkStream(openai.Stream[Chunk]):
+    """Iterates over chunks. Raises what openai.Stream would, with the same words, and MalformedChunk.
+
+    Events in the form that servers send, one line of data each, take the short way: no text, no objects but
+    those that are kept. Anything else goes the openai client's own way.
+    """
+
+    def __iter__(self) -> Iterator[Chunk]:
+        try:
+            for data in self._events():
+                if data.startswith(DONE):
+                    return
+                yield self._chunk(data)
+        finally:
+            self.response.close()
+
+    def _events(self) -> Iterator[bytes]:
+        """The data of each event."""
+        rest = b""
+        pieces = self.response.iter_bytes()
+        for piece in pieces:
+            *blocks, rest = (rest + piece).split(EVENT_END)
+            for place, block in enumerate(blocks):
+                if not _is_plain(block):
+                    yield from self._own_way(EVENT_END.join([*blocks[place:], rest]), pieces)
+                    return
+                yield block[len(DATA) :]
+            if b"\r" in rest:
+                break
+        # Other ends of lines, or half an event at the end of the stream.
+        yield from self._own_way(rest, pieces)
+
+    def _own_way(self, rest: bytes, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        for event in self._decoder.iter_bytes(chain([rest], pieces)):
+            yield event.data.encode()
+
+    def _chunk(self, data: bytes) -> Chunk:
+        try:
+            chunk = _decoder.decode(data)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return self._told(data)
+        return self._told(data) if chunk.error is not None else chunk
+
+    def _told(self, data: bytes) -> Chunk:
+        """An event that is an error of the server, or no chunk: as the openai client would tell it."""
+        event: Any = json.loads((DATA + data).decode()[len(DATA) :])
+        error = event.get("error") if isinstance(event, dict) else None
+        if not error:
+            return chunk_of(event)
+        message = error.get("message") if isinstance(error, dict) else None
+        told = message if message and isinstance(message, str) else NO_MESSAGE
+        raise openai.APIError(told, request=self.response.request, body=error)
+
+
+def _is_plain(block: bytes) -> bool:
+    return block.startswith(DATA) and b"\n" not in block and b"\r" not in block
