@@ -24,6 +24,8 @@ SERVED_MODEL = "tiny"
 """Name under which the server under test serves its model."""
 IDLE_CONNECTION_S = 2.0
 """The server closes a connection after 5 s of idleness; ours are given up well before."""
+DRAIN_S = 1.0
+"""For the end of a body behind its last event; a connection that takes longer is closed."""
 LONGEST_MESSAGE = 500
 CLIENT_FAULT = RequestError(
     kind="ClientFault", status=None, message="the load client itself failed; the log of the load tells how"
@@ -158,6 +160,8 @@ class CompletionClient:
                     sink.tokens(count)
                 if leave_after is not None and attempt.answer.tokens >= leave_after:
                     raise Abandoned
+            attempt.end_of_stream()
+            gevent.with_timeout(DRAIN_S, stream.drain, timeout_value=None)
 
     def _body(self, prompt: Prompt) -> dict[str, Any]:
         return {
@@ -182,6 +186,8 @@ class _Attempt:
     error: RequestError | None = CLIENT_FAULT
     start_ns: int = field(default_factory=time.time_ns)
     start_mono_ns: int = field(default_factory=time.monotonic_ns)
+    end_us: int | None = None
+    """Once it has ended. What happens behind that changes nothing more."""
 
     def __post_init__(self) -> None:
         self.answer = Answer(self.job.prompt.sampling.n)
@@ -191,11 +197,13 @@ class _Attempt:
 
     def end_of_stream(self) -> None:
         """The server closed the stream tidily; was that a whole answer?"""
+        if self.end_us is not None:
+            return
         missing = self.answer.missing()
         if missing:
             self.fail("TruncatedStream", f"the stream ended without {' and '.join(missing)}")
         else:
-            self.outcome, self.error = "ok", None
+            self.outcome, self.error, self.end_us = "ok", None, self.elapsed_us()
 
     def fail(self, kind: str, message: str) -> None:
         self._end("error", kind, message)
@@ -204,7 +212,9 @@ class _Attempt:
         self._end("aborted", kind, message)
 
     def _end(self, outcome: Outcome, kind: str, message: str) -> None:
-        self.outcome = outcome
+        if self.end_us is not None:
+            return
+        self.outcome, self.end_us = outcome, self.elapsed_us()
         self.error = RequestError(kind=kind, status=self.status, message=message[:LONGEST_MESSAGE])
 
     def record(self) -> RequestRecord:
@@ -219,7 +229,7 @@ class _Attempt:
             intended_ns=job.intended_ns,
             start_ns=self.start_ns,
             start_mono_ns=self.start_mono_ns,
-            end_us=self.elapsed_us(),
+            end_us=self.elapsed_us() if self.end_us is None else self.end_us,
             first_us=answer.first_us,
             chunk_us=answer.chunk_us,
             chunk_tokens=answer.chunk_tokens,

@@ -28,18 +28,27 @@ class ChunkStream(openai.Stream[Chunk]):
     """
 
     def __iter__(self) -> Iterator[Chunk]:
+        self._pieces = self.response.iter_bytes()
         try:
-            for data in self._events():
+            for data in self._events(self._pieces):
                 if data.startswith(DONE):
                     return
                 yield self._chunk(data)
-        finally:
-            self.response.close()
+        except BaseException:
+            self.close()
+            raise
 
-    def _events(self) -> Iterator[bytes]:
+    def drain(self) -> None:
+        """Read what follows the last event: only behind the end of the body is its connection free again.
+
+        The openai client closes the connection of every stream instead. Raises httpx2.RequestError.
+        """
+        for _ in self._pieces:
+            continue
+
+    def _events(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
         """The data of each event."""
         rest = b""
-        pieces = self.response.iter_bytes()
         for piece in pieces:
             *blocks, rest = (rest + piece).split(EVENT_END)
             for place, block in enumerate(blocks):

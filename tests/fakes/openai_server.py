@@ -29,6 +29,7 @@ Shape = Literal[
     "silent",  # accepts the request and never answers
     "hang_up",  # closes the connection before any answer
     "wrong_usage",  # usage counts one token too many
+    "lingers",  # everything, but the body never ends
 ]
 
 
@@ -173,7 +174,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         answers = _answers(body)
         tokens = answers[0]
-        whole = behaviour.shape in ("normal", "no_usage", "wrong_usage")
+        whole = behaviour.shape in ("normal", "no_usage", "wrong_usage", "lingers")
         count = len(tokens) if whole else min(behaviour.after, len(tokens))
         for at in range(0, count, behaviour.tokens_per_chunk):
             if self.server.fake.closing.wait(behaviour.token_s):
@@ -204,7 +205,7 @@ class _Handler(BaseHTTPRequestHandler):
                     "code": 500,
                 }
                 self._event({"error": error})
-            case "normal":
+            case "normal" | "lingers":
                 self._event(_usage(prompt_tokens, answered, behaviour.cached_tokens))
             case "wrong_usage":
                 self._event(_usage(prompt_tokens, answered + 1, behaviour.cached_tokens))
@@ -212,6 +213,9 @@ class _Handler(BaseHTTPRequestHandler):
                 pass
         if behaviour.shape != "truncated":
             self._data(b"[DONE]")
+        if behaviour.shape == "lingers":
+            self._hang()
+            return
         self.wfile.write(b"0\r\n\r\n")
 
     def _event(self, content: dict[str, Any]) -> None:

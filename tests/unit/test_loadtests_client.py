@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import socket
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -12,6 +13,8 @@ import pytest
 from history.records import RequestRecord, Usage
 from loadtests.chunks import Answer, MalformedChunk
 from loadtests.client import CompletionClient, Job
+from loadtests.mock.process import MockServer
+from loadtests.mock.settings import Fixed, Settings
 from loadtests.workloads.prompt import Abort, Prompt, Sampling
 from tests.fakes.openai_server import Behaviour, FakeServer, Shape, answer_logprobs, answer_tokens
 
@@ -305,3 +308,13 @@ def test_a_client_that_leaves_closes_the_connection() -> None:
         (whole,) = complete(server.url).records
     assert left == ["aborted", "aborted"]
     assert (whole.outcome, whole.token_ids) == ("ok", TOKENS)
+
+
+def test_the_next_request_goes_over_the_same_connection(tmp_path: Path) -> None:
+    with MockServer(Settings(ttft=Fixed(ms=1), itl=Fixed(ms=1)), tmp_path / "sent.jsonl") as server:
+        client = CompletionClient(server.url, "tiny", deadline_s=60.0)
+        for number in range(5):
+            client.complete(dataclasses.replace(JOB, id=f"chaos-{number}"), Notes())
+        client.close()
+    # One that idles for 2 s is given up, as may happen on a busy machine.
+    assert len({record.connection for record in server.sent().values()}) < 5

@@ -19,6 +19,7 @@ from loadtests.messages import Failed, PhaseDone, Progress, Ready, Report
 from tests.fakes.openai_server import Behaviour, FakeServer, Seen
 from tests.unit.loading import PATIENCE_S, loaders, phase, records, wait_for, write_plan
 
+DRAIN_US = 1_000_000
 SLOW = Behaviour(token_s=1.0)
 """An answer that takes far longer than any grace."""
 
@@ -119,6 +120,18 @@ def test_one_stalled_answer_does_not_hold_up_the_others(tmp_path: Path) -> None:
     assert [record.outcome for record in by_id.values()] == ["ok"] * 19
     end_of_stalled = stalled.start_mono_ns + stalled.end_us * 1000
     assert all(record.start_mono_ns < end_of_stalled for record in by_id.values())
+
+
+def test_an_answer_is_whole_with_its_last_event_also_when_its_body_never_ends(tmp_path: Path) -> None:
+    lingers = Behaviour(shape="lingers")
+    with FakeServer(lingers) as server, loaders(tmp_path, write_plan(tmp_path, server.url)) as load:
+        assert load.wait_ready(PATIENCE_S)
+        load.start_phase(phase(requests=6, concurrency=3))
+        assert load.wait_done(PATIENCE_S)
+    found = records(tmp_path)
+    assert [record.outcome for record in found] == ["ok"] * 6
+    # The wait for the end of the body, a second, is no part of the answer.
+    assert all(record.end_us - record.chunk_us[-1] < DRAIN_US for record in found)
 
 
 def test_a_server_that_never_answers_costs_each_request_its_deadline(tmp_path: Path) -> None:
