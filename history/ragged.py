@@ -28,7 +28,8 @@ class Ragged:
         """For each sequence the sum of its numbers, or of as many others that stand for them."""
         until: Ints = np.append(0, np.cumsum(self.values if values is None else values))
         ends = np.cumsum(self.counts)
-        return until[ends] - until[ends - self.counts]
+        sums: Ints = until[ends] - until[ends - self.counts]
+        return sums
 
     def falls(self) -> Flags:
         """For each number whether it is less than the one before it in its sequence."""
