@@ -138,8 +138,7 @@ class _Bench:
             time.sleep(POLL_S)
         stopped_ns = time.monotonic_ns()
         used_s = _cpu_s(self._server.pid) - cpu_s
-        if step.rate is None:
-            self._load.stop_phase("long enough")
+        self._load.stop_phase("long enough")
         if not self._load.wait_done(END_S):
             raise MeasureFailed("; ".join(self._load.failures()) or f"no end within {END_S:g} s")
         return _Ran(step, phase.name, stopped_ns, used_s / (stopped_ns - began_ns) * 1e9)
@@ -150,7 +149,8 @@ def _phase(step: Step, name: str, seconds: float) -> PhaseSpec:
         name=name,
         role="load",
         workload="long" if step.answer_tokens == LONG else "short",
-        requests=ENDLESS if step.rate is None else max(1, round(step.rate * seconds)),
+        # More than can be due in the time, however the arrivals fall: each step is stopped.
+        requests=ENDLESS if step.rate is None else 10 + round(4 * step.rate * seconds),
         concurrency=step.concurrency,
         arrivals=Closed() if step.rate is None else Poisson(kind="poisson", rate=step.rate),
     )

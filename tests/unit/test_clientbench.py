@@ -206,7 +206,7 @@ def test_the_command_shows_what_was_measured_last(cache: Path, capsys: pytest.Ca
 
 def test_the_real_client_is_measured_against_the_mock_server(tmp_path: Path) -> None:
     told: list[str] = []
-    found = measure(Wish(workers=2, seconds=4.0, concurrency=(4,)), tmp_path, told.append)
+    found = measure(Wish(workers=2, seconds=6.0, concurrency=(4,)), tmp_path, told.append)
     assert [(step.step, step.concurrency) for step in found] == [("long", 4), ("short", 4), ("half", 4)]
     assert len(told) == 3
     for step in found:
