@@ -52,9 +52,9 @@ def wrong_prompt_usage() -> Mutant:
 
 
 def wrong_cached_usage() -> Mutant:
-    more = Stream(REQUEST, streams.usage("cached_tokens", 1000))
+    more = Stream("load-21", streams.usage("cached_tokens", 1000))
     what = "an answer's usage has more cached tokens than its prompt has tokens"
-    words = f"request {REQUEST}: .* cached of .* prompt tokens"
+    words = "request load-21: .* cached of .* prompt tokens"
     return one("wrong-cached-usage", what, more, accounting=words)
 
 

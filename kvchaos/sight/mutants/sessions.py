@@ -28,6 +28,7 @@ def _mixed() -> tuple[Session, ...]:
                 telling.counter_steps_back(),
                 telling.running_for_ever(),
                 telling.crash_in_the_log(),
+                telling.first_token_overcounted(),
                 answering.other_logprob(),
                 _unplanned_fault(),
             ),
@@ -69,8 +70,6 @@ def _mixed() -> tuple[Session, ...]:
                 answering.token_lost(),
             ),
         ),
-        Session("six", (telling.first_token_overcounted(),)),
-        Session("seven", (answering.wrong_cached_usage(),)),
     )
 
 
@@ -86,7 +85,7 @@ def _alone() -> tuple[Session, ...]:
         Session("slow-client", (_slow_client(),), client={"lag_ms": 50}),
         Session(
             "slow",
-            (answering.slow(),),
+            (answering.slow(), answering.wrong_cached_usage()),
             client={"lag_ms": 1000, "late_ms": 1000},
             load={"ttft_p99_ms": 3000},
         ),
