@@ -54,7 +54,7 @@ def wrong_prompt_usage() -> Mutant:
 def wrong_cached_usage() -> Mutant:
     more = Stream("load-21", streams.usage("cached_tokens", 1000))
     what = "an answer's usage has more cached tokens than its prompt has tokens"
-    words = "request load-21: .* cached of .* prompt tokens"
+    words = "the answers' usage says .* cached tokens, the server counted"
     return one("wrong-cached-usage", what, more, accounting=words)
 
 
