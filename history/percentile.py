@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 
-def percentile(ordered: Sequence[float], percent: int) -> float | None:
+def percentile(ordered: Sequence[float] | NDArray[Any], percent: int) -> float | None:
     """By nearest rank: a value that was really measured; None of nothing. The values are in order."""
-    return ordered[_rank(len(ordered), percent)] if ordered else None
+    return ordered[_rank(len(ordered), percent)] if len(ordered) else None
 
 
 def percentiles(values: Iterable[float] | NDArray[np.float64], *percents: int) -> list[float | None]:

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from history.percentile import percentiles
+from history.percentile import percentile, percentiles
 from history.reader import History, PhaseWindow
 from history.records import RequestRecord
 from oracles.gaps import gaps
@@ -100,8 +100,15 @@ def ttft_ms(record: RequestRecord) -> float | None:
 def _itl(records: Sequence[RequestRecord]) -> Spread:
     """Several answers to one prompt come in one stream, whose events say nothing about any of them."""
     single = [record for record in records if record.choices == 1]
-    found = [block.us for block in gaps(single)]
-    return Spread(*percentiles(np.concatenate(found) / US_PER_MS if found else [], 50, 99))
+    # There is one for nearly each token of a run: they are held once, and put in order where they are.
+    us = np.empty(sum(max(len(record.chunk_us) - 1, 0) for record in single), np.int64)
+    filled = 0
+    for block in gaps(single):
+        us[filled : filled + len(block.us)] = block.us
+        filled += len(block.us)
+    us.sort()
+    ranked = (percentile(us, 50), percentile(us, 99))
+    return Spread(*(None if value is None else float(value) / US_PER_MS for value in ranked))
 
 
 def _tokens_per_s(records: Sequence[RequestRecord]) -> float | None:

@@ -42,14 +42,13 @@ class BusyTimes:
     """When at least one client request was on its way."""
 
     def __init__(self, requests: list[RequestRecord]) -> None:
-        self._starts: list[int] = []
-        self._ends: list[int] = []
-        for start, end in sorted((record.start_ns, end_ns(record)) for record in requests):
-            if self._ends and start <= self._ends[-1]:
-                self._ends[-1] = max(self._ends[-1], end)
-            else:
-                self._starts.append(start)
-                self._ends.append(end)
+        starts = np.fromiter((record.start_ns for record in requests), np.int64)
+        ends = np.fromiter(map(end_ns, requests), np.int64)
+        order = np.argsort(starts)
+        starts, ends = starts[order], np.maximum.accumulate(ends[order])
+        first = np.append(True, starts[1:] > ends[:-1])[: len(starts)]
+        self._starts: list[int] = starts[first].tolist()
+        self._ends: list[int] = ends[np.append(first[1:], True)[: len(ends)]].tolist()
 
     def __contains__(self, t_ns: int) -> bool:
         place = bisect_right(self._starts, t_ns) - 1
