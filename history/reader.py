@@ -41,9 +41,9 @@ class PhaseWindow:
     last_scrape: int | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class History:
-    """Everything that happened in one run."""
+    """Everything that happened in one run. Not to be changed: what is asked of it often is kept."""
 
     run_dir: Path
     plan: RunPlan

@@ -6,10 +6,12 @@ and logprobs within the plan's tolerance.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
+from history.once import once
 from history.packing import Numbers
 from history.reader import History
 from history.records import RequestRecord
@@ -31,20 +33,26 @@ class Comparison(NamedTuple):
     """The first place where they differ; None when they are equal."""
 
 
+class Compared(NamedTuple):
+    """All answers of a run that could be compared."""
+
+    with_golden: int
+    with_others: int
+    different: list[Comparison]
+    """Those that are not what they must be."""
+
+
 def judge(history: History) -> OracleResult:
     """Token ids and logprobs of every good answer equal those of the golden answer. Text alone is blind
     to most damage: one flipped bit in a cached block moves nearly every logprob and hardly any token."""
     found = Findings(NAME)
-    with_golden = 0
-    for comparison in compare(history):
-        found.checked += 1
-        with_golden += comparison.golden
-        if comparison.difference is not None:
-            found.violation(_witness(comparison))
-    if not with_golden:
+    seen = compared(history)
+    found.checked = seen.with_golden + seen.with_others
+    for comparison in seen.different:
+        found.violation(_witness(comparison))
+    if not seen.with_golden:
         found.gap("no answer could be compared with a golden one")
-    others = found.checked - with_golden
-    equal = f"{with_golden} answers equal the golden ones, {others} more their prompt's first"
+    equal = f"{seen.with_golden} answers equal the golden ones, {seen.with_others} more their prompt's first"
     return found.result(equal + _bound(history.plan.logprob_tolerance))
 
 
@@ -66,6 +74,18 @@ def compare(history: History) -> Iterator[Comparison]:
             name = "golden" if known else "first"
             difference = _difference(record, standard, name, history.plan.logprob_tolerance)
             yield Comparison(record, standard, known, difference)
+
+
+@once
+def compared(history: History) -> Compared:
+    """How many of each sort, and those that differ."""
+    counts: Counter[bool] = Counter()
+    different: list[Comparison] = []
+    for comparison in compare(history):
+        counts[comparison.golden] += 1
+        if comparison.difference is not None:
+            different.append(comparison)
+    return Compared(counts[True], counts[False], different)
 
 
 def _first_by_prompt(records: Iterable[RequestRecord]) -> dict[str, RequestRecord]:

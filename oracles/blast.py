@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from history.reader import History
 from history.records import RequestRecord
 from history.verdict import OracleResult, Witness
-from oracles.answers import compare
+from oracles.answers import compared
 from oracles.findings import Findings
 from oracles.strikes import Strikes, strikes_of
 from oracles.timeline import end_ns
@@ -50,11 +50,9 @@ def _bystanders(history: History, strikes: Strikes) -> Iterator[RequestRecord]:
 
 
 def _wrong_answers(history: History, strikes: Strikes, bystanders: set[str], found: Findings) -> None:
-    for comparison in compare(history):
+    for comparison in compared(history).different:
         record, standard = comparison.record, comparison.standard
-        if comparison.difference is None or record.id not in bystanders:
-            continue
-        if not strikes.can_have_touched(standard):
+        if record.id in bystanders and not strikes.can_have_touched(standard):
             text = f"has a wrong answer: it differs from {standard.id} {comparison.difference}"
             found.violation(_witness(record, text))
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
+from history.once import once
 from history.percentile import percentiles
 from history.reader import History
 from history.records import ClientRecord, RequestRecord
 from history.verdict import OracleResult
 from oracles.findings import Findings
+from oracles.timeline import by_phase
 
 NAME = "client"
 LIMIT = "the client was the limit"
@@ -23,9 +25,9 @@ NS_PER_MS = 1e6
 def judge(history: History) -> OracleResult:
     """Within its bounds in every phase, or unknown: its own delays must not pass for the server's."""
     found = Findings(NAME)
-    by_phase = _by_phase(history)
+    told = _told_by_phase(history)
     for window in history.phases():
-        records = by_phase.get(window.spec.name, [])
+        records = told.get(window.spec.name, [])
         if records:
             found.checked += 1
         else:
@@ -36,15 +38,13 @@ def judge(history: History) -> OracleResult:
     return found.result(_summary(history))
 
 
+@once
 def limited(history: History) -> str | None:
     """Where and how the client was beyond its bounds first; None when it was not."""
-    by_phase = _by_phase(history)
-    requests: dict[str, list[RequestRecord]] = defaultdict(list)
-    for record in history.requests:
-        requests[record.phase].append(record)
+    told = _told_by_phase(history)
     for window in history.phases():
         phase = window.spec.name
-        problem = next(_beyond(history, by_phase.get(phase, []), requests[phase]), None)
+        problem = next(_beyond(history, told.get(phase, []), by_phase(history).get(phase, [])), None)
         if problem is not None:
             return f"{LIMIT}: phase {phase}: {problem}"
     return None
@@ -83,7 +83,7 @@ def _summary(history: History) -> str:
     )
 
 
-def _by_phase(history: History) -> dict[str, list[ClientRecord]]:
+def _told_by_phase(history: History) -> dict[str, list[ClientRecord]]:
     phases: dict[str, list[ClientRecord]] = defaultdict(list)
     for record in history.client:
         phases[record.phase].append(record)

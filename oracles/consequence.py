@@ -14,7 +14,7 @@ from functools import cached_property
 from history.plan import FaultSpec
 from history.reader import History, PhaseWindow
 from history.records import FaultRecord, RequestRecord
-from oracles.answers import compare
+from oracles.answers import compared
 from oracles.struck import OnTheirWay, by_name
 from oracles.timeline import NS_PER_US, end_ns, lines_before_stop
 
@@ -173,9 +173,8 @@ def _load_failed(case: Case) -> str | None:
 def _damage(case: Case) -> str | None:
     """An answer of the phase, or of a later one that read the damaged block, is not the golden one."""
     start = min((phase.start_ns for phase in case.phases), default=0)
-    for comparison in compare(case.history):
-        if comparison.difference is not None and comparison.record.start_ns >= start:
-            return None
+    if any(comparison.record.start_ns >= start for comparison in compared(case.history).different):
+        return None
     if any(record.start_ns >= start and is_not_a_number(record) for record in case.history.requests):
         return None
     return "no answer shows the damage"

@@ -5,18 +5,18 @@ TTFT counts from when a request was due: a server that freezes also holds back t
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
+from history.once import once
 from history.percentile import percentile, percentiles
 from history.reader import History, PhaseWindow
 from history.records import RequestRecord
 from oracles.gaps import gaps
-from oracles.timeline import NS_PER_S, NS_PER_US, end_ns
+from oracles.timeline import NS_PER_S, NS_PER_US, by_phase, end_ns
 
 Stage = Literal["before", "during", "after"]
 US_PER_MS = 1e3
@@ -58,17 +58,15 @@ class Speed:
         return f"{self.name} ({self.stage}) TTFT {self.ttft} ms, ITL {self.itl} ms, {rate} tokens/s"
 
 
-def speeds(history: History) -> list[Speed]:
+@once
+def speeds(history: History) -> Sequence[Speed]:
     """One entry for each phase that began, in order."""
-    by_phase: dict[str, list[RequestRecord]] = defaultdict(list)
-    for record in history.requests:
-        if record.outcome == "ok":
-            by_phase[record.phase].append(record)
     found: list[Speed] = []
     chaos_began = False
     for window in history.phases():
         chaos_began |= window.spec.role == "chaos"
-        found.append(_speed(window, _stage(window, chaos_began=chaos_began), by_phase[window.spec.name]))
+        ok = [record for record in by_phase(history).get(window.spec.name, []) if record.outcome == "ok"]
+        found.append(_speed(window, _stage(window, chaos_began=chaos_began), ok))
     return found
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from collections import defaultdict
 
 import numpy as np
 
 from history.metrics import MetricLog
+from history.once import once
 from history.reader import History
 from history.records import RequestRecord
 
@@ -18,6 +20,15 @@ NS_PER_US = 1_000
 def end_ns(record: RequestRecord) -> int:
     """Wall clock time at which a request ended."""
     return record.start_ns + record.end_us * NS_PER_US
+
+
+@once
+def by_phase(history: History) -> dict[str, list[RequestRecord]]:
+    """The requests of each phase, the conductor's own among them, in the order of the history."""
+    phases: dict[str, list[RequestRecord]] = defaultdict(list)
+    for record in history.requests:
+        phases[record.phase].append(record)
+    return dict(phases)
 
 
 def totals(log: MetricLog, metric: str, **labels: str) -> list[float | None]:

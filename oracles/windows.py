@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 
 from history.metrics import MetricLog
@@ -10,7 +9,7 @@ from history.reader import History
 from history.records import RequestRecord
 from history.verdict import Witness
 from oracles.findings import Findings, finite
-from oracles.timeline import end_ns
+from oracles.timeline import by_phase, end_ns
 
 
 @dataclass(frozen=True)
@@ -77,13 +76,10 @@ def run_window(history: History) -> Window:
 def phase_windows(history: History) -> list[Window]:
     """The phases that began, each with its own requests; the conductor's requests lie between them."""
     log = history.metrics
-    by_phase: dict[str, list[RequestRecord]] = defaultdict(list)
-    for record in history.requests:
-        by_phase[record.phase].append(record)
     strays = _strays(history.requests)
     windows: list[Window] = []
     for phase in history.phases():
-        requests = by_phase[phase.spec.name]
+        requests = by_phase(history).get(phase.spec.name, [])
         first = phase.first_scrape if phase.first_scrape is not None else -1
         last = phase.last_scrape if phase.last_scrape is not None else -1
         settled = (

@@ -6,16 +6,17 @@ looks like few slow ones. From the intended start every request counts that shou
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from history.once import once
 from history.percentile import percentiles
 from history.reader import History
 from history.records import RequestRecord
+from oracles.timeline import by_phase
 
 NS_PER_MS = 1e6
 US_PER_MS = 1e3
@@ -53,13 +54,11 @@ class PhaseLatency:
     """Start after the intended start, of those that were not held: the client's own delay."""
 
 
-def phase_latencies(history: History) -> list[PhaseLatency]:
+@once
+def phase_latencies(history: History) -> Sequence[PhaseLatency]:
     """One entry for every phase that began."""
-    by_phase: dict[str, list[RequestRecord]] = defaultdict(list)
-    for record in history.requests:
-        by_phase[record.phase].append(record)
     return [
-        _latency(window.spec.name, window.spec.arrivals.kind, by_phase[window.spec.name])
+        _latency(window.spec.name, window.spec.arrivals.kind, by_phase(history).get(window.spec.name, []))
         for window in history.phases()
     ]
 

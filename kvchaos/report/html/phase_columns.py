@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from history.records import RequestRecord
 from kvchaos.report.html.figures import NOTHING, seconds
 from kvchaos.report.latency import PhaseLatency, phase_latencies
 from oracles.speed import Speed, speeds
-from oracles.timeline import NS_PER_S
+from oracles.timeline import NS_PER_S, by_phase
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,6 @@ def phase_table(history: History) -> PhaseTable:
     """Latency as in summary.md, the rest as the oracle for performance has it."""
     found = speeds(history)
     windows = [speed.window for speed in found]
-    by_phase: dict[str, list[RequestRecord]] = defaultdict(list)
-    for record in history.requests:
-        by_phase[record.phase].append(record)
     with_faults = any(one.spec.role == "chaos" for one in windows)
     return PhaseTable(
         columns=[
@@ -56,7 +53,10 @@ def phase_table(history: History) -> PhaseTable:
         rows=[
             Row("lasted", [seconds((one.end_ns - one.start_ns) / NS_PER_S) for one in windows]),
             Row("arrivals, at most at once", [_load(one) for one in windows]),
-            Row("requests ok / failed / aborted", [_outcomes(by_phase[one.spec.name]) for one in windows]),
+            Row(
+                "requests ok / failed / aborted",
+                [_outcomes(by_phase(history).get(one.spec.name, [])) for one in windows],
+            ),
             *_latency_rows(phase_latencies(history)),
             Row("ITL", [str(speed.itl) for speed in found]),
             Row("answered tokens a second", [_rate(speed) for speed in found]),
