@@ -66,15 +66,15 @@ class Changes:
         values = np.array(self._values)[order]
         series = series[order]
         starts = np.flatnonzero(np.diff(series, prepend=series[:1] + 1))
-        once: dict[bytes, Column] = {}
+        once: dict[tuple[str, bytes], Column] = {}
         for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(series)], strict=True):
             piece = (_once(scrapes[start:end], once), _once(values[start:end], once))
             self._pieces.setdefault(int(series[start]), []).append(piece)
         self._series, self._values, self._scrapes, self._counts = array("I"), array("d"), [], []
 
 
-def _once(column: Column, known: dict[bytes, Column]) -> Column:
-    content = column.tobytes()
+def _once(column: Column, known: dict[tuple[str, bytes], Column]) -> Column:
+    content = column.dtype.char, column.tobytes()
     if content not in known:
         known[content] = column.copy()
     return known[content]

@@ -1,0 +1,71 @@
+"""Changes come out as they went in, however many batches they are sorted in and whatever is kept once."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from history import columns
+from history.columns import Changes
+
+SCRAPES = st.lists(
+    st.dictionaries(st.integers(0, 5), st.sampled_from([0.0, 1.0, 2.0]), max_size=4), max_size=12
+)
+
+
+def by_series(scrapes: list[dict[int, float]]) -> dict[int, tuple[list[int], list[float]]]:
+    """The same without any batch."""
+    found: dict[int, tuple[list[int], list[float]]] = {}
+    for scrape, changed in enumerate(scrapes):
+        for series, value in changed.items():
+            at, values = found.setdefault(series, ([], []))
+            at.append(scrape)
+            values.append(value)
+    return found
+
+
+def taken(scrapes: list[dict[int, float]]) -> Changes:
+    changes = Changes()
+    for scrape, changed in enumerate(scrapes):
+        changes.add(scrape, changed, changed.values())
+    return changes
+
+
+@pytest.mark.parametrize("batch", [1, 3, 7, 1 << 21])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(scrapes=SCRAPES)
+def test_the_batch_makes_no_difference(
+    monkeypatch: pytest.MonkeyPatch, batch: int, scrapes: list[dict[int, float]]
+) -> None:
+    monkeypatch.setattr(columns, "BATCH", batch)
+    found = {
+        series: (at.tolist(), values.tolist()) for series, (at, values) in taken(scrapes).columns().items()
+    }
+    assert found == by_series(scrapes)
+
+
+def test_equal_columns_are_kept_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(columns, "BATCH", 6)
+    first, second, third = taken([{0: n, 1: n, 2: -n} for n in range(1, 9)]).columns().values()
+    assert first[0] is second[0] is third[0]
+    assert first[1] is second[1]
+    assert third[1].tolist() == [-value for value in first[1].tolist()]
+
+
+def test_scrapes_are_never_taken_for_values_of_the_same_bytes() -> None:
+    tiny = float.fromhex("0x0.0000200000001p-1022")  # The bytes of the scrapes 1 and 2.
+    found = taken([{}, {0: 1.0, 1: tiny}, {0: 2.0}]).columns()
+    assert found[0][0].tobytes() == found[1][1].tobytes()
+    assert found[0][0].tolist() == [1, 2]
+    assert found[1][1].tolist() == [tiny]
+
+
+@pytest.mark.parametrize("odd", ["NaN", None])
+def test_a_scrape_with_a_value_that_is_no_number_is_not_taken_in_part(odd: object) -> None:
+    changes = taken([{0: 1.0}])
+    with pytest.raises(TypeError):
+        changes.add(1, [0, 1, 2], [5.0, odd, 6.0])
+    changes.add(2, [0], [7.0])
+    ((at, values),) = changes.columns().values()
+    assert (at.tolist(), values.tolist()) == ([0, 2], [1.0, 7.0])
