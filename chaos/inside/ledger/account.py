@@ -17,8 +17,7 @@ class Account:
         self.ended = 0
         self.dropped = 0
         """Of those begun: the ones that the server gave up as a whole, by a reset."""
-        self.longest: tuple[int, int] | None = None
-        """Of those that ended, the one that took longest: when it began, and for how long, nanoseconds."""
+        self._longest: tuple[int, int] | None = None
         self._open: dict[Name, list[int]] = {}
         """When each began, nanoseconds since the epoch."""
 
@@ -36,9 +35,14 @@ class Account:
             del self._open[name]
         self.ended += 1
         lasted = time.time_ns() - began
-        if self.longest is None or lasted > self.longest[1]:
-            self.longest = began, lasted
+        if self._longest is None or lasted > self._longest[1]:
+            self._longest = began, lasted
         return True
+
+    def take_longest(self) -> tuple[int, int] | None:
+        """What took longest of all that ended since this was asked last: its begin, its time, nanoseconds."""
+        longest, self._longest = self._longest, None
+        return longest
 
     def drop_all(self) -> None:
         self.dropped += self.count()

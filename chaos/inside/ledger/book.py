@@ -69,7 +69,10 @@ class Ledger:
             found[f"{label}_open"] = begun - ended
             found[f"{label}_since_ns"] = since
             found[f"{label}_names"] = names
-            found[f"{label}_longest_since_ns"], found[f"{label}_longest_ns"] = account.longest or (None, None)
+            found[f"{label}_longest_since_ns"], found[f"{label}_longest_ns"] = account.take_longest() or (
+                None,
+                None,
+            )
         return found
 
     def _write(self, event: str, rule: str | None, evidence: Evidence) -> None:
