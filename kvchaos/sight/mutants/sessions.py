@@ -6,7 +6,7 @@ from history.verdict import Verdict
 from kvchaos.sight.acts import Act, Burden, arm_unplanned
 from kvchaos.sight.mutants import answering, telling
 from kvchaos.sight.mutants.mutant import Found, Mutant, Session, one
-from oracles import client, drained, ledger, offload, progress
+from oracles import client, drained, ledger, offload, performance, progress
 
 MISS = {"id": "miss", "kind": "lookup_miss", "trigger": {"every": 3, "limit": 2}}
 RECOVER_S = 2.0
@@ -30,7 +30,6 @@ def _mixed() -> tuple[Session, ...]:
                 telling.crash_in_the_log(),
                 telling.first_token_overcounted(),
                 answering.other_logprob(),
-                _unplanned_fault(),
             ),
         ),
         Session(
@@ -85,7 +84,8 @@ def _alone() -> tuple[Session, ...]:
         Session("slow-client", (_slow_client(),), client={"lag_ms": 50}),
         Session(
             "slow",
-            (answering.slow(), answering.wrong_cached_usage()),
+            # No answer is wrong here, for which a fault that strikes could be blamed.
+            (answering.slow(), answering.wrong_cached_usage(), _unplanned_fault()),
             client={"lag_ms": 1000, "late_ms": 1000},
             load={"ttft_p99_ms": 3000},
         ),
@@ -106,7 +106,8 @@ def _unplanned_fault() -> Mutant:
 
 def _slow_client() -> Mutant:
     found = Found("the client was the limit", Verdict.UNKNOWN)
-    return Mutant("slow-client", "events that keep the client busy", (Burden(),), {client.NAME: found})
+    kills = {client.NAME: found, performance.NAME: found}
+    return Mutant("slow-client", "events that keep the client busy", (Burden(),), kills)
 
 
 def _never_offloaded() -> Mutant:
