@@ -155,7 +155,7 @@ def _trouble(event: Event) -> str:
 
 
 def _late(look: Look) -> str:
-    return "the request got no token until the end was told"
+    return "until its end was told a request got no token, or a store stayed open"
 
 
 def _in_log(pattern: re.Pattern[str]) -> Callable[[Look], str]:
