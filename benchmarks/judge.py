@@ -87,15 +87,14 @@ def judged(run_dir: Path, requests: int, scrapes: int) -> Cost:
         try:
             with MemoryWatch(process.pid) as watch:
                 told = process.stdout.read().decode(errors="replace")
-                _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
+                process.wait()
         finally:
             process.kill()  # Does nothing to one that has ended.
     seconds = time.monotonic() - began
     if process.returncode != 0:
         raise MeasureFailed(f"exit code {process.returncode}\n{told}")
-    peak = max(watch.peak, usage.ru_maxrss * 1024)
-    return Cost(requests, scrapes, files / MIB, seconds, peak / MIB)
+    # Not what the kernel calls the most of the process: that counts what its parent held as it was started.
+    return Cost(requests, scrapes, files / MIB, seconds, watch.peak / MIB)
 
 
 def report(costs: Sequence[Cost]) -> str:

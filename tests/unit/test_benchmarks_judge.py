@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.judge import TARGET_SIZE, Cost, growth, is_linear, within_target
+from benchmarks.judge import MIB, TARGET_SIZE, Cost, growth, is_linear, judged, within_target
 from benchmarks.memory import MemoryWatch, children, resident
 from benchmarks.soak.write import write_soak
 from history import layout
@@ -86,6 +86,11 @@ def test_memory_is_that_of_a_process_and_its_children_together() -> None:
         process.kill()
     assert 80 << 20 <= watch.peak < 160 << 20
     assert resident(process.pid) == 0
+
+
+def test_what_the_benchmark_itself_held_is_not_the_memory_of_judging(soak: Path) -> None:
+    held = bytes(range(256)) * 4 * 400_000
+    assert 20 < judged(soak, REQUESTS, 0).peak_mib < len(held) / MIB / 2
 
 
 def test_one_size_alone_shows_no_growth() -> None:
