@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from contextlib import suppress
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from kvchaos.stacks.holdings import GONE, resident_bytes
+from kvchaos.stacks.process_group import PROC
+
 PERIOD_S = 0.05
-PROC = Path("/proc")
-PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class MemoryWatch:
@@ -41,9 +40,8 @@ class MemoryWatch:
 
 def resident(pid: int) -> int:
     """Bytes resident of a process and its children; 0 when it has ended."""
-    with suppress(FileNotFoundError, ProcessLookupError):
-        pages = int((PROC / str(pid) / "statm").read_text().split()[1])
-        return pages * PAGE + sum(map(resident, children(pid)))
+    with suppress(*GONE):
+        return resident_bytes(pid) + sum(map(resident, children(pid)))
     return 0
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import os
-from contextlib import suppress
 from pathlib import Path
 from statistics import median
 
@@ -21,8 +19,9 @@ from kvchaos.paths import models_folder, state_folder
 from kvchaos.planning import Request, make_run_dir, new_run_id, resolve, write_plan
 from kvchaos.servers.registry import ServerEnv
 from kvchaos.stacks.command import HOST, plan_launch
+from kvchaos.stacks.holdings import cpu_s
 from kvchaos.stacks.local import PLAIN_PARTS, PLUGIN_PARTS, LocalStack, choose_port, make_folders
-from kvchaos.stacks.process_group import PROC, look_at
+from kvchaos.stacks.process_group import look_at
 from kvchaos.stacks.record import RunRecord
 from kvchaos.telemetry import parse_samples
 from loadtests.processes import LoadProcesses
@@ -107,7 +106,7 @@ class Side:
         """Processor time so far of all of the server's processes, seconds."""
         assert self._stack.pid is not None
         group = look_at(self._record.group(self._stack.pid))
-        return sum(_cpu_s(process.pid) for process in group.processes)
+        return sum(cpu_s(process.pid) for process in group.processes)
 
     def block(self, number: int) -> Block:
         """Ask the prompts of one block. Raises MeasureFailed when not all are answered."""
@@ -161,11 +160,3 @@ def block_of(records: list[RequestRecord], *, cpu_s: float, steps: float) -> Blo
         step_ms=seconds * 1e3 / steps,
         cpu_us_per_token=cpu_s * 1e6 / tokens,
     )
-
-
-def _cpu_s(pid: int) -> float:
-    with suppress(FileNotFoundError, ProcessLookupError):
-        text = (PROC / str(pid) / "stat").read_text(encoding="ascii", errors="replace")
-        fields = text[text.rindex(")") + 2 :].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    return 0.0

@@ -18,6 +18,7 @@ SMALL, LARGE, REAL = "I", "q", "d"
 """Types of numbers in an array: whole ones of four bytes from 0 on, and of eight; others of eight bytes."""
 
 
+# No argument of type: one class serves whole numbers and others, and before 3.12 array takes none.
 class Numbers(array):  # type: ignore[type-arg]
     """Numbers without an object for each. Equal to any sequence of the same ones."""
 

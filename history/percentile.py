@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,6 +22,20 @@ def percentiles(values: Iterable[float] | NDArray[np.float64], *percents: int) -
     if not len(ordered):
         return [None] * len(percents)
     return [float(ordered[_rank(len(ordered), percent)]) for percent in percents]
+
+
+class Spread(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Median and 99th percentile of some times, ms; None when there are none."""
+
+    median: float | None
+    p99: float | None
+
+    @classmethod
+    def of(cls, values_ms: Iterable[float] | NDArray[np.float64]) -> Spread:
+        return cls(*percentiles(values_ms, 50, 99))
+
+    def __str__(self) -> str:
+        return "-" if self.median is None or self.p99 is None else f"{self.median:.1f} / {self.p99:.1f}"
 
 
 def _rank(count: int, percent: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import chain
 from typing import Any
 
@@ -29,14 +30,14 @@ class ChunkStream(openai.Stream[Chunk]):
 
     def __iter__(self) -> Iterator[Chunk]:
         self._pieces = self.response.iter_bytes()
-        try:
+        with ExitStack() as broken_off:
+            # Also when the reader leaves in the middle: what it has not read is nobody's any more.
+            broken_off.callback(self.close)
             for data in self._events(self._pieces):
                 if data.startswith(DONE):
-                    return
+                    break
                 yield self._chunk(data)
-        except BaseException:
-            self.close()
-            raise
+            broken_off.pop_all()
 
     def drain(self) -> None:
         """Read what follows the last event: only behind the end of the body is its connection free again.

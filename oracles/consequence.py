@@ -229,7 +229,7 @@ def _waited(case: Case) -> str | None:
     stores = [record for record in case.fired if record.evidence.get("direction") == "store"]
     if stores and not any(_kept_open(case, record) for record in stores):
         return "by the ledger no store was open for as long as its end was kept back"
-    return None
+    return None if loads or stores else "no firing tells whether it was a load or a store"
 
 
 def _kept_open(case: Case, struck: FaultRecord) -> bool:

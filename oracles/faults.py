@@ -42,7 +42,7 @@ def judge(history: History) -> OracleResult:
     A firing that the plan does not allow is a violation."""
     found = Findings(NAME)
     fired = [record for record in history.faults if record.event == "fired"]
-    armings = _armings(history)
+    armings = armings_of(history)
     limits = {fault.id: fault.trigger.limit for fault in history.plan.scenario.faults}
     for record in fired:
         _judge_firing(record, limits, armings, found)
@@ -74,7 +74,8 @@ def held_ns(record: FaultRecord) -> int:
     return int(ms * 1e6) if record.kind == "copy_delay" and isinstance(ms, int | float) else 0
 
 
-def _armings(history: History) -> list[Arming]:
+def armings_of(history: History) -> list[Arming]:
+    """In order of time, by the conductor's own word."""
     armings: list[Arming] = []
     for event in history.events:
         if event.kind == "armed":

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from history.once import once
-from history.percentile import percentile, percentiles
+from history.percentile import Spread, percentile
 from history.reader import History, PhaseWindow
 from history.records import RequestRecord
 from oracles.gaps import gaps
@@ -23,17 +23,6 @@ US_PER_MS = 1e3
 NS_PER_MS = 1e6
 IN_A_ROW = 5
 """So many requests must be served well, one after the other, for a server to have recovered."""
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """Median and 99th percentile, ms; None when there are no values."""
-
-    median: float | None
-    p99: float | None
-
-    def __str__(self) -> str:
-        return "-" if self.median is None or self.p99 is None else f"{self.median:.1f} / {self.p99:.1f}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +71,7 @@ def _speed(window: PhaseWindow, stage: Stage, ok: Sequence[RequestRecord]) -> Sp
         window=window,
         stage=stage,
         ok=ok,
-        ttft=Spread(*percentiles(ttfts, 50, 99)),
+        ttft=Spread.of(ttfts),
         itl=_itl(ok),
         tokens_per_s=_tokens_per_s(ok),
     )

@@ -5,19 +5,14 @@ A cached block stands for all tokens up to its end, so prompts that share any bl
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from history.reader import History
-from history.records import FaultRecord, RequestRecord
+from history.records import RequestRecord
 from oracles.faults import held_ns, is_real
+from oracles.struck import by_name, names_of
 from oracles.timeline import end_ns
 
-SERVER_NAME = re.compile(r"(?:\d+_)?cmpl-(?P<rest>.+)")
-"""What the server calls a request of ours: cmpl-ID-0, maybe with a random end to it, or with the number of
-one of several answers before it."""
-REST = re.compile(r"-\d+(?:-\w+)?")
 NEVER = float("inf")
 
 
@@ -46,41 +41,28 @@ class Strikes:
 
 def strikes_of(history: History) -> Strikes:
     """From all strikes that changed something."""
-    by_id = {record.id: record for record in history.requests}
+    fired = [line for line in history.faults if line.event == "fired" and is_real(line)]
+    meant = by_name(fired, history.requests)
     found = Strikes()
-    for line in history.faults:
-        if line.event != "fired" or not is_real(line):
-            continue
+    for line in fired:
         t_ns = line.t_ns - held_ns(line)
         found.first_ns = min(found.first_ns, t_ns)
-        struck = [by_id.get(request_id(name, by_id) or "") for name in _names(line)]
-        known = [record for record in struck if record is not None and record.first_block is not None]
-        if known and len(known) == len(struck):
+        struck = [meant[name] for name in names_of(line)]
+        if struck and all(map(_are_known, struck)):
             found.named += 1
         else:
             found.nameless += 1
             found.nameless_ns = min(found.nameless_ns, t_ns)
-        for record in known:
-            _earliest(found.requests, record.id, t_ns)
-            _earliest(found.blocks, str(record.first_block), t_ns)
+        for record in (record for records in struck for record in records):
+            if record.first_block is not None:
+                _earliest(found.requests, record.id, t_ns)
+                _earliest(found.blocks, record.first_block, t_ns)
     return found
 
 
-def request_id(name: str, known: Collection[str]) -> str | None:
-    """Which of the known requests the server means by a name; None when it is none of them."""
-    match = SERVER_NAME.fullmatch(name)
-    rest = match["rest"] if match else ""
-    ends = [place for place, char in enumerate(rest) if char == "-"]
-    return next((rest[:end] for end in ends if rest[:end] in known and REST.fullmatch(rest[end:])), None)
-
-
-def _names(line: FaultRecord) -> Iterator[str]:
-    """An empty one stands for a request that is not known."""
-    several = line.evidence.get("requests")
-    if isinstance(several, list):
-        yield from map(str, several)
-    else:
-        yield line.request or ""
+def _are_known(records: list[RequestRecord]) -> bool:
+    """Whether these are requests of ours whose prompts have a block that others may share."""
+    return any(record.first_block is not None for record in records)
 
 
 def _earliest(times: dict[str, float], key: str, t_ns: int) -> None:

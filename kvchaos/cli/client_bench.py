@@ -13,9 +13,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from history.percentile import Spread
 from kvchaos import __version__
 from kvchaos.cli.tables import plain_table, print_table
-from kvchaos.clientbench.figures import Figures, MeasureFailed, Spread
+from kvchaos.clientbench.figures import Figures, MeasureFailed
 from kvchaos.clientbench.measure import Wish, measure
 from kvchaos.clientbench.store import ClientBench, keep, latest
 from kvchaos.clientbench.word import verdict

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import msgspec
 
-from history.percentile import percentile
+from history.percentile import Spread
 from history.records import ClientRecord, RequestRecord
 from loadtests.mock.sent import SentRecord
 
@@ -17,13 +17,6 @@ NS_PER_US, NS_PER_MS, US_PER_MS, US_PER_S = 1e3, 1e6, 1e3, 1e6
 
 class MeasureFailed(Exception):
     """A step that gives no figures, with the reason."""
-
-
-class Spread(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Median and 99th percentile, ms; None of nothing."""
-
-    median: float | None
-    p99: float | None
 
 
 class Figures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -99,11 +92,11 @@ def figures(step: Step, taken: Taken) -> Figures:
         cpu_us_per_event=cpu_us / events if events else None,
         client_cpu=max(sum(x.cpu_us for x in own) / sum(x.wall_us for x in own) for own in windows.values()),
         server_cpu=taken.server_cpu,
-        lag_ms=_spread(lag / US_PER_MS for one in stretches for lag in one.lag_us),
-        late_ms=_spread((r.start_ns - r.intended_ns) / NS_PER_MS for r in taken.requests if not r.held),
-        ttft_error_ms=_spread((_stamps(r)[0] - s.sent_ns[0]) / NS_PER_MS for r, s in pairs if s.sent_ns),
-        itl_error_ms=_spread(error for r, s in pairs for error in _gap_errors_ms(r, s)),
-        server_late_ms=_spread(
+        lag_ms=Spread.of(lag / US_PER_MS for one in stretches for lag in one.lag_us),
+        late_ms=Spread.of((r.start_ns - r.intended_ns) / NS_PER_MS for r in taken.requests if not r.held),
+        ttft_error_ms=Spread.of((_stamps(r)[0] - s.sent_ns[0]) / NS_PER_MS for r, s in pairs if s.sent_ns),
+        itl_error_ms=Spread.of(error for r, s in pairs for error in _gap_errors_ms(r, s)),
+        server_late_ms=Spread.of(
             (out - due) / NS_PER_MS for _, s in pairs for out, due in zip(s.sent_ns, s.due_ns, strict=True)
         ),
     )
@@ -155,8 +148,3 @@ def _end(record: RequestRecord) -> float:
 def _gap_errors_ms(record: RequestRecord, sent: SentRecord) -> Iterator[float]:
     for (one, other), (out, later) in zip(pairwise(_stamps(record)), pairwise(sent.sent_ns), strict=True):
         yield abs((other - one) - (later - out)) / NS_PER_MS
-
-
-def _spread(values: Iterator[float]) -> Spread:
-    ordered = sorted(values)
-    return Spread(percentile(ordered, 50), percentile(ordered, 99))

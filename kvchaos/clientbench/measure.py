@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from history.plan import (
 from history.records import ClientRecord, Record, RequestRecord
 from kvchaos.clientbench.figures import Figures, MeasureFailed, Step, Taken, figures
 from kvchaos.planning import write_plan
+from kvchaos.stacks.holdings import cpu_s
 from loadtests.mock.process import MockServer
 from loadtests.mock.sent import SentRecord
 from loadtests.mock.settings import Fixed, Settings
@@ -131,13 +131,13 @@ class _Bench:
     def _drive(self, step: Step) -> _Ran:
         self._count += 1
         phase = _phase(step, f"{step.name}-{self._count}", self._seconds)
-        began_ns, cpu_s = time.monotonic_ns(), _cpu_s(self._server.pid)
+        began_ns, used_before_s = time.monotonic_ns(), cpu_s(self._server.pid)
         self._load.start_phase(phase)
         deadline = time.monotonic() + self._seconds
         while time.monotonic() < deadline and not self._load.done() and not self._load.failures():
             time.sleep(POLL_S)
         stopped_ns = time.monotonic_ns()
-        used_s = _cpu_s(self._server.pid) - cpu_s
+        used_s = cpu_s(self._server.pid) - used_before_s
         self._load.stop_phase("long enough")
         if not self._load.wait_done(END_S):
             raise MeasureFailed("; ".join(self._load.failures()) or f"no end within {END_S:g} s")
@@ -191,9 +191,3 @@ def _plan(url: str, workers: int) -> RunPlan:
 
 def _lines(path: Path, kind: type[Line]) -> list[Line]:
     return msgspec.json.Decoder(kind).decode_lines(path.read_bytes())
-
-
-def _cpu_s(pid: int) -> float:
-    """Processor time that a process has used."""
-    after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")

@@ -13,28 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from history.once import once
-from history.percentile import percentiles
+from history.percentile import Spread
 from history.reader import History
 from history.records import RequestRecord
 from oracles.timeline import by_phase
 
 NS_PER_MS = 1e6
 US_PER_MS = 1e3
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """Median and 99th percentile of some times, ms; None when there are none."""
-
-    p50: float | None
-    p99: float | None
-
-    @classmethod
-    def of(cls, values_ms: Iterable[float] | NDArray[np.float64]) -> Spread:
-        return cls(*percentiles(values_ms, 50, 99))
-
-    def __str__(self) -> str:
-        return "-" if self.p50 is None else f"{self.p50:.1f} / {self.p99:.1f}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
 
 from rich.console import Console
 
 from history.plan import Scenario
-from kvchaos.campaign import Places, run_one
+from kvchaos.campaign import Front, Places, run_one
 from kvchaos.judging import judge_run_dir
 from kvchaos.planning import Request
 from kvchaos.scenario import find_scenario, load_scenario
@@ -18,7 +16,6 @@ from kvchaos.sight.mutants.mutant import Session
 from kvchaos.sight.mutation import LOAD, Traffic
 from kvchaos.sight.proxy import mutating
 from kvchaos.sight.scorecard import Scored, score
-from kvchaos.stacks.command import Launch
 
 HOSTILE = "lost-completion"
 STALL_S = 5.0
@@ -65,14 +62,12 @@ def prove(
     """Run and score each session. Raises UsageError; ends early when a signal cut a run short."""
     for session in sessions:
         request = Request(scenario=traffic(session), server=server, seed=SEED, workers=1)
-        mutations = [mutation for mutant in session.mutants for mutation in mutant.mutations]
-
-        @contextmanager
-        def front(launch: Launch, run_dir: Path) -> Iterator[str]:
-            with mutating(mutations, Traffic(run_dir, launch.port)) as address:  # noqa: B023
-                yield address
-
-        run_dir, interrupted = run_one(request, places, console, None if session.hostile else front)
+        run_dir, interrupted = run_one(request, places, console, None if session.hostile else _front(session))
         if interrupted:
             return
         yield score(session, judge_run_dir(run_dir))
+
+
+def _front(session: Session) -> Front:
+    mutations = [mutation for mutant in session.mutants for mutation in mutant.mutations]
+    return lambda launch, run_dir: mutating(mutations, Traffic(run_dir, launch.port))

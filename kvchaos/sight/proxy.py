@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from kvchaos.sight.mutation import Asked, Cut, Mutation, Reply, Traffic
 from kvchaos.stacks.command import HOST
@@ -44,10 +44,10 @@ class _Server(ThreadingHTTPServer):
     """A stream that hangs is ended by the server's end, not waited for."""
     request_queue_size = 128
 
-    def handle_error(self, request: object, client_address: object) -> None:
+    def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that breaks off is no error of ours; anything else is told as usual."""
         if not isinstance(sys.exception(), ConnectionError):
-            super().handle_error(request, client_address)  # type: ignore[arg-type]
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):

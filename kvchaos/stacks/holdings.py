@@ -1,4 +1,4 @@
-"""What running processes hold, as /proc tells it: threads, open files, memory."""
+"""What running processes hold and have used, as /proc tells it: threads, open files, memory, time."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from kvchaos.stacks.process_group import PROC
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 SOCKET = "socket:"
 GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
 """What reading of a process raises when it ends meanwhile, or is ending."""
@@ -40,6 +41,25 @@ class Holdings:
 def holdings_of(pids: Iterable[int], proc: Path = PROC) -> Holdings:
     """What these processes hold together. One that has ended holds nothing."""
     return sum((_of_process(proc / str(pid)) for pid in pids), Holdings())
+
+
+def cpu_s(pid: int, proc: Path = PROC) -> float:
+    """Processor time that a process has used so far, seconds; 0 when it has ended."""
+    try:
+        text = (proc / str(pid) / "stat").read_text(encoding="ascii", errors="replace")
+    except GONE:
+        return 0.0
+    # The name, the only part with brackets and spaces of its own, comes before what is read.
+    fields = text[text.rindex(")") + 2 :].split()
+    return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS
+
+
+def resident_bytes(pid: int, proc: Path = PROC) -> int:
+    """Memory of a process that is present; 0 when it has ended."""
+    try:
+        return _pages(proc / str(pid) / "statm")[0] * PAGE_BYTES
+    except GONE:
+        return 0
 
 
 def _of_process(folder: Path) -> Holdings:

@@ -7,9 +7,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from history.percentile import Spread
 from history.records import ClientRecord, RequestError, RequestRecord, Usage
 from kvchaos.cli.app import run
-from kvchaos.clientbench.figures import Figures, MeasureFailed, Spread, Step, Taken, figures
+from kvchaos.clientbench.figures import Figures, MeasureFailed, Step, Taken, figures
 from kvchaos.clientbench.measure import Wish, measure
 from kvchaos.clientbench.store import ClientBench, keep, latest
 from kvchaos.clientbench.word import verdict

@@ -7,8 +7,9 @@ import time
 from pathlib import Path
 
 from history.arrivals import Arrivals, Bursts, Constant, Poisson
+from history.percentile import Spread
 from history.records import RequestRecord
-from kvchaos.report.latency import Spread, late_ms
+from kvchaos.report.latency import late_ms
 from loadtests.arrivals import schedule
 from tests.fakes.openai_server import Behaviour, FakeServer, Seen
 from tests.unit.loading import PATIENCE_S, loaders, phase, records, wait_for, write_plan

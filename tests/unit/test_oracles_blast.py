@@ -7,9 +7,9 @@ import pytest
 
 from history.verdict import OracleResult, Verdict
 from oracles.blast import judge
-from oracles.strikes import request_id
+from oracles.struck import concerns
 from tests.unit.histories import Run, clean_run
-from tests.unit.synthetic import MS, failure, fault, make_plan
+from tests.unit.synthetic import MS, failure, fault, good_request, make_plan
 
 WRONG = [-9.0, -0.25, -1.75, -0.125]
 BOOM = failure("InternalServerError", "boom")
@@ -193,4 +193,5 @@ def test_records_that_tell_no_first_block_are_unknown() -> None:
     ],
 )
 def test_the_servers_name_for_a_request_leads_back_to_it(name: str, known: str | None) -> None:
-    assert request_id(name, {"load-3", "load-36", "golden-1"}) == known
+    requests = [good_request(request, "p", "load", 0) for request in ("load-3", "load-36", "golden-1")]
+    assert [record.id for record in requests if concerns(name, record)] == ([known] if known else [])

@@ -150,6 +150,10 @@ def test_a_late_store_without_books_is_in_doubt() -> None:
     assert doubted(struck("completion_late", job=3, direction="store", ms=10), NOT_KEPT_OPEN)
 
 
+def test_a_late_end_of_neither_a_load_nor_a_store_is_in_doubt() -> None:
+    assert doubted(struck("completion_late", job=3, ms=10), "no firing tells whether it was a load")
+
+
 def test_it_is_the_request_whose_load_was_told_late_that_has_to_wait() -> None:
     run = struck("completion_late", **JOB, ms=10)
     name_request(run, "chaos")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from kvchaos.report.latency import PhaseLatency, Spread, latency_text, phase_latencies
+from history.percentile import Spread
+from kvchaos.report.latency import PhaseLatency, latency_text, phase_latencies
 from tests.unit.histories import Run, clean_run
 from tests.unit.synthetic import MS, failure
 

@@ -9,7 +9,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-NS_PER_S = 1_000_000_000
+from oracles.timeline import NS_PER_S
+
 WIDTH = 1000.0
 HEIGHT = 100.0
 LEAST = 1e-9
@@ -37,6 +38,10 @@ class TimeAxis:
         """Per cent of the way from start to end, held within both."""
         span = max(self.end_ns - self.start_ns, 1)
         return min(max((t_ns - self.start_ns) / span, 0.0), 1.0) * 100
+
+    def x(self, t_ns: int) -> str:
+        """The place of a moment in a path, in units of a drawing's width."""
+        return f"{self.share(t_ns) * WIDTH / 100:.5g}"
 
     def covers(self, t_ns: int) -> bool:
         return self.start_ns <= t_ns <= self.end_ns

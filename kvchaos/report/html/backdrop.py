@@ -10,6 +10,7 @@ from history.reader import History, PhaseWindow
 from kvchaos.report.html.axis import TimeAxis
 from kvchaos.report.html.findings import Finding
 from kvchaos.report.html.marks import Mark, event_marks, finding_marks
+from oracles.faults import armings_of
 from oracles.timeline import end_ns
 
 STYLES = 7
@@ -131,17 +132,9 @@ def _letter(place: int) -> str:
 
 def armed_stretches(history: History, fault: str) -> list[tuple[int, int]]:
     """(start, end) of each arming of a fault, wall clock ns; one that never healed ends with the run."""
-    stretches: list[tuple[int, int]] = []
-    start: int | None = None
-    for event in history.events:
-        faults = event.data.get("faults")
-        if not isinstance(faults, list) or fault not in faults:
-            continue
-        if event.kind == "armed":
-            start = event.t_ns
-        elif event.kind == "healed" and start is not None:
-            stretches.append((start, event.t_ns))
-            start = None
-    if start is not None:
-        stretches.append((start, history.events[-1].t_ns))
-    return stretches
+    over_ns = history.events[-1].t_ns
+    return [
+        (arming.start_ns, over_ns if arming.end_ns is None else arming.end_ns)
+        for arming in armings_of(history)
+        if fault in arming.faults
+    ]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kvchaos.report.html.axis import WIDTH, Scale, Tick, TimeAxis
+from kvchaos.report.html.axis import Scale, Tick, TimeAxis
 from kvchaos.report.html.figures import Format
 from kvchaos.report.html.thin import Point, thin
 
@@ -126,7 +126,7 @@ def step_path(points: Sequence[Point], axis: TimeAxis, scale: Scale) -> str:
     parts: list[str] = []
     drawing = False
     for t_ns, value in points:
-        x = _x(axis, t_ns)
+        x = axis.x(t_ns)
         if drawing:
             parts.append(f"H{x}")
         if value is None or not math.isfinite(value):
@@ -145,10 +145,6 @@ def told(points: Sequence[Point], form: Format) -> str:
         return NO_DATA
     low, high = form(min(values)), form(max(values))
     return low if low == high else f"{low} to {high}"
-
-
-def _x(axis: TimeAxis, t_ns: int) -> str:
-    return f"{axis.share(t_ns) * WIDTH / 100:.5g}"
 
 
 def _read(points: Sequence[Point], axis: TimeAxis, form: Format) -> list[tuple[float, str | None]]:

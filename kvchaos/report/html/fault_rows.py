@@ -11,7 +11,7 @@ from history.records import Event, FaultRecord
 from kvchaos.report.html.axis import TimeAxis
 from kvchaos.report.html.backdrop import Backdrop, FaultBand
 from oracles.consequence import consequence
-from oracles.faults import is_real
+from oracles.faults import armings_of, is_real
 
 MOST_FIRINGS = 20
 
@@ -87,7 +87,7 @@ def _consequential(history: History, fault: FaultSpec, real: list[FaultRecord]) 
     """By the same signs as the oracle."""
     if not real:
         return Step(seen=False, name="no consequence", told="since it never fired")
-    phases = {str(event.data.get("phase")) for event in _events(history, "armed", fault)}
+    phases = {arming.phase for arming in armings_of(history) if fault.id in arming.faults}
     doubt = consequence(history, fault, real, phases)
     if doubt is not None:
         return Step(seen=False, name="no consequence", told=doubt)

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 
 Format = Callable[[float], str]
-LARGE = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
-BYTES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 NOTHING = "-"
 
 
 def number(value: float) -> str:
     """Three figures, large ones with their prefix: 0.25, 17, 52.7k."""
-    for size, prefix in LARGE:
+    return "".join(_prefixed(value))
+
+
+def _prefixed(value: float) -> tuple[str, str]:
+    """Three figures of a value, and the prefix that stands for the rest."""
+    for size, prefix in PREFIXES:
         if abs(value) >= size:
-            return f"{value / size:.3g}{prefix}"
-    return f"{value:.3g}"
+            return f"{value / size:.3g}", prefix
+    return f"{value:.3g}", ""
 
 
 def exact(value: float) -> str:
@@ -34,10 +38,8 @@ def percent(value: float) -> str:
 
 def byte_size(value: float) -> str:
     """In powers of ten, so that ticks at round numbers read as such."""
-    for size, unit in BYTES:
-        if abs(value) >= size:
-            return f"{value / size:.3g} {unit}"
-    return f"{value:.3g} B"
+    figures, prefix = _prefixed(value)
+    return f"{figures} {prefix}B"
 
 
 def byte_rate(value: float) -> str:

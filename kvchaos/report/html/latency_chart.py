@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from history.percentile import percentile
 from history.records import RequestRecord
-from kvchaos.report.html.axis import WIDTH, Scale, TimeAxis
+from kvchaos.report.html.axis import Scale, TimeAxis
 from kvchaos.report.html.chart import NO_DATA, Chart, Line, Sign, y_ticks
 from kvchaos.report.html.figures import milliseconds
 from oracles.gaps import gaps
@@ -100,7 +100,7 @@ def _middles(found: list[Range], axis: TimeAxis, scale: Scale) -> str:
     before_ns: int | None = None
     for one in found:
         goes_on = before_ns is not None and one.at_ns - before_ns <= longest
-        parts.append(f"{'L' if goes_on else 'M'}{_x(axis, one)} {scale.height(one.middle):.4g}")
+        parts.append(f"{'L' if goes_on else 'M'}{axis.x(one.at_ns)} {scale.height(one.middle):.4g}")
         before_ns = one.at_ns
     return "".join(parts)
 
@@ -110,12 +110,8 @@ def _bars(found: list[Range], axis: TimeAxis, scale: Scale) -> str:
     bars: list[str] = []
     for one in found:
         top, bottom = scale.height(one.high), scale.height(one.low)
-        bars.append(f"M{_x(axis, one)} {top - 0.8:.4g}V{bottom + 0.8:.4g}")
+        bars.append(f"M{axis.x(one.at_ns)} {top - 0.8:.4g}V{bottom + 0.8:.4g}")
     return "".join(bars)
-
-
-def _x(axis: TimeAxis, one: Range) -> str:
-    return f"{axis.share(one.at_ns) * WIDTH / 100:.5g}"
 
 
 def _medians(found: list[Range]) -> str:

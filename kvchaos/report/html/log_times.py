@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-NS_PER_S = 1_000_000_000
+from oracles.timeline import NS_PER_S
+
 STAMP = re.compile(r"\b(?:DEBUG|INFO|WARNING|ERROR|CRITICAL) (\d\d)-(\d\d) (\d\d):(\d\d):(\d\d)\b")
 SCRAPE = re.compile(r'"GET /(?:metrics|health) HTTP/[\d.]+" 200')
 COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")

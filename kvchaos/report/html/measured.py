@@ -57,16 +57,6 @@ def rate(log: MetricLog, counter: Sequence[Point], axis: TimeAxis) -> list[Point
     return points
 
 
-def added(one: Sequence[Point], other: Sequence[Point]) -> list[Point]:
-    """Two series of the same scrapes as one; where only one has a value, that."""
-    if not one or not other:
-        return list(one or other)
-    return [
-        (t_ns, left if right is None else right if left is None else left + right)
-        for (t_ns, left), (_, right) in zip(one, other, strict=True)
-    ]
-
-
 def changes(points: Sequence[Point]) -> list[Point]:
     """The points at which a value begins, and the last point."""
     kept = [
