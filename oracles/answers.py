@@ -7,7 +7,7 @@ and logprobs within the plan's tolerance.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -20,6 +20,8 @@ from oracles.findings import Findings
 
 NAME = "answers"
 CANARY = "canary"
+TELLING = 4
+"""Logprobs that tell whose answer it is: no two prompts of ours share so many, bit for bit."""
 
 
 class Comparison(NamedTuple):
@@ -48,8 +50,10 @@ def judge(history: History) -> OracleResult:
     found = Findings(NAME)
     seen = compared(history)
     found.checked = seen.with_golden + seen.with_others
-    for comparison in seen.different:
-        found.violation(_witness(comparison))
+    if seen.different:
+        owners = _owners(history)
+        for comparison in seen.different:
+            found.violation(_witness(comparison, owners))
     if not seen.with_golden:
         found.gap("no answer could be compared with a golden one")
     equal = f"{seen.with_golden} answers equal the golden ones, {seen.with_others} more their prompt's first"
@@ -122,10 +126,29 @@ def _at(record: RequestRecord, place: int) -> str:
     return f"token {token} logprob {logprob}"
 
 
-def _witness(comparison: Comparison) -> Witness:
+Owners = Mapping[tuple[float, ...], set[str]]
+"""Whose answer it is, by the logprobs of its first tokens: the prompts that were answered so."""
+
+
+def _owners(history: History) -> Owners:
+    owners: dict[tuple[float, ...], set[str]] = {}
+    for record in history.requests:
+        if record.outcome == "ok" and len(record.logprobs) >= TELLING:
+            owners.setdefault(_beginning(record), set()).add(record.prompt_id)
+    return owners
+
+
+def _beginning(record: RequestRecord) -> tuple[float, ...]:
+    return tuple(record.logprobs[:TELLING])
+
+
+def _witness(comparison: Comparison, owners: Owners) -> Witness:
     record = comparison.record
     text = (
         f"request {record.id} ({record.phase}), prompt {record.prompt_id}, "
         f"differs from {comparison.standard.id} {comparison.difference}"
     )
+    foreign = sorted(owners.get(_beginning(record), set()) - {record.prompt_id})
+    if foreign:
+        text += f"; it begins as the answer to another prompt does: {foreign[0]}"
     return Witness(text=text, request=record.id, t_ns=record.start_ns)

@@ -86,6 +86,25 @@ def test_no_tolerance_lets_a_token_or_a_missing_end_pass() -> None:
     assert judge(run.history()).violations == 2
 
 
+def test_the_answer_to_another_prompt_is_told_with_that_prompt() -> None:
+    run = clean_run()
+    first = run.first_of("golden")
+    other = {"token_ids": [21, 22, 23, 24], "logprobs": [-2.0, -0.75, -0.5, -1.0]}
+    for record in [record for record in run.requests if record.prompt_id == "prompt-1"]:
+        run.change_request(run.requests.index(record), **other)
+    assert run.requests[first].prompt_id == "prompt-0"
+    run.change_request(run.first_of("chaos"), **other)
+    result = judge(run.history())
+    assert result.violations == 1
+    assert result.summary.endswith("it begins as the answer to another prompt does: prompt-1")
+
+
+def test_a_damaged_answer_belongs_to_nobody() -> None:
+    run = clean_run()
+    run.change_request(run.first_of("chaos"), logprobs=[-0.75, *LOGPROBS[1:]])
+    assert "another prompt" not in judge(run.history()).summary
+
+
 def test_requests_that_failed_are_not_compared() -> None:
     run = clean_run()
     run.change_request(run.first_of("chaos"), **failure("InternalServerError", "boom"))

@@ -29,7 +29,8 @@ def other_token() -> Mutant:
 def foreign_answer() -> Mutant:
     what = "a client gets the answer to another's prompt"
     foreign = Foreign(REQUEST, source="golden-0")
-    return one("foreign-answer", what, foreign, answers=f"{REQUEST} .* at position 0: token")
+    words = f"{REQUEST} .* at position 0: token .* another prompt"
+    return one("foreign-answer", what, foreign, answers=words)
 
 
 def token_twice() -> Mutant:
