@@ -298,13 +298,17 @@ class Versions(Strict):
     """Kernel, machine type, processors, memory."""
 
 
+StackName = Literal["local", "compose-cpu", "compose-gpu", "attach"]
+"""Where the server comes from: processes of this machine, containers, or it is there already."""
+
+
 class RunPlan(Strict):
     """The resolved plan of one run, as stored in `run.yaml`: the only truth from there on."""
 
     schema_version: Literal[1] = 1
     run_id: Name
     seed: int = Field(ge=0, lt=2**63)
-    stack: Literal["local"]
+    stack: StackName
     scenario: Scenario
     expectation: Expectation
     """The entry of the scenario that applies to this release (everything passes when none does)."""

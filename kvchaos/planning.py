@@ -14,7 +14,7 @@ import yaml
 
 from chaos.inside import decide
 from history import layout
-from history.plan import RunPlan, Scenario, Versions
+from history.plan import RunPlan, Scenario, StackName, Versions
 from kvchaos import __version__, model
 from kvchaos.errors import UsageError
 from kvchaos.scenario import expectation_for
@@ -34,6 +34,7 @@ class Request:
     server: ServerEnv
     seed: int
     workers: int
+    stack: StackName = "local"
 
 
 def new_run_id(request: Request) -> str:
@@ -66,7 +67,7 @@ def resolve(
     return RunPlan(
         run_id=run_id,
         seed=request.seed,
-        stack="local",
+        stack=request.stack,
         scenario=swarm(request.scenario, request.seed),
         expectation=expectation_for(request.scenario, request.server.release),
         workers=request.workers,

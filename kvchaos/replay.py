@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from history.plan import Scenario, Trigger
+from history.plan import Scenario, StackName, Trigger
 from history.reader import UnreadableRun, read_faults, read_plan
 from history.records import FaultRecord
 from kvchaos.errors import UsageError
@@ -18,6 +18,7 @@ class Replay:
     scenario: Scenario
     seed: int
     server: str
+    stack: StackName
 
 
 def replay_of(run_dir: Path) -> Replay:
@@ -26,7 +27,7 @@ def replay_of(run_dir: Path) -> Replay:
         plan, journal = read_plan(run_dir), read_faults(run_dir)
     except UnreadableRun as error:
         raise UsageError(str(error)) from error
-    return Replay(nailed(plan.scenario, journal), plan.seed, plan.versions.server_name)
+    return Replay(nailed(plan.scenario, journal), plan.seed, plan.versions.server_name, plan.stack)
 
 
 def fired_arrivals(journal: list[FaultRecord], fault: str) -> tuple[int, ...]:

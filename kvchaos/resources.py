@@ -7,7 +7,7 @@ from pathlib import Path
 
 from history import layout
 from history.writer import LineWriter
-from kvchaos.stacks.local import LocalStack
+from kvchaos.stacks.stack import Stack
 
 EVERY_S = 1.0
 
@@ -15,7 +15,7 @@ EVERY_S = 1.0
 class ResourceSampler:
     """Samples a server that runs. Raises OSError when a line cannot be written."""
 
-    def __init__(self, stack: LocalStack, run_dir: Path) -> None:
+    def __init__(self, stack: Stack, run_dir: Path) -> None:
         self._stack = stack
         self._writer = LineWriter(run_dir / layout.RESOURCES)
         self._sampled_at = 0.0

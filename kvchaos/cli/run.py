@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from history.plan import StackName
 from kvchaos.campaign import Places, clean_leftovers, run_all
 from kvchaos.errors import UsageError
 from kvchaos.judging import exit_code
@@ -21,6 +22,8 @@ from kvchaos.servers.registry import find_server
 MAX_SEED = 2**62
 """Leaves room for repeats below the 2**63 that a plan can hold."""
 DEFAULT_SERVER = "0.32.0"
+DEFAULT_STACK: StackName = "local"
+WORKING_STACKS: tuple[StackName, ...] = ("local",)
 
 
 def run_command(
@@ -29,6 +32,9 @@ def run_command(
     ] = None,
     server: Annotated[
         str | None, typer.Option(help="Server environment; else 0.32.0. See: kvchaos server list")
+    ] = None,
+    stack: Annotated[
+        StackName | None, typer.Option(help="Where the server comes from; else local: processes, no Docker.")
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="All scenarios that come with kvchaos.")] = False,
     seed: Annotated[
@@ -48,13 +54,23 @@ def run_command(
     if replay is not None:
         old = replay_of(replay)
         loaded, seed, server = [old.scenario], old.seed, server or old.server
+        stack = stack or old.stack
     else:
         files = scenario_files() if every else [find_scenario(name) for name in scenarios or ()]
         loaded = [load_scenario(path) for path in files]
+    stack = stack or DEFAULT_STACK
+    if stack not in WORKING_STACKS:
+        raise UsageError(f"--stack {stack} does not work yet; use: {', '.join(WORKING_STACKS)}")
     places = Places(cache=cache_folder(), runs=runs.absolute() if runs else runs_folder(), port=port)
     environment = find_server(server or DEFAULT_SERVER, places.cache)
     requests = [
-        Request(scenario=scenario, server=environment, seed=seed + again, workers=workers)
+        Request(
+            scenario=scenario,
+            server=environment,
+            seed=seed + again,
+            workers=workers,
+            stack=stack,
+        )
         for scenario in loaded
         for again in range(repeat)
     ]

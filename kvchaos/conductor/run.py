@@ -21,7 +21,7 @@ from kvchaos.conductor.watch import Trouble, Watch
 from kvchaos.errors import UsageError
 from kvchaos.interrupts import Interrupted
 from kvchaos.resources import ResourceSampler
-from kvchaos.stacks.local import LocalStack, ServerNotReady
+from kvchaos.stacks.stack import ServerNotReady, Stack
 from kvchaos.telemetry import Scraper
 from loadtests.processes import LoadProcesses
 
@@ -39,7 +39,7 @@ class RunFailed(UsageError):
 class Run:
     """Conducts a resolved plan on a stack and writes the history. Judging comes after."""
 
-    def __init__(self, plan: RunPlan, run_dir: Path, stack: LocalStack, display: Display) -> None:
+    def __init__(self, plan: RunPlan, run_dir: Path, stack: Stack, display: Display) -> None:
         self._plan = plan
         self._dir = run_dir
         self._stack = stack
@@ -88,7 +88,7 @@ class Run:
         begin = time.monotonic()
         self._load.start()
         self._stack.start()
-        self._events.write("server_start", pid=self._stack.pid, port=self._stack.launch.port)
+        self._events.write("server_start", **self._stack.identity())
         self._stack.wait_ready(self._limits.ready_s)
         self._events.write("server_ready", seconds=round(time.monotonic() - begin, 3))
         if not self._load.wait_ready(LOADER_READY_S):

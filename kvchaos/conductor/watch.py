@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from kvchaos.stacks.local import LocalStack
+from kvchaos.stacks.stack import Stack
 from loadtests.messages import Progress
 
 OBSERVE_EVERY_S = 1.0
@@ -28,7 +28,7 @@ class Trouble:
 class Watch:
     """Looks at a server and its load about ten times a second."""
 
-    def __init__(self, stack: LocalStack, stall_s: float) -> None:
+    def __init__(self, stack: Stack, stall_s: float) -> None:
         self._stack = stack
         self._stall_s = stall_s
         self._observed_at = 0.0

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from history import layout
-from history.records import ResourceRecord
+from history.records import ResourceRecord, Scalar
 from kvchaos.errors import UsageError
 from kvchaos.stacks import shared_memory
 from kvchaos.stacks.command import HOST, Launch, RunFolders, check_port
@@ -23,6 +23,7 @@ from kvchaos.stacks.holdings import holdings_of
 from kvchaos.stacks.process_group import GroupState, Ownership, end_group, look_at
 from kvchaos.stacks.record import RunRecord
 from kvchaos.stacks.server_log import last_words
+from kvchaos.stacks.stack import GRACE_S, ServerNotReady, ServerNotStopped
 
 PLUGIN = "plugin"
 PLUGIN_PACKAGE = "chaos"
@@ -34,24 +35,8 @@ MAX_TEMP_PATH = 70
 HEALTH_POLL_S = 0.25
 HEALTH_TIMEOUT_S = 2.0
 OBSERVE_EVERY_S = 1.0
-GRACE_S = 10.0
 NOT_INHERITED = ("VLLM_", "KVCHAOS_", "PYTHON", "OMP_", "KMP_", "LD_PRELOAD", "VIRTUAL_ENV", "PROMETHEUS_")
 """Variables that would change the server under test behind the plan's back."""
-
-
-class ServerNotReady(UsageError):
-    """The server died or took too long before it could serve."""
-
-    def __init__(self, message: str, *, exit_code: int | None, tail: tuple[str, ...]) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
-        """None when it still ran; negative for a signal."""
-        self.tail = tail
-        """The last lines of its log."""
-
-
-class ServerNotStopped(UsageError):
-    """Processes of the server remain after SIGKILL; they stay in the record."""
 
 
 def choose_port(wanted: int | None) -> int:
@@ -91,11 +76,7 @@ def inherited(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 class LocalStack:
-    """One life of a server. A restarted server is another LocalStack on the same record.
-
-    start, wait_ready, then observe about once a second, and stop on every way out. OSError from any
-    of them: the record could not be written.
-    """
+    """A server as a process group of this machine; see `kvchaos.stacks.stack.Stack`."""
 
     def __init__(self, launch: Launch, folders: RunFolders, run_dir: Path, record: RunRecord) -> None:
         self.launch = launch
@@ -107,16 +88,24 @@ class LocalStack:
 
     @property
     def pid(self) -> int | None:
-        """Process id of the server's leader, None before the start."""
+        """Process id of the leader of the server's last life, None before the first."""
         return self._process.pid if self._process else None
 
+    def identity(self) -> dict[str, Scalar]:
+        return {"pid": self.pid, "port": self.launch.port}
+
     def start(self) -> None:
-        """Raises UsageError when the command does not exist, RuntimeError when called twice."""
+        """A further life has the same command, port and log as the one before."""
+        if self.alive():
+            raise RuntimeError("the server runs")
         if self._process is not None:
-            raise RuntimeError("this server was started before")
+            # Processes that outlived their leader would hold memory, and maybe the port.
+            self.stop(grace_s=0)
+            self._process = self._ended = None
         program = self.launch.command[0]
         if not os.access(program, os.X_OK):
             raise UsageError(f"{program}: cannot be run; is the server installed? see: kvchaos server list")
+        self._record.add_temp_folder(self._folders.temp)
         self._folders.temp.mkdir(mode=0o700, exist_ok=True)
         with self._log.open("ab") as log:
             self._process = self._record.start(
@@ -128,7 +117,6 @@ class LocalStack:
             )
 
     def wait_ready(self, deadline_s: float) -> None:
-        """Return when /health answers 200. Raises ServerNotReady when the server dies or time is up."""
         deadline = time.monotonic() + deadline_s
         observe_at = 0.0
         while not self._healthy():
@@ -144,11 +132,9 @@ class LocalStack:
         self.observe()
 
     def alive(self) -> bool:
-        """Whether the leader runs."""
         return self._process is not None and self.exit_code() is None
 
     def exit_code(self) -> int | None:
-        """The leader's exit code, negative for a signal; None while it runs and before the start."""
         if self._process is None or self._ended is not None:
             return self._ended
         # Looked at, not collected: as long as the dead leader is not collected, the kernel keeps its
@@ -159,11 +145,9 @@ class LocalStack:
         return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
 
     def observe(self) -> None:
-        """Keep the record of processes and shared memory fresh."""
         self._record.observe()
 
     def resources(self) -> ResourceRecord | None:
-        """What the server's processes hold now; None when none of them runs."""
         if self._process is None or self._ended is not None:
             return None
         group = self._record.group(self._process.pid)
@@ -186,10 +170,7 @@ class LocalStack:
         )
 
     def stop(self, grace_s: float = GRACE_S) -> None:
-        """End the whole group and remove what it left. Safe to repeat. Raises ServerNotStopped.
-
-        A record that cannot be written does not keep it from that; OSError comes when all is done.
-        """
+        """A record that cannot be written does not keep it from that; OSError comes when all is done."""
         try:
             self.observe()
         finally:

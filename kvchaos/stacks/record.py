@@ -115,7 +115,8 @@ class RunRecord:
 
     def add_temp_folder(self, folder: Path) -> None:
         with self._lock:
-            self._change(temp_folders=(*self._state.temp_folders, str(folder)))
+            others = (name for name in self._state.temp_folders if name != str(folder))
+            self._change(temp_folders=(*others, str(folder)))
 
     def start(
         self,

@@ -112,9 +112,11 @@ def test_a_busy_port_is_named_and_leaves_no_run_behind(
         ("--repeat", "0"),
         ("--workers", "0"),
         ("--workers", "65"),
+        ("--stack", "moon"),
+        ("--stack", "compose-gpu"),
     ],
 )
-def test_a_number_out_of_range_is_refused(
+def test_a_value_that_cannot_be_is_refused(
     cache: Path, runs: Path, small: str, option: str, value: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert option.lstrip("-") in complaint(capsys, small, "--server", SERVER, option, value)

@@ -9,14 +9,14 @@ from typing import cast
 import pytest
 
 from kvchaos.conductor.watch import Trouble, Watch
-from kvchaos.stacks.local import LocalStack
+from kvchaos.stacks.stack import Stack
 from loadtests.messages import Progress
 
 STALL_S = 15.0
 
 
 @dataclass
-class Stack:
+class FakeServer:
     """As much of a stack as is watched."""
 
     code: int | None = None
@@ -37,8 +37,8 @@ class Stack:
         self.observed += 1
 
 
-def watching(stack: Stack) -> Watch:
-    return Watch(cast(LocalStack, stack), STALL_S)
+def watching(stack: FakeServer) -> Watch:
+    return Watch(cast(Stack, stack), STALL_S)
 
 
 def progress(in_flight: int, age_s: float) -> Progress:
@@ -55,19 +55,19 @@ def progress(in_flight: int, age_s: float) -> Progress:
 
 
 def test_a_server_that_works_is_left_alone() -> None:
-    assert watching(Stack()).look(progress(4, 1.0)) is None
+    assert watching(FakeServer()).look(progress(4, 1.0)) is None
 
 
 def test_silence_up_to_the_limit_is_no_stall() -> None:
-    assert watching(Stack()).look(progress(4, STALL_S)) is None
+    assert watching(FakeServer()).look(progress(4, STALL_S)) is None
 
 
 def test_nothing_is_stalled_where_nothing_is_asked() -> None:
-    assert watching(Stack()).look(progress(0, 100.0)) is None
+    assert watching(FakeServer()).look(progress(0, 100.0)) is None
 
 
 def test_requests_without_a_token_for_too_long_are_a_stall() -> None:
-    assert watching(Stack()).look(progress(4, 15.1)) == Trouble(
+    assert watching(FakeServer()).look(progress(4, 15.1)) == Trouble(
         "stalled", "4 requests in flight and no token for 15.1 s", exit_code=None, seconds=15.1
     )
 
@@ -75,7 +75,7 @@ def test_requests_without_a_token_for_too_long_are_a_stall() -> None:
 @pytest.mark.parametrize("code", [0, 1, -9])
 @pytest.mark.parametrize("in_flight", [0, 4])
 def test_a_dead_server_is_dead_whatever_its_code_and_before_it_is_stalled(code: int, in_flight: int) -> None:
-    assert watching(Stack(code)).look(progress(in_flight, 100.0)) == Trouble(
+    assert watching(FakeServer(code)).look(progress(in_flight, 100.0)) == Trouble(
         "server-dead", f"the server ended with code {code}", exit_code=code
     )
 
@@ -85,7 +85,7 @@ def test_the_record_is_kept_fresh_once_a_second_however_often_it_is_asked_for(
 ) -> None:
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    stack = Stack()
+    stack = FakeServer()
     watched = watching(stack)
     counts = []
     for step in (0.0, 0.1, 0.5, 0.3, 0.2, 0.9):
@@ -96,7 +96,7 @@ def test_the_record_is_kept_fresh_once_a_second_however_often_it_is_asked_for(
 
 
 def test_a_death_is_waited_for_no_longer_than_it_takes() -> None:
-    stack = Stack(dies_at_look=2)
+    stack = FakeServer(dies_at_look=2)
     began = time.monotonic()
     watching(stack).wait_for_death(1000.0)
     assert stack.code == -9
@@ -104,7 +104,7 @@ def test_a_death_is_waited_for_no_longer_than_it_takes() -> None:
 
 
 def test_a_death_that_does_not_come_is_not_waited_for_without_end() -> None:
-    stack = Stack()
+    stack = FakeServer()
     watching(stack).wait_for_death(0.05)
     assert stack.code is None
     assert stack.looks >= 2

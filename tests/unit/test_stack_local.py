@@ -22,13 +22,13 @@ from kvchaos.stacks.local import (
     PLAIN_PARTS,
     PLUGIN_PARTS,
     LocalStack,
-    ServerNotReady,
     choose_port,
     inherited,
     make_folders,
 )
 from kvchaos.stacks.process_group import read_process
 from kvchaos.stacks.record import RunRecord
+from kvchaos.stacks.stack import ServerNotReady
 
 SERVER_TREE = Path(__file__).parents[1] / "fakes" / "server_tree.py"
 
@@ -253,11 +253,32 @@ def test_the_record_stays_while_a_group_runs(bench: Bench) -> None:
     assert not bench.record.path.exists()
 
 
-def test_a_second_life_appends_to_the_same_log(bench: Bench) -> None:
-    for _ in range(2):
-        bench.pids_file.unlink(missing_ok=True)
-        bench.start().stop()
+def test_a_life_after_a_death_is_a_new_process_with_the_same_port_and_log(bench: Bench) -> None:
+    stack = bench.start("--stubborn")
+    stack.wait_ready(30)
+    first, older = stack.pid, bench.running()
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    wait_for(lambda: not stack.alive())
+    bench.pids_file.unlink()
+    stack.start()
+    stack.wait_ready(30)
+    wait_for(bench.pids_file.exists)
+    assert not any(runs(pid) for pid in older)
+    assert (stack.alive(), stack.exit_code()) == (True, None)
+    assert stack.pid == bench.running()[0] != first
+    assert [group.leader for group in bench.record.state.groups] == [stack.pid]
+    assert bench.record.state.temp_folders == (str(bench.folders.temp),)
+    stack.stop(grace_s=0)
+    assert bench.running() == []
     assert (bench.run_dir / "server.log").read_text().count("children run") == 2
+
+
+def test_a_server_that_runs_is_not_started_again(bench: Bench) -> None:
+    stack = bench.start()
+    with pytest.raises(RuntimeError, match="the server runs"):
+        stack.start()
+    assert len(bench.running()) == 3
 
 
 @pytest.mark.parametrize("parts", [PLAIN_PARTS, PLUGIN_PARTS])
