@@ -41,6 +41,8 @@ SHARED_FOLDERS = ("servers", "models", "lib")
 STARTED_S = 240.0
 """For a server to come up and a run to get somewhere."""
 COMMAND_S = 540.0
+CAMPAIGN_S = 1500.0
+"""All scenarios on one release, with another release's beside them."""
 SOON_S = 30.0
 REFUSAL = "Counters can only be incremented by non-negative amounts"
 """What releases before 0.19 die of."""
@@ -176,15 +178,16 @@ class Bench:
             command.process.communicate()
             self.run("clean")
 
-    def run(self, *arguments: str) -> Finished:
-        return self.start(*arguments).finish()
+    def run(self, *arguments: str, deadline_s: float = COMMAND_S) -> Finished:
+        return self.start(*arguments).finish(deadline_s)
 
     def run_scenario(self, scenario: Path | str, release: str, *options: str, seed: int = SEED) -> Finished:
         return self.run("run", str(scenario), "--server", need(release), "--seed", str(seed), *options)
 
     def run_all(self, release: str) -> Finished:
         """The whole campaign."""
-        return self.run("run", "--all", "--server", need(release), "--seed", str(SEED))
+        arguments = ("run", "--all", "--server", need(release), "--seed", str(SEED))
+        return self.run(*arguments, deadline_s=CAMPAIGN_S)
 
     def variant(self, name: str, **changes: Any) -> Path:
         """A copy of a scenario that comes with kvchaos, with some of its parts replaced; None: left out."""

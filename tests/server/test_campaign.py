@@ -10,10 +10,10 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from history import layout
-from tests.server.bench import NEW, OLD, REFUSAL, RELEASES, SEED, Bench, Finished, RunDir
+from tests.server.bench import CAMPAIGN_S, NEW, OLD, REFUSAL, RELEASES, SEED, Bench, Finished, RunDir
 from tests.server.conftest import Campaigns
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.timeout(CAMPAIGN_S + 100)]
 
 SCENARIOS = (
     "aborts",

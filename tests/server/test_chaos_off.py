@@ -10,11 +10,11 @@ import pytest
 from history import layout
 from kvchaos.paths import cache_folder
 from kvchaos.stacks.process_group import PROC
-from tests.server.bench import OLD, RELEASES, Bench, RunDir, scenario_content
+from tests.server.bench import CAMPAIGN_S, OLD, RELEASES, Bench, RunDir, scenario_content
 from tests.server.conftest import Campaigns
 from tests.server.footprint import footprint
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.timeout(CAMPAIGN_S + 100)]
 
 TRACE = re.compile(rb"(?:^|\0)KVCHAOS_|kvchaos_control|chaos[./]inside")
 SCENARIO = "baseline-offload"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from chaos.inside.decide import Trigger, foretell
-from tests.server.bench import OLD, Bench, RunDir
+from tests.server.bench import CAMPAIGN_S, OLD, Bench, RunDir
 from tests.server.conftest import Campaigns
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.timeout(CAMPAIGN_S + 100)]
 
 SCENARIO = "load-failure-recompute"
 
