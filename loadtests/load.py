@@ -10,6 +10,7 @@ from gevent.event import Event
 
 from history.records import RequestRecord
 from loadtests.client import Job
+from loadtests.latency import Stopwatch
 from loadtests.messages import COMPLETE, PhaseDone, Progress
 from loadtests.workloads import Workload
 from loadtests.workloads.prompt import Script, Stage
@@ -109,6 +110,7 @@ class Load:
     ) -> None:
         self.phase = phase
         self.tally = Tally()
+        self.stopwatch = Stopwatch(phase)
         self.write_error: str | None = None
         self._workload = workload
         self._slots: Iterator[Slot] = iter(slots)
@@ -176,6 +178,7 @@ class Load:
 
     def ended(self, record: RequestRecord) -> None:
         self.tally.ended[record.outcome] += 1
+        self.stopwatch.ended(record)
         if self.write_error is not None:
             # The file may end in half a line; another one behind it would spoil both.
             return

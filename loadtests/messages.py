@@ -73,13 +73,31 @@ class Health(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field=
     record: ClientRecord
 
 
+class Counted(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Times counted by the buckets of `loadtests.latency`."""
+
+    counts: list[int]
+    """Of each bucket alone; the last one has no upper bound."""
+    sum_s: float
+
+
+class Latency(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="report", tag="latency"
+):
+    """Once a second while a phase runs, and before its end: TTFT and ITL of its good answers so far."""
+
+    phase: str
+    ttft: Counted
+    itl: Counted
+
+
 class Failed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="report", tag="failed"):
     """The worker cannot go on and exits with code 3."""
 
     message: str
 
 
-Report = Ready | Progress | PhaseDone | Health | Failed
+Report = Ready | Progress | PhaseDone | Health | Latency | Failed
 
 COMPLETE = "complete"
 """Reason of a phase that was not stopped."""

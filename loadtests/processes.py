@@ -32,6 +32,8 @@ from loadtests.messages import (
 QUIT_S = 5.0
 LEAD_NS = 250_000_000
 """From the word to the workers to the begin of a phase's schedule: time to get their users ready."""
+Tell = Callable[[int, Report], None]
+"""Number of a worker, and what it says."""
 HOME = Path(__file__).resolve().parent.parent
 """Where the package lies, so that the workers find it whatever the current directory is."""
 
@@ -61,11 +63,15 @@ class LoadProcesses:
     also after a failure. A second close does nothing.
     """
 
-    def __init__(self, run_dir: Path, plan_path: Path, workers: int, log_path: Path) -> None:
+    def __init__(
+        self, run_dir: Path, plan_path: Path, workers: int, log_path: Path, tell: Tell | None = None
+    ) -> None:
+        """`tell` hears what each worker says, from several threads."""
         self._run_dir = run_dir.resolve()
         self._plan_path = plan_path.resolve()
         self._count = workers
         self._log_path = log_path
+        self._tell_on = tell
         self._workers: list[_Worker] = []
         self._changed = threading.Condition()
         self._phase: str | None = None
@@ -224,6 +230,8 @@ class LoadProcesses:
                 report = Failed(message=f"said something that is no report: {error}")
             if isinstance(report, Health):
                 report = self._keep(report)
+            if self._tell_on is not None:
+                self._tell_on(worker.number, report)
             with self._changed:
                 _note(worker.heard, report, self._phase)
                 self._changed.notify_all()

@@ -124,7 +124,7 @@ class Worker:
                 raise CannotGoOn(load.write_error)
             if time.monotonic() - told_at > HEALTH_EVERY_S:
                 told_at = time.monotonic()
-                reports.send(Health(self._monitor.reading(load.phase)))
+                self._tell(load, reports)
             match message:
                 case None:
                     reports.send(load.progress())
@@ -141,9 +141,13 @@ class Worker:
         if stopped_because is not None:
             stopping.join()
         self._runner.stop()
-        reports.send(Health(self._monitor.reading(load.phase)))
+        self._tell(load, reports)
         reports.send(load.done(stopped_because))
         return True
+
+    def _tell(self, load: Load, reports: Reports) -> None:
+        reports.send(Health(self._monitor.reading(load.phase)))
+        reports.send(load.stopwatch.reading())
 
     def _begin(self, command: StartPhase, inbox: Inbox) -> Load:
         workload = self._workloads.get(command.workload)

@@ -10,6 +10,7 @@ from operator import sub
 
 import numpy as np
 
+from history.latency import ttft_ms
 from history.performance import PhaseBounds
 from history.reader import History
 from history.records import RequestRecord
@@ -17,7 +18,7 @@ from history.verdict import OracleResult, Witness
 from oracles.client import limited
 from oracles.findings import Findings
 from oracles.gaps import gaps
-from oracles.speed import IN_A_ROW, Speed, recovered_ns, speeds, ttft_ms
+from oracles.speed import IN_A_ROW, Speed, recovered_ns, speeds
 from oracles.timeline import NS_PER_S
 
 NAME = "performance"

@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 
+from history.latency import US_PER_MS, ttft_ms
 from history.once import once
 from history.percentile import Spread, percentile
 from history.reader import History, PhaseWindow
@@ -19,8 +20,6 @@ from oracles.gaps import gaps
 from oracles.timeline import NS_PER_S, NS_PER_US, by_phase, end_ns
 
 Stage = Literal["before", "during", "after"]
-US_PER_MS = 1e3
-NS_PER_MS = 1e6
 IN_A_ROW = 5
 """So many requests must be served well, one after the other, for a server to have recovered."""
 
@@ -75,13 +74,6 @@ def _speed(window: PhaseWindow, stage: Stage, ok: Sequence[RequestRecord]) -> Sp
         itl=_itl(ok),
         tokens_per_s=_tokens_per_s(ok),
     )
-
-
-def ttft_ms(record: RequestRecord) -> float | None:
-    """From when it was due to its first token; None without one."""
-    if record.first_us is None:
-        return None
-    return (record.start_ns - record.intended_ns) / NS_PER_MS + record.first_us / US_PER_MS
 
 
 def _itl(records: Sequence[RequestRecord]) -> Spread:

@@ -22,7 +22,7 @@ from history.plan import (
     WorkloadSpec,
 )
 from history.records import RequestRecord
-from loadtests.processes import LoadProcesses
+from loadtests.processes import LoadProcesses, Tell
 
 PATIENCE_S = 60.0
 
@@ -82,8 +82,8 @@ def write_plan(
 
 
 @contextmanager
-def loaders(run_dir: Path, plan: Path, workers: int = 1) -> Iterator[LoadProcesses]:
-    processes = LoadProcesses(run_dir, plan, workers, run_dir / "loader.log")
+def loaders(run_dir: Path, plan: Path, workers: int = 1, tell: Tell | None = None) -> Iterator[LoadProcesses]:
+    processes = LoadProcesses(run_dir, plan, workers, run_dir / "loader.log", tell)
     processes.start()
     try:
         yield processes

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from history.records import RequestRecord
-from loadtests.messages import Failed, PhaseDone, Progress, Ready, Report
+from loadtests.messages import Failed, Latency, PhaseDone, Progress, Ready, Report
 from tests.fakes.openai_server import Behaviour, FakeServer, Seen
 from tests.unit.loading import PATIENCE_S, loaders, phase, records, wait_for, write_plan
 
@@ -68,6 +68,22 @@ def test_every_index_is_sent_and_recorded_once_over_all_workers_and_phases(tmp_p
     assert (first.phase, first.sent, first.ok, first.in_flight) == ("load", 50, 50, 0)
     assert (second.phase, second.sent, second.ok, second.failed) == ("chaos", 5, 5, 0)
     assert first.tokens == sum(len(record.token_ids) for record in found if record.phase == "load")
+
+
+def test_who_listens_hears_of_every_good_answer_and_its_times(tmp_path: Path) -> None:
+    heard: list[tuple[int, Report]] = []
+    with (
+        FakeServer() as server,
+        loaders(tmp_path, write_plan(tmp_path, server.url), 2, lambda *said: heard.append(said)) as load,
+    ):
+        assert load.wait_ready(PATIENCE_S)
+        load.start_phase(phase("load", requests=10, concurrency=4))
+        assert load.wait_done(PATIENCE_S)
+    last = {worker: report for worker, report in heard if isinstance(report, Latency)}
+    gaps = sum(len(record.chunk_us) - 1 for record in records(tmp_path))
+    assert sum(sum(report.ttft.counts) for report in last.values()) == 10
+    assert sum(sum(report.itl.counts) for report in last.values()) == gaps
+    assert {worker for worker, report in heard if isinstance(report, PhaseDone)} == {0, 1}
 
 
 def test_who_shares_a_block_of_the_servers_size_is_recorded_alike_by_all_workers(tmp_path: Path) -> None:

@@ -1,0 +1,114 @@
+"""Where a run stands, by its events and by what its load workers say."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from history.plan import RunPlan
+from history.records import ClientRecord, Event
+from kvchaos.exporter.firings import Firings
+from loadtests.messages import Counted, Health, Latency, PhaseDone, Progress, Report
+
+US_PER_S = 1e6
+LAG_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+"""Upper bounds of the buckets of a load worker's lag."""
+
+TROUBLE = ("server_exit", "stall")
+"""Kinds of events that are counted from 0: a count that is there from its first event on never grows."""
+
+Counts = Progress | PhaseDone
+
+
+@dataclass(slots=True)
+class Client:
+    """One load worker since its start."""
+
+    cpu_s: float = 0.0
+    connections: int = 0
+    lags: list[int] = field(default_factory=lambda: [0] * (len(LAG_BOUNDS_S) + 1))
+    """How many, by bucket; the last one has no upper bound."""
+    lag_s: float = 0.0
+    """Their sum."""
+
+    def add(self, record: ClientRecord) -> None:
+        self.cpu_s += record.cpu_us / US_PER_S
+        self.connections = record.connections
+        for lag_us in record.lag_us:
+            lag_s = lag_us / US_PER_S
+            self.lags[sum(bound < lag_s for bound in LAG_BOUNDS_S)] += 1
+            self.lag_s += lag_s
+
+
+class Board:
+    """Takes everything in as it is told, from several threads. Who reads it holds `lock`."""
+
+    def __init__(self, plan: RunPlan, firings: Firings) -> None:
+        self.lock = threading.RLock()
+        self.plan = plan
+        self.phase: str | None = None
+        """The one that runs."""
+        self.armed: set[str] = set()
+        """Ids of faults."""
+        self.events = Counter(dict.fromkeys(TROUBLE, 0))
+        self.canaries: Counter[str] = Counter()
+        """By outcome: ok or failed."""
+        self.clients: dict[int, Client] = defaultdict(Client)
+        self._firings = firings
+        self._counts: dict[str, dict[int, Counts]] = defaultdict(dict)
+        self._latency: dict[str, dict[int, Latency]] = defaultdict(dict)
+
+    def event(self, event: Event) -> None:
+        """An event of the run's diary."""
+        with self.lock:
+            self.events[event.kind] += 1
+            match event.kind:
+                case "phase_start":
+                    self.phase = str(event.data["phase"])
+                case "phase_end":
+                    self.phase = None
+                case "armed":
+                    self.armed |= set(_names(event))
+                case "healed":
+                    self.armed -= set(_names(event))
+                case "canary":
+                    self.canaries["ok" if event.data["ok"] else "failed"] += 1
+
+    def report(self, worker: int, report: Report) -> None:
+        """What a load worker says."""
+        with self.lock:
+            match report:
+                case Progress() | PhaseDone():
+                    self._counts[report.phase][worker] = report
+                case Latency():
+                    self._latency[report.phase][worker] = report
+                case Health():
+                    self.clients[worker].add(report.record)
+
+    def counts(self, phase: str) -> Sequence[Counts]:
+        """The last word of each worker on a phase."""
+        return list(self._counts[phase].values())
+
+    def latency(self, phase: str) -> Sequence[Latency]:
+        return list(self._latency[phase].values())
+
+    def firings(self) -> Counter[tuple[str, str]]:
+        """How often each fault has fired, by id and kind; the planned ones at least 0 times."""
+        planned = Counter({(fault.id, fault.kind): 0 for fault in self.plan.scenario.faults})
+        planned.update(self._firings.count())
+        return planned
+
+
+def added(parts: Sequence[Counted], buckets: int) -> Counted:
+    """The sum of several workers' counts; all 0 where there are none."""
+    return Counted(
+        counts=[sum(part.counts[place] for part in parts) for place in range(buckets)],
+        sum_s=sum(part.sum_s for part in parts),
+    )
+
+
+def _names(event: Event) -> list[str]:
+    faults = event.data["faults"]
+    return [str(fault) for fault in faults] if isinstance(faults, list) else []

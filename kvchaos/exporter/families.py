@@ -1,0 +1,135 @@
+"""The metrics: names, what they mean, and their values from the board."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+from kvchaos.exporter.board import LAG_BOUNDS_S, Board, Counts, added
+from loadtests.latency import ITL_BOUNDS_S, TTFT_BOUNDS_S
+from loadtests.messages import Counted, Latency
+
+OUTCOMES: dict[str, Callable[[Counts], int]] = {
+    "ok": lambda counts: counts.ok,
+    "failed": lambda counts: counts.failed,
+    "aborted": lambda counts: counts.aborted,
+}
+
+
+class Families(Collector):
+    """Gives all metrics as the board stands."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+
+    def collect(self) -> Iterable[Metric]:
+        with self._board.lock:
+            return [
+                *_run(self._board),
+                *_faults(self._board),
+                *_requests(self._board),
+                *_clients(self._board),
+            ]
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing is collected when this is registered."""
+        return []
+
+
+def _run(board: Board) -> Iterable[Metric]:
+    plan = board.plan
+    info = {
+        "scenario": plan.scenario.name,
+        "server": plan.versions.server_name,
+        "vllm": plan.versions.vllm,
+        "stack": plan.stack,
+        "seed": str(plan.seed),
+    }
+    run = GaugeMetricFamily("kvchaos_run_info", "1, with what runs in its labels.", labels=list(info))
+    run.add_metric(list(info.values()), 1)
+    yield run
+    phases = GaugeMetricFamily(
+        "kvchaos_phase_active", "1 while the phase runs, else 0.", labels=["phase", "role"]
+    )
+    for phase in plan.scenario.phases:
+        phases.add_metric([phase.name, phase.role], phase.name == board.phase)
+    yield phases
+    events = CounterMetricFamily("kvchaos_events", "Events in the run's diary.", labels=["kind"])
+    for kind, count in board.events.items():
+        events.add_metric([kind], count)
+    yield events
+    canaries = CounterMetricFamily("kvchaos_canaries", "The conductor's own requests.", labels=["outcome"])
+    for outcome in ("ok", "failed"):
+        canaries.add_metric([outcome], board.canaries[outcome])
+    yield canaries
+
+
+def _faults(board: Board) -> Iterable[Metric]:
+    labels = ["fault", "kind"]
+    active = GaugeMetricFamily("kvchaos_fault_active", "1 while the fault is armed, else 0.", labels=labels)
+    for fault in board.plan.scenario.faults:
+        active.add_metric([fault.id, fault.kind], fault.id in board.armed)
+    yield active
+    fired = CounterMetricFamily("kvchaos_fault_firings", "Times that the fault struck.", labels=labels)
+    for fault_and_kind, count in board.firings().items():
+        fired.add_metric(fault_and_kind, count)
+    yield fired
+
+
+def _requests(board: Board) -> Iterable[Metric]:
+    ended = CounterMetricFamily(
+        "kvchaos_requests", "Requests that have ended, as the client saw it.", labels=["phase", "outcome"]
+    )
+    flying = GaugeMetricFamily("kvchaos_requests_in_flight", "Sent and not ended.", labels=["phase"])
+    tokens = CounterMetricFamily("kvchaos_tokens", "Tokens that clients received.", labels=["phase"])
+    ttft = HistogramMetricFamily(
+        "kvchaos_ttft_seconds",
+        "From when a request was due to its first token; good answers.",
+        labels=["phase"],
+    )
+    itl = HistogramMetricFamily(
+        "kvchaos_itl_seconds", "Time between events of a stream; good answers.", labels=["phase"]
+    )
+    for phase in (phase.name for phase in board.plan.scenario.phases):
+        counts, latency = board.counts(phase), board.latency(phase)
+        for outcome, of in OUTCOMES.items():
+            ended.add_metric([phase, outcome], sum(map(of, counts)))
+        flying.add_metric([phase], sum(count.in_flight for count in counts))
+        tokens.add_metric([phase], sum(count.tokens for count in counts))
+        _add(ttft, [phase], TTFT_BOUNDS_S, _sum(latency, lambda told: told.ttft, TTFT_BOUNDS_S))
+        _add(itl, [phase], ITL_BOUNDS_S, _sum(latency, lambda told: told.itl, ITL_BOUNDS_S))
+    yield from (ended, flying, tokens, ttft, itl)
+
+
+def _clients(board: Board) -> Iterable[Metric]:
+    cpu = CounterMetricFamily(
+        "kvchaos_client_cpu_seconds", "Processor time of a load worker while phases run.", labels=["worker"]
+    )
+    sockets = GaugeMetricFamily("kvchaos_client_connections", "Sockets of a load worker.", labels=["worker"])
+    lag = HistogramMetricFamily(
+        "kvchaos_client_lag_seconds", "How late a load worker's event loop wakes up.", labels=["worker"]
+    )
+    for worker, client in sorted(board.clients.items()):
+        cpu.add_metric([str(worker)], client.cpu_s)
+        sockets.add_metric([str(worker)], client.connections)
+        _add(lag, [str(worker)], LAG_BOUNDS_S, Counted(counts=client.lags, sum_s=client.lag_s))
+    yield from (cpu, sockets, lag)
+
+
+def _sum(told: Sequence[Latency], of: Callable[[Latency], Counted], bounds: Sequence[float]) -> Counted:
+    return added([of(latency) for latency in told], len(bounds) + 1)
+
+
+def _add(family: HistogramMetricFamily, labels: list[str], bounds: Sequence[float], times: Counted) -> None:
+    edges = [*map(floatToGoString, bounds), "+Inf"]
+    buckets = list(zip(edges, accumulate(times.counts), strict=True))
+    family.add_metric(labels, buckets=buckets, sum_value=times.sum_s)

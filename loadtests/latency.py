@@ -1,0 +1,77 @@
+"""TTFT and ITL of good answers, counted in buckets while they come in, for whoever watches a run.
+
+The records have every single time; judging and reports go by those.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from operator import sub
+
+from history.latency import ttft_ms
+from history.records import RequestRecord
+from loadtests.messages import Counted, Latency
+
+MS_PER_S = 1e3
+US_PER_S = 1e6
+TTFT_BOUNDS_S = (
+    0.005,
+    0.01,
+    0.02,
+    0.04,
+    0.06,
+    0.08,
+    0.1,
+    0.25,
+    0.5,
+    0.75,
+    1.0,
+    2.5,
+    5.0,
+    7.5,
+    10.0,
+    30.0,
+    60.0,
+)
+ITL_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds of the buckets; one more holds what is above."""
+
+
+class Stopwatch:
+    """Takes the requests of one phase as they end."""
+
+    def __init__(self, phase: str) -> None:
+        self._phase = phase
+        self._ttft = _Buckets(TTFT_BOUNDS_S)
+        self._itl = _Buckets(ITL_BOUNDS_S)
+
+    def ended(self, record: RequestRecord) -> None:
+        """Several answers to one prompt come in one stream, whose gaps say nothing about any of them."""
+        if record.outcome != "ok":
+            return
+        ttft = ttft_ms(record)
+        if ttft is not None:
+            self._ttft.add([ttft / MS_PER_S])
+        if record.choices == 1:
+            gaps = map(sub, record.chunk_us[1:], record.chunk_us)
+            self._itl.add(gap / US_PER_S for gap in gaps)
+
+    def reading(self) -> Latency:
+        """All so far."""
+        return Latency(phase=self._phase, ttft=self._ttft.counted(), itl=self._itl.counted())
+
+
+class _Buckets:
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum_s = 0.0
+
+    def add(self, seconds: Iterable[float]) -> None:
+        for value in seconds:
+            self._counts[bisect_left(self._bounds, value)] += 1
+            self._sum_s += value
+
+    def counted(self) -> Counted:
+        return Counted(counts=list(self._counts), sum_s=self._sum_s)
