@@ -20,6 +20,7 @@ from kvchaos.exporter.serving import Exporter
 from kvchaos.stacks.local import choose_port
 from kvchaos.telemetry import Samples, parse_samples
 from loadtests.latency import Stopwatch
+from loadtests.load import phase_done
 from loadtests.messages import Health, Progress
 from tests.unit.synthetic import good_request, make_plan
 
@@ -156,10 +157,7 @@ class TestRequests:
         assert shown["tokens_total phase=chaos"] == 28
 
     def test_a_phase_that_is_over_keeps_its_counts(self, board: Board) -> None:
-        done = progress("golden", ok=4)
-        board.report(
-            0, PhaseDone(**{name: getattr(done, name) for name in done.__struct_fields__}, reason="x")
-        )
+        board.report(0, phase_done(progress("golden", ok=4), "complete"))
         board.report(0, progress("chaos", ok=1))
         assert samples(board)["requests_total phase=golden,outcome=ok"] == 4
 
