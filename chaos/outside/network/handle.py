@@ -1,0 +1,85 @@
+"""The proxy as its parent sees it: takes commands, and tells in a file what came of them."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from chaos.outside.network.messages import Command, Event, Report
+
+POLL_S = 0.02
+
+
+class ProxyFailed(Exception):
+    """The proxy is not there."""
+
+
+def proxy_command(server_port: int, reports: Path) -> tuple[str, ...]:
+    """How the proxy for a server on this machine is started. Its stdin takes the commands."""
+    server = f"127.0.0.1:{server_port}"
+    return (
+        sys.executable,
+        "-m",
+        "chaos.outside.network",
+        "--server",
+        server,
+        "--reports",
+        str(reports.resolve()),
+    )
+
+
+class Handle:
+    """Call from one thread."""
+
+    def __init__(self, stdin: IO[bytes], reports: Path) -> None:
+        self._stdin = stdin
+        self._path = reports
+        self._place = 0
+        """Bytes of the reports that have been read."""
+        self._decoder = msgspec.json.Decoder(Report)
+        self._reports: list[Report] = []
+
+    def wait_port(self, timeout_s: float) -> int:
+        """The port that it listens on. Raises ProxyFailed when it has none in time."""
+        deadline = time.monotonic() + timeout_s
+        while (report := self.report("listens", None)) is None:
+            if time.monotonic() > deadline:
+                raise ProxyFailed(f"it does not listen after {timeout_s:g} s")
+            time.sleep(POLL_S)
+        port = report.evidence["port"]
+        assert isinstance(port, int)
+        return port
+
+    def send(self, command: Command) -> None:
+        """Raises ProxyFailed when it has ended."""
+        try:
+            self._stdin.write(msgspec.json.encode(command) + b"\n")
+            self._stdin.flush()
+        except (BrokenPipeError, ValueError) as error:
+            raise ProxyFailed("it takes no command any more") from error
+
+    def report(self, event: Event, strike: str | None) -> Report | None:
+        """What it has told of a strike; None as long as it has not."""
+        self._read()
+        return next((each for each in self._reports if (each.event, each.strike) == (event, strike)), None)
+
+    def close(self) -> None:
+        """Let it go: the end of its stdin ends it."""
+        with suppress(BrokenPipeError):
+            self._stdin.close()
+
+    def _read(self) -> None:
+        if not self._path.exists():
+            return
+        with self._path.open("rb") as file:
+            file.seek(self._place)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                self._place += len(line)
+                self._reports.append(self._decoder.decode(line))

@@ -1,0 +1,231 @@
+"""What a network does to the connections that cross it. Each impairment counts what it really did."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from chaos.inside import decide
+from history.records import Evidence
+
+UP = "up"
+"""From the client to the server."""
+DOWN = "down"
+PACE_S = 0.05
+"""A slow reader takes a little so often."""
+MOST_REPEATS = 6
+MOST_NAMES = 10_000
+
+
+@dataclass
+class Tally:
+    """What one strike has done so far to runs of bytes, as they were read from a connection."""
+
+    strike: str
+    since: float
+    """Monotonic, s."""
+    waiting: int = 0
+    passed: int = 0
+    bytes: int = 0
+    """Of those that have passed."""
+    shortest_s: float = float("inf")
+    longest_s: float = 0.0
+    requests: dict[str, None] = field(default_factory=dict)
+    """Whom it had to do with, in the order of their first time."""
+
+    def meet(self, request: str | None) -> None:
+        if request and len(self.requests) < MOST_NAMES:
+            self.requests.setdefault(request)
+
+    def hold(self, request: str | None) -> None:
+        """A run of bytes has to wait."""
+        self.waiting += 1
+        self.meet(request)
+
+    def release(self, size: int, since: float, until: float) -> None:
+        """It has waited."""
+        seconds = until - max(since, self.since)
+        self.waiting -= 1
+        self.passed += 1
+        self.bytes += size
+        self.shortest_s = min(self.shortest_s, seconds)
+        self.longest_s = max(self.longest_s, seconds)
+
+    def evidence(self) -> Evidence:
+        return {
+            "waiting": self.waiting,
+            "passed": self.passed,
+            "bytes": self.bytes,
+            "shortest_ms": _ms(self.shortest_s if self.passed else 0.0),
+            "longest_ms": _ms(self.longest_s),
+            "requests": list(self.requests),
+        }
+
+
+class Crossing(Protocol):
+    """A connection that crosses the network."""
+
+    @property
+    def open(self) -> str | None: ...
+
+    def cut(self) -> int: ...
+
+    def hold(self, tally: Tally) -> None: ...
+
+
+class Impairment:
+    """Concerns all connections. By itself it does nothing."""
+
+    refuses = False
+    """Whether no connection can be made while it is in force."""
+    stops = False
+    """Whether no byte passes while it is in force."""
+
+    def __init__(self, tally: Tally) -> None:
+        self.tally = tally
+
+    def begin(self, crossings: Collection[Crossing]) -> None:
+        """Take in what crosses the network as it comes into force."""
+
+    def delay_s(self, direction: str) -> float | None:
+        """How much later the next run of bytes arrives; None when this does not concern it."""
+        return None
+
+    def shows(self) -> bool:
+        """Whether it has taken effect."""
+        return self.tally.passed > 0
+
+    def evidence(self) -> Evidence:
+        return self.tally.evidence()
+
+
+class Cut(Impairment):
+    """All connections are reset, and new ones as they come."""
+
+    refuses = True
+
+    def __init__(self, tally: Tally) -> None:
+        super().__init__(tally)
+        self.connections = 0
+        self.lost_bytes = 0
+        self.refused = 0
+
+    def begin(self, crossings: Collection[Crossing]) -> None:
+        for crossing in list(crossings):
+            self.connections += 1
+            self.tally.meet(crossing.open)
+            self.lost_bytes += crossing.cut()
+
+    def shows(self) -> bool:
+        return self.connections + self.refused > 0
+
+    def evidence(self) -> Evidence:
+        return {
+            "connections": self.connections,
+            "refused": self.refused,
+            "lost_bytes": self.lost_bytes,
+            "requests": list(self.tally.requests),
+        }
+
+
+class Stall(Impairment):
+    """No byte passes."""
+
+    stops = True
+
+    def begin(self, crossings: Collection[Crossing]) -> None:
+        for crossing in crossings:
+            crossing.hold(self.tally)
+
+    def delay_s(self, direction: str) -> float:
+        return 0.0
+
+    def shows(self) -> bool:
+        return self.tally.waiting > 0
+
+
+class Latency(Impairment):
+    """Every byte arrives later."""
+
+    def __init__(self, tally: Tally, seed: int, up_ms: float, down_ms: float, jitter_ms: float) -> None:
+        super().__init__(tally)
+        self._seed = seed
+        self._ms = {UP: up_ms, DOWN: down_ms}
+        self._jitter_ms = jitter_ms
+        self._count = 0
+
+    def delay_s(self, direction: str) -> float:
+        number, self._count = self._count, self._count + 1
+        share = decide.draw(self._seed, self.tally.strike, "jitter", number) / 2**64
+        return (self._ms[direction] + share * self._jitter_ms) / 1000
+
+
+class Loss(Impairment):
+    """Some runs of bytes are lost and sent again as TCP does: after a time that doubles with each loss."""
+
+    def __init__(self, tally: Tally, seed: int, share: float, again_ms: float) -> None:
+        super().__init__(tally)
+        self._seed = seed
+        self._share = share
+        self._again_s = again_ms / 1000
+        self._count = 0
+
+    def delay_s(self, direction: str) -> float | None:
+        number, self._count = self._count, self._count + 1
+        times = 0
+        while times < MOST_REPEATS and self._is_lost(number, times):
+            times += 1
+        return self._again_s * (2**times - 1) if times else None
+
+    def _is_lost(self, number: int, times: int) -> bool:
+        draw = decide.draw(self._seed, self.tally.strike, "loss", number, str(times))
+        return draw < self._share * 2**64
+
+
+class SlowReading(Impairment):
+    """The answers to some requests are read slowly, so that the server cannot get rid of them."""
+
+    def __init__(self, tally: Tally, requests: int, bytes_per_s: float) -> None:
+        super().__init__(tally)
+        self.bytes_per_s = bytes_per_s
+        self._left = requests
+        self._unread = 0
+        self._unread_s = 0.0
+
+    @property
+    def piece(self) -> int:
+        """Bytes that are read at a time."""
+        return max(1, int(self.bytes_per_s * PACE_S))
+
+    def takes(self, request: str) -> bool:
+        """Whether the answer to this request, which begins now, is read slowly."""
+        if not request or not self._left:
+            return False
+        self._left -= 1
+        self.tally.meet(request)
+        return True
+
+    def read(self, size: int) -> None:
+        self.tally.bytes += size
+
+    def paused(self, unread: int, seconds: float) -> None:
+        """Nothing was read for so long, with so many bytes in the kernel's receive buffer."""
+        if unread:
+            self._unread = max(self._unread, unread)
+            self._unread_s += seconds
+
+    def shows(self) -> bool:
+        return self._unread > 0
+
+    def evidence(self) -> Evidence:
+        return {
+            "bytes": self.tally.bytes,
+            "unread_bytes": self._unread,
+            "unread_ms": _ms(self._unread_s),
+            "requests": list(self.tally.requests),
+        }
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 3)

@@ -1,0 +1,67 @@
+"""What the conductor and the proxy say to each other: commands as JSON lines on the proxy's stdin, reports as
+JSON lines in a file. The end of stdin means that the conductor is gone."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from history.records import Evidence, Record, Time
+
+
+class _Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="do"):
+    """`strike` names it, from its begin to its end."""
+
+    strike: str
+
+
+class Cut(_Command, frozen=True, tag="cut"):
+    """Reset all connections; reset new ones as they come."""
+
+
+class Stall(_Command, frozen=True, tag="stall"):
+    """Let nothing pass."""
+
+
+class Delay(_Command, frozen=True, tag="delay"):
+    seed: int
+    up_ms: float
+    down_ms: float
+    jitter_ms: float
+    """At most so much more, by lot, for each piece."""
+
+
+class Lose(_Command, frozen=True, tag="lose"):
+    seed: int
+    share: float
+    again_ms: float
+    """Until a piece that was lost is sent again; twice as long each further time."""
+
+
+class ReadSlowly(_Command, frozen=True, tag="read_slowly"):
+    requests: int
+    """So many, from the next that begins."""
+    bytes_per_s: float
+
+
+class Lift(_Command, frozen=True, tag="lift"):
+    """End a strike. Of one that is not in force it does nothing."""
+
+
+Command = Cut | Stall | Delay | Lose | ReadSlowly | Lift
+
+
+Event = Literal["listens", "struck", "undone"]
+"""struck: a strike took effect. undone: it is over, and its evidence is all that it did."""
+
+
+class Report(Record, frozen=True, kw_only=True):
+    """One line of the proxy's file."""
+
+    t_ns: Time
+    mono_ns: Time
+    event: Event
+    strike: str | None
+    evidence: Evidence
+    """listens: port."""

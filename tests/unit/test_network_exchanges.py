@@ -1,0 +1,84 @@
+"""Whose bytes are on a connection is known, however TCP cuts them into pieces."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chaos.outside.network.exchanges import LONGEST_HEAD, Exchanges
+from loadtests.mock import wire
+
+BODY = b'{"prompt": [1, 2, 3]}'
+
+
+def request(name: str, body: bytes = BODY) -> bytes:
+    head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nX-Request-Id: {name}\r\n"
+    return head.encode() + b"content-length: %d\r\n\r\n" % len(body) + body
+
+
+def stream(events: int) -> bytes:
+    return wire.STREAM_HEAD + wire.chunk(b'{"choices":[]}') * events + wire.DONE + wire.STREAM_END
+
+
+def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
+    places = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
+    return [data[begin:end] for begin, end in pairwise(places)]
+
+
+@given(st.lists(st.integers(0, 10_000), max_size=12), st.integers(0, 3))
+def test_a_request_is_on_its_way_from_its_head_to_the_last_byte_of_its_answer(
+    cuts: list[int], events: int
+) -> None:
+    begun: list[str] = []
+    exchanges = Exchanges(begun.append)
+    for name, answer in (("a", stream(events)), ("b", wire.response(400, {"no": 1})), ("c", stream(events))):
+        for piece in pieces(request(name), cuts):
+            exchanges.asked(piece)
+        assert exchanges.open == name
+        for piece in pieces(answer[:-1], cuts):
+            exchanges.answered(piece)
+        assert exchanges.open == name
+        exchanges.answered(answer[-1:])
+        assert exchanges.open is None
+    assert begun == ["a", "b", "c"]
+
+
+def test_an_answer_without_a_body_is_whole_with_its_head() -> None:
+    exchanges = Exchanges(lambda _: None)
+    exchanges.asked(request("a"))
+    exchanges.answered(b"HTTP/1.1 204 No Content\r\n\r\n")
+    assert exchanges.open is None
+
+
+def test_a_streamed_answer_without_any_event_is_whole_with_its_mark() -> None:
+    exchanges = Exchanges(lambda _: None)
+    exchanges.asked(request("a"))
+    exchanges.answered(wire.STREAM_HEAD + wire.STREAM_END)
+    assert exchanges.open is None
+
+
+def test_a_request_without_a_name_is_on_its_way_all_the_same() -> None:
+    exchanges = Exchanges(lambda _: None)
+    exchanges.asked(b"GET /health HTTP/1.1\r\n\r\n")
+    assert exchanges.open == ""
+
+
+def test_what_is_no_http_names_nobody_and_is_not_kept() -> None:
+    begun: list[str] = []
+    exchanges = Exchanges(begun.append)
+    for _ in range(3):
+        exchanges.asked(b"x" * LONGEST_HEAD)
+    exchanges.asked(b"POST / HTTP/1.1\r\ncontent-length: one\r\n\r\n")
+    assert exchanges.open is None
+    assert begun == []
+
+
+def test_a_length_that_is_none_ends_the_reading_of_names() -> None:
+    for length in (b"one", b"-1", b"9" * 30):
+        begun: list[str] = []
+        exchanges = Exchanges(begun.append)
+        exchanges.asked(b"POST / HTTP/1.1\r\nx-request-id: a\r\ncontent-length: " + length + b"\r\n\r\n")
+        exchanges.asked(request("b"))
+        assert begun == ["a"]
