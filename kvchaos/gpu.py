@@ -1,0 +1,196 @@
+"""What a machine must have for `--stack compose-gpu`, each check with the way to mend it.
+
+Checks are pure functions of what was found; `examine` finds it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kvchaos.doctor import GIB, Check, State
+from kvchaos.errors import UsageError
+
+ENGINE = "Docker engine"
+COMPOSE = "Docker Compose"
+DRIVER = "NVIDIA driver"
+RUNTIME = "NVIDIA runtime"
+CARD = "GPU memory"
+MODEL = "model"
+IMAGES = "disk for images"
+
+MIN_COMPOSE = (2, 20)
+MIN_CARD_MIB = 8 * 1024
+"""The small default model, its few blocks and vLLM's own buffers take about 6 GiB."""
+IMAGE_GIB = 30
+"""The server's image, unpacked, with what its download takes beside it."""
+ASK_S = 20.0
+OFFLINE = "HF_HUB_OFFLINE"
+HUB_HOME = "HF_HOME"
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A GPU, by the driver's word."""
+
+    name: str
+    memory_mib: int
+    driver: str
+
+
+def require(model: str, ports: Sequence[int], environ: Mapping[str, str] = os.environ) -> None:
+    """Raises UsageError with a line for each thing that is missing."""
+    missing = [check for check in examine(model, ports, environ) if check.state is State.BAD]
+    if missing:
+        raise UsageError("\n".join(f"{check.name}: {check.found}; {check.mend}" for check in missing))
+
+
+def examine(model: str, ports: Sequence[int], environ: Mapping[str, str] = os.environ) -> Iterator[Check]:
+    """Look at this machine and give all checks; what only an engine can tell is left out without one."""
+    cards = parse_cards(_ask("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv"))
+    yield check_driver(cards)
+    if cards:
+        yield check_card(cards)
+    info = parse_info(_ask("docker", "info", "--format", "{{json .}}"))
+    yield check_engine(installed=shutil.which("docker") is not None, info=info)
+    yield check_compose(_ask("docker", "compose", "version", "--short"))
+    if info is not None:
+        yield check_runtime(info)
+        root = Path(str(info.get("DockerRootDir", "/")))
+        yield check_images(root, _free(root))
+    yield check_model(model, hub_folder(environ), offline=environ.get(OFFLINE, "0") not in ("", "0"))
+    yield from (check_port(port, free=_is_free(port)) for port in ports)
+
+
+def parse_cards(text: str | None) -> list[Card]:
+    """The cards of `nvidia-smi --format=csv`; none when it said nothing or something else."""
+    rows = [line.split(", ") for line in (text or "").splitlines()[1:]]
+    return [
+        Card(row[0], int(row[1].removesuffix(" MiB")), row[2])
+        for row in rows
+        if len(row) == 3 and row[1].removesuffix(" MiB").isdigit()
+    ]
+
+
+def parse_info(text: str | None) -> dict[str, Any] | None:
+    """What `docker info` tells of the engine; None when no engine answered."""
+    try:
+        info = json.loads(text or "")
+    except json.JSONDecodeError:
+        return None
+    return info if isinstance(info, dict) and info.get("ServerVersion") else None
+
+
+def check_driver(cards: Sequence[Card]) -> Check:
+    if not cards:
+        mend = "install the driver of your card, and see that nvidia-smi lists it"
+        return Check(DRIVER, State.BAD, "nvidia-smi lists no GPU", mend)
+    return Check(DRIVER, State.OK, f"{cards[0].driver}, {', '.join(card.name for card in cards)}")
+
+
+def check_card(cards: Sequence[Card]) -> Check:
+    most = max(card.memory_mib for card in cards)
+    found = f"{most} MiB"
+    if most < MIN_CARD_MIB:
+        return Check(CARD, State.BAD, found, f"use a card with {MIN_CARD_MIB} MiB or more")
+    return Check(CARD, State.OK, found)
+
+
+def check_engine(*, installed: bool, info: Mapping[str, Any] | None) -> Check:
+    if not installed:
+        return Check(ENGINE, State.BAD, "no docker command", "install Docker Engine")
+    if info is None:
+        mend = "start it (sudo systemctl start docker), and be in the group docker"
+        return Check(ENGINE, State.BAD, "does not answer", mend)
+    return Check(ENGINE, State.OK, str(info["ServerVersion"]))
+
+
+def check_compose(version: str | None) -> Check:
+    found = (version or "").strip().removeprefix("v")
+    numbers = found.split(".")[:2]
+    if not all(number.isdigit() for number in numbers):
+        return Check(COMPOSE, State.BAD, "missing", "install the plug-in docker-compose-plugin")
+    if tuple(map(int, numbers)) < MIN_COMPOSE:
+        return Check(COMPOSE, State.BAD, found, f"install {MIN_COMPOSE[0]}.{MIN_COMPOSE[1]} or later")
+    return Check(COMPOSE, State.OK, found)
+
+
+def check_runtime(info: Mapping[str, Any]) -> Check:
+    """Either the engine has the runtime, or it knows the cards as CDI devices."""
+    devices = [device for device in info.get("DiscoveredDevices") or () if "nvidia.com" in str(device)]
+    if "nvidia" not in (info.get("Runtimes") or {}) and not devices:
+        mend = (
+            "install nvidia-container-toolkit, then: "
+            "sudo nvidia-ctk runtime configure --runtime=docker && sudo systemctl restart docker"
+        )
+        return Check(RUNTIME, State.BAD, "the Docker engine cannot reach a GPU", mend)
+    return Check(RUNTIME, State.OK, "CDI" if devices else "nvidia")
+
+
+def check_images(root: Path, free: int | None) -> Check:
+    if free is None:
+        mend = f"see that {IMAGE_GIB} GiB are free"
+        return Check(IMAGES, State.WARN, f"{root} cannot be looked at", mend)
+    found = f"{free / GIB:.0f} GiB free in {root}"
+    if free < IMAGE_GIB * GIB:
+        return Check(IMAGES, State.WARN, found, f"the image takes up to {IMAGE_GIB} GiB: docker image prune")
+    return Check(IMAGES, State.OK, found)
+
+
+def check_model(model: str, hub: Path, *, offline: bool) -> Check:
+    """A model is a folder of this machine, or the name of one that is downloaded into the hub's cache."""
+    if Path(model).is_absolute():
+        if not (Path(model) / "config.json").is_file():
+            return Check(MODEL, State.BAD, f"{model} holds no config.json", "give a model's folder")
+        return Check(MODEL, State.OK, model)
+    if (hub / f"models--{model.replace('/', '--')}" / "snapshots").is_dir():
+        return Check(MODEL, State.OK, f"{model}, in {hub}")
+    if offline:
+        return Check(
+            MODEL, State.BAD, f"{model} is not in {hub}", f"unset {OFFLINE}, or give a model's folder"
+        )
+    return Check(MODEL, State.OK, f"{model}, downloaded at the first start")
+
+
+def check_port(port: int, *, free: bool) -> Check:
+    if not free:
+        return Check(f"port {port}", State.BAD, "in use", "end what listens there, or choose another")
+    return Check(f"port {port}", State.OK, "free")
+
+
+def hub_folder(environ: Mapping[str, str]) -> Path:
+    """Where models are kept that were downloaded before."""
+    home = environ.get(HUB_HOME)
+    return Path(home) / "hub" if home else Path.home() / ".cache" / "huggingface" / "hub"
+
+
+def _ask(*command: str) -> str | None:
+    """What a command says; None when there is none, it fails or takes too long."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=ASK_S)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout
+
+
+def _free(folder: Path) -> int | None:
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return None
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

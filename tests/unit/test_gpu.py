@@ -1,0 +1,108 @@
+"""The look at a GPU machine: each thing that is missing gets a line of its own, with the way to mend it."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from kvchaos import gpu
+from kvchaos.doctor import GIB, Check, State
+from kvchaos.errors import UsageError
+from kvchaos.gpu import Card
+
+CARD = Card("NVIDIA L4", 23034, "550.54.15")
+SMI = "name, memory.total [MiB], driver_version\nNVIDIA L4, 23034 MiB, 550.54.15\n"
+ENGINE = {
+    "ServerVersion": "27.1.1",
+    "Runtimes": {"runc": {}, "nvidia": {}},
+    "DockerRootDir": "/var/lib/docker",
+}
+
+
+def test_the_drivers_word_is_read_card_by_card() -> None:
+    assert gpu.parse_cards(SMI) == [CARD]
+    assert gpu.parse_cards(SMI + "NVIDIA A100, 81920 MiB, 550.54.15\n")[1].memory_mib == 81920
+
+
+@pytest.mark.parametrize("text", [None, "", "No devices were found\n", "name, memory\nX, [N/A], 1\n"])
+def test_what_is_no_list_of_cards_is_none(text: str | None) -> None:
+    assert gpu.parse_cards(text) == []
+
+
+@pytest.mark.parametrize("text", [None, "", "not json", "[]", '{"ServerErrors": ["cannot connect"]}'])
+def test_an_engine_that_does_not_answer_is_no_engine(text: str | None) -> None:
+    assert gpu.parse_info(text) is None
+
+
+def test_an_engine_that_answers_is_read() -> None:
+    assert gpu.parse_info(json.dumps(ENGINE)) == ENGINE
+
+
+@pytest.mark.parametrize(
+    ("check", "state"),
+    [
+        (gpu.check_driver([]), State.BAD),
+        (gpu.check_driver([CARD]), State.OK),
+        (gpu.check_card([Card("small", 4096, "550")]), State.BAD),
+        (gpu.check_card([Card("small", 4096, "550"), CARD]), State.OK),
+        (gpu.check_engine(installed=False, info=None), State.BAD),
+        (gpu.check_engine(installed=True, info=None), State.BAD),
+        (gpu.check_engine(installed=True, info=ENGINE), State.OK),
+        (gpu.check_compose(None), State.BAD),
+        (gpu.check_compose("not a version"), State.BAD),
+        (gpu.check_compose("2.19.1\n"), State.BAD),
+        (gpu.check_compose("v2.26.1-4\n"), State.OK),
+        (gpu.check_compose("5.0.0"), State.OK),
+        (gpu.check_runtime({"Runtimes": {"runc": {}}}), State.BAD),
+        (gpu.check_runtime(ENGINE), State.OK),
+        (gpu.check_runtime({"DiscoveredDevices": [{"ID": "nvidia.com/gpu=0"}]}), State.OK),
+        (gpu.check_images(Path("/d"), None), State.WARN),
+        (gpu.check_images(Path("/d"), 5 * GIB), State.WARN),
+        (gpu.check_images(Path("/d"), 200 * GIB), State.OK),
+        (gpu.check_port(8000, free=False), State.BAD),
+        (gpu.check_port(8000, free=True), State.OK),
+    ],
+)
+def test_what_would_make_a_run_fail_is_bad_and_says_how_to_mend_it(check: Check, state: State) -> None:
+    assert check.state is state
+    assert bool(check.mend) is (state is not State.OK)
+
+
+def test_a_model_is_a_folder_or_a_name(tmp_path: Path) -> None:
+    folder, hub = tmp_path / "model", tmp_path / "hub"
+    folder.mkdir()
+    assert gpu.check_model(str(folder), hub, offline=False).state is State.BAD
+    (folder / "config.json").touch()
+    assert gpu.check_model(str(folder), hub, offline=True).state is State.OK
+    assert gpu.check_model("Qwen/Qwen3-0.6B", hub, offline=True).state is State.BAD
+    assert "downloaded" in gpu.check_model("Qwen/Qwen3-0.6B", hub, offline=False).found
+    (hub / "models--Qwen--Qwen3-0.6B" / "snapshots").mkdir(parents=True)
+    assert gpu.check_model("Qwen/Qwen3-0.6B", hub, offline=True).state is State.OK
+
+
+def test_the_models_cache_is_where_its_library_has_it() -> None:
+    assert gpu.hub_folder({"HF_HOME": "/data/hf"}) == Path("/data/hf/hub")
+    assert gpu.hub_folder({}) == Path.home() / ".cache/huggingface/hub"
+
+
+def test_each_missing_thing_gets_a_line_and_a_way_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UsageError) as told:
+        gpu.require("Qwen/Qwen3-0.6B", [], {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)})
+    names = [line.partition(":")[0] for line in str(told.value).splitlines()]
+    assert names == [gpu.DRIVER, gpu.ENGINE, gpu.COMPOSE, gpu.MODEL]
+
+
+def test_a_port_in_use_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        port: int = busy.getsockname()[1]
+        (check,) = (check for check in gpu.examine("m", [port], {}) if check.name == f"port {port}")
+    assert check.state is State.BAD
