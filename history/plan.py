@@ -317,6 +317,8 @@ class RunPlan(Strict):
     logprob_tolerance: float = Field(default=0.0, ge=0.0)
     """Equal answers of this server's build may differ by so much in a logprob; 0: equal bit for bit."""
     base_url: str
+    model_name: str = "tiny"
+    """Under which the server serves its model."""
     command: tuple[str, ...]
     environment: dict[str, str]
     """What was added to the server's environment."""

@@ -21,8 +21,9 @@ from kvchaos.errors import UsageError
 from kvchaos.interrupts import Interrupted, interrupts
 from kvchaos.judging import judge_run_dir
 from kvchaos.paths import models_folder, state_folder
-from kvchaos.planning import Request, make_run_dir, new_run_id, resolve, write_plan
+from kvchaos.planning import Request, make_run_dir, new_run_id, resolve, resolve_attached, write_plan
 from kvchaos.report.table import CampaignRow, run_table
+from kvchaos.stacks.attach import Attached, AttachStack
 from kvchaos.stacks.command import Launch, plan_launch
 from kvchaos.stacks.leftovers import clean, find_leftovers
 from kvchaos.stacks.local import PLAIN_PARTS, PLUGIN_PARTS, LocalStack, choose_port, make_folders
@@ -104,6 +105,9 @@ def run_one(
 def _conduct(
     request: Request, places: Places, run_id: str, run_dir: Path, display: Display, front: Front | None
 ) -> None:
+    if isinstance(request.server, Attached):
+        _attach(request, request.server, run_id, run_dir, display)
+        return
     model_folder = model.ensure_model(models_folder(places.cache))
     port = choose_port(places.port)
     record = RunRecord(
@@ -119,6 +123,13 @@ def _conduct(
             Run(plan, run_dir, LocalStack(launch, folders, run_dir, record), display).conduct()
     finally:
         record.close()
+
+
+def _attach(request: Request, server: Attached, run_id: str, run_dir: Path, display: Display) -> None:
+    """A server that is there gets no process of ours, so there is nothing to record and clean."""
+    plan = resolve_attached(request, server, run_id)
+    write_plan(plan, run_dir)
+    Run(plan, run_dir, AttachStack(server), display).conduct()
 
 
 def _show(run_dir: Path, verdict: RunVerdict, console: Console) -> None:

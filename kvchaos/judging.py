@@ -18,17 +18,18 @@ from kvchaos.report.html.render import report_html
 from kvchaos.report.junit import junit_xml
 from kvchaos.report.latency import latency_text
 from kvchaos.report.summary import summary_text
-from oracles import ORACLES, Oracle
+from oracles import Oracle, judges_of
 from oracles.client import limited
 
 CRASHES = (ArithmeticError, LookupError, ValueError, TypeError, AttributeError, AssertionError)
 """What an oracle may stumble over in an odd history; anything else is a defect of the machine or ours."""
 
 
-def judge(history: History, oracles: Sequence[Oracle] = ORACLES) -> RunVerdict:
-    """Judge a history. Pure: the same history gives the same verdict."""
+def judge(history: History, oracles: Sequence[Oracle] | None = None) -> RunVerdict:
+    """Judge a history, by the oracles of its stack if none are given. Pure: the same history gives the same
+    verdict."""
     plan = history.plan
-    results = [run_oracle(oracle, history) for oracle in oracles]
+    results = [run_oracle(oracle, history) for oracle in oracles or judges_of(plan)]
     outcome, reasons = weigh(results, plan.expectation, cut_short(history) or limited(history))
     return RunVerdict(
         run_id=plan.run_id,

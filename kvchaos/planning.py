@@ -17,8 +17,9 @@ from history import layout
 from history.plan import RunPlan, Scenario, StackName, Versions
 from kvchaos import __version__, model
 from kvchaos.errors import UsageError
-from kvchaos.scenario import expectation_for
+from kvchaos.scenario import check_fit, expectation_for
 from kvchaos.servers.registry import ServerEnv, logprob_tolerance
+from kvchaos.stacks.attach import Attached, attached_scenario
 from kvchaos.stacks.command import Launch
 
 NEEDED_BYTES = 200 << 20
@@ -31,7 +32,7 @@ class Request:
     """What the user asked for."""
 
     scenario: Scenario
-    server: ServerEnv
+    server: ServerEnv | Attached
     seed: int
     workers: int
     stack: StackName = "local"
@@ -71,23 +72,56 @@ def resolve(
         scenario=swarm(request.scenario, request.seed),
         expectation=expectation_for(request.scenario, request.server.release),
         workers=request.workers,
-        logprob_tolerance=logprob_tolerance(request.server),
+        logprob_tolerance=_tolerance(request.server),
         base_url=base_url or launch.base_url,
         command=launch.command,
         environment=launch.environment,
-        versions=Versions(
-            kvchaos=__version__,
-            vllm=request.server.vllm,
-            torch=request.server.torch,
-            python=request.server.python_version,
-            server_name=request.server.name,
-            model=model.fingerprint(model_folder),
-            git=git_state(Path(__file__).parent.parent),
-            host=host(),
-        ),
+        versions=_versions(request, model.fingerprint(model_folder)),
         kv_token_bytes=model.BYTES_PER_TOKEN,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=_now(),
     )
+
+
+def _tolerance(server: ServerEnv | Attached) -> float:
+    return logprob_tolerance(server) if isinstance(server, ServerEnv) else 0.0
+
+
+def resolve_attached(request: Request, server: Attached, run_id: str) -> RunPlan:
+    """The plan for a server that is there. Raises UsageError for a scenario that needs more than load."""
+    scenario = attached_scenario(request.scenario, server)
+    check_fit(scenario)
+    return RunPlan(
+        run_id=run_id,
+        seed=request.seed,
+        stack=request.stack,
+        scenario=scenario,
+        expectation=expectation_for(scenario, server.release),
+        workers=request.workers,
+        base_url=server.base_url,
+        model_name=server.model,
+        command=(),
+        environment={},
+        versions=_versions(request, UNKNOWN),
+        created=_now(),
+    )
+
+
+def _versions(request: Request, model_print: str) -> Versions:
+    server = request.server
+    return Versions(
+        kvchaos=__version__,
+        vllm=server.vllm,
+        torch=server.torch,
+        python=server.python_version,
+        server_name=server.name,
+        model=model_print,
+        git=git_state(Path(__file__).parent.parent),
+        host=host(),
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def swarm(scenario: Scenario, seed: int) -> Scenario:

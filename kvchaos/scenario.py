@@ -85,6 +85,13 @@ def load_scenario(path: Path) -> Scenario:
     return scenario
 
 
+def check_fit(scenario: Scenario) -> None:
+    """Raises UsageError when the workloads do not fit the server's settings."""
+    for name, spec in scenario.workloads.items():
+        for problem in _too_long(scenario, name, workloads.build(spec, name, seed=0)):
+            raise UsageError(f"scenario {scenario.name}: {problem}")
+
+
 def expectation_for(scenario: Scenario, release: Version) -> Expectation:
     """The first entry that speaks of this release; without one, everything is expected to pass."""
     for entry in scenario.expect:
@@ -142,11 +149,7 @@ def _problems(scenario: Scenario) -> list[str]:
         except ValueError as error:
             found.append(f"workloads.{name}: {error}")
             continue
-        if workload.longest > scenario.server.max_model_len:
-            found.append(
-                f"workloads.{name}: a request takes up to {workload.longest} tokens, "
-                f"server.max_model_len is {scenario.server.max_model_len}"
-            )
+        found += _too_long(scenario, name, workload)
         found += _phase_problems(scenario, name, workload)
     for fault in scenario.faults:
         found += [f"faults.{fault.id}: {wrong}" for wrong in faults.problems(fault.kind, fault.params)]
@@ -154,6 +157,14 @@ def _problems(scenario: Scenario) -> list[str]:
     for entry in scenario.expect:
         found += _expectation_problems(entry)
     return found
+
+
+def _too_long(scenario: Scenario, name: str, workload: Workload) -> Iterator[str]:
+    if workload.longest > scenario.server.max_model_len:
+        yield (
+            f"workloads.{name}: a request takes up to {workload.longest} tokens, "
+            f"server.max_model_len is {scenario.server.max_model_len}"
+        )
 
 
 def _phase_problems(scenario: Scenario, name: str, workload: Workload) -> Iterator[str]:

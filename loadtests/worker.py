@@ -29,7 +29,7 @@ from history.plan import RunPlan
 from history.reader import UnreadableRun, read_plan
 from history.writer import LineWriter
 from loadtests.arrivals import due_times
-from loadtests.client import SERVED_MODEL, CompletionClient
+from loadtests.client import CompletionClient
 from loadtests.health import Monitor
 from loadtests.load import Load, Moment
 from loadtests.messages import (
@@ -87,7 +87,7 @@ class Worker:
             name: build(spec, name, plan.seed) for name, spec in scenario.workloads.items()
         }
         CompletionUser.client = CompletionClient(
-            plan.base_url, SERVED_MODEL, scenario.limits.request_s, scenario.server.block_size
+            plan.base_url, plan.model_name, scenario.limits.request_s, scenario.server.block_size
         )
         self._environment = Environment(
             user_classes=[CompletionUser], host=plan.base_url, stop_timeout=GRACE_S

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from history.plan import RunPlan, StackName
 from history.reader import History
 from history.verdict import OracleResult
 from oracles import (
@@ -31,7 +32,8 @@ from oracles import (
 
 @dataclass(frozen=True, slots=True)
 class Oracle:
-    """A judge: its name in scenarios and verdicts, what it watches, what of a history it reads."""
+    """A judge: its name in scenarios and verdicts, what it watches, and what of a history it reads, first
+    what it cannot do without."""
 
     name: str
     purpose: str
@@ -47,6 +49,9 @@ LEDGER = "ledger"
 LOG = "server's log"
 CLIENT = "client"
 RESOURCES = "resources"
+
+UNSEEN: dict[StackName, tuple[str, ...]] = {"attach": (LOG, RESOURCES)}
+"""What a stack never shows."""
 
 ORACLES: tuple[Oracle, ...] = (
     Oracle(alive.NAME, "the server lives to the end and still answers", (EVENTS,), alive.judge),
@@ -104,3 +109,9 @@ ORACLES: tuple[Oracle, ...] = (
     ),
     Oracle(offload.NAME, "blocks really came back from the offload tier", (METRICS,), offload.judge),
 )
+
+
+def judges_of(plan: RunPlan) -> tuple[Oracle, ...]:
+    """Those that have something to judge on the plan's stack."""
+    unseen = UNSEEN.get(plan.stack, ())
+    return tuple(oracle for oracle in ORACLES if oracle.reads[0] not in unseen)

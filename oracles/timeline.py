@@ -67,14 +67,22 @@ class BusyTimes:
 
 
 def final_total(history: History, metric: str, **labels: str) -> float | None:
-    """A counter over the whole run: its value at the last scrape, since a fresh server counts from 0.
+    """By how much a counter grew over the whole run.
 
     None when the metric is absent, there was no scrape, or the server had more than one life.
     """
     log = history.metrics
     if not len(log) or log.incarnations[0] != log.incarnations[-1]:
         return None
-    return log.total(len(log) - 1, metric, **labels)
+    first = before_the_run(history)
+    if first is None:
+        return log.total(len(log) - 1, metric, **labels)
+    return log.increase(first, len(log) - 1, metric, **labels)
+
+
+def before_the_run(history: History) -> int | None:
+    """The scrape from which the run counts; None where the server is fresh and counts from 0."""
+    return 0 if history.plan.stack == "attach" else None
 
 
 def stop_line(history: History) -> int | None:

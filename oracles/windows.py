@@ -9,12 +9,12 @@ from history.reader import History
 from history.records import RequestRecord
 from history.verdict import Witness
 from oracles.findings import Findings, finite
-from oracles.timeline import by_phase, end_ns
+from oracles.timeline import before_the_run, by_phase, end_ns
 
 
 @dataclass(frozen=True)
 class Window:
-    """A phase, or the whole run (then `first` is None: a fresh server counts from 0)."""
+    """A phase, or the whole run (then `first` is None where a fresh server counts from 0)."""
 
     name: str
     log: MetricLog
@@ -70,7 +70,8 @@ def run_window(history: History) -> Window:
         and log.incarnations[0] == log.incarnations[last]
         and log.times_ns[last] >= max(map(end_ns, history.requests), default=0)
     )
-    return Window("run", log, None, last, history.requests, settled, _strays(history.requests), None)
+    first, strays = before_the_run(history), _strays(history.requests)
+    return Window("run", log, first, last, history.requests, settled, strays, None)
 
 
 def phase_windows(history: History) -> list[Window]:

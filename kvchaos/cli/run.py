@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 from typing import Annotated
 
@@ -17,13 +18,15 @@ from kvchaos.planning import Request
 from kvchaos.replay import replay_of
 from kvchaos.report.table import campaign_table, run_dir_lines
 from kvchaos.scenario import find_scenario, load_scenario, scenario_files
-from kvchaos.servers.registry import find_server
+from kvchaos.servers.registry import ServerEnv, find_server
+from kvchaos.stacks.attach import Attached, look_at
 
 MAX_SEED = 2**62
 """Leaves room for repeats below the 2**63 that a plan can hold."""
 DEFAULT_SERVER = "0.32.0"
+DEFAULT_SEED = 1
 DEFAULT_STACK: StackName = "local"
-WORKING_STACKS: tuple[StackName, ...] = ("local",)
+WORKING_STACKS: tuple[StackName, ...] = ("local", "attach")
 
 
 def run_command(
@@ -36,10 +39,16 @@ def run_command(
     stack: Annotated[
         StackName | None, typer.Option(help="Where the server comes from; else local: processes, no Docker.")
     ] = None,
+    url: Annotated[
+        str | None, typer.Option(help="With --stack attach: where the server is, http://127.0.0.1:PORT.")
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="All scenarios that come with kvchaos.")] = False,
     seed: Annotated[
-        int, typer.Option(min=0, max=MAX_SEED, help="Decides everything that is left to chance.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=0, max=MAX_SEED, help="Decides what is left to chance; else 1, or a new one with attach."
+        ),
+    ] = None,
     repeat: Annotated[int, typer.Option(min=1, help="Runs of each scenario, with seeds counted up.")] = 1,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Load generator processes.")] = 1,
     port: Annotated[int | None, typer.Option(help="The server's port on 127.0.0.1; else a free one.")] = None,
@@ -53,8 +62,9 @@ def run_command(
         raise UsageError("name the scenarios to run, or give --all, or --replay RUN_DIR (one of the three)")
     if replay is not None:
         old = replay_of(replay)
-        loaded, seed, server = [old.scenario], old.seed, server or old.server
-        stack = stack or old.stack
+        loaded, seed, stack = [old.scenario], old.seed, stack or old.stack
+        if stack != "attach":
+            server = server or old.server
     else:
         files = scenario_files() if every else [find_scenario(name) for name in scenarios or ()]
         loaded = [load_scenario(path) for path in files]
@@ -62,7 +72,10 @@ def run_command(
     if stack not in WORKING_STACKS:
         raise UsageError(f"--stack {stack} does not work yet; use: {', '.join(WORKING_STACKS)}")
     places = Places(cache=cache_folder(), runs=runs.absolute() if runs else runs_folder(), port=port)
-    environment = find_server(server or DEFAULT_SERVER, places.cache)
+    if seed is None:
+        # A server that is there may remember the prompts of an earlier seed.
+        seed = secrets.randbelow(MAX_SEED) if stack == "attach" else DEFAULT_SEED
+    environment = _attached(url, server) if stack == "attach" else _installed(url, server, places)
     requests = [
         Request(
             scenario=scenario,
@@ -81,3 +94,15 @@ def run_command(
     for line in run_dir_lines(rows):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     return exit_code(row.verdict.outcome for row in rows)
+
+
+def _attached(url: str | None, server: str | None) -> Attached:
+    if url is None or server is not None:
+        raise UsageError("--stack attach takes the server at --url http://127.0.0.1:PORT, and no --server")
+    return look_at(url)
+
+
+def _installed(url: str | None, server: str | None, places: Places) -> ServerEnv:
+    if url is not None:
+        raise UsageError("--url goes with --stack attach")
+    return find_server(server or DEFAULT_SERVER, places.cache)

@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 from history import layout
 from history.records import Outcome, RequestError, RequestRecord
 from history.writer import LineWriter
-from kvchaos.stacks.command import MODEL_NAME
 from loadtests.chunks import Answer, MalformedChunk
 
 PHASE = "canary"
@@ -39,7 +38,8 @@ class Sent:
 class Canary:
     """Sends canaries and keeps a record of each, so that token ledgers include them."""
 
-    def __init__(self, base_url: str, run_dir: Path) -> None:
+    def __init__(self, base_url: str, model: str, run_dir: Path) -> None:
+        self._model = model
         address = urlsplit(base_url)
         self._host, self._port = address.hostname or "", address.port
         self._writer = LineWriter(run_dir / layout.requests_file(PHASE))
@@ -92,7 +92,7 @@ class Canary:
         status: int | None = None
         connection = http.client.HTTPConnection(self._host, self._port, timeout=deadline_s)
         try:
-            connection.request("POST", "/v1/completions", _body(), _headers(request))
+            connection.request("POST", "/v1/completions", _body(self._model), _headers(request))
             response = connection.getresponse()
             status = response.status
             if status != http.HTTPStatus.OK:
@@ -127,10 +127,10 @@ def _headers(request: str) -> dict[str, str]:
     return {"Content-Type": "application/json", "X-Request-Id": request}
 
 
-def _body() -> str:
+def _body(model: str) -> str:
     return json.dumps(
         {
-            "model": MODEL_NAME,
+            "model": model,
             "prompt": list(PROMPT),
             "max_tokens": MAX_TOKENS,
             "temperature": 0,

@@ -46,7 +46,7 @@ class Run:
         self._display = display
         self._limits = plan.scenario.limits
         self._events = EventLog(run_dir)
-        self._canary = Canary(plan.base_url, run_dir)
+        self._canary = Canary(plan.base_url, plan.model_name, run_dir)
         self._metrics = LineWriter(run_dir / layout.METRICS)
         self._scraper = Scraper(plan.base_url, self._metrics)
         self._resources = ResourceSampler(stack, run_dir)
@@ -95,6 +95,8 @@ class Run:
             raise RunFailed("; ".join(self._load.failures()) or "the load generator did not get ready")
         self._check_reach()
         self._scraper.start()
+        # What a server counted before is not of this run.
+        self._scraper.scrape_now()
         # The first request of a server's life warms it up, which some releases take their time for.
         if not self._send_canary("ready", self._limits.ready_s):
             raise ServerNotReady(
@@ -281,6 +283,10 @@ class Run:
             waiting=gauges.waiting,
             kv_usage=gauges.kv_usage,
         )
+        if self._plan.stack == "attach":
+            # Its cache is not ours to drop.
+            self._scraper.scrape_now()
+            return
         probe = server_state.reset_prefix_cache(self._plan.base_url, self._dir / layout.SERVER_LOG)
         self._events.write("leak_probe", ok=probe.ok, answer=probe.answer, detail=probe.detail)
         self._scraper.scrape_now()

@@ -33,7 +33,7 @@ def only_record(run_dir: Path) -> RequestRecord:
 
 @contextlib.contextmanager
 def canary(url: str, run_dir: Path) -> Iterator[Canary]:
-    made = Canary(url, run_dir)
+    made = Canary(url, "tiny", run_dir)
     try:
         yield made
     finally:

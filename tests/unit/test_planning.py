@@ -64,6 +64,7 @@ def test_a_resolved_plan_holds_what_exactly_runs(tmp_path: Path) -> None:
     asked = request()
     weights = model.ensure_model(tmp_path)
     folders = RunFolders(temp=tmp_path, plugin=tmp_path, control=tmp_path)
+    assert isinstance(asked.server, ServerEnv)
     launch = plan_launch(asked.server, asked.scenario.server, weights, 8123, folders)
     plan = resolve(asked, "run-1", launch, weights)
     assert plan.command == launch.command
@@ -77,7 +78,9 @@ def test_a_resolved_plan_holds_what_exactly_runs(tmp_path: Path) -> None:
 
 def test_a_plan_of_a_build_that_is_not_exact_says_so(tmp_path: Path) -> None:
     asked = request(server="0.16.0")
+    assert isinstance(asked.server, ServerEnv)
     asked = replace(asked, server=asked.server.model_copy(update={"kind": "installed"}))
+    assert isinstance(asked.server, ServerEnv)
     folders = RunFolders(temp=tmp_path, plugin=tmp_path, control=tmp_path)
     launch = plan_launch(asked.server, asked.scenario.server, tmp_path, 8123, folders)
     assert resolve(asked, "run-1", launch, tmp_path).logprob_tolerance == 2e-5

@@ -1,0 +1,192 @@
+"""The attach stack: a server that is already there and stays when the run has ended."""
+
+from __future__ import annotations
+
+import http.client
+import time
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from packaging.version import InvalidVersion, Version
+from pydantic import BaseModel, Field, ValidationError
+
+from history.metrics import parse_key
+from history.plan import Scenario, ServerSettings, Strict
+from history.records import ResourceRecord, Scalar
+from kvchaos.errors import UsageError
+from kvchaos.stacks.stack import GRACE_S, ServerNotReady
+from kvchaos.telemetry import BadScrape, Samples, parse_samples
+from loadtests.target import loopback_url
+
+ASK_S = 10.0
+POLL_S = 0.25
+CACHE = "vllm:cache_config_info"
+BUSY = ("vllm:num_requests_running", "vllm:num_requests_waiting")
+
+
+T = TypeVar("T", bound=BaseModel)
+
+
+class _Told(BaseModel):
+    """Of what a server tells, the part that is read."""
+
+
+class _Version(_Told):
+    version: str
+
+
+class _Model(_Told):
+    id: str
+    max_model_len: int = Field(gt=0)
+
+
+class _Models(_Told):
+    data: tuple[_Model, ...] = Field(min_length=1)
+
+
+class Attached(Strict):
+    """A server by its own word."""
+
+    name: str
+    """Its address."""
+    vllm: str
+    torch: str = "unknown"
+    python_version: str = "unknown"
+    base_url: str
+    model: str
+    max_model_len: int
+    block_size: int
+    gpu_blocks: int
+
+    @property
+    def release(self) -> Version:
+        """vLLM's version without the label of its build."""
+        return Version(Version(self.vllm).public)
+
+
+def look_at(url: str) -> Attached:
+    """Ask a server what it is. Raises UsageError when it is none, is busy, or is not on this machine."""
+    try:
+        base_url = loopback_url(url)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    samples = _samples(base_url)
+    busy = sum(value for key, value in samples.items() if key.startswith(BUSY))
+    if busy:
+        raise UsageError(f"{base_url}: {busy:g} requests of others are under way; its counts would be theirs")
+    model = _read(_Models, base_url, "/v1/models").data[0]
+    try:
+        cache = next(parse_key(key)[1] for key in samples if key.startswith(CACHE))
+        return Attached(
+            name=urlsplit(base_url).netloc,
+            vllm=str(Version(_read(_Version, base_url, "/version").version)),
+            base_url=base_url,
+            model=model.id,
+            max_model_len=model.max_model_len,
+            block_size=int(cache["block_size"]),
+            gpu_blocks=int(cache["num_gpu_blocks"]),
+        )
+    except (StopIteration, InvalidVersion, KeyError, ValueError) as error:
+        raise UsageError(f"{base_url}: the server does not tell what it is: {error!r}") from error
+
+
+def attached_scenario(scenario: Scenario, server: Attached) -> Scenario:
+    """The scenario with the server's own settings, and without expectations of what these would bring.
+
+    Raises UsageError for one that needs more than load.
+    """
+    if scenario.faults:
+        raise UsageError(f"scenario {scenario.name} has faults: they cannot be armed in an attached server")
+    settings = ServerSettings(
+        gpu_blocks=server.gpu_blocks,
+        block_size=server.block_size,
+        max_model_len=server.max_model_len,
+        offload=scenario.server.offload,
+        chaos=False,
+    )
+    return scenario.model_copy(update={"server": settings, "expect": ()})
+
+
+class AttachStack:
+    """Starts nothing and ends nothing."""
+
+    def __init__(self, server: Attached) -> None:
+        self._server = server
+
+    def start(self) -> None:
+        """It runs, or the look at it would have failed."""
+
+    def wait_ready(self, deadline_s: float) -> None:
+        """Raises ServerNotReady."""
+        deadline = time.monotonic() + deadline_s
+        while not self.alive():
+            if time.monotonic() > deadline:
+                raise ServerNotReady(
+                    f"{self._server.base_url}/health did not answer 200 within {deadline_s:g} s",
+                    exit_code=None,
+                    tail=(),
+                )
+            time.sleep(POLL_S)
+
+    def identity(self) -> Mapping[str, Scalar]:
+        return {"url": self._server.base_url}
+
+    def alive(self) -> bool:
+        """By the word of /health; nothing else of it can be seen."""
+        try:
+            return _get(self._server.base_url, "/health")[0] == HTTPStatus.OK
+        except UsageError:
+            return False
+
+    def exit_code(self) -> int | None:
+        """How a server that is not ours ended is not seen."""
+        return None
+
+    def observe(self) -> None:
+        """Nothing of it is recorded, since nothing of it is ended."""
+
+    def resources(self) -> ResourceRecord | None:
+        return None
+
+    def stop(self, grace_s: float = GRACE_S) -> None:
+        """It stays."""
+
+
+def _read(kind: type[T], base_url: str, path: str) -> T:
+    body = _ask(base_url, path)
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        problem = error.errors()[0]["msg"]
+        raise UsageError(f"{base_url}{path}: not what a vLLM server answers: {problem}") from error
+
+
+def _samples(base_url: str) -> Samples:
+    try:
+        return parse_samples(_ask(base_url, "/metrics").decode("utf-8", "replace"))
+    except BadScrape as error:
+        raise UsageError(f"{base_url}/metrics: {error}") from error
+
+
+def _ask(base_url: str, path: str) -> bytes:
+    """Raises UsageError unless the answer has status 200."""
+    status, body = _get(base_url, path)
+    if status != HTTPStatus.OK:
+        raise UsageError(f"{base_url}{path}: answered {status}; is that a vLLM server?")
+    return body
+
+
+def _get(base_url: str, path: str) -> tuple[int, bytes]:
+    """Raises UsageError when nobody answers."""
+    address = urlsplit(base_url)
+    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=ASK_S)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, response.read()
+    except (OSError, http.client.HTTPException) as error:
+        raise UsageError(f"{base_url}{path}: no answer: {error}; is the server up?") from error
+    finally:
+        connection.close()

@@ -1,0 +1,63 @@
+"""A server that is already there: load and judges without starting, striking or ending anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from history import layout
+from kvchaos import model
+from kvchaos.paths import models_folder, state_folder
+from kvchaos.scenario import find_scenario, load_scenario
+from kvchaos.servers.registry import find_server
+from kvchaos.stacks.command import plan_launch
+from kvchaos.stacks.local import PLAIN_PARTS, LocalStack, choose_port, make_folders
+from kvchaos.stacks.record import RunRecord
+from tests.server.bench import NEW, STARTED_S, Bench, need
+
+pytestmark = pytest.mark.server
+SCENARIO = "baseline-offload"
+
+
+@pytest.fixture(scope="module")
+def somebodys_server(server_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    """Started by somebody else, as far as the runs know."""
+    folder = tmp_path_factory.mktemp("somebody")
+    record = RunRecord(
+        state_folder(folder), run_id="somebody", run_dir=folder, control_dir=folder / layout.CONTROL
+    )
+    server, settings = find_server(need(NEW), server_cache), load_scenario(find_scenario(SCENARIO)).server
+    folders = make_folders(folder, record, PLAIN_PARTS)
+    weights = model.ensure_model(models_folder(server_cache))
+    settings = settings.model_copy(update={"chaos": False})
+    stack = LocalStack(
+        plan_launch(server, settings, weights, choose_port(None), folders), folders, folder, record
+    )
+    try:
+        stack.start()
+        stack.wait_ready(STARTED_S)
+        yield stack
+    finally:
+        stack.stop()
+        record.close()
+
+
+def test_a_run_on_a_server_that_has_served_before_is_judged_by_its_own_counts(
+    somebodys_server: LocalStack, bench: Bench
+) -> None:
+    """Each run asks prompts of its own, so that what a server has cached of an earlier one is not found."""
+    seeds = set()
+    for _ in range(2):
+        url = somebodys_server.launch.base_url
+        finished = bench.run("run", SCENARIO, "--stack", "attach", "--url", url)
+        assert finished.code == 0, finished.out
+        run = finished.run()
+        words = {result.oracle: result.verdict for result in run.verdict.results}
+        assert words["accounting"] == words["offload-used"] == words["answers"] == "pass"
+        assert {"logs", "resources"}.isdisjoint(words)
+        assert run.history.plan.command == ()
+        seeds.add(run.verdict.seed)
+    assert len(seeds) == 2
+    assert somebodys_server.alive()

@@ -1,0 +1,140 @@
+"""A server that is already there is taken by its own word, and only when that word is a vLLM server's."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from kvchaos.cli.app import run
+from kvchaos.errors import UsageError
+from kvchaos.scenario import find_scenario, load_scenario
+from kvchaos.stacks.attach import AttachStack, attached_scenario, look_at
+from kvchaos.stacks.stack import ServerNotReady
+
+IDLE = 'vllm:num_requests_running{engine="0"} 0.0'
+METRICS = f"""{IDLE}
+vllm:num_requests_waiting{{engine="0"}} 0.0
+vllm:cache_config_info{{block_size="16",engine="0",num_gpu_blocks="512"}} 1.0
+"""
+ANSWERS: dict[str, str] = {
+    "/health": "",
+    "/version": json.dumps({"version": "0.32.0+cu130"}),
+    "/v1/models": json.dumps({"object": "list", "data": [{"id": "org/model", "max_model_len": 4096}]}),
+    "/metrics": METRICS,
+}
+
+
+@contextlib.contextmanager
+def server(changed: dict[str, str | None] | None = None) -> Iterator[str]:
+    """Answers as a vLLM server does, but for some paths; None: with status 404. Gives its address."""
+    answers = {**ANSWERS, **(changed or {})}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = answers.get(self.path)
+            self.send_response(404 if body is None else 200)
+            self.end_headers()
+            self.wfile.write((body or "").encode())
+
+        def log_message(self, *args: Any) -> None:
+            """Nothing is printed."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        thread = threading.Thread(target=http.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{http.server_address[1]}"
+        finally:
+            http.shutdown()
+            thread.join()
+
+
+def test_a_server_tells_what_it_is() -> None:
+    with server() as url:
+        found = look_at(url + "/")
+    assert (found.base_url, found.name) == (url, url.removeprefix("http://"))
+    assert (found.vllm, str(found.release), found.model) == ("0.32.0+cu130", "0.32.0", "org/model")
+    assert (found.max_model_len, found.block_size, found.gpu_blocks) == (4096, 16, 512)
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"/version": None}, "/version: answered 404"),
+        ({"/version": "{}"}, "/version: not what a vLLM server answers"),
+        ({"/version": '{"version": "main"}'}, "does not tell what it is"),
+        ({"/v1/models": '{"data": []}'}, "/v1/models: not what a vLLM server answers"),
+        ({"/metrics": "<html>"}, "/metrics: malformed"),
+        ({"/metrics": "up 1\n"}, "does not tell what it is"),
+        (
+            {"/metrics": METRICS.replace(IDLE, IDLE.replace("0.0", "3.0"))},
+            "3 requests of others",
+        ),
+    ],
+)
+def test_what_is_no_idle_vllm_server_is_refused_with_one_line(
+    changed: dict[str, str | None], problem: str
+) -> None:
+    with server(changed) as url, pytest.raises(UsageError, match=problem) as refused:
+        look_at(url)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["http://10.0.0.1:8000", "https://127.0.0.1", "127.0.0.1:8000"])
+def test_load_goes_to_this_machine_only(url: str) -> None:
+    with pytest.raises(UsageError, match=r"127\.0\.0\.1"):
+        look_at(url)
+
+
+def test_nobody_there_is_told_at_once() -> None:
+    with server() as url:
+        pass
+    with pytest.raises(UsageError, match="is the server up"):
+        look_at(url)
+
+
+def test_the_settings_are_the_servers_and_nothing_is_expected_to_fail() -> None:
+    scenario = load_scenario(find_scenario("mid-prefill-preemption"))
+    assert scenario.expect
+    with server() as url:
+        found = look_at(url)
+    attached = attached_scenario(scenario, found)
+    assert (attached.server.max_model_len, attached.server.gpu_blocks, attached.server.chaos) == (
+        4096,
+        512,
+        False,
+    )
+    assert attached.expect == ()
+    assert attached.phases == scenario.phases
+
+
+def test_faults_inside_are_refused() -> None:
+    scenario = load_scenario(find_scenario("evict-storm"))
+    with server() as url, pytest.raises(UsageError, match="evict-storm has faults"):
+        attached_scenario(scenario, look_at(url))
+
+
+def test_a_server_that_does_not_get_healthy_is_not_ready() -> None:
+    with server({"/health": None}) as url, pytest.raises(ServerNotReady, match="did not answer 200"):
+        AttachStack(look_at(url)).wait_ready(0.1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--stack", "attach"], "--url"),
+        (["--stack", "attach", "--url", "http://127.0.0.1:1", "--server", "0.32.0"], "no --server"),
+        (["--url", "http://127.0.0.1:1"], "--url goes with --stack attach"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(
+    arguments: list[str], problem: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["run", "baseline-offload", *arguments]) == 3
+    assert problem in capsys.readouterr().err
