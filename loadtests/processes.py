@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -16,18 +16,8 @@ import msgspec
 from history import layout
 from history.plan import PhaseSpec
 from history.writer import LineWriter
-from loadtests.messages import (
-    Command,
-    Failed,
-    Health,
-    PhaseDone,
-    Progress,
-    Quit,
-    Ready,
-    Report,
-    StartPhase,
-    StopPhase,
-)
+from loadtests.hearing import Hearing, Silence
+from loadtests.messages import Command, Failed, Health, Progress, Quit, Report, StartPhase, StopPhase
 
 QUIT_S = 5.0
 LEAD_NS = 250_000_000
@@ -39,20 +29,9 @@ HOME = Path(__file__).resolve().parent.parent
 
 
 @dataclass
-class _Heard:
-    """What one worker has said so far."""
-
-    ready: bool = False
-    counts: Progress | PhaseDone | None = None
-    at_mono: float = 0.0
-    complaint: str | None = None
-
-
-@dataclass
 class _Worker:
     number: int
     process: subprocess.Popen[bytes]
-    heard: _Heard = field(default_factory=_Heard)
     listener: threading.Thread | None = None
 
 
@@ -73,9 +52,7 @@ class LoadProcesses:
         self._log_path = log_path
         self._tell_on = tell
         self._workers: list[_Worker] = []
-        self._changed = threading.Condition()
-        self._phase: str | None = None
-        self._phase_began = 0.0
+        self._hearing = Hearing(workers)
         self._closing = False
         self._client: LineWriter | None = None
 
@@ -98,15 +75,11 @@ class LoadProcesses:
 
     def wait_ready(self, timeout: float) -> bool:
         """Wait until every worker is ready, at most `timeout` seconds. False: too slow or failed."""
-        return self._wait(lambda: all(w.heard.ready for w in self._workers), timeout) and not self.failures()
+        return self._wait(self._hearing.ready, timeout) and not self.failures()
 
     def start_phase(self, phase: PhaseSpec) -> None:
         """Start a phase in all workers. The one before must be done."""
-        with self._changed:
-            self._phase = phase.name
-            self._phase_began = time.monotonic()
-            for worker in self._workers:
-                worker.heard.counts = None
+        self._hearing.begin(phase.name)
         self._tell(
             StartPhase(
                 name=phase.name,
@@ -121,50 +94,16 @@ class LoadProcesses:
         )
 
     def progress(self) -> Progress:
-        """Where the current phase stands over all workers. The youngest last token counts, and it ages.
+        """Where the current phase stands, see Hearing. Raises RuntimeError before the first."""
+        return self._hearing.progress()
 
-        Raises RuntimeError before the first phase.
-        """
-        now = time.monotonic()
-        with self._changed:
-            if self._phase is None:
-                raise RuntimeError("no phase was started")
-            told = [worker.heard for worker in self._workers]
-            counts = [heard.counts for heard in told if heard.counts is not None]
-            ages = [
-                heard.counts.last_token_age_s + now - heard.at_mono
-                for heard in told
-                if heard.counts is not None
-            ]
-            return Progress(
-                phase=self._phase,
-                sent=sum(count.sent for count in counts),
-                ok=sum(count.ok for count in counts),
-                failed=sum(count.failed for count in counts),
-                aborted=sum(count.aborted for count in counts),
-                in_flight=sum(count.in_flight for count in counts),
-                tokens=sum(count.tokens for count in counts),
-                last_token_age_s=min(ages, default=now - self._phase_began),
-            )
-
-    def silence_s(self) -> float:
-        """How long the quietest unfinished worker has said nothing; it speaks several times a second."""
-        now = time.monotonic()
-        with self._changed:
-            heard = [worker.heard for worker in self._workers]
-            return max(
-                (
-                    now - (one.at_mono if one.counts is not None else self._phase_began)
-                    for one in heard
-                    if not isinstance(one.counts, PhaseDone)
-                ),
-                default=0.0,
-            )
+    def silence(self) -> Silence:
+        """The quietest worker that is not done; each speaks several times a second."""
+        return self._hearing.silence()
 
     def done(self) -> bool:
         """Every worker has finished the current phase. Never true when one has died: see failures()."""
-        with self._changed:
-            return all(isinstance(worker.heard.counts, PhaseDone) for worker in self._workers)
+        return self._hearing.done()
 
     def wait_done(self, timeout: float) -> bool:
         """Wait for done(), at most `timeout` seconds; returns early when a worker has failed."""
@@ -232,12 +171,9 @@ class LoadProcesses:
                 report = self._keep(report)
             if self._tell_on is not None:
                 self._tell_on(worker.number, report)
-            with self._changed:
-                _note(worker.heard, report, self._phase)
-                self._changed.notify_all()
+            self._hearing.note(worker.number, report)
         worker.process.wait()
-        with self._changed:
-            self._changed.notify_all()
+        self._hearing.wake()
 
     def _keep(self, health: Health) -> Health | Failed:
         """Write down how a worker did."""
@@ -250,7 +186,7 @@ class LoadProcesses:
 
     def _failure(self, worker: _Worker) -> str | None:
         code = worker.process.poll()
-        complaint = worker.heard.complaint
+        complaint = self._hearing.complaint(worker.number)
         if complaint is None and (code is None or self._closing):
             return None
         ended = "still runs" if code is None else f"ended with code {code}"
@@ -260,20 +196,5 @@ class LoadProcesses:
         )
 
     def _wait(self, condition: Callable[[], bool], timeout: float) -> bool:
-        with self._changed:
-            self._changed.wait_for(lambda: condition() or bool(self.failures()), timeout)
-            return condition()
-
-
-def _note(heard: _Heard, report: Report, phase: str | None) -> None:
-    match report:
-        case Ready():
-            heard.ready = True
-        case Failed(message=message):
-            heard.complaint = message
-        case Progress() | PhaseDone() if report.phase == phase:
-            heard.counts = report
-            heard.at_mono = time.monotonic()
-        case _:
-            # A late line about a phase that is over.
-            return
+        self._hearing.wait_for(lambda: condition() or bool(self.failures()), timeout)
+        return condition()

@@ -36,6 +36,10 @@ class RunFailed(UsageError):
     """The run could not be carried out, for a reason that is not the server's."""
 
 
+class LoadLost(Exception):
+    """A load worker died or fell silent in mid-run: what the others saw is whole, and proves nothing."""
+
+
 class Run:
     """Conducts a resolved plan on a stack and writes the history. Judging comes after."""
 
@@ -57,7 +61,7 @@ class Run:
         self._stopped_at_line: int | None = None
 
     def conduct(self) -> None:
-        """Carry out the plan. Returns also when the server died or stalled: the history tells.
+        """Carry out the plan. Returns also when the server or the load broke off: the history tells.
 
         Raises ServerNotReady, RunFailed, Interrupted, or OSError when the history cannot be written.
         """
@@ -71,6 +75,9 @@ class Run:
             self._events.write("interrupted", signal=signal.signal)
             told = True
             raise
+        except LoadLost as lost:
+            self._events.write("run_failed", reason=str(lost))
+            told = True
         except UsageError as error:
             self._events.write("run_failed", reason=str(error))
             told = True
@@ -165,7 +172,7 @@ class Run:
                 self._load.stop_phase(trouble.reason)
                 give_up_at = time.monotonic() + STOP_GRACE_S
             if time.monotonic() > give_up_at:
-                raise RunFailed("the load generator did not stop; see " + layout.LOADER_LOG)
+                raise LoadLost("the load generator did not stop; see " + layout.LOADER_LOG)
         return trouble or self._death_after_load()
 
     def _death_after_load(self) -> Trouble | None:
@@ -205,12 +212,16 @@ class Run:
         self._scraper.failure()
         failures = self._load.failures()
         if failures:
-            raise RunFailed("; ".join(failures))
+            raise LoadLost("; ".join(failures))
 
     def _check_load(self) -> None:
         """A load generator that tells nothing any more is broken; that says nothing about the server."""
-        if self._load.silence_s() > self._limits.stall_s:
-            raise RunFailed(f"the load generator has fallen silent; see {layout.LOADER_LOG}")
+        silence = self._load.silence()
+        if silence.seconds > self._limits.stall_s:
+            raise LoadLost(
+                f"load worker {silence.worker} has said nothing for {silence.seconds:.1f} s; "
+                f"see {layout.LOADER_LOG}"
+            )
 
     def _arm(self, phase: PhaseSpec) -> None:
         faults = self._plan.scenario.faults_in(phase.name)

@@ -1,0 +1,57 @@
+"""A load worker that is lost in mid-run: nobody can say what the server would have done, but all is kept."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from history import layout
+from history.reader import read_history
+from tests.unit.conducting import Bench, finished, groups_of, members, scenario, verdict_of
+
+LONG = scenario("--fake-token-s", "0.02", load=400, limits={"stall_s": 3.0})
+
+
+def load_worker(conductor: int, number: int) -> int:
+    """Process id of one of a conductor's own load workers."""
+    for pid in groups_of(conductor):
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        if b"loadtests.worker" in words and words[words.index(b"--worker") + 1] == b"%d" % number:
+            return pid
+    raise AssertionError("there is no such worker")
+
+
+@pytest.mark.parametrize(
+    ("hurt", "reason"),
+    [
+        (signal.SIGKILL, "load worker 1 (pid {pid}) ended with code -9; see loader.log"),
+        (signal.SIGSTOP, "load worker 1 has said nothing for 3."),
+    ],
+    ids=["killed", "frozen"],
+)
+def test_the_run_is_unknown_and_keeps_what_the_other_saw(
+    tmp_path: Path, hurt: signal.Signals, reason: str
+) -> None:
+    bench = Bench(tmp_path)
+    conductor = bench.start(LONG, "--workers", "2")
+    bench.wait_for_event("phase_start", "load")
+    groups, pid = groups_of(conductor.pid), load_worker(conductor.pid, 1)
+    os.kill(pid, hurt)
+    code, out, err = finished(conductor)
+    assert (code, err) == (2, "")
+    assert "unknown" in out
+    verdict = verdict_of(bench.run_dir())
+    assert verdict.outcome == "unknown"
+    assert verdict.reasons[0].startswith("the run failed: " + reason.format(pid=pid))
+    history = read_history(bench.run_dir())
+    # The server stood still through no fault of its own, and nobody says that it did.
+    assert history.events_of("stall") == []
+    assert history.events_of("server_exit") == []
+    numbers = [int(record.id.removeprefix("load-")) for record in history.requests if record.phase == "load"]
+    mine = sorted(number for number in numbers if number % 2 == 0)
+    assert mine == list(range(4, 4 + 2 * len(mine), 2))
+    assert members(groups) == set()
+    assert (bench.run_dir() / layout.REPORT).exists()
