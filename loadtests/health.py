@@ -10,9 +10,10 @@ from typing import Literal
 
 import gevent
 
+from history.lag import EVERY_US
 from history.records import ClientRecord
 
-SAMPLE_S = 0.02
+SAMPLE_S = EVERY_US / 1e6
 NS_PER_US = 1000
 SOCKET = "socket:"
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
+from history.lag import waits_ms
 from history.once import once
 from history.percentile import percentiles
 from history.reader import History
@@ -27,11 +31,11 @@ def judge(history: History) -> OracleResult:
     found = Findings(NAME)
     told = _told_by_phase(history)
     for window in history.phases():
-        records = told.get(window.spec.name, [])
-        if records:
-            found.checked += 1
-        else:
-            found.gap(f"phase {window.spec.name}: no word on how the client did")
+        spoke = {record.worker for record in told.get(window.spec.name, [])}
+        silent = [worker for worker in range(history.plan.workers) if worker not in spoke]
+        found.checked += 1
+        if silent:
+            found.gap(f"phase {window.spec.name}: no word on how worker {_names(silent)} did")
     limit = limited(history)
     if limit is not None:
         found.gap(limit)
@@ -83,6 +87,10 @@ def _summary(history: History) -> str:
     )
 
 
+def _names(workers: Sequence[int]) -> str:
+    return " and ".join(map(str, workers))
+
+
 def _told_by_phase(history: History) -> dict[str, list[ClientRecord]]:
     phases: dict[str, list[ClientRecord]] = defaultdict(list)
     for record in history.client:
@@ -90,8 +98,9 @@ def _told_by_phase(history: History) -> dict[str, list[ClientRecord]]:
     return phases
 
 
-def _lags(records: Sequence[ClientRecord]) -> Iterator[float]:
-    return (lag / US_PER_MS for record in records for lag in record.lag_us)
+def _lags(records: Sequence[ClientRecord]) -> NDArray[np.float64]:
+    """How long the loop kept waiting whoever came, ms."""
+    return waits_ms(lag for record in records for lag in record.lag_us)
 
 
 def _busy(records: Sequence[ClientRecord]) -> float:
@@ -105,5 +114,5 @@ def _late_ms(requests: Sequence[RequestRecord]) -> Iterator[float]:
     return ((record.start_ns - record.intended_ns) / NS_PER_MS for record in requests if not record.held)
 
 
-def _p99(values: Iterable[float]) -> float:
+def _p99(values: Iterable[float] | NDArray[np.float64]) -> float:
     return percentiles(values, 99)[0] or 0.0
