@@ -17,8 +17,9 @@ from kvchaos import model
 from kvchaos.errors import UsageError
 from kvchaos.paths import models_folder, state_folder
 from kvchaos.planning import Request, make_run_dir, new_run_id, resolve, write_plan
+from kvchaos.served_model import tiny
 from kvchaos.servers.registry import ServerEnv
-from kvchaos.stacks.command import HOST, plan_launch
+from kvchaos.stacks.command import HOST, Listening, plan_launch
 from kvchaos.stacks.holdings import cpu_s
 from kvchaos.stacks.local import PLAIN_PARTS, PLUGIN_PARTS, LocalStack, choose_port, make_folders
 from kvchaos.stacks.process_group import look_at
@@ -82,8 +83,8 @@ class Side:
             state_folder(cache), run_id=run_id, run_dir=run_dir, control_dir=run_dir / layout.CONTROL
         )
         folders = make_folders(run_dir, self._record, PLUGIN_PARTS if chaos else PLAIN_PARTS)
-        weights = model.ensure_model(models_folder(cache))
-        launch = plan_launch(server, request.scenario.server, weights, choose_port(None), folders)
+        weights = tiny(model.ensure_model(models_folder(cache)))
+        launch = plan_launch(server, request.scenario.server, weights, Listening(choose_port(None)), folders)
         plan = write_plan(resolve(request, run_id, launch, weights), run_dir)
         self._port = launch.port
         self._stack = LocalStack(launch, folders, run_dir, self._record)

@@ -14,19 +14,18 @@ from rich.console import Console
 from history import layout
 from history.reader import UnreadableRun, read_plan
 from history.verdict import RunVerdict
-from kvchaos import model
 from kvchaos.conductor.display import Display
 from kvchaos.conductor.run import Run
 from kvchaos.errors import UsageError
 from kvchaos.interrupts import Interrupted, interrupts
 from kvchaos.judging import judge_run_dir
-from kvchaos.paths import models_folder, state_folder
+from kvchaos.paths import state_folder
 from kvchaos.planning import Request, make_run_dir, new_run_id, resolve, resolve_attached, write_plan
 from kvchaos.report.table import CampaignRow, run_table
 from kvchaos.stacks.attach import Attached, AttachStack
-from kvchaos.stacks.command import Launch, plan_launch
+from kvchaos.stacks.command import Launch
 from kvchaos.stacks.leftovers import clean, find_leftovers
-from kvchaos.stacks.local import PLAIN_PARTS, PLUGIN_PARTS, LocalStack, choose_port, make_folders
+from kvchaos.stacks.prepare import prepare_local
 from kvchaos.stacks.record import RunRecord
 
 Front = Callable[[Launch, Path], AbstractContextManager[str]]
@@ -108,19 +107,19 @@ def _conduct(
     if isinstance(request.server, Attached):
         _attach(request, request.server, run_id, run_dir, display)
         return
-    model_folder = model.ensure_model(models_folder(places.cache))
-    port = choose_port(places.port)
     record = RunRecord(
         state_folder(places.cache), run_id=run_id, run_dir=run_dir, control_dir=run_dir / layout.CONTROL
     )
     try:
-        parts = PLUGIN_PARTS if request.scenario.server.chaos else PLAIN_PARTS
-        folders = make_folders(run_dir, record, parts)
-        launch = plan_launch(request.server, request.scenario.server, model_folder, port, folders)
+        settings = request.scenario.server
+        prepared = prepare_local(
+            request.server, settings, cache=places.cache, port=places.port, run_dir=run_dir, record=record
+        )
+        launch = prepared.launch
         with front(launch, run_dir) if front else nullcontext(launch.base_url) as base_url:
-            plan = resolve(request, run_id, launch, model_folder, base_url)
+            plan = resolve(request, run_id, launch, prepared.model, base_url)
             write_plan(plan, run_dir)
-            Run(plan, run_dir, LocalStack(launch, folders, run_dir, record), display).conduct()
+            Run(plan, run_dir, prepared.stack, display).conduct()
     finally:
         record.close()
 

@@ -15,9 +15,10 @@ import yaml
 from chaos.inside import decide
 from history import layout
 from history.plan import RunPlan, Scenario, StackName, Versions
-from kvchaos import __version__, model
+from kvchaos import __version__
 from kvchaos.errors import UsageError
 from kvchaos.scenario import check_fit, expectation_for
+from kvchaos.served_model import ServedModel
 from kvchaos.servers.registry import ServerEnv, logprob_tolerance
 from kvchaos.stacks.attach import Attached, attached_scenario
 from kvchaos.stacks.command import Launch
@@ -62,7 +63,7 @@ def make_run_dir(runs: Path, run_id: str) -> Path:
 
 
 def resolve(
-    request: Request, run_id: str, launch: Launch, model_folder: Path, base_url: str | None = None
+    request: Request, run_id: str, launch: Launch, model: ServedModel, base_url: str | None = None
 ) -> RunPlan:
     """The plan with nothing left open. `base_url` is what to ask when it is not the server itself."""
     return RunPlan(
@@ -76,8 +77,8 @@ def resolve(
         base_url=base_url or launch.base_url,
         command=launch.command,
         environment=launch.environment,
-        versions=_versions(request, model.fingerprint(model_folder)),
-        kv_token_bytes=model.BYTES_PER_TOKEN,
+        versions=_versions(request, model.fingerprint),
+        kv_token_bytes=model.token_bytes,
         created=_now(),
     )
 

@@ -54,6 +54,7 @@ def _ask(name: str, python: Path, cache: Path, progress: Progress) -> ServerEnv:
     return ServerEnv(
         name=name,
         kind="added",
+        platform="cpu" if facts.cpu else "cuda",
         vllm=facts.vllm,
         torch=facts.torch,
         python=python,

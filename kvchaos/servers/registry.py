@@ -24,8 +24,10 @@ class ServerEnv(Strict):
     """A Python environment that vLLM can be started from."""
 
     name: str
-    kind: Literal["installed", "added"]
-    """installed: made by this software and removed with it; added: somebody else's, only noted."""
+    kind: Literal["installed", "added", "image"]
+    """installed: made by this software and removed with it; added: somebody else's, only noted; image: of a
+    container."""
+    platform: Literal["cpu", "cuda"] = "cpu"
     vllm: str
     """Version, as vLLM itself tells it."""
     torch: str
@@ -58,8 +60,9 @@ class ServerEnv(Strict):
 
 
 def logprob_tolerance(server: ServerEnv, cpuinfo: Path = CPUINFO) -> float:
-    """By how much the logprobs of equal answers may differ on this machine; 0 for an added server."""
-    known = TABLE.get(server.name) if server.kind == "installed" else None
+    """By how much the logprobs of equal answers may differ on this machine; 0 for a build of others."""
+    ours = server.kind != "added" and server.platform == "cpu"
+    known = TABLE.get(server.name) if ours else None
     return known.logprob_tolerance(avx512="avx512f" in cpuinfo.read_text().split()) if known else 0.0
 
 

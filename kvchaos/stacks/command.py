@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,33 +9,22 @@ from packaging.version import Version
 
 from history.plan import ServerSettings
 from kvchaos.errors import UsageError
+from kvchaos.served_model import ServedModel
 from kvchaos.servers.registry import ServerEnv
+from kvchaos.stacks.device import CPU, Device
+from kvchaos.stacks.kv_transfer import kv_transfer_config
 
 HOST = "127.0.0.1"
 MODEL_NAME = "tiny"
-CPU_BLOCK_SIZE = 32
-"""CPU attention takes blocks of a multiple of so many tokens."""
 KEPT_BLOCKS = 1
 """vLLM keeps the first block of the pool for itself."""
 RESERVE_FLAG_SINCE = Version("0.19")
 """Releases before admit a request without room for its whole prompt and have no flag for it."""
 
-# What the server loads from the chaos package.
-CHAOS_CONNECTOR = "ChaosConnector"
-CHAOS_CONNECTOR_MODULE = "chaos.inside.connector"
-SYNC_CONNECTOR = "SyncChaosConnector"
-SYNC_CONNECTOR_MODULE = "chaos.inside.sync_connector"
-CHAOS_SPEC = "ChaosSpec"
-CHAOS_SPEC_MODULE = "chaos.inside.spec"
-PLAIN_CONNECTOR = "OffloadingConnector"
-PLAIN_SPEC = "HostCopySpec"
-PLAIN_SPEC_MODULE = "chaos.hostcopy.spec"
-CONTROL_KEY = "kvchaos_control"
-AUDIT_KEY = "kvchaos_audit"
-
 OWN_FLAGS = frozenset(
     {
         "--model",
+        "--revision",
         "--served-model-name",
         "--host",
         "--port",
@@ -44,6 +32,7 @@ OWN_FLAGS = frozenset(
         "--num-gpu-blocks-override",
         "--dtype",
         "--enforce-eager",
+        "--gpu-memory-utilization",
         "--max-model-len",
         "--max-num-batched-tokens",
         "--enable-chunked-prefill",
@@ -75,22 +64,36 @@ class Launch:
     environment: dict[str, str]
     """What is added to the inherited environment."""
     port: int
+    """Where the suite asks it, on loopback."""
 
     @property
     def base_url(self) -> str:
         return f"http://{HOST}:{self.port}"
 
 
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where the server listens, as it sees the machine itself."""
+
+    port: int
+    host: str = HOST
+
+
 def plan_launch(
-    server: ServerEnv, settings: ServerSettings, model: Path, port: int, folders: RunFolders
+    server: ServerEnv,
+    settings: ServerSettings,
+    model: ServedModel,
+    listening: Listening,
+    folders: RunFolders,
+    device: Device = CPU,
 ) -> Launch:
     """Raises UsageError with one line for settings that cannot work."""
-    check_settings(settings)
-    check_port(port)
+    check_settings(settings, device)
+    check_port(listening.port)
     return Launch(
-        command=_command(server, settings, model, port, folders.control),
-        environment=_environment(server, settings, folders),
-        port=port,
+        command=_command(server, settings, model, listening, folders.control, device),
+        environment=_environment(server, settings, folders, device),
+        port=listening.port,
     )
 
 
@@ -100,11 +103,12 @@ def check_port(port: int) -> None:
         raise UsageError(f"port {port}: use a number from 1 to 65535")
 
 
-def check_settings(settings: ServerSettings) -> None:
+def check_settings(settings: ServerSettings, device: Device = CPU) -> None:
     """Raises UsageError for settings that no release can serve with."""
-    if settings.block_size % CPU_BLOCK_SIZE:
+    if settings.block_size % device.block_multiple:
         raise UsageError(
-            f"server.block_size {settings.block_size}: CPU attention needs a multiple of {CPU_BLOCK_SIZE}"
+            f"server.block_size {settings.block_size}: attention there needs a multiple of "
+            f"{device.block_multiple}"
         )
     needed = -(-settings.max_model_len // settings.block_size) + KEPT_BLOCKS
     if settings.gpu_blocks < needed:
@@ -120,64 +124,46 @@ def check_settings(settings: ServerSettings) -> None:
 
 
 def _command(
-    server: ServerEnv, settings: ServerSettings, model: Path, port: int, control: Path
+    server: ServerEnv,
+    settings: ServerSettings,
+    model: ServedModel,
+    listening: Listening,
+    control: Path,
+    device: Device,
 ) -> tuple[str, ...]:
     command = [str(server.python), "-m", server.entry_module]
-    command += ["--model", str(model), "--served-model-name", MODEL_NAME, "--host", HOST, "--port", str(port)]
+    command += ["--model", model.name, "--served-model-name", MODEL_NAME]
+    if model.revision is not None:
+        command += ["--revision", model.revision]
+    command += ["--host", listening.host, "--port", str(listening.port)]
     command += ["--block-size", str(settings.block_size)]
     command += ["--num-gpu-blocks-override", str(settings.gpu_blocks)]
-    command += ["--dtype", "float32", "--enforce-eager"]
+    command += device.flags
     command += ["--max-model-len", str(settings.max_model_len)]
     command += ["--max-num-batched-tokens", str(settings.max_batched_tokens), "--enable-chunked-prefill"]
     command += ["--enable-prompt-tokens-details"]
     if settings.offload:
-        command += ["--kv-transfer-config", _kv_transfer_config(settings, control)]
+        command += ["--kv-transfer-config", kv_transfer_config(settings, model, control, device)]
     if not settings.reserve_full_prompt and server.release >= RESERVE_FLAG_SINCE:
         command += ["--no-scheduler-reserve-full-isl"]
     return (*command, *settings.extra_args)
 
 
-def _kv_transfer_config(settings: ServerSettings, control: Path) -> str:
-    extra: dict[str, str | int | bool] = {"cpu_bytes_to_use": settings.cpu_tier_mb * 2**20}
-    config: dict[str, object] = {
-        "kv_connector": PLAIN_CONNECTOR,
-        "kv_role": "kv_both",
-        "kv_load_failure_policy": settings.load_failure_policy,
-        "kv_connector_extra_config": extra,
-    }
-    if settings.chaos:
-        connector, module = (
-            (SYNC_CONNECTOR, SYNC_CONNECTOR_MODULE)
-            if settings.sync_loads
-            else (CHAOS_CONNECTOR, CHAOS_CONNECTOR_MODULE)
-        )
-        config |= {"kv_connector": connector, "kv_connector_module_path": module}
-        extra |= {"spec_name": CHAOS_SPEC, "spec_module_path": CHAOS_SPEC_MODULE, CONTROL_KEY: str(control)}
-        if settings.audit:
-            extra |= {AUDIT_KEY: True}
-    else:
-        extra |= {"spec_name": PLAIN_SPEC, "spec_module_path": PLAIN_SPEC_MODULE}
-    return json.dumps(config)
-
-
-def _environment(server: ServerEnv, settings: ServerSettings, folders: RunFolders) -> dict[str, str]:
+def _environment(
+    server: ServerEnv, settings: ServerSettings, folders: RunFolders, device: Device
+) -> dict[str, str]:
     environment = {
         "DO_NOT_TRACK": "1",
         "GLOO_SOCKET_IFNAME": "lo",
-        "HF_HUB_OFFLINE": "1",
         "OMP_NUM_THREADS": "1",
         "PYTHONHASHSEED": "0",
         "PYTHONUNBUFFERED": "1",
         "TMPDIR": str(folders.temp),
-        # Eager through and through: no C++ compiler is needed, nor the 20 s it takes at the first request.
-        "TORCHDYNAMO_DISABLE": "1",
-        # Attention split by batch size sums in another order, and answers differ in their last bits.
-        "VLLM_CPU_ATTN_SPLIT_KV": "0",
-        "VLLM_CPU_KVCACHE_SPACE": "1",
         "VLLM_HOST_IP": HOST,
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_RPC_BASE_PATH": str(folders.temp),
         "VLLM_SERVER_DEV_MODE": "1",
+        **device.environment,
     }
     if server.preload:
         environment["LD_PRELOAD"] = ":".join(server.preload)

@@ -8,12 +8,10 @@ from pathlib import Path
 import pytest
 
 from history import layout
-from kvchaos import model
-from kvchaos.paths import models_folder, state_folder
+from kvchaos.paths import state_folder
 from kvchaos.scenario import find_scenario, load_scenario
 from kvchaos.servers.registry import find_server
-from kvchaos.stacks.command import plan_launch
-from kvchaos.stacks.local import PLAIN_PARTS, LocalStack, choose_port, make_folders
+from kvchaos.stacks.prepare import Prepared, prepare_local
 from kvchaos.stacks.record import RunRecord
 from tests.server.bench import NEW, STARTED_S, Bench, need
 
@@ -22,30 +20,26 @@ SCENARIO = "baseline-offload"
 
 
 @pytest.fixture(scope="module")
-def somebodys_server(server_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+def somebodys_server(server_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prepared]:
     """Started by somebody else, as far as the runs know."""
     folder = tmp_path_factory.mktemp("somebody")
     record = RunRecord(
         state_folder(folder), run_id="somebody", run_dir=folder, control_dir=folder / layout.CONTROL
     )
     server, settings = find_server(need(NEW), server_cache), load_scenario(find_scenario(SCENARIO)).server
-    folders = make_folders(folder, record, PLAIN_PARTS)
-    weights = model.ensure_model(models_folder(server_cache))
     settings = settings.model_copy(update={"chaos": False})
-    stack = LocalStack(
-        plan_launch(server, settings, weights, choose_port(None), folders), folders, folder, record
-    )
+    made = prepare_local(server, settings, cache=server_cache, port=None, run_dir=folder, record=record)
     try:
-        stack.start()
-        stack.wait_ready(STARTED_S)
-        yield stack
+        made.stack.start()
+        made.stack.wait_ready(STARTED_S)
+        yield made
     finally:
-        stack.stop()
+        made.stack.stop()
         record.close()
 
 
 def test_a_run_on_a_server_that_has_served_before_is_judged_by_its_own_counts(
-    somebodys_server: LocalStack, bench: Bench
+    somebodys_server: Prepared, bench: Bench
 ) -> None:
     """Each run asks prompts of its own, so that what a server has cached of an earlier one is not found."""
     seeds = set()
@@ -60,4 +54,4 @@ def test_a_run_on_a_server_that_has_served_before_is_judged_by_its_own_counts(
         assert run.history.plan.command == ()
         seeds.add(run.verdict.seed)
     assert len(seeds) == 2
-    assert somebodys_server.alive()
+    assert somebodys_server.stack.alive()

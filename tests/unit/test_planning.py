@@ -13,11 +13,12 @@ import pytest
 from history.performance import PhaseBounds
 from history.plan import AllowedLine, Limits, PhaseSpec, Scenario, ServerSettings, Trigger, WorkloadSpec
 from history.reader import read_plan
-from kvchaos import model, planning
+from kvchaos import planning
 from kvchaos.errors import UsageError
 from kvchaos.planning import Request, git_state, host, make_run_dir, new_run_id, resolve, write_plan
+from kvchaos.served_model import ServedModel
 from kvchaos.servers.registry import ServerEnv
-from kvchaos.stacks.command import RunFolders, plan_launch
+from kvchaos.stacks.command import Listening, RunFolders, plan_launch
 from tests.unit.synthetic import fault, latency_plan, make_plan
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -62,17 +63,17 @@ def test_run_ids_of_one_second_differ() -> None:
 
 def test_a_resolved_plan_holds_what_exactly_runs(tmp_path: Path) -> None:
     asked = request()
-    weights = model.ensure_model(tmp_path)
+    weights = ServedModel("/model", fingerprint="abc", token_bytes=1024)
     folders = RunFolders(temp=tmp_path, plugin=tmp_path, control=tmp_path)
     assert isinstance(asked.server, ServerEnv)
-    launch = plan_launch(asked.server, asked.scenario.server, weights, 8123, folders)
+    launch = plan_launch(asked.server, asked.scenario.server, weights, Listening(8123), folders)
     plan = resolve(asked, "run-1", launch, weights)
     assert plan.command == launch.command
     assert plan.environment == launch.environment
     assert plan.base_url == "http://127.0.0.1:8123"
     assert (plan.seed, plan.workers, plan.scenario) == (7, 2, asked.scenario)
     assert plan.versions.vllm == "0.32.0+cpu"
-    assert plan.versions.model == model.fingerprint(weights)
+    assert (plan.versions.model, plan.kv_token_bytes) == ("abc", 1024)
     assert plan.expectation.fail == ()
 
 
@@ -82,8 +83,9 @@ def test_a_plan_of_a_build_that_is_not_exact_says_so(tmp_path: Path) -> None:
     asked = replace(asked, server=asked.server.model_copy(update={"kind": "installed"}))
     assert isinstance(asked.server, ServerEnv)
     folders = RunFolders(temp=tmp_path, plugin=tmp_path, control=tmp_path)
-    launch = plan_launch(asked.server, asked.scenario.server, tmp_path, 8123, folders)
-    assert resolve(asked, "run-1", launch, tmp_path).logprob_tolerance == 2e-5
+    weights = ServedModel("/model", fingerprint="abc", token_bytes=None)
+    launch = plan_launch(asked.server, asked.scenario.server, weights, Listening(8123), folders)
+    assert resolve(asked, "run-1", launch, weights).logprob_tolerance == 2e-5
 
 
 def test_a_plan_of_an_older_run_that_knows_no_tolerance_is_exact(tmp_path: Path) -> None:

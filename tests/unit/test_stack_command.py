@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from chaos.inside import runtime
 from history.plan import ServerSettings
 from kvchaos.errors import UsageError
+from kvchaos.served_model import HUB_MODEL_TOKEN_BYTES, ServedModel, hub_model
 from kvchaos.servers.registry import ServerEnv
-from kvchaos.stacks.command import CONTROL_KEY, Launch, RunFolders, check_settings, plan_launch
+from kvchaos.stacks.command import Launch, Listening, RunFolders, check_settings, plan_launch
+from kvchaos.stacks.device import CPU, Device, device_of
+from kvchaos.stacks.kv_transfer import CONTROL_KEY
 
+MODEL = ServedModel("/model", fingerprint="", token_bytes=1024)
 FOLDERS = RunFolders(temp=Path("/t/kvchaos-1"), plugin=Path("/run/plugin"), control=Path("/run/control"))
 
 
@@ -31,13 +36,21 @@ def server(
     )
 
 
-def launch(settings: ServerSettings, env: ServerEnv | None = None, port: int = 8123) -> Launch:
-    return plan_launch(env or server(), settings, Path("/model"), port, FOLDERS)
+def launch(
+    settings: ServerSettings,
+    env: ServerEnv | None = None,
+    port: int = 8123,
+    device: Device = CPU,
+    model: ServedModel = MODEL,
+) -> Launch:
+    return plan_launch(env or server(), settings, model, Listening(port), FOLDERS, device)
 
 
-def kv_transfer_config(settings: ServerSettings) -> dict[str, object]:
-    command = launch(settings).command
-    content: dict[str, object] = json.loads(command[command.index("--kv-transfer-config") + 1])
+def kv_transfer_config(
+    settings: ServerSettings, device: Device = CPU, model: ServedModel = MODEL
+) -> dict[str, Any]:
+    command = launch(settings, device=device, model=model).command
+    content: dict[str, Any] = json.loads(command[command.index("--kv-transfer-config") + 1])
     return content
 
 
@@ -174,3 +187,61 @@ def test_settings_that_hang_or_kill_every_server_are_refused(settings: ServerSet
 def test_an_impossible_port_is_refused(port: int) -> None:
     with pytest.raises(UsageError, match=f"port {port}: use a number from 1 to 65535"):
         launch(ServerSettings(gpu_blocks=40), port=port)
+
+
+def test_on_a_gpu_nothing_of_the_cpu_platform_is_asked_for() -> None:
+    started = launch(ServerSettings(gpu_blocks=80, block_size=16), device=device_of("cuda", {}))
+    assert "--dtype" not in started.command
+    assert started.command[started.command.index("--gpu-memory-utilization") + 1] == "0.8"
+    assert not [name for name in started.environment if "CPU" in name or name.startswith("TORCH")]
+    assert "HF_HUB_OFFLINE" not in started.environment
+
+
+def test_on_a_gpu_a_server_without_chaos_has_offloading_of_its_own() -> None:
+    config = kv_transfer_config(ServerSettings(gpu_blocks=40, chaos=False), device_of("cuda", {}))
+    assert "spec_name" not in config["kv_connector_extra_config"]
+
+
+@pytest.mark.parametrize(
+    ("tier_mb", "token_bytes", "expected"),
+    [
+        (3, HUB_MODEL_TOKEN_BYTES, 3072 * HUB_MODEL_TOKEN_BYTES),
+        (200, HUB_MODEL_TOKEN_BYTES, 2 * 2**30),
+        (200, 1024, 200 * 2**20),
+        (3, None, 2 * 2**30),
+    ],
+)
+def test_a_tier_on_a_gpu_holds_the_scenarios_tokens_up_to_a_limit(
+    tier_mb: int, token_bytes: int | None, expected: int
+) -> None:
+    device = device_of("cuda", {"KVCHAOS_CPU_OFFLOAD_GIB": "2"})
+    model = ServedModel("org/model", fingerprint="", token_bytes=token_bytes)
+    config = kv_transfer_config(ServerSettings(gpu_blocks=40, cpu_tier_mb=tier_mb), device, model)
+    assert config["kv_connector_extra_config"]["cpu_bytes_to_use"] == expected
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "half"])
+def test_a_share_of_memory_that_cannot_be_is_named(text: str) -> None:
+    with pytest.raises(UsageError, match=r"KVCHAOS_GPU_MEMORY_SHARE is .*above 0, at most 1$"):
+        device_of("cuda", {"KVCHAOS_GPU_MEMORY_SHARE": text})
+
+
+def test_a_model_of_the_hub_is_served_at_a_revision() -> None:
+    model = hub_model({"KVCHAOS_MODEL": "org/model", "KVCHAOS_MODEL_REVISION": "v2", "HF_HOME": "/nowhere"})
+    command = " ".join(launch(ServerSettings(gpu_blocks=40), model=model).command)
+    assert "--model org/model --served-model-name tiny --revision v2 " in command
+    assert (model.fingerprint, model.token_bytes) == ("org/model@v2", None)
+
+
+def test_the_size_of_a_token_is_read_from_a_model_that_was_fetched_before(tmp_path: Path) -> None:
+    kept = tmp_path / "hub" / "models--org--model"
+    (kept / "refs").mkdir(parents=True)
+    (kept / "refs" / "main").write_text("abc\n")
+    (kept / "snapshots" / "abc").mkdir(parents=True)
+    sizes = {"num_hidden_layers": 3, "num_attention_heads": 8, "num_key_value_heads": 2, "hidden_size": 512}
+    (kept / "snapshots" / "abc" / "config.json").write_text(json.dumps({**sizes, "torch_dtype": "bfloat16"}))
+    environ = {"KVCHAOS_MODEL": "org/model", "HF_HOME": str(tmp_path)}
+    assert hub_model(environ).token_bytes == 2 * 3 * 2 * 64 * 2
+    (kept / "snapshots" / "abc" / "config.json").write_text("[]")
+    assert hub_model(environ).token_bytes is None
+    assert hub_model({"HF_HOME": str(tmp_path)}).token_bytes == HUB_MODEL_TOKEN_BYTES

@@ -1,0 +1,68 @@
+"""What a server serves, and what the plan of a run says of it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from kvchaos import model
+
+MODEL_VARIABLE = "KVCHAOS_MODEL"
+REVISION_VARIABLE = "KVCHAOS_MODEL_REVISION"
+HUB_MODEL = "Qwen/Qwen3-0.6B"
+"""Small and without a licence to accept; 1.2 GB to fetch."""
+HUB_MODEL_TOKEN_BYTES = 2 * 28 * 8 * 128 * 2
+"""Keys and values, layers, KV heads, head size, bfloat16."""
+REVISION = "main"
+BYTES_OF = {"float32": 4, "float16": 2, "bfloat16": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """One model."""
+
+    name: str
+    """As `--model` takes it: a folder that the server sees, or a name on the hub."""
+    fingerprint: str
+    """SHA-256 of its files, or name and revision."""
+    token_bytes: int | None
+    """KV cache bytes that one token takes; None when that is not known."""
+    revision: str | None = None
+    """On the hub."""
+
+
+def tiny(folder: Path) -> ServedModel:
+    """The model that is made on the spot. `folder` holds its files."""
+    return ServedModel(str(folder), model.fingerprint(folder), model.BYTES_PER_TOKEN)
+
+
+def hub_model(environ: Mapping[str, str] = os.environ) -> ServedModel:
+    """The model that $KVCHAOS_MODEL names, else a small default; nothing is fetched for the answer."""
+    name = environ.get(MODEL_VARIABLE) or HUB_MODEL
+    revision = environ.get(REVISION_VARIABLE) or REVISION
+    known = HUB_MODEL_TOKEN_BYTES if name == HUB_MODEL else None
+    return ServedModel(
+        name, f"{name}@{revision}", _token_bytes(hub_folder(environ), name, revision) or known, revision
+    )
+
+
+def hub_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where models from the hub are kept: $HF_HOME, else ~/.cache/huggingface; maybe not there yet."""
+    return Path(environ.get("HF_HOME") or "~/.cache/huggingface").expanduser().absolute()
+
+
+def _token_bytes(hub: Path, name: str, revision: str) -> int | None:
+    """From the model's own configuration, where it was fetched before and says enough."""
+    kept = hub / "hub" / f"models--{name.replace('/', '--')}"
+    try:
+        commit = (kept / "refs" / revision).read_text().strip()
+        config = json.loads((kept / "snapshots" / commit / "config.json").read_bytes())
+        size = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+        heads = config.get("num_key_value_heads") or config["num_attention_heads"]
+        width = BYTES_OF[config.get("dtype") or config["torch_dtype"]]
+        return int(2 * config["num_hidden_layers"] * heads * size * width)
+    except (OSError, ValueError, TypeError, LookupError, AttributeError):
+        return None

@@ -1,0 +1,89 @@
+"""What sets a server on a CPU apart from one on a GPU: its flags, its environment, its offload tier."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from history.plan import ServerSettings
+from kvchaos.errors import UsageError
+from kvchaos.model import BYTES_PER_TOKEN as TINY_TOKEN_BYTES
+from kvchaos.served_model import ServedModel
+
+Platform = Literal["cpu", "cuda"]
+
+MEMORY_SHARE_VARIABLE = "KVCHAOS_GPU_MEMORY_SHARE"
+MEMORY_SHARE = 0.8
+"""A screen may need the rest. KV blocks take little: a scenario says how many there are on any card."""
+TIER_LIMIT_VARIABLE = "KVCHAOS_CPU_OFFLOAD_GIB"
+TIER_LIMIT_GIB = 8.0
+GIB = 2**30
+MIB = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Where a server computes."""
+
+    block_multiple: int
+    """Attention takes blocks of a multiple of so many tokens."""
+    flags: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    host_copies: bool = False
+    """vLLM's own offloading refuses this platform; plain tensor copies stand in for it."""
+    tier_limit: int | None = None
+    """The offload tier takes at most so many bytes of host memory; None: what the scenario says."""
+
+
+CPU = Device(
+    block_multiple=32,
+    flags=("--dtype", "float32", "--enforce-eager"),
+    environment={
+        "HF_HUB_OFFLINE": "1",
+        # Eager through and through: no C++ compiler is needed, nor the 20 s it takes at the first request.
+        "TORCHDYNAMO_DISABLE": "1",
+        # Attention split by batch size sums in another order, and answers differ in their last bits.
+        "VLLM_CPU_ATTN_SPLIT_KV": "0",
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+    },
+    host_copies=True,
+)
+
+
+def device_of(platform: Platform, environ: Mapping[str, str] = os.environ) -> Device:
+    """Raises UsageError for variables that are no numbers, or out of range."""
+    if platform == "cpu":
+        return CPU
+    share = _number(environ, MEMORY_SHARE_VARIABLE, MEMORY_SHARE, most=1.0)
+    limit = _number(environ, TIER_LIMIT_VARIABLE, TIER_LIMIT_GIB, most=4096.0)
+    return Device(
+        block_multiple=16,
+        flags=("--enforce-eager", "--gpu-memory-utilization", f"{share:g}"),
+        tier_limit=int(limit * GIB),
+    )
+
+
+def tier_bytes(settings: ServerSettings, model: ServedModel, device: Device) -> int:
+    """Size of the offload tier: it holds as many tokens as the scenario's tier holds of the tiny model.
+
+    Scenarios that need a tier smaller than what they ask of it stay so with every model.
+    """
+    tiny_bytes = settings.cpu_tier_mb * MIB
+    if device.tier_limit is None:
+        return tiny_bytes
+    if model.token_bytes is None:
+        return device.tier_limit
+    return min(tiny_bytes // TINY_TOKEN_BYTES * model.token_bytes, device.tier_limit)
+
+
+def _number(environ: Mapping[str, str], variable: str, default: float, *, most: float) -> float:
+    text = environ.get(variable)
+    try:
+        number = float(text) if text else default
+    except ValueError:
+        number = -1.0
+    if not 0.0 < number <= most:
+        raise UsageError(f"{variable} is {text!r}: use a number above 0, at most {most:g}")
+    return number
