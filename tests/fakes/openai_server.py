@@ -55,6 +55,8 @@ class Seen:
 
     body: dict[str, Any]
     headers: dict[str, str]
+    raw: bytes
+    """The body, byte for byte."""
 
 
 def answer_tokens(prompt: list[int], count: int) -> list[int]:
@@ -122,9 +124,10 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        raw = self.rfile.read(int(self.headers["Content-Length"]))
+        body = json.loads(raw)
         headers = {name.lower(): value for name, value in self.headers.items()}
-        behaviour = self.server.fake.choose(Seen(body, headers))
+        behaviour = self.server.fake.choose(Seen(body, headers, raw))
         match behaviour.shape:
             case "bad_request":
                 self._json_error(400, "BadRequestError", behaviour.message)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,11 +33,12 @@ def phase(
     concurrency: int = 4,
     first: int = 0,
     arrivals: Arrivals | None = None,
+    workload: str = "asks",
 ) -> PhaseSpec:
     return PhaseSpec(
         name=name,
         role="load",
-        workload="asks",
+        workload=workload,
         requests=requests,
         concurrency=concurrency,
         arrivals=arrivals or Closed(),
@@ -52,9 +53,11 @@ def write_plan(
     request_s: float = PATIENCE_S,
     kind: str = "unique",
     params: dict[str, Param] | None = None,
+    workloads: Mapping[str, WorkloadSpec] | None = None,
 ) -> Path:
-    """The plan of a run of one workload, small unless `params` says otherwise."""
+    """The plan of a run of one workload, small unless `params` says otherwise, or of these."""
     given = params or {"min_output": 8, "max_output": 16, "prompt_tokens": 16}
+    asks = WorkloadSpec(kind=kind, params=given)
     plan = RunPlan(
         run_id="r1",
         seed=1,
@@ -63,7 +66,7 @@ def write_plan(
             name="s",
             summary="",
             server=ServerSettings(gpu_blocks=40),
-            workloads={"asks": WorkloadSpec(kind=kind, params=given)},
+            workloads={"asks": asks, **(workloads or {})},
             phases=(phase(),),
             limits=Limits(request_s=request_s),
         ),

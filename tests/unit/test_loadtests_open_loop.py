@@ -6,7 +6,7 @@ import statistics
 import time
 from pathlib import Path
 
-from history.arrivals import Arrivals, Bursts, Constant, Poisson
+from history.arrivals import Arrivals, Bursts, Constant
 from history.percentile import Spread
 from history.records import RequestRecord
 from kvchaos.report.latency import late_ms
@@ -23,12 +23,11 @@ def play(
     server: FakeServer,
     arrivals: Arrivals,
     *,
-    workers: int = 1,
     requests: int = 40,
     concurrency: int = 100,
 ) -> list[RequestRecord]:
     """All records of one phase, in the order of their indices."""
-    with loaders(folder, write_plan(folder, server.url), workers) as load:
+    with loaders(folder, write_plan(folder, server.url)) as load:
         assert load.wait_ready(PATIENCE_S)
         load.start_phase(phase(requests=requests, concurrency=concurrency, arrivals=arrivals))
         assert load.wait_done(PATIENCE_S)
@@ -59,19 +58,6 @@ def planned(arrivals: Arrivals, requests: int = 40) -> list[int]:
     made = schedule(arrivals, requests, seed=1, phase="load")
     assert made is not None
     return [int(time) for time in made - made[0]]
-
-
-def test_one_worker_and_four_keep_the_same_schedule_to_the_nanosecond(tmp_path: Path) -> None:
-    arrivals = Poisson(kind="poisson", rate=50)
-    found = {}
-    for workers in (1, 4):
-        folder = tmp_path / str(workers)
-        folder.mkdir()
-        with FakeServer() as server:
-            found[workers] = play(folder, server, arrivals, workers=workers)
-    assert {record.worker for record in found[4]} == {0, 1, 2, 3}
-    assert intended(found[1]) == intended(found[4]) == planned(arrivals)
-    assert [record.prompt_id for record in found[1]] == [record.prompt_id for record in found[4]]
 
 
 def test_no_request_is_sent_before_it_is_due(tmp_path: Path) -> None:
