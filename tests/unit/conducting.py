@@ -59,7 +59,7 @@ def register_fake(cache: Path, name: str = SERVER, vllm: str = "0.32.0") -> Serv
     return server
 
 
-def scenario(*manners: str, load: int = 12, limits: Mapping[str, float] | None = None) -> dict[str, Any]:
+def scenario(*manners: str, load: int = 12, limits: Mapping[str, object] | None = None) -> dict[str, Any]:
     """A small scenario as data: 4 golden requests, the same again under load, then prompts never seen."""
     return {
         "name": "small",
@@ -121,6 +121,15 @@ def groups_of(conductor: int) -> set[int]:
         if process is not None and process.group == process.pid and _parent(process.pid) == conductor:
             found.add(process.pid)
     return found
+
+
+def load_worker(conductor: int, number: int) -> int:
+    """Process id of one of a conductor's own load workers."""
+    for pid in groups_of(conductor):
+        words = (PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
+        if b"loadtests.worker" in words and words[words.index(b"--worker") + 1] == b"%d" % number:
+            return pid
+    raise AssertionError("there is no such worker")
 
 
 def _parent(pid: int) -> int | None:

@@ -10,18 +10,9 @@ import pytest
 
 from history import layout
 from history.reader import read_history
-from tests.unit.conducting import Bench, finished, groups_of, members, scenario, verdict_of
+from tests.unit.conducting import Bench, finished, groups_of, load_worker, members, scenario, verdict_of
 
 LONG = scenario("--fake-token-s", "0.02", load=400, limits={"stall_s": 3.0})
-
-
-def load_worker(conductor: int, number: int) -> int:
-    """Process id of one of a conductor's own load workers."""
-    for pid in groups_of(conductor):
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        if b"loadtests.worker" in words and words[words.index(b"--worker") + 1] == b"%d" % number:
-            return pid
-    raise AssertionError("there is no such worker")
 
 
 @pytest.mark.parametrize(
