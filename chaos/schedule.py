@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from typing import get_args
 
-from chaos.inside.faults import KINDS
+from chaos.catalogue import KINDS
 from history.plan import FaultSpec, Param, State, Trigger
 
 SHORT = {

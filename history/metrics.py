@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
@@ -25,6 +26,8 @@ class Failure:
     """A scrape that brought no samples."""
 
     t_ns: int
+    """When it began."""
+    end_ns: int
     error: str
 
 
@@ -67,7 +70,7 @@ class MetricLog:
             raise ValueError("the scrape began before the one on the line above")
         self._last_ns = line.t_ns
         if line.error is not None:
-            self.failures.append(Failure(line.t_ns, line.error))
+            self.failures.append(Failure(line.t_ns, line.t_ns + line.took_us * NS_PER_US, line.error))
             return
         for key in line.new:
             self._introduce(key)
@@ -126,6 +129,17 @@ class MetricLog:
         """
         place = bisect_right(self._ends_ns, t_ns) - 1
         return place if place >= 0 else None
+
+    def answered_within(self, since_ns: int, until_ns: int) -> int:
+        """How many successful scrapes began and ended in a stretch of time."""
+        first = bisect_left(self.times_ns, since_ns)
+        return max(0, bisect_right(self._ends_ns, until_ns) - first)
+
+    def tried_within(self, since_ns: int, until_ns: int) -> int:
+        """How many scrapes were under way in a stretch of time, with success or not."""
+        failed = ((failure.t_ns, failure.end_ns) for failure in self.failures)
+        spans = chain(zip(self.times_ns, self._ends_ns, strict=True), failed)
+        return sum(begin_ns <= until_ns and end_ns >= since_ns for begin_ns, end_ns in spans)
 
     def find(self, metric: str, **labels: str) -> list[Series]:
         """All series of a sample name (counters end in `_total`) that carry these labels."""

@@ -224,8 +224,6 @@ class Scenario(Strict):
             self.phase_of(fault)
         if self.server.sync_loads and not (self.server.offload and self.server.chaos):
             raise ValueError("server.sync_loads needs offload and chaos on")
-        if self.faults and not (self.server.offload and self.server.chaos):
-            raise ValueError("faults need a server with offload and chaos on")
         if self.server.audit and not (self.server.offload and self.server.chaos):
             raise ValueError("server.audit needs a server with offload and chaos on")
         return self

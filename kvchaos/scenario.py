@@ -14,7 +14,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import Version
 from pydantic import ValidationError
 
-from chaos.inside import faults
+from chaos import catalogue
 from chaos.schedule import parse_line
 from history.arrivals import Recorded
 from history.plan import Expectation, Scenario
@@ -124,16 +124,27 @@ def _expand(content: object) -> object:
 
 def _conflicts(scenario: Scenario) -> Iterator[str]:
     """Faults of one phase that would fight over the same arrivals, and triggers with nothing to count."""
-    known = [fault for fault in scenario.faults if fault.kind in faults.KINDS]
+    known = [fault for fault in scenario.faults if fault.kind in catalogue.KINDS]
     for fault in known:
-        if fault.trigger.key_share is not None and not faults.KINDS[fault.kind].keyed:
+        kind = catalogue.KINDS[fault.kind]
+        if fault.trigger.key_share is not None and not kind.keyed:
             yield f"faults.{fault.id}: {fault.kind} has no block keys; key_share does not go with it"
-        if fault.trigger.states is not None and not faults.KINDS[fault.kind].of_request:
+        if fault.trigger.states is not None and not kind.of_request:
             yield f"faults.{fault.id}: {fault.kind} concerns several requests; states do not go with it"
     for one, other in combinations(known, 2):
-        same = faults.group(one.kind) == faults.group(other.kind)
-        if same and scenario.phase_of(one) == scenario.phase_of(other):
+        if catalogue.clash(one.kind, other.kind) and scenario.phase_of(one) == scenario.phase_of(other):
             yield f"faults.{one.id} and faults.{other.id} strike the same arrivals; part them by phase"
+
+
+def _fault_problems(scenario: Scenario) -> Iterator[str]:
+    settings, stall_s = scenario.server, scenario.limits.stall_s
+    for fault in scenario.faults:
+        wrong = catalogue.problems(fault.kind, fault.params)
+        yield from (f"faults.{fault.id}: {problem}" for problem in wrong)
+        if not (catalogue.is_outside(fault.kind) or (settings.offload and settings.chaos)):
+            yield f"faults.{fault.id}: {fault.kind} needs a server with offload and chaos on"
+        if not wrong and catalogue.longest_s(fault.kind, fault.params) >= stall_s:
+            yield f"faults.{fault.id}: for_s must be below limits.stall_s ({stall_s:g})"
 
 
 def _problems(scenario: Scenario) -> list[str]:
@@ -151,8 +162,7 @@ def _problems(scenario: Scenario) -> list[str]:
             continue
         found += _too_long(scenario, name, workload)
         found += _phase_problems(scenario, name, workload)
-    for fault in scenario.faults:
-        found += [f"faults.{fault.id}: {wrong}" for wrong in faults.problems(fault.kind, fault.params)]
+    found += _fault_problems(scenario)
     found += _conflicts(scenario)
     for entry in scenario.expect:
         found += _expectation_problems(entry)

@@ -8,14 +8,13 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
 
 from history.plan import FaultSpec
-from history.reader import History, PhaseWindow
+from history.reader import History
 from history.records import FaultRecord, RequestRecord
 from oracles.answers import compared
-from oracles.struck import OnTheirWay, by_name
+from oracles.case import Case
+from oracles.outside_signs import OUTSIDE_SIGNS
 from oracles.timeline import NS_PER_US, end_ns, lines_before_stop
 
 STORE_REFUSED = re.compile(r"cannot store")
@@ -35,50 +34,9 @@ COPY_TIME_SHARE = 0.9
 """Share of the injected delay that the server's own clocks must show."""
 
 
-@dataclass(frozen=True)
-class Case:
-    """A fault that fired, and where to look for its consequence."""
-
-    history: History
-    fault: FaultSpec
-    fired: list[FaultRecord]
-    phases: list[PhaseWindow]
-    """The phases in which it was armed."""
-
-    @cached_property
-    def named(self) -> dict[str, list[RequestRecord]]:
-        """The requests that the firings name."""
-        return by_name(self.fired, self.history.requests)
-
-    @cached_property
-    def on_their_way(self) -> OnTheirWay:
-        return OnTheirWay(self.history.requests)
-
-    def asked(self, line: FaultRecord) -> list[RequestRecord]:
-        """The request that a firing struck, by all of its records; none where it is not named."""
-        return self.named[line.request] if line.request is not None else []
-
-    def growth(self, metric: str, **labels: str) -> float | None:
-        """Growth of a counter summed over the phases; None when it is absent there."""
-        log = self.history.metrics
-        grown = [
-            log.increase(phase.first_scrape, phase.last_scrape, metric, **labels)
-            for phase in self.phases
-            if phase.first_scrape is not None and phase.last_scrape is not None
-        ]
-        present = [growth for growth in grown if growth is not None]
-        return sum(present) if present else None
-
-    def growth_to_the_end(self, metric: str, **labels: str) -> float | None:
-        """Growth from the start of the first of the phases to the last scrape of the run."""
-        log = self.history.metrics
-        first = self.phases[0].first_scrape if self.phases else None
-        return log.increase(first, len(log) - 1, metric, **labels) if first is not None else None
-
-
 def consequence(history: History, fault: FaultSpec, fired: list[FaultRecord], phases: set[str]) -> str | None:
     """None when the fault had its consequence, else the reason to doubt it."""
-    sign = SIGNS.get(fault.kind)
+    sign = SIGNS.get(fault.kind) or OUTSIDE_SIGNS.get(fault.kind)
     if sign is None:
         return f"no sign is known by which to see a {fault.kind}"
     windows = [phase for phase in history.phases() if phase.spec.name in phases]

@@ -328,18 +328,26 @@ def problems(kind: str, params: Mapping[str, Value]) -> list[str]:
     known = KINDS.get(kind)
     if known is None:
         return [f"unknown fault {kind}; known are {', '.join(sorted(KINDS))}"]
-    found = []
-    for name, value in params.items():
-        parameter = known.parameters.get(name)
-        if parameter is None:
-            found.append(f"{kind} has no parameter {name}; it has {', '.join(known.parameters)}")
-        elif problem := parameter.problem(value):
-            found.append(f"{kind}: {name} {problem}")
+    found = parameter_problems(kind, known.parameters, params)
     whole = {**defaults(kind), **params}
     if "min_ms" in whole and not found and float(whole["min_ms"]) > float(whole["max_ms"]):
         found.append(f"{kind}: min_ms is above max_ms")
     if kind == "bit_flip" and not found and int(whole["bit"]) >= 8 * int(whole["word_bytes"]):
         found.append("bit_flip: bit lies outside a number of word_bytes")
+    return found
+
+
+def parameter_problems(
+    kind: str, parameters: Mapping[str, Parameter], given: Mapping[str, Value]
+) -> list[str]:
+    """What is wrong with each parameter by itself."""
+    found = []
+    for name, value in given.items():
+        parameter = parameters.get(name)
+        if parameter is None:
+            found.append(f"{kind} has no parameter {name}; it has {', '.join(parameters)}")
+        elif problem := parameter.problem(value):
+            found.append(f"{kind}: {name} {problem}")
     return found
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from kvchaos.cli.tables import print_table
-from kvchaos.report.faults import into_page, kinds_table
+from kvchaos.report.faults import into_page, kinds_table, outside_table
 from kvchaos.report.markdown import update_page
 
 
@@ -20,5 +20,6 @@ def faults_command(
     """List the faults: what each does, where, what proves it, what comes of it, how it heals."""
     if page is None:
         print_table(kinds_table())
+        print_table(outside_table())
         return
     update_page(page, into_page)

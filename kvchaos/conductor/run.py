@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
-from chaos.arming import LEASE_S, ControlPlane
-from chaos.inside.faults import KINDS
-from chaos.inside.kind import HOSTILE
 from history import layout
-from history.plan import FaultSpec, PhaseSpec, RunPlan
+from history.plan import PhaseSpec, RunPlan
 from history.writer import LineWriter
 from kvchaos.conductor import server_state
+from kvchaos.conductor.arms import Arms, RunFailed
 from kvchaos.conductor.canary import Canary
 from kvchaos.conductor.display import Display
 from kvchaos.conductor.events import EventLog
@@ -26,14 +23,9 @@ from kvchaos.telemetry import Scraper
 from loadtests.processes import LoadProcesses
 
 TICK_S = 0.1
-CONFIRM_S = 5.0
 LOADER_READY_S = 60.0
 STOP_GRACE_S = 10.0
 FINAL = "final"
-
-
-class RunFailed(UsageError):
-    """The run could not be carried out, for a reason that is not the server's."""
 
 
 class LoadLost(Exception):
@@ -55,9 +47,8 @@ class Run:
         self._scraper = Scraper(plan.base_url, self._metrics)
         self._resources = ResourceSampler(stack, run_dir)
         self._load = LoadProcesses(run_dir, run_dir / layout.PLAN, plan.workers, run_dir / layout.LOADER_LOG)
-        self._control = ControlPlane(run_dir / layout.CONTROL) if plan.scenario.server.chaos else None
+        self._arms = Arms(plan, run_dir, stack, self._scraper, self._events)
         self._watch = Watch(stack, self._limits.stall_s)
-        self._armed: tuple[FaultSpec, ...] = ()
         self._stopped_at_line: int | None = None
 
     def conduct(self) -> None:
@@ -91,6 +82,7 @@ class Run:
                 self._tear_down()
 
     def _boot(self) -> None:
+        self._arms.check_stack()
         self._display.step("starting the server")
         begin = time.monotonic()
         self._load.start()
@@ -100,7 +92,7 @@ class Run:
         self._events.write("server_ready", seconds=round(time.monotonic() - begin, 3))
         if not self._load.wait_ready(LOADER_READY_S):
             raise RunFailed("; ".join(self._load.failures()) or "the load generator did not get ready")
-        self._check_reach()
+        self._arms.check_server()
         self._scraper.start()
         # What a server counted before is not of this run.
         self._scraper.scrape_now()
@@ -111,16 +103,6 @@ class Run:
                 exit_code=self._stack.exit_code(),
                 tail=(),
             )
-
-    def _check_reach(self) -> None:
-        """Before any load: a fault that this server can never be struck by would leave the run in doubt."""
-        faults = self._plan.scenario.faults
-        if self._control is None or not (lost := self._control.unreachable(faults)):
-            return
-        told = ", ".join(f"{fault.id} ({fault.kind}, {KINDS[fault.kind].releases})" for fault in lost)
-        raise RunFailed(
-            f"vLLM {self._plan.versions.vllm} offers no place for faults of this scenario: {told}"
-        )
 
     def _phases(self) -> None:
         for phase in self._plan.scenario.phases:
@@ -133,13 +115,12 @@ class Run:
         server_state.settle(self._scraper, self._limits.drain_s)
         self._events.write("phase_start", phase=phase.name, role=phase.role, requests=phase.requests)
         if phase.role == "chaos":
-            self._arm(phase)
+            self._arms.arm(phase)
         self._load.start_phase(phase)
         trouble = self._attend(phase)
         progress = self._load.progress()
-        fired = self._fired()
-        if self._armed:
-            self._heal(phase)
+        fired = self._arms.fired()
+        self._arms.heal(phase)
         if trouble is None:
             server_state.settle(self._scraper, self._limits.drain_s)
             self._resources.sample_now()
@@ -165,7 +146,8 @@ class Run:
             time.sleep(TICK_S)
             self._keep_alive()
             progress = self._load.progress()
-            self._display.phase(progress, phase.requests, self._fired())
+            self._arms.tick(progress)
+            self._display.phase(progress, phase.requests, self._arms.fired())
             self._check_load()
             if trouble is None and (trouble := self._watch.look(progress)):
                 self._tell(trouble)
@@ -200,13 +182,7 @@ class Run:
 
     def _keep_alive(self) -> None:
         """What has to be done all the time: lease, record of processes, and hearing of failures."""
-        if self._control is not None:
-            silent_s = self._control.renew()
-            if self._armed and silent_s > LEASE_S:
-                raise RunFailed(
-                    f"this machine left the conductor no processor for {silent_s:.1f} s, "
-                    "and the faults ended by themselves"
-                )
+        self._arms.keep_alive()
         self._watch.observe()
         self._resources.sample_if_due()
         self._scraper.failure()
@@ -222,58 +198,6 @@ class Run:
                 f"load worker {silence.worker} has said nothing for {silence.seconds:.1f} s; "
                 f"see {layout.LOADER_LOG}"
             )
-
-    def _arm(self, phase: PhaseSpec) -> None:
-        faults = self._plan.scenario.faults_in(phase.name)
-        if self._control is None or not faults:
-            return
-        self._armed = faults
-        began = time.time_ns()
-        self._control.arm(self._plan.seed, faults)
-        if not self._confirmed("armed", faults, began):
-            refusals = self._control.refusals(faults, began)
-            if refusals:
-                raise RunFailed("the server refuses the faults: " + "; ".join(refusals))
-            raise RunFailed(
-                f"the server did not take the faults within {CONFIRM_S:g} s; "
-                f"see the journals in {self._control.path}"
-            )
-        self._events.write("armed", phase=phase.name, faults=[fault.id for fault in faults])
-
-    def _heal(self, phase: PhaseSpec) -> None:
-        """End the faults and undo what outlives them."""
-        if self._control is None:
-            return
-        faults, self._armed = self._armed, ()
-        began = time.time_ns()
-        self._control.heal()
-        lives = self._confirmed("healed", faults, began)
-        # A dead server has no fault left in it.
-        gone = not self._stack.alive()
-        self._events.write(
-            "healed",
-            phase=phase.name,
-            faults=[fault.id for fault in faults],
-            confirmed=lives or gone,
-            by="journal" if lives else "the server's end" if gone else "nobody",
-        )
-        if lives and not gone and any(KINDS[fault.kind].contract == HOSTILE for fault in faults):
-            server_state.settle(self._scraper, self._limits.drain_s)
-            probe = server_state.reset_prefix_cache(self._plan.base_url, self._dir / layout.SERVER_LOG)
-            self._events.write("prefix_cache_reset", ok=probe.ok, answer=probe.answer, detail=probe.detail)
-
-    def _confirmed(self, event: str, faults: Sequence[FaultSpec], since_ns: int) -> bool:
-        deadline = time.monotonic() + CONFIRM_S
-        while self._control is not None and not self._control.confirmed(event, faults, since_ns):
-            if time.monotonic() > deadline or not self._stack.alive():
-                return False
-            if event == "armed" and self._control.refusals(faults, since_ns):
-                return False
-            time.sleep(TICK_S / 2)
-        return True
-
-    def _fired(self) -> int | None:
-        return self._control.fired() if self._control is not None and self._armed else None
 
     def _finish(self) -> None:
         """The last word on the server: does it answer, is it idle, does it hold anything?"""
@@ -325,8 +249,7 @@ class Run:
     def _end_everything(self) -> None:
         """Heal, end the load, end the server: each even when the one before failed. Safe to repeat."""
         try:
-            if self._control is not None:
-                self._control.heal()
+            self._arms.close()
         finally:
             try:
                 self._load.close()

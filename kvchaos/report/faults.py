@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich.table import Table
 from rich.text import Text
 
+from chaos.catalogue import Kind
 from chaos.inside.faults import KINDS
 from chaos.inside.kind import FaultKind, Parameter
+from chaos.outside.faults import KINDS as OUTSIDE_KINDS
+from chaos.outside.kind import OutsideKind
 from kvchaos.report.markdown import between, markdown_table
 
 KINDS_MARK = "<!-- kinds -->"
@@ -24,23 +27,54 @@ KIND_HEADINGS = (
     "what comes of it",
     "healed",
 )
+OUTSIDE_KINDS_MARK = "<!-- outside kinds -->"
+OUTSIDE_PARAMETERS_MARK = "<!-- outside parameters -->"
+OUTSIDE_HEADINGS = (
+    "fault",
+    "contract",
+    "strikes",
+    "stacks",
+    "what it does",
+    "proof in the journal",
+    "what comes of it",
+    "healed",
+)
 PARAMETER_HEADINGS = ("fault", "parameter", "default", "meaning")
 
 
 def kinds_table() -> Table:
-    """One row a fault."""
-    table = Table(title="faults inside the server", title_justify="left")
-    for heading in KIND_HEADINGS:
-        table.add_column(heading, overflow="fold")
-    for kind in KINDS.values():
-        table.add_row(*(Text(cell) for cell in _kind_cells(kind)))
-    return table
+    """The faults inside the server, one row each."""
+    return _table("faults inside the server", KIND_HEADINGS, map(_kind_cells, KINDS.values()))
+
+
+def outside_table() -> Table:
+    """The faults from outside, one row each."""
+    rows = map(_outside_cells, OUTSIDE_KINDS.values())
+    return _table("faults from outside", OUTSIDE_HEADINGS, rows)
 
 
 def into_page(page: str) -> str:
-    """The page with both tables between their marks. Raises ValueError when a mark is missing."""
-    page = between(page, KINDS_MARK, markdown_table(KIND_HEADINGS, map(_kind_row, KINDS.values())))
-    return between(page, PARAMETERS_MARK, markdown_table(PARAMETER_HEADINGS, _parameter_rows()))
+    """The page, of the faults inside or of those outside, with both tables between their marks.
+
+    Raises ValueError when a mark is missing.
+    """
+    if OUTSIDE_KINDS_MARK in page:
+        rows = map(_row, map(_outside_cells, OUTSIDE_KINDS.values()))
+        page = between(page, OUTSIDE_KINDS_MARK, markdown_table(OUTSIDE_HEADINGS, rows))
+        table = markdown_table(PARAMETER_HEADINGS, _parameter_rows(OUTSIDE_KINDS.values()))
+        return between(page, OUTSIDE_PARAMETERS_MARK, table)
+    rows = map(_row, map(_kind_cells, KINDS.values()))
+    page = between(page, KINDS_MARK, markdown_table(KIND_HEADINGS, rows))
+    return between(page, PARAMETERS_MARK, markdown_table(PARAMETER_HEADINGS, _parameter_rows(KINDS.values())))
+
+
+def _table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table
 
 
 def _kind_cells(kind: FaultKind) -> tuple[str, ...]:
@@ -57,13 +91,26 @@ def _kind_cells(kind: FaultKind) -> tuple[str, ...]:
     )
 
 
-def _kind_row(kind: FaultKind) -> Sequence[str]:
-    name, *others = _kind_cells(kind)
+def _outside_cells(kind: OutsideKind) -> tuple[str, ...]:
+    return (
+        kind.name,
+        kind.contract,
+        kind.target,
+        ", ".join(kind.stacks),
+        kind.effect,
+        kind.evidence,
+        kind.consequence,
+        kind.heals,
+    )
+
+
+def _row(cells: Sequence[str]) -> Sequence[str]:
+    name, *others = cells
     return (f"`{name}`", *others)
 
 
-def _parameter_rows() -> Iterator[Sequence[str]]:
-    for kind in KINDS.values():
+def _parameter_rows(kinds: Iterable[Kind]) -> Iterator[Sequence[str]]:
+    for kind in kinds:
         for name, parameter in kind.parameters.items():
             if name != "dry_run":
                 default = f"`{parameter.default}`"

@@ -7,6 +7,7 @@ import http.client
 import importlib.util
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -20,7 +21,7 @@ from kvchaos.errors import UsageError
 from kvchaos.stacks import shared_memory
 from kvchaos.stacks.command import HOST, Launch, RunFolders, check_port
 from kvchaos.stacks.holdings import holdings_of
-from kvchaos.stacks.process_group import GroupState, Ownership, end_group, look_at
+from kvchaos.stacks.process_group import GroupState, Ownership, Process, end_group, look_at, send
 from kvchaos.stacks.record import RunRecord
 from kvchaos.stacks.server_log import last_words
 from kvchaos.stacks.stack import GRACE_S, ServerNotReady, ServerNotStopped
@@ -151,10 +152,10 @@ class LocalStack:
         if self._process is None or self._ended is not None:
             return None
         group = self._record.group(self._process.pid)
-        state = look_at(group)
-        if state.ownership is not Ownership.OURS:
+        running = self.processes()
+        if not running:
             return None
-        held = holdings_of(process.pid for process in state.processes)
+        held = holdings_of(process.pid for process in running)
         return ResourceRecord(
             t_ns=time.time_ns(),
             mono_ns=time.monotonic_ns(),
@@ -168,6 +169,18 @@ class LocalStack:
             anonymous_bytes=held.anonymous_bytes,
             shm_bytes=shared_memory.bytes_of(self._record.state.shm),
         )
+
+    def processes(self) -> tuple[Process, ...]:
+        """Those of the server that run now, stopped ones among them; none when they are not proved ours."""
+        if self._process is None or self._ended is not None:
+            return ()
+        state = look_at(self._record.group(self._process.pid))
+        return state.processes if state.ownership is Ownership.OURS else ()
+
+    def signal_all(self, which: signal.Signals) -> None:
+        """Send a signal to all processes of the server at once; to nobody when it is gone."""
+        if self._process is not None and self.processes():
+            send(os.killpg, self._process.pid, which)
 
     def stop(self, grace_s: float = GRACE_S) -> None:
         """A record that cannot be written does not keep it from that; OSError comes when all is done."""

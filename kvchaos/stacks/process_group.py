@@ -128,12 +128,14 @@ def end_group(group: Group, grace_s: float) -> GroupState:
     """
     group, state = see(group)
     if _leader_runs(group, state):
-        _signal(os.kill, group.leader, signal.SIGTERM)
+        send(os.kill, group.leader, signal.SIGTERM)
+        # One that stands still hears of it only when it goes on.
+        send(os.killpg, group.leader, signal.SIGCONT)
         group, state = _wait(group, grace_s, lambda group, state: not _leader_runs(group, state))
         group, state = _wait(group, min(grace_s, ORPHANS_GRACE_S), _has_ended)
     deadline = time.monotonic() + KILL_DEADLINE_S
     while state.ownership is Ownership.OURS and time.monotonic() < deadline:
-        _signal(os.killpg, group.leader, signal.SIGKILL)
+        send(os.killpg, group.leader, signal.SIGKILL)
         group, state = _wait(group, 10 * POLL_S, _has_ended)
     return state
 
@@ -164,8 +166,9 @@ def _wait(
         time.sleep(POLL_S)
 
 
-def _signal(send: Callable[[int, int], None], number: int, which: signal.Signals) -> None:
+def send(by: Callable[[int, int], None], number: int, which: signal.Signals) -> None:
+    """Send a signal by os.kill or os.killpg; nothing happens when nobody is there."""
     try:
-        send(number, which)
+        by(number, which)
     except ProcessLookupError:
         return

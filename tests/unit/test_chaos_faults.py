@@ -8,15 +8,20 @@ from typing import get_args
 
 import pytest
 
+from chaos import catalogue
 from chaos.inside import faults
 from chaos.inside.control import ArmedFault
 from chaos.inside.decide import Trigger
 from chaos.inside.faults import KINDS, problems
 from chaos.inside.kind import HOSTILE, LEGAL, SCHEDULER, WORKER, FaultKind, Value
 from chaos.inside.states import STATES
+from chaos.outside.faults import KINDS as OUTSIDE_KINDS
+from chaos.outside.kind import CONTAINERS, LOCAL, OutsideKind
 from history import plan
 from kvchaos.report.faults import into_page
+from oracles.outside_signs import OUTSIDE_SIGNS
 
+OUTSIDE_DOCS = Path(__file__).parents[2] / "docs" / "outside-faults.md"
 DOCS = Path(__file__).parents[2] / "docs" / "faults.md"
 
 
@@ -102,6 +107,27 @@ def test_the_page_on_faults_shows_the_catalogue_as_it_is() -> None:
     assert into_page(page) == page, "bring it up to date with: kvchaos faults --page docs/faults.md"
     assert all(f"| `{kind}` |" in page for kind in KINDS)
     assert "`dry_run: true`" in page
+
+
+@pytest.mark.parametrize("kind", OUTSIDE_KINDS.values(), ids=OUTSIDE_KINDS.keys())
+def test_every_kind_from_outside_says_what_it_does_and_how_that_shows(kind: OutsideKind) -> None:
+    assert kind.name not in KINDS
+    assert kind.contract in (LEGAL, HOSTILE)
+    assert set(kind.stacks) <= {LOCAL, *CONTAINERS}
+    for text in (kind.target, kind.effect, kind.evidence, kind.consequence, kind.heals):
+        assert text.strip()
+    assert {"by", "for_s"} <= kind.parameters.keys()
+    assert catalogue.problems(kind.name, catalogue.defaults(kind.parameters)) == []
+
+
+def test_every_fault_from_outside_has_a_sign() -> None:
+    assert OUTSIDE_SIGNS.keys() == OUTSIDE_KINDS.keys()
+
+
+def test_the_page_on_faults_from_outside_shows_the_catalogue_as_it_is() -> None:
+    page = OUTSIDE_DOCS.read_text()
+    assert into_page(page) == page, "bring it up to date with: kvchaos faults --page docs/outside-faults.md"
+    assert all(f"| `{kind}` |" in page for kind in OUTSIDE_KINDS)
 
 
 def test_a_page_without_the_marks_is_refused() -> None:

@@ -264,10 +264,48 @@ def test_a_conductor_that_cannot_keep_its_faults_alive_gives_no_verdict(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A busy machine lets the lease run out: then the load met no fault, and what it shows is no proof."""
-    monkeypatch.setattr("kvchaos.conductor.run.LEASE_S", 0.0)
+    monkeypatch.setattr("kvchaos.conductor.arms.LEASE_S", 0.0)
     bench = Bench(tmp_path)
     asked = bench.request(with_faults("lookup_miss", lacking="lookup_retry"))
     with pytest.raises(UsageError, match="the faults ended by themselves"):
         run_all([asked], bench.places(), Console(file=io.StringIO()))
     assert_nothing_is_left(bench, read_history(bench.run_dir()))
     assert command_line(["judge", str(bench.run_dir())]) == 2
+
+
+def with_a_pause(nth: int, **params: float | str) -> dict[str, object]:
+    """A scenario whose load phase is paused at an arrival."""
+    content = scenario("--fake-token-s", "0.05", load=24)
+    content["phases"][1]["role"] = "chaos"
+    content["faults"] = [{"id": "frozen", "kind": "pause", "trigger": {"nth": [nth]}, "params": params}]
+    return content
+
+
+def test_a_pause_strikes_is_seen_by_others_and_ends(tmp_path: Path) -> None:
+    done = conduct(tmp_path, with_a_pause(4, for_s=4.0))
+    journal = [(line.event, line.role, line.fault) for line in done.history.faults]
+    assert journal == [(event, "outside", "frozen") for event in ("armed", "fired", "note", "healed")]
+    _, fired, undone, _ = done.history.faults
+    (started,) = done.history.events_of("server_start")
+    pids = fired.evidence["pids"]
+    assert isinstance(pids, list)
+    assert (started.data["pid"] in pids, len(pids)) == (True, 2)
+    assert 3.0 < (undone.t_ns - fired.t_ns) / 1e9 < 8.0
+    assert done.verdict.outcome == "as expected"
+    (word,) = [result.summary for result in done.verdict.results if result.oracle == "faults-fired"]
+    assert word == "fired with consequence and healed: frozen 1 times"
+
+
+def test_a_pause_is_over_when_its_phase_ends(tmp_path: Path) -> None:
+    """The last answer of the phase is the arrival: nobody would notice, and the next phase must be served."""
+    done = conduct(tmp_path, with_a_pause(23, for_s=10.0))
+    (healed,) = done.history.events_of("healed")
+    assert (healed.data["confirmed"], healed.data["by"]) == (True, "journal")
+    assert done.oracle("outcomes") is Verdict.PASS
+    assert done.oracle("faults-fired") is Verdict.UNKNOWN
+
+
+def test_a_pause_that_never_comes_leaves_the_run_in_doubt(tmp_path: Path) -> None:
+    done = conduct(tmp_path, with_a_pause(1000))
+    assert done.oracle("faults-fired") is Verdict.UNKNOWN
+    assert any("armed and never fired" in reason for reason in done.verdict.reasons)

@@ -155,3 +155,23 @@ def test_a_series_name_is_read_back_whatever_its_labels_hold(name: str, labels: 
 def test_one_series_has_one_name() -> None:
     assert series_key("m", {"b": "2", "a": "1"}) == series_key("m", {"a": "1", "b": "2"})
     assert series_key("m", {}) == "m"
+
+
+def test_a_scrape_counts_as_answered_within_a_stretch_only_when_it_began_and_ended_there() -> None:
+    log = MetricLog.from_lines(
+        [
+            line(10_000, took_us=2),
+            line(20_000, took_us=2),
+            line(30_000, error="TimeoutError: timed out"),
+            line(40_000, took_us=2),
+        ]
+    )
+    assert [log.answered_within(since, 45_000) for since in (10_000, 10_001, 20_001, 40_001)] == [3, 2, 1, 0]
+    assert [log.answered_within(10_000, until) for until in (11_999, 12_000, 41_999, 42_000)] == [0, 1, 2, 3]
+    assert log.answered_within(20_001, 39_000) == 0
+
+
+def test_a_scrape_counts_as_tried_in_a_stretch_when_it_was_under_way_there() -> None:
+    log = MetricLog.from_lines([line(10_000, took_us=2), line(20_000, error="timed out", took_us=20)])
+    spans = [(0, 9_999), (0, 10_000), (12_000, 12_500), (12_001, 19_999), (39_000, 50_000), (40_001, 50_000)]
+    assert [log.tried_within(*span) for span in spans] == [0, 1, 1, 0, 1, 0]

@@ -33,6 +33,10 @@ GOOD: dict[str, Any] = {
 Change = Callable[[dict[str, Any]], None]
 
 
+def pause(trigger: dict[str, object], **params: object) -> dict[str, object]:
+    return {"id": "f", "kind": "pause", "trigger": trigger, "params": params}
+
+
 def put(*place: str | int, value: object) -> Change:
     """Set one value of the good scenario."""
 
@@ -148,6 +152,18 @@ BAD: dict[str, tuple[Change, str]] = {
     "unknown fault kind": (
         put("faults", 0, "kind", value="meteor"),
         r"faults\.slow: unknown fault meteor; known are .*bit_flip",
+    ),
+    "a pause as long as a stall": (
+        put("faults", 0, value=pause({"nth": [1]}, for_s=15.0)),
+        r"faults\.f: for_s must be below limits\.stall_s \(15\)",
+    ),
+    "a pause that goes by blocks": (
+        put("faults", 0, value=pause({"key_share": 0.5})),
+        r"faults\.f: pause has no block keys",
+    ),
+    "a pause that counts what nobody counts": (
+        put("faults", 0, value=pause({"nth": [1]}, by="day")),
+        r"faults\.f: pause: by must be one of sent, answered, second",
     ),
     "unknown fault parameter": (
         put("faults", 0, "params", "ms", value=5),
@@ -379,3 +395,10 @@ def test_the_first_entry_that_speaks_of_a_release_counts(
 
 def test_without_an_entry_everything_is_to_pass(tmp_path: Path) -> None:
     assert expectations(tmp_path)("0.32.0.post1") == Expectation(releases="==0.32.0.post1")
+
+
+def test_faults_from_outside_go_with_any_server(tmp_path: Path) -> None:
+    content = copy.deepcopy(GOOD)
+    content["server"] |= {"offload": False, "chaos": False}
+    content["faults"] = [pause({"nth": [1]})]
+    load_scenario(write_scenario(tmp_path / "s.yaml", content))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chaos.inside.faults import KINDS
+from chaos.catalogue import KINDS
 from history.plan import FaultSpec, Trigger
 from history.reader import History
 from history.records import Event, FaultRecord

@@ -1,0 +1,47 @@
+"""All faults there are, inside the server and outside, for whoever reads or shows a scenario."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from chaos.inside import faults as inside
+from chaos.inside.kind import FaultKind, Parameter, Value
+from chaos.outside import faults as outside
+from chaos.outside.kind import SERVER, OutsideKind
+
+Kind = FaultKind | OutsideKind
+
+KINDS: dict[str, Kind] = {**inside.KINDS, **outside.KINDS}
+
+
+def is_outside(kind: str) -> bool:
+    return kind in outside.KINDS
+
+
+def problems(kind: str, params: Mapping[str, Value]) -> list[str]:
+    """What is wrong with a fault as it is written; empty when nothing is."""
+    known = outside.KINDS.get(kind)
+    if known is not None:
+        return inside.parameter_problems(kind, known.parameters, params)
+    if kind not in inside.KINDS:
+        return [f"unknown fault {kind}; known are {', '.join(sorted(KINDS))}"]
+    return inside.problems(kind, params)
+
+
+def longest_s(kind: str, params: Mapping[str, Value]) -> float:
+    """For how long a strike can keep a server that lives on from its work, seconds; 0 where it cannot."""
+    known = outside.KINDS.get(kind)
+    if known is None or known.deadly or known.target != SERVER:
+        return 0.0
+    return float(params.get("for_s", known.parameters["for_s"].default))
+
+
+def defaults(parameters: Mapping[str, Parameter]) -> dict[str, Value]:
+    return {name: parameter.default for name, parameter in parameters.items()}
+
+
+def clash(one: str, other: str) -> bool:
+    """Whether faults of these kinds cannot live in one phase."""
+    if is_outside(one) or is_outside(other):
+        return False  # One that finds the other in its way is refused there and then, and says so.
+    return inside.group(one) == inside.group(other)

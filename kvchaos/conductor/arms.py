@@ -1,0 +1,180 @@
+"""The faults of a run, those inside the server and those from outside: armed together, healed together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from chaos.arming import LEASE_S, ControlPlane
+from chaos.catalogue import KINDS
+from chaos.inside.faults import KINDS as INSIDE_KINDS
+from chaos.inside.kind import HOSTILE
+from history import layout
+from history.plan import FaultSpec, PhaseSpec, RunPlan
+from kvchaos.conductor import server_state
+from kvchaos.conductor.events import EventLog
+from kvchaos.conductor.outside import inside_of, outside_faults, outside_of, reached
+from kvchaos.errors import UsageError
+from kvchaos.stacks.stack import Stack
+from kvchaos.telemetry import Scraper
+from loadtests.messages import Progress
+
+CONFIRM_S = 5.0
+POLL_S = 0.05
+
+
+class RunFailed(UsageError):
+    """The run could not be carried out, for a reason that is not the server's."""
+
+
+class Arms:
+    """Each fault counts as armed or healed only when its journal says so."""
+
+    def __init__(
+        self, plan: RunPlan, run_dir: Path, stack: Stack, scraper: Scraper, events: EventLog
+    ) -> None:
+        self._plan = plan
+        self._dir = run_dir
+        self._stack = stack
+        self._scraper = scraper
+        self._events = events
+        self._control = ControlPlane(run_dir / layout.CONTROL) if plan.scenario.server.chaos else None
+        self._outside = outside_faults(plan, run_dir, stack)
+        self._armed: tuple[FaultSpec, ...] = ()
+        self._armed_at = 0.0
+
+    @property
+    def armed(self) -> bool:
+        return bool(self._armed)
+
+    def check_stack(self) -> None:
+        """Before anything starts: a fault that cannot be had on this stack would leave the run in doubt."""
+        if self._outside is None:
+            return
+        obstacles = self._outside.obstacles(outside_of(self._plan.scenario.faults))
+        if obstacles:
+            raise RunFailed(f"faults of this scenario cannot be had on this stack: {'; '.join(obstacles)}")
+
+    def check_server(self) -> None:
+        """Before any load: the same of a fault that this server can never be struck by."""
+        faults = inside_of(self._plan.scenario.faults)
+        if self._control is None or not (lost := self._control.unreachable(faults)):
+            return
+        told = ", ".join(f"{fault.id} ({fault.kind}, {INSIDE_KINDS[fault.kind].releases})" for fault in lost)
+        raise RunFailed(
+            f"vLLM {self._plan.versions.vllm} offers no place for faults of this scenario: {told}"
+        )
+
+    def arm(self, phase: PhaseSpec) -> None:
+        """Put the faults of a phase in force."""
+        faults = self._plan.scenario.faults_in(phase.name)
+        if not faults:
+            return
+        self._armed = faults
+        self._arm_inside(inside_of(faults))
+        if self._outside is not None:
+            self._outside.arm(self._plan.seed, outside_of(faults))
+        self._armed_at = time.monotonic()
+        self._events.write("armed", phase=phase.name, faults=[fault.id for fault in faults])
+
+    def keep_alive(self) -> None:
+        """Say that the conductor still lives; to be called several times within LEASE_S."""
+        if self._control is None:
+            return
+        silent_s = self._control.renew()
+        if self._armed and silent_s > LEASE_S:
+            raise RunFailed(
+                f"this machine left the conductor no processor for {silent_s:.1f} s, "
+                "and the faults ended by themselves"
+            )
+
+    def tick(self, progress: Progress) -> None:
+        """Carry out what is due from outside, by what the phase has seen so far."""
+        if self._outside is not None and self._armed:
+            self._outside.tick(reached(progress, time.monotonic() - self._armed_at))
+
+    def fired(self) -> int | None:
+        """How many times any fault has struck; None while none is armed."""
+        if not self._armed:
+            return None
+        if self._control is not None:
+            return self._control.fired()  # The journals of both lie in one folder.
+        return self._outside.fired() if self._outside is not None else None
+
+    def heal(self, phase: PhaseSpec) -> None:
+        """End the faults and undo what outlives them."""
+        if not self._armed:
+            return
+        faults, self._armed = self._armed, ()
+        began = time.time_ns()
+        # First from outside: a server that stands still cannot confirm anything.
+        undone = self._undone()
+        inside = inside_of(faults)
+        lives = self._healed_inside(inside, began)
+        # A dead server has no fault left in it.
+        gone = not self._stack.alive()
+        self._events.write(
+            "healed",
+            phase=phase.name,
+            faults=[fault.id for fault in faults],
+            confirmed=undone and (lives or gone),
+            by="nobody" if not undone or not (lives or gone) else "journal" if lives else "the server's end",
+        )
+        if lives and not gone and any(KINDS[fault.kind].contract == HOSTILE for fault in inside):
+            server_state.settle(self._scraper, self._plan.scenario.limits.drain_s)
+            probe = server_state.reset_prefix_cache(self._plan.base_url, self._dir / layout.SERVER_LOG)
+            self._events.write("prefix_cache_reset", ok=probe.ok, answer=probe.answer, detail=probe.detail)
+
+    def close(self) -> None:
+        """Undo everything, on every way out. Safe to repeat."""
+        try:
+            if self._outside is not None:
+                self._outside.close()
+        finally:
+            if self._control is not None:
+                self._control.heal()
+
+    def _arm_inside(self, faults: Sequence[FaultSpec]) -> None:
+        if self._control is None or not faults:
+            return
+        began = time.time_ns()
+        self._control.arm(self._plan.seed, faults)
+        if self._confirmed("armed", faults, began):
+            return
+        refusals = self._control.refusals(faults, began)
+        if refusals:
+            raise RunFailed("the server refuses the faults: " + "; ".join(refusals))
+        raise RunFailed(
+            f"the server did not take the faults within {CONFIRM_S:g} s; "
+            f"see the journals in {self._control.path}"
+        )
+
+    def _undone(self) -> bool:
+        """Undo what is in force from outside; whether that was seen in time."""
+        if self._outside is None:
+            return True
+        self._outside.lift()
+        deadline = time.monotonic() + CONFIRM_S
+        while not self._outside.healed():
+            if time.monotonic() > deadline:
+                return False
+            self.keep_alive()
+            time.sleep(POLL_S)
+        return True
+
+    def _healed_inside(self, faults: Sequence[FaultSpec], since_ns: int) -> bool:
+        if self._control is None:
+            return True
+        self._control.heal()
+        return self._confirmed("healed", faults, since_ns)
+
+    def _confirmed(self, event: str, faults: Sequence[FaultSpec], since_ns: int) -> bool:
+        deadline = time.monotonic() + CONFIRM_S
+        while self._control is not None and not self._control.confirmed(event, faults, since_ns):
+            if time.monotonic() > deadline or not self._stack.alive():
+                return False
+            if event == "armed" and self._control.refusals(faults, since_ns):
+                return False
+            time.sleep(POLL_S)
+        return True
