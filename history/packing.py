@@ -60,6 +60,7 @@ class _Packer:
         force_setattr(record, "prompt_id", answer[0])
         force_setattr(record, "token_ids", answer[1])
         force_setattr(record, "logprobs", answer[2])
+        force_setattr(record, "gaps", Numbers(REAL, record.gaps) if record.gaps else ())
         return record
 
     def _answer(self, record: RequestRecord) -> tuple[str, Numbers, Numbers]:

@@ -82,6 +82,9 @@ class RequestRecord(Record, frozen=True, kw_only=True):
     """Answers asked for; tokens and logprobs stand one choice after the other."""
     held: bool = False
     """When it was due, as many were in flight as the phase allows, so it had to wait."""
+    gaps: Sequence[float] = ()
+    """By how much the likeliest token of each place was likelier than the next one, nats. Asked for only
+    where right answers may differ."""
     first_block: str | None = None
     """Hash of the prompt's first block of the server's size; None when the prompt is shorter."""
 

@@ -37,6 +37,8 @@ class Request:
     seed: int
     workers: int
     stack: StackName = "local"
+    logprob_tolerance: float | None = None
+    """By how much logprobs of right answers may differ; None: as is known of the server's build."""
 
 
 def new_run_id(request: Request) -> str:
@@ -73,7 +75,7 @@ def resolve(
         scenario=swarm(request.scenario, request.seed),
         expectation=expectation_for(request.scenario, request.server.release),
         workers=request.workers,
-        logprob_tolerance=_tolerance(request.server),
+        logprob_tolerance=_tolerance(request),
         base_url=base_url or launch.base_url,
         command=launch.command,
         environment=launch.environment,
@@ -83,8 +85,10 @@ def resolve(
     )
 
 
-def _tolerance(server: ServerEnv | Attached) -> float:
-    return logprob_tolerance(server) if isinstance(server, ServerEnv) else 0.0
+def _tolerance(request: Request) -> float:
+    if request.logprob_tolerance is not None:
+        return request.logprob_tolerance
+    return logprob_tolerance(request.server) if isinstance(request.server, ServerEnv) else 0.0
 
 
 def resolve_attached(request: Request, server: Attached, run_id: str) -> RunPlan:
@@ -98,6 +102,7 @@ def resolve_attached(request: Request, server: Attached, run_id: str) -> RunPlan
         scenario=scenario,
         expectation=expectation_for(scenario, server.release),
         workers=request.workers,
+        logprob_tolerance=_tolerance(request),
         base_url=server.base_url,
         model_name=server.model,
         command=(),

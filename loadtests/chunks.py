@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,14 @@ class UsageEvent(msgspec.Struct):
 
 class Logprobs(msgspec.Struct):
     token_logprobs: list[float] | None = None
+    top_logprobs: list[dict[str, float] | None] | None = None
+    """Of each place the likeliest tokens, as many as were asked for."""
+
+    def gaps(self) -> list[float]:
+        """By how much the likeliest token of each place is likelier than the next one, nats; none where the
+        server told of one token only."""
+        told = [heapq.nlargest(2, tops.values()) for tops in self.top_logprobs or () if tops]
+        return [pair[0] - pair[1] for pair in told if len(pair) > 1]
 
 
 class Choice(msgspec.Struct):
@@ -58,11 +67,14 @@ class ChoiceSoFar:
 
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+    gaps: list[float] = field(default_factory=list)
     finish_reason: str | None = None
 
-    def add(self, choice: Choice) -> int:
+    def add(self, choice: Choice, *, with_gaps: bool) -> int:
         """Take in its part of an event; gives how many tokens that brought."""
         ids = choice.token_ids or []
+        if with_gaps and choice.logprobs:
+            self.gaps.extend(choice.logprobs.gaps())
         logprobs = (choice.logprobs.token_logprobs if choice.logprobs else None) or []
         self.token_ids.extend(ids)
         self.logprobs.extend(logprobs)
@@ -75,9 +87,10 @@ class ChoiceSoFar:
 class Answer:
     """What has arrived so far. Times are offsets from the request's start, microseconds."""
 
-    __slots__ = ("_choices", "chunk_tokens", "chunk_us", "first_us", "usage")
+    __slots__ = ("_choices", "_with_gaps", "chunk_tokens", "chunk_us", "first_us", "usage")
 
-    def __init__(self, choices: int = 1) -> None:
+    def __init__(self, choices: int = 1, *, with_gaps: bool = False) -> None:
+        self._with_gaps = with_gaps
         self.first_us: int | None = None
         self.chunk_us: list[int] = []
         self.chunk_tokens: list[int] = []
@@ -99,6 +112,11 @@ class Answer:
         return [logprob for choice in self._choices for logprob in choice.logprobs]
 
     @property
+    def gaps(self) -> list[float]:
+        """Empty unless they were asked for."""
+        return [gap for choice in self._choices for gap in choice.gaps]
+
+    @property
     def finish_reason(self) -> str | None:
         """Of the first choice, once all have one."""
         reasons = [choice.finish_reason for choice in self._choices]
@@ -116,7 +134,7 @@ class Answer:
         for choice in chunk.choices:
             if not 0 <= choice.index < len(self._choices):
                 raise MalformedChunk(f"choice {choice.index}, asked for {len(self._choices)}")
-            came = self._choices[choice.index].add(choice)
+            came = self._choices[choice.index].add(choice, with_gaps=self._with_gaps)
             if self.first_us is None and (came or choice.text):
                 self.first_us = at_us
             count += came

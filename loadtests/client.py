@@ -27,6 +27,8 @@ IDLE_CONNECTION_S = 2.0
 DRAIN_S = 1.0
 """For the end of a body behind its last event; a connection that takes longer is closed."""
 LONGEST_MESSAGE = 500
+TO_SEE_A_GAP = 2
+"""Alternatives that a server has to tell."""
 CLIENT_FAULT = RequestError(
     kind="ClientFault", status=None, message="the load client itself failed; the log of the load tells how"
 )
@@ -65,9 +67,19 @@ class CompletionClient:
     Raises ValueError when the address is not on this machine.
     """
 
-    def __init__(self, base_url: str, model: str, deadline_s: float, block_size: int | None = None) -> None:
-        """`block_size` is the server's, tokens; None when the records need not tell of first blocks."""
+    def __init__(
+        self,
+        base_url: str,
+        model: str,
+        deadline_s: float,
+        block_size: int | None = None,
+        *,
+        with_gaps: bool = False,
+    ) -> None:
+        """`block_size` is the server's, tokens; None when the records need not tell of first blocks.
+        `with_gaps`: they tell how near the next likeliest tokens were."""
         self._block_size = block_size
+        self._with_gaps = with_gaps
         self._model = model
         self._deadline_s = deadline_s
         self._api = openai.OpenAI(
@@ -93,7 +105,8 @@ class CompletionClient:
 
         The end goes to the sink as a record. A kill of the greenlet is recorded, then passed on.
         """
-        attempt = _Attempt(job, _first_block(job.prompt.token_ids, self._block_size))
+        first_block = _first_block(job.prompt.token_ids, self._block_size)
+        attempt = _Attempt(job, first_block, Answer(job.prompt.sampling.n, with_gaps=self._with_gaps))
         deadline = gevent.Timeout(self._deadline_s)
         patience_s = job.prompt.abort.after_s if job.prompt.abort else None
         try:
@@ -164,7 +177,7 @@ class CompletionClient:
             gevent.with_timeout(DRAIN_S, stream.drain, timeout_value=None)
 
     def _body(self, prompt: Prompt) -> dict[str, Any]:
-        return {
+        body = {
             "model": self._model,
             "prompt": list(prompt.token_ids),
             "max_tokens": prompt.max_tokens,
@@ -172,6 +185,11 @@ class CompletionClient:
             "return_token_ids": True,
             **_parameters(prompt.sampling),
         }
+        if self._with_gaps:
+            body["logprobs"] = max(prompt.sampling.logprobs, TO_SEE_A_GAP)
+            # By their text, two tokens that are no characters would be one.
+            body["return_tokens_as_token_ids"] = True
+        return body
 
 
 @dataclass(slots=True)
@@ -180,7 +198,7 @@ class _Attempt:
 
     job: Job
     first_block: str | None
-    answer: Answer = field(init=False)
+    answer: Answer
     status: int | None = None
     outcome: Outcome = "unknown"
     error: RequestError | None = CLIENT_FAULT
@@ -188,9 +206,6 @@ class _Attempt:
     start_mono_ns: int = field(default_factory=time.monotonic_ns)
     end_us: int | None = None
     """Once it has ended. What happens behind that changes nothing more."""
-
-    def __post_init__(self) -> None:
-        self.answer = Answer(self.job.prompt.sampling.n)
 
     def elapsed_us(self) -> int:
         return (time.monotonic_ns() - self.start_mono_ns) // 1000
@@ -235,6 +250,7 @@ class _Attempt:
             chunk_tokens=answer.chunk_tokens,
             token_ids=answer.token_ids,
             logprobs=answer.logprobs,
+            gaps=answer.gaps,
             usage=answer.usage,
             finish_reason=answer.finish_reason,
             status=self.status,

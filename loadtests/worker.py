@@ -87,7 +87,11 @@ class Worker:
             name: build(spec, name, plan.seed) for name, spec in scenario.workloads.items()
         }
         CompletionUser.client = CompletionClient(
-            plan.base_url, plan.model_name, scenario.limits.request_s, scenario.server.block_size
+            plan.base_url,
+            plan.model_name,
+            scenario.limits.request_s,
+            scenario.server.block_size,
+            with_gaps=plan.logprob_tolerance > 0,
         )
         self._environment = Environment(
             user_classes=[CompletionUser], host=plan.base_url, stop_timeout=GRACE_S

@@ -1,7 +1,7 @@
 """Are the answers still the right ones? Compared with the golden ones, else with each other.
 
-Bit for bit, unless the plan says that this build of the server is not exact: then tokens must be equal,
-and logprobs within the plan's tolerance.
+Bit for bit, unless the plan says that this build of the server is not exact. Then logprobs must be equal
+within the plan's tolerance, and tokens as well, up to where two were so near that either could come.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ class Comparison(NamedTuple):
     golden: bool
     """Whether the standard is a golden answer; else it is the first answer to the prompt."""
     difference: str | None
-    """The first place where they differ; None when they are equal."""
+    """The first place where they differ; None when they are equal, or part at a tie."""
+    tie: bool
+    """They part where the two likeliest tokens were as near as the tolerance is wide. What follows another
+    token is another answer, and not compared."""
 
 
 class Compared(NamedTuple):
@@ -40,6 +43,8 @@ class Compared(NamedTuple):
 
     with_golden: int
     with_others: int
+    ties: int
+    """Of both."""
     different: list[Comparison]
     """Those that are not what they must be."""
 
@@ -57,12 +62,15 @@ def judge(history: History) -> OracleResult:
     if not seen.with_golden:
         found.gap("no answer could be compared with a golden one")
     equal = f"{seen.with_golden} answers equal the golden ones, {seen.with_others} more their prompt's first"
-    return found.result(equal + _bound(history.plan.logprob_tolerance))
+    return found.result(equal + _bound(history.plan.logprob_tolerance, seen.ties))
 
 
-def _bound(tolerance: float) -> str:
+def _bound(tolerance: float, ties: int) -> str:
     """How equal is meant, where it is not bit for bit."""
-    return f"; equal within {tolerance:g} (this build's sums depend on the batch)" if tolerance else ""
+    if not tolerance:
+        return ""
+    told = f"; equal within {tolerance:g} (this build's sums depend on the batch)"
+    return f"{told}, {ties} of them up to a tie" if ties else told
 
 
 def compare(history: History) -> Iterator[Comparison]:
@@ -76,20 +84,25 @@ def compare(history: History) -> Iterator[Comparison]:
         if standard is not record:
             known = record.prompt_id in golden
             name = "golden" if known else "first"
-            difference = _difference(record, standard, name, history.plan.logprob_tolerance)
-            yield Comparison(record, standard, known, difference)
+            tolerance = history.plan.logprob_tolerance
+            place = _first_difference(record, standard, tolerance)
+            tie = place is not None and _is_tie(record, standard, place, tolerance)
+            told = None if place is None or tie else _told(record, standard, name, place)
+            yield Comparison(record, standard, known, told, tie)
 
 
 @once
 def compared(history: History) -> Compared:
     """How many of each sort, and those that differ."""
     counts: Counter[bool] = Counter()
+    ties = 0
     different: list[Comparison] = []
     for comparison in compare(history):
         counts[comparison.golden] += 1
+        ties += comparison.tie
         if comparison.difference is not None:
             different.append(comparison)
-    return Compared(counts[True], counts[False], different)
+    return Compared(counts[True], counts[False], ties, different)
 
 
 def _first_by_prompt(records: Iterable[RequestRecord]) -> dict[str, RequestRecord]:
@@ -99,14 +112,27 @@ def _first_by_prompt(records: Iterable[RequestRecord]) -> dict[str, RequestRecor
     return first
 
 
-def _difference(record: RequestRecord, standard: RequestRecord, name: str, tolerance: float) -> str | None:
+def _first_difference(record: RequestRecord, standard: RequestRecord, tolerance: float) -> int | None:
     unequal = (
         _first_unequal(record.token_ids, standard.token_ids, 0.0),
         _first_unequal(record.logprobs, standard.logprobs, tolerance),
     )
-    place = min((place for place in unequal if place is not None), default=None)
-    if place is None:
-        return None
+    return min((place for place in unequal if place is not None), default=None)
+
+
+def _is_tie(record: RequestRecord, standard: RequestRecord, place: int, tolerance: float) -> bool:
+    """Whether noise within the tolerance explains that another token came: in both answers the two likeliest
+    ones were near each other, and the two that came were as likely."""
+    pair = (record, standard)
+    if not tolerance or any(len(one.gaps) != len(one.token_ids) for one in pair):
+        return False
+    if any(place >= len(one.token_ids) or one.gaps[place] > 2 * tolerance for one in pair):
+        return False
+    came, due = (one.logprobs[place] for one in pair)
+    return record.token_ids[place] != standard.token_ids[place] and abs(came - due) <= tolerance
+
+
+def _told(record: RequestRecord, standard: RequestRecord, name: str, place: int) -> str:
     return f"at position {place}: {_at(record, place)}, {name} {_at(standard, place)}"
 
 

@@ -55,6 +55,10 @@ def run_command(
     replay: Annotated[
         Path | None, typer.Option(help="Run directory: strike the same arrivals as that run did.")
     ] = None,
+    logprob_tolerance: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="Right answers may differ by so much in a logprob; else as known."),
+    ] = None,
     runs: Annotated[Path | None, typer.Option(help="Folder for run directories; else ./runs.")] = None,
 ) -> int:
     """Run scenarios and judge them. Exit code: 0 as expected, 1 not as expected, 2 unknown, 3 bad input."""
@@ -83,6 +87,7 @@ def run_command(
             seed=seed + again,
             workers=workers,
             stack=stack,
+            logprob_tolerance=logprob_tolerance,
         )
         for scenario in loaded
         for again in range(repeat)

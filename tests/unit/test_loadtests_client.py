@@ -318,3 +318,26 @@ def test_the_next_request_goes_over_the_same_connection(tmp_path: Path) -> None:
         client.close()
     # One that idles for 2 s is given up, as may happen on a busy machine.
     assert len({record.connection for record in server.sent().values()}) < 5
+
+
+def tops(*logprobs: float) -> dict[str, object]:
+    """One event with one token and the likeliest at its place."""
+    told = {str(number): logprob for number, logprob in enumerate(logprobs)}
+    shown = {"token_logprobs": [max(logprobs)], "top_logprobs": [told]}
+    return {"choices": [{"text": "a", "token_ids": [1], "logprobs": shown}]}
+
+
+def test_the_nearness_of_the_next_token_is_kept_where_it_was_asked_for() -> None:
+    answer = Answer(with_gaps=True)
+    for event in (tops(-2.0, -0.5), tops(-1.0, -3.0, -1.25)):
+        answer.add(event, 0)
+    assert answer.gaps == [1.5, 0.25]
+    without = Answer()
+    without.add(tops(-2.0, -0.5), 0)
+    assert without.gaps == []
+
+
+def test_a_token_told_alone_has_no_gap() -> None:
+    answer = Answer(with_gaps=True)
+    answer.add(tops(-2.0), 0)
+    assert (answer.tokens, answer.gaps) == (1, [])

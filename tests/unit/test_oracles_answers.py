@@ -86,6 +86,47 @@ def test_no_tolerance_lets_a_token_or_a_missing_end_pass() -> None:
     assert judge(run.history()).violations == 2
 
 
+GAPS = [0.5, 0.75, 0.0, 0.25]
+PARTED = {"token_ids": [11, 12, 99, 15], "logprobs": [*LOGPROBS[:2], LOGPROBS[2] - 1e-5, -2.0]}
+
+
+def run_with_gaps(gaps: list[float], changed_gaps: list[float], **changed: object) -> Run:
+    run = inexact_run()
+    for place in range(len(run.requests)):
+        if run.requests[place].phase != "canary":
+            run.change_request(place, gaps=gaps)
+    run.change_request(run.first_of("chaos"), gaps=changed_gaps, **changed)
+    return run
+
+
+def test_answers_that_part_where_two_tokens_were_as_likely_are_told_apart_from_wrong_ones() -> None:
+    result = judge(run_with_gaps(GAPS, GAPS, **PARTED).history())
+    assert result.verdict is Verdict.PASS
+    assert result.summary.endswith("1 of them up to a tie")
+
+
+@pytest.mark.parametrize("gaps", [[], [0.5, 0.75, 0.001, 0.25]], ids=["not told", "not near"])
+def test_another_token_without_a_tie_fails(gaps: list[float]) -> None:
+    for one, other in ((gaps, GAPS), (GAPS, gaps)):
+        result = judge(run_with_gaps(one, other, **PARTED).history())
+        assert result.verdict is Verdict.FAIL
+        assert "at position 2" in result.summary
+
+
+def test_a_tie_explains_no_other_difference() -> None:
+    earlier = {**PARTED, "logprobs": [-0.6, *LOGPROBS[1:]]}
+    elsewhere = {**PARTED, "logprobs": [*LOGPROBS[:2], -2.5, -2.0]}
+    same_token = {"logprobs": [*LOGPROBS[:2], -2.5, -0.125]}
+    for changed in (earlier, elsewhere, same_token):
+        assert judge(run_with_gaps(GAPS, GAPS, **changed).history()).verdict is Verdict.FAIL
+
+
+def test_no_tie_is_granted_to_an_exact_build() -> None:
+    run = run_with_gaps(GAPS, GAPS, **PARTED)
+    run.plan = make_plan()
+    assert judge(run.history()).verdict is Verdict.FAIL
+
+
 def test_the_answer_to_another_prompt_is_told_with_that_prompt() -> None:
     run = clean_run()
     first = run.first_of("golden")
