@@ -14,7 +14,8 @@ from chaos.hostcopy.generation import detect
 from chaos.inside import runtime
 from chaos.inside.engine import Strike
 from chaos.inside.failed_loads import TellsFailedLoads
-from chaos.inside.faults import ASKS_AGAIN
+from chaos.inside.faults import ASKS_AGAIN, GAVE_UP
+from chaos.inside.journal import Evidence
 from chaos.inside.kind import SCHEDULER, WORKER
 from chaos.inside.metadata import loads
 from chaos.inside.states import ATTRIBUTE
@@ -43,6 +44,7 @@ class ChaosConnector(TellsFailedLoads):
             return super().get_num_new_matched_tokens(request, num_computed_tokens)
 
     def update_state_after_alloc(self, request: Any, blocks: Any, num_external_tokens: int) -> None:
+        runtime.request_states.see(request)
         with turn_of(request.request_id):
             super().update_state_after_alloc(request, blocks, num_external_tokens)
 
@@ -50,6 +52,9 @@ class ChaosConnector(TellsFailedLoads):
         with turn_of(None):
             told = scheduler_output if managers_are_told() else noting_turns(scheduler_output)
             metadata = super().build_connector_meta(told)
+        for left in runtime.request_states.given_up(scheduler_output.finished_req_ids):
+            numbers: Evidence = {"computed": left.computed, "answered": left.answered}
+            self._engine.note(GAVE_UP, left.request, numbers, (left.state,))
         runtime.request_states.step(
             metadata, scheduler_output.finished_req_ids, scheduler_output.preempted_req_ids or ()
         )

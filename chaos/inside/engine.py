@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -190,9 +190,11 @@ class FaultEngine:
                 chosen = strike
         return chosen
 
-    def note(self, about: str, request: str) -> None:
+    def note(
+        self, about: str, request: str, evidence: Evidence | None = None, states: Sequence[str] = ()
+    ) -> None:
         """Write down what the server did with a request, as the sign of a fault that struck before."""
-        self._journal.write("note", {"about": about}, request=request)
+        self._journal.write("note", {"about": about, **(evidence or {})}, request=request, states=states)
 
     def armed(self, kind: str) -> bool:
         """Whether any fault of this kind is armed: a site need not prepare an arrival otherwise."""

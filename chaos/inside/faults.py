@@ -21,6 +21,8 @@ ASKS_AGAIN = "asks the tier again after a failed load"
 """What is noted of a request, as the sign of a load that was reported as failed."""
 STORED_AGAIN = "stores a block again that was lost"
 """What is noted of a strike that took blocks from the tier."""
+GAVE_UP = "gave a request up, whose client has left"
+"""What is noted of a request, as the sign of a client that left or lost its connection."""
 HOOKS = ("lookup", "prepare_load", "prepare_store", "complete_load", "complete_store")
 
 WRONG_ANSWERS = "logprobs of every request that reads the block differ from golden"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from chaos.inside.metadata import Transfer, ended, planned
@@ -23,6 +24,22 @@ ATTRIBUTE = "kvchaos_states"
 """Of the step's metadata, by which the worker is told."""
 
 
+ABORTED = "FINISHED_ABORTED"
+
+
+@dataclass(frozen=True)
+class GivenUp:
+    """A request that vLLM ended before it was done: its client has left."""
+
+    request: str
+    state: str
+    """What it was doing."""
+    computed: int
+    """Tokens of it that were computed or loaded."""
+    answered: int
+    """Tokens of its answer."""
+
+
 class RequestStates:
     """The scheduler's view. It keeps vLLM's own requests and looks at them when it is asked."""
 
@@ -34,6 +51,17 @@ class RequestStates:
     def see(self, request: Any) -> None:
         """A request has come up in the scheduler."""
         self._requests[request.request_id] = request
+
+    def given_up(self, finished: Collection[str]) -> Iterator[GivenUp]:
+        """Those of the requests that have ended, and are not forgotten yet, that were given up."""
+        for name in sorted(finished):
+            request = self._requests.get(name)
+            if request is None:
+                # It never came up, so it can only have been given up in the queue.
+                yield GivenUp(name, QUEUED, 0, 0)
+            elif request.status.name == ABORTED:
+                answered = request.num_output_tokens
+                yield GivenUp(name, self._stage_before(request), request.num_computed_tokens, answered)
 
     def step(self, metadata: Any, finished: Collection[str], preempted: Collection[str]) -> None:
         """A step was planned: copies begin, and some requests have ended."""
@@ -58,6 +86,13 @@ class RequestStates:
         known = self._requests.get(request)
         now = (_stage(known),) if known is not None and not known.is_finished() else ()
         return (*now, STORING) if stores else now
+
+    def _stage_before(self, request: Any) -> str:
+        """What a request was doing when it was given up; its status does not tell any more."""
+        name = request.request_id
+        if any(owner == name and transfer[0] == "load" for transfer, owner in self._under_way.items()):
+            return LOADING
+        return _progress(request) if request.num_computed_tokens else QUEUED
 
     def of_transfers(self) -> dict[str, tuple[str, ...]]:
         """What the requests do whose copies are under way: all that the worker can come upon."""
@@ -90,4 +125,8 @@ def _stage(request: Any) -> str:
         return LOADING
     if status != "RUNNING":
         return QUEUED
+    return _progress(request)
+
+
+def _progress(request: Any) -> str:
     return PREFILL if request.num_computed_tokens < request.num_prompt_tokens else DECODE

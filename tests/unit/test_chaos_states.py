@@ -12,7 +12,7 @@ import pytest
 
 from chaos.inside.decide import Trigger, foretell
 from chaos.inside.engine import FaultEngine
-from chaos.inside.states import ATTRIBUTE, RequestStates, ToldStates
+from chaos.inside.states import ATTRIBUTE, GivenUp, RequestStates, ToldStates
 from tests.unit.chaos_room import Room, entry, schedule, wait_until
 
 
@@ -24,6 +24,7 @@ class Request:
     status_name: str = "WAITING"
     num_computed_tokens: int = 0
     num_prompt_tokens: int = 100
+    num_output_tokens: int = 0
 
     @property
     def status(self) -> Any:
@@ -138,6 +139,30 @@ def test_to_0_20_stores_have_ended_when_they_are_reported_or_the_request_is_pree
     assert (states.of("a"), states.of("b")) == (("decode",), ("decode", "storing"))
     states.step(OldMetadata(), (), ("b",))
     assert states.of("b") == ("decode",)
+
+
+@pytest.mark.parametrize(
+    ("computed", "loading", "state"),
+    [(0, False, "queued"), (64, True, "loading"), (99, False, "prefill"), (100, False, "decode")],
+)
+def test_a_request_that_is_given_up_tells_what_it_was_doing(
+    states: RequestStates, computed: int, loading: bool, state: str
+) -> None:
+    request = Request("a", "RUNNING", computed, num_output_tokens=3)
+    states.see(request)
+    if loading:
+        states.step(Metadata(load_jobs={5: Job("a")}), (), ())
+    request.status_name = "FINISHED_ABORTED"
+    assert list(states.given_up({"a"})) == [GivenUp("a", state, computed, 3)]
+
+
+def test_a_request_that_is_given_up_before_it_came_up_was_queued(states: RequestStates) -> None:
+    assert list(states.given_up({"b", "a"})) == [GivenUp(name, "queued", 0, 0) for name in ("a", "b")]
+
+
+def test_a_request_that_ended_as_it_should_was_not_given_up(states: RequestStates) -> None:
+    states.see(Request("a", "FINISHED_LENGTH_CAPPED", 140))
+    assert list(states.given_up({"a"})) == []
 
 
 def test_the_worker_is_told_of_requests_whose_copies_are_under_way_and_of_no_other(

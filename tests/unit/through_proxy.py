@@ -121,7 +121,7 @@ class Bench:
             reader.start()
             yield
             connection.shutdown(socket.SHUT_RDWR)
-        reader.join()
+            reader.join()
 
     def _read(self, connection: socket.socket, name: str) -> None:
         with suppress(ConnectionError):
