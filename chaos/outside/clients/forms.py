@@ -1,0 +1,110 @@
+"""Requests that no server can serve, byte by byte as they are sent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from chaos.inside.kind import Value
+
+COMPLETIONS = "/v1/completions"
+HUGE_TOKENS = 1_000_000
+HUGE_BYTES = 32 << 20
+DEEP = 100_000
+MANY = 100
+NO_TOKEN = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a request has to know of a server."""
+
+    port: int
+    model: str
+    max_model_len: int
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way of being wrong."""
+
+    name: str
+    about: str
+    build: Callable[[Target], bytes]
+    answered: bool = True
+    """Whether the client stays for the answer."""
+
+
+def _request(
+    body: bytes, *, method: str = "POST", path: str = COMPLETIONS, length: str | None = None
+) -> bytes:
+    head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
+    head += f"Content-Type: application/json\r\nContent-Length: {length or len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+def _completion(target: Target, **changed: object) -> bytes:
+    """A request that is right but for what is changed; None leaves a parameter out."""
+    asked: dict[str, object] = {"model": target.model, "prompt": [1, 2, 3], "max_tokens": 2, **changed}
+    return json.dumps({name: value for name, value in asked.items() if value is not None}).encode()
+
+
+def _with(**changed: Value | list[int] | None) -> Callable[[Target], bytes]:
+    return lambda target: _request(_completion(target, **changed))
+
+
+def _of(body: bytes) -> Callable[[Target], bytes]:
+    return lambda target: _request(body)
+
+
+MALFORMED = (
+    Form("no_http", "bytes that are no HTTP", lambda target: b"this is no HTTP\r\n\r\n"),
+    Form("no_length", "a length that is no number", lambda target: _request(b"{}", length="many")),
+    Form("no_path", "a path that nothing is served at", lambda target: _request(b"{}", path="/v1/nothing")),
+    Form("no_method", "a method that is not taken", lambda target: _request(b"{}", method="DELETE")),
+    Form("no_utf8", "a body that is no text", _of(b"\xff\xfe{")),
+    Form("no_json", "a body that breaks off", _of(b'{"model": "tiny", "prompt": ')),
+    Form("null", "a body that is null", _of(b"null")),
+    Form("no_model", "a model that is not there", _with(model="nobody")),
+    Form("no_prompt", "no prompt", _with(prompt=None)),
+    Form("empty_prompt", "a prompt without a token", _with(prompt=[])),
+    Form("no_token", "a token that the vocabulary does not have", _with(prompt=[NO_TOKEN])),
+    Form("no_number", "a number of tokens that is a word", _with(max_tokens="many")),
+    Form("negative", "a negative number of tokens", _with(max_tokens=-1)),
+    Form(
+        "cut_short",
+        "a body that ends before its length, and a client that leaves",
+        lambda target: _request(b'{"model": ', length="1000"),
+        answered=False,
+    ),
+)
+
+OVERSIZED = (
+    Form(
+        "long_prompt",
+        "a prompt one token longer than the model takes",
+        lambda target: _request(_completion(target, prompt=[1] * (target.max_model_len + 1))),
+    ),
+    Form(
+        "long_answer",
+        "an answer one token longer than the model gives",
+        lambda target: _request(_completion(target, max_tokens=target.max_model_len + 1)),
+    ),
+    Form("huge_prompt", f"a prompt of {HUGE_TOKENS} tokens", _with(prompt=[1] * HUGE_TOKENS)),
+    Form("huge_text", f"a prompt of {HUGE_BYTES >> 20} MiB of text", _with(prompt="x" * HUGE_BYTES)),
+    Form(
+        "many_prompts",
+        f"{MANY} prompts, each a token too long",
+        lambda target: _request(_completion(target, prompt=[[1] * (target.max_model_len + 1)] * MANY)),
+    ),
+    Form("many_logprobs", "more logprobs than are allowed", _with(logprobs=HUGE_TOKENS)),
+    Form("deep", f"lists {DEEP} deep", _of(b'{"prompt": ' + b"[" * DEEP + b"]" * DEEP + b"}")),
+)
+
+EACH = "each"
+"""All forms of a kind, one after the other."""
+
+
+def chosen(forms: tuple[Form, ...], name: Value) -> tuple[Form, ...]:
+    return tuple(form for form in forms if name in (EACH, form.name))
