@@ -315,6 +315,8 @@ class RunPlan(Strict):
     logprob_tolerance: float = Field(default=0.0, ge=0.0)
     """Equal answers of this server's build may differ by so much in a logprob; 0: equal bit for bit."""
     base_url: str
+    load_url: str | None = None
+    """What the load asks where that is not the server itself but what lies before it."""
     model_name: str = "tiny"
     """Under which the server serves its model."""
     command: tuple[str, ...]

@@ -87,7 +87,7 @@ class Worker:
             name: build(spec, name, plan.seed) for name, spec in scenario.workloads.items()
         }
         CompletionUser.client = CompletionClient(
-            plan.base_url,
+            plan.load_url or plan.base_url,
             plan.model_name,
             scenario.limits.request_s,
             scenario.server.block_size,

@@ -35,6 +35,8 @@ PID_NAMESPACE = Path("/proc/self/ns/pid")
 DRAFT_SUFFIX = ".draft"
 GATE = 'read -r go && exec "$@" </dev/null'
 """Run by a shell, which keeps its process id and start time when it becomes the command."""
+TALKING_GATE = 'read -r go && exec "$@"'
+"""The same for a command that goes on reading from our pipe. The shell takes no byte more than its line."""
 
 
 class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -131,8 +133,34 @@ class RunRecord:
 
         Raises OSError when it could not be recorded; then nothing runs.
         """
+        process = self._start(GATE, command, what, environment, cwd, log)
+        assert process.stdin is not None
+        process.stdin.close()
+        return process
+
+    def start_talking(
+        self,
+        command: tuple[str, ...],
+        *,
+        what: What,
+        environment: Mapping[str, str],
+        cwd: Path,
+        log: IO[bytes],
+    ) -> subprocess.Popen[bytes]:
+        """The same, and its stdin stays open for what we have to say."""
+        return self._start(TALKING_GATE, command, what, environment, cwd, log)
+
+    def _start(
+        self,
+        gate: str,
+        command: tuple[str, ...],
+        what: What,
+        environment: Mapping[str, str],
+        cwd: Path,
+        log: IO[bytes],
+    ) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
-            ["/bin/sh", "-c", GATE, "sh", *command],
+            ["/bin/sh", "-c", gate, "sh", *command],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -143,11 +171,13 @@ class RunRecord:
         assert process.stdin is not None
         group = group_of(process.pid, what)
         try:
-            with process.stdin as gate, self._lock:
+            with self._lock:
                 self._change(groups=(*self._state.groups, group))
-                gate.write(b"go\n")
+            process.stdin.write(b"go\n")
+            process.stdin.flush()
         except OSError:
-            # The gate is closed now, and the shell ends without having become the command.
+            # With the gate closed the shell ends without having become the command.
+            process.stdin.close()
             process.wait()
             self._state = msgspec.structs.replace(
                 self._state, groups=tuple(known for known in self._state.groups if known != group)

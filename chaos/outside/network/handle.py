@@ -15,7 +15,7 @@ from chaos.outside.network.messages import Command, Event, Report
 POLL_S = 0.02
 
 
-class ProxyFailed(Exception):
+class ProxyFailed(OSError):
     """The proxy is not there."""
 
 

@@ -1,0 +1,77 @@
+"""The proxy before a server, where a scenario strikes the network: a process of its own.
+
+Only the load goes through it. Scrapes, canaries and questions of health go to the server itself, so that a
+cut line is not taken for a dead server.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from chaos.outside.network.handle import Handle, ProxyFailed, proxy_command
+from history import layout
+from kvchaos.errors import UsageError
+from kvchaos.stacks.command import HOST
+from kvchaos.stacks.process_group import end_group
+from kvchaos.stacks.record import RunRecord
+
+PACKAGES = Path(__file__).resolve().parent.parent.parent
+START_S = 30.0
+LEAVE_S = 5.0
+"""From the end of its commands to its own."""
+
+
+class NetworkProxy:
+    """One running proxy."""
+
+    def __init__(self, process: subprocess.Popen[bytes], handle: Handle, port: int) -> None:
+        self._process = process
+        self.handle = handle
+        self.url = f"http://{HOST}:{port}"
+        """What to ask in the server's place."""
+
+    def failure(self) -> str | None:
+        """One line when it has died: then nothing that the load saw says anything about the server."""
+        code = self._process.poll()
+        if code is None:
+            return None
+        return f"the network's proxy ended with code {code}; see {layout.NETWORK_LOG}"
+
+
+@contextmanager
+def network_before(server_url: str, run_dir: Path, record: RunRecord) -> Iterator[NetworkProxy]:
+    """A proxy before the server, for the time of the block; the server need not run yet.
+
+    Raises UsageError when the proxy does not start or ends too early.
+    """
+    port = urlsplit(server_url).port
+    assert port is not None
+    reports = run_dir / layout.NETWORK
+    with (run_dir / layout.NETWORK_LOG).open("ab") as log:
+        process = record.start_talking(
+            proxy_command(port, reports), what="network", environment=os.environ, cwd=PACKAGES, log=log
+        )
+    assert process.stdin is not None
+    handle = Handle(process.stdin, reports)
+    try:
+        yield NetworkProxy(process, handle, handle.wait_port(START_S))
+    except ProxyFailed as error:
+        raise UsageError(f"the network's proxy: {error}; see {run_dir / layout.NETWORK_LOG}") from error
+    finally:
+        _end(process, handle, record)
+
+
+def _end(process: subprocess.Popen[bytes], handle: Handle, record: RunRecord) -> None:
+    """By the end of its commands; one that does not leave is ended."""
+    handle.close()
+    try:
+        process.wait(LEAVE_S)
+    except subprocess.TimeoutExpired:
+        end_group(record.group(process.pid), LEAVE_S)
+        process.wait()
+    record.drop_group(process.pid)
