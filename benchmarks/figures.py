@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
-import numpy as np
-
-RESAMPLES = 10_000
-CONFIDENCE = 0.95
+from kvchaos.bench.interval import Interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,18 +71,9 @@ def _cost(figure: str, unit: str, value: Callable[[Block], float], pairs: Sequen
     plain = [value(pair.plain) for pair in pairs]
     chaos = [value(pair.chaos) for pair in pairs]
     worse, better = (plain, chaos) if figure == MORE_IS_BETTER else (chaos, plain)
-    ratios = np.array(worse) / np.array(better)
-    low, high = _bounds(ratios)
-    return Cost(figure, unit, median(plain), median(chaos), float(np.median(ratios)) - 1, low - 1, high - 1)
-
-
-def _bounds(ratios: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tuple[float, float]:
-    """Bounds of the median: its spread when the pairs are drawn again and again with replacement."""
-    draws = np.random.default_rng(0).integers(0, len(ratios), (RESAMPLES, len(ratios)))
-    medians = np.median(ratios[draws], axis=1)
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(medians, (tail, 1 - tail))
-    return float(low), float(high)
+    ratio = Interval.of([one / other for one, other in zip(worse, better, strict=True)])
+    bounds = (ratio.median - 1, ratio.low - 1, ratio.high - 1)
+    return Cost(figure, unit, median(plain), median(chaos), *bounds)
 
 
 Word = Literal["within", "above", "undecided"]

@@ -19,8 +19,9 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.figures import CONFIDENCE, Block, Cost, Pair, Word, costs, word
+from benchmarks.figures import Block, Cost, Pair, Word, costs, word
 from benchmarks.side import Side
+from kvchaos.bench.interval import CONFIDENCE
 from kvchaos.errors import UsageError
 from kvchaos.interrupts import Interrupted, interrupts
 from kvchaos.paths import cache_folder

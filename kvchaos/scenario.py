@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,17 @@ def check_fit(scenario: Scenario) -> None:
     for name, spec in scenario.workloads.items():
         for problem in _too_long(scenario, name, workloads.build(spec, name, seed=0)):
             raise UsageError(f"scenario {scenario.name}: {problem}")
+
+
+def rechecked(content: Mapping[str, object]) -> Scenario:
+    """A scenario that was changed after it was read, as JSON has it. Raises UsageError."""
+    try:
+        scenario = Scenario.model_validate_json(msgspec.json.encode(content))
+    except ValidationError as error:
+        raise UsageError(f"{content.get('name')}: {_first_problem(error)}") from error
+    for problem in _problems(scenario):
+        raise UsageError(f"{scenario.name}: {problem}")
+    return scenario
 
 
 def expectation_for(scenario: Scenario, release: Version) -> Expectation:

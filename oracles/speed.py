@@ -54,7 +54,7 @@ def speeds(history: History) -> Sequence[Speed]:
     for window in history.phases():
         chaos_began |= window.spec.role == "chaos"
         ok = [record for record in by_phase(history).get(window.spec.name, []) if record.outcome == "ok"]
-        found.append(_speed(window, _stage(window, chaos_began=chaos_began), ok))
+        found.append(speed_of(window, _stage(window, chaos_began=chaos_began), ok))
     return found
 
 
@@ -64,7 +64,8 @@ def _stage(window: PhaseWindow, *, chaos_began: bool) -> Stage:
     return "after" if chaos_began and window.spec.role != "golden" else "before"
 
 
-def _speed(window: PhaseWindow, stage: Stage, ok: Sequence[RequestRecord]) -> Speed:
+def speed_of(window: PhaseWindow, stage: Stage, ok: Sequence[RequestRecord]) -> Speed:
+    """How fast these good answers of a phase came."""
     ttfts = (ttft for record in ok if (ttft := ttft_ms(record)) is not None)
     return Speed(
         window=window,

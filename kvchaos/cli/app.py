@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from kvchaos import __version__
-from kvchaos.cli import clean, client_bench, doctor, faults, judge, oracles, server
+from kvchaos.cli import bench, clean, client_bench, doctor, faults, judge, oracles, server
 from kvchaos.cli import run as run_scenarios
 from kvchaos.errors import UsageError
 
@@ -25,6 +25,7 @@ app.command("judge")(judge.judge_command)
 app.add_typer(server.app, name="server")
 app.command("faults")(faults.faults_command)
 app.command("oracles")(oracles.oracles_command)
+app.add_typer(bench.app, name="bench")
 app.command("client-bench")(client_bench.client_bench_command)
 app.command("doctor")(doctor.doctor)
 app.command("clean")(clean.clean_command)

@@ -18,6 +18,7 @@ pytestmark = [pytest.mark.server, pytest.mark.timeout(CAMPAIGN_S + 100)]
 SCENARIOS = (
     "aborts",
     "baseline-offload",
+    "chat-return",
     "corruption-canary",
     "deadlock-warm-tier",
     "evict-storm",

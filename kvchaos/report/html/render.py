@@ -53,9 +53,9 @@ def report_html(history: History, verdict: RunVerdict) -> str:
 
 def render(page: Page) -> str:
     """The page as HTML."""
-    style, script = _resource("style.css"), _resource("script.js")
+    style, script = resource("style.css"), resource("script.js")
     text = (
-        _environment()
+        environment()
         .get_template("page.html")
         .render(
             page=page,
@@ -79,7 +79,7 @@ def render(page: Page) -> str:
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
     """Kept, since reading the templates takes longer than filling them."""
     environment = Environment(
         loader=PackageLoader("kvchaos.report.html", FOLDER),
@@ -134,5 +134,6 @@ def source_hash(text: str) -> str:
     return f"sha256-{base64.b64encode(digest).decode()}"
 
 
-def _resource(name: str) -> str:
+def resource(name: str) -> str:
+    """A style or script of ours."""
     return (resources.files("kvchaos.report.html") / FOLDER / name).read_text(encoding="utf-8")

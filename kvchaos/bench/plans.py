@@ -1,0 +1,120 @@
+"""Scenarios for measuring: all up to one phase as somebody wrote it, then that phase as it is asked for.
+
+What goes before stays, since it warms the server and gives the answers others are compared with.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from history.arrivals import Closed, Poisson
+from history.plan import ClientBounds, Param, PhaseSpec, Scenario, ServerSettings
+from kvchaos.errors import UsageError
+from kvchaos.scenario import rechecked
+from loadtests import workloads
+
+CLIENT_MS = 50.0
+"""Bound on the client's own delays where nobody gives one: what is measured is latency."""
+IN_FLIGHT = 256
+"""The most at once in an open loop: what waits is to wait on the server."""
+Settings = dict[str, Param | list[Param]]
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The scenario that a measurement is made of."""
+
+    scenario: Scenario
+    """Up to the measured phase, which is its last."""
+    chain: int
+    """Requests of a conversation of that phase."""
+
+    @property
+    def phase(self) -> PhaseSpec:
+        return self.scenario.phases[-1]
+
+
+def base_of(scenario: Scenario, wanted: str | None, client_ms: float = CLIENT_MS) -> Base:
+    """`wanted` names the phase; without it, it is the last one of the role load. Raises UsageError.
+
+    `client_ms` bounds the client's delays where the scenario does not.
+    """
+    if scenario.faults:
+        raise UsageError(f"{scenario.name}: has faults; speed is measured without any")
+    named = [
+        place
+        for place, phase in enumerate(scenario.phases)
+        if (phase.name == wanted if wanted else phase.role == "load")
+    ]
+    if not named:
+        known = ", ".join(phase.name for phase in scenario.phases)
+        raise UsageError(f"{scenario.name}: no phase {wanted or 'of the role load'}; there are {known}")
+    phases = scenario.phases[: named[-1] + 1]
+    asked = {phase.workload for phase in phases}
+    changes = {
+        "server": plain(scenario.server),
+        "phases": phases,
+        "workloads": {name: spec for name, spec in scenario.workloads.items() if name in asked},
+        "limits": scenario.limits.model_copy(update={"client": _strict(scenario.limits.client, client_ms)}),
+        "performance": {},
+    }
+    name = phases[-1].workload
+    chain = workloads.build(scenario.workloads[name], name, seed=0).chain_length
+    return Base(_changed(scenario, changes), chain)
+
+
+def plain(server: ServerSettings) -> ServerSettings:
+    """Without what only helps to find bugs: the chaos module, unless it does the loads, and its audit."""
+    return server.model_copy(update={"chaos": server.offload and server.sync_loads, "audit": False})
+
+
+def with_settings(base: Base, changes: Settings) -> Base:
+    """The same with other settings of the server. Raises UsageError."""
+    given: Settings = {**base.scenario.server.model_dump(mode="json"), **changes}
+    if given["offload"] is False:
+        # There is nothing to load then, whenever.
+        given |= {"sync_loads": False, "chaos": False}
+    scenario = rechecked({**base.scenario.model_dump(mode="json"), "server": given})
+    return Base(_changed(scenario, {"server": plain(scenario.server)}), base.chain)
+
+
+def closed(base: Base) -> Base:
+    """The phase in a closed loop, whatever its arrivals were."""
+    return _measuring(base, [base.phase.model_copy(update={"arrivals": Closed()})])
+
+
+def at_rates(base: Base, rates: Sequence[float], seconds: float, in_flight: int = IN_FLIGHT) -> Base:
+    """One phase a rate, each of so many seconds of independent arrivals and of requests of its own.
+
+    Raises UsageError.
+    """
+    phases: list[PhaseSpec] = []
+    first = base.phase.first
+    for number, rate in enumerate(rates, start=1):
+        requests = math.ceil(rate * seconds) * base.chain
+        changes = {
+            "name": f"rate-{number}",
+            "requests": requests,
+            "first": first,
+            "concurrency": in_flight,
+            "arrivals": Poisson(kind="poisson", rate=rate),
+        }
+        phases.append(base.phase.model_copy(update=changes))
+        first += requests
+    return _measuring(base, phases)
+
+
+def _measuring(base: Base, phases: Sequence[PhaseSpec]) -> Base:
+    before = base.scenario.phases[:-1]
+    return Base(_changed(base.scenario, {"phases": (*before, *phases)}), base.chain)
+
+
+def _changed(scenario: Scenario, changes: dict[str, object]) -> Scenario:
+    return rechecked(scenario.model_copy(update=changes).model_dump(mode="json"))
+
+
+def _strict(bounds: ClientBounds, client_ms: float) -> ClientBounds:
+    given = {name: getattr(bounds, name) or client_ms for name in ("lag_ms", "late_median_ms", "late_ms")}
+    return bounds.model_copy(update=given)

@@ -1,0 +1,55 @@
+"""The two sides of a comparison, as the user names them: a server environment, settings of the server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import yaml
+
+from history.plan import ServerSettings
+from kvchaos.bench.plans import Settings
+from kvchaos.errors import UsageError
+
+SERVER = "server"
+KNOWN = (SERVER, *ServerSettings.model_fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What differs on this side."""
+
+    server: str | None
+    """Name of its environment; None: the one that both have."""
+    settings: Settings
+    label: str
+
+
+def side_of(words: Sequence[str]) -> Side:
+    """From `name=value` words. Raises UsageError."""
+    settings: Settings = {}
+    server: str | None = None
+    for word in words:
+        name, found, text = word.partition("=")
+        if not found or name not in KNOWN:
+            raise UsageError(f"{word!r}: write name=value, with a name of {', '.join(KNOWN)}")
+        if name in settings or (name == SERVER and server is not None):
+            raise UsageError(f"{word!r}: {name} was given before")
+        if name == SERVER:
+            server = text
+        else:
+            settings[name] = _value(word, text)
+    return Side(server, settings, " ".join(words))
+
+
+def _value(word: str, text: str) -> bool | int | float | str | list[bool | int | float | str]:
+    """As YAML has it, as in a scenario file: `off`, `40`, `[--flag, "1"]`."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"{word!r}: is no value: {' '.join(str(error).split())}") from error
+    if isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list) and all(isinstance(one, bool | int | float | str) for one in value):
+        return value
+    raise UsageError(f"{word!r}: is no value")

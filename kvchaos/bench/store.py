@@ -1,0 +1,103 @@
+"""What a measurement left, beside its runs: `bench.json`. All that is told of it follows from this."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from history.verdict import Outcome
+from kvchaos.bench.figures import Figures
+from kvchaos.bench.slo import Slo
+from kvchaos.errors import UsageError
+
+FILE = "bench.json"
+PAGE = "bench.html"
+Kind = Literal["sweep", "slo", "compare"]
+
+
+class Measured(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One phase of a run."""
+
+    phase: str
+    rate: float | None
+    """Arrivals/s that were due, in an open loop of independent arrivals; None: anything else."""
+    figures: Figures
+
+    @property
+    def name(self) -> str:
+        """As tables call it."""
+        return self.phase if self.rate is None else f"{self.rate:g} arrivals/s"
+
+
+class BenchRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One run and what it counts for."""
+
+    run: str
+    """Its directory, beside this file."""
+    side: str
+    """Which of those that are compared; "" where there is but one."""
+    seed: int
+    """Equal seeds on both sides are a pair."""
+    outcome: Outcome
+    why_not: str | None
+    """Why it does not count as a measurement; None when it does."""
+    asked: list[str]
+    """Phases that were to be measured."""
+    asked_rates: list[float]
+    """Of those in an open loop, arrivals/s."""
+    phases: list[Measured]
+    """Empty when it does not count."""
+
+
+class Bench(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A whole measurement."""
+
+    v: Literal[1] = 1
+    kind: Kind
+    created: str
+    """UTC, ISO 8601."""
+    scenario: str
+    phase: str
+    """Of the scenario, which was measured."""
+    sides: list[str]
+    servers: list[str]
+    """Release of each side."""
+    chain: int
+    """Requests of one arrival: a conversation."""
+    slo: Slo | None
+    host: str
+    kvchaos: str
+    git: str
+    wanted: list[int]
+    """Seeds: each a repeat, a pair or a search."""
+    runs: list[BenchRun] = []
+    searched: list[int] = []
+    """slo: seeds of the searches that came to their end."""
+
+    @property
+    def counted(self) -> list[BenchRun]:
+        return [run for run in self.runs if run.why_not is None]
+
+
+def write(bench: Bench, folder: Path) -> None:
+    """Raises UsageError."""
+    path = folder / FILE
+    try:
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(bench), indent=2) + b"\n")
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def read(folder: Path) -> Bench:
+    """Raises UsageError."""
+    path = folder / FILE
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Bench)
+    except OSError as error:
+        raise UsageError(
+            f"{path}: cannot be read: {error.strerror}; give the folder of a measurement"
+        ) from error
+    except msgspec.MsgspecError as error:
+        raise UsageError(f"{path}: {error}") from error

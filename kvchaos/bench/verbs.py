@@ -1,0 +1,127 @@
+"""What is measured in which order: a sweep over rates, a search for the highest, two sides in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kvchaos.bench.measuring import Bencher
+from kvchaos.bench.plans import Base, at_rates, closed
+from kvchaos.bench.search import bisect, held
+from kvchaos.errors import UsageError
+from kvchaos.servers.registry import ServerEnv
+
+SHARES = (0.25, 0.5, 0.7, 0.85, 1.0, 1.2)
+"""Of what a closed loop reaches: the rates of a sweep that was not told any."""
+HIGHEST = 1.2
+"""Of the same: where a search begins that was not told."""
+
+
+class NotMeasured(UsageError):
+    """What the rest is to be made of could not be measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is measured on which server."""
+
+    side: str
+    base: Base
+    server: ServerEnv
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How long and how much at once, at each rate."""
+
+    seconds: float
+    in_flight: int
+
+    def at(self, target: Target, rates: Sequence[float]) -> Target:
+        """Raises UsageError."""
+        base = at_rates(target.base, rates, self.seconds, self.in_flight)
+        return Target(target.side, base, target.server)
+
+
+def sweep(bencher: Bencher, target: Target, seeds: Sequence[int], rates: Sequence[float], load: Load) -> None:
+    """All rates in each run; without any, those around what a closed loop reaches. Raises UsageError."""
+    if not rates:
+        reached = _closed_loop(bencher, target, seeds)
+        rates = [_rounded(share * reached) for share in SHARES]
+    ready = load.at(target, rates)
+    for seed in seeds:
+        _measure(bencher, ready, seed, len(rates))
+
+
+def search(
+    bencher: Bencher,
+    target: Target,
+    seeds: Sequence[int],
+    bounds: tuple[float, float | None],
+    precision: float,
+    load: Load,
+) -> None:
+    """One bisection a seed, a run for each rate that is tried. Raises UsageError."""
+    low, high = bounds
+    if high is None:
+        high = _rounded(HIGHEST * _closed_loop(bencher, target, seeds))
+    if low >= high:
+        raise UsageError(f"the lowest rate, {low:g}, is not below the highest, {high:g}")
+    for seed in seeds:
+        if _search_once(bencher, target, seed, (low, high), precision, load):
+            bencher.searched(seed)
+
+
+def compare(bencher: Bencher, targets: tuple[Target, Target], seeds: Sequence[int], phases: int = 1) -> None:
+    """Pairs with the same seed; which side goes first changes from pair to pair, and that again."""
+    for number, seed in enumerate(seeds):
+        for target in targets if number % 4 in (0, 3) else reversed(targets):
+            _measure(bencher, target, seed, phases)
+
+
+class _Unknown(Exception):
+    """A rate of a search could not be measured."""
+
+
+def _search_once(
+    bencher: Bencher, target: Target, seed: int, bounds: tuple[float, float], precision: float, load: Load
+) -> bool:
+    """Whether the search came to its end."""
+    try:
+        bisect(lambda rate: _holds(bencher, load.at(target, [rate]), seed), *bounds, precision)
+    except _Unknown:
+        return False
+    return True
+
+
+def _holds(bencher: Bencher, target: Target, seed: int) -> bool:
+    bencher.measure(target.base, _last(target.base, 1), target.server, seed, target.side)
+    word = held(bencher.bench, bencher.bench.runs[-1])
+    if word is None:
+        raise _Unknown
+    return word
+
+
+def _measure(bencher: Bencher, target: Target, seed: int, phases: int) -> None:
+    bencher.measure(target.base, _last(target.base, phases), target.server, seed, target.side)
+
+
+def _closed_loop(bencher: Bencher, target: Target, seeds: Sequence[int]) -> float:
+    """Arrivals/s that a closed loop of the scenario's own concurrency reaches."""
+    base = closed(target.base)
+    run = bencher.measure(base, _last(base, 1), target.server, max(seeds) + 1, target.side)
+    if run.why_not is not None:
+        raise NotMeasured(f"the closed loop that tells which rates to try does not count: {run.why_not}")
+    rate = run.phases[0].figures.requests_per_s
+    if rate is None:
+        raise NotMeasured("the closed loop that tells which rates to try has no rate; give rates")
+    return rate / base.chain
+
+
+def _last(base: Base, count: int) -> list[str]:
+    return [phase.name for phase in base.scenario.phases[-count:]]
+
+
+def _rounded(rate: float) -> float:
+    """Three figures are plenty."""
+    return float(f"{rate:.3g}")

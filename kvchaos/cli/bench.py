@@ -1,0 +1,196 @@
+"""The command `kvchaos bench`: sweeps over rates, the highest rate for an SLO, comparisons."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kvchaos.bench.measuring import again
+from kvchaos.bench.plans import CLIENT_MS, IN_FLIGHT, Base, base_of, with_settings
+from kvchaos.bench.sides import Side, side_of
+from kvchaos.bench.slices import slice_pairs
+from kvchaos.bench.slo import Slo
+from kvchaos.bench.store import read, write
+from kvchaos.bench.telling import sheets_of
+from kvchaos.bench.verbs import Load, Target, compare, search, sweep
+from kvchaos.cli.bench_session import bench_of, conduct, print_sheets, show
+from kvchaos.cli.run import DEFAULT_SERVER, MAX_SEED
+from kvchaos.errors import UsageError
+from kvchaos.paths import cache_folder
+from kvchaos.scenario import find_scenario, load_scenario
+from kvchaos.servers.registry import find_server
+
+app = typer.Typer(no_args_is_help=True, help="Measure speed, in many runs: sweep, slo, compare.")
+
+ScenarioArgument = Annotated[str, typer.Argument(help="Name of a scenario, or path of a scenario file.")]
+ServerOption = Annotated[str, typer.Option(help="Server environment. See: kvchaos server list")]
+PhaseOption = Annotated[str | None, typer.Option(help="The phase to measure; else the last with role load.")]
+SeedOption = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the first; counted up for each next.")]
+SecondsOption = Annotated[
+    float, typer.Option(min=1, max=3600, help="How long requests arrive, at each rate.")
+]
+InFlightOption = Annotated[int, typer.Option(min=1, max=10_000, help="The most requests at once, at a rate.")]
+ClientOption = Annotated[
+    float, typer.Option(min=0.1, help="How late the client may be itself, where the scenario does not say.")
+]
+WorkersOption = Annotated[int, typer.Option(min=1, max=64, help="Load generator processes.")]
+RunsOption = Annotated[Path | None, typer.Option(help="Folder for what is measured; else ./runs.")]
+TtftOption = Annotated[
+    float | None, typer.Option(min=0.001, help="A good request's time to its first token.")
+]
+ItlOption = Annotated[float | None, typer.Option(min=0.001, help="Its mean time between tokens.")]
+TotalOption = Annotated[float | None, typer.Option(min=0.001, help="Its whole time.")]
+
+
+@app.command("sweep")
+def sweep_command(
+    scenario: ScenarioArgument,
+    server: ServerOption = DEFAULT_SERVER,
+    phase: PhaseOption = None,
+    rates: Annotated[
+        str | None, typer.Option(help="Arrivals/s: 1,2,4; else six around what a closed loop reaches.")
+    ] = None,
+    seconds: SecondsOption = 20.0,
+    repeats: Annotated[int, typer.Option(min=1, max=1000, help="Runs, each with all rates.")] = 3,
+    in_flight: InFlightOption = IN_FLIGHT,
+    ttft_ms: TtftOption = None,
+    itl_ms: ItlOption = None,
+    total_ms: TotalOption = None,
+    seed: SeedOption = 1,
+    client_ms: ClientOption = CLIENT_MS,
+    workers: WorkersOption = 1,
+    runs: RunsOption = None,
+) -> int:
+    """Throughput and latency over rates, and the rate from which on the server does not keep up."""
+    base = base_of(load_scenario(find_scenario(scenario)), phase, client_ms)
+    target = _target("", server, base)
+    slo = Slo(ttft_ms=ttft_ms, itl_ms=itl_ms, total_ms=total_ms)
+    wanted, load = _rates(rates), Load(seconds, in_flight)
+    if wanted:
+        load.at(target, wanted)  # What is wrong with them is told before anything starts.
+    seeds = range(seed, seed + repeats)
+    bench = bench_of("sweep", base, [target], slo if slo.bounds else None, seeds)
+    return conduct(bench, runs, workers, lambda bencher: sweep(bencher, target, seeds, wanted, load))
+
+
+@app.command("slo")
+def slo_command(
+    scenario: ScenarioArgument,
+    server: ServerOption = DEFAULT_SERVER,
+    phase: PhaseOption = None,
+    ttft_ms: TtftOption = None,
+    itl_ms: ItlOption = None,
+    total_ms: TotalOption = None,
+    share: Annotated[float, typer.Option(min=0.01, max=1, help="Of all requests that must be good.")] = 0.99,
+    low: Annotated[float, typer.Option(min=0, help="A rate taken to hold, arrivals/s.")] = 0.0,
+    high: Annotated[
+        float | None, typer.Option(min=0.001, help="Where to begin; else above what a closed loop reaches.")
+    ] = None,
+    precision: Annotated[
+        float, typer.Option(min=0.01, max=0.5, help="Search until the rate is known to this share of itself.")
+    ] = 0.1,
+    seconds: SecondsOption = 20.0,
+    repeats: Annotated[int, typer.Option(min=1, max=1000, help="Searches, each with a seed of its own.")] = 3,
+    in_flight: InFlightOption = IN_FLIGHT,
+    seed: SeedOption = 1,
+    client_ms: ClientOption = CLIENT_MS,
+    workers: WorkersOption = 1,
+    runs: RunsOption = None,
+) -> int:
+    """The highest rate at which enough requests hold the bounds, by bisection."""
+    slo = Slo(ttft_ms=ttft_ms, itl_ms=itl_ms, total_ms=total_ms, share=share)
+    if not slo.bounds:
+        raise UsageError("give at least one bound: --ttft-ms, --itl-ms or --total-ms")
+    if high is not None and low >= high:
+        raise UsageError(f"--low {low:g} is not below --high {high:g}")
+    base = base_of(load_scenario(find_scenario(scenario)), phase, client_ms)
+    target, load = _target("", server, base), Load(seconds, in_flight)
+    seeds = range(seed, seed + repeats)
+    return conduct(
+        bench_of("slo", base, [target], slo, seeds),
+        runs,
+        workers,
+        lambda bencher: search(bencher, target, seeds, (low, high), precision, load),
+    )
+
+
+@app.command("compare")
+def compare_command(
+    scenario: ScenarioArgument,
+    a: Annotated[
+        list[str] | None, typer.Option(help="The first side: server=NAME, or a server setting NAME=VALUE.")
+    ] = None,
+    b: Annotated[list[str] | None, typer.Option(help="The second side, likewise.")] = None,
+    server: ServerOption = DEFAULT_SERVER,
+    phase: PhaseOption = None,
+    rates: Annotated[str | None, typer.Option(help="Arrivals/s: 1,2,4; else the phase as it is.")] = None,
+    seconds: SecondsOption = 20.0,
+    pairs: Annotated[int, typer.Option(min=1, max=1000, help="Runs of each side, in turn.")] = 6,
+    in_flight: InFlightOption = IN_FLIGHT,
+    ttft_ms: TtftOption = None,
+    itl_ms: ItlOption = None,
+    total_ms: TotalOption = None,
+    seed: SeedOption = 1,
+    client_ms: ClientOption = CLIENT_MS,
+    workers: WorkersOption = 1,
+    runs: RunsOption = None,
+) -> int:
+    """Two servers, or one with two settings: the ratio of each figure, and how sure it is."""
+    if not a or not b:
+        raise UsageError("say what differs, as --a offload=off --b offload=on")
+    base = base_of(load_scenario(find_scenario(scenario)), phase, client_ms)
+    wanted, load = _rates(rates), Load(seconds, in_flight)
+    first, second = (_of_side(side_of(words), server, base) for words in (a, b))
+    if first.side == second.side:
+        raise UsageError(f"both sides are {first.side}")
+    targets = (load.at(first, wanted), load.at(second, wanted)) if wanted else (first, second)
+    slo = Slo(ttft_ms=ttft_ms, itl_ms=itl_ms, total_ms=total_ms)
+    seeds = range(seed, seed + pairs)
+    return conduct(
+        bench_of("compare", base, targets, slo if slo.bounds else None, seeds),
+        runs,
+        workers,
+        lambda bencher: compare(bencher, targets, seeds, max(len(wanted), 1)),
+    )
+
+
+@app.command("runs")
+def runs_command(
+    first: Annotated[Path, typer.Argument(help="A run directory.")],
+    second: Annotated[Path, typer.Argument(help="Another one of the same load.")],
+) -> int:
+    """Two runs that are there already: ratios by phase, from slices of the phases. Needs no server."""
+    print_sheets(sheets_of(slice_pairs(first, second)))
+    typer.echo("\nintervals: from slices of these two runs; how far runs differ at all they cannot tell")
+    return 0
+
+
+@app.command("show")
+def show_command(folder: Annotated[Path, typer.Argument(help="Folder of a measurement.")]) -> int:
+    """Judge the runs of a measurement again, and make all figures anew. Needs no server."""
+    bench = again(read(folder), folder)
+    write(bench, folder)
+    return show(bench, folder)
+
+
+def _target(side: str, server: str, base: Base) -> Target:
+    return Target(side, base, find_server(server, cache_folder()))
+
+
+def _of_side(side: Side, server: str, base: Base) -> Target:
+    return _target(side.label, side.server or server, with_settings(base, side.settings))
+
+
+def _rates(text: str | None) -> list[float]:
+    """From `1,2,4`; none where none are given. Raises UsageError."""
+    if text is None:
+        return []
+    try:
+        rates = [float(word) for word in text.split(",")]
+    except ValueError:
+        raise UsageError(f"--rates {text}: write numbers with commas between, such as 1,2,4") from None
+    if not all(0 < rate <= 1_000_000 for rate in rates) or sorted(set(rates)) != rates:
+        raise UsageError(f"--rates {text}: give them above 0, and rising")
+    return rates

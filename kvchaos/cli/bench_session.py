@@ -1,0 +1,91 @@
+"""What all measurements of `kvchaos bench` share: a folder, the runs in it, tables, a page, an exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import typer
+from rich.console import Console
+
+from history.verdict import Outcome
+from kvchaos import __version__
+from kvchaos.bench.measuring import Bencher, Stopped, new_folder
+from kvchaos.bench.page import page_html
+from kvchaos.bench.plans import Base
+from kvchaos.bench.slo import Slo
+from kvchaos.bench.store import PAGE, Bench, Kind
+from kvchaos.bench.telling import Sheet, conclusions, missing, sheets
+from kvchaos.bench.verbs import Target
+from kvchaos.campaign import Places, clean_leftovers
+from kvchaos.cli.tables import plain_table, print_table
+from kvchaos.errors import UsageError
+from kvchaos.paths import cache_folder, runs_folder
+from kvchaos.planning import git_state, host
+
+ROOT = Path(__file__).parents[2]
+Conduct = Callable[[Bencher], None]
+"""Makes all runs of a measurement."""
+
+
+def conduct(bench: Bench, runs: Path | None, workers: int, make: Conduct) -> int:
+    """Make all runs of a measurement in a folder of its own, then show it. Raises UsageError."""
+    parent = runs.absolute() if runs else runs_folder()
+    places = Places(cache=cache_folder(), runs=parent, port=None)
+    console = Console(stderr=True)
+    clean_leftovers(places, console)
+    folder = new_folder(bench.kind, bench.scenario, parent)
+    bencher = Bencher(bench, folder, places, workers, console)
+    try:
+        make(bencher)
+    except Stopped:
+        console.print("interrupted; what was measured until then:")
+    return show(bencher.bench, folder)
+
+
+def show(bench: Bench, folder: Path) -> int:
+    """Print and draw. Exit code: 0 whole, 1 a run was not as expected, 2 something is missing."""
+    print_sheets(sheets(bench))
+    typer.echo("")
+    for line in conclusions(bench):
+        typer.echo(line)
+    try:
+        (folder / PAGE).write_text(page_html(bench), encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{folder / PAGE}: cannot be written: {error.strerror}") from error
+    typer.echo(f"all of it, drawn: {folder / PAGE}")
+    outcomes: set[Outcome] = {run.outcome for run in bench.runs}
+    if "not as expected" in outcomes:
+        return 1
+    return 2 if missing(bench) else 0
+
+
+def print_sheets(found: Sequence[Sheet]) -> None:
+    """Each with its heading."""
+    for sheet in found:
+        typer.echo(f"\n{sheet.heading}")
+        table = plain_table(*sheet.headings)
+        for row in sheet.rows:
+            table.add_row(*row)
+        print_table(table)
+
+
+def bench_of(
+    kind: Kind, base: Base, targets: Sequence[Target], slo: Slo | None, seeds: Sequence[int]
+) -> Bench:
+    """A measurement before its first run."""
+    return Bench(
+        kind=kind,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        scenario=base.scenario.name,
+        phase=base.phase.name,
+        sides=[target.side for target in targets],
+        servers=[target.server.vllm for target in targets],
+        chain=base.chain,
+        slo=slo,
+        host=host(),
+        kvchaos=__version__,
+        git=git_state(ROOT),
+        wanted=list(seeds),
+    )

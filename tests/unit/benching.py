@@ -1,0 +1,77 @@
+"""Measurements that never happened: figures, runs, whole results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from history.percentile import Spread
+from kvchaos.bench.figures import Figures
+from kvchaos.bench.slo import Slo
+from kvchaos.bench.store import Bench, BenchRun, Kind, Measured
+
+
+def figures(tokens_per_s: float = 100.0, ttft_ms: float = 50.0, good_share: float | None = None) -> Figures:
+    return Figures(
+        requests=40,
+        ok=40,
+        ttft_ms=Spread(ttft_ms, 3 * ttft_ms),
+        itl_ms=Spread(8.0, 20.0),
+        total_ms=Spread(400.0, 900.0),
+        tokens_per_s=tokens_per_s,
+        requests_per_s=tokens_per_s / 10,
+        good_share=good_share,
+        goodput_per_s=None if good_share is None else good_share * tokens_per_s / 10,
+    )
+
+
+def bench_run(
+    seed: int,
+    *phases: tuple[float | None, Figures],
+    side: str = "",
+    why_not: str | None = None,
+) -> BenchRun:
+    """One run with a phase for each rate; None: the phase is no open loop."""
+    names = [f"rate-{place}" if rate else "load" for place, (rate, _) in enumerate(phases, start=1)]
+    rates = [rate for rate, _ in phases]
+    return BenchRun(
+        run=f"run-{side}-{seed}",
+        side=side,
+        seed=seed,
+        outcome="unknown" if why_not else "as expected",
+        why_not=why_not,
+        asked=names,
+        asked_rates=[rate for rate in rates if rate is not None],
+        phases=[]
+        if why_not
+        else [
+            Measured(phase=name, rate=rate, figures=one)
+            for name, (rate, one) in zip(names, phases, strict=True)
+        ],
+    )
+
+
+def bench(
+    kind: Kind,
+    runs: Sequence[BenchRun],
+    *,
+    wanted: Sequence[int],
+    sides: Sequence[str] = ("",),
+    slo: Slo | None = None,
+    searched: Sequence[int] = (),
+) -> Bench:
+    return Bench(
+        kind=kind,
+        created="2026-11-24T08:00:00+00:00",
+        scenario="synthetic",
+        phase="load",
+        sides=list(sides),
+        servers=["0.32.0"] * len(sides),
+        chain=1,
+        slo=slo,
+        host="Linux x86_64, 2 processors",
+        kvchaos="0.1.0",
+        git="unknown",
+        wanted=list(wanted),
+        runs=list(runs),
+        searched=list(searched),
+    )

@@ -1,0 +1,307 @@
+"""What is made of runs that prove nothing, or in an order that favours one side, is no measurement."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from history.plan import ClientBounds, PhaseSpec, RunPlan
+from kvchaos.bench.measuring import Bencher, Stopped, again, told
+from kvchaos.bench.page import page_html
+from kvchaos.bench.plans import Base, base_of
+from kvchaos.bench.slices import slice_pairs
+from kvchaos.bench.slo import Slo
+from kvchaos.bench.store import Kind, read
+from kvchaos.bench.telling import conclusions, missing, sheets
+from kvchaos.bench.verbs import Load, NotMeasured, Target, compare, search, sweep
+from kvchaos.campaign import Places
+from kvchaos.cli.app import run as command_line
+from kvchaos.errors import UsageError
+from kvchaos.planning import Request
+from kvchaos.scenario import load_scenario
+from tests.unit import benching
+from tests.unit.benching import bench, bench_run
+from tests.unit.conducting import SERVER, register_fake, scenario, write_scenario
+from tests.unit.histories import Run, clean_run
+from tests.unit.run_dirs import write_run
+from tests.unit.synthetic import make_plan
+
+
+def strict_plan() -> RunPlan:
+    """A golden and a load phase, and a client that must be fast."""
+    plan = make_plan(roles=("golden", "load"))
+    bounds = ClientBounds(lag_ms=50.0, late_median_ms=50.0, late_ms=50.0)
+    limits = plan.scenario.limits.model_copy(update={"client": bounds})
+    return plan.model_copy(update={"scenario": plan.scenario.model_copy(update={"limits": limits})})
+
+
+def with_phases(plan: RunPlan, *phases: PhaseSpec) -> RunPlan:
+    return plan.model_copy(update={"scenario": plan.scenario.model_copy(update={"phases": phases})})
+
+
+def whole_run(run_dir: Path, damage: Callable[[Run], object] = lambda run: None, requests: int = 4) -> Path:
+    """A run with a golden and a load phase that went as expected, but for the damage."""
+    golden, load = (
+        phase.model_copy(update={"requests": requests}) for phase in strict_plan().scenario.phases
+    )
+    run = clean_run(with_phases(strict_plan(), golden, load))
+    damage(run)
+    write_run(run, run_dir)
+    return run_dir
+
+
+def slow_client(run: Run) -> None:
+    run.client = [msgspec.structs.replace(record, lag_us=[90_000] * 200) for record in run.client]
+
+
+def wrong_answer(run: Run) -> None:
+    run.change_request(run.first_of("load"), token_ids=[11, 12, 13, 99])
+
+
+def test_a_good_run_counts_and_its_phase_is_measured(tmp_path: Path) -> None:
+    run = told(whole_run(tmp_path / "run"), ["load"], 1, "", Slo(ttft_ms=30.0))
+    assert (run.outcome, run.why_not) == ("as expected", None)
+    (phase,) = run.phases
+    assert (phase.phase, phase.figures.ok, phase.figures.good_share) == ("load", 4, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("damage", "outcome", "why"),
+    [
+        (slow_client, "unknown", "the client was the limit: phase golden"),
+        (wrong_answer, "not as expected", "answers says fail"),
+    ],
+)
+def test_a_run_that_proves_nothing_does_not_count(
+    tmp_path: Path, damage: Callable[[Run], object], outcome: str, why: str
+) -> None:
+    run = told(whole_run(tmp_path / "run", damage), ["load"], 1, "", None)
+    assert run.outcome == outcome
+    assert run.why_not is not None
+    assert run.why_not.startswith(why)
+    assert run.phases == []
+
+
+def test_a_run_whose_phase_never_ended_does_not_count(tmp_path: Path) -> None:
+    run = told(whole_run(tmp_path / "run"), ["load", "later"], 1, "", None)
+    assert (run.why_not, run.phases) == ("phase later did not come to its end", [])
+
+
+def test_no_run_at_all_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such run directory"):
+        told(tmp_path / "nothing", ["load"], 1, "", None)
+
+
+@dataclass
+class Pretended:
+    """In place of a campaign: notes what it is asked to run, and leaves a run of this kind."""
+
+    damages: list[Callable[[Run], object]] = field(default_factory=list)
+    asked: list[tuple[str, int, list[float]]] = field(default_factory=list)
+    """Server, seed and rates of each run."""
+    interrupt_at: int = 10_000
+
+    def run_one(self, request: Request, places: Places, console: Console) -> tuple[Path, bool]:
+        number = len(self.asked)
+        phases = request.scenario.phases[1:]
+        rates = [phase.arrivals.rate for phase in phases if phase.arrivals.kind == "poisson"]
+        self.asked.append((request.server.name, request.seed, rates))
+        plan = strict_plan()
+        golden, load = plan.scenario.phases
+        made = (load.model_copy(update={"name": one.name, "arrivals": one.arrivals}) for one in phases)
+        run = clean_run(with_phases(plan, golden, *made))
+        if self.damages:
+            self.damages.pop(0)(run)
+        run_dir = places.runs / f"run-{number}"
+        write_run(run, run_dir)
+        return run_dir, number >= self.interrupt_at
+
+
+@pytest.fixture
+def campaign(monkeypatch: pytest.MonkeyPatch) -> Pretended:
+    pretended = Pretended()
+    monkeypatch.setattr("kvchaos.bench.measuring.run_one", pretended.run_one)
+    return pretended
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Base:
+    return base_of(load_scenario(write_scenario(tmp_path / "small.yaml", scenario())), "load")
+
+
+def target(base: Base, folder: Path, side: str = "") -> Target:
+    server = register_fake(folder / f"cache-{side}", name=side or SERVER)
+    return Target(side, base, server)
+
+
+def bencher(folder: Path, kind: Kind, *sides: str, slo: Slo | None = None) -> Bencher:
+    (folder / "bench").mkdir()
+    whole = bench(kind, [], wanted=[1, 2], sides=sides or ("",), slo=slo)
+    places = Places(cache=folder / "cache", runs=folder, port=None)
+    return Bencher(whole, folder / "bench", places, 1, Console(file=io.StringIO()))
+
+
+def test_sides_take_turns_so_that_a_drift_favours_none(
+    tmp_path: Path, base: Base, campaign: Pretended
+) -> None:
+    made = bencher(tmp_path, "compare", "off", "on")
+    compare(made, (target(base, tmp_path, "off"), target(base, tmp_path, "on")), range(4))
+    assert [name for name, _, _ in campaign.asked] == ["off", "on", "on", "off", "on", "off", "off", "on"]
+    assert [seed for _, seed, _ in campaign.asked] == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert missing(made.bench) == []
+
+
+def test_a_run_that_is_unknown_is_made_once_more_and_both_are_kept(
+    tmp_path: Path, base: Base, campaign: Pretended
+) -> None:
+    campaign.damages = [slow_client]
+    made = bencher(tmp_path, "sweep")
+    sweep(made, target(base, tmp_path), [1, 2], [2.0, 4.0], Load(5.0, 50))
+    assert [seed for _, seed, _ in campaign.asked] == [1, 1, 2]
+    assert [run.why_not is None for run in made.bench.runs] == [False, True, True]
+    assert missing(made.bench) == []
+    assert any(
+        "run-0 does not count: unknown: the client was the limit" in line for line in conclusions(made.bench)
+    )
+
+
+def test_a_side_whose_runs_never_count_is_told_as_missing(
+    tmp_path: Path, base: Base, campaign: Pretended
+) -> None:
+    campaign.damages = [slow_client, slow_client]
+    made = bencher(tmp_path, "sweep")
+    sweep(made, target(base, tmp_path), [1, 2], [2.0], Load(5.0, 50))
+    assert missing(made.bench) == [1]
+    assert conclusions(made.bench)[-1] == "not whole: nothing was measured with seed 1"
+
+
+def test_a_violation_is_not_tried_away(tmp_path: Path, base: Base, campaign: Pretended) -> None:
+    campaign.damages = [damaged_rate]
+    made = bencher(tmp_path, "sweep")
+    sweep(made, target(base, tmp_path), [1], [2.0], Load(5.0, 50))
+    assert len(campaign.asked) == 1
+    assert made.bench.runs[0].outcome == "not as expected"
+
+
+def damaged_rate(run: Run) -> None:
+    run.change_request(run.first_of("rate-1"), token_ids=[11, 12, 13, 99])
+
+
+def test_rates_that_were_not_given_lie_around_what_a_closed_loop_reaches(
+    tmp_path: Path, base: Base, campaign: Pretended
+) -> None:
+    made = bencher(tmp_path, "sweep")
+    sweep(made, target(base, tmp_path), [1, 2], [], Load(5.0, 50))
+    first, *rest = [rates for _, _, rates in campaign.asked]
+    assert first == []
+    # The pretended server takes 100 ms for a request, one after the other.
+    assert rest == [[pytest.approx(share * 9.96, rel=0.01) for share in (0.25, 0.5, 0.7, 0.85, 1, 1.2)]] * 2
+    assert missing(made.bench) == []
+
+
+def test_without_a_closed_loop_that_counts_there_are_no_rates(
+    tmp_path: Path, base: Base, campaign: Pretended
+) -> None:
+    campaign.damages = [slow_client, slow_client]
+    with pytest.raises(NotMeasured, match="does not count: the client was the limit"):
+        sweep(bencher(tmp_path, "sweep"), target(base, tmp_path), [1], [], Load(5.0, 50))
+
+
+def test_a_search_goes_by_the_share_of_good_requests(tmp_path: Path, base: Base, campaign: Pretended) -> None:
+    campaign.damages = [make_slow, lambda run: None, make_slow]
+    made = bencher(tmp_path, "slo", slo=Slo(ttft_ms=100.0, share=0.99))
+    search(made, target(base, tmp_path), [1], (0.0, 8.0), 0.4, Load(5.0, 50))
+    assert [rates for _, _, rates in campaign.asked] == [[8.0], [4.0], [6.0]]
+    (line, *_) = conclusions(made.bench)
+    assert line == "TTFT at most 100 ms for 0.99 of the requests: held up to 4 arrivals/s, by 1 searches"
+
+
+def make_slow(run: Run) -> None:
+    place = run.first_of("rate-1")
+    run.change_request(place, intended_ns=run.requests[place].intended_ns - 200_000_000, held=True)
+
+
+def test_an_interrupt_ends_the_measurement_and_what_there_is_stays(
+    tmp_path: Path, base: Base, campaign: Pretended
+) -> None:
+    campaign.interrupt_at = 1
+    made = bencher(tmp_path, "sweep")
+    with pytest.raises(Stopped):
+        sweep(made, target(base, tmp_path), [1, 2, 3], [2.0], Load(5.0, 50))
+    assert len(read(made.folder).runs) == 2
+
+
+def test_all_figures_can_be_made_again_from_the_runs_alone(
+    tmp_path: Path, base: Base, campaign: Pretended
+) -> None:
+    made = bencher(tmp_path, "sweep", slo=Slo(total_ms=200.0))
+    sweep(made, target(base, tmp_path), [1, 2], [2.0, 4.0], Load(5.0, 50))
+    assert again(read(made.folder), made.folder) == made.bench
+
+
+def test_the_page_tells_all_and_lets_nothing_in(tmp_path: Path, base: Base, campaign: Pretended) -> None:
+    made = bencher(tmp_path, "sweep")
+    sweep(made, target(base, tmp_path), [1, 2], [2.0, 4.0], Load(5.0, 50))
+    page = page_html(msgspec.structs.replace(made.bench, scenario="<script>"))
+    assert "<script" not in page
+    whole = page_html(made.bench)
+    assert "TTFT against throughput" in whole
+    assert 'href="run-1/report.html"' in whole
+    for cell in (cell for sheet in sheets(made.bench) for row in sheet.rows for cell in row):
+        assert cell in whole
+
+
+def test_a_page_without_any_measurement_says_so() -> None:
+    lost = bench_run(1, (2.0, benching.figures()), why_not="the client was the limit")
+    page = page_html(bench("sweep", [lost], wanted=[1]))
+    assert "no data" in page
+    assert "the client was the limit" in page
+
+
+def test_two_stored_runs_are_compared_by_slices_of_their_phases(tmp_path: Path) -> None:
+    first = whole_run(tmp_path / "one", requests=100)
+    second = whole_run(tmp_path / "two", requests=100)
+    found = slice_pairs(first, second)
+    assert {phase: len(pairs) for phase, pairs in found.items()} == {"golden": 10, "load": 10}
+    assert sum(one.ok for one, _ in found["load"]) == 100
+
+
+def test_stored_runs_that_prove_nothing_or_asked_something_else_are_not_compared(tmp_path: Path) -> None:
+    good = whole_run(tmp_path / "one", requests=100)
+    with pytest.raises(UsageError, match="two does not count: unknown: the client was the limit"):
+        slice_pairs(good, whole_run(tmp_path / "two", slow_client, requests=100))
+    with pytest.raises(UsageError, match="no phase of the same load"):
+        slice_pairs(good, whole_run(tmp_path / "three", requests=101))
+    with pytest.raises(UsageError, match="no phase of the same load"):
+        slice_pairs(whole_run(tmp_path / "four"), whole_run(tmp_path / "five"))
+
+
+def test_a_slower_server_is_found_to_be_slower_by_as_much(
+    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    register_fake(cache)
+    content = scenario()
+    content["limits"]["client"] = {"lag_ms": 2000.0, "late_ms": 2000.0, "late_median_ms": 2000.0}
+    path = str(write_scenario(tmp_path / "small.yaml", content))
+    sides = [f'extra_args=[--fake-token-s, "{pause}"]' for pause in ("0.02", "0.06")]
+    told = ["bench", "compare", path, "--server", SERVER, "--phase", "load", "--pairs", "1"]
+    code = command_line([*told, "--a", sides[0], "--b", sides[1], "--runs", str(tmp_path / "runs")])
+    shown = capsys.readouterr()
+    assert code == 0, shown.err
+    (folder,) = (tmp_path / "runs").iterdir()
+    whole = read(folder)
+    first, second = (run.phases[0].figures.itl_ms.median for run in whole.runs)
+    assert first is not None
+    assert second is not None
+    # A server that is kept waiting may be slower still, and never faster.
+    assert first >= 18
+    assert second >= 58
+    assert (folder / "bench.html").exists()
+    assert command_line(["bench", "show", str(folder)]) == 0
+    assert "load: second over first" in capsys.readouterr().out
