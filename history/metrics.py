@@ -37,7 +37,8 @@ class MetricLog:
     def __init__(self) -> None:
         self.times_ns: list[int] = []
         """When each scrape began: what ended before is in it."""
-        self._ends_ns: list[int] = []
+        self.ends_ns: list[int] = []
+        """When each had ended: what begins later is not in it."""
         self.incarnations: list[float | None] = []
         self.failures: list[Failure] = []
         self._last_ns = 0
@@ -76,8 +77,8 @@ class MetricLog:
             self._introduce(key)
         scrape = len(self.times_ns)
         self.times_ns.append(line.t_ns)
-        before = self._ends_ns[-1] if self._ends_ns else 0
-        self._ends_ns.append(max(before, line.t_ns + line.took_us * NS_PER_US))
+        before = self.ends_ns[-1] if self.ends_ns else 0
+        self.ends_ns.append(max(before, line.t_ns + line.took_us * NS_PER_US))
         self.incarnations.append(line.incarnation)
         self._change(scrape, line.changed)
         for place in line.gone:
@@ -127,18 +128,18 @@ class MetricLog:
 
         One under way then may hold what happened later.
         """
-        place = bisect_right(self._ends_ns, t_ns) - 1
+        place = bisect_right(self.ends_ns, t_ns) - 1
         return place if place >= 0 else None
 
     def answered_within(self, since_ns: int, until_ns: int) -> int:
         """How many successful scrapes began and ended in a stretch of time."""
         first = bisect_left(self.times_ns, since_ns)
-        return max(0, bisect_right(self._ends_ns, until_ns) - first)
+        return max(0, bisect_right(self.ends_ns, until_ns) - first)
 
     def tried_within(self, since_ns: int, until_ns: int) -> int:
         """How many scrapes were under way in a stretch of time, with success or not."""
         failed = ((failure.t_ns, failure.end_ns) for failure in self.failures)
-        spans = chain(zip(self.times_ns, self._ends_ns, strict=True), failed)
+        spans = chain(zip(self.times_ns, self.ends_ns, strict=True), failed)
         return sum(begin_ns <= until_ns and end_ns >= since_ns for begin_ns, end_ns in spans)
 
     def find(self, metric: str, **labels: str) -> list[Series]:

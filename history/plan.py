@@ -300,6 +300,17 @@ StackName = Literal["local", "compose-cpu", "compose-gpu", "attach"]
 """Where the server comes from: processes of this machine, containers, or it is there already."""
 
 
+class PrometheusPlan(Strict):
+    """The Prometheus that watches a run beside the suite."""
+
+    version: str
+    url: str
+    suite_port: int = Field(gt=0, lt=65536)
+    """Where the suite serves its own metrics, on 127.0.0.1."""
+    command: tuple[str, ...] = ()
+    """How it is started; empty where it is a part of the stack."""
+
+
 class RunPlan(Strict):
     """The resolved plan of one run, as stored in `run.yaml`: the only truth from there on."""
 
@@ -323,6 +334,8 @@ class RunPlan(Strict):
     environment: dict[str, str]
     """What was added to the server's environment."""
     versions: Versions
+    prometheus: PrometheusPlan | None = None
+    """None: the suite's own scrapes are the only witness."""
     kv_token_bytes: int | None = Field(default=None, gt=0)
     """KV cache bytes that one token takes; None when that is not known."""
     created: str

@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from history import layout
-from history.beside import metrics_beside
+from history.beside import metrics_beside, read_metrics
 from history.lines import Line, one_line, read_lines
 from history.lines import UnreadableRun as UnreadableRun
 from history.metrics import MetricLog
@@ -54,6 +54,8 @@ class History:
     metrics: MetricLog
     log: list[str]
     """Lines of server.log."""
+    prometheus: MetricLog = field(default_factory=lambda: MetricLog.from_lines(()))
+    """What Prometheus saw of the server."""
     client: list[ClientRecord] = field(default_factory=list)
     resources: list[ResourceRecord] = field(default_factory=list)
 
@@ -97,6 +99,7 @@ def read_history(run_dir: Path) -> History:
             ledger=list(_all_lines(run_dir, layout.LEDGER_GLOB, LedgerRecord)),
             events=events,
             client=list(read_lines(run_dir / layout.CLIENT, ClientRecord)),
+            prometheus=read_metrics(run_dir / layout.PROMETHEUS),
             resources=list(read_lines(run_dir / layout.RESOURCES, ResourceRecord)),
             metrics=metrics(),
         )

@@ -185,7 +185,8 @@ class ScrapeLine(Record, frozen=True, kw_only=True):
 
     `new` appends series names to the file's running list; `changed` maps an index of that list to the
     sample's value. A value that JSON has no number for stands as "NaN", "+Inf" or "-Inf". A failed
-    scrape has `error` and no samples; a series that vanished stands in `gone`.
+    scrape has `error` and no samples; a series that vanished stands in `gone`. What Prometheus saw has the
+    same form; of the monotonic clock it tells nothing, so that stands at 0.
     """
 
     t_ns: Time

@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from history import layout
+from history.plan import RunPlan
 from history.reader import UnreadableRun, read_plan
 from history.verdict import RunVerdict
 from kvchaos.conductor.display import Display
@@ -27,6 +28,8 @@ from kvchaos.stacks.command import Launch
 from kvchaos.stacks.leftovers import clean, find_leftovers
 from kvchaos.stacks.prepare import prepare_local
 from kvchaos.stacks.record import RunRecord
+from kvchaos.stacks.stack import Stack
+from kvchaos.witness.local import local_witness, watched
 
 Front = Callable[[Launch, Path], AbstractContextManager[str]]
 """Puts something between the suite and a server, for the time of a run (its directory is given); tells
@@ -104,13 +107,14 @@ def run_one(
 def _conduct(
     request: Request, places: Places, run_id: str, run_dir: Path, display: Display, front: Front | None
 ) -> None:
-    if isinstance(request.server, Attached):
-        _attach(request, request.server, run_id, run_dir, display)
-        return
     record = RunRecord(
         state_folder(places.cache), run_id=run_id, run_dir=run_dir, control_dir=run_dir / layout.CONTROL
     )
     try:
+        if isinstance(request.server, Attached):
+            plan = resolve_attached(request, request.server, run_id)
+            _carry_out(request, plan, run_dir, AttachStack(request.server), record, display)
+            return
         settings = request.scenario.server
         prepared = prepare_local(
             request.server, settings, cache=places.cache, port=places.port, run_dir=run_dir, record=record
@@ -118,17 +122,19 @@ def _conduct(
         launch = prepared.launch
         with front(launch, run_dir) if front else nullcontext(launch.base_url) as base_url:
             plan = resolve(request, run_id, launch, prepared.model, base_url)
-            write_plan(plan, run_dir)
-            Run(plan, run_dir, prepared.stack, display).conduct()
+            _carry_out(request, plan, run_dir, prepared.stack, record, display)
     finally:
         record.close()
 
 
-def _attach(request: Request, server: Attached, run_id: str, run_dir: Path, display: Display) -> None:
-    """A server that is there gets no process of ours, so there is nothing to record and clean."""
-    plan = resolve_attached(request, server, run_id)
+def _carry_out(
+    request: Request, plan: RunPlan, run_dir: Path, stack: Stack, record: RunRecord, display: Display
+) -> None:
+    """With Prometheus beside it where that is wished for."""
+    if request.prometheus:
+        plan = watched(plan, run_dir)
     write_plan(plan, run_dir)
-    Run(plan, run_dir, AttachStack(server), display).conduct()
+    Run(plan, run_dir, stack, display, local_witness(plan, run_dir, record)).conduct()
 
 
 def _show(run_dir: Path, verdict: RunVerdict, console: Console) -> None:

@@ -21,6 +21,7 @@ from kvchaos import browser, paths
 from kvchaos.errors import UsageError
 from kvchaos.servers import debian, preload
 from kvchaos.servers.registry import ServerEnv, read_server
+from kvchaos.witness import program
 
 GIB = 2**30
 MIB = 2**20
@@ -58,6 +59,7 @@ def examine(cache: Path, runs: Path) -> Iterator[Check]:
     yield check_disk("disk for runs", runs, _free(runs), least=GIB // 4, wanted=GIB)
     yield check_tcmalloc(preload.find_tcmalloc(cache), debian.can_fetch())
     yield check_browser(browser.find_browser(os.environ))
+    yield check_prometheus(program.find_prometheus(os.environ))
     yield from _servers(cache)
 
 
@@ -141,6 +143,12 @@ def check_browser(found: Path | None) -> Check:
     if found is None:
         return Check("browser", State.WARN, "missing; make test needs it", browser.HOW_TO_GET)
     return Check("browser", State.OK, f"{found}, for make test")
+
+
+def check_prometheus(found: Path | None) -> Check:
+    if found is None:
+        return Check("Prometheus", State.WARN, "missing; make test needs it", program.HOW_TO_GET)
+    return Check("Prometheus", State.OK, str(found))
 
 
 def check_server(server: ServerEnv) -> Check:

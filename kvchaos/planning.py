@@ -39,6 +39,8 @@ class Request:
     stack: StackName = "local"
     logprob_tolerance: float | None = None
     """By how much logprobs of right answers may differ; None: as is known of the server's build."""
+    prometheus: bool = False
+    """Whether Prometheus watches beside the suite."""
 
 
 def new_run_id(request: Request) -> str:

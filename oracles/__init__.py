@@ -27,6 +27,7 @@ from oracles import (
     performance,
     progress,
     resources,
+    witnesses,
 )
 
 
@@ -43,6 +44,7 @@ class Oracle:
 
 REQUESTS = "requests"
 METRICS = "metrics"
+PROMETHEUS = "what Prometheus saw"
 EVENTS = "events"
 FAULTS = "fault journal"
 LEDGER = "ledger"
@@ -66,6 +68,12 @@ ORACLES: tuple[Oracle, ...] = (
         "the server's token ledger adds up and agrees with the client's",
         (METRICS, REQUESTS, FAULTS),
         accounting.judge,
+    ),
+    Oracle(
+        witnesses.NAME,
+        "Prometheus saw the same of the server's metrics as the suite",
+        (METRICS, PROMETHEUS, REQUESTS, EVENTS),
+        witnesses.judge,
     ),
     Oracle(
         answers.NAME,

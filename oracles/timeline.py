@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 
 import numpy as np
@@ -64,6 +64,11 @@ class BusyTimes:
     def __contains__(self, t_ns: int) -> bool:
         place = bisect_right(self._starts, t_ns) - 1
         return place >= 0 and t_ns <= self._ends[place]
+
+    def meets(self, first_ns: int, last_ns: int) -> bool:
+        """Whether any of it lies between two times."""
+        place = bisect_left(self._ends, first_ns)
+        return place < len(self._starts) and self._starts[place] <= last_ns
 
 
 def final_total(history: History, metric: str, **labels: str) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,7 @@ from kvchaos.sight.mutants.sessions import sessions
 from kvchaos.sight.page import into_page
 from kvchaos.sight.prove import prove
 from kvchaos.sight.scorecard import Scored, scorecard
+from kvchaos.witness.program import need_prometheus
 from oracles import ORACLES
 
 
@@ -52,6 +54,8 @@ def oracles_command(
         raise UsageError("--page does not go with --prove")
     chosen = _chosen(only)
     places = Places(cache=cache_folder(), runs=runs.absolute() if runs else runs_folder(), port=None)
+    if any(session.prometheus for session in chosen):
+        need_prometheus(os.environ)
     environment = find_server(server or DEFAULT_SERVER, places.cache)
     console = Console()
     clean_leftovers(places, console)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +21,7 @@ from kvchaos.report.table import campaign_table, run_dir_lines
 from kvchaos.scenario import find_scenario, load_scenario, scenario_files
 from kvchaos.servers.registry import ServerEnv, find_server
 from kvchaos.stacks.attach import Attached, look_at
+from kvchaos.witness.program import need_prometheus
 
 MAX_SEED = 2**62
 """Leaves room for repeats below the 2**63 that a plan can hold."""
@@ -52,6 +54,9 @@ def run_command(
     repeat: Annotated[int, typer.Option(min=1, help="Runs of each scenario, with seeds counted up.")] = 1,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Load generator processes.")] = 1,
     port: Annotated[int | None, typer.Option(help="The server's port on 127.0.0.1; else a free one.")] = None,
+    prometheus: Annotated[
+        bool, typer.Option("--prometheus", help="Let Prometheus watch, too, as a second witness.")
+    ] = False,
     replay: Annotated[
         Path | None, typer.Option(help="Run directory: strike the same arrivals as that run did.")
     ] = None,
@@ -75,6 +80,8 @@ def run_command(
     stack = stack or DEFAULT_STACK
     if stack not in WORKING_STACKS:
         raise UsageError(f"--stack {stack} does not work yet; use: {', '.join(WORKING_STACKS)}")
+    if prometheus:
+        need_prometheus(os.environ)
     places = Places(cache=cache_folder(), runs=runs.absolute() if runs else runs_folder(), port=port)
     if seed is None:
         # A server that is there may remember the prompts of an earlier seed.
@@ -88,6 +95,7 @@ def run_command(
             workers=workers,
             stack=stack,
             logprob_tolerance=logprob_tolerance,
+            prometheus=prometheus,
         )
         for scenario in loaded
         for again in range(repeat)

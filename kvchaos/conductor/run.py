@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 from history import layout
@@ -20,6 +21,7 @@ from kvchaos.interrupts import Interrupted
 from kvchaos.resources import ResourceSampler
 from kvchaos.stacks.stack import ServerNotReady, Stack
 from kvchaos.telemetry import Scraper
+from kvchaos.witness.witness import Witness
 from loadtests.processes import LoadProcesses
 
 TICK_S = 0.1
@@ -35,18 +37,28 @@ class LoadLost(Exception):
 class Run:
     """Conducts a resolved plan on a stack and writes the history. Judging comes after."""
 
-    def __init__(self, plan: RunPlan, run_dir: Path, stack: Stack, display: Display) -> None:
+    def __init__(
+        self, plan: RunPlan, run_dir: Path, stack: Stack, display: Display, witness: Witness | None
+    ) -> None:
         self._plan = plan
         self._dir = run_dir
         self._stack = stack
         self._display = display
         self._limits = plan.scenario.limits
-        self._events = EventLog(run_dir)
+        self._witness = witness
+        self._heard = False
+        self._events = EventLog(run_dir, witness.event if witness else None)
         self._canary = Canary(plan.base_url, plan.model_name, run_dir)
         self._metrics = LineWriter(run_dir / layout.METRICS)
         self._scraper = Scraper(plan.base_url, self._metrics)
         self._resources = ResourceSampler(stack, run_dir)
-        self._load = LoadProcesses(run_dir, run_dir / layout.PLAN, plan.workers, run_dir / layout.LOADER_LOG)
+        self._load = LoadProcesses(
+            run_dir,
+            run_dir / layout.PLAN,
+            plan.workers,
+            run_dir / layout.LOADER_LOG,
+            witness.report if witness else None,
+        )
         self._arms = Arms(plan, run_dir, stack, self._scraper, self._events)
         self._watch = Watch(stack, self._limits.stall_s)
         self._stopped_at_line: int | None = None
@@ -86,6 +98,8 @@ class Run:
         self._display.step("starting the server")
         begin = time.monotonic()
         self._load.start()
+        if self._witness is not None:
+            self._witness.start()
         self._stack.start()
         self._events.write("server_start", **self._stack.identity())
         self._stack.wait_ready(self._limits.ready_s)
@@ -96,6 +110,8 @@ class Run:
         self._scraper.start()
         # What a server counted before is not of this run.
         self._scraper.scrape_now()
+        if self._witness is not None:
+            self._witness.wait_ready()
         # The first request of a server's life warms it up, which some releases take their time for.
         if not self._send_canary("ready", self._limits.ready_s):
             raise ServerNotReady(
@@ -218,12 +234,11 @@ class Run:
             waiting=gauges.waiting,
             kv_usage=gauges.kv_usage,
         )
-        if self._plan.stack == "attach":
-            # Its cache is not ours to drop.
-            self._scraper.scrape_now()
-            return
-        probe = server_state.reset_prefix_cache(self._plan.base_url, self._dir / layout.SERVER_LOG)
-        self._events.write("leak_probe", ok=probe.ok, answer=probe.answer, detail=probe.detail)
+        if self._plan.stack != "attach":  # Its cache is not ours to drop.
+            probe = server_state.reset_prefix_cache(self._plan.base_url, self._dir / layout.SERVER_LOG)
+            self._events.write("leak_probe", ok=probe.ok, answer=probe.answer, detail=probe.detail)
+        if self._witness is not None:
+            self._witness.catch_up()
         self._scraper.scrape_now()
 
     def _send_canary(self, where: str, deadline_s: float) -> bool:
@@ -247,15 +262,23 @@ class Run:
             self._close_history()
 
     def _end_everything(self) -> None:
-        """Heal, end the load, end the server: each even when the one before failed. Safe to repeat."""
-        try:
-            self._arms.close()
-        finally:
-            try:
-                self._load.close()
-                self._scraper.stop()
-            finally:
-                self._stop_server()
+        """Each step even when the one before failed. Safe to repeat."""
+        with ExitStack() as steps:
+            # The last one first.
+            if self._witness is not None:
+                steps.callback(self._witness.stop)
+            steps.callback(self._stop_server)
+            steps.callback(self._scraper.stop)
+            steps.callback(self._hear_witness)
+            steps.callback(self._load.close)
+            steps.callback(self._arms.close)
+
+    def _hear_witness(self) -> None:
+        if self._witness is None or self._heard:
+            return
+        heard = self._witness.hear()
+        self._heard = True
+        self._events.write("prometheus_read", scrapes=heard.scrapes, error=heard.error)
 
     def _stop_server(self) -> None:
         if self._stopped_at_line is None and self._stack.alive():

@@ -1,4 +1,4 @@
-"""Altering samples in the text of a scrape, and nothing else of it."""
+"""Altering samples in the text of a scrape, or taking them out, and nothing else of it."""
 
 from __future__ import annotations
 
@@ -26,3 +26,12 @@ def alter(text: str, metric: str, labels: Mapping[str, str], change: Change) -> 
     if not altered:
         raise LookupError(f"no sample of {metric} {dict(labels)} to alter")
     return "\n".join(lines)
+
+
+def drop(text: str, metric: str) -> str:
+    """The text without the samples of a metric. Raises LookupError when there is none."""
+    lines = text.split("\n")
+    kept = [line for line in lines if line.partition("{")[0].partition(" ")[0] != metric]
+    if len(kept) == len(lines):
+        raise LookupError(f"no sample of {metric} to take out")
+    return "\n".join(kept)

@@ -30,10 +30,16 @@ class Asked:
     id: str
     """As the client named it; empty for what is no completion."""
     body: bytes
+    agent: str = ""
+    """The program that asks, by its own word."""
 
     @property
     def of_load(self) -> bool:
         return self.id.startswith(f"{LOAD}-")
+
+    @property
+    def of_prometheus(self) -> bool:
+        return self.agent.startswith("Prometheus/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +91,11 @@ class Mutation:
         return None
 
     def scrape(self, text: str, traffic: Traffic) -> str:
-        """The text of /metrics."""
+        """The text of /metrics, for the suite."""
+        return text
+
+    def watch(self, text: str, traffic: Traffic) -> str:
+        """The text of /metrics, for Prometheus. May raise Cut."""
         return text
 
     def reply(self, asked: Asked, reply: Reply, traffic: Traffic) -> Reply:

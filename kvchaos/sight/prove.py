@@ -61,7 +61,13 @@ def prove(
 ) -> Iterator[Scored]:
     """Run and score each session. Raises UsageError; ends early when a signal cut a run short."""
     for session in sessions:
-        request = Request(scenario=traffic(session), server=server, seed=SEED, workers=1)
+        request = Request(
+            scenario=traffic(session),
+            server=server,
+            seed=SEED,
+            workers=1,
+            prometheus=session.prometheus,
+        )
         run_dir, interrupted = run_one(request, places, console, None if session.hostile else _front(session))
         if interrupted:
             return

@@ -68,7 +68,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _pass_on(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
         asked = Asked(
-            self.command, self.path, self.headers.get("X-Request-Id") or "", self.rfile.read(length)
+            self.command,
+            self.path,
+            self.headers.get("X-Request-Id") or "",
+            self.rfile.read(length),
+            self.headers.get("User-Agent") or "",
         )
         self.seen.begin(asked)
         try:
@@ -103,7 +107,8 @@ class _Handler(BaseHTTPRequestHandler):
         reply = Reply(response.status, content_type, response.read())
         for mutation in self.applied:
             if asked.path == "/metrics":
-                text = mutation.scrape(reply.body.decode(), self.seen)
+                change = mutation.watch if asked.of_prometheus else mutation.scrape
+                text = change(reply.body.decode(), self.seen)
                 reply = Reply(reply.status, reply.content_type, text.encode())
             else:
                 reply = mutation.reply(asked, reply, self.seen)

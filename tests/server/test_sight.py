@@ -21,6 +21,7 @@ RUNS = (
     "slow-client",
     "slow",
     "never-offloaded",
+    "two-witnesses",
     "lost-end",
 )
 

@@ -76,6 +76,7 @@ class Scrape:
     t_ns: int
     values: dict[str, float]
     incarnation: float | None = 1_800_000_000.0
+    failed: bool = False
 
 
 @dataclass
@@ -89,6 +90,7 @@ class Run:
     ledger: list[LedgerRecord] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     scrapes: list[Scrape] = field(default_factory=list)
+    prometheus: list[Scrape] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
     client: list[ClientRecord] = field(default_factory=list)
     resources: list[ResourceRecord] = field(default_factory=list)
@@ -225,6 +227,7 @@ class Run:
             ledger=list(self.ledger),
             events=list(self.events),
             metrics=MetricLog.from_lines(scrape_lines(self.scrapes)),
+            prometheus=MetricLog.from_lines(scrape_lines(self.prometheus)),
             log=list(self.log),
             client=list(self.client),
             resources=list(self.resources),
@@ -237,6 +240,9 @@ def scrape_lines(scrapes: list[Scrape]) -> list[ScrapeLine]:
     before: dict[str, float] = {}
     lines: list[ScrapeLine] = []
     for scrape in scrapes:
+        if scrape.failed:
+            lines.append(_failed(scrape))
+            continue
         new = [key for key in scrape.values if key not in places]
         for key in new:
             places[key] = len(places)
@@ -258,6 +264,19 @@ def scrape_lines(scrapes: list[Scrape]) -> list[ScrapeLine]:
         )
         before = scrape.values
     return lines
+
+
+def _failed(scrape: Scrape) -> ScrapeLine:
+    return ScrapeLine(
+        t_ns=scrape.t_ns,
+        mono_ns=scrape.t_ns,
+        took_us=900,
+        incarnation=None,
+        new=[],
+        changed={},
+        gone=[],
+        error="it failed",
+    )
 
 
 def clean_run(plan: RunPlan | None = None) -> Run:

@@ -66,6 +66,8 @@ def added_server(cache: Path) -> ServerEnv:
         (doctor.check_tcmalloc(Path("/lib/libtcmalloc.so.4"), fetchable=False), OK),
         (doctor.check_browser(None), WARN),
         (doctor.check_browser(Path("/usr/bin/chromium")), OK),
+        (doctor.check_prometheus(None), WARN),
+        (doctor.check_prometheus(Path("/usr/bin/prometheus")), OK),
     ],
 )
 def test_what_was_found_decides(check: Check, state: State) -> None:

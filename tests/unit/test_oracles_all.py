@@ -37,6 +37,7 @@ def test_the_names_that_scenarios_use_are_fixed() -> None:
         "outcomes",
         "counters",
         "accounting",
+        "witnesses",
         "answers",
         "drained",
         "resources",

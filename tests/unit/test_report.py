@@ -17,10 +17,13 @@ from kvchaos.report.evidence import evidence_lines, witness_text
 from kvchaos.report.junit import junit_xml
 from kvchaos.report.summary import summary_text
 from kvchaos.report.table import CampaignRow, campaign_table, run_dir_lines, run_table
+from oracles import ORACLES
 from tests.unit.histories import Run, clean_run
 from tests.unit.synthetic import PROMPT, START_NS, make_plan
 
 SEED_BUG = Expectation(releases=">=0.16", fail=("counters",), collateral=("logs",), issue="vllm#36533")
+CASES = str(len(ORACLES) + 1)
+"""One for each oracle, and one for the run."""
 REFUSED = "ValueError: Counters can only be incremented by non-negative amounts."
 
 
@@ -52,7 +55,7 @@ def drawn(table: Table) -> str:
 
 
 def test_junit_of_a_clean_run_is_all_green() -> None:
-    assert suite(clean_run()) == {"tests": "16", "failures": "0", "errors": "0", "skipped": "0"}
+    assert suite(clean_run()) == {"tests": CASES, "failures": "0", "errors": "0", "skipped": "0"}
 
 
 def test_junit_is_xml_whatever_the_plan_holds() -> None:
@@ -68,7 +71,7 @@ def test_junit_an_expected_failure_passes_with_its_text() -> None:
     assert case.find("failure") is None
     assert case.find("error") is None
     assert REFUSED in (case.findtext("system-out") or "")
-    assert suite(run) == {"tests": "16", "failures": "0", "errors": "0", "skipped": "1"}
+    assert suite(run) == {"tests": CASES, "failures": "0", "errors": "0", "skipped": "1"}
 
 
 def test_junit_an_expected_failure_that_passes_is_a_failure() -> None:

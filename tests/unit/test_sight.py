@@ -13,8 +13,8 @@ import pytest
 
 from history.verdict import OracleResult, RunVerdict, Verdict, Witness
 from kvchaos.sight import streams
-from kvchaos.sight.exposition import alter
-from kvchaos.sight.metrics import Sample, When
+from kvchaos.sight.exposition import alter, drop
+from kvchaos.sight.metrics import Blind, Sample, When
 from kvchaos.sight.mutants.mutant import Found, Mutant, Session
 from kvchaos.sight.mutants.sessions import sessions
 from kvchaos.sight.mutation import BEGINS_AT, DONE, Asked, Cut, Mutation, Traffic
@@ -55,6 +55,11 @@ class TestSamples:
     def test_a_mutant_without_a_sample_to_alter_says_so(self) -> None:
         with pytest.raises(LookupError, match="no sample of b"):
             alter(TEXT, "b", {}, lambda value: value)
+
+    def test_a_metric_is_taken_out_with_all_its_samples_and_no_other(self) -> None:
+        assert drop(TEXT, "a") == "# TYPE a counter\nab 6.0\n"
+        with pytest.raises(LookupError, match="no sample of b"):
+            drop(TEXT, "b")
 
     def test_a_mutant_that_strikes_once_leaves_the_next_scrape_alone(self, tmp_path: Path) -> None:
         mutation = Sample("ab", lambda value: value / 2, when=When.ONCE)
@@ -215,10 +220,18 @@ def upstream() -> Iterator[int]:
         thread.join()
 
 
-def ask(address: str, method: str, path: str, name: str = "") -> bytes:
+class Marked(Mutation):
+    """Marks what Prometheus is told."""
+
+    def watch(self, text: str, traffic: Traffic) -> str:
+        return f"{text}, watched"
+
+
+def ask(address: str, method: str, path: str, name: str = "", agent: str = "") -> bytes:
     connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=10)
     try:
-        connection.request(method, path, b"{}" if method == "POST" else None, {"X-Request-Id": name})
+        headers = {"X-Request-Id": name, "User-Agent": agent}
+        connection.request(method, path, b"{}" if method == "POST" else None, headers)
         return connection.getresponse().read()
     finally:
         connection.close()
@@ -244,6 +257,16 @@ class TestProxy:
         broken = pytest.raises(http.client.IncompleteRead)
         with mutating([cut], Traffic(tmp_path, upstream)) as address, broken:
             ask(address, "POST", "/v1/completions", "load-1")
+
+    def test_prometheus_is_told_otherwise_and_the_suite_is_not(self, upstream: int, tmp_path: Path) -> None:
+        with mutating([Marked()], Traffic(tmp_path, upstream)) as address:
+            assert ask(address, "GET", "/metrics") == b"/metrics"
+            assert ask(address, "GET", "/metrics", agent="Prometheus/2.53.3") == b"/metrics, watched"
+
+    def test_who_is_cut_off_sees_a_broken_connection(self, upstream: int, tmp_path: Path) -> None:
+        seen = Traffic(tmp_path, upstream, canaries_ended=1)
+        with mutating([Blind()], seen) as address, pytest.raises(http.client.RemoteDisconnected):
+            ask(address, "GET", "/metrics", agent="Prometheus/2.53.3")
 
     def test_a_refused_request_never_reaches_the_server(self, tmp_path: Path) -> None:
         refused = streams.Refused("load-1", 503)

@@ -44,6 +44,8 @@ class Session:
     faults: tuple[Mapping[str, object], ...] = ()
     """Inside the server, under load."""
     limits: Mapping[str, float] = field(default_factory=dict)
+    prometheus: bool = False
+    """Prometheus watches, too."""
     hostile: bool = False
     """The mutant is a fault inside the server, in a scenario of its own."""
 

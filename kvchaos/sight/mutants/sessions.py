@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from history.verdict import Verdict
 from kvchaos.sight.acts import Act, Burden, arm_unplanned
-from kvchaos.sight.mutants import answering, telling
+from kvchaos.sight.mutants import answering, telling, watching
 from kvchaos.sight.mutants.mutant import Found, Mutant, Session, one
 from oracles import client, drained, ledger, offload, performance, progress
 
@@ -89,7 +89,13 @@ def _alone() -> tuple[Session, ...]:
             client={"lag_ms": 1000, "late_ms": 1000},
             load={"ttft_p99_ms": 3000},
         ),
-        Session("never-offloaded", (_never_offloaded(),), server={"gpu_blocks": ROOM_FOR_ALL}),
+        Session(
+            "never-offloaded",
+            (_never_offloaded(), watching.blind()),
+            server={"gpu_blocks": ROOM_FOR_ALL},
+            prometheus=True,
+        ),
+        Session("two-witnesses", watching.disagreements(), prometheus=True),
         Session(
             "offload-off",
             (telling.hits_without_offload(),),

@@ -1,0 +1,151 @@
+"""What Prometheus saw of the server in a run: its raw samples, scrape by scrape."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import NamedTuple, TypeVar
+
+import requests
+from prometheus_api_client import PrometheusConnect
+from prometheus_api_client.exceptions import PrometheusApiClientException
+from urllib3.util.retry import Retry
+
+from history.metrics import series_key
+from history.records import ScrapeLine
+from kvchaos.telemetry import START_TIME, Difference, DifferenceEncoder, Samples
+from kvchaos.witness.config import RUN_LABEL, SERVER_JOB
+
+Answer = TypeVar("Answer")
+WINDOW_S = 120
+"""So much is read at a time: about 10 MB of a usual server."""
+ANSWER_S = 30
+NS_PER_S = 1_000_000_000
+NS_PER_MS = 1_000_000
+MS_PER_S = 1000
+US_PER_S = 1e6
+OWN_LABELS = frozenset({"__name__", "job", "instance", RUN_LABEL})
+"""What Prometheus adds to a series."""
+UP = "up"
+DURATION = "scrape_duration_seconds"
+OF_SCRAPES = frozenset(
+    {
+        UP,
+        DURATION,
+        "scrape_samples_scraped",
+        "scrape_samples_post_metric_relabeling",
+        "scrape_series_added",
+    }
+)
+"""What it adds to the samples of a scrape."""
+FAILED = "Prometheus says up is 0"
+
+
+class Unreachable(Exception):
+    """Prometheus does not answer, or not as it should; the message says why."""
+
+
+class Sample(NamedTuple):
+    name: str
+    labels: dict[str, str]
+    value: float
+
+
+class Client:
+    """Asks Prometheus, through prometheus-api-client. Every method raises Unreachable."""
+
+    def __init__(self, url: str) -> None:
+        session = requests.Session()
+        # A proxy from the environment has no say about this machine.
+        session.trust_env = False
+        self._api = PrometheusConnect(url, retry=Retry(0), session=session, timeout=ANSWER_S)
+
+    def close(self) -> None:
+        self._api.close()
+
+    def answers(self) -> bool:
+        """Whether it can be asked what it saw."""
+        return bool(self._ask(lambda: self._api.custom_query("vector(1)")))
+
+    def last_scrape_ms(self, run_id: str) -> int | None:
+        """When the last scrape of the server began, with success or not; None when there was none."""
+        labels = f'job="{SERVER_JOB}",{RUN_LABEL}="{run_id}"'
+        found = self._ask(lambda: self._api.custom_query(f"timestamp({UP}{{{labels}}})"))
+        return max((_ms(float(one["value"][1])) for one in found), default=None)
+
+    def is_up(self, run_id: str) -> bool:
+        """Whether its last scrape of the server had success."""
+        found = self._ask(
+            lambda: self._api.get_current_metric_value(UP, {"job": SERVER_JOB, RUN_LABEL: run_id})
+        )
+        return any(float(one["value"][1]) == 1 for one in found)
+
+    def samples(self, run_id: str, begin_s: int, end_s: int) -> Iterator[tuple[int, list[Sample]]]:
+        """All samples of the server from one time to another, by the time of their scrape, ms, in order."""
+        last_ms = -1
+        for start in range(begin_s, end_s, WINDOW_S):
+            window = self._window(run_id, start, min(start + WINDOW_S, end_s))
+            for t_ms in sorted(window):
+                # Prometheus 2 counts a sample at the edge of two windows to both.
+                if t_ms > last_ms:
+                    last_ms = t_ms
+                    yield t_ms, window[t_ms]
+
+    def _window(self, run_id: str, begin_s: int, end_s: int) -> dict[int, list[Sample]]:
+        found = self._ask(
+            lambda: self._api.get_metric_range_data(
+                "",
+                {"job": SERVER_JOB, RUN_LABEL: run_id},
+                start_time=datetime.fromtimestamp(begin_s, UTC),
+                end_time=datetime.fromtimestamp(end_s, UTC),
+            )
+        )
+        by_time: dict[int, list[Sample]] = defaultdict(list)
+        for series in found:
+            metric: dict[str, str] = series["metric"]
+            labels = {name: value for name, value in metric.items() if name not in OWN_LABELS}
+            for t_s, value in series["values"]:
+                by_time[_ms(t_s)].append(Sample(metric["__name__"], labels, float(value)))
+        return by_time
+
+    def _ask(self, question: Callable[[], Answer]) -> Answer:
+        try:
+            return question()
+        except (requests.RequestException, PrometheusApiClientException) as error:
+            raise Unreachable(f"{type(error).__name__}: {error}") from error
+
+
+def scrapes(client: Client, run_id: str, begin_s: int, end_s: int) -> Iterator[ScrapeLine]:
+    """Each scrape of the server, failed ones too, as lines that `history.metrics.MetricLog` reads.
+
+    Raises Unreachable.
+    """
+    encoder = DifferenceEncoder()
+    for t_ms, samples in client.samples(run_id, begin_s, end_s):
+        about = {sample.name: sample.value for sample in samples if sample.name in OF_SCRAPES}
+        values = _values(samples)
+        failed = about.get(UP) != 1
+        difference = Difference([], {}, []) if failed else encoder.encode(values)
+        yield ScrapeLine(
+            t_ns=t_ms * NS_PER_MS,
+            mono_ns=0,
+            took_us=round(about.get(DURATION, 0.0) * US_PER_S),
+            incarnation=values.get(START_TIME),
+            new=difference.new,
+            changed=difference.changed,
+            gone=difference.gone,
+            error=FAILED if failed else None,
+        )
+
+
+def _values(samples: list[Sample]) -> Samples:
+    return {
+        series_key(sample.name, sample.labels): sample.value
+        for sample in samples
+        if sample.name not in OF_SCRAPES
+    }
+
+
+def _ms(t_s: float) -> int:
+    return round(t_s * MS_PER_S)

@@ -1,0 +1,245 @@
+"""Do the two who watch the server's metrics agree: the suite's own scrapes, and Prometheus?
+
+Between two scrapes of the suite a counter can only be where Prometheus saw it in the meantime. A gauge can
+be anywhere; of those, only what vLLM tells while nothing is on its way is compared.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from history.metrics import series_key
+from history.reader import History
+from history.series import Flags, Series, Values
+from history.verdict import OracleResult, Witness
+from oracles.counters import COUNTER_SUFFIXES, OWN_PREFIX
+from oracles.findings import Findings, finite
+from oracles.timeline import NS_PER_S, BusyTimes
+
+NAME = "witnesses"
+MARGIN_NS = 10_000_000
+"""Prometheus writes times in ms, and moves them by 2 ms where its scrapes then lie evenly."""
+NEAR_NS = 2 * NS_PER_S
+"""It scrapes once a second. What the suite saw farther than this from any of that, it alone saw."""
+LEAST_SHARE = 0.5
+"""Of the suite's scrapes; where Prometheus saw less, it is no witness of the run."""
+
+Places = NDArray[np.intp]
+
+
+def judge(history: History) -> OracleResult:
+    """Every value that Prometheus saw lies between the two that the suite saw around it; both saw the same
+    series and the same lives of the server."""
+    found = Findings(NAME)
+    if history.plan.prometheus is None:
+        return _without(history, found)
+    if not len(history.prometheus):
+        found.gap(_silence(history))
+        return found.result("")
+    if not len(history.metrics):
+        found.gap("the suite's own scrapes all failed")
+        return found.result("")
+    both = _Both(history)
+    share = both.share_seen()
+    if share < LEAST_SHARE:
+        found.gap(f"Prometheus saw {share:.0%} of what the suite saw, at least {LEAST_SHARE:.0%} is needed")
+    both.judge_lives(found)
+    for key in sorted(both.keys):
+        both.judge_series(key, found)
+    return found.result(f"{found.checked} values agree, {both.told()}")
+
+
+def _without(history: History, found: Findings) -> OracleResult:
+    """Nobody asked for Prometheus, so there is nothing of it."""
+    if not len(history.metrics):
+        found.gap("nobody saw the server's metrics")
+    found.checked += 1
+    if len(history.prometheus) or history.prometheus.failures:
+        found.violation(Witness(text="there are samples of a Prometheus that nobody asked for"))
+    return found.result("no Prometheus was asked for: the suite's own scrapes stand alone")
+
+
+def _silence(history: History) -> str:
+    errors = [event.data.get("error") for event in history.events_of("prometheus_read")]
+    if not errors:
+        return "Prometheus was never asked what it saw"
+    failed = len(history.prometheus.failures)
+    return f"nothing of Prometheus: {errors[-1] or f'all {failed} of its scrapes failed'}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Around:
+    """One series at the scrapes of Prometheus that are compared, and at the suite's before and after each."""
+
+    seen: Values
+    before: Values
+    after: Values
+    is_seen: Flags
+    is_before: Flags
+    is_after: Flags
+
+    def apart(self) -> Flags:
+        """Where Prometheus saw a value that cannot lie between the other two."""
+        low, high = np.minimum(self.before, self.after), np.maximum(self.before, self.after)
+        odd = np.isnan(self.before) & np.isnan(self.after)
+        within = np.where(odd, np.isnan(self.seen), (self.seen >= low) & (self.seen <= high))
+        half_odd = np.isnan(low) & ~odd
+        return self.is_seen & self.is_before & self.is_after & ~within & ~half_odd
+
+    def missing(self) -> Flags:
+        """Where Prometheus lacks it."""
+        return self.is_before & self.is_after & ~self.is_seen
+
+    def additional(self) -> Flags:
+        """Where only Prometheus has it."""
+        return self.is_seen & ~self.is_before & ~self.is_after
+
+
+class _Both:
+    """Two logs of the same server, laid side by side."""
+
+    def __init__(self, history: History) -> None:
+        self._suite = history.metrics
+        self._other = history.prometheus
+        self._busy = BusyTimes(history.requests)
+        pairs = list(self._pairs())
+        self._at = np.array([at for at, _, _ in pairs], np.intp)
+        self._before = np.array([before for _, before, _ in pairs], np.intp)
+        self._after = np.array([after for _, _, after in pairs], np.intp)
+
+    def _pairs(self) -> Iterator[tuple[int, int, int]]:
+        """Scrapes of Prometheus with the suite's last one before and its first one after."""
+        for at, began_ns in enumerate(self._other.times_ns):
+            before = self._suite.scrape_at(began_ns - MARGIN_NS)
+            after = bisect_left(self._suite.times_ns, self._other.ends_ns[at] + MARGIN_NS)
+            if before is not None and after < len(self._suite):
+                yield at, before, after
+
+    @cached_property
+    def keys(self) -> set[str]:
+        return self._of_suite.keys() | self._of_other.keys()
+
+    @cached_property
+    def _of_suite(self) -> dict[str, Series]:
+        return {_name(series): series for series in self._suite}
+
+    @cached_property
+    def _of_other(self) -> dict[str, Series]:
+        return {_name(series): series for series in self._other}
+
+    @cached_property
+    def _one_life(self) -> Flags:
+        """Where all three scrapes are of the same life of the server."""
+        suite = self._suite.incarnations
+        return np.array(
+            [
+                suite[before] == self._other.incarnations[at] == suite[after]
+                for at, before, after in zip(self._at, self._before, self._after, strict=True)
+            ],
+            np.bool_,
+        )
+
+    @cached_property
+    def _idle(self) -> Flags:
+        """Where no request was on its way, from the suite's scrape before to its scrape after."""
+        times, ends = self._suite.times_ns, self._suite.ends_ns
+        return np.array(
+            [
+                not self._busy.meets(times[before], ends[after])
+                for before, after in zip(self._before, self._after, strict=True)
+            ],
+            np.bool_,
+        )
+
+    def judge_lives(self, found: Findings) -> None:
+        """Prometheus cannot have seen another life of the server in the midst of one."""
+        suite, told = self._suite.incarnations, set[float | None]()
+        for at, before, after in zip(self._at, self._before, self._after, strict=True):
+            life = self._other.incarnations[at]
+            if suite[before] == suite[after] and life not in (suite[before], *told):
+                told.add(life)
+                text = f"Prometheus saw a server started at {life}, the suite one started at {suite[before]}"
+                found.violation(Witness(text=text, t_ns=self._other.times_ns[at]))
+
+    def judge_series(self, key: str, found: Findings) -> None:
+        around = self._around(key)
+        compared = self._one_life & self._comparable(key)
+        found.checked += int((compared & around.is_seen).sum())
+        self._tell(key, around, self._one_life & around.missing(), "Prometheus does not have it", found)
+        self._tell(key, around, self._one_life & around.additional(), "only Prometheus has it", found)
+        self._tell(key, around, compared & around.apart(), "", found)
+
+    def _comparable(self, key: str) -> Flags:
+        metric = key.partition("{")[0]
+        if metric.endswith(COUNTER_SUFFIXES):
+            return np.ones(len(self._at), np.bool_)
+        return self._idle if metric.startswith(OWN_PREFIX) else np.zeros(len(self._at), np.bool_)
+
+    def _around(self, key: str) -> _Around:
+        suite, there = _at_each(self._of_suite.get(key), len(self._suite))
+        other, seen = _at_each(self._of_other.get(key), len(self._other))
+        return _Around(
+            seen=other[self._at],
+            before=suite[self._before],
+            after=suite[self._after],
+            is_seen=seen[self._at],
+            is_before=there[self._before],
+            is_after=there[self._after],
+        )
+
+    def _tell(self, key: str, around: _Around, wrong: Flags, what: str, found: Findings) -> None:
+        """One violation, told by the first scrape at which it is wrong."""
+        places = np.flatnonzero(wrong).tolist()
+        if not places:
+            return
+        first = places[0]
+        at, before, after = self._at[first], self._before[first], self._after[first]
+        samples = [
+            (self._suite.times_ns[before], float(around.before[first])),
+            (self._other.times_ns[at], float(around.seen[first])),
+            (self._suite.times_ns[after], float(around.after[first])),
+        ]
+        told = what or (
+            f"Prometheus saw {samples[1][1]:.12g}, "
+            f"the suite {samples[0][1]:.12g} before and {samples[2][1]:.12g} after"
+        )
+        text = f"{key}: {told} (at {len(places)} of its {len(self._at)} scrapes)"
+        found.violation(Witness(text=text, metric=key, samples=finite(samples), t_ns=samples[1][0]))
+
+    def share_seen(self) -> float:
+        """Of the suite's scrapes, how many have one of Prometheus near them."""
+        ours, theirs = np.array(self._suite.times_ns), np.array(self._other.times_ns)
+        place = np.searchsorted(theirs, ours)
+        left = ours - theirs[np.maximum(place - 1, 0)]
+        right = theirs[np.minimum(place, len(theirs) - 1)] - ours
+        return float((np.minimum(np.abs(left), np.abs(right)) <= NEAR_NS).mean())
+
+    def told(self) -> str:
+        suite, failures = self._suite, self._other.failures
+        # Before the suite looked, the server was not up yet.
+        failed = sum(failure.t_ns > suite.times_ns[0] for failure in failures)
+        lives = len(set(self._other.incarnations))
+        seen = np.clip(self._other.times_ns, suite.times_ns[0], suite.times_ns[-1])
+        gaps = np.diff(seen, prepend=suite.times_ns[0], append=suite.times_ns[-1])
+        return (
+            f"{len(self._at)} scrapes of Prometheus, {failed} failed, "
+            f"{lives} {'life' if lives == 1 else 'lives'} of the server, "
+            f"longest gap {gaps.max() / NS_PER_S:.1f} s"
+        )
+
+
+def _name(series: Series) -> str:
+    """Prometheus takes an empty label for none."""
+    return series_key(series.metric, {name: value for name, value in series.labels.items() if value})
+
+
+def _at_each(series: Series | None, scrapes: int) -> tuple[Values, Flags]:
+    if series is None:
+        return np.full(scrapes, np.nan), np.zeros(scrapes, np.bool_)
+    return series.at_each(scrapes)

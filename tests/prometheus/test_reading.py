@@ -1,0 +1,178 @@
+"""What is read of a real Prometheus must be what it saw, scrape by scrape, whatever befell it meanwhile."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from history import layout
+from history.metrics import MetricLog
+from history.plan import PrometheusPlan
+from kvchaos.errors import UsageError
+from kvchaos.stacks.local import choose_port
+from kvchaos.stacks.record import RunRecord
+from kvchaos.witness import reading
+from kvchaos.witness.config import Targets, write_config
+from kvchaos.witness.local import plan_prometheus
+from kvchaos.witness.process import LocalPrometheus
+from kvchaos.witness.reading import Client, Unreachable, scrapes
+from tests.prometheus.conftest import Target, serving
+from tests.unit.conducting import members, wait_for
+
+RUN = "run-1"
+ASKED = "vllm:asked_total"
+NS_PER_S = 10**9
+
+
+@dataclass
+class Watched:
+    """A Prometheus whose server failed for a while, and that was killed and started again."""
+
+    client: Client
+    began_s: int
+    killed_ns: int
+    target: Target
+
+    def log(self) -> MetricLog:
+        lines = scrapes(self.client, RUN, self.began_s, int(time.time()) + 1)
+        return MetricLog.from_lines(lines)
+
+    def wait_for(self, scrapes_more: int) -> None:
+        """Until the server was asked so many times more."""
+        wanted, deadline = self.target.scrapes + scrapes_more, time.monotonic() + 60
+        while self.target.scrapes < wanted:
+            assert time.monotonic() < deadline, "Prometheus does not scrape"
+            time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    folder = tmp_path_factory.mktemp("prometheus")
+    plan = plan_prometheus(folder)
+    record = RunRecord(folder / "state", run_id=RUN, run_dir=folder, control_dir=folder)
+    prometheus = LocalPrometheus(plan, folder, record)
+    with serving() as target:
+        targets = Targets(server=target.address, suite=f"127.0.0.1:{choose_port(None)}")
+        write_config(folder / layout.PROMETHEUS_FOLDER, RUN, targets)
+        found = Watched(Client(plan.url), int(time.time()), 0, target)
+        try:
+            _live(prometheus, found)
+            yield found
+        finally:
+            prometheus.stop()
+            record.close()
+            found.client.close()
+    assert not list((folder / "state").iterdir())
+
+
+def _live(prometheus: LocalPrometheus, watched: Watched) -> None:
+    prometheus.start()
+    watched.wait_for(4)
+    watched.target.broken = True
+    time.sleep(2.5)
+    watched.target.broken = False
+    watched.wait_for(2)
+    assert prometheus.pid is not None
+    os.kill(prometheus.pid, signal.SIGKILL)
+    watched.killed_ns = time.time_ns()
+    prometheus.stop()
+    prometheus.start()
+    watched.wait_for(3)
+    # It writes a scrape down a moment after it was answered.
+    watched.wait_for(1)
+
+
+def test_every_scrape_has_the_value_that_was_served_and_none_comes_twice(watched: Watched) -> None:
+    log = watched.log()
+    (series,) = log.find(ASKED)
+    values = [series.value(scrape) for scrape in range(len(log))]
+    # All that were asked for, but for the one that was under way when Prometheus was killed.
+    assert values == sorted({value for value in values if value is not None})
+    assert len(values) >= 9
+
+
+def test_labels_of_prometheus_are_not_taken_for_the_servers(watched: Watched) -> None:
+    (series,) = watched.log().find(ASKED)
+    assert series.labels == {"engine": "0", "model_name": "tiny"}
+
+
+def test_the_life_of_the_server_is_told_with_each_scrape(watched: Watched) -> None:
+    assert set(watched.log().incarnations) == {1700000000.5}
+
+
+def test_creation_times_are_left_out_and_odd_numbers_are_not(watched: Watched) -> None:
+    metrics = {series.metric for series in watched.log()}
+    assert metrics == {"process_start_time_seconds", ASKED, "vllm:broken_sum"}
+
+
+def test_failed_scrapes_are_told_as_such(watched: Watched) -> None:
+    assert {failure.error for failure in watched.log().failures} == {reading.FAILED}
+
+
+def test_what_was_seen_before_a_kill_is_still_there_and_so_is_the_gap(watched: Watched) -> None:
+    times = watched.log().times_ns
+    before = [t_ns for t_ns in times if t_ns < watched.killed_ns]
+    assert len(before) >= 5
+    assert times[len(before)] - before[-1] > 2 * NS_PER_S
+
+
+def test_no_scrape_is_lost_or_doubled_where_one_window_ends(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = list(scrapes(watched.client, RUN, watched.began_s, int(time.time())))
+    end_s = whole[-1].t_ns // NS_PER_S
+    wanted = [line for line in whole if line.t_ns <= end_s * NS_PER_S]
+    for window_s in (1, 2, 3):
+        monkeypatch.setattr(reading, "WINDOW_S", window_s)
+        assert list(scrapes(watched.client, RUN, watched.began_s, end_s)) == wanted
+
+
+def test_another_run_in_the_same_prometheus_is_not_read(watched: Watched) -> None:
+    assert list(scrapes(watched.client, "run-2", watched.began_s, int(time.time()) + 1)) == []
+    assert watched.client.last_scrape_ms("run-2") is None
+    assert not watched.client.is_up("run-2")
+
+
+def test_the_last_scrape_is_a_second_old_at_most(watched: Watched) -> None:
+    last_ms = watched.client.last_scrape_ms(RUN)
+    assert last_ms is not None
+    assert time.time() - last_ms / 1000 < 5
+    assert watched.client.is_up(RUN)
+
+
+def test_a_prometheus_that_is_not_there_is_told(watched: Watched) -> None:
+    lost = Client(f"http://127.0.0.1:{choose_port(None)}")
+    with pytest.raises(Unreachable, match="ConnectionError"):
+        list(scrapes(lost, RUN, watched.began_s, int(time.time())))
+    lost.close()
+
+
+def test_an_answer_that_is_an_error_is_told(watched: Watched) -> None:
+    with pytest.raises(Unreachable, match="HTTP Status Code 400"):
+        watched.client.last_scrape_ms('"}}')
+
+
+def test_a_prometheus_that_cannot_start_is_told_with_its_last_words(tmp_path: Path) -> None:
+    plan = plan_prometheus(tmp_path)
+    record = RunRecord(tmp_path / "state", run_id=RUN, run_dir=tmp_path, control_dir=tmp_path)
+    (tmp_path / layout.PROMETHEUS_FOLDER).mkdir()
+    prometheus = LocalPrometheus(plan, tmp_path, record)
+    prometheus.start()
+    wait_for(lambda: not members({prometheus.pid or 0}))
+    with pytest.raises(UsageError, match=r"Prometheus ended with code 2; .* no such file or directory"):
+        prometheus.check()
+    prometheus.stop()
+    record.close()
+
+
+def test_a_plan_names_the_program_its_version_and_loopback_alone(tmp_path: Path) -> None:
+    plan: PrometheusPlan = plan_prometheus(tmp_path)
+    assert plan.version[0].isdigit()
+    assert plan.url.startswith("http://127.0.0.1:")
+    assert f"--web.listen-address={plan.url.removeprefix('http://')}" in plan.command

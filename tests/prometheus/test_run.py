@@ -1,0 +1,118 @@
+"""Whole runs with a real Prometheus, against the fake server: nothing is lost, and nothing is left."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from history import layout
+from history.reader import read_history
+from kvchaos.campaign import run_one
+from kvchaos.stacks.leftovers import clean, find_leftovers
+from oracles import witnesses
+from tests.prometheus.reopened import reopened
+from tests.unit.conducting import Bench, finished, members, scenario, wait_for
+
+SLOW = ("--fake-token-s", "0.05")
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a run that went well."""
+    bench = Bench(tmp_path_factory.mktemp("run"))
+    asked = replace(bench.request(scenario(*SLOW, load=40)), prometheus=True)
+    run_dir, interrupted = run_one(asked, bench.places(), Console(file=io.StringIO()))
+    assert not interrupted
+    assert list(bench.state_folder.iterdir()) == []
+    return run_dir
+
+
+def test_both_witnesses_saw_the_run_to_its_end(run_dir: Path) -> None:
+    history = read_history(run_dir)
+    result = witnesses.judge(history)
+    assert (result.verdict, result.violations) == ("pass", 0), result.summary
+    (leak_probe,) = history.events_of("leak_probe")
+    assert history.prometheus.times_ns[-1] > leak_probe.t_ns
+
+
+def test_the_plan_tells_which_prometheus_watched_and_how_it_was_started(run_dir: Path) -> None:
+    plan = read_history(run_dir).plan.prometheus
+    assert plan is not None
+    assert str(run_dir / layout.PROMETHEUS_FOLDER / "prometheus.yml") in " ".join(plan.command)
+
+
+def test_the_suites_own_metrics_are_in_prometheus_and_say_what_the_records_say(
+    run_dir: Path, tmp_path: Path
+) -> None:
+    history = read_history(run_dir)
+    asked = [record for record in history.requests if record.phase != "canary"]
+    end_s = history.events_of("prometheus_read")[0].t_ns / 1e9
+    with reopened(run_dir, tmp_path) as prometheus:
+
+        def value(query: str) -> dict[str, float]:
+            found = prometheus.custom_query(query, params={"time": end_s})
+            return {one["metric"].get("phase", ""): float(one["value"][1]) for one in found}
+
+        ended = value('sum by (phase) (kvchaos_requests_total{outcome="ok"})')
+        ttfts = value("sum by (phase) (kvchaos_ttft_seconds_count)")
+        tokens = value("sum(kvchaos_tokens_total)")
+        phases = value("max_over_time(kvchaos_phase_active[5m])")
+    assert ended == ttfts == Counter(record.phase for record in asked)
+    assert tokens[""] == sum(len(record.token_ids) for record in asked)
+    # A phase of three requests is over before it is scraped.
+    assert phases["load"] == 1
+    assert set(phases) == {"golden", "load", "fresh"}
+
+
+def test_a_prometheus_killed_in_mid_run_tells_what_it_saw_until_then(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    process = bench.start(scenario(*SLOW, load=160), "--prometheus")
+    bench.wait_for_event("phase_start", "load")
+    os.kill(_prometheus(bench), signal.SIGKILL)
+    killed_ns = time.time_ns()
+    code, out, err = finished(process)
+    # It did not see enough of the run, and nothing that the suite saw otherwise.
+    assert code == 2, out + err
+    history = read_history(bench.run_dir())
+    result = witnesses.judge(history)
+    assert (result.verdict, result.violations) == ("unknown", 0)
+    assert "of what the suite saw" in result.summary
+    assert history.prometheus.times_ns[0] < killed_ns
+    assert list(bench.state_folder.iterdir()) == []
+
+
+def test_after_a_kill_of_the_conductor_clean_ends_prometheus(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    process = bench.start(scenario(*SLOW, load=400), "--prometheus")
+    bench.wait_for_event("phase_start", "load")
+    leader = _prometheus(bench)
+    process.kill()
+    process.communicate()
+    assert members({leader}) == {leader}
+    (leftover,) = find_leftovers(bench.state_folder)
+    cleaned = clean(leftover)
+    assert f"ended prometheus {leader} (1 process)" in cleaned.ended
+    assert cleaned.remaining == ()
+    wait_for(lambda: not members({leader}))
+
+
+def test_a_machine_without_prometheus_is_told_in_one_line_before_anything_runs(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, {"KVCHAOS_PROMETHEUS": str(tmp_path / "nowhere")})
+    code, out, err = finished(bench.start(scenario(), "--prometheus"))
+    assert (code, out) == (3, "")
+    assert err.startswith("kvchaos: no Prometheus found: install Prometheus (Debian: sudo apt install")
+    assert not bench.runs.exists()
+
+
+def _prometheus(bench: Bench) -> int:
+    """Process id of the run's Prometheus."""
+    (group,) = (group for group in bench.record().groups if group.what == "prometheus")
+    return group.leader

@@ -1,0 +1,207 @@
+"""A second witness that is not compared, or whose absence passes for agreement, is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from history.plan import PrometheusPlan
+from history.verdict import OracleResult, Verdict
+from oracles.witnesses import judge
+from tests.unit.histories import Run, Scrape, clean_run
+from tests.unit.synthetic import GENERATED, MS, PROMPT, RUNNING, SECOND, USAGE, make_plan
+
+PROMETHEUS = PrometheusPlan(version="2.53.3", url="http://127.0.0.1:9090", suite_port=9091)
+BETWEEN_NS = 20 * MS
+LABELLED = 'vllm:lora_requests_info{a="",b="x"}'
+
+
+def witnessed() -> Run:
+    """A clean run with a scrape of Prometheus shortly after each of the suite's, with the same values."""
+    run = clean_run(make_plan().model_copy(update={"prometheus": PROMETHEUS}))
+    for _ in range(3):
+        # At rest, with nothing on its way.
+        run.pass_time(200 * MS)
+        run.scrape()
+    for scrape in run.scrapes:
+        scrape.values[LABELLED] = 1.0
+    run.prometheus = [
+        Scrape(scrape.t_ns + BETWEEN_NS, dict(scrape.values), scrape.incarnation) for scrape in run.scrapes
+    ]
+    return run
+
+
+def said(run: Run) -> OracleResult:
+    return judge(run.history())
+
+
+def in_load(run: Run) -> int:
+    """Number of a scrape of Prometheus in the midst of the chaos phase, while a request is on its way."""
+    return run.scrape_in("chaos") + 2
+
+
+class TestAgreement:
+    def test_two_who_saw_the_same_agree(self) -> None:
+        result = said(witnessed())
+        assert result.verdict is Verdict.PASS
+        assert result.checked > 100
+        assert "1 life of the server" in result.summary
+
+    def test_a_value_between_the_two_around_it_agrees(self) -> None:
+        run = witnessed()
+        place = in_load(run)
+        before, after = (run.scrapes[place + more].values[GENERATED] for more in (0, 1))
+        assert before < after
+        for value in (before, (before + after) / 2, after):
+            run.prometheus[place].values[GENERATED] = value
+            assert said(run).verdict is Verdict.PASS
+
+    def test_a_gauge_may_be_anywhere_while_requests_are_on_their_way(self) -> None:
+        run = witnessed()
+        run.prometheus[in_load(run)].values[USAGE] = 0.7
+        assert said(run).verdict is Verdict.PASS
+
+    def test_an_empty_label_is_none_to_prometheus(self) -> None:
+        run = witnessed()
+        for scrape in run.prometheus:
+            scrape.values['vllm:lora_requests_info{b="x"}'] = scrape.values.pop(LABELLED)
+        assert said(run).verdict is Verdict.PASS
+
+    def test_what_both_saw_as_no_number_is_no_disagreement(self) -> None:
+        run = witnessed()
+        for scrape in (*run.scrapes, *run.prometheus):
+            scrape.values[PROMPT] = float("nan")
+        assert said(run).verdict is Verdict.PASS
+
+
+def _another_value(run: Run) -> None:
+    run.prometheus[in_load(run)].values[GENERATED] += 100
+
+
+def _less(run: Run) -> None:
+    run.prometheus[in_load(run)].values[GENERATED] -= 1
+
+
+def _no_number(run: Run) -> None:
+    run.prometheus[in_load(run)].values[GENERATED] = float("nan")
+
+
+def _a_gauge_at_rest(run: Run) -> None:
+    run.prometheus[-2].values[RUNNING] = 1.0
+
+
+def _a_series_of_its_own(run: Run) -> None:
+    for scrape in run.prometheus:
+        scrape.values["vllm:invented_total"] = 1.0
+
+
+def _a_series_less(run: Run) -> None:
+    for scrape in run.prometheus:
+        del scrape.values[PROMPT]
+
+
+def _another_life(run: Run) -> None:
+    run.prometheus[in_load(run)].incarnation = 1_800_000_100.0
+
+
+DISAGREEMENTS: dict[Callable[[Run], None], str] = {
+    _another_value: f"{GENERATED}: Prometheus saw .*, the suite .* before and .* after",
+    _less: f"{GENERATED}: Prometheus saw",
+    _no_number: f"{GENERATED}: Prometheus saw nan",
+    _a_gauge_at_rest: f"{RUNNING}: Prometheus saw 1, the suite 0 before and 0 after",
+    _a_series_of_its_own: "invented_total: only Prometheus has it",
+    _a_series_less: f"{PROMPT}: Prometheus does not have it",
+    _another_life: "Prometheus saw a server started at",
+}
+
+
+@pytest.mark.parametrize("damage", DISAGREEMENTS, ids=lambda damage: damage.__name__.lstrip("_"))
+def test_what_only_one_of_them_saw_is_a_violation(damage: Callable[[Run], None]) -> None:
+    run = witnessed()
+    damage(run)
+    result = said(run)
+    assert result.verdict is Verdict.FAIL
+    assert result.violations == 1
+    with pytest.raises(AssertionError, match=DISAGREEMENTS[damage]):
+        raise AssertionError(result.witnesses[0].text)
+
+
+class TestGaps:
+    def test_an_outage_of_prometheus_is_told_and_no_violation(self) -> None:
+        run = witnessed()
+        # What happened meanwhile took long.
+        late = in_load(run)
+        for scrape in (*run.scrapes[late + 1 :], *run.prometheus[late + 1 :]):
+            scrape.t_ns += 20 * SECOND
+        result = said(run)
+        assert result.verdict is Verdict.PASS
+        assert "longest gap 20.1 s" in result.summary
+
+    def test_a_restart_of_the_server_between_two_scrapes_is_none(self) -> None:
+        run = witnessed()
+        place = in_load(run)
+        for scrape in (*run.scrapes[place + 1 :], *run.prometheus[place + 1 :]):
+            scrape.incarnation = 1_800_000_100.0
+            scrape.values[GENERATED] = 0.0
+        result = said(run)
+        assert result.verdict is Verdict.PASS
+        assert "2 lives of the server" in result.summary
+
+    def test_failed_scrapes_are_told(self) -> None:
+        run = witnessed()
+        run.prometheus[3].failed = True
+        result = said(run)
+        assert result.verdict is Verdict.PASS
+        assert "1 failed" in result.summary
+
+    def test_one_who_saw_less_than_half_is_no_witness(self) -> None:
+        run = witnessed()
+        for scrape in run.scrapes[4:]:
+            scrape.t_ns += 20 * SECOND
+        run.prometheus = run.prometheus[:3]
+        result = said(run)
+        assert result.verdict is Verdict.UNKNOWN
+        assert "at least 50% is needed" in result.summary
+
+    @pytest.mark.parametrize(
+        ("error", "words"),
+        [
+            (None, "all 0 of its scrapes failed"),
+            ("connection refused", "nothing of Prometheus: connection refused"),
+        ],
+    )
+    def test_no_samples_at_all_are_unknown(self, error: str | None, words: str) -> None:
+        run = witnessed()
+        run.prometheus = []
+        run.event("prometheus_read", scrapes=0, error=error)
+        result = said(run)
+        assert result.verdict is Verdict.UNKNOWN
+        assert words in result.summary
+
+    def test_where_the_suite_saw_nothing_it_is_unknown(self) -> None:
+        run = witnessed()
+        run.scrapes = []
+        assert said(run).verdict is Verdict.UNKNOWN
+
+    def test_scrapes_that_failed_before_the_server_was_up_are_not_told(self) -> None:
+        run = witnessed()
+        run.prometheus.insert(0, Scrape(run.scrapes[0].t_ns - SECOND, {}, failed=True))
+        assert "0 failed" in said(run).summary
+
+    def test_a_prometheus_that_was_never_asked_is_unknown(self) -> None:
+        run = witnessed()
+        run.prometheus = []
+        assert said(run).summary == "Prometheus was never asked what it saw"
+
+
+class TestWithoutPrometheus:
+    def test_where_none_was_asked_for_the_oracle_does_not_apply_and_says_so(self) -> None:
+        result = said(clean_run())
+        assert result.verdict is Verdict.PASS
+        assert "no Prometheus was asked for" in result.summary
+
+    def test_samples_that_nobody_asked_for_are_a_violation(self) -> None:
+        run = clean_run()
+        run.prometheus = [Scrape(run.scrapes[0].t_ns, {GENERATED: 1.0})]
+        assert said(run).verdict is Verdict.FAIL
