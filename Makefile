@@ -18,7 +18,7 @@ export UV_SYSTEM_CERTS ?= 1
 # An active environment of somebody else is not meant.
 unexport VIRTUAL_ENV
 
-.PHONY: help setup chaos test aa test-all-releases bench-idle bench-judge test-unit lint format doctor servers clean distclean
+.PHONY: help setup chaos chaos-gpu test aa test-all-releases bench-idle bench-judge test-unit lint format doctor servers clean distclean
 
 help: ## Show this list
 	@echo "usage: make TARGET [NAME=value ...]"
@@ -30,6 +30,10 @@ setup: $(UV) ## Install the suite into .venv, exactly as locked
 chaos: setup ## Run the scenarios without GPU or Docker: VLLM=0.32.0, SCENARIO=name, SEED=number
 	@$(RUN) kvchaos server install $(VLLM)
 	@$(RUN) kvchaos run --server $(VLLM) $(if $(SEED),--seed $(SEED)) $(or $(SCENARIO),--all)
+
+chaos-gpu: setup ## Run the scenarios on a GPU, in containers; STACK=local SERVER=name: without Docker
+	@$(RUN) kvchaos run --stack $(or $(STACK),compose-gpu) --server $(or $(SERVER),$(VLLM)) \
+		$(if $(SEED),--seed $(SEED)) $(or $(SCENARIO),--all)
 
 test: lint servers ## Run all checks and tests, also those with real servers
 	@$(RUN) pytest

@@ -17,6 +17,7 @@ from typing import Any
 
 from kvchaos.doctor import GIB, Check, State
 from kvchaos.errors import UsageError
+from kvchaos.served_model import hub_folder, hub_model
 
 ENGINE = "Docker engine"
 COMPOSE = "Docker Compose"
@@ -33,7 +34,6 @@ IMAGE_GIB = 30
 """The server's image, unpacked, with what its download takes beside it."""
 ASK_S = 20.0
 OFFLINE = "HF_HUB_OFFLINE"
-HUB_HOME = "HF_HOME"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +45,18 @@ class Card:
     driver: str
 
 
-def require(model: str, ports: Sequence[int], environ: Mapping[str, str] = os.environ) -> None:
+def require(port: int | None, environ: Mapping[str, str] = os.environ) -> None:
     """Raises UsageError with a line for each thing that is missing."""
-    missing = [check for check in examine(model, ports, environ) if check.state is State.BAD]
+    missing = [check for check in examine(port, environ) if check.state is State.BAD]
     if missing:
         raise UsageError("\n".join(f"{check.name}: {check.found}; {check.mend}" for check in missing))
 
 
-def examine(model: str, ports: Sequence[int], environ: Mapping[str, str] = os.environ) -> Iterator[Check]:
-    """Look at this machine and give all checks; what only an engine can tell is left out without one."""
+def examine(port: int | None, environ: Mapping[str, str] = os.environ) -> Iterator[Check]:
+    """Look at this machine and give all checks; what only an engine can tell is left out without one.
+
+    `port` is the one that the server shall have, None for any.
+    """
     cards = parse_cards(_ask("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv"))
     yield check_driver(cards)
     if cards:
@@ -65,8 +68,10 @@ def examine(model: str, ports: Sequence[int], environ: Mapping[str, str] = os.en
         yield check_runtime(info)
         root = Path(str(info.get("DockerRootDir", "/")))
         yield check_images(root, _free(root))
-    yield check_model(model, hub_folder(environ), offline=environ.get(OFFLINE, "0") not in ("", "0"))
-    yield from (check_port(port, free=_is_free(port)) for port in ports)
+    offline = environ.get(OFFLINE, "0") not in ("", "0")
+    yield check_model(hub_model(environ).name, hub_folder(environ), offline=offline)
+    if port is not None:
+        yield check_port(port, free=_is_free(port))
 
 
 def parse_cards(text: str | None) -> list[Card]:
@@ -150,7 +155,7 @@ def check_model(model: str, hub: Path, *, offline: bool) -> Check:
         if not (Path(model) / "config.json").is_file():
             return Check(MODEL, State.BAD, f"{model} holds no config.json", "give a model's folder")
         return Check(MODEL, State.OK, model)
-    if (hub / f"models--{model.replace('/', '--')}" / "snapshots").is_dir():
+    if (hub / "hub" / f"models--{model.replace('/', '--')}" / "snapshots").is_dir():
         return Check(MODEL, State.OK, f"{model}, in {hub}")
     if offline:
         return Check(
@@ -163,12 +168,6 @@ def check_port(port: int, *, free: bool) -> Check:
     if not free:
         return Check(f"port {port}", State.BAD, "in use", "end what listens there, or choose another")
     return Check(f"port {port}", State.OK, "free")
-
-
-def hub_folder(environ: Mapping[str, str]) -> Path:
-    """Where models are kept that were downloaded before."""
-    home = environ.get(HUB_HOME)
-    return Path(home) / "hub" if home else Path.home() / ".cache" / "huggingface" / "hub"
 
 
 def _ask(*command: str) -> str | None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 from rich.markup import escape
 
+from kvchaos import gpu
 from kvchaos.cli.tables import plain_table, print_table
 from kvchaos.doctor import State, examine
 from kvchaos.paths import cache_folder, runs_folder
@@ -12,9 +15,15 @@ from kvchaos.paths import cache_folder, runs_folder
 COLOURS = {State.OK: "green", State.WARN: "yellow", State.BAD: "red"}
 
 
-def doctor() -> None:
+def doctor(
+    with_gpu: Annotated[
+        bool, typer.Option("--gpu", help="Also check what runs on a GPU in containers need.")
+    ] = False,
+) -> None:
     """Check this machine and tell how to mend what is missing."""
     checks = list(examine(cache_folder(), runs_folder()))
+    if with_gpu:
+        checks += gpu.examine(None)
     table = plain_table("check", "", "found", "what to do")
     for check in checks:
         state = f"[{COLOURS[check.state]}]{check.state}[/]"

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from history.plan import StackName
+from kvchaos import gpu
 from kvchaos.campaign import Places, clean_leftovers, run_all
 from kvchaos.errors import UsageError
 from kvchaos.judging import exit_code
@@ -78,6 +79,8 @@ def run_command(
         files = scenario_files() if every else [find_scenario(name) for name in scenarios or ()]
         loaded = [load_scenario(path) for path in files]
     stack = stack or DEFAULT_STACK
+    if stack == "compose-gpu":
+        gpu.require(port)
     if stack not in WORKING_STACKS:
         raise UsageError(f"--stack {stack} does not work yet; use: {', '.join(WORKING_STACKS)}")
     if prometheus:

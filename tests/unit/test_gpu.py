@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from kvchaos import gpu
+from kvchaos.cli.app import run
 from kvchaos.doctor import GIB, Check, State
 from kvchaos.errors import UsageError
 from kvchaos.gpu import Card
@@ -79,13 +80,8 @@ def test_a_model_is_a_folder_or_a_name(tmp_path: Path) -> None:
     assert gpu.check_model(str(folder), hub, offline=True).state is State.OK
     assert gpu.check_model("Qwen/Qwen3-0.6B", hub, offline=True).state is State.BAD
     assert "downloaded" in gpu.check_model("Qwen/Qwen3-0.6B", hub, offline=False).found
-    (hub / "models--Qwen--Qwen3-0.6B" / "snapshots").mkdir(parents=True)
+    (hub / "hub" / "models--Qwen--Qwen3-0.6B" / "snapshots").mkdir(parents=True)
     assert gpu.check_model("Qwen/Qwen3-0.6B", hub, offline=True).state is State.OK
-
-
-def test_the_models_cache_is_where_its_library_has_it() -> None:
-    assert gpu.hub_folder({"HF_HOME": "/data/hf"}) == Path("/data/hf/hub")
-    assert gpu.hub_folder({}) == Path.home() / ".cache/huggingface/hub"
 
 
 def test_each_missing_thing_gets_a_line_and_a_way_to_get_it(
@@ -93,7 +89,7 @@ def test_each_missing_thing_gets_a_line_and_a_way_to_get_it(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UsageError) as told:
-        gpu.require("Qwen/Qwen3-0.6B", [], {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)})
+        gpu.require(None, {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)})
     names = [line.partition(":")[0] for line in str(told.value).splitlines()]
     assert names == [gpu.DRIVER, gpu.ENGINE, gpu.COMPOSE, gpu.MODEL]
 
@@ -104,5 +100,15 @@ def test_a_port_in_use_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
         busy.bind(("127.0.0.1", 0))
         busy.listen()
         port: int = busy.getsockname()[1]
-        (check,) = (check for check in gpu.examine("m", [port], {}) if check.name == f"port {port}")
+        (check,) = (check for check in gpu.examine(port, {}) if check.name == f"port {port}")
     assert check.state is State.BAD
+
+
+def test_a_run_on_a_gpu_asks_for_the_machine_first(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert run(["run", "baseline-offload", "--stack", "compose-gpu"]) == 3
+    told = capsys.readouterr().err
+    assert f"{gpu.DRIVER}: nvidia-smi lists no GPU; install the driver" in told
+    assert f"{gpu.ENGINE}: no docker command; install Docker Engine" in told
