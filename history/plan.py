@@ -18,6 +18,8 @@ from history.strict import Name
 from history.strict import Strict as Strict
 
 Param = bool | int | float | str
+ClientKind = Literal["openai", "lean"]
+"""The client under the load: the reference, or the one that takes several times less of a processor."""
 
 
 class ServerSettings(Strict):
@@ -323,6 +325,8 @@ class RunPlan(Strict):
     """The entry of the scenario that applies to this release (everything passes when none does)."""
     workers: int = Field(default=1, ge=1, le=64)
     """Load generator processes."""
+    client: ClientKind = "openai"
+    """What they send the load with; like their number it changes nothing of what is asked."""
     logprob_tolerance: float = Field(default=0.0, ge=0.0)
     """Equal answers of this server's build may differ by so much in a logprob; 0: equal bit for bit."""
     base_url: str

@@ -14,7 +14,7 @@ import yaml
 
 from chaos.inside import decide
 from history import layout
-from history.plan import RunPlan, Scenario, StackName, Versions
+from history.plan import ClientKind, RunPlan, Scenario, StackName, Versions
 from kvchaos import __version__
 from kvchaos.errors import UsageError
 from kvchaos.scenario import check_fit, expectation_for
@@ -41,6 +41,7 @@ class Request:
     """By how much logprobs of right answers may differ; None: as is known of the server's build."""
     prometheus: bool = False
     """Whether Prometheus watches beside the suite."""
+    client: ClientKind = "openai"
 
 
 def new_run_id(request: Request) -> str:
@@ -78,6 +79,7 @@ def resolve(
         expectation=expectation_for(request.scenario, request.server.release),
         workers=request.workers,
         logprob_tolerance=_tolerance(request),
+        client=request.client,
         base_url=base_url or launch.base_url,
         command=launch.command,
         environment=launch.environment,
@@ -105,6 +107,7 @@ def resolve_attached(request: Request, server: Attached, run_id: str) -> RunPlan
         expectation=expectation_for(scenario, server.release),
         workers=request.workers,
         logprob_tolerance=_tolerance(request),
+        client=request.client,
         base_url=server.base_url,
         model_name=server.model,
         command=(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from history.plan import Scenario, StackName, Trigger
+from history.plan import ClientKind, Scenario, StackName, Trigger
 from history.reader import UnreadableRun, read_faults, read_plan
 from history.records import FaultRecord
 from kvchaos.errors import UsageError
@@ -19,6 +19,7 @@ class Replay:
     seed: int
     server: str
     stack: StackName
+    client: ClientKind
 
 
 def replay_of(run_dir: Path) -> Replay:
@@ -27,7 +28,8 @@ def replay_of(run_dir: Path) -> Replay:
         plan, journal = read_plan(run_dir), read_faults(run_dir)
     except UnreadableRun as error:
         raise UsageError(str(error)) from error
-    return Replay(nailed(plan.scenario, journal), plan.seed, plan.versions.server_name, plan.stack)
+    scenario = nailed(plan.scenario, journal)
+    return Replay(scenario, plan.seed, plan.versions.server_name, plan.stack, plan.client)
 
 
 def fired_arrivals(journal: list[FaultRecord], fault: str) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from gevent.event import Event
 
 from history.records import RequestRecord
-from loadtests.client import Job
+from loadtests.job import Job
 from loadtests.latency import Stopwatch
 from loadtests.messages import COMPLETE, PhaseDone, Progress
 from loadtests.workloads import Workload

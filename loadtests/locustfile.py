@@ -20,7 +20,8 @@ from locust.env import Environment
 
 from history.plan import Param, WorkloadSpec
 from history.records import RequestRecord
-from loadtests.client import SERVED_MODEL, CompletionClient
+from loadtests.client import SERVED_MODEL
+from loadtests.clients import CLIENTS
 from loadtests.load import Load, Moment, closed
 from loadtests.target import loopback_url
 from loadtests.user import CompletionUser
@@ -77,6 +78,7 @@ def add_options(parser: LocustArgumentParser) -> None:
         "--workload-params", default="", metavar="TEXT", help="its parameters: name=value name=value ..."
     )
     group.add_argument("--seed", type=int, default=0, help="seed of the workload")
+    group.add_argument("--client", choices=sorted(CLIENTS), default="openai", help="what sends the requests")
     group.add_argument("--served-model", default=SERVED_MODEL, help="name under which the server serves it")
 
 
@@ -102,7 +104,7 @@ def begin(environment: Environment, **_: object) -> None:
     options = environment.parsed_options
     if options is None:
         raise ValueError("run this file with the locust command")
-    CompletionUser.client = CompletionClient(environment.host or "", options.served_model, REQUEST_S)
+    CompletionUser.client = CLIENTS[options.client](environment.host or "", options.served_model, REQUEST_S)
     workload = workload_from(options)
     CompletionUser.load = Load(
         phase=options.workload,

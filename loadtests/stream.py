@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import chain
-from typing import Any
 
-import msgspec
 import openai
 
-from loadtests.chunks import Chunk, chunk_of
-
-DATA = b"data: "
-EVENT_END = b"\n\n"
-DONE = b"[DONE]"
-NO_MESSAGE = "An error occurred during streaming"
-
-_decoder = msgspec.json.Decoder(Chunk)
+from loadtests.chunks import Chunk
+from loadtests.decoding import DATA, DONE, EVENT_END, ErrorEvent, decode, is_plain
 
 
 class ChunkStream(openai.Stream[Chunk]):
@@ -53,7 +44,7 @@ class ChunkStream(openai.Stream[Chunk]):
         for piece in pieces:
             *blocks, rest = (rest + piece).split(EVENT_END)
             for place, block in enumerate(blocks):
-                if not _is_plain(block):
+                if not is_plain(block):
                     yield from self._own_way(EVENT_END.join([*blocks[place:], rest]), pieces)
                     return
                 yield block[len(DATA) :]
@@ -68,21 +59,6 @@ class ChunkStream(openai.Stream[Chunk]):
 
     def _chunk(self, data: bytes) -> Chunk:
         try:
-            chunk = _decoder.decode(data)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            return self._told(data)
-        return self._told(data) if chunk.error is not None else chunk
-
-    def _told(self, data: bytes) -> Chunk:
-        """An event that is an error of the server, or no chunk: as the openai client would tell it."""
-        event: Any = json.loads((DATA + data).decode()[len(DATA) :])
-        error = event.get("error") if isinstance(event, dict) else None
-        if not error:
-            return chunk_of(event)
-        message = error.get("message") if isinstance(error, dict) else None
-        told = message if message and isinstance(message, str) else NO_MESSAGE
-        raise openai.APIError(told, request=self.response.request, body=error)
-
-
-def _is_plain(block: bytes) -> bool:
-    return block.startswith(DATA) and b"\n" not in block and b"\r" not in block
+            return decode(data)
+        except ErrorEvent as error:
+            raise openai.APIError(str(error), request=self.response.request, body=error.body) from error

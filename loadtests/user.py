@@ -11,7 +11,8 @@ from locust import User, constant, task
 from locust.exception import StopUser
 
 from history.records import RequestRecord
-from loadtests.client import CompletionClient, Job
+from loadtests.client import CompletionClient
+from loadtests.job import Job
 from loadtests.load import Load
 
 REFUSED_PAUSE_S = 0.05

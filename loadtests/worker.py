@@ -29,7 +29,7 @@ from history.plan import RunPlan
 from history.reader import UnreadableRun, read_plan
 from history.writer import LineWriter
 from loadtests.arrivals import due_times
-from loadtests.client import CompletionClient
+from loadtests.clients import CLIENTS
 from loadtests.health import Monitor
 from loadtests.load import Load, Moment
 from loadtests.messages import (
@@ -86,7 +86,7 @@ class Worker:
         self._workloads: dict[str, Workload] = {
             name: build(spec, name, plan.seed) for name, spec in scenario.workloads.items()
         }
-        CompletionUser.client = CompletionClient(
+        CompletionUser.client = CLIENTS[plan.client](
             plan.load_url or plan.base_url,
             plan.model_name,
             scenario.limits.request_s,

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from history.percentile import Spread
+from history.plan import ClientKind
 from kvchaos import __version__
 from kvchaos.cli.tables import plain_table, print_table
 from kvchaos.clientbench.figures import Figures, MeasureFailed
@@ -31,6 +32,7 @@ ROOT = Path(__file__).parents[2]
 
 def client_bench_command(
     workers: Annotated[int, typer.Option(min=1, max=64, help="Load generator processes.")] = 1,
+    client: Annotated[ClientKind, typer.Option(help="Which of the load clients.")] = "openai",
     seconds: Annotated[float, typer.Option(min=3, max=60, help="Length of each step.")] = 5.0,
     concurrency: Annotated[
         list[int] | None, typer.Option(min=1, max=10_000, help="Requests at once; may be repeated.")
@@ -45,7 +47,7 @@ def client_bench_command(
             raise UsageError("nothing was measured yet; measure with: kvchaos client-bench")
         _show(bench)
         return 0
-    wish = Wish(workers, seconds, tuple(sorted(set(concurrency or CONCURRENCY))))
+    wish = Wish(workers, seconds, tuple(sorted(set(concurrency or CONCURRENCY))), client)
     bench = _measured(wish)
     path = keep(bench, folder)
     _show(bench)
@@ -69,6 +71,7 @@ def _measured(wish: Wish) -> ClientBench:
         python=platform.python_version(),
         openai=version("openai"),
         workers=wish.workers,
+        client=wish.client,
         load_average=round(busy, 2),
         steps=steps,
     )
@@ -77,7 +80,8 @@ def _measured(wish: Wish) -> ClientBench:
 def _show(bench: ClientBench) -> None:
     typer.echo(
         f"{bench.created}, kvchaos {bench.kvchaos}, openai {bench.openai}, Python {bench.python}; "
-        f"{bench.host}; {bench.workers} load workers; load of the machine before {bench.load_average}"
+        f"{bench.host}; {bench.workers} load workers, {bench.client} client; "
+        f"load of the machine before {bench.load_average}"
     )
     table = plain_table(
         *("step", "at once", "requests/s", "events/s", "CPU µs/event", "client CPU", "mock CPU"),

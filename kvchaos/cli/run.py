@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from history.plan import StackName
+from history.plan import ClientKind, StackName
 from kvchaos import gpu
 from kvchaos.campaign import Places, clean_leftovers, run_all
 from kvchaos.errors import UsageError
@@ -29,6 +29,7 @@ MAX_SEED = 2**62
 DEFAULT_SERVER = "0.32.0"
 DEFAULT_SEED = 1
 DEFAULT_STACK: StackName = "local"
+DEFAULT_CLIENT: ClientKind = "openai"
 WORKING_STACKS: tuple[StackName, ...] = ("local", "attach")
 
 
@@ -54,6 +55,10 @@ def run_command(
     ] = None,
     repeat: Annotated[int, typer.Option(min=1, help="Runs of each scenario, with seeds counted up.")] = 1,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Load generator processes.")] = 1,
+    client: Annotated[
+        ClientKind | None,
+        typer.Option(help="What sends the load: else openai; lean takes a fraction of the processor."),
+    ] = None,
     port: Annotated[int | None, typer.Option(help="The server's port on 127.0.0.1; else a free one.")] = None,
     prometheus: Annotated[
         bool, typer.Option("--prometheus", help="Let Prometheus watch, too, as a second witness.")
@@ -73,6 +78,7 @@ def run_command(
     if replay is not None:
         old = replay_of(replay)
         loaded, seed, stack = [old.scenario], old.seed, stack or old.stack
+        client = client or old.client
         if stack != "attach":
             server = server or old.server
     else:
@@ -99,6 +105,7 @@ def run_command(
             stack=stack,
             logprob_tolerance=logprob_tolerance,
             prometheus=prometheus,
+            client=client or DEFAULT_CLIENT,
         )
         for scenario in loaded
         for again in range(repeat)

@@ -13,6 +13,7 @@ import msgspec
 from history import layout
 from history.arrivals import Closed, Poisson
 from history.plan import (
+    ClientKind,
     Expectation,
     Limits,
     PhaseSpec,
@@ -46,6 +47,7 @@ class Wish:
     seconds: float
     """Of each step."""
     concurrency: Sequence[int]
+    client: ClientKind = "openai"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ def measure(wish: Wish, folder: Path, tell: Callable[[str], None]) -> list[Figur
     `folder` gets the records. Raises MeasureFailed, OSError, loadtests.mock.process.MockFailed.
     """
     with MockServer(SCHEDULE, folder / "sent.jsonl") as server:
-        plan = write_plan(_plan(server.url, wish.workers), folder)
+        plan = write_plan(_plan(server.url, wish), folder)
         load = LoadProcesses(folder, plan, wish.workers, folder / layout.LOADER_LOG)
         try:
             load.start()
@@ -156,7 +158,7 @@ def _phase(step: Step, name: str, seconds: float) -> PhaseSpec:
     )
 
 
-def _plan(url: str, workers: int) -> RunPlan:
+def _plan(url: str, wish: Wish) -> RunPlan:
     """As a run's own, with nothing in it of a server under test."""
     workloads = {
         name: WorkloadSpec(
@@ -180,7 +182,8 @@ def _plan(url: str, workers: int) -> RunPlan:
         stack="local",
         scenario=scenario,
         expectation=Expectation(releases=">=0"),
-        workers=workers,
+        workers=wish.workers,
+        client=wish.client,
         base_url=url,
         command=(),
         environment={},

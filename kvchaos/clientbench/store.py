@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from history.plan import ClientKind
 from kvchaos.clientbench.figures import Figures
 from kvchaos.errors import UsageError
 
@@ -24,6 +25,7 @@ class ClientBench(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     python: str
     openai: str
     workers: int
+    client: ClientKind = "openai"
     load_average: float
     """Of the machine in the minute before; what else ran takes its share."""
     steps: list[Figures]

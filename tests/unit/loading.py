@@ -11,6 +11,7 @@ import msgspec
 
 from history.arrivals import Arrivals, Closed
 from history.plan import (
+    ClientKind,
     Expectation,
     Limits,
     Param,
@@ -54,6 +55,7 @@ def write_plan(
     kind: str = "unique",
     params: dict[str, Param] | None = None,
     workloads: Mapping[str, WorkloadSpec] | None = None,
+    client: ClientKind = "openai",
 ) -> Path:
     """The plan of a run of one workload, small unless `params` says otherwise, or of these."""
     given = params or {"min_output": 8, "max_output": 16, "prompt_tokens": 16}
@@ -71,6 +73,7 @@ def write_plan(
             limits=Limits(request_s=request_s),
         ),
         expectation=Expectation(releases=">=0"),
+        client=client,
         base_url=url,
         command=(),
         environment={},

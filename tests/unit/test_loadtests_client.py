@@ -10,9 +10,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from history.plan import ClientKind
 from history.records import RequestRecord, Usage
 from loadtests.chunks import Answer, MalformedChunk
-from loadtests.client import CompletionClient, Job
+from loadtests.clients import CLIENTS, Make
+from loadtests.job import Job
 from loadtests.mock.process import MockServer
 from loadtests.mock.settings import Fixed, Settings
 from loadtests.workloads.prompt import Abort, Prompt, Sampling
@@ -37,25 +39,32 @@ class Notes:
         self.records.append(record)
 
 
-def complete(url: str, times: int = 1, job: Job = JOB) -> Notes:
+@pytest.fixture(params=list(CLIENTS))
+def make(request: pytest.FixtureRequest) -> Make:
+    """Either of the clients; nothing here may tell one from the other."""
+    kind: ClientKind = request.param
+    return CLIENTS[kind]
+
+
+def complete(make: Make, url: str, times: int = 1, job: Job = JOB) -> Notes:
     notes = Notes()
-    client = CompletionClient(url, "tiny", deadline_s=60.0)
+    client = make(url, "tiny", deadline_s=60.0)
     for _ in range(times):
         client.complete(job, notes)
     client.close()
     return notes
 
 
-def record_of(behaviour: Behaviour) -> RequestRecord:
+def record_of(make: Make, behaviour: Behaviour) -> RequestRecord:
     with FakeServer(behaviour) as server:
-        notes = complete(server.url)
+        notes = complete(make, server.url)
     assert len(server.seen) == 1
     (record,) = notes.records
     return record
 
 
-def test_a_whole_answer_is_recorded_token_by_token() -> None:
-    record = record_of(Behaviour(cached_tokens=2))
+def test_a_whole_answer_is_recorded_token_by_token(make: Make) -> None:
+    record = record_of(make, Behaviour(cached_tokens=2))
     assert (record.id, record.prompt_id, record.phase, record.worker) == ("chaos-1", "w-1", "chaos", 3)
     assert (record.prompt_tokens, record.max_tokens, record.intended_ns) == (3, 5, 17)
     assert (record.outcome, record.error, record.status) == ("ok", None, 200)
@@ -66,54 +75,54 @@ def test_a_whole_answer_is_recorded_token_by_token() -> None:
     assert record.chunk_tokens == [1] * 5
 
 
-def test_times_run_forward_from_the_start_of_the_request() -> None:
-    record = record_of(Behaviour(token_s=0.01))
+def test_times_run_forward_from_the_start_of_the_request(make: Make) -> None:
+    record = record_of(make, Behaviour(token_s=0.01))
     assert record.first_us == record.chunk_us[0] >= 10_000
     assert record.chunk_us == sorted(record.chunk_us)
     assert record.chunk_us[-1] - record.chunk_us[0] >= 4 * 10_000
     assert record.end_us >= record.chunk_us[-1]
 
 
-def first_block(tokens: list[int], block_size: int | None) -> str | None:
+def first_block(make: Make, tokens: list[int], block_size: int | None) -> str | None:
     prompt = Prompt(prompt_id="w-1", token_ids=tuple(tokens), max_tokens=1)
     notes = Notes()
     with FakeServer(Behaviour()) as server:
-        client = CompletionClient(server.url, "tiny", deadline_s=60.0, block_size=block_size)
+        client = make(server.url, "tiny", deadline_s=60.0, block_size=block_size)
         client.complete(dataclasses.replace(JOB, prompt=prompt), notes)
         client.close()
     return notes.records[0].first_block
 
 
-def test_prompts_that_share_their_first_block_are_known_by_it_and_others_are_told_apart() -> None:
-    one = first_block([1, 2, 3, 4, 5], 4)
+def test_prompts_that_share_their_first_block_are_known_by_it_and_others_are_told_apart(make: Make) -> None:
+    one = first_block(make, [1, 2, 3, 4, 5], 4)
     assert one is not None
-    assert first_block([1, 2, 3, 4], 4) == first_block([1, 2, 3, 4, 9, 9], 4) == one
-    assert first_block([1, 2, 3, 9, 5], 4) not in (one, None)
-    assert first_block([12, 3, 4, 0, 0], 4) != first_block([1, 23, 4, 0, 0], 4)
+    assert first_block(make, [1, 2, 3, 4], 4) == first_block(make, [1, 2, 3, 4, 9, 9], 4) == one
+    assert first_block(make, [1, 2, 3, 9, 5], 4) not in (one, None)
+    assert first_block(make, [12, 3, 4, 0, 0], 4) != first_block(make, [1, 23, 4, 0, 0], 4)
 
 
-def test_a_prompt_shorter_than_a_block_has_no_first_one() -> None:
-    assert first_block([1, 2, 3], 4) is None
-    assert first_block([1, 2, 3], None) is None
+def test_a_prompt_shorter_than_a_block_has_no_first_one(make: Make) -> None:
+    assert first_block(make, [1, 2, 3], 4) is None
+    assert first_block(make, [1, 2, 3], None) is None
 
 
-def test_several_tokens_in_one_event_are_counted_as_such() -> None:
-    record = record_of(Behaviour(tokens_per_chunk=2))
+def test_several_tokens_in_one_event_are_counted_as_such(make: Make) -> None:
+    record = record_of(make, Behaviour(tokens_per_chunk=2))
     assert record.chunk_tokens == [2, 2, 1]
     assert len(record.chunk_us) == 3
     assert record.token_ids == TOKENS
 
 
-def test_token_ids_are_never_made_up() -> None:
-    record = record_of(Behaviour(token_ids=False))
+def test_token_ids_are_never_made_up(make: Make) -> None:
+    record = record_of(make, Behaviour(token_ids=False))
     assert record.outcome == "ok"
     assert record.token_ids == []
     assert record.chunk_tokens == [1] * 5
     assert record.logprobs == answer_logprobs(TOKENS)
 
 
-def test_the_servers_usage_is_recorded_even_when_it_is_wrong() -> None:
-    record = record_of(Behaviour(shape="wrong_usage"))
+def test_the_servers_usage_is_recorded_even_when_it_is_wrong(make: Make) -> None:
+    record = record_of(make, Behaviour(shape="wrong_usage"))
     assert record.outcome == "ok"
     assert record.usage == Usage(prompt_tokens=3, completion_tokens=6)
     assert len(record.token_ids) == 5
@@ -134,9 +143,9 @@ def test_the_servers_usage_is_recorded_even_when_it_is_wrong() -> None:
     ],
 )
 def test_a_failure_is_one_record_with_what_had_arrived(
-    shape: Shape, kind: str, status: int | None, tokens: int
+    make: Make, shape: Shape, kind: str, status: int | None, tokens: int
 ) -> None:
-    record = record_of(Behaviour(shape=shape))
+    record = record_of(make, Behaviour(shape=shape))
     assert record.outcome == "error"
     assert record.error is not None
     assert (record.error.kind, record.error.status, record.status) == (kind, status, status)
@@ -154,30 +163,30 @@ def test_a_failure_is_one_record_with_what_had_arrived(
         ("no_usage", "the stream ended without usage"),
     ],
 )
-def test_the_message_says_what_went_wrong(shape: Shape, message: str) -> None:
-    record = record_of(Behaviour(shape=shape))
+def test_the_message_says_what_went_wrong(make: Make, shape: Shape, message: str) -> None:
+    record = record_of(make, Behaviour(shape=shape))
     assert record.error is not None
     assert record.error.message == message
 
 
-def test_a_refused_connection_is_an_error_without_status() -> None:
+def test_a_refused_connection_is_an_error_without_status(make: Make) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        (record,) = complete(f"http://127.0.0.1:{taken.getsockname()[1]}").records
+        (record,) = complete(make, f"http://127.0.0.1:{taken.getsockname()[1]}").records
     assert (record.outcome, record.status) == ("error", None)
     assert record.error is not None
     assert record.error.kind == "ConnectError"
 
 
-def test_a_failing_server_is_asked_once_for_each_record() -> None:
+def test_a_failing_server_is_asked_once_for_each_record(make: Make) -> None:
     with FakeServer(Behaviour(shape="server_error")) as server:
-        notes = complete(server.url, times=3)
+        notes = complete(make, server.url, times=3)
     assert len(notes.records) == len(server.seen) == 3
 
 
-def test_the_request_asks_for_what_the_oracles_need() -> None:
+def test_the_request_asks_for_what_the_oracles_need(make: Make) -> None:
     with FakeServer() as server:
-        complete(server.url)
+        complete(make, server.url)
     (seen,) = server.seen
     assert seen.headers["x-request-id"] == "chaos-1"
     assert seen.body == {
@@ -194,40 +203,43 @@ def test_the_request_asks_for_what_the_oracles_need() -> None:
     }
 
 
-def test_tokens_are_told_as_they_arrive() -> None:
+def test_tokens_are_told_as_they_arrive(make: Make) -> None:
     with FakeServer(Behaviour(tokens_per_chunk=2)) as server:
-        notes = complete(server.url)
+        notes = complete(make, server.url)
     assert notes.token_counts == [2, 2, 1]
 
 
-def test_a_record_survives_its_own_file_format() -> None:
-    record = record_of(Behaviour(shape="error_event"))
+def test_a_record_survives_its_own_file_format(make: Make) -> None:
+    record = record_of(make, Behaviour(shape="error_event"))
     assert msgspec.json.decode(msgspec.json.encode(record), type=RequestRecord) == record
 
 
-def test_a_fault_of_our_own_is_recorded_as_unknown_and_told() -> None:
+def test_a_fault_of_our_own_is_recorded_as_unknown_and_told(make: Make) -> None:
     class Broken(Notes):
         def tokens(self, count: int) -> None:
             raise RuntimeError("a bug")
 
     notes = Broken()
-    with FakeServer() as server, pytest.raises(RuntimeError, match="a bug"):
-        CompletionClient(server.url, "tiny", deadline_s=60.0).complete(JOB, notes)
+    with FakeServer() as server:
+        client = make(server.url, "tiny", deadline_s=60.0)
+        with pytest.raises(RuntimeError, match="a bug"):
+            client.complete(JOB, notes)
+        client.close()
     (record,) = notes.records
     assert record.outcome == "unknown"
     assert record.error is not None
     assert record.error.kind == "ClientFault"
 
 
-def test_a_long_message_is_cut() -> None:
-    record = record_of(Behaviour(shape="bad_request", message="x" * 2000))
+def test_a_long_message_is_cut(make: Make) -> None:
+    record = record_of(make, Behaviour(shape="bad_request", message="x" * 2000))
     assert record.error is not None
     assert record.error.message == "x" * 500
 
 
-def test_load_never_leaves_this_machine() -> None:
+def test_load_never_leaves_this_machine(make: Make) -> None:
     with pytest.raises(ValueError, match="not on this machine"):
-        CompletionClient("http://192.0.2.1:8000", "tiny", deadline_s=1.0)
+        make("http://192.0.2.1:8000", "tiny", deadline_s=1.0)
 
 
 def job_with(sampling: Sampling | None = None, abort: Abort | None = None) -> Job:
@@ -235,9 +247,9 @@ def job_with(sampling: Sampling | None = None, abort: Abort | None = None) -> Jo
     return dataclasses.replace(JOB, prompt=prompt)
 
 
-def test_several_answers_stand_one_after_the_other() -> None:
+def test_several_answers_stand_one_after_the_other(make: Make) -> None:
     with FakeServer() as server:
-        (record,) = complete(server.url, job=job_with(Sampling(n=2, temperature=0.5))).records
+        (record,) = complete(make, server.url, job=job_with(Sampling(n=2, temperature=0.5))).records
     assert (record.outcome, record.choices, record.finish_reason) == ("ok", 2, "length")
     assert record.token_ids == TOKENS + answer_tokens([65, 66, 67, 1], 5)
     assert record.logprobs == answer_logprobs(record.token_ids)
@@ -245,9 +257,9 @@ def test_several_answers_stand_one_after_the_other() -> None:
     assert sum(record.chunk_tokens) == 10
 
 
-def test_one_answer_of_several_that_never_finishes_makes_no_whole_answer() -> None:
+def test_one_answer_of_several_that_never_finishes_makes_no_whole_answer(make: Make) -> None:
     with FakeServer(Behaviour(shape="truncated")) as server:
-        (record,) = complete(server.url, job=job_with(Sampling(n=2, temperature=0.5))).records
+        (record,) = complete(make, server.url, job=job_with(Sampling(n=2, temperature=0.5))).records
     assert (record.outcome, record.finish_reason) == ("error", None)
 
 
@@ -256,9 +268,9 @@ def test_more_answers_than_asked_for_are_malformed() -> None:
         Answer().add({"choices": [{"index": 1, "text": "a"}]}, 0)
 
 
-def test_an_answer_in_one_piece_is_recorded_like_a_stream_of_one_event() -> None:
+def test_an_answer_in_one_piece_is_recorded_like_a_stream_of_one_event(make: Make) -> None:
     with FakeServer() as server:
-        (record,) = complete(server.url, job=job_with(Sampling(prompt_logprobs=2))).records
+        (record,) = complete(make, server.url, job=job_with(Sampling(prompt_logprobs=2))).records
     assert "stream" not in server.seen[0].body
     assert (record.outcome, record.status, record.finish_reason) == ("ok", 200, "length")
     assert (record.token_ids, record.logprobs) == (TOKENS, answer_logprobs(TOKENS))
@@ -266,7 +278,7 @@ def test_an_answer_in_one_piece_is_recorded_like_a_stream_of_one_event() -> None
     assert record.first_us == record.chunk_us[0]
 
 
-def test_parameters_are_sent_by_the_apis_names() -> None:
+def test_parameters_are_sent_by_the_apis_names(make: Make) -> None:
     sampling = Sampling(
         n=2,
         temperature=0.5,
@@ -279,7 +291,7 @@ def test_parameters_are_sent_by_the_apis_names() -> None:
         cache_salt="salt-1",
     )
     with FakeServer() as server:
-        complete(server.url, job=job_with(sampling))
+        complete(make, server.url, job=job_with(sampling))
     (seen,) = server.seen
     sent = {name: seen.body[name] for name in ("n", "temperature", "top_k", "seed", "logprobs", "priority")}
     assert sent == {"n": 2, "temperature": 0.5, "top_k": 1, "seed": 9, "logprobs": 3, "priority": 1}
@@ -287,32 +299,32 @@ def test_parameters_are_sent_by_the_apis_names() -> None:
     assert seen.body["cache_salt"] == "salt-1"
 
 
-def test_a_client_that_leaves_after_some_tokens_is_recorded_with_them() -> None:
+def test_a_client_that_leaves_after_some_tokens_is_recorded_with_them(make: Make) -> None:
     with FakeServer(Behaviour(token_s=0.01)) as server:
-        (record,) = complete(server.url, job=job_with(abort=Abort(after_tokens=3))).records
+        (record,) = complete(make, server.url, job=job_with(abort=Abort(after_tokens=3))).records
     assert (record.outcome, record.token_ids) == ("aborted", TOKENS[:3])
     assert record.error is not None
     assert (record.error.kind, record.error.message) == ("Abandoned", "given up on purpose after 3 tokens")
 
 
-def test_an_answer_that_comes_before_patience_ends_is_a_good_one() -> None:
+def test_an_answer_that_comes_before_patience_ends_is_a_good_one(make: Make) -> None:
     with FakeServer() as server:
-        (record,) = complete(server.url, job=job_with(abort=Abort(after_s=50.0))).records
+        (record,) = complete(make, server.url, job=job_with(abort=Abort(after_s=50.0))).records
     assert record.outcome == "ok"
 
 
-def test_a_client_that_leaves_closes_the_connection() -> None:
+def test_a_client_that_leaves_closes_the_connection(make: Make) -> None:
     with FakeServer(Behaviour(token_s=0.02)) as server:
-        notes = complete(server.url, times=2, job=job_with(abort=Abort(after_tokens=1)))
+        notes = complete(make, server.url, times=2, job=job_with(abort=Abort(after_tokens=1)))
         left = [record.outcome for record in notes.records]
-        (whole,) = complete(server.url).records
+        (whole,) = complete(make, server.url).records
     assert left == ["aborted", "aborted"]
     assert (whole.outcome, whole.token_ids) == ("ok", TOKENS)
 
 
-def test_the_next_request_goes_over_the_same_connection(tmp_path: Path) -> None:
+def test_the_next_request_goes_over_the_same_connection(make: Make, tmp_path: Path) -> None:
     with MockServer(Settings(ttft=Fixed(ms=1), itl=Fixed(ms=1)), tmp_path / "sent.jsonl") as server:
-        client = CompletionClient(server.url, "tiny", deadline_s=60.0)
+        client = make(server.url, "tiny", deadline_s=60.0)
         for number in range(5):
             client.complete(dataclasses.replace(JOB, id=f"chaos-{number}"), Notes())
         client.close()

@@ -1,4 +1,4 @@
-"""The short way through a stream must lead to exactly what the openai client's own way leads to."""
+"""Our ways through a stream must lead to exactly what the openai client's own way leads to."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadtests.chunks import Chunk, MalformedChunk, chunk_of
+from loadtests.decoding import DONE, ErrorEvent, decode
+from loadtests.lean.events import EventReader
 from loadtests.stream import ChunkStream
 
 TOKEN = {"choices": [{"index": 0, "text": "é", "token_ids": [195], "logprobs": {"token_logprobs": [-0.5]}}]}
@@ -116,12 +118,13 @@ class Reader:
     def _respond(self, _: httpx2.Request) -> httpx2.Response:
         return httpx2.Response(200, headers={"content-type": "text/event-stream"}, stream=self._body)
 
-    def both(self, content: bytes, cuts: list[int], *, breaks: bool) -> tuple[Outcome, Outcome]:
-        """The openai client's own way and ours, over the same pieces."""
+    def all(self, content: bytes, cuts: list[int], *, breaks: bool) -> tuple[Outcome, Outcome, Outcome]:
+        """The openai client's own way, ours within it, and that of the lean client, over the same pieces."""
         edges = [0, *sorted(cut % (len(content) + 1) for cut in cuts), len(content)]
         pieces = [content[begin:end] for begin, end in pairwise(edges) if begin < end]
         own = self._live_through(openai.Stream[object], Body(pieces, breaks=breaks))
-        return own, self._live_through(ChunkStream, Body(pieces, breaks=breaks))
+        within = self._live_through(ChunkStream, Body(pieces, breaks=breaks))
+        return own, within, lean(pieces, breaks=breaks)
 
     def _live_through(self, stream_cls: type[openai.Stream[Any]], body: Body) -> Outcome:
         """Read all of a body as the load client does."""
@@ -145,6 +148,26 @@ class Reader:
         )
 
 
+def lean(pieces: list[bytes], *, breaks: bool) -> Outcome:
+    """What the lean client makes of a body; it ends where a connection would have to be read on."""
+    reader = EventReader()
+    chunks: list[tuple[Chunk, int]] = []
+    try:
+        for taken, piece in enumerate(pieces, start=1):
+            for data in reader.read(piece):
+                if data.startswith(DONE):
+                    return Outcome(chunks, None, str(None), None)
+                chunks.append((decode(data), taken))
+        if breaks:
+            return Outcome(chunks, httpx2.RemoteProtocolError, "peer closed connection", None)
+        reader.end()
+    except ErrorEvent as error:
+        return Outcome(chunks, openai.APIError, str(error), error.body)
+    except (MalformedChunk, ValueError) as error:
+        return Outcome(chunks, type(error), str(error), None)
+    return Outcome(chunks, None, str(None), None)
+
+
 def _chunk(event: Any) -> Chunk:
     return event if isinstance(event, Chunk) else chunk_of(event)
 
@@ -161,8 +184,9 @@ plain = st.builds(lambda event: b"data: %b\n\n" % event, st.sampled_from(EVENTS[
 def test_any_stream_is_told_as_the_openai_client_tells_it(
     reader: Reader, content: bytes, cuts: list[int], breaks: bool
 ) -> None:
-    own, ours = reader.both(content, cuts, breaks=breaks)
-    assert repr(ours) == repr(own)
+    own, within, lean = reader.all(content, cuts, breaks=breaks)
+    assert repr(within) == repr(own)
+    assert repr(lean) == repr(own)
 
 
 @pytest.mark.parametrize("event", EVENTS)
@@ -173,14 +197,15 @@ def test_each_event_in_each_frame_is_told_alike_whole_and_byte_by_byte(
 ) -> None:
     content = b"data: " + EVENTS[0] + b"\n\n" + frame % event + after
     for cuts in ([], list(range(len(content)))):
-        own, ours = reader.both(content, cuts, breaks=False)
-        assert repr(ours) == repr(own)
+        own, within, lean = reader.all(content, cuts, breaks=False)
+        assert repr(within) == repr(own)
+        assert repr(lean) == repr(own)
 
 
 def test_the_comparison_sees_chunks_and_failures(reader: Reader) -> None:
-    good, _ = reader.both(b"data: " + EVENTS[0] + b"\n\ndata: [DONE]\n\n", [], breaks=True)
+    good, *_ = reader.all(b"data: " + EVENTS[0] + b"\n\ndata: [DONE]\n\n", [], breaks=True)
     assert (len(good.chunks), good.failure) == (1, None)
-    bad, _ = reader.both(b"data: " + EVENTS[5] + b"\n\n", [], breaks=True)
+    bad, *_ = reader.all(b"data: " + EVENTS[5] + b"\n\n", [], breaks=True)
     assert (bad.failure, bad.words) == (openai.APIError, "EngineCore died")
-    broken, _ = reader.both(b"data: " + EVENTS[0] + b"\n\n", [], breaks=True)
+    broken, *_ = reader.all(b"data: " + EVENTS[0] + b"\n\n", [], breaks=True)
     assert (len(broken.chunks), broken.failure) == (1, httpx2.RemoteProtocolError)

@@ -14,11 +14,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from history.plan import ClientKind
 from history.records import RequestRecord
+from loadtests.clients import CLIENTS
 from loadtests.messages import Failed, Latency, PhaseDone, Progress, Ready, Report
 from tests.fakes.openai_server import Behaviour, FakeServer, Seen
 from tests.unit.loading import PATIENCE_S, loaders, phase, records, wait_for, write_plan
 
+either_client = pytest.mark.parametrize("client", CLIENTS)
 DRAIN_US = 1_000_000
 SLOW = Behaviour(token_s=1.0)
 """An answer that takes far longer than any grace."""
@@ -49,8 +52,14 @@ def kinds(found: list[RequestRecord]) -> set[str | None]:
     return {record.error.kind if record.error else None for record in found}
 
 
-def test_every_index_is_sent_and_recorded_once_over_all_workers_and_phases(tmp_path: Path) -> None:
-    with FakeServer() as server, loaders(tmp_path, write_plan(tmp_path, server.url), workers=3) as load:
+@either_client
+def test_every_index_is_sent_and_recorded_once_over_all_workers_and_phases(
+    tmp_path: Path, client: ClientKind
+) -> None:
+    with (
+        FakeServer() as server,
+        loaders(tmp_path, write_plan(tmp_path, server.url, client=client), workers=3) as load,
+    ):
         assert load.wait_ready(PATIENCE_S)
         load.start_phase(phase("load", requests=50, concurrency=7))
         assert load.wait_done(PATIENCE_S)
@@ -118,13 +127,14 @@ def test_the_concurrency_is_that_of_the_phase(tmp_path: Path) -> None:
     assert max(running) == 5
 
 
-def test_one_stalled_answer_does_not_hold_up_the_others(tmp_path: Path) -> None:
+@either_client
+def test_one_stalled_answer_does_not_hold_up_the_others(tmp_path: Path, client: ClientKind) -> None:
     def stall_the_first(seen: Seen) -> Behaviour:
         return Behaviour(shape="stall" if seen.headers["x-request-id"] == "load-0" else "normal")
 
     with (
         FakeServer(stall_the_first) as server,
-        loaders(tmp_path, write_plan(tmp_path, server.url, request_s=2.0)) as load,
+        loaders(tmp_path, write_plan(tmp_path, server.url, request_s=2.0, client=client)) as load,
     ):
         assert load.wait_ready(PATIENCE_S)
         load.start_phase(phase(requests=20, concurrency=2))
@@ -138,9 +148,15 @@ def test_one_stalled_answer_does_not_hold_up_the_others(tmp_path: Path) -> None:
     assert all(record.start_mono_ns < end_of_stalled for record in by_id.values())
 
 
-def test_an_answer_is_whole_with_its_last_event_also_when_its_body_never_ends(tmp_path: Path) -> None:
+@either_client
+def test_an_answer_is_whole_with_its_last_event_also_when_its_body_never_ends(
+    tmp_path: Path, client: ClientKind
+) -> None:
     lingers = Behaviour(shape="lingers")
-    with FakeServer(lingers) as server, loaders(tmp_path, write_plan(tmp_path, server.url)) as load:
+    with (
+        FakeServer(lingers) as server,
+        loaders(tmp_path, write_plan(tmp_path, server.url, client=client)) as load,
+    ):
         assert load.wait_ready(PATIENCE_S)
         load.start_phase(phase(requests=6, concurrency=3))
         assert load.wait_done(PATIENCE_S)
@@ -150,11 +166,14 @@ def test_an_answer_is_whole_with_its_last_event_also_when_its_body_never_ends(tm
     assert all(record.end_us - record.chunk_us[-1] < DRAIN_US for record in found)
 
 
-def test_a_server_that_never_answers_costs_each_request_its_deadline(tmp_path: Path) -> None:
+@either_client
+def test_a_server_that_never_answers_costs_each_request_its_deadline(
+    tmp_path: Path, client: ClientKind
+) -> None:
     silent = Behaviour(shape="silent")
     with (
         FakeServer(silent) as server,
-        loaders(tmp_path, write_plan(tmp_path, server.url, request_s=0.3)) as load,
+        loaders(tmp_path, write_plan(tmp_path, server.url, request_s=0.3, client=client)) as load,
     ):
         assert load.wait_ready(PATIENCE_S)
         load.start_phase(phase(requests=8, concurrency=4))
@@ -166,10 +185,11 @@ def test_a_server_that_never_answers_costs_each_request_its_deadline(tmp_path: P
     assert all(record.status is None and record.end_us >= 300_000 for record in found)
 
 
-def test_refused_connections_are_recorded_and_do_not_spin(tmp_path: Path) -> None:
+@either_client
+def test_refused_connections_are_recorded_and_do_not_spin(tmp_path: Path, client: ClientKind) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        plan = write_plan(tmp_path, f"http://127.0.0.1:{taken.getsockname()[1]}")
+        plan = write_plan(tmp_path, f"http://127.0.0.1:{taken.getsockname()[1]}", client=client)
         with loaders(tmp_path, plan) as load:
             assert load.wait_ready(PATIENCE_S)
             load.start_phase(phase(requests=10, concurrency=2))
@@ -181,8 +201,14 @@ def test_refused_connections_are_recorded_and_do_not_spin(tmp_path: Path) -> Non
     assert found[-1].start_mono_ns - found[0].start_mono_ns >= 4 * 50_000_000
 
 
-def test_a_stopped_phase_records_what_it_gave_up_and_sends_no_more(tmp_path: Path) -> None:
-    with FakeServer(SLOW) as server, loaders(tmp_path, write_plan(tmp_path, server.url)) as load:
+@either_client
+def test_a_stopped_phase_records_what_it_gave_up_and_sends_no_more(
+    tmp_path: Path, client: ClientKind
+) -> None:
+    with (
+        FakeServer(SLOW) as server,
+        loaders(tmp_path, write_plan(tmp_path, server.url, client=client)) as load,
+    ):
         assert load.wait_ready(PATIENCE_S)
         load.start_phase(phase(requests=50, concurrency=4))
         wait_for(lambda: len(server.seen) == 4)
@@ -197,9 +223,13 @@ def test_a_stopped_phase_records_what_it_gave_up_and_sends_no_more(tmp_path: Pat
     assert (counts.sent, counts.aborted, counts.in_flight) == (4, 4, 0)
 
 
-def test_a_stop_lets_short_answers_finish_and_the_next_phase_runs(tmp_path: Path) -> None:
+@either_client
+def test_a_stop_lets_short_answers_finish_and_the_next_phase_runs(tmp_path: Path, client: ClientKind) -> None:
     short = Behaviour(token_s=0.03)
-    with FakeServer(short) as server, loaders(tmp_path, write_plan(tmp_path, server.url)) as load:
+    with (
+        FakeServer(short) as server,
+        loaders(tmp_path, write_plan(tmp_path, server.url, client=client)) as load,
+    ):
         assert load.wait_ready(PATIENCE_S)
         load.start_phase(phase("load", requests=10_000, concurrency=4))
         wait_for(lambda: len(server.seen) >= 4)
@@ -250,9 +280,15 @@ def test_a_silent_server_is_seen_by_the_age_of_the_last_token(tmp_path: Path) ->
         assert (counts.sent, counts.in_flight, counts.tokens) == (2, 2, 4)
 
 
+@either_client
 @pytest.mark.parametrize("end", ["stdin closed", "SIGTERM", "quit"])
-def test_a_worker_leaves_at_once_and_records_what_was_in_flight(tmp_path: Path, end: str) -> None:
-    with FakeServer(SLOW) as server, worker(tmp_path, write_plan(tmp_path, server.url)) as process:
+def test_a_worker_leaves_at_once_and_records_what_was_in_flight(
+    tmp_path: Path, client: ClientKind, end: str
+) -> None:
+    with (
+        FakeServer(SLOW) as server,
+        worker(tmp_path, write_plan(tmp_path, server.url, client=client)) as process,
+    ):
         assert process.stdin is not None
         assert isinstance(hear(process), Ready)
         say(process, msgspec.json.encode(start(requests=50, concurrency=4)))

@@ -12,8 +12,11 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
-from history.plan import Param
+import pytest
+
+from history.plan import ClientKind, Param
 from history.records import RequestRecord
+from loadtests.clients import CLIENTS
 from loadtests.mock.process import MockServer
 from loadtests.mock.script import answer_tokens
 from loadtests.mock.sent import SentRecord
@@ -26,10 +29,12 @@ GENEROUS_NS = 1_000_000_000
 PAUSE_MS = 700.0
 HELD_UP_S = 0.8
 Met = tuple[RequestRecord, SentRecord]
+pytestmark = pytest.mark.parametrize("client", CLIENTS)
 
 
 def meet(
     run_dir: Path,
+    client: ClientKind,
     settings: Settings,
     *,
     requests: int,
@@ -40,7 +45,7 @@ def meet(
 ) -> list[Met]:
     """Run the real load workers against the mock server; what both say of each request."""
     with MockServer(settings, run_dir / SENT) as server:
-        plan = write_plan(run_dir, server.url, request_s=request_s, kind=kind, params=params)
+        plan = write_plan(run_dir, server.url, request_s=request_s, kind=kind, params=params, client=client)
         with loaders(run_dir, plan, workers) as load:
             assert load.wait_ready(PATIENCE_S)
             load.start_phase(phase(requests=requests, concurrency=12))
@@ -70,9 +75,9 @@ def check_tokens(record: RequestRecord, sent: SentRecord) -> None:
         assert record.first_us == record.chunk_us[0]
 
 
-def test_no_token_is_lost_or_stamped_before_it_was_sent(tmp_path: Path) -> None:
+def test_no_token_is_lost_or_stamped_before_it_was_sent(tmp_path: Path, client: ClientKind) -> None:
     settings = Settings(ttft=Uniform(low_ms=0, high_ms=30), itl=Uniform(low_ms=0, high_ms=4))
-    met = meet(tmp_path, settings, requests=60, workers=2)
+    met = meet(tmp_path, client, settings, requests=60, workers=2)
     for record, sent in met:
         check_tokens(record, sent)
         assert record.outcome == "ok"
@@ -87,18 +92,20 @@ def test_no_token_is_lost_or_stamped_before_it_was_sent(tmp_path: Path) -> None:
     assert median(lags) < GENEROUS_NS
 
 
-def test_events_of_several_tokens_keep_their_counts(tmp_path: Path) -> None:
+def test_events_of_several_tokens_keep_their_counts(tmp_path: Path, client: ClientKind) -> None:
     settings = Settings(ttft=Fixed(ms=0), itl=Fixed(ms=1), tokens_per_event=5)
-    for record, sent in meet(tmp_path, settings, requests=20):
+    for record, sent in meet(tmp_path, client, settings, requests=20):
         check_tokens(record, sent)
         assert set(record.chunk_tokens[:-1]) <= {5}
         assert record.token_ids == answer_tokens(record.id, 0, record.max_tokens)
 
 
-def test_several_answers_to_one_prompt_and_answers_in_one_piece_agree_too(tmp_path: Path) -> None:
+def test_several_answers_to_one_prompt_and_answers_in_one_piece_agree_too(
+    tmp_path: Path, client: ClientKind
+) -> None:
     settings = Settings(ttft=Fixed(ms=1), itl=Fixed(ms=1))
     params: dict[str, Param] = {"prefix_tokens": 32, "prompts": 30}
-    met = meet(tmp_path, settings, requests=30, kind="parameter_mix", params=params)
+    met = meet(tmp_path, client, settings, requests=30, kind="parameter_mix", params=params)
     for record, sent in met:
         check_tokens(record, sent)
         assert record.outcome == "ok"
@@ -108,7 +115,7 @@ def test_several_answers_to_one_prompt_and_answers_in_one_piece_agree_too(tmp_pa
     assert any(sent.event_tokens == [record.max_tokens] for record, sent in met)
 
 
-def test_each_bad_end_is_recorded_as_what_it_was(tmp_path: Path) -> None:
+def test_each_bad_end_is_recorded_as_what_it_was(tmp_path: Path, client: ClientKind) -> None:
     ends: dict[End, float] = {
         "http_error": 0.15,
         "error_event": 0.15,
@@ -117,7 +124,7 @@ def test_each_bad_end_is_recorded_as_what_it_was(tmp_path: Path) -> None:
         "hang": 0.1,
     }
     settings = Settings(seed=3, ttft=Fixed(ms=1), itl=Fixed(ms=1), ends=ends)
-    met = meet(tmp_path, settings, requests=80, request_s=4.0)
+    met = meet(tmp_path, client, settings, requests=80, request_s=4.0)
     expected = {
         "whole": ("ok", None),
         "http_error": ("error", "InternalServerError"),
@@ -135,9 +142,11 @@ def test_each_bad_end_is_recorded_as_what_it_was(tmp_path: Path) -> None:
             check_tokens(record, sent)
 
 
-def test_a_pause_in_mid_stream_is_seen_where_it_was_and_nowhere_else(tmp_path: Path) -> None:
+def test_a_pause_in_mid_stream_is_seen_where_it_was_and_nowhere_else(
+    tmp_path: Path, client: ClientKind
+) -> None:
     settings = Settings(ttft=Fixed(ms=1), itl=Fixed(ms=1), ends={"pause": 0.5}, pause_ms=PAUSE_MS)
-    met = meet(tmp_path, settings, requests=24)
+    met = meet(tmp_path, client, settings, requests=24)
     assert {sent.end for _, sent in met} == {"whole", "pause"}
     for record, sent in met:
         check_tokens(record, sent)
@@ -150,10 +159,10 @@ def test_a_pause_in_mid_stream_is_seen_where_it_was_and_nowhere_else(tmp_path: P
         assert all(at >= out for at, out in zip(late, resumed_ns, strict=True))
 
 
-def test_a_client_that_was_held_up_is_told_from_a_server_that_was(tmp_path: Path) -> None:
+def test_a_client_that_was_held_up_is_told_from_a_server_that_was(tmp_path: Path, client: ClientKind) -> None:
     settings = Settings(ttft=Fixed(ms=1), itl=Fixed(ms=100))
     with MockServer(settings, tmp_path / SENT) as server:
-        with loaders(tmp_path, write_plan(tmp_path, server.url)) as load:
+        with loaders(tmp_path, write_plan(tmp_path, server.url, client=client)) as load:
             assert load.wait_ready(PATIENCE_S)
             load.start_phase(phase(requests=4, concurrency=4))
             wait_for(lambda: load.progress().tokens >= 4)

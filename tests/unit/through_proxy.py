@@ -17,9 +17,10 @@ from pathlib import Path
 from chaos.outside.network.handle import Handle, proxy_command
 from chaos.outside.network.messages import Event, Report
 from history.records import RequestRecord
-from loadtests.client import CompletionClient, Job
+from loadtests.job import Job
 from loadtests.mock.process import MockServer
 from loadtests.mock.settings import Fixed, Settings
+from loadtests.openai_client import OpenAIClient
 from loadtests.workloads.prompt import Prompt
 from tests.unit.conducting import PATIENCE_S, ROOT, wait_for
 
@@ -40,7 +41,7 @@ class Asker:
 
     def ask(self, *ids: str, tokens: int = 10) -> list[RequestRecord]:
         """One after the other over one client."""
-        client = CompletionClient(self.url, "tiny", deadline_s=60.0)
+        client = OpenAIClient(self.url, "tiny", deadline_s=60.0)
         for name in ids:
             prompt = Prompt(prompt_id="p", token_ids=(65, 66, 67), max_tokens=tokens)
             job = Job(id=name, prompt=prompt, phase="chaos", worker=0, intended_ns=time.time_ns())

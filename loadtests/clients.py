@@ -1,0 +1,26 @@
+"""The clients that a run can choose from."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from history.plan import ClientKind
+from loadtests.client import CompletionClient
+from loadtests.lean.client import LeanClient
+from loadtests.openai_client import OpenAIClient
+
+
+class Make(Protocol):
+    def __call__(
+        self,
+        base_url: str,
+        model: str,
+        deadline_s: float,
+        block_size: int | None = None,
+        *,
+        with_gaps: bool = False,
+    ) -> CompletionClient:
+        """Raises ValueError when the address is not on this machine."""
+
+
+CLIENTS: dict[ClientKind, Make] = {"openai": OpenAIClient, "lean": LeanClient}

@@ -1,0 +1,52 @@
+"""What is sent to ask for a completion, by the API's names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from loadtests.workloads.prompt import Prompt, Sampling
+
+PATH = "/completions"
+"""Behind the API's /v1."""
+TO_SEE_A_GAP = 2
+"""Alternatives that a server has to tell."""
+
+
+def body_of(prompt: Prompt, model: str, *, with_gaps: bool) -> dict[str, Any]:
+    """The request's body, to be sent as JSON. `with_gaps`: ask for the alternatives to each token, too."""
+    body = {
+        "model": model,
+        "prompt": prompt.token_ids,
+        "max_tokens": prompt.max_tokens,
+        "ignore_eos": True,
+        "return_token_ids": True,
+        **_parameters(prompt.sampling),
+    }
+    if with_gaps:
+        body["logprobs"] = max(prompt.sampling.logprobs, TO_SEE_A_GAP)
+        # By their text, two tokens that are no characters would be one.
+        body["return_tokens_as_token_ids"] = True
+    return body
+
+
+def is_streamed(prompt: Prompt) -> bool:
+    """Prompt logprobs come with answers in one piece only."""
+    return prompt.sampling.prompt_logprobs is None
+
+
+def _parameters(sampling: Sampling) -> dict[str, Any]:
+    """What is left at its default there is not sent."""
+    parameters: dict[str, Any] = {"temperature": sampling.temperature, "logprobs": sampling.logprobs}
+    if sampling.seed is not None:
+        parameters["seed"] = sampling.seed
+    if sampling.prompt_logprobs is None:
+        parameters |= {"stream": True, "stream_options": {"include_usage": True}}
+    else:
+        parameters["prompt_logprobs"] = sampling.prompt_logprobs
+    if sampling.n > 1:
+        parameters["n"] = sampling.n
+    for name in ("top_k", "stop", "stop_token_ids", "priority", "cache_salt"):
+        value = getattr(sampling, name)
+        if value:
+            parameters[name] = value
+    return parameters

@@ -1,0 +1,99 @@
+"""Streaming completions straight from the socket."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import gevent
+import msgspec
+
+from loadtests.attempt import Attempt
+from loadtests.chunks import MalformedChunk
+from loadtests.client import DRAIN_S, CompletionClient, RequestFailed, take_in
+from loadtests.completion import PATH, is_streamed
+from loadtests.decoding import DONE, ErrorEvent, decode
+from loadtests.job import Sink
+from loadtests.lean.connection import Connection
+from loadtests.lean.events import EventReader
+from loadtests.lean.pool import Pool
+from loadtests.lean.refusal import refused
+from loadtests.target import loopback_url
+
+HTTP_PORT = 80
+OK = range(200, 300)
+
+
+class LeanClient(CompletionClient):
+    """Raises ValueError when the address is not on this machine."""
+
+    def __init__(
+        self,
+        base_url: str,
+        model: str,
+        deadline_s: float,
+        block_size: int | None = None,
+        *,
+        with_gaps: bool = False,
+    ) -> None:
+        super().__init__(model, deadline_s, block_size, with_gaps=with_gaps)
+        address = urlsplit(loopback_url(base_url))
+        self._pool = Pool(address.hostname or "", address.port or HTTP_PORT)
+        self._head = (
+            f"POST /v1{PATH} HTTP/1.1\r\nHost: {address.netloc}\r\n"
+            "Content-Type: application/json\r\nX-Request-Id: %s\r\nContent-Length: %d\r\n\r\n"
+        )
+
+    def close(self) -> None:
+        self._pool.close()
+
+    def send(self, attempt: Attempt, sink: Sink) -> None:
+        connection = self._pool.take()
+        try:
+            connection.send(self._request(attempt))
+            attempt.status = status = connection.head()
+            if status not in OK:
+                raise refused(status, b"".join(connection.body()))
+            if is_streamed(attempt.job.prompt):
+                self._stream(connection, attempt, sink)
+            else:
+                self._whole(connection, attempt, sink)
+        except ErrorEvent as error:
+            raise RequestFailed("ErrorEvent", str(error)) from error
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise MalformedChunk(str(error)) from error
+        finally:
+            self._pool.give_back(connection)
+
+    def _request(self, attempt: Attempt) -> bytes:
+        body = msgspec.json.encode(self.body(attempt.job))
+        return (self._head % (attempt.job.id, len(body))).encode() + body
+
+    def _whole(self, connection: Connection, attempt: Attempt, sink: Sink) -> None:
+        """An answer in one piece."""
+        answer = json.loads(b"".join(connection.body()))
+        sink.tokens(attempt.answer.add(answer, attempt.at_us(connection.arrived_ns)))
+
+    def _stream(self, connection: Connection, attempt: Attempt, sink: Sink) -> None:
+        reader = EventReader()
+        pieces = connection.body()
+        for piece in pieces:
+            for data in reader.read(piece):
+                if data.startswith(DONE):
+                    attempt.end_of_stream()
+                    _drain(connection, pieces)
+                    return
+                take_in(decode(data), attempt.at_us(connection.arrived_ns), attempt, sink)
+        reader.end()
+
+
+def _drain(connection: Connection, pieces: Iterator[bytes]) -> None:
+    """Only behind the end of the body is the connection free again."""
+
+    def read_on() -> None:
+        for _ in pieces:
+            continue
+
+    if not connection.whole:
+        gevent.with_timeout(DRAIN_S, read_on, timeout_value=None)

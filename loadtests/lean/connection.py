@@ -1,0 +1,99 @@
+"""A connection to the server: one request after the other, each answer read as it arrives."""
+
+from __future__ import annotations
+
+import socket as system
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+import gevent
+import gevent.socket
+from gevent.hub import Waiter
+
+from loadtests.client import RequestFailed
+from loadtests.lean import arrival
+from loadtests.lean.answer_parser import AnswerParser
+
+READABLE = 1
+"""The event loop's word for it."""
+ESTABLISHED = 1
+"""The kernel's word for a connection that nobody has closed."""
+
+
+class Connection:
+    """`send`, `head` and `body` raise RequestFailed; its kinds are those of httpx2, as under openai."""
+
+    def __init__(self, host: str, port: int, buffer: bytearray) -> None:
+        """The buffer is for one read, and may be shared: nobody else has a turn before that is parsed.
+
+        Raises RequestFailed.
+        """
+        try:
+            self._socket = gevent.socket.create_connection((host, port))
+        except OSError as error:
+            raise RequestFailed("ConnectError", str(error)) from error
+        self._socket.setsockopt(system.IPPROTO_TCP, system.TCP_NODELAY, 1)
+        arrival.ask_for(self._socket)
+        self._buffer = memoryview(buffer)
+        self._parser = AnswerParser()
+        hub = gevent.get_hub()
+        self._ready: Waiter[None] = Waiter(hub)
+        # One for all reads: setting one up costs as much as a read.
+        self._watcher = hub.loop.io(self._socket.fileno(), READABLE)
+        self.arrived_ns = 0
+        """When the last byte that was read had arrived; monotonic clock."""
+
+    @property
+    def whole(self) -> bool:
+        """The answer was read to its last byte."""
+        return self._parser.whole
+
+    def send(self, request: bytes) -> None:
+        """A whole request, when the answer to the one before is whole."""
+        self._parser.begin()
+        self.arrived_ns = time.monotonic_ns()
+        # What a server said before it hung up is worth more than that it did.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self._socket.sendall(request)
+        self._watcher.start(self._ready.switch, None)
+
+    def head(self) -> int:
+        """Wait for the status of the answer."""
+        while self._parser.status is None:
+            self._receive()
+        return self._parser.status
+
+    def body(self) -> Iterator[bytes]:
+        """The pieces of the answer's body behind its head, each as soon as it is there."""
+        while True:
+            yield from self._parser.pieces
+            if self._parser.whole:
+                return
+            self._receive()
+
+    def is_reusable(self) -> bool:
+        """Whether another request may be sent."""
+        return self._parser.keeps_alive and self._state() == ESTABLISHED
+
+    def close(self) -> None:
+        self._watcher.stop()
+        self._watcher.close()
+        self._socket.close()
+
+    def _receive(self) -> None:
+        if self._parser.failure is not None:
+            raise self._parser.failure
+        self._ready.get()
+        self._ready.clear()
+        try:
+            count, told, _, _ = self._socket.recvmsg_into((self._buffer,), arrival.SPACE)
+        except OSError as error:
+            raise RequestFailed("ReadError", str(error)) from error
+        self.arrived_ns = arrival.moment_ns(told, self.arrived_ns)
+        self._parser.feed(self._buffer[:count])
+        if self._parser.whole:
+            self._watcher.stop()
+
+    def _state(self) -> int:
+        return self._socket.getsockopt(system.IPPROTO_TCP, system.TCP_INFO, 1)[0]

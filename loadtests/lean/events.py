@@ -1,0 +1,98 @@
+"""Splitting the body of a stream into events, wherever the network cut it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from loadtests.decoding import DATA, EVENT_END, is_plain
+
+LINE_END = re.compile(b"\r\n|\r|\n")
+
+
+class EventReader:
+    """Of one stream. Events in the form that servers send take the short way, all others go line by line."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._lines: LineReader | None = None
+
+    def read(self, piece: bytes) -> Iterable[bytes]:
+        """The data of each event that ends in this piece of the body. Raises UnicodeDecodeError."""
+        if self._lines is not None:
+            return self._lines.read(piece)
+        if not self._rest and piece.endswith(EVENT_END) and is_plain(piece[: -len(EVENT_END)]):
+            return (piece[len(DATA) : -len(EVENT_END)],)
+        return self._split(piece)
+
+    def end(self) -> None:
+        """The body is over; what is left is no event. Raises UnicodeDecodeError."""
+        lines = self._lines or LineReader()
+        for _ in lines.read(self._rest):
+            continue
+        lines.end()
+
+    def _split(self, piece: bytes) -> Iterator[bytes]:
+        *blocks, self._rest = (self._rest + piece).split(EVENT_END)
+        for place, block in enumerate(blocks):
+            if not is_plain(block):
+                yield from self._by_lines(EVENT_END.join([*blocks[place:], self._rest]))
+                return
+            yield block[len(DATA) :]
+        if b"\r" in self._rest:
+            yield from self._by_lines(self._rest)
+
+    def _by_lines(self, left: bytes) -> Iterator[bytes]:
+        self._lines, self._rest = LineReader(), b""
+        yield from self._lines.read(left)
+
+
+class LineReader:
+    """Server-sent events in full: comments, other fields, data of several lines, any ends of lines.
+
+    Where the standard and the openai client differ it does as the openai client, so that both record alike.
+    """
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._after_cr = False
+        self._event = ""
+        self._data: list[str] = []
+        self._id = ""
+        self._retry: int | None = None
+
+    def read(self, piece: bytes) -> Iterator[bytes]:
+        """The data of each event that ends in this piece. Raises UnicodeDecodeError."""
+        if self._after_cr and piece.startswith(b"\n"):
+            piece, self._after_cr = piece[1:], False
+        if piece:
+            self._after_cr = piece.endswith(b"\r")
+        *lines, self._rest = LINE_END.split(self._rest + piece)
+        for line in lines:
+            if line:
+                self._take(line.decode())
+            elif self._event or self._data or self._id or self._retry is not None:
+                yield "\n".join(self._data).encode()
+                # The id is for all events that follow.
+                self._event, self._data, self._retry = "", [], None
+
+    def end(self) -> None:
+        """Nothing more comes. Raises UnicodeDecodeError."""
+        self._rest.decode()
+
+    def _take(self, line: str) -> None:
+        # A comment has no name before its colon, and so is no field.
+        name, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        match name:
+            case "data":
+                self._data.append(value)
+            case "event":
+                self._event = value
+            case "id" if "\0" not in value:
+                self._id = value
+            case "retry":
+                try:
+                    self._retry = int(value)
+                except ValueError:
+                    return

@@ -1,0 +1,110 @@
+"""The reference client: streaming completions through the openai client."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import gevent
+import httpx2
+import openai
+
+from loadtests.attempt import Attempt
+from loadtests.chunks import Chunk, MalformedChunk
+from loadtests.client import DRAIN_S, IDLE_CONNECTION_S, CompletionClient, RequestFailed, take_in
+from loadtests.completion import PATH, is_streamed
+from loadtests.job import Sink
+from loadtests.stream import ChunkStream
+from loadtests.target import loopback_url
+
+
+class OpenAIClient(CompletionClient):
+    """Raises ValueError when the address is not on this machine."""
+
+    def __init__(
+        self,
+        base_url: str,
+        model: str,
+        deadline_s: float,
+        block_size: int | None = None,
+        *,
+        with_gaps: bool = False,
+    ) -> None:
+        super().__init__(model, deadline_s, block_size, with_gaps=with_gaps)
+        self._api = openai.OpenAI(
+            base_url=f"{loopback_url(base_url)}/v1",
+            api_key="none",
+            # A retry inside the client would be a request that no record tells of.
+            max_retries=0,
+            http_client=openai.DefaultHttpxClient(
+                timeout=None,
+                limits=httpx2.Limits(max_connections=None, keepalive_expiry=IDLE_CONNECTION_S),
+                # A proxy from the environment has no say about this machine.
+                trust_env=False,
+            ),
+        )
+        # The client asks child processes what machine this is, once; not within the first request.
+        self._api.platform_headers()
+
+    def close(self) -> None:
+        self._api.close()
+
+    def send(self, attempt: Attempt, sink: Sink) -> None:
+        with _told(attempt):
+            if is_streamed(attempt.job.prompt):
+                self._stream(attempt, sink)
+            else:
+                self._whole(attempt, sink)
+
+    def _whole(self, attempt: Attempt, sink: Sink) -> None:
+        """An answer in one piece."""
+        response = self._api.post(
+            PATH,
+            cast_to=httpx2.Response,
+            body=self.body(attempt.job),
+            options={"headers": {"X-Request-Id": attempt.job.id}},
+        )
+        attempt.status = response.status_code
+        sink.tokens(attempt.answer.add(response.json(), attempt.elapsed_us()))
+
+    def _stream(self, attempt: Attempt, sink: Sink) -> None:
+        with self._api.post(
+            PATH,
+            cast_to=Chunk,
+            body=self.body(attempt.job),
+            options={"headers": {"X-Request-Id": attempt.job.id}},
+            stream=True,
+            stream_cls=ChunkStream,
+        ) as stream:
+            attempt.status = stream.response.status_code
+            for chunk in stream:
+                take_in(chunk, attempt.elapsed_us(), attempt, sink)
+            attempt.end_of_stream()
+            gevent.with_timeout(DRAIN_S, stream.drain, timeout_value=None)
+
+
+@contextmanager
+def _told(attempt: Attempt) -> Iterator[None]:
+    """Exceptions of the openai client and of its HTTP library, told in our own words."""
+    try:
+        yield
+    except openai.APIStatusError as error:
+        attempt.status = error.status_code
+        raise RequestFailed(type(error).__name__, _body_message(error)) from error
+    except openai.APIConnectionError as error:
+        cause = error.__cause__ or error
+        raise RequestFailed(type(cause).__name__, str(cause)) from error
+    except openai.APIError as error:
+        raise RequestFailed("ErrorEvent", _body_message(error)) from error
+    except httpx2.RequestError as error:
+        raise RequestFailed(type(error).__name__, str(error)) from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise MalformedChunk(str(error)) from error
+
+
+def _body_message(error: openai.APIError) -> str:
+    """The server's own words where it gave any."""
+    if isinstance(error.body, dict) and isinstance(error.body.get("message"), str):
+        return str(error.body["message"])
+    return error.message

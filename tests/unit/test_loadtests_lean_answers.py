@@ -1,0 +1,121 @@
+"""An answer must be read as the same whole, and never as more, wherever the network cuts it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loadtests.lean.answer_parser import AnswerParser
+
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
+CHUNKED = HEAD + b"transfer-encoding: chunked\r\n\r\n"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a parser says of an answer."""
+
+    status: int | None
+    body: bytes
+    whole: bool
+    keeps_alive: bool
+    failure: str | None
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def read(parser: AnswerParser, *pieces: bytes) -> Reading:
+    body = b""
+    parser.begin()
+    for piece in pieces:
+        parser.feed(piece)
+        body += b"".join(parser.pieces)
+        if parser.failure or parser.whole:
+            break
+    failure = str(parser.failure) if parser.failure else None
+    return Reading(parser.status, body, parser.whole, parser.keeps_alive, failure)
+
+
+def cut(content: bytes, cuts: list[int]) -> list[bytes]:
+    edges = [0, *sorted(at % (len(content) + 1) for at in cuts), len(content)]
+    return [content[begin:end] for begin, end in pairwise(edges) if begin < end]
+
+
+WHOLE = Reading(200, b"data: a\n\ndata: b\n\n", whole=True, keeps_alive=True, failure=None)
+ANSWER = CHUNKED + chunk(b"data: a\n\n") + chunk(b"data: b\n\n") + b"0\r\n\r\n"
+
+
+@given(st.lists(st.integers(min_value=0, max_value=500), max_size=20))
+def test_chunks_may_be_cut_anywhere(cuts: list[int]) -> None:
+    assert read(AnswerParser(), *cut(ANSWER, cuts)) == WHOLE
+
+
+def test_one_byte_at_a_time_is_enough() -> None:
+    assert read(AnswerParser(), *(ANSWER[at : at + 1] for at in range(len(ANSWER)))) == WHOLE
+
+
+def test_an_event_may_be_spread_over_chunks_and_a_chunk_may_hold_many() -> None:
+    spread = CHUNKED + b"".join(chunk(bytes([byte])) for byte in WHOLE.body) + b"0\r\n\r\n"
+    held = CHUNKED + chunk(WHOLE.body) + b"0\r\n\r\n"
+    assert read(AnswerParser(), spread) == read(AnswerParser(), held) == WHOLE
+
+
+def test_extensions_of_chunks_and_trailers_are_no_part_of_the_body() -> None:
+    answer = CHUNKED + b"9;name=value\r\ndata: a\n\n\r\n9\r\ndata: b\n\n\r\n0\r\ntrailer: x\r\n\r\n"
+    assert read(AnswerParser(), answer) == WHOLE
+
+
+def test_one_answer_after_the_other_is_read_from_a_connection() -> None:
+    parser = AnswerParser()
+    short = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\n{}"
+    assert read(parser, ANSWER) == WHOLE
+    assert read(parser, short) == Reading(400, b"{}", whole=True, keeps_alive=True, failure=None)
+    assert read(parser, ANSWER) == WHOLE
+
+
+@pytest.mark.parametrize("end", range(1, len(ANSWER)))
+def test_an_answer_that_breaks_off_is_never_whole(end: int) -> None:
+    reading = read(AnswerParser(), ANSWER[:end], b"")
+    assert not reading.whole
+    assert not reading.keeps_alive
+    without = "without sending a response" if end < len(CHUNKED) else "in the middle of the response"
+    assert reading.failure == f"the server closed the connection {without}"
+
+
+def test_a_body_without_length_lasts_until_the_connection_is_closed() -> None:
+    reading = read(AnswerParser(), HEAD + b"\r\ndata: a\n\n", b"data: b\n\n", b"")
+    assert (reading.body, reading.whole, reading.keeps_alive) == (WHOLE.body, True, False)
+
+
+def test_a_server_that_says_it_closes_is_not_asked_again_over_that_connection() -> None:
+    closing = CHUNKED.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
+    reading = read(AnswerParser(), ANSWER.replace(CHUNKED, closing))
+    assert (reading.body, reading.whole, reading.keeps_alive) == (WHOLE.body, True, False)
+
+
+def test_a_response_that_announces_another_is_not_the_answer() -> None:
+    assert read(AnswerParser(), b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n", ANSWER) == WHOLE
+
+
+def test_more_than_was_asked_for_is_not_taken_for_the_next_answer() -> None:
+    reading = read(AnswerParser(), ANSWER + b"HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n")
+    assert (reading.status, reading.whole, reading.keeps_alive) == (200, True, False)
+
+
+def test_what_is_no_http_is_a_failure_behind_what_came_before_it() -> None:
+    reading = read(AnswerParser(), CHUNKED + chunk(b"data: a\n\n") + b"not a length\r\n")
+    assert (reading.status, reading.body, reading.whole) == (200, b"data: a\n\n", False)
+    assert reading.failure is not None
+    assert reading.failure.startswith("no HTTP: ")
+    assert read(AnswerParser(), b"SSH-2.0-OpenSSH\r\n").status is None
+
+
+def test_an_answer_in_another_protocol_is_a_failure() -> None:
+    upgrade = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n"
+    assert read(AnswerParser(), upgrade).failure is not None
