@@ -18,7 +18,7 @@ export UV_SYSTEM_CERTS ?= 1
 # An active environment of somebody else is not meant.
 unexport VIRTUAL_ENV
 
-.PHONY: help setup chaos chaos-gpu test aa test-all-releases bench-idle bench-judge test-unit lint format doctor servers clean distclean
+.PHONY: help setup chaos chaos-gpu test aa test-all-releases bench-idle bench-judge load-ui test-unit lint format doctor servers clean distclean
 
 help: ## Show this list
 	@echo "usage: make TARGET [NAME=value ...]"
@@ -51,6 +51,11 @@ bench-idle: setup ## Measure what the chaos module costs when idle; VLLM=0.32.0,
 
 bench-judge: setup ## Measure what judging a long run costs; a few minutes, 3 GB of disk
 	@$(RUN) python -m benchmarks.judge
+
+load-ui: setup ## Send load by hand from Locust's page: HOST=http://127.0.0.1:8000 MODEL=tiny PROCESSES=1
+	@echo "open http://127.0.0.1:$(or $(WEB_PORT),8089) in a browser"
+	@$(RUN) locust -f loadtests/locustfile.py --host $(or $(HOST),http://127.0.0.1:8000) --served-model $(or $(MODEL),tiny) \
+		--web-port $(or $(WEB_PORT),8089) $(if $(PROCESSES),--processes $(PROCESSES))
 
 test-unit: setup ## Run the tests that need no server
 	@$(RUN) pytest tests/unit

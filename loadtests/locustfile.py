@@ -3,6 +3,7 @@
 locust -f loadtests/locustfile.py --host http://127.0.0.1:8000 --workload shared_prefix --served-model tiny
 
 The requests never end, but those of a trace; each user sends one after the other. No file records them.
+With `--processes N` as many processes share them.
 """
 
 from __future__ import annotations
@@ -11,8 +12,7 @@ import itertools
 import logging
 import sys
 from argparse import Namespace
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterable
 
 from locust import events
 from locust.argument_parser import LocustArgumentParser
@@ -23,6 +23,7 @@ from history.records import RequestRecord
 from loadtests.client import SERVED_MODEL
 from loadtests.clients import CLIENTS
 from loadtests.load import Load, Moment, closed
+from loadtests.page import Hook, draw_charts
 from loadtests.target import loopback_url
 from loadtests.user import CompletionUser
 from loadtests.workloads import KINDS, Workload, build
@@ -32,12 +33,6 @@ __all__ = ["CompletionUser"]
 
 REQUEST_S = 60.0
 EXIT_USAGE = 3
-
-
-class Hook(Protocol):
-    """A Locust event, as typed as it is used here."""
-
-    def add_listener(self, handler: Callable[..., None]) -> object: ...
 
 
 def parse_params(text: str) -> dict[str, Param]:
@@ -79,7 +74,20 @@ def add_options(parser: LocustArgumentParser) -> None:
     )
     group.add_argument("--seed", type=int, default=0, help="seed of the workload")
     group.add_argument("--client", choices=sorted(CLIENTS), default="openai", help="what sends the requests")
+    # Locust's own default is every address of the machine.
+    parser.set_defaults(web_host="127.0.0.1", master_bind_host="127.0.0.1")
     group.add_argument("--served-model", default=SERVED_MODEL, help="name under which the server serves it")
+
+
+def numbers(workload: Workload, worker: int, workers: int) -> Iterable[int]:
+    """The conversations that this process holds, when so many share them. Raises ValueError."""
+    if worker >= workers:
+        raise ValueError(
+            f"this is worker {worker + 1}, and Locust's master expects {workers}: --expect-workers"
+        )
+    if isinstance(workload, Timed):
+        return range(worker, len(workload), workers)
+    return itertools.count(worker, workers)
 
 
 def check_options(environment: Environment, **_: object) -> None:
@@ -106,14 +114,19 @@ def begin(environment: Environment, **_: object) -> None:
         raise ValueError("run this file with the locust command")
     CompletionUser.client = CLIENTS[options.client](environment.host or "", options.served_model, REQUEST_S)
     workload = workload_from(options)
+    worker = getattr(environment.runner, "worker_index", 0)
     CompletionUser.load = Load(
         phase=options.workload,
         workload=workload,
-        slots=closed(range(len(workload)) if isinstance(workload, Timed) else itertools.count()),
+        slots=closed(numbers(workload, worker, options.expect_workers)),
         begin=Moment.now(),
-        worker=0,
+        worker=worker,
         write=discard,
     )
+
+
+def add_charts(environment: Environment, **_: object) -> None:
+    draw_charts(environment)
 
 
 def listen(hook: Hook, listener: Callable[..., None]) -> None:
@@ -122,4 +135,5 @@ def listen(hook: Hook, listener: Callable[..., None]) -> None:
 
 listen(events.init_command_line_parser, add_options)
 listen(events.init, check_options)
+listen(events.init, add_charts)
 listen(events.test_start, begin)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2 as httpx
@@ -16,6 +13,7 @@ import pytest
 
 from loadtests.target import loopback_url
 from tests.fakes.openai_server import FakeServer
+from tests.locust_page import locust_page, start
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -49,54 +47,13 @@ def test_it_sends_endless_load_and_fills_locusts_tables() -> None:
     assert len(server.seen) > 3
 
 
-@contextmanager
-def page(tmp_path: Path, host: str) -> Iterator[httpx.Client]:
-    """Locust with its web page, spoken to as a browser would."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "locust", "-f", "loadtests/locustfile.py", "--host", host]
-    with (tmp_path / "locust.log").open("wb") as log:
-        process = subprocess.Popen(
-            [*command, "--web-host", "127.0.0.1", "--web-port", str(port)],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdin=subprocess.DEVNULL,
-            stderr=log,
-        )
-    patient = httpx.HTTPTransport(retries=8)
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", transport=patient) as web:
-            web.get("/").raise_for_status()
-            yield web
-    finally:
-        process.terminate()
-        process.wait(60)
-
-
-def start(web: httpx.Client, host: str) -> None:
-    form = {"user_count": "2", "spawn_rate": "2", "host": host, "workload_params": "max_output=20"}
-    web.post("/swarm", data=form).raise_for_status()
-
-
 def rows(web: httpx.Client) -> set[str]:
     return {row["name"] for row in web.get("/stats/requests").json()["stats"]}
 
 
-def test_locusts_page_shows_ttft_itl_total_and_tokens(tmp_path: Path) -> None:
-    wanted = {"TTFT (ms)", "ITL, mean of a request (ms)", "total (ms)", "tokens (count)"}
-    with FakeServer() as server, page(tmp_path, server.url) as web:
-        start(web, server.url)
-        deadline = time.monotonic() + 60
-        while not wanted <= rows(web):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-    assert {seen.body["max_tokens"] for seen in server.seen} <= set(range(16, 21))
-
-
 def test_a_target_typed_into_the_page_is_checked_too(tmp_path: Path) -> None:
     log = tmp_path / "locust.log"
-    with FakeServer() as server, page(tmp_path, server.url) as web:
+    with FakeServer() as server, locust_page(tmp_path, server.url) as web:
         start(web, "http://192.0.2.1:8000")
         deadline = time.monotonic() + 60
         while "not on this machine" not in log.read_text():
@@ -119,6 +76,22 @@ def test_a_wrong_command_line_ends_with_one_clear_line(arguments: tuple[str, ...
     assert done.returncode == 3
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_processes_share_the_requests_and_none_is_sent_twice() -> None:
+    # In another process, since Locust changes the standard library where it is imported.
+    code = """
+from itertools import islice
+from history.plan import WorkloadSpec
+from loadtests.locustfile import numbers
+from loadtests.workloads import build
+asks = build(WorkloadSpec(kind="unique", params={}), "asks", 1)
+print([list(islice(numbers(asks, worker, 2), 4)) for worker in (0, 1)])
+numbers(asks, 2, 2)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "[[0, 2, 4, 6], [1, 3, 5, 7]]"
+    assert "this is worker 3, and Locust's master expects 2: --expect-workers" in done.stderr
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8000", "http://localhost:8000/", "http://[::1]:8000"])

@@ -1,0 +1,51 @@
+"""Locust's page by hand: TTFT, ITL and tokens as rows and as charts, and nothing in it that complains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+from playwright.sync_api import Browser, expect
+
+from tests.fakes.openai_server import Behaviour, FakeServer
+from tests.locust_page import locust_page, start
+
+ROWS = ("TTFT (ms)", "ITL, mean of a request (ms)", "tokens (count)", "total (ms)")
+CHARTS = ("ttft", "itl", "tokens", "lag")
+PATIENCE_MS = 60_000
+
+
+def test_ttft_itl_and_tokens_are_rows_and_charts(browser: Browser, tmp_path: Path) -> None:
+    complaints: list[str] = []
+    steady = Behaviour(token_s=0.01)
+    with FakeServer(steady) as server, locust_page(tmp_path, server.url) as web:
+        listens = listeners()
+        start(web, server.url)
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(f"{web.base_url}?tab=charts")
+        for chart in CHARTS:
+            figure = page.locator(f"#kvchaos-{chart}")
+            # A line has two points at least.
+            expect(figure.locator("path[d*=L]").first).to_be_attached(timeout=PATIENCE_MS)
+        page.get_by_role("tab", name="Statistics").click()
+        for row in ROWS:
+            expect(page.get_by_role("cell", name=row, exact=True)).to_be_visible()
+        expect(page.locator("#kvchaos-charts")).to_be_hidden()
+        told = {row["name"]: row["num_requests"] for row in web.get("/stats/requests").json()["stats"]}
+        page.close()
+    assert complaints == []
+    assert listens == {"127.0.0.1"}
+    # What Locust adds up are requests, not the rows of a request.
+    assert told["Aggregated"] == told["total (ms)"] > 0
+
+
+def listeners() -> set[str]:
+    """Addresses that the children of this process listen on."""
+    return {
+        address.laddr.ip
+        for child in psutil.Process().children(recursive=True)
+        if "locust" in " ".join(child.cmdline())
+        for address in child.net_connections()
+        if address.status == psutil.CONN_LISTEN
+    }
