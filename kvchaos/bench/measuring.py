@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import msgspec
 from rich.console import Console
 
 from history.arrivals import Poisson
+from history.plan import StackName
 from history.reader import History, UnreadableRun, read_history
 from history.verdict import RunVerdict
 from kvchaos.bench.figures import figures
@@ -23,11 +24,26 @@ from kvchaos.errors import UsageError
 from kvchaos.judging import judge_run_dir
 from kvchaos.planning import Request, make_run_dir
 from kvchaos.servers.registry import ServerEnv
+from kvchaos.stacks.attach import Attached
 from oracles.speed import Speed, speeds
 from oracles.timeline import by_phase
 
 TRIES = 2
 """A run that comes out unknown, since the client was the limit say, is made once more."""
+
+
+SEEDS_APART = 1_000_003
+"""Between the seeds of runs on a server that was there before: it may remember what it was asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is measured on which server."""
+
+    side: str
+    base: Base
+    server: ServerEnv | Attached
+    stack: StackName = "local"
 
 
 class Stopped(Exception):
@@ -46,20 +62,25 @@ class Bencher:
         self._console = console
         write(bench, folder)
 
-    def measure(
-        self, base: Base, asked: Sequence[str], server: ServerEnv, seed: int, side: str = ""
-    ) -> BenchRun:
+    def measure(self, target: Target, asked: Sequence[str], seed: int) -> BenchRun:
         """One run that counts, if two tries give one. Raises UsageError, Stopped."""
         for _ in range(TRIES):
-            run = self._once(base, asked, server, seed, side)
+            run = self._once(target, asked, seed)
             if run.why_not is None or run.outcome != "unknown":
                 break
         return run
 
-    def _once(self, base: Base, asked: Sequence[str], server: ServerEnv, seed: int, side: str) -> BenchRun:
-        request = Request(scenario=base.scenario, server=server, seed=seed, workers=self._workers)
+    def _once(self, target: Target, asked: Sequence[str], seed: int) -> BenchRun:
+        before = sum(run.side == target.side for run in self.bench.runs) if target.stack == "attach" else 0
+        request = Request(
+            scenario=target.base.scenario,
+            server=target.server,
+            seed=seed + before * SEEDS_APART,
+            workers=self._workers,
+            stack=target.stack,
+        )
         run_dir, interrupted = run_one(request, self._places, self._console)
-        run = told(run_dir, asked, seed, side, self.bench.slo)
+        run = told(run_dir, asked, seed, target.side, self.bench.slo)
         self.bench = msgspec.structs.replace(self.bench, runs=[*self.bench.runs, run])
         write(self.bench, self.folder)
         if interrupted:

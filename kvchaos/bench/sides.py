@@ -1,4 +1,4 @@
-"""The two sides of a comparison, as the user names them: a server environment, settings of the server."""
+"""The two sides of a comparison, as the user names them: a server, settings of it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from history.plan import ServerSettings
 from kvchaos.bench.plans import Settings
 from kvchaos.errors import UsageError
 
-SERVER = "server"
-KNOWN = (SERVER, *ServerSettings.model_fields)
+SERVER, URL = "server", "url"
+KNOWN = (SERVER, URL, *ServerSettings.model_fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,8 @@ class Side:
 
     server: str | None
     """Name of its environment; None: the one that both have."""
+    url: str | None
+    """Where it is, if it is there already."""
     settings: Settings
     label: str
 
@@ -28,18 +30,22 @@ class Side:
 def side_of(words: Sequence[str]) -> Side:
     """From `name=value` words. Raises UsageError."""
     settings: Settings = {}
-    server: str | None = None
+    servers: dict[str, str] = {}
     for word in words:
         name, found, text = word.partition("=")
         if not found or name not in KNOWN:
             raise UsageError(f"{word!r}: write name=value, with a name of {', '.join(KNOWN)}")
-        if name in settings or (name == SERVER and server is not None):
+        if name in settings or name in servers:
             raise UsageError(f"{word!r}: {name} was given before")
-        if name == SERVER:
-            server = text
+        if name in (SERVER, URL):
+            servers[name] = text
         else:
             settings[name] = _value(word, text)
-    return Side(server, settings, " ".join(words))
+    if URL in servers and (settings or SERVER in servers):
+        raise UsageError(
+            f"{' '.join(words)!r}: a server that is there already stays as it is; give its url alone"
+        )
+    return Side(servers.get(SERVER), servers.get(URL), settings, " ".join(words))
 
 
 def _value(word: str, text: str) -> bool | int | float | str | list[bool | int | float | str]:

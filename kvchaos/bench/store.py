@@ -39,7 +39,8 @@ class BenchRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     side: str
     """Which of those that are compared; "" where there is but one."""
     seed: int
-    """Equal seeds on both sides are a pair."""
+    """Of the repeat, the pair or the search that it belongs to. The run's own is another on a server that was
+    there before."""
     outcome: Outcome
     why_not: str | None
     """Why it does not count as a measurement; None when it does."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from kvchaos.bench.measuring import Bencher
-from kvchaos.bench.plans import Base, at_rates, closed
+from kvchaos.bench.measuring import Bencher, Target
+from kvchaos.bench.plans import at_rates, closed
 from kvchaos.bench.search import bisect, held
+from kvchaos.bench.store import BenchRun
 from kvchaos.errors import UsageError
-from kvchaos.servers.registry import ServerEnv
 
 SHARES = (0.25, 0.5, 0.7, 0.85, 1.0, 1.2)
 """Of what a closed loop reaches: the rates of a sweep that was not told any."""
@@ -22,15 +22,6 @@ class NotMeasured(UsageError):
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """What is measured on which server."""
-
-    side: str
-    base: Base
-    server: ServerEnv
-
-
-@dataclass(frozen=True, slots=True)
 class Load:
     """How long and how much at once, at each rate."""
 
@@ -40,7 +31,7 @@ class Load:
     def at(self, target: Target, rates: Sequence[float]) -> Target:
         """Raises UsageError."""
         base = at_rates(target.base, rates, self.seconds, self.in_flight)
-        return Target(target.side, base, target.server)
+        return replace(target, base=base)
 
 
 def sweep(bencher: Bencher, target: Target, seeds: Sequence[int], rates: Sequence[float], load: Load) -> None:
@@ -95,31 +86,28 @@ def _search_once(
 
 
 def _holds(bencher: Bencher, target: Target, seed: int) -> bool:
-    bencher.measure(target.base, _last(target.base, 1), target.server, seed, target.side)
+    _measure(bencher, target, seed, 1)
     word = held(bencher.bench, bencher.bench.runs[-1])
     if word is None:
         raise _Unknown
     return word
 
 
-def _measure(bencher: Bencher, target: Target, seed: int, phases: int) -> None:
-    bencher.measure(target.base, _last(target.base, phases), target.server, seed, target.side)
+def _measure(bencher: Bencher, target: Target, seed: int, phases: int) -> BenchRun:
+    """Of its last phases."""
+    asked = [phase.name for phase in target.base.scenario.phases[-phases:]]
+    return bencher.measure(target, asked, seed)
 
 
 def _closed_loop(bencher: Bencher, target: Target, seeds: Sequence[int]) -> float:
     """Arrivals/s that a closed loop of the scenario's own concurrency reaches."""
-    base = closed(target.base)
-    run = bencher.measure(base, _last(base, 1), target.server, max(seeds) + 1, target.side)
+    run = _measure(bencher, replace(target, base=closed(target.base)), max(seeds) + 1, 1)
     if run.why_not is not None:
         raise NotMeasured(f"the closed loop that tells which rates to try does not count: {run.why_not}")
     rate = run.phases[0].figures.requests_per_s
     if rate is None:
         raise NotMeasured("the closed loop that tells which rates to try has no rate; give rates")
-    return rate / base.chain
-
-
-def _last(base: Base, count: int) -> list[str]:
-    return [phase.name for phase in base.scenario.phases[-count:]]
+    return rate / target.base.chain
 
 
 def _rounded(rate: float) -> float:

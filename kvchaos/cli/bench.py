@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from kvchaos.bench.measuring import again
+from history.plan import StackName
+from kvchaos.bench.measuring import Target, again
 from kvchaos.bench.plans import CLIENT_MS, IN_FLIGHT, Base, base_of, with_settings
 from kvchaos.bench.sides import Side, side_of
 from kvchaos.bench.slices import slice_pairs
 from kvchaos.bench.slo import Slo
 from kvchaos.bench.store import read, write
 from kvchaos.bench.telling import sheets_of
-from kvchaos.bench.verbs import Load, Target, compare, search, sweep
+from kvchaos.bench.verbs import Load, compare, search, sweep
 from kvchaos.cli.bench_session import bench_of, conduct, print_sheets, show
-from kvchaos.cli.run import DEFAULT_SERVER, MAX_SEED
+from kvchaos.cli.run import DEFAULT_SEED, DEFAULT_STACK, MAX_SEED, server_for
 from kvchaos.errors import UsageError
 from kvchaos.paths import cache_folder
 from kvchaos.scenario import find_scenario, load_scenario
-from kvchaos.servers.registry import find_server
 
 app = typer.Typer(no_args_is_help=True, help="Measure speed, in many runs: sweep, slo, compare.")
 
 ScenarioArgument = Annotated[str, typer.Argument(help="Name of a scenario, or path of a scenario file.")]
-ServerOption = Annotated[str, typer.Option(help="Server environment. See: kvchaos server list")]
+ServerOption = Annotated[
+    str | None, typer.Option(help="Server environment; else 0.32.0. See: kvchaos server list")
+]
+StackOption = Annotated[StackName, typer.Option(help="Where the server comes from.")]
+UrlOption = Annotated[
+    str | None, typer.Option(help="With --stack attach: where the server is, http://127.0.0.1:PORT.")
+]
 PhaseOption = Annotated[str | None, typer.Option(help="The phase to measure; else the last with role load.")]
-SeedOption = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the first; counted up for each next.")]
+SeedOption = Annotated[
+    int | None,
+    typer.Option(min=0, max=MAX_SEED, help="Of the first; counted up. Else 1, or a new one with attach."),
+]
 SecondsOption = Annotated[
     float, typer.Option(min=1, max=3600, help="How long requests arrive, at each rate.")
 ]
@@ -47,7 +58,9 @@ TotalOption = Annotated[float | None, typer.Option(min=0.001, help="Its whole ti
 @app.command("sweep")
 def sweep_command(
     scenario: ScenarioArgument,
-    server: ServerOption = DEFAULT_SERVER,
+    server: ServerOption = None,
+    stack: StackOption = DEFAULT_STACK,
+    url: UrlOption = None,
     phase: PhaseOption = None,
     rates: Annotated[
         str | None, typer.Option(help="Arrivals/s: 1,2,4; else six around what a closed loop reaches.")
@@ -58,19 +71,19 @@ def sweep_command(
     ttft_ms: TtftOption = None,
     itl_ms: ItlOption = None,
     total_ms: TotalOption = None,
-    seed: SeedOption = 1,
+    seed: SeedOption = None,
     client_ms: ClientOption = CLIENT_MS,
     workers: WorkersOption = 1,
     runs: RunsOption = None,
 ) -> int:
     """Throughput and latency over rates, and the rate from which on the server does not keep up."""
     base = base_of(load_scenario(find_scenario(scenario)), phase, client_ms)
-    target = _target("", server, base)
+    target = _target(base, stack, url, server)
     slo = Slo(ttft_ms=ttft_ms, itl_ms=itl_ms, total_ms=total_ms)
     wanted, load = _rates(rates), Load(seconds, in_flight)
     if wanted:
         load.at(target, wanted)  # What is wrong with them is told before anything starts.
-    seeds = range(seed, seed + repeats)
+    seeds = _seeds(seed, repeats, [target])
     bench = bench_of("sweep", base, [target], slo if slo.bounds else None, seeds)
     return conduct(bench, runs, workers, lambda bencher: sweep(bencher, target, seeds, wanted, load))
 
@@ -78,7 +91,9 @@ def sweep_command(
 @app.command("slo")
 def slo_command(
     scenario: ScenarioArgument,
-    server: ServerOption = DEFAULT_SERVER,
+    server: ServerOption = None,
+    stack: StackOption = DEFAULT_STACK,
+    url: UrlOption = None,
     phase: PhaseOption = None,
     ttft_ms: TtftOption = None,
     itl_ms: ItlOption = None,
@@ -94,7 +109,7 @@ def slo_command(
     seconds: SecondsOption = 20.0,
     repeats: Annotated[int, typer.Option(min=1, max=1000, help="Searches, each with a seed of its own.")] = 3,
     in_flight: InFlightOption = IN_FLIGHT,
-    seed: SeedOption = 1,
+    seed: SeedOption = None,
     client_ms: ClientOption = CLIENT_MS,
     workers: WorkersOption = 1,
     runs: RunsOption = None,
@@ -106,8 +121,8 @@ def slo_command(
     if high is not None and low >= high:
         raise UsageError(f"--low {low:g} is not below --high {high:g}")
     base = base_of(load_scenario(find_scenario(scenario)), phase, client_ms)
-    target, load = _target("", server, base), Load(seconds, in_flight)
-    seeds = range(seed, seed + repeats)
+    target, load = _target(base, stack, url, server), Load(seconds, in_flight)
+    seeds = _seeds(seed, repeats, [target])
     return conduct(
         bench_of("slo", base, [target], slo, seeds),
         runs,
@@ -120,10 +135,11 @@ def slo_command(
 def compare_command(
     scenario: ScenarioArgument,
     a: Annotated[
-        list[str] | None, typer.Option(help="The first side: server=NAME, or a server setting NAME=VALUE.")
+        list[str] | None, typer.Option(help="The first side: server=NAME, url=URL, or a setting NAME=VALUE.")
     ] = None,
     b: Annotated[list[str] | None, typer.Option(help="The second side, likewise.")] = None,
-    server: ServerOption = DEFAULT_SERVER,
+    server: ServerOption = None,
+    stack: StackOption = DEFAULT_STACK,
     phase: PhaseOption = None,
     rates: Annotated[str | None, typer.Option(help="Arrivals/s: 1,2,4; else the phase as it is.")] = None,
     seconds: SecondsOption = 20.0,
@@ -132,7 +148,7 @@ def compare_command(
     ttft_ms: TtftOption = None,
     itl_ms: ItlOption = None,
     total_ms: TotalOption = None,
-    seed: SeedOption = 1,
+    seed: SeedOption = None,
     client_ms: ClientOption = CLIENT_MS,
     workers: WorkersOption = 1,
     runs: RunsOption = None,
@@ -142,12 +158,12 @@ def compare_command(
         raise UsageError("say what differs, as --a offload=off --b offload=on")
     base = base_of(load_scenario(find_scenario(scenario)), phase, client_ms)
     wanted, load = _rates(rates), Load(seconds, in_flight)
-    first, second = (_of_side(side_of(words), server, base) for words in (a, b))
+    first, second = (_of_side(side_of(words), base, stack, server) for words in (a, b))
     if first.side == second.side:
         raise UsageError(f"both sides are {first.side}")
     targets = (load.at(first, wanted), load.at(second, wanted)) if wanted else (first, second)
     slo = Slo(ttft_ms=ttft_ms, itl_ms=itl_ms, total_ms=total_ms)
-    seeds = range(seed, seed + pairs)
+    seeds = _seeds(seed, pairs, targets)
     return conduct(
         bench_of("compare", base, targets, slo if slo.bounds else None, seeds),
         runs,
@@ -175,12 +191,22 @@ def show_command(folder: Annotated[Path, typer.Argument(help="Folder of a measur
     return show(bench, folder)
 
 
-def _target(side: str, server: str, base: Base) -> Target:
-    return Target(side, base, find_server(server, cache_folder()))
+def _target(base: Base, stack: StackName, url: str | None, server: str | None, side: str = "") -> Target:
+    return Target(side, base, server_for(stack, url, server, cache_folder()), stack)
 
 
-def _of_side(side: Side, server: str, base: Base) -> Target:
-    return _target(side.label, side.server or server, with_settings(base, side.settings))
+def _of_side(side: Side, base: Base, stack: StackName, server: str | None) -> Target:
+    if side.url is not None:
+        return _target(base, "attach", side.url, None, side.label)
+    return _target(with_settings(base, side.settings), stack, None, side.server or server, side.label)
+
+
+def _seeds(seed: int | None, count: int, targets: Sequence[Target]) -> range:
+    """A server that is there may remember the prompts of an earlier seed."""
+    if seed is None:
+        there = any(target.stack == "attach" for target in targets)
+        seed = secrets.randbelow(MAX_SEED) if there else DEFAULT_SEED
+    return range(seed, seed + count)
 
 
 def _rates(text: str | None) -> list[float]:

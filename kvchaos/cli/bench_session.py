@@ -11,13 +11,12 @@ from rich.console import Console
 
 from history.verdict import Outcome
 from kvchaos import __version__
-from kvchaos.bench.measuring import Bencher, Stopped, new_folder
+from kvchaos.bench.measuring import Bencher, Stopped, Target, new_folder
 from kvchaos.bench.page import page_html
 from kvchaos.bench.plans import Base
 from kvchaos.bench.slo import Slo
 from kvchaos.bench.store import PAGE, Bench, Kind
 from kvchaos.bench.telling import Sheet, conclusions, missing, sheets
-from kvchaos.bench.verbs import Target
 from kvchaos.campaign import Places, clean_leftovers
 from kvchaos.cli.tables import plain_table, print_table
 from kvchaos.errors import UsageError

@@ -87,15 +87,13 @@ def run_command(
     stack = stack or DEFAULT_STACK
     if stack == "compose-gpu":
         gpu.require(port)
-    if stack not in WORKING_STACKS:
-        raise UsageError(f"--stack {stack} does not work yet; use: {', '.join(WORKING_STACKS)}")
     if prometheus:
         need_prometheus(os.environ)
     places = Places(cache=cache_folder(), runs=runs.absolute() if runs else runs_folder(), port=port)
     if seed is None:
         # A server that is there may remember the prompts of an earlier seed.
         seed = secrets.randbelow(MAX_SEED) if stack == "attach" else DEFAULT_SEED
-    environment = _attached(url, server) if stack == "attach" else _installed(url, server, places)
+    environment = server_for(stack, url, server, places.cache)
     requests = [
         Request(
             scenario=scenario,
@@ -119,13 +117,16 @@ def run_command(
     return exit_code(row.verdict.outcome for row in rows)
 
 
-def _attached(url: str | None, server: str | None) -> Attached:
-    if url is None or server is not None:
-        raise UsageError("--stack attach takes the server at --url http://127.0.0.1:PORT, and no --server")
-    return look_at(url)
-
-
-def _installed(url: str | None, server: str | None, places: Places) -> ServerEnv:
+def server_for(stack: StackName, url: str | None, server: str | None, cache: Path) -> ServerEnv | Attached:
+    """What the options name together. Raises UsageError."""
+    if stack not in WORKING_STACKS:
+        raise UsageError(f"--stack {stack} does not work yet; use: {', '.join(WORKING_STACKS)}")
+    if stack == "attach":
+        if url is None or server is not None:
+            raise UsageError(
+                "--stack attach takes the server at --url http://127.0.0.1:PORT, and no --server"
+            )
+        return look_at(url)
     if url is not None:
         raise UsageError("--url goes with --stack attach")
-    return find_server(server or DEFAULT_SERVER, places.cache)
+    return find_server(server or DEFAULT_SERVER, cache)

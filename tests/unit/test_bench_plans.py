@@ -128,10 +128,11 @@ def test_without_offload_nothing_of_it_is_left_on() -> None:
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        (["offload"], "write name=value, with a name of server, gpu_blocks"),
-        (["speed=9"], "write name=value, with a name of server, gpu_blocks"),
+        (["offload"], "write name=value, with a name of server, url, gpu_blocks"),
+        (["speed=9"], "write name=value, with a name of server, url, gpu_blocks"),
         (["gpu_blocks=40", "gpu_blocks=50"], "gpu_blocks was given before"),
         (["server=a", "server=b"], "server was given before"),
+        (["url=http://127.0.0.1:8000", "gpu_blocks=40"], "stays as it is; give its url alone"),
         (["gpu_blocks=[[1]]"], "is no value"),
         (["gpu_blocks=[1"], "is no value"),
         (["gpu_blocks="], "is no value"),

@@ -12,19 +12,20 @@ import pytest
 from rich.console import Console
 
 from history.plan import ClientBounds, PhaseSpec, RunPlan
-from kvchaos.bench.measuring import Bencher, Stopped, again, told
+from kvchaos.bench.measuring import SEEDS_APART, Bencher, Stopped, Target, again, told
 from kvchaos.bench.page import page_html
 from kvchaos.bench.plans import Base, base_of
 from kvchaos.bench.slices import slice_pairs
 from kvchaos.bench.slo import Slo
 from kvchaos.bench.store import Kind, read
 from kvchaos.bench.telling import conclusions, missing, sheets
-from kvchaos.bench.verbs import Load, NotMeasured, Target, compare, search, sweep
+from kvchaos.bench.verbs import Load, NotMeasured, compare, search, sweep
 from kvchaos.campaign import Places
 from kvchaos.cli.app import run as command_line
 from kvchaos.errors import UsageError
 from kvchaos.planning import Request
 from kvchaos.scenario import load_scenario
+from kvchaos.stacks.attach import Attached
 from tests.unit import benching
 from tests.unit.benching import bench, bench_run
 from tests.unit.conducting import SERVER, register_fake, scenario, write_scenario
@@ -191,6 +192,25 @@ def test_a_violation_is_not_tried_away(tmp_path: Path, base: Base, campaign: Pre
 
 def damaged_rate(run: Run) -> None:
     run.change_request(run.first_of("rate-1"), token_ids=[11, 12, 13, 99])
+
+
+def test_a_server_that_was_there_before_is_never_asked_the_same_twice(
+    tmp_path: Path, base: Base, campaign: Pretended
+) -> None:
+    there = Attached(
+        name="127.0.0.1:8000",
+        vllm="0.32.0",
+        base_url="http://127.0.0.1:8000",
+        model="tiny",
+        max_model_len=768,
+        block_size=32,
+        gpu_blocks=40,
+    )
+    campaign.damages = [slow_client]
+    made = bencher(tmp_path, "sweep")
+    sweep(made, Target("", base, there, "attach"), [1, 2], [2.0], Load(5.0, 50))
+    assert [seed for _, seed, _ in campaign.asked] == [1, 1 + SEEDS_APART, 2 + 2 * SEEDS_APART]
+    assert missing(made.bench) == []
 
 
 def test_rates_that_were_not_given_lie_around_what_a_closed_loop_reaches(

@@ -33,6 +33,8 @@ def small(tmp_path: Path, cache: Path) -> str:
         ("sweep", ["--rates", "fast"], "--rates fast: write numbers with commas between, such as 1,2,4"),
         ("sweep", ["--phase", "noon"], "no phase noon; there are golden, load, fresh"),
         ("sweep", ["--phase", "golden", "--seconds", "0"], "--seconds"),
+        ("sweep", ["--stack", "attach"], "--stack attach takes the server at --url"),
+        ("sweep", ["--url", "http://127.0.0.1:8000"], "--url goes with --stack attach"),
         ("slo", [], "give at least one bound: --ttft-ms, --itl-ms or --total-ms"),
         ("slo", ["--ttft-ms", "0"], "--ttft-ms"),
         ("slo", ["--ttft-ms", "9", "--share", "1.5"], "--share"),
