@@ -12,7 +12,7 @@ import msgspec
 from rich.console import Console
 
 from history.arrivals import Poisson
-from history.plan import StackName
+from history.plan import ClientKind, StackName
 from history.reader import History, UnreadableRun, read_history
 from history.verdict import RunVerdict
 from kvchaos.bench.figures import figures
@@ -46,6 +46,14 @@ class Target:
     stack: StackName = "local"
 
 
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """What sends the load."""
+
+    workers: int = 1
+    client: ClientKind = "openai"
+
+
 class Stopped(Exception):
     """A signal ended the measurement."""
 
@@ -53,12 +61,12 @@ class Stopped(Exception):
 class Bencher:
     """Conducts the runs of one measurement in its folder, and keeps what came of each at once."""
 
-    def __init__(self, bench: Bench, folder: Path, places: Places, workers: int, console: Console) -> None:
+    def __init__(self, bench: Bench, folder: Path, places: Places, sender: Sender, console: Console) -> None:
         """`places` tells of cache and port; the runs lie in `folder`."""
         self.bench = bench
         self.folder = folder
         self._places = replace(places, runs=folder)
-        self._workers = workers
+        self._sender = sender
         self._console = console
         write(bench, folder)
 
@@ -76,8 +84,9 @@ class Bencher:
             scenario=target.base.scenario,
             server=target.server,
             seed=seed + before * SEEDS_APART,
-            workers=self._workers,
+            workers=self._sender.workers,
             stack=target.stack,
+            client=self._sender.client,
         )
         run_dir, interrupted = run_one(request, self._places, self._console)
         run = told(run_dir, asked, seed, target.side, self.bench.slo)

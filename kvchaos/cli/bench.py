@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from history.plan import StackName
-from kvchaos.bench.measuring import Target, again
+from history.plan import ClientKind, StackName
+from kvchaos.bench.measuring import Sender, Target, again
 from kvchaos.bench.plans import CLIENT_MS, IN_FLIGHT, Base, base_of, with_settings
 from kvchaos.bench.sides import Side, side_of
 from kvchaos.bench.slices import slice_pairs
@@ -19,7 +19,7 @@ from kvchaos.bench.store import read, write
 from kvchaos.bench.telling import sheets_of
 from kvchaos.bench.verbs import Load, compare, search, sweep
 from kvchaos.cli.bench_session import bench_of, conduct, print_sheets, show
-from kvchaos.cli.run import DEFAULT_SEED, DEFAULT_STACK, MAX_SEED, server_for
+from kvchaos.cli.run import DEFAULT_CLIENT, DEFAULT_SEED, DEFAULT_STACK, MAX_SEED, server_for
 from kvchaos.errors import UsageError
 from kvchaos.paths import cache_folder
 from kvchaos.scenario import find_scenario, load_scenario
@@ -46,6 +46,7 @@ InFlightOption = Annotated[int, typer.Option(min=1, max=10_000, help="The most r
 ClientOption = Annotated[
     float, typer.Option(min=0.1, help="How late the client may be itself, where the scenario does not say.")
 ]
+SendingOption = Annotated[ClientKind, typer.Option(help="What sends the load.")]
 WorkersOption = Annotated[int, typer.Option(min=1, max=64, help="Load generator processes.")]
 RunsOption = Annotated[Path | None, typer.Option(help="Folder for what is measured; else ./runs.")]
 TtftOption = Annotated[
@@ -74,6 +75,7 @@ def sweep_command(
     seed: SeedOption = None,
     client_ms: ClientOption = CLIENT_MS,
     workers: WorkersOption = 1,
+    client: SendingOption = DEFAULT_CLIENT,
     runs: RunsOption = None,
 ) -> int:
     """Throughput and latency over rates, and the rate from which on the server does not keep up."""
@@ -85,7 +87,8 @@ def sweep_command(
         load.at(target, wanted)  # What is wrong with them is told before anything starts.
     seeds = _seeds(seed, repeats, [target])
     bench = bench_of("sweep", base, [target], slo if slo.bounds else None, seeds)
-    return conduct(bench, runs, workers, lambda bencher: sweep(bencher, target, seeds, wanted, load))
+    sender = Sender(workers, client)
+    return conduct(bench, runs, sender, lambda bencher: sweep(bencher, target, seeds, wanted, load))
 
 
 @app.command("slo")
@@ -112,6 +115,7 @@ def slo_command(
     seed: SeedOption = None,
     client_ms: ClientOption = CLIENT_MS,
     workers: WorkersOption = 1,
+    client: SendingOption = DEFAULT_CLIENT,
     runs: RunsOption = None,
 ) -> int:
     """The highest rate at which enough requests hold the bounds, by bisection."""
@@ -126,7 +130,7 @@ def slo_command(
     return conduct(
         bench_of("slo", base, [target], slo, seeds),
         runs,
-        workers,
+        Sender(workers, client),
         lambda bencher: search(bencher, target, seeds, (low, high), precision, load),
     )
 
@@ -151,6 +155,7 @@ def compare_command(
     seed: SeedOption = None,
     client_ms: ClientOption = CLIENT_MS,
     workers: WorkersOption = 1,
+    client: SendingOption = DEFAULT_CLIENT,
     runs: RunsOption = None,
 ) -> int:
     """Two servers, or one with two settings: the ratio of each figure, and how sure it is."""
@@ -167,7 +172,7 @@ def compare_command(
     return conduct(
         bench_of("compare", base, targets, slo if slo.bounds else None, seeds),
         runs,
-        workers,
+        Sender(workers, client),
         lambda bencher: compare(bencher, targets, seeds, max(len(wanted), 1)),
     )
 

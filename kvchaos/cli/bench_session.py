@@ -11,7 +11,7 @@ from rich.console import Console
 
 from history.verdict import Outcome
 from kvchaos import __version__
-from kvchaos.bench.measuring import Bencher, Stopped, Target, new_folder
+from kvchaos.bench.measuring import Bencher, Sender, Stopped, Target, new_folder
 from kvchaos.bench.page import page_html
 from kvchaos.bench.plans import Base
 from kvchaos.bench.slo import Slo
@@ -28,14 +28,14 @@ Conduct = Callable[[Bencher], None]
 """Makes all runs of a measurement."""
 
 
-def conduct(bench: Bench, runs: Path | None, workers: int, make: Conduct) -> int:
+def conduct(bench: Bench, runs: Path | None, sender: Sender, make: Conduct) -> int:
     """Make all runs of a measurement in a folder of its own, then show it. Raises UsageError."""
     parent = runs.absolute() if runs else runs_folder()
     places = Places(cache=cache_folder(), runs=parent, port=None)
     console = Console(stderr=True)
     clean_leftovers(places, console)
     folder = new_folder(bench.kind, bench.scenario, parent)
-    bencher = Bencher(bench, folder, places, workers, console)
+    bencher = Bencher(bench, folder, places, sender, console)
     try:
         make(bencher)
     except Stopped:

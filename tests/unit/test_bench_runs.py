@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from history.plan import ClientBounds, PhaseSpec, RunPlan
-from kvchaos.bench.measuring import SEEDS_APART, Bencher, Stopped, Target, again, told
+from kvchaos.bench.measuring import SEEDS_APART, Bencher, Sender, Stopped, Target, again, told
 from kvchaos.bench.page import page_html
 from kvchaos.bench.plans import Base, base_of
 from kvchaos.bench.slices import slice_pairs
@@ -145,7 +145,7 @@ def bencher(folder: Path, kind: Kind, *sides: str, slo: Slo | None = None) -> Be
     (folder / "bench").mkdir()
     whole = bench(kind, [], wanted=[1, 2], sides=sides or ("",), slo=slo)
     places = Places(cache=folder / "cache", runs=folder, port=None)
-    return Bencher(whole, folder / "bench", places, 1, Console(file=io.StringIO()))
+    return Bencher(whole, folder / "bench", places, Sender(), Console(file=io.StringIO()))
 
 
 def test_sides_take_turns_so_that_a_drift_favours_none(
