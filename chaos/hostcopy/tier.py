@@ -35,6 +35,9 @@ class HostTier:
         self._rows = [
             torch.zeros((rows, *plane.tensor.shape[1:]), dtype=plane.tensor.dtype) for plane in planes
         ]
+        self._pairs = [
+            (_bytes(plane.tensor), _bytes(own)) for plane, own in zip(planes, self._rows, strict=True)
+        ]
         self._bytes_per_block = sum(plane.block_bytes() for plane in planes)
 
     def own_planes(self) -> list[Plane]:
@@ -43,31 +46,35 @@ class HostTier:
 
     def store(self, job: int, device: Any, tier: Any) -> Copied:
         """Copy the blocks of a GPULoadStoreSpec into the chunks of a CPULoadStoreSpec."""
-        pairs = [(plane.tensor, rows) for plane, rows in zip(self.planes, self._rows, strict=True)]
         beside = blocks_beside(device, tier.block_ids.tolist(), self.blocks_per_chunk)
-        return self._copy(job, pairs, device.block_ids.tolist(), beside)
+        return self._copy(job, self._pairs, device.block_ids.tolist(), beside)
 
     def load(self, job: int, tier: Any, device: Any) -> Copied:
         """Copy the chunks of a CPULoadStoreSpec into the blocks of a GPULoadStoreSpec."""
-        pairs = [(rows, plane.tensor) for plane, rows in zip(self.planes, self._rows, strict=True)]
+        pairs = [(own, cache) for cache, own in self._pairs]
         beside = blocks_beside(device, tier.block_ids.tolist(), self.blocks_per_chunk)
         return self._copy(job, pairs, beside, device.block_ids.tolist())
 
     def _copy(
         self,
         job: int,
-        pairs: list[tuple[torch.Tensor, torch.Tensor]],
+        pairs: Sequence[tuple[Any, Any]],
         source: Sequence[int],
         target: Sequence[int],
     ) -> Copied:
         if len(source) != len(target):
             raise ValueError(f"job {job}: {len(source)} blocks to copy into {len(target)}")
         begin = time.perf_counter()
-        taken, given = torch.tensor(source), torch.tensor(target)
         for old, new in pairs:
-            new[given] = old[taken]
+            new[target] = old[source]
         seconds = max(time.perf_counter() - begin, SHORTEST_S)
         return Copied(job, len(source) * self._bytes_per_block, seconds)
+
+
+def _bytes(tensor: torch.Tensor) -> Any:
+    """The same memory as a numpy array of bytes. Torch would copy with all its threads, each waiting for the
+    others, which takes a hundred times as long where processors are scarce."""
+    return tensor.view(torch.uint8).numpy()
 
 
 def make_tier(spec: Any, kv_caches: Any) -> HostTier:
