@@ -21,7 +21,8 @@ from kvchaos.served_model import tiny
 from kvchaos.servers.registry import ServerEnv
 from kvchaos.stacks.command import HOST, Listening, plan_launch
 from kvchaos.stacks.holdings import cpu_s
-from kvchaos.stacks.local import PLAIN_PARTS, PLUGIN_PARTS, LocalStack, choose_port, make_folders
+from kvchaos.stacks.local import LocalStack, choose_port, make_folders
+from kvchaos.stacks.plugin import PLAIN_PARTS, PLUGIN_PARTS
 from kvchaos.stacks.process_group import look_at
 from kvchaos.stacks.record import RunRecord
 from kvchaos.telemetry import parse_samples

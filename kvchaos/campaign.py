@@ -25,11 +25,13 @@ from kvchaos.planning import Request, make_run_dir, new_run_id, resolve, resolve
 from kvchaos.report.table import CampaignRow, run_table
 from kvchaos.stacks.attach import Attached, AttachStack
 from kvchaos.stacks.command import Launch
+from kvchaos.stacks.compose.prepare import prepare_compose
 from kvchaos.stacks.leftovers import clean, find_leftovers
-from kvchaos.stacks.prepare import prepare_local
+from kvchaos.stacks.prepare import Wish, prepare_local
 from kvchaos.stacks.record import RunRecord
 from kvchaos.stacks.stack import Stack
-from kvchaos.witness.local import local_witness, watched
+from kvchaos.witness.local import local_prometheus
+from kvchaos.witness.witness import Prometheus, witness_of
 
 Front = Callable[[Launch, Path], AbstractContextManager[str]]
 """Puts something between the suite and a server, for the time of a run (its directory is given); tells
@@ -113,28 +115,42 @@ def _conduct(
     try:
         if isinstance(request.server, Attached):
             plan = resolve_attached(request, request.server, run_id)
-            _carry_out(request, plan, run_dir, AttachStack(request.server), record, display)
+            _carry_out(request, plan, AttachStack(request.server), None, run_dir, record, display)
             return
-        settings = request.scenario.server
-        prepared = prepare_local(
-            request.server, settings, cache=places.cache, port=places.port, run_dir=run_dir, record=record
+        wish = Wish(
+            server=request.server,
+            settings=request.scenario.server,
+            run_id=run_id,
+            run_dir=run_dir,
+            cache=places.cache,
+            port=places.port,
+            grafana=request.grafana,
         )
+        prepared = (prepare_local if request.stack == "local" else prepare_compose)(wish, record)
         launch = prepared.launch
         with front(launch, run_dir) if front else nullcontext(launch.base_url) as base_url:
             plan = resolve(request, run_id, launch, prepared.model, base_url)
-            _carry_out(request, plan, run_dir, prepared.stack, record, display)
+            _carry_out(request, plan, prepared.stack, prepared.prometheus, run_dir, record, display)
     finally:
         record.close()
 
 
 def _carry_out(
-    request: Request, plan: RunPlan, run_dir: Path, stack: Stack, record: RunRecord, display: Display
+    request: Request,
+    plan: RunPlan,
+    stack: Stack,
+    prometheus: Prometheus | None,
+    run_dir: Path,
+    record: RunRecord,
+    display: Display,
 ) -> None:
-    """With Prometheus beside it where that is wished for."""
-    if request.prometheus:
-        plan = watched(plan, run_dir)
+    """With the Prometheus of the stack, or one beside it where that is wished for."""
+    if prometheus is None and request.prometheus:
+        prometheus = local_prometheus(run_dir, record)
+    if prometheus is not None:
+        plan = plan.model_copy(update={"prometheus": prometheus.plan})
     write_plan(plan, run_dir)
-    Run(plan, run_dir, stack, display, local_witness(plan, run_dir, record)).conduct()
+    Run(plan, run_dir, stack, display, witness_of(plan, run_dir, prometheus)).conduct()
 
 
 def _show(run_dir: Path, verdict: RunVerdict, console: Console) -> None:

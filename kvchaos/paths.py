@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,6 +44,14 @@ def runs_folder(environ: Mapping[str, str] = os.environ) -> Path:
     return Path(environ.get(RUNS_VARIABLE) or "runs").expanduser().absolute()
 
 
+def beside_packages(name: str) -> Path:
+    """A folder that lies beside the packages, in a checkout and in an installation alike."""
+    found = importlib.util.find_spec("kvchaos")
+    if found is None or found.origin is None:
+        raise UsageError("the package kvchaos is missing: install it again")
+    return Path(found.origin).parent.parent / name
+
+
 def servers_folder(cache: Path) -> Path:
     """One folder for each server environment."""
     return cache / "servers"
@@ -56,6 +65,11 @@ def models_folder(cache: Path) -> Path:
 def state_folder(cache: Path) -> Path:
     """Records of what is running, so that a later command can clean up after one that was killed."""
     return cache / "state"
+
+
+def images_folder(cache: Path) -> Path:
+    """Logs of how images were had."""
+    return cache / "images"
 
 
 def lib_folder(cache: Path) -> Path:

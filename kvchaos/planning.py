@@ -37,6 +37,8 @@ class Request:
     seed: int
     workers: int
     stack: StackName = "local"
+    grafana: bool = False
+    """Of compose stacks: Grafana runs too, and stays when the run has ended."""
     logprob_tolerance: float | None = None
     """By how much logprobs of right answers may differ; None: as is known of the server's build."""
     prometheus: bool = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Hashable, Iterator, Mapping
 from itertools import combinations
 from pathlib import Path
@@ -19,6 +18,7 @@ from chaos.schedule import parse_line
 from history.arrivals import Recorded
 from history.plan import Expectation, Scenario
 from kvchaos.errors import UsageError
+from kvchaos.paths import beside_packages
 from kvchaos.stacks.command import check_settings
 from loadtests import workloads
 from loadtests.workloads import PATH_PARAM, Workload
@@ -34,7 +34,7 @@ class BadSchedule(Exception):
 
 def scenario_files() -> list[Path]:
     """All scenario files that come with the software, by name."""
-    return sorted(_folder().rglob("*.yaml"))
+    return sorted(beside_packages(FOLDER).rglob("*.yaml"))
 
 
 class _Loader(yaml.SafeLoader):
@@ -230,11 +230,3 @@ def _first_problem(error: ValidationError) -> str:
 
 def _one_line(error: yaml.YAMLError) -> str:
     return " ".join(str(error).split())
-
-
-def _folder() -> Path:
-    """scenarios/ lies beside the packages, in a checkout and in an installation alike."""
-    found = importlib.util.find_spec("kvchaos")
-    if found is None or found.origin is None:
-        raise UsageError("the package kvchaos is missing: install it again")
-    return Path(found.origin).parent.parent / FOLDER

@@ -40,13 +40,15 @@ def tiny(folder: Path) -> ServedModel:
 
 
 def hub_model(environ: Mapping[str, str] = os.environ) -> ServedModel:
-    """The model that $KVCHAOS_MODEL names, else a small default; nothing is fetched for the answer."""
+    """The model that $KVCHAOS_MODEL names, by a folder maybe; else a small one. Nothing is fetched yet."""
     name = environ.get(MODEL_VARIABLE) or HUB_MODEL
+    if Path(name).is_absolute():
+        return ServedModel(name, name, _token_bytes(Path(name)))
     revision = environ.get(REVISION_VARIABLE) or REVISION
     known = HUB_MODEL_TOKEN_BYTES if name == HUB_MODEL else None
-    return ServedModel(
-        name, f"{name}@{revision}", _token_bytes(hub_folder(environ), name, revision) or known, revision
-    )
+    fetched = _snapshot(hub_folder(environ), name, revision)
+    token_bytes = _token_bytes(fetched) if fetched else None
+    return ServedModel(name, f"{name}@{revision}", token_bytes or known, revision)
 
 
 def hub_folder(environ: Mapping[str, str] = os.environ) -> Path:
@@ -54,12 +56,19 @@ def hub_folder(environ: Mapping[str, str] = os.environ) -> Path:
     return Path(environ.get("HF_HOME") or "~/.cache/huggingface").expanduser().absolute()
 
 
-def _token_bytes(hub: Path, name: str, revision: str) -> int | None:
-    """From the model's own configuration, where it was fetched before and says enough."""
+def _snapshot(hub: Path, name: str, revision: str) -> Path | None:
+    """The folder of a model that was fetched before."""
     kept = hub / "hub" / f"models--{name.replace('/', '--')}"
     try:
-        commit = (kept / "refs" / revision).read_text().strip()
-        config = json.loads((kept / "snapshots" / commit / "config.json").read_bytes())
+        return kept / "snapshots" / (kept / "refs" / revision).read_text().strip()
+    except OSError:
+        return None
+
+
+def _token_bytes(folder: Path) -> int | None:
+    """From a model's own configuration, where that is there and says enough."""
+    try:
+        config = json.loads((folder / "config.json").read_bytes())
         size = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
         heads = config.get("num_key_value_heads") or config["num_attention_heads"]
         width = BYTES_OF[config.get("dtype") or config["torch_dtype"]]

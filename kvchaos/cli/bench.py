@@ -19,7 +19,8 @@ from kvchaos.bench.store import read, write
 from kvchaos.bench.telling import sheets_of
 from kvchaos.bench.verbs import Load, compare, search, sweep
 from kvchaos.cli.bench_session import bench_of, conduct, print_sheets, show
-from kvchaos.cli.run import DEFAULT_CLIENT, DEFAULT_SEED, DEFAULT_STACK, MAX_SEED, server_for
+from kvchaos.cli.chosen_server import server_for
+from kvchaos.cli.run import DEFAULT_CLIENT, DEFAULT_SEED, DEFAULT_STACK, MAX_SEED
 from kvchaos.errors import UsageError
 from kvchaos.paths import cache_folder
 from kvchaos.scenario import find_scenario, load_scenario

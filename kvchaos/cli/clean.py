@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import typer
 
 from kvchaos.errors import UsageError
 from kvchaos.paths import cache_folder, state_folder
+from kvchaos.stacks.compose.engine import asking, connect
+from kvchaos.stacks.compose.sweep import remove_orphans
 from kvchaos.stacks.leftovers import clean, find_leftovers
 
 
 def clean_command() -> None:
-    """End the processes and remove the files that a killed run left behind. Live runs are left alone."""
-    leftovers = find_leftovers(state_folder(cache_folder()))
-    if not leftovers:
-        typer.echo("nothing to clean")
+    """End and remove what killed runs left behind, and what was left up to be looked at. Live runs stay."""
+    state = state_folder(cache_folder())
+    leftovers = find_leftovers(state)
     remaining: list[str] = []
     for leftover in leftovers:
         typer.echo(f"run {leftover.state.run_id} ({leftover.state.run_dir}) was killed")
@@ -21,5 +24,24 @@ def clean_command() -> None:
         for line in result.ended or ("nothing of it was left",):
             typer.echo(f"  {line}")
         remaining += result.remaining
+    kept = _remove_kept(state)
+    for line in kept:
+        typer.echo(line)
+    if not leftovers and not kept:
+        typer.echo("nothing to clean")
     if remaining:
         raise UsageError("; ".join(remaining))
+
+
+def _remove_kept(state: Path) -> tuple[str, ...]:
+    """Projects of runs that have ended."""
+    try:
+        client = connect()
+    except UsageError:
+        # Without an engine no container runs; records that name one have been told of.
+        return ()
+    try:
+        with asking("what a run has left up"):
+            return remove_orphans(client, state)
+    finally:
+        client.close()

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from kvchaos.campaign import Places, clean_leftovers
-from kvchaos.cli.run import DEFAULT_SERVER
+from kvchaos.cli.chosen_server import DEFAULT_SERVER
 from kvchaos.cli.tables import plain_table, print_table
 from kvchaos.errors import UsageError
 from kvchaos.paths import cache_folder, runs_folder

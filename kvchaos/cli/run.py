@@ -13,6 +13,7 @@ from rich.console import Console
 from history.plan import ClientKind, StackName
 from kvchaos import gpu
 from kvchaos.campaign import Places, clean_leftovers, run_all
+from kvchaos.cli.chosen_server import PLATFORMS, server_for
 from kvchaos.errors import UsageError
 from kvchaos.judging import exit_code
 from kvchaos.paths import cache_folder, runs_folder
@@ -20,17 +21,13 @@ from kvchaos.planning import Request
 from kvchaos.replay import replay_of
 from kvchaos.report.table import campaign_table, run_dir_lines
 from kvchaos.scenario import find_scenario, load_scenario, scenario_files
-from kvchaos.servers.registry import ServerEnv, find_server
-from kvchaos.stacks.attach import Attached, look_at
 from kvchaos.witness.program import need_prometheus
 
 MAX_SEED = 2**62
 """Leaves room for repeats below the 2**63 that a plan can hold."""
-DEFAULT_SERVER = "0.32.0"
 DEFAULT_SEED = 1
 DEFAULT_STACK: StackName = "local"
 DEFAULT_CLIENT: ClientKind = "openai"
-WORKING_STACKS: tuple[StackName, ...] = ("local", "attach")
 
 
 def run_command(
@@ -46,6 +43,10 @@ def run_command(
     url: Annotated[
         str | None, typer.Option(help="With --stack attach: where the server is, http://127.0.0.1:PORT.")
     ] = None,
+    grafana: Annotated[
+        bool,
+        typer.Option("--grafana", help="With compose stacks: Grafana too; it stays up, see kvchaos clean."),
+    ] = False,
     every: Annotated[bool, typer.Option("--all", help="All scenarios that come with kvchaos.")] = False,
     seed: Annotated[
         int | None,
@@ -87,13 +88,15 @@ def run_command(
     stack = stack or DEFAULT_STACK
     if stack == "compose-gpu":
         gpu.require(port)
-    if prometheus:
+    if grafana and stack not in PLATFORMS:
+        raise UsageError(f"--grafana goes with --stack {' or '.join(PLATFORMS)}")
+    if prometheus and stack not in PLATFORMS:
         need_prometheus(os.environ)
     places = Places(cache=cache_folder(), runs=runs.absolute() if runs else runs_folder(), port=port)
     if seed is None:
         # A server that is there may remember the prompts of an earlier seed.
         seed = secrets.randbelow(MAX_SEED) if stack == "attach" else DEFAULT_SEED
-    environment = server_for(stack, url, server, places.cache)
+    environment = server_for(stack, url, server, places.cache, grafana=grafana)
     requests = [
         Request(
             scenario=scenario,
@@ -101,6 +104,7 @@ def run_command(
             seed=seed + again,
             workers=workers,
             stack=stack,
+            grafana=grafana,
             logprob_tolerance=logprob_tolerance,
             prometheus=prometheus,
             client=client or DEFAULT_CLIENT,
@@ -115,18 +119,3 @@ def run_command(
     for line in run_dir_lines(rows):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     return exit_code(row.verdict.outcome for row in rows)
-
-
-def server_for(stack: StackName, url: str | None, server: str | None, cache: Path) -> ServerEnv | Attached:
-    """What the options name together. Raises UsageError."""
-    if stack not in WORKING_STACKS:
-        raise UsageError(f"--stack {stack} does not work yet; use: {', '.join(WORKING_STACKS)}")
-    if stack == "attach":
-        if url is None or server is not None:
-            raise UsageError(
-                "--stack attach takes the server at --url http://127.0.0.1:PORT, and no --server"
-            )
-        return look_at(url)
-    if url is not None:
-        raise UsageError("--url goes with --stack attach")
-    return find_server(server or DEFAULT_SERVER, cache)

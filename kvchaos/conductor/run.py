@@ -102,7 +102,10 @@ class Run:
             self._witness.start()
         self._stack.start()
         self._events.write("server_start", **self._stack.identity())
-        self._stack.wait_ready(self._limits.ready_s)
+        try:
+            self._stack.wait_ready(self._limits.ready_s)
+        finally:
+            self._tell_happenings()
         self._events.write("server_ready", seconds=round(time.monotonic() - begin, 3))
         if not self._load.wait_ready(LOADER_READY_S):
             raise RunFailed("; ".join(self._load.failures()) or "the load generator did not get ready")
@@ -200,11 +203,16 @@ class Run:
         """What has to be done all the time: lease, record of processes, and hearing of failures."""
         self._arms.keep_alive()
         self._watch.observe()
+        self._tell_happenings()
         self._resources.sample_if_due()
         self._scraper.failure()
         failures = self._load.failures()
         if failures:
             raise LoadLost("; ".join(failures))
+
+    def _tell_happenings(self) -> None:
+        for happening in self._stack.happenings():
+            self._events.write("container", **happening)
 
     def _check_load(self) -> None:
         """A load generator that tells nothing any more is broken; that says nothing about the server."""
@@ -286,6 +294,7 @@ class Run:
         self._stack.stop()
 
     def _close_history(self) -> None:
+        self._tell_happenings()
         line = self._stopped_at_line
         if line is not None:
             self._events.write("server_stop", how="SIGTERM", code=self._stack.exit_code(), log_line=line)

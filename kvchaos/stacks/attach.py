@@ -147,6 +147,10 @@ class AttachStack:
     def observe(self) -> None:
         """Nothing of it is recorded, since nothing of it is ended."""
 
+    def happenings(self) -> tuple[Mapping[str, Scalar], ...]:
+        """There is no container."""
+        return ()
+
     def resources(self) -> ResourceRecord | None:
         return None
 

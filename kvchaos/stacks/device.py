@@ -19,6 +19,7 @@ MEMORY_SHARE = 0.8
 """A screen may need the rest. KV blocks take little: a scenario says how many there are on any card."""
 TIER_LIMIT_VARIABLE = "KVCHAOS_CPU_OFFLOAD_GIB"
 TIER_LIMIT_GIB = 8.0
+OFFLINE_VARIABLE = "HF_HUB_OFFLINE"
 GIB = 2**30
 MIB = 2**20
 
@@ -41,7 +42,7 @@ CPU = Device(
     block_multiple=32,
     flags=("--dtype", "float32", "--enforce-eager"),
     environment={
-        "HF_HUB_OFFLINE": "1",
+        OFFLINE_VARIABLE: "1",
         # Eager through and through: no C++ compiler is needed, nor the 20 s it takes at the first request.
         "TORCHDYNAMO_DISABLE": "1",
         # Attention split by batch size sums in another order, and answers differ in their last bits.
@@ -61,6 +62,7 @@ def device_of(platform: Platform, environ: Mapping[str, str] = os.environ) -> De
     return Device(
         block_multiple=16,
         flags=("--enforce-eager", "--gpu-memory-utilization", f"{share:g}"),
+        environment={OFFLINE_VARIABLE: environ[OFFLINE_VARIABLE]} if OFFLINE_VARIABLE in environ else {},
         tier_limit=int(limit * GIB),
     )
 

@@ -11,6 +11,8 @@ import msgspec
 from chaos.inside.control import SCHEDULE
 from kvchaos.errors import UsageError
 from kvchaos.stacks import shared_memory
+from kvchaos.stacks.compose.engine import FAILED, connect
+from kvchaos.stacks.compose.sweep import remove_project
 from kvchaos.stacks.process_group import PROC, Group, Ownership, end_group, look_at, read_process
 from kvchaos.stacks.record import DRAFT_SUFFIX, Place, RunState, new_shm, this_place
 
@@ -65,6 +67,8 @@ def clean(leftover: Leftover, grace_s: float = GRACE_S) -> Cleaned:
             _end(group, grace_s, ended, remaining)
         if not remaining:
             ended += [f"removed {path}" for path in shared_memory.remove(sorted(shm))]
+    if state.projects:
+        _remove_projects(state.projects, ended, remaining)
     if not remaining:
         ended += _remove_temp_folders(state)
         leftover.path.unlink(missing_ok=True)
@@ -116,6 +120,22 @@ def _end(group: Group, grace_s: float, ended: list[str], remaining: list[str]) -
         return
     count = len(before.processes)
     ended.append(f"ended {name} ({count} process{'es' if count != 1 else ''})")
+
+
+def _remove_projects(projects: tuple[str, ...], ended: list[str], remaining: list[str]) -> None:
+    """Containers may be there even after the machine was started anew."""
+    try:
+        client = connect()
+    except UsageError as error:
+        remaining.append(f"containers of project {', '.join(projects)} may be left: {error}")
+        return
+    try:
+        for project in projects:
+            ended += remove_project(client, project)
+    except FAILED as error:
+        remaining.append(f"containers of project {', '.join(projects)}: {error}: try again")
+    finally:
+        client.close()
 
 
 def _remove_temp_folders(state: RunState) -> list[str]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-import http.client
-import importlib.util
 import os
 import shutil
 import signal
@@ -20,22 +18,15 @@ from history.records import ResourceRecord, Scalar
 from kvchaos.errors import UsageError
 from kvchaos.stacks import shared_memory
 from kvchaos.stacks.command import HOST, Launch, RunFolders, check_port
+from kvchaos.stacks.health import wait_until_healthy
 from kvchaos.stacks.holdings import holdings_of
+from kvchaos.stacks.plugin import PLUGIN_PARTS, link_plugin
 from kvchaos.stacks.process_group import GroupState, Ownership, Process, end_group, look_at, send
 from kvchaos.stacks.record import RunRecord
-from kvchaos.stacks.server_log import last_words
-from kvchaos.stacks.stack import GRACE_S, ServerNotReady, ServerNotStopped
+from kvchaos.stacks.stack import GRACE_S, ServerNotStopped
 
-PLUGIN = "plugin"
-PLUGIN_PACKAGE = "chaos"
-PLUGIN_PARTS = ("hostcopy", "inside")
-PLAIN_PARTS = ("hostcopy",)
-"""For a server without the chaos module: it cannot even be imported there."""
 MAX_TEMP_PATH = 70
 """A socket's path has at most 107 bytes, and vLLM appends a file name of 37 to the folder."""
-HEALTH_POLL_S = 0.25
-HEALTH_TIMEOUT_S = 2.0
-OBSERVE_EVERY_S = 1.0
 NOT_INHERITED = ("VLLM_", "KVCHAOS_", "PYTHON", "OMP_", "KMP_", "LD_PRELOAD", "VIRTUAL_ENV", "PROMETHEUS_")
 """Variables that would change the server under test behind the plan's back."""
 
@@ -59,11 +50,7 @@ def make_folders(run_dir: Path, record: RunRecord, parts: tuple[str, ...] = PLUG
 
     `parts` are the parts of the chaos package that the server can see, and no more.
     """
-    plugin = run_dir / PLUGIN
-    package = plugin / PLUGIN_PACKAGE
-    package.mkdir(parents=True)
-    for part in ("__init__.py", *parts):
-        (package / part).symlink_to(_package_folder() / part)
+    plugin = link_plugin(run_dir, parts)
     control = run_dir / layout.CONTROL
     control.mkdir(mode=0o755, exist_ok=True)
     temp = Path(tempfile.mkdtemp(prefix="kvchaos-", dir=_short_temp_parent()))
@@ -118,19 +105,7 @@ class LocalStack:
             )
 
     def wait_ready(self, deadline_s: float) -> None:
-        deadline = time.monotonic() + deadline_s
-        observe_at = 0.0
-        while not self._healthy():
-            now = time.monotonic()
-            if self.exit_code() is not None:
-                raise self._not_ready("died before it was ready")
-            if now >= deadline:
-                raise self._not_ready(f"was not ready after {deadline_s:g} s")
-            if now >= observe_at:
-                self.observe()
-                observe_at = now + OBSERVE_EVERY_S
-            time.sleep(HEALTH_POLL_S)
-        self.observe()
+        wait_until_healthy(self, self.launch.port, self._log, deadline_s)
 
     def alive(self) -> bool:
         return self._process is not None and self.exit_code() is None
@@ -147,6 +122,10 @@ class LocalStack:
 
     def observe(self) -> None:
         self._record.observe()
+
+    def happenings(self) -> tuple[Mapping[str, Scalar], ...]:
+        """There is no container."""
+        return ()
 
     def resources(self) -> ResourceRecord | None:
         if self._process is None or self._ended is not None:
@@ -201,34 +180,10 @@ class LocalStack:
             raise ServerNotStopped(_who_remains(remaining))
         self._ended = self._process.wait()
 
-    def _healthy(self) -> bool:
-        connection = http.client.HTTPConnection(HOST, self.launch.port, timeout=HEALTH_TIMEOUT_S)
-        try:
-            connection.request("GET", "/health")
-            return connection.getresponse().status == http.HTTPStatus.OK
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            connection.close()
-
-    def _not_ready(self, what: str) -> ServerNotReady:
-        code = self.exit_code()
-        ending = "" if code is None else f" (exit code {code})"
-        tail = last_words(self._log)
-        last = f"; its last line: {tail[-1]}" if tail else ""
-        return ServerNotReady(f"the server {what}{ending}; see {self._log}{last}", exit_code=code, tail=tail)
-
 
 def _who_remains(state: GroupState) -> str:
     pids = ", ".join(str(process.pid) for process in state.processes)
     return f"processes {pids} of the server do not end: end them by hand, then run kvchaos clean"
-
-
-def _package_folder() -> Path:
-    found = importlib.util.find_spec(PLUGIN_PACKAGE)
-    if found is None or not found.submodule_search_locations:
-        raise UsageError(f"the package {PLUGIN_PACKAGE} is missing: install kvchaos again")
-    return Path(found.submodule_search_locations[0]).resolve()
 
 
 def _short_temp_parent() -> str:

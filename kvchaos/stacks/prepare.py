@@ -12,9 +12,31 @@ from kvchaos.served_model import ServedModel, tiny
 from kvchaos.servers.registry import ServerEnv
 from kvchaos.stacks.command import Launch, Listening, plan_launch
 from kvchaos.stacks.device import device_of
-from kvchaos.stacks.local import PLAIN_PARTS, PLUGIN_PARTS, LocalStack, choose_port, make_folders
+from kvchaos.stacks.local import LocalStack, choose_port, make_folders
+from kvchaos.stacks.plugin import PLAIN_PARTS, PLUGIN_PARTS
 from kvchaos.stacks.record import RunRecord
 from kvchaos.stacks.stack import Stack
+from kvchaos.witness.witness import Prometheus
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is wanted of a server, and where things lie."""
+
+    server: ServerEnv
+    settings: ServerSettings
+    run_id: str
+    run_dir: Path
+    cache: Path
+    port: int | None = None
+    """On this machine; None: a free one."""
+    grafana: bool = False
+    """Of compose stacks: Grafana runs too, and stays with Prometheus when the run has ended."""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts of the chaos package that the server can see."""
+        return PLUGIN_PARTS if self.settings.chaos else PLAIN_PARTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,20 +46,16 @@ class Prepared:
     launch: Launch
     model: ServedModel
     stack: Stack
+    prometheus: Prometheus | None = None
+    """The one that is a part of the stack."""
 
 
-def prepare_local(
-    server: ServerEnv,
-    settings: ServerSettings,
-    *,
-    cache: Path,
-    port: int | None,
-    run_dir: Path,
-    record: RunRecord,
-) -> Prepared:
+def prepare_local(wish: Wish, record: RunRecord) -> Prepared:
     """Processes of this machine. Raises UsageError."""
-    served = tiny(model.ensure_model(models_folder(cache)))
-    listening = Listening(choose_port(port))
-    folders = make_folders(run_dir, record, PLUGIN_PARTS if settings.chaos else PLAIN_PARTS)
-    launch = plan_launch(server, settings, served, listening, folders, device_of(server.platform))
-    return Prepared(launch, served, LocalStack(launch, folders, run_dir, record))
+    served = tiny(model.ensure_model(models_folder(wish.cache)))
+    listening = Listening(choose_port(wish.port))
+    folders = make_folders(wish.run_dir, record, wish.parts)
+    launch = plan_launch(
+        wish.server, wish.settings, served, listening, folders, device_of(wish.server.platform)
+    )
+    return Prepared(launch, served, LocalStack(launch, folders, wish.run_dir, record))

@@ -28,7 +28,7 @@ ORPHANS_GRACE_S = 1.0
 KILL_DEADLINE_S = 15.0
 """A killed process that has not gone by then hangs in the kernel."""
 
-What = Literal["server", "network", "prometheus"]
+What = Literal["server", "network", "prometheus", "compose"]
 
 
 class Group(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -63,6 +63,8 @@ class RunState(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     conductor: Conductor
     groups: tuple[Group, ...] = ()
     temp_folders: tuple[str, ...] = ()
+    projects: tuple[str, ...] = ()
+    """Compose projects, by name."""
     shm: tuple[ShmFile, ...] = ()
     """Files under /dev/shm that the recorded servers use."""
     older_shm: tuple[int, ...] = ()
@@ -119,6 +121,15 @@ class RunRecord:
         with self._lock:
             others = (name for name in self._state.temp_folders if name != str(folder))
             self._change(temp_folders=(*others, str(folder)))
+
+    def add_project(self, name: str) -> None:
+        with self._lock:
+            self._change(projects=tuple({*self._state.projects, name}))
+
+    def drop_project(self, name: str) -> None:
+        """Forget a Compose project that is removed, or to be left."""
+        with self._lock:
+            self._change(projects=tuple(known for known in self._state.projects if known != name))
 
     def start(
         self,
@@ -214,8 +225,8 @@ class RunRecord:
             )
 
     def close(self) -> None:
-        """The run has ended: the record goes, unless groups are still in it."""
-        if not self._state.groups:
+        """The run has ended: the record goes, unless groups or projects are still in it."""
+        if not self._state.groups and not self._state.projects:
             self.path.unlink(missing_ok=True)
 
     def _change(self, **changes: object) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from history.records import ResourceRecord, Scalar
@@ -58,6 +58,13 @@ class Stack(Protocol):
 
     def observe(self) -> None:
         """Keep the record of what runs fresh; to be called about once a second."""
+        ...
+
+    def happenings(self) -> Sequence[Mapping[str, Scalar]]:
+        """What befell the server's containers since it was last asked, as seen by `observe`, in order.
+
+        Each has `action`, `service`, `container` and `at_ns`, by the clock of this machine.
+        """
         ...
 
     def resources(self) -> ResourceRecord | None:

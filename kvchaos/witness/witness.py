@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from history import layout
 from history.plan import PrometheusPlan, RunPlan
@@ -16,6 +17,8 @@ from kvchaos.errors import UsageError
 from kvchaos.exporter.board import Board
 from kvchaos.exporter.firings import Firings
 from kvchaos.exporter.serving import Exporter
+from kvchaos.stacks.command import HOST
+from kvchaos.witness.config import Targets, write_config
 from kvchaos.witness.reading import MS_PER_S, NS_PER_S, Client, Unreachable, scrapes
 from loadtests.messages import Report
 
@@ -51,6 +54,24 @@ class Service(Protocol):
     def stop(self) -> None:
         """Safe to repeat."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Prometheus:
+    """What a plan says of a Prometheus, and how it is started and ended."""
+
+    plan: PrometheusPlan
+    service: Service
+
+
+def witness_of(plan: RunPlan, run_dir: Path, prometheus: Prometheus | None) -> Witness | None:
+    """The witness of a run, with its configuration written. Raises OSError."""
+    if prometheus is None:
+        return None
+    suite = f"{HOST}:{prometheus.plan.suite_port}"
+    targets = Targets(server=urlsplit(plan.base_url).netloc, suite=suite)
+    write_config(run_dir / layout.PROMETHEUS_FOLDER, plan.run_id, targets)
+    return Witness(plan, prometheus.plan, run_dir, prometheus.service)
 
 
 class Witness:

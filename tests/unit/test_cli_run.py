@@ -113,7 +113,6 @@ def test_a_busy_port_is_named_and_leaves_no_run_behind(
         ("--workers", "0"),
         ("--workers", "65"),
         ("--stack", "moon"),
-        ("--stack", "compose-gpu"),
     ],
 )
 def test_a_value_that_cannot_be_is_refused(

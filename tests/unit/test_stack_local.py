@@ -19,13 +19,12 @@ import pytest
 from kvchaos.errors import UsageError
 from kvchaos.stacks.command import Launch
 from kvchaos.stacks.local import (
-    PLAIN_PARTS,
-    PLUGIN_PARTS,
     LocalStack,
     choose_port,
     inherited,
     make_folders,
 )
+from kvchaos.stacks.plugin import PLAIN_PARTS, PLUGIN_PARTS
 from kvchaos.stacks.process_group import read_process
 from kvchaos.stacks.record import RunRecord
 from kvchaos.stacks.stack import ServerNotReady

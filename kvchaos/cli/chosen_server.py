@@ -1,0 +1,43 @@
+"""The server that the options of a command name together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from history.plan import StackName
+from kvchaos.errors import UsageError
+from kvchaos.servers.progress import shown
+from kvchaos.servers.registry import ServerEnv, find_server
+from kvchaos.stacks.attach import Attached, look_at
+from kvchaos.stacks.compose.engine import connect
+from kvchaos.stacks.compose.obtain import Workshop, obtain
+from kvchaos.stacks.device import Platform
+
+DEFAULT_SERVER = "0.32.0"
+PLATFORMS: dict[StackName, Platform] = {"compose-cpu": "cpu", "compose-gpu": "cuda"}
+"""Of the stacks in containers."""
+
+
+def server_for(
+    stack: StackName, url: str | None, server: str | None, cache: Path, *, grafana: bool = False
+) -> ServerEnv | Attached:
+    """Have its images where it needs any, Grafana's too if that is wanted. Raises UsageError."""
+    if stack == "attach":
+        if url is None or server is not None:
+            raise UsageError(
+                "--stack attach takes the server at --url http://127.0.0.1:PORT, and no --server"
+            )
+        return look_at(url)
+    if url is not None:
+        raise UsageError("--url goes with --stack attach")
+    version = server or DEFAULT_SERVER
+    if stack not in PLATFORMS:
+        return find_server(version, cache)
+    client = connect()
+    try:
+        with shown(Console(stderr=True)) as progress:
+            return obtain(Workshop(client, cache, progress), PLATFORMS[stack], version, grafana=grafana)
+    finally:
+        client.close()

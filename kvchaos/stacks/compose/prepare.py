@@ -1,0 +1,139 @@
+"""A run's project made ready to be brought up: its folders, its resolved file, its stack."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from history import layout
+from history.plan import PrometheusPlan
+from kvchaos import model
+from kvchaos.errors import UsageError
+from kvchaos.paths import models_folder, state_folder
+from kvchaos.served_model import ServedModel, hub_folder, hub_model, tiny
+from kvchaos.stacks.command import HOST, Launch, Listening, plan_launch
+from kvchaos.stacks.compose.engine import asking, connect
+from kvchaos.stacks.compose.images import PROMETHEUS_VARIABLE, Images, image_variables
+from kvchaos.stacks.compose.obtain import present_images
+from kvchaos.stacks.compose.project import (
+    HOST_INSIDE,
+    INSIDE,
+    MODEL_INSIDE,
+    PORT_INSIDE,
+    Project,
+    owner,
+    project_files,
+    server_part,
+)
+from kvchaos.stacks.compose.prometheus import ComposePrometheus
+from kvchaos.stacks.compose.stack import FILE, ComposeStack, Manner
+from kvchaos.stacks.compose.sweep import remove_orphans
+from kvchaos.stacks.device import GIB, Platform, device_of
+from kvchaos.stacks.local import choose_port
+from kvchaos.stacks.plugin import copy_plugin
+from kvchaos.stacks.prepare import Prepared, Wish
+from kvchaos.stacks.record import RunRecord
+from kvchaos.witness.process import DATA
+from kvchaos.witness.witness import Prometheus
+
+GRAFANA_PORT_VARIABLE = "KVCHAOS_GRAFANA_PORT"
+GRAFANA_PORT = 3000
+PROMETHEUS_PORT_VARIABLE = "KVCHAOS_PROMETHEUS_PORT"
+SHM_BESIDE_TIER = 2 * GIB
+"""For messages between the server's processes."""
+OVERLAY: dict[Platform, str] = {"cpu": "cpu", "cuda": "gpu"}
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A project as it would be brought up, and how its server starts. Nothing was made for it."""
+
+    project: Project
+    launch: Launch
+    model: ServedModel
+    prometheus_port: int
+
+
+def plan_project(wish: Wish, images: Images) -> Planned:
+    """Raises UsageError."""
+    platform = wish.server.platform
+    device = device_of(platform)
+    served, folder = _model(platform, wish.cache)
+    listening = Listening(PORT_INSIDE, HOST_INSIDE)
+    launch = plan_launch(wish.server, wish.settings, served, listening, INSIDE, device)
+    launch = replace(launch, port=choose_port(wish.port))
+    prometheus_port = choose_port(_port(PROMETHEUS_PORT_VARIABLE))
+    overlays = [OVERLAY[platform], *(["prometheus"] if images.prometheus_is_built else [])]
+    project = Project(
+        name=f"kvchaos-{wish.run_id}",
+        files=project_files(*overlays),
+        variables={
+            "KVCHAOS_RUN": wish.run_id,
+            "KVCHAOS_STATE": str(state_folder(wish.cache)),
+            "KVCHAOS_RUN_DIR": str(wish.run_dir),
+            "KVCHAOS_USER": owner(),
+            "KVCHAOS_PORT": str(launch.port),
+            PROMETHEUS_PORT_VARIABLE: str(prometheus_port),
+            "KVCHAOS_HUB": str(hub_folder()),
+            "KVCHAOS_SHM": str((device.tier_limit or 0) + SHM_BESIDE_TIER),
+            **image_variables(images),
+        },
+        own=server_part(launch, folder),
+        grafana=wish.grafana,
+    )
+    return Planned(project, launch, served, prometheus_port)
+
+
+def prepare_compose(wish: Wish, record: RunRecord) -> Prepared:
+    """Make what the project's containers are given of this machine. Raises UsageError."""
+    client = connect()
+    try:
+        with asking("what an earlier run has left up"):
+            # It may have the ports that this one wants.
+            remove_orphans(client, state_folder(wish.cache))
+        planned = plan_project(wish, present_images(client, wish.server.platform, wish.server.name))
+        resolved = planned.project.resolved()
+        _make_folders(wish)
+    except BaseException:
+        client.close()
+        raise
+    (wish.run_dir / FILE).write_text(resolved, encoding="utf-8")
+    manner = Manner(planned.project.name, grafana=wish.grafana)
+    stack = ComposeStack(client, manner, planned.launch, wish.run_dir, record)
+    return Prepared(planned.launch, planned.model, stack, _prometheus(planned, stack))
+
+
+def _prometheus(planned: Planned, stack: ComposeStack) -> Prometheus:
+    image = planned.project.variables[PROMETHEUS_VARIABLE]
+    url = f"http://{HOST}:{planned.prometheus_port}"
+    plan = PrometheusPlan(version=image, url=url, suite_port=choose_port(None))
+    return Prometheus(plan, ComposePrometheus(stack))
+
+
+def _make_folders(wish: Wish) -> None:
+    """Made here, since Docker makes folders that are missing, and makes them root's."""
+    copy_plugin(wish.run_dir, wish.parts)
+    (wish.run_dir / layout.CONTROL).mkdir(mode=0o755, exist_ok=True)
+    (wish.run_dir / layout.SERVER_LOG).touch()
+    (wish.run_dir / layout.PROMETHEUS_FOLDER / DATA).mkdir(parents=True, exist_ok=True)
+    if wish.server.platform == "cuda":
+        hub_folder().mkdir(parents=True, exist_ok=True)
+
+
+def _model(platform: Platform, cache: Path) -> tuple[ServedModel, Path | None]:
+    """As the server sees it, and its folder on this machine if it has one."""
+    if platform == "cpu":
+        folder = model.ensure_model(models_folder(cache))
+        return replace(tiny(folder), name=MODEL_INSIDE), folder
+    served = hub_model()
+    if not Path(served.name).is_absolute():
+        return served, None
+    return replace(served, name=MODEL_INSIDE), Path(served.name)
+
+
+def _port(variable: str) -> int | None:
+    text = os.environ.get(variable)
+    if text and not text.isdigit():
+        raise UsageError(f"{variable} is {text!r}: use a number from 1 to 65535")
+    return int(text) if text else None

@@ -1,0 +1,225 @@
+"""A server in a container, with Prometheus beside it: `kvchaos.stacks.stack.Stack` by Docker Compose."""
+
+from __future__ import annotations
+
+import subprocess
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+from docker.errors import NotFound
+from docker.models.containers import Container
+
+from history import layout
+from history.records import ResourceRecord, Scalar
+from kvchaos.errors import UsageError
+from kvchaos.stacks.command import Launch
+from kvchaos.stacks.compose.engine import FAILED, asking
+from kvchaos.stacks.compose.happenings import Happenings
+from kvchaos.stacks.compose.processes import container_resources
+from kvchaos.stacks.compose.project import SERVER, environment
+from kvchaos.stacks.compose.sweep import SERVICE_LABEL, containers_of, remove_project
+from kvchaos.stacks.health import wait_until_healthy
+from kvchaos.stacks.process_group import end_group
+from kvchaos.stacks.record import RunRecord
+from kvchaos.stacks.server_log import last_words
+from kvchaos.stacks.stack import GRACE_S, ServerNotStopped
+
+FILE = "compose.yaml"
+LOG = "compose.log"
+SIGNAL_CODE = 128
+"""A shell's way, and Docker's, to tell an end by a signal: more than this by the signal's number."""
+REMOVED_BY_OTHERS = -9
+DOWN_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a project is brought up and down."""
+
+    name: str
+    grafana: bool = False
+    """Grafana runs too, and stays with Prometheus when the run has ended."""
+
+
+class ComposeStack:
+    """One container is the server through all its lives."""
+
+    def __init__(
+        self, client: docker.DockerClient, manner: Manner, launch: Launch, run_dir: Path, record: RunRecord
+    ) -> None:
+        self.launch = launch
+        self._client = client
+        self._manner = manner
+        self._dir = run_dir
+        self._record = record
+        self._happenings = Happenings(client, manner.name)
+        self._untold: deque[dict[str, Scalar]] = deque()
+        self._server: Container | None = None
+        self._ended: int | None = None
+
+    @property
+    def container(self) -> Container:
+        """The server's. Raises RuntimeError before the first start."""
+        if self._server is None:
+            raise RuntimeError("the server was not started yet")
+        return self._server
+
+    def companion(self, service: str) -> Container:
+        """Another container of the project, which is brought up for it if need be. Raises UsageError."""
+        self._up(service)
+        with asking(f"container of {service}"):
+            (found,) = containers_of(self._client, self._manner.name, service)
+        return found
+
+    def identity(self) -> dict[str, Scalar]:
+        with asking("server"):
+            return {
+                "pid": self._state("Pid"),
+                "port": self.launch.port,
+                "container": self.container.short_id,
+                "project": self._manner.name,
+            }
+
+    def start(self) -> None:
+        if self.alive():
+            raise RuntimeError("the server runs")
+        self._ended = None
+        if self._server is not None:
+            with asking("the server does not start again"):
+                self._server.start()
+            return
+        (self._dir / layout.SERVER_LOG).touch()
+        self._up(*(() if self._manner.grafana else (SERVER,)))
+        with asking("the server's container"):
+            (self._server,) = containers_of(self._client, self._manner.name, SERVER)
+
+    def wait_ready(self, deadline_s: float) -> None:
+        wait_until_healthy(self, self.launch.port, self._dir / layout.SERVER_LOG, deadline_s)
+
+    def alive(self) -> bool:
+        return self._server is not None and self.exit_code() is None
+
+    def exit_code(self) -> int | None:
+        if self._server is None or self._ended is not None:
+            return self._ended
+        with asking("the state of the server's container"):
+            try:
+                self._server.reload()
+            except NotFound:
+                self._ended = REMOVED_BY_OTHERS
+                return self._ended
+        if self._state("Running"):
+            return None
+        return _code(self._state("ExitCode"))
+
+    def observe(self) -> None:
+        self._record.observe()
+        with asking("events of the containers"):
+            self._untold += self._happenings.new()
+
+    def happenings(self) -> Sequence[dict[str, Scalar]]:
+        told = tuple(self._untold)
+        self._untold.clear()
+        return told
+
+    def resources(self) -> ResourceRecord | None:
+        if not self.alive():
+            return None
+        return container_resources(self._state("Pid"), self.container.id or "")
+
+    def stop(self, grace_s: float = GRACE_S) -> None:
+        """Whatever fails before, the project is taken down."""
+        try:
+            self._end_server(grace_s)
+            self.observe()
+            self._save_logs()
+        finally:
+            self._leave(grace_s)
+
+    def _state(self, name: str) -> int:
+        value: int = self.container.attrs["State"][name]
+        return value
+
+    def _end_server(self, grace_s: float) -> None:
+        if self._server is None or not self.alive():
+            return
+        with asking("the server's container does not stop"):
+            if self._server.status == "paused":
+                self._server.unpause()
+            self._server.stop(timeout=round(grace_s))
+        self._ended = self.exit_code()
+
+    def _up(self, *services: str) -> None:
+        """Recorded before it begins, so that a later command finds what a killed one has made."""
+        self._record.add_project(self._manner.name)
+        command = self._compose("up", "--detach", "--no-build", "--quiet-pull", *services)
+        with (self._dir / LOG).open("ab") as log:
+            process = self._record.start(
+                command, what="compose", environment=environment({}), cwd=self._dir, log=log
+            )
+        try:
+            code = process.wait()
+        finally:
+            if process.poll() is None:
+                end_group(self._record.group(process.pid), GRACE_S)
+                process.wait()
+            self._record.drop_group(process.pid)
+        if code != 0:
+            said = last_words(self._dir / LOG, 1) or ("nothing was told",)
+            raise UsageError(f"docker compose up: {said[0]}; see {self._dir / LOG}")
+
+    def _save_logs(self) -> None:
+        """Of the server's companions; the server writes its own."""
+        with asking("logs of the containers"):
+            for container in containers_of(self._client, self._manner.name):
+                service = container.labels[SERVICE_LABEL]
+                if service != SERVER:
+                    (self._dir / f"{service}.log").write_bytes(container.logs())
+
+    def _leave(self, grace_s: float) -> None:
+        try:
+            if self._manner.name not in self._record.state.projects:
+                return
+            if not self._manner.grafana:
+                self._down(grace_s)
+            self._record.drop_project(self._manner.name)
+        finally:
+            self._client.close()
+
+    def _down(self, grace_s: float) -> None:
+        """By Compose, then by label whatever it left."""
+        command = self._compose("down", "--volumes", "--remove-orphans", "--timeout", str(round(grace_s)))
+        with (self._dir / LOG).open("ab") as log:
+            # By itself, so that no signal for us cuts it short.
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self._dir,
+                env=environment({}),
+                process_group=0,
+            )
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(DOWN_S + grace_s)
+            process.kill()
+            process.wait()
+        try:
+            remove_project(self._client, self._manner.name)
+        except FAILED as error:
+            raise ServerNotStopped(
+                f"containers of project {self._manner.name} remain: {error}; run kvchaos clean"
+            ) from error
+
+    def _compose(self, *words: str) -> tuple[str, ...]:
+        profile = ("--profile", "grafana") if self._manner.grafana else ()
+        file = ("--project-name", self._manner.name, "--file", str(self._dir / FILE))
+        return ("docker", "compose", "--progress", "plain", *file, *profile, *words)
+
+
+def _code(told: int) -> int:
+    return SIGNAL_CODE - told if told > SIGNAL_CODE else told

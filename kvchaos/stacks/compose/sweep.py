@@ -1,0 +1,98 @@
+"""What is left of a project in the engine, found by its labels, and its removal."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+from docker.errors import APIError, NotFound
+from docker.models.containers import Container
+
+from kvchaos.stacks.compose.project import RUN_LABEL, STATE_LABEL
+
+PROJECT_LABEL = "com.docker.compose.project"
+SERVICE_LABEL = "com.docker.compose.service"
+PATIENCE_S = 20.0
+POLL_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A project of ours in the engine."""
+
+    name: str
+    run_id: str
+
+
+def remove_orphans(client: docker.DockerClient, state_folder: Path) -> tuple[str, ...]:
+    """Remove projects whose runs had their record in this folder and have none any more. Tells it in words.
+
+    Raises docker.errors.DockerException when something cannot be removed.
+    """
+    done: list[str] = []
+    for found in _projects_of(client, state_folder):
+        if not (state_folder / f"{found.run_id}.json").exists():
+            done += remove_project(client, found.name)
+    return tuple(done)
+
+
+def _projects_of(client: docker.DockerClient, state_folder: Path) -> list[Found]:
+    labels = [f"{STATE_LABEL}={state_folder}"]
+    things = [
+        *(container.labels for container in client.containers.list(all=True, filters={"label": labels})),
+        *(network.attrs["Labels"] for network in client.networks.list(filters={"label": labels})),
+    ]
+    found = {(label.get(PROJECT_LABEL, ""), label.get(RUN_LABEL, "")) for label in things}
+    return [Found(name, run_id) for name, run_id in sorted(found) if name and run_id]
+
+
+def containers_of(client: docker.DockerClient, project: str, service: str | None = None) -> list[Container]:
+    """Of a project, or of one of its services, ended ones too."""
+    labels = [f"{PROJECT_LABEL}={project}", RUN_LABEL]
+    if service is not None:
+        labels.append(f"{SERVICE_LABEL}={service}")
+    found: list[Container] = client.containers.list(all=True, ignore_removed=True, filters={"label": labels})
+    return found
+
+
+def remove_project(client: docker.DockerClient, project: str) -> tuple[str, ...]:
+    """Thaw, kill and remove all containers, networks and volumes of a project. Tells what was done, in words.
+
+    Raises docker.errors.DockerException when something cannot be removed.
+    """
+    done: list[str] = []
+    for container in containers_of(client, project):
+        done += _remove_container(container)
+    labels = {"label": [f"{PROJECT_LABEL}={project}"]}
+    for network in client.networks.list(filters=labels):
+        network.remove()
+        done.append(f"removed network {network.name}")
+    for volume in client.volumes.list(filters=labels):
+        volume.remove()
+        done.append(f"removed volume {volume.name}")
+    return tuple(done)
+
+
+def _remove_container(container: Container) -> list[str]:
+    done = []
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            container.reload()
+            if container.status == "paused":
+                # A frozen process cannot even be killed.
+                container.unpause()
+                done.append(f"unpaused container {container.name}")
+            container.remove(force=True, v=True)
+        except NotFound:
+            break
+        except APIError:
+            # Somebody else's removal, or a start, may be under way.
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(POLL_S)
+            continue
+        break
+    return [*done, f"removed container {container.name}"]

@@ -1,0 +1,50 @@
+"""Waiting until a server answers, or has died."""
+
+from __future__ import annotations
+
+import http.client
+import time
+from pathlib import Path
+
+from kvchaos.stacks.command import HOST
+from kvchaos.stacks.server_log import last_words
+from kvchaos.stacks.stack import ServerNotReady, Stack
+
+POLL_S = 0.25
+TIMEOUT_S = 2.0
+OBSERVE_EVERY_S = 1.0
+
+
+def wait_until_healthy(stack: Stack, port: int, log: Path, deadline_s: float) -> None:
+    """Return when /health answers 200. Raises ServerNotReady when the server dies or time is up."""
+    deadline = time.monotonic() + deadline_s
+    observe_at = 0.0
+    while not _healthy(port):
+        now = time.monotonic()
+        code = stack.exit_code()
+        if code is not None:
+            raise _not_ready(f"died before it was ready (exit code {code})", code, log)
+        if now >= deadline:
+            raise _not_ready(f"was not ready after {deadline_s:g} s", None, log)
+        if now >= observe_at:
+            stack.observe()
+            observe_at = now + OBSERVE_EVERY_S
+        time.sleep(POLL_S)
+    stack.observe()
+
+
+def _healthy(port: int) -> bool:
+    connection = http.client.HTTPConnection(HOST, port, timeout=TIMEOUT_S)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _not_ready(what: str, code: int | None, log: Path) -> ServerNotReady:
+    tail = last_words(log)
+    last = f"; its last line: {tail[-1]}" if tail else ""
+    return ServerNotReady(f"the server {what}; see {log}{last}", exit_code=code, tail=tail)
