@@ -11,6 +11,7 @@ import msgspec
 from history.metrics import MetricLog
 from history.plan import (
     PhaseSpec,
+    PrometheusPlan,
     RunPlan,
 )
 from history.reader import History
@@ -151,6 +152,14 @@ class Run:
         for key, amount in growth.items():
             if key in self.server:
                 self.server[key] += amount
+
+    def watch(self) -> None:
+        """Let Prometheus have watched: shortly after each scrape of the suite it saw the same."""
+        told = PrometheusPlan(version="2.53.3", url="http://127.0.0.1:9090", suite_port=9091)
+        self.plan = self.plan.model_copy(update={"prometheus": told})
+        self.prometheus = [
+            Scrape(scrape.t_ns + 20 * MS, dict(scrape.values), scrape.incarnation) for scrape in self.scrapes
+        ]
 
     def bump(self, key: str, by: float, since: int = 0) -> None:
         """Add to a series at every scrape from number `since` on."""

@@ -20,6 +20,7 @@ def write_run(run: Run, run_dir: Path) -> None:
     files: list[tuple[str, list[msgspec.Struct]]] = [
         (layout.EVENTS, [*run.events]),
         (layout.METRICS, [*scrape_lines(run.scrapes)]),
+        (layout.PROMETHEUS, [*scrape_lines(run.prometheus)]),
         (layout.requests_file(0), [*run.requests]),
         (layout.CLIENT, [*run.client]),
         (layout.RESOURCES, [*run.resources]),

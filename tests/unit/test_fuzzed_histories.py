@@ -29,10 +29,20 @@ from tests.unit.synthetic import MS, SECOND, START_NS, fault, make_plan
 REQUESTS = layout.requests_file(0)
 FAULTS = f"{layout.CONTROL}/faults-worker-100.jsonl"
 LEDGER = f"{layout.CONTROL}/ledger-worker-100.jsonl"
-LINES = (layout.EVENTS, layout.METRICS, REQUESTS, layout.CLIENT, layout.RESOURCES, FAULTS, LEDGER)
+LINES = (
+    layout.EVENTS,
+    layout.METRICS,
+    layout.PROMETHEUS,
+    REQUESTS,
+    layout.CLIENT,
+    layout.RESOURCES,
+    FAULTS,
+    LEDGER,
+)
 FILES = (layout.PLAN, *LINES, layout.SERVER_LOG)
 NEEDED = {
-    layout.METRICS: {"counters", "accounting", "drained", "offload-used", "progress"},
+    layout.METRICS: {"counters", "accounting", "drained", "offload-used", "progress", "witnesses"},
+    layout.PROMETHEUS: {"witnesses"},
     REQUESTS: {"outcomes", "answers", "accounting", "progress"},
     layout.CLIENT: {"client"},
     layout.RESOURCES: {"resources"},
@@ -48,6 +58,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run in which everything is right and a planned fault struck."""
     run = clean_run(make_plan(faults=(fault("copy_delay"),)))
     run.fire("f1", "copy_delay", ms=0.001, direction="load")
+    run.watch()
     folder = tmp_path_factory.mktemp("whole") / "run"
     write_run(run, folder)
     assert judge_run_dir(folder).outcome == "as expected"
@@ -219,7 +230,7 @@ def test_a_series_that_is_introduced_twice_is_refused(copy: Path, capsys: pytest
 # Clocks that step.
 
 
-@pytest.mark.parametrize("name", [name for name in LINES if name != layout.METRICS])
+@pytest.mark.parametrize("name", [name for name in LINES if name not in (layout.METRICS, layout.PROMETHEUS)])
 @pytest.mark.parametrize("step_ns", [-3600 * SECOND, -50 * MS, 50 * MS, 3600 * SECOND])
 def test_a_clock_that_steps_leaves_a_verdict(
     copy: Path, name: str, step_ns: int, capsys: pytest.CaptureFixture[str]

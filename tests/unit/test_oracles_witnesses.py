@@ -6,29 +6,24 @@ from collections.abc import Callable
 
 import pytest
 
-from history.plan import PrometheusPlan
 from history.verdict import OracleResult, Verdict
 from oracles.witnesses import judge
 from tests.unit.histories import Run, Scrape, clean_run
-from tests.unit.synthetic import GENERATED, MS, PROMPT, RUNNING, SECOND, USAGE, make_plan
+from tests.unit.synthetic import GENERATED, MS, PROMPT, RUNNING, SECOND, USAGE
 
-PROMETHEUS = PrometheusPlan(version="2.53.3", url="http://127.0.0.1:9090", suite_port=9091)
-BETWEEN_NS = 20 * MS
 LABELLED = 'vllm:lora_requests_info{a="",b="x"}'
 
 
 def witnessed() -> Run:
-    """A clean run with a scrape of Prometheus shortly after each of the suite's, with the same values."""
-    run = clean_run(make_plan().model_copy(update={"prometheus": PROMETHEUS}))
+    """A clean run that Prometheus watched."""
+    run = clean_run()
     for _ in range(3):
         # At rest, with nothing on its way.
         run.pass_time(200 * MS)
         run.scrape()
     for scrape in run.scrapes:
         scrape.values[LABELLED] = 1.0
-    run.prometheus = [
-        Scrape(scrape.t_ns + BETWEEN_NS, dict(scrape.values), scrape.incarnation) for scrape in run.scrapes
-    ]
+    run.watch()
     return run
 
 

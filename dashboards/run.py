@@ -1,0 +1,75 @@
+"""One run: what the clients saw beside what the server says, with the faults on everything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
+
+from dashboards import counts, load, offload, serving
+from dashboards.parts import ORANGE, RED, Panel, Query, annotation, board, choice, figure, stretches
+from dashboards.promql import server, suite, total
+
+TROUBLE = 'kind=~"server_exit|stall"'
+
+
+def dashboard() -> Dashboard:
+    """The dashboard that is shown first."""
+    about = "One run of kvchaos: load, offload, counters; faults are shaded on every panel."
+    faults = annotation("Faults", suite("kvchaos_fault_active"), "{{fault}}", "armed: {{kind}}", ORANGE)
+    trouble = annotation(
+        "Trouble",
+        f"changes({suite('kvchaos_events_total', TROUBLE)}[2s])",
+        "{{kind}}",
+        "by the diary of the run",
+        RED,
+    )
+    built = (
+        board("kvchaos-run", "kvchaos: a run", about)
+        .time("now-15m", "now")
+        .refresh("5s")
+        .with_variable(choice("run", "Run", "label_values(kvchaos_run_info, run)"))
+        .annotation(faults)
+        .annotation(trouble)
+    )
+    for title, panels in ROWS.items():
+        built = built.with_row(Row(title))
+        for panel in panels():
+            built = built.with_panel(panel)
+    return built
+
+
+def _now() -> Iterator[Panel]:
+    what = Query(suite("kvchaos_run_info"), "{{scenario}} on {{server}}, seed {{seed}}")
+    yield figure("Scenario", "What runs.", [what], names=True, width=8)
+    phase = Query(f"{suite('kvchaos_phase_active')} == 1", "{{phase}} ({{role}})")
+    yield figure("Phase", "The one that runs.", [phase], names=True, at_the_end=True)
+    up = Query(server("up"), "")
+    yield figure("Server", "Whether its metrics can be scraped.", [up], words={"1": "up", "0": "down"})
+    ended = Query(total(suite("kvchaos_requests_total"), "outcome"), "{{outcome}}")
+    yield figure("Requests", "All that have ended, by outcome.", [ended])
+    fired = Query(total(suite("kvchaos_fault_firings_total")), "")
+    yield figure("Fault firings", "All so far.", [fired])
+
+
+def _stretches() -> Iterator[Panel]:
+    yield stretches(
+        "Phases and faults",
+        "When each phase ran and each fault was armed, and whether the server could be scraped.",
+        [
+            Query(suite("kvchaos_phase_active"), "{{phase}} ({{role}})"),
+            Query(suite("kvchaos_fault_active"), "{{fault}}: {{kind}}"),
+            Query(server("up"), "server up"),
+        ],
+    )
+
+
+ROWS = {
+    "Now": _now,
+    "Phases and faults": _stretches,
+    "Load, as the clients see it": load.panels,
+    "Server": serving.panels,
+    "Offload and faults": offload.panels,
+    "Counters": counts.panels,
+    "Who measures, and the process": counts.health,
+}

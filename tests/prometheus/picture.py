@@ -1,0 +1,132 @@
+"""A page that draws a dashboard as it would look in Grafana, from the Prometheus of a run that is over.
+
+python -m tests.prometheus.picture RUN_DIR OUT.html [dashboards/run.json]
+"""
+
+from __future__ import annotations
+
+import html
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from prometheus_api_client import PrometheusConnect
+
+from history.reader import read_history
+from tests.prometheus.asking import FOLDER, Answer, Asked, Stretch, ask, panels, read
+from tests.prometheus.reopened import reopened
+
+NS_PER_S = 1e9
+COLUMN, ROW = 60, 30
+"""Pixels of Grafana's grid."""
+WIDTH, HEIGHT = 1000, 100
+COLOURS = ("#73BF69", "#F2CC0C", "#5794F2", "#FF780A", "#E02F44", "#B877D9", "#8AB8FF", "#96D98D")
+STYLE = """
+body {background: #111217; color: #ccccdc; font: 12px sans-serif}
+main {position: relative} section {position: absolute; background: #181b1f; border: 1px solid #2c3235;
+box-sizing: border-box; padding: 4px 8px; overflow: hidden} h2 {font-size: 12px; margin: 0 0 4px}
+svg {width: 100%; height: 60%} .big {font-size: 20px} p {margin: 2px 0; white-space: nowrap}
+"""
+
+
+def page(board: Mapping[str, Any], prometheus: PrometheusConnect, run_id: str, shown: Stretch) -> str:
+    """The whole dashboard as HTML."""
+    variables = {"run": run_id}
+    (faults,) = (one for one in board["annotations"]["list"] if one["name"] == "Faults")
+    shades = ask(prometheus, Asked("", faults["expr"], faults["titleFormat"]), variables, shown)
+    drawn = []
+    for panel in panels(board):
+        answers = [
+            (_colour(panel, target["refId"]), answer)
+            for target in panel["targets"]
+            for answer in ask(prometheus, Asked("", target["expr"], target["legendFormat"]), variables, shown)
+        ]
+        drawn.append(_panel(panel, answers, shades, shown))
+    return f"<!doctype html><meta charset=utf-8><style>{STYLE}</style><main>{''.join(drawn)}</main>"
+
+
+def _panel(
+    panel: Mapping[str, Any],
+    answers: Sequence[tuple[str | None, Answer]],
+    shades: Sequence[Answer],
+    shown: Stretch,
+) -> str:
+    grid = panel["gridPos"]
+    place = (
+        f"left:{grid['x'] * COLUMN}px;top:{grid['y'] * ROW}px;"
+        f"width:{grid['w'] * COLUMN}px;height:{grid['h'] * ROW}px"
+    )
+    parts = {"timeseries": _graph, "stat": _figure, "state-timeline": _stretches}
+    body = "".join(parts[panel["type"]](answers, shades, shown)) if answers else "<p class=big>No data"
+    return f"<section style='{place}'><h2>{html.escape(panel['title'])}</h2>{body}</section>"
+
+
+def _graph(
+    answers: Sequence[tuple[str | None, Answer]], shades: Sequence[Answer], shown: Stretch
+) -> Iterator[str]:
+    values = [value for _, answer in answers for _, value in answer.points]
+    low, high = min(0.0, *values), max(values)
+    span = (high - low) or 1.0
+    yield f"<svg viewBox='0 0 {WIDTH} {HEIGHT}' preserveAspectRatio=none>"
+    for shade in shades:
+        for t_s, value in shade.points:
+            if value > 0:
+                yield f"<rect x={_x(t_s, shown):.1f} width={WIDTH / (shown.end_s - shown.begin_s):.1f} "
+                yield f"height={HEIGHT} fill='#FF9830' opacity=.15 />"
+    for place, (colour, answer) in enumerate(answers):
+        line = " ".join(
+            f"{_x(t_s, shown):.1f},{(1 - (value - low) / span) * HEIGHT:.1f}" for t_s, value in answer.points
+        )
+        yield f"<polyline points='{line}' fill=none stroke='{colour or COLOURS[place % len(COLOURS)]}' "
+        yield "stroke-width=2 vector-effect=non-scaling-stroke />"
+    yield f"</svg><p>{low:.4g} to {high:.4g}<p>"
+    for place, (colour, answer) in enumerate(answers):
+        yield f"<span style='color:{colour or COLOURS[place % len(COLOURS)]}'>&#9644; "
+        yield f"{html.escape(answer.name)}</span> "
+
+
+def _figure(
+    answers: Sequence[tuple[str | None, Answer]], shades: Sequence[Answer], shown: Stretch
+) -> Iterator[str]:
+    for _, answer in answers:
+        yield f"<p class=big>{html.escape(answer.name)} {answer.points[-1][1]:g}"
+
+
+def _stretches(
+    answers: Sequence[tuple[str | None, Answer]], shades: Sequence[Answer], shown: Stretch
+) -> Iterator[str]:
+    for _, answer in answers:
+        yield f"<p>{html.escape(answer.name)} <svg viewBox='0 0 {WIDTH} 10' preserveAspectRatio=none "
+        yield "style='height:12px'>"
+        for t_s, value in answer.points:
+            if value:
+                width = WIDTH / (shown.end_s - shown.begin_s) + 0.5
+                yield f"<rect x={_x(t_s, shown):.1f} width={width:.1f} height=10 fill='#FF9830' />"
+        yield "</svg>"
+
+
+def _x(t_s: float, shown: Stretch) -> float:
+    return (t_s - shown.begin_s) / (shown.end_s - shown.begin_s) * WIDTH
+
+
+def _colour(panel: Mapping[str, Any], ref: str) -> str | None:
+    for override in panel["fieldConfig"]["overrides"]:
+        if override["matcher"]["options"] == ref:
+            return str(override["properties"][0]["value"]["fixedColor"])
+    return None
+
+
+def main() -> None:
+    run_dir, out, *boards = map(Path, sys.argv[1:])
+    history = read_history(run_dir)
+    begin, end = (history.events_of(kind)[0].t_ns / NS_PER_S for kind in ("server_ready", "prometheus_read"))
+    board = read(boards[0] if boards else FOLDER / "run.json")
+    with tempfile.TemporaryDirectory() as scratch, reopened(run_dir, Path(scratch)) as prometheus:
+        text = page(board, prometheus, history.plan.run_id, Stretch(begin, end))
+    out.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""A real server watched by a real Prometheus: two witnesses that agree, and dashboards that are not empty."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_api_client import PrometheusConnect
+
+from history import layout
+from tests.prometheus.asking import DASHBOARDS, FOLDER, Asked, Stretch, ask, queries, read, values_of
+from tests.prometheus.reopened import reopened
+from tests.server.bench import NEW, Bench, RunDir
+
+pytestmark = pytest.mark.server
+
+SCENARIO = Path(__file__).with_name("watched.yaml")
+QUERIES = [
+    pytest.param(asked, id=f"{path.stem}: {asked.where}")
+    for path in DASHBOARDS
+    for asked in queries(read(path))
+]
+NS_PER_S = 1e9
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, server_cache: Path) -> RunDir:
+    finished = Bench(tmp_path_factory.mktemp("watched"), server_cache).run_scenario(
+        SCENARIO, NEW, "--prometheus"
+    )
+    assert finished.code == 0, finished.out + finished.err
+    return finished.run()
+
+
+@pytest.fixture(scope="module")
+def shown(run: RunDir) -> Stretch:
+    """The whole run."""
+    return Stretch(run.event("server_start").t_ns / NS_PER_S, run.event("prometheus_read").t_ns / NS_PER_S)
+
+
+@pytest.fixture(scope="module")
+def prometheus(run: RunDir, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrometheusConnect]:
+    with reopened(run.path, tmp_path_factory.mktemp("reopened")) as api:
+        yield api
+
+
+def test_both_witnesses_saw_the_same(run: RunDir) -> None:
+    said = run.word("witnesses")
+    assert (said.verdict, said.violations) == ("pass", 0)
+    assert said.checked > 1000
+
+
+def test_prometheus_saw_every_series_of_the_server_in_another_format(run: RunDir) -> None:
+    suite, other = (
+        {series.metric for series in log} for log in (run.history.metrics, run.history.prometheus)
+    )
+    assert suite == other
+    assert "vllm:generation_tokens_total" in other
+
+
+def test_the_suites_own_metrics_say_at_the_end_what_the_records_say(
+    run: RunDir, prometheus: PrometheusConnect, shown: Stretch
+) -> None:
+    def value(query: str, label: str) -> dict[str, float]:
+        found = prometheus.custom_query(query, params={"time": shown.end_s})
+        return {one["metric"][label]: float(one["value"][1]) for one in found}
+
+    ended = value('kvchaos_requests_total{outcome="ok"}', "phase")
+    fired = value("kvchaos_fault_firings_total", "fault")
+    assert ended == Counter(record.phase for record in run.history.requests if record.phase in ended)
+    assert fired == Counter(str(line.fault) for line in run.journal("fired"))
+    assert set(fired) == {"miss", "slow"}
+
+
+def test_a_dashboard_finds_the_run(run: RunDir, prometheus: PrometheusConnect, shown: Stretch) -> None:
+    for path in DASHBOARDS:
+        variables = [one for one in read(path)["templating"]["list"] if one["type"] == "query"]
+        assert variables
+        assert [values_of(prometheus, one, shown) for one in variables] == [[run.path.name]]
+
+
+@pytest.mark.parametrize("asked", QUERIES)
+def test_every_query_of_a_dashboard_returns_series(
+    asked: Asked, run: RunDir, prometheus: PrometheusConnect, shown: Stretch
+) -> None:
+    assert ask(prometheus, asked, {"run": run.path.name}, shown)
+
+
+def test_faults_are_shaded_while_they_are_armed(
+    run: RunDir, prometheus: PrometheusConnect, shown: Stretch
+) -> None:
+    (asked,) = (one for one in queries(read(FOLDER / "run.json")) if one.where == "annotation Faults")
+    answers = {one.name: one.points for one in ask(prometheus, asked, {"run": run.path.name}, shown)}
+    assert set(answers) == {"miss", "slow"}
+    armed, healed = (run.event(kind).t_ns / NS_PER_S for kind in ("armed", "healed"))
+    for points in answers.values():
+        marked = [t_s for t_s, value in points if value > 0]
+        assert armed <= min(marked) <= armed + 2
+        assert healed - 2 <= max(marked) <= healed + 2
+
+
+def test_what_prometheus_saw_lies_beside_the_rest(run: RunDir) -> None:
+    assert (run.path / layout.PROMETHEUS).stat().st_size < (run.path / layout.METRICS).stat().st_size
