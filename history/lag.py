@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 EVERY_US = 20_000
 """A load worker asks its event loop so often to be woken, and notes how much too late that was."""
+LONGEST_US = 3_600_000_000
+"""A damaged record may tell of years; those who would have come in an hour are enough to show any pause."""
 US_PER_MS = 1e3
 
 
@@ -19,5 +21,6 @@ def waits_ms(lags_us: Iterable[int]) -> NDArray[np.float64]:
     during it are added, each with what was left of it.
     """
     lags = np.fromiter(lags_us, np.float64)
-    missed = [np.arange(lag - EVERY_US, 0, -EVERY_US) for lag in lags[lags > EVERY_US]]
+    pauses = np.minimum(lags[lags > EVERY_US], LONGEST_US)
+    missed = [np.arange(pause - EVERY_US, 0, -EVERY_US) for pause in pauses]
     return np.concatenate([lags, *missed]) / US_PER_MS

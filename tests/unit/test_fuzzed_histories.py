@@ -227,6 +227,15 @@ def test_a_series_that_is_introduced_twice_is_refused(copy: Path, capsys: pytest
     assert f"{layout.METRICS}: line 2: " in capsys.readouterr().err
 
 
+def test_a_pause_of_years_is_a_verdict_and_takes_no_memory(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [json.loads(line) for line in lines_of(copy / layout.CLIENT)]
+    lines[0]["lag_us"][0] = 10**15
+    (copy / layout.CLIENT).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert result_of(judged(copy, capsys), "client").verdict is Verdict.UNKNOWN
+
+
 # Clocks that step.
 
 
