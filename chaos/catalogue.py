@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from chaos.inside import faults as inside
 from chaos.inside.kind import FaultKind, Parameter, Value
 from chaos.outside import faults as outside
-from chaos.outside.kind import SERVER, OutsideKind
+from chaos.outside.kind import OutsideKind
 
 Kind = FaultKind | OutsideKind
 
@@ -29,9 +29,9 @@ def problems(kind: str, params: Mapping[str, Value]) -> list[str]:
 
 
 def longest_s(kind: str, params: Mapping[str, Value]) -> float:
-    """For how long a strike can keep a server that lives on from its work, seconds; 0 where it cannot."""
+    """For how long a strike can keep all tokens from the clients of a server that lives on, seconds."""
     known = outside.KINDS.get(kind)
-    if known is None or known.deadly or known.target != SERVER:
+    if known is None or known.deadly or not known.silences:
         return 0.0
     return float(params.get("for_s", known.parameters["for_s"].default))
 

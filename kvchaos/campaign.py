@@ -27,6 +27,7 @@ from kvchaos.stacks.attach import Attached, AttachStack
 from kvchaos.stacks.command import Launch
 from kvchaos.stacks.compose.prepare import prepare_compose
 from kvchaos.stacks.leftovers import clean, find_leftovers
+from kvchaos.stacks.network import network_of
 from kvchaos.stacks.prepare import Wish, prepare_local
 from kvchaos.stacks.record import RunRecord
 from kvchaos.stacks.stack import Stack
@@ -144,13 +145,17 @@ def _carry_out(
     record: RunRecord,
     display: Display,
 ) -> None:
-    """With the Prometheus of the stack, or one beside it where that is wished for."""
+    """With the Prometheus of the stack, or one beside it where that is wished for; and before it whatever the
+    load has to go through."""
     if prometheus is None and request.prometheus:
         prometheus = local_prometheus(run_dir, record)
     if prometheus is not None:
         plan = plan.model_copy(update={"prometheus": prometheus.plan})
-    write_plan(plan, run_dir)
-    Run(plan, run_dir, stack, display, witness_of(plan, run_dir, prometheus)).conduct()
+    with network_of(plan, run_dir, record) as network:
+        if network is not None:
+            plan = plan.model_copy(update={"load_url": network.url})
+        write_plan(plan, run_dir)
+        Run(plan, run_dir, stack, display, witness_of(plan, run_dir, prometheus), network).conduct()
 
 
 def _show(run_dir: Path, verdict: RunVerdict, console: Console) -> None:

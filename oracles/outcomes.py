@@ -13,7 +13,9 @@ from history.ragged import reals, wholes
 from history.reader import History
 from history.records import RequestRecord
 from history.verdict import OracleResult, Witness
+from oracles import refusals
 from oracles.findings import Findings
+from oracles.leaving import cut_off
 
 NAME = "outcomes"
 CANARY = "canary"
@@ -28,8 +30,11 @@ def judge(history: History) -> OracleResult:
     found.checked = len(history.requests)
     _ids(history, found)
     _all_recorded(history, found)
+    refused, cut = refusals.judge(history, found), cut_off(history)
     context = history.plan.scenario.server.max_model_len
     for record, odd in zip(history.requests, _odd_streams(history.requests), strict=True):
+        if record.id in cut:
+            continue
         for problem in (*_problems(record, context), *(_stream_problems(record) if odd else ())):
             text = f"request {record.id} ({record.phase}): {problem}"
             found.violation(Witness(text=text, request=record.id, t_ns=record.start_ns))
@@ -37,7 +42,9 @@ def judge(history: History) -> OracleResult:
     if lost:
         found.gap(f"{lost} requests with an unknown end")
     aborted = sum(record.outcome == "aborted" for record in history.requests)
-    return found.result(f"{len(history.requests)} requests ended well ({aborted} aborted on purpose)")
+    well = f"{len(history.requests) - len(cut)} requests ended well ({aborted} aborted on purpose)"
+    told = f"; {len(cut)} were cut off with their connections" if cut else ""
+    return found.result(well + told + (f"; {refused} wrong requests were refused" if refused else ""))
 
 
 def _ids(history: History, found: Findings) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from history.records import FaultRecord
 from oracles.case import Case
+from oracles.client_signs import CLIENT_SIGNS
+from oracles.network_signs import NETWORK_SIGNS
+from oracles.stretches import stretch
 from oracles.timeline import NS_PER_S, NS_PER_US
 
-UNDONE = "undone"
-"""What the journal notes when a strike is over."""
 IN_PIPES_NS = NS_PER_S // 4
 """What the server had sent before still comes in for so long."""
 
@@ -17,8 +17,9 @@ IN_PIPES_NS = NS_PER_S // 4
 def _stood_still(case: Case) -> str | None:
     """While the server stood still no scrape was answered and no token came, though both were waited for."""
     for record in case.fired:
-        struck_ns, until_ns = record.evidence.get("struck_ns"), _lifted_ns(case, record)
-        if not isinstance(struck_ns, int) or until_ns is None:
+        during = stretch(case.history, record)
+        struck_ns, until_ns = during.begin_ns, during.end_ns
+        if until_ns is None:
             return f"nobody saw begin and end of the strike at arrival {record.n}"
         since_ns = struck_ns + IN_PIPES_NS
         log = case.history.metrics
@@ -33,16 +34,6 @@ def _stood_still(case: Case) -> str | None:
     return None
 
 
-def _lifted_ns(case: Case, struck: FaultRecord) -> int | None:
-    """When the undoing of a strike began, by the journal."""
-    for line in case.history.faults:
-        of_strike = (line.fault, line.n, line.pid) == (struck.fault, struck.n, struck.pid)
-        if of_strike and line.event == "note" and line.evidence.get("about") == UNDONE:
-            lifted_ns = line.evidence.get("lifted_ns")
-            return lifted_ns if isinstance(lifted_ns, int) else None
-    return None
-
-
 def _tokens_ns(case: Case) -> Iterator[int]:
     """When tokens came to clients in the phases of the fault."""
     names = {phase.spec.name for phase in case.phases}
@@ -53,4 +44,6 @@ def _tokens_ns(case: Case) -> Iterator[int]:
 
 OUTSIDE_SIGNS: dict[str, Callable[[Case], str | None]] = {
     "pause": _stood_still,
+    **NETWORK_SIGNS,
+    **CLIENT_SIGNS,
 }

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from history.reader import History
 from history.records import RequestRecord
-from oracles.faults import held_ns, is_real
+from oracles.faults import OUTSIDE, held_ns, is_real
 from oracles.struck import by_name, names_of
 from oracles.timeline import end_ns
 
@@ -40,8 +40,10 @@ class Strikes:
 
 
 def strikes_of(history: History) -> Strikes:
-    """From all strikes that changed something."""
-    fired = [line for line in history.faults if line.event == "fired" and is_real(line)]
+    """From all strikes that changed something. One from outside touches no block."""
+    fired = [
+        line for line in history.faults if line.event == "fired" and line.role != OUTSIDE and is_real(line)
+    ]
     meant = by_name(fired, history.requests)
     found = Strikes()
     for line in fired:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from chaos.inside.kind import LEGAL
+from chaos.outside.clients.kinds import CLIENT_KINDS
 from chaos.outside.kind import BY, LOCAL, SERVER, OutsideKind, for_s
+from chaos.outside.network.kinds import NETWORK_KINDS
 
 _SERVER_KINDS = (
     OutsideKind(
@@ -19,4 +21,4 @@ _SERVER_KINDS = (
     ),
 )
 
-KINDS: dict[str, OutsideKind] = {kind.name: kind for kind in _SERVER_KINDS}
+KINDS: dict[str, OutsideKind] = {kind.name: kind for kind in (*_SERVER_KINDS, *NETWORK_KINDS, *CLIENT_KINDS)}

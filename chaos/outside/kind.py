@@ -50,6 +50,8 @@ class OutsideKind:
     """Where it can be had."""
     deadly: bool = False
     """Whether the server's end is what comes of it. It is brought back when the fault is healed."""
+    silences: bool = True
+    """Whether no token may come as long as a strike lasts."""
 
     keyed: ClassVar[bool] = False
     """An arrival is no block,"""

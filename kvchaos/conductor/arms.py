@@ -16,6 +16,7 @@ from kvchaos.conductor import server_state
 from kvchaos.conductor.events import EventLog
 from kvchaos.conductor.outside import inside_of, outside_faults, outside_of, reached
 from kvchaos.errors import UsageError
+from kvchaos.stacks.network import NetworkProxy
 from kvchaos.stacks.stack import Stack
 from kvchaos.telemetry import Scraper
 from loadtests.messages import Progress
@@ -32,15 +33,23 @@ class Arms:
     """Each fault counts as armed or healed only when its journal says so."""
 
     def __init__(
-        self, plan: RunPlan, run_dir: Path, stack: Stack, scraper: Scraper, events: EventLog
+        self,
+        plan: RunPlan,
+        run_dir: Path,
+        stack: Stack,
+        scraper: Scraper,
+        events: EventLog,
+        network: NetworkProxy | None,
     ) -> None:
+        """`network` is what the load goes through, if anything."""
         self._plan = plan
         self._dir = run_dir
         self._stack = stack
         self._scraper = scraper
         self._events = events
         self._control = ControlPlane(run_dir / layout.CONTROL) if plan.scenario.server.chaos else None
-        self._outside = outside_faults(plan, run_dir, stack)
+        self._network = network
+        self._outside = outside_faults(plan, run_dir, stack, network)
         self._armed: tuple[FaultSpec, ...] = ()
         self._armed_at = 0.0
 
@@ -80,6 +89,8 @@ class Arms:
 
     def keep_alive(self) -> None:
         """Say that the conductor still lives; to be called several times within LEASE_S."""
+        if self._network is not None and (died := self._network.failure()) is not None:
+            raise RunFailed(died)
         if self._control is None:
             return
         silent_s = self._control.renew()

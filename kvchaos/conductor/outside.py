@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from chaos.catalogue import is_outside
+from chaos.outside.clients.forms import Target
+from chaos.outside.clients.injector import WrongRequests
 from chaos.outside.engine import OutsideFaults
 from chaos.outside.injector import Injector
 from chaos.outside.journal import Journal
+from chaos.outside.network.injector import NetworkInjector
 from chaos.outside.processes import ProcessInjector
 from chaos.outside.schedule import Reached
 from history import layout
 from history.plan import FaultSpec, RunPlan
 from kvchaos.stacks.local import LocalStack
+from kvchaos.stacks.network import NetworkProxy
 from kvchaos.stacks.stack import Stack
 from loadtests.messages import Progress
 
 
-def outside_faults(plan: RunPlan, run_dir: Path, stack: Stack) -> OutsideFaults | None:
+def outside_faults(
+    plan: RunPlan, run_dir: Path, stack: Stack, network: NetworkProxy | None
+) -> OutsideFaults | None:
     """None where the plan has no fault from outside."""
     if not outside_of(plan.scenario.faults):
         return None
     control = run_dir / layout.CONTROL
     control.mkdir(mode=0o755, exist_ok=True)
-    return OutsideFaults(list(_injectors(stack)), Journal(control))
+    return OutsideFaults(list(_injectors(plan, stack, network)), Journal(control))
 
 
 def outside_of(faults: tuple[FaultSpec, ...]) -> tuple[FaultSpec, ...]:
@@ -39,7 +47,11 @@ def reached(progress: Progress, seconds: float) -> Reached:
     return Reached(sent=progress.sent, answered=progress.ok, seconds=seconds)
 
 
-def _injectors(stack: Stack) -> list[Injector]:
+def _injectors(plan: RunPlan, stack: Stack, network: NetworkProxy | None) -> Iterator[Injector]:
+    port = urlsplit(plan.base_url).port
+    if port is not None:
+        yield WrongRequests(Target(port, plan.model_name, plan.scenario.server.max_model_len))
+    if network is not None:
+        yield NetworkInjector(network.handle)
     if isinstance(stack, LocalStack):
-        return [ProcessInjector(stack)]
-    return []
+        yield ProcessInjector(stack)

@@ -19,6 +19,7 @@ from kvchaos.conductor.watch import Trouble, Watch
 from kvchaos.errors import UsageError
 from kvchaos.interrupts import Interrupted
 from kvchaos.resources import ResourceSampler
+from kvchaos.stacks.network import NetworkProxy
 from kvchaos.stacks.stack import ServerNotReady, Stack
 from kvchaos.telemetry import Scraper
 from kvchaos.witness.witness import Witness
@@ -38,8 +39,15 @@ class Run:
     """Conducts a resolved plan on a stack and writes the history. Judging comes after."""
 
     def __init__(
-        self, plan: RunPlan, run_dir: Path, stack: Stack, display: Display, witness: Witness | None
+        self,
+        plan: RunPlan,
+        run_dir: Path,
+        stack: Stack,
+        display: Display,
+        witness: Witness | None,
+        network: NetworkProxy | None,
     ) -> None:
+        """`network` is what the load goes through, if anything."""
         self._plan = plan
         self._dir = run_dir
         self._stack = stack
@@ -59,7 +67,7 @@ class Run:
             run_dir / layout.LOADER_LOG,
             witness.report if witness else None,
         )
-        self._arms = Arms(plan, run_dir, stack, self._scraper, self._events)
+        self._arms = Arms(plan, run_dir, stack, self._scraper, self._events, network)
         self._watch = Watch(stack, self._limits.stall_s)
         self._stopped_at_line: int | None = None
 

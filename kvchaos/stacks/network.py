@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from chaos.outside.network.handle import Handle, ProxyFailed, proxy_command
+from chaos.outside.network.injector import NetworkInjector
 from history import layout
+from history.plan import RunPlan
 from kvchaos.errors import UsageError
 from kvchaos.stacks.command import HOST
 from kvchaos.stacks.process_group import end_group
@@ -41,6 +43,15 @@ class NetworkProxy:
         if code is None:
             return None
         return f"the network's proxy ended with code {code}; see {layout.NETWORK_LOG}"
+
+
+def network_of(
+    plan: RunPlan, run_dir: Path, record: RunRecord
+) -> AbstractContextManager[NetworkProxy | None]:
+    """What the load of a run goes through; None where no fault strikes the network."""
+    if any(fault.kind in NetworkInjector.kinds for fault in plan.scenario.faults):
+        return network_before(plan.base_url, run_dir, record)
+    return nullcontext()
 
 
 @contextmanager

@@ -126,8 +126,10 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"] or 0))
         if self.path == "/reset_prefix_cache":
             self._answer(json.dumps({"success": self.server.figures.running == 0}))
-        else:
+        elif self.path == "/v1/completions":
             self._complete(json.loads(body))
+        else:
+            self.send_error(404)
 
     def _answer(self, text: str) -> None:
         content = text.encode()

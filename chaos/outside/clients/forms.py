@@ -66,6 +66,7 @@ MALFORMED = (
     Form("no_utf8", "a body that is no text", _of(b"\xff\xfe{")),
     Form("no_json", "a body that breaks off", _of(b'{"model": "tiny", "prompt": ')),
     Form("null", "a body that is null", _of(b"null")),
+    Form("list", "a body that is a list", _of(b"[1]")),
     Form("no_model", "a model that is not there", _with(model="nobody")),
     Form("no_prompt", "no prompt", _with(prompt=None)),
     Form("empty_prompt", "a prompt without a token", _with(prompt=[])),

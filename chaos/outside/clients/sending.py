@@ -17,6 +17,7 @@ READ_BYTES = 64 << 10
 MOST_BYTES = 4096
 """Of an answer that are kept."""
 LONGEST_BODY = 200
+LOOK_S = 0.2
 STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")
 
 
@@ -35,7 +36,7 @@ class Sending:
     """Some requests, one after the other, in a thread of their own."""
 
     def __init__(self, forms: Sequence[Form], target: Target, patience_s: float) -> None:
-        """No request is waited for longer than `patience_s`, nor is there any after `stop`."""
+        """No answer is waited for longer than `patience_s`, nor after `stop`."""
         self._forms = forms
         self._target = target
         self._patience_s = patience_s
@@ -47,7 +48,7 @@ class Sending:
         self._thread.start()
 
     def stop(self) -> None:
-        """Send nothing more."""
+        """Send nothing more and wait for no answer."""
         self._stop.set()
 
     def over(self) -> bool:
@@ -61,10 +62,10 @@ class Sending:
         for form in self._forms:
             if self._stop.is_set():
                 return
-            self._answers.append(ask(form, self._target, self._patience_s))
+            self._answers.append(ask(form, self._target, self._patience_s, self._stop))
 
 
-def ask(form: Form, target: Target, patience_s: float) -> Answer:
+def ask(form: Form, target: Target, patience_s: float, stop: threading.Event) -> Answer:
     """Send one request and read its answer."""
     began = time.monotonic()
     came = bytearray()
@@ -74,7 +75,7 @@ def ask(form: Form, target: Target, patience_s: float) -> Answer:
         with suppress(OSError):
             connection.sendall(form.build(target))
         if form.answered:
-            _read(connection, came, began + patience_s)
+            _read(connection, came, began + patience_s, stop)
     head, _, body = bytes(came).partition(b"\r\n\r\n")
     status = STATUS.match(head)
     return Answer(
@@ -85,11 +86,14 @@ def ask(form: Form, target: Target, patience_s: float) -> Answer:
     )
 
 
-def _read(connection: socket.socket, came: bytearray, deadline: float) -> None:
-    """Until the connection ends. Raises TimeoutError at the deadline."""
-    while True:
-        connection.settimeout(max(deadline - time.monotonic(), 0.001))
-        data = connection.recv(READ_BYTES)
+def _read(connection: socket.socket, came: bytearray, deadline: float, stop: threading.Event) -> None:
+    """Until the connection ends, the deadline, or a stop."""
+    connection.settimeout(LOOK_S)
+    while time.monotonic() < deadline and not stop.is_set():
+        try:
+            data = connection.recv(READ_BYTES)
+        except TimeoutError:
+            continue
         if not data:
             return
         came += data[: MOST_BYTES - len(came)]

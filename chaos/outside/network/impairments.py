@@ -160,6 +160,9 @@ class Latency(Impairment):
         share = decide.draw(self._seed, self.tally.strike, "jitter", number) / 2**64
         return (self._ms[direction] + share * self._jitter_ms) / 1000
 
+    def evidence(self) -> Evidence:
+        return {**super().evidence(), "both_ways_ms": sum(self._ms.values())}
+
 
 class Loss(Impairment):
     """Some runs of bytes are lost and sent again as TCP does: after a time that doubles with each loss."""

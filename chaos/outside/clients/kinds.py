@@ -1,0 +1,34 @@
+"""The table of faults by a server's clients."""
+
+from __future__ import annotations
+
+from chaos.inside.kind import LEGAL, Parameter
+from chaos.outside.clients.forms import EACH, MALFORMED, OVERSIZED, Form
+from chaos.outside.kind import BY, CLIENT, EVERYWHERE, OutsideKind, for_s
+
+
+def _wrong(name: str, what: str, forms: tuple[Form, ...]) -> OutsideKind:
+    """A kind of request that no server can serve."""
+    names = tuple(form.name for form in forms)
+    return OutsideKind(
+        name=name,
+        target=CLIENT,
+        contract=LEGAL,
+        effect=f"{what}, sent to the server itself: {'; '.join(form.about for form in forms)}",
+        evidence="forms sent, status and begin of the answer to each",
+        consequence="each is refused with a status from 400 to 499; no request of the load notices",
+        heals="when the last of them is over",
+        parameters={
+            "by": BY,
+            "form": Parameter(EACH, choices=(EACH, *names), about="which"),
+            "for_s": for_s(20.0, "until nothing more is sent; also the longest wait for one answer"),
+        },
+        stacks=EVERYWHERE,
+        silences=False,
+    )
+
+
+CLIENT_KINDS = (
+    _wrong("malformed_request", "requests that are none", MALFORMED),
+    _wrong("oversized_request", "requests that are too large", OVERSIZED),
+)

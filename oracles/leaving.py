@@ -1,0 +1,52 @@
+"""Requests whose client left, or whose connection was cut: by the client's word, and by the server's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from history.once import once
+from history.reader import History
+from history.records import FaultRecord, RequestRecord
+from oracles.stretches import Stretch, stretch
+from oracles.struck import by_name
+from oracles.timeline import NS_PER_S
+
+CUT = "network_cut"
+GAVE_UP = "gave a request up, whose client has left"
+"""As the journal of the scheduler notes it."""
+CONNECTION_ERRORS = frozenset(
+    {"ConnectError", "ReadError", "WriteError", "CloseError", "RemoteProtocolError"}
+)
+"""How the load client names the end of a connection."""
+SLACK_NS = NS_PER_S // 2
+"""A client may see the end of its connection a little later, and a new one begin to fail a little earlier."""
+
+
+@once
+def given_up(history: History) -> dict[str, FaultRecord]:
+    """The requests that the server gave up before they were done, each with its note of it."""
+    notes = [
+        line for line in history.faults if line.event == "note" and line.evidence.get("about") == GAVE_UP
+    ]
+    meant = by_name(notes, history.requests)
+    return {record.id: note for note in notes for record in meant.get(note.request or "", ())}
+
+
+@once
+def cut_off(history: History) -> frozenset[str]:
+    """The requests that failed by their connection because the plan had it cut."""
+    cuts = [stretch(history, line) for line in history.faults if line.event == "fired" and line.kind == CUT]
+    return frozenset(record.id for record in history.requests if _is_cut(record, cuts))
+
+
+def _is_cut(record: RequestRecord, cuts: Sequence[Stretch]) -> bool:
+    error = record.error
+    if record.outcome != "error" or error is None or error.kind not in CONNECTION_ERRORS:
+        return False
+    return any(record.id in cut.requests or _was_refused(record, cut) for cut in cuts)
+
+
+def _was_refused(record: RequestRecord, cut: Stretch) -> bool:
+    """It was sent while no connection could be made, and no response came."""
+    late = cut.end_ns is not None and record.start_ns > cut.end_ns + SLACK_NS
+    return record.status is None and record.start_ns >= cut.begin_ns - SLACK_NS and not late

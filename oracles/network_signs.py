@@ -1,0 +1,151 @@
+"""Did a fault of the network have its consequence? By what the clients saw, and by what the server did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+
+from history.records import FaultRecord, RequestRecord
+from oracles.case import Case
+from oracles.leaving import CONNECTION_ERRORS, given_up
+from oracles.stretches import Stretch, at_the_end, stretch
+from oracles.timeline import NS_PER_S, NS_PER_US, end_ns
+
+US_PER_MS = 1000
+
+IN_PIPES_NS = NS_PER_S // 4
+"""What the client's kernel had already, it may read so much later."""
+SHARE = 0.9
+"""Of the time that was injected: what the client's own clock must show."""
+NOBODY = "no request was on its way"
+
+
+def _cut(case: Case) -> str | None:
+    """Whoever was on their way failed by their connection, and the server gave them up."""
+    left = given_up(case.history)
+    for line in case.fired:
+        cut = _named(case, line)
+        if not cut:
+            return NOBODY
+        for record in cut:
+            if record.outcome == "ok":
+                return f"request {record.id} was answered all the same"
+            if record.error is None or record.error.kind not in CONNECTION_ERRORS:
+                return f"request {record.id} did not fail by its connection"
+        if not any(record.id in left for record in cut):
+            return "the server's journal tells of none of them that it gave them up"
+    return None
+
+
+def _stall(case: Case) -> str | None:
+    """No token came as long as it lasted, and one did afterwards to each that waited."""
+    for line in case.fired:
+        during, waiting = stretch(case.history, line), _named(case, line)
+        if during.end_ns is None:
+            return f"nobody saw the end of the strike at arrival {line.n}"
+        if not waiting:
+            return NOBODY
+        begin_ns, last_ns = during.begin_ns + IN_PIPES_NS, during.end_ns
+        for record in waiting:
+            if any(begin_ns < t_ns < last_ns for t_ns in _tokens_ns(record)):
+                return f"a token came to request {record.id} meanwhile"
+            if end_ns(record) < last_ns:
+                return f"request {record.id} did not wait for the end"
+    return None
+
+
+def _latency(case: Case) -> str | None:
+    """Whoever came and was answered while it lasted waited for both ways, and others were quicker."""
+    ways_ms = max(_number(line, "both_ways_ms") for line in case.fired)
+    stretches = [stretch(case.history, line) for line in case.fired]
+    late = [record for each in stretches for record in _within(case, each)]
+    if not late:
+        return "no request came and was answered while it lasted"
+    for record in late:
+        if (waited_ms := _first_ms(record)) < SHARE * ways_ms:
+            return f"request {record.id} got its first token after {waited_ms:.0f} ms"
+    known = {record.id for record in late}
+    others = [
+        _first_ms(record) for record in case.history.requests if record.id not in known and record.chunk_us
+    ]
+    if not any(waited_ms < ways_ms for waited_ms in others):
+        return "requests were as slow without it"
+    return None
+
+
+def _loss(case: Case) -> str | None:
+    """Somebody whose bytes were lost got no token for as long as they took to come again."""
+    for line in case.fired:
+        again_ms = _number(line, "shortest_ms")
+        if not any(_longest_silence_ms(record) >= SHARE * again_ms for record in _named(case, line)):
+            return f"no request of the strike at arrival {line.n} was silent for {again_ms:g} ms"
+    return None
+
+
+def _slow(case: Case) -> str | None:
+    """These answers took as long as their bytes lay there unread, and others did not wait for them."""
+    for line in case.fired:
+        end = at_the_end(case.history, line)
+        if end is None:
+            return f"nobody saw the end of the strike at arrival {line.n}"
+        slow, unread_ms = _named(case, line), _number(end, "unread_ms")
+        took_ms = sum(record.end_us / US_PER_MS for record in slow)
+        if took_ms < SHARE * unread_ms:
+            return f"they took {took_ms:.0f} ms, and their bytes lay unread for {unread_ms:.0f} ms"
+        if not _overtaken(case, slow):
+            return "no other request was answered meanwhile"
+    return None
+
+
+def _overtaken(case: Case, slow: list[RequestRecord]) -> bool:
+    """Whether a request that began after a slow one, ended before it."""
+    names = {record.id for record in slow}
+    return any(
+        first.start_ns < record.start_ns and end_ns(record) < end_ns(first)
+        for first in slow
+        for record in case.history.requests
+        if record.outcome == "ok" and record.id not in names
+    )
+
+
+def _named(case: Case, line: FaultRecord) -> list[RequestRecord]:
+    """Our records of whom a strike names."""
+    names = stretch(case.history, line).requests
+    return [record for record in case.history.requests if record.id in names]
+
+
+def _within(case: Case, during: Stretch) -> Iterator[RequestRecord]:
+    """Requests of the fault's phases that were sent, and got their first token, while it lasted."""
+    phases = {phase.spec.name for phase in case.phases}
+    for record in case.history.requests:
+        if record.phase not in phases or not record.chunk_us or during.end_ns is None:
+            continue
+        if record.start_ns >= during.begin_ns + IN_PIPES_NS and next(_tokens_ns(record)) <= during.end_ns:
+            yield record
+
+
+def _tokens_ns(record: RequestRecord) -> Iterator[int]:
+    return (record.start_ns + us * NS_PER_US for us in record.chunk_us)
+
+
+def _first_ms(record: RequestRecord) -> float:
+    return record.chunk_us[0] / US_PER_MS
+
+
+def _longest_silence_ms(record: RequestRecord) -> float:
+    """From its start to its last token."""
+    return max((later - earlier for earlier, later in pairwise((0, *record.chunk_us))), default=0) / US_PER_MS
+
+
+def _number(line: FaultRecord, name: str) -> float:
+    found = line.evidence.get(name)
+    return float(found) if isinstance(found, int | float) else 0.0
+
+
+NETWORK_SIGNS: dict[str, Callable[[Case], str | None]] = {
+    "network_cut": _cut,
+    "network_stall": _stall,
+    "network_latency": _latency,
+    "network_loss": _loss,
+    "slow_reader": _slow,
+}

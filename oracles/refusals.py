@@ -1,0 +1,59 @@
+"""Was each request that no server can serve refused as such?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from history.reader import History
+from history.records import FaultRecord
+from history.verdict import Witness
+from oracles.findings import Findings
+
+WRONG_REQUESTS = ("malformed_request", "oversized_request")
+UNANSWERED = frozenset({"cut_short"})
+"""Forms whose client does not stay for an answer."""
+NO_STATUS = 0
+MAX_TEXT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One such request."""
+
+    form: str
+    status: int
+    body: str
+    """Begin of the answer."""
+
+
+def judge(history: History, found: Findings) -> int:
+    """Each was answered with a status from 400 to 499. Returns how many there were."""
+    count = 0
+    for line in history.faults:
+        if line.event != "fired" or line.kind not in WRONG_REQUESTS:
+            continue
+        for each in asked(line):
+            count += 1
+            if each.form not in UNANSWERED and not is_refusal(each.status):
+                found.violation(Witness(text=_told(line, each), t_ns=line.t_ns))
+    found.checked += count
+    return count
+
+
+def is_refusal(status: int) -> bool:
+    return 400 <= status < 500
+
+
+def asked(line: FaultRecord) -> Iterator[Asked]:
+    """What a strike sent, and what came back."""
+    forms, statuses, bodies = (line.evidence.get(name) for name in ("forms", "statuses", "bodies"))
+    if isinstance(forms, list) and isinstance(statuses, list) and isinstance(bodies, list):
+        for form, status, body in zip(forms, statuses, bodies, strict=True):
+            yield Asked(str(form), int(status), str(body))
+
+
+def _told(line: FaultRecord, each: Asked) -> str:
+    if each.status == NO_STATUS:
+        return f"{line.kind} {each.form}: no answer"
+    return f"{line.kind} {each.form}: answered with status {each.status}: {each.body[:MAX_TEXT]}"

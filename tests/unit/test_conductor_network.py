@@ -1,0 +1,70 @@
+"""Whole runs against a fake server whose line is struck: the load feels it, and nothing else does.
+
+They test our conducting only; nothing here speaks of vLLM.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from history.reader import read_plan
+from history.records import FaultRecord
+from history.verdict import Verdict
+from tests.unit.conducting import scenario
+from tests.unit.test_conductor_run import Conducted, conduct
+
+SLOW = "--fake-token-s=0.03"
+
+
+def struck(kind: str, **params: Any) -> dict[str, Any]:
+    """The small scenario with a fault in its load, some 30 requests long."""
+    content = scenario(SLOW, load=32)
+    (load,) = (phase for phase in content["phases"] if phase["name"] == "load")
+    load["role"] = "chaos"
+    trigger = {"nth": [4]}
+    content["faults"] = [{"id": "line", "kind": kind, "trigger": trigger, "params": {"by": "sent", **params}}]
+    return content
+
+
+def journal(done: Conducted, event: str) -> list[FaultRecord]:
+    return [line for line in done.history.faults if line.event == event]
+
+
+def test_only_the_load_feels_a_cut(tmp_path: Path) -> None:
+    done = conduct(tmp_path, struck("network_cut", for_s=0.2))
+    (fired,) = journal(done, "fired")
+    cut = fired.evidence["requests"]
+    assert isinstance(cut, list)
+    failed = {record.id for record in done.history.requests if record.outcome == "error"}
+    assert cut
+    assert set(map(str, cut)) <= failed
+    assert done.oracle("outcomes") is Verdict.PASS
+    assert done.oracle("server-alive") is Verdict.PASS
+    assert done.oracle("counters") is Verdict.PASS
+    (healed,) = done.history.events_of("healed")
+    assert healed.data["confirmed"] is True
+    plan = read_plan(done.run_dir)
+    assert plan.load_url not in (None, plan.base_url)
+
+
+def test_a_run_without_a_fault_of_the_network_goes_straight_to_the_server(tmp_path: Path) -> None:
+    done = conduct(tmp_path, scenario())
+    assert read_plan(done.run_dir).load_url is None
+    assert not (done.run_dir / "network.jsonl").exists()
+
+
+def test_a_stall_is_waited_out(tmp_path: Path) -> None:
+    done = conduct(tmp_path, struck("network_stall", for_s=0.8))
+    assert {record.outcome for record in done.history.requests} == {"ok"}
+    assert done.oracle("faults-fired") is Verdict.PASS
+    assert done.oracle("progress") is Verdict.PASS
+
+
+def test_wrong_requests_are_sent_beside_the_load_and_told(tmp_path: Path) -> None:
+    done = conduct(tmp_path, struck("malformed_request", form="no_path"))
+    (fired,) = journal(done, "fired")
+    assert fired.evidence["forms"] == ["no_path"]
+    assert fired.evidence["statuses"] == [404]
+    assert done.oracle("faults-fired") is Verdict.PASS
+    assert {record.outcome for record in done.history.requests} == {"ok"}

@@ -1,0 +1,88 @@
+"""A planned strike on the network reaches the proxy, is proved by what it did, and is undone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from chaos.catalogue import KINDS, defaults
+from chaos.inside.kind import Value
+from chaos.outside.injector import Hold, Strike
+from chaos.outside.network.injector import NetworkInjector, command_for
+from chaos.outside.network.messages import Cut, Delay, Lose, ReadSlowly, Stall
+from history.records import Evidence
+from tests.unit.conducting import PATIENCE_S, wait_for
+from tests.unit.through_proxy import Bench, proxied
+
+
+def strike(kind: str, n: int = 0, **params: Value) -> Strike:
+    whole = {**defaults(KINDS[kind].parameters), **params}
+    return Strike(fault="f", kind=kind, site="answered", n=n, params=whole, seed=7)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with proxied(tmp_path) as bench:
+        yield bench
+
+
+def proof_of(hold: Hold) -> Evidence:
+    deadline = time.monotonic() + PATIENCE_S
+    while (proof := hold.proof()) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return proof
+
+
+def test_each_kind_is_a_command_with_its_parameters() -> None:
+    assert command_for(strike("network_cut", 3)) == Cut(strike="f/3")
+    assert command_for(strike("network_stall")) == Stall(strike="f/0")
+    assert command_for(strike("network_latency", up_ms=5)) == Delay(
+        strike="f/0", seed=7, up_ms=5.0, down_ms=50.0, jitter_ms=0.0
+    )
+    assert command_for(strike("network_loss", share=0.5)) == Lose(
+        strike="f/0", seed=7, share=0.5, again_ms=200.0
+    )
+    assert command_for(strike("slow_reader", requests=2)) == ReadSlowly(
+        strike="f/0", requests=2, bytes_per_s=4000.0
+    )
+
+
+def test_all_its_kinds_are_known_to_the_catalogue() -> None:
+    for kind in NetworkInjector.kinds:
+        command_for(strike(kind))
+
+
+def test_a_cut_is_proved_by_whom_it_hit_and_undone(bench: Bench) -> None:
+    hold = NetworkInjector(bench.network).hold(strike("network_cut"))
+    with bench.asker.asking("a", tokens=300):
+        wait_for(lambda: bench.began("a"))
+        hold.strike()
+        proof = proof_of(hold)
+    hold.lift()
+    wait_for(lambda: hold.lifted() is not None)
+    assert (proof["connections"], proof["requests"]) == (1, ["a"])
+    assert [record.outcome for record in bench.asker.ask("b")] == ["ok"]
+
+
+def test_a_strike_without_effect_is_not_proved(bench: Bench) -> None:
+    hold = NetworkInjector(bench.network).hold(strike("network_stall"))
+    hold.strike()
+    time.sleep(0.1)
+    assert hold.proof() is None
+    assert hold.lifted() is None
+    hold.lift()
+    hold.lift()
+    wait_for(lambda: hold.lifted() is not None)
+    assert hold.proof() is None
+
+
+def test_with_a_proxy_that_is_gone_its_strikes_are_gone_too(bench: Bench) -> None:
+    hold = NetworkInjector(bench.network).hold(strike("network_stall"))
+    hold.strike()
+    bench.process.kill()
+    bench.process.wait()
+    hold.lift()
