@@ -32,6 +32,9 @@ SCENARIOS = (
     "lost-completion-abort",
     "lost-completion",
     "mid-prefill-preemption",
+    "malformed-requests",
+    "network-cut",
+    "slow-reader",
     "sharers-of-a-failed-prefix",
 )
 COUNTER_BUG = {"server-alive", "counters"}
@@ -53,6 +56,7 @@ FAILURES: dict[tuple[str, str], set[str]] = {
     **{(release, "lost-completion"): {"progress", "drained", "ledger"} for release in RELEASES},
     **{(release, "lost-completion-abort"): LOST_AND_LEFT for release in RELEASES},
     (OLD, "mid-prefill-preemption"): COUNTER_BUG,
+    (OLD, "malformed-requests"): {"outcomes", "logs"},
     (OLD, "sharers-of-a-failed-prefix"): {"answers"},
     (NEW, "sharers-of-a-failed-prefix"): {"answers"},
 }
