@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import requests
 from prometheus_api_client import PrometheusConnect
@@ -46,12 +46,6 @@ class Unreachable(Exception):
     """Prometheus does not answer, or not as it should; the message says why."""
 
 
-class Sample(NamedTuple):
-    name: str
-    labels: dict[str, str]
-    value: float
-
-
 class Client:
     """Asks Prometheus, through prometheus-api-client. Every method raises Unreachable."""
 
@@ -81,7 +75,7 @@ class Client:
         )
         return any(float(one["value"][1]) == 1 for one in found)
 
-    def samples(self, run_id: str, begin_s: int, end_s: int) -> Iterator[tuple[int, list[Sample]]]:
+    def samples(self, run_id: str, begin_s: int, end_s: int) -> Iterator[tuple[int, Samples]]:
         """All samples of the server from one time to another, by the time of their scrape, ms, in order."""
         last_ms = -1
         for start in range(begin_s, end_s, WINDOW_S):
@@ -92,7 +86,7 @@ class Client:
                     last_ms = t_ms
                     yield t_ms, window[t_ms]
 
-    def _window(self, run_id: str, begin_s: int, end_s: int) -> dict[int, list[Sample]]:
+    def _window(self, run_id: str, begin_s: int, end_s: int) -> dict[int, Samples]:
         found = self._ask(
             lambda: self._api.get_metric_range_data(
                 "",
@@ -101,12 +95,13 @@ class Client:
                 end_time=datetime.fromtimestamp(end_s, UTC),
             )
         )
-        by_time: dict[int, list[Sample]] = defaultdict(list)
+        by_time: dict[int, Samples] = defaultdict(dict)
         for series in found:
             metric: dict[str, str] = series["metric"]
             labels = {name: value for name, value in metric.items() if name not in OWN_LABELS}
+            key = series_key(metric["__name__"], labels)
             for t_s, value in series["values"]:
-                by_time[_ms(t_s)].append(Sample(metric["__name__"], labels, float(value)))
+                by_time[_ms(t_s)][key] = float(value)
         return by_time
 
     def _ask(self, question: Callable[[], Answer]) -> Answer:
@@ -123,28 +118,19 @@ def scrapes(client: Client, run_id: str, begin_s: int, end_s: int) -> Iterator[S
     """
     encoder = DifferenceEncoder()
     for t_ms, samples in client.samples(run_id, begin_s, end_s):
-        about = {sample.name: sample.value for sample in samples if sample.name in OF_SCRAPES}
-        values = _values(samples)
-        failed = about.get(UP) != 1
+        failed, took_s = samples.get(UP) != 1, samples.get(DURATION, 0.0)
+        values = {key: value for key, value in samples.items() if key not in OF_SCRAPES}
         difference = Difference([], {}, []) if failed else encoder.encode(values)
         yield ScrapeLine(
             t_ns=t_ms * NS_PER_MS,
             mono_ns=0,
-            took_us=round(about.get(DURATION, 0.0) * US_PER_S),
+            took_us=round(took_s * US_PER_S),
             incarnation=values.get(START_TIME),
             new=difference.new,
             changed=difference.changed,
             gone=difference.gone,
             error=FAILED if failed else None,
         )
-
-
-def _values(samples: list[Sample]) -> Samples:
-    return {
-        series_key(sample.name, sample.labels): sample.value
-        for sample in samples
-        if sample.name not in OF_SCRAPES
-    }
 
 
 def _ms(t_s: float) -> int:
