@@ -72,7 +72,7 @@ ORACLES: tuple[Oracle, ...] = (
     Oracle(
         witnesses.NAME,
         "Prometheus saw the same of the server's metrics as the suite",
-        (METRICS, PROMETHEUS, REQUESTS, EVENTS),
+        (PROMETHEUS, METRICS, REQUESTS, EVENTS),
         witnesses.judge,
     ),
     Oracle(
@@ -120,6 +120,6 @@ ORACLES: tuple[Oracle, ...] = (
 
 
 def judges_of(plan: RunPlan) -> tuple[Oracle, ...]:
-    """Those that have something to judge on the plan's stack."""
-    unseen = UNSEEN.get(plan.stack, ())
+    """Those that have something to judge on the plan's stack, and by the witnesses that it asks for."""
+    unseen = (*UNSEEN.get(plan.stack, ()), *(() if plan.prometheus else (PROMETHEUS,)))
     return tuple(oracle for oracle in ORACLES if oracle.reads[0] not in unseen)

@@ -37,8 +37,6 @@ def judge(history: History) -> OracleResult:
     """Every value that Prometheus saw lies between the two that the suite saw around it; both saw the same
     series and the same lives of the server."""
     found = Findings(NAME)
-    if history.plan.prometheus is None:
-        return _without(history, found)
     if not len(history.prometheus):
         found.gap(_silence(history))
         return found.result("")
@@ -53,16 +51,6 @@ def judge(history: History) -> OracleResult:
     for key in sorted(both.keys):
         both.judge_series(key, found)
     return found.result(f"{found.checked} values agree, {both.told()}")
-
-
-def _without(history: History, found: Findings) -> OracleResult:
-    """Nobody asked for Prometheus, so there is nothing of it."""
-    if not len(history.metrics):
-        found.gap("nobody saw the server's metrics")
-    found.checked += 1
-    if len(history.prometheus) or history.prometheus.failures:
-        found.violation(Witness(text="there are samples of a Prometheus that nobody asked for"))
-    return found.result("no Prometheus was asked for: the suite's own scrapes stand alone")
 
 
 def _silence(history: History) -> str:

@@ -45,11 +45,12 @@ def test_a_run_on_a_server_that_has_served_before_is_judged_by_its_own_counts(
     seeds = set()
     for _ in range(2):
         url = somebodys_server.launch.base_url
-        finished = bench.run("run", SCENARIO, "--stack", "attach", "--url", url)
+        finished = bench.run("run", SCENARIO, "--stack", "attach", "--url", url, "--prometheus")
         assert finished.code == 0, finished.out
         run = finished.run()
         words = {result.oracle: result.verdict for result in run.verdict.results}
         assert words["accounting"] == words["offload-used"] == words["answers"] == "pass"
+        assert words["witnesses"] == "pass"
         assert {"logs", "resources"}.isdisjoint(words)
         assert run.history.plan.command == ()
         seeds.add(run.verdict.seed)

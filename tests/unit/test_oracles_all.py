@@ -24,7 +24,9 @@ def verdicts(history: History) -> dict[str, Verdict]:
 
 @pytest.mark.parametrize("vllm", ["0.18.0", "0.32.0"])
 def test_a_clean_run_passes_everywhere(vllm: str) -> None:
-    history = clean_run(make_plan(vllm=vllm)).history()
+    run = clean_run(make_plan(vllm=vllm))
+    run.watch()
+    history = run.history()
     assert verdicts(history) == dict.fromkeys(BY_NAME, Verdict.PASS)
     assert all(oracle.judge(history).checked for oracle in ORACLES)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from history.verdict import OracleResult, Verdict
+from kvchaos.judging import judge as judge_all
 from oracles.witnesses import judge
 from tests.unit.histories import Run, Scrape, clean_run
 from tests.unit.synthetic import GENERATED, MS, PROMPT, RUNNING, SECOND, USAGE
@@ -191,12 +192,10 @@ class TestGaps:
 
 
 class TestWithoutPrometheus:
-    def test_where_none_was_asked_for_the_oracle_does_not_apply_and_says_so(self) -> None:
-        result = said(clean_run())
-        assert result.verdict is Verdict.PASS
-        assert "no Prometheus was asked for" in result.summary
+    def test_where_none_was_asked_for_it_is_no_part_of_the_verdict(self) -> None:
+        told = {result.oracle for result in judge_all(clean_run().history()).results}
+        assert "witnesses" not in told
 
-    def test_samples_that_nobody_asked_for_are_a_violation(self) -> None:
-        run = clean_run()
-        run.prometheus = [Scrape(run.scrapes[0].t_ns, {GENERATED: 1.0})]
-        assert said(run).verdict is Verdict.FAIL
+    def test_where_one_was_asked_for_it_is(self) -> None:
+        told = {result.oracle: result.verdict for result in judge_all(witnessed().history()).results}
+        assert told["witnesses"] is Verdict.PASS

@@ -17,12 +17,12 @@ from kvchaos.report.evidence import evidence_lines, witness_text
 from kvchaos.report.junit import junit_xml
 from kvchaos.report.summary import summary_text
 from kvchaos.report.table import CampaignRow, campaign_table, run_dir_lines, run_table
-from oracles import ORACLES
+from oracles import judges_of
 from tests.unit.histories import Run, clean_run
 from tests.unit.synthetic import PROMPT, START_NS, make_plan
 
 SEED_BUG = Expectation(releases=">=0.16", fail=("counters",), collateral=("logs",), issue="vllm#36533")
-CASES = str(len(ORACLES) + 1)
+CASES = str(len(judges_of(make_plan())) + 1)
 """One for each oracle, and one for the run."""
 REFUSED = "ValueError: Counters can only be incremented by non-negative amounts."
 
