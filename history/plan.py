@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -192,6 +192,10 @@ class Limits(Strict):
     client: ClientBounds = ClientBounds()
 
 
+StackName = Literal["local", "compose-cpu", "compose-gpu", "attach"]
+"""Where the server comes from: processes of this machine, containers, or it is there already."""
+
+
 class Scenario(Strict):
     """One experiment, as written in a file under `scenarios/`."""
 
@@ -203,6 +207,8 @@ class Scenario(Strict):
     faults: tuple[FaultSpec, ...] = ()
     swarm: bool = False
     """The seed chooses which of the faults live in a run, at least one."""
+    stacks: tuple[StackName, ...] = Field(default=get_args(StackName), min_length=1)
+    """Where it belongs to all scenarios. By its name it runs wherever its faults can be had."""
     expect: tuple[Expectation, ...] = ()
     limits: Limits = Limits()
     allowed_log_lines: tuple[AllowedLine, ...] = ()
@@ -296,10 +302,6 @@ class Versions(Strict):
     """Commit of this software with "+changes" when the tree was not clean; "unknown" outside a checkout."""
     host: str
     """Kernel, machine type, processors, memory."""
-
-
-StackName = Literal["local", "compose-cpu", "compose-gpu", "attach"]
-"""Where the server comes from: processes of this machine, containers, or it is there already."""
 
 
 class PrometheusPlan(Strict):

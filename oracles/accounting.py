@@ -22,7 +22,11 @@ def judge(history: History) -> OracleResult:
     """Sums over the run and over each phase, at moments when no request is on its way."""
     found = Findings(NAME)
     windows = [run_window(history), *phase_windows(history)]
+    cut: list[str] = []
     for window in windows:
+        if window.cut is not None:
+            cut.append(f"{window.name}, cut by {window.cut}")
+            continue
         if not window.settled:
             found.gap(f"{window.name}: no scrape of the same server after its last answer")
             continue
@@ -33,7 +37,8 @@ def judge(history: History) -> OracleResult:
         crosscheck.compare(history, window, found)
     _unique(history, windows[1:], found)
     _usage(history, found)
-    return found.result(f"{found.checked} sums over the run and {len(windows) - 1} phases hold")
+    told = f"; not judged: {', '.join(cut)}" if cut else ""
+    return found.result(f"{found.checked} sums over the run and {len(windows) - 1} phases hold{told}")
 
 
 def _sources(window: Window, found: Findings) -> None:

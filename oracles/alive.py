@@ -6,6 +6,7 @@ from history.reader import History
 from history.records import Event
 from history.verdict import OracleResult, Witness
 from oracles.findings import Findings
+from oracles.lives import deaths, is_ending, lives, outage_at
 
 NAME = "server-alive"
 FINAL = "final"
@@ -15,16 +16,36 @@ def judge(history: History) -> OracleResult:
     """No unexpected death; every canary was answered, the last one above all; and `/health`, which alone
     proves nothing, agrees with each."""
     found = Findings(NAME)
-    for event in history.events_of("server_exit"):
+    for event in deaths(history):
         found.violation(Witness(text=f"the server died: {_cause(event)}", t_ns=event.t_ns))
+    for event in history.events_of("server_not_ready"):
+        text = f"started anew, the server did not serve within {event.data.get('seconds')} s"
+        found.violation(Witness(text=text, t_ns=event.t_ns))
+    _forced(history, found)
     health = {event.data.get("where"): event for event in history.events_of("health")}
     canaries = history.events_of("canary")
     for canary in canaries:
         found.checked += 1
-        _judge_canary(canary, health.get(canary.data.get("where")), found)
+        owed = outage_at(history, canary.t_ns, canary.t_ns) is None
+        _judge_canary(canary, health.get(canary.data.get("where")), found, owed=owed)
     if not any(canary.data.get("where") == FINAL for canary in canaries):
         found.gap("no final canary was sent")
-    return found.result(f"alive to the end; {found.checked} canaries were answered, and /health agreed")
+    told = f"alive to the end; {found.checked} canaries were answered, and /health agreed"
+    return found.result(told + _lives_told(history))
+
+
+def _forced(history: History, found: Findings) -> None:
+    """Whoever is asked to stop does."""
+    for line in history.faults:
+        if is_ending(line) and line.evidence.get("forced") is True:
+            text = f"the server did not stop by itself within {line.evidence.get('seconds')} s of SIGTERM"
+            found.violation(Witness(text=text, t_ns=line.t_ns))
+
+
+def _lives_told(history: History) -> str:
+    ended = [life.cause for life in lives(history) if life.cause is not None]
+    by = ", ".join(f"{cause.fault} ({cause.kind})" for cause in ended)
+    return f"; {len(ended)} lives of it ended by {by}" if ended else ""
 
 
 def _cause(event: Event) -> str:
@@ -34,14 +55,16 @@ def _cause(event: Event) -> str:
     return f"exit code {code}"
 
 
-def _judge_canary(canary: Event, health: Event | None, found: Findings) -> None:
-    """`health` was asked right after the canary."""
+def _judge_canary(canary: Event, health: Event | None, found: Findings, *, owed: bool) -> None:
+    """`health` was asked right after the canary; an answer is `owed` where no fault has ended the server."""
     name, answered = _name(canary), canary.data.get("ok") is True
     if not answered:
         text = f"{name} was not answered: {canary.data.get('error')}"
-        if health is not None and health.data.get("ok") is True:
+        green = health is not None and health.data.get("ok") is True
+        if green:
             text = f"false healthy: /health said that all is well, yet {text}"
-        found.violation(_witness(canary, text))
+        if green or owed:
+            found.violation(_witness(canary, text))
     elif health is None:
         found.gap(f"nobody asked /health after {name}")
     elif health.data.get("status") is None:
@@ -53,7 +76,7 @@ def _judge_canary(canary: Event, health: Event | None, found: Findings) -> None:
 
 def _name(canary: Event) -> str:
     where = canary.data.get("where")
-    return f"the canary {where}" if str(where).startswith("after ") else f"the {where} canary"
+    return f"the canary {where}" if " " in str(where) else f"the {where} canary"
 
 
 def _witness(canary: Event, text: str) -> Witness:

@@ -20,6 +20,7 @@ from oracles.findings import Findings
 
 NAME = "answers"
 CANARY = "canary"
+BROKEN_OFF = "abort"
 TELLING = 4
 """Logprobs that tell whose answer it is: no two prompts of ours share so many, bit for bit."""
 
@@ -76,7 +77,7 @@ def _bound(tolerance: float, ties: int) -> str:
 def compare(history: History) -> Iterator[Comparison]:
     """Every good answer beside the golden one of its prompt, else beside the prompt's first."""
     phases = {phase.name for phase in history.plan.scenario.phases if phase.role == "golden"}
-    good = [record for record in history.requests if record.outcome == "ok" and record.phase != CANARY]
+    good = [record for record in history.requests if _is_whole(record) and record.phase != CANARY]
     golden = _first_by_prompt(record for record in good if record.phase in phases)
     standards = _first_by_prompt(sorted(good, key=attrgetter("start_ns"))) | golden
     for record in good:
@@ -103,6 +104,11 @@ def compared(history: History) -> Compared:
         if comparison.difference is not None:
             different.append(comparison)
     return Compared(counts[True], counts[False], ties, different)
+
+
+def _is_whole(record: RequestRecord) -> bool:
+    """An answer that the server says it broke off is none; whether it may, another oracle says."""
+    return record.outcome == "ok" and record.finish_reason != BROKEN_OFF
 
 
 def _first_by_prompt(records: Iterable[RequestRecord]) -> dict[str, RequestRecord]:

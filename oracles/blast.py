@@ -9,6 +9,7 @@ from history.records import RequestRecord
 from history.verdict import OracleResult, Witness
 from oracles.answers import compared
 from oracles.findings import Findings
+from oracles.lives import deaths
 from oracles.strikes import Strikes, strikes_of
 from oracles.timeline import end_ns
 
@@ -24,7 +25,7 @@ def judge(history: History) -> OracleResult:
     if not strikes.named + strikes.nameless:
         found.checked += len(history.requests)
         return found.result("no fault struck, so that none could spread")
-    if history.events_of("server_exit"):
+    if deaths(history):
         found.gap("the server died, and whoever was there with it")
         return found.result("")
     size = history.plan.scenario.server.block_size

@@ -14,6 +14,7 @@ from history.reader import History
 from history.records import FaultRecord, RequestRecord
 from oracles.answers import compared
 from oracles.case import Case
+from oracles.lives import deaths
 from oracles.outside_signs import OUTSIDE_SIGNS
 from oracles.timeline import NS_PER_US, end_ns, lines_before_stop
 
@@ -232,7 +233,7 @@ def _stuck(case: Case) -> str | None:
 def _died(case: Case) -> str | None:
     """The server died after the first strike."""
     first = min(record.t_ns for record in case.fired)
-    if any(event.t_ns >= first for event in case.history.events_of("server_exit")):
+    if any(event.t_ns >= first for event in deaths(case.history)):
         return None
     return "the server lived on"
 

@@ -12,6 +12,7 @@ from history.reader import History
 from history.series import Series, Values
 from history.verdict import OracleResult, Witness
 from oracles.findings import Findings, finite
+from oracles.lives import lives
 from oracles.timeline import lines_before_stop, scraped_to_the_end
 
 NAME = "counters"
@@ -19,6 +20,7 @@ COUNTER_SUFFIXES = ("_total", "_count", "_sum", "_bucket")
 REFUSAL = "Counters can only be incremented"
 """How prometheus_client refuses to lower a counter; the server dies of it or answers with it."""
 OWN_PREFIX = "vllm:"
+START_TIME = "process_start_time_seconds"
 Change = tuple[int, float]
 """Number of a scrape and the value from there on."""
 
@@ -35,6 +37,7 @@ def judge(history: History) -> OracleResult:
         if not series.metric.endswith(COUNTER_SUFFIXES):
             _judge_gauge(log, series, found)
     _judge_histograms(log, counters, found)
+    _restarts(history, found)
     _refusals(history, found)
     if not any(series.metric.startswith(OWN_PREFIX) for series in counters):
         found.gap("the server's own counters were never scraped")
@@ -67,6 +70,20 @@ def _judge_gauge(log: MetricLog, series: Series, found: Findings) -> None:
 
 def _same_life(log: MetricLog, first: int, last: int) -> bool:
     return log.incarnations[first] == log.incarnations[last]
+
+
+def _restarts(history: History, found: Findings) -> None:
+    """Counters begin anew only with a life of the server that the conductor began."""
+    log = history.metrics
+    begun_ns = [life.start_ns for life in lives(history)]
+    for scrape in range(1, len(log)):
+        if _same_life(log, scrape - 1, scrape):
+            continue
+        found.checked += 1
+        before_ns, now_ns = log.times_ns[scrape - 1], log.times_ns[scrape]
+        if not any(before_ns < t_ns < now_ns for t_ns in begun_ns):
+            text = "the server says that it was started anew, and nobody did: its counters began from 0"
+            found.violation(Witness(text=text, metric=START_TIME, t_ns=now_ns))
 
 
 def _judge_histograms(log: MetricLog, counters: list[Series], found: Findings) -> None:

@@ -179,7 +179,7 @@ def _loads(history: History, window: Window, found: Findings) -> None:
 def _failed_blocks(history: History, window: Window) -> int:
     """Blocks loaded in vain in a window, at least, by the fault journal."""
     times = window.log.times_ns
-    since = times[window.first] if window.first is not None else 0
+    since = times[window.first] if window.first is not None else window.since_ns
     chosen = {fault.id: str(fault.params.get("blocks")) for fault in history.plan.scenario.faults}
     return sum(
         _useless_blocks(record, chosen.get(record.fault or "", ""))

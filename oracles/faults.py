@@ -11,11 +11,10 @@ from history.records import Event, FaultRecord
 from history.verdict import OracleResult, Witness
 from oracles.consequence import consequence
 from oracles.findings import Findings
+from oracles.lives import OUTSIDE
 from oracles.timeline import NS_PER_S
 
 NAME = "faults-fired"
-OUTSIDE = "outside"
-"""Role of the journal that the conductor writes of its own faults."""
 SLACK_NS = NS_PER_S
 """Arming and healing reach the server a little after, or before, the conductor writes them down."""
 

@@ -9,6 +9,7 @@ from history.reader import History
 from history.records import LedgerRecord
 from history.verdict import OracleResult, Witness
 from oracles.findings import Findings
+from oracles.lives import deaths, lives
 
 NAME = "ledger"
 ROLES = ("scheduler", "worker")
@@ -30,7 +31,7 @@ def judge(history: History) -> OracleResult:
     for record in history.ledger:
         if record.event == "violation":
             found.violation(_witness(record, str(record.rule)))
-    last = {(record.role, record.pid): record for record in history.ledger if record.event == "balance"}
+    last = _last_books(history)
     _gaps(history, last, found)
     deadline_ns = _final_start_ns(history)
     if deadline_ns is not None:
@@ -51,11 +52,21 @@ def _without_module(history: History, found: Findings) -> OracleResult:
     return found.result("the chaos module is off and kept no books")
 
 
+def _last_books(history: History) -> dict[tuple[str, int], LedgerRecord]:
+    """The last balance of each book. Those of a life that a fault ended were never closed."""
+    began_ns = max((life.start_ns for life in lives(history)[1:]), default=0)
+    return {
+        (record.role, record.pid): record
+        for record in history.ledger
+        if record.event == "balance" and record.t_ns >= began_ns
+    }
+
+
 def _gaps(history: History, last: dict[tuple[str, int], LedgerRecord], found: Findings) -> None:
     for role in ROLES:
         if not any(role == known for known, _ in last):
             found.gap(f"no books of the {role}")
-    if history.events_of("server_exit"):
+    if deaths(history):
         found.gap("the server died with its books open")
     elif _final_start_ns(history) is None:
         found.gap("no final canary")

@@ -8,6 +8,7 @@ from collections import Counter
 from history.reader import History
 from history.verdict import OracleResult, Witness
 from oracles.findings import Findings
+from oracles.lives import outages
 from oracles.timeline import lines_before_stop, stop_line
 
 NAME = "logs"
@@ -40,6 +41,14 @@ _EACH = tuple((re.compile(pattern), meaning) for pattern, meaning in FATAL)
 MAX_TEXT = 300
 
 
+def _ending(history: History, number: int) -> str | None:
+    """Which fault accounts for a line, counted from 1: what ends, or has lost its engine, may say so."""
+    for outage in outages(history):
+        if outage.log_from < number and (outage.log_to is None or number <= outage.log_to):
+            return f"{outage.cause.fault} ({outage.cause.kind})"
+    return None
+
+
 def judge(history: History) -> OracleResult:
     """No fatal line before the server was stopped on purpose, but for those that the scenario allows.
     Witnesses: the first line of each sort."""
@@ -54,7 +63,8 @@ def judge(history: History) -> OracleResult:
     for number, line in enumerate(lines, start=1):
         if line not in suspects:
             continue
-        why = next((why for pattern, why in allowed if pattern.search(line)), None)
+        permitted = next((why for pattern, why in allowed if pattern.search(line)), None)
+        why = permitted or _ending(history, number)
         if why is not None:
             excused[why] += 1
             continue

@@ -16,9 +16,14 @@ from history.verdict import OracleResult, Witness
 from oracles import refusals
 from oracles.findings import Findings
 from oracles.leaving import cut_off
+from oracles.lives import outage_at
+from oracles.timeline import end_ns
 
 NAME = "outcomes"
 CANARY = "canary"
+HANGS = "DeadlineExceeded"
+BROKEN_OFF = "abort"
+"""The finish reason by which a server tells that it breaks an answer off."""
 MAX_TEXT = 200
 BLOCK = 20_000
 """Requests whose streams are looked at together."""
@@ -32,8 +37,12 @@ def judge(history: History) -> OracleResult:
     _all_recorded(history, found)
     refused, cut = refusals.judge(history, found), cut_off(history)
     context = history.plan.scenario.server.max_model_len
+    excused = 0
     for record, odd in zip(history.requests, _odd_streams(history.requests), strict=True):
         if record.id in cut:
+            continue
+        if _excused(history, record):
+            excused += 1
             continue
         for problem in (*_problems(record, context), *(_stream_problems(record) if odd else ())):
             text = f"request {record.id} ({record.phase}): {problem}"
@@ -42,9 +51,22 @@ def judge(history: History) -> OracleResult:
     if lost:
         found.gap(f"{lost} requests with an unknown end")
     aborted = sum(record.outcome == "aborted" for record in history.requests)
-    well = f"{len(history.requests) - len(cut)} requests ended well ({aborted} aborted on purpose)"
+    well = f"{len(history.requests) - len(cut) - excused} requests ended well ({aborted} aborted on purpose)"
     told = f"; {len(cut)} were cut off with their connections" if cut else ""
+    told += f"; {excused} failed while a fault left nobody to serve" if excused else ""
     return found.result(well + told + (f"; {refused} wrong requests were refused" if refused else ""))
+
+
+def _excused(history: History, record: RequestRecord) -> bool:
+    """Whether a request failed as it may where a fault has ended the server: without an answer, in its midst,
+    or with the server's word that it is to blame. One that hangs until the client gives up is none."""
+    if record.outcome == "ok":
+        failed = record.finish_reason == BROKEN_OFF
+    elif record.outcome == "error" and not (record.error is not None and record.error.kind == HANGS):
+        failed = record.status is None or record.status == 200 or record.status >= 500
+    else:
+        failed = False
+    return failed and outage_at(history, record.start_ns, end_ns(record)) is not None
 
 
 def _ids(history: History, found: Findings) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 
 from oracles.case import Case
 from oracles.client_signs import CLIENT_SIGNS
+from oracles.lives import outages
 from oracles.network_signs import NETWORK_SIGNS
 from oracles.stretches import stretch
-from oracles.timeline import NS_PER_S, NS_PER_US
+from oracles.timeline import NS_PER_S, NS_PER_US, end_ns
 
 IN_PIPES_NS = NS_PER_S // 4
 """What the server had sent before still comes in for so long."""
@@ -34,6 +36,37 @@ def _stood_still(case: Case) -> str | None:
     return None
 
 
+def _ended(case: Case) -> str | None:
+    """Scrapes and clients tell that this life of the server ended: the next answer to a scrape is another
+    process's, and no request that was on its way was answered by it."""
+    log = case.history.metrics
+    for record in case.fired:
+        struck_ns = record.evidence.get("struck_ns")
+        if not isinstance(struck_ns, int):
+            return f"nobody saw when the strike at arrival {record.n} came"
+        after = bisect_left(log.times_ns, record.t_ns)
+        if after == 0 or after == len(log):
+            return "no scrape was answered before and after it"
+        if log.incarnations[after - 1] == log.incarnations[after]:
+            return "scrapes are answered by the same process as before"
+        if record.kind == "kill":
+            on_their_way = case.on_their_way.at(struck_ns + IN_PIPES_NS)
+            served = [one for one in on_their_way if one.start_ns < struck_ns and one.outcome == "ok"]
+            if served:
+                return f"request {served[0].id} was answered all the same"
+    return None
+
+
+def _engine_missed(case: Case) -> str | None:
+    """A request failed that was on its way when the engine was killed, or came soon afterwards."""
+    for record in case.fired:
+        outage = next((one for one in outages(case.history) if one.cause == record), None)
+        failed = (one for one in case.history.requests if one.outcome == "error")
+        if outage is None or not any(outage.covers(one.start_ns, end_ns(one)) for one in failed):
+            return "no request failed of it"
+    return None
+
+
 def _tokens_ns(case: Case) -> Iterator[int]:
     """When tokens came to clients in the phases of the fault."""
     names = {phase.spec.name for phase in case.phases}
@@ -44,6 +77,9 @@ def _tokens_ns(case: Case) -> Iterator[int]:
 
 OUTSIDE_SIGNS: dict[str, Callable[[Case], str | None]] = {
     "pause": _stood_still,
+    "kill": _ended,
+    "stop": _ended,
+    "engine_kill": _engine_missed,
     **NETWORK_SIGNS,
     **CLIENT_SIGNS,
 }

@@ -9,6 +9,7 @@ from history.reader import History
 from history.records import Event, RequestRecord
 from history.verdict import Witness
 from oracles.findings import Findings
+from oracles.lives import deaths
 from oracles.timeline import NS_PER_S, end_ns
 
 
@@ -25,7 +26,7 @@ class Recovery:
 
 def recoveries(history: History) -> Iterator[Recovery]:
     """One for each healing that the server confirmed. A dead server owes nothing more."""
-    if history.events_of("server_exit"):
+    if deaths(history):
         return
     by_start = sorted(history.requests, key=lambda record: record.start_ns, reverse=True)
     healings = [event for event in history.events_of("healed") if event.data.get("confirmed") is True]

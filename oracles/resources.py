@@ -18,6 +18,7 @@ from history.reader import History
 from history.records import Event, ResourceRecord
 from history.verdict import OracleResult, Witness
 from oracles.findings import Findings
+from oracles.lives import lives
 
 NAME = "resources"
 IDLE = ("vllm:num_requests_running", "vllm:num_requests_waiting")
@@ -104,8 +105,19 @@ def _name(history: History, event: Event) -> str | None:
         # Whether it really drained is for another oracle to say: what is held now is held too long.
         return END
     if event.kind == "phase_end" and event.data.get("reason") == "done" and _is_idle(history, event.t_ns):
-        return f"phase {event.data.get('phase')}"
+        phase = event.data.get("phase")
+        return None if phase in _phases_of_two_lives(history) else f"phase {phase}"
     return None
+
+
+def _phases_of_two_lives(history: History) -> set[str]:
+    """At their end a server is fresh, and has not taken yet what it takes at its first load."""
+    begun_ns = [life.start_ns for life in lives(history)]
+    return {
+        phase.spec.name
+        for phase in history.phases()
+        if any(phase.start_ns < t_ns < phase.end_ns for t_ns in begun_ns)
+    }
 
 
 def _is_idle(history: History, t_ns: int) -> bool:

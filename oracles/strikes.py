@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from history.reader import History
 from history.records import RequestRecord
-from oracles.faults import OUTSIDE, held_ns, is_real
+from oracles.faults import held_ns, is_real
+from oracles.lives import OUTSIDE
 from oracles.struck import by_name, names_of
 from oracles.timeline import end_ns
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
+from itertools import pairwise
 
 import numpy as np
 
@@ -72,17 +73,18 @@ class BusyTimes:
 
 
 def final_total(history: History, metric: str, **labels: str) -> float | None:
-    """By how much a counter grew over the whole run.
+    """By how much a counter grew over the whole run: at least, where a life ended between two scrapes.
 
-    None when the metric is absent, there was no scrape, or the server had more than one life.
+    None when the metric is absent or there was no scrape.
     """
     log = history.metrics
-    if not len(log) or log.incarnations[0] != log.incarnations[-1]:
-        return None
+    ends = [at for at, (one, after) in enumerate(pairwise(log.incarnations)) if one != after]
+    ends += [len(log) - 1] if len(log) else []
+    grown = [total for end in ends if (total := log.total(end, metric, **labels)) is not None]
     first = before_the_run(history)
-    if first is None:
-        return log.total(len(log) - 1, metric, **labels)
-    return log.increase(first, len(log) - 1, metric, **labels)
+    if not grown or first is None:
+        return sum(grown) if grown else None
+    return sum(grown) - (log.total(first, metric, **labels) or 0.0)
 
 
 def before_the_run(history: History) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 
 from history.metrics import MetricLog
@@ -9,6 +10,7 @@ from history.reader import History
 from history.records import RequestRecord
 from history.verdict import Witness
 from oracles.findings import Findings, finite
+from oracles.lives import Life, lives, outages
 from oracles.timeline import before_the_run, by_phase, end_ns
 
 
@@ -26,6 +28,10 @@ class Window:
     strays: list[RequestRecord]
     """Requests so far that did not end ok. The server may count them late, in any window."""
     workload: str | None
+    since_ns: int = 0
+    """When the life of the server began whose books these are; 0 for the first."""
+    cut: str | None = None
+    """The fault that ended the server in it, so that its books were never closed."""
 
     @property
     def clean(self) -> bool:
@@ -62,16 +68,20 @@ class Window:
 
 
 def run_window(history: History) -> Window:
-    """The whole run, up to the last scrape."""
+    """The whole run, up to the last scrape; where a fault ended the server, its last life."""
     log = history.metrics
     last = len(log) - 1
+    life = _life_at(history, log.times_ns[last]) if last >= 0 else None
+    since_ns = life.start_ns if life is not None and life.number else 0
+    requests = [record for record in history.requests if record.start_ns >= since_ns]
     settled = (
         last >= 0
-        and log.incarnations[0] == log.incarnations[last]
+        and log.incarnations[bisect_left(log.times_ns, since_ns)] == log.incarnations[last]
         and log.times_ns[last] >= max(map(end_ns, history.requests), default=0)
     )
-    first, strays = before_the_run(history), _strays(history.requests)
-    return Window("run", log, first, last, history.requests, settled, strays, None)
+    name = "run" if not since_ns else "run since the server was started anew"
+    first, strays = before_the_run(history), _strays(requests)
+    return Window(name, log, first, last, requests, settled, strays, None, since_ns)
 
 
 def phase_windows(history: History) -> list[Window]:
@@ -89,10 +99,23 @@ def phase_windows(history: History) -> list[Window]:
             and log.times_ns[first] <= min((record.start_ns for record in requests), default=phase.start_ns)
             and log.times_ns[last] >= max(map(end_ns, requests), default=phase.start_ns)
         )
-        so_far = [record for record in strays if record.start_ns <= phase.end_ns]
-        name = f"phase {phase.spec.name}"
-        windows.append(Window(name, log, first, last, requests, settled, so_far, phase.spec.workload))
+        life = _life_at(history, phase.start_ns)
+        since_ns = life.start_ns if life is not None and life.number else 0
+        so_far = [record for record in strays if since_ns <= record.start_ns <= phase.end_ns]
+        name, cut = f"phase {phase.spec.name}", _cut(history, phase.start_ns, phase.end_ns)
+        workload = phase.spec.workload
+        windows.append(Window(name, log, first, last, requests, settled, so_far, workload, since_ns, cut))
     return windows
+
+
+def _life_at(history: History, t_ns: int) -> Life | None:
+    """The last life that had begun."""
+    return next((life for life in reversed(lives(history)) if life.start_ns <= t_ns), None)
+
+
+def _cut(history: History, begin_ns: int, end_ns: int) -> str | None:
+    outage = next((one for one in outages(history) if begin_ns <= one.since_ns <= end_ns), None)
+    return None if outage is None else f"{outage.cause.fault} ({outage.cause.kind})"
 
 
 def _strays(requests: list[RequestRecord]) -> list[RequestRecord]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from chaos.outside.faults import KINDS
 from chaos.outside.injector import Hold, Injector, Refused, Strike
@@ -30,8 +30,10 @@ class _InForce:
     hold: Hold
     began: float
     """When it was carried out, by the engine's clock."""
+    begun_ns: int = field(default_factory=time.time_ns)
+    """Wall clock time before anything of it was done,"""
     struck_ns: int = 0
-    """The same by the wall clock."""
+    """and when it was carried out."""
     lifted_ns: int | None = None
     """Wall clock time at which its undoing began."""
     proved: bool = False
@@ -114,6 +116,11 @@ class OutsideFaults:
         """Whether a strike is in force that the server is to end of."""
         return any(KINDS[one.strike.kind].deadly for one in self._in_force)
 
+    def patience_s(self) -> float:
+        """How long what is in force may take to be undone, besides what the conductor has to do for it."""
+        given = (one.strike.params.get(name, 0) for one in self._in_force for name in ("for_s", "grace_s"))
+        return sum(map(float, given))
+
     def close(self) -> None:
         """Undo everything that can be undone at once. Safe to repeat."""
         with ExitStack() as each:
@@ -152,7 +159,9 @@ class OutsideFaults:
         if proof is not None:
             one.proved = True
             self._fired += 1
-            self._journal.of_strike("fired", one.strike, {"struck_ns": one.struck_ns, **proof})
+            self._journal.of_strike(
+                "fired", one.strike, {"begun_ns": one.begun_ns, "struck_ns": one.struck_ns, **proof}
+            )
 
     def _lift(self, one: _InForce) -> None:
         if one.lifted_ns is not None:

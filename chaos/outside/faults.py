@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
-from chaos.inside.kind import LEGAL
+from chaos.inside.kind import LEGAL, Parameter
 from chaos.outside.clients.kinds import CLIENT_KINDS
 from chaos.outside.kind import BY, LOCAL, SERVER, OutsideKind, for_s
 from chaos.outside.network.kinds import NETWORK_KINDS
+
+
+def _ending(
+    name: str, effect: str, evidence: str, consequence: str, down_s: float = 0.0, **more: Parameter
+) -> OutsideKind:
+    """A kind that a life of the server ends of."""
+    return OutsideKind(
+        name=name,
+        target=SERVER,
+        contract=LEGAL,
+        effect=effect,
+        evidence=evidence,
+        consequence=consequence,
+        heals="when a further life of the server serves",
+        parameters={"by": BY, "for_s": for_s(down_s, "until it is started anew"), **more},
+        stacks=(LOCAL,),
+        deadly=True,
+    )
+
 
 _SERVER_KINDS = (
     OutsideKind(
@@ -18,6 +37,26 @@ _SERVER_KINDS = (
         heals="when they go on: their states say so",
         parameters={"by": BY, "for_s": for_s(3.0, "until they go on")},
         stacks=(LOCAL,),
+    ),
+    _ending(
+        "kill",
+        effect="SIGKILL to all processes of the server",
+        evidence="processes, all gone; the exit code of their leader",
+        consequence="that life of the server has ended, with that code; requests on their way end with it",
+    ),
+    _ending(
+        "stop",
+        effect="SIGTERM to the server, and after grace_s SIGKILL to what is left; with for_s 0 a restart",
+        evidence="processes, all gone; the exit code of their leader; whether they had to be forced",
+        consequence="that life of the server has ended by itself; requests on their way may end with it",
+        grace_s=Parameter(30.0, 0, 600, about="seconds from SIGTERM to SIGKILL"),
+    ),
+    _ending(
+        "engine_kill",
+        effect="SIGKILL to the process of the engine alone",
+        evidence="process of the engine, gone",
+        consequence="requests fail; the server ends by itself, or its /health says that it is sick",
+        down_s=20.0,
     ),
 )
 

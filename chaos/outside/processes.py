@@ -6,10 +6,13 @@ import signal
 from collections.abc import Sequence
 from typing import Protocol
 
+from chaos.outside.ending import ENDINGS, Lives
 from chaos.outside.injector import Hold, Refused, Strike
 from history.records import Evidence
 
 STOPPED = "T"
+ENGINE = "VLLM::EngineCor"
+"""What vLLM calls the process of its engine, as far as the kernel keeps a name."""
 
 
 class ServerProcess(Protocol):
@@ -17,6 +20,9 @@ class ServerProcess(Protocol):
 
     @property
     def pid(self) -> int: ...
+
+    @property
+    def name(self) -> str: ...
 
     @property
     def state(self) -> str:
@@ -27,8 +33,21 @@ class ServerProcess(Protocol):
 class Server(Protocol):
     """The server's processes, proved to be ours at the moment they are asked for."""
 
+    @property
+    def pid(self) -> int | None:
+        """Its leader's process id."""
+        ...
+
     def processes(self) -> Sequence[ServerProcess]:
         """Those that run now, the stopped ones among them; empty when the server is gone."""
+        ...
+
+    def exit_code(self) -> int | None:
+        """The leader's, negative for a signal; None while it runs."""
+        ...
+
+    def signal_one(self, pid: int, which: signal.Signals) -> None:
+        """Send a signal to one of them; to nobody when it is gone."""
         ...
 
     def signal_all(self, which: signal.Signals) -> None:
@@ -39,16 +58,19 @@ class Server(Protocol):
 class ProcessInjector:
     """Signals to a server on this machine."""
 
-    kinds = ("pause",)
+    kinds = ("pause", *ENDINGS)
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, lives: Lives) -> None:
         self._server = server
+        self._lives = lives
 
     def obstacle(self, kind: str) -> str | None:
         return None
 
     def hold(self, strike: Strike) -> Hold:
-        return _Pause(self._server)
+        if strike.kind == "pause":
+            return _Pause(self._server)
+        return ENDINGS[strike.kind](strike, _LocalTarget(self._server), self._lives)
 
 
 class _Pause:
@@ -82,3 +104,38 @@ class _Pause:
         if not self._going_on or any(process.state == STOPPED for process in there):
             return None
         return {"signal": "SIGCONT", "processes": len(there)}
+
+
+class _LocalTarget:
+    """A process group that is to end."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._engines: set[int] = set()
+
+    def runs(self) -> bool:
+        return bool(self._server.processes())
+
+    def identity(self) -> Evidence:
+        return {"pid": self._server.pid, "pids": [process.pid for process in self._server.processes()]}
+
+    def send(self, which: signal.Signals) -> None:
+        if which is signal.SIGKILL:
+            self._server.signal_all(which)
+        elif self._server.pid is not None:
+            self._server.signal_one(self._server.pid, which)
+
+    def kill_engine(self) -> Evidence:
+        self._engines = {process.pid for process in self._server.processes() if process.name == ENGINE}
+        if not self._engines:
+            raise Refused(f"the server has no process named {ENGINE}")
+        for pid in self._engines:
+            self._server.signal_one(pid, signal.SIGKILL)
+        return {"engines": sorted(self._engines)}
+
+    def engine_gone(self) -> bool:
+        return self._engines.isdisjoint(process.pid for process in self._server.processes())
+
+    def ended(self) -> Evidence | None:
+        code = self._server.exit_code()
+        return None if self.runs() or code is None else {"code": code}

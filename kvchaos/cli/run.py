@@ -47,7 +47,7 @@ def run_command(
         bool,
         typer.Option("--grafana", help="With compose stacks: Grafana too; it stays up, see kvchaos clean."),
     ] = False,
-    every: Annotated[bool, typer.Option("--all", help="All scenarios that come with kvchaos.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="All that come with kvchaos for this stack.")] = False,
     seed: Annotated[
         int | None,
         typer.Option(
@@ -83,9 +83,11 @@ def run_command(
         if stack != "attach":
             server = server or old.server
     else:
+        stack = stack or DEFAULT_STACK
         files = scenario_files() if every else [find_scenario(name) for name in scenarios or ()]
         loaded = [load_scenario(path) for path in files]
-    stack = stack or DEFAULT_STACK
+        if every:
+            loaded = [scenario for scenario in loaded if stack in scenario.stacks]
     if stack == "compose-gpu":
         gpu.require(port)
     if grafana and stack not in PLATFORMS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from chaos.arming import LEASE_S, ControlPlane
@@ -14,6 +14,7 @@ from history import layout
 from history.plan import FaultSpec, PhaseSpec, RunPlan
 from kvchaos.conductor import server_state
 from kvchaos.conductor.events import EventLog
+from kvchaos.conductor.lives import Lives
 from kvchaos.conductor.outside import inside_of, outside_faults, outside_of, reached
 from kvchaos.errors import UsageError
 from kvchaos.stacks.network import NetworkProxy
@@ -37,6 +38,7 @@ class Arms:
         plan: RunPlan,
         run_dir: Path,
         stack: Stack,
+        lives: Lives,
         scraper: Scraper,
         events: EventLog,
         network: NetworkProxy | None,
@@ -45,17 +47,14 @@ class Arms:
         self._plan = plan
         self._dir = run_dir
         self._stack = stack
+        self._lives = lives
         self._scraper = scraper
         self._events = events
         self._control = ControlPlane(run_dir / layout.CONTROL) if plan.scenario.server.chaos else None
         self._network = network
-        self._outside = outside_faults(plan, run_dir, stack, network)
+        self._outside = outside_faults(plan, run_dir, stack, lives, network)
         self._armed: tuple[FaultSpec, ...] = ()
         self._armed_at = 0.0
-
-    @property
-    def armed(self) -> bool:
-        return bool(self._armed)
 
     def check_stack(self) -> None:
         """Before anything starts: a fault that cannot be had on this stack would leave the run in doubt."""
@@ -113,14 +112,18 @@ class Arms:
             return self._control.fired()  # The journals of both lie in one folder.
         return self._outside.fired() if self._outside is not None else None
 
-    def heal(self, phase: PhaseSpec) -> None:
-        """End the faults and undo what outlives them."""
+    def take_the_server(self) -> bool:
+        """Whether a strike is in force that the server is to end of."""
+        return self._outside is not None and self._outside.takes_the_server()
+
+    def heal(self, phase: PhaseSpec, meanwhile: Callable[[], None]) -> None:
+        """End the faults and undo what outlives them; `meanwhile` is done about ten times a second."""
         if not self._armed:
             return
         faults, self._armed = self._armed, ()
         began = time.time_ns()
         # First from outside: a server that stands still cannot confirm anything.
-        undone = self._undone()
+        undone = self._undone(meanwhile)
         inside = inside_of(faults)
         lives = self._healed_inside(inside, began)
         # A dead server has no fault left in it.
@@ -161,16 +164,22 @@ class Arms:
             f"see the journals in {self._control.path}"
         )
 
-    def _undone(self) -> bool:
+    def _undone(self, meanwhile: Callable[[], None]) -> bool:
         """Undo what is in force from outside; whether that was seen in time."""
         if self._outside is None:
             return True
+        to_be_revived = self._outside.takes_the_server()
+        patience_s = CONFIRM_S + self._outside.patience_s()
+        if to_be_revived:
+            patience_s += self._plan.scenario.limits.ready_s
+        deadline = time.monotonic() + patience_s
         self._outside.lift()
-        deadline = time.monotonic() + CONFIRM_S
         while not self._outside.healed():
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or self._lives.died_young():
+                if to_be_revived:
+                    self._lives.note_never_ready()
                 return False
-            self.keep_alive()
+            meanwhile()
             time.sleep(POLL_S)
         return True
 

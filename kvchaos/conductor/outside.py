@@ -17,6 +17,7 @@ from chaos.outside.processes import ProcessInjector
 from chaos.outside.schedule import Reached
 from history import layout
 from history.plan import FaultSpec, RunPlan
+from kvchaos.conductor.lives import Lives
 from kvchaos.stacks.local import LocalStack
 from kvchaos.stacks.network import NetworkProxy
 from kvchaos.stacks.stack import Stack
@@ -24,14 +25,14 @@ from loadtests.messages import Progress
 
 
 def outside_faults(
-    plan: RunPlan, run_dir: Path, stack: Stack, network: NetworkProxy | None
+    plan: RunPlan, run_dir: Path, stack: Stack, lives: Lives, network: NetworkProxy | None
 ) -> OutsideFaults | None:
     """None where the plan has no fault from outside."""
     if not outside_of(plan.scenario.faults):
         return None
     control = run_dir / layout.CONTROL
     control.mkdir(mode=0o755, exist_ok=True)
-    return OutsideFaults(list(_injectors(plan, stack, network)), Journal(control))
+    return OutsideFaults(list(_injectors(plan, stack, lives, network)), Journal(control))
 
 
 def outside_of(faults: tuple[FaultSpec, ...]) -> tuple[FaultSpec, ...]:
@@ -47,11 +48,11 @@ def reached(progress: Progress, seconds: float) -> Reached:
     return Reached(sent=progress.sent, answered=progress.ok, seconds=seconds)
 
 
-def _injectors(plan: RunPlan, stack: Stack, network: NetworkProxy | None) -> Iterator[Injector]:
+def _injectors(plan: RunPlan, stack: Stack, lives: Lives, network: NetworkProxy | None) -> Iterator[Injector]:
     port = urlsplit(plan.base_url).port
     if port is not None:
         yield WrongRequests(Target(port, plan.model_name, plan.scenario.server.max_model_len))
     if network is not None:
         yield NetworkInjector(network.handle)
     if isinstance(stack, LocalStack):
-        yield ProcessInjector(stack)
+        yield ProcessInjector(stack, lives)

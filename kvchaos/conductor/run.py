@@ -15,6 +15,7 @@ from kvchaos.conductor.arms import Arms, RunFailed
 from kvchaos.conductor.canary import Canary
 from kvchaos.conductor.display import Display
 from kvchaos.conductor.events import EventLog
+from kvchaos.conductor.lives import Lives, line_count
 from kvchaos.conductor.watch import Trouble, Watch
 from kvchaos.errors import UsageError
 from kvchaos.interrupts import Interrupted
@@ -23,11 +24,14 @@ from kvchaos.stacks.network import NetworkProxy
 from kvchaos.stacks.stack import ServerNotReady, Stack
 from kvchaos.telemetry import Scraper
 from kvchaos.witness.witness import Witness
+from loadtests.messages import Progress
 from loadtests.processes import LoadProcesses
 
 TICK_S = 0.1
 LOADER_READY_S = 60.0
 STOP_GRACE_S = 10.0
+SHORT_CANARY_S = 5.0
+"""For one that is sent while load runs and has to be watched."""
 FINAL = "final"
 
 
@@ -67,7 +71,8 @@ class Run:
             run_dir / layout.LOADER_LOG,
             witness.report if witness else None,
         )
-        self._arms = Arms(plan, run_dir, stack, self._scraper, self._events, network)
+        self._lives = Lives(stack, plan.base_url, run_dir / layout.SERVER_LOG, self._events, self._ask)
+        self._arms = Arms(plan, run_dir, stack, self._lives, self._scraper, self._events, network)
         self._watch = Watch(stack, self._limits.stall_s)
         self._stopped_at_line: int | None = None
 
@@ -104,17 +109,14 @@ class Run:
     def _boot(self) -> None:
         self._arms.check_stack()
         self._display.step("starting the server")
-        begin = time.monotonic()
         self._load.start()
         if self._witness is not None:
             self._witness.start()
-        self._stack.start()
-        self._events.write("server_start", **self._stack.identity())
+        self._lives.begin()
         try:
-            self._stack.wait_ready(self._limits.ready_s)
+            self._lives.wait_ready(self._limits.ready_s)
         finally:
             self._tell_happenings()
-        self._events.write("server_ready", seconds=round(time.monotonic() - begin, 3))
         if not self._load.wait_ready(LOADER_READY_S):
             raise RunFailed("; ".join(self._load.failures()) or "the load generator did not get ready")
         self._arms.check_server()
@@ -147,7 +149,8 @@ class Run:
         trouble = self._attend(phase)
         progress = self._load.progress()
         fired = self._arms.fired()
-        self._arms.heal(phase)
+        self._arms.heal(phase, self._keep_alive)
+        trouble = trouble or self._watch.gone()
         if trouble is None:
             server_state.settle(self._scraper, self._limits.drain_s)
             self._resources.sample_now()
@@ -176,7 +179,7 @@ class Run:
             self._arms.tick(progress)
             self._display.phase(progress, phase.requests, self._arms.fired())
             self._check_load()
-            if trouble is None and (trouble := self._watch.look(progress)):
+            if trouble is None and (trouble := self._look(progress)):
                 self._tell(trouble)
                 self._load.stop_phase(trouble.reason)
                 give_up_at = time.monotonic() + STOP_GRACE_S
@@ -184,8 +187,18 @@ class Run:
                 raise LoadLost("the load generator did not stop; see " + layout.LOADER_LOG)
         return trouble or self._death_after_load()
 
+    def _look(self, progress: Progress) -> Trouble | None:
+        """What is wrong now, if anything. A server that a fault has ended is to be brought back."""
+        trouble = self._watch.look(progress)
+        if trouble is not None and trouble.exit_code is not None and self._arms.take_the_server():
+            self._lives.note_end()
+            return None
+        return trouble
+
     def _death_after_load(self) -> Trouble | None:
         """A server that dies takes its last requests along: the load may be over first."""
+        if self._arms.take_the_server():
+            return None
         progress = self._load.progress()
         if progress.failed:
             self._watch.wait_for_death(self._limits.stall_s if progress.ok == 0 else 5.0)
@@ -196,7 +209,7 @@ class Run:
 
     def _tell(self, trouble: Trouble) -> None:
         if trouble.exit_code is not None:
-            self._events.write("server_exit", code=trouble.exit_code)
+            self._lives.note_end()
             return
         gauges = server_state.gauges(self._scraper.latest())
         self._events.write(
@@ -257,6 +270,9 @@ class Run:
             self._witness.catch_up()
         self._scraper.scrape_now()
 
+    def _ask(self, where: str) -> None:
+        self._send_canary(where, SHORT_CANARY_S)
+
     def _send_canary(self, where: str, deadline_s: float) -> bool:
         sent = self._canary.send(deadline_s)
         status = server_state.health(self._plan.base_url)
@@ -298,7 +314,7 @@ class Run:
 
     def _stop_server(self) -> None:
         if self._stopped_at_line is None and self._stack.alive():
-            self._stopped_at_line = _line_count(self._dir / layout.SERVER_LOG)
+            self._stopped_at_line = line_count(self._dir / layout.SERVER_LOG)
         self._stack.stop()
 
     def _close_history(self) -> None:
@@ -310,10 +326,3 @@ class Run:
         self._canary.close()
         self._metrics.close()
         self._resources.close()
-
-
-def _line_count(path: Path) -> int:
-    if not path.exists():
-        return 0
-    with path.open("rb") as file:
-        return sum(1 for _ in file)

@@ -33,11 +33,17 @@ class Watch:
         self._stall_s = stall_s
         self._observed_at = 0.0
 
+    def gone(self) -> Trouble | None:
+        """Whether the server has ended, whoever wanted it."""
+        code = self._stack.exit_code()
+        if code is None:
+            return None
+        return Trouble("server-dead", f"the server ended with code {code}", exit_code=code)
+
     def look(self, progress: Progress) -> Trouble | None:
         """What is wrong now, if anything."""
-        code = self._stack.exit_code()
-        if code is not None:
-            return Trouble("server-dead", f"the server ended with code {code}", exit_code=code)
+        if gone := self.gone():
+            return gone
         if progress.in_flight and progress.last_token_age_s > self._stall_s:
             return Trouble(
                 "stalled",

@@ -156,6 +156,11 @@ class LocalStack:
         state = look_at(self._record.group(self._process.pid))
         return state.processes if state.ownership is Ownership.OURS else ()
 
+    def signal_one(self, pid: int, which: signal.Signals) -> None:
+        """Send a signal to one process of the server; to nobody when it is not among them any more."""
+        if any(process.pid == pid for process in self.processes()):
+            send(os.kill, pid, which)
+
     def signal_all(self, which: signal.Signals) -> None:
         """Send a signal to all processes of the server at once; to nobody when it is gone."""
         if self._process is not None and self.processes():

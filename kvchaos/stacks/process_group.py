@@ -48,6 +48,8 @@ class Process:
     """One line of /proc/PID/stat, as far as it is needed here."""
 
     pid: int
+    name: str
+    """Of its main thread, at most 15 bytes."""
     state: str
     group: int
     start_ticks: int
@@ -80,9 +82,10 @@ def read_process(pid: int, proc: Path = PROC) -> Process | None:
         text = (proc / str(pid) / "stat").read_text(encoding="ascii", errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return None
-    # The second field is the command's name in brackets and may itself hold spaces and brackets.
+    # The second field is the name in brackets, which may itself hold spaces and brackets.
+    name = text[text.index("(") + 1 : text.rindex(")")]
     fields = text[text.rindex(")") + 2 :].split()
-    return Process(pid=pid, state=fields[0], group=int(fields[2]), start_ticks=int(fields[19]))
+    return Process(pid, name, state=fields[0], group=int(fields[2]), start_ticks=int(fields[19]))
 
 
 def now_ticks() -> int:

@@ -49,10 +49,12 @@ def wait_for_signals(*held: object) -> NoReturn:
         signal.pause()
 
 
-def fork_child(shm: str | None) -> int:
+def fork_child(shm: str | None, name: str | None) -> int:
     pid = os.fork()
     if pid:
         return pid
+    if name is not None:
+        Path("/proc/self/comm").write_text(name)
     if shm is not None:
         use_shared_memory(shm)
     wait_for_signals()
@@ -63,6 +65,7 @@ def main() -> None:
     options.add_argument("--port", type=int, default=0)
     options.add_argument("--children", type=int, default=2)
     options.add_argument("--stubborn", action="store_true", help="leader and children ignore SIGTERM")
+    options.add_argument("--engine", action="store_true", help="the first child is called as vLLM's engine")
     options.add_argument("--shm", help="name of a file under /dev/shm that the first child uses")
     options.add_argument("--exit", type=int, help="the leader exits with this code when its children run")
     options.add_argument("--mute", action="store_true", help="never answer")
@@ -70,7 +73,9 @@ def main() -> None:
     given = options.parse_args()
     if given.stubborn:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    children = [fork_child(given.shm if number == 0 else None) for number in range(given.children)]
+    name = "VLLM::EngineCore" if given.engine else None
+    first = [fork_child(given.shm, name)] if given.children else []
+    children = [*first, *(fork_child(None, None) for _ in range(given.children - 1))]
     draft = given.pids.with_suffix(".draft")
     draft.write_text(json.dumps([os.getpid(), *children]))
     draft.replace(given.pids)

@@ -196,15 +196,23 @@ def _say(text: str) -> None:
 
 
 def _fork_engine() -> None:
-    """A second process, as servers have one. It ends by itself when the leader is gone."""
+    """A second process, as servers have one. Each ends by itself when the other one is gone."""
     ours, theirs = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(theirs)
+        Path("/proc/self/comm").write_text("VLLM::EngineCore")
         os.read(ours, 1)
         os._exit(0)
     os.close(ours)
     _say(f"engine process {pid}")
+    threading.Thread(target=_end_with, args=(pid,), daemon=True).start()
+
+
+def _end_with(engine: int) -> None:
+    os.waitpid(engine, 0)
+    _say("EngineCore died unexpectedly")
+    os._exit(1)
 
 
 def _load_chaos(transfer_config: str, lacking: str) -> None:
@@ -230,6 +238,9 @@ def main() -> None:
     options.add_argument("--fake-die-at", type=int, default=0, help="die in the midst of this request")
     options.add_argument("--fake-stall-at", type=int, default=0, help="no token from this request on")
     options.add_argument("--fake-exit", type=int, help="exit with this code at the start")
+    options.add_argument(
+        "--fake-once", type=Path, help="die at the start if this file is there, else make it"
+    )
     options.add_argument("--fake-mute", action="store_true", help="never get ready")
     options.add_argument("--fake-slow-end", type=float, default=0.0, help="seconds from SIGTERM to the end")
     options.add_argument("--fake-lacks", help="have the chaos module loaded, with no place for this fault")
@@ -238,6 +249,10 @@ def main() -> None:
     if given.fake_exit is not None:
         _say("ValueError: this model cannot be served")
         sys.exit(given.fake_exit)
+    if given.fake_once is not None:
+        if given.fake_once.exists():
+            sys.exit(CRASH_CODE)
+        given.fake_once.touch()
     _fork_engine()
     if given.fake_lacks:
         _load_chaos(given.kv_transfer_config, given.fake_lacks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -67,6 +68,8 @@ from tests.unit.synthetic import (
     make_plan,
 )
 
+FIRST_INCARNATION = 1_800_000_000.0
+FIRST_LEADER = 99
 BookEvent = Literal["balance", "violation"]
 
 
@@ -76,7 +79,7 @@ class Scrape:
 
     t_ns: int
     values: dict[str, float]
-    incarnation: float | None = 1_800_000_000.0
+    incarnation: float | None = FIRST_INCARNATION
     failed: bool = False
 
 
@@ -97,6 +100,8 @@ class Run:
     resources: list[ResourceRecord] = field(default_factory=list)
     server: dict[str, float] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
+    incarnation: float = FIRST_INCARNATION
+    leader: int = FIRST_LEADER
 
     def pass_time(self, ns: int) -> None:
         self.now_ns += ns
@@ -107,7 +112,7 @@ class Run:
 
     def scrape(self) -> None:
         self.pass_time(MS)
-        self.scrapes.append(Scrape(self.now_ns, dict(self.server)))
+        self.scrapes.append(Scrape(self.now_ns, dict(self.server), self.incarnation))
 
     def ask(self, phase: str, prompt_id: str) -> RequestRecord:
         """One good request of 100 ms, counted by client and server alike, with a scrape in its middle."""
@@ -227,6 +232,10 @@ class Run:
             )
         )
 
+    def load_module(self) -> None:
+        """The chaos module is loaded in the server."""
+        self.faults.append(_journal_line(self.now_ns, "loaded", None, None, None, {"generation": "G8"}))
+
     def history(self, run_dir: Path = Path("runs/synthetic")) -> History:
         return History(
             run_dir=run_dir,
@@ -288,7 +297,11 @@ def _failed(scrape: Scrape) -> ScrapeLine:
     )
 
 
-def clean_run(plan: RunPlan | None = None) -> Run:
+Midst = Callable[["Run"], None]
+"""What happens in place of the third request of the chaos phase."""
+
+
+def clean_run(plan: RunPlan | None = None, midst: Midst | None = None) -> Run:
     """A run in which everything went well; planned faults are armed and healed, and none fired yet."""
     run = Run(plan or make_plan())
     old = run.plan.versions.vllm < "0.24"
@@ -296,17 +309,17 @@ def clean_run(plan: RunPlan | None = None) -> Run:
     if run.plan.scenario.server.offload:
         run.server |= dict.fromkeys(OLD_OFFLOAD if old else NEW_OFFLOAD, 0.0)
     run.log = ["INFO starting", "INFO ready", "INFO serving"]
-    run.event("server_start", pid=99, port=8123)
+    run.event("server_start", pid=run.leader, port=8123, log_line=0)
     if run.plan.scenario.server.offload and run.plan.scenario.server.chaos:
-        run.faults.append(_journal_line(run.now_ns, "loaded", None, None, None, {"generation": "G8"}))
+        run.load_module()
     run.event("server_ready", seconds=30.0)
     run.scrape()
     _canary(run, "ready")
     for phase in run.plan.scenario.phases:
-        _phase(run, phase)
+        _phase(run, phase, midst)
     _canary(run, "final")
     run.scrape()
-    run.resources.append(held(run.now_ns))
+    run.resources.append(held(run.now_ns, leader=run.leader))
     run.event("drained", ok=True, seconds=0.5, running=0, waiting=0, kv_usage=0.0)
     run.event("leak_probe", ok=True, answer="true", detail="")
     if run.plan.scenario.server.offload and run.plan.scenario.server.chaos:
@@ -334,7 +347,7 @@ def _journal_line(
     )
 
 
-def _phase(run: Run, phase: PhaseSpec) -> None:
+def _phase(run: Run, phase: PhaseSpec, midst: Midst | None) -> None:
     faults: list[int | str] = [fault.id for fault in run.plan.scenario.faults]
     unique = run.plan.scenario.workloads[phase.workload].kind == "unique"
     run.scrape()
@@ -342,12 +355,15 @@ def _phase(run: Run, phase: PhaseSpec) -> None:
     if phase.role == "chaos" and faults:
         run.event("armed", phase=phase.name, faults=faults)
     for index in range(phase.requests):
-        run.ask(phase.name, f"{phase.name}-prompt-{index}" if unique else f"prompt-{index}")
+        if midst is not None and phase.role == "chaos" and index == 2:
+            midst(run)
+        else:
+            run.ask(phase.name, f"{phase.name}-prompt-{index}" if unique else f"prompt-{index}")
     if phase.role == "chaos" and faults:
         run.event("healed", phase=phase.name, faults=faults, confirmed=True)
     run.client.append(healthy(phase.name, run.now_ns))
     run.scrape()
-    run.resources.append(held(run.now_ns))
+    run.resources.append(held(run.now_ns, leader=run.leader))
     run.event("phase_end", phase=phase.name, sent=phase.requests, ok=phase.requests, failed=0, reason="done")
     run.pass_time(10 * SECOND)
 

@@ -163,6 +163,34 @@ def test_all_means_all_scenarios(cache: Path, runs: Path, monkeypatch: pytest.Mo
     assert set(ALL) < {asked.scenario.name for asked in campaign.asked}
 
 
+@pytest.mark.parametrize(("stack", "there"), [("local", False), ("attach", True)])
+def test_all_means_those_that_belong_to_the_stack(
+    cache: Path,
+    runs: Path,
+    stack: str,
+    there: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = register_fake(cache)
+    campaign = Campaign(monkeypatch)
+    path = write_scenario(tmp_path / "other.yaml", {**scenario(), "name": "other", "stacks": ["attach"]})
+    monkeypatch.setattr(run_cli, "scenario_files", lambda: [path])
+    monkeypatch.setattr(run_cli, "server_for", lambda *_: server)
+    command_line(["run", "--all", "--stack", stack])
+    assert bool(campaign.asked) is there
+
+
+def test_a_scenario_runs_by_name_where_all_leaves_it_out(
+    cache: Path, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register_fake(cache)
+    campaign = Campaign(monkeypatch)
+    path = write_scenario(tmp_path / "other.yaml", {**scenario(), "name": "other", "stacks": ["attach"]})
+    command_line(["run", str(path), "--server", SERVER])
+    assert [asked.scenario.name for asked in campaign.asked] == ["other"]
+
+
 def test_where_the_runs_lie_is_told_whole_whatever_the_path(
     cache: Path, runs: Path, small: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

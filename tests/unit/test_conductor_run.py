@@ -52,10 +52,9 @@ def conduct(folder: Path, content: object, workers: int = 1) -> Conducted:
 
 
 def assert_nothing_is_left(bench: Bench, history: History) -> None:
-    (started,) = history.events_of("server_start")
-    pid = started.data["pid"]
-    assert isinstance(pid, int)
-    assert members({pid}) == set()
+    pids = {started.data["pid"] for started in history.events_of("server_start")}
+    assert pids
+    assert members({pid for pid in pids if isinstance(pid, int)}) == set()
     assert not Path(history.plan.environment["TMPDIR"]).exists()
     assert list(bench.state_folder.iterdir()) == []
 
@@ -162,7 +161,8 @@ def test_a_server_that_dies_ends_the_load_and_gets_its_verdict(tmp_path: Path) -
     content = scenario("--fake-die-at", "10", "--fake-token-s", "0.02", load=2000)
     died = conduct(tmp_path, content)
     (exit_event,) = died.history.events_of("server_exit")
-    assert exit_event.data == {"code": CRASH_CODE}
+    (started,) = died.history.events_of("server_start")
+    assert exit_event.data == {"code": CRASH_CODE, "pid": started.data["pid"]}
     ended = died.history.events_of("phase_end")
     assert [event.data["reason"] for event in ended] == ["done", "server-dead"]
     assert ended[-1].data["phase"] == "load"
@@ -309,3 +309,43 @@ def test_a_pause_that_never_comes_leaves_the_run_in_doubt(tmp_path: Path) -> Non
     done = conduct(tmp_path, with_a_pause(1000))
     assert done.oracle("faults-fired") is Verdict.UNKNOWN
     assert any("armed and never fired" in reason for reason in done.verdict.reasons)
+
+
+def with_an_ending(kind: str, *manners: str, **params: float) -> dict[str, object]:
+    """A scenario whose load phase meets the end of the server at its fifth answer, and a phase afterwards."""
+    content = scenario("--fake-token-s", "0.05", *manners, load=24)
+    content["phases"][1]["role"] = "chaos"
+    content["phases"].append({**content["phases"][1], "name": "healed", "role": "healed", "first": 28})
+    content["faults"] = [{"id": "gone", "kind": kind, "trigger": {"nth": [4]}, "params": params}]
+    return content
+
+
+@pytest.mark.parametrize("kind", ["kill", "stop", "engine_kill"])
+def test_a_server_that_a_fault_ends_is_started_anew_and_the_run_goes_on(tmp_path: Path, kind: str) -> None:
+    done = conduct(tmp_path, with_an_ending(kind))
+    kinds = [kind for kind in done.kinds() if kind not in CANARY]
+    struck = ["armed", "server_exit", "server_start", "server_ready", "healed"]
+    assert [kind for kind in kinds if kind in struck] == ["server_start", "server_ready", *struck]
+    first, second = done.history.events_of("server_start")
+    (ended,) = done.history.events_of("server_exit")
+    assert ended.data["pid"] == first.data["pid"] != second.data["pid"]
+    assert len(set(done.history.metrics.incarnations)) == 2
+    assert done.verdict.outcome == "as expected", done.verdict.reasons
+
+
+def test_a_server_that_does_not_come_back_ends_the_run_with_a_verdict(tmp_path: Path) -> None:
+    done = conduct(tmp_path, with_an_ending("kill", "--fake-once", str(tmp_path / "lived")))
+    _, second = done.history.events_of("server_exit")
+    assert second.data["code"] == CRASH_CODE
+    (healed,) = done.history.events_of("healed")
+    assert healed.data["confirmed"] is False
+    assert done.history.events_of("server_not_ready")
+    assert [event.data["reason"] for event in done.history.events_of("phase_end")] == ["done", "server-dead"]
+    assert done.oracle("server-alive") is Verdict.FAIL
+    assert done.verdict.outcome == "not as expected"
+
+
+def test_a_server_that_dies_by_itself_after_its_revival_is_not_excused(tmp_path: Path) -> None:
+    done = conduct(tmp_path, with_an_ending("kill", "--fake-die-at", "26"))
+    assert [event.data["code"] for event in done.history.events_of("server_exit")] == [-9, CRASH_CODE]
+    assert done.oracle("server-alive") is Verdict.FAIL

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from history.records import Event
 from history.verdict import Verdict
 from oracles.counters import REFUSAL, judge
 from tests.unit.histories import clean_run
@@ -63,6 +64,8 @@ def test_gauges_may_fall() -> None:
 
 def test_a_restart_may_reset_counters() -> None:
     run = clean_run()
+    t_ns = run.scrapes[12].t_ns - 1
+    run.events.append(Event(t_ns=t_ns, mono_ns=t_ns, kind="server_start", data={"pid": 100}))
     before = dict(run.scrapes[12].values)
     for scrape in run.scrapes[12:]:
         scrape.incarnation = 1_800_000_555.0

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from chaos.outside.injector import Refused, Strike
-from chaos.outside.processes import ProcessInjector
+from chaos.outside.injector import Hold, Refused
+from chaos.outside.processes import ENGINE, ProcessInjector
 from kvchaos.stacks.leftovers import clean, find_leftovers
 from kvchaos.stacks.local import LocalStack
+from tests.unit.outside_world import FakeLives, strike
 from tests.unit.test_stack_local import Bench, runs, wait_for
-
-STRIKE = Strike("frozen", "pause", "answered", 0, {"for_s": 1.0}, seed=1)
 
 
 @pytest.fixture
@@ -26,13 +25,17 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         bench.stack.stop(grace_s=0)
 
 
+def pause(stack: LocalStack) -> Hold:
+    return ProcessInjector(stack, FakeLives()).hold(strike("pause"))
+
+
 def states(stack: LocalStack) -> set[str]:
     return {process.state for process in stack.processes()}
 
 
 def test_a_pause_stops_every_process_and_proves_it(bench: Bench) -> None:
     stack = bench.start()
-    hold = ProcessInjector(stack).hold(STRIKE)
+    hold = pause(stack)
     assert hold.proof() is None
     hold.strike()
     wait_for(lambda: hold.proof() is not None)
@@ -55,12 +58,12 @@ def test_a_server_that_is_gone_cannot_be_paused(bench: Bench) -> None:
     stack.signal_all(signal.SIGKILL)
     wait_for(lambda: not stack.processes())
     with pytest.raises(Refused, match="does not run"):
-        ProcessInjector(stack).hold(STRIKE).strike()
+        pause(stack).strike()
 
 
 def test_the_end_of_a_paused_server_leaves_nothing_to_undo(bench: Bench) -> None:
     stack = bench.start()
-    hold = ProcessInjector(stack).hold(STRIKE)
+    hold = pause(stack)
     hold.strike()
     stack.signal_all(signal.SIGKILL)
     wait_for(lambda: not stack.processes())
@@ -71,7 +74,7 @@ def test_the_end_of_a_paused_server_leaves_nothing_to_undo(bench: Bench) -> None
 def test_a_paused_server_is_stopped_politely_and_soon(bench: Bench) -> None:
     """Nobody who stands still hears of a SIGTERM: it has to go on first."""
     stack = bench.start()
-    ProcessInjector(stack).hold(STRIKE).strike()
+    pause(stack).strike()
     wait_for(lambda: states(stack) == {"T"})
     began = time.monotonic()
     stack.stop(grace_s=20)
@@ -83,10 +86,113 @@ def test_a_paused_server_of_a_killed_conductor_is_ended_by_the_next_command(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stack = bench.start()
-    ProcessInjector(stack).hold(STRIKE).strike()
+    pause(stack).strike()
     wait_for(lambda: states(stack) == {"T"})
     pids = bench.running()
     monkeypatch.setattr("kvchaos.stacks.leftovers._is_dead", lambda state, here, proc: True)
     (leftover,) = find_leftovers(bench.record.path.parent)
     assert clean(leftover).remaining == ()
     assert [pid for pid in pids if runs(pid)] == []
+
+
+def ending(stack: LocalStack, kind: str, lives: FakeLives, **params: float) -> Hold:
+    return ProcessInjector(stack, lives).hold(strike(kind, **params))
+
+
+def test_a_kill_ends_every_process_and_proves_it_by_the_exit_code(bench: Bench) -> None:
+    stack = bench.start()
+    pids, leader = bench.running(), stack.pid
+    hold = ending(stack, "kill", FakeLives())
+    hold.strike()
+    wait_for(lambda: hold.proof() is not None)
+    proof = hold.proof()
+    assert proof is not None
+    assert (proof["pid"], proof["code"], proof["log_line"]) == (leader, -signal.SIGKILL, 12)
+    assert proof["pids"] == sorted(pids)
+    assert [pid for pid in pids if runs(pid)] == []
+
+
+def test_a_stop_is_polite_and_says_so(bench: Bench) -> None:
+    hold = ending(bench.start("--children", "0"), "stop", FakeLives(), grace_s=20.0)
+    hold.strike()
+    wait_for(lambda: hold.proof() is not None)
+    proof = hold.proof()
+    assert proof is not None
+    assert (proof["forced"], proof["code"]) == (False, -signal.SIGTERM)
+
+
+def test_a_stop_that_is_not_obeyed_is_forced_and_says_so(bench: Bench) -> None:
+    hold = ending(bench.start("--stubborn"), "stop", FakeLives(), grace_s=0.3)
+    hold.strike()
+    wait_for(lambda: hold.proof() is not None)
+    proof = hold.proof()
+    assert proof is not None
+    assert (proof["forced"], proof["code"]) == (True, -signal.SIGKILL)
+
+
+def test_what_was_killed_is_brought_back_only_when_it_is_asked_for(bench: Bench) -> None:
+    """On the way out of a run nobody asks any more."""
+    lives = FakeLives()
+    hold = ending(bench.start(), "kill", lives)
+    hold.strike()
+    wait_for(lambda: hold.proof() is not None)
+    hold.lift()
+    assert lives.told == []
+    assert hold.lifted() is None
+    assert hold.lifted() is None
+    assert lives.told == ["renew"]
+    lives.serves = True
+    assert hold.lifted() == {"pid": 1}
+
+
+def test_a_server_that_is_not_there_cannot_be_ended(bench: Bench) -> None:
+    stack = bench.start()
+    stack.signal_all(signal.SIGKILL)
+    wait_for(lambda: not stack.processes())
+    for kind in ("kill", "stop", "engine_kill"):
+        with pytest.raises(Refused, match="does not run"):
+            ending(stack, kind, FakeLives(), grace_s=1.0).strike()
+
+
+def test_a_server_without_an_engine_cannot_lose_it(bench: Bench) -> None:
+    with pytest.raises(Refused, match="no process named VLLM::EngineCor"):
+        ending(bench.start(), "engine_kill", FakeLives()).strike()
+
+
+def test_an_engine_dies_alone_and_the_rest_is_asked_and_ended_when_it_is_undone(bench: Bench) -> None:
+    lives = FakeLives(serves=True)
+    stack = bench.start("--engine")
+    wait_for(lambda: ENGINE in {process.name for process in stack.processes()})
+    (engine,) = [process.pid for process in stack.processes() if process.name == ENGINE]
+    hold = ending(stack, "engine_kill", lives)
+    hold.strike()
+    wait_for(lambda: hold.proof() is not None)
+    proof = hold.proof()
+    assert proof is not None
+    assert (proof["engines"], proof["pid"]) == ([engine], stack.pid)
+    assert stack.alive()
+    hold.lift()
+    wait_for(lambda: hold.lifted() is not None)
+    assert lives.told == ["ask without its engine (f1)", "renew"]
+    assert not stack.processes()
+    undone = hold.lifted()
+    assert undone is not None
+    assert (undone["outlived_its_engine"], undone["pid"]) == (True, 1)
+
+
+def test_a_server_gets_all_the_time_to_end_without_its_engine_and_is_not_asked_when_it_does(
+    bench: Bench,
+) -> None:
+    lives = FakeLives(serves=True)
+    stack = bench.start("--engine")
+    wait_for(lambda: ENGINE in {process.name for process in stack.processes()})
+    hold = ending(stack, "engine_kill", lives, for_s=600.0)
+    hold.strike()
+    hold.lift()
+    time.sleep(0.3)
+    assert hold.lifted() is None
+    stack.signal_all(signal.SIGTERM)
+    wait_for(lambda: hold.lifted() is not None)
+    undone = hold.lifted()
+    assert undone is not None
+    assert (undone["outlived_its_engine"], lives.told) == (False, ["renew"])

@@ -1,0 +1,90 @@
+"""The lives of the server in a run: each begins, is noted, ends, and may be followed by another one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from history.records import Evidence
+from kvchaos.conductor import server_state
+from kvchaos.conductor.events import EventLog
+from kvchaos.stacks.stack import Stack
+
+Ask = Callable[[str], None]
+
+
+class Lives:
+    """Begins the server's lives and notes their ends. OSError when it cannot be noted."""
+
+    def __init__(self, stack: Stack, base_url: str, log: Path, events: EventLog, ask: Ask) -> None:
+        self._stack = stack
+        self._base_url = base_url
+        self._log = log
+        self._events = events
+        self._ask = ask
+        self._began = 0.0
+        self._serves = False
+        self._end_told = True
+
+    def begin(self) -> None:
+        """Start the server. Raises UsageError when that cannot be done."""
+        lines = self.log_line()
+        self._began, self._serves = time.monotonic(), False
+        self._stack.start()
+        self._end_told = False
+        self._events.write("server_start", **self._stack.identity(), log_line=lines)
+
+    def wait_ready(self, deadline_s: float) -> None:
+        """Raises ServerNotReady when it does not serve in time."""
+        self._stack.wait_ready(deadline_s)
+        self._note_ready()
+
+    def note_end(self) -> None:
+        """Write down that the server has ended, if it has, and if nobody did yet."""
+        code = self._stack.exit_code()
+        if code is not None and not self._end_told:
+            self._end_told = True
+            self._events.write("server_exit", code=code, pid=self._stack.identity().get("pid"))
+
+    def renew(self) -> None:
+        """After an end that was on purpose: the next life, without waiting until it serves."""
+        self.note_end()
+        self.begin()
+
+    def ready(self) -> Evidence | None:
+        """What shows that the server serves; None as long as it does not, or has died again."""
+        if not self._serves:
+            self._stack.observe()
+            self.note_end()
+            if not self._stack.alive() or server_state.health(self._base_url) != 200:
+                return None
+            self._note_ready()
+        return {"pid": self._stack.identity().get("pid"), "ready_s": round(time.monotonic() - self._began, 3)}
+
+    def died_young(self) -> bool:
+        """Whether the last life ended before it served."""
+        return self._began > 0 and not self._serves and self._stack.exit_code() is not None
+
+    def note_never_ready(self) -> None:
+        """Write down that a life which was to follow another one does not serve in time."""
+        seconds = round(time.monotonic() - self._began, 3)
+        self._events.write("server_not_ready", seconds=seconds, alive=self._stack.alive())
+
+    def ask(self, where: str) -> None:
+        self._ask(where)
+
+    def log_line(self) -> int:
+        return line_count(self._log)
+
+    def _note_ready(self) -> None:
+        self._serves = True
+        self._events.write("server_ready", seconds=round(time.monotonic() - self._began, 3))
+
+
+def line_count(path: Path) -> int:
+    """How many lines a file has now; 0 when it is not there."""
+    if not path.exists():
+        return 0
+    with path.open("rb") as file:
+        return sum(1 for _ in file)

@@ -1,0 +1,139 @@
+"""The lives of the server in a run: which ends were a fault's doing, by evidence, and when none served.
+
+A death that a fault of the plan caused is no violation. One that it cannot have caused still is: another
+process, another time, or another exit code than the fault gives.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from history.once import once
+from history.reader import History
+from history.records import Event, FaultRecord
+
+OUTSIDE = "outside"
+"""Role of the journal that the conductor writes of its own faults."""
+KILLED = (-9, 137)
+"""Exit codes of SIGKILL, as a parent sees it and as a container tells it."""
+STOPPED = (0, -15, 143)
+"""Of SIGTERM that was obeyed."""
+FOR_EVER = float("inf")
+ENGINE_KILL = "engine_kill"
+ENDINGS = ("kill", "stop", ENGINE_KILL)
+"""The faults that a life of the server ends of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """From a start of the server to the next."""
+
+    number: int
+    """From 0."""
+    start_ns: int
+    log_start: int
+    """Lines that the server's log had before."""
+    exit: Event | None
+    """None where nobody saw its end: the last life, which the conductor stops."""
+    cause: FaultRecord | None
+    """The strike that its end came of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """A time in which a fault left nobody to serve."""
+
+    cause: FaultRecord
+    since_ns: int
+    until_ns: int | None
+    """When the next life served; None when none did."""
+    log_from: int
+    log_to: int | None
+    """Lines of the server's log that were written by what was ending, from which to which, counted from 0."""
+
+    def covers(self, begin_ns: int, end_ns: int) -> bool:
+        """Whether something that lasted from one time to another was under way in it."""
+        return end_ns >= self.since_ns and (self.until_ns is None or begin_ns <= self.until_ns)
+
+
+@once
+def lives(history: History) -> list[Life]:
+    """In order of time; empty when the server was never started."""
+    starts = history.events_of("server_start")
+    exits = history.events_of("server_exit")
+    found: list[Life] = []
+    for number, start in enumerate(starts):
+        until_ns = starts[number + 1].t_ns if number + 1 < len(starts) else FOR_EVER
+        end = next((event for event in exits if start.t_ns <= event.t_ns <= until_ns), None)
+        cause = _cause(history, start, end) if end is not None else None
+        found.append(Life(number, start.t_ns, _whole(start, "log_line"), end, cause))
+    return found
+
+
+def deaths(history: History) -> list[Event]:
+    """Ends of the server that no fault of the plan accounts for."""
+    accounted = [life.exit for life in lives(history) if life.cause is not None]
+    return [event for event in history.events_of("server_exit") if event not in accounted]
+
+
+@once
+def outages(history: History) -> list[Outage]:
+    """In order of time. A fault that a server was to end of makes one also when it did not."""
+    all_lives = lives(history)
+    found = []
+    for line in history.faults:
+        begun_ns = line.evidence.get("begun_ns")
+        if not is_ending(line) or not isinstance(begun_ns, int):
+            continue
+        after = next((life for life in all_lives if life.start_ns > begun_ns), None)
+        log_from = line.evidence.get("log_line")
+        found.append(
+            Outage(
+                cause=line,
+                since_ns=begun_ns,
+                until_ns=None if after is None else _served_ns(history, after),
+                log_from=log_from if isinstance(log_from, int) else 0,
+                log_to=None if after is None else after.log_start,
+            )
+        )
+    return found
+
+
+def outage_at(history: History, begin_ns: int, end_ns: int) -> Outage | None:
+    """The first outage in which something was under way that lasted from one time to another."""
+    return next((outage for outage in outages(history) if outage.covers(begin_ns, end_ns)), None)
+
+
+def is_ending(line: FaultRecord) -> bool:
+    """Whether this is a strike that a life of the server was to end of."""
+    return line.event == "fired" and line.role == OUTSIDE and line.kind in ENDINGS
+
+
+def _cause(history: History, start: Event, end: Event) -> FaultRecord | None:
+    for line in history.faults:
+        begun_ns = line.evidence.get("begun_ns")
+        if not is_ending(line) or not isinstance(begun_ns, int):
+            continue
+        same = line.evidence.get("pid") == start.data.get("pid") == end.data.get("pid")
+        if same and start.t_ns <= begun_ns <= end.t_ns and _fits(line, end.data.get("code")):
+            return line
+    return None
+
+
+def _fits(line: FaultRecord, code: object) -> bool:
+    """Whether an exit code is what such a strike gives."""
+    if line.kind == ENGINE_KILL:
+        return True  # The server may end of it in its own way, or is ended when the fault is undone.
+    if line.kind == "stop" and line.evidence.get("forced") is not True:
+        return code in STOPPED
+    return code in KILLED
+
+
+def _served_ns(history: History, life: Life) -> int | None:
+    ready = (event.t_ns for event in history.events_of("server_ready") if event.t_ns >= life.start_ns)
+    return next(ready, None)
+
+
+def _whole(event: Event, name: str) -> int:
+    value = event.data.get(name)
+    return value if isinstance(value, int) else 0

@@ -1,0 +1,32 @@
+"""What an injector needs around it: a conductor's word on the lives of a server, without a conductor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from chaos.outside.injector import Strike
+from history.records import Evidence
+
+
+@dataclass
+class FakeLives:
+    """Notes what it was asked for; the next life serves when a test says so."""
+
+    serves: bool = False
+    told: list[str] = field(default_factory=list)
+
+    def log_line(self) -> int:
+        return 12
+
+    def ask(self, where: str) -> None:
+        self.told.append(f"ask {where}")
+
+    def renew(self) -> None:
+        self.told.append("renew")
+
+    def ready(self) -> Evidence | None:
+        return {"pid": 1} if self.serves else None
+
+
+def strike(kind: str, **params: float) -> Strike:
+    return Strike("f1", kind, "answered", 0, {"for_s": 0.0, **params}, seed=1)

@@ -1,0 +1,77 @@
+"""An end that is seen late is still proved, and what follows it is never taken for what was to end."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass, field
+
+import pytest
+
+from chaos.outside.ending import ENDINGS
+from history.records import Evidence
+from tests.unit.outside_world import FakeLives, strike
+
+
+@dataclass
+class FakeTarget:
+    """A server in its first life, until a test ends it."""
+
+    lives_on: bool = True
+    sent: list[signal.Signals] = field(default_factory=list)
+
+    def runs(self) -> bool:
+        return self.lives_on
+
+    def identity(self) -> Evidence:
+        return {"pid": 7}
+
+    def send(self, which: signal.Signals) -> None:
+        self.sent.append(which)
+
+    def kill_engine(self) -> Evidence:
+        return {"engines": [8]}
+
+    def engine_gone(self) -> bool:
+        return True
+
+    def ended(self) -> Evidence | None:
+        return None if self.lives_on else {"code": -9}
+
+
+@pytest.mark.parametrize("kind", ["kill", "stop"])
+def test_an_end_that_shows_only_as_it_is_undone_is_proved_all_the_same(kind: str) -> None:
+    target, lives = FakeTarget(), FakeLives()
+    hold = ENDINGS[kind](strike(kind, grace_s=60.0), target, lives)
+    hold.strike()
+    assert hold.proof() is None
+    hold.lift()
+    target.lives_on = False
+    assert hold.lifted() is None
+    target.lives_on = True  # the next life
+    proof = hold.proof()
+    assert proof is not None
+    assert (proof["pid"], proof["code"]) == (7, -9)
+
+
+def test_patience_with_what_is_to_stop_never_ends_the_next_life() -> None:
+    target = FakeTarget()
+    hold = ENDINGS["stop"](strike("stop", grace_s=0.0), target, FakeLives())
+    hold.strike()
+    hold.lift()
+    target.lives_on = False
+    hold.lifted()
+    target.lives_on = True
+    hold.proof()
+    assert target.sent == [signal.SIGTERM]
+
+
+def test_the_next_life_of_a_server_that_lost_its_engine_is_never_ended() -> None:
+    target, lives = FakeTarget(), FakeLives()
+    hold = ENDINGS["engine_kill"](strike("engine_kill", for_s=0.0), target, lives)
+    hold.strike()
+    hold.lift()
+    target.lives_on = False
+    hold.lifted()
+    target.lives_on = True
+    hold.lifted()
+    assert (target.sent, lives.told) == ([], ["renew"])
