@@ -175,6 +175,8 @@ class ClientBounds(Strict):
     """The same, 99th percentile."""
     cpu: float = Field(default=0.95, gt=0)
     """Share of one processor that a worker uses."""
+    clock_ms: float = Field(default=50.0, gt=0)
+    """How far the clock of a worker on another machine may be wrong."""
 
 
 class Limits(Strict):
@@ -327,6 +329,8 @@ class RunPlan(Strict):
     """The entry of the scenario that applies to this release (everything passes when none does)."""
     workers: int = Field(default=1, ge=1, le=64)
     """Load generator processes."""
+    join: str | None = None
+    """HOST:PORT at which they join from elsewhere; None: they are processes of the conductor's machine."""
     client: ClientKind = "openai"
     """What they send the load with; like their number it changes nothing of what is asked."""
     logprob_tolerance: float = Field(default=0.0, ge=0.0)

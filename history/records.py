@@ -147,6 +147,11 @@ class ClientRecord(Record, frozen=True, kw_only=True):
     """Pauses for the garbage collector."""
     connections: Whole
     """Sockets open at the end of the stretch."""
+    clock_offset_ns: Whole | None = None
+    """What was added to the clock of the worker's machine in all times of this phase; None where it is the
+    conductor's own machine."""
+    clock_error_ns: Time | None = None
+    """How far that may be wrong: half of the shortest round trip, and what the clocks have drifted since."""
 
 
 class ResourceRecord(Record, frozen=True, kw_only=True):

@@ -24,11 +24,14 @@ class LineWriter:
 
     def write(self, record: msgspec.Struct) -> None:
         """Append one record and hand it to the kernel."""
-        line = self._encoder.encode(record) + b"\n"
+        self.append(self._encoder.encode(record) + b"\n")
+
+    def append(self, lines: bytes) -> None:
+        """Append records that are lines already."""
         with self._lock:
             done = 0
-            while done < len(line):
-                done += os.write(self._fd, line[done:])
+            while done < len(lines):
+                done += os.write(self._fd, lines[done:])
 
     def close(self) -> None:
         with self._lock:

@@ -24,7 +24,7 @@ from kvchaos.paths import state_folder
 from kvchaos.planning import Request, make_run_dir, new_run_id, resolve, resolve_attached, write_plan
 from kvchaos.report.table import CampaignRow, run_table
 from kvchaos.stacks.attach import Attached, AttachStack
-from kvchaos.stacks.command import Launch
+from kvchaos.stacks.command import HOST, Launch
 from kvchaos.stacks.compose.prepare import prepare_compose
 from kvchaos.stacks.leftovers import clean, find_leftovers
 from kvchaos.stacks.network import network_of
@@ -125,6 +125,7 @@ def _conduct(
             run_dir=run_dir,
             cache=places.cache,
             port=places.port,
+            host=_host(request),
             grafana=request.grafana,
         )
         prepared = (prepare_local if request.stack == "local" else prepare_compose)(wish, record)
@@ -134,6 +135,11 @@ def _conduct(
             _carry_out(request, plan, prepared.stack, prepared.prometheus, run_dir, record, display)
     finally:
         record.close()
+
+
+def _host(request: Request) -> str:
+    """Where the server listens: on loopback, or where load workers from elsewhere reach this machine."""
+    return HOST if request.join is None else request.join.host
 
 
 def _carry_out(

@@ -17,6 +17,7 @@ from history import layout
 from history.plan import ClientKind, RunPlan, Scenario, StackName, Versions
 from kvchaos import __version__
 from kvchaos.errors import UsageError
+from kvchaos.joining import MasterAddress
 from kvchaos.scenario import check_fit, expectation_for
 from kvchaos.served_model import ServedModel
 from kvchaos.servers.registry import ServerEnv, logprob_tolerance
@@ -36,6 +37,8 @@ class Request:
     server: ServerEnv | Attached
     seed: int
     workers: int
+    join: MasterAddress | None = None
+    """Where the workers join; None: they are started here."""
     stack: StackName = "local"
     grafana: bool = False
     """Of compose stacks: Grafana runs too, and stays when the run has ended."""
@@ -80,6 +83,7 @@ def resolve(
         scenario=swarm(request.scenario, request.seed),
         expectation=expectation_for(request.scenario, request.server.release),
         workers=request.workers,
+        join=str(request.join) if request.join else None,
         logprob_tolerance=_tolerance(request),
         client=request.client,
         base_url=base_url or launch.base_url,
@@ -108,6 +112,7 @@ def resolve_attached(request: Request, server: Attached, run_id: str) -> RunPlan
         scenario=scenario,
         expectation=expectation_for(scenario, server.release),
         workers=request.workers,
+        join=str(request.join) if request.join else None,
         logprob_tolerance=_tolerance(request),
         client=request.client,
         base_url=server.base_url,

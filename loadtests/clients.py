@@ -19,8 +19,9 @@ class Make(Protocol):
         block_size: int | None = None,
         *,
         with_gaps: bool = False,
+        own_host: str | None = None,
     ) -> CompletionClient:
-        """Raises ValueError when the address is not on this machine."""
+        """Raises ValueError when the address is neither on this machine nor that of the conductor's."""
 
 
 CLIENTS: dict[ClientKind, Make] = {"openai": OpenAIClient, "lean": LeanClient}

@@ -7,18 +7,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from loadtests.messages import Failed, PhaseDone, Progress, Ready, Report
+from loadtests.messages import Failed, Joined, PhaseDone, Progress, Ready, Report
 
 
 @dataclass
 class _Heard:
     """From one worker."""
 
-    ready: Ready | None = None
+    joined: Joined | None = None
+    ready: bool = False
     counts: Progress | PhaseDone | None = None
     at_mono: float = 0.0
     """When the counts came."""
-    complaint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,7 @@ class Hearing:
 
     def __init__(self, workers: int) -> None:
         self._heard = [_Heard() for _ in range(workers)]
+        self._complaints: dict[int | None, str] = {}
         self._changed = threading.Condition()
         self._phase: str | None = None
         self._phase_began = 0.0
@@ -46,21 +47,27 @@ class Hearing:
             for heard in self._heard:
                 heard.counts = None
 
-    def note(self, worker: int, report: Report) -> None:
+    def note(self, worker: int | None, report: Report) -> None:
+        """None: the master of the workers says it, of itself."""
         with self._changed:
-            heard = self._heard[worker]
-            match report:
-                case Ready():
-                    heard.ready = report
-                case Failed(message=message):
-                    heard.complaint = message
-                case Progress() | PhaseDone() if report.phase == self._phase:
-                    heard.counts = report
-                    heard.at_mono = time.monotonic()
-                case _:
-                    # A late line about a phase that is over, or one that is kept elsewhere.
-                    pass
+            if isinstance(report, Failed):
+                self._complaints[worker] = report.message
+            elif worker is not None:
+                self._note(self._heard[worker], report)
             self._changed.notify_all()
+
+    def _note(self, heard: _Heard, report: Report) -> None:
+        match report:
+            case Joined():
+                heard.joined = report
+            case Ready():
+                heard.ready = True
+            case Progress() | PhaseDone() if report.phase == self._phase:
+                heard.counts = report
+                heard.at_mono = time.monotonic()
+            case _:
+                # A late line about a phase that is over, or one that is kept elsewhere.
+                pass
 
     def wake(self) -> None:
         """Let those who wait look again."""
@@ -72,12 +79,26 @@ class Hearing:
         with self._changed:
             return self._changed.wait_for(condition, timeout)
 
-    def complaint(self, worker: int) -> str | None:
-        return self._heard[worker].complaint
+    def complaint(self, worker: int | None) -> str | None:
+        return self._complaints.get(worker)
 
     def ready(self) -> bool:
         with self._changed:
-            return all(heard.ready is not None for heard in self._heard)
+            return all(heard.ready for heard in self._heard)
+
+    def joined(self) -> list[tuple[int, Joined]]:
+        """Those that came from elsewhere."""
+        with self._changed:
+            return [(worker, heard.joined) for worker, heard in enumerate(self._heard) if heard.joined]
+
+    def absent(self, join: str | None) -> list[tuple[int, str]]:
+        """Those that are not ready, and what they lack; `join` is where they were to join."""
+        with self._changed:
+            late = [(worker, heard) for worker, heard in enumerate(self._heard) if not heard.ready]
+        if join is None:
+            return [(worker, "did not get ready") for worker, _ in late]
+        lacks = f"has not joined; start it with: kvchaos worker --master {join}"
+        return [(worker, "does not reach the server" if heard.joined else lacks) for worker, heard in late]
 
     def done(self) -> bool:
         with self._changed:

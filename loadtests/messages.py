@@ -1,4 +1,7 @@
-"""What the conductor and a load worker say to each other: JSON lines on the worker's stdin and stdout."""
+"""What the conductor and a load worker say to each other: JSON lines on the worker's stdin and stdout.
+
+To workers that join from elsewhere the master passes them on, see loadtests.distributed.channel.
+"""
 
 from __future__ import annotations
 
@@ -52,8 +55,16 @@ class Counts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Seconds since the last token, or since the phase began when there was none yet."""
 
 
+class Joined(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="report", tag="joined"):
+    """A worker that the conductor did not start has taken its place; it is ready when it says so."""
+
+    host: str
+    """Name of its machine."""
+    pid: int
+
+
 class Ready(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="report", tag="ready"):
-    """Imports are done and the plan is understood."""
+    """Imports are done and the plan is understood; of a worker that joined: it reaches the server, too."""
 
 
 class Progress(Counts, frozen=True, kw_only=True, tag_field="report", tag="progress"):
@@ -97,9 +108,19 @@ class Failed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field=
     message: str
 
 
-Report = Ready | Progress | PhaseDone | Health | Latency | Failed
+Report = Joined | Ready | Progress | PhaseDone | Health | Latency | Failed
+
+
+class Told(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A report that the master of joined workers passes on; None: it is the master's own."""
+
+    worker: int | None
+    report: Report
+
 
 COMPLETE = "complete"
 """Reason of a phase that was not stopped."""
 EXIT_FAILED = 3
 """Exit code of a worker that cannot do its work; the report `failed` says why."""
+EXIT_NOT_NEEDED = 4
+"""Exit code of a worker that found all seats of the run taken."""

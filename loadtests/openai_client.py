@@ -16,7 +16,7 @@ from loadtests.client import DRAIN_S, IDLE_CONNECTION_S, CompletionClient, Reque
 from loadtests.completion import PATH, is_streamed
 from loadtests.job import Sink
 from loadtests.stream import ChunkStream
-from loadtests.target import loopback_url
+from loadtests.target import target_url
 
 
 class OpenAIClient(CompletionClient):
@@ -30,10 +30,11 @@ class OpenAIClient(CompletionClient):
         block_size: int | None = None,
         *,
         with_gaps: bool = False,
+        own_host: str | None = None,
     ) -> None:
         super().__init__(model, deadline_s, block_size, with_gaps=with_gaps)
         self._api = openai.OpenAI(
-            base_url=f"{loopback_url(base_url)}/v1",
+            base_url=f"{target_url(base_url, own_host)}/v1",
             api_key="none",
             # A retry inside the client would be a request that no record tells of.
             max_retries=0,

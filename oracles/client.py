@@ -70,6 +70,9 @@ def _beyond(
         busy = _busy(own)
         if busy > bounds.cpu:
             yield f"worker {worker} used {busy:.2f} of a processor, bound {bounds.cpu:g}"
+        error = max((record.clock_error_ns or 0 for record in own), default=0) / NS_PER_MS
+        if error > bounds.clock_ms:
+            yield f"worker {worker}'s clock may be wrong by {error:.0f} ms, bound {bounds.clock_ms:g}"
     given = {50: bounds.late_median_ms, 99: bounds.late_ms}
     for percent, late in zip(given, percentiles(_late_ms(requests), *given), strict=True):
         bound = given[percent] or by_default

@@ -15,6 +15,7 @@ from kvchaos import gpu
 from kvchaos.campaign import Places, clean_leftovers, run_all
 from kvchaos.cli.chosen_server import PLATFORMS, server_for
 from kvchaos.errors import UsageError
+from kvchaos.joining import MasterAddress, check_free, master_address
 from kvchaos.judging import exit_code
 from kvchaos.paths import cache_folder, runs_folder
 from kvchaos.planning import Request
@@ -56,6 +57,10 @@ def run_command(
     ] = None,
     repeat: Annotated[int, typer.Option(min=1, help="Runs of each scenario, with seeds counted up.")] = 1,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Load generator processes.")] = 1,
+    join: Annotated[
+        str | None,
+        typer.Option(help="HOST:PORT: wait there for the workers, and start none; see kvchaos worker."),
+    ] = None,
     client: Annotated[
         ClientKind | None,
         typer.Option(help="What sends the load: else openai; lean takes a fraction of the processor."),
@@ -98,6 +103,7 @@ def run_command(
     if seed is None:
         # A server that is there may remember the prompts of an earlier seed.
         seed = secrets.randbelow(MAX_SEED) if stack == "attach" else DEFAULT_SEED
+    master = None if join is None else _master(join)
     environment = server_for(stack, url, server, places.cache, grafana=grafana)
     requests = [
         Request(
@@ -105,6 +111,7 @@ def run_command(
             server=environment,
             seed=seed + again,
             workers=workers,
+            join=master,
             stack=stack,
             grafana=grafana,
             logprob_tolerance=logprob_tolerance,
@@ -121,3 +128,15 @@ def run_command(
     for line in run_dir_lines(rows):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     return exit_code(row.verdict.outcome for row in rows)
+
+
+def _master(join: str) -> MasterAddress:
+    address = master_address(join)
+    check_free(address)
+    if address.open_to_others:
+        typer.echo(
+            f"kvchaos: the master of the load and the server listen at {address.host}, and ask nobody who "
+            "they are: use it only in a network that you trust",
+            err=True,
+        )
+    return address

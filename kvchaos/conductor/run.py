@@ -29,6 +29,8 @@ from loadtests.processes import LoadProcesses
 
 TICK_S = 0.1
 LOADER_READY_S = 60.0
+JOIN_S = 300.0
+"""For people to start workers elsewhere."""
 STOP_GRACE_S = 10.0
 SHORT_CANARY_S = 5.0
 """For one that is sent while load runs and has to be watched."""
@@ -70,6 +72,7 @@ class Run:
             plan.workers,
             run_dir / layout.LOADER_LOG,
             witness.report if witness else None,
+            plan.join,
         )
         self._lives = Lives(stack, plan.base_url, run_dir / layout.SERVER_LOG, self._events, self._ask)
         self._arms = Arms(plan, run_dir, stack, self._lives, self._scraper, self._events, network)
@@ -117,8 +120,7 @@ class Run:
             self._lives.wait_ready(self._limits.ready_s)
         finally:
             self._tell_happenings()
-        if not self._load.wait_ready(LOADER_READY_S):
-            raise RunFailed("; ".join(self._load.failures()) or "the load generator did not get ready")
+        self._await_load()
         self._arms.check_server()
         self._scraper.start()
         # What a server counted before is not of this run.
@@ -132,6 +134,17 @@ class Run:
                 exit_code=self._stack.exit_code(),
                 tail=(),
             )
+
+    def _await_load(self) -> None:
+        join = self._plan.join
+        if join is not None:
+            self._display.step(
+                f"{self._plan.workers} load workers are to join: kvchaos worker --master {join}"
+            )
+        if not self._load.wait_ready(LOADER_READY_S if join is None else JOIN_S):
+            raise RunFailed("; ".join(self._load.failures() or self._load.absent()))
+        for worker, place in self._load.joined():
+            self._events.write("load_worker", worker=worker, host=place.host, pid=place.pid)
 
     def _phases(self) -> None:
         for phase in self._plan.scenario.phases:
@@ -240,7 +253,7 @@ class Run:
         silence = self._load.silence()
         if silence.seconds > self._limits.stall_s:
             raise LoadLost(
-                f"load worker {silence.worker} has said nothing for {silence.seconds:.1f} s; "
+                f"{self._load.name(silence.worker)} has said nothing for {silence.seconds:.1f} s; "
                 f"see {layout.LOADER_LOG}"
             )
 

@@ -64,11 +64,12 @@ class Launch:
     environment: dict[str, str]
     """What is added to the inherited environment."""
     port: int
-    """Where the suite asks it, on loopback."""
+    host: str = HOST
+    """Where the suite asks it: on loopback, unless load workers of other machines need another address."""
 
     @property
     def base_url(self) -> str:
-        return f"http://{HOST}:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,7 @@ def plan_launch(
         command=_command(server, settings, model, listening, folders.control, device),
         environment=_environment(server, settings, folders, device),
         port=listening.port,
+        host=listening.host,
     )
 
 

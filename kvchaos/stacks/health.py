@@ -6,7 +6,7 @@ import http.client
 import time
 from pathlib import Path
 
-from kvchaos.stacks.command import HOST
+from kvchaos.stacks.command import Launch
 from kvchaos.stacks.server_log import last_words
 from kvchaos.stacks.stack import ServerNotReady, Stack
 
@@ -15,11 +15,11 @@ TIMEOUT_S = 2.0
 OBSERVE_EVERY_S = 1.0
 
 
-def wait_until_healthy(stack: Stack, port: int, log: Path, deadline_s: float) -> None:
+def wait_until_healthy(stack: Stack, launch: Launch, log: Path, deadline_s: float) -> None:
     """Return when /health answers 200. Raises ServerNotReady when the server dies or time is up."""
     deadline = time.monotonic() + deadline_s
     observe_at = 0.0
-    while not _healthy(port):
+    while not _healthy(launch):
         now = time.monotonic()
         code = stack.exit_code()
         if code is not None:
@@ -33,8 +33,8 @@ def wait_until_healthy(stack: Stack, port: int, log: Path, deadline_s: float) ->
     stack.observe()
 
 
-def _healthy(port: int) -> bool:
-    connection = http.client.HTTPConnection(HOST, port, timeout=TIMEOUT_S)
+def _healthy(launch: Launch) -> bool:
+    connection = http.client.HTTPConnection(launch.host, launch.port, timeout=TIMEOUT_S)
     try:
         connection.request("GET", "/health")
         return connection.getresponse().status == http.HTTPStatus.OK

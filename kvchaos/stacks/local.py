@@ -31,13 +31,13 @@ NOT_INHERITED = ("VLLM_", "KVCHAOS_", "PYTHON", "OMP_", "KMP_", "LD_PRELOAD", "V
 """Variables that would change the server under test behind the plan's back."""
 
 
-def choose_port(wanted: int | None) -> int:
-    """A free port on 127.0.0.1, the wanted one if given. Raises UsageError when that cannot be had."""
+def choose_port(wanted: int | None, host: str = HOST) -> int:
+    """A free port, the wanted one if given. Raises UsageError when that cannot be had."""
     if wanted is not None:
         check_port(wanted)
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         try:
-            probe.bind((HOST, wanted or 0))
+            probe.bind((host, wanted or 0))
         except OSError as error:
             why = "in use" if error.errno == errno.EADDRINUSE else f"not to be had ({error.strerror})"
             raise UsageError(f"port {wanted} is {why}: choose another with --port or leave it out") from error
@@ -105,7 +105,7 @@ class LocalStack:
             )
 
     def wait_ready(self, deadline_s: float) -> None:
-        wait_until_healthy(self, self.launch.port, self._log, deadline_s)
+        wait_until_healthy(self, self.launch, self._log, deadline_s)
 
     def alive(self) -> bool:
         return self._process is not None and self.exit_code() is None

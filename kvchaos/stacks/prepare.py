@@ -10,7 +10,7 @@ from kvchaos import model
 from kvchaos.paths import models_folder
 from kvchaos.served_model import ServedModel, tiny
 from kvchaos.servers.registry import ServerEnv
-from kvchaos.stacks.command import Launch, Listening, plan_launch
+from kvchaos.stacks.command import HOST, Launch, Listening, plan_launch
 from kvchaos.stacks.device import device_of
 from kvchaos.stacks.local import LocalStack, choose_port, make_folders
 from kvchaos.stacks.plugin import PLAIN_PARTS, PLUGIN_PARTS
@@ -30,6 +30,8 @@ class Wish:
     cache: Path
     port: int | None = None
     """On this machine; None: a free one."""
+    host: str = HOST
+    """Of local stacks: where the server listens."""
     grafana: bool = False
     """Of compose stacks: Grafana runs too, and stays with Prometheus when the run has ended."""
 
@@ -53,7 +55,7 @@ class Prepared:
 def prepare_local(wish: Wish, record: RunRecord) -> Prepared:
     """Processes of this machine. Raises UsageError."""
     served = tiny(model.ensure_model(models_folder(wish.cache)))
-    listening = Listening(choose_port(wish.port))
+    listening = Listening(choose_port(wish.port, wish.host), wish.host)
     folders = make_folders(wish.run_dir, record, wish.parts)
     launch = plan_launch(
         wish.server, wish.settings, served, listening, folders, device_of(wish.server.platform)

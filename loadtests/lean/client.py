@@ -19,7 +19,7 @@ from loadtests.lean.connection import Connection
 from loadtests.lean.events import EventReader
 from loadtests.lean.pool import Pool
 from loadtests.lean.refusal import refused
-from loadtests.target import loopback_url
+from loadtests.target import target_url
 
 HTTP_PORT = 80
 OK = range(200, 300)
@@ -36,9 +36,10 @@ class LeanClient(CompletionClient):
         block_size: int | None = None,
         *,
         with_gaps: bool = False,
+        own_host: str | None = None,
     ) -> None:
         super().__init__(model, deadline_s, block_size, with_gaps=with_gaps)
-        address = urlsplit(loopback_url(base_url))
+        address = urlsplit(target_url(base_url, own_host))
         self._pool = Pool(address.hostname or "", address.port or HTTP_PORT)
         self._head = (
             f"POST /v1{PATH} HTTP/1.1\r\nHost: {address.netloc}\r\n"

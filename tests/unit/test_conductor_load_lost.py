@@ -19,7 +19,7 @@ LONG = scenario("--fake-token-s", "0.02", load=400, limits={"stall_s": 3.0})
     ("hurt", "reason"),
     [
         (signal.SIGKILL, "load worker 1 (pid {pid}) ended with code -9; see loader.log"),
-        (signal.SIGSTOP, "load worker 1 has said nothing for 3."),
+        (signal.SIGSTOP, "load worker 1 (pid {pid}) has said nothing for 3."),
     ],
     ids=["killed", "frozen"],
 )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from history.arrivals import Bursts, Closed, Gamma, Poisson
-from history.plan import PhaseSpec, WorkloadSpec
+from history.plan import WorkloadSpec
 from loadtests.arrivals import schedule
 from tests.fakes.openai_server import FakeServer
+from tests.unit.joining import joining
 from tests.unit.loading import PATIENCE_S, loaders, phase, records, write_plan
 
 WORKLOADS = {
@@ -36,19 +38,24 @@ class Played:
     workers: set[int]
 
 
-def play(folder: Path, workers: int, phases: tuple[PhaseSpec, ...] = PHASES) -> Played:
+def play(folder: Path, workers: int, *, join: bool = False) -> Played:
     folder.mkdir()
     with FakeServer() as server:
-        with loaders(folder, write_plan(folder, server.url, workloads=WORKLOADS), workers) as load:
+        plan = write_plan(folder, server.url, workloads=WORKLOADS)
+        with ExitStack() as stack:
+            if join:
+                load = stack.enter_context(joining(folder, plan, workers)).load
+            else:
+                load = stack.enter_context(loaders(folder, plan, workers))
             assert load.wait_ready(PATIENCE_S)
-            for one in phases:
+            for one in PHASES:
                 load.start_phase(one)
                 assert load.wait_done(PATIENCE_S)
         bodies = {seen.headers["x-request-id"]: seen.raw for seen in server.seen}
         assert len(bodies) == len(server.seen)
     found = records(folder)
     due: dict[str, int] = {}
-    for one in phases:
+    for one in PHASES:
         if not isinstance(one.arrivals, Closed):
             own = {record.id: record.intended_ns for record in found if record.phase == one.name}
             first = own[f"{one.name}-{one.first}"]
@@ -56,13 +63,14 @@ def play(folder: Path, workers: int, phases: tuple[PhaseSpec, ...] = PHASES) -> 
     return Played(bodies, due, {record.worker for record in found})
 
 
-def test_one_process_and_four_send_the_same_bytes_at_the_same_times(tmp_path: Path) -> None:
+def test_one_process_and_four_and_two_that_join_send_the_same_bytes_at_the_same_times(tmp_path: Path) -> None:
     alone, shared = play(tmp_path / "alone", 1), play(tmp_path / "shared", 4)
-    assert (alone.workers, shared.workers) == ({0}, {0, 1, 2, 3})
+    joined = play(tmp_path / "joined", 2, join=True)
+    assert (alone.workers, shared.workers, joined.workers) == ({0}, {0, 1, 2, 3}, {0, 1})
     assert len(alone.bodies) == sum(one.requests for one in PHASES)
-    assert alone.bodies == shared.bodies
+    assert alone.bodies == shared.bodies == joined.bodies
     assert len(alone.due_ns) == 72
-    assert alone.due_ns == shared.due_ns == planned()
+    assert alone.due_ns == shared.due_ns == joined.due_ns == planned()
 
 
 def planned() -> dict[str, int]:

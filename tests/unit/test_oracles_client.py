@@ -89,6 +89,15 @@ def test_a_busy_moment_is_too_short_to_tell() -> None:
     assert judge(run.history()).verdict is Verdict.PASS
 
 
+@pytest.mark.parametrize(("error_ms", "limited"), [(40, False), (60, True)])
+def test_a_clock_that_nobody_can_compare_is_the_limit(error_ms: int, limited: bool) -> None:
+    run = clean_run(latency_plan())
+    client(run, "chaos", clock_offset_ns=-7_000 * MS, clock_error_ns=error_ms * MS)
+    assert (judge(run.history()).verdict is Verdict.UNKNOWN) == limited
+    if limited:
+        assert "worker 0's clock may be wrong by 60 ms, bound 50" in said(run.history())
+
+
 def test_requests_that_start_late_are_the_limit() -> None:
     run = clean_run(latency_plan())
     late(run, "golden", 300 * MS)

@@ -98,7 +98,7 @@ class ComposeStack:
             (self._server,) = containers_of(self._client, self._manner.name, SERVER)
 
     def wait_ready(self, deadline_s: float) -> None:
-        wait_until_healthy(self, self.launch.port, self._dir / layout.SERVER_LOG, deadline_s)
+        wait_until_healthy(self, self.launch, self._dir / layout.SERVER_LOG, deadline_s)
 
     def alive(self) -> bool:
         return self._server is not None and self.exit_code() is None

@@ -1,0 +1,75 @@
+"""The command `kvchaos worker`: load workers that join runs of another machine."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from typing import Annotated
+
+import typer
+
+from kvchaos.errors import UsageError
+from kvchaos.interrupts import Interrupted, interrupts
+from kvchaos.joining import MasterAddress, master_address
+from loadtests.child import HOME
+from loadtests.messages import EXIT_NOT_NEEDED
+
+LOOK_S = 0.2
+END_S = 10.0
+
+
+def worker_command(
+    master: Annotated[
+        str, typer.Option(help="Where the run is conducted: HOST:PORT, as given there with --join.")
+    ] = "127.0.0.1",
+    processes: Annotated[int, typer.Option(min=1, max=64, help="How many workers.")] = 1,
+    once: Annotated[bool, typer.Option("--once", help="End after one run; else wait for the next.")] = False,
+) -> int:
+    """Send load in runs that another machine conducts with `kvchaos run --join`, one after the other."""
+    address = master_address(master)
+    workers: list[subprocess.Popen[bytes]] = []
+    try:
+        with interrupts():
+            workers = [_start(address) for _ in range(processes)]
+            while workers:
+                time.sleep(LOOK_S)
+                workers = [
+                    worker for old in workers if (worker := _next(old, address, once=once)) is not None
+                ]
+    except Interrupted:
+        return 0
+    finally:
+        _end(workers)
+    return 0
+
+
+def _start(address: MasterAddress) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "loadtests.distributed.worker"]
+    command += ["--host", address.host, "--port", str(address.port)]
+    # It leaves when its stdin ends, so also when this process was killed.
+    return subprocess.Popen(command, stdin=subprocess.PIPE, cwd=HOME, process_group=0)
+
+
+def _next(
+    worker: subprocess.Popen[bytes], address: MasterAddress, *, once: bool
+) -> subprocess.Popen[bytes] | None:
+    """The worker, or the one that takes its place when its run is over. Raises UsageError when it failed."""
+    code = worker.poll()
+    if code is None:
+        return worker
+    if code not in (0, EXIT_NOT_NEEDED):
+        raise UsageError(f"a load worker (pid {worker.pid}) ended with code {code}")
+    return None if once and code == 0 else _start(address)
+
+
+def _end(workers: list[subprocess.Popen[bytes]]) -> None:
+    """What they have in flight is recorded; that takes a moment."""
+    for worker in workers:
+        worker.terminate()
+    for worker in workers:
+        try:
+            worker.wait(END_S)
+        except subprocess.TimeoutExpired:
+            worker.kill()
+            worker.wait()

@@ -1,0 +1,177 @@
+"""A load worker that joins a run from anywhere: `python -m loadtests.distributed.worker --master HOST:PORT`.
+
+It waits for a master, is given a seat and the plan, does what is ordered, and sends its records there. It
+leaves when the run is over, when the master has gone silent, or with the process that started it (at the end
+of its stdin): what is in flight is given up and recorded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import os
+import platform
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import gevent
+from gevent.fileobject import FileObjectPosix
+from gevent.queue import Queue
+from locust.env import Environment  # patches the standard library, so it comes before our own modules
+
+from history import layout
+from history.plan import RunPlan
+from history.reader import UnreadableRun, read_plan
+from loadtests.distributed import channel
+from loadtests.distributed.channel import AskFile, Farewell, Join, Leave, NoSeat, Piece, Seat, Unfit
+from loadtests.distributed.link import Link, Outbox
+from loadtests.messages import EXIT_FAILED, EXIT_NOT_NEEDED, Failed, Quit
+from loadtests.phases import GRACE_S, CannotGoOn, Inbox, Place, Worker
+from loadtests.target import address_of, is_loopback, seen_from_elsewhere
+from loadtests.user import CompletionUser
+from loadtests.workloads import PATH_PARAM
+
+POLL_S = 0.25
+HEALTH_TIMEOUT_S = 2.0
+
+
+class NotNeeded(Exception):
+    """All seats are taken."""
+
+
+def take_part(host: str, port: int) -> None:
+    """One run, from the wait for its master to the farewell.
+
+    Raises CannotGoOn, NotNeeded, or ConnectionError when there is no master for minutes.
+    """
+    inbox: Inbox = Queue()
+    environment = Environment(user_classes=[CompletionUser], stop_timeout=GRACE_S)
+    runner = environment.create_worker_runner(host, port)
+    link = Link(runner, inbox)
+    seat = _seat(link)
+    gevent.signal_handler(signal.SIGTERM, inbox.put, Quit())
+    outbox = Outbox(link)
+    with tempfile.TemporaryDirectory(prefix="kvchaos-worker-") as folder:
+        try:
+            plan = _plan(seat, Path(folder), link, host)
+            _tell(f"load worker {seat.worker} of {seat.of} in run {plan.run_id}")
+            link.compare_clocks()
+            own_host = None if is_loopback(host) else host
+            worker = Worker(plan, Place(seat.worker, seat.of, runner, outbox.write, own_host))
+            try:
+                _reach(plan.load_url or plan.base_url, inbox)
+                worker.serve(inbox, outbox)
+            finally:
+                worker.close()
+        except (CannotGoOn, UnreadableRun, ValueError, OSError) as error:
+            outbox.send(Failed(message=str(error)))
+            raise CannotGoOn(str(error)) from error
+        finally:
+            outbox.flush()
+            if not isinstance(link.ask(Leave(outbox.records)), Farewell):
+                raise CannotGoOn("the master took no leave")
+
+
+def _seat(link: Link) -> Seat:
+    match link.ask(Join(platform.node(), os.getpid(), channel.code_fingerprint())):
+        case Seat() as seat:
+            return seat
+        case NoSeat(why=why):
+            raise NotNeeded(why)
+        case Unfit(why=why):
+            raise CannotGoOn(why)
+        case other:
+            raise CannotGoOn(f"the master answers {type(other).__name__}")
+
+
+def _plan(seat: Seat, folder: Path, link: Link, host: str) -> RunPlan:
+    """The run's plan for this machine: with its files fetched, and the server as it is reached from here."""
+    (folder / layout.PLAN).write_text(seat.plan, encoding="utf-8")
+    plan = read_plan(folder)
+    scenario = plan.scenario
+    workloads = {
+        name: spec.model_copy(update={"params": {**spec.params, PATH_PARAM: str(_fetch(name, folder, link))}})
+        if PATH_PARAM in spec.params
+        else spec
+        for name, spec in scenario.workloads.items()
+    }
+    url = plan.load_url or plan.base_url
+    return plan.model_copy(
+        update={
+            "scenario": scenario.model_copy(update={"workloads": workloads}),
+            "load_url": url if is_loopback(host) else seen_from_elsewhere(url, host),
+        }
+    )
+
+
+def _fetch(workload: str, folder: Path, link: Link) -> Path:
+    path = folder / workload
+    with path.open("wb") as file:
+        while True:
+            piece = link.ask(AskFile(workload, file.tell()))
+            if not isinstance(piece, Piece):
+                raise CannotGoOn(f"the master answers {type(piece).__name__} when asked for a file")
+            if not piece.content:
+                return path
+            file.write(piece.content)
+
+
+def _reach(url: str, inbox: Inbox) -> None:
+    """Wait until the server answers here, or until something is ordered."""
+    if not _answers(url):
+        _tell(f"waiting for the server at {url}")
+    while inbox.empty() and not _answers(url):
+        gevent.sleep(POLL_S)
+
+
+def _answers(url: str) -> bool:
+    address = urlsplit(url)
+    connection = http.client.HTTPConnection(address.netloc, timeout=HEALTH_TIMEOUT_S)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _tell(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
+def _leave_with_parent() -> None:
+    with FileObjectPosix(os.dup(0), "rb") as stdin:
+        stdin.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m loadtests.distributed.worker", description=__doc__)
+    parser.add_argument("--host", required=True, help="where the master is")
+    parser.add_argument("--port", type=int, required=True)
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    # A Ctrl-C in the terminal reaches this process too; the one that started it says what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    arguments = _arguments(argv)
+    gevent.spawn(_leave_with_parent)
+    try:
+        take_part(address_of(arguments.host), arguments.port)
+    except NotNeeded as error:
+        _tell(str(error))
+        return EXIT_NOT_NEEDED
+    except (CannotGoOn, ConnectionError, ValueError) as error:
+        _tell(f"load worker: {error}")
+        return EXIT_FAILED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
