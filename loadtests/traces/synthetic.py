@@ -30,8 +30,8 @@ BEGIN = datetime(2020, 1, 1, tzinfo=UTC)
 NS_PER_MS = 1_000_000
 
 
-def entries(count: int, seed: int) -> Iterator[Entry]:
-    """As many requests, in order of time."""
+def entries(count: int, seed: int, rate: float = RATE) -> Iterator[Entry]:
+    """As many requests, in order of time, so many a second."""
     chance = random.Random(seed)
     fresh = iter(range(SHARED_BLOCKS, 1 << 62))
     shared = tuple(range(SHARED_BLOCKS))
@@ -49,7 +49,7 @@ def entries(count: int, seed: int) -> Iterator[Entry]:
             output_tokens=min(max(round(chance.lognormvariate(5.0, 0.8)), 1), 2000),
             blocks=blocks,
         )
-        at_ns += round(chance.expovariate(RATE) * 1000) * NS_PER_MS
+        at_ns += round(chance.expovariate(rate) * 1000) * NS_PER_MS
 
 
 def mooncake(made: Iterator[Entry]) -> Iterator[str]:

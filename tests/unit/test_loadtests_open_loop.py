@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import statistics
 import time
 from pathlib import Path
 
-from history.arrivals import Arrivals, Bursts, Constant
+from history.arrivals import Arrivals, Bursts, Constant, Poisson
 from history.percentile import Spread
 from history.records import RequestRecord
 from kvchaos.report.latency import late_ms
 from loadtests.arrivals import schedule
+from loadtests.mock.process import MockServer
+from loadtests.mock.settings import Fixed, Settings
 from tests.fakes.openai_server import Behaviour, FakeServer, Seen
 from tests.unit.loading import PATIENCE_S, loaders, phase, records, wait_for, write_plan
 
 FREEZE_S = 1.0
+STOPPED_S = 3.0
 FAST = Constant(kind="constant", rate=50)
 
 
@@ -32,6 +37,10 @@ def play(
         load.start_phase(phase(requests=requests, concurrency=concurrency, arrivals=arrivals))
         assert load.wait_done(PATIENCE_S)
         assert load.failures() == []
+    return in_order(folder)
+
+
+def in_order(folder: Path) -> list[RequestRecord]:
     return sorted(records(folder), key=lambda record: int(record.id.removeprefix("load-")))
 
 
@@ -77,6 +86,30 @@ def test_a_frozen_server_shows_in_latency_and_not_in_the_arrivals(tmp_path: Path
     assert ttft.p99 > 0.9 * FREEZE_S * 1000
     # Those sent into the freeze wait for its end: the later, the shorter.
     assert found[30].end_us > found[50].end_us + 200_000
+
+
+def test_a_server_stopped_for_3_s_shows_in_latency_and_not_in_the_arrivals(tmp_path: Path) -> None:
+    poisson = Poisson(kind="poisson", rate=40)
+    with (
+        MockServer(Settings(ttft=Fixed(ms=5), itl=Fixed(ms=1)), tmp_path / "sent.jsonl") as server,
+        loaders(tmp_path, write_plan(tmp_path, server.url)) as load,
+    ):
+        assert load.wait_ready(PATIENCE_S)
+        load.start_phase(phase(requests=320, concurrency=320, arrivals=poisson))
+        wait_for(lambda: load.progress().ok >= 60)
+        os.kill(server.pid, signal.SIGSTOP)
+        time.sleep(STOPPED_S)
+        os.kill(server.pid, signal.SIGCONT)
+        assert load.wait_done(PATIENCE_S)
+    found = in_order(tmp_path)
+    assert {record.outcome for record in found} == {"ok"}
+    assert intended(found) == planned(poisson, 320)
+    # And they were really sent then, those of the stop among them.
+    assert not any(record.held for record in found)
+    assert statistics.median(late_ms(record) for record in found) < 100
+    from_due = Spread.of(late_ms(record) + (record.first_us or 0) / 1000 for record in found)
+    assert from_due.p99 is not None
+    assert from_due.p99 > 0.9 * STOPPED_S * 1000
 
 
 def test_what_had_to_wait_for_the_bound_is_told_and_counts_from_when_it_was_due(tmp_path: Path) -> None:

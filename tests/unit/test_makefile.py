@@ -13,7 +13,7 @@ from tests.server.contract.generations import ONE_OF_EACH
 
 ROOT = Path(__file__).parents[2]
 TARGETS = [
-    *("setup", "chaos", "test", "test-all-releases", "bench-idle", "bench-judge", "test-unit"),
+    *("setup", "chaos", "test", "test-all-releases", "bench-idle", "bench-judge", "bench-trace", "test-unit"),
     *("lint", "format", "doctor", "clean", "distclean"),
 ]
 

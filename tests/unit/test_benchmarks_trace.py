@@ -1,0 +1,45 @@
+"""A trace that was replayed late, or from memory, must not be told as replayed on time and from disk."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from benchmarks.trace import MARK, PAGE, Replay, main, report
+from history.percentile import Spread
+from kvchaos.report.markdown import between
+
+GOOD = Replay(
+    lines=1_000_000,
+    file_mib=125.0,
+    span_s=1000.0,
+    took_s=1001.0,
+    held=0,
+    late_ms=Spread(0.5, 3.0),
+    ready_mib=100.0,
+    early_mib=110.0,
+    most_mib=115.0,
+)
+
+
+def test_memory_that_grows_with_the_trace_is_told() -> None:
+    assert GOOD.bounded
+    assert not replace(GOOD, most_mib=143.0).bounded
+    assert "in the first tenth): no" in report(replace(GOOD, most_mib=143.0))
+
+
+def test_a_replay_that_lags_behind_the_trace_is_told() -> None:
+    assert GOOD.on_time
+    assert not replace(GOOD, held=1).on_time
+    assert not replace(GOOD, late_ms=Spread(0.5, 101.0)).on_time
+
+
+def test_the_figures_have_their_place_in_the_page() -> None:
+    assert report(GOOD) in between(PAGE.read_text(encoding="utf-8"), MARK, report(GOOD))
+
+
+def test_a_replay_too_short_is_one_line_and_exit_code_3(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--lines", "50", "--rate", "10"]) == 3
+    told = capsys.readouterr().err
+    assert told == "it was over too soon to tell anything of memory: give it more --lines\n"
