@@ -37,7 +37,8 @@ class CampaignRow:
 
 
 def run_table(plan: RunPlan, verdict: RunVerdict) -> Table:
-    """One row an oracle: its word, how that compares with the expectation, its evidence."""
+    """One row an oracle: its word, how that compares with the expectation, its evidence. Below, what weighed
+    most where the run is not as expected."""
     title = f"{verdict.scenario} on {verdict.server}, seed {verdict.seed}: {outcome_text(verdict.outcome)}"
     table = Table(title=Text(title, style=STYLES[verdict.outcome]), title_justify="left")
     table.add_column("oracle", no_wrap=True)
@@ -53,6 +54,8 @@ def run_table(plan: RunPlan, verdict: RunVerdict) -> Table:
         # Text, not markup: evidence holds brackets of its own.
         evidence = Text("\n".join(evidence_lines(result, WITNESSES)))
         table.add_row(result.oracle, Text(word, style=STYLES[stands]), evidence)
+    if verdict.outcome != "as expected" and verdict.reasons:
+        table.caption, table.caption_justify = Text(verdict.reasons[0]), "left"
     return table
 
 

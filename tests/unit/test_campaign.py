@@ -201,8 +201,8 @@ os.open = open_full
 """Read by the interpreter at its start: one file of the run lies on a disk without room."""
 
 
-@pytest.mark.parametrize("name", [layout.EVENTS, layout.METRICS, layout.requests_file(0)])
-def test_a_full_disk_is_one_line_and_leaves_nothing_running(bench: Running, name: str) -> None:
+def on_a_full_disk(bench: Running, name: str) -> tuple[int, str, str]:
+    """The end of a run of which one file has no room; nothing of it may be left."""
     site = bench.folder / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text(FULL_DISK.format(name=name))
@@ -210,13 +210,26 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_running(bench: Running, name
     conductor = bench.start(SLOW)
     wait_for(lambda: any(bench.state_folder.glob("*.json")) and bool(bench.record().groups))
     (server,) = (group.leader for group in bench.record().groups)
-    code, _, err = finished(conductor)
+    code, out, err = finished(conductor)
+    assert members({server}) == set()
+    assert list(bench.state_folder.iterdir()) == []
+    return code, out, err
+
+
+@pytest.mark.parametrize("name", [layout.EVENTS, layout.METRICS])
+def test_a_full_disk_is_one_line_and_leaves_nothing_running(bench: Running, name: str) -> None:
+    code, _, err = on_a_full_disk(bench, name)
     assert code == 3
     (line,) = err.splitlines()
     assert line.startswith("kvchaos: ")
     assert "No space left on device" in line
-    assert members({server}) == set()
-    assert list(bench.state_folder.iterdir()) == []
+
+
+def test_a_load_worker_on_a_full_disk_leaves_a_run_that_is_unknown_and_says_why(bench: Running) -> None:
+    """What the server and the others did up to then is kept and told."""
+    code, out, err = on_a_full_disk(bench, layout.requests_file(0))
+    assert (code, err) == (2, "")
+    assert "No space left on device" in " ".join(out.split())
 
 
 def judged_after(bench: Running, run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> str:

@@ -176,7 +176,7 @@ def test_all_means_those_that_belong_to_the_stack(
     campaign = Campaign(monkeypatch)
     path = write_scenario(tmp_path / "other.yaml", {**scenario(), "name": "other", "stacks": ["attach"]})
     monkeypatch.setattr(run_cli, "scenario_files", lambda: [path])
-    monkeypatch.setattr(run_cli, "server_for", lambda *_: server)
+    monkeypatch.setattr(run_cli, "server_for", lambda *_, **__: server)
     command_line(["run", "--all", "--stack", stack])
     assert bool(campaign.asked) is there
 
