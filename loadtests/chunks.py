@@ -11,17 +11,17 @@ import msgspec
 from history.records import Usage
 
 
-class PromptDetails(msgspec.Struct):
+class PromptDetails(msgspec.Struct, gc=False):
     cached_tokens: int | None = None
 
 
-class UsageEvent(msgspec.Struct):
+class UsageEvent(msgspec.Struct, gc=False):
     prompt_tokens: int
     completion_tokens: int
     prompt_tokens_details: PromptDetails | None = None
 
 
-class Logprobs(msgspec.Struct):
+class Logprobs(msgspec.Struct, gc=False):
     token_logprobs: list[float] | None = None
     top_logprobs: list[dict[str, float] | None] | None = None
     """Of each place the likeliest tokens, as many as were asked for."""
@@ -33,7 +33,7 @@ class Logprobs(msgspec.Struct):
         return [pair[0] - pair[1] for pair in told if len(pair) > 1]
 
 
-class Choice(msgspec.Struct):
+class Choice(msgspec.Struct, gc=False):
     index: int = 0
     text: str = ""
     finish_reason: str | None = None
@@ -41,7 +41,7 @@ class Choice(msgspec.Struct):
     token_ids: list[int] | None = None
 
 
-class Chunk(msgspec.Struct):
+class Chunk(msgspec.Struct, gc=False):
     """One event. Fields that are not listed are the server's own affair."""
 
     choices: list[Choice]

@@ -11,6 +11,7 @@ from loadtests.chunks import Chunk, chunk_of
 
 DATA = b"data: "
 EVENT_END = b"\n\n"
+BETWEEN = EVENT_END + DATA
 DONE = b"[DONE]"
 """An event that begins so is the last one."""
 NO_MESSAGE = "An error occurred during streaming"
@@ -35,9 +36,22 @@ def decode(data: bytes) -> Chunk:
     return _told(data) if chunk.error is not None else chunk
 
 
-def is_plain(block: bytes) -> bool:
-    """Whether an event, without its end, has the form that servers send: one line of data."""
-    return block.startswith(DATA) and b"\n" not in block and b"\r" not in block
+def plain_events(arrived: bytes) -> tuple[list[bytes], bytes] | None:
+    """The data of each whole event at the begin, and the bytes that are left for the next one.
+
+    None where anything has another form than servers send: one line of data for each event. The bytes are
+    gone through a few times, but by no code of Python's own.
+    """
+    if b"\r" in arrived:
+        return None
+    end = arrived.rfind(EVENT_END)
+    if end < 0:
+        return [], arrived
+    events = arrived[len(DATA) : end].split(BETWEEN)
+    end += len(EVENT_END)
+    if not arrived.startswith(DATA) or arrived.count(b"\n", 0, end) != len(EVENT_END) * len(events):
+        return None
+    return events, arrived[end:]
 
 
 def _told(data: bytes) -> Chunk:

@@ -9,7 +9,7 @@ from itertools import chain
 import openai
 
 from loadtests.chunks import Chunk
-from loadtests.decoding import DATA, DONE, EVENT_END, ErrorEvent, decode, is_plain
+from loadtests.decoding import DONE, ErrorEvent, decode, plain_events
 
 
 class ChunkStream(openai.Stream[Chunk]):
@@ -42,15 +42,13 @@ class ChunkStream(openai.Stream[Chunk]):
         """The data of each event."""
         rest = b""
         for piece in pieces:
-            *blocks, rest = (rest + piece).split(EVENT_END)
-            for place, block in enumerate(blocks):
-                if not is_plain(block):
-                    yield from self._own_way(EVENT_END.join([*blocks[place:], rest]), pieces)
-                    return
-                yield block[len(DATA) :]
-            if b"\r" in rest:
+            rest += piece
+            found = plain_events(rest)
+            if found is None:
                 break
-        # Other ends of lines, or half an event at the end of the stream.
+            events, rest = found
+            yield from events
+        # Another form, or half an event at the end of the stream.
         yield from self._own_way(rest, pieces)
 
     def _own_way(self, rest: bytes, pieces: Iterator[bytes]) -> Iterator[bytes]:

@@ -80,12 +80,13 @@ class LeanClient(CompletionClient):
         reader = EventReader()
         pieces = connection.body()
         for piece in pieces:
+            at_us = attempt.at_us(connection.arrived_ns)
             for data in reader.read(piece):
                 if data.startswith(DONE):
                     attempt.end_of_stream()
                     _drain(connection, pieces)
                     return
-                take_in(decode(data), attempt.at_us(connection.arrived_ns), attempt, sink)
+                take_in(decode(data), at_us, attempt, sink)
         reader.end()
 
 

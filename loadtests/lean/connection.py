@@ -65,9 +65,10 @@ class Connection:
         return self._parser.status
 
     def body(self) -> Iterator[bytes]:
-        """The pieces of the answer's body behind its head, each as soon as it is there."""
+        """The answer's body behind its head, piece by piece as they are read."""
         while True:
-            yield from self._parser.pieces
+            if self._parser.pieces:
+                yield b"".join(self._parser.pieces)
             if self._parser.whole:
                 return
             self._receive()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from loadtests.decoding import DATA, EVENT_END, is_plain
+from loadtests.decoding import plain_events
 
 LINE_END = re.compile(b"\r\n|\r|\n")
 
 
 class EventReader:
-    """Of one stream. Events in the form that servers send take the short way, all others go line by line."""
+    """Of one stream. Whole events in the form that servers send take the short way; from the first other one
+    on all go line by line."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -21,9 +22,13 @@ class EventReader:
         """The data of each event that ends in this piece of the body. Raises UnicodeDecodeError."""
         if self._lines is not None:
             return self._lines.read(piece)
-        if not self._rest and piece.endswith(EVENT_END) and is_plain(piece[: -len(EVENT_END)]):
-            return (piece[len(DATA) : -len(EVENT_END)],)
-        return self._split(piece)
+        arrived = self._rest + piece
+        found = plain_events(arrived)
+        if found is None:
+            self._lines, self._rest = LineReader(), b""
+            return self._lines.read(arrived)
+        events, self._rest = found
+        return events
 
     def end(self) -> None:
         """The body is over; what is left is no event. Raises UnicodeDecodeError."""
@@ -31,20 +36,6 @@ class EventReader:
         for _ in lines.read(self._rest):
             continue
         lines.end()
-
-    def _split(self, piece: bytes) -> Iterator[bytes]:
-        *blocks, self._rest = (self._rest + piece).split(EVENT_END)
-        for place, block in enumerate(blocks):
-            if not is_plain(block):
-                yield from self._by_lines(EVENT_END.join([*blocks[place:], self._rest]))
-                return
-            yield block[len(DATA) :]
-        if b"\r" in self._rest:
-            yield from self._by_lines(self._rest)
-
-    def _by_lines(self, left: bytes) -> Iterator[bytes]:
-        self._lines, self._rest = LineReader(), b""
-        yield from self._lines.read(left)
 
 
 class LineReader:
