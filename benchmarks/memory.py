@@ -46,5 +46,6 @@ def resident(pid: int) -> int:
 
 
 def children(pid: int) -> list[int]:
-    """Process ids of the children of a process's first thread."""
-    return list(map(int, (PROC / str(pid) / "task" / str(pid) / "children").read_text().split()))
+    """Process ids of the children of a process."""
+    tasks = (PROC / str(pid) / "task").iterdir()
+    return [int(child) for task in tasks for child in (task / "children").read_text().split()]

@@ -77,6 +77,11 @@ def lib_folder(cache: Path) -> Path:
     return cache / "lib"
 
 
+def bench_tools_folder(cache: Path) -> Path:
+    """Other load generators, each in an environment of its own, for `make bench-client`."""
+    return cache / "bench-tools"
+
+
 def client_bench_folder(cache: Path) -> Path:
     """What `kvchaos client-bench` measured on this machine."""
     return cache / "client-bench"

@@ -64,7 +64,7 @@ def measure(wish: Wish, folder: Path, tell: Callable[[str], None]) -> list[Figur
     `folder` gets the records. Raises MeasureFailed, OSError, loadtests.mock.process.MockFailed.
     """
     with MockServer(SCHEDULE, folder / "sent.jsonl") as server:
-        plan = write_plan(_plan(server.url, wish), folder)
+        plan = write_plan(plan_for(server.url, wish), folder)
         load = LoadProcesses(folder, plan, wish.workers, folder / layout.LOADER_LOG)
         try:
             load.start()
@@ -132,7 +132,7 @@ class _Bench:
 
     def _drive(self, step: Step) -> _Ran:
         self._count += 1
-        phase = _phase(step, f"{step.name}-{self._count}", self._seconds)
+        phase = phase_for(step, f"{step.name}-{self._count}", self._seconds)
         began_ns, used_before_s = time.monotonic_ns(), cpu_s(self._server.pid)
         self._load.start_phase(phase)
         deadline = time.monotonic() + self._seconds
@@ -146,7 +146,7 @@ class _Bench:
         return _Ran(step, phase.name, stopped_ns, used_s / (stopped_ns - began_ns) * 1e9)
 
 
-def _phase(step: Step, name: str, seconds: float) -> PhaseSpec:
+def phase_for(step: Step, name: str, seconds: float) -> PhaseSpec:
     return PhaseSpec(
         name=name,
         role="load",
@@ -158,7 +158,7 @@ def _phase(step: Step, name: str, seconds: float) -> PhaseSpec:
     )
 
 
-def _plan(url: str, wish: Wish) -> RunPlan:
+def plan_for(url: str, wish: Wish) -> RunPlan:
     """As a run's own, with nothing in it of a server under test."""
     workloads = {
         name: WorkloadSpec(
@@ -172,7 +172,7 @@ def _plan(url: str, wish: Wish) -> RunPlan:
         summary="",
         server=ServerSettings(gpu_blocks=2),
         workloads=workloads,
-        phases=(_phase(Step("long", 1, LONG), "long", 1.0),),
+        phases=(phase_for(Step("long", 1, LONG), "long", 1.0),),
         limits=Limits(request_s=END_S),
     )
     none = Versions(kvchaos="", vllm="", torch="", python="", server_name="", model="", git="", host="")

@@ -30,6 +30,7 @@ BACKLOG = 4096
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m loadtests.mock", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="on 127.0.0.1; else a free one")
+    parser.add_argument("--share-port", action="store_true", help="with others that say so too")
     parser.add_argument("--log", type=Path, required=True, help="file that gets what was sent when")
     parser.add_argument("--settings", default="{}", help="the schedule as JSON, see mock/settings.py")
     parser.add_argument("--until-stdin-ends", action="store_true", help="leave with whoever started it")
@@ -44,7 +45,9 @@ async def _serve(arguments: argparse.Namespace, settings: Settings, writer: Line
     if arguments.until_stdin_ends:
         loop.add_reader(0, lambda: None if os.read(0, 4096) else stop.set())
     service = Service(settings, Clockwork(loop), writer.write)
-    server = await loop.create_server(service.connect, HOST, arguments.port, backlog=BACKLOG)
+    server = await loop.create_server(
+        service.connect, HOST, arguments.port, backlog=BACKLOG, reuse_port=arguments.share_port or None
+    )
     port = server.sockets[0].getsockname()[1]
     sys.stdout.buffer.write(msgspec.json.encode(Started(url=f"http://{HOST}:{port}")) + b"\n")
     sys.stdout.flush()

@@ -34,13 +34,20 @@ class MockServer:
     It leaves with this process, however that ends. Its log is whole when the block is left.
     """
 
-    def __init__(self, settings: Settings, log: Path) -> None:
+    def __init__(self, settings: Settings, log: Path, shared_port: int | None = None) -> None:
+        """`shared_port`: one that several servers listen at, each taking some of the connections; 0 chooses
+        one that others can be told."""
         self._settings = settings
         self._log = log
+        self._shared_port = shared_port
 
     @property
     def url(self) -> str:
         return self._started.url
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
 
     @property
     def pid(self) -> int:
@@ -53,6 +60,8 @@ class MockServer:
     def __enter__(self) -> Self:
         command = [sys.executable, "-m", "loadtests.mock", "--until-stdin-ends", "--log", str(self._log)]
         command += ["--settings", msgspec.json.encode(self._settings).decode()]
+        if self._shared_port is not None:
+            command += ["--share-port", "--port", str(self._shared_port)]
         # Of the same session as the load, so that the kernel's autogroups do not set them against each other.
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=HOME, process_group=0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
 from typing import cast
@@ -118,7 +119,7 @@ class Connection(asyncio.Protocol):
 
     def _begin(self, incoming: Incoming, parameters: Asked, received_ns: int) -> None:
         service = self._service
-        request_id = incoming.headers.get("x-request-id") or f"mock-{service.requests}"
+        request_id = incoming.headers.get("x-request-id") or f"mock-{os.getpid()}-{service.requests}"
         service.requests += 1
         order = Order(
             id=request_id,

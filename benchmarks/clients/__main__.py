@@ -1,0 +1,144 @@
+"""Which client takes how much, and how true are its times? Run by hand:
+
+    make bench-client
+
+Installs the tools of others into the cache folder, runs all clients in turn against the mock server, and
+writes the tables into docs/performance.md. Exit code 0 when each target is met, 1 when one is missed, 3 when
+it could not be measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+
+from benchmarks.clients import page
+from benchmarks.clients.figures import Figures, RunFailed
+from benchmarks.clients.install import ensure
+from benchmarks.clients.load import Load
+from benchmarks.clients.run import Client, others, our_client, run
+from benchmarks.clients.tools import TOOLS
+from kvchaos import model
+from kvchaos.interrupts import Interrupted, interrupts
+from kvchaos.paths import bench_tools_folder, cache_folder, models_folder
+from kvchaos.planning import host
+from kvchaos.report.markdown import between
+from kvchaos.servers.commands import CommandFailed
+from kvchaos.servers.progress import PlainProgress
+from loadtests.mock.process import MockFailed
+
+PAGE = Path(__file__).parents[2] / "docs" / "performance.md"
+MARK = "<!-- clients -->"
+ROUNDS = 5
+LIMIT = "limit"
+PACED = Load("paced", gap_ms=10.0, at_once=64, seconds=9.0, requests=400)
+UNPACED = Load("without gaps", gap_ms=0.0, at_once=64, seconds=6.0, requests=2500)
+MOST = {
+    "kvchaos openai": Load(LIMIT, gap_ms=10.0, at_once=256, seconds=8.0),
+    "kvchaos lean": Load(LIMIT, gap_ms=10.0, at_once=640, seconds=8.0),
+}
+"""More at once than each of ours can serve."""
+AT_ONCE = 2000
+HALF_S = 8.0
+
+
+def half(client: str, most: float) -> Load:
+    """An open loop at half of the most requests/s that one of ours has managed."""
+    rate = most / 2
+    name = f"{rate:.0f} requests/s"
+    return Load(name, gap_ms=10.0, at_once=AT_ONCE, seconds=HALF_S, rate=rate, requests=round(rate * HALF_S))
+
+
+class Bench:
+    def __init__(self, clients: Sequence[Client], console: Console) -> None:
+        self._clients = {client.name: client for client in clients}
+        self._console = console
+
+    def run(self, name: str, load: Load) -> Figures:
+        with tempfile.TemporaryDirectory(prefix="bench-client-") as folder:
+            found = run(self._clients[name], load, Path(folder))
+        self._console.print(
+            f"{name}, {load.name}: {found.requests_per_s:.1f} requests/s, {found.events_per_s:.0f} events/s, "
+            f"{found.events_per_cpu_s:.0f} per CPU-second, TTFT error {found.ttft_error_ms} ms",
+            highlight=False,
+        )
+        return found
+
+    def limits(self) -> dict[str, float]:
+        """The most requests/s of each of ours."""
+        return {name: self.run(name, load).requests_per_s for name, load in MOST.items()}
+
+    def round(self, loads: Sequence[tuple[Load, Sequence[str]]]) -> Iterator[Figures]:
+        """Each load through its clients, one after the other."""
+        for load, names in loads:
+            for name in names:
+                yield self.run(name, load)
+
+
+def measure(rounds: int, console: Console) -> tuple[dict[str, Load], list[list[Figures]]]:
+    """The half rates, by client of ours, and the rounds. Raises what `run` and `ensure` raise."""
+    cache = cache_folder()
+    tokenizer = model.ensure_model(models_folder(cache))
+    tools = [
+        others(tool, ensure(tool, bench_tools_folder(cache), PlainProgress(console)), tokenizer)
+        for tool in TOOLS
+    ]
+    bench = Bench([*tools, our_client("openai"), our_client("lean")], console)
+    everybody = [tool.name for tool in tools] + list(page.OURS)
+    halves = {name: half(name, most) for name, most in bench.limits().items()}
+    loads = [
+        (PACED, everybody),
+        (UNPACED, everybody),
+        (halves["kvchaos openai"], everybody),
+        # No other comes near this rate.
+        (halves["kvchaos lean"], ["kvchaos lean"]),
+    ]
+    return halves, [list(bench.round(loads)) for _ in range(rounds)]
+
+
+def report(halves: dict[str, Load], rounds: Sequence[page.Round]) -> str:
+    loads = [PACED.name, UNPACED.name, *(load.name for load in halves.values())]
+    times = [found for load in (PACED.name, UNPACED.name) for found in page.times(rounds, load)]
+    parts = [
+        f"{datetime.now(UTC):%Y-%m-%d}, openai {version('openai')}, Python {sys.version.split()[0]}; "
+        f"{host()}; load of the machine {os.getloadavg()[1]:.1f} (5 minutes). {len(rounds)} rounds.\n",
+        *(f"{load}:\n\n{page.table(rounds, load)}" for load in loads),
+        "".join(
+            [*page.words(times), *(page.truth(rounds, load.name, client) for client, load in halves.items())]
+        ),
+        page.headroom(rounds),
+    ]
+    return "\n".join(parts)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Measure load clients side by side.")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--keep", type=Path, help="write all figures there, as JSON")
+    chosen = parser.parse_args(arguments)
+    console = Console(stderr=True)
+    try:
+        with interrupts():
+            halves, rounds = measure(chosen.rounds, console)
+    except (Interrupted, RunFailed, CommandFailed, MockFailed, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 3
+    if chosen.keep:
+        chosen.keep.write_bytes(msgspec.json.format(msgspec.json.encode(rounds)))
+    told = report(halves, rounds)
+    sys.stdout.write(told)
+    PAGE.write_text(between(PAGE.read_text(encoding="utf-8"), MARK, told), encoding="utf-8")
+    return 0 if "no\n" not in told else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

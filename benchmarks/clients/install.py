@@ -1,0 +1,41 @@
+"""Environments for the tools of others, in the cache folder; each is made once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from uv import find_uv_bin
+
+from benchmarks.clients.tools import Tool
+from kvchaos.servers.commands import Runner
+from kvchaos.servers.find_links import configured_find_links
+from kvchaos.servers.progress import Progress
+
+DONE = "installed"
+"""Comes last: without it all is redone."""
+
+
+def ensure(tool: Tool, folder: Path, progress: Progress) -> Path:
+    """The interpreter of the tool's environment. Raises kvchaos.servers.commands.CommandFailed, OSError."""
+    home = folder / f"{tool.name.split()[0]}-{tool.version}"
+    python = home / "env" / "bin" / "python"
+    if (home / DONE).is_file() and python.exists():
+        return python
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True)
+    progress.step(f"installing {tool.name} {tool.version} into {home}")
+    uv, runner = find_uv_bin(), Runner(progress, home, home / "install.log")
+    runner.run([uv, "venv", "--no-project", "--python", sys.executable, home / "env"], os.environ)
+    overrides = home / "overrides.txt"
+    overrides.write_text("\n".join(tool.overrides) + "\n")
+    places = configured_find_links(Path(sys.executable))
+    links = [word for place in places for word in ("--find-links", place)]
+    runner.run(
+        [uv, "pip", "install", "--python", python, "--override", overrides, *links, *tool.packages],
+        {"UV_SYSTEM_CERTS": "1", **os.environ},
+    )
+    (home / DONE).touch()
+    return python

@@ -1,0 +1,56 @@
+"""What every client is asked to send, and in what form it gets the prompts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from kvchaos.clientbench.measure import LONG, PROMPT_TOKENS
+from loadtests.mock.settings import Fixed, Settings
+
+TOKENS = LONG
+"""Of an answer; an event each."""
+PROMPTS = 8000
+"""More than are sent, so that none stands twice."""
+NUMBER_DIGITS = 8
+SEED = 1
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """One kind of measurement."""
+
+    name: str
+    gap_ms: float
+    """Of the mock server, from a request to the first event and from each event to the next."""
+    at_once: int
+    """In a closed loop; in an open one the most that may be in flight."""
+    seconds: float
+    """How long requests are sent."""
+    rate: float | None = None
+    """Requests/s that are due, Poisson; None: closed loop."""
+    requests: int = 0
+    """For clients that count them and take no time."""
+
+    @property
+    def schedule(self) -> Settings:
+        return Settings(ttft=Fixed(ms=self.gap_ms), itl=Fixed(ms=self.gap_ms))
+
+
+def write_prompts(path: Path, prompt: str, tokens: str) -> Path:
+    """Prompts as JSON Lines, with these names for the text and for the length of the answer."""
+    with path.open("w", encoding="ascii") as file:
+        for text in _prompts():
+            file.write(json.dumps({prompt: text, tokens: TOKENS}) + "\n")
+    return path
+
+
+def _prompts() -> Iterator[str]:
+    """Letters, each a token for the tiny model's tokenizer."""
+    random = Random(SEED)
+    for number in range(PROMPTS):
+        yield f"{number:0{NUMBER_DIGITS}}" + "".join(random.choices(LETTERS, k=PROMPT_TOKENS - NUMBER_DIGITS))

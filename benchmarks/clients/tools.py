@@ -1,0 +1,166 @@
+"""The load generators of others: releases, how they are installed, how they are called, what they write.
+
+Each runs as its own documentation shows it: streaming, answers that go on to their full length, prompts from
+a file, a local tokenizer, and no other service that it would look for.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.clients.load import TOKENS, Load, write_prompts
+from benchmarks.clients.seen import Seen
+from kvchaos.servers.install import overrides
+from kvchaos.servers.releases import PACKAGE, find_release
+
+NS_PER_S, NS_PER_MS, MS_PER_S = 1e9, 1e6, 1e3
+MODEL = "mock"
+OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+RESULT = "result.json"
+VLLM = "0.32.0"
+GRACE_S = 5
+"""For answers under way when the time is over."""
+VLLM_BENCH = (
+    "import argparse; from vllm.benchmarks.serve import add_cli_args, main; "
+    "parser = argparse.ArgumentParser(); add_cli_args(parser); main(parser.parse_args())"
+)
+"""`vllm bench serve`; the command itself does not start where the distribution has another name than vllm."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a tool needs to be called."""
+
+    load: Load
+    url: str
+    python: Path
+    """Of its environment; its commands lie beside."""
+    tokenizer: Path
+    folder: Path
+    """Its own, for what it writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    name: str
+    version: str
+    packages: tuple[str, ...]
+    overrides: tuple[str, ...]
+    """Requirements that take the place of what the packages ask for."""
+    command: Callable[[Asked], Sequence[str | Path]]
+    read: Callable[[Path], Iterable[Seen]]
+    """What it wrote into its folder."""
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+def _guidellm(asked: Asked) -> Sequence[str | Path]:
+    load = asked.load
+    prompts = write_prompts(asked.folder / "prompts.jsonl", "prompt", "output_tokens_count")
+    backend = f"kind=openai_http,target={asked.url},model={MODEL},request_format=/v1/completions"
+    profile = f"kind=concurrent,streams={load.at_once}"
+    if load.rate is not None:
+        profile = f"kind=poisson,rate={load.rate:g},max_concurrency={load.at_once}"
+    return [
+        *(asked.python.with_name("guidellm"), "run", "--backend", backend, "--profile", profile),
+        *("--constraint", f"kind=max_duration,seconds={load.seconds:g}"),
+        *("--data", f"kind=json_file,path={prompts}"),
+        *("--tokenizer", f"kind=huggingface_auto,model={asked.tokenizer}"),
+        *("--output", f"kind=json,path={asked.folder / RESULT}", "--disable-console"),
+    ]
+
+
+def _read_guidellm(folder: Path) -> Iterable[Seen]:
+    offset_s = time.time() - time.monotonic()
+    (benchmark,) = _json(folder / RESULT)["benchmarks"]
+    for request in benchmark["requests"]["successful"]:
+        times = request["info"]["timings"]
+        first, last = times["first_token_iteration"], times["last_token_iteration"]
+        yield Seen(
+            # The server's own id comes back with its answer.
+            id=request["response_id"].removeprefix("cmpl-"),
+            first_ns=(first - offset_s) * NS_PER_S,
+            mean_gap_ms=(last - first) * MS_PER_S / (times["token_iterations"] - 1),
+        )
+
+
+def _aiperf(asked: Asked) -> Sequence[str | Path]:
+    load = asked.load
+    prompts = write_prompts(asked.folder / "prompts.jsonl", "text", "output_length")
+    pace = ["--concurrency", str(load.at_once)]
+    if load.rate is not None:
+        pace += ["--request-rate", f"{load.rate:g}", "--arrival-pattern", "poisson"]
+    return [
+        *(asked.python.with_name("aiperf"), "profile", "--model", MODEL, "--url", asked.url),
+        *("--endpoint-type", "completions", "--streaming", "--use-server-token-count", *pace),
+        *("--benchmark-duration", f"{load.seconds:g}", "--benchmark-grace-period", str(GRACE_S)),
+        *("--input-file", prompts, "--custom-dataset-type", "single_turn", "--tokenizer", asked.tokenizer),
+        *("--extra-inputs", "ignore_eos:true", "--extra-inputs", f"max_tokens:{TOKENS}"),
+        *("--artifact-dir", asked.folder, "--ui", "none", "--no-server-metrics", "--no-gpu-telemetry"),
+    ]
+
+
+def _read_aiperf(folder: Path) -> Iterable[Seen]:
+    offset_ns = time.time_ns() - time.monotonic_ns()
+    for line in (folder / "profile_export.jsonl").read_bytes().splitlines():
+        record = json.loads(line)
+        about, metrics = record["metadata"], record["metrics"]
+        if record.get("error") or about["was_cancelled"]:
+            continue
+        yield Seen(
+            id=about["x_request_id"],
+            first_ns=about["request_start_ns"]
+            - offset_ns
+            + metrics["time_to_first_token"]["value"] * NS_PER_MS,
+            gaps_ms=tuple(metrics["inter_chunk_latency"]["value"][: TOKENS - 1]),
+        )
+
+
+def _vllm(asked: Asked) -> Sequence[str | Path]:
+    load = asked.load
+    prompts = write_prompts(asked.folder / "prompts.jsonl", "prompt", "output_tokens")
+    pace = [] if load.rate is None else ["--request-rate", f"{load.rate:g}"]
+    return [
+        *(asked.python, "-c", VLLM_BENCH, "--backend", "openai", "--base-url", asked.url, "--model", MODEL),
+        *("--tokenizer", asked.tokenizer, "--dataset-name", "custom", "--dataset-path", prompts),
+        *("--custom-output-len", "-1", "--skip-chat-template", "--disable-shuffle", "--ignore-eos"),
+        *("--num-prompts", str(load.requests), "--max-concurrency", str(load.at_once), *pace),
+        *("--request-id-prefix", "bench-", "--save-result", "--save-detailed"),
+        *("--result-dir", asked.folder, "--result-filename", RESULT),
+    ]
+
+
+def _read_vllm(folder: Path) -> Iterable[Seen]:
+    result = _json(folder / RESULT)
+    rows = zip(result["start_times"], result["ttfts"], result["itls"], result["errors"], strict=True)
+    for number, (start, ttft, gaps, error) in enumerate(rows):
+        if not error:
+            yield Seen(
+                id=f"bench-{number}",
+                first_ns=(start + ttft) * NS_PER_S,
+                gaps_ms=tuple(gap * MS_PER_S for gap in gaps[: TOKENS - 1]),
+            )
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_bytes())
+
+
+TOOLS = (
+    Tool("guidellm", "0.8.1", ("guidellm==0.8.1",), (), _guidellm, _read_guidellm, OFFLINE),
+    # Told to stay offline it does not take a tokenizer from a folder.
+    Tool("aiperf", "0.13.0", ("aiperf==0.13.0",), (), _aiperf, _read_aiperf),
+    Tool(
+        "vllm bench serve",
+        VLLM,
+        (f"{PACKAGE}=={VLLM}", "pandas", "datasets"),
+        tuple(overrides(find_release(VLLM)).splitlines()),
+        _vllm,
+        _read_vllm,
+        OFFLINE,
+    ),
+)

@@ -1,0 +1,69 @@
+"""What a client's processes use while it runs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from benchmarks.memory import children
+from kvchaos.stacks.holdings import GONE, cpu_s, resident_bytes
+
+PERIOD_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    at_ns: int
+    """Monotonic clock."""
+    cpu_s: dict[int, float]
+    """Processor time so far, by process."""
+    resident_bytes: int
+    """Of all together; what two share counts in both."""
+
+
+class Watch:
+    """Looks at a process and all that come of it, again and again while its block is entered."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        self.samples: list[Sample] = []
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._over.wait(PERIOD_S):
+            pids = list(_family(self._pid))
+            self.samples.append(
+                Sample(time.monotonic_ns(), {pid: cpu_s(pid) for pid in pids}, sum(map(resident_bytes, pids)))
+            )
+
+
+def used_s(samples: Sequence[Sample]) -> float:
+    """Processor time from the first sample to the last, also of processes that began or ended between."""
+    first: dict[int, float] = dict(samples[0].cpu_s)
+    last: dict[int, float] = {}
+    for sample in samples:
+        last |= {pid: used for pid, used in sample.cpu_s.items() if used}
+    return sum(used - first.get(pid, 0.0) for pid, used in last.items())
+
+
+def _family(pid: int) -> Iterator[int]:
+    yield pid
+    with suppress(*GONE):
+        for child in children(pid):
+            yield from _family(child)
