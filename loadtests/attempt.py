@@ -35,6 +35,12 @@ class Attempt:
     end_us: int | None = None
     """Once it has ended. What happens behind that changes nothing more."""
 
+    @property
+    def leave_after(self) -> int | None:
+        """Tokens after which the client gives up on purpose; None: it does not."""
+        abort = self.job.prompt.abort
+        return abort.after_tokens if abort else None
+
     def elapsed_us(self) -> int:
         return self.at_us(time.monotonic_ns())
 

@@ -72,14 +72,16 @@ class ChoiceSoFar:
 
     def add(self, choice: Choice, *, with_gaps: bool) -> int:
         """Take in its part of an event; gives how many tokens that brought."""
-        ids = choice.token_ids or []
-        if with_gaps and choice.logprobs:
-            self.gaps.extend(choice.logprobs.gaps())
-        logprobs = (choice.logprobs.token_logprobs if choice.logprobs else None) or []
-        self.token_ids.extend(ids)
-        self.logprobs.extend(logprobs)
+        ids, told = choice.token_ids or (), choice.logprobs
+        self.token_ids += ids
         if choice.finish_reason is not None:
             self.finish_reason = choice.finish_reason
+        if told is None:
+            return len(ids)
+        logprobs = told.token_logprobs or ()
+        self.logprobs += logprobs
+        if with_gaps:
+            self.gaps += told.gaps()
         # A server that sends no token ids still tells the count by its logprobs.
         return len(ids) or len(logprobs)
 

@@ -8,7 +8,7 @@ from typing import Any
 import gevent
 
 from loadtests.attempt import Attempt
-from loadtests.chunks import Answer, Chunk, MalformedChunk
+from loadtests.chunks import Answer, MalformedChunk
 from loadtests.completion import body_of
 from loadtests.job import Job, Sink
 
@@ -91,13 +91,3 @@ class CompletionClient(ABC):
     def body(self, job: Job) -> dict[str, Any]:
         """What is sent, to be encoded as JSON."""
         return body_of(job.prompt, self._model, with_gaps=self._with_gaps)
-
-
-def take_in(chunk: Chunk, at_us: int, attempt: Attempt, sink: Sink) -> None:
-    """One event of a stream. Raises MalformedChunk; Abandoned, when it brought as many as were wanted."""
-    count = attempt.answer.take(chunk, at_us)
-    if count:
-        sink.tokens(count)
-    abort = attempt.job.prompt.abort
-    if abort is not None and abort.after_tokens is not None and attempt.answer.tokens >= abort.after_tokens:
-        raise Abandoned

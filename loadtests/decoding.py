@@ -44,6 +44,9 @@ def plain_events(arrived: bytes) -> tuple[list[bytes], bytes] | None:
     """
     if b"\r" in arrived:
         return None
+    if arrived.find(b"\n") == len(arrived) - len(EVENT_END) and arrived.startswith(DATA):
+        # One event and no more, as it comes when nothing else is on its way.
+        return ([arrived[len(DATA) : -len(EVENT_END)]], b"") if arrived.endswith(EVENT_END) else None
     end = arrived.rfind(EVENT_END)
     if end < 0:
         return [], arrived

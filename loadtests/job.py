@@ -26,7 +26,7 @@ class Sink(Protocol):
     """Who is told about a request's life."""
 
     def tokens(self, count: int) -> None:
-        """So many tokens arrived just now."""
+        """So many tokens arrived just now, in one event or in several that were read together."""
 
     def ended(self, record: RequestRecord) -> None:
         """The request is over. Called exactly once for each request, whatever its end."""

@@ -12,7 +12,7 @@ import openai
 
 from loadtests.attempt import Attempt
 from loadtests.chunks import Chunk, MalformedChunk
-from loadtests.client import DRAIN_S, IDLE_CONNECTION_S, CompletionClient, RequestFailed, take_in
+from loadtests.client import DRAIN_S, IDLE_CONNECTION_S, Abandoned, CompletionClient, RequestFailed
 from loadtests.completion import PATH, is_streamed
 from loadtests.job import Sink
 from loadtests.stream import ChunkStream
@@ -79,8 +79,13 @@ class OpenAIClient(CompletionClient):
             stream_cls=ChunkStream,
         ) as stream:
             attempt.status = stream.response.status_code
+            answer, leave_after = attempt.answer, attempt.leave_after
             for chunk in stream:
-                take_in(chunk, attempt.elapsed_us(), attempt, sink)
+                count = answer.take(chunk, attempt.elapsed_us())
+                if count:
+                    sink.tokens(count)
+                if leave_after is not None and answer.tokens >= leave_after:
+                    raise Abandoned
             attempt.end_of_stream()
             gevent.with_timeout(DRAIN_S, stream.drain, timeout_value=None)
 

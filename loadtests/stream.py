@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import chain
 
+import httpx2
 import openai
 
 from loadtests.chunks import Chunk
@@ -20,7 +21,7 @@ class ChunkStream(openai.Stream[Chunk]):
     """
 
     def __iter__(self) -> Iterator[Chunk]:
-        self._pieces = self.response.iter_bytes()
+        self._pieces = self._body()
         with ExitStack() as broken_off:
             # Also when the reader leaves in the middle: what it has not read is nobody's any more.
             broken_off.callback(self.close)
@@ -29,6 +30,13 @@ class ChunkStream(openai.Stream[Chunk]):
                     break
                 yield self._chunk(data)
             broken_off.pop_all()
+
+    def _body(self) -> Iterator[bytes]:
+        """As it comes; through httpx2's own ways only where something is to be done to it there."""
+        stream = self.response.stream
+        if "content-encoding" in self.response.headers or not isinstance(stream, httpx2.SyncByteStream):
+            return self.response.iter_bytes()
+        return iter(stream)
 
     def drain(self) -> None:
         """Read what follows the last event: only behind the end of the body is its connection free again.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from urllib.parse import urlsplit
 
 import gevent
@@ -11,7 +11,7 @@ import msgspec
 
 from loadtests.attempt import Attempt
 from loadtests.chunks import MalformedChunk
-from loadtests.client import DRAIN_S, CompletionClient, RequestFailed, take_in
+from loadtests.client import DRAIN_S, Abandoned, CompletionClient, RequestFailed
 from loadtests.completion import PATH, is_streamed
 from loadtests.decoding import DONE, ErrorEvent, decode
 from loadtests.job import Sink
@@ -80,14 +80,28 @@ class LeanClient(CompletionClient):
         reader = EventReader()
         pieces = connection.body()
         for piece in pieces:
-            at_us = attempt.at_us(connection.arrived_ns)
-            for data in reader.read(piece):
-                if data.startswith(DONE):
-                    attempt.end_of_stream()
-                    _drain(connection, pieces)
-                    return
-                take_in(decode(data), at_us, attempt, sink)
+            if not _take_in(reader.read(piece), attempt.at_us(connection.arrived_ns), attempt, sink):
+                attempt.end_of_stream()
+                _drain(connection, pieces)
+                return
         reader.end()
+
+
+def _take_in(events: Iterable[bytes], at_us: int, attempt: Attempt, sink: Sink) -> bool:
+    """Events that were read together; False: the last of all was among them. Raises what `decode` raises."""
+    answer, leave_after = attempt.answer, attempt.leave_after
+    count = 0
+    try:
+        for data in events:
+            if data.startswith(DONE):
+                return False
+            count += answer.take(decode(data), at_us)
+            if leave_after is not None and answer.tokens >= leave_after:
+                raise Abandoned
+    finally:
+        if count:
+            sink.tokens(count)
+    return True
 
 
 def _drain(connection: Connection, pieces: Iterator[bytes]) -> None:

@@ -7,16 +7,14 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 
-import gevent
 import gevent.socket
 from gevent.hub import Waiter
 
 from loadtests.client import RequestFailed
 from loadtests.lean import arrival
 from loadtests.lean.answer_parser import AnswerParser
+from loadtests.lean.readiness import Readiness
 
-READABLE = 1
-"""The event loop's word for it."""
 ESTABLISHED = 1
 """The kernel's word for a connection that nobody has closed."""
 
@@ -24,7 +22,7 @@ ESTABLISHED = 1
 class Connection:
     """`send`, `head` and `body` raise RequestFailed; its kinds are those of httpx2, as under openai."""
 
-    def __init__(self, host: str, port: int, buffer: bytearray) -> None:
+    def __init__(self, host: str, port: int, buffer: bytearray, readiness: Readiness) -> None:
         """The buffer is for one read, and may be shared: nobody else has a turn before that is parsed.
 
         Raises RequestFailed.
@@ -37,10 +35,8 @@ class Connection:
         arrival.ask_for(self._socket)
         self._buffer = memoryview(buffer)
         self._parser = AnswerParser()
-        hub = gevent.get_hub()
-        self._ready: Waiter[None] = Waiter(hub)
-        # One for all reads: setting one up costs as much as a read.
-        self._watcher = hub.loop.io(self._socket.fileno(), READABLE)
+        self._readiness = readiness
+        self._ready: Waiter[None] = Waiter()
         self.arrived_ns = 0
         """When the last byte that was read had arrived; monotonic clock."""
 
@@ -56,7 +52,7 @@ class Connection:
         # What a server said before it hung up is worth more than that it did.
         with suppress(BrokenPipeError, ConnectionResetError):
             self._socket.sendall(request)
-        self._watcher.start(self._ready.switch, None)
+        self._readiness.add(self._socket.fileno(), self._ready.switch)
 
     def head(self) -> int:
         """Wait for the status of the answer."""
@@ -78,8 +74,7 @@ class Connection:
         return self._parser.keeps_alive and self._state() == ESTABLISHED
 
     def close(self) -> None:
-        self._watcher.stop()
-        self._watcher.close()
+        self._readiness.remove(self._socket.fileno())
         self._socket.close()
 
     def _receive(self) -> None:
@@ -94,7 +89,7 @@ class Connection:
         self.arrived_ns = arrival.moment_ns(told, self.arrived_ns)
         self._parser.feed(self._buffer[:count])
         if self._parser.whole:
-            self._watcher.stop()
+            self._readiness.remove(self._socket.fileno())
 
     def _state(self) -> int:
         return self._socket.getsockopt(system.IPPROTO_TCP, system.TCP_INFO, 1)[0]

@@ -6,6 +6,7 @@ import time
 
 from loadtests.client import IDLE_CONNECTION_S
 from loadtests.lean.connection import Connection
+from loadtests.lean.readiness import Readiness
 
 READ_BYTES = 256 << 10
 
@@ -17,6 +18,7 @@ class Pool:
         self._host = host
         self._port = port
         self._buffer = bytearray(READ_BYTES)
+        self._readiness = Readiness()
         self._idle: list[tuple[float, Connection]] = []
         """With the time since when, the one that waits longest first."""
 
@@ -28,7 +30,7 @@ class Pool:
             if connection.is_reusable():
                 return connection
             connection.close()
-        return Connection(self._host, self._port, self._buffer)
+        return Connection(self._host, self._port, self._buffer, self._readiness)
 
     def give_back(self, connection: Connection) -> None:
         """Whatever has become of its request."""
@@ -40,6 +42,7 @@ class Pool:
     def close(self) -> None:
         while self._idle:
             self._idle.pop()[1].close()
+        self._readiness.close()
 
     def _expire(self) -> None:
         oldest = time.monotonic() - IDLE_CONNECTION_S
