@@ -70,21 +70,6 @@ class ChoiceSoFar:
     gaps: list[float] = field(default_factory=list)
     finish_reason: str | None = None
 
-    def add(self, choice: Choice, *, with_gaps: bool) -> int:
-        """Take in its part of an event; gives how many tokens that brought."""
-        ids, told = choice.token_ids or (), choice.logprobs
-        self.token_ids += ids
-        if choice.finish_reason is not None:
-            self.finish_reason = choice.finish_reason
-        if told is None:
-            return len(ids)
-        logprobs = told.token_logprobs or ()
-        self.logprobs += logprobs
-        if with_gaps:
-            self.gaps += told.gaps()
-        # A server that sends no token ids still tells the count by its logprobs.
-        return len(ids) or len(logprobs)
-
 
 class Answer:
     """What has arrived so far. Times are offsets from the request's start, microseconds."""
@@ -136,7 +121,7 @@ class Answer:
         for choice in chunk.choices:
             if not 0 <= choice.index < len(self._choices):
                 raise MalformedChunk(f"choice {choice.index}, asked for {len(self._choices)}")
-            came = self._choices[choice.index].add(choice, with_gaps=self._with_gaps)
+            came = self._add(choice, self._choices[choice.index])
             if self.first_us is None and (came or choice.text):
                 self.first_us = at_us
             count += came
@@ -144,6 +129,21 @@ class Answer:
             self.chunk_us.append(at_us)
             self.chunk_tokens.append(count)
         return count
+
+    def _add(self, choice: Choice, so_far: ChoiceSoFar) -> int:
+        """Take in a choice's part of an event; gives how many tokens that brought."""
+        ids, told = choice.token_ids or (), choice.logprobs
+        so_far.token_ids += ids
+        if choice.finish_reason is not None:
+            so_far.finish_reason = choice.finish_reason
+        if told is None:
+            return len(ids)
+        logprobs = told.token_logprobs or ()
+        so_far.logprobs += logprobs
+        if self._with_gaps:
+            so_far.gaps += told.gaps()
+        # A server that sends no token ids still tells the count by its logprobs.
+        return len(ids) or len(logprobs)
 
     def missing(self) -> list[str]:
         """What a complete answer would have and this one has not."""

@@ -173,9 +173,6 @@ class Load:
         while (left_ns := mono_ns - time.monotonic_ns()) > 0 and not self._stopped.wait(left_ns / NS_PER_S):
             continue
 
-    def tokens(self, count: int) -> None:
-        self.tally.add_tokens(count)
-
     def ended(self, record: RequestRecord) -> None:
         self.tally.ended[record.outcome] += 1
         self.stopwatch.ended(record)

@@ -64,11 +64,10 @@ class _End:
     def __init__(self, load: Load, environment: Environment) -> None:
         self._load = load
         self._environment = environment
+        # Without a step in between: it is called for nearly every event.
+        self.tokens = load.tally.add_tokens
         self.without_response = False
         self.record: RequestRecord | None = None
-
-    def tokens(self, count: int) -> None:
-        self._load.tokens(count)
 
     def ended(self, record: RequestRecord) -> None:
         self.without_response = record.outcome == "error" and record.status is None

@@ -64,6 +64,14 @@ class Bench:
         self._console = console
 
     def run(self, name: str, load: Load) -> Figures:
+        """Once more where it gave no figures, as on a machine that stood still meanwhile. Raises RunFailed."""
+        try:
+            return self._run(name, load)
+        except RunFailed as error:
+            self._console.print(f"{name}, {load.name}: {error}; once more", highlight=False)
+            return self._run(name, load)
+
+    def _run(self, name: str, load: Load) -> Figures:
         with tempfile.TemporaryDirectory(prefix="bench-client-") as folder:
             found = run(self._clients[name], load, Path(folder))
         self._console.print(
@@ -84,7 +92,7 @@ class Bench:
                 yield self.run(name, load)
 
 
-def measure(rounds: int, console: Console) -> tuple[dict[str, Load], list[list[Figures]]]:
+def measure(rounds: int, console: Console, keep: Path | None) -> tuple[dict[str, Load], list[list[Figures]]]:
     """The half rates, by client of ours, and the rounds. Raises what `run` and `ensure` raise."""
     cache = cache_folder()
     tokenizer = model.ensure_model(models_folder(cache))
@@ -102,7 +110,12 @@ def measure(rounds: int, console: Console) -> tuple[dict[str, Load], list[list[F
         # No other comes near this rate.
         (halves["kvchaos lean"], ["kvchaos lean"]),
     ]
-    return halves, [list(bench.round(loads)) for _ in range(rounds)]
+    measured: list[list[Figures]] = []
+    for _ in range(rounds):
+        measured.append(list(bench.round(loads)))
+        if keep:
+            keep.write_bytes(msgspec.json.format(msgspec.json.encode(measured)))
+    return halves, measured
 
 
 def report(halves: dict[str, Load], rounds: Sequence[page.Round]) -> str:
@@ -123,17 +136,15 @@ def report(halves: dict[str, Load], rounds: Sequence[page.Round]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Measure load clients side by side.")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--keep", type=Path, help="write all figures there, as JSON")
+    parser.add_argument("--keep", type=Path, help="write all figures there, as JSON, after each round")
     chosen = parser.parse_args(arguments)
     console = Console(stderr=True)
     try:
         with interrupts():
-            halves, rounds = measure(chosen.rounds, console)
+            halves, rounds = measure(chosen.rounds, console, chosen.keep)
     except (Interrupted, RunFailed, CommandFailed, MockFailed, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 3
-    if chosen.keep:
-        chosen.keep.write_bytes(msgspec.json.format(msgspec.json.encode(rounds)))
     told = report(halves, rounds)
     sys.stdout.write(told)
     PAGE.write_text(between(PAGE.read_text(encoding="utf-8"), MARK, told), encoding="utf-8")

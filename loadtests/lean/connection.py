@@ -87,8 +87,9 @@ class Connection:
         except OSError as error:
             raise RequestFailed("ReadError", str(error)) from error
         self.arrived_ns = arrival.moment_ns(told, self.arrived_ns)
-        self._parser.feed(self._buffer[:count])
-        if self._parser.whole:
+        parser = self._parser
+        parser.feed(self._buffer[:count])
+        if parser.whole:
             self._readiness.remove(self._socket.fileno())
 
     def _state(self) -> int:
