@@ -64,7 +64,7 @@ class Bench:
         self._console = console
 
     def run(self, name: str, load: Load) -> Figures:
-        """Once more where it gave no figures, as on a machine that stood still meanwhile. Raises RunFailed."""
+        """Once more where it gave no figures, as on a machine that stood still. Raises RunFailed."""
         try:
             return self._run(name, load)
         except RunFailed as error:
