@@ -18,7 +18,7 @@ export UV_SYSTEM_CERTS ?= 1
 # An active environment of somebody else is not meant.
 unexport VIRTUAL_ENV
 
-.PHONY: help setup chaos chaos-gpu test aa test-all-releases bench-idle bench-judge bench-trace load-ui test-unit lint format doctor servers clean distclean
+.PHONY: help setup chaos chaos-gpu test aa test-all-releases bench-idle bench-judge bench-trace bench-client load-ui test-unit lint format doctor servers clean distclean
 
 help: ## Show this list
 	@echo "usage: make TARGET [NAME=value ...]"
@@ -59,6 +59,9 @@ load-ui: setup ## Send load by hand from Locust's page: HOST=http://127.0.0.1:80
 
 bench-trace: setup ## Replay a trace of a million lines a hundred times faster than recorded; 20 minutes, 1 GB of disk
 	@$(RUN) python -m benchmarks.trace
+
+bench-client: setup ## Measure the load clients beside guidellm, aiperf and vllm bench serve; half an hour, 12 GB of disk
+	@$(RUN) python -m benchmarks.clients
 
 test-unit: setup ## Run the tests that need no server
 	@$(RUN) pytest tests/unit

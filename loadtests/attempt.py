@@ -42,7 +42,7 @@ class Attempt:
         return abort.after_tokens if abort else None
 
     def elapsed_us(self) -> int:
-        return self.at_us(time.monotonic_ns())
+        return (time.monotonic_ns() - self.start_mono_ns) // NS_PER_US
 
     def at_us(self, mono_ns: int) -> int:
         """A moment as offset from the start."""

@@ -25,10 +25,10 @@ class ChunkStream(openai.Stream[Chunk]):
         with ExitStack() as broken_off:
             # Also when the reader leaves in the middle: what it has not read is nobody's any more.
             broken_off.callback(self.close)
-            for data in self._events(self._pieces):
-                if data.startswith(DONE):
-                    break
-                yield self._chunk(data)
+            try:
+                yield from self._chunks(self._pieces)
+            except ErrorEvent as error:
+                raise openai.APIError(str(error), request=self.response.request, body=error.body) from error
             broken_off.pop_all()
 
     def _body(self) -> Iterator[bytes]:
@@ -46,8 +46,7 @@ class ChunkStream(openai.Stream[Chunk]):
         for _ in self._pieces:
             continue
 
-    def _events(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
-        """The data of each event."""
+    def _chunks(self, pieces: Iterator[bytes]) -> Iterator[Chunk]:
         rest = b""
         for piece in pieces:
             rest += piece
@@ -55,16 +54,16 @@ class ChunkStream(openai.Stream[Chunk]):
             if found is None:
                 break
             events, rest = found
-            yield from events
+            for data in events:
+                if data.startswith(DONE):
+                    return
+                yield decode(data)
         # Another form, or half an event at the end of the stream.
-        yield from self._own_way(rest, pieces)
+        for data in self._own_way(rest, pieces):
+            if data.startswith(DONE):
+                return
+            yield decode(data)
 
     def _own_way(self, rest: bytes, pieces: Iterator[bytes]) -> Iterator[bytes]:
         for event in self._decoder.iter_bytes(chain([rest], pieces)):
             yield event.data.encode()
-
-    def _chunk(self, data: bytes) -> Chunk:
-        try:
-            return decode(data)
-        except ErrorEvent as error:
-            raise openai.APIError(str(error), request=self.response.request, body=error.body) from error

@@ -51,7 +51,7 @@ AT_ONCE = 2000
 HALF_S = 8.0
 
 
-def half(client: str, most: float) -> Load:
+def half(most: float) -> Load:
     """An open loop at half of the most requests/s that one of ours has managed."""
     rate = most / 2
     name = f"{rate:.0f} requests/s"
@@ -81,10 +81,6 @@ class Bench:
         )
         return found
 
-    def limits(self) -> dict[str, float]:
-        """The most requests/s of each of ours."""
-        return {name: self.run(name, load).requests_per_s for name, load in MOST.items()}
-
     def round(self, loads: Sequence[tuple[Load, Sequence[str]]]) -> Iterator[Figures]:
         """Each load through its clients, one after the other."""
         for load, names in loads:
@@ -102,13 +98,14 @@ def measure(rounds: int, console: Console, keep: Path | None) -> tuple[dict[str,
     ]
     bench = Bench([*tools, our_client("openai"), our_client("lean")], console)
     everybody = [tool.name for tool in tools] + list(page.OURS)
-    halves = {name: half(name, most) for name, most in bench.limits().items()}
+    halves = {name: half(bench.run(name, load).requests_per_s) for name, load in MOST.items()}
     loads = [
         (PACED, everybody),
         (UNPACED, everybody),
         (halves["kvchaos openai"], everybody),
         # No other comes near this rate.
         (halves["kvchaos lean"], ["kvchaos lean"]),
+        *((load, [name]) for name, load in MOST.items()),
     ]
     measured: list[list[Figures]] = []
     for _ in range(rounds):
@@ -119,7 +116,7 @@ def measure(rounds: int, console: Console, keep: Path | None) -> tuple[dict[str,
 
 
 def report(halves: dict[str, Load], rounds: Sequence[page.Round]) -> str:
-    loads = [PACED.name, UNPACED.name, *(load.name for load in halves.values())]
+    loads = [PACED.name, UNPACED.name, *(load.name for load in halves.values()), LIMIT]
     times = [found for load in (PACED.name, UNPACED.name) for found in page.times(rounds, load)]
     parts = [
         f"{datetime.now(UTC):%Y-%m-%d}, openai {version('openai')}, Python {sys.version.split()[0]}; "

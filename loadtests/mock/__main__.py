@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import logging
 import os
 import signal
 import sys
@@ -60,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _arguments(argv)
     # Nothing here makes garbage in cycles worth a pause in the middle of a schedule.
     gc.disable()
+    # Clients that leave are written down; a line of asyncio's about each of them is for nobody.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
     try:
         settings = msgspec.json.decode(arguments.settings, type=Settings)
         with LineWriter(arguments.log) as writer, asyncio.Runner(loop_factory=precise_loop) as runner:
