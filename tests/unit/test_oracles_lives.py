@@ -23,7 +23,6 @@ from oracles import (
     outcomes,
     progress,
     resources,
-    witnesses,
 )
 from oracles.lives import deaths, lives
 from tests.unit.histories import Run, clean_run
@@ -33,7 +32,7 @@ from tests.unit.synthetic import GENERATED, LOAD_BYTES, MS, SECOND, fault, make_
 KINDS = ("kill", "stop", "engine_kill")
 ALL = (
     *(accounting, alive, answers, blast, counters, drained, faults),
-    *(ledger, logs, offload, outcomes, progress, resources, witnesses),
+    *(ledger, logs, offload, outcomes, progress, resources),
 )
 
 
