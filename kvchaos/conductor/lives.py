@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from history.records import Evidence
+from history.records import Evidence, Scalar
 from kvchaos.conductor import server_state
 from kvchaos.conductor.events import EventLog
 from kvchaos.stacks.stack import Stack
@@ -23,6 +23,8 @@ class Lives:
         self._log = log
         self._events = events
         self._ask = ask
+        self._pid: Scalar = None
+        """Of the leader of the last life: one that has ended does not tell it any more."""
         self._began = 0.0
         self._serves = False
         self._end_told = True
@@ -33,7 +35,9 @@ class Lives:
         self._began, self._serves = time.monotonic(), False
         self._stack.start()
         self._end_told = False
-        self._events.write("server_start", **self._stack.identity(), log_line=lines)
+        identity = self._stack.identity()
+        self._pid = identity.get("pid")
+        self._events.write("server_start", **identity, log_line=lines)
 
     def wait_ready(self, deadline_s: float) -> None:
         """Raises ServerNotReady when it does not serve in time."""
@@ -45,7 +49,7 @@ class Lives:
         code = self._stack.exit_code()
         if code is not None and not self._end_told:
             self._end_told = True
-            self._events.write("server_exit", code=code, pid=self._stack.identity().get("pid"))
+            self._events.write("server_exit", code=code, pid=self._pid)
 
     def renew(self) -> None:
         """After an end that was on purpose: the next life, without waiting until it serves."""
@@ -60,7 +64,7 @@ class Lives:
             if not self._stack.alive() or server_state.health(self._base_url) != 200:
                 return None
             self._note_ready()
-        return {"pid": self._stack.identity().get("pid"), "ready_s": round(time.monotonic() - self._began, 3)}
+        return {"pid": self._pid, "ready_s": round(time.monotonic() - self._began, 3)}
 
     def died_young(self) -> bool:
         """Whether the last life ended before it served."""
