@@ -32,8 +32,10 @@ SCENARIOS = (
     "lost-completion-abort",
     "lost-completion",
     "mid-prefill-preemption",
+    "kill-and-restart",
     "malformed-requests",
     "network-cut",
+    "pause-and-resume",
     "slow-reader",
     "sharers-of-a-failed-prefix",
 )
