@@ -18,7 +18,7 @@ export UV_SYSTEM_CERTS ?= 1
 # An active environment of somebody else is not meant.
 unexport VIRTUAL_ENV
 
-.PHONY: help setup chaos chaos-gpu test aa test-all-releases bench-idle bench-judge bench-trace bench-client load-ui test-unit lint format doctor servers clean distclean
+.PHONY: help setup chaos chaos-compose chaos-gpu test aa test-compose test-all-releases bench-idle bench-judge bench-trace bench-client load-ui test-unit lint format doctor servers down clean distclean
 
 help: ## Show this list
 	@echo "usage: make TARGET [NAME=value ...]"
@@ -31,12 +31,18 @@ chaos: setup ## Run the scenarios without GPU or Docker: VLLM=0.32.0, SCENARIO=n
 	@$(RUN) kvchaos server install $(VLLM)
 	@$(RUN) kvchaos run --server $(VLLM) $(if $(SEED),--seed $(SEED)) $(or $(SCENARIO),--all)
 
+chaos-compose: setup ## Run the scenarios in containers, without a GPU: VLLM=0.32.0, SCENARIO=name, SEED=number
+	@$(RUN) kvchaos run --stack compose-cpu --server $(VLLM) $(if $(SEED),--seed $(SEED)) $(or $(SCENARIO),--all)
+
 chaos-gpu: setup ## Run the scenarios on a GPU, in containers; STACK=local SERVER=name: without Docker
 	@$(RUN) kvchaos run --stack $(or $(STACK),compose-gpu) --server $(or $(SERVER),$(VLLM)) \
 		$(if $(SEED),--seed $(SEED)) $(or $(SCENARIO),--all)
 
 test: lint servers ## Run all checks and tests, also those with real servers
 	@$(RUN) pytest
+
+test-compose: setup ## Run the tests with real containers; needs Docker Engine and Compose
+	@$(RUN) pytest tests/compose
 
 test-all-releases: setup ## Look at every release that can be installed, about an hour
 	@$(RUN) python -m tests.server.all_releases
@@ -80,6 +86,8 @@ doctor: setup ## Check this machine and tell how to mend it
 
 servers: setup ## Install the vLLM releases that the tests use
 	@for release in $(TEST_RELEASES); do $(RUN) kvchaos server install $$release || exit; done
+
+down: clean ## End what was left up to be looked at
 
 clean: setup ## End and remove what an interrupted run left behind
 	@$(RUN) kvchaos clean

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from kvchaos import __version__
-from kvchaos.cli import bench, clean, client_bench, doctor, faults, judge, oracles, server, worker
+from kvchaos.cli import bench, clean, client_bench, doctor, faults, judge, oracles, plan, server, worker
 from kvchaos.cli import run as run_scenarios
 from kvchaos.errors import UsageError
 
@@ -21,6 +21,7 @@ app = typer.Typer(name="kvchaos", no_args_is_help=True, add_completion=False, pr
 
 # Commands are registered here, in the order of the help text.
 app.command("run")(run_scenarios.run_command)
+app.command("plan")(plan.plan_command)
 app.command("worker")(worker.worker_command)
 app.command("judge")(judge.judge_command)
 app.add_typer(server.app, name="server")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,8 @@ from docker.errors import DockerException
 
 from kvchaos.errors import UsageError
 
-DEFAULT = "unix:///var/run/docker.sock"
+UNIX = "unix://"
+DEFAULT = f"{UNIX}/var/run/docker.sock"
 ASK_S = 20.0
 CALL_S = 60
 MEND = "start it (sudo systemctl start docker), and be in the group docker"
@@ -24,12 +26,15 @@ FAILED = (DockerException, requests.RequestException)
 def connect() -> docker.DockerClient:
     """Raises UsageError when no engine answers, or it is not on this machine."""
     address = _address()
-    if not address.startswith("unix://"):
+    if not address.startswith(UNIX):
         raise UsageError(f"the Docker engine at {address} is not on this machine: folders cannot be shared")
     try:
+        # Before the SDK does, which leaves a socket open when nobody answers.
+        with socket.socket(socket.AF_UNIX) as knock:
+            knock.connect(address.removeprefix(UNIX))
         # Asks which version of its interface the engine speaks.
         return docker.DockerClient(base_url=address, version="auto", timeout=CALL_S)
-    except FAILED as error:
+    except (OSError, *FAILED) as error:
         raise UsageError(f"the Docker engine at {address} does not answer: {MEND}") from error
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,7 +113,7 @@ def _arguments(release: Release) -> dict[str, str]:
 
 
 def _machine(environ: Mapping[str, str]) -> dict[str, str]:
-    links = configured_find_links(Path(environ.get("PYTHON", "python3")), environ)
+    links = configured_find_links(Path(sys.base_prefix, "bin", "python3"), environ)
     wheels = environ.get(WHEELS_VARIABLE) or next((place for place in links if "://" not in place), None)
     named = (environ.get(name) for name in (CERTIFICATES_VARIABLE, *CERTIFICATES))
     certificates = next(filter(None, named), None)

@@ -49,7 +49,7 @@ class Project:
         try:
             done = subprocess.run(
                 command,
-                input=yaml.safe_dump(_escaped(self.own)),
+                input=yaml.safe_dump(escaped(self.own)),
                 capture_output=True,
                 text=True,
                 timeout=CONFIG_S,
@@ -91,12 +91,12 @@ def owner() -> str:
     return f"{os.getuid()}:{os.getgid()}"
 
 
-def _escaped(value: object) -> object:
+def escaped(value: object) -> object:
     """Compose takes a dollar for the begin of a variable."""
     if isinstance(value, str):
         return value.replace("$", "$$")
     if isinstance(value, Mapping):
-        return {name: _escaped(inner) for name, inner in value.items()}
+        return {name: escaped(inner) for name, inner in value.items()}
     if isinstance(value, Iterable):
-        return [_escaped(inner) for inner in value]
+        return [escaped(inner) for inner in value]
     return value

@@ -1,0 +1,91 @@
+"""The command `kvchaos plan`: what a run would start, in full."""
+
+from __future__ import annotations
+
+import shlex
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+
+from history import layout
+from history.plan import Scenario, StackName
+from kvchaos.cli.chosen_server import DEFAULT_SERVER, PLATFORMS
+from kvchaos.cli.run import DEFAULT_STACK
+from kvchaos.errors import UsageError
+from kvchaos.model import ensure_model
+from kvchaos.paths import cache_folder, models_folder, runs_folder
+from kvchaos.planning import Request, new_run_id
+from kvchaos.scenario import find_scenario, load_scenario
+from kvchaos.served_model import tiny
+from kvchaos.servers.registry import ServerEnv, find_server
+from kvchaos.stacks.command import Launch, Listening, RunFolders, plan_launch
+from kvchaos.stacks.compose.images import images_of
+from kvchaos.stacks.compose.obtain import server_of
+from kvchaos.stacks.compose.prepare import plan_project
+from kvchaos.stacks.device import Platform, device_of
+from kvchaos.stacks.local import choose_port
+from kvchaos.stacks.plugin import PLUGIN
+from kvchaos.stacks.prepare import Wish
+
+TEMP = "kvchaos-xxxxxxxx"
+"""Of that name a run makes a folder of its own."""
+
+
+def plan_command(
+    scenario: Annotated[str, typer.Argument(help="Name of a scenario, or path of a scenario file.")],
+    stack: Annotated[StackName, typer.Option(help="Where the server comes from.")] = DEFAULT_STACK,
+    server: Annotated[
+        str, typer.Option(help="Server environment, or with compose stacks a release.")
+    ] = DEFAULT_SERVER,
+    port: Annotated[int | None, typer.Option(help="The server's port on 127.0.0.1; else a free one.")] = None,
+    grafana: Annotated[bool, typer.Option("--grafana", help="With compose stacks: Grafana too.")] = False,
+) -> None:
+    """Print the server's command, and with compose stacks the whole project. Nothing is started."""
+    loaded = load_scenario(find_scenario(scenario))
+    if stack == "attach":
+        raise UsageError("--stack attach starts nothing, so there is nothing to plan")
+    platform = PLATFORMS.get(stack)
+    cache = cache_folder()
+    env = server_of(platform, server, None) if platform else find_server(server, cache)
+    wish = _wish(loaded, env, cache, port, grafana=grafana)
+    launch, content = _in_containers(wish, platform, server) if platform else _local(wish)
+    typer.echo(
+        f"# {loaded.name} on vLLM {env.vllm}, --stack {stack}; ports are free ones, nothing was started"
+    )
+    typer.echo(f"# {shlex.join(launch.command)}")
+    typer.echo(content.rstrip())
+
+
+def _wish(scenario: Scenario, env: ServerEnv, cache: Path, port: int | None, *, grafana: bool) -> Wish:
+    run_id = new_run_id(Request(scenario=scenario, server=env, seed=0, workers=1))
+    return Wish(
+        server=env,
+        settings=scenario.server,
+        run_id=run_id,
+        run_dir=runs_folder() / run_id,
+        cache=cache,
+        port=port,
+        grafana=grafana,
+    )
+
+
+def _in_containers(wish: Wish, platform: Platform, version: str) -> tuple[Launch, str]:
+    planned = plan_project(wish, images_of(platform, version, build_prometheus=False))
+    return planned.launch, planned.project.resolved()
+
+
+def _local(wish: Wish) -> tuple[Launch, str]:
+    folders = RunFolders(
+        temp=Path(tempfile.gettempdir()) / TEMP,
+        plugin=wish.run_dir / PLUGIN,
+        control=wish.run_dir / layout.CONTROL,
+    )
+    served, listening = tiny(ensure_model(models_folder(wish.cache))), Listening(choose_port(wish.port))
+    launch = plan_launch(
+        wish.server, wish.settings, served, listening, folders, device_of(wish.server.platform)
+    )
+    plan = {"command": list(launch.command), "environment": launch.environment}
+    return launch, yaml.safe_dump(plan, sort_keys=False)

@@ -1,0 +1,254 @@
+"""What is told to Docker, and what is made of its answers. Real containers are in tests/compose."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import docker
+import pytest
+import yaml
+from docker.errors import NotFound
+from docker.models.containers import Container
+
+from kvchaos.cli.app import run as command_line
+from kvchaos.errors import UsageError
+from kvchaos.servers.releases import TABLE
+from kvchaos.stacks.command import Launch
+from kvchaos.stacks.compose import obtain
+from kvchaos.stacks.compose.engine import connect
+from kvchaos.stacks.compose.happenings import Happenings
+from kvchaos.stacks.compose.images import build_variables, images_of
+from kvchaos.stacks.compose.processes import container_resources
+from kvchaos.stacks.compose.project import escaped, project_files, server_part
+from kvchaos.stacks.compose.stack import ComposeStack, Manner
+from kvchaos.stacks.leftovers import clean, find_leftovers
+from kvchaos.stacks.process_group import PROC
+from kvchaos.stacks.record import RunRecord
+from tests.unit.test_stack_leftovers import of_dead_conductor
+
+HERE = "unix:///nowhere.sock"
+
+
+def test_a_dollar_in_a_command_is_no_variable() -> None:
+    part = server_part(Launch(("serve", "--name", "$HOME"), {"A": "${B}"}, 1), Path("/models/$x"))
+    (service,) = cast(dict[str, dict[str, dict[str, Any]]], escaped(part))["services"].values()
+    assert service["command"] == ["serve", "--name", "$$HOME"]
+    assert service["environment"] == {"A": "$${B}"}
+    assert service["volumes"][0]["source"] == "/models/$$x"
+
+
+def test_a_server_with_a_model_of_the_hub_is_given_no_folder_for_it() -> None:
+    assert "volumes" not in str(server_part(Launch(("serve",), {}, 1), None))
+
+
+def test_all_files_of_a_project_come_with_the_software() -> None:
+    files = project_files("cpu", "gpu", "prometheus")
+    assert all(yaml.safe_load(path.read_text()) for path in files)
+
+
+def test_another_recipe_is_another_image() -> None:
+    def tag(version: str, **environ: str) -> str:
+        return images_of("cpu", version, build_prometheus=True, environ=environ).server
+
+    assert tag("0.32.0") == tag("0.32.0")
+    assert tag("0.32.0").startswith("kvchaos-server-cpu:0.32.0-")
+    assert len({tag("0.32.0"), tag("0.31.0"), tag("0.32.0", KVCHAOS_BASE_IMAGE="mine:1")}) == 3
+
+
+def test_images_of_others_are_named_exactly_and_can_be_replaced() -> None:
+    gpu = images_of("cuda", "0.33.0", build_prometheus=False, environ={})
+    assert (gpu.server, gpu.prometheus_is_built) == ("vllm/vllm-openai:v0.33.0", False)
+    assert "latest" not in f"{gpu}"
+    own = {"KVCHAOS_SERVER_IMAGE": "mine:1", "KVCHAOS_PROMETHEUS_IMAGE": "mine:2"}
+    mine = images_of("cuda", "0.33.0", build_prometheus=False, environ=own)
+    assert (mine.server, mine.prometheus) == ("mine:1", "mine:2")
+
+
+@pytest.mark.parametrize(("platform", "version"), [("cpu", "0.99.0"), ("cuda", "nightly")])
+def test_a_release_that_has_no_image_is_named(platform: Any, version: str) -> None:
+    with pytest.raises(UsageError, match=version):
+        images_of(platform, version, build_prometheus=False, environ={})
+
+
+def test_the_build_is_told_what_an_installation_is_told(tmp_path: Path) -> None:
+    told = build_variables(
+        TABLE["0.16.0"], {"PIP_FIND_LINKS": str(tmp_path), "SSL_CERT_FILE": "/certificates.pem"}
+    )
+    assert told == {
+        "KVCHAOS_RELEASE": "0.16.0",
+        "KVCHAOS_TORCH": "2.10.0",
+        "KVCHAOS_LEFT_OUT": "torchaudio torchcodec torchvision",
+        "KVCHAOS_STUB": "yes",
+        "KVCHAOS_WHEELS": str(tmp_path),
+        "KVCHAOS_CA": "/certificates.pem",
+    }
+
+
+def test_a_server_in_an_image_preloads_what_is_there_and_not_what_is_here() -> None:
+    server = obtain.server_of("cpu", "0.32.0", None)
+    assert server.preload == tuple(obtain.LIBRARIES.values())
+    assert (server.kind, server.platform, str(server.python)) == ("image", "cpu", "/opt/vllm/bin/python")
+    assert obtain.server_of("cuda", "0.33.0", None).preload == ()
+
+
+class FakeApi:
+    """Answers with the events of a window, as the engine does; both ends count."""
+
+    def __init__(self, *times_ns: int) -> None:
+        self.times_ns = times_ns
+
+    def events(self, **asked: object) -> list[dict[str, Any]]:
+        attributes = {"com.docker.compose.service": "server", "exitCode": "137", "image": "x"}
+        return [
+            {"Action": "die", "timeNano": t_ns, "Actor": {"ID": "0123456789abcdef", "Attributes": attributes}}
+            for t_ns in self.times_ns
+        ]
+
+
+def test_what_befell_a_container_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.time_ns", lambda: 100)
+    api = FakeApi(90, 101, 103)
+    happenings = Happenings(cast(docker.DockerClient, SimpleNamespace(api=api)), "p")
+    first = list(happenings.new())
+    assert [told["at_ns"] for told in first] == [101, 103]
+    assert first[0] == {
+        "action": "die",
+        "service": "server",
+        "container": "0123456789ab",
+        "at_ns": 101,
+        "code": 137,
+    }
+    api.times_ns = (103, 104)
+    assert [told["at_ns"] for told in happenings.new()] == [104]
+
+
+def test_processes_of_a_container_are_seen_by_the_kernels_word_on_it() -> None:
+    me = os.getpid()
+    group = (PROC / "self" / "cgroup").read_text().splitlines()[0]
+    seen = container_resources(me, group)
+    assert seen is not None
+    assert (seen.leader, seen.processes >= 1, seen.files > 0) == (me, True, True)
+    # An engine in a machine of its own may have told the id of any process of ours.
+    assert container_resources(me, "0123456789abcdef") is None
+    assert container_resources(2**22 + 1, group) is None
+
+
+class FakeContainer:
+    """A server's container in some state."""
+
+    def __init__(self, **state: object) -> None:
+        self.attrs = {"State": state}
+        self.gone = False
+
+    def reload(self) -> None:
+        if self.gone:
+            raise NotFound("no such container")
+
+
+def stack_with(container: FakeContainer, record: RunRecord) -> ComposeStack:
+    client = SimpleNamespace(api=FakeApi())
+    launch = Launch((), {}, 1)
+    stack = ComposeStack(cast(docker.DockerClient, client), Manner("p"), launch, record.path.parent, record)
+    stack._server = cast(Container, container)
+    return stack
+
+
+@pytest.mark.parametrize(
+    ("state", "code"),
+    [
+        ({"Running": True, "ExitCode": 0}, None),
+        ({"Running": True, "Paused": True, "ExitCode": 0}, None),
+        ({"Running": False, "ExitCode": 0}, 0),
+        ({"Running": False, "ExitCode": 1}, 1),
+        ({"Running": False, "ExitCode": 137}, -9),
+        ({"Running": False, "ExitCode": 143}, -15),
+    ],
+)
+def test_an_end_by_a_signal_is_told_as_of_a_process(
+    record: RunRecord, state: dict[str, object], code: int | None
+) -> None:
+    stack = stack_with(FakeContainer(**state), record)
+    assert stack.exit_code() == code
+    assert stack.alive() is (code is None)
+
+
+def test_a_container_that_others_removed_is_dead(record: RunRecord) -> None:
+    container = FakeContainer(Running=True, ExitCode=0)
+    stack = stack_with(container, record)
+    assert stack.alive()
+    container.gone = True
+    assert stack.exit_code() == -9
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> RunRecord:
+    return RunRecord(tmp_path / "state", run_id="r1", run_dir=tmp_path, control_dir=tmp_path / "control")
+
+
+def test_a_record_stays_while_a_project_is_up(record: RunRecord) -> None:
+    record.add_project("p")
+    record.add_project("p")
+    record.close()
+    assert record.state.projects == ("p",)
+    assert record.path.exists()
+    record.drop_project("p")
+    record.close()
+    assert not record.path.exists()
+
+
+def test_containers_that_cannot_be_looked_for_are_not_forgotten(
+    record: RunRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", HERE)
+    record.add_project("kvchaos-r1")
+    of_dead_conductor(record, projects=("kvchaos-r1",))
+    (leftover,) = find_leftovers(record.path.parent)
+    (line,) = clean(leftover).remaining
+    assert line.startswith(
+        "containers of project kvchaos-r1 may be left: the Docker engine at unix:///nowhere"
+    )
+    assert record.path.exists()
+
+
+@pytest.mark.parametrize(
+    ("host", "told"),
+    [
+        (HERE, "does not answer: start it"),
+        ("tcp://10.0.0.1:2375", "is not on this machine"),
+        ("ssh://me@there", "is not on this machine"),
+    ],
+)
+def test_an_engine_that_cannot_be_used_is_one_line(
+    host: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", host)
+    with pytest.raises(UsageError, match=told):
+        connect()
+
+
+def test_a_machine_without_docker_is_told_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UsageError, match="no docker command: install Docker Engine"):
+        connect()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("plan", "baseline-offload", "--stack", "attach"), "nothing to plan"),
+        (("plan", "baseline-offload", "--stack", "compose-cpu", "--server", "0.1"), "unknown vLLM release"),
+        (("run", "baseline-offload", "--grafana"), "--grafana goes with --stack compose-cpu or compose-gpu"),
+    ],
+)
+def test_a_wish_that_cannot_be_is_refused(
+    cache: Path, arguments: Sequence[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command_line(arguments) == 3
+    assert told in capsys.readouterr().err
