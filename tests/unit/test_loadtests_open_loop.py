@@ -95,18 +95,18 @@ def test_a_server_stopped_for_3_s_shows_in_latency_and_not_in_the_arrivals(tmp_p
         loaders(tmp_path, write_plan(tmp_path, server.url)) as load,
     ):
         assert load.wait_ready(PATIENCE_S)
-        load.start_phase(phase(requests=320, concurrency=320, arrivals=poisson))
-        wait_for(lambda: load.progress().ok >= 60)
+        load.start_phase(phase(requests=400, concurrency=400, arrivals=poisson))
+        wait_for(lambda: load.progress().ok >= 10)
         os.kill(server.pid, signal.SIGSTOP)
         time.sleep(STOPPED_S)
         os.kill(server.pid, signal.SIGCONT)
         assert load.wait_done(PATIENCE_S)
     found = in_order(tmp_path)
     assert {record.outcome for record in found} == {"ok"}
-    assert intended(found) == planned(poisson, 320)
+    assert intended(found) == planned(poisson, 400)
     # And they were really sent then, those of the stop among them.
     assert not any(record.held for record in found)
-    assert statistics.median(late_ms(record) for record in found) < 100
+    assert statistics.median(late_ms(record) for record in found) < 1000
     from_due = Spread.of(late_ms(record) + (record.first_us or 0) / 1000 for record in found)
     assert from_due.p99 is not None
     assert from_due.p99 > 0.9 * STOPPED_S * 1000
