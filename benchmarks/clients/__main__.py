@@ -116,11 +116,12 @@ def measure(rounds: int, console: Console, keep: Path | None) -> tuple[dict[str,
 
 
 def report(halves: dict[str, Load], rounds: Sequence[page.Round]) -> str:
-    loads = [PACED.name, UNPACED.name, *(load.name for load in halves.values()), LIMIT]
+    # In the order in which they were run first.
+    loads = list(dict.fromkeys(one.load for each in rounds for one in each))
     times = [found for load in (PACED.name, UNPACED.name) for found in page.times(rounds, load)]
     parts = [
         f"{datetime.now(UTC):%Y-%m-%d}, openai {version('openai')}, Python {sys.version.split()[0]}; "
-        f"{host()}; load of the machine {os.getloadavg()[1]:.1f} (5 minutes). {len(rounds)} rounds.\n",
+        f"{host()}; load of the machine {os.getloadavg()[1]:.1f} (5 minutes). Rounds: {len(rounds)}.\n",
         *(f"{load}:\n\n{page.table(rounds, load)}" for load in loads),
         "".join(
             [*page.words(times), *(page.truth(rounds, load.name, client) for client, load in halves.items())]
