@@ -34,9 +34,7 @@ SCENARIOS = (
     "mid-prefill-preemption",
     "kill-and-restart",
     "malformed-requests",
-    "network-cut",
     "pause-and-resume",
-    "slow-reader",
     "sharers-of-a-failed-prefix",
 )
 COUNTER_BUG = {"server-alive", "counters"}
