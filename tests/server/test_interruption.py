@@ -105,6 +105,6 @@ def test_a_server_killed_in_mid_phase_is_red_and_leaves_nothing(bench: Bench, lo
     run = finished.run()
     assert run.verdict.outcome == "not as expected"
     (exit_event,) = run.history.events_of("server_exit")
-    assert exit_event.data == {"code": -signal.SIGKILL}
+    assert exit_event.data == {"code": -signal.SIGKILL, "pid": had.server}
     said = "\n".join(run.verdict.reasons)
     assert f"server-alive says fail: the server died: signal {int(signal.SIGKILL)}" in said
