@@ -91,7 +91,7 @@ def _alone() -> tuple[Session, ...]:
         ),
         Session(
             "never-offloaded",
-            (_never_offloaded(), watching.blind()),
+            (_never_offloaded(),),
             server={"gpu_blocks": ROOM_FOR_ALL},
             prometheus=True,
         ),

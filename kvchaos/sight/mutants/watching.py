@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from history.verdict import Verdict
-from kvchaos.sight.metrics import Blind, Sample, Watched, When, Withheld
-from kvchaos.sight.mutants.mutant import Found, Mutant, one
-from oracles import witnesses
+from kvchaos.sight.metrics import Sample, Watched, When, Withheld
+from kvchaos.sight.mutants.mutant import Mutant, one
 
 GENERATED = "vllm:generation_tokens_total"
 RUNNING = "vllm:num_requests_running"
@@ -16,12 +14,6 @@ MUCH = 1e6
 
 def disagreements() -> tuple[Mutant, ...]:
     return (_told_more(), _told_otherwise_at_rest(), _told_less(), _another_life())
-
-
-def blind() -> Mutant:
-    found = Found("of what the suite saw, at least", Verdict.UNKNOWN)
-    what = "Prometheus is not answered any more once the server is ready"
-    return Mutant("prometheus-blind", what, (Blind(),), {witnesses.NAME: found})
 
 
 def _told_more() -> Mutant:
