@@ -224,7 +224,7 @@ def _stuck(case: Case) -> str | None:
         record.error is not None and record.error.kind == DEADLINE for record in case.history.requests
     )
     probes = (*case.history.events_of("leak_probe"), *case.history.events_of("drained"))
-    held = any(event.data.get("ok") is not True for event in probes)
+    held = any(event.data.get("ok") is False for event in probes)
     if missed or held or case.history.events_of("stall"):
         return None
     return "nothing waits for it: no stall, no missed deadline, no block held at the end"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from history.reader import History
+from history.records import Event
 from history.verdict import OracleResult, Witness
 from oracles.findings import Findings, finite
 from oracles.timeline import end_ns
@@ -14,24 +15,40 @@ GAUGES = ("vllm:num_requests_running", "vllm:num_requests_waiting", "vllm:kv_cac
 def judge(history: History) -> OracleResult:
     """The drain succeeded, the gauges are zero at the last scrape, the leak probe found no held block."""
     found = Findings(NAME)
-    _events(history, found, "drained", "the server did not drain")
+    for event in _events(history, found, "drained"):
+        found.checked += 1
+        if event.data.get("ok") is not True:
+            _violation(found, event, "the server did not drain")
     probed = history.plan.stack != "attach"
     if probed:
-        _events(history, found, "leak_probe", "the leak probe found blocks still held")
+        _probes(history, found)
     _gauges(history, found)
     held = "no block held" if probed else "its blocks were not probed, since its cache is not ours to drop"
     return found.result(f"drained; gauges at zero; {held}")
 
 
-def _events(history: History, found: Findings, kind: str, wrong: str) -> None:
+def _probes(history: History, found: Findings) -> None:
+    """A server that gave no word on its blocks has not said that it holds any."""
+    for event in _events(history, found, "leak_probe"):
+        ok = event.data.get("ok")
+        if not isinstance(ok, bool):
+            found.gap(str(event.data.get("detail")))
+            continue
+        found.checked += 1
+        if not ok:
+            _violation(found, event, "the leak probe found blocks still held")
+
+
+def _events(history: History, found: Findings, kind: str) -> list[Event]:
     events = history.events_of(kind)
     if not events:
         found.gap(f"no {kind} event")
-    for event in events:
-        found.checked += 1
-        if event.data.get("ok") is not True:
-            details = ", ".join(f"{key}={value}" for key, value in event.data.items() if key != "ok")
-            found.violation(Witness(text=f"{wrong}: {details}", t_ns=event.t_ns))
+    return events
+
+
+def _violation(found: Findings, event: Event, wrong: str) -> None:
+    details = ", ".join(f"{key}={value}" for key, value in event.data.items() if key != "ok")
+    found.violation(Witness(text=f"{wrong}: {details}", t_ns=event.t_ns))
 
 
 def _gauges(history: History, found: Findings) -> None:

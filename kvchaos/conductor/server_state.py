@@ -38,7 +38,8 @@ class Gauges:
 class Probe:
     """What the server said when it was asked to drop its prefix cache."""
 
-    ok: bool
+    ok: bool | None
+    """Whether it did, so that no block was held; None: it gave no word on its blocks."""
     answer: str
     detail: str
 
@@ -78,23 +79,34 @@ def reset_prefix_cache(base_url: str, server_log: Path) -> Probe:
     logged = server_log.stat().st_size
     try:
         status, body = _ask(base_url, "POST", "/reset_prefix_cache")
+    except TimeoutError:
+        return Probe(None, "", f"the server did not answer the probe within {ANSWER_S:g} s")
     except (OSError, http.client.HTTPException) as error:
-        return Probe(False, "", f"{type(error).__name__}: {error}")
+        return Probe(None, "", f"the server did not answer the probe: {type(error).__name__}: {error}")
     if status != http.HTTPStatus.OK:
-        return Probe(False, body, f"HTTP status {status}")
+        return Probe(None, body, f"the server answered the probe with HTTP status {status}")
     if body.strip():
-        try:
-            said = json.loads(body)
-        except ValueError as error:
-            return Probe(False, body, f"the answer is not JSON: {error}")
-        ok = isinstance(said, dict) and said.get("success") is True
-        return Probe(ok, body, "" if ok else "the server says that blocks are still held")
+        return _word(body)
     with server_log.open("rb") as log:
         log.seek(logged)
         refusal = next((line for line in log if NOT_RESET.encode() in line), None)
     if refusal is not None:
         return Probe(False, "", refusal.decode("utf-8", "replace").strip())
     return Probe(True, "", "no refusal in the server's log")
+
+
+def _word(body: str) -> Probe:
+    """What an answer says of the blocks, if it says anything."""
+    try:
+        said = json.loads(body)
+    except ValueError as error:
+        return Probe(None, body, f"the answer to the probe is not JSON: {error}")
+    success = said.get("success") if isinstance(said, dict) else None
+    if success is True:
+        return Probe(True, body, "")
+    if success is False:
+        return Probe(False, body, "the server says that blocks are still held")
+    return Probe(None, body, "the answer to the probe does not say whether blocks are held")
 
 
 def _ask(base_url: str, method: str, path: str) -> tuple[int, str]:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from history.writer import LineWriter
-from kvchaos.conductor.server_state import Gauges, gauges, health, reset_prefix_cache, settle
+from kvchaos.conductor import server_state
+from kvchaos.conductor.server_state import Gauges, Probe, gauges, health, reset_prefix_cache, settle
 from kvchaos.telemetry import Scraper
 
 REFUSAL = "INFO 11-24 block_pool.py: Failed to reset prefix cache because some blocks (3) are not freed yet\n"
@@ -27,6 +28,9 @@ class FakeServer:
         self.logs = ""
         self.scrapes: list[str] = []
         self.asked: list[tuple[str, str]] = []
+        self.silent = threading.Event()
+        """Set: a question is taken and not answered, until the server is stopped."""
+        self._stopped = threading.Event()
         fake = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -40,6 +44,9 @@ class FakeServer:
 
             def do_POST(self) -> None:
                 fake.asked.append(("POST", self.path))
+                if fake.silent.is_set():
+                    fake._stopped.wait()
+                    return
                 with log.open("a") as file:
                     file.write(fake.logs)
                 self._answer(fake.status, fake.body)
@@ -59,6 +66,7 @@ class FakeServer:
         self._thread.start()
 
     def stop(self) -> None:
+        self._stopped.set()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
@@ -204,39 +212,50 @@ def test_an_empty_answer_without_a_new_refusal_in_the_log_is_a_yes(server: FakeS
 def test_an_empty_answer_with_a_new_refusal_in_the_log_is_a_no(server: FakeServer, log: Path) -> None:
     server.logs = f"INFO something\n{REFUSAL}"
     probe = reset_prefix_cache(server.url, log)
-    assert not probe.ok
+    assert probe.ok is False
     assert probe.detail == REFUSAL.strip()
 
 
 @pytest.mark.parametrize(
     ("body", "told"),
     [
-        (b'{"success": "true"}', "still held"),
-        (b'{"done": true}', "still held"),
-        (b"true", "still held"),
-        (b"null", "still held"),
+        (b'{"success": "true"}', "does not say"),
+        (b'{"success": null}', "does not say"),
+        (b'{"done": true}', "does not say"),
+        (b"true", "does not say"),
+        (b"false", "does not say"),
         (b"OK", "not JSON"),
         (b"{", "not JSON"),
     ],
 )
-def test_an_answer_of_another_kind_is_never_a_yes(
+def test_an_answer_of_another_kind_is_neither_a_yes_nor_a_no(
     server: FakeServer, log: Path, body: bytes, told: str
 ) -> None:
     server.body = body
     probe = reset_prefix_cache(server.url, log)
-    assert not probe.ok
+    assert probe.ok is None
     assert probe.answer == body.decode()
     assert told in probe.detail
 
 
-def test_a_refused_request_is_a_no_with_its_status(server: FakeServer, log: Path) -> None:
-    server.status, server.body = 404, b'{"success": true}'
+@pytest.mark.parametrize("success", [True, False])
+def test_a_refused_request_tells_nothing_of_blocks(server: FakeServer, log: Path, success: bool) -> None:
+    server.status, server.body = 404, json.dumps({"success": success}).encode()
     probe = reset_prefix_cache(server.url, log)
-    assert (probe.ok, probe.detail) == (False, "HTTP status 404")
+    assert (probe.ok, probe.detail) == (None, "the server answered the probe with HTTP status 404")
 
 
-def test_a_server_that_is_gone_is_a_no_with_the_reason(server: FakeServer, log: Path) -> None:
+def test_a_server_that_does_not_answer_in_time_has_not_said_that_blocks_are_held(
+    server: FakeServer, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_state, "ANSWER_S", 0.2)
+    server.silent.set()
+    probe = reset_prefix_cache(server.url, log)
+    assert probe == Probe(None, "", "the server did not answer the probe within 0.2 s")
+
+
+def test_nor_has_a_server_that_is_gone(server: FakeServer, log: Path) -> None:
     server.stop()
     probe = reset_prefix_cache(server.url, log)
-    assert not probe.ok
-    assert "ConnectionRefusedError" in probe.detail
+    assert probe.ok is None
+    assert "did not answer the probe: ConnectionRefusedError" in probe.detail

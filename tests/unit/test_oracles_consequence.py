@@ -196,6 +196,12 @@ def test_blocks_that_stay_held_show_a_lost_end(probe: str) -> None:
     assert passed(run)
 
 
+def test_a_probe_without_an_answer_does_not_show_a_lost_end() -> None:
+    run = struck("completion_lost", **JOB)
+    run.change_event("leak_probe", ok=None)
+    assert doubted(run, "nothing waits for it")
+
+
 def test_a_lost_end_that_nothing_waits_for_is_in_doubt() -> None:
     assert doubted(struck("completion_lost", **JOB), "nothing waits for it")
 

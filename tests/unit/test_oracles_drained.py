@@ -26,6 +26,21 @@ def test_blocks_still_held_fail() -> None:
     assert "3 blocks in use" in result.summary
 
 
+def test_a_probe_without_an_answer_is_unknown_with_the_reason() -> None:
+    reason = "the server did not answer the probe within 5 s"
+    run = clean_run()
+    run.change_event("leak_probe", ok=None, answer="", detail=reason)
+    result = judge(run.history())
+    assert (result.verdict, result.summary) == (Verdict.UNKNOWN, reason)
+
+
+def test_a_probe_without_an_answer_does_not_hide_what_the_gauges_tell() -> None:
+    run = clean_run()
+    run.change_event("leak_probe", ok=None, answer="", detail="no answer")
+    run.bump(USAGE, 0.025, since=len(run.scrapes) - 1)
+    assert judge(run.history()).verdict is Verdict.FAIL
+
+
 @pytest.mark.parametrize("gauge", [RUNNING, WAITING, USAGE])
 def test_a_gauge_above_zero_at_the_end_fails(gauge: str) -> None:
     run = clean_run()

@@ -143,7 +143,7 @@ def _lost(look: Look) -> str:
     told = [f"{missed} deadlines missed"] if missed else []
     told += [f"no token for {event.data.get('seconds')} s" for event in history.events_of("stall")[:1]]
     probes = (*history.events_of("drained"), *history.events_of("leak_probe"))
-    told += [_trouble(event) for event in probes if event.data.get("ok") is not True]
+    told += [_trouble(event) for event in probes if event.data.get("ok") is False]
     return "; ".join(told)
 
 
