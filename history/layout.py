@@ -28,5 +28,6 @@ REPORT = "report.html"
 
 
 def requests_file(worker: int | str) -> str:
-    """Name of the request file of a load worker (a number) or of the conductor's own requests ("canary")."""
+    """Name of the request file of a load worker (a number), of the conductor's own requests ("canary"), or of
+    clients that a fault sent ("crowd")."""
     return f"requests-{worker}.jsonl"

@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 
 from history.arrivals import Arrivals, Closed
 from history.performance import PhaseBounds
+from history.records import CANARY, CROWD
 from history.strict import Name
 from history.strict import Strict as Strict
 
@@ -222,6 +223,8 @@ class Scenario(Strict):
         names = [phase.name for phase in self.phases]
         if len(set(names)) != len(names):
             raise ValueError("two phases have the same name")
+        if own := {CANARY, CROWD}.intersection(names):
+            raise ValueError(f"phase {min(own)}: the suite's own requests go by that name")
         for phase in self.phases:
             if phase.workload not in self.workloads:
                 raise ValueError(f"phase {phase.name}: no workload named {phase.workload}")

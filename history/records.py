@@ -13,6 +13,11 @@ import msgspec
 
 SCHEMA_VERSION = 1
 
+CANARY = "canary"
+"""Stands for the phase where a request is the conductor's own,"""
+CROWD = "crowd"
+"""and where it is of clients that a fault sent."""
+
 Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 """Larger ones are nobody's measurement, and neither a float nor a file of ours could take them."""
 Time = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]

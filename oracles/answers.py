@@ -14,12 +14,11 @@ from typing import NamedTuple
 from history.once import once
 from history.packing import Numbers
 from history.reader import History
-from history.records import RequestRecord
+from history.records import CANARY, RequestRecord
 from history.verdict import OracleResult, Witness
 from oracles.findings import Findings
 
 NAME = "answers"
-CANARY = "canary"
 BROKEN_OFF = "abort"
 TELLING = 4
 """Logprobs that tell whose answer it is: no two prompts of ours share so many, bit for bit."""

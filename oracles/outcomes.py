@@ -11,7 +11,7 @@ import numpy as np
 
 from history.ragged import reals, wholes
 from history.reader import History
-from history.records import RequestRecord
+from history.records import CANARY, RequestRecord
 from history.verdict import OracleResult, Witness
 from oracles import refusals
 from oracles.findings import Findings
@@ -20,7 +20,6 @@ from oracles.lives import outage_at
 from oracles.timeline import end_ns
 
 NAME = "outcomes"
-CANARY = "canary"
 HANGS = "DeadlineExceeded"
 BROKEN_OFF = "abort"
 """The finish reason by which a server tells that it breaks an answer off."""

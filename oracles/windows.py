@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from history.metrics import MetricLog
-from history.reader import History
-from history.records import RequestRecord
+from history.reader import History, PhaseWindow
+from history.records import CROWD, RequestRecord
 from history.verdict import Witness
 from oracles.findings import Findings, finite
 from oracles.lives import Life, lives, outages
@@ -85,12 +86,13 @@ def run_window(history: History) -> Window:
 
 
 def phase_windows(history: History) -> list[Window]:
-    """The phases that began, each with its own requests; the conductor's requests lie between them."""
+    """The phases that began, each with its own requests and those of crowds; the conductor's requests lie
+    between them."""
     log = history.metrics
     strays = _strays(history.requests)
     windows: list[Window] = []
     for phase in history.phases():
-        requests = by_phase(history).get(phase.spec.name, [])
+        requests = [*by_phase(history).get(phase.spec.name, []), *_crowds(history, phase)]
         first = phase.first_scrape if phase.first_scrape is not None else -1
         last = phase.last_scrape if phase.last_scrape is not None else -1
         settled = (
@@ -106,6 +108,13 @@ def phase_windows(history: History) -> list[Window]:
         workload = phase.spec.workload
         windows.append(Window(name, log, first, last, requests, settled, so_far, workload, since_ns, cut))
     return windows
+
+
+def _crowds(history: History, phase: PhaseWindow) -> Iterator[RequestRecord]:
+    """The requests of crowds that came in a phase; they are gone when it ends."""
+    for record in by_phase(history).get(CROWD, []):
+        if phase.start_ns <= record.start_ns <= phase.end_ns:
+            yield record
 
 
 def _life_at(history: History, t_ns: int) -> Life | None:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from chaos.catalogue import is_outside
 from chaos.outside.clients.forms import Target
 from chaos.outside.clients.injector import WrongRequests
+from chaos.outside.clients.leaving import LeavingCrowds
 from chaos.outside.engine import OutsideFaults
 from chaos.outside.injector import Injector
 from chaos.outside.journal import Journal
@@ -17,6 +18,7 @@ from chaos.outside.processes import ProcessInjector
 from chaos.outside.schedule import Reached
 from history import layout
 from history.plan import FaultSpec, RunPlan
+from history.records import CROWD
 from kvchaos.conductor.lives import Lives
 from kvchaos.stacks.local import LocalStack
 from kvchaos.stacks.network import NetworkProxy
@@ -32,7 +34,7 @@ def outside_faults(
         return None
     control = run_dir / layout.CONTROL
     control.mkdir(mode=0o755, exist_ok=True)
-    return OutsideFaults(list(_injectors(plan, stack, lives, network)), Journal(control))
+    return OutsideFaults(list(_injectors(plan, run_dir, stack, lives, network)), Journal(control))
 
 
 def outside_of(faults: tuple[FaultSpec, ...]) -> tuple[FaultSpec, ...]:
@@ -48,10 +50,14 @@ def reached(progress: Progress, seconds: float) -> Reached:
     return Reached(sent=progress.sent, answered=progress.ok, seconds=seconds)
 
 
-def _injectors(plan: RunPlan, stack: Stack, lives: Lives, network: NetworkProxy | None) -> Iterator[Injector]:
-    port = urlsplit(plan.base_url).port
+def _injectors(
+    plan: RunPlan, run_dir: Path, stack: Stack, lives: Lives, network: NetworkProxy | None
+) -> Iterator[Injector]:
+    port, settings = urlsplit(plan.base_url).port, plan.scenario.server
     if port is not None:
-        yield WrongRequests(Target(port, plan.model_name, plan.scenario.server.max_model_len))
+        target = Target(port, plan.model_name, settings.max_model_len)
+        yield WrongRequests(target)
+        yield LeavingCrowds(target, settings.block_size, run_dir / layout.requests_file(CROWD))
     if network is not None:
         yield NetworkInjector(network.handle)
     if isinstance(stack, LocalStack):

@@ -61,6 +61,21 @@ def test_a_stall_is_waited_out(tmp_path: Path) -> None:
     assert done.oracle("progress") is Verdict.PASS
 
 
+def test_a_crowd_comes_and_goes_beside_the_load(tmp_path: Path) -> None:
+    few = {"clients": 5, "prompt_tokens": 32, "max_tokens": 100, "for_s": 0.5}
+    done = conduct(tmp_path, struck("abort_storm", **few))
+    (fired,) = journal(done, "fired")
+    assert (fired.evidence["sent"], fired.evidence["answered"]) == (5, 0)
+    crowd = [record for record in done.history.requests if record.phase == "crowd"]
+    assert [record.id for record in crowd] == fired.evidence["requests"]
+    assert {record.outcome for record in crowd} == {"aborted"}
+    assert done.oracle("outcomes") is Verdict.PASS
+    # Nobody is there who would tell whom the server gave up.
+    assert done.oracle("faults-fired") is Verdict.UNKNOWN
+    # The fake never counts who has left, as the real one does not.
+    assert done.oracle("accounting") is Verdict.FAIL
+
+
 def test_wrong_requests_are_sent_beside_the_load_and_told(tmp_path: Path) -> None:
     done = conduct(tmp_path, struck("malformed_request", form="no_path"))
     (fired,) = journal(done, "fired")

@@ -114,6 +114,7 @@ BAD: dict[str, tuple[Change, str]] = {
         r"phase golden: no workload named v",
     ),
     "two phases of a name": (put("phases", 1, "name", value="golden"), r"two phases have the same name"),
+    "a phase of the suite's own name": (put("phases", 1, "name", value="crowd"), r"requests go by that name"),
     "faults and no phase for them": (put("phases", 1, "role", value="load"), r"the role chaos"),
     "faults without the chaos module": (put("server", "chaos", value=False), r"offload and chaos on"),
     "faults without offloading": (put("server", "offload", value=False), r"offload and chaos on"),

@@ -36,10 +36,12 @@ class Form:
     """Whether the client stays for the answer."""
 
 
-def _request(
-    body: bytes, *, method: str = "POST", path: str = COMPLETIONS, length: str | None = None
+def http_request(
+    body: bytes, *, method: str = "POST", path: str = COMPLETIONS, length: str | None = None, name: str = ""
 ) -> bytes:
+    """Byte by byte; `name` is the request's ID where it has one."""
     head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
+    head += f"X-Request-Id: {name}\r\n" if name else ""
     head += f"Content-Type: application/json\r\nContent-Length: {length or len(body)}\r\n\r\n"
     return head.encode() + body
 
@@ -51,18 +53,20 @@ def _completion(target: Target, **changed: object) -> bytes:
 
 
 def _with(**changed: Value | list[int] | None) -> Callable[[Target], bytes]:
-    return lambda target: _request(_completion(target, **changed))
+    return lambda target: http_request(_completion(target, **changed))
 
 
 def _of(body: bytes) -> Callable[[Target], bytes]:
-    return lambda target: _request(body)
+    return lambda target: http_request(body)
 
 
 MALFORMED = (
     Form("no_http", "bytes that are no HTTP", lambda target: b"this is no HTTP\r\n\r\n"),
-    Form("no_length", "a length that is no number", lambda target: _request(b"{}", length="many")),
-    Form("no_path", "a path that nothing is served at", lambda target: _request(b"{}", path="/v1/nothing")),
-    Form("no_method", "a method that is not taken", lambda target: _request(b"{}", method="DELETE")),
+    Form("no_length", "a length that is no number", lambda target: http_request(b"{}", length="many")),
+    Form(
+        "no_path", "a path that nothing is served at", lambda target: http_request(b"{}", path="/v1/nothing")
+    ),
+    Form("no_method", "a method that is not taken", lambda target: http_request(b"{}", method="DELETE")),
     Form("no_utf8", "a body that is no text", _of(b"\xff\xfe{")),
     Form("no_json", "a body that breaks off", _of(b'{"model": "tiny", "prompt": ')),
     Form("null", "a body that is null", _of(b"null")),
@@ -76,7 +80,7 @@ MALFORMED = (
     Form(
         "cut_short",
         "a body that ends before its length, and a client that leaves",
-        lambda target: _request(b'{"model": ', length="1000"),
+        lambda target: http_request(b'{"model": ', length="1000"),
         answered=False,
     ),
 )
@@ -85,19 +89,19 @@ OVERSIZED = (
     Form(
         "long_prompt",
         "a prompt one token longer than the model takes",
-        lambda target: _request(_completion(target, prompt=[1] * (target.max_model_len + 1))),
+        lambda target: http_request(_completion(target, prompt=[1] * (target.max_model_len + 1))),
     ),
     Form(
         "long_answer",
         "an answer one token longer than the model gives",
-        lambda target: _request(_completion(target, max_tokens=target.max_model_len + 1)),
+        lambda target: http_request(_completion(target, max_tokens=target.max_model_len + 1)),
     ),
     Form("huge_prompt", f"a prompt of {HUGE_TOKENS} tokens", _with(prompt=[1] * HUGE_TOKENS)),
     Form("huge_text", f"a prompt of {HUGE_BYTES >> 20} MiB of text", _with(prompt="x" * HUGE_BYTES)),
     Form(
         "many_prompts",
         f"{MANY} prompts, each a token too long",
-        lambda target: _request(_completion(target, prompt=[[1] * (target.max_model_len + 1)] * MANY)),
+        lambda target: http_request(_completion(target, prompt=[[1] * (target.max_model_len + 1)] * MANY)),
     ),
     Form("many_logprobs", "more logprobs than are allowed", _with(logprobs=HUGE_TOKENS)),
     Form("deep", f"lists {DEEP} deep", _of(b'{"prompt": ' + b"[" * DEEP + b"]" * DEEP + b"}")),

@@ -28,7 +28,29 @@ def _wrong(name: str, what: str, forms: tuple[Form, ...]) -> OutsideKind:
     )
 
 
+_STORM = OutsideKind(
+    name="abort_storm",
+    target=CLIENT,
+    contract=LEGAL,
+    effect="clients of their own ask the server itself for a completion each, and all leave at once, as when "
+    "their process is killed",
+    evidence="requests sent, those with a token and those answered whole when they left, when they left",
+    consequence="the server gives up those that it has not answered, and what it held for them is free; no "
+    "request of the load notices",
+    heals="when all have left",
+    parameters={
+        "by": BY,
+        "clients": Parameter(64, 1, 1000, about="how many"),
+        "prompt_tokens": Parameter(512, 1, 32_768, about="tokens of each prompt, no two alike"),
+        "max_tokens": Parameter(64, 1, 32_768, about="tokens of each answer"),
+        "for_s": for_s(0.5, "until they leave"),
+    },
+    stacks=EVERYWHERE,
+    silences=False,
+)
+
 CLIENT_KINDS = (
     _wrong("malformed_request", "requests that are none", MALFORMED),
     _wrong("oversized_request", "requests that are too large", OVERSIZED),
+    _STORM,
 )

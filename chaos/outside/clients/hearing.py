@@ -1,0 +1,165 @@
+"""A streamed completion, taken in as its bytes come."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from history.records import Usage
+
+STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")
+HEAD_END = b"\r\n\r\n"
+LINE_END = b"\r\n"
+CHUNKED = b"transfer-encoding: chunked"
+OK = 200
+EVENT = b"data: "
+LAST_EVENT = b"[DONE]"
+
+
+class NoCompletion(Exception):
+    """What came is no stream of a completion; the message tells what it is instead."""
+
+
+class _Logprobs(msgspec.Struct):
+    token_logprobs: list[float] | None = None
+
+
+class _Choice(msgspec.Struct):
+    token_ids: list[int] | None = None
+    logprobs: _Logprobs | None = None
+    finish_reason: str | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class _Event(msgspec.Struct):
+    choices: list[_Choice] = []
+    usage: _Usage | None = None
+    error: Any = None
+
+
+@dataclass
+class Heard:
+    """What has come of an answer. Times are microseconds from the begin of its request."""
+
+    status: int | None = None
+    """None before a whole head has come."""
+    chunk_us: list[int] = field(default_factory=list)
+    chunk_tokens: list[int] = field(default_factory=list)
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    usage: Usage | None = None
+    finish_reason: str | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing of the answer is missing."""
+        return self.finish_reason is not None and self.usage is not None
+
+    def add(self, event: _Event, at_us: int) -> None:
+        for choice in event.choices:
+            ids = choice.token_ids or []
+            if ids:
+                self.chunk_us.append(at_us)
+                self.chunk_tokens.append(len(ids))
+                self.token_ids += ids
+            if choice.logprobs is not None:
+                self.logprobs += choice.logprobs.token_logprobs or []
+            self.finish_reason = choice.finish_reason or self.finish_reason
+        if event.usage is not None:
+            self.usage = Usage(
+                prompt_tokens=event.usage.prompt_tokens, completion_tokens=event.usage.completion_tokens
+            )
+
+
+class Hearing:
+    """Splits one response into its events."""
+
+    def __init__(self) -> None:
+        self.heard = Heard()
+        self._raw = bytearray()
+        """Bytes that have not been understood yet,"""
+        self._body = bytearray()
+        """those of the body among them,"""
+        self._left: int | None = None
+        """and how many there are still to come of a chunk; None where the body is sent as it is."""
+
+    def take(self, data: bytes, at_us: int) -> None:
+        """Take in what has come. Raises NoCompletion."""
+        self._raw += data
+        if self.heard.status is None and not self._begin():
+            return
+        for line in self._lines():
+            if line.startswith(EVENT) and line != EVENT + LAST_EVENT:
+                self.heard.add(_event(line.removeprefix(EVENT)), at_us)
+
+    def end(self) -> None:
+        """The connection has ended. Raises NoCompletion where an answer was under way, or none came."""
+        if self.heard.status not in (None, OK):
+            raise NoCompletion(bytes(self._raw).decode("utf-8", "replace"))
+        if not self.heard.whole:
+            raise NoCompletion(f"the connection ended after {len(self.heard.token_ids)} tokens")
+
+    def _begin(self) -> bool:
+        head, found, rest = bytes(self._raw).partition(HEAD_END)
+        status = STATUS.match(head)
+        if not found:
+            return False
+        if status is None:
+            raise NoCompletion("an answer that is no HTTP")
+        self.heard.status = int(status[1])
+        self._left = 0 if CHUNKED in head.lower() else None
+        self._raw = bytearray(rest)
+        return True
+
+    def _lines(self) -> Iterator[bytes]:
+        """The whole lines of the body of a completion; of anything else nothing."""
+        if self.heard.status != OK:
+            return
+        self._unpack()
+        *lines, rest = bytes(self._body).split(b"\n")
+        self._body = bytearray(rest)
+        yield from (line.rstrip(b"\r") for line in lines)
+
+    def _unpack(self) -> None:
+        """Move what belongs to the body there."""
+        if self._left is None:
+            self._body += self._raw
+            self._raw.clear()
+        while self._left is not None and self._raw:
+            if not self._left and not self._next_chunk():
+                return
+            part = self._raw[: self._left]
+            del self._raw[: len(part)]
+            self._body += part
+            self._left -= len(part)
+
+    def _next_chunk(self) -> bool:
+        """Read the size of a chunk, behind the end of the line that closes the one before."""
+        start = len(LINE_END) if self._raw.startswith(LINE_END) else 0
+        end = self._raw.find(LINE_END, start)
+        if end < 0:
+            return False
+        try:
+            self._left = int(self._raw[start:end], 16)
+        except ValueError as error:
+            raise NoCompletion("a chunk without a size") from error
+        del self._raw[: end + len(LINE_END)]
+        return bool(self._left)
+
+
+def _event(data: bytes) -> _Event:
+    try:
+        event = msgspec.json.decode(data, type=_Event)
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        raise NoCompletion(f"an event that is none of a completion: {error}") from error
+    if event.error is not None:
+        raise NoCompletion(data.decode("utf-8", "replace"))
+    return event
