@@ -35,8 +35,6 @@ class Member:
     hearing: Hearing = field(default_factory=Hearing)
     failure: tuple[str, str] | None = None
     """Kind and message, where the request ended badly before its client left."""
-    ended: bool = False
-    """Whether it was over before its client left."""
 
     def since_start_us(self) -> int:
         return (time.monotonic_ns() - self.start_mono_ns) // 1000
@@ -95,10 +93,8 @@ class _Line:
             return self._read()
         except BlockingIOError:
             return True
-        except OSError as error:
-            self.member.failure = ("ReadError" if self.member.sent else "ConnectError", str(error))
-        except NoCompletion as error:
-            self.member.failure = ("NoCompletion", str(error))
+        except (OSError, NoCompletion) as error:
+            self.member.failure = (type(error).__name__, str(error))
         return False
 
     def hang_up(self) -> None:
@@ -132,7 +128,8 @@ def _call(member: Member, port: int, selector: selectors.BaseSelector) -> None:
         selector.register(connection, selectors.EVENT_WRITE, line)
         return
     connection.close()
-    member.failure, member.ended = ("ConnectError", os.strerror(code)), True
+    refused = OSError(code, os.strerror(code))
+    member.failure = (type(refused).__name__, str(refused))
 
 
 def _ask(selector: selectors.BaseSelector, deadline: float, leave: threading.Event) -> None:
@@ -142,7 +139,6 @@ def _ask(selector: selectors.BaseSelector, deadline: float, leave: threading.Eve
             line: _Line = key.data
             if not line.go_on(selector):
                 selector.unregister(line.connection)
-                line.member.ended = True
                 line.hang_up()
 
 
