@@ -148,6 +148,7 @@ class FaultEngine:
         mine = [each for each in faults.KINDS.values() if each.role == role and each.name not in unreachable]
         sites, kinds = sorted({kind.site for kind in mine}), sorted(kind.name for kind in mine)
         self._journal.write("loaded", {"generation": generation, "sites": sites, "kinds": kinds})
+        self._closing = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name=f"kvchaos-{role}", daemon=True)
         self._watcher.start()
 
@@ -200,11 +201,23 @@ class FaultEngine:
         """Whether any fault of this kind is armed: a site need not prepare an arrival otherwise."""
         return kind in self._armed
 
+    def close(self) -> None:
+        """End the watch; nothing strikes and nothing is told any more. Safe to repeat.
+
+        The engines of a server live as long as its process: this is for whoever makes many in one.
+        """
+        self._closing.set()
+        self._watcher.join()
+        self._armed = {}
+        self._journal.close()
+        self.ledger.close()
+
     def _watch(self) -> None:
         while True:
             self._look()
             self.ledger.settle()
-            time.sleep(WATCH_PERIOD_S)
+            if self._closing.wait(WATCH_PERIOD_S):
+                return
 
     def _look(self) -> None:
         """Take over a new schedule, or end the faults of a conductor that is gone."""

@@ -32,6 +32,9 @@ class Journal:
         """Whether the proof of one more fault surely fits, as far as the bound goes."""
         return self._file.open and self._file.written <= lines.MAX_BYTES - RESERVE_BYTES
 
+    def close(self) -> None:
+        self._file.close()
+
     def write(
         self,
         event: str,

@@ -16,9 +16,17 @@ class LineFile:
 
     def __init__(self, path: Path) -> None:
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._closed = False
         self.open = True
         self.written = 0
         """Bytes."""
+
+    def close(self) -> None:
+        """Nothing can be written any more. Safe to repeat."""
+        if not self._closed:
+            self._closed = True
+            self.open = False
+            os.close(self._fd)
 
     def write(self, line: Mapping[str, object]) -> bool:
         """Append a line; False when it could not be written."""

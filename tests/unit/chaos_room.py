@@ -6,6 +6,8 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import msgspec
 
@@ -39,13 +41,17 @@ def wait_until(true: Callable[[], bool], what: str) -> None:
 
 
 class Room:
-    """A control directory. Its schedules are written by hand here, so that they can be wrong."""
+    """A control directory. Its schedules are written by hand here, so that they can be wrong.
+
+    As a context it ends the engines that were started on it.
+    """
 
     def __init__(self, control: Path) -> None:
         self.path = control
         self._read: dict[Path, int] = {}
         """Bytes of each journal whose lines are known."""
         self._lines: dict[Path, list[FaultRecord]] = {}
+        self._engines: list[FaultEngine] = []
         control.mkdir(mode=0o755, exist_ok=True)
 
     def start(
@@ -55,7 +61,21 @@ class Room:
         unreachable: Mapping[str, str] = NONE,
     ) -> FaultEngine:
         engine_module.WATCH_PERIOD_S = FAST_WATCH_S
-        return FaultEngine(role, self.path, "G0", states_of, unreachable)
+        engine = FaultEngine(role, self.path, "G0", states_of, unreachable)
+        self._engines.append(engine)
+        return engine
+
+    def close(self) -> None:
+        for engine in self._engines:
+            engine.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def put(self, content: Mapping[str, object] | str | bytes) -> None:
         """Put a schedule in force, as the conductor does: lease first, then an atomic rename."""

@@ -6,6 +6,7 @@ import json
 import stat
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,8 +33,9 @@ def plane(tmp_path: Path) -> ControlPlane:
 
 
 @pytest.fixture
-def room(plane: ControlPlane) -> Room:
-    return Room(plane.path)
+def room(plane: ControlPlane) -> Iterator[Room]:
+    with Room(plane.path) as made:
+        yield made
 
 
 def test_the_directory_is_writable_by_its_owner_alone_even_when_it_was_there(tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,9 @@ from tests.unit.chaos_room import Room, entry, schedule, wait_until
 
 
 @pytest.fixture
-def room(tmp_path: Path) -> Room:
-    return Room(tmp_path / "control")
+def room(tmp_path: Path) -> Iterator[Room]:
+    with Room(tmp_path / "control") as made:
+        yield made
 
 
 def arrive(engine: FaultEngine, kind: str, times: int, direction: str | None = None) -> list[Strike]:
@@ -323,3 +325,29 @@ def test_the_draws_of_a_strike_belong_to_its_arrival_and_purpose(room: Room) -> 
     room.arm(entry("one", "lookup_miss"), seed=5)
     [again] = arrive(engine, "lookup_miss", 1)
     assert again.draw("block") == draws[0]
+
+
+def test_a_closed_engine_leaves_no_thread_and_no_file_and_strikes_no_more(room: Room) -> None:
+    before = watchers()
+    engine = room.start()
+    room.arm(entry("gone", "lookup_miss"))
+    assert engine.strike("lookup_miss") is not None
+    assert len(files_in_use(room.path)) == 2
+    engine.close()
+    assert watchers() == before
+    assert files_in_use(room.path) == set()
+    assert engine.strike("lookup_miss") is None
+    known = room.lines()
+    room.put(schedule(entry("late", "lookup_miss")))
+    engine.note("late", "r1")
+    engine.close()
+    assert room.lines() == known
+
+
+def watchers() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == "kvchaos-scheduler"}
+
+
+def files_in_use(folder: Path) -> set[Path]:
+    """The files of a folder that this process has open."""
+    return {path for fd in Path("/proc/self/fd").iterdir() if (path := fd.resolve()).parent == folder}

@@ -47,6 +47,7 @@ class Sequences(RuleBasedStateMachine):
         self.healed_lines = 0
 
     def teardown(self) -> None:
+        self.room.close()
         shutil.rmtree(self.folder)
 
     @initialize(seed=st.integers(0, 2**63 - 1))

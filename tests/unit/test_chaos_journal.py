@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -103,8 +104,13 @@ def test_a_full_disk_closes_the_journal_for_good(tmp_path: Path) -> None:
     assert not journal.write("note", {})
 
 
-def test_no_fault_strikes_when_the_disk_is_full(tmp_path: Path) -> None:
-    room = Room(tmp_path / "control")
+@pytest.fixture
+def room(tmp_path: Path) -> Iterator[Room]:
+    with Room(tmp_path / "control") as made:
+        yield made
+
+
+def test_no_fault_strikes_when_the_disk_is_full(room: Room) -> None:
     file_of(room.path, "scheduler").symlink_to(FULL)
     engine = room.start()
     room.put(schedule(entry("gone", "lookup_miss")))
@@ -114,9 +120,8 @@ def test_no_fault_strikes_when_the_disk_is_full(tmp_path: Path) -> None:
 
 
 def test_no_fault_strikes_whose_proof_would_not_fit_and_healing_is_still_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    room = Room(tmp_path / "control")
     engine = room.start()
     room.arm(entry("gone", "lookup_miss"))
     monkeypatch.setattr(lines_module, "MAX_BYTES", 5_000)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import pytest
@@ -141,13 +141,15 @@ class AskedWithNewKeys(Managers):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _wrapped(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """One engine for all, since its thread never ends."""
-    Managers.room = Room(tmp_path_factory.mktemp("managers") / "control")
-    Managers.engine = Managers.room.start(SCHEDULER)
-    AskedWithHashes.dialect = Hashes()
-    AskedWithKeys.dialect = Keys(tmp_path_factory.mktemp("vllm"))
-    AskedWithNewKeys.dialect = NewKeys(tmp_path_factory.mktemp("vllm"))
+def _wrapped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One engine for all."""
+    with Room(tmp_path_factory.mktemp("managers") / "control") as room:
+        Managers.room = room
+        Managers.engine = room.start(SCHEDULER)
+        AskedWithHashes.dialect = Hashes()
+        AskedWithKeys.dialect = Keys(tmp_path_factory.mktemp("vllm"))
+        AskedWithNewKeys.dialect = NewKeys(tmp_path_factory.mktemp("vllm"))
+        yield
 
 
 TestAskedWithHashes = AskedWithHashes.TestCase

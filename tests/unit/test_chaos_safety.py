@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -164,8 +164,10 @@ class Patient:
 
 
 @pytest.fixture(scope="module")
-def patient(tmp_path_factory: pytest.TempPathFactory) -> Patient:
-    return Patient(tmp_path_factory.mktemp("patient"))
+def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Patient]:
+    made = Patient(tmp_path_factory.mktemp("patient"))
+    with made.room:
+        yield made
 
 
 @settings(max_examples=MALFORMED, deadline=None)

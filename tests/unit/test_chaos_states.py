@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -220,8 +221,9 @@ class Known:
 
 
 @pytest.fixture
-def room(tmp_path: Path) -> Room:
-    return Room(tmp_path / "control")
+def room(tmp_path: Path) -> Iterator[Room]:
+    with Room(tmp_path / "control") as made:
+        yield made
 
 
 @pytest.fixture

@@ -33,6 +33,9 @@ class Ledger:
         self._seen_state: tuple[int, ...] = ()
         self._seen_at = self._written_at = time.monotonic()
 
+    def close(self) -> None:
+        self._file.close()
+
     def account(self, label: str) -> Account:
         """The account of this name, made at first use."""
         return self._accounts.setdefault(label, Account())
