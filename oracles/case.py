@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,6 +10,7 @@ from history.plan import FaultSpec
 from history.reader import History, PhaseWindow
 from history.records import FaultRecord, RequestRecord
 from oracles.struck import OnTheirWay, by_name
+from oracles.timeline import NS_PER_US
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,13 @@ class Case:
     def asked(self, line: FaultRecord) -> list[RequestRecord]:
         """The request that a firing struck, by all of its records; none where it is not named."""
         return self.named[line.request] if line.request is not None else []
+
+    def tokens_ns(self) -> Iterator[int]:
+        """When tokens came to clients in these phases; in no order."""
+        names = {phase.spec.name for phase in self.phases}
+        for record in self.history.requests:
+            if record.phase in names:
+                yield from (record.start_ns + us * NS_PER_US for us in record.chunk_us)
 
     def growth(self, metric: str, **labels: str) -> float | None:
         """Growth of a counter summed over the phases; None when it is absent there."""

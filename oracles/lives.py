@@ -19,8 +19,9 @@ KILLED = (-9, 137)
 STOPPED = (0, -15, 143)
 """Of SIGTERM that was obeyed."""
 FOR_EVER = float("inf")
-ENGINE_KILL = "engine_kill"
-ENDINGS = ("kill", "stop", ENGINE_KILL)
+WITHOUT_ENGINE = ("engine_kill", "memory_squeeze")
+"""The server may end of these in its own way, or is ended when the fault is undone."""
+ENDINGS = ("kill", "stop", *WITHOUT_ENGINE)
 """The faults that a life of the server ends of."""
 
 
@@ -122,8 +123,8 @@ def _cause(history: History, start: Event, end: Event) -> FaultRecord | None:
 
 def _fits(line: FaultRecord, code: object) -> bool:
     """Whether an exit code is what such a strike gives."""
-    if line.kind == ENGINE_KILL:
-        return True  # The server may end of it in its own way, or is ended when the fault is undone.
+    if line.kind in WITHOUT_ENGINE:
+        return True
     if line.kind == "stop" and line.evidence.get("forced") is not True:
         return code in STOPPED
     return code in KILLED

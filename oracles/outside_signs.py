@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from oracles.case import Case
 from oracles.client_signs import CLIENT_SIGNS
-from oracles.lives import outages
+from oracles.container_signs import CONTAINER_SIGNS, engine_missed
 from oracles.network_signs import NETWORK_SIGNS
 from oracles.stretches import stretch
-from oracles.timeline import NS_PER_S, NS_PER_US, end_ns
+from oracles.timeline import NS_PER_S
 
 IN_PIPES_NS = NS_PER_S // 4
 """What the server had sent before still comes in for so long."""
@@ -31,7 +31,7 @@ def _stood_still(case: Case) -> str | None:
             return f"{answered} scrapes were answered meanwhile"
         if not case.on_their_way.at(struck_ns):
             return "no request was on its way"
-        if any(since_ns < t_ns < until_ns for t_ns in _tokens_ns(case)):
+        if any(since_ns < t_ns < until_ns for t_ns in case.tokens_ns()):
             return "tokens came meanwhile"
     return None
 
@@ -57,29 +57,12 @@ def _ended(case: Case) -> str | None:
     return None
 
 
-def _engine_missed(case: Case) -> str | None:
-    """A request failed that was on its way when the engine was killed, or came soon afterwards."""
-    for record in case.fired:
-        outage = next((one for one in outages(case.history) if one.cause == record), None)
-        failed = (one for one in case.history.requests if one.outcome == "error")
-        if outage is None or not any(outage.covers(one.start_ns, end_ns(one)) for one in failed):
-            return "no request failed of it"
-    return None
-
-
-def _tokens_ns(case: Case) -> Iterator[int]:
-    """When tokens came to clients in the phases of the fault."""
-    names = {phase.spec.name for phase in case.phases}
-    for record in case.history.requests:
-        if record.phase in names:
-            yield from (record.start_ns + us * NS_PER_US for us in record.chunk_us)
-
-
 OUTSIDE_SIGNS: dict[str, Callable[[Case], str | None]] = {
     "pause": _stood_still,
     "kill": _ended,
     "stop": _ended,
-    "engine_kill": _engine_missed,
+    "engine_kill": engine_missed,
     **NETWORK_SIGNS,
     **CLIENT_SIGNS,
+    **CONTAINER_SIGNS,
 }

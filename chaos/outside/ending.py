@@ -59,7 +59,7 @@ class Lives(Protocol):
         ...
 
 
-class _Ending:
+class Ending:
     """What all of them share: what was ended, and how it comes back."""
 
     def __init__(self, strike: Strike, target: Target, lives: Lives) -> None:
@@ -97,7 +97,7 @@ class _Ending:
         return self._end
 
 
-class Kill(_Ending):
+class Kill(Ending):
     """SIGKILL to all of the server."""
 
     def strike(self) -> None:
@@ -110,7 +110,7 @@ class Kill(_Ending):
         return None if ended is None else {"signal": "SIGKILL", **ended}
 
 
-class Stop(_Ending):
+class Stop(Ending):
     """SIGTERM, and SIGKILL to what has not ended by then."""
 
     def __init__(self, strike: Strike, target: Target, lives: Lives) -> None:
@@ -134,7 +134,7 @@ class Stop(_Ending):
             self._target.send(signal.SIGKILL)
 
 
-class EngineKill(_Ending):
+class EngineKill(Ending):
     """SIGKILL to the engine; what becomes of the rest is the server's own affair until this is undone."""
 
     def __init__(self, strike: Strike, target: Target, lives: Lives) -> None:

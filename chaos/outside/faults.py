@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from chaos.inside.kind import LEGAL, Parameter
 from chaos.outside.clients.kinds import CLIENT_KINDS
-from chaos.outside.kind import BY, LOCAL, SERVER, OutsideKind, for_s
+from chaos.outside.containers.kinds import CONTAINER_KINDS
+from chaos.outside.kind import BY, EVERYWHERE, SERVER, OutsideKind, for_s
 from chaos.outside.network.kinds import NETWORK_KINDS
+from chaos.outside.prometheus.kinds import PROMETHEUS_KINDS
 
 
 def _ending(
@@ -21,7 +23,7 @@ def _ending(
         consequence=consequence,
         heals="when a further life of the server serves",
         parameters={"by": BY, "for_s": for_s(down_s, "until it is started anew"), **more},
-        stacks=(LOCAL,),
+        stacks=EVERYWHERE,
         deadly=True,
     )
 
@@ -32,11 +34,11 @@ _SERVER_KINDS = (
         target=SERVER,
         contract=LEGAL,
         effect="all processes of the server stand still",
-        evidence="processes, all in state T",
+        evidence="processes, all in state T; of a container its state",
         consequence="no scrape is answered and no token comes while they stand still",
         heals="when they go on: their states say so",
         parameters={"by": BY, "for_s": for_s(3.0, "until they go on")},
-        stacks=(LOCAL,),
+        stacks=EVERYWHERE,
     ),
     _ending(
         "kill",
@@ -60,4 +62,7 @@ _SERVER_KINDS = (
     ),
 )
 
-KINDS: dict[str, OutsideKind] = {kind.name: kind for kind in (*_SERVER_KINDS, *NETWORK_KINDS, *CLIENT_KINDS)}
+KINDS: dict[str, OutsideKind] = {
+    kind.name: kind
+    for kind in (*_SERVER_KINDS, *CONTAINER_KINDS, *NETWORK_KINDS, *CLIENT_KINDS, *PROMETHEUS_KINDS)
+}

@@ -14,11 +14,8 @@ from history import layout
 from history.plan import FaultSpec, PhaseSpec, RunPlan
 from kvchaos.conductor import server_state
 from kvchaos.conductor.events import EventLog
-from kvchaos.conductor.lives import Lives
-from kvchaos.conductor.outside import inside_of, outside_faults, outside_of, reached
+from kvchaos.conductor.outside import Targets, inside_of, outside_faults, outside_of, reached
 from kvchaos.errors import UsageError
-from kvchaos.stacks.network import NetworkProxy
-from kvchaos.stacks.stack import Stack
 from kvchaos.telemetry import Scraper
 from loadtests.messages import Progress
 
@@ -37,22 +34,19 @@ class Arms:
         self,
         plan: RunPlan,
         run_dir: Path,
-        stack: Stack,
-        lives: Lives,
+        targets: Targets,
         scraper: Scraper,
         events: EventLog,
-        network: NetworkProxy | None,
     ) -> None:
-        """`network` is what the load goes through, if anything."""
         self._plan = plan
         self._dir = run_dir
-        self._stack = stack
-        self._lives = lives
+        self._stack = targets.stack
+        self._lives = targets.lives
         self._scraper = scraper
         self._events = events
         self._control = ControlPlane(run_dir / layout.CONTROL) if plan.scenario.server.chaos else None
-        self._network = network
-        self._outside = outside_faults(plan, run_dir, stack, lives, network)
+        self._network = targets.network
+        self._outside = outside_faults(plan, run_dir, targets)
         self._armed: tuple[FaultSpec, ...] = ()
         self._armed_at = 0.0
 

@@ -1,8 +1,9 @@
-"""The faults from outside of a run: which injectors its stack has, and where a phase stands for them."""
+"""The faults from outside of a run: what they can strike, by which injectors, and where a phase stands."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -10,31 +11,45 @@ from chaos.catalogue import is_outside
 from chaos.outside.clients.forms import Target
 from chaos.outside.clients.injector import WrongRequests
 from chaos.outside.clients.leaving import LeavingCrowds
+from chaos.outside.containers.injector import ContainerInjector
 from chaos.outside.engine import OutsideFaults
 from chaos.outside.injector import Injector
 from chaos.outside.journal import Journal
 from chaos.outside.network.injector import NetworkInjector
 from chaos.outside.processes import ProcessInjector
+from chaos.outside.prometheus.injector import PrometheusInjector
 from chaos.outside.schedule import Reached
 from history import layout
 from history.plan import FaultSpec, RunPlan
 from history.records import CROWD
 from kvchaos.conductor.lives import Lives
+from kvchaos.stacks.compose.stack import ComposeStack
 from kvchaos.stacks.local import LocalStack
 from kvchaos.stacks.network import NetworkProxy
 from kvchaos.stacks.stack import Stack
+from kvchaos.witness.witness import Service
 from loadtests.messages import Progress
 
 
-def outside_faults(
-    plan: RunPlan, run_dir: Path, stack: Stack, lives: Lives, network: NetworkProxy | None
-) -> OutsideFaults | None:
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """What there is to be struck in a run."""
+
+    stack: Stack
+    lives: Lives
+    network: NetworkProxy | None
+    """What the load goes through, if anything."""
+    prometheus: Service | None
+    """What watches beside the suite, if anything."""
+
+
+def outside_faults(plan: RunPlan, run_dir: Path, targets: Targets) -> OutsideFaults | None:
     """None where the plan has no fault from outside."""
     if not outside_of(plan.scenario.faults):
         return None
     control = run_dir / layout.CONTROL
     control.mkdir(mode=0o755, exist_ok=True)
-    return OutsideFaults(list(_injectors(plan, run_dir, stack, lives, network)), Journal(control))
+    return OutsideFaults(list(_injectors(plan, run_dir, targets)), Journal(control))
 
 
 def outside_of(faults: tuple[FaultSpec, ...]) -> tuple[FaultSpec, ...]:
@@ -50,15 +65,17 @@ def reached(progress: Progress, seconds: float) -> Reached:
     return Reached(sent=progress.sent, answered=progress.ok, seconds=seconds)
 
 
-def _injectors(
-    plan: RunPlan, run_dir: Path, stack: Stack, lives: Lives, network: NetworkProxy | None
-) -> Iterator[Injector]:
+def _injectors(plan: RunPlan, run_dir: Path, targets: Targets) -> Iterator[Injector]:
     port, settings = urlsplit(plan.base_url).port, plan.scenario.server
     if port is not None:
         target = Target(port, plan.model_name, settings.max_model_len)
         yield WrongRequests(target)
         yield LeavingCrowds(target, settings.block_size, run_dir / layout.requests_file(CROWD))
-    if network is not None:
-        yield NetworkInjector(network.handle)
-    if isinstance(stack, LocalStack):
-        yield ProcessInjector(stack, lives)
+    if targets.network is not None:
+        yield NetworkInjector(targets.network.handle)
+    if targets.prometheus is not None:
+        yield PrometheusInjector(targets.prometheus)
+    if isinstance(targets.stack, LocalStack):
+        yield ProcessInjector(targets.stack, targets.lives)
+    if isinstance(targets.stack, ComposeStack):
+        yield ContainerInjector(targets.stack, targets.lives)

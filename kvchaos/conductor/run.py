@@ -16,6 +16,7 @@ from kvchaos.conductor.canary import Canary
 from kvchaos.conductor.display import Display
 from kvchaos.conductor.events import EventLog
 from kvchaos.conductor.lives import Lives, line_count
+from kvchaos.conductor.outside import Targets
 from kvchaos.conductor.watch import Trouble, Watch
 from kvchaos.errors import UsageError
 from kvchaos.interrupts import Interrupted
@@ -75,7 +76,8 @@ class Run:
             plan.join,
         )
         self._lives = Lives(stack, plan.base_url, run_dir / layout.SERVER_LOG, self._events, self._ask)
-        self._arms = Arms(plan, run_dir, stack, self._lives, self._scraper, self._events, network)
+        targets = Targets(stack, self._lives, network, witness.service if witness else None)
+        self._arms = Arms(plan, run_dir, targets, self._scraper, self._events)
         self._watch = Watch(stack, self._limits.stall_s)
         self._stopped_at_line: int | None = None
 

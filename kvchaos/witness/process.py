@@ -60,6 +60,14 @@ class LocalPrometheus:
         last = f"; its last line: {tail[-1]}" if tail else ""
         raise UsageError(f"Prometheus ended with code {code}; see {self._log}{last}")
 
+    def runs(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def kill(self) -> None:
+        """SIGKILL; to nobody when it has ended."""
+        if self._process is not None:
+            self._process.kill()
+
     def revive(self) -> None:
         """Start it again when it has ended: what it saw until then is in its data."""
         if self._process is not None and self._process.poll() is not None:

@@ -47,6 +47,12 @@ class Service(Protocol):
         """Raises UsageError when it has ended by itself."""
         ...
 
+    def runs(self) -> bool: ...
+
+    def kill(self) -> None:
+        """SIGKILL; to nobody when it has ended."""
+        ...
+
     def revive(self) -> None:
         """Start it again when it has ended, so that it can tell what it saw until then."""
         ...
@@ -80,7 +86,7 @@ class Witness:
     def __init__(self, plan: RunPlan, prometheus: PrometheusPlan, run_dir: Path, service: Service) -> None:
         self._run_id = plan.run_id
         self._run_dir = run_dir
-        self._service = service
+        self.service = service
         self._board = Board(plan, Firings(run_dir))
         self._exporter = Exporter(self._board, prometheus.suite_port)
         self._client = Client(prometheus.url)
@@ -98,7 +104,7 @@ class Witness:
     def start(self) -> None:
         """Raises UsageError, OSError."""
         self._exporter.start()
-        self._service.start()
+        self.service.start()
 
     def wait_ready(self) -> None:
         """Return when it scrapes the server, which must be up. Raises UsageError."""
@@ -109,7 +115,7 @@ class Witness:
         """Wait until it answers well; None, or what was wrong at last. Raises UsageError when it ends."""
         deadline = time.monotonic() + READY_S
         while True:
-            self._service.check()
+            self.service.check()
             try:
                 if answered():
                     return None
@@ -138,7 +144,7 @@ class Witness:
         return self._heard
 
     def _read(self) -> Heard:
-        self._service.revive()
+        self.service.revive()
         try:
             why = self._wait(self._client.answers)
         except UsageError as error:
@@ -163,7 +169,7 @@ class Witness:
     def stop(self) -> None:
         """Safe to repeat."""
         try:
-            self._service.stop()
+            self.service.stop()
         finally:
             self._exporter.stop()
             self._client.close()

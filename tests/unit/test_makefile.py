@@ -75,5 +75,5 @@ def test_without_pip_and_venv_the_package_to_install_is_named(tmp_path: Path) ->
 
 
 def test_ci_runs_all_tests() -> None:
-    assert (ROOT / ".ci/run").read_text().rstrip().endswith("exec make test")
+    assert (ROOT / ".ci/run").read_text().rstrip().endswith("exec make test test-compose")
     assert os.access(ROOT / ".ci/run", os.X_OK)

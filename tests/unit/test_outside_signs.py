@@ -63,6 +63,9 @@ class Seen:
     journal: tuple[FaultRecord, ...]
     scrapes: tuple[ScrapeLine, ...]
     requests: tuple[RequestRecord, ...]
+    happenings: tuple[Event, ...] = ()
+    """Of containers and the server's lives."""
+    prometheus: tuple[ScrapeLine, ...] = ()
 
     def doubt(self, kind: str = "pause") -> str | None:
         fired = [one for one in self.journal if one.event == "fired"]
@@ -78,9 +81,11 @@ class Seen:
             events=[
                 Event(t_ns=START_NS, mono_ns=0, kind="phase_start", data={"phase": "chaos"}),
                 Event(t_ns=START_NS + 10_000 * MS, mono_ns=0, kind="phase_end", data={"phase": "chaos"}),
+                *self.happenings,
             ],
             metrics=MetricLog.from_lines(self.scrapes),
             log=[],
+            prometheus=MetricLog.from_lines(self.prometheus),
         )
 
 

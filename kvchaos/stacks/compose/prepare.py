@@ -62,7 +62,8 @@ def plan_project(wish: Wish, images: Images) -> Planned:
     served, folder = _model(platform, wish.cache)
     listening = Listening(PORT_INSIDE, HOST_INSIDE)
     launch = plan_launch(wish.server, wish.settings, served, listening, INSIDE, device)
-    launch = replace(launch, port=choose_port(wish.port))
+    # Published there, whatever it listens on inside.
+    launch = replace(launch, port=choose_port(wish.port), host=HOST)
     prometheus_port = choose_port(_port(PROMETHEUS_PORT_VARIABLE))
     overlays = [OVERLAY[platform], *(["prometheus"] if images.prometheus_is_built else [])]
     project = Project(

@@ -9,8 +9,16 @@ from pathlib import Path
 
 from history.records import ResourceRecord
 from kvchaos.stacks.holdings import GONE, holdings_of
-from kvchaos.stacks.process_group import PROC, read_process
+from kvchaos.stacks.process_group import PROC, Process, read_process
 from kvchaos.stacks.shared_memory import STAT_BLOCK_BYTES
+
+
+def container_processes(first: int, container: str, proc: Path = PROC) -> list[Process]:
+    """The container's running processes; empty when they cannot be seen from here. See below for `first`."""
+    if not _is_of(first, container, proc):
+        return []
+    found = (read_process(pid, proc) for pid in _tree(first, proc))
+    return [process for process in found if process is not None and process.runs]
 
 
 def container_resources(first: int, container: str, proc: Path = PROC) -> ResourceRecord | None:
@@ -20,7 +28,7 @@ def container_resources(first: int, container: str, proc: Path = PROC) -> Resour
     or in another namespace, counts otherwise; the kernel's word on the process's control group tells.
     """
     leader = read_process(first, proc)
-    if leader is None or container not in _read(proc / str(first) / "cgroup"):
+    if leader is None or not _is_of(first, container, proc):
         return None
     held = holdings_of(_tree(first, proc), proc)
     shm = _shm_bytes(proc / str(first) / "root" / "dev" / "shm")
@@ -39,6 +47,10 @@ def container_resources(first: int, container: str, proc: Path = PROC) -> Resour
         anonymous_bytes=held.anonymous_bytes,
         shm_bytes=shm,
     )
+
+
+def _is_of(first: int, container: str, proc: Path) -> bool:
+    return container in _read(proc / str(first) / "cgroup")
 
 
 def _tree(first: int, proc: Path) -> Iterator[int]:

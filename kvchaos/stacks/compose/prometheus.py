@@ -21,18 +21,23 @@ class ComposePrometheus:
         self._container = self._stack.companion(PROMETHEUS)
 
     def check(self) -> None:
-        if not self._runs():
+        if not self.runs():
             raise UsageError("Prometheus ended by itself; see its log in the run directory")
 
+    def kill(self) -> None:
+        if self._container is not None and self.runs():
+            with asking("Prometheus cannot be killed"):
+                self._container.kill()
+
     def revive(self) -> None:
-        if self._container is not None and not self._runs():
+        if self._container is not None and not self.runs():
             with asking("Prometheus does not start again"):
                 self._container.start()
 
     def stop(self) -> None:
         """The project's end is its end."""
 
-    def _runs(self) -> bool:
+    def runs(self) -> bool:
         if self._container is None:
             return False
         with asking("the state of Prometheus"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 from collections import deque
 from collections.abc import Sequence
@@ -19,11 +21,11 @@ from kvchaos.errors import UsageError
 from kvchaos.stacks.command import Launch
 from kvchaos.stacks.compose.engine import FAILED, asking
 from kvchaos.stacks.compose.happenings import Happenings
-from kvchaos.stacks.compose.processes import container_resources
+from kvchaos.stacks.compose.processes import container_processes, container_resources
 from kvchaos.stacks.compose.project import SERVER, environment
 from kvchaos.stacks.compose.sweep import SERVICE_LABEL, containers_of, remove_project
 from kvchaos.stacks.health import wait_until_healthy
-from kvchaos.stacks.process_group import end_group
+from kvchaos.stacks.process_group import Process, end_group, send
 from kvchaos.stacks.record import RunRecord
 from kvchaos.stacks.server_log import last_words
 from kvchaos.stacks.stack import GRACE_S, ServerNotStopped
@@ -130,6 +132,17 @@ class ComposeStack:
         if not self.alive():
             return None
         return container_resources(self._state("Pid"), self.container.id or "")
+
+    def processes(self) -> list[Process]:
+        """Those of the server that run, by their ids on this machine; empty when they cannot be seen."""
+        if not self.alive():
+            return []
+        return container_processes(self._state("Pid"), self.container.id or "")
+
+    def signal_one(self, pid: int, which: signal.Signals) -> None:
+        """Send a signal to one of them; to nobody when it is gone."""
+        if any(process.pid == pid for process in self.processes()):
+            send(os.kill, pid, which)
 
     def stop(self, grace_s: float = GRACE_S) -> None:
         """Whatever fails before, the project is taken down."""

@@ -1,0 +1,83 @@
+"""A server in a container, as its faults need it."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Protocol
+
+from docker.errors import APIError
+from docker.models.containers import Container
+
+from chaos.outside.injector import Refused
+from chaos.outside.processes import ENGINE, ServerProcess
+from history.records import Evidence
+
+
+class ContainerServer(Protocol):
+    """A server, and the container that it is through all its lives."""
+
+    @property
+    def container(self) -> Container: ...
+
+    def alive(self) -> bool:
+        """Whether the container runs; a paused one does. Its attributes are fresh afterwards."""
+        ...
+
+    def exit_code(self) -> int | None:
+        """Of this life, negative for a signal; None while it runs."""
+        ...
+
+    def processes(self) -> Sequence[ServerProcess]:
+        """Those of the container, by their ids on this machine; empty when they cannot be seen."""
+        ...
+
+    def signal_one(self, pid: int, which: signal.Signals) -> None:
+        """Send a signal to one of them; to nobody when it is gone."""
+        ...
+
+
+class ContainerTarget:
+    """See `chaos.outside.ending.Target`."""
+
+    def __init__(self, server: ContainerServer) -> None:
+        self._server = server
+        self._engines: set[int] = set()
+
+    def runs(self) -> bool:
+        return self._server.alive()
+
+    def identity(self) -> Evidence:
+        container = self._server.container
+        return {
+            "pid": container.attrs["State"]["Pid"],
+            "pids": [process.pid for process in self._server.processes()],
+            "container": container.short_id,
+        }
+
+    def send(self, which: signal.Signals) -> None:
+        try:
+            self._server.container.kill(which.name)
+        except APIError as error:
+            if error.status_code not in (HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND):
+                raise
+
+    def kill_engine(self) -> Evidence:
+        self._engines = self.engines()
+        if not self._engines:
+            raise Refused(f"no process named {ENGINE} of the server's container is to be seen from here")
+        for pid in self._engines:
+            self._server.signal_one(pid, signal.SIGKILL)
+        return {"engines": sorted(self._engines)}
+
+    def engine_gone(self) -> bool:
+        return self._engines.isdisjoint(process.pid for process in self._server.processes())
+
+    def ended(self) -> Evidence | None:
+        code = self._server.exit_code()
+        return None if code is None else {"code": code}
+
+    def engines(self) -> set[int]:
+        """Process ids of the server's engine."""
+        return {process.pid for process in self._server.processes() if process.name == ENGINE}

@@ -1,0 +1,1 @@
+"""Faults on the Prometheus that watches a run."""

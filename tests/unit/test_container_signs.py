@@ -1,0 +1,121 @@
+"""A fault of a container is believed by what clients, scrapes and the engine show."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from msgspec import structs
+
+from history.records import Event, RequestError, RequestRecord
+from tests.unit.synthetic import MS, START_NS
+from tests.unit.test_outside_signs import Seen, asked, line, scrape
+
+
+def tokens(start_ms: int, until_ms: int, every_ms: int) -> RequestRecord:
+    return asked(start_ms, *range(start_ms + every_ms, until_ms, every_ms))
+
+
+SQUEEZED = Seen(
+    journal=(
+        line("fired", 3300, "cpu_squeeze", struck_ns=START_NS + 3000 * MS),
+        line("note", 7600, "cpu_squeeze", about="undone", lifted_ns=START_NS + 7000 * MS),
+    ),
+    scrapes=(),
+    requests=(tokens(500, 3000, 20), tokens(3100, 7000, 60), tokens(7100, 8000, 20)),
+)
+
+
+def test_a_squeezed_server_is_slower_than_before() -> None:
+    assert SQUEEZED.doubt("cpu_squeeze") is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "doubt"),
+    [
+        (
+            replace(SQUEEZED, requests=(tokens(500, 8000, 20),)),
+            "50 tokens a second came meanwhile, 50 before",
+        ),
+        (replace(SQUEEZED, requests=(tokens(2500, 8000, 20),)), "too little time"),
+        (replace(SQUEEZED, requests=()), "too little time"),
+        (replace(SQUEEZED, journal=SQUEEZED.journal[:1]), "nobody saw the end"),
+    ],
+    ids=["as fast", "hardly begun", "no load", "no end"],
+)
+def test_a_squeeze_that_nobody_felt_is_doubted(changed: Seen, doubt: str) -> None:
+    assert doubt in str(changed.doubt("cpu_squeeze"))
+
+
+def failed(start_ms: int, end_ms: int) -> RequestRecord:
+    error = RequestError(kind="InternalServerError", status=500, message="EngineCore died")
+    return structs.replace(asked(start_ms, end_ms), outcome="error", error=error, chunk_us=[], first_us=None)
+
+
+def told(ms: int, kind: str, **data: str | int) -> Event:
+    return Event(t_ns=START_NS + ms * MS, mono_ns=0, kind=kind, data=dict(data))
+
+
+def oom(ms: int, service: str = "server") -> Event:
+    return told(ms + 400, "container", service=service, action="oom", at_ns=START_NS + ms * MS)
+
+
+STARVED = Seen(
+    journal=(line("fired", 2300, "memory_squeeze", begun_ns=START_NS + 2000 * MS, log_line=7, pid=40),),
+    scrapes=(),
+    requests=(failed(1500, 2400),),
+    happenings=(
+        told(-9000, "server_start", pid=40, log_line=0),
+        oom(2100),
+        told(4000, "server_start", pid=41, log_line=9),
+        told(6000, "server_ready"),
+    ),
+)
+
+
+def test_the_kernel_ended_a_server_that_was_starved() -> None:
+    assert STARVED.doubt("memory_squeeze") is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "doubt"),
+    [
+        (replace(STARVED, happenings=STARVED.happenings[:1]), "no process that was ended for lack of memory"),
+        (replace(STARVED, happenings=(oom(2100, "prometheus"),)), "no process that was ended"),
+        (replace(STARVED, happenings=(oom(1000), *STARVED.happenings[2:])), "no process that was ended"),
+        (replace(STARVED, requests=(asked(1500, 2400),)), "no request failed of it"),
+    ],
+    ids=["nobody ended", "another container's", "before the strike", "nobody failed"],
+)
+def test_a_server_that_something_else_ended_was_not_starved(changed: Seen, doubt: str) -> None:
+    assert doubt in str(changed.doubt("memory_squeeze"))
+
+
+BLIND = Seen(
+    journal=(
+        line("fired", 2300, "prometheus_kill", struck_ns=START_NS + 2000 * MS),
+        line("note", 6600, "prometheus_kill", about="undone", lifted_ns=START_NS + 6000 * MS),
+    ),
+    scrapes=(scrape(1900), scrape(3000), scrape(7000)),
+    requests=(),
+    prometheus=(scrape(1000), scrape(1990), scrape(7500)),
+)
+
+
+def test_a_dead_prometheus_saw_nothing() -> None:
+    assert BLIND.doubt("prometheus_kill") is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "doubt"),
+    [
+        (replace(BLIND, prometheus=(*BLIND.prometheus[:2], scrape(4000), scrape(7500))), "saw the server"),
+        (replace(BLIND, prometheus=BLIND.prometheus[:2]), "did not see the server both before and after"),
+        (replace(BLIND, prometheus=()), "did not see the server both before and after"),
+        (replace(BLIND, scrapes=(scrape(1900), scrape(7000))), "the suite saw nothing meanwhile either"),
+        (replace(BLIND, journal=BLIND.journal[:1]), "nobody saw the end"),
+    ],
+    ids=["it saw", "never again", "never", "nothing to be seen", "no end"],
+)
+def test_a_prometheus_that_saw_on_was_not_dead(changed: Seen, doubt: str) -> None:
+    assert doubt in str(changed.doubt("prometheus_kill"))

@@ -1,0 +1,250 @@
+"""What is asked of a container's engine, and what is taken for proof."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+from docker.errors import APIError, NotFound
+from docker.models.containers import Container
+from requests import Response
+
+from chaos.outside.containers.injector import ContainerInjector
+from chaos.outside.injector import Hold, Refused
+from chaos.outside.processes import ENGINE
+from kvchaos.stacks.process_group import Process
+from tests.unit.outside_world import FakeLives, strike
+
+MIB = 1 << 20
+
+
+def refusal(status: int) -> APIError:
+    response = Response()
+    response.status_code = status
+    return APIError("no", response=response)
+
+
+@dataclass
+class FakeContainer:
+    """A container as the engine tells of it, and what it was told to do."""
+
+    id: str = "c0ffee"
+    short_id: str = "c0ffee"
+    status: str = "running"
+    throttled: int = 5
+    asked: list[tuple[Any, ...]] = field(default_factory=list)
+    attrs: dict[str, Any] = field(
+        default_factory=lambda: {
+            "State": {"Pid": 40},
+            "HostConfig": {
+                "CpuPeriod": 0,
+                "CpuQuota": 0,
+                "Memory": 8192 * MIB,
+                "MemorySwap": 16384 * MIB,
+            },
+        }
+    )
+    gone: bool = False
+
+    def reload(self) -> None:
+        if self.gone:
+            raise NotFound("gone", response=refusal(404).response)
+
+    def pause(self) -> None:
+        self.status = "paused"
+
+    def unpause(self) -> None:
+        self.reload()
+        if self.status != "paused":
+            raise refusal(500)
+        self.status = "running"
+
+    def kill(self, which: str) -> None:
+        self.asked.append(("kill", which))
+        if self.status == "exited":
+            raise refusal(409)
+
+    def update(self, **limits: int) -> None:
+        self.asked.append(("update", limits))
+        names = {
+            "cpu_period": "CpuPeriod",
+            "cpu_quota": "CpuQuota",
+            "mem_limit": "Memory",
+            "memswap_limit": "MemorySwap",
+        }
+        self.attrs["HostConfig"] |= {names[name]: value for name, value in limits.items()}
+
+    def stats(self, *, stream: bool, one_shot: bool) -> dict[str, Any]:
+        assert (stream, one_shot) == (False, True)
+        return {
+            "cpu_stats": {"throttling_data": {"throttled_periods": self.throttled}},
+            "memory_stats": {"usage": 1100 * MIB, "stats": {"total_inactive_file": 100 * MIB}},
+        }
+
+    def exec_run(self, command: list[str], *, detach: bool) -> None:
+        assert detach
+        self.asked.append(("exec", command[0], command[3], command[4]))
+
+
+@dataclass
+class FakeServer:
+    """A server in it."""
+
+    inner: FakeContainer = field(default_factory=FakeContainer)
+    code: int | None = None
+    there: list[tuple[int, str]] = field(default_factory=lambda: [(40, "init"), (41, "vllm"), (42, ENGINE)])
+    sent: list[tuple[int, signal.Signals]] = field(default_factory=list)
+
+    @property
+    def container(self) -> Container:
+        return cast(Container, self.inner)
+
+    def alive(self) -> bool:
+        return self.code is None
+
+    def exit_code(self) -> int | None:
+        return self.code
+
+    def processes(self) -> Sequence[Process]:
+        return [Process(pid, name, state="S", group=pid, start_ticks=1) for pid, name in self.there]
+
+    def signal_one(self, pid: int, which: signal.Signals) -> None:
+        self.sent.append((pid, which))
+
+
+def hold(server: FakeServer, kind: str, lives: FakeLives | None = None, **params: float) -> Hold:
+    return ContainerInjector(server, lives or FakeLives()).hold(strike(kind, **params))
+
+
+def test_a_pause_is_proved_and_undone_by_the_engines_word() -> None:
+    server = FakeServer()
+    pause = hold(server, "pause")
+    assert pause.proof() is None
+    pause.strike()
+    assert pause.proof() == {"container": "c0ffee", "status": "paused"}
+    assert pause.lifted() is None
+    pause.lift()
+    assert pause.lifted() == {"status": "running"}
+    assert pause.proof() is None
+
+
+def test_undoing_a_pause_is_safe_where_nothing_stands_still_or_is_there_any_more() -> None:
+    server = FakeServer()
+    pause = hold(server, "pause")
+    pause.lift()
+    pause.lift()
+    server.inner.gone = True
+    pause.lift()
+
+
+def test_a_kill_goes_to_all_of_the_container_and_is_proved_by_its_exit_code() -> None:
+    server = FakeServer()
+    kill = hold(server, "kill")
+    kill.strike()
+    assert server.inner.asked == [("kill", "SIGKILL")]
+    assert kill.proof() is None
+    server.code = -9
+    proof = kill.proof()
+    assert proof is not None
+    assert (proof["pid"], proof["pids"], proof["code"]) == (40, [40, 41, 42], -9)
+
+
+def test_a_signal_to_a_container_that_has_just_ended_goes_to_nobody() -> None:
+    server = FakeServer()
+    stop = hold(server, "stop", grace_s=0.0)
+    stop.strike()
+    server.inner.status = "exited"
+    stop.proof()
+    assert server.inner.asked == [("kill", "SIGTERM"), ("kill", "SIGKILL")]
+
+
+def test_the_engine_alone_is_killed_by_its_name() -> None:
+    server = FakeServer()
+    kill = hold(server, "engine_kill")
+    kill.strike()
+    assert server.sent == [(42, signal.SIGKILL)]
+    assert kill.proof() is None
+    server.there.pop()
+    proof = kill.proof()
+    assert proof is not None
+    assert proof["engines"] == [42]
+
+
+@pytest.mark.parametrize("kind", ["engine_kill", "memory_squeeze"])
+def test_what_cannot_be_seen_from_here_is_not_struck(kind: str) -> None:
+    server = FakeServer(there=[])
+    with pytest.raises(Refused, match="to be seen from here"):
+        hold(server, kind, room_mib=64.0).strike()
+    assert server.inner.asked == []
+
+
+@pytest.mark.parametrize("kind", ["pause", "kill", "cpu_squeeze", "memory_squeeze"])
+def test_a_server_that_has_ended_cannot_be_struck(kind: str) -> None:
+    with pytest.raises(Refused, match="does not run"):
+        hold(FakeServer(code=0), kind, cpus=0.3, room_mib=64.0).strike()
+
+
+def test_a_squeezed_processor_is_proved_when_the_kernel_held_the_server_back() -> None:
+    server = FakeServer()
+    squeeze = hold(server, "cpu_squeeze", cpus=0.3)
+    squeeze.strike()
+    assert server.inner.attrs["HostConfig"]["CpuQuota"] == 30_000
+    assert squeeze.proof() is None
+    server.inner.throttled += 4
+    assert squeeze.proof() == {"cpus": 0.3, "throttled_periods": 4}
+    assert squeeze.lifted() is None
+    squeeze.lift()
+    assert server.inner.attrs["HostConfig"]["CpuQuota"] == -1
+    assert squeeze.lifted() == {"quota_us": -1}
+
+
+def test_a_processor_that_was_limited_before_is_as_limited_afterwards() -> None:
+    server = FakeServer()
+    server.inner.attrs["HostConfig"] |= {"CpuPeriod": 50_000, "CpuQuota": 40_000}
+    squeeze = hold(server, "cpu_squeeze", cpus=0.3)
+    squeeze.strike()
+    squeeze.lift()
+    limits = server.inner.attrs["HostConfig"]
+    assert (limits["CpuPeriod"], limits["CpuQuota"]) == (50_000, 40_000)
+
+
+def test_a_squeeze_that_was_cut_short_has_nothing_to_undo() -> None:
+    server = FakeServer()
+    for kind in ("cpu_squeeze", "memory_squeeze"):
+        hold(server, kind, cpus=0.3, room_mib=64.0).lift()
+    assert server.inner.asked == []
+
+
+def test_memory_runs_out_by_a_limit_near_what_is_used_and_a_neighbour_that_takes_more() -> None:
+    server, lives = FakeServer(), FakeLives(serves=True)
+    squeeze = hold(server, "memory_squeeze", lives, room_mib=64.0, for_s=20.0)
+    squeeze.strike()
+    limit = 1064 * MIB
+    assert server.inner.asked == [
+        ("update", {"mem_limit": limit, "memswap_limit": limit}),
+        ("exec", "python3", str(256 * MIB), "20.0"),
+    ]
+    assert squeeze.proof() is None
+    server.there.pop()
+    proof = squeeze.proof()
+    assert proof is not None
+    assert (proof["gone"], proof["used_mib"], proof["limit_mib"]) == ([42], 1000, 1064)
+    squeeze.lift()
+    limits = server.inner.attrs["HostConfig"]
+    assert (limits["Memory"], limits["MemorySwap"]) == (8192 * MIB, 16384 * MIB)
+    server.code, server.there = 1, []
+    assert squeeze.lifted() is not None
+    assert lives.told == ["renew"]
+
+
+def test_a_squeeze_that_ended_nobody_never_fired_and_the_server_lives_on() -> None:
+    server, lives = FakeServer(), FakeLives()
+    squeeze = hold(server, "memory_squeeze", lives, room_mib=64.0, for_s=0.0)
+    squeeze.strike()
+    squeeze.lift()
+    assert squeeze.proof() is None
+    assert squeeze.lifted() == {"gone": []}
+    assert (lives.told, server.inner.asked[-1][0]) == ([], "update")
