@@ -48,6 +48,9 @@ class FakeContainer:
         }
     )
     gone: bool = False
+    memory: dict[str, int] = field(
+        default_factory=lambda: {"total_rss": 990 * MIB, "total_shmem": 10 * MIB, "total_cache": 910 * MIB}
+    )
 
     def reload(self) -> None:
         if self.gone:
@@ -81,7 +84,7 @@ class FakeContainer:
         assert (stream, one_shot) == (False, True)
         return {
             "cpu_stats": {"throttling_data": {"throttled_periods": self.throttled}},
-            "memory_stats": {"usage": 1100 * MIB, "stats": {"total_inactive_file": 100 * MIB}},
+            "memory_stats": {"usage": 1900 * MIB, "stats": self.memory},
         }
 
     def exec_run(self, command: list[str], *, detach: bool) -> None:
@@ -238,6 +241,13 @@ def test_memory_runs_out_by_a_limit_near_what_is_used_and_a_neighbour_that_takes
     server.code, server.there = 1, []
     assert squeeze.lifted() is not None
     assert lives.told == ["renew"]
+
+
+def test_memory_is_told_by_other_names_where_control_groups_are_of_the_second_version() -> None:
+    server = FakeServer()
+    server.inner.memory = {"anon": 800 * MIB, "shmem": 36 * MIB, "file": 700 * MIB}
+    hold(server, "memory_squeeze", room_mib=64.0).strike()
+    assert server.inner.attrs["HostConfig"]["Memory"] == 900 * MIB
 
 
 def test_a_squeeze_that_ended_nobody_never_fired_and_the_server_lives_on() -> None:

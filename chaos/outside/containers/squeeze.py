@@ -138,8 +138,7 @@ def _stats(server: ContainerServer) -> dict[str, Any]:
 
 
 def _used(memory: Mapping[str, Any]) -> int:
-    """Bytes that cannot be had back at once: without files that the kernel keeps in memory meanwhile."""
+    """Bytes that cannot be had back: what is held of files can, and is, before the kernel ends anybody."""
     stats: Mapping[str, int] = memory["stats"]
-    files = stats.get("total_inactive_file", stats.get("inactive_file", 0))
-    used: int = memory["usage"]
-    return used - files
+    names = ("anon", "shmem") if "anon" in stats else ("total_rss", "total_shmem")
+    return sum(stats.get(name, 0) for name in names)

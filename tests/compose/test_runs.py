@@ -1,0 +1,95 @@
+"""Runs in real containers are judged like any other, whatever strikes the containers."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import docker
+import pytest
+
+from history.records import FaultRecord
+from kvchaos.paths import state_folder
+from kvchaos.servers.registry import ServerEnv
+from oracles.stretches import at_the_end
+from tests.compose.engine import NOTHING, traces_of
+from tests.server.bench import CAMPAIGN_S, NEW, SEED, Bench, Finished, RunDir, own_cache
+
+pytestmark = [pytest.mark.compose, pytest.mark.timeout(CAMPAIGN_S + 100)]
+INSIDE = "legal-swarm"
+STRUCK = {
+    "kill-and-restart": "kill",
+    "pause-and-resume": "pause",
+    "cpu-squeeze": "cpu_squeeze",
+    "memory-squeeze": "memory_squeeze",
+    "network-cut": "network_cut",
+    "prometheus-lost": "prometheus_kill",
+}
+"""Scenarios, and the fault of each."""
+LIVES = {"kill-and-restart": 2, "memory-squeeze": 2}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, image: ServerEnv) -> Bench:
+    folder = tmp_path_factory.mktemp("runs")
+    return Bench(folder, own_cache(folder))
+
+
+@pytest.fixture(scope="module")
+def campaign(place: Bench) -> Finished:
+    """All of them by one command."""
+    where = ("--stack", "compose-cpu", "--server", NEW, "--seed", str(SEED))
+    return place.run("run", INSIDE, *STRUCK, *where, deadline_s=CAMPAIGN_S)
+
+
+def of(campaign: Finished, scenario: str) -> RunDir:
+    (run,) = (run for run in campaign.runs() if run.scenario == scenario)
+    return run
+
+
+def test_all_are_green_and_nothing_is_left(
+    campaign: Finished, place: Bench, engine: docker.DockerClient
+) -> None:
+    assert campaign.code == 0, campaign.out
+    assert traces_of(engine, state_folder(place.cache), set()) == NOTHING
+
+
+@pytest.mark.parametrize("scenario", [INSIDE, *STRUCK])
+def test_every_oracle_passes_the_witnesses_among_them(campaign: Finished, scenario: str) -> None:
+    run = of(campaign, scenario)
+    words = {result.oracle: result.verdict for result in run.verdict.results}
+    assert set(words.values()) == {"pass"}, words
+    assert {"witnesses", "resources", "faults-fired", "counters", "accounting", "answers"} <= words.keys()
+
+
+@pytest.mark.parametrize(("scenario", "kind"), STRUCK.items())
+def test_each_strike_is_proved_and_undone(campaign: Finished, scenario: str, kind: str) -> None:
+    history = of(campaign, scenario).history
+    fired: list[FaultRecord] = [line for line in history.faults if line.event == "fired"]
+    assert {line.kind for line in fired} == {kind}
+    assert all(at_the_end(history, line) is not None for line in fired)
+    assert [event.data["confirmed"] for event in history.events_of("healed")] == [True]
+
+
+@pytest.mark.parametrize("scenario", [INSIDE, *STRUCK])
+def test_counters_are_those_of_as_many_lives_as_there_were(campaign: Finished, scenario: str) -> None:
+    history = of(campaign, scenario).history
+    lives = LIVES.get(scenario, 1)
+    assert len(history.events_of("server_start")) == lives
+    assert len(set(history.metrics.incarnations)) == lives
+    assert len(set(history.prometheus.incarnations)) == lives
+
+
+def test_what_the_engine_tells_and_what_the_run_leaves(campaign: Finished) -> None:
+    run = of(campaign, INSIDE)
+    assert run.history.plan.stack == "compose-cpu"
+    assert run.history.plan.versions.vllm == NEW
+    told = [event.data for event in run.history.events_of("container") if event.data["service"] == "server"]
+    actions = [data["action"] for data in told]
+    assert [action for action in actions if action in ("start", "kill", "die")] == ["start", "kill", "die"]
+    assert all(int(str(data["at_ns"])) < time.time_ns() for data in told)
+    assert len(run.history.resources) > 5
+    files: list[Path] = [path for path in run.path.rglob("*") if path.is_file()]
+    assert {path.stat().st_uid for path in files} == {os.getuid()}
+    assert (run.path / "prometheus.log").stat().st_size > 0
