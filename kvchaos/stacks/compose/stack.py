@@ -93,6 +93,7 @@ class ComposeStack:
         if self._server is not None:
             with asking("the server does not start again"):
                 self._server.start()
+                self._server.reload()
             return
         (self._dir / layout.SERVER_LOG).touch()
         self._up(*(() if self._manner.grafana else (SERVER,)))
