@@ -41,7 +41,7 @@ SHARED_FOLDERS = ("servers", "models", "lib")
 STARTED_S = 240.0
 """For a server to come up and a run to get somewhere."""
 COMMAND_S = 540.0
-CAMPAIGN_S = 1500.0
+CAMPAIGN_S = 2400.0
 CHOSEN = (
     "baseline-offload",
     "corruption-canary",
