@@ -106,7 +106,7 @@ class RunDir:
     def failed(self) -> set[str]:
         return {result.oracle for result in self.verdict.results if result.verdict == "fail"}
 
-    def event(self, kind: str, **data: str) -> Event:
+    def event(self, kind: str, **data: str | int) -> Event:
         """The only event of this kind that says so."""
         (event,) = (
             event for event in self.history.events_of(kind) if data.items() <= dict(event.data).items()
@@ -132,7 +132,7 @@ class Command:
         own = {"KVCHAOS_CACHE": str(bench.cache), "KVCHAOS_RUNS": str(bench.runs), "PYTHONPATH": str(ROOT)}
         self.bench = bench
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "kvchaos", *arguments],
+            [*bench.inside, sys.executable, "-m", "kvchaos", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -150,6 +150,12 @@ class Command:
             self.process.terminate()
             out, err = self.process.communicate()
         return Finished(self.process.returncode, out, err)
+
+    def end(self) -> None:
+        """Ask it to stop, unless it was waited for."""
+        assert self.process.stdout is not None
+        if not self.process.stdout.closed:
+            self.finish(0)
 
     def wait_for_event(self, kind: str, **data: str) -> RunDir:
         """Wait until the diary of the bench's only run says so; its directory is not whole yet."""
@@ -173,6 +179,8 @@ class Bench:
 
     folder: Path
     cache: Path
+    inside: tuple[str, ...] = ()
+    """Words before each command, such as those that have it run on another machine."""
 
     @property
     def runs(self) -> Path:
