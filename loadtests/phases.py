@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -87,6 +88,9 @@ class Worker:
 
     def serve(self, inbox: Inbox, reports: Reports) -> None:
         """Do what the inbox says until it says quit. Raises CannotGoOn, BrokenPipeError."""
+        # What is there by now stays; going through it again and again would be pauses for nothing.
+        gc.collect()
+        gc.freeze()
         reports.send(Ready())
         while True:
             command = inbox.get()

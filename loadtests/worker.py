@@ -7,7 +7,6 @@ the conductor is gone: what is in flight is given up and recorded, and the proce
 from __future__ import annotations
 
 import argparse
-import gc
 import signal
 import sys
 from collections.abc import Sequence
@@ -44,9 +43,6 @@ def _work(arguments: argparse.Namespace, commands: int, reports: Pipe) -> None:
         environment = Environment(user_classes=[CompletionUser], stop_timeout=GRACE_S)
         runner = environment.create_local_runner()
         worker = Worker(plan, Place(arguments.worker, arguments.of, runner, writer.write))
-        # What is there by now stays; going through it again and again would be pauses for nothing.
-        gc.collect()
-        gc.freeze()
         reader = gevent.spawn(read_commands, commands, inbox.put)
         try:
             worker.serve(inbox, reports)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from tests.unit.loading import PATIENCE_S, loaders, phase, records, wait_for, wr
 from tests.unit.synthetic import latency_plan
 
 PAUSE_S = 3.0
+ROOT = Path(__file__).parents[2]
 
 
 def told(run_dir: Path) -> list[ClientRecord]:
@@ -83,3 +86,37 @@ def test_what_cannot_be_written_down_ends_the_run(tmp_path: Path) -> None:
         wait_for(lambda: bool(load.failures()))
         (line,) = load.failures()
     assert "client.jsonl cannot be written" in line
+
+
+SERVE = """
+import gc, sys
+from pathlib import Path
+from gevent.queue import Queue
+from locust.env import Environment
+from history.reader import read_plan
+from loadtests.messages import Quit
+from loadtests.phases import Place, Worker
+from loadtests.user import CompletionUser
+
+class Nowhere:
+    def send(self, report):
+        pass
+
+inbox = Queue()
+inbox.put(Quit())
+runner = Environment(user_classes=[CompletionUser]).create_local_runner()
+worker = Worker(read_plan(Path(sys.argv[1])), Place(0, 1, runner, print))
+worker.serve(inbox, Nowhere())
+worker.close()
+print(gc.get_freeze_count(), len(gc.get_objects()))
+"""
+
+
+def test_what_a_worker_begins_with_costs_no_pauses(tmp_path: Path) -> None:
+    """However it was started: the collector does not go through it again."""
+    write_plan(tmp_path, "http://127.0.0.1:1")
+    done = subprocess.run(
+        [sys.executable, "-c", SERVE, str(tmp_path)], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    frozen, watched = map(int, done.stdout.split())
+    assert frozen > 10 * watched
