@@ -33,6 +33,8 @@ class Window:
     """When the life of the server began whose books these are; 0 for the first."""
     cut: str | None = None
     """The fault that ended the server in it, so that its books were never closed."""
+    ended: bool = True
+    """Whether its end is recorded. Else the load was lost in it, perhaps with records of what it had sent."""
 
     @property
     def clean(self) -> bool:
@@ -82,7 +84,8 @@ def run_window(history: History) -> Window:
     )
     name = "run" if not since_ns else "run since the server was started anew"
     first, strays = before_the_run(history), _strays(requests)
-    return Window(name, log, first, last, requests, settled, strays, None, since_ns)
+    whole = all(_ended(history, phase) for phase in history.phases())
+    return Window(name, log, first, last, requests, settled, strays, None, since_ns, ended=whole)
 
 
 def phase_windows(history: History) -> list[Window]:
@@ -105,9 +108,15 @@ def phase_windows(history: History) -> list[Window]:
         since_ns = life.start_ns if life is not None and life.number else 0
         so_far = [record for record in strays if since_ns <= record.start_ns <= phase.end_ns]
         name, cut = f"phase {phase.spec.name}", _cut(history, phase.start_ns, phase.end_ns)
-        workload = phase.spec.workload
-        windows.append(Window(name, log, first, last, requests, settled, so_far, workload, since_ns, cut))
+        workload, ended = phase.spec.workload, _ended(history, phase)
+        windows.append(
+            Window(name, log, first, last, requests, settled, so_far, workload, since_ns, cut, ended)
+        )
     return windows
+
+
+def _ended(history: History, phase: PhaseWindow) -> bool:
+    return any(event.data.get("phase") == phase.spec.name for event in history.events_of("phase_end"))
 
 
 def _crowds(history: History, phase: PhaseWindow) -> Iterator[RequestRecord]:

@@ -120,6 +120,7 @@ def test_a_worker_killed_on_another_machine_makes_the_run_unknown_and_the_rest_i
     (reason, *_) = run.verdict.reasons
     assert reason.startswith(f"the run failed: load worker 1 (pid {victim} on ")
     assert "has said nothing for 6." in reason
+    assert run.failed() == set()
     assert run.history.events_of("stall") == []
     assert run.history.events_of("server_exit") == []
     numbers = {worker: sent_by(run, worker, load["name"]) for worker in range(WORKERS)}

@@ -37,6 +37,8 @@ def test_the_run_is_unknown_and_keeps_what_the_other_saw(
     verdict = verdict_of(bench.run_dir())
     assert verdict.outcome == "unknown"
     assert verdict.reasons[0].startswith("the run failed: " + reason.format(pid=pid))
+    # Records that went with the worker are nothing to hold against the server.
+    assert {result.oracle: result.verdict for result in verdict.results}["accounting"] == "unknown"
     history = read_history(bench.run_dir())
     # The server stood still through no fault of its own, and nobody says that it did.
     assert history.events_of("stall") == []

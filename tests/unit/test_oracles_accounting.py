@@ -230,3 +230,27 @@ def test_local_queries_are_needed_to_judge_local_hits() -> None:
     run = clean_run()
     run.drop_metric(LOCAL_QUERIES)
     assert judge(run.history()).verdict is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_record_that_went_with_a_lost_load_worker_is_not_held_against_the_server(lost: bool) -> None:
+    run = clean_run()
+    (*_, last) = run.history().phases()
+    run.requests.pop(run.first_of(last.spec.name))
+    if lost:
+        run.events = [
+            event
+            for event in run.events
+            if not (event.kind == "phase_end" and event.data["phase"] == last.spec.name)
+        ]
+    result = judge(run.history())
+    assert result.verdict is (Verdict.UNKNOWN if lost else Verdict.FAIL)
+    if lost:
+        assert f"phase {last.spec.name}: its load never ended" in result.summary
+
+
+def test_a_sum_of_the_servers_own_that_is_wrong_fails_also_where_the_load_was_lost() -> None:
+    run = clean_run()
+    run.drop_events("phase_end")
+    run.bump(RECOMPUTED, 7.0, since=run.scrape_in("chaos") + 3)
+    assert "less 7 recomputed are not the" in told(run)
