@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 
 from history import layout
+from history.records import CROWD
+from oracles.leaving import given_up
 from tests.server.bench import CAMPAIGN_S, CHOSEN, NEW, OLD, REFUSAL, RELEASES, SEED, Bench, Finished, RunDir
 from tests.server.conftest import Campaigns
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(CAMPAIGN_S + 100)]
 
 SCENARIOS = (
+    "abort-queued",
     "abort-slow-stores",
     "aborts",
     "agent-loop",
@@ -34,6 +38,7 @@ SCENARIOS = (
     "lost-completion-abort",
     "lost-completion",
     "mid-prefill-preemption",
+    "abort-storm",
     "kill-and-restart",
     "malformed-requests",
     "network-cut",
@@ -47,6 +52,7 @@ DEATH = {"server-alive", "logs", "outcomes"}
 LOST_AND_LEFT = {"progress", "outcomes", "drained", "ledger"}
 FAILURES: dict[tuple[str, str], set[str]] = {
     (NEW, "abort-slow-stores"): {"accounting"},
+    (NEW, "abort-storm"): {"accounting"},
     (NEW, "aborts"): {"accounting"},
     (OLD, "corruption-canary"): {"answers"},
     (NEW, "corruption-canary"): {"answers"},
@@ -190,6 +196,29 @@ def test_failed_loads_are_computed_again(campaign: Finished) -> None:
     assert 0 < len(fired) <= fault.trigger.limit
     assert any("Recovered from KV load failure" in line for line in run.history.log)
     assert unlike_golden(run, "chaos") == (asked(run, "chaos"), set())
+
+
+def test_a_crowd_leaves_from_the_queue_and_in_the_midst(campaigns: Campaigns) -> None:
+    run = of(campaigns(NEW), "abort-storm")
+    fired = run.journal("fired", "storm")
+    assert [line.n for line in fired] == [20, 60]
+    assert all(line.evidence["sent"] == line.evidence["clients"] == 128 for line in fired)
+    left = given_up(run.history)
+    crowd = {record.id for record in run.history.requests if record.phase == CROWD}
+    states = Counter(note.states[0] for name, note in left.items() if name in crowd and note.states)
+    assert 0 < states["queued"] < states.total()
+    assert run.word("faults-fired").verdict == "pass"
+    assert unlike_golden(run, "healed") == (asked(run, "healed"), set())
+
+
+def test_nobody_who_leaves_from_the_queue_has_had_a_token(campaigns: Campaigns) -> None:
+    run = of(campaigns(NEW), "abort-queued")
+    left = [record for record in run.history.requests if record.outcome == "aborted"]
+    assert len(left) > 50
+    assert not any(record.token_ids for record in left)
+    notes = given_up(run.history)
+    assert {notes[record.id].evidence["computed"] for record in left if record.id in notes} == {0}
+    assert run.word("drained").verdict == "pass"
 
 
 def test_a_release_with_the_counter_bug_dies_and_says_why(campaigns: Campaigns) -> None:
