@@ -7,6 +7,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+from chaos.inside.ledger.book import QUIET_S
 from history import layout
 from history.plan import PhaseSpec, RunPlan
 from history.writer import LineWriter
@@ -36,6 +37,8 @@ STOP_GRACE_S = 10.0
 SHORT_CANARY_S = 5.0
 """For one that is sent while load runs and has to be watched."""
 FINAL = "final"
+BOOKS_S = 3 * QUIET_S
+"""The module in the server closes its books when nothing has changed for a while."""
 
 
 class LoadLost(Exception):
@@ -284,6 +287,9 @@ class Run:
         if self._witness is not None:
             self._witness.catch_up()
         self._scraper.scrape_now()
+        if self._plan.scenario.server.chaos:
+            # What a server under way holds for a moment must not stand in its last books.
+            time.sleep(BOOKS_S)
 
     def _ask(self, where: str) -> None:
         self._send_canary(where, SHORT_CANARY_S)
