@@ -55,6 +55,35 @@ class Server(Protocol):
         ...
 
 
+class HasProcesses(Protocol):
+    """A server whose processes can be told apart, wherever it runs."""
+
+    def processes(self) -> Sequence[ServerProcess]: ...
+
+    def signal_one(self, pid: int, which: signal.Signals) -> None: ...
+
+
+class Engine:
+    """The process of a server's engine, which is found by its name."""
+
+    def __init__(self, server: HasProcesses) -> None:
+        self._server = server
+        self._killed: set[int] = set()
+
+    def kill(self) -> Evidence:
+        """SIGKILL to it alone. Raises Refused when it cannot be found."""
+        self._killed = {process.pid for process in self._server.processes() if process.name == ENGINE}
+        if not self._killed:
+            raise Refused(f"no process named {ENGINE} of the server is to be seen from here")
+        for pid in self._killed:
+            self._server.signal_one(pid, signal.SIGKILL)
+        return {"engines": sorted(self._killed)}
+
+    def gone(self) -> bool:
+        """Whether what was killed has ended."""
+        return self._killed.isdisjoint(process.pid for process in self._server.processes())
+
+
 class ProcessInjector:
     """Signals to a server on this machine."""
 
@@ -111,7 +140,7 @@ class _LocalTarget:
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self._engines: set[int] = set()
+        self._engine = Engine(server)
 
     def runs(self) -> bool:
         return bool(self._server.processes())
@@ -126,15 +155,10 @@ class _LocalTarget:
             self._server.signal_one(self._server.pid, which)
 
     def kill_engine(self) -> Evidence:
-        self._engines = {process.pid for process in self._server.processes() if process.name == ENGINE}
-        if not self._engines:
-            raise Refused(f"the server has no process named {ENGINE}")
-        for pid in self._engines:
-            self._server.signal_one(pid, signal.SIGKILL)
-        return {"engines": sorted(self._engines)}
+        return self._engine.kill()
 
     def engine_gone(self) -> bool:
-        return self._engines.isdisjoint(process.pid for process in self._server.processes())
+        return self._engine.gone()
 
     def ended(self) -> Evidence | None:
         code = self._server.exit_code()

@@ -20,13 +20,14 @@ VARIABLE = re.compile(r"\$\{(\w+):-([^}]*)\}")
 
 def services(path: Path) -> dict[str, Any]:
     """With the values that variables have when nobody sets them."""
-    content: dict[str, Any] = yaml.safe_load(VARIABLE.sub(r"\2", path.read_text()))
-    return content["services"]  # type: ignore[no-any-return]
+    found: dict[str, Any] = yaml.safe_load(VARIABLE.sub(r"\2", path.read_text()))["services"]
+    return found
 
 
 def worker() -> dict[str, Any]:
+    service: dict[str, Any]
     (service,) = services(WORKERS).values()
-    return service  # type: ignore[no-any-return]
+    return service
 
 
 def test_a_worker_joins_where_a_run_waits_by_default() -> None:

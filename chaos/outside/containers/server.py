@@ -10,12 +10,11 @@ from typing import Protocol
 from docker.errors import APIError
 from docker.models.containers import Container
 
-from chaos.outside.injector import Refused
-from chaos.outside.processes import ENGINE, ServerProcess
+from chaos.outside.processes import Engine, HasProcesses, ServerProcess
 from history.records import Evidence
 
 
-class ContainerServer(Protocol):
+class ContainerServer(HasProcesses, Protocol):
     """A server, and the container that it is through all its lives."""
 
     @property
@@ -43,7 +42,7 @@ class ContainerTarget:
 
     def __init__(self, server: ContainerServer) -> None:
         self._server = server
-        self._engines: set[int] = set()
+        self._engine = Engine(server)
 
     def runs(self) -> bool:
         return self._server.alive()
@@ -64,20 +63,11 @@ class ContainerTarget:
                 raise
 
     def kill_engine(self) -> Evidence:
-        self._engines = self.engines()
-        if not self._engines:
-            raise Refused(f"no process named {ENGINE} of the server's container is to be seen from here")
-        for pid in self._engines:
-            self._server.signal_one(pid, signal.SIGKILL)
-        return {"engines": sorted(self._engines)}
+        return self._engine.kill()
 
     def engine_gone(self) -> bool:
-        return self._engines.isdisjoint(process.pid for process in self._server.processes())
+        return self._engine.gone()
 
     def ended(self) -> Evidence | None:
         code = self._server.exit_code()
         return None if code is None else {"code": code}
-
-    def engines(self) -> set[int]:
-        """Process ids of the server's engine."""
-        return {process.pid for process in self._server.processes() if process.name == ENGINE}
