@@ -59,7 +59,7 @@ def test_the_gpu_servers_command_is_accepted_by_vllm_and_the_project_by_compose(
     assert shlex.split(printed) == server["command"]
     assert understood(server["command"]) == {
         "model": "Qwen/Qwen3-0.6B",
-        "host": "0.0.0.0",
+        "host": "127.0.0.1",
         "blocks": 40,
         "memory_share": 0.8,
         "connector": "ChaosConnector",
@@ -80,12 +80,16 @@ def test_nothing_listens_beyond_loopback_and_nothing_has_more_rights_than_it_nee
     _, content = project(tmp_path, monkeypatch, "baseline-offload", "--stack", stack, "--grafana")
     services = content["services"]
     assert set(services) == {"server", "prometheus", "grafana"}
-    assert [port["host_ip"] for port in services["server"]["ports"]] == ["127.0.0.1"]
+    address = ["--host", "127.0.0.1"]
+    command = services["server"]["command"]
+    assert command[command.index("--host") :][:2] == address
     assert any(
         word.startswith("--web.listen-address=127.0.0.1:") for word in services["prometheus"]["command"]
     )
     assert services["grafana"]["environment"]["GF_SERVER_HTTP_ADDR"] == "127.0.0.1"
     for service in services.values():
+        assert service["network_mode"] == "host"
+        assert "ports" not in service
         assert service["read_only"]
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
@@ -110,5 +114,5 @@ def test_the_cpu_twin_differs_in_the_server_alone(tmp_path: Path, monkeypatch: p
     ours = {"labels", "volumes"}
     one, other = ({k: v for k, v in twin["prometheus"].items() if k not in ours} for twin in twins)
     assert one == other
-    same = ("entrypoint", "init", "healthcheck", "depends_on", "read_only", "tmpfs", "stop_grace_period")
+    same = ("entrypoint", "init", "network_mode", "depends_on", "read_only", "tmpfs", "stop_grace_period")
     assert {name: cpu["server"][name] for name in same} == {name: gpu["server"][name] for name in same}

@@ -145,7 +145,6 @@ def test_clean_thaws_and_removes_what_a_killed_conductor_left_and_nothing_else(
             f"  unpaused container {project}-server-1",
             f"  removed container {project}-server-1",
             f"  removed container {project}-prometheus-1",
-            f"  removed network {project}_default",
         ):
             assert line in cleaned.out.splitlines()
         wait_until_gone(engine, state, made)

@@ -17,10 +17,8 @@ from kvchaos.stacks.compose.engine import asking, connect
 from kvchaos.stacks.compose.images import PROMETHEUS_VARIABLE, Images, image_variables
 from kvchaos.stacks.compose.obtain import present_images
 from kvchaos.stacks.compose.project import (
-    HOST_INSIDE,
     INSIDE,
     MODEL_INSIDE,
-    PORT_INSIDE,
     Project,
     owner,
     project_files,
@@ -60,10 +58,8 @@ def plan_project(wish: Wish, images: Images) -> Planned:
     platform = wish.server.platform
     device = device_of(platform)
     served, folder = _model(platform, wish.cache)
-    listening = Listening(PORT_INSIDE, HOST_INSIDE)
+    listening = Listening(choose_port(wish.port), HOST)
     launch = plan_launch(wish.server, wish.settings, served, listening, INSIDE, device)
-    # Published there, whatever it listens on inside.
-    launch = replace(launch, port=choose_port(wish.port), host=HOST)
     prometheus_port = choose_port(_port(PROMETHEUS_PORT_VARIABLE))
     overlays = [OVERLAY[platform], *(["prometheus"] if images.prometheus_is_built else [])]
     project = Project(

@@ -20,8 +20,6 @@ GRAFANA = "grafana"
 INSIDE = RunFolders(temp=Path("/tmp"), plugin=Path("/kvchaos/plugin"), control=Path("/kvchaos/control"))
 """The run's folders as the server in its container sees them."""
 MODEL_INSIDE = "/kvchaos/model"
-PORT_INSIDE = 8000
-HOST_INSIDE = "0.0.0.0"
 RUN_LABEL = "kvchaos.run"
 STATE_LABEL = "kvchaos.state"
 """The folder of records that this run has its record in: runs of others on the same engine have another."""

@@ -40,11 +40,8 @@ def remove_orphans(client: docker.DockerClient, state_folder: Path) -> tuple[str
 
 def _projects_of(client: docker.DockerClient, state_folder: Path) -> list[Found]:
     labels = [f"{STATE_LABEL}={state_folder}"]
-    things = [
-        *(container.labels for container in client.containers.list(all=True, filters={"label": labels})),
-        *(network.attrs["Labels"] for network in client.networks.list(filters={"label": labels})),
-    ]
-    found = {(label.get(PROJECT_LABEL, ""), label.get(RUN_LABEL, "")) for label in things}
+    containers = client.containers.list(all=True, filters={"label": labels})
+    found = {(each.labels.get(PROJECT_LABEL, ""), each.labels.get(RUN_LABEL, "")) for each in containers}
     return [Found(name, run_id) for name, run_id in sorted(found) if name and run_id]
 
 
@@ -58,21 +55,13 @@ def containers_of(client: docker.DockerClient, project: str, service: str | None
 
 
 def remove_project(client: docker.DockerClient, project: str) -> tuple[str, ...]:
-    """Thaw, kill and remove all containers, networks and volumes of a project. Tells what was done, in words.
+    """Thaw, kill and remove all containers of a project: it has nothing else. Tells it in words.
 
     Raises docker.errors.DockerException when something cannot be removed.
     """
-    done: list[str] = []
-    for container in containers_of(client, project):
-        done += _remove_container(container)
-    labels = {"label": [f"{PROJECT_LABEL}={project}"]}
-    for network in client.networks.list(filters=labels):
-        network.remove()
-        done.append(f"removed network {network.name}")
-    for volume in client.volumes.list(filters=labels):
-        volume.remove()
-        done.append(f"removed volume {volume.name}")
-    return tuple(done)
+    return tuple(
+        line for container in containers_of(client, project) for line in _remove_container(container)
+    )
 
 
 def _remove_container(container: Container) -> list[str]:
