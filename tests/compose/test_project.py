@@ -114,5 +114,9 @@ def test_the_cpu_twin_differs_in_the_server_alone(tmp_path: Path, monkeypatch: p
     ours = {"labels", "volumes"}
     one, other = ({k: v for k, v in twin["prometheus"].items() if k not in ours} for twin in twins)
     assert one == other
+    # A quarter of a processor is left.
+    left_us = (os.cpu_count() or 1) * cpu["server"]["cpu_period"] - cpu["server"]["cpu_quota"]
+    assert left_us == cpu["server"]["cpu_period"] / 4
+    assert "cpu_quota" not in gpu["server"]
     same = ("entrypoint", "init", "network_mode", "depends_on", "read_only", "tmpfs", "stop_grace_period")
     assert {name: cpu["server"][name] for name in same} == {name: gpu["server"][name] for name in same}

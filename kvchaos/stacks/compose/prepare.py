@@ -40,6 +40,11 @@ GRAFANA_PORT = 3000
 PROMETHEUS_PORT_VARIABLE = "KVCHAOS_PROMETHEUS_PORT"
 SHM_BESIDE_TIER = 2 * GIB
 """For messages between the server's processes."""
+CPU_PERIOD_US = 20_000
+"""As compose.cpu.yaml has it."""
+CPU_LEFT = 0.25
+"""Of a processor, to the load and the suite, beside a server that computes on all of them. Without it the
+kernel was seen to leave them none for up to 5 s, since containers are a group of their own to it."""
 OVERLAY: dict[Platform, str] = {"cpu": "cpu", "cuda": "gpu"}
 
 
@@ -74,6 +79,7 @@ def plan_project(wish: Wish, images: Images) -> Planned:
             PROMETHEUS_PORT_VARIABLE: str(prometheus_port),
             "KVCHAOS_HUB": str(hub_folder()),
             "KVCHAOS_SHM": str((device.tier_limit or 0) + SHM_BESIDE_TIER),
+            "KVCHAOS_SERVER_CPU_US": str(round(((os.cpu_count() or 1) - CPU_LEFT) * CPU_PERIOD_US)),
             **image_variables(images),
         },
         own=server_part(launch, folder),
