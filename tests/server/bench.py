@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,7 +28,7 @@ from history.records import Event, FaultRecord
 from history.verdict import OracleResult, RunVerdict
 from kvchaos.errors import UsageError
 from kvchaos.paths import cache_folder
-from kvchaos.scenario import find_scenario
+from kvchaos.scenario import find_scenario, load_scenario, scenario_files
 from kvchaos.servers.registry import find_server
 from kvchaos.stacks.record import RunState
 
@@ -56,7 +56,6 @@ CHOSEN = (
     "mid-prefill-preemption",
 )
 """Scenarios that go another way on the old release than on the new one, and some to compare both by."""
-"""All scenarios on one release, with another release's beside them."""
 SOON_S = 30.0
 REFUSAL = "Counters can only be incremented by non-negative amounts"
 """What releases before 0.19 die of."""
@@ -206,10 +205,9 @@ class Bench:
     def run_scenario(self, scenario: Path | str, release: str, *options: str, seed: int = SEED) -> Finished:
         return self.run("run", str(scenario), "--server", need(release), "--seed", str(seed), *options)
 
-    def run_all(self, release: str) -> Finished:
-        """The campaign on a release: all on the new one, on the old one those that are chosen."""
-        chosen = ("--all",) if release == NEW else CHOSEN
-        arguments = ("run", *chosen, "--server", need(release), "--seed", str(SEED))
+    def run_several(self, scenarios: Sequence[str], release: str) -> Finished:
+        """By one command."""
+        arguments = ("run", *scenarios, "--server", need(release), "--seed", str(SEED))
         return self.run(*arguments, deadline_s=CAMPAIGN_S)
 
     def variant(self, name: str, **changes: Any) -> Path:
@@ -232,6 +230,12 @@ def scenario_content(name: str) -> dict[str, Any]:
     """A scenario that comes with kvchaos, as data."""
     content: dict[str, Any] = yaml.safe_load(find_scenario(name).read_text())
     return content
+
+
+def local_scenarios() -> list[str]:
+    """What `kvchaos run --all` runs on the local stack, in order."""
+    loaded = map(load_scenario, scenario_files())
+    return [scenario.name for scenario in loaded if "local" in scenario.stacks]
 
 
 def own_cache(folder: Path) -> Path:

@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tests.server.bench import RELEASES, Bench, Finished, own_cache
+from tests.server.bench import CHOSEN, NEW, OLD, RELEASES, Bench, Finished, local_scenarios, own_cache
 
 Campaigns = Callable[[str], Finished]
+Part = tuple[str, Sequence[str]]
+"""A release, and scenarios to be run on it."""
+
+
+def lanes() -> tuple[list[Part], list[Part]]:
+    """All scenarios on the new release and the chosen ones on the old one, in two rows of the same length."""
+    scenarios = local_scenarios()
+    middle = (len(scenarios) + len(CHOSEN)) // 2
+    return [(NEW, scenarios[:middle])], [(OLD, CHOSEN), (NEW, scenarios[middle:])]
+
+
+def joined(ended: Sequence[Finished]) -> Finished:
+    """Commands that were parts of one campaign, in its order."""
+    out, err = ("".join(getattr(each, name) for each in ended) for name in ("out", "err"))
+    return Finished(max(each.code for each in ended), out, err)
 
 
 @pytest.fixture(scope="session")
@@ -27,14 +42,17 @@ def bench(tmp_path: Path, server_cache: Path) -> Bench:
 
 @pytest.fixture(scope="session")
 def campaigns(tmp_path_factory: pytest.TempPathFactory, server_cache: Path) -> Campaigns:
-    """All scenarios on a release, by one command. Those of all releases run side by side, at first need: a
-    server that starts has work for one processor, and most of a campaign is servers that start."""
+    """The scenarios of a release. Two rows run side by side, at first need: a server that starts has work for
+    one processor, and most of a campaign is servers that start."""
+
+    def run(row: Sequence[Part]) -> list[tuple[str, Finished]]:
+        bench = Bench(tmp_path_factory.mktemp("campaign"), server_cache)
+        return [(release, bench.run_several(scenarios, release)) for release, scenarios in row]
 
     @functools.cache
     def conduct() -> dict[str, Finished]:
-        benches = {release: Bench(tmp_path_factory.mktemp("campaign"), server_cache) for release in RELEASES}
-        with ThreadPoolExecutor(len(RELEASES)) as pool:
-            ended = pool.map(lambda release: benches[release].run_all(release), RELEASES)
-            return dict(zip(RELEASES, ended, strict=True))
+        with ThreadPoolExecutor() as pool:
+            ended = [part for row in pool.map(run, lanes()) for part in row]
+        return {name: joined([part for release, part in ended if release == name]) for name in RELEASES}
 
     return lambda release: conduct()[release]

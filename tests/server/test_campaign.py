@@ -1,4 +1,4 @@
-"""Scenarios by one command: some on a release with the counter bug, all on one without."""
+"""Scenarios by a few commands: some on a release with the counter bug, all on one without."""
 
 from __future__ import annotations
 
@@ -13,7 +13,19 @@ import pytest
 from history import layout
 from history.records import CROWD
 from oracles.leaving import given_up
-from tests.server.bench import CAMPAIGN_S, CHOSEN, NEW, OLD, REFUSAL, RELEASES, SEED, Bench, Finished, RunDir
+from tests.server.bench import (
+    CAMPAIGN_S,
+    CHOSEN,
+    NEW,
+    OLD,
+    REFUSAL,
+    RELEASES,
+    SEED,
+    Bench,
+    Finished,
+    RunDir,
+    local_scenarios,
+)
 from tests.server.conftest import Campaigns
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(CAMPAIGN_S + 100)]
@@ -24,6 +36,7 @@ SCENARIOS = (
     "aborts",
     "agent-loop",
     "baseline-offload",
+    "chat-completions",
     "chat-return",
     "corruption-canary",
     "deadlock-warm-tier",
@@ -115,6 +128,10 @@ def asked(run: RunDir, phase: str) -> int:
     """Requests that the scenario has in a phase."""
     (spec,) = (spec for spec in run.history.plan.scenario.phases if spec.name == phase)
     return spec.requests
+
+
+def test_the_campaign_is_all_that_comes_with_kvchaos_for_this_stack() -> None:
+    assert local_scenarios() == list(SCENARIOS)
 
 
 def test_a_campaign_on_a_known_release_is_green(campaign: Finished) -> None:
