@@ -60,7 +60,9 @@ class _Packer:
         force_setattr(record, "prompt_id", answer[0])
         force_setattr(record, "token_ids", answer[1])
         force_setattr(record, "logprobs", answer[2])
-        force_setattr(record, "gaps", Numbers(REAL, record.gaps) if record.gaps else ())
+        for name in ("gaps", "prompt_logprobs"):
+            told = getattr(record, name)
+            force_setattr(record, name, Numbers(REAL, told) if told else ())
         return record
 
     def _answer(self, record: RequestRecord) -> tuple[str, Numbers, Numbers]:

@@ -90,6 +90,8 @@ class RequestRecord(Record, frozen=True, kw_only=True):
     gaps: Sequence[float] = ()
     """By how much the likeliest token of each place was likelier than the next one, nats. Asked for only
     where right answers may differ."""
+    prompt_logprobs: Sequence[float] = ()
+    """Of the prompt's tokens from the second on. Asked for by a parameter of the prompt."""
     first_block: str | None = None
     """Hash of the prompt's first block of the server's size; None when the prompt is shorter."""
 

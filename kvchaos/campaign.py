@@ -23,6 +23,7 @@ from kvchaos.judging import judge_run_dir
 from kvchaos.paths import state_folder
 from kvchaos.planning import Request, make_run_dir, new_run_id, resolve, resolve_attached, write_plan
 from kvchaos.report.table import CampaignRow, run_table
+from kvchaos.scenario import check_stack
 from kvchaos.stacks.attach import Attached, AttachStack
 from kvchaos.stacks.command import HOST, Launch
 from kvchaos.stacks.compose.prepare import prepare_compose
@@ -86,6 +87,7 @@ def run_one(
     request: Request, places: Places, console: Console, front: Front | None = None
 ) -> tuple[Path, bool]:
     """Conduct one run. Returns its directory and whether a signal cut it short. Raises UsageError."""
+    check_stack(request.scenario, request.stack)
     run_id = new_run_id(request)
     run_dir = make_run_dir(places.runs, run_id)
     try:

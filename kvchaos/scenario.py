@@ -16,18 +16,22 @@ from pydantic import ValidationError
 from chaos import catalogue
 from chaos.schedule import parse_line
 from history.arrivals import Recorded
-from history.plan import Expectation, Scenario
+from history.plan import Expectation, Scenario, StackName
 from kvchaos.errors import UsageError
 from kvchaos.paths import beside_packages
 from kvchaos.stacks.command import check_settings
 from loadtests import workloads
 from loadtests.workloads import PATH_PARAM, Workload
 from loadtests.workloads.base import Timed
+from loadtests.workloads.parameter_mix import ParameterMix
 from oracles import ORACLES
 
 FOLDER = "scenarios"
 TRIAL = "trial"
 """Scenarios that a busy machine can still lead astray: run by their path, and by nobody else."""
+
+
+WITH_TINY_MODEL: tuple[StackName, ...] = ("local", "compose-cpu")
 
 
 class BadSchedule(Exception):
@@ -93,6 +97,19 @@ def check_fit(scenario: Scenario) -> None:
     for name, spec in scenario.workloads.items():
         for problem in _too_long(scenario, name, workloads.build(spec, name, seed=0)):
             raise UsageError(f"scenario {scenario.name}: {problem}")
+
+
+def check_stack(scenario: Scenario, stack: StackName) -> None:
+    """Raises UsageError when the scenario asks what is known of another stack's model only."""
+    if stack in WITH_TINY_MODEL:
+        return
+    for name, spec in scenario.workloads.items():
+        workload = workloads.build(spec, name, seed=0)
+        if isinstance(workload, ParameterMix) and workload.chats:
+            raise UsageError(
+                f"scenario {scenario.name}: workloads.{name}: chat_share needs the tiny model, whose chat "
+                f"template is known; the server of --stack {stack} may have another: leave it out"
+            )
 
 
 def rechecked(content: Mapping[str, object]) -> Scenario:

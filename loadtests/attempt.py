@@ -89,6 +89,7 @@ class Attempt:
             token_ids=answer.token_ids,
             logprobs=answer.logprobs,
             gaps=answer.gaps,
+            prompt_logprobs=answer.prompt_logprobs,
             usage=answer.usage,
             finish_reason=answer.finish_reason,
             status=self.status,

@@ -1,8 +1,9 @@
-"""The events of a completion stream, and the answer that they add up to."""
+"""The events of a stream, of completions or of a chat, and the answer that they add up to."""
 
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,24 +22,64 @@ class UsageEvent(msgspec.Struct, gc=False):
     prompt_tokens_details: PromptDetails | None = None
 
 
+class TopLogprob(msgspec.Struct, gc=False):
+    logprob: float
+
+
+class ChatLogprob(msgspec.Struct, gc=False):
+    logprob: float
+    top_logprobs: list[TopLogprob] = []
+
+
 class Logprobs(msgspec.Struct, gc=False):
     token_logprobs: list[float] | None = None
     top_logprobs: list[dict[str, float] | None] | None = None
     """Of each place the likeliest tokens, as many as were asked for."""
+    content: list[ChatLogprob] | None = None
+    """Both of these, as chat completions tell them."""
+
+    def own(self) -> list[float]:
+        """Of each place the logprob of the token that came."""
+        if self.content is not None:
+            return [told.logprob for told in self.content]
+        return self.token_logprobs or []
 
     def gaps(self) -> list[float]:
         """By how much the likeliest token of each place is likelier than the next one, nats; none where the
         server told of one token only."""
-        told = [heapq.nlargest(2, tops.values()) for tops in self.top_logprobs or () if tops]
+        told = [heapq.nlargest(2, tops) for tops in self._tops()]
         return [pair[0] - pair[1] for pair in told if len(pair) > 1]
+
+    def _tops(self) -> Iterator[list[float]]:
+        if self.content is not None:
+            yield from ([top.logprob for top in told.top_logprobs] for told in self.content)
+        yield from (list(tops.values()) for tops in self.top_logprobs or () if tops)
+
+
+class Said(msgspec.Struct, gc=False):
+    content: str | None = None
+
+
+PromptLogprobs = list[dict[str, TopLogprob] | None]
+"""Of each place of the prompt its own token and the likeliest ones, by id; of the first place nothing."""
 
 
 class Choice(msgspec.Struct, gc=False):
     index: int = 0
     text: str = ""
+    delta: Said | None = None
+    """The text in a chat's event,"""
+    message: Said | None = None
+    """and in a chat's answer in one piece."""
     finish_reason: str | None = None
     logprobs: Logprobs | None = None
     token_ids: list[int] | None = None
+    prompt_logprobs: PromptLogprobs | None = None
+
+    @property
+    def has_text(self) -> bool:
+        chat = self.delta or self.message
+        return bool(self.text or (chat and chat.content))
 
 
 class Chunk(msgspec.Struct, gc=False):
@@ -47,10 +88,12 @@ class Chunk(msgspec.Struct, gc=False):
     choices: list[Choice]
     usage: UsageEvent | None = None
     error: Any = None
+    prompt_logprobs: PromptLogprobs | None = None
+    """A chat has them there."""
 
 
 class MalformedChunk(Exception):
-    """An event that is no completion chunk."""
+    """An event that is none of a completion."""
 
 
 def chunk_of(event: Any) -> Chunk:
@@ -74,10 +117,23 @@ class ChoiceSoFar:
 class Answer:
     """What has arrived so far. Times are offsets from the request's start, microseconds."""
 
-    __slots__ = ("_choices", "_with_gaps", "chunk_tokens", "chunk_us", "first_us", "usage")
+    __slots__ = (
+        "_choices",
+        "_prompt",
+        "_with_gaps",
+        "chunk_tokens",
+        "chunk_us",
+        "first_us",
+        "prompt_logprobs",
+        "usage",
+    )
 
-    def __init__(self, choices: int = 1, *, with_gaps: bool = False) -> None:
+    def __init__(self, choices: int = 1, *, prompt: Sequence[int] = (), with_gaps: bool = False) -> None:
+        """`prompt`: its tokens where their logprobs were asked for."""
+        self._prompt = prompt
         self._with_gaps = with_gaps
+        self.prompt_logprobs: list[float] = []
+        """Of the prompt's tokens from the second on, where they were asked for."""
         self.first_us: int | None = None
         self.chunk_us: list[int] = []
         self.chunk_tokens: list[int] = []
@@ -122,9 +178,11 @@ class Answer:
             if not 0 <= choice.index < len(self._choices):
                 raise MalformedChunk(f"choice {choice.index}, asked for {len(self._choices)}")
             came = self._add(choice, self._choices[choice.index])
-            if self.first_us is None and (came or choice.text):
+            if self.first_us is None and (came or choice.has_text):
                 self.first_us = at_us
             count += came
+            if choice.index == 0 and (told := choice.prompt_logprobs or chunk.prompt_logprobs) is not None:
+                self.prompt_logprobs = self._of_prompt(told)
         if count:
             self.chunk_us.append(at_us)
             self.chunk_tokens.append(count)
@@ -138,17 +196,32 @@ class Answer:
             so_far.finish_reason = choice.finish_reason
         if told is None:
             return len(ids)
-        logprobs = told.token_logprobs or ()
+        logprobs = told.own()
         so_far.logprobs += logprobs
         if self._with_gaps:
             so_far.gaps += told.gaps()
         # A server that sends no token ids still tells the count by its logprobs.
         return len(ids) or len(logprobs)
 
+    def _of_prompt(self, told: PromptLogprobs) -> list[float]:
+        """Each own token's logprob. Raises MalformedChunk."""
+        if len(told) != len(self._prompt):
+            raise MalformedChunk(f"logprobs of {len(told)} prompt tokens, {len(self._prompt)} were sent")
+        try:
+            return [
+                (places or {})[str(token)].logprob
+                for token, places in zip(self._prompt[1:], told[1:], strict=True)
+            ]
+        except KeyError as error:
+            raise MalformedChunk(f"prompt token {error} has no logprob") from error
+
     def missing(self) -> list[str]:
         """What a complete answer would have and this one has not."""
         parts = {"finish reason": self.finish_reason, "usage": self.usage}
-        return [name for name, value in parts.items() if value is None]
+        absent = [name for name, value in parts.items() if value is None]
+        if len(self._prompt) > 1 and not self.prompt_logprobs:
+            absent.append("logprobs of the prompt")
+        return absent
 
 
 def _usage(event: UsageEvent) -> Usage:

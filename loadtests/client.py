@@ -63,10 +63,12 @@ class CompletionClient(ABC):
 
         The end goes to the sink as a record. A kill of the greenlet is recorded, then passed on.
         """
-        answer = Answer(job.prompt.sampling.n, with_gaps=self._with_gaps)
+        prompt = job.prompt
+        to_tell = prompt.token_ids if prompt.sampling.prompt_logprobs is not None else ()
+        answer = Answer(prompt.sampling.n, prompt=to_tell, with_gaps=self._with_gaps)
         attempt = Attempt(job, self._block_size, answer)
         deadline = gevent.Timeout(self._deadline_s)
-        patience_s = job.prompt.abort.after_s if job.prompt.abort else None
+        patience_s = prompt.abort.after_s if prompt.abort else None
         try:
             # A timeout of None never fires.
             with deadline, gevent.Timeout(patience_s, Abandoned):

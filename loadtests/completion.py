@@ -1,32 +1,49 @@
-"""What is sent to ask for a completion, by the API's names."""
+"""What is sent to ask for a completion or a chat completion, by the API's names."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from loadtests.workloads.prompt import Prompt, Sampling
 
-PATH = "/completions"
+COMPLETIONS, CHAT = "/completions", "/chat/completions"
 """Behind the API's /v1."""
 TO_SEE_A_GAP = 2
 """Alternatives that a server has to tell."""
 
 
+def path_of(prompt: Prompt) -> str:
+    """Where it is asked."""
+    return CHAT if prompt.messages else COMPLETIONS
+
+
 def body_of(prompt: Prompt, model: str, *, with_gaps: bool) -> dict[str, Any]:
     """The request's body, to be sent as JSON. `with_gaps`: ask for the alternatives to each token, too."""
+    logprobs = prompt.sampling.logprobs
+    if with_gaps:
+        logprobs = max(logprobs, TO_SEE_A_GAP)
     body = {
         "model": model,
-        "prompt": prompt.token_ids,
+        **(_chat(prompt, logprobs) if prompt.messages else _completion(prompt, logprobs)),
         "max_tokens": prompt.max_tokens,
         "ignore_eos": True,
         "return_token_ids": True,
         **_parameters(prompt.sampling),
     }
     if with_gaps:
-        body["logprobs"] = max(prompt.sampling.logprobs, TO_SEE_A_GAP)
         # By their text, two tokens that are no characters would be one.
         body["return_tokens_as_token_ids"] = True
     return body
+
+
+def _completion(prompt: Prompt, logprobs: int) -> dict[str, Any]:
+    return {"prompt": prompt.token_ids, "logprobs": logprobs}
+
+
+def _chat(prompt: Prompt, logprobs: int) -> dict[str, Any]:
+    messages = [asdict(message) for message in prompt.messages]
+    return {"messages": messages, "logprobs": True, "top_logprobs": logprobs}
 
 
 def is_streamed(prompt: Prompt) -> bool:
@@ -36,7 +53,7 @@ def is_streamed(prompt: Prompt) -> bool:
 
 def _parameters(sampling: Sampling) -> dict[str, Any]:
     """What is left at its default there is not sent."""
-    parameters: dict[str, Any] = {"temperature": sampling.temperature, "logprobs": sampling.logprobs}
+    parameters: dict[str, Any] = {"temperature": sampling.temperature}
     if sampling.seed is not None:
         parameters["seed"] = sampling.seed
     if sampling.prompt_logprobs is None:

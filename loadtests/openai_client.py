@@ -13,7 +13,7 @@ import openai
 from loadtests.attempt import Attempt
 from loadtests.chunks import Chunk, MalformedChunk
 from loadtests.client import DRAIN_S, IDLE_CONNECTION_S, Abandoned, CompletionClient, RequestFailed
-from loadtests.completion import PATH, is_streamed
+from loadtests.completion import is_streamed, path_of
 from loadtests.job import Sink
 from loadtests.stream import ChunkStream
 from loadtests.target import target_url
@@ -61,7 +61,7 @@ class OpenAIClient(CompletionClient):
     def _whole(self, attempt: Attempt, sink: Sink) -> None:
         """An answer in one piece."""
         response = self._api.post(
-            PATH,
+            path_of(attempt.job.prompt),
             cast_to=httpx2.Response,
             body=self.body(attempt.job),
             options={"headers": {"X-Request-Id": attempt.job.id}},
@@ -71,7 +71,7 @@ class OpenAIClient(CompletionClient):
 
     def _stream(self, attempt: Attempt, sink: Sink) -> None:
         with self._api.post(
-            PATH,
+            path_of(attempt.job.prompt),
             cast_to=Chunk,
             body=self.body(attempt.job),
             options={"headers": {"X-Request-Id": attempt.job.id}},

@@ -50,8 +50,9 @@ class Compared(NamedTuple):
 
 
 def judge(history: History) -> OracleResult:
-    """Token ids and logprobs of every good answer equal those of the golden answer. Text alone is blind
-    to most damage: one flipped bit in a cached block moves nearly every logprob and hardly any token."""
+    """Token ids and logprobs of every good answer equal those of the golden answer, and so do the logprobs of
+    the prompt where they were asked for. Text alone is blind to most damage: one flipped bit in a cached
+    block moves nearly every logprob and hardly any token."""
     found = Findings(NAME)
     seen = compared(history)
     found.checked = seen.with_golden + seen.with_others
@@ -88,6 +89,7 @@ def compare(history: History) -> Iterator[Comparison]:
             place = _first_difference(record, standard, tolerance)
             tie = place is not None and _is_tie(record, standard, place, tolerance)
             told = None if place is None or tie else _told(record, standard, name, place)
+            told = _prompt_difference(record, standard, name, tolerance) or told
             yield Comparison(record, standard, known, told, tie)
 
 
@@ -135,6 +137,19 @@ def _is_tie(record: RequestRecord, standard: RequestRecord, place: int, toleranc
         return False
     came, due = (one.logprobs[place] for one in pair)
     return record.token_ids[place] != standard.token_ids[place] and abs(came - due) <= tolerance
+
+
+def _prompt_difference(
+    record: RequestRecord, standard: RequestRecord, name: str, tolerance: float
+) -> str | None:
+    """The first token of the prompt whose logprob differs, where these were asked for."""
+    one, other = record.prompt_logprobs, standard.prompt_logprobs
+    place = _first_unequal(one, other, tolerance)
+    if place is None:
+        return None
+    came, due = (repr(told[place]) if place < len(told) else "nothing" for told in (one, other))
+    # The first token has none.
+    return f"at position {place + 1} of the prompt: logprob {came}, {name} {due}"
 
 
 def _told(record: RequestRecord, standard: RequestRecord, name: str, place: int) -> str:

@@ -18,7 +18,7 @@ from kvchaos.errors import UsageError
 from kvchaos.model import ensure_model
 from kvchaos.paths import cache_folder, models_folder, runs_folder
 from kvchaos.planning import Request, new_run_id
-from kvchaos.scenario import find_scenario, load_scenario
+from kvchaos.scenario import check_stack, find_scenario, load_scenario
 from kvchaos.served_model import tiny
 from kvchaos.servers.registry import ServerEnv, find_server
 from kvchaos.stacks.command import Launch, Listening, RunFolders, plan_launch
@@ -47,6 +47,7 @@ def plan_command(
     loaded = load_scenario(find_scenario(scenario))
     if stack == "attach":
         raise UsageError("--stack attach starts nothing, so there is nothing to plan")
+    check_stack(loaded, stack)
     platform = PLATFORMS.get(stack)
     cache = cache_folder()
     env = server_of(platform, server, None) if platform else find_server(server, cache)

@@ -12,7 +12,7 @@ import msgspec
 from loadtests.attempt import Attempt
 from loadtests.chunks import MalformedChunk
 from loadtests.client import DRAIN_S, Abandoned, CompletionClient, RequestFailed
-from loadtests.completion import PATH, is_streamed
+from loadtests.completion import is_streamed, path_of
 from loadtests.decoding import DONE, ErrorEvent, decode
 from loadtests.job import Sink
 from loadtests.lean.connection import Connection
@@ -42,7 +42,7 @@ class LeanClient(CompletionClient):
         address = urlsplit(target_url(base_url, own_host))
         self._pool = Pool(address.hostname or "", address.port or HTTP_PORT)
         self._head = (
-            f"POST /v1{PATH} HTTP/1.1\r\nHost: {address.netloc}\r\n"
+            f"POST /v1%s HTTP/1.1\r\nHost: {address.netloc}\r\n"
             "Content-Type: application/json\r\nX-Request-Id: %s\r\nContent-Length: %d\r\n\r\n"
         )
 
@@ -68,8 +68,9 @@ class LeanClient(CompletionClient):
             self._pool.give_back(connection)
 
     def _request(self, attempt: Attempt) -> bytes:
-        body = msgspec.json.encode(self.body(attempt.job))
-        return (self._head % (attempt.job.id, len(body))).encode() + body
+        job = attempt.job
+        body = msgspec.json.encode(self.body(job))
+        return (self._head % (path_of(job.prompt), job.id, len(body))).encode() + body
 
     def _whole(self, connection: Connection, attempt: Attempt, sink: Sink) -> None:
         """An answer in one piece."""

@@ -51,6 +51,7 @@ class Asked(msgspec.Struct):
     stream_options: StreamOptions | None = None
     logprobs: bool | int | None = None
     return_token_ids: bool | None = False
+    prompt_logprobs: int | None = None
 
     @property
     def tokens(self) -> int:
@@ -60,6 +61,11 @@ class Asked(msgspec.Struct):
     @property
     def choices(self) -> int:
         return max(1, self.n or 1)
+
+    @property
+    def prompt_ids(self) -> list[int]:
+        """None where the prompt is text: there is no tokenizer here."""
+        return self.prompt if isinstance(self.prompt, list) else []
 
     @property
     def prompt_tokens(self) -> int:

@@ -103,8 +103,17 @@ class Answer:
     def whole(self) -> bytes:
         """The answer in one piece."""
         choices = [self._choice(place, tokens) for place, tokens in enumerate(self._tokens)]
-        what = {"object": "chat.completion"} if self._chat else {}
+        what: dict[str, Any] = {"object": "chat.completion"} if self._chat else {}
+        if self._asked.prompt_logprobs is not None:
+            # A chat tells them beside its choices.
+            (what if self._chat else choices[0])["prompt_logprobs"] = self._of_prompt()
         return response(200, self._base | what | {"choices": choices, "usage": self._usage()})
+
+    def _of_prompt(self) -> list[dict[str, dict[str, float]] | None]:
+        told: list[dict[str, dict[str, float]] | None] = [
+            {str(token): {"logprob": logprob(token)}} for token in self._asked.prompt_ids
+        ]
+        return [None, *told[1:]]
 
     def _choice(self, place: int, tokens: list[int]) -> dict[str, Any]:
         text = bytes(tokens).decode()

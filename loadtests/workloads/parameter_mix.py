@@ -1,4 +1,4 @@
-"""Shared prefixes, asked with all that the API offers: several answers, sampling, stops, logprobs, salts.
+"""Shared prefixes, asked with all that the API offers: chats, many answers, sampling, stops, logprobs, salts.
 
 Each of these takes another way through scheduler and cache. A prompt has its parameters for good, so that its
 answers can be compared: several answers are all the likeliest one, what is sampled has a seed.
@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from pydantic import Field
 
+from loadtests.workloads.dialogue import OVERHEAD, as_dialogue, rendered
 from loadtests.workloads.prompt import SAMPLING_SEED, Prompt, Sampling
 from loadtests.workloads.shared_prefix import SharedPrefix, SharedPrefixParams
 
@@ -38,6 +39,8 @@ class ParameterMixParams(SharedPrefixParams):
     salts: int = Field(default=2, ge=1)
     priorities: int = Field(default=1, ge=1)
     """From 0 on. More than one needs a server with `--scheduling-policy priority`."""
+    chat_share: float = Field(default=0.0, ge=0.0, le=1.0)
+    """By chat completions, the prefix as the system's word. For the tiny model, whose template is known."""
 
 
 class ParameterMix(SharedPrefix):
@@ -47,9 +50,25 @@ class ParameterMix(SharedPrefix):
         super().__init__(params, name, seed)
         self._mix = params
 
+    @property
+    def chats(self) -> bool:
+        """Some of it goes through the server's chat template."""
+        return self._mix.chat_share > 0
+
+    @property
+    def longest(self) -> int:
+        return super().longest + (OVERHEAD if self.chats else 0)
+
     def request(self, index: int) -> Prompt:
         prompt = super().request(index)
-        return replace(prompt, sampling=self._sampling(prompt.prompt_id))
+        asked = replace(prompt, sampling=self._sampling(prompt.prompt_id))
+        return self._as_chat(asked) if self._chosen("chat", self._mix.chat_share, prompt.prompt_id) else asked
+
+    def _as_chat(self, prompt: Prompt) -> Prompt:
+        # What all prompts have of their prefix, however long it is.
+        begin = self._mix.min_prefix_tokens or self._mix.prefix_tokens
+        messages = as_dialogue(prompt.token_ids, begin)
+        return replace(prompt, messages=messages, token_ids=rendered(messages))
 
     def _sampling(self, prompt: str) -> Sampling:
         mix, draw = self._mix, self._draw

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 SAMPLING_SEED = 0
 
@@ -39,6 +40,14 @@ class Abort:
 
 
 @dataclass(frozen=True, slots=True)
+class Message:
+    """Of a chat."""
+
+    role: Literal["system", "user"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
 class Prompt:
     """One request of a workload. Equal prompt ids mean equal tokens, max_tokens and sampling."""
 
@@ -48,6 +57,8 @@ class Prompt:
     max_tokens: int
     sampling: Sampling = Sampling()
     abort: Abort | None = None
+    messages: tuple[Message, ...] = ()
+    """Asked by chat completions; `token_ids` are what the server's template makes of them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,15 @@ def answer_logprobs(tokens: list[int]) -> list[float]:
     return [-1.0 - token / 256 for token in tokens]
 
 
+def prompt_logprobs(prompt: list[int]) -> list[dict[str, dict[str, object]] | None]:
+    """Of each token of a prompt, and of another that would have been likelier."""
+    own = answer_logprobs(prompt)
+    return [
+        {str(token): {"logprob": logprob, "rank": 2}, "300": {"logprob": -0.5, "rank": 1}} if place else None
+        for place, (token, logprob) in enumerate(zip(prompt, own, strict=True))
+    ]
+
+
 @dataclass
 class FakeServer:
     """Runs in threads of this process: `with FakeServer(Behaviour(...)) as server: server.url`."""
@@ -168,6 +177,8 @@ class _Handler(BaseHTTPRequestHandler):
             _chunk(tokens, "length", with_ids=True, place=place)["choices"][0]
             for place, tokens in enumerate(answers)
         ]
+        if "prompt_logprobs" in body:
+            content["choices"][0]["prompt_logprobs"] = prompt_logprobs(body["prompt"])
         content["usage"] = _usage(len(body["prompt"]), sum(map(len, answers)), None)["usage"]
         text = json.dumps(content).encode()
         self.send_response(200)

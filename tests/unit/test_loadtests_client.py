@@ -14,10 +14,14 @@ from history.plan import ClientKind
 from history.records import RequestRecord, Usage
 from loadtests.chunks import Answer, MalformedChunk
 from loadtests.clients import CLIENTS, Make
+from loadtests.completion import body_of, path_of
 from loadtests.job import Job
 from loadtests.mock.process import MockServer
+from loadtests.mock.script import answer_tokens as mock_tokens
 from loadtests.mock.settings import Fixed, Settings
-from loadtests.workloads.prompt import Abort, Prompt, Sampling
+from loadtests.mock.wire import logprob as mock_logprob
+from loadtests.workloads.dialogue import rendered
+from loadtests.workloads.prompt import Abort, Message, Prompt, Sampling
 from tests.fakes.openai_server import Behaviour, FakeServer, Shape, answer_logprobs, answer_tokens
 
 PROMPT = Prompt(prompt_id="w-1", token_ids=(65, 66, 67), max_tokens=5)
@@ -277,6 +281,89 @@ def test_an_answer_in_one_piece_is_recorded_like_a_stream_of_one_event(make: Mak
     assert (record.token_ids, record.logprobs) == (TOKENS, answer_logprobs(TOKENS))
     assert record.chunk_tokens == [5]
     assert record.first_us == record.chunk_us[0]
+    # Those of the prompt's own tokens, not the likeliest ones.
+    assert record.prompt_logprobs == answer_logprobs([65, 66, 67])[1:]
+
+
+def whole(prompt_logprobs: object) -> dict[str, object]:
+    choice = {"text": "a", "token_ids": [1], "finish_reason": "length", "prompt_logprobs": prompt_logprobs}
+    return {"choices": [choice], "usage": {"prompt_tokens": 2, "completion_tokens": 1}}
+
+
+def test_an_answer_without_the_logprobs_of_its_prompt_is_not_whole() -> None:
+    answer = Answer(prompt=(7, 8))
+    answer.add(whole(None), 0)
+    assert answer.missing() == ["logprobs of the prompt"]
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ([None], "logprobs of 1 prompt tokens, 2 were sent"),
+        ([None, {"9": {"logprob": -1.0}}], "prompt token '8' has no logprob"),
+        ([None, None], "prompt token '8' has no logprob"),
+    ],
+)
+def test_logprobs_of_another_prompt_are_malformed(told: object, words: str) -> None:
+    with pytest.raises(MalformedChunk, match=words):
+        Answer(prompt=(7, 8)).add(whole(told), 0)
+
+
+CHAT = (Message("system", "be kind"), Message("user", "hello"))
+
+
+@pytest.mark.parametrize(
+    "sampling", [Sampling(), Sampling(n=2, temperature=0.5, top_k=1)], ids=["one", "two"]
+)
+def test_a_chat_is_recorded_as_a_completion_is(make: Make, tmp_path: Path, sampling: Sampling) -> None:
+    prompt = dataclasses.replace(PROMPT, messages=CHAT, token_ids=rendered(CHAT), sampling=sampling)
+    with MockServer(Settings(ttft=Fixed(ms=1), itl=Fixed(ms=1)), tmp_path / "sent.jsonl") as server:
+        client, notes = make(server.url, "tiny", deadline_s=60.0), Notes()
+        for number, each in enumerate((prompt, dataclasses.replace(PROMPT, sampling=sampling))):
+            client.complete(dataclasses.replace(JOB, id=f"chat-{number}", prompt=each), notes)
+        client.close()
+    chat, completion = notes.records
+    assert (chat.outcome, chat.status, chat.finish_reason) == ("ok", 200, "length")
+    assert chat.chunk_tokens == completion.chunk_tokens
+    for record in (chat, completion):
+        tokens = [token for place in range(sampling.n) for token in mock_tokens(record.id, place, 5)]
+        assert record.token_ids == tokens
+        assert record.logprobs == [mock_logprob(token) for token in tokens]
+    assert chat.first_us == chat.chunk_us[0]
+    assert chat.prompt_tokens == len("system: be kind\nuser: hello\nassistant: ")
+
+
+def test_a_chat_asks_by_its_own_names() -> None:
+    prompt = dataclasses.replace(PROMPT, messages=CHAT, sampling=Sampling(logprobs=3))
+    assert path_of(prompt) == "/chat/completions"
+    body = body_of(prompt, "tiny", with_gaps=False)
+    assert body["messages"] == [
+        {"role": "system", "content": "be kind"},
+        {"role": "user", "content": "hello"},
+    ]
+    assert (body["logprobs"], body["top_logprobs"]) == (True, 3)
+    assert "prompt" not in body
+    assert body_of(prompt, "tiny", with_gaps=True)["top_logprobs"] == 3
+
+
+def chat_event(*logprobs: float) -> dict[str, object]:
+    told = {"logprob": logprobs[0], "top_logprobs": [{"logprob": each} for each in logprobs]}
+    return {"choices": [{"delta": {"content": "a"}, "token_ids": [1], "logprobs": {"content": [told]}}]}
+
+
+def test_a_chat_tells_how_near_the_next_token_was() -> None:
+    answer = Answer(with_gaps=True)
+    for event in (chat_event(-2.0, -0.5, -2.0), chat_event(-1.0)):
+        answer.add(event, 0)
+    assert (answer.logprobs, answer.gaps) == ([-2.0, -1.0], [1.5])
+
+
+def test_a_chat_that_only_says_who_speaks_has_no_first_token_yet() -> None:
+    answer = Answer()
+    answer.add({"choices": [{"delta": {"role": "assistant", "content": ""}}]}, 5)
+    assert answer.first_us is None
+    answer.add({"choices": [{"delta": {"content": "a"}}]}, 9)
+    assert answer.first_us == 9
 
 
 def test_parameters_are_sent_by_the_apis_names(make: Make) -> None:

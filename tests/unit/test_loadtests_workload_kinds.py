@@ -6,10 +6,13 @@ import dataclasses
 from collections import Counter
 from itertools import pairwise
 
+import jinja2
 import pytest
 
 from history.plan import Param, WorkloadSpec
+from kvchaos.model import CHAT_TEMPLATE
 from loadtests.workloads import Workload, build
+from loadtests.workloads.dialogue import OVERHEAD, as_dialogue, rendered
 from loadtests.workloads.prompt import Prompt, Sampling
 from tests.unit.talking import ENDLESS, echo, only, prompts, talk
 
@@ -166,6 +169,34 @@ def test_every_parameter_is_used_and_no_combination_is_one_that_servers_refuse()
     assert all(sampling.seed is not None or sampling.top_k == 1 for sampling in used)
     # One answer that stops and one that does not have no common finish reason.
     assert all(not (sampling.stop or sampling.stop_token_ids) for sampling in used if sampling.n > 1)
+
+
+def test_chats_share_the_system_word_of_their_prefix_and_are_as_many_as_said() -> None:
+    workload = make("parameter_mix", prompts=200, prefixes=4, chat_share=0.5)
+    asked = [only(workload, index) for index in range(200)]
+    chats = [prompt for prompt in asked if prompt.messages]
+    assert 70 < len(chats) < 130
+    system = Counter(prompt.messages[0] for prompt in chats)
+    assert len(system) == 4
+    assert len({prompt.token_ids for prompt in chats}) == len(chats)
+    assert all(prompt.token_ids == rendered(prompt.messages) for prompt in chats)
+    assert all(len(prompt.token_ids) + prompt.max_tokens <= workload.longest for prompt in asked)
+
+
+def test_without_chats_prompts_are_as_they_were() -> None:
+    plain, mixed = make("parameter_mix", prompts=50), make("parameter_mix", prompts=50, chat_share=0.0)
+    assert [only(plain, index) for index in range(50)] == [only(mixed, index) for index in range(50)]
+    assert not any(only(plain, index).messages for index in range(50))
+
+
+def test_messages_are_rendered_as_the_tiny_models_template_does() -> None:
+    messages = as_dialogue(tuple(range(256)), 100)
+    template = jinja2.Template(CHAT_TEMPLATE, keep_trailing_newline=True)
+    told = template.render(
+        messages=[dataclasses.asdict(each) for each in messages], add_generation_prompt=True
+    )
+    assert bytes(rendered(messages)).decode() == told
+    assert len(rendered(messages)) == 256 + OVERHEAD
 
 
 @pytest.mark.parametrize(

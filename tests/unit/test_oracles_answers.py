@@ -33,6 +33,29 @@ def test_the_smallest_change_of_one_logprob_fails() -> None:
     assert "at position 3" in result.summary
 
 
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        (
+            [-3.0, math.nextafter(-2.5, 0.0)],
+            "at position 2 of the prompt: logprob -2.4999999999999996, golden -2.5",
+        ),
+        ([-3.0], "at position 2 of the prompt: logprob nothing, golden -2.5"),
+    ],
+)
+def test_a_changed_logprob_of_the_prompt_fails(changed: list[float], words: str) -> None:
+    run = clean_run()
+    record = run.requests[run.first_of("chaos")]
+    for place, other in enumerate(run.requests):
+        if other.prompt_id == record.prompt_id:
+            run.change_request(place, prompt_logprobs=[-3.0, -2.5])
+    assert judge(run.history()).verdict is Verdict.PASS
+    run.change_request(run.first_of("chaos"), prompt_logprobs=changed)
+    result = judge(run.history())
+    assert result.verdict is Verdict.FAIL
+    assert words in result.summary
+
+
 def test_an_answer_with_an_end_missing_fails_at_that_position() -> None:
     run = clean_run()
     run.change_request(run.first_of("chaos"), token_ids=[11, 12, 13], logprobs=LOGPROBS[:3])

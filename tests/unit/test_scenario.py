@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from packaging.version import Version
 
-from history.plan import Expectation
+from history.plan import Expectation, StackName
 from kvchaos.errors import UsageError
-from kvchaos.scenario import expectation_for, find_scenario, load_scenario
+from kvchaos.scenario import check_stack, expectation_for, find_scenario, load_scenario
 from tests.unit.conducting import write_scenario
 
 GOOD: dict[str, Any] = {
@@ -403,3 +403,18 @@ def test_faults_from_outside_go_with_any_server(tmp_path: Path) -> None:
     content["server"] |= {"offload": False, "chaos": False}
     content["faults"] = [pause({"nth": [1]})]
     load_scenario(write_scenario(tmp_path / "s.yaml", content))
+
+
+@pytest.mark.parametrize("stack", ["compose-gpu", "attach"])
+def test_chats_are_not_sent_to_a_model_whose_template_nobody_knows(stack: StackName) -> None:
+    scenario = load_scenario(find_scenario("chat-completions"))
+    with pytest.raises(
+        UsageError, match=f"workloads.mixed: chat_share needs the tiny model, .* --stack {stack}"
+    ):
+        check_stack(scenario, stack)
+
+
+@pytest.mark.parametrize("stack", ["local", "compose-cpu"])
+def test_chats_are_sent_to_the_tiny_model_wherever_it_runs(stack: StackName) -> None:
+    check_stack(load_scenario(find_scenario("chat-completions")), stack)
+    assert stack in load_scenario(find_scenario("chat-completions")).stacks
