@@ -129,16 +129,16 @@ class Expectation(Strict):
     fail: tuple[Name, ...] = ()
     """Oracles that must find a violation."""
     collateral: tuple[Name, ...] = ()
-    """Oracles whose word does not count here, since the expected failure takes them along."""
+    """Oracles whose word does not count here: the expected failure takes them along, or the issue may."""
     issue: str | None = None
-    """The upstream issue behind an expected failure."""
+    """The upstream issue behind them."""
 
     @model_validator(mode="after")
     def _has_reason(self) -> Expectation:
         if self.fail and self.issue is None:
             raise ValueError("an expected failure names its issue")
-        if self.collateral and not self.fail:
-            raise ValueError("collateral goes with fail")
+        if self.collateral and self.issue is None:
+            raise ValueError("collateral goes with fail, or names the issue by chance of which it fails")
         return self
 
 

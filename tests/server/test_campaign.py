@@ -228,13 +228,16 @@ def test_a_crowd_leaves_from_the_queue_and_in_the_midst(campaigns: Campaigns) ->
     assert unlike_golden(run, "healed") == (asked(run, "healed"), set())
 
 
-def test_nobody_who_leaves_from_the_queue_has_had_a_token(campaigns: Campaigns) -> None:
+def test_nothing_was_computed_for_who_leaves_from_the_queue(campaigns: Campaigns) -> None:
     run = of(campaigns(NEW), "abort-queued")
     left = [record for record in run.history.requests if record.outcome == "aborted"]
     assert len(left) > 50
-    assert not any(record.token_ids for record in left)
     notes = given_up(run.history)
-    assert {notes[record.id].evidence["computed"] for record in left if record.id in notes} == {0}
+    # A few find a free place at once.
+    queued = [record for record in left if record.id in notes and notes[record.id].states == ["queued"]]
+    assert len(queued) > 5
+    assert not any(record.token_ids for record in queued)
+    assert {notes[record.id].evidence["computed"] for record in queued} == {0}
     assert run.word("drained").verdict == "pass"
 
 
