@@ -125,7 +125,11 @@ class RunDir:
 
 
 class Command:
-    """`kvchaos` as a process of its own, in a session of its own, as a terminal would start it."""
+    """`kvchaos` as a process of its own, in a process group of its own, as a shell would start it.
+
+    All in one session: the scheduler shares the processors out by session, and of two that run side by side
+    one would leave the other's load waiting for seconds.
+    """
 
     def __init__(self, bench: Bench, arguments: tuple[str, ...]) -> None:
         own = {"KVCHAOS_CACHE": str(bench.cache), "KVCHAOS_RUNS": str(bench.runs), "PYTHONPATH": str(ROOT)}
@@ -138,7 +142,7 @@ class Command:
             encoding="utf-8",
             cwd=bench.folder,
             env={**os.environ, **own},
-            start_new_session=True,
+            process_group=0,
         )
 
     def finish(self, deadline_s: float = COMMAND_S) -> Finished:
