@@ -64,7 +64,7 @@ class Asked(msgspec.Struct):
 
     @property
     def prompt_ids(self) -> list[int]:
-        """None where the prompt is text: there is no tokenizer here."""
+        """Empty where the prompt is text: there is no tokenizer here."""
         return self.prompt if isinstance(self.prompt, list) else []
 
     @property

@@ -12,7 +12,6 @@ import pytest
 
 from history.plan import ClientKind
 from history.records import RequestRecord, Usage
-from loadtests.chunks import Answer, MalformedChunk
 from loadtests.clients import CLIENTS, Make
 from loadtests.completion import body_of, path_of
 from loadtests.job import Job
@@ -268,11 +267,6 @@ def test_one_answer_of_several_that_never_finishes_makes_no_whole_answer(make: M
     assert (record.outcome, record.finish_reason) == ("error", None)
 
 
-def test_more_answers_than_asked_for_are_malformed() -> None:
-    with pytest.raises(MalformedChunk, match="choice 1, asked for 1"):
-        Answer().add({"choices": [{"index": 1, "text": "a"}]}, 0)
-
-
 def test_an_answer_in_one_piece_is_recorded_like_a_stream_of_one_event(make: Make) -> None:
     with FakeServer() as server:
         (record,) = complete(make, server.url, job=job_with(Sampling(prompt_logprobs=2))).records
@@ -283,30 +277,6 @@ def test_an_answer_in_one_piece_is_recorded_like_a_stream_of_one_event(make: Mak
     assert record.first_us == record.chunk_us[0]
     # Those of the prompt's own tokens, not the likeliest ones.
     assert record.prompt_logprobs == answer_logprobs([65, 66, 67])[1:]
-
-
-def whole(prompt_logprobs: object) -> dict[str, object]:
-    choice = {"text": "a", "token_ids": [1], "finish_reason": "length", "prompt_logprobs": prompt_logprobs}
-    return {"choices": [choice], "usage": {"prompt_tokens": 2, "completion_tokens": 1}}
-
-
-def test_an_answer_without_the_logprobs_of_its_prompt_is_not_whole() -> None:
-    answer = Answer(prompt=(7, 8))
-    answer.add(whole(None), 0)
-    assert answer.missing() == ["logprobs of the prompt"]
-
-
-@pytest.mark.parametrize(
-    ("told", "words"),
-    [
-        ([None], "logprobs of 1 prompt tokens, 2 were sent"),
-        ([None, {"9": {"logprob": -1.0}}], "prompt token '8' has no logprob"),
-        ([None, None], "prompt token '8' has no logprob"),
-    ],
-)
-def test_logprobs_of_another_prompt_are_malformed(told: object, words: str) -> None:
-    with pytest.raises(MalformedChunk, match=words):
-        Answer(prompt=(7, 8)).add(whole(told), 0)
 
 
 CHAT = (Message("system", "be kind"), Message("user", "hello"))
@@ -344,26 +314,6 @@ def test_a_chat_asks_by_its_own_names() -> None:
     assert (body["logprobs"], body["top_logprobs"]) == (True, 3)
     assert "prompt" not in body
     assert body_of(prompt, "tiny", with_gaps=True)["top_logprobs"] == 3
-
-
-def chat_event(*logprobs: float) -> dict[str, object]:
-    told = {"logprob": logprobs[0], "top_logprobs": [{"logprob": each} for each in logprobs]}
-    return {"choices": [{"delta": {"content": "a"}, "token_ids": [1], "logprobs": {"content": [told]}}]}
-
-
-def test_a_chat_tells_how_near_the_next_token_was() -> None:
-    answer = Answer(with_gaps=True)
-    for event in (chat_event(-2.0, -0.5, -2.0), chat_event(-1.0)):
-        answer.add(event, 0)
-    assert (answer.logprobs, answer.gaps) == ([-2.0, -1.0], [1.5])
-
-
-def test_a_chat_that_only_says_who_speaks_has_no_first_token_yet() -> None:
-    answer = Answer()
-    answer.add({"choices": [{"delta": {"role": "assistant", "content": ""}}]}, 5)
-    assert answer.first_us is None
-    answer.add({"choices": [{"delta": {"content": "a"}}]}, 9)
-    assert answer.first_us == 9
 
 
 def test_parameters_are_sent_by_the_apis_names(make: Make) -> None:
@@ -418,26 +368,3 @@ def test_the_next_request_goes_over_the_same_connection(make: Make, tmp_path: Pa
         client.close()
     # One that idles for 2 s is given up, as may happen on a busy machine.
     assert len({record.connection for record in server.sent().values()}) < 5
-
-
-def tops(*logprobs: float) -> dict[str, object]:
-    """One event with one token and the likeliest at its place."""
-    told = {str(number): logprob for number, logprob in enumerate(logprobs)}
-    shown = {"token_logprobs": [max(logprobs)], "top_logprobs": [told]}
-    return {"choices": [{"text": "a", "token_ids": [1], "logprobs": shown}]}
-
-
-def test_the_nearness_of_the_next_token_is_kept_where_it_was_asked_for() -> None:
-    answer = Answer(with_gaps=True)
-    for event in (tops(-2.0, -0.5), tops(-1.0, -3.0, -1.25)):
-        answer.add(event, 0)
-    assert answer.gaps == [1.5, 0.25]
-    without = Answer()
-    without.add(tops(-2.0, -0.5), 0)
-    assert without.gaps == []
-
-
-def test_a_token_told_alone_has_no_gap() -> None:
-    answer = Answer(with_gaps=True)
-    answer.add(tops(-2.0), 0)
-    assert (answer.tokens, answer.gaps) == (1, [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -91,16 +92,15 @@ def plan_project(wish: Wish, images: Images) -> Planned:
 def prepare_compose(wish: Wish, record: RunRecord) -> Prepared:
     """Make what the project's containers are given of this machine. Raises UsageError."""
     client = connect()
-    try:
+    with ExitStack() as unless_made:
+        unless_made.callback(client.close)
         with asking("what an earlier run has left up"):
             # It may have the ports that this one wants.
             remove_orphans(client, state_folder(wish.cache))
         planned = plan_project(wish, present_images(client, wish.server.platform, wish.server.name))
         resolved = planned.project.resolved()
         _make_folders(wish)
-    except BaseException:
-        client.close()
-        raise
+        unless_made.pop_all()
     (wish.run_dir / FILE).write_text(resolved, encoding="utf-8")
     manner = Manner(planned.project.name, grafana=wish.grafana)
     stack = ComposeStack(client, manner, planned.launch, wish.run_dir, record)
