@@ -14,6 +14,7 @@ from loadtests.job import Job, Sink
 
 SERVED_MODEL = "tiny"
 """Name under which the server under test serves its model."""
+HTTP_PORT = 80
 IDLE_CONNECTION_S = 2.0
 """The server closes a connection after 5 s of idleness; ours are given up well before."""
 DRAIN_S = 1.0

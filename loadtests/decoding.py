@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from loadtests.chunks import Chunk, chunk_of
 
 DATA = b"data: "
 EVENT_END = b"\n\n"
+FRAME = len(DATA) + len(EVENT_END)
 BETWEEN = EVENT_END + DATA
 DONE = b"[DONE]"
 """An event that begins so is the last one."""
@@ -55,6 +57,11 @@ def plain_events(arrived: bytes) -> tuple[list[bytes], bytes] | None:
     if not arrived.startswith(DATA) or arrived.count(b"\n", 0, end) != len(EVENT_END) * len(events):
         return None
     return events, arrived[end:]
+
+
+def sizes(events: Iterable[bytes]) -> list[int]:
+    """Bytes that each of these plain events takes in the body."""
+    return [len(data) + FRAME for data in events]
 
 
 def _told(data: bytes) -> Chunk:

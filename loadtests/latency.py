@@ -6,14 +6,16 @@ The records have every single time; judging and reports go by those.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import repeat
 from operator import sub
 
 from history.latency import ttft_ms
 from history.records import RequestRecord
 from loadtests.messages import Counted, Latency
 
-MS_PER_S = 1e3
+US_PER_MS = 1e3
 US_PER_S = 1e6
 TTFT_BOUNDS_S = (
     0.005,
@@ -52,10 +54,9 @@ class Stopwatch:
             return
         ttft = ttft_ms(record)
         if ttft is not None:
-            self._ttft.add([ttft / MS_PER_S])
+            self._ttft.add([ttft * US_PER_MS])
         if record.choices == 1:
-            gaps = map(sub, record.chunk_us[1:], record.chunk_us)
-            self._itl.add(gap / US_PER_S for gap in gaps)
+            self._itl.add(map(sub, record.chunk_us[1:], record.chunk_us))
 
     def reading(self) -> Latency:
         """All so far."""
@@ -63,15 +64,16 @@ class Stopwatch:
 
 
 class _Buckets:
-    def __init__(self, bounds: Sequence[float]) -> None:
-        self._bounds = bounds
-        self._counts = [0] * (len(bounds) + 1)
-        self._sum_s = 0.0
+    def __init__(self, bounds_s: Sequence[float]) -> None:
+        self._bounds_us = [bound * US_PER_S for bound in bounds_s]
+        self._counts = [0] * (len(bounds_s) + 1)
+        self._sum_us = 0.0
 
-    def add(self, seconds: Iterable[float]) -> None:
-        for value in seconds:
-            self._counts[bisect_left(self._bounds, value)] += 1
-            self._sum_s += value
+    def add(self, microseconds: Iterable[float]) -> None:
+        values = list(microseconds)
+        self._sum_us += sum(values)
+        for bucket, count in Counter(map(bisect_left, repeat(self._bounds_us), values)).items():
+            self._counts[bucket] += count
 
     def counted(self) -> Counted:
-        return Counted(counts=list(self._counts), sum_s=self._sum_s)
+        return Counted(counts=list(self._counts), sum_s=self._sum_us / US_PER_S)

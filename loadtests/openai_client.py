@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 import gevent
 import httpx2
@@ -12,8 +13,9 @@ import openai
 
 from loadtests.attempt import Attempt
 from loadtests.chunks import Chunk, MalformedChunk
-from loadtests.client import DRAIN_S, IDLE_CONNECTION_S, Abandoned, CompletionClient, RequestFailed
+from loadtests.client import DRAIN_S, HTTP_PORT, Abandoned, CompletionClient, RequestFailed
 from loadtests.completion import is_streamed, path_of
+from loadtests.connections.transport import CONNECTION, Transport
 from loadtests.job import Sink
 from loadtests.stream import ChunkStream
 from loadtests.target import target_url
@@ -33,14 +35,18 @@ class OpenAIClient(CompletionClient):
         own_host: str | None = None,
     ) -> None:
         super().__init__(model, deadline_s, block_size, with_gaps=with_gaps)
+        url = target_url(base_url, own_host)
+        address = urlsplit(url)
         self._api = openai.OpenAI(
-            base_url=f"{target_url(base_url, own_host)}/v1",
+            base_url=f"{url}/v1",
             api_key="none",
             # A retry inside the client would be a request that no record tells of.
             max_retries=0,
+            # Each byte as it was sent has the moment that it arrived.
+            default_headers={"Accept-Encoding": "identity"},
             http_client=openai.DefaultHttpxClient(
+                transport=Transport(address.hostname or "", address.port or HTTP_PORT),
                 timeout=None,
-                limits=httpx2.Limits(max_connections=None, keepalive_expiry=IDLE_CONNECTION_S),
                 # A proxy from the environment has no say about this machine.
                 trust_env=False,
             ),
@@ -67,7 +73,8 @@ class OpenAIClient(CompletionClient):
             options={"headers": {"X-Request-Id": attempt.job.id}},
         )
         attempt.status = response.status_code
-        sink.tokens(attempt.answer.add(response.json(), attempt.elapsed_us()))
+        arrivals = response.extensions[CONNECTION].arrivals
+        sink.tokens(attempt.answer.add(response.json(), attempt.at_us(arrivals.last_ns)))
 
     def _stream(self, attempt: Attempt, sink: Sink) -> None:
         with self._api.post(
@@ -80,8 +87,9 @@ class OpenAIClient(CompletionClient):
         ) as stream:
             attempt.status = stream.response.status_code
             answer, leave_after = attempt.answer, attempt.leave_after
+            stream.response.extensions[CONNECTION].is_patient = leave_after is None
             for chunk in stream:
-                count = answer.take(chunk, attempt.elapsed_us())
+                count = answer.take(chunk, attempt.at_us(stream.arrived_ns))
                 if count:
                     sink.tokens(count)
                 if leave_after is not None and answer.tokens >= leave_after:

@@ -10,7 +10,9 @@ import httpx2
 import openai
 
 from loadtests.chunks import Chunk
-from loadtests.decoding import DONE, ErrorEvent, decode, plain_events
+from loadtests.connections.arrival import Arrivals
+from loadtests.connections.transport import CONNECTION
+from loadtests.decoding import DONE, ErrorEvent, decode, plain_events, sizes
 
 
 class ChunkStream(openai.Stream[Chunk]):
@@ -20,8 +22,12 @@ class ChunkStream(openai.Stream[Chunk]):
     those that are kept. Anything else goes the openai client's own way.
     """
 
+    arrived_ns: int
+    """When the chunk that was given last had arrived; monotonic clock."""
+
     def __iter__(self) -> Iterator[Chunk]:
         self._pieces = self._body()
+        self._arrivals: Arrivals = self.response.extensions[CONNECTION].arrivals
         with ExitStack() as broken_off:
             # Also when the reader leaves in the middle: what it has not read is nobody's any more.
             broken_off.callback(self.close)
@@ -33,10 +39,12 @@ class ChunkStream(openai.Stream[Chunk]):
 
     def _body(self) -> Iterator[bytes]:
         """As it comes; through httpx2's own ways only where something is to be done to it there."""
-        stream = self.response.stream
-        if "content-encoding" in self.response.headers or not isinstance(stream, httpx2.SyncByteStream):
+        if self._is_encoded() or not isinstance(self.response.stream, httpx2.SyncByteStream):
             return self.response.iter_bytes()
-        return iter(stream)
+        return iter(self.response.stream)
+
+    def _is_encoded(self) -> bool:
+        return "content-encoding" in self.response.headers
 
     def drain(self) -> None:
         """Read what follows the last event: only behind the end of the body is its connection free again.
@@ -48,18 +56,20 @@ class ChunkStream(openai.Stream[Chunk]):
 
     def _chunks(self, pieces: Iterator[bytes]) -> Iterator[Chunk]:
         rest = b""
-        for piece in pieces:
+        for piece in pieces if not self._is_encoded() else ():
             rest += piece
             found = plain_events(rest)
             if found is None:
                 break
             events, rest = found
-            for data in events:
+            for data, arrived_ns in zip(events, self._arrivals.of(sizes(events)), strict=True):
+                self.arrived_ns = arrived_ns
                 if data.startswith(DONE):
                     return
                 yield decode(data)
         # Another form, or half an event at the end of the stream.
         for data in self._own_way(rest, pieces):
+            self.arrived_ns = self._arrivals.last_ns
             if data.startswith(DONE):
                 return
             yield decode(data)

@@ -11,17 +11,16 @@ import msgspec
 
 from loadtests.attempt import Attempt
 from loadtests.chunks import MalformedChunk
-from loadtests.client import DRAIN_S, Abandoned, CompletionClient, RequestFailed
+from loadtests.client import DRAIN_S, HTTP_PORT, Abandoned, CompletionClient, RequestFailed
 from loadtests.completion import is_streamed, path_of
+from loadtests.connections.connection import Connection
+from loadtests.connections.pool import Pool
 from loadtests.decoding import DONE, ErrorEvent, decode
 from loadtests.job import Sink
-from loadtests.lean.connection import Connection
 from loadtests.lean.events import EventReader
-from loadtests.lean.pool import Pool
 from loadtests.lean.refusal import refused
 from loadtests.target import target_url
 
-HTTP_PORT = 80
 OK = range(200, 300)
 
 
@@ -75,28 +74,29 @@ class LeanClient(CompletionClient):
     def _whole(self, connection: Connection, attempt: Attempt, sink: Sink) -> None:
         """An answer in one piece."""
         answer = json.loads(b"".join(connection.body()))
-        sink.tokens(attempt.answer.add(answer, attempt.at_us(connection.arrived_ns)))
+        sink.tokens(attempt.answer.add(answer, attempt.at_us(connection.arrivals.last_ns)))
 
     def _stream(self, connection: Connection, attempt: Attempt, sink: Sink) -> None:
-        reader = EventReader()
+        reader = EventReader(connection.arrivals)
+        connection.is_patient = attempt.leave_after is None
         pieces = connection.body()
         for piece in pieces:
-            if not _take_in(reader.read(piece), attempt.at_us(connection.arrived_ns), attempt, sink):
+            if not _take_in(reader.read(piece), attempt, sink):
                 attempt.end_of_stream()
                 _drain(connection, pieces)
                 return
         reader.end()
 
 
-def _take_in(events: Iterable[bytes], at_us: int, attempt: Attempt, sink: Sink) -> bool:
+def _take_in(events: Iterable[tuple[bytes, int]], attempt: Attempt, sink: Sink) -> bool:
     """Events that were read together; False: the last of all was among them. Raises what `decode` raises."""
     answer, leave_after = attempt.answer, attempt.leave_after
     count = 0
     try:
-        for data in events:
+        for data, arrived_ns in events:
             if data.startswith(DONE):
                 return False
-            count += answer.take(decode(data), at_us)
+            count += answer.take(decode(data), attempt.at_us(arrived_ns))
             if leave_after is not None and answer.tokens >= leave_after:
                 raise Abandoned
     finally:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import repeat
 
-from loadtests.decoding import plain_events
+from loadtests.connections.arrival import Arrivals
+from loadtests.decoding import plain_events, sizes
 
 LINE_END = re.compile(b"\r\n|\r|\n")
 
@@ -14,21 +16,25 @@ class EventReader:
     """Of one stream. Whole events in the form that servers send take the short way; from the first other one
     on all go line by line."""
 
-    def __init__(self) -> None:
+    def __init__(self, arrivals: Arrivals) -> None:
+        self._arrivals = arrivals
         self._rest = b""
         self._lines: LineReader | None = None
 
-    def read(self, piece: bytes) -> Iterable[bytes]:
-        """The data of each event that ends in this piece of the body. Raises UnicodeDecodeError."""
+    def read(self, piece: bytes) -> Iterable[tuple[bytes, int]]:
+        """The data of each event that ends in this piece of the body, and when it was there (monotonic, ns).
+
+        Raises UnicodeDecodeError.
+        """
         if self._lines is not None:
-            return self._lines.read(piece)
+            return self._by_line(self._lines, piece)
         arrived = self._rest + piece
         found = plain_events(arrived)
         if found is None:
             self._lines, self._rest = LineReader(), b""
-            return self._lines.read(arrived)
+            return self._by_line(self._lines, arrived)
         events, self._rest = found
-        return events
+        return zip(events, self._arrivals.of(sizes(events)), strict=True)
 
     def end(self) -> None:
         """The body is over; what is left is no event. Raises UnicodeDecodeError."""
@@ -36,6 +42,9 @@ class EventReader:
         for _ in lines.read(self._rest):
             continue
         lines.end()
+
+    def _by_line(self, lines: LineReader, piece: bytes) -> Iterable[tuple[bytes, int]]:
+        return zip(lines.read(piece), repeat(self._arrivals.last_ns))
 
 
 class LineReader:

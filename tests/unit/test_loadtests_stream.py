@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any, Self
 
 import httpx2
@@ -15,6 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadtests.chunks import Chunk, MalformedChunk, chunk_of
+from loadtests.connections.arrival import Arrivals
+from loadtests.connections.transport import CONNECTION
 from loadtests.decoding import DONE, ErrorEvent, decode
 from loadtests.lean.events import EventReader
 from loadtests.stream import ChunkStream
@@ -58,6 +60,7 @@ FRAMES = [
     b"data: %b",
     b"data: %b\n",
 ]
+HEADERS = {"content-type": "text/event-stream"}
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,8 @@ class Outcome:
     """What a reader of the stream lives through."""
 
     chunks: list[tuple[Chunk, int]]
-    """Each with the count of pieces that had arrived by then: none is told later than it could be."""
+    """Each with the count of pieces that had arrived by then: none is told later than it could be, nor said
+    to have arrived at another time."""
     failure: type[BaseException] | None
     words: str
     body: object
@@ -79,10 +83,13 @@ class Body(httpx2.SyncByteStream):
         self._breaks = breaks
         self.closed = False
         self.taken = 0
+        self.arrivals = Arrivals(0)
 
     def __iter__(self) -> Iterator[bytes]:
-        for piece in self._pieces:
+        ends = accumulate(map(len, self._pieces))
+        for piece, end in zip(self._pieces, ends, strict=True):
             self.taken += 1
+            self.arrivals.add([end], [self.taken])
             yield piece
         if self._breaks:
             raise httpx2.RemoteProtocolError("peer closed connection")
@@ -116,7 +123,7 @@ class Reader:
         self._api.close()
 
     def _respond(self, _: httpx2.Request) -> httpx2.Response:
-        return httpx2.Response(200, headers={"content-type": "text/event-stream"}, stream=self._body)
+        return httpx2.Response(200, headers=HEADERS, stream=self._body, extensions={CONNECTION: self._body})
 
     def all(self, content: bytes, cuts: list[int], *, breaks: bool) -> tuple[Outcome, Outcome, Outcome]:
         """The openai client's own way, ours within it, and that of the lean client, over the same pieces."""
@@ -134,7 +141,10 @@ class Reader:
         try:
             stream = self._api.post("/completions", cast_to=object, stream=True, stream_cls=stream_cls)
             with stream:
-                chunks.extend((_chunk(event), body.taken) for event in stream)
+                for event in stream:
+                    if isinstance(stream, ChunkStream):
+                        assert stream.arrived_ns == body.taken
+                    chunks.append((_chunk(event), body.taken))
         except openai.APIConnectionError as error:
             failure = error.__cause__
         except (openai.APIError, httpx2.RequestError, MalformedChunk, ValueError) as error:
@@ -150,14 +160,15 @@ class Reader:
 
 def lean(pieces: list[bytes], *, breaks: bool) -> Outcome:
     """What the lean client makes of a body; it ends where a connection would have to be read on."""
-    reader = EventReader()
+    body = Body(pieces, breaks=False)
+    reader = EventReader(body.arrivals)
     chunks: list[tuple[Chunk, int]] = []
     try:
-        for taken, piece in enumerate(pieces, start=1):
-            for data in reader.read(piece):
+        for piece in body:
+            for data, arrived_ns in reader.read(piece):
                 if data.startswith(DONE):
                     return Outcome(chunks, None, str(None), None)
-                chunks.append((decode(data), taken))
+                chunks.append((decode(data), arrived_ns))
         if breaks:
             return Outcome(chunks, httpx2.RemoteProtocolError, "peer closed connection", None)
         reader.end()

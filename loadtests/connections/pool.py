@@ -5,10 +5,8 @@ from __future__ import annotations
 import time
 
 from loadtests.client import IDLE_CONNECTION_S
-from loadtests.lean.connection import Connection
-from loadtests.lean.readiness import Readiness
-
-READ_BYTES = 256 << 10
+from loadtests.connections.connection import Connection
+from loadtests.connections.readiness import Readiness
 
 
 class Pool:
@@ -17,7 +15,6 @@ class Pool:
     def __init__(self, host: str, port: int) -> None:
         self._host = host
         self._port = port
-        self._buffer = bytearray(READ_BYTES)
         self._readiness = Readiness()
         self._idle: list[tuple[float, Connection]] = []
         """With the time since when, the one that waits longest first."""
@@ -30,7 +27,7 @@ class Pool:
             if connection.is_reusable():
                 return connection
             connection.close()
-        return Connection(self._host, self._port, self._buffer, self._readiness)
+        return Connection(self._host, self._port, self._readiness)
 
     def give_back(self, connection: Connection) -> None:
         """Whatever has become of its request."""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtests.lean.answer_parser import AnswerParser
+from loadtests.connections.answer_parser import AnswerParser
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
 CHUNKED = HEAD + b"transfer-encoding: chunked\r\n\r\n"
@@ -31,13 +31,18 @@ def chunk(data: bytes) -> bytes:
 
 
 def read(parser: AnswerParser, *pieces: bytes) -> Reading:
+    """One after the other."""
     body = b""
     parser.begin()
     for piece in pieces:
-        parser.feed(piece)
+        parser.feed([piece])
         body += b"".join(parser.pieces)
         if parser.failure or parser.whole:
             break
+    return reading(parser, body)
+
+
+def reading(parser: AnswerParser, body: bytes) -> Reading:
     failure = str(parser.failure) if parser.failure else None
     return Reading(parser.status, body, parser.whole, parser.keeps_alive, failure)
 
@@ -54,6 +59,42 @@ ANSWER = CHUNKED + chunk(b"data: a\n\n") + chunk(b"data: b\n\n") + b"0\r\n\r\n"
 @given(st.lists(st.integers(min_value=0, max_value=500), max_size=20))
 def test_chunks_may_be_cut_anywhere(cuts: list[int]) -> None:
     assert read(AnswerParser(), *cut(ANSWER, cuts)) == WHOLE
+
+
+@given(cuts=st.lists(st.integers(min_value=0, max_value=500), max_size=20), together=st.integers(1, 5))
+def test_what_is_fed_together_is_read_as_piece_by_piece_and_so_are_the_bytes_after_each(
+    cuts: list[int], together: int
+) -> None:
+    pieces = cut(ANSWER, cuts)
+    one_by_one, at_once = AnswerParser(), AnswerParser()
+    expected = [end for piece in pieces for end in one_by_one.feed([piece])]
+    body, ends = b"", []
+    for begin in range(0, len(pieces), together):
+        ends += at_once.feed(pieces[begin : begin + together])
+        body += b"".join(at_once.pieces)
+    assert ends == expected
+    assert ends[-1] == len(WHOLE.body)
+    assert reading(at_once, body) == WHOLE
+
+
+def test_what_came_before_a_failure_is_given_with_its_ends() -> None:
+    parser = AnswerParser()
+    ends = parser.feed([CHUNKED, chunk(b"data: a\n\n"), b"no length\r\n", chunk(b"data: b\n\n")])
+    assert ends == [0, 9, 9]
+    assert b"".join(parser.pieces) == b"data: a\n\n"
+    assert parser.failure is not None
+
+
+def test_a_server_that_hangs_up_behind_a_whole_answer_has_given_it_whole() -> None:
+    parser = AnswerParser()
+    parser.feed([ANSWER, b""])
+    assert (parser.whole, parser.failure, parser.keeps_alive) == (True, None, False)
+
+
+def test_the_headers_are_those_of_the_answer_itself() -> None:
+    parser = AnswerParser()
+    parser.feed([b"HTTP/1.1 103 Early Hints\r\nlink: a\r\n\r\n" + ANSWER])
+    assert parser.headers == [(b"content-type", b"text/event-stream"), (b"transfer-encoding", b"chunked")]
 
 
 def test_one_byte_at_a_time_is_enough() -> None:

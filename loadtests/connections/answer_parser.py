@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import accumulate
+
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from loadtests.client import RequestFailed
@@ -24,7 +27,10 @@ class AnswerParser:
 
     def begin(self) -> None:
         self.pieces.clear()
+        self.headers: list[tuple[bytes, bytes]] = []
         self.status: int | None = None
+        self._size = 0
+        """Of the body so far, bytes."""
         self.whole = False
         """The answer is there to its last byte."""
         self.failure: RequestFailed | None = None
@@ -34,19 +40,32 @@ class AnswerParser:
         self._framed = False
         """The answer tells where it ends."""
 
-    def feed(self, data: bytes | memoryview) -> None:
-        """Take in what was read; nothing, when the server has closed the connection."""
-        self.pieces.clear()
-        if not data:
-            self._closed()
-            return
+    def feed(self, reads: Sequence[bytes]) -> list[int]:
+        """Take in what was read, one read after the other; an empty one, when the server has closed the
+        connection. Gives how many bytes of the body there are after each; the last ones stay out when the
+        answer fails before them.
+        """
+        pieces, ends = self.pieces, []
+        pieces.clear()
         try:
-            self._parser.feed_data(data)
+            for data in reads:
+                if data:
+                    self._parser.feed_data(data)
+                else:
+                    self._closed()
+                ends.append(len(pieces))
         except (HttpParserError, HttpParserUpgrade) as error:
             self.keeps_alive = False
             self.failure = RequestFailed("RemoteProtocolError", f"no HTTP: {error}")
+            ends.append(len(pieces))
+        sizes = [*accumulate(map(len, pieces), initial=self._size)]
+        self._size = sizes[-1]
+        return [sizes[end] for end in ends]
 
     def _closed(self) -> None:
+        self.keeps_alive = False
+        if self.whole:
+            return
         if self.status is not None and not self._framed:
             self.whole = True
             return
@@ -55,6 +74,7 @@ class AnswerParser:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Called by llhttp."""
+        self.headers.append((name, value))
         self._framed = self._framed or name.lower() in FRAMING
 
     def on_headers_complete(self) -> None:
@@ -62,7 +82,9 @@ class AnswerParser:
         status = self._parser.get_status_code()
         if self.whole:
             self.keeps_alive = False  # More has come than was asked for.
-        elif status not in INFORMATIONAL:
+        elif status in INFORMATIONAL:
+            self.headers = []
+        else:
             self.status = status
 
     def on_message_complete(self) -> None:

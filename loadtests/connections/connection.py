@@ -1,0 +1,166 @@
+"""A connection to the server: one request after the other, each answer read as it arrives."""
+
+from __future__ import annotations
+
+import socket as system
+import time
+from collections.abc import Iterator
+
+import gevent
+import gevent.socket
+from gevent.hub import Waiter
+from gevent.monkey import get_original
+
+from loadtests.client import Abandoned, RequestFailed
+from loadtests.connections import arrival
+from loadtests.connections.answer_parser import AnswerParser
+from loadtests.connections.arrival import Arrivals
+from loadtests.connections.readiness import Readiness
+
+READ_BYTES = 64 << 10
+ESTABLISHED = 1
+"""The kernel's word for a connection that nobody has closed."""
+IN_MID_STREAM = b"}\n\n\r\n"
+"""So ends what arrives of a stream, but not its last event, nor the end of the body behind that."""
+
+Interruption = gevent.Timeout | gevent.GreenletExit | Abandoned
+
+
+class Connection:
+    """`send`, `head` and `body` raise RequestFailed; its kinds are those of httpx2."""
+
+    def __init__(self, host: str, port: int, readiness: Readiness) -> None:
+        """Raises RequestFailed."""
+        try:
+            connected = gevent.socket.create_connection((host, port))
+        except OSError as error:
+            raise RequestFailed("ConnectError", str(error)) from error
+        # Without gevent in between: it is read when there is something to read, and never waits.
+        self._socket: system.socket = get_original("socket", "socket")(fileno=connected.detach())
+        self._socket.setblocking(False)
+        self._socket.setsockopt(system.IPPROTO_TCP, system.TCP_NODELAY, 1)
+        arrival.ask_for(self._socket)
+        self._fd = self._socket.fileno()
+        self._parser = AnswerParser()
+        self._readiness = readiness
+        self._pieces: list[bytes] = []
+        """What was read and not yet parsed,"""
+        self._stamps: list[bytes] = []
+        """and the kernel's stamp of each."""
+        self._failure: RequestFailed | None = None
+        """Why nothing more can be read."""
+        self._ready: Waiter[None] = Waiter()
+        self._postponed = False
+        """The reader will be told later that something has arrived."""
+        self._interruption: Interruption | None = None
+        self.is_patient = False
+        """Events in mid-stream may be told of a while later, many at once; what ends a stream never is."""
+        self.arrivals = Arrivals(0)
+        """Of the body, as far as it was given out."""
+
+    @property
+    def whole(self) -> bool:
+        """The answer was read to its last byte."""
+        return self._parser.whole
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """Of the answer."""
+        return self._parser.headers
+
+    def send(self, request: bytes) -> None:
+        """A whole request, when the answer to the one before is whole."""
+        self._parser.begin()
+        self.is_patient = False
+        self.arrivals = Arrivals(time.monotonic_ns())
+        left = memoryview(request)
+        while left:
+            try:
+                left = left[self._socket.send(left) :]
+            except BlockingIOError:
+                gevent.socket.wait_write(self._fd)
+            except (BrokenPipeError, ConnectionResetError):
+                # What a server said before it hung up is worth more than that it did.
+                break
+        self._readiness.add(self._fd, self._read)
+
+    def head(self) -> int:
+        """Wait for the status of the answer."""
+        while self._parser.status is None:
+            self._take_in()
+        return self._parser.status
+
+    def body(self) -> Iterator[bytes]:
+        """The answer's body behind its head, as it arrives.
+
+        Whoever is interrupted while waiting gets first what has arrived until then.
+        """
+        while True:
+            if self._parser.pieces:
+                yield b"".join(self._parser.pieces)
+            if self._parser.whole:
+                return
+            self._take_in()
+
+    def is_reusable(self) -> bool:
+        """Whether another request may be sent."""
+        return self._parser.keeps_alive and self._state() == ESTABLISHED
+
+    def close(self) -> None:
+        self._readiness.remove(self._fd)
+        self._socket.close()
+
+    def _read(self) -> None:
+        """Called in the hub."""
+        try:
+            piece, told, _, _ = self._socket.recvmsg(READ_BYTES, arrival.SPACE)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._failure = RequestFailed("ReadError", str(error))
+            self._readiness.remove(self._fd)
+            self._ready.switch(None)
+            return
+        self._pieces.append(piece)
+        self._stamps.append(told[0][2] if told else arrival.stamp_of_now())
+        if not self.is_patient or not piece.endswith(IN_MID_STREAM):
+            if not piece:
+                self._readiness.remove(self._fd)
+            self._ready.switch(None)
+        elif not self._postponed:
+            self._postponed = True
+            self._readiness.later(self._tell_late)
+
+    def _tell_late(self) -> None:
+        """Called in the hub."""
+        self._postponed = False
+        if self._pieces:
+            self._ready.switch(None)
+
+    def _take_in(self) -> None:
+        """Parse what was read; wait for it where nothing has arrived."""
+        if self._parser.failure is not None:
+            raise self._parser.failure
+        while not self._pieces:
+            self._wait()
+        pieces, self._pieces = self._pieces, []
+        stamps, self._stamps = self._stamps, []
+        moments_ns = arrival.moments_ns(stamps, self.arrivals.last_ns)
+        ends = self._parser.feed(pieces)
+        self.arrivals.add(ends, moments_ns[: len(ends)])
+        if self._parser.whole:
+            self._readiness.remove(self._fd)
+
+    def _wait(self) -> None:
+        if self._interruption is not None:
+            raise self._interruption
+        if self._failure is not None:
+            raise self._failure
+        try:
+            self._ready.get()
+        except (gevent.Timeout, gevent.GreenletExit, Abandoned) as interruption:
+            self._interruption = interruption
+        self._ready.clear()
+
+    def _state(self) -> int:
+        return self._socket.getsockopt(system.IPPROTO_TCP, system.TCP_INFO, 1)[0]

@@ -1,0 +1,82 @@
+"""Which sockets can be read, and who is to hear of what was read from them.
+
+Going to sleep and waking up costs a process more than reading an event does. So what arrives within a short
+while is read in one go, and what was read can wait a while longer until somebody takes it in; how long it
+waited shows in no record, as the kernel stamps each arrival.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+import gevent
+from gevent.monkey import get_original
+
+PERIOD_S = 0.002
+"""The longest that what has arrived waits to be read, if this process has a processor."""
+PATIENCE_S = 0.1
+"""The longest that what was read waits to be taken in."""
+TOGETHER = 64
+"""So many at most that were waited for are told in one go; others have their turn in between."""
+READABLE = 1
+"""Epoll's word and the event loop's."""
+
+Act = Callable[[], None]
+
+
+class Readiness:
+    """Of the sockets of one event loop, which are looked at once a period at most, and never without need."""
+
+    def __init__(self) -> None:
+        self._epoll = get_original("select", "epoll")()
+        self._read: dict[int, Act] = {}
+        self._waiting: deque[tuple[float, Act]] = deque()
+        """Since when; the one that waits longest first."""
+        loop = gevent.get_hub().loop
+        # Neither keeps the event loop alive.
+        self._any = loop.io(self._epoll.fileno(), READABLE, ref=False)
+        self._period = loop.timer(PERIOD_S, PERIOD_S, ref=False)
+        self._any.start(self._begin)
+
+    def add(self, fd: int, read: Act) -> None:
+        """Call `read()`, in the hub, for as long as there is something to read."""
+        self._read[fd] = read
+        self._epoll.register(fd, READABLE)
+
+    def remove(self, fd: int) -> None:
+        """It may not be there any more."""
+        if self._read.pop(fd, None) is not None:
+            self._epoll.unregister(fd)
+
+    def later(self, act: Act) -> None:
+        """Called while something is read: call `act()`, in the hub, when that has waited long enough."""
+        self._waiting.append((time.monotonic(), act))
+
+    def close(self) -> None:
+        for watcher in (self._any, self._period):
+            watcher.stop()
+            watcher.close()
+        self._epoll.close()
+
+    def _begin(self) -> None:
+        self._any.stop()
+        self._period.again(self._look)
+        self._look()
+
+    def _look(self) -> None:
+        ready = self._epoll.poll(0)
+        for fd, _ in ready:
+            # One of those before it may have made it leave.
+            read = self._read.get(fd)
+            if read is not None:
+                read()
+        waiting = self._waiting
+        if waiting:
+            if waiting[0][0] <= time.monotonic() - PATIENCE_S:
+                for _ in range(min(len(waiting), TOGETHER)):
+                    waiting.popleft()[1]()
+        elif not ready:
+            self._period.stop()
+            self._any.start(self._begin)

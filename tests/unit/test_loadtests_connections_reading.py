@@ -1,0 +1,179 @@
+"""What is stamped must be the arrival, and reading together must forget nobody."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from bisect import bisect_left
+from collections import deque
+from functools import partial
+from itertools import accumulate
+
+import gevent
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loadtests.connections import arrival
+from loadtests.connections.arrival import Arrivals
+from loadtests.connections.readiness import PATIENCE_S, PERIOD_S, TOGETHER, Readiness
+
+MS = 1_000_000
+S = 1000 * MS
+
+
+def stamp(wall_ns: int) -> bytes:
+    return struct.pack("qq", *divmod(wall_ns, S))
+
+
+def moment_ns(wall_ns: int, earliest_ns: int = 0) -> int:
+    (moment,) = arrival.moments_ns([stamp(wall_ns)], earliest_ns)
+    return moment
+
+
+def test_what_lay_there_for_a_while_arrived_when_it_came() -> None:
+    before_ns = time.monotonic_ns()
+    at_ns = moment_ns(time.time_ns() - 50 * MS)
+    assert before_ns - 51 * MS < at_ns <= time.monotonic_ns() - 50 * MS + MS
+
+
+def test_without_the_kernels_word_it_arrived_when_it_was_read() -> None:
+    before_ns = time.monotonic_ns()
+    (at_ns,) = arrival.moments_ns([arrival.stamp_of_now()], earliest_ns=0)
+    assert before_ns - MS <= at_ns <= time.monotonic_ns()
+
+
+@pytest.mark.parametrize("step_s", [-3600, 3600])
+def test_a_wall_clock_that_was_set_meanwhile_moves_no_arrival_out_of_its_bounds(step_s: int) -> None:
+    earliest_ns = time.monotonic_ns()
+    assert earliest_ns <= moment_ns(time.time_ns() + step_s * S, earliest_ns) <= time.monotonic_ns()
+
+
+def test_nothing_arrives_before_what_was_read_before_it() -> None:
+    now_ns = time.time_ns()
+    moments = arrival.moments_ns([stamp(now_ns - 10 * MS), stamp(now_ns - 20 * MS), stamp(now_ns)], 0)
+    assert moments[0] == moments[1] < moments[2]
+
+
+def test_the_kernel_tells_of_what_is_read_late_when_it_arrived() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as reader:
+        reader.connect(server.getsockname())
+        arrival.ask_for(reader)
+        writer, _ = server.accept()
+        # The kernel may begin to stamp a little after it was asked to.
+        time.sleep(0.05)
+        sent_ns = time.monotonic_ns()
+        writer.sendall(b"x")
+        handed_over_ns = time.monotonic_ns()
+        time.sleep(0.2)
+        _, told, _, _ = reader.recvmsg(10, arrival.SPACE)
+        (at_ns,) = arrival.moments_ns([told[0][2]], earliest_ns=0)
+        writer.close()
+    assert sent_ns - MS <= at_ns < handed_over_ns + 100 * MS
+
+
+@given(
+    reads=st.lists(st.integers(min_value=0, max_value=5), min_size=1, max_size=12),
+    wanted=st.lists(st.integers(min_value=1, max_value=5), max_size=12),
+    batch=st.integers(min_value=1, max_value=4),
+)
+def test_a_piece_has_arrived_with_the_read_that_brought_its_last_byte(
+    reads: list[int], wanted: list[int], batch: int
+) -> None:
+    arrivals, read, asked, left = Arrivals(0), 0, 0, deque(wanted)
+    ends = [*accumulate(reads)]
+    for begin in range(0, len(reads), batch):
+        arrivals.add(ends[begin : begin + batch], range(begin, begin + batch)[: len(ends) - begin])
+        read = ends[min(begin + batch, len(ends)) - 1]
+        complete: list[int] = []
+        while left and asked + sum(complete) + left[0] <= read:
+            complete.append(left.popleft())
+        expected = [bisect_left(ends, asked + end) for end in accumulate(complete)]
+        asked += sum(complete)
+        assert arrivals.of(complete) == expected
+
+
+def pairs(count: int) -> list[tuple[socket.socket, socket.socket]]:
+    return [socket.socketpair() for _ in range(count)]
+
+
+def close(sockets: list[tuple[socket.socket, socket.socket]]) -> None:
+    for ours, theirs in sockets:
+        ours.close()
+        theirs.close()
+
+
+def test_everybody_with_something_to_read_is_called_until_it_is_read() -> None:
+    readiness, sockets = Readiness(), pairs(20)
+    read: list[bytes] = []
+
+    def take(end: socket.socket) -> None:
+        read.append(end.recv(1))
+
+    for ours, _ in sockets:
+        readiness.add(ours.fileno(), partial(take, ours))
+    for _, theirs in sockets:
+        theirs.sendall(b"abc")
+        gevent.sleep(PERIOD_S / 4)
+    with gevent.Timeout(10.0):
+        while len(read) < 3 * len(sockets):
+            gevent.sleep(PERIOD_S)
+    assert sorted(read) == sorted([b"a", b"b", b"c"] * len(sockets))
+    readiness.close()
+    close(sockets)
+
+
+def test_what_comes_after_a_time_of_rest_is_told_too() -> None:
+    readiness, [(ours, theirs)] = Readiness(), pairs(1)
+    read: list[bytes] = []
+    readiness.add(ours.fileno(), lambda: read.append(ours.recv(10)))
+    for count in range(1, 4):
+        gevent.sleep(5 * PERIOD_S)
+        theirs.sendall(b"x")
+        with gevent.Timeout(10.0):
+            while len(read) < count:
+                gevent.sleep(PERIOD_S)
+    readiness.remove(ours.fileno())
+    readiness.remove(ours.fileno())
+    readiness.close()
+    close([(ours, theirs)])
+
+
+def test_who_waits_is_told_in_time_though_nothing_more_comes() -> None:
+    readiness, [(ours, theirs)] = Readiness(), pairs(1)
+    told: list[float] = []
+
+    def read() -> None:
+        ours.recv(10)
+        readiness.later(lambda: told.append(time.monotonic()))
+
+    readiness.add(ours.fileno(), read)
+    theirs.sendall(b"x")
+    sent = time.monotonic()
+    with gevent.Timeout(10.0):
+        while not told:
+            gevent.sleep(PERIOD_S)
+    assert told[0] - sent >= PATIENCE_S
+    readiness.close()
+    close([(ours, theirs)])
+
+
+def test_more_than_are_told_together_have_their_turns_one_after_the_other() -> None:
+    readiness, [(ours, theirs)] = Readiness(), pairs(1)
+    told: list[int] = []
+
+    def read() -> None:
+        ours.recv(10)
+        for number in range(3 * TOGETHER):
+            readiness.later(partial(told.append, number))
+
+    readiness.add(ours.fileno(), read)
+    theirs.sendall(b"x")
+    with gevent.Timeout(10.0):
+        while len(told) < 3 * TOGETHER:
+            gevent.sleep(PERIOD_S / 4)
+            assert len(told) % TOGETHER == 0
+    assert told == list(range(3 * TOGETHER))
+    readiness.close()
+    close([(ours, theirs)])

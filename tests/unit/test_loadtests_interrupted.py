@@ -1,0 +1,69 @@
+"""Events may wait a while to be taken in, but whatever ends a request early finds all of them recorded."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import gevent
+import pytest
+
+from history.plan import ClientKind
+from history.records import RequestRecord
+from loadtests.clients import CLIENTS
+from loadtests.connections import readiness
+from loadtests.job import Job
+from loadtests.workloads.prompt import Abort, Prompt
+from tests.fakes.openai_server import Behaviour, FakeServer, answer_tokens
+
+PROMPT = Prompt(prompt_id="w-1", token_ids=(65, 66, 67), max_tokens=5)
+JOB = Job(id="chaos-1", prompt=PROMPT, phase="chaos", worker=0, intended_ns=0)
+TOKENS = answer_tokens([65, 66, 67], 5)
+EARLY_S = 0.5
+LATE_S = 60.0
+
+
+class Notes:
+    """A sink that keeps the records."""
+
+    def __init__(self) -> None:
+        self.records: list[RequestRecord] = []
+
+    def tokens(self, count: int) -> None:
+        pass
+
+    def ended(self, record: RequestRecord) -> None:
+        self.records.append(record)
+
+
+@pytest.mark.parametrize("kind", list(CLIENTS))
+@pytest.mark.parametrize(
+    ("deadline_s", "abort", "end"),
+    [
+        pytest.param(EARLY_S, None, ("error", "DeadlineExceeded"), id="deadline"),
+        pytest.param(LATE_S, Abort(after_s=EARLY_S), ("aborted", "Abandoned"), id="given up"),
+        pytest.param(LATE_S, None, ("aborted", "StoppedEarly"), id="killed"),
+    ],
+)
+def test_what_had_arrived_when_a_request_is_interrupted_is_recorded(
+    kind: ClientKind,
+    deadline_s: float,
+    abort: Abort | None,
+    end: tuple[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(readiness, "PATIENCE_S", LATE_S)
+    notes = Notes()
+    job = dataclasses.replace(JOB, prompt=dataclasses.replace(PROMPT, abort=abort))
+    with FakeServer(Behaviour(shape="stall", after=3, token_s=0.005)) as server:
+        client = CLIENTS[kind](server.url, "tiny", deadline_s=deadline_s)
+        request = gevent.spawn(client.complete, job, notes)
+        gevent.sleep(EARLY_S)
+        if end[1] == "StoppedEarly":
+            request.kill()
+        request.join()
+        client.close()
+    (record,) = notes.records
+    assert record.error is not None
+    assert (record.outcome, record.error.kind) == end
+    assert record.token_ids == TOKENS[:3]
+    assert record.end_us < LATE_S * 1e6
