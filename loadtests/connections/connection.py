@@ -119,14 +119,14 @@ class Connection:
         except OSError as error:
             self._failure = RequestFailed("ReadError", str(error))
             self._readiness.remove(self._fd)
-            self._ready.switch(None)
+            self._readiness.soon(self._tell)
             return
         self._pieces.append(piece)
         self._stamps.append(told[0][2] if told else arrival.stamp_of_now())
         if not self.is_patient or not piece.endswith(IN_MID_STREAM):
             if not piece:
                 self._readiness.remove(self._fd)
-            self._ready.switch(None)
+            self._readiness.soon(self._tell)
         elif not self._postponed:
             self._postponed = True
             self._readiness.later(self._tell_late)
@@ -136,6 +136,10 @@ class Connection:
         self._postponed = False
         if self._pieces:
             self._ready.switch(None)
+
+    def _tell(self) -> None:
+        """Called in the hub."""
+        self._ready.switch(None)
 
     def _take_in(self) -> None:
         """Parse what was read; wait for it where nothing has arrived."""

@@ -18,8 +18,6 @@ PERIOD_S = 0.002
 """The longest that what has arrived waits to be read, if this process has a processor."""
 PATIENCE_S = 0.1
 """The longest that what was read waits to be taken in."""
-TOGETHER = 64
-"""So many at most that were waited for are told in one go; others have their turn in between."""
 READABLE = 1
 """Epoll's word and the event loop's."""
 
@@ -27,12 +25,17 @@ Act = Callable[[], None]
 
 
 class Readiness:
-    """Of the sockets of one event loop, which are looked at once a period at most, and never without need."""
+    """Of the sockets of one event loop, which are looked at once a period at most, and never without need.
+
+    Reading comes first: what is to be done with it is put off for the next look where it takes longer than a
+    period. Else two events could lie there at once, and the kernel's stamp of the first would be lost.
+    """
 
     def __init__(self) -> None:
         self._epoll = get_original("select", "epoll")()
         self._read: dict[int, Act] = {}
-        self._waiting: deque[tuple[float, Act]] = deque()
+        self._urgent: deque[Act] = deque()
+        self._patient: deque[tuple[float, Act]] = deque()
         """Since when; the one that waits longest first."""
         loop = gevent.get_hub().loop
         # Neither keeps the event loop alive.
@@ -50,9 +53,13 @@ class Readiness:
         if self._read.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 
+    def soon(self, act: Act) -> None:
+        """Called while something is read: call `act()`, in the hub, behind all reading."""
+        self._urgent.append(act)
+
     def later(self, act: Act) -> None:
         """Called while something is read: call `act()`, in the hub, when that has waited long enough."""
-        self._waiting.append((time.monotonic(), act))
+        self._patient.append((time.monotonic(), act))
 
     def close(self) -> None:
         for watcher in (self._any, self._period):
@@ -72,11 +79,19 @@ class Readiness:
             read = self._read.get(fd)
             if read is not None:
                 read()
-        waiting = self._waiting
-        if waiting:
-            if waiting[0][0] <= time.monotonic() - PATIENCE_S:
-                for _ in range(min(len(waiting), TOGETHER)):
-                    waiting.popleft()[1]()
+        if self._urgent or self._patient:
+            self._act(time.monotonic())
         elif not ready:
             self._period.stop()
             self._any.start(self._begin)
+
+    def _act(self, now: float) -> None:
+        urgent, patient, begun = self._urgent, self._patient, now
+        while urgent and now < begun + PERIOD_S:
+            urgent.popleft()()
+            now = time.monotonic()
+        if patient and patient[0][0] <= begun - PATIENCE_S:
+            # With one, all: done together they take the least.
+            while patient and now < begun + PERIOD_S:
+                patient.popleft()[1]()
+                now = time.monotonic()

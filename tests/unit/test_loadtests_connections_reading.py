@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from loadtests.connections import arrival
 from loadtests.connections.arrival import Arrivals
-from loadtests.connections.readiness import PATIENCE_S, PERIOD_S, TOGETHER, Readiness
+from loadtests.connections.readiness import PATIENCE_S, PERIOD_S, Readiness
 
 MS = 1_000_000
 S = 1000 * MS
@@ -159,21 +159,30 @@ def test_who_waits_is_told_in_time_though_nothing_more_comes() -> None:
     close([(ours, theirs)])
 
 
-def test_more_than_are_told_together_have_their_turns_one_after_the_other() -> None:
-    readiness, [(ours, theirs)] = Readiness(), pairs(1)
-    told: list[int] = []
+def test_reading_goes_on_while_what_was_read_takes_its_time() -> None:
+    readiness, sockets = Readiness(), pairs(2)
+    done: list[str] = []
 
-    def read() -> None:
-        ours.recv(10)
-        for number in range(3 * TOGETHER):
-            readiness.later(partial(told.append, number))
+    def act(name: str) -> None:
+        time.sleep(PERIOD_S)
+        done.append(name)
 
-    readiness.add(ours.fileno(), read)
-    theirs.sendall(b"x")
+    def read(end: socket.socket) -> None:
+        word = end.recv(1).decode()
+        done.append(f"read {word}")
+        for number in range(5):
+            readiness.soon(partial(act, f"{word}{number}"))
+        if word == "a":
+            sockets[1][1].sendall(b"b")
+
+    for ours, _ in sockets:
+        readiness.add(ours.fileno(), partial(read, ours))
+    sockets[0][1].sendall(b"a")
     with gevent.Timeout(10.0):
-        while len(told) < 3 * TOGETHER:
-            gevent.sleep(PERIOD_S / 4)
-            assert len(told) % TOGETHER == 0
-    assert told == list(range(3 * TOGETHER))
+        while len(done) < 12:
+            gevent.sleep(PERIOD_S)
+    acts = [f"{word}{number}" for word in "ab" for number in range(5)]
+    assert [name for name in done if name in acts] == acts
+    assert done.index("read b") < done.index("a4")
     readiness.close()
-    close([(ours, theirs)])
+    close(sockets)
