@@ -154,6 +154,8 @@ class Connection:
         self.arrivals.add(ends, moments_ns[: len(ends)])
         if self._parser.whole:
             self._readiness.remove(self._fd)
+        elif len(ends) > 1:
+            self._readiness.note((moments_ns[-1] - moments_ns[0]) / (len(ends) - 1) / arrival.NS_PER_S)
 
     def _wait(self) -> None:
         if self._interruption is not None:

@@ -14,8 +14,13 @@ from collections.abc import Callable
 import gevent
 from gevent.monkey import get_original
 
-PERIOD_S = 0.002
-"""The longest that what has arrived waits to be read, if this process has a processor."""
+FINE_S, COARSE_S = 0.002, 0.004
+"""The longest that what has arrived waits to be read, if this process has a processor: the longer one where
+what comes over one connection comes at least twice as far apart."""
+TURN_S = 0.002
+"""The longest that reading waits for what is done with what was read."""
+SLOWNESS = 16
+"""So many wider gaps it takes to believe that they are wider."""
 PATIENCE_S = 0.1
 """The longest that what was read waits to be taken in."""
 READABLE = 1
@@ -27,8 +32,8 @@ Act = Callable[[], None]
 class Readiness:
     """Of the sockets of one event loop, which are looked at once a period at most, and never without need.
 
-    Reading comes first: what is to be done with it is put off for the next look where it takes longer than a
-    period. Else two events could lie there at once, and the kernel's stamp of the first would be lost.
+    Reading comes first: what is to be done with it is put off for the next look where that would take long.
+    Else two events could lie there at once, and the kernel's stamp of the first would be lost.
     """
 
     def __init__(self) -> None:
@@ -40,7 +45,9 @@ class Readiness:
         loop = gevent.get_hub().loop
         # Neither keeps the event loop alive.
         self._any = loop.io(self._epoll.fileno(), READABLE, ref=False)
-        self._period = loop.timer(PERIOD_S, PERIOD_S, ref=False)
+        self._fine = self._period = loop.timer(FINE_S, FINE_S, ref=False)
+        self._coarse = loop.timer(COARSE_S, COARSE_S, ref=False)
+        self._gap_s = 0.0
         self._any.start(self._begin)
 
     def add(self, fd: int, read: Act) -> None:
@@ -61,8 +68,13 @@ class Readiness:
         """Called while something is read: call `act()`, in the hub, when that has waited long enough."""
         self._patient.append((time.monotonic(), act))
 
+    def note(self, gap_s: float) -> None:
+        """What came over one connection came so far apart."""
+        wider_s = gap_s - self._gap_s
+        self._gap_s += min(wider_s, wider_s / SLOWNESS)
+
     def close(self) -> None:
-        for watcher in (self._any, self._period):
+        for watcher in (self._any, self._fine, self._coarse):
             watcher.stop()
             watcher.close()
         self._epoll.close()
@@ -81,17 +93,25 @@ class Readiness:
                 read()
         if self._urgent or self._patient:
             self._act(time.monotonic())
+            self._choose_period()
         elif not ready:
             self._period.stop()
             self._any.start(self._begin)
 
     def _act(self, now: float) -> None:
         urgent, patient, begun = self._urgent, self._patient, now
-        while urgent and now < begun + PERIOD_S:
+        while urgent and now < begun + TURN_S:
             urgent.popleft()()
             now = time.monotonic()
         if patient and patient[0][0] <= begun - PATIENCE_S:
             # With one, all: done together they take the least.
-            while patient and now < begun + PERIOD_S:
+            while patient and now < begun + TURN_S:
                 patient.popleft()[1]()
                 now = time.monotonic()
+
+    def _choose_period(self) -> None:
+        period = self._coarse if self._gap_s >= 2 * COARSE_S else self._fine
+        if period is not self._period:
+            self._period.stop()
+            self._period = period
+            self._period.again(self._look)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from loadtests.connections import arrival
 from loadtests.connections.arrival import Arrivals
-from loadtests.connections.readiness import PATIENCE_S, PERIOD_S, Readiness
+from loadtests.connections.readiness import COARSE_S, FINE_S, PATIENCE_S, TURN_S, Readiness
 
 MS = 1_000_000
 S = 1000 * MS
@@ -115,10 +115,10 @@ def test_everybody_with_something_to_read_is_called_until_it_is_read() -> None:
         readiness.add(ours.fileno(), partial(take, ours))
     for _, theirs in sockets:
         theirs.sendall(b"abc")
-        gevent.sleep(PERIOD_S / 4)
+        gevent.sleep(FINE_S / 4)
     with gevent.Timeout(10.0):
         while len(read) < 3 * len(sockets):
-            gevent.sleep(PERIOD_S)
+            gevent.sleep(FINE_S)
     assert sorted(read) == sorted([b"a", b"b", b"c"] * len(sockets))
     readiness.close()
     close(sockets)
@@ -129,11 +129,11 @@ def test_what_comes_after_a_time_of_rest_is_told_too() -> None:
     read: list[bytes] = []
     readiness.add(ours.fileno(), lambda: read.append(ours.recv(10)))
     for count in range(1, 4):
-        gevent.sleep(5 * PERIOD_S)
+        gevent.sleep(5 * FINE_S)
         theirs.sendall(b"x")
         with gevent.Timeout(10.0):
             while len(read) < count:
-                gevent.sleep(PERIOD_S)
+                gevent.sleep(FINE_S)
     readiness.remove(ours.fileno())
     readiness.remove(ours.fileno())
     readiness.close()
@@ -153,8 +153,39 @@ def test_who_waits_is_told_in_time_though_nothing_more_comes() -> None:
     sent = time.monotonic()
     with gevent.Timeout(10.0):
         while not told:
-            gevent.sleep(PERIOD_S)
+            gevent.sleep(FINE_S)
     assert told[0] - sent >= PATIENCE_S
+    readiness.close()
+    close([(ours, theirs)])
+
+
+def looks(readiness: Readiness, ours: socket.socket, seconds: float) -> int:
+    """How often there was a look at a socket that always has something to read."""
+    count = 0
+
+    def read() -> None:
+        nonlocal count
+        count += 1
+        readiness.later(lambda: None)
+
+    readiness.add(ours.fileno(), read)
+    gevent.sleep(seconds)
+    readiness.remove(ours.fileno())
+    return count
+
+
+def test_what_comes_far_apart_is_looked_for_less_often_until_it_comes_closer() -> None:
+    readiness, [(ours, theirs)] = Readiness(), pairs(1)
+    theirs.sendall(b"x")
+    seconds, coarse = 0.4, 0.4 / COARSE_S + 3
+    for _ in range(100):
+        readiness.note(10 * COARSE_S)
+    # The first look begins with the period that there was.
+    looks(readiness, ours, 2 * PATIENCE_S)
+    assert looks(readiness, ours, seconds) <= coarse
+    readiness.note(COARSE_S)
+    # More than once, since a busy machine looks late.
+    assert any(looks(readiness, ours, seconds) > coarse for _ in range(10))
     readiness.close()
     close([(ours, theirs)])
 
@@ -164,7 +195,7 @@ def test_reading_goes_on_while_what_was_read_takes_its_time() -> None:
     done: list[str] = []
 
     def act(name: str) -> None:
-        time.sleep(PERIOD_S)
+        time.sleep(TURN_S)
         done.append(name)
 
     def read(end: socket.socket) -> None:
@@ -180,7 +211,7 @@ def test_reading_goes_on_while_what_was_read_takes_its_time() -> None:
     sockets[0][1].sendall(b"a")
     with gevent.Timeout(10.0):
         while len(done) < 12:
-            gevent.sleep(PERIOD_S)
+            gevent.sleep(FINE_S)
     acts = [f"{word}{number}" for word in "ab" for number in range(5)]
     assert [name for name in done if name in acts] == acts
     assert done.index("read b") < done.index("a4")
