@@ -38,8 +38,8 @@ chaos-gpu: setup ## Run the scenarios on a GPU, in containers; STACK=local SERVE
 	@$(RUN) kvchaos run --stack $(or $(STACK),compose-gpu) --server $(or $(SERVER),$(VLLM)) \
 		$(if $(SEED),--seed $(SEED)) $(or $(SCENARIO),--all)
 
-test: lint servers ## Run all checks and tests, also those with real servers
-	@$(RUN) pytest
+test: lint servers test-unit ## Run all checks and tests, also those with real servers
+	@$(RUN) pytest --ignore tests/unit
 
 test-compose: setup ## Run the tests with real containers; needs Docker Engine and Compose
 	@$(RUN) pytest tests/compose
@@ -70,7 +70,7 @@ bench-client: setup ## Measure the load clients beside guidellm, aiperf and vllm
 	@$(RUN) python -m benchmarks.clients
 
 test-unit: setup ## Run the tests that need no server
-	@$(RUN) pytest tests/unit
+	@$(RUN) pytest --numprocesses auto --maxprocesses 4 --dist loadfile tests/unit
 
 lint: setup ## Check style and types
 	@$(RUN) ruff check

@@ -20,8 +20,8 @@ from locust.env import Environment
 
 from history.plan import Param, WorkloadSpec
 from history.records import RequestRecord
-from loadtests.client import SERVED_MODEL
-from loadtests.clients import CLIENTS
+from loadtests.clients.base import SERVED_MODEL
+from loadtests.clients.registry import CLIENTS
 from loadtests.load import Load, Moment, closed
 from loadtests.page import Hook, draw_charts
 from loadtests.target import loopback_url

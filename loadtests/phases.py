@@ -18,7 +18,7 @@ from history.arrivals import Arrivals
 from history.plan import RunPlan
 from history.records import RequestRecord
 from loadtests.arrivals import due_times
-from loadtests.clients import CLIENTS
+from loadtests.clients.registry import CLIENTS
 from loadtests.health import Monitor
 from loadtests.load import Load, Moment
 from loadtests.messages import Command, Health, Quit, Ready, Report, StartPhase, StopPhase

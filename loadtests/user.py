@@ -12,7 +12,7 @@ from locust.env import Environment
 from locust.exception import StopUser
 
 from history.records import RequestRecord
-from loadtests.client import CompletionClient
+from loadtests.clients.base import CompletionClient
 from loadtests.job import Job
 from loadtests.load import Load
 from loadtests.rows import show

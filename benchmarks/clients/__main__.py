@@ -43,8 +43,8 @@ LIMIT = "limit"
 PACED = Load("paced", gap_ms=10.0, at_once=64, seconds=9.0, requests=400)
 UNPACED = Load("without gaps", gap_ms=0.0, at_once=64, seconds=6.0, requests=2500)
 MOST = {
-    "kvchaos openai": Load(LIMIT, gap_ms=10.0, at_once=256, seconds=8.0),
-    "kvchaos lean": Load(LIMIT, gap_ms=10.0, at_once=640, seconds=8.0),
+    "kvchaos openai": Load(LIMIT, gap_ms=10.0, at_once=640, seconds=8.0),
+    "kvchaos lean": Load(LIMIT, gap_ms=10.0, at_once=1280, seconds=8.0),
 }
 """More at once than each of ours can serve."""
 AT_ONCE = 2000

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from history import layout
 from history.records import Outcome, RequestError, RequestRecord
 from history.writer import LineWriter
-from loadtests.chunks import Answer, MalformedChunk
+from loadtests.clients.chunks import Answer, MalformedChunk
 
 PHASE = "canary"
 PROMPT = (1, 2, 3, 4)

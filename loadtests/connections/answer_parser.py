@@ -7,7 +7,7 @@ from itertools import accumulate
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from loadtests.client import RequestFailed
+from loadtests.failures import RequestFailed
 
 INFORMATIONAL = range(100, 200)
 """Such a status only announces another."""

@@ -11,11 +11,11 @@ import gevent.socket
 from gevent.hub import Waiter
 from gevent.monkey import get_original
 
-from loadtests.client import Abandoned, RequestFailed
 from loadtests.connections import arrival
 from loadtests.connections.answer_parser import AnswerParser
 from loadtests.connections.arrival import Arrivals
 from loadtests.connections.readiness import Readiness
+from loadtests.failures import Abandoned, RequestFailed
 
 READ_BYTES = 64 << 10
 ESTABLISHED = 1

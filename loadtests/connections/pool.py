@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 
-from loadtests.client import IDLE_CONNECTION_S
 from loadtests.connections.connection import Connection
 from loadtests.connections.readiness import Readiness
+
+IDLE_CONNECTION_S = 2.0
+"""The server closes a connection after 5 s of idleness; ours are given up well before."""
 
 
 class Pool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from loadtests.chunks import Answer, MalformedChunk
+from loadtests.clients.chunks import Answer, MalformedChunk
 
 
 def test_more_answers_than_asked_for_are_malformed() -> None:

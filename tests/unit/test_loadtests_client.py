@@ -12,8 +12,8 @@ import pytest
 
 from history.plan import ClientKind
 from history.records import RequestRecord, Usage
-from loadtests.clients import CLIENTS, Make
-from loadtests.completion import body_of, path_of
+from loadtests.clients.completion import body_of, path_of
+from loadtests.clients.registry import CLIENTS, Make
 from loadtests.job import Job
 from loadtests.mock.process import MockServer
 from loadtests.mock.script import answer_tokens as mock_tokens

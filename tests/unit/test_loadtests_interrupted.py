@@ -9,7 +9,7 @@ import pytest
 
 from history.plan import ClientKind
 from history.records import RequestRecord
-from loadtests.clients import CLIENTS
+from loadtests.clients.registry import CLIENTS
 from loadtests.connections import readiness
 from loadtests.job import Job
 from loadtests.workloads.prompt import Abort, Prompt

@@ -8,9 +8,9 @@ import httpx2
 import openai
 
 from history.records import RequestRecord
-from loadtests.completion import COMPLETIONS, body_of
+from loadtests.clients.completion import COMPLETIONS, body_of
+from loadtests.clients.openai_client import OpenAIClient
 from loadtests.job import Job
-from loadtests.openai_client import OpenAIClient
 from loadtests.workloads.prompt import Prompt
 from tests.fakes.openai_server import FakeServer
 

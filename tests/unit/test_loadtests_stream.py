@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtests.chunks import Chunk, MalformedChunk, chunk_of
+from loadtests.clients.chunks import Chunk, MalformedChunk, chunk_of
+from loadtests.clients.decoding import DONE, ErrorEvent, decode
+from loadtests.clients.events import EventReader
+from loadtests.clients.stream import ChunkStream
 from loadtests.connections.arrival import Arrivals
 from loadtests.connections.transport import CONNECTION
-from loadtests.decoding import DONE, ErrorEvent, decode
-from loadtests.lean.events import EventReader
-from loadtests.stream import ChunkStream
 
 TOKEN = {"choices": [{"index": 0, "text": "é", "token_ids": [195], "logprobs": {"token_logprobs": [-0.5]}}]}
 USAGE: dict[str, Any] = {"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 2}, "error": None}

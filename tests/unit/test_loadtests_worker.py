@@ -16,7 +16,7 @@ import pytest
 
 from history.plan import ClientKind
 from history.records import RequestRecord
-from loadtests.clients import CLIENTS
+from loadtests.clients.registry import CLIENTS
 from loadtests.messages import Failed, Latency, PhaseDone, Progress, Ready, Report
 from tests.fakes.openai_server import Behaviour, FakeServer, Seen
 from tests.unit.loading import PATIENCE_S, loaders, phase, records, wait_for, write_plan

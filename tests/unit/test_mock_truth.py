@@ -16,7 +16,7 @@ import pytest
 
 from history.plan import ClientKind, Param
 from history.records import RequestRecord
-from loadtests.clients import CLIENTS
+from loadtests.clients.registry import CLIENTS
 from loadtests.mock.process import MockServer
 from loadtests.mock.script import answer_tokens
 from loadtests.mock.sent import SentRecord

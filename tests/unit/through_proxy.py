@@ -17,10 +17,10 @@ from pathlib import Path
 from chaos.outside.network.handle import Handle, proxy_command
 from chaos.outside.network.messages import Event, Report
 from history.records import RequestRecord
+from loadtests.clients.openai_client import OpenAIClient
 from loadtests.job import Job
 from loadtests.mock.process import MockServer
 from loadtests.mock.settings import Fixed, Settings
-from loadtests.openai_client import OpenAIClient
 from loadtests.workloads.prompt import Prompt
 from tests.unit.conducting import PATIENCE_S, ROOT, wait_for
 

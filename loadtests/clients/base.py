@@ -7,31 +7,17 @@ from typing import Any
 
 import gevent
 
-from loadtests.attempt import Attempt
-from loadtests.chunks import Answer, MalformedChunk
-from loadtests.completion import body_of
+from loadtests.clients.attempt import Attempt
+from loadtests.clients.chunks import Answer, MalformedChunk
+from loadtests.clients.completion import body_of
+from loadtests.failures import Abandoned, RequestFailed
 from loadtests.job import Job, Sink
 
 SERVED_MODEL = "tiny"
 """Name under which the server under test serves its model."""
 HTTP_PORT = 80
-IDLE_CONNECTION_S = 2.0
-"""The server closes a connection after 5 s of idleness; ours are given up well before."""
 DRAIN_S = 1.0
 """For the end of a body behind its last event; a connection that takes longer is closed."""
-
-
-class Abandoned(Exception):
-    """The time has come at which this request was to be given up."""
-
-
-class RequestFailed(Exception):
-    """The server, or the way to it, made a request end without a whole answer."""
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
-        """The same word whichever client has met it."""
 
 
 class CompletionClient(ABC):
@@ -74,7 +60,7 @@ class CompletionClient(ABC):
             # A timeout of None never fires.
             with deadline, gevent.Timeout(patience_s, Abandoned):
                 self.send(attempt, sink)
-            attempt.end_of_stream()
+            attempt.end_of_stream(attempt.elapsed_us())
         except Abandoned:
             attempt.abort("Abandoned", f"given up on purpose after {attempt.answer.tokens} tokens")
         except gevent.Timeout as fired:

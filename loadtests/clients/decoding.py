@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from loadtests.chunks import Chunk, chunk_of
+from loadtests.clients.chunks import Chunk, chunk_of
 
 DATA = b"data: "
 EVENT_END = b"\n\n"

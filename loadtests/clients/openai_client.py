@@ -11,13 +11,15 @@ import gevent
 import httpx2
 import openai
 
-from loadtests.attempt import Attempt
-from loadtests.chunks import Chunk, MalformedChunk
-from loadtests.client import DRAIN_S, HTTP_PORT, Abandoned, CompletionClient, RequestFailed
-from loadtests.completion import is_streamed, path_of
+from loadtests.clients.attempt import Attempt
+from loadtests.clients.base import DRAIN_S, HTTP_PORT, CompletionClient
+from loadtests.clients.chunks import Chunk, MalformedChunk
+from loadtests.clients.completion import is_streamed, path_of
+from loadtests.clients.stream import ChunkStream
+from loadtests.connections.connection import Connection
 from loadtests.connections.transport import CONNECTION, Transport
+from loadtests.failures import Abandoned, RequestFailed
 from loadtests.job import Sink
-from loadtests.stream import ChunkStream
 from loadtests.target import target_url
 
 
@@ -73,8 +75,9 @@ class OpenAIClient(CompletionClient):
             options={"headers": {"X-Request-Id": attempt.job.id}},
         )
         attempt.status = response.status_code
-        arrivals = response.extensions[CONNECTION].arrivals
-        sink.tokens(attempt.answer.add(response.json(), attempt.at_us(arrivals.last_ns)))
+        at_us = attempt.at_us(response.extensions[CONNECTION].arrivals.last_ns)
+        sink.tokens(attempt.answer.add(response.json(), at_us))
+        attempt.end_of_stream(at_us)
 
     def _stream(self, attempt: Attempt, sink: Sink) -> None:
         with self._api.post(
@@ -87,14 +90,15 @@ class OpenAIClient(CompletionClient):
         ) as stream:
             attempt.status = stream.response.status_code
             answer, leave_after = attempt.answer, attempt.leave_after
-            stream.response.extensions[CONNECTION].is_patient = leave_after is None
+            connection: Connection = stream.response.extensions[CONNECTION]
+            connection.is_patient = leave_after is None
             for chunk in stream:
                 count = answer.take(chunk, attempt.at_us(stream.arrived_ns))
                 if count:
                     sink.tokens(count)
                 if leave_after is not None and answer.tokens >= leave_after:
                     raise Abandoned
-            attempt.end_of_stream()
+            attempt.end_of_stream(attempt.at_us(connection.arrivals.last_ns))
             gevent.with_timeout(DRAIN_S, stream.drain, timeout_value=None)
 
 

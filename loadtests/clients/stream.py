@@ -9,10 +9,10 @@ from itertools import chain
 import httpx2
 import openai
 
-from loadtests.chunks import Chunk
+from loadtests.clients.chunks import Chunk
+from loadtests.clients.decoding import DONE, ErrorEvent, decode, plain_events, sizes
 from loadtests.connections.arrival import Arrivals
 from loadtests.connections.transport import CONNECTION
-from loadtests.decoding import DONE, ErrorEvent, decode, plain_events, sizes
 
 
 class ChunkStream(openai.Stream[Chunk]):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from history.records import Outcome, RequestError, RequestRecord
-from loadtests.chunks import Answer
+from loadtests.clients.chunks import Answer
 from loadtests.job import Job
 
 LONGEST_MESSAGE = 500
@@ -48,15 +48,15 @@ class Attempt:
         """A moment as offset from the start."""
         return (mono_ns - self.start_mono_ns) // NS_PER_US
 
-    def end_of_stream(self) -> None:
-        """The server closed the stream tidily; was that a whole answer?"""
+    def end_of_stream(self, at_us: int) -> None:
+        """The server closed the stream tidily at this offset from the start; was that a whole answer?"""
         if self.end_us is not None:
             return
         missing = self.answer.missing()
         if missing:
             self.fail("TruncatedStream", f"the stream ended without {' and '.join(missing)}")
         else:
-            self.outcome, self.error, self.end_us = "ok", None, self.elapsed_us()
+            self.outcome, self.error, self.end_us = "ok", None, at_us
 
     def fail(self, kind: str, message: str) -> None:
         self._end("error", kind, message)

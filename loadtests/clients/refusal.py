@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from loadtests.client import RequestFailed
+from loadtests.failures import RequestFailed
 
 KINDS = {
     400: "BadRequestError",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Protocol
 
 from history.plan import ClientKind
-from loadtests.client import CompletionClient
-from loadtests.lean.client import LeanClient
-from loadtests.openai_client import OpenAIClient
+from loadtests.clients.base import CompletionClient
+from loadtests.clients.lean_client import LeanClient
+from loadtests.clients.openai_client import OpenAIClient
 
 
 class Make(Protocol):

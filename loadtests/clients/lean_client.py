@@ -9,16 +9,17 @@ from urllib.parse import urlsplit
 import gevent
 import msgspec
 
-from loadtests.attempt import Attempt
-from loadtests.chunks import MalformedChunk
-from loadtests.client import DRAIN_S, HTTP_PORT, Abandoned, CompletionClient, RequestFailed
-from loadtests.completion import is_streamed, path_of
+from loadtests.clients.attempt import Attempt
+from loadtests.clients.base import DRAIN_S, HTTP_PORT, CompletionClient
+from loadtests.clients.chunks import MalformedChunk
+from loadtests.clients.completion import is_streamed, path_of
+from loadtests.clients.decoding import DONE, ErrorEvent, decode
+from loadtests.clients.events import EventReader
+from loadtests.clients.refusal import refused
 from loadtests.connections.connection import Connection
 from loadtests.connections.pool import Pool
-from loadtests.decoding import DONE, ErrorEvent, decode
+from loadtests.failures import Abandoned, RequestFailed
 from loadtests.job import Sink
-from loadtests.lean.events import EventReader
-from loadtests.lean.refusal import refused
 from loadtests.target import target_url
 
 OK = range(200, 300)
@@ -74,7 +75,9 @@ class LeanClient(CompletionClient):
     def _whole(self, connection: Connection, attempt: Attempt, sink: Sink) -> None:
         """An answer in one piece."""
         answer = json.loads(b"".join(connection.body()))
-        sink.tokens(attempt.answer.add(answer, attempt.at_us(connection.arrivals.last_ns)))
+        at_us = attempt.at_us(connection.arrivals.last_ns)
+        sink.tokens(attempt.answer.add(answer, at_us))
+        attempt.end_of_stream(at_us)
 
     def _stream(self, connection: Connection, attempt: Attempt, sink: Sink) -> None:
         reader = EventReader(connection.arrivals)
@@ -82,7 +85,7 @@ class LeanClient(CompletionClient):
         pieces = connection.body()
         for piece in pieces:
             if not _take_in(reader.read(piece), attempt, sink):
-                attempt.end_of_stream()
+                attempt.end_of_stream(attempt.at_us(connection.arrivals.last_ns))
                 _drain(connection, pieces)
                 return
         reader.end()

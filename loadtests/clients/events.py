@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import repeat
 
+from loadtests.clients.decoding import plain_events, sizes
 from loadtests.connections.arrival import Arrivals
-from loadtests.decoding import plain_events, sizes
 
 LINE_END = re.compile(b"\r\n|\r|\n")
 
