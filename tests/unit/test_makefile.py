@@ -56,7 +56,9 @@ def test_chaos_hands_its_variables_on(variables: list[str], command: str) -> Non
 def test_test_runs_a_release_of_each_generation_and_skips_nothing() -> None:
     planned = make("--dry-run", "test").stdout
     assert f"in {' '.join(ONE_OF_EACH)};" in planned
-    assert re.search(r"pytest$", planned, re.MULTILINE)
+    # The unit tests by several processes, then all the others.
+    assert re.search(r"pytest .*tests/unit$", planned, re.MULTILINE)
+    assert re.search(r"pytest --ignore tests/unit$", planned, re.MULTILINE)
 
 
 def test_without_a_python_the_missing_one_is_named(tmp_path: Path) -> None:
