@@ -53,6 +53,7 @@ class Connection:
         self._postponed = False
         """The reader will be told later that something has arrived."""
         self._interruption: Interruption | None = None
+        """It came while the reader waited, and is due when what had arrived until then is taken in."""
         self.is_patient = False
         """Events in mid-stream may be told of a while later, many at once; what ends a stream never is."""
         self.arrivals = Arrivals(0)
@@ -101,6 +102,15 @@ class Connection:
             if self._parser.whole:
                 return
             self._take_in()
+
+    def let_go(self) -> None:
+        """The request is over, and with it what would have interrupted it; a kill is due now.
+
+        Raises GreenletExit.
+        """
+        interruption, self._interruption = self._interruption, None
+        if isinstance(interruption, gevent.GreenletExit):
+            raise interruption
 
     def is_reusable(self) -> bool:
         """Whether another request may be sent."""
@@ -159,7 +169,8 @@ class Connection:
 
     def _wait(self) -> None:
         if self._interruption is not None:
-            raise self._interruption
+            interruption, self._interruption = self._interruption, None
+            raise interruption
         if self._failure is not None:
             raise self._failure
         try:

@@ -32,11 +32,12 @@ class Pool:
         return Connection(self._host, self._port, self._readiness)
 
     def give_back(self, connection: Connection) -> None:
-        """Whatever has become of its request."""
+        """Whatever has become of its request. Raises GreenletExit when that came meanwhile."""
         if connection.is_reusable():
             self._idle.append((time.monotonic(), connection))
         else:
             connection.close()
+        connection.let_go()
 
     def close(self) -> None:
         while self._idle:

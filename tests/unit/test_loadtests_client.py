@@ -368,3 +368,12 @@ def test_the_next_request_goes_over_the_same_connection(make: Make, tmp_path: Pa
         client.close()
     # One that idles for 2 s is given up, as may happen on a busy machine.
     assert len({record.connection for record in server.sent().values()}) < 5
+
+
+def test_a_request_that_is_larger_than_what_the_kernel_takes_at_once_arrives_whole(make: Make) -> None:
+    prompt = dataclasses.replace(PROMPT, token_ids=(65,) * 4_000_000)
+    with FakeServer() as server:
+        notes = complete(make, server.url, job=dataclasses.replace(JOB, prompt=prompt))
+    (seen,) = server.seen
+    assert seen.body["prompt"] == [65] * 4_000_000
+    assert len(notes.records) == 1

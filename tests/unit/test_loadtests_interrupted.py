@@ -11,6 +11,7 @@ from history.plan import ClientKind
 from history.records import RequestRecord
 from loadtests.clients.registry import CLIENTS
 from loadtests.connections import readiness
+from loadtests.connections.readiness import Readiness
 from loadtests.job import Job
 from loadtests.workloads.prompt import Abort, Prompt
 from tests.fakes.openai_server import Behaviour, FakeServer, answer_tokens
@@ -67,3 +68,43 @@ def test_what_had_arrived_when_a_request_is_interrupted_is_recorded(
     assert (record.outcome, record.error.kind) == end
     assert record.token_ids == TOKENS[:3]
     assert record.end_us < LATE_S * 1e6
+
+
+@pytest.mark.parametrize("kind", list(CLIENTS))
+def test_a_kill_that_finds_a_whole_answer_leaves_it_whole_and_kills_none_the_less(
+    kind: ClientKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes = Notes()
+    went_on: list[str] = []
+
+    def user() -> None:
+        client.complete(JOB, notes)
+        went_on.append("to the next request")
+
+    # Nobody wakes the reader but the kill.
+    monkeypatch.setattr(Readiness, "soon", lambda *_: None)
+    with FakeServer() as server:
+        client = CLIENTS[kind](server.url, "tiny", deadline_s=LATE_S)
+        request = gevent.spawn(user)
+        gevent.sleep(EARLY_S)
+        request.kill()
+        client.close()
+    (record,) = notes.records
+    assert (record.outcome, record.token_ids) == ("ok", TOKENS)
+    assert went_on == []
+
+
+@pytest.mark.parametrize("kind", list(CLIENTS))
+def test_what_interrupted_one_request_does_not_interrupt_the_next_one(
+    kind: ClientKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes = Notes()
+    with FakeServer() as server:
+        client = CLIENTS[kind](server.url, "tiny", deadline_s=EARLY_S)
+        with monkeypatch.context() as asleep:
+            # Nobody wakes the reader but the deadline, which finds a whole answer.
+            asleep.setattr(Readiness, "soon", lambda *_: None)
+            client.complete(JOB, notes)
+        client.complete(JOB, notes)
+        client.close()
+    assert [record.outcome for record in notes.records] == ["ok", "ok"]
