@@ -10,6 +10,7 @@ from typing import Protocol
 
 import gevent
 import msgspec
+from gevent.event import Event
 from gevent.queue import Empty, Queue
 from locust.runners import Runner  # patches the standard library, so it comes before our own modules
 from pydantic import TypeAdapter, ValidationError
@@ -29,6 +30,7 @@ from loadtests.workloads import Workload, build
 REPORT_EVERY_S = 0.25
 HEALTH_EVERY_S = 1.0
 GRACE_S = 2.0
+"""For what is in flight when a phase is stopped."""
 
 
 class CannotGoOn(Exception):
@@ -101,7 +103,6 @@ class Worker:
 
     def close(self) -> None:
         """Give up what is in flight, at once; its records are written."""
-        self._runner.environment.stop_timeout = 0
         self._runner.stop()
         self._monitor.stop()
 
@@ -110,7 +111,8 @@ class Worker:
         load = self._begin(command, inbox)
         told_at = time.monotonic()
         stopped_because: str | None = None
-        stopping = gevent.Greenlet(self._runner.stop)
+        over = Event()
+        stopping = gevent.Greenlet(self._stop_those_left, over)
         while True:
             message = _next(inbox)
             if load.write_error is not None:
@@ -131,12 +133,19 @@ class Worker:
                     break
                 case StartPhase(name=name):
                     raise CannotGoOn(f"phase {name} was started before phase {command.name} had ended")
+        over.set()
         if stopped_because is not None:
             stopping.join()
         self._runner.stop()
         self._tell(load, reports)
         reports.send(load.done(stopped_because))
         return True
+
+    def _stop_those_left(self, over: Event) -> None:
+        """The others end by themselves, as the load has nothing more for them. Stopping them all would take
+        long, and what arrives meanwhile would have to wait."""
+        if not over.wait(GRACE_S):
+            self._runner.stop()
 
     def _tell(self, load: Load, reports: Reports) -> None:
         reports.send(Health(self._monitor.reading(load.phase)))

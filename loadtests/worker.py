@@ -21,7 +21,7 @@ from history import layout
 from history.reader import UnreadableRun, read_plan
 from history.writer import LineWriter
 from loadtests.messages import EXIT_FAILED, Failed, Quit
-from loadtests.phases import GRACE_S, CannotGoOn, Inbox, Place, Worker
+from loadtests.phases import CannotGoOn, Inbox, Place, Worker
 from loadtests.pipes import Pipe, own_pipes, read_commands
 from loadtests.user import CompletionUser
 
@@ -40,7 +40,7 @@ def _work(arguments: argparse.Namespace, commands: int, reports: Pipe) -> None:
     gevent.signal_handler(signal.SIGTERM, inbox.put, Quit())
     plan = read_plan(arguments.plan.parent)
     with LineWriter(arguments.out / layout.requests_file(arguments.worker)) as writer:
-        environment = Environment(user_classes=[CompletionUser], stop_timeout=GRACE_S)
+        environment = Environment(user_classes=[CompletionUser])
         runner = environment.create_local_runner()
         worker = Worker(plan, Place(arguments.worker, arguments.of, runner, writer.write))
         reader = gevent.spawn(read_commands, commands, inbox.put)

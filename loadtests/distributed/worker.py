@@ -30,7 +30,7 @@ from loadtests.distributed import channel
 from loadtests.distributed.channel import AskFile, Farewell, Join, Leave, NoSeat, Piece, Seat, Unfit
 from loadtests.distributed.link import Link, Outbox
 from loadtests.messages import EXIT_FAILED, EXIT_NOT_NEEDED, Failed, Quit
-from loadtests.phases import GRACE_S, CannotGoOn, Inbox, Place, Worker
+from loadtests.phases import CannotGoOn, Inbox, Place, Worker
 from loadtests.target import address_of, is_loopback, seen_from_elsewhere
 from loadtests.user import CompletionUser
 from loadtests.workloads import PATH_PARAM
@@ -49,7 +49,7 @@ def take_part(host: str, port: int) -> None:
     Raises CannotGoOn, NotNeeded, or ConnectionError when there is no master for minutes.
     """
     inbox: Inbox = Queue()
-    environment = Environment(user_classes=[CompletionUser], stop_timeout=GRACE_S)
+    environment = Environment(user_classes=[CompletionUser])
     runner = environment.create_worker_runner(host, port)
     link = Link(runner, inbox)
     seat = _seat(link)
