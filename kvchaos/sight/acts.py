@@ -16,8 +16,8 @@ from kvchaos.stacks.command import HOST
 
 STRUCK_IN = 4
 """One in so many requests of the load."""
-BURDEN = f'{{"choices":[],"filler":[{",".join("0" * 3_000_000)}]}}'
-"""An event that takes a client some tenths of a second to read."""
+BURDEN = f'{{"choices":[{",".join(["{}"] * 1_000_000)}]}}'
+"""An event without a token that takes a client some tenths of a second to take in."""
 
 
 @dataclass(slots=True)
