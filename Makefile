@@ -8,6 +8,9 @@ UV_VERSION := 0.13.9
 TOOLS := .tools
 UV := $(TOOLS)/uv-$(UV_VERSION)/bin/uv
 RUN := $(UV) run --frozen --no-sync
+# By several processes what loads no processor for long; servers under load have the machine for themselves.
+SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
+CONTRACT := tests/server/test_contract.py
 
 PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
 	path=$$($$name -c 'import sys; print(sys.executable) if sys.version_info >= (3, 11) else sys.exit(1)' \
@@ -38,8 +41,9 @@ chaos-gpu: setup ## Run the scenarios on a GPU, in containers; STACK=local SERVE
 	@$(RUN) kvchaos run --stack $(or $(STACK),compose-gpu) --server $(or $(SERVER),$(VLLM)) \
 		$(if $(SEED),--seed $(SEED)) $(or $(SCENARIO),--all)
 
-test: lint servers test-unit ## Run all checks and tests, also those with real servers
-	@$(RUN) pytest --ignore tests/unit
+test: lint servers ## Run all checks and tests, also those with real servers
+	@$(RUN) pytest $(SIDE_BY_SIDE) tests/unit $(CONTRACT)
+	@$(RUN) pytest --ignore tests/unit --ignore $(CONTRACT)
 
 test-compose: setup ## Run the tests with real containers; needs Docker Engine and Compose
 	@$(RUN) pytest tests/compose
@@ -70,7 +74,7 @@ bench-client: setup ## Measure the load clients beside guidellm, aiperf and vllm
 	@$(RUN) python -m benchmarks.clients
 
 test-unit: setup ## Run the tests that need no server
-	@$(RUN) pytest --numprocesses auto --maxprocesses 4 --dist loadfile tests/unit
+	@$(RUN) pytest $(SIDE_BY_SIDE) tests/unit
 
 lint: setup ## Check style and types
 	@$(RUN) ruff check

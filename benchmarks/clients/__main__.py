@@ -14,6 +14,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -62,6 +63,8 @@ class Bench:
     def __init__(self, clients: Sequence[Client], console: Console) -> None:
         self._clients = {client.name: client for client in clients}
         self._console = console
+        self.failures: dict[tuple[str, str], str] = {}
+        """Why another's client could not be measured at a load; by its name and the load's."""
 
     def run(self, name: str, load: Load) -> Figures:
         """Once more where it gave no figures, as on a machine that stood still. Raises RunFailed."""
@@ -82,14 +85,27 @@ class Bench:
         return found
 
     def round(self, loads: Sequence[tuple[Load, Sequence[str]]]) -> Iterator[Figures]:
-        """Each load through its clients, one after the other."""
+        """Each load through its clients, one after the other. Raises RunFailed when one of ours fails."""
         for load, names in loads:
             for name in names:
-                yield self.run(name, load)
+                try:
+                    yield self.run(name, load)
+                except RunFailed as error:
+                    if name in page.OURS:
+                        raise
+                    self.failures[name, load.name] = str(error)
 
 
-def measure(rounds: int, console: Console, keep: Path | None) -> tuple[dict[str, Load], list[list[Figures]]]:
-    """The half rates, by client of ours, and the rounds. Raises what `run` and `ensure` raise."""
+@dataclass(frozen=True)
+class Measured:
+    halves: dict[str, Load]
+    """Of each client of ours, by its name."""
+    rounds: list[list[Figures]]
+    failures: dict[tuple[str, str], str]
+
+
+def measure(rounds: int, console: Console, keep: Path | None) -> Measured:
+    """Raises what `Bench` and `ensure` raise."""
     cache = cache_folder()
     tokenizer = model.ensure_model(models_folder(cache))
     tools = [
@@ -112,10 +128,11 @@ def measure(rounds: int, console: Console, keep: Path | None) -> tuple[dict[str,
         measured.append(list(bench.round(loads)))
         if keep:
             keep.write_bytes(msgspec.json.format(msgspec.json.encode(measured)))
-    return halves, measured
+    return Measured(halves, measured, bench.failures)
 
 
-def report(halves: dict[str, Load], rounds: Sequence[page.Round]) -> str:
+def report(measured: Measured) -> str:
+    halves, rounds = measured.halves, measured.rounds
     # In the order in which they were run first.
     loads = list(dict.fromkeys(one.load for each in rounds for one in each))
     times = [found for load in (PACED.name, UNPACED.name) for found in page.times(rounds, load)]
@@ -124,7 +141,11 @@ def report(halves: dict[str, Load], rounds: Sequence[page.Round]) -> str:
         f"{host()}; load of the machine {os.getloadavg()[1]:.1f} (5 minutes). Rounds: {len(rounds)}.\n",
         *(f"{load}:\n\n{page.table(rounds, load)}" for load in loads),
         "".join(
-            [*page.words(times), *(page.truth(rounds, load.name, client) for client, load in halves.items())]
+            [
+                *page.words(times),
+                *(page.truth(rounds, load.name, client) for client, load in halves.items()),
+                *page.failed(measured.failures),
+            ]
         ),
         page.headroom(rounds),
     ]
@@ -139,11 +160,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(stderr=True)
     try:
         with interrupts():
-            halves, rounds = measure(chosen.rounds, console, chosen.keep)
+            measured = measure(chosen.rounds, console, chosen.keep)
     except (Interrupted, RunFailed, CommandFailed, MockFailed, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 3
-    told = report(halves, rounds)
+    told = report(measured)
     sys.stdout.write(told)
     PAGE.write_text(between(PAGE.read_text(encoding="utf-8"), MARK, told), encoding="utf-8")
     return 0 if "no\n" not in told else 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -112,6 +112,12 @@ def truth(rounds: Sequence[Round], load: str, client: str) -> str:
         f"- {client}, {load}: TTFT error, 99th percentile, {own:.2f} ms; "
         f"{MOST_ERROR_MS:g} ms or less: {low}; below the others' ({told}): {below}\n"
     )
+
+
+def failed(failures: Mapping[tuple[str, str], str]) -> Iterator[str]:
+    """Who could not be measured at a load, in one round at least."""
+    for (client, load), why in failures.items():
+        yield f"- {client}, {load}: could not be measured: {why}\n"
 
 
 def headroom(rounds: Sequence[Round]) -> str:

@@ -12,6 +12,7 @@ import pytest
 
 from history import layout
 from history.records import CROWD
+from kvchaos.judging import judge_run_dir
 from oracles.leaving import given_up
 from tests.server.bench import (
     CAMPAIGN_S,
@@ -21,7 +22,6 @@ from tests.server.bench import (
     REFUSAL,
     RELEASES,
     SEED,
-    Bench,
     Finished,
     RunDir,
     local_scenarios,
@@ -174,15 +174,14 @@ def test_the_reports_lie_beside_the_evidence(campaigns: Campaigns, named: str, s
 
 @pytest.mark.parametrize(("named", "scenario"), RUNS)
 def test_a_run_directory_moved_elsewhere_gets_the_same_verdict(
-    campaigns: Campaigns, named: str, scenario: str, tmp_path: Path
+    campaigns: Campaigns, named: str, scenario: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = of(campaigns(named), scenario)
     written = (layout.VERDICT, layout.JUNIT, layout.SUMMARY)
     moved = tmp_path / "moved"
     shutil.copytree(run.path, moved, symlinks=True, ignore=shutil.ignore_patterns(*written))
-    empty_cache = tmp_path / "cache"
-    judged = Bench(tmp_path, empty_cache).run("judge", str(moved))
-    assert (judged.code, judged.err) == (0, "")
+    monkeypatch.setenv("KVCHAOS_CACHE", str(tmp_path / "empty"))
+    assert judge_run_dir(moved).outcome == "as expected"
     for name in written:
         assert (moved / name).read_bytes() == (run.path / name).read_bytes(), name
 

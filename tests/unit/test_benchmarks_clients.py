@@ -12,10 +12,14 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from rich.console import Console
 
+from benchmarks.clients import __main__ as bench
 from benchmarks.clients import page
+from benchmarks.clients.__main__ import Bench
 from benchmarks.clients.figures import Figures, RunFailed, Taken, figures
 from benchmarks.clients.load import TOKENS, Load, write_prompts
+from benchmarks.clients.run import Client
 from benchmarks.clients.seen import Seen
 from benchmarks.clients.tools import TOOLS, Asked, Tool
 from benchmarks.clients.watch import Sample, Watch, used_s
@@ -261,6 +265,36 @@ def test_the_better_of_the_two_is_what_ours_are_held_against() -> None:
 )
 def test_the_truth_of_times_has_a_bound_and_is_held_against_the_others(p99: float, words: str) -> None:
     assert words in page.truth([a_round(1, 1, p99)], "paced", "kvchaos openai")
+
+
+def bench_of(failing: str, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    def run(client: Client, load: Load, folder: Path) -> Figures:
+        if client.name == failing:
+            raise RunFailed("it tells of 3 of 5")
+        return found(client.name, 4000, load=load.name)
+
+    monkeypatch.setattr(bench, "run", run)
+    clients = [Client(one.client, lambda *_: (), lambda _: (), {}) for one in a_round(1, 1)]
+    return Bench(clients, Console(quiet=True))
+
+
+RATE = Load("184 requests/s", gap_ms=10.0, at_once=64, seconds=8.0, rate=184.0)
+
+
+def test_another_client_that_cannot_keep_up_with_a_rate_is_told_and_the_others_are_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    all_but_one = bench_of("guidellm 1", monkeypatch)
+    measured = list(all_but_one.round([(RATE, ["guidellm 1", "aiperf 1", "kvchaos lean"])]))
+    assert [one.client for one in measured] == ["aiperf 1", "kvchaos lean"]
+    (line,) = page.failed(all_but_one.failures)
+    assert line == "- guidellm 1, 184 requests/s: could not be measured: it tells of 3 of 5\n"
+
+
+def test_one_of_ours_that_fails_ends_the_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = bench_of("kvchaos lean", monkeypatch)
+    with pytest.raises(RunFailed):
+        list(ours.round([(RATE, ["aiperf 1", "kvchaos lean"])]))
 
 
 def test_the_table_has_a_row_for_each_client_with_its_spread() -> None:
