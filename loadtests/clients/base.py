@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from typing import Any
+from urllib.parse import urlsplit
 
 import gevent
 
 from loadtests.clients.attempt import Attempt
 from loadtests.clients.chunks import Answer, MalformedChunk
 from loadtests.clients.completion import body_of
+from loadtests.connections.pool import Pool
 from loadtests.failures import Abandoned, RequestFailed
 from loadtests.job import Job, Sink
+from loadtests.target import target_url
 
 SERVED_MODEL = "tiny"
 """Name under which the server under test serves its model."""
@@ -26,17 +29,38 @@ class CompletionClient(ABC):
     What a request is given up for, and how each end is recorded, is the same in all clients.
     """
 
-    def __init__(self, model: str, deadline_s: float, block_size: int | None, *, with_gaps: bool) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        model: str,
+        deadline_s: float,
+        block_size: int | None = None,
+        *,
+        with_gaps: bool = False,
+        own_host: str | None = None,
+    ) -> None:
         """`block_size` is the server's, tokens; None when the records need not tell of first blocks.
-        `with_gaps`: they tell how near the next likeliest tokens were."""
+        `with_gaps`: they tell how near the next likeliest tokens were.
+
+        Raises ValueError when the address is neither on this machine nor `own_host`, the conductor's.
+        """
+        self._url = target_url(base_url, own_host)
+        address = urlsplit(self._url)
+        self._netloc = address.netloc
+        self._pool = Pool(address.hostname or "", address.port or HTTP_PORT)
         self._model = model
         self._deadline_s = deadline_s
         self._block_size = block_size
         self._with_gaps = with_gaps
+        self._prepare()
 
     @abstractmethod
+    def _prepare(self) -> None:
+        """Make what all requests share, once the address is known."""
+
     def close(self) -> None:
         """Give up all connections."""
+        self._pool.close()
 
     @abstractmethod
     def send(self, attempt: Attempt, sink: Sink) -> None:

@@ -4,50 +4,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from urllib.parse import urlsplit
 
 import gevent
 import msgspec
 
 from loadtests.clients.attempt import Attempt
-from loadtests.clients.base import DRAIN_S, HTTP_PORT, CompletionClient
+from loadtests.clients.base import DRAIN_S, CompletionClient
 from loadtests.clients.chunks import MalformedChunk
 from loadtests.clients.completion import is_streamed, path_of
 from loadtests.clients.decoding import DONE, ErrorEvent, decode
 from loadtests.clients.events import EventReader
 from loadtests.clients.refusal import refused
 from loadtests.connections.connection import Connection
-from loadtests.connections.pool import Pool
 from loadtests.failures import Abandoned, RequestFailed
 from loadtests.job import Sink
-from loadtests.target import target_url
 
 OK = range(200, 300)
 
 
 class LeanClient(CompletionClient):
-    """Raises ValueError when the address is not on this machine."""
-
-    def __init__(
-        self,
-        base_url: str,
-        model: str,
-        deadline_s: float,
-        block_size: int | None = None,
-        *,
-        with_gaps: bool = False,
-        own_host: str | None = None,
-    ) -> None:
-        super().__init__(model, deadline_s, block_size, with_gaps=with_gaps)
-        address = urlsplit(target_url(base_url, own_host))
-        self._pool = Pool(address.hostname or "", address.port or HTTP_PORT)
+    def _prepare(self) -> None:
         self._head = (
-            f"POST /v1%s HTTP/1.1\r\nHost: {address.netloc}\r\n"
+            f"POST /v1%s HTTP/1.1\r\nHost: {self._netloc}\r\n"
             "Content-Type: application/json\r\nX-Request-Id: %s\r\nContent-Length: %d\r\n\r\n"
         )
-
-    def close(self) -> None:
-        self._pool.close()
 
     def send(self, attempt: Attempt, sink: Sink) -> None:
         connection = self._pool.take()

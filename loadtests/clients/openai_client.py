@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import urlsplit
 
 import gevent
 import httpx2
 import openai
 
 from loadtests.clients.attempt import Attempt
-from loadtests.clients.base import DRAIN_S, HTTP_PORT, CompletionClient
+from loadtests.clients.base import DRAIN_S, CompletionClient
 from loadtests.clients.chunks import Chunk, MalformedChunk
 from loadtests.clients.completion import is_streamed, path_of
 from loadtests.clients.stream import ChunkStream
@@ -20,34 +19,19 @@ from loadtests.connections.connection import Connection
 from loadtests.connections.transport import CONNECTION, Transport
 from loadtests.failures import Abandoned, RequestFailed
 from loadtests.job import Sink
-from loadtests.target import target_url
 
 
 class OpenAIClient(CompletionClient):
-    """Raises ValueError when the address is not on this machine."""
-
-    def __init__(
-        self,
-        base_url: str,
-        model: str,
-        deadline_s: float,
-        block_size: int | None = None,
-        *,
-        with_gaps: bool = False,
-        own_host: str | None = None,
-    ) -> None:
-        super().__init__(model, deadline_s, block_size, with_gaps=with_gaps)
-        url = target_url(base_url, own_host)
-        address = urlsplit(url)
+    def _prepare(self) -> None:
         self._api = openai.OpenAI(
-            base_url=f"{url}/v1",
+            base_url=f"{self._url}/v1",
             api_key="none",
             # A retry inside the client would be a request that no record tells of.
             max_retries=0,
             # Each byte as it was sent has the moment that it arrived.
             default_headers={"Accept-Encoding": "identity"},
             http_client=openai.DefaultHttpxClient(
-                transport=Transport(address.hostname or "", address.port or HTTP_PORT),
+                transport=Transport(self._pool),
                 timeout=None,
                 # A proxy from the environment has no say about this machine.
                 trust_env=False,

@@ -50,8 +50,6 @@ class Connection:
         self._failure: RequestFailed | None = None
         """Why nothing more can be read."""
         self._ready: Waiter[None] = Waiter()
-        self._postponed = False
-        """The reader will be told later that something has arrived."""
         self._interruption: Interruption | None = None
         """It came while the reader waited, and is due when what had arrived until then is taken in."""
         self.is_patient = False
@@ -137,15 +135,8 @@ class Connection:
             if not piece:
                 self._readiness.remove(self._fd)
             self._readiness.soon(self._tell)
-        elif not self._postponed:
-            self._postponed = True
-            self._readiness.later(self._tell_late)
-
-    def _tell_late(self) -> None:
-        """Called in the hub."""
-        self._postponed = False
-        if self._pieces:
-            self._ready.switch(None)
+        elif len(self._pieces) == 1:
+            self._readiness.later(self._tell)
 
     def _tell(self) -> None:
         """Called in the hub."""

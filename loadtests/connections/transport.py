@@ -17,8 +17,8 @@ CONNECTION = "connection"
 class Transport(httpx2.BaseTransport):
     """To one server, in plain HTTP. Raises RequestFailed, which the openai client lets pass."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self._pool = Pool(host, port)
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         connection = self._pool.take()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import socket
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -12,8 +11,9 @@ import pytest
 
 from history.plan import ClientKind
 from history.records import RequestRecord, Usage
+from loadtests.clients.base import CompletionClient
 from loadtests.clients.completion import body_of, path_of
-from loadtests.clients.registry import CLIENTS, Make
+from loadtests.clients.registry import CLIENTS
 from loadtests.job import Job
 from loadtests.mock.process import MockServer
 from loadtests.mock.script import answer_tokens as mock_tokens
@@ -21,25 +21,13 @@ from loadtests.mock.settings import Fixed, Settings
 from loadtests.mock.wire import logprob as mock_logprob
 from loadtests.workloads.dialogue import rendered
 from loadtests.workloads.prompt import Abort, Message, Prompt, Sampling
+from tests.fakes.notes import Notes
 from tests.fakes.openai_server import Behaviour, FakeServer, Shape, answer_logprobs, answer_tokens
 
 PROMPT = Prompt(prompt_id="w-1", token_ids=(65, 66, 67), max_tokens=5)
+Make = type[CompletionClient]
 JOB = Job(id="chaos-1", prompt=PROMPT, phase="chaos", worker=3, intended_ns=17)
 TOKENS = answer_tokens([65, 66, 67], 5)
-
-
-@dataclass
-class Notes:
-    """A sink that keeps what it is told."""
-
-    records: list[RequestRecord] = field(default_factory=list)
-    token_counts: list[int] = field(default_factory=list)
-
-    def tokens(self, count: int) -> None:
-        self.token_counts.append(count)
-
-    def ended(self, record: RequestRecord) -> None:
-        self.records.append(record)
 
 
 @pytest.fixture(params=list(CLIENTS))

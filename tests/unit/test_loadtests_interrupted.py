@@ -8,12 +8,12 @@ import gevent
 import pytest
 
 from history.plan import ClientKind
-from history.records import RequestRecord
 from loadtests.clients.registry import CLIENTS
 from loadtests.connections import readiness
 from loadtests.connections.readiness import Readiness
 from loadtests.job import Job
 from loadtests.workloads.prompt import Abort, Prompt
+from tests.fakes.notes import Notes
 from tests.fakes.openai_server import Behaviour, FakeServer, answer_tokens
 
 PROMPT = Prompt(prompt_id="w-1", token_ids=(65, 66, 67), max_tokens=5)
@@ -21,19 +21,6 @@ JOB = Job(id="chaos-1", prompt=PROMPT, phase="chaos", worker=0, intended_ns=0)
 TOKENS = answer_tokens([65, 66, 67], 5)
 EARLY_S = 0.5
 LATE_S = 60.0
-
-
-class Notes:
-    """A sink that keeps the records."""
-
-    def __init__(self) -> None:
-        self.records: list[RequestRecord] = []
-
-    def tokens(self, count: int) -> None:
-        pass
-
-    def ended(self, record: RequestRecord) -> None:
-        self.records.append(record)
 
 
 @pytest.mark.parametrize("kind", list(CLIENTS))

@@ -7,11 +7,11 @@ from typing import Any
 import httpx2
 import openai
 
-from history.records import RequestRecord
 from loadtests.clients.completion import COMPLETIONS, body_of
 from loadtests.clients.openai_client import OpenAIClient
 from loadtests.job import Job
 from loadtests.workloads.prompt import Prompt
+from tests.fakes.notes import Notes
 from tests.fakes.openai_server import FakeServer
 
 OURS_TO_CHOOSE = "accept-encoding"
@@ -22,19 +22,6 @@ JOB = Job(
     worker=0,
     intended_ns=0,
 )
-
-
-class Notes:
-    """A sink that keeps the records."""
-
-    def __init__(self) -> None:
-        self.records: list[RequestRecord] = []
-
-    def tokens(self, count: int) -> None:
-        pass
-
-    def ended(self, record: RequestRecord) -> None:
-        self.records.append(record)
 
 
 def events_of_the_client_as_it_comes(url: str) -> list[dict[str, Any]]:
