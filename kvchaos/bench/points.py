@@ -31,12 +31,12 @@ class Point:
 
 
 def points(bench: Bench) -> list[Point]:
-    """By side, then in the order of the phases."""
-    found: dict[tuple[str, str], tuple[float | None, list[Figures]]] = {}
+    """By side, then in the order of the phases. Runs of other rates have phases of the same names."""
+    found: dict[tuple[str, str, float | None], list[Figures]] = {}
     for run in sorted(bench.counted, key=lambda run: bench.sides.index(run.side)):
         for phase in run.phases:
-            found.setdefault((run.side, phase.phase), (phase.rate, []))[1].append(phase.figures)
-    return [Point(side, phase, rate, measured) for (side, phase), (rate, measured) in found.items()]
+            found.setdefault((run.side, phase.phase, phase.rate), []).append(phase.figures)
+    return [Point(side, phase, rate, measured) for (side, phase, rate), measured in found.items()]
 
 
 def named(name: str) -> Figure:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from kvchaos.bench.store import Bench, BenchRun
 
 MOST_PROBES = 12
+MOST_DOUBLINGS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +25,14 @@ class Bracket:
 def bisect(holds: Callable[[float], bool], low: float, high: float, precision: float) -> None:
     """Try rates until the highest that holds is known to this share of itself.
 
-    `low` is taken to hold and not tried; where `high` holds the search is over.
+    `low` is taken to hold and not tried. `high` is tried first, and doubled while it holds; where it never
+    fails the search is over.
     """
-    if holds(high):
+    for _ in range(MOST_DOUBLINGS):
+        if not holds(high):
+            break
+        low, high = high, 2 * high
+    else:
         return
     for _ in range(MOST_PROBES):
         if high - low <= precision * high:

@@ -7,12 +7,17 @@ from dataclasses import dataclass, replace
 
 from kvchaos.bench.measuring import Bencher, Target
 from kvchaos.bench.plans import at_rates, closed
+from kvchaos.bench.points import knee, points
 from kvchaos.bench.search import bisect, held
 from kvchaos.bench.store import BenchRun
 from kvchaos.errors import UsageError
 
 SHARES = (0.25, 0.5, 0.7, 0.85, 1.0, 1.2)
 """Of what a closed loop reaches: the rates of a sweep that was not told any."""
+BEYOND = (1.5, 2.0, 3.0)
+"""Of the highest rate so far: those of one run more, where throughput still grows there."""
+MOST_BEYOND = 3
+"""Such runs."""
 HIGHEST = 1.2
 """Of the same: where a search begins that was not told."""
 
@@ -35,13 +40,17 @@ class Load:
 
 
 def sweep(bencher: Bencher, target: Target, seeds: Sequence[int], rates: Sequence[float], load: Load) -> None:
-    """All rates in each run; without any, those around what a closed loop reaches. Raises UsageError."""
-    if not rates:
-        reached = _closed_loop(bencher, target, seeds)
-        rates = [_rounded(share * reached) for share in SHARES]
-    ready = load.at(target, rates)
-    for seed in seeds:
-        _measure(bencher, ready, seed, len(rates))
+    """All rates in each run. Without any, those around what a closed loop reaches, and in further runs higher
+    ones until throughput grows no more. Raises UsageError.
+    """
+    if rates:
+        steps, rest = [rates], seeds
+    else:
+        first, *rest = seeds
+        steps = _up_to_the_knee(bencher, target, first, _closed_loop(bencher, target, seeds), load)
+    for seed in rest:
+        for step in steps:
+            _measure(bencher, load.at(target, step), seed, len(step))
 
 
 def search(
@@ -68,6 +77,18 @@ def compare(bencher: Bencher, targets: tuple[Target, Target], seeds: Sequence[in
     for number, seed in enumerate(seeds):
         for target in targets if number % 4 in (0, 3) else reversed(targets):
             _measure(bencher, target, seed, phases)
+
+
+def _up_to_the_knee(
+    bencher: Bencher, target: Target, seed: int, reached: float, load: Load
+) -> list[Sequence[float]]:
+    """The rates of each run that it took to find the knee, or to see that there is none so far."""
+    steps: list[Sequence[float]] = [[_rounded(share * reached) for share in SHARES]]
+    while True:
+        run = _measure(bencher, load.at(target, steps[-1]), seed, len(steps[-1]))
+        if run.why_not is not None or len(steps) > MOST_BEYOND or knee(points(bencher.bench)) is not None:
+            return steps
+        steps.append([_rounded(times * steps[-1][-1]) for times in BEYOND])
 
 
 class _Unknown(Exception):

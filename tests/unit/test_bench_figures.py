@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 
@@ -179,8 +180,19 @@ def test_a_search_ends_at_the_highest_rate_that_holds(true_rate: float) -> None:
     assert len(tried) <= 10
 
 
-def test_a_search_whose_highest_rate_holds_is_over_at_once() -> None:
-    assert tries(9.0) == [(8.0, True)]
+def test_a_search_that_begins_too_low_goes_up_until_a_rate_fails() -> None:
+    tried = tries(50.0)
+    assert tried[:4] == [(8.0, True), (16.0, True), (32.0, True), (64.0, False)]
+    best = max(rate for rate, good in tried if good)
+    worst = min(rate for rate, good in tried if not good)
+    assert best <= 50.0 < worst
+    assert min(rate for rate, _ in tried[4:]) > 32.0
+
+
+def test_a_search_in_which_everything_holds_comes_to_an_end() -> None:
+    tried = tries(math.inf)
+    assert all(good for _, good in tried)
+    assert len(tried) < 10
 
 
 def test_a_search_in_which_nothing_holds_comes_to_an_end() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from history.plan import ClientBounds, PhaseSpec, RunPlan
 from kvchaos.bench.measuring import SEEDS_APART, Bencher, Sender, Stopped, Target, again, told
 from kvchaos.bench.page import page_html
 from kvchaos.bench.plans import Base, base_of
+from kvchaos.bench.points import Point, points
 from kvchaos.bench.slices import slice_pairs
 from kvchaos.bench.slo import Slo
 from kvchaos.bench.store import Kind, read
@@ -223,6 +224,37 @@ def test_rates_that_were_not_given_lie_around_what_a_closed_loop_reaches(
     # The pretended server takes 100 ms for a request, one after the other.
     assert rest == [[pytest.approx(share * 9.96, rel=0.01) for share in (0.25, 0.5, 0.7, 0.85, 1, 1.2)]] * 2
     assert missing(made.bench) == []
+
+
+def keeps_up_to(capacity: float) -> Callable[[Sequence[Point]], float | None]:
+    """A knee as a server of that capacity, arrivals/s, would show it."""
+
+    def knee(curve: Sequence[Point]) -> float | None:
+        rates = [point.rate for point in curve if point.rate is not None]
+        return max(rate for rate in rates if rate <= capacity) if max(rates) > capacity else None
+
+    return knee
+
+
+@pytest.mark.parametrize(("capacity", "runs"), [(15.0, 2), (80.0, 3), (1000.0, 4)])
+def test_a_sweep_goes_on_to_higher_rates_until_throughput_grows_no_more(
+    tmp_path: Path,
+    base: Base,
+    campaign: Pretended,
+    monkeypatch: pytest.MonkeyPatch,
+    capacity: float,
+    runs: int,
+) -> None:
+    monkeypatch.setattr("kvchaos.bench.verbs.knee", keeps_up_to(capacity))
+    made = bencher(tmp_path, "sweep")
+    sweep(made, target(base, tmp_path), [1, 2], [], Load(5.0, 50))
+    asked = [(seed, rates) for _, seed, rates in campaign.asked[1:]]
+    assert [seed for seed, _ in asked] == [1] * runs + [2] * runs
+    assert [rates for _, rates in asked[:runs]] == [rates for _, rates in asked[runs:]]
+    highest = [rates[-1] for _, rates in asked[:runs]]
+    assert highest == [pytest.approx(11.95 * 3**step, rel=0.02) for step in range(runs)]
+    # Rates of different runs are different points, whatever their phases are called.
+    assert [len(point.measured) for point in points(made.bench) if point.rate] == [2] * (6 + 3 * (runs - 1))
 
 
 def test_without_a_closed_loop_that_counts_there_are_no_rates(
