@@ -8,11 +8,9 @@ UV_VERSION := 0.13.9
 TOOLS := .tools
 UV := $(TOOLS)/uv-$(UV_VERSION)/bin/uv
 RUN := $(UV) run --frozen --no-sync
-# By several processes what loads no processor for long, by two what waits for servers to start; campaigns have the
-# machine for themselves.
+# By several processes what loads no processor for long; servers under load have the machine for themselves.
 SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
-IN_PAIRS := --numprocesses 2 --dist loadfile
-CONTRACT := tests/server/test_contract.py
+LIGHT := tests/unit tests/prometheus tests/browser tests/server/test_contract.py
 
 PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
 	path=$$($$name -c 'import sys; print(sys.executable) if sys.version_info >= (3, 11) else sys.exit(1)' \
@@ -44,9 +42,8 @@ chaos-gpu: setup ## Run the scenarios on a GPU, in containers; STACK=local SERVE
 		$(if $(SEED),--seed $(SEED)) $(or $(SCENARIO),--all)
 
 test: lint servers ## Run all checks and tests, also those with real servers
-	@$(RUN) pytest $(SIDE_BY_SIDE) tests/unit $(CONTRACT)
-	@$(RUN) pytest $(IN_PAIRS) -m "not alone" --ignore tests/unit --ignore $(CONTRACT)
-	@$(RUN) pytest -m alone
+	@$(RUN) pytest $(SIDE_BY_SIDE) $(LIGHT)
+	@$(RUN) pytest $(LIGHT:%=--ignore %)
 
 test-compose: setup ## Run the tests with real containers; needs Docker Engine and Compose
 	@$(RUN) pytest tests/compose

@@ -15,7 +15,7 @@ from urllib3.util.retry import Retry
 from history.metrics import series_key
 from history.records import ScrapeLine
 from kvchaos.telemetry import START_TIME, Difference, DifferenceEncoder, Samples
-from kvchaos.witness.config import RUN_LABEL, SERVER_JOB
+from kvchaos.witness.config import RUN_LABEL, SERVER_JOB, SUITE_JOB
 
 Answer = TypeVar("Answer")
 WINDOW_S = 120
@@ -27,6 +27,7 @@ MS_PER_S = 1000
 US_PER_S = 1e6
 OWN_LABELS = frozenset({"__name__", "job", "instance", RUN_LABEL})
 """What Prometheus adds to a series."""
+JOBS = {SERVER_JOB, SUITE_JOB}
 UP = "up"
 DURATION = "scrape_duration_seconds"
 OF_SCRAPES = frozenset(
@@ -63,10 +64,12 @@ class Client:
         return bool(self._ask(lambda: self._api.custom_query("vector(1)")))
 
     def last_scrape_ms(self, run_id: str) -> int | None:
-        """When the last scrape of the server began, with success or not; None when there was none."""
-        labels = f'job="{SERVER_JOB}",{RUN_LABEL}="{run_id}"'
-        found = self._ask(lambda: self._api.custom_query(f"timestamp({UP}{{{labels}}})"))
-        return max((_ms(float(one["value"][1])) for one in found), default=None)
+        """When the last scrape began, of server or suite, whichever is longer ago, with success or not; None
+        when one of them was not scraped.
+        """
+        found = self._ask(lambda: self._api.custom_query(f'timestamp({UP}{{{RUN_LABEL}="{run_id}"}})'))
+        last_ms = {one["metric"]["job"]: _ms(float(one["value"][1])) for one in found}
+        return min(last_ms[job] for job in JOBS) if last_ms.keys() >= JOBS else None
 
     def is_up(self, run_id: str) -> bool:
         """Whether its last scrape of the server had success."""

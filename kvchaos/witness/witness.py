@@ -127,7 +127,7 @@ class Witness:
             time.sleep(POLL_S)
 
     def catch_up(self) -> None:
-        """Wait for a scrape that begins now or later, a little while."""
+        """Wait for a scrape of server and suite that begins now or later, a little while."""
         now_ms = time.time_ns() * MS_PER_S // NS_PER_S
         deadline = time.monotonic() + CATCH_UP_S
         try:

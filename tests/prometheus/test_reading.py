@@ -6,10 +6,12 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from prometheus_api_client import PrometheusConnect
 
 from history import layout
 from history.metrics import MetricLog
@@ -34,6 +36,7 @@ NS_PER_S = 10**9
 class Watched:
     """A Prometheus whose server failed for a while, and that was killed and started again."""
 
+    url: str
     client: Client
     began_s: int
     killed_ns: int
@@ -60,7 +63,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     with serving() as target:
         targets = Targets(server=target.address, suite=f"127.0.0.1:{choose_port(None)}")
         write_config(folder / layout.PROMETHEUS_FOLDER, RUN, targets)
-        found = Watched(Client(plan.url), int(time.time()), 0, target)
+        found = Watched(plan.url, Client(plan.url), int(time.time()), 0, target)
         try:
             _live(prometheus, found)
             yield found
@@ -144,6 +147,24 @@ def test_the_last_scrape_is_a_second_old_at_most(watched: Watched) -> None:
     assert last_ms is not None
     assert time.time() - last_ms / 1000 < 5
     assert watched.client.is_up(RUN)
+
+
+def test_the_last_scrape_is_of_the_one_that_waits_longer(watched: Watched) -> None:
+    """Else the end of a run is read before what the suite says of it has been scraped."""
+    last: set[str] = set()
+    deadline = time.monotonic() + 30
+    with closing(PrometheusConnect(watched.url)) as prometheus:
+
+        def each_ms() -> dict[str, int]:
+            found = prometheus.custom_query(f'timestamp(up{{run="{RUN}"}})')
+            return {one["metric"]["job"]: round(float(one["value"][1]) * 1000) for one in found}
+
+        while last < {"server", "suite"}:
+            assert time.monotonic() < deadline, f"only {last} was ever scraped last"
+            before, told_ms, after = each_ms(), watched.client.last_scrape_ms(RUN), each_ms()
+            if before == after:
+                assert told_ms == min(before.values())
+                last.add(max(before, key=before.__getitem__))
 
 
 def test_a_prometheus_that_is_not_there_is_told(watched: Watched) -> None:

@@ -28,7 +28,7 @@ from tests.server.bench import (
 )
 from tests.server.conftest import Campaigns
 
-pytestmark = [pytest.mark.server, pytest.mark.alone, pytest.mark.timeout(CAMPAIGN_S + 100)]
+pytestmark = [pytest.mark.server, pytest.mark.timeout(CAMPAIGN_S + 100)]
 
 SCENARIOS = (
     "abort-queued",

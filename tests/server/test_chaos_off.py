@@ -14,7 +14,7 @@ from tests.server.bench import CAMPAIGN_S, OLD, RELEASES, Bench, RunDir, scenari
 from tests.server.conftest import Campaigns
 from tests.server.footprint import footprint
 
-pytestmark = [pytest.mark.server, pytest.mark.alone, pytest.mark.timeout(CAMPAIGN_S + 100)]
+pytestmark = [pytest.mark.server, pytest.mark.timeout(CAMPAIGN_S + 100)]
 
 TRACE = re.compile(rb"(?:^|\0)KVCHAOS_|kvchaos_control|chaos[./]inside")
 SCENARIO = "baseline-offload"

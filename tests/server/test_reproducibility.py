@@ -8,7 +8,7 @@ from chaos.inside.decide import Trigger, foretell
 from tests.server.bench import CAMPAIGN_S, OLD, Bench, RunDir
 from tests.server.conftest import Campaigns
 
-pytestmark = [pytest.mark.server, pytest.mark.alone, pytest.mark.timeout(CAMPAIGN_S + 100)]
+pytestmark = [pytest.mark.server, pytest.mark.timeout(CAMPAIGN_S + 100)]
 
 SCENARIO = "load-failure-recompute"
 
