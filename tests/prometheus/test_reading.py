@@ -25,7 +25,7 @@ from kvchaos.witness.local import plan_prometheus
 from kvchaos.witness.process import LocalPrometheus
 from kvchaos.witness.reading import Client, Unreachable, scrapes
 from tests.prometheus.conftest import Target, serving
-from tests.unit.conducting import members, wait_for
+from tests.unit.conducting import wait_for
 
 RUN = "run-1"
 ASKED = "vllm:asked_total"
@@ -185,11 +185,14 @@ def test_a_prometheus_that_cannot_start_is_told_with_its_last_words(tmp_path: Pa
     (tmp_path / layout.PROMETHEUS_FOLDER).mkdir()
     prometheus = LocalPrometheus(plan, tmp_path, record)
     prometheus.start()
-    wait_for(lambda: not members({prometheus.pid or 0}))
-    with pytest.raises(UsageError, match=r"Prometheus ended with code 2; .* no such file or directory"):
-        prometheus.check()
-    prometheus.stop()
-    record.close()
+    try:
+        # Not by its state: of a process with threads the first one may be over while others end.
+        wait_for(lambda: not prometheus.runs())
+        with pytest.raises(UsageError, match=r"Prometheus ended with code 2; .* no such file or directory"):
+            prometheus.check()
+    finally:
+        prometheus.stop()
+        record.close()
 
 
 def test_a_plan_names_the_program_its_version_and_loopback_alone(tmp_path: Path) -> None:
