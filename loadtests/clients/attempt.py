@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from history.records import Outcome, RequestError, RequestRecord
-from loadtests.clients.chunks import Answer
+from loadtests.clients.chunks import NS_PER_US, Answer
 from loadtests.job import Job
 
 LONGEST_MESSAGE = 500
-NS_PER_US = 1000
 CLIENT_FAULT = RequestError(
     kind="ClientFault", status=None, message="the load client itself failed; the log of the load tells how"
 )

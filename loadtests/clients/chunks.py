@@ -10,6 +10,9 @@ from typing import Any
 import msgspec
 
 from history.records import Usage
+from loadtests.clients.mid_stream import TokenRun
+
+NS_PER_US = 1000
 
 
 class PromptDetails(msgspec.Struct, gc=False):
@@ -165,6 +168,11 @@ class Answer:
         reasons = [choice.finish_reason for choice in self._choices]
         return None if None in reasons else reasons[0]
 
+    @property
+    def is_plain(self) -> bool:
+        """It is one answer, and of its tokens nothing is kept but id and logprob."""
+        return len(self._choices) == 1 and not self._with_gaps
+
     def add(self, event: Any, at_us: int) -> int:
         """Take in one event as decoded from JSON; gives how many tokens it brought. Raises MalformedChunk."""
         return self.take(chunk_of(event), at_us)
@@ -187,6 +195,21 @@ class Answer:
             self.chunk_us.append(at_us)
             self.chunk_tokens.append(count)
         return count
+
+    def take_run(self, run: TokenRun, start_ns: int) -> int:
+        """Take in events in mid-stream of a plain answer, at least one, as `take` would.
+
+        `start_ns`: the request's start, monotonic clock. Gives how many tokens they brought.
+        """
+        at_us = [(arrived_ns - start_ns) // NS_PER_US for arrived_ns in run.arrived_ns]
+        so_far = self._choices[0]
+        so_far.token_ids += run.token_ids
+        so_far.logprobs += run.logprobs
+        self.chunk_us += at_us
+        self.chunk_tokens += run.chunk_tokens
+        if self.first_us is None:
+            self.first_us = at_us[0]
+        return len(run.token_ids)
 
     def _add(self, choice: Choice, so_far: ChoiceSoFar) -> int:
         """Take in a choice's part of an event; gives how many tokens that brought."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import gevent
 import msgspec
@@ -12,11 +12,12 @@ from loadtests.clients.attempt import Attempt
 from loadtests.clients.base import DRAIN_S, CompletionClient
 from loadtests.clients.chunks import MalformedChunk
 from loadtests.clients.completion import is_streamed, path_of
-from loadtests.clients.decoding import DONE, ErrorEvent, decode
+from loadtests.clients.decoding import ErrorEvent
 from loadtests.clients.events import EventReader
+from loadtests.clients.intake import Intake
 from loadtests.clients.refusal import refused
 from loadtests.connections.connection import Connection
-from loadtests.failures import Abandoned, RequestFailed
+from loadtests.failures import RequestFailed
 from loadtests.job import Sink
 
 OK = range(200, 300)
@@ -60,32 +61,15 @@ class LeanClient(CompletionClient):
         attempt.end_of_stream(at_us)
 
     def _stream(self, connection: Connection, attempt: Attempt, sink: Sink) -> None:
-        reader = EventReader(connection.arrivals)
+        reader, intake = EventReader(connection.arrivals), Intake(attempt, sink)
         connection.is_patient = attempt.leave_after is None
         pieces = connection.body()
         for piece in pieces:
-            if not _take_in(reader.read(piece), attempt, sink):
+            if not intake.take(reader.read(piece)):
                 attempt.end_of_stream(attempt.at_us(connection.arrivals.last_ns))
                 _drain(connection, pieces)
                 return
         reader.end()
-
-
-def _take_in(events: Iterable[tuple[bytes, int]], attempt: Attempt, sink: Sink) -> bool:
-    """Events that were read together; False: the last of all was among them. Raises what `decode` raises."""
-    answer, leave_after = attempt.answer, attempt.leave_after
-    count = 0
-    try:
-        for data, arrived_ns in events:
-            if data.startswith(DONE):
-                return False
-            count += answer.take(decode(data), attempt.at_us(arrived_ns))
-            if leave_after is not None and answer.tokens >= leave_after:
-                raise Abandoned
-    finally:
-        if count:
-            sink.tokens(count)
-    return True
 
 
 def _drain(connection: Connection, pieces: Iterator[bytes]) -> None:

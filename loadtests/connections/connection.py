@@ -130,7 +130,7 @@ class Connection:
             self._readiness.remove(self._fd)
             self._readiness.soon(self._tell)
             return
-        piece = bytes(_buffer[:size])
+        piece = _buffer[:size].tobytes()
         self._pieces.append(piece)
         self._stamps.append(told[0][2] if told else arrival.stamp_of_now())
         if not self.is_patient or not piece.endswith(IN_MID_STREAM):

@@ -97,6 +97,8 @@ class Draw:
 
     def integer(self, lowest: int, highest: int, *label: str | int) -> int:
         """A number between two bounds, both possible."""
+        if lowest == highest:
+            return lowest
         return self.random(label).randint(lowest, highest)
 
     def uniform(self, lowest: float, highest: float, *label: str | int) -> float:
