@@ -53,10 +53,9 @@ def plain_events(arrived: bytes) -> tuple[list[bytes], bytes] | None:
     if end < 0:
         return [], arrived
     events = arrived[len(DATA) : end].split(BETWEEN)
-    end += len(EVENT_END)
-    if not arrived.startswith(DATA) or arrived.count(b"\n", 0, end) != len(EVENT_END) * len(events):
+    if not arrived.startswith(DATA) or b"\n" in b"".join(events):
         return None
-    return events, arrived[end:]
+    return events, arrived[end + len(EVENT_END) :]
 
 
 def sizes(events: Iterable[bytes]) -> list[int]:

@@ -53,21 +53,17 @@ class TokenRun:
 
 def take_run(events: Iterator[Event]) -> tuple[TokenRun, Event | None]:
     """The events in mid-stream up to the first other one, and that one, which the iterator has given out."""
-    run = TokenRun()
-    token_ids, logprobs, chunk_tokens, arrived_ns = (
-        run.token_ids,
-        run.logprobs,
-        run.chunk_tokens,
-        run.arrived_ns,
-    )
-    for event in events:
-        data, at_ns = event
+    run, decode = TokenRun(), _decoder.decode
+    token_ids, logprobs = run.token_ids, run.logprobs
+    chunk_tokens, arrived_ns = run.chunk_tokens, run.arrived_ns
+    for data, at_ns in events:
         try:
-            (tokens,) = _decoder.decode(data).choices
+            (tokens,) = decode(data).choices
         except (msgspec.MsgspecError, UnicodeDecodeError):
-            return run, event
-        token_ids += tokens.token_ids
+            return run, (data, at_ns)
+        ids = tokens.token_ids
+        token_ids += ids
         logprobs += tokens.logprobs.token_logprobs
-        chunk_tokens.append(len(tokens.token_ids))
+        chunk_tokens.append(len(ids))
         arrived_ns.append(at_ns)
     return run, None

@@ -21,7 +21,7 @@ TURN_S = 0.002
 """The longest that reading waits for what is done with what was read."""
 SLOWNESS = 16
 """So many wider gaps it takes to believe that they are wider."""
-PATIENCE_S = 0.25
+PATIENCE_S = 0.5
 """The longest that what was read waits to be taken in."""
 READABLE = 1
 """Epoll's word and the event loop's."""

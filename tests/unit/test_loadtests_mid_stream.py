@@ -1,0 +1,131 @@
+"""The short way for events in mid-stream must add up to what the way for all events adds up to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loadtests.clients.attempt import Attempt
+from loadtests.clients.chunks import Answer, MalformedChunk
+from loadtests.clients.decoding import DONE, ErrorEvent, decode
+from loadtests.clients.intake import Intake
+from loadtests.clients.mid_stream import Event, take_run
+from loadtests.job import Job
+from loadtests.workloads.prompt import Prompt
+from tests.fakes.notes import Notes
+
+Take = Callable[[Iterable[Event]], bool]
+
+START_NS = 10**9
+FIRST_NS = START_NS + 1_500
+"""When the first event had arrived; the others 1 us after one another."""
+PROMPT = Prompt(prompt_id="p", token_ids=(1, 2), max_tokens=8)
+CHOICE: dict[str, Any] = {
+    "index": 0,
+    "text": "ab",
+    "logprobs": {"token_logprobs": [-0.5, -1], "top_logprobs": [{"a": -0.5, "c": -1.5}, {"b": -1}]},
+    "finish_reason": None,
+    "token_ids": [7, 8],
+}
+TOKENS: dict[str, Any] = {"id": "cmpl-1", "choices": [CHOICE], "usage": None}
+CHAT = {"delta": {"content": "a"}, "token_ids": [9], "logprobs": {"content": [{"logprob": -2.0}]}}
+OTHERS: list[Any] = [
+    {"choices": [CHOICE | {"finish_reason": "length"}]},
+    {"choices": [CHOICE | {"index": 1}]},
+    {"choices": [CHOICE | {"index": -1}]},
+    {"choices": [CHOICE | {"token_ids": []}]},
+    {"choices": [CHOICE | {"token_ids": None}]},
+    {"choices": [CHOICE | {"token_ids": [7.5]}]},
+    {"choices": [CHOICE | {"logprobs": None}]},
+    {"choices": [CHOICE | {"logprobs": {"token_logprobs": [None]}}]},
+    {"choices": [CHOICE | {"logprobs": {"token_logprobs": [-1.0], "content": [{"logprob": -3.0}]}}]},
+    {"choices": [CHOICE | {"prompt_logprobs": [None, {"2": {"logprob": -1.0}}]}]},
+    {"choices": [CHOICE], "prompt_logprobs": [None, {"2": {"logprob": -1.0}}]},
+    {"choices": [CHOICE], "usage": {"prompt_tokens": 2, "completion_tokens": 2}},
+    {"choices": [CHOICE], "error": {"message": "EngineCore died"}},
+    {"choices": [CHOICE], "error": 0},
+    {"choices": [CHOICE, CHOICE]},
+    {"choices": [CHAT]},
+    {"choices": [{"delta": {"role": "assistant", "content": ""}}]},
+    {"choices": []},
+    {"choices": None},
+    [],
+]
+PLAIN = json.dumps(TOKENS).encode()
+EVENTS = [json.dumps(other).encode() for other in OTHERS] + [DONE, b"{", b'{"choices": [{"text": "\xff"}]}']
+
+
+def attempt(choices: int, *, with_gaps: bool) -> Attempt:
+    job = Job(id="a", prompt=PROMPT, phase="load", worker=0, intended_ns=0)
+    answer = Answer(choices, prompt=PROMPT.token_ids, with_gaps=with_gaps)
+    return Attempt(job, None, answer, start_ns=0, start_mono_ns=START_NS, end_us=0)
+
+
+def timed(events: Sequence[bytes]) -> list[Event]:
+    return [(event, FIRST_NS + 1000 * place) for place, event in enumerate(events)]
+
+
+def short_way(under_way: Attempt, sink: Notes) -> Take:
+    return Intake(under_way, sink).take
+
+
+def long_way(under_way: Attempt, sink: Notes) -> Take:
+    def take(events: Iterable[Event]) -> bool:
+        for data, arrived_ns in events:
+            if data.startswith(DONE):
+                return False
+            sink.tokens(under_way.answer.take(decode(data), under_way.at_us(arrived_ns)))
+        return True
+
+    return take
+
+
+def outcome(
+    way: Callable[[Attempt, Notes], Take], under_way: Attempt, batches: Sequence[Sequence[Event]]
+) -> object:
+    """All that is kept of a stream that was read in batches."""
+    sink, failure, goes_on = Notes(), "", True
+    take = way(under_way, sink)
+    try:
+        for batch in batches:
+            goes_on = goes_on and take(batch)
+    except (ErrorEvent, MalformedChunk, ValueError) as error:
+        failure = repr(error)
+    return under_way.record(), sum(sink.token_counts), goes_on, failure
+
+
+@given(
+    events=st.lists(st.just(PLAIN) | st.just(PLAIN) | st.sampled_from(EVENTS), max_size=8),
+    cut=st.integers(min_value=0, max_value=8),
+    choices=st.sampled_from((1, 1, 2)),
+    with_gaps=st.booleans(),
+)
+def test_both_ways_keep_the_same_of_any_stream(
+    events: list[bytes], cut: int, choices: int, *, with_gaps: bool
+) -> None:
+    batches = [timed(events)[:cut], timed(events)[cut:]]
+    short = outcome(short_way, attempt(choices, with_gaps=with_gaps), batches)
+    long = outcome(long_way, attempt(choices, with_gaps=with_gaps), batches)
+    assert short == long
+
+
+@pytest.mark.parametrize("other", EVENTS)
+def test_any_other_event_ends_the_short_way_and_is_not_lost(other: bytes) -> None:
+    left = iter(timed([PLAIN, other, PLAIN]))
+    run, stopped_at = take_run(left)
+    assert (run.token_ids, run.logprobs, run.chunk_tokens) == ([7, 8], [-0.5, -1.0], [2])
+    assert stopped_at == (other, FIRST_NS + 1000)
+    assert list(left) == [(PLAIN, FIRST_NS + 2000)]
+
+
+def test_what_is_read_together_is_told_as_one_number_of_tokens() -> None:
+    sink = Notes()
+    under_way = attempt(1, with_gaps=False)
+    assert Intake(under_way, sink).take(timed([PLAIN] * 3))
+    assert sink.token_counts == [6]
+    assert (under_way.answer.first_us, under_way.answer.chunk_us) == (1, [1, 2, 3])
