@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -151,16 +152,16 @@ class Answer:
     @property
     def token_ids(self) -> list[int]:
         """Of all choices, one after the other."""
-        return [token for choice in self._choices for token in choice.token_ids]
+        return [*chain.from_iterable(choice.token_ids for choice in self._choices)]
 
     @property
     def logprobs(self) -> list[float]:
-        return [logprob for choice in self._choices for logprob in choice.logprobs]
+        return [*chain.from_iterable(choice.logprobs for choice in self._choices)]
 
     @property
     def gaps(self) -> list[float]:
         """Empty unless they were asked for."""
-        return [gap for choice in self._choices for gap in choice.gaps]
+        return [*chain.from_iterable(choice.gaps for choice in self._choices)]
 
     @property
     def finish_reason(self) -> str | None:
