@@ -64,7 +64,7 @@ class Stopwatch:
 
 class _Buckets:
     def __init__(self, bounds_s: Sequence[float]) -> None:
-        self._bounds_us = [bound * US_PER_S for bound in bounds_s]
+        self._bounds_us = [round(bound * US_PER_S) for bound in bounds_s]
         self._counts = [0] * (len(bounds_s) + 1)
         self._sum_us = 0.0
 
