@@ -138,11 +138,11 @@ def _highest(bench: Bench) -> Iterator[str]:
     if len(holding) < len(found):
         lowest = min(one.fails for one in found if one.holds is None and one.fails is not None)
         searches = len(found) - len(holding)
-        yield f"{told}: not even held at {number(lowest)} arrivals/s, by {searches} searches"
+        yield f"{told}: not even held at {number(lowest)} arrivals/s (searches: {searches})"
     if holding:
         open_end = " or more" if any(one.fails is None for one in found) else ""
         at = spread(Interval.of(holding))
-        yield f"{told}: held up to {at} arrivals/s{open_end}, by {len(holding)} searches"
+        yield f"{told}: held up to {at} arrivals/s{open_end} (searches: {len(holding)})"
 
 
 def _compared(bench: Bench) -> Iterator[str]:

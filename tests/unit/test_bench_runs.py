@@ -271,7 +271,7 @@ def test_a_search_goes_by_the_share_of_good_requests(tmp_path: Path, base: Base,
     search(made, target(base, tmp_path), [1], (0.0, 8.0), 0.4, Load(5.0, 50))
     assert [rates for _, _, rates in campaign.asked] == [[8.0], [4.0], [6.0]]
     (line, *_) = conclusions(made.bench)
-    assert line == "TTFT at most 100 ms for 0.99 of the requests: held up to 4 arrivals/s, by 1 searches"
+    assert line == "TTFT at most 100 ms for 0.99 of the requests: held up to 4 arrivals/s (searches: 1)"
 
 
 def make_slow(run: Run) -> None:
