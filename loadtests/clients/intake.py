@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import chain
 
 from loadtests.clients.attempt import Attempt
 from loadtests.clients.decoding import DONE, decode
-from loadtests.clients.mid_stream import Event, take_run
+from loadtests.clients.mid_stream import Event, TokenRun, extend
 from loadtests.failures import Abandoned
 from loadtests.job import Sink
 
@@ -27,14 +27,21 @@ class Intake:
         Raises what `decode` and `Answer.take` raise, and Abandoned.
         """
         if self._in_mid_stream:
-            run, other = take_run(events := iter(events))
-            if run.chunk_tokens:
-                self._sink.tokens(self._attempt.answer.take_run(run, self._attempt.start_mono_ns))
+            other = self._take_run(events := iter(events))
             if other is None:
                 return True
             self._in_mid_stream = False
             events = chain((other,), events)
         return self._take_any(events)
+
+    def _take_run(self, events: Iterator[Event]) -> Event | None:
+        """Events in mid-stream; gives the first other one."""
+        run = TokenRun()
+        try:
+            return extend(run, events)
+        finally:
+            if run.chunk_tokens:
+                self._sink.tokens(self._attempt.answer.take_run(run, self._attempt.start_mono_ns))
 
     def _take_any(self, events: Iterable[Event]) -> bool:
         attempt, answer, count = self._attempt, self._attempt.answer, 0

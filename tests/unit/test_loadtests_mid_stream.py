@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from loadtests.clients.attempt import Attempt
 from loadtests.clients.chunks import Answer, MalformedChunk
 from loadtests.clients.decoding import DONE, ErrorEvent, decode
 from loadtests.clients.intake import Intake
-from loadtests.clients.mid_stream import Event, take_run
+from loadtests.clients.mid_stream import Event, TokenRun, extend
 from loadtests.job import Job
 from loadtests.workloads.prompt import Prompt
 from tests.fakes.notes import Notes
@@ -117,10 +117,23 @@ def test_both_ways_keep_the_same_of_any_stream(
 @pytest.mark.parametrize("other", EVENTS)
 def test_any_other_event_ends_the_short_way_and_is_not_lost(other: bytes) -> None:
     left = iter(timed([PLAIN, other, PLAIN]))
-    run, stopped_at = take_run(left)
+    run = TokenRun()
+    stopped_at = extend(run, left)
     assert (run.token_ids, run.logprobs, run.chunk_tokens) == ([7, 8], [-0.5, -1.0], [2])
     assert stopped_at == (other, FIRST_NS + 1000)
     assert list(left) == [(PLAIN, FIRST_NS + 2000)]
+
+
+def test_what_came_before_bytes_that_cannot_be_read_is_kept() -> None:
+    def broken() -> Iterator[Event]:
+        yield from timed([PLAIN, PLAIN])
+        raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+
+    sink = Notes()
+    under_way = attempt(1, with_gaps=False)
+    with pytest.raises(UnicodeDecodeError):
+        Intake(under_way, sink).take(broken())
+    assert (under_way.answer.token_ids, sink.token_counts) == ([7, 8, 7, 8], [4])
 
 
 def test_what_is_read_together_is_told_as_one_number_of_tokens() -> None:
