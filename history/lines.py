@@ -8,8 +8,11 @@ from typing import TypeVar
 
 import msgspec
 
+from history.plain_file import open_plain
 from history.records import Record
 
+LONGEST_MESSAGE = 1000
+"""Characters."""
 Line = TypeVar("Line", bound=Record)
 
 
@@ -26,7 +29,7 @@ def read_lines(path: Path, kind: type[Line]) -> Iterator[Line]:
         return
     decoder = msgspec.json.Decoder(kind)
     try:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             for number, line in enumerate(file, start=1):
                 if not line.endswith(b"\n"):
                     break
@@ -39,6 +42,7 @@ def read_lines(path: Path, kind: type[Line]) -> Iterator[Line]:
         raise UnreadableRun(f"{path}: cannot be read: {error}") from error
 
 
-def one_line(told: object) -> str:
-    """What an error says, without its line breaks: it may quote what it does not like."""
-    return " ".join(str(told).split())
+def one_line(error: object) -> str:
+    """The message of an error without line breaks, cut to LONGEST_MESSAGE: it may quote its input."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= LONGEST_MESSAGE else f"{text[:LONGEST_MESSAGE]}..."

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
-import yaml
 from pydantic import ValidationError
 
 from history import layout
@@ -25,9 +24,7 @@ from history.records import (
     RequestRecord,
     ResourceRecord,
 )
-
-NO_YAML = (ArithmeticError, LookupError, ValueError, TypeError, AttributeError, RecursionError)
-"""What the YAML library raises of scalars that are not what they claim to be, and of endless nesting."""
+from history.yaml_file import BadYaml, load_yaml
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,15 +107,17 @@ def read_plan(run_dir: Path) -> RunPlan:
     path = run_dir / layout.PLAN
     try:
         # JSON mode, since YAML has no tuples and strict validation of Python objects wants them.
-        content = msgspec.json.encode(yaml.safe_load(path.read_text(encoding="utf-8")))
+        content = msgspec.json.encode(load_yaml(path))
         return RunPlan.model_validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "file"
         told = one_line(f"{where}: {first['msg']}")
         raise UnreadableRun(f"{path}: {told}") from error
-    except (OSError, yaml.YAMLError, *NO_YAML) as error:
-        raise UnreadableRun(f"{path}: cannot be read: {one_line(error)}") from error
+    except BadYaml as error:
+        raise UnreadableRun(str(error)) from error
+    except OSError as error:
+        raise UnreadableRun(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def read_faults(run_dir: Path) -> list[FaultRecord]:

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import yaml
-
 from chaos.inside import decide
 from history import layout
 from history.plan import ClientKind, RunPlan, Scenario, StackName, Versions
+from history.yaml_file import dump_yaml
 from kvchaos import __version__
 from kvchaos.errors import UsageError
 from kvchaos.joining import MasterAddress
@@ -155,7 +154,7 @@ def swarm(scenario: Scenario, seed: int) -> Scenario:
 def write_plan(plan: RunPlan, run_dir: Path) -> Path:
     """Write run.yaml. Raises OSError."""
     path = run_dir / layout.PLAN
-    path.write_text(yaml.safe_dump(plan.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+    path.write_text(dump_yaml(plan.model_dump(mode="json")), encoding="utf-8")
     return path
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import msgspec
-import yaml
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import Version
 from pydantic import ValidationError
@@ -16,7 +14,9 @@ from pydantic import ValidationError
 from chaos import catalogue
 from chaos.schedule import parse_line
 from history.arrivals import Recorded
+from history.lines import one_line
 from history.plan import Expectation, Scenario, StackName
+from history.yaml_file import BadYaml, load_yaml
 from kvchaos.errors import UsageError
 from kvchaos.paths import beside_packages
 from kvchaos.stacks.command import check_settings
@@ -44,20 +44,6 @@ def scenario_files() -> list[Path]:
     return sorted(path for path in files if path.parent.name != TRIAL)
 
 
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice in a mapping; YAML's own rule is that the last one wins in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                continue
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key.value} twice", key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
 def find_scenario(wanted: str) -> Path:
     """The file of a scenario, given as a path or by name. Raises UsageError."""
     if wanted.endswith((".yaml", ".yml")):
@@ -71,24 +57,20 @@ def find_scenario(wanted: str) -> Path:
 def load_scenario(path: Path) -> Scenario:
     """Read and check a scenario. Raises UsageError with file, place and problem."""
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        content = load_yaml(path)
         # By way of JSON, since strict validation of Python objects wants tuples and YAML has none.
         scenario = Scenario.model_validate_json(msgspec.json.encode(_expand(content)))
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: is not UTF-8 text") from error
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path}: is not YAML: {_one_line(error)}") from error
-    except (TypeError, UnicodeEncodeError) as error:
-        raise UsageError(f"{path}: holds a value that JSON cannot say: {error}") from error
+    except BadYaml as error:
+        raise UsageError(str(error)) from error
     except ValidationError as error:
         raise UsageError(f"{path}: {_first_problem(error)}") from error
     except BadSchedule as error:
-        raise UsageError(f"{path}: faults: {error}") from error
+        raise UsageError(f"{path}: faults: {one_line(error)}") from error
     scenario = _with_whole_paths(scenario, path.parent)
     for problem in _problems(scenario):
-        raise UsageError(f"{path}: {problem}")
+        raise UsageError(f"{path}: {one_line(problem)}")
     return scenario
 
 
@@ -245,8 +227,4 @@ def _first_problem(error: ValidationError) -> str:
     what = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
     more = error.error_count() - 1
     place = f"{where}: " if where else ""
-    return f"{place}{what}" + (f" (and {more} more)" if more else "")
-
-
-def _one_line(error: yaml.YAMLError) -> str:
-    return " ".join(str(error).split())
+    return one_line(f"{place}{what}") + (f" (and {more} more)" if more else "")

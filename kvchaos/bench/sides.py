@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import yaml
-
 from history.plan import ServerSettings
+from history.yaml_file import BadYaml, parse_yaml
 from kvchaos.bench.plans import Settings
 from kvchaos.errors import UsageError
 
@@ -51,11 +50,13 @@ def side_of(words: Sequence[str]) -> Side:
 def _value(word: str, text: str) -> bool | int | float | str | list[bool | int | float | str]:
     """As YAML has it, as in a scenario file: `off`, `40`, `[--flag, "1"]`."""
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UsageError(f"{word!r}: is no value: {' '.join(str(error).split())}") from error
+        value = parse_yaml(text, "value")
+    except BadYaml as error:
+        raise UsageError(f"{word!r}: is no value: {error}") from error
     if isinstance(value, bool | int | float | str):
         return value
-    if isinstance(value, list) and all(isinstance(one, bool | int | float | str) for one in value):
-        return value
+    if isinstance(value, list):
+        items = [one for one in value if isinstance(one, bool | int | float | str)]
+        if len(items) == len(value):
+            return items
     raise UsageError(f"{word!r}: is no value")

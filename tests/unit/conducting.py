@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import yaml
 
 from history import layout
 from history.verdict import RunVerdict
+from history.yaml_file import dump_yaml
 from kvchaos.campaign import Places
 from kvchaos.planning import Request
 from kvchaos.scenario import load_scenario
@@ -95,7 +95,7 @@ def scenario(*manners: str, load: int = 12, limits: Mapping[str, object] | None 
 
 
 def write_scenario(path: Path, content: object) -> Path:
-    path.write_text(yaml.safe_dump(content))
+    path.write_text(dump_yaml(content))
     return path
 
 

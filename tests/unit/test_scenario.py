@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,7 @@ BAD: dict[str, tuple[Change, str]] = {
     "number for string": (put("summary", value=5), r"summary: .*string"),
     "list for mapping": (put("server", value=[]), r"server: .*object"),
     "no value": (put("server", "gpu_blocks", value=None), r"server\.gpu_blocks: .*integer"),
-    "not a number": (put("limits", value={"stall_s": float("nan")}), r"limits\.stall_s: .*number"),
+    "not a number": (put("limits", value={"stall_s": float("nan")}), r":\d+: number \.nan is not allowed"),
     "missing key": (drop("server", "gpu_blocks"), r"server\.gpu_blocks: Field required"),
     "missing part": (drop("workloads"), r"workloads: Field required"),
     "impossible name": (put("name", value="Good One"), r"name: .*pattern"),
@@ -293,7 +294,7 @@ def test_a_slip_is_one_line_with_file_place_and_problem(tmp_path: Path, change: 
     with pytest.raises(UsageError, match=told) as caught:
         load_scenario(path)
     message = str(caught.value)
-    assert message.startswith(f"{path}: ")
+    assert re.match(rf"{re.escape(str(path))}(:\d+)?: ", message)
     assert "\n" not in message
     assert ": :" not in message
 
@@ -324,14 +325,15 @@ def test_the_first_of_several_slips_tells_how_many_more_there_are(tmp_path: Path
         (b"42\n", "should be an object"),
         (b"name: [\n", "is not YAML"),
         (b"name: a\n\tsummary: b\n", "is not YAML"),
-        (b"name: a\nname: b\n", "is not YAML: key name twice .*line 2"),
-        (b"server: {gpu_blocks: 40, gpu_blocks: 50}\n", "is not YAML: key gpu_blocks twice"),
-        (b"? [a, b]\n: c\n", "is not YAML"),
-        (b"name: a\n---\nname: b\n", "is not YAML"),
-        (b"name: !!python/object:os.system {}\n", "is not YAML"),
+        (b"name: a\nname: b\n", r"odd\.yaml:2: key name twice"),
+        (b"server: {gpu_blocks: 40, gpu_blocks: 50}\n", "key gpu_blocks twice"),
+        (b"? [a, b]\n: c\n", "as a key"),
+        (b"name: a\n---\nname: b\n", "a second document"),
+        (b"name: !!python/object:os.system {}\n", "tag .*is not allowed"),
         (b"name: b\xff\n", "is not UTF-8"),
-        (b'name: "\\ud800"\n', "JSON cannot say"),
-        (b"true: a\n", "JSON cannot say"),
+        (b'name: "\\ud800"\n', "is not YAML"),
+        (b"true: a\n", "name: Field required"),
+        (b"summary: &a [*a]\n", r"odd\.yaml:1: anchor &a is not allowed; write values out"),
     ],
 )
 def test_a_file_that_is_no_scenario_at_all_is_one_line(tmp_path: Path, content: bytes, told: str) -> None:
@@ -340,7 +342,7 @@ def test_a_file_that_is_no_scenario_at_all_is_one_line(tmp_path: Path, content: 
     with pytest.raises(UsageError, match=told) as caught:
         load_scenario(path)
     message = str(caught.value)
-    assert message.startswith(f"{path}: ")
+    assert re.match(rf"{re.escape(str(path))}(:\d+)?: ", message)
     assert "\n" not in message
     assert ": :" not in message
 

@@ -1,0 +1,117 @@
+"""A YAML file is plain values or one line with its name and line; a few bytes of it never take gigabytes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from history import yaml_file
+from history.yaml_file import MAX_BYTES, MAX_DEPTH, BadYaml, dump_yaml, load_yaml, parse_yaml
+from kvchaos.scenario import scenario_files
+
+LAUGHS = "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nd: &d [*c, *c]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("", None),
+        ("a: 1\nb: [x, null, ~, true, off]\n", {"a": 1, "b": ["x", None, None, True, False]}),
+        ("{a: {b: []}, c: {}}", {"a": {"b": []}, "c": {}}),
+        ("[1_000, -0, 9223372036854775807, -9223372036854775808]", [1000, 0, 2**63 - 1, -(2**63)]),
+        ("[1.5, .5e+3, -2.0, 1_0.5]", [1.5, 500.0, -2.0, 10.5]),
+        ("a: '1'\nb: \"true\"\nc: 'null'", {"a": "1", "b": "true", "c": "null"}),
+        ("a: |\n  two\n  lines\n", {"a": "two\nlines\n"}),
+        ("true: a\n1: b\n", {"true": "a", "1": "b"}),
+        ("a: 2026-13-45", {"a": "2026-13-45"}),
+        ("'<<': a", {"<<": "a"}),
+        ("\ufeffa: b", {"a": "b"}),
+    ],
+)
+def test_plain_values_are_read(text: str, value: object) -> None:
+    assert parse_yaml(text, "f") == value
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a: &a [*a]", "f:1: anchor &a is not allowed; "),
+        (LAUGHS, "f:1: anchor &a is not allowed; "),
+        ("a: 1\nb: *a", "f:2: alias \\*a is not allowed; "),
+        ("<<: {a: b}", "f:1: merge key << is not allowed; "),
+        ("a: !!binary x", "f:1: tag .* is not allowed; "),
+        ("a: ! x", "f:1: tag ! is not allowed; "),
+        ("a: 1\na: 2", "f:2: key a twice is not allowed; "),
+        ("a: 1\n'a': 2", "f:2: key a twice is not allowed; "),
+        ("? [a]\n: b", "f:1: a list or a mapping as a key is not allowed; "),
+        ("a\n---\nb", "f:2: a second document is not allowed; "),
+        ("a: 010", "f:1: number 010 is not allowed; .*decimal"),
+        ("a: 1:30", "f:1: number 1:30 is not allowed; .*quotes"),
+        ("a: .nan", "f:1: number .nan is not allowed; .*finite"),
+        ("a: -.inf", "f:1: number -.inf is not allowed; .*finite"),
+        ("a: 1.0e+999", "f:1: number 1.0e\\+999 is not allowed; .*finite"),
+        ("a: 9223372036854775808", "f:1: number 9223372036854775808 is not allowed; .*64 bits"),
+        (f"a: {'9' * 10_000}", "f:1: number 9{40}\\.\\.\\. is not allowed; .*64 bits"),
+        ("[" * (MAX_DEPTH + 1), f"f:1: more than {MAX_DEPTH} levels of nesting is not allowed; "),
+        ("- " * (MAX_DEPTH + 1), f"f:1: more than {MAX_DEPTH} levels of nesting is not allowed; "),
+        ("a: [", "f:[12]: is not YAML: .*; correct it"),
+        ("a: b\nc: d: e", "f:2: is not YAML: .*; correct it"),
+        ("a: b\nc: \x07", "f:2: is not YAML: a control character; remove it"),
+        ("&a\u2028b c", "f:1: "),
+    ],
+)
+def test_what_is_not_plain_is_one_line_with_file_and_line(text: str, told: str) -> None:
+    with pytest.raises(BadYaml, match=f"^{told}") as caught:
+        parse_yaml(text, "f")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_what_occurs_twice_is_written_twice() -> None:
+    shared = {"b": [1.5, "yes", None]}
+    value = {"z": shared, "a": [shared, shared], "c": "1:30"}
+    assert parse_yaml(dump_yaml(value), "f") == value
+
+
+def test_half_a_character_is_refused_by_either_parser(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of PyYAML's two parsers only the one in C refuses it itself."""
+    for parser in (yaml.SafeLoader, yaml.CSafeLoader):
+        monkeypatch.setattr(yaml_file, "_PARSER", parser)
+        with pytest.raises(BadYaml, match=r"^f:1: "):
+            parse_yaml('a: "\\ud800"', "f")
+
+
+def test_as_many_values_as_no_plan_has_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yaml_file, "MAX_VALUES", 100)
+    assert parse_yaml("[" + "1," * 99 + "]", "f") == [1] * 99
+    with pytest.raises(BadYaml, match="more than 100 values"):
+        parse_yaml("[" + "1," * 100 + "]", "f")
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "f.yaml"
+    with path.open("wb") as file:
+        file.truncate(MAX_BYTES + 1)
+    with pytest.raises(BadYaml, match=r"f\.yaml: is larger than 8 MiB; give a smaller file$"):
+        load_yaml(path)
+
+
+def test_text_that_is_not_utf8_is_named_by_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "f.yaml"
+    path.write_bytes(b"a: b\nc: \xff\n")
+    with pytest.raises(BadYaml, match=r"f\.yaml:2: is not UTF-8 text; "):
+        load_yaml(path)
+
+
+@pytest.mark.timeout(10)
+def test_a_pipe_or_a_device_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(OSError, match="Is no regular file"):
+            load_yaml(path)
+
+
+def test_no_scenario_of_ours_needs_more(tmp_path: Path) -> None:
+    assert all(isinstance(load_yaml(path), dict) for path in scenario_files())
