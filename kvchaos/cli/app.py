@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, NoReturn
 
 import typer
 
 from kvchaos import __version__
-from kvchaos.cli import bench, clean, client_bench, doctor, faults, judge, oracles, plan, server, worker
-from kvchaos.cli import run as run_scenarios
 from kvchaos.errors import UsageError
 
 EXIT_USAGE = 3
 """Bad input or a bad environment. 0, 1 and 2 speak of verdicts: as expected, not as expected, unknown."""
 EXIT_INTERRUPTED = 130
 
-app = typer.Typer(name="kvchaos", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-
-# Commands are registered here, in the order of the help text.
-app.command("run")(run_scenarios.run_command)
-app.command("plan")(plan.plan_command)
-app.command("worker")(worker.worker_command)
-app.command("judge")(judge.judge_command)
-app.add_typer(server.app, name="server")
-app.command("faults")(faults.faults_command)
-app.command("oracles")(oracles.oracles_command)
-app.add_typer(bench.app, name="bench")
-app.command("client-bench")(client_bench.client_bench_command)
-app.command("doctor")(doctor.doctor)
-app.command("clean")(clean.clean_command)
+COMMANDS = {
+    "run": "run:run_command",
+    "plan": "plan:plan_command",
+    "worker": "worker:worker_command",
+    "judge": "judge:judge_command",
+    "server": "server:app",
+    "faults": "faults:faults_command",
+    "oracles": "oracles:oracles_command",
+    "bench": "bench:app",
+    "client-bench": "client_bench:client_bench_command",
+    "doctor": "doctor:doctor",
+    "clean": "clean:clean_command",
+}
+"""Module in kvchaos.cli and its function or group of commands, in the order of the help text."""
 
 
 def _print_version(wanted: bool) -> None:
@@ -39,7 +38,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def root(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
@@ -48,10 +46,36 @@ def root(
     """Load-test and chaos benchmark for vLLM servers that offload KV cache to CPU memory."""
 
 
+def application(arguments: Sequence[str]) -> typer.Typer:
+    """The program with the command that these arguments name; with all commands if they name none.
+
+    Each command imports much that the others do without: `--version` alone would take seconds.
+    """
+    app = typer.Typer(
+        name="kvchaos", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+    )
+    app.callback()(root)
+    for name in _needed(arguments):
+        module, _, attribute = COMMANDS[name].partition(":")
+        found = getattr(importlib.import_module(f"kvchaos.cli.{module}"), attribute)
+        if isinstance(found, typer.Typer):
+            app.add_typer(found, name=name)
+        else:
+            app.command(name)(found)
+    return app
+
+
+def _needed(arguments: Sequence[str]) -> Iterable[str]:
+    first = arguments[0] if arguments else ""
+    if first == "--version":
+        return ()
+    return (first,) if first in COMMANDS else COMMANDS
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code."""
     try:
-        outcome = app(list(arguments), prog_name="kvchaos", standalone_mode=False)
+        outcome = application(arguments)(list(arguments), prog_name="kvchaos", standalone_mode=False)
     except UsageError as error:
         return _complain(str(error))
     except typer.TyperException as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kvchaos import __version__
-from kvchaos.cli.app import run
+from kvchaos.cli.app import COMMANDS, run
 from kvchaos.errors import UsageError
 from kvchaos.paths import cache_folder, runs_folder
 
@@ -110,3 +110,23 @@ def test_relative_folders_do_not_follow_later_changes_of_directory(
     assert cache_folder({"KVCHAOS_CACHE": "here"}) == tmp_path / "here"
     assert runs_folder({"KVCHAOS_RUNS": "there"}) == tmp_path / "there"
     assert runs_folder({}) == tmp_path / "runs"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "needless"),
+    [
+        (["--version"], ["numpy", "pydantic", "docker", "kvchaos.cli.run", "kvchaos.cli.judge"]),
+        (["judge", "--help"], ["docker", "locust", "kvchaos.cli.run", "kvchaos.cli.bench"]),
+    ],
+)
+def test_a_command_imports_nothing_that_only_others_need(arguments: list[str], needless: list[str]) -> None:
+    """`kvchaos --version` took 3 s while every command was imported with it."""
+    program = f"import sys; from kvchaos.cli.app import run; run({arguments}); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert not set(needless) & set(done.stdout.splitlines()[-1].split())
+
+
+def test_the_help_lists_every_command(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == 0
+    shown = capfd.readouterr().out
+    assert [name for name in COMMANDS if f" {name} " not in shown] == []
