@@ -33,6 +33,8 @@ print({ANSWER!r} + json.dumps({{
     "cpu": bool(current_platform.is_cpu()),
 }}), flush=True)
 """
+PYTHONS = ("3.15", "3.14", "3.13", "3.12", "3.11", "3.10")
+"""Versions of Python that an error message may recommend, newest first."""
 NOT_INHERITED = ("PYTHONPATH", "PYTHONHOME", "LD_PRELOAD")
 """Would bring this suite's packages, or libraries nobody recorded, into the server's interpreter."""
 
@@ -75,10 +77,16 @@ def find_base(wanted: SpecifierSet, uv: Path) -> Interpreter:
     other = ask_base(Path(path)) if found.returncode == 0 and path else None
     if other is None:
         here = running.version if running is not None else "unknown"
-        raise UsageError(
-            f"no Python {wanted} on this machine (running: {here}); install one so that python3.X is on PATH"
-        )
+        raise UsageError(f"no Python {wanted} on this machine (running: {here}); {_remedy(wanted)}")
     return other
+
+
+def _remedy(wanted: SpecifierSet) -> str:
+    """What to install: the newest Python in the range."""
+    newest = next((version for version in PYTHONS if wanted.contains(version)), None)
+    if newest is None:
+        return "install one, and put it on PATH"
+    return f"install Python {newest}, so that python{newest} is on PATH"
 
 
 def ask_base(python: Path) -> Interpreter | None:

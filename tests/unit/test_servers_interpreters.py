@@ -45,6 +45,18 @@ def test_without_a_fitting_one_the_wanted_range_is_named(tmp_path: Path) -> None
         find_base(SpecifierSet("<3"), uv)
 
 
+@pytest.mark.parametrize(("wanted", "newest"), [(">=3.10,<3.14", "3.13"), (">=3.11,<3.15", "3.14")])
+def test_a_release_that_refuses_the_interpreters_names_the_newest_one_that_it_accepts(
+    tmp_path: Path, wanted: str, newest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "no-python"))
+    uv = write_program(tmp_path / "uv", "#!/bin/sh\nexit 2\n")
+    with pytest.raises(UsageError) as refused:
+        find_base(SpecifierSet(wanted), uv)
+    (line,) = str(refused.value).splitlines()
+    assert line.endswith(f"install Python {newest}, so that python{newest} is on PATH")
+
+
 def test_a_program_on_the_path_that_does_not_run_is_passed_over(tmp_path: Path) -> None:
     """Version managers leave such stubs for interpreters that are not switched on."""
     stub = write_program(tmp_path / "python3.12", "#!/bin/sh\necho not installed >&2\nexit 127\n")

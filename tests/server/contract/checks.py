@@ -10,7 +10,7 @@ import json
 import sys
 import unittest
 from collections.abc import Callable
-from functools import partial
+from functools import partial, update_wrapper
 
 from tests.server.contract import (
     audit,
@@ -56,7 +56,7 @@ def main() -> None:
     bench = Bench()
     for check in CHECKS:
         result = unittest.TestResult()
-        unittest.FunctionTestCase(partial(check, bench)).run(result)
+        unittest.FunctionTestCase(update_wrapper(partial(check, bench), check)).run(result)
         troubles = [text for _, text in (*result.failures, *result.errors)]
         line = {
             "check": check.__name__,
