@@ -349,6 +349,8 @@ class RunPlan(Strict):
     versions: Versions
     prometheus: PrometheusPlan | None = None
     """None: the suite's own scrapes are the only witness."""
+    notes_evidence: bool = False
+    """Whether the run ends with an event that says how many lines its files have; older runs do not."""
     kv_token_bytes: int | None = Field(default=None, gt=0)
     """KV cache bytes that one token takes; None when that is not known."""
     created: str

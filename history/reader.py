@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from history import layout
 from history.beside import metrics_beside, read_metrics
+from history.evidence import changes
 from history.lines import Line, one_line, read_lines
 from history.lines import UnreadableRun as UnreadableRun
 from history.metrics import MetricLog
@@ -55,6 +56,8 @@ class History:
     """What Prometheus saw of the server."""
     client: list[ClientRecord] = field(default_factory=list)
     resources: list[ResourceRecord] = field(default_factory=list)
+    changed: tuple[str, ...] = ()
+    """Files that have not the lines that the run noted at its end, a message for each."""
 
     def events_of(self, kind: str) -> list[Event]:
         return [event for event in self.events if event.kind == kind]
@@ -99,6 +102,7 @@ def read_history(run_dir: Path) -> History:
             prometheus=read_metrics(run_dir / layout.PROMETHEUS),
             resources=list(read_lines(run_dir / layout.RESOURCES, ResourceRecord)),
             metrics=metrics(),
+            changed=_changes(run_dir, events),
         )
 
 
@@ -128,6 +132,13 @@ def read_faults(run_dir: Path) -> list[FaultRecord]:
 def _all_lines(run_dir: Path, pattern: str, kind: type[Line]) -> Iterator[Line]:
     for path in sorted(run_dir.glob(pattern)):
         yield from read_lines(path, kind)
+
+
+def _changes(run_dir: Path, events: list[Event]) -> tuple[str, ...]:
+    try:
+        return tuple(changes(run_dir, events))
+    except OSError as error:
+        raise UnreadableRun(f"{error.filename}: cannot be read: {error.strerror}") from error
 
 
 def _log_lines(path: Path) -> list[str]:

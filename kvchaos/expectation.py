@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import StrEnum
 
+from history.evidence import EVIDENCE
 from history.plan import Expectation
 from history.reader import History
 from history.verdict import OracleResult, Outcome, Verdict
@@ -25,8 +26,24 @@ def cut_short(history: History) -> str | None:
         return f"the run failed: {event.data.get('reason')}"
     for event in history.events_of("interrupted"):
         return f"the run was interrupted by {event.data.get('signal')}"
+    for change in history.changed:
+        return f"{change}; judge the run directory as the run left it"
     if not any(event.data.get("where") == "final" for event in history.events_of("canary")):
         return "the run broke off: its conductor never came to the end"
+    if history.plan.notes_evidence and not history.events_of(EVIDENCE):
+        return "the run broke off: its conductor never noted how many lines its files have"
+    return _unseen_phase(history)
+
+
+def _unseen_phase(history: History) -> str | None:
+    """A phase that the run must have passed and whose events are missing."""
+    ends = {event.data.get("phase"): event.data.get("reason") for event in history.events_of("phase_end")}
+    if any(reason != "done" for reason in ends.values()):
+        return None  # The phases after it were given up, and the oracles know why.
+    begun = {event.data.get("phase") for event in history.events_of("phase_start")}
+    for phase in history.plan.scenario.phases:
+        if phase.name not in begun or phase.name not in ends:
+            return f"phase {phase.name}: its {'end' if phase.name in begun else 'begin'} is not in the events"
     return None
 
 

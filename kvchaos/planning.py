@@ -90,6 +90,7 @@ def resolve(
         environment=launch.environment,
         versions=_versions(request, model.fingerprint),
         kv_token_bytes=model.token_bytes,
+        notes_evidence=True,
         created=_now(),
     )
 
@@ -119,6 +120,7 @@ def resolve_attached(request: Request, server: Attached, run_id: str) -> RunPlan
         command=(),
         environment={},
         versions=_versions(request, UNKNOWN),
+        notes_evidence=True,
         created=_now(),
     )
 

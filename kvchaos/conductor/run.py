@@ -9,6 +9,7 @@ from pathlib import Path
 
 from chaos.inside.ledger.book import QUIET_S
 from history import layout
+from history.evidence import EVIDENCE, count_lines
 from history.plan import PhaseSpec, RunPlan
 from history.writer import LineWriter
 from kvchaos.conductor import server_state
@@ -343,7 +344,9 @@ class Run:
         line = self._stopped_at_line
         if line is not None:
             self._events.write("server_stop", how="SIGTERM", code=self._stack.exit_code(), log_line=line)
-        self._events.close()
         self._canary.close()
         self._metrics.close()
         self._resources.close()
+        # The last word: all other files are as they will be judged.
+        self._events.write(EVIDENCE, **count_lines(self._dir))
+        self._events.close()

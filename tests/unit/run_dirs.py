@@ -8,6 +8,9 @@ import msgspec
 import yaml
 
 from history import layout
+from history.evidence import EVIDENCE, count_lines
+from history.lines import read_lines
+from history.records import Event
 from history.writer import LineWriter
 from tests.unit.histories import Run, scrape_lines
 
@@ -31,3 +34,11 @@ def write_run(run: Run, run_dir: Path) -> None:
         with LineWriter(run_dir / name) as writer:
             for record in records:
                 writer.write(record)
+
+
+def note_evidence(run_dir: Path) -> None:
+    """End the events as a run does: with the count of lines of each file."""
+    last = next(reversed(list(read_lines(run_dir / layout.EVENTS, Event))))
+    note = Event(t_ns=last.t_ns, mono_ns=last.mono_ns, kind=EVIDENCE, data={**count_lines(run_dir)})
+    with LineWriter(run_dir / layout.EVENTS) as writer:
+        writer.write(note)

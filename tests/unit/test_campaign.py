@@ -112,7 +112,7 @@ def test_a_signal_in_mid_load_ends_everything_and_the_verdict_is_unknown(
     assert not temp.exists()
     assert list(bench.state_folder.iterdir()) == []
     history = read_history(bench.run_dir())
-    assert [event.kind for event in history.events][-2:] == ["interrupted", "server_stop"]
+    assert [event.kind for event in history.events][-3:] == ["interrupted", "server_stop", "evidence"]
     assert {record.outcome for record in history.requests if record.phase == "load"} <= {"ok", "aborted"}
 
 
@@ -131,7 +131,7 @@ def test_signals_while_everything_is_being_ended_do_not_cut_that_short(bench: Ru
     assert members(groups) == set()
     assert not temp.exists()
     assert list(bench.state_folder.iterdir()) == []
-    assert read_history(bench.run_dir()).events[-1].kind == "server_stop"
+    assert [event.kind for event in read_history(bench.run_dir()).events][-2:] == ["server_stop", "evidence"]
     assert (bench.run_dir() / layout.VERDICT).exists()
 
 

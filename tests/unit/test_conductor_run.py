@@ -68,7 +68,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Conducted:
 def test_a_good_run_tells_its_steps_in_order(good: Conducted) -> None:
     phases = 3 * ["phase_start", "phase_end", *CANARY]
     begin = ["server_start", "server_ready", *CANARY]
-    assert good.kinds() == [*begin, *phases, *CANARY, "drained", "leak_probe", "server_stop"]
+    assert good.kinds() == [*begin, *phases, *CANARY, "drained", "leak_probe", "server_stop", "evidence"]
     told = [event.data.get("phase") for event in good.history.events_of("phase_start")]
     assert told == ["golden", "load", "fresh"]
     wheres = [event.data["where"] for event in good.history.events_of("canary")]
@@ -192,7 +192,7 @@ def test_a_server_that_stalls_for_ever_ends_the_load_and_gets_its_verdict(tmp_pa
     assert stalled.oracle("server-alive") is Verdict.FAIL
     assert stalled.oracle("drained") is Verdict.FAIL
     assert stalled.verdict.outcome == "not as expected"
-    assert stalled.kinds()[-1] == "server_stop"
+    assert stalled.kinds()[-2:] == ["server_stop", "evidence"]
 
 
 @pytest.mark.parametrize(
