@@ -8,6 +8,10 @@ UV_VERSION := 0.13.9
 TOOLS := .tools
 UV := $(TOOLS)/uv-$(UV_VERSION)/bin/uv
 RUN := $(UV) run --frozen --no-sync
+# Newer than what it was installed from, when .venv can judge and run.
+RUNTIME := .venv/.runtime
+EXAMPLE := corruption-canary
+DEMO := runs/demo-$(EXAMPLE)
 # By several processes what loads no processor for long; servers under load have the machine for themselves.
 SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
 LIGHT := tests/unit tests/prometheus tests/browser tests/server/test_contract.py
@@ -21,11 +25,15 @@ export UV_SYSTEM_CERTS ?= 1
 # An active environment of somebody else is not meant.
 unexport VIRTUAL_ENV
 
-.PHONY: help setup chaos chaos-compose chaos-gpu test aa test-compose test-all-releases bench-idle bench-judge bench-trace bench-client load-ui test-unit lint format doctor servers down clean distclean
+.PHONY: help demo setup chaos chaos-compose chaos-gpu test aa test-compose test-all-releases bench-idle bench-judge bench-trace bench-client load-ui test-unit lint format doctor servers down clean distclean
 
 help: ## Show this list
 	@echo "usage: make TARGET [NAME=value ...]"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' Makefile
+
+demo: $(RUNTIME) ## Judge a stored run of a real server: a verdict in a minute, nothing else is installed
+	@rm -rf $(DEMO) && mkdir -p $(dir $(DEMO)) && cp -R examples/$(EXAMPLE) $(DEMO)
+	@.venv/bin/kvchaos judge $(DEMO)
 
 setup: $(UV) ## Install the suite into .venv, exactly as locked
 	@$(UV) sync --quiet --frozen $(if $(PYTHON),--python "$(PYTHON)")
@@ -99,6 +107,11 @@ clean: setup ## End and remove what an interrupted run left behind
 distclean: ## Remove all that make put into this folder, not the cache, not the runs
 	rm -rf $(TOOLS) .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# What the suite needs at run time. Packages for its development stay where they are there.
+$(RUNTIME): uv.lock pyproject.toml $(UV)
+	@$(UV) sync --quiet --frozen --no-dev --inexact $(if $(wildcard .venv/bin/python),,$(if $(PYTHON),--python "$(PYTHON)"))
+	@touch $@
 
 # uv comes as a Python package: by the interpreter's pip, else by the pip of a new virtual environment.
 $(UV):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
@@ -12,17 +13,17 @@ from pathlib import Path
 from rich.console import Console
 
 from history import layout
+from history.lines import read_lines
 from history.plan import RunPlan
 from history.reader import UnreadableRun, read_plan
+from history.records import Event
 from history.verdict import RunVerdict
-from kvchaos.conductor.display import Display
 from kvchaos.conductor.run import Run
 from kvchaos.errors import UsageError
 from kvchaos.interrupts import Interrupted, interrupts
 from kvchaos.judging import judge_run_dir
 from kvchaos.paths import state_folder
 from kvchaos.planning import Request, make_run_dir, new_run_id, resolve, resolve_attached, write_plan
-from kvchaos.report.table import CampaignRow, run_table
 from kvchaos.scenario import check_stack
 from kvchaos.stacks.attach import Attached, AttachStack
 from kvchaos.stacks.command import HOST, Launch
@@ -32,6 +33,9 @@ from kvchaos.stacks.network import network_of
 from kvchaos.stacks.prepare import Wish, prepare_local
 from kvchaos.stacks.record import RunRecord
 from kvchaos.stacks.stack import Stack
+from kvchaos.terminal.display import Display, Turn
+from kvchaos.terminal.estimate import Took, left_s
+from kvchaos.terminal.tables import CampaignRow, left_line, show_campaign, show_run, verdict_line
 from kvchaos.witness.local import local_prometheus
 from kvchaos.witness.witness import Prometheus, witness_of
 
@@ -39,6 +43,7 @@ Front = Callable[[Launch, Path], AbstractContextManager[str]]
 """Puts something between the suite and a server, for the time of a run (its directory is given); tells
 the address to ask instead."""
 
+NS_PER_S = 1_000_000_000
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -61,17 +66,50 @@ def clean_leftovers(places: Places, console: Console) -> None:
 
 
 def run_all(requests: Sequence[Request], places: Places, console: Console) -> list[CampaignRow]:
-    """Conduct and judge each request. An interrupt ends the campaign after the run it hit was judged."""
+    """Conduct and judge each request, and show each verdict as soon as it is there.
+
+    An interrupt ends the campaign after the run it hit was judged. What was judged is shown whatever ends it.
+    """
     rows: list[CampaignRow] = []
-    for request in requests:
-        run_dir, interrupted = run_one(request, places, console)
-        verdict = _judge(run_dir)
-        rows.append(CampaignRow(verdict, run_dir))
-        if len(requests) == 1 or verdict.outcome != "as expected":
-            _show(run_dir, verdict, console)
+    try:
+        _run_each(requests, places, console, rows)
+    finally:
+        if len(requests) > 1 and rows:
+            show_campaign(console, rows, len(requests))
+    return rows
+
+
+def _run_each(requests: Sequence[Request], places: Places, console: Console, rows: list[CampaignRow]) -> None:
+    ended: list[Took] = []
+    sizes = [sum(phase.requests for phase in request.scenario.phases) for request in requests]
+    for number, request in enumerate(requests, start=1):
+        began = time.monotonic()
+        turn = Turn(number, len(requests), left_s(ended, sizes[number:]))
+        run_dir, interrupted = run_one(request, places, console, None, turn)
+        row = CampaignRow(_judge(run_dir), run_dir)
+        rows.append(row)
+        took = _took(run_dir, time.monotonic() - began)
+        ended.append(took)
+        if len(requests) > 1:
+            console.print(verdict_line(row, took.whole_s))
+        if len(requests) == 1 or row.verdict.outcome != "as expected":
+            show_run(console, read_plan(run_dir), row.verdict, run_dir)
         if interrupted:
             break
-    return rows
+        if number == 1 < len(requests):
+            console.print(left_line(len(requests) - 1, left_s(ended, sizes[1:])), highlight=False)
+
+
+def _took(run_dir: Path, whole_s: float) -> Took:
+    """What a run took, its phases by their events."""
+    load_ns = sent = began_ns = 0
+    for event in read_lines(run_dir / layout.EVENTS, Event):
+        if event.kind == "phase_start":
+            began_ns = event.t_ns
+        elif event.kind == "phase_end":
+            load_ns += event.t_ns - began_ns
+            sent += int(str(event.data["sent"]))
+    return Took(whole_s, load_ns / NS_PER_S, sent)
 
 
 def _judge(run_dir: Path) -> RunVerdict:
@@ -84,14 +122,18 @@ def _judge(run_dir: Path) -> RunVerdict:
 
 
 def run_one(
-    request: Request, places: Places, console: Console, front: Front | None = None
+    request: Request,
+    places: Places,
+    console: Console,
+    front: Front | None = None,
+    turn: Turn | None = None,
 ) -> tuple[Path, bool]:
     """Conduct one run. Returns its directory and whether a signal cut it short. Raises UsageError."""
     check_stack(request.scenario, request.stack)
     run_id = new_run_id(request)
     run_dir = make_run_dir(places.runs, run_id)
     try:
-        with interrupts(), Display(console, request.scenario.name) as display:
+        with interrupts(), Display(console, request.scenario, turn) as display:
             _conduct(request, places, run_id, run_dir, display, front)
     except Interrupted as signal:
         console.print(f"{request.scenario.name}: {signal}")
@@ -164,7 +206,3 @@ def _carry_out(
             plan = plan.model_copy(update={"load_url": network.url})
         write_plan(plan, run_dir)
         Run(plan, run_dir, stack, display, witness_of(plan, run_dir, prometheus), network).conduct()
-
-
-def _show(run_dir: Path, verdict: RunVerdict, console: Console) -> None:
-    console.print(run_table(read_plan(run_dir), verdict))

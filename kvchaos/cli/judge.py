@@ -11,7 +11,7 @@ from rich.console import Console
 from history.reader import UnreadableRun, read_plan
 from kvchaos.errors import UsageError
 from kvchaos.judging import exit_code, judge_run_dir
-from kvchaos.report.table import run_table
+from kvchaos.terminal.tables import show_run
 
 
 def judge_command(run_dir: Annotated[Path, typer.Argument(help="A run directory.")]) -> int:
@@ -23,5 +23,5 @@ def judge_command(run_dir: Annotated[Path, typer.Argument(help="A run directory.
         raise UsageError(str(error)) from error
     except OSError as error:
         raise UsageError(f"{run_dir}: the verdict cannot be written: {error.strerror}") from error
-    Console().print(run_table(plan, verdict))
+    show_run(Console(), plan, verdict, run_dir)
     return exit_code([verdict.outcome])

@@ -20,12 +20,13 @@ from kvchaos.judging import exit_code
 from kvchaos.paths import cache_folder, runs_folder
 from kvchaos.planning import Request
 from kvchaos.replay import replay_of
-from kvchaos.report.table import campaign_table, run_dir_lines
 from kvchaos.scenario import find_scenario, load_scenario, scenario_files
 from kvchaos.witness.program import need_prometheus
 
 MAX_SEED = 2**62
 """Leaves room for repeats below the 2**63 that a plan can hold."""
+FIRST = ("baseline-offload", "corruption-canary")
+"""Of all scenarios: that nothing breaks by itself, and that the judges see what is broken."""
 DEFAULT_SEED = 1
 DEFAULT_STACK: StackName = "local"
 DEFAULT_CLIENT: ClientKind = "openai"
@@ -93,6 +94,8 @@ def run_command(
         loaded = [load_scenario(path) for path in files]
         if every:
             loaded = [scenario for scenario in loaded if stack in scenario.stacks]
+            # Stable: the others stay in the order of their names.
+            loaded.sort(key=lambda scenario: scenario.name not in FIRST)
     if stack == "compose-gpu":
         gpu.require(port)
     if grafana and stack not in PLATFORMS:
@@ -124,9 +127,6 @@ def run_command(
     console = Console()
     clean_leftovers(places, console)
     rows = run_all(requests, places, console)
-    console.print(campaign_table(rows))
-    for line in run_dir_lines(rows):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
     return exit_code(row.verdict.outcome for row in rows)
 
 

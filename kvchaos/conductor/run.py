@@ -15,7 +15,6 @@ from history.writer import LineWriter
 from kvchaos.conductor import server_state
 from kvchaos.conductor.arms import Arms, RunFailed
 from kvchaos.conductor.canary import Canary
-from kvchaos.conductor.display import Display
 from kvchaos.conductor.events import EventLog
 from kvchaos.conductor.lives import Lives, line_count
 from kvchaos.conductor.outside import Targets
@@ -26,6 +25,7 @@ from kvchaos.resources import ResourceSampler
 from kvchaos.stacks.network import NetworkProxy
 from kvchaos.stacks.stack import ServerNotReady, Stack
 from kvchaos.telemetry import Scraper
+from kvchaos.terminal.display import Display
 from kvchaos.witness.witness import Witness
 from loadtests.messages import Progress
 from loadtests.processes import LoadProcesses
@@ -159,7 +159,7 @@ class Run:
             self._send_canary(f"after {phase.name}", self._limits.canary_s)
 
     def _phase(self, phase: PhaseSpec) -> Trouble | None:
-        self._display.step(f"phase {phase.name} ({phase.role})")
+        self._display.phase_start(phase)
         server_state.settle(self._scraper, self._limits.drain_s)
         self._events.write("phase_start", phase=phase.name, role=phase.role, requests=phase.requests)
         if phase.role == "chaos":
@@ -184,7 +184,7 @@ class Run:
             failed=progress.failed + progress.aborted,
             reason=trouble.reason if trouble else "done",
         )
-        self._display.phase_end(progress, phase.requests, fired)
+        self._display.phase_end(progress, fired)
         return trouble
 
     def _attend(self, phase: PhaseSpec) -> Trouble | None:
@@ -196,7 +196,7 @@ class Run:
             self._keep_alive()
             progress = self._load.progress()
             self._arms.tick(progress)
-            self._display.phase(progress, phase.requests, self._arms.fired())
+            self._display.phase(progress, self._arms.fired())
             self._check_load()
             if trouble is None and (trouble := self._look(progress)):
                 self._tell(trouble)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from history.plan import RunPlan
-from history.verdict import RunVerdict, Verdict
+from history.verdict import Outcome, RunVerdict, Verdict
 from kvchaos.expectation import standing
 from kvchaos.report.evidence import evidence_lines
 
 SYMBOLS = {Verdict.PASS: "✓", Verdict.FAIL: "✗", Verdict.UNKNOWN: "?"}
+OUTCOME_SYMBOLS: dict[Outcome, str] = {"as expected": "✓", "not as expected": "✗", "unknown": "?"}
 MAX_EVIDENCE = 3
 """Lines of evidence an oracle; the verdict file has more."""
 

@@ -10,11 +10,9 @@ import pytest
 from kvchaos.campaign import Places
 from kvchaos.cli import run as run_cli
 from kvchaos.cli.app import run as command_line
-from kvchaos.judging import judge
 from kvchaos.planning import Request
-from kvchaos.report.table import CampaignRow
+from kvchaos.terminal.tables import CampaignRow
 from tests.unit.conducting import SERVER, register_fake, scenario, write_scenario
-from tests.unit.histories import clean_run
 
 ALL = ["baseline-offload", "corruption-canary", "evict-storm", "load-failure-recompute"]
 
@@ -191,11 +189,12 @@ def test_a_scenario_runs_by_name_where_all_leaves_it_out(
     assert [asked.scenario.name for asked in campaign.asked] == ["other"]
 
 
-def test_where_the_runs_lie_is_told_whole_whatever_the_path(
-    cache: Path, runs: Path, small: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_all_begins_with_the_two_that_show_most(
+    cache: Path, runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_dir = runs / "[bold]x" / ("y" * 100)
-    row = CampaignRow(judge(clean_run().history()), run_dir)
-    monkeypatch.setattr(run_cli, "run_all", lambda *_: [row])
-    assert command_line(["run", small, "--server", SERVER]) == 0
-    assert f"synthetic, seed 7: {run_dir}" in capsys.readouterr().out.splitlines()
+    register_fake(cache)
+    campaign = Campaign(monkeypatch)
+    command_line(["run", "--all", "--server", SERVER])
+    names = [asked.scenario.name for asked in campaign.asked]
+    assert names[:2] == ["baseline-offload", "corruption-canary"]
+    assert len(names) == len(set(names)) > 20

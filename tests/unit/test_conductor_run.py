@@ -140,7 +140,7 @@ def test_the_plan_of_a_good_run_is_what_really_ran(good: Conducted) -> None:
 def test_a_good_run_is_told_in_plain_lines_and_a_table(good: Conducted) -> None:
     assert good.said[0] == "small: starting the server"
     assert "small: draining" in good.said
-    assert any("12 of 12 done, 0 failed" in line for line in good.said)
+    assert any("12 of 12 requests, 0 failed" in line for line in good.said)
     assert any("as expected" in line for line in good.said)
 
 

@@ -13,7 +13,17 @@ from tests.server.contract.generations import ONE_OF_EACH
 
 ROOT = Path(__file__).parents[2]
 TARGETS = [
-    *("setup", "chaos", "test", "test-all-releases", "bench-idle", "bench-judge", "bench-trace", "test-unit"),
+    *(
+        "demo",
+        "setup",
+        "chaos",
+        "test",
+        "test-all-releases",
+        "bench-idle",
+        "bench-judge",
+        "bench-trace",
+        "test-unit",
+    ),
     *("lint", "format", "doctor", "clean", "distclean"),
 ]
 
@@ -59,6 +69,21 @@ def test_test_runs_a_release_of_each_generation_and_skips_nothing() -> None:
     # Some by several processes, then all the others.
     some, others = re.findall(r"pytest (.*)", planned)
     assert re.sub(r"-\S+ \w+ ", "", some).split() == re.sub(r"--ignore ", "", others).split()
+
+
+def test_the_demo_installs_what_the_suite_needs_at_run_time_and_removes_nothing() -> None:
+    """It is there before anything else is, and must not take packages for development from others."""
+    planned = make("--dry-run", "--always-make", "demo").stdout
+    assert re.search(r"uv sync .*--frozen --no-dev --inexact", planned)
+    assert "kvchaos server install" not in planned
+
+
+def test_a_second_demo_installs_nothing(tmp_path: Path) -> None:
+    stamp = tmp_path / "runtime"
+    stamp.touch()
+    planned = make("--dry-run", f"RUNTIME={stamp}", f"--old-file={ROOT / 'uv.lock'}", "demo").stdout
+    assert "sync" not in planned
+    assert "kvchaos judge" in planned
 
 
 def test_without_a_python_the_missing_one_is_named(tmp_path: Path) -> None:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from io import StringIO
-from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
-from rich.console import Console
-from rich.table import Table
 
 from history.plan import Expectation
 from history.verdict import OracleResult, Verdict, Witness
@@ -16,7 +12,6 @@ from kvchaos.judging import judge
 from kvchaos.report.evidence import evidence_lines, witness_text
 from kvchaos.report.junit import junit_xml
 from kvchaos.report.summary import summary_text
-from kvchaos.report.table import CampaignRow, campaign_table, run_dir_lines, run_table
 from oracles import judges_of
 from tests.unit.histories import Run, clean_run
 from tests.unit.synthetic import PROMPT, START_NS, make_plan
@@ -44,14 +39,6 @@ def suite(run: Run) -> dict[str, str]:
     found = ET.fromstring(junit_xml(history.plan, judge(history))).find("testsuite")
     assert found is not None
     return {key: found.attrib[key] for key in ("tests", "failures", "errors", "skipped")}
-
-
-def drawn(table: Table) -> str:
-    """The table without any colour, as a terminal of 160 columns shows it."""
-    console = Console(file=StringIO(), width=160, color_system=None)
-    console.print(table)
-    assert isinstance(console.file, StringIO)
-    return console.file.getvalue()
 
 
 def test_junit_of_a_clean_run_is_all_green() -> None:
@@ -124,39 +111,6 @@ def test_summary_keeps_foreign_text_inside_its_cell() -> None:
     text = summary_text(history.plan, judge(history))
     row = next(line for line in text.splitlines() if line.startswith("| logs"))
     assert "a \\| b &lt;script&gt; \\`c\\`" in row
-
-
-def test_the_table_of_a_run_tells_verdicts_without_colour() -> None:
-    run = seed_bug_run()
-    run.drop_events("leak_probe")
-    record = run.change_request(4, finish_reason="abort")
-    history = run.history()
-    text = drawn(run_table(history.plan, judge(history)))
-    assert "✗ not as expected" in text
-    assert "✗ fail (expected to fail)" in text
-    assert "✗ fail (does not count)" in text
-    assert "? unknown" in text
-    assert "✓ pass" in text
-    assert record.id in text
-    assert "server.log line 3" in text
-
-
-def test_the_table_shows_brackets_of_evidence_as_they_are() -> None:
-    run = clean_run()
-    run.log[2] = "AssertionError [bold] [/red]"
-    history = run.history()
-    assert "[bold] [/red]" in drawn(run_table(history.plan, judge(history)))
-
-
-def test_the_table_of_a_campaign_has_a_row_a_run() -> None:
-    rows = [
-        CampaignRow(judge(seed_bug_run().history()), Path("runs/one")),
-        CampaignRow(judge(clean_run().history()), Path("runs/two")),
-    ]
-    text = drawn(campaign_table(rows))
-    assert "counters (vllm#36533)" in text
-    assert text.count("✓ as expected") == 2
-    assert [line.partition(": ")[2] for line in run_dir_lines(rows)] == ["runs/one", "runs/two"]
 
 
 @pytest.mark.parametrize(

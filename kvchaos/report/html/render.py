@@ -21,8 +21,7 @@ from kvchaos.report.coverage import STATES
 from kvchaos.report.evidence import clock
 from kvchaos.report.html.page import FILES, Drawn, Page, bare_page, full_page
 from kvchaos.report.junit import clean
-from kvchaos.report.summary import repeat_command, version_lines
-from kvchaos.report.table import OUTCOME_SYMBOLS
+from kvchaos.report.summary import OUTCOME_SYMBOLS, repeat_command, version_lines
 
 ODD = (ArithmeticError, LookupError, ValueError, TypeError, AttributeError)
 """What drawing may stumble over in an odd history; the verdict is shown all the same."""

@@ -1,0 +1,171 @@
+"""Progress of a run: one block that renews itself on a terminal, one line a phase elsewhere."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.text import Text
+
+from history.plan import PhaseSpec, Scenario
+from kvchaos.terminal.estimate import about, clock, counted
+from loadtests.messages import Progress
+
+REFRESHES_PER_S = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Which run of a campaign this is."""
+
+    number: int = 1
+    of: int = 1
+    later_s: float | None = None
+    """About how long the runs after it take; None while that is not known."""
+
+
+@dataclass(slots=True)
+class Phase:
+    """Where a phase stands."""
+
+    number: int
+    """From 1."""
+    spec: PhaseSpec
+    began: float
+    """Monotonic clock, s."""
+    progress: Progress | None = None
+    fired: int | None = None
+    """Faults so far; None where none is armed."""
+    ended: float | None = None
+
+    @property
+    def done(self) -> int:
+        return 0 if self.progress is None else self.progress.ok + self.progress.failed
+
+    def seconds(self, now: float) -> float:
+        return (now if self.ended is None else self.ended) - self.began
+
+    def figures(self, now: float) -> str:
+        """Requests, failures, tokens/s, faults."""
+        failed, tokens = (self.progress.failed, self.progress.tokens) if self.progress else (0, 0)
+        rate = tokens / max(self.seconds(now), 1e-3)
+        text = f"{self.done} of {self.spec.requests} requests, {failed} failed, {rate:.0f} tokens/s"
+        if self.fired is None:
+            return text
+        return f"{text}, {counted(self.fired, 'fault')} fired"
+
+
+@dataclass(slots=True)
+class Standing:
+    """Where a run stands, as text."""
+
+    scenario: Scenario
+    turn: Turn
+    began: float
+    step: str = ""
+    phases: list[Phase] = field(default_factory=list)
+
+    def lines(self, now: float) -> list[str]:
+        """For the block on a terminal."""
+        name = self.scenario.name
+        if self.turn.of > 1:
+            name = f"scenario {self.turn.number} of {self.turn.of}, {name}"
+        phase = self.phases[-1] if self.phases and not self.step else None
+        if phase is None:
+            return [f"{name}: {self.step}", self._times(now)]
+        planned = len(self.scenario.phases)
+        first = f"{name}: phase {phase.spec.name}, {phase.number} of {planned}"
+        return [first, phase.figures(now), self._times(now)]
+
+    def _times(self, now: float) -> str:
+        text = f"{clock(now - self.began)} since its start"
+        left = self.left_s(now)
+        if left is not None:
+            text += f", about {about(left)} left"
+        later = self.turn.of - self.turn.number
+        if later and self.turn.later_s is not None:
+            text += f"; {counted(later, 'run')} after it: about {about(self.turn.later_s)}"
+        return text
+
+    def left_s(self, now: float) -> float | None:
+        """How long the requests that are left take at the rates so far; None before the first answer."""
+        done = sum(phase.done for phase in self.phases)
+        if not done:
+            return None
+        each_s = sum(phase.seconds(now) for phase in self.phases) / done
+        last = self.phases[-1]
+        later = sum(spec.requests for spec in self.scenario.phases[len(self.phases) :])
+        each_now_s = last.seconds(now) / last.done if last.done else each_s
+        unfinished = last.spec.requests - last.done if last.ended is None else 0
+        return unfinished * each_now_s + later * each_s
+
+
+class Display:
+    """Shows what a run does. Use as a context manager around the run."""
+
+    def __init__(self, console: Console, scenario: Scenario, turn: Turn | None = None) -> None:
+        self._console = console
+        self._standing = Standing(scenario, turn or Turn(), time.monotonic())
+        self._spinner = Spinner("dots")
+        self._live = (
+            Live(
+                console=console,
+                transient=True,
+                refresh_per_second=REFRESHES_PER_S,
+                get_renderable=self._block,
+            )
+            if console.is_terminal
+            else None
+        )
+
+    def __enter__(self) -> Self:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def step(self, what: str) -> None:
+        """A step outside of the phases begins."""
+        self._standing.step = what
+        if self._live is None:
+            self._print(what)
+
+    def phase_start(self, spec: PhaseSpec) -> None:
+        """A phase begins."""
+        standing = self._standing
+        standing.step = ""
+        standing.phases.append(Phase(len(standing.phases) + 1, spec, time.monotonic()))
+
+    def phase(self, progress: Progress, fired: int | None) -> None:
+        """Where the phase stands; `fired` counts the faults so far, None in a phase without faults."""
+        phase = self._standing.phases[-1]
+        phase.progress, phase.fired = progress, fired
+
+    def phase_end(self, progress: Progress, fired: int | None) -> None:
+        """The last figures of the phase, kept where they do not bury the verdicts of other runs."""
+        self.phase(progress, fired)
+        phase = self._standing.phases[-1]
+        phase.ended = time.monotonic()
+        if self._live is None or self._standing.turn.of == 1:
+            self._print(f"phase {phase.spec.name}: {phase.figures(phase.ended)}")
+
+    def _block(self) -> Spinner:
+        first, *others = self._standing.lines(time.monotonic())
+        self._spinner.update(text=Text("\n".join((first, *(f"  {line}" for line in others)))))
+        return self._spinner
+
+    def _print(self, text: str) -> None:
+        standing = self._standing
+        name, turn = standing.scenario.name, standing.turn
+        head = f"{turn.number}/{turn.of} {name}" if turn.of > 1 else name
+        self._console.print(f"{head}: {text}", highlight=False, markup=False, soft_wrap=True)

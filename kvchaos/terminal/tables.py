@@ -1,0 +1,161 @@
+"""Verdicts on the terminal: the table of a run, the line of a run in a campaign, the table of a campaign.
+
+A symbol and a word give the verdict; colour only helps. Everything is readable in 80 columns.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from history import layout
+from history.plan import RunPlan
+from history.verdict import OracleResult, Outcome, RunVerdict, Verdict
+from kvchaos.expectation import Standing, standing
+from kvchaos.report.evidence import evidence_lines
+from kvchaos.report.summary import OUTCOME_SYMBOLS, SYMBOLS
+from kvchaos.terminal.estimate import about, counted
+
+STYLES: dict[str, str] = {
+    Standing.EXPECTED: "green",
+    Standing.NOT_EXPECTED: "bold red",
+    Standing.UNKNOWN: "yellow",
+    Standing.IGNORED: "dim",
+}
+VIOLATIONS = 2
+"""Shown of each oracle; verdict.json has more."""
+WIDE = 110
+"""Columns from which on the table of a campaign has room for the expected failures."""
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignRow:
+    """One run of a campaign: its verdict and where its evidence lies."""
+
+    verdict: RunVerdict
+    run_dir: Path
+
+
+def show_run(console: Console, plan: RunPlan, verdict: RunVerdict, run_dir: Path) -> None:
+    """The verdict of a run in full, what its words mean, and where its report is."""
+    title = f"{verdict.scenario} on {verdict.server}, seed {verdict.seed}: {outcome_text(verdict.outcome)}"
+    console.print(Text(title, style=STYLES[verdict.outcome]))
+    console.print(Text(plan.scenario.summary))
+    console.print(run_table(plan, verdict))
+    for line in legend(plan, verdict):
+        console.print(Text(line, style="dim"))
+    if verdict.outcome != "as expected" and verdict.reasons:
+        console.print(Text(f"{outcome_text(verdict.outcome)}: {verdict.reasons[0]}"))
+    show_path(console, "report", run_dir / layout.REPORT)
+
+
+def run_table(plan: RunPlan, verdict: RunVerdict) -> Table:
+    """One row an oracle: its verdict, how that compares with the expectation, its evidence."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("oracle", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("evidence", overflow="fold")
+    for result in verdict.results:
+        compared = standing(result, plan.expectation)
+        # Text, not markup: evidence holds brackets of its own.
+        evidence = Text("\n".join(evidence_lines(result, VIOLATIONS)))
+        table.add_row(
+            result.oracle, Text(_verdict_text(result, verdict, compared), style=STYLES[compared]), evidence
+        )
+    return table
+
+
+def _verdict_text(result: OracleResult, verdict: RunVerdict, compared: Standing) -> str:
+    text = f"{SYMBOLS[result.verdict]} {result.verdict}"
+    if compared is Standing.IGNORED:
+        return f"{text}, ignored"
+    if result.oracle not in verdict.expected_failures:
+        return text
+    return f"{text}, expected" if result.verdict is Verdict.FAIL else f"{text}, must fail"
+
+
+def legend(plan: RunPlan, verdict: RunVerdict) -> Iterator[str]:
+    """A sentence for each word of the table that needs one."""
+    compared = {standing(result, plan.expectation) for result in verdict.results}
+    issue = f" ({verdict.issue})" if verdict.issue else ""
+    if verdict.expected_failures:
+        names = ", ".join(verdict.expected_failures)
+        yield f"expected to fail: {names}{issue}; the run is as expected only when it does"
+    if Standing.IGNORED in compared:
+        yield f"ignored: may fail here and does not count{issue}"
+    if any(result.verdict is Verdict.UNKNOWN for result in verdict.results):
+        yield "unknown: not enough data to judge; it never counts as a pass"
+
+
+def verdict_line(row: CampaignRow, seconds: float) -> Text:
+    """One run of a campaign as one line, when it has just been judged."""
+    verdict = row.verdict
+    text = Text(outcome_text(verdict.outcome), style=STYLES[verdict.outcome])
+    text.append(f": {verdict.scenario}, {about(seconds)}", style="default")
+    if verdict.outcome == "as expected" and verdict.expected_failures:
+        text.append(f"; {', '.join(verdict.expected_failures)} failed, as it must", style="default")
+    return text
+
+
+def left_line(count: int, seconds: float | None) -> str:
+    """How many runs are left and how long they take."""
+    line = f"{counted(count, 'run')} left"
+    return line if seconds is None else f"{line}, about {about(seconds)}"
+
+
+def show_campaign(console: Console, rows: Sequence[CampaignRow], planned: int) -> None:
+    """All runs that were judged, how many were not, and where their evidence lies: the common folder once."""
+    console.print()
+    console.print(campaign_table(rows, console.width))
+    counts = Counter(row.verdict.outcome for row in rows)
+    sums = ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOME_SYMBOLS if counts[outcome])
+    console.print(f"{counted(len(rows), 'run')} judged: {sums}", highlight=False)
+    if planned > len(rows):
+        console.print(f"{counted(planned - len(rows), 'run')} not made", highlight=False)
+    for folder in sorted({row.run_dir.parent for row in rows}):
+        show_path(console, f"each run has a folder with {layout.REPORT} in", folder)
+
+
+def campaign_table(rows: Sequence[CampaignRow], width: int) -> Table:
+    """One row a run. Seeds and expected failures where they differ and there is room."""
+    seeds = len({row.verdict.seed for row in rows}) > 1
+    failures = width >= WIDE and any(row.verdict.expected_failures for row in rows)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("outcome", no_wrap=True)
+    if seeds:
+        table.add_column("seed", justify="right", no_wrap=True)
+    table.add_column("run", overflow="fold")
+    if failures:
+        table.add_column("failed, as it must", overflow="fold")
+    for row in rows:
+        verdict = row.verdict
+        cells = [Text(outcome_text(verdict.outcome), style=STYLES[verdict.outcome])]
+        if seeds:
+            cells.append(Text(str(verdict.seed)))
+        cells.append(Text(row.run_dir.name))
+        if failures:
+            cells.append(Text(_expected(verdict)))
+        table.add_row(*cells)
+    return table
+
+
+def show_path(console: Console, what: str, path: Path) -> None:
+    """A path in one piece, whatever the width: it gets copied."""
+    console.print(f"{what}: {path}", highlight=False, markup=False, soft_wrap=True)
+
+
+def outcome_text(outcome: Outcome) -> str:
+    return f"{OUTCOME_SYMBOLS[outcome]} {outcome}"
+
+
+def _expected(verdict: RunVerdict) -> str:
+    if not verdict.expected_failures:
+        return ""
+    return f"{', '.join(verdict.expected_failures)} ({verdict.issue})"

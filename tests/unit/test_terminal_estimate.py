@@ -1,0 +1,37 @@
+"""Times left: no figure before there is any ground for one, and runs of other sizes take other times."""
+
+from __future__ import annotations
+
+import pytest
+
+from kvchaos.terminal.estimate import Took, about, clock, left_s
+
+
+def test_without_a_run_that_has_ended_nothing_is_known() -> None:
+    assert left_s([], [100]) is None
+
+
+def test_each_run_takes_a_fixed_time_and_a_time_for_each_request() -> None:
+    ended = [Took(whole_s=60.0, load_s=20.0, requests=100), Took(whole_s=50.0, load_s=20.0, requests=100)]
+    assert left_s(ended, [100, 200]) == pytest.approx(2 * 35.0 + 300 * 0.2)
+
+
+def test_a_run_that_sent_nothing_is_no_division_by_zero() -> None:
+    assert left_s([Took(whole_s=30.0, load_s=0.0, requests=0)], [100]) == 30.0
+
+
+def test_after_the_last_run_no_time_is_left() -> None:
+    assert left_s([Took(whole_s=30.0, load_s=10.0, requests=10)], []) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.0, "5 s"), (42.0, "45 s"), (120.0, "2 min"), (3570.0, "1 h"), (7500.0, "2 h 5 min")],
+)
+def test_a_duration_is_rounded_as_a_person_says_it(seconds: float, text: str) -> None:
+    assert about(seconds) == text
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(7.9, "0:07"), (725.0, "12:05"), (3725.0, "1:02:05")])
+def test_a_clock_shows_whole_seconds(seconds: float, text: str) -> None:
+    assert clock(seconds) == text
