@@ -46,7 +46,7 @@ chaos-compose: setup ## Run the scenarios in containers, without a GPU: VLLM=0.3
 	@$(RUN) kvchaos run --stack compose-cpu --server $(VLLM) $(if $(SEED),--seed $(SEED)) $(or $(SCENARIO),--all)
 
 chaos-gpu: setup ## Run the scenarios on a GPU, in containers; STACK=local SERVER=name: without Docker
-	@$(RUN) kvchaos run --stack $(or $(STACK),compose-gpu) --server $(or $(SERVER),$(VLLM)) \
+	@$(RUN) kvchaos run --gpu --stack $(or $(STACK),compose-gpu) --server $(or $(SERVER),$(VLLM)) \
 		$(if $(SEED),--seed $(SEED)) $(or $(SCENARIO),--all)
 
 test: lint servers ## Run all checks and tests, also those with real servers

@@ -1,6 +1,6 @@
-"""What a machine must have for `--stack compose-gpu`, each check with the way to mend it.
+"""What a machine must have for a run on a GPU, in containers or without, each check with the way to mend it.
 
-Checks are pure functions of what was found; `examine` finds it.
+Checks are pure functions of what was found; `examine` and `examine_local` find it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 from kvchaos.doctor import GIB, Check, State
 from kvchaos.errors import UsageError
 from kvchaos.served_model import hub_folder, hub_model
+from kvchaos.servers.registry import ServerEnv, find_server
 
 ENGINE = "Docker engine"
 COMPOSE = "Docker Compose"
@@ -45,22 +46,19 @@ class Card:
     driver: str
 
 
-def require(port: int | None, environ: Mapping[str, str] = os.environ) -> None:
+def require(checks: Iterable[Check]) -> None:
     """Raises UsageError with a line for each thing that is missing."""
-    missing = [check for check in examine(port, environ) if check.state is State.BAD]
+    missing = [check for check in checks if check.state is State.BAD]
     if missing:
         raise UsageError("\n".join(f"{check.name}: {check.found}; {check.mend}" for check in missing))
 
 
 def examine(port: int | None, environ: Mapping[str, str] = os.environ) -> Iterator[Check]:
-    """Look at this machine and give all checks; what only an engine can tell is left out without one.
+    """Look at this machine for `--stack compose-gpu`; what only an engine can tell is left out without one.
 
     `port` is the one that the server shall have, None for any.
     """
-    cards = parse_cards(_ask("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv"))
-    yield check_driver(cards)
-    if cards:
-        yield check_card(cards)
+    yield from _cards()
     info = parse_info(_ask("docker", "info", "--format", "{{json .}}"))
     yield check_engine(installed=shutil.which("docker") is not None, info=info)
     yield check_compose(_ask("docker", "compose", "version", "--short"))
@@ -68,6 +66,35 @@ def examine(port: int | None, environ: Mapping[str, str] = os.environ) -> Iterat
         yield check_runtime(info)
         root = Path(str(info.get("DockerRootDir", "/")))
         yield check_images(root, _free(root))
+    yield from _model_and_port(port, environ)
+
+
+def examine_local(
+    server: str, cache: Path, port: int | None, environ: Mapping[str, str] = os.environ
+) -> Iterator[Check]:
+    """Look at this machine and at the build of a server environment, for a run without containers."""
+    yield from _cards()
+    yield _build(server, cache)
+    yield from _model_and_port(port, environ)
+
+
+def _cards() -> Iterator[Check]:
+    cards = parse_cards(_ask("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv"))
+    yield check_driver(cards)
+    if cards:
+        yield check_card(cards)
+
+
+def _build(name: str, cache: Path) -> Check:
+    try:
+        server = find_server(name, cache)
+    except UsageError as error:
+        found, _, mend = str(error).partition("; ")
+        return Check("server", State.BAD, found, mend)
+    return check_build(server)
+
+
+def _model_and_port(port: int | None, environ: Mapping[str, str]) -> Iterator[Check]:
     offline = environ.get(OFFLINE, "0") not in ("", "0")
     yield check_model(hub_model(environ).name, hub_folder(environ), offline=offline)
     if port is not None:
@@ -106,6 +133,15 @@ def check_card(cards: Sequence[Card]) -> Check:
     if most < MIN_CARD_MIB:
         return Check(CARD, State.BAD, found, f"use a card with {MIN_CARD_MIB} MiB or more")
     return Check(CARD, State.OK, found)
+
+
+def check_build(server: ServerEnv) -> Check:
+    """An installed server is always a build for the CPU; an added one was examined when it was added."""
+    name = f"server {server.name}"
+    if server.platform != "cuda":
+        mend = "add a CUDA build with: kvchaos server add NAME --python PATH, and name it with --server"
+        return Check(name, State.BAD, f"is a build for the CPU (torch {server.torch})", mend)
+    return Check(name, State.OK, f"vLLM {server.vllm}, torch {server.torch}")
 
 
 def check_engine(*, installed: bool, info: Mapping[str, Any] | None) -> Check:

@@ -13,7 +13,7 @@ from rich.console import Console
 from history.plan import ClientKind, StackName
 from kvchaos import gpu
 from kvchaos.campaign import Places, clean_leftovers, run_all
-from kvchaos.cli.chosen_server import PLATFORMS, server_for
+from kvchaos.cli.chosen_server import DEFAULT_SERVER, PLATFORMS, server_for
 from kvchaos.errors import UsageError
 from kvchaos.joining import MasterAddress, check_free, master_address
 from kvchaos.judging import exit_code
@@ -66,6 +66,10 @@ def run_command(
         ClientKind | None,
         typer.Option(help="What sends the load: else openai; lean takes a fraction of the processor."),
     ] = None,
+    on_gpu: Annotated[
+        bool,
+        typer.Option("--gpu", help="Check first that there is a GPU and that the server is built for it."),
+    ] = False,
     port: Annotated[int | None, typer.Option(help="The server's port on 127.0.0.1; else a free one.")] = None,
     prometheus: Annotated[
         bool, typer.Option("--prometheus", help="Let Prometheus watch, too, as a second witness.")
@@ -96,13 +100,14 @@ def run_command(
             loaded = [scenario for scenario in loaded if stack in scenario.stacks]
             # Stable: the others stay in the order of their names.
             loaded.sort(key=lambda scenario: scenario.name not in FIRST)
-    if stack == "compose-gpu":
-        gpu.require(port)
+    cache = cache_folder()
+    if on_gpu or stack == "compose-gpu":
+        _require_gpu(stack, server or DEFAULT_SERVER, cache, port)
     if grafana and stack not in PLATFORMS:
         raise UsageError(f"--grafana goes with --stack {' or '.join(PLATFORMS)}")
     if prometheus and stack not in PLATFORMS:
         need_prometheus(os.environ)
-    places = Places(cache=cache_folder(), runs=runs.absolute() if runs else runs_folder(), port=port)
+    places = Places(cache=cache, runs=runs.absolute() if runs else runs_folder(), port=port)
     if seed is None:
         # A server that is there may remember the prompts of an earlier seed.
         seed = secrets.randbelow(MAX_SEED) if stack == "attach" else DEFAULT_SEED
@@ -128,6 +133,16 @@ def run_command(
     clean_leftovers(places, console)
     rows = run_all(requests, places, console)
     return exit_code(row.verdict.outcome for row in rows)
+
+
+def _require_gpu(stack: StackName, server: str, cache: Path, port: int | None) -> None:
+    """Raises UsageError with a line for each thing that a run on a GPU misses."""
+    if stack == "compose-gpu":
+        gpu.require(gpu.examine(port))
+    elif stack == "local":
+        gpu.require(gpu.examine_local(server, cache, port))
+    else:
+        raise UsageError(f"--gpu goes with --stack local or compose-gpu, not with {stack}")
 
 
 def _master(join: str) -> MasterAddress:

@@ -13,14 +13,22 @@ from kvchaos.cli.app import run
 from kvchaos.doctor import GIB, Check, State
 from kvchaos.errors import UsageError
 from kvchaos.gpu import Card
+from kvchaos.servers.registry import server_folder, write_server
+from tests.unit.conducting import SERVER, register_fake
 
 CARD = Card("NVIDIA L4", 23034, "550.54.15")
 SMI = "name, memory.total [MiB], driver_version\nNVIDIA L4, 23034 MiB, 550.54.15\n"
+OFFLINE = {"HF_HUB_OFFLINE": "1"}
 ENGINE = {
     "ServerVersion": "27.1.1",
     "Runtimes": {"runc": {}, "nvidia": {}},
     "DockerRootDir": "/var/lib/docker",
 }
+
+
+def named(error: UsageError) -> list[str]:
+    """The things that a message says are missing."""
+    return [line.partition(":")[0] for line in str(error).splitlines()]
 
 
 def test_the_drivers_word_is_read_card_by_card() -> None:
@@ -89,9 +97,39 @@ def test_each_missing_thing_gets_a_line_and_a_way_to_get_it(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UsageError) as told:
-        gpu.require(None, {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)})
-    names = [line.partition(":")[0] for line in str(told.value).splitlines()]
-    assert names == [gpu.DRIVER, gpu.ENGINE, gpu.COMPOSE, gpu.MODEL]
+        gpu.require(gpu.examine(None, OFFLINE | {"HF_HOME": str(tmp_path)}))
+    assert named(told.value) == [gpu.DRIVER, gpu.ENGINE, gpu.COMPOSE, gpu.MODEL]
+
+
+def test_without_containers_only_the_card_the_build_and_the_model_count(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    register_fake(cache)
+    with pytest.raises(UsageError) as told:
+        gpu.require(gpu.examine_local(SERVER, cache, None, OFFLINE | {"HF_HOME": str(tmp_path)}))
+    assert named(told.value) == [gpu.DRIVER, f"server {SERVER}", gpu.MODEL]
+
+
+def test_a_cuda_build_on_a_machine_with_a_card_misses_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: Path
+) -> None:
+    smi = tmp_path / "nvidia-smi"
+    smi.write_text(f"#!/bin/sh\nprintf '{SMI.encode('unicode_escape').decode()}'\n")
+    smi.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    server = register_fake(cache)
+    write_server(server_folder(SERVER, cache), server.model_copy(update={"platform": "cuda"}))
+    gpu.require(gpu.examine_local(SERVER, cache, None, {}))
+
+
+def test_a_server_that_is_not_there_is_one_of_the_missing_things(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UsageError) as told:
+        gpu.require(gpu.examine_local("nightly", cache, None, {}))
+    assert "server: no server named nightly; see all with: kvchaos server list" in str(told.value)
 
 
 def test_a_port_in_use_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -112,3 +150,24 @@ def test_a_run_on_a_gpu_asks_for_the_machine_first(
     told = capsys.readouterr().err
     assert f"{gpu.DRIVER}: nvidia-smi lists no GPU; install the driver" in told
     assert f"{gpu.ENGINE}: no docker command; install Docker Engine" in told
+
+
+def test_a_cpu_build_is_refused_before_a_run_on_a_gpu_starts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("KVCHAOS_RUNS", str(tmp_path / "runs"))
+    register_fake(cache)
+    assert run(["run", "--gpu", "--stack", "local", "--server", SERVER, "--all"]) == 3
+    driver, build = capsys.readouterr().err.splitlines()
+    assert driver.startswith(f"kvchaos: {gpu.DRIVER}: nvidia-smi lists no GPU; install the driver")
+    assert build.startswith(f"server {SERVER}: is a build for the CPU (torch none); add a CUDA build with: ")
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("stack", [["compose-cpu"], ["attach", "--url", "http://127.0.0.1:1"]])
+def test_a_gpu_is_not_asked_of_a_stack_that_chooses_none(
+    stack: list[str], cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["run", "--gpu", "baseline-offload", "--stack", *stack]) == 3
+    assert "--gpu goes with --stack local or compose-gpu" in capsys.readouterr().err

@@ -63,6 +63,11 @@ def test_chaos_hands_its_variables_on(variables: list[str], command: str) -> Non
     assert any(line.endswith(command) for line in planned), planned
 
 
+def test_chaos_gpu_checks_the_card_and_the_build_first() -> None:
+    planned = " ".join(make("--dry-run", "chaos-gpu", "STACK=local", "SERVER=mine").stdout.split())
+    assert "kvchaos run --gpu --stack local --server mine" in planned
+
+
 def test_test_runs_a_release_of_each_generation_and_skips_nothing() -> None:
     planned = make("--dry-run", "test").stdout
     assert f"in {' '.join(ONE_OF_EACH)};" in planned
