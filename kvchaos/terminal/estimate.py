@@ -39,8 +39,9 @@ def left_s(ended: Sequence[Took], requests: Iterable[int]) -> float | None:
 
 def about(seconds: float) -> str:
     """A duration as a person says it: 45 s, 14 min, 2 h 5 min."""
-    if seconds < 2 * MINUTE_S:
-        return f"{max(COARSE_S, COARSE_S * ceil(seconds / COARSE_S))} s"
+    coarse = max(COARSE_S, COARSE_S * ceil(seconds / COARSE_S))
+    if coarse < 2 * MINUTE_S:
+        return f"{coarse} s"
     minutes = round(seconds / MINUTE_S)
     if minutes < HOUR_MIN:
         return f"{minutes} min"

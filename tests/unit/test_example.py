@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import example
+from benchmarks.verdict_image import DEMO, EXAMPLE, verdict_image
 from history import layout
 from kvchaos.errors import UsageError
 from kvchaos.judging import judge_run_dir
@@ -15,7 +16,8 @@ from tests.unit.conducting import verdict_of
 from tests.unit.histories import clean_run
 from tests.unit.run_dirs import write_run
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "corruption-canary"
+ROOT = Path(__file__).parents[2]
+PICTURE = ROOT / "docs" / "verdict.svg"
 HOST = "build-17"
 
 
@@ -94,3 +96,18 @@ def test_an_example_that_is_too_large_is_refused(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(example, "MAX_BYTES", 1000)
     with pytest.raises(UsageError, match="1000 at most"):
         example.make_example(run_dir, tmp_path / "made", {}, HOST)
+
+
+def test_the_picture_of_a_verdict_is_what_the_demo_prints() -> None:
+    """Remake it with: python -m benchmarks.verdict_image docs/verdict.svg"""
+    assert PICTURE.read_text(encoding="utf-8") == verdict_image()
+
+
+def test_the_picture_fetches_nothing() -> None:
+    assert re.findall(r"url\((?!#)", PICTURE.read_text(encoding="utf-8")) == []
+
+
+def test_the_picture_names_the_folder_that_the_demo_writes() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert f"DEMO := {DEMO.parent}/demo-$(EXAMPLE)" in makefile
+    assert f"EXAMPLE := {DEMO.name.removeprefix('demo-')}\n" in makefile

@@ -26,7 +26,7 @@ def test_after_the_last_run_no_time_is_left() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.0, "5 s"), (42.0, "45 s"), (120.0, "2 min"), (3570.0, "1 h"), (7500.0, "2 h 5 min")],
+    [(0.0, "5 s"), (42.0, "45 s"), (116.0, "2 min"), (3570.0, "1 h"), (7500.0, "2 h 5 min")],
 )
 def test_a_duration_is_rounded_as_a_person_says_it(seconds: float, text: str) -> None:
     assert about(seconds) == text
