@@ -48,7 +48,9 @@ def show_run(console: Console, plan: RunPlan, verdict: RunVerdict, run_dir: Path
     title = f"{verdict.scenario} on {verdict.server}, seed {verdict.seed}: {outcome_text(verdict.outcome)}"
     console.print(Text(title, style=STYLES[verdict.outcome]))
     console.print(Text(plan.scenario.summary))
+    console.print()
     console.print(run_table(plan, verdict))
+    console.print()
     for line in legend(plan, verdict):
         console.print(Text(line, style="dim"))
     if verdict.outcome != "as expected" and verdict.reasons:

@@ -6,6 +6,7 @@ import io
 import signal
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from history.reader import read_history
 from kvchaos.campaign import run_all
 from kvchaos.errors import UsageError
 from kvchaos.judging import judge_run_dir
+from kvchaos.planning import Request
 from kvchaos.stacks.leftovers import clean, find_leftovers
 from tests.unit.conducting import (
     ROOT,
@@ -256,3 +258,27 @@ def test_a_run_that_cannot_be_judged_is_one_line(bench: Running, monkeypatch: py
     (run_dir / layout.EVENTS).write_bytes(b"")
     told = judged_after(bench, run_dir, monkeypatch)
     assert told == f"{run_dir / layout.EVENTS}: no events; the run never began"
+
+
+@pytest.mark.parametrize("end", [UsageError("interrupted before the run began"), KeyboardInterrupt()])
+def test_what_was_judged_is_shown_whatever_ends_the_campaign(
+    bench: Running, monkeypatch: pytest.MonkeyPatch, end: BaseException
+) -> None:
+    """Ctrl-C while the second server starts, or while a run is being judged, lost the verdicts before it."""
+    run_dir = bench.runs / "first"
+    write_run(clean_run(), run_dir)
+
+    def run_one(request: Request, *_: object) -> tuple[Path, bool]:
+        if request.seed == 3:
+            return run_dir, False
+        raise end
+
+    monkeypatch.setattr("kvchaos.campaign.run_one", run_one)
+    first = bench.request(SLOW)
+    text = io.StringIO()
+    with pytest.raises(type(end)):
+        run_all([first, replace(first, seed=4)], bench.places(), Console(file=text, width=80))
+    lines = text.getvalue().splitlines()
+    assert "1 run judged: 1 as expected" in lines
+    assert "1 run not made" in lines
+    assert lines[-1].endswith(str(bench.runs))
