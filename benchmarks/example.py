@@ -62,12 +62,13 @@ def neutral_names(run_dir: Path, cache: Path, home: Path) -> dict[str, str]:
 
 def _copy(run_dir: Path, draft: Path, names: Mapping[str, str]) -> None:
     for path in sorted(path for pattern in KEPT for path in run_dir.glob(pattern)):
-        text = path.read_text(encoding="utf-8")
+        # Bytes, since a carriage return in a log is no end of a line.
+        text = path.read_bytes().decode()
         for folder, name in names.items():
             text = _pattern(folder).sub(name, text)
         target = draft / path.relative_to(run_dir)
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text, encoding="utf-8")
+        target.write_bytes(text.encode())
 
 
 def _check(run_dir: Path, draft: Path, names: Iterable[str]) -> None:

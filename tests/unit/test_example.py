@@ -73,6 +73,16 @@ def test_paths_get_neutral_names_also_in_the_middle_of_a_line(tmp_path: Path) ->
     assert last == f"see page.html/home/user/lib/x.py:7 and {home}-more"
 
 
+def test_a_carriage_return_stays_what_it_is(tmp_path: Path) -> None:
+    """As a line of its own it would be one more line than the run noted."""
+    run_dir = judged(tmp_path / "run")
+    with (run_dir / layout.SERVER_LOG).open("ab") as log:
+        log.write(b"loading 1\rloading 2\n")
+    judge_run_dir(run_dir)
+    example.make_example(run_dir, tmp_path / "made", {}, HOST)
+    assert (tmp_path / "made" / layout.SERVER_LOG).read_bytes().endswith(b"loading 1\rloading 2\n")
+
+
 def test_an_example_that_names_the_machine_is_refused(tmp_path: Path) -> None:
     run_dir = judged(tmp_path / "run")
     log = run_dir / layout.SERVER_LOG
