@@ -7,9 +7,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import msgspec
-
 from chaos.inside.control import LEASE, SCHEDULE
+from history.lines import read_lines
 from history.plan import FaultSpec
 from history.records import FaultRecord
 
@@ -82,11 +81,9 @@ class ControlPlane:
         draft.replace(self.path / SCHEDULE)
 
     def _journal(self) -> Iterator[FaultRecord]:
-        decoder = msgspec.json.Decoder(FaultRecord)
+        """Raises UnreadableRun."""
         for path in sorted(self.path.glob("faults-*.jsonl")):
-            for line in path.read_bytes().splitlines(keepends=True):
-                if line.endswith(b"\n"):
-                    yield decoder.decode(line)
+            yield from read_lines(path, FaultRecord)
 
 
 def _kinds(loaded: FaultRecord) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -62,19 +62,23 @@ decode: runs, with its prompt still to be computed or done. storing: has stores 
 others or after its end."""
 
 
+Invocation = Annotated[int, Field(ge=0, lt=2**63)]
+"""Number of an arrival at a site. Larger ones could not be read back from a journal."""
+
+
 class Trigger(Strict):
     """When a fault strikes: by the count of arrivals at its site, or by block; exactly one way."""
 
     probability: float | None = Field(default=None, gt=0.0, le=1.0)
     """Share of arrivals, chosen by hash."""
-    nth: tuple[int, ...] | None = None
+    nth: tuple[Invocation, ...] | None = None
     """These arrivals, counted from 0."""
-    every: int | None = Field(default=None, ge=1)
+    every: int | None = Field(default=None, ge=1, lt=2**63)
     """Every so many arrivals, the first at `offset`."""
     key_share: float | None = Field(default=None, gt=0.0, le=1.0)
     """Share of block keys, chosen by hash: a chosen key is struck at every arrival."""
-    offset: int = Field(default=0, ge=0)
-    limit: int | None = Field(default=None, ge=1)
+    offset: Invocation = 0
+    limit: int | None = Field(default=None, ge=1, lt=2**63)
     """The fault ends after so many firings."""
     states: tuple[State, ...] | None = Field(default=None, min_length=1)
     """Count, and strike, only what concerns a request in one of these states."""

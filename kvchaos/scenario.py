@@ -130,6 +130,8 @@ def _expand(content: object) -> object:
         return content
     try:
         specs = parse_line(content["faults"])
+    except ValidationError as error:
+        raise BadSchedule(_first_problem(error)) from error
     except ValueError as error:
         raise BadSchedule(str(error)) from error
     return {**content, "faults": [spec.model_dump(mode="json", exclude_none=True) for spec in specs]}

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from history.lines import one_line
 from history.metrics import series_key
 from history.records import ScrapeLine
 from history.writer import LineWriter
@@ -41,9 +42,10 @@ def parse_samples(text: str) -> Samples:
                 key = series_key(sample.name, sample.labels)
                 if key in samples:
                     raise BadScrape(f"malformed: {key} is given twice")
-                samples[key] = sample.value
-    except (ValueError, IndexError) as error:  # The library slips over labels that do not end.
-        raise BadScrape(f"malformed: {error}") from error
+                samples[key] = float(sample.value)
+    # The library slips over labels that do not end, and takes whole numbers of any size.
+    except (ValueError, IndexError, OverflowError) as error:
+        raise BadScrape(f"malformed: {one_line(error)}") from error
     if not samples:
         raise BadScrape("malformed: no samples")
     return samples

@@ -10,6 +10,7 @@ from pathlib import Path
 from chaos.inside.ledger.book import QUIET_S
 from history import layout
 from history.evidence import EVIDENCE, count_lines
+from history.lines import UnreadableRun
 from history.plan import PhaseSpec, RunPlan
 from history.writer import LineWriter
 from kvchaos.conductor import server_state
@@ -107,6 +108,10 @@ class Run:
             self._events.write("run_failed", reason=str(error))
             told = True
             raise
+        except UnreadableRun as error:  # A fault journal that the server wrote.
+            self._events.write("run_failed", reason=str(error))
+            told = True
+            raise UsageError(str(error)) from error
         finally:
             try:
                 if not told:

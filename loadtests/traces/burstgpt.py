@@ -15,6 +15,7 @@ from loadtests.traces.entry import (
     Parse,
     checked,
     columns,
+    nanoseconds,
     pick,
     whole,
 )
@@ -29,7 +30,7 @@ def _parser(header: str) -> Parse:
         time, prompt, output = pick(line, places)
         return checked(
             Entry(
-                at_ns=round(_seconds(time) * NS_PER_S),
+                at_ns=nanoseconds(_seconds(time), NS_PER_S),
                 prompt_tokens=whole(prompt, NAMES[1]),
                 output_tokens=whole(output, NAMES[2]),
             )

@@ -7,6 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 NS_PER_S = 1_000_000_000
+LONGEST_NS = 2**62
+"""A time beyond this (146 years) is a slip, and would not go into a record."""
+MOST_TOKENS = 2**31
+"""Of a prompt or an answer."""
 
 
 class MalformedLine(ValueError):
@@ -43,11 +47,18 @@ class Format:
 
 def checked(entry: Entry) -> Entry:
     """An entry that a server can be asked for. Raises MalformedLine."""
-    if entry.prompt_tokens < 1:
+    if not 1 <= entry.prompt_tokens <= MOST_TOKENS:
         raise MalformedLine(f"a prompt of {entry.prompt_tokens} tokens")
-    if entry.output_tokens < 0:
+    if not 0 <= entry.output_tokens <= MOST_TOKENS:
         raise MalformedLine(f"an answer of {entry.output_tokens} tokens")
     return entry
+
+
+def nanoseconds(time: float, unit_ns: int) -> int:
+    """A time in units of so many ns. Raises MalformedLine when no run can last so long."""
+    if not abs(time) <= LONGEST_NS / unit_ns:
+        raise MalformedLine(f"a time of {time:g}")
+    return round(time * unit_ns)
 
 
 def columns(header: str, names: Sequence[str]) -> list[int]:

@@ -9,10 +9,13 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
+from history.plain_file import open_plain
 from loadtests.traces.entry import NS_PER_S, Entry, Format, MalformedLine
 
 T = TypeVar("T")
 
+LONGEST_LINE = 1 << 20
+"""Bytes. An entry that names ten thousand blocks takes a tenth."""
 PIECE = 64
 """Entries read at a time. Of each piece the place in the file is remembered: 8 bytes."""
 
@@ -42,10 +45,12 @@ class TraceFile:
         self._cut = cut
         self._places = array("Q")
         self._count = 0
+        self.end_ns = 0
+        """When the last entry of the cut is due, in the trace's own time."""
         self._piece: tuple[int, list[Entry]] = (-1, [])
         try:
-            with path.open("rb") as file:
-                self._parse = self._at_line(1, kind.parser, file.readline())
+            with open_plain(path) as file:
+                self._parse = self._at_line(1, kind.parser, file.readline(LONGEST_LINE))
                 if not kind.has_header:
                     file.seek(0)
                 self.begin_ns = self._scan(file, first_line=2 if kind.has_header else 1)
@@ -88,12 +93,15 @@ class TraceFile:
             begin = entry.at_ns if begin is None else begin
             if self._count % PIECE == 0:
                 self._places.append(place)
+            self.end_ns = entry.at_ns
             self._count += 1
         if begin is None:
             raise ValueError(f"{self._path}: no entry in the part to be played")
         return begin
 
     def _at_line(self, number: int, read: Callable[[str], T], text: bytes) -> T:
+        if len(text) >= LONGEST_LINE:
+            raise ValueError(f"{self._path}:{number}: is longer than {LONGEST_LINE >> 20} MiB")
         try:
             return read(text.decode())
         except UnicodeDecodeError:
@@ -105,6 +113,6 @@ class TraceFile:
 def _lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
     """Every line with its place in the file."""
     place = file.tell()
-    for text in file:
+    while text := file.readline(LONGEST_LINE):
         yield place, text
         place += len(text)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from loadtests.traces.entry import Entry, Format
+from loadtests.traces.entry import Entry, Format, nanoseconds
 from loadtests.traces.json_lines import json_lines
 
 NS_PER_MS = 1_000_000
@@ -24,7 +24,7 @@ class Line(msgspec.Struct):
 
 def _entry(told: Line) -> Entry:
     return Entry(
-        at_ns=round(told.timestamp * NS_PER_MS),
+        at_ns=nanoseconds(told.timestamp, NS_PER_MS),
         prompt_tokens=told.input_length,
         output_tokens=told.output_length,
         blocks=tuple(told.hash_ids),

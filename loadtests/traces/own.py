@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from loadtests.traces.entry import NS_PER_S, Entry, Format
+from loadtests.traces.entry import NS_PER_S, Entry, Format, nanoseconds
 from loadtests.traces.json_lines import json_lines
 
 
@@ -19,7 +19,7 @@ class Line(msgspec.Struct, forbid_unknown_fields=True):
 
 def _entry(told: Line) -> Entry:
     return Entry(
-        at_ns=round(told.at_s * NS_PER_S),
+        at_ns=nanoseconds(told.at_s, NS_PER_S),
         prompt_tokens=told.prompt_tokens,
         output_tokens=told.output_tokens,
         blocks=tuple(told.blocks),

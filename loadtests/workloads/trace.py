@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 
 from history.strict import Strict
 from loadtests.traces import FORMATS
-from loadtests.traces.entry import Entry
+from loadtests.traces.entry import LONGEST_NS, Entry
 from loadtests.traces.file import Cut, TraceFile
 from loadtests.workloads.base import NUMBER_TOKENS, Draw, OneShot, number_tokens
 from loadtests.workloads.prompt import Prompt
@@ -54,6 +54,10 @@ class Trace(OneShot):
         self._draw = Draw(f"{seed}/{name}")
         self._block_tokens = _scaled_block(kind.block_tokens or params.block_tokens, params.scale)
         self._file = TraceFile(Path(params.path), kind, cut)
+        if (self._file.end_ns - self._file.begin_ns) / params.speed > LONGEST_NS:
+            raise ValueError(
+                f"speed: at {params.speed:g} the trace takes more than a century; give a larger one"
+            )
 
     @property
     def distinct(self) -> int:

@@ -13,6 +13,7 @@ import pytest
 
 from chaos.arming import LEASE_S, ControlPlane
 from chaos.inside.control import LEASE, SCHEDULE, parse_schedule
+from history.lines import UnreadableRun
 from history.plan import FaultSpec, Trigger
 from tests.unit.chaos_room import Room, wait_until
 
@@ -226,3 +227,9 @@ def test_faults_outlive_their_lease_only_while_it_is_renewed(
     wait_until(lambda: plane.confirmed("healed", [GONE], began), "the lease runs out")
     [healed] = room.events("healed")
     assert healed.evidence["reason"] == "lease ran out"
+
+
+def test_a_journal_that_cannot_be_read_is_one_line_with_file_and_number(plane: ControlPlane) -> None:
+    (plane.path / "faults-worker-1.jsonl").write_bytes(b"{}\n")
+    with pytest.raises(UnreadableRun, match=r"faults-worker-1\.jsonl:1: Object missing required field"):
+        plane.fired()

@@ -259,3 +259,15 @@ def test_a_directory_that_is_missing_or_a_file_is_refused(tmp_path: Path) -> Non
     (tmp_path / "file").touch()
     with pytest.raises(BadControl, match="not a directory"):
         check_directory(tmp_path / "file")
+
+
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**40])
+@pytest.mark.parametrize("trigger", [None, "every", "nth", "offset", "limit"])
+def test_a_number_that_no_journal_could_hold_is_refused(number: int, trigger: str | None) -> None:
+    wrong: dict[str, Any] = {"every": 1}
+    if trigger is not None:
+        wrong |= {trigger: [number] if trigger == "nth" else number}
+        wrong = {"nth": wrong["nth"]} if trigger == "nth" else wrong
+    content = schedule(entry("gone", "lookup_miss", wrong), epoch=number if trigger is None else 1)
+    with pytest.raises(BadControl, match=r"64 bits|not positive"):
+        parse_schedule(json.dumps(content))

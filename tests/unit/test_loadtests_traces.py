@@ -14,7 +14,7 @@ from kvchaos.scenario import load_scenario
 from loadtests.arrivals import due_times
 from loadtests.traces import FORMATS
 from loadtests.traces.entry import Entry
-from loadtests.traces.file import PIECE, Cut, TraceFile
+from loadtests.traces.file import LONGEST_LINE, PIECE, Cut, TraceFile
 from loadtests.traces.synthetic import WRITERS, entries
 from loadtests.workloads import build
 from loadtests.workloads.trace import Trace
@@ -297,3 +297,42 @@ def scenario(folder: Path, only_phase: dict[str, object]) -> Path:
             "phases": [only_phase],
         },
     )
+
+
+@pytest.mark.timeout(10)
+def test_a_device_in_place_of_a_trace_is_not_read_for_ever() -> None:
+    with pytest.raises(ValueError, match=r"/dev/zero: cannot be read: Is no regular file"):
+        TraceFile(Path("/dev/zero"), FORMATS["own"], Cut())
+
+
+@pytest.mark.parametrize("before", ["", MOONCAKE])
+def test_a_line_that_does_not_end_is_refused_and_not_kept(tmp_path: Path, before: str) -> None:
+    with pytest.raises(ValueError, match=rf"trace:{before.count(chr(10)) + 1}: is longer than 1 MiB"):
+        file(tmp_path, before + "x" * (2 * LONGEST_LINE), "mooncake")
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("mooncake", MOONCAKE.replace("1500", "1e308")),
+        ("mooncake", MOONCAKE.replace("1500", "9" * 30)),
+        ("burstgpt", BURSTGPT.replace("45.5", "1e300")),
+        ("own", OWN.replace("0.5", "1e305")),
+    ],
+)
+def test_a_time_that_no_run_reaches_is_one_line_with_its_number(tmp_path: Path, kind: str, text: str) -> None:
+    with pytest.raises(ValueError, match=r"trace:\d: a time of \S+$"):
+        file(tmp_path, text, kind)
+
+
+def test_more_tokens_than_a_record_holds_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"trace:2: a prompt of 9{30} tokens"):
+        file(tmp_path, MOONCAKE.replace("1400", "9" * 30), "mooncake")
+
+
+def test_a_trace_that_is_played_too_slowly_to_end_is_refused(tmp_path: Path) -> None:
+    params: dict[str, Param] = {"path": file_of(tmp_path, OWN), "format": "own", "speed": 1e-300}
+    with pytest.raises(
+        ValueError, match=r"speed: at 1e-300 the trace takes more than a century; give a larger"
+    ):
+        build(WorkloadSpec(kind="trace", params=params), "w", seed=1)

@@ -223,6 +223,14 @@ BAD: dict[str, tuple[Change, str]] = {
         put("faults", 0, "trigger", "probability", value=0.5),
         r"faults\.0\.trigger: .*exactly one of probability, nth, every",
     ),
+    "a firing beyond the numbers of a journal": (
+        put("faults", 0, "trigger", value={"nth": [2**63 - 1, -1]}),
+        r"faults\.0\.trigger\.nth\.1: .*greater than or equal to 0",
+    ),
+    "a schedule with a number that no journal holds": (
+        put("faults", value=f"nth {2**63} miss"),
+        r"faults: nth\.0: .*less than 9223372036854775808$",
+    ),
     "no trigger": (put("faults", 0, "trigger", value={"limit": 3}), r"faults\.0\.trigger: .*exactly one"),
     "offset without its partner": (
         put("faults", 0, "trigger", value={"nth": [1], "offset": 2}),

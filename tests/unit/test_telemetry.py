@@ -161,6 +161,7 @@ def test_a_server_without_a_start_time_has_no_incarnation(
     [
         (b"vllm:x{a=} 1\n<html>", "malformed"),
         (b"vllm:x one\n", "malformed"),
+        (b"vllm:x " + b"9" * 400 + b"\n", "malformed"),
         ("x{,\u2028=\\''{E}Y 1\n".encode(), "malformed"),
         (b"", "no samples"),
         (b"\xff\xfe 1\n", "malformed"),
