@@ -16,6 +16,7 @@ from history.lines import Line, one_line, read_lines
 from history.lines import UnreadableRun as UnreadableRun
 from history.metrics import MetricLog
 from history.packing import packed
+from history.plain_file import open_plain
 from history.plan import PhaseSpec, RunPlan
 from history.records import (
     ClientRecord,
@@ -145,7 +146,8 @@ def _log_lines(path: Path) -> list[str]:
     """Equal lines, of which a long log has many, are kept once."""
     known: dict[str, str] = {}
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        with open_plain(path) as file:
+            lines = file.read().decode("utf-8", errors="replace").splitlines()
         return [known.setdefault(line, line) for line in lines]
     except FileNotFoundError:
         return []

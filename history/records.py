@@ -21,6 +21,7 @@ CROWD = "crowd"
 Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 """Larger ones are nobody's measurement, and neither a float nor a file of ours could take them."""
 Time = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Scalar = bool | Whole | float | str | None
 Evidence = dict[str, Scalar | list[Whole | str]]
 
@@ -112,7 +113,7 @@ class FaultRecord(Record, frozen=True, kw_only=True):
     """The fault's id in the scenario; None for lines about the module itself."""
     kind: str | None
     site: str | None
-    n: Whole | None
+    n: Count | None
     """fired: arrival number at the site, from 0. healed: how many arrivals there were."""
     request: str | None
     """Server-side request id, where the site knows it."""

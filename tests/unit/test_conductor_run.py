@@ -13,10 +13,12 @@ import pytest
 from rich.console import Console
 
 from history import layout
+from history.lines import UnreadableRun
 from history.reader import History, read_history, read_plan
 from history.verdict import RunVerdict, Verdict
 from kvchaos.campaign import run_all
 from kvchaos.cli.app import run as command_line
+from kvchaos.conductor.arms import Arms
 from kvchaos.errors import UsageError
 from oracles.timeline import end_ns
 from tests.fakes.vllm_server import CRASH_CODE
@@ -155,6 +157,20 @@ def test_the_verdict_of_a_run_can_be_had_again_from_its_files_alone(
     assert [path.read_bytes() for path in files] == first
     assert verdict_of(good.run_dir) == good.verdict
     assert "as expected" in capsys.readouterr().out
+
+
+def test_a_journal_of_the_server_that_cannot_be_read_ends_the_run_with_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(arms: Arms) -> None:
+        raise UnreadableRun("faults-worker-1.jsonl:1: truncated")
+
+    monkeypatch.setattr(Arms, "check_server", unreadable)
+    bench = Bench(tmp_path)
+    with pytest.raises(UsageError, match=r"^faults-worker-1\.jsonl:1: truncated$"):
+        run_all([bench.request(scenario())], bench.places(), Console(file=io.StringIO()))
+    (failed,) = read_history(bench.run_dir()).events_of("run_failed")
+    assert failed.data["reason"] == "faults-worker-1.jsonl:1: truncated"
 
 
 def test_a_server_that_dies_ends_the_load_and_gets_its_verdict(tmp_path: Path) -> None:

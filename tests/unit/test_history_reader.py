@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -160,6 +161,15 @@ def test_a_folder_in_place_of_a_file_is_one_line(run_dir: Path, name: str) -> No
     with pytest.raises(UnreadableRun, match=r"cannot be read: .*Is a directory") as caught:
         read_history(run_dir)
     assert str(caught.value).startswith(f"{run_dir / name}: ")
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("name", [layout.PLAN, *FILES, layout.SERVER_LOG])
+def test_a_pipe_in_place_of_a_file_is_one_line_and_not_waited_for(run_dir: Path, name: str) -> None:
+    (run_dir / name).unlink()
+    os.mkfifo(run_dir / name)
+    with pytest.raises(UnreadableRun, match=r"cannot be read: .*Is no regular file"):
+        read_history(run_dir)
 
 
 def test_a_missing_directory_is_told(tmp_path: Path) -> None:

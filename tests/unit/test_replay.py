@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from chaos.inside.decide import Trigger as InsideTrigger
 from chaos.inside.decide import foretell
 from history.plan import FaultSpec, Scenario, Trigger
 from history.records import FaultEvent, FaultRecord
+from kvchaos.errors import UsageError
 from kvchaos.planning import swarm
-from kvchaos.replay import fired_arrivals, nailed
-from tests.unit.synthetic import make_plan
+from kvchaos.replay import fired_arrivals, nailed, replay_of
+from tests.unit.histories import clean_run
+from tests.unit.run_dirs import write_run
+from tests.unit.synthetic import fault, make_plan
 
 
 def line(fault: str, n: int, event: FaultEvent = "fired") -> FaultRecord:
@@ -75,3 +82,13 @@ def test_the_seed_chooses_the_swarm_and_never_an_empty_one() -> None:
 def test_without_swarm_all_faults_live() -> None:
     calm = scenario("a", "b").model_copy(update={"swarm": False})
     assert swarm(calm, 1) is calm
+
+
+def test_a_journal_with_an_arrival_below_0_is_refused_in_one_line(tmp_path: Path) -> None:
+    run = clean_run(make_plan(faults=(fault("lookup_miss"),)))
+    run.fire("f1", "lookup_miss")
+    write_run(run, tmp_path / "run")
+    journal = tmp_path / "run" / "control" / "faults-worker-100.jsonl"
+    journal.write_text(journal.read_text().replace('"n":0', '"n":-1'))
+    with pytest.raises(UsageError, match=r"faults-worker-100\.jsonl:2: Expected `int` >= 0"):
+        replay_of(tmp_path / "run")
