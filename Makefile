@@ -25,7 +25,7 @@ export UV_SYSTEM_CERTS ?= 1
 # An active environment of somebody else is not meant.
 unexport VIRTUAL_ENV
 
-.PHONY: help demo setup chaos chaos-compose chaos-gpu test aa test-compose test-all-releases bench-idle bench-judge bench-trace bench-client load-ui test-unit lint format doctor servers down clean distclean
+.PHONY: help demo setup chaos chaos-compose chaos-gpu test aa test-compose test-all-releases bench-idle bench-judge bench-trace bench-client load-ui test-unit lint format doctor programs servers down clean distclean
 
 help: ## Show this list
 	@echo "usage: make TARGET [NAME=value ...]"
@@ -95,6 +95,9 @@ format: setup ## Format the code and mend what can be mended
 
 doctor: setup ## Check this machine and tell how to mend it
 	@$(RUN) kvchaos doctor
+
+programs: setup ## Obtain Prometheus and Chromium for the tests
+	@$(RUN) kvchaos tools install
 
 servers: setup ## Install the vLLM releases that the tests use
 	@for release in $(TEST_RELEASES); do $(RUN) kvchaos server install $$release || exit; done

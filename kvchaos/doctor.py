@@ -21,6 +21,7 @@ from kvchaos import browser, paths
 from kvchaos.errors import UsageError
 from kvchaos.servers import debian, preload
 from kvchaos.servers.registry import ServerEnv, read_server
+from kvchaos.tools.tool import INSTALL
 from kvchaos.witness import program
 
 GIB = 2**30
@@ -141,13 +142,13 @@ def check_tcmalloc(found: Path | None, fetchable: bool) -> Check:
 
 def check_browser(found: Path | None) -> Check:
     if found is None:
-        return Check("browser", State.WARN, "missing; make test needs it", browser.HOW_TO_GET)
+        return Check("browser", State.WARN, "missing; make test needs it", INSTALL)
     return Check("browser", State.OK, f"{found}, for make test")
 
 
 def check_prometheus(found: Path | None) -> Check:
     if found is None:
-        return Check("Prometheus", State.WARN, "missing; make test needs it", program.HOW_TO_GET)
+        return Check("Prometheus", State.WARN, "missing; make test needs it", INSTALL)
     return Check("Prometheus", State.OK, str(found))
 
 

@@ -77,6 +77,11 @@ def lib_folder(cache: Path) -> Path:
     return cache / "lib"
 
 
+def tools_folder(cache: Path) -> Path:
+    """Prometheus and Chromium, each in a folder of its own, where the system does not have them."""
+    return cache / "tools"
+
+
 def bench_tools_folder(cache: Path) -> Path:
     """Other load generators, each in an environment of its own, for `make bench-client`."""
     return cache / "bench-tools"

@@ -7,9 +7,15 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.programs import Programs
+
 # A busy machine is no fault of the code.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Programs(), "programs")
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ COMMANDS = {
     "worker": "worker:worker_command",
     "judge": "judge:judge_command",
     "server": "server:app",
+    "tools": "tools:app",
     "faults": "faults:faults_command",
     "oracles": "oracles:oracles_command",
     "bench": "bench:app",

@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
 from kvchaos.errors import UsageError
+from kvchaos.tools.tool import Tool, find_tool, need_tool
 
 VARIABLE = "KVCHAOS_PROMETHEUS"
 NAME = "prometheus"
-HOW_TO_GET = f"install Prometheus (Debian: sudo apt install prometheus), or: export {VARIABLE}=PATH"
+PROMETHEUS = Tool(
+    name=NAME,
+    title="Prometheus",
+    variable=VARIABLE,
+    path_names=(NAME,),
+    package=NAME,
+    programs=((NAME, "usr/bin/prometheus"), ("promtool", "usr/bin/promtool")),
+    trial=("--version",),
+)
+HOW_TO_GET = PROMETHEUS.how_to_get
 
 
 def find_prometheus(environ: Mapping[str, str]) -> Path | None:
-    """$KVCHAOS_PROMETHEUS when it is set, else the one on the PATH; None when there is none."""
-    found = shutil.which(environ.get(VARIABLE) or NAME)
-    return Path(found) if found is not None else None
+    """$KVCHAOS_PROMETHEUS when it is set, else the one on the PATH, else the one in the cache, else None."""
+    return find_tool(environ, PROMETHEUS)
 
 
 def need_prometheus(environ: Mapping[str, str]) -> Path:
     """Raises UsageError when there is none."""
-    found = find_prometheus(environ)
-    if found is None:
-        raise UsageError(f"no Prometheus found: {HOW_TO_GET}")
-    return found
+    return need_tool(environ, PROMETHEUS)
 
 
 def version_of(program: Path) -> str:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import psutil
+import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.fakes.openai_server import Behaviour, FakeServer
 from tests.locust_page import locust_page, start
+
+pytestmark = pytest.mark.chromium
 
 ROWS = ("TTFT (ms)", "ITL, mean of a request (ms)", "tokens (count)", "total (ms)")
 CHARTS = ("ttft", "itl", "tokens", "lag")

@@ -17,6 +17,8 @@ from tests.unit.run_dirs import write_run
 from tests.unit.synthetic import PROMPT, failure, fault, make_plan
 
 Scheme = Literal["light", "dark"]
+pytestmark = pytest.mark.chromium
+
 MIB = 2**20
 PHONE, DESK = 390, 1280
 HOSTILE = "<script>window.hit = 1</script><img src=x onerror='window.hit = 2'>\x1b[31m</pre></details>"

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
 import yaml
 
 from kvchaos.witness.config import RULES, SOURCE, Targets, write_config
@@ -14,12 +15,14 @@ from kvchaos.witness.config import RULES, SOURCE, Targets, write_config
 TARGETS = Targets(server="127.0.0.1:8000", suite="127.0.0.1:8001")
 
 
+@pytest.mark.prometheus
 def test_prometheus_takes_the_configuration_that_is_written_for_a_run(tmp_path: Path, promtool: Path) -> None:
     path = write_config(tmp_path / "prometheus", "run-1", TARGETS)
     done = subprocess.run([promtool, "check", "config", path], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.prometheus
 def test_every_alert_fires_when_it_should_and_only_then(tmp_path: Path, promtool: Path) -> None:
     shutil.copyfile(SOURCE / RULES, tmp_path / RULES)
     cases = Path(shutil.copy(Path(__file__).with_name("rules.test.yml"), tmp_path))

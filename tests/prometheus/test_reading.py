@@ -27,6 +27,8 @@ from kvchaos.witness.reading import Client, Unreachable, scrapes
 from tests.prometheus.conftest import Target, serving
 from tests.unit.conducting import wait_for
 
+pytestmark = pytest.mark.prometheus
+
 RUN = "run-1"
 ASKED = "vllm:asked_total"
 NS_PER_S = 10**9

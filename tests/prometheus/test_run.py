@@ -35,6 +35,7 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_dir
 
 
+@pytest.mark.prometheus
 def test_both_witnesses_saw_the_run_to_its_end(run_dir: Path) -> None:
     history = read_history(run_dir)
     result = witnesses.judge(history)
@@ -43,12 +44,14 @@ def test_both_witnesses_saw_the_run_to_its_end(run_dir: Path) -> None:
     assert history.prometheus.times_ns[-1] > leak_probe.t_ns
 
 
+@pytest.mark.prometheus
 def test_the_plan_tells_which_prometheus_watched_and_how_it_was_started(run_dir: Path) -> None:
     plan = read_history(run_dir).plan.prometheus
     assert plan is not None
     assert str(run_dir / layout.PROMETHEUS_FOLDER / "prometheus.yml") in " ".join(plan.command)
 
 
+@pytest.mark.prometheus
 def test_the_suites_own_metrics_are_in_prometheus_and_say_what_the_records_say(
     run_dir: Path, tmp_path: Path
 ) -> None:
@@ -72,6 +75,7 @@ def test_the_suites_own_metrics_are_in_prometheus_and_say_what_the_records_say(
     assert set(phases) == {"golden", "load", "fresh"}
 
 
+@pytest.mark.prometheus
 def test_a_prometheus_killed_in_mid_run_tells_what_it_saw_until_then(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     process = bench.start(scenario(*SLOW, load=160), "--prometheus")
@@ -89,6 +93,7 @@ def test_a_prometheus_killed_in_mid_run_tells_what_it_saw_until_then(tmp_path: P
     assert list(bench.state_folder.iterdir()) == []
 
 
+@pytest.mark.prometheus
 def test_after_a_kill_of_the_conductor_clean_ends_prometheus(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     process = bench.start(scenario(*SLOW, load=400), "--prometheus")
@@ -108,7 +113,7 @@ def test_a_machine_without_prometheus_is_told_in_one_line_before_anything_runs(t
     bench = Bench(tmp_path, {"KVCHAOS_PROMETHEUS": str(tmp_path / "nowhere")})
     code, out, err = finished(bench.start(scenario(), "--prometheus"))
     assert (code, out) == (3, "")
-    assert err.startswith("kvchaos: no Prometheus found: install Prometheus (Debian: sudo apt install")
+    assert err.startswith(f"kvchaos: KVCHAOS_PROMETHEUS: {tmp_path / 'nowhere'} is no program; correct it")
     assert not bench.runs.exists()
 
 

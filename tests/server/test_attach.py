@@ -38,6 +38,7 @@ def somebodys_server(server_cache: Path, tmp_path_factory: pytest.TempPathFactor
         record.close()
 
 
+@pytest.mark.prometheus
 def test_a_run_on_a_server_that_has_served_before_is_judged_by_its_own_counts(
     somebodys_server: Prepared, bench: Bench
 ) -> None:

@@ -14,7 +14,7 @@ from tests.prometheus.asking import DASHBOARDS, FOLDER, Asked, Stretch, ask, que
 from tests.prometheus.reopened import reopened
 from tests.server.bench import NEW, Bench, RunDir
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.prometheus]
 
 SCENARIO = Path(__file__).with_name("watched.yaml")
 QUERIES = [

@@ -32,6 +32,7 @@ def test_these_runs_have_a_mutant_for_every_oracle() -> None:
 
 
 @pytest.mark.server
+@pytest.mark.prometheus
 @pytest.mark.timeout(PROOF_S + 60)
 def test_every_mutant_is_found_and_no_oracle_goes_red_beside(bench: Bench) -> None:
     only = [argument for name in RUNS for argument in ("--only", name)]

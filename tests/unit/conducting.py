@@ -25,6 +25,7 @@ from kvchaos.scenario import load_scenario
 from kvchaos.servers.registry import ServerEnv, server_folder, write_server
 from kvchaos.stacks.process_group import PROC, read_process
 from kvchaos.stacks.record import RunState
+from tests.programs import named_programs
 
 ROOT = Path(__file__).parents[2]
 FAKE = "tests.fakes.vllm_server"
@@ -169,7 +170,7 @@ class Bench:
             stderr=subprocess.PIPE,
             text=True,
             cwd=self.folder,
-            env={**os.environ, **own, **self.environment},
+            env={**os.environ, **named_programs(), **own, **self.environment},
             start_new_session=True,
         )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from kvchaos.browser import NAMES, VARIABLE, find_browser
+from kvchaos.paths import CACHE_VARIABLE
 
 
 def program(folder: Path, name: str) -> Path:
@@ -19,9 +20,10 @@ def program(folder: Path, name: str) -> Path:
 @pytest.mark.parametrize("name", NAMES)
 def test_it_is_found_on_the_path(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert find_browser({}) is None
+    environ = {CACHE_VARIABLE: str(tmp_path / "cache")}
+    assert find_browser(environ) is None
     installed = program(tmp_path, name)
-    assert find_browser({}) == installed
+    assert find_browser(environ) == installed
 
 
 def test_the_one_that_is_named_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

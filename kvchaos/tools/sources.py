@@ -1,0 +1,158 @@
+"""Where a program that this machine does not have is obtained from, without root."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from kvchaos.servers import debian
+from kvchaos.servers.commands import CommandFailed, Runner
+from kvchaos.tools.record import MB, PackageRecord, ToolRecord, size_of
+from kvchaos.tools.tool import ROOT, Tool
+from kvchaos.tools.wrapper import write_wrapper
+
+PLAYWRIGHT_LIMIT_S = 300.0
+CONNECT_LIMIT_S = 10
+TRIAL_LIMIT_S = 60.0
+BROWSER_FILES = ("headless_shell", "chrome-headless-shell")
+SYSTEM_PACKAGES = ("libc6",)
+"""They stay the system's: a C library works only with its own loader."""
+
+
+class NotHere(Exception):
+    """This source does not have the program for this machine; the message says why."""
+
+
+Source = Callable[[Tool, Path, Runner], ToolRecord]
+"""Puts a tool into an empty folder: `root` with what was unpacked, and scripts in `bin` that start the
+programs. Raises NotHere, CommandFailed and OSError."""
+
+
+def all_sources(scratch: Path) -> dict[str, Source]:
+    """The sources by name, in the order in which they are tried; `scratch` is for their own files."""
+    return {"Playwright": from_playwright, "apt": AptSource(scratch / "apt")}
+
+
+class AptSource:
+    """Debian's packages. The lists of packages are fetched once, with the first tool."""
+
+    def __init__(self, work: Path) -> None:
+        self._work = work
+        self._apt: debian.Apt | None = None
+
+    def __call__(self, tool: Tool, draft: Path, runner: Runner) -> ToolRecord:
+        if not debian.can_fetch():
+            raise NotHere("no apt-get and dpkg-deb on this machine")
+        apt, say = self._updated(tool, runner), runner.progress.step
+        packages = apt.closure(tool.package)
+        main = next((one for one in packages if one.name == tool.package), None)
+        if main is None:
+            raise NotHere(f"the package {tool.package} is installed, but its program is not on the PATH")
+        total = sum(one.size for one in packages) / MB
+        say(f"{tool.title} {main.version}: downloading {len(packages)} packages, {total:.0f} MB")
+        archives = apt.download_closure(tool.package, packages)
+        say(f"{tool.title} {main.version}: unpacking")
+        root = draft / ROOT
+        for package, archive in archives:
+            if package.name not in SYSTEM_PACKAGES:
+                apt.unpack(archive, root)
+        for name, program in tool.programs:
+            if not (root / program).is_file():
+                raise NotHere(f"the package {tool.package} {main.version} has no {program}")
+            write_wrapper(draft, name, program)
+        records = tuple(
+            PackageRecord(name=one.name, version=one.version, size=one.size, sha256=one.sha256)
+            for one in packages
+        )
+        return ToolRecord(
+            tool=tool.name, version=main.version, source="apt", unpacked=size_of(root), packages=records
+        )
+
+    def _updated(self, tool: Tool, runner: Runner) -> debian.Apt:
+        if self._apt is None:
+            runner.progress.step(f"{tool.title}: fetching the lists of packages")
+            apt = debian.Apt(self._work, runner)
+            apt.update()
+            self._apt = apt
+        return self._apt
+
+
+def from_playwright(tool: Tool, draft: Path, runner: Runner) -> ToolRecord:
+    """Playwright's own download of Chromium. It comes without the libraries that it needs."""
+    if tool.name != "chromium":
+        raise NotHere(f"has no {tool.title}")
+    if importlib.util.find_spec("playwright") is None:
+        raise NotHere("not installed")
+    runner.progress.step(f"{tool.title}: downloading with Playwright")
+    root = draft / ROOT
+    root.mkdir()
+    _download_browser(root, runner)
+    found = next((path for name in BROWSER_FILES for path in sorted(root.rglob(name))), None)
+    if found is None:
+        raise NotHere("downloaded no headless Chromium")
+    write_wrapper(draft, tool.name, str(found.relative_to(root)))
+    version = runner.run([found, "--version"], os.environ)[0].split()[-1]
+    return ToolRecord(tool=tool.name, version=version, source="Playwright", unpacked=size_of(root))
+
+
+def _download_browser(root: Path, runner: Runner) -> None:
+    settings = {
+        "PLAYWRIGHT_BROWSERS_PATH": str(root),
+        "PLAYWRIGHT_DOWNLOAD_CONNECTION_TIMEOUT": str(CONNECT_LIMIT_S * 1000),
+    }
+    command = [sys.executable, "-m", "playwright", "install", "--only-shell", "chromium"]
+    run_limited(command, {**os.environ, **settings}, PLAYWRIGHT_LIMIT_S, runner)
+
+
+def try_out(tool: Tool, folder: Path, runner: Runner) -> None:
+    """Start the program that was put into a folder. Raises CommandFailed when it does not work."""
+    with tempfile.TemporaryDirectory(prefix="kvchaos-") as home:
+        # Chromium writes a profile.
+        environment = {**os.environ, "HOME": home, "XDG_CONFIG_HOME": home, "XDG_CACHE_HOME": home}
+        program = folder / "bin" / tool.name
+        run_limited([str(program), *tool.trial], environment, TRIAL_LIMIT_S, replace(runner, folder=folder))
+
+
+def run_limited(command: list[str], environment: dict[str, str], limit_s: float, runner: Runner) -> None:
+    """Run a program with all output in the log; its whole process group is ended after `limit_s`.
+
+    Raises CommandFailed.
+    """
+    with runner.log.open("ab") as log:
+        log.write(f"$ {' '.join(command)}\n".encode())
+        log.flush()
+        start = log.tell()
+        process = subprocess.Popen(
+            command,
+            cwd=runner.folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=() if runner.lock is None else (runner.lock,),
+        )
+        with process:
+            try:
+                process.wait(limit_s)
+            except subprocess.TimeoutExpired as error:
+                raise CommandFailed(Path(command[0]).name, -9, f"ended after {limit_s:.0f} s") from error
+            finally:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+    if process.returncode != 0:
+        raise CommandFailed(Path(command[0]).name, process.returncode, _error_in(runner.log, start))
+
+
+def _error_in(log: Path, start: int) -> str:
+    """The line that says what went wrong: the last one with an error, else the last one."""
+    lines = [line.strip() for line in log.read_bytes()[start:].decode(errors="replace").splitlines()]
+    errors = [line for line in lines if "error" in line.lower() and not line.endswith("caused by")]
+    return next(reversed(errors or [line for line in lines if line]), "no output")

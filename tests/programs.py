@@ -1,0 +1,117 @@
+"""Tests that need Prometheus or Chromium are left out where the program is missing, and named at the end.
+
+In continuous integration (CI=true) they fail instead: there nothing may be left out.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Generator, Mapping
+from functools import cache
+from typing import Any
+
+import pytest
+
+from kvchaos.browser import CHROMIUM
+from kvchaos.tools.tool import Tool, find_tool, in_ci
+from kvchaos.witness.program import PROMETHEUS
+
+TOOLS = (PROMETHEUS, CHROMIUM)
+"""A test that needs one has the marker with its name."""
+OUTPUT = "kvchaos_left_out"
+"""Where a worker of pytest-xdist puts what it left out, for the process that reports."""
+
+LeftOut = Mapping[str, Mapping[str, int]]
+"""For each tool by name: how many tests of each file were left out."""
+
+
+def named_programs(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Variables that name the programs of this machine, for a command with another cache folder."""
+    found = {tool.variable: find_tool(environ, tool) for tool in TOOLS}
+    return {variable: str(path) for variable, path in found.items() if path is not None}
+
+
+def needed_tools(item: pytest.Item) -> list[Tool]:
+    """The programs without which a test cannot run."""
+    return [tool for tool in TOOLS if item.get_closest_marker(tool.name) is not None]
+
+
+def report_lines(left_out: LeftOut) -> list[str]:
+    """What did not run and how to get it to run; empty when nothing was left out."""
+    lines = []
+    for tool in TOOLS:
+        files = left_out.get(tool.name, {})
+        if files:
+            counted = ", ".join(f"{file} ({count})" for file, count in sorted(files.items()))
+            total = sum(files.values())
+            tests = "1 test that needs" if total == 1 else f"{total} tests that need"
+            lines.append(f"not run: {tests} {tool.title}: {counted}")
+            lines.append(f"  {tool.how_to_get}")
+    return lines
+
+
+class Programs:
+    """The plug-in of pytest."""
+
+    def __init__(self) -> None:
+        self._left_out: LeftOut = {}
+
+    def pytest_configure(self, config: pytest.Config) -> None:
+        for tool in TOOLS:
+            config.addinivalue_line("markers", f"{tool.name}: needs {tool.title} ({tool.how_to_get})")
+
+    # After -k and -m, so that only what would have run is counted.
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        if in_ci(os.environ):
+            return
+        left_out: dict[str, Counter[str]] = {}
+        dropped = []
+        for item in items:
+            missing = [tool for tool in needed_tools(item) if _is_missing(tool)]
+            if missing:
+                dropped.append(item)
+                left_out.setdefault(missing[0].name, Counter())[_file(item)] += 1
+        if dropped:
+            items[:] = [item for item in items if item not in dropped]
+            config.hook.pytest_deselected(items=dropped)
+        self._left_out = left_out
+
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        for tool in needed_tools(item):
+            if _is_missing(tool):
+                pytest.fail(f"no {tool.title} found: {tool.how_to_get}", pytrace=False)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        # All workers collect the same.
+        self._left_out = getattr(node, "workeroutput", {}).get(OUTPUT) or self._left_out
+
+    # Outermost, so that these lines come after the last line of pytest's own.
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> Generator[None]:
+        output = getattr(session.config, "workeroutput", None)
+        if output is not None:
+            output[OUTPUT] = {name: dict(files) for name, files in self._left_out.items()}
+        yield
+        if output is None and self._left_out:
+            if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
+                session.exitstatus = pytest.ExitCode.OK
+            _write(session.config, report_lines(self._left_out))
+
+
+def _write(config: pytest.Config, lines: list[str]) -> None:
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    if terminal is not None:
+        for line in lines:
+            terminal.write_line(line, yellow=True)
+
+
+def _file(item: pytest.Item) -> str:
+    return item.nodeid.partition("::")[0]
+
+
+@cache
+def _is_missing(tool: Tool) -> bool:
+    return find_tool(dict(os.environ), tool) is None

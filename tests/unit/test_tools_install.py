@@ -1,0 +1,227 @@
+"""Programs that a machine lacks are obtained once, whole, from the first source whose program works."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from kvchaos.cli import tools as command
+from kvchaos.cli.app import run
+from kvchaos.errors import UsageError
+from kvchaos.paths import tools_folder
+from kvchaos.servers.commands import CommandFailed, Runner
+from kvchaos.tools import install
+from kvchaos.tools.install import DRAFTS, obtain, ready
+from kvchaos.tools.record import PackageRecord, ToolRecord, read_record
+from kvchaos.tools.sources import NotHere, Source, run_limited, try_out
+from kvchaos.tools.tool import Tool, find_tool, need_tool
+from kvchaos.tools.wrapper import write_wrapper
+from tests.unit.fakes import Told, write_program
+
+TOOL = Tool(
+    name="gadget",
+    title="Gadget",
+    variable="KVCHAOS_GADGET",
+    path_names=("gadget", "gadget-browser"),
+    package="gadget-package",
+    programs=(("gadget", "usr/bin/gadget"),),
+    trial=("--version",),
+)
+PACKAGE = PackageRecord(name="gadget-package", version="1.2", size=3_000_000, sha256="0" * 64)
+
+
+class FakeSource:
+    """Unpacks a program that ends with a code; or cannot."""
+
+    def __init__(self, code: int = 0, failure: Exception | None = None) -> None:
+        self.calls = 0
+        self._code = code
+        self._failure = failure
+
+    def __call__(self, tool: Tool, draft: Path, runner: Runner) -> ToolRecord:
+        self.calls += 1
+        program = draft / "root/usr/bin/gadget"
+        program.parent.mkdir(parents=True)
+        write_program(program, f"#!/bin/sh\nexit {self._code}\n")
+        write_wrapper(draft, tool.name, "usr/bin/gadget")
+        if self._failure is not None:
+            raise self._failure
+        return ToolRecord(
+            tool=tool.name, version="1.2", source="apt", unpacked=7_000_000, packages=(PACKAGE,)
+        )
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    (tmp_path / "programs").mkdir()
+    return {"KVCHAOS_CACHE": str(tmp_path / "cache"), "PATH": str(tmp_path / "programs")}
+
+
+def folder(environ: dict[str, str]) -> Path:
+    return tools_folder(Path(environ["KVCHAOS_CACHE"]))
+
+
+def obtained(environ: dict[str, str], **sources: Source) -> install.Outcome:
+    (outcome,) = obtain([TOOL], environ, Told(), lambda _: sources)
+    return outcome
+
+
+def test_the_first_source_that_works_is_taken(environ: dict[str, str]) -> None:
+    first, second, third = FakeSource(failure=NotHere("refused")), FakeSource(), FakeSource()
+    outcome = obtained(environ, first=first, second=second, third=third)
+    assert outcome.path == find_tool(environ, TOOL) == folder(environ) / "gadget/bin/gadget"
+    assert (first.calls, second.calls, third.calls) == (1, 1, 0)
+    assert "1.2 from apt, 1 packages, 3 MB downloaded, 7 MB on disk" in outcome.line()
+
+
+def test_a_program_that_does_not_start_is_not_kept(environ: dict[str, str]) -> None:
+    outcome = obtained(environ, broken=FakeSource(code=1))
+    assert outcome.path is None
+    assert "broken: gadget ended with code 1" in outcome.note
+    assert find_tool(environ, TOOL) is None
+
+
+def test_after_one_that_does_not_start_comes_the_next_source(environ: dict[str, str]) -> None:
+    assert obtained(environ, broken=FakeSource(code=1), whole=FakeSource()).path is not None
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [NotHere("no apt-get"), CommandFailed("apt-get", 100, "E: refused"), OSError(28, "No space left")],
+)
+def test_what_cannot_be_obtained_is_one_line_with_every_reason(
+    environ: dict[str, str], failure: Exception
+) -> None:
+    outcome = obtained(environ, one=FakeSource(failure=NotHere("refused")), two=FakeSource(failure=failure))
+    line = outcome.line()
+    assert "\n" not in line
+    assert line.startswith(f"Gadget: missing: one: refused; two: {failure}")
+    assert line.endswith("(Debian: sudo apt install gadget-package), or: export KVCHAOS_GADGET=PATH")
+    assert not (folder(environ) / "gadget").exists()
+    assert not (folder(environ) / DRAFTS).exists(), "a draft was left behind"
+
+
+def test_the_second_call_obtains_nothing(environ: dict[str, str]) -> None:
+    obtained(environ, source=FakeSource())
+    again = FakeSource()
+    assert ready(TOOL, environ) == obtained(environ, source=again)
+    assert again.calls == 0
+
+
+def test_two_calls_at_once_obtain_it_once(environ: dict[str, str]) -> None:
+    source = FakeSource()
+    threads = [
+        threading.Thread(target=obtained, args=(environ,), kwargs={"source": source}) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert source.calls == 1
+    assert find_tool(environ, TOOL) is not None
+
+
+def test_what_an_interrupted_call_left_is_removed(environ: dict[str, str]) -> None:
+    left = folder(environ) / DRAFTS / "gadget/root"
+    left.mkdir(parents=True)
+    (folder(environ) / "gadget").mkdir()
+    assert obtained(environ, source=FakeSource()).path is not None
+    assert not left.exists()
+
+
+def test_one_on_the_path_is_taken_before_the_cache(environ: dict[str, str]) -> None:
+    obtained(environ, source=FakeSource())
+    mine = write_program(Path(environ["PATH"]) / "gadget-browser", "#!/bin/sh\n")
+    assert find_tool(environ, TOOL) == mine
+    outcome = ready(TOOL, environ)
+    assert outcome is not None
+    assert outcome.line() == f"Gadget: on the PATH: {mine}"
+
+
+def test_the_named_one_is_taken_before_all(environ: dict[str, str], tmp_path: Path) -> None:
+    write_program(Path(environ["PATH"]) / "gadget", "#!/bin/sh\n")
+    mine = write_program(tmp_path / "mine", "#!/bin/sh\n")
+    assert find_tool({**environ, "KVCHAOS_GADGET": str(mine)}, TOOL) == mine
+
+
+def test_a_named_one_that_is_not_there_is_not_replaced(environ: dict[str, str], tmp_path: Path) -> None:
+    obtained(environ, source=FakeSource())
+    named = {**environ, "KVCHAOS_GADGET": str(tmp_path / "nowhere")}
+    assert find_tool(named, TOOL) is None
+    outcome = ready(TOOL, named)
+    assert outcome is not None
+    assert outcome.path is None
+    with pytest.raises(UsageError, match=r"KVCHAOS_GADGET: .*/nowhere is no program"):
+        need_tool(named, TOOL)
+
+
+def test_a_broken_record_is_as_good_as_none(environ: dict[str, str]) -> None:
+    obtained(environ, source=FakeSource())
+    gadget = folder(environ) / "gadget"
+    assert read_record(gadget, TOOL) is not None
+    (gadget / "tool.json").write_text("{")
+    assert read_record(gadget, TOOL) is None
+
+
+def test_the_libraries_are_for_that_program_alone(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    for library in ("x86_64-linux-gnu/libone.so.1", "x86_64-linux-gnu/deeper/libtwo.so", "gadget/libown.so"):
+        (root / "usr/lib" / library).parent.mkdir(parents=True, exist_ok=True)
+        (root / "usr/lib" / library).touch()
+    (root / "usr/share/fonts").mkdir(parents=True)
+    (root / "usr/bin").mkdir()
+    write_program(root / "usr/bin/gadget", '#!/bin/sh\necho "$LD_LIBRARY_PATH|$FONTCONFIG_FILE|$*|$$"\n')
+    write_wrapper(tmp_path, "gadget", "usr/bin/gadget")
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "bin/gadget")
+    environment = {"PATH": "/usr/bin:/bin", "LD_LIBRARY_PATH": "/before"}
+    with subprocess.Popen([link, "a b", "c"], env=environment, stdout=subprocess.PIPE, text=True) as process:
+        out, _ = process.communicate()
+    libraries = root / "usr/lib/x86_64-linux-gnu"
+    expected = f"{libraries}:{libraries}/deeper:/before|{tmp_path}/fonts.conf|a b c|{process.pid}"
+    assert out.strip() == expected, "or it is another process than the one that was started"
+
+
+def test_a_program_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None:
+    runner = Runner(Told(), tmp_path, tmp_path / "log")
+    hang = f"import subprocess, sys; subprocess.run([sys.executable, '-c', '{NOTE}'])"
+    with pytest.raises(CommandFailed, match="ended after 2 s"):
+        run_limited([sys.executable, "-c", hang], {"CHILD": str(tmp_path / "child")}, 2.0, runner)
+    child = int((tmp_path / "child").read_text())
+    assert not _runs(child)
+
+
+NOTE = 'import os, time; open(os.environ["CHILD"], "w").write(str(os.getpid())); time.sleep(60)'
+
+
+def _runs(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] not in "ZX"
+
+
+def test_the_trial_shows_the_line_with_the_error(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    write_program(
+        tmp_path / "bin/gadget", "#!/bin/sh\necho error while loading libone.so\necho bye\nexit 127\n"
+    )
+    with pytest.raises(CommandFailed, match=r"code 127: error while loading libone\.so"):
+        try_out(TOOL, tmp_path, Runner(Told(), tmp_path, tmp_path / "log"))
+
+
+@pytest.mark.parametrize(("ci", "code"), [("true", 3), ("", 0)])
+def test_a_missing_program_is_a_failure_in_continuous_integration_alone(
+    environ: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    ci: str,
+    code: int,
+) -> None:
+    for name, value in {**environ, "CI": ci}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(command, "ALL_TOOLS", (TOOL,))
+    assert run(["tools", "install"]) == code
+    assert "Gadget: missing: " in capsys.readouterr().err
