@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from kvchaos.tools.record import PackageRecord, ToolRecord, read_record
 from kvchaos.tools.sources import NotHere, Source, run_limited, try_out
 from kvchaos.tools.tool import Tool, find_tool, need_tool
 from kvchaos.tools.wrapper import write_wrapper
+from tests.unit.conducting import wait_for
 from tests.unit.fakes import Told, write_program
 
 TOOL = Tool(
@@ -188,14 +188,18 @@ def test_the_libraries_are_for_that_program_alone(tmp_path: Path) -> None:
 
 def test_a_program_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None:
     runner = Runner(Told(), tmp_path, tmp_path / "log")
-    hang = f"import subprocess, sys; subprocess.run([sys.executable, '-c', '{NOTE}'])"
-    with pytest.raises(CommandFailed, match="ended after 2 s"):
-        run_limited([sys.executable, "-c", hang], {"CHILD": str(tmp_path / "child")}, 2.0, runner)
+    program = write_program(tmp_path / "hang", HANG)
+    with pytest.raises(CommandFailed, match="ended after 3 s"):
+        run_limited([str(program)], {"PATH": "/usr/bin:/bin"}, 3.0, runner)
     child = int((tmp_path / "child").read_text())
-    assert not _runs(child)
+    wait_for(lambda: not _runs(child))
 
 
-NOTE = 'import os, time; open(os.environ["CHILD"], "w").write(str(os.getpid())); time.sleep(60)'
+HANG = """#!/bin/sh
+sleep 300 &
+echo $! > child
+wait
+"""
 
 
 def _runs(pid: int) -> bool:
