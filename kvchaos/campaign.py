@@ -35,7 +35,14 @@ from kvchaos.stacks.record import RunRecord
 from kvchaos.stacks.stack import Stack
 from kvchaos.terminal.display import Display, Turn
 from kvchaos.terminal.estimate import Took, left_s
-from kvchaos.terminal.tables import CampaignRow, left_line, show_campaign, show_run, verdict_line
+from kvchaos.terminal.tables import (
+    CampaignRow,
+    left_line,
+    opening_line,
+    show_campaign,
+    show_run,
+    verdict_line,
+)
 from kvchaos.witness.local import local_prometheus
 from kvchaos.witness.witness import Prometheus, witness_of
 
@@ -71,6 +78,8 @@ def run_all(requests: Sequence[Request], places: Places, console: Console) -> li
     An interrupt ends the campaign after the run it hit was judged. What was judged is shown whatever ends it.
     """
     rows: list[CampaignRow] = []
+    if len(requests) > 1:
+        console.print(opening_line(len(requests), requests[0].server.name), highlight=False, markup=False)
     try:
         _run_each(requests, places, console, rows)
     finally:

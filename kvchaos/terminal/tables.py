@@ -106,6 +106,11 @@ def verdict_line(row: CampaignRow, seconds: float) -> Text:
     return text
 
 
+def opening_line(count: int, server: str) -> str:
+    """What a campaign is going to do."""
+    return f"{counted(count, 'run')} on {server}; Ctrl-C ends the run under way and shows what was judged"
+
+
 def left_line(count: int, seconds: float | None) -> str:
     """How many runs are left and how long they take."""
     line = f"{counted(count, 'run')} left"

@@ -279,6 +279,7 @@ def test_what_was_judged_is_shown_whatever_ends_the_campaign(
     with pytest.raises(type(end)):
         run_all([first, replace(first, seed=4)], bench.places(), Console(file=text, width=80))
     lines = text.getvalue().splitlines()
+    assert lines[0] == "2 runs on fake; Ctrl-C ends the run under way and shows what was judged"
     assert "1 run judged: 1 as expected" in lines
     assert "1 run not made" in lines
     assert lines[-1].endswith(str(bench.runs))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -12,7 +13,7 @@ from kvchaos.terminal import display
 from kvchaos.terminal.display import Display, Standing, Turn
 from loadtests.messages import Progress
 
-HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
+HIDE_CURSOR, SHOW_CURSOR, ERASE_LINE = "\x1b[?25l", "\x1b[?25h", "\x1b[2K"
 GOLDEN = PhaseSpec(name="golden", role="golden", workload="w", requests=30, concurrency=2)
 LOAD = PhaseSpec(name="load", role="load", workload="w", requests=60, concurrency=4)
 SMALL = Scenario(
@@ -116,6 +117,11 @@ def test_the_rate_counts_from_the_beginning_of_the_phase(clock: Clock) -> None:
     assert text.getvalue().endswith(" 25 tokens/s\n")
 
 
+def kept(text: str) -> list[str]:
+    """What stands at the beginning of a line; the block begins with a spinner."""
+    return re.findall(r"(?:^|[\r\n]|\x1b\[[?\d]*\w)small: ([\w ]+)", text)
+
+
 def standing_in_mid_load(turn: Turn) -> Standing:
     """20 s after its start: golden took 3 s, and load has answered 20 of 60 requests in 4 s."""
     standing = Standing(SMALL, turn, began=1000.0)
@@ -152,8 +158,9 @@ def test_on_a_terminal_the_block_is_gone_at_the_end_and_the_phases_stay(clock: C
     console, text = terminal()
     with Display(console, SMALL) as shown:
         conduct(shown, clock)
-    assert text.getvalue().count("small: phase load: 60 of 60 requests") == 1
-    assert text.getvalue().rstrip().endswith(("\x1b[2K", SHOW_CURSOR))
+    assert kept(text.getvalue()) == ["phase golden", "phase load"]
+    _, _, after_the_block = text.getvalue().rpartition("since its start")
+    assert ERASE_LINE in after_the_block
 
 
 def test_on_a_terminal_phases_do_not_bury_the_verdicts_of_a_campaign(clock: Clock) -> None:
