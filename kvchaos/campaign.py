@@ -31,7 +31,7 @@ from kvchaos.stacks.compose.prepare import prepare_compose
 from kvchaos.stacks.leftovers import clean, find_leftovers
 from kvchaos.stacks.network import network_of
 from kvchaos.stacks.prepare import Wish, prepare_local
-from kvchaos.stacks.record import RunRecord
+from kvchaos.stacks.record import RecordedStarter, RunRecord
 from kvchaos.stacks.stack import Stack
 from kvchaos.terminal.display import Display, Turn
 from kvchaos.terminal.estimate import Took, left_s
@@ -214,4 +214,5 @@ def _carry_out(
         if network is not None:
             plan = plan.model_copy(update={"load_url": network.url})
         write_plan(plan, run_dir)
-        Run(plan, run_dir, stack, display, witness_of(plan, run_dir, prometheus), network).conduct()
+        witness = witness_of(plan, run_dir, prometheus)
+        Run(plan, run_dir, stack, display, witness, network, RecordedStarter(record)).conduct()

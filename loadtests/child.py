@@ -7,25 +7,51 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 HOME = Path(__file__).resolve().parent.parent
 """Where the package lies, so that the process finds it whatever the current directory is."""
 
 
-class Child:
-    """Leads a process group of its own, so that a Ctrl-C in the terminal is not its end. Raises OSError."""
+class Starter(Protocol):
+    """Starts the processes of the load, and learns of their ends."""
 
-    def __init__(self, module: str, arguments: Sequence[str], log: IO[bytes]) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
+    def start(self, command: Sequence[str], cwd: Path, log: IO[bytes]) -> subprocess.Popen[bytes]:
+        """Start the leader of a process group of its own, stdin and stdout unbuffered pipes, stderr the log.
+
+        Raises OSError.
+        """
+        ...
+
+    def ended(self, pid: int) -> None:
+        """It has ended and was collected."""
+        ...
+
+
+class PlainStarter:
+    """Keeps no record: for a load whose end its starter can wait for."""
+
+    def start(self, command: Sequence[str], cwd: Path, log: IO[bytes]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            command,
             bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            cwd=HOME,
+            cwd=cwd,
             process_group=0,
         )
+
+    def ended(self, pid: int) -> None:
+        """Nobody has to know."""
+
+
+class Child:
+    """Leads a process group of its own, so that a Ctrl-C in the terminal is not its end. Raises OSError."""
+
+    def __init__(self, module: str, arguments: Sequence[str], log: IO[bytes], starter: Starter) -> None:
+        self._starter = starter
+        self._process = starter.start([sys.executable, "-m", module, *arguments], HOME, log)
 
     @property
     def pid(self) -> int:
@@ -62,3 +88,4 @@ class Child:
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()
+        self._starter.ended(self.pid)

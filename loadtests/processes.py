@@ -14,7 +14,7 @@ import msgspec
 from history import layout
 from history.plan import PhaseSpec
 from history.writer import LineWriter
-from loadtests.child import Child
+from loadtests.child import Child, PlainStarter, Starter
 from loadtests.hearing import Hearing, Silence
 from loadtests.messages import (
     Command,
@@ -60,14 +60,19 @@ class LoadProcesses:
         log_path: Path,
         tell: Tell | None = None,
         join: str | None = None,
+        starter: Starter | None = None,
     ) -> None:
-        """`tell` hears what each worker says, from several threads. `join`: HOST:PORT at which they join."""
+        """`tell` hears what each worker says, from several threads. `join`: HOST:PORT at which they join.
+
+        `starter` starts the processes; else they are plain children.
+        """
         self._run_dir = run_dir.resolve()
         self._plan_path = plan_path.resolve()
         self._count = workers
         self._log_path = log_path
         self._tell_on = tell
         self._join = join
+        self._starter: Starter = starter or PlainStarter()
         self._processes: list[_Process] = []
         self._hearing = Hearing(workers)
         self._closing = False
@@ -166,12 +171,14 @@ class LoadProcesses:
 
     def _worker(self, number: int, log: IO[bytes]) -> Child:
         place = ("--worker", str(number), "--of", str(self._count), "--out", str(self._run_dir))
-        return Child("loadtests.worker", ("--plan", str(self._plan_path), *place), log)
+        return Child("loadtests.worker", ("--plan", str(self._plan_path), *place), log, self._starter)
 
     def _master(self, join: str, log: IO[bytes]) -> Child:
         host, port = join.rsplit(":", 1)
         place = ("--workers", str(self._count), "--host", host, "--port", port)
-        return Child("loadtests.distributed.master", ("--plan", str(self._plan_path), *place), log)
+        return Child(
+            "loadtests.distributed.master", ("--plan", str(self._plan_path), *place), log, self._starter
+        )
 
     def _add(self, process: _Process) -> None:
         self._processes.append(process)

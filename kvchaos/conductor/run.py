@@ -28,6 +28,7 @@ from kvchaos.stacks.stack import ServerNotReady, Stack
 from kvchaos.telemetry import Scraper
 from kvchaos.terminal.display import Display
 from kvchaos.witness.witness import Witness
+from loadtests.child import Starter
 from loadtests.messages import Progress
 from loadtests.processes import LoadProcesses
 
@@ -58,8 +59,9 @@ class Run:
         display: Display,
         witness: Witness | None,
         network: NetworkProxy | None,
+        starter: Starter,
     ) -> None:
-        """`network` is what the load goes through, if anything."""
+        """`network` is what the load goes through, if anything; `starter` starts the load's processes."""
         self._plan = plan
         self._dir = run_dir
         self._stack = stack
@@ -79,6 +81,7 @@ class Run:
             run_dir / layout.LOADER_LOG,
             witness.report if witness else None,
             plan.join,
+            starter,
         )
         self._lives = Lives(stack, plan.base_url, run_dir / layout.SERVER_LOG, self._events, self._ask)
         targets = Targets(stack, self._lives, network, witness.service if witness else None)

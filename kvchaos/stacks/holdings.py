@@ -13,7 +13,7 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 SOCKET = "socket:"
 GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
-"""What reading of a process raises when it ends meanwhile, or is ending."""
+"""What reading of a process raises when it ends meanwhile, is ending, or is of another user."""
 
 
 @dataclass(frozen=True, slots=True)

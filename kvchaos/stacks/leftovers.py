@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +15,17 @@ from kvchaos.errors import UsageError
 from kvchaos.stacks import shared_memory
 from kvchaos.stacks.compose.engine import FAILED, connect
 from kvchaos.stacks.compose.sweep import remove_project
-from kvchaos.stacks.process_group import PROC, Group, Ownership, end_group, look_at, read_process
-from kvchaos.stacks.record import DRAFT_SUFFIX, Place, RunState, new_shm, this_place
+from kvchaos.stacks.ending import end_group, kill_group
+from kvchaos.stacks.process_group import PROC, Group, GroupState, Ownership, look_at, read_process
+from kvchaos.stacks.run_state import (
+    DRAFT_SUFFIX,
+    Place,
+    RunState,
+    new_shm,
+    this_place,
+    with_shm,
+    write_state,
+)
 
 GRACE_S = 10.0
 
@@ -52,7 +63,11 @@ def find_leftovers(state_folder: Path, proc: Path = PROC) -> list[Leftover]:
 
 
 def clean(leftover: Leftover, grace_s: float = GRACE_S) -> Cleaned:
-    """End and remove everything a record names, then the record itself. Safe to repeat."""
+    """End and remove everything a record names, then the record itself. Safe to repeat.
+
+    A server is stopped, looked at and killed: there is nobody left for whom it had to end gracefully, and
+    until it ends it may make further files. `grace_s` is what other processes get after SIGTERM.
+    """
     state = leftover.state
     ended: list[str] = []
     remaining: list[str] = []
@@ -62,11 +77,11 @@ def clean(leftover: Leftover, grace_s: float = GRACE_S) -> Cleaned:
         schedule.unlink(missing_ok=True)
         ended.append(f"disarmed faults in {schedule.parent}")
     if not leftover.rebooted:
-        shm = new_shm(state, [(group, look_at(group)) for group in state.groups]) | set(state.shm)
+        noted = _Noted(leftover)
         for group in state.groups:
-            _end(group, grace_s, ended, remaining)
+            _end(group, grace_s, noted, ended, remaining)
         if not remaining:
-            ended += [f"removed {path}" for path in shared_memory.remove(sorted(shm))]
+            ended += [f"removed {path}" for path in shared_memory.remove(noted.state.shm)]
     if state.projects:
         _remove_projects(state.projects, ended, remaining)
     if not remaining:
@@ -99,7 +114,33 @@ def _is_dead(state: RunState, here: Place, proc: Path) -> bool:
     return conductor is None or not conductor.runs or conductor.start_ticks != state.conductor.start_ticks
 
 
-def _end(group: Group, grace_s: float, ended: list[str], remaining: list[str]) -> None:
+class _Noted:
+    """The shared memory of a dead conductor's servers: added to its record before anything is ended,
+
+    so that one who cleans and is killed in the midst of it leaves it to the next.
+    """
+
+    def __init__(self, leftover: Leftover) -> None:
+        self._path = leftover.path
+        looks = [(group, look_at(group)) for group in leftover.state.groups]
+        shm = new_shm(leftover.state, looks) | set(leftover.state.shm)
+        self.state = msgspec.structs.replace(leftover.state, shm=tuple(sorted(shm)))
+
+    def add(self, pids: Iterable[int]) -> None:
+        noted = with_shm(self.state, pids)
+        if noted != self.state:
+            self.state = noted
+            with suppress(OSError):  # a full disk, say: what is noted here is removed all the same
+                write_state(self._path, noted)
+
+
+def _end_by_kind(group: Group, grace_s: float, noted: _Noted) -> GroupState:
+    if group.what == "server":
+        return kill_group(group, noted.add)
+    return end_group(group, grace_s)
+
+
+def _end(group: Group, grace_s: float, noted: _Noted, ended: list[str], remaining: list[str]) -> None:
     before = look_at(group)
     name = f"{group.what} {group.leader}"
     if before.ownership in (Ownership.ENDED, Ownership.REUSED):
@@ -109,7 +150,7 @@ def _end(group: Group, grace_s: float, ended: list[str], remaining: list[str]) -
         remaining.append(f"{name} is gone; processes {pids} may be its children: if so, end them by hand")
         return
     try:
-        after = end_group(group, grace_s)
+        after = _end_by_kind(group, grace_s, noted)
     except PermissionError:
         remaining.append(f"{name} belongs to another user: end it by hand")
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -18,13 +19,17 @@ from history.records import ResourceRecord, Scalar
 from kvchaos.errors import UsageError
 from kvchaos.stacks import shared_memory
 from kvchaos.stacks.command import HOST, Launch, RunFolders, check_port
+from kvchaos.stacks.ending import end_group
 from kvchaos.stacks.health import wait_until_healthy
 from kvchaos.stacks.holdings import holdings_of
 from kvchaos.stacks.plugin import PLUGIN_PARTS, link_plugin
-from kvchaos.stacks.process_group import GroupState, Ownership, Process, end_group, look_at, send
+from kvchaos.stacks.process_group import GroupState, Ownership, Process, look_at, send
 from kvchaos.stacks.record import RunRecord
 from kvchaos.stacks.stack import GRACE_S, ServerNotStopped
 
+TEMP_PREFIX = "kvchaos-"
+TEMP_BYTES = 4
+"""Of chance, in the name; two characters each."""
 MAX_TEMP_PATH = 70
 """A socket's path has at most 107 bytes, and vLLM appends a file name of 37 to the folder."""
 NOT_INHERITED = ("VLLM_", "KVCHAOS_", "PYTHON", "OMP_", "KMP_", "LD_PRELOAD", "VIRTUAL_ENV", "PROMETHEUS_")
@@ -53,9 +58,19 @@ def make_folders(run_dir: Path, record: RunRecord, parts: tuple[str, ...] = PLUG
     plugin = link_plugin(run_dir, parts)
     control = run_dir / layout.CONTROL
     control.mkdir(mode=0o755, exist_ok=True)
-    temp = Path(tempfile.mkdtemp(prefix="kvchaos-", dir=_short_temp_parent()))
+    return RunFolders(temp=_make_temp_folder(record), plugin=plugin, control=control)
+
+
+def _make_temp_folder(record: RunRecord) -> Path:
+    """Recorded before it is there. Raises FileExistsError when somebody else has one of that name."""
+    temp = Path(_short_temp_parent(), TEMP_PREFIX + secrets.token_hex(TEMP_BYTES))
     record.add_temp_folder(temp)
-    return RunFolders(temp=temp, plugin=plugin, control=control)
+    try:
+        temp.mkdir(mode=0o700)
+    except OSError:
+        record.drop_server(None, temp)
+        raise
+    return temp
 
 
 def inherited(environ: Mapping[str, str]) -> dict[str, str]:
@@ -180,7 +195,7 @@ class LocalStack:
     def _end(self, grace_s: float) -> None:
         if self._process is None or self._ended is not None:
             return
-        remaining = end_group(self._record.group(self._process.pid), grace_s)
+        remaining = end_group(self._record.group(self._process.pid), grace_s, self._record.note_shm)
         if remaining.processes:
             raise ServerNotStopped(_who_remains(remaining))
         self._ended = self._process.wait()
@@ -193,8 +208,7 @@ def _who_remains(state: GroupState) -> str:
 
 def _short_temp_parent() -> str:
     for parent in (tempfile.gettempdir(), "/tmp"):
-        if len(os.fsencode(Path(parent) / "kvchaos-12345678")) <= MAX_TEMP_PATH and os.access(
-            parent, os.W_OK
-        ):
+        longest = len(os.fsencode(Path(parent) / (TEMP_PREFIX + "00" * TEMP_BYTES)))
+        if longest <= MAX_TEMP_PATH and os.access(parent, os.W_OK):
             return parent
     raise UsageError("no temporary folder with a short enough path: set TMPDIR to a shorter one")

@@ -1,4 +1,4 @@
-"""A group of processes named by its leader: who belongs to it, whether it is still ours, and its end.
+"""A group of processes named by its leader: who belongs to it, and whether it is still ours.
 
 Every server is started as the leader of a process group of its own. The kernel does not give a process
 id away again while a group of that number lives; so a leader's id with its start time, or members older
@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -22,13 +22,7 @@ from typing import Literal
 import msgspec
 
 PROC = Path("/proc")
-POLL_S = 0.05
-ORPHANS_GRACE_S = 1.0
-"""Children see their leader's end by themselves and leave in this time, or not at all."""
-KILL_DEADLINE_S = 15.0
-"""A killed process that has not gone by then hangs in the kernel."""
-
-What = Literal["server", "network", "prometheus", "compose"]
+What = Literal["server", "network", "prometheus", "compose", "load"]
 
 
 class Group(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -53,6 +47,7 @@ class Process:
     state: str
     group: int
     start_ticks: int
+    parent: int = 0
 
     @property
     def runs(self) -> bool:
@@ -85,7 +80,14 @@ def read_process(pid: int, proc: Path = PROC) -> Process | None:
     # The second field is the name in brackets, which may itself hold spaces and brackets.
     name = text[text.index("(") + 1 : text.rindex(")")]
     fields = text[text.rindex(")") + 2 :].split()
-    return Process(pid, name, state=fields[0], group=int(fields[2]), start_ticks=int(fields[19]))
+    parent, group = int(fields[1]), int(fields[2])
+    return Process(pid, name, state=fields[0], group=group, start_ticks=int(fields[19]), parent=parent)
+
+
+def running(proc: Path = PROC) -> list[Process]:
+    """All processes of this machine but zombies."""
+    entries = (read_process(int(entry.name), proc) for entry in proc.iterdir() if entry.name.isdecimal())
+    return [process for process in entries if process and process.runs]
 
 
 def now_ticks() -> int:
@@ -101,72 +103,47 @@ def group_of(pid: int, what: What) -> Group:
     return Group(leader=pid, start_ticks=leader.start_ticks, seen_ticks=leader.start_ticks, what=what)
 
 
-def look_at(group: Group, proc: Path = PROC) -> GroupState:
-    """Find the group's running processes and whether they are ours."""
+def look_at(group: Group, proc: Path = PROC, among: Sequence[Process] | None = None) -> GroupState:
+    """Find the group's running processes and whether they are ours. `among`: all that run, if known."""
     leader = read_process(group.leader, proc)
     if leader is not None and leader.start_ticks != group.start_ticks:
         return GroupState(Ownership.REUSED, ())
-    running = tuple(_running_in_group(group.leader, proc))
-    if not running:
+    everyone = running(proc) if among is None else among
+    members = tuple(process for process in everyone if process.group == group.leader)
+    if not members:
         return GroupState(Ownership.ENDED, ())
-    if leader is not None or any(process.start_ticks <= group.seen_ticks for process in running):
-        return GroupState(Ownership.OURS, running)
-    return GroupState(Ownership.UNPROVEN, running)
+    if leader is not None or any(process.start_ticks <= group.seen_ticks for process in members):
+        return GroupState(Ownership.OURS, members)
+    return GroupState(Ownership.UNPROVEN, members)
 
 
 def see(group: Group) -> tuple[Group, GroupState]:
     """Look at the group, and note the time of the look when it lives and is ours."""
-    now = now_ticks()
-    state = look_at(group)
-    if state.ownership is Ownership.OURS:
-        group = msgspec.structs.replace(group, seen_ticks=now)
-    return group, state
+    (look,) = see_all([group])
+    return look
 
 
-def end_group(group: Group, grace_s: float) -> GroupState:
-    """SIGTERM to the leader, then SIGKILL to all that is left after `grace_s`; return what remains.
-
-    A group whose leader is dead already is killed at once. What is not proven ours is not touched.
-    Raises PermissionError when the processes belong to another user.
-    """
-    group, state = see(group)
-    if _leader_runs(group, state):
-        send(os.kill, group.leader, signal.SIGTERM)
-        # One that stands still hears of it only when it goes on.
-        send(os.killpg, group.leader, signal.SIGCONT)
-        group, state = _wait(group, grace_s, lambda group, state: not _leader_runs(group, state))
-        group, state = _wait(group, min(grace_s, ORPHANS_GRACE_S), _has_ended)
-    deadline = time.monotonic() + KILL_DEADLINE_S
-    while state.ownership is Ownership.OURS and time.monotonic() < deadline:
-        send(os.killpg, group.leader, signal.SIGKILL)
-        group, state = _wait(group, 10 * POLL_S, _has_ended)
-    return state
+def see_all(groups: Iterable[Group]) -> list[tuple[Group, GroupState]]:
+    """The same for several groups, with one pass over the processes of the machine."""
+    # A list that is older than the look at a leader would be wrong only by what has ended since.
+    now, everyone = now_ticks(), running()
+    looks = []
+    for group in groups:
+        state = look_at(group, among=everyone)
+        if state.ownership is Ownership.OURS:
+            group = msgspec.structs.replace(group, seen_ticks=now)
+        looks.append((group, state))
+    return looks
 
 
-def _running_in_group(group: int, proc: Path) -> list[Process]:
-    entries = (read_process(int(entry.name), proc) for entry in proc.iterdir() if entry.name.isdecimal())
-    return [process for process in entries if process and process.group == group and process.runs]
-
-
-def _leader_runs(group: Group, state: GroupState) -> bool:
-    ours = state.ownership is Ownership.OURS
-    return ours and any(process.pid == group.leader for process in state.processes)
-
-
-def _has_ended(group: Group, state: GroupState) -> bool:
-    return state.ownership is not Ownership.OURS
-
-
-def _wait(
-    group: Group, seconds: float, condition: Callable[[Group, GroupState], bool]
-) -> tuple[Group, GroupState]:
-    """Look again and again until the condition holds or the time is over."""
-    deadline = time.monotonic() + seconds
-    while True:
-        group, state = see(group)
-        if condition(group, state) or time.monotonic() >= deadline:
-            return group, state
-        time.sleep(POLL_S)
+def descendants(members: Sequence[Process], among: Sequence[Process]) -> tuple[Process, ...]:
+    """Children of the members, and theirs, that have left the group."""
+    known = {process.pid for process in members}
+    found: list[Process] = []
+    while more := [process for process in among if process.parent in known and process.pid not in known]:
+        known |= {process.pid for process in more}
+        found += more
+    return tuple(found)
 
 
 def send(by: Callable[[int, int], None], number: int, which: signal.Signals) -> None:

@@ -7,87 +7,24 @@ the conductor the next command knows exactly what is left.
 from __future__ import annotations
 
 import os
-import platform
 import subprocess
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO
 
 import msgspec
 
 from kvchaos.errors import UsageError
 from kvchaos.stacks import shared_memory
-from kvchaos.stacks.process_group import (
-    Group,
-    GroupState,
-    Ownership,
-    What,
-    group_of,
-    read_process,
-    see,
-)
-from kvchaos.stacks.shared_memory import ShmFile
+from kvchaos.stacks.process_group import Group, What, group_of, read_process, see_all
+from kvchaos.stacks.run_state import Conductor, RunState, new_shm, this_place, with_shm, write_state
 
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-PID_NAMESPACE = Path("/proc/self/ns/pid")
-
-DRAFT_SUFFIX = ".draft"
 GATE = 'read -r go && exec "$@" </dev/null'
 """Run by a shell, which keeps its process id and start time when it becomes the command."""
 TALKING_GATE = 'read -r go && exec "$@"'
 """The same for a command that goes on reading from our pipe. The shell takes no byte more than its line."""
-
-
-class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where process ids have a meaning: a cache folder may be shared by machines and containers."""
-
-    host: str
-    boot: str
-    pid_namespace: str
-
-
-class Conductor(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    pid: int
-    start_ticks: int
-
-
-class RunState(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Everything that would be left behind if the conductor were killed now."""
-
-    v: Literal[1] = 1
-    run_id: str
-    run_dir: str
-    control_dir: str
-    place: Place
-    conductor: Conductor
-    groups: tuple[Group, ...] = ()
-    temp_folders: tuple[str, ...] = ()
-    projects: tuple[str, ...] = ()
-    """Compose projects, by name."""
-    shm: tuple[ShmFile, ...] = ()
-    """Files under /dev/shm that the recorded servers use."""
-    older_shm: tuple[int, ...] = ()
-    """Inodes that were there before: never ours."""
-
-
-def this_place() -> Place:
-    return Place(
-        host=platform.node(),
-        boot=BOOT_ID.read_text(encoding="ascii").strip(),
-        pid_namespace=str(PID_NAMESPACE.readlink()),
-    )
-
-
-def new_shm(state: RunState, looks: Iterable[tuple[Group, GroupState]]) -> set[ShmFile]:
-    """Files that the servers among these groups use now and that are younger than the run."""
-    pids: set[int] = set()
-    for group, look in looks:
-        if group.what == "server" and look.ownership in (Ownership.OURS, Ownership.ENDED):
-            # The leader may be dead already, and libiomp's file of it is still there.
-            pids |= {group.leader, *(process.pid for process in look.processes)}
-    older = set(state.older_shm)
-    return {file for file in shared_memory.files_of(pids) if file.inode not in older}
 
 
 class RunRecord:
@@ -144,7 +81,7 @@ class RunRecord:
 
         Raises OSError when it could not be recorded; then nothing runs.
         """
-        process = self._start(GATE, command, what, environment, cwd, log)
+        process = self._start(GATE, command, what, environment, cwd, stdout=log, stderr=subprocess.STDOUT)
         assert process.stdin is not None
         process.stdin.close()
         return process
@@ -159,22 +96,34 @@ class RunRecord:
         log: IO[bytes],
     ) -> subprocess.Popen[bytes]:
         """The same, and its stdin stays open for what we have to say."""
-        return self._start(TALKING_GATE, command, what, environment, cwd, log)
+        return self._start(
+            TALKING_GATE, command, what, environment, cwd, stdout=log, stderr=subprocess.STDOUT
+        )
+
+    def start_load(self, command: Sequence[str], cwd: Path, log: IO[bytes]) -> subprocess.Popen[bytes]:
+        """A load process: commands go to its stdin, reports come from its stdout, both unbuffered."""
+        return self._start(
+            TALKING_GATE, command, "load", os.environ, cwd, stdout=subprocess.PIPE, stderr=log, bufsize=0
+        )
 
     def _start(
         self,
         gate: str,
-        command: tuple[str, ...],
+        command: Sequence[str],
         what: What,
         environment: Mapping[str, str],
         cwd: Path,
-        log: IO[bytes],
+        *,
+        stdout: IO[bytes] | int,
+        stderr: IO[bytes] | int,
+        bufsize: int = -1,
     ) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
             ["/bin/sh", "-c", gate, "sh", *command],
             stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=subprocess.STDOUT,
+            stdout=stdout,
+            stderr=stderr,
+            bufsize=bufsize,
             env=dict(environment),
             cwd=cwd,
             process_group=0,
@@ -190,6 +139,8 @@ class RunRecord:
             # With the gate closed the shell ends without having become the command.
             process.stdin.close()
             process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
             self._state = msgspec.structs.replace(
                 self._state, groups=tuple(known for known in self._state.groups if known != group)
             )
@@ -199,9 +150,21 @@ class RunRecord:
     def observe(self) -> None:
         """Note that the groups live, and which shared memory the servers use; once a second will do."""
         with self._lock:
-            looks = [see(group) for group in self._state.groups]
+            looks = see_all(self._state.groups)
             shm = new_shm(self._state, looks) | set(self._state.shm)
             self._change(groups=tuple(group for group, _ in looks), shm=tuple(sorted(shm)))
+
+    def note_shm(self, pids: Iterable[int]) -> None:
+        """Note the shared memory that these processes of a server use now. For one that is being ended:
+
+        a record that cannot be written must not keep it alive, and what was noted is still known here.
+        """
+        with self._lock:
+            noted = with_shm(self._state, pids)
+            if noted != self._state:
+                self._state = noted
+                with suppress(OSError):
+                    self._write()
 
     def group(self, leader: int) -> Group:
         """The recorded group. Raises KeyError when there is none of that leader."""
@@ -211,9 +174,11 @@ class RunRecord:
         raise KeyError(leader)
 
     def drop_group(self, leader: int) -> None:
-        """Forget a group that has ended."""
+        """Forget a group that has ended; nothing happens when it is not in the record."""
         with self._lock:
-            self._change(groups=tuple(group for group in self._state.groups if group.leader != leader))
+            if any(group.leader == leader for group in self._state.groups):
+                others = (group for group in self._state.groups if group.leader != leader)
+                self._change(groups=tuple(others))
 
     def drop_server(self, leader: int | None, temp_folder: Path) -> None:
         """Forget a server that has ended with all that it used."""
@@ -234,6 +199,17 @@ class RunRecord:
         self._write()
 
     def _write(self) -> None:
-        draft = self.path.with_suffix(DRAFT_SUFFIX)
-        draft.write_bytes(msgspec.json.encode(self._state) + b"\n")
-        draft.replace(self.path)
+        write_state(self.path, self._state)
+
+
+class RecordedStarter:
+    """Starts load processes (a `loadtests.child.Starter`), each recorded before it begins."""
+
+    def __init__(self, record: RunRecord) -> None:
+        self._record = record
+
+    def start(self, command: Sequence[str], cwd: Path, log: IO[bytes]) -> subprocess.Popen[bytes]:
+        return self._record.start_load(command, cwd, log)
+
+    def ended(self, pid: int) -> None:
+        self._record.drop_group(pid)

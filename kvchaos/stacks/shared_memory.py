@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from kvchaos.stacks.holdings import GONE
 from kvchaos.stacks.process_group import PROC
 
 SHM = Path("/dev/shm")
@@ -30,14 +31,17 @@ def inodes(shm: Path = SHM) -> list[int]:
 
 
 def files_of(pids: Iterable[int], proc: Path = PROC, shm: Path = SHM) -> set[ShmFile]:
-    """Files that these processes have mapped or open, or that libiomp made for them."""
+    """Files of this user that these processes have mapped or open, or that libiomp made for them.
+
+    A process that ends meanwhile has no files.
+    """
     used: set[int] = set()
     registered: set[Path] = set()
     for pid in pids:
         used.update(_mapped(proc / str(pid) / "maps", shm))
         used.update(_open(proc / str(pid) / "fd", shm))
         registered.update(shm.glob(OPENMP_NAME.format(pid=pid)))
-    there = _identified(shm.iterdir())
+    there = _identified(path for path in shm.iterdir() if _is_of_this_user(path))
     return {file for file in there if file.inode in used or Path(file.path) in registered}
 
 
@@ -46,14 +50,31 @@ def bytes_of(files: Iterable[ShmFile]) -> int:
     return sum(_allocated(file) for file in files)
 
 
-def remove(files: Iterable[ShmFile]) -> list[str]:
-    """Remove those that are still there, and return their paths."""
+def remove(files: Iterable[ShmFile], proc: Path = PROC) -> list[str]:
+    """Remove those that are still there and that no process uses any more, and return their paths.
+
+    What a living process uses is not ours alone, although a process of ours had it mapped.
+    """
+    there = [file for file in files if file in set(_identified([Path(file.path)]))]
+    if not there:
+        return []
+    used = _used_by_anyone(proc)
     removed = []
-    for file in files:
-        if file in set(_identified([Path(file.path)])):
+    for file in there:
+        if file.inode not in used and _is_of_this_user(Path(file.path)):
             Path(file.path).unlink(missing_ok=True)
             removed.append(file.path)
     return removed
+
+
+def _used_by_anyone(proc: Path) -> set[int]:
+    """Inodes that processes have mapped or open, as far as we may look into them."""
+    used: set[int] = set()
+    for entry in proc.iterdir():
+        if entry.name.isdecimal():
+            used.update(_mapped(entry / "maps", SHM))
+            used.update(_open(entry / "fd", SHM))
+    return used
 
 
 def _allocated(file: ShmFile) -> int:
@@ -72,11 +93,18 @@ def _identified(paths: Iterable[Path]) -> Iterator[ShmFile]:
             continue
 
 
+def _is_of_this_user(path: Path) -> bool:
+    try:
+        return path.lstat().st_uid == os.geteuid()
+    except FileNotFoundError:
+        return False
+
+
 def _mapped(maps: Path, shm: Path) -> Iterator[int]:
     """Inodes. The names in this list mislead: a semaphore stands there under the one it was made with."""
     try:
         content = maps.read_bytes()
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
+    except GONE:
         return
     under_shm = b" " + os.fsencode(shm) + b"/"
     if under_shm in content:
@@ -89,11 +117,11 @@ def _open(descriptors: Path, shm: Path) -> Iterator[int]:
     """Inodes."""
     try:
         entries = list(descriptors.iterdir())
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
+    except GONE:
         return
     for entry in entries:
         try:
             if entry.readlink().is_relative_to(shm):
                 yield entry.stat().st_ino
-        except (FileNotFoundError, ProcessLookupError):
+        except GONE:
             continue

@@ -10,7 +10,7 @@ from history import layout
 from history.plan import PrometheusPlan
 from kvchaos.errors import UsageError
 from kvchaos.stacks.command import HOST
-from kvchaos.stacks.process_group import end_group
+from kvchaos.stacks.ending import end_group
 from kvchaos.stacks.record import RunRecord
 from kvchaos.stacks.server_log import last_words
 from kvchaos.witness.config import CONFIG

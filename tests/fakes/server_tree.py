@@ -9,11 +9,17 @@ import argparse
 import http.server
 import json
 import mmap
+import multiprocessing
 import os
 import signal
 import sys
+import time
+from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from typing import NoReturn
+
+MAKE_EVERY_S = 0.005
+MOST_MADE = 1000
 
 
 class Health(http.server.BaseHTTPRequestHandler):
@@ -44,19 +50,53 @@ def use_shared_memory(name: str) -> NoReturn:
     wait_for_signals(mapping)
 
 
+def make_shared_memory(prefix: str) -> tuple[SharedMemory, object]:
+    """A block and a semaphore, as vLLM makes them, with their tracker; the prefix is in both names."""
+    vars(multiprocessing.current_process())["_config"]["semprefix"] = f"/{prefix}"
+    lock = multiprocessing.get_context("spawn").Lock()
+    return SharedMemory(f"{prefix}-{time.monotonic_ns()}", create=True, size=mmap.PAGESIZE), lock
+
+
+def make_endlessly(prefix: str) -> NoReturn:
+    made = []
+    for _ in range(MOST_MADE):
+        made.append(make_shared_memory(prefix))
+        time.sleep(MAKE_EVERY_S)
+    wait_for_signals(made)
+
+
+def make_when_orphaned(prefix: str) -> NoReturn:
+    """As a child that is just coming up when its leader ends."""
+    made, parent = [make_shared_memory(prefix)], os.getppid()
+    made.append(make_shared_memory(prefix))
+    while os.getppid() == parent:
+        time.sleep(MAKE_EVERY_S)
+    made.append(make_shared_memory(prefix))
+    wait_for_signals(made)
+
+
 def wait_for_signals(*held: object) -> NoReturn:
     while True:
         signal.pause()
 
 
-def fork_child(shm: str | None, name: str | None) -> int:
+def fork_child(given: argparse.Namespace | None = None) -> int:
+    """`given`: what the first child does; others do nothing."""
     pid = os.fork()
     if pid:
         return pid
-    if name is not None:
-        Path("/proc/self/comm").write_text(name)
-    if shm is not None:
-        use_shared_memory(shm)
+    if given is None:
+        wait_for_signals()
+    if given.engine:
+        Path("/proc/self/comm").write_text("VLLM::EngineCore")
+    if given.stray:
+        os.setsid()
+    if given.shm is not None:
+        use_shared_memory(given.shm)
+    if given.endless_shm is not None:
+        make_endlessly(given.endless_shm)
+    if given.orphan_shm is not None:
+        make_when_orphaned(given.orphan_shm)
     wait_for_signals()
 
 
@@ -67,15 +107,17 @@ def main() -> None:
     options.add_argument("--stubborn", action="store_true", help="leader and children ignore SIGTERM")
     options.add_argument("--engine", action="store_true", help="the first child is called as vLLM's engine")
     options.add_argument("--shm", help="name of a file under /dev/shm that the first child uses")
+    options.add_argument("--endless-shm", help="in the names of what the first child makes again and again")
+    options.add_argument("--orphan-shm", help="in the names of what it makes at once, and after its leader")
+    options.add_argument("--stray", action="store_true", help="the first child leaves the process group")
     options.add_argument("--exit", type=int, help="the leader exits with this code when its children run")
     options.add_argument("--mute", action="store_true", help="never answer")
     options.add_argument("--pids", type=Path, required=True, help="file that gets all process ids")
     given = options.parse_args()
     if given.stubborn:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    name = "VLLM::EngineCore" if given.engine else None
-    first = [fork_child(given.shm, name)] if given.children else []
-    children = [*first, *(fork_child(None, None) for _ in range(given.children - 1))]
+    first = [fork_child(given)] if given.children else []
+    children = [*first, *(fork_child() for _ in range(given.children - 1))]
     draft = given.pids.with_suffix(".draft")
     draft.write_text(json.dumps([os.getpid(), *children]))
     draft.replace(given.pids)

@@ -24,7 +24,7 @@ from kvchaos.planning import Request
 from kvchaos.scenario import load_scenario
 from kvchaos.servers.registry import ServerEnv, server_folder, write_server
 from kvchaos.stacks.process_group import PROC, read_process
-from kvchaos.stacks.record import RunState
+from kvchaos.stacks.run_state import RunState
 from tests.programs import named_programs
 
 ROOT = Path(__file__).parents[2]

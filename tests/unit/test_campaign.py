@@ -25,6 +25,7 @@ from tests.unit.conducting import (
     Bench,
     finished,
     groups_of,
+    load_worker,
     members,
     scenario,
     verdict_of,
@@ -95,6 +96,14 @@ def bystander(bench: Running) -> Iterator[subprocess.Popen[bytes]]:
     yield process
     process.kill()
     process.wait()
+
+
+def test_server_and_load_workers_are_recorded(bench: Running) -> None:
+    conductor, groups = bench.in_mid_load()
+    worker = load_worker(conductor.pid, 0)
+    (server,) = groups - {worker}
+    recorded = {group.leader: group.what for group in bench.record().groups}
+    assert recorded == {worker: "load", server: "server"}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import secrets
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -19,7 +21,8 @@ from kvchaos.cli.clean import clean_command
 from kvchaos.errors import UsageError
 from kvchaos.stacks.leftovers import clean, find_leftovers
 from kvchaos.stacks.process_group import Group, read_process
-from kvchaos.stacks.record import Conductor, RunRecord, RunState
+from kvchaos.stacks.record import RecordedStarter, RunRecord
+from kvchaos.stacks.run_state import Conductor, RunState
 
 ROOT = Path(__file__).parents[2]
 CONDUCTOR = ROOT / "tests" / "fakes" / "doomed_conductor.py"
@@ -69,6 +72,29 @@ class Doomed:
         self.kill()
         for leftover in find_leftovers(self.state_folder):
             clean(leftover, grace_s=0)
+
+
+def left_of(prefix: str) -> list[Path]:
+    """Files with that in their names."""
+    return sorted(Path("/dev/shm").glob(f"*{prefix}*"))
+
+
+@contextmanager
+def making_shm(folder: Path, way: str) -> Iterator[tuple[Doomed, str]]:
+    """A run whose server makes shared memory, and what is in the names of all of it."""
+    prefix = f"kvchaos-test-{secrets.token_hex(4)}"
+    doomed = Doomed(folder, way, prefix)
+    try:
+        wait_for(lambda: len(left_of(prefix)) >= 3)
+        yield doomed, prefix
+    finally:
+        doomed.put_away()
+        for path in left_of(prefix):
+            path.unlink()
+
+
+def interrupt(_: object) -> list[str]:
+    raise KeyboardInterrupt
 
 
 @pytest.fixture
@@ -154,6 +180,78 @@ def test_shared_memory_of_a_killed_run_is_removed(tmp_path: Path) -> None:
         assert not Path("/dev/shm", name).exists()
     finally:
         doomed.put_away()
+
+
+def test_a_clean_that_is_cut_off_leaves_what_it_noted_to_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with making_shm(tmp_path, "--orphan-shm") as (doomed, prefix):
+        doomed.kill()
+        with monkeypatch.context() as patch:
+            patch.setattr("kvchaos.stacks.shared_memory.remove", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                clean(find_leftovers(doomed.state_folder)[0])
+        assert left_of(prefix) != []
+        assert not any(runs(pid) for pid in doomed.server)
+        clean(find_leftovers(doomed.state_folder)[0])
+        assert left_of(prefix) == []
+
+
+@pytest.mark.parametrize("way", ["--orphan-shm", "--endless-shm"])
+def test_what_a_server_makes_while_it_is_ended_is_removed(tmp_path: Path, way: str) -> None:
+    with making_shm(tmp_path, way) as (doomed, prefix):
+        doomed.kill()
+        clean(find_leftovers(doomed.state_folder)[0])
+        assert not any(runs(pid) for pid in doomed.server)
+        assert left_of(prefix) == []
+        assert find_leftovers(doomed.state_folder) == []
+
+
+def test_shared_memory_of_a_stranger_survives(tmp_path: Path) -> None:
+    """It is of the same kind, younger than the run, and its process runs no more."""
+    with making_shm(tmp_path, "--endless-shm") as (doomed, prefix):
+        theirs = Path(f"/dev/shm/psm_{secrets.token_hex(4)}"), Path(f"/dev/shm/sem.mp-{secrets.token_hex(4)}")
+        for path in theirs:
+            path.write_bytes(bytes(mmap.PAGESIZE))
+        try:
+            doomed.kill()
+            clean(find_leftovers(doomed.state_folder)[0])
+            assert left_of(prefix) == []
+            assert all(path.exists() for path in theirs)
+        finally:
+            for path in theirs:
+                path.unlink()
+
+
+def test_shared_memory_that_a_stranger_uses_as_well_survives(tmp_path: Path) -> None:
+    with making_shm(tmp_path, "--endless-shm") as (doomed, prefix):
+        shared = left_of(prefix)[0]
+        with shared.open("r+b") as file, mmap.mmap(file.fileno(), mmap.PAGESIZE):
+            doomed.kill()
+            clean(find_leftovers(doomed.state_folder)[0])
+            assert left_of(prefix) == [shared]
+
+
+def test_a_child_that_left_the_group_is_ended(tmp_path: Path) -> None:
+    doomed = Doomed(tmp_path, "--stray")
+    try:
+        doomed.kill()
+        wait_for(lambda: os.getsid(doomed.server[1]) == doomed.server[1])
+        clean(find_leftovers(doomed.state_folder)[0])
+        assert not any(runs(pid) for pid in doomed.server)
+    finally:
+        doomed.put_away()
+
+
+def test_a_load_process_that_goes_on_without_its_conductor_is_ended(
+    record: RunRecord, tmp_path: Path
+) -> None:
+    deaf = [sys.executable, "-c", "import time; time.sleep(600)"]
+    with (tmp_path / "log").open("wb") as log, RecordedStarter(record).start(deaf, tmp_path, log) as process:
+        of_dead_conductor(record)
+        result = clean(find_leftovers(tmp_path / "state")[0])
+        assert result.ended == (f"ended load {process.pid} (1 process)",)
+        assert process.wait() == -signal.SIGTERM
 
 
 def test_a_process_that_got_the_leaders_id_is_not_ended(

@@ -12,7 +12,8 @@ import pytest
 from chaos.outside.network.messages import Cut
 from kvchaos.errors import UsageError
 from kvchaos.stacks.network import network_before
-from kvchaos.stacks.record import RunRecord, RunState
+from kvchaos.stacks.record import RunRecord
+from kvchaos.stacks.run_state import RunState
 from loadtests.mock.process import MockServer
 from loadtests.mock.settings import Settings
 from tests.unit.conducting import runs, wait_for

@@ -24,8 +24,9 @@ from kvchaos.stacks.compose.happenings import Happenings
 from kvchaos.stacks.compose.processes import container_processes, container_resources
 from kvchaos.stacks.compose.project import SERVER, environment
 from kvchaos.stacks.compose.sweep import SERVICE_LABEL, containers_of, remove_project
+from kvchaos.stacks.ending import end_group
 from kvchaos.stacks.health import wait_until_healthy
-from kvchaos.stacks.process_group import Process, end_group, send
+from kvchaos.stacks.process_group import Process, send
 from kvchaos.stacks.record import RunRecord
 from kvchaos.stacks.server_log import last_words
 from kvchaos.stacks.stack import GRACE_S, ServerNotStopped
