@@ -10,7 +10,7 @@ from kvchaos.errors import UsageError
 from kvchaos.paths import cache_folder, state_folder
 from kvchaos.stacks.compose.engine import asking, connect
 from kvchaos.stacks.compose.sweep import remove_orphans
-from kvchaos.stacks.leftovers import clean, find_leftovers
+from kvchaos.stacks.leftovers import clean, find_leftovers, remove_drafts
 
 
 def clean_command() -> None:
@@ -27,7 +27,10 @@ def clean_command() -> None:
     kept = _remove_kept(state)
     for line in kept:
         typer.echo(line)
-    if not leftovers and not kept:
+    drafts = remove_drafts(state)
+    for draft in drafts:
+        typer.echo(f"removed {draft}")
+    if not leftovers and not kept and not drafts:
         typer.echo("nothing to clean")
     if remaining:
         raise UsageError("; ".join(remaining))

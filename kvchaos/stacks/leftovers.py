@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from kvchaos.stacks.run_state import (
 )
 
 GRACE_S = 10.0
+DRAFT_S = 60.0
+"""A live conductor makes a record of its draft at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,18 @@ def find_leftovers(state_folder: Path, proc: Path = PROC) -> list[Leftover]:
         if state is not None and _is_dead(state, here, proc):
             found.append(Leftover(path, state, rebooted=state.place.boot != here.boot))
     return found
+
+
+def remove_drafts(state_folder: Path) -> list[str]:
+    """Remove drafts that a killed conductor made no record of, and return their paths."""
+    removed = []
+    for draft in state_folder.glob(f"*{DRAFT_SUFFIX}"):
+        with suppress(FileNotFoundError):
+            age_s = time.time() - draft.stat().st_mtime
+            if age_s > DRAFT_S and not draft.with_suffix(".json").exists():
+                draft.unlink()
+                removed.append(str(draft))
+    return removed
 
 
 def clean(leftover: Leftover, grace_s: float = GRACE_S) -> Cleaned:

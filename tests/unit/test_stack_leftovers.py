@@ -19,7 +19,7 @@ import pytest
 
 from kvchaos.cli.clean import clean_command
 from kvchaos.errors import UsageError
-from kvchaos.stacks.leftovers import clean, find_leftovers
+from kvchaos.stacks.leftovers import DRAFT_S, clean, find_leftovers, remove_drafts
 from kvchaos.stacks.process_group import Group, read_process
 from kvchaos.stacks.record import RecordedStarter, RunRecord
 from kvchaos.stacks.run_state import Conductor, RunState
@@ -319,6 +319,22 @@ def test_a_damaged_record_is_one_line_that_names_the_file(tmp_path: Path) -> Non
     (tmp_path / "r1.json").write_text('{"v":1}')
     with pytest.raises(UsageError, match=r"r1\.json: cannot be read .* delete it"):
         find_leftovers(tmp_path)
+
+
+def test_a_draft_without_a_record_is_removed_when_no_conductor_can_be_writing_it(tmp_path: Path) -> None:
+    old, new, recorded = (tmp_path / f"{name}.draft" for name in ("old", "new", "recorded"))
+    for draft in (old, new, recorded):
+        draft.write_text("{")
+    recorded.with_suffix(".json").write_text("{}")
+    long_ago = time.time() - 2 * DRAFT_S
+    for draft in (old, recorded):
+        os.utime(draft, (long_ago, long_ago))
+    assert remove_drafts(tmp_path) == [str(old)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "new.draft",
+        "recorded.draft",
+        "recorded.json",
+    ]
 
 
 def test_the_command_says_what_it_ended(
