@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
@@ -72,6 +73,7 @@ class Site:
         self._mark = mark.encode() + b"\0"
         self._temp = temp
         self._state = state
+        self._begin_s = time.time()
         self._older = shm_files()
         self._known: set[tuple[int, int]] = set()
         self._ports: set[int] = set()
@@ -82,7 +84,7 @@ class Site:
         ours = self._processes()
         pids = [process.pid for process in ours]
         self._ports.update(port for pid in pids for port in _listening(pid))
-        self._paths.update(path for pid in pids for path in _open_in_tmp(pid, self._temp.parent))
+        self._paths.update(path for pid in pids for path in self._new_in_tmp(pid))
         folders = {*self._temp.iterdir(), *(path for path in self._paths if path.exists())}
         return Left(
             processes=tuple(f"process {process.pid} ({process.name})" for process in ours),
@@ -117,6 +119,18 @@ class Site:
         self._known |= {(process.pid, process.start_ticks) for process in found}
         return found
 
+    def _new_in_tmp(self, pid: int) -> list[Path]:
+        """Files under /tmp that a process has open, but for older ones and those of the run's own folder."""
+        found = []
+        for link in _links(pid):
+            with suppress(*GONE):
+                path = link.readlink()
+                if not path.is_relative_to(TMP) or path.is_relative_to(self._temp.parent):
+                    continue
+                if path.stat().st_ctime > self._begin_s:
+                    found.append(path)
+        return found
+
     def _is_marked(self, pid: int) -> bool:
         try:
             return self._mark in (PROC / str(pid) / "environ").read_bytes()
@@ -130,17 +144,6 @@ def _listening(pid: int) -> list[int]:
     except psutil.Error:
         return []
     return [each.laddr.port for each in connections if each.status == psutil.CONN_LISTEN]
-
-
-def _open_in_tmp(pid: int, own: Path) -> list[Path]:
-    """Files and folders under /tmp that a process has open, but for those of the run's own folder."""
-    found = []
-    for link in _links(pid):
-        with suppress(*GONE):
-            path = link.readlink()
-            if path.is_relative_to(TMP) and not path.is_relative_to(own) and path.exists():
-                found.append(path)
-    return found
 
 
 def _links(pid: int) -> list[Path]:
