@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,12 +74,12 @@ class Outcome:
         )
 
 
-def planned(count: int, seed: int, scenarios: list[str]) -> list[Kill]:
+def planned(count: int, seed: int, scenarios: list[str], moments: Sequence[str] = MOMENTS) -> list[Kill]:
     """The kills of a seed."""
     chance = random.Random(seed)
     kills = []
     for number in range(count):
-        moment = chance.choice(MOMENTS)
+        moment = chance.choice(moments)
         after_s = {"aimed": 2.0, "serving": 10.0}.get(moment, 0.0) * chance.random()
         if moment == "early":
             after_s = chance.uniform(EARLIEST_S, LATEST_S)
@@ -189,6 +189,7 @@ def main() -> int:
     options.add_argument("--kills", type=int, default=100)
     options.add_argument("--seed", type=int, default=7)
     options.add_argument("--server", default=NEW)
+    options.add_argument("--moment", action="append", choices=sorted(set(MOMENTS)), help="else all of them")
     options.add_argument("scenarios", nargs="*", help="else all of the local stack")
     given = options.parse_args()
     if OWN_MOUNTS not in os.environ:
@@ -196,7 +197,8 @@ def main() -> int:
     base = Path(tempfile.mkdtemp(prefix="kills-", dir="/tmp"))
     cache = own_cache(base)
     outcomes = []
-    for number, kill in enumerate(planned(given.kills, given.seed, given.scenarios or local_scenarios())):
+    kills = planned(given.kills, given.seed, given.scenarios or local_scenarios(), given.moment or MOMENTS)
+    for number, kill in enumerate(kills):
         folder = base / str(number)
         folder.mkdir()
         outcomes.append(kill_and_clean(kill, given.server, folder, cache))
