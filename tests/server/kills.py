@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,17 +94,20 @@ def kill_and_clean(kill: Kill, server: str, folder: Path, cache: Path) -> Outcom
     temp.mkdir()
     bench = Bench(folder, cache)
     site = Site(f"{MARK}={mark}", temp, cache / "state")
-    with environment({MARK: mark, "TMPDIR": str(temp)}):
+    with environment({MARK: mark, "TMPDIR": str(temp)}), ExitStack() as broken_off:
         begin = time.monotonic()
         command = bench.start("run", kill.scenario, "--server", server, "--seed", "1")
+        broken_off.callback(bench.run, "clean")
+        broken_off.callback(command.process.communicate)
+        broken_off.callback(command.process.kill)
         wait_for_the_moment(kill, bench, site, command)
         ended_itself = command.process.poll() is not None
         site.left()
         command.process.kill()
         at_s = time.monotonic() - begin
+        broken_off.pop_all()
         _, err = command.process.communicate()
-        before = site.left()
-        stage = last_event(bench)
+        before, stage = site.left(), last_event(bench)
         complaints = [f"the run had ended before: {err[-300:]}"] if ended_itself else []
         begin = time.monotonic()
         cleaned = bench.run("clean")
