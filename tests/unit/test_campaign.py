@@ -76,6 +76,10 @@ class Running(Bench):
         conductor.communicate()
         return groups
 
+    def servers(self) -> list[int]:
+        """Process ids of the recorded servers."""
+        return [group.leader for group in self.record().groups if group.what == "server"]
+
     def temp_folder(self) -> Path:
         (name,) = self.record().temp_folders
         return Path(name)
@@ -171,7 +175,7 @@ def test_after_a_kill_the_clean_command_ends_exactly_what_was_left(
 ) -> None:
     conductor, groups = bench.in_mid_load()
     temp, run_id = bench.temp_folder(), bench.record().run_id
-    (server,) = (group.leader for group in bench.record().groups)
+    (server,) = bench.servers()
     conductor.kill()
     conductor.communicate()
     assert server in members(groups)
@@ -219,8 +223,8 @@ def on_a_full_disk(bench: Running, name: str) -> tuple[int, str, str]:
     (site / "sitecustomize.py").write_text(FULL_DISK.format(name=name))
     bench.environment["PYTHONPATH"] = f"{site}:{ROOT}"
     conductor = bench.start(SLOW)
-    wait_for(lambda: any(bench.state_folder.glob("*.json")) and bool(bench.record().groups))
-    (server,) = (group.leader for group in bench.record().groups)
+    wait_for(lambda: any(bench.state_folder.glob("*.json")) and bool(bench.servers()))
+    (server,) = bench.servers()
     code, out, err = finished(conductor)
     assert members({server}) == set()
     assert list(bench.state_folder.iterdir()) == []
