@@ -2,7 +2,8 @@
 
 .DEFAULT_GOAL := help
 
-VLLM ?= 0.32.0
+DEFAULT_RELEASE := 0.32.0
+VLLM ?= $(DEFAULT_RELEASE)
 TEST_RELEASES := 0.16.0 0.18.0 0.19.1 0.20.2 0.22.1 0.24.0 0.25.1 0.32.0
 UV_VERSION := 0.13.9
 TOOLS := .tools
@@ -14,7 +15,9 @@ EXAMPLE := corruption-canary
 DEMO := runs/demo-$(EXAMPLE)
 # By several processes what loads no processor for long; servers under load have the machine for themselves.
 SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
-LIGHT := tests/unit tests/prometheus tests/browser tests/server/test_contract.py
+LIGHT := tests/unit tests/packaging tests/prometheus tests/browser
+CONTRACT := tests/server/test_contract.py
+END_TO_END := baseline-offload or corruption-canary or kill-and-restart
 
 PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
 	path=$$($$name -c 'import sys; print(sys.executable) if sys.version_info >= (3, 11) else sys.exit(1)' \
@@ -25,7 +28,7 @@ export UV_SYSTEM_CERTS ?= 1
 # An active environment of somebody else is not meant.
 unexport VIRTUAL_ENV
 
-.PHONY: help demo setup chaos chaos-compose chaos-gpu test aa test-compose test-all-releases bench-idle bench-judge bench-trace bench-client load-ui test-unit lint format doctor programs servers down clean distclean
+.PHONY: help demo setup chaos chaos-compose chaos-gpu test aa test-compose test-all-releases bench-idle bench-judge bench-trace bench-client load-ui test-light test-servers test-everything programs lint format doctor servers down clean distclean
 
 help: ## Show this list
 	@echo "usage: make TARGET [NAME=value ...]"
@@ -49,12 +52,22 @@ chaos-gpu: setup ## Run the scenarios on a GPU, in containers; STACK=local SERVE
 	@$(RUN) kvchaos run --gpu --stack $(or $(STACK),compose-gpu) --server $(or $(SERVER),$(VLLM)) \
 		$(if $(SEED),--seed $(SEED)) $(or $(SCENARIO),--all)
 
-test: lint servers ## Run all checks and tests, also those with real servers
+test: lint programs ## Run lint, types, all light tests, and the default release end to end
+	@$(RUN) kvchaos server install $(DEFAULT_RELEASE)
+	@$(RUN) pytest $(SIDE_BY_SIDE) $(LIGHT) $(CONTRACT) -m "not older_release"
+	@$(RUN) pytest tests/e2e --server $(DEFAULT_RELEASE) -k "$(END_TO_END)"
+
+test-light: lint programs ## Run lint, types and the tests that need no server
 	@$(RUN) pytest $(SIDE_BY_SIDE) $(LIGHT)
-	@$(RUN) pytest $(LIGHT:%=--ignore %)
+
+test-servers: servers programs ## Run the tests with real servers of every generation; 45 minutes, 25 GB of disk
+	@$(RUN) pytest $(SIDE_BY_SIDE) $(CONTRACT) -m older_release
+	@$(RUN) pytest tests/server --ignore $(CONTRACT)
 
 test-compose: setup ## Run the tests with real containers; needs Docker Engine and Compose
 	@$(RUN) pytest tests/compose
+
+test-everything: test test-servers test-compose ## Run all tests
 
 test-all-releases: setup ## Look at every release that can be installed, about an hour
 	@$(RUN) python -m tests.server.all_releases
@@ -80,9 +93,6 @@ bench-trace: setup ## Replay a trace of a million lines a hundred times faster t
 
 bench-client: setup ## Measure the load clients beside guidellm, aiperf and vllm bench serve; half an hour, 12 GB of disk
 	@$(RUN) python -m benchmarks.clients
-
-test-unit: setup ## Run the tests that need no server
-	@$(RUN) pytest $(SIDE_BY_SIDE) tests/unit
 
 lint: setup ## Check style and types
 	@$(RUN) ruff check

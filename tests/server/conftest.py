@@ -9,11 +9,20 @@ from pathlib import Path
 
 import pytest
 
+from kvchaos.cli.chosen_server import DEFAULT_SERVER
 from tests.server.bench import CHOSEN, NEW, OLD, RELEASES, Bench, Finished, local_scenarios, own_cache
 
 Campaigns = Callable[[str], Finished]
 Part = tuple[str, Sequence[str]]
 """A release, and scenarios to be run on it."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of other releases than the default one: `make test` does not install those."""
+    for item in items:
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        if parameters.get("release", DEFAULT_SERVER) != DEFAULT_SERVER:
+            item.add_marker(pytest.mark.older_release)
 
 
 def lanes() -> tuple[list[Part], list[Part]]:

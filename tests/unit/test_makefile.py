@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from kvchaos.cli.chosen_server import DEFAULT_SERVER
 from tests.server.contract.generations import ONE_OF_EACH
 
 ROOT = Path(__file__).parents[2]
 TARGETS = [
-    *(
-        "demo",
-        "setup",
-        "chaos",
-        "test",
-        "test-all-releases",
-        "bench-idle",
-        "bench-judge",
-        "bench-trace",
-        "test-unit",
-    ),
+    *("demo", "setup", "chaos", "test", "test-all-releases", "bench-idle", "bench-judge", "bench-trace"),
+    *("programs", "test-light", "test-servers", "test-compose", "test-everything"),
     *("lint", "format", "doctor", "clean", "distclean"),
 ]
 
@@ -68,12 +61,41 @@ def test_chaos_gpu_checks_the_card_and_the_build_first() -> None:
     assert "kvchaos run --gpu --stack local --server mine" in planned
 
 
-def test_test_runs_a_release_of_each_generation_and_skips_nothing() -> None:
-    planned = make("--dry-run", "test").stdout
-    assert f"in {' '.join(ONE_OF_EACH)};" in planned
-    # Some by several processes, then all the others.
-    some, others = re.findall(r"pytest (.*)", planned)
-    assert re.sub(r"-\S+ \w+ ", "", some).split() == re.sub(r"--ignore ", "", others).split()
+def commands(target: str, program: str) -> list[list[str]]:
+    """Arguments of each call of a program that a target plans."""
+    return [shlex.split(line) for line in re.findall(rf"{program} (.*)", make("--dry-run", target).stdout)]
+
+
+def test_make_test_installs_the_default_release_and_needs_no_other() -> None:
+    assert commands("test", "kvchaos server install") == [[DEFAULT_SERVER]]
+    light, end_to_end = commands("test", "pytest")
+    assert light[-2:] == ["-m", "not older_release"]
+    assert end_to_end[:3] == ["tests/e2e", "--server", DEFAULT_SERVER]
+
+
+def test_everything_leaves_no_folder_of_tests_out() -> None:
+    """Helpers have no tests of their own; e2e runs scenarios that the campaigns in tests/server run."""
+    light, end_to_end, older, servers, compose = commands("test-everything", "pytest")
+    folders = {path.name for path in (ROOT / "tests").iterdir() if any(path.glob("test_*.py"))}
+    assert folders == {
+        path.split("/")[1] for path in [*light, *servers, *compose, *end_to_end] if path.startswith("tests/")
+    }
+    # Contract tests of one release by `make test`, of the others by `make test-servers`.
+    assert light[-2:] == ["-m", "not older_release"]
+    assert older[-2:] == ["-m", "older_release"]
+    assert servers == ["tests/server", "--ignore", older[-3]]
+
+
+def test_the_servers_of_the_tests_are_one_of_each_generation() -> None:
+    assert f"in {' '.join(ONE_OF_EACH)};" in make("--dry-run", "test-servers").stdout
+
+
+def test_the_light_tests_of_every_interpreter_are_those_of_make_test() -> None:
+    (anywhere,) = commands("test-light", "pytest")
+    light = commands("test", "pytest")[0]
+    assert [path for path in anywhere if path.startswith("tests/")] == [
+        path for path in light if path.startswith("tests/") and "contract" not in path
+    ]
 
 
 def test_the_demo_installs_what_the_suite_needs_at_run_time_and_removes_nothing() -> None:
@@ -107,5 +129,11 @@ def test_without_pip_and_venv_the_package_to_install_is_named(tmp_path: Path) ->
 
 
 def test_ci_runs_all_tests() -> None:
-    assert (ROOT / ".ci/run").read_text().rstrip().endswith("exec make test test-compose")
+    script = (ROOT / ".ci/run").read_text()
+    assert [line for line in script.splitlines() if line.startswith("make ")] == [
+        "make test",
+        "make test-compose",
+        "make test-servers",
+    ]
     assert os.access(ROOT / ".ci/run", os.X_OK)
+    assert os.access(ROOT / ".ci/interpreters", os.X_OK)
