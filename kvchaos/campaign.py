@@ -19,6 +19,7 @@ from history.reader import UnreadableRun, read_plan
 from history.records import Event
 from history.verdict import RunVerdict
 from kvchaos.conductor.run import Run
+from kvchaos.connections import allow, of_run
 from kvchaos.errors import UsageError
 from kvchaos.interrupts import Interrupted, interrupts
 from kvchaos.judging import judge_run_dir
@@ -77,6 +78,8 @@ def run_all(requests: Sequence[Request], places: Places, console: Console) -> li
 
     An interrupt ends the campaign after the run it hit was judged. What was judged is shown whatever ends it.
     """
+    for request in requests:
+        allow_open_files(request)
     rows: list[CampaignRow] = []
     if len(requests) > 1:
         console.print(opening_line(len(requests), requests[0].server.name), highlight=False, markup=False)
@@ -109,6 +112,11 @@ def _run_each(requests: Sequence[Request], places: Places, console: Console, row
             console.print(left_line(len(requests) - 1, left_s(ended, sizes[1:])), highlight=False)
 
 
+def allow_open_files(request: Request) -> None:
+    """Raise the limit of open files to what the run needs. Raises UsageError when the hard one is lower."""
+    allow(of_run(request.scenario, request.workers, request.stack, joined=request.join is not None))
+
+
 def _took(run_dir: Path, whole_s: float) -> Took:
     """What a run took, its phases by their events."""
     load_ns = sent = began_ns = 0
@@ -139,6 +147,7 @@ def run_one(
 ) -> tuple[Path, bool]:
     """Conduct one run. Returns its directory and whether a signal cut it short. Raises UsageError."""
     check_stack(request.scenario, request.stack)
+    allow_open_files(request)
     run_id = new_run_id(request)
     run_dir = make_run_dir(places.runs, run_id)
     try:

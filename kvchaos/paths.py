@@ -87,6 +87,11 @@ def bench_tools_folder(cache: Path) -> Path:
     return cache / "bench-tools"
 
 
+def logs_folder(cache: Path) -> Path:
+    """Logs of measurements that failed, kept until the next one."""
+    return cache / "logs"
+
+
 def client_bench_folder(cache: Path) -> Path:
     """What `kvchaos client-bench` measured on this machine."""
     return cache / "client-bench"

@@ -21,6 +21,7 @@ from history import layout
 from history.reader import UnreadableRun, read_plan
 from history.writer import LineWriter
 from loadtests.messages import EXIT_FAILED, Failed, Quit
+from loadtests.open_files import raise_soft_limit
 from loadtests.phases import CannotGoOn, Inbox, Place, Worker
 from loadtests.pipes import Pipe, own_pipes, read_commands
 from loadtests.user import CompletionUser
@@ -55,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # A Ctrl-C in the terminal reaches this process too; what it means is for the conductor to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     arguments = _arguments(argv)
+    raise_soft_limit()
     commands, stdout = own_pipes()
     reports = Pipe(stdout)
     try:

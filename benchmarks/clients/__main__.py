@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,8 +28,11 @@ from benchmarks.clients.load import Load
 from benchmarks.clients.run import Client, others, our_client, run
 from benchmarks.clients.tools import TOOLS
 from kvchaos import model
+from kvchaos.connections import allow, of_client_bench
+from kvchaos.errors import UsageError
 from kvchaos.interrupts import Interrupted, interrupts
-from kvchaos.paths import bench_tools_folder, cache_folder, models_folder
+from kvchaos.kept_logs import LogFolder
+from kvchaos.paths import bench_tools_folder, cache_folder, logs_folder, models_folder
 from kvchaos.planning import host
 from kvchaos.report.markdown import between
 from kvchaos.servers.commands import CommandFailed
@@ -60,7 +62,8 @@ def half(most: float) -> Load:
 
 
 class Bench:
-    def __init__(self, clients: Sequence[Client], console: Console) -> None:
+    def __init__(self, clients: Sequence[Client], console: Console, logs: LogFolder) -> None:
+        self._logs = logs
         self._clients = {client.name: client for client in clients}
         self._console = console
         self.failures: dict[tuple[str, str], str] = {}
@@ -75,8 +78,8 @@ class Bench:
             return self._run(name, load)
 
     def _run(self, name: str, load: Load) -> Figures:
-        with tempfile.TemporaryDirectory(prefix="bench-client-") as folder:
-            found = run(self._clients[name], load, Path(folder))
+        with self._logs.scratch(name.replace(" ", "-")) as folder:
+            found = run(self._clients[name], load, folder)
         self._console.print(
             f"{name}, {load.name}: {found.requests_per_s:.1f} requests/s, {found.events_per_s:.0f} events/s, "
             f"{found.events_per_cpu_s:.0f} per CPU-second, TTFT error {found.ttft_error_ms} ms",
@@ -107,12 +110,15 @@ class Measured:
 def measure(rounds: int, console: Console, keep: Path | None) -> Measured:
     """Raises what `Bench` and `ensure` raise."""
     cache = cache_folder()
+    allow(of_client_bench(max(AT_ONCE, *(load.at_once for load in MOST.values())), workers=1))
+    logs = LogFolder(logs_folder(cache) / "bench-client")
+    logs.empty()
     tokenizer = model.ensure_model(models_folder(cache))
     tools = [
         others(tool, ensure(tool, bench_tools_folder(cache), PlainProgress(console)), tokenizer)
         for tool in TOOLS
     ]
-    bench = Bench([*tools, our_client("openai"), our_client("lean")], console)
+    bench = Bench([*tools, our_client("openai"), our_client("lean")], console, logs)
     everybody = [tool.name for tool in tools] + list(page.OURS)
     halves = {name: half(bench.run(name, load).requests_per_s) for name, load in MOST.items()}
     loads = [
@@ -161,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with interrupts():
             measured = measure(chosen.rounds, console, chosen.keep)
-    except (Interrupted, RunFailed, CommandFailed, MockFailed, OSError) as error:
+    except (UsageError, Interrupted, RunFailed, CommandFailed, MockFailed, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 3
     told = report(measured)

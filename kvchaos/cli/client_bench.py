@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import tempfile
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -21,8 +20,10 @@ from kvchaos.clientbench.figures import Figures, MeasureFailed
 from kvchaos.clientbench.measure import Wish, measure
 from kvchaos.clientbench.store import ClientBench, keep, latest
 from kvchaos.clientbench.word import verdict
+from kvchaos.connections import allow, of_client_bench
 from kvchaos.errors import UsageError
-from kvchaos.paths import cache_folder, client_bench_folder
+from kvchaos.kept_logs import LogFolder
+from kvchaos.paths import cache_folder, client_bench_folder, logs_folder
 from kvchaos.planning import git_state, host
 from loadtests.mock.process import MockFailed
 
@@ -58,11 +59,14 @@ def client_bench_command(
 def _measured(wish: Wish) -> ClientBench:
     busy = os.getloadavg()[0]
     console = Console(stderr=True)
+    allow(of_client_bench(max(wish.concurrency), wish.workers))
+    logs = LogFolder(logs_folder(cache_folder()) / "client-bench")
     try:
-        with tempfile.TemporaryDirectory(prefix="client-bench-") as folder:
-            steps = measure(wish, Path(folder), lambda line: console.print(line, highlight=False))
+        logs.empty()
+        with logs.scratch("steps") as folder:
+            steps = measure(wish, folder, lambda line: console.print(line, highlight=False))
     except (MeasureFailed, MockFailed, OSError) as error:
-        raise UsageError(f"the client was not measured: {error}") from error
+        raise UsageError(f"the client was not measured: {error}; logs: {logs.path}") from error
     return ClientBench(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         host=host(),

@@ -14,6 +14,7 @@ from kvchaos.interrupts import Interrupted, interrupts
 from kvchaos.joining import MasterAddress, master_address
 from loadtests.child import HOME
 from loadtests.messages import EXIT_NOT_NEEDED
+from loadtests.open_files import raise_soft_limit
 
 LOOK_S = 0.2
 END_S = 10.0
@@ -28,6 +29,7 @@ def worker_command(
 ) -> int:
     """Send load in runs that another machine conducts with `kvchaos run --join`, one after the other."""
     address = master_address(master)
+    raise_soft_limit()
     workers: list[subprocess.Popen[bytes]] = []
     try:
         with interrupts():

@@ -46,6 +46,7 @@ from loadtests.distributed.channel import (
     Unfit,
 )
 from loadtests.messages import EXIT_FAILED, Command, Failed, Joined, PhaseDone, Quit, Report
+from loadtests.open_files import raise_soft_limit
 from loadtests.pipes import Pipe, own_pipes, read_commands
 from loadtests.workloads import PATH_PARAM
 
@@ -212,6 +213,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # A Ctrl-C in the terminal reaches this process too; what it means is for the conductor to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     arguments = _arguments(argv)
+    raise_soft_limit()
     commands, stdout = own_pipes()
     pipe = Pipe(stdout)
     inbox: Queue[Command] = Queue()

@@ -30,6 +30,7 @@ from loadtests.distributed import channel
 from loadtests.distributed.channel import AskFile, Farewell, Join, Leave, NoSeat, Piece, Seat, Unfit
 from loadtests.distributed.link import Link, Outbox
 from loadtests.messages import EXIT_FAILED, EXIT_NOT_NEEDED, Failed, Quit
+from loadtests.open_files import SPARE, TooFewFiles, raise_soft_limit, require
 from loadtests.phases import CannotGoOn, Inbox, Place, Worker
 from loadtests.target import address_of, is_loopback, seen_from_elsewhere
 from loadtests.user import CompletionUser
@@ -61,19 +62,26 @@ def take_part(host: str, port: int) -> None:
             _tell(f"load worker {seat.worker} of {seat.of} in run {plan.run_id}")
             link.compare_clocks()
             own_host = None if is_loopback(host) else host
+            _allow_open_files(plan, seat.of)
             worker = Worker(plan, Place(seat.worker, seat.of, runner, outbox.write, own_host))
             try:
                 _reach(plan.load_url or plan.base_url, inbox)
                 worker.serve(inbox, outbox)
             finally:
                 worker.close()
-        except (CannotGoOn, UnreadableRun, ValueError, OSError) as error:
+        except (CannotGoOn, UnreadableRun, TooFewFiles, ValueError, OSError) as error:
             outbox.send(Failed(message=str(error)))
             raise CannotGoOn(str(error)) from error
         finally:
             outbox.flush()
             if not isinstance(link.ask(Leave(outbox.records)), Farewell):
                 raise CannotGoOn("the master took no leave")
+
+
+def _allow_open_files(plan: RunPlan, workers: int) -> None:
+    """The conductor checks its own machine only. Raises TooFewFiles."""
+    most = max(-(-phase.concurrency // workers) for phase in plan.scenario.phases)
+    require(most + SPARE, f"a load worker with {most:,} connections")
 
 
 def _seat(link: Link) -> Seat:
@@ -161,6 +169,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # A Ctrl-C in the terminal reaches this process too; the one that started it says what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     arguments = _arguments(argv)
+    raise_soft_limit()
     gevent.spawn(_leave_with_parent)
     try:
         take_part(address_of(arguments.host), arguments.port)

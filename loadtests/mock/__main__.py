@@ -23,6 +23,7 @@ from loadtests.mock.clockwork import Clockwork, precise_loop
 from loadtests.mock.process import Started
 from loadtests.mock.server import Service
 from loadtests.mock.settings import Settings
+from loadtests.open_files import raise_soft_limit
 
 HOST = "127.0.0.1"
 BACKLOG = 4096
@@ -59,6 +60,7 @@ async def _serve(arguments: argparse.Namespace, settings: Settings, writer: Line
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _arguments(argv)
+    raise_soft_limit()
     # Nothing here makes garbage in cycles worth a pause in the middle of a schedule.
     gc.disable()
     # Clients that leave are written down; a line of asyncio's about each of them is for nobody.

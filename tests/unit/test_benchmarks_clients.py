@@ -24,6 +24,7 @@ from benchmarks.clients.seen import Seen
 from benchmarks.clients.tools import TOOLS, Asked, Tool
 from benchmarks.clients.watch import Sample, Watch, used_s
 from history.percentile import Spread
+from kvchaos.kept_logs import LogFolder
 from loadtests.mock.process import MockServer
 from loadtests.mock.sent import SentRecord
 from loadtests.mock.settings import Settings
@@ -267,7 +268,7 @@ def test_the_truth_of_times_has_a_bound_and_is_held_against_the_others(p99: floa
     assert words in page.truth([a_round(1, 1, p99)], "paced", "kvchaos openai")
 
 
-def bench_of(failing: str, monkeypatch: pytest.MonkeyPatch) -> Bench:
+def bench_of(failing: str, monkeypatch: pytest.MonkeyPatch, logs: Path) -> Bench:
     def run(client: Client, load: Load, folder: Path) -> Figures:
         if client.name == failing:
             raise RunFailed("it tells of 3 of 5")
@@ -275,24 +276,24 @@ def bench_of(failing: str, monkeypatch: pytest.MonkeyPatch) -> Bench:
 
     monkeypatch.setattr(bench, "run", run)
     clients = [Client(one.client, lambda *_: (), lambda _: (), {}) for one in a_round(1, 1)]
-    return Bench(clients, Console(quiet=True))
+    return Bench(clients, Console(quiet=True), LogFolder(logs))
 
 
 RATE = Load("184 requests/s", gap_ms=10.0, at_once=64, seconds=8.0, rate=184.0)
 
 
 def test_another_client_that_cannot_keep_up_with_a_rate_is_told_and_the_others_are_measured(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    all_but_one = bench_of("guidellm 1", monkeypatch)
+    all_but_one = bench_of("guidellm 1", monkeypatch, tmp_path)
     measured = list(all_but_one.round([(RATE, ["guidellm 1", "aiperf 1", "kvchaos lean"])]))
     assert [one.client for one in measured] == ["aiperf 1", "kvchaos lean"]
     (line,) = page.failed(all_but_one.failures)
     assert line == "- guidellm 1, 184 requests/s: could not be measured: it tells of 3 of 5\n"
 
 
-def test_one_of_ours_that_fails_ends_the_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
-    ours = bench_of("kvchaos lean", monkeypatch)
+def test_one_of_ours_that_fails_ends_the_measurement(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    ours = bench_of("kvchaos lean", monkeypatch, tmp_path)
     with pytest.raises(RunFailed):
         list(ours.round([(RATE, ["aiperf 1", "kvchaos lean"])]))
 
