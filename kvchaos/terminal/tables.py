@@ -100,7 +100,7 @@ def verdict_line(row: CampaignRow, seconds: float) -> Text:
     """One run of a campaign as one line, when it has just been judged."""
     verdict = row.verdict
     text = Text(outcome_text(verdict.outcome), style=STYLES[verdict.outcome])
-    text.append(f": {verdict.scenario}, {about(seconds)}", style="default")
+    text.append(f": {verdict.scenario}, seed {verdict.seed}, {about(seconds)}", style="default")
     if verdict.outcome == "as expected" and verdict.expected_failures:
         text.append(f"; {', '.join(verdict.expected_failures)} failed, as it must", style="default")
     return text

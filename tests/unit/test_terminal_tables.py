@@ -138,9 +138,11 @@ def test_with_room_a_campaign_names_the_expected_failures() -> None:
 
 def test_a_verdict_in_a_campaign_is_one_line_with_the_failure_it_needs() -> None:
     row = CampaignRow(judge(seed_bug_run().history()), RUNS / "one")
-    assert verdict_line(row, 58.0).plain == "✓ as expected: synthetic, 60 s; counters failed, as it must"
+    assert (
+        verdict_line(row, 58.0).plain == "✓ as expected: synthetic, seed 7, 60 s; counters failed, as it must"
+    )
     other = CampaignRow(verdict("not as expected"), RUNS / "two")
-    assert verdict_line(other, 58.0).plain == "✗ not as expected: synthetic, 60 s"
+    assert verdict_line(other, 58.0).plain == "✗ not as expected: synthetic, seed 7, 60 s"
 
 
 @pytest.mark.parametrize(
