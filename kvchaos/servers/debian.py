@@ -17,6 +17,7 @@ TCMALLOC_PACKAGES = ("libtcmalloc-minimal4t64", "libtcmalloc-minimal4")
 """The name in Debian 13 and Ubuntu 24.04, and the one before."""
 URI = re.compile(r"'(?P<uri>[^']+)' (?P<file>\S+) (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})")
 NETWORK_TIMEOUT_S = 30
+SYSTEM_STATUS = Path("/var/lib/dpkg/status")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,8 @@ def can_fetch() -> bool:
 class Apt:
     """apt with lists and archives of its own in the folder `work`; nothing is installed.
 
+    What is installed on this machine is read from the system's list.
+
     apt checks the signatures of the lists and the checksums of the archives. All methods raise
     CommandFailed.
     """
@@ -48,7 +51,7 @@ class Apt:
         # apt-get download writes into its working directory.
         self._runner = replace(runner, folder=work)
         self._work = work
-        self._options = _private_options(work)
+        self._options = _private_options(work, SYSTEM_STATUS)
         self._environment = {**os.environ, "LC_ALL": "C"}
 
     def update(self) -> None:
@@ -61,9 +64,18 @@ class Apt:
         return sorted(self._work.glob("*.deb"))
 
     def closure(self, package: str) -> tuple[Package, ...]:
-        """The package and all it depends on, without what is installed on this machine."""
-        lines = self._get("install", "--print-uris", "--quiet=2", *_CLOSURE, package)
-        return parse_uris(lines)
+        """The package and all it depends on, without what is installed on this machine.
+
+        Where apt refuses, since dependencies of what is installed are not met, nothing counts as installed.
+        """
+        words = ("install", "--print-uris", "--quiet=2", *_CLOSURE, package)
+        try:
+            return parse_uris(self._get(*words))
+        except CommandFailed:
+            nothing = self._work / "nothing-installed"
+            nothing.touch()
+            self._options = _private_options(self._work, nothing)
+            return parse_uris(self._get(*words))
 
     def download_closure(self, package: str, packages: Iterable[Package]) -> list[tuple[Package, Path]]:
         """Download what `closure` gave; returns each package with its archive."""
@@ -124,14 +136,14 @@ def fetch_library(name: str, packages: Sequence[str], target: Path, runner: Runn
     return None
 
 
-def _private_options(work: Path) -> list[str]:
+def _private_options(work: Path, status: Path) -> list[str]:
     """Options that keep apt away from the system's own folders and locks."""
     for folder in ("state/lists/partial", "cache/archives/partial"):
         (work / folder).mkdir(parents=True, exist_ok=True)
     settings = {
         "Dir::State": work / "state",
         "Dir::State::lists": work / "state/lists",
-        "Dir::State::status": "/var/lib/dpkg/status",
+        "Dir::State::status": status,
         "Dir::Cache": work / "cache",
         "Dir::Cache::archives": work / "cache/archives",
         "Debug::NoLocking": "1",

@@ -13,7 +13,7 @@ from kvchaos.servers.commands import CommandFailed, Runner
 from kvchaos.servers.lock import exclusive
 from kvchaos.servers.progress import Progress
 from kvchaos.tools.record import read_record, write_record
-from kvchaos.tools.sources import NotHere, Source, all_sources, try_out
+from kvchaos.tools.sources import NotHere, NotOffered, Source, all_sources, try_out
 from kvchaos.tools.tool import Tool, named_or_on_path, tool_in_cache
 
 LOCK = ".lock"
@@ -85,6 +85,8 @@ def _obtain(tool: Tool, environ: Mapping[str, str], sources: Mapping[str, Source
     for name, source in sources.items():
         try:
             _obtain_from(source, tool, _folder(tool, environ), runner)
+        except NotOffered:
+            continue
         except (NotHere, CommandFailed, OSError) as error:
             reasons.append(f"{name}: {error}")
             continue

@@ -30,9 +30,13 @@ class NotHere(Exception):
     """This source does not have the program for this machine; the message says why."""
 
 
+class NotOffered(Exception):
+    """This source never has the program, on no machine."""
+
+
 Source = Callable[[Tool, Path, Runner], ToolRecord]
 """Puts a tool into an empty folder: `root` with what was unpacked, and scripts in `bin` that start the
-programs. Raises NotHere, CommandFailed and OSError."""
+programs. Raises NotOffered, NotHere, CommandFailed and OSError."""
 
 
 def all_sources(scratch: Path) -> dict[str, Source]:
@@ -87,13 +91,16 @@ class AptSource:
 def from_playwright(tool: Tool, draft: Path, runner: Runner) -> ToolRecord:
     """Playwright's own download of Chromium. It comes without the libraries that it needs."""
     if tool.name != "chromium":
-        raise NotHere(f"has no {tool.title}")
+        raise NotOffered
     if importlib.util.find_spec("playwright") is None:
-        raise NotHere("not installed")
+        raise NotHere("the Python package is not installed")
     runner.progress.step(f"{tool.title}: downloading with Playwright")
     root = draft / ROOT
     root.mkdir()
-    _download_browser(root, runner)
+    try:
+        _download_browser(root, runner)
+    except CommandFailed as error:
+        raise NotHere(f"its download failed ({error.last_line})") from error
     found = next((path for name in BROWSER_FILES for path in sorted(root.rglob(name))), None)
     if found is None:
         raise NotHere("downloaded no headless Chromium")

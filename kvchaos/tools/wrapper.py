@@ -51,6 +51,7 @@ def library_folders(root: Path) -> list[Path]:
     Only those of a machine type, such as usr/lib/x86_64-linux-gnu, and what is below: a program finds
     the libraries of its own folder by itself.
     """
-    types = [path for lib in ("lib", "usr/lib") for path in (root / lib).glob("*-linux-*")]
+    tops = [root / lib for lib in ("lib", "usr/lib") if not (root / lib).is_symlink()]
+    types = [path for top in tops for path in top.glob("*-linux-*")]
     found = {path.parent for folder in types for path in folder.rglob("lib*.so*")}
     return sorted(found, key=lambda path: (len(path.parts), path))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from kvchaos.browser import CHROMIUM
 from kvchaos.servers.commands import CommandFailed, Runner
 from kvchaos.servers.debian import parse_uris
-from kvchaos.tools.sources import AptSource, NotHere, from_playwright
+from kvchaos.tools.sources import AptSource, NotHere, NotOffered, from_playwright
 from tests.unit.fakes import Told, write_program
 from tests.unit.test_tools_install import TOOL
 
@@ -23,6 +25,7 @@ echo "$@" >> {calls}
 for word in "$@"; do case "$word" in Dir::Cache=*) cache=${{word#Dir::Cache=}};; esac; done
 case "$*" in
 *" update") exit {update};;
+*status={broken}*) exit 100;;
 *" --print-uris "*) cat {uris};;
 *" --download-only "*) for name in {archives}; do touch "$cache/archives/$name"; done;;
 *) exit 100;;
@@ -53,10 +56,17 @@ class Debian:
         self.has()
 
     def has(
-        self, *, uris: str = URIS, update: int = 0, archives: str = ARCHIVES, program: str = "gadget"
+        self,
+        *,
+        uris: str = URIS,
+        update: int = 0,
+        archives: str = ARCHIVES,
+        program: str = "gadget",
+        broken: str = "none",
     ) -> None:
+        """Package tools that give this; apt refuses the list of what is installed in `broken`."""
         self.uris.write_text(uris)
-        apt = APT.format(calls=self.calls, uris=self.uris, update=update, archives=archives)
+        apt = APT.format(calls=self.calls, uris=self.uris, update=update, archives=archives, broken=broken)
         write_program(self.programs / "apt-get", apt)
         write_program(self.programs / "dpkg-deb", DPKG_DEB.format(program=program))
 
@@ -131,12 +141,56 @@ def test_after_lists_that_cannot_be_fetched_they_are_asked_for_again(debian: Deb
     assert debian.source(TOOL, debian.draft, debian.runner).version == "1.2"
 
 
+def test_packages_of_the_system_that_do_not_fit_together_do_not_matter(debian: Debian) -> None:
+    debian.has(broken="/var/lib/dpkg/status")
+    assert debian.source(TOOL, debian.draft, debian.runner).version == "1.2"
+
+
 def test_a_machine_without_apt_is_named_as_such(debian: Debian, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(debian.draft))
     with pytest.raises(NotHere, match="no apt-get and dpkg-deb"):
         debian.source(TOOL, debian.draft, debian.runner)
 
 
+PLAYWRIGHT = """\
+import os, pathlib, sys
+assert sys.argv[1:] == ["install", "--only-shell", "chromium"]
+if {fails}:
+    sys.exit("Error: getaddrinfo ENOTFOUND")
+folder = pathlib.Path(os.environ["PLAYWRIGHT_BROWSERS_PATH"]) / "chromium_headless_shell-1/linux"
+folder.mkdir(parents=True)
+(folder / "headless_shell").write_text("#!/bin/sh\\necho Chromium 159.0.1\\n")
+(folder / "headless_shell").chmod(0o755)
+"""
+
+
+def fake_playwright(folder: Path, monkeypatch: pytest.MonkeyPatch, *, fails: bool) -> None:
+    package = folder / "packages/playwright"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "__main__.py").write_text(PLAYWRIGHT.format(fails=fails))
+    monkeypatch.setenv("PYTHONPATH", str(package.parent))
+
+
+def test_playwrights_own_download_is_taken(
+    debian: Debian, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_playwright(tmp_path, monkeypatch, fails=False)
+    record = from_playwright(CHROMIUM, debian.draft, debian.runner)
+    assert (record.source, record.version, record.packages) == ("Playwright", "159.0.1", ())
+    started = subprocess.run([debian.draft / "bin/chromium"], capture_output=True, text=True, check=True)
+    assert started.stdout == "Chromium 159.0.1\n"
+
+
+def test_a_refused_download_is_one_quiet_reason(
+    debian: Debian, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_playwright(tmp_path, monkeypatch, fails=True)
+    with pytest.raises(NotHere, match=r"its download failed \(Error: getaddrinfo ENOTFOUND\)"):
+        from_playwright(CHROMIUM, debian.draft, debian.runner)
+    assert debian.progress.details == []
+
+
 def test_playwright_is_asked_for_chromium_alone(debian: Debian) -> None:
-    with pytest.raises(NotHere, match="has no Gadget"):
+    with pytest.raises(NotOffered):
         from_playwright(TOOL, debian.draft, debian.runner)

@@ -16,7 +16,7 @@ from kvchaos.servers.commands import CommandFailed, Runner
 from kvchaos.tools import install
 from kvchaos.tools.install import DRAFTS, obtain, ready
 from kvchaos.tools.record import PackageRecord, ToolRecord, read_record
-from kvchaos.tools.sources import NotHere, Source, run_limited, try_out
+from kvchaos.tools.sources import NotHere, NotOffered, Source, run_limited, try_out
 from kvchaos.tools.tool import Tool, find_tool, need_tool
 from kvchaos.tools.wrapper import write_wrapper
 from tests.unit.conducting import wait_for
@@ -103,6 +103,13 @@ def test_what_cannot_be_obtained_is_one_line_with_every_reason(
     assert line.endswith("(Debian: sudo apt install gadget-package), or: export KVCHAOS_GADGET=PATH")
     assert not (folder(environ) / "gadget").exists()
     assert not (folder(environ) / DRAFTS).exists(), "a draft was left behind"
+
+
+def test_a_source_that_never_has_the_program_is_no_reason(environ: dict[str, str]) -> None:
+    outcome = obtained(
+        environ, never=FakeSource(failure=NotOffered()), one=FakeSource(failure=NotHere("refused"))
+    )
+    assert outcome.note.startswith("one: refused (see ")
 
 
 def test_the_second_call_obtains_nothing(environ: dict[str, str]) -> None:
