@@ -50,6 +50,8 @@ def judge(history: History) -> OracleResult:
     settings, planned = history.plan.scenario.server, history.plan.scenario.faults
     if settings.offload and settings.chaos and all(record.role == OUTSIDE for record in history.faults):
         found.gap("no journal of the chaos module, which writes a line when it is loaded")
+    for pid in _without_journal(history):
+        found.gap(f"process {pid} of the server left a ledger and no fault journal")
     if not planned:
         found.checked += 1
         return found.result("no faults planned, none fired")
@@ -62,6 +64,12 @@ def judge(history: History) -> OracleResult:
         _judge_fault(history, fault, by_fault[fault.id], armings, found)
     told = ", ".join(f"{fault.id} {len(by_fault[fault.id])} times" for fault in planned)
     return found.result(f"fired with consequence and healed: {told}")
+
+
+def _without_journal(history: History) -> list[int]:
+    """Processes of the chaos module whose journals are missing: each begins one before its ledger."""
+    loaded = {record.pid for record in history.faults if record.event == "loaded"}
+    return sorted({record.pid for record in history.ledger} - loaded) if loaded else []
 
 
 def is_real(record: FaultRecord) -> bool:

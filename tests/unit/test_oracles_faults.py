@@ -303,3 +303,12 @@ def test_a_copy_held_before_healing_may_be_told_after_it() -> None:
     assert "while it was not armed" not in judge(run.history()).summary
     run.fire_at(healed.t_ns + 5 * SECOND, "f1", "copy_delay", job=2, direction="load", ms=100)
     assert "while it was not armed" in judge(run.history()).summary
+
+
+def test_a_process_whose_ledger_has_no_fault_journal_beside_it_is_a_gap() -> None:
+    """The journal of one process of the server can be lost, and those of the others be whole."""
+    run = clean_run()
+    run.ledger.append(msgspec.structs.replace(run.ledger[0], role="scheduler", pid=101))
+    result = judge(run.history())
+    assert result.verdict is Verdict.UNKNOWN
+    assert "process 101 of the server left a ledger and no fault journal" in result.summary
