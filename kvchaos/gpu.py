@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kvchaos.doctor import GIB, Check, State
+from kvchaos.doctor.check import GIB, Check, State
 from kvchaos.errors import UsageError
 from kvchaos.served_model import hub_folder, hub_model
 from kvchaos.servers.registry import ServerEnv, find_server

@@ -9,7 +9,8 @@ from rich.markup import escape
 
 from kvchaos import gpu
 from kvchaos.cli.tables import plain_table, print_table
-from kvchaos.doctor import State, examine
+from kvchaos.doctor.check import State
+from kvchaos.doctor.examine import examine
 from kvchaos.paths import cache_folder, runs_folder
 
 COLOURS = {State.OK: "green", State.WARN: "yellow", State.BAD: "red"}

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import re
 import resource
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from kvchaos import doctor
 from kvchaos.cli.app import run
-from kvchaos.doctor import GIB, MIB, Check, State
+from kvchaos.connections import of_run
+from kvchaos.doctor import disk, limits, machine, programs
+from kvchaos.doctor.check import GIB, MIB, Check, State
+from kvchaos.doctor.examine import examine
+from kvchaos.doctor.limits import Quota
+from kvchaos.scenario import load_scenario, scenario_files
 from kvchaos.servers.registry import MARKER, ServerEnv, server_folder, write_server
 
+FREE = resource.RLIM_INFINITY
 OK, WARN, BAD = State.OK, State.WARN, State.BAD
 
 
@@ -37,37 +44,54 @@ def added_server(cache: Path) -> ServerEnv:
 @pytest.mark.parametrize(
     ("check", "state"),
     [
-        (doctor.check_python(("3", "10", "9")), BAD),
-        (doctor.check_python(("3", "11", "0")), OK),
-        (doctor.check_python(("3", "14", "0rc1")), OK),
-        (doctor.check_uv(None), BAD),
-        (doctor.check_uv(Path("/bin/uv")), OK),
-        (doctor.check_machine("Linux", "aarch64"), BAD),
-        (doctor.check_machine("Darwin", "x86_64"), BAD),
-        (doctor.check_machine("Linux", "x86_64"), OK),
-        (doctor.check_processor("flags\t\t: fpu sse avx\n"), BAD),
-        (doctor.check_processor("flags\t\t: fpu avx2\n"), OK),
-        (doctor.check_processor(""), WARN),
-        (doctor.check_memory("MemAvailable:    2097152 kB\n"), WARN),
-        (doctor.check_memory("MemTotal: 9 kB\nMemAvailable:   16777216 kB\n"), OK),
-        (doctor.check_memory(""), WARN),
-        (doctor.check_shm(None), BAD),
-        (doctor.check_shm(64 * MIB), WARN),
-        (doctor.check_shm(512 * MIB), OK),
-        (doctor.check_open_files(256), WARN),
-        (doctor.check_open_files(1024), OK),
-        (doctor.check_open_files(resource.RLIM_INFINITY), OK),
-        (doctor.check_disk("disk for servers", Path("/c"), None, least=GIB, wanted=10 * GIB), BAD),
-        (doctor.check_disk("disk for servers", Path("/c"), GIB - 1, least=GIB, wanted=10 * GIB), BAD),
-        (doctor.check_disk("disk for servers", Path("/c"), 9 * GIB, least=GIB, wanted=10 * GIB), WARN),
-        (doctor.check_disk("disk for servers", Path("/c"), 10 * GIB, least=GIB, wanted=10 * GIB), OK),
-        (doctor.check_tcmalloc(None, fetchable=False), BAD),
-        (doctor.check_tcmalloc(None, fetchable=True), OK),
-        (doctor.check_tcmalloc(Path("/lib/libtcmalloc.so.4"), fetchable=False), OK),
-        (doctor.check_browser(None), WARN),
-        (doctor.check_browser(Path("/usr/bin/chromium")), OK),
-        (doctor.check_prometheus(None), WARN),
-        (doctor.check_prometheus(Path("/usr/bin/prometheus")), OK),
+        (machine.check_python(("3", "10", "9")), BAD),
+        (machine.check_python(("3", "11", "0")), OK),
+        (machine.check_python(("3", "14", "0rc1")), OK),
+        (programs.check_uv(None), BAD),
+        (programs.check_uv(Path("/bin/uv")), OK),
+        (machine.check_machine("Linux", "aarch64"), BAD),
+        (machine.check_machine("Darwin", "x86_64"), BAD),
+        (machine.check_machine("Linux", "x86_64"), OK),
+        (machine.check_processor("flags\t\t: fpu sse avx\n"), BAD),
+        (machine.check_processor("flags\t\t: fpu avx2\n"), OK),
+        (machine.check_processor(""), WARN),
+        (machine.check_memory("MemAvailable:    2097152 kB\n"), WARN),
+        (machine.check_memory("MemTotal: 9 kB\nMemAvailable:   16777216 kB\n"), OK),
+        (machine.check_memory(""), WARN),
+        (disk.check_shm(None), BAD),
+        (disk.check_shm(64 * MIB), WARN),
+        (disk.check_shm(512 * MIB), OK),
+        (disk.check_tmp(None, None), BAD),
+        (disk.check_tmp(Path("/tmp"), None), BAD),
+        (disk.check_tmp(Path("/tmp"), 31 * MIB), BAD),
+        (disk.check_tmp(Path("/tmp"), 511 * MIB), WARN),
+        (disk.check_tmp(Path("/tmp"), 512 * MIB), OK),
+        (limits.check_open_files(256, 511), BAD),
+        (limits.check_open_files(1024, 1024), WARN),
+        (limits.check_open_files(1024, 20_000), OK),
+        (limits.check_open_files(1024, FREE), OK),
+        (limits.check_open_files(FREE, FREE), OK),
+        (limits.check_processes([]), OK),
+        (limits.check_processes([Quota("the account", 4096, 100)]), OK),
+        (limits.check_processes([Quota("the account", 4096, 100), Quota("the cgroup", 600, 100)]), WARN),
+        (limits.check_processes([Quota("the cgroup", 200, 100), Quota("the account", 4096, 100)]), BAD),
+        (limits.check_inotify(None, 0), WARN),
+        (limits.check_inotify(128, 121), WARN),
+        (limits.check_inotify(128, 3), OK),
+        (limits.check_memory_lock(32 * 1024), WARN),
+        (limits.check_memory_lock(8 * MIB), OK),
+        (limits.check_memory_lock(FREE), OK),
+        (disk.check_disk("disk for servers", Path("/c"), None, least=GIB, wanted=10 * GIB), BAD),
+        (disk.check_disk("disk for servers", Path("/c"), GIB - 1, least=GIB, wanted=10 * GIB), BAD),
+        (disk.check_disk("disk for servers", Path("/c"), 9 * GIB, least=GIB, wanted=10 * GIB), WARN),
+        (disk.check_disk("disk for servers", Path("/c"), 10 * GIB, least=GIB, wanted=10 * GIB), OK),
+        (programs.check_tcmalloc(None, fetchable=False), BAD),
+        (programs.check_tcmalloc(None, fetchable=True), OK),
+        (programs.check_tcmalloc(Path("/lib/libtcmalloc.so.4"), fetchable=False), OK),
+        (programs.check_browser(None), WARN),
+        (programs.check_browser(Path("/usr/bin/chromium")), OK),
+        (programs.check_prometheus(None), WARN),
+        (programs.check_prometheus(Path("/usr/bin/prometheus")), OK),
     ],
 )
 def test_what_was_found_decides(check: Check, state: State) -> None:
@@ -77,20 +101,69 @@ def test_what_was_found_decides(check: Check, state: State) -> None:
 
 
 def test_the_right_variable_is_named_for_a_full_disk() -> None:
-    runs = doctor.check_disk("disk for runs", Path("/r"), 0, least=1, wanted=2)
-    servers = doctor.check_disk("disk for servers", Path("/c"), 0, least=1, wanted=2)
+    runs = disk.check_disk("disk for runs", Path("/r"), 0, least=1, wanted=2)
+    servers = disk.check_disk("disk for servers", Path("/c"), 0, least=1, wanted=2)
     assert "KVCHAOS_RUNS" in runs.mend
     assert "KVCHAOS_CACHE" in servers.mend
 
 
 def test_a_folder_that_is_not_there_yet_is_measured_where_it_will_be(tmp_path: Path) -> None:
-    checks = {check.name: check for check in doctor.examine(tmp_path / "a" / "b", tmp_path / "c")}
+    checks = {check.name: check for check in examine(tmp_path / "a" / "b", tmp_path / "c")}
     assert re.search(r"GiB free in .*/a/b", checks["disk for servers"].found)
     assert not (tmp_path / "a").exists()
 
 
+def test_both_figures_of_the_open_files_are_shown() -> None:
+    check = limits.check_open_files(1024, 2048)
+    assert check.found == "1,024, hard: 2,048"
+    assert "--nofile=" in check.mend
+
+
+def test_every_scenario_that_comes_along_runs_with_the_fewest_files_that_are_not_bad() -> None:
+    scenarios = [load_scenario(path) for path in scenario_files()]
+    needs = [need for each in scenarios for need in of_run(each, 1, "local", joined=False)]
+    assert max(need.files for need in needs) <= limits.FILES_LEAST
+
+
+def test_threads_of_other_accounts_do_not_count(tmp_path: Path) -> None:
+    for pid, uid, threads in ((1, os.getuid(), 3), (20, os.getuid(), 4), (300, os.getuid() + 1, 50)):
+        (tmp_path / str(pid)).mkdir()
+        (tmp_path / str(pid) / "status").write_text(f"Name:\tx\nUid:\t{uid}\t0\t0\t0\nThreads:\t{threads}\n")
+    (tmp_path / "400").mkdir()  # it has just ended
+    (tmp_path / "self").mkdir()
+    assert limits.used_threads(tmp_path) == 7
+
+
+def test_watchers_are_counted_by_their_descriptors(tmp_path: Path) -> None:
+    (tmp_path / "7" / "fd").mkdir(parents=True)
+    (tmp_path / "7" / "fd" / "3").symlink_to("anon_inode:inotify")
+    (tmp_path / "7" / "fd" / "4").symlink_to("anon_inode:[eventpoll]")
+    (tmp_path / "8").mkdir()
+    assert limits.used_watchers(tmp_path) == 1
+
+
+def test_this_process_counts_among_its_accounts_threads() -> None:
+    assert limits.used_threads() >= 1
+
+
+def test_each_limit_of_the_account_is_checked(tmp_path: Path) -> None:
+    names = {check.name for check in examine(tmp_path, tmp_path)}
+    assert {"open files", "processes", "/dev/shm", "inotify", "memory lock", "temporary files"} <= names
+
+
+def test_a_missing_folder_for_temporary_files_is_bad_and_does_not_end_the_doctor(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def nowhere() -> str:
+        raise FileNotFoundError("No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", nowhere)
+    (check,) = (check for check in disk.examine(tmp_path, tmp_path) if check.name == "temporary files")
+    assert (check.state, check.mend) == (BAD, "free some, or: export TMPDIR=ANOTHER_FOLDER")
+
+
 def server_checks(cache: Path) -> list[Check]:
-    return [check for check in doctor.examine(cache, cache) if check.name.startswith("server ")]
+    return [check for check in examine(cache, cache) if check.name.startswith("server ")]
 
 
 def test_a_whole_server_is_ok(cache: Path) -> None:

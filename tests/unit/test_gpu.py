@@ -10,7 +10,7 @@ import pytest
 
 from kvchaos import gpu
 from kvchaos.cli.app import run
-from kvchaos.doctor import GIB, Check, State
+from kvchaos.doctor.check import GIB, Check, State
 from kvchaos.errors import UsageError
 from kvchaos.gpu import Card
 from kvchaos.servers.registry import server_folder, write_server
