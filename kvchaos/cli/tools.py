@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from kvchaos.browser import CHROMIUM
+from kvchaos.errors import UsageError
 from kvchaos.servers.progress import Progress, shown
 from kvchaos.tools.install import obtain, ready
-from kvchaos.tools.tool import in_ci
+from kvchaos.tools.tool import Tool, in_ci
 from kvchaos.witness.program import PROMETHEUS
 
 ALL_TOOLS = (PROMETHEUS, CHROMIUM)
@@ -26,12 +28,17 @@ def group() -> None:
 
 
 @app.command()
-def install() -> None:
-    """Obtain Prometheus and Chromium where this machine lacks them. Does nothing when both are there.
+def install(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="prometheus, chromium. Default: both.")
+    ] = None,
+) -> None:
+    """Obtain Prometheus and Chromium where this machine lacks them. Does nothing when they are there.
 
-    What cannot be obtained is named; with CI=true it is an error.
+    Prometheus serves `kvchaos run --prometheus`, Chromium serves the tests of this software. What cannot
+    be obtained is named; with CI=true it is an error.
     """
-    outcomes = {tool: ready(tool, os.environ) for tool in ALL_TOOLS}
+    outcomes = {tool: ready(tool, os.environ) for tool in _chosen(names)}
     lacking = [tool for tool, outcome in outcomes.items() if outcome is None]
     if lacking:
         with _steps_shown() as progress:
@@ -41,6 +48,14 @@ def install() -> None:
         typer.echo(outcome.line(), err=outcome.path is None)
     if in_ci(os.environ) and any(outcome.path is None for outcome in found):
         raise typer.Exit(3)
+
+
+def _chosen(names: list[str] | None) -> list[Tool]:
+    known = {tool.name: tool for tool in ALL_TOOLS}
+    for name in names or ():
+        if name not in known:
+            raise UsageError(f"tool {name!r} is unknown; choose from: {', '.join(known)}")
+    return [known[name] for name in names or known]
 
 
 class _Steps:

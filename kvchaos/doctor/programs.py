@@ -11,7 +11,6 @@ from uv import find_uv_bin
 from kvchaos import browser
 from kvchaos.doctor.check import Check, State
 from kvchaos.servers import debian, preload
-from kvchaos.tools.tool import INSTALL
 from kvchaos.witness import program
 
 
@@ -38,13 +37,15 @@ def check_tcmalloc(found: Path | None, fetchable: bool) -> Check:
 
 def check_browser(found: Path | None) -> Check:
     if found is None:
-        return Check("browser", State.WARN, "missing; make test needs it", INSTALL)
+        mend = browser.CHROMIUM.install_command
+        return Check("browser", State.WARN, "missing; make test needs it", mend)
     return Check("browser", State.OK, f"{found}, for make test")
 
 
 def check_prometheus(found: Path | None) -> Check:
     if found is None:
-        return Check("Prometheus", State.WARN, "missing; make test needs it", INSTALL)
+        mend = program.PROMETHEUS.install_command
+        return Check("Prometheus", State.WARN, "missing; make test needs it", mend)
     return Check("Prometheus", State.OK, str(found))
 
 

@@ -120,7 +120,7 @@ def _download_browser(root: Path, runner: Runner) -> None:
 
 def try_out(tool: Tool, folder: Path, runner: Runner) -> None:
     """Start the program that was put into a folder. Raises CommandFailed when it does not work."""
-    with tempfile.TemporaryDirectory(prefix="kvchaos-") as home:
+    with tempfile.TemporaryDirectory(prefix="home-", dir=runner.folder) as home:
         # Chromium writes a profile.
         environment = {**os.environ, "HOME": home, "XDG_CONFIG_HOME": home, "XDG_CACHE_HOME": home}
         program = folder / "bin" / tool.name

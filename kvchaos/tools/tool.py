@@ -11,7 +11,6 @@ from pathlib import Path
 from kvchaos.errors import UsageError
 from kvchaos.paths import cache_folder, tools_folder
 
-INSTALL = "kvchaos tools install"
 RECORD = "tool.json"
 PROGRAMS = "bin"
 ROOT = "root"
@@ -36,6 +35,11 @@ class Tool:
     """Arguments with which the program starts, shows that it works, and ends."""
 
     @property
+    def install_command(self) -> str:
+        """Our own command that obtains it."""
+        return f"kvchaos tools install {self.name}"
+
+    @property
     def how_to_install(self) -> str:
         """How to get it by other means than ours."""
         return (
@@ -45,7 +49,7 @@ class Tool:
     @property
     def how_to_get(self) -> str:
         """How to get it, by whatever means."""
-        return f"get it with: {INSTALL}, or {self.how_to_install}"
+        return f"get it with: {self.install_command}, or {self.how_to_install}"
 
 
 def find_tool(environ: Mapping[str, str], tool: Tool) -> Path | None:

@@ -68,10 +68,10 @@ def suite(tmp_path: Path) -> Suite:
 
 LAST_LINES = (
     "not run: 2 tests that need Prometheus: test_needy.py (2)",
-    "get it with: kvchaos tools install, or install Prometheus (Debian: sudo apt install prometheus), "
-    "or: export KVCHAOS_PROMETHEUS=PATH",
+    "get it with: kvchaos tools install prometheus, or install Prometheus "
+    "(Debian: sudo apt install prometheus), or: export KVCHAOS_PROMETHEUS=PATH",
     "not run: 1 test that needs Chromium: test_needy.py (1)",
-    "get it with: kvchaos tools install, or install Chromium (Debian: sudo apt install chromium), "
+    "get it with: kvchaos tools install chromium, or install Chromium (Debian: sudo apt install chromium), "
     "or: export KVCHAOS_CHROMIUM=PATH",
 )
 

@@ -236,3 +236,23 @@ def test_a_missing_program_is_a_failure_in_continuous_integration_alone(
     monkeypatch.setattr(command, "ALL_TOOLS", (TOOL,))
     assert run(["tools", "install"]) == code
     assert "Gadget: missing: " in capsys.readouterr().err
+
+
+def test_an_unknown_name_is_one_line_that_names_the_known(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KVCHAOS_CACHE", environ["KVCHAOS_CACHE"])
+    assert run(["tools", "install", "grafana"]) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "kvchaos: tool 'grafana' is unknown; choose from: prometheus, chromium"
+
+
+def test_the_one_that_is_named_is_obtained_alone(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = write_program(Path(environ["PATH"]) / "prometheus", "#!/bin/sh\n")
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    assert run(["tools", "install", "prometheus"]) == 0
+    assert capsys.readouterr().out == f"Prometheus: on the PATH: {mine}\n"
+    assert not folder(environ).exists()
