@@ -1,14 +1,18 @@
 """Tests that need Prometheus or Chromium are left out where the program is missing, and named at the end.
 
-In continuous integration (CI=true) they fail instead: there nothing may be left out.
+In continuous integration (CI=true) they fail instead: there nothing may be left out. After several runs of
+pytest, `python -m tests.programs PATH...` names once more what was left out of these files and folders.
 """
 
 from __future__ import annotations
 
+import ast
 import os
+import sys
 from collections import Counter
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,6 +52,19 @@ def report_lines(left_out: LeftOut) -> list[str]:
             tests = "1 test that needs" if total == 1 else f"{total} tests that need"
             lines.append(f"not run: {tests} {tool.title}: {counted}")
             lines.append(f"  {tool.how_to_get}")
+    return lines
+
+
+def files_left_out(paths: Iterable[Path]) -> list[str]:
+    """The files at and below the paths with tests whose program is missing, a line for each program."""
+    files = [
+        file for path in paths for file in ([path] if path.is_file() else sorted(path.rglob("test_*.py")))
+    ]
+    lines = []
+    for tool in TOOLS:
+        needy = [str(file) for file in files if tool.name in _markers(file)]
+        if needy and find_tool(os.environ, tool) is None:
+            lines.append(f"not run: tests that need {tool.title} in {', '.join(needy)}; {tool.how_to_get}")
     return lines
 
 
@@ -112,6 +129,20 @@ def _file(item: pytest.Item) -> str:
     return item.nodeid.partition("::")[0]
 
 
+def _markers(file: Path) -> set[str]:
+    """Names of the pytest markers in a file of tests."""
+    attributes = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Attribute)]
+    return {
+        node.attr
+        for node in attributes
+        if isinstance(node.value, ast.Attribute) and node.value.attr == "mark"
+    }
+
+
 @cache
 def _is_missing(tool: Tool) -> bool:
     return find_tool(dict(os.environ), tool) is None
+
+
+if __name__ == "__main__":
+    sys.stdout.writelines(f"{line}\n" for line in files_left_out(map(Path, sys.argv[1:])))

@@ -41,6 +41,10 @@ class Suite:
 
     def run(self, *arguments: str, ci: str = "") -> tuple[int, str]:
         """Exit code and output of pytest."""
+        return self.python("-m", "pytest", "-p", "no:cacheprovider", *arguments, ci=ci)
+
+    def python(self, *arguments: str, ci: str = "") -> tuple[int, str]:
+        """Exit code and output of the interpreter."""
         left = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
         own = {
             "PATH": str(self.programs),
@@ -51,7 +55,7 @@ class Suite:
             "PYTHONPATH": str(ROOT),
         }
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
+            [sys.executable, *arguments],
             cwd=self.folder,
             env={**left, **own},
             capture_output=True,
@@ -129,3 +133,18 @@ def test_only_what_was_selected_is_said_to_be_missing(suite: Suite) -> None:
 def test_a_selection_without_any_test_is_still_an_error(suite: Suite) -> None:
     code, output = suite.run("-k", "nothing_of_this_name")
     assert code == pytest.ExitCode.NO_TESTS_COLLECTED, output
+
+
+@pytest.mark.parametrize("present", [False, True])
+def test_after_several_runs_the_files_that_did_not_run_are_named_once_more(
+    suite: Suite, present: bool
+) -> None:
+    if present:
+        write_program(suite.programs / "prometheus", "#!/bin/sh\n")
+    code, output = suite.python("-m", "tests.programs", ".")
+    assert code == 0, output
+    assert [line.split(";")[0] for line in output.splitlines()] == [
+        f"not run: tests that need {title} in test_needy.py"
+        for title in ("Prometheus", "Chromium")
+        if not (present and title == "Prometheus")
+    ]
