@@ -226,6 +226,10 @@ class Bench:
         text = self.record_path(run).read_bytes()
         return msgspec.json.decode(text, type=RunState)
 
+    def records(self) -> list[Path]:
+        """Of all runs that live or were killed."""
+        return sorted((self.cache / "state").glob("*.json"))
+
     def record_path(self, run: RunDir) -> Path:
         return self.cache / "state" / f"{run.path.name}.json"
 
