@@ -16,7 +16,7 @@ FILES_LEAST = 512
 FILES_WANTED = 4096
 """For `make bench-client`, which has up to 2,000 connections, and for loads of that size."""
 THREADS_LEAST, THREADS_WANTED = 128, 512
-"""A server on two processors has about 30 threads; a browser has some hundred."""
+"""A server on two processors has about 70 threads; a browser has some hundred."""
 WATCHERS_WANTED = 8
 LOCKED_WANTED = 64 * 1024
 PROC = Path("/proc")

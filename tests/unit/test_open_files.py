@@ -12,11 +12,16 @@ from pathlib import Path
 
 import pytest
 
+from history import layout
+from history.lines import read_lines
 from history.plan import Scenario
+from history.records import ClientRecord, RequestRecord
 from kvchaos import connections
 from kvchaos.cli.app import run
+from kvchaos.clientbench.measure import Wish, plan_for
 from kvchaos.connections import of_client_bench, of_run
 from kvchaos.errors import UsageError
+from kvchaos.planning import write_plan
 from loadtests import open_files
 from loadtests.open_files import ENOUGH, SPARE, TooFewFiles, target
 from tests.unit.conducting import SERVER, register_fake, scenario, write_scenario
@@ -86,6 +91,24 @@ def test_processes_with_many_connections_raise_their_limit(module: str) -> None:
         "loadtests.mock": "--log l",
     }
     assert limited(1024, 1024, "-c", code, *words[module].split()).returncode == 77
+
+
+def test_a_worker_that_joins_checks_the_limit_of_its_own_machine(tmp_path: Path) -> None:
+    plan = plan_for("http://127.0.0.1:1", Wish(workers=2, seconds=1.0, concurrency=(1,)))
+    phase = plan.scenario.phases[0].model_copy(update={"concurrency": 800})
+    wide = plan.scenario.model_copy(update={"phases": (phase,)})
+    write_plan(plan.model_copy(update={"scenario": wide}), tmp_path)
+    code = (
+        "import sys; from pathlib import Path; from loadtests.distributed import worker; "
+        "from history.reader import read_plan\n"
+        "try: worker._allow_open_files(read_plan(Path(sys.argv[1])), 2)\n"
+        "except worker.TooFewFiles as error: sys.exit(str(error))"
+    )
+    assert (
+        "a load worker with 400 connections needs 528, the hard limit is 256"
+        in limited(256, 256, "-c", code, str(tmp_path)).stderr
+    )
+    assert limited(256, 2048, "-c", code, str(tmp_path)).returncode == 0
 
 
 def test_a_shortage_names_both_figures_and_the_command_that_helps(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,11 +194,12 @@ def test_a_run_with_too_many_connections_ends_before_anything_starts(
     assert not (tmp_path / "runs").exists()
 
 
-def test_the_lean_client_opens_more_connections_than_the_soft_limit(cache: Path) -> None:
-    words = ("client-bench", "--client", "lean", "--concurrency", "300", "--seconds", "3")
-    measured = limited(256, 2048, "-m", "kvchaos", *words)
-    assert measured.returncode == 0, measured.stderr
-    assert "300 at once" in measured.stdout
+def test_the_lean_client_opens_more_connections_than_the_soft_limit(tmp_path: Path) -> None:
+    sent = limited(256, 2048, "-m", "tests.unit.many_connections", str(tmp_path), "300")
+    assert (sent.returncode, sent.stderr) == (0, "")
+    requests = read_lines(tmp_path / layout.requests_file(0), RequestRecord)
+    assert [request.error for request in requests] == [None] * 300
+    assert max(record.connections for record in read_lines(tmp_path / layout.CLIENT, ClientRecord)) > 256
 
 
 def test_the_lean_client_is_refused_in_one_line_where_the_hard_limit_is_too_low(cache: Path) -> None:
