@@ -109,7 +109,8 @@ def _event(t_ns: int, kind: str, **data: bool | int | float | str | list[int | s
 
 def journal(stretch: Stretch, load: Columns) -> Iterator[FaultRecord]:
     """Every strike, and for a failed load the note that the server asks again."""
-    yield _line(START_NS, "loaded", None, 0, None, {"generation": "G8"})
+    loaded = _line(START_NS, "loaded", None, 0, None, {"generation": "G8"})
+    yield from (loaded, msgspec.structs.replace(loaded, role="scheduler", pid=SCHEDULER_PID))
     struck = np.flatnonzero(load.strike)
     for number, place in enumerate(struck.tolist()):
         t_ns = int(load.start_ns[place]) + STRIKE_US * 1000
