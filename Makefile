@@ -56,6 +56,7 @@ test: lint programs ## Run lint, types, all light tests, and the default release
 	@$(RUN) kvchaos server install $(DEFAULT_RELEASE)
 	@$(RUN) pytest $(SIDE_BY_SIDE) $(LIGHT) $(CONTRACT) -m "not older_release"
 	@$(RUN) pytest tests/e2e --server $(DEFAULT_RELEASE) -k "$(END_TO_END)"
+	@$(RUN) python -m tests.programs $(LIGHT)
 
 test-light: lint programs ## Run lint, types and the tests that need no server
 	@$(RUN) pytest $(SIDE_BY_SIDE) $(LIGHT)

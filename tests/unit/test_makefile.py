@@ -73,6 +73,13 @@ def test_make_test_installs_the_default_release_and_needs_no_other() -> None:
     assert end_to_end[:3] == ["tests/e2e", "--server", DEFAULT_SERVER]
 
 
+def test_the_last_lines_of_make_test_name_what_did_not_run() -> None:
+    light = commands("test", "pytest")[0]
+    assert make("--dry-run", "test").stdout.splitlines()[-1].split()[-4:] == [
+        path for path in light if path.startswith("tests/") and "contract" not in path
+    ]
+
+
 def test_everything_leaves_no_folder_of_tests_out() -> None:
     """Helpers have no tests of their own; e2e runs scenarios that the campaigns in tests/server run."""
     light, end_to_end, older, servers, compose = commands("test-everything", "pytest")
