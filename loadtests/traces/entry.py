@@ -57,7 +57,7 @@ def checked(entry: Entry) -> Entry:
 def nanoseconds(time: float, unit_ns: int) -> int:
     """A time in units of so many ns. Raises MalformedLine when no run can last so long."""
     if not abs(time) <= LONGEST_NS / unit_ns:
-        raise MalformedLine(f"a time of {time:g}")
+        raise MalformedLine("a time more than 146 years from the origin")
     return round(time * unit_ns)
 
 
