@@ -31,7 +31,7 @@ ORPHANS_GRACE_S = 1.0
 """Children see their leader's end by themselves and leave in this time, or not at all."""
 KILL_DEADLINE_S = 15.0
 """A killed process that has not gone by then hangs in the kernel."""
-FREEZE_S = 2.0
+FREEZE_S = 5.0
 """A thread that has not stopped by then waits in the kernel, and makes no file there."""
 FREEZE_POLL_S = 0.005
 
