@@ -54,7 +54,7 @@ def clean_environment() -> dict[str, str]:
 
 def build(folder: Path) -> Path:
     """Build the source distribution and, from it alone, the wheel. Returns the wheel's path."""
-    _uv("build", "--quiet", "--out-dir", str(folder), str(ROOT))
+    _uv("build", "--quiet", "--python", sys.executable, "--out-dir", str(folder), str(ROOT))
     (wheel,) = folder.glob("*.whl")
     return wheel
 
