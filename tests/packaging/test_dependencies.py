@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
+import functools
 import sys
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
@@ -61,9 +62,15 @@ def imports(folders: Sequence[str], *, root: Path = ROOT) -> set[tuple[str, str]
     }
 
 
+@functools.cache
+def providers() -> Mapping[str, Sequence[str]]:
+    """The distributions that provide each import name here. Reading them all takes a moment."""
+    return packages_distributions()
+
+
 def distributions(imported: str) -> set[str]:
     """Distributions that provide an import name, as installed here."""
-    return {canonicalize_name(name) for name in packages_distributions().get(imported, ())}
+    return {canonicalize_name(name) for name in providers().get(imported, ())}
 
 
 def undeclared(found: set[tuple[str, str]], declared: set[str]) -> set[tuple[str, str]]:
