@@ -28,7 +28,7 @@ export UV_SYSTEM_CERTS ?= 1
 # An active environment of somebody else is not meant.
 unexport VIRTUAL_ENV
 
-.PHONY: help demo setup chaos chaos-compose chaos-gpu test aa test-compose test-all-releases bench-idle bench-judge bench-trace bench-client load-ui test-light test-servers test-everything programs lint format doctor servers down clean distclean
+.PHONY: help demo setup chaos chaos-compose chaos-gpu test aa test-compose test-all-releases bench-idle bench-judge bench-trace bench-client load-ui test-light test-servers test-everything programs fuzz lint format doctor servers down clean distclean
 
 help: ## Show this list
 	@echo "usage: make TARGET [NAME=value ...]"
@@ -95,6 +95,9 @@ bench-trace: setup ## Replay a trace of a million lines a hundred times faster t
 bench-client: setup ## Measure the load clients beside guidellm, aiperf and vllm bench serve; half an hour, 12 GB of disk
 	@$(RUN) python -m benchmarks.clients
 
+fuzz: setup ## Read mutants of every kind of input: KIND=histories, MUTANTS=10000, SEED=1
+	@$(RUN) python -m tests.fuzz $(if $(KIND),--kind $(KIND)) --mutants $(or $(MUTANTS),1000) --seed $(or $(SEED),1)
+
 lint: setup ## Check style and types
 	@$(RUN) ruff check
 	@$(RUN) ruff format --check
@@ -119,7 +122,7 @@ clean: setup ## End and remove what an interrupted run left behind
 	@$(RUN) kvchaos clean
 
 distclean: ## Remove all that make put into this folder, not the cache, not the runs
-	rm -rf $(TOOLS) .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(TOOLS) .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # What the suite needs at run time. Packages for its development stay where they are there.

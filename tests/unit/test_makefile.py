@@ -16,7 +16,7 @@ from tests.server.contract.generations import ONE_OF_EACH
 ROOT = Path(__file__).parents[2]
 TARGETS = [
     *("demo", "setup", "chaos", "test", "test-all-releases", "bench-idle", "bench-judge", "bench-trace"),
-    *("programs", "test-light", "test-servers", "test-compose", "test-everything"),
+    *("programs", "fuzz", "test-light", "test-servers", "test-compose", "test-everything"),
     *("lint", "format", "doctor", "clean", "distclean"),
 ]
 
