@@ -22,7 +22,7 @@ if sys.argv[1] == "venv":
     (env / "bin/python").write_text({server_python!r})
     (env / "bin/python").chmod(0o755)
 elif sys.argv[1:3] == ["pip", "install"]:
-    print("Resolved 2 packages")
+    print("Resolved 2 packages", flush=True)
     print({last_line!r}, file=sys.stderr)
     while {gate!r} and not pathlib.Path({gate!r}).exists():
         time.sleep(0.01)
