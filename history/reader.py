@@ -117,8 +117,8 @@ def read_plan(run_dir: Path) -> RunPlan:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "file"
-        told = one_line(f"{where}: {first['msg']}")
-        raise UnreadableRun(f"{path}: {told}") from error
+        problem = one_line(f"{where}: {first['msg']}")
+        raise UnreadableRun(f"{path}: {problem}") from error
     except BadYaml as error:
         raise UnreadableRun(str(error)) from error
     except OSError as error:

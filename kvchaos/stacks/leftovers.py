@@ -80,8 +80,8 @@ def remove_drafts(state_folder: Path) -> list[str]:
 def clean(leftover: Leftover, grace_s: float = GRACE_S) -> Cleaned:
     """End and remove everything a record names, then the record itself. Safe to repeat.
 
-    A server is stopped, looked at and killed: there is nobody left for whom it had to end gracefully, and
-    until it ends it may make further files. `grace_s` is what other processes get after SIGTERM.
+    A server is stopped, looked at and killed: a graceful end serves no conductor any more, and until it ends
+    it may make further files. `grace_s` is what other processes get after SIGTERM.
     """
     state = leftover.state
     ended: list[str] = []

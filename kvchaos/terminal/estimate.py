@@ -38,7 +38,7 @@ def left_s(ended: Sequence[Took], requests: Iterable[int]) -> float | None:
 
 
 def about(seconds: float) -> str:
-    """A duration as a person says it: 45 s, 14 min, 2 h 5 min."""
+    """A duration in rough units: 45 s, 14 min, 2 h 5 min."""
     coarse = max(COARSE_S, COARSE_S * ceil(seconds / COARSE_S))
     if coarse < 2 * MINUTE_S:
         return f"{coarse} s"

@@ -48,15 +48,15 @@ def _exposition(files: dict[str, bytes]) -> bytes:
         line = msgspec.json.decode(content, type=ScrapeLine)
         if line.new:
             break
-    told: list[str] = []
+    exposition: list[str] = []
     for place, key in enumerate(line.new[:SERIES]):
         name = key.partition("{")[0]
         kind = "counter" if name.endswith("_total") else "gauge"
         header = f"# TYPE {name} {kind}"
-        if header not in told:
-            told += [f"# HELP {name} What it counts.", header]
-        told.append(f"{key} {line.changed.get(str(place), 0.0)}")
-    return "\n".join([*told, ""]).encode()
+        if header not in exposition:
+            exposition += [f"# HELP {name} What it counts.", header]
+        exposition.append(f"{key} {line.changed.get(str(place), 0.0)}")
+    return "\n".join([*exposition, ""]).encode()
 
 
 def _make(chance: Random, folder: Path) -> None:

@@ -67,7 +67,7 @@ def raising(error: Exception) -> Callable[[Path], str]:
 
 
 @pytest.mark.parametrize(
-    ("read", "outcome", "told"),
+    ("read", "outcome", "reported"),
     [
         (raising(ZeroDivisionError("by nothing")), "traceback", "ZeroDivisionError: by nothing"),
         (raising(RecursionError()), "traceback", "RecursionError"),
@@ -78,12 +78,12 @@ def raising(error: Exception) -> Callable[[Path], str]:
     ],
 )
 def test_a_failure_is_counted_kept_and_can_be_made_again(
-    tmp_path: Path, read: Callable[[Path], str], outcome: str, told: str
+    tmp_path: Path, read: Callable[[Path], str], outcome: str, reported: str
 ) -> None:
     report = campaign.run(kind(read), 5, [41, 42], keep=tmp_path)
     assert report.outcomes == {outcome: 2}
     assert [failure.number for failure in report.failures] == [41, 42]
-    assert told in report.failures[0].what
+    assert reported in report.failures[0].what
     assert "--kind pretended --seed 5 --only 41" in str(report.failures[0])
     kept = (tmp_path / "pretended-5-41" / "mutant").read_text()
     assert kept == str(Random("pretended/5/41").random())

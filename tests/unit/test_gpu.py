@@ -96,9 +96,9 @@ def test_each_missing_thing_gets_a_line_and_a_way_to_get_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UsageError) as told:
+    with pytest.raises(UsageError) as refused:
         gpu.require(gpu.examine(None, OFFLINE | {"HF_HOME": str(tmp_path)}))
-    assert named(told.value) == [gpu.DRIVER, gpu.ENGINE, gpu.COMPOSE, gpu.MODEL]
+    assert named(refused.value) == [gpu.DRIVER, gpu.ENGINE, gpu.COMPOSE, gpu.MODEL]
 
 
 def test_without_containers_only_the_card_the_build_and_the_model_count(
@@ -106,9 +106,9 @@ def test_without_containers_only_the_card_the_build_and_the_model_count(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     register_fake(cache)
-    with pytest.raises(UsageError) as told:
+    with pytest.raises(UsageError) as refused:
         gpu.require(gpu.examine_local(SERVER, cache, None, OFFLINE | {"HF_HOME": str(tmp_path)}))
-    assert named(told.value) == [gpu.DRIVER, f"server {SERVER}", gpu.MODEL]
+    assert named(refused.value) == [gpu.DRIVER, f"server {SERVER}", gpu.MODEL]
 
 
 def test_a_cuda_build_on_a_machine_with_a_card_misses_nothing(
@@ -127,9 +127,9 @@ def test_a_server_that_is_not_there_is_one_of_the_missing_things(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UsageError) as told:
+    with pytest.raises(UsageError) as refused:
         gpu.require(gpu.examine_local("nightly", cache, None, {}))
-    assert "server: no server named nightly; see all with: kvchaos server list" in str(told.value)
+    assert "server: no server named nightly; see all with: kvchaos server list" in str(refused.value)
 
 
 def test_a_port_in_use_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -147,9 +147,9 @@ def test_a_run_on_a_gpu_asks_for_the_machine_first(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert run(["run", "baseline-offload", "--stack", "compose-gpu"]) == 3
-    told = capsys.readouterr().err
-    assert f"{gpu.DRIVER}: nvidia-smi lists no GPU; install the driver" in told
-    assert f"{gpu.ENGINE}: no docker command; install Docker Engine" in told
+    shown = capsys.readouterr().err
+    assert f"{gpu.DRIVER}: nvidia-smi lists no GPU; install the driver" in shown
+    assert f"{gpu.ENGINE}: no docker command; install Docker Engine" in shown
 
 
 def test_a_cpu_build_is_refused_before_a_run_on_a_gpu_starts(

@@ -150,7 +150,7 @@ def test_the_note_counts_whole_lines_of_what_judging_reads(run_dir: Path) -> Non
 
 def test_a_note_that_was_damaged_is_one_line_for_each_file(run_dir: Path) -> None:
     note = Event(t_ns=1, mono_ns=1, kind=EVIDENCE, data={"a\nb": "c\nd", layout.EVENTS: "many"})
-    told = list(changes(run_dir, [note]))
-    assert told[0] == "a b had c d lines when the run ended and is missing now"
-    assert len(told) == len(count_lines(run_dir)) + 1
-    assert all("\n" not in line for line in told)
+    reported = list(changes(run_dir, [note]))
+    assert reported[0] == "a b had c d lines when the run ended and is missing now"
+    assert len(reported) == len(count_lines(run_dir)) + 1
+    assert all("\n" not in line for line in reported)
