@@ -220,7 +220,7 @@ def test_a_server_that_stalls_for_ever_ends_the_load_and_gets_its_verdict(tmp_pa
             r"died before it was ready \(exit code 4\).*this model cannot be served",
         ),
         (("--fake-mute",), 4.0, r"was not ready after 4 s.*loading, and loading"),
-        (("--fake-stall-at", "1"), 1.0, r"the server is up, but does not answer a request"),
+        (("--fake-stall-at", "1"), 5.0, r"the server is up, but does not answer a request"),
     ],
     ids=["dies", "hangs", "is deaf"],
 )
