@@ -59,7 +59,11 @@ CHOSEN = (
 SOON_S = 30.0
 REFUSAL = "Counters can only be incremented by non-negative amounts"
 """What releases before 0.19 die of."""
-RUN_LINE = re.compile(r"^(?P<scenario>[a-z0-9-]+), seed (?P<seed>\d+): (?P<folder>/.+)$", re.MULTILINE)
+REPORT_LINE = re.compile(r"^report: (?P<folder>/.+)/report\.html$")
+"""At the end of a single run."""
+ROW = re.compile(r"^\S (?:as expected|not as expected|unknown) +(?:\d+ +)?(?P<run>[a-z0-9-]+)\s*$")
+FOLDER_LINE = re.compile(r"^each run has a folder with report\.html in: (?P<folder>/.+)$")
+"""Below the rows of a campaign."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,18 @@ class Finished:
 
     def runs(self) -> list[RunDir]:
         """The run directories that the command named at its end, in order."""
-        return [RunDir(Path(match["folder"])) for match in RUN_LINE.finditer(self.out)]
+        named: list[str] = []
+        found: list[RunDir] = []
+        for line in self.out.splitlines():
+            if row := ROW.match(line):
+                named.append(row["run"])
+            elif folder := FOLDER_LINE.match(line):
+                found += [RunDir(Path(folder["folder"], name)) for name in named]
+                named = []
+        if found:
+            return found
+        reports = map(REPORT_LINE.match, self.out.splitlines())
+        return [RunDir(Path(report["folder"])) for report in reports if report]
 
     def run(self) -> RunDir:
         """The only one."""
