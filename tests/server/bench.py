@@ -37,7 +37,7 @@ OLD = "0.18.0"
 NEW = "0.32.0"
 RELEASES = (OLD, NEW)
 SEED = 11
-SHARED_FOLDERS = ("servers", "models", "lib")
+SHARED_FOLDERS = ("servers", "models", "lib", "tools")
 STARTED_S = 240.0
 """For a server to come up and a run to get somewhere."""
 COMMAND_S = 540.0
