@@ -47,7 +47,12 @@ def verdict_image() -> str:
     """An SVG picture of the verdict of the stored example. The same files give the same picture."""
     history = read_history(EXAMPLE)
     console = Console(
-        file=io.StringIO(), record=True, width=WIDTH, force_terminal=True, color_system="truecolor"
+        file=io.StringIO(),
+        record=True,
+        width=WIDTH,
+        force_terminal=True,
+        color_system="truecolor",
+        _environ={"TERM": "xterm-256color"},
     )
     console.print(Text("$ make demo"))
     show_run(console, history.plan, judge(history), DEMO)

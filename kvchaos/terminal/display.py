@@ -119,7 +119,7 @@ class Display:
                 refresh_per_second=REFRESHES_PER_S,
                 get_renderable=self._block,
             )
-            if console.is_terminal
+            if console.is_terminal and not console.is_dumb_terminal
             else None
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Callable
 
 import pytest
 from rich.console import Console
@@ -60,7 +61,14 @@ def plain() -> tuple[Console, io.StringIO]:
 
 def terminal(width: int = 80) -> tuple[Console, io.StringIO]:
     text = io.StringIO()
-    return Console(file=text, force_terminal=True, width=width, color_system=None), text
+    # Whatever the terminal is that runs the tests.
+    kind = {"TERM": "xterm-256color"}
+    return Console(file=text, force_terminal=True, width=width, color_system=None, _environ=kind), text
+
+
+def dumb_terminal() -> tuple[Console, io.StringIO]:
+    text = io.StringIO()
+    return Console(file=text, force_terminal=True, width=80, _environ={"TERM": "dumb"}), text
 
 
 def conduct(shown: Display, clock: Clock, fired: int | None = None) -> None:
@@ -75,8 +83,11 @@ def conduct(shown: Display, clock: Clock, fired: int | None = None) -> None:
     shown.step("draining")
 
 
-def test_in_a_pipe_each_step_and_phase_is_one_line_and_none_is_repeated(clock: Clock) -> None:
-    console, text = plain()
+@pytest.mark.parametrize("made", [plain, dumb_terminal], ids=["pipe", "dumb terminal"])
+def test_where_nothing_can_be_renewed_each_step_and_phase_is_one_line_and_none_is_repeated(
+    clock: Clock, made: Callable[[], tuple[Console, io.StringIO]]
+) -> None:
+    console, text = made()
     with Display(console, SMALL) as shown:
         conduct(shown, clock)
     assert text.getvalue().splitlines() == [
