@@ -172,7 +172,7 @@ def _whole(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"not a whole number: {value!r}")
     if not -(2**63) <= value < 2**63:
-        # A journal that held it could not be read.
+        # A journal with that number could not be read.
         raise ValueError(f"not a number of 64 bits: {str(value)[:24]}...")
     return value
 

@@ -355,6 +355,6 @@ class Run:
         self._canary.close()
         self._metrics.close()
         self._resources.close()
-        # The last word: all other files are as they will be judged.
+        # The last event: all other files are as they will be judged.
         self._events.write(EVIDENCE, **count_lines(self._dir))
         self._events.close()

@@ -1,6 +1,6 @@
 """Verdicts on the terminal: the table of a run, the line of a run in a campaign, the table of a campaign.
 
-A symbol and a word give the verdict; colour only helps. Everything is readable in 80 columns.
+A symbol and text give the verdict, colour or not. Everything is readable in 80 columns.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def _verdict_text(result: OracleResult, verdict: RunVerdict, compared: Standing)
 
 
 def legend(plan: RunPlan, verdict: RunVerdict) -> Iterator[str]:
-    """A sentence for each word of the table that needs one."""
+    """A sentence for each term of the table that needs one."""
     compared = {standing(result, plan.expectation) for result in verdict.results}
     issue = f" ({verdict.issue})" if verdict.issue else ""
     if verdict.expected_failures:

@@ -80,7 +80,7 @@ class Site:
         self._paths: set[Path] = set()
 
     def left(self) -> Left:
-        """What is there now. To be asked while the run lives, too: what it had then is looked for later."""
+        """What is there now. Call it while the run lives, too: what it had then is looked for later."""
         ours = self._processes()
         pids = [process.pid for process in ours]
         self._ports.update(port for pid in pids for port in _listening(pid))

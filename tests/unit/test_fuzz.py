@@ -1,6 +1,6 @@
 """No damaged input ends in a traceback, and no damaged run is as expected: a few mutants of each kind.
 
-`python -m tests.fuzz` makes as many as are asked for; see docs/fuzzing.md.
+`python -m tests.fuzz` makes any number; see docs/fuzzing.md.
 """
 
 from __future__ import annotations

@@ -114,9 +114,9 @@ def test_a_worker_that_joins_checks_the_limit_of_its_own_machine(tmp_path: Path)
 def test_a_shortage_names_both_figures_and_the_command_that_helps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(open_files, "raise_soft_limit", lambda least: 1024)
     open_files.require(1024, "the load")
-    with pytest.raises(TooFewFiles) as told:
+    with pytest.raises(TooFewFiles) as refused:
         open_files.require(1628, "the load")
-    line = str(told.value)
+    line = str(refused.value)
     assert "the load needs 1,628, the hard limit is 1,024" in line
     assert "prlimit --pid $$ --nofile=1628:1628" in line
     assert "\n" not in line

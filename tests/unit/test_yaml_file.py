@@ -36,7 +36,7 @@ def test_plain_values_are_read(text: str, value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("a: &a [*a]", "f:1: anchor &a is not allowed; "),
         (LAUGHS, "f:1: anchor &a is not allowed; "),
@@ -63,8 +63,8 @@ def test_plain_values_are_read(text: str, value: object) -> None:
         ("&a\u2028b c", "f:1: "),
     ],
 )
-def test_what_is_not_plain_is_one_line_with_file_and_line(text: str, told: str) -> None:
-    with pytest.raises(BadYaml, match=f"^{told}") as caught:
+def test_what_is_not_plain_is_one_line_with_file_and_line(text: str, message: str) -> None:
+    with pytest.raises(BadYaml, match=f"^{message}") as caught:
         parse_yaml(text, "f")
     assert len(str(caught.value).splitlines()) == 1
 
