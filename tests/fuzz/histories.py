@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tarfile
 from contextlib import redirect_stderr, redirect_stdout
 from functools import cache
 from io import StringIO
@@ -17,6 +16,7 @@ from kvchaos.cli.app import run as command_line
 from tests.fuzz.kind import Kind
 from tests.fuzz.mutate import damage_tree, damaged_bytes, damaged_lines
 from tests.fuzz.removal import remove_part
+from tests.stored import DATA, SUFFIX, unpack
 from tests.unit.histories import clean_run
 from tests.unit.run_dirs import note_evidence, write_run
 from tests.unit.synthetic import fault, make_plan
@@ -41,7 +41,7 @@ def bases() -> tuple[Files, ...]:
     with TemporaryDirectory(prefix="kvchaos-fuzz-") as temp:
         folder = Path(temp)
         small = _small(folder / "small")
-        stored = [_unpacked(name, folder) for name in STORED]
+        stored = [unpack(DATA / f"{name}{SUFFIX}", folder) for name in STORED]
         examples = [path.parent for path in sorted((ROOT / "examples").glob(f"*/{layout.PLAN}"))]
         return (*[small] * 6, *map(_whole, [*stored, *examples]))
 
@@ -52,12 +52,6 @@ def _small(folder: Path) -> Files:
     run.watch()
     write_run(run, folder)
     return _whole(folder)
-
-
-def _unpacked(name: str, folder: Path) -> Path:
-    with tarfile.open(ROOT / "tests" / "data" / f"{name}.tar.xz") as packed:
-        packed.extractall(folder, filter="data")
-    return folder / name
 
 
 def _whole(folder: Path) -> Files:

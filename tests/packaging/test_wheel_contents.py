@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tarfile
 import zipfile
 from pathlib import Path
 
@@ -13,12 +12,13 @@ import pytest
 from history import layout
 from kvchaos import __version__
 from tests.packaging.wheel import PACKAGES, ROOT, Installation, clean_environment
+from tests.stored import DATA, unpack
 
 # The first test also builds and installs.
 pytestmark = pytest.mark.timeout(900)
 
 GENERATOR = {path.relative_to(ROOT).as_posix() for path in (ROOT / "dashboards").glob("*.py")}
-STORED_RUN = ROOT / "tests" / "data" / "green.tar.xz"
+STORED_RUN = DATA / "green.tar.xz"
 
 
 @pytest.fixture(scope="module")
@@ -95,9 +95,7 @@ def first_words(table: str) -> list[str]:
 
 
 def test_the_installed_judge_reaches_the_stored_verdict(installed: Installation, tmp_path: Path) -> None:
-    with tarfile.open(STORED_RUN) as packed:
-        packed.extractall(tmp_path, filter="data")
-    run_dir = tmp_path / "green"
+    run_dir = unpack(STORED_RUN, tmp_path)
     stored = (run_dir / layout.VERDICT).read_bytes()
     (run_dir / layout.VERDICT).unlink()
     judged = installed.kvchaos("judge", str(run_dir))

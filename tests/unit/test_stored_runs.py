@@ -5,15 +5,14 @@ The runs in tests/data were made with real servers; paths of the machine are rep
 
 from __future__ import annotations
 
-import tarfile
 from pathlib import Path
 
 import pytest
 
 from history import layout
 from kvchaos.judging import judge_run_dir
+from tests.stored import DATA, unpack
 
-DATA = Path(__file__).parents[1] / "data"
 RUNS = sorted(DATA.glob("*.tar.xz"))
 
 
@@ -23,9 +22,7 @@ def test_there_are_stored_runs() -> None:
 
 @pytest.mark.parametrize("archive", RUNS, ids=lambda path: path.name)
 def test_a_stored_run_is_judged_as_on_the_machine_where_it_was_made(archive: Path, tmp_path: Path) -> None:
-    with tarfile.open(archive) as packed:
-        packed.extractall(tmp_path, filter="data")
-    run_dir = tmp_path / archive.name.removesuffix(".tar.xz")
+    run_dir = unpack(archive, tmp_path)
     stored = (run_dir / layout.VERDICT).read_text(encoding="utf-8")
     judge_run_dir(run_dir)
     assert (run_dir / layout.VERDICT).read_text(encoding="utf-8") == stored
