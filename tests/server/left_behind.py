@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -88,7 +87,7 @@ class Site:
         folders = {*self._temp.iterdir(), *(path for path in self._paths if path.exists())}
         return Left(
             processes=tuple(f"process {process.pid} ({process.name})" for process in ours),
-            ports=tuple(sorted(filter(_answers, self._ports))),
+            ports=tuple(sorted(self._ports & _listened_to(pids))),
             shm=tuple(sorted(Path(file.path) for file in self._new_shm(pids))),
             folders=tuple(sorted(folders)),
             records=tuple(sorted(self._state.iterdir())) if self._state.exists() else (),
@@ -153,6 +152,14 @@ def _links(pid: int) -> list[Path]:
         return []
 
 
-def _answers(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+def _listened_to(ours: Iterable[int]) -> set[int]:
+    """Ports with a listener that is ours, or that nobody can be named for.
+
+    A port that was ours may be another process's a moment later: free ones are given to whoever asks.
+    """
+    owners = {None, *ours}
+    return {
+        each.laddr.port
+        for each in psutil.net_connections("tcp")
+        if each.status == psutil.CONN_LISTEN and each.laddr and each.pid in owners
+    }
