@@ -20,7 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from history import layout
@@ -61,6 +61,8 @@ class Outcome:
     clean_s: float
     complaints: tuple[str, ...]
     """What the commands said that they should not."""
+    too_late: bool = False
+    """Whether the run had ended by itself: then nothing was killed."""
 
     @property
     def tidy(self) -> bool:
@@ -108,7 +110,7 @@ def kill_and_clean(kill: Kill, server: str, folder: Path, cache: Path) -> Outcom
         broken_off.pop_all()
         _, err = command.process.communicate()
         before, stage = site.left(), last_event(bench)
-        complaints = [f"the run had ended before: {err[-300:]}"] if ended_itself else []
+        complaints = [f"the run had ended before with {err[-300:]}"] if ended_itself and err else []
         begin = time.monotonic()
         cleaned = bench.run("clean")
         clean_s = time.monotonic() - begin
@@ -118,7 +120,19 @@ def kill_and_clean(kill: Kill, server: str, folder: Path, cache: Path) -> Outcom
         again = bench.run("clean")
         if (again.code, again.out) != (0, "nothing to clean\n"):
             complaints.append(f"the second clean says: {again.out}{again.err}")
-    return Outcome(kill, at_s, stage, before, after, clean_s, tuple(complaints))
+    return Outcome(kill, at_s, stage, before, after, clean_s, tuple(complaints), too_late=ended_itself)
+
+
+def kill_in_time(kill: Kill, server: str, folder: Path, cache: Path) -> Outcome:
+    """The same, and where the run had ended by itself once more, each time half as late."""
+    attempt = 0
+    while True:
+        place = folder / str(attempt)
+        place.mkdir()
+        outcome = kill_and_clean(kill, server, place, cache)
+        if not outcome.too_late or outcome.complaints:
+            return outcome
+        kill, attempt = replace(kill, after_s=kill.after_s / 2), attempt + 1
 
 
 def wait_for_the_moment(kill: Kill, bench: Bench, site: Site, command: Command) -> None:
@@ -204,7 +218,7 @@ def main() -> int:
     for number, kill in enumerate(kills):
         folder = base / str(number)
         folder.mkdir()
-        outcomes.append(kill_and_clean(kill, given.server, folder, cache))
+        outcomes.append(kill_in_time(kill, given.server, folder, cache))
         say(f"{number + 1}/{given.kills} {outcomes[-1].line()}")
         if outcomes[-1].tidy:
             shutil.rmtree(folder)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.server.bench import NEW, local_scenarios, need
-from tests.server.kills import Kill, kill_and_clean, planned
+from tests.server.kills import Kill, kill_in_time, planned
 
 pytestmark = pytest.mark.server
 
@@ -28,6 +28,6 @@ def short_folder() -> Iterator[Path]:
 
 @pytest.mark.parametrize("kill", planned(COUNT, SEED, local_scenarios()), ids=lambda kill: kill.moment)
 def test_nothing_is_left_after_a_kill_and_a_clean(kill: Kill, short_folder: Path, server_cache: Path) -> None:
-    outcome = kill_and_clean(kill, need(NEW), short_folder, server_cache)
+    outcome = kill_in_time(kill, need(NEW), short_folder, server_cache)
     assert outcome.before.records, "the kill came before anything was there to be left"
     assert outcome.tidy, outcome.line()
