@@ -124,6 +124,34 @@ def test_after_a_reset_nothing_is_open_and_all_chunks_are_free(
     assert ledger.account("stores").count() == 0
 
 
+def test_the_blocks_in_the_tier_are_counted(ledger: Ledger, residents: Residents) -> None:
+    assert ledger.resident == 0
+    residents.store_begins([ONE, TWO], _Spec([0, 1]), [])
+    residents.store_ends([ONE], success=True)
+    residents.store_ends([TWO], success=False)
+    assert (ledger.resident, residents.keys()) == (1, [ONE])
+    residents.evicted([ONE])
+    assert ledger.resident == 0
+    residents.store_begins([ONE], _Spec([0]), [])
+    residents.reset()
+    assert (ledger.resident, residents.keys()) == (0, [])
+
+
+def test_a_block_that_survives_a_reset_is_a_violation(tmp_path: Path, residents: Residents) -> None:
+    residents.survived(ONE)
+    assert broken(tmp_path) == ["a block is in the tier after its reset"]
+
+
+def test_a_role_that_keeps_no_blocks_counts_none(
+    tmp_path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(book, "QUIET_S", 0.0)
+    ledger.account("copies").begin(1)
+    ledger.settle()
+    [line] = lines(tmp_path)
+    assert "resident" not in line.evidence
+
+
 def test_a_rule_that_is_always_broken_does_not_fill_the_disk(tmp_path: Path, residents: Residents) -> None:
     for _ in range(book.MOST_VIOLATIONS + 50):
         residents.store_ends([ONE], success=True)

@@ -29,6 +29,8 @@ class Ledger:
         self._violations = 0
         self.audited = 0
         """Blocks whose content was compared."""
+        self.resident: int | None = None
+        """Blocks in the offload tier by these books; None in a role that keeps none of them."""
         self._written_state: tuple[int, ...] = ()
         self._seen_state: tuple[int, ...] = ()
         self._seen_at = self._written_at = time.monotonic()
@@ -56,14 +58,17 @@ class Ledger:
             self._write("balance", None, self._balance())
 
     def _state(self) -> tuple[int, ...]:
-        return tuple(
+        counts = (
             number
             for account in list(self._accounts.values())
             for number in (account.begun, account.ended, account.dropped)
         )
+        return (*counts, self.resident or 0)
 
     def _balance(self) -> Evidence:
         found: Evidence = {"audited": self.audited, "violations": self._violations}
+        if self.resident is not None:
+            found["resident"] = self.resident
         for label, account in list(self._accounts.items()):
             # Ends first: what is begun in between shows as open, and the next balance tells better.
             ended, begun = account.ended + account.dropped, account.begun

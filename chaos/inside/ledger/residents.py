@@ -20,6 +20,7 @@ class Residents:
         self._loads = ledger.account(LOADS)
         self._chunk_of: dict[str, int] = {}
         self._holder_of: dict[int, str] = {}
+        ledger.resident = 0
 
     def store_begins(self, keys: Collection[Any], spec: Any, evicted: Iterable[Any]) -> None:
         """`spec` is the CPULoadStoreSpec of the answer."""
@@ -34,6 +35,7 @@ class Residents:
                 )
             self._stores.begin(key)
             self._chunk_of[key], self._holder_of[chunk] = chunk, key
+        self._count()
 
     def store_ends(self, keys: Iterable[Any], *, success: bool) -> None:
         for key in map(_name, keys):
@@ -71,11 +73,24 @@ class Residents:
         self._loads.drop_all()
         self._chunk_of.clear()
         self._holder_of.clear()
+        self._count()
+
+    def keys(self) -> list[bytes]:
+        """The blocks in the tier."""
+        return [bytes.fromhex(key) for key in self._chunk_of]
+
+    def survived(self, key: bytes) -> None:
+        """A block was found in the tier right after the tier was emptied."""
+        self._ledger.violation("a block is in the tier after its reset", {"key": key.hex()})
 
     def _leave(self, key: str) -> None:
         chunk = self._chunk_of.pop(key, None)
         if chunk is not None:
             self._holder_of.pop(chunk, None)
+        self._count()
+
+    def _count(self) -> None:
+        self._ledger.resident = len(self._chunk_of)
 
 
 def _placed(keys: Collection[Any], spec: Any) -> list[tuple[str, int]]:

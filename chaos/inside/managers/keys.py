@@ -112,10 +112,14 @@ class ChaosManager:
 
     def reset_cache(self) -> None:
         """Asked from 0.22 on."""
+        before = self._residents.keys()
         self._inner.reset_cache()
         self._stores.forget()
         self._loads.forget()
         self._residents.reset()
+        for key in before:
+            if self._inner.lookup(key, self._context) is HIT:
+                self._residents.survived(key)
 
     def _make_room(self, keys: list[Any]) -> list[Any] | None:
         output = self._inner.prepare_store(keys, self._context)

@@ -26,6 +26,8 @@ CHECKS = (
     "lookup_retry_puts_off_and_then_answers",
     "over_report_claims_one_block_more",
     "a_hit_whose_block_is_evicted_cannot_be_loaded",
+    "a_reset_empties_the_tier_and_the_ledger_counts_none",
+    "a_block_that_survives_a_reset_of_the_tier_is_found",
     "stored_and_loaded_blocks_are_bit_identical",
     "bytes_beside_the_blocks_are_never_written",
     "chunks_of_two_blocks_keep_their_order",

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
+from chaos.inside import runtime
+from chaos.inside.kind import SCHEDULER
 from tests.server.contract.bench import CHUNKS, Bench
 from tests.server.contract.control import control_room
 from tests.server.contract.manager import KEYS, fill
@@ -103,6 +107,29 @@ def a_hit_whose_block_is_evicted_cannot_be_loaded(bench: Bench) -> None:
         raise AssertionError("vLLM prepared a load of blocks that are gone")
 
 
+def a_reset_empties_the_tier_and_the_ledger_counts_none(bench: Bench) -> None:
+    """Managers of older releases have no reset."""
+    with control_room() as control:
+        tier = bench.tier(CHUNKS, control.path)
+        fill(tier, KEYS[:3])
+        ledger = runtime._engines[SCHEDULER].ledger
+        assert ledger.resident == 3
+        if hasattr(bench.manager_base, "reset_cache"):
+            tier.manager.reset_cache()
+            assert tier.references() == {}
+            assert ledger.resident == 0
+
+
+def a_block_that_survives_a_reset_of_the_tier_is_found(bench: Bench) -> None:
+    with control_room() as control:
+        tier = bench.tier(CHUNKS, control.path)
+        fill(tier, KEYS[:2])
+        if hasattr(bench.manager_base, "reset_cache"):
+            control.breaks = ["a block is in the tier after its reset"] * 2
+            with mock.patch.object(tier.manager._inner, "reset_cache"):
+                tier.manager.reset_cache()
+
+
 CHECKS = (
     evict_takes_idle_blocks_and_says_how_many,
     evict_all_spares_blocks_in_use,
@@ -112,4 +139,6 @@ CHECKS = (
     lookup_retry_puts_off_and_then_answers,
     over_report_claims_one_block_more,
     a_hit_whose_block_is_evicted_cannot_be_loaded,
+    a_reset_empties_the_tier_and_the_ledger_counts_none,
+    a_block_that_survives_a_reset_of_the_tier_is_found,
 )
