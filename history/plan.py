@@ -212,6 +212,8 @@ class Scenario(Strict):
     workloads: dict[Name, WorkloadSpec]
     phases: tuple[PhaseSpec, ...] = Field(min_length=1)
     faults: tuple[FaultSpec, ...] = ()
+    fresh: str | None = Field(default=None, min_length=1)
+    """Why no run may have used the server before; None: one that was proved clean will do."""
     swarm: bool = False
     """The seed chooses which of the faults live in a run, at least one."""
     stacks: tuple[StackName, ...] = Field(default=get_args(StackName), min_length=1)
@@ -353,6 +355,12 @@ class RunPlan(Strict):
     versions: Versions
     prometheus: PrometheusPlan | None = None
     """None: the suite's own scrapes are the only witness."""
+    preceded_by: tuple[Name, ...] = ()
+    """Earlier runs of the same server, in order: what it counted in them is not of this run."""
+    fresh_because: str | None = None
+    """Why a campaign started a server for this run; None: it did not, or the run was the only one."""
+    repeats: Name | None = None
+    """The run that this one repeats on a fresh server."""
     notes_evidence: bool = False
     """Whether the run ends with an event that says how many lines its files have; older runs do not."""
     kv_token_bytes: int | None = Field(default=None, gt=0)

@@ -20,6 +20,8 @@ ACCOUNTS = {
 }
 FINAL = "final"
 """The canary that is sent when all load is over: what began before it has had every chance to end."""
+Books = dict[tuple[str, int], LedgerRecord]
+"""A balance of each book, by role and process id."""
 
 
 def judge(history: History) -> OracleResult:
@@ -31,16 +33,16 @@ def judge(history: History) -> OracleResult:
     for record in history.ledger:
         if record.event == "violation":
             found.violation(_witness(record, str(record.rule)))
-    last = _last_books(history)
+    last, first = _last_books(history), _first_books(history)
     _gaps(history, last, found)
     deadline_ns = _final_start_ns(history)
     if deadline_ns is not None:
         for balance in last.values():
             _open(balance, deadline_ns, found)
-    audited = sum(_count(balance, "audited") for balance in last.values())
+    audited = _grown(first, last, "audited")
     if settings.audit and not audited:
         found.gap("audit mode is on and no block was compared")
-    ended = ", ".join(f"{_begun(last, label)} {words}" for label, words in ACCOUNTS.items())
+    ended = ", ".join(f"{_grown(first, last, f'{label}_begun')} {words}" for label, words in ACCOUNTS.items())
     return found.result(f"each ended once: {ended}; {audited} blocks compared")
 
 
@@ -52,7 +54,7 @@ def _without_module(history: History, found: Findings) -> OracleResult:
     return found.result("the chaos module is off and kept no books")
 
 
-def _last_books(history: History) -> dict[tuple[str, int], LedgerRecord]:
+def _last_books(history: History) -> Books:
     """The last balance of each book. Those of a life that a fault ended were never closed."""
     began_ns = max((life.start_ns for life in lives(history)[1:]), default=0)
     return {
@@ -62,7 +64,19 @@ def _last_books(history: History) -> dict[tuple[str, int], LedgerRecord]:
     }
 
 
-def _gaps(history: History, last: dict[tuple[str, int], LedgerRecord], found: Findings) -> None:
+def _first_books(history: History) -> Books:
+    """The balance of each book from before the run, of a server that earlier runs have used."""
+    if not history.plan.preceded_by:
+        return {}
+    began_ns = history.events[0].t_ns
+    return {
+        (record.role, record.pid): record
+        for record in history.ledger
+        if record.event == "balance" and record.t_ns < began_ns
+    }
+
+
+def _gaps(history: History, last: Books, found: Findings) -> None:
     for role in ROLES:
         if not any(role == known for known, _ in last):
             found.gap(f"no books of the {role}")
@@ -92,8 +106,12 @@ def _open(balance: LedgerRecord, deadline_ns: int, found: Findings) -> None:
             found.violation(_witness(balance, f"{count} {words} never ended, among them {told}"))
 
 
-def _begun(last: dict[tuple[str, int], LedgerRecord], label: str) -> int:
-    return sum(_count(balance, f"{label}_begun") for balance in last.values())
+def _grown(first: Books, last: Books, name: str) -> int:
+    """By how much a count has grown in the run, over all books."""
+    return sum(
+        _count(balance, name) - (_count(first[book], name) if book in first else 0)
+        for book, balance in last.items()
+    )
 
 
 def _count(balance: LedgerRecord, name: str) -> int:

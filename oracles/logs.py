@@ -41,6 +41,11 @@ _EACH = tuple((re.compile(pattern), meaning) for pattern, meaning in FATAL)
 MAX_TEXT = 300
 
 
+def is_fatal(line: str) -> bool:
+    """Whether a line tells of a crash, by any of the patterns."""
+    return _ANY.search(line) is not None
+
+
 def _ending(history: History, number: int) -> str | None:
     """Which fault accounts for a line, counted from 1: what ends, or has lost its engine, may say so."""
     for outage in outages(history):

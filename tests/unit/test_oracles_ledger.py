@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from history.plan import ServerSettings
@@ -104,3 +105,31 @@ def test_a_module_that_is_off_keeps_no_books(evidence: dict[str, Scalar], verdic
     if evidence:
         run.book("scheduler", "balance", **evidence)
     assert judge(run.history()).verdict is verdict
+
+
+def used_before(audited_before: int) -> Run:
+    """A run in audit mode on a server that another run has used, with books from then."""
+    plan = make_plan()
+    server = plan.scenario.server.model_copy(update={"audit": True})
+    scenario = plan.scenario.model_copy(update={"server": server})
+    plan = plan.model_copy(update={"scenario": scenario, "preceded_by": ("earlier",)})
+    run = clean_run(plan)
+    for role, audited in (("scheduler", 0), ("worker", audited_before)):
+        run.book(role, "balance", audited=audited)
+        run.ledger.insert(0, msgspec.structs.replace(run.ledger.pop(), t_ns=run.events[0].t_ns - MS))
+    return run
+
+
+def test_what_a_server_counted_before_the_run_is_not_of_the_run() -> None:
+    run = used_before(audited_before=5)
+    run.book("worker", "balance", audited=7, copies_begun=10)
+    result = judge(run.history())
+    assert result.verdict is Verdict.PASS
+    assert "6 copies" in result.summary
+    assert "2 blocks compared" in result.summary
+
+
+def test_an_audit_that_compared_blocks_before_the_run_only_is_unknown() -> None:
+    run = used_before(audited_before=5)
+    run.book("worker", "balance", audited=5)
+    assert judge(run.history()).verdict is Verdict.UNKNOWN
