@@ -42,9 +42,9 @@ demo: $(RUNTIME) ## Judge a stored run of a real server: a verdict in a minute, 
 setup: $(UV) ## Install the suite into .venv, exactly as locked
 	@$(UV) sync --quiet --frozen $(if $(PYTHON),--python "$(PYTHON)")
 
-chaos: setup ## Run the scenarios without GPU or Docker: VLLM=0.32.0, SCENARIO=name, SEED=number
+chaos: setup ## Run the scenarios without GPU or Docker: VLLM=0.32.0, SCENARIO=name, SEED=number, FRESH=1
 	@$(RUN) kvchaos server install $(VLLM)
-	@$(RUN) kvchaos run --server $(VLLM) $(if $(SEED),--seed $(SEED)) $(or $(SCENARIO),--all)
+	@$(RUN) kvchaos run --server $(VLLM) $(if $(SEED),--seed $(SEED)) $(if $(FRESH),--fresh) $(or $(SCENARIO),--all)
 
 chaos-compose: setup ## Run the scenarios in containers, without a GPU: VLLM=0.32.0, SCENARIO=name, SEED=number
 	@$(RUN) kvchaos run --stack compose-cpu --server $(VLLM) $(if $(SEED),--seed $(SEED)) $(or $(SCENARIO),--all)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from chaos.inside.control import LEASE, SCHEDULE
@@ -19,9 +19,16 @@ LEASE_S = 15.0
 class ControlPlane:
     """Arms and heals the faults inside one server through its control directory."""
 
-    def __init__(self, control: Path) -> None:
-        """Make the directory, writable by its owner alone."""
+    def __init__(
+        self, control: Path, journals: Path | None = None, collect: Callable[[], None] = lambda: None
+    ) -> None:
+        """Make the directory, writable by its owner alone.
+
+        `journals` is where the journals are read, if that is another folder, after `collect` was called.
+        """
         self.path = control
+        self._journals = journals or control
+        self._collect = collect
         control.mkdir(mode=0o755, exist_ok=True)
         control.chmod(0o755)
         self._epoch = 0
@@ -82,7 +89,8 @@ class ControlPlane:
 
     def _journal(self) -> Iterator[FaultRecord]:
         """Raises UnreadableRun."""
-        for path in sorted(self.path.glob("faults-*.jsonl")):
+        self._collect()
+        for path in sorted(self._journals.glob("faults-*.jsonl")):
             yield from read_lines(path, FaultRecord)
 
 

@@ -36,6 +36,12 @@ def longest_s(kind: str, params: Mapping[str, Value]) -> float:
     return float(params.get("for_s", known.parameters["for_s"].default))
 
 
+def ends_the_server(kind: str) -> bool:
+    """Whether the server's end is what comes of such a fault."""
+    known = outside.KINDS.get(kind)
+    return known is not None and known.deadly
+
+
 def defaults(parameters: Mapping[str, Parameter]) -> dict[str, Value]:
     return {name: parameter.default for name, parameter in parameters.items()}
 

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -23,21 +23,21 @@ from kvchaos.connections import allow, of_run
 from kvchaos.errors import UsageError
 from kvchaos.interrupts import Interrupted, interrupts
 from kvchaos.judging import judge_run_dir
-from kvchaos.paths import state_folder
+from kvchaos.paths import Places, state_folder
 from kvchaos.planning import Request, make_run_dir, new_run_id, resolve, resolve_attached, write_plan
+from kvchaos.reuse import Provided, Servers
 from kvchaos.scenario import check_stack
-from kvchaos.stacks.attach import Attached, AttachStack
-from kvchaos.stacks.command import HOST, Launch
-from kvchaos.stacks.compose.prepare import prepare_compose
+from kvchaos.stacks.attach import Attached
+from kvchaos.stacks.command import Launch
 from kvchaos.stacks.leftovers import clean, find_leftovers
 from kvchaos.stacks.network import network_of
-from kvchaos.stacks.prepare import Wish, prepare_local
-from kvchaos.stacks.record import RecordedStarter, RunRecord
-from kvchaos.stacks.stack import Stack
+from kvchaos.stacks.record import RecordedStarter
 from kvchaos.terminal.display import Display, Turn
 from kvchaos.terminal.estimate import Took, left_s
 from kvchaos.terminal.tables import (
+    Again,
     CampaignRow,
+    again_line,
     left_line,
     opening_line,
     show_campaign,
@@ -45,24 +45,27 @@ from kvchaos.terminal.tables import (
     verdict_line,
 )
 from kvchaos.witness.local import local_prometheus
-from kvchaos.witness.witness import Prometheus, witness_of
+from kvchaos.witness.witness import witness_of
 
 Front = Callable[[Launch, Path], AbstractContextManager[str]]
 """Puts something between the suite and a server, for the time of a run (its directory is given); tells
 the address to ask instead."""
 
-NS_PER_S = 1_000_000_000
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-
 
 @dataclass(frozen=True, slots=True)
-class Places:
-    """Where a campaign works."""
+class InCampaign:
+    """What a run has to do with the others of its campaign."""
 
-    cache: Path
-    runs: Path
-    port: int | None
-    """None: a free one for each run."""
+    turn: Turn | None
+    servers: Servers
+    following: Request | None
+    """What will be run next, if anything."""
+    repeats: str | None = None
+    """The run that this one repeats on a fresh server."""
+
+
+NS_PER_S = 1_000_000_000
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def clean_leftovers(places: Places, console: Console) -> None:
@@ -73,10 +76,13 @@ def clean_leftovers(places: Places, console: Console) -> None:
         console.print(f"cleaned after run {leftover.state.run_id}: {told}", soft_wrap=True, markup=False)
 
 
-def run_all(requests: Sequence[Request], places: Places, console: Console) -> list[CampaignRow]:
+def run_all(
+    requests: Sequence[Request], places: Places, console: Console, *, reuse: bool = False
+) -> list[CampaignRow]:
     """Conduct and judge each request, and show each verdict as soon as it is there.
 
-    An interrupt ends the campaign after the run it hit was judged. What was judged is shown whatever ends it.
+    With `reuse` a server that was proved clean serves the next run, too. An interrupt ends the campaign after
+    the run it hit was judged. What was judged is shown whatever ends it.
     """
     for request in requests:
         allow_open_files(request)
@@ -84,32 +90,55 @@ def run_all(requests: Sequence[Request], places: Places, console: Console) -> li
     if len(requests) > 1:
         console.print(opening_line(len(requests), requests[0].server.name), highlight=False, markup=False)
     try:
-        _run_each(requests, places, console, rows)
+        with interrupts(), Servers(places, reuse=reuse and len(requests) > 1) as servers:
+            _run_each(requests, places, console, rows, servers)
+    except Interrupted as signal:
+        raise KeyboardInterrupt(str(signal)) from signal  # Between two runs.
     finally:
         if len(requests) > 1 and rows:
             show_campaign(console, rows, len(requests))
     return rows
 
 
-def _run_each(requests: Sequence[Request], places: Places, console: Console, rows: list[CampaignRow]) -> None:
+def _run_each(
+    requests: Sequence[Request],
+    places: Places,
+    console: Console,
+    rows: list[CampaignRow],
+    servers: Servers,
+) -> None:
     ended: list[Took] = []
     sizes = [sum(phase.requests for phase in request.scenario.phases) for request in requests]
     for number, request in enumerate(requests, start=1):
         began = time.monotonic()
         turn = Turn(number, len(requests), left_s(ended, sizes[number:]))
-        run_dir, interrupted = run_one(request, places, console, None, turn)
+        following = requests[number] if number < len(requests) else None
+        part = InCampaign(turn, servers, following)
+        run_dir, interrupted = run_one(request, places, console, None, part)
         row = CampaignRow(_judge(run_dir), run_dir)
         rows.append(row)
+        servers.judged(run_dir.name, row.verdict.outcome)
+        if not interrupted and row.verdict.outcome != "as expected" and (earlier := _earlier(run_dir)):
+            part = InCampaign(turn, servers, None, repeats=run_dir.name)
+            again_dir, interrupted = run_one(request, places, console, None, part)
+            row = rows[-1] = replace(row, again=Again(_judge(again_dir), again_dir, earlier))
         took = _took(run_dir, time.monotonic() - began)
         ended.append(took)
         if len(requests) > 1:
             console.print(verdict_line(row, took.whole_s))
         if len(requests) == 1 or row.verdict.outcome != "as expected":
             show_run(console, read_plan(run_dir), row.verdict, run_dir)
+        if row.again is not None:
+            console.print(again_line(row.again), highlight=False, markup=False, soft_wrap=True)
         if interrupted:
             break
         if number == 1 < len(requests):
             console.print(left_line(len(requests) - 1, left_s(ended, sizes[1:])), highlight=False)
+
+
+def _earlier(run_dir: Path) -> tuple[str, ...]:
+    """The runs that its server had served before."""
+    return read_plan(run_dir).preceded_by
 
 
 def allow_open_files(request: Request) -> None:
@@ -143,16 +172,24 @@ def run_one(
     places: Places,
     console: Console,
     front: Front | None = None,
-    turn: Turn | None = None,
+    part: InCampaign | None = None,
 ) -> tuple[Path, bool]:
-    """Conduct one run. Returns its directory and whether a signal cut it short. Raises UsageError."""
+    """Conduct one run. Returns its directory and whether a signal cut it short. Raises UsageError.
+
+    By itself, without a campaign, it has a server of its own.
+    """
+    part = part or InCampaign(None, Servers(places, reuse=False), None)
     check_stack(request.scenario, request.stack)
     allow_open_files(request)
     run_id = new_run_id(request)
     run_dir = make_run_dir(places.runs, run_id)
     try:
-        with interrupts(), Display(console, request.scenario, turn) as display:
-            _conduct(request, places, run_id, run_dir, display, front)
+        with (
+            interrupts(),
+            Display(console, request.scenario, part.turn) as display,
+            part.servers.provide(request, run_dir, part.following) as provided,
+        ):
+            _conduct(request, provided, run_dir, display, front, part.repeats)
     except Interrupted as signal:
         console.print(f"{request.scenario.name}: {signal}")
         if not (run_dir / layout.EVENTS).exists():
@@ -170,51 +207,35 @@ def run_one(
 
 
 def _conduct(
-    request: Request, places: Places, run_id: str, run_dir: Path, display: Display, front: Front | None
-) -> None:
-    record = RunRecord(
-        state_folder(places.cache), run_id=run_id, run_dir=run_dir, control_dir=run_dir / layout.CONTROL
-    )
-    try:
-        if isinstance(request.server, Attached):
-            plan = resolve_attached(request, request.server, run_id)
-            _carry_out(request, plan, AttachStack(request.server), None, run_dir, record, display)
-            return
-        wish = Wish(
-            server=request.server,
-            settings=request.scenario.server,
-            run_id=run_id,
-            run_dir=run_dir,
-            cache=places.cache,
-            port=places.port,
-            host=_host(request),
-            grafana=request.grafana,
-        )
-        prepared = (prepare_local if request.stack == "local" else prepare_compose)(wish, record)
-        launch = prepared.launch
-        with front(launch, run_dir) if front else nullcontext(launch.base_url) as base_url:
-            plan = resolve(request, run_id, launch, prepared.model, base_url)
-            _carry_out(request, plan, prepared.stack, prepared.prometheus, run_dir, record, display)
-    finally:
-        record.close()
-
-
-def _host(request: Request) -> str:
-    """Where the server listens: on loopback, or where load workers from elsewhere reach this machine."""
-    return HOST if request.join is None else request.join.host
-
-
-def _carry_out(
     request: Request,
-    plan: RunPlan,
-    stack: Stack,
-    prometheus: Prometheus | None,
+    provided: Provided,
     run_dir: Path,
-    record: RunRecord,
     display: Display,
+    front: Front | None,
+    repeats: str | None,
 ) -> None:
+    if isinstance(request.server, Attached):
+        plan = resolve_attached(request, request.server, run_dir.name)
+        _carry_out(request, plan, provided, run_dir, display)
+        return
+    prepared = provided.prepared
+    assert prepared is not None
+    launch = prepared.launch
+    with front(launch, run_dir) if front else nullcontext(launch.base_url) as base_url:
+        plan = resolve(request, run_dir.name, launch, prepared.model, base_url)
+        use = {
+            "preceded_by": provided.preceded_by,
+            "fresh_because": provided.fresh_because,
+            "repeats": repeats,
+        }
+        _carry_out(request, plan.model_copy(update=use), provided, run_dir, display)
+
+
+def _carry_out(request: Request, plan: RunPlan, provided: Provided, run_dir: Path, display: Display) -> None:
     """With the Prometheus of the stack, or one beside it where that is wished for; and before it whatever the
     load has to go through."""
+    record = provided.record
+    prometheus = provided.prepared.prometheus if provided.prepared else None
     if prometheus is None and request.prometheus:
         prometheus = local_prometheus(run_dir, record)
     if prometheus is not None:
@@ -224,4 +245,14 @@ def _carry_out(
             plan = plan.model_copy(update={"load_url": network.url})
         write_plan(plan, run_dir)
         witness = witness_of(plan, run_dir, prometheus)
-        Run(plan, run_dir, stack, display, witness, network, RecordedStarter(record)).conduct()
+        Run(
+            plan,
+            run_dir,
+            provided.stack,
+            display,
+            witness,
+            network,
+            RecordedStarter(record),
+            provided.files,
+            provided.handover,
+        ).conduct()

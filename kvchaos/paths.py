@@ -5,12 +5,23 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from kvchaos.errors import UsageError
 
 CACHE_VARIABLE = "KVCHAOS_CACHE"
 RUNS_VARIABLE = "KVCHAOS_RUNS"
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a campaign works."""
+
+    cache: Path
+    runs: Path
+    port: int | None
+    """None: a free one for each server."""
 
 
 def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:

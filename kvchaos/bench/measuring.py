@@ -19,9 +19,10 @@ from kvchaos.bench.figures import figures
 from kvchaos.bench.plans import Base
 from kvchaos.bench.slo import Slo
 from kvchaos.bench.store import Bench, BenchRun, Kind, Measured, write
-from kvchaos.campaign import Places, run_one
+from kvchaos.campaign import run_one
 from kvchaos.errors import UsageError
 from kvchaos.judging import judge_run_dir
+from kvchaos.paths import Places
 from kvchaos.planning import Request, make_run_dir
 from kvchaos.servers.registry import ServerEnv
 from kvchaos.stacks.attach import Attached

@@ -17,10 +17,10 @@ from kvchaos.bench.plans import Base
 from kvchaos.bench.slo import Slo
 from kvchaos.bench.store import PAGE, Bench, Kind
 from kvchaos.bench.telling import Sheet, conclusions, missing, sheets
-from kvchaos.campaign import Places, clean_leftovers
+from kvchaos.campaign import clean_leftovers
 from kvchaos.cli.tables import plain_table, print_table
 from kvchaos.errors import UsageError
-from kvchaos.paths import cache_folder, runs_folder
+from kvchaos.paths import Places, cache_folder, runs_folder
 from kvchaos.planning import git_state, host
 
 ROOT = Path(__file__).parents[2]

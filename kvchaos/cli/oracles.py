@@ -9,11 +9,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from kvchaos.campaign import Places, clean_leftovers
+from kvchaos.campaign import clean_leftovers
 from kvchaos.cli.chosen_server import DEFAULT_SERVER
 from kvchaos.cli.tables import plain_table, print_table
 from kvchaos.errors import UsageError
-from kvchaos.paths import cache_folder, runs_folder
+from kvchaos.paths import Places, cache_folder, runs_folder
 from kvchaos.report.markdown import update_page
 from kvchaos.servers.registry import find_server
 from kvchaos.sight.mutants.mutant import Session

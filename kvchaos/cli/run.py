@@ -12,12 +12,13 @@ from rich.console import Console
 
 from history.plan import ClientKind, StackName
 from kvchaos import gpu
-from kvchaos.campaign import Places, clean_leftovers, run_all
+from kvchaos.campaign import clean_leftovers, run_all
 from kvchaos.cli.chosen_server import DEFAULT_SERVER, PLATFORMS, server_for
 from kvchaos.errors import UsageError
 from kvchaos.joining import MasterAddress, check_free, master_address
 from kvchaos.judging import exit_code
-from kvchaos.paths import cache_folder, runs_folder
+from kvchaos.order import in_order
+from kvchaos.paths import Places, cache_folder, runs_folder
 from kvchaos.planning import Request
 from kvchaos.replay import replay_of
 from kvchaos.scenario import find_scenario, load_scenario, scenario_files
@@ -25,8 +26,6 @@ from kvchaos.witness.program import need_prometheus
 
 MAX_SEED = 2**62
 """Leaves room for repeats below the 2**63 that a plan can hold."""
-FIRST = ("baseline-offload", "corruption-canary")
-"""Of all scenarios: that nothing breaks by itself, and that the judges see what is broken."""
 DEFAULT_SEED = 1
 DEFAULT_STACK: StackName = "local"
 DEFAULT_CLIENT: ClientKind = "openai"
@@ -70,6 +69,9 @@ def run_command(
         bool,
         typer.Option("--gpu", help="Check first that there is a GPU and that the server is built for it."),
     ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="A new server for each run; else one proved clean is used again.")
+    ] = False,
     port: Annotated[int | None, typer.Option(help="The server's port on 127.0.0.1; else a free one.")] = None,
     prometheus: Annotated[
         bool, typer.Option("--prometheus", help="Let Prometheus watch, too, as a second witness.")
@@ -98,8 +100,7 @@ def run_command(
         loaded = [load_scenario(path) for path in files]
         if every:
             loaded = [scenario for scenario in loaded if stack in scenario.stacks]
-            # Stable: the others stay in the order of their names.
-            loaded.sort(key=lambda scenario: scenario.name not in FIRST)
+            loaded = in_order(loaded)
     cache = cache_folder()
     if on_gpu or stack == "compose-gpu":
         _require_gpu(stack, server or DEFAULT_SERVER, cache, port)
@@ -131,7 +132,7 @@ def run_command(
     ]
     console = Console()
     clean_leftovers(places, console)
-    rows = run_all(requests, places, console)
+    rows = run_all(requests, places, console, reuse=not fresh)
     return exit_code(row.verdict.outcome for row in rows)
 
 

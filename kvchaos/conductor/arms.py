@@ -16,6 +16,7 @@ from kvchaos.conductor import server_state
 from kvchaos.conductor.events import EventLog
 from kvchaos.conductor.outside import Targets, inside_of, outside_faults, outside_of, reached
 from kvchaos.errors import UsageError
+from kvchaos.stacks.server_files import ServerFiles
 from kvchaos.telemetry import Scraper
 from loadtests.messages import Progress
 
@@ -35,20 +36,27 @@ class Arms:
         plan: RunPlan,
         run_dir: Path,
         targets: Targets,
+        files: ServerFiles,
         scraper: Scraper,
         events: EventLog,
     ) -> None:
         self._plan = plan
-        self._dir = run_dir
+        self._files = files
         self._stack = targets.stack
         self._lives = targets.lives
         self._scraper = scraper
         self._events = events
-        self._control = ControlPlane(run_dir / layout.CONTROL) if plan.scenario.server.chaos else None
+        self._control = (
+            ControlPlane(files.control, run_dir / layout.CONTROL, files.collect)
+            if plan.scenario.server.chaos
+            else None
+        )
         self._network = targets.network
         self._outside = outside_faults(plan, run_dir, targets)
         self._armed: tuple[FaultSpec, ...] = ()
         self._armed_at = 0.0
+        self.unhealed: list[str] = []
+        """Phases whose faults nobody was seen to end."""
 
     def check_stack(self) -> None:
         """Before anything starts: a fault that cannot be had on this stack would leave the run in doubt."""
@@ -122,6 +130,8 @@ class Arms:
         lives = self._healed_inside(inside, began)
         # A dead server has no fault left in it.
         gone = not self._stack.alive()
+        if not (undone and lives):
+            self.unhealed.append(phase.name)
         self._events.write(
             "healed",
             phase=phase.name,
@@ -131,7 +141,7 @@ class Arms:
         )
         if lives and not gone and any(KINDS[fault.kind].contract == HOSTILE for fault in inside):
             server_state.settle(self._scraper, self._plan.scenario.limits.drain_s)
-            probe = server_state.reset_prefix_cache(self._plan.base_url, self._dir / layout.SERVER_LOG)
+            probe = server_state.reset_prefix_cache(self._plan.base_url, self._files.log)
             self._events.write("prefix_cache_reset", ok=probe.ok, answer=probe.answer, detail=probe.detail)
 
     def close(self) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from history.records import Evidence, Scalar
 from kvchaos.conductor import server_state
 from kvchaos.conductor.events import EventLog
+from kvchaos.stacks.server_files import ServerFiles
 from kvchaos.stacks.stack import Stack
 
 Ask = Callable[[str], None]
@@ -17,10 +17,10 @@ Ask = Callable[[str], None]
 class Lives:
     """Begins the server's lives and notes their ends. OSError when it cannot be noted."""
 
-    def __init__(self, stack: Stack, base_url: str, log: Path, events: EventLog, ask: Ask) -> None:
+    def __init__(self, stack: Stack, base_url: str, files: ServerFiles, events: EventLog, ask: Ask) -> None:
         self._stack = stack
         self._base_url = base_url
-        self._log = log
+        self._files = files
         self._events = events
         self._ask = ask
         self._pid: Scalar = None
@@ -28,16 +28,29 @@ class Lives:
         self._began = 0.0
         self._serves = False
         self._end_told = True
+        self.count = 0
+        """Of lives in this run."""
 
     def begin(self) -> None:
         """Start the server. Raises UsageError when that cannot be done."""
         lines = self.log_line()
+        self.count += 1
         self._began, self._serves = time.monotonic(), False
         self._stack.start()
         self._end_told = False
         identity = self._stack.identity()
         self._pid = identity.get("pid")
         self._events.write("server_start", **identity, log_line=lines)
+
+    def take_over(self) -> None:
+        """The server that an earlier run has left up: its life in this run begins now."""
+        lines = self.log_line()
+        self.count += 1
+        self._began, self._serves = time.monotonic(), False
+        self._end_told = False
+        identity = self._stack.identity()
+        self._pid = identity.get("pid")
+        self._events.write("server_start", **identity, log_line=lines, kept=True)
 
     def wait_ready(self, deadline_s: float) -> None:
         """Raises ServerNotReady when it does not serve in time."""
@@ -79,16 +92,8 @@ class Lives:
         self._ask(where)
 
     def log_line(self) -> int:
-        return line_count(self._log)
+        return self._files.log_lines()
 
     def _note_ready(self) -> None:
         self._serves = True
         self._events.write("server_ready", seconds=round(time.monotonic() - self._began, 3))
-
-
-def line_count(path: Path) -> int:
-    """How many lines a file has now; 0 when it is not there."""
-    if not path.exists():
-        return 0
-    with path.open("rb") as file:
-        return sum(1 for _ in file)

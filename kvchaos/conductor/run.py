@@ -17,13 +17,15 @@ from kvchaos.conductor import server_state
 from kvchaos.conductor.arms import Arms, RunFailed
 from kvchaos.conductor.canary import Canary
 from kvchaos.conductor.events import EventLog
-from kvchaos.conductor.lives import Lives, line_count
+from kvchaos.conductor.handover import Handover, RunEnd
+from kvchaos.conductor.lives import Lives
 from kvchaos.conductor.outside import Targets
 from kvchaos.conductor.watch import Trouble, Watch
 from kvchaos.errors import UsageError
 from kvchaos.interrupts import Interrupted
 from kvchaos.resources import ResourceSampler
 from kvchaos.stacks.network import NetworkProxy
+from kvchaos.stacks.server_files import ServerFiles
 from kvchaos.stacks.stack import ServerNotReady, Stack
 from kvchaos.telemetry import Scraper
 from kvchaos.terminal.display import Display
@@ -60,8 +62,13 @@ class Run:
         witness: Witness | None,
         network: NetworkProxy | None,
         starter: Starter,
+        files: ServerFiles,
+        handover: Handover | None = None,
     ) -> None:
-        """`network` is what the load goes through, if anything; `starter` starts the load's processes."""
+        """`network` is what the load goes through, if anything; `starter` starts the load's processes.
+
+        With a `handover` the server stays up when the run is over and has proved it clean.
+        """
         self._plan = plan
         self._dir = run_dir
         self._stack = stack
@@ -83,9 +90,12 @@ class Run:
             plan.join,
             starter,
         )
-        self._lives = Lives(stack, plan.base_url, run_dir / layout.SERVER_LOG, self._events, self._ask)
+        self._files = files
+        self._handover = handover
+        self._drained = self._proved = False
+        self._lives = Lives(stack, plan.base_url, files, self._events, self._ask)
         targets = Targets(stack, self._lives, network, witness.service if witness else None)
-        self._arms = Arms(plan, run_dir, targets, self._scraper, self._events)
+        self._arms = Arms(plan, run_dir, targets, files, self._scraper, self._events)
         self._watch = Watch(stack, self._limits.stall_s)
         self._stopped_at_line: int | None = None
 
@@ -125,11 +135,15 @@ class Run:
 
     def _boot(self) -> None:
         self._arms.check_stack()
-        self._display.step("starting the server")
+        kept = bool(self._plan.preceded_by)
+        self._display.step("taking over the server" if kept else "starting the server")
         self._load.start()
         if self._witness is not None:
             self._witness.start()
-        self._lives.begin()
+        if kept:
+            self._lives.take_over()
+        else:
+            self._lives.begin()
         try:
             self._lives.wait_ready(self._limits.ready_s)
         finally:
@@ -148,6 +162,8 @@ class Run:
                 exit_code=self._stack.exit_code(),
                 tail=(),
             )
+        if self._handover is not None:
+            self._handover.before_load()
 
     def _await_load(self) -> None:
         join = self._plan.join
@@ -250,6 +266,7 @@ class Run:
     def _keep_alive(self) -> None:
         """What has to be done all the time: lease, record of processes, and hearing of failures."""
         self._arms.keep_alive()
+        self._files.collect()
         self._watch.observe()
         self._tell_happenings()
         self._resources.sample_if_due()
@@ -279,7 +296,7 @@ class Run:
         self._send_canary(FINAL, self._limits.canary_s)
         if not self._stack.alive():
             return
-        ok = server_state.settle(self._scraper, self._limits.drain_s)
+        self._drained = ok = server_state.settle(self._scraper, self._limits.drain_s)
         self._resources.sample_now()
         gauges = server_state.gauges(self._scraper.latest())
         self._events.write(
@@ -291,7 +308,7 @@ class Run:
             kv_usage=gauges.kv_usage,
         )
         if self._plan.stack != "attach":  # Its cache is not ours to drop.
-            probe = server_state.reset_prefix_cache(self._plan.base_url, self._dir / layout.SERVER_LOG)
+            probe = server_state.reset_prefix_cache(self._plan.base_url, self._files.log)
             self._events.write("leak_probe", ok=probe.ok, answer=probe.answer, detail=probe.detail)
         if self._witness is not None:
             self._witness.catch_up()
@@ -299,6 +316,19 @@ class Run:
         if self._plan.scenario.server.chaos:
             # What a server under way holds for a moment must not stand in its last books.
             time.sleep(BOOKS_S)
+        if self._handover is not None:
+            self._handover.empty_caches(self._plan.base_url, self._run_end())
+            time.sleep(BOOKS_S)
+
+    def _run_end(self) -> RunEnd:
+        return RunEnd(
+            run_dir=self._dir,
+            samples=self._scraper.scrape_now(),
+            starts=self._lives.count,
+            unhealed=self._arms.unhealed,
+            drained=self._drained,
+            allowed_log_lines=[line.pattern for line in self._plan.scenario.allowed_log_lines],
+        )
 
     def _ask(self, where: str) -> None:
         self._send_canary(where, SHORT_CANARY_S)
@@ -332,6 +362,7 @@ class Run:
             steps.callback(self._stop_server)
             steps.callback(self._scraper.stop)
             steps.callback(self._hear_witness)
+            steps.callback(self._prove_clean)
             steps.callback(self._load.close)
             steps.callback(self._arms.close)
 
@@ -342,13 +373,26 @@ class Run:
         self._heard = True
         self._events.write("prometheus_read", scrapes=heard.scrapes, error=heard.error)
 
+    def _prove_clean(self) -> None:
+        """Whether the server may serve the next run; once."""
+        handover = self._handover
+        if handover is None or self._proved:
+            return
+        self._proved = True
+        if self._stack.alive():
+            handover.prove(self._run_end())
+        self._events.write("clean_state", clean=handover.clean, objections=[*handover.objections])
+
     def _stop_server(self) -> None:
+        if self._handover is not None and self._handover.clean:
+            return
         if self._stopped_at_line is None and self._stack.alive():
-            self._stopped_at_line = line_count(self._dir / layout.SERVER_LOG)
+            self._stopped_at_line = self._files.log_lines()
         self._stack.stop()
 
     def _close_history(self) -> None:
         self._tell_happenings()
+        self._files.collect()
         line = self._stopped_at_line
         if line is not None:
             self._events.write("server_stop", how="SIGTERM", code=self._stack.exit_code(), log_line=line)

@@ -10,13 +10,15 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from history.metrics import parse_key
-from kvchaos.telemetry import Samples, Scraper
+from kvchaos.telemetry import BadScrape, Samples, Scraper, parse_samples
 
 RUNNING = "vllm:num_requests_running"
 WAITING = "vllm:num_requests_waiting"
 KV_USAGE = "vllm:kv_cache_usage_perc"
 NOT_RESET = "Failed to reset prefix cache"
 """What releases to 0.25 log, where they answer nothing, when blocks are still held."""
+RESET = "/reset_prefix_cache"
+RESET_WITH_TIER = f"{RESET}?reset_external=true"
 ANSWER_S = 5.0
 SETTLE_POLL_S = 0.1
 
@@ -58,12 +60,21 @@ def settle(scraper: Scraper, deadline_s: float) -> bool:
         now = scraper.scrape_now()
         if now is None:
             return False
-        if before is not None and gauges(now).idle and _vllm(now) == _vllm(before):
+        if before is not None and gauges(now).idle and own_figures(now) == own_figures(before):
             return True
         if time.monotonic() > deadline:
             return False
         before = now
         time.sleep(SETTLE_POLL_S)
+
+
+def figures(base_url: str) -> Samples | None:
+    """The server's own metrics at this moment; None when it does not tell any."""
+    try:
+        status, body = _ask(base_url, "GET", "/metrics")
+        return own_figures(parse_samples(body)) if status == http.HTTPStatus.OK else None
+    except (OSError, http.client.HTTPException, BadScrape):
+        return None
 
 
 def health(base_url: str) -> int | None:
@@ -74,11 +85,14 @@ def health(base_url: str) -> int | None:
         return None
 
 
-def reset_prefix_cache(base_url: str, server_log: Path) -> Probe:
-    """Ask the server to drop its prefix cache. It refuses while any request still holds blocks."""
+def reset_prefix_cache(base_url: str, server_log: Path, *, tier: bool = False) -> Probe:
+    """Ask the server to drop its prefix cache, and its offload tier if wished for (from 0.22 on).
+
+    It refuses while any request still holds blocks.
+    """
     logged = server_log.stat().st_size
     try:
-        status, body = _ask(base_url, "POST", "/reset_prefix_cache")
+        status, body = _ask(base_url, "POST", RESET_WITH_TIER if tier else RESET)
     except TimeoutError:
         return Probe(None, "", f"the server did not answer the probe within {ANSWER_S:g} s")
     except (OSError, http.client.HTTPException) as error:
@@ -127,6 +141,6 @@ def _sum(samples: Samples, metric: str) -> float | None:
     return sum(values) if values else None
 
 
-def _vllm(samples: Samples) -> Samples:
+def own_figures(samples: Samples) -> Samples:
     """The server's own figures, without those of its process, which never stand still."""
     return {key: value for key, value in samples.items() if key.startswith("vllm:")}

@@ -27,7 +27,7 @@ def summary_text(plan: RunPlan, verdict: RunVerdict) -> str:
         lines.append(f"| {result.oracle} | {mark} | {standing(result, plan.expectation)} | {evidence} |")
     lines += [
         "",
-        *(f"- {line}" for line in version_lines(plan)),
+        *(f"- {cell(line)}" for line in version_lines(plan)),
         "",
         "Repeat the run:",
         "",
@@ -49,7 +49,17 @@ def version_lines(plan: RunPlan) -> list[str]:
         f"vLLM {versions.vllm}, torch {versions.torch}, Python {versions.python}",
         f"kvchaos {versions.kvchaos} ({versions.git}), model {versions.model[:12]}",
         versions.host,
+        *server_lines(plan),
     ]
+
+
+def server_lines(plan: RunPlan) -> list[str]:
+    """Whom the server had served before, or why it was started."""
+    if plan.preceded_by:
+        return [f"server left by {plan.preceded_by[-1]}, runs before on it: {', '.join(plan.preceded_by)}"]
+    if plan.fresh_because is not None:
+        return [f"server started for this run: {plan.fresh_because}"]
+    return []
 
 
 def cell(text: str) -> str:

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from rich.console import Console
 
 from history.plan import Scenario
-from kvchaos.campaign import Front, Places, run_one
+from kvchaos.campaign import Front, run_one
 from kvchaos.judging import judge_run_dir
+from kvchaos.paths import Places
 from kvchaos.planning import Request
 from kvchaos.scenario import find_scenario, load_scenario
 from kvchaos.servers.registry import ServerEnv

@@ -15,17 +15,23 @@ TIMEOUT_S = 2.0
 OBSERVE_EVERY_S = 1.0
 
 
-def wait_until_healthy(stack: Stack, launch: Launch, log: Path, deadline_s: float) -> None:
-    """Return when /health answers 200. Raises ServerNotReady when the server dies or time is up."""
+def wait_until_healthy(
+    stack: Stack, launch: Launch, log: Path, deadline_s: float, named_log: Path | None = None
+) -> None:
+    """Return when /health answers 200. Raises ServerNotReady when the server dies or time is up.
+
+    `named_log` is where the user finds the log, if that is another file.
+    """
+    shown = named_log or log
     deadline = time.monotonic() + deadline_s
     observe_at = 0.0
     while not _healthy(launch):
         now = time.monotonic()
         code = stack.exit_code()
         if code is not None:
-            raise _not_ready(f"died before it was ready (exit code {code})", code, log)
+            raise _not_ready(f"died before it was ready (exit code {code})", code, log, shown)
         if now >= deadline:
-            raise _not_ready(f"was not ready after {deadline_s:g} s", None, log)
+            raise _not_ready(f"was not ready after {deadline_s:g} s", None, log, shown)
         if now >= observe_at:
             stack.observe()
             observe_at = now + OBSERVE_EVERY_S
@@ -44,7 +50,7 @@ def _healthy(launch: Launch) -> bool:
         connection.close()
 
 
-def _not_ready(what: str, code: int | None, log: Path) -> ServerNotReady:
+def _not_ready(what: str, code: int | None, log: Path, shown: Path) -> ServerNotReady:
     tail = last_words(log)
     last = f"; its last line: {tail[-1]}" if tail else ""
-    return ServerNotReady(f"the server {what}; see {log}{last}", exit_code=code, tail=tail)
+    return ServerNotReady(f"the server {what}; see {shown}{last}", exit_code=code, tail=tail)

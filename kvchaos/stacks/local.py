@@ -82,9 +82,12 @@ class LocalStack:
     """A server as a process group of this machine; see `kvchaos.stacks.stack.Stack`."""
 
     def __init__(self, launch: Launch, folders: RunFolders, run_dir: Path, record: RunRecord) -> None:
+        """`run_dir` gets the log: a folder of the server's own where it is to serve several runs."""
         self.launch = launch
         self._folders = folders
         self._log = run_dir / layout.SERVER_LOG
+        self.named_log = self._log
+        """Where users find the log, for messages."""
         self._record = record
         self._process: subprocess.Popen[bytes] | None = None
         self._ended: int | None = None
@@ -120,7 +123,7 @@ class LocalStack:
             )
 
     def wait_ready(self, deadline_s: float) -> None:
-        wait_until_healthy(self, self.launch, self._log, deadline_s)
+        wait_until_healthy(self, self.launch, self._log, deadline_s, self.named_log)
 
     def alive(self) -> bool:
         return self._process is not None and self.exit_code() is None

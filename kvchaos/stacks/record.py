@@ -54,10 +54,20 @@ class RunRecord:
     def state(self) -> RunState:
         return self._state
 
+    def serve(self, run_id: str, run_dir: Path) -> None:
+        """What is recorded serves another run from now on."""
+        with self._lock:
+            self._change(run_id=run_id, run_dir=str(run_dir))
+
     def add_temp_folder(self, folder: Path) -> None:
         with self._lock:
             others = (name for name in self._state.temp_folders if name != str(folder))
             self._change(temp_folders=(*others, str(folder)))
+
+    def drop_temp_folder(self, folder: Path) -> None:
+        """Forget a folder that was removed."""
+        with self._lock:
+            self._change(temp_folders=tuple(name for name in self._state.temp_folders if name != str(folder)))
 
     def add_project(self, name: str) -> None:
         with self._lock:

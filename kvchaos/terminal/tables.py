@@ -36,11 +36,23 @@ WIDE = 110
 
 
 @dataclass(frozen=True, slots=True)
+class Again:
+    """The same run once more, on a fresh server: the first one had a used server and was not as expected."""
+
+    verdict: RunVerdict
+    run_dir: Path
+    earlier: tuple[str, ...]
+    """The runs that the used server had served before the first one."""
+
+
+@dataclass(frozen=True, slots=True)
 class CampaignRow:
     """One run of a campaign: its verdict and where its evidence lies."""
 
     verdict: RunVerdict
     run_dir: Path
+    again: Again | None = None
+    """It stands beside the verdict, which counts."""
 
 
 def show_run(console: Console, plan: RunPlan, verdict: RunVerdict, run_dir: Path) -> None:
@@ -106,6 +118,14 @@ def verdict_line(row: CampaignRow, seconds: float) -> Text:
     return text
 
 
+def again_line(again: Again) -> str:
+    """What the repetition of a run says of the first one."""
+    told = f"{outcome_text(again.verdict.outcome)} once more, on a fresh server: {again.run_dir.name}"
+    if again.verdict.outcome != "as expected":
+        return told
+    return f"{told}; the first server had served {', '.join(again.earlier)}"
+
+
 def opening_line(count: int, server: str) -> str:
     """What a campaign is going to do."""
     return f"{counted(count, 'run')} on {server}; Ctrl-C ends the run under way and shows what was judged"
@@ -150,7 +170,15 @@ def campaign_table(rows: Sequence[CampaignRow], width: int) -> Table:
         if failures:
             cells.append(Text(_expected(verdict)))
         table.add_row(*cells)
+        if row.again is not None:
+            table.add_row(*_second_cells(row.again, seeds=seeds))
     return table
+
+
+def _second_cells(again: Again, *, seeds: bool) -> list[Text]:
+    outcome = again.verdict.outcome
+    first = Text(outcome_text(outcome), style=STYLES[outcome])
+    return [first, *([Text("")] if seeds else []), Text(f"{again.run_dir.name} (on a fresh server)")]
 
 
 def show_path(console: Console, what: str, path: Path) -> None:

@@ -11,10 +11,10 @@ import pytest
 from rich.console import Console
 
 from history.reader import read_plan
-from kvchaos.campaign import Places, run_one
+from kvchaos.campaign import run_one
 from kvchaos.expectation import Standing, standing
 from kvchaos.judging import judge_run_dir
-from kvchaos.paths import cache_folder
+from kvchaos.paths import Places, cache_folder
 from kvchaos.planning import Request
 from kvchaos.scenario import load_scenario
 from kvchaos.servers.registry import ServerEnv

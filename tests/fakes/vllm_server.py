@@ -119,12 +119,14 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(self.server.figures.text())
         elif self.path == "/health":
             self._answer("")
+        elif self.path == "/die":
+            os._exit(CRASH_CODE)
         else:
             self.send_error(404)
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"] or 0))
-        if self.path == "/reset_prefix_cache":
+        if self.path.partition("?")[0] == "/reset_prefix_cache":
             self._answer(json.dumps({"success": self.server.figures.running == 0}))
         elif self.path == "/v1/completions":
             self._complete(json.loads(body))
@@ -222,6 +224,15 @@ def _load_chaos(transfer_config: str, lacking: str) -> None:
         FaultEngine(role, control, "G0", unreachable={lacking: f"{lacking} has no place here"})
 
 
+def _keep_books(transfer_config: str, resident: int) -> None:
+    """The real fault engines and ledgers, of a server that never offloads a block."""
+    control = Path(json.loads(transfer_config)["kv_connector_extra_config"]["kvchaos_control"])
+    for role in (SCHEDULER, WORKER):
+        ledger = FaultEngine(role, control, "G0").ledger
+        if role == SCHEDULER:
+            ledger.resident = resident
+
+
 def _end_slowly(seconds: float) -> None:
     def handler(number: int, frame: FrameType | None) -> None:
         _say("ending")
@@ -244,6 +255,7 @@ def main() -> None:
     options.add_argument("--fake-mute", action="store_true", help="never get ready")
     options.add_argument("--fake-slow-end", type=float, default=0.0, help="seconds from SIGTERM to the end")
     options.add_argument("--fake-lacks", help="have the chaos module loaded, with no place for this fault")
+    options.add_argument("--fake-resident", type=int, help="have ledgers, with so many blocks in the tier")
     options.add_argument("--kv-transfer-config", default="{}")
     given, _ = options.parse_known_args()
     if given.fake_exit is not None:
@@ -256,6 +268,8 @@ def main() -> None:
     _fork_engine()
     if given.fake_lacks:
         _load_chaos(given.kv_transfer_config, given.fake_lacks)
+    if given.fake_resident is not None:
+        _keep_books(given.kv_transfer_config, given.fake_resident)
     if given.fake_slow_end:
         _end_slowly(given.fake_slow_end)
     if given.fake_mute:

@@ -281,3 +281,9 @@ def test_every_fault_of_the_evict_storm_has_its_consequence(campaigns: Campaigns
     delayed_s = sum(float(str(line.evidence["ms"])) for line in fired["slow"]) / 1000
     assert run.final("vllm:kv_offload_load_time_total") >= 0.9 * delayed_s
     assert unlike_golden(run, "chaos") == (asked(run, "chaos"), set())
+
+
+def test_a_server_that_does_not_reset_its_tier_serves_one_run_only(campaigns: Campaigns) -> None:
+    """Releases before 0.22 say that they reset it."""
+    assert {run.history.plan.preceded_by for run in campaigns(OLD).runs()} == {()}
+    assert any(run.history.plan.preceded_by for run in campaigns(NEW).runs())

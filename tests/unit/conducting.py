@@ -19,7 +19,7 @@ import msgspec
 from history import layout
 from history.verdict import RunVerdict
 from history.yaml_file import dump_yaml
-from kvchaos.campaign import Places
+from kvchaos.paths import Places
 from kvchaos.planning import Request
 from kvchaos.scenario import load_scenario
 from kvchaos.servers.registry import ServerEnv, server_folder, write_server

@@ -21,9 +21,9 @@ from kvchaos.bench.slo import Slo
 from kvchaos.bench.store import Kind, read
 from kvchaos.bench.telling import conclusions, missing, sheets
 from kvchaos.bench.verbs import Load, NotMeasured, compare, search, sweep
-from kvchaos.campaign import Places
 from kvchaos.cli.app import run as command_line
 from kvchaos.errors import UsageError
+from kvchaos.paths import Places
 from kvchaos.planning import Request
 from kvchaos.scenario import load_scenario
 from kvchaos.stacks.attach import Attached

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from kvchaos.campaign import Places
 from kvchaos.cli import run as run_cli
 from kvchaos.cli.app import run as command_line
+from kvchaos.paths import Places
 from kvchaos.planning import Request
 from kvchaos.terminal.tables import CampaignRow
 from tests.unit.conducting import SERVER, register_fake, scenario, write_scenario
@@ -135,10 +135,13 @@ class Campaign:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.asked: list[Request] = []
         self.places: Places | None = None
+        self.reuse: bool | None = None
         monkeypatch.setattr(run_cli, "run_all", self.run_all)
 
-    def run_all(self, requests: list[Request], places: Places, console: object) -> list[CampaignRow]:
-        self.asked, self.places = requests, places
+    def run_all(
+        self, requests: list[Request], places: Places, console: object, *, reuse: bool
+    ) -> list[CampaignRow]:
+        self.asked, self.places, self.reuse = requests, places, reuse
         return []
 
 
@@ -152,6 +155,20 @@ def test_repeats_count_the_seed_up_scenario_by_scenario(
     told = [(asked.scenario.name, asked.seed, asked.workers) for asked in campaign.asked]
     assert told == [("small", 5, 3), ("small", 6, 3), ("other", 5, 3), ("other", 6, 3)]
     assert campaign.places == Places(cache=cache, runs=runs, port=None)
+
+
+@pytest.mark.parametrize(("options", "reuse"), [((), True), (("--fresh",), False)])
+def test_servers_are_used_again_unless_fresh_ones_are_asked_for(
+    cache: Path,
+    runs: Path,
+    small: str,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    reuse: bool,
+) -> None:
+    campaign = Campaign(monkeypatch)
+    command_line(["run", small, "--server", SERVER, *options])
+    assert campaign.reuse is reuse
 
 
 def test_all_means_all_scenarios(cache: Path, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

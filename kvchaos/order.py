@@ -1,0 +1,38 @@
+"""The order of all scenarios: what tells most comes first, and those that can share a server lie together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from chaos.catalogue import ends_the_server
+from history.plan import Scenario, ServerSettings
+
+FIRST = ("baseline-offload", "corruption-canary")
+"""That nothing breaks by itself, and that the judges see what is broken."""
+
+UNCLEAN = frozenset({"server-alive", "progress", "drained", "resources", "ledger"})
+"""Oracles whose failure says that the server is no more, or is not what it was."""
+
+
+def in_order(scenarios: Sequence[Scenario]) -> list[Scenario]:
+    """Grouped by server settings, the groups in the order of their first names, but with FIRST before all."""
+    groups: dict[ServerSettings, list[Scenario]] = {}
+    for scenario in sorted(scenarios, key=lambda scenario: (_place(scenario), scenario.name)):
+        groups.setdefault(scenario.server, []).append(scenario)
+    return [scenario for group in groups.values() for scenario in sorted(group, key=_within)]
+
+
+def _place(scenario: Scenario) -> int:
+    return FIRST.index(scenario.name) if scenario.name in FIRST else len(FIRST)
+
+
+def _within(scenario: Scenario) -> tuple[int, bool, bool, bool]:
+    """Who needs a fresh server goes first. Who may leave none that another run can use goes last."""
+    return _place(scenario), scenario.fresh is None, _may_leave_it_unclean(scenario), bool(scenario.expect)
+
+
+def _may_leave_it_unclean(scenario: Scenario) -> bool:
+    """Whether the server ends, or is expected to, or to hold something for good, on whatever release."""
+    if any(ends_the_server(fault.kind) for fault in scenario.faults):
+        return True
+    return any(not UNCLEAN.isdisjoint(entry.fail) for entry in scenario.expect)

@@ -1,0 +1,131 @@
+"""A server's log, fault journals and ledgers: where it writes them, how they get into a run directory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from history import layout
+
+FAULTS, LEDGER = "faults-*.jsonl", "ledger-*.jsonl"
+"""The chaos module's files in the control directory."""
+PIECE = 1 << 20
+
+
+class ServerFiles(Protocol):
+    """The files of a server, as the run has them that uses it. OSError from its methods."""
+
+    control: Path
+    """Where the server looks for its schedule."""
+    log: Path
+    """What the server writes its log to."""
+
+    def collect(self) -> None:
+        """Bring everything that the server has written so far into the run directory."""
+        ...
+
+    def log_lines(self) -> int:
+        """How many lines the run's log has now."""
+        ...
+
+
+class OwnFiles:
+    """Of a server that serves one run: it writes into the run directory itself."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self.control = run_dir / layout.CONTROL
+        self.log = run_dir / layout.SERVER_LOG
+
+    def collect(self) -> None:
+        """Nothing to do."""
+
+    def log_lines(self) -> int:
+        return line_count(self.log)
+
+
+class CollectedFiles:
+    """Of a server that serves several runs, one after the other: it writes into a folder of its own.
+
+    What it writes between two runs belongs to the later one. A journal of a run starts with the line that
+    says what the module can do, a ledger with its last balance from before the run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.control = folder / layout.CONTROL
+        self.log = folder / layout.SERVER_LOG
+        self._run_dir: Path | None = None
+        self._copied: dict[Path, int] = {}
+        """Bytes of each file that are in some run directory."""
+
+    def begin(self, run_dir: Path) -> None:
+        """From now on, collect into this directory."""
+        self._run_dir = run_dir
+        (run_dir / layout.CONTROL).mkdir(mode=0o755, exist_ok=True)
+        self._target(self.log).touch()
+        for source in self._journals():
+            self._append(source, _head(source, self._copied.get(source, 0)))
+
+    def collect(self) -> None:
+        for source in (self.log, *self._journals()):
+            self._copy(source)
+
+    def log_lines(self) -> int:
+        self.collect()
+        return line_count(self._target(self.log))
+
+    def journal_bytes(self) -> int:
+        """Of the longest journal or ledger; the module closes one that grows too long."""
+        return max((path.stat().st_size for path in self._journals()), default=0)
+
+    def _journals(self) -> Iterator[Path]:
+        for pattern in (FAULTS, LEDGER):
+            yield from sorted(self.control.glob(pattern))
+
+    def _target(self, source: Path) -> Path:
+        if self._run_dir is None:
+            raise RuntimeError("no run has begun")
+        folder = self._run_dir if source == self.log else self._run_dir / layout.CONTROL
+        return folder / source.name
+
+    def _copy(self, source: Path) -> None:
+        done = self._copied.get(source, 0)
+        if not source.exists() or source.stat().st_size == done:
+            return
+        with source.open("rb") as file:
+            file.seek(done)
+            while piece := file.read(PIECE):
+                self._append(source, piece)
+                done += len(piece)
+                self._copied[source] = done
+
+    def _append(self, source: Path, content: bytes) -> None:
+        if content:
+            with self._target(source).open("ab") as target:
+                target.write(content)
+
+
+def line_count(path: Path) -> int:
+    """How many lines a file has now; 0 when it is not there."""
+    if not path.exists():
+        return 0
+    with path.open("rb") as file:
+        return sum(1 for _ in file)
+
+
+def _head(source: Path, size: int) -> bytes:
+    """What a later part of a journal or ledger needs of its first `size` bytes."""
+    with source.open("rb") as file:
+        lines = file.read(size).splitlines(keepends=True)
+    if source.match(FAULTS):
+        return b"".join(line for line in lines if _event(line) == "loaded")
+    return next((line for line in reversed(lines) if _event(line) == "balance"), b"")
+
+
+def _event(line: bytes) -> object:
+    try:
+        content = json.loads(line)
+    except ValueError:
+        return None  # Judging says what is wrong with it.
+    return content.get("event") if isinstance(content, dict) else None

@@ -1,0 +1,115 @@
+"""All local scenarios in random orders with shared servers, and on fresh ones: run by name.
+
+    python -m tests.server.orders --orders 5 --seed 1
+
+Scenarios of equal server settings stay together, so that servers are shared; the groups and what is in them
+are shuffled. Each run must end as it does on a fresh server: the same outcome, the same oracles failing, the
+same ones unknown. Exit code 1 when any differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from history.plan import ServerSettings
+from kvchaos.scenario import load_scenario, scenario_files
+from tests.server.bench import NEW, Bench, RunDir, own_cache
+
+CAMPAIGN_S = 3600.0
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a scenario ended."""
+
+    outcome: str
+    failed: tuple[str, ...]
+    unknown: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Campaign:
+    ended: Mapping[str, Ended]
+    starts: int
+    seconds: float
+
+
+def shuffled(chance: random.Random) -> list[str]:
+    """The local scenarios, those of equal server settings together."""
+    groups: dict[ServerSettings, list[str]] = {}
+    for scenario in map(load_scenario, scenario_files()):
+        if "local" in scenario.stacks:
+            groups.setdefault(scenario.server, []).append(scenario.name)
+    ordered = list(groups.values())
+    chance.shuffle(ordered)
+    for group in ordered:
+        chance.shuffle(group)
+    return [name for group in ordered for name in group]
+
+
+def campaign(bench: Bench, names: Sequence[str], seed: int, *options: str) -> Campaign:
+    began = time.monotonic()
+    arguments = ("run", *names, "--server", NEW, "--seed", str(seed), *options)
+    finished = bench.run(*arguments, deadline_s=CAMPAIGN_S)
+    runs = [run for run in finished.runs() if run.history.plan.repeats is None]
+    if len(runs) != len(names):
+        raise SystemExit(f"{len(runs)} of {len(names)} runs: {finished.out}{finished.err}")
+    return Campaign(
+        {run.scenario: _ended(run) for run in runs},
+        sum(not run.history.plan.preceded_by for run in runs),
+        time.monotonic() - began,
+    )
+
+
+def _ended(run: RunDir) -> Ended:
+    of = {
+        verdict: tuple(sorted(each.oracle for each in run.verdict.results if each.verdict == verdict))
+        for verdict in ("fail", "unknown")
+    }
+    return Ended(run.verdict.outcome, of["fail"], of["unknown"])
+
+
+def differences(fresh: Campaign, shared: Campaign) -> list[str]:
+    return [
+        f"{name}: fresh {fresh.ended[name]}, shared {ended}"
+        for name, ended in sorted(shared.ended.items())
+        if ended != fresh.ended[name]
+    ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--orders", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    chance = random.Random(arguments.seed)
+    folder = Path(tempfile.mkdtemp(prefix="orders-"))
+    cache, found = own_cache(folder), 0
+    fresh = campaign(Bench(folder / "fresh", cache), shuffled(chance), arguments.seed, "--fresh")
+    _print(f"fresh: {fresh.starts} starts, {fresh.seconds:.0f} s")
+    for number in range(arguments.orders):
+        names = shuffled(chance)
+        shared = campaign(Bench(folder / f"order-{number}", cache), names, arguments.seed)
+        lines = differences(fresh, shared)
+        found += len(lines)
+        _print(f"order {number}: {shared.starts} starts, {shared.seconds:.0f} s, {len(lines)} differences")
+        for line in lines:
+            _print(f"  {line}")
+    _print(f"runs are in {folder}")
+    return int(found > 0)
+
+
+def _print(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,147 @@
+"""A server must not serve another run when anything of the run before is left in it, or may be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from history.records import LedgerRecord, ResourceRecord, Scalar
+from kvchaos.conductor.clean_state import (
+    HALF_JOURNAL,
+    EndState,
+    objections,
+    of_the_caches,
+    of_the_resources,
+)
+from kvchaos.conductor.server_state import Gauges, Probe
+
+BEFORE = ResourceRecord(
+    t_ns=1,
+    mono_ns=1,
+    leader=100,
+    started=7,
+    processes=3,
+    threads=40,
+    files=50,
+    sockets=12,
+    resident_bytes=10,
+    anonymous_bytes=5,
+    shm_bytes=0,
+)
+
+
+def balance(role: str, **evidence: Scalar) -> LedgerRecord:
+    known: dict[str, Scalar] = {"stores_open": 0, "loads_open": 0, "resident": 0}
+    if role == "worker":
+        known = {"copies_open": 0}
+    return LedgerRecord(
+        t_ns=1, mono_ns=1, role=role, pid=101, event="balance", rule=None, evidence={**known, **evidence}
+    )
+
+
+def violation(rule: str) -> LedgerRecord:
+    return LedgerRecord(
+        t_ns=1, mono_ns=1, role="scheduler", pid=101, event="violation", rule=rule, evidence={}
+    )
+
+
+RESET = Probe(True, "", "")
+CLEAN = EndState(
+    starts=1,
+    unhealed=(),
+    drained=True,
+    gauges=Gauges(0.0, 0.0, 0.0),
+    ledger=(balance("scheduler"), balance("worker")),
+    journal_bytes=1000,
+    log="INFO: ready\n",
+)
+
+
+def test_a_server_as_it_was_before_its_first_load_is_clean() -> None:
+    assert objections(CLEAN) == []
+    assert list(of_the_caches(RESET, CLEAN.ledger)) == []
+    assert list(of_the_resources(BEFORE, BEFORE)) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"starts": 2}, "it was started 2 times"),
+        ({"unhealed": ("chaos",)}, "faults of chaos were not seen to end"),
+        ({"drained": False}, "it did not drain"),
+        ({"gauges": Gauges(1.0, 0.0, 0.0)}, "requests running: 1"),
+        ({"gauges": Gauges(0.0, 2.0, 0.0)}, "requests waiting: 2"),
+        ({"gauges": Gauges(0.0, 0.0, 0.025)}, "KV cache usage: 0.025"),
+        ({"gauges": Gauges(0.0, 0.0, None)}, "no gauge of KV cache usage"),
+        ({"journal_bytes": HALF_JOURNAL + 1}, "a journal of the chaos module has"),
+        ({"log": "INFO: ready\nTraceback (most recent call last):\n"}, "its log tells of a crash"),
+        ({"log": "INFO: rea"}, "the last line of its log is not whole"),
+        ({"ledger": (balance("worker"),)}, "no ledger of the scheduler"),
+        ({"ledger": (balance("scheduler"),)}, "no ledger of the worker"),
+        ({"ledger": (*CLEAN.ledger, violation("a block is stored twice at a time"))}, "stored twice"),
+        ({"ledger": (balance("scheduler", stores_open=1), balance("worker"))}, "1 stores open"),
+        ({"ledger": (balance("scheduler"), balance("worker", copies_open=2))}, "2 copies open"),
+    ],
+)
+def test_whatever_is_left_or_unknown_is_named(change: dict[str, object], text: str) -> None:
+    (objection,) = objections(replace(CLEAN, **change))  # type: ignore[arg-type]
+    assert text in objection
+
+
+def test_a_line_that_the_scenario_expects_is_no_crash() -> None:
+    log = "ERROR validation.py:151] Traceback (most recent call last):\n"
+    assert objections(replace(CLEAN, log=log, allowed=(r"validation\.py:\d+\] Traceback",))) == []
+    assert objections(replace(CLEAN, log=f"{log}EngineDeadError\n", allowed=("validation",))) != []
+
+
+@pytest.mark.parametrize(
+    ("reset", "text"),
+    [
+        (Probe(False, "", "blocks are still held"), "were not reset: blocks are still held"),
+        (Probe(None, "", "no answer"), "were not reset: no answer"),
+    ],
+)
+def test_caches_that_were_not_reset_are_not_empty(reset: Probe, text: str) -> None:
+    (objection,) = of_the_caches(reset, CLEAN.ledger)
+    assert text in objection
+
+
+def test_blocks_that_stay_in_the_tier_are_counted() -> None:
+    ledger = (balance("scheduler", resident=3), balance("worker"))
+    assert list(of_the_caches(RESET, ledger)) == ["blocks in the offload tier by the ledger: 3"]
+    assert list(of_the_caches(RESET, (*ledger, balance("scheduler")))) == []
+
+
+def test_a_scheduler_whose_ledger_counts_no_blocks_is_not_known_to_hold_none() -> None:
+    """Its manager may keep no such count: that is no proof that the tier is empty."""
+    silent = msgspec.structs.replace(balance("scheduler"), evidence={"stores_open": 0})
+    for ledger in ((silent, balance("worker")), ()):
+        (objection,) = of_the_caches(RESET, ledger)
+        assert objection == "blocks in the offload tier by the ledger: unknown"
+
+
+@pytest.mark.parametrize(
+    ("count", "more"),
+    [("processes", 0), ("threads", 32), ("files", 0), ("sockets", 0), ("shm_bytes", 1 << 20)],
+)
+def test_more_than_a_pool_that_fills_is_too_much(count: str, more: int) -> None:
+    def with_more(number: int) -> ResourceRecord:
+        return msgspec.structs.replace(BEFORE, **{count: getattr(BEFORE, count) + number})
+
+    assert list(of_the_resources(with_more(more), BEFORE)) == []
+    (objection,) = of_the_resources(with_more(more + 1), BEFORE)
+    assert objection.endswith("before the first load")
+
+
+@pytest.mark.parametrize(("held", "before"), [(None, BEFORE), (BEFORE, None)])
+def test_what_was_not_seen_is_not_known_to_be_gone(
+    held: ResourceRecord | None, before: ResourceRecord | None
+) -> None:
+    assert list(of_the_resources(held, before)) == ["what its processes hold was not seen"]
+
+
+def test_another_leader_is_another_server() -> None:
+    held = msgspec.structs.replace(BEFORE, leader=200)
+    assert list(of_the_resources(held, BEFORE)) == ["its leader is another process than before"]

@@ -1,0 +1,291 @@
+"""A server serves the next run of a campaign only when it was proved clean; each run stands by itself.
+
+They test our conducting only, against a fake server with real ledgers. What is clean in vLLM is tested there.
+"""
+
+from __future__ import annotations
+
+import io
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from history import layout
+from history.reader import History, read_history
+from history.verdict import Outcome, RunVerdict
+from kvchaos import campaign
+from kvchaos.campaign import InCampaign, run_all, run_one
+from kvchaos.planning import Request
+from kvchaos.reuse import Servers
+from oracles import ledger
+from oracles.windows import run_window
+from tests.unit.conducting import Bench, members, register_fake, scenario
+
+BOOKS = ("--fake-resident", "0")
+
+
+def offloading(*manners: str, **server: object) -> dict[str, Any]:
+    """A small scenario for a server with ledgers."""
+    content = scenario(*BOOKS, *manners)
+    content["server"] |= {"offload": True, "chaos": True, **server}
+    return content
+
+
+class Campaign:
+    """Runs one after the other; no verdict on any, since the fake never offloads a block."""
+
+    def __init__(self, bench: Bench, servers: Servers) -> None:
+        self._bench = bench
+        self.servers = servers
+
+    def request(self, content: object) -> Request:
+        return self._bench.request(content)
+
+    def run(self, request: Request, following: Request | None) -> History:
+        part = InCampaign(None, self.servers, following)
+        run_dir, _ = run_one(request, self._bench.places(), Console(file=io.StringIO()), None, part)
+        return read_history(run_dir)
+
+    def pair(self, first: object, second: object) -> tuple[History, History]:
+        one, two = self.request(first), self.request(second)
+        return self.run(one, two), self.run(two, None)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+@pytest.fixture
+def made(bench: Bench) -> Iterator[Campaign]:
+    with Servers(bench.places(), reuse=True) as servers:
+        yield Campaign(bench, servers)
+    assert list(bench.state_folder.iterdir()) == []
+
+
+def pid_of(history: History) -> object:
+    (started,) = history.events_of("server_start")
+    return started.data["pid"]
+
+
+def why_fresh(history: History) -> str:
+    assert history.plan.preceded_by == ()
+    assert history.plan.fresh_because is not None
+    return history.plan.fresh_because
+
+
+def assert_gone(history: History) -> None:
+    pid = pid_of(history)
+    assert isinstance(pid, int)
+    assert members({pid}) == set()
+    assert not Path(history.plan.environment["TMPDIR"]).exists()
+
+
+def test_a_clean_server_serves_the_next_run_and_ends_with_it(made: Campaign) -> None:
+    one, two = made.pair(offloading(), offloading())
+    assert pid_of(one) == pid_of(two)
+    assert one.plan.preceded_by == ()
+    assert one.plan.fresh_because == "the first run of the campaign"
+    assert two.plan.preceded_by == (one.plan.run_id,)
+    assert two.plan.fresh_because is None
+    assert_gone(two)
+
+
+def test_the_history_of_each_run_says_how_it_got_and_left_its_server(made: Campaign) -> None:
+    one, two = made.pair(offloading(), offloading())
+    assert "kept" not in one.events_of("server_start")[0].data
+    assert two.events_of("server_start")[0].data["kept"] is True
+    (state,) = one.events_of("clean_state")
+    assert state.data == {"clean": True, "objections": []}
+    assert one.events_of("server_stop") == []
+    assert len(two.events_of("server_stop")) == 1
+    assert two.events_of("clean_state") == []
+
+
+def test_a_run_counts_from_its_own_start(made: Campaign) -> None:
+    """The server's counters go on from the run before; its own requests are what the laws hold for."""
+    one, two = made.pair(offloading(), offloading())
+    metric = "vllm:generation_tokens_total"
+    first, second = (run_window(history).growth(metric) for history in (one, two))
+    assert first == second == sum(len(record.token_ids) for record in one.requests)
+    assert two.metrics.total(len(two.metrics) - 1, metric) == 2 * (first or 0.0)
+
+
+def test_a_run_has_a_log_and_ledgers_of_its_own(made: Campaign) -> None:
+    one, two = made.pair(offloading(), offloading())
+    assert "ready" in one.log
+    assert "ready" not in two.log
+    assert {record.role for record in two.ledger} == {"scheduler", "worker"}
+    assert [record.event for record in two.faults] == ["loaded", "loaded"]
+    assert ledger.judge(two).verdict == ledger.judge(one).verdict
+
+
+def test_each_directory_can_be_judged_when_the_other_is_gone(made: Campaign) -> None:
+    one, two = made.pair(offloading(), offloading())
+    for path in sorted(one.run_dir.rglob("*"), reverse=True):
+        path.unlink() if not path.is_dir() or path.is_symlink() else path.rmdir()
+    assert read_history(two.run_dir).changed == ()
+    assert all(path.exists() for path in two.run_dir.rglob("*"))
+
+
+def test_other_settings_need_another_server(made: Campaign) -> None:
+    one, two = made.pair(offloading(), offloading(gpu_blocks=60))
+    assert pid_of(one) != pid_of(two)
+    assert why_fresh(two) == "the run before had a server of its own"
+
+
+def test_a_scenario_may_ask_for_a_fresh_server(made: Campaign) -> None:
+    content = offloading()
+    one, two = made.request(content), made.request({**content, "fresh": "it counts from 0"})
+    first, second = made.run(one, one), made.run(two, None)
+    assert pid_of(first) != pid_of(second)
+    assert why_fresh(second) == "the scenario needs one: it counts from 0"
+    assert_gone(first)
+
+
+def test_a_block_that_is_left_in_the_tier_ends_the_server(made: Campaign) -> None:
+    one, two = made.pair(offloading("--fake-resident", "3"), offloading("--fake-resident", "3"))
+    assert pid_of(one) != pid_of(two)
+    why = "did not leave its server clean: blocks in the offload tier by the ledger: 3"
+    assert why_fresh(two) == f"{one.plan.run_id} {why}"
+    assert one.events_of("server_stop") != []
+
+
+def test_a_connection_that_stays_open_ends_the_server(made: Campaign) -> None:
+    request = made.request(offloading())
+    first = made.run(request, request)
+    port = first.events_of("server_start")[0].data["port"]
+    assert isinstance(port, int)
+    with closing(socket.create_connection(("127.0.0.1", port))):
+        second = made.run(request, request)
+        third = made.run(request, None)
+    assert second.plan.preceded_by == (first.plan.run_id,)
+    assert "open sockets" in why_fresh(third)
+
+
+def test_a_counter_that_grows_between_two_runs_ends_the_server(made: Campaign) -> None:
+    request = made.request(offloading())
+    first = made.run(request, request)
+    pid, port = pid_of(first), first.events_of("server_start")[0].data["port"]
+    ask(int(str(port)))
+    second = made.run(request, None)
+    assert pid_of(second) != pid
+    assert "was clean, but then vllm:" in why_fresh(second)
+
+
+def test_a_server_that_dies_between_two_runs_is_not_used(made: Campaign) -> None:
+    request = made.request(offloading())
+    first = made.run(request, request)
+    pid = pid_of(first)
+    assert isinstance(pid, int)
+    ask(int(str(first.events_of("server_start")[0].data["port"])), b"GET /die HTTP/1.1\r\n\r\n")
+    second = made.run(request, None)
+    assert "was clean, but then it " in why_fresh(second)
+
+
+def test_a_run_that_is_not_as_expected_ends_the_server(made: Campaign) -> None:
+    request = made.request(offloading())
+    first = made.run(request, request)
+    made.servers.judged(first.plan.run_id, "unknown")
+    assert_gone(first)
+    second = made.run(request, None)
+    assert why_fresh(second) == f"{first.plan.run_id} is unknown"
+
+
+@pytest.mark.parametrize("server", [{"chaos": False}, {"offload": False, "chaos": False}])
+def test_a_server_without_ledgers_is_never_used_again(made: Campaign, server: dict[str, bool]) -> None:
+    content = scenario()
+    content["server"] |= server
+    one, two = made.pair(content, content)
+    assert pid_of(one) != pid_of(two)
+
+
+def test_a_release_that_does_not_reset_its_tier_is_never_used_again(bench: Bench, made: Campaign) -> None:
+    request = replace(made.request(offloading()), server=register_fake(bench.cache, "old", "0.21.0"))
+    assert pid_of(made.run(request, request)) != pid_of(made.run(request, None))
+
+
+def test_without_reuse_every_run_has_a_server_of_its_own_and_needs_no_reason(bench: Bench) -> None:
+    with Servers(bench.places(), reuse=False) as servers:
+        one, two = Campaign(bench, servers).pair(offloading(), offloading())
+    assert pid_of(one) != pid_of(two)
+    assert (one.plan.fresh_because, two.plan.fresh_because) == (None, None)
+
+
+def test_a_server_that_never_gets_ready_names_the_log_in_the_run_directory(bench: Bench) -> None:
+    with Servers(bench.places(), reuse=True) as servers:
+        made, request = Campaign(bench, servers), bench.request(offloading("--fake-exit", "4"))
+        with pytest.raises(Exception, match="died before it was ready") as caught:
+            made.run(request, request)
+    (run_dir,) = bench.runs.iterdir()
+    assert str(run_dir / layout.SERVER_LOG) in str(caught.value)
+    assert (run_dir / layout.SERVER_LOG).read_text() == "ValueError: this model cannot be served\n"
+
+
+class Judge:
+    """Gives outcomes in turn, whatever the history is."""
+
+    def __init__(self, *outcomes: Outcome) -> None:
+        self._outcomes = list(outcomes)
+
+    def __call__(self, run_dir: Path) -> RunVerdict:
+        return RunVerdict(
+            run_id=run_dir.name,
+            scenario="small",
+            server="fake",
+            seed=3,
+            outcome=self._outcomes.pop(0),
+            reasons=["made up"],
+            expected_failures=[],
+            issue=None,
+            results=[],
+        )
+
+
+def test_a_red_run_on_a_used_server_is_repeated_once_on_a_fresh_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(campaign, "_judge", Judge("as expected", "not as expected", "as expected"))
+    text, request = io.StringIO(), bench.request(offloading())
+    rows = run_all([request, request], bench.places(), Console(file=text, width=200), reuse=True)
+    assert [row.verdict.outcome for row in rows] == ["as expected", "not as expected"]
+    again = rows[1].again
+    assert again is not None
+    assert again.verdict.outcome == "as expected"
+    first, second, third = (
+        read_history(folder) for folder in (rows[0].run_dir, rows[1].run_dir, again.run_dir)
+    )
+    assert second.plan.preceded_by == again.earlier == (first.plan.run_id,)
+    assert third.plan.repeats == second.plan.run_id
+    assert third.plan.preceded_by == ()
+    line = (
+        f"once more, on a fresh server: {third.plan.run_id}; the first server had served {first.plan.run_id}"
+    )
+    assert line in text.getvalue()
+
+
+def test_a_red_run_on_a_fresh_server_is_not_repeated(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(campaign, "_judge", Judge("not as expected", "as expected"))
+    request = bench.request(offloading())
+    rows = run_all([request, request], bench.places(), Console(file=io.StringIO()), reuse=True)
+    assert [row.again for row in rows] == [None, None]
+    assert len(list(bench.runs.iterdir())) == 2
+
+
+def ask(port: int, request: bytes | None = None) -> None:
+    """One request of nobody's, by default for an answer."""
+    body = b'{"prompt": [1], "max_tokens": 1}'
+    whole = b"POST /v1/completions HTTP/1.1\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b" % (
+        len(body),
+        body,
+    )
+    with closing(socket.create_connection(("127.0.0.1", port))) as connection:
+        connection.sendall(request or whole)
+        while connection.recv(4096):
+            pass
