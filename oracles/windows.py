@@ -83,7 +83,9 @@ def run_window(history: History) -> Window:
         and log.times_ns[last] >= max(map(end_ns, history.requests), default=0)
     )
     name = "run" if not since_ns else "run since the server was started anew"
-    first, strays = before_the_run(history), _strays(requests)
+    # A life that began in the run counts from 0.
+    first = None if since_ns else before_the_run(history)
+    strays = _strays(requests)
     whole = all(_ended(history, phase) for phase in history.phases())
     return Window(name, log, first, last, requests, settled, strays, None, since_ns, ended=whole)
 

@@ -353,3 +353,11 @@ def test_an_engine_that_nobody_missed_is_doubted() -> None:
 def test_a_run_without_such_a_fault_has_one_life() -> None:
     (only,) = lives(clean_run(make_plan(faults=(fault("lookup_miss"),))).history())
     assert (only.number, only.exit) == (0, None)
+
+
+def test_a_life_that_begins_in_the_run_counts_from_0_on_a_used_server_too() -> None:
+    """The first scrape is of an earlier life there, and nothing can be compared with it."""
+    run = killed_run()
+    run.plan = run.plan.model_copy(update={"preceded_by": ("earlier",)})
+    result = accounting.judge(run.history())
+    assert result.verdict is Verdict.PASS, result.summary
