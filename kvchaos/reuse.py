@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +12,6 @@ from typing import Self
 from packaging.version import Version
 
 from history import layout
-from history.plan import ServerSettings
 from history.verdict import Outcome
 from kvchaos.conductor import server_state
 from kvchaos.conductor.handover import Handover
@@ -24,13 +23,14 @@ from kvchaos.stacks.attach import Attached, AttachStack
 from kvchaos.stacks.command import HOST
 from kvchaos.stacks.compose.prepare import prepare_compose
 from kvchaos.stacks.kept_server import KeptServer
-from kvchaos.stacks.prepare import Prepared, Wish, prepare_local
+from kvchaos.stacks.prepare import LaunchRequest, Prepared, prepare_local
 from kvchaos.stacks.record import RunRecord
 from kvchaos.stacks.server_files import OwnFiles, ServerFiles
 from kvchaos.stacks.stack import Stack
 
 RESETS_THE_TIER = Version("0.22")
 """Releases before say that they reset the offload tier, and do not."""
+NO_NEXT_RUN = "the run before was the last that its server was to serve"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,8 @@ class Provided:
     """Set where the server is for several runs."""
     handover: Handover | None = None
     """Set where another run may follow on the same server."""
+    obstacle: str | None = None
+    """Why none may follow."""
     preceded_by: tuple[str, ...] = ()
     fresh_because: str | None = None
 
@@ -57,8 +59,8 @@ class Servers:
         self._places = places
         self._reuse = reuse
         self._kept: KeptServer | None = None
-        self._identity: Identity | None = None
-        """Of the server that is kept."""
+        self._served: Request | None = None
+        """What the server that is kept has served last."""
         self._reason = "the first run of the campaign" if reuse else None
         """Why the next run gets a new server; None where that needs no reason."""
 
@@ -92,57 +94,56 @@ class Servers:
                 self._record(run_dir, run_dir / layout.CONTROL),
                 OwnFiles(run_dir),
             )
-        wish = self._wish(request, request.server, run_dir)
-        reason = self._why_fresh(request)
-        if reason is not None:
+        launch_request = self._launch_request(request, request.server, run_dir)
+        obstacle = (
+            NO_NEXT_RUN if following is None or not self._reuse else obstacle_between(request, following)
+        )
+        if self._kept is not None and (reason := self._why_not_kept(self._kept, request)) is not None:
+            self._note(reason)
             self._end_kept()
-        shared = self._kept is not None
-        may_follow = self._reuse and following is not None and _may_follow(request, following)
-        if self._kept is None and may_follow:
-            self._kept, self._identity = KeptServer(wish), _identity(request)
-        if self._kept is None:
-            return self._of_its_own(request, wish)
-        return _of_several(self._kept, wish, None if shared else self._reason, may_follow=may_follow)
+        shared, self._served = self._kept is not None, request
+        if self._kept is None and obstacle is not None:
+            return self._for_one_run(request, launch_request, obstacle)
+        self._kept = self._kept or KeptServer(launch_request)
+        return _for_several(self._kept, launch_request, obstacle, None if shared else self._reason)
 
     def _take_back(self, provided: Provided) -> None:
-        """A run has ended; its server lives on only when it was proved clean."""
-        if provided.kept is None:
+        """A run has ended; its server lives on only when it was proved clean and another run may follow."""
+        kept, handover = provided.kept, provided.handover
+        if kept is None:
             provided.record.close()
-            self._note("the run before had a server of its own")
-        elif provided.handover is None:
-            self._note("the run before was the last that its server could serve")
+        if kept is None or handover is None:
+            self._note(provided.obstacle or NO_NEXT_RUN)
             self._end_kept()
-        elif not provided.handover.clean:
-            why = "; ".join(provided.handover.objections)
-            self._note(f"{provided.kept.runs[-1]} did not leave its server clean: {why}")
+        elif not handover.clean:
+            self._note(f"{kept.runs[-1]} did not leave its server clean: {'; '.join(handover.objections)}")
             self._end_kept()
         else:
-            provided.kept.before_load = provided.handover.before
-            provided.kept.figures = provided.handover.figures
+            kept.before_load, kept.figures = handover.before, handover.figures
 
-    def _of_its_own(self, request: Request, wish: Wish) -> Provided:
-        record = self._record(wish.run_dir, wish.run_dir / layout.CONTROL)
-        try:
-            prepared = (prepare_local if request.stack == "local" else prepare_compose)(wish, record)
-        except BaseException:
-            record.close()
-            raise
-        files = OwnFiles(wish.run_dir)
-        return Provided(prepared.stack, record, files, prepared, fresh_because=self._reason)
+    def _for_one_run(self, request: Request, launch_request: LaunchRequest, obstacle: str) -> Provided:
+        run_dir = launch_request.run_dir
+        record = self._record(run_dir, run_dir / layout.CONTROL)
+        with ExitStack() as undo:
+            undo.callback(record.close)
+            prepare = prepare_local if request.stack == "local" else prepare_compose
+            prepared = prepare(launch_request, record)
+            undo.pop_all()
+        return Provided(
+            prepared.stack,
+            record,
+            OwnFiles(run_dir),
+            prepared,
+            obstacle=obstacle,
+            fresh_because=self._reason,
+        )
 
-    def _why_fresh(self, request: Request) -> str | None:
-        """Why the server of the run before will not do; None where it will, or there is none."""
-        if self._kept is None:
-            return None
-        if request.scenario.fresh is not None:
-            self._note(f"the scenario needs one: {request.scenario.fresh}")
-        elif _identity(request) != self._identity:
-            self._note("the run before had other server settings")
-        elif (change := change_since_proof(self._kept)) is not None:
-            self._note(f"the server of the run before was clean, but then {change}")
-        else:
-            return None
-        return self._reason
+    def _why_not_kept(self, kept: KeptServer, request: Request) -> str | None:
+        """Why the server of the run before will not do."""
+        obstacle = obstacle_between(self._served, request) if self._served else None
+        if obstacle is None and (change := change_since_proof(kept)) is not None:
+            return f"the server of the run before was clean, but then {change}"
+        return obstacle
 
     def _note(self, reason: str) -> None:
         if self._reuse:
@@ -166,8 +167,8 @@ class Servers:
             state_folder(self._places.cache), run_id=run_dir.name, run_dir=run_dir, control_dir=control
         )
 
-    def _wish(self, request: Request, server: ServerEnv, run_dir: Path) -> Wish:
-        return Wish(
+    def _launch_request(self, request: Request, server: ServerEnv, run_dir: Path) -> LaunchRequest:
+        return LaunchRequest(
             server=server,
             settings=request.scenario.server,
             run_id=run_dir.name,
@@ -179,11 +180,22 @@ class Servers:
         )
 
 
-def _of_several(kept: KeptServer, wish: Wish, reason: str | None, *, may_follow: bool) -> Provided:
-    earlier = kept.serve(wish.run_id, wish.run_dir)
+def _for_several(
+    kept: KeptServer, launch_request: LaunchRequest, obstacle: str | None, reason: str | None
+) -> Provided:
+    earlier = kept.serve(launch_request.run_id, launch_request.run_dir)
     stack = kept.prepared.stack
-    handover = Handover(stack, kept.files, kept.before_load) if may_follow else None
-    return Provided(stack, kept.record, kept.files, kept.prepared, kept, handover, earlier, reason)
+    return Provided(
+        stack,
+        kept.record,
+        kept.files,
+        kept.prepared,
+        kept,
+        Handover(stack, kept.files, kept.before_load) if obstacle is None else None,
+        obstacle,
+        earlier,
+        reason,
+    )
 
 
 def change_since_proof(kept: KeptServer) -> str | None:
@@ -198,26 +210,20 @@ def change_since_proof(kept: KeptServer) -> str | None:
     return f"{min(moved)} changed" if moved else None
 
 
-def _may_follow(request: Request, following: Request) -> bool:
-    """Whether the server of one run may serve the next one, should it be clean, and that can be shown."""
-    settings = request.scenario.server
-    return (
-        request.stack == "local"
-        and isinstance(request.server, ServerEnv)
-        and request.server.release >= RESETS_THE_TIER
-        and settings.offload
-        and settings.chaos
-        and following.scenario.fresh is None
-        and _identity(request) == _identity(following)
-    )
-
-
-Identity = tuple[ServerEnv | Attached, ServerSettings, str]
-"""Two servers of one identity differ in nothing but what they have served."""
-
-
-def _identity(request: Request) -> Identity:
-    return request.server, request.scenario.server, _host(request)
+def obstacle_between(run: Request, following: Request) -> str | None:
+    """Why the server of a run cannot serve the next one, even if it is clean; None: it can."""
+    settings = run.scenario.server
+    if run.stack != "local" or not isinstance(run.server, ServerEnv):
+        return f"servers of --stack {run.stack} serve one run"
+    if run.server.release < RESETS_THE_TIER:
+        return f"vLLM {run.server.vllm} does not reset its offload tier"
+    if not (settings.offload and settings.chaos):
+        return "the server of the run before had no ledgers"
+    if following.scenario.fresh is not None:
+        return f"the scenario needs one: {following.scenario.fresh}"
+    if (run.server, settings, _host(run)) != (following.server, following.scenario.server, _host(following)):
+        return "the run before had other server settings"
+    return None
 
 
 def _host(request: Request) -> str:

@@ -42,7 +42,7 @@ MAX_TEXT = 300
 
 
 def is_fatal(line: str) -> bool:
-    """Whether a line tells of a crash, by any of the patterns."""
+    """Whether a line is about a crash, by any of the patterns."""
     return _ANY.search(line) is not None
 
 

@@ -25,6 +25,10 @@ IDLE = ("vllm:num_requests_running", "vllm:num_requests_waiting")
 END = "the end"
 MIB = 1 << 20
 
+POOL_THREADS = 32
+"""The most that asyncio's pool for blocking calls has. It fills as it is needed: by the first chat, say."""
+MORE_SHM = MIB
+"""Buffers take pages as they are used."""
 MORE_SOCKETS = 8
 """Besides those that the load processes keep open."""
 MORE_MEMORY_MIB = 64
@@ -51,10 +55,9 @@ class Count:
 
 COUNTS = (
     Count("processes", lambda held: held.processes, 0),
-    # The most that asyncio's pool for blocking calls has; it fills as it is needed.
-    Count("threads", lambda held: held.threads, 32),
+    Count("threads", lambda held: held.threads, POOL_THREADS),
     Count("open files", lambda held: held.files, 8),
-    Count("bytes under /dev/shm", lambda held: held.shm_bytes, MIB),
+    Count("bytes under /dev/shm", lambda held: held.shm_bytes, MORE_SHM),
 )
 
 

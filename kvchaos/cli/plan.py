@@ -28,7 +28,7 @@ from kvchaos.stacks.compose.prepare import plan_project
 from kvchaos.stacks.device import Platform, device_of
 from kvchaos.stacks.local import choose_port
 from kvchaos.stacks.plugin import PLUGIN
-from kvchaos.stacks.prepare import Wish
+from kvchaos.stacks.prepare import LaunchRequest
 
 TEMP = "kvchaos-xxxxxxxx"
 """Of that name a run makes a folder of its own."""
@@ -51,8 +51,8 @@ def plan_command(
     platform = PLATFORMS.get(stack)
     cache = cache_folder()
     env = server_of(platform, server, None) if platform else find_server(server, cache)
-    wish = _wish(loaded, env, cache, port, grafana=grafana)
-    launch, content = _in_containers(wish, platform, server) if platform else _local(wish)
+    request = _launch_request(loaded, env, cache, port, grafana=grafana)
+    launch, content = _in_containers(request, platform, server) if platform else _local(request)
     typer.echo(
         f"# {loaded.name} on vLLM {env.vllm}, --stack {stack}; ports are free ones, nothing was started"
     )
@@ -60,9 +60,11 @@ def plan_command(
     typer.echo(content.rstrip())
 
 
-def _wish(scenario: Scenario, env: ServerEnv, cache: Path, port: int | None, *, grafana: bool) -> Wish:
+def _launch_request(
+    scenario: Scenario, env: ServerEnv, cache: Path, port: int | None, *, grafana: bool
+) -> LaunchRequest:
     run_id = new_run_id(Request(scenario=scenario, server=env, seed=0, workers=1))
-    return Wish(
+    return LaunchRequest(
         server=env,
         settings=scenario.server,
         run_id=run_id,
@@ -73,20 +75,20 @@ def _wish(scenario: Scenario, env: ServerEnv, cache: Path, port: int | None, *, 
     )
 
 
-def _in_containers(wish: Wish, platform: Platform, version: str) -> tuple[Launch, str]:
-    planned = plan_project(wish, images_of(platform, version, build_prometheus=False))
+def _in_containers(request: LaunchRequest, platform: Platform, version: str) -> tuple[Launch, str]:
+    planned = plan_project(request, images_of(platform, version, build_prometheus=False))
     return planned.launch, planned.project.resolved()
 
 
-def _local(wish: Wish) -> tuple[Launch, str]:
+def _local(request: LaunchRequest) -> tuple[Launch, str]:
     folders = RunFolders(
         temp=Path(tempfile.gettempdir()) / TEMP,
-        plugin=wish.run_dir / PLUGIN,
-        control=wish.run_dir / layout.CONTROL,
+        plugin=request.run_dir / PLUGIN,
+        control=request.run_dir / layout.CONTROL,
     )
-    served, listening = tiny(ensure_model(models_folder(wish.cache))), Listening(choose_port(wish.port))
+    served, listening = tiny(ensure_model(models_folder(request.cache))), Listening(choose_port(request.port))
     launch = plan_launch(
-        wish.server, wish.settings, served, listening, folders, device_of(wish.server.platform)
+        request.server, request.settings, served, listening, folders, device_of(request.server.platform)
     )
     plan = {"command": list(launch.command), "environment": launch.environment}
     return launch, yaml.safe_dump(plan, sort_keys=False)

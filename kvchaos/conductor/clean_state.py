@@ -6,16 +6,16 @@ Only such a server may serve another run. Whatever cannot be shown speaks agains
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from chaos.inside.lines import MAX_BYTES
 from history.records import Evidence, LedgerRecord, ResourceRecord
 from kvchaos.conductor.server_state import Gauges, Probe
+from oracles.ledger import ACCOUNTS, ROLES
 from oracles.logs import is_fatal
+from oracles.resources import MORE_SHM, POOL_THREADS, Count
 
-ROLES = ("scheduler", "worker")
-ACCOUNTS = ("stores", "loads", "copies")
 HALF_JOURNAL = MAX_BYTES // 2
 """The module closes a longer one for good, and another run may need as much again."""
 
@@ -40,24 +40,14 @@ class EndState:
     """Patterns of lines that the scenario expects, and that tell of no crash of the server."""
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
-    """Something of which a server may hold no more than before its first load, but for so much."""
-
-    what: str
-    count: Callable[[ResourceRecord], int]
-    more: int = 0
-
-
-HELD = (
-    Held("processes", lambda held: held.processes),
-    # asyncio's pool for blocking calls has at most 32, and fills as it is needed: by the first chat, say.
-    Held("threads", lambda held: held.threads, 32),
-    Held("open files", lambda held: held.files),
-    Held("open sockets", lambda held: held.sockets),
-    # Buffers take pages as they are used.
-    Held("bytes under /dev/shm", lambda held: held.shm_bytes, 1 << 20),
+COUNTS = (
+    Count("processes", lambda usage: usage.processes, 0),
+    Count("threads", lambda usage: usage.threads, POOL_THREADS),
+    Count("open files", lambda usage: usage.files, 0),
+    Count("open sockets", lambda usage: usage.sockets, 0),
+    Count("bytes under /dev/shm", lambda usage: usage.shm_bytes, MORE_SHM),
 )
+"""By how much more there may be than before the first load: less than the oracle allows within one run."""
 
 
 def objections(state: EndState) -> list[str]:
@@ -79,17 +69,16 @@ def of_the_caches(reset: Probe, ledger: Sequence[LedgerRecord]) -> Iterator[str]
         yield f"blocks in the offload tier by the ledger: {'unknown' if resident is None else resident}"
 
 
-def of_the_resources(held: ResourceRecord | None, before: ResourceRecord | None) -> Iterator[str]:
-    """What it holds more than before its first load."""
-    if held is None or before is None:
-        yield "what its processes hold was not seen"
+def of_the_resources(now: ResourceRecord | None, before: ResourceRecord | None) -> Iterator[str]:
+    """What its processes use more than before its first load."""
+    if now is None or before is None:
+        yield "what its processes use was not seen"
         return
-    if (held.leader, held.started) != (before.leader, before.started):
+    if (now.leader, now.started) != (before.leader, before.started):
         yield "its leader is another process than before"
-    for each in HELD:
-        now, then = each.count(held), each.count(before)
-        if now > then + each.more:
-            yield f"{now} {each.what}, {then} before the first load"
+    for count in COUNTS:
+        if count.of(now) > count.of(before) + count.more:
+            yield f"{count.of(now)} {count.what}, {count.of(before)} before the first load"
 
 
 def _of_the_run(state: EndState) -> Iterator[str]:
@@ -141,4 +130,4 @@ def _of_the_log(log: str, allowed: Sequence[str]) -> Iterator[str]:
     crashes = (line for line in log.splitlines() if is_fatal(line))
     fatal = next((line for line in crashes if not any(re.search(each, line) for each in allowed)), None)
     if fatal is not None:
-        yield f"its log tells of a crash: {fatal.strip()[:100]}"
+        yield f"a crash in its log: {fatal.strip()[:100]}"

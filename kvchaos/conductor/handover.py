@@ -42,7 +42,7 @@ class Handover:
     """Whether a server may serve another run. Made where there is one to follow."""
 
     def __init__(self, stack: Stack, files: CollectedFiles, before: ResourceRecord | None) -> None:
-        """`before` is what the server held before its first load; None: that is still to be seen."""
+        """`before` is what the server used before its first load; None: that is still to be seen."""
         self._stack = stack
         self._files = files
         self.before = before
@@ -57,7 +57,7 @@ class Handover:
         return not self.objections
 
     def before_load(self) -> None:
-        """Note what the server holds now, unless an earlier run did."""
+        """Note what the server uses now, unless an earlier run did."""
         if self.before is None:
             self.before = self._stack.resources()
 
@@ -75,10 +75,10 @@ class Handover:
         """The rest, when the load's connections are closed and the ledgers had time to be written."""
         if self._reset is None:
             return
-        held = self._settled()
+        usage = self._settled()
         self.objections = [
             *(self._before_reset(end) or of_the_caches(self._reset, _ledger(end.run_dir))),
-            *of_the_resources(held, self.before),
+            *of_the_resources(usage, self.before),
         ]
         self.figures = None if end.samples is None else server_state.own_figures(end.samples)
 
@@ -103,12 +103,12 @@ class Handover:
         )
 
     def _settled(self) -> ResourceRecord | None:
-        """What the server holds, a little later if it is more than before."""
+        """What the server uses, a little later if it is more than before."""
         deadline = time.monotonic() + CLOSED_S
         while True:
-            held = self._stack.resources()
-            if not list(of_the_resources(held, self.before)) or time.monotonic() > deadline:
-                return held
+            usage = self._stack.resources()
+            if not list(of_the_resources(usage, self.before)) or time.monotonic() > deadline:
+                return usage
             time.sleep(POLL_S)
 
 

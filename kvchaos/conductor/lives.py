@@ -33,24 +33,21 @@ class Lives:
 
     def begin(self) -> None:
         """Start the server. Raises UsageError when that cannot be done."""
-        lines = self.log_line()
-        self.count += 1
-        self._began, self._serves = time.monotonic(), False
-        self._stack.start()
-        self._end_told = False
-        identity = self._stack.identity()
-        self._pid = identity.get("pid")
-        self._events.write("server_start", **identity, log_line=lines)
+        self._begin_life(self._stack.start)
 
     def take_over(self) -> None:
         """The server that an earlier run has left up: its life in this run begins now."""
+        self._begin_life(lambda: None, kept=True)
+
+    def _begin_life(self, start: Callable[[], None], **data: Scalar) -> None:
         lines = self.log_line()
         self.count += 1
         self._began, self._serves = time.monotonic(), False
+        start()
         self._end_told = False
         identity = self._stack.identity()
         self._pid = identity.get("pid")
-        self._events.write("server_start", **identity, log_line=lines, kept=True)
+        self._events.write("server_start", **identity, log_line=lines, **data)
 
     def wait_ready(self, deadline_s: float) -> None:
         """Raises ServerNotReady when it does not serve in time."""

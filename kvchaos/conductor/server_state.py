@@ -86,7 +86,7 @@ def health(base_url: str) -> int | None:
 
 
 def reset_prefix_cache(base_url: str, server_log: Path, *, tier: bool = False) -> Probe:
-    """Ask the server to drop its prefix cache, and its offload tier if wished for (from 0.22 on).
+    """Ask the server to drop its prefix cache, and with `tier` its offload tier (from 0.22 on).
 
     It refuses while any request still holds blocks.
     """

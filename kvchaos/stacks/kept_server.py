@@ -11,7 +11,7 @@ from history import layout
 from history.records import ResourceRecord
 from kvchaos.paths import state_folder
 from kvchaos.stacks.local import LocalStack
-from kvchaos.stacks.prepare import Prepared, Wish, prepare_local
+from kvchaos.stacks.prepare import LaunchRequest, prepare_local
 from kvchaos.stacks.record import RunRecord
 from kvchaos.stacks.server_files import CollectedFiles
 from kvchaos.telemetry import Samples
@@ -22,27 +22,33 @@ SUFFIX = ".server"
 class KeptServer:
     """Its files lie in a folder of its own until it ends; each run has copies of what concerns it.
 
-    It has one record, which names the run that uses it, and holds what that run starts, too.
+    It has one record, which names the run that uses it, and includes what that run starts.
     """
 
-    def __init__(self, wish: Wish) -> None:
-        """Make it ready for its first run, `wish.run_id`. Raises UsageError."""
-        folder = state_folder(wish.cache) / f"{wish.run_id}{SUFFIX}"
+    def __init__(self, request: LaunchRequest) -> None:
+        """Make it ready for its first run, `request.run_id`. Raises UsageError."""
+        folder = state_folder(request.cache) / f"{request.run_id}{SUFFIX}"
         self.record = RunRecord(
-            state_folder(wish.cache),
-            run_id=wish.run_id,
-            run_dir=wish.run_dir,
+            state_folder(request.cache),
+            run_id=request.run_id,
+            run_dir=request.run_dir,
             control_dir=folder / layout.CONTROL,
         )
         self._folder = folder
-        self.record.add_temp_folder(folder)
-        folder.mkdir(mode=0o700)
-        self.files = CollectedFiles(folder)
-        self.prepared, self._stack = self._prepare(replace(wish, run_dir=folder))
+        with ExitStack() as undo:
+            undo.callback(self.record.close)
+            undo.callback(self._remove)
+            self.record.add_temp_folder(folder)
+            folder.mkdir(mode=0o700)
+            self.files = CollectedFiles(folder)
+            self.prepared = prepare_local(replace(request, run_dir=folder), self.record)
+            undo.pop_all()
+        assert isinstance(self.prepared.stack, LocalStack)
+        self._stack = self.prepared.stack
         self.runs: list[str] = []
         """Those that it served, in order."""
         self.before_load: ResourceRecord | None = None
-        """What it held before the first load of all; None until it was seen."""
+        """What it used before the first load of all; None until it was seen."""
         self.figures: Samples | None = None
         """Its metrics when it was last proved clean."""
 
@@ -61,16 +67,6 @@ class KeptServer:
             steps.callback(self.record.close)
             steps.callback(self._remove)
             steps.callback(self._stack.stop)
-
-    def _prepare(self, wish: Wish) -> tuple[Prepared, LocalStack]:
-        try:
-            prepared = prepare_local(wish, self.record)
-        except BaseException:
-            self._remove()
-            self.record.close()
-            raise
-        assert isinstance(prepared.stack, LocalStack)
-        return prepared, prepared.stack
 
     def _remove(self) -> None:
         if self._folder.exists():

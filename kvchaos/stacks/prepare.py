@@ -20,7 +20,7 @@ from kvchaos.witness.witness import Prometheus
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class LaunchRequest:
     """What is wanted of a server, and where things lie."""
 
     server: ServerEnv
@@ -52,12 +52,12 @@ class Prepared:
     """The one that is a part of the stack."""
 
 
-def prepare_local(wish: Wish, record: RunRecord) -> Prepared:
+def prepare_local(request: LaunchRequest, record: RunRecord) -> Prepared:
     """Processes of this machine. Raises UsageError."""
-    served = tiny(model.ensure_model(models_folder(wish.cache)))
-    listening = Listening(choose_port(wish.port, wish.host), wish.host)
-    folders = make_folders(wish.run_dir, record, wish.parts)
+    served = tiny(model.ensure_model(models_folder(request.cache)))
+    listening = Listening(choose_port(request.port, request.host), request.host)
+    folders = make_folders(request.run_dir, record, request.parts)
     launch = plan_launch(
-        wish.server, wish.settings, served, listening, folders, device_of(wish.server.platform)
+        request.server, request.settings, served, listening, folders, device_of(request.server.platform)
     )
-    return Prepared(launch, served, LocalStack(launch, folders, wish.run_dir, record))
+    return Prepared(launch, served, LocalStack(launch, folders, request.run_dir, record))

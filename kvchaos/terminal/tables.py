@@ -52,7 +52,7 @@ class CampaignRow:
     verdict: RunVerdict
     run_dir: Path
     again: Again | None = None
-    """It stands beside the verdict, which counts."""
+    """Shown with the verdict, which alone counts."""
 
 
 def show_run(console: Console, plan: RunPlan, verdict: RunVerdict, run_dir: Path) -> None:
@@ -120,10 +120,10 @@ def verdict_line(row: CampaignRow, seconds: float) -> Text:
 
 def again_line(again: Again) -> str:
     """What the repetition of a run says of the first one."""
-    told = f"{outcome_text(again.verdict.outcome)} once more, on a fresh server: {again.run_dir.name}"
+    line = f"{outcome_text(again.verdict.outcome)} once more, on a fresh server: {again.run_dir.name}"
     if again.verdict.outcome != "as expected":
-        return told
-    return f"{told}; the first server had served {', '.join(again.earlier)}"
+        return line
+    return f"{line}; the first server had served {', '.join(again.earlier)}"
 
 
 def opening_line(count: int, server: str) -> str:

@@ -16,7 +16,7 @@ from kvchaos.servers.registry import ServerEnv
 from kvchaos.stacks.compose.prepare import prepare_compose
 from kvchaos.stacks.compose.project import STATE_LABEL
 from kvchaos.stacks.compose.stack import ComposeStack
-from kvchaos.stacks.prepare import Wish
+from kvchaos.stacks.prepare import LaunchRequest
 from kvchaos.stacks.record import RunRecord
 from kvchaos.witness.config import Targets, write_config
 from tests.compose.engine import NOTHING, ids_of, traces_of
@@ -38,8 +38,8 @@ class Life:
             self.state, run_id=name, run_dir=self.run_dir, control_dir=self.run_dir / layout.CONTROL
         )
         settings = load_scenario(find_scenario(SCENARIO)).server
-        wish = Wish(image, settings, name, self.run_dir, bench.cache, grafana=grafana)
-        self.prepared = prepare_compose(wish, self.record)
+        request = LaunchRequest(image, settings, name, self.run_dir, bench.cache, grafana=grafana)
+        self.prepared = prepare_compose(request, self.record)
         write_config(self.run_dir / layout.PROMETHEUS_FOLDER, name, Targets("127.0.0.1:1", "127.0.0.1:1"))
         assert isinstance(self.prepared.stack, ComposeStack)
         self.stack = self.prepared.stack

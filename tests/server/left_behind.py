@@ -155,7 +155,7 @@ def _links(pid: int) -> list[Path]:
 def _listened_to(ours: Iterable[int]) -> set[int]:
     """Ports with a listener that is ours, or that nobody can be named for.
 
-    A port that was ours may be another process's a moment later: free ones are given to whoever asks.
+    A port that was ours may be another process's a moment later: the kernel gives free ports to anyone.
     """
     owners = {None, *ours}
     return {

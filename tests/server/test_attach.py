@@ -11,7 +11,7 @@ from history import layout
 from kvchaos.paths import state_folder
 from kvchaos.scenario import find_scenario, load_scenario
 from kvchaos.servers.registry import find_server
-from kvchaos.stacks.prepare import Prepared, Wish, prepare_local
+from kvchaos.stacks.prepare import LaunchRequest, Prepared, prepare_local
 from kvchaos.stacks.record import RunRecord
 from tests.server.bench import NEW, STARTED_S, Bench, need
 
@@ -28,7 +28,7 @@ def somebodys_server(server_cache: Path, tmp_path_factory: pytest.TempPathFactor
     )
     server, settings = find_server(need(NEW), server_cache), load_scenario(find_scenario(SCENARIO)).server
     settings = settings.model_copy(update={"chaos": False})
-    made = prepare_local(Wish(server, settings, "somebody", folder, server_cache), record)
+    made = prepare_local(LaunchRequest(server, settings, "somebody", folder, server_cache), record)
     try:
         made.stack.start()
         made.stack.wait_ready(STARTED_S)

@@ -66,27 +66,30 @@ def test_a_server_as_it_was_before_its_first_load_is_clean() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "text"),
+    ("state", "text"),
     [
-        ({"starts": 2}, "it was started 2 times"),
-        ({"unhealed": ("chaos",)}, "faults of chaos were not seen to end"),
-        ({"drained": False}, "it did not drain"),
-        ({"gauges": Gauges(1.0, 0.0, 0.0)}, "requests running: 1"),
-        ({"gauges": Gauges(0.0, 2.0, 0.0)}, "requests waiting: 2"),
-        ({"gauges": Gauges(0.0, 0.0, 0.025)}, "KV cache usage: 0.025"),
-        ({"gauges": Gauges(0.0, 0.0, None)}, "no gauge of KV cache usage"),
-        ({"journal_bytes": HALF_JOURNAL + 1}, "a journal of the chaos module has"),
-        ({"log": "INFO: ready\nTraceback (most recent call last):\n"}, "its log tells of a crash"),
-        ({"log": "INFO: rea"}, "the last line of its log is not whole"),
-        ({"ledger": (balance("worker"),)}, "no ledger of the scheduler"),
-        ({"ledger": (balance("scheduler"),)}, "no ledger of the worker"),
-        ({"ledger": (*CLEAN.ledger, violation("a block is stored twice at a time"))}, "stored twice"),
-        ({"ledger": (balance("scheduler", stores_open=1), balance("worker"))}, "1 stores open"),
-        ({"ledger": (balance("scheduler"), balance("worker", copies_open=2))}, "2 copies open"),
+        (replace(CLEAN, starts=2), "it was started 2 times"),
+        (replace(CLEAN, unhealed=("chaos",)), "faults of chaos were not seen to end"),
+        (replace(CLEAN, drained=False), "it did not drain"),
+        (replace(CLEAN, gauges=Gauges(1.0, 0.0, 0.0)), "requests running: 1"),
+        (replace(CLEAN, gauges=Gauges(0.0, 2.0, 0.0)), "requests waiting: 2"),
+        (replace(CLEAN, gauges=Gauges(0.0, 0.0, 0.025)), "KV cache usage: 0.025"),
+        (replace(CLEAN, gauges=Gauges(0.0, 0.0, None)), "no gauge of KV cache usage"),
+        (replace(CLEAN, journal_bytes=HALF_JOURNAL + 1), "a journal of the chaos module has"),
+        (replace(CLEAN, log="INFO: ready\nTraceback (most recent call last):\n"), "a crash in its log"),
+        (replace(CLEAN, log="INFO: rea"), "the last line of its log is not whole"),
+        (replace(CLEAN, ledger=(balance("worker"),)), "no ledger of the scheduler"),
+        (replace(CLEAN, ledger=(balance("scheduler"),)), "no ledger of the worker"),
+        (
+            replace(CLEAN, ledger=(*CLEAN.ledger, violation("a block is stored twice at a time"))),
+            "stored twice",
+        ),
+        (replace(CLEAN, ledger=(balance("scheduler", stores_open=1), balance("worker"))), "1 stores open"),
+        (replace(CLEAN, ledger=(balance("scheduler"), balance("worker", copies_open=2))), "2 copies open"),
     ],
 )
-def test_whatever_is_left_or_unknown_is_named(change: dict[str, object], text: str) -> None:
-    (objection,) = objections(replace(CLEAN, **change))  # type: ignore[arg-type]
+def test_whatever_is_left_or_unknown_is_named(state: EndState, text: str) -> None:
+    (objection,) = objections(state)
     assert text in objection
 
 
@@ -99,7 +102,7 @@ def test_a_line_that_the_scenario_expects_is_no_crash() -> None:
 @pytest.mark.parametrize(
     ("reset", "text"),
     [
-        (Probe(False, "", "blocks are still held"), "were not reset: blocks are still held"),
+        (Probe(False, "", "blocks are in use"), "were not reset: blocks are in use"),
         (Probe(None, "", "no answer"), "were not reset: no answer"),
     ],
 )
@@ -135,13 +138,13 @@ def test_more_than_a_pool_that_fills_is_too_much(count: str, more: int) -> None:
     assert objection.endswith("before the first load")
 
 
-@pytest.mark.parametrize(("held", "before"), [(None, BEFORE), (BEFORE, None)])
+@pytest.mark.parametrize(("now", "before"), [(None, BEFORE), (BEFORE, None)])
 def test_what_was_not_seen_is_not_known_to_be_gone(
-    held: ResourceRecord | None, before: ResourceRecord | None
+    now: ResourceRecord | None, before: ResourceRecord | None
 ) -> None:
-    assert list(of_the_resources(held, before)) == ["what its processes hold was not seen"]
+    assert list(of_the_resources(now, before)) == ["what its processes use was not seen"]
 
 
 def test_another_leader_is_another_server() -> None:
-    held = msgspec.structs.replace(BEFORE, leader=200)
-    assert list(of_the_resources(held, BEFORE)) == ["its leader is another process than before"]
+    other = msgspec.structs.replace(BEFORE, leader=200)
+    assert list(of_the_resources(other, BEFORE)) == ["its leader is another process than before"]

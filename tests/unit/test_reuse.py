@@ -137,7 +137,7 @@ def test_each_directory_can_be_judged_when_the_other_is_gone(made: Campaign) -> 
 def test_other_settings_need_another_server(made: Campaign) -> None:
     one, two = made.pair(offloading(), offloading(gpu_blocks=60))
     assert pid_of(one) != pid_of(two)
-    assert why_fresh(two) == "the run before had a server of its own"
+    assert why_fresh(two) == "the run before had other server settings"
 
 
 def test_a_scenario_may_ask_for_a_fresh_server(made: Campaign) -> None:

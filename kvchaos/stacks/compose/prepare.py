@@ -31,7 +31,7 @@ from kvchaos.stacks.compose.sweep import remove_orphans
 from kvchaos.stacks.device import GIB, Platform, device_of
 from kvchaos.stacks.local import choose_port
 from kvchaos.stacks.plugin import copy_plugin
-from kvchaos.stacks.prepare import Prepared, Wish
+from kvchaos.stacks.prepare import LaunchRequest, Prepared
 from kvchaos.stacks.record import RunRecord
 from kvchaos.witness.process import DATA
 from kvchaos.witness.witness import Prometheus
@@ -59,22 +59,22 @@ class Planned:
     prometheus_port: int
 
 
-def plan_project(wish: Wish, images: Images) -> Planned:
+def plan_project(request: LaunchRequest, images: Images) -> Planned:
     """Raises UsageError."""
-    platform = wish.server.platform
+    platform = request.server.platform
     device = device_of(platform)
-    served, folder = _model(platform, wish.cache)
-    listening = Listening(choose_port(wish.port), HOST)
-    launch = plan_launch(wish.server, wish.settings, served, listening, INSIDE, device)
+    served, folder = _model(platform, request.cache)
+    listening = Listening(choose_port(request.port), HOST)
+    launch = plan_launch(request.server, request.settings, served, listening, INSIDE, device)
     prometheus_port = choose_port(_port(PROMETHEUS_PORT_VARIABLE))
     overlays = [OVERLAY[platform], *(["prometheus"] if images.prometheus_is_built else [])]
     project = Project(
-        name=f"kvchaos-{wish.run_id}",
+        name=f"kvchaos-{request.run_id}",
         files=project_files(*overlays),
         variables={
-            "KVCHAOS_RUN": wish.run_id,
-            "KVCHAOS_STATE": str(state_folder(wish.cache)),
-            "KVCHAOS_RUN_DIR": str(wish.run_dir),
+            "KVCHAOS_RUN": request.run_id,
+            "KVCHAOS_STATE": str(state_folder(request.cache)),
+            "KVCHAOS_RUN_DIR": str(request.run_dir),
             "KVCHAOS_USER": owner(),
             "KVCHAOS_PORT": str(launch.port),
             PROMETHEUS_PORT_VARIABLE: str(prometheus_port),
@@ -84,26 +84,26 @@ def plan_project(wish: Wish, images: Images) -> Planned:
             **image_variables(images),
         },
         own=server_part(launch, folder),
-        grafana=wish.grafana,
+        grafana=request.grafana,
     )
     return Planned(project, launch, served, prometheus_port)
 
 
-def prepare_compose(wish: Wish, record: RunRecord) -> Prepared:
+def prepare_compose(request: LaunchRequest, record: RunRecord) -> Prepared:
     """Make what the project's containers are given of this machine. Raises UsageError."""
     client = connect()
     with ExitStack() as unless_made:
         unless_made.callback(client.close)
         with asking("what an earlier run has left up"):
             # It may have the ports that this one wants.
-            remove_orphans(client, state_folder(wish.cache))
-        planned = plan_project(wish, present_images(client, wish.server.platform, wish.server.name))
+            remove_orphans(client, state_folder(request.cache))
+        planned = plan_project(request, present_images(client, request.server.platform, request.server.name))
         resolved = planned.project.resolved()
-        _make_folders(wish)
+        _make_folders(request)
         unless_made.pop_all()
-    (wish.run_dir / FILE).write_text(resolved, encoding="utf-8")
-    manner = Manner(planned.project.name, grafana=wish.grafana)
-    stack = ComposeStack(client, manner, planned.launch, wish.run_dir, record)
+    (request.run_dir / FILE).write_text(resolved, encoding="utf-8")
+    manner = Manner(planned.project.name, grafana=request.grafana)
+    stack = ComposeStack(client, manner, planned.launch, request.run_dir, record)
     return Prepared(planned.launch, planned.model, stack, _prometheus(planned, stack))
 
 
@@ -114,13 +114,13 @@ def _prometheus(planned: Planned, stack: ComposeStack) -> Prometheus:
     return Prometheus(plan, ComposePrometheus(stack))
 
 
-def _make_folders(wish: Wish) -> None:
+def _make_folders(request: LaunchRequest) -> None:
     """Made here, since Docker makes folders that are missing, and makes them root's."""
-    copy_plugin(wish.run_dir, wish.parts)
-    (wish.run_dir / layout.CONTROL).mkdir(mode=0o755, exist_ok=True)
-    (wish.run_dir / layout.SERVER_LOG).touch()
-    (wish.run_dir / layout.PROMETHEUS_FOLDER / DATA).mkdir(parents=True, exist_ok=True)
-    if wish.server.platform == "cuda":
+    copy_plugin(request.run_dir, request.parts)
+    (request.run_dir / layout.CONTROL).mkdir(mode=0o755, exist_ok=True)
+    (request.run_dir / layout.SERVER_LOG).touch()
+    (request.run_dir / layout.PROMETHEUS_FOLDER / DATA).mkdir(parents=True, exist_ok=True)
+    if request.server.platform == "cuda":
         hub_folder().mkdir(parents=True, exist_ok=True)
 
 
