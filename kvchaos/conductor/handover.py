@@ -17,6 +17,7 @@ from kvchaos.stacks.stack import Stack
 from kvchaos.telemetry import Samples
 
 NOT_ENDED = "the run did not come to its end"
+QUIET_S = 0.5
 CLOSED_S = 6.0
 """For the server to close the connections of a load that has gone."""
 POLL_S = 0.1
@@ -59,6 +60,8 @@ class Handover:
     def before_load(self) -> None:
         """Note what the server uses now, unless an earlier run did."""
         if self.before is None:
+            # The server may not have closed the connection of the first request yet.
+            time.sleep(QUIET_S)
             self.before = self._stack.resources()
 
     def empty_caches(self, base_url: str, end: RunEnd) -> None:

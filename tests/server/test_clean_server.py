@@ -39,10 +39,14 @@ class Serving:
         self._run_dir = run_dir
         self._port, self.url = kept.prepared.launch.port, kept.prepared.launch.base_url
         self._scraper = Scraper(self.url, LineWriter(run_dir / "metrics.jsonl"))
+        # As in a run: a connection that it left idle would be closed by the server in mid-proof.
+        self._scraper.start()
         self._scraper.scrape_now()
         with self.request([1, 2, 3, 4], 1):
             """The first request of a server's life, as a run sends it."""
-        self.before = kept.prepared.stack.resources()
+        first = Handover(kept.prepared.stack, kept.files, None)
+        first.before_load()
+        self.before = first.before
 
     def proof(self, *, tier_in_use: bool = False) -> list[str]:
         """What the proof says against this server, some time after the reset of its caches."""
