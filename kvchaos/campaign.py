@@ -118,7 +118,8 @@ def _run_each(
         row = CampaignRow(_judge(run_dir), run_dir)
         rows.append(row)
         servers.judged(run_dir.name, row.verdict.outcome)
-        if not interrupted and row.verdict.outcome != "as expected" and (earlier := _earlier(run_dir)):
+        red = row.verdict.outcome != "as expected"
+        if not interrupted and red and (earlier := _earlier(run_dir, request)):
             part = InCampaign(turn, servers, None, repeats=run_dir.name)
             again_dir, interrupted = run_one(request, places, console, None, part)
             row = rows[-1] = replace(row, again=Again(_judge(again_dir), again_dir, earlier))
@@ -136,9 +137,9 @@ def _run_each(
             console.print(left_line(len(requests) - 1, left_s(ended, sizes[1:])), highlight=False)
 
 
-def _earlier(run_dir: Path) -> tuple[str, ...]:
-    """The runs that its server had served before."""
-    return read_plan(run_dir).preceded_by
+def _earlier(run_dir: Path, request: Request) -> tuple[str, ...]:
+    """The runs that its server had served before, where a fresh server can be had instead."""
+    return () if isinstance(request.server, Attached) else read_plan(run_dir).preceded_by
 
 
 def allow_open_files(request: Request) -> None:
@@ -216,6 +217,7 @@ def _conduct(
 ) -> None:
     if isinstance(request.server, Attached):
         plan = resolve_attached(request, request.server, run_dir.name)
+        plan = plan.model_copy(update={"preceded_by": provided.preceded_by})
         _carry_out(request, plan, provided, run_dir, display)
         return
     prepared = provided.prepared

@@ -1,8 +1,11 @@
-"""Which server a run of a campaign gets: the one that the run before has left, or a new one, and why."""
+"""Which server a run of a campaign gets: the one that the run before has left, or a new one, and why.
+
+An attached server is always the same: its runs are noted, and nothing of it is started, ended or proved.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +25,7 @@ from kvchaos.servers.registry import ServerEnv
 from kvchaos.stacks.attach import Attached, AttachStack
 from kvchaos.stacks.command import HOST
 from kvchaos.stacks.compose.prepare import prepare_compose
-from kvchaos.stacks.kept_server import KeptServer
+from kvchaos.stacks.kept_server import KeptServer, Prepare
 from kvchaos.stacks.prepare import LaunchRequest, Prepared, prepare_local
 from kvchaos.stacks.record import RunRecord
 from kvchaos.stacks.server_files import OwnFiles, ServerFiles
@@ -30,6 +33,12 @@ from kvchaos.stacks.stack import Stack
 
 RESETS_THE_TIER = Version("0.22")
 """Releases before say that they reset the offload tier, and do not."""
+PREPARE: Mapping[str, Prepare] = {
+    "local": prepare_local,
+    "compose-cpu": prepare_compose,
+    "compose-gpu": prepare_compose,
+}
+"""By stack."""
 NO_NEXT_RUN = "the run before was the last that its server was to serve"
 
 
@@ -59,6 +68,8 @@ class Servers:
         self._places = places
         self._reuse = reuse
         self._kept: KeptServer | None = None
+        self._on_attached: list[str] = []
+        """The runs that the attached server has served so far."""
         self._served: Request | None = None
         """What the server that is kept has served last."""
         self._reason = "the first run of the campaign" if reuse else None
@@ -89,11 +100,7 @@ class Servers:
 
     def _provided(self, request: Request, run_dir: Path, following: Request | None) -> Provided:
         if isinstance(request.server, Attached):
-            return Provided(
-                AttachStack(request.server),
-                self._record(run_dir, run_dir / layout.CONTROL),
-                OwnFiles(run_dir),
-            )
+            return self._attached(request.server, run_dir)
         launch_request = self._launch_request(request, request.server, run_dir)
         obstacle = (
             NO_NEXT_RUN if following is None or not self._reuse else obstacle_between(request, following)
@@ -104,7 +111,7 @@ class Servers:
         shared, self._served = self._kept is not None, request
         if self._kept is None and obstacle is not None:
             return self._for_one_run(request, launch_request, obstacle)
-        self._kept = self._kept or KeptServer(launch_request)
+        self._kept = self._kept or KeptServer(launch_request, PREPARE[request.stack])
         return _for_several(self._kept, launch_request, obstacle, None if shared else self._reason)
 
     def _take_back(self, provided: Provided) -> None:
@@ -121,13 +128,18 @@ class Servers:
         else:
             kept.before_load, kept.figures = handover.before, handover.figures
 
+    def _attached(self, server: Attached, run_dir: Path) -> Provided:
+        record = self._record(run_dir, run_dir / layout.CONTROL)
+        earlier = tuple(self._on_attached)
+        self._on_attached.append(run_dir.name)
+        return Provided(AttachStack(server), record, OwnFiles(run_dir), preceded_by=earlier)
+
     def _for_one_run(self, request: Request, launch_request: LaunchRequest, obstacle: str) -> Provided:
         run_dir = launch_request.run_dir
         record = self._record(run_dir, run_dir / layout.CONTROL)
         with ExitStack() as undo:
             undo.callback(record.close)
-            prepare = prepare_local if request.stack == "local" else prepare_compose
-            prepared = prepare(launch_request, record)
+            prepared = PREPARE[request.stack](launch_request, record)
             undo.pop_all()
         return Provided(
             prepared.stack,
@@ -213,8 +225,10 @@ def change_since_proof(kept: KeptServer) -> str | None:
 def obstacle_between(run: Request, following: Request) -> str | None:
     """Why the server of a run cannot serve the next one, even if it is clean; None: it can."""
     settings = run.scenario.server
-    if run.stack != "local" or not isinstance(run.server, ServerEnv):
-        return f"servers of --stack {run.stack} serve one run"
+    if not isinstance(run.server, ServerEnv):
+        return "the server is attached"
+    if run.grafana:
+        return "Grafana stays up with the containers of the run before"
     if run.server.release < RESETS_THE_TIER:
         return f"vLLM {run.server.vllm} does not reset its offload tier"
     if not (settings.offload and settings.chaos):

@@ -6,6 +6,7 @@ import http.client
 import time
 from collections.abc import Mapping
 from http import HTTPStatus
+from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -153,6 +154,9 @@ class AttachStack:
 
     def resources(self) -> ResourceRecord | None:
         return None
+
+    def serve(self, run_dir: Path) -> None:
+        """Nothing of it is written down."""
 
     def stop(self, grace_s: float = GRACE_S) -> None:
         """It stays."""

@@ -1,8 +1,9 @@
-"""A server of the local stack that serves several runs, one after the other."""
+"""A server that is started here and serves several runs, one after the other."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -10,13 +11,15 @@ from pathlib import Path
 from history import layout
 from history.records import ResourceRecord
 from kvchaos.paths import state_folder
-from kvchaos.stacks.local import LocalStack
-from kvchaos.stacks.prepare import LaunchRequest, prepare_local
+from kvchaos.stacks.prepare import LaunchRequest, Prepared
 from kvchaos.stacks.record import RunRecord
 from kvchaos.stacks.server_files import CollectedFiles
 from kvchaos.telemetry import Samples
 
 SUFFIX = ".server"
+
+Prepare = Callable[[LaunchRequest, RunRecord], Prepared]
+"""Makes a server of some stack ready to be started. Raises UsageError."""
 
 
 class KeptServer:
@@ -25,7 +28,7 @@ class KeptServer:
     It has one record, which names the run that uses it, and includes what that run starts.
     """
 
-    def __init__(self, request: LaunchRequest) -> None:
+    def __init__(self, request: LaunchRequest, prepare: Prepare) -> None:
         """Make it ready for its first run, `request.run_id`. Raises UsageError."""
         folder = state_folder(request.cache) / f"{request.run_id}{SUFFIX}"
         self.record = RunRecord(
@@ -41,10 +44,8 @@ class KeptServer:
             self.record.add_temp_folder(folder)
             folder.mkdir(mode=0o700)
             self.files = CollectedFiles(folder)
-            self.prepared = prepare_local(replace(request, run_dir=folder), self.record)
+            self.prepared = prepare(replace(request, run_dir=folder), self.record)
             undo.pop_all()
-        assert isinstance(self.prepared.stack, LocalStack)
-        self._stack = self.prepared.stack
         self.runs: list[str] = []
         """Those that it served, in order."""
         self.before_load: ResourceRecord | None = None
@@ -56,7 +57,7 @@ class KeptServer:
         """Begin a run; the runs before it."""
         earlier = tuple(self.runs)
         self.record.serve(run_id, run_dir)
-        self._stack.named_log = run_dir / layout.SERVER_LOG
+        self.prepared.stack.serve(run_dir)
         self.files.begin(run_dir)
         self.runs.append(run_id)
         return earlier
@@ -66,7 +67,7 @@ class KeptServer:
         with ExitStack() as steps:
             steps.callback(self.record.close)
             steps.callback(self._remove)
-            steps.callback(self._stack.stop)
+            steps.callback(self.prepared.stack.stop)
 
     def _remove(self) -> None:
         if self._folder.exists():

@@ -86,7 +86,7 @@ class LocalStack:
         self.launch = launch
         self._folders = folders
         self._log = run_dir / layout.SERVER_LOG
-        self.named_log = self._log
+        self._named_log = self._log
         """Where users find the log, for messages."""
         self._record = record
         self._process: subprocess.Popen[bytes] | None = None
@@ -123,7 +123,7 @@ class LocalStack:
             )
 
     def wait_ready(self, deadline_s: float) -> None:
-        wait_until_healthy(self, self.launch, self._log, deadline_s, self.named_log)
+        wait_until_healthy(self, self.launch, self._log, deadline_s, self._named_log)
 
     def alive(self) -> bool:
         return self._process is not None and self.exit_code() is None
@@ -183,6 +183,9 @@ class LocalStack:
         """Send a signal to all processes of the server at once; to nobody when it is gone."""
         if self._process is not None and self.processes():
             send(os.killpg, self._process.pid, which)
+
+    def serve(self, run_dir: Path) -> None:
+        self._named_log = run_dir / layout.SERVER_LOG
 
     def stop(self, grace_s: float = GRACE_S) -> None:
         """A record that cannot be written does not keep it from that; OSError comes when all is done."""

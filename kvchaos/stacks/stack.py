@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from history.records import ResourceRecord, Scalar
@@ -69,6 +70,10 @@ class Stack(Protocol):
 
     def resources(self) -> ResourceRecord | None:
         """What the server's processes hold now; None when none of them runs or can be seen."""
+        ...
+
+    def serve(self, run_dir: Path) -> None:
+        """Another run uses the server from now on: what belongs to that run goes into its directory."""
         ...
 
     def stop(self, grace_s: float = GRACE_S) -> None:

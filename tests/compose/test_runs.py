@@ -84,10 +84,42 @@ def test_what_the_engine_tells_and_what_the_run_leaves(campaign: Finished) -> No
     assert run.history.plan.stack == "compose-cpu"
     assert run.history.plan.versions.vllm == NEW
     told = [event.data for event in run.history.events_of("container") if event.data["service"] == "server"]
-    actions = [data["action"] for data in told]
-    assert [action for action in actions if action in ("start", "kill", "die")] == ["start", "kill", "die"]
+    # It serves the next run, too.
+    assert [data["action"] for data in told] == ["create", "start", "health_status: healthy"]
     assert all(int(str(data["at_ns"])) < time.time_ns() for data in told)
     assert len(run.history.resources) > 5
     files: list[Path] = [path for path in run.path.rglob("*") if path.is_file()]
     assert {path.stat().st_uid for path in files} == {os.getuid()}
     assert (run.path / "prometheus.log").stat().st_size > 0
+
+
+def test_a_container_that_was_proved_clean_serves_the_next_run(campaign: Finished) -> None:
+    one, two = of(campaign, INSIDE), of(campaign, "kill-and-restart")
+    assert one.event("clean_state").data == {"clean": True, "objections": []}
+    assert two.history.plan.preceded_by == (one.path.name,)
+    first, second = one.event("server_start").data, two.history.events_of("server_start")[0].data
+    assert second["kept"] is True
+    assert [second[name] for name in ("container", "pid")] == [first[name] for name in ("container", "pid")]
+    for run in (one, two):
+        files = {path.relative_to(run.path).as_posix() for path in run.path.rglob("*")}
+        assert {"compose.yaml", "compose.log", "prometheus/prometheus.yml", "prometheus/data"} <= files
+
+
+def test_each_run_on_a_container_has_a_prometheus_of_its_own(campaign: Finished) -> None:
+    one, two = of(campaign, INSIDE), of(campaign, "kill-and-restart")
+    seen = [
+        {
+            event.data["container"]
+            for event in run.history.events_of("container")
+            if event.data["service"] == "prometheus"
+        }
+        for run in (one, two)
+    ]
+    assert [len(each) for each in seen] == [1, 1]
+    assert seen[0] != seen[1]
+    ends = [
+        event.data["action"]
+        for event in one.history.events_of("container")
+        if event.data["service"] == "prometheus"
+    ]
+    assert ends[-1] == "destroy"

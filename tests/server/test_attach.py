@@ -43,17 +43,18 @@ def test_a_run_on_a_server_that_has_served_before_is_judged_by_its_own_counts(
     somebodys_server: Prepared, bench: Bench
 ) -> None:
     """Each run asks prompts of its own, so that what a server has cached of an earlier one is not found."""
-    seeds = set()
-    for _ in range(2):
-        url = somebodys_server.launch.base_url
-        finished = bench.run("run", SCENARIO, "--stack", "attach", "--url", url, "--prometheus")
-        assert finished.code == 0, finished.out
-        run = finished.run()
+    url = somebodys_server.launch.base_url
+    attach = ("--stack", "attach", "--url", url, "--prometheus", "--repeat", "2")
+    finished = bench.run("run", SCENARIO, *attach)
+    assert finished.code == 0, finished.out
+    one, two = finished.runs()
+    for run in (one, two):
         words = {result.oracle: result.verdict for result in run.verdict.results}
         assert words["accounting"] == words["offload-used"] == words["answers"] == "pass"
         assert words["witnesses"] == "pass"
         assert {"logs", "resources"}.isdisjoint(words)
         assert run.history.plan.command == ()
-        seeds.add(run.verdict.seed)
-    assert len(seeds) == 2
+    assert one.verdict.seed != two.verdict.seed
+    assert one.history.plan.preceded_by == ()
+    assert two.history.plan.preceded_by == (one.path.name,)
     assert somebodys_server.stack.alive()

@@ -20,7 +20,7 @@ from kvchaos.scenario import find_scenario, load_scenario
 from kvchaos.servers.registry import find_server
 from kvchaos.stacks.command import HOST
 from kvchaos.stacks.kept_server import KeptServer
-from kvchaos.stacks.prepare import LaunchRequest
+from kvchaos.stacks.prepare import LaunchRequest, prepare_local
 from kvchaos.telemetry import Scraper
 from tests.server.bench import NEW, STARTED_S, need, wait_for
 
@@ -99,7 +99,7 @@ def serving(server_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     run_dir.mkdir()
     settings = load_scenario(find_scenario("baseline-offload")).server
     server = find_server(need(NEW), server_cache)
-    kept = KeptServer(LaunchRequest(server, settings, run_dir.name, run_dir, server_cache))
+    kept = KeptServer(LaunchRequest(server, settings, run_dir.name, run_dir, server_cache), prepare_local)
     try:
         kept.serve(run_dir.name, run_dir)
         kept.prepared.stack.start()

@@ -22,7 +22,7 @@ from history.verdict import Outcome, RunVerdict
 from kvchaos import campaign
 from kvchaos.campaign import InCampaign, run_all, run_one
 from kvchaos.planning import Request
-from kvchaos.reuse import Servers
+from kvchaos.reuse import Servers, obstacle_between
 from oracles import ledger
 from oracles.windows import run_window
 from tests.unit.conducting import Bench, members, register_fake, scenario
@@ -209,6 +209,13 @@ def test_a_server_without_ledgers_is_never_used_again(made: Campaign, server: di
 def test_a_release_that_does_not_reset_its_tier_is_never_used_again(bench: Bench, made: Campaign) -> None:
     request = replace(made.request(offloading()), server=register_fake(bench.cache, "old", "0.21.0"))
     assert pid_of(made.run(request, request)) != pid_of(made.run(request, None))
+
+
+def test_containers_that_stay_up_for_grafana_serve_one_run(bench: Bench) -> None:
+    request = replace(bench.request(offloading()), stack="compose-cpu")
+    assert obstacle_between(request, request) is None
+    watched = replace(request, grafana=True)
+    assert obstacle_between(watched, watched) == "Grafana stays up with the containers of the run before"
 
 
 def test_without_reuse_every_run_has_a_server_of_its_own_and_needs_no_reason(bench: Bench) -> None:

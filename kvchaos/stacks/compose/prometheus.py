@@ -1,13 +1,21 @@
-"""Prometheus as a container of the run's project: brought up with the server, and taken down with it."""
+"""Prometheus as a container of the run's project: brought up with the server, and taken down with it.
+
+Where the server is to serve several runs, each run has a Prometheus of its own.
+"""
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 from docker.models.containers import Container
 
+from history import layout
 from kvchaos.errors import UsageError
 from kvchaos.stacks.compose.engine import asking
 from kvchaos.stacks.compose.project import PROMETHEUS
 from kvchaos.stacks.compose.stack import ComposeStack
+from kvchaos.witness.process import DATA
 
 
 class ComposePrometheus:
@@ -17,7 +25,21 @@ class ComposePrometheus:
         self._stack = stack
         self._container: Container | None = None
 
+    @property
+    def _mounted(self) -> Path:
+        """Where the container sees its configuration and writes its data."""
+        return self._stack.folder / layout.PROMETHEUS_FOLDER
+
+    @property
+    def _of_the_run(self) -> Path:
+        return self._stack.run_dir / layout.PROMETHEUS_FOLDER
+
     def start(self) -> None:
+        if self._mounted != self._of_the_run:
+            if self._mounted.exists():
+                shutil.rmtree(self._mounted)
+            shutil.copytree(self._of_the_run, self._mounted)
+            (self._mounted / DATA).mkdir()
         self._container = self._stack.companion(PROMETHEUS)
 
     def check(self) -> None:
@@ -35,7 +57,17 @@ class ComposePrometheus:
                 self._container.start()
 
     def stop(self) -> None:
-        """The project's end is its end."""
+        """The project's end is its end, unless the server is to serve another run."""
+        if self._container is None or self._mounted == self._of_the_run:
+            return
+        if self._stack.is_up:
+            with asking("Prometheus cannot be removed"):
+                self._container.stop()
+                self._stack.save_log(self._container)
+                self._container.remove(v=True)
+            self._stack.observe()
+        shutil.copytree(self._mounted, self._of_the_run, dirs_exist_ok=True)
+        self._container = None
 
     def runs(self) -> bool:
         if self._container is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 from collections import deque
@@ -54,10 +55,14 @@ class ComposeStack:
     def __init__(
         self, client: docker.DockerClient, manner: Manner, launch: Launch, run_dir: Path, record: RunRecord
     ) -> None:
+        """`run_dir` is the project's folder: one of its own where the server is to serve several runs."""
         self.launch = launch
+        self.folder = run_dir
+        """What the containers have of this machine lies in it."""
+        self.run_dir = run_dir
+        """Of the run that uses the server now."""
         self._client = client
         self._manner = manner
-        self._dir = run_dir
         self._record = record
         self._happenings = Happenings(client, manner.name)
         self._untold: deque[dict[str, Scalar]] = deque()
@@ -96,13 +101,14 @@ class ComposeStack:
                 self._server.start()
                 self._server.reload()
             return
-        (self._dir / layout.SERVER_LOG).touch()
+        (self.folder / layout.SERVER_LOG).touch()
         self._up(*(() if self._manner.grafana else (SERVER,)))
         with asking("the server's container"):
             (self._server,) = containers_of(self._client, self._manner.name, SERVER)
 
     def wait_ready(self, deadline_s: float) -> None:
-        wait_until_healthy(self, self.launch, self._dir / layout.SERVER_LOG, deadline_s)
+        log, named = (folder / layout.SERVER_LOG for folder in (self.folder, self.run_dir))
+        wait_until_healthy(self, self.launch, log, deadline_s, named)
 
     def alive(self) -> bool:
         return self._server is not None and self.exit_code() is None
@@ -146,6 +152,15 @@ class ComposeStack:
         if any(process.pid == pid for process in self.processes()):
             send(os.kill, pid, which)
 
+    def serve(self, run_dir: Path) -> None:
+        self.run_dir = run_dir
+        shutil.copyfile(self.folder / FILE, run_dir / FILE)
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the project has containers that are to be taken down."""
+        return self._manner.name in self._record.state.projects
+
     def stop(self, grace_s: float = GRACE_S) -> None:
         """Whatever fails before, the project is taken down."""
         try:
@@ -172,9 +187,9 @@ class ComposeStack:
         """Recorded before it begins, so that a later command finds what a killed one has made."""
         self._record.add_project(self._manner.name)
         command = self._compose("up", "--detach", "--no-build", "--quiet-pull", *services)
-        with (self._dir / LOG).open("ab") as log:
+        with (self.run_dir / LOG).open("ab") as log:
             process = self._record.start(
-                command, what="compose", environment=environment({}), cwd=self._dir, log=log
+                command, what="compose", environment=environment({}), cwd=self.folder, log=log
             )
         try:
             code = process.wait()
@@ -184,20 +199,24 @@ class ComposeStack:
                 process.wait()
             self._record.drop_group(process.pid)
         if code != 0:
-            said = last_words(self._dir / LOG, 1) or ("nothing was told",)
-            raise UsageError(f"docker compose up: {said[0]}; see {self._dir / LOG}")
+            said = last_words(self.run_dir / LOG, 1) or ("nothing was told",)
+            raise UsageError(f"docker compose up: {said[0]}; see {self.run_dir / LOG}")
 
     def _save_logs(self) -> None:
         """Of the server's companions; the server writes its own."""
         with asking("logs of the containers"):
             for container in containers_of(self._client, self._manner.name):
-                service = container.labels[SERVICE_LABEL]
-                if service != SERVER:
-                    (self._dir / f"{service}.log").write_bytes(container.logs())
+                if container.labels[SERVICE_LABEL] != SERVER:
+                    self.save_log(container)
+
+    def save_log(self, companion: Container) -> None:
+        """Into the directory of the run. Raises docker.errors.DockerException."""
+        service = companion.labels[SERVICE_LABEL]
+        (self.run_dir / f"{service}.log").write_bytes(companion.logs())
 
     def _leave(self, grace_s: float) -> None:
         try:
-            if self._manner.name not in self._record.state.projects:
+            if not self.is_up:
                 return
             if not self._manner.grafana:
                 self._down(grace_s)
@@ -208,14 +227,14 @@ class ComposeStack:
     def _down(self, grace_s: float) -> None:
         """By Compose, then by label whatever it left."""
         command = self._compose("down", "--volumes", "--remove-orphans", "--timeout", str(round(grace_s)))
-        with (self._dir / LOG).open("ab") as log:
+        with (self.run_dir / LOG).open("ab") as log:
             # By itself, so that no signal for us cuts it short.
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                cwd=self._dir,
+                cwd=self.folder,
                 env=environment({}),
                 process_group=0,
             )
@@ -232,7 +251,7 @@ class ComposeStack:
 
     def _compose(self, *words: str) -> tuple[str, ...]:
         profile = ("--profile", "grafana") if self._manner.grafana else ()
-        file = ("--project-name", self._manner.name, "--file", str(self._dir / FILE))
+        file = ("--project-name", self._manner.name, "--file", str(self.folder / FILE))
         return ("docker", "compose", "--progress", "plain", *file, *profile, *words)
 
 
