@@ -125,6 +125,10 @@ class PhaseSpec(Strict):
     """Index of the first request taken from the workload's endless list."""
 
 
+RENAMED = {"ledger": "transfer-invariants", "witnesses": "metrics-crosscheck"}
+"""Names of oracles in earlier versions, and now."""
+
+
 class Expectation(Strict):
     """What a server release is expected to do. Strict in both directions."""
 
@@ -136,6 +140,14 @@ class Expectation(Strict):
     """Oracles whose word does not count here: the expected failure takes them along, or the issue may."""
     issue: str | None = None
     """The upstream issue behind them."""
+
+    @field_validator("fail", "collateral", mode="before")
+    @classmethod
+    def _current_names(cls, names: object) -> object:
+        """Runs of earlier versions name two oracles otherwise."""
+        if not isinstance(names, list | tuple):
+            return names
+        return tuple(RENAMED.get(name, name) if isinstance(name, str) else name for name in names)
 
     @model_validator(mode="after")
     def _has_reason(self) -> Expectation:

@@ -133,7 +133,7 @@ class LedgerRecord(Record, frozen=True, kw_only=True):
     pid: Whole
     event: Literal["balance", "violation"]
     rule: str | None
-    """violation: the rule that was broken, in words."""
+    """violation: the id of the rule that was broken; a sentence in runs of earlier versions."""
     evidence: Evidence
     """balance: by account what was begun, is open, since when, and names; blocks audited. violation: what,
     where."""

@@ -7,6 +7,8 @@ from typing import Literal
 
 import msgspec
 
+from history.finding import Finding
+
 
 class Verdict(StrEnum):
     """fail > unknown > pass. No data, no metric, an oracle that crashed: unknown, never pass."""
@@ -16,21 +18,6 @@ class Verdict(StrEnum):
     FAIL = "fail"
 
 
-class Witness(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The smallest piece of the history that shows a violation."""
-
-    text: str
-    """One sentence with the figures in it."""
-    request: str | None = None
-    """Request id."""
-    metric: str | None = None
-    samples: list[tuple[int, float]] = []
-    """(wall clock ns, value), usually two."""
-    log_line: int | None = None
-    """Line number in server.log, from 1."""
-    t_ns: int | None = None
-
-
 class OracleResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One oracle's word on one run."""
 
@@ -38,9 +25,11 @@ class OracleResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     verdict: Verdict
     summary: str
     """One line: what was checked and how much of it, or what is wrong."""
-    witnesses: list[Witness] = []
-    """The first few violations; `violations` counts all."""
+    findings: list[Finding] = []
+    """The first few of each rule; `violations` counts all."""
     violations: int = 0
+    by_rule: dict[str, int] = {}
+    """Violations of each rule that was broken, by its id."""
     checked: int = 0
     """How many things were looked at; 0 never passes."""
 
@@ -51,7 +40,7 @@ Outcome = Literal["as expected", "not as expected", "unknown"]
 class RunVerdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The content of verdict.json."""
 
-    v: Literal[1] = 1
+    v: Literal[2] = 2
     run_id: str
     scenario: str
     server: str

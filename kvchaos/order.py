@@ -10,7 +10,7 @@ from history.plan import Scenario, ServerSettings
 FIRST = ("baseline-offload", "corruption-canary")
 """That nothing breaks by itself, and that the judges see what is broken."""
 
-UNCLEAN = frozenset({"server-alive", "progress", "drained", "resources", "ledger"})
+UNCLEAN = frozenset({"server-alive", "progress", "drained", "resources", "transfer-invariants"})
 """Oracles whose failure says that the server is no more, or is not what it was."""
 
 

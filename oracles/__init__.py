@@ -29,6 +29,8 @@ from oracles import (
     resources,
     witnesses,
 )
+from oracles.inputs import CLIENT, EVENTS, FAULTS, LEDGER, LOG, METRICS, PROMETHEUS, REQUESTS, RESOURCES
+from oracles.rule import Rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,71 +42,88 @@ class Oracle:
     purpose: str
     reads: tuple[str, ...]
     judge: Callable[[History], OracleResult]
+    rules: tuple[Rule, ...] = ()
+    """What it judges by. Without any it never fails: it says whether the others can be believed."""
 
-
-REQUESTS = "requests"
-METRICS = "metrics"
-PROMETHEUS = "what Prometheus saw"
-EVENTS = "events"
-FAULTS = "fault journal"
-LEDGER = "ledger"
-LOG = "server's log"
-CLIENT = "client"
-RESOURCES = "resources"
 
 UNSEEN: dict[StackName, tuple[str, ...]] = {"attach": (LOG, RESOURCES)}
 """What a stack never shows."""
 
 ORACLES: tuple[Oracle, ...] = (
-    Oracle(alive.NAME, "the server lives to the end and still answers", (EVENTS,), alive.judge),
-    Oracle(progress.NAME, "work that waits moves on", (EVENTS, REQUESTS, METRICS), progress.judge),
-    Oracle(logs.NAME, "the server's log tells of no crash", (LOG,), logs.judge),
+    Oracle(alive.NAME, "the server lives to the end and still answers", (EVENTS,), alive.judge, alive.RULES),
     Oracle(
-        outcomes.NAME, "every request ends once, whole and without error", (REQUESTS, EVENTS), outcomes.judge
+        progress.NAME, "work that waits moves on", (EVENTS, REQUESTS, METRICS), progress.judge, progress.RULES
     ),
-    Oracle(counters.NAME, "counters only grow and stay numbers", (METRICS, REQUESTS, LOG), counters.judge),
+    Oracle(logs.NAME, "the server's log tells of no crash", (LOG,), logs.judge, logs.RULES),
+    Oracle(
+        outcomes.NAME,
+        "every request ends once, whole and without error",
+        (REQUESTS, EVENTS),
+        outcomes.judge,
+        outcomes.RULES,
+    ),
+    Oracle(
+        counters.NAME,
+        "counters only grow and stay numbers",
+        (METRICS, REQUESTS, LOG),
+        counters.judge,
+        counters.RULES,
+    ),
     Oracle(
         accounting.NAME,
         "the server's token ledger adds up and agrees with the client's",
         (METRICS, REQUESTS, FAULTS),
         accounting.judge,
+        accounting.RULES,
     ),
     Oracle(
         witnesses.NAME,
         "Prometheus saw the same of the server's metrics as the suite",
         (PROMETHEUS, METRICS, REQUESTS, EVENTS),
         witnesses.judge,
+        witnesses.RULES,
     ),
     Oracle(
         answers.NAME,
         "answers equal the golden ones, bit for bit where the build allows",
         (REQUESTS,),
         answers.judge,
+        answers.RULES,
     ),
-    Oracle(drained.NAME, "nothing is held once all requests are done", (EVENTS, METRICS), drained.judge),
+    Oracle(
+        drained.NAME,
+        "nothing is held once all requests are done",
+        (EVENTS, METRICS),
+        drained.judge,
+        drained.RULES,
+    ),
     Oracle(
         resources.NAME,
         "no process, thread, file, socket or memory is kept for good",
         (RESOURCES, EVENTS, METRICS, CLIENT),
         resources.judge,
+        resources.RULES,
     ),
     Oracle(
         ledger.NAME,
         "what began with offloaded blocks ended once, and no block changed",
         (LEDGER, EVENTS, REQUESTS),
         ledger.judge,
+        ledger.RULES,
     ),
     Oracle(
         faults.NAME,
         "the planned faults, and only those, really struck",
         (FAULTS, EVENTS, METRICS, REQUESTS, LOG),
         faults.judge,
+        faults.RULES,
     ),
     Oracle(
         blast.NAME,
         "a fault on the blocks of one request harms no other",
         (FAULTS, REQUESTS, EVENTS),
         blast.judge,
+        blast.RULES,
     ),
     Oracle(
         client.NAME, "the load generator was fast enough to be believed", (CLIENT, REQUESTS), client.judge
@@ -114,9 +133,20 @@ ORACLES: tuple[Oracle, ...] = (
         "the server keeps to the scenario's bounds on speed",
         (REQUESTS, EVENTS, CLIENT),
         performance.judge,
+        performance.RULES,
     ),
-    Oracle(offload.NAME, "blocks really came back from the offload tier", (METRICS,), offload.judge),
+    Oracle(
+        offload.NAME,
+        "blocks really came back from the offload tier",
+        (METRICS,),
+        offload.judge,
+        offload.RULES,
+    ),
 )
+
+
+def all_rules() -> tuple[Rule, ...]:
+    return tuple(rule for oracle in ORACLES for rule in oracle.rules)
 
 
 def judges_of(plan: RunPlan) -> tuple[Oracle, ...]:

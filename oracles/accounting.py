@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from history.finding import request
 from history.reader import History
-from history.verdict import OracleResult, Witness
+from history.verdict import OracleResult
 from oracles import crosscheck
 from oracles.crosscheck import BY_SOURCE, CACHED, EXTERNAL, FIRST_ADMISSION_COUNTS, LOCAL, PREEMPTIONS, PROMPT
 from oracles.findings import Findings
+from oracles.inputs import METRICS, REQUESTS
+from oracles.rule import Rule, Source
 from oracles.timeline import release
 from oracles.windows import Window, phase_windows, run_window
 
@@ -16,6 +19,52 @@ RECOMPUTED = "vllm:prompt_tokens_recomputed_total"
 CACHED_BY_TIER = "vllm:prompt_tokens_cached_by_source_total"
 TIERS_SINCE = (0, 32)
 CACHE_SOURCES = ("local_cache_hit", "external_kv_transfer")
+
+
+def _rule(name: str, law: str, source: Source = "arithmetic", reads: tuple[str, ...] = (METRICS,)) -> Rule:
+    return Rule(f"{NAME}/{name}", law, source, reads, crosscheck.NOT_SETTLED)
+
+
+SOURCES_SUM = _rule(
+    "prompt-tokens-by-source",
+    "Prompt tokens by source, less those recomputed, add up to the prompt tokens.",
+    "vLLM documentation",
+)
+CACHED_EXCEEDS = _rule("cached-exceeds-prompt", "No more prompt tokens are cached than there are.")
+SOURCE_RANGE = _rule("source-out-of-range", "Each source has between 0 and all of the prompt tokens.")
+TIERS_SUM = _rule(
+    "cached-tokens-by-tier",
+    "Cached prompt tokens by tier add up to the cached prompt tokens, from 0.32 on.",
+    "vLLM documentation",
+)
+HITS_EXCEED = _rule("hits-exceed-queries", "No cache has more tokens hit than looked up.")
+CACHE_OFF = _rule(
+    "hit-in-disabled-cache",
+    "No token comes from a cache that the server was started without.",
+    "vLLM documentation",
+)
+NEW_PROMPT = _rule(
+    "new-prompt-cached",
+    "No token of a prompt that is sent for the first time is found in a cache.",
+    reads=(METRICS, REQUESTS),
+)
+USAGE_RANGE = _rule(
+    "usage-cached-tokens-range",
+    "The cached tokens of an answer's usage are between 0 and its prompt tokens.",
+    "HTTP and the OpenAI API",
+    (REQUESTS,),
+)
+RULES = (
+    SOURCES_SUM,
+    CACHED_EXCEEDS,
+    SOURCE_RANGE,
+    TIERS_SUM,
+    HITS_EXCEED,
+    CACHE_OFF,
+    NEW_PROMPT,
+    USAGE_RANGE,
+    *crosscheck.RULES,
+)
 
 
 def judge(history: History) -> OracleResult:
@@ -54,15 +103,15 @@ def _sources(window: Window, found: Findings) -> None:
     found.checked += 2
     if by_source - recomputed != total:
         parts = f"{by_source:g} prompt tokens by source less {recomputed:g} recomputed"
-        found.violation(window.witness(f"{parts} are not the {total:g} in total", BY_SOURCE))
+        window.violation(found, SOURCES_SUM, f"{parts} are not the {total:g} in total", BY_SOURCE)
     if cached > total:
-        found.violation(window.witness(f"{cached:g} cached of {total:g} prompt tokens", CACHED))
+        window.violation(found, CACHED_EXCEEDS, f"{cached:g} cached of {total:g} prompt tokens", CACHED)
     for source in ("local_compute", *CACHE_SOURCES):
         part = window.growth(BY_SOURCE, source=source)
         found.checked += 1
         if part is not None and not 0 <= part <= total:
             text = f"{part:g} prompt tokens from {source} of {total:g} in total"
-            found.violation(window.witness(text, BY_SOURCE, source=source))
+            window.violation(found, SOURCE_RANGE, text, BY_SOURCE, source=source)
 
 
 def _tiers(history: History, window: Window, found: Findings) -> None:
@@ -76,7 +125,7 @@ def _tiers(history: History, window: Window, found: Findings) -> None:
     found.checked += 1
     if by_tier != cached:
         text = f"{by_tier:g} cached prompt tokens by tier are not the {cached:g} in total"
-        found.violation(window.witness(text, CACHED_BY_TIER))
+        window.violation(found, TIERS_SUM, text, CACHED_BY_TIER)
 
 
 def _hits(window: Window, found: Findings) -> None:
@@ -88,19 +137,19 @@ def _hits(window: Window, found: Findings) -> None:
         found.checked += 1
         if hits > queries:
             text = f"{hits:g} hits of {queries:g} tokens asked for in {cache}"
-            found.violation(window.witness(text, f"{cache}_hits_total"))
+            window.violation(found, HITS_EXCEED, text, f"{cache}_hits_total")
 
 
 def _switched_off(history: History, window: Window, found: Findings) -> None:
     """No token comes from a cache that the server was started without."""
     server = history.plan.scenario.server
     if not server.offload:
-        _zero(window, found, "offload is off", BY_SOURCE, source="external_kv_transfer")
+        _zero(window, found, CACHE_OFF, "offload is off", BY_SOURCE, source="external_kv_transfer")
     if "--no-enable-prefix-caching" in server.extra_args:
-        _zero(window, found, "prefix caching is off", BY_SOURCE, source="local_cache_hit")
+        _zero(window, found, CACHE_OFF, "prefix caching is off", BY_SOURCE, source="local_cache_hit")
 
 
-def _zero(window: Window, found: Findings, why: str, metric: str, **labels: str) -> None:
+def _zero(window: Window, found: Findings, rule: Rule, why: str, metric: str, **labels: str) -> None:
     grown = window.growth(metric, **labels)
     if grown is None:
         found.gap(f"{window.name}: no metric {metric}")
@@ -108,7 +157,7 @@ def _zero(window: Window, found: Findings, why: str, metric: str, **labels: str)
     found.checked += 1
     if grown != 0:
         what = " ".join([metric, *labels.values()])
-        found.violation(window.witness(f"{why}, yet {what} grew by {grown:g}", metric, **labels))
+        window.violation(found, rule, f"{why}, yet {what} grew by {grown:g}", metric, **labels)
 
 
 def _unique(history: History, windows: list[Window], found: Findings) -> None:
@@ -123,10 +172,10 @@ def _unique(history: History, windows: list[Window], found: Findings) -> None:
         if not (unique and fresh and window.settled and window.requests):
             continue
         for cache in (LOCAL, EXTERNAL):
-            _zero(window, found, "all prompts are new", f"{cache}_hits_total")
+            _zero(window, found, NEW_PROMPT, "all prompts are new", f"{cache}_hits_total")
         counted_once = release(history) >= FIRST_ADMISSION_COUNTS or window.growth(PREEMPTIONS) == 0
         for source in CACHE_SOURCES if counted_once else ():
-            _zero(window, found, "all prompts are new", BY_SOURCE, source=source)
+            _zero(window, found, NEW_PROMPT, "all prompts are new", BY_SOURCE, source=source)
 
 
 def _usage(history: History, found: Findings) -> None:
@@ -137,4 +186,4 @@ def _usage(history: History, found: Findings) -> None:
         found.checked += 1
         if not 0 <= cached <= record.prompt_tokens:
             text = f"request {record.id}: {cached} cached of {record.prompt_tokens} prompt tokens"
-            found.violation(Witness(text=text, request=record.id, t_ns=record.start_ns))
+            found.violation(USAGE_RANGE, request(record.id), text, t_ns=record.start_ns)

@@ -2,14 +2,54 @@
 
 from __future__ import annotations
 
+from history.finding import SERVER, Subject, request
 from history.reader import History
 from history.records import Event
-from history.verdict import OracleResult, Witness
+from history.verdict import OracleResult
 from oracles.findings import Findings
+from oracles.inputs import EVENTS, FAULTS
 from oracles.lives import deaths, is_ending, lives, outage_at
+from oracles.rule import Rule
 
 NAME = "server-alive"
 FINAL = "final"
+DIED = Rule(
+    "server-alive/died",
+    "The server ends only when a fault or the suite ends it.",
+    "scenario",
+    (EVENTS, FAULTS),
+)
+NOT_READY = Rule(
+    "server-alive/restart-not-ready",
+    "A server that is started again serves within its deadline.",
+    "scenario",
+    (EVENTS,),
+)
+NOT_STOPPED = Rule(
+    "server-alive/stop-ignored", "SIGTERM ends the server without SIGKILL.", "operating system", (FAULTS,)
+)
+UNANSWERED = Rule(
+    "server-alive/probe-failed",
+    "The server answers each probe, except while a fault has ended it.",
+    "HTTP and the OpenAI API",
+    (EVENTS, FAULTS),
+    "no final probe was sent",
+)
+FALSE_HEALTHY = Rule(
+    "server-alive/health-false-positive",
+    "/health does not answer 200 right after a probe has failed.",
+    "vLLM documentation",
+    (EVENTS,),
+    "/health gave no answer, or was not asked",
+)
+FALSE_SICK = Rule(
+    "server-alive/health-false-negative",
+    "/health answers 200 right after a probe was answered.",
+    "vLLM documentation",
+    (EVENTS,),
+    "/health gave no answer, or was not asked",
+)
+RULES = (DIED, NOT_READY, NOT_STOPPED, UNANSWERED, FALSE_HEALTHY, FALSE_SICK)
 
 
 def judge(history: History) -> OracleResult:
@@ -17,10 +57,10 @@ def judge(history: History) -> OracleResult:
     proves nothing, agrees with each."""
     found = Findings(NAME)
     for event in deaths(history):
-        found.violation(Witness(text=f"the server died: {_cause(event)}", t_ns=event.t_ns))
+        found.violation(DIED, SERVER, f"the server died: {_cause(event)}", t_ns=event.t_ns)
     for event in history.events_of("server_not_ready"):
         text = f"started anew, the server did not serve within {event.data.get('seconds')} s"
-        found.violation(Witness(text=text, t_ns=event.t_ns))
+        found.violation(NOT_READY, SERVER, text, t_ns=event.t_ns)
     _forced(history, found)
     health = {event.data.get("where"): event for event in history.events_of("health")}
     canaries = history.events_of("canary")
@@ -39,7 +79,7 @@ def _forced(history: History, found: Findings) -> None:
     for line in history.faults:
         if is_ending(line) and line.evidence.get("forced") is True:
             text = f"the server did not stop by itself within {line.evidence.get('seconds')} s of SIGTERM"
-            found.violation(Witness(text=text, t_ns=line.t_ns))
+            found.violation(NOT_STOPPED, SERVER, text, t_ns=line.t_ns)
 
 
 def _lives_told(history: History) -> str:
@@ -60,18 +100,19 @@ def _judge_canary(canary: Event, health: Event | None, found: Findings, *, owed:
     name, answered = _name(canary), canary.data.get("ok") is True
     if not answered:
         text = f"{name} was not answered: {canary.data.get('error')}"
-        green = health is not None and health.data.get("ok") is True
-        if green:
+        if health is not None and health.data.get("ok") is True:
             text = f"false healthy: /health said that all is well, yet {text}"
-        if green or owed:
-            found.violation(_witness(canary, text))
+            found.violation(FALSE_HEALTHY, _subject(canary), text, t_ns=canary.t_ns)
+        elif owed:
+            found.violation(UNANSWERED, _subject(canary), text, t_ns=canary.t_ns)
     elif health is None:
         found.gap(f"nobody asked /health after {name}")
     elif health.data.get("status") is None:
         found.gap(f"/health gave no answer after {name}")
     elif health.data.get("ok") is not True:
         status = health.data.get("status")
-        found.violation(_witness(canary, f"false sick: /health answered {status}, yet {name} was answered"))
+        text = f"false sick: /health answered {status}, yet {name} was answered"
+        found.violation(FALSE_SICK, _subject(canary), text, t_ns=canary.t_ns)
 
 
 def _name(canary: Event) -> str:
@@ -79,6 +120,6 @@ def _name(canary: Event) -> str:
     return f"the canary {where}" if " " in str(where) else f"the {where} canary"
 
 
-def _witness(canary: Event, text: str) -> Witness:
-    request = canary.data.get("request")
-    return Witness(text=text, request=request if isinstance(request, str) else None, t_ns=canary.t_ns)
+def _subject(canary: Event) -> Subject:
+    name = canary.data.get("request")
+    return request(name) if isinstance(name, str) else SERVER

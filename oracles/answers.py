@@ -11,17 +11,43 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
+from history.finding import request
 from history.once import once
 from history.packing import Numbers
 from history.reader import History
 from history.records import CANARY, RequestRecord
-from history.verdict import OracleResult, Witness
+from history.verdict import OracleResult
 from oracles.findings import Findings
+from oracles.inputs import REQUESTS
+from oracles.rule import Rule
 
 NAME = "answers"
 BROKEN_OFF = "abort"
 TELLING = 4
 """Logprobs that tell whose answer it is: no two prompts of ours share so many, bit for bit."""
+NOT_COMPARED = "no answer could be compared with a golden one"
+NOT_GOLDEN = Rule(
+    "answers/not-golden",
+    "An answer has the tokens and logprobs of the golden answer to its prompt.",
+    "arithmetic",
+    (REQUESTS,),
+    NOT_COMPARED,
+)
+NOT_REPEATED = Rule(
+    "answers/not-repeated",
+    "An answer without a golden one has the tokens and logprobs of the first answer to its prompt.",
+    "arithmetic",
+    (REQUESTS,),
+    NOT_COMPARED,
+)
+FOREIGN = Rule(
+    "answers/foreign",
+    "No answer begins as the answer to another prompt does.",
+    "arithmetic",
+    (REQUESTS,),
+    NOT_COMPARED,
+)
+RULES = (NOT_GOLDEN, NOT_REPEATED, FOREIGN)
 
 
 class Comparison(NamedTuple):
@@ -59,9 +85,9 @@ def judge(history: History) -> OracleResult:
     if seen.different:
         owners = _owners(history)
         for comparison in seen.different:
-            found.violation(_witness(comparison, owners))
+            _violation(comparison, owners, found)
     if not seen.with_golden:
-        found.gap("no answer could be compared with a golden one")
+        found.gap(NOT_COMPARED)
     equal = f"{seen.with_golden} answers equal the golden ones, {seen.with_others} more their prompt's first"
     return found.result(equal + _bound(history.plan.logprob_tolerance, seen.ties))
 
@@ -188,13 +214,15 @@ def _beginning(record: RequestRecord) -> tuple[float, ...]:
     return tuple(record.logprobs[:TELLING])
 
 
-def _witness(comparison: Comparison, owners: Owners) -> Witness:
+def _violation(comparison: Comparison, owners: Owners, found: Findings) -> None:
     record = comparison.record
     text = (
         f"request {record.id} ({record.phase}), prompt {record.prompt_id}, "
         f"differs from {comparison.standard.id} {comparison.difference}"
     )
+    rule = NOT_GOLDEN if comparison.golden else NOT_REPEATED
     foreign = sorted(owners.get(_beginning(record), set()) - {record.prompt_id})
     if foreign:
+        rule = FOREIGN
         text += f"; it begins as the answer to another prompt does: {foreign[0]}"
-    return Witness(text=text, request=record.id, t_ns=record.start_ns)
+    found.violation(rule, request(record.id), text, t_ns=record.start_ns)

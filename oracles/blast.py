@@ -4,17 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from history.finding import request
 from history.reader import History
 from history.records import RequestRecord
-from history.verdict import OracleResult, Witness
+from history.verdict import OracleResult
 from oracles.answers import compared
 from oracles.findings import Findings
+from oracles.inputs import EVENTS, FAULTS, REQUESTS
 from oracles.lives import deaths
+from oracles.rule import Rule
 from oracles.strikes import Strikes, strikes_of
 from oracles.timeline import end_ns
 
 NAME = "blast-radius"
 MAX_TEXT = 200
+UNKNOWN_BLOCKS = "the server died, or the records do not say which prompts share a block"
+BYSTANDER_FAILED = Rule(
+    "blast-radius/bystander-failed",
+    "A request that shares no block with any that a fault struck does not fail.",
+    "plug-in contract",
+    (FAULTS, REQUESTS, EVENTS),
+    UNKNOWN_BLOCKS,
+)
+BYSTANDER_WRONG = Rule(
+    "blast-radius/bystander-wrong-answer",
+    "A request that shares no block with any that a fault struck gets the right answer.",
+    "plug-in contract",
+    (FAULTS, REQUESTS, EVENTS),
+    UNKNOWN_BLOCKS,
+)
+RULES = (BYSTANDER_FAILED, BYSTANDER_WRONG)
 
 
 def judge(history: History) -> OracleResult:
@@ -36,7 +55,7 @@ def judge(history: History) -> OracleResult:
     found.checked += strikes.named + strikes.nameless + len(bystanders)
     for record in history.requests:
         if record.id in bystanders and record.outcome == "error":
-            found.violation(_witness(record, f"failed: {_said(record)}"))
+            _violation(found, BYSTANDER_FAILED, record, f"failed: {_said(record)}")
     _wrong_answers(history, strikes, bystanders, found)
     return found.result(_summary(strikes, len(bystanders)))
 
@@ -55,12 +74,12 @@ def _wrong_answers(history: History, strikes: Strikes, bystanders: set[str], fou
         record, standard = comparison.record, comparison.standard
         if record.id in bystanders and not strikes.can_have_touched(standard):
             text = f"has a wrong answer: it differs from {standard.id} {comparison.difference}"
-            found.violation(_witness(record, text))
+            _violation(found, BYSTANDER_WRONG, record, text)
 
 
-def _witness(record: RequestRecord, text: str) -> Witness:
-    told = f"request {record.id} ({record.phase}) shares no block with any that was struck, and {text}"
-    return Witness(text=told, request=record.id, t_ns=record.start_ns)
+def _violation(found: Findings, rule: Rule, record: RequestRecord, what: str) -> None:
+    text = f"request {record.id} ({record.phase}) shares no block with any that was struck, and {what}"
+    found.violation(rule, request(record.id), text, t_ns=record.start_ns)
 
 
 def _said(record: RequestRecord) -> str:

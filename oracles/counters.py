@@ -7,12 +7,15 @@ from collections import defaultdict
 
 import numpy as np
 
+from history.finding import log_line, metric, request
 from history.metrics import MetricLog
 from history.reader import History
 from history.series import Series, Values
-from history.verdict import OracleResult, Witness
-from oracles.findings import Findings, finite
+from history.verdict import OracleResult
+from oracles.findings import Findings
+from oracles.inputs import EVENTS, LOG, METRICS, REQUESTS
 from oracles.lives import lives
+from oracles.rule import Rule
 from oracles.timeline import lines_before_stop, scraped_to_the_end
 
 NAME = "counters"
@@ -23,6 +26,50 @@ OWN_PREFIX = "vllm:"
 START_TIME = "process_start_time_seconds"
 Change = tuple[int, float]
 """Number of a scrape and the value from there on."""
+UNSEEN = "the server's own counters were never scraped, or the scrapes end before the load does"
+NOT_A_NUMBER = Rule(
+    "counters/not-a-number",
+    "No counter is NaN or infinite, no gauge is NaN.",
+    "Prometheus",
+    (METRICS,),
+    UNSEEN,
+)
+NEGATIVE = Rule("counters/negative", "No counter is below 0.", "Prometheus", (METRICS,), UNSEEN)
+DECREASED = Rule(
+    "counters/decreased",
+    "Within one incarnation of the server no counter decreases.",
+    "Prometheus",
+    (METRICS,),
+    UNSEEN,
+)
+RESTARTED = Rule(
+    "counters/unexplained-restart",
+    "The server's start time changes only when the suite has started it again.",
+    "Prometheus",
+    (METRICS, EVENTS),
+    UNSEEN,
+)
+NOT_CUMULATIVE = Rule(
+    "counters/buckets-not-cumulative",
+    "No bucket of a histogram is smaller than the one below it.",
+    "Prometheus",
+    (METRICS,),
+    UNSEEN,
+)
+COUNT_DIFFERS = Rule(
+    "counters/count-not-infinity-bucket",
+    "The count of a histogram is its +Inf bucket.",
+    "Prometheus",
+    (METRICS,),
+    UNSEEN,
+)
+DECREMENT = Rule(
+    "counters/decrement-refused",
+    "The server never tries to lower a counter.",
+    "Prometheus",
+    (REQUESTS, LOG),
+)
+RULES = (NOT_A_NUMBER, NEGATIVE, DECREASED, RESTARTED, NOT_CUMULATIVE, COUNT_DIFFERS, DECREMENT)
 
 
 def judge(history: History) -> OracleResult:
@@ -54,18 +101,19 @@ def _judge_counter(log: MetricLog, series: Series, found: Findings) -> None:
     for place in np.flatnonzero(odd).tolist():
         change = int(at[place]), float(values[place])
         if not math.isfinite(change[1]):
-            found.violation(_witness(log, series, "is not a number", [change]))
+            _violation(found, NOT_A_NUMBER, log, series, "is not a number", [change])
         elif change[1] < 0:
-            found.violation(_witness(log, series, "is negative", [change]))
+            _violation(found, NEGATIVE, log, series, "is negative", [change])
         before = (int(at[place - 1]), float(values[place - 1])) if place else change
         if change[1] < before[1] and _same_life(log, before[0], change[0]):
-            found.violation(_witness(log, series, "shrank", [before, change]))
+            _violation(found, DECREASED, log, series, "shrank", [before, change])
 
 
 def _judge_gauge(log: MetricLog, series: Series, found: Findings) -> None:
     at, values = series.present()
     for place in np.flatnonzero(np.isnan(values)).tolist():
-        found.violation(_witness(log, series, "is not a number", [(int(at[place]), float(values[place]))]))
+        change = int(at[place]), float(values[place])
+        _violation(found, NOT_A_NUMBER, log, series, "is not a number", [change])
 
 
 def _same_life(log: MetricLog, first: int, last: int) -> bool:
@@ -83,7 +131,7 @@ def _restarts(history: History, found: Findings) -> None:
         before_ns, now_ns = log.times_ns[scrape - 1], log.times_ns[scrape]
         if not any(before_ns < t_ns < now_ns for t_ns in begun_ns):
             text = "the server says that it was started anew, and nobody did: its counters began from 0"
-            found.violation(Witness(text=text, metric=START_TIME, t_ns=now_ns))
+            found.violation(RESTARTED, metric(START_TIME), text, t_ns=now_ns)
 
 
 def _judge_histograms(log: MetricLog, counters: list[Series], found: Findings) -> None:
@@ -134,30 +182,29 @@ def _judge_moment(
             continue
         if value < below:
             wrong = f"is smaller than the bucket below it ({below:g})"
-            found.violation(_witness(log, series, wrong, [(scrape, value)]))
+            _violation(found, NOT_CUMULATIVE, log, series, wrong, [(scrape, value)])
         below = value
     for series, value in zip(members[buckets:], values[buckets:], strict=True):
         if value is not None and value != below:
             wrong = f"differs from its +Inf bucket ({below:g})"
-            found.violation(_witness(log, series, wrong, [(scrape, value)]))
+            _violation(found, COUNT_DIFFERS, log, series, wrong, [(scrape, value)])
 
 
 def _refusals(history: History, found: Findings) -> None:
     for record in history.requests:
         if record.error is not None and REFUSAL in record.error.message:
             text = f"request {record.id} was answered with a counter's refusal: {record.error.message[:200]}"
-            found.violation(Witness(text=text, request=record.id, t_ns=record.start_ns))
+            found.violation(DECREMENT, request(record.id), text, t_ns=record.start_ns)
     for number, line in enumerate(lines_before_stop(history), start=1):
         if REFUSAL in line:
             text = f"the server tried to lower a counter: {line.strip()[:200]}"
-            found.violation(Witness(text=text, log_line=number))
+            found.violation(DECREMENT, log_line(number), text)
 
 
-def _witness(log: MetricLog, series: Series, wrong: str, changes: list[Change]) -> Witness:
-    told = " to ".join(f"{value:g}" for _, value in changes)
-    return Witness(
-        text=f"{series.key} {wrong}: {told}",
-        metric=series.key,
-        samples=finite([(log.times_ns[scrape], value) for scrape, value in changes]),
-        t_ns=log.times_ns[changes[-1][0]],
-    )
+def _violation(
+    found: Findings, rule: Rule, log: MetricLog, series: Series, wrong: str, changes: list[Change]
+) -> None:
+    values = " to ".join(f"{value:g}" for _, value in changes)
+    samples = [(log.times_ns[scrape], value) for scrape, value in changes]
+    text = f"{series.key} {wrong}: {values}"
+    found.violation(rule, metric(series.key), text, samples=samples, t_ns=samples[-1][0])

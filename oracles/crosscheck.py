@@ -8,7 +8,9 @@ from typing import NamedTuple
 from history.reader import History
 from history.records import FaultRecord, RequestRecord
 from oracles.findings import Findings
+from oracles.inputs import FAULTS, METRICS, REQUESTS
 from oracles.offload import loaded_bytes
+from oracles.rule import Rule, Source
 from oracles.timeline import release
 from oracles.windows import Window
 
@@ -29,11 +31,59 @@ ABANDONED = "Abandoned"
 """A client that leaves because the workload says so."""
 ENDED_BY_SERVER = ("ErrorEvent", "TruncatedStream")
 """An error in the stream, or a stream that ended tidily and too early."""
+NOT_SETTLED = "there is no scrape of the same server after the last answer, or a metric is absent"
+
+
+def _rule(name: str, law: str, source: Source = "arithmetic", *more: str) -> Rule:
+    return Rule(f"accounting/{name}", law, source, (METRICS, REQUESTS, *more), NOT_SETTLED)
+
+
+GENERATED_TOKENS = _rule("generated-tokens", "The server counts the generated tokens that clients received.")
+PROMPT_TOKENS = _rule("prompt-tokens", "The server counts the prompt tokens that clients sent.")
+FINISHED = _rule(
+    "finished-requests", "The server counts the requests that ended, by finish reason, as clients do."
+)
+ABANDONED_FINISHED = _rule(
+    "abandoned-requests", "Requests that clients left are among the requests that ended."
+)
+FIRST_TOKEN_COUNT = _rule("first-tokens", "The histogram of TTFT counts each request that got a token, once.")
+USAGE_CACHED = _rule(
+    "usage-cached-tokens", "The cached tokens of all answers add up to the server's cached prompt tokens."
+)
+LOOKED_UP = _rule(
+    "lookups-exceed-prompts",
+    "No more tokens are looked up in the offload tier than prompts have: each once, at admission.",
+    "vLLM source",
+)
+CLAIMED = _rule(
+    "claimed-exceeds-loaded",
+    "No more prompt tokens are said to come from the tier than were copied from there without failure.",
+    "arithmetic",
+    FAULTS,
+)
+USAGE_CLAIMED = _rule(
+    "usage-exceeds-loaded",
+    "The cached tokens of all answers were hit on the device or copied from the tier.",
+    "arithmetic",
+    FAULTS,
+)
+RULES = (
+    GENERATED_TOKENS,
+    PROMPT_TOKENS,
+    FINISHED,
+    ABANDONED_FINISHED,
+    FIRST_TOKEN_COUNT,
+    USAGE_CACHED,
+    LOOKED_UP,
+    CLAIMED,
+    USAGE_CLAIMED,
+)
 
 
 class Entry(NamedTuple):
     """A line of the client's ledger."""
 
+    rule: Rule
     what: str
     metric: str
     labels: tuple[dict[str, str], ...]
@@ -64,7 +114,7 @@ def _client(window: Window, found: Findings) -> None:
         found.checked += 1
         if not entry.least <= server <= entry.most:
             text = f"the client counted {entry.least} {entry.what}, the server {server:g}"
-            found.violation(window.witness(text, entry.metric))
+            window.violation(found, entry.rule, text, entry.metric)
 
 
 def _entries(window: Window) -> Iterator[Entry]:
@@ -83,16 +133,18 @@ def _entries(window: Window) -> Iterator[Entry]:
     def most(least: int) -> float:
         return least if window.clean else float("inf")
 
-    yield Entry("generated tokens", GENERATED, ({},), generated, most(generated))
-    yield Entry("prompt tokens", PROMPT, ({},), prompt, most(prompt))
-    yield Entry("requests answered", SUCCESS, reasons, answered, most(answered))
+    yield Entry(GENERATED_TOKENS, "generated tokens", GENERATED, ({},), generated, most(generated))
+    yield Entry(PROMPT_TOKENS, "prompt tokens", PROMPT, ({},), prompt, most(prompt))
+    yield Entry(FINISHED, "requests answered", SUCCESS, reasons, answered, most(answered))
     abandoned = sum(_abandoned(record) for record in records)
     if abandoned:
         # For which reason is open: the server may have come to the end before it heard that nobody listens.
         ended = answered + abandoned
-        yield Entry("requests that ended, with those it left", SUCCESS, ({},), ended, float("inf"))
+        what = "requests that ended, with those it left"
+        yield Entry(ABANDONED_FINISHED, what, SUCCESS, ({},), ended, float("inf"))
     given_up = sum(not record.token_ids and not _refused(record) for record in window.strays)
-    yield Entry("requests with a first token", FIRST_TOKENS, ({},), begun, begun + given_up)
+    most_begun = begun + given_up
+    yield Entry(FIRST_TOKEN_COUNT, "requests with a first token", FIRST_TOKENS, ({},), begun, most_begun)
 
 
 def _abandoned(record: RequestRecord) -> bool:
@@ -126,7 +178,7 @@ def _cached(history: History, window: Window, found: Findings) -> None:
     answers = sum(cached or 0 for cached in told)
     if answers != counted[0]:
         text = f"the answers' usage says {answers} cached tokens, the server counted {counted[0]:g}"
-        found.violation(window.witness(text, CACHED))
+        window.violation(found, USAGE_CACHED, text, CACHED)
 
 
 def _lookups(window: Window, found: Findings) -> None:
@@ -142,7 +194,7 @@ def _lookups(window: Window, found: Findings) -> None:
     found.checked += 1
     if queries[0] > sum(asked.values()):
         text = f"{queries[0]:g} tokens looked up in the tier for {sum(asked.values())} prompt tokens"
-        found.violation(window.witness(text, f"{EXTERNAL}_queries_total"))
+        window.violation(found, LOOKED_UP, text, f"{EXTERNAL}_queries_total")
 
 
 def _loads(history: History, window: Window, found: Findings) -> None:
@@ -165,7 +217,7 @@ def _loads(history: History, window: Window, found: Findings) -> None:
     found.checked += 1
     if claimed > copied - in_vain:
         text = f"{claimed:g} prompt tokens from the tier; {copies}"
-        found.violation(window.witness(text, BY_SOURCE, source="external_kv_transfer"))
+        window.violation(found, CLAIMED, text, BY_SOURCE, source="external_kv_transfer")
     if release(history) < FIRST_ADMISSION_COUNTS and preempted:
         return
     usages = (record.usage for record in window.requests if record.usage is not None)
@@ -173,7 +225,7 @@ def _loads(history: History, window: Window, found: Findings) -> None:
     found.checked += 1
     if cached > hits + copied - in_vain:
         text = f"the answers' usage says {cached} cached tokens; {hits:g} were hit on the device, {copies}"
-        found.violation(window.witness(text, f"{LOCAL}_hits_total"))
+        window.violation(found, USAGE_CLAIMED, text, f"{LOCAL}_hits_total")
 
 
 def _failed_blocks(history: History, window: Window) -> int:

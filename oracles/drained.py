@@ -2,14 +2,39 @@
 
 from __future__ import annotations
 
+from history.finding import SERVER, metric
 from history.reader import History
 from history.records import Event
-from history.verdict import OracleResult, Witness
-from oracles.findings import Findings, finite
+from history.verdict import OracleResult
+from oracles.findings import Findings
+from oracles.inputs import EVENTS, METRICS
+from oracles.rule import Rule
 from oracles.timeline import end_ns
 
 NAME = "drained"
 GAUGES = ("vllm:num_requests_running", "vllm:num_requests_waiting", "vllm:kv_cache_usage_perc")
+NOT_DRAINED = Rule(
+    "drained/not-drained",
+    "When all load is over the server comes to rest within the scenario's `drain_s`.",
+    "scenario",
+    (EVENTS,),
+    "the run did not come to its end",
+)
+BLOCKS_HELD = Rule(
+    "drained/blocks-held",
+    "When no request is left the prefix cache can be reset: no request holds a block.",
+    "vLLM documentation",
+    (EVENTS,),
+    "the server gave no answer on its blocks",
+)
+GAUGE = Rule(
+    "drained/gauge-not-zero",
+    "When no request is left the gauges of requests and of KV cache usage are 0.",
+    "vLLM documentation",
+    (METRICS,),
+    "there is no scrape after the last request, or a gauge is absent",
+)
+RULES = (NOT_DRAINED, BLOCKS_HELD, GAUGE)
 
 
 def judge(history: History) -> OracleResult:
@@ -18,7 +43,7 @@ def judge(history: History) -> OracleResult:
     for event in _events(history, found, "drained"):
         found.checked += 1
         if event.data.get("ok") is not True:
-            _violation(found, event, "the server did not drain")
+            _violation(found, NOT_DRAINED, event, "the server did not drain")
     probed = history.plan.stack != "attach"
     if probed:
         _probes(history, found)
@@ -36,7 +61,7 @@ def _probes(history: History, found: Findings) -> None:
             continue
         found.checked += 1
         if not ok:
-            _violation(found, event, "the leak probe found blocks still held")
+            _violation(found, BLOCKS_HELD, event, "the leak probe found blocks still held")
 
 
 def _events(history: History, found: Findings, kind: str) -> list[Event]:
@@ -46,9 +71,9 @@ def _events(history: History, found: Findings, kind: str) -> list[Event]:
     return events
 
 
-def _violation(found: Findings, event: Event, wrong: str) -> None:
+def _violation(found: Findings, rule: Rule, event: Event, wrong: str) -> None:
     details = ", ".join(f"{key}={value}" for key, value in event.data.items() if key != "ok")
-    found.violation(Witness(text=f"{wrong}: {details}", t_ns=event.t_ns))
+    found.violation(rule, SERVER, f"{wrong}: {details}", t_ns=event.t_ns)
 
 
 def _gauges(history: History, found: Findings) -> None:
@@ -64,11 +89,5 @@ def _gauges(history: History, found: Findings) -> None:
             continue
         found.checked += 1
         if value != 0:
-            found.violation(
-                Witness(
-                    text=f"{gauge} is {value:g} after draining",
-                    metric=gauge,
-                    samples=finite([(log.times_ns[last], value)]),
-                    t_ns=log.times_ns[last],
-                )
-            )
+            at_ns, text = log.times_ns[last], f"{gauge} is {value:g} after draining"
+            found.violation(GAUGE, metric(gauge), text, samples=[(at_ns, value)], t_ns=at_ns)

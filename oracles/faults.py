@@ -5,18 +5,40 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+from history.finding import fault as fault_subject
 from history.plan import FaultSpec
 from history.reader import History
 from history.records import Event, FaultRecord
-from history.verdict import OracleResult, Witness
+from history.verdict import OracleResult
 from oracles.consequence import consequence
 from oracles.findings import Findings
+from oracles.inputs import EVENTS, FAULTS
 from oracles.lives import OUTSIDE
+from oracles.rule import Rule
 from oracles.timeline import NS_PER_S
 
 NAME = "faults-fired"
 SLACK_NS = NS_PER_S
 """Arming and healing reach the server a little after, or before, the conductor writes them down."""
+
+
+NO_JOURNAL = "a process has no fault journal"
+UNPLANNED = Rule("faults-fired/unplanned", "Only faults of the plan fire.", "scenario", (FAULTS,), NO_JOURNAL)
+NOT_ARMED = Rule(
+    "faults-fired/not-armed",
+    "A fault fires only while it is armed.",
+    "scenario",
+    (FAULTS, EVENTS),
+    NO_JOURNAL,
+)
+OVER_LIMIT = Rule(
+    "faults-fired/over-limit",
+    "A fault fires in a process no more often than its limit each time that it is armed.",
+    "scenario",
+    (FAULTS, EVENTS),
+    NO_JOURNAL,
+)
+RULES = (UNPLANNED, NOT_ARMED, OVER_LIMIT)
 
 
 @dataclass(slots=True)
@@ -107,16 +129,16 @@ def _judge_firing(
 ) -> None:
     fault = record.fault
     if fault is None or fault not in limits:
-        found.violation(_witness(record, f"fault {fault} fired, which is not in the plan"))
+        _violation(found, UNPLANNED, record, f"fault {fault} fired, which is not in the plan")
         return
     arming = next((arming for arming in armings if arming.covers(record)), None)
     if arming is None:
-        found.violation(_witness(record, f"fault {fault} fired while it was not armed"))
+        _violation(found, NOT_ARMED, record, f"fault {fault} fired while it was not armed")
         return
     arming.fired[fault, record.pid] += 1
     limit = limits[fault]
     if limit is not None and arming.fired[fault, record.pid] == limit + 1:
-        found.violation(_witness(record, f"fault {fault} fired more often than its limit of {limit}"))
+        _violation(found, OVER_LIMIT, record, f"fault {fault} fired more often than its limit of {limit}")
 
 
 def _judge_fault(
@@ -136,6 +158,6 @@ def _judge_fault(
         found.gap(f"{fault.id} was not confirmed healed")
 
 
-def _witness(record: FaultRecord, text: str) -> Witness:
-    where = f"{record.kind} at {record.site}, arrival {record.n}, process {record.pid}"
-    return Witness(text=f"{text}: {where}", request=record.request, t_ns=record.t_ns)
+def _violation(found: Findings, rule: Rule, record: FaultRecord, what: str) -> None:
+    text = f"{what}: {record.kind} at {record.site}, arrival {record.n}, process {record.pid}"
+    found.violation(rule, fault_subject(record.fault), text, t_ns=record.t_ns, example=record.request)

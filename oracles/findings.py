@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from history.verdict import OracleResult, Verdict, Witness
+from history.finding import Finding, Subject
+from history.verdict import OracleResult, Verdict
+from oracles.rule import Rule
 
-MAX_WITNESSES = 5
-"""Witnesses kept; the rest is only counted."""
-
-
-def finite(samples: list[tuple[int, float]]) -> list[tuple[int, float]]:
-    """The samples that JSON has a number for; a witness's text tells the others."""
-    return [sample for sample in samples if math.isfinite(sample[1])]
+MAX_FINDINGS = 5
+"""Of each rule that are kept; the rest is only counted."""
 
 
 @dataclass(slots=True)
@@ -22,27 +21,44 @@ class Findings:
 
     oracle: str
     checked: int = 0
-    violations: int = 0
-    witnesses: list[Witness] = field(default_factory=list)
+    violations: Counter[str] = field(default_factory=Counter)
+    """By the id of the rule."""
+    kept: list[Finding] = field(default_factory=list)
     gaps: list[str] = field(default_factory=list)
 
-    def violation(self, witness: Witness) -> None:
-        self.violations += 1
-        if len(self.witnesses) < MAX_WITNESSES:
-            self.witnesses.append(witness)
+    def violation(
+        self,
+        rule: Rule,
+        subject: Subject,
+        text: str,
+        *,
+        samples: Iterable[tuple[int, float]] = (),
+        t_ns: int | None = None,
+        example: str | None = None,
+    ) -> None:
+        """Note that a rule was broken. Of the samples those are kept that JSON has a number for; the text has
+        the others."""
+        self.violations[rule.id] += 1
+        if self.violations[rule.id] <= MAX_FINDINGS:
+            finite = [sample for sample in samples if math.isfinite(sample[1])]
+            finding = Finding(
+                rule=rule.id, subject=subject, text=text, samples=finite, t_ns=t_ns, example=example
+            )
+            self.kept.append(finding)
 
     def gap(self, reason: str) -> None:
         """Note something that could not be judged; the oracle cannot pass any more."""
         self.gaps.append(reason)
 
     def result(self, passed: str) -> OracleResult:
-        """The oracle's word; `passed` is its summary should it pass."""
+        """The oracle's result; `passed` is its summary should it pass."""
         return OracleResult(
             oracle=self.oracle,
             verdict=self._verdict(),
             summary=self._summary(passed),
-            witnesses=list(self.witnesses),
-            violations=self.violations,
+            findings=list(self.kept),
+            violations=self.violations.total(),
+            by_rule=dict(self.violations),
             checked=self.checked,
         )
 
@@ -55,8 +71,8 @@ class Findings:
 
     def _summary(self, passed: str) -> str:
         if self.violations:
-            more = f" (and {self.violations - 1} more)" if self.violations > 1 else ""
-            return f"{self.witnesses[0].text}{more}"
+            others = self.violations.total() - 1
+            return f"{self.kept[0].text}{f' (and {others} more)' if others else ''}"
         if self.gaps:
             return "; ".join(self.gaps)
         if not self.checked:

@@ -4,40 +4,76 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import dataclass
 
+from history.finding import log_line
 from history.reader import History
-from history.verdict import OracleResult, Witness
+from history.verdict import OracleResult
 from oracles.findings import Findings
+from oracles.inputs import FAULTS, LOG
 from oracles.lives import outages
+from oracles.rule import Rule
 from oracles.timeline import lines_before_stop, stop_line
 
 NAME = "logs"
 
-FATAL: tuple[tuple[str, str], ...] = (
-    (r"Counters can only be incremented", "a counter was to be lowered"),
-    (r"EngineCore encountered a fatal error", "the engine loop died"),
-    (r"EngineCore failed to start|Engine core initialization failed", "the engine did not start"),
-    (r"EngineDeadError", "a request met a dead engine"),
-    (r"AsyncLLM output_handler failed", "the API server's output loop died"),
-    (r"WorkerProc (hit an exception|failed to start)", "a worker failed"),
-    (r"died unexpectedly", "a server process vanished"),
-    (r"AssertionError", "an assertion of the server failed"),
-    (r"Fatal Python error", "the interpreter crashed"),
-    (r"Segmentation fault|SIGSEGV|\(core dumped\)", "a process crashed in native code"),
-    (
-        r"MemoryError|std::bad_alloc|[Cc]annot allocate memory|Out of memory",
-        "memory ran out",
-    ),
-    (r"terminate called|double free|corrupted (size|double-linked)|free\(\): invalid", "native code aborted"),
-    (r"Exception in ASGI application", "the API server failed on a request"),
-    (r"Traceback \(most recent call last\)", "an exception was logged"),
-)
-"""Pattern and what it means. Narrow on purpose: a log level alone proves nothing, and the server prints
-its whole configuration and harmless warnings that speak of errors. No pattern asks for the start of a
-word, since a colour code may stand right before it."""
+READS = (LOG, FAULTS)
 
-_ANY = re.compile("|".join(f"({pattern})" for pattern, _ in FATAL))
-_EACH = tuple((re.compile(pattern), meaning) for pattern, meaning in FATAL)
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """Lines that tell of one kind of crash."""
+
+    pattern: re.Pattern[str]
+    rule: Rule
+    meaning: str
+
+
+def _sign(name: str, meaning: str, pattern: str) -> Sign:
+    law = f"The log has no line that says: {meaning}; except what a fault or the scenario explains."
+    empty = "the log is empty or was cut"
+    return Sign(re.compile(pattern), Rule(f"{NAME}/{name}", law, "vLLM source", READS, empty), meaning)
+
+
+SIGNS = (
+    _sign("counter-decrement", "a counter was to be lowered", r"Counters can only be incremented"),
+    _sign("engine-died", "the engine loop died", r"EngineCore encountered a fatal error"),
+    _sign(
+        "engine-not-started",
+        "the engine did not start",
+        r"EngineCore failed to start|Engine core initialization failed",
+    ),
+    _sign("engine-dead", "a request met a dead engine", r"EngineDeadError"),
+    _sign("output-handler-died", "the API server's output loop died", r"AsyncLLM output_handler failed"),
+    _sign("worker-died", "a worker failed", r"WorkerProc (hit an exception|failed to start)"),
+    _sign("process-vanished", "a server process vanished", r"died unexpectedly"),
+    _sign("assertion", "an assertion of the server failed", r"AssertionError"),
+    _sign("interpreter-crash", "the interpreter crashed", r"Fatal Python error"),
+    _sign(
+        "segmentation-fault",
+        "a process crashed in native code",
+        r"Segmentation fault|SIGSEGV|\(core dumped\)",
+    ),
+    _sign(
+        "out-of-memory",
+        "memory ran out",
+        r"MemoryError|std::bad_alloc|[Cc]annot allocate memory|Out of memory",
+    ),
+    _sign(
+        "native-abort",
+        "native code aborted",
+        r"terminate called|double free|corrupted (size|double-linked)|free\(\): invalid",
+    ),
+    _sign("request-exception", "the API server failed on a request", r"Exception in ASGI application"),
+    _sign("exception", "an exception was logged", r"Traceback \(most recent call last\)"),
+)
+"""The first that fits a line counts. Narrow on purpose: a log level alone proves nothing, and the server
+prints its whole configuration and harmless warnings that speak of errors. No pattern asks for the start of
+a word, since a colour code may stand right before it."""
+RULES = tuple(sign.rule for sign in SIGNS)
+ENGINE_DIED = next(rule for rule in RULES if rule.id == f"{NAME}/engine-died")
+
+_ANY = re.compile("|".join(f"({sign.pattern.pattern})" for sign in SIGNS))
 MAX_TEXT = 300
 
 
@@ -56,12 +92,11 @@ def _ending(history: History, number: int) -> str | None:
 
 def judge(history: History) -> OracleResult:
     """No fatal line before the server was stopped on purpose, but for those that the scenario allows.
-    Witnesses: the first line of each sort."""
+    Findings: the first line of each kind."""
     found = Findings(NAME)
     lines = lines_before_stop(history)
     found.checked = len(lines)
     allowed = [(re.compile(line.pattern), line.why) for line in history.plan.scenario.allowed_log_lines]
-    seen: set[str] = set()
     excused: Counter[str] = Counter()
     # Many lines of a long run are the same, those that tell of an answered request.
     suspects = {line for line in set(lines) if _ANY.search(line)}
@@ -73,12 +108,12 @@ def judge(history: History) -> OracleResult:
         if why is not None:
             excused[why] += 1
             continue
-        meaning = next(meaning for pattern, meaning in _EACH if pattern.search(line))
-        if meaning in seen:
-            found.violations += 1
+        sign = next(sign for sign in SIGNS if sign.pattern.search(line))
+        if sign.rule.id in found.violations:
+            found.violations[sign.rule.id] += 1
             continue
-        seen.add(meaning)
-        found.violation(Witness(text=f"{meaning}: {line.strip()[:MAX_TEXT]}", log_line=number))
+        text = f"{sign.meaning}: {line.strip()[:MAX_TEXT]}"
+        found.violation(sign.rule, log_line(number), text)
     if not lines:
         found.gap("the server's log is empty")
     elif len(lines) < (stop_line(history) or 0):

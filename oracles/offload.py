@@ -5,14 +5,25 @@ from __future__ import annotations
 from functools import partial
 from typing import Protocol
 
+from history.finding import metric as metric_subject
 from history.reader import History
-from history.verdict import OracleResult, Witness
+from history.verdict import OracleResult
 from oracles.findings import Findings
+from oracles.inputs import METRICS
+from oracles.rule import Rule
 from oracles.timeline import final_total
 
 NAME = "offload-used"
 HITS = "vllm:external_prefix_cache_hits_total"
 PREEMPTIONS = "vllm:num_preemptions_total"
+USED_WHILE_OFF = Rule(
+    "offload-used/used-while-off",
+    "A server without offloading loads nothing from a tier and hits no token there.",
+    "vLLM documentation",
+    (METRICS,),
+    f"there is no metric {HITS}",
+)
+RULES = (USED_WHILE_OFF,)
 
 
 class Count(Protocol):
@@ -56,7 +67,8 @@ def _off(history: History) -> OracleResult:
     loaded = loaded_bytes(partial(final_total, history))
     for metric, amount in ((HITS, hits or 0.0), ("bytes loaded", loaded or 0.0)):
         if amount > 0:
-            found.violation(Witness(text=f"offload is off, yet {metric} is {amount:g}", metric=metric))
+            text = f"offload is off, yet {metric} is {amount:g}"
+            found.violation(USED_WHILE_OFF, metric_subject(metric), text)
     return found.result("offload is off; nothing was loaded")
 
 

@@ -6,17 +6,21 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
+from history.finding import phase, request
 from history.ragged import reals, wholes
 from history.reader import History
 from history.records import CANARY, RequestRecord
-from history.verdict import OracleResult, Witness
+from history.verdict import OracleResult
 from oracles import refusals
 from oracles.findings import Findings
+from oracles.inputs import EVENTS, REQUESTS
 from oracles.leaving import cut_off
 from oracles.lives import outage_at
+from oracles.rule import Rule, Source
 from oracles.timeline import end_ns
 
 NAME = "outcomes"
@@ -26,6 +30,65 @@ BROKEN_OFF = "abort"
 MAX_TEXT = 200
 BLOCK = 20_000
 """Requests whose streams are looked at together."""
+API: Source = "HTTP and the OpenAI API"
+
+
+def _rule(name: str, law: str, source: Source = API, *reads: str, inconclusive: str = "never") -> Rule:
+    return Rule(f"{NAME}/{name}", law, source, reads or (REQUESTS,), inconclusive)
+
+
+DUPLICATE = _rule("duplicate-record", "Each request has one record.", "arithmetic")
+NOT_RECORDED = _rule(
+    "record-missing",
+    "Each request that was sent in a phase has a record.",
+    "arithmetic",
+    REQUESTS,
+    EVENTS,
+    inconclusive="a phase has no recorded end",
+)
+TRUNCATED = _rule(
+    "truncated-stream", "An answer with status 200 comes whole, unless a fault or the client ends it.", API
+)
+FAILED = _rule(
+    "request-failed",
+    "Each well-formed request is answered with status 200, unless a fault has ended the server.",
+)
+STATUS = _rule("inconsistent-status", "A request that ended well has status 200 and no error.")
+USAGE_MISSING = _rule("usage-missing", "An answer has the usage that was requested.")
+COMPLETION_TOKENS = _rule(
+    "completion-tokens", "The usage's completion tokens are as many as the tokens of the stream."
+)
+PROMPT_TOKENS = _rule("prompt-tokens", "The usage's prompt tokens are as many as were sent.")
+FINISH_REASON = _rule("finish-reason", "An answer ends with finish reason length or stop.")
+TOO_SHORT = _rule(
+    "too-few-tokens", "An answer that ends for length has max_tokens tokens, or fills the context."
+)
+TOO_LONG = _rule("too-many-tokens", "No answer has more than max_tokens tokens.")
+STREAM = _rule("stream-inconsistent", "Chunks, their times and tokens are as many as one another, in order.")
+LOGPROBS = _rule("logprobs", "Each token has one logprob, which is finite and at most 0.")
+RULES = (
+    DUPLICATE,
+    NOT_RECORDED,
+    TRUNCATED,
+    FAILED,
+    STATUS,
+    USAGE_MISSING,
+    COMPLETION_TOKENS,
+    PROMPT_TOKENS,
+    FINISH_REASON,
+    TOO_SHORT,
+    TOO_LONG,
+    STREAM,
+    LOGPROBS,
+    refusals.NOT_REFUSED,
+)
+
+
+class Problem(NamedTuple):
+    """What is wrong with a request."""
+
+    rule: Rule
+    text: str
 
 
 def judge(history: History) -> OracleResult:
@@ -44,8 +107,8 @@ def judge(history: History) -> OracleResult:
             excused += 1
             continue
         for problem in (*_problems(record, context), *(_stream_problems(record) if odd else ())):
-            text = f"request {record.id} ({record.phase}): {problem}"
-            found.violation(Witness(text=text, request=record.id, t_ns=record.start_ns))
+            text = f"request {record.id} ({record.phase}): {problem.text}"
+            found.violation(problem.rule, request(record.id), text, t_ns=record.start_ns)
     lost = sum(record.outcome == "unknown" for record in history.requests)
     if lost:
         found.gap(f"{lost} requests with an unknown end")
@@ -70,33 +133,33 @@ def _excused(history: History, record: RequestRecord) -> bool:
 
 def _ids(history: History, found: Findings) -> None:
     counts = Counter(record.id for record in history.requests)
-    for request, count in counts.items():
+    for name, count in counts.items():
         if count > 1:
-            found.violation(Witness(text=f"request {request} has {count} records", request=request))
+            found.violation(DUPLICATE, request(name), f"request {name} has {count} records")
 
 
 def _all_recorded(history: History, found: Findings) -> None:
     counts = Counter(record.phase for record in history.requests)
     for event in history.events_of("phase_end"):
-        phase, sent = event.data.get("phase"), event.data.get("sent")
-        if not isinstance(phase, str) or not isinstance(sent, int):
+        name, sent = event.data.get("phase"), event.data.get("sent")
+        if not isinstance(name, str) or not isinstance(sent, int):
             found.gap("a phase_end event without phase or sent")
-        elif counts[phase] != sent:
-            text = f"phase {phase}: {sent} requests sent, {counts[phase]} recorded"
-            found.violation(Witness(text=text, t_ns=event.t_ns))
+        elif counts[name] != sent:
+            text = f"phase {name}: {sent} requests sent, {counts[name]} recorded"
+            found.violation(NOT_RECORDED, phase(name), text, t_ns=event.t_ns)
     ended = {event.data.get("phase") for event in history.events_of("phase_end")}
     for window in history.phases():
         if window.spec.name not in ended:
             found.gap(f"phase {window.spec.name} has no end: how many requests were sent is not known")
 
 
-def _problems(record: RequestRecord, context: int) -> Iterator[str]:
+def _problems(record: RequestRecord, context: int) -> Iterator[Problem]:
     if record.outcome == "error":
         yield _error(record)
     if record.outcome != "ok":
         return
     if record.error is not None or record.status != 200:
-        yield f"counted as ok with status {record.status} and error {record.error}"
+        yield Problem(STATUS, f"counted as ok with status {record.status} and error {record.error}")
     yield from _usage(record)
     yield from _finish(record, context)
 
@@ -115,58 +178,63 @@ def _odd_streams(requests: Sequence[RequestRecord]) -> Iterator[bool]:
         yield from odd.tolist()
 
 
-def _stream_problems(record: RequestRecord) -> Iterator[str]:
+def _stream_problems(record: RequestRecord) -> Iterator[Problem]:
     if record.outcome == "ok":
         yield from _stream(record)
         yield from _logprobs(record)
 
 
-def _error(record: RequestRecord) -> str:
+def _error(record: RequestRecord) -> Problem:
     said = "no reason recorded"
     if record.error is not None:
         said = f"{record.error.kind}: {record.error.message[:MAX_TEXT]}"
     if record.status == 200:
-        return f"HTTP 200, yet no whole answer after {len(record.token_ids)} tokens: {said}"
-    return f"failed with status {record.status}: {said}"
+        tokens = len(record.token_ids)
+        return Problem(TRUNCATED, f"HTTP 200, yet no whole answer after {tokens} tokens: {said}")
+    return Problem(FAILED, f"failed with status {record.status}: {said}")
 
 
-def _usage(record: RequestRecord) -> Iterator[str]:
+def _usage(record: RequestRecord) -> Iterator[Problem]:
     usage, tokens = record.usage, len(record.token_ids)
     if usage is None:
-        yield "no usage in the answer"
+        yield Problem(USAGE_MISSING, "no usage in the answer")
         return
     if usage.completion_tokens != tokens:
-        yield f"usage says {usage.completion_tokens} completion tokens, {tokens} came"
+        yield Problem(
+            COMPLETION_TOKENS, f"usage says {usage.completion_tokens} completion tokens, {tokens} came"
+        )
     if usage.prompt_tokens != record.prompt_tokens:
-        yield f"usage says {usage.prompt_tokens} prompt tokens, {record.prompt_tokens} were sent"
+        yield Problem(
+            PROMPT_TOKENS, f"usage says {usage.prompt_tokens} prompt tokens, {record.prompt_tokens} were sent"
+        )
 
 
-def _finish(record: RequestRecord, context: int) -> Iterator[str]:
+def _finish(record: RequestRecord, context: int) -> Iterator[Problem]:
     tokens, asked = len(record.token_ids), record.max_tokens * record.choices
     if record.finish_reason not in ("length", "stop"):
-        yield f"finish reason {record.finish_reason}"
+        yield Problem(FINISH_REASON, f"finish reason {record.finish_reason}")
     full = record.prompt_tokens + tokens // record.choices >= context
     if record.finish_reason == "length" and tokens < asked and not full:
-        yield f"cut for length after {tokens} of {asked} tokens"
+        yield Problem(TOO_SHORT, f"cut for length after {tokens} of {asked} tokens")
     if tokens > asked:
-        yield f"{tokens} tokens where at most {asked} were asked for"
+        yield Problem(TOO_LONG, f"{tokens} tokens where at most {asked} were asked for")
 
 
-def _stream(record: RequestRecord) -> Iterator[str]:
+def _stream(record: RequestRecord) -> Iterator[Problem]:
     if sum(record.chunk_tokens) != len(record.token_ids):
-        yield f"{sum(record.chunk_tokens)} tokens by chunk, {len(record.token_ids)} in all"
+        yield Problem(STREAM, f"{sum(record.chunk_tokens)} tokens by chunk, {len(record.token_ids)} in all")
     if len(record.chunk_us) != len(record.chunk_tokens):
-        yield f"{len(record.chunk_us)} chunk times for {len(record.chunk_tokens)} chunks"
+        yield Problem(STREAM, f"{len(record.chunk_us)} chunk times for {len(record.chunk_tokens)} chunks")
     if any(earlier > later for earlier, later in pairwise(record.chunk_us)):
-        yield "chunk times run backwards"
+        yield Problem(STREAM, "chunk times run backwards")
 
 
-def _logprobs(record: RequestRecord) -> Iterator[str]:
+def _logprobs(record: RequestRecord) -> Iterator[Problem]:
     # The conductor's own tiny requests may go without logprobs.
     told = bool(record.logprobs) or record.phase != CANARY
     if told and len(record.logprobs) != len(record.token_ids):
-        yield f"{len(record.logprobs)} logprobs for {len(record.token_ids)} tokens"
+        yield Problem(LOGPROBS, f"{len(record.logprobs)} logprobs for {len(record.token_ids)} tokens")
     for place, value in enumerate(record.logprobs):
         if not math.isfinite(value) or value > 0:
-            yield f"logprob {value} at position {place}"
+            yield Problem(LOGPROBS, f"logprob {value} at position {place}")
             return

@@ -10,20 +10,38 @@ from operator import sub
 
 import numpy as np
 
+from history.finding import phase as phase_subject
 from history.latency import ttft_ms
 from history.performance import PhaseBounds
 from history.reader import History
 from history.records import RequestRecord
-from history.verdict import OracleResult, Witness
+from history.verdict import OracleResult
 from oracles.client import limited
 from oracles.findings import Findings
 from oracles.gaps import gaps
+from oracles.inputs import CLIENT, EVENTS, REQUESTS
+from oracles.rule import Rule
 from oracles.speed import IN_A_ROW, Speed, recovered_ns, speeds
 from oracles.timeline import NS_PER_S
 
 NAME = "performance"
 MAX_PHASES = 6
 """Told in the summary."""
+
+
+def _rule(name: str, law: str) -> Rule:
+    why = "the client was the limit, or a phase has no good answer"
+    return Rule(f"{NAME}/{name}", law, "scenario", (REQUESTS, EVENTS, CLIENT), why)
+
+
+TTFT_MEDIAN = _rule("ttft-median", "The median TTFT of a phase is at most `ttft_median_ms`.")
+TTFT_P99 = _rule("ttft-p99", "The 99th percentile of TTFT of a phase is at most `ttft_p99_ms`.")
+ITL_P99 = _rule("itl-p99", "The 99th percentile of ITL of a phase is at most `itl_p99_ms`.")
+THROUGHPUT = _rule("throughput", "A phase has at least `tokens_per_s`.")
+TTFT_RATIO = _rule("ttft-ratio", "The median TTFT is at most `ttft_ratio` times that of the phase before.")
+THROUGHPUT_RATIO = _rule("throughput-ratio", "The tokens/s are at least `tokens_ratio` of those before.")
+RECOVERY = _rule("recovery", "The TTFT is as before within `recover_s` after healing.")
+RULES = (TTFT_MEDIAN, TTFT_P99, ITL_P99, THROUGHPUT, TTFT_RATIO, THROUGHPUT_RATIO, RECOVERY)
 
 
 def judge(history: History) -> OracleResult:
@@ -88,26 +106,28 @@ def _phase(
 
 
 def _alone(speed: Speed, bounds: PhaseBounds, found: Findings) -> None:
-    for what, measured, bound in _latencies(speed, bounds):
-        _at_most(speed, what, measured, bound, "ms", found)
+    for rule, what, measured, bound in _latencies(speed, bounds):
+        _at_most(rule, speed, what, measured, bound, "ms", found)
     if bounds.tokens_per_s is not None:
-        _at_least(speed, speed.tokens_per_s, bounds.tokens_per_s, "tokens/s", found)
+        _at_least(THROUGHPUT, speed, speed.tokens_per_s, bounds.tokens_per_s, "tokens/s", found)
 
 
-def _latencies(speed: Speed, bounds: PhaseBounds) -> Iterator[tuple[str, float | None, float | None]]:
-    yield "median TTFT", speed.ttft.median, bounds.ttft_median_ms
-    yield "99th percentile of TTFT", speed.ttft.p99, bounds.ttft_p99_ms
-    yield "99th percentile of ITL", speed.itl.p99, bounds.itl_p99_ms
+def _latencies(speed: Speed, bounds: PhaseBounds) -> Iterator[tuple[Rule, str, float | None, float | None]]:
+    yield TTFT_MEDIAN, "median TTFT", speed.ttft.median, bounds.ttft_median_ms
+    yield TTFT_P99, "99th percentile of TTFT", speed.ttft.p99, bounds.ttft_p99_ms
+    yield ITL_P99, "99th percentile of ITL", speed.itl.p99, bounds.itl_p99_ms
 
 
 def _beside(speed: Speed, before: Speed, bounds: PhaseBounds, found: Findings) -> None:
     """Against an earlier phase of the same load."""
     if bounds.ttft_ratio is not None:
         ratio = _ratio(speed.ttft.median, before.ttft.median)
-        _at_most(speed, "median TTFT", ratio, bounds.ttft_ratio, f"times that of {before.name}", found)
+        unit = f"times that of {before.name}"
+        _at_most(TTFT_RATIO, speed, "median TTFT", ratio, bounds.ttft_ratio, unit, found)
     if bounds.tokens_ratio is not None:
         ratio = _ratio(speed.tokens_per_s, before.tokens_per_s)
-        _at_least(speed, ratio, bounds.tokens_ratio, f"times the tokens/s of {before.name}", found)
+        unit = f"times the tokens/s of {before.name}"
+        _at_least(THROUGHPUT_RATIO, speed, ratio, bounds.tokens_ratio, unit, found)
 
 
 def _ratio(now: float | None, before: float | None) -> float | None:
@@ -115,7 +135,13 @@ def _ratio(now: float | None, before: float | None) -> float | None:
 
 
 def _at_most(
-    speed: Speed, what: str, measured: float | None, bound: float | None, unit: str, found: Findings
+    rule: Rule,
+    speed: Speed,
+    what: str,
+    measured: float | None,
+    bound: float | None,
+    unit: str,
+    found: Findings,
 ) -> None:
     if bound is None:
         return
@@ -125,18 +151,21 @@ def _at_most(
     found.checked += 1
     if measured > bound:
         text = f"phase {speed.name}: {what} {measured:.4g} {unit}, at most {bound:g} asked for"
-        slowest = max(speed.ok, key=_longest_gap if "ITL" in what else _ttft)
-        found.violation(Witness(text=text, request=slowest.id, t_ns=slowest.start_ns))
+        slowest = max(speed.ok, key=_longest_gap if rule is ITL_P99 else _ttft)
+        subject = phase_subject(speed.name)
+        found.violation(rule, subject, text, t_ns=slowest.start_ns, example=slowest.id)
 
 
-def _at_least(speed: Speed, measured: float | None, bound: float, unit: str, found: Findings) -> None:
+def _at_least(
+    rule: Rule, speed: Speed, measured: float | None, bound: float, unit: str, found: Findings
+) -> None:
     if measured is None:
         found.gap(f"phase {speed.name}: no {unit} were measured")
         return
     found.checked += 1
     if measured < bound:
         text = f"phase {speed.name}: {measured:.4g} {unit}, at least {bound:g} asked for"
-        found.violation(Witness(text=text, t_ns=speed.window.start_ns))
+        found.violation(rule, phase_subject(speed.name), text, t_ns=speed.window.start_ns)
 
 
 def _ttft(record: RequestRecord) -> float:
@@ -159,9 +188,9 @@ def _recovery(history: History, speed: Speed, before: Speed, bound_s: float, fou
     within = f"at most {bound_s:g} s asked for"
     if recovered is None:
         text = f"phase {speed.name}: never {IN_A_ROW} TTFTs in a row within {normal:.4g} ms; {within}"
-        found.violation(Witness(text=text, t_ns=healed[-1]))
+        found.violation(RECOVERY, phase_subject(speed.name), text, t_ns=healed[-1])
     elif (seconds := (recovered - healed[-1]) / NS_PER_S) > bound_s:
         text = (
             f"phase {speed.name}: TTFT within {normal:.4g} ms again {seconds:.2f} s after healing; {within}"
         )
-        found.violation(Witness(text=text, t_ns=healed[-1]))
+        found.violation(RECOVERY, phase_subject(speed.name), text, t_ns=healed[-1])

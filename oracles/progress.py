@@ -5,11 +5,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from history.finding import SERVER, request
 from history.reader import History
 from history.records import Event
-from history.verdict import OracleResult, Witness
+from history.verdict import OracleResult
+from oracles import recovery
 from oracles.findings import Findings
+from oracles.inputs import EVENTS, METRICS, REQUESTS
 from oracles.recovery import judge_recoveries
+from oracles.rule import Rule
 from oracles.timeline import NS_PER_S, BusyTimes, scraped_to_the_end, totals
 
 NAME = "progress"
@@ -20,6 +24,33 @@ VAIN_WORK = ("vllm:external_prefix_cache_queries_total", "vllm:num_preemptions_t
 """What an engine counts that tries the same again and again."""
 MAX_GAP_S = 5.0
 """Between two scrapes further apart than this nothing is known, so a stretch does not span them."""
+NO_GAUGES = "the server shows no gauges of requests, or the scrapes end before the load does"
+LIVELOCK = Rule(
+    "progress/livelock",
+    "An engine that looks up blocks or preempts requests computes tokens, too.",
+    "arithmetic",
+    (EVENTS, METRICS, REQUESTS),
+    NO_GAUGES,
+)
+DEADLOCK = Rule(
+    "progress/deadlock",
+    "While requests wait, at least one of them runs.",
+    "arithmetic",
+    (EVENTS, METRICS, REQUESTS),
+    NO_GAUGES,
+)
+STALL = Rule(
+    "progress/stall",
+    "While a request is on its way, tokens are computed within the scenario's `stall_s`.",
+    "scenario",
+    (EVENTS, METRICS, REQUESTS),
+    NO_GAUGES,
+)
+DEADLINE = Rule(
+    "progress/deadline", "Each request ends within the scenario's `request_s`.", "scenario", (REQUESTS,)
+)
+RULES = (LIVELOCK, DEADLOCK, STALL, DEADLINE, *recovery.RULES)
+NAMES = {LIVELOCK: "livelock", DEADLOCK: "deadlock", STALL: "standstill"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +72,7 @@ def judge(history: History) -> OracleResult:
     found = Findings(NAME)
     points = _points(history)
     for event in history.events_of("stall"):
-        found.violation(_stall(event, points or []))
+        _stall(event, points or [], found)
     _deadlines(history, found)
     if points is None:
         found.gap(f"the server reports no {RUNNING}, {WAITING} or tokens")
@@ -57,28 +88,29 @@ def judge(history: History) -> OracleResult:
     return found.result(told + healed)
 
 
-def _stall(event: Event, points: list[Point]) -> Witness:
+def _stall(event: Event, points: list[Point], found: Findings) -> None:
     """What the conductor saw, named after what the server counted meanwhile."""
     seconds = event.data.get("seconds")
     since_ns = event.t_ns - int(seconds * NS_PER_S) if isinstance(seconds, int | float) else event.t_ns
     stretch = [point for point in points if since_ns <= point.t_ns <= event.t_ns]
     running, waiting = event.data.get("running"), event.data.get("waiting")
-    text = f"{_name(stretch)}: stalled for {seconds} s: {running} running, {waiting} waiting"
+    rule, why = _kind(stretch)
+    text = f"{NAMES[rule]}{why}: stalled for {seconds} s: {running} running, {waiting} waiting"
     detail = event.data.get("detail")
-    return Witness(text=f"{text}; {detail}" if detail else text, t_ns=event.t_ns)
+    found.violation(rule, SERVER, f"{text}; {detail}" if detail else text, t_ns=event.t_ns)
 
 
-def _name(stretch: list[Point]) -> str:
-    """What kind of standstill these scrapes without a token show."""
+def _kind(stretch: list[Point]) -> tuple[Rule, str]:
+    """Which rule these scrapes without a token break, and what shows it."""
     if len(stretch) > 2:
         first, middle, last = stretch[0], stretch[len(stretch) // 2], stretch[-1]
         # In both halves, since what was counted once as the trouble began is no work in vain.
         if first.vain_work < middle.vain_work < last.vain_work:
             grown = last.vain_work - first.vain_work
-            return f"livelock ({grown:g} lookups of tokens and preemptions, and no token)"
+            return LIVELOCK, f" ({grown:g} lookups of tokens and preemptions, and no token)"
     if stretch and all(point.running == 0 and point.waiting > 0 for point in stretch[1:]):
-        return "deadlock (requests wait and none runs)"
-    return "standstill"
+        return DEADLOCK, " (requests wait and none runs)"
+    return STALL, ""
 
 
 def _deadlines(history: History, found: Findings) -> None:
@@ -87,7 +119,7 @@ def _deadlines(history: History, found: Findings) -> None:
         if record.error is not None and record.error.kind == "DeadlineExceeded":
             seconds = record.end_us / 1e6
             text = f"request {record.id} had no end after {seconds:.1f} s"
-            found.violation(Witness(text=text, request=record.id, t_ns=record.start_ns))
+            found.violation(DEADLINE, request(record.id), text, t_ns=record.start_ns)
 
 
 def _standstills(history: History, points: list[Point], found: Findings) -> None:
@@ -98,9 +130,10 @@ def _standstills(history: History, points: list[Point], found: Findings) -> None
     for stretch in _frozen(watched, history.plan.scenario.limits.stall_s):
         first, last = stretch[0], stretch[-1]
         work = f"{last.running:g} running and {last.waiting:g} waiting"
-        text = f"{_name(stretch)}: no token for {_seconds(first, last):.1f} s with {work}"
+        rule, why = _kind(stretch)
+        text = f"{NAMES[rule]}{why}: no token for {_seconds(first, last):.1f} s with {work}"
         samples = [(point.t_ns, point.tokens) for point in (first, last)]
-        found.violation(Witness(text=text, metric=TOKENS[1], samples=samples, t_ns=first.t_ns))
+        found.violation(rule, SERVER, text, samples=samples, t_ns=first.t_ns)
 
 
 def _points(history: History) -> list[Point] | None:

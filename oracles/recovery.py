@@ -5,12 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from history.finding import phase
 from history.reader import History
 from history.records import Event, RequestRecord
-from history.verdict import Witness
 from oracles.findings import Findings
+from oracles.inputs import EVENTS, REQUESTS
 from oracles.lives import deaths
+from oracles.rule import Rule
 from oracles.timeline import NS_PER_S, end_ns
+
+NOTHING_SENT = "no request was sent after healing"
+NO_RECOVERY = Rule(
+    "progress/no-recovery",
+    "After faults are healed a request is answered.",
+    "scenario",
+    (EVENTS, REQUESTS),
+    NOTHING_SENT,
+)
+SLOW_RECOVERY = Rule(
+    "progress/slow-recovery",
+    "After faults are healed the first answer comes within the scenario's `recover_s`.",
+    "scenario",
+    (EVENTS, REQUESTS),
+    NOTHING_SENT,
+)
+RULES = (NO_RECOVERY, SLOW_RECOVERY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +67,19 @@ def judge_recoveries(history: History, found: Findings) -> Sequence[float]:
     deadline_s = history.plan.scenario.limits.recover_s
     took: list[float] = []
     for recovery in recoveries(history):
-        where = f"after healing in phase {recovery.healed.data.get('phase')}"
+        name, healed_ns = str(recovery.healed.data.get("phase")), recovery.healed.t_ns
+        where = f"after healing in phase {name}"
         if not recovery.asked:
             found.gap(f"{where} nothing was asked")
             continue
         found.checked += 1
         if recovery.seconds is None:
-            found.violation(Witness(text=f"{where} no request was answered", t_ns=recovery.healed.t_ns))
+            found.violation(NO_RECOVERY, phase(name), f"{where} no request was answered", t_ns=healed_ns)
             continue
         took.append(recovery.seconds)
         if recovery.seconds > deadline_s:
             late = f"{where} the first answer took {recovery.seconds:.1f} s, {deadline_s:g} allowed"
-            found.violation(Witness(text=late, t_ns=recovery.healed.t_ns))
+            found.violation(SLOW_RECOVERY, phase(name), late, t_ns=healed_ns)
     return took
 
 

@@ -5,16 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from history.finding import fault
 from history.reader import History
 from history.records import FaultRecord
-from history.verdict import Witness
 from oracles.findings import Findings
+from oracles.inputs import FAULTS
+from oracles.rule import Rule
 
 WRONG_REQUESTS = ("malformed_request", "oversized_request")
 UNANSWERED = frozenset({"cut_short"})
 """Forms whose client does not stay for an answer."""
 NO_STATUS = 0
 MAX_TEXT = 200
+NOT_REFUSED = Rule(
+    "outcomes/malformed-not-refused",
+    "A request that no server can serve is answered with a status from 400 to 499.",
+    "HTTP and the OpenAI API",
+    (FAULTS,),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +44,7 @@ def judge(history: History, found: Findings) -> int:
         for each in asked(line):
             count += 1
             if each.form not in UNANSWERED and not is_refusal(each.status):
-                found.violation(Witness(text=_told(line, each), t_ns=line.t_ns))
+                found.violation(NOT_REFUSED, fault(line.fault), _told(line, each), t_ns=line.t_ns)
     found.checked += count
     return count
 

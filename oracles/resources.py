@@ -14,11 +14,14 @@ from dataclasses import dataclass
 from itertools import combinations, pairwise
 from statistics import median
 
+from history.finding import SERVER
 from history.reader import History
 from history.records import Event, ResourceRecord
-from history.verdict import OracleResult, Witness
+from history.verdict import OracleResult
 from oracles.findings import Findings
+from oracles.inputs import CLIENT, EVENTS, METRICS, RESOURCES
 from oracles.lives import lives
+from oracles.rule import Rule
 
 NAME = "resources"
 IDLE = ("vllm:num_requests_running", "vllm:num_requests_waiting")
@@ -34,6 +37,37 @@ MORE_SOCKETS = 8
 MORE_MEMORY_MIB = 64
 ROUNDS = 8
 """Quiet moments from which a growth of memory can be told from its ups and downs."""
+
+
+def _rule(
+    name: str, law: str, *more: str, inconclusive: str = "the server did not come to a quiet end"
+) -> Rule:
+    return Rule(f"{NAME}/{name}", law, "operating system", (RESOURCES, EVENTS, METRICS, *more), inconclusive)
+
+
+MEMORY = _rule(
+    "memory",
+    f"The server's memory does not grow by more than {MORE_MEMORY_MIB} MiB between quiet moments.",
+    inconclusive=f"there are fewer than {ROUNDS} quiet moments",
+)
+RULE_OF = {
+    "processes": _rule(
+        "processes", "The server has no more processes at the end than when it was first quiet."
+    ),
+    "threads": _rule(
+        "threads",
+        f"The server has at most {POOL_THREADS} threads more at the end than when it was first quiet.",
+    ),
+    "open files": _rule("open-files", "The server has at most 8 files open more at the end."),
+    "bytes under /dev/shm": _rule(
+        "shared-memory", "The server has at most 1 MiB more shared memory at the end."
+    ),
+    "open sockets": _rule(
+        "sockets", "The server has no more sockets at the end than its clients may have left open.", CLIENT
+    ),
+}
+"""By what is counted."""
+RULES = (*RULE_OF.values(), MEMORY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +172,7 @@ def _counts(history: History, moments: Sequence[Moment], found: Findings) -> Non
             text = (
                 f"{before} {count.what} after {first.name}, {after} at {last.name}, {count.more} more allowed"
             )
-            found.violation(_witness(text, count.of, [first, last]))
+            _violation(found, RULE_OF[count.what], text, count.of, [first, last])
 
 
 def _sockets(history: History) -> Iterator[Count]:
@@ -157,7 +191,7 @@ def _memory(moments: Sequence[Moment], found: Findings) -> None:
     grown = _growth([moment.held.anonymous_bytes for moment in moments]) / MIB
     if grown > MORE_MEMORY_MIB:
         text = f"memory grows: {grown:.0f} MiB over {len(moments)} quiet moments, {MORE_MEMORY_MIB} allowed"
-        found.violation(_witness(text, lambda held: held.anonymous_bytes, moments))
+        _violation(found, MEMORY, text, lambda held: held.anonymous_bytes, moments)
 
 
 def _growth(held: Sequence[int]) -> float:
@@ -170,9 +204,11 @@ def _growth(held: Sequence[int]) -> float:
     return median(slopes) * (len(held) - 1)
 
 
-def _witness(text: str, of: Callable[[ResourceRecord], int], moments: Sequence[Moment]) -> Witness:
+def _violation(
+    found: Findings, rule: Rule, text: str, of: Callable[[ResourceRecord], int], moments: Sequence[Moment]
+) -> None:
     samples = [(moment.held.t_ns, float(of(moment.held))) for moment in moments]
-    return Witness(text=text, samples=samples, t_ns=samples[-1][0])
+    found.violation(rule, SERVER, text, samples=samples, t_ns=samples[-1][0])
 
 
 def _told(moments: Sequence[Moment]) -> str:

@@ -6,12 +6,13 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from history.finding import metric as metric_subject
 from history.metrics import MetricLog
 from history.reader import History, PhaseWindow
 from history.records import CROWD, RequestRecord
-from history.verdict import Witness
-from oracles.findings import Findings, finite
+from oracles.findings import Findings
 from oracles.lives import Life, lives, outages
+from oracles.rule import Rule
 from oracles.timeline import before_the_run, by_phase, end_ns
 
 
@@ -58,16 +59,12 @@ class Window:
             grown.append(growth)
         return grown
 
-    def witness(self, text: str, metric: str, **labels: str) -> Witness:
-        """A witness with the metric's values at both ends of the window."""
+    def violation(self, found: Findings, rule: Rule, text: str, metric: str, **labels: str) -> None:
+        """A violation with the metric's values at both ends of the window."""
         ends = [self.last] if self.first is None else [self.first, self.last]
         values = [(self.log.times_ns[end], self.log.total(end, metric, **labels) or 0.0) for end in ends]
-        return Witness(
-            text=f"{self.name}: {text}",
-            metric=metric,
-            samples=finite(values),
-            t_ns=self.log.times_ns[self.last],
-        )
+        end_ns = self.log.times_ns[self.last]
+        found.violation(rule, metric_subject(metric), f"{self.name}: {text}", samples=values, t_ns=end_ns)
 
 
 def run_window(history: History) -> Window:

@@ -14,15 +14,18 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from history.finding import SERVER, metric
 from history.metrics import series_key
 from history.reader import History
 from history.series import Flags, Series, Values
-from history.verdict import OracleResult, Witness
+from history.verdict import OracleResult
 from oracles.counters import COUNTER_SUFFIXES, OWN_PREFIX
-from oracles.findings import Findings, finite
+from oracles.findings import Findings
+from oracles.inputs import METRICS, PROMETHEUS, REQUESTS
+from oracles.rule import Rule
 from oracles.timeline import NS_PER_S, BusyTimes
 
-NAME = "witnesses"
+NAME = "metrics-crosscheck"
 MARGIN_NS = 10_000_000
 """Prometheus writes times in ms, and moves them by 2 ms where its scrapes then lie evenly."""
 NEAR_NS = 2 * NS_PER_S
@@ -30,6 +33,23 @@ NEAR_NS = 2 * NS_PER_S
 LEAST_SHARE = 0.5
 """Of the suite's scrapes; where Prometheus saw less, it is no witness of the run."""
 
+
+def _rule(name: str, law: str) -> Rule:
+    reads = (PROMETHEUS, METRICS, REQUESTS)
+    return Rule(f"{NAME}/{name}", law, "Prometheus", reads, "Prometheus scraped less than half of the run")
+
+
+INCARNATION = _rule(
+    "incarnation", "Prometheus scrapes the incarnations of the server that the suite scrapes."
+)
+MISSING = _rule("series-missing", "Prometheus has each series that the suite has just before and just after.")
+ADDITIONAL = _rule(
+    "series-additional", "Prometheus has no series that the suite has neither before nor after."
+)
+VALUE = _rule(
+    "value", "A counter that Prometheus scrapes lies between the suite's values just before and just after."
+)
+RULES = (INCARNATION, MISSING, ADDITIONAL, VALUE)
 Places = NDArray[np.intp]
 
 
@@ -153,15 +173,18 @@ class _Both:
             if suite[before] == suite[after] and life not in (suite[before], *told):
                 told.add(life)
                 text = f"Prometheus saw a server started at {life}, the suite one started at {suite[before]}"
-                found.violation(Witness(text=text, t_ns=self._other.times_ns[at]))
+                found.violation(INCARNATION, SERVER, text, t_ns=self._other.times_ns[at])
 
     def judge_series(self, key: str, found: Findings) -> None:
         around = self._around(key)
         compared = self._one_life & self._comparable(key)
         found.checked += int((compared & around.is_seen).sum())
-        self._tell(key, around, self._one_life & around.missing(), "Prometheus does not have it", found)
-        self._tell(key, around, self._one_life & around.additional(), "only Prometheus has it", found)
-        self._tell(key, around, compared & around.apart(), "", found)
+        for rule, wrong, what in (
+            (MISSING, self._one_life & around.missing(), "Prometheus does not have it"),
+            (ADDITIONAL, self._one_life & around.additional(), "only Prometheus has it"),
+            (VALUE, compared & around.apart(), ""),
+        ):
+            self._report(rule, key, around, wrong, what, found)
 
     def _comparable(self, key: str) -> Flags:
         metric = key.partition("{")[0]
@@ -181,8 +204,10 @@ class _Both:
             is_after=there[self._after],
         )
 
-    def _tell(self, key: str, around: _Around, wrong: Flags, what: str, found: Findings) -> None:
-        """One violation, told by the first scrape at which it is wrong."""
+    def _report(
+        self, rule: Rule, key: str, around: _Around, wrong: Flags, what: str, found: Findings
+    ) -> None:
+        """One violation, at the first scrape at which it is wrong."""
         places = np.flatnonzero(wrong).tolist()
         if not places:
             return
@@ -198,7 +223,7 @@ class _Both:
             f"the suite {samples[0][1]:.12g} before and {samples[2][1]:.12g} after"
         )
         text = f"{key}: {told} (at {len(places)} of its {len(self._at)} scrapes)"
-        found.violation(Witness(text=text, metric=key, samples=finite(samples), t_ns=samples[1][0]))
+        found.violation(rule, metric(key), text, samples=samples, t_ns=samples[1][0])
 
     def share_seen(self) -> float:
         """Of the suite's scrapes, how many have one of Prometheus near them."""

@@ -11,6 +11,7 @@ from chaos.hostcopy.blocks import Plane, blocks_beside
 from chaos.inside.damage import DEEDS, Staleness
 from chaos.inside.engine import FaultEngine, Strike
 from chaos.inside.journal import Evidence
+from chaos.inside.ledger import rules
 from chaos.inside.ledger.contents import Contents
 from chaos.inside.raising import InjectedFailure
 
@@ -207,7 +208,7 @@ class Gate:
 
     def _begin(self, job: Job) -> None:
         if self._copies.is_open(job.id):
-            self._engine.ledger.violation("a copy is begun twice", {"job": job.id})
+            self._engine.ledger.violation(rules.COPY_BEGUN_TWICE, {"job": job.id})
         self._copies.begin(job.id)
         self._jobs[job.id] = job
         if self._contents is not None and job.direction == LOAD:
@@ -218,7 +219,7 @@ class Gate:
     def _end(self, job_id: int) -> Job | None:
         """Close the books on a job that the worker beneath has finished; None when it was not begun."""
         if not self._copies.end(job_id):
-            self._engine.ledger.violation("a copy ends that had not begun", {"job": job_id})
+            self._engine.ledger.violation(rules.COPY_NOT_BEGUN, {"job": job_id})
             return None
         job = self._jobs.pop(job_id)
         if self._contents is not None and job.direction == LOAD:

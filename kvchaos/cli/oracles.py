@@ -22,7 +22,7 @@ from kvchaos.sight.page import into_page
 from kvchaos.sight.prove import prove
 from kvchaos.sight.scorecard import Scored, scorecard
 from kvchaos.witness.program import need_prometheus
-from oracles import ORACLES
+from oracles import ORACLES, all_rules
 
 
 def oracles_command(
@@ -30,6 +30,7 @@ def oracles_command(
         bool,
         typer.Option("--prove", help="Run all mutants against a real server: does each oracle find its own?"),
     ] = False,
+    rules: Annotated[bool, typer.Option("--rules", help="List the rules that they judge by.")] = False,
     server: Annotated[
         str | None, typer.Option(help="Server environment; else 0.32.0. See: kvchaos server list")
     ] = None,
@@ -38,20 +39,24 @@ def oracles_command(
     ] = None,
     runs: Annotated[Path | None, typer.Option(help="Folder for run directories; else ./runs.")] = None,
     page: Annotated[
-        Path | None, typer.Option(help="Bring the table of this page up to date instead of printing.")
+        Path | None, typer.Option(help="Bring the tables of this page up to date instead of printing.")
     ] = None,
 ) -> int:
     """List the oracles, or prove that they can see; exit code 0: all was seen and nothing beside, else 1."""
     if not prove_sight:
         if server or only or runs:
             raise UsageError("--server, --only and --runs go with --prove")
+        if page is not None and rules:
+            raise UsageError("--page does not go with --rules")
         if page is not None:
             update_page(page, into_page)
-            return 0
-        _list()
+        elif rules:
+            _list_rules()
+        else:
+            _list()
         return 0
-    if page is not None:
-        raise UsageError("--page does not go with --prove")
+    if page is not None or rules:
+        raise UsageError(f"{'--page' if page else '--rules'} does not go with --prove")
     chosen = _chosen(only)
     places = Places(cache=cache_folder(), runs=runs.absolute() if runs else runs_folder(), port=None)
     if any(session.prometheus for session in chosen):
@@ -64,13 +69,21 @@ def oracles_command(
         console.print(f"{run.session}: {_word(run)}", markup=False, highlight=False)
         scored.append(run)
     console.print(scorecard(scored), markup=False, highlight=False, soft_wrap=True)
-    return 0 if len(scored) == len(chosen) and all(run.holds for run in scored) else 1
+    complete = {session.name for session in chosen} <= {run.session for run in scored}
+    return 0 if complete and all(run.holds for run in scored) else 1
 
 
 def _list() -> None:
     table = plain_table("oracle", "watches that")
     for oracle in ORACLES:
         table.add_row(oracle.name, oracle.purpose)
+    print_table(table)
+
+
+def _list_rules() -> None:
+    table = plain_table("rule", "law")
+    for rule in all_rules():
+        table.add_row(rule.id, rule.law)
     print_table(table)
 
 
@@ -84,4 +97,4 @@ def _chosen(only: list[str] | None) -> list[Session]:
 
 def _word(run: Scored) -> str:
     seen = sum(row.seen for row in run.rows)
-    return f"{seen} of {len(run.rows)} seen, {len(run.beside)} oracles beside"
+    return f"{seen} of {len(run.rows)} seen, {len(run.beside)} findings beside"

@@ -1,37 +1,39 @@
-"""One witness as one line of text, the same in every report."""
+"""One finding as one line of text, the same in every report."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from history.verdict import OracleResult, Witness
+from history.finding import Finding
+from history.verdict import OracleResult
 
 NS_PER_S = 1_000_000_000
 
 
-def witness_text(witness: Witness) -> str:
-    """The witness's sentence with all that leads back to the evidence: request, metric, samples, log line."""
-    parts: list[str] = []
+def finding_text(finding: Finding) -> str:
+    """The finding's sentence, its rule, and all that leads back to the evidence: request, metric, samples,
+    log line."""
+    parts: list[str] = [finding.rule]
     # The sentence often names the request or metric already.
-    if witness.request is not None and witness.request not in witness.text:
-        parts.append(f"request {witness.request}")
-    if witness.metric is not None and witness.metric not in witness.text:
-        parts.append(witness.metric)
-    if witness.samples:
-        parts.append(" -> ".join(f"{value:.12g} at {clock(t_ns)}" for t_ns, value in witness.samples))
-    elif witness.t_ns is not None:
-        parts.append(f"at {clock(witness.t_ns)}")
-    if witness.log_line is not None:
-        parts.append(f"server.log line {witness.log_line}")
-    return f"{witness.text} [{'; '.join(parts)}]" if parts else witness.text
+    if finding.request is not None and finding.request not in finding.text:
+        parts.append(f"request {finding.request}")
+    if finding.metric is not None and finding.metric not in finding.text:
+        parts.append(finding.metric)
+    if finding.samples:
+        parts.append(" -> ".join(f"{value:.12g} at {clock(t_ns)}" for t_ns, value in finding.samples))
+    elif finding.t_ns is not None:
+        parts.append(f"at {clock(finding.t_ns)}")
+    if finding.log_line is not None:
+        parts.append(f"server.log line {finding.log_line}")
+    return f"{finding.text} [{'; '.join(parts)}]"
 
 
 def evidence_lines(result: OracleResult, most: int | None = None) -> list[str]:
-    """The summary where there is no violation, else the first witnesses and how many more there are."""
-    if not result.witnesses:
+    """The summary where there is no violation, else the first findings and how many more there are."""
+    if not result.findings:
         return [result.summary]
-    shown = result.witnesses[:most]
-    lines = [witness_text(witness) for witness in shown]
+    shown = result.findings[:most]
+    lines = [finding_text(finding) for finding in shown]
     more = result.violations - len(shown)
     return [*lines, f"and {more} more"] if more > 0 else lines
 

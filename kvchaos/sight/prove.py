@@ -7,13 +7,16 @@ from collections.abc import Iterator, Sequence
 from rich.console import Console
 
 from history.plan import Scenario
+from history.reader import read_history
 from kvchaos.campaign import Front, run_one
 from kvchaos.judging import judge_run_dir
 from kvchaos.paths import Places
 from kvchaos.planning import Request
 from kvchaos.scenario import find_scenario, load_scenario
 from kvchaos.servers.registry import ServerEnv
+from kvchaos.sight.altered import score_alterations
 from kvchaos.sight.mutants.mutant import Session
+from kvchaos.sight.mutants.sessions import UNTOUCHED
 from kvchaos.sight.mutation import LOAD, Traffic
 from kvchaos.sight.proxy import mutating
 from kvchaos.sight.scorecard import Scored, score
@@ -39,6 +42,7 @@ def traffic(session: Session) -> Scenario:
         "phases": [
             _phase("golden", "golden", PROMPTS, concurrency=2),
             _phase(LOAD, "chaos" if session.faults else "load", 3 * PROMPTS, concurrency=6),
+            *([_phase("healed", "healed", PROMPTS, concurrency=6)] if session.faults else []),
         ],
         "faults": session.faults,
         "limits": {"stall_s": STALL_S, "drain_s": STALL_S, "client": session.client, **session.limits},
@@ -60,7 +64,10 @@ def _phase(name: str, role: str, requests: int, *, concurrency: int) -> dict[str
 def prove(
     sessions: Sequence[Session], server: ServerEnv, places: Places, console: Console
 ) -> Iterator[Scored]:
-    """Run and score each session. Raises UsageError; ends early when a signal cut a run short."""
+    """Run and score each session; after the untouched one, the alterations of its history.
+
+    Raises UsageError; ends early when a signal cut a run short.
+    """
     for session in sessions:
         request = Request(
             scenario=traffic(session),
@@ -73,6 +80,8 @@ def prove(
         if interrupted:
             return
         yield score(session, judge_run_dir(run_dir))
+        if session.name == UNTOUCHED:
+            yield score_alterations(read_history(run_dir))
 
 
 def _front(session: Session) -> Front:

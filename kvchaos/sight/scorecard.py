@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from history.finding import Finding
 from history.verdict import OracleResult, RunVerdict, Verdict
 from kvchaos.report.markdown import markdown_table
-from kvchaos.sight.mutants.mutant import Found, Mutant, Session
+from kvchaos.sight.mutants.mutant import Kill, Mutant, Session
 
-HEADINGS = ("oracle", "mutant", "what it does", "seen", "evidence")
+HEADINGS = ("rule", "mutant", "what it does", "seen", "evidence")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One oracle's word on one mutant that it must find."""
+    """A rule and a mutant that must break it."""
 
-    oracle: str
+    rule: str
+    """Its id; the oracle's name where that must be unknown."""
     mutant: str
     what: str
     seen: bool
     evidence: str
-    """The witness that names the mutant; else what the oracle said instead."""
+    """The finding that shows the mutant; else what the oracle reported instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Scored:
     session: str
     rows: tuple[Row, ...]
     beside: tuple[str, ...]
-    """A line for each oracle that did not pass though no mutant of the run was for it."""
+    """A line for each violation or unknown that no mutant of the run was meant to bring."""
 
     @property
     def holds(self) -> bool:
@@ -40,37 +41,47 @@ class Scored:
 
 
 def score(session: Session, verdict: RunVerdict) -> Scored:
-    """Hold what the oracles said of a run against the mutants in it."""
+    """Hold what the oracles reported of a run against the mutants in it."""
     results = {result.oracle: result for result in verdict.results}
-    rows = tuple(row for mutant in session.mutants for row in _rows(mutant, results))
-    meant = {oracle for mutant in session.mutants for oracle in mutant.kills}
-    beside = tuple(
-        f"{session.name}: {result.oracle} says {result.verdict}: {result.summary}"
-        for result in verdict.results
-        if result.verdict is not Verdict.PASS and result.oracle not in meant
+    kills = [kill for mutant in session.mutants for kill in mutant.kills]
+    rows = tuple(
+        _row(mutant, kill, results[kill.oracle]) for mutant in session.mutants for kill in mutant.kills
     )
-    return Scored(session.name, rows, beside)
+    beside = (line for result in verdict.results for line in _unmeant(result, kills))
+    return Scored(session.name, rows, tuple(f"{session.name}: {line}" for line in beside))
 
 
-def _rows(mutant: Mutant, results: dict[str, OracleResult]) -> Iterator[Row]:
-    for oracle, found in mutant.kills.items():
-        evidence = _evidence(found, results[oracle])
-        said = f"{results[oracle].verdict}: {results[oracle].summary}"
-        yield Row(oracle, mutant.name, mutant.what, evidence is not None, evidence or said)
+def _unmeant(result: OracleResult, kills: Sequence[Kill]) -> Iterator[str]:
+    """A line for what no mutant of the run was meant to bring."""
+    mine = {kill.rule for kill in kills if kill.oracle == result.oracle}
+    if result.verdict is Verdict.UNKNOWN and None not in mine:
+        yield f"{result.oracle} is unknown: {result.summary}"
+    for rule in result.by_rule.keys() - mine:
+        text = next(finding.text for finding in result.findings if finding.rule == rule)
+        yield f"{rule}: {text}"
 
 
-def _evidence(found: Found, result: OracleResult) -> str | None:
-    if result.verdict is not found.verdict:
-        return None
-    told = [witness.text for witness in result.witnesses] or [result.summary]
-    return next((text for text in told if re.search(found.words, text)), None)
+def _row(mutant: Mutant, kill: Kill, result: OracleResult) -> Row:
+    evidence = _evidence(kill, result)
+    instead = f"{result.verdict}: {result.summary}"
+    return Row(kill.rule or kill.oracle, mutant.name, mutant.what, evidence is not None, evidence or instead)
+
+
+def _evidence(kill: Kill, result: OracleResult) -> str | None:
+    if kill.rule is None:
+        return result.summary if result.verdict is Verdict.UNKNOWN else None
+    return next((finding.text for finding in result.findings if _shows(finding, kill)), None)
+
+
+def _shows(finding: Finding, kill: Kill) -> bool:
+    return finding.rule == kill.rule and finding.subject.name.startswith(kill.subject)
 
 
 def scorecard(scored: Sequence[Scored]) -> str:
     """All rows by oracle, as a table in Markdown, and the lines of what went wrong beside."""
-    rows = sorted((row for run in scored for row in run.rows), key=lambda row: (row.oracle, row.mutant))
+    rows = sorted((row for run in scored for row in run.rows), key=lambda row: (row.rule, row.mutant))
     cells = [
-        (row.oracle, row.mutant, row.what, "yes" if row.seen else "NO", row.evidence.replace("|", "\\|"))
+        (row.rule, row.mutant, row.what, "yes" if row.seen else "NO", row.evidence.replace("|", "\\|"))
         for row in rows
     ]
     lines = [f"- {line}\n" for run in scored for line in run.beside]

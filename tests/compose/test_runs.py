@@ -58,7 +58,14 @@ def test_every_oracle_passes_the_witnesses_among_them(campaign: Finished, scenar
     run = of(campaign, scenario)
     words = {result.oracle: result.verdict for result in run.verdict.results}
     assert set(words.values()) == {"pass"}, words
-    assert {"witnesses", "resources", "faults-fired", "counters", "accounting", "answers"} <= words.keys()
+    assert {
+        "metrics-crosscheck",
+        "resources",
+        "faults-fired",
+        "counters",
+        "accounting",
+        "answers",
+    } <= words.keys()
 
 
 @pytest.mark.parametrize(("scenario", "kind"), STRUCK.items())

@@ -51,7 +51,7 @@ def test_a_run_on_a_server_that_has_served_before_is_judged_by_its_own_counts(
     for run in (one, two):
         words = {result.oracle: result.verdict for result in run.verdict.results}
         assert words["accounting"] == words["offload-used"] == words["answers"] == "pass"
-        assert words["witnesses"] == "pass"
+        assert words["metrics-crosscheck"] == "pass"
         assert {"logs", "resources"}.isdisjoint(words)
         assert run.history.plan.command == ()
     assert one.verdict.seed != two.verdict.seed

@@ -61,7 +61,7 @@ SCENARIOS = (
 )
 COUNTER_BUG = {"server-alive", "counters"}
 DEATH = {"server-alive", "logs", "outcomes"}
-LOST_AND_LEFT = {"progress", "outcomes", "drained", "ledger"}
+LOST_AND_LEFT = {"progress", "outcomes", "drained", "transfer-invariants"}
 FAILURES: dict[tuple[str, str], set[str]] = {
     (NEW, "abort-slow-stores"): {"accounting"},
     (NEW, "abort-storm"): {"accounting"},
@@ -77,7 +77,7 @@ FAILURES: dict[tuple[str, str], set[str]] = {
     (NEW, "load-failure-fail-policy"): {"outcomes", "counters", "accounting"},
     **{(release, "load-failure-livelock"): {"progress", "accounting"} for release in RELEASES},
     (NEW, "load-failure-recompute"): {"accounting"},
-    **{(release, "lost-completion"): {"progress", "drained", "ledger"} for release in RELEASES},
+    **{(release, "lost-completion"): {"progress", "drained", "transfer-invariants"} for release in RELEASES},
     (NEW, "lost-completion-abort"): LOST_AND_LEFT,
     (OLD, "mid-prefill-preemption"): COUNTER_BUG,
     (OLD, "malformed-requests"): {"outcomes", "logs"},
@@ -197,7 +197,7 @@ def test_a_flipped_bit_is_seen_and_healing_undoes_it(campaign: Finished) -> None
     compared, different = unlike_golden(run, "chaos")
     assert compared == asked(run, "chaos")
     assert different
-    assert {witness.request for witness in run.word("answers").witnesses} <= different
+    assert {witness.request for witness in run.word("answers").findings} <= different
     assert run.word("answers").violations == len(different)
     assert unlike_golden(run, "healed") == (asked(run, "healed"), set())
 
@@ -243,8 +243,8 @@ def test_a_release_with_the_counter_bug_dies_and_says_why(campaigns: Campaigns) 
     began = run.event("phase_start", phase="pressure").t_ns
     died = run.event("server_exit").t_ns
     assert 0 < died - began < DIES_WITHIN_S * NS_PER_S
-    assert any(REFUSAL in witness.text for witness in run.word("counters").witnesses)
-    assert run.word("server-alive").witnesses[0].text.startswith("the server died: ")
+    assert any(REFUSAL in witness.text for witness in run.word("counters").findings)
+    assert run.word("server-alive").findings[0].text.startswith("the server died: ")
 
 
 def test_a_load_that_fails_for_ever_is_a_livelock_by_name(campaign: Finished) -> None:

@@ -47,7 +47,7 @@ def prometheus(run: RunDir, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 def test_both_witnesses_saw_the_same(run: RunDir) -> None:
-    said = run.word("witnesses")
+    said = run.word("metrics-crosscheck")
     assert (said.verdict, said.violations) == ("pass", 0)
     assert said.checked > 1000
 

@@ -28,7 +28,8 @@ RUNS = (
 
 def test_these_runs_have_a_mutant_for_every_oracle() -> None:
     mutants = [mutant for session in sessions() if session.name in RUNS for mutant in session.mutants]
-    assert {oracle for mutant in mutants for oracle in mutant.kills} == {oracle.name for oracle in ORACLES}
+    killers = {kill.oracle for mutant in mutants for kill in mutant.kills}
+    assert killers == {oracle.name for oracle in ORACLES}
 
 
 @pytest.mark.server

@@ -41,14 +41,14 @@ LINES = (
 )
 FILES = (layout.PLAN, *LINES, layout.SERVER_LOG)
 NEEDED = {
-    layout.METRICS: {"counters", "accounting", "drained", "offload-used", "progress", "witnesses"},
-    layout.PROMETHEUS: {"witnesses"},
+    layout.METRICS: {"counters", "accounting", "drained", "offload-used", "progress", "metrics-crosscheck"},
+    layout.PROMETHEUS: {"metrics-crosscheck"},
     REQUESTS: {"outcomes", "answers", "accounting", "progress"},
     layout.CLIENT: {"client"},
     layout.RESOURCES: {"resources"},
     layout.SERVER_LOG: {"logs"},
     FAULTS: {"faults-fired"},
-    LEDGER: {"ledger"},
+    LEDGER: {"transfer-invariants"},
 }
 """The oracles that have nothing to judge by once a file is gone."""
 
@@ -150,7 +150,7 @@ def test_a_run_without_plan_or_events_is_no_run(
         (REQUESTS, {"outcomes", "accounting"}),
         (layout.CLIENT, {"client"}),
         (layout.SERVER_LOG, {"logs"}),
-        (layout.EVENTS, {"server-alive", "drained", "ledger"}),
+        (layout.EVENTS, {"server-alive", "drained", "transfer-invariants"}),
     ],
 )
 def test_no_oracle_passes_on_the_first_half_of_its_file(

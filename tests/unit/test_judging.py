@@ -131,7 +131,7 @@ def test_the_seed_bug_is_an_expected_failure() -> None:
     expectation = Expectation(
         releases="<0.19",
         fail=("counters",),
-        collateral=("logs", "server-alive", "ledger"),
+        collateral=("logs", "server-alive", "transfer-invariants"),
         issue="vllm#36533",
     )
     run = clean_run(make_plan(vllm="0.18.0", expectation=expectation))

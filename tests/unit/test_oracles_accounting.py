@@ -37,7 +37,7 @@ from tests.unit.synthetic import (
 def told(run: Run) -> str:
     result = judge(run.history())
     assert result.verdict is Verdict.FAIL
-    return " | ".join(witness.text for witness in result.witnesses)
+    return " | ".join(witness.text for witness in result.findings)
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_a_frozen_server_whose_health_is_green_is_called_false_healthy() -> None
         "false healthy: /health said that all is well, yet "
         "the final canary was not answered: DeadlineExceeded"
     )
-    assert result.witnesses[0].request == run.requests[-1].id
+    assert result.findings[0].request == run.requests[-1].id
 
 
 def test_a_server_that_freezes_for_a_while_is_false_healthy_too() -> None:

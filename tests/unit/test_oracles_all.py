@@ -11,7 +11,7 @@ from history.verdict import Verdict
 from kvchaos.expectation import cut_short
 from kvchaos.judging import judge
 from oracles import ORACLES, Oracle
-from oracles.findings import MAX_WITNESSES
+from oracles.findings import MAX_FINDINGS
 from tests.unit.histories import clean_run
 from tests.unit.synthetic import PROMPTS, failure, make_plan
 
@@ -39,11 +39,11 @@ def test_the_names_that_scenarios_use_are_fixed() -> None:
         "outcomes",
         "counters",
         "accounting",
-        "witnesses",
+        "metrics-crosscheck",
         "answers",
         "drained",
         "resources",
-        "ledger",
+        "transfer-invariants",
         "faults-fired",
         "blast-radius",
         "client",
@@ -75,7 +75,7 @@ def test_many_violations_are_counted_and_few_are_told() -> None:
         run.change_request(place, **failure("InternalServerError", "engine dead"))
     result = BY_NAME["outcomes"].judge(run.history())
     assert result.violations == len(run.requests) == 3 * PROMPTS + 2
-    assert len(result.witnesses) == MAX_WITNESSES
+    assert len(result.findings) == MAX_FINDINGS
 
 
 def test_judging_twice_gives_the_same_verdict() -> None:

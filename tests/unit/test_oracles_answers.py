@@ -19,7 +19,7 @@ def test_a_changed_token_fails_with_position_and_both_values() -> None:
     record = run.change_request(run.first_of("chaos"), token_ids=[11, 12, 99, 14])
     result = judge(run.history())
     assert result.verdict is Verdict.FAIL
-    assert result.witnesses[0].request == record.id
+    assert result.findings[0].request == record.id
     assert "prompt prompt-0" in result.summary
     assert "at position 2: token 99 logprob -1.75, golden token 13 logprob -1.75" in result.summary
 
@@ -194,7 +194,7 @@ def test_answers_that_differ_from_each_other_fail_even_without_a_golden_one() ->
     record = run.change_request(run.first_of("healed"), token_ids=[11, 12, 99, 14])
     result = judge(run.history())
     assert result.verdict is Verdict.FAIL
-    assert result.witnesses[0].request == record.id
+    assert result.findings[0].request == record.id
     assert "first token 13" in result.summary
 
 

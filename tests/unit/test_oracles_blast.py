@@ -70,7 +70,7 @@ def test_an_error_of_somebody_else_fails_with_its_request() -> None:
     run, place = struck_run()
     run.change_request(place + 1, **BOOM)
     result = failed(run)
-    assert result.witnesses[0].request == run.requests[place + 1].id
+    assert result.findings[0].request == run.requests[place + 1].id
     assert "shares no block with any that was struck, and failed: InternalServerError: boom" in result.summary
 
 

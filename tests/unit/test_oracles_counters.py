@@ -33,8 +33,8 @@ def test_a_counter_that_shrinks_fails_with_both_samples(key: str, by: float) -> 
     result = judge(run.history())
     assert result.verdict is Verdict.FAIL
     assert "shrank" in result.summary
-    assert result.witnesses[0].metric is not None
-    (_, old), (_, new) = result.witnesses[0].samples
+    assert result.findings[0].metric is not None
+    (_, old), (_, new) = result.findings[0].samples
     assert new < old
 
 
@@ -95,7 +95,7 @@ def test_a_refusal_answered_to_a_client_fails_with_the_request() -> None:
     record = run.change_request(4, **failure("BadRequestError", REFUSED, 400))
     result = judge(run.history())
     assert result.verdict is Verdict.FAIL
-    assert result.witnesses[0].request == record.id
+    assert result.findings[0].request == record.id
 
 
 def test_a_refusal_in_the_log_fails_with_the_line() -> None:
@@ -103,7 +103,7 @@ def test_a_refusal_in_the_log_fails_with_the_line() -> None:
     run.log[1] = f"ValueError: {REFUSED}"
     result = judge(run.history())
     assert result.verdict is Verdict.FAIL
-    assert result.witnesses[0].log_line == 2
+    assert result.findings[0].log_line == 2
 
 
 def test_a_refusal_counts_when_no_scrape_ever_came() -> None:

@@ -35,7 +35,7 @@ BLOCK = 32
 def told(run: Run) -> str:
     result = judge(run.history())
     assert result.verdict is Verdict.FAIL
-    return " | ".join(witness.text for witness in result.witnesses)
+    return " | ".join(witness.text for witness in result.findings)
 
 
 def verdict(run: Run) -> Verdict:

@@ -139,7 +139,7 @@ def test_the_books_bear_a_crowd() -> None:
 def test_what_a_crowd_got_has_to_be_in_the_books(counted: dict[str, float], said: str) -> None:
     word = accounting.judge(with_a_crowd(counted).history())
     assert word.verdict is Verdict.FAIL
-    assert any(said in witness.text for witness in word.witnesses)
+    assert any(said in witness.text for witness in word.findings)
 
 
 def test_what_the_server_did_for_a_crowd_that_nobody_knows_of_is_seen() -> None:
@@ -152,7 +152,7 @@ def test_a_crowd_is_no_excuse_for_the_phases_before_it() -> None:
     run = with_a_crowd()
     run.bump(GENERATED, 1.0, since=run.scrape_in("golden") + 2)
     word = accounting.judge(run.history())
-    assert any("phase golden" in witness.text for witness in word.witnesses)
+    assert any("phase golden" in witness.text for witness in word.findings)
 
 
 def test_a_request_of_a_crowd_that_the_server_fails_is_a_violation() -> None:

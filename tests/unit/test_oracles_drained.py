@@ -47,7 +47,7 @@ def test_a_gauge_above_zero_at_the_end_fails(gauge: str) -> None:
     run.bump(gauge, 0.025, since=len(run.scrapes) - 1)
     result = judge(run.history())
     assert result.verdict is Verdict.FAIL
-    assert result.witnesses[0].metric == gauge
+    assert result.findings[0].metric == gauge
 
 
 @pytest.mark.parametrize("kind", ["drained", "leak_probe"])

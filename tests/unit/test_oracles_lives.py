@@ -240,7 +240,7 @@ def test_what_failed_in_the_first_life_excuses_nothing_in_the_second() -> None:
     run = killed_run()
     run.bump(GENERATED, 1.0, since=run.scrape_in("healed") + 2)
     result = accounting.judge(run.history())
-    assert any("phase healed" in witness.text for witness in result.witnesses)
+    assert any("phase healed" in witness.text for witness in result.findings)
 
 
 def test_the_phases_before_the_strike_are_judged_too() -> None:
@@ -249,7 +249,7 @@ def test_the_phases_before_the_strike_are_judged_too() -> None:
     for scrape in golden:
         run.scrapes[scrape].values[GENERATED] += 1.0
     result = accounting.judge(run.history())
-    assert any("phase golden" in witness.text for witness in result.witnesses)
+    assert any("phase golden" in witness.text for witness in result.findings)
 
 
 def test_the_phase_that_was_cut_is_told_and_not_judged() -> None:

@@ -59,7 +59,7 @@ def test_a_fatal_line_fails_and_is_named_by_number(line: str) -> None:
     result = judge(with_lines([line]).history())
     assert result.verdict is Verdict.FAIL
     assert result.violations == 1
-    assert result.witnesses[0].log_line == 2
+    assert result.findings[0].log_line == 2
 
 
 @pytest.mark.parametrize("line", HARMLESS_LINES)
@@ -71,7 +71,7 @@ def test_each_sort_of_crash_is_shown_once_and_all_are_counted() -> None:
     lines = ["Traceback (most recent call last):"] * 6 + ["AssertionError", "EngineDeadError"]
     result = judge(with_lines(lines).history())
     assert result.violations == 8
-    assert [witness.log_line for witness in result.witnesses] == [2, 8, 9]
+    assert [witness.log_line for witness in result.findings] == [2, 8, 9]
 
 
 def test_shutdown_noise_after_the_stop_is_ignored() -> None:
@@ -113,7 +113,7 @@ def test_what_is_allowed_excuses_no_other_line() -> None:
     run = with_lines(["ERROR:    Exception in ASGI application", "AssertionError"])
     result = judge(allowing(run, LEAVES).history())
     assert result.verdict is Verdict.FAIL
-    assert [witness.log_line for witness in result.witnesses] == [3]
+    assert [witness.log_line for witness in result.findings] == [3]
 
 
 def test_an_allowance_that_nothing_used_is_no_error() -> None:

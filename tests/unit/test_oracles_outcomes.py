@@ -41,8 +41,8 @@ def test_a_broken_request_fails_with_its_id(changes: dict[str, object], told: st
     record = run.change_request(5, **changes)
     result = judge(run.history())
     assert result.verdict is Verdict.FAIL
-    assert told in " ".join(witness.text for witness in result.witnesses)
-    assert {witness.request for witness in result.witnesses} == {record.id}
+    assert told in " ".join(witness.text for witness in result.findings)
+    assert {witness.request for witness in result.findings} == {record.id}
 
 
 def test_two_records_of_one_request_fail() -> None:

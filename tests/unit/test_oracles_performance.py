@@ -98,7 +98,7 @@ def test_one_slow_first_token_is_in_the_99th_percentile_and_not_in_the_median() 
     slow(run, "healed", ttft_ms=401, places=slice(1, 2))
     result = failed(run)
     assert result.violations == 1
-    assert result.witnesses[0].request == run.requests[run.first_of("healed") + 1].id
+    assert result.findings[0].request == run.requests[run.first_of("healed") + 1].id
 
 
 def test_a_pause_between_two_tokens_counts_as_itl() -> None:
@@ -106,7 +106,7 @@ def test_a_pause_between_two_tokens_counts_as_itl() -> None:
     run.change_request(run.first_of("healed"), chunk_us=[20_000, 40_000, 70_000])
     result = failed(run)
     assert "99th percentile of ITL 30 ms" in result.summary
-    assert result.witnesses[0].request == run.requests[run.first_of("healed")].id
+    assert result.findings[0].request == run.requests[run.first_of("healed")].id
 
 
 def test_a_request_that_was_held_back_waits_from_when_it_was_due() -> None:

@@ -53,7 +53,7 @@ def test_a_request_given_up_at_its_deadline_fails() -> None:
     run.change_request(2, **failure("DeadlineExceeded", "no end after 60 s", None))
     result = judge(run.history())
     assert result.verdict is Verdict.FAIL
-    assert result.witnesses[0].request == run.requests[2].id
+    assert result.findings[0].request == run.requests[2].id
 
 
 def test_requests_that_wait_while_none_runs_are_a_deadlock_by_metrics_alone() -> None:
@@ -63,7 +63,7 @@ def test_requests_that_wait_while_none_runs_are_a_deadlock_by_metrics_alone() ->
     assert result.verdict is Verdict.FAIL
     assert result.summary.startswith("deadlock (requests wait and none runs): no token for 8.1 s")
     assert "0 running and 3 waiting" in result.summary
-    assert len(result.witnesses[0].samples) == 2
+    assert len(result.findings[0].samples) == 2
 
 
 @pytest.mark.parametrize("vain", [EXTERNAL_QUERIES, PREEMPTIONS])

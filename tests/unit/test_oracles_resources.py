@@ -65,7 +65,7 @@ def test_what_is_kept_beyond_its_bound_fails_with_both_figures(name: str, kept: 
     assert result.verdict is Verdict.FAIL
     assert result.violations == 1
     assert told in result.summary
-    assert len(result.witnesses[0].samples) == 2
+    assert len(result.findings[0].samples) == 2
 
 
 def test_what_a_load_takes_and_gives_back_is_no_leak() -> None:
@@ -96,7 +96,7 @@ def test_memory_that_grows_round_by_round_fails() -> None:
     result = judge(run.history())
     assert result.verdict is Verdict.FAIL
     assert result.summary == f"memory grows: 80 MiB over {ROUNDS + 1} quiet moments, 64 allowed"
-    assert len(result.witnesses[0].samples) == ROUNDS + 1
+    assert len(result.findings[0].samples) == ROUNDS + 1
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ def test_what_only_one_of_them_saw_is_a_violation(damage: Callable[[Run], None])
     assert result.verdict is Verdict.FAIL
     assert result.violations == 1
     with pytest.raises(AssertionError, match=DISAGREEMENTS[damage]):
-        raise AssertionError(result.witnesses[0].text)
+        raise AssertionError(result.findings[0].text)
 
 
 class TestGaps:
@@ -194,8 +194,8 @@ class TestGaps:
 class TestWithoutPrometheus:
     def test_where_none_was_asked_for_it_is_no_part_of_the_verdict(self) -> None:
         told = {result.oracle for result in judge_all(clean_run().history()).results}
-        assert "witnesses" not in told
+        assert "metrics-crosscheck" not in told
 
     def test_where_one_was_asked_for_it_is(self) -> None:
         told = {result.oracle: result.verdict for result in judge_all(witnessed().history()).results}
-        assert told["witnesses"] is Verdict.PASS
+        assert told["metrics-crosscheck"] is Verdict.PASS

@@ -6,10 +6,11 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from history.finding import SERVER, Finding, Subject, log_line, metric, request
 from history.plan import Expectation
-from history.verdict import OracleResult, Verdict, Witness
+from history.verdict import OracleResult, Verdict
 from kvchaos.judging import judge
-from kvchaos.report.evidence import evidence_lines, witness_text
+from kvchaos.report.evidence import evidence_lines, finding_text
 from kvchaos.report.junit import junit_xml
 from kvchaos.report.summary import summary_text
 from oracles import judges_of
@@ -114,23 +115,31 @@ def test_summary_keeps_foreign_text_inside_its_cell() -> None:
 
 
 @pytest.mark.parametrize(
-    ("witness", "text"),
+    ("subject", "said", "samples", "text"),
     [
-        (Witness(text="a wrong answer", request="r-1"), "a wrong answer [request r-1]"),
-        (Witness(text="request r-1 is wrong", request="r-1"), "request r-1 is wrong"),
-        (Witness(text="a crash", log_line=7), "a crash [server.log line 7]"),
+        (request("r-1"), "a wrong answer", [], "a wrong answer [a/b; request r-1]"),
+        (request("r-1"), "request r-1 is wrong", [], "request r-1 is wrong [a/b]"),
+        (log_line(7), "a crash", [], "a crash [a/b; server.log line 7]"),
         (
-            Witness(text="shrank", metric=PROMPT, samples=[(START_NS, 5.0), (START_NS + 250_000_000, 3.0)]),
-            f"shrank [{PROMPT}; 5 at 08:00:00.000Z -> 3 at 08:00:00.250Z]",
+            metric(PROMPT),
+            "shrank",
+            [(START_NS, 5.0), (START_NS + 250_000_000, 3.0)],
+            f"shrank [a/b; {PROMPT}; 5 at 08:00:00.000Z -> 3 at 08:00:00.250Z]",
         ),
     ],
 )
-def test_a_witness_leads_back_to_the_evidence(witness: Witness, text: str) -> None:
-    assert witness_text(witness) == text
+def test_a_finding_leads_back_to_the_evidence(
+    subject: Subject, said: str, samples: list[tuple[int, float]], text: str
+) -> None:
+    assert finding_text(Finding(rule="a/b", subject=subject, text=said, samples=samples)) == text
 
 
 def test_evidence_says_how_much_it_leaves_out() -> None:
     told = OracleResult(
-        oracle="logs", verdict=Verdict.FAIL, summary="", witnesses=[Witness(text="one")], violations=8
+        oracle="logs",
+        verdict=Verdict.FAIL,
+        summary="",
+        findings=[Finding(rule="logs/exception", subject=SERVER, text="one")],
+        violations=8,
     )
-    assert evidence_lines(told) == ["one", "and 7 more"]
+    assert evidence_lines(told) == ["one [logs/exception]", "and 7 more"]

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from history.verdict import OracleResult, RunVerdict, Verdict, Witness
+from history.finding import Finding, request
+from history.verdict import OracleResult, RunVerdict, Verdict
 from kvchaos.sight import streams
 from kvchaos.sight.exposition import alter, drop
 from kvchaos.sight.metrics import Blind, Sample, When
-from kvchaos.sight.mutants.mutant import Found, Mutant, Session
+from kvchaos.sight.mutants.mutant import Mutant, Session, broken, unknown
 from kvchaos.sight.mutants.sessions import sessions
 from kvchaos.sight.mutation import BEGINS_AT, DONE, Asked, Cut, Mutation, Traffic
 from kvchaos.sight.page import into_page, mutants_by_oracle
@@ -23,6 +24,7 @@ from kvchaos.sight.prove import traffic
 from kvchaos.sight.proxy import mutating
 from kvchaos.sight.scorecard import score
 from oracles import ORACLES
+from oracles.outcomes import FAILED, TRUNCATED
 
 PAGE = Path(__file__).parents[2] / "docs" / "oracles.md"
 TEXT = '# TYPE a counter\na{x="1",y="2"} 4.0\na{x="2",y="2"} 5.0\nab 6.0\n'
@@ -152,39 +154,52 @@ def verdict(*results: OracleResult) -> RunVerdict:
     )
 
 
-def result(oracle: str, word: Verdict, *texts: str) -> OracleResult:
-    witnesses = [Witness(text=text) for text in texts]
-    return OracleResult(oracle=oracle, verdict=word, summary="in short", witnesses=witnesses)
+def result(oracle: str, verdict: Verdict, *rules: str) -> OracleResult:
+    """With a finding of each rule on request load-1."""
+    findings = [Finding(rule=rule, subject=request("load-1"), text=f"broke {rule}") for rule in rules]
+    return OracleResult(
+        oracle=oracle,
+        verdict=verdict,
+        summary="in short",
+        findings=findings,
+        violations=len(rules),
+        by_rule=dict.fromkeys(rules, 1),
+    )
 
 
 class TestScore:
-    session = Session("one", (Mutant("m", "what", (), {"logs": Found("the .* died")}),))
+    session = Session("one", (Mutant("m", "what", (), (broken(FAILED, "load-1"),)),))
 
-    def test_a_mutant_is_seen_by_the_words_of_a_witness(self) -> None:
-        scored = score(self.session, verdict(result("logs", Verdict.FAIL, "x", "the engine died")))
+    def test_a_mutant_is_seen_by_the_rule_that_it_breaks(self) -> None:
+        scored = score(self.session, verdict(result("outcomes", Verdict.FAIL, FAILED.id)))
         assert scored.holds
-        assert scored.rows[0].evidence == "the engine died"
+        assert scored.rows[0].evidence == f"broke {FAILED.id}"
 
-    @pytest.mark.parametrize(
-        "told",
-        [
-            result("logs", Verdict.PASS),
-            result("logs", Verdict.UNKNOWN, "the engine died"),
-            result("logs", Verdict.FAIL, "something else"),
-        ],
-        ids=["pass", "unknown", "other words"],
-    )
-    def test_a_mutant_survives(self, told: OracleResult) -> None:
-        scored = score(self.session, verdict(told))
-        assert not scored.holds
+    def test_a_mutant_survives_when_its_rule_is_not_broken(self) -> None:
+        scored = score(self.session, verdict(result("outcomes", Verdict.PASS)))
         assert not scored.rows[0].seen
 
-    @pytest.mark.parametrize("word", [Verdict.FAIL, Verdict.UNKNOWN])
-    def test_an_oracle_that_speaks_up_without_reason_fails_the_proof(self, word: Verdict) -> None:
-        seen = result("logs", Verdict.FAIL, "the engine died")
-        scored = score(self.session, verdict(seen, result("answers", word, "w")))
-        assert not scored.holds
-        assert scored.beside == (f"one: answers says {word}: in short",)
+    def test_a_mutant_survives_when_its_rule_is_broken_by_another_request(self) -> None:
+        other = Session("one", (Mutant("m", "what", (), (broken(FAILED, "load-2"),)),))
+        scored = score(other, verdict(result("outcomes", Verdict.FAIL, FAILED.id)))
+        assert not scored.rows[0].seen
+
+    @pytest.mark.parametrize(("word", "seen"), [(Verdict.UNKNOWN, True), (Verdict.PASS, False)])
+    def test_a_mutant_that_must_be_unknown_is_seen_when_it_is(self, word: Verdict, seen: bool) -> None:
+        session = Session("one", (Mutant("m", "what", (), (unknown("client"),)),))
+        scored = score(session, verdict(result("client", word)))
+        assert scored.holds is seen
+
+    def test_a_violation_of_another_rule_of_the_same_oracle_fails_the_proof(self) -> None:
+        both = result("outcomes", Verdict.FAIL, FAILED.id, TRUNCATED.id)
+        scored = score(self.session, verdict(both))
+        assert scored.rows[0].seen
+        assert scored.beside == (f"one: {TRUNCATED.id}: broke {TRUNCATED.id}",)
+
+    def test_an_oracle_that_is_unknown_without_a_reason_fails_the_proof(self) -> None:
+        seen = result("outcomes", Verdict.FAIL, FAILED.id)
+        scored = score(self.session, verdict(seen, result("answers", Verdict.UNKNOWN)))
+        assert scored.beside == ("one: answers is unknown: in short",)
 
 
 class Upstream(BaseHTTPRequestHandler):

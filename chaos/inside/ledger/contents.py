@@ -7,12 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chaos.hostcopy.blocks import Plane
+from chaos.inside.ledger import rules
 from chaos.inside.ledger.book import Ledger
 from chaos.inside.runtime import AUDIT_KEY
-
-CHANGED_IN_THE_TIER = "a block changed in the tier since it was stored"
-CHANGED_WHILE_STORED = "a block changed while it was stored"
-CHANGED_WHILE_LOADED = "a block changed while it was loaded"
 
 
 class Contents:
@@ -33,22 +30,20 @@ class Contents:
     def load_begins(self, job: int, tier: Sequence[int]) -> None:
         found = self._begun[job] = sums_of(self._tier, tier)
         for block, seen in zip(tier, found, strict=True):
-            self._compare(
-                "a block changed in the tier since it was stored", job, block, self._stored.get(block), seen
-            )
+            self._compare(rules.CHANGED_IN_TIER, job, block, self._stored.get(block), seen)
 
     def store_ends(self, job: int, tier: Sequence[int]) -> None:
         """To be called when the copy has ended, before anybody else can write."""
         sums = sums_of(self._tier, tier)
         for block, before, now in zip(tier, self._begun.pop(job), sums, strict=True):
-            self._compare(CHANGED_WHILE_STORED, job, block, before, now)
+            self._compare(rules.CHANGED_WHILE_STORED, job, block, before, now)
             self._stored[block] = now
 
     def load_ends(self, job: int, device: Sequence[int]) -> None:
         for block, before, now in zip(
             device, self._begun.pop(job), sums_of(self._device, device), strict=True
         ):
-            self._compare("a block changed while it was loaded", job, block, before, now)
+            self._compare(rules.CHANGED_WHILE_LOADED, job, block, before, now)
 
     def damaged(self, tier: Sequence[int]) -> None:
         """A fault of ours changed these blocks of the tier: that is no finding."""

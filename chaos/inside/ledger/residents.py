@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Any
 
+from chaos.inside.ledger import rules
 from chaos.inside.ledger.book import Ledger
 
 STORES = "stores"
@@ -27,12 +28,10 @@ class Residents:
         self.evicted(evicted)
         for key, chunk in _placed(keys, spec):
             if self._stores.is_open(key):
-                self._ledger.violation("a block is stored twice at a time", {"key": key, "chunk": chunk})
+                self._ledger.violation(rules.STORED_TWICE, {"key": key, "chunk": chunk})
             holder = self._holder_of.get(chunk)
             if holder is not None:
-                self._ledger.violation(
-                    "a chunk is given to a second block", {"key": key, "chunk": chunk, "holder": holder}
-                )
+                self._ledger.violation(rules.CHUNK_SHARED, {"key": key, "chunk": chunk, "holder": holder})
             self._stores.begin(key)
             self._chunk_of[key], self._holder_of[chunk] = chunk, key
         self._count()
@@ -40,17 +39,17 @@ class Residents:
     def store_ends(self, keys: Iterable[Any], *, success: bool) -> None:
         for key in map(_name, keys):
             if not self._stores.end(key):
-                self._ledger.violation("a store ends that had not begun", {"key": key})
+                self._ledger.violation(rules.STORE_NOT_BEGUN, {"key": key})
             if not success:
                 self._leave(key)
 
     def load_begins(self, keys: Collection[Any], spec: Any) -> None:
         for key, chunk in _placed(keys, spec):
             if self._stores.is_open(key):
-                self._ledger.violation("a block is loaded before it is stored", {"key": key, "chunk": chunk})
+                self._ledger.violation(rules.LOADED_BEFORE_STORED, {"key": key, "chunk": chunk})
             elif self._chunk_of.get(key) != chunk:
                 self._ledger.violation(
-                    "a block is loaded from another chunk than it was stored to",
+                    rules.LOADED_ELSEWHERE,
                     {"key": key, "chunk": chunk, "stored_to": self._chunk_of.get(key)},
                 )
             self._loads.begin(key)
@@ -58,13 +57,16 @@ class Residents:
     def load_ends(self, keys: Iterable[Any]) -> None:
         for key in map(_name, keys):
             if not self._loads.end(key):
-                self._ledger.violation("a load ends that had not begun", {"key": key})
+                self._ledger.violation(rules.LOAD_NOT_BEGUN, {"key": key})
 
     def evicted(self, keys: Iterable[Any]) -> None:
         for key in map(_name, keys):
-            for under_way, account in (("loaded", self._loads), ("stored", self._stores)):
+            for rule, account in (
+                (rules.EVICTED_WHILE_LOADED, self._loads),
+                (rules.EVICTED_WHILE_STORED, self._stores),
+            ):
                 if account.is_open(key):
-                    self._ledger.violation(f"a block is evicted while it is {under_way}", {"key": key})
+                    self._ledger.violation(rule, {"key": key})
             self._leave(key)
 
     def reset(self) -> None:
@@ -81,7 +83,7 @@ class Residents:
 
     def survived(self, key: bytes) -> None:
         """A block was found in the tier right after the tier was emptied."""
-        self._ledger.violation("a block is in the tier after its reset", {"key": key.hex()})
+        self._ledger.violation(rules.SURVIVED_RESET, {"key": key.hex()})
 
     def _leave(self, key: str) -> None:
         chunk = self._chunk_of.pop(key, None)

@@ -9,7 +9,7 @@ from history.evidence import EVIDENCE
 from history.plan import Role
 from history.reader import History, PhaseWindow
 from kvchaos.report.html.axis import TimeAxis
-from kvchaos.report.html.findings import Finding
+from kvchaos.report.html.findings import NumberedFinding
 from kvchaos.report.html.marks import Mark, event_marks, finding_marks
 from oracles.faults import armings_of
 from oracles.timeline import end_ns
@@ -72,7 +72,7 @@ class Backdrop:
         return 1 + max((mark.level for mark in self.findings), default=0)
 
 
-def backdrop(history: History, findings: Sequence[Finding]) -> Backdrop:
+def backdrop(history: History, findings: Sequence[NumberedFinding]) -> Backdrop:
     """The backdrop of a run's charts. Zero is when the server was ready, or the first event."""
     axis = run_axis(history)
     return Backdrop(

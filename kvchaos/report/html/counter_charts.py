@@ -9,7 +9,7 @@ from kvchaos.report.html import measured
 from kvchaos.report.html.axis import TimeAxis
 from kvchaos.report.html.chart import Chart, Series, Spot, step_chart
 from kvchaos.report.html.figures import exact
-from kvchaos.report.html.findings import Finding
+from kvchaos.report.html.findings import NumberedFinding
 from kvchaos.report.html.thin import Point
 
 ALWAYS = (
@@ -24,9 +24,9 @@ ALWAYS = (
 MOST = 18
 
 
-def counter_charts(log: MetricLog, findings: Sequence[Finding], axis: TimeAxis) -> dict[str, Chart]:
+def counter_charts(log: MetricLog, findings: Sequence[NumberedFinding], axis: TimeAxis) -> dict[str, Chart]:
     """One chart for each metric that a finding names, then the usual ones; by the name of the metric."""
-    named = list(dict.fromkeys(finding.witness.metric for finding in findings if finding.witness.metric))
+    named = list(dict.fromkeys(finding.finding.metric for finding in findings if finding.finding.metric))
     metrics = list(dict.fromkeys([*named, *ALWAYS]))[:MOST]
     return {
         metric: _chart(log, metric, f"counter-{place}", findings, axis)
@@ -34,9 +34,11 @@ def counter_charts(log: MetricLog, findings: Sequence[Finding], axis: TimeAxis) 
     }
 
 
-def _chart(log: MetricLog, metric: str, key: str, findings: Sequence[Finding], axis: TimeAxis) -> Chart:
+def _chart(
+    log: MetricLog, metric: str, key: str, findings: Sequence[NumberedFinding], axis: TimeAxis
+) -> Chart:
     wrong = list(_spots(metric, findings))
-    numbers = ", ".join(str(finding.number) for finding in findings if finding.witness.metric == metric)
+    numbers = ", ".join(str(finding.number) for finding in findings if finding.finding.metric == metric)
     return step_chart(
         key,
         metric.removeprefix("vllm:"),
@@ -56,8 +58,8 @@ def _points(log: MetricLog, metric: str) -> list[Point]:
     return measured.gauge(log, metric)
 
 
-def _spots(metric: str, findings: Sequence[Finding]) -> Iterator[Spot]:
+def _spots(metric: str, findings: Sequence[NumberedFinding]) -> Iterator[Spot]:
     for finding in findings:
-        if finding.witness.metric == metric:
-            for t_ns, value in finding.witness.samples:
+        if finding.finding.metric == metric:
+            for t_ns, value in finding.finding.samples:
                 yield Spot(t_ns, value, f"finding {finding.number}: {exact(value)}")

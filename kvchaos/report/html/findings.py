@@ -1,14 +1,15 @@
-"""Every witness of a run with a number of its own, and the moment it belongs to."""
+"""Every finding of a run with a number of its own, and the moment it belongs to."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from history.finding import Finding
 from history.reader import History
 from history.records import RequestRecord
-from history.verdict import OracleResult, RunVerdict, Verdict, Witness
+from history.verdict import OracleResult, RunVerdict, Verdict
 from kvchaos.expectation import Standing, standing
-from kvchaos.report.evidence import witness_text
+from kvchaos.report.evidence import finding_text
 from kvchaos.report.html.log_times import LogTimes
 from kvchaos.report.summary import SYMBOLS
 from oracles import ORACLES
@@ -31,12 +32,12 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """A witness, numbered through the whole report."""
+class NumberedFinding:
+    """A finding, numbered through the whole report."""
 
     number: int
     oracle: str
-    witness: Witness
+    finding: Finding
     moment: Moment | None
 
     @property
@@ -45,7 +46,7 @@ class Finding:
 
     @property
     def text(self) -> str:
-        return witness_text(self.witness)
+        return finding_text(self.finding)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +61,9 @@ class OracleRow:
     expected_to_fail: bool
     summary: str
     checked: int
-    findings: list[Finding]
+    findings: list[NumberedFinding]
     more: int
-    """Violations beyond the witnesses that were kept."""
+    """Violations beyond the findings that were kept."""
 
     @property
     def compared(self) -> str:
@@ -76,23 +77,23 @@ class OracleRow:
 def oracle_rows(history: History, verdict: RunVerdict, times: LogTimes) -> list[OracleRow]:
     """One row a result, in the order of the verdict; the findings are numbered from 1."""
     purposes = {oracle.name: oracle.purpose for oracle in ORACLES}
-    named = {witness.request for result in verdict.results for witness in result.witnesses}
+    named = {finding.request for result in verdict.results for finding in result.findings}
     records = {record.id: record for record in history.requests if record.id in named}
     rows: list[OracleRow] = []
     numbered = 0
     for result in verdict.results:
         findings = [
-            Finding(
-                number, result.oracle, witness, moment(witness, records.get(witness.request or ""), times)
+            NumberedFinding(
+                number, result.oracle, finding, moment(finding, records.get(finding.request or ""), times)
             )
-            for number, witness in enumerate(result.witnesses, start=numbered + 1)
+            for number, finding in enumerate(result.findings, start=numbered + 1)
         ]
         numbered += len(findings)
         rows.append(_row(history, result, purposes.get(result.oracle, ""), findings))
     return rows
 
 
-def _row(history: History, result: OracleResult, purpose: str, findings: list[Finding]) -> OracleRow:
+def _row(history: History, result: OracleResult, purpose: str, findings: list[NumberedFinding]) -> OracleRow:
     expectation = history.plan.expectation
     return OracleRow(
         name=result.oracle,
@@ -108,15 +109,15 @@ def _row(history: History, result: OracleResult, purpose: str, findings: list[Fi
     )
 
 
-def moment(witness: Witness, record: RequestRecord | None, times: LogTimes) -> Moment | None:
+def moment(finding: Finding, record: RequestRecord | None, times: LogTimes) -> Moment | None:
     """At its last sample, else the end of its request where that failed, else its own time, else that of its
-    log line. `record` is the request that the witness names."""
-    if witness.samples:
-        return Moment(witness.samples[-1][0], "last sample at")
+    log line. `record` is the request that the finding names."""
+    if finding.samples:
+        return Moment(finding.samples[-1][0], "last sample at")
     if record is not None and record.outcome in ("error", "unknown"):
         return Moment(end_ns(record), "its request ended at")
-    if witness.t_ns is not None:
-        began = record is not None and witness.t_ns == record.start_ns
-        return Moment(witness.t_ns, "its request began at" if began else "at")
-    t_ns = times.moment(witness.log_line) if witness.log_line is not None else None
+    if finding.t_ns is not None:
+        began = record is not None and finding.t_ns == record.start_ns
+        return Moment(finding.t_ns, "its request began at" if began else "at")
+    t_ns = times.moment(finding.log_line) if finding.log_line is not None else None
     return None if t_ns is None else Moment(t_ns, "by the log, which tells seconds only, about")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from history.reader import History
 from history.records import RequestRecord
 from kvchaos.report.html.axis import Tick, TimeAxis
-from kvchaos.report.html.findings import Finding
+from kvchaos.report.html.findings import NumberedFinding
 from oracles.struck import concerns
 from oracles.timeline import NS_PER_US, end_ns
 
@@ -57,7 +57,7 @@ class Lanes:
     more: int
 
 
-def lanes(history: History, findings: Sequence[Finding], axis: TimeAxis) -> Lanes:
+def lanes(history: History, findings: Sequence[NumberedFinding], axis: TimeAxis) -> Lanes:
     """Requests that findings name, then others that failed or were on their way when the server stopped.
     Those that overlap in time share a group."""
     waiting = _chosen(history, findings)
@@ -76,8 +76,8 @@ def lane_keys(shown: Lanes) -> dict[str, str]:
     return {lane.request: lane.key for group in shown.groups for lane in group.lanes}
 
 
-def _chosen(history: History, findings: Sequence[Finding]) -> list[RequestRecord]:
-    named = {finding.witness.request for finding in findings if finding.witness.request is not None}
+def _chosen(history: History, findings: Sequence[NumberedFinding]) -> list[RequestRecord]:
+    named = {finding.finding.request for finding in findings if finding.finding.request is not None}
     stops = [event.t_ns for event in history.events if event.kind in STOPS]
     chosen = [
         record
@@ -94,7 +94,11 @@ def _overlap(one: RequestRecord, other: RequestRecord) -> bool:
 
 
 def _group(
-    history: History, records: Sequence[RequestRecord], findings: Sequence[Finding], zero_ns: int, number: int
+    history: History,
+    records: Sequence[RequestRecord],
+    findings: Sequence[NumberedFinding],
+    zero_ns: int,
+    number: int,
 ) -> LaneGroup:
     ordered = sorted(records, key=lambda record: record.start_ns)
     start = min(min(record.start_ns, record.intended_ns) for record in ordered)
@@ -109,7 +113,7 @@ def _group(
 
 
 def _lane(
-    history: History, record: RequestRecord, findings: Sequence[Finding], axis: TimeAxis, key: str
+    history: History, record: RequestRecord, findings: Sequence[NumberedFinding], axis: TimeAxis, key: str
 ) -> Lane:
     arrived = [axis.share(record.start_ns + us * NS_PER_US) for us in record.chunk_us]
     strikes = [
@@ -124,7 +128,7 @@ def _lane(
         outcome=record.outcome,
         symbol=SYMBOLS[record.outcome],
         told=_told(record),
-        findings=[finding.number for finding in findings if finding.witness.request == record.id],
+        findings=[finding.number for finding in findings if finding.finding.request == record.id],
         due=axis.share(record.intended_ns),
         start=axis.share(record.start_ns),
         first=None if record.first_us is None else axis.share(record.start_ns + record.first_us * NS_PER_US),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from history.records import Event
 from kvchaos.report.html.axis import TimeAxis
-from kvchaos.report.html.findings import Finding
+from kvchaos.report.html.findings import NumberedFinding
 
 APART = 1.5
 """Marks nearer to each other, per cent of the width, are drawn as one."""
@@ -35,13 +35,13 @@ class Mark:
     """Row in which its label does not touch another."""
 
 
-def finding_marks(findings: Sequence[Finding], axis: TimeAxis) -> list[Mark]:
+def finding_marks(findings: Sequence[NumberedFinding], axis: TimeAxis) -> list[Mark]:
     """One mark for findings that would be drawn over each other."""
     timed = sorted(
         ((finding.t_ns, finding.number, finding) for finding in findings if finding.t_ns is not None),
         key=lambda entry: entry[:2],
     )
-    groups: list[list[Finding]] = []
+    groups: list[list[NumberedFinding]] = []
     begun = 0.0
     for t_ns, _, finding in timed:
         at = axis.share(t_ns)
@@ -74,7 +74,7 @@ def _levelled(marks: Sequence[Mark]) -> list[Mark]:
     return placed
 
 
-def _mark(group: list[Finding], axis: TimeAxis) -> Mark:
+def _mark(group: list[NumberedFinding], axis: TimeAxis) -> Mark:
     at_ns = next((finding.t_ns for finding in group if finding.t_ns is not None), axis.start_ns)
     ordered = sorted(group, key=lambda finding: finding.number)
     text = ", ".join(f"{finding.number} ({finding.oracle})" for finding in ordered)

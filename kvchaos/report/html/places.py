@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from kvchaos.report.evidence import clock
 from kvchaos.report.html.axis import TimeAxis
-from kvchaos.report.html.findings import Finding
+from kvchaos.report.html.findings import NumberedFinding
 from kvchaos.report.html.log_times import LogLine, LogTimes
 
 NO_LINES = "the server's log has no line of that moment"
@@ -35,23 +35,27 @@ class Place:
 
 
 def place_of(
-    finding: Finding, axis: TimeAxis, lanes: Mapping[str, str], counters: Mapping[str, str], times: LogTimes
+    finding: NumberedFinding,
+    axis: TimeAxis,
+    lanes: Mapping[str, str],
+    counters: Mapping[str, str],
+    times: LogTimes,
 ) -> Place:
     """`lanes` and `counters` give the place of a request and of a metric in the page."""
     lines, note = _log(finding, times)
     return Place(_when(finding, axis), _links(finding, lanes, counters), lines, note)
 
 
-def _when(finding: Finding, axis: TimeAxis) -> str:
+def _when(finding: NumberedFinding, axis: TimeAxis) -> str:
     if finding.moment is None:
         return ""
     t_ns = finding.moment.t_ns
     return f"{finding.moment.what} {axis.seconds(t_ns):.2f} s, {clock(t_ns)}"
 
 
-def _links(finding: Finding, lanes: Mapping[str, str], counters: Mapping[str, str]) -> list[Link]:
+def _links(finding: NumberedFinding, lanes: Mapping[str, str], counters: Mapping[str, str]) -> list[Link]:
     links: list[Link] = []
-    witness = finding.witness
+    witness = finding.finding
     if finding.t_ns is not None:
         links.append(Link("timeline", "on the timeline"))
     if witness.request is not None and witness.request in lanes:
@@ -61,8 +65,8 @@ def _links(finding: Finding, lanes: Mapping[str, str], counters: Mapping[str, st
     return links
 
 
-def _log(finding: Finding, times: LogTimes) -> tuple[list[LogLine], str]:
-    number = finding.witness.log_line
+def _log(finding: NumberedFinding, times: LogTimes) -> tuple[list[LogLine], str]:
+    number = finding.finding.log_line
     if number is not None:
         return times.around(number), f"server.log around line {number}"
     if finding.t_ns is None:

@@ -5,17 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from history.verdict import Verdict
 from kvchaos.sight.mutation import Mutation
+from oracles.rule import Rule
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What an oracle must say of a mutant."""
+class Kill:
+    """What an oracle must report of a mutant."""
 
-    words: str
-    """A regular expression that one of its witnesses matches, or its summary where it has none."""
-    verdict: Verdict = Verdict.FAIL
+    oracle: str
+    rule: str | None
+    """The id of the rule that it finds broken. None where it must be unknown."""
+    subject: str = ""
+    """What the name of the finding's subject begins with."""
+
+
+def broken(rule: Rule, subject: str = "") -> Kill:
+    """A violation of this rule, of a subject whose name begins so."""
+    return Kill(rule.oracle, rule.id, subject)
+
+
+def unknown(oracle: str) -> Kill:
+    return Kill(oracle, None)
 
 
 @dataclass(frozen=True)
@@ -25,13 +36,13 @@ class Mutant:
     name: str
     what: str
     mutations: tuple[Mutation, ...]
-    kills: Mapping[str, Found]
-    """By the oracle's name. All others must pass."""
+    kills: tuple[Kill, ...]
+    """Each must come, and no violation of another rule."""
 
 
 @dataclass(frozen=True)
 class Session:
-    """One run with mutants that different oracles find, or one oracle by different words."""
+    """One run with mutants that different oracles find, or one oracle by different rules."""
 
     name: str
     mutants: tuple[Mutant, ...] = ()
@@ -50,7 +61,6 @@ class Session:
     """The mutant is a fault inside the server, in a scenario of its own."""
 
 
-def one(name: str, what: str, mutation: Mutation, **kills: str) -> Mutant:
-    """A mutant of one mutation. `kills`: words by the name of an oracle, with _ for -."""
-    found = {oracle.replace("_", "-"): Found(words) for oracle, words in kills.items()}
-    return Mutant(name, what, (mutation,), found)
+def one(name: str, what: str, mutation: Mutation, *kills: Kill) -> Mutant:
+    """A mutant of one mutation."""
+    return Mutant(name, what, (mutation,), kills)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from history.verdict import Verdict
 from kvchaos.sight.acts import Act, Burden, arm_unplanned
 from kvchaos.sight.mutants import answering, telling, watching
-from kvchaos.sight.mutants.mutant import Found, Mutant, Session, one
-from oracles import client, drained, ledger, offload, performance, progress
+from kvchaos.sight.mutants.mutant import Mutant, Session, broken, one, unknown
+from oracles import client, drained, faults, ledger, offload, performance, progress
 
 MISS = {"id": "miss", "kind": "lookup_miss", "trigger": {"every": 3, "limit": 2}}
+UNTOUCHED = "untouched"
+"""Nothing is altered, and a fault strikes that the contract allows: all oracles must pass."""
 RECOVER_S = 2.0
 ROOM_FOR_ALL = 600
 """Blocks on the device."""
@@ -16,11 +17,11 @@ ROOM_FOR_ALL = 600
 
 def sessions() -> tuple[Session, ...]:
     """Made anew at each call: mutations remember what they did."""
-    return (Session("untouched"), *_mixed(), *_alone())
+    return (Session(UNTOUCHED, faults=(MISS,)), *_mixed(), *_alone())
 
 
 def _mixed() -> tuple[Session, ...]:
-    """Mutants that different oracles find, at most one for each, so that each witness has one cause."""
+    """Mutants that different oracles find, at most one for each, so that each finding has one cause."""
     return (
         Session(
             "one",
@@ -106,25 +107,24 @@ def _alone() -> tuple[Session, ...]:
 
 
 def _unplanned_fault() -> Mutant:
-    words = {"faults_fired": "unplanned fired, which is not in the plan"}
-    return one("unplanned-fault", "a fault strikes that nobody planned", Act(arm_unplanned), **words)
+    what = "a fault strikes that nobody planned"
+    return one("unplanned-fault", what, Act(arm_unplanned), broken(faults.UNPLANNED, "unplanned"))
 
 
 def _slow_client() -> Mutant:
-    found = Found("the client was the limit", Verdict.UNKNOWN)
-    kills = {client.NAME: found, performance.NAME: found}
+    kills = (unknown(client.NAME), unknown(performance.NAME))
     return Mutant("slow-client", "events that keep the client busy", (Burden(),), kills)
 
 
 def _never_offloaded() -> Mutant:
-    found = Found("the offload tier was never read", Verdict.UNKNOWN)
-    return Mutant("never-offloaded", "the device has room for everything", (), {offload.NAME: found})
+    return Mutant("never-offloaded", "the device has room for everything", (), (unknown(offload.NAME),))
 
 
 def _lost_end() -> Mutant:
-    found = {
-        ledger.NAME: Found("prepared loads never ended|copies never ended"),
-        progress.NAME: Found("stalled for"),
-        drained.NAME: Found("blocks still held|after draining|did not drain"),
-    }
-    return Mutant("lost-end", "a fault inside the server: the end of a load is never told", (), found)
+    kills = (
+        broken(ledger.NEVER_ENDED["loads"]),
+        broken(progress.DEADLOCK),
+        broken(drained.BLOCKS_HELD),
+        broken(drained.GAUGE, "vllm:kv_cache_usage_perc"),
+    )
+    return Mutant("lost-end", "a fault inside the server: the end of a load is never told", (), kills)

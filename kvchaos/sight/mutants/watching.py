@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from kvchaos.sight.metrics import Sample, Watched, When, Withheld
-from kvchaos.sight.mutants.mutant import Mutant, one
+from kvchaos.sight.mutants.mutant import Mutant, broken, one
+from oracles import witnesses
 
 GENERATED = "vllm:generation_tokens_total"
 RUNNING = "vllm:num_requests_running"
@@ -18,25 +19,22 @@ def disagreements() -> tuple[Mutant, ...]:
 
 def _told_more() -> Mutant:
     more = Watched(Sample(GENERATED, lambda value: value + MUCH))
-    words = f"{GENERATED}.*: Prometheus saw .* the suite"
-    return one("prometheus-told-more", "Prometheus is told of more generated tokens", more, witnesses=words)
+    what = "Prometheus is told of more generated tokens"
+    return one("prometheus-told-more", what, more, broken(witnesses.VALUE, GENERATED))
 
 
 def _told_otherwise_at_rest() -> Mutant:
     running = Watched(Sample(RUNNING, lambda _: 1.0, when=When.END))
-    words = f"{RUNNING}.*: Prometheus saw 1, the suite 0 before and 0 after"
     what = "Prometheus is told of a request that runs when all is over"
-    return one("prometheus-told-of-a-ghost", what, running, witnesses=words)
+    return one("prometheus-told-of-a-ghost", what, running, broken(witnesses.VALUE, RUNNING))
 
 
 def _told_less() -> Mutant:
-    words = f"{PREEMPTIONS}.*: Prometheus does not have it"
     what = "Prometheus is never told how often requests were preempted"
-    return one("prometheus-told-less", what, Withheld(PREEMPTIONS), witnesses=words)
+    return one("prometheus-told-less", what, Withheld(PREEMPTIONS), broken(witnesses.MISSING, PREEMPTIONS))
 
 
 def _another_life() -> Mutant:
     later = Watched(Sample(STARTED, lambda value: value + 1, when=When.FIRST))
     what = "Prometheus is once told another start of the server"
-    words = "Prometheus saw a server started at"
-    return one("prometheus-told-another-start", what, later, witnesses=words)
+    return one("prometheus-told-another-start", what, later, broken(witnesses.INCARNATION))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chaos.inside.ledger.contents import CHANGED_IN_THE_TIER, CHANGED_WHILE_LOADED, CHANGED_WHILE_STORED
+from chaos.inside.ledger import rules
 from tests.server.contract.bench import Bench
 from tests.server.contract.control import control_room
 from tests.server.contract.copies import finish, prepared
@@ -14,7 +14,7 @@ def a_block_that_changed_in_the_tier_is_found_when_it_is_loaded(bench: Bench) ->
         copies.tier()[1].bytes_of(1)[5] ^= 4
         copies.load(2, [0, 1, 2], [4, 5, 6])
         finish(copies, 2)
-        control.breaks = [CHANGED_IN_THE_TIER]
+        control.breaks = [rules.CHANGED_IN_TIER]
 
 
 def a_device_block_that_changes_under_a_held_store_is_found(bench: Bench) -> None:
@@ -24,7 +24,7 @@ def a_device_block_that_changes_under_a_held_store_is_found(bench: Bench) -> Non
         copies.store(2, [4, 5], [3, 4])
         copies.planes()[0][5][7] ^= 1
         finish(copies, 2)
-        control.breaks = [CHANGED_WHILE_STORED]
+        control.breaks = [rules.CHANGED_WHILE_STORED]
 
 
 def a_tier_block_that_changes_under_a_held_load_is_found(bench: Bench) -> None:
@@ -34,7 +34,7 @@ def a_tier_block_that_changes_under_a_held_load_is_found(bench: Bench) -> None:
         copies.load(2, [0, 1], [4, 5])
         copies.tier()[0].bytes_of(0)[0] ^= 128
         finish(copies, 2)
-        control.breaks = [CHANGED_WHILE_LOADED]
+        control.breaks = [rules.CHANGED_WHILE_LOADED]
 
 
 def a_copy_that_is_begun_twice_is_found(bench: Bench) -> None:
@@ -42,7 +42,7 @@ def a_copy_that_is_begun_twice_is_found(bench: Bench) -> None:
         copies, _, _ = prepared(bench, control)
         copies.store(2, [4], [3])
         copies.store(2, [4], [3])
-        control.breaks = ["a copy is begun twice"]
+        control.breaks = [rules.COPY_BEGUN_TWICE]
 
 
 CHECKS = (

@@ -6,6 +6,7 @@ from unittest import mock
 
 from chaos.inside import runtime
 from chaos.inside.kind import SCHEDULER
+from chaos.inside.ledger import rules
 from tests.server.contract.bench import CHUNKS, Bench
 from tests.server.contract.control import control_room
 from tests.server.contract.manager import KEYS, fill
@@ -125,7 +126,7 @@ def a_block_that_survives_a_reset_of_the_tier_is_found(bench: Bench) -> None:
         tier = bench.tier(CHUNKS, control.path)
         fill(tier, KEYS[:2])
         if hasattr(bench.manager_base, "reset_cache"):
-            control.breaks = ["a block is in the tier after its reset"] * 2
+            control.breaks = [rules.SURVIVED_RESET] * 2
             with mock.patch.object(tier.manager._inner, "reset_cache"):
                 tier.manager.reset_cache()
 

@@ -1,0 +1,81 @@
+"""What a judge reports: the rule that was broken, what broke it, and the figures that show it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+SubjectKind = Literal["server", "process", "request", "metric", "log line", "phase", "fault", "block"]
+
+
+class Subject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a finding is about."""
+
+    kind: SubjectKind
+    name: str = ""
+    """Request or fault id, name of a phase, key of a series or block, number of a line of server.log from 1,
+    role and id of a process. Empty for the server."""
+
+
+class Finding(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The smallest piece of the history that shows a violation."""
+
+    rule: str
+    """Its id, such as `counters/decreased`; see `kvchaos oracles --rules`."""
+    subject: Subject
+    text: str
+    """One sentence with the figures in it, for people. Programs read the other fields."""
+    samples: list[tuple[int, float]] = []
+    """(wall clock ns, value), usually two."""
+    t_ns: int | None = None
+    example: str | None = None
+    """The id of a request that shows it, where the subject is another."""
+
+    @property
+    def request(self) -> str | None:
+        """The id of the request that it is about, or that shows it."""
+        return self.subject.name if self.subject.kind == "request" else self.example
+
+    @property
+    def metric(self) -> str | None:
+        return self.subject.name if self.subject.kind == "metric" else None
+
+    @property
+    def log_line(self) -> int | None:
+        """Line number in server.log, from 1."""
+        return int(self.subject.name) if self.subject.kind == "log line" else None
+
+
+SERVER = Subject("server")
+
+
+def request(request_id: str) -> Subject:
+    return Subject("request", request_id)
+
+
+def metric(key: str) -> Subject:
+    """Of a metric, or of one series of it."""
+    return Subject("metric", key)
+
+
+def log_line(number: int) -> Subject:
+    """Of server.log, from 1."""
+    return Subject("log line", str(number))
+
+
+def phase(name: str) -> Subject:
+    return Subject("phase", name)
+
+
+def fault(fault_id: str | None) -> Subject:
+    return Subject("fault", fault_id or "")
+
+
+def block(key: str) -> Subject:
+    """A key of vLLM, or a number of a block in the memory of a worker."""
+    return Subject("block", key)
+
+
+def process(role: str, pid: int) -> Subject:
+    return Subject("process", f"{role} {pid}")

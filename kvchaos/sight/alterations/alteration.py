@@ -1,0 +1,70 @@
+"""What an alteration is, and the parts of a history that alterations change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from history.plan import Scenario, ServerSettings
+from history.reader import History
+from history.records import Event, Evidence, RequestRecord
+from oracles.rule import Rule
+
+
+@dataclass(frozen=True, slots=True)
+class Alteration:
+    """One change of a green run's history, and the rule that it breaks."""
+
+    rule: Rule
+    what: str
+    alter: Callable[[History], History]
+    """A new history; the old one is not changed."""
+    since: tuple[int, int] = (0, 0)
+    """The first release of vLLM that shows what the rule needs."""
+
+
+def with_scenario(history: History, **changes: object) -> History:
+    """Other settings of the scenario, unchecked."""
+    scenario: Scenario = history.plan.scenario.model_copy(update=changes)
+    return replace(history, plan=history.plan.model_copy(update={"scenario": scenario}))
+
+
+def with_server(history: History, **changes: object) -> History:
+    settings: ServerSettings = history.plan.scenario.server.model_copy(update=changes)
+    return with_scenario(history, server=settings)
+
+
+def with_limits(history: History, **changes: object) -> History:
+    return with_scenario(history, limits=history.plan.scenario.limits.model_copy(update=changes))
+
+
+def with_request(history: History, record: RequestRecord, **changes: object) -> History:
+    """One of its requests is otherwise."""
+    changed = msgspec.structs.replace(record, **changes)
+    requests = [changed if each is record else each for each in history.requests]
+    return replace(history, requests=requests)
+
+
+def with_event(history: History, kind: str, t_ns: int | None = None, **data: object) -> History:
+    """One more event, at a time or after the last one."""
+    at_ns = history.events[-1].t_ns if t_ns is None else t_ns
+    event = msgspec.convert({"t_ns": at_ns, "mono_ns": at_ns, "kind": kind, "data": data}, Event, strict=True)
+    return replace(history, events=sorted([*history.events, event], key=lambda each: each.t_ns))
+
+
+def with_data(history: History, kind: str, where: Evidence, **data: object) -> History:
+    """Events of a kind whose data has `where` have other data."""
+
+    def changed(event: Event) -> Event:
+        fits = event.kind == kind and all(event.data.get(name) == value for name, value in where.items())
+        return msgspec.structs.replace(event, data={**event.data, **data}) if fits else event
+
+    return replace(history, events=[changed(event) for event in history.events])
+
+
+def answered(history: History) -> RequestRecord:
+    """A request of the last phase of load that was answered with several tokens."""
+    last = history.plan.scenario.phases[-1].name
+    return next(record for record in history.requests if record.phase == last and len(record.token_ids) > 2)

@@ -1,0 +1,49 @@
+"""What the server's processes hold at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import msgspec
+
+from history.reader import History
+from history.records import Event, ResourceRecord
+from kvchaos.sight.alterations.alteration import Alteration
+from oracles import resources
+from oracles.resources import MIB, ROUNDS, RULE_OF
+
+STEP_NS = 1_000_000
+
+
+def _more(what: str, changes: Callable[[ResourceRecord], dict[str, int]]) -> Alteration:
+    def alter(history: History) -> History:
+        *earlier, last = history.resources
+        return replace(history, resources=[*earlier, msgspec.structs.replace(last, **changes(last))])
+
+    return Alteration(RULE_OF[what], f"there are more {what} at the end", alter)
+
+
+def _grows(history: History) -> History:
+    """Further quiet moments, with 100 MiB more in each."""
+    end = next(event for event in history.events if event.kind == "phase_end")
+    *earlier, last = history.resources
+    moments: list[ResourceRecord] = []
+    events: list[Event] = []
+    for number in range(1, ROUNDS + 1):
+        at_ns = last.t_ns + number * STEP_NS
+        more = last.anonymous_bytes + number * 100 * MIB
+        moments.append(msgspec.structs.replace(last, t_ns=at_ns, mono_ns=at_ns, anonymous_bytes=more))
+        events.append(msgspec.structs.replace(end, t_ns=at_ns, mono_ns=at_ns))
+    others = [event for event in history.events if event.kind != "drained"]
+    drained = msgspec.structs.replace(history.events_of("drained")[-1], t_ns=moments[-1].t_ns + STEP_NS)
+    return replace(history, resources=[*earlier, last, *moments], events=[*others, *events, drained])
+
+
+ALTERATIONS = (
+    _more("processes", lambda held: {"processes": held.processes + 1}),
+    _more("threads", lambda held: {"threads": held.threads + 2 * resources.POOL_THREADS}),
+    _more("open files", lambda held: {"files": held.files + 100}),
+    _more("bytes under /dev/shm", lambda held: {"shm_bytes": held.shm_bytes + 10 * MIB}),
+    Alteration(resources.MEMORY, "memory grows from phase to phase", _grows),
+)
