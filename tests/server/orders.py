@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from history.plan import ServerSettings
@@ -32,6 +32,8 @@ class Ended:
     outcome: str
     failed: tuple[str, ...]
     unknown: tuple[str, ...]
+    rules: tuple[str, ...] = field(compare=False)
+    """Those that were broken. When a server dies, chance decides which follow."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ def shuffled(chance: random.Random) -> list[str]:
 
 def campaign(bench: Bench, names: Sequence[str], seed: int, *options: str) -> Campaign:
     began = time.monotonic()
+    bench.folder.mkdir()
     arguments = ("run", *names, "--server", NEW, "--seed", str(seed), *options)
     finished = bench.run(*arguments, deadline_s=CAMPAIGN_S)
     runs = [run for run in finished.runs() if run.history.plan.repeats is None]
@@ -73,7 +76,8 @@ def _ended(run: RunDir) -> Ended:
         verdict: tuple(sorted(each.oracle for each in run.verdict.results if each.verdict == verdict))
         for verdict in ("fail", "unknown")
     }
-    return Ended(run.verdict.outcome, of["fail"], of["unknown"])
+    rules = sorted(rule for result in run.verdict.results for rule in result.by_rule)
+    return Ended(run.verdict.outcome, of["fail"], of["unknown"], tuple(rules))
 
 
 def differences(fresh: Campaign, shared: Campaign) -> list[str]:
@@ -81,6 +85,15 @@ def differences(fresh: Campaign, shared: Campaign) -> list[str]:
         f"{name}: fresh {fresh.ended[name]}, shared {ended}"
         for name, ended in sorted(shared.ended.items())
         if ended != fresh.ended[name]
+    ]
+
+
+def other_findings(fresh: Campaign, shared: Campaign) -> list[str]:
+    """Where the outcomes are the same, and the broken rules are not."""
+    return [
+        f"{name}: rules broken on one side only: {', '.join(sorted({*ended.rules} ^ {*alone.rules}))}"
+        for name, ended in sorted(shared.ended.items())
+        if ended == (alone := fresh.ended[name]) and ended.rules != alone.rules
     ]
 
 
@@ -100,7 +113,7 @@ def main() -> int:
         lines = differences(fresh, shared)
         found += len(lines)
         _print(f"order {number}: {shared.starts} starts, {shared.seconds:.0f} s, {len(lines)} differences")
-        for line in lines:
+        for line in (*lines, *other_findings(fresh, shared)):
             _print(f"  {line}")
     _print(f"runs are in {folder}")
     return int(found > 0)
