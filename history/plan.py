@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Literal, get_args
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from history.arrivals import Arrivals, Closed
 from history.performance import PhaseBounds
@@ -125,6 +125,8 @@ class PhaseSpec(Strict):
     """Index of the first request taken from the workload's endless list."""
 
 
+RuleName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}(/[a-z0-9][a-z0-9-]{0,63})?$")]
+"""An oracle, or one of its rules: ORACLE/RULE."""
 RENAMED = {"ledger": "transfer-invariants", "witnesses": "metrics-crosscheck"}
 """Names of oracles in earlier versions, and now."""
 
@@ -134,10 +136,12 @@ class Expectation(Strict):
 
     releases: str
     """A version range such as ">=0.16,<0.19"; the first matching entry counts."""
-    fail: tuple[Name, ...] = ()
-    """Oracles that must find a violation."""
-    collateral: tuple[Name, ...] = ()
-    """Oracles whose word does not count here: the expected failure takes them along, or the issue may."""
+    fail: tuple[RuleName, ...] = ()
+    """Rules that must be broken, such as `counters/decreased`. Other rules of the same oracle must not be,
+    unless they follow from another finding. The name of an oracle stands for any of its rules."""
+    collateral: tuple[RuleName, ...] = ()
+    """Rules that may be broken here, too: by chance, or on some of the releases. The name of an oracle stands
+    for all that it finds, and for what it cannot judge."""
     issue: str | None = None
     """The upstream issue behind them."""
 

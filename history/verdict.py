@@ -34,6 +34,19 @@ class OracleResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """How many things were looked at; 0 never passes."""
 
 
+class Cause(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A broken rule that follows from no other finding of the run."""
+
+    rule: str
+    signature: str
+    """The same for the same bug, across seeds, scenarios and machines."""
+    violations: int
+    follow: dict[str, int] = {}
+    """Rules that were broken because of it, and how often."""
+    inconclusive: list[str] = []
+    """Oracles that could not judge because of it."""
+
+
 Outcome = Literal["as expected", "not as expected", "unknown"]
 
 
@@ -51,3 +64,5 @@ class RunVerdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     expected_failures: list[str]
     issue: str | None
     results: list[OracleResult]
+    causes: list[Cause] = []
+    """What the violations come of."""

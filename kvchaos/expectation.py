@@ -1,23 +1,40 @@
-"""What a scenario expects of a server release, held against what the oracles say."""
+"""What a scenario expects of a server release, held against what the oracles found."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 
 from history.evidence import EVIDENCE
 from history.plan import Expectation
 from history.reader import History
-from history.verdict import OracleResult, Outcome, Verdict
+from history.verdict import Cause, OracleResult, Outcome, Verdict
+from oracles import all_rules
 
 
 class Standing(StrEnum):
-    """How one oracle's word compares with the expectation."""
+    """How one oracle's result compares with the expectation."""
 
     EXPECTED = "as expected"
     NOT_EXPECTED = "not as expected"
     UNKNOWN = "unknown"
+    FOLLOWS = "follows from another finding"
     IGNORED = "ignored"
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What an expectation says of one oracle."""
+
+    must: bool
+    """It must find a violation."""
+    rules: frozenset[str]
+    """Of these; empty: of any."""
+    may: frozenset[str]
+    """These rules may be broken, too."""
+    ignored: bool
+    """Nothing of it counts."""
 
 
 def cut_short(history: History) -> str | None:
@@ -47,50 +64,106 @@ def _unseen_phase(history: History) -> str | None:
     return None
 
 
-def standing(result: OracleResult, expectation: Expectation) -> Standing:
-    """Compare one oracle's word with the expectation, strictly in both directions."""
-    if result.oracle in expectation.collateral and result.oracle not in expectation.fail:
+def expected_oracles(expectation: Expectation) -> list[str]:
+    """Those that must find a violation, in order."""
+    return list(dict.fromkeys(name.partition("/")[0] for name in expectation.fail))
+
+
+def standing(result: OracleResult, expectation: Expectation, causes: Sequence[Cause]) -> Standing:
+    """Compare one oracle's result with the expectation, strictly in both directions."""
+    named = _named(result.oracle, expectation)
+    if named.ignored and not named.must:
         return Standing.IGNORED
-    wanted = Verdict.FAIL if result.oracle in expectation.fail else Verdict.PASS
     if result.verdict is Verdict.UNKNOWN:
-        return Standing.UNKNOWN
-    return Standing.EXPECTED if result.verdict is wanted else Standing.NOT_EXPECTED
+        follows = not named.must and any(result.oracle in cause.inconclusive for cause in causes)
+        return Standing.FOLLOWS if follows else Standing.UNKNOWN
+    if named.must:
+        came = result.verdict is Verdict.FAIL and named.rules <= result.by_rule.keys()
+        others = unexpected(result, expectation, causes)
+        return Standing.EXPECTED if came and not others else Standing.NOT_EXPECTED
+    if result.verdict is Verdict.PASS:
+        return Standing.EXPECTED
+    if not result.by_rule or unexpected(result, expectation, causes):
+        return Standing.NOT_EXPECTED
+    return Standing.IGNORED if named.may & result.by_rule.keys() else Standing.FOLLOWS
+
+
+def unexpected(result: OracleResult, expectation: Expectation, causes: Sequence[Cause]) -> set[str]:
+    """The rules that were broken, are not expected to be, and follow from no other finding."""
+    named = _named(result.oracle, expectation)
+    if named.ignored or (named.must and not named.rules):
+        return set()
+    following = {rule for cause in causes for rule in cause.follow}
+    return set(result.by_rule) - following - named.rules - named.may
+
+
+def _named(oracle: str, expectation: Expectation) -> Named:
+    prefix = f"{oracle}/"
+    rules = frozenset(name for name in expectation.fail if name.startswith(prefix))
+    return Named(
+        must=bool(rules) or oracle in expectation.fail,
+        rules=rules,
+        may=frozenset(name for name in expectation.collateral if name.startswith(prefix)),
+        ignored=oracle in expectation.collateral,
+    )
 
 
 def weigh(
-    results: Sequence[OracleResult], expectation: Expectation, cut: str | None
+    results: Sequence[OracleResult], expectation: Expectation, cut: str | None, causes: Sequence[Cause]
 ) -> tuple[Outcome, list[str]]:
     """The outcome of a run and its reasons: not as expected > unknown > as expected.
 
-    A run that was cut short, or whose client was the limit (`cut` says why), is unknown, whatever they say.
+    A run that was cut short, or whose client was the limit (`cut` says why), is unknown, whatever they found.
     """
     by_standing: dict[Standing, list[str]] = {kind: [] for kind in Standing}
     for result in results:
-        by_standing[standing(result, expectation)].append(_reason(result, expectation))
+        stands = standing(result, expectation, causes)
+        by_standing[stands] += _reasons(result, expectation, causes)
     wrong, unknown = by_standing[Standing.NOT_EXPECTED], by_standing[Standing.UNKNOWN]
-    unknown.extend(absent_oracles(results, expectation))
+    unknown.extend(absent_names(results, expectation))
     if cut is not None:
         return "unknown", [cut, *wrong, *unknown]
     if wrong:
         return "not as expected", [*wrong, *unknown]
     if unknown:
         return "unknown", unknown
-    expected = [_reason(result, expectation) for result in results if result.oracle in expectation.fail]
-    return "as expected", expected
-
-
-def absent_oracles(results: Sequence[OracleResult], expectation: Expectation) -> list[str]:
-    """A line for each name that the expectation has and no oracle bears: a slip that must not pass."""
-    judged = {result.oracle for result in results}
-    named = (*expectation.fail, *expectation.collateral)
-    return [
-        f"the expectation names {name}, and there is no such oracle" for name in named if name not in judged
+    must = expected_oracles(expectation)
+    return "as expected", [
+        line for result in results if result.oracle in must for line in _reasons(result, expectation, causes)
     ]
 
 
-def _reason(result: OracleResult, expectation: Expectation) -> str:
-    if result.oracle not in expectation.fail:
-        return f"{result.oracle} says {result.verdict}: {result.summary}"
-    if result.verdict is Verdict.FAIL:
-        return f"{result.oracle} failed as expected ({expectation.issue}): {result.summary}"
-    return f"{result.oracle} was to fail ({expectation.issue}) and says {result.verdict}: {result.summary}"
+def absent_names(results: Sequence[OracleResult], expectation: Expectation) -> list[str]:
+    """A line for each name in the expectation that no oracle and no rule has: a slip that must not pass."""
+    judged = {result.oracle for result in results}
+    rules = {rule.id for rule in all_rules() if rule.oracle in judged}
+    named = (*expectation.fail, *expectation.collateral)
+    return [
+        f"the expectation names {name}, and there is no such {'rule' if '/' in name else 'oracle'}"
+        for name in named
+        if name not in judged | rules
+    ]
+
+
+def _reasons(result: OracleResult, expectation: Expectation, causes: Sequence[Cause]) -> Iterator[str]:
+    """Lines on one result; each rule that was broken and was not expected to be has one."""
+    if result.oracle not in expected_oracles(expectation):
+        yield f"{result.oracle} says {result.verdict}: {result.summary}"
+        first = {finding.rule for finding in result.findings[:1]}
+        yield from _others(result, unexpected(result, expectation, causes) - first)
+        return
+    missing = _named(result.oracle, expectation).rules - result.by_rule.keys()
+    if result.verdict is Verdict.FAIL and not missing:
+        yield f"{result.oracle} failed as expected ({expectation.issue}): {result.summary}"
+    else:
+        what = ", ".join(sorted(missing)) or result.oracle
+        says = f"{result.oracle} says {result.verdict}: {result.summary}"
+        yield f"{what} was to fail ({expectation.issue}); {says}"
+    yield from _others(result, unexpected(result, expectation, causes))
+
+
+def _others(result: OracleResult, rules: Iterable[str]) -> Iterator[str]:
+    """A line for each further rule that was broken and was not expected to be."""
+    for rule in sorted(rules):
+        text = next(finding.text for finding in result.findings if finding.rule == rule)
+        yield f"{rule} is broken, too: {text}"

@@ -12,13 +12,14 @@ import msgspec
 from history import layout
 from history.reader import History, read_history
 from history.verdict import OracleResult, Outcome, RunVerdict, Verdict
-from kvchaos.expectation import cut_short, weigh
+from kvchaos.expectation import cut_short, expected_oracles, weigh
 from kvchaos.report.coverage import coverage_text
 from kvchaos.report.html.render import report_html
 from kvchaos.report.junit import junit_xml
 from kvchaos.report.latency import latency_text
 from kvchaos.report.summary import summary_text
 from oracles import Oracle, judges_of
+from oracles.causes import causes
 from oracles.client import limited
 
 CRASHES = (ArithmeticError, LookupError, ValueError, TypeError, AttributeError, AssertionError)
@@ -30,7 +31,8 @@ def judge(history: History, oracles: Sequence[Oracle] | None = None) -> RunVerdi
     verdict."""
     plan = history.plan
     results = [run_oracle(oracle, history) for oracle in oracles or judges_of(plan)]
-    outcome, reasons = weigh(results, plan.expectation, cut_short(history) or limited(history))
+    found = causes(history, results)
+    outcome, reasons = weigh(results, plan.expectation, cut_short(history) or limited(history), found)
     return RunVerdict(
         run_id=plan.run_id,
         scenario=plan.scenario.name,
@@ -38,9 +40,10 @@ def judge(history: History, oracles: Sequence[Oracle] | None = None) -> RunVerdi
         seed=plan.seed,
         outcome=outcome,
         reasons=reasons,
-        expected_failures=list(plan.expectation.fail),
+        expected_failures=expected_oracles(plan.expectation),
         issue=plan.expectation.issue,
         results=results,
+        causes=found,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from history.finding import Finding
-from history.verdict import OracleResult
+from history.verdict import Cause, OracleResult, RunVerdict
 
 NS_PER_S = 1_000_000_000
 
@@ -36,6 +36,18 @@ def evidence_lines(result: OracleResult, most: int | None = None) -> list[str]:
     lines = [finding_text(finding) for finding in shown]
     more = result.violations - len(shown)
     return [*lines, f"and {more} more"] if more > 0 else lines
+
+
+def cause_lines(verdict: RunVerdict) -> list[str]:
+    """One for each cause: its signature, and what follows from it."""
+    return [f"cause: {cause.signature}{_follow(cause)}" for cause in verdict.causes]
+
+
+def _follow(cause: Cause) -> str:
+    parts = [f"{count} {rule}" for rule, count in cause.follow.items()]
+    if cause.inconclusive:
+        parts.append(f"{', '.join(cause.inconclusive)} inconclusive")
+    return f"; from it follow: {', '.join(parts)}" if parts else ""
 
 
 def clock(t_ns: int) -> str:

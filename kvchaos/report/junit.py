@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 from history.plan import RunPlan
 from history.verdict import OracleResult, RunVerdict
 from kvchaos.expectation import Standing, standing
-from kvchaos.report.evidence import evidence_lines
+from kvchaos.report.evidence import cause_lines, evidence_lines
 
 # XML 1.0 has no way to write these, and server logs hold them (colour codes, for example).
 FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -25,7 +25,8 @@ def junit_xml(plan: RunPlan, verdict: RunVerdict) -> str:
     _whole(cases[0], verdict)
     for result in verdict.results:
         case = _case(suite, verdict, result.oracle)
-        _fill(case, result, standing(result, plan.expectation), plan.expectation.issue)
+        stands = standing(result, plan.expectation, verdict.causes)
+        _fill(case, result, stands, plan.expectation.issue)
         cases.append(case)
     suite.set("tests", str(len(cases)))
     for count, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
@@ -43,7 +44,7 @@ def _case(suite: ET.Element, verdict: RunVerdict, name: str) -> ET.Element:
 
 
 def _whole(case: ET.Element, verdict: RunVerdict) -> None:
-    text = "\n".join(verdict.reasons)
+    text = "\n".join((*verdict.reasons, *cause_lines(verdict)))
     if verdict.outcome == "as expected":
         ET.SubElement(case, "system-out").text = clean(text or "as expected")
         return
@@ -61,6 +62,9 @@ def _fill(case: ET.Element, result: OracleResult, stands: Standing, issue: str |
     elif stands is Standing.IGNORED:
         why = f"does not count: the expected failure ({issue}) takes it along; it says {result.verdict}"
         ET.SubElement(case, "skipped", message=clean(why))
+        ET.SubElement(case, "system-out").text = evidence
+    elif stands is Standing.FOLLOWS:
+        ET.SubElement(case, "skipped", message=clean(f"{stands}; it says {result.verdict}"))
         ET.SubElement(case, "system-out").text = evidence
     else:
         ET.SubElement(case, "system-out").text = clean(f"{result.verdict}: ") + evidence

@@ -5,7 +5,7 @@ from __future__ import annotations
 from history.plan import RunPlan
 from history.verdict import Outcome, RunVerdict, Verdict
 from kvchaos.expectation import standing
-from kvchaos.report.evidence import evidence_lines
+from kvchaos.report.evidence import cause_lines, evidence_lines
 
 SYMBOLS = {Verdict.PASS: "✓", Verdict.FAIL: "✗", Verdict.UNKNOWN: "?"}
 OUTCOME_SYMBOLS: dict[Outcome, str] = {"as expected": "✓", "not as expected": "✗", "unknown": "?"}
@@ -18,13 +18,16 @@ def summary_text(plan: RunPlan, verdict: RunVerdict) -> str:
     lines = [f"## {verdict.scenario} on {verdict.server}: {verdict.outcome}", "", plan.scenario.summary, ""]
     if verdict.reasons:
         lines += [*(f"- {cell(reason)}" for reason in verdict.reasons), ""]
+    if verdict.causes:
+        lines += [*(f"- {cell(line)}" for line in cause_lines(verdict)), ""]
     lines += ["| oracle | verdict | compared | evidence |", "|---|---|---|---|"]
     for result in verdict.results:
         told = evidence_lines(result)
         shown = told[:MAX_EVIDENCE] + (["..."] if len(told) > MAX_EVIDENCE else [])
         evidence = "<br>".join(cell(line) for line in shown)
         mark = f"{SYMBOLS[result.verdict]} {result.verdict}"
-        lines.append(f"| {result.oracle} | {mark} | {standing(result, plan.expectation)} | {evidence} |")
+        stands = standing(result, plan.expectation, verdict.causes)
+        lines.append(f"| {result.oracle} | {mark} | {stands} | {evidence} |")
     lines += [
         "",
         *(f"- {cell(line)}" for line in version_lines(plan)),

@@ -19,7 +19,7 @@ from history import layout
 from history.plan import RunPlan
 from history.verdict import OracleResult, Outcome, RunVerdict, Verdict
 from kvchaos.expectation import Standing, standing
-from kvchaos.report.evidence import evidence_lines
+from kvchaos.report.evidence import cause_lines, evidence_lines
 from kvchaos.report.summary import OUTCOME_SYMBOLS, SYMBOLS
 from kvchaos.terminal.estimate import about, counted
 
@@ -27,6 +27,7 @@ STYLES: dict[str, str] = {
     Standing.EXPECTED: "green",
     Standing.NOT_EXPECTED: "bold red",
     Standing.UNKNOWN: "yellow",
+    Standing.FOLLOWS: "dim",
     Standing.IGNORED: "dim",
 }
 VIOLATIONS = 2
@@ -65,6 +66,8 @@ def show_run(console: Console, plan: RunPlan, verdict: RunVerdict, run_dir: Path
     console.print()
     for line in legend(plan, verdict):
         console.print(Text(line, style="dim"))
+    for line in cause_lines(verdict):
+        console.print(Text(line))
     if verdict.outcome != "as expected" and verdict.reasons:
         console.print(Text(f"{outcome_text(verdict.outcome)}: {verdict.reasons[0]}"))
     show_path(console, "report", run_dir / layout.REPORT)
@@ -77,7 +80,7 @@ def run_table(plan: RunPlan, verdict: RunVerdict) -> Table:
     table.add_column("verdict", no_wrap=True)
     table.add_column("evidence", overflow="fold")
     for result in verdict.results:
-        compared = standing(result, plan.expectation)
+        compared = standing(result, plan.expectation, verdict.causes)
         # Text, not markup: evidence holds brackets of its own.
         evidence = Text("\n".join(evidence_lines(result, VIOLATIONS)))
         table.add_row(
@@ -88,8 +91,8 @@ def run_table(plan: RunPlan, verdict: RunVerdict) -> Table:
 
 def _verdict_text(result: OracleResult, verdict: RunVerdict, compared: Standing) -> str:
     text = f"{SYMBOLS[result.verdict]} {result.verdict}"
-    if compared is Standing.IGNORED:
-        return f"{text}, ignored"
+    if compared in (Standing.IGNORED, Standing.FOLLOWS):
+        return f"{text}, {'ignored' if compared is Standing.IGNORED else 'follows'}"
     if result.oracle not in verdict.expected_failures:
         return text
     return f"{text}, expected" if result.verdict is Verdict.FAIL else f"{text}, must fail"
@@ -97,11 +100,13 @@ def _verdict_text(result: OracleResult, verdict: RunVerdict, compared: Standing)
 
 def legend(plan: RunPlan, verdict: RunVerdict) -> Iterator[str]:
     """A sentence for each term of the table that needs one."""
-    compared = {standing(result, plan.expectation) for result in verdict.results}
+    compared = {standing(result, plan.expectation, verdict.causes) for result in verdict.results}
     issue = f" ({verdict.issue})" if verdict.issue else ""
     if verdict.expected_failures:
         names = ", ".join(verdict.expected_failures)
         yield f"expected to fail: {names}{issue}; the run is as expected only when it does"
+    if Standing.FOLLOWS in compared:
+        yield "follows: comes of another finding, and does not count by itself"
     if Standing.IGNORED in compared:
         yield f"ignored: may fail here and does not count{issue}"
     if any(result.verdict is Verdict.UNKNOWN for result in verdict.results):

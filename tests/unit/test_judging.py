@@ -9,10 +9,11 @@ import msgspec
 import pytest
 
 from history import layout
+from history.finding import SERVER, Finding
 from history.plan import Expectation
 from history.reader import History, UnreadableRun
-from history.verdict import OracleResult, Outcome, RunVerdict, Verdict
-from kvchaos.expectation import cut_short, weigh
+from history.verdict import Cause, OracleResult, Outcome, RunVerdict, Verdict
+from kvchaos.expectation import Standing, cut_short, standing, weigh
 from kvchaos.judging import CRASHES, exit_code, judge, judge_run_dir, run_oracle
 from oracles import Oracle
 from tests.unit.histories import clean_run
@@ -25,7 +26,27 @@ SEED_BUG = Expectation(releases="<0.19", fail=("counters",), collateral=("server
 
 
 def result(name: str, verdict: Verdict) -> OracleResult:
-    return OracleResult(oracle=name, verdict=verdict, summary=f"{name} said so", checked=1)
+    """A failure breaks the rule NAME/some."""
+    rules = [f"{name}/some"] if verdict is F else []
+    return (
+        broken(name, *rules)
+        if rules
+        else OracleResult(oracle=name, verdict=verdict, summary=f"{name} said so", checked=1)
+    )
+
+
+def broken(name: str, *rules: str) -> OracleResult:
+    """A failure by these rules."""
+    findings = [Finding(rule=rule, subject=SERVER, text=f"{rule} broke") for rule in rules]
+    return OracleResult(
+        oracle=name,
+        verdict=F,
+        summary=f"{name} said so",
+        checked=1,
+        findings=findings,
+        violations=len(rules),
+        by_rule=dict.fromkeys(rules, 1),
+    )
 
 
 @pytest.mark.parametrize(
@@ -50,26 +71,117 @@ def test_expectation_is_strict_in_both_directions(
     counters: Verdict, alive: Verdict, answers: Verdict, expectation: Expectation, outcome: Outcome
 ) -> None:
     results = [result("counters", counters), result("server-alive", alive), result("answers", answers)]
-    assert weigh(results, expectation, None)[0] == outcome
+    assert weigh(results, expectation, None, ())[0] == outcome
 
 
 @pytest.mark.parametrize("verdict", list(Verdict))
 def test_a_run_that_was_cut_short_is_unknown_and_still_tells_what_it_saw(verdict: Verdict) -> None:
-    outcome, reasons = weigh([result("counters", verdict)], PLAIN, "the run was interrupted by SIGINT")
+    outcome, reasons = weigh([result("counters", verdict)], PLAIN, "the run was interrupted by SIGINT", ())
     assert outcome == "unknown"
     assert reasons[0] == "the run was interrupted by SIGINT"
     assert len(reasons) == (1 if verdict is P else 2)
 
 
+BY_RULE = Expectation(
+    releases=">=0.20",
+    fail=("accounting/claimed-exceeds-loaded",),
+    collateral=("accounting/usage-exceeds-loaded",),
+    issue="vllm PR#37460",
+)
+
+
+@pytest.mark.parametrize(
+    ("rules", "outcome", "reason"),
+    [
+        (["claimed-exceeds-loaded"], "as expected", "accounting failed as expected"),
+        (["claimed-exceeds-loaded", "usage-exceeds-loaded"], "as expected", "accounting failed as expected"),
+        (["usage-exceeds-loaded"], "not as expected", "accounting/claimed-exceeds-loaded was to fail"),
+        (
+            ["claimed-exceeds-loaded", "first-tokens"],
+            "not as expected",
+            "accounting/first-tokens is broken, too",
+        ),
+        ([], "not as expected", "accounting/claimed-exceeds-loaded was to fail"),
+    ],
+)
+def test_another_finding_of_the_same_oracle_is_not_as_expected(
+    rules: list[str], outcome: Outcome, reason: str
+) -> None:
+    ids = [f"accounting/{rule}" for rule in rules]
+    results = [broken("accounting", *ids) if ids else result("accounting", P)]
+    came, reasons = weigh(results, BY_RULE, None, ())
+    assert came == outcome
+    assert any(line.startswith(reason) for line in reasons)
+
+
+def test_what_may_fail_by_chance_is_no_reason_and_another_rule_is() -> None:
+    chance = Expectation(releases=">=0.16", collateral=("accounting/abandoned-requests",), issue="vllm#31503")
+    assert (
+        weigh([broken("accounting", "accounting/abandoned-requests")], chance, None, ())[0] == "as expected"
+    )
+    other = broken("accounting", "accounting/abandoned-requests", "accounting/first-tokens")
+    outcome, reasons = weigh([other], chance, None, ())
+    assert outcome == "not as expected"
+    assert reasons[-1] == "accounting/first-tokens is broken, too: accounting/first-tokens broke"
+
+
+DEATH = Cause(
+    rule="server-alive/died",
+    signature="server-alive/died: server",
+    violations=1,
+    follow={"outcomes/request-failed": 3},
+    inconclusive=["drained"],
+)
+DIES = Expectation(releases="<0.19", fail=("server-alive/died",), issue="vllm#36533")
+
+
+def test_what_follows_from_an_expected_death_does_not_count() -> None:
+    results = [
+        broken("server-alive", "server-alive/died"),
+        broken("outcomes", "outcomes/request-failed"),
+        result("drained", U),
+    ]
+    assert weigh(results, DIES, None, [DEATH])[0] == "as expected"
+    assert [standing(each, DIES, [DEATH]) for each in results] == [
+        Standing.EXPECTED,
+        Standing.FOLLOWS,
+        Standing.FOLLOWS,
+    ]
+
+
+def test_a_wrong_answer_beside_an_expected_death_counts() -> None:
+    results = [
+        broken("server-alive", "server-alive/died"),
+        broken("outcomes", "outcomes/request-failed", "outcomes/finish-reason"),
+        broken("answers", "answers/not-golden"),
+    ]
+    outcome, reasons = weigh(results, DIES, None, [DEATH])
+    assert outcome == "not as expected"
+    assert any("answers/not-golden" in line or line.startswith("answers says") for line in reasons)
+    assert any(line.startswith("outcomes/finish-reason is broken, too") for line in reasons)
+
+
+def test_an_oracle_that_cannot_judge_for_another_reason_than_the_death_is_unknown() -> None:
+    results = [broken("server-alive", "server-alive/died"), result("client", U)]
+    assert weigh(results, DIES, None, [DEATH])[0] == "unknown"
+
+
+def test_an_expectation_that_names_no_rule_is_unknown() -> None:
+    slip = Expectation(releases=">=0.16", fail=("counters/decresed",), issue="vllm#1")
+    outcome, reasons = weigh([broken("counters", "counters/decresed")], slip, None, ())
+    assert outcome == "unknown"
+    assert reasons == ["the expectation names counters/decresed, and there is no such rule"]
+
+
 def test_an_expectation_that_names_no_oracle_is_unknown() -> None:
     slip = Expectation(releases=">=0.16", fail=("countres",), issue="vllm#1")
-    outcome, reasons = weigh([result("counters", P)], slip, None)
+    outcome, reasons = weigh([result("counters", P)], slip, None, ())
     assert outcome == "unknown"
     assert "countres" in reasons[0]
 
 
 def test_an_expected_failure_is_told_with_its_issue() -> None:
-    outcome, reasons = weigh([result("counters", F), result("server-alive", U)], SEED_BUG, None)
+    outcome, reasons = weigh([result("counters", F), result("server-alive", U)], SEED_BUG, None, ())
     assert outcome == "as expected"
     assert reasons == ["counters failed as expected (vllm#36533): counters said so"]
 

@@ -8,7 +8,7 @@ from history.finding import Finding
 from history.reader import History
 from history.records import RequestRecord
 from history.verdict import OracleResult, RunVerdict, Verdict
-from kvchaos.expectation import Standing, standing
+from kvchaos.expectation import Standing, expected_oracles, standing
 from kvchaos.report.evidence import finding_text
 from kvchaos.report.html.log_times import LogTimes
 from kvchaos.report.summary import SYMBOLS
@@ -19,6 +19,7 @@ COMPARED = {
     Standing.EXPECTED: "as expected",
     Standing.NOT_EXPECTED: "not as expected",
     Standing.UNKNOWN: "could not be judged",
+    Standing.FOLLOWS: "follows from another finding",
     Standing.IGNORED: "does not count here",
 }
 
@@ -89,19 +90,25 @@ def oracle_rows(history: History, verdict: RunVerdict, times: LogTimes) -> list[
             for number, finding in enumerate(result.findings, start=numbered + 1)
         ]
         numbered += len(findings)
-        rows.append(_row(history, result, purposes.get(result.oracle, ""), findings))
+        rows.append(_row(history, verdict, result, purposes.get(result.oracle, ""), findings))
     return rows
 
 
-def _row(history: History, result: OracleResult, purpose: str, findings: list[NumberedFinding]) -> OracleRow:
+def _row(
+    history: History,
+    verdict: RunVerdict,
+    result: OracleResult,
+    purpose: str,
+    findings: list[NumberedFinding],
+) -> OracleRow:
     expectation = history.plan.expectation
     return OracleRow(
         name=result.oracle,
         purpose=purpose,
         verdict=result.verdict,
         symbol=SYMBOLS[result.verdict],
-        standing=standing(result, expectation),
-        expected_to_fail=result.oracle in expectation.fail,
+        standing=standing(result, expectation, verdict.causes),
+        expected_to_fail=result.oracle in expected_oracles(expectation),
         summary=result.summary,
         checked=result.checked,
         findings=findings,

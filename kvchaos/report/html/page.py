@@ -10,6 +10,7 @@ from history.plan import RunPlan
 from history.reader import History
 from history.verdict import RunVerdict
 from kvchaos.report.coverage import Grid, coverage
+from kvchaos.report.evidence import cause_lines
 from kvchaos.report.html.backdrop import Backdrop, backdrop
 from kvchaos.report.html.chart import NO_DATA, Chart
 from kvchaos.report.html.counter_charts import counter_charts
@@ -70,6 +71,10 @@ class Page:
     drawn: Drawn | None = None
     undrawn: str = ""
     """Why nothing could be drawn."""
+
+    @property
+    def causes(self) -> list[str]:
+        return cause_lines(self.verdict)
 
 
 def full_page(history: History, verdict: RunVerdict) -> Page:

@@ -35,6 +35,7 @@ STANDING_CLASSES: dict[str, str] = {
     Standing.EXPECTED: "as-expected",
     Standing.NOT_EXPECTED: "not-as-expected",
     Standing.UNKNOWN: "unknown",
+    Standing.FOLLOWS: "ignored",
     Standing.IGNORED: "ignored",
 }
 
