@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from chaos.catalogue import ends_the_server
 from history.plan import Scenario, ServerSettings
+from kvchaos.expectation import expected_oracles
 
 FIRST = ("baseline-offload", "corruption-canary")
 """That nothing breaks by itself, and that the judges see what is broken."""
@@ -35,4 +36,4 @@ def _may_leave_it_unclean(scenario: Scenario) -> bool:
     """Whether the server ends, or is expected to, or to hold something for good, on whatever release."""
     if any(ends_the_server(fault.kind) for fault in scenario.faults):
         return True
-    return any(not UNCLEAN.isdisjoint(entry.fail) for entry in scenario.expect)
+    return any(not UNCLEAN.isdisjoint(expected_oracles(entry)) for entry in scenario.expect)

@@ -24,7 +24,7 @@ from loadtests import workloads
 from loadtests.workloads import PATH_PARAM, Workload
 from loadtests.workloads.base import Timed
 from loadtests.workloads.parameter_mix import ParameterMix
-from oracles import ORACLES
+from oracles import ORACLES, all_rules
 
 FOLDER = "scenarios"
 TRIAL = "trial"
@@ -210,12 +210,13 @@ def _phase_problems(scenario: Scenario, name: str, workload: Workload) -> Iterat
 
 
 def _expectation_problems(entry: Expectation) -> list[str]:
-    known = {oracle.name for oracle in ORACLES}
-    found = [
-        f"expect: no oracle named {name}; there are {', '.join(sorted(known))}"
-        for name in (*entry.fail, *entry.collateral)
-        if name not in known
-    ]
+    oracles, rules = {oracle.name for oracle in ORACLES}, {rule.id for rule in all_rules()}
+    found: list[str] = []
+    for name in (*entry.fail, *entry.collateral):
+        if "/" in name and name not in rules:
+            found.append(f"expect: no rule named {name}; see: kvchaos oracles --rules")
+        elif "/" not in name and name not in oracles:
+            found.append(f"expect: no oracle named {name}; there are {', '.join(sorted(oracles))}")
     try:
         SpecifierSet(entry.releases)
     except InvalidSpecifier:

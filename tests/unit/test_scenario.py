@@ -278,6 +278,10 @@ BAD: dict[str, tuple[Change, str]] = {
         r"server\.extra_args: --port",
     ),
     "an oracle that is none": (put("expect", 0, "fail", value=["counter"]), r"no oracle named counter"),
+    "a rule that is none": (
+        put("expect", 0, "fail", value=["counters/decresed"]),
+        r"no rule named counters/decresed; see: kvchaos oracles --rules",
+    ),
     "a collateral oracle that is none": (
         put("expect", 0, "collateral", value=["log"]),
         r"no oracle named log",
