@@ -23,6 +23,7 @@ from kvchaos.sight.alterations.alteration import (
 )
 from oracles import accounting, counters, crosscheck, progress, witnesses
 from oracles.crosscheck import ABANDONED, BY_SOURCE, CACHED, EXTERNAL, SUCCESS
+from oracles.timeline import NS_PER_S
 
 MUCH = 1e6
 LOADED = ("vllm:kv_offload_load_bytes_total", "vllm:kv_offload_total_bytes_total")
@@ -63,10 +64,11 @@ def _none(_: float) -> float:
 
 
 def _frozen(history: History, metrics: tuple[str, ...], *, running: float, waiting: float) -> History:
-    """From the begin of the last phase on these counters stand still; the gauges have these values."""
-    begin_ns = history.phases()[-1].start_ns
-    lines = list(_frozen_lines(history, begin_ns, metrics, running, waiting))
-    return with_limits(replace(history, metrics=MetricLog.from_lines(lines)), stall_s=0.5)
+    """From the begin of the longest phase on these counters stand still; the gauges have these values."""
+    longest = max(history.phases(), key=lambda phase: phase.end_ns - phase.start_ns)
+    lines = list(_frozen_lines(history, longest.start_ns, metrics, running, waiting))
+    quarter_s = (longest.end_ns - longest.start_ns) / NS_PER_S / 4
+    return with_limits(replace(history, metrics=MetricLog.from_lines(lines)), stall_s=quarter_s)
 
 
 def _frozen_lines(

@@ -38,12 +38,14 @@ def foreign_answer() -> Mutant:
 
 
 def token_twice() -> Mutant:
-    kills = (broken(outcomes.COMPLETION_TOKENS, REQUEST), broken(answers.NOT_GOLDEN, REQUEST))
+    rules = (outcomes.COMPLETION_TOKENS, outcomes.TOO_LONG, answers.NOT_GOLDEN)
+    kills = [broken(rule, REQUEST) for rule in rules]
     return one("token-twice", "one event of a stream comes twice", Stream(REQUEST, streams.twice), *kills)
 
 
 def token_lost() -> Mutant:
-    kills = (broken(outcomes.COMPLETION_TOKENS, REQUEST), broken(answers.NOT_GOLDEN, REQUEST))
+    rules = (outcomes.COMPLETION_TOKENS, outcomes.TOO_SHORT, answers.NOT_GOLDEN)
+    kills = [broken(rule, REQUEST) for rule in rules]
     return one("token-lost", "one event of a stream never comes", Stream(REQUEST, streams.lost), *kills)
 
 
@@ -56,8 +58,8 @@ def wrong_prompt_usage() -> Mutant:
 def wrong_cached_usage() -> Mutant:
     more = Stream("load-21", streams.usage("cached_tokens", 1000))
     what = "an answer's usage has more cached tokens than its prompt has tokens"
-    kills = (broken(crosscheck.USAGE_CACHED), broken(accounting.USAGE_RANGE, "load-21"))
-    return one("wrong-cached-usage", what, more, *kills)
+    sums = (broken(crosscheck.USAGE_CACHED), broken(crosscheck.USAGE_CLAIMED))
+    return one("wrong-cached-usage", what, more, *sums, broken(accounting.USAGE_RANGE, "load-21"))
 
 
 def truncated() -> Mutant:

@@ -87,7 +87,8 @@ def hits_without_offload() -> Mutant:
 def running_for_ever() -> Mutant:
     one_more = Sample("vllm:num_requests_running", lambda _: 1.0, when=When.END)
     what = "one request runs on for ever, by the gauge"
-    return one("running-for-ever", what, one_more, broken(drained.GAUGE, "vllm:num_requests_running"))
+    kills = (broken(drained.GAUGE, "vllm:num_requests_running"), broken(drained.NOT_DRAINED))
+    return one("running-for-ever", what, one_more, *kills)
 
 
 def blocks_in_use() -> Mutant:
