@@ -8,9 +8,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from operator import sub
 
-from history.latency import ttft_ms
+from history.latency import itl_us, ttft_ms
 from history.records import RequestRecord
 from loadtests.messages import Counted, Latency
 
@@ -48,14 +47,12 @@ class Stopwatch:
         self._itl = _Buckets(ITL_BOUNDS_S)
 
     def ended(self, record: RequestRecord) -> None:
-        """Several answers to one prompt come in one stream, whose gaps say nothing about any of them."""
         if record.outcome != "ok":
             return
         ttft = ttft_ms(record)
         if ttft is not None:
             self._ttft.add([ttft * US_PER_MS])
-        if record.choices == 1:
-            self._itl.add(map(sub, record.chunk_us[1:], record.chunk_us))
+        self._itl.add(itl_us(record))
 
     def reading(self) -> Latency:
         """All so far."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from history.lag import waits_ms
+from history.latency import schedule_lag_ms
 from history.once import once
 from history.percentile import percentiles
 from history.reader import History
@@ -114,7 +115,7 @@ def _busy(records: Sequence[ClientRecord]) -> float:
 
 def _late_ms(requests: Sequence[RequestRecord]) -> Iterator[float]:
     """Of those that nothing but the client itself held up."""
-    return ((record.start_ns - record.intended_ns) / NS_PER_MS for record in requests if not record.held)
+    return (schedule_lag_ms(record) for record in requests if not record.held)
 
 
 def _p99(values: Iterable[float] | NDArray[np.float64]) -> float:

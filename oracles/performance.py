@@ -6,19 +6,18 @@ Where a scenario gives no bounds the figures are told, and checked is only that 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from operator import sub
 
 import numpy as np
 
 from history.finding import phase as phase_subject
-from history.latency import ttft_ms
+from history.itl import gaps
+from history.latency import itl_us, ttft_ms
 from history.performance import PhaseBounds
 from history.reader import History
 from history.records import RequestRecord
 from history.verdict import OracleResult
 from oracles.client import limited
 from oracles.findings import Findings
-from oracles.gaps import gaps
 from oracles.inputs import CLIENT, EVENTS, REQUESTS
 from oracles.rule import Rule
 from oracles.speed import IN_A_ROW, Speed, recovered_ns, speeds
@@ -173,7 +172,7 @@ def _ttft(record: RequestRecord) -> float:
 
 
 def _longest_gap(record: RequestRecord) -> float:
-    return max(map(sub, record.chunk_us[1:], record.chunk_us), default=0)
+    return max(itl_us(record), default=0)
 
 
 def _recovery(history: History, speed: Speed, before: Speed, bound_s: float, found: Findings) -> None:

@@ -11,12 +11,12 @@ from typing import Literal
 
 import numpy as np
 
+from history.itl import gaps
 from history.latency import US_PER_MS, ttft_ms
 from history.once import once
 from history.percentile import Spread, percentile
 from history.reader import History, PhaseWindow
 from history.records import RequestRecord
-from oracles.gaps import gaps
 from oracles.timeline import NS_PER_S, NS_PER_US, by_phase, end_ns
 
 Stage = Literal["before", "during", "after"]

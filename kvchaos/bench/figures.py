@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import msgspec
 
+from history.latency import e2el_ms
 from history.percentile import Spread
 from history.records import RequestRecord
-from kvchaos.bench.slo import Slo, total_ms
+from kvchaos.bench.slo import Slo
 from oracles.speed import Speed
 from oracles.timeline import NS_PER_S, end_ns
 
@@ -20,10 +21,8 @@ class Figures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     requests: int
     ok: int
     ttft_ms: Spread
-    """From when a request was due."""
     itl_ms: Spread
-    total_ms: Spread
-    """From when a request was due."""
+    e2el_ms: Spread
     tokens_per_s: float | None
     """Generated tokens, from the first start to the last end."""
     requests_per_s: float | None
@@ -42,7 +41,7 @@ def figures(speed: Speed, records: Sequence[RequestRecord], slo: Slo | None) -> 
         ok=len(speed.ok),
         ttft_ms=speed.ttft,
         itl_ms=speed.itl,
-        total_ms=Spread.of(map(total_ms, speed.ok)),
+        e2el_ms=Spread.of(map(e2el_ms, speed.ok)),
         tokens_per_s=speed.tokens_per_s,
         requests_per_s=len(speed.ok) / seconds,
         good_share=None if good is None else good / len(records),
@@ -70,8 +69,8 @@ FIGURES: tuple[Figure, ...] = (
     Figure("TTFT, p99", "ms", False, lambda one: one.ttft_ms.p99),
     Figure("ITL, median", "ms", False, lambda one: one.itl_ms.median),
     Figure("ITL, p99", "ms", False, lambda one: one.itl_ms.p99),
-    Figure("total, median", "ms", False, lambda one: one.total_ms.median),
-    Figure("total, p99", "ms", False, lambda one: one.total_ms.p99),
+    Figure("E2EL, median", "ms", False, lambda one: one.e2el_ms.median),
+    Figure("E2EL, p99", "ms", False, lambda one: one.e2el_ms.p99),
     Figure("throughput", "tokens/s", True, lambda one: one.tokens_per_s),
     Figure("requests", "requests/s", True, lambda one: one.requests_per_s),
     Figure("goodput", "requests/s", True, lambda one: one.goodput_per_s),

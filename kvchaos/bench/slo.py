@@ -6,27 +6,23 @@ from collections.abc import Sequence
 
 import msgspec
 
-from history.latency import ttft_ms
+from history.latency import e2el_ms, tpot_ms, ttft_ms
 from history.records import RequestRecord
-
-NS_PER_MS = 1e6
-US_PER_MS = 1e3
 
 
 class Slo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Bounds on each request, ms, all counted from when it was due; a bound of None is not asked for."""
+    """Bounds on each request, ms, as history/latency.py defines them; a bound of None is not asked for."""
 
     ttft_ms: float | None = None
-    itl_ms: float | None = None
-    """Mean time between the tokens of one answer."""
-    total_ms: float | None = None
+    tpot_ms: float | None = None
+    e2el_ms: float | None = None
     share: float = 0.99
     """So many of all requests must be good, those that failed among them."""
 
     @property
     def bounds(self) -> list[tuple[str, float]]:
         """Those that are asked for, by the name people know them by."""
-        named = (("TTFT", self.ttft_ms), ("ITL", self.itl_ms), ("total", self.total_ms))
+        named = (("TTFT", self.ttft_ms), ("TPOT", self.tpot_ms), ("E2EL", self.e2el_ms))
         return [(name, bound) for name, bound in named if bound is not None]
 
     def __str__(self) -> str:
@@ -39,24 +35,11 @@ class Slo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
             return False
         measured = (
             (ttft_ms(record), self.ttft_ms),
-            (mean_itl_ms(record), self.itl_ms),
-            (total_ms(record), self.total_ms),
+            (tpot_ms(record), self.tpot_ms),
+            (e2el_ms(record), self.e2el_ms),
         )
         return all(bound is None or value is None or value <= bound for value, bound in measured)
 
     def count(self, records: Sequence[RequestRecord]) -> int:
         """How many are good."""
         return sum(map(self.good, records))
-
-
-def total_ms(record: RequestRecord) -> float:
-    """From when it was due to its end."""
-    return (record.start_ns - record.intended_ns) / NS_PER_MS + record.end_us / US_PER_MS
-
-
-def mean_itl_ms(record: RequestRecord) -> float | None:
-    """Between tokens after the first event; None where no token came after it, or several answers mix."""
-    later = sum(record.chunk_tokens[1:])
-    if not later or record.choices > 1:
-        return None
-    return (record.chunk_us[-1] - record.chunk_us[0]) / later / US_PER_MS

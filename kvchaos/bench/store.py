@@ -55,7 +55,7 @@ class BenchRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 class Bench(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A whole measurement."""
 
-    v: Literal[1] = 1
+    v: Literal[2] = 2
     kind: Kind
     created: str
     """UTC, ISO 8601."""

@@ -50,11 +50,9 @@ ClientOption = Annotated[
 SendingOption = Annotated[ClientKind, typer.Option(help="What sends the load.")]
 WorkersOption = Annotated[int, typer.Option(min=1, max=64, help="Load generator processes.")]
 RunsOption = Annotated[Path | None, typer.Option(help="Folder for what is measured; else ./runs.")]
-TtftOption = Annotated[
-    float | None, typer.Option(min=0.001, help="A good request's time to its first token.")
-]
-ItlOption = Annotated[float | None, typer.Option(min=0.001, help="Its mean time between tokens.")]
-TotalOption = Annotated[float | None, typer.Option(min=0.001, help="Its whole time.")]
+TtftOption = Annotated[float | None, typer.Option(min=0.001, help="At most: a good request's TTFT, ms.")]
+TpotOption = Annotated[float | None, typer.Option(min=0.001, help="At most: its time per output token, ms.")]
+E2elOption = Annotated[float | None, typer.Option(min=0.001, help="At most: its end-to-end latency, ms.")]
 
 
 @app.command("sweep")
@@ -71,8 +69,8 @@ def sweep_command(
     repeats: Annotated[int, typer.Option(min=1, max=1000, help="Runs, each with all rates.")] = 3,
     in_flight: InFlightOption = IN_FLIGHT,
     ttft_ms: TtftOption = None,
-    itl_ms: ItlOption = None,
-    total_ms: TotalOption = None,
+    tpot_ms: TpotOption = None,
+    e2el_ms: E2elOption = None,
     seed: SeedOption = None,
     client_ms: ClientOption = CLIENT_MS,
     workers: WorkersOption = 1,
@@ -82,7 +80,7 @@ def sweep_command(
     """Throughput and latency over rates, and the rate from which on the server does not keep up."""
     base = base_of(load_scenario(find_scenario(scenario)), phase, client_ms)
     target = _target(base, stack, url, server)
-    slo = Slo(ttft_ms=ttft_ms, itl_ms=itl_ms, total_ms=total_ms)
+    slo = Slo(ttft_ms=ttft_ms, tpot_ms=tpot_ms, e2el_ms=e2el_ms)
     wanted, load = _rates(rates), Load(seconds, in_flight)
     if wanted:
         load.at(target, wanted)  # What is wrong with them is told before anything starts.
@@ -100,8 +98,8 @@ def slo_command(
     url: UrlOption = None,
     phase: PhaseOption = None,
     ttft_ms: TtftOption = None,
-    itl_ms: ItlOption = None,
-    total_ms: TotalOption = None,
+    tpot_ms: TpotOption = None,
+    e2el_ms: E2elOption = None,
     share: Annotated[float, typer.Option(min=0.01, max=1, help="Of all requests that must be good.")] = 0.99,
     low: Annotated[float, typer.Option(min=0, help="A rate taken to hold, arrivals/s.")] = 0.0,
     high: Annotated[
@@ -120,9 +118,9 @@ def slo_command(
     runs: RunsOption = None,
 ) -> int:
     """The highest rate at which enough requests hold the bounds, by bisection."""
-    slo = Slo(ttft_ms=ttft_ms, itl_ms=itl_ms, total_ms=total_ms, share=share)
+    slo = Slo(ttft_ms=ttft_ms, tpot_ms=tpot_ms, e2el_ms=e2el_ms, share=share)
     if not slo.bounds:
-        raise UsageError("give at least one bound: --ttft-ms, --itl-ms or --total-ms")
+        raise UsageError("give at least one bound: --ttft-ms, --tpot-ms or --e2el-ms")
     if high is not None and low >= high:
         raise UsageError(f"--low {low:g} is not below --high {high:g}")
     base = base_of(load_scenario(find_scenario(scenario)), phase, client_ms)
@@ -151,8 +149,8 @@ def compare_command(
     pairs: Annotated[int, typer.Option(min=1, max=1000, help="Runs of each side, in turn.")] = 6,
     in_flight: InFlightOption = IN_FLIGHT,
     ttft_ms: TtftOption = None,
-    itl_ms: ItlOption = None,
-    total_ms: TotalOption = None,
+    tpot_ms: TpotOption = None,
+    e2el_ms: E2elOption = None,
     seed: SeedOption = None,
     client_ms: ClientOption = CLIENT_MS,
     workers: WorkersOption = 1,
@@ -168,7 +166,7 @@ def compare_command(
     if first.side == second.side:
         raise UsageError(f"both sides are {first.side}")
     targets = (load.at(first, wanted), load.at(second, wanted)) if wanted else (first, second)
-    slo = Slo(ttft_ms=ttft_ms, itl_ms=itl_ms, total_ms=total_ms)
+    slo = Slo(ttft_ms=ttft_ms, tpot_ms=tpot_ms, e2el_ms=e2el_ms)
     seeds = _seeds(seed, pairs, targets)
     return conduct(
         bench_of("compare", base, targets, slo if slo.bounds else None, seeds),

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import msgspec
 
+from history.latency import schedule_lag_ms
 from history.percentile import Spread
 from history.records import ClientRecord, RequestRecord
 from loadtests.mock.sent import SentRecord
@@ -93,7 +94,7 @@ def figures(step: Step, taken: Taken) -> Figures:
         client_cpu=max(sum(x.cpu_us for x in own) / sum(x.wall_us for x in own) for own in windows.values()),
         server_cpu=taken.server_cpu,
         lag_ms=Spread.of(lag / US_PER_MS for one in stretches for lag in one.lag_us),
-        late_ms=Spread.of((r.start_ns - r.intended_ns) / NS_PER_MS for r in taken.requests if not r.held),
+        late_ms=Spread.of(schedule_lag_ms(each) for each in taken.requests if not each.held),
         ttft_error_ms=Spread.of((_stamps(r)[0] - s.sent_ns[0]) / NS_PER_MS for r, s in pairs if s.sent_ns),
         itl_error_ms=Spread.of(error for r, s in pairs for error in _gap_errors_ms(r, s)),
         server_late_ms=Spread.of(

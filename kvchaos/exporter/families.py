@@ -93,7 +93,7 @@ def _requests(board: Board) -> Iterable[Metric]:
     tokens = CounterMetricFamily("kvchaos_tokens", "Tokens that clients received.", labels=["phase"])
     ttft = HistogramMetricFamily(
         "kvchaos_ttft_seconds",
-        "From when a request was due to its first token; good answers.",
+        "From the scheduled time of a request to its first token; good answers.",
         labels=["phase"],
     )
     itl = HistogramMetricFamily(

@@ -1,42 +1,33 @@
-"""How long requests took, phase by phase: from their real start, and from when they were due.
-
-A server that freezes holds back the client too, which then starts fewer requests: from the real start that
-looks like few slow ones. From the intended start every request counts that should have been sent meanwhile.
-"""
+"""How long requests took, phase by phase: from the scheduled time, and from the send time beside it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
+from history.latency import e2el_from_send_ms, e2el_ms, schedule_lag_ms, ttft_from_send_ms, ttft_ms
 from history.once import once
 from history.percentile import Spread
 from history.reader import History
 from history.records import RequestRecord
 from oracles.timeline import by_phase
 
-NS_PER_MS = 1e6
-US_PER_MS = 1e3
-
 
 @dataclass(frozen=True, slots=True)
 class PhaseLatency:
-    """The good answers of a phase, and how well its requests started when they were due."""
+    """The good answers of a phase, and how well its requests kept to the schedule. See history/latency.py."""
 
     phase: str
     arrivals: str
     ok: int
     ttft: Spread
-    ttft_intended: Spread
-    total: Spread
-    total_intended: Spread
+    ttft_from_send: Spread
+    e2el: Spread
+    e2el_from_send: Spread
     held: int
     """Requests that had to wait, since as many as the phase allows were in flight."""
-    late: Spread
-    """Start after the intended start, of those that were not held: the client's own delay."""
+    schedule_lag: Spread
+    """Of those that were not held: the client's own delay."""
 
 
 @once
@@ -53,39 +44,30 @@ def latency_text(history: History) -> str:
     lines = [
         "### Latency, ms (median / 99th percentile)",
         "",
-        "| phase | arrivals | ok | TTFT | from when due | total | from when due | held | start late |",
+        "| phase | arrivals | ok | TTFT | TTFT from send | E2EL | E2EL from send | held | schedule lag |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in phase_latencies(history):
-        times = (row.ttft, row.ttft_intended, row.total, row.total_intended)
-        cells = (row.phase, row.arrivals, row.ok, *times, row.held, row.late)
+        times = (row.ttft, row.ttft_from_send, row.e2el, row.e2el_from_send)
+        cells = (row.phase, row.arrivals, row.ok, *times, row.held, row.schedule_lag)
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines) + "\n"
 
 
 def _latency(phase: str, arrivals: str, records: Sequence[RequestRecord]) -> PhaseLatency:
     good = [record for record in records if record.outcome == "ok"]
-    late = _column(record.start_ns - record.intended_ns for record in good) / NS_PER_MS
-    total = _column(record.end_us for record in good) / US_PER_MS
-    begun = [record.first_us is not None for record in good]
-    first = _column(record.first_us for record in good if record.first_us is not None) / US_PER_MS
     return PhaseLatency(
         phase=phase,
         arrivals=arrivals,
         ok=len(good),
-        ttft=Spread.of(first),
-        ttft_intended=Spread.of(late[begun] + first),
-        total=Spread.of(total),
-        total_intended=Spread.of(late + total),
+        ttft=_spread(map(ttft_ms, good)),
+        ttft_from_send=_spread(map(ttft_from_send_ms, good)),
+        e2el=_spread(map(e2el_ms, good)),
+        e2el_from_send=_spread(map(e2el_from_send_ms, good)),
         held=sum(record.held for record in records),
-        late=Spread.of(late_ms(record) for record in records if not record.held),
+        schedule_lag=_spread(schedule_lag_ms(record) for record in records if not record.held),
     )
 
 
-def _column(values: Iterable[int]) -> NDArray[np.int64]:
-    return np.fromiter(values, np.int64)
-
-
-def late_ms(record: RequestRecord) -> float:
-    """How long after its intended start a request really started."""
-    return (record.start_ns - record.intended_ns) / NS_PER_MS
+def _spread(times: Iterable[float | None]) -> Spread:
+    return Spread.of(time for time in times if time is not None)

@@ -10,12 +10,12 @@ from typing import Protocol
 
 import gevent
 import msgspec
-import numpy as np
 from flask import Flask, Response, jsonify
 from locust.env import Environment
 from locust.runners import WORKER_REPORT_INTERVAL, MasterRunner
 
 from history.lag import waits_ms
+from history.latency import US_PER_MS, itl_us, ttft_ms
 from history.percentile import percentiles
 from history.records import RequestRecord
 from loadtests.health import Monitor
@@ -77,10 +77,11 @@ class Collector:
     def on_request(self, context: dict[str, object], **_: object) -> None:
         record = context.get("record")
         if isinstance(record, RequestRecord):
-            if record.first_us is not None:
-                self._seen.ttfts_ms.append(record.first_us / 1000)
-            self._seen.itls_ms += (np.diff(np.asarray(record.chunk_us)) / 1000).tolist()
             self._seen.tokens += sum(record.chunk_tokens)
+            ttft = ttft_ms(record)
+            if record.outcome == "ok" and ttft is not None:
+                self._seen.ttfts_ms.append(ttft)
+                self._seen.itls_ms += [gap / US_PER_MS for gap in itl_us(record)]
 
     def on_report_to_master(self, data: dict[str, object], **_: object) -> None:
         data[WORD] = msgspec.to_builtins(self.take())

@@ -16,7 +16,7 @@ def figures(tokens_per_s: float = 100.0, ttft_ms: float = 50.0, good_share: floa
         ok=40,
         ttft_ms=Spread(ttft_ms, 3 * ttft_ms),
         itl_ms=Spread(8.0, 20.0),
-        total_ms=Spread(400.0, 900.0),
+        e2el_ms=Spread(400.0, 900.0),
         tokens_per_s=tokens_per_s,
         requests_per_s=tokens_per_s / 10,
         good_share=good_share,

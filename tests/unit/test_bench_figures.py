@@ -53,7 +53,7 @@ def test_latency_counts_from_when_a_request_was_due() -> None:
             run.change_request(place, intended_ns=record.start_ns - 500 * MS)
     found = measured(run.history(), "golden")
     assert found.ttft_ms.median == 520.0
-    assert found.total_ms.median == 600.0
+    assert found.e2el_ms.median == 600.0
     assert found.itl_ms.median == 20.0
 
 
@@ -69,11 +69,11 @@ def test_rates_are_of_the_good_answers_and_of_their_time() -> None:
     [
         (Slo(ttft_ms=20.0), 1.0),
         (Slo(ttft_ms=19.9), 0.0),
-        (Slo(itl_ms=13.4), 1.0),
-        (Slo(itl_ms=13.3), 0.0),
-        (Slo(total_ms=100.0), 1.0),
-        (Slo(total_ms=99.0), 0.0),
-        (Slo(ttft_ms=1000.0, total_ms=99.0), 0.0),
+        (Slo(tpot_ms=13.4), 1.0),
+        (Slo(tpot_ms=13.3), 0.0),
+        (Slo(e2el_ms=100.0), 1.0),
+        (Slo(e2el_ms=99.0), 0.0),
+        (Slo(ttft_ms=1000.0, e2el_ms=99.0), 0.0),
     ],
 )
 def test_a_good_request_holds_every_bound(slo: Slo, good: float) -> None:

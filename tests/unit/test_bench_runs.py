@@ -292,7 +292,7 @@ def test_an_interrupt_ends_the_measurement_and_what_there_is_stays(
 def test_all_figures_can_be_made_again_from_the_runs_alone(
     tmp_path: Path, base: Base, campaign: Pretended
 ) -> None:
-    made = bencher(tmp_path, "sweep", slo=Slo(total_ms=200.0))
+    made = bencher(tmp_path, "sweep", slo=Slo(e2el_ms=200.0))
     sweep(made, target(base, tmp_path), [1, 2], [2.0, 4.0], Load(5.0, 50))
     assert again(read(made.folder), made.folder) == made.bench
 

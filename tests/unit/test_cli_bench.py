@@ -35,7 +35,7 @@ def small(tmp_path: Path, cache: Path) -> str:
         ("sweep", ["--phase", "golden", "--seconds", "0"], "--seconds"),
         ("sweep", ["--stack", "attach"], "--stack attach takes the server at --url"),
         ("sweep", ["--url", "http://127.0.0.1:8000"], "--url goes with --stack attach"),
-        ("slo", [], "give at least one bound: --ttft-ms, --itl-ms or --total-ms"),
+        ("slo", [], "give at least one bound: --ttft-ms, --tpot-ms or --e2el-ms"),
         ("slo", ["--ttft-ms", "0"], "--ttft-ms"),
         ("slo", ["--ttft-ms", "9", "--share", "1.5"], "--share"),
         ("slo", ["--ttft-ms", "9", "--low", "5", "--high", "5"], "--low 5 is not below --high 5"),

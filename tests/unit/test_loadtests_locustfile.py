@@ -41,7 +41,7 @@ def test_it_sends_endless_load_and_fills_locusts_tables() -> None:
             *("--served-model", "other"),
         )
     assert done.returncode == 0, done.stderr
-    assert all(row in done.stderr for row in ("TTFT (ms)", "ITL", "total (ms)", "tokens (count)"))
+    assert all(row in done.stderr for row in ("TTFT (ms)", "TPOT (ms)", "E2EL (ms)", "tokens (count)"))
     assert {len(seen.body["prompt"]) for seen in server.seen} == {32}
     assert {seen.body["model"] for seen in server.seen} == {"other"}
     assert len(server.seen) > 3

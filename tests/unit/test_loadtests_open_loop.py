@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 from history.arrivals import Arrivals, Bursts, Constant, Poisson
+from history.latency import schedule_lag_ms
 from history.percentile import Spread
 from history.records import RequestRecord
-from kvchaos.report.latency import late_ms
 from loadtests.arrivals import schedule
 from loadtests.mock.process import MockServer
 from loadtests.mock.settings import Fixed, Settings
@@ -81,7 +81,7 @@ def test_a_frozen_server_shows_in_latency_and_not_in_the_arrivals(tmp_path: Path
         found = play(tmp_path, server, FAST, requests=100)
     assert intended(found) == planned(FAST, 100)
     assert not any(record.held for record in found)
-    ttft = Spread.of(late_ms(record) + (record.first_us or 0) / 1000 for record in found)
+    ttft = Spread.of(schedule_lag_ms(record) + (record.first_us or 0) / 1000 for record in found)
     assert ttft.p99 is not None
     assert ttft.p99 > 0.9 * FREEZE_S * 1000
     # Those sent into the freeze wait for its end: the later, the shorter.
@@ -106,8 +106,8 @@ def test_a_server_stopped_for_3_s_shows_in_latency_and_not_in_the_arrivals(tmp_p
     assert intended(found) == planned(poisson, 400)
     # And they were really sent then, those of the stop among them.
     assert not any(record.held for record in found)
-    assert statistics.median(late_ms(record) for record in found) < 1000
-    from_due = Spread.of(late_ms(record) + (record.first_us or 0) / 1000 for record in found)
+    assert statistics.median(schedule_lag_ms(record) for record in found) < 1000
+    from_due = Spread.of(schedule_lag_ms(record) + (record.first_us or 0) / 1000 for record in found)
     assert from_due.p99 is not None
     assert from_due.p99 > 0.9 * STOPPED_S * 1000
 
@@ -121,7 +121,7 @@ def test_what_had_to_wait_for_the_bound_is_told_and_counts_from_when_it_was_due(
     assert len(held) > 20
     assert not any(record.held for record in found[:10])
     real = statistics.median(record.end_us / 1000 for record in held)
-    due = statistics.median(late_ms(record) + record.end_us / 1000 for record in held)
+    due = statistics.median(schedule_lag_ms(record) + record.end_us / 1000 for record in held)
     assert due > real + 100
 
 

@@ -62,7 +62,7 @@ def test_the_latency_of_each_phase_is_that_of_the_summary() -> None:
     latencies = phase_latencies(run.history())
     assert [column.name for column in table.columns] == [one.phase for one in latencies]
     assert rows["TTFT"] == [str(one.ttft) for one in latencies]
-    assert rows["whole request from when due"] == [str(one.total_intended) for one in latencies]
+    assert rows["E2EL from send"] == [str(one.e2el_from_send) for one in latencies]
 
 
 def test_phases_stand_before_during_and_after_the_faults() -> None:

@@ -6,12 +6,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from history.itl import gaps
+from history.latency import ttft_ms
 from history.percentile import percentile
 from history.records import RequestRecord
 from kvchaos.report.html.axis import Scale, TimeAxis
 from kvchaos.report.html.chart import NO_DATA, Chart, Line, Sign, y_ticks
 from kvchaos.report.html.figures import milliseconds
-from oracles.gaps import gaps
 
 NS_PER_US = 1_000
 US_PER_MS = 1e3
@@ -34,11 +35,11 @@ class Range:
 
 
 def ttft(records: Iterable[RequestRecord]) -> list[Measured]:
-    """Time to the first token, at the moment it came."""
+    """TTFT, at the moment when the first token came."""
     return [
-        (record.start_ns + record.first_us * NS_PER_US, record.first_us / US_PER_MS)
+        (record.start_ns + record.first_us * NS_PER_US, time)
         for record in records
-        if record.first_us is not None
+        if record.first_us is not None and (time := ttft_ms(record)) is not None
     ]
 
 

@@ -28,7 +28,7 @@ def charts(history: History, axis: TimeAxis) -> list[Chart]:
         latency_chart(
             "ttft",
             "TTFT",
-            "Time to first token by the client, logarithmic. ✗ above: a request that failed, at its end.",
+            "From the scheduled time, logarithmic. ✗ above: a request that failed, at its end.",
             ttft(history.requests),
             failed,
             axis,

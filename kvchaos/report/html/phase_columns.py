@@ -68,9 +68,9 @@ def phase_table(history: History) -> PhaseTable:
 def _latency_rows(latencies: Sequence[PhaseLatency]) -> list[Row]:
     return [
         Row("TTFT", [str(one.ttft) for one in latencies]),
-        Row("TTFT from when due", [str(one.ttft_intended) for one in latencies]),
-        Row("whole request", [str(one.total) for one in latencies]),
-        Row("whole request from when due", [str(one.total_intended) for one in latencies]),
+        Row("TTFT from send", [str(one.ttft_from_send) for one in latencies]),
+        Row("E2EL", [str(one.e2el) for one in latencies]),
+        Row("E2EL from send", [str(one.e2el_from_send) for one in latencies]),
     ]
 
 

@@ -1,4 +1,7 @@
-"""Times between the events of a stream that carried tokens, of many requests at a time."""
+"""Inter-token latency (ITL): the times between the events of a stream that carried tokens.
+
+Tokens that arrive together have an ITL of 0. Computed for many requests at a time.
+"""
 
 from __future__ import annotations
 
