@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from chaos.inside.control import LEASE, SCHEDULE
-from history.lines import read_lines
+from history.growing import GrowingFiles
 from history.plan import FaultSpec
 from history.records import FaultRecord
 
+JOURNALS = "faults-*.jsonl"
 LEASE_S = 15.0
 """Armed faults end by themselves so long after the conductor was last seen."""
 
@@ -27,8 +28,11 @@ class ControlPlane:
         `journals` is where the journals are read, if that is another folder, after `collect` was called.
         """
         self.path = control
-        self._journals = journals or control
+        self._journals = GrowingFiles(journals or control, JOURNALS, FaultRecord)
         self._collect = collect
+        self._fired = 0
+        self._notices: list[FaultRecord] = []
+        """Lines of the journals that are not about a single strike."""
         control.mkdir(mode=0o755, exist_ok=True)
         control.chmod(0o755)
         self._epoch = 0
@@ -57,12 +61,12 @@ class ControlPlane:
 
     def confirmed(self, event: str, faults: Sequence[FaultSpec], since_ns: int) -> bool:
         """Whether the journals say `armed` or `healed` for each of these faults since a wall clock time."""
-        seen = {line.fault for line in self._journal() if line.event == event and line.t_ns >= since_ns}
+        seen = {line.fault for line in self._read() if line.event == event and line.t_ns >= since_ns}
         return all(fault.id in seen for fault in faults)
 
     def unreachable(self, faults: Sequence[FaultSpec]) -> list[FaultSpec]:
         """Those of the faults that its journals say the server has no place for."""
-        loaded = [line for line in self._journal() if line.event == "loaded"]
+        loaded = [line for line in self._read() if line.event == "loaded"]
         kinds = {kind for line in loaded for kind in _kinds(line)}
         return [fault for fault in faults if fault.kind not in kinds] if loaded else []
 
@@ -71,14 +75,14 @@ class ControlPlane:
         ids = {None, *(fault.id for fault in faults)}
         return [
             f"{line.fault or 'the schedule'}: {line.evidence.get('reason')}"
-            for line in self._journal()
-            # With a number it is about a strike.
-            if line.event == "refused" and line.n is None and line.fault in ids and line.t_ns >= since_ns
+            for line in self._read()
+            if line.event == "refused" and line.fault in ids and line.t_ns >= since_ns
         ]
 
     def fired(self) -> int:
         """How many times any fault has fired so far."""
-        return sum(line.event == "fired" for line in self._journal())
+        self._read()
+        return self._fired
 
     def _write(self, seed: int, faults: list[dict[str, object]]) -> None:
         self._epoch += 1
@@ -87,11 +91,20 @@ class ControlPlane:
         draft.write_text(json.dumps(content))
         draft.replace(self.path / SCHEDULE)
 
-    def _journal(self) -> Iterator[FaultRecord]:
-        """Raises UnreadableRun."""
+    def _read(self) -> list[FaultRecord]:
+        """Read what was added to the journals; returns all notices so far. Raises UnreadableRun."""
         self._collect()
-        for path in sorted(self._journals.glob("faults-*.jsonl")):
-            yield from read_lines(path, FaultRecord)
+        for line in self._journals.new():
+            if line.event == "fired":
+                self._fired += 1
+            elif not _of_one_strike(line):
+                self._notices.append(line)
+        return self._notices
+
+
+def _of_one_strike(line: FaultRecord) -> bool:
+    """A refusal with a number is about that arrival."""
+    return line.event == "note" or (line.event == "refused" and line.n is not None)
 
 
 def _kinds(loaded: FaultRecord) -> list[str]:

@@ -16,9 +16,10 @@ CROWD = 60
 
 
 def counter_steps_back() -> Mutant:
-    half = Sample(f"{LATENCY}_sum", lambda value: value / 2, when=When.ONCE)
-    what = "a counter is half of what it was, in one scrape"
-    return one("counter-steps-back", what, half, broken(counters.DECREASED, f"{LATENCY}_sum"))
+    # A part of its value may still be more than it was at the scrape before.
+    nothing = Sample(f"{LATENCY}_sum", lambda _: 0.0, when=When.ONCE)
+    what = "a counter is 0, in one scrape"
+    return one("counter-steps-back", what, nothing, broken(counters.DECREASED, f"{LATENCY}_sum"))
 
 
 def nan_sample() -> Mutant:
