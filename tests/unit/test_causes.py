@@ -51,8 +51,8 @@ def test_a_crash_is_one_cause_with_all_that_follows_from_it() -> None:
     run.change_request(3, outcome="error", status=500)
     (cause,) = verdict(run).causes
     assert cause.rule == "server-alive/died"
-    told = {"logs/counter-decrement", "counters/decrement-refused", "outcomes/request-failed"}
-    assert told <= set(cause.follow)
+    follows = {"logs/counter-decrement", "counters/decrement-refused", "outcomes/request-failed"}
+    assert follows <= set(cause.follow)
 
 
 def test_a_wrong_answer_beside_a_crash_is_a_cause_of_its_own() -> None:
@@ -79,11 +79,11 @@ def test_another_crash_has_another_signature(old: str, new: str) -> None:
     assert signatures(crashed(*CRASH.replace(old, new).splitlines())) != [RECORD]
 
 
-def test_a_crash_that_the_log_does_not_explain_is_told_by_its_rule() -> None:
+def test_a_crash_that_the_log_does_not_explain_has_the_rule_alone() -> None:
     assert signatures(crashed()) == ["server-alive/died: server"]
 
 
-def test_a_violation_on_a_metric_is_told_by_the_metric_without_its_labels() -> None:
+def test_a_violation_on_a_metric_has_its_name_without_labels() -> None:
     run = clean_run()
     run.bump('vllm:prompt_tokens_total{engine="0",model_name="x"}', 1000.0)
     found = signatures(run)
