@@ -44,10 +44,9 @@ def cause_lines(verdict: RunVerdict) -> list[str]:
 
 
 def _follow(cause: Cause) -> str:
-    parts = [f"{count} {rule}" for rule, count in cause.follow.items()]
-    if cause.inconclusive:
-        parts.append(f"{', '.join(cause.inconclusive)} inconclusive")
-    return f"; from it follow: {', '.join(parts)}" if parts else ""
+    rules = ", ".join(f"{rule} ({count})" for rule, count in cause.follow.items())
+    follow = f"; from it follow {rules}" if rules else ""
+    return follow + (f"; inconclusive of it: {', '.join(cause.inconclusive)}" if cause.inconclusive else "")
 
 
 def clock(t_ns: int) -> str:

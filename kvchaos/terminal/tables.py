@@ -103,8 +103,8 @@ def legend(plan: RunPlan, verdict: RunVerdict) -> Iterator[str]:
     compared = {standing(result, plan.expectation, verdict.causes) for result in verdict.results}
     issue = f" ({verdict.issue})" if verdict.issue else ""
     if verdict.expected_failures:
-        names = ", ".join(verdict.expected_failures)
-        yield f"expected to fail: {names}{issue}; the run is as expected only when it does"
+        names = ", ".join(plan.expectation.fail)
+        yield f"expected to fail: {names}{issue}; the run is as expected only then"
     if Standing.FOLLOWS in compared:
         yield "follows: comes of another finding, and does not count by itself"
     if Standing.IGNORED in compared:
