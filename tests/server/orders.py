@@ -1,6 +1,7 @@
 """All local scenarios in random orders with shared servers, and on fresh ones: run by name.
 
     python -m tests.server.orders --orders 5 --seed 1
+    python -m tests.server.orders --orders 5 --seed 1 --skip 2 --fresh FOLDER/fresh/runs   # to go on
 
 Scenarios of equal server settings stay together, so that servers are shared; the groups and what is in them
 are shuffled. Each run must end as it does on a fresh server: the same outcome, the same oracles failing, the
@@ -71,6 +72,12 @@ def campaign(bench: Bench, names: Sequence[str], seed: int, *options: str) -> Ca
     )
 
 
+def earlier(folder: Path) -> Campaign:
+    """A fresh campaign that was run before, by its run directories."""
+    runs = [RunDir(path) for path in sorted(folder.iterdir())]
+    return Campaign({run.scenario: _ended(run) for run in runs}, len(runs), 0.0)
+
+
 def _ended(run: RunDir) -> Ended:
     of = {
         verdict: tuple(sorted(each.oracle for each in run.verdict.results if each.verdict == verdict))
@@ -101,14 +108,22 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--orders", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--fresh", type=Path, help="Run directories of an earlier fresh campaign.")
+    parser.add_argument("--skip", type=int, default=0, help="Orders that were run before.")
     arguments = parser.parse_args()
     chance = random.Random(arguments.seed)
     folder = Path(tempfile.mkdtemp(prefix="orders-"))
     cache, found = own_cache(folder), 0
-    fresh = campaign(Bench(folder / "fresh", cache), shuffled(chance), arguments.seed, "--fresh")
-    _print(f"fresh: {fresh.starts} starts, {fresh.seconds:.0f} s")
+    names = shuffled(chance)
+    if arguments.fresh is None:
+        fresh = campaign(Bench(folder / "fresh", cache), names, arguments.seed, "--fresh")
+        _print(f"fresh: {fresh.starts} starts, {fresh.seconds:.0f} s")
+    else:
+        fresh = earlier(arguments.fresh)
     for number in range(arguments.orders):
         names = shuffled(chance)
+        if number < arguments.skip:
+            continue
         shared = campaign(Bench(folder / f"order-{number}", cache), names, arguments.seed)
         lines = differences(fresh, shared)
         found += len(lines)
