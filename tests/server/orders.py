@@ -4,8 +4,8 @@
     python -m tests.server.orders --orders 5 --seed 1 --skip 2 --fresh FOLDER/fresh/runs   # to go on
 
 Scenarios of equal server settings stay together, so that servers are shared; the groups and what is in them
-are shuffled. Each run must end as it does on a fresh server: the same outcome, the same oracles failing, the
-same ones unknown. Exit code 1 when any differs.
+are shuffled. Each run must end as it does on a fresh server: the same outcome of the same causes. Exit code 1
+when any differs.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class Ended:
     """How a scenario ended."""
 
     outcome: str
-    failed: tuple[str, ...]
-    unknown: tuple[str, ...]
+    causes: tuple[str, ...]
+    """Rules that were broken and follow from no other finding."""
     rules: tuple[str, ...] = field(compare=False)
-    """Those that were broken. When a server dies, chance decides which follow."""
+    """All that were broken. When a server dies, chance decides which follow."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +79,9 @@ def earlier(folder: Path) -> Campaign:
 
 
 def _ended(run: RunDir) -> Ended:
-    of = {
-        verdict: tuple(sorted(each.oracle for each in run.verdict.results if each.verdict == verdict))
-        for verdict in ("fail", "unknown")
-    }
+    causes = sorted(cause.rule for cause in run.verdict.causes)
     rules = sorted(rule for result in run.verdict.results for rule in result.by_rule)
-    return Ended(run.verdict.outcome, of["fail"], of["unknown"], tuple(rules))
+    return Ended(run.verdict.outcome, tuple(causes), tuple(rules))
 
 
 def differences(fresh: Campaign, shared: Campaign) -> list[str]:
