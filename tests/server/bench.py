@@ -27,7 +27,6 @@ from history.reader import History, read_history
 from history.records import Event, FaultRecord
 from history.verdict import OracleResult, RunVerdict
 from kvchaos.errors import UsageError
-from kvchaos.order import in_order
 from kvchaos.paths import cache_folder
 from kvchaos.scenario import find_scenario, load_scenario, scenario_files
 from kvchaos.servers.registry import find_server
@@ -259,7 +258,7 @@ def scenario_content(name: str) -> dict[str, Any]:
 def local_scenarios() -> list[str]:
     """What `kvchaos run --all` runs on the local stack, in order."""
     loaded = map(load_scenario, scenario_files())
-    return [scenario.name for scenario in in_order([each for each in loaded if "local" in each.stacks])]
+    return [scenario.name for scenario in loaded if "local" in scenario.stacks]
 
 
 def own_cache(folder: Path) -> Path:
