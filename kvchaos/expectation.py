@@ -157,8 +157,8 @@ def _reasons(result: OracleResult, expectation: Expectation, causes: Sequence[Ca
         yield f"{result.oracle} failed as expected ({expectation.issue}): {result.summary}"
     else:
         what = ", ".join(sorted(missing)) or result.oracle
-        says = f"{result.oracle} says {result.verdict}: {result.summary}"
-        yield f"{what} was to fail ({expectation.issue}); {says}"
+        says = "says" if what == result.oracle else f"{result.oracle} says"
+        yield f"{what} was to fail ({expectation.issue}) and {says} {result.verdict}: {result.summary}"
     yield from _others(result, unexpected(result, expectation, causes))
 
 

@@ -56,6 +56,8 @@ CHOSEN = (
     "mid-prefill-preemption",
 )
 """Scenarios that go another way on the old release than on the new one, and some to compare both by."""
+COUNTER_BUG = "server-alive/died: ValueError in vllm.v1.metrics.loggers.record"
+"""The signature of vllm#36533."""
 SOON_S = 30.0
 REFUSAL = "Counters can only be incremented by non-negative amounts"
 """What releases before 0.19 die of."""

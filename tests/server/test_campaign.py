@@ -17,6 +17,7 @@ from oracles.leaving import given_up
 from tests.server.bench import (
     CAMPAIGN_S,
     CHOSEN,
+    COUNTER_BUG,
     NEW,
     OLD,
     REFUSAL,
@@ -93,7 +94,6 @@ CAUSES: dict[tuple[str, str], set[str]] = {
 }
 """The rules that must be broken and follow from no other finding, by release and scenario. None else but what
 the scenario says may be."""
-COUNTER_BUG = "server-alive/died: ValueError in vllm.v1.metrics.loggers.record"
 RUNS = [(OLD, scenario) for scenario in CHOSEN] + [(NEW, scenario) for scenario in SCENARIOS]
 DIES_WITHIN_S = 30
 NS_PER_S = 10**9
