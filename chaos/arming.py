@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from chaos.inside.control import LEASE, SCHEDULE
+from history import layout
 from history.growing import GrowingFiles
 from history.plan import FaultSpec
 from history.records import FaultRecord
 
-JOURNALS = "faults-*.jsonl"
 LEASE_S = 15.0
 """Armed faults end by themselves so long after the conductor was last seen."""
 
@@ -28,7 +28,7 @@ class ControlPlane:
         `journals` is where the journals are read, if that is another folder, after `collect` was called.
         """
         self.path = control
-        self._journals = GrowingFiles(journals or control, JOURNALS, FaultRecord)
+        self._journals = GrowingFiles(journals or control, layout.JOURNALS, FaultRecord)
         self._collect = collect
         self._fired = 0
         self._notices: list[FaultRecord] = []

@@ -3,7 +3,7 @@
 A request is scheduled by the arrival process, and sent when the client gets to it. A server that freezes
 holds back the client too: from the send time that looks like few slow requests (coordinated omission). So
 every latency counts from the scheduled time, unless its name says "from send". All are of good answers.
-docs/metrics.md has them beside the names of other tools.
+docs/metrics.md has the names of other tools, too.
 """
 
 from __future__ import annotations

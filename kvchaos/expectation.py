@@ -1,4 +1,4 @@
-"""What a scenario expects of a server release, held against what the oracles found."""
+"""What a scenario expects of a server release, compared with what the oracles found."""
 
 from __future__ import annotations
 

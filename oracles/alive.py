@@ -40,14 +40,14 @@ FALSE_HEALTHY = Rule(
     "/health does not answer 200 right after a probe has failed.",
     "vLLM documentation",
     (EVENTS,),
-    "/health gave no answer, or was not asked",
+    "/health gave no answer, or was not requested",
 )
 FALSE_SICK = Rule(
     "server-alive/health-false-negative",
     "/health answers 200 right after a probe was answered.",
     "vLLM documentation",
     (EVENTS,),
-    "/health gave no answer, or was not asked",
+    "/health gave no answer, or was not requested",
 )
 RULES = (DIED, NOT_READY, NOT_STOPPED, UNANSWERED, FALSE_HEALTHY, FALSE_SICK)
 

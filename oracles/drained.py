@@ -20,8 +20,8 @@ NOT_DRAINED = Rule(
     (EVENTS,),
     "the run did not come to its end",
 )
-BLOCKS_HELD = Rule(
-    "drained/blocks-held",
+BLOCKS_LEAKED = Rule(
+    "drained/blocks-leaked",
     "When no request is left the prefix cache can be reset: no request holds a block.",
     "vLLM documentation",
     (EVENTS,),
@@ -34,7 +34,7 @@ GAUGE = Rule(
     (METRICS,),
     "there is no scrape after the last request, or a gauge is absent",
 )
-RULES = (NOT_DRAINED, BLOCKS_HELD, GAUGE)
+RULES = (NOT_DRAINED, BLOCKS_LEAKED, GAUGE)
 
 
 def judge(history: History) -> OracleResult:
@@ -61,7 +61,7 @@ def _probes(history: History, found: Findings) -> None:
             continue
         found.checked += 1
         if not ok:
-            _violation(found, BLOCKS_HELD, event, "the leak probe found blocks still held")
+            _violation(found, BLOCKS_LEAKED, event, "the leak probe found blocks still held")
 
 
 def _events(history: History, found: Findings, kind: str) -> list[Event]:

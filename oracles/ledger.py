@@ -166,8 +166,8 @@ def _open(balance: LedgerRecord, deadline_ns: int, found: Findings) -> None:
         found.checked += 1
         if count and isinstance(since, int) and since < deadline_ns:
             names = balance.evidence.get(f"{label}_names")
-            told = ", ".join(map(str, names)) if isinstance(names, list) else ""
-            text = f"{count} {words} never ended, among them {told} ({balance.role} {balance.pid})"
+            some = ", ".join(map(str, names)) if isinstance(names, list) else ""
+            text = f"{count} {words} never ended, among them {some} ({balance.role} {balance.pid})"
             found.violation(NEVER_ENDED[label], process(balance.role, balance.pid), text, t_ns=balance.t_ns)
 
 

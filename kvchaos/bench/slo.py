@@ -11,7 +11,7 @@ from history.records import RequestRecord
 
 
 class Slo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Bounds on each request, ms, as history/latency.py defines them; a bound of None is not asked for."""
+    """Bounds on each request, ms, as history/latency.py defines them; None: no bound."""
 
     ttft_ms: float | None = None
     tpot_ms: float | None = None

@@ -1,4 +1,4 @@
-"""How long requests took, phase by phase: from the scheduled time, and from the send time beside it."""
+"""How long requests took, phase by phase: from the scheduled time, and from the send time."""
 
 from __future__ import annotations
 

@@ -9,8 +9,6 @@ from typing import Protocol
 
 from history import layout
 
-FAULTS, LEDGER = "faults-*.jsonl", "ledger-*.jsonl"
-"""The chaos module's files in the control directory."""
 PIECE = 1 << 20
 
 
@@ -80,7 +78,7 @@ class CollectedFiles:
         return max((path.stat().st_size for path in self._journals()), default=0)
 
     def _journals(self) -> Iterator[Path]:
-        for pattern in (FAULTS, LEDGER):
+        for pattern in (layout.JOURNALS, layout.LEDGERS):
             yield from sorted(self.control.glob(pattern))
 
     def _target(self, source: Path) -> Path:
@@ -118,7 +116,7 @@ def _head(source: Path, size: int) -> bytes:
     """What a later part of a journal or ledger needs of its first `size` bytes."""
     with source.open("rb") as file:
         lines = file.read(size).splitlines(keepends=True)
-    if source.match(FAULTS):
+    if source.match(layout.JOURNALS):
         return b"".join(line for line in lines if _event(line) == "loaded")
     return next((line for line in reversed(lines) if _event(line) == "balance"), b"")
 

@@ -94,7 +94,7 @@ def test_a_stall_takes_what_its_requests_hold_along(tmp_path: Path) -> None:
     (cause,) = judge(read_history(unpack(DATA / "hang.tar.xz", tmp_path))).causes
     assert cause.signature == "progress/deadlock: server"
     assert set(cause.follow) == {
-        "drained/blocks-held",
+        "drained/blocks-leaked",
         "drained/gauge-not-zero",
         "transfer-invariants/load-never-ended",
     }

@@ -184,10 +184,10 @@ class TestScore:
         scored = score(other, verdict(result("outcomes", Verdict.FAIL, FAILED.id)))
         assert not scored.rows[0].seen
 
-    @pytest.mark.parametrize(("word", "seen"), [(Verdict.UNKNOWN, True), (Verdict.PASS, False)])
-    def test_a_mutant_that_must_be_unknown_is_seen_when_it_is(self, word: Verdict, seen: bool) -> None:
+    @pytest.mark.parametrize(("reported", "seen"), [(Verdict.UNKNOWN, True), (Verdict.PASS, False)])
+    def test_a_mutant_that_must_be_unknown_is_seen_when_it_is(self, reported: Verdict, seen: bool) -> None:
         session = Session("one", (Mutant("m", "what", (), (unknown("client"),)),))
-        scored = score(session, verdict(result("client", word)))
+        scored = score(session, verdict(result("client", reported)))
         assert scored.holds is seen
 
     def test_a_violation_of_another_rule_of_the_same_oracle_fails_the_proof(self) -> None:

@@ -25,10 +25,10 @@ def _other_than_before(history: History) -> History:
 
 
 def _bounded(bounds: PhaseBounds, history: History) -> History:
-    """Bounds that no server keeps, on the last phase; those beside another phase are beside the first."""
+    """Bounds on the last phase that no server keeps; where they need another phase, that is the first."""
     first, last = history.plan.scenario.phases[0].name, history.plan.scenario.phases[-1].name
-    beside = bounds if bounds.like is None else bounds.model_copy(update={"like": first})
-    return with_scenario(history, performance={last: beside})
+    whole = bounds if bounds.like is None else bounds.model_copy(update={"like": first})
+    return with_scenario(history, performance={last: whole})
 
 
 def _too_slow(rule: Rule, what: str, **bounds: object) -> Alteration:

@@ -1,4 +1,4 @@
-"""What the server's processes hold at the end."""
+"""What the server's processes use at the end."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def _grows(history: History) -> History:
 
 
 ALTERATIONS = (
-    _more("processes", lambda held: {"processes": held.processes + 1}),
-    _more("threads", lambda held: {"threads": held.threads + 2 * resources.POOL_THREADS}),
-    _more("open files", lambda held: {"files": held.files + 100}),
-    _more("bytes under /dev/shm", lambda held: {"shm_bytes": held.shm_bytes + 10 * MIB}),
+    _more("processes", lambda usage: {"processes": usage.processes + 1}),
+    _more("threads", lambda usage: {"threads": usage.threads + 2 * resources.POOL_THREADS}),
+    _more("open files", lambda usage: {"files": usage.files + 100}),
+    _more("bytes under /dev/shm", lambda usage: {"shm_bytes": usage.shm_bytes + 10 * MIB}),
     Alteration(resources.MEMORY, "memory grows from phase to phase", _grows),
 )

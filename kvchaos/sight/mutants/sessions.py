@@ -124,7 +124,7 @@ def _lost_end() -> Mutant:
     kills = (
         broken(ledger.NEVER_ENDED["loads"]),
         broken(progress.DEADLOCK),
-        broken(drained.BLOCKS_HELD),
+        broken(drained.BLOCKS_LEAKED),
         broken(drained.GAUGE, "vllm:kv_cache_usage_perc"),
     )
     return Mutant("lost-end", "a fault inside the server: the end of a load is never told", (), kills)

@@ -101,7 +101,7 @@ def blocks_in_use() -> Mutant:
 def reset_refused() -> Mutant:
     refused = Answered("/reset_prefix_cache", 200, b'{"success": false}')
     what = "the server says that blocks are still held"
-    return one("reset-refused", what, refused, broken(drained.BLOCKS_HELD))
+    return one("reset-refused", what, refused, broken(drained.BLOCKS_LEAKED))
 
 
 def sockets_kept() -> Mutant:
