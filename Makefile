@@ -15,9 +15,12 @@ EXAMPLE := corruption-canary
 DEMO := runs/demo-$(EXAMPLE)
 # By several processes what loads no processor for long; servers under load have the machine for themselves.
 SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
-LIGHT := tests/unit tests/packaging tests/prometheus tests/browser
+# Ordered: the longest files first, so that two processes end together.
+LIGHT := tests/integration tests/unit tests/packaging tests/prometheus tests/browser
 # Given first: one process runs the whole file, longer than any other.
 CONTRACT := tests/server/test_contract.py
+# They use both processors themselves, or look for what is left on the whole machine.
+ALONE := $(addprefix tests/server/test_,campaign.py chaos_off.py reproducibility.py kills.py)
 END_TO_END := baseline-offload or corruption-canary or kill-and-restart
 
 PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -64,7 +67,8 @@ test-light: lint programs ## Run lint, types and the tests that need no server
 
 test-servers: servers programs ## Run the tests with real servers of every generation; 45 minutes, 25 GB of disk
 	@$(RUN) pytest $(SIDE_BY_SIDE) $(CONTRACT) -m older_release
-	@$(RUN) pytest tests/server --ignore $(CONTRACT)
+	@$(RUN) pytest $(ALONE)
+	@$(RUN) pytest $(SIDE_BY_SIDE) tests/server --ignore $(CONTRACT) $(addprefix --ignore=,$(ALONE))
 
 test-compose: setup ## Run the tests with real containers; needs Docker Engine and Compose
 	@$(RUN) pytest tests/compose

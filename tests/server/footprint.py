@@ -58,9 +58,12 @@ def footprint(command: Command, run: RunDir) -> Footprint:
     )
 
 
-def abandoned(before: set[ShmFile]) -> set[Path]:
-    """Files under /dev/shm that are newer than `before` and that no process uses: leaks."""
-    return {Path(file.path) for file in shm_files() - before - in_use()}
+def assert_nothing_abandoned(before: set[ShmFile]) -> None:
+    """No file under /dev/shm that is newer than `before` stays without a process that uses it: a leak.
+
+    The server of another test may have ended a moment ago, before its run removed its files.
+    """
+    wait_for(lambda: not shm_files() - before - in_use())
 
 
 def in_use() -> set[ShmFile]:

@@ -14,7 +14,7 @@ import pytest
 from chaos.inside.control import SCHEDULE
 from history import layout
 from tests.server.bench import OLD, Bench, RunDir, scenario_content, wait_for
-from tests.server.footprint import abandoned, footprint, shm_files
+from tests.server.footprint import assert_nothing_abandoned, footprint, shm_files
 from tests.unit.conducting import members, runs
 
 pytestmark = pytest.mark.server
@@ -67,7 +67,7 @@ def test_after_a_kill_clean_ends_exactly_what_was_left(bench: Bench, long_chaos:
         assert f"  ended server {had.server} ({count})\n" in cleaned.out
         assert cleaned.out.count("was killed\n") == cleaned.out.count("ended server ") == 1
         assert had.left() == []
-        assert abandoned(older) == set()
+        assert_nothing_abandoned(older)
         assert not (run.path / layout.CONTROL / SCHEDULE).exists()
         assert runs(decoy)
 
@@ -85,7 +85,7 @@ def test_a_signal_heals_the_faults_and_leaves_nothing(
         command.process.send_signal(number)
         finished = command.finish()
         assert had.left() == []
-        assert abandoned(older) == set()
+        assert_nothing_abandoned(older)
     assert finished.code == 2, finished.out
     run = finished.run()
     assert run.verdict.outcome == "unknown"
@@ -100,7 +100,7 @@ def test_a_server_killed_in_mid_phase_is_red_and_leaves_nothing(bench: Bench, lo
         os.kill(had.server, signal.SIGKILL)
         finished = command.finish()
         assert had.left() == []
-        assert abandoned(older) == set()
+        assert_nothing_abandoned(older)
     assert finished.code == 1, finished.out
     run = finished.run()
     assert run.verdict.outcome == "not as expected"

@@ -6,6 +6,7 @@ They test our conducting only, against a fake server with real ledgers. What is 
 from __future__ import annotations
 
 import io
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import closing
@@ -87,8 +88,16 @@ def assert_gone(history: History) -> None:
     assert not Path(history.plan.environment["TMPDIR"]).exists()
 
 
-def test_a_clean_server_serves_the_next_run_and_ends_with_it(made: Campaign) -> None:
-    one, two = made.pair(offloading(), offloading())
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[History, History]:
+    """Two equal runs on one server."""
+    bench = Bench(tmp_path_factory.mktemp("pair"))
+    with Servers(bench.places(), reuse=True) as servers:
+        return Campaign(bench, servers).pair(offloading(), offloading())
+
+
+def test_a_clean_server_serves_the_next_run_and_ends_with_it(pair: tuple[History, History]) -> None:
+    one, two = pair
     assert pid_of(one) == pid_of(two)
     assert one.plan.preceded_by == ()
     assert one.plan.fresh_because == "the first run of the campaign"
@@ -97,8 +106,8 @@ def test_a_clean_server_serves_the_next_run_and_ends_with_it(made: Campaign) -> 
     assert_gone(two)
 
 
-def test_the_history_of_each_run_says_how_it_got_and_left_its_server(made: Campaign) -> None:
-    one, two = made.pair(offloading(), offloading())
+def test_the_history_of_each_run_says_how_it_got_and_left_its_server(pair: tuple[History, History]) -> None:
+    one, two = pair
     assert "kept" not in one.events_of("server_start")[0].data
     assert two.events_of("server_start")[0].data["kept"] is True
     (state,) = one.events_of("clean_state")
@@ -108,17 +117,17 @@ def test_the_history_of_each_run_says_how_it_got_and_left_its_server(made: Campa
     assert two.events_of("clean_state") == []
 
 
-def test_a_run_counts_from_its_own_start(made: Campaign) -> None:
+def test_a_run_counts_from_its_own_start(pair: tuple[History, History]) -> None:
     """The server's counters go on from the run before; its own requests are what the laws hold for."""
-    one, two = made.pair(offloading(), offloading())
+    one, two = pair
     metric = "vllm:generation_tokens_total"
     first, second = (run_window(history).growth(metric) for history in (one, two))
     assert first == second == sum(len(record.token_ids) for record in one.requests)
     assert two.metrics.total(len(two.metrics) - 1, metric) == 2 * (first or 0.0)
 
 
-def test_a_run_has_a_log_and_ledgers_of_its_own(made: Campaign) -> None:
-    one, two = made.pair(offloading(), offloading())
+def test_a_run_has_a_log_and_ledgers_of_its_own(pair: tuple[History, History]) -> None:
+    one, two = pair
     assert "ready" in one.log
     assert "ready" not in two.log
     assert {record.role for record in two.ledger} == {"scheduler", "worker"}
@@ -126,12 +135,14 @@ def test_a_run_has_a_log_and_ledgers_of_its_own(made: Campaign) -> None:
     assert ledger.judge(two).verdict == ledger.judge(one).verdict
 
 
-def test_each_directory_can_be_judged_when_the_other_is_gone(made: Campaign) -> None:
-    one, two = made.pair(offloading(), offloading())
-    for path in sorted(one.run_dir.rglob("*"), reverse=True):
-        path.unlink() if not path.is_dir() or path.is_symlink() else path.rmdir()
-    assert read_history(two.run_dir).changed == ()
-    assert all(path.exists() for path in two.run_dir.rglob("*"))
+def test_a_run_directory_needs_no_other(pair: tuple[History, History], tmp_path: Path) -> None:
+    _, two = pair
+    moved = tmp_path / two.run_dir.name
+    shutil.copytree(two.run_dir, moved, symlinks=True)
+    assert read_history(moved).changed == ()
+    assert all(path.exists() for path in moved.rglob("*"))
+    outside = [path for path in moved.rglob("*") if not path.resolve().is_relative_to(moved)]
+    assert outside == []
 
 
 def test_other_settings_need_another_server(made: Campaign) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 from history.reader import read_plan
 from history.records import FaultRecord
 from history.verdict import Verdict
+from tests.integration.test_conductor_run import Conducted, conduct
 from tests.unit.conducting import scenario
-from tests.unit.test_conductor_run import Conducted, conduct
 
 SLOW = "--fake-token-s=0.03"
 
