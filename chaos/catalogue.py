@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from chaos.inside import faults as inside
-from chaos.inside.kind import FaultKind, Parameter, Value
+from chaos.inside.kind import Effect, FaultKind, Parameter, Value
 from chaos.outside import faults as outside
 from chaos.outside.kind import OutsideKind
 
@@ -40,6 +40,21 @@ def ends_the_server(kind: str) -> bool:
     """Whether the server's end is what comes of such a fault."""
     known = outside.KINDS.get(kind)
     return known is not None and known.deadly
+
+
+def effects(kind: str, params: Mapping[str, Value]) -> tuple[Effect, ...]:
+    """The findings that a fault with these parameters is declared to bring, on the releases they name."""
+    known = KINDS[kind]
+    whole = {**defaults(known.parameters), **params}
+    if whole.get("dry_run") is True:
+        return ()
+    direction = whole.get("direction", "both")
+    return tuple(
+        effect
+        for effect in known.declared
+        if all(whole[name] in values for name, values in effect.when.items())
+        and (effect.direction is None or direction in ("both", effect.direction))
+    )
 
 
 def defaults(parameters: Mapping[str, Parameter]) -> dict[str, Value]:

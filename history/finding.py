@@ -31,11 +31,20 @@ class Finding(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     t_ns: int | None = None
     example: str | None = None
     """The id of a request that shows it, where the subject is another."""
+    explained_by: str | None = None
+    """The id of the fault whose declared effect it is."""
+    follows: str | None = None
+    """The rule that was broken, of which this follows."""
 
     @property
     def request(self) -> str | None:
         """The id of the request that it is about, or that shows it."""
         return self.subject.name if self.subject.kind == "request" else self.example
+
+    @property
+    def is_accounted(self) -> bool:
+        """Whether it comes of a fault or of another finding."""
+        return self.explained_by is not None or self.follows is not None
 
     @property
     def metric(self) -> str | None:

@@ -162,6 +162,34 @@ class Expectation(Strict):
         return self
 
 
+EffectScope = Literal["struck", "readers", "life", "wait", "rest"]
+
+
+class DeclaredEffect(Strict):
+    """Findings that a fault of the plan brings. The fault explains these, and no others.
+
+    Scopes:
+    struck: on a request that a firing names.
+    readers: on such a request, or on one that shares the first block of its prompt, if it ended after the
+    firing and was sent before the damage was gone.
+    life: on the server, when one of its lives ends soon after a firing in it.
+    wait: on a request that a firing names, or on the server while such a request is on its way.
+    rest: on the server or a process of it, after a firing in its last life.
+    """
+
+    fault: Name
+    """Its id."""
+    rules: tuple[RuleName, ...] = Field(min_length=1)
+    """Each of them can come of it."""
+    scope: EffectScope
+    least: int = Field(ge=0)
+    """Findings that must come when the fault has fired; of scope `life` in each such life."""
+    most: int | None = Field(default=None, ge=1)
+    """Findings of a rule on one subject that are explained; None: all."""
+    direction: Literal["load", "store"] | None = None
+    """Only firings at copies of this direction bring it."""
+
+
 class AllowedLine(Strict):
     """A line of the server's log that tells of a crash elsewhere and is no violation in this scenario."""
 
@@ -352,6 +380,8 @@ class RunPlan(Strict):
     scenario: Scenario
     expectation: Expectation
     """The entry of the scenario that applies to this release (everything passes when none does)."""
+    effects: tuple[DeclaredEffect, ...] = ()
+    """What the faults bring on this release. None in runs of earlier versions, whose expectation says it."""
     workers: int = Field(default=1, ge=1, le=64)
     """Load generator processes."""
     join: str | None = None

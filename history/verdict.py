@@ -26,12 +26,17 @@ class OracleResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     summary: str
     """One line: what was checked and how much of it, or what is wrong."""
     findings: list[Finding] = []
-    """The first few of each rule; `violations` counts all."""
+    """The first few of each rule, those first that come of no fault and no other finding;
+    `violations` counts all."""
     violations: int = 0
     by_rule: dict[str, int] = {}
     """Violations of each rule that was broken, by its id."""
     checked: int = 0
     """How many things were looked at; 0 never passes."""
+    explained: dict[str, int] = {}
+    """Of `by_rule`: violations that are the declared effect of a fault and follow from no other finding."""
+    missing: list[str] = []
+    """Rules that a fault was declared to break, and that hold although it fired."""
 
 
 class Cause(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -45,6 +50,28 @@ class Cause(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """Rules that were broken because of it, and how often."""
     inconclusive: list[str] = []
     """Oracles that could not judge because of it."""
+    explained_by: list[str] = []
+    """Ids of the faults that explain all of its violations; empty where any is left."""
+
+
+class FaultEffect(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a fault that fired was declared to bring, and what came of it."""
+
+    fault: str
+    """Its id."""
+    kind: str
+    rules: list[str]
+    """Each of them could come of it."""
+    least: int
+    """Findings that had to come."""
+    explains: dict[str, int] = {}
+    """Violations that it explains, by rule."""
+    judged: bool = True
+    """False where an oracle that would have to see it could not judge."""
+
+    @property
+    def missing(self) -> bool:
+        return self.judged and sum(self.explains.values()) < self.least
 
 
 Outcome = Literal["as expected", "not as expected", "unknown"]
@@ -66,3 +93,5 @@ class RunVerdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     results: list[OracleResult]
     causes: list[Cause] = []
     """What the violations come of."""
+    effects: list[FaultEffect] = []
+    """What faults that fired were declared to bring."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from history.evidence import EVIDENCE
 from history.plan import Expectation
 from history.reader import History
-from history.verdict import Cause, OracleResult, Outcome, Verdict
+from history.verdict import Cause, FaultEffect, OracleResult, Outcome, Verdict
 from oracles import all_rules
 
 
@@ -19,6 +20,7 @@ class Standing(StrEnum):
     EXPECTED = "as expected"
     NOT_EXPECTED = "not as expected"
     UNKNOWN = "unknown"
+    EXPLAINED = "explained by a fault"
     FOLLOWS = "follows from another finding"
     IGNORED = "ignored"
 
@@ -74,6 +76,8 @@ def standing(result: OracleResult, expectation: Expectation, causes: Sequence[Ca
     named = _named(result.oracle, expectation)
     if named.ignored and not named.must:
         return Standing.IGNORED
+    if result.missing:
+        return Standing.NOT_EXPECTED
     if result.verdict is Verdict.UNKNOWN:
         follows = not named.must and any(result.oracle in cause.inconclusive for cause in causes)
         return Standing.FOLLOWS if follows else Standing.UNKNOWN
@@ -85,16 +89,26 @@ def standing(result: OracleResult, expectation: Expectation, causes: Sequence[Ca
         return Standing.EXPECTED
     if not result.by_rule or unexpected(result, expectation, causes):
         return Standing.NOT_EXPECTED
+    if result.explained:
+        return Standing.EXPLAINED
     return Standing.IGNORED if named.may & result.by_rule.keys() else Standing.FOLLOWS
 
 
 def unexpected(result: OracleResult, expectation: Expectation, causes: Sequence[Cause]) -> set[str]:
-    """The rules that were broken, are not expected to be, and follow from no other finding."""
+    """The rules that were broken, are not expected to be, and come of no fault and no other finding."""
     named = _named(result.oracle, expectation)
     if named.ignored or (named.must and not named.rules):
         return set()
-    following = {rule for cause in causes for rule in cause.follow}
-    return set(result.by_rule) - following - named.rules - named.may
+    left = unaccounted(result, causes)
+    return {rule for rule, count in left.items() if count > 0} - named.rules - named.may
+
+
+def unaccounted(result: OracleResult, causes: Sequence[Cause]) -> Counter[str]:
+    """How many violations of each rule come of no fault and no other finding."""
+    left = Counter(result.by_rule)
+    for account in (result.explained, *(cause.follow for cause in causes)):
+        left.subtract({rule: count for rule, count in account.items() if rule in left})
+    return left
 
 
 def _named(oracle: str, expectation: Expectation) -> Named:
@@ -109,7 +123,11 @@ def _named(oracle: str, expectation: Expectation) -> Named:
 
 
 def weigh(
-    results: Sequence[OracleResult], expectation: Expectation, cut: str | None, causes: Sequence[Cause]
+    results: Sequence[OracleResult],
+    expectation: Expectation,
+    cut: str | None,
+    causes: Sequence[Cause],
+    effects: Sequence[FaultEffect] = (),
 ) -> tuple[Outcome, list[str]]:
     """The outcome of a run and its reasons: not as expected > unknown > as expected.
 
@@ -120,6 +138,7 @@ def weigh(
         stands = standing(result, expectation, causes)
         by_standing[stands] += _reasons(result, expectation, causes)
     wrong, unknown = by_standing[Standing.NOT_EXPECTED], by_standing[Standing.UNKNOWN]
+    wrong.extend(effect_text(effect) for effect in effects if effect.missing)
     unknown.extend(absent_names(results, expectation))
     if cut is not None:
         return "unknown", [cut, *wrong, *unknown]
@@ -128,9 +147,23 @@ def weigh(
     if unknown:
         return "unknown", unknown
     must = expected_oracles(expectation)
-    return "as expected", [
+    came = [
         line for result in results if result.oracle in must for line in _reasons(result, expectation, causes)
     ]
+    return "as expected", [*came, *(effect_text(effect) for effect in effects if effect.explains)]
+
+
+def effect_text(effect: FaultEffect) -> str:
+    """One line: which findings the fault explains, or which are missing."""
+    if effect.missing:
+        rules = " or ".join(effect.rules)
+        found = sum(effect.explains.values())
+        return (
+            f"fault {effect.fault} ({effect.kind}) fired, and {rules} had to break because of it: "
+            f"{found} of at least {effect.least} findings came"
+        )
+    told = "; ".join(f"{rule}, {count} finding{'s' * (count > 1)}" for rule, count in effect.explains.items())
+    return f"explained by fault {effect.fault} ({effect.kind}): {told}"
 
 
 def absent_names(results: Sequence[OracleResult], expectation: Expectation) -> list[str]:
@@ -147,10 +180,14 @@ def absent_names(results: Sequence[OracleResult], expectation: Expectation) -> l
 
 def _reasons(result: OracleResult, expectation: Expectation, causes: Sequence[Cause]) -> Iterator[str]:
     """Lines on one result; each rule that was broken and was not expected to be has one."""
+    left, wrong = unaccounted(result, causes), unexpected(result, expectation, causes)
     if result.oracle not in expected_oracles(expectation):
+        if result.missing or left != Counter(result.by_rule):
+            yield from _others(result, left, wrong)
+            return
         yield f"{result.oracle} says {result.verdict}: {result.summary}"
         first = {finding.rule for finding in result.findings[:1]}
-        yield from _others(result, unexpected(result, expectation, causes) - first)
+        yield from _others(result, left, wrong - first)
         return
     missing = _named(result.oracle, expectation).rules - result.by_rule.keys()
     if result.verdict is Verdict.FAIL and not missing:
@@ -159,11 +196,16 @@ def _reasons(result: OracleResult, expectation: Expectation, causes: Sequence[Ca
         what = ", ".join(sorted(missing)) or result.oracle
         says = "says" if what == result.oracle else f"{result.oracle} says"
         yield f"{what} was to fail ({expectation.issue}) and {says} {result.verdict}: {result.summary}"
-    yield from _others(result, unexpected(result, expectation, causes))
+    yield from _others(result, left, wrong)
 
 
-def _others(result: OracleResult, rules: Iterable[str]) -> Iterator[str]:
-    """A line for each further rule that was broken and was not expected to be."""
+def _others(result: OracleResult, left: Mapping[str, int], rules: Iterable[str]) -> Iterator[str]:
+    """A line for each further rule that was broken and was not expected to be, or not so often."""
     for rule in sorted(rules):
-        text = next(finding.text for finding in result.findings if finding.rule == rule)
-        yield f"{rule} is broken, too: {text}"
+        findings = [finding for finding in result.findings if finding.rule == rule]
+        text = min(findings, key=lambda finding: finding.is_accounted).text
+        if left[rule] < result.by_rule[rule]:
+            come = f"{left[rule]} of {result.by_rule[rule]} findings of {rule}"
+            yield f"{come} come of no fault and no other finding: {text}"
+        else:
+            yield f"{rule} is broken, too: {text}"

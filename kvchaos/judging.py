@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from history import layout
 from history.reader import History, read_history
@@ -19,8 +20,10 @@ from kvchaos.report.junit import junit_xml
 from kvchaos.report.latency import latency_text
 from kvchaos.report.summary import summary_text
 from oracles import Oracle, judges_of
-from oracles.causes import causes
+from oracles.causes import causes, following
 from oracles.client import limited
+from oracles.effects import attributed, explain
+from oracles.findings import shortened
 
 CRASHES = (ArithmeticError, LookupError, ValueError, TypeError, AttributeError, AssertionError)
 """What an oracle may stumble over in an odd history; anything else is a defect of the machine or ours."""
@@ -30,9 +33,13 @@ def judge(history: History, oracles: Sequence[Oracle] | None = None) -> RunVerdi
     """Judge a history, by the oracles of its stack if none are given. Pure: the same history gives the same
     verdict."""
     plan = history.plan
-    results = [run_oracle(oracle, history) for oracle in oracles or judges_of(plan)]
-    found = causes(history, results)
-    outcome, reasons = weigh(results, plan.expectation, cut_short(history) or limited(history), found)
+    judged = [run_oracle(oracle, history) for oracle in oracles or judges_of(plan)]
+    unattributed = causes(history, judged)
+    marked, effects = explain(history, judged, following(judged, unattributed))
+    found = attributed(unattributed, marked)
+    results = [replace(result, findings=shortened(result.findings)) for result in marked]
+    cut = cut_short(history) or limited(history)
+    outcome, reasons = weigh(results, plan.expectation, cut, found, effects)
     return RunVerdict(
         run_id=plan.run_id,
         scenario=plan.scenario.name,
@@ -44,6 +51,7 @@ def judge(history: History, oracles: Sequence[Oracle] | None = None) -> RunVerdi
         issue=plan.expectation.issue,
         results=results,
         causes=found,
+        effects=effects,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chaos.catalogue import ends_the_server
+from chaos.catalogue import effects, ends_the_server
 from history.plan import Scenario, ServerSettings
 from kvchaos.expectation import expected_oracles
 
@@ -29,11 +29,20 @@ def _place(scenario: Scenario) -> int:
 
 def _within(scenario: Scenario) -> tuple[int, bool, bool, bool]:
     """Who needs a fresh server goes first. Who may leave none that another run can use goes last."""
-    return _place(scenario), scenario.fresh is None, _may_leave_it_unclean(scenario), bool(scenario.expect)
+    red = bool(scenario.expect or _declared(scenario))
+    return _place(scenario), scenario.fresh is None, _may_leave_it_unclean(scenario), red
 
 
 def _may_leave_it_unclean(scenario: Scenario) -> bool:
     """Whether the server ends, or is expected to, or to hold something for good, on whatever release."""
     if any(ends_the_server(fault.kind) for fault in scenario.faults):
         return True
+    if not UNCLEAN.isdisjoint(_declared(scenario)):
+        return True
     return any(not UNCLEAN.isdisjoint(expected_oracles(entry)) for entry in scenario.expect)
+
+
+def _declared(scenario: Scenario) -> set[str]:
+    """The oracles that fail by what its faults are declared to bring."""
+    declared = (effect for fault in scenario.faults for effect in effects(fault.kind, fault.params))
+    return {rule.partition("/")[0] for effect in declared for rule in effect.rules}

@@ -6,13 +6,26 @@ import os
 import platform
 import secrets
 import subprocess
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+from chaos import catalogue
 from chaos.inside import decide
 from history import layout
-from history.plan import ClientKind, RunPlan, Scenario, StackName, Versions
+from history.plan import (
+    ClientKind,
+    DeclaredEffect,
+    FaultSpec,
+    RunPlan,
+    Scenario,
+    StackName,
+    Versions,
+)
 from history.yaml_file import dump_yaml
 from kvchaos import __version__
 from kvchaos.errors import UsageError
@@ -75,12 +88,14 @@ def resolve(
     request: Request, run_id: str, launch: Launch, model: ServedModel, base_url: str | None = None
 ) -> RunPlan:
     """The plan with nothing left open. `base_url` is what to ask when it is not the server itself."""
+    scenario = swarm(request.scenario, request.seed)
     return RunPlan(
         run_id=run_id,
         seed=request.seed,
         stack=request.stack,
-        scenario=swarm(request.scenario, request.seed),
+        scenario=scenario,
         expectation=expectation_for(request.scenario, request.server.release),
+        effects=tuple(declared_effects(scenario.faults, request.server.release)),
         workers=request.workers,
         join=str(request.join) if request.join else None,
         logprob_tolerance=_tolerance(request),
@@ -111,6 +126,7 @@ def resolve_attached(request: Request, server: Attached, run_id: str) -> RunPlan
         stack=request.stack,
         scenario=scenario,
         expectation=expectation_for(scenario, server.release),
+        effects=tuple(declared_effects(scenario.faults, server.release)),
         workers=request.workers,
         join=str(request.join) if request.join else None,
         logprob_tolerance=_tolerance(request),
@@ -151,6 +167,22 @@ def swarm(scenario: Scenario, seed: int) -> Scenario:
     least = min(lots.values())
     living = tuple(fault for fault in scenario.faults if lots[fault.id] < 2**63 or lots[fault.id] == least)
     return scenario.model_copy(update={"faults": living})
+
+
+def declared_effects(faults: Iterable[FaultSpec], release: Version) -> Iterator[DeclaredEffect]:
+    """What these faults bring on a release of vLLM."""
+    for fault in faults:
+        for effect in catalogue.effects(fault.kind, fault.params):
+            if not SpecifierSet(effect.releases, prereleases=True).contains(release):
+                continue
+            yield DeclaredEffect(
+                fault=fault.id,
+                rules=effect.rules,
+                scope=effect.scope,
+                least=effect.least,
+                most=effect.most,
+                direction=effect.direction,
+            )
 
 
 def write_plan(plan: RunPlan, run_dir: Path) -> Path:

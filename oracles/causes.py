@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from history.finding import Finding
@@ -39,6 +40,8 @@ class Follows:
     """Those that break of it."""
     oracles: tuple[str, ...] = ()
     """Those that may be inconclusive of it."""
+    same_request: bool = False
+    """On requests only what is found on the same ones follows."""
 
 
 CLIENT_GAVE_UP = (progress.DEADLINE, outcomes.FAILED, outcomes.TRUNCATED)
@@ -71,7 +74,7 @@ FOLLOWS = (
         ),
     ),
     *(Follows(rule, (*CLIENT_GAVE_UP, *HELD)) for rule in STALLS),
-    Follows(progress.DEADLINE, (*CLIENT_GAVE_UP, *HELD)),
+    Follows(progress.DEADLINE, (*CLIENT_GAVE_UP, *HELD), same_request=True),
 )
 """The first that is broken takes what follows from it; a cause is what none of the others brings."""
 
@@ -84,7 +87,7 @@ def causes(history: History, results: Sequence[OracleResult]) -> list[Cause]:
     for follows in FOLLOWS:
         if follows.rule.id not in broken:
             continue
-        rules = _taken(broken, (rule.id for rule in follows.rules if rule != follows.rule))
+        rules = _taken(broken, follows, results)
         stopped = [name for name in unknown if name in follows.oracles]
         unknown = [name for name in unknown if name not in stopped]
         found.append(_cause(history, results, follows.rule.id, broken.pop(follows.rule.id), rules, stopped))
@@ -92,9 +95,41 @@ def causes(history: History, results: Sequence[OracleResult]) -> list[Cause]:
     return found
 
 
-def _taken(broken: dict[str, int], rules: Iterable[str]) -> dict[str, int]:
-    """Those of the rules that are broken; they are broken no more."""
-    return {rule: broken.pop(rule) for rule in rules if rule in broken}
+def following(results: Sequence[OracleResult], found: Iterable[Cause]) -> dict[int, str]:
+    """The rule of its cause for each finding that follows from one, by the `id` of the finding."""
+    causing = {follows.rule.id: follows for follows in FOLLOWS}
+    findings = [finding for result in results for finding in result.findings]
+    return {
+        id(finding): cause.rule
+        for cause in found
+        if cause.follow
+        for finding in _followers(findings, causing[cause.rule])
+        if finding.rule in cause.follow
+    }
+
+
+def _followers(findings: Sequence[Finding], follows: Follows) -> Iterator[Finding]:
+    rules = {rule.id for rule in follows.rules} - {follows.rule.id}
+    subjects = {finding.subject for finding in findings if finding.rule == follows.rule.id}
+    for finding in findings:
+        other = follows.same_request and finding.subject.kind == "request" and finding.subject not in subjects
+        if finding.rule in rules and not other:
+            yield finding
+
+
+def _taken(broken: dict[str, int], follows: Follows, results: Sequence[OracleResult]) -> dict[str, int]:
+    """What is broken because of a rule, and how often; it is not counted as broken any more."""
+    findings = [finding for result in results for finding in result.findings]
+    kept = Counter(finding.rule for finding in findings)
+    counts = Counter(finding.rule for finding in _followers(findings, follows) if finding.rule in broken)
+    taken: dict[str, int] = {}
+    for rule, count in counts.items():
+        # Of those that were only counted nobody knows the subject.
+        taken[rule] = broken[rule] if count == kept[rule] else count
+        broken[rule] -= taken[rule]
+        if not broken[rule]:
+            del broken[rule]
+    return taken
 
 
 def _cause(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from history.finding import Finding, Subject
@@ -12,7 +12,9 @@ from history.verdict import OracleResult, Verdict
 from oracles.rule import Rule
 
 MAX_FINDINGS = 5
-"""Of each rule that are kept; the rest is only counted."""
+"""Of each rule that a verdict keeps; the rest is only counted."""
+MOST_KEPT = 100_000
+"""Of each rule that are at hand while a run is judged. A fault explains none beyond them."""
 
 
 @dataclass(slots=True)
@@ -39,7 +41,7 @@ class Findings:
         """Note that a rule was broken. Of the samples those are kept that JSON has a number for; the text has
         the others."""
         self.violations[rule.id] += 1
-        if self.violations[rule.id] <= MAX_FINDINGS:
+        if self.violations[rule.id] <= MOST_KEPT:
             finite = [sample for sample in samples if math.isfinite(sample[1])]
             finding = Finding(
                 rule=rule.id, subject=subject, text=text, samples=finite, t_ns=t_ns, example=example
@@ -78,3 +80,14 @@ class Findings:
         if not self.checked:
             return "nothing to check"
         return passed
+
+
+def shortened(findings: Sequence[Finding]) -> list[Finding]:
+    """The first few of each rule, those first that come of no fault and no other finding."""
+    counts: Counter[str] = Counter()
+    kept: list[Finding] = []
+    for finding in sorted(findings, key=lambda finding: finding.is_accounted):
+        counts[finding.rule] += 1
+        if counts[finding.rule] <= MAX_FINDINGS:
+            kept.append(finding)
+    return kept

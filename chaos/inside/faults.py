@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
-from chaos.inside.kind import HOSTILE, LEGAL, SCHEDULER, WORKER, FaultKind, Parameter, Value
+from chaos.inside.effects import DAMAGED, DIES, FLIPPED, LOST_LOAD
+from chaos.inside.kind import HOSTILE, LEGAL, SCHEDULER, WORKER, Effect, FaultKind, Parameter, Value
 
 MOST_BLOCKS = 1_000_000
 
@@ -32,7 +34,14 @@ ENGINE_DIES = "nobody catches it: the engine dies"
 NEVER = "never: the engine is gone"
 
 
-def _content(name: str, effect: str, evidence: str, **more: Parameter) -> FaultKind:
+def _content(
+    name: str,
+    effect: str,
+    evidence: str,
+    declared: tuple[Effect, ...] = (DAMAGED,),
+    undeclared: str = "",
+    **more: Parameter,
+) -> FaultKind:
     """A kind of damage to what a finished copy wrote."""
     return FaultKind(
         name=name,
@@ -44,11 +53,20 @@ def _content(name: str, effect: str, evidence: str, **more: Parameter) -> FaultK
         consequence=WRONG_ANSWERS,
         heals=CACHE_RESET,
         parameters={"direction": DIRECTION, **more, "dry_run": DRY_RUN},
+        declared=declared,
+        undeclared=undeclared,
     )
 
 
 def _result(
-    name: str, contract: str, effect: str, consequence: str, heals: str, **more: Parameter
+    name: str,
+    contract: str,
+    effect: str,
+    consequence: str,
+    heals: str,
+    more: Mapping[str, Parameter] | None = None,
+    declared: tuple[Effect, ...] = (),
+    undeclared: str = "",
 ) -> FaultKind:
     """A kind of fault in how the end of a copy is told."""
     return FaultKind(
@@ -60,8 +78,10 @@ def _result(
         evidence="job, direction",
         consequence=consequence,
         heals=heals,
-        parameters={"direction": DIRECTION, **more, "dry_run": DRY_RUN},
+        parameters={"direction": DIRECTION, **(more or {}), "dry_run": DRY_RUN},
         excludes="copy-result",
+        declared=declared,
+        undeclared=undeclared,
     )
 
 
@@ -103,6 +123,7 @@ _SCHEDULER_KINDS = (
         heals=NEVER,
         parameters={"dry_run": DRY_RUN},
         keyed=True,
+        declared=(DIES,),
     ),
     FaultKind(
         name="evict_after_hit",
@@ -116,6 +137,7 @@ _SCHEDULER_KINDS = (
         parameters={"dry_run": DRY_RUN},
         keyed=True,
         excludes="lookup",
+        declared=(DIES,),
     ),
     FaultKind(
         name="evict",
@@ -182,6 +204,7 @@ _SCHEDULER_KINDS = (
             "hook": Parameter("prepare_store", choices=HOOKS, about="which call"),
             "dry_run": DRY_RUN,
         },
+        declared=(DIES,),
     ),
 )
 
@@ -212,6 +235,7 @@ _COPY_KINDS = (
         heals=NEVER,
         parameters={"direction": DIRECTION, "dry_run": DRY_RUN},
         excludes="copy-taken",
+        declared=(DIES,),
     ),
     FaultKind(
         name="copy_raises",
@@ -224,6 +248,7 @@ _COPY_KINDS = (
         heals=NEVER,
         parameters={"direction": DIRECTION, "dry_run": DRY_RUN},
         excludes="copy-taken",
+        declared=(DIES,),
     ),
     FaultKind(
         name="load_failure",
@@ -265,6 +290,7 @@ _COPY_KINDS = (
         "a finished copy is told as failed",
         SCHEDULER_DIES,
         NEVER,
+        declared=(DIES,),
     ),
     _result(
         "completion_late",
@@ -272,7 +298,7 @@ _COPY_KINDS = (
         "the end of a copy is told later",
         "a load: its request gets no token meanwhile; a store: it stays open in the books of the scheduler",
         "when the last late end was told",
-        **DELAY,
+        more=DELAY,
     ),
     _result(
         "completion_lost",
@@ -280,6 +306,8 @@ _COPY_KINDS = (
         "the end of a copy is never told",
         "a load: the request never ends; a store: its block is never read",
         "never: what waits for the copy waits for ever",
+        declared=LOST_LOAD,
+        undeclared="a store: what its open end holds, and whom that stalls, differs by release and load",
     ),
     _result(
         "completion_twice",
@@ -287,7 +315,9 @@ _COPY_KINDS = (
         "the end of a copy is told twice",
         "the engine does not know the job any more and dies; told in one step, 0.32 counts the two as one",
         NEVER,
-        later=Parameter(True, about="the second time in a later step"),
+        declared=(replace(DIES, when={"later": (True,)}),),
+        undeclared="told twice in one step: some releases count the two as one, others die",
+        more={"later": Parameter(True, about="the second time in a later step")},
     ),
     FaultKind(
         name="completion_reorder",
@@ -308,6 +338,8 @@ _CONTENT_KINDS = (
         "bit_flip",
         "bits of one block flip",
         "block, plane, byte offset, byte before and after",
+        declared=FLIPPED,
+        undeclared="a bit of the exponent or the sign: some answers are no numbers, and their requests fail",
         plane=PLANE,
         word_bytes=WORD,
         bit=Parameter(22, 0, 63, about="bit of a number, 0 is the lowest"),
@@ -315,7 +347,15 @@ _CONTENT_KINDS = (
     ),
     _content("zero_block", "one block is all zero", "block"),
     _content("noise", "the lower half of every number of one block changes", "block", word_bytes=WORD),
-    _content("nan", "one number of one block is not a number", "block, plane", plane=PLANE, word_bytes=WORD),
+    _content(
+        "nan",
+        "one number of one block is not a number",
+        "block, plane",
+        declared=(),
+        undeclared="it may spread to other blocks, and requests fail as well as differ",
+        plane=PLANE,
+        word_bytes=WORD,
+    ),
     _content("swap_blocks", "two blocks of the copy change places", "both blocks"),
     _content("stale_block", "one block holds content of an earlier copy", "block"),
     _content("truncate_block", "the second half of one block is zero", "block"),

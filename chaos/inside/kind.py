@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 Value = bool | int | float | str
 
@@ -12,6 +13,9 @@ HOSTILE = "hostile"
 
 SCHEDULER = "scheduler"
 WORKER = "worker"
+
+EffectScope = Literal["struck", "readers", "life", "wait", "rest"]
+"""Which findings of a rule are of a fault's doing; see `history.plan.DeclaredEffect`."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,25 @@ class Parameter:
         if isinstance(self.default, int) and not isinstance(value, int):
             return "must be a whole number"
         return None if self.low <= value <= self.high else f"must lie in {self.low:g} to {self.high:g}"
+
+
+@dataclass(frozen=True)
+class Effect:
+    """Findings that a fault brings, whatever the server does right: these and no others."""
+
+    rules: tuple[str, ...]
+    """Ids of rules of the judges. Where it is several, each can come of it."""
+    scope: EffectScope
+    least: int = 1
+    """Findings that must come once the fault has fired; of scope `life` in each such life of the server."""
+    most: int | None = None
+    """Findings of a rule on one subject that it explains; None: all of them."""
+    direction: Literal["load", "store"] | None = None
+    """Only firings at copies of this direction bring it; None: all do."""
+    when: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
+    """The values of the fault's parameters with which it comes."""
+    releases: str = ""
+    """The version range of vLLM on which it comes; empty: all."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +86,10 @@ class FaultKind:
     """The call to the connector that it answers, where not all releases make it."""
     excludes: str = ""
     """Faults with the same word here cannot live in one phase: they would fight over the same arrivals."""
+    declared: tuple[Effect, ...] = ()
+    """The findings that come of it. A legal fault brings none."""
+    undeclared: str = ""
+    """Which effects cannot be predicted, and why: a scenario with them says what it expects."""
 
     @property
     def releases(self) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from chaos.inside.kind import Parameter
+from chaos.inside.kind import Effect, Parameter
 
 SERVER = "server"
 NETWORK = "network"
@@ -52,6 +52,10 @@ class OutsideKind:
     """Whether the server's end is what comes of it. It is brought back when the fault is healed."""
     silences: bool = True
     """Whether no token may come as long as a strike lasts."""
+    declared: tuple[Effect, ...] = ()
+    """The findings that come of it. What legal faults do, the judges take into account as they judge: the
+    end of a life that one of them ended is no finding."""
+    undeclared: str = ""
 
     keyed: ClassVar[bool] = False
     """An arrival is no block,"""

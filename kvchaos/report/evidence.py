@@ -25,6 +25,8 @@ def finding_text(finding: Finding) -> str:
         parts.append(f"at {clock(finding.t_ns)}")
     if finding.log_line is not None:
         parts.append(f"server.log line {finding.log_line}")
+    if finding.explained_by is not None:
+        parts.append(f"explained by fault {finding.explained_by}")
     return f"{finding.text} [{'; '.join(parts)}]"
 
 
@@ -46,6 +48,8 @@ def cause_lines(verdict: RunVerdict) -> list[str]:
 def _follow(cause: Cause) -> str:
     rules = ", ".join(f"{rule} ({count})" for rule, count in cause.follow.items())
     follow = f"; from it follow {rules}" if rules else ""
+    if cause.explained_by:
+        follow += f"; explained by fault {', '.join(cause.explained_by)}"
     return follow + (f"; inconclusive of it: {', '.join(cause.inconclusive)}" if cause.inconclusive else "")
 
 

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from chaos.catalogue import Kind
 from chaos.inside.faults import KINDS
-from chaos.inside.kind import FaultKind, Parameter
+from chaos.inside.kind import Effect, EffectScope, FaultKind, Parameter
 from chaos.outside.faults import KINDS as OUTSIDE_KINDS
 from chaos.outside.kind import OutsideKind
 from kvchaos.report.markdown import between, markdown_table
@@ -25,6 +25,7 @@ KIND_HEADINGS = (
     "what it does",
     "proof in the journal",
     "what comes of it",
+    "findings it explains",
     "healed",
 )
 OUTSIDE_KINDS_MARK = "<!-- outside kinds -->"
@@ -39,6 +40,13 @@ OUTSIDE_HEADINGS = (
     "what comes of it",
     "healed",
 )
+SCOPES: dict[EffectScope, str] = {
+    "struck": "on a request that it struck",
+    "readers": "on requests that read the block",
+    "life": "once for each life of the server that it struck",
+    "wait": "on a request that it struck, or on the server while that waits",
+    "rest": "on the server, to its end",
+}
 PARAMETER_HEADINGS = ("fault", "parameter", "default", "meaning")
 
 
@@ -87,6 +95,7 @@ def _kind_cells(kind: FaultKind) -> tuple[str, ...]:
         kind.effect,
         kind.evidence,
         kind.consequence,
+        declared_text(kind),
         kind.heals,
     )
 
@@ -102,6 +111,20 @@ def _outside_cells(kind: OutsideKind) -> tuple[str, ...]:
         kind.consequence,
         kind.heals,
     )
+
+
+def declared_text(kind: Kind) -> str:
+    """The findings that a fault explains, and those that it may bring and does not explain."""
+    if not kind.declared and not kind.undeclared:
+        return "none"
+    told = list(dict.fromkeys(map(_effect_text, kind.declared)))
+    return "; ".join([*told, *([f"not declared: {kind.undeclared}"] if kind.undeclared else [])])
+
+
+def _effect_text(effect: Effect) -> str:
+    least = f"at least {effect.least}, " if effect.least and effect.scope != "life" else ""
+    copies = f"{effect.direction}s: " if effect.direction else ""
+    return f"{copies}{' or '.join(effect.rules)} ({least}{SCOPES[effect.scope]})"
 
 
 def _row(cells: Sequence[str]) -> Sequence[str]:

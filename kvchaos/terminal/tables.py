@@ -18,7 +18,7 @@ from rich.text import Text
 from history import layout
 from history.plan import RunPlan
 from history.verdict import OracleResult, Outcome, RunVerdict, Verdict
-from kvchaos.expectation import Standing, standing
+from kvchaos.expectation import Standing, effect_text, standing
 from kvchaos.report.evidence import cause_lines, evidence_lines
 from kvchaos.report.summary import OUTCOME_SYMBOLS, SYMBOLS
 from kvchaos.terminal.estimate import about, counted
@@ -27,6 +27,7 @@ STYLES: dict[str, str] = {
     Standing.EXPECTED: "green",
     Standing.NOT_EXPECTED: "bold red",
     Standing.UNKNOWN: "yellow",
+    Standing.EXPLAINED: "green",
     Standing.FOLLOWS: "dim",
     Standing.IGNORED: "dim",
 }
@@ -68,6 +69,9 @@ def show_run(console: Console, plan: RunPlan, verdict: RunVerdict, run_dir: Path
         console.print(Text(line, style="dim"))
     for line in cause_lines(verdict):
         console.print(Text(line))
+    for effect in verdict.effects:
+        if effect.explains:
+            console.print(Text(effect_text(effect)))
     if verdict.outcome != "as expected" and verdict.reasons:
         console.print(Text(f"{outcome_text(verdict.outcome)}: {verdict.reasons[0]}"))
     show_path(console, "report", run_dir / layout.REPORT)
@@ -93,8 +97,10 @@ def _verdict_text(result: OracleResult, verdict: RunVerdict, compared: Standing)
     text = f"{SYMBOLS[result.verdict]} {result.verdict}"
     if compared in (Standing.IGNORED, Standing.FOLLOWS):
         return f"{text}, {'ignored' if compared is Standing.IGNORED else 'follows'}"
+    if compared is Standing.EXPLAINED:
+        return f"{text}, explained"
     if result.oracle not in verdict.expected_failures:
-        return text
+        return f"{text}, must fail" if result.missing else text
     return f"{text}, expected" if result.verdict is Verdict.FAIL else f"{text}, must fail"
 
 
@@ -105,6 +111,8 @@ def legend(plan: RunPlan, verdict: RunVerdict) -> Iterator[str]:
     if verdict.expected_failures:
         names = ", ".join(plan.expectation.fail)
         yield f"expected to fail: {names}{issue}; the run is as expected only then"
+    if Standing.EXPLAINED in compared:
+        yield "explained: declared effects of the faults that fired, and nothing more"
     if Standing.FOLLOWS in compared:
         yield "follows: comes of another finding, and does not count by itself"
     if Standing.IGNORED in compared:
@@ -118,8 +126,8 @@ def verdict_line(row: CampaignRow, seconds: float) -> Text:
     verdict = row.verdict
     text = Text(outcome_text(verdict.outcome), style=STYLES[verdict.outcome])
     text.append(f": {verdict.scenario}, seed {verdict.seed}, {about(seconds)}", style="default")
-    if verdict.outcome == "as expected" and verdict.expected_failures:
-        text.append(f"; {', '.join(verdict.expected_failures)} failed, as it must", style="default")
+    if verdict.outcome == "as expected" and (failed := _failed(verdict)):
+        text.append(f"; {', '.join(failed)} failed, as it must", style="default")
     return text
 
 
@@ -158,7 +166,7 @@ def show_campaign(console: Console, rows: Sequence[CampaignRow], planned: int) -
 def campaign_table(rows: Sequence[CampaignRow], width: int) -> Table:
     """One row a run. Seeds and expected failures where they differ and there is room."""
     seeds = len({row.verdict.seed for row in rows}) > 1
-    failures = width >= WIDE and any(row.verdict.expected_failures for row in rows)
+    failures = width >= WIDE and any(_failed(row.verdict) for row in rows)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("outcome", no_wrap=True)
     if seeds:
@@ -196,6 +204,14 @@ def outcome_text(outcome: Outcome) -> str:
 
 
 def _expected(verdict: RunVerdict) -> str:
-    if not verdict.expected_failures:
+    if not (failed := _failed(verdict)):
         return ""
-    return f"{', '.join(verdict.expected_failures)} ({verdict.issue})"
+    whys = [verdict.issue] if verdict.expected_failures else []
+    whys += [f"fault {fault}" for fault in dict.fromkeys(effect.fault for effect in verdict.effects)]
+    return f"{', '.join(failed)} ({', '.join(map(str, whys))})"
+
+
+def _failed(verdict: RunVerdict) -> list[str]:
+    """Oracles that fail in a run that is as expected: by the expectation, then by the faults' effects."""
+    explained = (rule.partition("/")[0] for effect in verdict.effects for rule in effect.explains)
+    return list(dict.fromkeys((*verdict.expected_failures, *explained)))

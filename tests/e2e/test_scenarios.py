@@ -32,6 +32,6 @@ def test_scenario(
         with subtests.test(oracle=result.oracle):
             # Strict in both directions: an expected failure that does not come is one.
             stands = standing(result, expectation, verdict.causes)
-            fine = (Standing.EXPECTED, Standing.FOLLOWS, Standing.IGNORED)
+            fine = (Standing.EXPECTED, Standing.EXPLAINED, Standing.FOLLOWS, Standing.IGNORED)
             assert stands in fine, f"{result.summary}; see {run_dir}"
     assert verdict.outcome == "as expected", "; ".join(verdict.reasons)

@@ -73,7 +73,7 @@ def test_many_violations_are_counted_and_few_are_told() -> None:
     run = clean_run()
     for place in range(len(run.requests)):
         run.change_request(place, **failure("InternalServerError", "engine dead"))
-    result = BY_NAME["outcomes"].judge(run.history())
+    (result,) = judge(run.history(), [BY_NAME["outcomes"]]).results
     assert result.violations == len(run.requests) == 3 * PROMPTS + 2
     assert len(result.findings) == MAX_FINDINGS
 

@@ -19,6 +19,7 @@ COMPARED = {
     Standing.EXPECTED: "as expected",
     Standing.NOT_EXPECTED: "not as expected",
     Standing.UNKNOWN: "could not be judged",
+    Standing.EXPLAINED: "explained by a fault",
     Standing.FOLLOWS: "follows from another finding",
     Standing.IGNORED: "does not count here",
 }

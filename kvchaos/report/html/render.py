@@ -35,6 +35,7 @@ STANDING_CLASSES: dict[str, str] = {
     Standing.EXPECTED: "as-expected",
     Standing.NOT_EXPECTED: "not-as-expected",
     Standing.UNKNOWN: "unknown",
+    Standing.EXPLAINED: "as-expected",
     Standing.FOLLOWS: "ignored",
     Standing.IGNORED: "ignored",
 }
@@ -100,6 +101,8 @@ def meaning(verdict: RunVerdict) -> str:
         return "This run proves nothing: something could not be judged."
     if verdict.expected_failures:
         return f"It failed, and only in the way that it must here ({verdict.issue})."
+    if any(effect.explains for effect in verdict.effects):
+        return "It failed, and only as its faults were declared to make it."
     return "All that must hold was checked and holds."
 
 

@@ -12,6 +12,7 @@ from packaging.specifiers import SpecifierSet
 from history.reader import History
 from history.records import FaultRecord
 from history.verdict import OracleResult
+from kvchaos.expectation import Standing, standing
 from oracles.answers import compare
 from oracles.consequence import consequence
 from oracles.faults import is_real
@@ -118,10 +119,9 @@ def run_troubles(run: RunDir) -> Iterator[Trouble]:
 
 
 def _unexpected(run: RunDir) -> Iterator[OracleResult]:
-    expected = run.history.plan.expectation
     for result in run.verdict.results:
-        wanted = "fail" if result.oracle in expected.fail else "pass"
-        if result.verdict != wanted and result.oracle not in expected.collateral:
+        stands = standing(result, run.history.plan.expectation, run.verdict.causes)
+        if stands in (Standing.NOT_EXPECTED, Standing.UNKNOWN):
             yield result
 
 
