@@ -317,6 +317,36 @@ def test_a_lost_load_that_holds_nothing_is_not_as_expected() -> None:
     assert missing == {"transfer-invariants/load-never-ended", "drained/blocks-leaked"}
 
 
+def test_a_finding_more_on_the_same_subject_is_not_of_the_faults_doing() -> None:
+    run = struck("completion_lost", 1)
+    given_up(run, 1)
+    lost(run)
+    run.event("leak_probe", ok=False, answer="false", detail="")
+    assert verdict(run).effects[-1].explains == {"drained/blocks-leaked": 1}
+
+
+def test_what_leaked_before_the_firing_is_not_of_the_faults_doing() -> None:
+    run = struck("completion_lost", 1)
+    given_up(run, 1)
+    run.event("leak_probe", ok=False, answer="false", detail="")
+    run.events.insert(0, replace(run.events.pop(), t_ns=run.faults[1].t_ns - 1))
+    effect = verdict(run).effects[-1]
+    assert (effect.rules, effect.missing) == (["drained/blocks-leaked"], True)
+
+
+@pytest.mark.parametrize(("later_s", "outcome"), [(0, "as expected"), (2, "not as expected")])
+def test_only_a_stall_while_the_struck_request_waits_is_explained(later_s: int, outcome: str) -> None:
+    run = struck("completion_lost", 1)
+    given_up(run, 1)
+    lost(run)
+    run.event("stall", seconds=0.01, running=1, waiting=0)
+    waits = run.requests[run.first_of("chaos") + 1]
+    stalled = replace(run.events.pop(), t_ns=waits.start_ns + 90 * MS + later_s * SECOND)
+    run.events = sorted([*run.events, stalled], key=lambda event: event.t_ns)
+    judged = verdict(run)
+    assert judged.outcome == outcome, judged.reasons
+
+
 def test_a_lost_store_explains_nothing() -> None:
     run = struck("completion_lost", 1, direction="store")
     given_up(run, 1)
