@@ -47,3 +47,13 @@ def test_in_a_group_a_fresh_server_is_needed_first_and_lost_last() -> None:
         named("d-other", 60),
     ]
     assert names(make) == ["c-fresh", "b-plain", "a-ends", "d-other"]
+
+
+def test_a_fault_that_is_declared_to_leave_the_server_unclean_goes_last() -> None:
+    faults = {scenario.name: scenario.faults for scenario in all_local()}
+    make = [
+        named("a-leaks", 40, faults=faults["lost-completion"]),
+        named("b-differs", 40, faults=faults["corruption-canary"]),
+        named("c-plain", 40),
+    ]
+    assert names(make) == ["c-plain", "b-differs", "a-leaks"]

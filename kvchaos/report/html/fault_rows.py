@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chaos.catalogue import KINDS
 from history.plan import FaultSpec, Trigger
 from history.reader import History
 from history.records import Event, FaultRecord
+from history.verdict import FaultEffect
 from kvchaos.report.html.axis import TimeAxis
 from kvchaos.report.html.backdrop import Backdrop, FaultBand
 from oracles.consequence import consequence
@@ -41,13 +43,18 @@ class FaultRow:
     more: int
 
 
-def fault_rows(history: History, drop: Backdrop) -> list[FaultRow]:
-    """One row a fault of the plan."""
+def fault_rows(history: History, drop: Backdrop, effects: Sequence[FaultEffect] = ()) -> list[FaultRow]:
+    """One row a fault of the plan. `effects` are those of the verdict."""
     bands = {band.id: band for band in drop.faults}
-    return [_row(history, fault, bands[fault.id], drop.axis) for fault in history.plan.scenario.faults]
+    return [
+        _row(history, fault, bands[fault.id], drop.axis, [each for each in effects if each.fault == fault.id])
+        for fault in history.plan.scenario.faults
+    ]
 
 
-def _row(history: History, fault: FaultSpec, band: FaultBand, axis: TimeAxis) -> FaultRow:
+def _row(
+    history: History, fault: FaultSpec, band: FaultBand, axis: TimeAxis, effects: Sequence[FaultEffect]
+) -> FaultRow:
     kind = KINDS.get(fault.kind)
     fired = [record for record in history.faults if record.event == "fired" and record.fault == fault.id]
     real = [record for record in fired if is_real(record)]
@@ -62,6 +69,7 @@ def _row(history: History, fault: FaultSpec, band: FaultBand, axis: TimeAxis) ->
             _fired(fired, real),
             _consequential(history, fault, real),
             _healed(history, fault),
+            *map(_declared, effects),
         ],
         firings=[_firing(record, axis) for record in fired[:MOST_FIRINGS]],
         more=max(len(fired) - MOST_FIRINGS, 0),
@@ -100,6 +108,14 @@ def _healed(history: History, fault: FaultSpec) -> Step:
         return Step(seen=False, name="not healed", told="not confirmed" if ends else "no event says so")
     by = ", ".join(sorted({str(event.data.get("by", "journal")) for event in ends}))
     return Step(seen=True, name="healed", told=f"confirmed by {by}")
+
+
+def _declared(effect: FaultEffect) -> Step:
+    """Whether the findings came that the fault was declared to bring."""
+    if effect.missing:
+        return Step(seen=False, name="lacks its declared effect", told=" or ".join(effect.rules))
+    told = ", ".join(f"{rule} ({count})" for rule, count in effect.explains.items())
+    return Step(seen=True, name="explains", told=told or f"no finding of {' or '.join(effect.rules)}")
 
 
 def _events(history: History, kind: str, fault: FaultSpec) -> list[Event]:

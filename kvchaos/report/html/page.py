@@ -96,7 +96,7 @@ def full_page(history: History, verdict: RunVerdict) -> Page:
             charts=charts(history, drop.axis),
             counters=list(counters.values()),
             phases=phase_table(history),
-            faults=fault_rows(history, drop),
+            faults=fault_rows(history, drop, verdict.effects),
             coverage=coverage(history),
             lanes=shown,
             places={

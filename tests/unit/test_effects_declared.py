@@ -1,0 +1,69 @@
+"""Each hostile fault declares what comes of it, or says why it does not."""
+
+from __future__ import annotations
+
+import pytest
+
+from chaos import catalogue
+from chaos.inside.kind import HOSTILE, Value
+from kvchaos.report.faults import declared_text
+from oracles import all_rules
+
+
+@pytest.mark.parametrize("kind", catalogue.KINDS.values(), ids=lambda kind: kind.name)
+def test_a_hostile_fault_declares_its_effects_or_says_why_not_and_a_legal_one_has_none(
+    kind: catalogue.Kind,
+) -> None:
+    if kind.contract == HOSTILE:
+        assert kind.declared or kind.undeclared
+    else:
+        assert not kind.declared
+        assert not kind.undeclared
+
+
+@pytest.mark.parametrize("kind", catalogue.KINDS.values(), ids=lambda kind: kind.name)
+def test_effects_name_rules_and_parameters_that_there_are(kind: catalogue.Kind) -> None:
+    rules = {rule.id for rule in all_rules()}
+    for effect in kind.declared:
+        assert set(effect.rules) <= rules
+        assert effect.when.keys() <= kind.parameters.keys()
+        assert effect.direction is None or "direction" in kind.parameters
+
+
+@pytest.mark.parametrize(
+    ("kind", "params", "count"),
+    [
+        ("bit_flip", {}, 1),
+        ("bit_flip", {"bit": 30}, 0),
+        ("bit_flip", {"word_bytes": 2, "bit": 6}, 1),
+        ("bit_flip", {"word_bytes": 2, "bit": 7}, 0),
+        ("bit_flip", {"dry_run": True}, 0),
+        ("nan", {}, 0),
+        ("completion_twice", {}, 1),
+        ("completion_twice", {"later": False}, 0),
+        ("completion_lost", {}, 4),
+        ("completion_lost", {"direction": "store"}, 0),
+        ("completion_lost", {"direction": "both"}, 4),
+        ("copy_failed", {"direction": "store"}, 1),
+        ("load_failure", {}, 0),
+        ("kill", {}, 0),
+    ],
+)
+def test_effects_depend_on_the_parameters(kind: str, params: dict[str, Value], count: int) -> None:
+    assert len(catalogue.effects(kind, params)) == count
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("lookup_miss", "none"),
+        ("copy_failed", "server-alive/died (once for each life of the server that it struck)"),
+        (
+            "noise",
+            "answers/not-golden or answers/not-repeated (at least 1, on requests that read the block)",
+        ),
+        ("nan", "not declared: it may spread to other blocks, and requests fail as well as differ"),
+    ],
+)
+def test_the_table_of_faults_shows_what_is_declared(kind: str, text: str) -> None:
+    assert declared_text(catalogue.KINDS[kind]) == text
