@@ -67,7 +67,7 @@ class FaultEffect(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     explains: dict[str, int] = {}
     """Violations that it explains, by rule."""
     judged: bool = True
-    """False where an oracle that would have to see it could not judge."""
+    """False where an oracle that would have to see it could not judge, or was not asked to."""
 
     @property
     def missing(self) -> bool:

@@ -57,7 +57,7 @@ def explain(
     `follow` has the rule of its cause for each finding that follows from one, by `id`.
     """
     kinds = {fault.id: fault.kind for fault in history.plan.scenario.faults}
-    unknown = {result.oracle for result in results if result.verdict is Verdict.UNKNOWN}
+    able = {result.oracle for result in results if result.verdict is not Verdict.UNKNOWN}
     findings = [finding for result in results for finding in result.findings]
     explained: dict[int, str] = {}
     effects: list[FaultEffect] = []
@@ -75,7 +75,7 @@ def explain(
                 rules=list(declared.rules),
                 least=declared.least * scope.struck,
                 explains=dict(Counter(finding.rule for finding in mine)),
-                judged=not any(_oracle(rule) in unknown for rule in declared.rules),
+                judged=able.issuperset(map(_oracle, declared.rules)),
             )
         )
     missing = [effect.rules[0] for effect in effects if effect.missing]

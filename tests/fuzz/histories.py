@@ -11,8 +11,13 @@ from random import Random
 from tempfile import TemporaryDirectory
 from xml.etree import ElementTree as ET
 
+from packaging.version import Version
+
 from history import layout
+from history.plan import Expectation
+from history.reader import read_plan
 from kvchaos.cli.app import run as command_line
+from kvchaos.planning import declared_effects, write_plan
 from tests.fuzz.kind import Kind
 from tests.fuzz.mutate import damage_tree, damaged_bytes, damaged_lines
 from tests.fuzz.removal import remove_part
@@ -43,7 +48,16 @@ def bases() -> tuple[Files, ...]:
         small = _small(folder / "small")
         stored = [unpack(DATA / f"{name}{SUFFIX}", folder) for name in STORED]
         examples = [path.parent for path in sorted((ROOT / "examples").glob(f"*/{layout.PLAN}"))]
-        return (*[small] * 6, *map(_whole, [*stored, *examples]))
+        return (*[small] * 6, *map(_whole, [*stored, *examples]), _declaring(stored[-1]))
+
+
+def _declaring(run_dir: Path) -> Files:
+    """The run with the effects of its faults in its plan, and without an expectation."""
+    plan = read_plan(run_dir)
+    effects = tuple(declared_effects(plan.scenario.faults, Version(plan.versions.vllm)))
+    changes = {"effects": effects, "expectation": Expectation(releases=">=0")}
+    write_plan(plan.model_copy(update=changes), run_dir)
+    return _whole(run_dir)
 
 
 def _small(folder: Path) -> Files:

@@ -14,6 +14,7 @@ from history.verdict import FaultEffect
 from kvchaos.expectation import Standing
 from kvchaos.judging import judge
 from kvchaos.planning import declared_effects
+from oracles import ORACLES
 from tests.stored import DATA, unpack
 from tests.unit.histories import clean_run
 from tests.unit.struck_runs import (
@@ -154,6 +155,12 @@ def test_an_oracle_that_could_not_judge_does_not_make_the_effect_missing() -> No
     judged = verdict(run)
     assert [effect.judged for effect in judged.effects] == [False]
     assert judged.outcome == "unknown"
+
+
+def test_an_oracle_that_is_not_asked_does_not_make_the_effect_missing() -> None:
+    others = [oracle for oracle in ORACLES if oracle.name != "answers"]
+    (effect,) = judge(struck("bit_flip", 1).history(), others).effects
+    assert not effect.missing
 
 
 def test_a_run_of_an_earlier_version_is_judged_by_its_expectation() -> None:
