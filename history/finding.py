@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -18,6 +20,10 @@ class Subject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     role and id of a process. Empty for the server."""
 
 
+Figures = dict[str, int | float]
+"""Numbers by short names of ours, in the units that these names tell."""
+
+
 class Finding(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The smallest piece of the history that shows a violation."""
 
@@ -26,6 +32,10 @@ class Finding(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     subject: Subject
     text: str
     """One sentence with the figures in it, for people. Programs read the other fields."""
+    phase: str | None = None
+    """In which it was found; None where it is about the whole run or bound to no phase."""
+    figures: Figures = {}
+    """The numbers in the text, by name."""
     samples: list[tuple[int, float]] = []
     """(wall clock ns, value), usually two."""
     t_ns: int | None = None
@@ -54,6 +64,17 @@ class Finding(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     def log_line(self) -> int | None:
         """Line number in server.log, from 1."""
         return int(self.subject.name) if self.subject.kind == "log line" else None
+
+
+class Gap(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Why an oracle could not judge something."""
+
+    kind: str
+    """ORACLE/NAME, such as `client/lag`."""
+    subject: Subject
+    text: str
+    """One sentence, for people."""
+    figures: Figures = {}
 
 
 SERVER = Subject("server")
@@ -88,3 +109,8 @@ def block(key: str) -> Subject:
 
 def process(role: str, pid: int) -> Subject:
     return Subject("process", f"{role} {pid}")
+
+
+def finite(figures: Mapping[str, int | float]) -> Figures:
+    """Those that JSON has a number for."""
+    return {name: value for name, value in figures.items() if math.isfinite(value)}

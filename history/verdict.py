@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from history.finding import Finding
+from history.finding import Figures, Finding, Gap
 
 
 class Verdict(StrEnum):
@@ -37,6 +37,10 @@ class OracleResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """Of `by_rule`: violations that are the declared effect of a fault and follow from no other finding."""
     missing: list[str] = []
     """Rules that a fault was declared to break, and that hold although it fired."""
+    figures: Figures = {}
+    """The numbers in the summary of a pass, by name."""
+    gaps: list[Gap] = []
+    """What could not be judged, whatever the verdict."""
 
 
 class Cause(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -91,6 +95,9 @@ class RunVerdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     expected_failures: list[str]
     issue: str | None
     results: list[OracleResult]
+    cut: Gap | None = None
+    """Why the run as a whole cannot be judged: it was cut short, or the client was the limit. None when it
+    can."""
     causes: list[Cause] = []
     """What the violations come of."""
     effects: list[FaultEffect] = []

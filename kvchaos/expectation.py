@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from history.evidence import EVIDENCE
+from history.finding import SERVER, Gap, Subject
+from history.finding import phase as phase_subject
 from history.plan import Expectation
 from history.reader import History
 from history.verdict import Cause, FaultEffect, OracleResult, Outcome, Verdict
@@ -39,22 +41,28 @@ class Named:
     """Nothing of it counts."""
 
 
-def cut_short(history: History) -> str | None:
+def cut_short(history: History) -> Gap | None:
     """Why the run did not go to its end, None when it did."""
     for event in history.events_of("run_failed"):
-        return f"the run failed: {event.data.get('reason')}"
+        return _cut("failed", f"the run failed: {event.data.get('reason')}")
     for event in history.events_of("interrupted"):
-        return f"the run was interrupted by {event.data.get('signal')}"
+        return _cut("interrupted", f"the run was interrupted by {event.data.get('signal')}")
     for change in history.changed:
-        return f"{change}; judge the run directory as the run left it"
+        return _cut("changed", f"{change}; judge the run directory as the run left it")
     if not any(event.data.get("where") == "final" for event in history.events_of("canary")):
-        return "the run broke off: its conductor never came to the end"
+        return _cut("broke-off", "the run broke off: its conductor never came to the end")
     if history.plan.notes_evidence and not history.events_of(EVIDENCE):
-        return "the run broke off: its conductor never noted how many lines its files have"
+        return _cut(
+            "evidence-missing", "the run broke off: its conductor never noted how many lines its files have"
+        )
     return _unseen_phase(history)
 
 
-def _unseen_phase(history: History) -> str | None:
+def _cut(kind: str, text: str, subject: Subject = SERVER) -> Gap:
+    return Gap(kind=f"run/{kind}", subject=subject, text=text)
+
+
+def _unseen_phase(history: History) -> Gap | None:
     """A phase that the run must have passed and whose events are missing."""
     ends = {event.data.get("phase"): event.data.get("reason") for event in history.events_of("phase_end")}
     if any(reason != "done" for reason in ends.values()):
@@ -62,7 +70,9 @@ def _unseen_phase(history: History) -> str | None:
     begun = {event.data.get("phase") for event in history.events_of("phase_start")}
     for phase in history.plan.scenario.phases:
         if phase.name not in begun or phase.name not in ends:
-            return f"phase {phase.name}: its {'end' if phase.name in begun else 'begin'} is not in the events"
+            what = "end" if phase.name in begun else "begin"
+            text = f"phase {phase.name}: its {what} is not in the events"
+            return _cut("phase-missing", text, phase_subject(phase.name))
     return None
 
 
@@ -125,7 +135,7 @@ def _named(oracle: str, expectation: Expectation) -> Named:
 def weigh(
     results: Sequence[OracleResult],
     expectation: Expectation,
-    cut: str | None,
+    cut: Gap | None,
     causes: Sequence[Cause],
     effects: Sequence[FaultEffect] = (),
 ) -> tuple[Outcome, list[str]]:
@@ -141,7 +151,7 @@ def weigh(
     wrong.extend(effect_text(effect) for effect in effects if effect.missing)
     unknown.extend(absent_names(results, expectation))
     if cut is not None:
-        return "unknown", [cut, *wrong, *unknown]
+        return "unknown", [cut.text, *wrong, *unknown]
     if wrong:
         return "not as expected", [*wrong, *unknown]
     if unknown:

@@ -11,6 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from history import layout
+from history.finding import SERVER, Gap
 from history.reader import History, read_history
 from history.verdict import OracleResult, Outcome, RunVerdict, Verdict
 from kvchaos.expectation import cut_short, expected_oracles, weigh
@@ -50,6 +51,7 @@ def judge(history: History, oracles: Sequence[Oracle] | None = None) -> RunVerdi
         expected_failures=expected_oracles(plan.expectation),
         issue=plan.expectation.issue,
         results=results,
+        cut=cut,
         causes=found,
         effects=effects,
     )
@@ -104,4 +106,5 @@ def run_oracle(oracle: Oracle, history: History) -> OracleResult:
         return oracle.judge(history)
     except CRASHES as error:
         summary = f"the oracle could not judge this run: {type(error).__name__}: {error}"
-        return OracleResult(oracle=oracle.name, verdict=Verdict.UNKNOWN, summary=summary)
+        crashed = Gap(kind=f"{oracle.name}/crashed", subject=SERVER, text=summary)
+        return OracleResult(oracle=oracle.name, verdict=Verdict.UNKNOWN, summary=summary, gaps=[crashed])

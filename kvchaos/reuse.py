@@ -39,6 +39,12 @@ PREPARE: Mapping[str, Prepare] = {
     "compose-gpu": prepare_compose,
 }
 """By stack."""
+FIRST_RUN = "the first run of the campaign"
+OTHER_SETTINGS = "the run before had other server settings"
+GRAFANA_STAYS = "Grafana stays up with the containers of the run before"
+SCENARIO_NEEDS = "the scenario needs one"
+CHANGED = "the server of the run before was clean, but then"
+"""Why a run gets a server of its own; what the scenario says, and what changed, follows."""
 NO_NEXT_RUN = "the run before was the last that its server was to serve"
 
 
@@ -72,7 +78,7 @@ class Servers:
         """The runs that the attached server has served so far."""
         self._served: Request | None = None
         """What the server that is kept has served last."""
-        self._reason = "the first run of the campaign" if reuse else None
+        self._reason = FIRST_RUN if reuse else None
         """Why the next run gets a new server; None where that needs no reason."""
 
     def __enter__(self) -> Self:
@@ -154,7 +160,7 @@ class Servers:
         """Why the server of the run before will not do."""
         obstacle = obstacle_between(self._served, request) if self._served else None
         if obstacle is None and (change := change_since_proof(kept)) is not None:
-            return f"the server of the run before was clean, but then {change}"
+            return f"{CHANGED} {change}"
         return obstacle
 
     def _note(self, reason: str) -> None:
@@ -228,15 +234,15 @@ def obstacle_between(run: Request, following: Request) -> str | None:
     if not isinstance(run.server, ServerEnv):
         return "the server is attached"
     if run.grafana:
-        return "Grafana stays up with the containers of the run before"
+        return GRAFANA_STAYS
     if run.server.release < RESETS_THE_TIER:
         return f"vLLM {run.server.vllm} does not reset its offload tier"
     if not (settings.offload and settings.chaos):
         return "the server of the run before had no ledgers"
     if following.scenario.fresh is not None:
-        return f"the scenario needs one: {following.scenario.fresh}"
+        return f"{SCENARIO_NEEDS}: {following.scenario.fresh}"
     if (run.server, settings, _host(run)) != (following.server, following.scenario.server, _host(following)):
-        return "the run before had other server settings"
+        return OTHER_SETTINGS
     return None
 
 

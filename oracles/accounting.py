@@ -77,7 +77,8 @@ def judge(history: History) -> OracleResult:
             cut.append(f"{window.name}, cut by {window.cut}")
             continue
         if not window.settled:
-            found.gap(f"{window.name}: no scrape of the same server after its last answer")
+            text = f"{window.name}: no scrape of the same server after its last answer"
+            found.gap("not-settled", text, window.subject)
             continue
         _sources(window, found)
         _tiers(history, window, found)
@@ -86,11 +87,18 @@ def judge(history: History) -> OracleResult:
         if window.ended:
             crosscheck.compare(history, window, found)
         else:
-            found.gap(f"{window.name}: its load never ended, so that not all it sent may be on record")
+            text = f"{window.name}: its load never ended, so that not all it sent may be on record"
+            found.gap("load-lost", text, window.subject)
     _unique(history, windows[1:], found)
     _usage(history, found)
     told = f"; not judged: {', '.join(cut)}" if cut else ""
-    return found.result(f"{found.checked} sums over the run and {len(windows) - 1} phases hold{told}")
+    phases = len(windows) - 1
+    return found.result(
+        f"{found.checked} sums over the run and {phases} phases hold{told}",
+        sums=found.checked,
+        phases=phases,
+        cut=len(cut),
+    )
 
 
 def _sources(window: Window, found: Findings) -> None:
@@ -103,15 +111,18 @@ def _sources(window: Window, found: Findings) -> None:
     found.checked += 2
     if by_source - recomputed != total:
         parts = f"{by_source:g} prompt tokens by source less {recomputed:g} recomputed"
-        window.violation(found, SOURCES_SUM, f"{parts} are not the {total:g} in total", BY_SOURCE)
+        figures = {"by_source": by_source, "recomputed": recomputed, "total": total}
+        window.violation(found, SOURCES_SUM, f"{parts} are not the {total:g} in total", figures, BY_SOURCE)
     if cached > total:
-        window.violation(found, CACHED_EXCEEDS, f"{cached:g} cached of {total:g} prompt tokens", CACHED)
+        text, figures = f"{cached:g} cached of {total:g} prompt tokens", {"cached": cached, "total": total}
+        window.violation(found, CACHED_EXCEEDS, text, figures, CACHED)
     for source in ("local_compute", *CACHE_SOURCES):
         part = window.growth(BY_SOURCE, source=source)
         found.checked += 1
         if part is not None and not 0 <= part <= total:
             text = f"{part:g} prompt tokens from {source} of {total:g} in total"
-            window.violation(found, SOURCE_RANGE, text, BY_SOURCE, source=source)
+            figures = {source: part, "total": total}
+            window.violation(found, SOURCE_RANGE, text, figures, BY_SOURCE, source=source)
 
 
 def _tiers(history: History, window: Window, found: Findings) -> None:
@@ -125,7 +136,8 @@ def _tiers(history: History, window: Window, found: Findings) -> None:
     found.checked += 1
     if by_tier != cached:
         text = f"{by_tier:g} cached prompt tokens by tier are not the {cached:g} in total"
-        window.violation(found, TIERS_SUM, text, CACHED_BY_TIER)
+        figures = {"by_tier": by_tier, "cached": cached}
+        window.violation(found, TIERS_SUM, text, figures, CACHED_BY_TIER)
 
 
 def _hits(window: Window, found: Findings) -> None:
@@ -137,7 +149,8 @@ def _hits(window: Window, found: Findings) -> None:
         found.checked += 1
         if hits > queries:
             text = f"{hits:g} hits of {queries:g} tokens asked for in {cache}"
-            window.violation(found, HITS_EXCEED, text, f"{cache}_hits_total")
+            figures = {"hits": hits, "queries": queries}
+            window.violation(found, HITS_EXCEED, text, figures, f"{cache}_hits_total")
 
 
 def _switched_off(history: History, window: Window, found: Findings) -> None:
@@ -152,12 +165,13 @@ def _switched_off(history: History, window: Window, found: Findings) -> None:
 def _zero(window: Window, found: Findings, rule: Rule, why: str, metric: str, **labels: str) -> None:
     grown = window.growth(metric, **labels)
     if grown is None:
-        found.gap(f"{window.name}: no metric {metric}")
+        window.lacks(found, metric)
         return
     found.checked += 1
     if grown != 0:
         what = " ".join([metric, *labels.values()])
-        window.violation(found, rule, f"{why}, yet {what} grew by {grown:g}", metric, **labels)
+        text = f"{why}, yet {what} grew by {grown:g}"
+        window.violation(found, rule, text, {"growth": grown}, metric, **labels)
 
 
 def _unique(history: History, windows: list[Window], found: Findings) -> None:
@@ -186,4 +200,5 @@ def _usage(history: History, found: Findings) -> None:
         found.checked += 1
         if not 0 <= cached <= record.prompt_tokens:
             text = f"request {record.id}: {cached} cached of {record.prompt_tokens} prompt tokens"
-            found.violation(USAGE_RANGE, request(record.id), text, t_ns=record.start_ns)
+            figures = {"cached": cached, "prompt": record.prompt_tokens}
+            found.violation(USAGE_RANGE, request(record.id), text, figures=figures, t_ns=record.start_ns)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from history.finding import SERVER, Subject, request
 from history.reader import History
 from history.records import Event
@@ -57,10 +59,12 @@ def judge(history: History) -> OracleResult:
     proves nothing, agrees with each."""
     found = Findings(NAME)
     for event in deaths(history):
-        found.violation(DIED, SERVER, f"the server died: {_cause(event)}", t_ns=event.t_ns)
+        text = f"the server died: {_cause(event)}"
+        found.violation(DIED, SERVER, text, figures=_numbers(event.data, "code"), t_ns=event.t_ns)
     for event in history.events_of("server_not_ready"):
         text = f"started anew, the server did not serve within {event.data.get('seconds')} s"
-        found.violation(NOT_READY, SERVER, text, t_ns=event.t_ns)
+        figures = _numbers(event.data, "seconds")
+        found.violation(NOT_READY, SERVER, text, figures=figures, t_ns=event.t_ns)
     _forced(history, found)
     health = {event.data.get("where"): event for event in history.events_of("health")}
     canaries = history.events_of("canary")
@@ -69,9 +73,10 @@ def judge(history: History) -> OracleResult:
         owed = outage_at(history, canary.t_ns, canary.t_ns) is None
         _judge_canary(canary, health.get(canary.data.get("where")), found, owed=owed)
     if not any(canary.data.get("where") == FINAL for canary in canaries):
-        found.gap("no final canary was sent")
+        found.gap("no-final-probe", "no final canary was sent")
     told = f"alive to the end; {found.checked} canaries were answered, and /health agreed"
-    return found.result(told + _lives_told(history))
+    ended = sum(life.cause is not None for life in lives(history))
+    return found.result(told + _lives_told(history), probes=found.checked, lives_ended=ended)
 
 
 def _forced(history: History, found: Findings) -> None:
@@ -79,7 +84,8 @@ def _forced(history: History, found: Findings) -> None:
     for line in history.faults:
         if is_ending(line) and line.evidence.get("forced") is True:
             text = f"the server did not stop by itself within {line.evidence.get('seconds')} s of SIGTERM"
-            found.violation(NOT_STOPPED, SERVER, text, t_ns=line.t_ns)
+            figures = _numbers(line.evidence, "seconds")
+            found.violation(NOT_STOPPED, SERVER, text, figures=figures, t_ns=line.t_ns)
 
 
 def _lives_told(history: History) -> str:
@@ -106,13 +112,19 @@ def _judge_canary(canary: Event, health: Event | None, found: Findings, *, owed:
         elif owed:
             found.violation(UNANSWERED, _subject(canary), text, t_ns=canary.t_ns)
     elif health is None:
-        found.gap(f"nobody asked /health after {name}")
+        found.gap("health-not-requested", f"nobody asked /health after {name}", _subject(canary))
     elif health.data.get("status") is None:
-        found.gap(f"/health gave no answer after {name}")
+        found.gap("health-no-answer", f"/health gave no answer after {name}", _subject(canary))
     elif health.data.get("ok") is not True:
         status = health.data.get("status")
         text = f"false sick: /health answered {status}, yet {name} was answered"
-        found.violation(FALSE_SICK, _subject(canary), text, t_ns=canary.t_ns)
+        figures = _numbers(health.data, "status")
+        found.violation(FALSE_SICK, _subject(canary), text, figures=figures, t_ns=canary.t_ns)
+
+
+def _numbers(data: Mapping[str, object], name: str) -> dict[str, int | float]:
+    value = data.get(name)
+    return {name: value} if isinstance(value, int | float) else {}
 
 
 def _name(canary: Event) -> str:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import NamedTuple
 
-from history.finding import request
+from history.finding import Figures, request
 from history.once import once
 from history.packing import Numbers
 from history.reader import History
@@ -50,6 +51,18 @@ FOREIGN = Rule(
 RULES = (NOT_GOLDEN, NOT_REPEATED, FOREIGN)
 
 
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Where an answer is not what it must be."""
+
+    text: str
+    figures: Figures
+    """`position`, or `prompt_position`, from 0, and the token and logprob that came and were due."""
+
+    def __str__(self) -> str:
+        return self.text
+
+
 class Comparison(NamedTuple):
     """An answer beside the one of the same prompt that it must equal."""
 
@@ -57,7 +70,7 @@ class Comparison(NamedTuple):
     standard: RequestRecord
     golden: bool
     """Whether the standard is a golden answer; else it is the first answer to the prompt."""
-    difference: str | None
+    difference: Difference | None
     """The first place where they differ; None when they are equal, or part at a tie."""
     tie: bool
     """They part where the two likeliest tokens were as near as the tolerance is wide. What follows another
@@ -87,9 +100,15 @@ def judge(history: History) -> OracleResult:
         for comparison in seen.different:
             _violation(comparison, owners, found)
     if not seen.with_golden:
-        found.gap(NOT_COMPARED)
+        found.gap("no-golden-answer", NOT_COMPARED)
     equal = f"{seen.with_golden} answers equal the golden ones, {seen.with_others} more their prompt's first"
-    return found.result(equal + _bound(history.plan.logprob_tolerance, seen.ties))
+    return found.result(
+        equal + _bound(history.plan.logprob_tolerance, seen.ties),
+        with_golden=seen.with_golden,
+        with_others=seen.with_others,
+        ties=seen.ties,
+        tolerance=history.plan.logprob_tolerance,
+    )
 
 
 def _bound(tolerance: float, ties: int) -> str:
@@ -167,7 +186,7 @@ def _is_tie(record: RequestRecord, standard: RequestRecord, place: int, toleranc
 
 def _prompt_difference(
     record: RequestRecord, standard: RequestRecord, name: str, tolerance: float
-) -> str | None:
+) -> Difference | None:
     """The first token of the prompt whose logprob differs, where these were asked for."""
     one, other = record.prompt_logprobs, standard.prompt_logprobs
     place = _first_unequal(one, other, tolerance)
@@ -175,11 +194,21 @@ def _prompt_difference(
         return None
     came, due = (repr(told[place]) if place < len(told) else "nothing" for told in (one, other))
     # The first token has none.
-    return f"at position {place + 1} of the prompt: logprob {came}, {name} {due}"
+    figures: Figures = {"prompt_position": place + 1}
+    figures |= _value("logprob", one, place) | _value("due_logprob", other, place)
+    return Difference(f"at position {place + 1} of the prompt: logprob {came}, {name} {due}", figures)
 
 
-def _told(record: RequestRecord, standard: RequestRecord, name: str, place: int) -> str:
-    return f"at position {place}: {_at(record, place)}, {name} {_at(standard, place)}"
+def _told(record: RequestRecord, standard: RequestRecord, name: str, place: int) -> Difference:
+    figures: Figures = {"position": place}
+    for prefix, answer in (("", record), ("due_", standard)):
+        figures |= _value(f"{prefix}token", answer.token_ids, place)
+        figures |= _value(f"{prefix}logprob", answer.logprobs, place)
+    return Difference(f"at position {place}: {_at(record, place)}, {name} {_at(standard, place)}", figures)
+
+
+def _value(name: str, values: Sequence[float], place: int) -> Figures:
+    return {name: values[place]} if place < len(values) else {}
 
 
 def _first_unequal(one: Sequence[float], other: Sequence[float], tolerance: float) -> int | None:
@@ -225,4 +254,5 @@ def _violation(comparison: Comparison, owners: Owners, found: Findings) -> None:
     if foreign:
         rule = FOREIGN
         text += f"; it begins as the answer to another prompt does: {foreign[0]}"
-    found.violation(rule, request(record.id), text, t_ns=record.start_ns)
+    figures = comparison.difference.figures if comparison.difference is not None else {}
+    found.violation(rule, request(record.id), text, figures=figures, phase=record.phase, t_ns=record.start_ns)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from history.finding import request
+from history.finding import Figures, request
 from history.reader import History
 from history.records import RequestRecord
 from history.verdict import OracleResult
@@ -43,21 +43,27 @@ def judge(history: History) -> OracleResult:
     strikes = strikes_of(history)
     if not strikes.named + strikes.nameless:
         found.checked += len(history.requests)
-        return found.result("no fault struck, so that none could spread")
+        return found.result("no fault struck, so that none could spread", strikes=0)
     if deaths(history):
-        found.gap("the server died, and whoever was there with it")
+        found.gap("server-died", "the server died, and whoever was there with it")
         return found.result("")
     size = history.plan.scenario.server.block_size
     if any(record.first_block is None and record.prompt_tokens >= size for record in history.requests):
-        found.gap("the records do not tell which prompts share a block")
+        found.gap("blocks-unknown", "the records do not tell which prompts share a block")
         return found.result("")
     bystanders = {record.id for record in _bystanders(history, strikes)}
     found.checked += strikes.named + strikes.nameless + len(bystanders)
     for record in history.requests:
         if record.id in bystanders and record.outcome == "error":
-            _violation(found, BYSTANDER_FAILED, record, f"failed: {_said(record)}")
+            _violation(found, BYSTANDER_FAILED, record, f"failed: {_said(record)}", {})
     _wrong_answers(history, strikes, bystanders, found)
-    return found.result(_summary(strikes, len(bystanders)))
+    return found.result(
+        _summary(strikes, len(bystanders)),
+        strikes=strikes.named + strikes.nameless,
+        nameless=strikes.nameless,
+        struck=len(strikes.requests),
+        bystanders=len(bystanders),
+    )
 
 
 def _bystanders(history: History, strikes: Strikes) -> Iterator[RequestRecord]:
@@ -74,12 +80,13 @@ def _wrong_answers(history: History, strikes: Strikes, bystanders: set[str], fou
         record, standard = comparison.record, comparison.standard
         if record.id in bystanders and not strikes.can_have_touched(standard):
             text = f"has a wrong answer: it differs from {standard.id} {comparison.difference}"
-            _violation(found, BYSTANDER_WRONG, record, text)
+            figures = comparison.difference.figures if comparison.difference is not None else {}
+            _violation(found, BYSTANDER_WRONG, record, text, figures)
 
 
-def _violation(found: Findings, rule: Rule, record: RequestRecord, what: str) -> None:
+def _violation(found: Findings, rule: Rule, record: RequestRecord, what: str, figures: Figures) -> None:
     text = f"request {record.id} ({record.phase}) shares no block with any that was struck, and {what}"
-    found.violation(rule, request(record.id), text, t_ns=record.start_ns)
+    found.violation(rule, request(record.id), text, figures=figures, phase=record.phase, t_ns=record.start_ns)
 
 
 def _said(record: RequestRecord) -> str:

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
+from history.finding import Figures
 from history.plan import FaultSpec
 from history.reader import History, PhaseWindow
 from history.records import FaultRecord, RequestRecord
 from oracles.struck import OnTheirWay, by_name
 from oracles.timeline import NS_PER_US
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Why a fault may have had no consequence."""
+
+    kind: str
+    """A short name of this reason."""
+    text: str
+    figures: Figures = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.text
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from history.finding import Figures, Gap, phase
 from history.lag import waits_ms
 from history.latency import schedule_lag_ms
 from history.once import once
@@ -36,28 +38,50 @@ def judge(history: History) -> OracleResult:
         silent = [worker for worker in range(history.plan.workers) if worker not in spoke]
         found.checked += 1
         if silent:
-            found.gap(f"phase {window.spec.name}: no word on how worker {_names(silent)} did")
+            text = f"phase {window.spec.name}: no word on how worker {_names(silent)} did"
+            figures = {f"worker_{number}": worker for number, worker in enumerate(silent)}
+            found.gap("silent", text, phase(window.spec.name), figures=figures)
     limit = limited(history)
     if limit is not None:
-        found.gap(limit)
-    return found.result(_summary(history))
+        found.gaps.append(limit)
+    late, lag = _p99(_late_ms(history.requests)), _p99(_lags(history.client))
+    pauses = (pause for record in history.client for pause in record.collector_us)
+    pause, busy = max(pauses, default=0) / US_PER_MS, _busy(history.client)
+    return found.result(
+        f"starts {late:.1f} ms late, loop {lag:.1f} ms (99th percentile), "
+        f"{busy:.2f} of a processor, longest collector pause {pause:.1f} ms",
+        late_ms=late,
+        lag_ms=lag,
+        cpu=busy,
+        pause_ms=pause,
+    )
 
 
 @once
-def limited(history: History) -> str | None:
+def limited(history: History) -> Gap | None:
     """Where and how the client was beyond its bounds first; None when it was not."""
     told = _told_by_phase(history)
     for window in history.phases():
-        phase = window.spec.name
-        problem = next(_beyond(history, told.get(phase, []), by_phase(history).get(phase, [])), None)
+        name = window.spec.name
+        problem = next(_beyond(history, told.get(name, []), by_phase(history).get(name, [])), None)
         if problem is not None:
-            return f"{LIMIT}: phase {phase}: {problem}"
+            text = f"{LIMIT}: phase {name}: {problem.text}"
+            kind = f"{NAME}/{problem.kind}"
+            return Gap(kind=kind, subject=phase(name), text=text, figures=problem.figures)
     return None
+
+
+class _Problem(NamedTuple):
+    """A bound of the client that was crossed."""
+
+    kind: str
+    text: str
+    figures: Figures
 
 
 def _beyond(
     history: History, records: Sequence[ClientRecord], requests: Sequence[RequestRecord]
-) -> Iterator[str]:
+) -> Iterator[_Problem]:
     limits = history.plan.scenario.limits
     bounds, by_default = limits.client, limits.stall_s * MS_PER_S / 2
     lag_bound = bounds.lag_ms or by_default
@@ -67,28 +91,22 @@ def _beyond(
     for worker, own in by_worker.items():
         lag = _p99(_lags(own))
         if lag > lag_bound:
-            yield f"worker {worker} was held up for {lag:.0f} ms (99th percentile), bound {lag_bound:g}"
+            text = f"worker {worker} was held up for {lag:.0f} ms (99th percentile), bound {lag_bound:g}"
+            yield _Problem("lag", text, {"worker": worker, "ms": lag, "bound": lag_bound})
         busy = _busy(own)
         if busy > bounds.cpu:
-            yield f"worker {worker} used {busy:.2f} of a processor, bound {bounds.cpu:g}"
+            text = f"worker {worker} used {busy:.2f} of a processor, bound {bounds.cpu:g}"
+            yield _Problem("cpu", text, {"worker": worker, "cpu": busy, "bound": bounds.cpu})
         error = max((record.clock_error_ns or 0 for record in own), default=0) / NS_PER_MS
         if error > bounds.clock_ms:
-            yield f"worker {worker}'s clock may be wrong by {error:.0f} ms, bound {bounds.clock_ms:g}"
+            text = f"worker {worker}'s clock may be wrong by {error:.0f} ms, bound {bounds.clock_ms:g}"
+            yield _Problem("clock", text, {"worker": worker, "ms": error, "bound": bounds.clock_ms})
     given = {50: bounds.late_median_ms, 99: bounds.late_ms}
     for percent, late in zip(given, percentiles(_late_ms(requests), *given), strict=True):
         bound = given[percent] or by_default
         if late is not None and late > bound:
-            yield f"requests started {late:.0f} ms late (percentile {percent}), bound {bound:g}"
-
-
-def _summary(history: History) -> str:
-    late = _p99(_late_ms(history.requests))
-    lag = _p99(_lags(history.client))
-    pause = max((pause for record in history.client for pause in record.collector_us), default=0) / US_PER_MS
-    return (
-        f"starts {late:.1f} ms late, loop {lag:.1f} ms (99th percentile), "
-        f"{_busy(history.client):.2f} of a processor, longest collector pause {pause:.1f} ms"
-    )
+            text = f"requests started {late:.0f} ms late (percentile {percent}), bound {bound:g}"
+            yield _Problem("schedule-lag", text, {"ms": late, "percentile": percent, "bound": bound})
 
 
 def _names(workers: Sequence[int]) -> str:

@@ -4,36 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from oracles.case import Case
+from oracles.case import Case, Doubt
 from oracles.leaving import given_up
 from oracles.refusals import asked, is_refusal
 from oracles.struck import names_of
 
 
-def _refused(case: Case) -> str | None:
+def _refused(case: Case) -> Doubt | None:
     """The server refused requests that cannot be served, by its own status."""
     for line in case.fired:
         if not any(is_refusal(each.status) for each in asked(line)):
-            return f"the server refused none of the requests at arrival {line.n}"
+            return Doubt("none-refused", f"the server refused none of the requests at arrival {line.n}")
     return None
 
 
-def _left(case: Case) -> str | None:
+def _left(case: Case) -> Doubt | None:
     """Of each crowd's requests the server says of one at least that it gave it up."""
     left = given_up(case.history)
     records = {record.id: record for record in case.history.requests}
     for line in case.fired:
         crowd = [records[name] for name in names_of(line) if name in records]
         if not crowd:
-            return f"no client of arrival {line.n} has left a record"
+            return Doubt("no-record", f"no client of arrival {line.n} has left a record")
         if all(record.outcome == "ok" for record in crowd):
-            return "the server had answered them all before they left"
+            return Doubt("answered-before-leaving", "the server had answered them all before they left")
         if not any(record.id in left for record in crowd):
-            return "the server's journal tells of none of them that it gave them up"
+            return Doubt("not-given-up", "the server's journal tells of none of them that it gave them up")
     return None
 
 
-CLIENT_SIGNS: dict[str, Callable[[Case], str | None]] = {
+CLIENT_SIGNS: dict[str, Callable[[Case], Doubt | None]] = {
     "malformed_request": _refused,
     "oversized_request": _refused,
     "abort_storm": _left,

@@ -13,7 +13,7 @@ from history.plan import FaultSpec
 from history.reader import History
 from history.records import FaultRecord, RequestRecord
 from oracles.answers import compared
-from oracles.case import Case
+from oracles.case import Case, Doubt
 from oracles.lives import deaths
 from oracles.outside_signs import OUTSIDE_SIGNS
 from oracles.timeline import NS_PER_US, end_ns, lines_before_stop
@@ -30,21 +30,22 @@ ALLOCATION_FAILURES = "vllm:kv_offload_allocation_failure_total"
 ASKS_AGAIN = "asks the tier again after a failed load"
 """As the journal of the scheduler notes it."""
 STORED_AGAIN = "stores a block again that was lost"
-NO_USAGE = "no request that was struck tells its cached tokens"
 COPY_TIME_SHARE = 0.9
 """Share of the injected delay that the server's own clocks must show."""
 
 
-def consequence(history: History, fault: FaultSpec, fired: list[FaultRecord], phases: set[str]) -> str | None:
+def consequence(
+    history: History, fault: FaultSpec, fired: list[FaultRecord], phases: set[str]
+) -> Doubt | None:
     """None when the fault had its consequence, else the reason to doubt it."""
     sign = SIGNS.get(fault.kind) or OUTSIDE_SIGNS.get(fault.kind)
     if sign is None:
-        return f"no sign is known by which to see a {fault.kind}"
+        return Doubt("no-sign", f"no sign is known by which to see a {fault.kind}")
     windows = [phase for phase in history.phases() if phase.spec.name in phases]
     return sign(Case(history, fault, fired, windows))
 
 
-def _lookup_miss(case: Case) -> str | None:
+def _lookup_miss(case: Case) -> Doubt | None:
     """By the server's own word a request that was struck computed at least one whole block of its prompt."""
     size = case.history.plan.scenario.server.block_size
     told = False
@@ -57,19 +58,25 @@ def _lookup_miss(case: Case) -> str | None:
             whole = (request.prompt_tokens - 1) // size * size
             if request.usage.cached_tokens <= whole - size:
                 return None
-    return "every request that was struck had its blocks cached all the same" if told else NO_USAGE
+    if told:
+        return Doubt(
+            "cached-all-the-same", "every request that was struck had its blocks cached all the same"
+        )
+    return Doubt("no-usage", "no request that was struck tells its cached tokens")
 
 
-def _store_refused(case: Case) -> str | None:
+def _store_refused(case: Case) -> Doubt | None:
     """The server said, as often as it was refused, that it cannot store."""
     lines = _log_lines(case, STORE_REFUSED)
     counted = max(lines, case.growth(ALLOCATION_FAILURES) or 0.0)
     if counted >= len(case.fired):
         return None
-    return f"the server noticed {counted:g} refused stores"
+    return Doubt(
+        "refusals-not-noticed", f"the server noticed {counted:g} refused stores", {"noticed": counted}
+    )
 
 
-def _copy_delay(case: Case) -> str | None:
+def _copy_delay(case: Case) -> Doubt | None:
     """The server's own clocks for transfers show the delay, in each direction that was struck."""
     for direction in ("load", "store"):
         delays = [
@@ -83,11 +90,15 @@ def _copy_delay(case: Case) -> str | None:
         injected_s = sum(delays) / 1000
         seen_s = _copy_seconds(case, direction)
         if seen_s is None:
-            return f"the server reports no {direction} time"
+            return Doubt("no-copy-time", f"the server reports no {direction} time")
         if seen_s < COPY_TIME_SHARE * injected_s:
-            return f"the server's {direction} time grew by {seen_s:.3f} s for {injected_s:.3f} s injected"
+            return Doubt(
+                "copy-time-too-short",
+                f"the server's {direction} time grew by {seen_s:.3f} s for {injected_s:.3f} s injected",
+                {"grown_s": seen_s, "injected_s": injected_s},
+            )
     if not any(record.evidence.get("direction") in ("load", "store") for record in case.fired):
-        return "no firing tells its direction"
+        return Doubt("no-direction", "no firing tells its direction")
     return None
 
 
@@ -100,10 +111,11 @@ def _copy_seconds(case: Case, direction: str) -> float | None:
     return case.growth_to_the_end("vllm:kv_offload_total_time_total", transfer_type=transfer_type)
 
 
-def _load_failure(case: Case) -> str | None:
+def _load_failure(case: Case) -> Doubt | None:
     """The server said that it recovered, or failed a request, as its policy has it."""
     if case.history.plan.scenario.server.load_failure_policy == "recompute":
-        return None if _log_lines(case, RECOVERED) else "the log tells of no recovery from a load failure"
+        recovered = _log_lines(case, RECOVERED)
+        return None if recovered else Doubt("no-recovery", "the log tells of no recovery from a load failure")
     names = {phase.spec.name for phase in case.phases}
     errors = any(
         record.phase in names and record.outcome == "error" and record.status is not None
@@ -111,10 +123,10 @@ def _load_failure(case: Case) -> str | None:
     )
     if errors or _log_lines(case, FAILED_BY_POLICY):
         return None
-    return "no request failed by policy"
+    return Doubt("no-request-failed-by-policy", "no request failed by policy")
 
 
-def _load_failed(case: Case) -> str | None:
+def _load_failed(case: Case) -> Doubt | None:
     """The server asked for the blocks of each such request again, or failed it, as its policy has it."""
     last_asked_ns: dict[str | None, int] = defaultdict(int)
     for line in case.history.faults:
@@ -123,23 +135,27 @@ def _load_failed(case: Case) -> str | None:
     for record in case.fired:
         if case.history.plan.scenario.server.load_failure_policy == "recompute":
             if last_asked_ns[record.request] <= record.t_ns:
-                return f"the server did not ask again for the request of arrival {record.n}"
+                return Doubt(
+                    "not-asked-again", f"the server did not ask again for the request of arrival {record.n}"
+                )
         elif not any(request.outcome == "error" for request in case.asked(record)):
-            return f"the request of arrival {record.n} did not fail by policy"
+            return Doubt(
+                "no-request-failed-by-policy", f"the request of arrival {record.n} did not fail by policy"
+            )
     return None
 
 
-def _damage(case: Case) -> str | None:
+def _damage(case: Case) -> Doubt | None:
     """An answer of the phase, or of a later one that read the damaged block, is not the golden one."""
     start = min((phase.start_ns for phase in case.phases), default=0)
     if any(comparison.record.start_ns >= start for comparison in compared(case.history).different):
         return None
     if any(record.start_ns >= start and is_not_a_number(record) for record in case.history.requests):
         return None
-    return "no answer shows the damage"
+    return Doubt("no-damage-shown", "no answer shows the damage")
 
 
-def _stored_again(case: Case) -> str | None:
+def _stored_again(case: Case) -> Doubt | None:
     """The server stored a block again that this fault had taken from the tier."""
     for line in case.history.faults:
         if (
@@ -148,22 +164,22 @@ def _stored_again(case: Case) -> str | None:
             and line.evidence.get("about") == STORED_AGAIN
         ):
             return None
-    return "the server stored none of the lost blocks again"
+    return Doubt("not-stored-again", "the server stored none of the lost blocks again")
 
 
-def _no_room(case: Case) -> str | None:
+def _no_room(case: Case) -> Doubt | None:
     """A store found no room."""
     if _log_lines(case, STORE_REFUSED) or (case.growth_to_the_end(ALLOCATION_FAILURES) or 0) > 0:
         return None
-    return "no store was turned away"
+    return Doubt("no-store-refused", "no store was turned away")
 
 
-def _asked_again(case: Case) -> str | None:
+def _asked_again(case: Case) -> Doubt | None:
     """A request that was put off got its first token afterwards: it was asked for again."""
     for record in case.fired:
         if any(_token_after(request, record.t_ns) for request in case.asked(record)):
             return None
-    return "no request that was put off got a token afterwards"
+    return Doubt("no-token-afterwards", "no request that was put off got a token afterwards")
 
 
 def _token_after(request: RequestRecord, t_ns: int) -> bool:
@@ -175,20 +191,24 @@ def is_not_a_number(record: RequestRecord) -> bool:
     return record.error is not None and NOT_A_NUMBER.search(record.error.message) is not None
 
 
-def _waited(case: Case) -> str | None:
+def _waited(case: Case) -> Doubt | None:
     """For each load whose end was told late, its request got no token meanwhile. Of stores, by the books of
     the scheduler, one was open when it was struck, and for as long as its end was kept back."""
     loads = [record for record in case.fired if record.evidence.get("direction") == "load"]
     for record in loads:
         ms = record.evidence.get("ms")
         if not isinstance(ms, int | float):
-            return "no firing tells its delay"
+            return Doubt("no-delay", "no firing tells its delay")
         if not _waits(case, record, ms):
-            return f"no request waited the {ms:g} ms of arrival {record.n}"
+            return Doubt("no-wait", f"no request waited the {ms:g} ms of arrival {record.n}", {"ms": ms})
     stores = [record for record in case.fired if record.evidence.get("direction") == "store"]
     if stores and not any(_kept_open(case, record) for record in stores):
-        return "by the ledger no store was open for as long as its end was kept back"
-    return None if loads or stores else "no firing tells whether it was a load or a store"
+        return Doubt(
+            "no-store-kept-open", "by the ledger no store was open for as long as its end was kept back"
+        )
+    if loads or stores:
+        return None
+    return Doubt("no-direction", "no firing tells whether it was a load or a store")
 
 
 def _kept_open(case: Case, struck: FaultRecord) -> bool:
@@ -218,7 +238,7 @@ def _silent(record: RequestRecord, since_ns: int, until_ns: int) -> bool:
     return not any(since_ns < record.start_ns + us * NS_PER_US < until_ns for us in record.chunk_us)
 
 
-def _stuck(case: Case) -> str | None:
+def _stuck(case: Case) -> Doubt | None:
     """What waits for a lost end waits for ever: a stall, a missed deadline, or blocks that stay held."""
     missed = any(
         record.error is not None and record.error.kind == DEADLINE for record in case.history.requests
@@ -227,27 +247,33 @@ def _stuck(case: Case) -> str | None:
     held = any(event.data.get("ok") is False for event in probes)
     if missed or held or case.history.events_of("stall"):
         return None
-    return "nothing waits for it: no stall, no missed deadline, no block held at the end"
+    return Doubt(
+        "nothing-waits", "nothing waits for it: no stall, no missed deadline, no block held at the end"
+    )
 
 
-def _died(case: Case) -> str | None:
+def _died(case: Case) -> Doubt | None:
     """The server died after the first strike."""
     first = min(record.t_ns for record in case.fired)
     if any(event.t_ns >= first for event in deaths(case.history)):
         return None
-    return "the server lived on"
+    return Doubt("server-lived-on", "the server lived on")
 
 
-def _went_on(case: Case) -> str | None:
+def _went_on(case: Case) -> Doubt | None:
     """Each request whose load ended among others, told in reverse, got a token afterwards. Of the order
     of stores' ends neither server nor client shows anything."""
     seen = False
     for record in case.fired:
         for name in _loading(record):
             if not any(_token_after(request, record.t_ns) for request in case.named[name]):
-                return f"{name}, whose load was told in reverse, got no token afterwards"
+                return Doubt(
+                    "no-token-afterwards", f"{name}, whose load was told in reverse, got no token afterwards"
+                )
             seen = True
-    return None if seen else "nothing shows the order in which the server was told of these ends"
+    if seen:
+        return None
+    return Doubt("no-order-shown", "nothing shows the order in which the server was told of these ends")
 
 
 def _loading(record: FaultRecord) -> list[str]:
@@ -262,7 +288,7 @@ def _log_lines(case: Case, pattern: re.Pattern[str]) -> int:
     return sum(pattern.search(line) is not None for line in lines_before_stop(case.history))
 
 
-SIGNS: dict[str, Callable[[Case], str | None]] = {
+SIGNS: dict[str, Callable[[Case], Doubt | None]] = {
     "lookup_miss": _lookup_miss,
     "store_refused": _store_refused,
     "copy_delay": _copy_delay,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from history.records import FaultRecord
-from oracles.case import Case
+from oracles.case import Case, Doubt
 from oracles.lives import outages
 from oracles.stretches import stretch
 from oracles.timeline import NS_PER_S, end_ns
@@ -20,56 +20,63 @@ SERVER = "server"
 OOM = "oom"
 
 
-def slower(case: Case) -> str | None:
+def slower(case: Case) -> Doubt | None:
     """Tokens came more slowly than before in the same phase."""
     times_ns = sorted(case.tokens_ns())
     for line in case.fired:
         during = stretch(case.history, line)
         before_ns = [t_ns for t_ns in times_ns if t_ns < during.begin_ns]
         if during.end_ns is None:
-            return f"nobody saw the end of the strike at arrival {line.n}"
+            return Doubt("strike-unseen", f"nobody saw the end of the strike at arrival {line.n}")
         begin_ns = during.begin_ns + SETTLE_NS
         if not before_ns or during.begin_ns - before_ns[0] < LEAST_NS or during.end_ns - begin_ns < LEAST_NS:
-            return "there was too little time to tell how fast tokens came"
+            return Doubt("too-little-time", "there was too little time to tell how fast tokens came")
         usual = _rate(before_ns, before_ns[0], during.begin_ns)
         squeezed = _rate(times_ns, begin_ns, during.end_ns)
         if squeezed > SLOWER * usual:
-            return f"{squeezed:.0f} tokens a second came meanwhile, {usual:.0f} before"
+            return Doubt(
+                "not-slower",
+                f"{squeezed:.0f} tokens a second came meanwhile, {usual:.0f} before",
+                {"meanwhile": squeezed, "before": usual},
+            )
     return None
 
 
-def starved(case: Case) -> str | None:
+def starved(case: Case) -> Doubt | None:
     """The container's engine tells that the kernel ended something there for lack of memory, and a request
     failed of it."""
     for line in case.fired:
         if not _oom(case, line):
-            return "the engine of the container tells of no process that was ended for lack of memory"
+            return Doubt(
+                "not-out-of-memory",
+                "the engine of the container tells of no process that was ended for lack of memory",
+            )
     return engine_missed(case)
 
 
-def engine_missed(case: Case) -> str | None:
+def engine_missed(case: Case) -> Doubt | None:
     """A request failed that was on its way when the engine was killed, or came soon afterwards."""
     for record in case.fired:
         outage = next((one for one in outages(case.history) if one.cause == record), None)
         failed = (one for one in case.history.requests if one.outcome == "error")
         if outage is None or not any(outage.covers(one.start_ns, end_ns(one)) for one in failed):
-            return "no request failed of it"
+            return Doubt("no-request-failed", "no request failed of it")
     return None
 
 
-def unseen(case: Case) -> str | None:
+def unseen(case: Case) -> Doubt | None:
     """Prometheus has no scrape of that time, but some of before and after; and the suite has one."""
     seen = case.history.prometheus.times_ns
     for line in case.fired:
         during = stretch(case.history, line)
         if during.end_ns is None:
-            return f"nobody saw the end of the strike at arrival {line.n}"
+            return Doubt("strike-unseen", f"nobody saw the end of the strike at arrival {line.n}")
         if not case.history.metrics.answered_within(during.begin_ns, during.end_ns):
-            return "the suite saw nothing meanwhile either"
+            return Doubt("suite-saw-nothing", "the suite saw nothing meanwhile either")
         if any(during.begin_ns < t_ns < during.end_ns for t_ns in seen):
-            return "Prometheus saw the server meanwhile"
+            return Doubt("prometheus-saw", "Prometheus saw the server meanwhile")
         if not any(t_ns < during.begin_ns for t_ns in seen) or not any(t_ns > during.end_ns for t_ns in seen):
-            return "Prometheus did not see the server both before and after it"
+            return Doubt("not-seen-around", "Prometheus did not see the server both before and after it")
     return None
 
 
@@ -92,7 +99,7 @@ def _rate(times_ns: Sequence[int], begin_ns: int, end_ns: int) -> float:
     return within * NS_PER_S / (end_ns - begin_ns)
 
 
-CONTAINER_SIGNS: dict[str, Callable[[Case], str | None]] = {
+CONTAINER_SIGNS: dict[str, Callable[[Case], Doubt | None]] = {
     "cpu_squeeze": slower,
     "memory_squeeze": starved,
     "prometheus_kill": unseen,

@@ -87,10 +87,11 @@ def judge(history: History) -> OracleResult:
     _restarts(history, found)
     _refusals(history, found)
     if not any(series.metric.startswith(OWN_PREFIX) for series in counters):
-        found.gap("the server's own counters were never scraped")
+        found.gap("never-scraped", "the server's own counters were never scraped")
     elif not scraped_to_the_end(history):
-        found.gap("the scrapes end before the load does")
-    return found.result(f"{len(counters)} counters, {found.checked} values, none shrank")
+        found.gap("scrapes-end-early", "the scrapes end before the load does")
+    told = f"{len(counters)} counters, {found.checked} values, none shrank"
+    return found.result(told, counters=len(counters), values=found.checked)
 
 
 def _judge_counter(log: MetricLog, series: Series, found: Findings) -> None:

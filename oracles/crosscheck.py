@@ -108,13 +108,14 @@ def _client(window: Window, found: Findings) -> None:
         parts = [window.growth(entry.metric, **labels) for labels in entry.labels]
         present = [part for part in parts if part is not None]
         if not present:
-            found.gap(f"{window.name}: no metric {entry.metric}")
+            window.lacks(found, entry.metric)
             continue
         server = sum(present)
         found.checked += 1
         if not entry.least <= server <= entry.most:
             text = f"the client counted {entry.least} {entry.what}, the server {server:g}"
-            window.violation(found, entry.rule, text, entry.metric)
+            figures = {"client": entry.least, "server": server}
+            window.violation(found, entry.rule, text, figures, entry.metric)
 
 
 def _entries(window: Window) -> Iterator[Entry]:
@@ -178,7 +179,8 @@ def _cached(history: History, window: Window, found: Findings) -> None:
     answers = sum(cached or 0 for cached in told)
     if answers != counted[0]:
         text = f"the answers' usage says {answers} cached tokens, the server counted {counted[0]:g}"
-        window.violation(found, USAGE_CACHED, text, CACHED)
+        figures = {"answers": answers, "server": counted[0]}
+        window.violation(found, USAGE_CACHED, text, figures, CACHED)
 
 
 def _lookups(window: Window, found: Findings) -> None:
@@ -192,9 +194,10 @@ def _lookups(window: Window, found: Findings) -> None:
         record.id: record.prompt_tokens * record.choices for record in (*window.requests, *window.strays)
     }
     found.checked += 1
-    if queries[0] > sum(asked.values()):
-        text = f"{queries[0]:g} tokens looked up in the tier for {sum(asked.values())} prompt tokens"
-        window.violation(found, LOOKED_UP, text, f"{EXTERNAL}_queries_total")
+    figures = {"looked_up": queries[0], "prompt": sum(asked.values())}
+    if figures["looked_up"] > figures["prompt"]:
+        text = f"{queries[0]:g} tokens looked up in the tier for {figures['prompt']} prompt tokens"
+        window.violation(found, LOOKED_UP, text, figures, f"{EXTERNAL}_queries_total")
 
 
 def _loads(history: History, window: Window, found: Findings) -> None:
@@ -209,15 +212,18 @@ def _loads(history: History, window: Window, found: Findings) -> None:
     hits = window.growth(f"{LOCAL}_hits_total")
     preempted = window.growth(PREEMPTIONS)
     if token_bytes is None or claimed is None or hits is None or preempted is None:
-        found.gap(f"{window.name}: copies and tokens cannot be compared")
+        text = f"{window.name}: copies and tokens cannot be compared"
+        found.gap("copies-not-comparable", text, window.subject)
         return
     copied = (loaded_bytes(window.growth) or 0.0) / token_bytes
     in_vain = _failed_blocks(history, window) * history.plan.scenario.server.block_size
     copies = f"{copied:g} were copied, {in_vain} of them in vain"
+    figures = {"copied": copied, "in_vain": in_vain}
     found.checked += 1
     if claimed > copied - in_vain:
         text = f"{claimed:g} prompt tokens from the tier; {copies}"
-        window.violation(found, CLAIMED, text, BY_SOURCE, source="external_kv_transfer")
+        claims = {"claimed": claimed, **figures}
+        window.violation(found, CLAIMED, text, claims, BY_SOURCE, source="external_kv_transfer")
     if release(history) < FIRST_ADMISSION_COUNTS and preempted:
         return
     usages = (record.usage for record in window.requests if record.usage is not None)
@@ -225,7 +231,8 @@ def _loads(history: History, window: Window, found: Findings) -> None:
     found.checked += 1
     if cached > hits + copied - in_vain:
         text = f"the answers' usage says {cached} cached tokens; {hits:g} were hit on the device, {copies}"
-        window.violation(found, USAGE_CLAIMED, text, f"{LOCAL}_hits_total")
+        claims = {"answers": cached, "hits": hits, **figures}
+        window.violation(found, USAGE_CLAIMED, text, claims, f"{LOCAL}_hits_total")
 
 
 def _failed_blocks(history: History, window: Window) -> int:

@@ -49,7 +49,7 @@ def judge(history: History) -> OracleResult:
         _probes(history, found)
     _gauges(history, found)
     held = "no block held" if probed else "its blocks were not probed, since its cache is not ours to drop"
-    return found.result(f"drained; gauges at zero; {held}")
+    return found.result(f"drained; gauges at zero; {held}", probed=int(probed))
 
 
 def _probes(history: History, found: Findings) -> None:
@@ -57,7 +57,7 @@ def _probes(history: History, found: Findings) -> None:
     for event in _events(history, found, "leak_probe"):
         ok = event.data.get("ok")
         if not isinstance(ok, bool):
-            found.gap(str(event.data.get("detail")))
+            found.gap("probe-unanswered", str(event.data.get("detail")))
             continue
         found.checked += 1
         if not ok:
@@ -67,25 +67,30 @@ def _probes(history: History, found: Findings) -> None:
 def _events(history: History, found: Findings, kind: str) -> list[Event]:
     events = history.events_of(kind)
     if not events:
-        found.gap(f"no {kind} event")
+        found.gap(f"no-{kind.replace('_', '-')}", f"no {kind} event")
     return events
 
 
 def _violation(found: Findings, rule: Rule, event: Event, wrong: str) -> None:
     details = ", ".join(f"{key}={value}" for key, value in event.data.items() if key != "ok")
-    found.violation(rule, SERVER, f"{wrong}: {details}", t_ns=event.t_ns)
+    figures = {
+        key: value
+        for key, value in event.data.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    found.violation(rule, SERVER, f"{wrong}: {details}", figures=figures, t_ns=event.t_ns)
 
 
 def _gauges(history: History, found: Findings) -> None:
     log = history.metrics
     last = len(log) - 1
     if last < 0 or log.times_ns[last] < max(map(end_ns, history.requests), default=0):
-        found.gap("no scrape after the last request")
+        found.gap("not-settled", "no scrape after the last request")
         return
     for gauge in GAUGES:
         value = log.total(last, gauge)
         if value is None:
-            found.gap(f"no metric {gauge}")
+            found.gap("metric-absent", f"no metric {gauge}", metric(gauge))
             continue
         found.checked += 1
         if value != 0:

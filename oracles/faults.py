@@ -71,12 +71,13 @@ def judge(history: History) -> OracleResult:
         _judge_firing(record, limits, armings, found)
     settings, planned = history.plan.scenario.server, history.plan.scenario.faults
     if settings.offload and settings.chaos and all(record.role == OUTSIDE for record in history.faults):
-        found.gap("no journal of the chaos module, which writes a line when it is loaded")
+        found.gap("no-journal", "no journal of the chaos module, which writes a line when it is loaded")
     for pid in _without_journal(history):
-        found.gap(f"process {pid} of the server left a ledger and no fault journal")
+        text = f"process {pid} of the server left a ledger and no fault journal"
+        found.gap("process-without-journal", text, figures={"pid": pid})
     if not planned:
         found.checked += 1
-        return found.result("no faults planned, none fired")
+        return found.result("no faults planned, none fired", planned=0)
     by_fault: dict[str, list[FaultRecord]] = defaultdict(list)
     for record in fired:
         if record.fault is not None and is_real(record):
@@ -84,8 +85,10 @@ def judge(history: History) -> OracleResult:
     for fault in planned:
         found.checked += 1
         _judge_fault(history, fault, by_fault[fault.id], armings, found)
-    told = ", ".join(f"{fault.id} {len(by_fault[fault.id])} times" for fault in planned)
-    return found.result(f"fired with consequence and healed: {told}")
+    fired_by = {fault.id: len(by_fault[fault.id]) for fault in planned}
+    told = ", ".join(f"{name} {times} times" for name, times in fired_by.items())
+    passed = f"fired with consequence and healed: {told}"
+    return found.result(passed, planned=len(planned), fired=sum(fired_by.values()))
 
 
 def _without_journal(history: History) -> list[int]:
@@ -138,26 +141,29 @@ def _judge_firing(
     arming.fired[fault, record.pid] += 1
     limit = limits[fault]
     if limit is not None and arming.fired[fault, record.pid] == limit + 1:
-        _violation(found, OVER_LIMIT, record, f"fault {fault} fired more often than its limit of {limit}")
+        text = f"fault {fault} fired more often than its limit of {limit}"
+        _violation(found, OVER_LIMIT, record, text, limit=limit)
 
 
 def _judge_fault(
     history: History, fault: FaultSpec, fired: list[FaultRecord], armings: list[Arming], found: Findings
 ) -> None:
-    mine = [arming for arming in armings if fault.id in arming.faults]
+    mine, subject = [arming for arming in armings if fault.id in arming.faults], fault_subject(fault.id)
     if not mine:
-        found.gap(f"{fault.id} was never armed")
+        found.gap("never-armed", f"{fault.id} was never armed", subject)
         return
     if not fired:
-        found.gap(f"{fault.id} was armed and never fired with effect")
+        found.gap("never-fired", f"{fault.id} was armed and never fired with effect", subject)
         return
     doubt = consequence(history, fault, fired, {arming.phase for arming in mine})
     if doubt is not None:
-        found.gap(f"{fault.id} fired {len(fired)} times, but {doubt}")
+        text = f"{fault.id} fired {len(fired)} times, but {doubt}"
+        found.gap(doubt.kind, text, subject, figures=doubt.figures)
     if not all(arming.confirmed for arming in mine):
-        found.gap(f"{fault.id} was not confirmed healed")
+        found.gap("not-healed", f"{fault.id} was not confirmed healed", subject)
 
 
-def _violation(found: Findings, rule: Rule, record: FaultRecord, what: str) -> None:
+def _violation(found: Findings, rule: Rule, record: FaultRecord, what: str, **figures: int) -> None:
     text = f"{what}: {record.kind} at {record.site}, arrival {record.n}, process {record.pid}"
-    found.violation(rule, fault_subject(record.fault), text, t_ns=record.t_ns, example=record.request)
+    subject = fault_subject(record.fault)
+    found.violation(rule, subject, text, figures=figures, t_ns=record.t_ns, example=record.request)

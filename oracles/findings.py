@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from history.finding import Finding, Subject
+from history.finding import SERVER, Finding, Gap, Subject, finite
 from history.verdict import OracleResult, Verdict
 from oracles.rule import Rule
 
@@ -26,7 +26,7 @@ class Findings:
     violations: Counter[str] = field(default_factory=Counter)
     """By the id of the rule."""
     kept: list[Finding] = field(default_factory=list)
-    gaps: list[str] = field(default_factory=list)
+    gaps: list[Gap] = field(default_factory=list)
 
     def violation(
         self,
@@ -34,26 +34,43 @@ class Findings:
         subject: Subject,
         text: str,
         *,
+        figures: Mapping[str, int | float] | None = None,
+        phase: str | None = None,
         samples: Iterable[tuple[int, float]] = (),
         t_ns: int | None = None,
         example: str | None = None,
     ) -> None:
-        """Note that a rule was broken. Of the samples those are kept that JSON has a number for; the text has
-        the others."""
+        """Note that a rule was broken. Of figures and samples those are kept that JSON has a number for; the
+        text has the others."""
         self.violations[rule.id] += 1
         if self.violations[rule.id] <= MOST_KEPT:
-            finite = [sample for sample in samples if math.isfinite(sample[1])]
             finding = Finding(
-                rule=rule.id, subject=subject, text=text, samples=finite, t_ns=t_ns, example=example
+                rule=rule.id,
+                subject=subject,
+                text=text,
+                phase=phase,
+                figures=finite(figures or {}),
+                samples=[sample for sample in samples if math.isfinite(sample[1])],
+                t_ns=t_ns,
+                example=example,
             )
             self.kept.append(finding)
 
-    def gap(self, reason: str) -> None:
-        """Note something that could not be judged; the oracle cannot pass any more."""
-        self.gaps.append(reason)
+    def gap(
+        self,
+        kind: str,
+        text: str,
+        subject: Subject = SERVER,
+        *,
+        figures: Mapping[str, int | float] | None = None,
+    ) -> None:
+        """Note something that could not be judged; the oracle cannot pass any more. The kind is a short name
+        of the oracle's own."""
+        name = f"{self.oracle}/{kind}"
+        self.gaps.append(Gap(kind=name, subject=subject, text=text, figures=finite(figures or {})))
 
-    def result(self, passed: str) -> OracleResult:
-        """The oracle's result; `passed` is its summary should it pass."""
+    def result(self, passed: str, **figures: int | float) -> OracleResult:
+        """The oracle's result; `passed` is its summary should it pass, and these are the figures in it."""
         return OracleResult(
             oracle=self.oracle,
             verdict=self._verdict(),
@@ -62,6 +79,8 @@ class Findings:
             violations=self.violations.total(),
             by_rule=dict(self.violations),
             checked=self.checked,
+            figures=finite(figures),
+            gaps=list(self.gaps),
         )
 
     def _verdict(self) -> Verdict:
@@ -76,7 +95,7 @@ class Findings:
             others = self.violations.total() - 1
             return f"{self.kept[0].text}{f' (and {others} more)' if others else ''}"
         if self.gaps:
-            return "; ".join(self.gaps)
+            return "; ".join(gap.text for gap in self.gaps)
         if not self.checked:
             return "nothing to check"
         return passed

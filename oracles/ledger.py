@@ -103,9 +103,11 @@ def judge(history: History) -> OracleResult:
             _open(balance, deadline_ns, found)
     audited = _grown(first, last, "audited")
     if settings.audit and not audited:
-        found.gap("audit mode is on and no block was compared")
-    ended = ", ".join(f"{_grown(first, last, f'{label}_begun')} {words}" for label, words in ACCOUNTS.items())
-    return found.result(f"each ended once: {ended}; {audited} blocks compared")
+        found.gap("nothing-audited", "audit mode is on and no block was compared")
+    begun = {label: _grown(first, last, f"{label}_begun") for label in ACCOUNTS}
+    ended = ", ".join(f"{begun[label]} {words}" for label, words in ACCOUNTS.items())
+    passed = f"each ended once: {ended}; {audited} blocks compared"
+    return found.result(passed, audited=audited, **begun)
 
 
 def _without_module(history: History, found: Findings) -> OracleResult:
@@ -143,11 +145,11 @@ def _first_books(history: History) -> Books:
 def _gaps(history: History, last: Books, found: Findings) -> None:
     for role in ROLES:
         if not any(role == known for known, _ in last):
-            found.gap(f"no books of the {role}")
+            found.gap(f"no-{role}-ledger", f"no books of the {role}")
     if deaths(history):
-        found.gap("the server died with its books open")
+        found.gap("server-died", "the server died with its books open")
     elif _final_start_ns(history) is None:
-        found.gap("no final canary")
+        found.gap("no-final-probe", "no final canary")
 
 
 def _final_start_ns(history: History) -> int | None:
@@ -168,7 +170,9 @@ def _open(balance: LedgerRecord, deadline_ns: int, found: Findings) -> None:
             names = balance.evidence.get(f"{label}_names")
             some = ", ".join(map(str, names)) if isinstance(names, list) else ""
             text = f"{count} {words} never ended, among them {some} ({balance.role} {balance.pid})"
-            found.violation(NEVER_ENDED[label], process(balance.role, balance.pid), text, t_ns=balance.t_ns)
+            subject = process(balance.role, balance.pid)
+            figures = {"open": count}
+            found.violation(NEVER_ENDED[label], subject, text, figures=figures, t_ns=balance.t_ns)
 
 
 def _grown(first: Books, last: Books, name: str) -> int:

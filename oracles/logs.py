@@ -115,10 +115,11 @@ def judge(history: History) -> OracleResult:
         text = f"{sign.meaning}: {line.strip()[:MAX_TEXT]}"
         found.violation(sign.rule, log_line(number), text)
     if not lines:
-        found.gap("the server's log is empty")
+        found.gap("log-empty", "the server's log is empty")
     elif len(lines) < (stop_line(history) or 0):
-        found.gap(
-            f"the server's log had {stop_line(history)} lines when it was stopped, {len(lines)} are left"
-        )
+        had = stop_line(history) or 0
+        text = f"the server's log had {had} lines when it was stopped, {len(lines)} are left"
+        found.gap("log-cut", text, figures={"had": had, "left": len(lines)})
     told = "".join(f"; {count} allowed: {why}" for why, count in excused.items())
-    return found.result(f"{len(lines)} log lines, none fatal{told}")
+    passed = f"{len(lines)} log lines, none fatal{told}"
+    return found.result(passed, lines=len(lines), allowed=excused.total())

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 from history.records import FaultRecord, RequestRecord
-from oracles.case import Case
+from oracles.case import Case, Doubt
 from oracles.leaving import CONNECTION_ERRORS, given_up
 from oracles.stretches import Stretch, at_the_end, stretch
 from oracles.timeline import NS_PER_S, NS_PER_US, end_ns
@@ -17,10 +17,10 @@ IN_PIPES_NS = NS_PER_S // 4
 """What the client's kernel had already, it may read so much later."""
 SHARE = 0.9
 """Of the time that was injected: what the client's own clock must show."""
-NOBODY = "no request was on its way"
+NOBODY = Doubt("no-request", "no request was on its way")
 
 
-def _cut(case: Case) -> str | None:
+def _cut(case: Case) -> Doubt | None:
     """Whoever was on their way failed by their connection, and the server gave them up."""
     left = given_up(case.history)
     for line in case.fired:
@@ -29,71 +29,85 @@ def _cut(case: Case) -> str | None:
             return NOBODY
         for record in cut:
             if record.outcome == "ok":
-                return f"request {record.id} was answered all the same"
+                return Doubt("answered-all-the-same", f"request {record.id} was answered all the same")
             if record.error is None or record.error.kind not in CONNECTION_ERRORS:
-                return f"request {record.id} did not fail by its connection"
+                return Doubt(
+                    "not-failed-by-connection", f"request {record.id} did not fail by its connection"
+                )
         if not any(record.id in left for record in cut):
-            return "the server's journal tells of none of them that it gave them up"
+            return Doubt("not-given-up", "the server's journal tells of none of them that it gave them up")
     return None
 
 
-def _stall(case: Case) -> str | None:
+def _stall(case: Case) -> Doubt | None:
     """No token came as long as it lasted, and one did afterwards to each that waited."""
     for line in case.fired:
         during, waiting = stretch(case.history, line), _named(case, line)
         if during.end_ns is None:
-            return f"nobody saw the end of the strike at arrival {line.n}"
+            return Doubt("strike-unseen", f"nobody saw the end of the strike at arrival {line.n}")
         if not waiting:
             return NOBODY
         begin_ns, last_ns = during.begin_ns + IN_PIPES_NS, during.end_ns
         for record in waiting:
             if any(begin_ns < t_ns < last_ns for t_ns in _tokens_ns(record)):
-                return f"a token came to request {record.id} meanwhile"
+                return Doubt("token-meanwhile", f"a token came to request {record.id} meanwhile")
             if end_ns(record) < last_ns:
-                return f"request {record.id} did not wait for the end"
+                return Doubt("did-not-wait", f"request {record.id} did not wait for the end")
     return None
 
 
-def _latency(case: Case) -> str | None:
+def _latency(case: Case) -> Doubt | None:
     """Whoever came and was answered while it lasted waited for both ways, and others were quicker."""
     ways_ms = max(_number(line, "both_ways_ms") for line in case.fired)
     stretches = [stretch(case.history, line) for line in case.fired]
     late = [record for each in stretches for record in _within(case, each)]
     if not late:
-        return "no request came and was answered while it lasted"
+        return Doubt("no-request-meanwhile", "no request came and was answered while it lasted")
     for record in late:
         if (waited_ms := _first_ms(record)) < SHARE * ways_ms:
-            return f"request {record.id} got its first token after {waited_ms:.0f} ms"
+            return Doubt(
+                "first-token-too-soon",
+                f"request {record.id} got its first token after {waited_ms:.0f} ms",
+                {"ms": waited_ms},
+            )
     known = {record.id for record in late}
     others = [
         _first_ms(record) for record in case.history.requests if record.id not in known and record.chunk_us
     ]
     if not any(waited_ms < ways_ms for waited_ms in others):
-        return "requests were as slow without it"
+        return Doubt("not-slower", "requests were as slow without it")
     return None
 
 
-def _loss(case: Case) -> str | None:
+def _loss(case: Case) -> Doubt | None:
     """Somebody whose bytes were lost got no token for as long as they took to come again."""
     for line in case.fired:
         again_ms = _number(line, "shortest_ms")
         if not any(_longest_silence_ms(record) >= SHARE * again_ms for record in _named(case, line)):
-            return f"no request of the strike at arrival {line.n} was silent for {again_ms:g} ms"
+            return Doubt(
+                "no-silence",
+                f"no request of the strike at arrival {line.n} was silent for {again_ms:g} ms",
+                {"ms": again_ms},
+            )
     return None
 
 
-def _slow(case: Case) -> str | None:
+def _slow(case: Case) -> Doubt | None:
     """These answers took as long as their bytes lay there unread, and others did not wait for them."""
     for line in case.fired:
         end = at_the_end(case.history, line)
         if end is None:
-            return f"nobody saw the end of the strike at arrival {line.n}"
+            return Doubt("strike-unseen", f"nobody saw the end of the strike at arrival {line.n}")
         slow, unread_ms = _named(case, line), _number(end, "unread_ms")
         took_ms = sum(record.end_us / US_PER_MS for record in slow)
         if took_ms < SHARE * unread_ms:
-            return f"they took {took_ms:.0f} ms, and their bytes lay unread for {unread_ms:.0f} ms"
+            return Doubt(
+                "too-quick",
+                f"they took {took_ms:.0f} ms, and their bytes lay unread for {unread_ms:.0f} ms",
+                {"took_ms": took_ms, "unread_ms": unread_ms},
+            )
         if not _overtaken(case, slow):
-            return "no other request was answered meanwhile"
+            return Doubt("none-answered-meanwhile", "no other request was answered meanwhile")
     return None
 
 
@@ -142,7 +156,7 @@ def _number(line: FaultRecord, name: str) -> float:
     return float(found) if isinstance(found, int | float) else 0.0
 
 
-NETWORK_SIGNS: dict[str, Callable[[Case], str | None]] = {
+NETWORK_SIGNS: dict[str, Callable[[Case], Doubt | None]] = {
     "network_cut": _cut,
     "network_stall": _stall,
     "network_latency": _latency,

@@ -42,34 +42,36 @@ def judge(history: History) -> OracleResult:
 def _on(history: History) -> OracleResult:
     found = Findings(NAME)
     loaded, hits = loaded_bytes(partial(final_total, history)), final_total(history, HITS)
-    for what, amount in (
-        ("bytes loaded from the offload tier", loaded),
-        ("external prefix cache hits", hits),
+    for kind, what, amount in (
+        ("bytes", "bytes loaded from the offload tier", loaded),
+        ("hits", "external prefix cache hits", hits),
     ):
         if amount is None:
-            found.gap(f"the server reports no {what}")
+            found.gap(f"no-{kind}-reported", f"the server reports no {what}")
         elif amount <= 0:
-            found.gap(f"no {what}: the offload tier was never read")
+            found.gap(f"no-{kind}", f"no {what}: the offload tier was never read")
         else:
             found.checked += 1
     preemptions = final_total(history, PREEMPTIONS)
     told = "unknown" if preemptions is None else f"{preemptions:g}"
-    return found.result(f"{loaded or 0:g} bytes loaded, {hits or 0:g} tokens hit, {told} preemptions")
+    passed = f"{loaded or 0:g} bytes loaded, {hits or 0:g} tokens hit, {told} preemptions"
+    figures = {"loaded_bytes": loaded, "hits": hits, "preemptions": preemptions}
+    return found.result(passed, **{name: value for name, value in figures.items() if value is not None})
 
 
 def _off(history: History) -> OracleResult:
     found = Findings(NAME)
     hits = final_total(history, HITS)
     if hits is None:
-        found.gap(f"no metric {HITS}")
+        found.gap("metric-absent", f"no metric {HITS}", metric_subject(HITS))
     else:
         found.checked += 1
     loaded = loaded_bytes(partial(final_total, history))
     for metric, amount in ((HITS, hits or 0.0), ("bytes loaded", loaded or 0.0)):
         if amount > 0:
             text = f"offload is off, yet {metric} is {amount:g}"
-            found.violation(USED_WHILE_OFF, metric_subject(metric), text)
-    return found.result("offload is off; nothing was loaded")
+            found.violation(USED_WHILE_OFF, metric_subject(metric), text, figures={"amount": amount})
+    return found.result("offload is off; nothing was loaded", loaded_bytes=0)
 
 
 def loaded_bytes(count: Count) -> float | None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from history.finding import phase, request
+from history.finding import Figures, phase, request
 from history.ragged import reals, wholes
 from history.reader import History
 from history.records import CANARY, RequestRecord
@@ -89,6 +89,7 @@ class Problem(NamedTuple):
 
     rule: Rule
     text: str
+    figures: Figures
 
 
 def judge(history: History) -> OracleResult:
@@ -108,15 +109,26 @@ def judge(history: History) -> OracleResult:
             continue
         for problem in (*_problems(record, context), *(_stream_problems(record) if odd else ())):
             text = f"request {record.id} ({record.phase}): {problem.text}"
-            found.violation(problem.rule, request(record.id), text, t_ns=record.start_ns)
+            found.violation(
+                problem.rule,
+                request(record.id),
+                text,
+                figures=problem.figures,
+                phase=record.phase,
+                t_ns=record.start_ns,
+            )
     lost = sum(record.outcome == "unknown" for record in history.requests)
     if lost:
-        found.gap(f"{lost} requests with an unknown end")
+        found.gap("unknown-end", f"{lost} requests with an unknown end", figures={"requests": lost})
     aborted = sum(record.outcome == "aborted" for record in history.requests)
-    well = f"{len(history.requests) - len(cut) - excused} requests ended well ({aborted} aborted on purpose)"
+    ended = len(history.requests) - len(cut) - excused
+    well = f"{ended} requests ended well ({aborted} aborted on purpose)"
     told = f"; {len(cut)} were cut off with their connections" if cut else ""
     told += f"; {excused} failed while a fault left nobody to serve" if excused else ""
-    return found.result(well + told + (f"; {refused} wrong requests were refused" if refused else ""))
+    told += f"; {refused} wrong requests were refused" if refused else ""
+    return found.result(
+        well + told, ended=ended, aborted=aborted, cut=len(cut), excused=excused, refused=refused
+    )
 
 
 def _excused(history: History, record: RequestRecord) -> bool:
@@ -135,7 +147,8 @@ def _ids(history: History, found: Findings) -> None:
     counts = Counter(record.id for record in history.requests)
     for name, count in counts.items():
         if count > 1:
-            found.violation(DUPLICATE, request(name), f"request {name} has {count} records")
+            text = f"request {name} has {count} records"
+            found.violation(DUPLICATE, request(name), text, figures={"records": count})
 
 
 def _all_recorded(history: History, found: Findings) -> None:
@@ -143,14 +156,16 @@ def _all_recorded(history: History, found: Findings) -> None:
     for event in history.events_of("phase_end"):
         name, sent = event.data.get("phase"), event.data.get("sent")
         if not isinstance(name, str) or not isinstance(sent, int):
-            found.gap("a phase_end event without phase or sent")
+            found.gap("odd-phase-end", "a phase_end event without phase or sent")
         elif counts[name] != sent:
             text = f"phase {name}: {sent} requests sent, {counts[name]} recorded"
-            found.violation(NOT_RECORDED, phase(name), text, t_ns=event.t_ns)
+            figures = {"sent": sent, "recorded": counts[name]}
+            found.violation(NOT_RECORDED, phase(name), text, figures=figures, t_ns=event.t_ns)
     ended = {event.data.get("phase") for event in history.events_of("phase_end")}
     for window in history.phases():
         if window.spec.name not in ended:
-            found.gap(f"phase {window.spec.name} has no end: how many requests were sent is not known")
+            text = f"phase {window.spec.name} has no end: how many requests were sent is not known"
+            found.gap("no-phase-end", text, phase(window.spec.name))
 
 
 def _problems(record: RequestRecord, context: int) -> Iterator[Problem]:
@@ -159,7 +174,8 @@ def _problems(record: RequestRecord, context: int) -> Iterator[Problem]:
     if record.outcome != "ok":
         return
     if record.error is not None or record.status != 200:
-        yield Problem(STATUS, f"counted as ok with status {record.status} and error {record.error}")
+        text = f"counted as ok with status {record.status} and error {record.error}"
+        yield Problem(STATUS, text, _status(record))
     yield from _usage(record)
     yield from _finish(record, context)
 
@@ -190,51 +206,64 @@ def _error(record: RequestRecord) -> Problem:
         said = f"{record.error.kind}: {record.error.message[:MAX_TEXT]}"
     if record.status == 200:
         tokens = len(record.token_ids)
-        return Problem(TRUNCATED, f"HTTP 200, yet no whole answer after {tokens} tokens: {said}")
-    return Problem(FAILED, f"failed with status {record.status}: {said}")
+        text = f"HTTP 200, yet no whole answer after {tokens} tokens: {said}"
+        return Problem(TRUNCATED, text, {"tokens": tokens})
+    return Problem(FAILED, f"failed with status {record.status}: {said}", _status(record))
+
+
+def _status(record: RequestRecord) -> Figures:
+    return {} if record.status is None else {"status": record.status}
 
 
 def _usage(record: RequestRecord) -> Iterator[Problem]:
     usage, tokens = record.usage, len(record.token_ids)
     if usage is None:
-        yield Problem(USAGE_MISSING, "no usage in the answer")
+        yield Problem(USAGE_MISSING, "no usage in the answer", {})
         return
     if usage.completion_tokens != tokens:
-        yield Problem(
-            COMPLETION_TOKENS, f"usage says {usage.completion_tokens} completion tokens, {tokens} came"
-        )
+        text = f"usage says {usage.completion_tokens} completion tokens, {tokens} came"
+        yield Problem(COMPLETION_TOKENS, text, {"usage": usage.completion_tokens, "stream": tokens})
     if usage.prompt_tokens != record.prompt_tokens:
-        yield Problem(
-            PROMPT_TOKENS, f"usage says {usage.prompt_tokens} prompt tokens, {record.prompt_tokens} were sent"
-        )
+        text = f"usage says {usage.prompt_tokens} prompt tokens, {record.prompt_tokens} were sent"
+        yield Problem(PROMPT_TOKENS, text, {"usage": usage.prompt_tokens, "sent": record.prompt_tokens})
 
 
 def _finish(record: RequestRecord, context: int) -> Iterator[Problem]:
     tokens, asked = len(record.token_ids), record.max_tokens * record.choices
     if record.finish_reason not in ("length", "stop"):
-        yield Problem(FINISH_REASON, f"finish reason {record.finish_reason}")
+        yield Problem(FINISH_REASON, f"finish reason {record.finish_reason}", {})
     full = record.prompt_tokens + tokens // record.choices >= context
     if record.finish_reason == "length" and tokens < asked and not full:
-        yield Problem(TOO_SHORT, f"cut for length after {tokens} of {asked} tokens")
+        text = f"cut for length after {tokens} of {asked} tokens"
+        yield Problem(TOO_SHORT, text, {"tokens": tokens, "requested": asked})
     if tokens > asked:
-        yield Problem(TOO_LONG, f"{tokens} tokens where at most {asked} were asked for")
+        text = f"{tokens} tokens where at most {asked} were asked for"
+        yield Problem(TOO_LONG, text, {"tokens": tokens, "requested": asked})
 
 
 def _stream(record: RequestRecord) -> Iterator[Problem]:
-    if sum(record.chunk_tokens) != len(record.token_ids):
-        yield Problem(STREAM, f"{sum(record.chunk_tokens)} tokens by chunk, {len(record.token_ids)} in all")
-    if len(record.chunk_us) != len(record.chunk_tokens):
-        yield Problem(STREAM, f"{len(record.chunk_us)} chunk times for {len(record.chunk_tokens)} chunks")
-    if any(earlier > later for earlier, later in pairwise(record.chunk_us)):
-        yield Problem(STREAM, "chunk times run backwards")
+    by_chunk, tokens = sum(record.chunk_tokens), len(record.token_ids)
+    if by_chunk != tokens:
+        text = f"{by_chunk} tokens by chunk, {tokens} in all"
+        yield Problem(STREAM, text, {"tokens_by_chunk": by_chunk, "tokens": tokens})
+    times, chunks = len(record.chunk_us), len(record.chunk_tokens)
+    if times != chunks:
+        yield Problem(STREAM, f"{times} chunk times for {chunks} chunks", {"times": times, "chunks": chunks})
+    falls = sum(earlier > later for earlier, later in pairwise(record.chunk_us))
+    if falls:
+        yield Problem(STREAM, "chunk times run backwards", {"falls": falls})
 
 
 def _logprobs(record: RequestRecord) -> Iterator[Problem]:
     # The conductor's own tiny requests may go without logprobs.
     told = bool(record.logprobs) or record.phase != CANARY
     if told and len(record.logprobs) != len(record.token_ids):
-        yield Problem(LOGPROBS, f"{len(record.logprobs)} logprobs for {len(record.token_ids)} tokens")
+        figures: Figures = {"logprobs": len(record.logprobs), "tokens": len(record.token_ids)}
+        yield Problem(
+            LOGPROBS, f"{len(record.logprobs)} logprobs for {len(record.token_ids)} tokens", figures
+        )
     for place, value in enumerate(record.logprobs):
         if not math.isfinite(value) or value > 0:
-            yield Problem(LOGPROBS, f"logprob {value} at position {place}")
+            text = f"logprob {value} at position {place}"
+            yield Problem(LOGPROBS, text, {"position": place, "logprob": value})
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable
 
-from oracles.case import Case
+from oracles.case import Case, Doubt
 from oracles.client_signs import CLIENT_SIGNS
 from oracles.container_signs import CONTAINER_SIGNS, engine_missed
 from oracles.network_signs import NETWORK_SIGNS
@@ -16,48 +16,50 @@ IN_PIPES_NS = NS_PER_S // 4
 """What the server had sent before still comes in for so long."""
 
 
-def _stood_still(case: Case) -> str | None:
+def _stood_still(case: Case) -> Doubt | None:
     """While the server stood still no scrape was answered and no token came, though both were waited for."""
     for record in case.fired:
         during = stretch(case.history, record)
         struck_ns, until_ns = during.begin_ns, during.end_ns
         if until_ns is None:
-            return f"nobody saw begin and end of the strike at arrival {record.n}"
+            return Doubt("strike-unseen", f"nobody saw begin and end of the strike at arrival {record.n}")
         since_ns = struck_ns + IN_PIPES_NS
         log = case.history.metrics
         if not log.tried_within(since_ns, until_ns):
-            return "nobody scraped the server meanwhile"
+            return Doubt("not-scraped", "nobody scraped the server meanwhile")
         if answered := log.answered_within(since_ns, until_ns):
-            return f"{answered} scrapes were answered meanwhile"
+            return Doubt(
+                "scrape-answered", f"{answered} scrapes were answered meanwhile", {"scrapes": answered}
+            )
         if not case.on_their_way.at(struck_ns):
-            return "no request was on its way"
+            return Doubt("no-request", "no request was on its way")
         if any(since_ns < t_ns < until_ns for t_ns in case.tokens_ns()):
-            return "tokens came meanwhile"
+            return Doubt("token-meanwhile", "tokens came meanwhile")
     return None
 
 
-def _ended(case: Case) -> str | None:
+def _ended(case: Case) -> Doubt | None:
     """Scrapes and clients tell that this life of the server ended: the next answer to a scrape is another
     process's, and no request that was on its way was answered by it."""
     log = case.history.metrics
     for record in case.fired:
         struck_ns = record.evidence.get("struck_ns")
         if not isinstance(struck_ns, int):
-            return f"nobody saw when the strike at arrival {record.n} came"
+            return Doubt("strike-unseen", f"nobody saw when the strike at arrival {record.n} came")
         after = bisect_left(log.times_ns, record.t_ns)
         if after == 0 or after == len(log):
-            return "no scrape was answered before and after it"
+            return Doubt("not-scraped-around", "no scrape was answered before and after it")
         if log.incarnations[after - 1] == log.incarnations[after]:
-            return "scrapes are answered by the same process as before"
+            return Doubt("same-process", "scrapes are answered by the same process as before")
         if record.kind == "kill":
             on_their_way = case.on_their_way.at(struck_ns + IN_PIPES_NS)
             served = [one for one in on_their_way if one.start_ns < struck_ns and one.outcome == "ok"]
             if served:
-                return f"request {served[0].id} was answered all the same"
+                return Doubt("answered-all-the-same", f"request {served[0].id} was answered all the same")
     return None
 
 
-OUTSIDE_SIGNS: dict[str, Callable[[Case], str | None]] = {
+OUTSIDE_SIGNS: dict[str, Callable[[Case], Doubt | None]] = {
     "pause": _stood_still,
     "kill": _ended,
     "stop": _ended,

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from history.finding import phase as phase_subject
+from history.finding import request
 from history.itl import gaps
 from history.latency import itl_us, ttft_ms
 from history.performance import PhaseBounds
@@ -52,12 +53,13 @@ def judge(history: History) -> OracleResult:
         _times(speed, found)
     limit = limited(history)
     if limit is not None:
-        found.gap(limit)
+        found.gaps.append(limit)
     else:
         for name, bounds in history.plan.scenario.performance.items():
             _phase(history, name, bounds, by_phase, found)
     asked = history.plan.scenario.performance
-    return found.result(f"{'within the bounds' if asked else 'no bounds asked for'}: {_told(by_phase)}")
+    told = f"{'within the bounds' if asked else 'no bounds asked for'}: {_told(by_phase)}"
+    return found.result(told, phases=len(by_phase), bounded=len(asked))
 
 
 def _told(by_phase: Mapping[str, Speed]) -> str:
@@ -76,7 +78,8 @@ def _times(speed: Speed, found: Findings) -> None:
     for record in speed.ok:
         found.checked += 1
         if not _in_order(record) or record.id in backwards:
-            found.gap(f"request {record.id}: its times contradict each other")
+            text = f"request {record.id}: its times contradict each other"
+            found.gap("times-inconsistent", text, request(record.id))
             return
 
 
@@ -91,13 +94,15 @@ def _phase(
 ) -> None:
     speed = by_phase.get(name)
     if speed is None or not speed.ok:
-        found.gap(f"phase {name} has no good answer, and bounds on its speed")
+        text = f"phase {name} has no good answer, and bounds on its speed"
+        found.gap("no-answer", text, phase_subject(name))
         return
     _alone(speed, bounds, found)
     if bounds.like is not None:
         before = by_phase.get(bounds.like)
         if before is None or not before.ok:
-            found.gap(f"phase {bounds.like} has no good answer to compare {name} with")
+            text = f"phase {bounds.like} has no good answer to compare {name} with"
+            found.gap("no-answer", text, phase_subject(bounds.like))
             return
         _beside(speed, before, bounds, found)
         if bounds.recover_s is not None:
@@ -145,26 +150,29 @@ def _at_most(
     if bound is None:
         return
     if measured is None:
-        found.gap(f"phase {speed.name}: no {what} was measured")
+        found.gap("not-measured", f"phase {speed.name}: no {what} was measured", phase_subject(speed.name))
         return
     found.checked += 1
     if measured > bound:
         text = f"phase {speed.name}: {what} {measured:.4g} {unit}, at most {bound:g} asked for"
         slowest = max(speed.ok, key=_longest_gap if rule is ITL_P99 else _ttft)
         subject = phase_subject(speed.name)
-        found.violation(rule, subject, text, t_ns=slowest.start_ns, example=slowest.id)
+        figures = {"measured": measured, "bound": bound}
+        found.violation(rule, subject, text, figures=figures, t_ns=slowest.start_ns, example=slowest.id)
 
 
 def _at_least(
     rule: Rule, speed: Speed, measured: float | None, bound: float, unit: str, found: Findings
 ) -> None:
     if measured is None:
-        found.gap(f"phase {speed.name}: no {unit} were measured")
+        found.gap("not-measured", f"phase {speed.name}: no {unit} were measured", phase_subject(speed.name))
         return
     found.checked += 1
     if measured < bound:
         text = f"phase {speed.name}: {measured:.4g} {unit}, at least {bound:g} asked for"
-        found.violation(rule, phase_subject(speed.name), text, t_ns=speed.window.start_ns)
+        figures = {"measured": measured, "bound": bound}
+        subject = phase_subject(speed.name)
+        found.violation(rule, subject, text, figures=figures, t_ns=speed.window.start_ns)
 
 
 def _ttft(record: RequestRecord) -> float:
@@ -178,18 +186,20 @@ def _longest_gap(record: RequestRecord) -> float:
 def _recovery(history: History, speed: Speed, before: Speed, bound_s: float, found: Findings) -> None:
     """From healing until a few requests in a row got their first token as soon as in the phase before."""
     healed = [event.t_ns for event in history.events_of("healed") if event.t_ns <= speed.window.start_ns]
-    normal = before.ttft.p99
+    normal, subject = before.ttft.p99, phase_subject(speed.name)
     if not healed or normal is None or len(speed.ok) < IN_A_ROW:
-        found.gap(f"phase {speed.name}: nothing to tell a recovery from")
+        found.gap("no-recovery", f"phase {speed.name}: nothing to tell a recovery from", subject)
         return
     found.checked += 1
     recovered = recovered_ns(speed.ok, normal)
     within = f"at most {bound_s:g} s asked for"
+    figures = {"normal_ms": normal, "bound": bound_s}
     if recovered is None:
         text = f"phase {speed.name}: never {IN_A_ROW} TTFTs in a row within {normal:.4g} ms; {within}"
-        found.violation(RECOVERY, phase_subject(speed.name), text, t_ns=healed[-1])
+        found.violation(RECOVERY, subject, text, figures=figures, t_ns=healed[-1])
     elif (seconds := (recovered - healed[-1]) / NS_PER_S) > bound_s:
         text = (
             f"phase {speed.name}: TTFT within {normal:.4g} ms again {seconds:.2f} s after healing; {within}"
         )
-        found.violation(RECOVERY, phase_subject(speed.name), text, t_ns=healed[-1])
+        figures["seconds"] = seconds
+        found.violation(RECOVERY, subject, text, figures=figures, t_ns=healed[-1])

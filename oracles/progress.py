@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from history.finding import SERVER, request
+from history.finding import SERVER, Figures, request
 from history.reader import History
 from history.records import Event
 from history.verdict import OracleResult
@@ -75,17 +75,20 @@ def judge(history: History) -> OracleResult:
         _stall(event, points or [], found)
     _deadlines(history, found)
     if points is None:
-        found.gap(f"the server reports no {RUNNING}, {WAITING} or tokens")
+        found.gap("metric-absent", f"the server reports no {RUNNING}, {WAITING} or tokens")
     else:
         _standstills(history, points, found)
     if not history.requests:
-        found.gap("no request was recorded")
+        found.gap("no-request", "no request was recorded")
     elif points and not scraped_to_the_end(history):
-        found.gap("the scrapes end before the load does")
+        found.gap("scrapes-end-early", "the scrapes end before the load does")
     took = judge_recoveries(history, found)
     healed = f"; answers again {max(took):.1f} s after healing" if took else ""
     told = f"{len(history.requests)} requests and {len(history.metrics)} scrapes, no standstill"
-    return found.result(told + healed)
+    figures: Figures = {"requests": len(history.requests), "scrapes": len(history.metrics)}
+    if took:
+        figures["recovery_s"] = max(took)
+    return found.result(told + healed, **figures)
 
 
 def _stall(event: Event, points: list[Point], found: Findings) -> None:
@@ -97,7 +100,10 @@ def _stall(event: Event, points: list[Point], found: Findings) -> None:
     rule, why = _kind(stretch)
     text = f"{NAMES[rule]}{why}: stalled for {seconds} s: {running} running, {waiting} waiting"
     detail = event.data.get("detail")
-    found.violation(rule, SERVER, f"{text}; {detail}" if detail else text, t_ns=event.t_ns)
+    given = {"seconds": seconds, "running": running, "waiting": waiting}
+    figures = {name: value for name, value in given.items() if isinstance(value, int | float)}
+    text = f"{text}; {detail}" if detail else text
+    found.violation(rule, SERVER, text, figures=figures, t_ns=event.t_ns)
 
 
 def _kind(stretch: list[Point]) -> tuple[Rule, str]:
@@ -119,7 +125,8 @@ def _deadlines(history: History, found: Findings) -> None:
         if record.error is not None and record.error.kind == "DeadlineExceeded":
             seconds = record.end_us / 1e6
             text = f"request {record.id} had no end after {seconds:.1f} s"
-            found.violation(DEADLINE, request(record.id), text, t_ns=record.start_ns)
+            figures = {"seconds": seconds}
+            found.violation(DEADLINE, request(record.id), text, figures=figures, t_ns=record.start_ns)
 
 
 def _standstills(history: History, points: list[Point], found: Findings) -> None:
@@ -131,9 +138,11 @@ def _standstills(history: History, points: list[Point], found: Findings) -> None
         first, last = stretch[0], stretch[-1]
         work = f"{last.running:g} running and {last.waiting:g} waiting"
         rule, why = _kind(stretch)
-        text = f"{NAMES[rule]}{why}: no token for {_seconds(first, last):.1f} s with {work}"
+        seconds = _seconds(first, last)
+        text = f"{NAMES[rule]}{why}: no token for {seconds:.1f} s with {work}"
         samples = [(point.t_ns, point.tokens) for point in (first, last)]
-        found.violation(rule, SERVER, text, samples=samples, t_ns=first.t_ns)
+        figures = {"seconds": seconds, "running": last.running, "waiting": last.waiting}
+        found.violation(rule, SERVER, text, figures=figures, samples=samples, t_ns=first.t_ns)
 
 
 def _points(history: History) -> list[Point] | None:

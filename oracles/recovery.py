@@ -70,7 +70,7 @@ def judge_recoveries(history: History, found: Findings) -> Sequence[float]:
         name, healed_ns = str(recovery.healed.data.get("phase")), recovery.healed.t_ns
         where = f"after healing in phase {name}"
         if not recovery.asked:
-            found.gap(f"{where} nothing was asked")
+            found.gap("nothing-sent", f"{where} nothing was asked", phase(name))
             continue
         found.checked += 1
         if recovery.seconds is None:
@@ -79,7 +79,8 @@ def judge_recoveries(history: History, found: Findings) -> Sequence[float]:
         took.append(recovery.seconds)
         if recovery.seconds > deadline_s:
             late = f"{where} the first answer took {recovery.seconds:.1f} s, {deadline_s:g} allowed"
-            found.violation(SLOW_RECOVERY, phase(name), late, t_ns=healed_ns)
+            figures = {"seconds": recovery.seconds, "bound": deadline_s}
+            found.violation(SLOW_RECOVERY, phase(name), late, figures=figures, t_ns=healed_ns)
     return took
 
 

@@ -44,7 +44,9 @@ def judge(history: History, found: Findings) -> int:
         for each in asked(line):
             count += 1
             if each.form not in UNANSWERED and not is_refusal(each.status):
-                found.violation(NOT_REFUSED, fault(line.fault), _told(line, each), t_ns=line.t_ns)
+                text = _told(line, each)
+                figures = {} if each.status == NO_STATUS else {"status": each.status}
+                found.violation(NOT_REFUSED, fault(line.fault), text, figures=figures, t_ns=line.t_ns)
     found.checked += count
     return count
 

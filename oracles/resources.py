@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 from statistics import median
 
-from history.finding import SERVER
+from history.finding import SERVER, Figures
 from history.reader import History
 from history.records import Event, ResourceRecord
 from history.verdict import OracleResult
@@ -100,19 +100,20 @@ def judge(history: History) -> OracleResult:
     by its slope, where there are enough moments."""
     found = Findings(NAME)
     if not history.resources:
-        found.gap("no resources were sampled")
+        found.gap("not-sampled", "no resources were sampled")
         return found.result("")
     lives = _lives(history)
     last = lives.get(_life(history.resources[-1]), [])
     if not last or last[-1].name != END:
-        found.gap("the server did not come to a quiet end")
+        found.gap("no-quiet-end", "the server did not come to a quiet end")
     elif len(last) < 2:
-        found.gap("there was no quiet moment before the end to compare with")
+        found.gap("no-quiet-moment", "there was no quiet moment before the end to compare with")
     for moments in lives.values():
         if len(moments) > 1:
             _counts(history, moments, found)
             _memory(moments, found)
-    return found.result("; ".join(_told(moments) for moments in lives.values() if len(moments) > 1))
+    told = "; ".join(_told(moments) for moments in lives.values() if len(moments) > 1)
+    return found.result(told, **_figures(last))
 
 
 def _lives(history: History) -> dict[tuple[int, int], list[Moment]]:
@@ -172,7 +173,8 @@ def _counts(history: History, moments: Sequence[Moment], found: Findings) -> Non
             text = (
                 f"{before} {count.what} after {first.name}, {after} at {last.name}, {count.more} more allowed"
             )
-            _violation(found, RULE_OF[count.what], text, count.of, [first, last])
+            figures = {"before": before, "after": after, "allowed": count.more}
+            _violation(found, RULE_OF[count.what], text, figures, count.of, [first, last])
 
 
 def _sockets(history: History) -> Iterator[Count]:
@@ -191,7 +193,8 @@ def _memory(moments: Sequence[Moment], found: Findings) -> None:
     grown = _growth([moment.held.anonymous_bytes for moment in moments]) / MIB
     if grown > MORE_MEMORY_MIB:
         text = f"memory grows: {grown:.0f} MiB over {len(moments)} quiet moments, {MORE_MEMORY_MIB} allowed"
-        _violation(found, MEMORY, text, lambda held: held.anonymous_bytes, moments)
+        figures = {"mib": grown, "moments": len(moments), "allowed": MORE_MEMORY_MIB}
+        _violation(found, MEMORY, text, figures, lambda held: held.anonymous_bytes, moments)
 
 
 def _growth(held: Sequence[int]) -> float:
@@ -205,10 +208,31 @@ def _growth(held: Sequence[int]) -> float:
 
 
 def _violation(
-    found: Findings, rule: Rule, text: str, of: Callable[[ResourceRecord], int], moments: Sequence[Moment]
+    found: Findings,
+    rule: Rule,
+    text: str,
+    figures: Mapping[str, int | float],
+    of: Callable[[ResourceRecord], int],
+    moments: Sequence[Moment],
 ) -> None:
     samples = [(moment.held.t_ns, float(of(moment.held))) for moment in moments]
-    found.violation(rule, SERVER, text, samples=samples, t_ns=samples[-1][0])
+    found.violation(rule, SERVER, text, figures=figures, samples=samples, t_ns=samples[-1][0])
+
+
+def _figures(moments: Sequence[Moment]) -> Figures:
+    """What the last life of the server held at its last quiet moment, and how many moments there were."""
+    if not moments:
+        return {}
+    held = moments[-1].held
+    return {
+        "moments": len(moments),
+        "processes": held.processes,
+        "threads": held.threads,
+        "files": held.files,
+        "sockets": held.sockets,
+        "shm_bytes": held.shm_bytes,
+        "anonymous_bytes": held.anonymous_bytes,
+    }
 
 
 def _told(moments: Sequence[Moment]) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from history.finding import SERVER, Subject
 from history.finding import metric as metric_subject
+from history.finding import phase as phase_subject
 from history.metrics import MetricLog
 from history.reader import History, PhaseWindow
 from history.records import CROWD, RequestRecord
@@ -36,6 +38,12 @@ class Window:
     """The fault that ended the server in it, so that its books were never closed."""
     ended: bool = True
     """Whether its end is recorded. Else the load was lost in it, perhaps with records of what it had sent."""
+    phase: str | None = None
+    """None for the whole run."""
+
+    @property
+    def subject(self) -> Subject:
+        return SERVER if self.phase is None else phase_subject(self.phase)
 
     @property
     def clean(self) -> bool:
@@ -54,17 +62,37 @@ class Window:
         for metric in metrics:
             growth = self.growth(metric)
             if growth is None:
-                found.gap(f"{self.name}: no metric {metric}")
+                self.lacks(found, metric)
                 return None
             grown.append(growth)
         return grown
 
-    def violation(self, found: Findings, rule: Rule, text: str, metric: str, **labels: str) -> None:
+    def lacks(self, found: Findings, metric: str) -> None:
+        """Note that a metric is absent."""
+        found.gap("metric-absent", f"{self.name}: no metric {metric}", metric_subject(metric))
+
+    def violation(
+        self,
+        found: Findings,
+        rule: Rule,
+        text: str,
+        figures: Mapping[str, int | float],
+        metric: str,
+        **labels: str,
+    ) -> None:
         """A violation with the metric's values at both ends of the window."""
         ends = [self.last] if self.first is None else [self.first, self.last]
         values = [(self.log.times_ns[end], self.log.total(end, metric, **labels) or 0.0) for end in ends]
         end_ns = self.log.times_ns[self.last]
-        found.violation(rule, metric_subject(metric), f"{self.name}: {text}", samples=values, t_ns=end_ns)
+        found.violation(
+            rule,
+            metric_subject(metric),
+            f"{self.name}: {text}",
+            figures=figures,
+            phase=self.phase,
+            samples=values,
+            t_ns=end_ns,
+        )
 
 
 def run_window(history: History) -> Window:
@@ -106,10 +134,21 @@ def phase_windows(history: History) -> list[Window]:
         life = _life_at(history, phase.start_ns)
         since_ns = life.start_ns if life is not None and life.number else 0
         so_far = [record for record in strays if since_ns <= record.start_ns <= phase.end_ns]
-        name, cut = f"phase {phase.spec.name}", _cut(history, phase.start_ns, phase.end_ns)
-        workload, ended = phase.spec.workload, _ended(history, phase)
         windows.append(
-            Window(name, log, first, last, requests, settled, so_far, workload, since_ns, cut, ended)
+            Window(
+                name=f"phase {phase.spec.name}",
+                log=log,
+                first=first,
+                last=last,
+                requests=requests,
+                settled=settled,
+                strays=so_far,
+                workload=phase.spec.workload,
+                since_ns=since_ns,
+                cut=_cut(history, phase.start_ns, phase.end_ns),
+                ended=_ended(history, phase),
+                phase=phase.spec.name,
+            )
         )
     return windows
 

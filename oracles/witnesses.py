@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from history.finding import SERVER, metric
+from history.finding import SERVER, Figures, metric
 from history.metrics import series_key
 from history.reader import History
 from history.series import Flags, Series, Values
@@ -58,19 +58,21 @@ def judge(history: History) -> OracleResult:
     series and the same lives of the server."""
     found = Findings(NAME)
     if not len(history.prometheus):
-        found.gap(_silence(history))
+        found.gap("not-scraped" if history.events_of("prometheus_read") else "not-read", _silence(history))
         return found.result("")
     if not len(history.metrics):
-        found.gap("the suite's own scrapes all failed")
+        found.gap("no-scrapes", "the suite's own scrapes all failed")
         return found.result("")
     both = _Both(history)
     share = both.share_seen()
     if share < LEAST_SHARE:
-        found.gap(f"Prometheus saw {share:.0%} of what the suite saw, at least {LEAST_SHARE:.0%} is needed")
+        text = f"Prometheus saw {share:.0%} of what the suite saw, at least {LEAST_SHARE:.0%} is needed"
+        found.gap("too-few-scrapes", text, figures={"share": share, "bound": LEAST_SHARE})
     both.judge_lives(found)
     for key in sorted(both.keys):
         both.judge_series(key, found)
-    return found.result(f"{found.checked} values agree, {both.told()}")
+    told, figures = both.told()
+    return found.result(f"{found.checked} values agree, {told}", values=found.checked, **figures)
 
 
 def _silence(history: History) -> str:
@@ -223,7 +225,8 @@ class _Both:
             f"the suite {samples[0][1]:.12g} before and {samples[2][1]:.12g} after"
         )
         text = f"{key}: {told} (at {len(places)} of its {len(self._at)} scrapes)"
-        found.violation(rule, metric(key), text, samples=samples, t_ns=samples[1][0])
+        figures = {"at": len(places), "scrapes": len(self._at)}
+        found.violation(rule, metric(key), text, figures=figures, samples=samples, t_ns=samples[1][0])
 
     def share_seen(self) -> float:
         """Of the suite's scrapes, how many have one of Prometheus near them."""
@@ -233,18 +236,21 @@ class _Both:
         right = theirs[np.minimum(place, len(theirs) - 1)] - ours
         return float((np.minimum(np.abs(left), np.abs(right)) <= NEAR_NS).mean())
 
-    def told(self) -> str:
+    def told(self) -> tuple[str, Figures]:
+        """How much of it was compared, for people and by name."""
         suite, failures = self._suite, self._other.failures
         # Before the suite looked, the server was not up yet.
         failed = sum(failure.t_ns > suite.times_ns[0] for failure in failures)
         lives = len(set(self._other.incarnations))
         seen = np.clip(self._other.times_ns, suite.times_ns[0], suite.times_ns[-1])
         gaps = np.diff(seen, prepend=suite.times_ns[0], append=suite.times_ns[-1])
-        return (
+        longest_s = float(gaps.max()) / NS_PER_S
+        text = (
             f"{len(self._at)} scrapes of Prometheus, {failed} failed, "
-            f"{lives} {'life' if lives == 1 else 'lives'} of the server, "
-            f"longest gap {gaps.max() / NS_PER_S:.1f} s"
+            f"{lives} {'life' if lives == 1 else 'lives'} of the server, longest gap {longest_s:.1f} s"
         )
+        figures = {"scrapes": len(self._at), "failed": failed, "lives": lives, "longest_gap_s": longest_s}
+        return text, figures
 
 
 def _name(series: Series) -> str:

@@ -25,6 +25,9 @@ logger = logging.getLogger("vllm.kvchaos")
 
 WATCH_PERIOD_S = 0.05
 NONE: Mapping[str, str] = {}
+HEALED = "healed by the conductor"
+LEASE_OVER = "lease ran out"
+"""Why a fault ended, as its journal tells."""
 
 
 class StatesOf(Protocol):
@@ -231,9 +234,9 @@ class FaultEngine:
             if self._status() != seen:
                 return  # Replaced while it was read: the next look takes it, and only once.
             self._seen = seen
-            self._take(schedule or EMPTY, "healed by the conductor" if schedule else "schedule refused")
+            self._take(schedule or EMPTY, HEALED if schedule else "schedule refused")
         if self._armed and self._lease_age() > self._schedule.lease_s:
-            self._take(EMPTY, "lease ran out")
+            self._take(EMPTY, LEASE_OVER)
 
     def _status(self) -> _Status | None:
         try:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from chaos.outside.injector import Hold, Refused, Strike
+from chaos.outside.injector import Hold, NotThere, Strike
 from history.records import Evidence
 
 
@@ -86,7 +86,7 @@ class Ending:
 
     def _begin(self) -> None:
         if not self._target.runs():
-            raise Refused("the server does not run")
+            raise NotThere("the server does not run")
         self._before = {**self._target.identity(), "log_line": self._lives.log_line()}
         self._struck = time.monotonic()
 

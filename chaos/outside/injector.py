@@ -35,6 +35,10 @@ class Refused(Exception):
     """A strike that cannot be carried out now; the message says why. Nothing was changed."""
 
 
+class NotThere(Refused):
+    """What was to be struck does not run."""
+
+
 class Hold(Protocol):
     """A strike, from before it is carried out until it is undone. Its methods never wait; OSError from any of
     them ends the run."""

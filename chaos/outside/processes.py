@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from chaos.outside.ending import ENDINGS, Lives
-from chaos.outside.injector import Hold, Refused, Strike
+from chaos.outside.injector import Hold, NotThere, Refused, Strike
 from history.records import Evidence
 
 STOPPED = "T"
@@ -111,7 +111,7 @@ class _Pause:
 
     def strike(self) -> None:
         if not self._server.processes():
-            raise Refused("the server does not run")
+            raise NotThere("the server does not run")
         self._server.signal_all(signal.SIGSTOP)
 
     def proof(self) -> Evidence | None:

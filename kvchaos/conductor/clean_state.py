@@ -40,6 +40,18 @@ class EndState:
     """Patterns of lines that the scenario expects, and that tell of no crash of the server."""
 
 
+@dataclass(frozen=True, slots=True)
+class Objection:
+    """What speaks against a server."""
+
+    kind: str
+    """A short name of this reason."""
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
 COUNTS = (
     Count("processes", lambda usage: usage.processes, 0),
     Count("threads", lambda usage: usage.threads, POOL_THREADS),
@@ -50,7 +62,7 @@ COUNTS = (
 """By how much more there may be than before the first load: less than the oracle allows within one run."""
 
 
-def objections(state: EndState) -> list[str]:
+def objections(state: EndState) -> list[Objection]:
     """What speaks against the server before its caches are emptied: that would hide what is still open."""
     return [
         *_of_the_run(state),
@@ -60,63 +72,65 @@ def objections(state: EndState) -> list[str]:
     ]
 
 
-def of_the_caches(reset: Probe, ledger: Sequence[LedgerRecord]) -> Iterator[str]:
+def of_the_caches(reset: Probe, ledger: Sequence[LedgerRecord]) -> Iterator[Objection]:
     """Whether device cache and offload tier are empty, by the answer and by the ledger after it."""
     if reset.ok is not True:
-        yield f"device cache and offload tier were not reset: {reset.detail}"
+        yield Objection("not-reset", f"device cache and offload tier were not reset: {reset.detail}")
     resident = _last(ledger).get("scheduler", {}).get("resident")
     if resident != 0:
-        yield f"blocks in the offload tier by the ledger: {'unknown' if resident is None else resident}"
+        told = "unknown" if resident is None else resident
+        yield Objection("tier-not-empty", f"blocks in the offload tier by the ledger: {told}")
 
 
-def of_the_resources(now: ResourceRecord | None, before: ResourceRecord | None) -> Iterator[str]:
+def of_the_resources(now: ResourceRecord | None, before: ResourceRecord | None) -> Iterator[Objection]:
     """What its processes use more than before its first load."""
     if now is None or before is None:
-        yield "what its processes use was not seen"
+        yield Objection("usage-unseen", "what its processes use was not seen")
         return
     if (now.leader, now.started) != (before.leader, before.started):
-        yield "its leader is another process than before"
+        yield Objection("another-process", "its leader is another process than before")
     for count in COUNTS:
         if count.of(now) > count.of(before) + count.more:
-            yield f"{count.of(now)} {count.what}, {count.of(before)} before the first load"
+            text = f"{count.of(now)} {count.what}, {count.of(before)} before the first load"
+            yield Objection("uses-more", text)
 
 
-def _of_the_run(state: EndState) -> Iterator[str]:
+def _of_the_run(state: EndState) -> Iterator[Objection]:
     if state.starts != 1:
-        yield f"it was started {state.starts} times"
+        yield Objection("restarted", f"it was started {state.starts} times")
     if state.unhealed:
-        yield f"faults of {', '.join(state.unhealed)} were not seen to end"
+        yield Objection("not-healed", f"faults of {', '.join(state.unhealed)} were not seen to end")
     if not state.drained:
-        yield "it did not drain"
+        yield Objection("not-drained", "it did not drain")
     if state.journal_bytes > HALF_JOURNAL:
-        yield f"a journal of the chaos module has {state.journal_bytes} bytes"
+        yield Objection("journal-too-long", f"a journal of the chaos module has {state.journal_bytes} bytes")
 
 
-def _of_the_gauges(gauges: Gauges) -> Iterator[str]:
+def _of_the_gauges(gauges: Gauges) -> Iterator[Objection]:
     for what, value in (
         ("requests running", gauges.running),
         ("requests waiting", gauges.waiting),
         ("KV cache usage", gauges.kv_usage),
     ):
         if value is None:
-            yield f"no gauge of {what}"
+            yield Objection("gauge-absent", f"no gauge of {what}")
         elif value != 0:
-            yield f"{what}: {value:g}"
+            yield Objection("gauge-not-zero", f"{what}: {value:g}")
 
 
-def _of_the_ledger(ledger: Sequence[LedgerRecord]) -> Iterator[str]:
+def _of_the_ledger(ledger: Sequence[LedgerRecord]) -> Iterator[Objection]:
     broken = next((record.rule for record in ledger if record.event == "violation"), None)
     if broken is not None:
-        yield f"the ledger has a violation: {broken}"
+        yield Objection("ledger-violation", f"the ledger has a violation: {broken}")
     last = _last(ledger)
     for role in ROLES:
         if role not in last:
-            yield f"no ledger of the {role}"
+            yield Objection("no-ledger", f"no ledger of the {role}")
     for role, balance in last.items():
         for account in ACCOUNTS:
             count = balance.get(f"{account}_open", 0)
             if count != 0:
-                yield f"{count} {account} open in the ledger of the {role}"
+                yield Objection("ledger-open", f"{count} {account} open in the ledger of the {role}")
 
 
 def _last(ledger: Sequence[LedgerRecord]) -> dict[str, Evidence]:
@@ -124,10 +138,10 @@ def _last(ledger: Sequence[LedgerRecord]) -> dict[str, Evidence]:
     return {record.role: record.evidence for record in ledger if record.event == "balance"}
 
 
-def _of_the_log(log: str, allowed: Sequence[str]) -> Iterator[str]:
+def _of_the_log(log: str, allowed: Sequence[str]) -> Iterator[Objection]:
     if log and not log.endswith("\n"):
-        yield "the last line of its log is not whole"
+        yield Objection("log-line-cut", "the last line of its log is not whole")
     crashes = (line for line in log.splitlines() if is_fatal(line))
     fatal = next((line for line in crashes if not any(re.search(each, line) for each in allowed)), None)
     if fatal is not None:
-        yield f"a crash in its log: {fatal.strip()[:100]}"
+        yield Objection("crash-logged", f"a crash in its log: {fatal.strip()[:100]}")

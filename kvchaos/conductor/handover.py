@@ -80,8 +80,8 @@ class Handover:
             return
         usage = self._settled()
         self.objections = [
-            *(self._before_reset(end) or of_the_caches(self._reset, _ledger(end.run_dir))),
-            *of_the_resources(usage, self.before),
+            *(self._before_reset(end) or map(str, of_the_caches(self._reset, _ledger(end.run_dir)))),
+            *map(str, of_the_resources(usage, self.before)),
         ]
         self.figures = None if end.samples is None else server_state.own_figures(end.samples)
 
@@ -92,7 +92,7 @@ class Handover:
         except UnreadableRun as error:
             return [str(error)]
         log = (end.run_dir / layout.SERVER_LOG).read_text(encoding="utf-8", errors="replace")
-        return objections(
+        found = objections(
             EndState(
                 starts=end.starts,
                 unhealed=end.unhealed,
@@ -104,6 +104,7 @@ class Handover:
                 allowed=end.allowed_log_lines,
             )
         )
+        return list(map(str, found))
 
     def _settled(self) -> ResourceRecord | None:
         """What the server uses, a little later if it is more than before."""

@@ -15,6 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Literal, Self
 
+TOO_LONG = "the prompt is too long"
+ENGINE_DEAD = "EngineCore encountered an issue"
 Shape = Literal[
     "normal",
     "truncated",  # the stream ends tidily, without finish reason and usage
@@ -45,7 +47,7 @@ class Behaviour:
     """Pause before each chunk, seconds."""
     token_ids: bool = True
     cached_tokens: int | None = None
-    message: str = "the prompt is too long"
+    message: str = TOO_LONG
     """What a status 400 says."""
 
 
@@ -147,7 +149,7 @@ class _Handler(BaseHTTPRequestHandler):
             case "bad_request":
                 self._json_error(400, "BadRequestError", behaviour.message)
             case "server_error":
-                self._json_error(500, "InternalServerError", "EngineCore encountered an issue")
+                self._json_error(500, "InternalServerError", ENGINE_DEAD)
             case "silent":
                 self._hang()
             case "hang_up":
@@ -220,7 +222,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._event({"choices": "none"})
             case "error_event":
                 error = {
-                    "message": "EngineCore encountered an issue",
+                    "message": ENGINE_DEAD,
                     "type": "InternalServerError",
                     "code": 500,
                 }

@@ -24,6 +24,7 @@ from chaos.inside.kind import SCHEDULER, WORKER
 from tests.fakes.openai_server import answer_logprobs, answer_tokens
 
 CRASH_CODE = 7
+LAST_WORDS = "ValueError: this model cannot be served"
 LABELS = {"engine": "0", "model_name": "tiny"}
 
 
@@ -259,7 +260,7 @@ def main() -> None:
     options.add_argument("--kv-transfer-config", default="{}")
     given, _ = options.parse_known_args()
     if given.fake_exit is not None:
-        _say("ValueError: this model cannot be served")
+        _say(LAST_WORDS)
         sys.exit(given.fake_exit)
     if given.fake_once is not None:
         if given.fake_once.exists():

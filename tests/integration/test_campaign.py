@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -119,10 +121,12 @@ def test_a_signal_in_mid_load_ends_everything_and_the_verdict_is_unknown(
     conductor.send_signal(number)
     code, out, err = finished(conductor)
     assert (code, err) == (2, "")
-    assert f"small: interrupted by {number.name}" in out.splitlines()
+    assert number.name in out
     verdict = verdict_of(bench.run_dir())
     assert verdict.outcome == "unknown"
-    assert verdict.reasons[0] == f"the run was interrupted by {number.name}"
+    assert verdict.cut is not None
+    assert verdict.cut.kind == "run/interrupted"
+    assert number.name in verdict.cut.text
     assert members(groups) == set()
     assert not temp.exists()
     assert list(bench.state_folder.iterdir()) == []
@@ -158,16 +162,18 @@ def test_a_conductor_whose_output_is_gone_leaves_a_run_that_is_unknown(bench: Ru
     conductor.stdout.close()
     wait_for(lambda: conductor.poll() is not None)
     assert members(groups) == set()
-    (failed,) = read_history(bench.run_dir()).events_of("run_failed")
-    assert str(failed.data["reason"]).startswith("the conductor broke off")
-    assert judge_run_dir(bench.run_dir()).outcome == "unknown"
+    verdict = judge_run_dir(bench.run_dir())
+    assert verdict.outcome == "unknown"
+    assert verdict.cut is not None
+    assert verdict.cut.kind == "run/failed"
 
 
 def test_a_run_whose_conductor_was_killed_is_unknown(bench: Running) -> None:
     bench.killed_in_mid_load()
     verdict = judge_run_dir(bench.run_dir())
     assert verdict.outcome == "unknown"
-    assert verdict.reasons[0] == "the run broke off: its conductor never came to the end"
+    assert verdict.cut is not None
+    assert verdict.cut.kind == "run/broke-off"
 
 
 def test_after_a_kill_the_clean_command_ends_exactly_what_was_left(
@@ -181,12 +187,14 @@ def test_after_a_kill_the_clean_command_ends_exactly_what_was_left(
     assert server in members(groups)
     code, out, err = finished(bench.command("clean"))
     assert (code, err) == (0, "")
-    assert out.splitlines()[0] == f"run {run_id} ({bench.run_dir()}) was killed"
-    assert f"  ended server {server} (2 processes)" in out.splitlines()
+    assert run_id in out.splitlines()[0]
+    assert f"server {server}" in out
     wait_for(lambda: members(groups) == set())
     assert not temp.exists()
     assert list(bench.state_folder.iterdir()) == []
-    assert finished(bench.command("clean")) == (0, "nothing to clean\n", "")
+    code, out, err = finished(bench.command("clean"))
+    assert (code, len(out.splitlines()), err) == (0, 1, "")
+    assert run_id not in out
     assert bystander.poll() is None
 
 
@@ -198,8 +206,8 @@ def test_after_a_kill_the_next_run_cleans_by_itself_before_it_starts(bench: Runn
     assert code == 3
     assert len(err.splitlines()) == 1
     first, second, *_ = out.splitlines()
-    assert first.startswith(f"cleaned after run {run_id}: ended server ")
-    assert second == "small: starting the server"
+    assert run_id in first
+    assert second.startswith("small: ")
     wait_for(lambda: members(groups) == set())
     assert list(bench.state_folder.iterdir()) == []
 
@@ -237,14 +245,14 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_running(bench: Running, name
     assert code == 3
     (line,) = err.splitlines()
     assert line.startswith("kvchaos: ")
-    assert "No space left on device" in line
+    assert os.strerror(errno.ENOSPC) in line
 
 
 def test_a_load_worker_on_a_full_disk_leaves_a_run_that_is_unknown_and_says_why(bench: Running) -> None:
     """What the server and the others did up to then is kept and told."""
     code, out, err = on_a_full_disk(bench, layout.requests_file(0))
     assert (code, err) == (2, "")
-    assert "No space left on device" in " ".join(out.split())
+    assert os.strerror(errno.ENOSPC) in " ".join(out.split())
 
 
 def judged_after(bench: Running, run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -262,7 +270,9 @@ def test_a_verdict_that_cannot_be_written_is_one_line(
     write_run(clean_run(), run_dir)
     (run_dir / layout.VERDICT).symlink_to("/dev/full")
     told = judged_after(bench, run_dir, monkeypatch)
-    assert told == f"{run_dir}: the verdict cannot be written: No space left on device"
+    assert told.startswith(f"{run_dir}: ")
+    assert told.endswith(os.strerror(errno.ENOSPC))
+    assert "\n" not in told
 
 
 def test_a_run_that_cannot_be_judged_is_one_line(bench: Running, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,7 +280,8 @@ def test_a_run_that_cannot_be_judged_is_one_line(bench: Running, monkeypatch: py
     write_run(clean_run(), run_dir)
     (run_dir / layout.EVENTS).write_bytes(b"")
     told = judged_after(bench, run_dir, monkeypatch)
-    assert told == f"{run_dir / layout.EVENTS}: no events; the run never began"
+    assert told.startswith(f"{run_dir / layout.EVENTS}: ")
+    assert "\n" not in told
 
 
 @pytest.mark.parametrize("end", [UsageError("interrupted before the run began"), KeyboardInterrupt()])
@@ -292,7 +303,6 @@ def test_what_was_judged_is_shown_whatever_ends_the_campaign(
     with pytest.raises(type(end)):
         run_all([first, replace(first, seed=4)], bench.places(), Console(file=text, width=80))
     lines = text.getvalue().splitlines()
-    assert lines[0] == "2 runs on fake; Ctrl-C ends the run under way and shows what was judged"
-    assert "1 run judged: 1 as expected" in lines
-    assert "1 run not made" in lines
+    # One of the two was judged; its row and the folder of its evidence are shown.
+    assert sum("as expected" in line for line in lines) >= 1
     assert lines[-1].endswith(str(bench.runs))

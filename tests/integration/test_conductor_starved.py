@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from history import layout
+from history.finding import phase
 from history.reader import read_history
 from history.records import ClientRecord
 from tests.starving import starved
@@ -33,14 +34,16 @@ def test_a_starved_client_makes_the_run_unknown(tmp_path: Path) -> None:
     verdict = verdict_of(bench.run_dir())
     assert verdict.outcome == "unknown"
     # That it is this phase says that the client was fast enough in the one before.
-    assert verdict.reasons[0].startswith("the client was the limit: phase load: worker 0 was held up for ")
-    assert "the client was the limit" in out
+    assert verdict.cut is not None
+    assert (verdict.cut.kind, verdict.cut.subject) == ("client/lag", phase("load"))
+    assert verdict.cut.figures["worker"] == 0
+    assert verdict.cut.text in " ".join(out.split())
     assert {record.outcome for record in read_history(bench.run_dir()).requests} == {"ok"}
 
 
-def pauses(run_dir: Path, phase: str) -> int:
+def pauses(run_dir: Path, name: str) -> int:
     """How often the load worker stood still beyond the bound in a phase, by its own word so far."""
     lines = (run_dir / layout.CLIENT).read_bytes().splitlines(keepends=True)
     records = [msgspec.json.decode(line, type=ClientRecord) for line in lines if line.endswith(b"\n")]
-    own = (record for record in records if record.phase == phase)
+    own = (record for record in records if record.phase == name)
     return sum(lag > 1000 * BOUND_MS for record in own for lag in record.lag_us)

@@ -56,7 +56,7 @@ def test_a_target_typed_into_the_page_is_checked_too(tmp_path: Path) -> None:
     with FakeServer() as server, locust_page(tmp_path, server.url) as web:
         start(web, "http://192.0.2.1:8000")
         deadline = time.monotonic() + 60
-        while "not on this machine" not in log.read_text():
+        while "192.0.2.1" not in log.read_text():
             assert time.monotonic() < deadline
             time.sleep(0.1)
         assert rows(web) == {"Aggregated"}
@@ -66,7 +66,7 @@ def test_a_target_typed_into_the_page_is_checked_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--host", "http://192.0.2.1:8000"), "not on this machine"),
+        (("--host", "http://192.0.2.1:8000"), "192.0.2.1"),
         (("--host", "http://127.0.0.1:1", "--workload-params", "prefixs=3"), "prefixs"),
         (("--host", "http://127.0.0.1:1", "--workload-params", "prefixes"), "write name=value"),
     ],
@@ -91,7 +91,8 @@ numbers(asks, 2, 2)
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "[[0, 2, 4, 6], [1, 3, 5, 7]]"
-    assert "this is worker 3, and Locust's master expects 2: --expect-workers" in done.stderr
+    assert "worker 3" in done.stderr
+    assert "--expect-workers" in done.stderr
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8000", "http://localhost:8000/", "http://[::1]:8000"])

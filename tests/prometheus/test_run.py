@@ -20,6 +20,7 @@ from kvchaos.stacks.leftovers import clean, find_leftovers
 from oracles import witnesses
 from tests.prometheus.reopened import reopened
 from tests.unit.conducting import Bench, finished, members, scenario, wait_for
+from tests.unit.found import gap_kinds
 
 SLOW = ("--fake-token-s", "0.05")
 
@@ -88,7 +89,7 @@ def test_a_prometheus_killed_in_mid_run_tells_what_it_saw_until_then(tmp_path: P
     history = read_history(bench.run_dir())
     result = witnesses.judge(history)
     assert (result.verdict, result.violations) == ("unknown", 0)
-    assert "of what the suite saw" in result.summary
+    assert gap_kinds(result) == ["metrics-crosscheck/too-few-scrapes"]
     assert history.prometheus.times_ns[0] < killed_ns
     assert list(bench.state_folder.iterdir()) == []
 
@@ -104,7 +105,8 @@ def test_after_a_kill_of_the_conductor_clean_ends_prometheus(tmp_path: Path) -> 
     assert members({leader}) == {leader}
     (leftover,) = find_leftovers(bench.state_folder)
     cleaned = clean(leftover)
-    assert f"ended prometheus {leader} (1 process)" in cleaned.ended
+    (ended,) = cleaned.ended
+    assert f"prometheus {leader} " in ended
     assert cleaned.remaining == ()
     wait_for(lambda: not members({leader}))
 
@@ -113,7 +115,8 @@ def test_a_machine_without_prometheus_is_told_in_one_line_before_anything_runs(t
     bench = Bench(tmp_path, {"KVCHAOS_PROMETHEUS": str(tmp_path / "nowhere")})
     code, out, err = finished(bench.start(scenario(), "--prometheus"))
     assert (code, out) == (3, "")
-    assert err.startswith(f"kvchaos: KVCHAOS_PROMETHEUS: {tmp_path / 'nowhere'} is no program; correct it")
+    assert err.startswith(f"kvchaos: KVCHAOS_PROMETHEUS: {tmp_path / 'nowhere'} ")
+    assert len(err.splitlines()) == 1
     assert not bench.runs.exists()
 
 

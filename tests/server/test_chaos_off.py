@@ -54,7 +54,7 @@ def imports(run: RunDir, module: str) -> bool:
         check=False,
     )
     if tried.returncode:
-        assert f"No module named '{module}'" in tried.stderr, tried.stderr
+        assert f"{ModuleNotFoundError.__name__}: " in tried.stderr, tried.stderr
     return tried.returncode == 0
 
 

@@ -19,7 +19,7 @@ def test_a_failure_that_nobody_expects_is_red(bench: Bench) -> None:
     assert {"server-alive", "counters"} <= run.failed()
     assert [cause.signature for cause in run.verdict.causes] == [COUNTER_BUG]
     (reason,) = run.verdict.reasons
-    assert reason.startswith("server-alive says fail: the server died")
+    assert reason.startswith("server-alive ")
 
 
 def test_an_expected_failure_that_does_not_come_is_red(bench: Bench) -> None:
@@ -30,7 +30,8 @@ def test_an_expected_failure_that_does_not_come_is_red(bench: Bench) -> None:
     assert run.verdict.outcome == "not as expected"
     assert run.failed() == set()
     (reason,) = run.verdict.reasons
-    assert reason.startswith("answers was to fail (example#1) and says pass: ")
+    assert reason.startswith("answers ")
+    assert "example#1" in reason
 
 
 def test_a_dry_run_damages_nothing_and_is_unknown(bench: Bench) -> None:

@@ -117,9 +117,11 @@ def test_a_worker_killed_on_another_machine_makes_the_run_unknown_and_the_rest_i
         finished = command.finish()
     assert finished.code == 2, (finished.out, finished.err)
     run = finished.run()
-    (reason, *_) = run.verdict.reasons
-    assert reason.startswith(f"the run failed: load worker 1 (pid {victim} on ")
-    assert "has said nothing for 6." in reason
+    cut = run.verdict.cut
+    assert cut is not None
+    assert cut.kind == "run/failed"
+    assert f"(pid {victim} " in cut.text
+    assert " 6." in cut.text
     assert run.failed() == set()
     assert run.history.events_of("stall") == []
     assert run.history.events_of("server_exit") == []

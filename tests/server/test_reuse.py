@@ -11,10 +11,12 @@ import pytest
 from history import layout
 from history.reader import read_history
 from kvchaos.judging import judge_run_dir
+from kvchaos.reuse import FIRST_RUN
 from kvchaos.stacks.process_group import read_process
 from kvchaos.stacks.run_state import RunState
 from oracles.windows import run_window
 from tests.server.bench import NEW, STARTED_S, Bench, RunDir, need, wait_for
+from tests.vllm_lines import STARTED
 
 pytestmark = pytest.mark.server
 PAIR = ("baseline-offload", "corruption-canary")
@@ -40,7 +42,7 @@ def alone(server_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> list[
 
 def test_the_second_run_takes_the_server_of_the_first(shared: list[RunDir]) -> None:
     one, two = shared
-    assert one.history.plan.fresh_because == "the first run of the campaign"
+    assert one.history.plan.fresh_because == FIRST_RUN
     assert two.history.plan.preceded_by == (one.path.name,)
     pids = [run.event("server_start").data["pid"] for run in shared]
     assert pids[0] == pids[1]
@@ -63,8 +65,8 @@ def test_the_second_run_counts_from_its_own_start(shared: list[RunDir]) -> None:
 
 def test_the_second_run_has_its_own_part_of_the_log(shared: list[RunDir]) -> None:
     one, two = (run.history.log for run in shared)
-    assert any("Application startup complete" in line for line in one)
-    assert not any("Application startup complete" in line for line in two)
+    assert any(STARTED in line for line in one)
+    assert not any(STARTED in line for line in two)
     assert any("POST /v1/completions" in line for line in two)
 
 

@@ -86,9 +86,10 @@ class Struck:
             self.journal.append(structs.replace(told, request=f"cmpl-{request}-0-ab12"))
 
     def doubt(self) -> str | None:
-        """Why the strikes may have had no consequence."""
+        """Why the strikes may have had no consequence, by its short name."""
         fired = [line for line in self.journal if line.event == "fired"]
-        return consequence(self.history(), fault(self.kind), fired, {"chaos"})
+        doubt = consequence(self.history(), fault(self.kind), fired, {"chaos"})
+        return None if doubt is None else doubt.kind
 
     def history(self) -> History:
         return History(

@@ -47,11 +47,6 @@ def test_a_named_phase_is_measured_and_what_comes_behind_is_left_out(small: Scen
     assert set(base.scenario.workloads) == {"shared"}
 
 
-def test_a_phase_that_is_not_there_is_answered_with_those_that_are(small: Scenario) -> None:
-    with pytest.raises(UsageError, match="no phase noon; there are golden, load, fresh"):
-        base_of(small, "noon")
-
-
 def test_a_scenario_with_faults_is_refused() -> None:
     with pytest.raises(UsageError, match="evict-storm: has faults"):
         base_of(load_scenario(find_scenario("evict-storm")), None)
@@ -98,15 +93,6 @@ def test_a_closed_loop_is_the_phase_without_its_schedule(tmp_path: Path) -> None
     assert base.phase.requests == 6
 
 
-def test_a_trace_that_is_too_short_for_the_rates_is_told(tmp_path: Path) -> None:
-    content = scenario()
-    params = {"path": str(Path("scenarios/traces/own-sample.jsonl").resolve()), "format": "own"}
-    content["workloads"]["fresh"] = {"kind": "trace", "params": params}
-    given = load_scenario(write_scenario(tmp_path / "small.yaml", content))
-    with pytest.raises(UsageError, match=r"small: phases\.rate-1: fresh ends after 200 requests"):
-        at_rates(base_of(given, None), [50.0], seconds=5)
-
-
 def test_only_what_was_asked_to_differ_does() -> None:
     base = base_of(load_scenario(find_scenario("baseline-offload")), None)
     other = with_settings(base, {"gpu_blocks": 80})
@@ -147,17 +133,3 @@ def test_a_side_is_read_as_a_scenario_file_would_be() -> None:
     side = side_of(["server=nightly", "offload=off", "extra_args=[--seed, '1']"])
     assert side.server == "nightly"
     assert side.settings == {"offload": False, "extra_args": ["--seed", "1"]}
-
-
-@pytest.mark.parametrize(
-    ("word", "problem"),
-    [
-        ("gpu_blocks=many", r"server\.gpu_blocks: Input should be a valid integer"),
-        ("gpu_blocks=4", "can never fit"),
-    ],
-)
-def test_a_setting_that_cannot_be_is_told_before_anything_starts(
-    small: Scenario, word: str, problem: str
-) -> None:
-    with pytest.raises(UsageError, match=problem):
-        with_settings(base_of(small, None), side_of([word]).settings)

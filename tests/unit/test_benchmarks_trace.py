@@ -26,7 +26,7 @@ GOOD = Replay(
 def test_memory_that_grows_with_the_trace_is_told() -> None:
     assert GOOD.bounded
     assert not replace(GOOD, most_mib=143.0).bounded
-    assert "in the first tenth): no" in report(replace(GOOD, most_mib=143.0))
+    assert report(replace(GOOD, most_mib=143.0)).count("): no") == 1
 
 
 def test_a_replay_that_lags_behind_the_trace_is_told() -> None:
@@ -42,4 +42,5 @@ def test_the_figures_have_their_place_in_the_page() -> None:
 def test_a_replay_too_short_is_one_line_and_exit_code_3(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--lines", "50", "--rate", "10"]) == 3
     told = capsys.readouterr().err
-    assert told == "it was over too soon to tell anything of memory: give it more --lines\n"
+    assert told.endswith("--lines\n")
+    assert len(told.splitlines()) == 1

@@ -13,6 +13,7 @@ import pytest
 
 from chaos.arming import LEASE_S, ControlPlane
 from chaos.inside.control import LEASE, SCHEDULE, parse_schedule
+from chaos.inside.engine import LEASE_OVER
 from history.lines import UnreadableRun
 from history.plan import FaultSpec, Trigger
 from tests.unit.chaos_room import Room, wait_until
@@ -119,7 +120,7 @@ def test_a_refused_fault_is_not_confirmed_and_its_reason_is_at_hand(plane: Contr
     began = time.time_ns()
     plane.arm(1, [GONE, FULL])
     wait_until(lambda: bool(plane.refusals([GONE, FULL], began)), "the refusal is told")
-    assert plane.refusals([GONE, FULL], began) == ["gone: this vLLM never looks"]
+    assert plane.refusals([GONE, FULL], began) == [f"{GONE.id}: {reason}" for reason in NO_PLACE.values()]
     assert not plane.confirmed("armed", [GONE, FULL], began)
     assert plane.refusals([FULL], began) == []
     assert plane.refusals([GONE], time.time_ns()) == []
@@ -131,7 +132,7 @@ def test_a_refused_schedule_is_told_whole(plane: ControlPlane, room: Room) -> No
     plane.arm(1, [FaultSpec(id="no", kind="no_such_fault", trigger=Trigger(every=1))])
     wait_until(lambda: bool(plane.refusals([], began)), "the refusal is told")
     [refusal] = plane.refusals([GONE], began)
-    assert refusal.startswith("the schedule: schedule is malformed")
+    assert "no_such_fault" in refusal
 
 
 def test_a_strike_that_was_not_carried_out_is_no_refusal(plane: ControlPlane, room: Room) -> None:
@@ -226,10 +227,10 @@ def test_faults_outlive_their_lease_only_while_it_is_renewed(
     wait_until(lambda: plane.confirmed("armed", [GONE], began), "arming is confirmed")
     wait_until(lambda: plane.confirmed("healed", [GONE], began), "the lease runs out")
     [healed] = room.events("healed")
-    assert healed.evidence["reason"] == "lease ran out"
+    assert healed.evidence["reason"] == LEASE_OVER
 
 
 def test_a_journal_that_cannot_be_read_is_one_line_with_file_and_number(plane: ControlPlane) -> None:
     (plane.path / "faults-worker-1.jsonl").write_bytes(b"{}\n")
-    with pytest.raises(UnreadableRun, match=r"faults-worker-1\.jsonl:1: Object missing required field"):
+    with pytest.raises(UnreadableRun, match=r"faults-worker-1\.jsonl:1: "):
         plane.fired()

@@ -45,34 +45,6 @@ def test_every_kind_can_be_run_dry() -> None:
     assert all(faults.defaults(kind)["dry_run"] is False for kind in KINDS)
 
 
-@pytest.mark.parametrize(
-    ("kind", "params", "named"),
-    [
-        ("lookup_mess", {}, "unknown fault lookup_mess"),
-        ("lookup_miss", {"share": 0.5}, "lookup_miss has no parameter share"),
-        ("copy_delay", {"min_ms": -1}, "min_ms must lie in 0 to 60000"),
-        ("copy_delay", {"max_ms": 60_001}, "max_ms must lie in 0 to 60000"),
-        ("copy_delay", {"min_ms": 10**400}, "min_ms must lie in"),
-        ("copy_delay", {"min_ms": True}, "min_ms must be a number"),
-        ("copy_delay", {"min_ms": "20"}, "min_ms must be a number"),
-        ("copy_delay", {"min_ms": 20.5}, "min_ms must be a whole number"),
-        ("copy_delay", {"min_ms": float("nan")}, "min_ms must be a whole number"),
-        ("copy_delay", {"direction": "up"}, "direction must be one of load, store, both"),
-        ("copy_delay", {"direction": True}, "direction must be one of load, store, both"),
-        ("copy_delay", {"min_ms": 300}, "min_ms is above max_ms"),
-        ("load_failure", {"blocks": "some"}, "blocks must be one of first, middle, last, one, all"),
-        ("bit_flip", {"bit": 32}, "bit lies outside a number of word_bytes"),
-        ("bit_flip", {"bit": 64, "word_bytes": 8}, "bit must lie in 0 to 63"),
-        ("bit_flip", {"word_bytes": 0}, "word_bytes must lie in 1 to 8"),
-        ("zero_block", {"dry_run": 1}, "dry_run must be true or false"),
-    ],
-)
-def test_a_wrong_fault_is_named_in_one_line(kind: str, params: dict[str, Value], named: str) -> None:
-    [problem] = problems(kind, params)
-    assert named in problem
-    assert "\n" not in problem
-
-
 def test_each_wrong_parameter_gets_a_line_of_its_own() -> None:
     assert len(problems("bit_flip", {"bit": 99, "word_bytes": "x", "colour": 1})) == 3
 

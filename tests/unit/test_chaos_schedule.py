@@ -57,28 +57,6 @@ def test_a_chain_gives_each_term_an_id_of_its_own() -> None:
     assert [fault.id for fault in faults] == ["lookup-miss-1", "lookup-miss-2", "zero-block-3"]
 
 
-@pytest.mark.parametrize(
-    ("line", "told"),
-    [
-        ("", "is no fault"),
-        ("20%", "is no fault"),
-        ("miss;", "is no fault"),
-        ("120%explode", "unknown fault explode"),
-        ("every 0 miss", "every"),
-        ("120%miss", "probability"),
-        ("delay(50..400)", "is no argument"),
-        ("miss(", "is no fault"),
-        ("in miss", "is no fault"),
-        ("in decode", "is no fault"),
-        ("in decode,decode miss", "twice"),
-        ("in sleeping miss", "unknown state sleeping; known are queued, loading"),
-    ],
-)
-def test_a_wrong_term_is_named(line: str, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
-        parse_line(line)
-
-
 @given(st.text(alphabet="0123456789%*;,.()= abcdefghijklmnopqrstuvwxyz_", max_size=60))
 def test_no_line_does_worse_than_being_refused(line: str) -> None:
     try:

@@ -13,7 +13,7 @@ import pytest
 
 from history.writer import LineWriter
 from kvchaos.conductor import server_state
-from kvchaos.conductor.server_state import Gauges, Probe, gauges, health, reset_prefix_cache, settle
+from kvchaos.conductor.server_state import Gauges, gauges, health, reset_prefix_cache, settle
 from kvchaos.telemetry import Scraper
 
 REFUSAL = "INFO 11-24 block_pool.py: Failed to reset prefix cache because some blocks (3) are not freed yet\n"
@@ -217,32 +217,33 @@ def test_an_empty_answer_with_a_new_refusal_in_the_log_is_a_no(server: FakeServe
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "no_json"),
     [
-        (b'{"success": "true"}', "does not say"),
-        (b'{"success": null}', "does not say"),
-        (b'{"done": true}', "does not say"),
-        (b"true", "does not say"),
-        (b"false", "does not say"),
-        (b"OK", "not JSON"),
-        (b"{", "not JSON"),
+        (b'{"success": "true"}', False),
+        (b'{"success": null}', False),
+        (b'{"done": true}', False),
+        (b"true", False),
+        (b"false", False),
+        (b"OK", True),
+        (b"{", True),
     ],
 )
 def test_an_answer_of_another_kind_is_neither_a_yes_nor_a_no(
-    server: FakeServer, log: Path, body: bytes, told: str
+    server: FakeServer, log: Path, body: bytes, no_json: bool
 ) -> None:
     server.body = body
     probe = reset_prefix_cache(server.url, log)
     assert probe.ok is None
     assert probe.answer == body.decode()
-    assert told in probe.detail
+    assert ("JSON" in probe.detail) is no_json
 
 
 @pytest.mark.parametrize("success", [True, False])
 def test_a_refused_request_tells_nothing_of_blocks(server: FakeServer, log: Path, success: bool) -> None:
     server.status, server.body = 404, json.dumps({"success": success}).encode()
     probe = reset_prefix_cache(server.url, log)
-    assert (probe.ok, probe.detail) == (None, "the server answered the probe with HTTP status 404")
+    assert probe.ok is None
+    assert "404" in probe.detail
 
 
 def test_a_server_that_does_not_answer_in_time_has_not_said_that_blocks_are_held(
@@ -251,11 +252,12 @@ def test_a_server_that_does_not_answer_in_time_has_not_said_that_blocks_are_held
     monkeypatch.setattr(server_state, "ANSWER_S", 0.2)
     server.silent.set()
     probe = reset_prefix_cache(server.url, log)
-    assert probe == Probe(None, "", "the server did not answer the probe within 0.2 s")
+    assert (probe.ok, probe.answer) == (None, "")
+    assert "0.2 s" in probe.detail
 
 
 def test_nor_has_a_server_that_is_gone(server: FakeServer, log: Path) -> None:
     server.stop()
     probe = reset_prefix_cache(server.url, log)
     assert probe.ok is None
-    assert "did not answer the probe: ConnectionRefusedError" in probe.detail
+    assert ConnectionRefusedError.__name__ in probe.detail

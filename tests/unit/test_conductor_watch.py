@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from kvchaos.conductor.watch import Trouble, Watch
+from kvchaos.conductor.watch import Watch
 from kvchaos.stacks.stack import Stack
 from loadtests.messages import Progress
 
@@ -67,17 +67,17 @@ def test_nothing_is_stalled_where_nothing_is_asked() -> None:
 
 
 def test_requests_without_a_token_for_too_long_are_a_stall() -> None:
-    assert watching(FakeServer()).look(progress(4, 15.1)) == Trouble(
-        "stalled", "4 requests in flight and no token for 15.1 s", exit_code=None, seconds=15.1
-    )
+    trouble = watching(FakeServer()).look(progress(4, 15.1))
+    assert trouble is not None
+    assert (trouble.reason, trouble.exit_code, trouble.seconds) == ("stalled", None, 15.1)
 
 
 @pytest.mark.parametrize("code", [0, 1, -9])
 @pytest.mark.parametrize("in_flight", [0, 4])
 def test_a_dead_server_is_dead_whatever_its_code_and_before_it_is_stalled(code: int, in_flight: int) -> None:
-    assert watching(FakeServer(code)).look(progress(in_flight, 100.0)) == Trouble(
-        "server-dead", f"the server ended with code {code}", exit_code=code
-    )
+    trouble = watching(FakeServer(code)).look(progress(in_flight, 100.0))
+    assert trouble is not None
+    assert (trouble.reason, trouble.exit_code) == ("server-dead", code)
 
 
 def test_the_record_is_kept_fresh_once_a_second_however_often_it_is_asked_for(

@@ -33,18 +33,15 @@ def test_a_squeezed_server_is_slower_than_before() -> None:
 @pytest.mark.parametrize(
     ("changed", "doubt"),
     [
-        (
-            replace(SQUEEZED, requests=(tokens(500, 8000, 20),)),
-            "50 tokens a second came meanwhile, 50 before",
-        ),
-        (replace(SQUEEZED, requests=(tokens(2500, 8000, 20),)), "too little time"),
-        (replace(SQUEEZED, requests=()), "too little time"),
-        (replace(SQUEEZED, journal=SQUEEZED.journal[:1]), "nobody saw the end"),
+        (replace(SQUEEZED, requests=(tokens(500, 8000, 20),)), "not-slower"),
+        (replace(SQUEEZED, requests=(tokens(2500, 8000, 20),)), "too-little-time"),
+        (replace(SQUEEZED, requests=()), "too-little-time"),
+        (replace(SQUEEZED, journal=SQUEEZED.journal[:1]), "strike-unseen"),
     ],
     ids=["as fast", "hardly begun", "no load", "no end"],
 )
 def test_a_squeeze_that_nobody_felt_is_doubted(changed: Seen, doubt: str) -> None:
-    assert doubt in str(changed.doubt("cpu_squeeze"))
+    assert changed.doubt("cpu_squeeze") == doubt
 
 
 def failed(start_ms: int, end_ms: int) -> RequestRecord:
@@ -80,15 +77,15 @@ def test_the_kernel_ended_a_server_that_was_starved() -> None:
 @pytest.mark.parametrize(
     ("changed", "doubt"),
     [
-        (replace(STARVED, happenings=STARVED.happenings[:1]), "no process that was ended for lack of memory"),
-        (replace(STARVED, happenings=(oom(2100, "prometheus"),)), "no process that was ended"),
-        (replace(STARVED, happenings=(oom(1000), *STARVED.happenings[2:])), "no process that was ended"),
-        (replace(STARVED, requests=(asked(1500, 2400),)), "no request failed of it"),
+        (replace(STARVED, happenings=STARVED.happenings[:1]), "not-out-of-memory"),
+        (replace(STARVED, happenings=(oom(2100, "prometheus"),)), "not-out-of-memory"),
+        (replace(STARVED, happenings=(oom(1000), *STARVED.happenings[2:])), "not-out-of-memory"),
+        (replace(STARVED, requests=(asked(1500, 2400),)), "no-request-failed"),
     ],
     ids=["nobody ended", "another container's", "before the strike", "nobody failed"],
 )
 def test_a_server_that_something_else_ended_was_not_starved(changed: Seen, doubt: str) -> None:
-    assert doubt in str(changed.doubt("memory_squeeze"))
+    assert changed.doubt("memory_squeeze") == doubt
 
 
 BLIND = Seen(
@@ -109,13 +106,13 @@ def test_a_dead_prometheus_saw_nothing() -> None:
 @pytest.mark.parametrize(
     ("changed", "doubt"),
     [
-        (replace(BLIND, prometheus=(*BLIND.prometheus[:2], scrape(4000), scrape(7500))), "saw the server"),
-        (replace(BLIND, prometheus=BLIND.prometheus[:2]), "did not see the server both before and after"),
-        (replace(BLIND, prometheus=()), "did not see the server both before and after"),
-        (replace(BLIND, scrapes=(scrape(1900), scrape(7000))), "the suite saw nothing meanwhile either"),
-        (replace(BLIND, journal=BLIND.journal[:1]), "nobody saw the end"),
+        (replace(BLIND, prometheus=(*BLIND.prometheus[:2], scrape(4000), scrape(7500))), "prometheus-saw"),
+        (replace(BLIND, prometheus=BLIND.prometheus[:2]), "not-seen-around"),
+        (replace(BLIND, prometheus=()), "not-seen-around"),
+        (replace(BLIND, scrapes=(scrape(1900), scrape(7000))), "suite-saw-nothing"),
+        (replace(BLIND, journal=BLIND.journal[:1]), "strike-unseen"),
     ],
     ids=["it saw", "never again", "never", "nothing to be seen", "no end"],
 )
 def test_a_prometheus_that_saw_on_was_not_dead(changed: Seen, doubt: str) -> None:
-    assert doubt in str(changed.doubt("prometheus_kill"))
+    assert changed.doubt("prometheus_kill") == doubt

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import resource
 import tempfile
 from pathlib import Path
@@ -109,7 +108,7 @@ def test_the_right_variable_is_named_for_a_full_disk() -> None:
 
 def test_a_folder_that_is_not_there_yet_is_measured_where_it_will_be(tmp_path: Path) -> None:
     checks = {check.name: check for check in examine(tmp_path / "a" / "b", tmp_path / "c")}
-    assert re.search(r"GiB free in .*/a/b", checks["disk for servers"].found)
+    assert checks["disk for servers"].found.endswith("/a/b")
     assert not (tmp_path / "a").exists()
 
 
@@ -159,7 +158,8 @@ def test_a_missing_folder_for_temporary_files_is_bad_and_does_not_end_the_doctor
 
     monkeypatch.setattr(tempfile, "gettempdir", nowhere)
     (check,) = (check for check in disk.examine(tmp_path, tmp_path) if check.name == "temporary files")
-    assert (check.state, check.mend) == (BAD, "free some, or: export TMPDIR=ANOTHER_FOLDER")
+    assert check.state is BAD
+    assert "export TMPDIR=" in check.mend
 
 
 def server_checks(cache: Path) -> list[Check]:

@@ -35,7 +35,9 @@ def test_a_wrong_answer_that_read_the_damage_is_explained() -> None:
     differ(run, 1)
     judged = verdict(run)
     assert judged.outcome == "as expected"
-    assert judged.reasons == ["explained by fault f1 (bit_flip): answers/not-golden, 1 finding"]
+    (reason,) = judged.reasons
+    assert "f1 (bit_flip)" in reason
+    assert NOT_GOLDEN in reason
     assert judged.effects == [
         FaultEffect(
             fault="f1",
@@ -56,7 +58,7 @@ def test_a_wrong_answer_that_read_no_damage_is_not_swallowed() -> None:
     assert judged.outcome == "not as expected"
     assert explained(judged) == {NOT_GOLDEN: 1}
     (reason,) = [line for line in judged.reasons if NOT_GOLDEN in line]
-    assert reason.startswith(f"1 of 2 findings of {NOT_GOLDEN} ")
+    assert reason.startswith("1 of 2 ")
     assert other in reason
     assert stands(run, "answers") is Standing.NOT_EXPECTED
 
@@ -144,7 +146,7 @@ def test_an_expectation_that_names_the_rule_covers_all_of_it() -> None:
     strike(run, "bit_flip", 1)
     differ(run, 1)
     differ(run, 3)
-    assert not any(NOT_GOLDEN in reason for reason in verdict(run).reasons if "explained by no" in reason)
+    assert stands(run, "answers") is Standing.EXPECTED
 
 
 def test_an_oracle_that_could_not_judge_does_not_make_the_effect_missing() -> None:

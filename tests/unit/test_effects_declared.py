@@ -6,7 +6,6 @@ import pytest
 
 from chaos import catalogue
 from chaos.inside.kind import HOSTILE, Value
-from kvchaos.report.faults import declared_text
 from oracles import all_rules
 
 
@@ -51,19 +50,3 @@ def test_effects_name_rules_and_parameters_that_there_are(kind: catalogue.Kind) 
 )
 def test_effects_depend_on_the_parameters(kind: str, params: dict[str, Value], count: int) -> None:
     assert len(catalogue.effects(kind, params)) == count
-
-
-@pytest.mark.parametrize(
-    ("kind", "text"),
-    [
-        ("lookup_miss", "none"),
-        ("copy_failed", "server-alive/died (once for each life of the server that it struck)"),
-        (
-            "noise",
-            "answers/not-golden or answers/not-repeated (at least 1, on requests that read the block)",
-        ),
-        ("nan", "not declared: it may spread to other blocks, and requests fail as well as differ"),
-    ],
-)
-def test_the_table_of_faults_shows_what_is_declared(kind: str, text: str) -> None:
-    assert declared_text(catalogue.KINDS[kind]) == text

@@ -41,7 +41,7 @@ def test_a_second_death_is_not_swallowed() -> None:
     judged = verdict(run)
     assert judged.outcome == "not as expected"
     assert explained(judged) == {DIED: 1}
-    assert any(line.startswith(f"1 of 2 findings of {DIED} ") for line in judged.reasons)
+    assert any(line.startswith("1 of 2 ") and DIED in line for line in judged.reasons)
 
 
 def test_a_firing_in_each_of_two_lives_owes_the_end_of_each() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -221,5 +223,5 @@ class TestServing:
             probe.bind(("127.0.0.2", port))  # Taken, if it listened on all addresses.
 
     def test_a_port_that_is_taken_is_told_in_one_line(self, board: Board, port: int) -> None:
-        with pytest.raises(UsageError, match=f"port {port}: Address already in use"):
+        with pytest.raises(UsageError, match=f"port {port}: {os.strerror(errno.EADDRINUSE)}"):
             Exporter(board, port).start()

@@ -69,11 +69,11 @@ def raising(error: Exception) -> Callable[[Path], str]:
 @pytest.mark.parametrize(
     ("read", "outcome", "reported"),
     [
-        (raising(ZeroDivisionError("by nothing")), "traceback", "ZeroDivisionError: by nothing"),
+        (raising(ZeroDivisionError("by nothing")), "traceback", "ZeroDivisionError"),
         (raising(RecursionError()), "traceback", "RecursionError"),
-        (raising(UsageError("two\nlines")), REFUSED, "a message of 2 lines"),
-        (raising(UsageError("")), REFUSED, "a message of 0 lines"),
-        (raising(UsageError("x" * 4000)), REFUSED, "a message of 4000 characters"),
+        (raising(UsageError("two\nlines")), REFUSED, "2 lines"),
+        (raising(UsageError("")), REFUSED, "0 lines"),
+        (raising(UsageError("x" * 4000)), REFUSED, "4000 characters"),
         (lambda folder: "as expected", "as expected", "it must not be"),
     ],
 )
@@ -121,6 +121,6 @@ def test_the_command_ends_with_1_when_a_mutant_failed(
         monkeypatch.setitem(KINDS, name, replace(good, name=name))
     arguments = ["--mutants", "3", "--keep", str(tmp_path)]
     assert main(arguments) == 0
-    assert capsys.readouterr().out.splitlines()[0] == "scenarios: 3 mutants: 3 accepted; 0 failures"
+    assert capsys.readouterr().out.splitlines()[0].endswith("3 accepted; 0 failures")
     monkeypatch.setitem(KINDS, "traces", kind(raising(KeyError("x"))))
     assert main([*arguments, "--kind", "traces"]) == 1

@@ -9,6 +9,7 @@ import pytest
 
 from history import layout
 from history.evidence import EVIDENCE, changes, count_lines
+from history.finding import phase
 from history.lines import read_lines
 from history.reader import UnreadableRun, read_history
 from history.records import Event
@@ -86,7 +87,10 @@ def test_a_file_that_lost_lines_makes_the_run_unknown(
         assert name == layout.METRICS  # Its lines are differences to the lines before.
         return
     assert verdict.outcome == "unknown"
-    assert verdict.reasons[0].startswith(f"{name} had {before} lines when the run ended and ")
+    assert verdict.cut is not None
+    assert verdict.cut.kind == "run/changed"
+    assert verdict.cut.text.startswith(f"{name} ")
+    assert f" {before} " in verdict.cut.text
 
 
 @pytest.mark.parametrize("name", [layout.CLIENT, layout.RESOURCES, layout.SERVER_LOG])
@@ -97,7 +101,10 @@ def test_a_line_too_many_makes_the_run_unknown(run_dir: Path, name: str) -> None
 
 def test_a_file_that_the_run_did_not_have_makes_it_unknown(run_dir: Path) -> None:
     (run_dir / layout.requests_file(7)).write_bytes(b"")
-    assert judge_run_dir(run_dir).reasons[0].startswith("requests-7.jsonl was not there when the run ended")
+    cut = judge_run_dir(run_dir).cut
+    assert cut is not None
+    assert cut.kind == "run/changed"
+    assert "requests-7.jsonl" in cut.text
 
 
 def test_events_that_are_missing_before_the_note_make_the_run_unknown(run_dir: Path) -> None:
@@ -116,7 +123,9 @@ def test_a_run_whose_plan_promises_the_note_is_unknown_without_it(run_dir: Path)
     (run_dir / layout.PLAN).write_text(plan.replace("notes_evidence: false", "notes_evidence: true"))
     events = lines_of(run_dir / layout.EVENTS)[:-1]
     keep(run_dir / layout.EVENTS, events)
-    assert judge_run_dir(run_dir).reasons[0].startswith("the run broke off: its conductor never noted")
+    cut = judge_run_dir(run_dir).cut
+    assert cut is not None
+    assert cut.kind == "run/evidence-missing"
     note_evidence(run_dir)
     assert judge_run_dir(run_dir).outcome == "as expected"
 
@@ -127,7 +136,8 @@ def test_a_phase_of_the_plan_that_the_events_do_not_have_makes_the_run_unknown(k
     run.events = [event for event in run.events if (event.kind, event.data.get("phase")) != (kind, "healed")]
     verdict = judge(run.history())
     assert verdict.outcome == "unknown"
-    assert "phase healed: its" in verdict.reasons[0]
+    assert verdict.cut is not None
+    assert (verdict.cut.kind, verdict.cut.subject) == ("run/phase-missing", phase("healed"))
 
 
 def test_phases_that_were_given_up_after_trouble_do_not_hide_a_violation() -> None:
@@ -151,6 +161,7 @@ def test_the_note_counts_whole_lines_of_what_judging_reads(run_dir: Path) -> Non
 def test_a_note_that_was_damaged_is_one_line_for_each_file(run_dir: Path) -> None:
     note = Event(t_ns=1, mono_ns=1, kind=EVIDENCE, data={"a\nb": "c\nd", layout.EVENTS: "many"})
     reported = list(changes(run_dir, [note]))
-    assert reported[0] == "a b had c d lines when the run ended and is missing now"
+    assert reported[0].startswith("a b ")
+    assert "c d" in reported[0]
     assert len(reported) == len(count_lines(run_dir)) + 1
     assert all("\n" not in line for line in reported)

@@ -72,5 +72,5 @@ def test_what_was_read_before_a_bad_line_is_not_lost(tmp_path: Path, files: Grow
 
 def test_a_folder_in_place_of_a_file_is_refused(tmp_path: Path, files: GrowingFiles[Event]) -> None:
     (tmp_path / "a.jsonl").mkdir()
-    with pytest.raises(UnreadableRun, match="cannot be read"):
+    with pytest.raises(UnreadableRun, match=r"a\.jsonl"):
         kinds(files)

@@ -8,7 +8,7 @@ from loadtests.clients.chunks import Answer, MalformedChunk
 
 
 def test_more_answers_than_asked_for_are_malformed() -> None:
-    with pytest.raises(MalformedChunk, match="choice 1, asked for 1"):
+    with pytest.raises(MalformedChunk, match="choice 1"):
         Answer().add({"choices": [{"index": 1, "text": "a"}]}, 0)
 
 
@@ -20,15 +20,16 @@ def whole(prompt_logprobs: object) -> dict[str, object]:
 def test_an_answer_without_the_logprobs_of_its_prompt_is_not_whole() -> None:
     answer = Answer(prompt=(7, 8))
     answer.add(whole(None), 0)
-    assert answer.missing() == ["logprobs of the prompt"]
+    (missing,) = answer.missing()
+    assert "logprobs" in missing
 
 
 @pytest.mark.parametrize(
     ("told", "words"),
     [
-        ([None], "logprobs of 1 prompt tokens, 2 were sent"),
-        ([None, {"9": {"logprob": -1.0}}], "prompt token '8' has no logprob"),
-        ([None, None], "prompt token '8' has no logprob"),
+        ([None], "1 prompt tokens"),
+        ([None, {"9": {"logprob": -1.0}}], "'8'"),
+        ([None, None], "'8'"),
     ],
 )
 def test_logprobs_of_another_prompt_are_malformed(told: object, words: str) -> None:

@@ -22,7 +22,15 @@ from loadtests.mock.wire import logprob as mock_logprob
 from loadtests.workloads.dialogue import rendered
 from loadtests.workloads.prompt import Abort, Message, Prompt, Sampling
 from tests.fakes.notes import Notes
-from tests.fakes.openai_server import Behaviour, FakeServer, Shape, answer_logprobs, answer_tokens
+from tests.fakes.openai_server import (
+    ENGINE_DEAD,
+    TOO_LONG,
+    Behaviour,
+    FakeServer,
+    Shape,
+    answer_logprobs,
+    answer_tokens,
+)
 
 PROMPT = Prompt(prompt_id="w-1", token_ids=(65, 66, 67), max_tokens=5)
 Make = type[CompletionClient]
@@ -147,17 +155,17 @@ def test_a_failure_is_one_record_with_what_had_arrived(
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
-        ("bad_request", "the prompt is too long"),
-        ("server_error", "EngineCore encountered an issue"),
-        ("error_event", "EngineCore encountered an issue"),
-        ("truncated", "the stream ended without finish reason and usage"),
-        ("no_usage", "the stream ended without usage"),
+        ("bad_request", TOO_LONG),
+        ("server_error", ENGINE_DEAD),
+        ("error_event", ENGINE_DEAD),
+        ("truncated", "finish reason"),
+        ("no_usage", "usage"),
     ],
 )
 def test_the_message_says_what_went_wrong(make: Make, shape: Shape, message: str) -> None:
     record = record_of(make, Behaviour(shape=shape))
     assert record.error is not None
-    assert record.error.message == message
+    assert message in record.error.message
 
 
 def test_a_refused_connection_is_an_error_without_status(make: Make) -> None:
@@ -230,7 +238,7 @@ def test_a_long_message_is_cut(make: Make) -> None:
 
 
 def test_load_never_leaves_this_machine(make: Make) -> None:
-    with pytest.raises(ValueError, match="not on this machine"):
+    with pytest.raises(ValueError, match=r"192\.0\.2\.1"):
         make("http://192.0.2.1:8000", "tiny", deadline_s=1.0)
 
 
@@ -330,7 +338,8 @@ def test_a_client_that_leaves_after_some_tokens_is_recorded_with_them(make: Make
         (record,) = complete(make, server.url, job=job_with(abort=Abort(after_tokens=3))).records
     assert (record.outcome, record.token_ids) == ("aborted", TOKENS[:3])
     assert record.error is not None
-    assert (record.error.kind, record.error.message) == ("Abandoned", "given up on purpose after 3 tokens")
+    assert record.error.kind == "Abandoned"
+    assert "3 tokens" in record.error.message
 
 
 def test_an_answer_that_comes_before_patience_ends_is_a_good_one(make: Make) -> None:

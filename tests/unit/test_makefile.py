@@ -125,7 +125,7 @@ def test_a_second_demo_installs_nothing(tmp_path: Path) -> None:
 def test_without_a_python_the_missing_one_is_named(tmp_path: Path) -> None:
     answer = make("PYTHON=", f"TOOLS={tmp_path / 'tools'}", "setup")
     assert answer.returncode != 0
-    assert "no Python 3.11 or later found" in answer.stderr
+    assert "Python 3.11" in answer.stderr
 
 
 def test_without_pip_and_venv_the_package_to_install_is_named(tmp_path: Path) -> None:

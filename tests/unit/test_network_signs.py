@@ -31,16 +31,16 @@ def test_a_cut_shows_by_whom_it_hit_and_by_the_server_that_gave_them_up() -> Non
 def test_a_cut_that_the_server_did_not_hear_is_doubted() -> None:
     struck = cut()
     struck.give_up("chaos-4")
-    assert struck.doubt() == "the server's journal tells of none of them that it gave them up"
+    assert struck.doubt() == "not-given-up"
 
 
 @pytest.mark.parametrize(
     ("first", "doubt"),
     [
-        (answered("chaos-1", 500, 2400), "request chaos-1 was answered all the same"),
+        (answered("chaos-1", 500, 2400), "answered-all-the-same"),
         (
             failed("chaos-1", 500, 2010, "InternalServerError", status=500),
-            "request chaos-1 did not fail by its connection",
+            "not-failed-by-connection",
         ),
     ],
 )
@@ -51,7 +51,7 @@ def test_a_cut_that_clients_did_not_feel_is_doubted(first: RequestRecord, doubt:
 def test_a_cut_that_hit_nobody_is_doubted() -> None:
     struck = Struck("network_cut", [answered("chaos-1", 500, 900)])
     struck.strike(2000, connections=3, requests=[])
-    assert struck.doubt() == "no request was on its way"
+    assert struck.doubt() == "no-request"
 
 
 def stall(*requests: RequestRecord) -> Struck:
@@ -72,18 +72,18 @@ def test_a_stall_shows_by_the_silence_of_those_who_wait() -> None:
 @pytest.mark.parametrize(
     ("second", "doubt"),
     [
-        (answered("chaos-2", 2500, 3000, 4050), "a token came to request chaos-2 meanwhile"),
-        (failed("chaos-2", 2500, 3000), "request chaos-2 did not wait for the end"),
+        (answered("chaos-2", 2500, 3000, 4050), "token-meanwhile"),
+        (failed("chaos-2", 2500, 3000), "did-not-wait"),
     ],
 )
 def test_a_stall_that_somebody_did_not_feel_is_doubted(second: RequestRecord, doubt: str) -> None:
-    assert doubt in str(stall(BEFORE, second).doubt())
+    assert stall(BEFORE, second).doubt() == doubt
 
 
 def test_a_stall_without_an_end_is_doubted() -> None:
     struck = stall(BEFORE, MEANWHILE)
     del struck.journal[1]
-    assert "nobody saw the end" in str(struck.doubt())
+    assert struck.doubt() == "strike-unseen"
 
 
 def late(*requests: RequestRecord) -> Struck:
@@ -104,12 +104,12 @@ def test_latency_shows_by_first_tokens_that_wait_for_both_ways_where_others_do_n
 @pytest.mark.parametrize(
     ("requests", "doubt"),
     [
-        ((QUICK, answered("chaos-2", 3000, 3600)), "request chaos-2 got its first token after 600 ms"),
+        ((QUICK, answered("chaos-2", 3000, 3600)), "first-token-too-soon"),
         (
             (answered("chaos-1", 500, 1400), answered("chaos-2", 3000, 3810)),
-            "requests were as slow without it",
+            "not-slower",
         ),
-        ((QUICK, answered("chaos-2", 7500, 8400)), "no request came and was answered while it lasted"),
+        ((QUICK, answered("chaos-2", 7500, 8400)), "no-request-meanwhile"),
     ],
 )
 def test_latency_that_nobody_felt_is_doubted(requests: tuple[RequestRecord, ...], doubt: str) -> None:
@@ -127,7 +127,7 @@ def test_a_loss_shows_by_a_silence_as_long_as_a_repeat_takes() -> None:
     steady = answered("chaos-1", 2100, 2150, 2200)
     assert lossy(steady, answered("chaos-2", 3000, 3010, 3220)).doubt() is None
     assert lossy(steady, answered("chaos-2", 3000, 3200, 3210)).doubt() is None
-    assert "was silent for 200.5 ms" in str(lossy(steady, answered("chaos-2", 3000, 3100, 3200)).doubt())
+    assert lossy(steady, answered("chaos-2", 3000, 3100, 3200)).doubt() == "no-silence"
 
 
 def slow(*requests: RequestRecord) -> Struck:
@@ -144,9 +144,9 @@ def test_a_slow_reader_shows_by_the_time_of_its_answer_and_by_others_who_overtak
 @pytest.mark.parametrize(
     ("requests", "doubt"),
     [
-        ((answered("chaos-1", 2000, 4000), answered("chaos-2", 3000, 3100)), "they took 2001 ms"),
-        ((answered("chaos-1", 2000, 5000), answered("chaos-2", 3000, 5100)), "no other request was answered"),
+        ((answered("chaos-1", 2000, 4000), answered("chaos-2", 3000, 3100)), "too-quick"),
+        ((answered("chaos-1", 2000, 5000), answered("chaos-2", 3000, 5100)), "none-answered-meanwhile"),
     ],
 )
 def test_a_slow_reader_that_nobody_saw_is_doubted(requests: tuple[RequestRecord, ...], doubt: str) -> None:
-    assert doubt in str(slow(*requests).doubt())
+    assert slow(*requests).doubt() == doubt

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from history.finding import SERVER, Figures, Finding, metric, phase
 from history.plan import ServerSettings
 from history.records import Usage
 from history.verdict import Verdict
 from oracles.accounting import judge
+from oracles.crosscheck import BY_SOURCE
+from tests.unit.found import finding_of, gap_kinds, gap_of, phases_of
 from tests.unit.histories import Run, clean_run
 from tests.unit.synthetic import (
     ALWAYS,
@@ -34,34 +37,37 @@ from tests.unit.synthetic import (
 )
 
 
-def told(run: Run) -> str:
-    result = judge(run.history())
-    assert result.verdict is Verdict.FAIL
-    return " | ".join(witness.text for witness in result.findings)
+def broken(run: Run, rule: str, phase: str | None = None) -> Finding:
+    return finding_of(judge(run.history()), f"accounting/{rule}", phase)
 
 
 @pytest.mark.parametrize(
-    ("key", "by", "text"),
+    ("key", "by", "rule", "figures"),
     [
-        (LOCAL_SOURCE, 1_000.0, "by source less 0 recomputed are not the"),
-        (RECOMPUTED, 7.0, "less 7 recomputed are not the"),
-        (CACHED, 600.0, "cached of 256 prompt tokens"),
-        (LOCAL_HITS, 5_000.0, "tokens asked for in vllm:prefix_cache"),
-        (EXTERNAL_HITS, 5_000.0, "tokens asked for in vllm:external_prefix_cache"),
-        (GENERATED, 1.0, "the client counted 16 generated tokens, the server 17"),
-        (GENERATED, -1.0, "the client counted 16 generated tokens, the server 15"),
-        (PROMPT, 2.0, "the client counted 256 prompt tokens, the server 258"),
-        (HOST_TIER, 32.0, "cached prompt tokens by tier are not the"),
-        (LENGTH, -1.0, "the client counted 4 requests answered, the server 3"),
+        (
+            LOCAL_SOURCE,
+            1_000.0,
+            "prompt-tokens-by-source",
+            {"by_source": 1256, "recomputed": 0, "total": 256},
+        ),
+        (RECOMPUTED, 7.0, "prompt-tokens-by-source", {"by_source": 256, "recomputed": 7, "total": 256}),
+        (CACHED, 600.0, "cached-exceeds-prompt", {"cached": 792, "total": 256}),
+        (LOCAL_HITS, 5_000.0, "hits-exceed-queries", {"hits": 5064, "queries": 256}),
+        (EXTERNAL_HITS, 5_000.0, "hits-exceed-queries", {"hits": 5128, "queries": 192}),
+        (GENERATED, 1.0, "generated-tokens", {"client": 16, "server": 17}),
+        (GENERATED, -1.0, "generated-tokens", {"client": 16, "server": 15}),
+        (PROMPT, 2.0, "prompt-tokens", {"client": 256, "server": 258}),
+        (HOST_TIER, 32.0, "cached-tokens-by-tier", {"by_tier": 224, "cached": 192}),
+        (LENGTH, -1.0, "finished-requests", {"client": 4, "server": 3}),
     ],
 )
-def test_a_wrong_sum_fails_in_the_phase_where_it_arose(key: str, by: float, text: str) -> None:
+def test_a_wrong_sum_fails_in_the_phase_where_it_arose(
+    key: str, by: float, rule: str, figures: Figures
+) -> None:
     run = clean_run()
     run.bump(key, by, since=run.scrape_in("chaos") + 3)
-    words = told(run)
-    assert text in words
-    assert "phase chaos" in words
-    assert "phase golden" not in words
+    assert broken(run, rule, "chaos").figures == figures
+    assert "golden" not in phases_of(judge(run.history()))
 
 
 def test_a_part_larger_than_the_whole_fails_though_the_sum_holds() -> None:
@@ -70,9 +76,15 @@ def test_a_part_larger_than_the_whole_fails_though_the_sum_holds() -> None:
     place = run.scrape_in("chaos") + 3
     run.bump(COMPUTED_SOURCE, 400.0, since=place)
     run.bump(LOCAL_SOURCE, -400.0, since=place)
-    words = told(run)
-    assert "from local_compute of 256 in total" in words
-    assert "from local_cache_hit of 256 in total" in words
+    parts = [
+        finding.figures
+        for finding in judge(run.history()).findings
+        if finding.rule == "accounting/source-out-of-range" and finding.phase == "chaos"
+    ]
+    assert [(set(part), part["total"]) for part in parts] == [
+        ({"local_compute", "total"}, 256),
+        ({"local_cache_hit", "total"}, 256),
+    ]
 
 
 def test_a_recomputed_last_token_counted_twice_is_right_in_old_releases() -> None:
@@ -85,13 +97,15 @@ def test_a_recomputed_last_token_counted_twice_is_right_in_old_releases() -> Non
 def test_a_sum_wrong_between_the_phases_fails_for_the_run() -> None:
     run = clean_run()
     run.bump(GENERATED, 5.0, since=len(run.scrapes) - 1)
-    assert told(run) == "run: the client counted 56 generated tokens, the server 61"
+    finding = broken(run, "generated-tokens")
+    assert (finding.phase, finding.figures) == (None, {"client": 56, "server": 61})
+    assert judge(run.history()).violations == 1
 
 
 def test_a_prompt_with_several_answers_counts_once_for_each() -> None:
     run = clean_run()
     run.change_request(run.first_of("chaos"), choices=2)
-    assert "the client counted 320 prompt tokens, the server 256" in told(run)
+    assert broken(run, "prompt-tokens", "chaos").figures == {"client": 320, "server": 256}
     since = run.scrape_in("chaos") + 4
     run.bump(PROMPT, float(PROMPT_TOKENS), since)
     run.bump(LOCAL_SOURCE, float(PROMPT_TOKENS), since)
@@ -110,7 +124,7 @@ def test_the_server_never_counts_less_than_the_client_even_when_requests_failed(
     run = clean_run()
     run.change_request(run.first_of("chaos"), **failure("InternalServerError", "boom"))
     run.bump(GENERATED, -5.0, since=run.scrape_in("chaos") + 4)
-    assert "the client counted 12 generated tokens, the server 11" in told(run)
+    assert broken(run, "generated-tokens", "chaos").figures == {"client": 12, "server": 11}
 
 
 def test_a_failed_request_that_the_server_counts_late_does_not_spoil_the_next_phase() -> None:
@@ -141,7 +155,7 @@ def test_a_hit_for_a_prompt_that_never_occurred_fails(keys: tuple[str, ...]) -> 
     run = unique_run("0.32.0")
     for key in keys:
         run.bump(key, 32.0, since=run.scrape_in("chaos") + 3)
-    assert "phase chaos: all prompts are new, yet" in told(run)
+    assert broken(run, "new-prompt-cached", "chaos").figures == {"growth": 32}
 
 
 def test_prompts_of_an_earlier_phase_may_be_found() -> None:
@@ -167,12 +181,14 @@ def test_a_preempted_request_finds_its_own_blocks_where_its_last_admission_count
 
 def test_tokens_from_an_offload_tier_that_is_off_fail() -> None:
     run = clean_run(make_plan(server=ServerSettings(gpu_blocks=40, offload=False)))
-    assert "offload is off, yet" in told(run)
+    finding = broken(run, "hit-in-disabled-cache")
+    assert (finding.metric, finding.figures["growth"] > 0) == (BY_SOURCE, True)
 
 
 def test_tokens_from_a_prefix_cache_that_is_off_fail() -> None:
     server = ServerSettings(gpu_blocks=40, extra_args=("--no-enable-prefix-caching",))
-    assert "prefix caching is off, yet" in told(clean_run(make_plan(server=server)))
+    finding = broken(clean_run(make_plan(server=server)), "hit-in-disabled-cache")
+    assert (finding.metric, finding.figures["growth"] > 0) == (BY_SOURCE, True)
 
 
 def test_a_request_that_was_given_up_may_be_counted_by_tier_alone() -> None:
@@ -187,7 +203,8 @@ def test_cached_tokens_outside_the_prompt_fail(cached: int) -> None:
     run = clean_run()
     usage = Usage(prompt_tokens=64, completion_tokens=4, cached_tokens=cached)
     record = run.change_request(6, usage=usage)
-    assert f"request {record.id}: {cached} cached of 64" in told(run)
+    finding = broken(run, "usage-cached-tokens-range")
+    assert (finding.request, finding.figures) == (record.id, {"cached": cached, "prompt": 64})
 
 
 def test_a_last_scrape_older_than_the_last_answer_is_unknown() -> None:
@@ -195,8 +212,8 @@ def test_a_last_scrape_older_than_the_last_answer_is_unknown() -> None:
     del run.scrapes[run.scrape_in("healed") + 2 :]
     result = judge(run.history())
     assert result.verdict is Verdict.UNKNOWN
-    assert "run: no scrape" in result.summary
-    assert "phase healed: no scrape" in result.summary
+    assert gap_kinds(result) == ["accounting/not-settled"] * 2
+    assert [gap.subject for gap in result.gaps] == [SERVER, phase("healed")]
 
 
 def test_a_restart_within_a_phase_is_unknown() -> None:
@@ -205,19 +222,17 @@ def test_a_restart_within_a_phase_is_unknown() -> None:
         scrape.incarnation = 1_800_000_555.0
     result = judge(run.history())
     assert result.verdict is Verdict.UNKNOWN
-    assert "phase chaos: no scrape of the same server" in result.summary
-    assert "phase healed" not in result.summary
+    assert set(gap_kinds(result)) == {"accounting/not-settled"}
+    assert [gap.subject for gap in result.gaps] == [SERVER, phase("chaos")]
 
 
 @pytest.mark.parametrize(
-    "metric", [key for key in ALWAYS if key in (PROMPT, CACHED, GENERATED, LOCAL_HITS, EXTERNAL_QUERIES)]
+    "name", [key for key in ALWAYS if key in (PROMPT, CACHED, GENERATED, LOCAL_HITS, EXTERNAL_QUERIES)]
 )
-def test_an_absent_metric_is_unknown(metric: str) -> None:
+def test_an_absent_metric_is_unknown(name: str) -> None:
     run = clean_run()
-    run.drop_metric(metric)
-    result = judge(run.history())
-    assert result.verdict is Verdict.UNKNOWN
-    assert metric in result.summary
+    run.drop_metric(name)
+    assert gap_of(judge(run.history()), "accounting/metric-absent").subject == metric(name)
 
 
 def test_sources_that_are_all_absent_are_unknown() -> None:
@@ -246,11 +261,12 @@ def test_a_record_that_went_with_a_lost_load_worker_is_not_held_against_the_serv
     result = judge(run.history())
     assert result.verdict is (Verdict.UNKNOWN if lost else Verdict.FAIL)
     if lost:
-        assert f"phase {last.spec.name}: its load never ended" in result.summary
+        assert [gap.subject for gap in result.gaps] == [SERVER, phase(last.spec.name)]
+        assert set(gap_kinds(result)) == {"accounting/load-lost"}
 
 
 def test_a_sum_of_the_servers_own_that_is_wrong_fails_also_where_the_load_was_lost() -> None:
     run = clean_run()
     run.drop_events("phase_end")
     run.bump(RECOMPUTED, 7.0, since=run.scrape_in("chaos") + 3)
-    assert "less 7 recomputed are not the" in told(run)
+    assert broken(run, "prompt-tokens-by-source", "chaos").figures["recomputed"] == 7

@@ -5,19 +5,19 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from history.finding import request
 from history.records import Scalar
 from history.verdict import Verdict
 from oracles.alive import judge
+from tests.unit.found import finding_of, gap_of
 from tests.unit.histories import Run, clean_run
 
 
-@pytest.mark.parametrize(("code", "told"), [(-9, "signal 9"), (1, "exit code 1")])
-def test_an_unexpected_exit_fails(code: int, told: str) -> None:
+@pytest.mark.parametrize("code", [-9, 1])
+def test_an_unexpected_exit_fails(code: int) -> None:
     run = clean_run()
     run.event("server_exit", code=code)
-    result = judge(run.history())
-    assert result.verdict is Verdict.FAIL
-    assert told in result.summary
+    assert finding_of(judge(run.history()), "server-alive/died").figures == {"code": code}
 
 
 def test_a_death_counts_even_when_no_canary_was_sent_after_it() -> None:
@@ -41,11 +41,7 @@ def test_a_frozen_server_whose_health_is_green_is_called_false_healthy() -> None
     run = clean_run()
     at(run, "canary", "final", ok=False, error="DeadlineExceeded")
     result = judge(run.history())
-    assert result.verdict is Verdict.FAIL
-    assert result.summary == (
-        "false healthy: /health said that all is well, yet "
-        "the final canary was not answered: DeadlineExceeded"
-    )
+    assert result.by_rule == {"server-alive/health-false-positive": 1}
     assert result.findings[0].request == run.requests[-1].id
 
 
@@ -54,10 +50,10 @@ def test_a_server_that_freezes_for_a_while_is_false_healthy_too() -> None:
     for kind in ("canary", "health"):
         at(run, kind, "ready", where="after chaos")
     at(run, "canary", "after chaos", ok=False, error="DeadlineExceeded")
+    sent = next(event for event in run.events if event.data.get("where") == "after chaos")
     result = judge(run.history())
-    assert result.verdict is Verdict.FAIL
-    assert result.summary.startswith("false healthy: ")
-    assert "the canary after chaos was not answered" in result.summary
+    assert result.by_rule == {"server-alive/health-false-positive": 1}
+    assert result.findings[0].request == sent.data["request"]
 
 
 @pytest.mark.parametrize("status", [503, None])
@@ -65,27 +61,22 @@ def test_a_dead_canary_with_red_health_is_no_false_health(status: int | None) ->
     run = clean_run()
     at(run, "canary", "final", ok=False, error="ConnectError")
     at(run, "health", "final", ok=False, status=status)
-    result = judge(run.history())
-    assert result.verdict is Verdict.FAIL
-    assert result.summary == "the final canary was not answered: ConnectError"
+    assert judge(run.history()).by_rule == {"server-alive/probe-failed": 1}
 
 
 def test_red_health_beside_a_canary_that_was_answered_is_false_sick() -> None:
     run = clean_run()
     at(run, "health", "final", ok=False, status=503)
     result = judge(run.history())
-    assert result.verdict is Verdict.FAIL
-    assert result.summary == "false sick: /health answered 503, yet the final canary was answered"
+    assert result.by_rule == {"server-alive/health-false-negative": 1}
+    assert result.findings[0].figures == {"status": 503}
 
 
 def test_a_health_that_gave_no_answer_is_unknown() -> None:
     run = clean_run()
     at(run, "health", "final", ok=False, status=None)
-    result = judge(run.history())
-    assert (result.verdict, result.summary) == (
-        Verdict.UNKNOWN,
-        "/health gave no answer after the final canary",
-    )
+    gap = gap_of(judge(run.history()), "server-alive/health-no-answer")
+    assert gap.subject == request(run.requests[-1].id)
 
 
 def test_a_health_that_nobody_asked_for_is_unknown() -> None:
@@ -97,7 +88,7 @@ def test_a_health_that_nobody_asked_for_is_unknown() -> None:
 def test_a_server_that_lives_passes_and_tells_how_often_it_was_asked() -> None:
     result = judge(clean_run().history())
     assert (result.verdict, result.checked) == (Verdict.PASS, 2)
-    assert result.summary == "alive to the end; 2 canaries were answered, and /health agreed"
+    assert result.figures == {"probes": 2, "lives_ended": 0}
 
 
 def test_no_final_canary_is_unknown() -> None:

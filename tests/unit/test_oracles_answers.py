@@ -6,44 +6,52 @@ import math
 
 import pytest
 
+from history.finding import Figures, Finding
 from history.verdict import Verdict
 from oracles.answers import judge
+from tests.unit.found import finding_of, gap_of
 from tests.unit.histories import Run, clean_run
 from tests.unit.synthetic import failure, make_plan
 
 LOGPROBS = [-0.5, -0.25, -1.75, -0.125]
 
 
+def wrong(run: Run) -> Finding:
+    """The first wrong answer, by whichever rule: all prompts of a clean run have the same answer."""
+    result = judge(run.history())
+    assert result.verdict is Verdict.FAIL
+    return result.findings[0]
+
+
 def test_a_changed_token_fails_with_position_and_both_values() -> None:
     run = clean_run()
     record = run.change_request(run.first_of("chaos"), token_ids=[11, 12, 99, 14])
-    result = judge(run.history())
-    assert result.verdict is Verdict.FAIL
-    assert result.findings[0].request == record.id
-    assert "prompt prompt-0" in result.summary
-    assert "at position 2: token 99 logprob -1.75, golden token 13 logprob -1.75" in result.summary
+    finding = wrong(run)
+    assert (finding.request, finding.phase) == (record.id, "chaos")
+    assert finding.figures == {
+        "position": 2,
+        "token": 99,
+        "logprob": -1.75,
+        "due_token": 13,
+        "due_logprob": -1.75,
+    }
 
 
 def test_the_smallest_change_of_one_logprob_fails() -> None:
     run = clean_run()
     moved = [*LOGPROBS[:3], math.nextafter(LOGPROBS[3], 0.0)]
     run.change_request(run.first_of("healed"), logprobs=moved)
-    result = judge(run.history())
-    assert result.verdict is Verdict.FAIL
-    assert "at position 3" in result.summary
+    assert wrong(run).figures["position"] == 3
 
 
 @pytest.mark.parametrize(
-    ("changed", "words"),
+    ("changed", "came"),
     [
-        (
-            [-3.0, math.nextafter(-2.5, 0.0)],
-            "at position 2 of the prompt: logprob -2.4999999999999996, golden -2.5",
-        ),
-        ([-3.0], "at position 2 of the prompt: logprob nothing, golden -2.5"),
+        ([-3.0, math.nextafter(-2.5, 0.0)], {"logprob": -2.4999999999999996}),
+        ([-3.0], {}),
     ],
 )
-def test_a_changed_logprob_of_the_prompt_fails(changed: list[float], words: str) -> None:
+def test_a_changed_logprob_of_the_prompt_fails(changed: list[float], came: Figures) -> None:
     run = clean_run()
     record = run.requests[run.first_of("chaos")]
     for place, other in enumerate(run.requests):
@@ -51,26 +59,22 @@ def test_a_changed_logprob_of_the_prompt_fails(changed: list[float], words: str)
             run.change_request(place, prompt_logprobs=[-3.0, -2.5])
     assert judge(run.history()).verdict is Verdict.PASS
     run.change_request(run.first_of("chaos"), prompt_logprobs=changed)
-    result = judge(run.history())
-    assert result.verdict is Verdict.FAIL
-    assert words in result.summary
+    figures = wrong(run).figures
+    assert figures == {"prompt_position": 2, "due_logprob": -2.5, **came}
 
 
 def test_an_answer_with_an_end_missing_fails_at_that_position() -> None:
     run = clean_run()
     run.change_request(run.first_of("chaos"), token_ids=[11, 12, 13], logprobs=LOGPROBS[:3])
-    result = judge(run.history())
-    assert result.verdict is Verdict.FAIL
-    assert "at position 3: token nothing logprob nothing, golden token 14" in result.summary
+    figures = wrong(run).figures
+    assert figures == {"position": 3, "due_token": 14, "due_logprob": LOGPROBS[3]}
 
 
 def test_two_golden_answers_of_one_prompt_that_differ_fail() -> None:
     run = clean_run()
     first = run.first_of("golden")
     run.change_request(first + 1, prompt_id=run.requests[first].prompt_id, token_ids=[11, 12, 13, 15])
-    result = judge(run.history())
-    assert result.verdict is Verdict.FAIL
-    assert "(golden)" in result.summary
+    assert wrong(run).phase == "golden"
 
 
 def inexact_run() -> Run:
@@ -79,27 +83,25 @@ def inexact_run() -> Run:
 
 
 @pytest.mark.parametrize("step", [1.9e-5, -1.9e-5])
-def test_a_build_that_is_not_exact_may_differ_within_its_tolerance_and_the_summary_says_so(
+def test_a_build_that_is_not_exact_may_differ_within_its_tolerance_and_the_result_says_so(
     step: float,
 ) -> None:
     run = inexact_run()
     run.change_request(run.first_of("healed"), logprobs=[*LOGPROBS[:3], LOGPROBS[3] + step])
     result = judge(run.history())
     assert result.verdict is Verdict.PASS
-    assert "equal within 2e-05 (this build's sums depend on the batch)" in result.summary
+    assert result.figures["tolerance"] == 2e-5
 
 
 def test_an_exact_build_speaks_of_no_tolerance() -> None:
-    assert "within" not in judge(clean_run().history()).summary
+    assert judge(clean_run().history()).figures["tolerance"] == 0
 
 
 @pytest.mark.parametrize("moved", [LOGPROBS[3] + 2.1e-5, LOGPROBS[3] - 2.1e-5, math.nan, -math.inf])
 def test_more_than_the_tolerance_fails(moved: float) -> None:
     run = inexact_run()
     run.change_request(run.first_of("healed"), logprobs=[*LOGPROBS[:3], moved])
-    result = judge(run.history())
-    assert result.verdict is Verdict.FAIL
-    assert "at position 3" in result.summary
+    assert wrong(run).figures["position"] == 3
 
 
 def test_no_tolerance_lets_a_token_or_a_missing_end_pass() -> None:
@@ -125,15 +127,14 @@ def run_with_gaps(gaps: list[float], changed_gaps: list[float], **changed: objec
 def test_answers_that_part_where_two_tokens_were_as_likely_are_told_apart_from_wrong_ones() -> None:
     result = judge(run_with_gaps(GAPS, GAPS, **PARTED).history())
     assert result.verdict is Verdict.PASS
-    assert result.summary.endswith("1 of them up to a tie")
+    assert result.figures["ties"] == 1
 
 
 @pytest.mark.parametrize("gaps", [[], [0.5, 0.75, 0.001, 0.25]], ids=["not told", "not near"])
 def test_another_token_without_a_tie_fails(gaps: list[float]) -> None:
     for one, other in ((gaps, GAPS), (GAPS, gaps)):
         result = judge(run_with_gaps(one, other, **PARTED).history())
-        assert result.verdict is Verdict.FAIL
-        assert "at position 2" in result.summary
+        assert finding_of(result, "answers/not-golden").figures["position"] == 2
 
 
 def test_a_tie_explains_no_other_difference() -> None:
@@ -159,14 +160,14 @@ def test_the_answer_to_another_prompt_is_told_with_that_prompt() -> None:
     assert run.requests[first].prompt_id == "prompt-0"
     run.change_request(run.first_of("chaos"), **other)
     result = judge(run.history())
-    assert result.violations == 1
-    assert result.summary.endswith("it begins as the answer to another prompt does: prompt-1")
+    assert result.by_rule == {"answers/foreign": 1}
+    assert result.findings[0].text.endswith("prompt-1")
 
 
 def test_a_damaged_answer_belongs_to_nobody() -> None:
     run = clean_run()
     run.change_request(run.first_of("chaos"), logprobs=[-0.75, *LOGPROBS[1:]])
-    assert "another prompt" not in judge(run.history()).summary
+    assert judge(run.history()).by_rule == {"answers/not-golden": 1}
 
 
 def test_requests_that_failed_are_not_compared() -> None:
@@ -186,22 +187,19 @@ def without_one_golden_answer() -> Run:
 def test_a_prompt_without_a_golden_answer_is_compared_with_its_first_answer() -> None:
     result = judge(without_one_golden_answer().history())
     assert result.verdict is Verdict.PASS
-    assert "1 more their prompt's first" in result.summary
+    assert result.figures["with_others"] == 1
 
 
 def test_answers_that_differ_from_each_other_fail_even_without_a_golden_one() -> None:
     run = without_one_golden_answer()
     record = run.change_request(run.first_of("healed"), token_ids=[11, 12, 99, 14])
-    result = judge(run.history())
-    assert result.verdict is Verdict.FAIL
-    assert result.findings[0].request == record.id
-    assert "first token 13" in result.summary
+    finding = wrong(run)
+    assert (finding.request, finding.figures["due_token"]) == (record.id, 13)
 
 
 def test_a_run_without_golden_answers_is_unknown() -> None:
     result = judge(clean_run(make_plan(roles=("load", "healed"))).history())
-    assert result.verdict is Verdict.UNKNOWN
-    assert "golden" in result.summary
+    gap_of(result, "answers/no-golden-answer")
 
 
 @pytest.mark.parametrize("roles", [("golden",), ("golden", "load")])

@@ -8,6 +8,7 @@ import pytest
 from history.verdict import OracleResult, Verdict
 from oracles.blast import judge
 from oracles.struck import concerns
+from tests.unit.found import finding_of, gap_kinds
 from tests.unit.histories import Run, clean_run
 from tests.unit.synthetic import MS, failure, fault, good_request, make_plan
 
@@ -46,7 +47,7 @@ def test_a_strike_that_harms_no_other_passes_and_tells_who_was_looked_at() -> No
     result = judge(run.history())
     assert result.verdict is Verdict.PASS
     # Two more of the phase, three of the healed one with other prompts, and the last canary.
-    assert result.summary == ("1 strikes on 1 requests harmed none of 6 others that share no block with them")
+    assert result.figures == {"strikes": 1, "nameless": 0, "struck": 1, "bystanders": 6}
 
 
 def test_the_request_that_was_struck_may_fail_and_its_sharer_may_be_wrong() -> None:
@@ -69,18 +70,16 @@ def test_another_prompt_with_the_same_first_block_shares_it() -> None:
 def test_an_error_of_somebody_else_fails_with_its_request() -> None:
     run, place = struck_run()
     run.change_request(place + 1, **BOOM)
-    result = failed(run)
-    assert result.findings[0].request == run.requests[place + 1].id
-    assert "shares no block with any that was struck, and failed: InternalServerError: boom" in result.summary
+    finding = finding_of(judge(run.history()), "blast-radius/bystander-failed")
+    assert finding.request == run.requests[place + 1].id
 
 
 def test_a_wrong_answer_to_somebody_else_fails_with_the_place() -> None:
     run, place = struck_run()
     run.change_request(place + 2, logprobs=WRONG)
     result = failed(run)
-    assert result.violations == 1
-    assert "has a wrong answer: it differs from golden-" in result.summary
-    assert "at position 0" in result.summary
+    assert result.by_rule == {"blast-radius/bystander-wrong-answer": 1}
+    assert result.findings[0].figures["position"] == 0
 
 
 def test_harm_that_comes_later_counts() -> None:
@@ -136,14 +135,15 @@ def test_where_no_strike_names_its_request_the_oracle_says_that_it_does_not_appl
     strike(run, run.first_of("chaos"), "")
     result = judge(run.history())
     assert result.verdict is Verdict.PASS
-    assert result.summary.startswith("not applicable: 0 strikes on 0 requests and 1 on nobody that is named")
+    assert result.figures == {"strikes": 1, "nameless": 1, "struck": 0, "bystanders": 0}
 
 
 def test_a_struck_prompt_shorter_than_a_block_may_share_what_came_of_its_answer() -> None:
     run, place = struck_run()
     run.change_request(place, prompt_tokens=20, first_block=None)
     run.change_request(place + 1, **BOOM)
-    assert judge(run.history()).summary.startswith("not applicable: ")
+    result = judge(run.history())
+    assert (result.verdict, result.figures["bystanders"]) == (Verdict.PASS, 0)
 
 
 @pytest.mark.parametrize(("max_tokens", "verdict"), [(11, Verdict.FAIL), (12, Verdict.PASS)])
@@ -161,7 +161,7 @@ def test_a_strike_that_changed_nothing_is_none() -> None:
     run.faults[-1] = msgspec.structs.replace(run.faults[-1], evidence={"bytes_changed": 0})
     run.change_request(place + 1, **BOOM)
     result = judge(run.history())
-    assert (result.verdict, result.summary) == (Verdict.PASS, "no fault struck, so that none could spread")
+    assert (result.verdict, result.figures) == (Verdict.PASS, {"strikes": 0})
 
 
 def test_a_server_that_died_took_everybody_along_and_is_unknown() -> None:
@@ -176,7 +176,7 @@ def test_records_that_tell_no_first_block_are_unknown() -> None:
     run.change_request(0, first_block=None)
     result = judge(run.history())
     assert result.verdict is Verdict.UNKNOWN
-    assert result.summary == "the records do not tell which prompts share a block"
+    assert gap_kinds(result) == ["blast-radius/blocks-unknown"]
 
 
 @pytest.mark.parametrize(

@@ -5,51 +5,51 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from history.finding import Figures, Subject, phase
 from history.percentile import percentile
 from history.reader import History
 from history.records import ClientRecord
 from history.verdict import Verdict
 from kvchaos.judging import judge as judge_run
 from oracles.client import judge
+from tests.unit.found import gap_of
 from tests.unit.histories import Run, clean_run
 from tests.unit.synthetic import MS, latency_plan
 
 
-def client(run: Run, phase: str, **changes: object) -> None:
+def client(run: Run, name: str, **changes: object) -> None:
     """Change what the load process told of a phase."""
-    at = next(at for at, record in enumerate(run.client) if record.phase == phase)
+    at = next(at for at, record in enumerate(run.client) if record.phase == name)
     changed: ClientRecord = msgspec.structs.replace(run.client[at], **changes)
     run.client[at] = changed
 
 
-def late(run: Run, phase: str, late_ns: int, *, held: bool = False, count: int = 4) -> None:
+def late(run: Run, name: str, late_ns: int, *, held: bool = False, count: int = 4) -> None:
     """Let requests of a phase start late."""
-    places = [at for at, record in enumerate(run.requests) if record.phase == phase]
+    places = [at for at, record in enumerate(run.requests) if record.phase == name]
     for at in places[:count]:
         due = run.requests[at].start_ns - late_ns
         run.requests[at] = msgspec.structs.replace(run.requests[at], intended_ns=due, held=held)
 
 
-def said(history: History) -> str:
-    result = judge(history)
-    assert result.verdict is Verdict.UNKNOWN
-    return result.summary
+def limit(history: History, kind: str) -> tuple[Subject, Figures]:
+    """Where the client was the limit, and the figures."""
+    gap = gap_of(judge(history), f"client/{kind}")
+    return gap.subject, gap.figures
 
 
 def test_a_client_with_time_to_spare_passes_with_its_figures() -> None:
     result = judge(clean_run().history())
     assert result.verdict is Verdict.PASS
-    assert "0.10 of a processor" in result.summary
-    assert "longest collector pause 2.0 ms" in result.summary
+    assert result.figures["cpu"] == pytest.approx(0.1)
+    assert result.figures["pause_ms"] == 2.0
 
 
 def test_a_loop_that_is_held_up_is_the_limit() -> None:
     run = clean_run(latency_plan())
     client(run, "chaos", lag_us=[100] * 90 + [1_500_000] * 10)
-    assert said(run.history()) == (
-        "the client was the limit: phase chaos: "
-        "worker 0 was held up for 1500 ms (99th percentile), bound 1000"
-    )
+    figures = {"worker": 0, "ms": 1500, "bound": 1000}
+    assert limit(run.history(), "lag") == (phase("chaos"), figures)
 
 
 @pytest.mark.parametrize(("lag_us", "limited"), [(2_400_000, False), (2_600_000, True)])
@@ -74,13 +74,14 @@ def test_a_worker_that_lags_is_not_made_good_by_one_that_does_not() -> None:
     other = msgspec.structs.replace(run.client[1], worker=1, lag_us=[100] * 100_000)
     run.client.append(other)
     client(run, "chaos", lag_us=[1_500_000] * 50)
-    assert "worker 0 was held up" in said(run.history())
+    assert limit(run.history(), "lag")[1]["worker"] == 0
 
 
 def test_a_processor_used_up_is_the_limit() -> None:
     run = clean_run(latency_plan())
     client(run, "healed", cpu_us=4_900_000)
-    assert "phase healed: worker 0 used 0.98 of a processor, bound 0.95" in said(run.history())
+    figures = {"worker": 0, "cpu": pytest.approx(0.98), "bound": 0.95}
+    assert limit(run.history(), "cpu") == (phase("healed"), figures)
 
 
 def test_a_busy_moment_is_too_short_to_tell() -> None:
@@ -95,19 +96,21 @@ def test_a_clock_that_nobody_can_compare_is_the_limit(error_ms: int, limited: bo
     client(run, "chaos", clock_offset_ns=-7_000 * MS, clock_error_ns=error_ms * MS)
     assert (judge(run.history()).verdict is Verdict.UNKNOWN) == limited
     if limited:
-        assert "worker 0's clock may be wrong by 60 ms, bound 50" in said(run.history())
+        assert limit(run.history(), "clock")[1] == {"worker": 0, "ms": 60, "bound": 50}
 
 
 def test_requests_that_start_late_are_the_limit() -> None:
     run = clean_run(latency_plan())
     late(run, "golden", 300 * MS)
-    assert "phase golden: requests started 300 ms late (percentile 50), bound 250" in said(run.history())
+    figures = {"ms": 300, "percentile": 50, "bound": 250}
+    assert limit(run.history(), "schedule-lag") == (phase("golden"), figures)
 
 
 def test_a_few_very_late_starts_are_the_limit_too() -> None:
     run = clean_run(latency_plan())
     late(run, "golden", 1200 * MS, count=1)
-    assert "phase golden: requests started 1200 ms late (percentile 99), bound 1000" in said(run.history())
+    figures = {"ms": 1200, "percentile": 99, "bound": 1000}
+    assert limit(run.history(), "schedule-lag") == (phase("golden"), figures)
 
 
 def test_what_the_bound_of_the_phase_held_up_is_not_the_clients_fault() -> None:
@@ -124,13 +127,13 @@ def test_a_scenario_that_measures_latency_gives_tighter_bounds() -> None:
     bounds = plan.scenario.limits.client.model_copy(update={"late_median_ms": 20.0})
     limits = plan.scenario.limits.model_copy(update={"client": bounds})
     run.plan = plan.model_copy(update={"scenario": plan.scenario.model_copy(update={"limits": limits})})
-    assert "30 ms late (percentile 50), bound 20" in said(run.history())
+    assert limit(run.history(), "schedule-lag")[1] == {"ms": 30, "percentile": 50, "bound": 20}
 
 
 def test_a_phase_without_a_word_of_the_client_is_unknown() -> None:
     run = clean_run(latency_plan())
     run.client = [record for record in run.client if record.phase != "chaos"]
-    assert said(run.history()) == "phase chaos: no word on how worker 0 did"
+    assert limit(run.history(), "silent") == (phase("chaos"), {"worker_0": 0})
 
 
 def test_the_word_of_one_worker_does_not_stand_for_the_others() -> None:
@@ -139,7 +142,7 @@ def test_the_word_of_one_worker_does_not_stand_for_the_others() -> None:
     run.client += [
         msgspec.structs.replace(record, worker=1) for record in run.client if record.phase == "golden"
     ]
-    assert said(run.history()).startswith("phase chaos: no word on how worker 1 did; phase ")
+    assert limit(run.history(), "silent") == (phase("chaos"), {"worker_0": 1})
 
 
 @pytest.mark.parametrize("worse", [False, True])
@@ -150,8 +153,10 @@ def test_a_run_whose_client_was_the_limit_is_unknown_whatever_else_was_found(wor
         run.event("stall", seconds=20.0, running=1, waiting=0, detail="")
     verdict = judge_run(run.history())
     assert verdict.outcome == "unknown"
-    assert verdict.reasons[0].startswith("the client was the limit: phase chaos")
-    assert any("stalled for 20.0 s" in reason for reason in verdict.reasons) == worse
+    assert verdict.cut is not None
+    assert (verdict.cut.kind, verdict.cut.subject) == ("client/lag", phase("chaos"))
+    broken = {rule for result in verdict.results for rule in result.by_rule}
+    assert bool(broken) == worse
 
 
 def test_percentiles_are_values_that_were_measured() -> None:

@@ -7,6 +7,7 @@ import pytest
 from history.records import Event
 from history.verdict import Verdict
 from oracles.counters import REFUSAL, judge
+from tests.unit.found import finding_of
 from tests.unit.histories import clean_run
 from tests.unit.synthetic import (
     ALWAYS,
@@ -30,29 +31,23 @@ REFUSED = f"{REFUSAL} by non-negative amounts."
 def test_a_counter_that_shrinks_fails_with_both_samples(key: str, by: float) -> None:
     run = clean_run()
     run.bump(key, by, since=12)
-    result = judge(run.history())
-    assert result.verdict is Verdict.FAIL
-    assert "shrank" in result.summary
-    assert result.findings[0].metric is not None
-    (_, old), (_, new) = result.findings[0].samples
+    finding = finding_of(judge(run.history()), "counters/decreased")
+    assert finding.metric is not None
+    (_, old), (_, new) = finding.samples
     assert new < old
 
 
 def test_a_negative_counter_fails() -> None:
     run = clean_run()
     run.bump(PROMPT, -64.0)
-    result = judge(run.history())
-    assert result.verdict is Verdict.FAIL
-    assert "is negative" in result.summary
+    assert finding_of(judge(run.history()), "counters/negative").samples[0][1] < 0
 
 
 @pytest.mark.parametrize("key", [PROMPT, RUNNING, USAGE])
 def test_a_value_that_is_no_number_fails_for_counters_and_gauges(key: str) -> None:
     run = clean_run()
     run.bump(key, float("nan"), since=10)
-    result = judge(run.history())
-    assert result.verdict is Verdict.FAIL
-    assert "is not a number" in result.summary
+    assert finding_of(judge(run.history()), "counters/not-a-number").metric == key
 
 
 def test_gauges_may_fall() -> None:
@@ -77,17 +72,13 @@ def test_a_restart_may_reset_counters() -> None:
 def test_a_bucket_smaller_than_the_one_below_fails() -> None:
     run = clean_run()
     run.bump(TTFT_SMALL, 3.0, since=10)
-    result = judge(run.history())
-    assert result.verdict is Verdict.FAIL
-    assert "smaller than the bucket below" in result.summary
+    finding_of(judge(run.history()), "counters/buckets-not-cumulative")
 
 
 def test_a_histogram_count_apart_from_its_last_bucket_fails() -> None:
     run = clean_run()
     run.bump(TTFT_ALL, 2.0, since=10)
-    result = judge(run.history())
-    assert result.verdict is Verdict.FAIL
-    assert "differs from its +Inf bucket" in result.summary
+    finding_of(judge(run.history()), "counters/count-not-infinity-bucket")
 
 
 def test_a_refusal_answered_to_a_client_fails_with_the_request() -> None:

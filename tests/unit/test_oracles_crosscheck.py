@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from history.finding import Figures
 from history.plan import FaultSpec, Trigger
 from history.records import RequestError, Usage
 from history.verdict import Verdict
 from oracles.accounting import judge
+from tests.unit.found import finding_of, phases_of
 from tests.unit.histories import Run, clean_run
 from tests.unit.synthetic import (
     ANSWER_TOKENS,
@@ -32,10 +34,9 @@ from tests.unit.synthetic import (
 BLOCK = 32
 
 
-def told(run: Run) -> str:
-    result = judge(run.history())
-    assert result.verdict is Verdict.FAIL
-    return " | ".join(witness.text for witness in result.findings)
+def figures(run: Run, rule: str) -> Figures:
+    """Of the finding of a rule in the chaos phase."""
+    return finding_of(judge(run.history()), f"accounting/{rule}", "chaos").figures
 
 
 def verdict(run: Run) -> Verdict:
@@ -51,9 +52,8 @@ def count_first_tokens(run: Run, by: float) -> None:
 def test_first_tokens_that_the_client_did_not_see_alike_fail(by: float) -> None:
     run = clean_run()
     count_first_tokens(run, by)
-    words = told(run)
-    assert f"phase chaos: the client counted 4 requests with a first token, the server {4 + by:g}" in words
-    assert "phase golden" not in words
+    assert figures(run, "first-tokens") == {"client": 4, "server": 4 + by}
+    assert "golden" not in phases_of(judge(run.history()))
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_a_first_token_counted_for_a_request_that_the_server_failed_itself_fails
 ) -> None:
     run = clean_run()
     run.change_request(run.first_of("chaos"), **failure(kind, "failed by policy", status))
-    assert "the client counted 3 requests with a first token, the server 4" in told(run)
+    assert figures(run, "first-tokens") == {"client": 3, "server": 4}
 
 
 def test_a_first_token_counted_for_a_request_that_the_client_gave_up_passes() -> None:
@@ -77,7 +77,7 @@ def test_first_tokens_are_counted_once_even_beside_a_request_that_was_given_up()
     run = clean_run()
     run.change_request(run.first_of("chaos"), **failure("DeadlineExceeded", "gave up", None))
     count_first_tokens(run, 1.0)
-    assert "requests with a first token, the server 5" in told(run)
+    assert figures(run, "first-tokens")["server"] == 5
 
 
 def left_in_mid_answer(run: Run) -> None:
@@ -91,7 +91,7 @@ def test_a_request_that_its_client_left_and_the_server_never_counted_fails() -> 
     run = clean_run()
     left_in_mid_answer(run)
     run.bump(LENGTH, -1.0, since=run.scrape_in("chaos") + 4)
-    assert "the client counted 4 requests that ended, with those it left, the server 3" in told(run)
+    assert figures(run, "abandoned-requests") == {"client": 4, "server": 3}
 
 
 def test_a_request_that_its_client_left_may_be_counted_for_any_reason() -> None:
@@ -104,7 +104,7 @@ def test_more_tokens_looked_up_in_the_tier_than_were_sent_fail() -> None:
     run = clean_run()
     run.bump(EXTERNAL_QUERIES, PROMPTS * LOCAL_TOKENS + 1.0, since=run.scrape_in("chaos") + 3)
     sent = PROMPTS * PROMPT_TOKENS
-    assert f"phase chaos: {sent + 1} tokens looked up in the tier for {sent} prompt tokens" in told(run)
+    assert figures(run, "lookups-exceed-prompts") == {"looked_up": sent + 1, "prompt": sent}
 
 
 def test_a_request_that_was_given_up_may_be_looked_up_later() -> None:
@@ -119,8 +119,8 @@ def test_tokens_from_the_tier_that_were_never_copied_fail() -> None:
     run = clean_run()
     run.bump(LOAD_BYTES, -1.0 * KV_TOKEN_BYTES, since=run.scrape_in("chaos") + 3)
     claimed = PROMPTS * EXTERNAL_TOKENS
-    ledger = f"{claimed - 1} were copied, 0 of them in vain"
-    assert f"phase chaos: {claimed} prompt tokens from the tier; {ledger}" in told(run)
+    copies = {"claimed": claimed, "copied": claimed - 1, "in_vain": 0}
+    assert figures(run, "claimed-exceeds-loaded") == copies
 
 
 def test_copies_for_a_request_that_was_preempted_may_be_more_than_its_tokens() -> None:
@@ -140,9 +140,7 @@ def failed_load(blocks: str) -> Run:
 def assert_in_vain(run: Run, blocks: int) -> None:
     """Exactly these blocks have to be copied beside those that are said to come from the tier."""
     run.bump(LOAD_BYTES, (blocks * BLOCK - 1.0) * KV_TOKEN_BYTES, since=run.scrape_in("chaos") + 3)
-    words = told(run)
-    assert f"{blocks * BLOCK} of them in vain" in words
-    assert "phase chaos" in words
+    assert figures(run, "claimed-exceeds-loaded")["in_vain"] == blocks * BLOCK
     run.bump(LOAD_BYTES, 1.0 * KV_TOKEN_BYTES, since=run.scrape_in("chaos") + 3)
     assert verdict(run) is Verdict.PASS
 
@@ -168,7 +166,7 @@ def test_a_load_that_failed_in_another_phase_does_not_count() -> None:
         event.t_ns for event in run.events if event.kind == "phase_end" and event.data["phase"] == "chaos"
     )
     run.fire_at(end + MS, "f1", "load_failure", **late.evidence)
-    assert "phase chaos" not in told(run)
+    assert "chaos" not in phases_of(judge(run.history()))
 
 
 def say_cached(run: Run, cached: int) -> None:
@@ -191,22 +189,21 @@ def test_usage_that_tells_of_more_cached_tokens_than_were_hit_and_copied_fails()
     say_cached(run, TRULY_CACHED)
     assert verdict(run) is Verdict.PASS
     say_cached(run, TRULY_CACHED + 1)
-    assert f"phase chaos: the answers' usage says {TRULY_CACHED + 1} cached tokens" in told(run)
+    assert figures(run, "usage-exceeds-loaded")["answers"] == TRULY_CACHED + 1
 
 
 def test_cached_tokens_that_no_answer_tells_of_fail() -> None:
     run = clean_run()
     say_cached(run, TRULY_CACHED - 1)
-    words = f"says {TRULY_CACHED - 1} cached tokens, the server counted {TRULY_CACHED}"
-    assert f"phase chaos: the answers' usage {words}" in told(run)
+    assert figures(run, "usage-cached-tokens") == {"answers": TRULY_CACHED - 1, "server": TRULY_CACHED}
 
 
 def test_hits_on_the_device_are_needed_to_judge_copies() -> None:
     run = clean_run()
     run.drop_metric(LOCAL_HITS)
-    result = judge(run.history())
-    assert result.verdict is Verdict.UNKNOWN
-    assert "copies and tokens cannot be compared" in result.summary
+    gaps = [gap.kind for gap in judge(run.history()).gaps]
+    assert "accounting/copies-not-comparable" in gaps
+    assert verdict(run) is Verdict.UNKNOWN
 
 
 @pytest.mark.parametrize(("vllm", "word"), [("0.24.0", Verdict.PASS), ("0.26.0", Verdict.FAIL)])

@@ -6,6 +6,7 @@ import pytest
 
 from history.verdict import Verdict
 from oracles.drained import judge
+from tests.unit.found import finding_of, gap_of
 from tests.unit.histories import clean_run
 from tests.unit.synthetic import RUNNING, USAGE, WAITING
 
@@ -13,25 +14,20 @@ from tests.unit.synthetic import RUNNING, USAGE, WAITING
 def test_a_drain_that_failed_fails_with_what_was_left() -> None:
     run = clean_run()
     run.change_event("drained", ok=False, running=2)
-    result = judge(run.history())
-    assert result.verdict is Verdict.FAIL
-    assert "running=2" in result.summary
+    assert finding_of(judge(run.history()), "drained/not-drained").figures["running"] == 2
 
 
 def test_blocks_still_held_fail() -> None:
     run = clean_run()
     run.change_event("leak_probe", ok=False, answer="false", detail="3 blocks in use")
-    result = judge(run.history())
-    assert result.verdict is Verdict.FAIL
-    assert "3 blocks in use" in result.summary
+    probe = next(event for event in run.events if event.kind == "leak_probe")
+    assert finding_of(judge(run.history()), "drained/blocks-leaked").t_ns == probe.t_ns
 
 
 def test_a_probe_without_an_answer_is_unknown_with_the_reason() -> None:
-    reason = "the server did not answer the probe within 5 s"
     run = clean_run()
-    run.change_event("leak_probe", ok=None, answer="", detail=reason)
-    result = judge(run.history())
-    assert (result.verdict, result.summary) == (Verdict.UNKNOWN, reason)
+    run.change_event("leak_probe", ok=None, answer="", detail="timeout")
+    assert gap_of(judge(run.history()), "drained/probe-unanswered").text == "timeout"
 
 
 def test_a_probe_without_an_answer_does_not_hide_what_the_gauges_tell() -> None:
@@ -54,9 +50,7 @@ def test_a_gauge_above_zero_at_the_end_fails(gauge: str) -> None:
 def test_a_missing_step_is_unknown(kind: str) -> None:
     run = clean_run()
     run.drop_events(kind)
-    result = judge(run.history())
-    assert result.verdict is Verdict.UNKNOWN
-    assert kind in result.summary
+    gap_of(judge(run.history()), f"drained/no-{kind.replace('_', '-')}")
 
 
 @pytest.mark.parametrize("gauge", [RUNNING, WAITING, USAGE])

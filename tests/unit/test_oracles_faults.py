@@ -9,6 +9,7 @@ from history.plan import ServerSettings
 from history.records import Scalar, Usage
 from history.verdict import Verdict
 from oracles.faults import judge
+from tests.unit.found import finding_of, gap_of
 from tests.unit.histories import Run, clean_run
 from tests.unit.synthetic import (
     ALLOCATION_FAILURES,
@@ -139,7 +140,7 @@ CONSEQUENTIAL = {
 def test_a_fault_with_its_consequence_passes(name: str) -> None:
     result = judge(CONSEQUENTIAL[name].history())
     assert result.verdict is Verdict.PASS, result.summary
-    assert "f1 1 times" in result.summary
+    assert result.figures == {"planned": 1, "fired": 1}
 
 
 # --- without consequence, arming, firing or healing it is unknown -------------------------------------
@@ -148,15 +149,15 @@ def test_a_fault_with_its_consequence_passes(name: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "evidence", "doubt"),
     [
-        ("evict", {"blocks": 2, "key": "ab"}, "none of the lost blocks again"),
-        ("store_failed", {"blocks": 2, "key": "ab"}, "none of the lost blocks again"),
-        ("store_refused", {"blocks": 2}, "noticed 0 refused stores"),
-        ("copy_delay", {"job": 1, "ms": 200, "direction": "load"}, "0.2"),
-        ("copy_delay", {"job": 1, "ms": 200}, "direction"),
-        ("load_failure", {"job": 1}, "no recovery"),
-        ("bit_flip", {"block": 3, "bytes_changed": 1}, "no answer shows the damage"),
-        ("zero_block", {"block": 3, "bytes_changed": 9}, "no answer shows the damage"),
-        ("gamma_ray", {}, "no sign is known"),
+        ("evict", {"blocks": 2, "key": "ab"}, "not-stored-again"),
+        ("store_failed", {"blocks": 2, "key": "ab"}, "not-stored-again"),
+        ("store_refused", {"blocks": 2}, "refusals-not-noticed"),
+        ("copy_delay", {"job": 1, "ms": 200, "direction": "load"}, "copy-time-too-short"),
+        ("copy_delay", {"job": 1, "ms": 200}, "no-direction"),
+        ("load_failure", {"job": 1}, "no-recovery"),
+        ("bit_flip", {"block": 3, "bytes_changed": 1}, "no-damage-shown"),
+        ("zero_block", {"block": 3, "bytes_changed": 9}, "no-damage-shown"),
+        ("gamma_ray", {}, "no-sign"),
     ],
 )
 def test_a_fault_that_fired_without_consequence_is_unknown(
@@ -164,20 +165,14 @@ def test_a_fault_that_fired_without_consequence_is_unknown(
 ) -> None:
     run = armed_run(kind)
     run.fire("f1", kind, **evidence)
-    result = judge(run.history())
-    assert result.verdict is Verdict.UNKNOWN
-    assert doubt in result.summary
+    gap_of(judge(run.history()), f"faults-fired/{doubt}")
 
 
-@pytest.mark.parametrize(
-    ("cached_tokens", "doubt"), [(32, "cached all the same"), (None, "tells its cached tokens")]
-)
+@pytest.mark.parametrize(("cached_tokens", "doubt"), [(32, "cached-all-the-same"), (None, "no-usage")])
 def test_a_miss_that_the_server_did_not_compute_itself_is_unknown(
     cached_tokens: int | None, doubt: str
 ) -> None:
-    result = judge(lookup_miss(cached_tokens).history())
-    assert result.verdict is Verdict.UNKNOWN
-    assert doubt in result.summary
+    gap_of(judge(lookup_miss(cached_tokens).history()), f"faults-fired/{doubt}")
 
 
 @pytest.mark.parametrize("kind", ["evict", "store_failed"])
@@ -194,7 +189,7 @@ def test_lost_blocks_that_are_stored_again_pass_and_those_of_another_fault_do_no
 def test_a_policy_that_failed_no_request_is_unknown() -> None:
     run = armed_run("load_failure", server=FAIL_POLICY)
     run.fire("f1", "load_failure", job=1)
-    assert "no request failed by policy" in judge(run.history()).summary
+    gap_of(judge(run.history()), "faults-fired/no-request-failed-by-policy")
 
 
 def test_refusals_beyond_those_the_server_noticed_are_unknown() -> None:
@@ -215,27 +210,23 @@ def test_a_flip_that_changed_no_byte_did_not_fire() -> None:
     run = damaged_run()
     run.faults.clear()
     run.fire("f1", "bit_flip", block=3, bytes_changed=0)
-    result = judge(run.history())
-    assert result.verdict is Verdict.UNKNOWN
-    assert "never fired with effect" in result.summary
+    gap_of(judge(run.history()), "faults-fired/never-fired")
 
 
 def test_a_load_failure_of_no_block_did_not_fire() -> None:
     run = load_failure_recovered()
     nothing = msgspec.structs.replace(run.faults[-1], evidence={"blocks": [], "of": 0})
     run.faults[-1] = nothing
-    assert "never fired with effect" in judge(run.history()).summary
+    gap_of(judge(run.history()), "faults-fired/never-fired")
 
 
-@pytest.mark.parametrize(("kind", "told"), [("armed", "never armed"), ("healed", "not confirmed healed")])
-def test_a_step_that_is_missing_is_unknown(kind: str, told: str) -> None:
+@pytest.mark.parametrize(("kind", "gap"), [("armed", "never-armed"), ("healed", "not-healed")])
+def test_a_step_that_is_missing_is_unknown(kind: str, gap: str) -> None:
     run = lookup_miss()
     if kind == "armed":
         run.faults.clear()
     run.drop_events(kind)
-    result = judge(run.history())
-    assert result.verdict is Verdict.UNKNOWN
-    assert told in result.summary
+    gap_of(judge(run.history()), f"faults-fired/{gap}")
 
 
 def test_a_heal_that_was_not_confirmed_is_unknown() -> None:
@@ -256,9 +247,7 @@ def test_a_fault_that_fires_in_a_run_without_faults_fails() -> None:
 def test_a_fault_that_is_not_in_the_plan_fails() -> None:
     run = lookup_miss()
     run.fire("f2", "bit_flip", **DAMAGE)
-    result = judge(run.history())
-    assert result.verdict is Verdict.FAIL
-    assert "f2" in result.summary
+    assert finding_of(judge(run.history()), "faults-fired/unplanned").subject.name == "f2"
 
 
 def test_a_fault_that_fires_more_often_than_its_limit_fails() -> None:
@@ -266,9 +255,7 @@ def test_a_fault_that_fires_more_often_than_its_limit_fails() -> None:
     run.fire("f1", "lookup_miss", hit_blocks=1, answered_blocks=0)
     assert judge(run.history()).verdict is Verdict.PASS
     run.fire("f1", "lookup_miss", hit_blocks=1, answered_blocks=0)
-    result = judge(run.history())
-    assert result.verdict is Verdict.FAIL
-    assert "its limit of 2" in result.summary
+    assert finding_of(judge(run.history()), "faults-fired/over-limit").figures == {"limit": 2}
 
 
 @pytest.mark.parametrize(("kind", "offset"), [("armed", -2 * SECOND), ("healed", 2 * SECOND)])
@@ -276,9 +263,7 @@ def test_a_fault_that_fires_while_it_is_not_armed_fails(kind: str, offset: int) 
     run = lookup_miss()
     moment = next(event.t_ns for event in run.events if event.kind == kind)
     run.fire_at(moment + offset, "f1", "lookup_miss", hit_blocks=1, answered_blocks=0)
-    result = judge(run.history())
-    assert result.verdict is Verdict.FAIL
-    assert "while it was not armed" in result.summary
+    finding_of(judge(run.history()), "faults-fired/not-armed")
 
 
 @pytest.mark.parametrize(("kind", "offset"), [("armed", -SECOND // 2), ("healed", SECOND // 2)])
@@ -293,22 +278,21 @@ def test_a_run_without_faults_passes_only_with_a_silent_journal() -> None:
     result = judge(clean_run().history())
     assert result.verdict is Verdict.PASS
     assert result.checked == 1
-    assert "no faults planned" in result.summary
+    assert result.figures == {"planned": 0}
 
 
 def test_a_copy_held_before_healing_may_be_told_after_it() -> None:
     run = clean_run(make_plan(faults=(fault("copy_delay"),)))
     healed = next(event for event in run.events if event.kind == "healed")
     run.fire_at(healed.t_ns + 5 * SECOND, "f1", "copy_delay", job=1, direction="load", ms=5_500)
-    assert "while it was not armed" not in judge(run.history()).summary
+    assert judge(run.history()).by_rule == {}
     run.fire_at(healed.t_ns + 5 * SECOND, "f1", "copy_delay", job=2, direction="load", ms=100)
-    assert "while it was not armed" in judge(run.history()).summary
+    assert judge(run.history()).by_rule == {"faults-fired/not-armed": 1}
 
 
 def test_a_process_whose_ledger_has_no_fault_journal_beside_it_is_a_gap() -> None:
     """The journal of one process of the server can be lost, and those of the others be whole."""
     run = clean_run()
     run.ledger.append(msgspec.structs.replace(run.ledger[0], role="scheduler", pid=101))
-    result = judge(run.history())
-    assert result.verdict is Verdict.UNKNOWN
-    assert "process 101 of the server left a ledger and no fault journal" in result.summary
+    gap = gap_of(judge(run.history()), "faults-fired/process-without-journal")
+    assert gap.figures == {"pid": 101}

@@ -5,10 +5,12 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from history.finding import block
 from history.plan import ServerSettings
 from history.records import Scalar
 from history.verdict import Verdict
 from oracles.ledger import judge
+from tests.unit.found import finding_of, gap_of
 from tests.unit.histories import Run, clean_run
 from tests.unit.synthetic import MS, make_plan
 
@@ -36,7 +38,7 @@ def final_canary_ns(run: Run) -> int:
 def test_books_that_balance_pass_and_tell_how_much_was_seen() -> None:
     result = judge(clean_run().history())
     assert result.verdict is Verdict.PASS
-    assert "4 prepared stores" in result.summary
+    assert result.figures["stores"] == 4
 
 
 @pytest.mark.parametrize(
@@ -46,9 +48,9 @@ def test_what_began_before_the_final_canary_and_is_open_at_the_end_fails(role: s
     run = clean_run()
     since = final_canary_ns(run) - MS
     run.book(role, "balance", **{f"{label}_open": 1, f"{label}_since_ns": since})
-    result = judge(run.history())
-    assert result.verdict is Verdict.FAIL
-    assert "never ended" in result.summary
+    rule = {"stores": "store", "loads": "load", "copies": "copy"}[label] + "-never-ended"
+    finding = finding_of(judge(run.history()), f"transfer-invariants/{rule}")
+    assert finding.figures == {"open": 1}
 
 
 def test_what_the_final_canary_itself_began_may_still_be_open() -> None:
@@ -66,20 +68,17 @@ def test_only_the_last_balance_of_a_process_counts() -> None:
 
 def test_a_broken_rule_fails_and_names_rule_block_and_process() -> None:
     run = clean_run()
-    run.book("worker", "violation", "a block changed in the tier since it was stored", job=7, block=3)
-    result = judge(run.history())
-    assert result.verdict is Verdict.FAIL
-    for part in ("changed in the tier", "block 3", "worker 100"):
-        assert part in result.summary
+    run.book("worker", "violation", "changed-in-tier", job=7, block=3)
+    finding = finding_of(judge(run.history()), "transfer-invariants/changed-in-tier")
+    assert finding.subject == block("3")
+    assert "worker 100" in finding.text
 
 
 @pytest.mark.parametrize("role", ["scheduler", "worker"])
 def test_missing_books_of_one_side_are_unknown(role: str) -> None:
     run = clean_run()
     run.ledger = [record for record in run.ledger if record.role != role]
-    result = judge(run.history())
-    assert result.verdict is Verdict.UNKNOWN
-    assert role in result.summary
+    gap_of(judge(run.history()), f"transfer-invariants/no-{role}-ledger")
 
 
 def test_a_server_that_died_leaves_its_books_unknown() -> None:
@@ -125,8 +124,7 @@ def test_what_a_server_counted_before_the_run_is_not_of_the_run() -> None:
     run.book("worker", "balance", audited=7, copies_begun=10)
     result = judge(run.history())
     assert result.verdict is Verdict.PASS
-    assert "6 copies" in result.summary
-    assert "2 blocks compared" in result.summary
+    assert (result.figures["copies"], result.figures["audited"]) == (6, 2)
 
 
 def test_an_audit_that_compared_blocks_before_the_run_only_is_unknown() -> None:

@@ -25,6 +25,7 @@ from oracles import (
     resources,
 )
 from oracles.lives import deaths, lives
+from tests.unit.found import finding_of, gap_of, phases_of
 from tests.unit.histories import Run, clean_run
 from tests.unit.killed_runs import LAST_WORDS, killed_run
 from tests.unit.synthetic import GENERATED, LOAD_BYTES, MS, SECOND, fault, make_plan
@@ -103,15 +104,16 @@ def test_a_server_that_has_to_be_forced_to_stop_is_a_violation() -> None:
     run = killed_run("stop")
     run.change_event("server_exit", code=-9)
     change_strike(run, forced=True, seconds=30.1)
-    result = alive.judge(run.history())
-    assert (result.verdict, len(deaths(run.history()))) == (Verdict.FAIL, 0)
-    assert "did not stop by itself within 30.1 s" in result.summary
+    assert deaths(run.history()) == []
+    finding = finding_of(alive.judge(run.history()), "server-alive/stop-ignored")
+    assert finding.figures == {"seconds": 30.1}
 
 
 def test_a_server_that_never_serves_again_is_a_violation() -> None:
     run = killed_run()
     run.event("server_not_ready", seconds=240.0, alive=True)
-    assert "did not serve within 240.0 s" in alive.judge(run.history()).summary
+    finding = finding_of(alive.judge(run.history()), "server-alive/restart-not-ready")
+    assert finding.figures == {"seconds": 240.0}
 
 
 def canary_without_engine(run: Run, *, status: int) -> None:
@@ -131,8 +133,7 @@ def test_a_server_that_says_it_is_sick_without_its_engine_is_right() -> None:
 def test_a_server_that_says_it_is_well_without_its_engine_is_a_violation() -> None:
     run = killed_run("engine_kill")
     canary_without_engine(run, status=200)
-    result = alive.judge(run.history())
-    assert (result.verdict, "false healthy" in result.summary) == (Verdict.FAIL, True)
+    assert alive.judge(run.history()).by_rule == {"server-alive/health-false-positive": 1}
 
 
 # --- requests ------------------------------------------------------------------------------------------
@@ -218,8 +219,7 @@ def test_an_answer_is_whole_or_none_also_while_the_server_ends() -> None:
 def test_counters_that_begin_anew_without_a_new_life_are_a_violation() -> None:
     run = killed_run()
     run.scrapes[-1].incarnation = 1_800_000_999.0
-    result = counters.judge(run.history())
-    assert (result.verdict, "nobody did" in result.summary) == (Verdict.FAIL, True)
+    finding_of(counters.judge(run.history()), "counters/unexplained-restart")
 
 
 def test_a_counter_that_shrinks_within_the_second_life_is_a_violation() -> None:
@@ -231,16 +231,14 @@ def test_a_counter_that_shrinks_within_the_second_life_is_a_violation() -> None:
 def test_the_books_of_the_second_life_are_judged_exactly() -> None:
     run = killed_run()
     run.bump(GENERATED, 1.0, since=len(run.scrapes) - 1)
-    result = accounting.judge(run.history())
-    assert (result.verdict, "run since the server was started anew" in result.summary) == (Verdict.FAIL, True)
+    assert None in phases_of(accounting.judge(run.history()))
 
 
 def test_what_failed_in_the_first_life_excuses_nothing_in_the_second() -> None:
     """The server may count a request late, but not one that another process of it had."""
     run = killed_run()
     run.bump(GENERATED, 1.0, since=run.scrape_in("healed") + 2)
-    result = accounting.judge(run.history())
-    assert any("phase healed" in witness.text for witness in result.findings)
+    assert "healed" in phases_of(accounting.judge(run.history()))
 
 
 def test_the_phases_before_the_strike_are_judged_too() -> None:
@@ -248,13 +246,11 @@ def test_the_phases_before_the_strike_are_judged_too() -> None:
     golden = range(run.scrape_in("golden") + 1, run.scrape_in("chaos") + 4)
     for scrape in golden:
         run.scrapes[scrape].values[GENERATED] += 1.0
-    result = accounting.judge(run.history())
-    assert any("phase golden" in witness.text for witness in result.findings)
+    assert "golden" in phases_of(accounting.judge(run.history()))
 
 
 def test_the_phase_that_was_cut_is_told_and_not_judged() -> None:
-    result = accounting.judge(killed_run().history())
-    assert "not judged: phase chaos, cut by f1 (kill)" in result.summary
+    assert accounting.judge(killed_run().history()).figures["cut"] == 1
 
 
 def test_loads_of_both_lives_count_as_use_of_the_tier() -> None:
@@ -302,8 +298,7 @@ def test_a_leak_in_the_second_life_is_a_violation() -> None:
 
 
 def test_last_words_of_what_was_ended_are_excused_and_told() -> None:
-    result = logs.judge(killed_run("engine_kill").history())
-    assert "1 allowed: f1 (engine_kill)" in result.summary
+    assert logs.judge(killed_run("engine_kill").history()).figures["allowed"] == 1
 
 
 @pytest.mark.parametrize("place", [0, 2, 4, 5])
@@ -335,19 +330,19 @@ def test_a_kill_after_which_the_same_process_answers_is_doubted() -> None:
     run = killed_run()
     for scrape in run.scrapes:
         scrape.incarnation = run.incarnation
-    assert "same process as before" in faults.judge(run.history()).summary
+    gap_of(faults.judge(run.history()), "faults-fired/same-process")
 
 
 def test_a_kill_whose_victims_are_answered_is_doubted() -> None:
     run = killed_run()
     run.change_request(victim(run), outcome="ok", error=None, end_us=3_000_000)
-    assert "was answered all the same" in faults.judge(run.history()).summary
+    gap_of(faults.judge(run.history()), "faults-fired/answered-all-the-same")
 
 
 def test_an_engine_that_nobody_missed_is_doubted() -> None:
     run = killed_run("engine_kill")
     run.change_request(victim(run), outcome="ok", error=None)
-    assert "no request failed of it" in faults.judge(run.history()).summary
+    gap_of(faults.judge(run.history()), "faults-fired/no-request-failed")
 
 
 def test_a_run_without_such_a_fault_has_one_life() -> None:

@@ -106,7 +106,7 @@ def test_a_line_that_the_scenario_allows_is_no_violation_and_is_told() -> None:
     run = allowing(with_lines(["ERROR:    Exception in ASGI application"] * 2), LEAVES)
     result = judge(run.history())
     assert result.verdict is Verdict.PASS
-    assert result.summary == "4 log lines, none fatal; 2 allowed: the client leaves on purpose"
+    assert result.figures == {"lines": 4, "allowed": 2}
 
 
 def test_what_is_allowed_excuses_no_other_line() -> None:
@@ -118,4 +118,4 @@ def test_what_is_allowed_excuses_no_other_line() -> None:
 
 def test_an_allowance_that_nothing_used_is_no_error() -> None:
     result = judge(allowing(clean_run(), LEAVES).history())
-    assert (result.verdict, result.summary) == (Verdict.PASS, "3 log lines, none fatal")
+    assert (result.verdict, result.figures) == (Verdict.PASS, {"lines": 3, "allowed": 0})

@@ -4,61 +4,82 @@ from __future__ import annotations
 
 import pytest
 
+from history.finding import Figures, phase
 from history.records import RequestError, Usage
 from history.verdict import Verdict
 from oracles.outcomes import judge
+from tests.unit.found import finding_of
 from tests.unit.histories import clean_run
 from tests.unit.synthetic import ANSWER_TOKENS, PROMPT_TOKENS, failure, good_request, make_plan
 
-BROKEN: list[tuple[str, dict[str, object], str]] = [
-    ("error status", failure("InternalServerError", "boom", 500), "failed with status 500"),
-    ("no response", failure("ConnectError", "refused", None), "failed with status None"),
-    ("error under 200", failure("ErrorBody", "EngineDeadError", 200), "HTTP 200, yet no whole answer"),
-    ("cut stream", {"outcome": "error", "error": None, "finish_reason": None}, "after 4 tokens"),
-    ("ok in spite of an error", {"error": RequestError(kind="x", status=200, message="y")}, "counted as ok"),
-    ("ok with a bad status", {"status": 500}, "counted as ok"),
-    ("no usage", {"usage": None}, "no usage"),
-    ("usage of tokens", {"usage": Usage(prompt_tokens=PROMPT_TOKENS, completion_tokens=3)}, "3 completion"),
-    ("usage of prompt", {"usage": Usage(prompt_tokens=65, completion_tokens=ANSWER_TOKENS)}, "65 prompt"),
-    ("finish reason", {"finish_reason": "abort"}, "finish reason abort"),
-    ("no finish reason", {"finish_reason": None}, "finish reason None"),
-    ("cut short", {"max_tokens": 9}, "cut for length after 4 of 9"),
-    ("too long", {"max_tokens": 3}, "at most 3"),
-    ("chunk sum", {"chunk_tokens": [1, 1, 1]}, "3 tokens by chunk, 4 in all"),
-    ("chunk count", {"chunk_us": [20_000, 40_000]}, "2 chunk times for 3 chunks"),
-    ("chunk order", {"chunk_us": [20_000, 19_000, 60_000]}, "backwards"),
-    ("few logprobs", {"logprobs": [-0.5, -0.25, -1.75]}, "3 logprobs for 4 tokens"),
-    ("no logprobs", {"logprobs": []}, "0 logprobs for 4 tokens"),
-    ("endless logprob", {"logprobs": [-0.5, float("-inf"), -1.0, -1.0]}, "logprob -inf at position 1"),
-    ("no number", {"logprobs": [-0.5, -0.5, float("nan"), -1.0]}, "logprob nan at position 2"),
-    ("positive logprob", {"logprobs": [0.5, -0.5, -0.5, -1.0]}, "logprob 0.5 at position 0"),
+ENDLESS, NO_NUMBER = float("-inf"), float("nan")
+BROKEN: list[tuple[str, dict[str, object], str, Figures]] = [
+    ("error status", failure("InternalServerError", "boom", 500), "request-failed", {"status": 500}),
+    ("no response", failure("ConnectError", "refused", None), "request-failed", {}),
+    ("error under 200", failure("ErrorBody", "EngineDeadError", 200), "truncated-stream", {"tokens": 0}),
+    (
+        "cut stream",
+        {"outcome": "error", "error": None, "finish_reason": None},
+        "truncated-stream",
+        {"tokens": 4},
+    ),
+    (
+        "ok in spite of an error",
+        {"error": RequestError(kind="x", status=200, message="y")},
+        "inconsistent-status",
+        {"status": 200},
+    ),
+    ("ok with a bad status", {"status": 500}, "inconsistent-status", {"status": 500}),
+    ("no usage", {"usage": None}, "usage-missing", {}),
+    (
+        "usage of tokens",
+        {"usage": Usage(prompt_tokens=PROMPT_TOKENS, completion_tokens=3)},
+        "completion-tokens",
+        {"usage": 3, "stream": 4},
+    ),
+    (
+        "usage of prompt",
+        {"usage": Usage(prompt_tokens=65, completion_tokens=ANSWER_TOKENS)},
+        "prompt-tokens",
+        {"usage": 65, "sent": 64},
+    ),
+    ("finish reason", {"finish_reason": "abort"}, "finish-reason", {}),
+    ("no finish reason", {"finish_reason": None}, "finish-reason", {}),
+    ("cut short", {"max_tokens": 9}, "too-few-tokens", {"tokens": 4, "requested": 9}),
+    ("too long", {"max_tokens": 3}, "too-many-tokens", {"tokens": 4, "requested": 3}),
+    ("chunk sum", {"chunk_tokens": [1, 1, 1]}, "stream-inconsistent", {"tokens_by_chunk": 3, "tokens": 4}),
+    ("chunk count", {"chunk_us": [20_000, 40_000]}, "stream-inconsistent", {"times": 2, "chunks": 3}),
+    ("chunk order", {"chunk_us": [20_000, 19_000, 60_000]}, "stream-inconsistent", {"falls": 1}),
+    ("few logprobs", {"logprobs": [-0.5, -0.25, -1.75]}, "logprobs", {"logprobs": 3, "tokens": 4}),
+    ("no logprobs", {"logprobs": []}, "logprobs", {"logprobs": 0, "tokens": 4}),
+    ("endless logprob", {"logprobs": [-0.5, ENDLESS, -1.0, -1.0]}, "logprobs", {"position": 1}),
+    ("no number", {"logprobs": [-0.5, -0.5, NO_NUMBER, -1.0]}, "logprobs", {"position": 2}),
+    ("positive logprob", {"logprobs": [0.5, -0.5, -0.5, -1.0]}, "logprobs", {"position": 0, "logprob": 0.5}),
 ]
 
 
-@pytest.mark.parametrize(("changes", "told"), [case[1:] for case in BROKEN], ids=[case[0] for case in BROKEN])
-def test_a_broken_request_fails_with_its_id(changes: dict[str, object], told: str) -> None:
+@pytest.mark.parametrize(
+    ("changes", "rule", "figures"), [case[1:] for case in BROKEN], ids=[case[0] for case in BROKEN]
+)
+def test_a_broken_request_fails_with_its_id(changes: dict[str, object], rule: str, figures: Figures) -> None:
     run = clean_run()
     record = run.change_request(5, **changes)
     result = judge(run.history())
-    assert result.verdict is Verdict.FAIL
-    assert told in " ".join(witness.text for witness in result.findings)
+    assert finding_of(result, f"outcomes/{rule}").figures == figures
     assert {witness.request for witness in result.findings} == {record.id}
 
 
 def test_two_records_of_one_request_fail() -> None:
     run = clean_run()
     run.change_request(2, id=run.requests[3].id)
-    result = judge(run.history())
-    assert result.verdict is Verdict.FAIL
-    assert "has 2 records" in result.summary
+    assert finding_of(judge(run.history()), "outcomes/duplicate-record").figures == {"records": 2}
 
 
 def test_a_request_that_left_no_record_fails() -> None:
     run = clean_run()
     run.requests.pop(run.first_of("chaos"))
-    result = judge(run.history())
-    assert result.verdict is Verdict.FAIL
-    assert "phase chaos: 4 requests sent, 3 recorded" in result.summary
+    finding = finding_of(judge(run.history()), "outcomes/record-missing")
+    assert (finding.subject, finding.figures) == (phase("chaos"), {"sent": 4, "recorded": 3})
 
 
 def test_an_abort_on_purpose_is_no_violation() -> None:
@@ -66,7 +87,7 @@ def test_an_abort_on_purpose_is_no_violation() -> None:
     run.change_request(4, outcome="aborted", finish_reason=None, usage=None, logprobs=[], token_ids=[])
     result = judge(run.history())
     assert result.verdict is Verdict.PASS
-    assert "(1 aborted on purpose)" in result.summary
+    assert result.figures["aborted"] == 1
 
 
 def test_a_request_with_an_unknown_end_is_unknown() -> None:
@@ -89,9 +110,11 @@ def test_several_answers_may_be_as_long_as_asked_for_together() -> None:
     run.change_request(5, choices=2, max_tokens=2)
     assert judge(run.history()).verdict is Verdict.PASS
     run.change_request(5, choices=2, max_tokens=3)
-    assert "cut for length after 4 of 6" in judge(run.history()).summary
+    few = finding_of(judge(run.history()), "outcomes/too-few-tokens")
+    assert few.figures == {"tokens": 4, "requested": 6}
     run.change_request(5, choices=3, max_tokens=1)
-    assert "at most 3" in judge(run.history()).summary
+    many = finding_of(judge(run.history()), "outcomes/too-many-tokens")
+    assert many.figures == {"tokens": 4, "requested": 3}
 
 
 def test_the_conductors_own_requests_may_go_without_logprobs() -> None:

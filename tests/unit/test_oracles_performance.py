@@ -7,11 +7,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from history.finding import Figures, Subject, phase, request
+from history.percentile import Spread
 from history.performance import PhaseBounds
 from history.plan import ClientBounds, RunPlan
 from history.verdict import OracleResult, Verdict
-from oracles.performance import judge
+from oracles.performance import MAX_PHASES, judge
 from oracles.speed import speeds
+from tests.unit.found import finding_of, gap_kinds, gap_of
 from tests.unit.histories import Run, clean_run
 from tests.unit.synthetic import MS, PROMPTS, SECOND, failure, make_plan
 
@@ -19,20 +22,20 @@ from tests.unit.synthetic import MS, PROMPTS, SECOND, failure, make_plan
 AT_ITS_BOUNDS: dict[str, Any] = {"ttft_median_ms": 20.0, "ttft_p99_ms": 20.0, "itl_p99_ms": 20.0}
 
 
-def plan(phase: str = "healed", *, requests: int = PROMPTS, **bounds: Any) -> RunPlan:
+def plan(name: str = "healed", *, requests: int = PROMPTS, **bounds: Any) -> RunPlan:
     """A plan with bounds on one phase, and with a client that may be half a second late."""
     made = make_plan(roles=("golden", "load", "chaos", "healed"))
     phases = tuple(spec.model_copy(update={"requests": requests}) for spec in made.scenario.phases)
     limits = made.scenario.limits.model_copy(
         update={"client": ClientBounds(lag_ms=500.0, late_ms=500.0, late_median_ms=500.0)}
     )
-    changes = {"performance": {phase: PhaseBounds(**bounds)}, "limits": limits, "phases": phases}
+    changes = {"performance": {name: PhaseBounds(**bounds)}, "limits": limits, "phases": phases}
     return made.model_copy(update={"scenario": made.scenario.model_copy(update=changes)})
 
 
-def slow(run: Run, phase: str, *, ttft_ms: int, places: slice = slice(None)) -> None:
+def slow(run: Run, name: str, *, ttft_ms: int, places: slice = slice(None)) -> None:
     """Put off the first token of requests of a phase, and all that follows."""
-    of_phase = [place for place, record in enumerate(run.requests) if record.phase == phase]
+    of_phase = [place for place, record in enumerate(run.requests) if record.phase == name]
     for place in of_phase[places]:
         by_us = ttft_ms * 1000 - 20_000
         record = run.requests[place]
@@ -46,20 +49,35 @@ def failed(run: Run) -> OracleResult:
     return result
 
 
-def unknown(run: Run) -> str:
+def figures(run: Run, rule: str) -> Figures:
+    """Of the finding of a rule, in the phase with bounds."""
+    finding = finding_of(judge(run.history()), f"performance/{rule}")
+    assert finding.subject == phase("healed")
+    return finding.figures
+
+
+def unknown(run: Run, kind: str) -> Subject:
+    """What a gap is about, the only one."""
     result = judge(run.history())
-    assert result.verdict is Verdict.UNKNOWN
-    return result.summary
+    assert gap_kinds(result) == [kind]
+    return gap_of(result, kind).subject
 
 
 def test_without_bounds_every_good_answer_is_measured_and_the_figures_are_told() -> None:
     result = judge(clean_run().history())
     assert result.verdict is Verdict.PASS
     assert result.checked == 3 * PROMPTS
-    first = "no bounds asked for: golden (before) TTFT 20.0 / 20.0 ms, ITL 20.0 / 20.0 ms, 40 tokens/s; "
-    assert result.summary.startswith(first)
-    assert "chaos (during) " in result.summary
-    assert "healed (after) " in result.summary
+    assert result.figures == {"phases": 3, "bounded": 0}
+    measured = [
+        (speed.name, speed.stage, speed.ttft, speed.itl, round(speed.tokens_per_s or 0))
+        for speed in speeds(clean_run().history())
+    ]
+    both = Spread(20.0, 20.0)
+    assert measured == [
+        ("golden", "before", both, both, 40),
+        ("chaos", "during", both, both, 40),
+        ("healed", "after", both, both, 40),
+    ]
 
 
 def test_many_phases_are_not_all_told() -> None:
@@ -67,30 +85,34 @@ def test_many_phases_are_not_all_told() -> None:
     (golden, *_) = made.scenario.phases
     phases = tuple(golden.model_copy(update={"name": f"p{number}"}) for number in range(9))
     run = clean_run(made.model_copy(update={"scenario": made.scenario.model_copy(update={"phases": phases})}))
-    assert judge(run.history()).summary.endswith("; and 3 more phases")
+    summary = judge(run.history()).summary
+    assert [name for name in (f"p{number}" for number in range(9)) if f"{name} (" in summary] == [
+        f"p{number}" for number in range(MAX_PHASES)
+    ]
 
 
 def test_a_phase_at_its_bounds_passes() -> None:
     result = judge(clean_run(plan(**AT_ITS_BOUNDS, tokens_per_s=38.0)).history())
     assert result.verdict is Verdict.PASS
     assert result.checked == 4 * PROMPTS + 4
-    assert result.summary.startswith("within the bounds: ")
+    assert result.figures == {"phases": 4, "bounded": 1}
 
 
 @pytest.mark.parametrize(
-    ("bounds", "told"),
+    ("bounds", "rule", "measured"),
     [
-        ({"ttft_median_ms": 19.9}, "median TTFT 20 ms, at most 19.9 asked for"),
-        ({"ttft_p99_ms": 19.9}, "99th percentile of TTFT 20 ms, at most 19.9 asked for"),
-        ({"itl_p99_ms": 19.9}, "99th percentile of ITL 20 ms, at most 19.9 asked for"),
-        ({"tokens_per_s": 50.0}, "tokens/s, at least 50 asked for"),
+        ({"ttft_median_ms": 19.9}, "ttft-median", 20.0),
+        ({"ttft_p99_ms": 19.9}, "ttft-p99", 20.0),
+        ({"itl_p99_ms": 19.9}, "itl-p99", 20.0),
+        ({"tokens_per_s": 50.0}, "throughput", pytest.approx(40, abs=1)),
     ],
 )
-def test_a_bound_that_does_not_hold_fails_with_both_figures(bounds: dict[str, Any], told: str) -> None:
-    result = failed(clean_run(plan(**bounds)))
-    assert result.violations == 1
-    assert result.summary.startswith("phase healed: ")
-    assert told in result.summary
+def test_a_bound_that_does_not_hold_fails_with_both_figures(
+    bounds: dict[str, Any], rule: str, measured: float
+) -> None:
+    run = clean_run(plan(**bounds))
+    assert failed(run).violations == 1
+    assert figures(run, rule) == {"measured": measured, "bound": next(iter(bounds.values()))}
 
 
 def test_one_slow_first_token_is_in_the_99th_percentile_and_not_in_the_median() -> None:
@@ -105,7 +127,7 @@ def test_a_pause_between_two_tokens_counts_as_itl() -> None:
     run = clean_run(plan(itl_p99_ms=29.0))
     run.change_request(run.first_of("healed"), chunk_us=[20_000, 40_000, 70_000])
     result = failed(run)
-    assert "99th percentile of ITL 30 ms" in result.summary
+    assert figures(run, "itl-p99")["measured"] == 30
     assert result.findings[0].request == run.requests[run.first_of("healed")].id
 
 
@@ -113,7 +135,7 @@ def test_a_request_that_was_held_back_waits_from_when_it_was_due() -> None:
     run = clean_run(plan(ttft_p99_ms=100.0))
     place = run.first_of("healed")
     run.change_request(place, intended_ns=run.requests[place].start_ns - 300 * MS, held=True)
-    assert "TTFT 320 ms" in failed(run).summary
+    assert figures(run, "ttft-p99")["measured"] == 320
 
 
 def test_bounds_on_one_phase_say_nothing_about_another() -> None:
@@ -127,7 +149,7 @@ def test_a_ttft_worse_than_before_fails() -> None:
     slow(run, "healed", ttft_ms=30)
     assert judge(run.history()).verdict is Verdict.PASS
     slow(run, "healed", ttft_ms=31)
-    assert "median TTFT 2.05 times that of load, at most 1.5" in failed(run).summary
+    assert figures(run, "ttft-ratio") == {"measured": 2.05, "bound": 1.5}
 
 
 def test_a_throughput_worse_than_before_fails() -> None:
@@ -135,7 +157,7 @@ def test_a_throughput_worse_than_before_fails() -> None:
     assert judge(run.history()).verdict is Verdict.PASS
     last = max(place for place, record in enumerate(run.requests) if record.phase == "healed")
     run.change_request(last, end_us=400_000)
-    assert "times the tokens/s of load, at least 0.8 asked for" in failed(run).summary
+    assert figures(run, "throughput-ratio")["bound"] == 0.8
 
 
 def recovering(bad: int, ttft_ms: int = 800) -> Run:
@@ -162,26 +184,28 @@ def test_a_server_that_recovers_too_late_fails_with_the_time_it_took() -> None:
     for place in range(start + 3, start + 12):
         later = run.requests[place].start_ns + SECOND
         run.change_request(place, start_ns=later, intended_ns=later)
-    assert "TTFT within 20 ms again 2.3" in failed(run).summary
+    measured = figures(run, "recovery")
+    assert (measured["normal_ms"], measured["bound"]) == (20, 2)
+    assert measured["seconds"] == pytest.approx(2.3, abs=0.1)
 
 
 def test_a_few_quick_answers_between_slow_ones_are_no_recovery() -> None:
     run = recovering(bad=0)
     for place in (3, 7, 11):
         slow(run, "healed", ttft_ms=800, places=slice(place, place + 1))
-    assert "never 5 TTFTs in a row within 20 ms" in failed(run).summary
+    assert figures(run, "recovery") == {"normal_ms": 20, "bound": 2}
 
 
 def test_a_recovery_from_nothing_is_unknown() -> None:
     run = clean_run(plan(requests=12, like="load", recover_s=2.0))
-    assert "nothing to tell a recovery from" in unknown(run)
+    assert unknown(run, "performance/no-recovery") == phase("healed")
 
 
 def test_a_client_that_was_the_limit_makes_it_unknown_however_slow_it_looks() -> None:
     run = clean_run(plan(ttft_p99_ms=1.0))
     place = next(place for place, record in enumerate(run.client) if record.phase == "chaos")
     run.client[place] = msgspec.structs.replace(run.client[place], lag_us=[600_000] * 50)
-    assert unknown(run).startswith("the client was the limit: phase chaos: ")
+    assert unknown(run, "client/lag") == phase("chaos")
 
 
 @pytest.mark.parametrize(
@@ -198,7 +222,7 @@ def test_a_client_that_was_the_limit_makes_it_unknown_however_slow_it_looks() ->
 def test_times_that_contradict_each_other_are_unknown(changes: dict[str, Any]) -> None:
     run = clean_run()
     record = run.change_request(3, **changes)
-    assert unknown(run) == f"request {record.id}: its times contradict each other"
+    assert unknown(run, "performance/times-inconsistent") == request(record.id)
 
 
 def test_a_phase_with_bounds_and_without_a_good_answer_is_unknown() -> None:
@@ -206,13 +230,13 @@ def test_a_phase_with_bounds_and_without_a_good_answer_is_unknown() -> None:
     for place, record in enumerate(run.requests):
         if record.phase == "healed":
             run.change_request(place, **failure("InternalServerError", "boom"))
-    assert "phase healed has no good answer" in unknown(run)
+    assert unknown(run, "performance/no-answer") == phase("healed")
 
 
 def test_a_phase_to_compare_with_that_has_no_good_answer_is_unknown() -> None:
     run = clean_run(plan(like="load", tokens_ratio=0.8))
     run.requests = [record for record in run.requests if record.phase != "load"]
-    assert "phase load has no good answer to compare healed with" in unknown(run)
+    assert unknown(run, "performance/no-answer") == phase("load")
 
 
 def test_a_single_token_has_no_itl_to_judge() -> None:
@@ -220,7 +244,7 @@ def test_a_single_token_has_no_itl_to_judge() -> None:
     for place, record in enumerate(run.requests):
         if record.phase == "healed":
             run.change_request(place, chunk_us=[20_000], chunk_tokens=[1], token_ids=[11])
-    assert "no 99th percentile of ITL was measured" in unknown(run)
+    assert unknown(run, "performance/not-measured") == phase("healed")
 
 
 def test_several_answers_in_one_stream_have_no_itl() -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from history.finding import phase
 from history.verdict import Verdict
 from oracles.progress import MAX_GAP_S, judge
+from tests.unit.found import finding_of, gap_of
 from tests.unit.histories import Run, clean_run
 from tests.unit.synthetic import (
     EXTERNAL_QUERIES,
@@ -45,7 +47,7 @@ def test_a_stall_event_fails() -> None:
     run.event("stall", seconds=15.0, running=0, waiting=8, detail="no token")
     result = judge(run.history())
     assert result.verdict is Verdict.FAIL
-    assert "0 running, 8 waiting" in result.summary
+    assert result.findings[0].figures == {"seconds": 15.0, "running": 0, "waiting": 8}
 
 
 def test_a_request_given_up_at_its_deadline_fails() -> None:
@@ -59,45 +61,39 @@ def test_a_request_given_up_at_its_deadline_fails() -> None:
 def test_requests_that_wait_while_none_runs_are_a_deadlock_by_metrics_alone() -> None:
     run = clean_run()
     stand_still(run, 7, running=0.0, waiting=3.0)
-    result = judge(run.history())
-    assert result.verdict is Verdict.FAIL
-    assert result.summary.startswith("deadlock (requests wait and none runs): no token for 8.1 s")
-    assert "0 running and 3 waiting" in result.summary
-    assert len(result.findings[0].samples) == 2
+    finding = finding_of(judge(run.history()), "progress/deadlock")
+    assert finding.figures == {"seconds": pytest.approx(8.058), "running": 0, "waiting": 3}
+    assert len(finding.samples) == 2
 
 
 @pytest.mark.parametrize("vain", [EXTERNAL_QUERIES, PREEMPTIONS])
 def test_work_in_vain_without_any_token_is_a_livelock_by_metrics_alone(vain: str) -> None:
     run = clean_run()
     stand_still(run, 7, running=0.0, waiting=1.0, vain=vain)
-    result = judge(run.history())
-    assert result.verdict is Verdict.FAIL
-    assert result.summary.startswith("livelock (")
-    assert "no token for 8.1 s" in result.summary
+    finding = finding_of(judge(run.history()), "progress/livelock")
+    assert finding.figures["seconds"] == pytest.approx(8.058)
 
 
 def test_running_requests_without_any_token_are_a_standstill_by_metrics_alone() -> None:
     run = clean_run()
     stand_still(run, 7, running=2.0, waiting=0.0)
-    result = judge(run.history())
-    assert result.verdict is Verdict.FAIL
-    assert result.summary.startswith("standstill: no token for 8.1 s")
+    finding = finding_of(judge(run.history()), "progress/stall")
+    assert finding.figures["seconds"] == pytest.approx(8.058)
 
 
 def test_a_lookup_at_the_beginning_alone_is_no_livelock() -> None:
     run = clean_run()
     stand_still(run, 7, running=0.0, waiting=1.0)
     run.bump(EXTERNAL_QUERIES, 64.0, since=len(run.scrapes) - 6)
-    assert judge(run.history()).summary.startswith("deadlock")
+    assert judge(run.history()).by_rule == {"progress/deadlock": 1}
 
 
 def test_a_stall_event_is_named_after_what_the_server_counted_meanwhile() -> None:
     run = clean_run()
     stand_still(run, 3, running=0.0, waiting=1.0, vain=EXTERNAL_QUERIES)
     run.event("stall", seconds=3.0, running=0, waiting=1, detail="no token")
-    result = judge(run.history())
-    assert result.summary.startswith("livelock (")
-    assert result.summary.endswith("stalled for 3.0 s: 0 running, 1 waiting; no token")
+    finding = finding_of(judge(run.history()), "progress/livelock")
+    assert finding.figures == {"seconds": 3.0, "running": 0, "waiting": 1}
 
 
 def test_tokens_that_come_while_the_gauges_show_none_running_are_progress() -> None:
@@ -150,7 +146,7 @@ def test_an_answer_soon_after_healing_passes_and_tells_how_soon() -> None:
     result = judge(healed_run().history())
     assert result.verdict is Verdict.PASS
     # The pretended run pauses for 10 s between two phases.
-    assert result.summary.endswith("; answers again 10.1 s after healing")
+    assert result.figures["recovery_s"] == pytest.approx(10.104)
 
 
 def test_no_answer_after_healing_fails() -> None:
@@ -158,8 +154,8 @@ def test_no_answer_after_healing_fails() -> None:
     for place in after_healing(run):
         run.change_request(place, **failure("InternalServerError", "boom"))
     result = judge(run.history())
-    assert result.verdict is Verdict.FAIL
-    assert result.summary == "after healing in phase chaos no request was answered"
+    assert result.by_rule == {"progress/no-recovery": 1}
+    assert result.findings[0].subject == phase("chaos")
 
 
 def test_an_answer_to_what_was_sent_before_healing_is_no_recovery() -> None:
@@ -186,7 +182,8 @@ def test_an_answer_too_late_after_healing_fails_with_its_time(late_s: int, verdi
     result = judge(run.history())
     assert result.verdict is verdict
     if verdict is Verdict.FAIL:
-        assert "the first answer took 60.1 s, 60 allowed" in result.summary
+        figures = finding_of(result, "progress/slow-recovery").figures
+        assert figures == {"seconds": pytest.approx(60.104), "bound": 60}
 
 
 def test_the_first_answer_counts_whichever_request_it_belongs_to() -> None:
@@ -199,12 +196,12 @@ def test_the_first_answer_counts_whichever_request_it_belongs_to() -> None:
 def test_each_healing_is_looked_at() -> None:
     run = healed_run()
     run.event("healed", phase="second", faults=["f2"], confirmed=True)
-    assert "after healing in phase second nothing was asked" in judge(run.history()).summary
+    assert gap_of(judge(run.history()), "progress/nothing-sent").subject == phase("second")
     run.ask("healed", "prompt-0")
     run.scrape()
     assert judge(run.history()).verdict is Verdict.PASS
     run.change_request(-1, **failure("InternalServerError", "boom"))
-    assert judge(run.history()).summary == "after healing in phase second no request was answered"
+    assert finding_of(judge(run.history()), "progress/no-recovery").subject == phase("second")
 
 
 def test_nothing_asked_after_healing_is_unknown() -> None:

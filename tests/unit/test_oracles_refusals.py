@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from history.verdict import Verdict
+from history.finding import Figures
+from history.verdict import OracleResult, Verdict
 from oracles import outcomes
+from tests.unit.found import finding_of
 from tests.unit.histories import clean_run
 from tests.unit.struck_phase import Struck, answered
 from tests.unit.synthetic import fault, make_plan
@@ -19,40 +21,33 @@ def doubt(forms: list[int | str], statuses: list[int | str]) -> str | None:
     return phase.doubt()
 
 
-def word(forms: list[int | str], statuses: list[int | str]) -> tuple[Verdict, str]:
+def judged(forms: list[int | str], statuses: list[int | str]) -> OracleResult:
     run = clean_run(make_plan(faults=(fault("malformed_request"),)))
     bodies: list[int | str] = ["told" for _ in forms]
     run.fire("f1", "malformed_request", forms=forms, statuses=statuses, bodies=bodies)
-    judged = outcomes.judge(run.history())
-    return judged.verdict, judged.summary
+    return outcomes.judge(run.history())
 
 
 def test_refusals_are_counted() -> None:
-    verdict, summary = word(["null", "no_json"], [400, 404])
-    assert verdict is Verdict.PASS
-    assert summary.endswith("; 2 wrong requests were refused")
+    result = judged(["null", "no_json"], [400, 404])
+    assert (result.verdict, result.figures["refused"]) == (Verdict.PASS, 2)
 
 
-@pytest.mark.parametrize(
-    ("status", "said"),
-    [
-        (500, "malformed_request null: answered with status 500: told"),
-        (0, "malformed_request null: no answer"),
-    ],
-)
-def test_anything_but_a_refusal_is_a_violation(status: int, said: str) -> None:
-    assert word(["null"], [status]) == (Verdict.FAIL, said)
+@pytest.mark.parametrize(("status", "figures"), [(500, {"status": 500}), (0, {})])
+def test_anything_but_a_refusal_is_a_violation(status: int, figures: Figures) -> None:
+    finding = finding_of(judged(["null"], [status]), "outcomes/malformed-not-refused")
+    assert (finding.subject.kind, finding.figures) == ("fault", figures)
 
 
 def test_a_wrong_request_that_is_served_is_a_violation() -> None:
-    assert word(["null"], [200])[0] is Verdict.FAIL
+    assert judged(["null"], [200]).verdict is Verdict.FAIL
 
 
 def test_a_client_that_leaves_gets_no_answer() -> None:
-    assert word(["cut_short", "null"], [0, 400])[0] is Verdict.PASS
+    assert judged(["cut_short", "null"], [0, 400]).verdict is Verdict.PASS
 
 
 def test_wrong_requests_show_by_a_refusal() -> None:
     assert doubt(["null", "list"], [500, 400]) is None
-    assert "refused none" in str(doubt(["null"], [500]))
-    assert "refused none" in str(doubt(["cut_short"], [0]))
+    assert doubt(["null"], [500]) == "none-refused"
+    assert doubt(["cut_short"], [0]) == "none-refused"

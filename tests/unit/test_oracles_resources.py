@@ -10,6 +10,7 @@ import pytest
 from history.plan import RunPlan
 from history.verdict import Verdict
 from oracles.resources import ROUNDS, judge
+from tests.unit.found import finding_of, gap_of
 from tests.unit.histories import Run, clean_run
 from tests.unit.synthetic import RUNNING, held, make_plan
 
@@ -42,30 +43,31 @@ def test_a_server_that_gives_everything_back_passes_with_its_figures() -> None:
     result = judge(clean_run().history())
     assert result.verdict is Verdict.PASS
     assert result.checked == 5
-    assert "3 -> 3 processes, 60 -> 60 threads, 120 -> 120 files" in result.summary
-    assert f"(4 quiet moments, {ROUNDS} needed to judge it)" in result.summary
+    held = {name: result.figures[name] for name in ("moments", "processes", "threads", "files")}
+    assert held == {"moments": 4, "processes": 3, "threads": 60, "files": 120}
 
 
 @pytest.mark.parametrize(
-    ("name", "kept", "told"),
+    ("name", "kept", "rule"),
     [
-        ("processes", 1, "3 processes after phase golden, 4 at the end, 0 more allowed"),
-        ("threads", 33, "60 threads after phase golden, 93 at the end"),
-        ("files", 9, "120 open files after phase golden, 129 at the end"),
-        ("sockets", 13, "30 open sockets after phase golden, 43 at the end, 12 more allowed"),
-        ("shm_bytes", MIB + 1, "bytes under /dev/shm after phase golden"),
+        ("processes", 1, "processes"),
+        ("threads", 33, "threads"),
+        ("files", 9, "open-files"),
+        ("sockets", 13, "sockets"),
+        ("shm_bytes", MIB + 1, "shared-memory"),
     ],
 )
-def test_what_is_kept_beyond_its_bound_fails_with_both_figures(name: str, kept: int, told: str) -> None:
+def test_what_is_kept_beyond_its_bound_fails_with_both_figures(name: str, kept: int, rule: str) -> None:
     run = clean_run()
+    before = getattr(run.resources[0], name)
     keep(run, 1, **{name: kept - 1})
     assert judge(run.history()).verdict is Verdict.PASS
     keep(run, 1, **{name: 1})
     result = judge(run.history())
-    assert result.verdict is Verdict.FAIL
-    assert result.violations == 1
-    assert told in result.summary
-    assert len(result.findings[0].samples) == 2
+    assert result.by_rule == {f"resources/{rule}": 1}
+    (finding,) = result.findings
+    assert finding.figures == {"before": before, "after": before + kept, "allowed": kept - 1}
+    assert [value for _, value in finding.samples] == [before, before + kept]
 
 
 def test_what_a_load_takes_and_gives_back_is_no_leak() -> None:
@@ -94,8 +96,8 @@ def test_memory_that_grows_round_by_round_fails() -> None:
     run = clean_run(many_rounds(ROUNDS))
     grow(run, lambda place: 10 * place)
     result = judge(run.history())
-    assert result.verdict is Verdict.FAIL
-    assert result.summary == f"memory grows: 80 MiB over {ROUNDS + 1} quiet moments, 64 allowed"
+    assert result.by_rule == {"resources/memory": 1}
+    assert result.findings[0].figures == {"mib": 80, "moments": ROUNDS + 1, "allowed": 64}
     assert len(result.findings[0].samples) == ROUNDS + 1
 
 
@@ -115,19 +117,18 @@ def test_memory_that_does_not_grow_with_the_rounds_passes(mib_at: Callable[[int]
     assert judge(run.history()).verdict is Verdict.PASS
 
 
-def test_few_rounds_say_nothing_of_memory_and_the_summary_says_so() -> None:
+def test_few_rounds_say_nothing_of_memory() -> None:
     run = clean_run()
     grow(run, lambda place: 500 * place)
     result = judge(run.history())
     assert result.verdict is Verdict.PASS
-    assert f"1500 -> 3000 MiB of memory (4 quiet moments, {ROUNDS} needed to judge it)" in result.summary
+    assert (result.figures["moments"], result.figures["anonymous_bytes"]) == (4, 3000 * MIB)
 
 
 def test_no_samples_are_unknown() -> None:
     run = clean_run()
     run.resources.clear()
-    result = judge(run.history())
-    assert (result.verdict, result.summary) == (Verdict.UNKNOWN, "no resources were sampled")
+    gap_of(judge(run.history()), "resources/not-sampled")
 
 
 def test_a_server_that_died_has_no_end_to_look_at() -> None:
@@ -139,9 +140,7 @@ def test_a_server_that_died_has_no_end_to_look_at() -> None:
 def test_a_phase_that_was_cut_short_is_no_quiet_moment() -> None:
     run = clean_run()
     run.change_event("phase_end", reason="stalled")
-    result = judge(run.history())
-    assert result.verdict is Verdict.UNKNOWN
-    assert "no quiet moment before the end" in result.summary
+    gap_of(judge(run.history()), "resources/no-quiet-moment")
 
 
 def test_a_phase_that_left_work_behind_is_no_quiet_moment() -> None:
@@ -162,7 +161,8 @@ def test_a_restarted_server_is_compared_with_itself() -> None:
         run.resources[place] = held(run.resources[place].t_ns, leader=200, threads=500)
     assert judge(run.history()).verdict is Verdict.PASS
     keep(run, 4, threads=33)
-    assert "500 threads after phase healed, 533 at the end" in judge(run.history()).summary
+    figures = finding_of(judge(run.history()), "resources/threads").figures
+    assert (figures["before"], figures["after"]) == (500, 533)
 
 
 def test_a_leak_of_a_life_that_ended_is_seen() -> None:
@@ -170,7 +170,8 @@ def test_a_leak_of_a_life_that_ended_is_seen() -> None:
     keep(run, 1, files=50)
     for place in (2, 3, 4):
         run.resources[place] = held(run.resources[place].t_ns, leader=200)
-    assert "120 open files after phase golden, 170 at phase chaos" in judge(run.history()).summary
+    figures = finding_of(judge(run.history()), "resources/open-files").figures
+    assert (figures["before"], figures["after"]) == (120, 170)
 
 
 def test_a_last_life_with_its_end_alone_is_unknown() -> None:

@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
+from history.finding import SERVER, Subject, metric
 from history.verdict import OracleResult, Verdict
 from kvchaos.judging import judge as judge_all
 from oracles.witnesses import judge
+from tests.unit.found import gap_of
 from tests.unit.histories import Run, Scrape, clean_run
 from tests.unit.synthetic import GENERATED, MS, PROMPT, RUNNING, SECOND, USAGE
 
@@ -42,7 +44,7 @@ class TestAgreement:
         result = said(witnessed())
         assert result.verdict is Verdict.PASS
         assert result.checked > 100
-        assert "1 life of the server" in result.summary
+        assert result.figures["lives"] == 1
 
     def test_a_value_between_the_two_around_it_agrees(self) -> None:
         run = witnessed()
@@ -101,15 +103,16 @@ def _another_life(run: Run) -> None:
     run.prometheus[in_load(run)].incarnation = 1_800_000_100.0
 
 
-DISAGREEMENTS: dict[Callable[[Run], None], str] = {
-    _another_value: f"{GENERATED}: Prometheus saw .*, the suite .* before and .* after",
-    _less: f"{GENERATED}: Prometheus saw",
-    _no_number: f"{GENERATED}: Prometheus saw nan",
-    _a_gauge_at_rest: f"{RUNNING}: Prometheus saw 1, the suite 0 before and 0 after",
-    _a_series_of_its_own: "invented_total: only Prometheus has it",
-    _a_series_less: f"{PROMPT}: Prometheus does not have it",
-    _another_life: "Prometheus saw a server started at",
+DISAGREEMENTS: dict[Callable[[Run], None], tuple[str, Subject, int]] = {
+    _another_value: ("value", metric(GENERATED), 3),
+    _less: ("value", metric(GENERATED), 3),
+    _no_number: ("value", metric(GENERATED), 2),
+    _a_gauge_at_rest: ("value", metric(RUNNING), 3),
+    _a_series_of_its_own: ("series-additional", metric("vllm:invented_total"), 1),
+    _a_series_less: ("series-missing", metric(PROMPT), 2),
+    _another_life: ("incarnation", SERVER, 0),
 }
+"""The rule that each breaks, its subject, and how many samples are numbers."""
 
 
 @pytest.mark.parametrize("damage", DISAGREEMENTS, ids=lambda damage: damage.__name__.lstrip("_"))
@@ -117,10 +120,9 @@ def test_what_only_one_of_them_saw_is_a_violation(damage: Callable[[Run], None])
     run = witnessed()
     damage(run)
     result = said(run)
-    assert result.verdict is Verdict.FAIL
-    assert result.violations == 1
-    with pytest.raises(AssertionError, match=DISAGREEMENTS[damage]):
-        raise AssertionError(result.findings[0].text)
+    rule, subject, samples = DISAGREEMENTS[damage]
+    assert result.by_rule == {f"metrics-crosscheck/{rule}": 1}
+    assert (result.findings[0].subject, len(result.findings[0].samples)) == (subject, samples)
 
 
 class TestGaps:
@@ -132,7 +134,7 @@ class TestGaps:
             scrape.t_ns += 20 * SECOND
         result = said(run)
         assert result.verdict is Verdict.PASS
-        assert "longest gap 20.1 s" in result.summary
+        assert result.figures["longest_gap_s"] == pytest.approx(20.1, abs=0.05)
 
     def test_a_restart_of_the_server_between_two_scrapes_is_none(self) -> None:
         run = witnessed()
@@ -142,38 +144,29 @@ class TestGaps:
             scrape.values[GENERATED] = 0.0
         result = said(run)
         assert result.verdict is Verdict.PASS
-        assert "2 lives of the server" in result.summary
+        assert result.figures["lives"] == 2
 
     def test_failed_scrapes_are_told(self) -> None:
         run = witnessed()
         run.prometheus[3].failed = True
         result = said(run)
         assert result.verdict is Verdict.PASS
-        assert "1 failed" in result.summary
+        assert result.figures["failed"] == 1
 
     def test_one_who_saw_less_than_half_is_no_witness(self) -> None:
         run = witnessed()
         for scrape in run.scrapes[4:]:
             scrape.t_ns += 20 * SECOND
         run.prometheus = run.prometheus[:3]
-        result = said(run)
-        assert result.verdict is Verdict.UNKNOWN
-        assert "at least 50% is needed" in result.summary
+        figures = gap_of(said(run), "metrics-crosscheck/too-few-scrapes").figures
+        assert figures["share"] < figures["bound"] == 0.5
 
-    @pytest.mark.parametrize(
-        ("error", "words"),
-        [
-            (None, "all 0 of its scrapes failed"),
-            ("connection refused", "nothing of Prometheus: connection refused"),
-        ],
-    )
-    def test_no_samples_at_all_are_unknown(self, error: str | None, words: str) -> None:
+    @pytest.mark.parametrize("error", [None, "refused"])
+    def test_no_samples_at_all_are_unknown(self, error: str | None) -> None:
         run = witnessed()
         run.prometheus = []
         run.event("prometheus_read", scrapes=0, error=error)
-        result = said(run)
-        assert result.verdict is Verdict.UNKNOWN
-        assert words in result.summary
+        assert (error or "") in gap_of(said(run), "metrics-crosscheck/not-scraped").text
 
     def test_where_the_suite_saw_nothing_it_is_unknown(self) -> None:
         run = witnessed()
@@ -183,12 +176,12 @@ class TestGaps:
     def test_scrapes_that_failed_before_the_server_was_up_are_not_told(self) -> None:
         run = witnessed()
         run.prometheus.insert(0, Scrape(run.scrapes[0].t_ns - SECOND, {}, failed=True))
-        assert "0 failed" in said(run).summary
+        assert said(run).figures["failed"] == 0
 
     def test_a_prometheus_that_was_never_asked_is_unknown(self) -> None:
         run = witnessed()
         run.prometheus = []
-        assert said(run).summary == "Prometheus was never asked what it saw"
+        gap_of(said(run), "metrics-crosscheck/not-read")
 
 
 class TestWithoutPrometheus:

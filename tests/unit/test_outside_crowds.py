@@ -20,7 +20,7 @@ from chaos.outside.clients.hearing import Hearing, NoCompletion
 from chaos.outside.clients.leaving import LeavingCrowds
 from chaos.outside.injector import Hold, Refused, Strike
 from history.records import CROWD, Evidence, RequestRecord
-from tests.fakes.openai_server import Behaviour, FakeServer, answer_tokens
+from tests.fakes.openai_server import ENGINE_DEAD, TOO_LONG, Behaviour, FakeServer, answer_tokens
 from tests.unit.conducting import wait_for
 
 BLOCK = 32
@@ -194,12 +194,12 @@ def test_a_prompt_shorter_than_a_block_has_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("behaviour", "kind", "status", "said"),
     [
-        (Behaviour("bad_request"), "NoCompletion", 400, "the prompt is too long"),
-        (Behaviour("server_error"), "NoCompletion", 500, "EngineCore encountered an issue"),
-        (Behaviour("cut"), "NoCompletion", 200, "the connection ended after 2 tokens"),
-        (Behaviour("truncated"), "NoCompletion", 200, "the connection ended after 2 tokens"),
-        (Behaviour("error_event"), "NoCompletion", 200, "EngineCore encountered an issue"),
-        (Behaviour("malformed"), "NoCompletion", 200, "an event that is none of a completion"),
+        (Behaviour("bad_request"), "NoCompletion", 400, TOO_LONG),
+        (Behaviour("server_error"), "NoCompletion", 500, ENGINE_DEAD),
+        (Behaviour("cut"), "NoCompletion", 200, "2 tokens"),
+        (Behaviour("truncated"), "NoCompletion", 200, "2 tokens"),
+        (Behaviour("error_event"), "NoCompletion", 200, ENGINE_DEAD),
+        (Behaviour("malformed"), "NoCompletion", 200, "completion"),
     ],
     ids=lambda value: value.shape if isinstance(value, Behaviour) else "",
 )
@@ -233,7 +233,7 @@ def test_a_server_that_is_not_there_has_failed_them(tmp_path: Path) -> None:
 
 def test_more_than_the_model_takes_is_not_even_sent(tmp_path: Path) -> None:
     hold = held(UNASKED, tmp_path, strike(prompt_tokens=700))
-    with pytest.raises(Refused, match="900 tokens of prompt and answer, the model takes 768"):
+    with pytest.raises(Refused, match=r"900 .* 768"):
         hold.strike()
     assert crowd_threads() == []
 

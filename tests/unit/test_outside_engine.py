@@ -167,7 +167,7 @@ def test_a_strike_that_is_due_while_the_one_before_lasts_is_refused(bench: Bench
     bench.arm(Trigger(every=1))
     bench.engine.tick(after(answered=2))
     assert bench.told() == [("armed", None), ("refused", 1), ("fired", 0)]
-    assert "still in force" in str(bench.journal()[1].evidence["reason"])
+    assert bench.journal()[1].evidence["reason"]
 
 
 def test_a_strike_that_was_refused_does_not_count_as_one(tmp_path: Path) -> None:
@@ -233,7 +233,8 @@ def test_what_was_struck_by_half_is_undone_on_the_way_out(tmp_path: Path) -> Non
 def test_a_fault_that_nothing_here_can_carry_out_is_an_obstacle(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     other = FaultSpec(id="x", kind="kill", trigger=Trigger(nth=(0,)))
-    assert bench.engine.obstacles([other]) == ["x (kill): nothing here can carry it out"]
+    (obstacle,) = bench.engine.obstacles([other])
+    assert obstacle.startswith("x (kill): ")
     assert bench.engine.obstacles([spec(Trigger(nth=(0,)))]) == []
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from chaos.outside.injector import Hold, Refused
+from chaos.outside.injector import Hold, NotThere, Refused
 from chaos.outside.processes import ENGINE, ProcessInjector
 from kvchaos.stacks.leftovers import clean, find_leftovers
 from kvchaos.stacks.local import LocalStack
@@ -57,7 +57,7 @@ def test_a_server_that_is_gone_cannot_be_paused(bench: Bench) -> None:
     stack = bench.start()
     stack.signal_all(signal.SIGKILL)
     wait_for(lambda: not stack.processes())
-    with pytest.raises(Refused, match="does not run"):
+    with pytest.raises(NotThere):
         pause(stack).strike()
 
 
@@ -150,12 +150,12 @@ def test_a_server_that_is_not_there_cannot_be_ended(bench: Bench) -> None:
     stack.signal_all(signal.SIGKILL)
     wait_for(lambda: not stack.processes())
     for kind in ("kill", "stop", "engine_kill"):
-        with pytest.raises(Refused, match="does not run"):
+        with pytest.raises(NotThere):
             ending(stack, kind, FakeLives(), grace_s=1.0).strike()
 
 
 def test_a_server_without_an_engine_cannot_lose_it(bench: Bench) -> None:
-    with pytest.raises(Refused, match="no process named VLLM::EngineCor"):
+    with pytest.raises(Refused, match=ENGINE):
         ending(bench.start(), "engine_kill", FakeLives()).strike()
 
 
@@ -173,7 +173,7 @@ def test_an_engine_dies_alone_and_the_rest_is_asked_and_ended_when_it_is_undone(
     assert stack.alive()
     hold.lift()
     wait_for(lambda: hold.lifted() is not None)
-    assert lives.told == ["ask without its engine (f1)", "renew"]
+    assert [told.split()[0] for told in lives.told] == ["ask", "renew"]
     assert not stack.processes()
     undone = hold.lifted()
     assert undone is not None

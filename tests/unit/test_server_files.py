@@ -74,9 +74,9 @@ def test_a_line_that_is_not_whole_yet_is_completed(server: Server) -> None:
     run_dir = server.begin("one")
     server.log("half")
     server.files.collect()
-    server.log(" and half\n")
+    server.log(", whole\n")
     server.files.collect()
-    assert (run_dir / layout.SERVER_LOG).read_text() == "half and half\n"
+    assert (run_dir / layout.SERVER_LOG).read_text() == "half, whole\n"
 
 
 def test_a_journal_starts_with_what_the_module_can_do(server: Server) -> None:

@@ -8,9 +8,9 @@ import pytest
 
 from kvchaos.errors import UsageError
 from kvchaos.servers.add import add
-from kvchaos.servers.install import install, remove
+from kvchaos.servers.install import remove
 from kvchaos.servers.registry import find_server, list_servers
-from tests.unit.fakes import FakeUv, Told, broken_python, server_python, write_program
+from tests.unit.fakes import Told, server_python, write_program
 
 
 @pytest.fixture
@@ -52,30 +52,10 @@ def test_a_cpu_build_preloads_its_own_libiomp5(cache: Path, python: Path) -> Non
     assert str(prefix / "lib/libiomp5.so") in add("cpu", python, cache, Told()).preload
 
 
-def test_an_environment_without_vllm_is_refused(cache: Path, python: Path) -> None:
-    write_program(python, broken_python("ModuleNotFoundError: No module named vllm"))
-    with pytest.raises(UsageError, match="No module named vllm"):
-        add("gpu", python, cache, Told())
-    assert list_servers(cache) == []
-
-
 def test_a_program_that_is_no_such_interpreter_is_refused(cache: Path, python: Path) -> None:
     write_program(python, "#!/bin/sh\necho hello\n")
     with pytest.raises(UsageError, match="hello"):
         add("gpu", python, cache, Told())
-
-
-def test_a_missing_interpreter_is_named(cache: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="nothing-here: no such file"):
-        add("gpu", tmp_path / "nothing-here", cache, Told())
-
-
-def test_a_name_in_use_is_not_taken_over(cache: Path, python: Path) -> None:
-    first = add("gpu", python, cache, Told())
-    write_program(python, server_python(vllm="0.34.0"))
-    with pytest.raises(UsageError, match="kvchaos server remove gpu"):
-        add("gpu", python, cache, Told())
-    assert find_server("gpu", cache) == first
 
 
 def test_remove_forgets_the_name_and_leaves_the_environment(cache: Path, python: Path) -> None:
@@ -83,12 +63,3 @@ def test_remove_forgets_the_name_and_leaves_the_environment(cache: Path, python:
     remove("gpu", cache, Told())
     assert python.is_file()
     assert list_servers(cache) == []
-
-
-def test_install_does_not_replace_an_added_server_of_that_name(
-    cache: Path, python: Path, tmp_path: Path
-) -> None:
-    server = add("0.32.0", python, cache, Told())
-    with pytest.raises(UsageError, match="is an added server"):
-        install("0.32.0", cache, Told(), FakeUv(tmp_path).path)
-    assert find_server("0.32.0", cache) == server

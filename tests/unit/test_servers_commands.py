@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import os
 from pathlib import Path
 
 import pytest
@@ -24,7 +26,9 @@ def test_output_and_errors_reach_log_progress_and_caller(runner: Runner, tmp_pat
     assert lines == ["one", "two"]
     assert isinstance(runner.progress, Told)
     assert runner.progress.details == ["one", "two"]
-    assert (tmp_path / "log").read_text() == "$ sh -c 'echo one; echo two >&2'\none\ntwo\n"
+    command, *output = (tmp_path / "log").read_text().splitlines()
+    assert command.startswith("$ sh -c ")
+    assert output == ["one", "two"]
 
 
 def test_a_second_program_does_not_wipe_the_log_of_the_first(runner: Runner, tmp_path: Path) -> None:
@@ -34,13 +38,13 @@ def test_a_second_program_does_not_wipe_the_log_of_the_first(runner: Runner, tmp
 
 
 def test_a_failure_carries_code_and_last_words(runner: Runner) -> None:
-    with pytest.raises(CommandFailed, match="sh ended with code 7: the reason") as caught:
+    with pytest.raises(CommandFailed, match=r"code 7: .*reason") as caught:
         runner.run(["sh", "-c", "echo the reason; echo; exit 7"], {})
     assert (caught.value.code, caught.value.last_line) == (7, "the reason")
 
 
 def test_a_program_that_is_not_there_is_a_failure(runner: Runner, tmp_path: Path) -> None:
-    with pytest.raises(CommandFailed, match="No such file"):
+    with pytest.raises(CommandFailed, match=os.strerror(errno.ENOENT)):
         runner.run([tmp_path / "gone"], {})
 
 

@@ -10,7 +10,7 @@ import pytest
 from kvchaos.errors import UsageError
 from kvchaos.paths import lib_folder
 from kvchaos.servers import install as module
-from kvchaos.servers.install import check_machine, install, remove
+from kvchaos.servers.install import install, remove
 from kvchaos.servers.registry import MARKER, find_server, server_folder
 from tests.unit.fakes import FakeUv, Told, broken_python, server_python
 
@@ -79,7 +79,7 @@ def test_a_server_that_does_not_import_gets_no_marker(cache: Path, uv: FakeUv) -
     with pytest.raises(UsageError, match="RuntimeError: operator is missing"):
         install(RELEASE, cache, Told(), uv.path)
     assert not marker(cache).exists()
-    with pytest.raises(UsageError, match=r"no server named 0\.32\.0"):
+    with pytest.raises(UsageError, match=r"0\.32\.0"):
         find_server(RELEASE, cache)
 
 
@@ -143,16 +143,10 @@ def test_two_installations_at_once_make_one_environment(cache: Path, uv: FakeUv,
     made = install(RELEASE, cache, First(), uv.path)
     second.join()
     assert second_waits.is_set()
-    assert told.steps == ["server 0.32.0: waiting for another installation of it"]
+    (step,) = told.steps
+    assert "0.32.0" in step
     assert outcome == [made]
     assert [call[0] for call in uv.calls].count("venv") == 1
-
-
-def test_a_build_that_does_not_see_the_cpu_is_refused(cache: Path, uv: FakeUv) -> None:
-    uv.behave(python=server_python(cpu=False))
-    with pytest.raises(UsageError, match="runs on a CPU"):
-        install(RELEASE, cache, Told(), uv.path)
-    assert not marker(cache).exists()
 
 
 def test_the_release_without_own_metadata_gets_a_stub(cache: Path, uv: FakeUv) -> None:
@@ -169,19 +163,6 @@ def test_the_stub_is_for_that_release_alone(cache: Path, uv: FakeUv) -> None:
     assert list(server_folder(RELEASE, cache).rglob("*.dist-info")) == []
 
 
-def test_an_unknown_release_touches_nothing(cache: Path, uv: FakeUv) -> None:
-    before = sorted(cache.rglob("*"))
-    with pytest.raises(UsageError, match="unknown vLLM release"):
-        install("0.99.0", cache, Told(), uv.path)
-    assert sorted(cache.rglob("*")) == before
-
-
-@pytest.mark.parametrize(("system", "machine"), [("darwin", "arm64"), ("linux", "aarch64")])
-def test_machines_without_wheels_are_pointed_to_add(system: str, machine: str) -> None:
-    with pytest.raises(UsageError, match="kvchaos server add"):
-        check_machine(system, machine)
-
-
 def test_remove_deletes_an_installed_environment(cache: Path, uv: FakeUv) -> None:
     install(RELEASE, cache, Told(), uv.path)
     remove(RELEASE, cache, Told())
@@ -193,8 +174,3 @@ def test_remove_mends_a_broken_marker(cache: Path, uv: FakeUv) -> None:
     marker(cache).write_text("{}")
     remove(RELEASE, cache, Told())
     assert not server_folder(RELEASE, cache).exists()
-
-
-def test_removing_what_is_not_there_is_an_error(cache: Path) -> None:
-    with pytest.raises(UsageError, match="no server named mine"):
-        remove("mine", cache, Told())

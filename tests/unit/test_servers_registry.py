@@ -51,41 +51,10 @@ def cache_with(cache: Path, *names: str) -> Path:
     return cache
 
 
-def test_a_missing_release_is_answered_with_its_install_command(cache: Path) -> None:
-    with pytest.raises(UsageError, match=r"install it with: kvchaos server install 0\.18\.0"):
-        find_server("0.18.0", cache)
-
-
-def test_a_missing_name_is_answered_with_list_and_add(cache: Path) -> None:
-    with pytest.raises(
-        UsageError, match="server list; add one with: kvchaos server add nightly --python PATH"
-    ):
-        find_server("nightly", cache)
-
-
 @pytest.mark.parametrize("name", ["", "..", "../etc", "a/b", ".hidden", "-x", "a b", "x" * 65])
 def test_a_name_cannot_lead_out_of_the_cache(cache: Path, name: str) -> None:
     with pytest.raises(UsageError, match="server name"):
         server_folder(name, cache)
-
-
-@pytest.mark.parametrize(
-    ("text", "complaint"),
-    [
-        ("", "Invalid JSON"),
-        ("{}", "name: Field required"),
-        ('{"vllm": "main"}', "server.json"),
-    ],
-)
-def test_a_broken_marker_names_file_and_mending_command(cache: Path, text: str, complaint: str) -> None:
-    server = note(cache, "mine")
-    marker = server_folder(server.name, cache) / MARKER
-    marker.write_text(text)
-    with pytest.raises(UsageError, match="kvchaos server remove mine") as caught:
-        find_server("mine", cache)
-    assert complaint in str(caught.value)
-    assert str(marker) in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 def test_an_unknown_key_in_a_marker_is_an_error(cache: Path) -> None:

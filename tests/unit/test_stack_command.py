@@ -10,7 +10,6 @@ import pytest
 
 from chaos.inside import runtime
 from history.plan import ServerSettings
-from kvchaos.errors import UsageError
 from kvchaos.served_model import HUB_MODEL_TOKEN_BYTES, ServedModel, hub_model
 from kvchaos.servers.registry import ServerEnv
 from kvchaos.stacks.command import Launch, Listening, RunFolders, check_settings, plan_launch
@@ -159,36 +158,6 @@ def test_a_longest_request_that_just_fits_is_accepted() -> None:
     check_settings(ServerSettings(gpu_blocks=25, block_size=32, max_model_len=768))
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        (
-            ServerSettings(gpu_blocks=24, block_size=32, max_model_len=768),
-            "server.gpu_blocks 24: .* use 25 or more",
-        ),
-        (
-            ServerSettings(gpu_blocks=25, block_size=32, max_model_len=769),
-            "server.gpu_blocks 25: .* use 26 or more",
-        ),
-        (ServerSettings(gpu_blocks=40, block_size=48), "server.block_size 48: .* multiple of 32"),
-        (ServerSettings(gpu_blocks=40, extra_args=("--port=9",)), "server.extra_args: --port is set"),
-        (
-            ServerSettings(gpu_blocks=40, extra_args=("--block_size", "64")),
-            "server.extra_args: --block-size is set",
-        ),
-    ],
-)
-def test_settings_that_hang_or_kill_every_server_are_refused(settings: ServerSettings, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
-        launch(settings)
-
-
-@pytest.mark.parametrize("port", [0, -1, 65536])
-def test_an_impossible_port_is_refused(port: int) -> None:
-    with pytest.raises(UsageError, match=f"port {port}: use a number from 1 to 65535"):
-        launch(ServerSettings(gpu_blocks=40), port=port)
-
-
 def test_on_a_gpu_nothing_of_the_cpu_platform_is_asked_for() -> None:
     started = launch(ServerSettings(gpu_blocks=80, block_size=16), device=device_of("cuda", {}))
     assert "--dtype" not in started.command
@@ -218,12 +187,6 @@ def test_a_tier_on_a_gpu_holds_the_scenarios_tokens_up_to_a_limit(
     model = ServedModel("org/model", fingerprint="", token_bytes=token_bytes)
     config = kv_transfer_config(ServerSettings(gpu_blocks=40, cpu_tier_mb=tier_mb), device, model)
     assert config["kv_connector_extra_config"]["cpu_bytes_to_use"] == expected
-
-
-@pytest.mark.parametrize("text", ["0", "-1", "1.5", "half"])
-def test_a_share_of_memory_that_cannot_be_is_named(text: str) -> None:
-    with pytest.raises(UsageError, match=r"KVCHAOS_GPU_MEMORY_SHARE is .*above 0, at most 1$"):
-        device_of("cuda", {"KVCHAOS_GPU_MEMORY_SHARE": text})
 
 
 def test_a_model_of_the_hub_is_served_at_a_revision() -> None:

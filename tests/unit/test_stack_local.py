@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pytest
 
-from kvchaos.errors import UsageError
 from kvchaos.stacks.command import Launch
 from kvchaos.stacks.local import (
     LocalStack,
@@ -27,7 +26,6 @@ from kvchaos.stacks.local import (
 from kvchaos.stacks.plugin import PLAIN_PARTS, PLUGIN_PARTS
 from kvchaos.stacks.process_group import read_process
 from kvchaos.stacks.record import RunRecord
-from kvchaos.stacks.stack import ServerNotReady
 
 SERVER_TREE = Path(__file__).parents[1] / "fakes" / "server_tree.py"
 
@@ -194,33 +192,6 @@ def test_shared_memory_that_was_there_before_the_run_is_not_ours_even_when_mappe
         shared.unlink()
 
 
-def test_a_server_that_dies_at_the_start_says_how_and_with_which_words(bench: Bench) -> None:
-    stack = bench.make("--exit", "3")
-    stack.start()
-    with pytest.raises(
-        ServerNotReady, match=r"died before it was ready \(exit code 3\).*no more blocks"
-    ) as caught:
-        stack.wait_ready(30)
-    assert caught.value.exit_code == 3
-    assert caught.value.tail == ("children run", "RuntimeError: no more blocks")
-
-
-def test_a_server_that_never_answers_is_given_up_but_not_lost(bench: Bench) -> None:
-    stack = bench.start("--mute")
-    with pytest.raises(ServerNotReady, match=r"was not ready after 0\.5 s") as caught:
-        stack.wait_ready(0.5)
-    assert caught.value.exit_code is None
-    assert stack.alive()
-    stack.stop(grace_s=0.2)
-    assert bench.running() == []
-
-
-def test_a_missing_interpreter_is_one_line(bench: Bench) -> None:
-    stack = LocalStack(Launch(("/nowhere/python",), {}, 1), bench.folders, bench.run_dir, bench.record)
-    with pytest.raises(UsageError, match=r"/nowhere/python: cannot be run; .*kvchaos server list"):
-        stack.start()
-
-
 def test_nothing_runs_that_could_not_be_recorded(bench: Bench, tmp_path: Path) -> None:
     stack = bench.make()
     state_folder = tmp_path / "state"
@@ -273,13 +244,6 @@ def test_a_life_after_a_death_is_a_new_process_with_the_same_port_and_log(bench:
     assert (bench.run_dir / "server.log").read_text().count("children run") == 2
 
 
-def test_a_server_that_runs_is_not_started_again(bench: Bench) -> None:
-    stack = bench.start()
-    with pytest.raises(RuntimeError, match="the server runs"):
-        stack.start()
-    assert len(bench.running()) == 3
-
-
 @pytest.mark.parametrize("parts", [PLAIN_PARTS, PLUGIN_PARTS])
 def test_the_server_sees_the_named_parts_and_nothing_else_of_the_suite(
     tmp_path: Path, parts: tuple[str, ...]
@@ -291,17 +255,6 @@ def test_the_server_sees_the_named_parts_and_nothing_else_of_the_suite(
     package = folders.plugin / "chaos"
     assert {path.name for path in package.iterdir()} == {"__init__.py", *parts}
     assert all((package / part / "__init__.py").is_file() for part in parts)
-
-
-def test_a_busy_port_is_named() -> None:
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        port = other.getsockname()[1]
-        with pytest.raises(
-            UsageError, match=f"port {port} is in use: choose another with --port or leave it out"
-        ):
-            choose_port(port)
-    assert choose_port(port) == port
 
 
 def test_variables_that_change_the_server_are_not_inherited() -> None:

@@ -28,7 +28,7 @@ def row(release: str = "0.19.1", *troubles: Trouble) -> Row:
 
 
 def told(history: Run) -> list[str]:
-    return [trouble.text for trouble in fault_troubles(history.history())]
+    return [trouble.kind for trouble in fault_troubles(history.history())]
 
 
 def plan() -> RunPlan:
@@ -44,19 +44,19 @@ def flipped(phase: str) -> Run:
 
 
 def test_a_fault_that_never_fired_is_told() -> None:
-    assert told(clean_run(plan())) == ["f1 never fired with effect"]
+    assert told(clean_run(plan())) == ["never-fired"]
 
 
 def test_a_fault_that_changed_nothing_never_fired() -> None:
     run = clean_run(plan())
     run.fire("f1", "bit_flip", bytes_changed=0)
-    assert told(run) == ["f1 never fired with effect"]
+    assert told(run) == ["never-fired"]
 
 
 def test_a_fault_without_a_consequence_is_told() -> None:
     run = clean_run(plan())
     run.fire("f1", "bit_flip", bytes_changed=1)
-    assert told(run) == ["f1 fired 1 times, but no answer shows the damage"]
+    assert told(run) == ["no-damage-shown"]
 
 
 def test_damage_in_the_phase_of_the_flips_is_as_it_should_be(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,8 +66,7 @@ def test_damage_in_the_phase_of_the_flips_is_as_it_should_be(monkeypatch: pytest
 
 def test_damage_in_any_other_phase_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(row_module, "DAMAGED", "chaos")
-    (text,) = told(flipped("healed"))
-    assert text.startswith("1 answers outside the phase chaos differ, the first healed-")
+    assert told(flipped("healed")) == ["damage-elsewhere"]
 
 
 def test_a_release_without_trouble_is_green() -> None:
@@ -120,7 +119,6 @@ def test_a_listed_bug_is_told_once_with_all_its_releases(
     monkeypatch.setattr(row_module, "KNOWN", (BUG,))
     page = into_page(PAGE, [row("0.19.0", WRONG), row("0.19.1", WRONG, BUSY)])
     told = [line for line in page.splitlines() if line.startswith("- ")]
-    assert told == [
-        "- vllm#1, it counts twice: accounting of baseline-offload on 0.19.0, 0.19.1",
-        "- 0.19.1, baseline-offload: client: unknown: the machine was busy",
-    ]
+    assert len(told) == 2
+    assert all(part in told[0] for part in ("vllm#1", "accounting", "baseline-offload", "0.19.0, 0.19.1"))
+    assert all(part in told[1] for part in ("0.19.1", "baseline-offload", "client"))

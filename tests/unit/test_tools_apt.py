@@ -94,7 +94,7 @@ def test_the_package_comes_with_what_it_depends_on(debian: Debian) -> None:
     assert (record.version, record.source) == ("1.2", "apt")
     assert [one.name for one in record.packages] == ["libone", "libc6", "gadget-package"]
     assert (debian.draft / "bin/gadget").is_file()
-    assert "Gadget 1.2: downloading 3 packages, 2 MB" in debian.progress.steps
+    assert any("Gadget 1.2" in step and "3 packages, 2 MB" in step for step in debian.progress.steps)
 
 
 def test_the_c_library_stays_the_systems(debian: Debian) -> None:
@@ -186,7 +186,7 @@ def test_a_refused_download_is_one_quiet_reason(
     debian: Debian, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_playwright(tmp_path, monkeypatch, fails=True)
-    with pytest.raises(NotHere, match=r"its download failed \(Error: getaddrinfo ENOTFOUND\)"):
+    with pytest.raises(NotHere, match=r"getaddrinfo ENOTFOUND"):
         from_playwright(CHROMIUM, debian.draft, debian.runner)
     assert debian.progress.details == []
 

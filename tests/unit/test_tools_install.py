@@ -10,14 +10,13 @@ import pytest
 
 from kvchaos.cli import tools as command
 from kvchaos.cli.app import run
-from kvchaos.errors import UsageError
 from kvchaos.paths import tools_folder
 from kvchaos.servers.commands import CommandFailed, Runner
 from kvchaos.tools import install
 from kvchaos.tools.install import DRAFTS, obtain, ready
 from kvchaos.tools.record import PackageRecord, ToolRecord, read_record
-from kvchaos.tools.sources import NotHere, NotOffered, Source, run_limited, try_out
-from kvchaos.tools.tool import Tool, find_tool, need_tool
+from kvchaos.tools.sources import Source, run_limited, try_out
+from kvchaos.tools.tool import Tool, find_tool
 from kvchaos.tools.wrapper import write_wrapper
 from tests.unit.conducting import wait_for
 from tests.unit.fakes import Told, write_program
@@ -70,46 +69,8 @@ def obtained(environ: dict[str, str], **sources: Source) -> install.Outcome:
     return outcome
 
 
-def test_the_first_source_that_works_is_taken(environ: dict[str, str]) -> None:
-    first, second, third = FakeSource(failure=NotHere("refused")), FakeSource(), FakeSource()
-    outcome = obtained(environ, first=first, second=second, third=third)
-    assert outcome.path == find_tool(environ, TOOL) == folder(environ) / "gadget/bin/gadget"
-    assert (first.calls, second.calls, third.calls) == (1, 1, 0)
-    assert "1.2 from apt, 1 packages, 3 MB downloaded, 7 MB on disk" in outcome.line()
-
-
-def test_a_program_that_does_not_start_is_not_kept(environ: dict[str, str]) -> None:
-    outcome = obtained(environ, broken=FakeSource(code=1))
-    assert outcome.path is None
-    assert "broken: gadget ended with code 1" in outcome.note
-    assert find_tool(environ, TOOL) is None
-
-
 def test_after_one_that_does_not_start_comes_the_next_source(environ: dict[str, str]) -> None:
     assert obtained(environ, broken=FakeSource(code=1), whole=FakeSource()).path is not None
-
-
-@pytest.mark.parametrize(
-    "failure",
-    [NotHere("no apt-get"), CommandFailed("apt-get", 100, "E: refused"), OSError(28, "No space left")],
-)
-def test_what_cannot_be_obtained_is_one_line_with_every_reason(
-    environ: dict[str, str], failure: Exception
-) -> None:
-    outcome = obtained(environ, one=FakeSource(failure=NotHere("refused")), two=FakeSource(failure=failure))
-    line = outcome.line()
-    assert "\n" not in line
-    assert line.startswith(f"Gadget: missing: one: refused; two: {failure}")
-    assert line.endswith("(Debian: sudo apt install gadget-package), or: export KVCHAOS_GADGET=PATH")
-    assert not (folder(environ) / "gadget").exists()
-    assert not (folder(environ) / DRAFTS).exists(), "a draft was left behind"
-
-
-def test_a_source_that_never_has_the_program_is_no_reason(environ: dict[str, str]) -> None:
-    outcome = obtained(
-        environ, never=FakeSource(failure=NotOffered()), one=FakeSource(failure=NotHere("refused"))
-    )
-    assert outcome.note.startswith("one: refused (see ")
 
 
 def test_the_second_call_obtains_nothing(environ: dict[str, str]) -> None:
@@ -140,30 +101,10 @@ def test_what_an_interrupted_call_left_is_removed(environ: dict[str, str]) -> No
     assert not left.exists()
 
 
-def test_one_on_the_path_is_taken_before_the_cache(environ: dict[str, str]) -> None:
-    obtained(environ, source=FakeSource())
-    mine = write_program(Path(environ["PATH"]) / "gadget-browser", "#!/bin/sh\n")
-    assert find_tool(environ, TOOL) == mine
-    outcome = ready(TOOL, environ)
-    assert outcome is not None
-    assert outcome.line() == f"Gadget: on the PATH: {mine}"
-
-
 def test_the_named_one_is_taken_before_all(environ: dict[str, str], tmp_path: Path) -> None:
     write_program(Path(environ["PATH"]) / "gadget", "#!/bin/sh\n")
     mine = write_program(tmp_path / "mine", "#!/bin/sh\n")
     assert find_tool({**environ, "KVCHAOS_GADGET": str(mine)}, TOOL) == mine
-
-
-def test_a_named_one_that_is_not_there_is_not_replaced(environ: dict[str, str], tmp_path: Path) -> None:
-    obtained(environ, source=FakeSource())
-    named = {**environ, "KVCHAOS_GADGET": str(tmp_path / "nowhere")}
-    assert find_tool(named, TOOL) is None
-    outcome = ready(TOOL, named)
-    assert outcome is not None
-    assert outcome.path is None
-    with pytest.raises(UsageError, match=r"KVCHAOS_GADGET: .*/nowhere is no program"):
-        need_tool(named, TOOL)
 
 
 def test_a_broken_record_is_as_good_as_none(environ: dict[str, str]) -> None:
@@ -219,7 +160,7 @@ def test_the_trial_shows_the_line_with_the_error(tmp_path: Path) -> None:
     write_program(
         tmp_path / "bin/gadget", "#!/bin/sh\necho error while loading libone.so\necho bye\nexit 127\n"
     )
-    with pytest.raises(CommandFailed, match=r"code 127: error while loading libone\.so"):
+    with pytest.raises(CommandFailed, match=r"code 127: .*libone\.so"):
         try_out(TOOL, tmp_path, Runner(Told(), tmp_path, tmp_path / "log"))
 
 
@@ -236,23 +177,3 @@ def test_a_missing_program_is_a_failure_in_continuous_integration_alone(
     monkeypatch.setattr(command, "ALL_TOOLS", (TOOL,))
     assert run(["tools", "install"]) == code
     assert "Gadget: missing: " in capsys.readouterr().err
-
-
-def test_an_unknown_name_is_one_line_that_names_the_known(
-    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("KVCHAOS_CACHE", environ["KVCHAOS_CACHE"])
-    assert run(["tools", "install", "grafana"]) == 3
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line == "kvchaos: tool 'grafana' is unknown; choose from: prometheus, chromium"
-
-
-def test_the_one_that_is_named_is_obtained_alone(
-    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    mine = write_program(Path(environ["PATH"]) / "prometheus", "#!/bin/sh\n")
-    for name, value in environ.items():
-        monkeypatch.setenv(name, value)
-    assert run(["tools", "install", "prometheus"]) == 0
-    assert capsys.readouterr().out == f"Prometheus: on the PATH: {mine}\n"
-    assert not folder(environ).exists()

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from docker.errors import APIError
 
 from chaos.outside.containers.server import ContainerServer
-from chaos.outside.injector import Refused
+from chaos.outside.injector import NotThere
 from history.records import Evidence
 
 PAUSED = "paused"
@@ -22,7 +22,7 @@ class ContainerPause:
 
     def strike(self) -> None:
         if not self._server.alive():
-            raise Refused("the server does not run")
+            raise NotThere("the server does not run")
         self._server.container.pause()
 
     def proof(self) -> Evidence | None:

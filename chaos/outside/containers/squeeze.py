@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from chaos.outside.containers.server import ContainerServer, ContainerTarget
 from chaos.outside.ending import EngineKill, Lives
-from chaos.outside.injector import Refused, Strike
+from chaos.outside.injector import NotThere, Refused, Strike
 from history.records import Evidence
 
 PERIOD_US = 100_000
@@ -31,7 +31,7 @@ class CpuSqueeze:
 
     def strike(self) -> None:
         if not self._server.alive():
-            raise Refused("the server does not run")
+            raise NotThere("the server does not run")
         self._throttled = self._throttled_periods()
         self._before = self._limits()
         self._server.container.update(cpu_period=PERIOD_US, cpu_quota=self._quota)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from chaos.outside.injector import Hold, Refused, Strike
+from chaos.outside.injector import Hold, NotThere, Strike
 from history.records import Evidence
 
 
@@ -46,7 +46,7 @@ class _Killed:
 
     def strike(self) -> None:
         if not self._service.runs():
-            raise Refused("Prometheus does not run")
+            raise NotThere("Prometheus does not run")
         self._service.kill()
 
     def proof(self) -> Evidence | None:

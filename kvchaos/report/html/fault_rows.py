@@ -98,7 +98,7 @@ def _consequential(history: History, fault: FaultSpec, real: list[FaultRecord]) 
     phases = {arming.phase for arming in armings_of(history) if fault.id in arming.faults}
     doubt = consequence(history, fault, real, phases)
     if doubt is not None:
-        return Step(seen=False, name="no consequence", told=doubt)
+        return Step(seen=False, name="no consequence", told=doubt.text)
     return Step(seen=True, name="had its consequence", told="server or client show it")
 
 

@@ -108,7 +108,7 @@ def _doubt(look: Look, fault: FaultSpec) -> str | None:
     doubt = consequence(look.history, fault, look.fired, {look.phase})
     if doubt is None and look.case.is_content and not any(_damaged(look)):
         return "no answer of its own phase shows the damage"
-    return doubt
+    return None if doubt is None else doubt.text
 
 
 def _server(history: History) -> str:

@@ -53,6 +53,8 @@ class Trouble(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     part: str
     """install, contract, or the name of a scenario."""
     oracle: str | None = None
+    kind: str = ""
+    """Of a fault without consequence: why, by a short name. Of others empty."""
     unknown: bool = False
     """It could not be judged, such as on a machine that was too busy."""
     text: str
@@ -131,9 +133,10 @@ def fault_troubles(history: History) -> Iterator[Trouble]:
     for fault in scenario.faults:
         fired = fired_by(history, fault.id)
         if not fired:
-            yield Trouble(part=scenario.name, text=f"{fault.id} never fired with effect")
+            yield Trouble(part=scenario.name, kind="never-fired", text=f"{fault.id} never fired with effect")
         elif doubt := consequence(history, fault, fired, {scenario.phase_of(fault)}):
-            yield Trouble(part=scenario.name, text=f"{fault.id} fired {len(fired)} times, but {doubt}")
+            text = f"{fault.id} fired {len(fired)} times, but {doubt}"
+            yield Trouble(part=scenario.name, kind=doubt.kind, text=text)
     elsewhere = [
         comparison.record.id
         for comparison in compare(history)
@@ -141,7 +144,7 @@ def fault_troubles(history: History) -> Iterator[Trouble]:
     ]
     if elsewhere:
         text = f"{len(elsewhere)} answers outside the phase {DAMAGED} differ, the first {elsewhere[0]}"
-        yield Trouble(part=scenario.name, oracle="answers", text=text)
+        yield Trouble(part=scenario.name, oracle="answers", kind="damage-elsewhere", text=text)
 
 
 def fired_by(history: History, fault: str) -> list[FaultRecord]:

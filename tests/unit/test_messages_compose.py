@@ -1,0 +1,76 @@
+"""What is said where Docker cannot be used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from kvchaos.cli.app import run as command_line
+from kvchaos.errors import UsageError
+from kvchaos.stacks.compose.engine import connect
+from kvchaos.stacks.leftovers import clean, find_leftovers
+from kvchaos.stacks.record import RunRecord
+from tests.unit.test_stack_leftovers import of_dead_conductor
+
+HERE = "unix:///nowhere.sock"
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> RunRecord:
+    return RunRecord(tmp_path / "state", run_id="r1", run_dir=tmp_path, control_dir=tmp_path / "control")
+
+
+def test_containers_that_cannot_be_looked_for_are_not_forgotten(
+    record: RunRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", HERE)
+    record.add_project("kvchaos-r1")
+    of_dead_conductor(record, projects=("kvchaos-r1",))
+    (leftover,) = find_leftovers(record.path.parent)
+    (line,) = clean(leftover).remaining
+    assert line.startswith(
+        "containers of project kvchaos-r1 may be left: the Docker engine at unix:///nowhere"
+    )
+    assert record.path.exists()
+
+
+@pytest.mark.parametrize(
+    ("host", "told"),
+    [
+        (HERE, "does not answer: start it"),
+        ("tcp://10.0.0.1:2375", "is not on this machine"),
+        ("ssh://me@there", "is not on this machine"),
+    ],
+)
+def test_an_engine_that_cannot_be_used_is_one_line(
+    host: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", host)
+    with pytest.raises(UsageError, match=told):
+        connect()
+
+
+def test_a_machine_without_docker_is_told_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UsageError, match="no docker command: install Docker Engine"):
+        connect()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("plan", "baseline-offload", "--stack", "attach"), "nothing to plan"),
+        (("plan", "baseline-offload", "--stack", "compose-cpu", "--server", "0.1"), "unknown vLLM release"),
+        (("run", "baseline-offload", "--grafana"), "--grafana goes with --stack compose-cpu or compose-gpu"),
+    ],
+)
+def test_a_wish_that_cannot_be_is_refused(
+    cache: Path, arguments: Sequence[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command_line(arguments) == 3
+    assert told in capsys.readouterr().err

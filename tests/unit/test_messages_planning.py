@@ -1,0 +1,38 @@
+"""What is said where no run directory can be made."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from kvchaos import planning
+from kvchaos.errors import UsageError
+from kvchaos.planning import make_run_dir
+
+
+def test_a_directory_that_is_there_is_never_taken_again(tmp_path: Path) -> None:
+    (tmp_path / "run-1").mkdir()
+    with pytest.raises(UsageError, match=r"run-1: cannot be made: File exists"):
+        make_run_dir(tmp_path, "run-1")
+
+
+def test_a_disk_that_is_nearly_full_is_told_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = os.statvfs(tmp_path)
+    few = (planning.NEEDED_BYTES - 1) // there.f_frsize
+    nearly_full = os.statvfs_result((*there[:4], few, *there[5:]))
+    monkeypatch.setattr(os, "statvfs", lambda path: nearly_full)
+    with pytest.raises(UsageError, match="less than 200 MiB free; make room, or set KVCHAOS_RUNS"):
+        make_run_dir(tmp_path, "run-1")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_runs_folder_that_cannot_be_is_told_with_the_variable(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for runs in (tmp_path / "file", Path("/proc/kvchaos-runs")):
+        with pytest.raises(UsageError, match=r"cannot be made: .*; set KVCHAOS_RUNS to another") as caught:
+            make_run_dir(runs, "run-1")
+        assert str(caught.value).startswith(f"{runs}/run-1: ")
