@@ -68,7 +68,7 @@ test-light: lint programs ## Run lint, types and the tests that need no server
 test-servers: servers programs ## Run the tests with real servers of every generation; 45 minutes, 25 GB of disk
 	@$(RUN) pytest $(SIDE_BY_SIDE) $(CONTRACT) -m older_release
 	@$(RUN) pytest $(ALONE)
-	@$(RUN) pytest $(SIDE_BY_SIDE) tests/server --ignore $(CONTRACT) $(addprefix --ignore=,$(ALONE))
+	@$(RUN) pytest $(SIDE_BY_SIDE) --no-loadscope-reorder tests/server --ignore $(CONTRACT) $(addprefix --ignore=,$(ALONE))
 
 test-compose: setup ## Run the tests with real containers; needs Docker Engine and Compose
 	@$(RUN) pytest tests/compose

@@ -17,8 +17,14 @@ Part = tuple[str, Sequence[str]]
 """A release, and scenarios to be run on it."""
 
 
+FIRST = [Path(__file__).with_name(f"test_{name}.py") for name in ("sight", "prometheus", "reuse", "expectation")]
+"""The longest files, so that processes that share the files end together."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of other releases than the default one: `make test` does not install those."""
+    """Order the files; mark the tests of other releases than the default one, which `make test` does not
+    install."""
+    items.sort(key=lambda item: FIRST.index(item.path) if item.path in FIRST else len(FIRST))
     for item in items:
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
         if parameters.get("release", DEFAULT_SERVER) != DEFAULT_SERVER:

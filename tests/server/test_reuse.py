@@ -15,10 +15,10 @@ from kvchaos.reuse import FIRST_RUN
 from kvchaos.stacks.process_group import read_process
 from kvchaos.stacks.run_state import RunState
 from oracles.windows import run_window
-from tests.server.bench import NEW, STARTED_S, Bench, RunDir, need, wait_for
+from tests.server.bench import CAMPAIGN_S, NEW, STARTED_S, Bench, RunDir, need, wait_for
 from tests.vllm_lines import STARTED
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.timeout(CAMPAIGN_S)]
 PAIR = ("baseline-offload", "corruption-canary")
 GENERATED = "vllm:generation_tokens_total"
 
