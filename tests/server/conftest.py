@@ -17,7 +17,9 @@ Part = tuple[str, Sequence[str]]
 """A release, and scenarios to be run on it."""
 
 
-FIRST = [Path(__file__).with_name(f"test_{name}.py") for name in ("sight", "prometheus", "reuse", "expectation")]
+FIRST = [
+    Path(__file__).with_name(f"test_{name}.py") for name in ("sight", "prometheus", "reuse", "expectation")
+]
 """The longest files, so that processes that share the files end together."""
 
 
