@@ -39,6 +39,10 @@ class NotThere(Refused):
     """What was to be struck does not run."""
 
 
+class NotVisible(Refused):
+    """What was to be struck cannot be seen from this machine, or is none of the server's."""
+
+
 class Hold(Protocol):
     """A strike, from before it is carried out until it is undone. Its methods never wait; OSError from any of
     them ends the run."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from chaos.outside.ending import ENDINGS, Lives
-from chaos.outside.injector import Hold, NotThere, Refused, Strike
+from chaos.outside.injector import Hold, NotThere, NotVisible, Strike
 from history.records import Evidence
 
 STOPPED = "T"
@@ -71,10 +71,10 @@ class Engine:
         self._killed: set[int] = set()
 
     def kill(self) -> Evidence:
-        """SIGKILL to it alone. Raises Refused when it cannot be found."""
+        """SIGKILL to it alone. Raises NotVisible when it cannot be found."""
         self._killed = {process.pid for process in self._server.processes() if process.name == ENGINE}
         if not self._killed:
-            raise Refused(f"no process named {ENGINE} of the server is to be seen from here")
+            raise NotVisible(f"no process named {ENGINE} of the server is to be seen from here")
         for pid in self._killed:
             self._server.signal_one(pid, signal.SIGKILL)
         return {"engines": sorted(self._killed)}

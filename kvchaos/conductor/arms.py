@@ -28,6 +28,10 @@ class RunFailed(UsageError):
     """The run could not be carried out, for a reason that is not the server's."""
 
 
+class LeaseLost(RunFailed):
+    """The conductor could not renew the lease of its faults in time, so that they ended by themselves."""
+
+
 class Arms:
     """Each fault counts as armed or healed only when its journal says so."""
 
@@ -96,7 +100,7 @@ class Arms:
             return
         silent_s = self._control.renew()
         if self._armed and silent_s > LEASE_S:
-            raise RunFailed(
+            raise LeaseLost(
                 f"this machine left the conductor no processor for {silent_s:.1f} s, "
                 "and the faults ended by themselves"
             )

@@ -1,8 +1,8 @@
 """Finds assertions that compare something with a sentence, in the source of a test file.
 
 A sentence has three words or more in one line; of what an oracle says for people (`summary`, `text`,
-`reasons`) two are too many. What a test itself has given to what it tests is data, and so is a command to
-type.
+`reasons`) and of the message of an error two are too many. What a test itself has given to what it tests is
+data, and so is a command to type.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class _Scope:
         passed = [*zip(names, call.args, strict=False), *((each.arg, each.value) for each in call.keywords)]
         for name, value in passed:
             if name in compared or (name == "match" and _name(call.func) in ("raises", "warns")):
-                yield from self._sentences(value, WORDS)
+                yield from self._sentences(value, FEW_WORDS if name == "match" else WORDS)
 
     @singledispatchmethod
     def _sentences(self, node: ast.AST, words: int) -> Iterator[Hit]:

@@ -27,7 +27,7 @@ def test_an_answer_without_the_logprobs_of_its_prompt_is_not_whole() -> None:
 @pytest.mark.parametrize(
     ("told", "words"),
     [
-        ([None], "1 prompt tokens"),
+        ([None], "1 prompt"),
         ([None, {"9": {"logprob": -1.0}}], "'8'"),
         ([None, None], "'8'"),
     ],

@@ -161,7 +161,7 @@ def test_mid_prefill_preemption_has_the_figures_of_the_known_crash() -> None:
     ],
 )
 def test_a_bad_entry_is_told_in_one_line_with_its_place(spec: WorkloadSpec, words: list[str]) -> None:
-    with pytest.raises(ValueError, match="workload load: ") as caught:
+    with pytest.raises(ValueError, match="load: ") as caught:
         build(spec, "load", 1)
     message = str(caught.value)
     assert "\n" not in message

@@ -67,6 +67,7 @@ def test_each_place_for_tests_of_rendering_has_some() -> None:
         "assert re.search('the server died of .*', told)",
         "words = 'the server died'\n    assert words in told",
         "with pytest.raises(ValueError, match='no such run directory'):\n        run()",
+        "with pytest.raises(ValueError, match='is gone'):\n        run()",
         "check(told, 'the server died')",
     ],
 )

@@ -13,7 +13,7 @@ from docker.models.containers import Container
 from requests import Response
 
 from chaos.outside.containers.injector import ContainerInjector
-from chaos.outside.injector import Hold, NotThere, Refused
+from chaos.outside.injector import Hold, NotThere, NotVisible
 from chaos.outside.processes import ENGINE
 from kvchaos.stacks.process_group import Process
 from tests.unit.outside_world import FakeLives, strike
@@ -179,7 +179,7 @@ def test_the_engine_alone_is_killed_by_its_name() -> None:
 @pytest.mark.parametrize("kind", ["engine_kill", "memory_squeeze"])
 def test_what_cannot_be_seen_from_here_is_not_struck(kind: str) -> None:
     server = FakeServer(there=[])
-    with pytest.raises(Refused, match="seen"):
+    with pytest.raises(NotVisible):
         hold(server, kind, room_mib=64.0).strike()
     assert server.inner.asked == []
 

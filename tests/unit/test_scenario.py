@@ -324,7 +324,7 @@ def test_bounds_on_a_phase_may_compare_it_with_an_earlier_one_of_the_same_load(t
 
 def test_the_first_of_several_slips_tells_how_many_more_there_are(tmp_path: Path) -> None:
     content = {**GOOD, "sumary": "x", "fault": []}
-    with pytest.raises(UsageError, match=r"unknown key \(and 1 more\)$"):
+    with pytest.raises(UsageError, match=r" 1 more\)$"):
         load_scenario(write_scenario(tmp_path / "slips.yaml", content))
 
 

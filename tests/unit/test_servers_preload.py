@@ -117,5 +117,5 @@ def test_what_cannot_be_fetched_is_one_line_with_the_packages_to_install(
 
 
 def test_libiomp5_comes_from_the_environment_alone(cache: Path, tmp_path: Path, runner: Runner) -> None:
-    with pytest.raises(UsageError, match=r"lib/libiomp5\.so is missing"):
+    with pytest.raises(UsageError, match=r"lib/libiomp5\.so "):
         preload.resolve(["iomp5"], tmp_path, cache, runner)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -53,7 +54,7 @@ def cache_with(cache: Path, *names: str) -> Path:
 
 @pytest.mark.parametrize("name", ["", "..", "../etc", "a/b", ".hidden", "-x", "a b", "x" * 65])
 def test_a_name_cannot_lead_out_of_the_cache(cache: Path, name: str) -> None:
-    with pytest.raises(UsageError, match="server name"):
+    with pytest.raises(UsageError, match=re.escape(repr(name))):
         server_folder(name, cache)
 
 
@@ -67,14 +68,14 @@ def test_an_unknown_key_in_a_marker_is_an_error(cache: Path) -> None:
 def test_a_version_that_is_none_is_an_error(cache: Path) -> None:
     marker = server_folder(note(cache, "mine").name, cache) / MARKER
     marker.write_text(marker.read_text().replace('"0.32.0"', '"main"'))
-    with pytest.raises(UsageError, match="not a version"):
+    with pytest.raises(UsageError, match="main"):
         find_server("mine", cache)
 
 
 def test_a_server_whose_interpreter_is_gone_is_not_handed_out(cache: Path) -> None:
     server = note(cache, "mine")
     server.python.unlink()
-    with pytest.raises(UsageError, match="is gone"):
+    with pytest.raises(UsageError, match=str(server.python)):
         find_server("mine", cache)
 
 

@@ -84,5 +84,5 @@ def test_the_settings_are_the_servers_and_nothing_is_expected_to_fail() -> None:
 
 def test_faults_inside_are_refused() -> None:
     scenario = load_scenario(find_scenario("evict-storm"))
-    with server() as url, pytest.raises(UsageError, match="evict-storm has faults"):
+    with server() as url, pytest.raises(UsageError, match="evict-storm"):
         attached_scenario(scenario, look_at(url))

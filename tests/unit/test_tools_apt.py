@@ -129,7 +129,7 @@ def test_an_archive_that_was_not_downloaded_is_named(debian: Debian) -> None:
 def test_a_package_that_only_points_elsewhere_is_not_taken(debian: Debian) -> None:
     """Ubuntu's package of Chromium has no program in it."""
     debian.has(program="other")
-    with pytest.raises(NotHere, match=r"gadget-package 1\.2 has no usr/bin/gadget"):
+    with pytest.raises(NotHere, match=r"gadget-package 1\.2 .*usr/bin/gadget"):
         debian.source(TOOL, debian.draft, debian.runner)
 
 
@@ -148,7 +148,7 @@ def test_packages_of_the_system_that_do_not_fit_together_do_not_matter(debian: D
 
 def test_a_machine_without_apt_is_named_as_such(debian: Debian, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(debian.draft))
-    with pytest.raises(NotHere, match="no apt-get and dpkg-deb"):
+    with pytest.raises(NotHere, match=r"apt-get .*dpkg-deb"):
         debian.source(TOOL, debian.draft, debian.runner)
 
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from chaos.outside.containers.server import ContainerServer, ContainerTarget
 from chaos.outside.ending import EngineKill, Lives
-from chaos.outside.injector import NotThere, Refused, Strike
+from chaos.outside.injector import NotThere, NotVisible, Strike
 from history.records import Evidence
 
 PERIOD_US = 100_000
@@ -85,7 +85,7 @@ class MemorySqueeze(EngineKill):
         self._begin()
         self._there = self._pids()
         if not self._there:
-            raise Refused("the processes of the server's container are not to be seen from here")
+            raise NotVisible("the processes of the server's container are not to be seen from here")
         room = round(float(self._strike.params["room_mib"]) * MIB)
         used = _used(_stats(self._server)["memory_stats"])
         self._limits = _MemoryLimits.of(self._server)
