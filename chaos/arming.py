@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import msgspec
+
 from chaos.inside.control import LEASE, SCHEDULE
 from history import layout
+from history.earlier import revised_fault
 from history.growing import GrowingFiles
 from history.plan import FaultSpec
+from history.protocol.schedule import ArmedFault, Schedule
 from history.records import FaultRecord
 
 LEASE_S = 15.0
@@ -28,7 +31,7 @@ class ControlPlane:
         `journals` is where the journals are read, if that is another folder, after `collect` was called.
         """
         self.path = control
-        self._journals = GrowingFiles(journals or control, layout.JOURNALS, FaultRecord)
+        self._journals = GrowingFiles(journals or control, layout.JOURNALS, FaultRecord, revised_fault)
         self._collect = collect
         self._fired = 0
         self._notices: list[FaultRecord] = []
@@ -41,13 +44,14 @@ class ControlPlane:
     def arm(self, seed: int, faults: Sequence[FaultSpec]) -> None:
         """Put a schedule in force. What was armed before ends."""
         self.renew()
-        self._write(
-            seed, [fault.model_dump(mode="json", exclude_none=True, exclude={"phase"}) for fault in faults]
+        armed = (
+            ArmedFault(fault.id, fault.kind, fault.trigger.as_armed(), dict(fault.params)) for fault in faults
         )
+        self._write(seed, tuple(armed))
 
     def heal(self) -> None:
         """End all faults. Harmless when nothing is armed."""
-        self._write(0, [])
+        self._write(0, ())
 
     def renew(self) -> float:
         """Say that the conductor still lives; to be called several times within LEASE_S.
@@ -66,17 +70,17 @@ class ControlPlane:
 
     def unreachable(self, faults: Sequence[FaultSpec]) -> list[FaultSpec]:
         """Those of the faults that its journals say the server has no place for."""
-        loaded = [line for line in self._read() if line.event == "loaded"]
-        kinds = {kind for line in loaded for kind in _kinds(line)}
+        loaded = [line.loaded for line in self._read() if line.loaded is not None]
+        kinds = {kind for process in loaded for kind in process.kinds or ()}
         return [fault for fault in faults if fault.kind not in kinds] if loaded else []
 
     def refusals(self, faults: Sequence[FaultSpec], since_ns: int) -> list[str]:
         """Why the server has not taken the schedule or one of these faults, since a wall clock time."""
         ids = {None, *(fault.id for fault in faults)}
         return [
-            f"{line.fault or 'the schedule'}: {line.evidence.get('reason')}"
+            f"{line.fault or 'the schedule'}: {refusal.detail or refusal.reason}"
             for line in self._read()
-            if line.event == "refused" and line.fault in ids and line.t_ns >= since_ns
+            if (refusal := line.refusal) is not None and line.fault in ids and line.t_ns >= since_ns
         ]
 
     def fired(self) -> int:
@@ -84,11 +88,11 @@ class ControlPlane:
         self._read()
         return self._fired
 
-    def _write(self, seed: int, faults: list[dict[str, object]]) -> None:
+    def _write(self, seed: int, faults: tuple[ArmedFault, ...]) -> None:
         self._epoch += 1
-        content = {"v": 1, "epoch": self._epoch, "seed": seed, "lease_s": LEASE_S, "faults": faults}
+        content = Schedule(v=1, epoch=self._epoch, seed=seed, lease_s=LEASE_S, faults=faults)
         draft = self.path / f".{SCHEDULE}"
-        draft.write_text(json.dumps(content))
+        draft.write_bytes(msgspec.json.encode(content))
         draft.replace(self.path / SCHEDULE)
 
     def _read(self) -> list[FaultRecord]:
@@ -105,8 +109,3 @@ class ControlPlane:
 def _of_one_strike(line: FaultRecord) -> bool:
     """A refusal with a number is about that arrival."""
     return line.event == "note" or (line.event == "refused" and line.n is not None)
-
-
-def _kinds(loaded: FaultRecord) -> list[str]:
-    kinds = loaded.evidence.get("kinds")
-    return [str(kind) for kind in kinds] if isinstance(kinds, list) else []

@@ -14,7 +14,8 @@ import re
 from typing import get_args
 
 from chaos.catalogue import KINDS
-from history.plan import FaultSpec, Param, State, Trigger
+from history.plan import FaultSpec, Param, Trigger
+from history.protocol.schedule import State
 
 SHORT = {
     "miss": "lookup_miss",

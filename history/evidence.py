@@ -10,12 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from history import layout
+from history.events import EventData, EvidenceCounted
 from history.lines import one_line
 from history.plain_file import open_plain
-from history.records import Event
+from history.timed import Timed, of_type
 
-EVIDENCE = "evidence"
-"""The kind of the last event of a run. Its data: lines by the file's path in the run directory."""
 PATTERNS = (
     layout.PLAN,
     layout.EVENTS,
@@ -38,20 +37,21 @@ def count_lines(run_dir: Path) -> dict[str, int]:
     return {path.relative_to(run_dir).as_posix(): _lines(path) for path in sorted(found)}
 
 
-def changes(run_dir: Path, events: Sequence[Event]) -> Iterator[str]:
+def changes(run_dir: Path, events: Sequence[Timed[EventData]]) -> Iterator[str]:
     """What differs from what the run noted, a line for each file; nothing where it noted nothing.
 
     Raises OSError.
     """
-    noted = next((event.data for event in reversed(events) if event.kind == EVIDENCE), None)
-    if noted is None:
+    counted = of_type(events, EvidenceCounted)
+    if not counted:
         return
-    # The note itself is one line more.
-    expected = {**noted, layout.EVENTS: _plus_one(noted.get(layout.EVENTS))}
+    expected = dict(counted[-1].data.lines)
+    if layout.EVENTS in expected:
+        expected[layout.EVENTS] += 1  # The line that holds the counts.
     yield from _differences(expected, count_lines(run_dir))
 
 
-def _differences(expected: Mapping[str, object], found: Mapping[str, int]) -> Iterator[str]:
+def _differences(expected: Mapping[str, int], found: Mapping[str, int]) -> Iterator[str]:
     for name in sorted(expected.keys() | found.keys()):
         before, now = expected.get(name), found.get(name)
         if before == now:
@@ -59,10 +59,6 @@ def _differences(expected: Mapping[str, object], found: Mapping[str, int]) -> It
         then = "was not there" if before is None else f"had {before} lines"
         is_now = "is missing" if now is None else f"has {now} lines"
         yield one_line(f"{name} {then} when the run ended and {is_now} now")
-
-
-def _plus_one(count: object) -> object:
-    return count + 1 if isinstance(count, int) else count
 
 
 def _lines(path: Path) -> int:

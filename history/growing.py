@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic
@@ -24,10 +24,14 @@ class _Position:
 class GrowingFiles(Generic[Line]):
     """All files of a folder whose names fit a pattern, new ones among them."""
 
-    def __init__(self, folder: Path, pattern: str, kind: type[Line]) -> None:
+    def __init__(
+        self, folder: Path, pattern: str, kind: type[Line], revise: Callable[[Line], Line] | None = None
+    ) -> None:
+        """`revise`: as of `history.lines.read_lines`."""
         self._folder = folder
         self._pattern = pattern
         self._decoder = msgspec.json.Decoder(kind)
+        self._revise = revise
         self._read: dict[Path, _Position] = {}
 
     def new(self) -> Iterator[Line]:
@@ -51,6 +55,8 @@ class GrowingFiles(Generic[Line]):
             position.lines += 1
             try:
                 record = self._decoder.decode(line)
+                if self._revise is not None:
+                    record = self._revise(record)
             except (msgspec.MsgspecError, UnicodeDecodeError) as error:
                 raise UnreadableRun(f"{path}:{position.lines}: {one_line(error)}") from error
             yield record

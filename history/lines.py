@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,10 +20,11 @@ class UnreadableRun(Exception):
     """A run directory that cannot be judged; the message says which file, which line, and why."""
 
 
-def read_lines(path: Path, kind: type[Line]) -> Iterator[Line]:
+def read_lines(path: Path, kind: type[Line], revise: Callable[[Line], Line] | None = None) -> Iterator[Line]:
     """All records of a file, none where it is missing. Raises UnreadableRun.
 
-    A last line without its newline was cut by a kill and is left out.
+    A last line without its newline was cut by a kill and is left out. `revise` brings records of earlier
+    versions into the form of today, or raises msgspec.ValidationError.
     """
     if not path.exists():
         return
@@ -35,6 +36,8 @@ def read_lines(path: Path, kind: type[Line]) -> Iterator[Line]:
                     break
                 try:
                     record = decoder.decode(line)
+                    if revise is not None:
+                        record = revise(record)
                 except (msgspec.MsgspecError, UnicodeDecodeError) as error:
                     raise UnreadableRun(f"{path}:{number}: {one_line(error)}") from error
                 yield record

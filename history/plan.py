@@ -14,11 +14,13 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from history.arrivals import Arrivals, Closed
 from history.performance import PhaseBounds
+from history.protocol import schedule
+from history.protocol.schedule import State, Value
 from history.records import CANARY, CROWD
 from history.strict import Name
 from history.strict import Strict as Strict
 
-Param = bool | int | float | str
+Param = Value
 ClientKind = Literal["openai", "lean"]
 """The client under the load: the reference, or the one that takes several times less of a processor."""
 
@@ -56,12 +58,6 @@ class WorkloadSpec(Strict):
     params: dict[str, Param] = Field(default_factory=dict)
 
 
-State = Literal["queued", "loading", "prefill", "decode", "storing"]
-"""queued: waits for its turn, also after a preemption. loading: its blocks are being loaded. prefill,
-decode: runs, with its prompt still to be computed or done. storing: has stores under way, beside the
-others or after its end."""
-
-
 Invocation = Annotated[int, Field(ge=0, lt=2**63)]
 """Number of an arrival at a site. Larger ones could not be read back from a journal."""
 
@@ -93,6 +89,10 @@ class Trigger(Strict):
         if self.states is not None and len(set(self.states)) != len(self.states):
             raise ValueError("a state stands twice in states")
         return self
+
+    def as_armed(self) -> schedule.Trigger:
+        """As it stands in the schedule of a server."""
+        return schedule.Trigger(**self.model_dump())
 
 
 class FaultSpec(Strict):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
@@ -11,6 +12,8 @@ from pydantic import ValidationError
 
 from history import layout
 from history.beside import metrics_beside, read_metrics
+from history.earlier import revised_event, revised_fault, revised_ledger
+from history.events import EventData, PhaseEnd, PhaseStart
 from history.evidence import changes
 from history.lines import Line, one_line, read_lines
 from history.lines import UnreadableRun as UnreadableRun
@@ -26,6 +29,7 @@ from history.records import (
     RequestRecord,
     ResourceRecord,
 )
+from history.timed import D, Timed, of_type, typed
 from history.yaml_file import BadYaml, load_yaml
 
 
@@ -60,26 +64,29 @@ class History:
     changed: tuple[str, ...] = ()
     """Files that have not the lines that the run noted at its end, a message for each."""
 
-    def events_of(self, kind: str) -> list[Event]:
-        return [event for event in self.events if event.kind == kind]
+    @cached_property
+    def timed(self) -> list[Timed[EventData]]:
+        """The events by their types. Raises msgspec.ValidationError, but not of a history that was read."""
+        return [typed(event) for event in self.events]
+
+    def events_of(self, kind: type[D]) -> list[Timed[D]]:
+        """Those of one kind, in order."""
+        return of_type(self.timed, kind)
 
     def phases(self) -> list[PhaseWindow]:
         """The phases that began, in order. One that was cut short ends with the run's last event."""
         windows: list[PhaseWindow] = []
         for spec in self.plan.scenario.phases:
-            start = self._moment("phase_start", spec.name)
+            start = self._moment(PhaseStart, spec.name)
             if start is None:
                 continue
-            end = self._moment("phase_end", spec.name) or self.events[-1].t_ns
+            end = self._moment(PhaseEnd, spec.name) or self.events[-1].t_ns
             scrape_at = self.metrics.scrape_at
             windows.append(PhaseWindow(spec, start, end, scrape_at(start), scrape_at(end)))
         return windows
 
-    def _moment(self, kind: str, phase: str) -> int | None:
-        for event in self.events:
-            if event.kind == kind and event.data.get("phase") == phase:
-                return event.t_ns
-        return None
+    def _moment(self, kind: type[PhaseStart | PhaseEnd], phase: str) -> int | None:
+        return next((event.t_ns for event in self.events_of(kind) if event.data.phase == phase), None)
 
 
 def read_history(run_dir: Path) -> History:
@@ -87,7 +94,7 @@ def read_history(run_dir: Path) -> History:
     if not run_dir.is_dir():
         raise UnreadableRun(f"{run_dir}: no such run directory")
     plan = read_plan(run_dir)
-    events = list(read_lines(run_dir / layout.EVENTS, Event))
+    events = list(read_events(run_dir))
     if not events:
         raise UnreadableRun(f"{run_dir / layout.EVENTS}: no events; the run never began")
     with metrics_beside(run_dir / layout.METRICS) as metrics:
@@ -97,7 +104,7 @@ def read_history(run_dir: Path) -> History:
             log=_log_lines(run_dir / layout.SERVER_LOG),
             requests=packed(_all_lines(run_dir, layout.REQUESTS_GLOB, RequestRecord)),
             faults=read_faults(run_dir),
-            ledger=list(_all_lines(run_dir, layout.LEDGER_GLOB, LedgerRecord)),
+            ledger=read_ledgers(run_dir),
             events=events,
             client=list(read_lines(run_dir / layout.CLIENT, ClientRecord)),
             prometheus=read_metrics(run_dir / layout.PROMETHEUS),
@@ -125,19 +132,31 @@ def read_plan(run_dir: Path) -> RunPlan:
         raise UnreadableRun(f"{path}: cannot be read: {error.strerror}") from error
 
 
+def read_events(run_dir: Path) -> Iterator[Event]:
+    """Read events.jsonl alone. Raises UnreadableRun."""
+    return read_lines(run_dir / layout.EVENTS, Event, revised_event)
+
+
 def read_faults(run_dir: Path) -> list[FaultRecord]:
     """Read the fault journals alone. Raises UnreadableRun."""
-    return list(_all_lines(run_dir, layout.FAULTS_GLOB, FaultRecord))
+    return list(_all_lines(run_dir, layout.FAULTS_GLOB, FaultRecord, revised_fault))
 
 
-def _all_lines(run_dir: Path, pattern: str, kind: type[Line]) -> Iterator[Line]:
+def read_ledgers(run_dir: Path) -> list[LedgerRecord]:
+    """Read the ledgers alone. Raises UnreadableRun."""
+    return list(_all_lines(run_dir, layout.LEDGER_GLOB, LedgerRecord, revised_ledger))
+
+
+def _all_lines(
+    run_dir: Path, pattern: str, kind: type[Line], revise: Callable[[Line], Line] | None = None
+) -> Iterator[Line]:
     for path in sorted(run_dir.glob(pattern)):
-        yield from read_lines(path, kind)
+        yield from read_lines(path, kind, revise)
 
 
 def _changes(run_dir: Path, events: list[Event]) -> tuple[str, ...]:
     try:
-        return tuple(changes(run_dir, events))
+        return tuple(changes(run_dir, [typed(event) for event in events]))
     except OSError as error:
         raise UnreadableRun(f"{error.filename}: cannot be read: {error.strerror}") from error
 

@@ -6,10 +6,16 @@ offset from the start of the same record. Unknown fields are errors on reading.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
+
+from history.protocol.evidence import FIRINGS_INSIDE, Firing, Loaded, Refused
+from history.protocol.evidence import Evidence as TypedEvidence
+from history.protocol.ledger import Balance, Violation, balance_in
+from history.protocol.notes import AnyNote, FaultReverted, note_in
+from history.protocol.outside import FIRINGS_OUTSIDE, REVERTED
 
 SCHEMA_VERSION = 1
 
@@ -120,7 +126,48 @@ class FaultRecord(Record, frozen=True, kw_only=True):
     states: list[str] | None = None
     """What that request was doing when it was struck, where that is known."""
     evidence: Evidence
-    """fired: what was really changed. loaded: generation, sites. healed: reason, count of firings."""
+    """As stored. Read it by what follows, which is None for lines of other events and raises
+    msgspec.ValidationError, but not for lines of a journal that was read."""
+
+    @property
+    def loaded(self) -> Loaded | None:
+        """Of the chaos module in a process."""
+        return msgspec.convert(self.evidence, Loaded) if self.event == "loaded" else None
+
+    @property
+    def refusal(self) -> Refused | None:
+        return msgspec.convert(self.evidence, Refused) if self.event == "refused" else None
+
+    @property
+    def firing(self) -> Firing | None:
+        """What was really changed, by the kind of fault."""
+        return msgspec.convert(self.evidence, _type_of(self.kind, FIRINGS)) if self.event == "fired" else None
+
+    @property
+    def note(self) -> AnyNote | None:
+        return note_in(self.evidence) if self.event == "note" else None
+
+    @property
+    def reverted(self) -> TypedEvidence | None:
+        """What shows that a fault from outside is undone; of the network all that it did."""
+        if not isinstance(self.note, FaultReverted):
+            return None
+        shown = {name: value for name, value in self.evidence.items() if name not in _OF_THE_NOTE}
+        return msgspec.convert(shown, _type_of(self.kind, REVERTED))
+
+
+FIRINGS: Mapping[str, type[Firing]] = {**FIRINGS_INSIDE, **FIRINGS_OUTSIDE}
+"""By kind of fault."""
+_OF_THE_NOTE = {FaultReverted.__struct_config__.tag_field, *FaultReverted.__struct_fields__}
+Type = TypeVar("Type")
+
+
+def _type_of(kind: str | None, types: Mapping[str, type[Type]]) -> type[Type]:
+    """Raises msgspec.ValidationError."""
+    found = types.get(kind or "")
+    if found is None:
+        raise msgspec.ValidationError(f"unknown kind of fault {kind!r}")
+    return found
 
 
 class LedgerRecord(Record, frozen=True, kw_only=True):
@@ -133,10 +180,17 @@ class LedgerRecord(Record, frozen=True, kw_only=True):
     pid: Whole
     event: Literal["balance", "violation"]
     rule: str | None
-    """violation: the id of the rule that was broken; a sentence in runs of earlier versions."""
+    """violation: the id of the rule that was broken, see `history.protocol.ledger`."""
     evidence: Evidence
-    """balance: by account what was begun, is open, since when, and names; blocks audited. violation: what,
-    where."""
+    """As stored. Read it by what follows, as of the fault journal."""
+
+    @property
+    def balance(self) -> Balance | None:
+        return balance_in(self.evidence) if self.event == "balance" else None
+
+    @property
+    def violation(self) -> Violation | None:
+        return msgspec.convert(self.evidence, Violation) if self.event == "violation" else None
 
 
 class ClientRecord(Record, frozen=True, kw_only=True):

@@ -13,10 +13,10 @@ from pathlib import Path
 from rich.console import Console
 
 from history import layout
-from history.lines import read_lines
+from history.events import PhaseEnd, PhaseStart
 from history.plan import RunPlan
-from history.reader import UnreadableRun, read_plan
-from history.records import Event
+from history.reader import UnreadableRun, read_events, read_plan
+from history.timed import typed
 from history.verdict import RunVerdict
 from kvchaos.conductor.run import Run
 from kvchaos.connections import allow, of_run
@@ -150,12 +150,13 @@ def allow_open_files(request: Request) -> None:
 def _took(run_dir: Path, whole_s: float) -> Took:
     """What a run took, its phases by their events."""
     load_ns = sent = began_ns = 0
-    for event in read_lines(run_dir / layout.EVENTS, Event):
-        if event.kind == "phase_start":
-            began_ns = event.t_ns
-        elif event.kind == "phase_end":
-            load_ns += event.t_ns - began_ns
-            sent += int(str(event.data["sent"]))
+    for event in map(typed, read_events(run_dir)):
+        match event.data:
+            case PhaseStart():
+                began_ns = event.t_ns
+            case PhaseEnd():
+                load_ns += event.t_ns - began_ns
+                sent += event.data.sent
     return Took(whole_s, load_ns / NS_PER_S, sent)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from history.evidence import EVIDENCE
+from history.events import FINAL, Canary, EvidenceCounted, InterruptedBy, PhaseEnd, PhaseStart, RunFailed
 from history.finding import SERVER, Gap, Subject
 from history.finding import phase as phase_subject
 from history.plan import Expectation
@@ -43,15 +43,15 @@ class Named:
 
 def cut_short(history: History) -> Gap | None:
     """Why the run did not go to its end, None when it did."""
-    for event in history.events_of("run_failed"):
-        return _cut("failed", f"the run failed: {event.data.get('reason')}")
-    for event in history.events_of("interrupted"):
-        return _cut("interrupted", f"the run was interrupted by {event.data.get('signal')}")
+    for failed in history.events_of(RunFailed):
+        return _cut("failed", f"the run failed: {failed.data.reason}")
+    for interrupted in history.events_of(InterruptedBy):
+        return _cut("interrupted", f"the run was interrupted by {interrupted.data.signal}")
     for change in history.changed:
         return _cut("changed", f"{change}; judge the run directory as the run left it")
-    if not any(event.data.get("where") == "final" for event in history.events_of("canary")):
+    if not any(event.data.where == FINAL for event in history.events_of(Canary)):
         return _cut("broke-off", "the run broke off: its conductor never came to the end")
-    if history.plan.notes_evidence and not history.events_of(EVIDENCE):
+    if history.plan.notes_evidence and not history.events_of(EvidenceCounted):
         return _cut(
             "evidence-missing", "the run broke off: its conductor never noted how many lines its files have"
         )
@@ -64,10 +64,10 @@ def _cut(kind: str, text: str, subject: Subject = SERVER) -> Gap:
 
 def _unseen_phase(history: History) -> Gap | None:
     """A phase that the run must have passed and whose events are missing."""
-    ends = {event.data.get("phase"): event.data.get("reason") for event in history.events_of("phase_end")}
+    ends = {event.data.phase: event.data.reason for event in history.events_of(PhaseEnd)}
     if any(reason != "done" for reason in ends.values()):
         return None  # The phases after it were given up, and the oracles know why.
-    begun = {event.data.get("phase") for event in history.events_of("phase_start")}
+    begun = {event.data.phase for event in history.events_of(PhaseStart)}
     for phase in history.plan.scenario.phases:
         if phase.name not in begun or phase.name not in ends:
             what = "end" if phase.name in begun else "begin"

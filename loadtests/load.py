@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from gevent.event import Event
 
 from history.records import RequestRecord
 from loadtests.job import Job
 from loadtests.latency import Stopwatch
-from loadtests.messages import COMPLETE, PhaseDone, Progress
+from loadtests.messages import PhaseDone, Progress, StopReason
 from loadtests.workloads import Workload
 from loadtests.workloads.prompt import Script, Stage
 
@@ -187,11 +188,11 @@ class Load:
     def progress(self) -> Progress:
         return self.tally.progress(self.phase)
 
-    def done(self, stopped_because: str | None) -> PhaseDone:
-        return phase_done(self.progress(), stopped_because or COMPLETE)
+    def done(self, stopped_because: StopReason | None) -> PhaseDone:
+        return phase_done(self.progress(), stopped_because or "complete")
 
 
-def phase_done(counts: Progress, reason: str) -> PhaseDone:
+def phase_done(counts: Progress, reason: Literal["complete", StopReason]) -> PhaseDone:
     return PhaseDone(
         phase=counts.phase,
         sent=counts.sent,

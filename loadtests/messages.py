@@ -5,11 +5,16 @@ To workers that join from elsewhere the master passes them on, see loadtests.dis
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
+from history.events import CutShort
 from history.plan import Role
 from history.records import ClientRecord
 
+StopReason = Literal["measured", CutShort]
+"""Why a phase is stopped. measured: it lasted long enough."""
 ArrivalParam = int | float | str | list[float]
 
 
@@ -30,7 +35,7 @@ class StartPhase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fi
 class StopPhase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="do", tag="stop"):
     """Send nothing more; what is in flight gets a short grace. Without a running phase it does nothing."""
 
-    reason: str
+    reason: StopReason
 
 
 class Quit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="do", tag="quit"):
@@ -74,8 +79,7 @@ class Progress(Counts, frozen=True, kw_only=True, tag_field="report", tag="progr
 class PhaseDone(Counts, frozen=True, kw_only=True, tag_field="report", tag="phase_done"):
     """All requests of the phase have ended and are on disk."""
 
-    reason: str
-    """"complete", or the reason of the stop."""
+    reason: Literal["complete", StopReason]
 
 
 class Health(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="report", tag="health"):
@@ -118,8 +122,6 @@ class Told(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     report: Report
 
 
-COMPLETE = "complete"
-"""Reason of a phase that was not stopped."""
 EXIT_FAILED = 3
 """Exit code of a worker that cannot do its work; the report `failed` says why."""
 EXIT_NOT_NEEDED = 4

@@ -22,7 +22,7 @@ from loadtests.arrivals import due_times
 from loadtests.clients.registry import CLIENTS
 from loadtests.health import Monitor
 from loadtests.load import Load, Moment
-from loadtests.messages import Command, Health, Quit, Ready, Report, StartPhase, StopPhase
+from loadtests.messages import Command, Health, Quit, Ready, Report, StartPhase, StopPhase, StopReason
 from loadtests.sharding import share
 from loadtests.user import CompletionUser
 from loadtests.workloads import Workload, build
@@ -110,7 +110,7 @@ class Worker:
         """Run a phase to its end. False: quit was said meanwhile."""
         load = self._begin(command, inbox)
         told_at = time.monotonic()
-        stopped_because: str | None = None
+        stopped_because: StopReason | None = None
         over = Event()
         stopping = gevent.Greenlet(self._stop_those_left, over)
         while True:

@@ -26,6 +26,7 @@ from loadtests.messages import (
     Report,
     StartPhase,
     StopPhase,
+    StopReason,
     Told,
 )
 
@@ -137,7 +138,7 @@ class LoadProcesses:
         """Wait for done(), at most `timeout` seconds; returns early when a worker has failed."""
         return self._wait(self.done, timeout)
 
-    def stop_phase(self, reason: str) -> None:
+    def stop_phase(self, reason: StopReason) -> None:
         """End the current phase early; done() tells when it has ended."""
         self._tell(StopPhase(reason=reason))
 

@@ -7,9 +7,14 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+from history.events import Drained, LeakProbe, Stall
+from history.once import once
 from history.plan import FaultSpec
+from history.protocol.evidence import CompletionsReordered, CopyDelayed
+from history.protocol.ledger import STORES
+from history.protocol.notes import BlockStoredAgain, LoadRetried
 from history.reader import History
 from history.records import FaultRecord, RequestRecord
 from oracles.answers import compared
@@ -27,9 +32,6 @@ NOT_A_NUMBER = re.compile(r"Out of range float values|got `null` - at `\$\.choic
 stream a null that the client takes for no number."""
 DEADLINE = "DeadlineExceeded"
 ALLOCATION_FAILURES = "vllm:kv_offload_allocation_failure_total"
-ASKS_AGAIN = "asks the tier again after a failed load"
-"""As the journal of the scheduler notes it."""
-STORED_AGAIN = "stores a block again that was lost"
 COPY_TIME_SHARE = 0.9
 """Share of the injected delay that the server's own clocks must show."""
 
@@ -79,12 +81,7 @@ def _store_refused(case: Case) -> Doubt | None:
 def _copy_delay(case: Case) -> Doubt | None:
     """The server's own clocks for transfers show the delay, in each direction that was struck."""
     for direction in ("load", "store"):
-        delays = [
-            ms
-            for record in case.fired
-            if record.evidence.get("direction") == direction
-            and isinstance(ms := record.evidence.get("ms"), int | float)
-        ]
+        delays = [delay.ms for _, delay in _delayed(case) if delay.direction == direction]
         if not delays:
             continue
         injected_s = sum(delays) / 1000
@@ -97,9 +94,15 @@ def _copy_delay(case: Case) -> Doubt | None:
                 f"the server's {direction} time grew by {seen_s:.3f} s for {injected_s:.3f} s injected",
                 {"grown_s": seen_s, "injected_s": injected_s},
             )
-    if not any(record.evidence.get("direction") in ("load", "store") for record in case.fired):
-        return Doubt("no-direction", "no firing tells its direction")
     return None
+
+
+def _delayed(case: Case) -> Iterator[tuple[FaultRecord, CopyDelayed]]:
+    """The firings that delay a copy or its end, each with its evidence."""
+    for record in case.fired:
+        firing = record.firing
+        if isinstance(firing, CopyDelayed):
+            yield record, firing
 
 
 def _copy_seconds(case: Case, direction: str) -> float | None:
@@ -130,7 +133,7 @@ def _load_failed(case: Case) -> Doubt | None:
     """The server asked for the blocks of each such request again, or failed it, as its policy has it."""
     last_asked_ns: dict[str | None, int] = defaultdict(int)
     for line in case.history.faults:
-        if line.event == "note" and line.evidence.get("about") == ASKS_AGAIN:
+        if isinstance(line.note, LoadRetried):
             last_asked_ns[line.request] = max(line.t_ns, last_asked_ns[line.request])
     for record in case.fired:
         if case.history.plan.scenario.server.load_failure_policy == "recompute":
@@ -158,11 +161,7 @@ def _damage(case: Case) -> Doubt | None:
 def _stored_again(case: Case) -> Doubt | None:
     """The server stored a block again that this fault had taken from the tier."""
     for line in case.history.faults:
-        if (
-            line.event == "note"
-            and line.fault == case.fault.id
-            and line.evidence.get("about") == STORED_AGAIN
-        ):
+        if line.fault == case.fault.id and isinstance(line.note, BlockStoredAgain):
             return None
     return Doubt("not-stored-again", "the server stored none of the lost blocks again")
 
@@ -194,34 +193,38 @@ def is_not_a_number(record: RequestRecord) -> bool:
 def _waited(case: Case) -> Doubt | None:
     """For each load whose end was told late, its request got no token meanwhile. Of stores, by the books of
     the scheduler, one was open when it was struck, and for as long as its end was kept back."""
-    loads = [record for record in case.fired if record.evidence.get("direction") == "load"]
-    for record in loads:
-        ms = record.evidence.get("ms")
-        if not isinstance(ms, int | float):
-            return Doubt("no-delay", "no firing tells its delay")
-        if not _waits(case, record, ms):
-            return Doubt("no-wait", f"no request waited the {ms:g} ms of arrival {record.n}", {"ms": ms})
-    stores = [record for record in case.fired if record.evidence.get("direction") == "store"]
-    if stores and not any(_kept_open(case, record) for record in stores):
+    stores: list[tuple[FaultRecord, float]] = []
+    for record, delay in _delayed(case):
+        if delay.direction == "store":
+            stores.append((record, delay.ms))
+        elif not _waits(case, record, delay.ms):
+            text = f"no request waited the {delay.ms:g} ms of arrival {record.n}"
+            return Doubt("no-wait", text, {"ms": delay.ms})
+    if stores and not any(_kept_open(case, record, ms) for record, ms in stores):
         return Doubt(
             "no-store-kept-open", "by the ledger no store was open for as long as its end was kept back"
         )
-    if loads or stores:
-        return None
-    return Doubt("no-direction", "no firing tells whether it was a load or a store")
+    return None
 
 
-def _kept_open(case: Case, struck: FaultRecord) -> bool:
+def _kept_open(case: Case, struck: FaultRecord, ms: float) -> bool:
     """Whether the store that took longest was open at the strike, and as long as its delay."""
-    ms = struck.evidence.get("ms")
-    for balance in case.history.ledger:
-        since_ns = balance.evidence.get("stores_longest_since_ns")
-        lasted_ns = balance.evidence.get("stores_longest_ns")
-        if not (isinstance(since_ns, int) and isinstance(lasted_ns, int) and isinstance(ms, int | float)):
-            continue
-        if since_ns <= struck.t_ns <= since_ns + lasted_ns and lasted_ns >= ms * 1e6:
-            return True
-    return False
+    return any(
+        since_ns <= struck.t_ns <= since_ns + lasted_ns and lasted_ns >= ms * 1e6
+        for since_ns, lasted_ns in _longest_stores(case.history)
+    )
+
+
+@once
+def _longest_stores(history: History) -> list[tuple[int, int]]:
+    """Begin and time, ns, of the longest store of each balance."""
+    balances = (line.balance for line in history.ledger)
+    accounts = (balance.accounts.get(STORES) for balance in balances if balance is not None)
+    return [
+        (stores.longest_since_ns, stores.longest_ns)
+        for stores in accounts
+        if stores is not None and stores.longest_since_ns is not None and stores.longest_ns is not None
+    ]
 
 
 def _waits(case: Case, struck: FaultRecord, ms: float) -> bool:
@@ -243,9 +246,9 @@ def _stuck(case: Case) -> Doubt | None:
     missed = any(
         record.error is not None and record.error.kind == DEADLINE for record in case.history.requests
     )
-    probes = (*case.history.events_of("leak_probe"), *case.history.events_of("drained"))
-    held = any(event.data.get("ok") is False for event in probes)
-    if missed or held or case.history.events_of("stall"):
+    held = any(event.data.ok is False for event in case.history.events_of(LeakProbe))
+    undrained = any(not event.data.ok for event in case.history.events_of(Drained))
+    if missed or held or undrained or case.history.events_of(Stall):
         return None
     return Doubt(
         "nothing-waits", "nothing waits for it: no stall, no missed deadline, no block held at the end"
@@ -278,10 +281,10 @@ def _went_on(case: Case) -> Doubt | None:
 
 def _loading(record: FaultRecord) -> list[str]:
     """The requests of the loads among the ends that were told in reverse."""
-    directions, requests = record.evidence.get("directions"), record.evidence.get("requests")
-    if not isinstance(directions, list) or not isinstance(requests, list):
+    ends = record.firing
+    if not isinstance(ends, CompletionsReordered):
         return []
-    return [str(name) for way, name in zip(directions, requests, strict=True) if way == "load" and name]
+    return [name for way, name in zip(ends.directions, ends.requests, strict=True) if way == "load" and name]
 
 
 def _log_lines(case: Case, pattern: re.Pattern[str]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from history.events import OUT_OF_MEMORY, SERVER_SERVICE, ContainerAction
 from history.records import FaultRecord
 from oracles.case import Case, Doubt
 from oracles.lives import outages
@@ -16,8 +17,6 @@ SLOWER = 0.8
 """Tokens a second while the server is squeezed, as a share of those before: less than this."""
 LEAST_NS = NS_PER_S
 """A rate is taken of no shorter time."""
-SERVER = "server"
-OOM = "oom"
 
 
 def slower(case: Case) -> Doubt | None:
@@ -81,16 +80,15 @@ def unseen(case: Case) -> Doubt | None:
 
 
 def _oom(case: Case, line: FaultRecord) -> bool:
-    begun_ns = line.evidence.get("begun_ns")
     outage = next((one for one in outages(case.history) if one.cause == line), None)
-    if not isinstance(begun_ns, int) or outage is None:
+    if outage is None:
         return False
-    for event in case.history.events_of("container"):
-        at_ns = event.data.get("at_ns")
-        ours = event.data.get("service") == SERVER and event.data.get("action") == OOM
-        if ours and isinstance(at_ns, int) and outage.covers(at_ns, at_ns):
-            return True
-    return False
+    return any(
+        event.data.service == SERVER_SERVICE
+        and event.data.action == OUT_OF_MEMORY
+        and outage.covers(event.data.at_ns, event.data.at_ns)
+        for event in case.history.events_of(ContainerAction)
+    )
 
 
 def _rate(times_ns: Sequence[int], begin_ns: int, end_ns: int) -> float:

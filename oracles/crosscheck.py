@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from history.protocol.evidence import LoadBlocksFailed, LoadFailed
 from history.reader import History
 from history.records import FaultRecord, RequestRecord
 from oracles.findings import Findings
@@ -249,9 +250,10 @@ def _failed_blocks(history: History, window: Window) -> int:
 
 def _useless_blocks(record: FaultRecord, chosen: str) -> int:
     """Blocks of a failed load from the first failed one on, at least: what follows it is of no use either."""
-    blocks, of = record.evidence.get("blocks"), record.evidence.get("of")
-    if record.kind == "load_failed" and isinstance(blocks, int):
-        return blocks
-    if record.kind != "load_failure" or not isinstance(blocks, list) or not isinstance(of, int):
-        return 0
-    return {"first": of, "middle": of - of // 2}.get(chosen, len(blocks))
+    match record.firing:
+        case LoadFailed(blocks=count):
+            return count
+        case LoadBlocksFailed(blocks=blocks, of=of):
+            return {"first": of, "middle": of - of // 2}.get(chosen, len(blocks))
+        case _:
+            return 0

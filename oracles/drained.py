@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from history.events import Drained, EventData, LeakProbe
 from history.finding import SERVER, metric
 from history.reader import History
-from history.records import Event
+from history.timed import D, Timed, shown
 from history.verdict import OracleResult
 from oracles.findings import Findings
 from oracles.inputs import EVENTS, METRICS
@@ -40,9 +41,9 @@ RULES = (NOT_DRAINED, BLOCKS_LEAKED, GAUGE)
 def judge(history: History) -> OracleResult:
     """The drain succeeded, the gauges are zero at the last scrape, the leak probe found no held block."""
     found = Findings(NAME)
-    for event in _events(history, found, "drained"):
+    for event in _events(history, found, Drained):
         found.checked += 1
-        if event.data.get("ok") is not True:
+        if not event.data.ok:
             _violation(found, NOT_DRAINED, event, "the server did not drain")
     probed = history.plan.stack != "attach"
     if probed:
@@ -54,28 +55,28 @@ def judge(history: History) -> OracleResult:
 
 def _probes(history: History, found: Findings) -> None:
     """A server that gave no word on its blocks has not said that it holds any."""
-    for event in _events(history, found, "leak_probe"):
-        ok = event.data.get("ok")
-        if not isinstance(ok, bool):
-            found.gap("probe-unanswered", str(event.data.get("detail")))
+    for event in _events(history, found, LeakProbe):
+        if event.data.ok is None:
+            found.gap("probe-unanswered", event.data.detail)
             continue
         found.checked += 1
-        if not ok:
+        if not event.data.ok:
             _violation(found, BLOCKS_LEAKED, event, "the leak probe found blocks still held")
 
 
-def _events(history: History, found: Findings, kind: str) -> list[Event]:
+def _events(history: History, found: Findings, kind: type[D]) -> list[Timed[D]]:
     events = history.events_of(kind)
     if not events:
-        found.gap(f"no-{kind.replace('_', '-')}", f"no {kind} event")
+        found.gap(f"no-{kind.kind.replace('_', '-')}", f"no {kind.kind} event")
     return events
 
 
-def _violation(found: Findings, rule: Rule, event: Event, wrong: str) -> None:
-    details = ", ".join(f"{key}={value}" for key, value in event.data.items() if key != "ok")
+def _violation(found: Findings, rule: Rule, event: Timed[EventData], wrong: str) -> None:
+    said = shown(event.data)
+    details = ", ".join(f"{key}={value}" for key, value in said.items() if key != "ok")
     figures = {
         key: value
-        for key, value in event.data.items()
+        for key, value in said.items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
     found.violation(rule, SERVER, f"{wrong}: {details}", figures=figures, t_ns=event.t_ns)

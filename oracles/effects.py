@@ -12,12 +12,13 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from history.events import PrefixCacheReset
 from history.finding import Finding
 from history.plan import DeclaredEffect
 from history.reader import History
 from history.records import FaultRecord, RequestRecord
 from history.verdict import Cause, FaultEffect, OracleResult, Verdict
-from oracles.faults import is_real
+from oracles.faults import direction_of, is_real
 from oracles.lives import FOR_EVER, lives
 from oracles.struck import by_name
 from oracles.timeline import NS_PER_S, end_ns
@@ -26,7 +27,6 @@ ENDS_WITHIN_NS = 30 * NS_PER_S
 """From a firing that the engine ends of to the exit of the server: 1 s on a quiet machine."""
 SLACK_NS = NS_PER_S
 """The conductor notes a stall shortly before or after it ends the requests that wait."""
-RESET = "prefix_cache_reset"
 
 
 class Scope(NamedTuple):
@@ -101,7 +101,7 @@ def _fired(history: History, declared: DeclaredEffect) -> Iterator[FaultRecord]:
     for line in history.faults:
         if line.event != "fired" or line.fault != declared.fault or not is_real(line):
             continue
-        if declared.direction is None or line.evidence.get("direction") == declared.direction:
+        if declared.direction is None or direction_of(line) == declared.direction:
             yield line
 
 
@@ -147,12 +147,12 @@ def _readers(history: History, fired: Sequence[FaultRecord]) -> Scope:
     What a load wrote on the device is gone when its prefix cache is reset; what a store wrote in the tier may
     stay.
     """
-    resets = [event.t_ns for event in history.events_of(RESET) if event.data.get("ok") is True]
+    resets = [event.t_ns for event in history.events_of(PrefixCacheReset) if event.data.ok]
     meant = by_name(fired, history.requests)
     spans: dict[str, dict[float, Span]] = defaultdict(dict)
     """By request or block, then by their end."""
     for line in fired:
-        gone = (t_ns for t_ns in resets if t_ns > line.t_ns and line.evidence.get("direction") == "load")
+        gone = (t_ns for t_ns in resets if t_ns > line.t_ns and direction_of(line) == "load")
         until_ns = next(gone, FOR_EVER)
         for key in (key for record in _named(meant, line) for key in _keys(record)):
             since_ns = min(line.t_ns, spans[key][until_ns].since_ns) if until_ns in spans[key] else line.t_ns

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+from history.events import Armed, Healed
 from history.finding import fault as fault_subject
 from history.plan import FaultSpec
+from history.protocol.evidence import ContentDamaged, CopyDelayed, CopyFired, Direction, LoadBlocksFailed
 from history.reader import History
-from history.records import Event, FaultRecord
+from history.records import FaultRecord
 from history.verdict import OracleResult
 from oracles.consequence import consequence
 from oracles.findings import Findings
@@ -18,6 +20,7 @@ from oracles.rule import Rule
 from oracles.timeline import NS_PER_S
 
 NAME = "faults-fired"
+NS_PER_MS = 1_000_000
 SLACK_NS = NS_PER_S
 """Arming and healing reach the server a little after, or before, the conductor writes them down."""
 
@@ -99,32 +102,42 @@ def _without_journal(history: History) -> list[int]:
 
 def is_real(record: FaultRecord) -> bool:
     """Whether a firing really changed something."""
-    return record.evidence.get("bytes_changed") != 0 and record.evidence.get("blocks") != []
+    match record.firing:
+        case ContentDamaged(bytes_changed=changed):
+            return changed > 0
+        case LoadBlocksFailed(blocks=blocks):
+            return bool(blocks)
+        case _:
+            return True
+
+
+def direction_of(record: FaultRecord) -> Direction | None:
+    """Of the copy that a firing is about; None where it is about none."""
+    match record.firing:
+        case CopyFired(direction=direction) | ContentDamaged(direction=direction):
+            return direction
+        case _:
+            return None
 
 
 def held_ns(record: FaultRecord) -> int:
     """How long before its line a held copy was struck: it is told when it starts, maybe after healing."""
-    ms = record.evidence.get("ms")
-    return int(ms * 1e6) if record.kind == "copy_delay" and isinstance(ms, int | float) else 0
+    held = record.firing if record.kind == "copy_delay" else None
+    return int(held.ms * NS_PER_MS) if isinstance(held, CopyDelayed) else 0
 
 
 def armings_of(history: History) -> list[Arming]:
     """In order of time, by the conductor's own word."""
     armings: list[Arming] = []
-    for event in history.events:
-        if event.kind == "armed":
-            armings.append(Arming(event.t_ns, str(event.data.get("phase")), _ids(event)))
-        elif event.kind == "healed":
-            for arming in armings:
-                if arming.end_ns is None and arming.faults <= _ids(event):
-                    arming.end_ns = event.t_ns
-                    arming.confirmed = event.data.get("confirmed") is True
+    for event in history.timed:
+        match event.data:
+            case Armed(phase=phase, faults=faults):
+                armings.append(Arming(event.t_ns, phase, frozenset(faults)))
+            case Healed(faults=faults, confirmed=confirmed):
+                for arming in armings:
+                    if arming.end_ns is None and arming.faults <= set(faults):
+                        arming.end_ns, arming.confirmed = event.t_ns, confirmed
     return armings
-
-
-def _ids(event: Event) -> frozenset[str]:
-    faults = event.data.get("faults")
-    return frozenset(map(str, faults)) if isinstance(faults, list) else frozenset()
 
 
 def _judge_firing(

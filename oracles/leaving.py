@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from history.once import once
+from history.protocol.notes import RequestAbandoned
 from history.reader import History
 from history.records import FaultRecord, RequestRecord
 from oracles.stretches import Stretch, stretch
@@ -12,8 +13,6 @@ from oracles.struck import by_name
 from oracles.timeline import NS_PER_S
 
 CUT = "network_cut"
-GAVE_UP = "gave a request up, whose client has left"
-"""As the journal of the scheduler notes it."""
 CONNECTION_ERRORS = frozenset(
     {"ConnectError", "ReadError", "WriteError", "CloseError", "RemoteProtocolError"}
 )
@@ -25,9 +24,7 @@ SLACK_NS = NS_PER_S // 2
 @once
 def given_up(history: History) -> dict[str, FaultRecord]:
     """The requests that the server gave up before they were done, each with its note of it."""
-    notes = [
-        line for line in history.faults if line.event == "note" and line.evidence.get("about") == GAVE_UP
-    ]
+    notes = [line for line in history.faults if isinstance(line.note, RequestAbandoned)]
     meant = by_name(notes, history.requests)
     return {record.id: note for note in notes for record in meant.get(note.request or "", ())}
 

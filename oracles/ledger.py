@@ -5,8 +5,16 @@ From the books that the chaos module keeps inside the server, beside vLLM's own.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import NamedTuple
+
+from history.events import FINAL, Canary
 from history.finding import SERVER, Subject, process
 from history.finding import block as block_subject
+from history.protocol import ledger as ids
+from history.protocol.evidence import as_stored
+from history.protocol.ledger import Balance, Label, Violation
 from history.reader import History
 from history.records import LedgerRecord
 from history.verdict import OracleResult
@@ -18,13 +26,20 @@ from oracles.rule import Rule, Source
 NAME = "transfer-invariants"
 ROLES = ("scheduler", "worker")
 ACCOUNTS = {
-    "stores": "prepared stores",
-    "loads": "prepared loads",
-    "copies": "copies",
+    ids.STORES: "prepared stores",
+    ids.LOADS: "prepared loads",
+    ids.COPIES: "copies",
 }
-FINAL = "final"
-"""The canary that is sent when all load is over: what began before it has had every chance to end."""
-Books = dict[tuple[str, int], LedgerRecord]
+
+
+class Book(NamedTuple):
+    """A balance and the line that holds it."""
+
+    line: LedgerRecord
+    balance: Balance
+
+
+Books = dict[tuple[str, int], Book]
 """A balance of each book, by role and process id."""
 CONTRACT: Source = "plug-in contract"
 
@@ -37,50 +52,59 @@ def _rule(
 
 AUDITED = "audit mode is off, or no block was compared"
 RECORDED = {
-    "a block is stored twice at a time": _rule("block-stored-twice", "No block is stored twice at a time."),
-    "a chunk is given to a second block": _rule("chunk-shared", "No chunk of the tier has two blocks."),
-    "a store ends that had not begun": _rule("store-not-begun", "Each store that ends has begun."),
-    "a block is loaded before it is stored": _rule(
-        "loaded-before-stored", "No block is loaded before its store has ended."
-    ),
-    "a block is loaded from another chunk than it was stored to": _rule(
-        "loaded-from-other-chunk", "A block is loaded from the chunk that it was stored to."
-    ),
-    "a load ends that had not begun": _rule("load-not-begun", "Each load that ends has begun."),
-    "a block is evicted while it is loaded": _rule(
-        "evicted-while-loaded", "No block is evicted while it is loaded."
-    ),
-    "a block is evicted while it is stored": _rule(
-        "evicted-while-stored", "No block is evicted while it is stored."
-    ),
-    "a block is in the tier after its reset": _rule(
-        "survived-reset", "After a reset of the tier no block is in it.", "vLLM documentation"
-    ),
-    "a copy is begun twice": _rule("copy-begun-twice", "No copy begins twice."),
-    "a copy ends that had not begun": _rule("copy-not-begun", "Each copy that ends has begun."),
-    "a block changed in the tier since it was stored": _rule(
-        "changed-in-tier", "A block in the tier has the bytes that its store wrote.", inconclusive=AUDITED
-    ),
-    "a block changed while it was stored": _rule(
-        "changed-while-stored",
-        "A store writes the bytes that the block had when it began.",
-        inconclusive=AUDITED,
-    ),
-    "a block changed while it was loaded": _rule(
-        "changed-while-loaded",
-        "A load writes the bytes that the chunk had when it began.",
-        inconclusive=AUDITED,
-    ),
+    rule.id.removeprefix(f"{NAME}/"): rule
+    for rule in (
+        _rule(ids.STORED_TWICE, "No block is stored twice at a time."),
+        _rule(ids.CHUNK_SHARED, "No chunk of the tier has two blocks."),
+        _rule(ids.STORE_NOT_BEGUN, "Each store that ends has begun."),
+        _rule(ids.LOADED_BEFORE_STORED, "No block is loaded before its store has ended."),
+        _rule(ids.LOADED_ELSEWHERE, "A block is loaded from the chunk that it was stored to."),
+        _rule(ids.LOAD_NOT_BEGUN, "Each load that ends has begun."),
+        _rule(ids.EVICTED_WHILE_LOADED, "No block is evicted while it is loaded."),
+        _rule(ids.EVICTED_WHILE_STORED, "No block is evicted while it is stored."),
+        _rule(ids.SURVIVED_RESET, "After a reset of the tier no block is in it.", "vLLM documentation"),
+        _rule(ids.COPY_BEGUN_TWICE, "No copy begins twice."),
+        _rule(ids.COPY_NOT_BEGUN, "Each copy that ends has begun."),
+        _rule(
+            ids.CHANGED_IN_TIER,
+            "A block in the tier has the bytes that its store wrote.",
+            inconclusive=AUDITED,
+        ),
+        _rule(
+            ids.CHANGED_WHILE_STORED,
+            "A store writes the bytes that the block had when it began.",
+            inconclusive=AUDITED,
+        ),
+        _rule(
+            ids.CHANGED_WHILE_LOADED,
+            "A load writes the bytes that the chunk had when it began.",
+            inconclusive=AUDITED,
+        ),
+    )
 }
-"""What the chaos module looks for, by its sentence in the ledgers of earlier versions."""
-BY_NAME = {rule.id.removeprefix(f"{NAME}/"): rule for rule in RECORDED.values()}
-"""The same by its name in the ledgers."""
-SENTENCES = {rule: sentence for sentence, rule in RECORDED.items()}
+"""What the chaos module looks for, by the ids in its ledgers."""
+BROKEN = {
+    ids.STORED_TWICE: "a block is stored twice at a time",
+    ids.CHUNK_SHARED: "a chunk is given to a second block",
+    ids.STORE_NOT_BEGUN: "a store ends that had not begun",
+    ids.LOADED_BEFORE_STORED: "a block is loaded before it is stored",
+    ids.LOADED_ELSEWHERE: "a block is loaded from another chunk than it was stored to",
+    ids.LOAD_NOT_BEGUN: "a load ends that had not begun",
+    ids.EVICTED_WHILE_LOADED: "a block is evicted while it is loaded",
+    ids.EVICTED_WHILE_STORED: "a block is evicted while it is stored",
+    ids.SURVIVED_RESET: "a block is in the tier after its reset",
+    ids.COPY_BEGUN_TWICE: "a copy is begun twice",
+    ids.COPY_NOT_BEGUN: "a copy ends that had not begun",
+    ids.CHANGED_IN_TIER: "a block changed in the tier since it was stored",
+    ids.CHANGED_WHILE_STORED: "a block changed while it was stored",
+    ids.CHANGED_WHILE_LOADED: "a block changed while it was loaded",
+}
+"""What a finding says, for people."""
 UNKNOWN_RULE = _rule("unknown", "The ledgers name no rule that this version does not know.")
 NEVER_ENDED = {
-    "stores": _rule("store-never-ended", "Each store that began before the final probe has ended."),
-    "loads": _rule("load-never-ended", "Each load that began before the final probe has ended."),
-    "copies": _rule("copy-never-ended", "Each copy that began before the final probe has ended."),
+    ids.STORES: _rule("store-never-ended", "Each store that began before the final probe has ended."),
+    ids.LOADS: _rule("load-never-ended", "Each load that began before the final probe has ended."),
+    ids.COPIES: _rule("copy-never-ended", "Each copy that began before the final probe has ended."),
 }
 OFF = _rule("ledger-while-off", "A server without the chaos module has no ledger.", "scenario", "never")
 RULES = (*RECORDED.values(), UNKNOWN_RULE, *NEVER_ENDED.values(), OFF)
@@ -93,18 +117,19 @@ def judge(history: History) -> OracleResult:
     if not (settings.offload and settings.chaos):
         return _without_module(history, found)
     for record in history.ledger:
-        if record.event == "violation":
-            _broken(record, found)
+        violation = record.violation
+        if violation is not None:
+            _broken(record, violation, found)
     last, first = _last_books(history), _first_books(history)
     _gaps(history, last, found)
     deadline_ns = _final_start_ns(history)
     if deadline_ns is not None:
-        for balance in last.values():
-            _open(balance, deadline_ns, found)
-    audited = _grown(first, last, "audited")
+        for book in last.values():
+            _open(book, deadline_ns, found)
+    audited = _grown(first, last, lambda balance: balance.audited)
     if settings.audit and not audited:
         found.gap("nothing-audited", "audit mode is on and no block was compared")
-    begun = {label: _grown(first, last, f"{label}_begun") for label in ACCOUNTS}
+    begun = {label: _grown(first, last, partial(_begun, label)) for label in ACCOUNTS}
     ended = ", ".join(f"{begun[label]} {words}" for label, words in ACCOUNTS.items())
     passed = f"each ended once: {ended}; {audited} blocks compared"
     return found.result(passed, audited=audited, **begun)
@@ -123,11 +148,7 @@ def _without_module(history: History, found: Findings) -> OracleResult:
 def _last_books(history: History) -> Books:
     """The last balance of each book. Those of a life that a fault ended were never closed."""
     began_ns = max((life.start_ns for life in lives(history)[1:]), default=0)
-    return {
-        (record.role, record.pid): record
-        for record in history.ledger
-        if record.event == "balance" and record.t_ns >= began_ns
-    }
+    return _books(record for record in history.ledger if record.t_ns >= began_ns)
 
 
 def _first_books(history: History) -> Books:
@@ -135,11 +156,13 @@ def _first_books(history: History) -> Books:
     if not history.plan.preceded_by:
         return {}
     began_ns = history.events[0].t_ns
-    return {
-        (record.role, record.pid): record
-        for record in history.ledger
-        if record.event == "balance" and record.t_ns < began_ns
-    }
+    return _books(record for record in history.ledger if record.t_ns < began_ns)
+
+
+def _books(lines: Iterable[LedgerRecord]) -> Books:
+    """The last balance of each book."""
+    last = {(line.role, line.pid): line for line in lines if line.event == "balance"}
+    return {name: Book(line, line.balance) for name, line in last.items() if line.balance is not None}
 
 
 def _gaps(history: History, last: Books, found: Findings) -> None:
@@ -153,50 +176,44 @@ def _gaps(history: History, last: Books, found: Findings) -> None:
 
 
 def _final_start_ns(history: History) -> int | None:
-    sent = [
-        event.data.get("request") for event in history.events_of("canary") if event.data["where"] == FINAL
-    ]
+    sent = [event.data.request for event in history.events_of(Canary) if event.data.where == FINAL]
     return next((record.start_ns for record in history.requests if record.id in sent), None)
 
 
-def _open(balance: LedgerRecord, deadline_ns: int, found: Findings) -> None:
+def _open(book: Book, deadline_ns: int, found: Findings) -> None:
     """What is still open, of what began before a time."""
-    for label, words in ACCOUNTS.items():
-        count, since = _count(balance, f"{label}_open"), balance.evidence.get(f"{label}_since_ns")
-        if f"{label}_begun" not in balance.evidence:
-            continue
+    line = book.line
+    for label, account in book.balance.accounts.items():
         found.checked += 1
-        if count and isinstance(since, int) and since < deadline_ns:
-            names = balance.evidence.get(f"{label}_names")
-            some = ", ".join(map(str, names)) if isinstance(names, list) else ""
-            text = f"{count} {words} never ended, among them {some} ({balance.role} {balance.pid})"
-            subject = process(balance.role, balance.pid)
-            figures = {"open": count}
-            found.violation(NEVER_ENDED[label], subject, text, figures=figures, t_ns=balance.t_ns)
+        if account.open and account.since_ns is not None and account.since_ns < deadline_ns:
+            words, some = ACCOUNTS[label], ", ".join(account.names)
+            text = f"{account.open} {words} never ended, among them {some} ({line.role} {line.pid})"
+            subject, figures = process(line.role, line.pid), {"open": account.open}
+            found.violation(NEVER_ENDED[label], subject, text, figures=figures, t_ns=line.t_ns)
 
 
-def _grown(first: Books, last: Books, name: str) -> int:
+def _grown(first: Books, last: Books, count: Callable[[Balance], int]) -> int:
     """By how much a count has grown in the run, over all books."""
     return sum(
-        _count(balance, name) - (_count(first[book], name) if book in first else 0)
-        for book, balance in last.items()
+        count(book.balance) - (count(first[name].balance) if name in first else 0)
+        for name, book in last.items()
     )
 
 
-def _count(balance: LedgerRecord, name: str) -> int:
-    value = balance.evidence.get(name)
-    return value if isinstance(value, int) else 0
+def _begun(label: Label, balance: Balance) -> int:
+    account = balance.accounts.get(label)
+    return 0 if account is None else account.begun
 
 
-def _broken(record: LedgerRecord, found: Findings) -> None:
+def _broken(record: LedgerRecord, violation: Violation, found: Findings) -> None:
     """A violation that the chaos module has recorded."""
     name = str(record.rule)
-    rule = BY_NAME.get(name) or RECORDED.get(name) or UNKNOWN_RULE
-    details = ", ".join(f"{key} {value}" for key, value in record.evidence.items())
-    text = f"{SENTENCES.get(rule, name)} ({record.role} {record.pid}: {details})"
-    found.violation(rule, _subject(record), text, t_ns=record.t_ns)
+    rule = RECORDED.get(name, UNKNOWN_RULE)
+    details = ", ".join(f"{key} {value}" for key, value in as_stored(violation).items())
+    text = f"{BROKEN.get(name, name)} ({record.role} {record.pid}: {details})"
+    found.violation(rule, _subject(record, violation), text, t_ns=record.t_ns)
 
 
-def _subject(record: LedgerRecord) -> Subject:
-    block = record.evidence.get("key", record.evidence.get("block"))
+def _subject(record: LedgerRecord, violation: Violation) -> Subject:
+    block = violation.key if violation.key is not None else violation.block
     return process(record.role, record.pid) if block is None else block_subject(str(block))

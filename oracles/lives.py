@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from history.events import ServerExit, ServerReady, ServerStart
 from history.once import once
+from history.protocol.outside import Ended
 from history.reader import History
-from history.records import Event, FaultRecord
+from history.records import FaultRecord
+from history.timed import Timed
 
 OUTSIDE = "outside"
 """Role of the journal that the conductor writes of its own faults."""
@@ -21,8 +24,6 @@ STOPPED = (0, -15, 143)
 FOR_EVER = float("inf")
 WITHOUT_ENGINE = ("engine_kill", "memory_squeeze")
 """The server may end of these in its own way, or is ended when the fault is undone."""
-ENDINGS = ("kill", "stop", *WITHOUT_ENGINE)
-"""The faults that a life of the server ends of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Life:
     start_ns: int
     log_start: int
     """Lines that the server's log had before."""
-    exit: Event | None
+    exit: Timed[ServerExit] | None
     """None where nobody saw its end: the last life, which the conductor stops."""
     cause: FaultRecord | None
     """The strike that its end came of."""
@@ -60,21 +61,21 @@ class Outage:
 @once
 def lives(history: History) -> list[Life]:
     """In order of time; empty when the server was never started."""
-    starts = history.events_of("server_start")
-    exits = history.events_of("server_exit")
+    starts = history.events_of(ServerStart)
+    exits = history.events_of(ServerExit)
     found: list[Life] = []
     for number, start in enumerate(starts):
         until_ns = starts[number + 1].t_ns if number + 1 < len(starts) else FOR_EVER
         end = next((event for event in exits if start.t_ns <= event.t_ns <= until_ns), None)
         cause = _cause(history, start, end) if end is not None else None
-        found.append(Life(number, start.t_ns, _whole(start, "log_line"), end, cause))
+        found.append(Life(number, start.t_ns, start.data.log_line or 0, end, cause))
     return found
 
 
-def deaths(history: History) -> list[Event]:
+def deaths(history: History) -> list[Timed[ServerExit]]:
     """Ends of the server that no fault of the plan accounts for."""
     accounted = [life.exit for life in lives(history) if life.cause is not None]
-    return [event for event in history.events_of("server_exit") if event not in accounted]
+    return [event for event in history.events_of(ServerExit) if event not in accounted]
 
 
 @once
@@ -83,17 +84,17 @@ def outages(history: History) -> list[Outage]:
     all_lives = lives(history)
     found = []
     for line in history.faults:
-        begun_ns = line.evidence.get("begun_ns")
-        if not is_ending(line) or not isinstance(begun_ns, int):
+        ended = ending(line)
+        if ended is None or ended.begun_ns is None:
             continue
+        begun_ns = ended.begun_ns
         after = next((life for life in all_lives if life.start_ns > begun_ns), None)
-        log_from = line.evidence.get("log_line")
         found.append(
             Outage(
                 cause=line,
                 since_ns=begun_ns,
                 until_ns=None if after is None else _served_ns(history, after),
-                log_from=log_from if isinstance(log_from, int) else 0,
+                log_from=ended.log_line or 0,
                 log_to=None if after is None else after.log_start,
             )
         )
@@ -105,36 +106,34 @@ def outage_at(history: History, begin_ns: int, end_ns: int) -> Outage | None:
     return next((outage for outage in outages(history) if outage.covers(begin_ns, end_ns)), None)
 
 
-def is_ending(line: FaultRecord) -> bool:
-    """Whether this is a strike that a life of the server was to end of."""
-    return line.event == "fired" and line.role == OUTSIDE and line.kind in ENDINGS
+def ending(line: FaultRecord) -> Ended | None:
+    """What a strike shows that a life of the server was to end of; None for other lines."""
+    if line.event != "fired" or line.role != OUTSIDE:
+        return None
+    firing = line.firing
+    return firing if isinstance(firing, Ended) else None
 
 
-def _cause(history: History, start: Event, end: Event) -> FaultRecord | None:
+def _cause(history: History, start: Timed[ServerStart], end: Timed[ServerExit]) -> FaultRecord | None:
     for line in history.faults:
-        begun_ns = line.evidence.get("begun_ns")
-        if not is_ending(line) or not isinstance(begun_ns, int):
+        ended = ending(line)
+        if ended is None or ended.begun_ns is None:
             continue
-        same = line.evidence.get("pid") == start.data.get("pid") == end.data.get("pid")
-        if same and start.t_ns <= begun_ns <= end.t_ns and _fits(line, end.data.get("code")):
+        same = ended.pid == start.data.pid == end.data.pid
+        if same and start.t_ns <= ended.begun_ns <= end.t_ns and _fits(line, ended, end.data.code):
             return line
     return None
 
 
-def _fits(line: FaultRecord, code: object) -> bool:
+def _fits(line: FaultRecord, ended: Ended, code: int) -> bool:
     """Whether an exit code is what such a strike gives."""
     if line.kind in WITHOUT_ENGINE:
         return True
-    if line.kind == "stop" and line.evidence.get("forced") is not True:
+    if line.kind == "stop" and not ended.forced:
         return code in STOPPED
     return code in KILLED
 
 
 def _served_ns(history: History, life: Life) -> int | None:
-    ready = (event.t_ns for event in history.events_of("server_ready") if event.t_ns >= life.start_ns)
+    ready = (event.t_ns for event in history.events_of(ServerReady) if event.t_ns >= life.start_ns)
     return next(ready, None)
-
-
-def _whole(event: Event, name: str) -> int:
-    value = event.data.get(name)
-    return value if isinstance(value, int) else 0

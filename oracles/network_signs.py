@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
+from history.protocol.outside import BytesHeld, SlowRead
 from history.records import FaultRecord, RequestRecord
 from oracles.case import Case, Doubt
 from oracles.leaving import CONNECTION_ERRORS, given_up
@@ -58,7 +59,7 @@ def _stall(case: Case) -> Doubt | None:
 
 def _latency(case: Case) -> Doubt | None:
     """Whoever came and was answered while it lasted waited for both ways, and others were quicker."""
-    ways_ms = max(_number(line, "both_ways_ms") for line in case.fired)
+    ways_ms = max(_held(line).both_ways_ms for line in case.fired)
     stretches = [stretch(case.history, line) for line in case.fired]
     late = [record for each in stretches for record in _within(case, each)]
     if not late:
@@ -82,7 +83,7 @@ def _latency(case: Case) -> Doubt | None:
 def _loss(case: Case) -> Doubt | None:
     """Somebody whose bytes were lost got no token for as long as they took to come again."""
     for line in case.fired:
-        again_ms = _number(line, "shortest_ms")
+        again_ms = _held(line).shortest_ms
         if not any(_longest_silence_ms(record) >= SHARE * again_ms for record in _named(case, line)):
             return Doubt(
                 "no-silence",
@@ -98,7 +99,8 @@ def _slow(case: Case) -> Doubt | None:
         end = at_the_end(case.history, line)
         if end is None:
             return Doubt("strike-unseen", f"nobody saw the end of the strike at arrival {line.n}")
-        slow, unread_ms = _named(case, line), _number(end, "unread_ms")
+        did = end.reverted
+        slow, unread_ms = _named(case, line), did.unread_ms if isinstance(did, SlowRead) else 0.0
         took_ms = sum(record.end_us / US_PER_MS for record in slow)
         if took_ms < SHARE * unread_ms:
             return Doubt(
@@ -151,9 +153,9 @@ def _longest_silence_ms(record: RequestRecord) -> float:
     return max((later - earlier for earlier, later in pairwise((0, *record.chunk_us))), default=0) / US_PER_MS
 
 
-def _number(line: FaultRecord, name: str) -> float:
-    found = line.evidence.get(name)
-    return float(found) if isinstance(found, int | float) else 0.0
+def _held(line: FaultRecord) -> BytesHeld:
+    firing = line.firing
+    return firing if isinstance(firing, BytesHeld) else BytesHeld()
 
 
 NETWORK_SIGNS: dict[str, Callable[[Case], Doubt | None]] = {

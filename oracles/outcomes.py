@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from history.events import PhaseEnd
 from history.finding import Figures, phase, request
 from history.ragged import reals, wholes
 from history.reader import History
@@ -153,15 +154,14 @@ def _ids(history: History, found: Findings) -> None:
 
 def _all_recorded(history: History, found: Findings) -> None:
     counts = Counter(record.phase for record in history.requests)
-    for event in history.events_of("phase_end"):
-        name, sent = event.data.get("phase"), event.data.get("sent")
-        if not isinstance(name, str) or not isinstance(sent, int):
-            found.gap("odd-phase-end", "a phase_end event without phase or sent")
-        elif counts[name] != sent:
+    ends = history.events_of(PhaseEnd)
+    for event in ends:
+        name, sent = event.data.phase, event.data.sent
+        if counts[name] != sent:
             text = f"phase {name}: {sent} requests sent, {counts[name]} recorded"
             figures = {"sent": sent, "recorded": counts[name]}
             found.violation(NOT_RECORDED, phase(name), text, figures=figures, t_ns=event.t_ns)
-    ended = {event.data.get("phase") for event in history.events_of("phase_end")}
+    ended = {event.data.phase for event in ends}
     for window in history.phases():
         if window.spec.name not in ended:
             text = f"phase {window.spec.name} has no end: how many requests were sent is not known"

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from oracles.case import Case, Doubt
 from oracles.client_signs import CLIENT_SIGNS
 from oracles.container_signs import CONTAINER_SIGNS, engine_missed
+from oracles.lives import ending
 from oracles.network_signs import NETWORK_SIGNS
 from oracles.stretches import stretch
 from oracles.timeline import NS_PER_S
@@ -43,8 +44,9 @@ def _ended(case: Case) -> Doubt | None:
     process's, and no request that was on its way was answered by it."""
     log = case.history.metrics
     for record in case.fired:
-        struck_ns = record.evidence.get("struck_ns")
-        if not isinstance(struck_ns, int):
+        ended = ending(record)
+        struck_ns = None if ended is None else ended.struck_ns
+        if struck_ns is None:
             return Doubt("strike-unseen", f"nobody saw when the strike at arrival {record.n} came")
         after = bisect_left(log.times_ns, record.t_ns)
         if after == 0 or after == len(log):

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from history.events import Stall
 from history.finding import SERVER, Figures, request
 from history.reader import History
-from history.records import Event
+from history.timed import Timed
 from history.verdict import OracleResult
 from oracles import recovery
 from oracles.findings import Findings
@@ -71,7 +72,7 @@ def judge(history: History) -> OracleResult:
     was asked after a healing was soon answered."""
     found = Findings(NAME)
     points = _points(history)
-    for event in history.events_of("stall"):
+    for event in history.events_of(Stall):
         _stall(event, points or [], found)
     _deadlines(history, found)
     if points is None:
@@ -91,18 +92,18 @@ def judge(history: History) -> OracleResult:
     return found.result(told + healed, **figures)
 
 
-def _stall(event: Event, points: list[Point], found: Findings) -> None:
+def _stall(event: Timed[Stall], points: list[Point], found: Findings) -> None:
     """What the conductor saw, named after what the server counted meanwhile."""
-    seconds = event.data.get("seconds")
-    since_ns = event.t_ns - int(seconds * NS_PER_S) if isinstance(seconds, int | float) else event.t_ns
+    stall = event.data
+    since_ns = event.t_ns - int(stall.seconds * NS_PER_S)
     stretch = [point for point in points if since_ns <= point.t_ns <= event.t_ns]
-    running, waiting = event.data.get("running"), event.data.get("waiting")
     rule, why = _kind(stretch)
-    text = f"{NAMES[rule]}{why}: stalled for {seconds} s: {running} running, {waiting} waiting"
-    detail = event.data.get("detail")
-    given = {"seconds": seconds, "running": running, "waiting": waiting}
-    figures = {name: value for name, value in given.items() if isinstance(value, int | float)}
-    text = f"{text}; {detail}" if detail else text
+    text = (
+        f"{NAMES[rule]}{why}: stalled for {stall.seconds} s: {stall.running} running, {stall.waiting} waiting"
+    )
+    given = {"seconds": stall.seconds, "running": stall.running, "waiting": stall.waiting}
+    figures = {name: value for name, value in given.items() if value is not None}
+    text = f"{text}; {stall.detail}" if stall.detail else text
     found.violation(rule, SERVER, text, figures=figures, t_ns=event.t_ns)
 
 

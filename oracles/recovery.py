@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from history.events import Healed
 from history.finding import phase
 from history.reader import History
-from history.records import Event, RequestRecord
+from history.records import RequestRecord
+from history.timed import Timed
 from oracles.findings import Findings
 from oracles.inputs import EVENTS, REQUESTS
 from oracles.lives import deaths
@@ -36,7 +38,7 @@ RULES = (NO_RECOVERY, SLOW_RECOVERY)
 class Recovery:
     """What became of a server after a healing."""
 
-    healed: Event
+    healed: Timed[Healed]
     asked: bool
     """Whether anything was sent afterwards."""
     seconds: float | None
@@ -48,7 +50,7 @@ def recoveries(history: History) -> Iterator[Recovery]:
     if deaths(history):
         return
     by_start = sorted(history.requests, key=lambda record: record.start_ns, reverse=True)
-    healings = [event for event in history.events_of("healed") if event.data.get("confirmed") is True]
+    healings = [event for event in history.events_of(Healed) if event.data.confirmed]
     # Backwards through time, so that each request is looked at once.
     place = 0
     first_ns: int | None = None
@@ -67,7 +69,7 @@ def judge_recoveries(history: History, found: Findings) -> Sequence[float]:
     deadline_s = history.plan.scenario.limits.recover_s
     took: list[float] = []
     for recovery in recoveries(history):
-        name, healed_ns = str(recovery.healed.data.get("phase")), recovery.healed.t_ns
+        name, healed_ns = recovery.healed.data.phase, recovery.healed.t_ns
         where = f"after healing in phase {name}"
         if not recovery.asked:
             found.gap("nothing-sent", f"{where} nothing was asked", phase(name))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from history.finding import fault
+from history.protocol.outside import WrongRequestsSent
 from history.reader import History
 from history.records import FaultRecord
 from oracles.findings import Findings
@@ -57,10 +58,10 @@ def is_refusal(status: int) -> bool:
 
 def asked(line: FaultRecord) -> Iterator[Asked]:
     """What a strike sent, and what came back."""
-    forms, statuses, bodies = (line.evidence.get(name) for name in ("forms", "statuses", "bodies"))
-    if isinstance(forms, list) and isinstance(statuses, list) and isinstance(bodies, list):
-        for form, status, body in zip(forms, statuses, bodies, strict=True):
-            yield Asked(str(form), int(status), str(body))
+    sent = line.firing
+    if isinstance(sent, WrongRequestsSent):
+        for form, status, body in zip(sent.forms, sent.statuses, sent.bodies, strict=True):
+            yield Asked(form, status, body)
 
 
 def _told(line: FaultRecord, each: Asked) -> str:

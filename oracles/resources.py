@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from itertools import combinations, pairwise
 from statistics import median
 
+from history.events import Drained, EventData, PhaseEnd
 from history.finding import SERVER, Figures
 from history.reader import History
-from history.records import Event, ResourceRecord
+from history.records import ResourceRecord
+from history.timed import Timed
 from history.verdict import OracleResult
 from oracles.findings import Findings
 from oracles.inputs import CLIENT, EVENTS, METRICS, RESOURCES
@@ -130,22 +132,23 @@ def _life(record: ResourceRecord) -> tuple[int, int]:
 def _quiet(history: History) -> Iterator[Moment]:
     """In order of time."""
     times = [record.t_ns for record in history.resources]
-    for event in history.events:
+    for event in history.timed:
         name = _name(history, event)
         place = bisect_right(times, event.t_ns) - 1
         if name is not None and place >= 0:
             yield Moment(name, history.resources[place])
 
 
-def _name(history: History, event: Event) -> str | None:
+def _name(history: History, event: Timed[EventData]) -> str | None:
     """Of the quiet moment that an event marks; None when it marks none."""
-    if event.kind == "drained":
-        # Whether it really drained is for another oracle to say: what is held now is held too long.
-        return END
-    if event.kind == "phase_end" and event.data.get("reason") == "done" and _is_idle(history, event.t_ns):
-        phase = event.data.get("phase")
-        return None if phase in _phases_of_two_lives(history) else f"phase {phase}"
-    return None
+    match event.data:
+        case Drained():
+            # Whether it really drained is for another oracle to say: what is held now is held too long.
+            return END
+        case PhaseEnd(phase=phase, reason="done") if _is_idle(history, event.t_ns):
+            return None if phase in _phases_of_two_lives(history) else f"phase {phase}"
+        case _:
+            return None
 
 
 def _phases_of_two_lives(history: History) -> set[str]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from history.protocol.notes import FaultReverted
+from history.protocol.outside import OutsideFiring
 from history.reader import History
 from history.records import FaultRecord
-
-UNDONE = "undone"
-"""What the journal notes when a strike from outside is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +23,15 @@ class Stretch:
 
 def stretch(history: History, fired: FaultRecord) -> Stretch:
     """When a strike from outside was in force, and for whom."""
-    struck_ns = fired.evidence.get("struck_ns")
-    end = at_the_end(history, fired)
-    lifted_ns = end.evidence.get("lifted_ns") if end is not None else None
-    named = (*_requests(fired), *(_requests(end) if end is not None else ()))
+    firing, end = fired.firing, at_the_end(history, fired)
+    outside = firing if isinstance(firing, OutsideFiring) else OutsideFiring()
+    reverted = end.note if end is not None else None
+    shown = end.reverted if end is not None else None
+    later = shown.named if isinstance(shown, OutsideFiring) else ()
     return Stretch(
-        begin_ns=struck_ns if isinstance(struck_ns, int) else fired.t_ns,
-        end_ns=lifted_ns if isinstance(lifted_ns, int) else None,
-        requests=frozenset(named),
+        begin_ns=fired.t_ns if outside.struck_ns is None else outside.struck_ns,
+        end_ns=reverted.lifted_ns if isinstance(reverted, FaultReverted) else None,
+        requests=frozenset((*outside.named, *later)),
     )
 
 
@@ -39,11 +39,6 @@ def at_the_end(history: History, fired: FaultRecord) -> FaultRecord | None:
     """The line that tells all that a strike from outside did; None when nobody saw its end."""
     for line in history.faults:
         of_strike = (line.fault, line.n, line.pid) == (fired.fault, fired.n, fired.pid)
-        if of_strike and line.event == "note" and line.evidence.get("about") == UNDONE:
+        if of_strike and isinstance(line.note, FaultReverted):
             return line
     return None
-
-
-def _requests(line: FaultRecord) -> list[str]:
-    named = line.evidence.get("requests")
-    return [str(name) for name in named] if isinstance(named, list) else []

@@ -10,6 +10,8 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 
+from history.protocol.evidence import CompletionsReordered
+from history.protocol.outside import OutsideFiring
 from history.records import FaultRecord, RequestRecord
 from oracles.timeline import end_ns
 
@@ -47,8 +49,12 @@ def by_name(
 
 def names_of(line: FaultRecord) -> Collection[str]:
     """Whom a line names; empty where it names nobody."""
-    several = line.evidence.get("requests")
-    named = map(str, several) if isinstance(several, list) else ()
+    named: Collection[str] = ()
+    match line.firing:
+        case CompletionsReordered(requests=requests):
+            named = requests
+        case OutsideFiring() as firing:
+            named = firing.named
     return {*named, *([line.request] if line.request is not None else [])}
 
 

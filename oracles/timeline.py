@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from history.events import ServerStop
 from history.metrics import MetricLog
 from history.once import once
 from history.reader import History
@@ -94,11 +95,7 @@ def before_the_run(history: History) -> int | None:
 
 def stop_line(history: History) -> int | None:
     """How many lines the server's log had when it was stopped on purpose; None when it was not."""
-    for event in history.events_of("server_stop"):
-        last = event.data.get("log_line")
-        if isinstance(last, int):
-            return last
-    return None
+    return next((event.data.log_line for event in history.events_of(ServerStop)), None)
 
 
 def lines_before_stop(history: History) -> list[str]:

@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from history.events import PhaseEnd
 from history.finding import SERVER, Subject
 from history.finding import metric as metric_subject
 from history.finding import phase as phase_subject
@@ -154,7 +155,7 @@ def phase_windows(history: History) -> list[Window]:
 
 
 def _ended(history: History, phase: PhaseWindow) -> bool:
-    return any(event.data.get("phase") == phase.spec.name for event in history.events_of("phase_end"))
+    return any(event.data.phase == phase.spec.name for event in history.events_of(PhaseEnd))
 
 
 def _crowds(history: History, phase: PhaseWindow) -> Iterator[RequestRecord]:

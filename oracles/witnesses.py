@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from history.events import PrometheusRead
 from history.finding import SERVER, Figures, metric
 from history.metrics import series_key
 from history.reader import History
@@ -58,7 +59,7 @@ def judge(history: History) -> OracleResult:
     series and the same lives of the server."""
     found = Findings(NAME)
     if not len(history.prometheus):
-        found.gap("not-scraped" if history.events_of("prometheus_read") else "not-read", _silence(history))
+        found.gap("not-scraped" if history.events_of(PrometheusRead) else "not-read", _silence(history))
         return found.result("")
     if not len(history.metrics):
         found.gap("no-scrapes", "the suite's own scrapes all failed")
@@ -76,7 +77,7 @@ def judge(history: History) -> OracleResult:
 
 
 def _silence(history: History) -> str:
-    errors = [event.data.get("error") for event in history.events_of("prometheus_read")]
+    errors = [event.data.error for event in history.events_of(PrometheusRead)]
     if not errors:
         return "Prometheus was never asked what it saw"
     failed = len(history.prometheus.failures)

@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise TimeoutError("; ".join(load.failures()) or "the load process did not get ready")
         load.start_phase(phase_for(Step("long", chosen.at_once, LONG, chosen.rate), "long", chosen.seconds))
         time.sleep(chosen.seconds)
-        load.stop_phase("long enough")
+        load.stop_phase("measured")
         if not load.wait_done(END_S):
             raise TimeoutError("; ".join(load.failures()) or "the load process did not end")
     finally:

@@ -18,6 +18,9 @@ from benchmarks.soak.shape import (
     START_NS,
     Stretch,
 )
+from history import events as happened
+from history.protocol.evidence import CopyDelayed, LoadFailed, as_stored
+from history.protocol.notes import LoadRetried
 from history.records import (
     ClientRecord,
     Event,
@@ -28,6 +31,7 @@ from history.records import (
     ResourceRecord,
     Usage,
 )
+from history.timed import Timed, stored
 
 FINAL = "canary-1"
 SCHEDULER_PID, WORKER_PID = 101, 102
@@ -79,32 +83,32 @@ def canary(number: int, start_ns: int) -> RequestRecord:
 
 def events(stretches: list[Stretch], ends_ns: list[int], final_ns: int, log_lines: int) -> Iterator[Event]:
     """The steps of the run. `ends_ns`: the last answer of each phase."""
-    yield _event(START_NS, "server_start", pid=100, port=8000)
-    yield _event(START_NS + 20 * NS_PER_S, "server_ready", seconds=20.0)
+    yield _event(START_NS, happened.ServerStart(pid=100, port=8000))
+    yield _event(START_NS + 20 * NS_PER_S, happened.ServerReady(seconds=20.0))
     yield from _canary(START_NS + 21 * NS_PER_S, "ready", "canary-0")
-    faults: list[int | str] = [fault.id for fault in FAULTS]
+    faults = [fault.id for fault in FAULTS]
     for stretch, end_ns in zip(stretches, ends_ns, strict=True):
         phase, role, sent = stretch.spec.name, stretch.spec.role, stretch.spec.requests
-        yield _event(stretch.start_ns - 2 * MS, "phase_start", phase=phase, role=role, requests=sent)
+        yield _event(stretch.start_ns - 2 * MS, happened.PhaseStart(phase=phase, role=role, requests=sent))
         if role == "chaos":
-            yield _event(stretch.start_ns - MS, "armed", phase=phase, faults=faults)
-            yield _event(end_ns + MS, "healed", phase=phase, faults=faults, confirmed=True)
+            yield _event(stretch.start_ns - MS, happened.Armed(phase=phase, faults=faults))
+            yield _event(end_ns + MS, happened.Healed(phase=phase, faults=faults, confirmed=True))
         # Late enough that a scrape lies between the last answer and the end.
         over = end_ns + NS_PER_S
-        yield _event(over, "phase_end", phase=phase, sent=sent, ok=sent, failed=0, reason="done")
+        yield _event(over, happened.PhaseEnd(phase=phase, sent=sent, ok=sent, failed=0, reason="done"))
     yield from _canary(final_ns, "final", FINAL)
-    yield _event(final_ns + NS_PER_S, "drained", ok=True, seconds=0.1)
-    yield _event(final_ns + 2 * NS_PER_S, "leak_probe", ok=True, answer="true", detail="")
-    yield _event(final_ns + 3 * NS_PER_S, "server_stop", how="SIGTERM", code=0, log_line=log_lines)
+    yield _event(final_ns + NS_PER_S, happened.Drained(ok=True, seconds=0.1))
+    yield _event(final_ns + 2 * NS_PER_S, happened.LeakProbe(ok=True, answer="true", detail=""))
+    yield _event(final_ns + 3 * NS_PER_S, happened.ServerStop(how="SIGTERM", code=0, log_line=log_lines))
 
 
 def _canary(t_ns: int, where: str, request: str) -> Iterator[Event]:
-    yield _event(t_ns, "canary", where=where, ok=True, seconds=0.02, request=request, error=None)
-    yield _event(t_ns + MS, "health", where=where, ok=True, status=200)
+    yield _event(t_ns, happened.Canary(where=where, ok=True, seconds=0.02, request=request, error=None))
+    yield _event(t_ns + MS, happened.Health(where=where, ok=True, status=200))
 
 
-def _event(t_ns: int, kind: str, **data: bool | int | float | str | list[int | str] | None) -> Event:
-    return Event(t_ns=t_ns, mono_ns=t_ns - MONO_SHIFT_NS, kind=kind, data=data)
+def _event(t_ns: int, data: happened.EventData) -> Event:
+    return stored(Timed(t_ns, t_ns - MONO_SHIFT_NS, data))
 
 
 def journal(stretch: Stretch, load: Columns) -> Iterator[FaultRecord]:
@@ -118,11 +122,12 @@ def journal(stretch: Stretch, load: Columns) -> Iterator[FaultRecord]:
         failed = load.strike[place] == FAILED
         fault = FAULTS[0 if failed else 1]
         blocks = int(load.copied[place]) // BLOCK_SIZE
-        proof: Evidence = {"blocks": blocks, "of": blocks} if failed else {"direction": "load", "ms": LATE_MS}
+        late = CopyDelayed(job=number, direction="load", ms=LATE_MS)
+        proof = as_stored(LoadFailed(blocks=blocks) if failed else late)
         yield _line(t_ns, "fired", fault.id, number, request, proof)
         if failed:
-            about: Evidence = {"about": "asks the tier again after a failed load"}
-            yield _line(t_ns + MS, "note", fault.id, number, request, about)
+            note: Evidence = msgspec.to_builtins(LoadRetried())
+            yield _line(t_ns + MS, "note", fault.id, number, request, note)
 
 
 def _line(

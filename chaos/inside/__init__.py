@@ -1,6 +1,7 @@
 """The chaos module that vLLM itself loads. It runs in the server's interpreter.
 
-Imports nothing of the suite: only the standard library, numpy, torch, vllm and `chaos.hostcopy`.
+Of the suite it imports `chaos.hostcopy` and `history.protocol` alone, and else the standard library,
+msgspec, numpy, torch and vllm.
 It is reached only when the server's offloading connector names it, and acts only while a schedule
 lies in its control directory.
 """

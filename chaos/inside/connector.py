@@ -14,12 +14,12 @@ from chaos.hostcopy.generation import detect
 from chaos.inside import runtime
 from chaos.inside.engine import Strike
 from chaos.inside.failed_loads import TellsFailedLoads
-from chaos.inside.faults import ASKS_AGAIN, GAVE_UP
-from chaos.inside.journal import Evidence
 from chaos.inside.kind import SCHEDULER, WORKER
 from chaos.inside.metadata import loads
 from chaos.inside.states import ATTRIBUTE
 from chaos.inside.turns import managers_are_told, noting_turns, turn_of
+from history.protocol.evidence import LoadBlocksFailed, LoadFailed
+from history.protocol.notes import LoadRetried, RequestAbandoned
 
 
 class ChaosConnector(TellsFailedLoads):
@@ -39,7 +39,7 @@ class ChaosConnector(TellsFailedLoads):
         runtime.request_states.see(request)
         if request.request_id in self._asking_again:
             self._asking_again.remove(request.request_id)
-            self._engine.note(ASKS_AGAIN, request.request_id)
+            self._engine.note(LoadRetried(), request.request_id)
         with turn_of(request.request_id):
             return super().get_num_new_matched_tokens(request, num_computed_tokens)
 
@@ -53,8 +53,8 @@ class ChaosConnector(TellsFailedLoads):
             told = scheduler_output if managers_are_told() else noting_turns(scheduler_output)
             metadata = super().build_connector_meta(told)
         for left in runtime.request_states.given_up(scheduler_output.finished_req_ids):
-            numbers: Evidence = {"computed": left.computed, "answered": left.answered}
-            self._engine.note(GAVE_UP, left.request, numbers, (left.state,))
+            note = RequestAbandoned(computed=left.computed, answered=left.answered)
+            self._engine.note(note, left.request, (left.state,))
         runtime.request_states.step(
             metadata, scheduler_output.finished_req_ids, scheduler_output.preempted_req_ids or ()
         )
@@ -99,11 +99,11 @@ class ChaosConnector(TellsFailedLoads):
             self._failed.update(failed)
             if strike.params["content"] == "zero":
                 _zero(failed)
-            strike.fired({"blocks": failed, "of": len(blocks)})
+            strike.fired(LoadBlocksFailed(blocks=failed, of=len(blocks)))
         strike = self._engine.strike("load_failed", request=request) if blocks else None
         if strike is not None:
             self._given_up.add(request)
-            strike.fired({"blocks": len(blocks)})
+            strike.fired(LoadFailed(blocks=len(blocks)))
 
     def get_block_ids_with_load_errors(self) -> set[int]:
         failed, self._failed = self._failed, set()

@@ -13,13 +13,13 @@ import torch
 
 from chaos.hostcopy.blocks import Plane
 from chaos.inside.engine import Strike
-from chaos.inside.journal import Evidence
+from history.protocol.evidence import ContentDamaged
 
-Deed = Callable[[Strike, Sequence[Plane], Sequence[int]], Evidence | None]
+Deed = Callable[[Strike, Sequence[Plane], Sequence[int]], ContentDamaged | None]
 """Does the damage and returns its evidence; None when this copy offers nothing to damage."""
 
 
-def flip_bit(strike: Strike, planes: Sequence[Plane], blocks: Sequence[int]) -> Evidence:
+def flip_bit(strike: Strike, planes: Sequence[Plane], blocks: Sequence[int]) -> ContentDamaged:
     """Flip `count` bits, each in another number of one block and plane."""
     block, plane = _pick(strike, planes, blocks)
     content = plane.bytes_of(block)
@@ -31,23 +31,23 @@ def flip_bit(strike: Strike, planes: Sequence[Plane], blocks: Sequence[int]) -> 
     offsets = [(first + step) % numbers * word + bit // 8 for step in range(count)]
     before = int(content[offsets[0]])
     content[offsets] ^= 1 << (bit % 8)
-    return {
-        "block": block,
-        "plane": plane.label,
-        "offset": offsets[0],
-        "before": before,
-        "after": int(content[offsets[0]]),
-        "bytes_changed": count,
-    }
+    return ContentDamaged(
+        block=block,
+        plane=plane.label,
+        offset=offsets[0],
+        before=before,
+        after=int(content[offsets[0]]),
+        bytes_changed=count,
+    )
 
 
-def zero_block(strike: Strike, planes: Sequence[Plane], blocks: Sequence[int]) -> Evidence:
+def zero_block(strike: Strike, planes: Sequence[Plane], blocks: Sequence[int]) -> ContentDamaged:
     """Zero one block in all planes."""
     block = _block(strike, blocks)
     return _overwrite(planes, block, lambda old: torch.zeros_like(old))
 
 
-def add_noise(strike: Strike, planes: Sequence[Plane], blocks: Sequence[int]) -> Evidence:
+def add_noise(strike: Strike, planes: Sequence[Plane], blocks: Sequence[int]) -> ContentDamaged:
     """Change the lower half of every number of one block: the numbers stay finite, and near."""
     block = _block(strike, blocks)
     source = torch.Generator().manual_seed(strike.draw("noise") % 2**63)
@@ -63,7 +63,7 @@ def add_noise(strike: Strike, planes: Sequence[Plane], blocks: Sequence[int]) ->
     return _overwrite(planes, block, noisy)
 
 
-def plant_nan(strike: Strike, planes: Sequence[Plane], blocks: Sequence[int]) -> Evidence:
+def plant_nan(strike: Strike, planes: Sequence[Plane], blocks: Sequence[int]) -> ContentDamaged:
     """Make one number of one block a NaN: all bits of its two highest bytes but the sign, which is +."""
     block, plane = _pick(strike, planes, blocks)
     content = plane.bytes_of(block)
@@ -75,10 +75,10 @@ def plant_nan(strike: Strike, planes: Sequence[Plane], blocks: Sequence[int]) ->
     highest[:] = 0xFF
     highest[-1] = 0x7F
     changed = int((highest != old).sum())
-    return {"block": block, "plane": plane.label, "offset": number * word, "bytes_changed": changed}
+    return ContentDamaged(block=block, plane=plane.label, offset=number * word, bytes_changed=changed)
 
 
-def swap_blocks(strike: Strike, planes: Sequence[Plane], blocks: Sequence[int]) -> Evidence | None:
+def swap_blocks(strike: Strike, planes: Sequence[Plane], blocks: Sequence[int]) -> ContentDamaged | None:
     """Exchange the contents of two blocks of the copy."""
     if len(blocks) < 2:
         return None
@@ -91,10 +91,10 @@ def swap_blocks(strike: Strike, planes: Sequence[Plane], blocks: Sequence[int]) 
         changed += 2 * int((left != right).sum())
         left.copy_(right)
         right.copy_(kept)
-    return {"block": blocks[one], "other": blocks[other], "bytes_changed": changed}
+    return ContentDamaged(block=blocks[one], other=blocks[other], bytes_changed=changed)
 
 
-def truncate_block(strike: Strike, planes: Sequence[Plane], blocks: Sequence[int]) -> Evidence:
+def truncate_block(strike: Strike, planes: Sequence[Plane], blocks: Sequence[int]) -> ContentDamaged:
     """Zero the second half of one block in all planes, as a copy that ended early would leave it."""
     block = _block(strike, blocks)
 
@@ -106,7 +106,7 @@ def truncate_block(strike: Strike, planes: Sequence[Plane], blocks: Sequence[int
     return _overwrite(planes, block, halved)
 
 
-def shift_blocks(strike: Strike, planes: Sequence[Plane], blocks: Sequence[int]) -> Evidence | None:
+def shift_blocks(strike: Strike, planes: Sequence[Plane], blocks: Sequence[int]) -> ContentDamaged | None:
     """Give every block of the copy the content of the next one; the last keeps its own."""
     if len(blocks) < 2:
         return None
@@ -116,7 +116,7 @@ def shift_blocks(strike: Strike, planes: Sequence[Plane], blocks: Sequence[int])
             old, new = plane.bytes_of(here), plane.bytes_of(after)
             changed += int((old != new).sum())
             old.copy_(new)
-    return {"blocks": list(blocks), "bytes_changed": changed}
+    return ContentDamaged(blocks=list(blocks), bytes_changed=changed)
 
 
 class Staleness:
@@ -125,7 +125,7 @@ class Staleness:
     def __init__(self) -> None:
         self._kept: list[torch.Tensor] | None = None
 
-    def plant(self, strike: Strike, planes: Sequence[Plane], blocks: Sequence[int]) -> Evidence | None:
+    def plant(self, strike: Strike, planes: Sequence[Plane], blocks: Sequence[int]) -> ContentDamaged | None:
         """Replace one block by content of an earlier copy; None when there was none yet."""
         kept = self._kept
         if kept is None:
@@ -163,7 +163,7 @@ def _block(strike: Strike, blocks: Sequence[int]) -> int:
 
 def _overwrite(
     planes: Sequence[Plane], block: int, change: Callable[[torch.Tensor], torch.Tensor]
-) -> Evidence:
+) -> ContentDamaged:
     """Replace the content of a block in each plane, counting the bytes that really changed."""
     changed = 0
     for plane in planes:
@@ -171,4 +171,4 @@ def _overwrite(
         new = change(content)
         changed += int((content != new).sum())
         content.copy_(new)
-    return {"block": block, "bytes_changed": changed}
+    return ContentDamaged(block=block, bytes_changed=changed)

@@ -7,42 +7,22 @@ not change another's. The conductor uses the same functions to foretell what a j
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+
+from history.protocol.schedule import Trigger
 
 
-@dataclass(frozen=True)
-class Trigger:
-    """Which arrivals at the site are struck: exactly one of the first three or `key_share` is set."""
-
-    probability: float | None = None
-    nth: tuple[int, ...] | None = None
-    every: int | None = None
-    offset: int = 0
-    key_share: float | None = None
-    limit: int | None = None
-    states: tuple[str, ...] | None = None
-    """Arrivals of requests in none of these states are not even counted."""
-
-    def counts(self, states: Collection[str]) -> bool:
-        """Whether an arrival of a request in these states is one of the fault's."""
-        return self.states is None or any(state in self.states for state in states)
-
-    def strikes(self, seed: int, fault: str, site: str, n: int, key: str = "") -> bool:
-        """Whether arrival `n` (from 0), of block `key` where the site has keys, is struck, limit aside."""
-        if self.key_share is not None:
-            return draw_key(seed, fault, site, key) < self.key_share * 2**64
-        if self.probability is not None:
-            return draw(seed, fault, site, n) < self.probability * 2**64
-        if self.nth is not None:
-            return n in self.nth
-        if self.every is not None:
-            return n >= self.offset and (n - self.offset) % self.every == 0
-        return False
-
-    def spent(self, fired: int) -> bool:
-        """Whether the fault has ended after so many firings."""
-        return self.limit is not None and fired >= self.limit
+def strikes(trigger: Trigger, seed: int, fault: str, site: str, n: int, key: str = "") -> bool:
+    """Whether arrival `n` (from 0), of block `key` where the site has keys, is struck, limit aside."""
+    if trigger.key_share is not None:
+        return draw_key(seed, fault, site, key) < trigger.key_share * 2**64
+    if trigger.probability is not None:
+        return draw(seed, fault, site, n) < trigger.probability * 2**64
+    if trigger.nth is not None:
+        return n in trigger.nth
+    if trigger.every is not None:
+        return n >= trigger.offset and (n - trigger.offset) % trigger.every == 0
+    return False
 
 
 def draw(seed: int, fault: str, site: str, n: int, purpose: str = "") -> int:
@@ -67,6 +47,6 @@ def foretell(trigger: Trigger, seed: int, fault: str, site: str, arrivals: int) 
     for n in range(arrivals):
         if trigger.spent(fired):
             return
-        if trigger.strikes(seed, fault, site, n):
+        if strikes(trigger, seed, fault, site, n):
             fired += 1
             yield n

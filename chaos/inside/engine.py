@@ -16,10 +16,22 @@ from typing import NamedTuple, Protocol
 
 from chaos.inside import control as control_files
 from chaos.inside import decide, faults
-from chaos.inside.control import EMPTY, ArmedFault, BadControl, Schedule
-from chaos.inside.journal import Evidence, Journal
-from chaos.inside.kind import WORKER, Value
+from chaos.inside.control import EMPTY, BadControl
+from chaos.inside.journal import Journal
+from chaos.inside.kind import WORKER
 from chaos.inside.ledger.book import Ledger
+from history.protocol.evidence import (
+    Armed,
+    Evidence,
+    Firing,
+    Healed,
+    HealReason,
+    Loaded,
+    RefusalReason,
+    Refused,
+)
+from history.protocol.notes import Note
+from history.protocol.schedule import ArmedFault, Schedule, Value
 
 logger = logging.getLogger("vllm.kvchaos")
 
@@ -52,7 +64,7 @@ class Strike:
         self._n = n
         self._request = request
         self._states = states
-        self._noted: set[str] = set()
+        self._noted: set[type[Note]] = set()
 
     @property
     def params(self) -> dict[str, Value]:
@@ -63,22 +75,21 @@ class Strike:
         armed = self._armed
         return decide.draw(armed.seed, armed.fault.id, armed.site, self._n, purpose)
 
-    def fired(self, evidence: Evidence, request: str | None = None) -> None:
-        self._write("fired", evidence, request)
+    def fired(self, proof: Firing, request: str | None = None) -> None:
+        self._write(proof, request)
 
-    def refused(self, reason: str) -> None:
+    def refused(self, reason: RefusalReason) -> None:
         self._armed.refused += 1
-        self._write("refused", {"reason": reason}, None)
+        self._write(Refused(reason=reason))
 
-    def note(self, about: str, evidence: Evidence) -> None:
-        """Write down, once, what the server did later as a consequence."""
-        if about not in self._noted:
-            self._noted.add(about)
-            self._write("note", {"about": about, **evidence}, None)
+    def note(self, note: Note) -> None:
+        """Write down what the server did later as a consequence; of each sort of note the first."""
+        if type(note) not in self._noted:
+            self._noted.add(type(note))
+            self._write(note)
 
-    def _write(self, event: str, evidence: Evidence, request: str | None) -> None:
+    def _write(self, evidence: Evidence | Note, request: str | None = None) -> None:
         self._journal.write(
-            event,
             evidence,
             fault=self._armed.fault.id,
             kind=self._armed.fault.kind,
@@ -106,7 +117,9 @@ class _Armed:
         n = self.arrivals
         self.arrivals += 1
         trigger, fault = self.fault.trigger, self.fault.id
-        if trigger.spent(self.struck) or not trigger.strikes(self.seed, fault, self.site, n, key):
+        if trigger.spent(self.struck):
+            return None
+        if not decide.strikes(trigger, self.seed, fault, self.site, n, key):
             return None
         self.struck += 1
         return n
@@ -150,7 +163,7 @@ class FaultEngine:
         self._armed: dict[str, list[_Armed]] = {}
         mine = [each for each in faults.KINDS.values() if each.role == role and each.name not in unreachable]
         sites, kinds = sorted({kind.site for kind in mine}), sorted(kind.name for kind in mine)
-        self._journal.write("loaded", {"generation": generation, "sites": sites, "kinds": kinds})
+        self._journal.write(Loaded(generation=generation, sites=sites, kinds=kinds))
         self._closing = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name=f"kvchaos-{role}", daemon=True)
         self._watcher.start()
@@ -187,18 +200,16 @@ class FaultEngine:
                 continue
             strike = Strike(self._journal, armed, n, request, states)
             if armed.fault.params["dry_run"]:
-                strike.refused("dry run")
+                strike.refused("dry-run")
             elif chosen is not None:
-                strike.refused("another fault struck")
+                strike.refused("other-fault")
             else:
                 chosen = strike
         return chosen
 
-    def note(
-        self, about: str, request: str, evidence: Evidence | None = None, states: Sequence[str] = ()
-    ) -> None:
+    def note(self, note: Note, request: str, states: Sequence[str] = ()) -> None:
         """Write down what the server did with a request, as the sign of a fault that struck before."""
-        self._journal.write("note", {"about": about, **(evidence or {})}, request=request, states=states)
+        self._journal.write(note, request=request, states=states)
 
     def armed(self, kind: str) -> bool:
         """Whether any fault of this kind is armed: a site need not prepare an arrival otherwise."""
@@ -227,16 +238,16 @@ class FaultEngine:
         seen = self._status()
         if seen is None:
             self._seen = None
-            self._take(EMPTY, "schedule removed")
+            self._take(EMPTY, "schedule-removed")
             return
         if seen != self._seen:
             schedule = self._read()
             if self._status() != seen:
                 return  # Replaced while it was read: the next look takes it, and only once.
             self._seen = seen
-            self._take(schedule or EMPTY, HEALED if schedule else "schedule refused")
+            self._take(schedule or EMPTY, "conductor" if schedule else "schedule-refused")
         if self._armed and self._lease_age() > self._schedule.lease_s:
-            self._take(EMPTY, LEASE_OVER)
+            self._take(EMPTY, "lease-expired")
 
     def _status(self) -> _Status | None:
         try:
@@ -252,7 +263,7 @@ class FaultEngine:
             return control_files.parse_schedule(control_files.schedule_text(self._control))
         except (BadControl, OSError) as error:
             logger.warning("kvchaos: %s; nothing is armed", error)
-            self._journal.write("refused", {"reason": str(error)})
+            self._journal.write(Refused(reason="schedule-malformed", detail=str(error)))
             return None
 
     def _lease_age(self) -> float:
@@ -262,7 +273,7 @@ class FaultEngine:
         except OSError:
             return float("inf")
 
-    def _take(self, schedule: Schedule, reason: str) -> None:
+    def _take(self, schedule: Schedule, reason: HealReason) -> None:
         old = [armed for group in self._armed.values() for armed in group]
         new: dict[str, list[_Armed]] = {}
         mine = [fault for fault in schedule.faults if faults.KINDS[fault.kind].role == self.role]
@@ -276,17 +287,15 @@ class FaultEngine:
         # One assignment: a site sees either the old faults or the new ones.
         self._armed = new
         for armed in old:
-            self._note(
-                "healed", armed, {"reason": reason, "fired": armed.struck - armed.refused}, armed.arrivals
-            )
+            self._note(armed, Healed(reason=reason, fired=armed.struck - armed.refused), armed.arrivals)
         for group in new.values():
             for armed in group:
-                self._note("armed", armed, {"epoch": schedule.epoch}, None)
+                self._note(armed, Armed(epoch=schedule.epoch))
         for fault in mine:
             if fault.kind in self._unreachable:
-                why: Evidence = {"reason": self._unreachable[fault.kind]}
-                self._journal.write("refused", why, fault=fault.id, kind=fault.kind)
+                why = Refused(reason="unsupported", detail=self._unreachable[fault.kind])
+                self._journal.write(why, fault=fault.id, kind=fault.kind)
 
-    def _note(self, event: str, armed: _Armed, evidence: Evidence, n: int | None) -> None:
+    def _note(self, armed: _Armed, evidence: Evidence, n: int | None = None) -> None:
         fault = armed.fault
-        self._journal.write(event, evidence, fault=fault.id, kind=fault.kind, site=armed.site, n=n)
+        self._journal.write(evidence, fault=fault.id, kind=fault.kind, site=armed.site, n=n)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from chaos.inside.effects import DAMAGED, DIES, FLIPPED, LOST_LOAD
-from chaos.inside.kind import HOSTILE, LEGAL, SCHEDULER, WORKER, Effect, FaultKind, Parameter, Value
+from chaos.inside.kind import HOSTILE, LEGAL, SCHEDULER, WORKER, Effect, FaultKind, Parameter
+from history.protocol.schedule import Value
 
 MOST_BLOCKS = 1_000_000
 
@@ -19,12 +20,6 @@ DELAY = {
     "max_ms": Parameter(200, 0, 60_000, about="longest delay"),
 }
 
-ASKS_AGAIN = "asks the tier again after a failed load"
-"""What is noted of a request, as the sign of a load that was reported as failed."""
-STORED_AGAIN = "stores a block again that was lost"
-"""What is noted of a strike that took blocks from the tier."""
-GAVE_UP = "gave a request up, whose client has left"
-"""What is noted of a request, as the sign of a client that left or lost its connection."""
 HOOKS = ("lookup", "prepare_load", "prepare_store", "complete_load", "complete_store")
 
 WRONG_ANSWERS = "logprobs of every request that reads the block differ from golden"

@@ -7,18 +7,25 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from msgspec.structs import replace
+
 from chaos.hostcopy.blocks import Plane, blocks_beside
 from chaos.inside.damage import DEEDS, Staleness
 from chaos.inside.engine import FaultEngine, Strike
-from chaos.inside.journal import Evidence
-from chaos.inside.ledger import rules
 from chaos.inside.ledger.contents import Contents
 from chaos.inside.raising import InjectedFailure
+from history.protocol import ledger as rules
+from history.protocol.evidence import (
+    CompletionsReordered,
+    ContentDamaged,
+    CopyDelayed,
+    CopyFired,
+    Direction,
+)
+from history.protocol.ledger import Violation
 
-LOAD = "load"
-STORE = "store"
-COPIES = "copies"
-"""Account of the ledger: copies that were begun."""
+LOAD: Direction = "load"
+STORE: Direction = "store"
 
 
 class Tier(Protocol):
@@ -35,7 +42,7 @@ class Job:
     """A copy the connector asked for; `start` hands it to the worker beneath and says whether it took it."""
 
     id: int
-    direction: str
+    direction: Direction
     device: Any
     """GPULoadStoreSpec."""
     chunks: Any
@@ -64,10 +71,6 @@ class _End:
     job: Job | None
     """None: the worker beneath told the end of a copy that nobody asked for."""
 
-    @property
-    def direction(self) -> str:
-        return self.job.direction if self.job else ""
-
 
 @dataclass(frozen=True)
 class _Late:
@@ -80,6 +83,7 @@ class _Again:
     """An end that is told a second time, when the next ends are told."""
 
     end: _End
+    job: Job
     strike: Strike
 
 
@@ -106,7 +110,7 @@ class Gate:
         self._device = list(device)
         self._tier = tier
         self._contents = contents
-        self._copies = engine.ledger.account(COPIES)
+        self._copies = engine.ledger.account(rules.COPIES)
         self._stale = {LOAD: Staleness(), STORE: Staleness()}
         self._held: dict[int, _Held] = {}
         self._delays: dict[int, float] = {}
@@ -116,10 +120,10 @@ class Gate:
 
     def submit(self, job: Job) -> bool:
         if strike := self._strike("copy_raises", job):
-            strike.fired({"job": job.id, "direction": job.direction})
+            strike.fired(CopyFired(job=job.id, direction=job.direction))
             raise InjectedFailure(f"kvchaos: the copy of job {job.id} raises on purpose")
         if strike := self._strike("copy_refused", job):
-            strike.fired({"job": job.id, "direction": job.direction})
+            strike.fired(CopyFired(job=job.id, direction=job.direction))
             return False
         self._begin(job)
         strike = self._strike("copy_delay", job)
@@ -172,23 +176,24 @@ class Gate:
         if result.transfer_time is not None:
             result.transfer_time += self._delays.pop(job.id, 0.0)
         end = _End(result, job)
-        proof: Evidence = {"job": job.id, "direction": job.direction}
+        proof = CopyFired(job=job.id, direction=job.direction)
         if strike := self._strike("copy_failed", job):
             result.success = False
-            strike.fired({**proof})
+            strike.fired(proof)
         if strike := self._strike("completion_lost", job):
-            strike.fired({**proof})
+            strike.fired(proof)
             return []
         if strike := self._strike("completion_twice", job):
             if strike.params["later"]:
-                self._again.append(_Again(end, strike))
+                self._again.append(_Again(end, job, strike))
                 return [end]
-            strike.fired({**proof})
+            strike.fired(proof)
             return [end, end]
         if strike := self._strike("completion_late", job):
             delay = _delay_s(strike)
             self._late.append(_Late(end, now + delay))
-            strike.fired({**proof, "ms": round(delay * 1e3, 3)})
+            ms = round(delay * 1e3, 3)
+            strike.fired(CopyDelayed(job=job.id, direction=job.direction, ms=ms))
             return []
         return [end]
 
@@ -197,10 +202,10 @@ class Gate:
         again, self._again = self._again, []
         if not self._engine.armed("completion_twice"):
             for each in again:
-                each.strike.refused("healed before the end was told again")
+                each.strike.refused("healed-first")
             return []
         for each in again:
-            each.strike.fired({"job": each.end.result.job_id, "direction": each.end.direction})
+            each.strike.fired(CopyFired(job=each.job.id, direction=each.job.direction))
         return [each.end for each in again]
 
     def _strike(self, kind: str, job: Job) -> Strike | None:
@@ -208,7 +213,7 @@ class Gate:
 
     def _begin(self, job: Job) -> None:
         if self._copies.is_open(job.id):
-            self._engine.ledger.violation(rules.COPY_BEGUN_TWICE, {"job": job.id})
+            self._engine.ledger.violation(rules.COPY_BEGUN_TWICE, Violation(job=job.id))
         self._copies.begin(job.id)
         self._jobs[job.id] = job
         if self._contents is not None and job.direction == LOAD:
@@ -219,7 +224,7 @@ class Gate:
     def _end(self, job_id: int) -> Job | None:
         """Close the books on a job that the worker beneath has finished; None when it was not begun."""
         if not self._copies.end(job_id):
-            self._engine.ledger.violation(rules.COPY_NOT_BEGUN, {"job": job_id})
+            self._engine.ledger.violation(rules.COPY_NOT_BEGUN, Violation(job=job_id))
             return None
         job = self._jobs.pop(job_id)
         if self._contents is not None and job.direction == LOAD:
@@ -234,7 +239,8 @@ class Gate:
         self._delays[held.job.id] = late
         if not held.job.start():
             raise RuntimeError(f"the worker refused held job {held.job.id}")
-        held.strike.fired({"job": held.job.id, "direction": held.job.direction, "ms": round(late * 1e3, 3)})
+        ms = round(late * 1e3, 3)
+        held.strike.fired(CopyDelayed(job=held.job.id, direction=held.job.direction, ms=ms))
 
     def _damage(self, job: Job) -> None:
         """Strike what a copy wrote: the device's blocks of a load, the tier's blocks of a store."""
@@ -267,22 +273,22 @@ class Gate:
         return blocks_beside(job.device, job.chunks.block_ids.tolist(), self._tier.blocks_per_chunk)
 
 
-def _report(strike: Strike, evidence: Any, direction: str) -> bool:
+def _report(strike: Strike, damage: ContentDamaged | None, direction: Direction) -> bool:
     """Whether there was something to damage."""
-    if evidence is None:
-        strike.refused("this copy offers nothing to damage so")
+    if damage is None:
+        strike.refused("nothing-to-damage")
         return False
-    strike.fired({**evidence, "direction": direction})
+    strike.fired(replace(damage, direction=direction))
     return True
 
 
-def _order(ends: Sequence[_End]) -> Evidence:
+def _order(ends: Sequence[_End]) -> CompletionsReordered:
     """Jobs, directions and requests in the order told; a request that is not known is left empty."""
-    return {
-        "jobs": [end.result.job_id for end in ends],
-        "directions": [end.direction for end in ends],
-        "requests": [(end.job and end.job.request) or "" for end in ends],
-    }
+    return CompletionsReordered(
+        jobs=[end.result.job_id for end in ends],
+        directions=[end.job.direction if end.job else "" for end in ends],
+        requests=[(end.job and end.job.request) or "" for end in ends],
+    )
 
 
 def _delay_s(strike: Strike) -> float:

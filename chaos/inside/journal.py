@@ -7,11 +7,21 @@ from pathlib import Path
 
 from chaos.inside import lines
 from chaos.inside.lines import RoleFile
+from history.protocol.evidence import Armed, Evidence, Firing, Healed, Loaded, Refused
+from history.protocol.notes import Note
 
 RESERVE_BYTES = 1 << 20
 """Kept for the proofs of strikes under way and for what ends the faults."""
 
-Evidence = dict[str, bool | int | float | str | list[int] | list[str] | None]
+EVENTS: tuple[tuple[type[Evidence | Note], str], ...] = (
+    (Firing, "fired"),
+    (Note, "note"),
+    (Loaded, "loaded"),
+    (Armed, "armed"),
+    (Healed, "healed"),
+    (Refused, "refused"),
+)
+"""Events by the type of their evidence."""
 
 
 class Journal:
@@ -37,8 +47,7 @@ class Journal:
 
     def write(
         self,
-        event: str,
-        evidence: Evidence,
+        evidence: Evidence | Note,
         *,
         fault: str | None = None,
         kind: str | None = None,
@@ -47,9 +56,9 @@ class Journal:
         request: str | None = None,
         states: Sequence[str] = (),
     ) -> bool:
-        """Append a line; False when it could not be written."""
+        """Append a line of the event that its evidence is of; False when it could not be written."""
         return self._file.tell(
-            event,
+            next(event for kind, event in EVENTS if isinstance(evidence, kind)),
             {
                 "fault": fault,
                 "kind": kind,

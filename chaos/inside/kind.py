@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Value = bool | int | float | str
+from history.protocol.schedule import Value
 
 LEGAL = "legal"
 HOSTILE = "hostile"

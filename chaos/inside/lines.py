@@ -8,6 +8,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
+
 MAX_BYTES = 64 << 20
 
 
@@ -32,7 +34,7 @@ class LineFile:
         """Append a line; False when it could not be written."""
         if not self.open:
             return False
-        data = json.dumps(line, separators=(",", ":")).encode() + b"\n"
+        data = _encoded(line) + b"\n"
         if self.written + len(data) > MAX_BYTES:
             self.open = False
             return False
@@ -65,3 +67,11 @@ class RoleFile(LineFile):
             "event": event,
         }
         return self.write({**stamp, **fields})
+
+
+def _encoded(line: Mapping[str, object]) -> bytes:
+    try:
+        return msgspec.json.encode(line)
+    except UnicodeEncodeError:
+        # Half a surrogate pair in the id of a request: only the standard library escapes it.
+        return json.dumps(msgspec.to_builtins(line), separators=(",", ":")).encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from chaos.inside.engine import FaultEngine
+from history.protocol.evidence import ManagerRaised
 
 
 class InjectedFailure(RuntimeError):
@@ -12,5 +13,5 @@ class InjectedFailure(RuntimeError):
 def call_of_manager(engine: FaultEngine, hook: str, request: str | None) -> None:
     """A hook of the manager is called. Raises InjectedFailure when that is struck."""
     if strike := engine.strike("manager_raises", request=request, hook=hook):
-        strike.fired({"hook": hook})
+        strike.fired(ManagerRaised(hook=hook))
         raise InjectedFailure(f"kvchaos: {hook} raises on purpose")

@@ -7,18 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from chaos.inside.metadata import Transfer, ended, planned
+from history.protocol.schedule import State
 
-QUEUED = "queued"
-"""Waits for its turn, also after a preemption."""
-LOADING = "loading"
-"""Its blocks are being loaded."""
-PREFILL = "prefill"
-"""Runs, with tokens of its prompt still to be computed."""
-DECODE = "decode"
-"""Runs, with its whole prompt computed."""
-STORING = "storing"
-"""Has stores under way: beside prefill, decode or queued, or after its end."""
-STATES = (QUEUED, LOADING, PREFILL, DECODE, STORING)
+QUEUED: State = "queued"
+LOADING: State = "loading"
+PREFILL: State = "prefill"
+DECODE: State = "decode"
+STORING: State = "storing"
 
 ATTRIBUTE = "kvchaos_states"
 """Of the step's metadata, by which the worker is told."""
@@ -32,7 +27,7 @@ class GivenUp:
     """A request that vLLM ended before it was done: its client has left."""
 
     request: str
-    state: str
+    state: State
     """What it was doing."""
     computed: int
     """Tokens of it that were computed or loaded."""
@@ -78,7 +73,7 @@ class RequestStates:
         for transfer in ended(connector_output):
             self._under_way.pop(transfer, None)
 
-    def of(self, request: str, direction: str | None = None) -> tuple[str, ...]:
+    def of(self, request: str, direction: str | None = None) -> tuple[State, ...]:
         """What a request does now; nothing for one that is unknown."""
         stores = any(
             owner == request and transfer[0] == "store" for transfer, owner in self._under_way.items()
@@ -87,14 +82,14 @@ class RequestStates:
         now = (_stage(known),) if known is not None and not known.is_finished() else ()
         return (*now, STORING) if stores else now
 
-    def _stage_before(self, request: Any) -> str:
+    def _stage_before(self, request: Any) -> State:
         """What a request was doing when it was given up; its status does not tell any more."""
         name = request.request_id
         if any(owner == name and transfer[0] == "load" for transfer, owner in self._under_way.items()):
             return LOADING
         return _progress(request) if request.num_computed_tokens else QUEUED
 
-    def of_transfers(self) -> dict[str, tuple[str, ...]]:
+    def of_transfers(self) -> dict[str, tuple[State, ...]]:
         """What the requests do whose copies are under way: all that the worker can come upon."""
         return {request: self.of(request) for request in set(self._under_way.values())}
 
@@ -103,13 +98,13 @@ class ToldStates:
     """The worker's view: what it was told with the last step, and what its own copy says."""
 
     def __init__(self) -> None:
-        self._told: Mapping[str, tuple[str, ...]] | None = None
+        self._told: Mapping[str, tuple[State, ...]] | None = None
 
     def learn(self, metadata: Any) -> None:
         """Take in what the scheduler tells of a step; it tells nothing while no fault minds it."""
         self._told = getattr(metadata, ATTRIBUTE, None)
 
-    def of(self, request: str, direction: str | None = None) -> tuple[str, ...]:
+    def of(self, request: str, direction: str | None = None) -> tuple[State, ...]:
         """What a request does in this step, one of whose copies is at hand. Nothing when nothing was told."""
         if self._told is None:
             return ()
@@ -118,7 +113,7 @@ class ToldStates:
         return told if own is None or own in told else (*told, own)
 
 
-def _stage(request: Any) -> str:
+def _stage(request: Any) -> State:
     """By vLLM's own words, which are the same in all releases."""
     status: str = request.status.name
     if status == "WAITING_FOR_REMOTE_KVS":
@@ -128,5 +123,5 @@ def _stage(request: Any) -> str:
     return _progress(request)
 
 
-def _progress(request: Any) -> str:
+def _progress(request: Any) -> State:
     return PREFILL if request.num_computed_tokens < request.num_prompt_tokens else DECODE

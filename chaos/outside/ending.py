@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from chaos.outside.injector import Hold, NotThere, Strike
-from history.records import Evidence
+from history.protocol.outside import Ended, Serves
 
 
 class Target(Protocol):
@@ -18,7 +20,7 @@ class Target(Protocol):
         """Whether anything of it runs, and is proved to be ours."""
         ...
 
-    def identity(self) -> Evidence:
+    def identity(self) -> Ended:
         """What names this life of it: `pid`, as in the event of its start, and the processes that it has."""
         ...
 
@@ -26,16 +28,16 @@ class Target(Protocol):
         """SIGKILL to all of it, any other signal to its leader. To nobody when it is gone."""
         ...
 
-    def kill_engine(self) -> Evidence:
-        """SIGKILL to its engine alone; what names that. Raises Refused when none can be found."""
+    def kill_engine(self) -> Sequence[int]:
+        """SIGKILL to its engine alone; its processes. Raises Refused when none can be found."""
         ...
 
     def engine_gone(self) -> bool:
         """Whether the engine that was killed has ended."""
         ...
 
-    def ended(self) -> Evidence | None:
-        """What shows that all of it has ended, with the exit code of its leader as `code`; None before."""
+    def ended(self) -> int | None:
+        """The exit code of its leader when all of it has ended; None before."""
         ...
 
 
@@ -54,7 +56,7 @@ class Lives(Protocol):
         """Note the end of a life, and begin the next one."""
         ...
 
-    def ready(self) -> Evidence | None:
+    def ready(self) -> Serves | None:
         """What shows that the server serves again; None as long as it does not."""
         ...
 
@@ -66,9 +68,9 @@ class Ending:
         self._strike = strike
         self._target = target
         self._lives = lives
-        self._before: Evidence = {}
+        self._before = Ended()
         self._struck = 0.0
-        self._end: Evidence | None = None
+        self._end: Ended | None = None
         self._lifting = False
         self._renewed = False
 
@@ -76,7 +78,7 @@ class Ending:
         """What is dead needs nothing undone; a further life is begun only as long as `lifted` is asked."""
         self._lifting = True
 
-    def lifted(self) -> Evidence | None:
+    def lifted(self) -> Serves | None:
         if not self._renewed:
             if self._ended() is None:
                 return None
@@ -87,13 +89,14 @@ class Ending:
     def _begin(self) -> None:
         if not self._target.runs():
             raise NotThere("the server does not run")
-        self._before = {**self._target.identity(), "log_line": self._lives.log_line()}
+        self._before = replace(self._target.identity(), log_line=self._lives.log_line())
         self._struck = time.monotonic()
 
-    def _ended(self) -> Evidence | None:
+    def _ended(self) -> Ended | None:
         """What shows that this life has ended, kept since another one may follow."""
-        if self._end is None and (ended := self._target.ended()) is not None:
-            self._end = {**self._before, **ended, "seconds": round(time.monotonic() - self._struck, 3)}
+        if self._end is None and (code := self._target.ended()) is not None:
+            seconds = round(time.monotonic() - self._struck, 3)
+            self._end = replace(self._before, code=code, seconds=seconds)
         return self._end
 
 
@@ -104,10 +107,10 @@ class Kill(Ending):
         self._begin()
         self._target.send(signal.SIGKILL)
 
-    def proof(self) -> Evidence | None:
+    def proof(self) -> Ended | None:
         """All of it has ended."""
         ended = self._ended()
-        return None if ended is None else {"signal": "SIGKILL", **ended}
+        return None if ended is None else replace(ended, signal="SIGKILL")
 
 
 class Stop(Ending):
@@ -121,11 +124,11 @@ class Stop(Ending):
         self._begin()
         self._target.send(signal.SIGTERM)
 
-    def proof(self) -> Evidence | None:
+    def proof(self) -> Ended | None:
         """All of it has ended."""
         self._lose_patience()
         ended = self._ended()
-        return None if ended is None else {"signal": "SIGTERM", "forced": self._forced, **ended}
+        return None if ended is None else replace(ended, signal="SIGTERM", forced=self._forced)
 
     def _lose_patience(self) -> None:
         patience_s = float(self._strike.params["grace_s"])
@@ -144,13 +147,13 @@ class EngineKill(Ending):
 
     def strike(self) -> None:
         self._begin()
-        self._before |= self._target.kill_engine()
+        self._before = replace(self._before, engines=list(self._target.kill_engine()))
 
-    def proof(self) -> Evidence | None:
+    def proof(self) -> Ended | None:
         """The engine has ended."""
-        return {"signal": "SIGKILL", **self._before} if self._target.engine_gone() else None
+        return replace(self._before, signal="SIGKILL") if self._target.engine_gone() else None
 
-    def lifted(self) -> Evidence | None:
+    def lifted(self) -> Serves | None:
         """A server that lives on without its engine for all of the time is asked how it does, and ended."""
         seconds = time.monotonic() - self._struck
         if self._alone_s is None and self._ended() is not None:
@@ -164,7 +167,7 @@ class EngineKill(Ending):
         undone = super().lifted()
         if undone is None or self._alone_s is None:
             return None
-        return {"outlived_its_engine": self._asked, "alone_s": round(self._alone_s, 3), **undone}
+        return replace(undone, outlived_its_engine=self._asked, alone_s=round(self._alone_s, 3))
 
 
 ENDINGS: dict[str, Callable[[Strike, Target, Lives], Hold]] = {

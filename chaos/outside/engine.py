@@ -11,15 +11,15 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
 from chaos.outside.faults import KINDS
 from chaos.outside.injector import Hold, Injector, Refused, Strike
 from chaos.outside.journal import Journal
 from chaos.outside.schedule import ArmedFault, Reached
 from history.plan import FaultSpec
-from history.records import Evidence
-
-UNDONE = "undone"
-"""What is noted of a strike that is over."""
+from history.protocol import evidence
+from history.protocol.notes import FaultReverted
 
 
 @dataclass
@@ -77,7 +77,7 @@ class OutsideFaults:
         self._fired = 0
         for spec in faults:
             fault = ArmedFault(spec, seed)
-            self._journal.of_fault("armed", spec, {}, site=fault.site)
+            self._journal.of_fault("armed", spec, evidence.Armed(), site=fault.site)
             self._armed.append(fault)
 
     def tick(self, reached: Reached) -> None:
@@ -103,8 +103,8 @@ class OutsideFaults:
         if self._in_force:
             return False
         for fault in self._armed:
-            evidence: Evidence = {"reason": "healed by the conductor", "fired": fault.struck}
-            self._journal.of_fault("healed", fault.spec, evidence, site=fault.site, n=fault.seen)
+            healed = evidence.Healed(reason="conductor", fired=fault.struck)
+            self._journal.of_fault("healed", fault.spec, healed, site=fault.site, n=fault.seen)
         self._armed = []
         return True
 
@@ -130,7 +130,7 @@ class OutsideFaults:
 
     def _strike(self, fault: ArmedFault, strike: Strike) -> None:
         if any(one.strike.fault == strike.fault for one in self._in_force):
-            self._journal.of_strike("refused", strike, {"reason": "the strike before is still in force"})
+            self._journal.of_strike("refused", strike, evidence.Refused(reason="still-in-force"))
             return
         # First noted, then done: whatever happens in between, `close` finds it.
         one = _InForce(strike, self._by_kind[strike.kind].hold(strike), self._clock())
@@ -139,7 +139,8 @@ class OutsideFaults:
             one.hold.strike()
         except Refused as refusal:
             self._in_force.remove(one)
-            self._journal.of_strike("refused", strike, {"reason": str(refusal)})
+            refused = evidence.Refused(reason="target", detail=str(refusal))
+            self._journal.of_strike("refused", strike, refused)
             return
         one.began, one.struck_ns = self._clock(), time.time_ns()
         fault.struck += 1
@@ -151,17 +152,15 @@ class OutsideFaults:
                 self._prove(one)
             if one.lifted_ns is not None and (undone := one.hold.lifted()) is not None:
                 self._in_force.remove(one)
-                evidence = {"about": UNDONE, "lifted_ns": one.lifted_ns, **undone}
-                self._journal.of_strike("note", one.strike, evidence)
+                self._journal.reverted(one.strike, FaultReverted(lifted_ns=one.lifted_ns), undone)
 
     def _prove(self, one: _InForce) -> None:
         proof = one.hold.proof()
         if proof is not None:
             one.proved = True
             self._fired += 1
-            self._journal.of_strike(
-                "fired", one.strike, {"begun_ns": one.begun_ns, "struck_ns": one.struck_ns, **proof}
-            )
+            dated = replace(proof, begun_ns=one.begun_ns, struck_ns=one.struck_ns)
+            self._journal.of_strike("fired", one.strike, dated)
 
     def _lift(self, one: _InForce) -> None:
         if one.lifted_ns is not None:

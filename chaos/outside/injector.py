@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from chaos.inside import decide
-from chaos.inside.kind import Value
-from history.records import Evidence
+from history.protocol.evidence import Evidence
+from history.protocol.outside import OutsideFiring
+from history.protocol.schedule import Value
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Hold(Protocol):
         """Carry it out. Raises Refused. A signal to the conductor may cut this in two at any place."""
         ...
 
-    def proof(self) -> Evidence | None:
+    def proof(self) -> OutsideFiring | None:
         """What shows that it took effect; None as long as nothing does. Asked until it is shown."""
         ...
 

@@ -5,10 +5,16 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Literal
+
+import msgspec
 
 from chaos.outside.injector import Strike
+from history import records
 from history.plan import FaultSpec
-from history.records import Evidence, FaultEvent, FaultRecord
+from history.protocol.evidence import Evidence, as_stored
+from history.protocol.notes import FaultReverted
+from history.records import FaultEvent, FaultRecord
 from history.writer import LineWriter
 
 ROLE = "outside"
@@ -21,13 +27,17 @@ class Journal:
         self._pid = os.getpid()
         self._writer = LineWriter(control / f"faults-{ROLE}-{self._pid}.jsonl")
 
-    def of_strike(self, event: FaultEvent, strike: Strike, evidence: Evidence) -> None:
-        """fired, refused, or a note of how it ended."""
-        self._write(event, strike.fault, strike.kind, strike.site, strike.n, evidence)
+    def of_strike(self, event: Literal["fired", "refused"], strike: Strike, evidence: Evidence) -> None:
+        self._write(event, strike.fault, strike.kind, strike.site, strike.n, as_stored(evidence))
+
+    def reverted(self, strike: Strike, note: FaultReverted, shown: Evidence) -> None:
+        """A strike is undone, with what shows of that."""
+        evidence = {**msgspec.to_builtins(note), **as_stored(shown)}
+        self._write("note", strike.fault, strike.kind, strike.site, strike.n, evidence)
 
     def of_fault(
         self,
-        event: FaultEvent,
+        event: Literal["armed", "healed"],
         fault: FaultSpec,
         evidence: Evidence,
         *,
@@ -35,7 +45,7 @@ class Journal:
         n: int | None = None,
     ) -> None:
         """armed, or healed after `n` arrivals at its site."""
-        self._write(event, fault.id, fault.kind, site, n, evidence)
+        self._write(event, fault.id, fault.kind, site, n, as_stored(evidence))
 
     def close(self) -> None:
         self._writer.close()
@@ -47,7 +57,7 @@ class Journal:
         kind: str,
         site: str | None,
         n: int | None,
-        evidence: Evidence,
+        evidence: records.Evidence,
     ) -> None:
         self._writer.write(
             FaultRecord(

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from chaos.outside.ending import ENDINGS, Lives
 from chaos.outside.injector import Hold, NotThere, NotVisible, Strike
-from history.records import Evidence
+from history.protocol.outside import Continued, Ended, Paused
 
 STOPPED = "T"
 ENGINE = "VLLM::EngineCor"
@@ -70,14 +70,14 @@ class Engine:
         self._server = server
         self._killed: set[int] = set()
 
-    def kill(self) -> Evidence:
-        """SIGKILL to it alone. Raises NotVisible when it cannot be found."""
+    def kill(self) -> Sequence[int]:
+        """SIGKILL to it alone; its processes. Raises NotVisible when it cannot be found."""
         self._killed = {process.pid for process in self._server.processes() if process.name == ENGINE}
         if not self._killed:
             raise NotVisible(f"no process named {ENGINE} of the server is to be seen from here")
         for pid in self._killed:
             self._server.signal_one(pid, signal.SIGKILL)
-        return {"engines": sorted(self._killed)}
+        return sorted(self._killed)
 
     def gone(self) -> bool:
         """Whether what was killed has ended."""
@@ -114,25 +114,25 @@ class _Pause:
             raise NotThere("the server does not run")
         self._server.signal_all(signal.SIGSTOP)
 
-    def proof(self) -> Evidence | None:
+    def proof(self) -> Paused | None:
         """All processes in state T."""
         there = self._server.processes()
         if not there or self._going_on:
             return None
         if any(process.state != STOPPED for process in there):
             return None
-        return {"signal": "SIGSTOP", "pids": [process.pid for process in there], "state": STOPPED}
+        return Paused(signal="SIGSTOP", pids=[process.pid for process in there], state=STOPPED)
 
     def lift(self) -> None:
         self._going_on = True
         self._server.signal_all(signal.SIGCONT)
 
-    def lifted(self) -> Evidence | None:
+    def lifted(self) -> Continued | None:
         """None of them in state T any more, or all gone."""
         there = self._server.processes()
         if not self._going_on or any(process.state == STOPPED for process in there):
             return None
-        return {"signal": "SIGCONT", "processes": len(there)}
+        return Continued(signal="SIGCONT", processes=len(there))
 
 
 class _LocalTarget:
@@ -145,8 +145,9 @@ class _LocalTarget:
     def runs(self) -> bool:
         return bool(self._server.processes())
 
-    def identity(self) -> Evidence:
-        return {"pid": self._server.pid, "pids": [process.pid for process in self._server.processes()]}
+    def identity(self) -> Ended:
+        pids = [process.pid for process in self._server.processes()]
+        return Ended(pid=self._server.pid, pids=pids)
 
     def send(self, which: signal.Signals) -> None:
         if which is signal.SIGKILL:
@@ -154,12 +155,11 @@ class _LocalTarget:
         elif self._server.pid is not None:
             self._server.signal_one(self._server.pid, which)
 
-    def kill_engine(self) -> Evidence:
+    def kill_engine(self) -> Sequence[int]:
         return self._engine.kill()
 
     def engine_gone(self) -> bool:
         return self._engine.gone()
 
-    def ended(self) -> Evidence | None:
-        code = self._server.exit_code()
-        return None if self.runs() or code is None else {"code": code}
+    def ended(self) -> int | None:
+        return None if self.runs() else self._server.exit_code()

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 from chaos.catalogue import defaults
 from chaos.inside import decide
-from chaos.inside.kind import Value
 from chaos.outside.faults import KINDS
 from chaos.outside.injector import Strike
 from chaos.outside.kind import ANSWERED, SECOND, SENT
 from history.plan import FaultSpec
+from history.protocol.schedule import Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +44,13 @@ class ArmedFault:
     def __post_init__(self) -> None:
         self.params = {**defaults(KINDS[self.spec.kind].parameters), **self.spec.params}
         self.site = str(self.params["by"])
-        self._trigger = decide.Trigger(**self.spec.trigger.model_dump())
+        self._trigger = self.spec.trigger.as_armed()
 
     def due(self, reached: Reached) -> Iterator[Strike]:
         """The strikes of the arrivals that are new. Who carries one out adds it to `struck`."""
         while self.seen < reached.arrivals(self.site):
             n, self.seen = self.seen, self.seen + 1
-            if not self._trigger.spent(self.struck) and self._trigger.strikes(
-                self.seed, self.spec.id, self.site, n
+            if not self._trigger.spent(self.struck) and decide.strikes(
+                self._trigger, self.seed, self.spec.id, self.site, n
             ):
                 yield Strike(self.spec.id, self.spec.kind, self.site, n, self.params, self.seed)

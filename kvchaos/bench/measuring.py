@@ -12,6 +12,7 @@ import msgspec
 from rich.console import Console
 
 from history.arrivals import Poisson
+from history.events import PhaseEnd
 from history.plan import ClientKind, StackName
 from history.reader import History, UnreadableRun, read_history
 from history.verdict import RunVerdict
@@ -152,11 +153,7 @@ def _why_not(verdict: RunVerdict) -> str | None:
 
 
 def _not_whole(history: History, asked: Sequence[str]) -> str | None:
-    ended = {
-        event.data.get("phase")
-        for event in history.events_of("phase_end")
-        if event.data.get("reason") == "done"
-    }
+    ended = {event.data.phase for event in history.events_of(PhaseEnd) if event.data.reason == "done"}
     found = {speed.name for speed in _speeds(history, asked) if speed.ok}
     for phase in asked:
         if phase not in ended:

@@ -140,7 +140,7 @@ class _Bench:
             time.sleep(POLL_S)
         stopped_ns = time.monotonic_ns()
         used_s = cpu_s(self._server.pid) - used_before_s
-        self._load.stop_phase("long enough")
+        self._load.stop_phase("measured")
         if not self._load.wait_done(END_S):
             raise MeasureFailed("; ".join(self._load.failures()) or f"no end within {END_S:g} s")
         return _Ran(step, phase.name, stopped_ns, used_s / (stopped_ns - began_ns) * 1e9)

@@ -11,6 +11,7 @@ from chaos.catalogue import KINDS
 from chaos.inside.faults import KINDS as INSIDE_KINDS
 from chaos.inside.kind import HOSTILE
 from history import layout
+from history.events import Armed, Healed, HealedBy, PrefixCacheReset
 from history.plan import FaultSpec, PhaseSpec, RunPlan
 from kvchaos.conductor import server_state
 from kvchaos.conductor.events import EventLog
@@ -90,7 +91,7 @@ class Arms:
         if self._outside is not None:
             self._outside.arm(self._plan.seed, outside_of(faults))
         self._armed_at = time.monotonic()
-        self._events.write("armed", phase=phase.name, faults=[fault.id for fault in faults])
+        self._events.write(Armed(phase=phase.name, faults=[fault.id for fault in faults]))
 
     def keep_alive(self) -> None:
         """Say that the conductor still lives; to be called several times within LEASE_S."""
@@ -136,17 +137,13 @@ class Arms:
         gone = not self._stack.alive()
         if not (undone and lives):
             self.unhealed.append(phase.name)
-        self._events.write(
-            "healed",
-            phase=phase.name,
-            faults=[fault.id for fault in faults],
-            confirmed=undone and (lives or gone),
-            by="nobody" if not undone or not (lives or gone) else "journal" if lives else "the server's end",
-        )
+        by = _confirmed_by(undone=undone, journals=lives, gone=gone)
+        ids = [fault.id for fault in faults]
+        self._events.write(Healed(phase=phase.name, faults=ids, confirmed=by != "nobody", by=by))
         if lives and not gone and any(KINDS[fault.kind].contract == HOSTILE for fault in inside):
             server_state.settle(self._scraper, self._plan.scenario.limits.drain_s)
             probe = server_state.reset_prefix_cache(self._plan.base_url, self._files.log)
-            self._events.write("prefix_cache_reset", ok=probe.ok, answer=probe.answer, detail=probe.detail)
+            self._events.write(PrefixCacheReset(ok=probe.ok, answer=probe.answer, detail=probe.detail))
 
     def close(self) -> None:
         """Undo everything, on every way out. Safe to repeat."""
@@ -206,3 +203,10 @@ class Arms:
                 return False
             time.sleep(POLL_S)
         return True
+
+
+def _confirmed_by(*, undone: bool, journals: bool, gone: bool) -> HealedBy:
+    """Whether faults from outside are undone, and who says that those inside the server have ended."""
+    if not undone or not (journals or gone):
+        return "nobody"
+    return "journal" if journals else "server-exit"

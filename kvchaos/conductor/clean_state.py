@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from chaos.inside.lines import MAX_BYTES
-from history.records import Evidence, LedgerRecord, ResourceRecord
+from history.protocol.ledger import Balance
+from history.records import LedgerRecord, ResourceRecord
 from kvchaos.conductor.server_state import Gauges, Probe
-from oracles.ledger import ACCOUNTS, ROLES
+from oracles.ledger import ROLES
 from oracles.logs import is_fatal
 from oracles.resources import MORE_SHM, POOL_THREADS, Count
 
@@ -76,7 +77,8 @@ def of_the_caches(reset: Probe, ledger: Sequence[LedgerRecord]) -> Iterator[Obje
     """Whether device cache and offload tier are empty, by the answer and by the ledger after it."""
     if reset.ok is not True:
         yield Objection("not-reset", f"device cache and offload tier were not reset: {reset.detail}")
-    resident = _last(ledger).get("scheduler", {}).get("resident")
+    scheduler = _last(ledger).get("scheduler")
+    resident = None if scheduler is None else scheduler.resident
     if resident != 0:
         told = "unknown" if resident is None else resident
         yield Objection("tier-not-empty", f"blocks in the offload tier by the ledger: {told}")
@@ -127,15 +129,15 @@ def _of_the_ledger(ledger: Sequence[LedgerRecord]) -> Iterator[Objection]:
         if role not in last:
             yield Objection("no-ledger", f"no ledger of the {role}")
     for role, balance in last.items():
-        for account in ACCOUNTS:
-            count = balance.get(f"{account}_open", 0)
-            if count != 0:
-                yield Objection("ledger-open", f"{count} {account} open in the ledger of the {role}")
+        for label, account in balance.accounts.items():
+            if account.open != 0:
+                yield Objection("ledger-open", f"{account.open} {label} open in the ledger of the {role}")
 
 
-def _last(ledger: Sequence[LedgerRecord]) -> dict[str, Evidence]:
+def _last(ledger: Sequence[LedgerRecord]) -> dict[str, Balance]:
     """The last balance of each role."""
-    return {record.role: record.evidence for record in ledger if record.event == "balance"}
+    last = {record.role: record for record in ledger if record.event == "balance"}
+    return {role: record.balance for role, record in last.items() if record.balance is not None}
 
 
 def _of_the_log(log: str, allowed: Sequence[str]) -> Iterator[Objection]:

@@ -1,4 +1,4 @@
-"""The run's own diary: events.jsonl."""
+"""The event log of a run: events.jsonl."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from collections.abc import Callable
 from pathlib import Path
 
 from history import layout
-from history.records import Event, Scalar
+from history.events import EventData
+from history.timed import Timed, stored
 from history.writer import LineWriter
 
 
 class EventLog:
     """Writes what happens, when it happens. Raises OSError when it cannot."""
 
-    def __init__(self, run_dir: Path, tell: Callable[[Event], None] | None = None) -> None:
+    def __init__(self, run_dir: Path, tell: Callable[[EventData], None] | None = None) -> None:
         """`tell` hears of each event."""
         self._writer = LineWriter(run_dir / layout.EVENTS)
         self._tell = tell
 
-    def write(self, kind: str, **data: Scalar | list[int | str]) -> int:
-        """Write an event; returns its wall clock time, ns."""
-        now = time.time_ns()
-        event = Event(t_ns=now, mono_ns=time.monotonic_ns(), kind=kind, data=data)
-        self._writer.write(event)
+    def write(self, data: EventData) -> int:
+        """Write what happened now; returns its wall clock time, ns."""
+        event = Timed(time.time_ns(), time.monotonic_ns(), data)
+        self._writer.write(stored(event))
         if self._tell is not None:
-            self._tell(event)
-        return now
+            self._tell(data)
+        return event.t_ns
 
     def close(self) -> None:
         self._writer.close()

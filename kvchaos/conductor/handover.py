@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from history import layout
-from history.lines import UnreadableRun, read_lines
-from history.records import LedgerRecord, ResourceRecord
+from history.reader import UnreadableRun, read_ledgers
+from history.records import ResourceRecord
 from kvchaos.conductor import server_state
 from kvchaos.conductor.clean_state import EndState, objections, of_the_caches, of_the_resources
 from kvchaos.stacks.server_files import CollectedFiles
@@ -80,7 +80,7 @@ class Handover:
             return
         usage = self._settled()
         self.objections = [
-            *(self._before_reset(end) or map(str, of_the_caches(self._reset, _ledger(end.run_dir)))),
+            *(self._before_reset(end) or map(str, of_the_caches(self._reset, read_ledgers(end.run_dir)))),
             *map(str, of_the_resources(usage, self.before)),
         ]
         self.figures = None if end.samples is None else server_state.own_figures(end.samples)
@@ -88,7 +88,7 @@ class Handover:
     def _before_reset(self, end: RunEnd) -> list[str]:
         self._files.collect()
         try:
-            ledger = _ledger(end.run_dir)
+            ledger = read_ledgers(end.run_dir)
         except UnreadableRun as error:
             return [str(error)]
         log = (end.run_dir / layout.SERVER_LOG).read_text(encoding="utf-8", errors="replace")
@@ -114,12 +114,3 @@ class Handover:
             if not list(of_the_resources(usage, self.before)) or time.monotonic() > deadline:
                 return usage
             time.sleep(POLL_S)
-
-
-def _ledger(run_dir: Path) -> list[LedgerRecord]:
-    """Raises UnreadableRun."""
-    return [
-        record
-        for path in sorted(run_dir.glob(layout.LEDGER_GLOB))
-        for record in read_lines(path, LedgerRecord)
-    ]

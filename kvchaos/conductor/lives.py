@@ -5,7 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from history.records import Evidence, Scalar
+import msgspec
+
+from history.events import ServerExit, ServerNotReady, ServerReady
+from history.protocol.outside import Serves
 from kvchaos.conductor import server_state
 from kvchaos.conductor.events import EventLog
 from kvchaos.stacks.server_files import ServerFiles
@@ -23,7 +26,7 @@ class Lives:
         self._files = files
         self._events = events
         self._ask = ask
-        self._pid: Scalar = None
+        self._pid: int | None = None
         """Of the leader of the last life: one that has ended does not tell it any more."""
         self._began = 0.0
         self._serves = False
@@ -33,21 +36,21 @@ class Lives:
 
     def begin(self) -> None:
         """Start the server. Raises UsageError when that cannot be done."""
-        self._begin_life(self._stack.start)
+        self._begin_life(self._stack.start, kept=False)
 
     def take_over(self) -> None:
         """The server that an earlier run has left up: its life in this run begins now."""
         self._begin_life(lambda: None, kept=True)
 
-    def _begin_life(self, start: Callable[[], None], **data: Scalar) -> None:
+    def _begin_life(self, start: Callable[[], None], *, kept: bool) -> None:
         lines = self.log_line()
         self.count += 1
         self._began, self._serves = time.monotonic(), False
         start()
         self._end_told = False
         identity = self._stack.identity()
-        self._pid = identity.get("pid")
-        self._events.write("server_start", **identity, log_line=lines, **data)
+        self._pid = identity.pid
+        self._events.write(msgspec.structs.replace(identity, log_line=lines, kept=kept))
 
     def wait_ready(self, deadline_s: float) -> None:
         """Raises ServerNotReady when it does not serve in time."""
@@ -59,14 +62,14 @@ class Lives:
         code = self._stack.exit_code()
         if code is not None and not self._end_told:
             self._end_told = True
-            self._events.write("server_exit", code=code, pid=self._pid)
+            self._events.write(ServerExit(code=code, pid=self._pid))
 
     def renew(self) -> None:
         """After an end that was on purpose: the next life, without waiting until it serves."""
         self.note_end()
         self.begin()
 
-    def ready(self) -> Evidence | None:
+    def ready(self) -> Serves | None:
         """What shows that the server serves; None as long as it does not, or has died again."""
         if not self._serves:
             self._stack.observe()
@@ -74,7 +77,7 @@ class Lives:
             if not self._stack.alive() or server_state.health(self._base_url) != 200:
                 return None
             self._note_ready()
-        return {"pid": self._pid, "ready_s": round(time.monotonic() - self._began, 3)}
+        return Serves(pid=self._pid, ready_s=round(time.monotonic() - self._began, 3))
 
     def died_young(self) -> bool:
         """Whether the last life ended before it served."""
@@ -83,7 +86,7 @@ class Lives:
     def note_never_ready(self) -> None:
         """Write down that a life which was to follow another one does not serve in time."""
         seconds = round(time.monotonic() - self._began, 3)
-        self._events.write("server_not_ready", seconds=seconds, alive=self._stack.alive())
+        self._events.write(ServerNotReady(seconds=seconds, alive=self._stack.alive()))
 
     def ask(self, where: str) -> None:
         self._ask(where)
@@ -93,4 +96,4 @@ class Lives:
 
     def _note_ready(self) -> None:
         self._serves = True
-        self._events.write("server_ready", seconds=round(time.monotonic() - self._began, 3))
+        self._events.write(ServerReady(seconds=round(time.monotonic() - self._began, 3)))

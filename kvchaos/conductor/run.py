@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import ExitStack
+from http import HTTPStatus
 from pathlib import Path
 
 from chaos.inside.ledger.book import QUIET_S
-from history import layout
-from history.evidence import EVIDENCE, count_lines
+from history import events, layout
+from history.evidence import count_lines
 from history.lines import UnreadableRun
 from history.plan import PhaseSpec, RunPlan
 from history.writer import LineWriter
@@ -41,7 +42,6 @@ JOIN_S = 300.0
 STOP_GRACE_S = 10.0
 SHORT_CANARY_S = 5.0
 """For one that is sent while load runs and has to be watched."""
-FINAL = "final"
 BOOKS_S = 3 * QUIET_S
 """The module in the server closes its books when nothing has changed for a while."""
 
@@ -111,25 +111,26 @@ class Run:
             self._finish()
             told = True
         except Interrupted as signal:
-            self._events.write("interrupted", signal=signal.signal)
+            self._events.write(events.InterruptedBy(signal=signal.signal))
             told = True
             raise
         except LoadLost as lost:
-            self._events.write("run_failed", reason=str(lost))
+            self._events.write(events.RunFailed(reason=str(lost)))
             told = True
         except UsageError as error:
-            self._events.write("run_failed", reason=str(error))
+            self._events.write(events.RunFailed(reason=str(error)))
             told = True
             raise
         except UnreadableRun as error:  # A fault journal that the server wrote.
-            self._events.write("run_failed", reason=str(error))
+            self._events.write(events.RunFailed(reason=str(error)))
             told = True
             raise UsageError(str(error)) from error
         finally:
             try:
                 if not told:
                     # Standard output may be gone, say. That is no word on the server.
-                    self._events.write("run_failed", reason=f"the conductor broke off: {sys.exception()!r}")
+                    reason = f"the conductor broke off: {sys.exception()!r}"
+                    self._events.write(events.RunFailed(reason=reason))
             finally:
                 self._tear_down()
 
@@ -156,7 +157,7 @@ class Run:
         if self._witness is not None:
             self._witness.wait_ready()
         # The first request of a server's life warms it up, which some releases take their time for.
-        if not self._send_canary("ready", self._limits.ready_s):
+        if not self._send_canary(events.READY, self._limits.ready_s):
             raise ServerNotReady(
                 f"the server is up, but does not answer a request; see {self._dir / layout.SERVER_LOG}",
                 exit_code=self._stack.exit_code(),
@@ -174,7 +175,7 @@ class Run:
         if not self._load.wait_ready(LOADER_READY_S if join is None else JOIN_S):
             raise RunFailed("; ".join(self._load.failures() or self._load.absent()))
         for worker, place in self._load.joined():
-            self._events.write("load_worker", worker=worker, host=place.host, pid=place.pid)
+            self._events.write(events.LoadWorker(worker=worker, host=place.host, pid=place.pid))
 
     def _phases(self) -> None:
         for phase in self._plan.scenario.phases:
@@ -185,7 +186,7 @@ class Run:
     def _phase(self, phase: PhaseSpec) -> Trouble | None:
         self._display.phase_start(phase)
         server_state.settle(self._scraper, self._limits.drain_s)
-        self._events.write("phase_start", phase=phase.name, role=phase.role, requests=phase.requests)
+        self._events.write(events.PhaseStart(phase=phase.name, role=phase.role, requests=phase.requests))
         if phase.role == "chaos":
             self._arms.arm(phase)
         self._load.start_phase(phase)
@@ -201,12 +202,13 @@ class Run:
             # It may never settle, but ledgers need a scrape from after the last request.
             self._scraper.scrape_now()
         self._events.write(
-            "phase_end",
-            phase=phase.name,
-            sent=progress.sent,
-            ok=progress.ok,
-            failed=progress.failed + progress.aborted,
-            reason=trouble.reason if trouble else "done",
+            events.PhaseEnd(
+                phase=phase.name,
+                sent=progress.sent,
+                ok=progress.ok,
+                failed=progress.failed + progress.aborted,
+                reason=trouble.reason if trouble else "done",
+            )
         )
         self._display.phase_end(progress, fired)
         return trouble
@@ -256,11 +258,12 @@ class Run:
             return
         gauges = server_state.gauges(self._scraper.latest())
         self._events.write(
-            "stall",
-            seconds=round(trouble.seconds, 3),
-            running=gauges.running,
-            waiting=gauges.waiting,
-            detail=trouble.detail,
+            events.Stall(
+                seconds=round(trouble.seconds, 3),
+                running=gauges.running,
+                waiting=gauges.waiting,
+                detail=trouble.detail,
+            )
         )
 
     def _keep_alive(self) -> None:
@@ -277,7 +280,7 @@ class Run:
 
     def _tell_happenings(self) -> None:
         for happening in self._stack.happenings():
-            self._events.write("container", **happening)
+            self._events.write(happening)
 
     def _check_load(self) -> None:
         """A load generator that tells nothing any more is broken; that says nothing about the server."""
@@ -293,23 +296,24 @@ class Run:
         self._display.step("draining")
         begin = time.monotonic()
         # The gauges move on an engine step only: the canary makes one.
-        self._send_canary(FINAL, self._limits.canary_s)
+        self._send_canary(events.FINAL, self._limits.canary_s)
         if not self._stack.alive():
             return
         self._drained = ok = server_state.settle(self._scraper, self._limits.drain_s)
         self._resources.sample_now()
         gauges = server_state.gauges(self._scraper.latest())
         self._events.write(
-            "drained",
-            ok=ok,
-            seconds=round(time.monotonic() - begin, 3),
-            running=gauges.running,
-            waiting=gauges.waiting,
-            kv_usage=gauges.kv_usage,
+            events.Drained(
+                ok=ok,
+                seconds=round(time.monotonic() - begin, 3),
+                running=gauges.running,
+                waiting=gauges.waiting,
+                kv_usage=gauges.kv_usage,
+            )
         )
         if self._plan.stack != "attach":  # Its cache is not ours to drop.
             probe = server_state.reset_prefix_cache(self._plan.base_url, self._files.log)
-            self._events.write("leak_probe", ok=probe.ok, answer=probe.answer, detail=probe.detail)
+            self._events.write(events.LeakProbe(ok=probe.ok, answer=probe.answer, detail=probe.detail))
         if self._witness is not None:
             self._witness.catch_up()
         self._scraper.scrape_now()
@@ -337,9 +341,11 @@ class Run:
         sent = self._canary.send(deadline_s)
         status = server_state.health(self._plan.base_url)
         self._events.write(
-            "canary", where=where, ok=sent.ok, seconds=sent.seconds, request=sent.request, error=sent.error
+            events.Canary(
+                where=where, ok=sent.ok, seconds=sent.seconds, request=sent.request, error=sent.error
+            )
         )
-        self._events.write("health", where=where, ok=status == 200, status=status)
+        self._events.write(events.Health(where=where, ok=status == HTTPStatus.OK, status=status))
         return sent.ok
 
     def _tear_down(self) -> None:
@@ -371,7 +377,7 @@ class Run:
             return
         heard = self._witness.hear()
         self._heard = True
-        self._events.write("prometheus_read", scrapes=heard.scrapes, error=heard.error)
+        self._events.write(events.PrometheusRead(scrapes=heard.scrapes, error=heard.error))
 
     def _prove_clean(self) -> None:
         """Whether the server may serve the next run; once."""
@@ -381,7 +387,7 @@ class Run:
         self._proved = True
         if self._stack.alive():
             handover.prove(self._run_end())
-        self._events.write("clean_state", clean=handover.clean, objections=[*handover.objections])
+        self._events.write(events.CleanState(clean=handover.clean, objections=[*handover.objections]))
 
     def _stop_server(self) -> None:
         if self._handover is not None and self._handover.clean:
@@ -395,10 +401,11 @@ class Run:
         self._files.collect()
         line = self._stopped_at_line
         if line is not None:
-            self._events.write("server_stop", how="SIGTERM", code=self._stack.exit_code(), log_line=line)
+            code = self._stack.exit_code()
+            self._events.write(events.ServerStop(how="SIGTERM", code=code, log_line=line))
         self._canary.close()
         self._metrics.close()
         self._resources.close()
         # The last event: all other files are as they will be judged.
-        self._events.write(EVIDENCE, **count_lines(self._dir))
+        self._events.write(events.EvidenceCounted(lines=count_lines(self._dir)))
         self._events.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from history.events import CutShort
 from kvchaos.stacks.stack import Stack
 from loadtests.messages import Progress
 
@@ -16,8 +17,7 @@ POLL_S = 0.1
 class Trouble:
     """Why a phase ends early."""
 
-    reason: str
-    """server-dead or stalled."""
+    reason: CutShort
     detail: str
     exit_code: int | None = None
     """Of a dead server, negative for a signal."""

@@ -7,8 +7,9 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from history.events import Armed, Canary, EventData, Healed, PhaseEnd, PhaseStart, ServerExit, Stall
 from history.plan import RunPlan
-from history.records import ClientRecord, Event
+from history.records import ClientRecord
 from kvchaos.exporter.firings import Firings
 from loadtests.messages import Counted, Health, Latency, PhaseDone, Progress, Report
 
@@ -16,7 +17,7 @@ US_PER_S = 1e6
 LAG_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """Upper bounds of the buckets of a load worker's lag."""
 
-TROUBLE = ("server_exit", "stall")
+TROUBLE = (ServerExit.kind, Stall.kind)
 """Kinds of events that are counted from 0: a count that is there from its first event on never grows."""
 
 Counts = Progress | PhaseDone
@@ -60,21 +61,21 @@ class Board:
         self._counts: dict[str, dict[int, Counts]] = defaultdict(dict)
         self._latency: dict[str, dict[int, Latency]] = defaultdict(dict)
 
-    def event(self, event: Event) -> None:
-        """An event of the run's diary."""
+    def event(self, event: EventData) -> None:
+        """What has just happened."""
         with self.lock:
             self.events[event.kind] += 1
-            match event.kind:
-                case "phase_start":
-                    self.phase = str(event.data["phase"])
-                case "phase_end":
+            match event:
+                case PhaseStart(phase=phase):
+                    self.phase = phase
+                case PhaseEnd():
                     self.phase = None
-                case "armed":
-                    self.armed |= set(_names(event))
-                case "healed":
-                    self.armed -= set(_names(event))
-                case "canary":
-                    self.canaries["ok" if event.data["ok"] else "failed"] += 1
+                case Armed(faults=faults):
+                    self.armed |= set(faults)
+                case Healed(faults=faults):
+                    self.armed -= set(faults)
+                case Canary(ok=ok):
+                    self.canaries["ok" if ok else "failed"] += 1
 
     def report(self, worker: int, report: Report) -> None:
         """What a load worker says."""
@@ -107,8 +108,3 @@ def added(parts: Sequence[Counted], buckets: int) -> Counted:
         counts=[sum(part.counts[place] for part in parts) for place in range(buckets)],
         sum_s=sum(part.sum_s for part in parts),
     )
-
-
-def _names(event: Event) -> list[str]:
-    faults = event.data["faults"]
-    return [str(fault) for fault in faults] if isinstance(faults, list) else []

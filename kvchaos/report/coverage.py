@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import get_args
 
-from history.plan import State
+from history.protocol.schedule import State
 from history.reader import History
 from kvchaos.report.markdown import markdown_table
 from oracles.faults import is_real

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import time
-from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import TypeVar
@@ -13,9 +12,10 @@ from urllib.parse import urlsplit
 from packaging.version import InvalidVersion, Version
 from pydantic import BaseModel, Field, ValidationError
 
+from history.events import ContainerAction, ServerStart
 from history.metrics import parse_key
 from history.plan import Scenario, ServerSettings, Strict
-from history.records import ResourceRecord, Scalar
+from history.records import ResourceRecord
 from kvchaos.errors import UsageError
 from kvchaos.stacks.stack import GRACE_S, ServerNotReady
 from kvchaos.telemetry import BadScrape, Samples, parse_samples
@@ -131,8 +131,8 @@ class AttachStack:
                 )
             time.sleep(POLL_S)
 
-    def identity(self) -> Mapping[str, Scalar]:
-        return {"url": self._server.base_url}
+    def identity(self) -> ServerStart:
+        return ServerStart(url=self._server.base_url)
 
     def alive(self) -> bool:
         """By the word of /health; nothing else of it can be seen."""
@@ -148,7 +148,7 @@ class AttachStack:
     def observe(self) -> None:
         """Nothing of it is recorded, since nothing of it is ended."""
 
-    def happenings(self) -> tuple[Mapping[str, Scalar], ...]:
+    def happenings(self) -> tuple[ContainerAction, ...]:
         """There is no container."""
         return ()
 

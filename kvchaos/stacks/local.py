@@ -15,7 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from history import layout
-from history.records import ResourceRecord, Scalar
+from history.events import ContainerAction, ServerStart
+from history.records import ResourceRecord
 from kvchaos.errors import UsageError
 from kvchaos.stacks import shared_memory
 from kvchaos.stacks.command import HOST, Launch, RunFolders, check_port
@@ -97,8 +98,8 @@ class LocalStack:
         """Process id of the leader of the server's last life, None before the first."""
         return self._process.pid if self._process else None
 
-    def identity(self) -> dict[str, Scalar]:
-        return {"pid": self.pid, "port": self.launch.port}
+    def identity(self) -> ServerStart:
+        return ServerStart(pid=self.pid, port=self.launch.port)
 
     def start(self) -> None:
         """A further life has the same command, port and log as the one before."""
@@ -141,7 +142,7 @@ class LocalStack:
     def observe(self) -> None:
         self._record.observe()
 
-    def happenings(self) -> tuple[Mapping[str, Scalar], ...]:
+    def happenings(self) -> tuple[ContainerAction, ...]:
         """There is no container."""
         return ()
 

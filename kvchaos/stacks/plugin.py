@@ -1,4 +1,4 @@
-"""The part of the suite that a server can see: the chaos package, in a folder of the run."""
+"""The part of the suite that a server can see: chaos and the protocol, in a folder of the run."""
 
 from __future__ import annotations
 
@@ -9,38 +9,41 @@ from pathlib import Path
 from kvchaos.errors import UsageError
 
 PLUGIN = "plugin"
-PACKAGE = "chaos"
-PLUGIN_PARTS = ("hostcopy", "inside")
-PLAIN_PARTS = ("hostcopy",)
+HOSTCOPY = ("chaos/__init__.py", "chaos/hostcopy")
+PLUGIN_PARTS = (*HOSTCOPY, "chaos/inside", "history/__init__.py", "history/protocol")
+PLAIN_PARTS = HOSTCOPY
 """For a server without the chaos module: it cannot even be imported there."""
-INIT = "__init__.py"
 
 
 def link_plugin(run_dir: Path, parts: tuple[str, ...]) -> Path:
     """A folder with links to these parts and no other, for a server that sees this machine's files."""
-    source, target = _source(), _make(run_dir)
-    for part in (INIT, *parts):
-        (target / part).symlink_to(source / part)
-    return target.parent
+    folder = run_dir / PLUGIN
+    for part in parts:
+        _target(folder, part).symlink_to(_source(part))
+    return folder
 
 
 def copy_plugin(run_dir: Path, parts: tuple[str, ...]) -> Path:
     """A folder with a copy of these parts and no other, for a server that sees nothing but the folder."""
-    source, target = _source(), _make(run_dir)
-    shutil.copyfile(source / INIT, target / INIT)
+    folder = run_dir / PLUGIN
     for part in parts:
-        shutil.copytree(source / part, target / part, ignore=shutil.ignore_patterns("__pycache__"))
-    return target.parent
+        source, target = _source(part), _target(folder, part)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copyfile(source, target)
+    return folder
 
 
-def _make(run_dir: Path) -> Path:
-    target = run_dir / PLUGIN / PACKAGE
-    target.mkdir(parents=True)
+def _target(folder: Path, part: str) -> Path:
+    target = folder / part
+    target.parent.mkdir(parents=True, exist_ok=True)
     return target
 
 
-def _source() -> Path:
-    found = importlib.util.find_spec(PACKAGE)
+def _source(part: str) -> Path:
+    package, _, rest = part.partition("/")
+    found = importlib.util.find_spec(package)
     if found is None or not found.submodule_search_locations:
-        raise UsageError(f"the package {PACKAGE} is missing: install kvchaos again")
-    return Path(found.submodule_search_locations[0]).resolve()
+        raise UsageError(f"the package {package} is missing: install kvchaos again")
+    return Path(found.submodule_search_locations[0]).resolve() / rest

@@ -37,7 +37,7 @@ class LaunchRequest:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """The parts of the chaos package that the server can see."""
+        """The parts of the suite that the server can see."""
         return PLUGIN_PARTS if self.settings.chaos else PLAIN_PARTS
 
 

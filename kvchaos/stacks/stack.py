@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from history.records import ResourceRecord, Scalar
+from history.events import ContainerAction, ServerStart
+from history.records import ResourceRecord
 from kvchaos.errors import UsageError
 
 GRACE_S = 10.0
@@ -45,8 +46,8 @@ class Stack(Protocol):
         """Return when /health answers 200. Raises ServerNotReady when the server dies or time is up."""
         ...
 
-    def identity(self) -> Mapping[str, Scalar]:
-        """What names this life in the history: process id of its leader (`pid`), port and the like."""
+    def identity(self) -> ServerStart:
+        """What names this incarnation in the history: process id of its leader, port and the like."""
         ...
 
     def alive(self) -> bool:
@@ -61,11 +62,8 @@ class Stack(Protocol):
         """Keep the record of what runs fresh; to be called about once a second."""
         ...
 
-    def happenings(self) -> Sequence[Mapping[str, Scalar]]:
-        """What befell the server's containers since it was last asked, as seen by `observe`, in order.
-
-        Each has `action`, `service`, `container` and `at_ns`, by the clock of this machine.
-        """
+    def happenings(self) -> Sequence[ContainerAction]:
+        """What befell the server's containers since it was last asked, as seen by `observe`, in order."""
         ...
 
     def resources(self) -> ResourceRecord | None:

@@ -10,8 +10,8 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from history import layout
+from history.events import EventData
 from history.plan import PrometheusPlan, RunPlan
-from history.records import Event
 from history.writer import LineWriter
 from kvchaos.errors import UsageError
 from kvchaos.exporter.board import Board
@@ -93,8 +93,8 @@ class Witness:
         self._began_s = int(time.time())
         self._heard: Heard | None = None
 
-    def event(self, event: Event) -> None:
-        """An event of the run's diary."""
+    def event(self, event: EventData) -> None:
+        """What has just happened."""
         self._board.event(event)
 
     def report(self, worker: int, report: Report) -> None:

@@ -29,7 +29,7 @@ CHARTS = ("ttft", "itl", "throughput", "ended", "queue", "cache", "sources", "ti
 def troubled_run() -> Run:
     """Something wrong of every sort: a request, a counter, an answer, a log line; a fault with firings."""
     run = clean_run(make_plan(faults=(fault("bit_flip"),)))
-    run.fire("f1", "bit_flip", bytes_changed=4, about=HOSTILE)
+    run.fire("f1", "bit_flip", bytes_changed=4, plane=HOSTILE)
     first = run.first_of("chaos")
     run.change_request(first, logprobs=[-9.0, -0.25, -1.75, -0.125])
     run.change_request(first + 1, **failure("APIError", HOSTILE))

@@ -9,6 +9,7 @@ from pathlib import Path
 import docker
 import pytest
 
+from history.events import CleanState, ContainerAction, Healed, ServerStart
 from history.records import FaultRecord
 from kvchaos.paths import state_folder
 from kvchaos.servers.registry import ServerEnv
@@ -74,14 +75,14 @@ def test_each_strike_is_proved_and_undone(campaign: Finished, scenario: str, kin
     fired: list[FaultRecord] = [line for line in history.faults if line.event == "fired"]
     assert {line.kind for line in fired} == {kind}
     assert all(at_the_end(history, line) is not None for line in fired)
-    assert [event.data["confirmed"] for event in history.events_of("healed")] == [True]
+    assert [event.data.confirmed for event in history.events_of(Healed)] == [True]
 
 
 @pytest.mark.parametrize("scenario", [INSIDE, *STRUCK])
 def test_counters_are_those_of_as_many_lives_as_there_were(campaign: Finished, scenario: str) -> None:
     history = of(campaign, scenario).history
     lives = LIVES.get(scenario, 1)
-    assert len(history.events_of("server_start")) == lives
+    assert len(history.events_of(ServerStart)) == lives
     assert len(set(history.metrics.incarnations)) == lives
     assert len(set(history.prometheus.incarnations)) == lives
 
@@ -90,10 +91,10 @@ def test_what_the_engine_tells_and_what_the_run_leaves(campaign: Finished) -> No
     run = of(campaign, INSIDE)
     assert run.history.plan.stack == "compose-cpu"
     assert run.history.plan.versions.vllm == NEW
-    told = [event.data for event in run.history.events_of("container") if event.data["service"] == "server"]
+    told = [event.data for event in run.history.events_of(ContainerAction) if event.data.service == "server"]
     # It serves the next run, too.
-    assert [data["action"] for data in told] == ["create", "start", "health_status: healthy"]
-    assert all(int(str(data["at_ns"])) < time.time_ns() for data in told)
+    assert [action.action for action in told] == ["create", "start", "health_status: healthy"]
+    assert all(action.at_ns < time.time_ns() for action in told)
     assert len(run.history.resources) > 5
     files: list[Path] = [path for path in run.path.rglob("*") if path.is_file()]
     assert {path.stat().st_uid for path in files} == {os.getuid()}
@@ -102,11 +103,11 @@ def test_what_the_engine_tells_and_what_the_run_leaves(campaign: Finished) -> No
 
 def test_a_container_that_was_proved_clean_serves_the_next_run(campaign: Finished) -> None:
     one, two = of(campaign, INSIDE), of(campaign, "kill-and-restart")
-    assert one.event("clean_state").data == {"clean": True, "objections": []}
+    assert one.event(CleanState).data == CleanState(clean=True, objections=[])
     assert two.history.plan.preceded_by == (one.path.name,)
-    first, second = one.event("server_start").data, two.history.events_of("server_start")[0].data
-    assert second["kept"] is True
-    assert [second[name] for name in ("container", "pid")] == [first[name] for name in ("container", "pid")]
+    first, second = one.event(ServerStart).data, two.history.events_of(ServerStart)[0].data
+    assert second.kept is True
+    assert (second.container, second.pid) == (first.container, first.pid)
     for run in (one, two):
         files = {path.relative_to(run.path).as_posix() for path in run.path.rglob("*")}
         assert {"compose.yaml", "compose.log", "prometheus/prometheus.yml", "prometheus/data"} <= files
@@ -116,17 +117,17 @@ def test_each_run_on_a_container_has_a_prometheus_of_its_own(campaign: Finished)
     one, two = of(campaign, INSIDE), of(campaign, "kill-and-restart")
     seen = [
         {
-            event.data["container"]
-            for event in run.history.events_of("container")
-            if event.data["service"] == "prometheus"
+            event.data.container
+            for event in run.history.events_of(ContainerAction)
+            if event.data.service == "prometheus"
         }
         for run in (one, two)
     ]
     assert [len(each) for each in seen] == [1, 1]
     assert seen[0] != seen[1]
     ends = [
-        event.data["action"]
-        for event in one.history.events_of("container")
-        if event.data["service"] == "prometheus"
+        event.data.action
+        for event in one.history.events_of(ContainerAction)
+        if event.data.service == "prometheus"
     ]
     assert ends[-1] == "destroy"

@@ -73,7 +73,7 @@ def test_up_and_down_again_and_again_leaves_nothing(
         wait_until_gone(engine, life.state, made)
         assert list(life.state.iterdir()) == []
         assert is_free(life.stack.launch.port)
-        actions = {(told["service"], told["action"]) for told in life.stack.happenings()}
+        actions = {(told.service, told.action) for told in life.stack.happenings()}
         assert {("server", "start"), ("server", "die"), ("prometheus", "start")} <= actions
 
 
@@ -90,8 +90,8 @@ def test_a_killed_server_is_seen_with_its_code_and_starts_again_in_the_same_cont
         life.stack.start()
         assert (life.stack.alive(), life.stack.exit_code()) == (True, None)
         second = life.stack.identity()
-        assert first["container"] == second["container"]
-        assert 0 != second["pid"] != first["pid"]
+        assert first.container == second.container
+        assert 0 != second.pid != first.pid
     finally:
         life.end()
 

@@ -11,10 +11,10 @@ from tempfile import TemporaryDirectory
 import msgspec
 
 from chaos.arming import ControlPlane
+from chaos.inside import decide
 from chaos.inside.control import (
     SCHEDULE,
     BadControl,
-    Schedule,
     check_directory,
     parse_schedule,
     schedule_text,
@@ -23,6 +23,7 @@ from chaos.inside.faults import KINDS
 from history import layout
 from history.lines import UnreadableRun
 from history.plan import FaultSpec, Trigger
+from history.protocol.schedule import Schedule
 from history.records import FaultRecord
 from kvchaos.errors import UsageError
 from kvchaos.replay import replay_of
@@ -104,7 +105,7 @@ def _check(schedule: Schedule) -> None:
     numbers = [schedule.epoch, schedule.seed]
     for fault in schedule.faults:
         trigger = fault.trigger
-        trigger.strikes(schedule.seed, fault.id, "site", 0, "key")
+        decide.strikes(trigger, schedule.seed, fault.id, "site", 0, "key")
         numbers += [trigger.offset, trigger.limit or 0, *(trigger.nth or ())]
         numbers += [value for value in fault.params.values() if type(value) is int]
     line = {"t_ns": 0, "mono_ns": 0, "role": "worker", "pid": 1, "event": "armed"}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from random import Random
 
 from history import layout
-from history.evidence import EVIDENCE
+from history.events import EvidenceCounted
 from history.yaml_file import dump_yaml, parse_yaml
 
 Files = dict[str, bytes]
@@ -83,7 +83,9 @@ def _forget_phase(files: Files, phase: str) -> None:
 def _note(files: Files, chance: Random) -> None:
     """The note of what there was, and half of something with it."""
     lines = files[layout.EVENTS].splitlines(keepends=True)
-    files[layout.EVENTS] = b"".join(line for line in lines if f'"{EVIDENCE}"'.encode() not in line)
+    files[layout.EVENTS] = b"".join(
+        line for line in lines if f'"{EvidenceCounted.kind}"'.encode() not in line
+    )
     if chance.random() < 0.5:
         _half(files, chance)
 

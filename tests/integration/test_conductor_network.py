@@ -8,6 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from history.events import Healed
+from history.protocol.outside import AbortStorm, NetworkCut, WrongRequestsSent
 from history.reader import read_plan
 from history.records import FaultRecord
 from history.verdict import Verdict
@@ -34,16 +36,16 @@ def journal(done: Conducted, event: str) -> list[FaultRecord]:
 def test_only_the_load_feels_a_cut(tmp_path: Path) -> None:
     done = conduct(tmp_path, struck("network_cut", for_s=0.2))
     (fired,) = journal(done, "fired")
-    cut = fired.evidence["requests"]
-    assert isinstance(cut, list)
+    assert isinstance(fired.firing, NetworkCut)
+    cut = fired.firing.requests
     failed = {record.id for record in done.history.requests if record.outcome == "error"}
     assert cut
-    assert set(map(str, cut)) <= failed
+    assert set(cut) <= failed
     assert done.oracle("outcomes") is Verdict.PASS
     assert done.oracle("server-alive") is Verdict.PASS
     assert done.oracle("counters") is Verdict.PASS
-    (healed,) = done.history.events_of("healed")
-    assert healed.data["confirmed"] is True
+    (healed,) = done.history.events_of(Healed)
+    assert healed.data.confirmed is True
     plan = read_plan(done.run_dir)
     assert plan.load_url not in (None, plan.base_url)
 
@@ -65,9 +67,11 @@ def test_a_crowd_comes_and_goes_beside_the_load(tmp_path: Path) -> None:
     few = {"clients": 5, "prompt_tokens": 32, "max_tokens": 100, "for_s": 0.5}
     done = conduct(tmp_path, struck("abort_storm", **few))
     (fired,) = journal(done, "fired")
-    assert (fired.evidence["sent"], fired.evidence["answered"]) == (5, 0)
+    storm = fired.firing
+    assert isinstance(storm, AbortStorm)
+    assert (storm.sent, storm.answered) == (5, 0)
     crowd = [record for record in done.history.requests if record.phase == "crowd"]
-    assert [record.id for record in crowd] == fired.evidence["requests"]
+    assert [record.id for record in crowd] == storm.requests
     assert {record.outcome for record in crowd} == {"aborted"}
     assert done.oracle("outcomes") is Verdict.PASS
     # Nobody is there who would tell whom the server gave up.
@@ -79,7 +83,7 @@ def test_a_crowd_comes_and_goes_beside_the_load(tmp_path: Path) -> None:
 def test_wrong_requests_are_sent_beside_the_load_and_told(tmp_path: Path) -> None:
     done = conduct(tmp_path, struck("malformed_request", form="no_path"))
     (fired,) = journal(done, "fired")
-    assert fired.evidence["forms"] == ["no_path"]
-    assert fired.evidence["statuses"] == [404]
+    assert isinstance(fired.firing, WrongRequestsSent)
+    assert (fired.firing.forms, fired.firing.statuses) == (["no_path"], [404])
     assert done.oracle("faults-fired") is Verdict.PASS
     assert {record.outcome for record in done.history.requests} == {"ok"}

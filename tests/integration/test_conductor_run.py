@@ -13,7 +13,21 @@ import pytest
 from rich.console import Console
 
 from history import layout
+from history.events import (
+    Armed,
+    Canary,
+    Drained,
+    Healed,
+    PhaseEnd,
+    PhaseStart,
+    RunFailed,
+    ServerExit,
+    ServerNotReady,
+    ServerStart,
+    Stall,
+)
 from history.lines import UnreadableRun
+from history.protocol.outside import Paused
 from history.reader import History, read_history, read_plan
 from history.verdict import RunVerdict, Verdict
 from kvchaos.campaign import run_all
@@ -54,7 +68,7 @@ def conduct(folder: Path, content: object, workers: int = 1) -> Conducted:
 
 
 def assert_nothing_is_left(bench: Bench, history: History) -> None:
-    pids = {started.data["pid"] for started in history.events_of("server_start")}
+    pids = {started.data.pid for started in history.events_of(ServerStart)}
     assert pids
     assert members({pid for pid in pids if isinstance(pid, int)}) == set()
     assert not Path(history.plan.environment["TMPDIR"]).exists()
@@ -71,9 +85,9 @@ def test_a_good_run_tells_its_steps_in_order(good: Conducted) -> None:
     phases = 3 * ["phase_start", "phase_end", *CANARY]
     begin = ["server_start", "server_ready", *CANARY]
     assert good.kinds() == [*begin, *phases, *CANARY, "drained", "leak_probe", "server_stop", "evidence"]
-    told = [event.data.get("phase") for event in good.history.events_of("phase_start")]
+    told = [event.data.phase for event in good.history.events_of(PhaseStart)]
     assert told == ["golden", "load", "fresh"]
-    wheres = [event.data["where"] for event in good.history.events_of("canary")]
+    wheres = [event.data.where for event in good.history.events_of(Canary)]
     assert wheres == ["ready", "after golden", "after load", "after fresh", "final"]
     times = [event.t_ns for event in good.history.events]
     assert times == sorted(times)
@@ -116,15 +130,15 @@ def test_each_phase_lies_between_two_scrapes_of_an_idle_server(good: Conducted) 
 
 
 def test_what_the_server_holds_is_sampled_at_each_quiet_moment(good: Conducted) -> None:
-    (started,) = good.history.events_of("server_start")
-    quiet = [*good.history.events_of("phase_end"), *good.history.events_of("drained")]
+    (started,) = good.history.events_of(ServerStart)
+    quiet = [*good.history.events_of(PhaseEnd), *good.history.events_of(Drained)]
     for event in quiet:
         sampled = max(record.t_ns for record in good.history.resources if record.t_ns <= event.t_ns)
         ended = [end_ns(record) for record in good.history.requests if end_ns(record) <= event.t_ns]
         assert sampled >= max(ended)
     for record in good.history.resources:
         # The leader and the process that it forks, each with a thread; and the leader listens.
-        assert (record.leader, record.processes) == (started.data["pid"], 2)
+        assert (record.leader, record.processes) == (started.data.pid, 2)
         assert record.threads >= 2
         assert record.sockets >= 1
         assert 0 < record.anonymous_bytes < record.resident_bytes
@@ -132,8 +146,8 @@ def test_what_the_server_holds_is_sampled_at_each_quiet_moment(good: Conducted) 
 
 def test_the_plan_of_a_good_run_is_what_really_ran(good: Conducted) -> None:
     plan = read_plan(good.run_dir)
-    (started,) = good.history.events_of("server_start")
-    assert plan.base_url == f"http://127.0.0.1:{started.data['port']}"
+    (started,) = good.history.events_of(ServerStart)
+    assert plan.base_url == f"http://127.0.0.1:{started.data.port}"
     assert plan.command[0].endswith("/servers/fake/python")
     assert (plan.seed, plan.workers, plan.scenario.name) == (3, 2, "small")
     assert plan.run_id == good.run_dir.name
@@ -169,20 +183,20 @@ def test_a_journal_of_the_server_that_cannot_be_read_ends_the_run_with_one_line(
     bench = Bench(tmp_path)
     with pytest.raises(UsageError, match=r"^faults-worker-1\.jsonl:1: truncated$"):
         run_all([bench.request(scenario())], bench.places(), Console(file=io.StringIO()))
-    (failed,) = read_history(bench.run_dir()).events_of("run_failed")
-    assert failed.data["reason"] == "faults-worker-1.jsonl:1: truncated"
+    (failed,) = read_history(bench.run_dir()).events_of(RunFailed)
+    assert failed.data.reason == "faults-worker-1.jsonl:1: truncated"
 
 
 def test_a_server_that_dies_ends_the_load_and_gets_its_verdict(tmp_path: Path) -> None:
     content = scenario("--fake-die-at", "10", "--fake-token-s", "0.02", load=2000)
     died = conduct(tmp_path, content)
-    (exit_event,) = died.history.events_of("server_exit")
-    (started,) = died.history.events_of("server_start")
-    assert exit_event.data == {"code": CRASH_CODE, "pid": started.data["pid"]}
-    ended = died.history.events_of("phase_end")
-    assert [event.data["reason"] for event in ended] == ["done", "server-dead"]
-    assert ended[-1].data["phase"] == "load"
-    assert sum(record.phase == "load" for record in died.history.requests) == ended[-1].data["sent"]
+    (exit_event,) = died.history.events_of(ServerExit)
+    (started,) = died.history.events_of(ServerStart)
+    assert exit_event.data == ServerExit(code=CRASH_CODE, pid=started.data.pid)
+    ended = died.history.events_of(PhaseEnd)
+    assert [event.data.reason for event in ended] == ["done", "server-dead"]
+    assert ended[-1].data.phase == "load"
+    assert sum(record.phase == "load" for record in died.history.requests) == ended[-1].data.sent
     assert sum(record.phase == "load" for record in died.history.requests) < 2000
     assert "server_stop" not in died.kinds()
     assert died.oracle("server-alive") is Verdict.FAIL
@@ -193,12 +207,12 @@ def test_a_server_that_dies_ends_the_load_and_gets_its_verdict(tmp_path: Path) -
 def test_a_server_that_stalls_for_ever_ends_the_load_and_gets_its_verdict(tmp_path: Path) -> None:
     limits = {"stall_s": 3.0, "canary_s": 1.0, "drain_s": 0.5}
     stalled = conduct(tmp_path, scenario("--fake-stall-at", "10", limits=limits))
-    (stall,) = stalled.history.events_of("stall")
-    assert stall.data["running"] == 4.0
-    assert isinstance(stall.data["seconds"], float)
-    assert stall.data["seconds"] > 3.0
-    ended = stalled.history.events_of("phase_end")
-    assert [event.data["reason"] for event in ended] == ["done", "stalled"]
+    (stall,) = stalled.history.events_of(Stall)
+    assert stall.data.running == 4.0
+    assert isinstance(stall.data.seconds, float)
+    assert stall.data.seconds > 3.0
+    ended = stalled.history.events_of(PhaseEnd)
+    assert [event.data.reason for event in ended] == ["done", "stalled"]
     given_up = [record for record in stalled.history.requests if record.outcome == "aborted"]
     (*_, cut) = stalled.history.phases()
     assert cut.last_scrape is not None
@@ -235,8 +249,8 @@ def test_a_server_that_never_gets_ready_is_one_line_and_no_verdict(
     assert str(bench.run_dir() / layout.SERVER_LOG) in str(caught.value)
     history = read_history(bench.run_dir())
     assert_nothing_is_left(bench, history)
-    (failed,) = history.events_of("run_failed")
-    assert failed.data["reason"] == str(caught.value)
+    (failed,) = history.events_of(RunFailed)
+    assert failed.data.reason == str(caught.value)
     assert not (bench.run_dir() / layout.VERDICT).exists()
     # Whoever asks for a verdict all the same is told that there is none to be had.
     assert command_line(["judge", str(bench.run_dir())]) == 2
@@ -260,18 +274,18 @@ def test_a_fault_that_the_server_has_no_place_for_ends_the_run_before_any_load(t
     assert "\n" not in str(caught.value)
     history = read_history(bench.run_dir())
     assert_nothing_is_left(bench, history)
-    assert history.events_of("phase_start") == []
+    assert history.events_of(PhaseStart) == []
     assert [record.phase for record in history.requests] == []
-    (failed,) = history.events_of("run_failed")
-    assert failed.data["reason"] == str(caught.value)
+    (failed,) = history.events_of(RunFailed)
+    assert failed.data.reason == str(caught.value)
 
 
 def test_faults_that_all_have_a_place_are_armed_and_healed(tmp_path: Path) -> None:
     done = conduct(tmp_path, with_faults("lookup_miss", "bit_flip", lacking="lookup_retry"))
-    (armed,) = done.history.events_of("armed")
-    (healed,) = done.history.events_of("healed")
-    assert armed.data["faults"] == ["f-lookup_miss", "f-bit_flip"]
-    assert (healed.data["confirmed"], healed.data["by"]) == (True, "journal")
+    (armed,) = done.history.events_of(Armed)
+    (healed,) = done.history.events_of(Healed)
+    assert armed.data.faults == ["f-lookup_miss", "f-bit_flip"]
+    assert (healed.data.confirmed, healed.data.by) == (True, "journal")
 
 
 def test_a_conductor_that_cannot_keep_its_faults_alive_gives_no_verdict(
@@ -300,10 +314,10 @@ def test_a_pause_strikes_is_seen_by_others_and_ends(tmp_path: Path) -> None:
     journal = [(line.event, line.role, line.fault) for line in done.history.faults]
     assert journal == [(event, "outside", "frozen") for event in ("armed", "fired", "note", "healed")]
     _, fired, undone, _ = done.history.faults
-    (started,) = done.history.events_of("server_start")
-    pids = fired.evidence["pids"]
-    assert isinstance(pids, list)
-    assert (started.data["pid"] in pids, len(pids)) == (True, 2)
+    (started,) = done.history.events_of(ServerStart)
+    paused = fired.firing
+    assert isinstance(paused, Paused)
+    assert (started.data.pid in paused.pids, len(paused.pids)) == (True, 2)
     assert 3.0 < (undone.t_ns - fired.t_ns) / 1e9 < 8.0
     assert done.verdict.outcome == "as expected"
     (fired_by,) = [result.figures for result in done.verdict.results if result.oracle == "faults-fired"]
@@ -313,8 +327,8 @@ def test_a_pause_strikes_is_seen_by_others_and_ends(tmp_path: Path) -> None:
 def test_a_pause_is_over_when_its_phase_ends(tmp_path: Path) -> None:
     """The last answer of the phase is the arrival: nobody would notice, and the next phase must be served."""
     done = conduct(tmp_path, with_a_pause(23, for_s=10.0))
-    (healed,) = done.history.events_of("healed")
-    assert (healed.data["confirmed"], healed.data["by"]) == (True, "journal")
+    (healed,) = done.history.events_of(Healed)
+    assert (healed.data.confirmed, healed.data.by) == (True, "journal")
     assert done.oracle("outcomes") is Verdict.PASS
     assert done.oracle("faults-fired") is Verdict.UNKNOWN
 
@@ -341,26 +355,26 @@ def test_a_server_that_a_fault_ends_is_started_anew_and_the_run_goes_on(tmp_path
     kinds = [kind for kind in done.kinds() if kind not in CANARY]
     struck = ["armed", "server_exit", "server_start", "server_ready", "healed"]
     assert [kind for kind in kinds if kind in struck] == ["server_start", "server_ready", *struck]
-    first, second = done.history.events_of("server_start")
-    (ended,) = done.history.events_of("server_exit")
-    assert ended.data["pid"] == first.data["pid"] != second.data["pid"]
+    first, second = done.history.events_of(ServerStart)
+    (ended,) = done.history.events_of(ServerExit)
+    assert ended.data.pid == first.data.pid != second.data.pid
     assert len(set(done.history.metrics.incarnations)) == 2
     assert done.verdict.outcome == "as expected", done.verdict.reasons
 
 
 def test_a_server_that_does_not_come_back_ends_the_run_with_a_verdict(tmp_path: Path) -> None:
     done = conduct(tmp_path, with_an_ending("kill", "--fake-once", str(tmp_path / "lived")))
-    _, second = done.history.events_of("server_exit")
-    assert second.data["code"] == CRASH_CODE
-    (healed,) = done.history.events_of("healed")
-    assert healed.data["confirmed"] is False
-    assert done.history.events_of("server_not_ready")
-    assert [event.data["reason"] for event in done.history.events_of("phase_end")] == ["done", "server-dead"]
+    _, second = done.history.events_of(ServerExit)
+    assert second.data.code == CRASH_CODE
+    (healed,) = done.history.events_of(Healed)
+    assert healed.data.confirmed is False
+    assert done.history.events_of(ServerNotReady)
+    assert [event.data.reason for event in done.history.events_of(PhaseEnd)] == ["done", "server-dead"]
     assert done.oracle("server-alive") is Verdict.FAIL
     assert done.verdict.outcome == "not as expected"
 
 
 def test_a_server_that_dies_by_itself_after_its_revival_is_not_excused(tmp_path: Path) -> None:
     done = conduct(tmp_path, with_an_ending("kill", "--fake-die-at", "26"))
-    assert [event.data["code"] for event in done.history.events_of("server_exit")] == [-9, CRASH_CODE]
+    assert [event.data.code for event in done.history.events_of(ServerExit)] == [-9, CRASH_CODE]
     assert done.oracle("server-alive") is Verdict.FAIL

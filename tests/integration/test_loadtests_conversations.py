@@ -125,7 +125,7 @@ def test_a_stop_ends_the_thinking(tmp_path: Path) -> None:
             assert load.wait_ready(PATIENCE_S)
             load.start_phase(phase(requests=3, concurrency=1))
             wait_for(lambda: load.progress().ok == 1)
-            load.stop_phase("enough")
+            load.stop_phase("measured")
             assert load.wait_done(PATIENCE_S)
     assert [record.outcome for record in records(tmp_path)] == ["ok"]
 
@@ -140,7 +140,7 @@ def test_a_stop_in_a_burst_records_every_request_of_it(tmp_path: Path) -> None:
             assert load.wait_ready(PATIENCE_S)
             load.start_phase(phase(requests=5, concurrency=1))
             wait_for(lambda: len(server.seen) == 4)
-            load.stop_phase("enough")
+            load.stop_phase("measured")
             assert load.wait_done(PATIENCE_S)
             counts = load.progress()
     assert sorted(record.outcome for record in records(tmp_path)) == ["aborted"] * 3 + ["ok"]

@@ -139,7 +139,7 @@ def test_a_stop_ends_the_waiting_for_what_is_not_due_yet(tmp_path: Path) -> None
         load.start_phase(phase(requests=5, concurrency=5, arrivals=slow))
         wait_for(lambda: load.progress().ok == 1)
         began = time.monotonic()
-        load.stop_phase("enough")
+        load.stop_phase("measured")
         assert load.wait_done(PATIENCE_S)
         assert time.monotonic() - began < 50
         assert load.progress().sent == 1

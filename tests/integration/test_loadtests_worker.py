@@ -213,7 +213,7 @@ def test_a_stopped_phase_records_what_it_gave_up_and_sends_no_more(
         assert load.wait_ready(PATIENCE_S)
         load.start_phase(phase(requests=50, concurrency=4))
         wait_for(lambda: len(server.seen) == 4)
-        load.stop_phase("the server died")
+        load.stop_phase("server-dead")
         assert load.wait_done(PATIENCE_S)
         counts = load.progress()
         assert load.failures() == []
@@ -234,7 +234,7 @@ def test_a_stop_lets_short_answers_finish_and_the_next_phase_runs(tmp_path: Path
         assert load.wait_ready(PATIENCE_S)
         load.start_phase(phase("load", requests=10_000, concurrency=4))
         wait_for(lambda: len(server.seen) >= 4)
-        load.stop_phase("enough")
+        load.stop_phase("measured")
         assert load.wait_done(PATIENCE_S)
         load.start_phase(phase("healed", requests=3, concurrency=3))
         assert load.wait_done(PATIENCE_S)
@@ -340,7 +340,7 @@ def test_a_killed_worker_is_noticed_and_its_phase_is_never_done(tmp_path: Path) 
         (line,) = load.failures()
         assert f"worker 1 (pid {load.pids[1]})" in line
         assert "code -9" in line
-        load.stop_phase("a worker died")
+        load.stop_phase("server-dead")
 
 
 def test_no_worker_is_left_after_close(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import pytest
 from rich.console import Console
 
 from history import layout
+from history.events import CleanState, ServerStart, ServerStop
 from history.reader import History, read_history
 from history.verdict import Outcome, RunVerdict
 from kvchaos import campaign
@@ -81,8 +82,8 @@ def made(bench: Bench) -> Iterator[Campaign]:
 
 
 def pid_of(history: History) -> object:
-    (started,) = history.events_of("server_start")
-    return started.data["pid"]
+    (started,) = history.events_of(ServerStart)
+    return started.data.pid
 
 
 def why_fresh(history: History) -> str:
@@ -118,13 +119,13 @@ def test_a_clean_server_serves_the_next_run_and_ends_with_it(pair: tuple[History
 
 def test_the_history_of_each_run_says_how_it_got_and_left_its_server(pair: tuple[History, History]) -> None:
     one, two = pair
-    assert "kept" not in one.events_of("server_start")[0].data
-    assert two.events_of("server_start")[0].data["kept"] is True
-    (state,) = one.events_of("clean_state")
-    assert state.data == {"clean": True, "objections": []}
-    assert one.events_of("server_stop") == []
-    assert len(two.events_of("server_stop")) == 1
-    assert two.events_of("clean_state") == []
+    assert one.events_of(ServerStart)[0].data.kept is False
+    assert two.events_of(ServerStart)[0].data.kept is True
+    (state,) = one.events_of(CleanState)
+    assert state.data == CleanState(clean=True, objections=[])
+    assert one.events_of(ServerStop) == []
+    assert len(two.events_of(ServerStop)) == 1
+    assert two.events_of(CleanState) == []
 
 
 def test_a_run_counts_from_its_own_start(pair: tuple[History, History]) -> None:
@@ -176,13 +177,13 @@ def test_a_block_that_is_left_in_the_tier_ends_the_server(made: Campaign) -> Non
     assert pid_of(one) != pid_of(two)
     why = "did not leave its server clean: blocks in the offload tier by the ledger: 3"
     assert why_fresh(two) == f"{one.plan.run_id} {why}"
-    assert one.events_of("server_stop") != []
+    assert one.events_of(ServerStop) != []
 
 
 def test_a_connection_that_stays_open_ends_the_server(made: Campaign) -> None:
     request = made.request(offloading())
     first = made.run(request, request)
-    port = first.events_of("server_start")[0].data["port"]
+    port = first.events_of(ServerStart)[0].data.port
     assert isinstance(port, int)
     with closing(socket.create_connection(("127.0.0.1", port))):
         second = made.run(request, request)
@@ -194,7 +195,7 @@ def test_a_connection_that_stays_open_ends_the_server(made: Campaign) -> None:
 def test_a_counter_that_grows_between_two_runs_ends_the_server(made: Campaign) -> None:
     request = made.request(offloading())
     first = made.run(request, request)
-    pid, port = pid_of(first), first.events_of("server_start")[0].data["port"]
+    pid, port = pid_of(first), first.events_of(ServerStart)[0].data.port
     ask(int(str(port)))
     second = made.run(request, None)
     assert pid_of(second) != pid
@@ -206,7 +207,7 @@ def test_a_server_that_dies_between_two_runs_is_not_used(made: Campaign) -> None
     first = made.run(request, request)
     pid = pid_of(first)
     assert isinstance(pid, int)
-    ask(int(str(first.events_of("server_start")[0].data["port"])), b"GET /die HTTP/1.1\r\n\r\n")
+    ask(int(str(first.events_of(ServerStart)[0].data.port)), b"GET /die HTTP/1.1\r\n\r\n")
     second = made.run(request, None)
     assert why_fresh(second).startswith(CHANGED)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from prometheus_api_client import PrometheusConnect
 
+from history.events import PrometheusRead, ServerReady
 from history.reader import read_history
 from tests.prometheus.asking import FOLDER, Answer, Asked, Stretch, ask, panels, read
 from tests.prometheus.reopened import reopened
@@ -121,7 +122,8 @@ def _colour(panel: Mapping[str, Any], ref: str) -> str | None:
 def main() -> None:
     run_dir, out, *boards = map(Path, sys.argv[1:])
     history = read_history(run_dir)
-    begin, end = (history.events_of(kind)[0].t_ns / NS_PER_S for kind in ("server_ready", "prometheus_read"))
+    begin = history.events_of(ServerReady)[0].t_ns / NS_PER_S
+    end = history.events_of(PrometheusRead)[0].t_ns / NS_PER_S
     board = read(boards[0] if boards else FOLDER / "run.json")
     with tempfile.TemporaryDirectory() as scratch, reopened(run_dir, Path(scratch)) as prometheus:
         text = page(board, prometheus, history.plan.run_id, Stretch(begin, end))

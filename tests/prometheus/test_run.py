@@ -14,6 +14,7 @@ import pytest
 from rich.console import Console
 
 from history import layout
+from history.events import LeakProbe, PrometheusRead
 from history.reader import read_history
 from kvchaos.campaign import run_one
 from kvchaos.stacks.leftovers import clean, find_leftovers
@@ -41,7 +42,7 @@ def test_both_witnesses_saw_the_run_to_its_end(run_dir: Path) -> None:
     history = read_history(run_dir)
     result = witnesses.judge(history)
     assert (result.verdict, result.violations) == ("pass", 0), result.summary
-    (leak_probe,) = history.events_of("leak_probe")
+    (leak_probe,) = history.events_of(LeakProbe)
     assert history.prometheus.times_ns[-1] > leak_probe.t_ns
 
 
@@ -58,7 +59,7 @@ def test_the_suites_own_metrics_are_in_prometheus_and_say_what_the_records_say(
 ) -> None:
     history = read_history(run_dir)
     asked = [record for record in history.requests if record.phase != "canary"]
-    end_s = history.events_of("prometheus_read")[0].t_ns / 1e9
+    end_s = history.events_of(PrometheusRead)[0].t_ns / 1e9
     with reopened(run_dir, tmp_path) as prometheus:
 
         def value(query: str) -> dict[str, float]:

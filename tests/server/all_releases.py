@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from history.events import ServerReady
 from kvchaos.paths import cache_folder
 from kvchaos.servers.releases import known_releases
 from tests.server.bench import ROOT, Bench, Finished, RunDir
@@ -99,8 +100,8 @@ def _generation(run: RunDir) -> str | None:
 
 
 def _start_s(run: RunDir) -> float | None:
-    ready = run.history.events_of("server_ready")
-    return float(str(ready[0].data["seconds"])) if ready else None
+    ready = run.history.events_of(ServerReady)
+    return float(str(ready[0].data.seconds)) if ready else None
 
 
 def _word(run: RunDir) -> str:

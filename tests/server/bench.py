@@ -24,7 +24,8 @@ import yaml
 
 from history import layout
 from history.reader import History, read_history
-from history.records import Event, FaultRecord
+from history.records import FaultRecord
+from history.timed import D, Timed
 from history.verdict import OracleResult, RunVerdict
 from kvchaos.errors import UsageError
 from kvchaos.paths import cache_folder
@@ -122,10 +123,12 @@ class RunDir:
     def failed(self) -> set[str]:
         return {result.oracle for result in self.verdict.results if result.verdict == "fail"}
 
-    def event(self, kind: str, **data: str | int) -> Event:
+    def event(self, kind: type[D], **data: str | int) -> Timed[D]:
         """The only event of this kind that says so."""
         (event,) = (
-            event for event in self.history.events_of(kind) if data.items() <= dict(event.data).items()
+            event
+            for event in self.history.events_of(kind)
+            if data.items() <= msgspec.structs.asdict(event.data).items()
         )
         return event
 

@@ -11,6 +11,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from history import layout
+from history.events import PhaseStart, ServerExit
 from history.records import CROWD
 from kvchaos.judging import judge_run_dir
 from oracles.consequence import RECOVERED
@@ -250,8 +251,8 @@ def test_nothing_was_computed_for_who_leaves_from_the_queue(campaigns: Campaigns
 
 def test_a_release_with_the_counter_bug_dies_and_says_why(campaigns: Campaigns) -> None:
     run = of(campaigns(OLD), "mid-prefill-preemption")
-    began = run.event("phase_start", phase="pressure").t_ns
-    died = run.event("server_exit").t_ns
+    began = run.event(PhaseStart, phase="pressure").t_ns
+    died = run.event(ServerExit).t_ns
     assert 0 < died - began < DIES_WITHIN_S * NS_PER_S
     assert any(REFUSAL in witness.text for witness in run.word("counters").findings)
     assert [cause.signature for cause in run.verdict.causes] == [COUNTER_BUG]
@@ -274,7 +275,7 @@ def test_loads_that_wait_for_each_others_blocks_are_a_deadlock_by_name(campaigns
 
 def test_a_release_without_it_lives_through_the_same_load(campaigns: Campaigns) -> None:
     run = of(campaigns(NEW), "mid-prefill-preemption")
-    assert run.history.events_of("server_exit") == []
+    assert run.history.events_of(ServerExit) == []
     assert run.final("vllm:num_preemptions_total") > 0
     assert {result.verdict for result in run.verdict.results} == {"pass"}
 

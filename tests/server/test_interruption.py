@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from chaos.inside.control import SCHEDULE
-from chaos.inside.engine import HEALED
 from history import layout
+from history.events import ServerExit
 from tests.server.bench import OLD, Bench, RunDir, scenario_content, wait_for
 from tests.server.footprint import assert_nothing_abandoned, footprint, shm_files
 from tests.unit.conducting import members, runs
@@ -92,7 +92,7 @@ def test_a_signal_heals_the_faults_and_leaves_nothing(
     assert run.verdict.cut is not None
     assert run.verdict.cut.kind == "run/interrupted"
     assert number.name in run.verdict.cut.text
-    assert healed_lines(run) == [HEALED]
+    assert healed_lines(run) == ["conductor"]
 
 
 def test_a_server_killed_in_mid_phase_is_red_and_leaves_nothing(bench: Bench, long_chaos: Path) -> None:
@@ -106,7 +106,7 @@ def test_a_server_killed_in_mid_phase_is_red_and_leaves_nothing(bench: Bench, lo
     assert finished.code == 1, finished.out
     run = finished.run()
     assert run.verdict.outcome == "not as expected"
-    (exit_event,) = run.history.events_of("server_exit")
-    assert exit_event.data == {"code": -signal.SIGKILL, "pid": had.server}
+    (exit_event,) = run.history.events_of(ServerExit)
+    assert exit_event.data == ServerExit(code=-signal.SIGKILL, pid=had.server)
     finding = finding_of(run.word("server-alive"), "server-alive/died")
     assert finding.figures == {"code": -signal.SIGKILL}

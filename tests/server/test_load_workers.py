@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from history import layout
+from history.events import LoadWorker, ServerExit, Stall
 from history.records import ClientRecord
 from tests.namespaces import Machine, linked_machines, need_namespaces
 from tests.server.bench import OLD, Bench, Command, RunDir, need, scenario_content, wait_for
@@ -109,7 +110,7 @@ def test_a_worker_killed_on_another_machine_makes_the_run_unknown_and_the_rest_i
     scenario = bench.variant(SCENARIO, phases=[golden, {**load, "requests": 20_000}], limits={"stall_s": 6.0})
     with conducted(bench, machines, str(scenario)) as command:
         run = command.wait_for_event("phase_start", phase=load["name"])
-        victim = run.event("load_worker", worker=1).data["pid"]
+        victim = run.event(LoadWorker, worker=1).data.pid
         assert isinstance(victim, int)
         told = f'"phase":"{load["name"]}"'.encode()
         wait_for(lambda: told in (run.path / layout.requests_file(1)).read_bytes())
@@ -123,8 +124,8 @@ def test_a_worker_killed_on_another_machine_makes_the_run_unknown_and_the_rest_i
     assert f"(pid {victim} " in cut.text
     assert " 6." in cut.text
     assert run.failed() == set()
-    assert run.history.events_of("stall") == []
-    assert run.history.events_of("server_exit") == []
+    assert run.history.events_of(Stall) == []
+    assert run.history.events_of(ServerExit) == []
     numbers = {worker: sent_by(run, worker, load["name"]) for worker in range(WORKERS)}
     # All of the one that lived, up to the end; of the other what it had told before.
     assert numbers[0] == list(range(load["first"], load["first"] + 2 * len(numbers[0]), 2))

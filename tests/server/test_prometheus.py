@@ -10,6 +10,7 @@ import pytest
 from prometheus_api_client import PrometheusConnect
 
 from history import layout
+from history.events import Armed, Healed, PrometheusRead, ServerStart
 from tests.prometheus.asking import DASHBOARDS, FOLDER, Asked, Stretch, ask, queries, read, values_of
 from tests.prometheus.reopened import reopened
 from tests.server.bench import NEW, Bench, RunDir
@@ -37,7 +38,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, server_cache: Path) -> RunDir:
 @pytest.fixture(scope="module")
 def shown(run: RunDir) -> Stretch:
     """The whole run."""
-    return Stretch(run.event("server_start").t_ns / NS_PER_S, run.event("prometheus_read").t_ns / NS_PER_S)
+    return Stretch(run.event(ServerStart).t_ns / NS_PER_S, run.event(PrometheusRead).t_ns / NS_PER_S)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +95,7 @@ def test_faults_are_shaded_while_they_are_armed(
     (asked,) = (one for one in queries(read(FOLDER / "run.json")) if one.where == "annotation Faults")
     answers = {one.name: one.points for one in ask(prometheus, asked, {"run": run.path.name}, shown)}
     assert set(answers) == {"miss", "slow"}
-    armed, healed = (run.event(kind).t_ns / NS_PER_S for kind in ("armed", "healed"))
+    armed, healed = run.event(Armed).t_ns / NS_PER_S, run.event(Healed).t_ns / NS_PER_S
     for points in answers.values():
         marked = [t_s for t_s, value in points if value > 0]
         assert armed <= min(marked) <= armed + 2

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from chaos.inside.decide import Trigger, foretell
+from chaos.inside.decide import foretell
+from history.protocol.schedule import Trigger
 from tests.server.bench import CAMPAIGN_S, OLD, Bench, RunDir
 from tests.server.conftest import Campaigns
 

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from history import layout
+from history.events import CleanState, ServerStart
 from history.reader import read_history
 from kvchaos.judging import judge_run_dir
 from kvchaos.reuse import FIRST_RUN
@@ -44,13 +45,13 @@ def test_the_second_run_takes_the_server_of_the_first(shared: list[RunDir]) -> N
     one, two = shared
     assert one.history.plan.fresh_because == FIRST_RUN
     assert two.history.plan.preceded_by == (one.path.name,)
-    pids = [run.event("server_start").data["pid"] for run in shared]
+    pids = [run.event(ServerStart).data.pid for run in shared]
     assert pids[0] == pids[1]
-    assert one.event("clean_state").data == {"clean": True, "objections": []}
+    assert one.event(CleanState).data == CleanState(clean=True, objections=[])
 
 
 def test_the_verdicts_are_those_of_fresh_servers(shared: list[RunDir], alone: list[RunDir]) -> None:
-    assert [run.event("server_start").data.get("kept") for run in alone] == [None, None]
+    assert [run.event(ServerStart).data.kept for run in alone] == [False, False]
     for used, fresh in zip(shared, alone, strict=True):
         words = [{result.oracle: result.verdict for result in run.verdict.results} for run in (used, fresh)]
         assert words[0] == words[1]

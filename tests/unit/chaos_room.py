@@ -14,6 +14,7 @@ import msgspec
 from chaos.inside import engine as engine_module
 from chaos.inside.control import LEASE, SCHEDULE
 from chaos.inside.engine import NONE, FaultEngine, StatesOf, unknown
+from history.earlier import revised_fault
 from history.records import FaultRecord
 
 DEADLINE_S = 20.0
@@ -107,7 +108,9 @@ class Room:
             file.seek(self._read.setdefault(path, 0))
             whole, _, _ = file.read().rpartition(b"\n")
         lines = whole.splitlines()
-        self._lines.setdefault(path, []).extend(msgspec.json.decode(line, type=FaultRecord) for line in lines)
+        self._lines.setdefault(path, []).extend(
+            revised_fault(msgspec.json.decode(line, type=FaultRecord)) for line in lines
+        )
         self._read[path] += len(whole) + 1 if whole else 0
 
     def events(self, event: str) -> list[FaultRecord]:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from chaos.inside.control import ArmedFault
-from chaos.inside.decide import Trigger
+from chaos.inside.decide import strikes
 from chaos.inside.faults import KINDS
+from history.protocol.schedule import ArmedFault, Trigger
 from tests.unit.chaos_room import Entry
 
 COUNTED: st.SearchStrategy[Entry] = st.one_of(
@@ -39,7 +39,7 @@ class Model:
         trigger, site = self.fault.trigger, KINDS[self.fault.kind].site
         if trigger.limit is not None and self.decided >= trigger.limit:
             return False
-        hit = trigger.strikes(self.seed, self.fault.id, site, n, key.hex())
+        hit = strikes(trigger, self.seed, self.fault.id, site, n, key.hex())
         self.decided += hit
         return hit
 

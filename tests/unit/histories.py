@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -15,8 +15,10 @@ from history.plan import (
     PrometheusPlan,
     RunPlan,
 )
+from history.protocol.evidence import Firing, LoadBlocksFailed
 from history.reader import History
 from history.records import (
+    FIRINGS,
     ClientRecord,
     Event,
     Evidence,
@@ -211,7 +213,7 @@ class Run:
 
     def fire_at(self, t_ns: int, fault: str, kind: str, /, **evidence: Scalar | list[int | str]) -> None:
         n = sum(record.event == "fired" for record in self.faults)
-        self.faults.append(_journal_line(t_ns, "fired", fault, kind, n, dict(evidence)))
+        self.faults.append(_journal_line(t_ns, "fired", fault, kind, n, whole_proof(kind, evidence)))
 
     def book(self, role: str, event: BookEvent, rule: str | None = None, /, **evidence: Scalar) -> None:
         """A line of the ledger; of a balance all that is not given is at rest."""
@@ -250,6 +252,36 @@ class Run:
             client=list(self.client),
             resources=list(self.resources),
         )
+
+
+SAMPLES: Evidence = {
+    "key": "ab",
+    "hit_blocks": 1,
+    "answered_blocks": 0,
+    "left": 1,
+    "hook": "lookup",
+    "direction": "load",
+    "ms": 1.0,
+    "of": 1,
+    "jobs": [],
+    "directions": [],
+    "requests": [],
+    "bytes_changed": 1,
+}
+
+
+def whole_proof(kind: str, given: Mapping[str, Scalar | list[int | str]]) -> Evidence:
+    """The evidence of a firing: what is given, and a sample of what its kind must have besides."""
+    firing = FIRINGS[kind]
+    samples: Evidence = {**SAMPLES, "blocks": [1] if firing is LoadBlocksFailed else 1}
+    needed = [field.name for field in msgspec.structs.fields(firing) if field.required]
+    return {name: samples[name] for name in needed} | dict(given)
+
+
+def sample_firing(kind: str) -> Firing:
+    """What a site in the server may have written."""
+    firing: Firing = msgspec.convert(whole_proof(kind, {}), FIRINGS[kind])
+    return firing
 
 
 def scrape_lines(scrapes: list[Scrape]) -> list[ScrapeLine]:
@@ -325,7 +357,7 @@ def clean_run(plan: RunPlan | None = None, midst: Midst | None = None) -> Run:
     if run.plan.scenario.server.offload and run.plan.scenario.server.chaos:
         run.book("scheduler", "balance")
         run.book("worker", "balance")
-    run.event("server_stop", how="term", code=0, log_line=len(run.log))
+    run.event("server_stop", how="SIGTERM", code=0, log_line=len(run.log))
     return run
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from chaos.outside.injector import Strike
-from history.records import Evidence
+from history.protocol.outside import Serves
 
 
 @dataclass
@@ -24,8 +24,8 @@ class FakeLives:
     def renew(self) -> None:
         self.told.append("renew")
 
-    def ready(self) -> Evidence | None:
-        return {"pid": 1} if self.serves else None
+    def ready(self) -> Serves | None:
+        return Serves(pid=1) if self.serves else None
 
 
 def strike(kind: str, **params: float) -> Strike:

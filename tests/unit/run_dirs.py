@@ -8,9 +8,11 @@ import msgspec
 import yaml
 
 from history import layout
-from history.evidence import EVIDENCE, count_lines
+from history.events import EvidenceCounted
+from history.evidence import count_lines
 from history.lines import read_lines
 from history.records import Event
+from history.timed import Timed, stored
 from history.writer import LineWriter
 from tests.unit.histories import Run, scrape_lines
 
@@ -39,6 +41,6 @@ def write_run(run: Run, run_dir: Path) -> None:
 def note_evidence(run_dir: Path) -> None:
     """End the events as a run does: with the count of lines of each file."""
     last = next(reversed(list(read_lines(run_dir / layout.EVENTS, Event))))
-    note = Event(t_ns=last.t_ns, mono_ns=last.mono_ns, kind=EVIDENCE, data={**count_lines(run_dir)})
+    counted = Timed(last.t_ns, last.mono_ns, EvidenceCounted(lines=count_lines(run_dir)))
     with LineWriter(run_dir / layout.EVENTS) as writer:
-        writer.write(note)
+        writer.write(stored(counted))

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 from msgspec import structs
 
+from history.events import PhaseEnd, PhaseStart
 from history.metrics import MetricLog
+from history.protocol.notes import FaultReverted, RequestAbandoned
 from history.reader import History
 from history.records import (
-    Event,
     Evidence,
     FaultEvent,
     FaultRecord,
@@ -19,10 +21,11 @@ from history.records import (
     RequestRecord,
     Whole,
 )
+from history.timed import Timed, stored
 from oracles.consequence import consequence
-from oracles.leaving import GAVE_UP
 from tests.unit.synthetic import MS, START_NS, fault, good_request, make_plan
 
+PHASE_END = PhaseEnd(phase="chaos", sent=9, ok=9, failed=0, reason="done")
 PHASE_MS = 10_000
 Given = Whole | float | str | list[Whole | str]
 
@@ -76,12 +79,14 @@ class Struck:
         self._note("fired", begin_ms + 90, n, {"struck_ns": at(begin_ms), **evidence})
 
     def undo(self, end_ms: int, /, n: int = 3, **evidence: Given) -> None:
-        self._note("note", end_ms + 90, n, {"about": "undone", "lifted_ns": at(end_ms), **evidence})
+        reverted = msgspec.to_builtins(FaultReverted(lifted_ns=at(end_ms)))
+        self._note("note", end_ms + 90, n, {**reverted, **evidence})
 
     def give_up(self, *requests: str, state: str = "queued") -> None:
         """The server says that it gave them up."""
         for request in requests:
-            line = self._line("note", 5000, None, {"about": GAVE_UP, "computed": 0})
+            note = RequestAbandoned(computed=0, answered=0)
+            line = self._line("note", 5000, None, msgspec.to_builtins(note))
             told = structs.replace(line, role="scheduler", fault=None, kind=None, states=[state])
             self.journal.append(structs.replace(told, request=f"cmpl-{request}-0-ab12"))
 
@@ -99,8 +104,8 @@ class Struck:
             faults=list(self.journal),
             ledger=[],
             events=[
-                Event(t_ns=START_NS, mono_ns=0, kind="phase_start", data={"phase": "chaos"}),
-                Event(t_ns=at(PHASE_MS), mono_ns=0, kind="phase_end", data={"phase": "chaos"}),
+                stored(Timed(START_NS, 0, PhaseStart(phase="chaos", role="chaos", requests=9))),
+                stored(Timed(at(PHASE_MS), 0, PHASE_END)),
             ],
             metrics=MetricLog.from_lines([]),
             log=[],

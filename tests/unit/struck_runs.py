@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
 from msgspec.structs import replace
 from packaging.version import Version
 
-from chaos.inside.kind import Value
 from history.plan import Expectation, FaultSpec, RunPlan, Trigger
+from history.protocol.schedule import Value
+from history.records import FIRINGS
 from history.verdict import RunVerdict
 from kvchaos.expectation import Standing, standing
 from kvchaos.judging import judge
@@ -38,7 +40,9 @@ def struck(kind: str, *places: int, direction: str = "load", **params: Value) ->
 def strike(run: Run, kind: str, place: int, direction: str = "load") -> None:
     """In the middle of a request of the chaos phase, counted from 0."""
     record = run.requests[run.first_of("chaos") + place]
-    run.fire_at(record.start_ns + 10 * MS, "f1", kind, block=3, bytes_changed=1, direction=direction)
+    fields = {field.name for field in msgspec.structs.fields(FIRINGS[kind])}
+    whose = {"direction": direction} if "direction" in fields else {}
+    run.fire_at(record.start_ns + 10 * MS, "f1", kind, **whose)
     run.faults[-1] = replace(run.faults[-1], request=f"cmpl-{record.id}-0-8d87c8ec")
 
 

@@ -9,13 +9,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from chaos.arming import LEASE_S, ControlPlane
 from chaos.inside.control import LEASE, SCHEDULE, parse_schedule
-from chaos.inside.engine import LEASE_OVER
 from history.lines import UnreadableRun
 from history.plan import FaultSpec, Trigger
+from history.protocol.evidence import LookupMissed
 from tests.unit.chaos_room import Room, wait_until
 
 GONE = FaultSpec(id="gone", kind="lookup_miss", trigger=Trigger(every=1, limit=2))
@@ -58,7 +59,7 @@ def test_what_a_scenario_says_is_what_the_engine_reads(plane: ControlPlane) -> N
     assert (read.seed, read.lease_s) == (2**63 - 1, LEASE_S)
     for fault, spec in zip(read.faults, [GONE, FULL, FLIP, LATE], strict=True):
         assert (fault.id, fault.kind) == (spec.id, spec.kind)
-        assert vars(fault.trigger) == spec.trigger.model_dump()
+        assert msgspec.structs.asdict(fault.trigger) == spec.trigger.model_dump()
         assert fault.params.items() >= spec.params.items()
 
 
@@ -142,7 +143,7 @@ def test_a_strike_that_was_not_carried_out_is_no_refusal(plane: ControlPlane, ro
     wait_until(lambda: plane.confirmed("armed", [GONE], began), "arming is confirmed")
     strike = engine.strike("lookup_miss")
     assert strike is not None
-    strike.refused("nothing there")
+    strike.refused("nothing-to-damage")
     assert plane.refusals([GONE], began) == []
 
 
@@ -164,14 +165,18 @@ def test_firings_are_counted_by_the_journal(plane: ControlPlane, room: Room) -> 
     assert plane.fired() == 0
     for _ in range(5):
         if strike := engine.strike("lookup_miss"):
-            strike.fired({})
+            strike.fired(LookupMissed(key="00", hit_blocks=1, answered_blocks=0))
     assert plane.fired() == 2
 
 
 def test_a_line_that_is_not_whole_yet_is_not_counted(plane: ControlPlane, room: Room) -> None:
     room.start()
     [journal] = plane.path.glob("faults-*.jsonl")
-    line = journal.read_bytes().replace(b'"loaded"', b'"fired"')
+    loaded = msgspec.json.decode(journal.read_bytes())
+    line = msgspec.json.encode(
+        {**loaded, "event": "fired", "kind": "lookup_retry", "evidence": {"key": "ab"}}
+    )
+    line += b"\n"
     with journal.open("ab") as file:
         file.write(line + line[:40])
     assert plane.fired() == 1
@@ -227,7 +232,7 @@ def test_faults_outlive_their_lease_only_while_it_is_renewed(
     wait_until(lambda: plane.confirmed("armed", [GONE], began), "arming is confirmed")
     wait_until(lambda: plane.confirmed("healed", [GONE], began), "the lease runs out")
     [healed] = room.events("healed")
-    assert healed.evidence["reason"] == LEASE_OVER
+    assert healed.evidence["reason"] == "lease-expired"
 
 
 def test_a_journal_that_cannot_be_read_is_one_line_with_file_and_number(plane: ControlPlane) -> None:

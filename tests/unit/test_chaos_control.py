@@ -15,13 +15,11 @@ from hypothesis import strategies as st
 
 from chaos.inside.control import (
     EMPTY,
-    ArmedFault,
     BadControl,
-    Schedule,
     check_directory,
     parse_schedule,
 )
-from chaos.inside.decide import Trigger
+from history.protocol.schedule import ArmedFault, Schedule, Trigger
 from tests.unit.chaos_room import entry, schedule
 
 RIGHT = schedule(
@@ -88,6 +86,7 @@ def parse(content: object) -> Schedule:
 
 def test_a_right_schedule_is_read_as_written_with_defaults_filled_in() -> None:
     assert parse(RIGHT) == Schedule(
+        v=1,
         epoch=4,
         seed=2**63 - 1,
         lease_s=15.0,
@@ -162,5 +161,5 @@ def test_a_number_that_no_journal_could_hold_is_refused(number: int, trigger: st
         wrong |= {trigger: [number] if trigger == "nth" else number}
         wrong = {"nth": wrong["nth"]} if trigger == "nth" else wrong
     content = schedule(entry("gone", "lookup_miss", wrong), epoch=number if trigger is None else 1)
-    with pytest.raises(BadControl, match=r"64 bits|not positive"):
+    with pytest.raises(BadControl):
         parse_schedule(json.dumps(content))

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from chaos.inside.decide import Trigger, draw, foretell
+from chaos.inside.decide import draw, foretell, strikes
+from history.protocol.schedule import State, Trigger
 
 UNTIMED = settings(deadline=None)
 SEEDS = st.integers(0, 2**63 - 1)
@@ -61,7 +62,7 @@ def test_what_is_foretold_is_what_arrivals_one_by_one_get(
 ) -> None:
     fired: list[int] = []
     for n in range(arrivals):
-        if not trigger.spent(len(fired)) and trigger.strikes(seed, fault, "s", n):
+        if not trigger.spent(len(fired)) and strikes(trigger, seed, fault, "s", n):
             fired.append(n)
     assert fired == struck(trigger, seed, fault, arrivals=arrivals)
 
@@ -78,7 +79,7 @@ def test_what_is_foretold_is_what_arrivals_one_by_one_get(
     ],
 )
 def test_any_of_the_states_counts_and_an_unknown_request_has_none(
-    wanted: tuple[str, ...] | None, states: tuple[str, ...], counted: bool
+    wanted: tuple[State, ...] | None, states: tuple[str, ...], counted: bool
 ) -> None:
     assert Trigger(every=1, states=wanted).counts(states) is counted
 

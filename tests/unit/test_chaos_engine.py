@@ -10,11 +10,15 @@ import pytest
 
 from chaos.inside import control as control_files
 from chaos.inside.control import MAX_SCHEDULE_BYTES, BadControl
-from chaos.inside.decide import Trigger, foretell
-from chaos.inside.engine import HEALED, LEASE_OVER, FaultEngine, Strike
+from chaos.inside.decide import foretell
+from chaos.inside.engine import FaultEngine, Strike
 from chaos.inside.faults import KINDS
 from chaos.inside.kind import SCHEDULER, WORKER
+from history.protocol.evidence import LookupMissed, Refused
+from history.protocol.notes import LoadRetried
+from history.protocol.schedule import Trigger
 from tests.unit.chaos_room import Room, entry, schedule, wait_until
+from tests.unit.histories import sample_firing
 
 
 @pytest.fixture
@@ -29,7 +33,7 @@ def arrive(engine: FaultEngine, kind: str, times: int, direction: str | None = N
     for _ in range(times):
         strike = engine.strike(kind, direction=direction)
         if strike is not None:
-            strike.fired({})
+            strike.fired(sample_firing(kind))
             strikes.append(strike)
     return strikes
 
@@ -62,8 +66,8 @@ NO_PLACE = {"lookup_retry": "this vLLM never asks again"}
 def test_what_this_vllm_has_no_place_for_is_not_said_to_be_reachable(room: Room) -> None:
     room.start(unreachable=NO_PLACE)
     [loaded] = room.events("loaded")
-    kinds = loaded.evidence["kinds"]
-    assert isinstance(kinds, list)
+    assert loaded.loaded is not None
+    kinds = loaded.loaded.kinds or ()
     assert "lookup_miss" in kinds
     assert "lookup_retry" not in kinds
 
@@ -75,7 +79,7 @@ def test_what_this_vllm_has_no_place_for_is_refused_and_never_armed(room: Room) 
     room.wait_for("refused", 1)
     [refused] = room.events("refused")
     assert (refused.fault, refused.kind, refused.n) == ("put-off", "lookup_retry", None)
-    assert refused.evidence == {"reason": NO_PLACE["lookup_retry"]}
+    assert refused.refusal == Refused(reason="unsupported", detail=NO_PLACE["lookup_retry"])
     assert [line.fault for line in room.events("armed")] == ["gone"]
     assert arrive(engine, "lookup_retry", 3) == []
     assert len(arrive(engine, "lookup_miss", 3)) == 3
@@ -96,7 +100,7 @@ def test_armed_faults_strike_and_are_healed_with_their_counts(room: Room) -> Non
     assert numbers(room, "fired", "gone") == [1, 3]
     assert (healed.fault, healed.kind, healed.site) == ("gone", "lookup_miss", "lookup")
     assert healed.n == 6
-    assert healed.evidence == {"reason": HEALED, "fired": 2}
+    assert healed.evidence == {"reason": "conductor", "fired": 2}
 
 
 def test_a_proof_names_fault_arrival_and_request(room: Room) -> None:
@@ -105,10 +109,10 @@ def test_a_proof_names_fault_arrival_and_request(room: Room) -> None:
     assert engine.strike("lookup_miss", request="cmpl-0") is None
     strike = engine.strike("lookup_miss", request="cmpl-1")
     assert strike is not None
-    strike.fired({"key": "ab"})
+    strike.fired(LookupMissed(key="ab", hit_blocks=1, answered_blocks=0))
     [line] = room.events("fired")
     assert (line.fault, line.site, line.n, line.request) == ("gone", "lookup", 1, "cmpl-1")
-    assert line.evidence == {"key": "ab"}
+    assert line.evidence == {"key": "ab", "hit_blocks": 1, "answered_blocks": 0}
 
 
 def test_a_role_takes_only_its_own_faults(room: Room) -> None:
@@ -182,7 +186,7 @@ def test_a_dry_run_decides_and_changes_nothing(room: Room) -> None:
     assert arrive(engine, "lookup_miss", 9) == []
     [healed] = room.heal(["gone"])
     assert numbers(room, "refused", "gone") == [0, 2]
-    assert {line.evidence["reason"] for line in room.events("refused")} == {"dry run"}
+    assert {line.evidence["reason"] for line in room.events("refused")} == {"dry-run"}
     assert room.events("fired") == []
     assert healed.evidence["fired"] == 0
 
@@ -213,7 +217,7 @@ def test_faults_of_a_conductor_that_is_gone_end_by_themselves(
     arrive(engine, "lookup_miss", 2)
     how(room)
     [healed] = room.healed(0, 1)
-    expected = LEASE_OVER if how is Room.lose_lease else "schedule removed"
+    expected = "lease-expired" if how is Room.lose_lease else "schedule-removed"
     assert healed.evidence == {"reason": expected, "fired": 2}
     assert arrive(engine, "lookup_miss", 5) == []
 
@@ -222,7 +226,7 @@ def test_a_lease_that_is_not_renewed_runs_out_and_does_not_come_back(room: Room)
     engine = room.start()
     room.put(schedule(entry("gone", "lookup_miss"), lease_s=0.05))
     [healed] = room.healed(0, 1)
-    assert healed.evidence["reason"] == LEASE_OVER
+    assert healed.evidence["reason"] == "lease-expired"
     room.renew()
     room.arm(entry("other", "store_refused"))
     assert arrive(engine, "lookup_miss", 5) == []
@@ -246,7 +250,7 @@ def test_a_removed_schedule_can_be_put_back(room: Room) -> None:
         (b"\xff\xfe\x00", "can't decode"),
         (schedule(entry("gone", "no_such_fault")), "unknown fault no_such_fault"),
         (schedule(entry("gone", "lookup_miss"), lease_s=10**400), "malformed"),
-        (schedule(entry("gone", "lookup_miss"), epoch="\ud800" * 9000), "malformed"),
+        (schedule(entry("gone", "lookup_miss"), epoch="\ud800" * 9000), "JSON"),
         (" " * (MAX_SCHEDULE_BYTES + 1), "too large"),
     ],
     ids=["empty", "cut", "list", "binary", "unknown fault", "huge number", "huge text", "huge file"],
@@ -258,10 +262,12 @@ def test_a_bad_schedule_is_refused_ends_what_was_armed_and_hurts_nothing(
     room.arm(entry("before", "lookup_miss"))
     room.put(content)
     [healed] = room.healed(0, 1)
-    assert healed.evidence["reason"] == "schedule refused"
+    assert healed.evidence["reason"] == "schedule-refused"
     [refused] = room.events("refused")
-    assert reason in str(refused.evidence["reason"])
-    assert len(str(refused.evidence["reason"])) < 500
+    assert refused.refusal is not None
+    assert refused.refusal.reason == "schedule-malformed"
+    assert reason in refused.refusal.detail
+    assert len(refused.refusal.detail) < 500
     assert refused.fault is None
     assert arrive(engine, "lookup_miss", 5) == []
     # It goes on.
@@ -282,7 +288,7 @@ def test_a_directory_that_others_may_write_arms_nothing(room: Room) -> None:
     room.path.chmod(0o777)
     room.put(schedule(entry("gone", "lookup_miss")))
     wait_until(lambda: bool(room.events("refused")), "the schedule is refused")
-    assert str(room.path) in str(room.events("refused")[0].evidence["reason"])
+    assert str(room.path) in str(room.events("refused")[0].refusal)
     assert arrive(engine, "lookup_miss", 5) == []
 
 
@@ -339,7 +345,7 @@ def test_a_closed_engine_leaves_no_thread_and_no_file_and_strikes_no_more(room: 
     assert engine.strike("lookup_miss") is None
     known = room.lines()
     room.put(schedule(entry("late", "lookup_miss")))
-    engine.note("late", "r1")
+    engine.note(LoadRetried(), "r1")
     engine.close()
     assert room.lines() == known
 

@@ -14,6 +14,7 @@ from chaos.inside.faults import KINDS
 from chaos.inside.kind import WORKER
 from tests.unit.chaos_room import Entry, Room, entry
 from tests.unit.fault_model import COUNTED, Model, model
+from tests.unit.histories import sample_firing
 
 WORKER_KINDS = sorted(kind.name for kind in KINDS.values() if kind.role == WORKER)
 DIRECTIONS = ("load", "store", "both")
@@ -59,21 +60,21 @@ class Sequences(RuleBasedStateMachine):
         mine = [fault for fault in faults if fault["kind"] in WORKER_KINDS]
         before = len(self.room.events("armed"))
         self.room.arm(*mine, seed=self.seed) if mine else self.room.heal([m.fault.id for m in self.armed])
-        self._settle("healed by the conductor")
+        self._settle("conductor")
         assert len(self.room.events("armed")) == before + len(mine)
         self.armed = [model(fault, self.seed) for fault in mine]
 
     @rule()
     def heal(self) -> None:
         self.room.heal([model.fault.id for model in self.armed])
-        self._settle("healed by the conductor")
+        self._settle("conductor")
 
     @precondition(lambda self: self.armed)
     @rule()
     def lose_lease(self) -> None:
         self.room.lose_lease()
         self.room.healed(self.healed_lines, len(self.armed))
-        self._settle("lease ran out")
+        self._settle("lease-expired")
 
     @rule(
         kind=st.sampled_from(WORKER_KINDS), times=st.integers(1, 6), direction=st.sampled_from(DIRECTIONS[:2])
@@ -96,7 +97,7 @@ class Sequences(RuleBasedStateMachine):
             assert strike is None, f"{kind} struck, and nothing of that kind was due"
             return
         assert strike is not None, f"{expected.fault.id} was due and did not strike"
-        strike.fired({})
+        strike.fired(sample_firing(kind))
         line = self.room.events("fired")[-1]
         assert (line.fault, line.n) == (expected.fault.id, expected.arrivals - 1)
         expected.fired += 1

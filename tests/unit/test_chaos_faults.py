@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
 from chaos import catalogue
 from chaos.inside import faults
-from chaos.inside.control import ArmedFault
-from chaos.inside.decide import Trigger
 from chaos.inside.faults import KINDS, problems
-from chaos.inside.kind import HOSTILE, LEGAL, SCHEDULER, WORKER, FaultKind, Value
-from chaos.inside.states import STATES
+from chaos.inside.kind import HOSTILE, LEGAL, SCHEDULER, WORKER, FaultKind
 from chaos.outside.faults import KINDS as OUTSIDE_KINDS
 from chaos.outside.kind import CONTAINERS, LOCAL, OutsideKind
 from history import plan
+from history.protocol.schedule import ArmedFault, Trigger, Value
 from kvchaos.report.faults import into_page
 from oracles.outside_signs import OUTSIDE_SIGNS
 
@@ -63,15 +59,10 @@ def test_values_on_the_bounds_are_allowed(kind: str, params: dict[str, Value]) -
     assert problems(kind, params) == []
 
 
-def test_scenario_and_module_know_the_same_states() -> None:
-    assert get_args(plan.State) == STATES
-
-
-def test_scenario_and_module_mean_the_same_by_a_trigger_and_a_fault() -> None:
-    assert set(plan.Trigger.model_fields) == {field.name for field in dataclasses.fields(Trigger)}
+def test_scenario_and_schedule_mean_the_same_by_a_trigger_and_a_fault() -> None:
+    assert set(plan.Trigger.model_fields) == set(Trigger.__struct_fields__)
     # The phase is for the conductor to mind: what the module gets is in force at once.
-    known = {field.name for field in dataclasses.fields(ArmedFault)}
-    assert set(plan.FaultSpec.model_fields) - {"phase"} == known
+    assert set(plan.FaultSpec.model_fields) - {"phase"} == set(ArmedFault.__struct_fields__)
 
 
 def test_the_page_on_faults_shows_the_catalogue_as_it_is() -> None:

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chaos.inside.ledger import book, rules
+from chaos.inside.ledger import book
 from chaos.inside.ledger.account import Account
 from chaos.inside.ledger.book import Ledger
 from chaos.inside.ledger.residents import Residents
+from history.protocol import ledger as rules
 from history.records import LedgerRecord
 
 

@@ -102,7 +102,7 @@ class Managers(RuleBasedStateMachine):
         """Arm, and go on with the work."""
         healed = len(self.room.events("healed"))
         self.room.arm(*faults, seed=self.seed)
-        self._settle(healed, "healed by the conductor")
+        self._settle(healed, "conductor")
         self.scheduler.armed = {str(fault["kind"]): model(fault, self.seed) for fault in faults}
         self.work(calls)
 
@@ -115,7 +115,7 @@ class Managers(RuleBasedStateMachine):
             self.room.lose_lease()
         else:
             self.room.heal(list(self.scheduler.armed))
-        self._settle(healed, "lease ran out" if lost else "healed by the conductor")
+        self._settle(healed, "lease-expired" if lost else "conductor")
         self.scheduler.is_plain()
 
     def _settle(self, healed_before: int, reason: str) -> None:

@@ -154,12 +154,13 @@ class Patient:
         draft.replace(self.room.path / SCHEDULE)
         self.room.healed(healed_before, 1)
         refused, healed = self.room.lines()[known:]
-        assert (refused.event, refused.fault, list(refused.evidence)) == ("refused", None, ["reason"])
-        reason = str(refused.evidence["reason"])
-        assert reason.startswith("schedule ")
-        assert len(reason) <= LONGEST_REASON
+        assert (refused.event, refused.fault) == ("refused", None)
+        assert refused.refusal is not None
+        assert refused.refusal.reason == "schedule-malformed"
+        assert refused.refusal.detail.startswith("schedule ")
+        assert len(refused.refusal.detail) <= LONGEST_REASON
         assert (healed.event, healed.fault) == ("healed", "before")
-        assert healed.evidence["reason"] == "schedule refused"
+        assert healed.evidence["reason"] == "schedule-refused"
         assert all(self.engine.strike(kind) is None for kind in KINDS)
 
 

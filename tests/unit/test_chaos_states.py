@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
-from chaos.inside.decide import Trigger, foretell
+from chaos.inside.decide import foretell
 from chaos.inside.engine import FaultEngine
 from chaos.inside.states import ATTRIBUTE, GivenUp, RequestStates, ToldStates
+from history.protocol.evidence import CopyDelayed
+from history.protocol.schedule import State, Trigger
 from tests.unit.chaos_room import Room, entry, schedule, wait_until
 
 
@@ -147,7 +149,7 @@ def test_to_0_20_stores_have_ended_when_they_are_reported_or_the_request_is_pree
     [(0, False, "queued"), (64, True, "loading"), (99, False, "prefill"), (100, False, "decode")],
 )
 def test_a_request_that_is_given_up_tells_what_it_was_doing(
-    states: RequestStates, computed: int, loading: bool, state: str
+    states: RequestStates, computed: int, loading: bool, state: State
 ) -> None:
     request = Request("a", "RUNNING", computed, num_output_tokens=3)
     states.see(request)
@@ -246,7 +248,7 @@ def arrive(engine: FaultEngine) -> list[str]:
     for request in ARRIVALS:
         strike = engine.strike("copy_delay", request=request, direction="load")
         if strike is not None:
-            strike.fired({})
+            strike.fired(CopyDelayed(job=1, direction="load", ms=1.0))
             struck.append(request)
     return struck
 

@@ -33,9 +33,11 @@ BEFORE = ResourceRecord(
 
 
 def balance(role: str, **evidence: Scalar) -> LedgerRecord:
-    known: dict[str, Scalar] = {"stores_open": 0, "loads_open": 0, "resident": 0}
-    if role == "worker":
-        known = {"copies_open": 0}
+    known: dict[str, Scalar] = {"audited": 0, "violations": 0}
+    for label in {"scheduler": ("stores", "loads"), "worker": ("copies",)}[role]:
+        known |= {f"{label}_begun": 4, f"{label}_open": 0, f"{label}_since_ns": None}
+    if role == "scheduler":
+        known["resident"] = 0
     return LedgerRecord(
         t_ns=1, mono_ns=1, role=role, pid=101, event="balance", rule=None, evidence={**known, **evidence}
     )
@@ -115,7 +117,7 @@ def test_blocks_that_stay_in_the_tier_are_counted() -> None:
 
 def test_a_scheduler_whose_ledger_counts_no_blocks_is_not_known_to_hold_none() -> None:
     """Its manager may keep no such count: that is no proof that the tier is empty."""
-    silent = msgspec.structs.replace(balance("scheduler"), evidence={"stores_open": 0})
+    silent = balance("scheduler", resident=None)
     for ledger in ((silent, balance("worker")), ()):
         (objection,) = of_the_caches(RESET, ledger)
         assert objection.kind == "tier-not-empty"

@@ -13,6 +13,7 @@ import yaml
 from docker.errors import NotFound
 from docker.models.containers import Container
 
+from history.events import ContainerAction
 from kvchaos.errors import UsageError
 from kvchaos.servers.releases import TABLE
 from kvchaos.stacks.command import Launch
@@ -107,16 +108,12 @@ def test_what_befell_a_container_is_told_once(monkeypatch: pytest.MonkeyPatch) -
     api = FakeApi(90, 101, 103)
     happenings = Happenings(cast(docker.DockerClient, SimpleNamespace(api=api)), "p")
     first = list(happenings.new())
-    assert [told["at_ns"] for told in first] == [101, 103]
-    assert first[0] == {
-        "action": "die",
-        "service": "server",
-        "container": "0123456789ab",
-        "at_ns": 101,
-        "code": 137,
-    }
+    assert [told.at_ns for told in first] == [101, 103]
+    assert first[0] == ContainerAction(
+        action="die", service="server", container="0123456789ab", at_ns=101, code=137
+    )
     api.times_ns = (103, 104)
-    assert [told["at_ns"] for told in happenings.new()] == [104]
+    assert [told.at_ns for told in happenings.new()] == [104]
 
 
 def test_processes_of_a_container_are_seen_by_the_kernels_word_on_it() -> None:

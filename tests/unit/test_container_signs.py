@@ -9,7 +9,7 @@ from msgspec import structs
 
 from history.records import Event, RequestError, RequestRecord
 from tests.unit.synthetic import MS, START_NS
-from tests.unit.test_outside_signs import Seen, asked, line, scrape
+from tests.unit.test_outside_signs import Seen, asked, line, reverted, scrape
 
 
 def tokens(start_ms: int, until_ms: int, every_ms: int) -> RequestRecord:
@@ -19,7 +19,7 @@ def tokens(start_ms: int, until_ms: int, every_ms: int) -> RequestRecord:
 SQUEEZED = Seen(
     journal=(
         line("fired", 3300, "cpu_squeeze", struck_ns=START_NS + 3000 * MS),
-        line("note", 7600, "cpu_squeeze", about="undone", lifted_ns=START_NS + 7000 * MS),
+        reverted(7600, "cpu_squeeze", lifted_ms=7000),
     ),
     scrapes=(),
     requests=(tokens(500, 3000, 20), tokens(3100, 7000, 60), tokens(7100, 8000, 20)),
@@ -49,12 +49,13 @@ def failed(start_ms: int, end_ms: int) -> RequestRecord:
     return structs.replace(asked(start_ms, end_ms), outcome="error", error=error, chunk_us=[], first_us=None)
 
 
-def told(ms: int, kind: str, **data: str | int) -> Event:
+def told(ms: int, kind: str, **data: str | float) -> Event:
     return Event(t_ns=START_NS + ms * MS, mono_ns=0, kind=kind, data=dict(data))
 
 
 def oom(ms: int, service: str = "server") -> Event:
-    return told(ms + 400, "container", service=service, action="oom", at_ns=START_NS + ms * MS)
+    at_ns = START_NS + ms * MS
+    return told(ms + 400, "container", service=service, container="abc", action="oom", at_ns=at_ns)
 
 
 STARVED = Seen(
@@ -65,7 +66,7 @@ STARVED = Seen(
         told(-9000, "server_start", pid=40, log_line=0),
         oom(2100),
         told(4000, "server_start", pid=41, log_line=9),
-        told(6000, "server_ready"),
+        told(6000, "server_ready", seconds=2.0),
     ),
 )
 
@@ -91,7 +92,7 @@ def test_a_server_that_something_else_ended_was_not_starved(changed: Seen, doubt
 BLIND = Seen(
     journal=(
         line("fired", 2300, "prometheus_kill", struck_ns=START_NS + 2000 * MS),
-        line("note", 6600, "prometheus_kill", about="undone", lifted_ns=START_NS + 6000 * MS),
+        reverted(6600, "prometheus_kill", lifted_ms=6000),
     ),
     scrapes=(scrape(1900), scrape(3000), scrape(7000)),
     requests=(),

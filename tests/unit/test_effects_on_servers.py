@@ -134,7 +134,7 @@ def test_only_a_stall_while_the_struck_request_waits_is_explained(later_s: int, 
     run = struck("completion_lost", 1)
     given_up(run, 1)
     lost(run)
-    run.event("stall", seconds=0.01, running=1, waiting=0)
+    run.event("stall", seconds=0.01, running=1, waiting=0, detail="")
     waits = run.requests[run.first_of("chaos") + 1]
     stalled = replace(run.events.pop(), t_ns=waits.start_ns + 90 * MS + later_s * SECOND)
     run.events = sorted([*run.events, stalled], key=lambda event: event.t_ns)

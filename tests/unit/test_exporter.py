@@ -9,10 +9,12 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from history.events import Armed, Canary, Healed, PhaseEnd, PhaseStart, ServerExit
 from history.plan import FaultSpec, RunPlan, Trigger
-from history.records import ClientRecord, Event, FaultEvent, FaultRecord, Scalar
+from history.records import ClientRecord, FaultEvent, FaultRecord
 from history.writer import LineWriter
 from kvchaos.errors import UsageError
 from kvchaos.exporter.board import Board
@@ -39,10 +41,6 @@ def board(plan: RunPlan, tmp_path: Path) -> Board:
     return Board(plan, Firings(tmp_path))
 
 
-def event(kind: str, **data: Scalar | list[int | str]) -> Event:
-    return Event(t_ns=1, mono_ns=1, kind=kind, data=data)
-
-
 def samples(board: Board) -> Samples:
     found = {}
     for family in Families(board).collect():
@@ -67,21 +65,22 @@ def progress(phase: str = "chaos", *, ok: int = 0, failed: int = 0, in_flight: i
 
 class TestPhases:
     def test_one_phase_runs_from_its_start_to_its_end(self, board: Board) -> None:
-        board.event(event("phase_start", phase="chaos", role="chaos", requests=4))
+        board.event(PhaseStart(phase="chaos", role="chaos", requests=4))
         shown = samples(board)
         assert shown["phase_active phase=chaos,role=chaos"] == 1
         assert shown["phase_active phase=golden,role=golden"] == 0
-        board.event(event("phase_end", phase="chaos", reason="done"))
+        board.event(PhaseEnd(phase="chaos", sent=4, ok=4, failed=0, reason="done"))
         assert samples(board)["phase_active phase=chaos,role=chaos"] == 0
 
     def test_the_death_of_a_server_is_a_count_that_grows(self, board: Board) -> None:
         assert samples(board)["events_total kind=server_exit"] == 0
-        board.event(event("server_exit", code=1))
+        board.event(ServerExit(code=1))
         assert samples(board)["events_total kind=server_exit"] == 1
 
     def test_canaries_are_told_by_their_outcome(self, board: Board) -> None:
-        board.event(event("canary", where="ready", ok=True))
-        board.event(event("canary", where="final", ok=False))
+        sent = Canary(where="ready", ok=True, seconds=0.1, request="canary-0", error=None)
+        board.event(sent)
+        board.event(msgspec.structs.replace(sent, where="final", ok=False))
         shown = samples(board)
         assert (shown["canaries_total outcome=ok"], shown["canaries_total outcome=failed"]) == (1, 1)
 
@@ -97,9 +96,9 @@ class TestFaults:
 
     def test_a_fault_is_active_from_arming_to_healing(self, board: Board) -> None:
         assert samples(board)[self.active] == 0
-        board.event(event("armed", phase="chaos", faults=["miss"]))
+        board.event(Armed(phase="chaos", faults=["miss"]))
         assert samples(board)[self.active] == 1
-        board.event(event("healed", phase="chaos", faults=["miss"], confirmed=True, by="journal"))
+        board.event(Healed(phase="chaos", faults=["miss"], confirmed=True, by="journal"))
         assert samples(board)[self.active] == 0
 
     def test_firings_are_counted_as_the_journals_grow(self, board: Board, tmp_path: Path) -> None:

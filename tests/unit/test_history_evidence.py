@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from history import layout
-from history.evidence import EVIDENCE, changes, count_lines
+from history.events import EvidenceCounted
+from history.evidence import changes, count_lines
 from history.finding import phase
-from history.lines import read_lines
-from history.reader import UnreadableRun, read_history
+from history.reader import UnreadableRun, read_events, read_history
 from history.records import Event
+from history.timed import Timed, typed
+from history.writer import LineWriter
 from kvchaos.judging import judge, judge_run_dir
 from tests.unit.histories import clean_run
 from tests.unit.run_dirs import note_evidence, write_run
@@ -142,7 +144,7 @@ def test_a_phase_of_the_plan_that_the_events_do_not_have_makes_the_run_unknown(k
 
 def test_phases_that_were_given_up_after_trouble_do_not_hide_a_violation() -> None:
     run = clean_run()
-    run.change_event("phase_end", reason="the server hangs")
+    run.change_event("phase_end", reason="stalled")
     run.events = [event for event in run.events if event.data.get("phase") != "healed"]
     run.change_request(0, outcome="error", usage=None)
     assert judge(run.history()).outcome == "not as expected"
@@ -155,13 +157,20 @@ def test_the_note_counts_whole_lines_of_what_judging_reads(run_dir: Path) -> Non
     counted = count_lines(run_dir)
     assert set(counted) == {*FILES, layout.PLAN, layout.PROMETHEUS}
     assert counted[layout.CLIENT] == len(read_history(run_dir).client)
-    assert not list(changes(run_dir, list(read_lines(run_dir / layout.EVENTS, Event))))
+    assert not list(changes(run_dir, [typed(event) for event in read_events(run_dir)]))
 
 
-def test_a_note_that_was_damaged_is_one_line_for_each_file(run_dir: Path) -> None:
-    note = Event(t_ns=1, mono_ns=1, kind=EVIDENCE, data={"a\nb": "c\nd", layout.EVENTS: "many"})
-    reported = list(changes(run_dir, [note]))
+def test_counts_that_were_changed_are_one_line_for_each_file(run_dir: Path) -> None:
+    counted = EvidenceCounted(lines={"a\nb": 7, layout.EVENTS: 3})
+    reported = list(changes(run_dir, [Timed(1, 1, counted)]))
     assert reported[0].startswith("a b ")
-    assert "c d" in reported[0]
+    assert "7" in reported[0]
     assert len(reported) == len(count_lines(run_dir)) + 1
     assert all("\n" not in line for line in reported)
+
+
+def test_counts_that_are_none_make_the_run_unreadable(run_dir: Path) -> None:
+    with LineWriter(run_dir / layout.EVENTS) as writer:
+        writer.write(Event(t_ns=1, mono_ns=1, kind=EvidenceCounted.kind, data={layout.EVENTS: "many"}))
+    with pytest.raises(UnreadableRun, match=layout.EVENTS):
+        read_history(run_dir)

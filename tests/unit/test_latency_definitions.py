@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -87,7 +88,7 @@ def bounded(history: History, limit_ms: float) -> History:
         update={"performance": {"chaos": PhaseBounds(ttft_p99_ms=limit_ms)}}
     )
     plan = history.plan.model_copy(update={"scenario": scenario})
-    return History(**{**history.__dict__, "plan": plan})
+    return replace(history, plan=plan)
 
 
 def test_the_chart_the_table_and_the_verdict_show_the_same_ttft_of_a_frozen_server() -> None:

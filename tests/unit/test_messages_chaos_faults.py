@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chaos.inside.faults import problems
-from chaos.inside.kind import Value
+from history.protocol.schedule import Value
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chaos.outside.network.impairments import DOWN, MOST_REPEATS, UP, Latency, Loss, SlowReading, Tally
+from history.protocol.outside import BytesHeld, SlowRead
 
 SEED = 7
 
@@ -52,20 +53,15 @@ def test_bytes_count_as_held_from_the_strike_on_even_if_they_came_before() -> No
     counted = Tally("s/0", since=10.0)
     counted.hold("a")
     counted.release(100, since=9.0, until=10.5)
-    assert counted.evidence() == {
-        "waiting": 0,
-        "passed": 1,
-        "bytes": 100,
-        "shortest_ms": 500.0,
-        "longest_ms": 500.0,
-        "requests": ["a"],
-    }
+    assert counted.evidence() == BytesHeld(
+        waiting=0, passed=1, bytes=100, shortest_ms=500.0, longest_ms=500.0, requests=["a"]
+    )
 
 
 def test_a_slow_reader_takes_as_many_requests_as_it_is_told_and_no_nameless_one() -> None:
     slow = SlowReading(tally(), requests=2, bytes_per_s=1000)
     assert [slow.takes(name) for name in ("", "a", "b", "c")] == [False, True, True, False]
-    assert slow.evidence()["requests"] == ["a", "b"]
+    assert slow.evidence().requests == ["a", "b"]
 
 
 def test_a_slow_reader_has_no_effect_until_bytes_wait_for_it() -> None:
@@ -75,4 +71,4 @@ def test_a_slow_reader_has_no_effect_until_bytes_wait_for_it() -> None:
     slow.paused(700, 0.05)
     slow.paused(300, 0.05)
     assert slow.shows()
-    assert slow.evidence() == {"bytes": 0, "unread_bytes": 700, "unread_ms": 100.0, "requests": []}
+    assert slow.evidence() == SlowRead(bytes=0, unread_bytes=700, unread_ms=100.0, requests=[])

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from chaos.catalogue import KINDS, defaults
-from chaos.inside.kind import Value
 from chaos.outside.injector import Hold, Strike
 from chaos.outside.network.injector import NetworkInjector, command_for
 from chaos.outside.network.messages import Cut, Delay, Lose, ReadSlowly, Stall
-from history.records import Evidence
+from history.protocol.outside import NetworkCut, OutsideFiring
+from history.protocol.schedule import Value
 from tests.unit.conducting import PATIENCE_S, wait_for
 from tests.unit.through_proxy import Bench, proxied
 
@@ -29,7 +29,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         yield bench
 
 
-def proof_of(hold: Hold) -> Evidence:
+def proof_of(hold: Hold) -> OutsideFiring:
     deadline = time.monotonic() + PATIENCE_S
     while (proof := hold.proof()) is None:
         assert time.monotonic() < deadline
@@ -64,7 +64,8 @@ def test_a_cut_is_proved_by_whom_it_hit_and_undone(bench: Bench) -> None:
         proof = proof_of(hold)
     hold.lift()
     wait_for(lambda: hold.lifted() is not None)
-    assert (proof["connections"], proof["requests"]) == (1, ["a"])
+    assert isinstance(proof, NetworkCut)
+    assert (proof.connections, proof.requests) == (1, ["a"])
     assert [record.outcome for record in bench.asker.ask("b")] == ["ok"]
 
 

@@ -16,7 +16,8 @@ import pytest
 
 from chaos.outside.network.handle import ProxyFailed
 from chaos.outside.network.impairments import PACE_S
-from chaos.outside.network.messages import Cut, Delay, Lift, Lose, ReadSlowly, Report, Stall
+from chaos.outside.network.messages import Cut, Delay, Effect, Lift, Lose, ReadSlowly, Report, Stall
+from history.protocol.outside import BytesHeld
 from history.records import RequestRecord
 from loadtests.mock.settings import Fixed, Settings
 from tests.unit.conducting import wait_for
@@ -41,9 +42,7 @@ def ids(what: str, count: int) -> list[str]:
 
 
 def requests(report: Report) -> set[str]:
-    named = report.evidence["requests"]
-    assert isinstance(named, list)
-    return set(map(str, named))
+    return set(effect(report).named)
 
 
 def failure(record: RequestRecord) -> str:
@@ -52,10 +51,14 @@ def failure(record: RequestRecord) -> str:
     return record.error.kind
 
 
-def ms(report: Report, name: str) -> float:
-    found = report.evidence[name]
-    assert isinstance(found, float)
-    return found
+def effect(report: Report) -> Effect:
+    assert report.effect is not None
+    return report.effect
+
+
+def held(report: Report) -> BytesHeld:
+    assert report.held is not None
+    return report.held
 
 
 def test_without_a_strike_it_adds_next_to_nothing(bench: Bench) -> None:
@@ -72,8 +75,8 @@ def test_latency_comes_on_top_in_both_directions_and_leaves_the_gaps(bench: Benc
     late = [record for record in bench.asker.records if record.id.startswith("late-")]
     assert min(sum(gaps_ms(record)) for record in late) <= 9 * ITL_MS + BUSY_MS
     assert set(ids("late", 4)) <= requests(undone)
-    assert 40.0 <= ms(undone, "shortest_ms") <= 40.0 + LATE_MS
-    assert ms(undone, "longest_ms") >= 80.0
+    assert 40.0 <= held(undone).shortest_ms <= 40.0 + LATE_MS
+    assert held(undone).longest_ms >= 80.0
 
 
 def test_nothing_passes_while_the_line_stalls_and_all_of_it_afterwards(bench: Bench) -> None:
@@ -91,8 +94,8 @@ def test_nothing_passes_while_the_line_stalls_and_all_of_it_afterwards(bench: Be
         assert not [t_ns for t_ns in came_ns if begun.t_ns + BUSY_MS * MS < t_ns < ended.t_ns]
         assert max(gaps_ms(record)) >= (ended.t_ns - begun.t_ns) / MS - BUSY_MS
     assert requests(ended) == set(ids("stall", 2))
-    assert ended.evidence["waiting"] == 0
-    assert ms(ended, "longest_ms") >= 500.0
+    assert held(ended).waiting == 0
+    assert held(ended).longest_ms >= 500.0
 
 
 def test_a_server_does_not_hear_that_a_client_leaves_while_the_line_stalls(bench: Bench) -> None:
@@ -114,7 +117,7 @@ def test_lost_bytes_come_later_by_the_time_of_a_repeat_and_so_do_all_behind_them
     bench.network.send(Lift(strike="loss"))
     undone = bench.reported("undone", "loss")
     assert [record.outcome for record in records] == ["ok", "ok"]
-    assert ms(undone, "shortest_ms") >= 200.0
+    assert held(undone).shortest_ms >= 200.0
     assert max(gap for record in records for gap in gaps_ms(record)) >= 200.0 - BUSY_MS / 10
 
 
@@ -126,7 +129,9 @@ def test_a_cut_resets_who_is_on_their_way_and_the_server_hears_it_at_once(bench:
         (refused,) = bench.asker.ask("refused")
     bench.network.send(Lift(strike="cut"))
     assert requests(struck) == set(ids("cut", 2))
-    assert bench.reported("undone", "cut").evidence["refused"] == 1
+    cut = bench.reported("undone", "cut").cut
+    assert cut is not None
+    assert cut.refused == 1
     assert {failure(bench.asker.record(name)) for name in ids("cut", 2)} <= HUNG_UP
     # The reset may come before the client's kernel has told it that it is connected.
     assert failure(refused) in HUNG_UP | {"ConnectError"}
@@ -166,11 +171,12 @@ def test_a_slow_reader_takes_the_time_of_its_bytes_and_the_next_reader_none(tmp_
         struck, undone = bench.reported("struck", "slow"), bench.reported("undone", "slow")
         sent = bench.mock.sent()
     assert slow.outcome == "ok"
-    size = undone.evidence["bytes"]
-    assert isinstance(size, int)
+    slow_read = undone.slow
+    assert slow_read is not None
+    size = slow_read.bytes
     # The last read is over before its pause.
     assert (size / rate - 2 * PACE_S) * 1e6 <= slow.end_us <= (size / rate + 2.0) * 1e6
-    assert ms(undone, "unread_ms") >= 0.8 * size / rate * 1000
+    assert slow_read.unread_ms >= 0.8 * size / rate * 1000
     assert others_ms <= 50.0
     assert requests(struck) == {"slow"}
     # It is the server that had to wait, and not the proxy that kept the answer.

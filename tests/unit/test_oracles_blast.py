@@ -158,7 +158,7 @@ def test_a_short_prompt_stands_alone_only_if_its_answer_fills_no_block(
 
 def test_a_strike_that_changed_nothing_is_none() -> None:
     run, place = struck_run()
-    run.faults[-1] = msgspec.structs.replace(run.faults[-1], evidence={"bytes_changed": 0})
+    run.faults[-1] = msgspec.structs.replace(run.faults[-1], kind="bit_flip", evidence={"bytes_changed": 0})
     run.change_request(place + 1, **BOOM)
     result = judge(run.history())
     assert (result.verdict, result.figures) == (Verdict.PASS, {"strikes": 0})

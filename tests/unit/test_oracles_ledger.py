@@ -7,6 +7,7 @@ import pytest
 
 from history.finding import block
 from history.plan import ServerSettings
+from history.protocol.ledger import CHANGED_IN_TIER
 from history.records import Scalar
 from history.verdict import Verdict
 from oracles.ledger import judge
@@ -68,7 +69,7 @@ def test_only_the_last_balance_of_a_process_counts() -> None:
 
 def test_a_broken_rule_fails_and_names_rule_block_and_process() -> None:
     run = clean_run()
-    run.book("worker", "violation", "changed-in-tier", job=7, block=3)
+    run.book("worker", "violation", CHANGED_IN_TIER, job=7, block=3)
     finding = finding_of(judge(run.history()), "transfer-invariants/changed-in-tier")
     assert finding.subject == block("3")
     assert "worker 100" in finding.text

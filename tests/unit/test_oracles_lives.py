@@ -119,7 +119,11 @@ def test_a_server_that_never_serves_again_is_a_violation() -> None:
 def canary_without_engine(run: Run, *, status: int) -> None:
     place = next(place for place, event in enumerate(run.events) if event.kind == "server_exit")
     like, where = run.events[place], "without its engine (f1)"
-    canary = replace(like, kind="canary", data={"where": where, "ok": False, "request": "c", "error": "500"})
+    canary = replace(
+        like,
+        kind="canary",
+        data={"where": where, "ok": False, "request": "c", "seconds": 0.1, "error": "500"},
+    )
     health = replace(like, kind="health", data={"where": where, "ok": status == 200, "status": status})
     run.events[place:place] = [canary, health]
 
@@ -310,7 +314,7 @@ def test_the_same_words_before_the_strike_or_of_the_next_life_are_a_violation(pl
 
 def test_a_stall_in_the_second_life_is_a_violation() -> None:
     run = killed_run()
-    run.event("stall", seconds=15.2, running=4, waiting=0)
+    run.event("stall", seconds=15.2, running=4, waiting=0, detail="no token")
     assert progress.judge(run.history()).verdict is Verdict.FAIL
 
 

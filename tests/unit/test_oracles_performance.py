@@ -163,8 +163,8 @@ def test_a_throughput_worse_than_before_fails() -> None:
 def recovering(bad: int, ttft_ms: int = 800) -> Run:
     """A run whose first requests after healing are slow."""
     run = clean_run(plan(requests=12, like="load", recover_s=2.0))
-    for event in ("armed", "healed"):
-        run.event(event)
+    run.event("armed", phase="chaos", faults=["f1"])
+    run.event("healed", phase="chaos", faults=["f1"], confirmed=True)
     healed = next(event for event in run.events if event.kind == "healed")
     start = next(event for event in run.events if event.data.get("phase") == "healed")
     run.events.remove(healed)

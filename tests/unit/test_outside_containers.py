@@ -15,6 +15,7 @@ from requests import Response
 from chaos.outside.containers.injector import ContainerInjector
 from chaos.outside.injector import Hold, NotThere, NotVisible
 from chaos.outside.processes import ENGINE
+from history.protocol.outside import Continued, CpuReturned, CpuSqueezed, Ended, Paused, Serves
 from kvchaos.stacks.process_group import Process
 from tests.unit.outside_world import FakeLives, strike
 
@@ -127,10 +128,10 @@ def test_a_pause_is_proved_and_undone_by_the_engines_word() -> None:
     pause = hold(server, "pause")
     assert pause.proof() is None
     pause.strike()
-    assert pause.proof() == {"container": "c0ffee", "status": "paused"}
+    assert pause.proof() == Paused(container="c0ffee", status="paused")
     assert pause.lifted() is None
     pause.lift()
-    assert pause.lifted() == {"status": "running"}
+    assert pause.lifted() == Continued(status="running")
     assert pause.proof() is None
 
 
@@ -151,8 +152,8 @@ def test_a_kill_goes_to_all_of_the_container_and_is_proved_by_its_exit_code() ->
     assert kill.proof() is None
     server.code = -9
     proof = kill.proof()
-    assert proof is not None
-    assert (proof["pid"], proof["pids"], proof["code"]) == (40, [40, 41, 42], -9)
+    assert isinstance(proof, Ended)
+    assert (proof.pid, proof.pids, proof.code) == (40, [40, 41, 42], -9)
 
 
 def test_a_signal_to_a_container_that_has_just_ended_goes_to_nobody() -> None:
@@ -172,8 +173,8 @@ def test_the_engine_alone_is_killed_by_its_name() -> None:
     assert kill.proof() is None
     server.there.pop()
     proof = kill.proof()
-    assert proof is not None
-    assert proof["engines"] == [42]
+    assert isinstance(proof, Ended)
+    assert proof.engines == [42]
 
 
 @pytest.mark.parametrize("kind", ["engine_kill", "memory_squeeze"])
@@ -197,11 +198,11 @@ def test_a_squeezed_processor_is_proved_when_the_kernel_held_the_server_back() -
     assert server.inner.attrs["HostConfig"]["CpuQuota"] == 30_000
     assert squeeze.proof() is None
     server.inner.throttled += 4
-    assert squeeze.proof() == {"cpus": 0.3, "throttled_periods": 4}
+    assert squeeze.proof() == CpuSqueezed(cpus=0.3, throttled_periods=4)
     assert squeeze.lifted() is None
     squeeze.lift()
     assert server.inner.attrs["HostConfig"]["CpuQuota"] == -1
-    assert squeeze.lifted() == {"quota_us": -1}
+    assert squeeze.lifted() == CpuReturned(quota_us=-1)
 
 
 def test_a_processor_that_was_limited_before_is_as_limited_afterwards() -> None:
@@ -233,8 +234,8 @@ def test_memory_runs_out_by_a_limit_near_what_is_used_and_a_neighbour_that_takes
     assert squeeze.proof() is None
     server.there.pop()
     proof = squeeze.proof()
-    assert proof is not None
-    assert (proof["gone"], proof["used_mib"], proof["limit_mib"]) == ([42], 1000, 1064)
+    assert isinstance(proof, Ended)
+    assert (proof.gone, proof.used_mib, proof.limit_mib) == ([42], 1000, 1064)
     squeeze.lift()
     limits = server.inner.attrs["HostConfig"]
     assert (limits["Memory"], limits["MemorySwap"]) == (8192 * MIB, 16384 * MIB)
@@ -256,5 +257,5 @@ def test_a_squeeze_that_ended_nobody_never_fired_and_the_server_lives_on() -> No
     squeeze.strike()
     squeeze.lift()
     assert squeeze.proof() is None
-    assert squeeze.lifted() == {"gone": []}
+    assert squeeze.lifted() == Serves(gone=[])
     assert (lives.told, server.inner.asked[-1][0]) == ([], "update")

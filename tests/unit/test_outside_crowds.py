@@ -14,12 +14,13 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 
-from chaos.inside.kind import Value
 from chaos.outside.clients.forms import Target
 from chaos.outside.clients.hearing import Hearing, NoCompletion
 from chaos.outside.clients.leaving import LeavingCrowds
 from chaos.outside.injector import Hold, Refused, Strike
-from history.records import CROWD, Evidence, RequestRecord
+from history.protocol.outside import AbortStorm, ClientsLeft
+from history.protocol.schedule import Value
+from history.records import CROWD, RequestRecord
 from tests.fakes.openai_server import ENGINE_DEAD, TOO_LONG, Behaviour, FakeServer, answer_tokens
 from tests.unit.conducting import wait_for
 
@@ -50,12 +51,12 @@ def port_of(server: FakeServer) -> int:
     return port
 
 
-def shown(hold: Hold) -> Evidence:
-    found: list[Evidence] = []
+def shown(hold: Hold) -> AbortStorm:
+    found: list[AbortStorm] = []
 
     def look() -> bool:
         proof = hold.proof()
-        if proof is not None:
+        if isinstance(proof, AbortStorm):
             found.append(proof)
         return proof is not None
 
@@ -68,7 +69,7 @@ def told(folder: Path) -> list[RequestRecord]:
     return [msgspec.json.decode(line, type=RequestRecord) for line in lines]
 
 
-def struck(port: int, folder: Path, wanted: Strike) -> tuple[Evidence, list[RequestRecord]]:
+def struck(port: int, folder: Path, wanted: Strike) -> tuple[AbortStorm, list[RequestRecord]]:
     """A whole strike."""
     hold = held(port, folder, wanted)
     hold.strike()
@@ -82,8 +83,8 @@ def crowd_threads() -> list[threading.Thread]:
 def test_all_leave_at_once_in_mid_answer(tmp_path: Path) -> None:
     with FakeServer(STEADY) as server:
         evidence, records = struck(port_of(server), tmp_path, strike())
-    assert [evidence[name] for name in ("clients", "sent", "begun", "answered")] == [6, 6, 6, 0]
-    assert evidence["requests"] == [record.id for record in records]
+    assert (evidence.clients, evidence.sent, evidence.begun, evidence.answered) == (6, 6, 6, 0)
+    assert evidence.requests == [record.id for record in records]
     ends = [record.start_ns + record.end_us * 1000 for record in records]
     assert max(ends) - min(ends) < 100_000_000
     for record in records:
@@ -115,7 +116,7 @@ def test_the_server_sees_each_of_them_hang_up(tmp_path: Path) -> None:
         evidence, records = struck(listener.getsockname()[1], tmp_path, strike())
         wait_for(lambda: len(ended) == 6)
         thread.join()
-    assert evidence["begun"] == 0
+    assert evidence.begun == 0
     assert {(record.outcome, record.status) for record in records} == {("aborted", None)}
 
 
@@ -148,7 +149,7 @@ def test_a_strike_is_over_only_when_its_proof_was_told(tmp_path: Path) -> None:
         wait_for(lambda: not crowd_threads())
         assert hold.lifted() is None
         hold.proof()
-        assert hold.lifted() == {"clients": 6}
+        assert hold.lifted() == ClientsLeft(clients=6)
         hold.proof()
     assert len(told(tmp_path)) == 6
 
@@ -157,7 +158,7 @@ def test_answers_that_are_whole_before_are_told_whole(tmp_path: Path) -> None:
     with FakeServer() as server:
         evidence, records = struck(port_of(server), tmp_path, strike(for_s=30.0, max_tokens=5))
         bodies = {seen.headers["x-request-id"]: seen.body for seen in server.seen}
-    assert evidence["answered"] == 6
+    assert evidence.answered == 6
     for record in records:
         assert (record.outcome, record.status, record.finish_reason) == ("ok", 200, "length")
         assert list(record.token_ids) == answer_tokens(bodies[record.id]["prompt"], 5)
@@ -225,7 +226,7 @@ def test_a_server_that_is_not_there_has_failed_them(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     evidence, records = struck(port, tmp_path, strike(for_s=5.0))
-    assert evidence["sent"] == 0
+    assert evidence.sent == 0
     # No name that the load has for it, so that a cut line, which is not theirs, excuses none of them.
     assert {record.error.kind for record in records if record.error} == {"ConnectionRefusedError"}
     assert {record.outcome for record in records} == {"error"}
@@ -241,7 +242,7 @@ def test_more_than_the_model_takes_is_not_even_sent(tmp_path: Path) -> None:
 def test_a_strike_that_a_signal_kept_from_coming_leaves_nothing(tmp_path: Path) -> None:
     hold = held(UNASKED, tmp_path, strike())
     hold.lift()
-    assert shown(hold)["requests"] == []
+    assert shown(hold).requests == []
     assert told(tmp_path) == []
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from chaos.outside.ending import ENDINGS
-from history.records import Evidence
+from history.protocol.outside import Ended
 from tests.unit.outside_world import FakeLives, strike
 
 
@@ -22,20 +22,20 @@ class FakeTarget:
     def runs(self) -> bool:
         return self.lives_on
 
-    def identity(self) -> Evidence:
-        return {"pid": 7}
+    def identity(self) -> Ended:
+        return Ended(pid=7)
 
     def send(self, which: signal.Signals) -> None:
         self.sent.append(which)
 
-    def kill_engine(self) -> Evidence:
-        return {"engines": [8]}
+    def kill_engine(self) -> list[int]:
+        return [8]
 
     def engine_gone(self) -> bool:
         return True
 
-    def ended(self) -> Evidence | None:
-        return None if self.lives_on else {"code": -9}
+    def ended(self) -> int | None:
+        return None if self.lives_on else -9
 
 
 @pytest.mark.parametrize("kind", ["kill", "stop"])
@@ -49,8 +49,8 @@ def test_an_end_that_shows_only_as_it_is_undone_is_proved_all_the_same(kind: str
     assert hold.lifted() is None
     target.lives_on = True  # the next life
     proof = hold.proof()
-    assert proof is not None
-    assert (proof["pid"], proof["code"]) == (7, -9)
+    assert isinstance(proof, Ended)
+    assert (proof.pid, proof.code) == (7, -9)
 
 
 def test_patience_with_what_is_to_stop_never_ends_the_next_life() -> None:

@@ -13,8 +13,11 @@ from chaos.outside.injector import Hold, Refused, Strike
 from chaos.outside.journal import Journal
 from chaos.outside.schedule import Reached
 from history.plan import FaultSpec, Trigger
+from history.protocol import evidence
+from history.protocol.notes import FaultReverted
+from history.protocol.outside import Continued, Paused
 from history.reader import read_faults
-from history.records import Evidence, FaultRecord
+from history.records import FaultRecord
 
 SEED = 5
 
@@ -43,16 +46,16 @@ class FakeHold:
         if self.cut:
             raise Cut
 
-    def proof(self) -> Evidence | None:
-        return {"seen": True} if self.shows else None
+    def proof(self) -> Paused | None:
+        return Paused(signal="SIGSTOP") if self.shows else None
 
     def lift(self) -> None:
         self.lifts += 1
         if self.broken:
             raise OSError("it does not obey")
 
-    def lifted(self) -> Evidence | None:
-        return {"ms": 1} if self.ends else None
+    def lifted(self) -> Continued | None:
+        return Continued(processes=1) if self.ends else None
 
 
 @dataclass
@@ -138,7 +141,7 @@ def test_arrivals_that_come_many_at_a_time_are_counted_one_by_one_and_struck_as_
         bench.engine.tick(after(answered=answered))
     told = {n for event, n in bench.told() if event == "fired"}
     refused = {n for event, n in bench.told() if event == "refused"}
-    whole = set(decide.foretell(decide.Trigger(probability=0.2), SEED, "frozen", "answered", 100))
+    whole = set(decide.foretell(Trigger(probability=0.2).as_armed(), SEED, "frozen", "answered", 100))
     assert len(told) == 4
     assert told < whole
     assert refused < whole
@@ -155,19 +158,19 @@ def test_a_strike_lasts_as_long_as_it_was_given(bench: Bench) -> None:
     bench.engine.tick(after(answered=1))
     assert bench.injector.holds[0].lifts == 1
     *_, fired, undone = bench.journal()
-    assert fired.evidence["seen"] is True
-    assert (undone.evidence["about"], undone.evidence["ms"]) == ("undone", 1)
-    struck_ns, lifted_ns = fired.evidence["struck_ns"], undone.evidence["lifted_ns"]
-    assert isinstance(struck_ns, int)
-    assert isinstance(lifted_ns, int)
-    assert 0 < struck_ns <= fired.t_ns <= lifted_ns <= undone.t_ns
+    paused, note = fired.firing, undone.note
+    assert isinstance(paused, Paused)
+    assert paused.signal == "SIGSTOP"
+    assert isinstance(note, FaultReverted)
+    assert undone.reverted == Continued(processes=1)
+    assert 0 < (paused.struck_ns or 0) <= fired.t_ns <= note.lifted_ns <= undone.t_ns
 
 
 def test_a_strike_that_is_due_while_the_one_before_lasts_is_refused(bench: Bench) -> None:
     bench.arm(Trigger(every=1))
     bench.engine.tick(after(answered=2))
     assert bench.told() == [("armed", None), ("refused", 1), ("fired", 0)]
-    assert bench.journal()[1].evidence["reason"]
+    assert bench.journal()[1].refusal == evidence.Refused(reason="still-in-force")
 
 
 def test_a_strike_that_was_refused_does_not_count_as_one(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from chaos.outside.injector import Hold, NotThere, NotVisible
 from chaos.outside.processes import ENGINE, ProcessInjector
+from history.protocol.outside import Ended, Paused, Serves
 from kvchaos.stacks.leftovers import clean, find_leftovers
 from kvchaos.stacks.local import LocalStack
 from tests.unit.outside_world import FakeLives, strike
@@ -40,10 +41,8 @@ def test_a_pause_stops_every_process_and_proves_it(bench: Bench) -> None:
     hold.strike()
     wait_for(lambda: hold.proof() is not None)
     proof = hold.proof()
-    assert proof is not None
-    pids = proof["pids"]
-    assert isinstance(pids, list)
-    assert set(pids) == set(bench.running())
+    assert isinstance(proof, Paused)
+    assert set(proof.pids) == set(bench.running())
     assert states(stack) == {"T"}
     assert hold.lifted() is None
     hold.lift()
@@ -106,9 +105,9 @@ def test_a_kill_ends_every_process_and_proves_it_by_the_exit_code(bench: Bench) 
     hold.strike()
     wait_for(lambda: hold.proof() is not None)
     proof = hold.proof()
-    assert proof is not None
-    assert (proof["pid"], proof["code"], proof["log_line"]) == (leader, -signal.SIGKILL, 12)
-    assert proof["pids"] == sorted(pids)
+    assert isinstance(proof, Ended)
+    assert (proof.pid, proof.code, proof.log_line) == (leader, -signal.SIGKILL, 12)
+    assert proof.pids == sorted(pids)
     assert [pid for pid in pids if runs(pid)] == []
 
 
@@ -117,8 +116,8 @@ def test_a_stop_is_polite_and_says_so(bench: Bench) -> None:
     hold.strike()
     wait_for(lambda: hold.proof() is not None)
     proof = hold.proof()
-    assert proof is not None
-    assert (proof["forced"], proof["code"]) == (False, -signal.SIGTERM)
+    assert isinstance(proof, Ended)
+    assert (proof.forced, proof.code) == (False, -signal.SIGTERM)
 
 
 def test_a_stop_that_is_not_obeyed_is_forced_and_says_so(bench: Bench) -> None:
@@ -126,8 +125,8 @@ def test_a_stop_that_is_not_obeyed_is_forced_and_says_so(bench: Bench) -> None:
     hold.strike()
     wait_for(lambda: hold.proof() is not None)
     proof = hold.proof()
-    assert proof is not None
-    assert (proof["forced"], proof["code"]) == (True, -signal.SIGKILL)
+    assert isinstance(proof, Ended)
+    assert (proof.forced, proof.code) == (True, -signal.SIGKILL)
 
 
 def test_what_was_killed_is_brought_back_only_when_it_is_asked_for(bench: Bench) -> None:
@@ -142,7 +141,7 @@ def test_what_was_killed_is_brought_back_only_when_it_is_asked_for(bench: Bench)
     assert hold.lifted() is None
     assert lives.told == ["renew"]
     lives.serves = True
-    assert hold.lifted() == {"pid": 1}
+    assert hold.lifted() == Serves(pid=1)
 
 
 def test_a_server_that_is_not_there_cannot_be_ended(bench: Bench) -> None:
@@ -168,16 +167,16 @@ def test_an_engine_dies_alone_and_the_rest_is_asked_and_ended_when_it_is_undone(
     hold.strike()
     wait_for(lambda: hold.proof() is not None)
     proof = hold.proof()
-    assert proof is not None
-    assert (proof["engines"], proof["pid"]) == ([engine], stack.pid)
+    assert isinstance(proof, Ended)
+    assert (proof.engines, proof.pid) == ([engine], stack.pid)
     assert stack.alive()
     hold.lift()
     wait_for(lambda: hold.lifted() is not None)
     assert [told.split()[0] for told in lives.told] == ["ask", "renew"]
     assert not stack.processes()
     undone = hold.lifted()
-    assert undone is not None
-    assert (undone["outlived_its_engine"], undone["pid"]) == (True, 1)
+    assert isinstance(undone, Serves)
+    assert (undone.outlived_its_engine, undone.pid) == (True, 1)
 
 
 def test_a_server_gets_all_the_time_to_end_without_its_engine_and_is_not_asked_when_it_does(
@@ -194,5 +193,5 @@ def test_a_server_gets_all_the_time_to_end_without_its_engine_and_is_not_asked_w
     stack.signal_all(signal.SIGTERM)
     wait_for(lambda: hold.lifted() is not None)
     undone = hold.lifted()
-    assert undone is not None
-    assert (undone["outlived_its_engine"], lives.told) == (False, ["renew"])
+    assert isinstance(undone, Serves)
+    assert (undone.outlived_its_engine, lives.told) == (False, ["renew"])

@@ -5,14 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from msgspec import structs
 
+from history.events import PhaseEnd, PhaseStart
 from history.metrics import MetricLog
+from history.protocol.notes import FaultReverted
 from history.reader import History
 from history.records import Event, Evidence, FaultEvent, FaultRecord, RequestRecord, ScrapeLine
+from history.timed import Timed, stored
 from oracles.consequence import consequence
 from tests.unit.synthetic import MS, START_NS, fault, good_request, make_plan
+
+PHASE_END = PhaseEnd(phase="chaos", sent=9, ok=9, failed=0, reason="done")
 
 
 def line(event: FaultEvent, ms: int, kind: str = "pause", n: int = 3, /, **evidence: object) -> FaultRecord:
@@ -30,6 +36,12 @@ def line(event: FaultEvent, ms: int, kind: str = "pause", n: int = 3, /, **evide
         request=None,
         evidence=_evidence(evidence),
     )
+
+
+def reverted(ms: int, kind: str = "pause", n: int = 3, /, *, lifted_ms: int) -> FaultRecord:
+    """The line that a fault was undone from `lifted_ms` on."""
+    note = FaultReverted(lifted_ns=START_NS + lifted_ms * MS)
+    return line("note", ms, kind, n, **msgspec.to_builtins(note))
 
 
 def _evidence(given: dict[str, object]) -> Evidence:
@@ -81,8 +93,8 @@ class Seen:
             faults=list(self.journal),
             ledger=[],
             events=[
-                Event(t_ns=START_NS, mono_ns=0, kind="phase_start", data={"phase": "chaos"}),
-                Event(t_ns=START_NS + 10_000 * MS, mono_ns=0, kind="phase_end", data={"phase": "chaos"}),
+                stored(Timed(START_NS, 0, PhaseStart(phase="chaos", role="chaos", requests=9))),
+                stored(Timed(START_NS + 10_000 * MS, 0, PHASE_END)),
                 *self.happenings,
             ],
             metrics=MetricLog.from_lines(self.scrapes),
@@ -95,7 +107,7 @@ PAUSED = Seen(
     # The conductor was late to write down both.
     journal=(
         line("fired", 2300, struck_ns=START_NS + 2000 * MS, pids=[7, 8]),
-        line("note", 5600, about="undone", lifted_ns=START_NS + 5000 * MS),
+        reverted(5600, lifted_ms=5000),
     ),
     # One was answered when the server went on, another was given up before.
     scrapes=(scrape(1800), scrape(2100, error="timed out"), scrape(4200, took_ms=900), scrape(5300)),
@@ -120,7 +132,7 @@ def test_what_was_on_its_way_before_a_pause_may_still_come_in() -> None:
         (replace(PAUSED, requests=(asked(500, 1000), asked(4000, 5300))), "no-request"),
         (replace(PAUSED, journal=PAUSED.journal[:1]), "strike-unseen"),
         (
-            replace(PAUSED, journal=(PAUSED.journal[0], line("note", 5600, "pause", 4, about="undone"))),
+            replace(PAUSED, journal=(PAUSED.journal[0], reverted(5600, "pause", 4, lifted_ms=5000))),
             "strike-unseen",
         ),
     ],

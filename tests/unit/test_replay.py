@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from chaos.inside.decide import Trigger as InsideTrigger
 from chaos.inside.decide import foretell
 from history.plan import FaultSpec, Scenario, Trigger
+from history.protocol.schedule import Trigger as InsideTrigger
 from history.records import FaultEvent, FaultRecord
 from kvchaos.errors import UsageError
 from kvchaos.planning import swarm

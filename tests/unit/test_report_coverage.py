@@ -15,8 +15,8 @@ def planned(*kinds: str) -> Run:
     return clean_run(make_plan(faults=faults))
 
 
-def fire(run: Run, kind: str, *states: str, changed: int = 1) -> None:
-    run.fire(f"f-{kind}", kind, bytes_changed=changed)
+def fire(run: Run, kind: str, *states: str, **evidence: int) -> None:
+    run.fire(f"f-{kind}", kind, **evidence)
     run.faults[-1] = msgspec.structs.replace(run.faults[-1], states=list(states) or None)
 
 
@@ -34,7 +34,7 @@ def test_strikes_are_counted_by_kind_and_state() -> None:
 
 def test_a_kind_that_never_struck_has_a_row_of_holes() -> None:
     run = planned("bit_flip", "noise")
-    fire(run, "bit_flip", "loading", changed=0)
+    fire(run, "bit_flip", "loading", bytes_changed=0)
     assert coverage(run.history()) == {"bit_flip": {}, "noise": {}}
     assert "| noise | - | - | - | - | - | - |" in coverage_text(run.history())
 

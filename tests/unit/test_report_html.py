@@ -10,6 +10,7 @@ from itertools import pairwise
 import msgspec
 import pytest
 
+from history.events import Armed, Healed
 from history.plan import FaultSpec, Trigger
 from history.reader import History
 from kvchaos.judging import judge
@@ -77,8 +78,8 @@ def test_a_fault_band_is_the_stretch_in_which_it_was_armed() -> None:
     history = run.history()
     ((start, end),) = armed_stretches(history, "f1")
     (band,) = drawn(run).drop.faults
-    assert start == history.events_of("armed")[0].t_ns
-    assert end == history.events_of("healed")[0].t_ns
+    assert start == history.events_of(Armed)[0].t_ns
+    assert end == history.events_of(Healed)[0].t_ns
     assert band.armed[0].left < band.fired[0] < band.armed[0].left + band.armed[0].width
 
 
@@ -242,7 +243,7 @@ def test_a_history_that_cannot_be_drawn_still_shows_its_verdict(monkeypatch: pyt
 
 def test_what_comes_from_a_run_is_text_everywhere() -> None:
     run = clean_run(make_plan(faults=(fault("bit_flip"),)))
-    run.fire("f1", "bit_flip", bytes_changed=4, about=HOSTILE)
+    run.fire("f1", "bit_flip", bytes_changed=4, plane=HOSTILE)
     run.change_request(run.first_of("chaos"), **failure("APIError", HOSTILE))
     run.log[2] = f"AssertionError {HOSTILE}"
     run.scrapes[-1].values['vllm:odd_total{name="' + HOSTILE.replace('"', "") + '"}'] = -1.0

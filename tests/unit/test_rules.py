@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from chaos.inside.ledger import rules as recorded
+from history.earlier import revised_ledger
 from history.finding import SERVER, request
 from history.plan import Expectation
+from history.protocol import ledger as recorded
 from history.reader import History, read_history
 from history.verdict import Verdict
 from kvchaos.sight.alterations import ALTERATIONS
@@ -71,8 +72,7 @@ def test_an_alteration_that_its_rule_does_not_find_fails_the_proof(green: Histor
 
 
 def test_the_judge_knows_each_rule_that_the_chaos_module_records() -> None:
-    names = {value for name, value in vars(recorded).items() if name.isupper()}
-    assert names == set(ledger.BY_NAME)
+    assert set(recorded.EARLIER_RULES.values()) == set(ledger.RECORDED)
 
 
 def _findings(count: int) -> Iterator[Findings]:
@@ -122,4 +122,4 @@ def replace_rule(history: History, rule: str) -> History:
         rule=rule,
         evidence={"key": "00"},
     )
-    return replace(history, ledger=[*history.ledger, violation])
+    return replace(history, ledger=[*history.ledger, revised_ledger(violation)])

@@ -9,6 +9,7 @@ import secrets
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -251,10 +252,29 @@ def test_the_server_sees_the_named_parts_and_nothing_else_of_the_suite(
     record = RunRecord(tmp_path / "state", run_id="r1", run_dir=tmp_path, control_dir=tmp_path / "control")
     folders = make_folders(tmp_path, record, parts)
     folders.temp.rmdir()
-    assert [path.name for path in folders.plugin.iterdir()] == ["chaos"]
-    package = folders.plugin / "chaos"
-    assert {path.name for path in package.iterdir()} == {"__init__.py", *parts}
-    assert all((package / part / "__init__.py").is_file() for part in parts)
+    seen = {path for folder in folders.plugin.iterdir() for path in folder.iterdir()}
+    assert seen == {folders.plugin / part for part in parts}
+    assert all(part.is_file() or (part / "__init__.py").is_file() for part in seen)
+
+
+SUITE = ("history", "kvchaos", "loadtests", "oracles")
+
+
+def test_what_the_server_sees_imports_nothing_else_of_the_suite(tmp_path: Path) -> None:
+    record = RunRecord(tmp_path / "state", run_id="r1", run_dir=tmp_path, control_dir=tmp_path / "control")
+    folders = make_folders(tmp_path, record, PLUGIN_PARTS)
+    folders.temp.rmdir()
+    modules = ["chaos.inside.engine", "chaos.inside.managers.lost", "history.protocol.notes"]
+    code = f"import {', '.join(modules)}, sys; print(*sorted(sys.modules), sep='\\n')"
+    environment = {"PYTHONPATH": str(folders.plugin), "PYTHONSAFEPATH": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    told = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    seen = {name for name in told.stdout.split() if name.partition(".")[0] in SUITE}
+    assert {name for name in seen if not name.startswith("history.protocol.")} == {
+        "history",
+        "history.protocol",
+    }
 
 
 def test_variables_that_change_the_server_are_not_inherited() -> None:

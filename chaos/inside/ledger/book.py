@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from chaos.inside.journal import Evidence
 from chaos.inside.ledger.account import Account
 from chaos.inside.lines import RoleFile
+from history.protocol.ledger import AccountBalance, Balance, Label, Violation, stored_balance
 
 QUIET_S = 0.2
 """After so long without a change the balance is written down."""
@@ -25,7 +25,7 @@ class Ledger:
 
     def __init__(self, control: Path, role: str) -> None:
         self._file = RoleFile(control, "ledger", role)
-        self._accounts: dict[str, Account] = {}
+        self._accounts: dict[Label, Account] = {}
         self._violations = 0
         self.audited = 0
         """Blocks whose content was compared."""
@@ -38,14 +38,14 @@ class Ledger:
     def close(self) -> None:
         self._file.close()
 
-    def account(self, label: str) -> Account:
+    def account(self, label: Label) -> Account:
         """The account of this name, made at first use."""
         return self._accounts.setdefault(label, Account())
 
-    def violation(self, rule: str, evidence: Evidence) -> None:
+    def violation(self, rule: str, where: Violation) -> None:
         self._violations += 1
         if self._violations <= MOST_VIOLATIONS:
-            self._write("violation", rule, evidence)
+            self._file.tell("violation", {"rule": rule, "evidence": where})
 
     def settle(self) -> None:
         """Write the balance when it has changed and is quiet, or has not been written for long."""
@@ -55,7 +55,7 @@ class Ledger:
         due = now - self._seen_at >= QUIET_S or now - self._written_at >= AT_LEAST_EVERY_S
         if state != self._written_state and due:
             self._written_state, self._written_at = state, now
-            self._write("balance", None, self._balance())
+            self._file.tell("balance", {"rule": None, "evidence": stored_balance(self._balance())})
 
     def _state(self) -> tuple[int, ...]:
         counts = (
@@ -65,23 +65,23 @@ class Ledger:
         )
         return (*counts, self.resident or 0)
 
-    def _balance(self) -> Evidence:
-        found: Evidence = {"audited": self.audited, "violations": self._violations}
-        if self.resident is not None:
-            found["resident"] = self.resident
-        for label, account in list(self._accounts.items()):
-            # Ends first: what is begun in between shows as open, and the next balance tells better.
-            ended, begun = account.ended + account.dropped, account.begun
-            since, names = account.oldest()
-            found[f"{label}_begun"] = begun
-            found[f"{label}_open"] = begun - ended
-            found[f"{label}_since_ns"] = since
-            found[f"{label}_names"] = names
-            found[f"{label}_longest_since_ns"], found[f"{label}_longest_ns"] = account.take_longest() or (
-                None,
-                None,
-            )
-        return found
+    def _balance(self) -> Balance:
+        accounts = {label: _balance_of(account) for label, account in list(self._accounts.items())}
+        return Balance(
+            audited=self.audited, violations=self._violations, resident=self.resident, accounts=accounts
+        )
 
-    def _write(self, event: str, rule: str | None, evidence: Evidence) -> None:
-        self._file.tell(event, {"rule": rule, "evidence": evidence})
+
+def _balance_of(account: Account) -> AccountBalance:
+    # Ends first: what is begun in between shows as open, and the next balance tells better.
+    ended, begun = account.ended + account.dropped, account.begun
+    since, names = account.oldest()
+    longest_since_ns, longest_ns = account.take_longest() or (None, None)
+    return AccountBalance(
+        begun=begun,
+        open=begun - ended,
+        since_ns=since,
+        names=names,
+        longest_since_ns=longest_since_ns,
+        longest_ns=longest_ns,
+    )

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chaos.hostcopy.blocks import Plane
-from chaos.inside.ledger import rules
 from chaos.inside.ledger.book import Ledger
 from chaos.inside.runtime import AUDIT_KEY
+from history.protocol import ledger as rules
+from history.protocol.ledger import Violation
 
 
 class Contents:
@@ -53,7 +54,7 @@ class Contents:
         """`before` is None for a block that no store of this process wrote."""
         self._ledger.audited += 1
         if before != now:
-            self._ledger.violation(rule, {"job": job, "block": block, "before": before, "now": now})
+            self._ledger.violation(rule, Violation(job=job, block=block, before=before, now=now))
 
 
 def sums_of(planes: Sequence[Plane], blocks: Sequence[int]) -> list[int]:

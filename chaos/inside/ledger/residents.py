@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from chaos.inside.ledger import rules
 from chaos.inside.ledger.book import Ledger
-
-STORES = "stores"
-LOADS = "loads"
+from history.protocol import ledger as rules
+from history.protocol.ledger import Violation
 
 
 class Residents:
@@ -17,8 +15,8 @@ class Residents:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._stores = ledger.account(STORES)
-        self._loads = ledger.account(LOADS)
+        self._stores = ledger.account(rules.STORES)
+        self._loads = ledger.account(rules.LOADS)
         self._chunk_of: dict[str, int] = {}
         self._holder_of: dict[int, str] = {}
         ledger.resident = 0
@@ -28,10 +26,10 @@ class Residents:
         self.evicted(evicted)
         for key, chunk in _placed(keys, spec):
             if self._stores.is_open(key):
-                self._ledger.violation(rules.STORED_TWICE, {"key": key, "chunk": chunk})
+                self._ledger.violation(rules.STORED_TWICE, Violation(key=key, chunk=chunk))
             holder = self._holder_of.get(chunk)
             if holder is not None:
-                self._ledger.violation(rules.CHUNK_SHARED, {"key": key, "chunk": chunk, "holder": holder})
+                self._ledger.violation(rules.CHUNK_SHARED, Violation(key=key, chunk=chunk, holder=holder))
             self._stores.begin(key)
             self._chunk_of[key], self._holder_of[chunk] = chunk, key
         self._count()
@@ -39,25 +37,23 @@ class Residents:
     def store_ends(self, keys: Iterable[Any], *, success: bool) -> None:
         for key in map(_name, keys):
             if not self._stores.end(key):
-                self._ledger.violation(rules.STORE_NOT_BEGUN, {"key": key})
+                self._ledger.violation(rules.STORE_NOT_BEGUN, Violation(key=key))
             if not success:
                 self._leave(key)
 
     def load_begins(self, keys: Collection[Any], spec: Any) -> None:
         for key, chunk in _placed(keys, spec):
             if self._stores.is_open(key):
-                self._ledger.violation(rules.LOADED_BEFORE_STORED, {"key": key, "chunk": chunk})
+                self._ledger.violation(rules.LOADED_BEFORE_STORED, Violation(key=key, chunk=chunk))
             elif self._chunk_of.get(key) != chunk:
-                self._ledger.violation(
-                    rules.LOADED_ELSEWHERE,
-                    {"key": key, "chunk": chunk, "stored_to": self._chunk_of.get(key)},
-                )
+                where = Violation(key=key, chunk=chunk, stored_to=self._chunk_of.get(key))
+                self._ledger.violation(rules.LOADED_ELSEWHERE, where)
             self._loads.begin(key)
 
     def load_ends(self, keys: Iterable[Any]) -> None:
         for key in map(_name, keys):
             if not self._loads.end(key):
-                self._ledger.violation(rules.LOAD_NOT_BEGUN, {"key": key})
+                self._ledger.violation(rules.LOAD_NOT_BEGUN, Violation(key=key))
 
     def evicted(self, keys: Iterable[Any]) -> None:
         for key in map(_name, keys):
@@ -66,7 +62,7 @@ class Residents:
                 (rules.EVICTED_WHILE_STORED, self._stores),
             ):
                 if account.is_open(key):
-                    self._ledger.violation(rule, {"key": key})
+                    self._ledger.violation(rule, Violation(key=key))
             self._leave(key)
 
     def reset(self) -> None:
@@ -83,7 +79,7 @@ class Residents:
 
     def survived(self, key: bytes) -> None:
         """A block was found in the tier right after the tier was emptied."""
-        self._ledger.violation(rules.SURVIVED_RESET, {"key": key.hex()})
+        self._ledger.violation(rules.SURVIVED_RESET, Violation(key=key.hex()))
 
     def _leave(self, key: str) -> None:
         chunk = self._chunk_of.pop(key, None)

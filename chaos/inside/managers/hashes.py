@@ -13,6 +13,7 @@ from chaos.inside.managers.pressure import Pressure
 from chaos.inside.managers.residency import Residency
 from chaos.inside.managers.stores import BlocksUnderWay, StoresUnderWay
 from chaos.inside.raising import call_of_manager
+from history.protocol.evidence import BlockLookup, EvictedAfterHit, LookupMissed
 
 
 class ChaosManager:
@@ -40,13 +41,13 @@ class ChaosManager:
         for place in range(hits):
             key, request = bytes(hashes[place]), runtime.context.request
             if strike := self._engine.strike("lookup_miss", request=request, key=key):
-                strike.fired({"key": key.hex(), "hit_blocks": hits, "answered_blocks": place})
+                strike.fired(LookupMissed(key=key.hex(), hit_blocks=hits, answered_blocks=place))
                 return place
             if strike := self._engine.strike("lookup_retry", request=request, key=key):
-                strike.fired({"key": key.hex()})
+                strike.fired(BlockLookup(key=key.hex()))
                 return None
             if strike := self._engine.strike("evict_after_hit", request=request, key=key):
-                strike.fired({"key": key.hex(), "blocks": len(self._residency.empty())})
+                strike.fired(EvictedAfterHit(key=key.hex(), blocks=len(self._residency.empty())))
         return hits + self._over_reported(hashes[hits:])
 
     def _over_reported(self, missing: list[Any]) -> int:
@@ -57,7 +58,7 @@ class ChaosManager:
         strike = self._engine.strike("over_report", request=runtime.context.request, key=key)
         if strike is None:
             return 0
-        strike.fired({"key": key.hex()})
+        strike.fired(BlockLookup(key=key.hex()))
         return 1
 
     def prepare_load(self, block_hashes: Iterable[Any]) -> Any:

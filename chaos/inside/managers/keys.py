@@ -17,6 +17,7 @@ from chaos.inside.managers.residency import Residency
 from chaos.inside.managers.stores import BlocksUnderWay, StoresUnderWay
 from chaos.inside.raising import call_of_manager
 from chaos.inside.turns import managers_are_told
+from history.protocol.evidence import BlockLookup, EvictedAfterHit, LookupMissed
 
 API = import_module(detect().offered("OffloadingManager").__module__)
 
@@ -57,15 +58,15 @@ class ChaosManager:
         request, raw = _request(req_context), bytes(key)
         if answer is HIT:
             if strike := self._engine.strike("lookup_miss", request=request, key=raw):
-                strike.fired({"key": raw.hex(), "hit_blocks": 1, "answered_blocks": 0})
+                strike.fired(LookupMissed(key=raw.hex(), hit_blocks=1, answered_blocks=0))
                 return MISS
             if strike := self._engine.strike("lookup_retry", request=request, key=raw):
-                strike.fired({"key": raw.hex()})
+                strike.fired(BlockLookup(key=raw.hex()))
                 return RETRY
             if strike := self._engine.strike("evict_after_hit", request=request, key=raw):
-                strike.fired({"key": raw.hex(), "blocks": len(self._residency.empty())})
+                strike.fired(EvictedAfterHit(key=raw.hex(), blocks=len(self._residency.empty())))
         elif answer is MISS and (strike := self._engine.strike("over_report", request=request, key=raw)):
-            strike.fired({"key": raw.hex()})
+            strike.fired(BlockLookup(key=raw.hex()))
             return HIT
         return answer
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from chaos.inside.engine import Strike
-from chaos.inside.faults import STORED_AGAIN
+from history.protocol.notes import BlockStoredAgain
 
 
 class LostBlocks:
@@ -25,4 +25,4 @@ class LostBlocks:
         for block in blocks:
             strike = self._by_block.pop(block, None)
             if strike is not None:
-                strike.note(STORED_AGAIN, {"key": bytes(block).hex()})
+                strike.note(BlockStoredAgain(key=bytes(block).hex()))

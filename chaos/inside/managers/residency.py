@@ -7,6 +7,7 @@ from typing import Any
 from chaos.inside.engine import FaultEngine
 from chaos.inside.managers.lost import LostBlocks
 from chaos.inside.managers.pressure import Pressure
+from history.protocol.evidence import TierBlocks, TierShrunk
 
 
 class Residency:
@@ -22,15 +23,15 @@ class Residency:
         if strike := self._engine.strike("evict", request=request):
             gone = self._pressure.evict(int(strike.params["blocks"]))
             if gone:
-                strike.fired({"blocks": len(gone), "key": bytes(gone[0]).hex()})
+                strike.fired(TierBlocks(blocks=len(gone), key=bytes(gone[0]).hex()))
                 self._lost.lose(gone, strike)
             else:
-                strike.refused("no block is idle")
+                strike.refused("no-idle-block")
         if strike := self._engine.strike("tier_shrunk", request=request):
             left = int(strike.params["leave"])
             self._pressure.release()
             taken = self._pressure.occupy(left)
-            strike.fired({"blocks": taken, "left": left})
+            strike.fired(TierShrunk(blocks=taken, left=left))
 
     def heal(self) -> None:
         """Give back what a fault that is over still occupies."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from chaos.inside.engine import FaultEngine
 from chaos.inside.managers.lost import LostBlocks
+from history.protocol.evidence import TierBlocks
 
 
 class BlocksUnderWay:
@@ -45,7 +46,7 @@ class StoresUnderWay(BlocksUnderWay):
         """Whether a finished store is told as failed."""
         strike = engine.strike("store_failed", request=request) if blocks else None
         if strike is not None:
-            strike.fired({"blocks": len(blocks), "key": bytes(next(iter(blocks))).hex()})
+            strike.fired(TierBlocks(blocks=len(blocks), key=bytes(next(iter(blocks))).hex()))
             self._lost.lose(blocks, strike)
         return strike is not None
 
@@ -54,5 +55,5 @@ class StoresUnderWay(BlocksUnderWay):
         new = [block for block in missing if block not in self._blocks]
         strike = engine.strike("store_refused", request=request) if new else None
         if strike is not None:
-            strike.fired({"blocks": len(new), "key": bytes(new[0]).hex()})
+            strike.fired(TierBlocks(blocks=len(new), key=bytes(new[0]).hex()))
         return strike is not None

@@ -12,12 +12,13 @@ from chaos.inside.gate import LOAD, STORE, Gate, Job
 from chaos.inside.kind import WORKER
 from chaos.inside.ledger.contents import contents_of
 from chaos.inside.workers.pinned import pinned_tier
+from history.protocol.evidence import Direction
 
 
 class ChaosHandler:
     """A handler of either direction behind the gate."""
 
-    def __init__(self, inner: Any, direction: str, gate: Gate) -> None:
+    def __init__(self, inner: Any, direction: Direction, gate: Gate) -> None:
         self._inner = inner
         self._direction = direction
         self._gate = gate

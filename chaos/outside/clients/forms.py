@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from chaos.inside.kind import Value
+from history.protocol.schedule import Value
 
 COMPLETIONS = "/v1/completions"
 HUGE_TOKENS = 1_000_000

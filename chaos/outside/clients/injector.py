@@ -5,7 +5,7 @@ from __future__ import annotations
 from chaos.outside.clients.forms import MALFORMED, OVERSIZED, Target, chosen
 from chaos.outside.clients.sending import Sending
 from chaos.outside.injector import Hold, Strike
-from history.records import Evidence
+from history.protocol.outside import RequestsSent, WrongRequestsSent
 
 FORMS = {"malformed_request": MALFORMED, "oversized_request": OVERSIZED}
 NO_STATUS = 0
@@ -37,21 +37,21 @@ class _Sent:
     def strike(self) -> None:
         self._sending.start()
 
-    def proof(self) -> Evidence | None:
+    def proof(self) -> WrongRequestsSent | None:
         """What all of them came to."""
         return self._evidence() if self._sending.over() else None
 
     def lift(self) -> None:
         self._sending.stop()
 
-    def lifted(self) -> Evidence | None:
-        return {"requests": len(self._sending.answers())} if self._sending.over() else None
+    def lifted(self) -> RequestsSent | None:
+        return RequestsSent(requests=len(self._sending.answers())) if self._sending.over() else None
 
-    def _evidence(self) -> Evidence:
+    def _evidence(self) -> WrongRequestsSent:
         answers = self._sending.answers()
-        return {
-            "forms": [answer.form for answer in answers],
-            "statuses": [answer.status or NO_STATUS for answer in answers],
-            "ms": [round(answer.ms) for answer in answers],
-            "bodies": [answer.body for answer in answers],
-        }
+        return WrongRequestsSent(
+            forms=[answer.form for answer in answers],
+            statuses=[answer.status or NO_STATUS for answer in answers],
+            ms=[round(answer.ms) for answer in answers],
+            bodies=[answer.body for answer in answers],
+        )

@@ -13,7 +13,8 @@ from typing import Any
 from chaos.outside.clients.crowd import Crowd, Member
 from chaos.outside.clients.forms import Target, http_request
 from chaos.outside.injector import Hold, Refused, Strike
-from history.records import CROWD, Evidence, Outcome, RequestError, RequestRecord
+from history.protocol.outside import AbortStorm, ClientsLeft
+from history.records import CROWD, Outcome, RequestError, RequestRecord
 from history.writer import LineWriter
 
 LEFT = "Abandoned"
@@ -47,7 +48,7 @@ class _Storm:
         self._context = target.max_model_len
         self._block_size = block_size
         self._records = records
-        self._evidence: Evidence | None = None
+        self._evidence: AbortStorm | None = None
         members = [_member(strike, number, target) for number in range(int(strike.params["clients"]))]
         self._crowd = Crowd(members, target.port, float(strike.params["for_s"]))
 
@@ -56,7 +57,7 @@ class _Storm:
             raise Refused(f"{self._longest} tokens of prompt and answer, the model takes {self._context}")
         self._crowd.come()
 
-    def proof(self) -> Evidence | None:
+    def proof(self) -> AbortStorm | None:
         """What all of them had when they had left."""
         if self._evidence is None and self._crowd.over():
             self._evidence = self._told()
@@ -65,25 +66,25 @@ class _Storm:
     def lift(self) -> None:
         self._crowd.leave()
 
-    def lifted(self) -> Evidence | None:
+    def lifted(self) -> ClientsLeft | None:
         """Only after the proof, which tells all there is."""
-        return {"clients": len(self._crowd.members)} if self._evidence is not None else None
+        return ClientsLeft(clients=len(self._crowd.members)) if self._evidence is not None else None
 
-    def _told(self) -> Evidence:
+    def _told(self) -> AbortStorm:
         # All of them, unless a signal came in between.
         members = [member for member in self._crowd.members if member.start_ns]
         with LineWriter(self._records) as file:
             for member in members:
                 file.write(_record(member, self._answer_tokens, self._block_size))
         heard = [member.hearing.heard for member in members]
-        return {
-            "clients": len(members),
-            "sent": sum(member.sent for member in members),
-            "begun": sum(bool(one.token_ids) for one in heard),
-            "answered": sum(one.whole for one in heard),
-            "left_ns": self._crowd.left_ns,
-            "requests": [member.name for member in members],
-        }
+        return AbortStorm(
+            clients=len(members),
+            sent=sum(member.sent for member in members),
+            begun=sum(bool(one.token_ids) for one in heard),
+            answered=sum(one.whole for one in heard),
+            left_ns=self._crowd.left_ns,
+            requests=[member.name for member in members],
+        )
 
 
 def _member(strike: Strike, number: int, target: Target) -> Member:

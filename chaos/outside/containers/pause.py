@@ -8,7 +8,7 @@ from docker.errors import APIError
 
 from chaos.outside.containers.server import ContainerServer
 from chaos.outside.injector import NotThere
-from history.records import Evidence
+from history.protocol.outside import Continued, Paused
 
 PAUSED = "paused"
 
@@ -25,11 +25,11 @@ class ContainerPause:
             raise NotThere("the server does not run")
         self._server.container.pause()
 
-    def proof(self) -> Evidence | None:
+    def proof(self) -> Paused | None:
         """The engine says so."""
         if self._going_on or self._status() != PAUSED:
             return None
-        return {"container": self._server.container.short_id, "status": PAUSED}
+        return Paused(container=self._server.container.short_id, status=PAUSED)
 
     def lift(self) -> None:
         self._going_on = True
@@ -42,9 +42,9 @@ class ContainerPause:
             if self._status() == PAUSED:
                 raise
 
-    def lifted(self) -> Evidence | None:
+    def lifted(self) -> Continued | None:
         status = self._status()
-        return None if not self._going_on or status == PAUSED else {"status": status}
+        return None if not self._going_on or status == PAUSED else Continued(status=status)
 
     def _status(self) -> str:
         container = self._server.container

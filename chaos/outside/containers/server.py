@@ -11,7 +11,7 @@ from docker.errors import APIError
 from docker.models.containers import Container
 
 from chaos.outside.processes import Engine, HasProcesses, ServerProcess
-from history.records import Evidence
+from history.protocol.outside import Ended
 
 
 class ContainerServer(HasProcesses, Protocol):
@@ -47,13 +47,13 @@ class ContainerTarget:
     def runs(self) -> bool:
         return self._server.alive()
 
-    def identity(self) -> Evidence:
+    def identity(self) -> Ended:
         container = self._server.container
-        return {
-            "pid": container.attrs["State"]["Pid"],
-            "pids": [process.pid for process in self._server.processes()],
-            "container": container.short_id,
-        }
+        return Ended(
+            pid=container.attrs["State"]["Pid"],
+            pids=[process.pid for process in self._server.processes()],
+            container=container.short_id,
+        )
 
     def send(self, which: signal.Signals) -> None:
         try:
@@ -62,12 +62,11 @@ class ContainerTarget:
             if error.status_code not in (HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND):
                 raise
 
-    def kill_engine(self) -> Evidence:
+    def kill_engine(self) -> Sequence[int]:
         return self._engine.kill()
 
     def engine_gone(self) -> bool:
         return self._engine.gone()
 
-    def ended(self) -> Evidence | None:
-        code = self._server.exit_code()
-        return None if code is None else {"code": code}
+    def ended(self) -> int | None:
+        return self._server.exit_code()

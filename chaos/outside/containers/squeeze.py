@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
+from msgspec.structs import replace
+
 from chaos.outside.containers.server import ContainerServer, ContainerTarget
 from chaos.outside.ending import EngineKill, Lives
 from chaos.outside.injector import NotThere, NotVisible, Strike
-from history.records import Evidence
+from history.protocol.outside import CpuReturned, CpuSqueezed, Ended, Serves
 
 PERIOD_US = 100_000
 NO_QUOTA = -1
@@ -36,14 +38,14 @@ class CpuSqueeze:
         self._before = self._limits()
         self._server.container.update(cpu_period=PERIOD_US, cpu_quota=self._quota)
 
-    def proof(self) -> Evidence | None:
+    def proof(self) -> CpuSqueezed | None:
         """The kernel held it back since."""
         if self._lifting or not self._server.alive():
             return None
         times = self._throttled_periods() - self._throttled
         if times <= 0 or self._limits() != (PERIOD_US, self._quota):
             return None
-        return {"cpus": self._quota / PERIOD_US, "throttled_periods": times}
+        return CpuSqueezed(cpus=self._quota / PERIOD_US, throttled_periods=times)
 
     def lift(self) -> None:
         self._lifting = True
@@ -52,12 +54,12 @@ class CpuSqueeze:
         period, quota = self._before
         self._server.container.update(cpu_period=period or PERIOD_US, cpu_quota=quota or NO_QUOTA)
 
-    def lifted(self) -> Evidence | None:
+    def lifted(self) -> CpuReturned | None:
         if not self._lifting:
             return None
         self._server.container.reload()
         _, quota = self._limits()
-        return {"quota_us": quota} if self._before is None or quota != self._quota else None
+        return CpuReturned(quota_us=quota) if self._before is None or quota != self._quota else None
 
     def _limits(self) -> tuple[int, int]:
         """Period and quota, us."""
@@ -90,15 +92,15 @@ class MemorySqueeze(EngineKill):
         used = _used(_stats(self._server)["memory_stats"])
         self._limits = _MemoryLimits.of(self._server)
         _MemoryLimits(used + room, used + room).set(self._server)
-        self._before |= {"used_mib": used // MIB, "limit_mib": (used + room) // MIB}
+        self._before = replace(self._before, used_mib=used // MIB, limit_mib=(used + room) // MIB)
         seconds = str(self._strike.params["for_s"])
         command = ["python3", "-c", BALLAST, str(BALLAST_ROOMS * room), seconds]
         self._server.container.exec_run(command, detach=True)
 
-    def proof(self) -> Evidence | None:
+    def proof(self) -> Ended | None:
         """A process of the server is gone, and no signal of ours ended it."""
         gone = self._there - self._pids()
-        return {**self._before, "gone": sorted(gone)} if gone else None
+        return replace(self._before, gone=sorted(gone)) if gone else None
 
     def lift(self) -> None:
         super().lift()
@@ -106,10 +108,10 @@ class MemorySqueeze(EngineKill):
             self._limits.set(self._server)
             self._limits = None
 
-    def lifted(self) -> Evidence | None:
+    def lifted(self) -> Serves | None:
         """A server that nobody was taken from lives on."""
         if not self._renewed and self._there <= self._pids():
-            return {"gone": []}
+            return Serves(gone=[])
         return super().lifted()
 
     def _pids(self) -> set[int]:

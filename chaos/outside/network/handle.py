@@ -51,9 +51,8 @@ class Handle:
             if time.monotonic() > deadline:
                 raise ProxyFailed(f"it does not listen after {timeout_s:g} s")
             time.sleep(POLL_S)
-        port = report.evidence["port"]
-        assert isinstance(port, int)
-        return port
+        assert report.port is not None
+        return report.port
 
     def send(self, command: Command) -> None:
         """Raises ProxyFailed when it has ended."""

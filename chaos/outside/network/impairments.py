@@ -6,8 +6,11 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from chaos.inside import decide
-from history.records import Evidence
+from chaos.outside.network.messages import Effect
+from history.protocol.outside import BytesHeld, NetworkCut, SlowRead
 
 UP = "up"
 """From the client to the server."""
@@ -52,15 +55,15 @@ class Tally:
         self.shortest_s = min(self.shortest_s, seconds)
         self.longest_s = max(self.longest_s, seconds)
 
-    def evidence(self) -> Evidence:
-        return {
-            "waiting": self.waiting,
-            "passed": self.passed,
-            "bytes": self.bytes,
-            "shortest_ms": _ms(self.shortest_s if self.passed else 0.0),
-            "longest_ms": _ms(self.longest_s),
-            "requests": list(self.requests),
-        }
+    def evidence(self) -> BytesHeld:
+        return BytesHeld(
+            waiting=self.waiting,
+            passed=self.passed,
+            bytes=self.bytes,
+            shortest_ms=_ms(self.shortest_s if self.passed else 0.0),
+            longest_ms=_ms(self.longest_s),
+            requests=list(self.requests),
+        )
 
 
 class Crossing(Protocol):
@@ -96,7 +99,7 @@ class Impairment:
         """Whether it has taken effect."""
         return self.tally.passed > 0
 
-    def evidence(self) -> Evidence:
+    def evidence(self) -> Effect:
         return self.tally.evidence()
 
 
@@ -120,13 +123,13 @@ class Cut(Impairment):
     def shows(self) -> bool:
         return self.connections + self.refused > 0
 
-    def evidence(self) -> Evidence:
-        return {
-            "connections": self.connections,
-            "refused": self.refused,
-            "lost_bytes": self.lost_bytes,
-            "requests": list(self.tally.requests),
-        }
+    def evidence(self) -> NetworkCut:
+        return NetworkCut(
+            connections=self.connections,
+            refused=self.refused,
+            lost_bytes=self.lost_bytes,
+            requests=list(self.tally.requests),
+        )
 
 
 class Stall(Impairment):
@@ -160,8 +163,8 @@ class Latency(Impairment):
         share = decide.draw(self._seed, self.tally.strike, "jitter", number) / 2**64
         return (self._ms[direction] + share * self._jitter_ms) / 1000
 
-    def evidence(self) -> Evidence:
-        return {**super().evidence(), "both_ways_ms": sum(self._ms.values())}
+    def evidence(self) -> BytesHeld:
+        return replace(self.tally.evidence(), both_ways_ms=sum(self._ms.values()))
 
 
 class Loss(Impairment):
@@ -221,13 +224,13 @@ class SlowReading(Impairment):
     def shows(self) -> bool:
         return self._unread > 0
 
-    def evidence(self) -> Evidence:
-        return {
-            "bytes": self.tally.bytes,
-            "unread_bytes": self._unread,
-            "unread_ms": _ms(self._unread_s),
-            "requests": list(self.tally.requests),
-        }
+    def evidence(self) -> SlowRead:
+        return SlowRead(
+            bytes=self.tally.bytes,
+            unread_bytes=self._unread,
+            unread_ms=_ms(self._unread_s),
+            requests=list(self.tally.requests),
+        )
 
 
 def _ms(seconds: float) -> float:

@@ -8,8 +8,7 @@ from typing import Literal
 from chaos.outside.injector import Hold, Strike
 from chaos.outside.network.handle import Handle, ProxyFailed
 from chaos.outside.network.kinds import NETWORK_KINDS
-from chaos.outside.network.messages import Command, Cut, Delay, Lift, Lose, ReadSlowly, Stall
-from history.records import Evidence
+from chaos.outside.network.messages import Command, Cut, Delay, Effect, Lift, Lose, ReadSlowly, Stall
 
 
 class NetworkInjector:
@@ -37,7 +36,7 @@ class _OnTheLine:
     def strike(self) -> None:
         self._proxy.send(self._command)
 
-    def proof(self) -> Evidence | None:
+    def proof(self) -> Effect | None:
         return self._told("struck")
 
     def lift(self) -> None:
@@ -45,12 +44,12 @@ class _OnTheLine:
         with suppress(ProxyFailed):
             self._proxy.send(Lift(strike=self._command.strike))
 
-    def lifted(self) -> Evidence | None:
+    def lifted(self) -> Effect | None:
         return self._told("undone")
 
-    def _told(self, event: Literal["struck", "undone"]) -> Evidence | None:
+    def _told(self, event: Literal["struck", "undone"]) -> Effect | None:
         report = self._proxy.report(event, self._command.strike)
-        return None if report is None else report.evidence
+        return None if report is None else report.effect
 
 
 def command_for(strike: Strike) -> Command:

@@ -7,7 +7,8 @@ from typing import Literal
 
 import msgspec
 
-from history.records import Evidence, Record, Time
+from history.protocol.outside import BytesHeld, NetworkCut, SlowRead
+from history.records import Record, Time
 
 
 class _Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="do"):
@@ -52,6 +53,7 @@ class Lift(_Command, frozen=True, tag="lift"):
 Command = Cut | Stall | Delay | Lose | ReadSlowly | Lift
 
 
+Effect = NetworkCut | BytesHeld | SlowRead
 Event = Literal["listens", "struck", "undone"]
 """struck: a strike took effect. undone: it is over, and its evidence is all that it did."""
 
@@ -63,5 +65,24 @@ class Report(Record, frozen=True, kw_only=True):
     mono_ns: Time
     event: Event
     strike: str | None
-    evidence: Evidence
-    """listens: port."""
+    port: int | None = None
+    """listens: where."""
+    cut: NetworkCut | None = None
+    """struck, undone: what the strike did so far; one of these, by its kind."""
+    held: BytesHeld | None = None
+    slow: SlowRead | None = None
+
+    @property
+    def effect(self) -> Effect | None:
+        return self.cut or self.held or self.slow
+
+
+def report(event: Event, strike: str, effect: Effect, t_ns: int, mono_ns: int) -> Report:
+    """Of a strike."""
+    match effect:
+        case NetworkCut():
+            return Report(t_ns=t_ns, mono_ns=mono_ns, event=event, strike=strike, cut=effect)
+        case BytesHeld():
+            return Report(t_ns=t_ns, mono_ns=mono_ns, event=event, strike=strike, held=effect)
+        case SlowRead():
+            return Report(t_ns=t_ns, mono_ns=mono_ns, event=event, strike=strike, slow=effect)

@@ -10,8 +10,7 @@ from chaos.outside.network import messages
 from chaos.outside.network.end import reset
 from chaos.outside.network.impairments import Cut, Impairment, Latency, Loss, SlowReading, Stall, Tally
 from chaos.outside.network.link import Address, Link
-from chaos.outside.network.messages import Command, Event, Report
-from history.records import Evidence
+from chaos.outside.network.messages import Command, Effect, Event, Report
 
 Moment = tuple[int, int]
 """By wall clock and monotonic clock, ns."""
@@ -64,7 +63,8 @@ class Proxy:
 
     def listens(self, port: int) -> None:
         """Tell where clients can come."""
-        self._report("listens", None, {"port": port}, _now())
+        t_ns, mono_ns = _now()
+        self._tell(Report(t_ns=t_ns, mono_ns=mono_ns, event="listens", strike=None, port=port))
 
     def close(self) -> None:
         """Cut everything."""
@@ -79,9 +79,8 @@ class Proxy:
                 link.relieve(each)
             self._report("undone", strike, each.evidence(), lifted)
 
-    def _report(self, event: Event, strike: str | None, evidence: Evidence, moment: Moment) -> None:
-        t_ns, mono_ns = moment
-        self._tell(Report(t_ns=t_ns, mono_ns=mono_ns, event=event, strike=strike, evidence=evidence))
+    def _report(self, event: Event, strike: str, effect: Effect, moment: Moment) -> None:
+        self._tell(messages.report(event, strike, effect, *moment))
 
 
 def _now() -> Moment:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from chaos.outside.injector import Hold, NotThere, Strike
-from history.records import Evidence
+from history.protocol.outside import PrometheusKilled, PrometheusRuns
 
 
 class Service(Protocol):
@@ -49,16 +49,16 @@ class _Killed:
             raise NotThere("Prometheus does not run")
         self._service.kill()
 
-    def proof(self) -> Evidence | None:
+    def proof(self) -> PrometheusKilled | None:
         """It does not run any more."""
-        return None if self._lifting or self._service.runs() else {"signal": "SIGKILL"}
+        return None if self._lifting or self._service.runs() else PrometheusKilled(signal="SIGKILL")
 
     def lift(self) -> None:
         """What is dead needs nothing undone; it is started again only as long as `lifted` is asked."""
         self._lifting = True
 
-    def lifted(self) -> Evidence | None:
+    def lifted(self) -> PrometheusRuns | None:
         if not self._lifting:
             return None
         self._service.revive()
-        return {"runs": True} if self._service.runs() else None
+        return PrometheusRuns(runs=True) if self._service.runs() else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from history.evidence import EVIDENCE
+from history.events import EvidenceCounted, ServerReady, ServerStop
 from history.plan import Role
 from history.reader import History, PhaseWindow
 from kvchaos.report.html.axis import TimeAxis
@@ -14,7 +14,7 @@ from kvchaos.report.html.marks import Mark, event_marks, finding_marks
 from oracles.faults import armings_of
 from oracles.timeline import end_ns
 
-LAST = ("server_stop", EVIDENCE)
+LAST = (ServerStop.kind, EvidenceCounted.kind)
 """What is written when all else is over."""
 STYLES = 7
 """Colours and patterns that the page has for kinds of faults."""
@@ -80,13 +80,13 @@ def backdrop(history: History, findings: Sequence[NumberedFinding]) -> Backdrop:
         phases=[_phase(history, window, axis) for window in history.phases()],
         faults=list(_faults(history, axis)),
         findings=finding_marks(findings, axis),
-        events=event_marks(history.events, axis),
+        events=event_marks(history.timed, axis),
     )
 
 
 def run_axis(history: History) -> TimeAxis:
     """From the moment the server was ready to the last thing that happened before it was stopped."""
-    ready = history.events_of("server_ready")
+    ready = history.events_of(ServerReady)
     start = (ready[0] if ready else history.events[0]).t_ns
     ends = [event.t_ns for event in history.events if event.kind not in LAST]
     last_request = max(map(end_ns, history.requests), default=start)

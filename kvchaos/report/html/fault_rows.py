@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chaos.catalogue import KINDS
+from history.events import Healed
 from history.plan import FaultSpec, Trigger
 from history.reader import History
-from history.records import Event, FaultRecord
+from history.records import FaultRecord
 from history.verdict import FaultEffect
 from kvchaos.report.html.axis import TimeAxis
 from kvchaos.report.html.backdrop import Backdrop, FaultBand
@@ -103,10 +104,10 @@ def _consequential(history: History, fault: FaultSpec, real: list[FaultRecord]) 
 
 
 def _healed(history: History, fault: FaultSpec) -> Step:
-    ends = _events(history, "healed", fault)
-    if not ends or not all(event.data.get("confirmed") is True for event in ends):
+    ends = [event.data for event in history.events_of(Healed) if fault.id in event.data.faults]
+    if not all(end.confirmed for end in ends) or not ends:
         return Step(seen=False, name="not healed", told="not confirmed" if ends else "no event says so")
-    by = ", ".join(sorted({str(event.data.get("by", "journal")) for event in ends}))
+    by = ", ".join(sorted({end.by or "journal" for end in ends}))
     return Step(seen=True, name="healed", told=f"confirmed by {by}")
 
 
@@ -116,15 +117,6 @@ def _declared(effect: FaultEffect) -> Step:
         return Step(seen=False, name="lacks its declared effect", told=" or ".join(effect.rules))
     told = ", ".join(f"{rule} ({count})" for rule, count in effect.explains.items())
     return Step(seen=True, name="explains", told=told or f"no finding of {' or '.join(effect.rules)}")
-
-
-def _events(history: History, kind: str, fault: FaultSpec) -> list[Event]:
-    """The events of a kind that name this fault."""
-    return [
-        event
-        for event in history.events_of(kind)
-        if isinstance(faults := event.data.get("faults"), list) and fault.id in faults
-    ]
 
 
 def trigger_text(trigger: Trigger) -> str:

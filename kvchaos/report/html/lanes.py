@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from history.events import ServerExit, Stall
 from history.reader import History
 from history.records import RequestRecord
 from kvchaos.report.html.axis import Tick, TimeAxis
@@ -16,7 +17,7 @@ MOST_LANES = 8
 MOST_GROUPS = 3
 PLACES = 1000
 """Chunks nearer to each other than this part of the width are drawn as one."""
-STOPS = ("stall", "server_exit")
+STOPS = (Stall, ServerExit)
 ENDS = {"ok": "ok", "error": "failed", "aborted": "aborted by the client", "unknown": "unknown end"}
 SYMBOLS = {"ok": "✓", "error": "✗", "aborted": "■", "unknown": "?"}
 
@@ -78,7 +79,7 @@ def lane_keys(shown: Lanes) -> dict[str, str]:
 
 def _chosen(history: History, findings: Sequence[NumberedFinding]) -> list[RequestRecord]:
     named = {finding.finding.request for finding in findings if finding.finding.request is not None}
-    stops = [event.t_ns for event in history.events if event.kind in STOPS]
+    stops = [event.t_ns for event in history.timed if isinstance(event.data, STOPS)]
     chosen = [
         record
         for record in history.requests

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from history.records import Event
+from history.events import EventData, InterruptedBy, RunFailed, ServerExit, ServerReady, Stall
+from history.timed import Timed, shown
 from kvchaos.report.html.axis import TimeAxis
 from kvchaos.report.html.findings import NumberedFinding
 
@@ -13,12 +14,12 @@ APART = 1.5
 """Marks nearer to each other, per cent of the width, are drawn as one."""
 CHAR, SPACE = 2.2, 3.0
 """Width of a letter and space beside a label, per cent of the width of a phone."""
-TOLD = {
-    "server_ready": "server ready",
-    "server_exit": "server exited",
-    "stall": "stall",
-    "interrupted": "interrupted",
-    "run_failed": "run failed",
+TOLD: dict[type[EventData], str] = {
+    ServerReady: "server ready",
+    ServerExit: "server exited",
+    Stall: "stall",
+    InterruptedBy: "interrupted",
+    RunFailed: "run failed",
 }
 
 
@@ -53,12 +54,12 @@ def finding_marks(findings: Sequence[NumberedFinding], axis: TimeAxis) -> list[M
     return _levelled([_mark(group, axis) for group in groups])
 
 
-def event_marks(events: Sequence[Event], axis: TimeAxis) -> list[Mark]:
+def event_marks(events: Sequence[Timed[EventData]], axis: TimeAxis) -> list[Mark]:
     """The events that change what can be expected of the server."""
     return [
-        Mark(axis.share(event.t_ns), TOLD[event.kind], _told(event, axis))
+        Mark(axis.share(event.t_ns), TOLD[type(event.data)], _told(event, axis))
         for event in events
-        if event.kind in TOLD
+        if type(event.data) in TOLD
     ]
 
 
@@ -98,7 +99,7 @@ def number_ranges(numbers: Sequence[int]) -> str:
     return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
 
 
-def _told(event: Event, axis: TimeAxis) -> str:
-    details = ", ".join(f"{key} {value}" for key, value in event.data.items() if value is not None)
-    said = TOLD[event.kind] + (f" ({details})" if details else "")
+def _told(event: Timed[EventData], axis: TimeAxis) -> str:
+    details = ", ".join(f"{key} {value}" for key, value in shown(event.data).items() if value is not None)
+    said = TOLD[type(event.data)] + (f" ({details})" if details else "")
     return f"{said} at {axis.seconds(event.t_ns):.2f} s"

@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
+from history.events import EventData
 from history.plan import Scenario, ServerSettings
 from history.reader import History
-from history.records import Event, Evidence, RequestRecord
+from history.records import Event, RequestRecord
+from history.timed import Timed, stored
 from oracles.rule import Rule
 
 
@@ -47,21 +49,22 @@ def with_request(history: History, record: RequestRecord, **changes: object) -> 
     return replace(history, requests=requests)
 
 
-def with_event(history: History, kind: str, t_ns: int | None = None, **data: object) -> History:
+def with_event(history: History, data: EventData, t_ns: int | None = None) -> History:
     """One more event, at a time or after the last one."""
     at_ns = history.events[-1].t_ns if t_ns is None else t_ns
-    event = msgspec.convert({"t_ns": at_ns, "mono_ns": at_ns, "kind": kind, "data": data}, Event, strict=True)
+    event = stored(Timed(at_ns, at_ns, data))
     return replace(history, events=sorted([*history.events, event], key=lambda each: each.t_ns))
 
 
-def with_data(history: History, kind: str, where: Evidence, **data: object) -> History:
-    """Events of a kind whose data has `where` have other data."""
+def with_data(history: History, kind: type[EventData], where: str | None = None, **data: object) -> History:
+    """Events of a kind, those of one `where` if that is given, have other data."""
 
-    def changed(event: Event) -> Event:
-        fits = event.kind == kind and all(event.data.get(name) == value for name, value in where.items())
-        return msgspec.structs.replace(event, data={**event.data, **data}) if fits else event
+    def changed(event: Timed[EventData]) -> Event:
+        fits = isinstance(event.data, kind) and where in (None, getattr(event.data, "where", None))
+        other = msgspec.structs.replace(event.data, **data) if fits else event.data
+        return stored(replace(event, data=other))
 
-    return replace(history, events=[changed(event) for event in history.events])
+    return replace(history, events=[changed(event) for event in history.timed])
 
 
 def answered(history: History) -> RequestRecord:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import msgspec
 
+from history.events import FINAL, Canary, Drained, Healed, Health, ServerExit, ServerNotReady, ServerStart
 from history.reader import History
 from history.records import FaultRecord, RequestError
 from kvchaos.sight.alterations.alteration import (
@@ -20,11 +21,11 @@ from oracles.lives import OUTSIDE
 
 
 def _died(history: History) -> History:
-    return with_event(history, "server_exit", code=-11, pid=history.events[0].data.get("pid"))
+    return with_event(history, ServerExit(code=-11, pid=history.events_of(ServerStart)[-1].data.pid))
 
 
 def _never_ready(history: History) -> History:
-    return with_event(history, "server_not_ready", seconds=180.0, alive=True)
+    return with_event(history, ServerNotReady(seconds=180.0, alive=True))
 
 
 def _stop_ignored(history: History) -> History:
@@ -46,8 +47,8 @@ def _stop_ignored(history: History) -> History:
 
 
 def _probe_unanswered(history: History) -> History:
-    sick = with_data(history, "health", {"where": alive.FINAL}, ok=False, status=503)
-    return with_data(sick, "canary", {"where": alive.FINAL}, ok=False, error="HTTP 503")
+    sick = with_data(history, Health, FINAL, ok=False, status=503)
+    return with_data(sick, Canary, FINAL, ok=False, error="HTTP 503")
 
 
 def _past_its_deadline(history: History) -> History:
@@ -56,7 +57,7 @@ def _past_its_deadline(history: History) -> History:
 
 
 def _nothing_answered_after_healing(history: History) -> History:
-    healed_ns = max(event.t_ns for event in history.events_of("healed"))
+    healed_ns = max(event.t_ns for event in history.events_of(Healed))
     requests = [
         msgspec.structs.replace(record, outcome="error") if record.start_ns >= healed_ns else record
         for record in history.requests
@@ -65,7 +66,7 @@ def _nothing_answered_after_healing(history: History) -> History:
 
 
 def _did_not_drain(history: History) -> History:
-    return with_data(history, "drained", {}, ok=False)
+    return with_data(history, Drained, ok=False)
 
 
 ALTERATIONS = (

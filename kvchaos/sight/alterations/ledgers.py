@@ -7,6 +7,8 @@ from functools import partial
 
 import msgspec
 
+from history.protocol.evidence import as_stored
+from history.protocol.ledger import Label, Violation, stored_balance
 from history.reader import History
 from history.records import LedgerRecord
 from kvchaos.sight.alterations.alteration import Alteration, with_server
@@ -15,21 +17,21 @@ from oracles.rule import Rule
 
 
 def _violated(name: str, history: History) -> History:
-    last = history.ledger[-1]
-    line = msgspec.structs.replace(
-        last, event="violation", rule=name, evidence={"key": "00", "job": 1, "block": 1}
-    )
+    last, where = history.ledger[-1], as_stored(Violation(key="00", job=1, block=1))
+    line = msgspec.structs.replace(last, event="violation", rule=name, evidence=where)
     return replace(history, ledger=[*history.ledger, line])
 
 
-def _never_ended(account: str, history: History) -> History:
+def _never_ended(label: Label, history: History) -> History:
     """Something has been open in the last balances since long ago."""
 
     def opened(line: LedgerRecord) -> LedgerRecord:
-        if line.event != "balance" or f"{account}_begun" not in line.evidence:
+        balance = line.balance
+        if balance is None or label not in balance.accounts:
             return line
-        more = {f"{account}_open": 1, f"{account}_since_ns": 1, f"{account}_names": ["x"]}
-        return msgspec.structs.replace(line, evidence={**line.evidence, **more})
+        account = msgspec.structs.replace(balance.accounts[label], open=1, since_ns=1, names=["x"])
+        other = msgspec.structs.replace(balance, accounts={**balance.accounts, label: account})
+        return msgspec.structs.replace(line, evidence=stored_balance(other))
 
     return replace(history, ledger=[opened(line) for line in history.ledger])
 
@@ -39,7 +41,7 @@ def _switched_off(history: History) -> History:
 
 
 def _violations() -> tuple[Alteration, ...]:
-    rules: dict[str, Rule] = {**ledger.BY_NAME, "of-a-later-version": ledger.UNKNOWN_RULE}
+    rules: dict[str, Rule] = {**ledger.RECORDED, "of-a-later-version": ledger.UNKNOWN_RULE}
     return tuple(
         Alteration(rule, f"the ledger has a violation: {name}", partial(_violated, name))
         for name, rule in rules.items()
@@ -49,8 +51,8 @@ def _violations() -> tuple[Alteration, ...]:
 ALTERATIONS = (
     *_violations(),
     *(
-        Alteration(rule, f"one of the {ledger.ACCOUNTS[account]} never ends", partial(_never_ended, account))
-        for account, rule in ledger.NEVER_ENDED.items()
+        Alteration(rule, f"one of the {ledger.ACCOUNTS[label]} never ends", partial(_never_ended, label))
+        for label, rule in ledger.NEVER_ENDED.items()
     ),
     Alteration(ledger.OFF, "a server without the chaos module has ledgers", _switched_off),
 )

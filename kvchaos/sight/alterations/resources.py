@@ -7,8 +7,10 @@ from dataclasses import replace
 
 import msgspec
 
+from history.events import Drained, PhaseEnd
 from history.reader import History
 from history.records import Event, ResourceRecord
+from history.timed import stored
 from kvchaos.sight.alterations.alteration import Alteration
 from oracles import resources
 from oracles.resources import MIB, ROUNDS, RULE_OF
@@ -26,7 +28,7 @@ def _more(what: str, changes: Callable[[ResourceRecord], dict[str, int]]) -> Alt
 
 def _grows(history: History) -> History:
     """Further quiet moments, with 100 MiB more in each."""
-    end = next(event for event in history.events if event.kind == "phase_end")
+    end = stored(history.events_of(PhaseEnd)[0])
     *earlier, last = history.resources
     moments: list[ResourceRecord] = []
     events: list[Event] = []
@@ -35,8 +37,8 @@ def _grows(history: History) -> History:
         more = last.anonymous_bytes + number * 100 * MIB
         moments.append(msgspec.structs.replace(last, t_ns=at_ns, mono_ns=at_ns, anonymous_bytes=more))
         events.append(msgspec.structs.replace(end, t_ns=at_ns, mono_ns=at_ns))
-    others = [event for event in history.events if event.kind != "drained"]
-    drained = msgspec.structs.replace(history.events_of("drained")[-1], t_ns=moments[-1].t_ns + STEP_NS)
+    others = [event for event in history.events if event.kind != Drained.kind]
+    drained = stored(replace(history.events_of(Drained)[-1], t_ns=moments[-1].t_ns + STEP_NS))
     return replace(history, resources=[*earlier, last, *moments], events=[*others, *events, drained])
 
 

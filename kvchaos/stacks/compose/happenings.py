@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import docker
 
-from history.records import Scalar
+from history.events import ContainerAction
 from kvchaos.stacks.compose.sweep import PROJECT_LABEL, SERVICE_LABEL
 
 ACTIONS = ("create", "start", "health_status", "pause", "unpause", "kill", "oom", "die", "stop", "destroy")
 NS = 1_000_000_000
-TOLD = {"exitCode": "code", "signal": "signal"}
 
 
 class Happenings:
@@ -24,7 +23,7 @@ class Happenings:
         self._filters = {"type": "container", "event": list(ACTIONS), "label": f"{PROJECT_LABEL}={project}"}
         self._last_ns = time.time_ns()
 
-    def new(self) -> Iterator[dict[str, Scalar]]:
+    def new(self) -> Iterator[ContainerAction]:
         """All since it was last asked, in order. Raises what the SDK raises."""
         since, until = _seconds(self._last_ns), _seconds(time.time_ns())
         events = self._client.api.events(since=since, until=until, filters=self._filters, decode=True)
@@ -39,15 +38,17 @@ def _seconds(ns: int) -> Any:
     return f"{ns // NS}.{ns % NS:09d}"
 
 
-def _plain(event: dict[str, Any]) -> dict[str, Scalar]:
+def _plain(event: dict[str, Any]) -> ContainerAction:
     attributes = event["Actor"]["Attributes"]
-    told: dict[str, Scalar] = {
-        "action": event["Action"],
-        "service": attributes.get(SERVICE_LABEL, ""),
-        "container": event["Actor"]["ID"][:12],
-        "at_ns": event["timeNano"],
-    }
-    for name, short in TOLD.items():
-        if name in attributes:
-            told[short] = int(attributes[name])
-    return told
+    return ContainerAction(
+        action=event["Action"],
+        service=attributes.get(SERVICE_LABEL, ""),
+        container=event["Actor"]["ID"][:12],
+        at_ns=event["timeNano"],
+        code=_number(attributes, "exitCode"),
+        signal=_number(attributes, "signal"),
+    )
+
+
+def _number(attributes: Mapping[str, str], name: str) -> int | None:
+    return int(attributes[name]) if name in attributes else None

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import yaml
 
+from history.events import SERVER_SERVICE
 from kvchaos.errors import UsageError
 from kvchaos.paths import beside_packages
 from kvchaos.stacks.command import Launch, RunFolders
 
-SERVER = "server"
+SERVER = SERVER_SERVICE
 PROMETHEUS = "prometheus"
 GRAFANA = "grafana"
 INSIDE = RunFolders(temp=Path("/tmp"), plugin=Path("/kvchaos/plugin"), control=Path("/kvchaos/control"))

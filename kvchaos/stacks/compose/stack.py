@@ -17,7 +17,8 @@ from docker.errors import NotFound
 from docker.models.containers import Container
 
 from history import layout
-from history.records import ResourceRecord, Scalar
+from history.events import ContainerAction, ServerStart
+from history.records import ResourceRecord
 from kvchaos.errors import UsageError
 from kvchaos.stacks.command import Launch
 from kvchaos.stacks.compose.engine import FAILED, asking
@@ -65,7 +66,7 @@ class ComposeStack:
         self._manner = manner
         self._record = record
         self._happenings = Happenings(client, manner.name)
-        self._untold: deque[dict[str, Scalar]] = deque()
+        self._untold: deque[ContainerAction] = deque()
         self._server: Container | None = None
         self._ended: int | None = None
 
@@ -83,14 +84,14 @@ class ComposeStack:
             (found,) = containers_of(self._client, self._manner.name, service)
         return found
 
-    def identity(self) -> dict[str, Scalar]:
+    def identity(self) -> ServerStart:
         with asking("server"):
-            return {
-                "pid": self._state("Pid"),
-                "port": self.launch.port,
-                "container": self.container.short_id,
-                "project": self._manner.name,
-            }
+            return ServerStart(
+                pid=self._state("Pid"),
+                port=self.launch.port,
+                container=self.container.short_id,
+                project=self._manner.name,
+            )
 
     def start(self) -> None:
         if self.alive():
@@ -131,7 +132,7 @@ class ComposeStack:
         with asking("events of the containers"):
             self._untold += self._happenings.new()
 
-    def happenings(self) -> Sequence[dict[str, Scalar]]:
+    def happenings(self) -> Sequence[ContainerAction]:
         told = tuple(self._untold)
         self._untold.clear()
         return told

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chaos.inside.ledger import rules
+from history.protocol import ledger as rules
 from tests.server.contract.bench import Bench
 from tests.server.contract.control import control_room
 from tests.server.contract.copies import finish, prepared

@@ -8,14 +8,16 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
+import msgspec
 from vllm.distributed.kv_transfer.kv_connector.v1.offloading_connector import OffloadingConnector
 
 from chaos.inside import runtime
 from chaos.inside.connector import ChaosConnector
-from chaos.inside.faults import ASKS_AGAIN, HOOKS
+from chaos.inside.faults import HOOKS
 from chaos.inside.kind import SCHEDULER
 from chaos.inside.raising import InjectedFailure
 from chaos.inside.reach import unreachable
+from history.protocol.notes import LoadRetried
 from tests.server.contract.bench import CHUNKS, Bench
 from tests.server.contract.connector import BLOCKS, a_connector, load
 from tests.server.contract.control import Control, control_room
@@ -156,7 +158,7 @@ def refusal_of(control: Control, kind: str) -> str:
     control._put([{"id": "f1", "kind": kind, "trigger": {"every": 1}, "params": {}}])
 
     def refusals() -> list[str]:
-        return [line["evidence"]["reason"] for line in control.lines() if line["event"] == "refused"]
+        return [line["evidence"]["detail"] for line in control.lines() if line["event"] == "refused"]
 
     wait_until(lambda: bool(refusals()), "the fault is refused")
     assert not [line for line in control.lines() if line["event"] == "armed"]
@@ -178,7 +180,7 @@ def a_request_that_asks_again_after_a_failed_load_is_noted_once(bench: Bench) ->
         for request in ("b", "a", "a"):
             connector.get_num_new_matched_tokens(SimpleNamespace(request_id=request), 0)
         notes = [(line["request"], line["evidence"]) for line in control.lines() if line["event"] == "note"]
-        assert notes == [("a", {"about": ASKS_AGAIN})]
+        assert notes == [("a", msgspec.to_builtins(LoadRetried()))]
 
 
 def plain_connector() -> Any:

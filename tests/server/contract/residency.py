@@ -6,7 +6,7 @@ from unittest import mock
 
 from chaos.inside import runtime
 from chaos.inside.kind import SCHEDULER
-from chaos.inside.ledger import rules
+from history.protocol import ledger as rules
 from tests.server.contract.bench import CHUNKS, Bench
 from tests.server.contract.control import control_room
 from tests.server.contract.manager import KEYS, fill

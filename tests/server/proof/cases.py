@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from packaging.version import Version
 
 from chaos.inside.faults import HOOKS, KINDS
-from chaos.inside.kind import Value
+from history.protocol.schedule import Value
 
 PREFIX = "prove-"
 ENDS_THE_SERVER = (

@@ -6,9 +6,11 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from history.events import Drained, Healed, LeakProbe, ServerExit, Stall
 from history.plan import FaultSpec
+from history.protocol.evidence import CopyDelayed
 from history.reader import History
-from history.records import Event, FaultRecord
+from history.records import FaultRecord
 from history.verdict import Verdict
 from kvchaos.judging import judge
 from oracles.answers import compare
@@ -93,8 +95,8 @@ def _shown(history: History, fault: FaultSpec, verdict: Verdict) -> Shown:
         seen=doubt or SIGNS.get(fault.kind, _damage)(look),
         consequential=doubt is None,
         healed=any(
-            event.data.get("confirmed") is True and event.data.get("phase") == look.phase
-            for event in history.events_of("healed")
+            event.data.confirmed is True and event.data.phase == look.phase
+            for event in history.events_of(Healed)
         ),
         server=_server(history),
         verdict=verdict,
@@ -112,9 +114,9 @@ def _doubt(look: Look, fault: FaultSpec) -> str | None:
 
 
 def _server(history: History) -> str:
-    if history.events_of("server_exit"):
+    if history.events_of(ServerExit):
         return "died"
-    return "stalled" if history.events_of("stall") else "lived"
+    return "stalled" if history.events_of(Stall) else "lived"
 
 
 def _damaged(look: Look) -> tuple[int, int]:
@@ -132,7 +134,7 @@ def _damage(look: Look) -> str:
 
 
 def _death(look: Look) -> str:
-    end = look.history.events_of("server_exit")[0]
+    end = look.history.events_of(ServerExit)[0]
     words = next((found[1] for line in look.history.log if (found := ASSERTION.search(line))), "no assertion")
     return f"{words} in the log; the server ended {(end.t_ns - look.first_ns) / 1e9:.1f} s after the strike"
 
@@ -141,16 +143,17 @@ def _lost(look: Look) -> str:
     history = look.history
     missed = sum(record.error is not None and record.error.kind == DEADLINE for record in history.requests)
     told = [f"{missed} deadlines missed"] if missed else []
-    told += [f"no token for {event.data.get('seconds')} s" for event in history.events_of("stall")[:1]]
-    probes = (*history.events_of("drained"), *history.events_of("leak_probe"))
-    told += [_trouble(event) for event in probes if event.data.get("ok") is False]
+    told += [f"no token for {event.data.seconds} s" for event in history.events_of(Stall)[:1]]
+    probes: list[Drained | LeakProbe] = [event.data for event in history.events_of(Drained)]
+    probes += [event.data for event in history.events_of(LeakProbe)]
+    told += [_trouble(probe) for probe in probes if probe.ok is False]
     return "; ".join(told)
 
 
-def _trouble(event: Event) -> str:
-    if event.kind == "drained":
-        return f"not drained: {event.data.get('running')} running, {event.data.get('waiting')} waiting"
-    held = re.search(r"\((\d+)\) are not freed", str(event.data.get("detail")))
+def _trouble(probe: Drained | LeakProbe) -> str:
+    if isinstance(probe, Drained):
+        return f"not drained: {probe.running} running, {probe.waiting} waiting"
+    held = re.search(r"\((\d+)\) are not freed", probe.detail)
     return f"{held[1]} blocks held at the end" if held else "the leak probe failed"
 
 
@@ -171,7 +174,7 @@ def _computed(look: Look) -> str:
 
 
 def _clock(look: Look) -> str:
-    held = [ms for record in look.fired if isinstance(ms := record.evidence.get("ms"), int | float)]
+    held = [firing.ms for record in look.fired if isinstance(firing := record.firing, CopyDelayed)]
     return f"the server's {look.case.variant} time grew by the {sum(held) / 1e3:.2f} s held"
 
 

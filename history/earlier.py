@@ -1,0 +1,97 @@
+"""What runs of earlier versions wrote in another form, brought into the form of today as it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import get_args
+
+import msgspec
+
+from history import events
+from history.protocol.evidence import Armed, Healed, HealReason, RefusalReason
+from history.protocol.ledger import EARLIER_RULES
+from history.protocol.notes import EARLIER_IDS, FaultReverted
+from history.records import Event, Evidence, FaultRecord, LedgerRecord, Scalar
+from history.timed import typed
+
+EARLIER_VALUES: dict[tuple[str, str, Scalar], str] = {
+    (events.Healed.kind, "by", "the server's end"): "server-exit",
+    (events.ServerStop.kind, "how", "term"): "SIGTERM",
+}
+"""Values of events, by kind, field and what earlier versions wrote."""
+EARLIER_HEAL_REASONS: dict[str, HealReason] = {
+    "healed by the conductor": "conductor",
+    "lease ran out": "lease-expired",
+    "schedule removed": "schedule-removed",
+    "schedule refused": "schedule-refused",
+}
+EARLIER_REFUSALS: dict[str, RefusalReason] = {
+    "dry run": "dry-run",
+    "another fault struck": "other-fault",
+    "healed before the end was told again": "healed-first",
+    "this copy offers nothing to damage so": "nothing-to-damage",
+    "no block is idle": "no-idle-block",
+    "the strike before is still in force": "still-in-force",
+}
+
+
+def revised_event(line: Event) -> Event:
+    """A line of events.jsonl with the values of today. Raises msgspec.ValidationError."""
+    for (kind, name, value), today in EARLIER_VALUES.items():
+        if line.kind == kind and line.data.get(name) == value:
+            line = msgspec.structs.replace(line, data={**line.data, name: today})
+    typed(line)
+    return line
+
+
+def revised_fault(line: FaultRecord) -> FaultRecord:
+    """A line of a fault journal with the ids of today. Raises msgspec.ValidationError."""
+    match line.event:
+        case "note":
+            line = _with(line, "about", EARLIER_IDS)
+        case "healed":
+            line = _with(line, "reason", EARLIER_HEAL_REASONS)
+        case "refused" if line.evidence.get("reason") not in get_args(RefusalReason):
+            line = msgspec.structs.replace(line, evidence=_refusal(line))
+    check(line)
+    return line
+
+
+def revised_ledger(line: LedgerRecord) -> LedgerRecord:
+    """A line of a ledger with the rule's id of today. Raises msgspec.ValidationError."""
+    rule = EARLIER_RULES.get(line.rule or "")
+    line = line if rule is None else msgspec.structs.replace(line, rule=rule)
+    assert line.balance or line.violation
+    return line
+
+
+def check(line: FaultRecord) -> None:
+    """Raises msgspec.ValidationError where the evidence is none of the line's event and kind."""
+    match line.event:
+        case "armed":
+            msgspec.convert(line.evidence, Armed)
+        case "healed":
+            msgspec.convert(line.evidence, Healed)
+        case "fired":
+            assert line.firing
+        case "note":
+            assert not isinstance(line.note, FaultReverted) or line.reverted
+        case "loaded" | "refused":
+            assert line.loaded or line.refusal
+
+
+def _with(line: FaultRecord, name: str, ids: Mapping[str, str]) -> FaultRecord:
+    earlier = line.evidence.get(name)
+    if not isinstance(earlier, str) or earlier not in ids:
+        return line
+    return msgspec.structs.replace(line, evidence={**line.evidence, name: ids[earlier]})
+
+
+def _refusal(line: FaultRecord) -> Evidence:
+    """Earlier versions wrote a sentence."""
+    said = str(line.evidence.get("reason"))
+    reason = EARLIER_REFUSALS.get(said)
+    if reason is not None:
+        return {"reason": reason}
+    of_all: RefusalReason = "schedule-malformed" if line.fault is None else "unsupported"
+    return {"reason": of_all if line.n is None else "target", "detail": said}

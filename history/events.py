@@ -1,0 +1,270 @@
+"""The events of a run: a type for each kind, by which they are written and read.
+
+A line of events.jsonl holds the kind as `kind` and the fields of its type as `data`; a field that has its
+default is left out. Kinds and fields stay: stored runs have them.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import msgspec
+
+from history.records import Count, Time, Whole
+
+READY, FINAL = "ready", "final"
+"""`where` of the first probe, before any load, and of the last one, after all load."""
+SERVER_SERVICE = "server"
+"""The service of a compose project in which vLLM runs."""
+OUT_OF_MEMORY = "oom"
+"""The action of a container in which the kernel has ended something for lack of memory."""
+
+CutShort = Literal["server-dead", "stalled"]
+"""Why a phase ends before its load is over: the server has ended, or no token comes any more."""
+PhaseEnding = Literal["done", CutShort]
+HealedBy = Literal["journal", "server-exit", "nobody"]
+"""Who confirmed that faults have ended: the fault journals, the end of their process, or nobody."""
+
+
+class EventData(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """Base of what the kinds of events say."""
+
+    kind: ClassVar[str] = ""
+
+
+class ServerStart(EventData, frozen=True):
+    """An incarnation of the server began."""
+
+    kind: ClassVar[str] = "server_start"
+    pid: Whole | None = None
+    """Of its leader; None where it is not ours."""
+    port: Whole | None = None
+    log_line: Count | None = None
+    """Lines that the server's log had before; None where an earlier version did not note it."""
+    kept: bool = False
+    """An earlier run has left it up."""
+    url: str | None = None
+    """Of a server that is not ours."""
+    container: str | None = None
+    project: str | None = None
+
+
+class ServerReady(EventData, frozen=True):
+    """It serves."""
+
+    kind: ClassVar[str] = "server_ready"
+    seconds: float
+    """Since its start."""
+
+
+class ServerNotReady(EventData, frozen=True):
+    """An incarnation that was to follow another one did not serve in time."""
+
+    kind: ClassVar[str] = "server_not_ready"
+    seconds: float
+    alive: bool
+
+
+class ServerExit(EventData, frozen=True):
+    """An incarnation ended, and not since the run was over."""
+
+    kind: ClassVar[str] = "server_exit"
+    code: Whole
+    """Negative for a signal."""
+    pid: Whole | None = None
+
+
+class ServerStop(EventData, frozen=True):
+    """The server was stopped, since the run was over."""
+
+    kind: ClassVar[str] = "server_stop"
+    how: Literal["SIGTERM"]
+    code: Whole | None
+    log_line: Count
+    """Lines that the server's log had before."""
+
+
+class LoadWorker(EventData, frozen=True):
+    """A load process joined."""
+
+    kind: ClassVar[str] = "load_worker"
+    worker: Whole
+    host: str
+    pid: Whole
+
+
+class PhaseStart(EventData, frozen=True):
+    kind: ClassVar[str] = "phase_start"
+    phase: str
+    role: str
+    requests: Whole
+
+
+class PhaseEnd(EventData, frozen=True):
+    kind: ClassVar[str] = "phase_end"
+    phase: str
+    sent: Count
+    """Requests, and how they ended:"""
+    ok: Count
+    failed: Count
+    reason: PhaseEnding
+
+
+class Armed(EventData, frozen=True):
+    """Faults are in force."""
+
+    kind: ClassVar[str] = "armed"
+    phase: str
+    faults: list[str]
+    """Their ids."""
+
+
+class Healed(EventData, frozen=True):
+    """Faults are no longer in force."""
+
+    kind: ClassVar[str] = "healed"
+    phase: str
+    faults: list[str]
+    confirmed: bool
+    by: HealedBy | None = None
+    """None where an earlier version did not note it."""
+
+
+class PrefixCacheReset(EventData, frozen=True):
+    """After a contract-violating fault the server was requested to drop its prefix cache."""
+
+    kind: ClassVar[str] = "prefix_cache_reset"
+    ok: bool | None
+    answer: str
+    detail: str
+
+
+class LeakProbe(EventData, frozen=True):
+    """The same at the end: it refuses while a request holds blocks."""
+
+    kind: ClassVar[str] = "leak_probe"
+    ok: bool | None
+    """None: it gave no answer by which to tell."""
+    answer: str
+    detail: str
+
+
+class Stall(EventData, frozen=True):
+    """Requests were in flight, and for long no token came."""
+
+    kind: ClassVar[str] = "stall"
+    seconds: float
+    running: int | float | None
+    waiting: int | float | None
+    detail: str
+
+
+class ContainerAction(EventData, frozen=True):
+    """What the container engine reported of one of the run's containers."""
+
+    kind: ClassVar[str] = "container"
+    action: str
+    service: str
+    container: str
+    at_ns: Time
+    code: Whole | None = None
+    signal: Whole | None = None
+
+
+class Drained(EventData, frozen=True):
+    """All load had ended, and the server was waited for to be idle."""
+
+    kind: ClassVar[str] = "drained"
+    ok: bool
+    seconds: float
+    running: int | float | None = None
+    waiting: int | float | None = None
+    kv_usage: int | float | None = None
+
+
+class Canary(EventData, frozen=True):
+    """A probe: one completion of the conductor's own."""
+
+    kind: ClassVar[str] = "canary"
+    where: str
+    """`READY`, `FINAL`, or for people after what it was sent."""
+    ok: bool
+    seconds: float
+    request: str
+    """Its id in the records of requests."""
+    error: str | None
+
+
+class Health(EventData, frozen=True):
+    """The answer of /health, after the canary of the same `where`."""
+
+    kind: ClassVar[str] = "health"
+    where: str
+    ok: bool
+    status: Whole | None
+    """None: there was no answer."""
+
+
+class PrometheusRead(EventData, frozen=True):
+    """What Prometheus scraped was read from it."""
+
+    kind: ClassVar[str] = "prometheus_read"
+    scrapes: Count
+    error: str | None
+
+
+class CleanState(EventData, frozen=True):
+    """Whether the server may serve another run, and why not."""
+
+    kind: ClassVar[str] = "clean_state"
+    clean: bool
+    objections: list[str]
+
+
+class InterruptedBy(EventData, frozen=True):
+    """A signal ended the run."""
+
+    kind: ClassVar[str] = "interrupted"
+    signal: str
+
+
+class RunFailed(EventData, frozen=True):
+    """The run could not be carried out, for a reason that is not the server's."""
+
+    kind: ClassVar[str] = "run_failed"
+    reason: str
+    """For people."""
+
+
+class EvidenceCounted(EventData, frozen=True):
+    """The last event of a run."""
+
+    kind: ClassVar[str] = "evidence"
+    lines: dict[str, Count]
+    """Of each file that judging reads, by its path in the run directory. This is `data` of the line."""
+
+
+TYPES: tuple[type[EventData], ...] = (
+    ServerStart,
+    ServerReady,
+    ServerNotReady,
+    ServerExit,
+    ServerStop,
+    LoadWorker,
+    PhaseStart,
+    PhaseEnd,
+    Armed,
+    Healed,
+    PrefixCacheReset,
+    LeakProbe,
+    Stall,
+    ContainerAction,
+    Drained,
+    Canary,
+    Health,
+    PrometheusRead,
+    CleanState,
+    InterruptedBy,
+    RunFailed,
+    EvidenceCounted,
+)

@@ -1,0 +1,202 @@
+"""What the lines of a fault journal hold as evidence: a type for each event, for firings by kind of fault.
+
+A field that has its default is left out. Fields stay: stored runs have them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Time = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""Wall clock, ns since the epoch."""
+Direction = Literal["load", "store"]
+HealReason = Literal["conductor", "lease-expired", "schedule-removed", "schedule-refused"]
+"""conductor: it healed the faults. The others: the lease ran out, or the schedule was gone or malformed."""
+RefusalReason = Literal[
+    "schedule-malformed",
+    "unsupported",
+    "dry-run",
+    "other-fault",
+    "healed-first",
+    "nothing-to-damage",
+    "no-idle-block",
+    "still-in-force",
+    "target",
+]
+"""schedule-malformed: it cannot be read. unsupported: this vLLM has no such site. dry-run: by its parameter.
+other-fault: of the same invocation. healed-first: before it could fire. nothing-to-damage: in this copy.
+no-idle-block: to evict. still-in-force: its firing before. target: it cannot be carried out on the target."""
+
+
+class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """Base of all evidence."""
+
+
+class Loaded(Evidence, frozen=True):
+    """The chaos module was loaded in a process."""
+
+    generation: str
+    """Of vLLM's plug-in API."""
+    sites: Sequence[str] = ()
+    kinds: list[str] | None = None
+    """Of faults that can fire there; None where an earlier version did not note it."""
+
+
+class Armed(Evidence, frozen=True):
+    """A fault is in force."""
+
+    epoch: int | None = None
+    """Of the schedule; None from outside the server."""
+
+
+class Healed(Evidence, frozen=True):
+    """A fault is no longer in force."""
+
+    reason: HealReason
+    fired: Count
+    """How often it did."""
+
+
+class Refused(Evidence, frozen=True):
+    """A schedule, a fault, or one firing that was due was not carried out."""
+
+    reason: RefusalReason
+    detail: str = ""
+    """For people."""
+
+
+class Firing(Evidence, frozen=True):
+    """Base of the evidence of firings."""
+
+
+class BlockLookup(Firing, frozen=True):
+    """The block that was asked for. Of `lookup_retry` and `over_report`."""
+
+    key: str
+    """Hexadecimal, as all keys."""
+
+
+class LookupMissed(BlockLookup, frozen=True):
+    hit_blocks: Count
+    answered_blocks: Count
+
+
+class EvictedAfterHit(BlockLookup, frozen=True):
+    blocks: Count
+    """That were evicted."""
+
+
+class TierBlocks(Firing, frozen=True):
+    """Blocks that left the tier, or were not taken. Of `evict`, `store_failed` and `store_refused`."""
+
+    blocks: Count
+    key: str
+    """Of the first one."""
+
+
+class TierShrunk(Firing, frozen=True):
+    blocks: Count
+    """That are occupied."""
+    left: Count
+
+
+class ManagerRaised(Firing, frozen=True):
+    hook: str
+
+
+class CopyFired(Firing, frozen=True, kw_only=True):
+    """Of the faults in copies and in how their end is reported."""
+
+    job: int | None = None
+    direction: Direction
+
+
+class CopyDelayed(CopyFired, frozen=True, kw_only=True):
+    """Of `copy_delay` and `completion_late`."""
+
+    ms: float
+
+
+class LoadBlocksFailed(Firing, frozen=True):
+    """Of `load_failure`."""
+
+    blocks: list[int]
+    """Device blocks that are reported as failed."""
+    of: Count
+    """Blocks of the load."""
+
+
+class LoadFailed(Firing, frozen=True):
+    """Of `load_failed`."""
+
+    blocks: Count
+    """Device blocks of the load."""
+
+
+class CompletionsReordered(Firing, frozen=True):
+    """Ends in the order reported, an entry for each in all three."""
+
+    jobs: list[int]
+    directions: list[str]
+    """Empty for the end of a copy that nobody began."""
+    requests: list[str]
+    """Empty for one that is not known."""
+
+
+class ContentDamaged(Firing, frozen=True, kw_only=True):
+    """Of all faults that change blocks."""
+
+    direction: Direction | None = None
+    bytes_changed: Count
+    block: int | None = None
+    other: int | None = None
+    """With which it was exchanged."""
+    blocks: Sequence[int] = ()
+    """Where all of a copy are changed."""
+    plane: str | None = None
+    offset: Count | None = None
+    """Of the first byte, in the block and plane."""
+    before: int | None = None
+    after: int | None = None
+
+
+FIRINGS_INSIDE: Mapping[str, type[Firing]] = {
+    "lookup_miss": LookupMissed,
+    "lookup_retry": BlockLookup,
+    "over_report": BlockLookup,
+    "evict_after_hit": EvictedAfterHit,
+    "evict": TierBlocks,
+    "store_failed": TierBlocks,
+    "store_refused": TierBlocks,
+    "tier_shrunk": TierShrunk,
+    "manager_raises": ManagerRaised,
+    "copy_delay": CopyDelayed,
+    "copy_refused": CopyFired,
+    "copy_raises": CopyFired,
+    "copy_failed": CopyFired,
+    "completion_late": CopyDelayed,
+    "completion_lost": CopyFired,
+    "completion_twice": CopyFired,
+    "completion_reorder": CompletionsReordered,
+    "load_failure": LoadBlocksFailed,
+    "load_failed": LoadFailed,
+    "bit_flip": ContentDamaged,
+    "zero_block": ContentDamaged,
+    "noise": ContentDamaged,
+    "nan": ContentDamaged,
+    "swap_blocks": ContentDamaged,
+    "stale_block": ContentDamaged,
+    "truncate_block": ContentDamaged,
+    "shift_blocks": ContentDamaged,
+}
+"""By kind of fault."""
+
+
+def as_stored(evidence: Evidence) -> dict[str, Any]:
+    """As the line of the journal holds it."""
+    found: dict[str, Any] = msgspec.to_builtins(evidence)
+    return found

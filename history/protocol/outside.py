@@ -1,0 +1,208 @@
+"""The evidence of faults from outside the server, of their firings and of their reverting, by kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from history.protocol.evidence import Count, Evidence, Firing, Time
+
+
+class OutsideFiring(Firing, frozen=True):
+    """Base of them all."""
+
+    begun_ns: Time | None = None
+    """Before anything of it was done,"""
+    struck_ns: Time | None = None
+    """and when it was carried out."""
+
+    @property
+    def named(self) -> Sequence[str]:
+        """Ids of the requests that it had to do with, where it names them."""
+        return ()
+
+
+class Paused(OutsideFiring, frozen=True):
+    """A process group by its signal and states, or a container by its status."""
+
+    signal: str | None = None
+    pids: Sequence[int] = ()
+    state: str | None = None
+    container: str | None = None
+    status: str | None = None
+
+
+class Ended(OutsideFiring, frozen=True):
+    """An incarnation that was to end. Of `kill`, `stop`, `engine_kill` and `memory_squeeze`."""
+
+    pid: int | None = None
+    """Of its leader."""
+    pids: Sequence[int] = ()
+    container: str | None = None
+    log_line: Count | None = None
+    """Lines that the server's log had before."""
+    signal: str | None = None
+    forced: bool = False
+    """It did not end by itself in time."""
+    code: int | None = None
+    """Exit code of the leader, where that has ended."""
+    seconds: float | None = None
+    """Until it had."""
+    engines: Sequence[int] = ()
+    """Processes that were killed alone."""
+    used_mib: Count | None = None
+    limit_mib: Count | None = None
+    gone: Sequence[int] = ()
+    """Processes that the kernel ended."""
+
+
+class CpuSqueezed(OutsideFiring, frozen=True):
+    cpus: float | None = None
+    throttled_periods: Count | None = None
+
+
+class NetworkCut(OutsideFiring, frozen=True):
+    connections: Count = 0
+    """That were reset."""
+    refused: Count = 0
+    lost_bytes: Count = 0
+    requests: Sequence[str] = ()
+
+    @property
+    def named(self) -> Sequence[str]:
+        return self.requests
+
+
+class BytesHeld(OutsideFiring, frozen=True):
+    """Runs of bytes that had to wait. Of `network_stall`, `network_latency` and `network_loss`."""
+
+    waiting: Count = 0
+    passed: Count = 0
+    bytes: Count = 0
+    """Of those that have passed."""
+    shortest_ms: float = 0.0
+    longest_ms: float = 0.0
+    both_ways_ms: float = 0.0
+    """Of `network_latency`: what was to be added."""
+    requests: Sequence[str] = ()
+
+    @property
+    def named(self) -> Sequence[str]:
+        return self.requests
+
+
+class SlowRead(OutsideFiring, frozen=True):
+    bytes: Count = 0
+    unread_bytes: Count = 0
+    unread_ms: float = 0.0
+    requests: Sequence[str] = ()
+
+    @property
+    def named(self) -> Sequence[str]:
+        return self.requests
+
+
+class WrongRequestsSent(OutsideFiring, frozen=True):
+    """An entry for each request in all four."""
+
+    forms: Sequence[str] = ()
+    statuses: Sequence[int] = ()
+    """HTTP status; 0 where no answer came."""
+    ms: Sequence[int] = ()
+    bodies: Sequence[str] = ()
+    """Begins of the answers."""
+
+
+class AbortStorm(OutsideFiring, frozen=True):
+    clients: Count = 0
+    sent: Count = 0
+    begun: Count = 0
+    """Of them so many had tokens,"""
+    answered: Count = 0
+    """and so many their whole answer."""
+    left_ns: Time | None = None
+    requests: Sequence[str] = ()
+
+    @property
+    def named(self) -> Sequence[str]:
+        return self.requests
+
+
+class PrometheusKilled(OutsideFiring, frozen=True):
+    signal: str | None = None
+
+
+FIRINGS_OUTSIDE: Mapping[str, type[OutsideFiring]] = {
+    "pause": Paused,
+    "kill": Ended,
+    "stop": Ended,
+    "engine_kill": Ended,
+    "memory_squeeze": Ended,
+    "cpu_squeeze": CpuSqueezed,
+    "network_cut": NetworkCut,
+    "network_stall": BytesHeld,
+    "network_latency": BytesHeld,
+    "network_loss": BytesHeld,
+    "slow_reader": SlowRead,
+    "malformed_request": WrongRequestsSent,
+    "oversized_request": WrongRequestsSent,
+    "abort_storm": AbortStorm,
+    "prometheus_kill": PrometheusKilled,
+}
+"""By kind of fault."""
+
+
+class Continued(Evidence, frozen=True):
+    """Of `pause`: processes run, or the container has this status."""
+
+    signal: str | None = None
+    processes: Count | None = None
+    status: str | None = None
+
+
+class Serves(Evidence, frozen=True):
+    """Of the faults that end an incarnation: another one serves, or `memory_squeeze` ended nothing."""
+
+    pid: int | None = None
+    ready_s: float | None = None
+    outlived_its_engine: bool | None = None
+    """Of faults that end the engine alone."""
+    alone_s: float | None = None
+    """How long the rest lived without its engine."""
+    gone: Sequence[int] | None = None
+    """Empty: no process of the server was ended."""
+
+
+class CpuReturned(Evidence, frozen=True):
+    quota_us: int | None = None
+
+
+class RequestsSent(Evidence, frozen=True):
+    requests: Count
+
+
+class ClientsLeft(Evidence, frozen=True):
+    clients: Count
+
+
+class PrometheusRuns(Evidence, frozen=True):
+    runs: bool = True
+
+
+REVERTED: Mapping[str, type[Evidence]] = {
+    "pause": Continued,
+    "kill": Serves,
+    "stop": Serves,
+    "engine_kill": Serves,
+    "memory_squeeze": Serves,
+    "cpu_squeeze": CpuReturned,
+    "network_cut": NetworkCut,
+    "network_stall": BytesHeld,
+    "network_latency": BytesHeld,
+    "network_loss": BytesHeld,
+    "slow_reader": SlowRead,
+    "malformed_request": RequestsSent,
+    "oversized_request": RequestsSent,
+    "abort_storm": ClientsLeft,
+    "prometheus_kill": PrometheusRuns,
+}
+"""What a note of the reverting holds besides, by kind of fault: of the network all that the fault did."""
