@@ -119,8 +119,7 @@ def test_a_server_that_has_served_and_was_reset_is_clean(serving: Serving) -> No
 
 
 def test_blocks_in_the_offload_tier_are_noticed(serving: Serving) -> None:
-    (objection,) = serving.proof(tier_in_use=True)
-    assert objection.endswith(": 10")
+    assert any(objection.endswith(": 10") for objection in serving.proof(tier_in_use=True))
     assert serving.proof() == []
 
 
