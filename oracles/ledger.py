@@ -211,7 +211,8 @@ def _broken(record: LedgerRecord, violation: Violation, found: Findings) -> None
     rule = RECORDED.get(name, UNKNOWN_RULE)
     details = ", ".join(f"{key} {value}" for key, value in as_stored(violation).items())
     text = f"{BROKEN.get(name, name)} ({record.role} {record.pid}: {details})"
-    found.violation(rule, _subject(record, violation), text, t_ns=record.t_ns)
+    subject = _subject(record, violation)
+    found.violation(rule, subject, text, figures={"pid": record.pid}, t_ns=record.t_ns)
 
 
 def _subject(record: LedgerRecord, violation: Violation) -> Subject:

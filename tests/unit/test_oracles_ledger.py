@@ -72,7 +72,7 @@ def test_a_broken_rule_fails_and_names_rule_block_and_process() -> None:
     run.book("worker", "violation", CHANGED_IN_TIER, job=7, block=3)
     finding = finding_of(judge(run.history()), "transfer-invariants/changed-in-tier")
     assert finding.subject == block("3")
-    assert "worker 100" in finding.text
+    assert finding.figures == {"pid": 100}
 
 
 @pytest.mark.parametrize("role", ["scheduler", "worker"])
