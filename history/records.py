@@ -24,6 +24,15 @@ CANARY = "canary"
 CROWD = "crowd"
 """and where it is of clients that a fault sent."""
 
+ABANDONED = "Abandoned"
+"""Kinds of `RequestError`: its client left on purpose,"""
+DEADLINE_EXCEEDED = "DeadlineExceeded"
+"""it had no end in time and was given up,"""
+TRUNCATED_STREAM = "TruncatedStream"
+"""its stream ended tidily and too early,"""
+ERROR_EVENT = "ErrorEvent"
+"""or held an error. Other kinds are names of exceptions."""
+
 Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 """Larger ones are nobody's measurement, and neither a float nor a file of ours could take them."""
 Time = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]

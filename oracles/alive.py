@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from history.events import FINAL, Canary, Health, ServerExit, ServerNotReady
+from history.events import FINAL, READY, Canary, Health, ServerExit, ServerNotReady
 from history.finding import SERVER, request
 from history.reader import History
 from history.timed import Timed
@@ -118,4 +118,5 @@ def _judge_canary(canary: Timed[Canary], health: Health | None, found: Findings,
 
 
 def _name(canary: Canary) -> str:
-    return f"the canary {canary.where}" if " " in canary.where else f"the {canary.where} canary"
+    named = canary.where in (READY, FINAL)
+    return f"the {canary.where} canary" if named else f"the canary {canary.where}"

@@ -16,7 +16,7 @@ from history.protocol.evidence import CompletionsReordered, CopyDelayed
 from history.protocol.ledger import STORES
 from history.protocol.notes import BlockStoredAgain, LoadRetried
 from history.reader import History
-from history.records import FaultRecord, RequestRecord
+from history.records import DEADLINE_EXCEEDED, FaultRecord, RequestRecord
 from oracles.answers import compared
 from oracles.case import Case, Doubt
 from oracles.lives import deaths
@@ -30,7 +30,6 @@ FAILED_BY_POLICY = re.compile(r"Failing \d+ request\(s\) due to KV load failure"
 NOT_A_NUMBER = re.compile(r"Out of range float values|got `null` - at `\$\.choices\[0\]\.logprobs")
 """What comes of a logprob that damage made infinite or not a number: an error of the server, or in a
 stream a null that the client takes for no number."""
-DEADLINE = "DeadlineExceeded"
 ALLOCATION_FAILURES = "vllm:kv_offload_allocation_failure_total"
 COPY_TIME_SHARE = 0.9
 """Share of the injected delay that the server's own clocks must show."""
@@ -244,7 +243,8 @@ def _silent(record: RequestRecord, since_ns: int, until_ns: int) -> bool:
 def _stuck(case: Case) -> Doubt | None:
     """What waits for a lost end waits for ever: a stall, a missed deadline, or blocks that stay held."""
     missed = any(
-        record.error is not None and record.error.kind == DEADLINE for record in case.history.requests
+        record.error is not None and record.error.kind == DEADLINE_EXCEEDED
+        for record in case.history.requests
     )
     held = any(event.data.ok is False for event in case.history.events_of(LeakProbe))
     undrained = any(not event.data.ok for event in case.history.events_of(Drained))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from history.protocol.evidence import LoadBlocksFailed, LoadFailed
 from history.reader import History
-from history.records import FaultRecord, RequestRecord
+from history.records import ABANDONED, ERROR_EVENT, TRUNCATED_STREAM, FaultRecord, RequestRecord
 from oracles.findings import Findings
 from oracles.inputs import FAULTS, METRICS, REQUESTS
 from oracles.offload import loaded_bytes
@@ -28,9 +28,7 @@ FIRST_ADMISSION_COUNTS = (0, 26)
 """Before this release a request preempted in mid-prefill is counted by a later admission, which may well
 find the request's own blocks in a cache."""
 
-ABANDONED = "Abandoned"
-"""A client that leaves because the workload says so."""
-ENDED_BY_SERVER = ("ErrorEvent", "TruncatedStream")
+ENDED_BY_SERVER = (ERROR_EVENT, TRUNCATED_STREAM)
 """An error in the stream, or a stream that ended tidily and too early."""
 NOT_SETTLED = "there is no scrape of the same server after the last answer, or a metric is absent"
 

@@ -14,7 +14,7 @@ from history.events import PhaseEnd
 from history.finding import Figures, phase, request
 from history.ragged import reals, wholes
 from history.reader import History
-from history.records import CANARY, RequestRecord
+from history.records import CANARY, DEADLINE_EXCEEDED, RequestRecord
 from history.verdict import OracleResult
 from oracles import refusals
 from oracles.findings import Findings
@@ -25,7 +25,6 @@ from oracles.rule import Rule, Source
 from oracles.timeline import end_ns
 
 NAME = "outcomes"
-HANGS = "DeadlineExceeded"
 BROKEN_OFF = "abort"
 """The finish reason by which a server tells that it breaks an answer off."""
 MAX_TEXT = 200
@@ -137,7 +136,9 @@ def _excused(history: History, record: RequestRecord) -> bool:
     or with the server's word that it is to blame. One that hangs until the client gives up is none."""
     if record.outcome == "ok":
         failed = record.finish_reason == BROKEN_OFF
-    elif record.outcome == "error" and not (record.error is not None and record.error.kind == HANGS):
+    elif record.outcome == "error" and not (
+        record.error is not None and record.error.kind == DEADLINE_EXCEEDED
+    ):
         failed = record.status is None or record.status == 200 or record.status >= 500
     else:
         failed = False

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from history.events import Stall
 from history.finding import SERVER, Figures, request
 from history.reader import History
+from history.records import DEADLINE_EXCEEDED
 from history.timed import Timed
 from history.verdict import OracleResult
 from oracles import recovery
@@ -123,7 +124,7 @@ def _kind(stretch: list[Point]) -> tuple[Rule, str]:
 def _deadlines(history: History, found: Findings) -> None:
     for record in history.requests:
         found.checked += 1
-        if record.error is not None and record.error.kind == "DeadlineExceeded":
+        if record.error is not None and record.error.kind == DEADLINE_EXCEEDED:
             seconds = record.end_us / 1e6
             text = f"request {record.id} had no end after {seconds:.1f} s"
             figures = {"seconds": seconds}

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from history.finding import fault
-from history.protocol.outside import WrongRequestsSent
+from history.protocol.outside import NO_STATUS, WrongRequestsSent
 from history.reader import History
 from history.records import FaultRecord
 from oracles.findings import Findings
@@ -16,7 +16,6 @@ from oracles.rule import Rule
 WRONG_REQUESTS = ("malformed_request", "oversized_request")
 UNANSWERED = frozenset({"cut_short"})
 """Forms whose client does not stay for an answer."""
-NO_STATUS = 0
 MAX_TEXT = 200
 NOT_REFUSED = Rule(
     "outcomes/malformed-not-refused",

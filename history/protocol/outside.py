@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from history.protocol.evidence import Count, Evidence, Firing, Time
 
+NO_STATUS = 0
+
 
 class OutsideFiring(Firing, frozen=True):
     """Base of them all."""
@@ -106,7 +108,7 @@ class WrongRequestsSent(OutsideFiring, frozen=True):
 
     forms: Sequence[str] = ()
     statuses: Sequence[int] = ()
-    """HTTP status; 0 where no answer came."""
+    """HTTP status; `NO_STATUS` where no answer came."""
     ms: Sequence[int] = ()
     bodies: Sequence[str] = ()
     """Begins of the answers."""

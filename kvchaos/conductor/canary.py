@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from history import layout
-from history.records import Outcome, RequestError, RequestRecord
+from history.records import TRUNCATED_STREAM, Outcome, RequestError, RequestRecord
 from history.writer import LineWriter
 from loadtests.clients.chunks import Answer, MalformedChunk
 
@@ -54,7 +54,7 @@ class Canary:
         status, failure = self._ask(request, answer, start_mono_ns, deadline_s)
         end_us = (time.monotonic_ns() - start_mono_ns) // 1000
         if failure is None and answer.missing():
-            failure = ("TruncatedStream", f"the stream ended without {' and '.join(answer.missing())}")
+            failure = (TRUNCATED_STREAM, f"the stream ended without {' and '.join(answer.missing())}")
         outcome: Outcome = "ok" if failure is None else "error"
         self._writer.write(
             RequestRecord(

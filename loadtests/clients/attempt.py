@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from history.records import Outcome, RequestError, RequestRecord
+from history.records import TRUNCATED_STREAM, Outcome, RequestError, RequestRecord
 from loadtests.clients.chunks import NS_PER_US, Answer
 from loadtests.job import Job
 
@@ -53,7 +53,7 @@ class Attempt:
             return
         missing = self.answer.missing()
         if missing:
-            self.fail("TruncatedStream", f"the stream ended without {' and '.join(missing)}")
+            self.fail(TRUNCATED_STREAM, f"the stream ended without {' and '.join(missing)}")
         else:
             self.outcome, self.error, self.end_us = "ok", None, at_us
 

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import gevent
 
+from history.records import ABANDONED, DEADLINE_EXCEEDED
 from loadtests.clients.attempt import Attempt
 from loadtests.clients.chunks import Answer, MalformedChunk
 from loadtests.clients.completion import body_of
@@ -86,11 +87,11 @@ class CompletionClient(ABC):
                 self.send(attempt, sink)
             attempt.end_of_stream(attempt.elapsed_us())
         except Abandoned:
-            attempt.abort("Abandoned", f"given up on purpose after {attempt.answer.tokens} tokens")
+            attempt.abort(ABANDONED, f"given up on purpose after {attempt.answer.tokens} tokens")
         except gevent.Timeout as fired:
             if fired is not deadline:
                 raise
-            attempt.fail("DeadlineExceeded", f"no complete answer within {self._deadline_s:g} s")
+            attempt.fail(DEADLINE_EXCEEDED, f"no complete answer within {self._deadline_s:g} s")
         except gevent.GreenletExit:
             attempt.abort("StoppedEarly", "the load was stopped before the answer was complete")
             raise

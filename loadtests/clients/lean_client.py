@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import gevent
 import msgspec
 
+from history.records import ERROR_EVENT
 from loadtests.clients.attempt import Attempt
 from loadtests.clients.base import DRAIN_S, CompletionClient
 from loadtests.clients.chunks import MalformedChunk
@@ -42,7 +43,7 @@ class LeanClient(CompletionClient):
             else:
                 self._whole(connection, attempt, sink)
         except ErrorEvent as error:
-            raise RequestFailed("ErrorEvent", str(error)) from error
+            raise RequestFailed(ERROR_EVENT, str(error)) from error
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise MalformedChunk(str(error)) from error
         finally:

@@ -10,6 +10,7 @@ import gevent
 import httpx2
 import openai
 
+from history.records import ERROR_EVENT
 from loadtests.clients.attempt import Attempt
 from loadtests.clients.base import DRAIN_S, CompletionClient
 from loadtests.clients.chunks import Chunk, MalformedChunk
@@ -98,7 +99,7 @@ def _told(attempt: Attempt) -> Iterator[None]:
         cause = error.__cause__ or error
         raise RequestFailed(type(cause).__name__, str(cause)) from error
     except openai.APIError as error:
-        raise RequestFailed("ErrorEvent", _body_message(error)) from error
+        raise RequestFailed(ERROR_EVENT, _body_message(error)) from error
     except httpx2.RequestError as error:
         raise RequestFailed(type(error).__name__, str(error)) from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from chaos.outside.clients.forms import MALFORMED, OVERSIZED, Target, chosen
 from chaos.outside.clients.sending import Sending
 from chaos.outside.injector import Hold, Strike
-from history.protocol.outside import RequestsSent, WrongRequestsSent
+from history.protocol.outside import NO_STATUS, RequestsSent, WrongRequestsSent
 
 FORMS = {"malformed_request": MALFORMED, "oversized_request": OVERSIZED}
-NO_STATUS = 0
-"""Stands in the evidence where no answer came."""
 
 
 class WrongRequests:

@@ -14,10 +14,9 @@ from chaos.outside.clients.crowd import Crowd, Member
 from chaos.outside.clients.forms import Target, http_request
 from chaos.outside.injector import Hold, Refused, Strike
 from history.protocol.outside import AbortStorm, ClientsLeft
-from history.records import CROWD, Outcome, RequestError, RequestRecord
+from history.records import ABANDONED, CROWD, Outcome, RequestError, RequestRecord
 from history.writer import LineWriter
 
-LEFT = "Abandoned"
 LONGEST_MESSAGE = 500
 
 
@@ -144,7 +143,7 @@ def _end(member: Member) -> tuple[Outcome, RequestError | None]:
     if heard.whole:
         return "ok", None
     what = f"after {len(heard.token_ids)} tokens" if member.sent else "before the request was sent whole"
-    return "aborted", RequestError(kind=LEFT, status=heard.status, message=f"left on purpose {what}")
+    return "aborted", RequestError(kind=ABANDONED, status=heard.status, message=f"left on purpose {what}")
 
 
 def _first_block(tokens: Sequence[int], size: int) -> str | None:

@@ -8,7 +8,7 @@ import msgspec
 
 from history.events import FINAL, Canary, Drained, Healed, Health, ServerExit, ServerNotReady, ServerStart
 from history.reader import History
-from history.records import FaultRecord, RequestError
+from history.records import DEADLINE_EXCEEDED, FaultRecord, RequestError
 from kvchaos.sight.alterations.alteration import (
     Alteration,
     answered,
@@ -52,7 +52,7 @@ def _probe_unanswered(history: History) -> History:
 
 
 def _past_its_deadline(history: History) -> History:
-    late = RequestError(kind="DeadlineExceeded", status=None, message="no end in time")
+    late = RequestError(kind=DEADLINE_EXCEEDED, status=None, message="no end in time")
     return with_request(history, answered(history), outcome="error", error=late)
 
 

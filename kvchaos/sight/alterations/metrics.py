@@ -12,7 +12,7 @@ from history import layout
 from history.lines import read_lines
 from history.metrics import MetricLog, parse_key
 from history.reader import History
-from history.records import RequestError, ScrapeLine
+from history.records import ABANDONED, RequestError, ScrapeLine
 from kvchaos.sight.alterations.alteration import (
     Alteration,
     answered,
@@ -22,7 +22,7 @@ from kvchaos.sight.alterations.alteration import (
     with_server,
 )
 from oracles import accounting, counters, crosscheck, progress, witnesses
-from oracles.crosscheck import ABANDONED, BY_SOURCE, CACHED, EXTERNAL, SUCCESS
+from oracles.crosscheck import BY_SOURCE, CACHED, EXTERNAL, SUCCESS
 from oracles.timeline import NS_PER_S
 
 MUCH = 1e6

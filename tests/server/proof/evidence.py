@@ -10,12 +10,11 @@ from history.events import Drained, Healed, LeakProbe, ServerExit, Stall
 from history.plan import FaultSpec
 from history.protocol.evidence import CopyDelayed
 from history.reader import History
-from history.records import FaultRecord
+from history.records import DEADLINE_EXCEEDED, FaultRecord
 from history.verdict import Verdict
 from kvchaos.judging import judge
 from oracles.answers import compare
 from oracles.consequence import (
-    DEADLINE,
     FAILED_BY_POLICY,
     RECOVERED,
     STORE_REFUSED,
@@ -141,7 +140,9 @@ def _death(look: Look) -> str:
 
 def _lost(look: Look) -> str:
     history = look.history
-    missed = sum(record.error is not None and record.error.kind == DEADLINE for record in history.requests)
+    missed = sum(
+        record.error is not None and record.error.kind == DEADLINE_EXCEEDED for record in history.requests
+    )
     told = [f"{missed} deadlines missed"] if missed else []
     told += [f"no token for {event.data.seconds} s" for event in history.events_of(Stall)[:1]]
     probes: list[Drained | LeakProbe] = [event.data for event in history.events_of(Drained)]
