@@ -192,12 +192,7 @@ def _reasons(result: OracleResult, expectation: Expectation, causes: Sequence[Ca
     """Lines on one result; each rule that was broken and was not expected to be has one."""
     left, wrong = unaccounted(result, causes), unexpected(result, expectation, causes)
     if result.oracle not in expected_oracles(expectation):
-        if result.missing or left != Counter(result.by_rule):
-            yield from _others(result, left, wrong)
-            return
-        yield f"{result.oracle} says {result.verdict}: {result.summary}"
-        first = {finding.rule for finding in result.findings[:1]}
-        yield from _others(result, left, wrong - first)
+        yield from _unexpected_reasons(result, left, wrong)
         return
     missing = _named(result.oracle, expectation).rules - result.by_rule.keys()
     if result.verdict is Verdict.FAIL and not missing:
@@ -206,16 +201,33 @@ def _reasons(result: OracleResult, expectation: Expectation, causes: Sequence[Ca
         what = ", ".join(sorted(missing)) or result.oracle
         says = "says" if what == result.oracle else f"{result.oracle} says"
         yield f"{what} was to fail ({expectation.issue}) and {says} {result.verdict}: {result.summary}"
-    yield from _others(result, left, wrong)
+    yield from _rule_reasons(result, left, wrong)
 
 
-def _others(result: OracleResult, left: Mapping[str, int], rules: Iterable[str]) -> Iterator[str]:
-    """A line for each further rule that was broken and was not expected to be, or not so often."""
+def _unexpected_reasons(result: OracleResult, left: Mapping[str, int], wrong: set[str]) -> Iterator[str]:
+    """Lines on an oracle that was to find nothing. Its summary may tell of a finding that is accounted for;
+    then each rule speaks for itself."""
+    if result.missing or left != Counter(result.by_rule):
+        yield from _rule_reasons(result, left, wrong, too="")
+        return
+    yield f"{result.oracle} says {result.verdict}: {result.summary}"
+    yield from _rule_reasons(result, left, wrong - {finding.rule for finding in result.findings[:1]})
+
+
+def _text(result: OracleResult, rule: str) -> str:
+    """Of a finding of the rule, if possible of one that comes of no fault and no other finding."""
+    findings = (finding for finding in result.findings if finding.rule == rule)
+    return min(findings, key=lambda finding: finding.is_accounted).text
+
+
+def _rule_reasons(
+    result: OracleResult, left: Mapping[str, int], rules: Iterable[str], too: str = ", too"
+) -> Iterator[str]:
+    """A line for each rule that was broken and was not expected to be, or not so often."""
     for rule in sorted(rules):
-        findings = [finding for finding in result.findings if finding.rule == rule]
-        text = min(findings, key=lambda finding: finding.is_accounted).text
+        text = _text(result, rule)
         if left[rule] < result.by_rule[rule]:
             come = f"{left[rule]} of {result.by_rule[rule]} findings of {rule}"
             yield f"{come} come of no fault and no other finding: {text}"
         else:
-            yield f"{rule} is broken, too: {text}"
+            yield f"{rule} is broken{too}: {text}"

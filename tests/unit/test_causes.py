@@ -55,6 +55,15 @@ def test_a_crash_is_one_cause_with_all_that_follows_from_it() -> None:
     assert follows <= set(cause.follow)
 
 
+def test_a_crash_is_a_reason_by_its_rule_when_its_oracle_found_more() -> None:
+    run = crashed(*CRASH.splitlines())
+    run.change_event("canary", ok=False)
+    judged = verdict(run)
+    (alive,) = (result for result in judged.results if result.oracle == "server-alive")
+    assert len(alive.by_rule) > 1
+    assert judged.reasons[0].split()[0] == "server-alive/died"
+
+
 def test_a_wrong_answer_beside_a_crash_is_a_cause_of_its_own() -> None:
     run = crashed(*CRASH.splitlines())
     run.change_request(3, logprobs=[-9.0, -0.25, -1.75, -0.125])
