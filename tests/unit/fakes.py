@@ -95,3 +95,10 @@ class Told:
 
     def detail(self, text: str) -> None:
         self.details.append(text)
+
+
+def cuda_python(folder: Path) -> Path:
+    """The interpreter of a CUDA environment that somebody made in a folder."""
+    (folder / "bin").mkdir(parents=True)
+    made = server_python(vllm="0.33.0", torch="2.14.0+cu130", cpu=False, prefix=str(folder))
+    return write_program(folder / "bin" / "python", made)

@@ -12,6 +12,14 @@ from kvchaos.errors import UsageError
 from kvchaos.scenario import check_stack, find_scenario, load_scenario
 
 
+def assert_one_line(error: UsageError, path: Path) -> None:
+    """It names the file and perhaps the line, then the problem."""
+    message = str(error)
+    assert re.match(rf"{re.escape(str(path))}(:\d+)?: ", message)
+    assert "\n" not in message
+    assert ": :" not in message
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [
@@ -37,10 +45,7 @@ def test_a_file_that_is_no_scenario_at_all_is_one_line(tmp_path: Path, content: 
     path.write_bytes(content)
     with pytest.raises(UsageError, match=told) as caught:
         load_scenario(path)
-    message = str(caught.value)
-    assert re.match(rf"{re.escape(str(path))}(:\d+)?: ", message)
-    assert "\n" not in message
-    assert ": :" not in message
+    assert_one_line(caught.value, path)
 
 
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:

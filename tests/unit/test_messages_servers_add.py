@@ -10,18 +10,12 @@ from kvchaos.errors import UsageError
 from kvchaos.servers.add import add
 from kvchaos.servers.install import install
 from kvchaos.servers.registry import find_server, list_servers
-from tests.unit.fakes import FakeUv, Told, broken_python, server_python, write_program
+from tests.unit.fakes import FakeUv, Told, broken_python, cuda_python, server_python, write_program
 
 
 @pytest.fixture
 def python(tmp_path: Path) -> Path:
-    """The interpreter of a CUDA environment that somebody made."""
-    bin_folder = tmp_path / "theirs" / "bin"
-    bin_folder.mkdir(parents=True)
-    return write_program(
-        bin_folder / "python",
-        server_python(vllm="0.33.0", torch="2.14.0+cu130", cpu=False, prefix=str(tmp_path / "theirs")),
-    )
+    return cuda_python(tmp_path / "theirs")
 
 
 def test_an_environment_without_vllm_is_refused(cache: Path, python: Path) -> None:

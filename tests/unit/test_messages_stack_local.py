@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -21,11 +21,8 @@ from tests.unit.test_stack_local import Bench
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
-    made = Bench(tmp_path)
-    yield made
-    if made.stack is not None:
-        made.stack.stop(grace_s=0)
-    shutil.rmtree(made.folders.temp, ignore_errors=True)
+    with closing(Bench(tmp_path)) as made:
+        yield made
 
 
 def test_a_server_that_dies_at_the_start_says_how_and_with_which_words(bench: Bench) -> None:

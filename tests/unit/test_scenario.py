@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from history.plan import Expectation, StackName
 from kvchaos.errors import UsageError
 from kvchaos.scenario import check_stack, expectation_for, find_scenario, load_scenario
 from tests.unit.conducting import write_scenario
+from tests.unit.test_messages_scenario import assert_one_line
 
 GOOD: dict[str, Any] = {
     "name": "good",
@@ -305,10 +305,7 @@ def test_a_slip_is_one_line_with_file_place_and_problem(tmp_path: Path, change: 
     path = write_scenario(tmp_path / "slip.yaml", content)
     with pytest.raises(UsageError, match=told) as caught:
         load_scenario(path)
-    message = str(caught.value)
-    assert re.match(rf"{re.escape(str(path))}(:\d+)?: ", message)
-    assert "\n" not in message
-    assert ": :" not in message
+    assert_one_line(caught.value, path)
 
 
 def test_what_the_slips_were_made_from_is_good(tmp_path: Path) -> None:

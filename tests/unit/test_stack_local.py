@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,11 @@ class Bench:
         self.folders = make_folders(self.run_dir, self.record)
         self.pids_file = self.run_dir / "pids"
         self.stack: LocalStack | None = None
+
+    def close(self) -> None:
+        if self.stack is not None:
+            self.stack.stop(grace_s=0)
+        shutil.rmtree(self.folders.temp, ignore_errors=True)
 
     def make(self, *options: str) -> LocalStack:
         port = choose_port(None)
@@ -89,11 +95,8 @@ def is_free(port: int) -> bool:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
-    made = Bench(tmp_path)
-    yield made
-    if made.stack is not None:
-        made.stack.stop(grace_s=0)
-    shutil.rmtree(made.folders.temp, ignore_errors=True)
+    with closing(Bench(tmp_path)) as made:
+        yield made
 
 
 def test_stop_leaves_no_process_port_or_temporary_folder(bench: Bench) -> None:
