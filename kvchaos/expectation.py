@@ -172,8 +172,10 @@ def effect_text(effect: FaultEffect) -> str:
             f"fault {effect.fault} ({effect.kind}) fired, and {rules} had to break because of it: "
             f"{found} of at least {effect.least} findings came"
         )
-    told = "; ".join(f"{rule}, {count} finding{'s' * (count > 1)}" for rule, count in effect.explains.items())
-    return f"explained by fault {effect.fault} ({effect.kind}): {told}"
+    findings = "; ".join(
+        f"{rule}, {count} finding{'s' * (count > 1)}" for rule, count in effect.explains.items()
+    )
+    return f"explained by fault {effect.fault} ({effect.kind}): {findings}"
 
 
 def absent_names(results: Sequence[OracleResult], expectation: Expectation) -> list[str]:

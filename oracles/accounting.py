@@ -91,10 +91,10 @@ def judge(history: History) -> OracleResult:
             found.gap("load-lost", text, window.subject)
     _unique(history, windows[1:], found)
     _usage(history, found)
-    told = f"; not judged: {', '.join(cut)}" if cut else ""
+    not_judged = f"; not judged: {', '.join(cut)}" if cut else ""
     phases = len(windows) - 1
     return found.result(
-        f"{found.checked} sums over the run and {phases} phases hold{told}",
+        f"{found.checked} sums over the run and {phases} phases hold{not_judged}",
         sums=found.checked,
         phases=phases,
         cut=len(cut),

@@ -71,9 +71,9 @@ def judge(history: History) -> OracleResult:
         _judge_canary(canary, health.get(canary.data.where), found, owed=owed)
     if not any(canary.data.where == FINAL for canary in canaries):
         found.gap("no-final-probe", "no final canary was sent")
-    told = f"alive to the end; {found.checked} canaries were answered, and /health agreed"
+    passed = f"alive to the end; {found.checked} canaries were answered, and /health agreed"
     ended = sum(life.cause is not None for life in lives(history))
-    return found.result(told + _lives_told(history), probes=found.checked, lives_ended=ended)
+    return found.result(passed + _lives_text(history), probes=found.checked, lives_ended=ended)
 
 
 def _forced(history: History, found: Findings) -> None:
@@ -86,7 +86,7 @@ def _forced(history: History, found: Findings) -> None:
             found.violation(NOT_STOPPED, SERVER, text, figures=figures, t_ns=line.t_ns)
 
 
-def _lives_told(history: History) -> str:
+def _lives_text(history: History) -> str:
     ended = [life.cause for life in lives(history) if life.cause is not None]
     by = ", ".join(f"{cause.fault} ({cause.kind})" for cause in ended)
     return f"; {len(ended)} lives of it ended by {by}" if ended else ""

@@ -45,7 +45,7 @@ def judge(history: History) -> OracleResult:
         found.checked += len(history.requests)
         return found.result("no fault struck, so that none could spread", strikes=0)
     if deaths(history):
-        found.gap("server-died", "the server died, and whoever was there with it")
+        found.gap("server-died", "the server died, and all requests in flight with it")
         return found.result("")
     size = history.plan.scenario.server.block_size
     if any(record.first_block is None and record.prompt_tokens >= size for record in history.requests):

@@ -32,9 +32,9 @@ NS_PER_MS = 1e6
 def judge(history: History) -> OracleResult:
     """Within its bounds in every phase, or unknown: its own delays must not pass for the server's."""
     found = Findings(NAME)
-    told = _told_by_phase(history)
+    lines = _lines_by_phase(history)
     for window in history.phases():
-        spoke = {record.worker for record in told.get(window.spec.name, [])}
+        spoke = {record.worker for record in lines.get(window.spec.name, [])}
         silent = [worker for worker in range(history.plan.workers) if worker not in spoke]
         found.checked += 1
         if silent:
@@ -60,10 +60,10 @@ def judge(history: History) -> OracleResult:
 @once
 def limited(history: History) -> Gap | None:
     """Where and how the client was beyond its bounds first; None when it was not."""
-    told = _told_by_phase(history)
+    lines = _lines_by_phase(history)
     for window in history.phases():
         name = window.spec.name
-        problem = next(_beyond(history, told.get(name, []), by_phase(history).get(name, [])), None)
+        problem = next(_beyond(history, lines.get(name, []), by_phase(history).get(name, [])), None)
         if problem is not None:
             text = f"{LIMIT}: phase {name}: {problem.text}"
             kind = f"{NAME}/{problem.kind}"
@@ -113,7 +113,7 @@ def _names(workers: Sequence[int]) -> str:
     return " and ".join(map(str, workers))
 
 
-def _told_by_phase(history: History) -> dict[str, list[ClientRecord]]:
+def _lines_by_phase(history: History) -> dict[str, list[ClientRecord]]:
     phases: dict[str, list[ClientRecord]] = defaultdict(list)
     for record in history.client:
         phases[record.phase].append(record)

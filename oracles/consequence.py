@@ -49,17 +49,17 @@ def consequence(
 def _lookup_miss(case: Case) -> Doubt | None:
     """By the server's own word a request that was struck computed at least one whole block of its prompt."""
     size = case.history.plan.scenario.server.block_size
-    told = False
+    reported = False
     for record in case.fired:
         for request in case.asked(record):
             if request.usage is None or request.usage.cached_tokens is None:
                 continue
-            told = True
+            reported = True
             # The last token is always computed, so a prompt's last full block counts up to there only.
             whole = (request.prompt_tokens - 1) // size * size
             if request.usage.cached_tokens <= whole - size:
                 return None
-    if told:
+    if reported:
         return Doubt(
             "cached-all-the-same", "every request that was struck had its blocks cached all the same"
         )
@@ -190,8 +190,8 @@ def is_not_a_number(record: RequestRecord) -> bool:
 
 
 def _waited(case: Case) -> Doubt | None:
-    """For each load whose end was told late, its request got no token meanwhile. Of stores, by the books of
-    the scheduler, one was open when it was struck, and for as long as its end was kept back."""
+    """For each load whose end was reported late, its request got no token meanwhile. Of stores, by the books
+    of the scheduler, one was open when it was struck, and for as long as its end was kept back."""
     stores: list[tuple[FaultRecord, float]] = []
     for record, delay in _delayed(case):
         if delay.direction == "store":
@@ -264,23 +264,24 @@ def _died(case: Case) -> Doubt | None:
 
 
 def _went_on(case: Case) -> Doubt | None:
-    """Each request whose load ended among others, told in reverse, got a token afterwards. Of the order
+    """Each request whose load ended among others, reported in reverse, got a token afterwards. Of the order
     of stores' ends neither server nor client shows anything."""
     seen = False
     for record in case.fired:
         for name in _loading(record):
             if not any(_token_after(request, record.t_ns) for request in case.named[name]):
                 return Doubt(
-                    "no-token-afterwards", f"{name}, whose load was told in reverse, got no token afterwards"
+                    "no-token-afterwards",
+                    f"{name}, whose load was reported in reverse, got no token afterwards",
                 )
             seen = True
     if seen:
         return None
-    return Doubt("no-order-shown", "nothing shows the order in which the server was told of these ends")
+    return Doubt("no-order-shown", "nothing shows the order in which the server received these ends")
 
 
 def _loading(record: FaultRecord) -> list[str]:
-    """The requests of the loads among the ends that were told in reverse."""
+    """The requests of the loads among the ends that were reported in reverse."""
     ends = record.firing
     if not isinstance(ends, CompletionsReordered):
         return []

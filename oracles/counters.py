@@ -90,8 +90,8 @@ def judge(history: History) -> OracleResult:
         found.gap("never-scraped", "the server's own counters were never scraped")
     elif not scraped_to_the_end(history):
         found.gap("scrapes-end-early", "the scrapes end before the load does")
-    told = f"{len(counters)} counters, {found.checked} values, none shrank"
-    return found.result(told, counters=len(counters), values=found.checked)
+    passed = f"{len(counters)} counters, {found.checked} values, none shrank"
+    return found.result(passed, counters=len(counters), values=found.checked)
 
 
 def _judge_counter(log: MetricLog, series: Series, found: Findings) -> None:

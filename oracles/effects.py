@@ -142,7 +142,7 @@ def _struck(history: History, fired: Sequence[FaultRecord]) -> Scope:
 
 
 def _readers(history: History, fired: Sequence[FaultRecord]) -> Scope:
-    """Those that the firings name, and whoever shares the first block of a prompt with them.
+    """Those that the firings name, and those that share the first block of a prompt with them.
 
     What a load wrote on the device is gone when its prefix cache is reset; what a store wrote in the tier may
     stay.

@@ -89,8 +89,8 @@ def judge(history: History) -> OracleResult:
         found.checked += 1
         _judge_fault(history, fault, by_fault[fault.id], armings, found)
     fired_by = {fault.id: len(by_fault[fault.id]) for fault in planned}
-    told = ", ".join(f"{name} {times} times" for name, times in fired_by.items())
-    passed = f"fired with consequence and healed: {told}"
+    firings = ", ".join(f"{name} {times} times" for name, times in fired_by.items())
+    passed = f"fired with consequence and healed: {firings}"
     return found.result(passed, planned=len(planned), fired=sum(fired_by.values()))
 
 

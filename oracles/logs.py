@@ -120,6 +120,6 @@ def judge(history: History) -> OracleResult:
         had = stop_line(history) or 0
         text = f"the server's log had {had} lines when it was stopped, {len(lines)} are left"
         found.gap("log-cut", text, figures={"had": had, "left": len(lines)})
-    told = "".join(f"; {count} allowed: {why}" for why, count in excused.items())
-    passed = f"{len(lines)} log lines, none fatal{told}"
+    allowed_lines = "".join(f"; {count} allowed: {why}" for why, count in excused.items())
+    passed = f"{len(lines)} log lines, none fatal{allowed_lines}"
     return found.result(passed, lines=len(lines), allowed=excused.total())

@@ -53,8 +53,8 @@ def _on(history: History) -> OracleResult:
         else:
             found.checked += 1
     preemptions = final_total(history, PREEMPTIONS)
-    told = "unknown" if preemptions is None else f"{preemptions:g}"
-    passed = f"{loaded or 0:g} bytes loaded, {hits or 0:g} tokens hit, {told} preemptions"
+    preempted = "unknown" if preemptions is None else f"{preemptions:g}"
+    passed = f"{loaded or 0:g} bytes loaded, {hits or 0:g} tokens hit, {preempted} preemptions"
     figures = {"loaded_bytes": loaded, "hits": hits, "preemptions": preemptions}
     return found.result(passed, **{name: value for name, value in figures.items() if value is not None})
 

@@ -123,11 +123,11 @@ def judge(history: History) -> OracleResult:
     aborted = sum(record.outcome == "aborted" for record in history.requests)
     ended = len(history.requests) - len(cut) - excused
     well = f"{ended} requests ended well ({aborted} aborted on purpose)"
-    told = f"; {len(cut)} were cut off with their connections" if cut else ""
-    told += f"; {excused} failed while a fault left nobody to serve" if excused else ""
-    told += f"; {refused} wrong requests were refused" if refused else ""
+    exceptions = f"; {len(cut)} were cut off with their connections" if cut else ""
+    exceptions += f"; {excused} failed while a fault left nobody to serve" if excused else ""
+    exceptions += f"; {refused} wrong requests were refused" if refused else ""
     return found.result(
-        well + told, ended=ended, aborted=aborted, cut=len(cut), excused=excused, refused=refused
+        well + exceptions, ended=ended, aborted=aborted, cut=len(cut), excused=excused, refused=refused
     )
 
 
@@ -257,8 +257,8 @@ def _stream(record: RequestRecord) -> Iterator[Problem]:
 
 def _logprobs(record: RequestRecord) -> Iterator[Problem]:
     # The conductor's own tiny requests may go without logprobs.
-    told = bool(record.logprobs) or record.phase != CANARY
-    if told and len(record.logprobs) != len(record.token_ids):
+    needs_logprobs = bool(record.logprobs) or record.phase != CANARY
+    if needs_logprobs and len(record.logprobs) != len(record.token_ids):
         figures: Figures = {"logprobs": len(record.logprobs), "tokens": len(record.token_ids)}
         yield Problem(
             LOGPROBS, f"{len(record.logprobs)} logprobs for {len(record.token_ids)} tokens", figures

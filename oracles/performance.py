@@ -1,6 +1,6 @@
 """Was the server fast enough, by the scenario's own bounds, and was it as fast after the faults as before?
 
-Where a scenario gives no bounds the figures are told, and checked is only that they can be figures.
+Where a scenario gives no bounds the figures are reported, and checked is only that they can be figures.
 """
 
 from __future__ import annotations
@@ -59,18 +59,18 @@ def judge(history: History) -> OracleResult:
         for name, bounds in history.plan.scenario.performance.items():
             _phase(history, name, bounds, by_phase, found)
     asked = history.plan.scenario.performance
-    told = f"{'within the bounds' if asked else 'no bounds asked for'}: {_told(by_phase)}"
-    return found.result(told, phases=len(by_phase), bounded=len(asked))
+    passed = f"{'within the bounds' if asked else 'no bounds asked for'}: {_figures_text(by_phase)}"
+    return found.result(passed, phases=len(by_phase), bounded=len(asked))
 
 
-def _told(by_phase: Mapping[str, Speed]) -> str:
+def _figures_text(by_phase: Mapping[str, Speed]) -> str:
     shown = list(map(str, by_phase.values()))[:MAX_PHASES]
     more = len(by_phase) - len(shown)
     return "; ".join([*shown, *([f"and {more} more phases"] if more else [])])
 
 
 def _times(speed: Speed, found: Findings) -> None:
-    """A request's times must be in order for anything to be told from them."""
+    """A request's times must be in order for anything to follow from them."""
     backwards = {
         block.records[place].id
         for block in gaps(speed.ok)

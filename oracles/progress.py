@@ -86,11 +86,11 @@ def judge(history: History) -> OracleResult:
         found.gap("scrapes-end-early", "the scrapes end before the load does")
     took = judge_recoveries(history, found)
     healed = f"; answers again {max(took):.1f} s after healing" if took else ""
-    told = f"{len(history.requests)} requests and {len(history.metrics)} scrapes, no standstill"
+    passed = f"{len(history.requests)} requests and {len(history.metrics)} scrapes, no standstill"
     figures: Figures = {"requests": len(history.requests), "scrapes": len(history.metrics)}
     if took:
         figures["recovery_s"] = max(took)
-    return found.result(told + healed, **figures)
+    return found.result(passed + healed, **figures)
 
 
 def _stall(event: Timed[Stall], points: list[Point], found: Findings) -> None:

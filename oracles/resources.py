@@ -114,8 +114,8 @@ def judge(history: History) -> OracleResult:
         if len(moments) > 1:
             _counts(history, moments, found)
             _memory(moments, found)
-    told = "; ".join(_told(moments) for moments in lives.values() if len(moments) > 1)
-    return found.result(told, **_figures(last))
+    passed = "; ".join(_growth_text(moments) for moments in lives.values() if len(moments) > 1)
+    return found.result(passed, **_figures(last))
 
 
 def _lives(history: History) -> dict[tuple[int, int], list[Moment]]:
@@ -238,7 +238,7 @@ def _figures(moments: Sequence[Moment]) -> Figures:
     }
 
 
-def _told(moments: Sequence[Moment]) -> str:
+def _growth_text(moments: Sequence[Moment]) -> str:
     """What was held at the first and at the last of the moments."""
     first, last = moments[0].held, moments[-1].held
     few = f", {ROUNDS} needed to judge it" if len(moments) < ROUNDS else ""

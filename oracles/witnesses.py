@@ -72,8 +72,8 @@ def judge(history: History) -> OracleResult:
     both.judge_lives(found)
     for key in sorted(both.keys):
         both.judge_series(key, found)
-    told, figures = both.told()
-    return found.result(f"{found.checked} values agree, {told}", values=found.checked, **figures)
+    agreement, figures = both.agreement()
+    return found.result(f"{found.checked} values agree, {agreement}", values=found.checked, **figures)
 
 
 def _silence(history: History) -> str:
@@ -237,7 +237,7 @@ class _Both:
         right = theirs[np.minimum(place, len(theirs) - 1)] - ours
         return float((np.minimum(np.abs(left), np.abs(right)) <= NEAR_NS).mean())
 
-    def told(self) -> tuple[str, Figures]:
+    def agreement(self) -> tuple[str, Figures]:
         """How much of it was compared, for people and by name."""
         suite, failures = self._suite, self._other.failures
         # Before the suite looked, the server was not up yet.

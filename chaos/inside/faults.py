@@ -63,7 +63,7 @@ def _result(
     declared: tuple[Effect, ...] = (),
     undeclared: str = "",
 ) -> FaultKind:
-    """A kind of fault in how the end of a copy is told."""
+    """A kind of fault in how the end of a copy is reported."""
     return FaultKind(
         name=name,
         role=WORKER,
@@ -169,7 +169,7 @@ _SCHEDULER_KINDS = (
         role=SCHEDULER,
         site="store-end",
         contract=LEGAL,
-        effect="the tier is told that a store failed, and drops its blocks; an arrival is a finished store",
+        effect="a store is reported as failed, and the tier drops its blocks; an arrival is a finished store",
         evidence="number of blocks dropped, first key",
         consequence="the blocks are not found again: external hits stay behind queries",
         heals="at once: the next store succeeds",
@@ -282,7 +282,7 @@ _COPY_KINDS = (
     _result(
         "copy_failed",
         HOSTILE,
-        "a finished copy is told as failed",
+        "a finished copy is reported as failed",
         SCHEDULER_DIES,
         NEVER,
         declared=(DIES,),
@@ -290,15 +290,15 @@ _COPY_KINDS = (
     _result(
         "completion_late",
         LEGAL,
-        "the end of a copy is told later",
+        "the end of a copy is reported later",
         "a load: its request gets no token meanwhile; a store: it stays open in the books of the scheduler",
-        "when the last late end was told",
+        "when the last late end was reported",
         more=DELAY,
     ),
     _result(
         "completion_lost",
         HOSTILE,
-        "the end of a copy is never told",
+        "the end of a copy is never reported",
         "a load: the request never ends; a store: its block is never read",
         "never: what waits for the copy waits for ever",
         declared=LOST_LOAD,
@@ -307,11 +307,11 @@ _COPY_KINDS = (
     _result(
         "completion_twice",
         HOSTILE,
-        "the end of a copy is told twice",
-        "the engine does not know the job any more and dies; told in one step, 0.32 counts the two as one",
+        "the end of a copy is reported twice",
+        "the engine knows the job no more and dies; reported in one step, 0.32 counts the two as one",
         NEVER,
         declared=(replace(DIES, when={"later": (True,)}),),
-        undeclared="told twice in one step: some releases count the two as one, others die",
+        undeclared="reported twice in one step: some releases count the two as one, others die",
         more={"later": Parameter(True, about="the second time in a later step")},
     ),
     FaultKind(
@@ -319,8 +319,8 @@ _COPY_KINDS = (
         role=WORKER,
         site="copy-results",
         contract=LEGAL,
-        effect="the ends of several copies are told in reverse; an arrival is a step with more than one",
-        evidence="jobs, directions and requests in the order told",
+        effect="the ends of several copies are reported in reverse; an arrival is a step with more than one",
+        evidence="jobs, directions and requests in the order of the report",
         consequence="loads: their requests go on; stores: nothing that can be seen, the order means nothing",
         heals="at once",
         parameters={"dry_run": DRY_RUN},

@@ -80,8 +80,8 @@ def of_the_caches(reset: Probe, ledger: Sequence[LedgerRecord]) -> Iterator[Obje
     scheduler = _last(ledger).get("scheduler")
     resident = None if scheduler is None else scheduler.resident
     if resident != 0:
-        told = "unknown" if resident is None else resident
-        yield Objection("tier-not-empty", f"blocks in the offload tier by the ledger: {told}")
+        count = "unknown" if resident is None else resident
+        yield Objection("tier-not-empty", f"blocks in the offload tier by the ledger: {count}")
 
 
 def of_the_resources(now: ResourceRecord | None, before: ResourceRecord | None) -> Iterator[Objection]:

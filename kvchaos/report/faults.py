@@ -117,8 +117,8 @@ def declared_text(kind: Kind) -> str:
     """The findings that a fault explains, and those that it may bring and does not explain."""
     if not kind.declared and not kind.undeclared:
         return "none"
-    told = list(dict.fromkeys(map(_effect_text, kind.declared)))
-    return "; ".join([*told, *([f"not declared: {kind.undeclared}"] if kind.undeclared else [])])
+    declared = list(dict.fromkeys(map(_effect_text, kind.declared)))
+    return "; ".join([*declared, *([f"not declared: {kind.undeclared}"] if kind.undeclared else [])])
 
 
 def _effect_text(effect: Effect) -> str:

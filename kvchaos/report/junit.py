@@ -67,8 +67,8 @@ def _fill(case: ET.Element, result: OracleResult, stands: Standing, issue: str |
         ET.SubElement(case, "skipped", message=clean(f"{stands}; it says {result.verdict}"))
         ET.SubElement(case, "system-out").text = evidence
     else:
-        told = f"{result.verdict}, {stands}: " if stands is Standing.EXPLAINED else f"{result.verdict}: "
-        ET.SubElement(case, "system-out").text = clean(told) + evidence
+        heading = f"{result.verdict}, {stands}: " if stands is Standing.EXPLAINED else f"{result.verdict}: "
+        ET.SubElement(case, "system-out").text = clean(heading) + evidence
 
 
 def clean(text: str) -> str:

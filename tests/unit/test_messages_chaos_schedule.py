@@ -8,7 +8,7 @@ from chaos.schedule import parse_line
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("", "is no fault"),
         ("20%", "is no fault"),
@@ -24,6 +24,6 @@ from chaos.schedule import parse_line
         ("in sleeping miss", "unknown state sleeping; known are queued, loading"),
     ],
 )
-def test_a_wrong_term_is_named(line: str, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_a_wrong_term_is_named(line: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         parse_line(line)

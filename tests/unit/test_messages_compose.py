@@ -37,7 +37,7 @@ def test_containers_that_cannot_be_looked_for_are_not_forgotten(
 
 
 @pytest.mark.parametrize(
-    ("host", "told"),
+    ("host", "message"),
     [
         (HERE, "does not answer: start it"),
         ("tcp://10.0.0.1:2375", "is not on this machine"),
@@ -45,10 +45,10 @@ def test_containers_that_cannot_be_looked_for_are_not_forgotten(
     ],
 )
 def test_an_engine_that_cannot_be_used_is_one_line(
-    host: str, told: str, monkeypatch: pytest.MonkeyPatch
+    host: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", host)
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=message):
         connect()
 
 
@@ -62,7 +62,7 @@ def test_a_machine_without_docker_is_told_what_to_install(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("plan", "baseline-offload", "--stack", "attach"), "nothing to plan"),
         (("plan", "baseline-offload", "--stack", "compose-cpu", "--server", "0.1"), "unknown vLLM release"),
@@ -70,7 +70,7 @@ def test_a_machine_without_docker_is_told_what_to_install(
     ],
 )
 def test_a_wish_that_cannot_be_is_refused(
-    cache: Path, arguments: Sequence[str], told: str, capsys: pytest.CaptureFixture[str]
+    cache: Path, arguments: Sequence[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command_line(arguments) == 3
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err

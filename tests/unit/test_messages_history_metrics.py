@@ -10,7 +10,7 @@ from tests.unit.test_history_metrics import A, line
 
 
 @pytest.mark.parametrize(
-    ("bad", "told"),
+    ("bad", "message"),
     [
         (line(2, {"1": 1.0}), "line 2: series 1 was never introduced"),
         (line(2, {"-1": 1.0}), "line 2: series -1 was never introduced"),
@@ -28,6 +28,6 @@ from tests.unit.test_history_metrics import A, line
         ),
     ],
 )
-def test_a_line_that_cannot_be_is_refused_with_its_number(bad: ScrapeLine, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_a_line_that_cannot_be_is_refused_with_its_number(bad: ScrapeLine, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         MetricLog.from_lines([line(1, {"0": 1.0}, new=(A,)), bad])

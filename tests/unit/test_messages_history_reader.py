@@ -27,7 +27,7 @@ def run_dir(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "message"),
     [
         (lambda line: line[: len(line) // 2] + b"\n", "truncated|malformed"),
         (lambda line: b"\n", "truncated"),
@@ -41,12 +41,12 @@ def run_dir(tmp_path: Path) -> Path:
     ],
 )
 def test_a_damaged_line_is_named_by_file_and_number(
-    run_dir: Path, name: str, damage: Callable[[bytes], bytes], told: str
+    run_dir: Path, name: str, damage: Callable[[bytes], bytes], message: str
 ) -> None:
     path = run_dir / name
     first, *rest = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([first, damage(first), *rest]))
-    with pytest.raises(UnreadableRun, match=told) as caught:
+    with pytest.raises(UnreadableRun, match=message) as caught:
         read_history(run_dir)
     assert str(caught.value).startswith(f"{path}:2: ")
     assert "\n" not in str(caught.value)
@@ -62,7 +62,7 @@ def test_a_series_that_no_line_introduced_is_named_by_file_and_line(run_dir: Pat
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"", "file: Input should be an object"),
         (b"- 1\n", "file: Input should be an object"),
@@ -76,10 +76,10 @@ def test_a_series_that_no_line_introduced_is_named_by_file_and_line(run_dir: Pat
         (b"schema_version: 1\n", "run_id: Field required"),
     ],
 )
-def test_a_damaged_plan_is_one_line_with_its_file(run_dir: Path, content: bytes, told: str) -> None:
+def test_a_damaged_plan_is_one_line_with_its_file(run_dir: Path, content: bytes, message: str) -> None:
     path = run_dir / layout.PLAN
     path.write_bytes(content)
-    with pytest.raises(UnreadableRun, match=told) as caught:
+    with pytest.raises(UnreadableRun, match=message) as caught:
         read_history(run_dir)
     assert str(caught.value).startswith(f"{path}:")
     assert "\n" not in str(caught.value)

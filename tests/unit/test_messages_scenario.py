@@ -21,7 +21,7 @@ def assert_one_line(error: UsageError, path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "expected"),
     [
         (b"", "should be an object"),
         (b"# nothing but a comment\n", "should be an object"),
@@ -40,10 +40,10 @@ def assert_one_line(error: UsageError, path: Path) -> None:
         (b"summary: &a [*a]\n", r"odd\.yaml:1: anchor &a is not allowed; write values out"),
     ],
 )
-def test_a_file_that_is_no_scenario_at_all_is_one_line(tmp_path: Path, content: bytes, told: str) -> None:
+def test_a_file_that_is_no_scenario_at_all_is_one_line(tmp_path: Path, content: bytes, expected: str) -> None:
     path = tmp_path / "odd.yaml"
     path.write_bytes(content)
-    with pytest.raises(UsageError, match=told) as caught:
+    with pytest.raises(UsageError, match=expected) as caught:
         load_scenario(path)
     assert_one_line(caught.value, path)
 
