@@ -28,6 +28,8 @@ from kvchaos.stacks.record import RunRecord
 from kvchaos.telemetry import parse_samples
 from loadtests.processes import LoadProcesses
 
+_records = msgspec.json.Decoder(RequestRecord)
+
 REQUESTS = 48
 """Of a block: two rounds of all prompts."""
 CONCURRENCY = 4
@@ -145,7 +147,7 @@ class Side:
             file.seek(self._read)
             lines = file.readlines()
             self._read = file.tell()
-        return [msgspec.json.decode(line, type=RequestRecord) for line in lines]
+        return [_records.decode(line) for line in lines]
 
 
 def block_of(records: list[RequestRecord], *, cpu_s: float, steps: float) -> Block:

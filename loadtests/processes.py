@@ -30,6 +30,9 @@ from loadtests.messages import (
     Told,
 )
 
+_of_a_worker = msgspec.json.Decoder(Report)
+_of_the_master = msgspec.json.Decoder(Told)
+
 QUIT_S = 5.0
 LEAD_NS = 250_000_000
 """From the word to the workers to the begin of a phase's schedule: time to get their users ready."""
@@ -237,7 +240,7 @@ def _understood(line: bytes, worker: int | None) -> Told:
     """A worker's own pipe brings its reports, the master's tells whose they are."""
     try:
         if worker is None:
-            return msgspec.json.decode(line, type=Told)
-        return Told(worker, msgspec.json.decode(line, type=Report))
+            return _of_the_master.decode(line)
+        return Told(worker, _of_a_worker.decode(line))
     except msgspec.MsgspecError as error:
         return Told(worker, Failed(message=f"said something that is no report: {error}"))

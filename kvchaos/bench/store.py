@@ -82,6 +82,9 @@ class Bench(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         return [run for run in self.runs if run.why_not is None]
 
 
+_benches = msgspec.json.Decoder(Bench)
+
+
 def write(bench: Bench, folder: Path) -> None:
     """Raises UsageError."""
     path = folder / FILE
@@ -95,7 +98,7 @@ def read(folder: Path) -> Bench:
     """Raises UsageError."""
     path = folder / FILE
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Bench)
+        return _benches.decode(path.read_bytes())
     except OSError as error:
         raise UsageError(
             f"{path}: cannot be read: {error.strerror}; give the folder of a measurement"

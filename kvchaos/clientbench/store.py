@@ -31,6 +31,9 @@ class ClientBench(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     steps: list[Figures]
 
 
+_benches = msgspec.json.Decoder(ClientBench)
+
+
 def keep(bench: ClientBench, folder: Path) -> Path:
     """Write a measurement under its date. Raises UsageError."""
     moment = datetime.fromisoformat(bench.created).astimezone(UTC)
@@ -49,6 +52,6 @@ def latest(folder: Path) -> ClientBench | None:
     if not paths:
         return None
     try:
-        return msgspec.json.decode(paths[-1].read_bytes(), type=ClientBench)
+        return _benches.decode(paths[-1].read_bytes())
     except (OSError, msgspec.MsgspecError) as error:
         raise UsageError(f"{paths[-1]}: cannot be read: {error}; remove it") from error

@@ -28,6 +28,8 @@ from kvchaos.stacks.run_state import (
     write_state,
 )
 
+_states = msgspec.json.Decoder(RunState)
+
 GRACE_S = 10.0
 DRAFT_S = 60.0
 """A live conductor makes a record of its draft at once."""
@@ -109,7 +111,7 @@ def clean(leftover: Leftover, grace_s: float = GRACE_S) -> Cleaned:
 def _read(path: Path) -> RunState | None:
     """None when the record has just gone."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=RunState)
+        return _states.decode(path.read_bytes())
     except FileNotFoundError:
         return None
     except msgspec.MsgspecError as error:

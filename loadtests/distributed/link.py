@@ -33,6 +33,8 @@ from loadtests.distributed.clock import Clock, Phase, RoundTrip
 from loadtests.messages import Command, Health, Quit, Report, StartPhase
 from loadtests.phases import CannotGoOn, Inbox
 
+_commands = msgspec.json.Decoder(Command)
+
 ANSWER_S = 20.0
 SILENT_S = 30.0
 """A master that says nothing for so long is gone; Locust's own word comes every second."""
@@ -119,7 +121,7 @@ class Link:
                 )
                 self._clock.note(trip)
             case Order(command=command):
-                self._inbox.put(self._by_this_clock(msgspec.json.decode(command, type=Command)))
+                self._inbox.put(self._by_this_clock(_commands.decode(command)))
             case _:
                 self._answers.put(word)
 

@@ -50,6 +50,8 @@ from loadtests.open_files import raise_soft_limit
 from loadtests.pipes import Pipe, own_pipes, read_commands
 from loadtests.workloads import PATH_PARAM
 
+_reports = msgspec.json.Decoder(Report)
+
 LEAVE_S = 3.0
 """For the workers to tell the rest and go."""
 LATE_S = 5.0
@@ -170,7 +172,7 @@ class Master:
 
     def _pass_on(self, worker: _Worker, report: bytes) -> None:
         """A phase's end goes on when all its records are on disk."""
-        told = msgspec.json.decode(report, type=Report)
+        told = _reports.decode(report)
         if not isinstance(told, PhaseDone):
             self._pipe.pass_on(worker.number, report)
             return

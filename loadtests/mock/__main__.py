@@ -25,6 +25,8 @@ from loadtests.mock.server import Service
 from loadtests.mock.settings import Settings
 from loadtests.open_files import raise_soft_limit
 
+_settings = msgspec.json.Decoder(Settings)
+
 HOST = "127.0.0.1"
 BACKLOG = 4096
 
@@ -66,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Clients that leave are written down; a line of asyncio's about each of them is for nobody.
     logging.getLogger("asyncio").setLevel(logging.ERROR)
     try:
-        settings = msgspec.json.decode(arguments.settings, type=Settings)
+        settings = _settings.decode(arguments.settings)
         with LineWriter(arguments.log) as writer, asyncio.Runner(loop_factory=precise_loop) as runner:
             runner.run(_serve(arguments, settings, writer))
     except (msgspec.MsgspecError, OSError) as error:

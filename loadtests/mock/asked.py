@@ -73,6 +73,9 @@ class Asked(msgspec.Struct):
         return len(self.prompt) or sum(len(message.content or "") for message in self.messages)
 
 
+_bodies = msgspec.json.Decoder(Asked)
+
+
 def take(buffer: bytearray) -> Incoming | None:
     """Take the first request from what has arrived; None when it is not whole yet. Raises Refused."""
     end = buffer.find(HEAD_END)
@@ -106,6 +109,6 @@ def _length(headers: dict[str, str]) -> int:
 def asked(body: bytes) -> Asked:
     """Raises Refused."""
     try:
-        return msgspec.json.decode(body, type=Asked)
+        return _bodies.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Refused(400, str(error)) from error

@@ -28,6 +28,9 @@ class Started(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     url: str
 
 
+_starts = msgspec.json.Decoder(Started)
+
+
 class MockServer:
     """`with MockServer(settings, log) as server: server.url`. Raises MockFailed, OSError.
 
@@ -69,7 +72,7 @@ class MockServer:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         try:
-            self._started = msgspec.json.decode(line, type=Started)
+            self._started = _starts.decode(line)
         except msgspec.MsgspecError as error:
             self._end()
             raise MockFailed(f"the mock server did not start; it said {line!r}") from error

@@ -45,6 +45,9 @@ class _Event(msgspec.Struct):
     error: Any = None
 
 
+_events = msgspec.json.Decoder(_Event)
+
+
 @dataclass
 class Heard:
     """What has come of an answer. Times are microseconds from the begin of its request."""
@@ -157,7 +160,7 @@ class Hearing:
 
 def _event(data: bytes) -> _Event:
     try:
-        event = msgspec.json.decode(data, type=_Event)
+        event = _events.decode(data)
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
         raise NoCompletion(f"an event that is none of a completion: {error}") from error
     if event.error is not None:
