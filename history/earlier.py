@@ -54,8 +54,8 @@ def revised_fault(line: FaultRecord) -> FaultRecord:
             line = _with(line, "about", EARLIER_IDS)
         case "healed":
             line = _with(line, "reason", EARLIER_HEAL_REASONS)
-        case "refused" if line.evidence.get("reason") not in get_args(RefusalReason):
-            line = msgspec.structs.replace(line, evidence=_refusal(line))
+        case "refused":
+            line = _with_reason(line)
     _check(line)
     return line
 
@@ -64,7 +64,7 @@ def revised_ledger(line: LedgerRecord) -> LedgerRecord:
     """A line of a ledger with the rule's id of today. Raises msgspec.ValidationError."""
     rule = EARLIER_RULES.get(line.rule or "")
     line = line if rule is None else msgspec.structs.replace(line, rule=rule)
-    assert line.balance or line.violation
+    _require(line.balance if line.event == "balance" else line.violation)
     return line
 
 
@@ -76,9 +76,17 @@ def _check(line: FaultRecord) -> None:
         case "healed":
             msgspec.convert(line.evidence, Healed)
         case "note":
-            assert not isinstance(line.note, FaultReverted) or line.reverted
-        case "loaded" | "refused":
-            assert line.loaded or line.refusal
+            _require(line.reverted if isinstance(line.note, FaultReverted) else line.note)
+        case "loaded":
+            _require(line.loaded)
+        case "refused":
+            _require(line.refusal)
+
+
+def _require(typed: object) -> None:
+    """The typed form of a line, which raises when the line has none."""
+    if typed is None:
+        raise msgspec.ValidationError("the evidence is none of its event")
 
 
 def _with(line: FaultRecord, name: str, ids: Mapping[str, str]) -> FaultRecord:
@@ -88,9 +96,15 @@ def _with(line: FaultRecord, name: str, ids: Mapping[str, str]) -> FaultRecord:
     return msgspec.structs.replace(line, evidence={**line.evidence, name: ids[earlier]})
 
 
-def _refusal(line: FaultRecord) -> Evidence:
+def _with_reason(line: FaultRecord) -> FaultRecord:
     """Earlier versions wrote a sentence."""
-    said = str(line.evidence.get("reason"))
+    said = line.evidence.get("reason")
+    if not isinstance(said, str) or said in get_args(RefusalReason):
+        return line
+    return msgspec.structs.replace(line, evidence=_refusal(line, said))
+
+
+def _refusal(line: FaultRecord, said: str) -> Evidence:
     reason = EARLIER_REFUSALS.get(said)
     if reason is not None:
         return {"reason": reason}
