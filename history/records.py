@@ -11,7 +11,7 @@ from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
-from history.protocol.evidence import FIRINGS_INSIDE, Firing, Loaded, Refused
+from history.protocol.evidence import FIRINGS_INSIDE, Firing, Healed, Loaded, Refused
 from history.protocol.evidence import Evidence as TypedEvidence
 from history.protocol.ledger import Balance, Violation, balance_in
 from history.protocol.notes import AnyNote, FaultReverted, note_in
@@ -146,6 +146,10 @@ class FaultRecord(Record, frozen=True, kw_only=True):
     @property
     def refusal(self) -> Refused | None:
         return msgspec.convert(self.evidence, Refused) if self.event == "refused" else None
+
+    @property
+    def healed(self) -> Healed | None:
+        return msgspec.convert(self.evidence, Healed) if self.event == "healed" else None
 
     @property
     def firing(self) -> Firing | None:

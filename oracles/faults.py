@@ -13,6 +13,7 @@ from history.reader import History
 from history.records import FaultRecord
 from history.verdict import OracleResult
 from oracles.consequence import consequence
+from oracles.delivery import undelivered
 from oracles.findings import Findings
 from oracles.inputs import EVENTS, FAULTS
 from oracles.lives import OUTSIDE
@@ -172,6 +173,8 @@ def _judge_fault(
     if doubt is not None:
         text = f"{fault.id} fired {len(fired)} times, but {doubt}"
         found.gap(doubt.kind, text, subject, figures=doubt.figures)
+    for missing in undelivered(history, fault, fired):
+        found.gap(missing.kind, missing.text, subject, figures=missing.figures)
     if not all(arming.confirmed for arming in mine):
         found.gap("not-healed", f"{fault.id} was not confirmed healed", subject)
 

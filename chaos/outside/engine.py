@@ -42,6 +42,11 @@ class _InForce:
     def until(self) -> float:
         return self.began + float(self.strike.params["for_s"])
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended by itself."""
+        return self.proved and KINDS[self.strike.kind].ends_alone
+
 
 class OutsideFaults:
     """The faults from outside of one run. Call from one thread. OSError: the journal cannot be written, or
@@ -87,7 +92,7 @@ class OutsideFaults:
                 self._strike(fault, strike)
         now = self._clock()
         for one in self._in_force:
-            if now >= one.until:
+            if now >= one.until or one.is_over:
                 self._lift(one)
         self._look()
 

@@ -52,6 +52,8 @@ class OutsideKind:
     """Whether the server's end is what comes of it. It is brought back when the fault is healed."""
     silences: bool = True
     """Whether no token may come as long as a strike lasts."""
+    ends_alone: bool = False
+    """Whether a strike is over once it is proved, maybe long before `for_s`."""
     declared: tuple[Effect, ...] = ()
     """The findings that come of it. What legal faults do, the judges take into account as they judge: the
     end of a life that one of them ended is no finding."""

@@ -25,6 +25,7 @@ def _wrong(name: str, what: str, forms: tuple[Form, ...]) -> OutsideKind:
         },
         stacks=EVERYWHERE,
         silences=False,
+        ends_alone=True,
     )
 
 
