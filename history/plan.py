@@ -243,6 +243,22 @@ class Limits(Strict):
     client: ClientBounds = ClientBounds()
 
 
+class Requirement(Strict):
+    """What must have happened in a phase for the run to prove anything: with less the run is unknown."""
+
+    phase: Name
+    preemptions: int | None = Field(default=None, ge=1)
+    """Requests that the server preempted, at least so many."""
+    tier_hits: int | None = Field(default=None, ge=1)
+    """Tokens that the server found in the offload tier, at least so many."""
+
+    @model_validator(mode="after")
+    def _requires_something(self) -> Requirement:
+        if self.preemptions is None and self.tier_hits is None:
+            raise ValueError("give preemptions, tier_hits, or both")
+        return self
+
+
 StackName = Literal["local", "compose-cpu", "compose-gpu", "attach"]
 """Where the server comes from: processes of this machine, containers, or it is there already."""
 
@@ -263,6 +279,8 @@ class Scenario(Strict):
     stacks: tuple[StackName, ...] = Field(default=get_args(StackName), min_length=1)
     """Where it belongs to all scenarios. By its name it runs wherever its faults can be had."""
     expect: tuple[Expectation, ...] = ()
+    requires: tuple[Requirement, ...] = ()
+    """What its purpose depends on."""
     limits: Limits = Limits()
     allowed_log_lines: tuple[AllowedLine, ...] = ()
     performance: dict[Name, PhaseBounds] = Field(default_factory=dict)
@@ -289,6 +307,16 @@ class Scenario(Strict):
             raise ValueError("server.sync_loads needs offload and chaos on")
         if self.server.audit and not (self.server.offload and self.server.chaos):
             raise ValueError("server.audit needs a server with offload and chaos on")
+        return self
+
+    @model_validator(mode="after")
+    def _requirements_can_be_met(self) -> Scenario:
+        names = {phase.name for phase in self.phases}
+        for requirement in self.requires:
+            if requirement.phase not in names:
+                raise ValueError(f"requires: no phase named {requirement.phase}")
+            if requirement.tier_hits is not None and not self.server.offload:
+                raise ValueError("requires: tier_hits needs a server with offload on")
         return self
 
     @model_validator(mode="after")

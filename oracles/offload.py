@@ -1,12 +1,18 @@
-"""Did the offload tier do any work? A run that never loads a block proves nothing about offloading."""
+"""Did the offload tier do any work? A run that never loads a block proves nothing about offloading.
+
+Neither does one in which what its scenario requires did not happen, such as a preemption.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Protocol
 
+from history.events import PhaseEnd
 from history.finding import metric as metric_subject
-from history.reader import History
+from history.finding import phase as phase_subject
+from history.reader import History, PhaseWindow
 from history.verdict import OracleResult
 from oracles.findings import Findings
 from oracles.inputs import METRICS
@@ -34,13 +40,51 @@ class Count(Protocol):
 
 def judge(history: History) -> OracleResult:
     """Offload on: bytes were loaded and external hits counted, else unknown. Off: neither happened."""
-    if history.plan.scenario.server.offload:
-        return _on(history)
-    return _off(history)
-
-
-def _on(history: History) -> OracleResult:
     found = Findings(NAME)
+    _requirements(history, found)
+    return _on(history, found) if history.plan.scenario.server.offload else _off(history, found)
+
+
+def _requirements(history: History, found: Findings) -> None:
+    """Each was met in its phase, if that came to its end."""
+    ended = {event.data.phase for event in history.events_of(PhaseEnd) if event.data.reason == "done"}
+    windows = {window.spec.name: window for window in history.phases() if window.spec.name in ended}
+    for requirement in history.plan.scenario.requires:
+        window = windows.get(requirement.phase)
+        if window is None:
+            continue  # Why it did not come to its end is for others to say.
+        for what, metric, least in (
+            ("preemptions", PREEMPTIONS, requirement.preemptions),
+            ("tokens hit in the tier", HITS, requirement.tier_hits),
+        ):
+            if least is not None:
+                _require(found, window, least, what, _growth(history, [window], metric))
+
+
+def _require(found: Findings, window: PhaseWindow, least: int, what: str, grown: float | None) -> None:
+    name, subject = window.spec.name, phase_subject(window.spec.name)
+    found.checked += 1
+    if grown is None:
+        text = f"phase {name}: {what} are not known, the scenario requires {least}"
+        found.gap("requirement-unknown", text, subject, figures={"required": least})
+    elif grown < least:
+        text = f"phase {name}: {grown:g} {what}, the scenario requires {least}: the run proves nothing"
+        found.gap("requirement-not-met", text, subject, figures={"required": least, "count": grown})
+
+
+def _growth(history: History, windows: Iterable[PhaseWindow], metric: str, **labels: str) -> float | None:
+    """Of a counter over some phases; None when it is known of none of them."""
+    grown = [
+        growth
+        for window in windows
+        if window.first_scrape is not None and window.last_scrape is not None
+        for growth in [history.metrics.increase(window.first_scrape, window.last_scrape, metric, **labels)]
+        if growth is not None
+    ]
+    return sum(grown) if grown else None
+
+
+def _on(history: History, found: Findings) -> OracleResult:
     loaded, hits = loaded_bytes(partial(final_total, history)), final_total(history, HITS)
     for kind, what, amount in (
         ("bytes", "bytes loaded from the offload tier", loaded),
@@ -52,6 +96,7 @@ def _on(history: History) -> OracleResult:
             found.gap(f"no-{kind}", f"no {what}: the offload tier was never read")
         else:
             found.checked += 1
+    _loads_under_load(history, found, loaded)
     preemptions = final_total(history, PREEMPTIONS)
     preempted = "unknown" if preemptions is None else f"{preemptions:g}"
     passed = f"{loaded or 0:g} bytes loaded, {hits or 0:g} tokens hit, {preempted} preemptions"
@@ -59,8 +104,16 @@ def _on(history: History) -> OracleResult:
     return found.result(passed, **{name: value for name, value in figures.items() if value is not None})
 
 
-def _off(history: History) -> OracleResult:
-    found = Findings(NAME)
+def _loads_under_load(history: History, found: Findings, loaded: float | None) -> None:
+    """Answers in golden phases set the standard, so that loads in these alone are not compared."""
+    others = [window for window in history.phases() if window.spec.role != "golden"]
+    later = loaded_bytes(partial(_growth, history, others))
+    if loaded and later is not None and later <= 0:
+        text = f"{loaded:g} bytes loaded, none of them after the golden phases"
+        found.gap("no-bytes-under-load", text, figures={"loaded_bytes": loaded})
+
+
+def _off(history: History, found: Findings) -> OracleResult:
     hits = final_total(history, HITS)
     if hits is None:
         found.gap("metric-absent", f"no metric {HITS}", metric_subject(HITS))

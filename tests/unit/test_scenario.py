@@ -207,6 +207,18 @@ BAD: dict[str, tuple[Change, str]] = {
         put("performance", value={"chaos": {"ttft_p99_ms": 500.0}}),
         r"performance needs limits\.client\.lag_ms and late_ms",
     ),
+    "a requirement on a phase that is not there": (
+        put("requires", value=[{"phase": "calm", "preemptions": 1}]),
+        r"requires: no phase named calm",
+    ),
+    "a requirement of nothing": (
+        put("requires", value=[{"phase": "chaos"}]),
+        r"requires\.0: .*give preemptions, tier_hits, or both",
+    ),
+    "a requirement of an unknown count": (
+        put("requires", value=[{"phase": "chaos", "loads": 1}]),
+        r"requires\.0\.loads: unknown key",
+    ),
     "an allowed line without a reason": (
         put("allowed_log_lines", value=[{"pattern": "AssertionError"}]),
         r"allowed_log_lines\.0\.why: Field required",
