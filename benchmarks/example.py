@@ -15,7 +15,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import msgspec
+from msgspec.structs import replace
+
 from history import layout
+from history.seals import reseal
+from history.verdict import RunVerdict
 from kvchaos.errors import UsageError
 from kvchaos.judging import judge_run_dir
 from kvchaos.paths import cache_folder
@@ -37,6 +42,7 @@ def make_example(run_dir: Path, example: Path, names: Mapping[str, str], host: s
     with TemporaryDirectory(prefix="kvchaos-example-") as folder:
         draft = Path(folder) / "draft"
         _copy(run_dir, draft, names)
+        reseal(draft)
         judge_run_dir(draft)
         _check(run_dir, draft, [*names, host])
         for needless in (layout.JUNIT, layout.SUMMARY, layout.REPORT):
@@ -72,13 +78,19 @@ def _copy(run_dir: Path, draft: Path, names: Mapping[str, str]) -> None:
 
 
 def _check(run_dir: Path, draft: Path, names: Iterable[str]) -> None:
-    if (draft / layout.VERDICT).read_bytes() != (run_dir / layout.VERDICT).read_bytes():
+    if _unsealed(draft) != _unsealed(run_dir):
         raise UsageError(f"{run_dir}: its example is judged differently: judge the run again, and retry")
     for path in sorted(path for path in draft.rglob("*") if path.is_file()):
         text = path.read_text(encoding="utf-8")
         for name in names:
             if _pattern(name).search(text):
                 raise UsageError(f"{run_dir}: {path.relative_to(draft)} of its example names {name}")
+
+
+def _unsealed(run_dir: Path) -> RunVerdict:
+    """The stored verdict without its word on the seals: names in the files are others."""
+    verdict = msgspec.json.decode((run_dir / layout.VERDICT).read_bytes(), type=RunVerdict)
+    return replace(verdict, seal="unsealed")
 
 
 def _pattern(name: str) -> re.Pattern[str]:

@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import msgspec
+
 from history import layout
 from history.events import EventData, EvidenceCounted
-from history.lines import one_line
+from history.lines import one_line, read_lines
 from history.plain_file import open_plain
+from history.records import Event
 from history.timed import Timed, of_type
 
 PATTERNS = (
@@ -31,10 +34,32 @@ PATTERNS = (
 PIECE = 1 << 20
 
 
+def evidence_files(run_dir: Path) -> list[Path]:
+    """The files that judging reads and that exist, in order."""
+    return sorted({path for pattern in PATTERNS for path in run_dir.glob(pattern)})
+
+
 def count_lines(run_dir: Path) -> dict[str, int]:
     """Whole lines of each file of evidence that exists. Raises OSError."""
-    found = {path for pattern in PATTERNS for path in run_dir.glob(pattern)}
-    return {path.relative_to(run_dir).as_posix(): _lines(path) for path in sorted(found)}
+    return {path.relative_to(run_dir).as_posix(): _lines(path) for path in evidence_files(run_dir)}
+
+
+def recount(run_dir: Path) -> None:
+    """Let the events of an altered run count its lines as they are now, where they counted them before.
+
+    Raises OSError, UnreadableRun.
+    """
+    path = run_dir / layout.EVENTS
+    events = list(read_lines(path, Event))
+    places = [place for place, event in enumerate(events) if event.kind == EvidenceCounted.kind]
+    if not places:
+        return
+    last = places[-1]
+    counts = count_lines(run_dir)
+    counts[layout.EVENTS] = len(events) - 1  # Without the line that holds the counts.
+    events[last] = msgspec.structs.replace(events[last], data={**counts})
+    encoded = [msgspec.json.encode(event) + b"\n" for event in events]
+    path.write_bytes(b"".join(encoded))
 
 
 def changes(run_dir: Path, events: Sequence[Timed[EventData]]) -> Iterator[str]:

@@ -437,6 +437,8 @@ class RunPlan(Strict):
     """The run that this one repeats on a fresh server."""
     notes_evidence: bool = False
     """Whether the run ends with an event that says how many lines its files have; older runs do not."""
+    sealed: bool = False
+    """Whether the run seals its files when all are closed; older runs do not."""
     kv_token_bytes: int | None = Field(default=None, gt=0)
     """KV cache bytes that one token takes; None when that is not known."""
     created: str

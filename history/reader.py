@@ -29,6 +29,7 @@ from history.records import (
     RequestRecord,
     ResourceRecord,
 )
+from history.seals import NOT_SEALED, SealCheck, seals_beside
 from history.timed import D, Timed, of_type, typed
 from history.yaml_file import BadYaml, load_yaml
 
@@ -63,6 +64,7 @@ class History:
     resources: list[ResourceRecord] = field(default_factory=list)
     changed: tuple[str, ...] = ()
     """Files that have not the lines that the run noted at its end, a message for each."""
+    seal: SealCheck = NOT_SEALED
 
     @cached_property
     def timed(self) -> list[Timed[EventData]]:
@@ -97,7 +99,7 @@ def read_history(run_dir: Path) -> History:
     events = list(read_events(run_dir))
     if not events:
         raise UnreadableRun(f"{run_dir / layout.EVENTS}: no events; the run never began")
-    with metrics_beside(run_dir / layout.METRICS) as metrics:
+    with seals_beside(run_dir) as seals, metrics_beside(run_dir / layout.METRICS) as metrics:
         return History(
             run_dir=run_dir,
             plan=plan,
@@ -111,6 +113,7 @@ def read_history(run_dir: Path) -> History:
             resources=list(read_lines(run_dir / layout.RESOURCES, ResourceRecord)),
             metrics=metrics(),
             changed=_changes(run_dir, events),
+            seal=seals(),
         )
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from history.finding import Figures, Finding, Gap
+from history.seals import Sealed
 
 
 class Verdict(StrEnum):
@@ -102,3 +103,5 @@ class RunVerdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """What the violations come of."""
     effects: list[FaultEffect] = []
     """What faults that fired were declared to bring."""
+    seal: Sealed = "unsealed"
+    """Whether the files are those that the run sealed at its end."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from history import layout
 from history.events import FINAL, Canary, EvidenceCounted, InterruptedBy, PhaseEnd, PhaseStart, RunFailed
 from history.finding import SERVER, Gap, Subject
 from history.finding import phase as phase_subject
@@ -14,6 +15,8 @@ from history.plan import Expectation
 from history.reader import History
 from history.verdict import Cause, FaultEffect, OracleResult, Outcome, Verdict
 from oracles import all_rules
+
+RESEAL = ", or seal what was altered on purpose with: kvchaos reseal RUN_DIR"
 
 
 class Standing(StrEnum):
@@ -43,6 +46,8 @@ class Named:
 
 def cut_short(history: History) -> Gap | None:
     """Why the run did not go to its end, None when it did."""
+    for broken in history.seal.broken:
+        return _cut("seal-broken", f"{broken}; judge the run directory as the run left it{RESEAL}")
     for failed in history.events_of(RunFailed):
         return _cut("failed", f"the run failed: {failed.data.reason}")
     for interrupted in history.events_of(InterruptedBy):
@@ -55,6 +60,8 @@ def cut_short(history: History) -> Gap | None:
         return _cut(
             "evidence-missing", "the run broke off: its conductor never noted how many lines its files have"
         )
+    if history.plan.sealed and history.seal.state == "unsealed":
+        return _cut("seals-missing", f"the run broke off before it sealed its files: no {layout.SEALS}")
     return _unseen_phase(history)
 
 

@@ -54,6 +54,7 @@ def judge(history: History, oracles: Sequence[Oracle] | None = None) -> RunVerdi
         cut=cut,
         causes=found,
         effects=effects,
+        seal=history.seal.state,
     )
 
 

@@ -106,6 +106,7 @@ def resolve(
         versions=_versions(request, model.fingerprint),
         kv_token_bytes=model.token_bytes,
         notes_evidence=True,
+        sealed=True,
         created=_now(),
     )
 
@@ -137,6 +138,7 @@ def resolve_attached(request: Request, server: Attached, run_id: str) -> RunPlan
         environment={},
         versions=_versions(request, UNKNOWN),
         notes_evidence=True,
+        sealed=True,
         created=_now(),
     )
 

@@ -21,6 +21,7 @@ COMMANDS = {
     "plan": "plan:plan_command",
     "worker": "worker:worker_command",
     "judge": "judge:judge_command",
+    "reseal": "reseal:reseal_command",
     "server": "server:app",
     "tools": "tools:app",
     "faults": "faults:faults_command",

@@ -13,6 +13,7 @@ from history import events, layout
 from history.evidence import count_lines
 from history.lines import UnreadableRun
 from history.plan import PhaseSpec, RunPlan
+from history.seals import seal
 from history.writer import LineWriter
 from kvchaos.conductor import server_state
 from kvchaos.conductor.arms import Arms, RunFailed
@@ -409,3 +410,4 @@ class Run:
         # The last event: all other files are as they will be judged.
         self._events.write(events.EvidenceCounted(lines=count_lines(self._dir)))
         self._events.close()
+        seal(self._dir)

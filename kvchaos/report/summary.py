@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from history.plan import RunPlan
+from history.seals import Sealed
 from history.verdict import Outcome, RunVerdict, Verdict
 from kvchaos.expectation import standing
 from kvchaos.report.evidence import cause_lines, evidence_lines
 
 SYMBOLS = {Verdict.PASS: "✓", Verdict.FAIL: "✗", Verdict.UNKNOWN: "?"}
 OUTCOME_SYMBOLS: dict[Outcome, str] = {"as expected": "✓", "not as expected": "✗", "unknown": "?"}
+SEAL_TEXTS: dict[Sealed, str] = {
+    "sealed": "sealed: the files are those that the run closed",
+    "resealed": "sealed again, by kvchaos reseal and not by the run",
+    "unsealed": "not sealed: whether the files are those that the run closed cannot be checked",
+    "broken": "seal broken: a file is not the one that the run closed",
+}
 MAX_EVIDENCE = 3
 """Lines of evidence an oracle; the verdict file has more."""
 
@@ -31,6 +38,7 @@ def summary_text(plan: RunPlan, verdict: RunVerdict) -> str:
     lines += [
         "",
         *(f"- {cell(line)}" for line in version_lines(plan)),
+        f"- {SEAL_TEXTS[verdict.seal]}",
         "",
         "Repeat the run:",
         "",

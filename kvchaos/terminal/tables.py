@@ -20,7 +20,7 @@ from history.plan import RunPlan
 from history.verdict import OracleResult, Outcome, RunVerdict, Verdict
 from kvchaos.expectation import Standing, effect_text, standing
 from kvchaos.report.evidence import cause_lines, evidence_lines
-from kvchaos.report.summary import OUTCOME_SYMBOLS, SYMBOLS
+from kvchaos.report.summary import OUTCOME_SYMBOLS, SEAL_TEXTS, SYMBOLS
 from kvchaos.terminal.estimate import about, counted
 
 STYLES: dict[str, str] = {
@@ -119,6 +119,8 @@ def legend(plan: RunPlan, verdict: RunVerdict) -> Iterator[str]:
         yield f"ignored: may fail here and does not count{issue}"
     if any(result.verdict is Verdict.UNKNOWN for result in verdict.results):
         yield "unknown: not enough data to judge; it never counts as a pass"
+    if verdict.seal == "unsealed":
+        yield SEAL_TEXTS[verdict.seal]
 
 
 def verdict_line(row: CampaignRow, seconds: float) -> Text:

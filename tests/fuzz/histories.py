@@ -75,7 +75,7 @@ def _whole(folder: Path) -> Files:
         files = {
             path.relative_to(folder).as_posix(): path.read_bytes()
             for path in sorted(folder.rglob("*"))
-            if path.is_file() and path.name != layout.VERDICT
+            if path.is_file() and path.name not in (layout.VERDICT, layout.SEALS)
         }
         if b'"kind":"evidence"' not in files[layout.EVENTS]:
             plan = files[layout.PLAN].decode().splitlines(keepends=True)

@@ -29,6 +29,7 @@ from history.events import (
 from history.lines import UnreadableRun
 from history.protocol.outside import Paused
 from history.reader import History, read_history, read_plan
+from history.seals import check
 from history.verdict import RunVerdict, Verdict
 from kvchaos.campaign import run_all
 from kvchaos.cli.app import run as command_line
@@ -98,6 +99,10 @@ def test_a_good_run_is_as_expected_by_the_word_of_every_oracle(good: Conducted) 
     assert {result.oracle: result.verdict for result in good.verdict.results} == {
         result.oracle: Verdict.PASS for result in good.verdict.results
     }
+
+
+def test_a_good_run_is_sealed(good: Conducted) -> None:
+    assert check(good.run_dir).state == "sealed"
 
 
 def test_a_good_run_has_every_request_once_and_the_conductors_own(good: Conducted) -> None:

@@ -20,6 +20,7 @@ from rich.console import Console
 from history import layout
 from history.events import CleanState, ServerStart, ServerStop
 from history.reader import History, read_history
+from history.seals import check
 from history.verdict import Outcome, RunVerdict
 from kvchaos import campaign
 from kvchaos.campaign import InCampaign, run_all, run_one
@@ -144,6 +145,10 @@ def test_a_run_has_a_log_and_ledgers_of_its_own(pair: tuple[History, History]) -
     assert {record.role for record in two.ledger} == {"scheduler", "worker"}
     assert [record.event for record in two.faults] == ["loaded", "loaded"]
     assert ledger.judge(two).verdict == ledger.judge(one).verdict
+
+
+def test_each_run_of_a_shared_server_is_sealed(pair: tuple[History, History]) -> None:
+    assert [check(history.run_dir).state for history in pair] == ["sealed", "sealed"]
 
 
 def test_a_run_directory_needs_no_other(pair: tuple[History, History], tmp_path: Path) -> None:

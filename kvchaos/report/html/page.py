@@ -33,6 +33,7 @@ FILES = (
     (layout.EVENTS, "phases, canaries, arming and healing, life of the server"),
     (layout.METRICS, "every scrape of the server's metrics"),
     (layout.SERVER_LOG, "the server's log, untouched"),
+    (layout.SEALS, "the digest of each file that judging reads"),
     (layout.CONTROL, "fault journals and ledgers from inside the server"),
 )
 

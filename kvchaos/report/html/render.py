@@ -21,7 +21,7 @@ from kvchaos.report.coverage import STATES
 from kvchaos.report.evidence import clock
 from kvchaos.report.html.page import FILES, Drawn, Page, bare_page, full_page
 from kvchaos.report.junit import clean
-from kvchaos.report.summary import OUTCOME_SYMBOLS, repeat_command, version_lines
+from kvchaos.report.summary import OUTCOME_SYMBOLS, SEAL_TEXTS, repeat_command, version_lines
 
 ODD = (ArithmeticError, LookupError, ValueError, TypeError, AttributeError)
 """What drawing may stumble over in an odd history; the verdict is shown all the same."""
@@ -70,7 +70,7 @@ def render(page: Page) -> str:
             meaning=meaning(page.verdict),
             zero_clock=clock(page.drawn.drop.axis.zero_ns) if page.drawn else "",
             repeat=repeat_command(page.plan),
-            versions=version_lines(page.plan),
+            versions=[*version_lines(page.plan), SEAL_TEXTS[page.verdict.seal]],
             files=FILES,
             states=STATES,
             readings=readings(page.drawn) if page.drawn else {},

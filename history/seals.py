@@ -1,0 +1,129 @@
+"""The digest of each file that judging reads: kept when a run ends, compared when the run is judged.
+
+A run that was altered afterwards, in whatever place, is never taken for the run that was measured.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from history import layout
+from history.evidence import PIECE, evidence_files, recount
+from history.lines import UnreadableRun, one_line
+from history.plain_file import open_plain
+from history.records import Count, Record
+
+Sealed = Literal["sealed", "resealed", "unsealed", "broken"]
+"""By the run; later, by `kvchaos reseal`; by nobody, as in runs of earlier versions; or a file is another."""
+By = Literal["run", "reseal"]
+Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+
+
+class FileSeal(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One file as it was closed."""
+
+    sha256: Digest
+    size: Count
+    """Bytes."""
+
+
+class Seals(Record, frozen=True, kw_only=True):
+    """The content of seals.json."""
+
+    by: By
+    files: dict[str, FileSeal]
+    """By the path in the run directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class SealCheck:
+    """What the comparison of a run directory with its seals gave."""
+
+    state: Sealed = "unsealed"
+    broken: tuple[str, ...] = ()
+    """A message for each file that is not as it was sealed."""
+
+
+NOT_SEALED = SealCheck()
+ENCODER = msgspec.json.Encoder()
+DECODER = msgspec.json.Decoder(Seals)
+
+
+def seal(run_dir: Path, by: By = "run") -> None:
+    """Write the seals of a run whose files are all closed. Raises OSError."""
+    seals = Seals(by=by, files=_digests(run_dir))
+    content = msgspec.json.format(ENCODER.encode(seals), indent=2)
+    (run_dir / layout.SEALS).write_bytes(content + b"\n")
+
+
+def reseal(run_dir: Path) -> int:
+    """Seal a run that was altered on purpose, and count its lines again. Returns the number of files.
+
+    Raises OSError, UnreadableRun.
+    """
+    recount(run_dir)
+    seal(run_dir, "reseal")
+    return len(evidence_files(run_dir))
+
+
+def check(run_dir: Path) -> SealCheck:
+    """Compare each file with its seal. Raises UnreadableRun."""
+    path = run_dir / layout.SEALS
+    try:
+        with open_plain(path) as file:
+            seals = DECODER.decode(file.read())
+        broken = tuple(_differences(seals.files, _digests(run_dir)))
+    except FileNotFoundError:
+        return NOT_SEALED
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise UnreadableRun(f"{path}: {one_line(error)}") from error
+    except OSError as error:
+        raise UnreadableRun(f"{error.filename}: cannot be read: {error.strerror}") from error
+    if broken:
+        return SealCheck("broken", broken)
+    return SealCheck("sealed" if seals.by == "run" else "resealed")
+
+
+@contextmanager
+def seals_beside(run_dir: Path) -> Iterator[Callable[[], SealCheck]]:
+    """Begin to check the seals of a run that is being read; what is yielded waits for the end."""
+    # hashlib lets other threads run while it computes.
+    with ThreadPoolExecutor(1, "seals") as pool:
+        yield pool.submit(check, run_dir).result
+
+
+def _digests(run_dir: Path) -> dict[str, FileSeal]:
+    return {path.relative_to(run_dir).as_posix(): _digest(path) for path in evidence_files(run_dir)}
+
+
+def _digest(path: Path) -> FileSeal:
+    digest, size = hashlib.sha256(), 0
+    with open_plain(path) as file:
+        for piece in iter(lambda: file.read(PIECE), b""):
+            digest.update(piece)
+            size += len(piece)
+    return FileSeal(sha256=digest.hexdigest(), size=size)
+
+
+def _differences(sealed: dict[str, FileSeal], found: dict[str, FileSeal]) -> Iterator[str]:
+    for name in sorted(sealed.keys() | found.keys()):
+        before, now = sealed.get(name), found.get(name)
+        if before == now:
+            continue
+        if before is None:
+            what = "was not there when the run was sealed"
+        elif now is None:
+            what = "is missing"
+        elif before.size != now.size:
+            what = f"had {before.size} bytes when the run was sealed and has {now.size} now"
+        else:
+            what = "has another content than when the run was sealed"
+        yield one_line(f"{name} {what}")
