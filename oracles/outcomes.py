@@ -156,12 +156,17 @@ def _ids(history: History, found: Findings) -> None:
 def _all_recorded(history: History, found: Findings) -> None:
     counts = Counter(record.phase for record in history.requests)
     ends = history.events_of(PhaseEnd)
+    specs = {spec.name: spec for spec in history.plan.scenario.phases}
     for event in ends:
         name, sent = event.data.phase, event.data.sent
         if counts[name] != sent:
             text = f"phase {name}: {sent} requests sent, {counts[name]} recorded"
             figures = {"sent": sent, "recorded": counts[name]}
             found.violation(NOT_RECORDED, phase(name), text, figures=figures, t_ns=event.t_ns)
+        planned = specs[name].requests if name in specs else sent
+        if event.data.reason == "done" and sent != planned:
+            text = f"phase {name}: {planned} requests planned, {sent} sent"
+            found.gap("load-not-sent", text, phase(name), figures={"planned": planned, "sent": sent})
     ended = {event.data.phase for event in ends}
     for window in history.phases():
         if window.spec.name not in ended:

@@ -43,6 +43,9 @@ class Recovery:
     """Whether anything was sent afterwards."""
     seconds: float | None
     """From healing to the first whole answer to what was sent afterwards; None when there was none."""
+    by_cache: bool | None
+    """Whether any whole answer to the load that was sent afterwards came with the help of the cache, by its
+    usage; None where none tells, or no load was answered."""
 
 
 def recoveries(history: History) -> Iterator[Recovery]:
@@ -54,13 +57,16 @@ def recoveries(history: History) -> Iterator[Recovery]:
     # Backwards through time, so that each request is looked at once.
     place = 0
     first_ns: int | None = None
+    by_cache: bool | None = None
+    load = {phase.name for phase in history.plan.scenario.phases}
     found: list[Recovery] = []
     for event in sorted(healings, key=lambda event: event.t_ns, reverse=True):
         while place < len(by_start) and by_start[place].start_ns >= event.t_ns:
             first_ns = _earlier(first_ns, by_start[place])
+            by_cache = _used_cache(by_cache, by_start[place], load)
             place += 1
         seconds = None if first_ns is None else (first_ns - event.t_ns) / NS_PER_S
-        found.append(Recovery(event, place > 0, seconds))
+        found.append(Recovery(event, place > 0, seconds, by_cache))
     yield from reversed(found)
 
 
@@ -79,6 +85,8 @@ def judge_recoveries(history: History, found: Findings) -> Sequence[float]:
             found.violation(NO_RECOVERY, phase(name), f"{where} no request was answered", t_ns=healed_ns)
             continue
         took.append(recovery.seconds)
+        if recovery.by_cache is False and history.plan.scenario.server.offload:
+            found.gap("recovery-without-cache", f"{where} no answer came from the cache", phase(name))
         if recovery.seconds > deadline_s:
             late = f"{where} the first answer took {recovery.seconds:.1f} s, {deadline_s:g} allowed"
             figures = {"seconds": recovery.seconds, "bound": deadline_s}
@@ -90,3 +98,11 @@ def _earlier(first_ns: int | None, record: RequestRecord) -> int | None:
     if record.outcome != "ok":
         return first_ns
     return end_ns(record) if first_ns is None else min(first_ns, end_ns(record))
+
+
+def _used_cache(so_far: bool | None, record: RequestRecord, load: set[str]) -> bool | None:
+    """Whether this answer, or one before it, came with the help of the cache."""
+    usage = record.usage
+    if record.outcome != "ok" or record.phase not in load or usage is None or usage.cached_tokens is None:
+        return so_far
+    return bool(so_far) or usage.cached_tokens > 0

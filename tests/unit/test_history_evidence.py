@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from history import layout
@@ -174,3 +175,20 @@ def test_counts_that_are_none_make_the_run_unreadable(run_dir: Path) -> None:
         writer.write(Event(t_ns=1, mono_ns=1, kind=EvidenceCounted.kind, data={layout.EVENTS: "many"}))
     with pytest.raises(UnreadableRun, match=layout.EVENTS):
         read_history(run_dir)
+
+
+def test_a_phase_that_is_missing_before_the_trouble_makes_the_run_unknown() -> None:
+    """Only what comes after the trouble was given up."""
+    run = clean_run()
+    run.events = [
+        event for event in run.events if (event.kind, event.data.get("phase")) != ("phase_start", "golden")
+    ]
+    run.events = [
+        msgspec.structs.replace(event, data={**event.data, "reason": "stalled"})
+        if (event.kind, event.data.get("phase")) == ("phase_end", "healed")
+        else event
+        for event in run.events
+    ]
+    cut = judge(run.history()).cut
+    assert cut is not None
+    assert (cut.kind, cut.subject) == ("run/phase-missing", phase("golden"))

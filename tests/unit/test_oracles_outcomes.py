@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from history.finding import Figures, phase
 from history.records import RequestError, Usage
 from history.verdict import Verdict
 from oracles.outcomes import judge
-from tests.unit.found import finding_of
+from tests.unit.found import finding_of, gap_of
 from tests.unit.histories import clean_run
 from tests.unit.synthetic import ANSWER_TOKENS, PROMPT_TOKENS, failure, good_request, make_plan
 
@@ -80,6 +81,20 @@ def test_a_request_that_left_no_record_fails() -> None:
     run.requests.pop(run.first_of("chaos"))
     finding = finding_of(judge(run.history()), "outcomes/record-missing")
     assert (finding.subject, finding.figures) == (phase("chaos"), {"sent": 4, "recorded": 3})
+
+
+def test_a_phase_that_sent_fewer_requests_than_planned_is_unknown() -> None:
+    """Client and conductor agree on what was sent, and both have lost a request of the plan."""
+    run = clean_run()
+    run.requests.pop(run.first_of("chaos"))
+    run.events = [
+        msgspec.structs.replace(event, data={**event.data, "sent": 3, "ok": 3})
+        if (event.kind, event.data.get("phase")) == ("phase_end", "chaos")
+        else event
+        for event in run.events
+    ]
+    gap = gap_of(judge(run.history()), "outcomes/load-not-sent")
+    assert (gap.subject, gap.figures) == (phase("chaos"), {"planned": 4, "sent": 3})
 
 
 def test_an_abort_on_purpose_is_no_violation() -> None:

@@ -210,6 +210,25 @@ def test_nothing_asked_after_healing_is_unknown() -> None:
     assert judge(run.history()).verdict is Verdict.UNKNOWN
 
 
+def with_cached_tokens(run: Run, cached: int | None) -> Run:
+    for place in after_healing(run):
+        usage = run.requests[place].usage
+        assert usage is not None
+        run.change_request(place, usage=msgspec.structs.replace(usage, cached_tokens=cached))
+    return run
+
+
+def test_a_recovery_without_any_help_of_the_cache_is_unknown() -> None:
+    """A server that answers and never uses its cache again has not come back."""
+    gap = gap_of(judge(with_cached_tokens(healed_run(), 0).history()), "progress/recovery-without-cache")
+    assert gap.subject == phase("chaos")
+
+
+@pytest.mark.parametrize("cached", [32, None])
+def test_a_recovery_with_cached_tokens_or_where_none_are_reported_passes(cached: int | None) -> None:
+    assert judge(with_cached_tokens(healed_run(), cached).history()).verdict is Verdict.PASS
+
+
 @pytest.mark.parametrize(("event", "data"), [("server_exit", {"code": -9}), ("healed", {"confirmed": False})])
 def test_a_dead_server_and_one_that_was_never_healed_owe_no_recovery(
     event: str, data: dict[str, int | bool]
