@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import NamedTuple
 
+from history.events import PhaseEnd
 from history.finding import Figures, request
 from history.once import once
 from history.packing import Numbers
@@ -26,17 +27,20 @@ NAME = "answers"
 BROKEN_OFF = "abort"
 TELLING = 4
 """Logprobs that tell whose answer it is: no two prompts of ours share so many, bit for bit."""
+LEAST_SHARE = 0.05
+"""Of the planned answers, to be compared with golden ones. Faults and clients that leave take most of them in
+some scenarios, and prompts without a golden answer in others."""
 NOT_COMPARED = "no answer could be compared with a golden one"
 NOT_GOLDEN = Rule(
     "answers/not-golden",
-    "An answer has the tokens and logprobs of the golden answer to its prompt.",
+    "An answer has the tokens, logprobs and finish reason of the golden answer to its prompt.",
     "arithmetic",
     (REQUESTS,),
     NOT_COMPARED,
 )
 NOT_REPEATED = Rule(
     "answers/not-repeated",
-    "An answer without a golden one has the tokens and logprobs of the first answer to its prompt.",
+    "An answer without a golden one has those of the first answer to its prompt.",
     "arithmetic",
     (REQUESTS,),
     NOT_COMPARED,
@@ -101,6 +105,8 @@ def judge(history: History) -> OracleResult:
             _violation(comparison, owners, found)
     if not seen.with_golden:
         found.gap("no-golden-answer", NOT_COMPARED)
+    else:
+        _few(history, seen.with_golden, found)
     equal = f"{seen.with_golden} answers equal the golden ones, {seen.with_others} more their prompt's first"
     return found.result(
         equal + _bound(history.plan.logprob_tolerance, seen.ties),
@@ -109,6 +115,21 @@ def judge(history: History) -> OracleResult:
         ties=seen.ties,
         tolerance=history.plan.logprob_tolerance,
     )
+
+
+def _few(history: History, compared: int, found: Findings) -> None:
+    """Of the requests that were planned beside golden ones a share was compared, not only a few."""
+    scenario = history.plan.scenario
+    golden = {spec.workload for spec in scenario.phases if spec.role == "golden"}
+    whole = {event.data.phase for event in history.events_of(PhaseEnd) if event.data.reason == "done"}
+    planned = sum(
+        spec.requests
+        for spec in scenario.phases
+        if spec.role != "golden" and spec.workload in golden and spec.name in whole
+    )
+    if compared < LEAST_SHARE * planned:
+        text = f"only {compared} of {planned} planned answers could be compared with a golden one"
+        found.gap("few-compared", text, figures={"compared": compared, "planned": planned})
 
 
 def _bound(tolerance: float, ties: int) -> str:
@@ -135,6 +156,8 @@ def compare(history: History) -> Iterator[Comparison]:
             tie = place is not None and _is_tie(record, standard, place, tolerance)
             told = None if place is None or tie else _told(record, standard, name, place)
             told = _prompt_difference(record, standard, name, tolerance) or told
+            if place is None and told is None:
+                told = _other_end(record, standard, name)
             yield Comparison(record, standard, known, told, tie)
 
 
@@ -197,6 +220,14 @@ def _prompt_difference(
     figures: Figures = {"prompt_position": place + 1}
     figures |= _value("logprob", one, place) | _value("due_logprob", other, place)
     return Difference(f"at position {place + 1} of the prompt: logprob {came}, {name} {due}", figures)
+
+
+def _other_end(record: RequestRecord, standard: RequestRecord, name: str) -> Difference | None:
+    """The same tokens end for the same reason."""
+    if record.finish_reason == standard.finish_reason:
+        return None
+    text = f"by its finish reason: {record.finish_reason}, {name} {standard.finish_reason}"
+    return Difference(text, {"position": len(record.token_ids)})
 
 
 def _told(record: RequestRecord, standard: RequestRecord, name: str, place: int) -> Difference:

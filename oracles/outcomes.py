@@ -16,7 +16,7 @@ from history.ragged import reals, wholes
 from history.reader import History
 from history.records import CANARY, DEADLINE_EXCEEDED, RequestRecord
 from history.verdict import OracleResult
-from oracles import refusals
+from oracles import endings, refusals
 from oracles.findings import Findings
 from oracles.inputs import EVENTS, REQUESTS
 from oracles.leaving import cut_off
@@ -81,6 +81,7 @@ RULES = (
     STREAM,
     LOGPROBS,
     refusals.NOT_REFUSED,
+    *endings.RULES,
 )
 
 
@@ -98,6 +99,7 @@ def judge(history: History) -> OracleResult:
     found.checked = len(history.requests)
     _ids(history, found)
     _all_recorded(history, found)
+    endings.judge(history, found)
     refused, cut = refusals.judge(history, found), cut_off(history)
     context = history.plan.scenario.server.max_model_len
     excused = 0

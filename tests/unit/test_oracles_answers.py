@@ -210,3 +210,27 @@ def test_golden_answers_that_nothing_is_compared_with_are_unknown(
     run = clean_run(plan)
     run.requests = [record for record in run.requests if record.phase in (*roles, "canary")]
     assert judge(run.history()).verdict is Verdict.UNKNOWN
+
+
+def test_the_same_tokens_with_another_finish_reason_fail() -> None:
+    run = clean_run()
+    run.change_request(run.first_of("chaos"), finish_reason="stop")
+    assert wrong(run).figures == {"position": 4}
+
+
+def test_one_comparison_of_many_planned_is_unknown() -> None:
+    """All golden answers but one are of prompts that nobody else has."""
+    run = clean_run()
+    first = run.first_of("golden")
+    for place, record in enumerate(run.requests):
+        if place > first + 1:
+            run.change_request(place, prompt_id=f"lone-{record.id}")
+    run.change_request(first + 1, prompt_id=run.requests[first].prompt_id)
+    phases = tuple(
+        spec if spec.role == "golden" else spec.model_copy(update={"requests": 100})
+        for spec in run.plan.scenario.phases
+    )
+    scenario = run.plan.scenario.model_copy(update={"phases": phases})
+    run.plan = run.plan.model_copy(update={"scenario": scenario})
+    gap = gap_of(judge(run.history()), "answers/few-compared")
+    assert gap.figures == {"compared": 1, "planned": 200}

@@ -97,12 +97,66 @@ def test_a_phase_that_sent_fewer_requests_than_planned_is_unknown() -> None:
     assert (gap.subject, gap.figures) == (phase("chaos"), {"planned": 4, "sent": 3})
 
 
+ABORTED: dict[str, object] = {
+    "outcome": "aborted",
+    "finish_reason": None,
+    "usage": None,
+    "logprobs": [],
+    "token_ids": [],
+}
+
+
 def test_an_abort_on_purpose_is_no_violation() -> None:
-    run = clean_run()
-    run.change_request(4, outcome="aborted", finish_reason=None, usage=None, logprobs=[], token_ids=[])
+    run = clean_run(make_plan(workload="abort_mix"))
+    run.change_request(4, **ABORTED)
     result = judge(run.history())
     assert result.verdict is Verdict.PASS
     assert result.figures["aborted"] == 1
+
+
+def test_a_client_that_left_where_none_leaves_is_unknown() -> None:
+    """A failure that was written down as an abort is no pass."""
+    run = clean_run()
+    run.change_request(run.first_of("chaos"), **ABORTED)
+    gap = gap_of(judge(run.history()), "outcomes/aborted-for-no-reason")
+    assert (gap.subject, gap.figures) == (phase("chaos"), {"requests": 1})
+
+
+def test_load_that_was_stopped_with_its_phase_is_no_gap() -> None:
+    run = clean_run()
+    stopped = RequestError(kind="StoppedEarly", status=None, message="the load was stopped")
+    run.change_request(run.first_of("chaos"), **{**ABORTED, "error": stopped})
+    assert judge(run.history()).verdict is Verdict.UNKNOWN
+    run.change_event("phase_end", reason="stalled")
+    assert judge(run.history()).verdict is Verdict.PASS
+
+
+def test_a_stop_is_false_where_no_request_has_stops() -> None:
+    run = clean_run()
+    run.change_request(run.first_of("chaos"), finish_reason="stop")
+    finding_of(judge(run.history()), "outcomes/false-stop")
+    run = clean_run(make_plan(workload="parameter_mix"))
+    run.change_request(run.first_of("chaos"), finish_reason="stop")
+    assert judge(run.history()).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize(
+    ("cached", "broken"), [(0, False), (32, False), (63, False), (64, False), (31, True), (33, True)]
+)
+def test_cached_tokens_are_whole_blocks_or_all_but_the_last(cached: int, broken: bool) -> None:
+    """A prompt that lies in the cache whole has its last token computed all the same."""
+    run = clean_run()
+    usage = Usage(prompt_tokens=PROMPT_TOKENS, completion_tokens=ANSWER_TOKENS, cached_tokens=cached)
+    run.change_request(run.first_of("chaos"), usage=usage)
+    assert ("outcomes/partial-block" in judge(run.history()).by_rule) is broken
+
+
+def test_the_blocks_of_an_attached_server_are_its_own() -> None:
+    run = clean_run()
+    run.plan = run.plan.model_copy(update={"stack": "attach"})
+    usage = Usage(prompt_tokens=PROMPT_TOKENS, completion_tokens=ANSWER_TOKENS, cached_tokens=16)
+    run.change_request(run.first_of("chaos"), usage=usage)
+    assert judge(run.history()).by_rule == {}
 
 
 def test_a_request_with_an_unknown_end_is_unknown() -> None:

@@ -10,7 +10,7 @@ import msgspec
 from history.reader import History
 from history.records import FaultRecord, RequestRecord
 from kvchaos.sight.alterations.alteration import Alteration, answered, with_request
-from oracles import accounting, blast, outcomes, refusals
+from oracles import accounting, blast, endings, outcomes, refusals
 from oracles.rule import Rule
 from oracles.strikes import strikes_of
 from oracles.timeline import end_ns
@@ -108,6 +108,16 @@ ALTERATIONS = (
         outcomes.LOGPROBS,
         "a logprob is above 0",
         lambda record: {"logprobs": [0.5, *list(record.logprobs)[1:]]},
+    ),
+    _request(
+        endings.FALSE_STOP,
+        "an answer ends for stop where no request has stops",
+        lambda _: {"finish_reason": "stop"},
+    ),
+    _request(
+        endings.PARTIAL_BLOCK,
+        "an answer has one cached token",
+        lambda record: _usage(record, cached_tokens=1),
     ),
     _request(
         accounting.USAGE_RANGE,
