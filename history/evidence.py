@@ -28,6 +28,7 @@ PATTERNS = (
     layout.RESOURCES,
     layout.FAULTS_GLOB,
     layout.LEDGER_GLOB,
+    layout.PROVENANCE_GLOB,
     layout.SERVER_LOG,
 )
 """The files that judging reads."""

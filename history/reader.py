@@ -21,6 +21,7 @@ from history.metrics import MetricLog
 from history.packing import packed
 from history.plain_file import open_plain
 from history.plan import PhaseSpec, RunPlan
+from history.provenance import ProvenanceRecord
 from history.records import (
     ClientRecord,
     Event,
@@ -62,6 +63,8 @@ class History:
     """What Prometheus saw of the server."""
     client: list[ClientRecord] = field(default_factory=list)
     resources: list[ResourceRecord] = field(default_factory=list)
+    provenance: list[ProvenanceRecord] = field(default_factory=list)
+    """Empty where the run was not audited, or by an earlier version."""
     changed: tuple[str, ...] = ()
     """Files that have not the lines that the run noted at its end, a message for each."""
     seal: SealCheck = NOT_SEALED
@@ -107,6 +110,7 @@ def read_history(run_dir: Path) -> History:
             requests=packed(_all_lines(run_dir, layout.REQUESTS_GLOB, RequestRecord)),
             faults=read_faults(run_dir),
             ledger=read_ledgers(run_dir),
+            provenance=list(_all_lines(run_dir, layout.PROVENANCE_GLOB, ProvenanceRecord)),
             events=events,
             client=list(read_lines(run_dir / layout.CLIENT, ClientRecord)),
             prometheus=read_metrics(run_dir / layout.PROMETHEUS),

@@ -10,14 +10,17 @@ from history.records import RequestRecord
 from history.verdict import OracleResult
 from oracles.answers import compared
 from oracles.findings import Findings
-from oracles.inputs import EVENTS, FAULTS, REQUESTS
+from oracles.inputs import EVENTS, FAULTS, PROVENANCE, REQUESTS
 from oracles.lives import deaths
 from oracles.rule import Rule
-from oracles.strikes import Strikes, strikes_of
+from oracles.spread import may_differ
+from oracles.strikes import Strikes, strikes_of, struck_lines
 from oracles.timeline import end_ns
 
 NAME = "blast-radius"
 MAX_TEXT = 200
+SHARES_NONE = "shares no block with any that was struck"
+READ_NOTHING = "read nothing that was damaged"
 UNKNOWN_BLOCKS = "the server died, or the records do not say which prompts share a block"
 BYSTANDER_FAILED = Rule(
     "blast-radius/bystander-failed",
@@ -28,9 +31,10 @@ BYSTANDER_FAILED = Rule(
 )
 BYSTANDER_WRONG = Rule(
     "blast-radius/bystander-wrong-answer",
-    "A request that shares no block with any that a fault struck gets the right answer.",
+    "A request that read nothing that a fault damaged, or without a provenance log shares no block with any "
+    "that a fault struck, gets the right answer.",
     "plug-in contract",
-    (FAULTS, REQUESTS, EVENTS),
+    (FAULTS, PROVENANCE, REQUESTS, EVENTS),
     UNKNOWN_BLOCKS,
 )
 RULES = (BYSTANDER_FAILED, BYSTANDER_WRONG)
@@ -76,16 +80,24 @@ def _bystanders(history: History, strikes: Strikes) -> Iterator[RequestRecord]:
 
 
 def _wrong_answers(history: History, strikes: Strikes, bystanders: set[str], found: Findings) -> None:
+    affected = may_differ(history, struck_lines(history))
     for comparison in compared(history).different:
         record, standard = comparison.record, comparison.standard
-        if record.id in bystanders and not strikes.can_have_touched(standard):
+        if affected is None:
+            alone, why = record.id in bystanders and not strikes.can_have_touched(standard), SHARES_NONE
+        else:
+            alone = affected.isdisjoint((record.id, standard.id)) and end_ns(record) >= strikes.first_ns
+            why = READ_NOTHING
+        if alone:
             text = f"has a wrong answer: it differs from {standard.id} {comparison.difference}"
             figures = comparison.difference.figures if comparison.difference is not None else {}
-            _violation(found, BYSTANDER_WRONG, record, text, figures)
+            _violation(found, BYSTANDER_WRONG, record, text, figures, why)
 
 
-def _violation(found: Findings, rule: Rule, record: RequestRecord, what: str, figures: Figures) -> None:
-    text = f"request {record.id} ({record.phase}) shares no block with any that was struck, and {what}"
+def _violation(
+    found: Findings, rule: Rule, record: RequestRecord, what: str, figures: Figures, why: str = SHARES_NONE
+) -> None:
+    text = f"request {record.id} ({record.phase}) {why}, and {what}"
     found.violation(rule, request(record.id), text, figures=figures, phase=record.phase, t_ns=record.start_ns)
 
 

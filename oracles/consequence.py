@@ -21,6 +21,7 @@ from oracles.answers import compared
 from oracles.case import Case, Doubt
 from oracles.lives import deaths
 from oracles.outside_signs import OUTSIDE_SIGNS
+from oracles.spread import may_differ
 from oracles.timeline import NS_PER_US, end_ns, lines_before_stop
 
 STORE_REFUSED = re.compile(r"cannot store")
@@ -150,10 +151,12 @@ def _load_failed(case: Case) -> Doubt | None:
 def _damage(case: Case) -> Doubt | None:
     """An answer of the phase, or of a later one that read the damaged block, is not the golden one."""
     start = min((phase.start_ns for phase in case.phases), default=0)
-    if any(comparison.record.start_ns >= start for comparison in compared(case.history).different):
-        return None
-    if any(record.start_ns >= start and is_not_a_number(record) for record in case.history.requests):
-        return None
+    different = [comparison.record for comparison in compared(case.history).different]
+    broken = [record for record in case.history.requests if is_not_a_number(record)]
+    affected = may_differ(case.history, case.fired)
+    for record in (*different, *broken):
+        if record.start_ns >= start and (affected is None or record.id in affected):
+            return None
     return Doubt("no-damage-shown", "no answer shows the damage")
 
 

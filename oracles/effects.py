@@ -18,8 +18,10 @@ from history.plan import DeclaredEffect
 from history.reader import History
 from history.records import FaultRecord, RequestRecord
 from history.verdict import Cause, FaultEffect, OracleResult, Verdict
+from oracles.answers import compared
 from oracles.faults import direction_of, is_real
 from oracles.lives import FOR_EVER, lives
+from oracles.spread import may_differ
 from oracles.struck import by_name
 from oracles.timeline import NS_PER_S, end_ns
 
@@ -142,6 +144,22 @@ def _struck(history: History, fired: Sequence[FaultRecord]) -> Scope:
 
 
 def _readers(history: History, fired: Sequence[FaultRecord]) -> Scope:
+    """Those that read what was damaged or came of it, by the provenance log; without one those that may have.
+
+    An answer that is compared with one of theirs may differ from it.
+    """
+    ids = may_differ(history, fired)
+    if ids is None:
+        return _sharers(history, fired)
+    beside = {
+        comparison.record.id
+        for comparison in compared(history).different
+        if not comparison.golden and comparison.standard.id in ids
+    }
+    return Scope(min(len(fired), 1), lambda finding: _request(finding, ids | beside))
+
+
+def _sharers(history: History, fired: Sequence[FaultRecord]) -> Scope:
     """Those that the firings name, and those that share the first block of a prompt with them.
 
     What a load wrote on the device is gone when its prefix cache is reset; what a store wrote in the tier may

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from history.reader import History
-from history.records import RequestRecord
+from history.records import FaultRecord, RequestRecord
 from oracles.faults import held_ns, is_real
 from oracles.lives import OUTSIDE
 from oracles.struck import by_name, names_of
@@ -40,11 +40,16 @@ class Strikes:
         return since <= end_ns(record)
 
 
-def strikes_of(history: History) -> Strikes:
-    """From all strikes that changed something. One from outside touches no block."""
-    fired = [
+def struck_lines(history: History) -> list[FaultRecord]:
+    """The firings that struck blocks."""
+    return [
         line for line in history.faults if line.event == "fired" and line.role != OUTSIDE and is_real(line)
     ]
+
+
+def strikes_of(history: History) -> Strikes:
+    """From all strikes that changed something. One from outside touches no block."""
+    fired = struck_lines(history)
     meant = by_name(fired, history.requests)
     found = Strikes()
     for line in fired:

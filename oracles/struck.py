@@ -35,7 +35,11 @@ def by_name(
     lines: Iterable[FaultRecord], requests: Iterable[RequestRecord]
 ) -> dict[str, list[RequestRecord]]:
     """The requests that are meant by each name in some lines of the journal; an empty list where none is."""
-    names = {name for line in lines for name in names_of(line)}
+    return named({name for line in lines for name in names_of(line)}, requests)
+
+
+def named(names: Collection[str], requests: Iterable[RequestRecord]) -> dict[str, list[RequestRecord]]:
+    """The requests that are meant by each of the server's names; an empty list where none is."""
     meant: dict[str, list[str]] = defaultdict(list)
     for name in names:
         for request_id in _meant(name):

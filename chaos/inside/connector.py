@@ -34,12 +34,18 @@ class ChaosConnector(TellsFailedLoads):
         extra = vllm_config.kv_transfer_config.kv_connector_extra_config
         half = WORKER if role == KVConnectorRole.WORKER else SCHEDULER
         self._engine = runtime.engine(half, extra, detect().name)
+        if self._engine.provenance is not None:
+            self._engine.provenance.block_tokens = vllm_config.cache_config.block_size
+            # Speculative decoding may compute the last block anew that the cache has.
+            self._engine.provenance.all_matches = vllm_config.speculative_config is None
 
     def get_num_new_matched_tokens(self, request: Any, num_computed_tokens: int) -> tuple[int | None, bool]:
         runtime.request_states.see(request)
         if request.request_id in self._asking_again:
             self._asking_again.remove(request.request_id)
             self._engine.note(LoadRetried(), request.request_id)
+        if self._engine.provenance is not None:
+            self._engine.provenance.matched(request.request_id, num_computed_tokens)
         with turn_of(request.request_id):
             return super().get_num_new_matched_tokens(request, num_computed_tokens)
 
@@ -47,6 +53,8 @@ class ChaosConnector(TellsFailedLoads):
         runtime.request_states.see(request)
         with turn_of(request.request_id):
             super().update_state_after_alloc(request, blocks, num_external_tokens)
+        if self._engine.provenance is not None:
+            self._engine.provenance.given(request, blocks, num_external_tokens)
 
     def build_connector_meta(self, scheduler_output: Any) -> Any:
         with turn_of(None):
@@ -59,6 +67,8 @@ class ChaosConnector(TellsFailedLoads):
             metadata, scheduler_output.finished_req_ids, scheduler_output.preempted_req_ids or ()
         )
         self._asking_again.difference_update(scheduler_output.finished_req_ids)
+        if self._engine.provenance is not None:
+            self._engine.provenance.ended(scheduler_output.finished_req_ids)
         if self._engine.worker_minds_states:
             setattr(metadata, ATTRIBUTE, runtime.request_states.of_transfers())
         return metadata

@@ -20,6 +20,7 @@ from chaos.inside.control import EMPTY, BadControl
 from chaos.inside.journal import Journal
 from chaos.inside.kind import WORKER
 from chaos.inside.ledger.book import Ledger
+from chaos.inside.ledger.provenance import ProvenanceLog
 from history.protocol.evidence import (
     Armed,
     Evidence,
@@ -144,8 +145,10 @@ class FaultEngine:
         generation: str,
         states_of: StatesOf = unknown,
         unreachable: Mapping[str, str] = NONE,
+        provenance: ProvenanceLog | None = None,
     ) -> None:
         """`unreachable` are the kinds that this vLLM offers no place for, each with the reason.
+        `provenance` is the log of a scheduler in audit mode; the engine closes it.
 
         Raises BadControl when the control directory is not to be trusted.
         """
@@ -158,6 +161,7 @@ class FaultEngine:
         self._control = control
         self._journal = Journal(control, role)
         self.ledger = Ledger(control, role)
+        self.provenance = provenance
         self._schedule = EMPTY
         self._seen: _Status | None = None
         self._armed: dict[str, list[_Armed]] = {}
@@ -225,6 +229,8 @@ class FaultEngine:
         self._armed = {}
         self._journal.close()
         self.ledger.close()
+        if self.provenance is not None:
+            self.provenance.close()
 
     def _watch(self) -> None:
         while True:

@@ -250,14 +250,25 @@ class Gate:
         struck = False
         for kind, deed in DEEDS.items():
             if strike := self._strike(kind, job):
-                struck |= _report(strike, deed(strike, planes, blocks), job.direction)
+                struck |= self._report(strike, deed(strike, planes, blocks), job.direction)
         stale = self._stale[job.direction]
         if strike := self._strike("stale_block", job):
-            struck |= _report(strike, stale.plant(strike, planes, blocks), job.direction)
+            struck |= self._report(strike, stale.plant(strike, planes, blocks), job.direction)
         if self._engine.armed("stale_block"):
             stale.remember(planes, blocks)
         if struck and job.direction == STORE and self._contents is not None:
             self._contents.damaged(blocks)
+
+    def _report(self, strike: Strike, damage: ContentDamaged | None, direction: Direction) -> bool:
+        """Whether there was something to damage."""
+        if damage is None:
+            strike.refused("nothing-to-damage")
+            return False
+        chunks: set[int] = set()
+        if direction == STORE and self._tier is not None:
+            chunks = {block // self._tier.blocks_per_chunk for block in damage.changed}
+        strike.fired(replace(damage, direction=direction, chunks=tuple(sorted(chunks))))
+        return True
 
     def _written(self, job: Job) -> tuple[list[Plane], list[int]]:
         """Where a finished copy has written: planes, and its blocks in them."""
@@ -271,15 +282,6 @@ class Gate:
         """The blocks of the tier that a job of known tier copies from or to."""
         assert self._tier is not None
         return blocks_beside(job.device, job.chunks.block_ids.tolist(), self._tier.blocks_per_chunk)
-
-
-def _report(strike: Strike, damage: ContentDamaged | None, direction: Direction) -> bool:
-    """Whether there was something to damage."""
-    if damage is None:
-        strike.refused("nothing-to-damage")
-        return False
-    strike.fired(replace(damage, direction=direction))
-    return True
 
 
 def _order(ends: Sequence[_End]) -> CompletionsReordered:

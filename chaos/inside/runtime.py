@@ -10,13 +10,14 @@ from chaos.inside.control import BadControl
 from chaos.inside.engine import FaultEngine
 from chaos.inside.jobs import RequestsOfJobs
 from chaos.inside.kind import SCHEDULER, WORKER
+from chaos.inside.ledger.provenance import ProvenanceLog
 from chaos.inside.reach import unreachable
 from chaos.inside.states import RequestStates, ToldStates
 
 CONTROL_KEY = "kvchaos_control"
 """Key of kv_connector_extra_config that names the control directory."""
 AUDIT_KEY = "kvchaos_audit"
-"""Key that, when true, asks for checksums of all blocks copied."""
+"""Key that, when true, asks for checksums of all blocks copied, and for the provenance log."""
 
 _engines: dict[str, FaultEngine] = {}
 
@@ -48,5 +49,7 @@ def engine(role: str, extra_config: Mapping[str, object], generation: str) -> Fa
         if not isinstance(control, str):
             raise BadControl(f"kv_connector_extra_config has no {CONTROL_KEY}")
         states_of = request_states.of if role == SCHEDULER else told_states.of
-        _engines[role] = FaultEngine(role, Path(control), generation, states_of, unreachable())
+        audited = role == SCHEDULER and extra_config.get(AUDIT_KEY) is True
+        provenance = ProvenanceLog(Path(control), role) if audited else None
+        _engines[role] = FaultEngine(role, Path(control), generation, states_of, unreachable(), provenance)
     return _engines[role]

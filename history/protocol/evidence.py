@@ -157,11 +157,18 @@ class ContentDamaged(Firing, frozen=True, kw_only=True):
     """With which it was exchanged."""
     blocks: Sequence[int] = ()
     """Where all of a copy are changed."""
+    chunks: Sequence[int] = ()
+    """Of the tier, that hold what was changed; of stores, none where an earlier version did not note it."""
     plane: str | None = None
     offset: Count | None = None
     """Of the first byte, in the block and plane."""
     before: int | None = None
     after: int | None = None
+
+    @property
+    def changed(self) -> list[int]:
+        """All blocks that were changed: of the device by a load, of the tier by a store."""
+        return [*(block for block in (self.block, self.other) if block is not None), *self.blocks]
 
 
 FIRINGS_INSIDE: Mapping[str, type[Firing]] = {

@@ -78,7 +78,7 @@ class CollectedFiles:
         return max((path.stat().st_size for path in self._journals()), default=0)
 
     def _journals(self) -> Iterator[Path]:
-        for pattern in (layout.JOURNALS, layout.LEDGERS):
+        for pattern in (layout.JOURNALS, layout.LEDGERS, layout.PROVENANCE):
             yield from sorted(self.control.glob(pattern))
 
     def _target(self, source: Path) -> Path:
@@ -113,11 +113,13 @@ def line_count(path: Path) -> int:
 
 
 def _head(source: Path, size: int) -> bytes:
-    """What a later part of a journal or ledger needs of its first `size` bytes."""
+    """What a later part of a journal, ledger or provenance log needs of its first `size` bytes."""
     with source.open("rb") as file:
         lines = file.read(size).splitlines(keepends=True)
     if source.match(layout.JOURNALS):
         return b"".join(line for line in lines if _event(line) == "loaded")
+    if source.match(layout.PROVENANCE):
+        return b"".join(lines[:1])
     return next((line for line in reversed(lines) if _event(line) == "balance"), b"")
 
 

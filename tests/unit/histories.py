@@ -16,6 +16,7 @@ from history.plan import (
     RunPlan,
 )
 from history.protocol.evidence import Firing, LoadBlocksFailed
+from history.provenance import ProvenanceRecord
 from history.reader import History
 from history.records import (
     FIRINGS,
@@ -100,6 +101,7 @@ class Run:
     log: list[str] = field(default_factory=list)
     client: list[ClientRecord] = field(default_factory=list)
     resources: list[ResourceRecord] = field(default_factory=list)
+    provenance: list[ProvenanceRecord] = field(default_factory=list)
     server: dict[str, float] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
     incarnation: float = FIRST_INCARNATION
@@ -251,6 +253,7 @@ class Run:
             log=list(self.log),
             client=list(self.client),
             resources=list(self.resources),
+            provenance=list(self.provenance),
         )
 
 

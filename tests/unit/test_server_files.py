@@ -11,6 +11,7 @@ from history import layout
 from kvchaos.stacks.server_files import CollectedFiles, OwnFiles
 
 JOURNAL, LEDGER = "faults-worker-7.jsonl", "ledger-worker-7.jsonl"
+PROVENANCE = "provenance-scheduler-7.jsonl"
 
 
 class Server:
@@ -99,6 +100,17 @@ def test_a_ledger_starts_with_its_last_balance_from_before_the_run(server: Serve
     server.tell(LEDGER, "balance", 3)
     server.files.collect()
     assert lines_of(two, LEDGER) == [("balance", 2), ("balance", 3)]
+
+
+def test_a_provenance_log_starts_with_its_first_line(server: Server) -> None:
+    server.begin("one")
+    server.tell(PROVENANCE, "opened", 1)
+    server.tell(PROVENANCE, "provenance", 2)
+    server.files.collect()
+    two = server.begin("two")
+    server.tell(PROVENANCE, "provenance", 3)
+    server.files.collect()
+    assert lines_of(two, PROVENANCE) == [("opened", 1), ("provenance", 3)]
 
 
 def test_a_journal_of_a_process_that_came_later_is_collected_from_its_start(server: Server) -> None:

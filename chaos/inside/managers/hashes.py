@@ -67,6 +67,8 @@ class ChaosManager:
         self._loads.begin(hashes, request)
         spec = self._inner.prepare_load(hashes)
         self._residents.load_begins(hashes, spec)
+        if self._engine.provenance is not None:
+            self._engine.provenance.load_begins(hashes)
         return spec
 
     def complete_load(self, block_hashes: Iterable[Any]) -> None:
@@ -90,6 +92,10 @@ class ChaosManager:
             self._residents.store_begins(
                 output.block_hashes_to_store, output.store_spec, output.block_hashes_evicted
             )
+            if self._engine.provenance is not None:
+                self._engine.provenance.store_begins(
+                    request, output.block_hashes_to_store, output.store_spec.block_ids.tolist()
+                )
         return output
 
     def complete_store(self, block_hashes: Iterable[Any], success: bool = True) -> None:

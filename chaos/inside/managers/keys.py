@@ -76,6 +76,8 @@ class ChaosManager:
         self._loads.begin(keys, request)
         spec = self._inner.prepare_load(keys, req_context)
         self._residents.load_begins(keys, spec)
+        if self._engine.provenance is not None:
+            self._engine.provenance.load_begins(keys)
         return spec
 
     def complete_load(self, keys: Collection[Any], *more: Any) -> None:
@@ -99,6 +101,10 @@ class ChaosManager:
         if output is not None:
             self._stores.begin(output.keys_to_store, request)
             self._residents.store_begins(output.keys_to_store, output.store_spec, output.evicted_keys)
+            if self._engine.provenance is not None:
+                self._engine.provenance.store_begins(
+                    request, output.keys_to_store, output.store_spec.block_ids.tolist()
+                )
         return output
 
     def complete_store(self, keys: Collection[Any], *more: Any, **named: Any) -> None:
@@ -118,6 +124,8 @@ class ChaosManager:
         self._stores.forget()
         self._loads.forget()
         self._residents.reset()
+        if self._engine.provenance is not None:
+            self._engine.provenance.reset()
         for key in before:
             if self._inner.lookup(key, self._context) is HIT:
                 self._residents.survived(key)

@@ -1,0 +1,150 @@
+"""The provenance log of the scheduler: whose blocks a request was given, within a bound of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from chaos.inside.ledger import provenance
+from chaos.inside.ledger.provenance import ProvenanceLog
+from history.protocol.provenance import (
+    AnyProvenance,
+    BlocksStored,
+    LoadCached,
+    LogFull,
+    LogOpened,
+    PrefixReused,
+    TierReset,
+)
+from history.provenance import ProvenanceRecord
+
+TOKENS = 4
+"""Of a block."""
+HASHES = [bytes([number]) * 32 for number in range(1, 9)]
+KEYS = [each[:8].hex() for each in HASHES]
+DECODER = msgspec.json.Decoder(ProvenanceRecord)
+
+
+@dataclass
+class Request:
+    """What the log reads of vLLM's Request: 8 whole blocks, and one token."""
+
+    request_id: str = "r"
+    block_hashes: list[bytes] = field(default_factory=lambda: HASHES)
+    num_tokens: int = 8 * TOKENS + 1
+    skip_reading_prefix_cache: bool = False
+
+
+class Blocks:
+    """Stands for KVCacheBlocks: the blocks of a request are 10, 11 and so on."""
+
+    def get_block_ids(self) -> tuple[list[int], ...]:
+        return ([10 + number for number in range(9)],)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[ProvenanceLog]:
+    log = ProvenanceLog(tmp_path, "scheduler")
+    log.block_tokens, log.all_matches = TOKENS, True
+    yield log
+    log.close()
+
+
+def written(folder: Path) -> list[AnyProvenance]:
+    """The events of the log after its first, which says that it is open."""
+    (path,) = folder.glob("provenance-scheduler-*.jsonl")
+    opened, *events = (DECODER.decode(line).evidence for line in path.read_bytes().splitlines())
+    assert opened == LogOpened()
+    return [msgspec.convert(msgspec.to_builtins(event), type(event)) for event in events]
+
+
+def test_a_request_is_given_what_the_device_has_and_what_is_loaded_behind_it(
+    tmp_path: Path, log: ProvenanceLog
+) -> None:
+    log.matched("r", 2 * TOKENS)
+    log.load_begins(HASHES[2:5])
+    log.given(Request(), Blocks(), 3 * TOKENS)
+    (reused,) = written(tmp_path)
+    assert reused == PrefixReused(
+        device=KEYS[:2], loaded=KEYS[2:5], blocks=[12, 13, 14], tier=(), missed=KEYS[2]
+    )
+
+
+def test_keys_of_the_tier_are_joined_with_those_of_the_device_although_they_name_a_group(
+    tmp_path: Path, log: ProvenanceLog
+) -> None:
+    log.matched("r", 0)
+    log.load_begins(each + bytes(4) for each in HASHES[:2])
+    log.given(Request(), Blocks(), 2 * TOKENS)
+    (reused,) = written(tmp_path)
+    assert isinstance(reused, PrefixReused)
+    assert (list(reused.loaded), reused.tier) == (KEYS[:2], ())
+
+
+def test_chunks_of_several_blocks_are_told_beside_the_blocks(tmp_path: Path, log: ProvenanceLog) -> None:
+    log.matched("r", 0)
+    log.load_begins([HASHES[1], HASHES[3]])
+    log.given(Request(), Blocks(), 4 * TOKENS)
+    (reused,) = written(tmp_path)
+    assert isinstance(reused, PrefixReused)
+    assert (list(reused.loaded), list(reused.tier)) == (KEYS[:4], [KEYS[1], KEYS[3]])
+
+
+def test_the_second_time_that_a_load_is_scheduled_its_blocks_are_in_the_cache(
+    tmp_path: Path, log: ProvenanceLog
+) -> None:
+    log.matched("r", 0)
+    log.given(Request(), Blocks(), 2 * TOKENS)
+    log.given(Request(), Blocks(), 0)
+    log.given(Request(), Blocks(), 0)
+    assert [type(event) for event in written(tmp_path)] == [PrefixReused, LoadCached]
+
+
+def test_a_request_that_ended_while_it_loaded_is_never_in_the_cache(
+    tmp_path: Path, log: ProvenanceLog
+) -> None:
+    log.matched("r", 0)
+    log.given(Request(), Blocks(), 2 * TOKENS)
+    log.ended(["r"])
+    log.given(Request(), Blocks(), 0)
+    assert [type(event) for event in written(tmp_path)] == [PrefixReused]
+
+
+@pytest.mark.parametrize(
+    ("request_", "all_matches"),
+    [
+        (Request(num_tokens=2 * TOKENS), True),
+        (Request(skip_reading_prefix_cache=True), True),
+        (Request(), False),
+    ],
+)
+def test_a_block_that_the_cache_was_not_asked_for_is_not_missed(
+    tmp_path: Path, log: ProvenanceLog, request_: Request, all_matches: bool
+) -> None:
+    log.all_matches = all_matches
+    log.matched("r", TOKENS)
+    log.given(request_, Blocks(), 0)
+    (reused,) = written(tmp_path)
+    assert reused == PrefixReused(device=KEYS[:1])
+
+
+def test_stores_and_resets_are_written(tmp_path: Path, log: ProvenanceLog) -> None:
+    log.store_begins("r", HASHES[:2], [7, 8])
+    log.store_begins("r", [], [])
+    log.reset()
+    assert written(tmp_path) == [BlocksStored(keys=KEYS[:2], chunks=[7, 8]), TierReset()]
+
+
+def test_a_full_log_says_so_and_takes_no_more(
+    tmp_path: Path, log: ProvenanceLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provenance, "MOST_BYTES", 1000)
+    for _ in range(20):
+        log.store_begins("r", HASHES, range(8))
+    events = written(tmp_path)
+    assert 1 < len(events) < 10
+    assert [isinstance(event, LogFull) for event in events] == [False] * (len(events) - 1) + [True]
