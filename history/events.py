@@ -98,6 +98,9 @@ class PhaseStart(EventData, frozen=True):
     phase: str
     role: str
     requests: Whole
+    settled: bool | None = None
+    """Whether the server was idle and its counters stood still in time before it; None where an earlier
+    version did not note it."""
 
 
 class PhaseEnd(EventData, frozen=True):
@@ -108,6 +111,8 @@ class PhaseEnd(EventData, frozen=True):
     ok: Count
     failed: Count
     reason: PhaseEnding
+    settled: bool | None = None
+    """The same after it; None, too, where the phase was cut short."""
 
 
 class Armed(EventData, frozen=True):

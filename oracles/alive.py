@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from history.events import FINAL, READY, Canary, Health, ServerExit, ServerNotReady
+import signal
+
+from history.events import FINAL, READY, Canary, Health, ServerExit, ServerNotReady, ServerStop
 from history.finding import SERVER, request
 from history.reader import History
 from history.timed import Timed
@@ -13,6 +15,10 @@ from oracles.lives import deaths, ending, lives, outage_at
 from oracles.rule import Rule
 
 NAME = "server-alive"
+STOPPED = (0, -signal.SIGTERM, 128 + signal.SIGTERM)
+"""Exit codes of a server that ends by SIGTERM,"""
+FORCED = (-signal.SIGKILL, 128 + signal.SIGKILL)
+"""and of one that had to be killed."""
 DIED = Rule(
     "server-alive/died",
     "The server ends only when a fault or the suite ends it.",
@@ -27,6 +33,13 @@ NOT_READY = Rule(
 )
 NOT_STOPPED = Rule(
     "server-alive/stop-ignored", "SIGTERM ends the server without SIGKILL.", "operating system", (FAULTS,)
+)
+BAD_EXIT = Rule(
+    "server-alive/bad-exit",
+    "A server that SIGTERM stops when the run is over exits with code 0, or by that signal.",
+    "operating system",
+    (EVENTS,),
+    "the server was not stopped, or its exit code is not known",
 )
 UNANSWERED = Rule(
     "server-alive/probe-failed",
@@ -49,7 +62,7 @@ FALSE_SICK = Rule(
     (EVENTS,),
     "/health gave no answer, or was not requested",
 )
-RULES = (DIED, NOT_READY, NOT_STOPPED, UNANSWERED, FALSE_HEALTHY, FALSE_SICK)
+RULES = (DIED, NOT_READY, NOT_STOPPED, BAD_EXIT, UNANSWERED, FALSE_HEALTHY, FALSE_SICK)
 
 
 def judge(history: History) -> OracleResult:
@@ -63,6 +76,7 @@ def judge(history: History) -> OracleResult:
         text = f"started anew, the server did not serve within {late.data.seconds} s"
         found.violation(NOT_READY, SERVER, text, figures={"seconds": late.data.seconds}, t_ns=late.t_ns)
     _forced(history, found)
+    _stopped(history, found)
     health = {event.data.where: event.data for event in history.events_of(Health)}
     canaries = history.events_of(Canary)
     for canary in canaries:
@@ -84,6 +98,18 @@ def _forced(history: History, found: Findings) -> None:
             text = f"the server did not stop by itself within {ended.seconds} s of SIGTERM"
             figures = {} if ended.seconds is None else {"seconds": ended.seconds}
             found.violation(NOT_STOPPED, SERVER, text, figures=figures, t_ns=line.t_ns)
+
+
+def _stopped(history: History, found: Findings) -> None:
+    """A crash in the shutdown is one, too."""
+    for stop in history.events_of(ServerStop):
+        code = stop.data.code
+        if code in FORCED:
+            found.gap("stop-forced", "the server did not stop by itself when the run was over")
+        elif code is not None and code not in STOPPED:
+            how = f"signal {-code}" if code < 0 else f"exit code {code}"
+            text = f"the server was stopped when the run was over, and ended with {how}"
+            found.violation(BAD_EXIT, SERVER, text, figures={"code": code}, t_ns=stop.t_ns)
 
 
 def _lives_text(history: History) -> str:

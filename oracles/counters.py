@@ -12,6 +12,7 @@ from history.metrics import MetricLog
 from history.reader import History
 from history.series import Series, Values
 from history.verdict import OracleResult
+from oracles import scraping
 from oracles.findings import Findings
 from oracles.inputs import EVENTS, LOG, METRICS, REQUESTS
 from oracles.lives import lives
@@ -86,6 +87,7 @@ def judge(history: History) -> OracleResult:
     _judge_histograms(log, counters, found)
     _restarts(history, found)
     _refusals(history, found)
+    scraping.judge(history, found)
     if not any(series.metric.startswith(OWN_PREFIX) for series in counters):
         found.gap("never-scraped", "the server's own counters were never scraped")
     elif not scraped_to_the_end(history):

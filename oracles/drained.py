@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from history.events import Drained, EventData, LeakProbe
-from history.finding import SERVER, metric
+from history.events import Drained, EventData, LeakProbe, PhaseEnd, PhaseStart, PrefixCacheReset
+from history.finding import SERVER, metric, phase
 from history.reader import History
 from history.timed import D, Timed, shown
 from history.verdict import OracleResult
@@ -48,7 +48,9 @@ def judge(history: History) -> OracleResult:
     probed = history.plan.stack != "attach"
     if probed:
         _probes(history, found)
+        _resets(history, found)
     _gauges(history, found)
+    _settled(history, found)
     held = "no block held" if probed else "its blocks were not probed, since its cache is not ours to drop"
     return found.result(f"drained; gauges at zero; {held}", probed=int(probed))
 
@@ -62,6 +64,23 @@ def _probes(history: History, found: Findings) -> None:
         found.checked += 1
         if not event.data.ok:
             _violation(found, BLOCKS_LEAKED, event, "the leak probe found blocks still held")
+
+
+def _settled(history: History, found: Findings) -> None:
+    """Between phases, too: else the server still worked at what no client waited for any more."""
+    for when, events in (("before", history.events_of(PhaseStart)), ("after", history.events_of(PhaseEnd))):
+        for event in events:
+            if event.data.settled is False:
+                text = f"the server was not idle {when} phase {event.data.phase}"
+                found.gap("phase-not-settled", text, phase(event.data.phase))
+
+
+def _resets(history: History, found: Findings) -> None:
+    """After damage the cache is dropped, or what follows may be answered from damaged blocks."""
+    for event in history.events_of(PrefixCacheReset):
+        if event.data.ok is not True and not found.violations[BLOCKS_LEAKED.id]:
+            text = f"the prefix cache was not reset after a fault: {event.data.detail or event.data.answer}"
+            found.gap("cache-not-reset", text)
 
 
 def _events(history: History, found: Findings, kind: type[D]) -> list[Timed[D]]:

@@ -18,6 +18,7 @@ from history.protocol.ledger import Balance, Label, Violation
 from history.reader import History
 from history.records import LedgerRecord
 from history.verdict import OracleResult
+from oracles import completeness
 from oracles.findings import Findings
 from oracles.inputs import LEDGER
 from oracles.lives import deaths, lives
@@ -107,7 +108,7 @@ NEVER_ENDED = {
     ids.COPIES: _rule("copy-never-ended", "Each copy that began before the final probe has ended."),
 }
 OFF = _rule("ledger-while-off", "A server without the chaos module has no ledger.", "scenario", "never")
-RULES = (*RECORDED.values(), UNKNOWN_RULE, *NEVER_ENDED.values(), OFF)
+RULES = (*RECORDED.values(), UNKNOWN_RULE, *NEVER_ENDED.values(), OFF, completeness.NOT_LISTED)
 
 
 def judge(history: History) -> OracleResult:
@@ -126,6 +127,7 @@ def judge(history: History) -> OracleResult:
     if deadline_ns is not None:
         for book in last.values():
             _open(book, deadline_ns, found)
+    completeness.judge(history, last.values(), found)
     audited = _grown(first, last, lambda balance: balance.audited)
     if settings.audit and not audited:
         found.gap("nothing-audited", "audit mode is on and no block was compared")

@@ -186,8 +186,10 @@ class Run:
 
     def _phase(self, phase: PhaseSpec) -> Trouble | None:
         self._display.phase_start(phase)
-        server_state.settle(self._scraper, self._limits.drain_s)
-        self._events.write(events.PhaseStart(phase=phase.name, role=phase.role, requests=phase.requests))
+        settled: bool | None = server_state.settle(self._scraper, self._limits.drain_s)
+        self._events.write(
+            events.PhaseStart(phase=phase.name, role=phase.role, requests=phase.requests, settled=settled)
+        )
         if phase.role == "chaos":
             self._arms.arm(phase)
         self._load.start_phase(phase)
@@ -197,9 +199,10 @@ class Run:
         self._arms.heal(phase, self._keep_alive)
         trouble = trouble or self._watch.gone()
         if trouble is None:
-            server_state.settle(self._scraper, self._limits.drain_s)
+            settled = server_state.settle(self._scraper, self._limits.drain_s)
             self._resources.sample_now()
         else:
+            settled = None
             # It may never settle, but ledgers need a scrape from after the last request.
             self._scraper.scrape_now()
         self._events.write(
@@ -209,6 +212,7 @@ class Run:
                 ok=progress.ok,
                 failed=progress.failed + progress.aborted,
                 reason=trouble.reason if trouble else "done",
+                settled=settled,
             )
         )
         self._display.phase_end(progress, fired)

@@ -100,4 +100,25 @@ def test_no_final_canary_is_unknown() -> None:
 def test_stopping_the_server_on_purpose_is_no_death() -> None:
     run = clean_run()
     run.change_event("server_stop", code=-9)
+    assert judge(run.history()).by_rule == {}
+
+
+@pytest.mark.parametrize("code", [-11, 1, 139])
+def test_a_server_that_crashes_in_its_shutdown_fails(code: int) -> None:
+    run = clean_run()
+    run.change_event("server_stop", code=code)
+    assert finding_of(judge(run.history()), "server-alive/bad-exit").figures == {"code": code}
+
+
+@pytest.mark.parametrize("code", [0, -15, 143, None])
+def test_a_server_that_ends_by_the_signal_of_the_suite_passes(code: int | None) -> None:
+    run = clean_run()
+    run.change_event("server_stop", code=code)
     assert judge(run.history()).verdict is Verdict.PASS
+
+
+def test_a_server_that_had_to_be_killed_when_the_run_was_over_is_unknown() -> None:
+    """On a busy machine a shutdown may take longer than the suite waits."""
+    run = clean_run()
+    run.change_event("server_stop", code=-9)
+    gap_of(judge(run.history()), "server-alive/stop-forced")

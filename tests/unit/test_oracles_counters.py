@@ -7,7 +7,7 @@ import pytest
 from history.records import Event
 from history.verdict import Verdict
 from oracles.counters import REFUSAL, judge
-from tests.unit.found import finding_of
+from tests.unit.found import finding_of, gap_of
 from tests.unit.histories import clean_run
 from tests.unit.synthetic import (
     ALWAYS,
@@ -117,3 +117,13 @@ def test_a_counter_that_grows_is_seen_as_checked() -> None:
     result = judge(run.history())
     assert result.verdict is Verdict.PASS
     assert result.checked > len(run.scrapes)
+
+
+def test_a_server_that_lives_and_can_hardly_be_scraped_is_unknown() -> None:
+    """Between failed scrapes a counter may fall and rise again."""
+    run = clean_run()
+    run.scrapes[3].failed = True
+    assert judge(run.history()).verdict is Verdict.PASS
+    for scrape in run.scrapes[3:9]:
+        scrape.failed = True
+    assert gap_of(judge(run.history()), "counters/scrapes-failed").figures["failed"] == 6

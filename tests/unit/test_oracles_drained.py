@@ -64,3 +64,22 @@ def test_gauges_read_before_the_last_request_ended_are_unknown() -> None:
     run = clean_run()
     run.scrapes.pop()
     assert judge(run.history()).verdict is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize("kind", ["phase_start", "phase_end"])
+def test_a_server_that_was_not_idle_between_phases_is_unknown(kind: str) -> None:
+    run = clean_run()
+    run.change_event(kind, settled=True)
+    assert judge(run.history()).verdict is Verdict.PASS
+    run.change_event(kind, settled=False)
+    gap_of(judge(run.history()), "drained/phase-not-settled")
+
+
+@pytest.mark.parametrize("ok", [False, None])
+def test_a_cache_that_was_not_reset_after_a_fault_is_unknown(ok: bool | None) -> None:
+    """What follows may be answered from damaged blocks."""
+    run = clean_run()
+    run.event("prefix_cache_reset", ok=True, answer="true", detail="")
+    assert judge(run.history()).verdict is Verdict.PASS
+    run.event("prefix_cache_reset", ok=ok, answer="", detail="no answer")
+    gap_of(judge(run.history()), "drained/cache-not-reset")

@@ -122,10 +122,10 @@ def used_before(audited_before: int) -> Run:
 
 def test_what_a_server_counted_before_the_run_is_not_of_the_run() -> None:
     run = used_before(audited_before=5)
-    run.book("worker", "balance", audited=7, copies_begun=10)
+    run.book("worker", "balance", audited=12, copies_begun=10)
     result = judge(run.history())
     assert result.verdict is Verdict.PASS
-    assert (result.figures["copies"], result.figures["audited"]) == (6, 2)
+    assert (result.figures["copies"], result.figures["audited"]) == (6, 7)
 
 
 def test_an_audit_that_compared_blocks_before_the_run_only_is_unknown() -> None:

@@ -6,7 +6,17 @@ from dataclasses import replace
 
 import msgspec
 
-from history.events import FINAL, Canary, Drained, Healed, Health, ServerExit, ServerNotReady, ServerStart
+from history.events import (
+    FINAL,
+    Canary,
+    Drained,
+    Healed,
+    Health,
+    ServerExit,
+    ServerNotReady,
+    ServerStart,
+    ServerStop,
+)
 from history.reader import History
 from history.records import DEADLINE_EXCEEDED, FaultRecord, RequestError
 from kvchaos.sight.alterations.alteration import (
@@ -65,6 +75,10 @@ def _nothing_answered_after_healing(history: History) -> History:
     return replace(history, requests=requests)
 
 
+def _crashes_in_its_shutdown(history: History) -> History:
+    return with_data(history, ServerStop, code=-11)
+
+
 def _did_not_drain(history: History) -> History:
     return with_data(history, Drained, ok=False)
 
@@ -73,6 +87,7 @@ ALTERATIONS = (
     Alteration(alive.DIED, "the server ends with SIGSEGV", _died),
     Alteration(alive.NOT_READY, "a server that was started again never serves", _never_ready),
     Alteration(alive.NOT_STOPPED, "a server that is to stop needs SIGKILL", _stop_ignored),
+    Alteration(alive.BAD_EXIT, "the server ends its shutdown with SIGSEGV", _crashes_in_its_shutdown),
     Alteration(alive.UNANSWERED, "the last probe fails", _probe_unanswered),
     Alteration(progress.DEADLINE, "a request runs into its deadline", _past_its_deadline),
     Alteration(recovery.NO_RECOVERY, "no request after healing is answered", _nothing_answered_after_healing),

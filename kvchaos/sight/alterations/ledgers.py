@@ -12,7 +12,7 @@ from history.protocol.ledger import Label, Violation, stored_balance
 from history.reader import History
 from history.records import LedgerRecord
 from kvchaos.sight.alterations.alteration import Alteration, with_server
-from oracles import ledger
+from oracles import completeness, ledger
 from oracles.rule import Rule
 
 
@@ -36,6 +36,19 @@ def _never_ended(label: Label, history: History) -> History:
     return replace(history, ledger=[opened(line) for line in history.ledger])
 
 
+def _counted_only(history: History) -> History:
+    """The last balances count a violation of which there is no line."""
+
+    def counted(line: LedgerRecord) -> LedgerRecord:
+        balance = line.balance
+        if balance is None:
+            return line
+        other = msgspec.structs.replace(balance, violations=1)
+        return msgspec.structs.replace(line, evidence=stored_balance(other))
+
+    return replace(history, ledger=[counted(line) for line in history.ledger])
+
+
 def _switched_off(history: History) -> History:
     return with_server(history, chaos=False, audit=False)
 
@@ -54,5 +67,6 @@ ALTERATIONS = (
         Alteration(rule, f"one of the {ledger.ACCOUNTS[label]} never ends", partial(_never_ended, label))
         for label, rule in ledger.NEVER_ENDED.items()
     ),
+    Alteration(completeness.NOT_LISTED, "a violation is counted and not listed", _counted_only),
     Alteration(ledger.OFF, "a server without the chaos module has ledgers", _switched_off),
 )
