@@ -52,17 +52,26 @@ SIGNS = (
     _sign(
         "segmentation-fault",
         "a process crashed in native code",
-        r"Segmentation fault|SIGSEGV|\(core dumped\)",
+        r"Segmentation fault|Bus error|Illegal instruction|Floating point exception|SIG(SEGV|BUS|ILL|FPE)"
+        r"|\(core dumped\)",
     ),
     _sign(
         "out-of-memory",
         "memory ran out",
-        r"MemoryError|std::bad_alloc|[Cc]annot allocate memory|Out of memory",
+        r"MemoryError|std::bad_alloc|[Cc]annot allocate memory|Out of memory|(CUDA|HIP) out of memory"
+        r"|[Oo][Oo][Mm]-kill|oom_reaper|Killed process \d",
+    ),
+    _sign(
+        "device-error",
+        "a device or its communication failed",
+        r"(CUDA|HIP) (driver )?error|cudaError|device-side assert|CUBLAS_STATUS_|cuDNN error|AcceleratorError"
+        r"|NCCL error|nccl(Unhandled|System|Internal|Remote|InvalidUsage|InvalidArgument)",
     ),
     _sign(
         "native-abort",
         "native code aborted",
-        r"terminate called|double free|corrupted (size|double-linked)|free\(\): invalid",
+        r"terminate called|double free|corrupted (size|double-linked)|(free|malloc|realloc|calloc)\(\): "
+        r"|munmap_chunk\(\)|stack smashing|buffer overflow detected|SIGABRT",
     ),
     _sign("request-exception", "the API server failed on a request", r"Exception in ASGI application"),
     _sign("exception", "an exception was logged", r"Traceback \(most recent call last\)"),

@@ -24,6 +24,7 @@ from oracles.findings import Findings
 from oracles.inputs import CLIENT, EVENTS, METRICS, RESOURCES
 from oracles.lives import lives
 from oracles.rule import Rule
+from oracles.timeline import NS_PER_S
 
 NAME = "resources"
 IDLE = ("vllm:num_requests_running", "vllm:num_requests_waiting")
@@ -37,6 +38,8 @@ MORE_SHM = MIB
 MORE_SOCKETS = 8
 """Besides those that the load processes keep open."""
 MORE_MEMORY_MIB = 64
+FRESH_NS = 10 * NS_PER_S
+"""How old a sample may be that stands for a quiet moment. One is taken right before it."""
 ROUNDS = 8
 """Quiet moments from which a growth of memory can be told from its ups and downs."""
 
@@ -135,7 +138,7 @@ def _quiet(history: History) -> Iterator[Moment]:
     for event in history.timed:
         name = _name(history, event)
         place = bisect_right(times, event.t_ns) - 1
-        if name is not None and place >= 0:
+        if name is not None and place >= 0 and event.t_ns - times[place] <= FRESH_NS:
             yield Moment(name, history.resources[place])
 
 

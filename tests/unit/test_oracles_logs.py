@@ -23,6 +23,16 @@ FATAL_LINES = [
     "Segmentation fault (core dumped)",
     "torch.OutOfMemoryError: CUDA out of memory.",
     "MemoryError",
+    "Bus error (core dumped)",
+    "Fatal signal SIGBUS",
+    "*** stack smashing detected ***: terminated",
+    "malloc(): invalid size (unsorted)",
+    "munmap_chunk(): invalid pointer",
+    "torch.AcceleratorError: CUDA error: an illegal memory access was encountered",
+    "[rank0]: torch.distributed.DistBackendError: NCCL error in: ProcessGroupNCCL.cpp:94",
+    "ncclUnhandledCudaError: Call to CUDA function failed.",
+    "kernel: Out of memory: Killed process 4711 (VLLM::EngineCor)",
+    "oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null)",
     "\x1b[31mAssertionError\x1b[0m",
     "RuntimeError: [enforce fail] DefaultCPUAllocator: can't allocate: Cannot allocate memory",
     "terminate called after throwing an instance of 'std::bad_alloc'",
@@ -31,6 +41,7 @@ FATAL_LINES = [
     "Traceback (most recent call last):",
 ]
 HARMLESS_LINES = [
+    "(EngineCore pid=7) INFO [cuda.py:415] Using FLASH_ATTN attention backend, NCCL version 2.27.5",
     "(APIServer pid=6) WARNING [system_utils.py:255] Found ulimit of 20000 and failed to automatically "
     "increase with error current limit exceeds maximum limit. This can cause fd limit errors like "
     "`OSError: [Errno 24] Too many open files`. Consider increasing with ulimit -n",

@@ -12,7 +12,7 @@ from history.verdict import Verdict
 from oracles.resources import ROUNDS, judge
 from tests.unit.found import finding_of, gap_of
 from tests.unit.histories import Run, clean_run
-from tests.unit.synthetic import RUNNING, held, make_plan
+from tests.unit.synthetic import RUNNING, SECOND, held, make_plan
 
 MIB = 1 << 20
 
@@ -129,6 +129,15 @@ def test_no_samples_are_unknown() -> None:
     run = clean_run()
     run.resources.clear()
     gap_of(judge(run.history()), "resources/not-sampled")
+
+
+def test_an_old_sample_does_not_stand_for_the_end() -> None:
+    """Sampling broke off long before; what the server has taken since then nobody knows."""
+    run = clean_run()
+    last = run.resources[-1]
+    run.resources[-1] = msgspec.structs.replace(last, t_ns=last.t_ns - 60 * SECOND)
+    run.resources.sort(key=lambda record: record.t_ns)
+    gap_of(judge(run.history()), "resources/no-quiet-end")
 
 
 def test_a_server_that_died_has_no_end_to_look_at() -> None:

@@ -21,6 +21,7 @@ LINES = {
     "interpreter-crash": "Fatal Python error: Aborted",
     "segmentation-fault": "Segmentation fault (core dumped)",
     "out-of-memory": "MemoryError",
+    "device-error": "torch.AcceleratorError: CUDA error: an illegal memory access was encountered",
     "native-abort": "double free or corruption (out)",
     "request-exception": "Exception in ASGI application",
     "exception": "Traceback (most recent call last):",
