@@ -9,6 +9,9 @@ from oracles import crosscheck
 from oracles.crosscheck import BY_SOURCE, CACHED, EXTERNAL, FIRST_ADMISSION_COUNTS, LOCAL, PREEMPTIONS, PROMPT
 from oracles.findings import Findings
 from oracles.inputs import METRICS, REQUESTS
+from oracles.laws import client, transfers
+from oracles.laws import judge as laws
+from oracles.laws.relations import RULES as RELATIONS
 from oracles.rule import Rule, Source
 from oracles.timeline import release
 from oracles.windows import Window, phase_windows, run_window
@@ -64,6 +67,9 @@ RULES = (
     NEW_PROMPT,
     USAGE_RANGE,
     *crosscheck.RULES,
+    *RELATIONS,
+    *client.RULES,
+    *transfers.RULES,
 )
 
 
@@ -71,6 +77,7 @@ def judge(history: History) -> OracleResult:
     """Sums over the run and over each phase, at moments when no request is on its way."""
     found = Findings(NAME)
     windows = [run_window(history), *phase_windows(history)]
+    laws.at_each_scrape(history, windows, found)
     cut: list[str] = []
     for window in windows:
         if window.cut is not None:
@@ -84,8 +91,12 @@ def judge(history: History) -> OracleResult:
         _tiers(history, window, found)
         _hits(window, found)
         _switched_off(history, window, found)
+        transfers.compare(history, window, found)
         if window.ended:
             crosscheck.compare(history, window, found)
+            client.compare(window, found)
+            if window.clean:
+                laws.at_rest(window, release(history), found)
         else:
             text = f"{window.name}: its load never ended, so that not all it sent may be on record"
             found.gap("load-lost", text, window.subject)

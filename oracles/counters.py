@@ -15,6 +15,8 @@ from history.verdict import OracleResult
 from oracles import scraping
 from oracles.findings import Findings
 from oracles.inputs import EVENTS, LOG, METRICS, REQUESTS
+from oracles.laws import generic
+from oracles.laws.families import without_law
 from oracles.lives import lives
 from oracles.rule import Rule
 from oracles.timeline import lines_before_stop, scraped_to_the_end
@@ -70,7 +72,16 @@ DECREMENT = Rule(
     "Prometheus",
     (REQUESTS, LOG),
 )
-RULES = (NOT_A_NUMBER, NEGATIVE, DECREASED, RESTARTED, NOT_CUMULATIVE, COUNT_DIFFERS, DECREMENT)
+RULES = (
+    NOT_A_NUMBER,
+    NEGATIVE,
+    DECREASED,
+    RESTARTED,
+    NOT_CUMULATIVE,
+    COUNT_DIFFERS,
+    DECREMENT,
+    *generic.RULES,
+)
 
 
 def judge(history: History) -> OracleResult:
@@ -85,6 +96,7 @@ def judge(history: History) -> OracleResult:
         if not series.metric.endswith(COUNTER_SUFFIXES):
             _judge_gauge(log, series, found)
     _judge_histograms(log, counters, found)
+    generic.judge(history, found)
     _restarts(history, found)
     _refusals(history, found)
     scraping.judge(history, found)
@@ -92,8 +104,10 @@ def judge(history: History) -> OracleResult:
         found.gap("never-scraped", "the server's own counters were never scraped")
     elif not scraped_to_the_end(history):
         found.gap("scrapes-end-early", "the scrapes end before the load does")
-    passed = f"{len(counters)} counters, {found.checked} values, none shrank"
-    return found.result(passed, counters=len(counters), values=found.checked)
+    unbound = without_law(log)
+    named = f"; series without a law: {', '.join(unbound)}" if unbound else ""
+    passed = f"{len(counters)} counters, {found.checked} values, none shrank{named}"
+    return found.result(passed, counters=len(counters), values=found.checked, without_law=len(unbound))
 
 
 def _judge_counter(log: MetricLog, series: Series, found: Findings) -> None:

@@ -10,6 +10,7 @@ from history.reader import History
 from history.records import ABANDONED, ERROR_EVENT, TRUNCATED_STREAM, FaultRecord, RequestRecord
 from oracles.findings import Findings
 from oracles.inputs import FAULTS, METRICS, REQUESTS
+from oracles.laws.strays import spare
 from oracles.offload import loaded_bytes
 from oracles.rule import Rule, Source
 from oracles.timeline import release
@@ -88,8 +89,8 @@ class Entry(NamedTuple):
     labels: tuple[dict[str, str], ...]
     """The server's count is the sum over these."""
     least: int
-    most: float
-    """Infinite where the end of a request leaves open what the server did for it."""
+    most: int
+    """More than the least by what requests explain whose end leaves open what the server did for them."""
 
 
 def compare(history: History, window: Window, found: Findings) -> None:
@@ -130,18 +131,17 @@ def _entries(window: Window) -> Iterator[Entry]:
     begun = sum(record.choices if record.outcome == "ok" else bool(record.token_ids) for record in records)
     reasons = ({"finished_reason": "length"}, {"finished_reason": "stop"})
 
-    def most(least: int) -> float:
-        return least if window.clean else float("inf")
-
-    yield Entry(GENERATED_TOKENS, "generated tokens", GENERATED, ({},), generated, most(generated))
-    yield Entry(PROMPT_TOKENS, "prompt tokens", PROMPT, ({},), prompt, most(prompt))
-    yield Entry(FINISHED, "requests answered", SUCCESS, reasons, answered, most(answered))
+    extra = spare(window.strays)
+    most = generated + extra.generated_tokens
+    yield Entry(GENERATED_TOKENS, "generated tokens", GENERATED, ({},), generated, most)
+    yield Entry(PROMPT_TOKENS, "prompt tokens", PROMPT, ({},), prompt, prompt + extra.prompt_tokens)
+    yield Entry(FINISHED, "requests answered", SUCCESS, reasons, answered, answered + extra.requests)
     abandoned = sum(_abandoned(record) for record in records)
     if abandoned:
         # For which reason is open: the server may have come to the end before it heard that nobody listens.
         ended = answered + abandoned
         what = "requests that ended, with those it left"
-        yield Entry(ABANDONED_FINISHED, what, SUCCESS, ({},), ended, float("inf"))
+        yield Entry(ABANDONED_FINISHED, what, SUCCESS, ({},), ended, answered + extra.requests)
     given_up = sum(not record.token_ids and not _refused(record) for record in window.strays)
     most_begun = begun + given_up
     yield Entry(FIRST_TOKEN_COUNT, "requests with a first token", FIRST_TOKENS, ({},), begun, most_begun)

@@ -158,7 +158,7 @@ def ledger(role: str, accounts: tuple[str, ...], first_ns: int, last_ns: int) ->
     for second, t_ns in enumerate(range(first_ns, last_ns, NS_PER_S)):
         evidence: Evidence = {"audited": 0, "violations": 0}
         for account in accounts:
-            evidence |= {f"{account}_begun": 28 * second, f"{account}_open": 0}
+            evidence |= {f"{account}_begun": 512 * second, f"{account}_open": 0}
             evidence |= {f"{account}_since_ns": None, f"{account}_names": []}
         yield LedgerRecord(
             t_ns=t_ns,

@@ -124,23 +124,24 @@ def _sizes(load: Columns) -> Iterator[Growth]:
     yield from _histogram("vllm:request_prefill_kv_computed_tokens", TOKENS, computed, ones)
     yield from _histogram("vllm:request_params_n", FEW, ones, ones)
     yield from _histogram("vllm:request_num_preemptions", FEW, 0 * ones, ones)
-    yield from _histogram("vllm:iteration_tokens_total", STEP, 8 * ones, load.tokens)
+    yield from _histogram("vllm:iteration_tokens_total", STEP, 1 + computed / load.tokens, load.tokens)
 
 
 def _times(load: Columns) -> Iterator[Growth]:
     ones = np.ones_like(load.tokens)
     first, end = load.first_us / 1e6, load.end_us / 1e6
     later = load.tokens - 1
-    between = (end - first) / np.maximum(later, 1)
+    decode = np.where(later > 0, end - first, 0.0)
+    between = decode / np.maximum(later, 1)
     yield from _histogram("vllm:time_to_first_token_seconds", FIRST_TOKEN, first, ones)
     yield from _histogram("vllm:inter_token_latency_seconds", BETWEEN, between, later)
     yield from _histogram("vllm:request_time_per_output_token_seconds", BETWEEN, between, ones)
     for name, seconds in (
         ("e2e_request_latency", end),
         ("request_queue_time", first / 10),
-        ("request_inference_time", end - first / 10),
+        ("request_inference_time", first * 0.9 + decode),
         ("request_prefill_time", first * 0.9),
-        ("request_decode_time", end - first),
+        ("request_decode_time", decode),
     ):
         yield from _histogram(f"vllm:{name}_seconds", WHOLE, seconds, ones)
 

@@ -222,7 +222,11 @@ class Run:
         whole: Evidence = dict(evidence)
         if event == "balance":
             for label in {"scheduler": ("stores", "loads"), "worker": ("copies",)}[role]:
-                whole = {f"{label}_begun": 4, f"{label}_open": 0, f"{label}_since_ns": None} | whole
+                whole = {
+                    f"{label}_begun": BEGUN[label],
+                    f"{label}_open": 0,
+                    f"{label}_since_ns": None,
+                } | whole
             whole = {"audited": 8 if role == "worker" else 0, "violations": 0} | whole
         self.ledger.append(
             LedgerRecord(
@@ -257,6 +261,8 @@ class Run:
         )
 
 
+BEGUN = {"stores": 4, "loads": 40, "copies": 4}
+"""By the books, when a balance does not say; a load is of one block."""
 SAMPLES: Evidence = {
     "key": "ab",
     "hit_blocks": 1,

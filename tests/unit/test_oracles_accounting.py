@@ -130,8 +130,24 @@ def test_the_server_never_counts_less_than_the_client_even_when_requests_failed(
 def test_a_failed_request_that_the_server_counts_late_does_not_spoil_the_next_phase() -> None:
     run = clean_run()
     run.change_request(run.first_of("chaos"), **failure("DeadlineExceeded", "gave up", None))
+    run.bump(GENERATED, -4.0, since=run.scrape_in("chaos") + 3)
     run.bump(GENERATED, 4.0, since=run.scrape_in("healed") + 2)
     assert judge(run.history()).verdict is Verdict.PASS
+
+
+def test_a_failed_request_explains_no_more_tokens_than_it_asked_for() -> None:
+    run = clean_run()
+    run.change_request(run.first_of("chaos"), **failure("DeadlineExceeded", "gave up", None))
+    run.bump(GENERATED, 4.0, since=run.scrape_in("healed") + 2)
+    assert broken(run, "generated-tokens").figures == {"client": 52, "server": 60}
+
+
+def test_a_failed_request_explains_no_more_prompt_tokens_than_it_had() -> None:
+    run = clean_run()
+    record = run.change_request(run.first_of("chaos"), **failure("DeadlineExceeded", "gave up", None))
+    for key in (PROMPT, COMPUTED_SOURCE):
+        run.bump(key, float(record.prompt_tokens), since=run.scrape_in("healed") + 2)
+    assert "accounting/prompt-tokens" in judge(run.history()).by_rule
 
 
 def unique_run(vllm: str) -> Run:
@@ -162,8 +178,10 @@ def test_prompts_of_an_earlier_phase_may_be_found() -> None:
     run = unique_run("0.32.0")
     earlier, later = run.first_of("golden"), run.first_of("chaos")
     run.change_request(later, prompt_id=run.requests[earlier].prompt_id)
-    run.bump(EXTERNAL_HITS, 32.0, since=run.scrape_in("chaos") + 2)
-    assert judge(run.history()).verdict is Verdict.PASS
+    for key in (EXTERNAL_HITS, HOST_TIER, CACHED, EXTERNAL_SOURCE):
+        run.bump(key, 32.0, since=run.scrape_in("chaos") + 2)
+    run.bump(COMPUTED_SOURCE, -32.0, since=run.scrape_in("chaos") + 2)
+    assert "accounting/new-prompt-cached" not in judge(run.history()).by_rule
 
 
 @pytest.mark.parametrize(("vllm", "verdict"), [("0.24.0", Verdict.PASS), ("0.26.0", Verdict.FAIL)])
@@ -194,7 +212,8 @@ def test_tokens_from_a_prefix_cache_that_is_off_fail() -> None:
 def test_a_request_that_was_given_up_may_be_counted_by_tier_alone() -> None:
     run = clean_run()
     run.change_request(run.first_of("healed"), **failure("DeadlineExceeded", "gave up", None))
-    run.bump(HOST_TIER, 32.0, since=run.scrape_in("healed") + 2)
+    for key in (HOST_TIER, EXTERNAL_HITS):
+        run.bump(key, 32.0, since=run.scrape_in("healed") + 2)
     assert judge(run.history()).verdict is Verdict.PASS
 
 

@@ -31,7 +31,7 @@ LOADED = ("vllm:kv_offload_load_bytes_total", "vllm:kv_offload_total_bytes_total
 Change = Callable[[float], float]
 
 
-def _at_the_end(history: History, metrics: tuple[str, ...], change: Change, **labels: str) -> History:
+def changed_at_the_end(history: History, metrics: tuple[str, ...], change: Change, **labels: str) -> History:
     """In the last scrape these series have another value."""
     lines = list(read_lines(history.run_dir / layout.METRICS, ScrapeLine))
     last = max(number for number, line in enumerate(lines) if line.error is None)
@@ -52,7 +52,7 @@ def _at_the_end(history: History, metrics: tuple[str, ...], change: Change, **la
 
 
 def _metric(rule_metric: tuple[str, ...], change: Change, **labels: str) -> Callable[[History], History]:
-    return lambda history: _at_the_end(history, rule_metric, change, **labels)
+    return lambda history: changed_at_the_end(history, rule_metric, change, **labels)
 
 
 def _more(value: float) -> float:
@@ -132,7 +132,7 @@ def _all_prompts_are_new(history: History) -> History:
 def _abandoned_and_not_counted(history: History) -> History:
     """A client leaves in mid-answer, and the server counts one request less."""
     left = RequestError(kind=ABANDONED, status=None, message="left")
-    fewer = _at_the_end(history, (SUCCESS,), lambda value: max(value - 1, 0.0))
+    fewer = changed_at_the_end(history, (SUCCESS,), lambda value: max(value - 1, 0.0))
     return with_request(fewer, answered(fewer), outcome="aborted", error=left)
 
 

@@ -1,0 +1,31 @@
+"""How much of what the server counted may belong to requests that did not end ok."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from history.records import RequestRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Spare:
+    """At most so much, above what their clients saw of it."""
+
+    requests: int
+    """One for each choice."""
+    prompt_tokens: int
+    generated_tokens: int
+    max_tokens: int
+
+
+def spare(strays: Iterable[RequestRecord]) -> Spare:
+    """Each was read at most whole, once for each choice, and answered with at most its `max_tokens`."""
+    requests = prompt = generated = most = 0
+    for record in strays:
+        choices, asked = max(record.choices, 1), max(record.max_tokens, 0)
+        requests += choices
+        prompt += choices * record.prompt_tokens
+        generated += choices * asked
+        most += choices * asked
+    return Spare(requests, prompt, generated, most)
