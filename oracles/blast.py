@@ -60,9 +60,11 @@ def judge(history: History) -> OracleResult:
     for record in history.requests:
         if record.id in bystanders and record.outcome == "error":
             _violation(found, BYSTANDER_FAILED, record, f"failed: {_said(record)}", {})
-    _wrong_answers(history, strikes, bystanders, found)
+    affected = may_differ(history, struck_lines(history))
+    _wrong_answers(history, strikes, bystanders, affected, found)
     return found.result(
         _summary(strikes, len(bystanders)),
+        **_affected_figures(history, affected),
         strikes=strikes.named + strikes.nameless,
         nameless=strikes.nameless,
         struck=len(strikes.requests),
@@ -79,8 +81,17 @@ def _bystanders(history: History, strikes: Strikes) -> Iterator[RequestRecord]:
             yield record
 
 
-def _wrong_answers(history: History, strikes: Strikes, bystanders: set[str], found: Findings) -> None:
-    affected = may_differ(history, struck_lines(history))
+def _affected_figures(history: History, affected: set[str] | None) -> dict[str, int]:
+    """How many requests read what was struck, and how many of their answers differ; by the log alone."""
+    if affected is None:
+        return {}
+    different = [comparison.record.id for comparison in compared(history).different]
+    return {"affected": len(affected), "affected_different": len(affected.intersection(different))}
+
+
+def _wrong_answers(
+    history: History, strikes: Strikes, bystanders: set[str], affected: set[str] | None, found: Findings
+) -> None:
     for comparison in compared(history).different:
         record, standard = comparison.record, comparison.standard
         if affected is None:

@@ -370,7 +370,9 @@ def test_those_that_read_the_damage_are_no_bystanders() -> None:
     differ(log.run, 1)
     differ(log.run, 2)
     log.log()
-    assert blast.judge(log.run.history()).verdict is Verdict.PASS
+    result = blast.judge(log.run.history())
+    assert result.verdict is Verdict.PASS
+    assert (result.figures["affected"], result.figures["affected_different"]) == (2, 2)
 
 
 def test_a_wrong_answer_elsewhere_is_no_sign_of_the_damage() -> None:

@@ -19,7 +19,7 @@ from history.protocol.provenance import (
 )
 
 MOST_BYTES = 32 << 20
-"""About 80,000 requests of 20 blocks each."""
+"""About 50,000 requests that are given 20 blocks each."""
 
 
 class ProvenanceLog:
