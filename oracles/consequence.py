@@ -157,6 +157,8 @@ def _damage(case: Case) -> Doubt | None:
     for record in (*different, *broken):
         if record.start_ns >= start and (affected is None or record.id in affected):
             return None
+    if affected is not None and not affected:
+        return Doubt("damage-not-read", "by the provenance log nobody read what was damaged")
     return Doubt("no-damage-shown", "no answer shows the damage")
 
 

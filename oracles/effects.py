@@ -156,7 +156,8 @@ def _readers(history: History, fired: Sequence[FaultRecord]) -> Scope:
         for comparison in compared(history).different
         if not comparison.golden and comparison.standard.id in ids
     }
-    return Scope(min(len(fired), 1), lambda finding: _request(finding, ids | beside))
+    # Damage that nobody read owes no finding; that it had no effect is for the oracle of the faults to say.
+    return Scope(min(len(ids), 1), lambda finding: _request(finding, ids | beside))
 
 
 def _sharers(history: History, fired: Sequence[FaultRecord]) -> Scope:

@@ -375,6 +375,18 @@ def test_those_that_read_the_damage_are_no_bystanders() -> None:
     assert (result.figures["affected"], result.figures["affected_different"]) == (2, 2)
 
 
+def test_damage_that_nobody_read_owes_no_wrong_answer_and_proves_nothing() -> None:
+    log = Logged()
+    log.stores(1, "a", chunk=5)
+    log.spoil(1, 5)
+    assert verdict(log.run).outcome == "not as expected", "without the log somebody may have read it"
+    log.log()
+    judged = verdict(log.run)
+    assert (judged.outcome, judged.effects) == ("unknown", [])
+    result = next(result for result in judged.results if result.oracle == "faults-fired")
+    assert "faults-fired/damage-not-read" in {gap.kind for gap in result.gaps}
+
+
 def test_a_wrong_answer_elsewhere_is_no_sign_of_the_damage() -> None:
     log = damaged()
     differ(log.run, 3)
