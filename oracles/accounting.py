@@ -95,8 +95,7 @@ def judge(history: History) -> OracleResult:
         if window.ended:
             crosscheck.compare(history, window, found)
             client.compare(window, found)
-            if window.clean:
-                laws.at_rest(window, release(history), found)
+            laws.at_rest(window, release(history), found)
         else:
             text = f"{window.name}: its load never ended, so that not all it sent may be on record"
             found.gap("load-lost", text, window.subject)

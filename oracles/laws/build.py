@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from oracles.inputs import METRICS, REQUESTS
-from oracles.laws.law import EVER, FLOATS, Law, Release, Term
+from oracles.laws.law import EVER, FLOATS, Law, Release, Term, Unit
 from oracles.rule import Rule
 
 SUCCESS = "vllm:request_success_total"
@@ -62,7 +62,7 @@ def always(
     slack: float = FLOATS,
 ) -> Law:
     rule = Rule(f"accounting/{name}", text, "vLLM source", (METRICS,), "never while the server counts")
-    return Law(rule, left, sense, right, False, since, before, slack)
+    return Law(rule, left, sense, right, False, since, before, slack=slack)
 
 
 def at_rest(
@@ -73,9 +73,10 @@ def at_rest(
     right: tuple[Term, ...],
     since: Release = (0, 0),
     before: Release = EVER,
+    unit: Unit | None = None,
 ) -> Law:
     rule = Rule(f"accounting/{name}", text, "vLLM source", (METRICS, REQUESTS), NOT_SETTLED)
-    return Law(rule, left, sense, right, True, since, before)
+    return Law(rule, left, sense, right, True, since, before, unit)
 
 
 def sums(*families: str) -> tuple[Term, ...]:

@@ -44,6 +44,7 @@ LOOKUPS = (
         "at most",
         one(PROMPT),
         since=ONE_LOOKUP,
+        unit="prompt_tokens",
     ),
 )
 DIRECTIONS = {"load": "CPU_to_GPU", "store": "GPU_to_CPU"}

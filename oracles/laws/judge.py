@@ -9,6 +9,7 @@ from history.reader import History
 from oracles.findings import Findings
 from oracles.laws.law import Law, Release, broken_at, sides
 from oracles.laws.relations import LAWS
+from oracles.laws.strays import spare
 from oracles.timeline import before_the_run, release
 from oracles.windows import Window
 
@@ -42,10 +43,12 @@ def _broken_before(history: History, law: Law) -> bool:
 
 
 def at_rest(window: Window, running: Release, found: Findings) -> None:
-    """Note which laws are broken in a settled window in which all requests ended well."""
+    """Note which laws are broken in a settled window, by more than requests explain that did not end well."""
+    extra = spare(window.strays)
     for law in LAWS:
-        if not law.at_rest or not law.binds(running):
+        if not law.at_rest or not law.binds(running) or not (window.clean or law.unit):
             continue
+        allowed = 0 if law.unit is None else extra.of(law.unit)
         left = [window.growth(term.metric, **term.labels) for term in law.left]
         right = [window.growth(term.metric, **term.labels) for term in law.right]
         known = [part for part in (*left, *right) if part is not None]
@@ -53,7 +56,7 @@ def at_rest(window: Window, running: Release, found: Findings) -> None:
             continue
         found.checked += 1
         one, other = sum(known[: len(left)]), sum(known[len(left) :])
-        if not law.holds(one, other):
+        if not law.holds(one, other, allowed):
             figures = {"left": one, "right": other}
             window.violation(found, law.rule, _text(law, one, other), figures, law.left[0].metric)
 

@@ -14,6 +14,8 @@ from oracles.rule import Rule
 
 Release = tuple[int, int]
 EVER: Release = (99, 0)
+Unit = Literal["requests", "prompt_tokens", "generated_tokens"]
+"""Of `oracles.laws.strays.Spare`."""
 FLOATS = 1e-6
 
 
@@ -50,6 +52,9 @@ class Law:
     """Holds where all requests ended, and ended well; else at each scrape."""
     since: Release = (0, 0)
     before: Release = EVER
+    unit: Unit | None = None
+    """Of a law at rest: what requests that did not end well may have added to one side alone. Without a unit
+    the law is not judged beside such requests."""
     slack: float = FLOATS
     """Of sums of times, as a share of the larger side: floats are added in another order."""
 
@@ -60,9 +65,9 @@ class Law:
     def metrics(self) -> tuple[str, ...]:
         return tuple(term.metric for term in (*self.left, *self.right))
 
-    def holds(self, left: float, right: float) -> bool:
-        """Whether two values of the sides agree."""
-        allowed = self.slack * max(abs(left), abs(right), 1.0)
+    def holds(self, left: float, right: float, spare: float = 0.0) -> bool:
+        """Whether two values of the sides agree, but for so much."""
+        allowed = spare + self.slack * max(abs(left), abs(right), 1.0)
         return left - right <= allowed and (self.sense == "at most" or right - left <= allowed)
 
 

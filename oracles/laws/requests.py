@@ -122,6 +122,7 @@ TOKENS = (
         one(GENERATED),
         "is",
         counts(TTFT, ITL),
+        unit="requests",
     ),
     always(
         "request-tokens-exceed-generated",
@@ -136,6 +137,7 @@ TOKENS = (
         sums(PER_REQUEST["generated-tokens"]),
         "is",
         one(GENERATED),
+        unit="generated_tokens",
     ),
     at_rest(
         "request-prompt-tokens",
@@ -143,6 +145,7 @@ TOKENS = (
         sums(PER_REQUEST["prompt-tokens"]),
         "is",
         one(PROMPT),
+        unit="prompt_tokens",
     ),
     at_rest(
         "request-computed-tokens",
@@ -150,6 +153,7 @@ TOKENS = (
         (Term(f"{PER_REQUEST['computed-tokens']}_sum"), Term(CACHED)),
         "is",
         one(PROMPT),
+        unit="prompt_tokens",
     ),
     always(
         "longest-choice",
@@ -171,6 +175,7 @@ TOKENS = (
         sums(CHOICES),
         "is",
         one(SUCCESS),
+        unit="requests",
     ),
     always(
         "max-tokens-count",

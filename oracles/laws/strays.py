@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from history.records import RequestRecord
+from oracles.laws.law import Unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,16 @@ class Spare:
     prompt_tokens: int
     generated_tokens: int
     max_tokens: int
+
+    def of(self, unit: Unit) -> int:
+        """How much of what a law counts."""
+        match unit:
+            case "requests":
+                return self.requests
+            case "prompt_tokens":
+                return self.prompt_tokens
+            case "generated_tokens":
+                return self.generated_tokens
 
 
 def spare(strays: Iterable[RequestRecord]) -> Spare:

@@ -17,15 +17,18 @@ from tests.unit.synthetic import (
     GENERATED,
     HOST_TIER,
     LENGTH,
+    PROMPT,
     RUNNING,
     TTFT_SUM,
     USAGE,
+    failure,
     make_plan,
 )
 
 FAMILIES: dict[str, list[str]] = json.loads((DATA / "metric_families.json").read_text())
 LATER = "vllm:of_a_later_release_total"
 E2E_COUNT = "vllm:e2e_request_latency_seconds_count"
+PROMPT_SUM = "vllm:request_prompt_tokens_sum"
 
 
 @pytest.mark.parametrize("release", sorted(FAMILIES))
@@ -132,3 +135,15 @@ def test_requests_that_end_for_another_reason_than_clients_saw_fail() -> None:
     run.bump(LENGTH, -1.0, since=place)
     run.bump(LENGTH.replace("length", "stop"), 1.0, since=place)
     assert set(accounting.judge(run.history()).by_rule) == {"accounting/finish-reasons"}
+
+
+@pytest.mark.parametrize(("less", "is_broken"), [(64.0, False), (65.0, True)])
+def test_a_request_that_was_given_up_explains_no_more_prompt_tokens_than_it_had(
+    less: float, is_broken: bool
+) -> None:
+    run = clean_run()
+    run.change_request(run.first_of("healed"), **failure("DeadlineExceeded", "gave up", None))
+    for scrape in run.scrapes:
+        scrape.values[PROMPT_SUM] = scrape.values[PROMPT]
+    run.bump(PROMPT_SUM, -less, since=run.scrape_in("healed") + 2)
+    assert ("accounting/request-prompt-tokens" in accounting.judge(run.history()).by_rule) is is_broken
