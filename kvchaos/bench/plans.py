@@ -59,6 +59,8 @@ def base_of(scenario: Scenario, wanted: str | None, client_ms: float = CLIENT_MS
         "workloads": {name: spec for name, spec in scenario.workloads.items() if name in asked},
         "limits": scenario.limits.model_copy(update={"client": _strict(scenario.limits.client, client_ms)}),
         "performance": {},
+        # What proves a purpose is nothing to measured speed.
+        "requires": (),
     }
     name = phases[-1].workload
     chain = workloads.build(scenario.workloads[name], name, seed=0).chain_length

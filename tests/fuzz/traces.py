@@ -50,6 +50,7 @@ def _scenario(file: str, speed: float) -> dict[str, object]:
     return {
         **base(SCENARIO),
         "workloads": {"recorded": {"kind": "trace", "params": params}},
+        "requires": [],
         "phases": [{"name": "golden", "arrivals": {"kind": "trace"}, **phase}],
     }
 

@@ -133,3 +133,10 @@ def test_a_side_is_read_as_a_scenario_file_would_be() -> None:
     side = side_of(["server=nightly", "offload=off", "extra_args=[--seed, '1']"])
     assert side.server == "nightly"
     assert side.settings == {"offload": False, "extra_args": ["--seed", "1"]}
+
+
+def test_what_a_scenario_requires_of_its_phases_does_not_stop_a_measurement() -> None:
+    """Rates have phases of their own, and without offloading there are no hits to require."""
+    base = base_of(load_scenario(find_scenario("baseline-offload")), "load")
+    assert at_rates(base, [2.0], seconds=5).scenario.requires == ()
+    assert with_settings(base, {"offload": False}).scenario.requires == ()
