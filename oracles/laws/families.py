@@ -57,7 +57,7 @@ REASONS: Mapping[str, str] = {
     "vllm:kv_offload_lookup_sync_delay_seconds": "nothing else measures a lookup",
     "vllm:kv_offload_lookup_async_delay_seconds": "nothing else measures a lookup",
     "vllm:kv_offload_config_info": "it names settings",
-    "vllm:corrupted_requests_total": "exported only where the server looks for NaN, which no scenario asks for",
+    "vllm:corrupted_requests_total": "exported only where the server looks for NaN",
     "vllm:kv_block_lifetime_seconds": "exported only with sampled cache metrics, which no scenario asks for",
     "vllm:kv_block_idle_before_evict_seconds": "exported only with sampled cache metrics",
     "vllm:kv_block_reuse_gap_seconds": "exported only with sampled cache metrics",
