@@ -55,8 +55,12 @@ def _status(kind: Kind) -> str:
 def _measure(kinds: Sequence[Kind], runs: int) -> int:
     table: dict[str, Counter[str]] = {}
     surprises = 0
+    seen: list[str] = []
     for kind in kinds:
-        for applied in apply(kind, runs):
+        applications = list(apply(kind, runs))
+        if kind.blind is not None and applications and all(each.right for each in applications):
+            seen.append(kind.name)
+        for applied in applications:
             surprises += _is_surprise(applied)
             table.setdefault(_row(kind), Counter())[applied.notice] += 1
             _say(f"{applied.notice}\t{kind.name}\t{applied.run}\t{applied.evidence}")
@@ -67,6 +71,9 @@ def _measure(kinds: Sequence[Kind], runs: int) -> int:
     total = sum(table.values(), Counter[str]())
     _say("\t".join(("all", *(str(total[column]) for column in COLUMNS))))
     _say(f"{len(kinds)} kinds, {len(run_names())} stored runs, {total.total()} applications")
+    _say(f"{surprises} applications were not noticed by the rule, though their kind is not listed as blind")
+    for name in seen:
+        _say(f"noticed, though listed as blind: {name}")
     return 1 if surprises else 0
 
 

@@ -107,7 +107,7 @@ GAUGE_MODES: dict[str, tuple[str, Callable[[Select, Draft], None]]] = {
     "vanish": MODES["vanish"],
     "never": MODES["never"],
     "nan": MODES["nan"],
-    "infinite": ("is infinite at one scrape", partial(_set, "Infinity")),
+    "infinite": ("is infinite at one scrape", partial(_set, "+Inf")),
     "negative": ("is -1 at one scrape", partial(_set, -1.0)),
     "out-of-range": ("is 1.7e9 at one scrape", partial(_set, 1.7e9)),
 }

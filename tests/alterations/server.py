@@ -69,13 +69,13 @@ EVENTS: Table = (
     (
         "canary-failed",
         "the last probe fails",
-        ("server-alive/probe-failed",),
+        ("server-alive",),
         _event("canary", ok=False, error="HTTP 503"),
     ),
     (
         "canary-failed-between",
         "a probe between phases fails",
-        ("server-alive/probe-failed",),
+        ("server-alive",),
         _event("canary", 1, ok=False, error="HTTP 503"),
     ),
     (
@@ -457,7 +457,7 @@ PLAN: Table = (
     (
         "expects",
         "a failure is expected that did not come",
-        ("counters", "server-alive"),
+        ("counters", "server-alive", REFUSED),
         _plan("expectation", "fail", value=["server-alive/died"]),
     ),
     (
