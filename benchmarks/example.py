@@ -32,6 +32,7 @@ KEPT = (
 MAX_BYTES = 1_000_000
 """Of all files of an example: every clone of the repository carries them."""
 ROOT = Path(__file__).parents[1]
+_verdicts = msgspec.json.Decoder(RunVerdict)
 
 
 def make_example(run_dir: Path, example: Path, names: Mapping[str, str], host: str) -> None:
@@ -89,7 +90,7 @@ def _check(run_dir: Path, draft: Path, names: Iterable[str]) -> None:
 
 def _unsealed(run_dir: Path) -> RunVerdict:
     """The stored verdict without its word on the seals: names in the files are others."""
-    verdict = msgspec.json.decode((run_dir / layout.VERDICT).read_bytes(), type=RunVerdict)
+    verdict = _verdicts.decode((run_dir / layout.VERDICT).read_bytes())
     return replace(verdict, seal="unsealed")
 
 
