@@ -1,4 +1,4 @@
-"""The oracles, their mutants and their rules, as tables for docs/oracles.md."""
+"""The oracles, their mutants, their rules and the metric families, as tables for docs/oracles.md."""
 
 from __future__ import annotations
 
@@ -10,18 +10,26 @@ from kvchaos.sight.alterations import ALTERATIONS
 from kvchaos.sight.mutants.mutant import Mutant
 from kvchaos.sight.mutants.sessions import sessions
 from oracles import ORACLES, all_rules
+from oracles.laws.families import BOUND, REASONS
 
 MARK = "<!-- oracles -->"
 HEADINGS = ("oracle", "watches that", "reads", "mutants that it must find")
 RULES_MARK = "<!-- rules -->"
 RULES_HEADINGS = ("rule", "law", "source", "reads", "inconclusive when", "seen broken by")
+FAMILIES_MARK = "<!-- families -->"
+FAMILIES_HEADINGS = ("metric family", "laws, or why there is none of its own")
 UNPROVEN = "unproven"
 
 
 def into_page(page: str) -> str:
     """The page with the tables between their marks. Raises ValueError when a mark is missing."""
-    with_rules = between(page, RULES_MARK, markdown_table(RULES_HEADINGS, _rules()))
-    return between(with_rules, MARK, markdown_table(HEADINGS, _rows()))
+    for mark, headings, rows in (
+        (MARK, HEADINGS, _rows()),
+        (RULES_MARK, RULES_HEADINGS, _rules()),
+        (FAMILIES_MARK, FAMILIES_HEADINGS, _families()),
+    ):
+        page = between(page, mark, markdown_table(headings, rows))
+    return page
 
 
 def _rows() -> Iterator[Sequence[str]]:
@@ -59,3 +67,9 @@ def _rules() -> Iterator[Sequence[str]]:
     for rule in all_rules():
         by = "<br>".join(seen[rule.id]) or UNPROVEN
         yield f"`{rule.id}`", rule.law, rule.source, ", ".join(rule.reads), rule.inconclusive, by
+
+
+def _families() -> Iterator[Sequence[str]]:
+    for name in sorted(BOUND.keys() | REASONS.keys()):
+        laws = ", ".join(f"`{rule}`" for rule in BOUND.get(name, ()))
+        yield f"`{name}`", "; ".join(filter(None, (laws, REASONS.get(name, ""))))

@@ -64,9 +64,9 @@ REASONS: Mapping[str, str] = {
     "vllm:watermark_requests_total": "exported only with a watermark, which no scenario asks for",
     "vllm:lora_requests_info": "its value is a time, and no scenario has adapters",
     "process_cpu_seconds_total": "the resources oracle reads the kernel's own account of the process",
-    "python_gc_objects_collected_total": "it belongs to Python's collector of garbage",
-    "python_gc_objects_uncollectable_total": "it belongs to Python's collector of garbage",
-    "python_gc_collections_total": "it belongs to Python's collector of garbage",
+    "python_gc_objects_collected_total": "it belongs to Python's garbage collector",
+    "python_gc_objects_uncollectable_total": "it belongs to Python's garbage collector",
+    "python_gc_collections_total": "it belongs to Python's garbage collector",
 }
 """Why a family has no law of its own, or only in some releases."""
 
