@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 
 from history.finding import Finding
 from history.verdict import OracleResult, RunVerdict, Verdict
 from kvchaos.report.markdown import markdown_table
 from kvchaos.sight.mutants.mutant import Kill, Mutant, Session
+from oracles.laws.families import BOUND, family
 
 HEADINGS = ("rule", "mutant", "what it does", "seen", "evidence")
 
@@ -47,18 +48,30 @@ def score(session: Session, verdict: RunVerdict) -> Scored:
     rows = tuple(
         _row(mutant, kill, results[kill.oracle]) for mutant in session.mutants for kill in mutant.kills
     )
-    beside = (line for result in verdict.results for line in _unmeant(result, kills))
+    wrong = frozenset[str]().union(*(mutant.families for mutant in session.mutants))
+    beside = (line for result in verdict.results for line in _unmeant(result, kills, wrong))
     return Scored(session.name, rows, tuple(f"{session.name}: {line}" for line in beside))
 
 
-def _unmeant(result: OracleResult, kills: Sequence[Kill]) -> Iterator[str]:
-    """A line for what no mutant of the run was meant to bring."""
+def _unmeant(result: OracleResult, kills: Sequence[Kill], wrong: Set[str]) -> Iterator[str]:
+    """A line for what no mutant of the run was meant to bring, with the metric families that they make wrong.
+
+    A law between two series can be broken by either.
+    """
     mine = {kill.rule for kill in kills if kill.oracle == result.oracle}
     if result.verdict is Verdict.UNKNOWN and None not in mine:
         yield f"{result.oracle} is unknown: {result.summary}"
-    for rule in result.by_rule.keys() - mine:
-        text = next(finding.text for finding in result.findings if finding.rule == rule)
-        yield f"{rule}: {text}"
+    binding = {rule for name in wrong for rule in BOUND.get(name, ())}
+    for rule in sorted(result.by_rule.keys() - mine - binding):
+        findings = [finding for finding in result.findings if finding.rule == rule]
+        text = next((finding.text for finding in findings if _family_of(finding) not in wrong), None)
+        if text is not None:
+            yield f"{rule}: {text}"
+
+
+def _family_of(finding: Finding) -> str | None:
+    """The metric family that a finding is about."""
+    return family(finding.subject.name.partition("{")[0]) if finding.subject.kind == "metric" else None
 
 
 def _row(mutant: Mutant, kill: Kill, result: OracleResult) -> Row:

@@ -10,8 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
-from history.finding import Finding, request
+from history.finding import Finding, metric, request
 from history.verdict import OracleResult, RunVerdict, Verdict
 from kvchaos.sight import streams
 from kvchaos.sight.exposition import alter, drop
@@ -24,6 +25,7 @@ from kvchaos.sight.prove import traffic
 from kvchaos.sight.proxy import mutating
 from kvchaos.sight.scorecard import score
 from oracles import ORACLES
+from oracles.laws.generic import VANISHED
 from oracles.outcomes import FAILED, TRUNCATED
 
 PAGE = Path(__file__).parents[2] / "docs" / "oracles.md"
@@ -201,6 +203,29 @@ class TestScore:
         scored = score(self.session, verdict(seen, result("answers", Verdict.UNKNOWN)))
         (beside,) = scored.beside
         assert beside.startswith("one: answers ")
+
+
+class TestLawsOfAMutantsMetric:
+    """A mutant that makes one series wrong breaks each law between that series and another."""
+
+    session = Session("one", (Mutant("m", "what", (Sample("vllm:prompt_tokens_total", abs),), ()),))
+
+    def test_a_law_that_binds_the_metric_may_be_broken(self) -> None:
+        broken_law = result("accounting", Verdict.FAIL, "accounting/request-prompt-tokens")
+        assert score(self.session, verdict(broken_law)).holds
+
+    def test_a_law_that_binds_other_metrics_fails_the_proof(self) -> None:
+        other = result("accounting", Verdict.FAIL, "accounting/decode-time-gaps")
+        assert not score(self.session, verdict(other)).holds
+
+    @pytest.mark.parametrize(
+        ("series", "holds"),
+        [("vllm:prompt_tokens_total", True), ("vllm:generation_tokens_total", False)],
+    )
+    def test_a_rule_of_all_series_may_be_broken_by_the_metric_alone(self, series: str, holds: bool) -> None:
+        found = Finding(rule=VANISHED.id, subject=metric(f'{series}{{engine="0"}}'), text="it vanished")
+        of_all = replace(result("counters", Verdict.FAIL, VANISHED.id), findings=[found])
+        assert score(self.session, verdict(of_all)).holds is holds
 
 
 class Upstream(BaseHTTPRequestHandler):

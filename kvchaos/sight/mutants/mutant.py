@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from kvchaos.sight.metrics import Sample
 from kvchaos.sight.mutation import Mutation
+from oracles.laws.families import family
 from oracles.rule import Rule
 
 
@@ -37,7 +39,13 @@ class Mutant:
     what: str
     mutations: tuple[Mutation, ...]
     kills: tuple[Kill, ...]
-    """Each must come, and no violation of another rule."""
+    """Each must come, and no violation of another rule that does not bind what is made wrong."""
+
+    @property
+    def families(self) -> frozenset[str]:
+        """Metric families whose figures it makes wrong."""
+        samples = (each for each in self.mutations if isinstance(each, Sample))
+        return frozenset(family(sample.metric) for sample in samples)
 
 
 @dataclass(frozen=True)
