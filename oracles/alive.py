@@ -18,7 +18,7 @@ NAME = "server-alive"
 STOPPED = (0, -signal.SIGTERM, 128 + signal.SIGTERM)
 """Exit codes of a server that ends by SIGTERM,"""
 FORCED = (-signal.SIGKILL, 128 + signal.SIGKILL)
-"""and of one that had to be killed."""
+"""and of one that had to be killed, which takes no more than a busy machine."""
 DIED = Rule(
     "server-alive/died",
     "The server ends only when a fault or the suite ends it.",
@@ -87,7 +87,12 @@ def judge(history: History) -> OracleResult:
         found.gap("no-final-probe", "no final canary was sent")
     passed = f"alive to the end; {found.checked} canaries were answered, and /health agreed"
     ended = sum(life.cause is not None for life in lives(history))
-    return found.result(passed + _lives_text(history), probes=found.checked, lives_ended=ended)
+    forced = sum(stop.data.code in FORCED for stop in history.events_of(ServerStop))
+    return found.result(
+        passed + _lives_text(history) + ("; SIGTERM alone did not end it" if forced else ""),
+        probes=found.checked,
+        lives_ended=ended,
+    )
 
 
 def _forced(history: History, found: Findings) -> None:
@@ -104,9 +109,7 @@ def _stopped(history: History, found: Findings) -> None:
     """A crash in the shutdown is one, too."""
     for stop in history.events_of(ServerStop):
         code = stop.data.code
-        if code in FORCED:
-            found.gap("stop-forced", "the server did not stop by itself when the run was over")
-        elif code is not None and code not in STOPPED:
+        if code is not None and code not in (*STOPPED, *FORCED):
             how = f"signal {-code}" if code < 0 else f"exit code {code}"
             text = f"the server was stopped when the run was over, and ended with {how}"
             found.violation(BAD_EXIT, SERVER, text, figures={"code": code}, t_ns=stop.t_ns)

@@ -25,6 +25,7 @@ from oracles import (
     resources,
     witnesses,
 )
+from oracles.laws import relations
 from oracles.rule import Rule
 from oracles.signatures import first_raised, signature
 
@@ -59,6 +60,8 @@ FOLLOWS = (
             *logs.RULES,
             *progress.RULES,
             *HELD,
+            # What ends a server in the midst of counting leaves some of its series behind the others.
+            *relations.RULES,
         ),
         (
             progress.NAME,

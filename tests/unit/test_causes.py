@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from history.finding import Finding, metric
 from history.reader import read_history
-from history.verdict import RunVerdict
+from history.verdict import OracleResult, RunVerdict, Verdict
 from kvchaos.judging import judge
+from oracles import alive
+from oracles.causes import causes
 from oracles.signatures import Raised, first_raised
 from tests.stored import DATA, unpack
 from tests.unit.histories import Run, clean_run
@@ -53,6 +56,20 @@ def test_a_crash_is_one_cause_with_all_that_follows_from_it() -> None:
     assert cause.rule == "server-alive/died"
     follows = {"logs/counter-decrement", "counters/decrement-refused", "outcomes/request-failed"}
     assert follows <= set(cause.follow)
+
+
+def test_a_crash_in_the_midst_of_counting_leaves_relations_between_series_broken() -> None:
+    counted = OracleResult(
+        oracle="accounting",
+        verdict=Verdict.FAIL,
+        summary="in short",
+        findings=[Finding(rule="accounting/step-tokens", subject=metric("vllm:a_total"), text="differs")],
+        violations=1,
+        by_rule={"accounting/step-tokens": 1},
+    )
+    history = crashed(*CRASH.splitlines()).history()
+    (cause,) = causes(history, [alive.judge(history), counted])
+    assert cause.follow == {"accounting/step-tokens": 1}
 
 
 def test_a_crash_is_a_reason_by_its_rule_when_its_oracle_found_more() -> None:

@@ -117,8 +117,9 @@ def test_a_server_that_ends_by_the_signal_of_the_suite_passes(code: int | None) 
     assert judge(run.history()).verdict is Verdict.PASS
 
 
-def test_a_server_that_had_to_be_killed_when_the_run_was_over_is_unknown() -> None:
-    """On a busy machine a shutdown may take longer than the suite waits."""
+@pytest.mark.parametrize("code", [-9, 137])
+def test_a_server_that_had_to_be_killed_when_the_run_was_over_passes(code: int) -> None:
+    """On a busy machine a shutdown may take longer than the suite waits: that alone is no violation."""
     run = clean_run()
-    run.change_event("server_stop", code=-9)
-    gap_of(judge(run.history()), "server-alive/stop-forced")
+    run.change_event("server_stop", code=code)
+    assert judge(run.history()).verdict is Verdict.PASS
