@@ -17,8 +17,6 @@ from loadtests.connections.arrival import Arrivals
 from loadtests.connections.readiness import Readiness
 from loadtests.failures import Abandoned, RequestFailed
 
-_buffer = memoryview(bytearray(64 << 10))
-"""Of all connections, as one is read at a time. Room for each read would cost more than copying what came."""
 ESTABLISHED = 1
 """The kernel's word for a connection that nobody has closed."""
 IN_MID_STREAM = b"}\n\n\r\n"
@@ -44,6 +42,7 @@ class Connection:
         self._fd = self._socket.fileno()
         self._parser = AnswerParser()
         self._readiness = readiness
+        self._buffer = readiness.buffer
         self._pieces: list[bytes] = []
         """What was read and not yet parsed,"""
         self._stamps: list[bytes] = []
@@ -122,7 +121,7 @@ class Connection:
     def _read(self) -> None:
         """Called in the hub."""
         try:
-            size, told, _, _ = self._socket.recvmsg_into([_buffer], arrival.SPACE)
+            size, told, _, _ = self._socket.recvmsg_into([self._buffer], arrival.SPACE)
         except BlockingIOError:
             return
         except OSError as error:
@@ -130,7 +129,7 @@ class Connection:
             self._readiness.remove(self._fd)
             self._readiness.soon(self._tell)
             return
-        piece = _buffer[:size].tobytes()
+        piece = self._buffer[:size].tobytes()
         self._pieces.append(piece)
         self._stamps.append(told[0][2] if told else arrival.stamp_of_now())
         if not self.is_patient or not piece.endswith(IN_MID_STREAM):

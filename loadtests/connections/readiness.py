@@ -23,6 +23,7 @@ SLOWNESS = 16
 """So many wider gaps it takes to believe that they are wider."""
 PATIENCE_S = 0.5
 """The longest that what was read waits to be taken in."""
+BUFFER_BYTES = 64 << 10
 READABLE = 1
 """Epoll's word and the event loop's."""
 
@@ -42,6 +43,8 @@ class Readiness:
         self._urgent: deque[Act] = deque()
         self._patient: deque[tuple[float, Act]] = deque()
         """Since when; the one that waits longest first."""
+        self.buffer = memoryview(bytearray(BUFFER_BYTES))
+        """For all sockets, as one is read at a time. Room for each read would cost more than the copy."""
         loop = gevent.get_hub().loop
         # Neither keeps the event loop alive.
         self._any = loop.io(self._epoll.fileno(), READABLE, ref=False)
