@@ -41,8 +41,8 @@ def _by_number(
     reasons = {n: why.reason for n, why in refusals if why.reason != "dry-run"}
     refused = [n for n in due if n not in struck and n in reasons]
     if refused:
-        told = ", ".join(sorted({reasons[n] for n in refused}))
-        yield _doubt("strikes-refused", fault, len(due), refused, f"refused ({told})")
+        why = ", ".join(sorted({reasons[n] for n in refused}))
+        yield _doubt("strikes-refused", fault, len(due), refused, f"refused ({why})")
     absent = [n for n in due if n not in struck and n not in reasons]
     if absent and _ran_to_its_end(history, fault) and not any(why.reason == "dry-run" for _, why in refusals):
         yield _doubt("strikes-missing", fault, len(due), absent, "not struck: too few arrivals came")
@@ -51,8 +51,8 @@ def _by_number(
 def _by_rate(fault: FaultSpec, fired: int, refusals: Sequence[tuple[int, Refused]]) -> Iterator[Doubt]:
     refused = Counter(why.reason for _, why in refusals if why.reason not in AS_PLANNED)
     if refused.total() > fired:
-        told = ", ".join(sorted(refused))
-        text = f"of {fired + refused.total()} strikes of {fault.id} {refused.total()} were refused ({told})"
+        why = ", ".join(sorted(refused))
+        text = f"of {fired + refused.total()} strikes of {fault.id} {refused.total()} were refused ({why})"
         yield Doubt("strikes-refused", text, {"fired": fired, "refused": refused.total()})
 
 

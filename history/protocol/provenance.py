@@ -36,7 +36,7 @@ class PrefixReused(ProvenanceEvent, frozen=True, tag="reused"):
     blocks: Sequence[int] = ()
     """The blocks of the device to which those are loaded."""
     tier: Sequence[str] = ()
-    """Keys that the tier was asked for, where they are not `loaded`: a chunk may have several blocks."""
+    """Keys requested from the tier, where they are not `loaded`: a chunk may have several blocks."""
     missed: str | None = None
     """Key of the block behind `device`, where the prefix cache surely has none of this key."""
 

@@ -83,7 +83,7 @@ def test_a_rate_whose_strikes_are_refused_more_often_than_not_is_unknown(
 
 
 def test_a_journal_with_fewer_firings_than_its_process_counted_is_unknown() -> None:
-    """Lines that were lost are no word on the server, but what they told of is not known any more."""
+    """Lost lines do not accuse the server, but the firings that they recorded are unknown."""
     run = struck_run(Trigger(every=1))
     heal(run, arrivals=9, fired=3)
     assert gap_of(judge(run.history()), LOST).figures == {"counted": 3, "noted": 1}

@@ -39,16 +39,16 @@ class ProvenanceLog:
         """Whether a request is given all that the prefix cache has for it; the connector knows."""
         self._loading: set[str] = set()
         """Requests whose loads are not known to be in the prefix cache."""
-        self._asked: list[str] = []
-        """Keys that the tier was asked for since a request was given blocks."""
+        self._requested: list[str] = []
+        """Keys requested from the tier since a request was last given blocks."""
         self._write(None, LogOpened())
 
     def close(self) -> None:
         self._file.close()
 
     def load_begins(self, keys: Iterable[bytes]) -> None:
-        """The tier is asked for these blocks, for the request that is given its blocks next."""
-        self._asked += [short_key(bytes(key)) for key in keys]
+        """Blocks are requested from the tier, for the request that is given its blocks next."""
+        self._requested += [short_key(bytes(key)) for key in keys]
 
     def matched(self, request: str, tokens: int) -> None:
         """The prefix cache of the device has so many tokens of a request that asks the tier for more."""
@@ -56,7 +56,7 @@ class ProvenanceLog:
 
     def given(self, request: Any, blocks: Any, external_tokens: int) -> None:
         """A request has its blocks, a KVCacheBlocks; so many tokens behind those matched are loaded."""
-        asked, self._asked = self._asked, []
+        requested, self._requested = self._requested, []
         name = request.request_id
         device = self._matched.pop(name, None)
         if device is None:
@@ -72,7 +72,7 @@ class ProvenanceLog:
             device=keys[:device],
             loaded=keys[device:],
             blocks=tuple(here),
-            tier=() if keys[device:] == tuple(asked) else tuple(asked),
+            tier=() if keys[device:] == tuple(requested) else tuple(requested),
             missed=missed,
         )
         if loaded:
@@ -86,7 +86,7 @@ class ProvenanceLog:
             self._write(name, LoadCached())
 
     def _missed(self, request: Any, device: int) -> str | None:
-        """The block that the prefix cache was asked for and had not; of the last token it is never asked."""
+        """The first block that the prefix cache lacked. The block of the last token is never looked up."""
         if not self.all_matches or request.skip_reading_prefix_cache:
             return None
         if device >= (request.num_tokens - 1) // self.block_tokens:
@@ -94,7 +94,7 @@ class ProvenanceLog:
         return short_key(bytes(request.block_hashes[device]))
 
     def ended(self, requests: Iterable[str]) -> None:
-        """These requests ask for nothing any more."""
+        """These requests have ended."""
         for request in requests:
             self._matched.pop(request, None)
             self._loading.discard(request)
