@@ -134,7 +134,7 @@ class OutsideFaults:
                 each.callback(one.hold.lift)
 
     def _strike(self, fault: ArmedFault, strike: Strike) -> None:
-        if any(one.strike.fault == strike.fault for one in self._in_force):
+        if self._excludes(strike):
             self._journal.of_strike("refused", strike, evidence.Refused(reason="still-in-force"))
             return
         # First noted, then done: whatever happens in between, `close` finds it.
@@ -149,6 +149,12 @@ class OutsideFaults:
             return
         one.began, one.struck_ns = self._clock(), time.time_ns()
         fault.struck += 1
+
+    def _excludes(self, strike: Strike) -> bool:
+        """Whether a strike before this one is in force, and there cannot be two at once."""
+        if KINDS[strike.kind].ends_alone:
+            return False
+        return any(one.strike.fault == strike.fault for one in self._in_force)
 
     def _look(self) -> None:
         """Write down what shows of the strikes in force, and forget those that are undone."""

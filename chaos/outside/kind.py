@@ -53,7 +53,7 @@ class OutsideKind:
     silences: bool = True
     """Whether no token may come as long as a strike lasts."""
     ends_alone: bool = False
-    """Whether a strike is over once it is proved, maybe long before `for_s`."""
+    """Whether a strike is over once it is proved, maybe long before `for_s`, and others may be in force."""
     declared: tuple[Effect, ...] = ()
     """The findings that come of it. What legal faults do, the judges take into account as they judge: the
     end of a life that one of them ended is no finding."""
