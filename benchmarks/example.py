@@ -89,7 +89,7 @@ def _check(run_dir: Path, draft: Path, names: Iterable[str]) -> None:
 
 
 def _unsealed(run_dir: Path) -> RunVerdict:
-    """The stored verdict without its word on the seals: names in the files are others."""
+    """The stored verdict without the state of its seals: the example has other names in its files."""
     verdict = _verdicts.decode((run_dir / layout.VERDICT).read_bytes())
     return replace(verdict, seal="unsealed")
 

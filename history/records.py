@@ -17,8 +17,6 @@ from history.protocol.ledger import Balance, Violation, balance_in
 from history.protocol.notes import AnyNote, FaultReverted, note_in
 from history.protocol.outside import FIRINGS_OUTSIDE, REVERTED
 
-SCHEMA_VERSION = 1
-
 CANARY = "canary"
 """Stands for the phase where a request is the conductor's own,"""
 CROWD = "crowd"

@@ -118,7 +118,7 @@ def judge(history: History) -> OracleResult:
 
 
 def _few(history: History, compared: int, found: Findings) -> None:
-    """Of the requests that were planned beside golden ones a share was compared, not only a few."""
+    """A share of the requests whose workload has golden answers was compared, not only a few."""
     scenario = history.plan.scenario
     golden = {spec.workload for spec in scenario.phases if spec.role == "golden"}
     whole = {event.data.phase for event in history.events_of(PhaseEnd) if event.data.reason == "done"}

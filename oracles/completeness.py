@@ -43,8 +43,7 @@ def judge(history: History, books: Iterable[Book], found: Findings) -> None:
     listed = Counter((line.role, line.pid) for line in history.ledger if line.event == "violation")
     for book in books:
         line, balance = book.line, book.balance
-        count = listed[line.role, line.pid]
-        if balance.violations > count and not count:
+        if balance.violations and not listed[line.role, line.pid]:
             text = f"{line.role} {line.pid} counted {balance.violations} violations and listed none of them"
             subject, figures = process(line.role, line.pid), {"counted": balance.violations}
             found.violation(NOT_LISTED, subject, text, figures=figures, t_ns=line.t_ns)

@@ -151,13 +151,13 @@ def _readers(history: History, fired: Sequence[FaultRecord]) -> Scope:
     ids = may_differ(history, fired)
     if ids is None:
         return _sharers(history, fired)
-    beside = {
+    compared_with_theirs = {
         comparison.record.id
         for comparison in compared(history).different
         if not comparison.golden and comparison.standard.id in ids
     }
     # Damage that nobody read owes no finding; that it had no effect is for the oracle of the faults to say.
-    return Scope(min(len(ids), 1), lambda finding: _request(finding, ids | beside))
+    return Scope(min(len(ids), 1), lambda finding: _request(finding, ids | compared_with_theirs))
 
 
 def _sharers(history: History, fired: Sequence[FaultRecord]) -> Scope:

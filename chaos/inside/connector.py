@@ -36,7 +36,7 @@ class ChaosConnector(TellsFailedLoads):
         self._engine = runtime.engine(half, extra, detect().name)
         if self._engine.provenance is not None:
             self._engine.provenance.block_tokens = vllm_config.cache_config.block_size
-            # Speculative decoding may compute the last block anew that the cache has.
+            # Speculative decoding may compute the last block again, although the cache has it.
             self._engine.provenance.all_matches = vllm_config.speculative_config is None
 
     def get_num_new_matched_tokens(self, request: Any, num_computed_tokens: int) -> tuple[int | None, bool]:

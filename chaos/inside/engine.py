@@ -38,9 +38,6 @@ logger = logging.getLogger("vllm.kvchaos")
 
 WATCH_PERIOD_S = 0.05
 NONE: Mapping[str, str] = {}
-HEALED = "healed by the conductor"
-LEASE_OVER = "lease ran out"
-"""Why a fault ended, as its journal tells."""
 
 
 class StatesOf(Protocol):

@@ -23,12 +23,13 @@ def _rule(name: str, law: str, source: Source = "vLLM source") -> Rule:
 
 BY_REASON = _rule("finish-reasons", "The server counts requests by the finish reasons that clients received.")
 MAX_TOKENS_SUM = _rule(
-    "max-tokens-sum", "The histogram of max_tokens adds up to what the clients of ended requests asked for."
+    "max-tokens-sum",
+    "The histogram of max_tokens adds up to those that clients sent in the requests that ended.",
 )
 SENT = _rule(
     "requests-sent", "The histogram of choices has one observation of each request that a client sent."
 )
-CHOICES_SUM = _rule("choices-sum", "The histogram of choices adds up to the choices that clients asked for.")
+CHOICES_SUM = _rule("choices-sum", "The histogram of choices adds up to the choices that clients requested.")
 LATENCY = _rule(
     "latency-exceeds-client", "The latencies of all requests are no longer than their clients waited."
 )
@@ -89,14 +90,19 @@ def _bounds(window: Window, extra: Spare) -> Iterator[Bound]:
         yield Bound(
             BY_REASON, f"requests ended by {reason}", SUCCESS, labels, ended, ended + others + extra.requests
         )
-    asked = sum(record.max_tokens * record.choices for record in ok)
+    tokens = sum(record.max_tokens * record.choices for record in ok)
     yield Bound(
-        MAX_TOKENS_SUM, "tokens asked for", f"{MAX_TOKENS}_sum", ({},), asked, asked + extra.max_tokens
+        MAX_TOKENS_SUM,
+        "tokens requested",
+        f"{MAX_TOKENS}_sum",
+        ({},),
+        tokens,
+        tokens + extra.max_tokens,
     )
     sent = len(ok)
     yield Bound(SENT, "requests sent", f"{CHOICES}_count", ({},), sent, sent + len(window.strays))
     choices = sum(record.choices for record in ok)
-    yield Bound(CHOICES_SUM, "choices asked for", f"{CHOICES}_sum", ({},), choices, choices + extra.requests)
+    yield Bound(CHOICES_SUM, "choices requested", f"{CHOICES}_sum", ({},), choices, choices + extra.requests)
     answers = tuple({"handler": path, "method": "POST", "status": "2xx"} for path in COMPLETIONS)
     yield Bound(HTTP_ANSWERS, "completions answered", HTTP, answers, sent, sent + len(window.strays))
     if window.clean:

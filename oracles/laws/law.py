@@ -54,7 +54,7 @@ class Law:
     before: Release = EVER
     unit: Unit | None = None
     """Of a law at rest: what requests that did not end well may have added to one side alone. Without a unit
-    the law is not judged beside such requests."""
+    the law is not judged where there are such requests."""
     slack: float = FLOATS
     """Of sums of times, as a share of the larger side: floats are added in another order."""
 
@@ -65,10 +65,15 @@ class Law:
     def metrics(self) -> tuple[str, ...]:
         return tuple(term.metric for term in (*self.left, *self.right))
 
+    def breaks(self, left: Values, right: Values, spare: float = 0.0) -> Flags:
+        """Where two values of the sides differ by more than what is spare."""
+        allowed = spare + self.slack * np.maximum(np.maximum(np.abs(left), np.abs(right)), 1.0)
+        over = left - right > allowed
+        return over if self.sense == "at most" else over | (right - left > allowed)
+
     def holds(self, left: float, right: float, spare: float = 0.0) -> bool:
-        """Whether two values of the sides agree, but for so much."""
-        allowed = spare + self.slack * max(abs(left), abs(right), 1.0)
-        return left - right <= allowed and (self.sense == "at most" or right - left <= allowed)
+        """The same of one pair of values."""
+        return not bool(self.breaks(np.array([left]), np.array([right]), spare)[0])
 
 
 def sides(log: MetricLog, law: Law) -> tuple[Values, Values, Flags]:
@@ -94,9 +99,7 @@ def broken_at(log: MetricLog, law: Law, settled: Iterable[int]) -> list[tuple[in
     while the server counts, a scrape may read one series before a step and another after it.
     """
     left, right, known = sides(log, law)
-    allowed = law.slack * np.maximum(np.maximum(np.abs(left), np.abs(right)), 1.0)
-    over = left - right > allowed
-    broken = over if law.sense == "at most" else over | (right - left > allowed)
+    broken = law.breaks(left, right)
     looked = known & _still(log, law)
     looked[list(settled)] = known[list(settled)]
     places = np.flatnonzero(looked)

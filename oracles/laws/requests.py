@@ -171,7 +171,7 @@ TOKENS = (
     ),
     at_rest(
         "choices",
-        "Once all requests have ended well, the choices asked for are the requests that ended.",
+        "Once all requests have ended well, the choices requested are the requests that ended.",
         sums(CHOICES),
         "is",
         one(SUCCESS),
@@ -186,7 +186,7 @@ TOKENS = (
     ),
     always(
         "tokens-exceed-max-tokens",
-        "Requests that ended have no more generated tokens than they asked for.",
+        "Requests that ended have no more generated tokens than their max_tokens.",
         sums(PER_REQUEST["generated-tokens"]),
         "at most",
         sums(MAX_TOKENS),

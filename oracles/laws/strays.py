@@ -34,9 +34,9 @@ def spare(strays: Iterable[RequestRecord]) -> Spare:
     """Each was read at most whole, once for each choice, and answered with at most its `max_tokens`."""
     requests = prompt = generated = most = 0
     for record in strays:
-        choices, asked = max(record.choices, 1), max(record.max_tokens, 0)
+        choices, tokens = max(record.choices, 1), max(record.max_tokens, 0)
         requests += choices
         prompt += choices * record.prompt_tokens
-        generated += choices * asked
-        most += choices * asked
+        generated += choices * tokens
+        most += choices * tokens
     return Spare(requests, prompt, generated, most)

@@ -86,7 +86,7 @@ EVENTS: Table = (
     ),
     (
         "health-red",
-        "/health is red beside a good probe",
+        "/health is red after a good probe",
         ("server-alive/health-false-negative",),
         _event("health", ok=False, status=503),
     ),
@@ -101,7 +101,7 @@ EVENTS: Table = (
     ("drain-usage", "blocks are in use after the end", ("drained",), _event("drained", kv_usage=0.5)),
     (
         "leak",
-        "the leak probe finds blocks held",
+        "the leak probe finds blocks in use",
         ("drained/blocks-leaked",),
         _event("leak_probe", ok=False, answer='{"success":false}', detail="blocks are still held"),
     ),

@@ -1,4 +1,4 @@
-"""Damage to a block harms whoever read it, or what came of it: exactly those, by the provenance log."""
+"""Damage to a block harms exactly the requests that read it, or what came of it, by the provenance log."""
 
 from __future__ import annotations
 
@@ -397,7 +397,7 @@ def test_a_wrong_answer_elsewhere_is_no_sign_of_the_damage() -> None:
 
 def test_an_answer_that_is_compared_with_a_damaged_one_may_differ_from_it() -> None:
     log = damaged()
-    prompt = "asked twice, never golden"
+    prompt = "sent twice, never golden"
     for place in (1, 3):
         log.run.change_request(log.first + place, prompt_id=prompt)
         differ(log.run, place)

@@ -96,11 +96,11 @@ ALTERATIONS = (
         _more(SUCCESS, finished_reason="stop"),
     ),
     Alteration(
-        client.MAX_TOKENS_SUM, "more tokens are asked for than clients did", _more(f"{MAX_TOKENS}_sum")
+        client.MAX_TOKENS_SUM, "more tokens are requested than clients did", _more(f"{MAX_TOKENS}_sum")
     ),
     Alteration(client.SENT, "more requests are counted than clients sent", _more(f"{CHOICES}_count")),
     Alteration(
-        client.CHOICES_SUM, "more choices are counted than clients asked for", _more(f"{CHOICES}_sum")
+        client.CHOICES_SUM, "more choices are counted than clients requested", _more(f"{CHOICES}_sum")
     ),
     Alteration(client.LATENCY, "requests took longer than their clients waited", _more(f"{E2E}_sum")),
     Alteration(client.FIRST_TOKEN_TIME, "first tokens came later than at the clients", _more(f"{TTFT}_sum")),
