@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from tests.alterations import metrics, records, server
+from tests.alterations import client, events, journals, log, metrics, plan, requests, scrapes
 from tests.alterations.blind import BLIND
-from tests.alterations.kind import Kind
+from tests.alterations.kind import Kind, Table
+
+TABLES: Mapping[str, Table] = {
+    "requests/": requests.REQUESTS,
+    "": client.CLIENT,
+    "events/": events.EVENTS,
+    "faults/": journals.FAULTS,
+    "ledger/": journals.LEDGER,
+    "log/": log.LOG,
+    "plan/": plan.PLAN,
+    "scrapes/": scrapes.SCRAPES,
+}
+"""By what the names of their kinds begin with."""
+
+
+def _of_tables() -> Iterator[Kind]:
+    for prefix, table in TABLES.items():
+        for name, what, expects, alter in table:
+            yield Kind(f"{prefix}{name}", what, expects, alter)
+
 
 KINDS: dict[str, Kind] = {
-    kind.name: replace(kind, blind=BLIND.get(kind.name))
-    for kind in (*metrics.KINDS, *records.KINDS, *server.KINDS)
+    kind.name: replace(kind, blind=BLIND.get(kind.name)) for kind in (*metrics.KINDS, *_of_tables())
 }

@@ -13,6 +13,10 @@ REFUSED = "refused"
 """Stands for a rule where the file is none any more: judging must end with one line."""
 
 
+Table = tuple[tuple[str, str, tuple[str, ...], Callable[[Draft], None]], ...]
+"""Of kinds: the last part of the name, what is altered, what must notice it, and the alteration."""
+
+
 class NotApplicable(Exception):
     """The run has not what the alteration changes."""
 
