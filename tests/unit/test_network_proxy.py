@@ -1,7 +1,7 @@
 """The proxy between client and server: the client sees what is struck, to the millisecond, and nothing else.
 
-The server is the mock, which sends on an exact schedule and logs when. Lower bounds are exact; of what a busy
-machine makes longer the best of many times counts.
+The server is the mock, which sends on an exact schedule and logs when. Lower bounds are exact. Upper bounds
+tell one delay from another and leave room for a slow machine: delays are long, the best of many times counts.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from loadtests.mock.settings import Fixed, Settings
 from tests.unit.conducting import wait_for
 from tests.unit.through_proxy import ITL_MS, MS, TTFT_MS, Bench, gaps_ms, proxied
 
-LATE_MS = 10.0
+LATE_MS = 100.0
 """Of the best of many times."""
 BUSY_MS = 250.0
 """Of any."""
@@ -66,8 +66,8 @@ def test_without_a_strike_it_adds_next_to_nothing(bench: Bench) -> None:
 
 
 def test_latency_comes_on_top_in_both_directions_and_leaves_the_gaps(bench: Bench) -> None:
-    whole_ms = 80 + TTFT_MS + 40
-    bench.network.send(Delay(strike="late", seed=1, up_ms=80, down_ms=40, jitter_ms=0))
+    whole_ms = 400 + TTFT_MS + 200
+    bench.network.send(Delay(strike="late", seed=1, up_ms=400, down_ms=200, jitter_ms=0))
     quickest = bench.quickest_ms("late", whole_ms + LATE_MS)
     bench.network.send(Lift(strike="late"))
     undone = bench.reported("undone", "late")
@@ -75,8 +75,8 @@ def test_latency_comes_on_top_in_both_directions_and_leaves_the_gaps(bench: Benc
     late = [record for record in bench.asker.records if record.id.startswith("late-")]
     assert min(sum(gaps_ms(record)) for record in late) <= 9 * ITL_MS + BUSY_MS
     assert set(ids("late", 4)) <= requests(undone)
-    assert 40.0 <= held(undone).shortest_ms <= 40.0 + LATE_MS
-    assert held(undone).longest_ms >= 80.0
+    assert 200.0 <= held(undone).shortest_ms <= 200.0 + LATE_MS
+    assert held(undone).longest_ms >= 400.0
 
 
 def test_nothing_passes_while_the_line_stalls_and_all_of_it_afterwards(bench: Bench) -> None:
@@ -111,14 +111,21 @@ def test_a_server_does_not_hear_that_a_client_leaves_while_the_line_stalls(bench
     assert sent.received_ns >= undone.mono_ns - BUSY_MS * MS
 
 
+def _longest_wait_ms(record: RequestRecord) -> float:
+    """Of a request, for its first token or between two events."""
+    assert record.first_us is not None
+    return max(record.first_us / 1000, *gaps_ms(record))
+
+
 def test_lost_bytes_come_later_by_the_time_of_a_repeat_and_so_do_all_behind_them(bench: Bench) -> None:
-    bench.network.send(Lose(strike="loss", seed=1, share=0.3, again_ms=200))
+    bench.network.send(Lose(strike="loss", seed=1, share=0.3, again_ms=500))
     records = bench.asker.ask(*ids("loss", 2))
     bench.network.send(Lift(strike="loss"))
     undone = bench.reported("undone", "loss")
     assert [record.outcome for record in records] == ["ok", "ok"]
-    assert held(undone).shortest_ms >= 200.0
-    assert max(gap for record in records for gap in gaps_ms(record)) >= 200.0 - BUSY_MS / 10
+    assert held(undone).shortest_ms >= 500.0
+    # The server sends in time. What came late is one piece at least, perhaps the first.
+    assert max(_longest_wait_ms(record) for record in records) >= 500.0 - BUSY_MS
 
 
 def test_a_cut_resets_who_is_on_their_way_and_the_server_hears_it_at_once(bench: Bench) -> None:

@@ -18,7 +18,7 @@ from tests.server.contract.listed import CHECKS, LEFT_OUT
 
 ROOT = Path(__file__).parents[3]
 SCRIPT = Path("tests/server/contract/checks.py")
-DEADLINE_S = 240
+DEADLINE_S = 540
 
 
 @dataclass(frozen=True)
