@@ -15,7 +15,7 @@ from history.verdict import OracleResult
 from oracles import scraping
 from oracles.findings import Findings
 from oracles.inputs import EVENTS, LOG, METRICS, REQUESTS
-from oracles.laws import generic
+from oracles.laws import exported, generic
 from oracles.laws.families import without_law
 from oracles.lives import lives
 from oracles.rule import Rule
@@ -81,6 +81,7 @@ RULES = (
     COUNT_DIFFERS,
     DECREMENT,
     *generic.RULES,
+    *exported.RULES,
 )
 
 
@@ -97,6 +98,7 @@ def judge(history: History) -> OracleResult:
             _judge_gauge(log, series, found)
     _judge_histograms(log, counters, found)
     generic.judge(history, found)
+    exported.judge(history, found)
     _restarts(history, found)
     _refusals(history, found)
     scraping.judge(history, found)

@@ -47,7 +47,7 @@ def judge(history: History, found: Findings) -> None:
     """Note what breaks one of the rules above."""
     log = history.metrics
     server = None if history.plan.stack == "attach" else history.plan.scenario.server
-    limits = _limits(server)
+    limits = _limits(server, history)
     for series in log:
         _vanished(log, series, found)
         if series.metric in limits:
@@ -97,6 +97,12 @@ GAUGES: Mapping[str, Limits] = {
     "process_start_time_seconds": Limits(0, math.inf),
 }
 RUNNING = "vllm:num_requests_running"
+WAITING = (
+    "vllm:num_requests_waiting",
+    "vllm:num_requests_waiting_by_reason",
+    "vllm:num_requests_kv_fetch_by_stage",
+)
+UNRECORDED = 100
 UNUSED_COUNTERS: Mapping[str, str] = {
     "vllm:mm_cache_queries_total": "--limit-mm-per-prompt",
     "vllm:mm_cache_hits_total": "--limit-mm-per-prompt",
@@ -108,15 +114,20 @@ UNUSED_COUNTERS: Mapping[str, str] = {
 """Counters that stay 0 on a server of a text model without the option."""
 
 
-def _limits(server: ServerSettings | None) -> Mapping[str, Limits]:
-    """A request that runs has a block at least, and a server may have a lower limit yet."""
+def _limits(server: ServerSettings | None, history: History) -> Mapping[str, Limits]:
+    """A request that runs has a block at least, and a server may have a lower limit yet.
+
+    No more requests wait than were sent, with room for some that have no record.
+    """
     if server is None:
         return GAUGES
     most = server.gpu_blocks
     for option, value in zip(server.extra_args, server.extra_args[1:], strict=False):
         if option == "--max-num-seqs" and value.isdigit():
             most = min(most, int(value))
-    return {**GAUGES, RUNNING: Limits(0, most, whole=True)}
+    sent = sum(max(record.choices, 1) for record in history.requests)
+    waiting = Limits(0, 2 * sent + UNRECORDED, whole=True)
+    return {**GAUGES, **dict.fromkeys(WAITING, waiting), RUNNING: Limits(0, most, whole=True)}
 
 
 def _within(log: MetricLog, series: Series, limits: Limits, found: Findings) -> None:

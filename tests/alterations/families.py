@@ -68,12 +68,27 @@ HISTOGRAMS = (
     "vllm:kv_offload_lookup_async_delay_seconds",
 )
 
+STAY_AT_ZERO = frozenset(
+    {
+        "vllm:mm_cache_queries_total",
+        "vllm:mm_cache_hits_total",
+        "vllm:admission_rejections_total",
+    }
+)
+"""Counters of what no stored run uses."""
 ESTIMATE = "an estimate of the server's own: nothing else counts it, and no documentation bounds it"
 CLOCK = "a time inside the server: no other clock sees it, and a sum of times has no exact counterpart"
+NO_TRACE = "an allocation that is refused leaves no other trace, and the first one brings the series"
+WAITED = "nothing else counts the lookups that had to wait, and the first one brings the series"
 UNNOTICEABLE: dict[str, str] = {
     "vllm:estimated_flops_per_gpu_total": ESTIMATE,
     "vllm:estimated_read_bytes_per_gpu_total": ESTIMATE,
     "vllm:estimated_write_bytes_per_gpu_total": ESTIMATE,
+    "vllm:kv_offload_allocation_failure_total/never": NO_TRACE,
+    "vllm:kv_offload_allocation_failure_total/freeze": NO_TRACE,
+    "vllm:kv_offload_allocation_failure_total/jump": NO_TRACE,
+    "vllm:kv_offload_lookup_async_delay_seconds/never": WAITED,
+    "vllm:kv_offload_lookup_async_delay_seconds/freeze": WAITED,
     "process_cpu_seconds_total/jump": CLOCK,
     "process_cpu_seconds_total/freeze": CLOCK,
     "vllm:kv_offload_load_time_total/jump": CLOCK,

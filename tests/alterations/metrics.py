@@ -7,7 +7,7 @@ from functools import partial
 from math import inf
 
 from tests.alterations.draft import Draft, Scrape
-from tests.alterations.families import COUNTERS, GAUGES, HISTOGRAMS, UNNOTICEABLE
+from tests.alterations.families import COUNTERS, GAUGES, HISTOGRAMS, STAY_AT_ZERO, UNNOTICEABLE
 from tests.alterations.kind import UNKNOWN, Kind, NotApplicable
 
 RULES = ("counters", "accounting", "metrics-crosscheck", "drained", "offload-used", "progress")
@@ -15,6 +15,8 @@ RULES = ("counters", "accounting", "metrics-crosscheck", "drained", "offload-use
 MANY = 1000.0
 ABSENT = ("vanish", "never")
 """Without a metric what it proves is unknown."""
+GROWN = ("freeze", "back")
+"""What has not grown neither stands still nor steps back."""
 Select = Callable[[str], bool]
 
 
@@ -137,6 +139,8 @@ def _kind(family: str, part: str, mode: str, what: str, alter: Callable[[Draft],
 def _kinds() -> Iterator[Kind]:
     for family in COUNTERS:
         for mode, (what, alter) in MODES.items():
+            if family in STAY_AT_ZERO and mode in GROWN:
+                continue
             yield _kind(family, "", mode, what, partial(alter, partial(_family, family, ("",))))
     for family in GAUGES:
         for mode, (what, alter) in GAUGE_MODES.items():

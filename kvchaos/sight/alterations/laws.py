@@ -17,7 +17,7 @@ from history.reader import History
 from history.records import LedgerRecord, ScrapeLine
 from kvchaos.sight.alterations.alteration import Alteration
 from kvchaos.sight.alterations.metrics import LOADED, changed_at_the_end
-from oracles.laws import client, generic, histograms, transfers
+from oracles.laws import client, exported, generic, histograms, transfers
 from oracles.laws.build import CHOICES, E2E, MAX_TOKENS, SUCCESS, TTFT
 from oracles.laws.law import Law
 from oracles.laws.relations import LAWS
@@ -60,6 +60,15 @@ def _vanished(history: History) -> History:
     return replace(history, metrics=MetricLog.from_lines(lines))
 
 
+def _never_exported(family: str, history: History) -> History:
+    """No scrape has it: its series carry other names."""
+    lines = [
+        msgspec.structs.replace(line, new=[key.replace(family, f"other_{family}", 1) for key in line.new])
+        for line in read_lines(history.run_dir / layout.METRICS, ScrapeLine)
+    ]
+    return replace(history, metrics=MetricLog.from_lines(lines))
+
+
 def _begun_less(label: Label, history: History) -> History:
     """By the books, nothing of an account had begun."""
 
@@ -77,6 +86,7 @@ def _begun_less(label: Label, history: History) -> History:
 ALTERATIONS = (
     *_relations(),
     Alteration(generic.VANISHED, "a counter is missing in the last scrape", _vanished),
+    Alteration(exported.MISSING, "a metric family is not exported", partial(_never_exported, TTFT), (0, 18)),
     Alteration(
         histograms.SUM_OUT_OF_BUCKETS,
         "the sum of a histogram grows and its count does not",
