@@ -10,14 +10,14 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Literal, get_args
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from history.arrivals import Arrivals, Closed
 from history.performance import PhaseBounds
 from history.protocol import schedule
 from history.protocol.schedule import State, Value
 from history.records import CANARY, CROWD
-from history.strict import Name
+from history.strict import Name, RuleName
 from history.strict import Strict as Strict
 
 Param = Value
@@ -125,8 +125,6 @@ class PhaseSpec(Strict):
     """Index of the first request taken from the workload's endless list."""
 
 
-RuleName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}(/[a-z0-9][a-z0-9-]{0,63})?$")]
-"""An oracle, or one of its rules: ORACLE/RULE."""
 RENAMED = {"ledger": "transfer-invariants", "witnesses": "metrics-crosscheck"}
 """Names of oracles in earlier versions, and now."""
 

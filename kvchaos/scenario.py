@@ -16,6 +16,7 @@ from chaos.schedule import parse_line
 from history.arrivals import Recorded
 from history.lines import one_line
 from history.plan import Expectation, Scenario, StackName
+from history.strict import first_problem
 from history.yaml_file import BadYaml, load_yaml
 from kvchaos.errors import UsageError
 from kvchaos.paths import beside_packages
@@ -65,7 +66,7 @@ def load_scenario(path: Path) -> Scenario:
     except BadYaml as error:
         raise UsageError(str(error)) from error
     except ValidationError as error:
-        raise UsageError(f"{path}: {_first_problem(error)}") from error
+        raise UsageError(f"{path}: {first_problem(error)}") from error
     except BadSchedule as error:
         raise UsageError(f"{path}: faults: {one_line(error)}") from error
     scenario = _with_whole_paths(scenario, path.parent)
@@ -99,7 +100,7 @@ def rechecked(content: Mapping[str, object]) -> Scenario:
     try:
         scenario = Scenario.model_validate_json(msgspec.json.encode(content))
     except ValidationError as error:
-        raise UsageError(f"{content.get('name')}: {_first_problem(error)}") from error
+        raise UsageError(f"{content.get('name')}: {first_problem(error)}") from error
     for problem in _problems(scenario):
         raise UsageError(f"{scenario.name}: {problem}")
     return scenario
@@ -131,7 +132,7 @@ def _expand(content: object) -> object:
     try:
         specs = parse_line(content["faults"])
     except ValidationError as error:
-        raise BadSchedule(_first_problem(error)) from error
+        raise BadSchedule(first_problem(error)) from error
     except ValueError as error:
         raise BadSchedule(str(error)) from error
     return {**content, "faults": [spec.model_dump(mode="json", exclude_none=True) for spec in specs]}
@@ -222,12 +223,3 @@ def _expectation_problems(entry: Expectation) -> list[str]:
     except InvalidSpecifier:
         found.append(f'expect: releases {entry.releases!r} is no version range such as ">=0.16,<0.19"')
     return found
-
-
-def _first_problem(error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    what = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
-    more = error.error_count() - 1
-    place = f"{where}: " if where else ""
-    return one_line(f"{place}{what}") + (f" (and {more} more)" if more else "")

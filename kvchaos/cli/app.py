@@ -26,6 +26,7 @@ COMMANDS = {
     "tools": "tools:app",
     "faults": "faults:faults_command",
     "oracles": "oracles:oracles_command",
+    "bugs": "bugs:bugs_command",
     "bench": "bench:app",
     "client-bench": "client_bench:client_bench_command",
     "doctor": "doctor:doctor",

@@ -11,7 +11,17 @@ from pathlib import Path
 from uv import find_uv_bin
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("chaos", "compose", "dashboards", "history", "kvchaos", "loadtests", "oracles", "scenarios")
+PACKAGES = (
+    "chaos",
+    "compose",
+    "dashboards",
+    "history",
+    "known_bugs",
+    "kvchaos",
+    "loadtests",
+    "oracles",
+    "scenarios",
+)
 """All top-level names that the wheel installs."""
 # What would let an installed command find the checkout, or another environment than its own.
 FROM_THE_CHECKOUT = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYTEST_ADDOPTS")
