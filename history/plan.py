@@ -13,6 +13,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, field_validator, model_validator
 
 from history.arrivals import Arrivals, Closed
+from history.known_bug import ExpectedBug
 from history.performance import PhaseBounds
 from history.protocol import schedule
 from history.protocol.schedule import State, Value
@@ -142,6 +143,9 @@ class Expectation(Strict):
     for all that it finds, and for what it cannot judge."""
     issue: str | None = None
     """The upstream issue behind them."""
+    bugs: tuple[ExpectedBug, ...] = ()
+    """The known bugs behind them. None where a scenario file says what to expect, and in runs of earlier
+    versions."""
 
     @field_validator("fail", "collateral", mode="before")
     @classmethod
@@ -277,7 +281,8 @@ class Scenario(Strict):
     """The seed chooses which of the faults live in a run, at least one."""
     stacks: tuple[StackName, ...] = Field(default=get_args(StackName), min_length=1)
     """Where it belongs to all scenarios. By its name it runs wherever its faults can be had."""
-    expect: tuple[Expectation, ...] = ()
+    expect: tuple[Expectation, ...] | None = None
+    """What to expect of releases, instead of what their known bugs bring; empty: everything is to pass."""
     requires: tuple[Requirement, ...] = ()
     """What its purpose depends on."""
     limits: Limits = Limits()
@@ -406,7 +411,7 @@ class RunPlan(Strict):
     stack: StackName
     scenario: Scenario
     expectation: Expectation
-    """The entry of the scenario that applies to this release (everything passes when none does)."""
+    """What this release is expected to do in the scenario (everything passes where it is empty)."""
     effects: tuple[DeclaredEffect, ...] = ()
     """What the faults bring on this release. None in runs of earlier versions, whose expectation says it."""
     workers: int = Field(default=1, ge=1, le=64)

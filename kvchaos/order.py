@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from chaos.catalogue import effects, ends_the_server
 from history.plan import Scenario, ServerSettings
-from kvchaos.expectation import expected_oracles
+from kvchaos.bugs.expected import certain_somewhere, expected_somewhere
+from kvchaos.bugs.known_bug import KnownBug
 
 FIRST = ("baseline-offload", "corruption-canary")
 """That nothing breaks by itself, and that the judges see what is broken."""
@@ -15,34 +16,39 @@ UNCLEAN = frozenset({"server-alive", "progress", "drained", "resources", "transf
 """Oracles whose failure says that the server is no more, or is not what it was."""
 
 
-def in_order(scenarios: Sequence[Scenario]) -> list[Scenario]:
+def in_order(scenarios: Sequence[Scenario], bugs: Sequence[KnownBug]) -> list[Scenario]:
     """Grouped by server settings, the groups in the order of their first names, but with FIRST before all."""
+
+    def within(scenario: Scenario) -> tuple[int, bool, bool, bool]:
+        """Who needs a fresh server goes first. Who may leave none that another run can use goes last."""
+        red = bool(expected_somewhere(scenario, bugs) or _declared(scenario))
+        unclean = _may_leave_it_unclean(scenario, bugs)
+        return _place(scenario), scenario.fresh is None, unclean, red
+
     groups: dict[ServerSettings, list[Scenario]] = {}
     for scenario in sorted(scenarios, key=lambda scenario: (_place(scenario), scenario.name)):
         groups.setdefault(scenario.server, []).append(scenario)
-    return [scenario for group in groups.values() for scenario in sorted(group, key=_within)]
+    return [scenario for group in groups.values() for scenario in sorted(group, key=within)]
 
 
 def _place(scenario: Scenario) -> int:
     return FIRST.index(scenario.name) if scenario.name in FIRST else len(FIRST)
 
 
-def _within(scenario: Scenario) -> tuple[int, bool, bool, bool]:
-    """Who needs a fresh server goes first. Who may leave none that another run can use goes last."""
-    red = bool(scenario.expect or _declared(scenario))
-    return _place(scenario), scenario.fresh is None, _may_leave_it_unclean(scenario), red
-
-
-def _may_leave_it_unclean(scenario: Scenario) -> bool:
+def _may_leave_it_unclean(scenario: Scenario, bugs: Sequence[KnownBug]) -> bool:
     """Whether the server ends, or is expected to, or to hold something for good, on whatever release."""
     if any(ends_the_server(fault.kind) for fault in scenario.faults):
         return True
     if not UNCLEAN.isdisjoint(_declared(scenario)):
         return True
-    return any(not UNCLEAN.isdisjoint(expected_oracles(entry)) for entry in scenario.expect)
+    return not UNCLEAN.isdisjoint(map(_oracle, certain_somewhere(scenario, bugs)))
 
 
 def _declared(scenario: Scenario) -> set[str]:
     """The oracles that fail by what its faults are declared to bring."""
     declared = (effect for fault in scenario.faults for effect in effects(fault.kind, fault.params))
-    return {rule.partition("/")[0] for effect in declared for rule in effect.rules}
+    return {_oracle(rule) for effect in declared for rule in effect.rules}
+
+
+def _oracle(rule: str) -> str:
+    return rule.partition("/")[0]

@@ -28,9 +28,11 @@ from history.plan import (
 )
 from history.yaml_file import dump_yaml
 from kvchaos import __version__
+from kvchaos.bugs.catalogue import known_bugs
+from kvchaos.bugs.expected import expectation_for
 from kvchaos.errors import UsageError
 from kvchaos.joining import MasterAddress
-from kvchaos.scenario import check_fit, expectation_for
+from kvchaos.scenario import check_fit
 from kvchaos.served_model import ServedModel
 from kvchaos.servers.registry import ServerEnv, logprob_tolerance
 from kvchaos.stacks.attach import Attached, attached_scenario
@@ -94,7 +96,7 @@ def resolve(
         seed=request.seed,
         stack=request.stack,
         scenario=scenario,
-        expectation=expectation_for(request.scenario, request.server.release),
+        expectation=expectation_for(request.scenario, request.server.release, known_bugs()),
         effects=tuple(declared_effects(scenario.faults, request.server.release)),
         workers=request.workers,
         join=str(request.join) if request.join else None,
@@ -126,7 +128,7 @@ def resolve_attached(request: Request, server: Attached, run_id: str) -> RunPlan
         seed=request.seed,
         stack=request.stack,
         scenario=scenario,
-        expectation=expectation_for(scenario, server.release),
+        expectation=expectation_for(scenario, server.release, known_bugs()),
         effects=tuple(declared_effects(scenario.faults, server.release)),
         workers=request.workers,
         join=str(request.join) if request.join else None,

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import msgspec
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.version import Version
 from pydantic import ValidationError
 
 from chaos import catalogue
@@ -106,14 +105,6 @@ def rechecked(content: Mapping[str, object]) -> Scenario:
     return scenario
 
 
-def expectation_for(scenario: Scenario, release: Version) -> Expectation:
-    """The first entry that speaks of this release; without one, everything is expected to pass."""
-    for entry in scenario.expect:
-        if SpecifierSet(entry.releases, prereleases=True).contains(release):
-            return entry
-    return Expectation(releases=f"=={release}")
-
-
 def _with_whole_paths(scenario: Scenario, folder: Path) -> Scenario:
     """The files that workloads name, as they are found from anywhere."""
     whole = {}
@@ -180,7 +171,7 @@ def _problems(scenario: Scenario) -> list[str]:
         found += _phase_problems(scenario, name, workload)
     found += _fault_problems(scenario)
     found += _conflicts(scenario)
-    for entry in scenario.expect:
+    for entry in scenario.expect or ():
         found += _expectation_problems(entry)
     return found
 

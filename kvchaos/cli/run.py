@@ -12,6 +12,7 @@ from rich.console import Console
 
 from history.plan import ClientKind, StackName
 from kvchaos import gpu
+from kvchaos.bugs.catalogue import known_bugs
 from kvchaos.campaign import clean_leftovers, run_all
 from kvchaos.cli.chosen_server import DEFAULT_SERVER, PLATFORMS, server_for
 from kvchaos.errors import UsageError
@@ -100,7 +101,7 @@ def run_command(
         loaded = [load_scenario(path) for path in files]
         if every:
             loaded = [scenario for scenario in loaded if stack in scenario.stacks]
-            loaded = in_order(loaded)
+            loaded = in_order(loaded, known_bugs())
     cache = cache_folder()
     if on_gpu or stack == "compose-gpu":
         _require_gpu(stack, server or DEFAULT_SERVER, cache, port)

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.server
 
 
 def test_a_failure_that_nobody_expects_is_red(bench: Bench) -> None:
-    finished = bench.run_scenario(bench.variant("mid-prefill-preemption", expect=None), OLD)
+    finished = bench.run_scenario(bench.variant("mid-prefill-preemption", expect=[]), OLD)
     assert finished.code == 1, finished.out
     run = finished.run()
     assert run.verdict.outcome == "not as expected"
@@ -37,7 +37,7 @@ def test_an_expected_failure_that_does_not_come_is_red(bench: Bench) -> None:
 def test_a_dry_run_damages_nothing_and_is_unknown(bench: Bench) -> None:
     (fault,) = scenario_content("corruption-canary")["faults"]
     dry: dict[str, Any] = {**fault, "params": {"dry_run": True}}
-    finished = bench.run_scenario(bench.variant("corruption-canary", faults=[dry], expect=None), OLD)
+    finished = bench.run_scenario(bench.variant("corruption-canary", faults=[dry], expect=[]), OLD)
     assert finished.code == 2, finished.out
     run = finished.run()
     assert run.verdict.outcome == "unknown"

@@ -11,8 +11,10 @@ import pytest
 from packaging.version import Version
 
 from history.plan import Expectation, StackName
+from kvchaos.bugs.catalogue import known_bugs
+from kvchaos.bugs.expected import expectation_for
 from kvchaos.errors import UsageError
-from kvchaos.scenario import check_stack, expectation_for, find_scenario, load_scenario
+from kvchaos.scenario import check_stack, find_scenario, load_scenario
 from tests.unit.conducting import write_scenario
 from tests.unit.test_messages_scenario import assert_one_line
 
@@ -343,7 +345,7 @@ def test_a_path_is_taken_as_it_is() -> None:
 
 def expectations(tmp_path: Path, *entries: dict[str, Any]) -> Callable[[str], Expectation]:
     scenario = load_scenario(write_scenario(tmp_path / "expecting.yaml", {**GOOD, "expect": list(entries)}))
-    return lambda release: expectation_for(scenario, Version(release))
+    return lambda release: expectation_for(scenario, Version(release), known_bugs())
 
 
 SEED_BUG = {"releases": ">=0.16,<0.19", "fail": ["counters"], "issue": "vllm#36533"}

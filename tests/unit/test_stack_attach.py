@@ -10,7 +10,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from packaging.version import Version
 
+from kvchaos.bugs.catalogue import known_bugs
+from kvchaos.bugs.expected import expectation_for
 from kvchaos.errors import UsageError
 from kvchaos.scenario import find_scenario, load_scenario
 from kvchaos.stacks.attach import attached_scenario, look_at
@@ -69,7 +72,7 @@ def test_load_goes_to_this_machine_only(url: str) -> None:
 
 def test_the_settings_are_the_servers_and_nothing_is_expected_to_fail() -> None:
     scenario = load_scenario(find_scenario("mid-prefill-preemption"))
-    assert scenario.expect
+    assert expectation_for(scenario, Version("0.18.0"), known_bugs()).fail
     with server() as url:
         found = look_at(url)
     attached = attached_scenario(scenario, found)
@@ -78,7 +81,7 @@ def test_the_settings_are_the_servers_and_nothing_is_expected_to_fail() -> None:
         512,
         False,
     )
-    assert attached.expect == ()
+    assert expectation_for(attached, Version("0.18.0"), known_bugs()).fail == ()
     assert attached.phases == scenario.phases
 
 
