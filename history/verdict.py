@@ -57,6 +57,10 @@ class Cause(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """Oracles that could not judge because of it."""
     explained_by: list[str] = []
     """Ids of the faults that explain all of its violations; empty where any is left."""
+    known_bugs: list[str] = []
+    """Ids of the known bugs that it may be."""
+    unexplained: bool = False
+    """No fault, no known bug and no expectation explains it."""
 
 
 class FaultEffect(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -77,6 +81,21 @@ class FaultEffect(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     @property
     def missing(self) -> bool:
         return self.judged and sum(self.explains.values()) < self.least
+
+
+class BugResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A known bug of the release that could show in the run, and what came of it."""
+
+    id: str
+    reference: str
+    """How people name it, such as `vllm#36533`."""
+    title: str
+    mechanism: str
+    link: str | None = None
+    explains: dict[str, int] = {}
+    """Violations of its rules; empty: it did not show."""
+    missing: list[str] = []
+    """Rules that it always breaks, and that hold."""
 
 
 Outcome = Literal["as expected", "not as expected", "unknown"]
@@ -103,5 +122,7 @@ class RunVerdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """What the violations come of."""
     effects: list[FaultEffect] = []
     """What faults that fired were declared to bring."""
+    bugs: list[BugResult] = []
+    """The known bugs of the release that could show. None in runs of earlier versions."""
     seal: Sealed = "unsealed"
     """Whether the files are those that the run sealed at its end."""

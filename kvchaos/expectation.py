@@ -14,6 +14,7 @@ from history.finding import phase as phase_subject
 from history.plan import Expectation
 from history.reader import History
 from history.verdict import Cause, FaultEffect, OracleResult, Outcome, Verdict
+from kvchaos.bugs.explaining import is_strange
 from oracles import all_rules
 
 RESEAL = ", or seal what was altered on purpose with: kvchaos reseal RUN_DIR"
@@ -112,12 +113,14 @@ def standing(result: OracleResult, expectation: Expectation, causes: Sequence[Ca
 
 
 def unexpected(result: OracleResult, expectation: Expectation, causes: Sequence[Cause]) -> set[str]:
-    """The rules that were broken, are not expected to be, and come of no fault and no other finding."""
+    """The rules that were broken, are not expected to be, and come of no fault and no other finding; and
+    those of a cause that has another signature than the known bugs."""
     named = _named(result.oracle, expectation)
     if named.ignored or (named.must and not named.rules):
         return set()
     left = unaccounted(result, causes)
-    return {rule for rule, count in left.items() if count > 0} - named.rules - named.may
+    strange = {cause.rule for cause in causes if is_strange(cause, expectation)}
+    return {rule for rule, count in left.items() if count > 0} - ((named.rules | named.may) - strange)
 
 
 def unaccounted(result: OracleResult, causes: Sequence[Cause]) -> Counter[str]:

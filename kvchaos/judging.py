@@ -14,6 +14,7 @@ from history import layout
 from history.finding import SERVER, Gap
 from history.reader import History, read_history
 from history.verdict import OracleResult, Outcome, RunVerdict, Verdict
+from kvchaos.bugs.explaining import explain_by_bugs
 from kvchaos.expectation import cut_short, expected_oracles, weigh
 from kvchaos.report.coverage import coverage_text
 from kvchaos.report.html.render import report_html
@@ -41,6 +42,7 @@ def judge(history: History, oracles: Sequence[Oracle] | None = None) -> RunVerdi
     results = [replace(result, findings=shortened(result.findings)) for result in marked]
     cut = cut_short(history) or limited(history)
     outcome, reasons = weigh(results, plan.expectation, cut, found, effects)
+    named, bugs = explain_by_bugs(results, plan.expectation, found)
     return RunVerdict(
         run_id=plan.run_id,
         scenario=plan.scenario.name,
@@ -52,8 +54,9 @@ def judge(history: History, oracles: Sequence[Oracle] | None = None) -> RunVerdi
         issue=plan.expectation.issue,
         results=results,
         cut=cut,
-        causes=found,
+        causes=named,
         effects=effects,
+        bugs=bugs,
         seal=history.seal.state,
     )
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from history.finding import Finding
-from history.verdict import Cause, OracleResult, RunVerdict
+from history.verdict import BugResult, Cause, OracleResult, RunVerdict
 
 NS_PER_S = 1_000_000_000
 
@@ -41,16 +42,43 @@ def evidence_lines(result: OracleResult, most: int | None = None) -> list[str]:
 
 
 def cause_lines(verdict: RunVerdict) -> list[str]:
-    """One for each cause: its signature, and what follows from it."""
-    return [f"cause: {cause.signature}{_follow(cause)}" for cause in verdict.causes]
+    """One for each cause: its signature, what explains it and what follows from it; then one for each known
+    bug that could show."""
+    references = {bug.id: bug.reference for bug in verdict.bugs}
+    causes = [
+        f"cause: {cause.signature}{_explained(cause, references)}{_follow(cause)}" for cause in verdict.causes
+    ]
+    return causes + [bug_text(bug) for bug in verdict.bugs]
+
+
+def _explained(cause: Cause, references: Mapping[str, str]) -> str:
+    parts = []
+    if cause.known_bugs:
+        parts.append(f"; known bug {', '.join(references.get(name, name) for name in cause.known_bugs)}")
+    if cause.explained_by:
+        parts.append(f"; explained by fault {', '.join(cause.explained_by)}")
+    return "".join(parts) or ("; not explained by a known bug or a fault" if cause.unexplained else "")
 
 
 def _follow(cause: Cause) -> str:
     rules = ", ".join(f"{rule} ({count})" for rule, count in cause.follow.items())
     follow = f"; from it follow {rules}" if rules else ""
-    if cause.explained_by:
-        follow += f"; explained by fault {', '.join(cause.explained_by)}"
     return follow + (f"; inconclusive of it: {', '.join(cause.inconclusive)}" if cause.inconclusive else "")
+
+
+def bug_text(bug: BugResult) -> str:
+    """One line: the bug, its mechanism and link; or that it did not show."""
+    name = f"known bug {bug.reference} ({bug.title})"
+    if bug.missing:
+        return f"{name} always breaks {', '.join(bug.missing)} here, and did not.{_link(bug)}"
+    if not bug.explains:
+        return f"{name} may show here by chance, and did not.{_link(bug)}"
+    findings = ", ".join(f"{rule} ({count})" for rule, count in bug.explains.items())
+    return f"{name} explains {findings}. {bug.mechanism}{_link(bug)}"
+
+
+def _link(bug: BugResult) -> str:
+    return f" See {bug.link}" if bug.link else ""
 
 
 def clock(t_ns: int) -> str:

@@ -25,8 +25,8 @@ def summary_text(plan: RunPlan, verdict: RunVerdict) -> str:
     lines = [f"## {verdict.scenario} on {verdict.server}: {verdict.outcome}", "", plan.scenario.summary, ""]
     if verdict.reasons:
         lines += [*(f"- {cell(reason)}" for reason in verdict.reasons), ""]
-    if verdict.causes:
-        lines += [*(f"- {cell(line)}" for line in cause_lines(verdict)), ""]
+    if causes := cause_lines(verdict):
+        lines += [*(f"- {cell(line)}" for line in causes), ""]
     lines += ["| oracle | verdict | compared | evidence |", "|---|---|---|---|"]
     for result in verdict.results:
         told = evidence_lines(result)
