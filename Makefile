@@ -15,6 +15,8 @@ EXAMPLE := corruption-canary
 DEMO := runs/demo-$(EXAMPLE)
 # By several processes what loads no processor for long; servers under load have the machine for themselves.
 SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
+# Light tests mostly wait for processes: more of them at a time than the smallest machine has processors.
+LIGHT_SIDE_BY_SIDE := --numprocesses 4 --dist loadfile
 # Ordered: the longest files first, so that two processes end together.
 LIGHT := tests/integration tests/unit tests/packaging tests/prometheus tests/browser
 # Given first: one process runs the whole file, longer than any other.
@@ -58,12 +60,12 @@ chaos-gpu: setup ## Run the scenarios on a GPU, in containers; STACK=local SERVE
 
 test: lint programs ## Run lint, types, all light tests, and the default release end to end
 	@$(RUN) kvchaos server install $(DEFAULT_RELEASE)
-	@$(RUN) pytest $(SIDE_BY_SIDE) $(CONTRACT) $(LIGHT) -m "not older_release"
+	@$(RUN) pytest $(LIGHT_SIDE_BY_SIDE) $(CONTRACT) $(LIGHT) -m "not older_release"
 	@$(RUN) pytest tests/e2e --server $(DEFAULT_RELEASE) -k "$(END_TO_END)"
 	@$(RUN) python -m tests.programs $(LIGHT)
 
 test-light: lint programs ## Run lint, types and the tests that need no server
-	@$(RUN) pytest $(SIDE_BY_SIDE) $(LIGHT)
+	@$(RUN) pytest $(LIGHT_SIDE_BY_SIDE) $(LIGHT)
 
 test-servers: servers programs ## Run the tests with real servers of every generation; 45 minutes, 25 GB of disk
 	@$(RUN) pytest $(SIDE_BY_SIDE) $(CONTRACT) -m older_release
