@@ -422,6 +422,8 @@ class RunPlan(Strict):
     """What they send the load with; like their number it changes nothing of what is asked."""
     logprob_tolerance: float = Field(default=0.0, ge=0.0)
     """Equal answers of this server's build may differ by so much in a logprob; 0: equal bit for bit."""
+    as_release: str | None = None
+    """The release that the run is judged by, where it was given; None: the version of vLLM says it."""
     base_url: str
     load_url: str | None = None
     """What the load asks where that is not the server itself but what lies before it."""

@@ -61,6 +61,13 @@ class Request:
     prometheus: bool = False
     """Whether Prometheus watches beside the suite."""
     client: ClientKind = "openai"
+    as_release: Version | None = None
+    """The release whose known bugs and effects of faults are expected; None: that which the server says."""
+
+    @property
+    def release(self) -> Version:
+        """The release that the run is judged by."""
+        return self.as_release or self.server.release
 
 
 def new_run_id(request: Request) -> str:
@@ -96,11 +103,12 @@ def resolve(
         seed=request.seed,
         stack=request.stack,
         scenario=scenario,
-        expectation=expectation_for(request.scenario, request.server.release, known_bugs()),
-        effects=tuple(declared_effects(scenario.faults, request.server.release)),
+        expectation=expectation_for(request.scenario, request.release, known_bugs()),
+        effects=tuple(declared_effects(scenario.faults, request.release)),
         workers=request.workers,
         join=str(request.join) if request.join else None,
         logprob_tolerance=_tolerance(request),
+        as_release=str(request.as_release) if request.as_release else None,
         client=request.client,
         base_url=base_url or launch.base_url,
         command=launch.command,
@@ -128,11 +136,12 @@ def resolve_attached(request: Request, server: Attached, run_id: str) -> RunPlan
         seed=request.seed,
         stack=request.stack,
         scenario=scenario,
-        expectation=expectation_for(scenario, server.release, known_bugs()),
-        effects=tuple(declared_effects(scenario.faults, server.release)),
+        expectation=expectation_for(scenario, request.release, known_bugs()),
+        effects=tuple(declared_effects(scenario.faults, request.release)),
         workers=request.workers,
         join=str(request.join) if request.join else None,
         logprob_tolerance=_tolerance(request),
+        as_release=str(request.as_release) if request.as_release else None,
         client=request.client,
         base_url=server.base_url,
         model_name=server.model,

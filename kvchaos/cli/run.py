@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from packaging.version import InvalidVersion, Version
 from rich.console import Console
 
 from history.plan import ClientKind, StackName
@@ -84,6 +85,10 @@ def run_command(
         float | None,
         typer.Option(min=0.0, help="Right answers may differ by so much in a logprob; else as known."),
     ] = None,
+    as_release: Annotated[
+        str | None,
+        typer.Option(help="Expect the known bugs of this release, such as 0.28.0; else of what vLLM says."),
+    ] = None,
     runs: Annotated[Path | None, typer.Option(help="Folder for run directories; else ./runs.")] = None,
 ) -> int:
     """Run scenarios and judge them. Exit code: 0 as expected, 1 not as expected, 2 unknown, 3 bad input."""
@@ -114,6 +119,7 @@ def run_command(
         # A server that is there may remember the prompts of an earlier seed.
         seed = secrets.randbelow(MAX_SEED) if stack == "attach" else DEFAULT_SEED
     master = None if join is None else _master(join)
+    release = None if as_release is None else _release(as_release)
     environment = server_for(stack, url, server, places.cache, grafana=grafana)
     requests = [
         Request(
@@ -127,6 +133,7 @@ def run_command(
             logprob_tolerance=logprob_tolerance,
             prometheus=prometheus,
             client=client or DEFAULT_CLIENT,
+            as_release=release,
         )
         for scenario in loaded
         for again in range(repeat)
@@ -145,6 +152,13 @@ def _require_gpu(stack: StackName, server: str, cache: Path, port: int | None) -
         gpu.require(gpu.examine_local(server, cache, port))
     else:
         raise UsageError(f"--gpu goes with --stack local or compose-gpu, not with {stack}")
+
+
+def _release(text: str) -> Version:
+    try:
+        return Version(text)
+    except InvalidVersion as error:
+        raise UsageError(f"--as-release {text}: is no version; give one such as 0.28.0") from error
 
 
 def _master(join: str) -> MasterAddress:

@@ -49,15 +49,19 @@ def summary_text(plan: RunPlan, verdict: RunVerdict) -> str:
 
 def repeat_command(plan: RunPlan) -> str:
     """The command that runs the same scenario on the same server with the same seed."""
-    return f"kvchaos run {plan.scenario.name} --server {plan.versions.server_name} --seed {plan.seed}"
+    release = f" --as-release {plan.as_release}" if plan.as_release else ""
+    return (
+        f"kvchaos run {plan.scenario.name} --server {plan.versions.server_name} --seed {plan.seed}{release}"
+    )
 
 
 def version_lines(plan: RunPlan) -> list[str]:
     """Everything that answers "what exactly ran?"."""
     versions = plan.versions
+    judged_as = f", judged as release {plan.as_release}" if plan.as_release else ""
     return [
         f"run {plan.run_id}, seed {plan.seed}, {plan.created}",
-        f"vLLM {versions.vllm}, torch {versions.torch}, Python {versions.python}",
+        f"vLLM {versions.vllm}{judged_as}, torch {versions.torch}, Python {versions.python}",
         f"kvchaos {versions.kvchaos} ({versions.git}), model {versions.model[:12]}",
         versions.host,
         *server_lines(plan),

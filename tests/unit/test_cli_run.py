@@ -53,6 +53,13 @@ def test_an_unknown_scenario_is_answered_with_the_known_ones(
     assert all(name in line for name in ALL)
 
 
+def test_a_release_that_is_no_version_is_refused(
+    cache: Path, runs: Path, small: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "--as-release newest" in complaint(capsys, small, "--server", SERVER, "--as-release", "newest")
+    assert nothing_is_left(cache, runs)
+
+
 def test_no_scenario_at_all_is_not_taken_for_all(
     cache: Path, runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

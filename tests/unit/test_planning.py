@@ -8,11 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 
 from history.performance import PhaseBounds
 from history.plan import AllowedLine, Limits, PhaseSpec, Scenario, ServerSettings, Trigger, WorkloadSpec
 from history.reader import read_plan
 from kvchaos.planning import Request, git_state, host, make_run_dir, new_run_id, resolve, write_plan
+from kvchaos.report.summary import repeat_command
+from kvchaos.scenario import find_scenario, load_scenario
 from kvchaos.served_model import ServedModel
 from kvchaos.servers.registry import ServerEnv
 from kvchaos.stacks.command import Listening, RunFolders, plan_launch
@@ -72,6 +75,21 @@ def test_a_resolved_plan_holds_what_exactly_runs(tmp_path: Path) -> None:
     assert plan.versions.vllm == "0.32.0+cpu"
     assert (plan.versions.model, plan.kv_token_bytes) == ("abc", 1024)
     assert plan.expectation.fail == ()
+
+
+def test_a_build_of_ones_own_is_judged_as_the_release_that_is_given(tmp_path: Path) -> None:
+    scenario = load_scenario(find_scenario("mid-prefill-preemption"))
+    asked = replace(request(), scenario=scenario, as_release=Version("0.18.0"))
+    weights = ServedModel("/model", fingerprint="abc", token_bytes=1024)
+    folders = RunFolders(temp=tmp_path, plugin=tmp_path, control=tmp_path)
+    assert isinstance(asked.server, ServerEnv)
+    launch = plan_launch(asked.server, asked.scenario.server, weights, Listening(8123), folders)
+    plan = resolve(asked, "run-1", launch, weights)
+    assert (plan.as_release, plan.versions.vllm) == ("0.18.0", "0.32.0+cpu")
+    assert [bug.id for bug in plan.expectation.bugs] == ["vllm-36533"]
+    assert repeat_command(plan).endswith("--as-release 0.18.0")
+    own = resolve(replace(asked, as_release=None), "run-2", launch, weights)
+    assert (own.as_release, own.expectation.bugs) == (None, ())
 
 
 def test_a_plan_of_a_build_that_is_not_exact_says_so(tmp_path: Path) -> None:
