@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from history import layout
-from history.events import FINAL, Canary, EvidenceCounted, InterruptedBy, PhaseEnd, PhaseStart, RunFailed
+from history.events import (
+    FINAL,
+    Canary,
+    CleanState,
+    EvidenceCounted,
+    InterruptedBy,
+    PhaseEnd,
+    PhaseStart,
+    RunFailed,
+    ServerExit,
+    ServerStop,
+)
 from history.finding import SERVER, Gap, Subject
 from history.finding import phase as phase_subject
 from history.plan import Expectation
@@ -16,6 +28,7 @@ from history.reader import History
 from history.verdict import Cause, FaultEffect, OracleResult, Outcome, Verdict
 from kvchaos.bugs.explaining import is_strange
 from oracles import all_rules
+from oracles.lives import lives
 
 RESEAL = ", or seal what was altered on purpose with: kvchaos reseal RUN_DIR"
 
@@ -63,7 +76,27 @@ def cut_short(history: History) -> Gap | None:
         )
     if history.plan.sealed and history.seal.state == "unsealed":
         return _cut("seals-missing", f"the run broke off before it sealed its files: no {layout.SEALS}")
-    return _unseen_phase(history)
+    return _not_stopped(history) or _same_server(history) or _unseen_phase(history)
+
+
+def _not_stopped(history: History) -> Gap | None:
+    """At the end of a run its server is stopped, or left to the next run, unless it has ended."""
+    ends = (ServerStop, ServerExit, CleanState)
+    if history.plan.stack != "local" or any(history.events_of(kind) for kind in ends):
+        return None
+    return _cut("stop-missing", "the run broke off: no event says that its server was stopped, or left up")
+
+
+def _same_server(history: History) -> Gap | None:
+    """A server that is started anew says so in its next scrape."""
+    log = history.metrics
+    for life in lives(history)[1:]:
+        place = bisect_left(log.times_ns, life.start_ns)
+        if 0 < place < len(log) and log.incarnations[place - 1] == log.incarnations[-1]:
+            return _cut(
+                "restart-not-seen", "the events say that the server was started anew, its scrapes do not"
+            )
+    return None
 
 
 def _cut(kind: str, text: str, subject: Subject = SERVER) -> Gap:

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import signal
 
-from history.events import FINAL, READY, Canary, Health, ServerExit, ServerNotReady, ServerStop
+from history.events import (
+    FINAL,
+    READY,
+    Canary,
+    Health,
+    ServerExit,
+    ServerNotReady,
+    ServerReady,
+    ServerStart,
+    ServerStop,
+)
 from history.finding import SERVER, request
 from history.reader import History
 from history.timed import Timed
@@ -83,6 +93,10 @@ def judge(history: History) -> OracleResult:
         found.checked += 1
         owed = outage_at(history, canary.t_ns, canary.t_ns) is None
         _judge_canary(canary, health.get(canary.data.where), found, owed=owed)
+    for kind in (ServerStart, ServerReady):
+        if not history.events_of(kind):
+            name = kind.kind.replace("_", "-")
+            found.gap(f"no-{name}", f"no {kind.kind} event")
     if not any(canary.data.where == FINAL for canary in canaries):
         found.gap("no-final-probe", "no final canary was sent")
     passed = f"alive to the end; {found.checked} canaries were answered, and /health agreed"

@@ -93,6 +93,10 @@ def _beyond(
         if lag > lag_bound:
             text = f"worker {worker} was held up for {lag:.0f} ms (99th percentile), bound {lag_bound:g}"
             yield _Problem("lag", text, {"worker": worker, "ms": lag, "bound": lag_bound})
+        pause = max((pause for record in own for pause in record.collector_us), default=0) / US_PER_MS
+        if pause > lag_bound:
+            text = f"worker {worker} collected garbage for {pause:.0f} ms, bound {lag_bound:g}"
+            yield _Problem("collector", text, {"worker": worker, "ms": pause, "bound": lag_bound})
         busy = _busy(own)
         if busy > bounds.cpu:
             text = f"worker {worker} used {busy:.2f} of a processor, bound {bounds.cpu:g}"

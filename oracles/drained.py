@@ -32,7 +32,7 @@ GAUGE = Rule(
     "drained/gauge-not-zero",
     "When no request is left the gauges of requests and of KV cache usage are 0.",
     "vLLM documentation",
-    (METRICS,),
+    (METRICS, EVENTS),
     "there is no scrape after the last request, or a gauge is absent",
 )
 RULES = (NOT_DRAINED, BLOCKS_LEAKED, GAUGE)
@@ -113,6 +113,16 @@ def _gauges(history: History, found: Findings) -> None:
             found.gap("metric-absent", f"no metric {gauge}", metric(gauge))
             continue
         found.checked += 1
+        value = value or _at_drain(history, gauge)
         if value != 0:
             at_ns, text = log.times_ns[last], f"{gauge} is {value:g} after draining"
             found.violation(GAUGE, metric(gauge), text, samples=[(at_ns, value)], t_ns=at_ns)
+
+
+def _at_drain(history: History, gauge: str) -> float:
+    """The same gauge as the conductor read it when the server had come to rest."""
+    read = [event.data for event in history.events_of(Drained)]
+    if not read:
+        return 0.0
+    at_rest = dict(zip(GAUGES, (read[-1].running, read[-1].waiting, read[-1].kv_usage), strict=True))
+    return float(at_rest[gauge] or 0.0)

@@ -21,6 +21,7 @@ from history.verdict import Cause, FaultEffect, OracleResult, Verdict
 from oracles.answers import compared
 from oracles.faults import direction_of, is_real
 from oracles.lives import FOR_EVER, lives
+from oracles.logs import NATIVE
 from oracles.spread import may_differ
 from oracles.struck import by_name
 from oracles.timeline import NS_PER_S, end_ns
@@ -92,11 +93,17 @@ def attributed(causes: Sequence[Cause], results: Sequence[OracleResult]) -> list
         if finding.explained_by is not None:
             faults[finding.rule].add(finding.explained_by)
     return [
-        replace(cause, explained_by=sorted(faults[cause.rule]))
+        replace(cause, explained_by=sorted(faults[cause.rule]), follow=_without_crashes(cause.follow))
         if counts.get(cause.rule, 0) >= cause.violations
         else cause
         for cause in causes
     ]
+
+
+def _without_crashes(follow: Mapping[str, int]) -> dict[str, int]:
+    """What a fault brings: no crash of native code and no failure of memory or device, which no fault of the
+    module makes."""
+    return {rule: count for rule, count in follow.items() if rule not in NATIVE}
 
 
 def _fired(history: History, declared: DeclaredEffect) -> Iterator[FaultRecord]:

@@ -12,6 +12,7 @@ from history.protocol.evidence import ContentDamaged, CopyDelayed, CopyFired, Di
 from history.reader import History
 from history.records import FaultRecord
 from history.verdict import OracleResult
+from oracles import journals
 from oracles.consequence import consequence
 from oracles.delivery import undelivered
 from oracles.findings import Findings
@@ -71,8 +72,14 @@ def judge(history: History) -> OracleResult:
     fired = [record for record in history.faults if record.event == "fired"]
     armings = armings_of(history)
     limits = {fault.id: fault.trigger.limit for fault in history.plan.scenario.faults}
+    unnoted = _unnoted(history, armings) & limits.keys()
+    for name in sorted(unnoted):
+        text = f"a journal says that fault {name} was armed, and no event does"
+        found.gap("arming-lost", text, fault_subject(name))
     for record in fired:
-        _judge_firing(record, limits, armings, found)
+        if record.fault not in unnoted:
+            _judge_firing(record, limits, armings, found)
+    journals.judge(history, fired, found)
     settings, planned = history.plan.scenario.server, history.plan.scenario.faults
     if settings.offload and settings.chaos and all(record.role == OUTSIDE for record in history.faults):
         found.gap("no-journal", "no journal of the chaos module, which writes a line when it is loaded")
@@ -93,6 +100,12 @@ def judge(history: History) -> OracleResult:
     firings = ", ".join(f"{name} {times} times" for name, times in fired_by.items())
     passed = f"fired with consequence and healed: {firings}"
     return found.result(passed, planned=len(planned), fired=sum(fired_by.values()))
+
+
+def _unnoted(history: History, armings: list[Arming]) -> set[str]:
+    """Faults that a process notes as armed, though no event says so: the events are lost."""
+    noted = {name for arming in armings for name in arming.faults}
+    return {line.fault for line in history.faults if line.event == "armed" and line.fault} - noted
 
 
 def _without_journal(history: History) -> list[int]:

@@ -53,7 +53,7 @@ SIGNS = (
         "segmentation-fault",
         "a process crashed in native code",
         r"Segmentation fault|Bus error|Illegal instruction|Floating point exception|SIG(SEGV|BUS|ILL|FPE)"
-        r"|\(core dumped\)",
+        r"|\(core dumped\)|Segfault encountered",
     ),
     _sign(
         "out-of-memory",
@@ -71,7 +71,8 @@ SIGNS = (
         "native-abort",
         "native code aborted",
         r"terminate called|double free|corrupted (size|double-linked)|(free|malloc|realloc|calloc)\(\): "
-        r"|munmap_chunk\(\)|stack smashing|buffer overflow detected|SIGABRT",
+        r"|munmap_chunk\(\)|free invalid pointer|stack smashing|buffer overflow detected|SIGABRT"
+        r"|symbol lookup error",
     ),
     _sign("request-exception", "the API server failed on a request", r"Exception in ASGI application"),
     _sign("exception", "an exception was logged", r"Traceback \(most recent call last\)"),
@@ -81,6 +82,12 @@ prints its whole configuration and harmless warnings that speak of errors. No pa
 a word, since a colour code may stand right before it."""
 RULES = tuple(sign.rule for sign in SIGNS)
 ENGINE_DIED = next(rule for rule in RULES if rule.id == f"{NAME}/engine-died")
+
+NATIVE = frozenset(
+    f"{NAME}/{name}"
+    for name in ("interpreter-crash", "segmentation-fault", "out-of-memory", "device-error", "native-abort")
+)
+"""Rules about crashes that no exception of the engine brings."""
 
 _ANY = re.compile("|".join(f"({sign.pattern.pattern})" for sign in SIGNS))
 MAX_TEXT = 300

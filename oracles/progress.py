@@ -4,9 +4,10 @@ a deadlock, else a standstill."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
-from history.events import Stall
-from history.finding import SERVER, Figures, request
+from history.events import PhaseEnd, Stall
+from history.finding import SERVER, Figures, phase, request
 from history.reader import History
 from history.records import DEADLINE_EXCEEDED
 from history.timed import Timed
@@ -24,6 +25,7 @@ WAITING = "vllm:num_requests_waiting"
 TOKENS = ("vllm:prompt_tokens_total", "vllm:generation_tokens_total")
 VAIN_WORK = ("vllm:external_prefix_cache_queries_total", "vllm:num_preemptions_total")
 """What an engine counts that tries the same again and again."""
+US_PER_S = 1_000_000
 MAX_GAP_S = 5.0
 """Between two scrapes further apart than this nothing is known, so a stretch does not span them."""
 NO_GAUGES = "the server shows no gauges of requests, or the scrapes end before the load does"
@@ -51,7 +53,13 @@ STALL = Rule(
 DEADLINE = Rule(
     "progress/deadline", "Each request ends within the scenario's `request_s`.", "scenario", (REQUESTS,)
 )
-RULES = (LIVELOCK, DEADLOCK, STALL, DEADLINE, *recovery.RULES)
+ANSWER = Rule(
+    "progress/answer-stalled",
+    "Between two parts of one answer no more time passes than the scenario's `stall_s`.",
+    "scenario",
+    (REQUESTS,),
+)
+RULES = (LIVELOCK, DEADLOCK, STALL, DEADLINE, ANSWER, *recovery.RULES)
 NAMES = {LIVELOCK: "livelock", DEADLOCK: "deadlock", STALL: "standstill"}
 
 
@@ -75,7 +83,9 @@ def judge(history: History) -> OracleResult:
     points = _points(history)
     for event in history.events_of(Stall):
         _stall(event, points or [], found)
+    _stalls_noted(history, found)
     _deadlines(history, found)
+    _answers(history, found)
     if points is None:
         found.gap("metric-absent", f"the server reports no {RUNNING}, {WAITING} or tokens")
     else:
@@ -91,6 +101,16 @@ def judge(history: History) -> OracleResult:
     if took:
         figures["recovery_s"] = max(took)
     return found.result(passed + healed, **figures)
+
+
+def _stalls_noted(history: History, found: Findings) -> None:
+    """The conductor ends a phase as stalled only after it has noted a stall."""
+    if history.events_of(Stall):
+        return
+    for end in history.events_of(PhaseEnd):
+        if end.data.reason == "stalled":
+            text = f"phase {end.data.phase} ended as stalled, and no stall was noted"
+            found.gap("stall-lost", text, phase(end.data.phase))
 
 
 def _stall(event: Timed[Stall], points: list[Point], found: Findings) -> None:
@@ -129,6 +149,20 @@ def _deadlines(history: History, found: Findings) -> None:
             text = f"request {record.id} had no end after {seconds:.1f} s"
             figures = {"seconds": seconds}
             found.violation(DEADLINE, request(record.id), text, figures=figures, t_ns=record.start_ns)
+
+
+def _answers(history: History, found: Findings) -> None:
+    """Others may go on meanwhile, so that the server as a whole does not stand still."""
+    limit_s = history.plan.scenario.limits.stall_s
+    for record in history.requests:
+        if record.outcome != "ok" or record.end_us <= limit_s * US_PER_S:
+            continue
+        gap_s = max((late - soon for soon, late in pairwise(record.chunk_us)), default=0) / US_PER_S
+        if gap_s > limit_s:
+            text = f"the answer to {record.id} stood still for {gap_s:.1f} s, {limit_s:g} allowed"
+            figures = {"seconds": gap_s, "allowed": limit_s}
+            subject = request(record.id)
+            found.violation(ANSWER, subject, text, figures=figures, phase=record.phase, t_ns=record.start_ns)
 
 
 def _standstills(history: History, points: list[Point], found: Findings) -> None:

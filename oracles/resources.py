@@ -23,6 +23,7 @@ from history.verdict import OracleResult
 from oracles.findings import Findings
 from oracles.inputs import CLIENT, EVENTS, METRICS, RESOURCES
 from oracles.lives import lives
+from oracles.memory_room import MEMORY_AT_END, allowed_mib
 from oracles.rule import Rule
 from oracles.timeline import NS_PER_S
 
@@ -72,7 +73,8 @@ RULE_OF = {
     ),
 }
 """By what is counted."""
-RULES = (*RULE_OF.values(), MEMORY)
+GONE = _rule("process-gone", "The server has no fewer processes at the end than when it was first quiet.")
+RULES = (*RULE_OF.values(), GONE, MEMORY, MEMORY_AT_END)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,7 @@ def judge(history: History) -> OracleResult:
         if len(moments) > 1:
             _counts(history, moments, found)
             _memory(moments, found)
+            _memory_at_end(history, moments, found)
     passed = "; ".join(_growth_text(moments) for moments in lives.values() if len(moments) > 1)
     return found.result(passed, **_figures(last))
 
@@ -181,6 +184,16 @@ def _counts(history: History, moments: Sequence[Moment], found: Findings) -> Non
             )
             figures = {"before": before, "after": after, "allowed": count.more}
             _violation(found, RULE_OF[count.what], text, figures, count.of, [first, last])
+    _fewer(first, last, found)
+
+
+def _fewer(first: Moment, last: Moment, found: Findings) -> None:
+    """A process that is gone may have crashed without a word."""
+    before, after = first.held.processes, last.held.processes
+    if after < before:
+        text = f"{before} processes after {first.name}, {after} at {last.name}: {before - after} are gone"
+        figures = {"before": before, "after": after}
+        _violation(found, GONE, text, figures, lambda held: held.processes, [first, last])
 
 
 def _sockets(history: History) -> Iterator[Count]:
@@ -201,6 +214,19 @@ def _memory(moments: Sequence[Moment], found: Findings) -> None:
         text = f"memory grows: {grown:.0f} MiB over {len(moments)} quiet moments, {MORE_MEMORY_MIB} allowed"
         figures = {"mib": grown, "moments": len(moments), "allowed": MORE_MEMORY_MIB}
         _violation(found, MEMORY, text, figures, lambda held: held.anonymous_bytes, moments)
+
+
+def _memory_at_end(history: History, moments: Sequence[Moment], found: Findings) -> None:
+    """Where the moments are too few for a slope."""
+    allowed = allowed_mib(history)
+    if len(moments) >= ROUNDS or allowed is None:
+        return
+    first, last = moments[0], moments[-1]
+    grown = (last.held.anonymous_bytes - first.held.anonymous_bytes) / MIB
+    if grown > allowed:
+        text = f"{grown:.0f} MiB more memory at {last.name} than after {first.name}, {allowed:.0f} allowed"
+        figures = {"mib": grown, "allowed": allowed}
+        _violation(found, MEMORY_AT_END, text, figures, lambda held: held.anonymous_bytes, [first, last])
 
 
 def _growth(held: Sequence[int]) -> float:

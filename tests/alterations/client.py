@@ -9,6 +9,7 @@ from tests.alterations.draft import Draft, Record
 from tests.alterations.kind import UNKNOWN, NotApplicable, Table
 
 SECOND_NS = 1_000_000_000
+SECOND_US = 1_000_000
 MIB = 1 << 20
 
 
@@ -34,6 +35,12 @@ def _last(field: str, change: Callable[[int], int]) -> Callable[[Draft], None]:
     return alter
 
 
+def _busy(lines: list[Record]) -> None:
+    """Over a stretch that is long enough to tell."""
+    for line in lines:
+        line.update(wall_us=line["wall_us"] + 10 * SECOND_US, cpu_us=line["wall_us"] + 10 * SECOND_US)
+
+
 def _cut_phase(lines: list[Record]) -> None:
     phase = lines[-1]["phase"]
     lines[:] = [line for line in lines if line["phase"] != phase]
@@ -49,21 +56,21 @@ CLIENT: Table = (
     ),
     (
         "client/slow",
-        "the client was late by seconds",
+        "the client was late by a minute",
         (UNKNOWN,),
-        _all_of(layout.CLIENT, lambda lines: [line.update(lag_us=[5_000_000] * 17) for line in lines]),
+        _all_of(layout.CLIENT, lambda lines: [line.update(lag_us=[60_000_000] * 17) for line in lines]),
     ),
     (
         "client/busy",
         "the client needed all of a processor",
         (UNKNOWN,),
-        _all_of(layout.CLIENT, lambda lines: [line.update(cpu_us=line["wall_us"]) for line in lines]),
+        _all_of(layout.CLIENT, _busy),
     ),
     (
         "client/collector",
-        "the client collected garbage for seconds",
+        "the client collected garbage for a minute",
         (UNKNOWN,),
-        _all_of(layout.CLIENT, lambda lines: [line.update(collector_us=[5_000_000]) for line in lines]),
+        _all_of(layout.CLIENT, lambda lines: [line.update(collector_us=[60_000_000]) for line in lines]),
     ),
     (
         "resources/lost",
@@ -95,7 +102,7 @@ CLIENT: Table = (
     (
         "resources/processes-fewer",
         "a process is missing at the end",
-        ("resources/processes", "server-alive"),
+        ("resources/process-gone",),
         _last("processes", lambda n: n - 1),
     ),
     (
@@ -125,7 +132,7 @@ CLIENT: Table = (
     (
         "resources/memory",
         "4 GiB more are in use at the end",
-        ("resources/memory",),
+        ("resources/memory", "resources/memory-at-end"),
         _last("anonymous_bytes", lambda n: n + 4096 * MIB),
     ),
     (

@@ -7,7 +7,9 @@ from dataclasses import replace
 
 from tests.alterations import client, events, journals, log, metrics, plan, requests, scrapes
 from tests.alterations.blind import BLIND
-from tests.alterations.kind import Kind, Table
+from tests.alterations.kind import UNKNOWN, Kind, Table
+from tests.alterations.proving import PROVING, proving
+from tests.alterations.unnoticeable import UNNOTICEABLE
 
 TABLES: Mapping[str, Table] = {
     "requests/": requests.REQUESTS,
@@ -24,8 +26,11 @@ TABLES: Mapping[str, Table] = {
 
 def _of_tables() -> Iterator[Kind]:
     for prefix, table in TABLES.items():
-        for name, what, expects, alter in table:
-            yield Kind(f"{prefix}{name}", what, expects, alter)
+        for part, what, expects, alter in table:
+            name = f"{prefix}{part}"
+            must_prove = expects == (UNKNOWN,) or name in PROVING
+            change = proving(alter) if must_prove else alter
+            yield Kind(name, what, expects, change, unnoticeable=UNNOTICEABLE.get(name))
 
 
 KINDS: dict[str, Kind] = {

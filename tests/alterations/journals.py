@@ -56,7 +56,22 @@ def _evidence(**changes: object) -> Callable[[Record], object]:
 
 
 def _balance(role: str, **changes: object) -> Callable[[Draft], None]:
-    return _journal(f"ledger-{role}", "balance", _evidence(**changes))
+    def change(line: Record) -> None:
+        if all(line["evidence"].get(name) == value for name, value in changes.items()):
+            raise NotApplicable
+        line["evidence"].update(changes)
+
+    return _journal(f"ledger-{role}", "balance", change)
+
+
+def _too_often(draft: Draft) -> None:
+    """Of a fault with a limit: another may fire as often as it likes."""
+    limited = {fault["id"] for fault in draft.plan["scenario"]["faults"] if fault["trigger"].get("limit")}
+    lines = (line for lines in draft.of(f"{layout.CONTROL}/faults-") for line in lines)
+    fired = {line["fault"] for line in lines if line["event"] == "fired"}
+    if not fired or not fired <= limited:
+        raise NotApplicable
+    _more("faults-", "fired", 1000)(draft)
 
 
 FAULTS: Table = (
@@ -75,7 +90,7 @@ FAULTS: Table = (
         "too-often",
         "a fault fires a thousand times",
         ("faults-fired/over-limit", UNKNOWN),
-        _more("faults-", "fired", 1000),
+        _too_often,
     ),
     (
         "early",

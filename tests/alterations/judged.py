@@ -16,7 +16,7 @@ from history.seals import reseal
 from history.verdict import RunVerdict
 from kvchaos.judging import judge
 from tests.alterations.draft import Draft, read_draft, write_draft
-from tests.alterations.kind import REFUSED, UNKNOWN, Kind, NotApplicable
+from tests.alterations.kind import EXPECTATION, REFUSED, UNKNOWN, Kind, NotApplicable
 from tests.stored import SUFFIX, unpack
 
 RUNS = Path(__file__).parent / "runs"
@@ -102,7 +102,7 @@ def _noticed(kind: Kind, before: RunVerdict, after: RunVerdict) -> tuple[Notice,
         return ("right rule" if UNKNOWN in kind.expects else "unknown"), "; ".join(after.reasons[:1])
     if after.outcome == "as expected":
         return ("masked" if new else "not noticed"), evidence
-    found = any(_is_expected(rule, kind) for rule in new)
+    found = EXPECTATION in kind.expects or any(_is_expected(rule, kind) for rule in new)
     return ("right rule" if found else "another rule"), evidence
 
 

@@ -9,6 +9,8 @@ from tests.alterations.draft import Draft
 
 UNKNOWN = "unknown"
 """Stands for a rule where evidence is lost: the run must be unknown, and is no failure of the server's."""
+EXPECTATION = "expectation"
+"""Stands for a rule where the plan expects something else than what came: the run is not as expected."""
 REFUSED = "refused"
 """Stands for a rule where the file is none any more: judging must end with one line."""
 

@@ -61,7 +61,10 @@ def _never(select: Select, draft: Draft) -> None:
 
 
 def _freeze(select: Select, draft: Draft) -> None:
-    """What grew in the last third of the run stands still there."""
+    """What grew in the last third of the run stands still there. The books of a server that dies are never
+    closed."""
+    if draft.events("server_exit"):
+        raise NotApplicable
     later = _later(draft)
     moved = False
     for series in _series(draft, select):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tests.alterations.draft import Draft
-from tests.alterations.kind import REFUSED, UNKNOWN, NotApplicable, Table
+from tests.alterations.kind import EXPECTATION, REFUSED, UNKNOWN, NotApplicable, Table
 
 
 def _plan(*path: str, value: object) -> Callable[[Draft], None]:
@@ -47,13 +47,13 @@ PLAN: Table = (
     (
         "no-expectation",
         "no failure is expected where one came",
-        ("server-alive", "outcomes", "accounting", "answers", "logs", "progress", "counters"),
+        (EXPECTATION,),
         _without_expectation,
     ),
     (
         "expects",
         "a failure is expected that did not come",
-        ("counters", "server-alive", REFUSED),
+        (EXPECTATION, REFUSED),
         _plan("expectation", "fail", value=["server-alive/died"]),
     ),
     (

@@ -8,6 +8,7 @@ from tests.alterations.draft import Draft, Record
 from tests.alterations.kind import REFUSED, UNKNOWN, NotApplicable, Table
 
 SECOND_NS = 1_000_000_000
+SECOND_US = 1_000_000
 
 
 def answered(draft: Draft) -> Record:
@@ -85,6 +86,16 @@ def _shorter(record: Record) -> None:
 
 def _reversed(record: Record) -> None:
     record["chunk_us"].reverse()
+
+
+def _stands_still(record: Record) -> None:
+    """Between its first two tokens; it ends when it did."""
+    first, *later = record["chunk_us"]
+    record.update(
+        start_ns=record["start_ns"] - 60 * SECOND_NS,
+        chunk_us=[first, *(us + 60 * SECOND_US for us in later)],
+        end_us=record["end_us"] + 60 * SECOND_US,
+    )
 
 
 def _fails(kind: str, status: int | None) -> Callable[[Draft], None]:
@@ -181,12 +192,7 @@ REQUESTS: Table = (
         "frozen",
         "an answer stands still for 60 s",
         ("progress", "performance"),
-        _change(
-            lambda r: r.update(
-                end_us=r["end_us"] + 60_000_000,
-                chunk_us=[*r["chunk_us"][:-1], r["chunk_us"][-1] + 60_000_000],
-            )
-        ),
+        _change(_stands_still),
     ),
     ("status-500", "a good answer has status 500", ("outcomes/inconsistent-status",), _set("status", 500)),
     ("status-none", "a good answer has no status", ("outcomes",), _set("status", None)),
@@ -250,13 +256,13 @@ REQUESTS: Table = (
     (
         "cached-whole",
         "the whole prompt is cached",
-        ("accounting",),
+        ("accounting", "outcomes/partial-block"),
         _change(lambda r: r["usage"].update(cached_tokens=r["prompt_tokens"])),
     ),
     (
         "cached-odd",
         "the cached tokens are no multiple of a block",
-        ("accounting",),
+        ("outcomes/partial-block",),
         _change(lambda r: r["usage"].update(cached_tokens=17)),
     ),
     (
@@ -282,7 +288,7 @@ REQUESTS: Table = (
         ("progress/deadline",),
         _fails("DeadlineExceeded", None),
     ),
-    ("aborted", "a client leaves where nobody does", ("outcomes", "accounting"), _leaves),
+    ("aborted", "a client leaves where nobody does", ("outcomes", "accounting", UNKNOWN), _leaves),
     ("outcome-unknown", "the end of a request is unknown", (UNKNOWN,), _set("outcome", "unknown")),
     ("outcome-odd", "the outcome is none", (REFUSED,), _set("outcome", "fine")),
     ("no-field", "a field is missing", (REFUSED,), _change(lambda r: r.pop("token_ids"))),

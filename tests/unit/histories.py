@@ -395,6 +395,7 @@ def _phase(run: Run, phase: PhaseSpec, midst: Midst | None) -> None:
     run.event("phase_start", phase=phase.name, role=phase.role, requests=phase.requests)
     if phase.role == "chaos" and faults:
         run.event("armed", phase=phase.name, faults=faults)
+        _note(run, "armed")
     for index in range(phase.requests):
         if midst is not None and phase.role == "chaos" and index == 2:
             midst(run)
@@ -402,11 +403,21 @@ def _phase(run: Run, phase: PhaseSpec, midst: Midst | None) -> None:
             run.ask(phase.name, f"{phase.name}-prompt-{index}" if unique else f"prompt-{index}")
     if phase.role == "chaos" and faults:
         run.event("healed", phase=phase.name, faults=faults, confirmed=True)
+        _note(run, "healed")
     run.client.append(healthy(phase.name, run.now_ns))
     run.scrape()
     run.resources.append(held(run.now_ns, leader=run.leader))
     run.event("phase_end", phase=phase.name, sent=phase.requests, ok=phase.requests, failed=0, reason="done")
     run.pass_time(10 * SECOND)
+
+
+def _note(run: Run, event: FaultEvent) -> None:
+    """The module in the server notes it, too."""
+    if any(line.event == "loaded" for line in run.faults):
+        for fault in run.plan.scenario.faults:
+            healed: Evidence = {"reason": "conductor", "fired": 0}
+            evidence = healed if event == "healed" else {}
+            run.faults.append(_journal_line(run.now_ns, event, fault.id, fault.kind, None, evidence))
 
 
 def _canary(run: Run, where: str) -> None:

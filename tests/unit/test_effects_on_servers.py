@@ -20,6 +20,23 @@ def test_the_end_of_the_server_soon_after_the_firing_is_explained_with_all_that_
     assert [cause.rule for cause in judged.causes] == [DIED]
 
 
+@pytest.mark.parametrize(
+    ("line", "outcome"),
+    [
+        ("Traceback (most recent call last):", "as expected"),
+        ("malloc(): corrupted top size", "not as expected"),
+        ("Out of memory: Killed process 4242 (VLLM::EngineCor)", "not as expected"),
+    ],
+)
+def test_a_crash_of_native_code_does_not_follow_from_a_death_that_a_fault_explains(
+    line: str, outcome: str
+) -> None:
+    run = struck("copy_failed", 1)
+    end_server(run, SECOND)
+    run.log.insert(1, line)
+    assert verdict(run).outcome == outcome
+
+
 def test_a_server_that_lives_on_is_not_as_expected() -> None:
     judged = verdict(struck("copy_failed", 1))
     assert judged.outcome == "not as expected"

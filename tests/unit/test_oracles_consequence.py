@@ -156,7 +156,7 @@ def test_it_is_the_request_whose_load_was_told_late_that_has_to_wait() -> None:
     assert passed(run)
     other = struck("completion_late", **JOB, ms=10)
     # Another request that waits is no sign of this one.
-    other.faults[-1] = replace(other.faults[-1], request="cmpl-healed-99-0-8d87c8ec")
+    name_request(other, "healed")
     assert doubted(other, "no-wait", ms=10)
 
 

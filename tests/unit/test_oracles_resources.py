@@ -119,10 +119,18 @@ def test_memory_that_does_not_grow_with_the_rounds_passes(mib_at: Callable[[int]
 
 def test_few_rounds_say_nothing_of_memory() -> None:
     run = clean_run()
-    grow(run, lambda place: 500 * place)
+    grow(run, lambda place: 100 * place)
     result = judge(run.history())
     assert result.verdict is Verdict.PASS
-    assert (result.figures["moments"], result.figures["anonymous_bytes"]) == (4, 3000 * MIB)
+    assert (result.figures["moments"], result.figures["anonymous_bytes"]) == (4, 1800 * MIB)
+
+
+@pytest.mark.parametrize(("mib", "broken"), [(700, False), (800, True)])
+def test_few_rounds_are_enough_to_see_memory_that_jumps(mib: int, broken: bool) -> None:
+    """512 MiB, besides a tier of 200 MiB and a cache of 1 MiB that may fill up."""
+    run = clean_run()
+    grow(run, lambda place: mib if place == len(run.resources) - 1 else 0)
+    assert ("resources/memory-at-end" in judge(run.history()).by_rule) is broken
 
 
 def test_no_samples_are_unknown() -> None:

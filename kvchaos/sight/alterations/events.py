@@ -29,6 +29,8 @@ from kvchaos.sight.alterations.alteration import (
 from oracles import alive, drained, progress, recovery
 from oracles.lives import OUTSIDE
 
+HOUR_US = 3_600_000_000
+
 
 def _died(history: History) -> History:
     return with_event(history, ServerExit(code=-11, pid=history.events_of(ServerStart)[-1].data.pid))
@@ -66,6 +68,13 @@ def _past_its_deadline(history: History) -> History:
     return with_request(history, answered(history), outcome="error", error=late)
 
 
+def _stands_still(history: History) -> History:
+    record = answered(history)
+    first, *later = record.chunk_us
+    chunk_us = [first, *(us + HOUR_US for us in later)]
+    return with_request(history, record, chunk_us=chunk_us, end_us=record.end_us + HOUR_US)
+
+
 def _nothing_answered_after_healing(history: History) -> History:
     healed_ns = max(event.t_ns for event in history.events_of(Healed))
     requests = [
@@ -90,6 +99,7 @@ ALTERATIONS = (
     Alteration(alive.BAD_EXIT, "the server ends its shutdown with SIGSEGV", _crashes_in_its_shutdown),
     Alteration(alive.UNANSWERED, "the last probe fails", _probe_unanswered),
     Alteration(progress.DEADLINE, "a request runs into its deadline", _past_its_deadline),
+    Alteration(progress.ANSWER, "an answer stands still for an hour", _stands_still),
     Alteration(recovery.NO_RECOVERY, "no request after healing is answered", _nothing_answered_after_healing),
     Alteration(drained.NOT_DRAINED, "the server does not come to rest", _did_not_drain),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import msgspec
 
@@ -12,18 +13,23 @@ from history.reader import History
 from history.records import Event, ResourceRecord
 from history.timed import stored
 from kvchaos.sight.alterations.alteration import Alteration
-from oracles import resources
+from oracles import memory_room, resources
 from oracles.resources import MIB, ROUNDS, RULE_OF
 
 STEP_NS = 1_000_000
 
 
 def _more(what: str, changes: Callable[[ResourceRecord], dict[str, int]]) -> Alteration:
-    def alter(history: History) -> History:
-        *earlier, last = history.resources
-        return replace(history, resources=[*earlier, msgspec.structs.replace(last, **changes(last))])
+    return Alteration(RULE_OF[what], f"there are more {what} at the end", partial(_at_end, changes))
 
-    return Alteration(RULE_OF[what], f"there are more {what} at the end", alter)
+
+def _at_end(changes: Callable[[ResourceRecord], dict[str, int]], history: History) -> History:
+    *earlier, last = history.resources
+    return replace(history, resources=[*earlier, msgspec.structs.replace(last, **changes(last))])
+
+
+def _jumped(usage: ResourceRecord) -> dict[str, int]:
+    return {"anonymous_bytes": usage.anonymous_bytes + 10_000 * MIB}
 
 
 def _grows(history: History) -> History:
@@ -47,5 +53,11 @@ ALTERATIONS = (
     _more("threads", lambda usage: {"threads": usage.threads + 2 * resources.POOL_THREADS}),
     _more("open files", lambda usage: {"files": usage.files + 100}),
     _more("bytes under /dev/shm", lambda usage: {"shm_bytes": usage.shm_bytes + 10 * MIB}),
+    Alteration(memory_room.MEMORY_AT_END, "10,000 MiB more at the end", partial(_at_end, _jumped)),
+    Alteration(
+        resources.GONE,
+        "a process is gone at the end",
+        partial(_at_end, lambda usage: {"processes": usage.processes - 1}),
+    ),
     Alteration(resources.MEMORY, "memory grows from phase to phase", _grows),
 )
