@@ -31,19 +31,20 @@ class Changes:
         """Changes at each of these scrapes."""
         self._pieces: dict[int, list[tuple[Scrapes, Values]]] = {}
 
-    def add(self, scrape: int, series: Iterable[int], values: Iterable[Any]) -> None:
-        """Add the changes of a scrape, all or none. Raises TypeError for a value that is no number, and what
-        the iterables raise."""
-        before, whole = len(self._series), False
+    def add(self, scrape: int, series: Iterable[int], values: Iterable[Any], known: int) -> None:
+        """Add the changes of a scrape, all or none. Raises TypeError for a value that is no number, and
+        ValueError for the number of a series that is not below `known`."""
+        # Of lists, since an array takes up a list several times faster than another iterable.
         try:
-            self._series.extend(series)
-            self._values.extend(values)
-            whole = True
-        finally:
-            if not whole:
-                del self._series[before:], self._values[before:]
+            numbers, reals = array("I", list(series)), array("d", list(values))
+        except OverflowError as error:
+            raise ValueError("not the number of a series") from error
+        if numbers and np.frombuffer(numbers, np.uint32).max() >= known:
+            raise ValueError("not the number of a known series")
+        self._series.extend(numbers)
+        self._values.extend(reals)
         self._scrapes.append(scrape)
-        self._counts.append(len(self._series) - before)
+        self._counts.append(len(numbers))
         if len(self._series) >= BATCH:
             self._sort()
 

@@ -45,8 +45,6 @@ class MetricLog:
         """When the last line, of a failed scrape too, says that it began."""
         self._named: dict[str, tuple[str, dict[str, str]]] = {}
         """Metric and labels by the name of the series, in the order of the series' numbers."""
-        self._places: dict[str, int] = {}
-        """The numbers, by how they stand in a line."""
         self._changes = Changes()
         self._vanished: dict[int, set[int]] = defaultdict(set)
         self._series: list[Series] = []
@@ -82,25 +80,24 @@ class MetricLog:
         self.incarnations.append(line.incarnation)
         self._change(scrape, line.changed)
         for place in line.gone:
-            self._changes.add(scrape, [self._number(place)], [math.nan])
+            self._changes.add(scrape, [self._number(place)], [math.nan], len(self._named))
             self._vanished[place].add(scrape)
 
     def _introduce(self, key: str) -> None:
         if key in self._named:
             raise ValueError(f"series {key} is introduced twice")
         self._named[key] = parse_key(key)
-        self._places[str(len(self._places))] = len(self._places)
 
-    def _change(self, scrape: int, changed: dict[str, float | str]) -> None:
+    def _change(self, scrape: int, changed: dict[int, float | str]) -> None:
         try:
-            self._changes.add(scrape, map(self._places.__getitem__, changed), changed.values())
-        except (KeyError, TypeError):
+            self._changes.add(scrape, changed, changed.values(), len(self._named))
+        except (TypeError, ValueError):
             # Something is odd in this line, maybe only a value that JSON has no number for.
             for index, raw in changed.items():
-                self._changes.add(scrape, [self._number(int(index))], [_value(raw)])
+                self._changes.add(scrape, [self._number(index)], [_value(raw)], len(self._named))
 
     def _number(self, index: int) -> int:
-        if not 0 <= index < len(self._places):
+        if not 0 <= index < len(self._named):
             raise ValueError(f"series {index} was never introduced")
         return index
 

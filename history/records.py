@@ -261,10 +261,10 @@ class Event(Record, frozen=True, kw_only=True):
 class ScrapeLine(Record, frozen=True, kw_only=True):
     """One scrape of /metrics, as difference to the one before.
 
-    `new` appends series names to the file's running list; `changed` maps an index of that list to the
-    sample's value. A value that JSON has no number for stands as "NaN", "+Inf" or "-Inf". A failed
-    scrape has `error` and no samples; a series that vanished stands in `gone`. What Prometheus saw has the
-    same form; of the monotonic clock it tells nothing, so that stands at 0.
+    `new` appends series names to the file's running list; `changed` maps an index of that list, which JSON
+    writes as a string, to the sample's value. A value that JSON has no number for stands as "NaN", "+Inf" or
+    "-Inf". A failed scrape has `error` and no samples; a series that vanished stands in `gone`. What
+    Prometheus saw has the same form; of the monotonic clock it tells nothing, so that stands at 0.
     """
 
     t_ns: Time
@@ -273,6 +273,6 @@ class ScrapeLine(Record, frozen=True, kw_only=True):
     incarnation: float | None
     """process_start_time_seconds of the server; None where it tells none."""
     new: list[str]
-    changed: dict[str, float | str]
+    changed: dict[int, float | str]
     gone: list[Whole]
     error: str | None

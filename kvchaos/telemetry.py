@@ -54,7 +54,7 @@ def parse_samples(text: str) -> Samples:
 @dataclass(frozen=True, slots=True)
 class Difference:
     new: list[str]
-    changed: dict[str, float | str]
+    changed: dict[int, float | str]
     gone: list[int]
 
 
@@ -71,7 +71,7 @@ class DifferenceEncoder:
         for key in new:
             self._index[key] = len(self._index)
         changed = {
-            str(self._index[key]): value for key, value in present.items() if self._present.get(key) != value
+            self._index[key]: value for key, value in present.items() if self._present.get(key) != value
         }
         gone = [self._index[key] for key in self._present if key not in present]
         self._present = present

@@ -24,7 +24,6 @@ def write_scrapes(path: Path, load: Columns, first_ns: int, last_ns: int) -> int
     """Write the scrapes from a time to another; how many there were."""
     times = np.arange(first_ns, last_ns, PERIOD_NS)
     keys, columns = _columns(load, times)
-    indexes = [str(index) for index in range(len(keys))]
     encoder = msgspec.json.Encoder()
     before = np.full(len(keys), np.nan)
     with path.open("wb") as file:
@@ -40,7 +39,7 @@ def write_scrapes(path: Path, load: Columns, first_ns: int, last_ns: int) -> int
                     took_us=TOOK_US,
                     incarnation=START_NS / 1e9,
                     new=keys if start + place == 0 else [],
-                    changed={indexes[index]: value for index, value in samples},
+                    changed=dict(samples),
                     gone=[],
                     error=None,
                 )

@@ -55,7 +55,7 @@ def _exposition(files: dict[str, bytes]) -> bytes:
         header = f"# TYPE {name} {kind}"
         if header not in exposition:
             exposition += [f"# HELP {name} What it counts.", header]
-        exposition.append(f"{key} {line.changed.get(str(place), 0.0)}")
+        exposition.append(f"{key} {line.changed.get(place, 0.0)}")
     return "\n".join([*exposition, ""]).encode()
 
 

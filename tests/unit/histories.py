@@ -305,10 +305,10 @@ def scrape_lines(scrapes: list[Scrape]) -> list[ScrapeLine]:
         new = [key for key in scrape.values if key not in places]
         for key in new:
             places[key] = len(places)
-        changed: dict[str, float | str] = {}
+        changed: dict[int, float | str] = {}
         for key, value in scrape.values.items():
             if before.get(key) != value:
-                changed[str(places[key])] = "NaN" if value != value else value
+                changed[places[key]] = "NaN" if value != value else value
         lines.append(
             ScrapeLine(
                 t_ns=scrape.t_ns,

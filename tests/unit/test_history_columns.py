@@ -28,7 +28,7 @@ def by_series(scrapes: list[dict[int, float]]) -> dict[int, tuple[list[int], lis
 def taken(scrapes: list[dict[int, float]]) -> Changes:
     changes = Changes()
     for scrape, changed in enumerate(scrapes):
-        changes.add(scrape, changed, changed.values())
+        changes.add(scrape, changed, changed.values(), known=6)
     return changes
 
 
@@ -65,7 +65,16 @@ def test_scrapes_are_never_taken_for_values_of_the_same_bytes() -> None:
 def test_a_scrape_with_a_value_that_is_no_number_is_not_taken_in_part(odd: object) -> None:
     changes = taken([{0: 1.0}])
     with pytest.raises(TypeError):
-        changes.add(1, [0, 1, 2], [5.0, odd, 6.0])
-    changes.add(2, [0], [7.0])
+        changes.add(1, [0, 1, 2], [5.0, odd, 6.0], known=3)
+    changes.add(2, [0], [7.0], known=3)
     ((at, values),) = changes.columns().values()
     assert (at.tolist(), values.tolist()) == ([0, 2], [1.0, 7.0])
+
+
+@pytest.mark.parametrize("unknown", [-1, 3, 2**64])
+def test_a_scrape_of_a_series_that_is_not_known_is_not_taken_in_part(unknown: int) -> None:
+    changes = taken([{0: 1.0}])
+    with pytest.raises(ValueError, match="not the number of a"):
+        changes.add(1, [0, unknown, 1], [5.0, 5.0, 6.0], known=3)
+    ((at, values),) = changes.columns().values()
+    assert (at.tolist(), values.tolist()) == ([0], [1.0])

@@ -18,7 +18,7 @@ TIMEOUT = "TimeoutError: timed out"
 
 def line(
     t_ns: int,
-    changed: dict[str, float | str] | None = None,
+    changed: dict[int, float | str] | None = None,
     *,
     new: tuple[str, ...] = (),
     gone: tuple[int, ...] = (),
@@ -42,12 +42,12 @@ def two_engines() -> MetricLog:
     """A from the first scrape on, B from the third to the fourth; a failed scrape in between."""
     return MetricLog.from_lines(
         [
-            line(10, {"0": 5.0}, new=(A,)),
+            line(10, {0: 5.0}, new=(A,)),
             line(20),
             line(25, error=TIMEOUT),
-            line(30, {"0": 7.0, "1": 1.0}, new=(B,)),
+            line(30, {0: 7.0, 1: 1.0}, new=(B,)),
             line(40, gone=(1,)),
-            line(50, {"1": 2.0}),
+            line(50, {1: 2.0}),
         ]
     )
 
@@ -76,7 +76,7 @@ def test_the_scrape_at_a_time_is_the_last_one_before(t_ns: int, scrape: int | No
 
 
 def test_a_scrape_still_under_way_at_a_time_is_not_the_one_before() -> None:
-    log = MetricLog.from_lines([line(1_000, {"0": 5.0}, new=(A,)), line(10_000, {"0": 6.0}, took_us=30)])
+    log = MetricLog.from_lines([line(1_000, {0: 5.0}, new=(A,)), line(10_000, {0: 6.0}, took_us=30)])
     assert [log.scrape_at(t_ns) for t_ns in (10_000, 39_999, 40_000)] == [0, 0, 1]
 
 
@@ -106,14 +106,12 @@ def test_an_absent_counter_has_no_increase() -> None:
 
 @pytest.mark.parametrize("second", [2.0, None])
 def test_nothing_is_said_across_a_restart(second: float | None) -> None:
-    log = MetricLog.from_lines([line(1, {"0": 5.0}, new=(A,)), line(2, {"0": 9.0}, incarnation=second)])
+    log = MetricLog.from_lines([line(1, {0: 5.0}, new=(A,)), line(2, {0: 9.0}, incarnation=second)])
     assert log.increase(0, 1, "vllm:tokens_total") is None
 
 
 def test_values_without_a_json_number_come_back() -> None:
-    log = MetricLog.from_lines(
-        [line(1, {"0": "NaN"}, new=(A,)), line(2, {"0": "+Inf"}), line(3, {"0": "-Inf"})]
-    )
+    log = MetricLog.from_lines([line(1, {0: "NaN"}, new=(A,)), line(2, {0: "+Inf"}), line(3, {0: "-Inf"})])
     (series,) = log
     assert math.isnan(series.value(0) or 0)
     assert [series.value(1), series.value(2)] == [math.inf, -math.inf]

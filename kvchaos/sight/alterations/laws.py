@@ -55,7 +55,7 @@ def _vanished(history: History) -> History:
     last = max(number for number, line in enumerate(lines) if line.error is None)
     keys = [key for line in lines for key in line.new]
     place = next(number for number, key in enumerate(keys) if key.startswith(SUCCESS))
-    changed = {index: value for index, value in lines[last].changed.items() if index != str(place)}
+    changed = {index: value for index, value in lines[last].changed.items() if index != place}
     lines[last] = msgspec.structs.replace(lines[last], changed=changed, gone=[*lines[last].gone, place])
     return replace(history, metrics=MetricLog.from_lines(lines))
 

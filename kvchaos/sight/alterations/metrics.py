@@ -39,14 +39,14 @@ def changed_at_the_end(history: History, metrics: tuple[str, ...], change: Chang
     keys: list[str] = []
     for line in lines[: last + 1]:
         keys += line.new
-        values |= {int(place): value for place, value in line.changed.items()}
+        values |= line.changed
     changed = dict(lines[last].changed)
     for place, key in enumerate(keys):
         metric, its = parse_key(key)
         value = values.get(place)
         fits = metric in metrics and all(its.get(name) == each for name, each in labels.items())
         if fits and isinstance(value, float | int):
-            changed[str(place)] = change(float(value))
+            changed[place] = change(float(value))
     lines[last] = msgspec.structs.replace(lines[last], changed=changed)
     return replace(history, metrics=MetricLog.from_lines(lines))
 
@@ -81,10 +81,10 @@ def _frozen_lines(
             yield line
             continue
         names = {place: parse_key(key)[0] for place, key in enumerate(keys)}
-        changed = {place: value for place, value in line.changed.items() if names[int(place)] not in metrics}
+        changed = {place: value for place, value in line.changed.items() if names[place] not in metrics}
         for place, name in names.items():
             if name in (progress.RUNNING, progress.WAITING):
-                changed[str(place)] = running if name == progress.RUNNING else waiting
+                changed[place] = running if name == progress.RUNNING else waiting
         yield msgspec.structs.replace(line, changed=changed)
 
 
@@ -102,12 +102,12 @@ def _only_prometheus_has_it(history: History) -> History:
     """Prometheus has what the suite has, and a series more."""
     first, *others = read_lines(history.run_dir / layout.METRICS, ScrapeLine)
     more = msgspec.structs.replace(
-        first, new=[*first.new, "vllm:made_up_total"], changed={**first.changed, str(len(first.new)): 1.0}
+        first, new=[*first.new, "vllm:made_up_total"], changed={**first.changed, len(first.new): 1.0}
     )
     known, lines = len(first.new), [more]
     for line in others:
         # The series of later lines have a number more than they had.
-        moved = {str(_moved(int(place), known)): value for place, value in line.changed.items()}
+        moved = {_moved(place, known): value for place, value in line.changed.items()}
         gone = [_moved(place, known) for place in line.gone]
         lines.append(msgspec.structs.replace(line, changed=moved, gone=gone))
     return replace(history, prometheus=MetricLog.from_lines(lines))
