@@ -119,16 +119,17 @@ def _client(window: Window, found: Findings) -> None:
 
 
 def _entries(window: Window) -> Iterator[Entry]:
-    records = window.requests
     generated = sum(
-        len(record.token_ids) if record.usage is None else record.usage.completion_tokens
-        for record in records
+        [
+            len(record.token_ids) if record.usage is None else record.usage.completion_tokens
+            for record in window.requests
+        ]
     )
     # A prompt surely was read only where a token came back; the server reads it once for each choice.
-    read = [record for record in records if record.token_ids or record.outcome == "ok"]
-    prompt = sum(record.prompt_tokens * record.choices for record in read)
-    answered = sum(record.choices for record in records if record.outcome == "ok")
-    begun = sum(record.choices if record.outcome == "ok" else bool(record.token_ids) for record in records)
+    cut_off = [record for record in window.others if record.token_ids]
+    prompt = window.prompt_tokens + sum(record.prompt_tokens * record.choices for record in cut_off)
+    answered = sum(window.choices)
+    begun = answered + len(cut_off)
     reasons = ({"finished_reason": "length"}, {"finished_reason": "stop"})
 
     extra = spare(window.strays)
@@ -136,7 +137,7 @@ def _entries(window: Window) -> Iterator[Entry]:
     yield Entry(GENERATED_TOKENS, "generated tokens", GENERATED, ({},), generated, most)
     yield Entry(PROMPT_TOKENS, "prompt tokens", PROMPT, ({},), prompt, prompt + extra.prompt_tokens)
     yield Entry(FINISHED, "requests answered", SUCCESS, reasons, answered, answered + extra.requests)
-    abandoned = sum(_abandoned(record) for record in records)
+    abandoned = sum(_abandoned(record) for record in window.requests if record.error is not None)
     if abandoned:
         # For which reason is open: the server may have come to the end before it heard that nobody listens.
         ended = answered + abandoned
@@ -166,7 +167,7 @@ def _cached(history: History, window: Window, found: Findings) -> None:
     prompt speaks of the prompt once.
     """
     told = [record.usage.cached_tokens for record in window.requests if record.usage is not None]
-    single = all(record.choices == 1 for record in window.requests)
+    single = window.single and all(record.choices == 1 for record in window.others)
     if not (told and single and window.clean) or None in told:
         return
     if release(history) < FIRST_ADMISSION_COUNTS and window.growth(PREEMPTIONS):
@@ -188,12 +189,10 @@ def _lookups(window: Window, found: Findings) -> None:
     queries = window.need(found, f"{EXTERNAL}_queries_total")
     if queries is None:
         return
-    # Once for each choice, since the server makes a request of each.
-    asked = {
-        record.id: record.prompt_tokens * record.choices for record in (*window.requests, *window.strays)
-    }
+    # Once for each choice, since the server makes a request of each. Many a stray is of this window.
+    rest = {record.id: record.prompt_tokens * record.choices for record in (*window.others, *window.strays)}
     found.checked += 1
-    figures = {"looked_up": queries[0], "prompt": sum(asked.values())}
+    figures = {"looked_up": queries[0], "prompt": window.prompt_tokens + sum(rest.values())}
     if figures["looked_up"] > figures["prompt"]:
         text = f"{queries[0]:g} tokens looked up in the tier for {figures['prompt']} prompt tokens"
         window.violation(found, LOOKED_UP, text, figures, f"{EXTERNAL}_queries_total")

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
+from operator import attrgetter
 
 import numpy as np
 
@@ -33,6 +36,28 @@ def by_phase(history: History) -> dict[str, list[RequestRecord]]:
     return dict(phases)
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """From the first start of some requests to their last end, wall clock."""
+
+    first_ns: int
+    last_ns: int
+
+
+@once
+def spans(history: History) -> dict[str, Span]:
+    """By phase, of its requests."""
+    return {name: span_of(records) for name, records in by_phase(history).items()}
+
+
+def span_of(records: Sequence[RequestRecord]) -> Span:
+    """Of one request or more."""
+    return Span(min(map(_START, records)), max(map(end_ns, records)))
+
+
+_START = attrgetter("start_ns")
+
+
 def totals(log: MetricLog, metric: str, **labels: str) -> list[float | None]:
     """Sum over the matching series of a metric at each scrape; None where none has a value."""
     sums = np.zeros(len(log))
@@ -47,7 +72,7 @@ def totals(log: MetricLog, metric: str, **labels: str) -> list[float | None]:
 def scraped_to_the_end(history: History) -> bool:
     """Whether scrapes were tried, with success or not, until the last request of a phase had ended."""
     phases = {phase.name for phase in history.plan.scenario.phases}
-    ends = (end_ns(record) for record in history.requests if record.phase in phases)
+    ends = (span.last_ns for name, span in spans(history).items() if name in phases)
     return history.metrics.last_ns() >= max(ends, default=0)
 
 
@@ -55,8 +80,8 @@ class BusyTimes:
     """When at least one client request was on its way."""
 
     def __init__(self, requests: list[RequestRecord]) -> None:
-        starts = np.fromiter((record.start_ns for record in requests), np.int64)
-        ends = np.fromiter(map(end_ns, requests), np.int64)
+        starts = np.fromiter(map(_START, requests), np.int64, len(requests))
+        ends = np.fromiter(map(end_ns, requests), np.int64, len(requests))
         order = np.argsort(starts)
         starts, ends = starts[order], np.maximum.accumulate(ends[order])
         first = np.append(True, starts[1:] > ends[:-1])[: len(starts)]

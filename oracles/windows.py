@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from operator import mul
 
 from history.events import PhaseEnd
 from history.finding import SERVER, Subject
 from history.finding import metric as metric_subject
 from history.finding import phase as phase_subject
 from history.metrics import MetricLog
+from history.once import once
 from history.reader import History, PhaseWindow
 from history.records import CROWD, RequestRecord
 from oracles.findings import Findings
 from oracles.lives import Life, lives, outages
 from oracles.rule import Rule
-from oracles.timeline import before_the_run, by_phase, end_ns
+from oracles.timeline import Span, before_the_run, by_phase, span_of, spans
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,35 @@ class Window:
     """Whether its end is recorded. Else the load was lost in it, perhaps with records of what it had sent."""
     phase: str | None = None
     """None for the whole run."""
+
+    @cached_property
+    def ok(self) -> list[RequestRecord]:
+        """The requests that ended ok."""
+        return [record for record in self.requests if record.outcome == "ok"]
+
+    @cached_property
+    def others(self) -> list[RequestRecord]:
+        """The requests that did not."""
+        return _strays(self.requests)
+
+    @cached_property
+    def choices(self) -> list[int]:
+        """Of each request that ended ok."""
+        return [record.choices for record in self.ok]
+
+    @cached_property
+    def single(self) -> bool:
+        """Whether each request that ended ok asked for one answer."""
+        return self.choices.count(1) == len(self.choices)
+
+    def over_choices(self, values: Sequence[int]) -> int:
+        """The sum of a value of each request that ended ok, counted once for each choice."""
+        return sum(values) if self.single else sum(map(mul, values, self.choices))
+
+    @cached_property
+    def prompt_tokens(self) -> int:
+        """Of the requests that ended ok: the server reads a prompt once for each choice."""
+        return self.over_choices([record.prompt_tokens for record in self.ok])
 
     @property
     def subject(self) -> Subject:
@@ -96,17 +128,20 @@ class Window:
         )
 
 
+@once
 def run_window(history: History) -> Window:
     """The whole run, up to the last scrape; where a fault ended the server, its last life."""
     log = history.metrics
     last = len(log) - 1
     life = _life_at(history, log.times_ns[last]) if last >= 0 else None
     since_ns = life.start_ns if life is not None and life.number else 0
-    requests = [record for record in history.requests if record.start_ns >= since_ns]
+    requests = history.requests
+    if since_ns:
+        requests = [record for record in requests if record.start_ns >= since_ns]
     settled = (
         last >= 0
         and log.incarnations[bisect_left(log.times_ns, since_ns)] == log.incarnations[last]
-        and log.times_ns[last] >= max(map(end_ns, history.requests), default=0)
+        and log.times_ns[last] >= max((span.last_ns for span in spans(history).values()), default=0)
     )
     name = "run" if not since_ns else "run since the server was started anew"
     # A life that began in the run counts from 0.
@@ -116,6 +151,7 @@ def run_window(history: History) -> Window:
     return Window(name, log, first, last, requests, settled, strays, None, since_ns, ended=whole)
 
 
+@once
 def phase_windows(history: History) -> list[Window]:
     """The phases that began, each with its own requests and those of crowds; the conductor's requests lie
     between them."""
@@ -123,14 +159,16 @@ def phase_windows(history: History) -> list[Window]:
     strays = _strays(history.requests)
     windows: list[Window] = []
     for phase in history.phases():
-        requests = [*by_phase(history).get(phase.spec.name, []), *_crowds(history, phase)]
+        crowds = list(_crowds(history, phase))
+        requests = [*by_phase(history).get(phase.spec.name, []), *crowds]
+        span = _span(history, phase, crowds)
         first = phase.first_scrape if phase.first_scrape is not None else -1
         last = phase.last_scrape if phase.last_scrape is not None else -1
         settled = (
             first >= 0
             and log.incarnations[first] == log.incarnations[last]
-            and log.times_ns[first] <= min((record.start_ns for record in requests), default=phase.start_ns)
-            and log.times_ns[last] >= max(map(end_ns, requests), default=phase.start_ns)
+            and log.times_ns[first] <= span.first_ns
+            and log.times_ns[last] >= span.last_ns
         )
         life = _life_at(history, phase.start_ns)
         since_ns = life.start_ns if life is not None and life.number else 0
@@ -152,6 +190,14 @@ def phase_windows(history: History) -> list[Window]:
             )
         )
     return windows
+
+
+def _span(history: History, phase: PhaseWindow, crowds: list[RequestRecord]) -> Span:
+    """Of the requests of a phase and of crowds; its start where there are none."""
+    found = [spans(history)[phase.spec.name]] if phase.spec.name in spans(history) else []
+    found += [span_of(crowds)] if crowds else []
+    first = min((span.first_ns for span in found), default=phase.start_ns)
+    return Span(first, max((span.last_ns for span in found), default=phase.start_ns))
 
 
 def _ended(history: History, phase: PhaseWindow) -> bool:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from history.records import RequestRecord
 from oracles.findings import Findings
 from oracles.inputs import METRICS, REQUESTS
 from oracles.laws.build import CHOICES, E2E, MAX_TOKENS, SUCCESS, TTFT
@@ -81,16 +81,17 @@ def compare(window: Window, found: Findings) -> None:
 
 
 def _bounds(window: Window, extra: Spare) -> Iterator[Bound]:
-    ok = [record for record in window.requests if record.outcome == "ok"]
-    single = [record for record in ok if record.choices == 1]
-    others = sum(record.choices for record in ok) - len(single)
+    ok, choices = window.ok, sum(window.choices)
+    single = ok if window.single else [record for record in ok if record.choices == 1]
+    others = choices - len(single)
+    ends = Counter([record.finish_reason for record in single])
     for reason in REASONS:
-        ended = sum(record.finish_reason == reason for record in single)
+        ended = ends[reason]
         labels = ({"finished_reason": reason},)
         yield Bound(
             BY_REASON, f"requests ended by {reason}", SUCCESS, labels, ended, ended + others + extra.requests
         )
-    tokens = sum(record.max_tokens * record.choices for record in ok)
+    tokens = window.over_choices([record.max_tokens for record in ok])
     yield Bound(
         MAX_TOKENS_SUM,
         "tokens requested",
@@ -101,24 +102,17 @@ def _bounds(window: Window, extra: Spare) -> Iterator[Bound]:
     )
     sent = len(ok)
     yield Bound(SENT, "requests sent", f"{CHOICES}_count", ({},), sent, sent + len(window.strays))
-    choices = sum(record.choices for record in ok)
     yield Bound(CHOICES_SUM, "choices requested", f"{CHOICES}_sum", ({},), choices, choices + extra.requests)
     answers = tuple({"handler": path, "method": "POST", "status": "2xx"} for path in COMPLETIONS)
     yield Bound(HTTP_ANSWERS, "completions answered", HTTP, answers, sent, sent + len(window.strays))
     if window.clean:
-        yield _waited(LATENCY, "s of latency", E2E, ok, [record.end_us for record in ok])
-        yield _waited(
-            FIRST_TOKEN_TIME,
-            "s to the first token",
-            TTFT,
-            ok,
-            [record.first_us or record.end_us for record in ok],
-        )
+        yield _waited(LATENCY, "s of latency", E2E, window, [record.end_us for record in ok])
+        first_us = [record.first_us or record.end_us for record in ok]
+        yield _waited(FIRST_TOKEN_TIME, "s to the first token", TTFT, window, first_us)
 
 
-def _waited(rule: Rule, what: str, family: str, records: list[RequestRecord], waited_us: list[int]) -> Bound:
+def _waited(rule: Rule, what: str, family: str, window: Window, waited_us: list[int]) -> Bound:
     """The server's time of a choice lies within the time that its client waited."""
-    waits = (us * record.choices for us, record in zip(waited_us, records, strict=True))
-    waited_s = sum(waits) * NS_PER_US / NS_PER_S
-    most = waited_s * (1 + CLOCKS) + TICK_S * sum(record.choices for record in records)
+    waited_s = window.over_choices(waited_us) * NS_PER_US / NS_PER_S
+    most = waited_s * (1 + CLOCKS) + TICK_S * sum(window.choices)
     return Bound(rule, what, f"{family}_sum", ({},), 0.0, most)
