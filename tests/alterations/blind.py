@@ -1,6 +1,6 @@
 """Kinds that are not noticed by their rule yet, each with what is missing.
 
-Made of what `python -m tests.alterations` printed with two or three runs a kind. A kind that is noticed on some runs only is
+Made of what `python -m tests.alterations` printed, two or three runs a kind. One noticed on some runs only is
 here, too.
 """
 
