@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from benchmarks.soak.shape import (
     Stretch,
 )
 from history import events as happened
-from history.protocol.evidence import CopyDelayed, LoadFailed, as_stored
+from history.protocol.evidence import CopyDelayed, Healed, LoadFailed, as_stored
 from history.protocol.notes import LoadRetried
 from history.records import (
     ClientRecord,
@@ -111,16 +112,20 @@ def _event(t_ns: int, data: happened.EventData) -> Event:
     return stored(Timed(t_ns, t_ns - MONO_SHIFT_NS, data))
 
 
-def journal(stretch: Stretch, load: Columns) -> Iterator[FaultRecord]:
-    """Every strike, and for a failed load the note that the server asks again."""
+def journal(stretch: Stretch, load: Columns, end_ns: int) -> Iterator[FaultRecord]:
+    """Every strike, and for a failed load the note that the server asks again. `end_ns`: the last answer."""
     loaded = _line(START_NS, "loaded", None, 0, None, {"generation": "G8"})
     yield from (loaded, msgspec.structs.replace(loaded, role="scheduler", pid=SCHEDULER_PID))
+    for fault in FAULTS:
+        yield _line(stretch.start_ns - MS, "armed", fault.id, None, None, {"epoch": 1})
     struck = np.flatnonzero(load.strike)
+    fired = Counter[str]()
     for number, place in enumerate(struck.tolist()):
         t_ns = int(load.start_ns[place]) + STRIKE_US * 1000
         request = f"cmpl-{stretch.spec.name}-{place}-0-0a1b2c3d"
         failed = load.strike[place] == FAILED
         fault = FAULTS[0 if failed else 1]
+        fired[fault.id] += 1
         blocks = int(load.copied[place]) // BLOCK_SIZE
         late = CopyDelayed(job=number, direction="load", ms=LATE_MS)
         proof = as_stored(LoadFailed(blocks=blocks) if failed else late)
@@ -128,10 +133,13 @@ def journal(stretch: Stretch, load: Columns) -> Iterator[FaultRecord]:
         if failed:
             note: Evidence = msgspec.to_builtins(LoadRetried())
             yield _line(t_ns + MS, "note", fault.id, number, request, note)
+    for fault in FAULTS:
+        healed = Healed(reason="conductor", fired=fired[fault.id])
+        yield _line(end_ns + MS, "healed", fault.id, None, None, as_stored(healed))
 
 
 def _line(
-    t_ns: int, event: str, fault: str | None, n: int, request: str | None, evidence: Evidence
+    t_ns: int, event: str, fault: str | None, n: int | None, request: str | None, evidence: Evidence
 ) -> FaultRecord:
     kind = next((spec.kind for spec in FAULTS if spec.id == fault), None)
     return msgspec.convert(

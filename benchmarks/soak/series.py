@@ -63,6 +63,7 @@ def growths(load: Columns) -> Iterator[Growth]:
     """All counters, histograms and constants. The requests are those of the columns, in their order."""
     yield from _process(len(load.tokens))
     yield from _tokens(load)
+    yield Growth(series_key("vllm:cache_config_info", {"engine": "0", "block_size": "32"}), base=1.0)
     for name in IDLE:
         yield _own(name)
     for name, (label, values) in IDLE_BY_LABEL.items():

@@ -44,7 +44,7 @@ def write_soak(run_dir: Path, requests: int, seed: int) -> int:
     canaries = (books.canary(number, start_ns) for number, start_ns in enumerate(canaries_ns))
     books.write_lines(run_dir / layout.requests_file("canary"), canaries)
     armed = next(place for place, stretch in enumerate(whole) if stretch.spec.role == "chaos")
-    journal = books.journal(whole[armed], columns[armed])
+    journal = books.journal(whole[armed], columns[armed], ends_ns[armed])
     books.write_lines(run_dir / layout.CONTROL / "faults-worker-102.jsonl", journal)
     for role, accounts in (("scheduler", ("stores", "loads")), ("worker", ("copies",))):
         lines = books.ledger(role, accounts, START_NS + 20 * NS_PER_S, final_ns + NS_PER_S)

@@ -47,7 +47,7 @@ def test_a_soak_has_the_shape_of_a_real_run(soak: Path) -> None:
     seconds = (history.metrics.times_ns[-1] - history.metrics.times_ns[0]) / 1e9
     assert len(history.metrics) == pytest.approx(4 * seconds, rel=0.01)
     assert len(list(history.metrics)) > 400
-    assert {record.event for record in history.faults} == {"loaded", "fired", "note"}
+    assert {record.event for record in history.faults} == {"loaded", "armed", "fired", "note", "healed"}
     assert len(history.log) > REQUESTS
 
 
