@@ -27,7 +27,7 @@ from kvchaos.paths import cache_folder
 
 KEPT = (
     *(layout.PLAN, layout.EVENTS, layout.METRICS, layout.CLIENT, layout.RESOURCES, layout.SERVER_LOG),
-    *(layout.REQUESTS_GLOB, layout.FAULTS_GLOB, layout.LEDGER_GLOB),
+    *(layout.REQUESTS_GLOB, layout.FAULTS_GLOB, layout.LEDGER_GLOB, layout.PROVENANCE_GLOB),
 )
 MAX_BYTES = 1_000_000
 """Of all files of an example: every clone of the repository carries them."""
