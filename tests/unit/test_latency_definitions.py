@@ -28,6 +28,7 @@ CLOCKS = {"first_us", "intended_ns", "end_us", "chunk_us"}
 MOMENTS = {
     "kvchaos/clientbench/figures.py",
     "kvchaos/report/html/lanes.py",
+    "kvchaos/sight/alterations/events.py",
     "loadtests/distributed/clock.py",
     "kvchaos/report/html/latency_chart.py",
     "oracles/network_signs.py",
@@ -35,7 +36,7 @@ MOMENTS = {
     "oracles/speed.py",
     "oracles/timeline.py",
 }
-"""Where they are moments on the wall clock, or say how long one request took that is named."""
+"""Where they are moments on the wall clock, are altered, or say how long one request took that is named."""
 FREEZE_MS = 4000
 MS = 1_000_000
 
