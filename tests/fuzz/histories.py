@@ -33,6 +33,7 @@ STORED = ("green", "wrong-answers")
 """Runs of real servers in tests/data that are as expected."""
 OUTCOMES = {0: "as expected", 1: "not as expected", 2: "unknown"}
 NOTES = "notes_evidence: "
+SEALED, UNSEALED = b"\nsealed: true\n", b"\nsealed: false\n"
 
 
 class Refused(Exception):
@@ -77,6 +78,8 @@ def _whole(folder: Path) -> Files:
             for path in sorted(folder.rglob("*"))
             if path.is_file() and path.name not in (layout.VERDICT, layout.SEALS)
         }
+        # Seals would find what the fuzzer alters. As a run without them it is judged by what it holds.
+        files[layout.PLAN] = files[layout.PLAN].replace(SEALED, UNSEALED)
         if b'"kind":"evidence"' not in files[layout.EVENTS]:
             plan = files[layout.PLAN].decode().splitlines(keepends=True)
             plan = [line for line in plan if not line.startswith(NOTES)]
