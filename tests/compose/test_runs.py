@@ -27,6 +27,9 @@ STRUCK = {
 }
 """Scenarios, and the fault of each."""
 LIVES = {"kill-and-restart": 2, "memory-squeeze": 2}
+SHARING = ("cpu-squeeze", "memory-squeeze")
+"""Two with equal server settings, in the order of the campaign."""
+UP = ["create", "start", "health_status: healthy"]
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +48,11 @@ def campaign(place: Bench) -> Finished:
 def of(campaign: Finished, scenario: str) -> RunDir:
     (run,) = (run for run in campaign.runs() if run.scenario == scenario)
     return run
+
+
+def actions_of(run: RunDir, service: str) -> list[ContainerAction]:
+    events = run.history.events_of(ContainerAction)
+    return [event.data for event in events if event.data.service == service]
 
 
 def test_all_are_green_and_nothing_is_left(
@@ -91,10 +99,9 @@ def test_what_the_engine_tells_and_what_the_run_leaves(campaign: Finished) -> No
     run = of(campaign, INSIDE)
     assert run.history.plan.stack == "compose-cpu"
     assert run.history.plan.versions.vllm == NEW
-    told = [event.data for event in run.history.events_of(ContainerAction) if event.data.service == "server"]
-    # It serves the next run, too.
-    assert [action.action for action in told] == ["create", "start", "health_status: healthy"]
-    assert all(action.at_ns < time.time_ns() for action in told)
+    actions = actions_of(run, "server")
+    assert [action.action for action in actions] == [*UP, "kill", "stop", "die"]
+    assert all(action.at_ns < time.time_ns() for action in actions)
     assert len(run.history.resources) > 5
     files: list[Path] = [path for path in run.path.rglob("*") if path.is_file()]
     assert {path.stat().st_uid for path in files} == {os.getuid()}
@@ -102,7 +109,8 @@ def test_what_the_engine_tells_and_what_the_run_leaves(campaign: Finished) -> No
 
 
 def test_a_container_that_was_proved_clean_serves_the_next_run(campaign: Finished) -> None:
-    one, two = of(campaign, INSIDE), of(campaign, "kill-and-restart")
+    one, two = (of(campaign, scenario) for scenario in SHARING)
+    assert [action.action for action in actions_of(one, "server")] == UP
     assert one.event(CleanState).data == CleanState(clean=True, objections=[])
     assert two.history.plan.preceded_by == (one.path.name,)
     first, second = one.event(ServerStart).data, two.history.events_of(ServerStart)[0].data
@@ -114,20 +122,8 @@ def test_a_container_that_was_proved_clean_serves_the_next_run(campaign: Finishe
 
 
 def test_each_run_on_a_container_has_a_prometheus_of_its_own(campaign: Finished) -> None:
-    one, two = of(campaign, INSIDE), of(campaign, "kill-and-restart")
-    seen = [
-        {
-            event.data.container
-            for event in run.history.events_of(ContainerAction)
-            if event.data.service == "prometheus"
-        }
-        for run in (one, two)
-    ]
-    assert [len(each) for each in seen] == [1, 1]
-    assert seen[0] != seen[1]
-    ends = [
-        event.data.action
-        for event in one.history.events_of(ContainerAction)
-        if event.data.service == "prometheus"
-    ]
-    assert ends[-1] == "destroy"
+    one, two = (actions_of(of(campaign, scenario), "prometheus") for scenario in SHARING)
+    containers = [{action.container for action in actions} for actions in (one, two)]
+    assert [len(each) for each in containers] == [1, 1]
+    assert containers[0] != containers[1]
+    assert one[-1].action == "destroy"
