@@ -11,7 +11,7 @@ from kvchaos.sight.mutants.sessions import sessions
 from oracles import ORACLES
 from tests.server.bench import Bench
 
-PROOF_S = 1200.0
+PROOF_S = 2400.0
 RUNS = (
     "untouched",
     "one",
