@@ -15,7 +15,8 @@ from history.finding import SERVER, Gap
 from history.reader import History, read_history
 from history.verdict import OracleResult, Outcome, RunVerdict, Verdict
 from kvchaos.bugs.explaining import explain_by_bugs
-from kvchaos.expectation import cut_short, expected_oracles, weigh
+from kvchaos.cut_short import cut_short
+from kvchaos.expectation import expected_oracles, weigh
 from kvchaos.report.coverage import coverage_text
 from kvchaos.report.html.render import report_html
 from kvchaos.report.junit import junit_xml

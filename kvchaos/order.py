@@ -8,6 +8,7 @@ from chaos.catalogue import effects, ends_the_server
 from history.plan import Scenario, ServerSettings
 from kvchaos.bugs.expected import certain_somewhere, expected_somewhere
 from kvchaos.bugs.known_bug import KnownBug
+from oracles.rule import oracle_of
 
 FIRST = ("baseline-offload", "corruption-canary")
 """That nothing breaks by itself, and that the judges see what is broken."""
@@ -41,14 +42,10 @@ def _may_leave_it_unclean(scenario: Scenario, bugs: Sequence[KnownBug]) -> bool:
         return True
     if not UNCLEAN.isdisjoint(_declared(scenario)):
         return True
-    return not UNCLEAN.isdisjoint(map(_oracle, certain_somewhere(scenario, bugs)))
+    return not UNCLEAN.isdisjoint(map(oracle_of, certain_somewhere(scenario, bugs)))
 
 
 def _declared(scenario: Scenario) -> set[str]:
     """The oracles that fail by what its faults are declared to bring."""
     declared = (effect for fault in scenario.faults for effect in effects(fault.kind, fault.params))
-    return {_oracle(rule) for effect in declared for rule in effect.rules}
-
-
-def _oracle(rule: str) -> str:
-    return rule.partition("/")[0]
+    return {oracle_of(rule) for effect in declared for rule in effect.rules}

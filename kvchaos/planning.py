@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from chaos import catalogue
@@ -32,6 +31,7 @@ from kvchaos.bugs.catalogue import known_bugs
 from kvchaos.bugs.expected import expectation_for
 from kvchaos.errors import UsageError
 from kvchaos.joining import MasterAddress
+from kvchaos.release_range import contains
 from kvchaos.scenario import check_fit
 from kvchaos.served_model import ServedModel
 from kvchaos.servers.registry import ServerEnv, logprob_tolerance
@@ -186,7 +186,7 @@ def declared_effects(faults: Iterable[FaultSpec], release: Version) -> Iterator[
     """What these faults bring on a release of vLLM."""
     for fault in faults:
         for effect in catalogue.effects(fault.kind, fault.params):
-            if not SpecifierSet(effect.releases, prereleases=True).contains(release):
+            if not contains(effect.releases, release):
                 continue
             yield DeclaredEffect(
                 fault=fault.id,

@@ -7,7 +7,6 @@ from itertools import combinations
 from pathlib import Path
 
 import msgspec
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from pydantic import ValidationError
 
 from chaos import catalogue
@@ -16,10 +15,12 @@ from history.arrivals import Recorded
 from history.lines import one_line
 from history.plan import Expectation, Scenario, StackName
 from history.strict import first_problem
-from history.yaml_file import BadYaml, load_yaml
+from history.yaml_file import Value
 from kvchaos.errors import UsageError
 from kvchaos.paths import beside_packages
+from kvchaos.release_range import range_problem
 from kvchaos.stacks.command import check_settings
+from kvchaos.yaml_model import read_model
 from loadtests import workloads
 from loadtests.workloads import PATH_PARAM, Workload
 from loadtests.workloads.base import Timed
@@ -57,15 +58,7 @@ def find_scenario(wanted: str) -> Path:
 def load_scenario(path: Path) -> Scenario:
     """Read and check a scenario. Raises UsageError with file, place and problem."""
     try:
-        content = load_yaml(path)
-        # By way of JSON, since strict validation of Python objects wants tuples and YAML has none.
-        scenario = Scenario.model_validate_json(msgspec.json.encode(_expand(content)))
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
-    except BadYaml as error:
-        raise UsageError(str(error)) from error
-    except ValidationError as error:
-        raise UsageError(f"{path}: {first_problem(error)}") from error
+        scenario = read_model(path, _parse)
     except BadSchedule as error:
         raise UsageError(f"{path}: faults: {one_line(error)}") from error
     scenario = _with_whole_paths(scenario, path.parent)
@@ -92,6 +85,11 @@ def check_stack(scenario: Scenario, stack: StackName) -> None:
                 f"scenario {scenario.name}: workloads.{name}: chat_share needs the tiny model, whose chat "
                 f"template is known; the server of --stack {stack} may have another: leave it out"
             )
+
+
+def _parse(content: Value) -> Scenario:
+    # By way of JSON, since strict validation of Python objects wants tuples and YAML has none.
+    return Scenario.model_validate_json(msgspec.json.encode(_expand(content)))
 
 
 def rechecked(content: Mapping[str, object]) -> Scenario:
@@ -209,8 +207,6 @@ def _expectation_problems(entry: Expectation) -> list[str]:
             found.append(f"expect: no rule named {name}; see: kvchaos oracles --rules")
         elif "/" not in name and name not in oracles:
             found.append(f"expect: no oracle named {name}; there are {', '.join(sorted(oracles))}")
-    try:
-        SpecifierSet(entry.releases)
-    except InvalidSpecifier:
-        found.append(f'expect: releases {entry.releases!r} is no version range such as ">=0.16,<0.19"')
+    if wrong := range_problem(entry.releases):
+        found.append(f"expect: releases {wrong}")
     return found

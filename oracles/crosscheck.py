@@ -189,7 +189,7 @@ def _lookups(window: Window, found: Findings) -> None:
     queries = window.need(found, f"{EXTERNAL}_queries_total")
     if queries is None:
         return
-    # Once for each choice, since the server makes a request of each. Many a stray is of this window.
+    # Once for each choice, since the server makes a request of each. A stray of this window counts once.
     rest = {record.id: record.prompt_tokens * record.choices for record in (*window.others, *window.strays)}
     found.checked += 1
     figures = {"looked_up": queries[0], "prompt": window.prompt_tokens + sum(rest.values())}

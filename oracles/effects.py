@@ -22,6 +22,7 @@ from oracles.answers import compared
 from oracles.faults import direction_of, is_real
 from oracles.lives import FOR_EVER, lives
 from oracles.logs import NATIVE
+from oracles.rule import oracle_of
 from oracles.spread import may_differ
 from oracles.struck import by_name
 from oracles.timeline import NS_PER_S, end_ns
@@ -78,7 +79,7 @@ def explain(
                 rules=list(declared.rules),
                 least=declared.least * scope.struck,
                 explains=dict(Counter(finding.rule for finding in mine)),
-                judged=able.issuperset(map(_oracle, declared.rules)),
+                judged=able.issuperset(map(oracle_of, declared.rules)),
             )
         )
     missing = [effect.rules[0] for effect in effects if effect.missing]
@@ -136,12 +137,8 @@ def _marked(
     counts = Counter(
         finding.rule for finding in findings if finding.explained_by is not None and finding.follows is None
     )
-    owed = [rule for rule in missing if _oracle(rule) == result.oracle]
+    owed = [rule for rule in missing if oracle_of(rule) == result.oracle]
     return replace(result, findings=findings, explained=dict(counts), missing=owed)
-
-
-def _oracle(rule: str) -> str:
-    return rule.partition("/")[0]
 
 
 def _struck(history: History, fired: Sequence[FaultRecord]) -> Scope:

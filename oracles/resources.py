@@ -188,7 +188,7 @@ def _counts(history: History, moments: Sequence[Moment], found: Findings) -> Non
 
 
 def _fewer(first: Moment, last: Moment, found: Findings) -> None:
-    """A process that is gone may have crashed without a word."""
+    """A process that is gone may have crashed and logged nothing."""
     before, after = first.held.processes, last.held.processes
     if after < before:
         text = f"{before} processes after {first.name}, {after} at {last.name}: {before - after} are gone"

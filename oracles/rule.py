@@ -34,4 +34,9 @@ class Rule:
 
     @property
     def oracle(self) -> str:
-        return self.id.partition("/")[0]
+        return oracle_of(self.id)
+
+
+def oracle_of(rule: str) -> str:
+    """The oracle of a rule's id, or of an oracle's name."""
+    return rule.partition("/")[0]

@@ -20,6 +20,7 @@ from history.records import RequestRecord
 
 NS_PER_S = 1_000_000_000
 NS_PER_US = 1_000
+_START = attrgetter("start_ns")
 
 
 def end_ns(record: RequestRecord) -> int:
@@ -53,9 +54,6 @@ def spans(history: History) -> dict[str, Span]:
 def span_of(records: Sequence[RequestRecord]) -> Span:
     """Of one request or more."""
     return Span(min(map(_START, records)), max(map(end_ns, records)))
-
-
-_START = attrgetter("start_ns")
 
 
 def totals(log: MetricLog, metric: str, **labels: str) -> list[float | None]:

@@ -62,7 +62,7 @@ class Window:
 
     @cached_property
     def single(self) -> bool:
-        """Whether each request that ended ok asked for one answer."""
+        """Whether each request that ended ok requested one choice."""
         return self.choices.count(1) == len(self.choices)
 
     def over_choices(self, values: Sequence[int]) -> int:

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from history.known_bug import ExpectedBug
 from history.plan import Expectation
 from history.verdict import BugResult, Cause, OracleResult
+from oracles.rule import oracle_of
 
 
 def explain_by_bugs(
@@ -57,4 +58,4 @@ def _result(bug: ExpectedBug, broken: Mapping[str, int], strange: Iterable[str])
 
 def _covers(names: Iterable[str], rule: str) -> bool:
     """Whether one of these names is the rule, or its oracle."""
-    return not {rule, rule.partition("/")[0]}.isdisjoint(names)
+    return not {rule, oracle_of(rule)}.isdisjoint(names)

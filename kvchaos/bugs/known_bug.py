@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 from pydantic import Field, field_validator, model_validator
 
 from history.strict import Name, RuleName, Strict
+from kvchaos.release_range import contains
 
 UPSTREAM = re.compile(r"(?P<repository>[a-z]+)-(?P<kind>pr-)?(?P<number>\d+)")
 """An id that names an issue or a pull request."""
@@ -110,8 +110,3 @@ class KnownBug(Strict):
             and self.on(release)
             and (shows.releases is None or contains(shows.releases, release))
         ]
-
-
-def contains(releases: str, release: Version) -> bool:
-    """Whether a version range has a release; those before a release count as it does."""
-    return SpecifierSet(releases, prereleases=True).contains(release)

@@ -22,6 +22,7 @@ from kvchaos.expectation import Standing, effect_text, standing
 from kvchaos.report.evidence import cause_lines, evidence_lines
 from kvchaos.report.summary import OUTCOME_SYMBOLS, SEAL_TEXTS, SYMBOLS
 from kvchaos.terminal.estimate import about, counted
+from oracles.rule import oracle_of
 
 STYLES: dict[str, str] = {
     Standing.EXPECTED: "green",
@@ -215,5 +216,5 @@ def _expected(verdict: RunVerdict) -> str:
 
 def _failed(verdict: RunVerdict) -> list[str]:
     """Oracles that fail in a run that is as expected: by the expectation, then by the faults' effects."""
-    explained = (rule.partition("/")[0] for effect in verdict.effects for rule in effect.explains)
+    explained = (oracle_of(rule) for effect in verdict.effects for rule in effect.explains)
     return list(dict.fromkeys((*verdict.expected_failures, *explained)))

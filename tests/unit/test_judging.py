@@ -13,7 +13,8 @@ from history.finding import SERVER, Finding, Gap
 from history.plan import Expectation
 from history.reader import History, UnreadableRun
 from history.verdict import Cause, OracleResult, Outcome, RunVerdict, Verdict
-from kvchaos.expectation import Standing, cut_short, standing, unexpected, weigh
+from kvchaos.cut_short import cut_short
+from kvchaos.expectation import Standing, standing, unexpected, weigh
 from kvchaos.judging import CRASHES, exit_code, judge, judge_run_dir, run_oracle
 from oracles import Oracle
 from tests.unit.histories import clean_run

@@ -1,4 +1,4 @@
-"""A bug's file that is read wrongly makes runs wrong without a word: it is strict, and says what it is."""
+"""A bug's file that is read wrongly makes runs wrong silently, so reading is strict and names the problem."""
 
 from __future__ import annotations
 

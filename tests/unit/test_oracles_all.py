@@ -8,7 +8,7 @@ from history.metrics import MetricLog
 from history.reader import History
 from history.records import Event
 from history.verdict import Verdict
-from kvchaos.expectation import cut_short
+from kvchaos.cut_short import cut_short
 from kvchaos.judging import judge
 from oracles import ORACLES, Oracle
 from oracles.findings import MAX_FINDINGS
