@@ -15,12 +15,12 @@ from kvchaos.cli.tables import plain_table, print_table
 from kvchaos.errors import UsageError
 from kvchaos.paths import Places, cache_folder, runs_folder
 from kvchaos.report.markdown import update_page
+from kvchaos.selftest.kill_matrix import SessionScore, kill_matrix
+from kvchaos.selftest.mutants.mutant import Session
+from kvchaos.selftest.mutants.sessions import sessions
+from kvchaos.selftest.oracle_tables import insert_tables
+from kvchaos.selftest.session_runs import run_sessions
 from kvchaos.servers.registry import find_server
-from kvchaos.sight.mutants.mutant import Session
-from kvchaos.sight.mutants.sessions import sessions
-from kvchaos.sight.page import into_page
-from kvchaos.sight.prove import prove
-from kvchaos.sight.scorecard import Scored, scorecard
 from kvchaos.witness.program import need_prometheus
 from oracles import ORACLES, all_rules
 
@@ -49,7 +49,7 @@ def oracles_command(
         if page is not None and rules:
             raise UsageError("--page does not go with --rules")
         if page is not None:
-            update_page(page, into_page)
+            update_page(page, insert_tables)
         elif rules:
             _list_rules()
         else:
@@ -64,13 +64,13 @@ def oracles_command(
     environment = find_server(server or DEFAULT_SERVER, places.cache)
     console = Console()
     clean_leftovers(places, console)
-    scored: list[Scored] = []
-    for run in prove(chosen, environment, places, console):
+    scored: list[SessionScore] = []
+    for run in run_sessions(chosen, environment, places, console):
         console.print(f"{run.session}: {_word(run)}", markup=False, highlight=False)
         scored.append(run)
-    console.print(scorecard(scored), markup=False, highlight=False, soft_wrap=True)
+    console.print(kill_matrix(scored), markup=False, highlight=False, soft_wrap=True)
     complete = {session.name for session in chosen} <= {run.session for run in scored}
-    return 0 if complete and all(run.holds for run in scored) else 1
+    return 0 if complete and all(run.passed for run in scored) else 1
 
 
 def _list() -> None:
@@ -95,6 +95,6 @@ def _chosen(only: list[str] | None) -> list[Session]:
     return [known[name] for name in only] if only else list(known.values())
 
 
-def _word(run: Scored) -> str:
-    seen = sum(row.seen for row in run.rows)
-    return f"{seen} of {len(run.rows)} seen, {len(run.beside)} findings beside"
+def _word(run: SessionScore) -> str:
+    seen = sum(row.killed for row in run.rows)
+    return f"{seen} of {len(run.rows)} seen, {len(run.unexpected)} findings beside"

@@ -18,7 +18,7 @@ Part = tuple[str, Sequence[str]]
 
 
 FIRST = [
-    Path(__file__).with_name(f"test_{name}.py") for name in ("sight", "prometheus", "reuse", "expectation")
+    Path(__file__).with_name(f"test_{name}.py") for name in ("selftest", "prometheus", "reuse", "expectation")
 ]
 """The longest files, so that processes that share the files end together."""
 

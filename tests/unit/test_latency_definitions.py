@@ -28,7 +28,7 @@ CLOCKS = {"first_us", "intended_ns", "end_us", "chunk_us"}
 MOMENTS = {
     "kvchaos/clientbench/figures.py",
     "kvchaos/report/html/lanes.py",
-    "kvchaos/sight/alterations/events.py",
+    "kvchaos/selftest/alterations/event_alterations.py",
     "loadtests/distributed/clock.py",
     "kvchaos/report/html/latency_chart.py",
     "oracles/network_signs.py",

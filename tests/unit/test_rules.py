@@ -14,10 +14,10 @@ from history.plan import Expectation
 from history.protocol import ledger as recorded
 from history.reader import History, read_history
 from history.verdict import Verdict
-from kvchaos.sight.alterations import ALTERATIONS
-from kvchaos.sight.alterations.alteration import Alteration
-from kvchaos.sight.altered import score_alterations
-from kvchaos.sight.page import proofs
+from kvchaos.selftest.alteration_score import score_alterations
+from kvchaos.selftest.alterations import ALTERATIONS
+from kvchaos.selftest.alterations.alteration import Alteration
+from kvchaos.selftest.oracle_tables import proofs
 from oracles import ORACLES, all_rules, ledger
 from oracles.findings import MAX_FINDINGS, Findings, shortened
 from oracles.rule import Rule
@@ -56,7 +56,7 @@ def test_every_rule_has_a_mutant_or_an_alteration() -> None:
 @pytest.mark.parametrize("alteration", ALTERATIONS, ids=lambda alteration: f"{alteration.rule.id}")
 def test_an_alteration_of_a_green_run_breaks_its_rule(alteration: Alteration, green: History) -> None:
     (row,) = score_alterations(green, [alteration]).rows
-    assert row.seen, row.evidence
+    assert row.killed, row.evidence
 
 
 def test_the_run_that_is_altered_is_green(green: History) -> None:
@@ -67,7 +67,7 @@ def test_the_run_that_is_altered_is_green(green: History) -> None:
 def test_an_alteration_that_its_rule_does_not_find_fails_the_proof(green: History) -> None:
     blind = replace(ALTERATIONS[0], alter=lambda history: history)
     scored = score_alterations(green, [blind])
-    assert not scored.holds
+    assert not scored.passed
     assert scored.rows[0].evidence.startswith("pass: ")
 
 

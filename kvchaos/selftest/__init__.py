@@ -1,0 +1,1 @@
+"""Mutation testing of the oracles: real traffic is altered at one point, and an oracle must report it."""

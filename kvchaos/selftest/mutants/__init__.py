@@ -1,0 +1,1 @@
+"""The mutants: what each alters, and which rules must find it."""

@@ -1,0 +1,134 @@
+"""Mutants of what the server reports about itself: metrics, health, log, blocks in use."""
+
+from __future__ import annotations
+
+from kvchaos.selftest.control_mutations import ConnectionLeak, RunAction, log_engine_crash
+from kvchaos.selftest.metric_mutations import FixedResponse, MutationTiming, SampleMutation
+from kvchaos.selftest.mutants.mutant import Mutant, single_mutant, violates
+from kvchaos.selftest.stream_mutations import RequestRefused
+from oracles import accounting, alive, counters, crosscheck, drained, logs, offload, outcomes, resources
+
+LATENCY = "vllm:e2e_request_latency_seconds"
+FIRST_TOKENS = "vllm:time_to_first_token_seconds"
+HITS = "vllm:external_prefix_cache_hits_total"
+MUCH = 1e6
+LEAKED_CONNECTIONS = 60
+
+
+def counter_steps_back() -> Mutant:
+    # A part of its value may still be more than it was at the scrape before.
+    nothing = SampleMutation(f"{LATENCY}_sum", lambda _: 0.0, when=MutationTiming.ONCE)
+    what = "a counter is 0, in one scrape"
+    return single_mutant("counter-steps-back", what, nothing, violates(counters.DECREASED, f"{LATENCY}_sum"))
+
+
+def nan_sample() -> Mutant:
+    nan = SampleMutation(f"{LATENCY}_sum", lambda _: float("nan"), when=MutationTiming.ONCE)
+    kill = violates(counters.NOT_A_NUMBER, f"{LATENCY}_sum")
+    return single_mutant("nan-sample", "a counter is no number, in one scrape", nan, kill)
+
+
+def negative_sample() -> Mutant:
+    negative = SampleMutation(f"{LATENCY}_sum", lambda _: -1.0, when=MutationTiming.ONCE)
+    kills = (violates(counters.NEGATIVE, f"{LATENCY}_sum"), violates(counters.DECREASED, f"{LATENCY}_sum"))
+    return single_mutant("negative-sample", "a counter is below zero, in one scrape", negative, *kills)
+
+
+def buckets_not_cumulative() -> Mutant:
+    fuller = SampleMutation(f"{LATENCY}_bucket", lambda value: value + MUCH, {"le": "0.3"})
+    what = "a histogram's bucket holds more than the next one"
+    return single_mutant(
+        "buckets-not-cumulative", what, fuller, violates(counters.NOT_CUMULATIVE, f"{LATENCY}_bucket")
+    )
+
+
+def count_beside_its_buckets() -> Mutant:
+    more = SampleMutation(f"{LATENCY}_count", lambda value: value + 1)
+    what = "a histogram's count is not what its last bucket holds"
+    return single_mutant(
+        "count-beside-its-buckets", what, more, violates(counters.COUNT_DIFFERS, f"{LATENCY}_count")
+    )
+
+
+def prompt_tokens_overcounted() -> Mutant:
+    more = SampleMutation("vllm:prompt_tokens_total", lambda value: value + 32)
+    what = "the server counts 32 prompt tokens too many"
+    kills = (violates(accounting.SOURCES_SUM), violates(crosscheck.PROMPT_TOKENS))
+    return single_mutant("prompt-tokens-overcounted", what, more, *kills)
+
+
+def answer_overcounted() -> Mutant:
+    more = SampleMutation("vllm:generation_tokens_total", lambda value: value + 1)
+    what = "the server counts a token that it never sent"
+    return single_mutant("answer-overcounted", what, more, violates(crosscheck.GENERATED_TOKENS))
+
+
+def finish_overcounted() -> Mutant:
+    more = SampleMutation(
+        "vllm:request_success_total", lambda value: value + 1, {"finished_reason": "length"}
+    )
+    what = "the server counts an answer that it never gave"
+    return single_mutant("finish-overcounted", what, more, violates(crosscheck.FINISHED))
+
+
+def hits_above_lookups() -> Mutant:
+    more = SampleMutation(HITS, lambda value: value + MUCH)
+    what = "more tokens are found in the tier than were looked up"
+    return single_mutant("hits-above-lookups", what, more, violates(accounting.HITS_EXCEED))
+
+
+def first_token_overcounted() -> Mutant:
+    """In its last bucket as well, so that the histogram itself is in order."""
+    last = SampleMutation(f"{FIRST_TOKENS}_bucket", lambda value: value + 1, {"le": "+Inf"})
+    count = SampleMutation(f"{FIRST_TOKENS}_count", lambda value: value + 1)
+    what = "the server counts a first token that it never sent"
+    return Mutant("first-token-overcounted", what, (last, count), (violates(crosscheck.FIRST_TOKEN_COUNT),))
+
+
+def hits_without_offload() -> Mutant:
+    what = "a server without offloading tells of hits in the tier"
+    kills = (violates(offload.USED_WHILE_OFF), violates(accounting.HITS_EXCEED))
+    return Mutant("hits-without-offload", what, (SampleMutation(HITS, lambda value: value + 32),), kills)
+
+
+def running_for_ever() -> Mutant:
+    one_more = SampleMutation("vllm:num_requests_running", lambda _: 1.0, when=MutationTiming.END)
+    what = "one request runs on for ever, by the gauge"
+    kills = (violates(drained.GAUGE, "vllm:num_requests_running"), violates(drained.NOT_DRAINED))
+    return single_mutant("running-for-ever", what, one_more, *kills)
+
+
+def blocks_in_use() -> Mutant:
+    some = SampleMutation("vllm:kv_cache_usage_perc", lambda _: 0.05, when=MutationTiming.END)
+    what = "blocks are in use for ever, by the gauge"
+    return single_mutant("blocks-in-use", what, some, violates(drained.GAUGE, "vllm:kv_cache_usage_perc"))
+
+
+def reset_refused() -> Mutant:
+    refused = FixedResponse("/reset_prefix_cache", 200, b'{"success": false}')
+    what = "the server says that blocks are still held"
+    return single_mutant("reset-refused", what, refused, violates(drained.BLOCKS_LEAKED))
+
+
+def sockets_kept() -> Mutant:
+    what = f"the server keeps {LEAKED_CONNECTIONS} connections for good"
+    return single_mutant(
+        "sockets-kept", what, ConnectionLeak(LEAKED_CONNECTIONS), violates(resources.RULE_OF["open sockets"])
+    )
+
+
+def crash_in_the_log() -> Mutant:
+    what = "the log tells that the engine has died"
+    return single_mutant("crash-in-the-log", what, RunAction(log_engine_crash), violates(logs.ENGINE_DIED))
+
+
+def sick_by_health() -> Mutant:
+    sick = FixedResponse("/health", 503, b"")
+    what = "/health answers 503 while all else goes well"
+    return single_mutant("sick-by-health", what, sick, violates(alive.FALSE_SICK))
+
+
+def dead_behind_green_health() -> Mutant:
+    what = "the last canary is refused while /health says 200"
+    kills = (violates(alive.FALSE_HEALTHY, "canary-3"), violates(outcomes.FAILED, "canary-3"))
+    return single_mutant("dead-behind-green-health", what, RequestRefused("canary-3", 503), *kills)

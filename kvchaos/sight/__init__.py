@@ -1,1 +1,0 @@
-"""Proof that the oracles can see: real traffic, altered on its way in one known place at a time."""

@@ -1,0 +1,41 @@
+"""On a real server: every oracle finds a mutant that is made for it, and none speaks up without a reason.
+
+Some of the proof's runs, enough for each oracle; `kvchaos oracles --prove` makes them all.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from kvchaos.selftest.mutants.sessions import sessions
+from oracles import ORACLES
+from tests.server.bench import Bench
+
+PROOF_S = 2400.0
+RUNS = (
+    "untouched",
+    "one",
+    "three",
+    "four",
+    "struck",
+    "slow-client",
+    "slow",
+    "never-offloaded",
+    "two-witnesses",
+    "lost-end",
+)
+
+
+def test_these_runs_have_a_mutant_for_every_oracle() -> None:
+    mutants = [mutant for session in sessions() if session.name in RUNS for mutant in session.mutants]
+    killers = {kill.oracle for mutant in mutants for kill in mutant.kills}
+    assert killers == {oracle.name for oracle in ORACLES}
+
+
+@pytest.mark.server
+@pytest.mark.prometheus
+@pytest.mark.timeout(PROOF_S + 60)
+def test_every_mutant_is_found_and_no_oracle_goes_red_beside(bench: Bench) -> None:
+    only = [argument for name in RUNS for argument in ("--only", name)]
+    finished = bench.start("oracles", "--prove", *only, "--runs", str(bench.runs)).finish(PROOF_S)
+    assert finished.code == 0, finished.out[-4000:] + finished.err[-2000:]
