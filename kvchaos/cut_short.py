@@ -20,7 +20,7 @@ from history.events import (
 from history.finding import SERVER, Gap, Subject
 from history.finding import phase as phase_subject
 from history.reader import History
-from oracles.lives import lives
+from oracles.views.incarnations import lives
 
 RESEAL = ", or seal what was altered on purpose with: kvchaos reseal RUN_DIR"
 

@@ -25,7 +25,7 @@ from kvchaos.report.summary import summary_text
 from oracles import Oracle, judges_of
 from oracles.causes import causes, following
 from oracles.client import limited
-from oracles.effects import attributed, explain
+from oracles.effects.declared import attributed, explain
 from oracles.findings import shortened
 
 CRASHES = (ArithmeticError, LookupError, ValueError, TypeError, AttributeError, AssertionError)

@@ -20,14 +20,14 @@ from oracles import (
     counters,
     drained,
     faults,
-    ledger,
     logs,
+    metrics_crosscheck,
     offload,
     outcomes,
     performance,
     progress,
     resources,
-    witnesses,
+    transfer_invariants,
 )
 from oracles.inputs import CLIENT, EVENTS, FAULTS, LEDGER, LOG, METRICS, PROMETHEUS, REQUESTS, RESOURCES
 from oracles.rule import Rule
@@ -77,11 +77,11 @@ ORACLES: tuple[Oracle, ...] = (
         accounting.RULES,
     ),
     Oracle(
-        witnesses.NAME,
+        metrics_crosscheck.NAME,
         "Prometheus saw the same of the server's metrics as the suite",
         (PROMETHEUS, METRICS, REQUESTS, EVENTS),
-        witnesses.judge,
-        witnesses.RULES,
+        metrics_crosscheck.judge,
+        metrics_crosscheck.RULES,
     ),
     Oracle(
         answers.NAME,
@@ -105,11 +105,11 @@ ORACLES: tuple[Oracle, ...] = (
         resources.RULES,
     ),
     Oracle(
-        ledger.NAME,
+        transfer_invariants.NAME,
         "what began with offloaded blocks ended once, and no block changed",
         (LEDGER, EVENTS, REQUESTS),
-        ledger.judge,
-        ledger.RULES,
+        transfer_invariants.judge,
+        transfer_invariants.RULES,
     ),
     Oracle(
         faults.NAME,

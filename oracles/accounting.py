@@ -5,16 +5,24 @@ from __future__ import annotations
 from history.finding import request
 from history.reader import History
 from history.verdict import OracleResult
-from oracles import crosscheck
-from oracles.crosscheck import BY_SOURCE, CACHED, EXTERNAL, FIRST_ADMISSION_COUNTS, LOCAL, PREEMPTIONS, PROMPT
+from oracles import token_crosscheck
 from oracles.findings import Findings
 from oracles.inputs import METRICS, REQUESTS
 from oracles.laws import client, transfers
 from oracles.laws import judge as laws
 from oracles.laws.relations import RULES as RELATIONS
 from oracles.rule import Rule, Source
-from oracles.timeline import release
-from oracles.windows import Window, phase_windows, run_window
+from oracles.token_crosscheck import (
+    BY_SOURCE,
+    CACHED,
+    EXTERNAL,
+    FIRST_ADMISSION_COUNTS,
+    LOCAL,
+    PREEMPTIONS,
+    PROMPT,
+)
+from oracles.views.timeline import release
+from oracles.views.windows import Window, phase_windows, run_window
 
 NAME = "accounting"
 RECOMPUTED = "vllm:prompt_tokens_recomputed_total"
@@ -25,7 +33,7 @@ CACHE_SOURCES = ("local_cache_hit", "external_kv_transfer")
 
 
 def _rule(name: str, law: str, source: Source = "arithmetic", reads: tuple[str, ...] = (METRICS,)) -> Rule:
-    return Rule(f"{NAME}/{name}", law, source, reads, crosscheck.NOT_SETTLED)
+    return Rule(f"{NAME}/{name}", law, source, reads, token_crosscheck.NOT_SETTLED)
 
 
 SOURCES_SUM = _rule(
@@ -66,7 +74,7 @@ RULES = (
     CACHE_OFF,
     NEW_PROMPT,
     USAGE_RANGE,
-    *crosscheck.RULES,
+    *token_crosscheck.RULES,
     *RELATIONS,
     *client.RULES,
     *transfers.RULES,
@@ -93,7 +101,7 @@ def judge(history: History) -> OracleResult:
         _switched_off(history, window, found)
         transfers.compare(history, window, found)
         if window.ended:
-            crosscheck.compare(history, window, found)
+            token_crosscheck.compare(history, window, found)
             client.compare(window, found)
             laws.at_rest(window, release(history), found)
         else:

@@ -21,8 +21,8 @@ from history.timed import Timed
 from history.verdict import OracleResult
 from oracles.findings import Findings
 from oracles.inputs import EVENTS, FAULTS
-from oracles.lives import deaths, ending, lives, outage_at
 from oracles.rule import Rule
+from oracles.views.incarnations import deaths, ending, lives, outage_at
 
 NAME = "server-alive"
 STOPPED = (0, -signal.SIGTERM, 128 + signal.SIGTERM)

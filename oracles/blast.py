@@ -11,11 +11,11 @@ from history.verdict import OracleResult
 from oracles.answers import compared
 from oracles.findings import Findings
 from oracles.inputs import EVENTS, FAULTS, PROVENANCE, REQUESTS
-from oracles.lives import deaths
 from oracles.rule import Rule
-from oracles.spread import may_differ
-from oracles.strikes import Strikes, strikes_of, struck_lines
-from oracles.timeline import end_ns
+from oracles.views.damage_spread import may_differ
+from oracles.views.incarnations import deaths
+from oracles.views.strikes import Strikes, strikes_of, struck_lines
+from oracles.views.timeline import end_ns
 
 NAME = "blast-radius"
 MAX_TEXT = 200

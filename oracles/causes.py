@@ -17,19 +17,19 @@ from oracles import (
     counters,
     drained,
     faults,
-    ledger,
     logs,
+    metrics_crosscheck,
     offload,
     outcomes,
     progress,
     resources,
-    witnesses,
+    transfer_invariants,
 )
 from oracles.laws import relations
 from oracles.rule import Rule
 from oracles.signatures import first_raised, signature
 
-NEVER_ENDED = tuple(ledger.NEVER_ENDED.values())
+NEVER_ENDED = tuple(transfer_invariants.NEVER_ENDED.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +66,11 @@ FOLLOWS = (
         (
             progress.NAME,
             accounting.NAME,
-            witnesses.NAME,
+            metrics_crosscheck.NAME,
             answers.NAME,
             drained.NAME,
             resources.NAME,
-            ledger.NAME,
+            transfer_invariants.NAME,
             faults.NAME,
             blast.NAME,
             offload.NAME,

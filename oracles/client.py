@@ -18,7 +18,7 @@ from history.reader import History
 from history.records import ClientRecord, RequestRecord
 from history.verdict import OracleResult
 from oracles.findings import Findings
-from oracles.timeline import by_phase
+from oracles.views.timeline import by_phase
 
 NAME = "client"
 LIMIT = "the client was the limit"

@@ -15,7 +15,7 @@ from oracles.findings import Findings
 from oracles.inputs import LEDGER
 from oracles.offload import loaded_bytes
 from oracles.rule import Rule
-from oracles.timeline import NS_PER_S
+from oracles.views.timeline import NS_PER_S
 
 LATE_NS = 2 * NS_PER_S
 """A ledger notes its balance a second after a change at the latest."""

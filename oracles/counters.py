@@ -17,9 +17,9 @@ from oracles.findings import Findings
 from oracles.inputs import EVENTS, LOG, METRICS, REQUESTS
 from oracles.laws import exported, generic
 from oracles.laws.families import without_law
-from oracles.lives import lives
 from oracles.rule import Rule
-from oracles.timeline import lines_before_stop, scraped_to_the_end
+from oracles.views.incarnations import lives
+from oracles.views.timeline import lines_before_stop, scraped_to_the_end
 
 NAME = "counters"
 COUNTER_SUFFIXES = ("_total", "_count", "_sum", "_bucket")

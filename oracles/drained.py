@@ -10,7 +10,7 @@ from history.verdict import OracleResult
 from oracles.findings import Findings
 from oracles.inputs import EVENTS, METRICS
 from oracles.rule import Rule
-from oracles.timeline import end_ns
+from oracles.views.timeline import end_ns
 
 NAME = "drained"
 GAUGES = ("vllm:num_requests_running", "vllm:num_requests_waiting", "vllm:kv_cache_usage_perc")

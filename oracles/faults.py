@@ -13,13 +13,13 @@ from history.reader import History
 from history.records import FaultRecord
 from history.verdict import OracleResult
 from oracles import journals
-from oracles.consequence import consequence
-from oracles.delivery import undelivered
+from oracles.effects.checks import consequence
+from oracles.effects.delivery import undelivered
 from oracles.findings import Findings
 from oracles.inputs import EVENTS, FAULTS
-from oracles.lives import OUTSIDE
 from oracles.rule import Rule
-from oracles.timeline import NS_PER_S
+from oracles.views.incarnations import OUTSIDE
+from oracles.views.timeline import NS_PER_S
 
 NAME = "faults-fired"
 NS_PER_MS = 1_000_000

@@ -14,8 +14,8 @@ from history.finding import process
 from history.reader import History
 from history.records import FaultRecord
 from oracles.findings import Findings
-from oracles.lives import OUTSIDE, lives
-from oracles.struck import by_name
+from oracles.views.incarnations import OUTSIDE, lives
+from oracles.views.struck_requests import by_name
 
 
 def judge(history: History, fired: Sequence[FaultRecord], found: Findings) -> None:

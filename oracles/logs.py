@@ -11,9 +11,9 @@ from history.reader import History
 from history.verdict import OracleResult
 from oracles.findings import Findings
 from oracles.inputs import FAULTS, LOG
-from oracles.lives import outages
 from oracles.rule import Rule
-from oracles.timeline import lines_before_stop, stop_line
+from oracles.views.incarnations import outages
+from oracles.views.timeline import lines_before_stop, stop_line
 
 NAME = "logs"
 

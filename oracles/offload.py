@@ -17,7 +17,7 @@ from history.verdict import OracleResult
 from oracles.findings import Findings
 from oracles.inputs import METRICS
 from oracles.rule import Rule
-from oracles.timeline import final_total
+from oracles.views.timeline import final_total
 
 NAME = "offload-used"
 HITS = "vllm:external_prefix_cache_hits_total"

@@ -19,10 +19,10 @@ from history.verdict import OracleResult
 from oracles import endings, refusals
 from oracles.findings import Findings
 from oracles.inputs import EVENTS, REQUESTS
-from oracles.leaving import cut_off
-from oracles.lives import outage_at
 from oracles.rule import Rule, Source
-from oracles.timeline import end_ns
+from oracles.views.abandoned import cut_off
+from oracles.views.incarnations import outage_at
+from oracles.views.timeline import end_ns
 
 NAME = "outcomes"
 BROKEN_OFF = "abort"

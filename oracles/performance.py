@@ -23,7 +23,7 @@ from oracles.findings import Findings
 from oracles.inputs import CLIENT, EVENTS, REQUESTS
 from oracles.rule import Rule
 from oracles.speed import IN_A_ROW, Speed, recovered_ns, speeds
-from oracles.timeline import NS_PER_S
+from oracles.views.timeline import NS_PER_S
 
 NAME = "performance"
 MAX_PHASES = 6

@@ -17,7 +17,7 @@ from oracles.findings import Findings
 from oracles.inputs import EVENTS, METRICS, REQUESTS
 from oracles.recovery import judge_recoveries
 from oracles.rule import Rule
-from oracles.timeline import NS_PER_S, BusyTimes, scraped_to_the_end, totals
+from oracles.views.timeline import NS_PER_S, BusyTimes, scraped_to_the_end, totals
 
 NAME = "progress"
 RUNNING = "vllm:num_requests_running"

@@ -12,9 +12,9 @@ from history.records import RequestRecord
 from history.timed import Timed
 from oracles.findings import Findings
 from oracles.inputs import EVENTS, REQUESTS
-from oracles.lives import deaths
 from oracles.rule import Rule
-from oracles.timeline import NS_PER_S, end_ns
+from oracles.views.incarnations import deaths
+from oracles.views.timeline import NS_PER_S, end_ns
 
 NOTHING_SENT = "no request was sent after healing"
 NO_RECOVERY = Rule(

@@ -22,10 +22,10 @@ from history.timed import Timed
 from history.verdict import OracleResult
 from oracles.findings import Findings
 from oracles.inputs import CLIENT, EVENTS, METRICS, RESOURCES
-from oracles.lives import lives
 from oracles.memory_room import MEMORY_AT_END, allowed_mib
 from oracles.rule import Rule
-from oracles.timeline import NS_PER_S
+from oracles.views.incarnations import lives
+from oracles.views.timeline import NS_PER_S
 
 NAME = "resources"
 IDLE = ("vllm:num_requests_running", "vllm:num_requests_waiting")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from history.reader import History
 from oracles.findings import Findings
-from oracles.lives import deaths, outage_at
+from oracles.views.incarnations import deaths, outage_at
 
 MOST_FAILED = 0.1
 """Share of the scrapes. A server that a fault pauses fails one in fifty."""

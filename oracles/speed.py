@@ -17,7 +17,7 @@ from history.once import once
 from history.percentile import Spread, percentile
 from history.reader import History, PhaseWindow
 from history.records import RequestRecord
-from oracles.timeline import NS_PER_S, NS_PER_US, by_phase, end_ns
+from oracles.views.timeline import NS_PER_S, NS_PER_US, by_phase, end_ns
 
 Stage = Literal["before", "during", "after"]
 IN_A_ROW = 5

@@ -12,7 +12,7 @@ from history.percentile import Spread
 from history.records import RequestRecord
 from kvchaos.bench.slo import Slo
 from oracles.speed import Speed
-from oracles.timeline import NS_PER_S, end_ns
+from oracles.views.timeline import NS_PER_S, end_ns
 
 
 class Figures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

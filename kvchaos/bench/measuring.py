@@ -28,7 +28,7 @@ from kvchaos.planning import Request, make_run_dir
 from kvchaos.servers.registry import ServerEnv
 from kvchaos.stacks.attach import Attached
 from oracles.speed import Speed, speeds
-from oracles.timeline import by_phase
+from oracles.views.timeline import by_phase
 
 TRIES = 2
 """A run that comes out unknown, since the client was the limit say, is made once more."""

@@ -15,7 +15,7 @@ from kvchaos.bench.ratios import FigurePair
 from kvchaos.errors import UsageError
 from kvchaos.judging import judge
 from oracles.speed import Speed, speed_of, speeds
-from oracles.timeline import by_phase
+from oracles.views.timeline import by_phase
 
 SLICES = 10
 LEAST = 5

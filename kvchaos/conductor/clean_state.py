@@ -13,9 +13,9 @@ from chaos.inside.lines import MAX_BYTES
 from history.protocol.ledger import Balance
 from history.records import LedgerRecord, ResourceRecord
 from kvchaos.conductor.server_state import Gauges, Probe
-from oracles.ledger import ROLES
 from oracles.logs import is_fatal
 from oracles.resources import MORE_SHM, POOL_THREADS, Count
+from oracles.transfer_invariants import ROLES
 
 HALF_JOURNAL = MAX_BYTES // 2
 """The module closes a longer one for good, and another run may need as much again."""

@@ -10,7 +10,7 @@ from history.once import once
 from history.percentile import Spread
 from history.reader import History
 from history.records import RequestRecord
-from oracles.timeline import by_phase
+from oracles.views.timeline import by_phase
 
 
 @dataclass(frozen=True, slots=True)

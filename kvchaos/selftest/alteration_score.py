@@ -10,7 +10,7 @@ from kvchaos.selftest.alterations import ALTERATIONS
 from kvchaos.selftest.alterations.alteration import Alteration
 from kvchaos.selftest.kill_matrix import KillResult, SessionScore
 from oracles import ORACLES
-from oracles.timeline import release
+from oracles.views.timeline import release
 
 NAME = "altered"
 JUDGES = {oracle.name: oracle.judge for oracle in ORACLES}

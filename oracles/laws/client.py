@@ -11,8 +11,8 @@ from oracles.inputs import METRICS, REQUESTS
 from oracles.laws.build import CHOICES, E2E, MAX_TOKENS, SUCCESS, TTFT
 from oracles.laws.strays import Spare, spare
 from oracles.rule import Rule, Source
-from oracles.timeline import NS_PER_S, NS_PER_US
-from oracles.windows import Window
+from oracles.views.timeline import NS_PER_S, NS_PER_US
+from oracles.views.windows import Window
 
 NOT_SETTLED = "there is no scrape of the same server after the last answer, or a metric is absent"
 

@@ -18,7 +18,7 @@ from oracles.findings import Findings
 from oracles.inputs import LEDGER, METRICS, REQUESTS
 from oracles.laws.law import Release
 from oracles.rule import Rule
-from oracles.timeline import end_ns, release
+from oracles.views.timeline import end_ns, release
 
 MISSING = Rule(
     "counters/family-missing",

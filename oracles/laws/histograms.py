@@ -17,8 +17,8 @@ from history.series import Flags, Series, Values
 from oracles.findings import Findings
 from oracles.inputs import METRICS
 from oracles.rule import Rule
-from oracles.timeline import before_the_run
-from oracles.windows import phase_windows, run_window
+from oracles.views.timeline import before_the_run
+from oracles.views.windows import phase_windows, run_window
 
 UNSEEN = "the server's own counters were never scraped"
 SUM_OUT_OF_BUCKETS = Rule(

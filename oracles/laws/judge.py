@@ -10,8 +10,8 @@ from oracles.findings import Findings
 from oracles.laws.law import Law, Release, broken_at, sides
 from oracles.laws.relations import LAWS
 from oracles.laws.strays import spare
-from oracles.timeline import before_the_run, release
-from oracles.windows import Window
+from oracles.views.timeline import before_the_run, release
+from oracles.views.windows import Window
 
 
 def at_each_scrape(history: History, windows: Iterable[Window], found: Findings) -> None:

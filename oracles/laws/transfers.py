@@ -11,9 +11,9 @@ from history.records import LedgerRecord
 from oracles.findings import Findings
 from oracles.inputs import LEDGER, METRICS
 from oracles.laws.caches import DIRECTIONS
-from oracles.lives import lives
 from oracles.rule import Rule
-from oracles.windows import Window
+from oracles.views.incarnations import lives
+from oracles.views.windows import Window
 
 BYTES = "vllm:kv_offload_total_bytes_total"
 NUMBER = "vllm:kv_offload_size_count"

@@ -13,7 +13,7 @@ from history.events import CleanState, ContainerAction, Healed, ServerStart
 from history.records import FaultRecord
 from kvchaos.paths import state_folder
 from kvchaos.servers.registry import ServerEnv
-from oracles.stretches import at_the_end
+from oracles.views.fault_windows import at_the_end
 from tests.compose.engine import NOTHING, traces_of
 from tests.server.bench import COMMAND_S, NEW, SEED, Bench, Finished, RunDir, own_cache
 

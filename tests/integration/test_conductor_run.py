@@ -35,7 +35,7 @@ from kvchaos.campaign import run_all
 from kvchaos.cli.app import run as command_line
 from kvchaos.conductor.arms import Arms, LeaseLost
 from kvchaos.errors import UsageError
-from oracles.timeline import end_ns
+from oracles.views.timeline import end_ns
 from tests.fakes.vllm_server import CRASH_CODE, LAST_WORDS
 from tests.unit.conducting import Bench, members, scenario, verdict_of
 

@@ -35,8 +35,8 @@ from kvchaos.reuse import (
     obstacle_between,
 )
 from kvchaos.stacks.stack import ServerNotReady
-from oracles import ledger
-from oracles.windows import run_window
+from oracles import transfer_invariants
+from oracles.views.windows import run_window
 from tests.fakes.vllm_server import LAST_WORDS
 from tests.unit.conducting import Bench, members, register_fake, scenario
 
@@ -144,7 +144,7 @@ def test_a_run_has_a_log_and_ledgers_of_its_own(pair: tuple[History, History]) -
     assert "ready" not in two.log
     assert {record.role for record in two.ledger} == {"scheduler", "worker"}
     assert [record.event for record in two.faults] == ["loaded", "loaded"]
-    assert ledger.judge(two).verdict == ledger.judge(one).verdict
+    assert transfer_invariants.judge(two).verdict == transfer_invariants.judge(one).verdict
 
 
 def test_each_run_of_a_shared_server_is_sealed(pair: tuple[History, History]) -> None:

@@ -18,7 +18,7 @@ from history.events import LeakProbe, PrometheusRead
 from history.reader import read_history
 from kvchaos.campaign import run_one
 from kvchaos.stacks.leftovers import clean, find_leftovers
-from oracles import witnesses
+from oracles import metrics_crosscheck
 from tests.prometheus.reopened import reopened
 from tests.unit.conducting import Bench, finished, members, scenario, wait_for
 from tests.unit.found import gap_kinds
@@ -40,7 +40,7 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.prometheus
 def test_both_witnesses_saw_the_run_to_its_end(run_dir: Path) -> None:
     history = read_history(run_dir)
-    result = witnesses.judge(history)
+    result = metrics_crosscheck.judge(history)
     assert (result.verdict, result.violations) == ("pass", 0), result.summary
     (leak_probe,) = history.events_of(LeakProbe)
     assert history.prometheus.times_ns[-1] > leak_probe.t_ns
@@ -88,7 +88,7 @@ def test_a_prometheus_killed_in_mid_run_tells_what_it_saw_until_then(tmp_path: P
     # It did not see enough of the run, and nothing that the suite saw otherwise.
     assert code == 2, out + err
     history = read_history(bench.run_dir())
-    result = witnesses.judge(history)
+    result = metrics_crosscheck.judge(history)
     assert (result.verdict, result.violations) == ("unknown", 0)
     assert gap_kinds(result) == ["metrics-crosscheck/too-few-scrapes"]
     assert history.prometheus.times_ns[0] < killed_ns

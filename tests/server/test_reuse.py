@@ -15,7 +15,7 @@ from kvchaos.judging import judge_run_dir
 from kvchaos.reuse import FIRST_RUN
 from kvchaos.stacks.process_group import read_process
 from kvchaos.stacks.run_state import RunState
-from oracles.windows import run_window
+from oracles.views.windows import run_window
 from tests.server.bench import CAMPAIGN_S, NEW, STARTED_S, Bench, RunDir, need, wait_for
 from tests.vllm_lines import STARTED
 

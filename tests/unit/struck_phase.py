@@ -22,7 +22,7 @@ from history.records import (
     Whole,
 )
 from history.timed import Timed, stored
-from oracles.consequence import consequence
+from oracles.effects.checks import consequence
 from tests.unit.synthetic import MS, START_NS, fault, good_request, make_plan
 
 PHASE_END = PhaseEnd(phase="chaos", sent=9, ok=9, failed=0, reason="done")

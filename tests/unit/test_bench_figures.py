@@ -18,7 +18,7 @@ from kvchaos.bench.search import bisect, brackets
 from kvchaos.bench.slo import Slo
 from kvchaos.bench.store import BenchRun
 from oracles.speed import speeds
-from oracles.timeline import by_phase
+from oracles.views.timeline import by_phase
 from tests.unit import benching
 from tests.unit.benching import bench, bench_run
 from tests.unit.histories import clean_run

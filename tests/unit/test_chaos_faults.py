@@ -15,7 +15,7 @@ from chaos.outside.kind import CONTAINERS, LOCAL, OutsideKind
 from history import plan
 from history.protocol.schedule import ArmedFault, Trigger, Value
 from kvchaos.report.faults import into_page
-from oracles.outside_signs import OUTSIDE_SIGNS
+from oracles.effects.outside_faults import OUTSIDE_SIGNS
 
 OUTSIDE_DOCS = Path(__file__).parents[2] / "docs" / "outside-faults.md"
 DOCS = Path(__file__).parents[2] / "docs" / "faults.md"

@@ -31,10 +31,10 @@ MOMENTS = {
     "kvchaos/selftest/alterations/event_alterations.py",
     "loadtests/distributed/clock.py",
     "kvchaos/report/html/latency_chart.py",
-    "oracles/network_signs.py",
+    "oracles/effects/network_faults.py",
     "oracles/progress.py",
     "oracles/speed.py",
-    "oracles/timeline.py",
+    "oracles/views/timeline.py",
 }
 """Where they are moments on the wall clock, are altered, or say how long one request took that is named."""
 FREEZE_MS = 4000

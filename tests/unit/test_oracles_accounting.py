@@ -9,7 +9,7 @@ from history.plan import ServerSettings
 from history.records import Usage
 from history.verdict import Verdict
 from oracles.accounting import judge
-from oracles.crosscheck import BY_SOURCE
+from oracles.token_crosscheck import BY_SOURCE
 from tests.unit.found import finding_of, gap_kinds, gap_of, phases_of
 from tests.unit.histories import Run, clean_run
 from tests.unit.synthetic import (

@@ -7,7 +7,7 @@ import pytest
 
 from history.verdict import OracleResult, Verdict
 from oracles.blast import judge
-from oracles.struck import concerns
+from oracles.views.struck_requests import concerns
 from tests.unit.found import finding_of, gap_kinds
 from tests.unit.histories import Run, clean_run
 from tests.unit.synthetic import MS, failure, fault, good_request, make_plan

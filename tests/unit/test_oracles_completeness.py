@@ -6,7 +6,7 @@ import pytest
 
 from history.plan import ServerSettings
 from history.verdict import Verdict
-from oracles.ledger import judge
+from oracles.transfer_invariants import judge
 from tests.unit.found import finding_of, gap_of
 from tests.unit.histories import Run, clean_run
 from tests.unit.synthetic import LOAD_BYTES, SECOND, make_plan

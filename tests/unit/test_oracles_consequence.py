@@ -14,9 +14,9 @@ from history.plan import ServerSettings
 from history.protocol.notes import LoadRetried
 from history.records import Event, Scalar
 from history.verdict import OracleResult, Verdict
-from oracles.consequence import SIGNS
+from oracles.effects.checks import SIGNS
 from oracles.faults import judge
-from oracles.struck import concerns
+from oracles.views.struck_requests import concerns
 from tests.unit.found import gap_kinds, gap_of
 from tests.unit.histories import Run, clean_run
 from tests.unit.synthetic import MS, failure, fault, good_request, make_plan

@@ -8,7 +8,7 @@ from msgspec import structs
 from history.records import RequestRecord
 from history.verdict import Verdict
 from oracles import blast, outcomes
-from oracles.leaving import cut_off, given_up
+from oracles.views.abandoned import cut_off, given_up
 from tests.unit.histories import Run, clean_run
 from tests.unit.struck_phase import Struck, answered, failed
 from tests.unit.synthetic import MS, fault, make_plan

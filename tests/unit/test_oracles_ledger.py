@@ -10,7 +10,7 @@ from history.plan import ServerSettings
 from history.protocol.ledger import CHANGED_IN_TIER
 from history.records import Scalar
 from history.verdict import Verdict
-from oracles.ledger import judge
+from oracles.transfer_invariants import judge
 from tests.unit.found import finding_of, gap_of
 from tests.unit.histories import Run, clean_run
 from tests.unit.synthetic import MS, make_plan

@@ -17,14 +17,14 @@ from oracles import (
     counters,
     drained,
     faults,
-    ledger,
     logs,
     offload,
     outcomes,
     progress,
     resources,
+    transfer_invariants,
 )
-from oracles.lives import deaths, lives
+from oracles.views.incarnations import deaths, lives
 from tests.unit.found import finding_of, gap_of, phases_of
 from tests.unit.histories import Run, clean_run
 from tests.unit.killed_runs import LAST_WORDS, killed_run
@@ -33,7 +33,7 @@ from tests.unit.synthetic import GENERATED, LOAD_BYTES, MS, SECOND, fault, make_
 KINDS = ("kill", "stop", "engine_kill")
 ALL = (
     *(accounting, alive, answers, blast, counters, drained, faults),
-    *(ledger, logs, offload, outcomes, progress, resources),
+    *(transfer_invariants, logs, offload, outcomes, progress, resources),
 )
 
 
@@ -270,16 +270,16 @@ def test_what_is_open_in_the_last_books_is_a_violation_and_in_those_of_the_dead_
     exit_ns = next(event.t_ns for event in run.events if event.kind == "server_exit")
     run.book("scheduler", "balance", stores_open=1, stores_since_ns=exit_ns - SECOND)
     run.ledger.insert(0, replace(run.ledger.pop(), t_ns=exit_ns - MS, pid=98))
-    assert ledger.judge(run.history()).verdict is Verdict.PASS
+    assert transfer_invariants.judge(run.history()).verdict is Verdict.PASS
     run.book("scheduler", "balance", stores_open=1, stores_since_ns=exit_ns + 40 * SECOND)
-    assert ledger.judge(run.history()).verdict is Verdict.FAIL
+    assert transfer_invariants.judge(run.history()).verdict is Verdict.FAIL
 
 
 def test_a_second_life_without_books_leaves_the_ledger_in_doubt() -> None:
     run = killed_run()
     exit_ns = next(event.t_ns for event in run.events if event.kind == "server_exit")
     run.ledger = [replace(record, t_ns=exit_ns - MS) for record in run.ledger]
-    assert ledger.judge(run.history()).verdict is Verdict.UNKNOWN
+    assert transfer_invariants.judge(run.history()).verdict is Verdict.UNKNOWN
 
 
 # --- what is held, logged, and owed afterwards -------------------------------------------------------------

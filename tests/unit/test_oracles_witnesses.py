@@ -9,7 +9,7 @@ import pytest
 from history.finding import SERVER, Subject, metric
 from history.verdict import OracleResult, Verdict
 from kvchaos.judging import judge as judge_all
-from oracles.witnesses import judge
+from oracles.metrics_crosscheck import judge
 from tests.unit.found import gap_of
 from tests.unit.histories import Run, Scrape, clean_run
 from tests.unit.synthetic import GENERATED, MS, PROMPT, RUNNING, SECOND, USAGE

@@ -18,10 +18,10 @@ from kvchaos.selftest.alteration_score import score_alterations
 from kvchaos.selftest.alterations import ALTERATIONS
 from kvchaos.selftest.alterations.alteration import Alteration
 from kvchaos.selftest.oracle_tables import proofs
-from oracles import ORACLES, all_rules, ledger
+from oracles import ORACLES, all_rules, transfer_invariants
 from oracles.findings import MAX_FINDINGS, Findings, shortened
+from oracles.metrics_crosscheck import NAME as CROSSCHECK
 from oracles.rule import Rule
-from oracles.witnesses import NAME as CROSSCHECK
 from tests.stored import DATA, unpack
 
 ONE = Rule("one/first", "It holds.", "arithmetic", ())
@@ -72,7 +72,7 @@ def test_an_alteration_that_its_rule_does_not_find_fails_the_proof(green: Histor
 
 
 def test_the_judge_knows_each_rule_that_the_chaos_module_records() -> None:
-    assert set(recorded.EARLIER_RULES.values()) == set(ledger.RECORDED)
+    assert set(recorded.EARLIER_RULES.values()) == set(transfer_invariants.RECORDED)
 
 
 def _findings(count: int) -> Iterator[Findings]:
@@ -107,7 +107,7 @@ def test_expectations_of_earlier_versions_name_the_same_oracles() -> None:
 def test_ledgers_of_earlier_versions_name_the_same_rules(tmp_path: Path) -> None:
     hang = read_history(unpack(DATA / "hang.tar.xz", tmp_path))
     line = replace_rule(hang, "a block is stored twice at a time")
-    assert "transfer-invariants/block-stored-twice" in ledger.judge(line).by_rule
+    assert "transfer-invariants/block-stored-twice" in transfer_invariants.judge(line).by_rule
 
 
 def replace_rule(history: History, rule: str) -> History:

@@ -21,7 +21,7 @@ from history.provenance import ProvenanceRecord
 from history.records import FaultRecord
 from history.verdict import Verdict
 from oracles import answers, blast
-from oracles.spread import may_differ
+from oracles.views.damage_spread import may_differ
 from tests.unit.found import finding_of
 from tests.unit.histories import clean_run
 from tests.unit.struck_runs import NOT_GOLDEN, differ, explained, planned, reset, verdict

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from oracles.timeline import NS_PER_S
+from oracles.views.timeline import NS_PER_S
 
 WIDTH = 1000.0
 HEIGHT = 100.0

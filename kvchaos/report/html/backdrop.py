@@ -12,7 +12,7 @@ from kvchaos.report.html.axis import TimeAxis
 from kvchaos.report.html.findings import NumberedFinding
 from kvchaos.report.html.marks import Mark, event_marks, finding_marks
 from oracles.faults import armings_of
-from oracles.timeline import end_ns
+from oracles.views.timeline import end_ns
 
 LAST = (ServerStop.kind, EvidenceCounted.kind)
 """What is written when all else is over."""

@@ -13,7 +13,7 @@ from history.records import FaultRecord
 from history.verdict import FaultEffect
 from kvchaos.report.html.axis import TimeAxis
 from kvchaos.report.html.backdrop import Backdrop, FaultBand
-from oracles.consequence import consequence
+from oracles.effects.checks import consequence
 from oracles.faults import armings_of, is_real
 
 MOST_FIRINGS = 20

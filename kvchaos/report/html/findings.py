@@ -13,7 +13,7 @@ from kvchaos.report.evidence import finding_text
 from kvchaos.report.html.log_times import LogTimes
 from kvchaos.report.summary import SYMBOLS
 from oracles import ORACLES
-from oracles.timeline import end_ns
+from oracles.views.timeline import end_ns
 
 COMPARED = {
     Standing.EXPECTED: "as expected",

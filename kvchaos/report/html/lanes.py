@@ -10,8 +10,8 @@ from history.reader import History
 from history.records import RequestRecord
 from kvchaos.report.html.axis import Tick, TimeAxis
 from kvchaos.report.html.findings import NumberedFinding
-from oracles.struck import concerns
-from oracles.timeline import NS_PER_US, end_ns
+from oracles.views.struck_requests import concerns
+from oracles.views.timeline import NS_PER_US, end_ns
 
 MOST_LANES = 8
 MOST_GROUPS = 3

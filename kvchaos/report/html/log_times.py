@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from oracles.timeline import NS_PER_S
+from oracles.views.timeline import NS_PER_S
 
 STAMP = re.compile(r"\b(?:DEBUG|INFO|WARNING|ERROR|CRITICAL) (\d\d)-(\d\d) (\d\d):(\d\d):(\d\d)\b")
 SCRAPE = re.compile(r'"GET /(?:metrics|health) HTTP/[\d.]+" 200')

@@ -10,7 +10,7 @@ from history.metrics import MetricLog
 from history.series import Series as MetricSeries
 from kvchaos.report.html.axis import TimeAxis
 from kvchaos.report.html.thin import Point
-from oracles.timeline import NS_PER_S, totals
+from oracles.views.timeline import NS_PER_S, totals
 
 MAX_GAP_NS = 5 * NS_PER_S
 """Between two scrapes further apart than this nothing is known."""

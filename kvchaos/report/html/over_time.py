@@ -14,7 +14,7 @@ from kvchaos.report.html.chart import Chart, Series, Sign, step_chart
 from kvchaos.report.html.figures import byte_rate, number, percent
 from kvchaos.report.html.latency_chart import latency_chart, longest_itl, ttft
 from kvchaos.report.html.thin import Point
-from oracles.timeline import NS_PER_S, end_ns
+from oracles.views.timeline import NS_PER_S, end_ns
 
 TOP = 4.0
 """Where the crosses of failed requests stand in a chart of latency."""

@@ -23,7 +23,7 @@ from kvchaos.report.html.over_time import charts
 from kvchaos.report.html.phase_columns import PhaseTable, phase_table
 from kvchaos.report.html.places import Place, place_of
 from oracles.offload import PREEMPTIONS, loaded_bytes
-from oracles.timeline import NS_PER_S, final_total
+from oracles.views.timeline import NS_PER_S, final_total
 
 FILES = (
     (layout.VERDICT, "the verdict with every witness, for machines"),

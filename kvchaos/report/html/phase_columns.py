@@ -12,7 +12,7 @@ from history.records import RequestRecord
 from kvchaos.report.html.figures import NOTHING, seconds
 from kvchaos.report.latency import PhaseLatency, phase_latencies
 from oracles.speed import Speed, speeds
-from oracles.timeline import NS_PER_S, by_phase
+from oracles.views.timeline import NS_PER_S, by_phase
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from kvchaos.selftest.alterations.alteration import (
     with_request,
 )
 from oracles import alive, drained, progress, recovery
-from oracles.lives import OUTSIDE
+from oracles.views.incarnations import OUTSIDE
 
 HOUR_US = 3_600_000_000
 

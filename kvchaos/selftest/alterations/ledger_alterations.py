@@ -12,7 +12,7 @@ from history.protocol.ledger import Label, Violation, stored_balance
 from history.reader import History
 from history.records import LedgerRecord
 from kvchaos.selftest.alterations.alteration import Alteration, with_server
-from oracles import completeness, ledger
+from oracles import completeness, transfer_invariants
 from oracles.rule import Rule
 
 
@@ -54,7 +54,10 @@ def _switched_off(history: History) -> History:
 
 
 def _violations() -> tuple[Alteration, ...]:
-    rules: dict[str, Rule] = {**ledger.RECORDED, "of-a-later-version": ledger.UNKNOWN_RULE}
+    rules: dict[str, Rule] = {
+        **transfer_invariants.RECORDED,
+        "of-a-later-version": transfer_invariants.UNKNOWN_RULE,
+    }
     return tuple(
         Alteration(rule, f"the ledger has a violation: {name}", partial(_violated, name))
         for name, rule in rules.items()
@@ -64,9 +67,11 @@ def _violations() -> tuple[Alteration, ...]:
 ALTERATIONS = (
     *_violations(),
     *(
-        Alteration(rule, f"one of the {ledger.ACCOUNTS[label]} never ends", partial(_never_ended, label))
-        for label, rule in ledger.NEVER_ENDED.items()
+        Alteration(
+            rule, f"one of the {transfer_invariants.ACCOUNTS[label]} never ends", partial(_never_ended, label)
+        )
+        for label, rule in transfer_invariants.NEVER_ENDED.items()
     ),
     Alteration(completeness.NOT_LISTED, "a violation is counted and not listed", _counted_only),
-    Alteration(ledger.OFF, "a server without the chaos module has ledgers", _switched_off),
+    Alteration(transfer_invariants.OFF, "a server without the chaos module has ledgers", _switched_off),
 )

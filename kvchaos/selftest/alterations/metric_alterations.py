@@ -21,9 +21,9 @@ from kvchaos.selftest.alterations.alteration import (
     with_scenario,
     with_server,
 )
-from oracles import accounting, counters, crosscheck, progress, witnesses
-from oracles.crosscheck import BY_SOURCE, CACHED, EXTERNAL, SUCCESS
-from oracles.timeline import NS_PER_S
+from oracles import accounting, counters, metrics_crosscheck, progress, token_crosscheck
+from oracles.token_crosscheck import BY_SOURCE, CACHED, EXTERNAL, SUCCESS
+from oracles.views.timeline import NS_PER_S
 
 MUCH = 1e6
 LOADED = ("vllm:kv_offload_load_bytes_total", "vllm:kv_offload_total_bytes_total")
@@ -154,17 +154,21 @@ ALTERATIONS = (
     Alteration(accounting.CACHE_OFF, "a server without prefix cache has hits there", _prefix_caching_is_off),
     Alteration(accounting.NEW_PROMPT, "prompts that are all new are found in a cache", _all_prompts_are_new),
     Alteration(
-        crosscheck.ABANDONED_FINISHED,
+        token_crosscheck.ABANDONED_FINISHED,
         "the server does not count a request that its client left",
         _abandoned_and_not_counted,
     ),
     Alteration(
-        crosscheck.LOOKED_UP,
+        token_crosscheck.LOOKED_UP,
         "more tokens are looked up in the tier than prompts have",
         _metric((f"{EXTERNAL}_queries_total",), _more),
     ),
-    Alteration(crosscheck.CLAIMED, "tokens come from the tier, and no byte does", _metric(LOADED, _none)),
-    Alteration(crosscheck.USAGE_CLAIMED, "tokens are cached, and no byte was loaded", _metric(LOADED, _none)),
+    Alteration(
+        token_crosscheck.CLAIMED, "tokens come from the tier, and no byte does", _metric(LOADED, _none)
+    ),
+    Alteration(
+        token_crosscheck.USAGE_CLAIMED, "tokens are cached, and no byte was loaded", _metric(LOADED, _none)
+    ),
     Alteration(counters.RESTARTED, "the server has started again by itself", _another_start),
     Alteration(
         progress.LIVELOCK,
@@ -176,5 +180,5 @@ ALTERATIONS = (
         "requests wait and none runs",
         partial(_frozen, metrics=(*progress.TOKENS, *progress.VAIN_WORK), running=0.0, waiting=1.0),
     ),
-    Alteration(witnesses.ADDITIONAL, "only Prometheus has a series", _only_prometheus_has_it),
+    Alteration(metrics_crosscheck.ADDITIONAL, "only Prometheus has a series", _only_prometheus_has_it),
 )

@@ -12,8 +12,8 @@ from history.records import FaultRecord, RequestRecord
 from kvchaos.selftest.alterations.alteration import Alteration, answered, with_request
 from oracles import accounting, blast, endings, outcomes, refusals
 from oracles.rule import Rule
-from oracles.strikes import strikes_of
-from oracles.timeline import end_ns
+from oracles.views.strikes import strikes_of
+from oracles.views.timeline import end_ns
 
 
 def _request(rule: Rule, what: str, changes: Callable[[RequestRecord], dict[str, object]]) -> Alteration:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kvchaos.selftest.metric_mutations import MetricWithheld, MutationTiming, PrometheusOnly, SampleMutation
 from kvchaos.selftest.mutants.mutant import Mutant, single_mutant, violates
-from oracles import witnesses
+from oracles import metrics_crosscheck
 
 GENERATED = "vllm:generation_tokens_total"
 RUNNING = "vllm:num_requests_running"
@@ -20,23 +20,30 @@ def disagreements() -> tuple[Mutant, ...]:
 def _counter_too_high() -> Mutant:
     more = PrometheusOnly(SampleMutation(GENERATED, lambda value: value + MUCH))
     what = "Prometheus is told of more generated tokens"
-    return single_mutant("prometheus-told-more", what, more, violates(witnesses.VALUE, GENERATED))
+    return single_mutant("prometheus-told-more", what, more, violates(metrics_crosscheck.VALUE, GENERATED))
 
 
 def _request_runs_at_rest() -> Mutant:
     running = PrometheusOnly(SampleMutation(RUNNING, lambda _: 1.0, when=MutationTiming.END))
     what = "Prometheus is told of a request that runs when all is over"
-    return single_mutant("prometheus-told-of-a-ghost", what, running, violates(witnesses.VALUE, RUNNING))
+    return single_mutant(
+        "prometheus-told-of-a-ghost", what, running, violates(metrics_crosscheck.VALUE, RUNNING)
+    )
 
 
 def _metric_missing() -> Mutant:
     what = "Prometheus is never told how often requests were preempted"
     return single_mutant(
-        "prometheus-told-less", what, MetricWithheld(PREEMPTIONS), violates(witnesses.MISSING, PREEMPTIONS)
+        "prometheus-told-less",
+        what,
+        MetricWithheld(PREEMPTIONS),
+        violates(metrics_crosscheck.MISSING, PREEMPTIONS),
     )
 
 
 def _other_start_time() -> Mutant:
     later = PrometheusOnly(SampleMutation(STARTED, lambda value: value + 1, when=MutationTiming.FIRST))
     what = "Prometheus is once told another start of the server"
-    return single_mutant("prometheus-told-another-start", what, later, violates(witnesses.INCARNATION))
+    return single_mutant(
+        "prometheus-told-another-start", what, later, violates(metrics_crosscheck.INCARNATION)
+    )

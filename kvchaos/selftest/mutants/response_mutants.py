@@ -5,7 +5,7 @@ from __future__ import annotations
 from kvchaos.selftest import stream_mutations
 from kvchaos.selftest.mutants.mutant import Mutant, single_mutant, violates
 from kvchaos.selftest.stream_mutations import RequestRefused, StreamMutation, SwappedAnswer
-from oracles import accounting, answers, blast, crosscheck, outcomes, performance, progress, recovery
+from oracles import accounting, answers, blast, outcomes, performance, progress, recovery, token_crosscheck
 
 REQUEST = "load-20"
 LAST = "load-47"
@@ -71,7 +71,7 @@ def wrong_prompt_usage() -> Mutant:
 def wrong_cached_usage() -> Mutant:
     more = StreamMutation("load-21", stream_mutations.usage_off_by("cached_tokens", 1000))
     what = "an answer's usage has more cached tokens than its prompt has tokens"
-    sums = (violates(crosscheck.USAGE_CACHED), violates(crosscheck.USAGE_CLAIMED))
+    sums = (violates(token_crosscheck.USAGE_CACHED), violates(token_crosscheck.USAGE_CLAIMED))
     return single_mutant("wrong-cached-usage", what, more, *sums, violates(accounting.USAGE_RANGE, "load-21"))
 
 

@@ -6,7 +6,7 @@ from kvchaos.selftest.control_mutations import ConnectionLeak, RunAction, log_en
 from kvchaos.selftest.metric_mutations import FixedResponse, MutationTiming, SampleMutation
 from kvchaos.selftest.mutants.mutant import Mutant, single_mutant, violates
 from kvchaos.selftest.stream_mutations import RequestRefused
-from oracles import accounting, alive, counters, crosscheck, drained, logs, offload, outcomes, resources
+from oracles import accounting, alive, counters, drained, logs, offload, outcomes, resources, token_crosscheck
 
 LATENCY = "vllm:e2e_request_latency_seconds"
 FIRST_TOKENS = "vllm:time_to_first_token_seconds"
@@ -53,14 +53,14 @@ def count_beside_its_buckets() -> Mutant:
 def prompt_tokens_overcounted() -> Mutant:
     more = SampleMutation("vllm:prompt_tokens_total", lambda value: value + 32)
     what = "the server counts 32 prompt tokens too many"
-    kills = (violates(accounting.SOURCES_SUM), violates(crosscheck.PROMPT_TOKENS))
+    kills = (violates(accounting.SOURCES_SUM), violates(token_crosscheck.PROMPT_TOKENS))
     return single_mutant("prompt-tokens-overcounted", what, more, *kills)
 
 
 def answer_overcounted() -> Mutant:
     more = SampleMutation("vllm:generation_tokens_total", lambda value: value + 1)
     what = "the server counts a token that it never sent"
-    return single_mutant("answer-overcounted", what, more, violates(crosscheck.GENERATED_TOKENS))
+    return single_mutant("answer-overcounted", what, more, violates(token_crosscheck.GENERATED_TOKENS))
 
 
 def finish_overcounted() -> Mutant:
@@ -68,7 +68,7 @@ def finish_overcounted() -> Mutant:
         "vllm:request_success_total", lambda value: value + 1, {"finished_reason": "length"}
     )
     what = "the server counts an answer that it never gave"
-    return single_mutant("finish-overcounted", what, more, violates(crosscheck.FINISHED))
+    return single_mutant("finish-overcounted", what, more, violates(token_crosscheck.FINISHED))
 
 
 def hits_above_lookups() -> Mutant:
@@ -82,7 +82,9 @@ def first_token_overcounted() -> Mutant:
     last = SampleMutation(f"{FIRST_TOKENS}_bucket", lambda value: value + 1, {"le": "+Inf"})
     count = SampleMutation(f"{FIRST_TOKENS}_count", lambda value: value + 1)
     what = "the server counts a first token that it never sent"
-    return Mutant("first-token-overcounted", what, (last, count), (violates(crosscheck.FIRST_TOKEN_COUNT),))
+    return Mutant(
+        "first-token-overcounted", what, (last, count), (violates(token_crosscheck.FIRST_TOKEN_COUNT),)
+    )
 
 
 def hits_without_offload() -> Mutant:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from kvchaos.selftest.control_mutations import ExpensiveEvents, RunAction, arm_unplanned_fault
 from kvchaos.selftest.mutants import prometheus_mutants, response_mutants, server_mutants
 from kvchaos.selftest.mutants.mutant import Mutant, Session, inconclusive, single_mutant, violates
-from oracles import client, drained, faults, ledger, offload, performance, progress
+from oracles import client, drained, faults, offload, performance, progress, transfer_invariants
 
 LOOKUP_MISS = {"id": "miss", "kind": "lookup_miss", "trigger": {"every": 3, "limit": 2}}
 UNTOUCHED = "untouched"
@@ -129,7 +129,7 @@ def _never_offloaded() -> Mutant:
 
 def _lost_end() -> Mutant:
     kills = (
-        violates(ledger.NEVER_ENDED["loads"]),
+        violates(transfer_invariants.NEVER_ENDED["loads"]),
         violates(progress.DEADLOCK),
         violates(drained.BLOCKS_LEAKED),
         violates(drained.GAUGE, "vllm:kv_cache_usage_perc"),

@@ -14,7 +14,7 @@ from history.records import DEADLINE_EXCEEDED, FaultRecord
 from history.verdict import Verdict
 from kvchaos.judging import judge
 from oracles.answers import compare
-from oracles.consequence import (
+from oracles.effects.checks import (
     FAILED_BY_POLICY,
     RECOVERED,
     STORE_REFUSED,

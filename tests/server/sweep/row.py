@@ -14,7 +14,7 @@ from history.records import FaultRecord
 from history.verdict import OracleResult
 from kvchaos.expectation import Standing, standing
 from oracles.answers import compare
-from oracles.consequence import consequence
+from oracles.effects.checks import consequence
 from oracles.faults import is_real
 from tests.server.bench import RunDir
 

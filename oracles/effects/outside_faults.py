@@ -5,13 +5,13 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable
 
-from oracles.case import Case, Doubt
-from oracles.client_signs import CLIENT_SIGNS
-from oracles.container_signs import CONTAINER_SIGNS, engine_missed
-from oracles.lives import ending
-from oracles.network_signs import NETWORK_SIGNS
-from oracles.stretches import stretch
-from oracles.timeline import NS_PER_S
+from oracles.effects.client_faults import CLIENT_SIGNS
+from oracles.effects.container_faults import CONTAINER_SIGNS, engine_missed
+from oracles.effects.network_faults import NETWORK_SIGNS
+from oracles.views.fault_windows import stretch
+from oracles.views.fired_fault import Case, Doubt
+from oracles.views.incarnations import ending
+from oracles.views.timeline import NS_PER_S
 
 IN_PIPES_NS = NS_PER_S // 4
 """What the server had sent before still comes in for so long."""

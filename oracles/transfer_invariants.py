@@ -21,8 +21,8 @@ from history.verdict import OracleResult
 from oracles import completeness
 from oracles.findings import Findings
 from oracles.inputs import LEDGER
-from oracles.lives import deaths, lives
 from oracles.rule import Rule, Source
+from oracles.views.incarnations import deaths, lives
 
 NAME = "transfer-invariants"
 ROLES = ("scheduler", "worker")

@@ -24,7 +24,7 @@ from oracles.counters import COUNTER_SUFFIXES, OWN_PREFIX
 from oracles.findings import Findings
 from oracles.inputs import METRICS, PROMETHEUS, REQUESTS
 from oracles.rule import Rule
-from oracles.timeline import NS_PER_S, BusyTimes
+from oracles.views.timeline import NS_PER_S, BusyTimes
 
 NAME = "metrics-crosscheck"
 MARGIN_NS = 10_000_000

@@ -18,11 +18,11 @@ from history.protocol.notes import BlockStoredAgain, LoadRetried
 from history.reader import History
 from history.records import DEADLINE_EXCEEDED, FaultRecord, RequestRecord
 from oracles.answers import compared
-from oracles.case import Case, Doubt
-from oracles.lives import deaths
-from oracles.outside_signs import OUTSIDE_SIGNS
-from oracles.spread import may_differ
-from oracles.timeline import NS_PER_US, end_ns, lines_before_stop
+from oracles.effects.outside_faults import OUTSIDE_SIGNS
+from oracles.views.damage_spread import may_differ
+from oracles.views.fired_fault import Case, Doubt
+from oracles.views.incarnations import deaths
+from oracles.views.timeline import NS_PER_US, end_ns, lines_before_stop
 
 STORE_REFUSED = re.compile(r"cannot store")
 """0.18: "Request X: cannot store N blocks"; 0.32: "Request X: cannot store chunks"."""

@@ -20,12 +20,12 @@ from history.records import FaultRecord, RequestRecord
 from history.verdict import Cause, FaultEffect, OracleResult, Verdict
 from oracles.answers import compared
 from oracles.faults import direction_of, is_real
-from oracles.lives import FOR_EVER, lives
 from oracles.logs import NATIVE
 from oracles.rule import oracle_of
-from oracles.spread import may_differ
-from oracles.struck import by_name
-from oracles.timeline import NS_PER_S, end_ns
+from oracles.views.damage_spread import may_differ
+from oracles.views.incarnations import FOR_EVER, lives
+from oracles.views.struck_requests import by_name
+from oracles.views.timeline import NS_PER_S, end_ns
 
 ENDS_WITHIN_NS = 30 * NS_PER_S
 """From a firing that the engine ends of to the exit of the server: 1 s on a quiet machine."""

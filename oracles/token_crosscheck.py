@@ -13,8 +13,8 @@ from oracles.inputs import FAULTS, METRICS, REQUESTS
 from oracles.laws.strays import spare
 from oracles.offload import loaded_bytes
 from oracles.rule import Rule, Source
-from oracles.timeline import release
-from oracles.windows import Window
+from oracles.views.timeline import release
+from oracles.views.windows import Window
 
 PROMPT = "vllm:prompt_tokens_total"
 BY_SOURCE = "vllm:prompt_tokens_by_source_total"

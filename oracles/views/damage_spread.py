@@ -17,8 +17,8 @@ from history.protocol.provenance import BlocksStored, LoadCached, PrefixReused, 
 from history.provenance import ProvenanceRecord
 from history.reader import History
 from history.records import FaultRecord
-from oracles.provenance import Place, Undecided, log_at, logs_of, struck_blocks
-from oracles.struck import named
+from oracles.views.block_provenance import Place, Undecided, log_at, logs_of, struck_blocks
+from oracles.views.struck_requests import named
 
 Seeds = Mapping[Place, Collection[str]]
 """Keys of blocks that faults damaged, by the line at which they were read or stored."""

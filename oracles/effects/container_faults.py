@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 
 from history.events import OUT_OF_MEMORY, SERVER_SERVICE, ContainerAction
 from history.records import FaultRecord
-from oracles.case import Case, Doubt
-from oracles.lives import outages
-from oracles.stretches import stretch
-from oracles.timeline import NS_PER_S, end_ns
+from oracles.views.fault_windows import stretch
+from oracles.views.fired_fault import Case, Doubt
+from oracles.views.incarnations import outages
+from oracles.views.timeline import NS_PER_S, end_ns
 
 SETTLE_NS = NS_PER_S // 2
 """What the server had done before still comes in for so long."""

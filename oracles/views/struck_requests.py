@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Sequence
 from history.protocol.evidence import CompletionsReordered
 from history.protocol.outside import OutsideFiring
 from history.records import FaultRecord, RequestRecord
-from oracles.timeline import end_ns
+from oracles.views.timeline import end_ns
 
 SERVER_NAMES = tuple(re.compile(rf"(?:\d+_)?cmpl-(?P<id>.*)-\d+{end}", re.DOTALL) for end in ("", r"-\w+"))
 """What the server calls the request ID: cmpl-ID-0, maybe with a random end to it, or with the number of one

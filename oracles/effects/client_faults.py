@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from oracles.case import Case, Doubt
-from oracles.leaving import given_up
 from oracles.refusals import asked, is_refusal
-from oracles.struck import names_of
+from oracles.views.abandoned import given_up
+from oracles.views.fired_fault import Case, Doubt
+from oracles.views.struck_requests import names_of
 
 
 def _refused(case: Case) -> Doubt | None:

@@ -17,9 +17,9 @@ from history.once import once
 from history.reader import History, PhaseWindow
 from history.records import CROWD, RequestRecord
 from oracles.findings import Findings
-from oracles.lives import Life, lives, outages
 from oracles.rule import Rule
-from oracles.timeline import Span, before_the_run, by_phase, span_of, spans
+from oracles.views.incarnations import Life, lives, outages
+from oracles.views.timeline import Span, before_the_run, by_phase, span_of, spans
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from history.reader import History
 from history.records import FaultRecord, RequestRecord
 from oracles.faults import held_ns, is_real
-from oracles.lives import OUTSIDE
-from oracles.struck import by_name, names_of
-from oracles.timeline import end_ns
+from oracles.views.incarnations import OUTSIDE
+from oracles.views.struck_requests import by_name, names_of
+from oracles.views.timeline import end_ns
 
 NEVER = float("inf")
 

@@ -10,7 +10,7 @@ from history.plan import FaultSpec
 from history.protocol.evidence import Refused
 from history.reader import History
 from history.records import FaultRecord
-from oracles.case import Doubt
+from oracles.views.fired_fault import Doubt
 
 AS_PLANNED = ("dry-run", "healed-first")
 """Reasons of refusals that the plan brings: a parameter, and the end of the phase."""

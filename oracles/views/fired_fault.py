@@ -10,8 +10,8 @@ from history.finding import Figures
 from history.plan import FaultSpec
 from history.reader import History, PhaseWindow
 from history.records import FaultRecord, RequestRecord
-from oracles.struck import OnTheirWay, by_name
-from oracles.timeline import NS_PER_US
+from oracles.views.struck_requests import OnTheirWay, by_name
+from oracles.views.timeline import NS_PER_US
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ from itertools import pairwise
 
 from history.protocol.outside import BytesHeld, SlowRead
 from history.records import FaultRecord, RequestRecord
-from oracles.case import Case, Doubt
-from oracles.leaving import CONNECTION_ERRORS, given_up
-from oracles.stretches import Stretch, at_the_end, stretch
-from oracles.timeline import NS_PER_S, NS_PER_US, end_ns
+from oracles.views.abandoned import CONNECTION_ERRORS, given_up
+from oracles.views.fault_windows import Stretch, at_the_end, stretch
+from oracles.views.fired_fault import Case, Doubt
+from oracles.views.timeline import NS_PER_S, NS_PER_US, end_ns
 
 US_PER_MS = 1000
 

@@ -8,9 +8,9 @@ from history.once import once
 from history.protocol.notes import RequestAbandoned
 from history.reader import History
 from history.records import FaultRecord, RequestRecord
-from oracles.stretches import Stretch, stretch
-from oracles.struck import by_name
-from oracles.timeline import NS_PER_S
+from oracles.views.fault_windows import Stretch, stretch
+from oracles.views.struck_requests import by_name
+from oracles.views.timeline import NS_PER_S
 
 CUT = "network_cut"
 CONNECTION_ERRORS = frozenset(

@@ -1,0 +1,1 @@
+"""Did what a fault declares come about? Checks of its effects that its injector has no hand in."""

@@ -1,0 +1,1 @@
+"""Views of the history that several judges share. They judge nothing."""
