@@ -17,6 +17,7 @@ from kvchaos import model
 from kvchaos.errors import UsageError
 from kvchaos.paths import models_folder, state_folder
 from kvchaos.planning import Request, make_run_dir, new_run_id, resolve, write_plan
+from kvchaos.prometheus.scraper import parse_samples
 from kvchaos.served_model import tiny
 from kvchaos.servers.registry import ServerEnv
 from kvchaos.stacks.command import HOST, Listening, plan_launch
@@ -25,7 +26,6 @@ from kvchaos.stacks.local import LocalStack, choose_port, make_folders
 from kvchaos.stacks.plugin import PLAIN_PARTS, PLUGIN_PARTS
 from kvchaos.stacks.process_group import look_at
 from kvchaos.stacks.record import RunRecord
-from kvchaos.telemetry import parse_samples
 from loadtests.processes import LoadProcesses
 
 _records = msgspec.json.Decoder(RequestRecord)

@@ -25,6 +25,8 @@ from kvchaos.interrupts import Interrupted, interrupts
 from kvchaos.judging import judge_run_dir
 from kvchaos.paths import Places, state_folder
 from kvchaos.planning import Request, make_run_dir, new_run_id, resolve, resolve_attached, write_plan
+from kvchaos.prometheus.local_prometheus import local_prometheus
+from kvchaos.prometheus.run_monitor import create_monitor
 from kvchaos.reuse import Provided, Servers
 from kvchaos.scenario import check_stack
 from kvchaos.stacks.attach import Attached
@@ -44,8 +46,6 @@ from kvchaos.terminal.tables import (
     show_run,
     verdict_line,
 )
-from kvchaos.witness.local import local_prometheus
-from kvchaos.witness.witness import witness_of
 
 Front = Callable[[Launch, Path], AbstractContextManager[str]]
 """Puts something between the suite and a server, for the time of a run (its directory is given); tells
@@ -247,7 +247,7 @@ def _carry_out(request: Request, plan: RunPlan, provided: Provided, run_dir: Pat
         if network is not None:
             plan = plan.model_copy(update={"load_url": network.url})
         write_plan(plan, run_dir)
-        witness = witness_of(plan, run_dir, prometheus)
+        witness = create_monitor(plan, run_dir, prometheus)
         Run(
             plan,
             run_dir,

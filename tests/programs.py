@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from kvchaos.browser import CHROMIUM
+from kvchaos.prometheus.program import PROMETHEUS
 from kvchaos.tools.tool import Tool, find_tool, in_ci
-from kvchaos.witness.program import PROMETHEUS
 
 TOOLS = (PROMETHEUS, CHROMIUM)
 """A test that needs one has the marker with its name."""

@@ -14,6 +14,7 @@ from kvchaos.cli.chosen_server import DEFAULT_SERVER
 from kvchaos.cli.tables import plain_table, print_table
 from kvchaos.errors import UsageError
 from kvchaos.paths import Places, cache_folder, runs_folder
+from kvchaos.prometheus.program import need_prometheus
 from kvchaos.report.markdown import update_page
 from kvchaos.selftest.kill_matrix import SessionScore, kill_matrix
 from kvchaos.selftest.mutants.mutant import Session
@@ -21,7 +22,6 @@ from kvchaos.selftest.mutants.sessions import sessions
 from kvchaos.selftest.oracle_tables import insert_tables
 from kvchaos.selftest.session_runs import run_sessions
 from kvchaos.servers.registry import find_server
-from kvchaos.witness.program import need_prometheus
 from oracles import ORACLES, all_rules
 
 

@@ -22,9 +22,9 @@ from kvchaos.judging import exit_code
 from kvchaos.order import in_order
 from kvchaos.paths import Places, cache_folder, runs_folder
 from kvchaos.planning import Request
+from kvchaos.prometheus.program import need_prometheus
 from kvchaos.replay import replay_of
 from kvchaos.scenario import find_scenario, load_scenario, scenario_files
-from kvchaos.witness.program import need_prometheus
 
 MAX_SEED = 2**62
 """Leaves room for repeats below the 2**63 that a plan can hold."""

@@ -12,10 +12,10 @@ from rich.console import Console
 
 from kvchaos.browser import CHROMIUM
 from kvchaos.errors import UsageError
+from kvchaos.prometheus.program import PROMETHEUS
 from kvchaos.servers.progress import Progress, shown
 from kvchaos.tools.install import obtain, ready
 from kvchaos.tools.tool import Tool, in_ci
-from kvchaos.witness.program import PROMETHEUS
 
 ALL_TOOLS = (PROMETHEUS, CHROMIUM)
 

@@ -17,8 +17,8 @@ from kvchaos.conductor import server_state
 from kvchaos.conductor.events import EventLog
 from kvchaos.conductor.outside import Targets, inside_of, outside_faults, outside_of, reached
 from kvchaos.errors import UsageError
+from kvchaos.prometheus.scraper import Scraper
 from kvchaos.stacks.server_files import ServerFiles
-from kvchaos.telemetry import Scraper
 from loadtests.messages import Progress
 
 CONFIRM_S = 5.0

@@ -12,9 +12,9 @@ from history.reader import UnreadableRun, read_ledgers
 from history.records import ResourceRecord
 from kvchaos.conductor import server_state
 from kvchaos.conductor.clean_state import EndState, objections, of_the_caches, of_the_resources
+from kvchaos.prometheus.scraper import Samples
 from kvchaos.stacks.server_files import CollectedFiles
 from kvchaos.stacks.stack import Stack
-from kvchaos.telemetry import Samples
 
 NOT_ENDED = "the run did not come to its end"
 QUIET_S = 0.5

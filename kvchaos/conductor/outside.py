@@ -23,11 +23,11 @@ from history import layout
 from history.plan import FaultSpec, RunPlan
 from history.records import CROWD
 from kvchaos.conductor.lives import Lives
+from kvchaos.prometheus.run_monitor import PrometheusService
 from kvchaos.stacks.compose.stack import ComposeStack
 from kvchaos.stacks.local import LocalStack
 from kvchaos.stacks.network import NetworkProxy
 from kvchaos.stacks.stack import Stack
-from kvchaos.witness.witness import Service
 from loadtests.messages import Progress
 
 
@@ -39,7 +39,7 @@ class Targets:
     lives: Lives
     network: NetworkProxy | None
     """What the load goes through, if anything."""
-    prometheus: Service | None
+    prometheus: PrometheusService | None
     """What watches beside the suite, if anything."""
 
 

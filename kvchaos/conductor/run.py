@@ -25,13 +25,13 @@ from kvchaos.conductor.outside import Targets
 from kvchaos.conductor.watch import Trouble, Watch
 from kvchaos.errors import UsageError
 from kvchaos.interrupts import Interrupted
+from kvchaos.prometheus.run_monitor import PrometheusMonitor
+from kvchaos.prometheus.scraper import Scraper
 from kvchaos.resources import ResourceSampler
 from kvchaos.stacks.network import NetworkProxy
 from kvchaos.stacks.server_files import ServerFiles
 from kvchaos.stacks.stack import ServerNotReady, Stack
-from kvchaos.telemetry import Scraper
 from kvchaos.terminal.display import Display
-from kvchaos.witness.witness import Witness
 from loadtests.child import Starter
 from loadtests.messages import Progress
 from loadtests.processes import LoadProcesses
@@ -60,7 +60,7 @@ class Run:
         run_dir: Path,
         stack: Stack,
         display: Display,
-        witness: Witness | None,
+        witness: PrometheusMonitor | None,
         network: NetworkProxy | None,
         starter: Starter,
         files: ServerFiles,
@@ -380,7 +380,7 @@ class Run:
     def _hear_witness(self) -> None:
         if self._witness is None or self._heard:
             return
-        heard = self._witness.hear()
+        heard = self._witness.collect()
         self._heard = True
         self._events.write(events.PrometheusRead(scrapes=heard.scrapes, error=heard.error))
 

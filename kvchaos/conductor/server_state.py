@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from history.metrics import parse_key
-from kvchaos.telemetry import BadScrape, Samples, Scraper, parse_samples
+from kvchaos.prometheus.scraper import BadScrape, Samples, Scraper, parse_samples
 
 RUNNING = "vllm:num_requests_running"
 WAITING = "vllm:num_requests_waiting"

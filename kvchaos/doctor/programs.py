@@ -10,8 +10,8 @@ from uv import find_uv_bin
 
 from kvchaos import browser
 from kvchaos.doctor.check import Check, State
+from kvchaos.prometheus import program
 from kvchaos.servers import debian, preload
-from kvchaos.witness import program
 
 
 def examine(cache: Path) -> Iterator[Check]:

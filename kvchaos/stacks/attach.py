@@ -17,8 +17,8 @@ from history.metrics import parse_key
 from history.plan import Scenario, ServerSettings, Strict
 from history.records import ResourceRecord
 from kvchaos.errors import UsageError
+from kvchaos.prometheus.scraper import BadScrape, Samples, parse_samples
 from kvchaos.stacks.stack import GRACE_S, ServerNotReady
-from kvchaos.telemetry import BadScrape, Samples, parse_samples
 from loadtests.target import loopback_url
 
 ASK_S = 10.0

@@ -11,10 +11,10 @@ from pathlib import Path
 from history import layout
 from history.records import ResourceRecord
 from kvchaos.paths import state_folder
+from kvchaos.prometheus.scraper import Samples
 from kvchaos.stacks.prepare import LaunchRequest, Prepared
 from kvchaos.stacks.record import RunRecord
 from kvchaos.stacks.server_files import CollectedFiles
-from kvchaos.telemetry import Samples
 
 SUFFIX = ".server"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from history.plan import ServerSettings
 from kvchaos import model
 from kvchaos.paths import models_folder
+from kvchaos.prometheus.run_monitor import Prometheus
 from kvchaos.served_model import ServedModel, tiny
 from kvchaos.servers.registry import ServerEnv
 from kvchaos.stacks.command import HOST, Launch, Listening, plan_launch
@@ -16,7 +17,6 @@ from kvchaos.stacks.local import LocalStack, choose_port, make_folders
 from kvchaos.stacks.plugin import PLAIN_PARTS, PLUGIN_PARTS
 from kvchaos.stacks.record import RunRecord
 from kvchaos.stacks.stack import Stack
-from kvchaos.witness.witness import Prometheus
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import pytest
 
 from history import layout
 from kvchaos.paths import state_folder
+from kvchaos.prometheus.config import ScrapeTargets, write_config
 from kvchaos.scenario import find_scenario, load_scenario
 from kvchaos.servers.registry import ServerEnv
 from kvchaos.stacks.compose.prepare import prepare_compose
@@ -18,7 +19,6 @@ from kvchaos.stacks.compose.project import STATE_LABEL
 from kvchaos.stacks.compose.stack import ComposeStack
 from kvchaos.stacks.prepare import LaunchRequest
 from kvchaos.stacks.record import RunRecord
-from kvchaos.witness.config import Targets, write_config
 from tests.compose.engine import NOTHING, ids_of, traces_of
 from tests.server.bench import NEW, Bench, wait_for
 
@@ -40,7 +40,9 @@ class Life:
         settings = load_scenario(find_scenario(SCENARIO)).server
         request = LaunchRequest(image, settings, name, self.run_dir, bench.cache, grafana=grafana)
         self.prepared = prepare_compose(request, self.record)
-        write_config(self.run_dir / layout.PROMETHEUS_FOLDER, name, Targets("127.0.0.1:1", "127.0.0.1:1"))
+        write_config(
+            self.run_dir / layout.PROMETHEUS_FOLDER, name, ScrapeTargets("127.0.0.1:1", "127.0.0.1:1")
+        )
         assert isinstance(self.prepared.stack, ComposeStack)
         self.stack = self.prepared.stack
 

@@ -12,7 +12,7 @@ from history import layout
 from history.beside import read_metrics
 from history.records import ScrapeLine
 from history.writer import LineWriter
-from kvchaos.telemetry import BadScrape, DifferenceEncoder, parse_samples
+from kvchaos.prometheus.scraper import BadScrape, DifferenceEncoder, parse_samples
 from tests.fuzz.histories import bases
 from tests.fuzz.kind import ACCEPTED, Kind
 from tests.fuzz.mutate import damaged_bytes, damaged_lines

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from kvchaos.witness.program import need_prometheus
+from kvchaos.prometheus.program import need_prometheus
 
 
 @pytest.fixture(scope="session")

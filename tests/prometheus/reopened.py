@@ -13,9 +13,9 @@ from prometheus_api_client import PrometheusConnect
 from requests import RequestException
 
 from history import layout
+from kvchaos.prometheus.local_process import DATA
+from kvchaos.prometheus.program import need_prometheus
 from kvchaos.stacks.local import choose_port
-from kvchaos.witness.process import DATA
-from kvchaos.witness.program import need_prometheus
 
 READY_S = 60.0
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kvchaos.witness.config import RULES, SOURCE, Targets, write_config
+from kvchaos.prometheus.config import RULES, SOURCE, ScrapeTargets, write_config
 
-TARGETS = Targets(server="127.0.0.1:8000", suite="127.0.0.1:8001")
+TARGETS = ScrapeTargets(server="127.0.0.1:8000", suite="127.0.0.1:8001")
 
 
 @pytest.mark.prometheus

@@ -15,13 +15,13 @@ import pytest
 from history.writer import LineWriter
 from kvchaos.conductor.handover import Handover, RunEnd
 from kvchaos.conductor.run import BOOKS_S
+from kvchaos.prometheus.scraper import Scraper
 from kvchaos.reuse import change_since_proof
 from kvchaos.scenario import find_scenario, load_scenario
 from kvchaos.servers.registry import find_server
 from kvchaos.stacks.command import HOST
 from kvchaos.stacks.kept_server import KeptServer
 from kvchaos.stacks.prepare import LaunchRequest, prepare_local
-from kvchaos.telemetry import Scraper
 from tests.server.bench import NEW, STARTED_S, need, wait_for
 
 pytestmark = pytest.mark.server

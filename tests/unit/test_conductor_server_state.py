@@ -14,7 +14,7 @@ import pytest
 from history.writer import LineWriter
 from kvchaos.conductor import server_state
 from kvchaos.conductor.server_state import Gauges, gauges, health, reset_prefix_cache, settle
-from kvchaos.telemetry import Scraper
+from kvchaos.prometheus.scraper import Scraper
 
 REFUSAL = "INFO 11-24 block_pool.py: Failed to reset prefix cache because some blocks (3) are not freed yet\n"
 

@@ -21,8 +21,8 @@ from kvchaos.exporter.board import Board
 from kvchaos.exporter.families import Families
 from kvchaos.exporter.firings import Firings
 from kvchaos.exporter.serving import Exporter
+from kvchaos.prometheus.scraper import Samples, parse_samples
 from kvchaos.stacks.local import choose_port
-from kvchaos.telemetry import Samples, parse_samples
 from loadtests.latency import Stopwatch
 from loadtests.load import phase_done
 from loadtests.messages import Health, Progress

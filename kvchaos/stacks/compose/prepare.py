@@ -12,6 +12,8 @@ from history.plan import PrometheusPlan
 from kvchaos import model
 from kvchaos.errors import UsageError
 from kvchaos.paths import models_folder, state_folder
+from kvchaos.prometheus.local_process import DATA
+from kvchaos.prometheus.run_monitor import Prometheus
 from kvchaos.served_model import ServedModel, hub_folder, hub_model, tiny
 from kvchaos.stacks.command import HOST, Launch, Listening, plan_launch
 from kvchaos.stacks.compose.engine import asking, connect
@@ -33,8 +35,6 @@ from kvchaos.stacks.local import choose_port
 from kvchaos.stacks.plugin import copy_plugin
 from kvchaos.stacks.prepare import LaunchRequest, Prepared
 from kvchaos.stacks.record import RunRecord
-from kvchaos.witness.process import DATA
-from kvchaos.witness.witness import Prometheus
 
 GRAFANA_PORT_VARIABLE = "KVCHAOS_GRAFANA_PORT"
 GRAFANA_PORT = 3000

@@ -12,14 +12,14 @@ from docker.models.containers import Container
 
 from history import layout
 from kvchaos.errors import UsageError
+from kvchaos.prometheus.local_process import DATA
 from kvchaos.stacks.compose.engine import asking
 from kvchaos.stacks.compose.project import PROMETHEUS
 from kvchaos.stacks.compose.stack import ComposeStack
-from kvchaos.witness.process import DATA
 
 
 class ComposePrometheus:
-    """See `kvchaos.witness.witness.Service`."""
+    """See `kvchaos.prometheus.run_monitor.PrometheusService`."""
 
     def __init__(self, stack: ComposeStack) -> None:
         self._stack = stack

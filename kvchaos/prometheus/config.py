@@ -10,7 +10,7 @@ from pathlib import Path
 SERVER_JOB = "server"
 SUITE_JOB = "suite"
 RUN_LABEL = "run"
-"""On every series, so that runs in one Prometheus can be told apart."""
+"""On every series, so that runs in one Prometheus can be distinguished."""
 CONFIG = "prometheus.yml"
 RULES = "rules.yml"
 SOURCE = Path(__file__).parents[2] / "compose" / "prometheus"
@@ -18,14 +18,14 @@ SOURCE = Path(__file__).parents[2] / "compose" / "prometheus"
 
 
 @dataclass(frozen=True, slots=True)
-class Targets:
-    """Whom Prometheus scrapes, as host:port from where it stands."""
+class ScrapeTargets:
+    """The targets that Prometheus scrapes, as host:port as seen from its own network."""
 
     server: str
     suite: str
 
 
-def write_config(folder: Path, run_id: str, targets: Targets) -> Path:
+def write_config(folder: Path, run_id: str, targets: ScrapeTargets) -> Path:
     """Write all that Prometheus reads into a folder; returns the path of its main file. Raises OSError."""
     folder.mkdir(exist_ok=True)
     for name in (CONFIG, RULES):

@@ -37,10 +37,12 @@ def need_prometheus(environ: Mapping[str, str]) -> Path:
 def version_of(program: Path) -> str:
     """Raises UsageError for what is no Prometheus."""
     try:
-        done = subprocess.run([program, "--version"], capture_output=True, text=True, check=True, timeout=10)
+        completed = subprocess.run(
+            [program, "--version"], capture_output=True, text=True, check=True, timeout=10
+        )
     except (OSError, subprocess.SubprocessError) as error:
         raise UsageError(f"{program}: cannot be run: {error}") from error
-    told = re.match(r"prometheus, version (\S+)", done.stdout + done.stderr)
-    if told is None:
+    match = re.match(r"prometheus, version (\S+)", completed.stdout + completed.stderr)
+    if match is None:
         raise UsageError(f"{program} is no Prometheus: {HOW_TO_GET}")
-    return told[1]
+    return match[1]

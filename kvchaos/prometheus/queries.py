@@ -1,4 +1,4 @@
-"""What Prometheus saw of the server in a run: its raw samples, scrape by scrape."""
+"""Query the raw samples of the server that Prometheus scraped in a run, scrape by scrape."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from urllib3.util.retry import Retry
 
 from history.metrics import series_key
 from history.records import ScrapeLine
-from kvchaos.telemetry import START_TIME, Difference, DifferenceEncoder, Samples
-from kvchaos.witness.config import RUN_LABEL, SERVER_JOB, SUITE_JOB
+from kvchaos.prometheus.config import RUN_LABEL, SERVER_JOB, SUITE_JOB
+from kvchaos.prometheus.scraper import START_TIME, DifferenceEncoder, SampleDifference, Samples
 
-Answer = TypeVar("Answer")
+QueryResult = TypeVar("QueryResult")
 WINDOW_S = 120
-"""So much is read at a time: about 10 MB of a usual server."""
-ANSWER_S = 30
+"""The range of one query, in seconds: about 10 MB of a usual server."""
+QUERY_TIMEOUT_S = 30
 NS_PER_S = 1_000_000_000
 NS_PER_MS = 1_000_000
 MS_PER_S = 1000
 US_PER_S = 1e6
-OWN_LABELS = frozenset({"__name__", "job", "instance", RUN_LABEL})
-"""What Prometheus adds to a series."""
+ADDED_LABELS = frozenset({"__name__", "job", "instance", RUN_LABEL})
+"""Labels that Prometheus adds to a series."""
 JOBS = {SERVER_JOB, SUITE_JOB}
 UP = "up"
 DURATION = "scrape_duration_seconds"
-OF_SCRAPES = frozenset(
+SCRAPE_METRICS = frozenset(
     {
         UP,
         DURATION,
@@ -39,7 +39,7 @@ OF_SCRAPES = frozenset(
         "scrape_series_added",
     }
 )
-"""What it adds to the samples of a scrape."""
+"""Metrics that Prometheus adds to the samples of a scrape."""
 FAILED = "Prometheus says up is 0"
 
 
@@ -47,33 +47,33 @@ class Unreachable(Exception):
     """Prometheus does not answer, or not as it should; the message says why."""
 
 
-class Client:
-    """Asks Prometheus, through prometheus-api-client. Every method raises Unreachable."""
+class PrometheusClient:
+    """Queries Prometheus through prometheus-api-client. Every method raises Unreachable."""
 
     def __init__(self, url: str) -> None:
         session = requests.Session()
-        # A proxy from the environment has no say about this machine.
+        # A proxy from the environment must not apply to this machine.
         session.trust_env = False
-        self._api = PrometheusConnect(url, retry=Retry(0), session=session, timeout=ANSWER_S)
+        self._api = PrometheusConnect(url, retry=Retry(0), session=session, timeout=QUERY_TIMEOUT_S)
 
     def close(self) -> None:
         self._api.close()
 
-    def answers(self) -> bool:
-        """Whether it can be asked what it saw."""
-        return bool(self._ask(lambda: self._api.custom_query("vector(1)")))
+    def is_responding(self) -> bool:
+        """Whether it answers queries."""
+        return bool(self._run_query(lambda: self._api.custom_query("vector(1)")))
 
     def last_scrape_ms(self, run_id: str) -> int | None:
         """When the last scrape began, of server or suite, whichever is longer ago, with success or not; None
         when one of them was not scraped.
         """
-        found = self._ask(lambda: self._api.custom_query(f'timestamp({UP}{{{RUN_LABEL}="{run_id}"}})'))
+        found = self._run_query(lambda: self._api.custom_query(f'timestamp({UP}{{{RUN_LABEL}="{run_id}"}})'))
         last_ms = {one["metric"]["job"]: _ms(float(one["value"][1])) for one in found}
         return min(last_ms[job] for job in JOBS) if last_ms.keys() >= JOBS else None
 
     def is_up(self, run_id: str) -> bool:
         """Whether its last scrape of the server had success."""
-        found = self._ask(
+        found = self._run_query(
             lambda: self._api.get_current_metric_value(UP, {"job": SERVER_JOB, RUN_LABEL: run_id})
         )
         return any(float(one["value"][1]) == 1 for one in found)
@@ -90,7 +90,7 @@ class Client:
                     yield t_ms, window[t_ms]
 
     def _window(self, run_id: str, begin_s: int, end_s: int) -> dict[int, Samples]:
-        found = self._ask(
+        found = self._run_query(
             lambda: self._api.get_metric_range_data(
                 "",
                 {"job": SERVER_JOB, RUN_LABEL: run_id},
@@ -101,20 +101,20 @@ class Client:
         by_time: dict[int, Samples] = defaultdict(dict)
         for series in found:
             metric: dict[str, str] = series["metric"]
-            labels = {name: value for name, value in metric.items() if name not in OWN_LABELS}
+            labels = {name: value for name, value in metric.items() if name not in ADDED_LABELS}
             key = series_key(metric["__name__"], labels)
             for t_s, value in series["values"]:
                 by_time[_ms(t_s)][key] = float(value)
         return by_time
 
-    def _ask(self, question: Callable[[], Answer]) -> Answer:
+    def _run_query(self, query: Callable[[], QueryResult]) -> QueryResult:
         try:
-            return question()
+            return query()
         except (requests.RequestException, PrometheusApiClientException) as error:
             raise Unreachable(f"{type(error).__name__}: {error}") from error
 
 
-def scrapes(client: Client, run_id: str, begin_s: int, end_s: int) -> Iterator[ScrapeLine]:
+def read_scrapes(client: PrometheusClient, run_id: str, begin_s: int, end_s: int) -> Iterator[ScrapeLine]:
     """Each scrape of the server, failed ones too, as lines that `history.metrics.MetricLog` reads.
 
     Raises Unreachable.
@@ -122,8 +122,8 @@ def scrapes(client: Client, run_id: str, begin_s: int, end_s: int) -> Iterator[S
     encoder = DifferenceEncoder()
     for t_ms, samples in client.samples(run_id, begin_s, end_s):
         failed, took_s = samples.get(UP) != 1, samples.get(DURATION, 0.0)
-        values = {key: value for key, value in samples.items() if key not in OF_SCRAPES}
-        difference = Difference([], {}, []) if failed else encoder.encode(values)
+        values = {key: value for key, value in samples.items() if key not in SCRAPE_METRICS}
+        difference = SampleDifference([], {}, []) if failed else encoder.encode(values)
         yield ScrapeLine(
             t_ns=t_ms * NS_PER_MS,
             mono_ns=0,

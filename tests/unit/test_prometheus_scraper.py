@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from history.metrics import MetricLog, series_key
 from history.records import ScrapeLine
 from history.writer import LineWriter
-from kvchaos.telemetry import BadScrape, DifferenceEncoder, Scraper, parse_samples
+from kvchaos.prometheus.scraper import BadScrape, DifferenceEncoder, Scraper, parse_samples
 
 FIRST = """\
 # HELP process_start_time_seconds Start time of the process since unix epoch in seconds.

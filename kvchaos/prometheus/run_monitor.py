@@ -1,4 +1,4 @@
-"""The second witness as the conductor has it: started, told what happens, waited for, heard at the end."""
+"""The Prometheus of one run: start it, export the suite's metrics to it, read its samples at the end."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from kvchaos.errors import UsageError
 from kvchaos.exporter.board import Board
 from kvchaos.exporter.firings import Firings
 from kvchaos.exporter.serving import Exporter
+from kvchaos.prometheus.config import ScrapeTargets, write_config
+from kvchaos.prometheus.queries import MS_PER_S, NS_PER_S, PrometheusClient, Unreachable, read_scrapes
 from kvchaos.stacks.command import HOST
-from kvchaos.witness.config import Targets, write_config
-from kvchaos.witness.reading import MS_PER_S, NS_PER_S, Client, Unreachable, scrapes
 from loadtests.messages import Report
 
 READY_S = 40.0
@@ -31,14 +31,14 @@ DRAFT = ".draft"
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """What came of reading its samples."""
+class PrometheusReadResult:
+    """The outcome of reading the samples: the number of scrapes, or the error."""
 
     scrapes: int
     error: str | None
 
 
-class Service(Protocol):
+class PrometheusService(Protocol):
     """A Prometheus, wherever it runs."""
 
     def start(self) -> None: ...
@@ -54,7 +54,7 @@ class Service(Protocol):
         ...
 
     def revive(self) -> None:
-        """Start it again when it has ended, so that it can tell what it saw until then."""
+        """Start it again when it has ended, so that the samples it has stored can be read."""
         ...
 
     def stop(self) -> None:
@@ -64,41 +64,43 @@ class Service(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Prometheus:
-    """What a plan says of a Prometheus, and how it is started and ended."""
+    """A Prometheus: its part of the plan, and the service that starts and ends it."""
 
     plan: PrometheusPlan
-    service: Service
+    service: PrometheusService
 
 
-def witness_of(plan: RunPlan, run_dir: Path, prometheus: Prometheus | None) -> Witness | None:
-    """The witness of a run, with its configuration written. Raises OSError."""
+def create_monitor(plan: RunPlan, run_dir: Path, prometheus: Prometheus | None) -> PrometheusMonitor | None:
+    """Write the configuration of the Prometheus of a run and return its monitor. Raises OSError."""
     if prometheus is None:
         return None
     suite = f"{HOST}:{prometheus.plan.suite_port}"
-    targets = Targets(server=urlsplit(plan.base_url).netloc, suite=suite)
+    targets = ScrapeTargets(server=urlsplit(plan.base_url).netloc, suite=suite)
     write_config(run_dir / layout.PROMETHEUS_FOLDER, plan.run_id, targets)
-    return Witness(plan, prometheus.plan, run_dir, prometheus.service)
+    return PrometheusMonitor(plan, prometheus.plan, run_dir, prometheus.service)
 
 
-class Witness:
-    """Prometheus and what it scrapes of the suite, for one run."""
+class PrometheusMonitor:
+    """A Prometheus and the exporter of the suite that it scrapes, for one run."""
 
-    def __init__(self, plan: RunPlan, prometheus: PrometheusPlan, run_dir: Path, service: Service) -> None:
+    def __init__(
+        self, plan: RunPlan, prometheus: PrometheusPlan, run_dir: Path, service: PrometheusService
+    ) -> None:
         self._run_id = plan.run_id
         self._run_dir = run_dir
         self.service = service
         self._board = Board(plan, Firings(run_dir))
         self._exporter = Exporter(self._board, prometheus.suite_port)
-        self._client = Client(prometheus.url)
+        self._client = PrometheusClient(prometheus.url)
         self._began_s = int(time.time())
-        self._heard: Heard | None = None
+        self._result: PrometheusReadResult | None = None
 
     def event(self, event: EventData) -> None:
-        """What has just happened."""
+        """Export an event of the run."""
         self._board.event(event)
 
     def report(self, worker: int, report: Report) -> None:
-        """What a load worker says."""
+        """Export a report of a load worker."""
         self._board.report(worker, report)
 
     def start(self) -> None:
@@ -108,22 +110,25 @@ class Witness:
 
     def wait_ready(self) -> None:
         """Return when it scrapes the server, which must be up. Raises UsageError."""
-        if (why := self._wait(lambda: self._client.is_up(self._run_id))) is not None:
-            raise UsageError(f"Prometheus is not ready after {READY_S:g} s: {why}")
+        if (problem := self._wait(lambda: self._client.is_up(self._run_id))) is not None:
+            raise UsageError(f"Prometheus is not ready after {READY_S:g} s: {problem}")
 
-    def _wait(self, answered: Callable[[], bool]) -> str | None:
-        """Wait until it answers well; None, or what was wrong at last. Raises UsageError when it ends."""
+    def _wait(self, condition: Callable[[], bool]) -> str | None:
+        """Poll until the condition is met. Returns None, or the last problem at the deadline.
+
+        Raises UsageError when Prometheus ends.
+        """
         deadline = time.monotonic() + READY_S
         while True:
             self.service.check()
             try:
-                if answered():
+                if condition():
                     return None
-                why = "it does not scrape the server"
+                problem = "it does not scrape the server"
             except Unreachable as error:
-                why = str(error)
+                problem = str(error)
             if time.monotonic() > deadline:
-                return why
+                return problem
             time.sleep(POLL_S)
 
     def catch_up(self) -> None:
@@ -134,37 +139,37 @@ class Witness:
             while (self._client.last_scrape_ms(self._run_id) or 0) < now_ms and time.monotonic() < deadline:
                 time.sleep(POLL_S)
         except Unreachable:
-            # That is told when its samples are read.
+            # The error is reported when its samples are read.
             return
 
-    def hear(self) -> Heard:
-        """Read its samples into the run directory, once; what it says later is not asked for."""
-        if self._heard is None:
-            self._heard = self._read()
-        return self._heard
+    def collect(self) -> PrometheusReadResult:
+        """Read its samples into the run directory, once; later samples are not read."""
+        if self._result is None:
+            self._result = self._read()
+        return self._result
 
-    def _read(self) -> Heard:
+    def _read(self) -> PrometheusReadResult:
         self.service.revive()
         try:
-            why = self._wait(self._client.answers)
+            problem = self._wait(self._client.is_responding)
         except UsageError as error:
-            why = str(error)
-        return self._write() if why is None else Heard(0, why)
+            problem = str(error)
+        return self._write() if problem is None else PrometheusReadResult(0, problem)
 
-    def _write(self) -> Heard:
+    def _write(self) -> PrometheusReadResult:
         path = self._run_dir / layout.PROMETHEUS
         draft = path.with_suffix(DRAFT)
         draft.unlink(missing_ok=True)
         count = 0
         try:
             with LineWriter(draft) as writer:
-                for line in scrapes(self._client, self._run_id, self._began_s, int(time.time()) + 1):
+                for line in read_scrapes(self._client, self._run_id, self._began_s, int(time.time()) + 1):
                     writer.write(line)
                     count += 1
         except Unreachable as error:
-            return Heard(0, str(error))
+            return PrometheusReadResult(0, str(error))
         draft.replace(path)
-        return Heard(count, None)
+        return PrometheusReadResult(count, None)
 
     def stop(self) -> None:
         """Safe to repeat."""

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from history import layout
 from history.plan import PrometheusPlan
+from kvchaos.prometheus.local_process import LocalPrometheus, prometheus_command
+from kvchaos.prometheus.program import need_prometheus, version_of
+from kvchaos.prometheus.run_monitor import Prometheus
 from kvchaos.stacks.command import HOST
 from kvchaos.stacks.local import choose_port
 from kvchaos.stacks.record import RunRecord
-from kvchaos.witness.process import LocalPrometheus, prometheus_command
-from kvchaos.witness.program import need_prometheus, version_of
-from kvchaos.witness.witness import Prometheus
 
 
 def plan_prometheus(run_dir: Path) -> PrometheusPlan:

@@ -24,13 +24,13 @@ PERIOD_S = 0.2
 TIMEOUT_S = 2.0
 START_TIME = "process_start_time_seconds"
 CREATED = "_created"
-"""Creation times of counters: half as many series again that nobody asks for."""
+"""Creation times of counters: half as many series again, and nobody uses them."""
 
 Samples = dict[str, float]
 
 
 class BadScrape(Exception):
-    """A scrape that brought no samples; the message says why."""
+    """A scrape without samples; the message gives the reason."""
 
 
 def parse_samples(text: str) -> Samples:
@@ -52,7 +52,7 @@ def parse_samples(text: str) -> Samples:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class SampleDifference:
     new: list[str]
     changed: dict[int, float | str]
     gone: list[int]
@@ -65,7 +65,7 @@ class DifferenceEncoder:
         self._index: dict[str, int] = {}
         self._present: dict[str, float | str] = {}
 
-    def encode(self, samples: Samples) -> Difference:
+    def encode(self, samples: Samples) -> SampleDifference:
         present = {key: _encoded(value) for key, value in samples.items()}
         new = [key for key in present if key not in self._index]
         for key in new:
@@ -75,7 +75,7 @@ class DifferenceEncoder:
         }
         gone = [self._index[key] for key in self._present if key not in present]
         self._present = present
-        return Difference(new, changed, gone)
+        return SampleDifference(new, changed, gone)
 
 
 class Scraper:
@@ -134,7 +134,7 @@ class Scraper:
             try:
                 self.scrape_now()
             except OSError:
-                # Kept for `failure`: the conductor hears of it there.
+                # Kept for `failure`, which raises it in the conductor.
                 return
             # On a fixed grid: a slow scrape skips a beat and does not shift the others.
             now = time.monotonic()
@@ -147,7 +147,7 @@ class Scraper:
         started_ns = self._last_ns = max(time.time_ns(), self._last_ns)
         started_mono_ns = time.monotonic_ns()
         samples, error = self._fetch()
-        difference = Difference([], {}, []) if samples is None else self._encoder.encode(samples)
+        difference = SampleDifference([], {}, []) if samples is None else self._encoder.encode(samples)
         self._latest = samples
         self._write(
             ScrapeLine(

@@ -9,11 +9,11 @@ from pathlib import Path
 from history import layout
 from history.plan import PrometheusPlan
 from kvchaos.errors import UsageError
+from kvchaos.prometheus.config import CONFIG
 from kvchaos.stacks.command import HOST
 from kvchaos.stacks.ending import end_group
 from kvchaos.stacks.record import RunRecord
 from kvchaos.stacks.server_log import last_words
-from kvchaos.witness.config import CONFIG
 
 DATA = "data"
 GRACE_S = 10.0
@@ -69,7 +69,7 @@ class LocalPrometheus:
             self._process.kill()
 
     def revive(self) -> None:
-        """Start it again when it has ended: what it saw until then is in its data."""
+        """Start it again when it has ended: its data keep the samples scraped until then."""
         if self._process is not None and self._process.poll() is not None:
             self.stop()
             self.start()

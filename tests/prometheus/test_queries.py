@@ -18,13 +18,13 @@ from history import layout
 from history.metrics import MetricLog
 from history.plan import PrometheusPlan
 from kvchaos.errors import UsageError
+from kvchaos.prometheus import queries
+from kvchaos.prometheus.config import ScrapeTargets, write_config
+from kvchaos.prometheus.local_process import LocalPrometheus
+from kvchaos.prometheus.local_prometheus import plan_prometheus
+from kvchaos.prometheus.queries import PrometheusClient, Unreachable, read_scrapes
 from kvchaos.stacks.local import choose_port
 from kvchaos.stacks.record import RunRecord
-from kvchaos.witness import reading
-from kvchaos.witness.config import Targets, write_config
-from kvchaos.witness.local import plan_prometheus
-from kvchaos.witness.process import LocalPrometheus
-from kvchaos.witness.reading import Client, Unreachable, scrapes
 from tests.prometheus.conftest import Target, serving
 from tests.unit.conducting import wait_for
 
@@ -40,13 +40,13 @@ class Watched:
     """A Prometheus whose server failed for a while, and that was killed and started again."""
 
     url: str
-    client: Client
+    client: PrometheusClient
     began_s: int
     killed_ns: int
     target: Target
 
     def log(self) -> MetricLog:
-        lines = scrapes(self.client, RUN, self.began_s, int(time.time()) + 1)
+        lines = read_scrapes(self.client, RUN, self.began_s, int(time.time()) + 1)
         return MetricLog.from_lines(lines)
 
     def wait_for(self, scrapes_more: int) -> None:
@@ -64,9 +64,9 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     record = RunRecord(folder / "state", run_id=RUN, run_dir=folder, control_dir=folder)
     prometheus = LocalPrometheus(plan, folder, record)
     with serving() as target:
-        targets = Targets(server=target.address, suite=f"127.0.0.1:{choose_port(None)}")
+        targets = ScrapeTargets(server=target.address, suite=f"127.0.0.1:{choose_port(None)}")
         write_config(folder / layout.PROMETHEUS_FOLDER, RUN, targets)
-        found = Watched(plan.url, Client(plan.url), int(time.time()), 0, target)
+        found = Watched(plan.url, PrometheusClient(plan.url), int(time.time()), 0, target)
         try:
             _live(prometheus, found)
             yield found
@@ -118,7 +118,7 @@ def test_creation_times_are_left_out_and_odd_numbers_are_not(watched: Watched) -
 
 
 def test_failed_scrapes_are_told_as_such(watched: Watched) -> None:
-    assert {failure.error for failure in watched.log().failures} == {reading.FAILED}
+    assert {failure.error for failure in watched.log().failures} == {queries.FAILED}
 
 
 def test_what_was_seen_before_a_kill_is_still_there_and_so_is_the_gap(watched: Watched) -> None:
@@ -131,16 +131,16 @@ def test_what_was_seen_before_a_kill_is_still_there_and_so_is_the_gap(watched: W
 def test_no_scrape_is_lost_or_doubled_where_one_window_ends(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = list(scrapes(watched.client, RUN, watched.began_s, int(time.time())))
+    whole = list(read_scrapes(watched.client, RUN, watched.began_s, int(time.time())))
     end_s = whole[-1].t_ns // NS_PER_S
     wanted = [line for line in whole if line.t_ns <= end_s * NS_PER_S]
     for window_s in (1, 2, 3):
-        monkeypatch.setattr(reading, "WINDOW_S", window_s)
-        assert list(scrapes(watched.client, RUN, watched.began_s, end_s)) == wanted
+        monkeypatch.setattr(queries, "WINDOW_S", window_s)
+        assert list(read_scrapes(watched.client, RUN, watched.began_s, end_s)) == wanted
 
 
 def test_another_run_in_the_same_prometheus_is_not_read(watched: Watched) -> None:
-    assert list(scrapes(watched.client, "run-2", watched.began_s, int(time.time()) + 1)) == []
+    assert list(read_scrapes(watched.client, "run-2", watched.began_s, int(time.time()) + 1)) == []
     assert watched.client.last_scrape_ms("run-2") is None
     assert not watched.client.is_up("run-2")
 
@@ -171,9 +171,9 @@ def test_the_last_scrape_is_of_the_one_that_waits_longer(watched: Watched) -> No
 
 
 def test_a_prometheus_that_is_not_there_is_told(watched: Watched) -> None:
-    lost = Client(f"http://127.0.0.1:{choose_port(None)}")
+    lost = PrometheusClient(f"http://127.0.0.1:{choose_port(None)}")
     with pytest.raises(Unreachable, match="ConnectionError"):
-        list(scrapes(lost, RUN, watched.began_s, int(time.time())))
+        list(read_scrapes(lost, RUN, watched.began_s, int(time.time())))
     lost.close()
 
 
