@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
+
 from history.strict import Name, RuleName, Strict
+
+Subjects = dict[RuleName, tuple[Annotated[str, Field(min_length=1, max_length=200)], ...]]
+"""By rule, patterns of what its findings are about: the key of a series, the name of a metric, or the kind of
+the subject. `*` stands for any text."""
 
 
 class ExpectedBug(Strict):
@@ -20,6 +28,8 @@ class ExpectedBug(Strict):
     """Rules that may be broken."""
     signatures: tuple[str, ...] = ()
     """Where a rule has any, a cause of that rule with another signature is not this bug."""
+    subjects: Subjects = Field(default_factory=dict)
+    """Where a rule has any, a finding of that rule on another subject is not this bug."""
 
     @property
     def rules(self) -> tuple[str, ...]:

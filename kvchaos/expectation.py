@@ -70,13 +70,13 @@ def standing(result: OracleResult, expectation: Expectation, causes: Sequence[Ca
 
 def unexpected(result: OracleResult, expectation: Expectation, causes: Sequence[Cause]) -> set[str]:
     """The rules that were broken, are not expected to be, and come of no fault and no other finding; and
-    those of a cause that has another signature than the known bugs."""
+    those of a cause that has another signature or other subjects than the known bugs."""
     named = _named(result.oracle, expectation)
-    if named.ignored or (named.must and not named.rules):
-        return set()
-    left = unaccounted(result, causes)
+    left = {rule for rule, count in unaccounted(result, causes).items() if count > 0}
     strange = {cause.rule for cause in causes if is_strange(cause, expectation)}
-    return {rule for rule, count in left.items() if count > 0} - ((named.rules | named.may) - strange)
+    if named.ignored or (named.must and not named.rules):
+        return left & strange
+    return left - ((named.rules | named.may) - strange)
 
 
 def unaccounted(result: OracleResult, causes: Sequence[Cause]) -> Counter[str]:

@@ -14,7 +14,7 @@ from history import layout
 from history.finding import SERVER, Gap
 from history.reader import History, read_history
 from history.verdict import OracleResult, Outcome, RunVerdict, Verdict
-from kvchaos.bugs.explaining import explain_by_bugs
+from kvchaos.bugs.explaining import bug_results, by_bugs
 from kvchaos.cut_short import cut_short
 from kvchaos.expectation import expected_oracles, weigh
 from kvchaos.report.coverage import coverage_text
@@ -39,11 +39,10 @@ def judge(history: History, oracles: Sequence[Oracle] | None = None) -> RunVerdi
     judged = [run_oracle(oracle, history) for oracle in oracles or judges_of(plan)]
     unattributed = causes(history, judged)
     marked, effects = explain(history, judged, following(judged, unattributed))
-    found = attributed(unattributed, marked)
+    found = by_bugs(marked, plan.expectation, attributed(unattributed, marked))
     results = [replace(result, findings=shortened(result.findings)) for result in marked]
     cut = cut_short(history) or limited(history)
     outcome, reasons = weigh(results, plan.expectation, cut, found, effects)
-    named, bugs = explain_by_bugs(results, plan.expectation, found)
     return RunVerdict(
         run_id=plan.run_id,
         scenario=plan.scenario.name,
@@ -55,9 +54,9 @@ def judge(history: History, oracles: Sequence[Oracle] | None = None) -> RunVerdi
         issue=plan.expectation.issue,
         results=results,
         cut=cut,
-        causes=named,
+        causes=found,
         effects=effects,
-        bugs=bugs,
+        bugs=bug_results(results, plan.expectation, found),
         seal=history.seal.state,
     )
 

@@ -17,6 +17,7 @@ from kvchaos.paths import beside_packages
 from kvchaos.release_range import range_problem
 from kvchaos.yaml_model import read_model
 from oracles import ORACLES, all_rules
+from oracles.rule import oracle_of
 
 FOLDER = "known_bugs"
 
@@ -75,6 +76,12 @@ def _shows_problems(key: str, shows: Shows, known: Collection[str]) -> Iterator[
     for name in (*shows.always, *shows.by_chance):
         if name not in oracles | rules:
             yield f"{key}: no rule or oracle named {name}; see: kvchaos oracles --rules"
+    named = {*shows.always, *shows.by_chance}
+    for rule in shows.subjects:
+        if rule not in rules:
+            yield f"{key}.subjects: no rule named {rule}; see: kvchaos oracles --rules"
+        if named.isdisjoint((rule, oracle_of(rule))):
+            yield f"{key}.subjects: {rule} is neither in always nor in by_chance; add it to one of them"
     for other in shows.hides:
         if other not in known:
             yield f"{key}.hides: no known bug {other}; see: kvchaos bugs"

@@ -70,6 +70,7 @@ def _expected(bug: KnownBug, shows: Shows) -> ExpectedBug:
         always=shows.always,
         by_chance=shows.by_chance,
         signatures=bug.signatures,
+        subjects=shows.subjects,
     )
 
 

@@ -2,49 +2,116 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
 
+from history.finding import Finding, Subject
 from history.known_bug import ExpectedBug
+from history.metrics import parse_key
 from history.plan import Expectation
 from history.verdict import BugResult, Cause, OracleResult
 from oracles.rule import oracle_of
+from oracles.signatures import signature
 
 
-def explain_by_bugs(
+def by_bugs(
     results: Sequence[OracleResult], expectation: Expectation, causes: Sequence[Cause]
-) -> tuple[list[Cause], list[BugResult]]:
-    """The causes with the bugs that they may be, and one result for each bug that the plan names."""
+) -> list[Cause]:
+    """The causes with the bugs that they may be. Findings of one rule on subjects of different bugs are
+    different causes."""
+    findings: dict[str, list[Finding]] = defaultdict(list)
+    for finding in (finding for result in results for finding in result.findings):
+        if not finding.is_accounted:
+            findings[finding.rule].append(finding)
+    return [
+        _marked(part, bugs, expectation)
+        for cause in causes
+        for part, bugs in _parts(cause, findings[cause.rule], _covering(cause.rule, expectation))
+    ]
+
+
+def bug_results(
+    results: Sequence[OracleResult], expectation: Expectation, causes: Sequence[Cause]
+) -> list[BugResult]:
+    """One for each bug that the plan names, by causes that `by_bugs` has marked."""
     broken = {rule: count for result in results for rule, count in result.by_rule.items()}
-    marked = [_marked(cause, expectation) for cause in causes]
-    strange = {cause.rule for cause in causes if is_strange(cause, expectation)}
-    return marked, [_result(bug, broken, strange) for bug in expectation.bugs]
+    return [_result(bug, broken, causes) for bug in expectation.bugs]
 
 
 def is_strange(cause: Cause, expectation: Expectation) -> bool:
-    """Whether known bugs break its rule, and each of them has other signatures than this cause."""
-    covering = [bug for bug in expectation.bugs if _covers(bug.rules, cause.rule)]
-    return bool(covering) and not any(_is(bug, cause) for bug in covering)
+    """Whether known bugs break its rule, and it is none of them by its signature and its subjects."""
+    return bool(_covering(cause.rule, expectation)) and not cause.known_bugs
 
 
-def _marked(cause: Cause, expectation: Expectation) -> Cause:
-    bugs = [bug.id for bug in expectation.bugs if _covers(bug.rules, cause.rule) and _is(bug, cause)]
+def is_about(patterns: Iterable[str], subject: Subject) -> bool:
+    """Whether a pattern is that of the subject: its name, the name of its metric, or its kind."""
+    names = {subject.name, subject.kind}
+    if subject.kind == "metric":
+        names.add(parse_key(subject.name)[0])
+    return any(_regex(pattern).fullmatch(name) for pattern in patterns for name in names)
+
+
+def _regex(pattern: str) -> re.Pattern[str]:
+    return re.compile(".*".join(re.escape(part) for part in pattern.split("*")), re.DOTALL)
+
+
+def _parts(
+    cause: Cause, findings: Sequence[Finding], covering: Sequence[ExpectedBug]
+) -> Iterator[tuple[Cause, list[ExpectedBug]]]:
+    """The cause by the bugs that its findings may be by their subjects. What is not at hand, or is explained
+    by a fault, goes with the first."""
+    groups: dict[tuple[str, ...], list[Finding]] = defaultdict(list)
+    for finding in findings:
+        ids = tuple(bug.id for bug in covering if _may_be(bug, finding))
+        groups[ids].append(finding)
+    if cause.explained_by or not groups:
+        yield cause, list(covering)
+        return
+    others = cause.violations - sum(map(len, groups.values()))
+    for number, (ids, group) in enumerate(groups.items()):
+        bugs = [bug for bug in covering if bug.id in ids]
+        if number == 0:
+            yield replace(cause, violations=len(group) + max(others, 0)), bugs
+        else:
+            yield (
+                replace(
+                    cause, violations=len(group), signature=signature(group[0]), follow={}, inconclusive=[]
+                ),
+                bugs,
+            )
+
+
+def _may_be(bug: ExpectedBug, finding: Finding) -> bool:
+    patterns = bug.subjects.get(finding.rule)
+    return patterns is None or is_about(patterns, finding.subject)
+
+
+def _marked(cause: Cause, bugs: Sequence[ExpectedBug], expectation: Expectation) -> Cause:
+    """Marked with those of the bugs that it is by its signature, too."""
+    marked = replace(cause, known_bugs=[bug.id for bug in bugs if _has_signature(bug, cause)])
     named = _covers((*expectation.fail, *expectation.collateral), cause.rule)
     # What a fault declares is explained, unless the findings are more than that.
-    explained = bool(cause.explained_by or bugs) or (named and not is_strange(cause, expectation))
-    return replace(cause, known_bugs=bugs, unexplained=not explained)
+    explained = bool(cause.explained_by or marked.known_bugs) or (
+        named and not is_strange(marked, expectation)
+    )
+    return replace(marked, unexplained=not explained)
 
 
-def _is(bug: ExpectedBug, cause: Cause) -> bool:
+def _has_signature(bug: ExpectedBug, cause: Cause) -> bool:
     """By the signatures of the bug that are of this rule, if there are any."""
     mine = [text for text in bug.signatures if text.partition(":")[0] == cause.rule]
     return not mine or cause.signature in mine
 
 
-def _result(bug: ExpectedBug, broken: Mapping[str, int], strange: Iterable[str]) -> BugResult:
-    mine = {rule: count for rule, count in broken.items() if _covers(bug.rules, rule)}
-    explains = {rule: count for rule, count in mine.items() if rule not in strange}
+def _result(bug: ExpectedBug, broken: Mapping[str, int], causes: Sequence[Cause]) -> BugResult:
+    explains = {rule: count for rule, count in broken.items() if _covers(bug.rules, rule)}
+    for cause in causes:
+        if cause.rule in explains and bug.id not in cause.known_bugs:
+            explains[cause.rule] -= cause.violations
+    explains = {rule: count for rule, count in explains.items() if count > 0}
     return BugResult(
         id=bug.id,
         reference=bug.reference,
@@ -54,6 +121,10 @@ def _result(bug: ExpectedBug, broken: Mapping[str, int], strange: Iterable[str])
         explains=explains,
         missing=[name for name in bug.always if not any(_covers((name,), rule) for rule in explains)],
     )
+
+
+def _covering(rule: str, expectation: Expectation) -> list[ExpectedBug]:
+    return [bug for bug in expectation.bugs if _covers(bug.rules, rule)]
 
 
 def _covers(names: Iterable[str], rule: str) -> bool:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from packaging.version import Version
 from pydantic import Field, field_validator, model_validator
 
+from history.known_bug import Subjects
 from history.strict import Name, RuleName, Strict
 from kvchaos.release_range import contains
 
@@ -52,6 +53,8 @@ class Shows(Strict):
     """Bugs that do not show in this scenario where this one does, since it ends the run before them."""
     declared_by: Name | None = None
     """The kind of fault that declares these findings as its effect: no expectation comes of them."""
+    subjects: Subjects = Field(default_factory=dict)
+    """Where a rule has any, a finding of that rule on another subject is not this bug."""
 
     @model_validator(mode="after")
     def _shows_by_something(self) -> Shows:

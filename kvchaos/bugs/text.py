@@ -51,6 +51,7 @@ def _shows(shows: Shows) -> str:
         parts.append(f"always {', '.join(shows.always)}")
     if shows.by_chance:
         parts.append(f"by chance {', '.join(shows.by_chance)}")
+    parts += [f"{rule} of {', '.join(patterns)} alone" for rule, patterns in shows.subjects.items()]
     if shows.declared_by is not None:
         parts.append(f"as the declared effect of the fault {shows.declared_by}")
     if shows.hides:

@@ -37,6 +37,15 @@ from tests.unit.test_known_bugs import shows, write
         ({"shows": [{"scenario": "aborts"}]}, r"shows\.0: .*always or in by_chance"),
         ({"shows": shows(hides=["vllm-2"])}, r"shows\.0\.hides: no known bug vllm-2"),
         ({"shows": shows(declared_by="nothing")}, r"shows\.0\.declared_by: no fault named nothing"),
+        (
+            {"shows": shows(subjects={"progress/dedlock": ["server"]})},
+            r"shows\.0\.subjects: no rule named progress/dedlock; see: kvchaos oracles --rules",
+        ),
+        (
+            {"shows": shows(subjects={"counters/decreased": ["vllm:x"]})},
+            r"shows\.0\.subjects: counters/decreased is neither in always nor in by_chance; add it",
+        ),
+        ({"shows": shows(subjects={"progress/deadlock": [""]})}, r"shows\.0\.subjects\.progress/deadlock\.0"),
         ({"signatures": ["server died"]}, r"signatures\.0: server died does not begin with a rule"),
         ({"id": "vllm-2"}, r"id: vllm-2 is in a file named vllm-1\.yaml"),
     ],
