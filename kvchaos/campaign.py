@@ -18,7 +18,7 @@ from history.plan import RunPlan
 from history.reader import UnreadableRun, read_events, read_plan
 from history.timed import typed
 from history.verdict import RunVerdict
-from kvchaos.conductor.run import Run
+from kvchaos.conductor.conductor import Conductor
 from kvchaos.connections import allow, of_run
 from kvchaos.errors import UsageError
 from kvchaos.interrupts import Interrupted, interrupts
@@ -248,7 +248,7 @@ def _carry_out(request: Request, plan: RunPlan, provided: Provided, run_dir: Pat
             plan = plan.model_copy(update={"load_url": network.url})
         write_plan(plan, run_dir)
         witness = create_monitor(plan, run_dir, prometheus)
-        Run(
+        Conductor(
             plan,
             run_dir,
             provided.stack,

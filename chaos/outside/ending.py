@@ -48,12 +48,12 @@ class Lives(Protocol):
         """How many lines the server's log has now."""
         ...
 
-    def ask(self, where: str) -> None:
-        """Send a canary and ask /health, and note both in the history."""
+    def probe(self, where: str) -> None:
+        """Send a probe, check /health, and record both in the history."""
         ...
 
-    def renew(self) -> None:
-        """Note the end of a life, and begin the next one."""
+    def restart(self) -> None:
+        """Record the end of an incarnation, and start the next one."""
         ...
 
     def ready(self) -> Serves | None:
@@ -83,7 +83,7 @@ class Ending:
             if self._ended() is None:
                 return None
             self._renewed = True
-            self._lives.renew()
+            self._lives.restart()
         return self._lives.ready()
 
     def _begin(self) -> None:
@@ -162,7 +162,7 @@ class EngineKill(Ending):
             return None
         if self._alone_s is None and not self._asked:
             self._asked = True
-            self._lives.ask(f"without its engine ({self._strike.fault})")
+            self._lives.probe(f"without its engine ({self._strike.fault})")
             self._target.send(signal.SIGKILL)
         undone = super().lifted()
         if undone is None or self._alone_s is None:

@@ -1,4 +1,4 @@
-"""Is a server as it was before its first load? What speaks against it, from what a run has seen at its end.
+"""Is a server as it was before its first load? Objections, from what a run has observed at its end.
 
 Only such a server may serve another run. Whatever cannot be shown speaks against it.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from chaos.inside.lines import MAX_BYTES
 from history.protocol.ledger import Balance
 from history.records import LedgerRecord, ResourceRecord
-from kvchaos.conductor.server_state import Gauges, Probe
+from kvchaos.conductor.server_state import Gauges, ResetResult
 from oracles.logs import is_fatal
 from oracles.resources import MORE_SHM, POOL_THREADS, Count
 from oracles.transfer_invariants import ROLES
@@ -23,12 +23,12 @@ HALF_JOURNAL = MAX_BYTES // 2
 
 @dataclass(frozen=True, slots=True)
 class EndState:
-    """What was seen of the server when the load of a run had gone."""
+    """What was observed of the server when the load of a run had ended."""
 
     starts: int
     """Of the server in this run."""
     unhealed: Sequence[str]
-    """Phases whose faults were not seen to end."""
+    """Phases whose faults have no confirmed end."""
     drained: bool
     gauges: Gauges
     ledger: Sequence[LedgerRecord]
@@ -38,7 +38,7 @@ class EndState:
     log: str
     """Of this run."""
     allowed: Sequence[str] = ()
-    """Patterns of lines that the scenario expects, and that tell of no crash of the server."""
+    """Patterns of log lines that the scenario expects and that are no crash of the server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def objections(state: EndState) -> list[Objection]:
     ]
 
 
-def of_the_caches(reset: Probe, ledger: Sequence[LedgerRecord]) -> Iterator[Objection]:
+def of_the_caches(reset: ResetResult, ledger: Sequence[LedgerRecord]) -> Iterator[Objection]:
     """Whether device cache and offload tier are empty, by the answer and by the ledger after it."""
     if reset.ok is not True:
         yield Objection("not-reset", f"device cache and offload tier were not reset: {reset.detail}")

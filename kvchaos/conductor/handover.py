@@ -1,4 +1,4 @@
-"""The end of a run that may leave its server to the next one: the proof, and what it found."""
+"""The end of a run that may leave its server to the next one: the proof that it is clean, or objections."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from kvchaos.stacks.stack import Stack
 
 NOT_ENDED = "the run did not come to its end"
 QUIET_S = 0.5
-CLOSED_S = 6.0
+CONNECTIONS_CLOSED_S = 6.0
 """For the server to close the connections of a load that has gone."""
 POLL_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class RunEnd:
-    """What a run knows of its server when all load is over."""
+    """The state of a run and its server when all load is over."""
 
     run_dir: Path
     samples: Samples | None
@@ -33,7 +33,7 @@ class RunEnd:
     starts: int
     """Of the server in this run."""
     unhealed: Sequence[str]
-    """Phases whose faults were not seen to end."""
+    """Phases whose faults have no confirmed end."""
     drained: bool
     allowed_log_lines: Sequence[str] = ()
     """Patterns."""
@@ -47,7 +47,7 @@ class Handover:
         self._stack = stack
         self._files = files
         self.before = before
-        self._reset: server_state.Probe | None = None
+        self._reset: server_state.ResetResult | None = None
         self.figures: Samples | None = None
         """The server's metrics at the end of the proof. They must stand still until the next run."""
         self.objections: list[str] = [NOT_ENDED]
@@ -92,7 +92,7 @@ class Handover:
         except UnreadableRun as error:
             return [str(error)]
         log = (end.run_dir / layout.SERVER_LOG).read_text(encoding="utf-8", errors="replace")
-        found = objections(
+        before_reset = objections(
             EndState(
                 starts=end.starts,
                 unhealed=end.unhealed,
@@ -104,11 +104,11 @@ class Handover:
                 allowed=end.allowed_log_lines,
             )
         )
-        return list(map(str, found))
+        return list(map(str, before_reset))
 
     def _settled(self) -> ResourceRecord | None:
         """What the server uses, a little later if it is more than before."""
-        deadline = time.monotonic() + CLOSED_S
+        deadline = time.monotonic() + CONNECTIONS_CLOSED_S
         while True:
             usage = self._stack.resources()
             if not list(of_the_resources(usage, self.before)) or time.monotonic() > deadline:

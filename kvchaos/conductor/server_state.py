@@ -1,4 +1,4 @@
-"""Questions to a server about its state: health, gauges, whether blocks are still held."""
+"""Reads the state of a server over HTTP: health, gauges, whether requests still hold blocks."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from kvchaos.prometheus.scraper import BadScrape, Samples, Scraper, parse_sample
 RUNNING = "vllm:num_requests_running"
 WAITING = "vllm:num_requests_waiting"
 KV_USAGE = "vllm:kv_cache_usage_perc"
-NOT_RESET = "Failed to reset prefix cache"
-"""What releases to 0.25 log, where they answer nothing, when blocks are still held."""
-RESET = "/reset_prefix_cache"
-RESET_WITH_TIER = f"{RESET}?reset_external=true"
-ANSWER_S = 5.0
+RESET_REFUSED_LOG_LINE = "Failed to reset prefix cache"
+"""Logged by releases up to 0.25, whose response is empty, when requests still hold blocks."""
+RESET_PATH = "/reset_prefix_cache"
+RESET_WITH_TIER_PATH = f"{RESET_PATH}?reset_external=true"
+TIMEOUT_S = 5.0
 SETTLE_POLL_S = 0.1
 
 
@@ -37,19 +37,19 @@ class Gauges:
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
-    """What the server said when it was asked to drop its prefix cache."""
+class ResetResult:
+    """The response to a reset of the prefix cache."""
 
     ok: bool | None
-    """Whether it did, so that no block was held; None: it gave no word on its blocks."""
+    """Whether it was reset, so that no request held a block; None: the response does not say."""
     answer: str
     detail: str
 
 
 def gauges(samples: Samples | None) -> Gauges:
     """The gauges of a scrape, summed over engines."""
-    found = samples or {}
-    return Gauges(_sum(found, RUNNING), _sum(found, WAITING), _sum(found, KV_USAGE))
+    samples = samples or {}
+    return Gauges(_sum(samples, RUNNING), _sum(samples, WAITING), _sum(samples, KV_USAGE))
 
 
 def settle(scraper: Scraper, deadline_s: float) -> bool:
@@ -69,9 +69,9 @@ def settle(scraper: Scraper, deadline_s: float) -> bool:
 
 
 def figures(base_url: str) -> Samples | None:
-    """The server's own metrics at this moment; None when it does not tell any."""
+    """The server's own metrics at this moment; None when it exposes none."""
     try:
-        status, body = _ask(base_url, "GET", "/metrics")
+        status, body = _http(base_url, "GET", "/metrics")
         return own_figures(parse_samples(body)) if status == http.HTTPStatus.OK else None
     except (OSError, http.client.HTTPException, BadScrape):
         return None
@@ -80,52 +80,52 @@ def figures(base_url: str) -> Samples | None:
 def health(base_url: str) -> int | None:
     """HTTP status of /health; None when there is no answer."""
     try:
-        return _ask(base_url, "GET", "/health")[0]
+        return _http(base_url, "GET", "/health")[0]
     except (OSError, http.client.HTTPException):
         return None
 
 
-def reset_prefix_cache(base_url: str, server_log: Path, *, tier: bool = False) -> Probe:
+def reset_prefix_cache(base_url: str, server_log: Path, *, tier: bool = False) -> ResetResult:
     """Ask the server to drop its prefix cache, and with `tier` its offload tier (from 0.22 on).
 
     It refuses while any request still holds blocks.
     """
     logged = server_log.stat().st_size
     try:
-        status, body = _ask(base_url, "POST", RESET_WITH_TIER if tier else RESET)
+        status, body = _http(base_url, "POST", RESET_WITH_TIER_PATH if tier else RESET_PATH)
     except TimeoutError:
-        return Probe(None, "", f"the server did not answer the probe within {ANSWER_S:g} s")
+        return ResetResult(None, "", f"the server did not answer the probe within {TIMEOUT_S:g} s")
     except (OSError, http.client.HTTPException) as error:
-        return Probe(None, "", f"the server did not answer the probe: {type(error).__name__}: {error}")
+        return ResetResult(None, "", f"the server did not answer the probe: {type(error).__name__}: {error}")
     if status != http.HTTPStatus.OK:
-        return Probe(None, body, f"the server answered the probe with HTTP status {status}")
+        return ResetResult(None, body, f"the server answered the probe with HTTP status {status}")
     if body.strip():
-        return _word(body)
+        return _parse_reset(body)
     with server_log.open("rb") as log:
         log.seek(logged)
-        refusal = next((line for line in log if NOT_RESET.encode() in line), None)
+        refusal = next((line for line in log if RESET_REFUSED_LOG_LINE.encode() in line), None)
     if refusal is not None:
-        return Probe(False, "", refusal.decode("utf-8", "replace").strip())
-    return Probe(True, "", "no refusal in the server's log")
+        return ResetResult(False, "", refusal.decode("utf-8", "replace").strip())
+    return ResetResult(True, "", "no refusal in the server's log")
 
 
-def _word(body: str) -> Probe:
-    """What an answer says of the blocks, if it says anything."""
+def _parse_reset(body: str) -> ResetResult:
+    """The result in a response body, if it has any."""
     try:
-        said = json.loads(body)
+        reply = json.loads(body)
     except ValueError as error:
-        return Probe(None, body, f"the answer to the probe is not JSON: {error}")
-    success = said.get("success") if isinstance(said, dict) else None
+        return ResetResult(None, body, f"the answer to the probe is not JSON: {error}")
+    success = reply.get("success") if isinstance(reply, dict) else None
     if success is True:
-        return Probe(True, body, "")
+        return ResetResult(True, body, "")
     if success is False:
-        return Probe(False, body, "the server says that blocks are still held")
-    return Probe(None, body, "the answer to the probe does not say whether blocks are held")
+        return ResetResult(False, body, "the server says that blocks are still held")
+    return ResetResult(None, body, "the answer to the probe does not say whether blocks are held")
 
 
-def _ask(base_url: str, method: str, path: str) -> tuple[int, str]:
+def _http(base_url: str, method: str, path: str) -> tuple[int, str]:
     address = urlsplit(base_url)
-    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=ANSWER_S)
+    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=TIMEOUT_S)
     try:
         connection.request(method, path)
         response = connection.getresponse()

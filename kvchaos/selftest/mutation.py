@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kvchaos.conductor.canary import PHASE as CANARY
+from kvchaos.conductor.probe_client import PHASE as CANARY
 
 LOAD = "load"
 """The phase that mutations alter."""

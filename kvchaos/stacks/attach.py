@@ -18,7 +18,7 @@ from history.plan import Scenario, ServerSettings, Strict
 from history.records import ResourceRecord
 from kvchaos.errors import UsageError
 from kvchaos.prometheus.scraper import BadScrape, Samples, parse_samples
-from kvchaos.stacks.stack import GRACE_S, ServerNotReady
+from kvchaos.stacks.stack import GRACE_S, ServerStartFailed
 from loadtests.target import loopback_url
 
 ASK_S = 10.0
@@ -120,11 +120,11 @@ class AttachStack:
         """It runs, or the look at it would have failed."""
 
     def wait_ready(self, deadline_s: float) -> None:
-        """Raises ServerNotReady."""
+        """Raises ServerStartFailed."""
         deadline = time.monotonic() + deadline_s
         while not self.alive():
             if time.monotonic() > deadline:
-                raise ServerNotReady(
+                raise ServerStartFailed(
                     f"{self._server.base_url}/health did not answer 200 within {deadline_s:g} s",
                     exit_code=None,
                     tail=(),

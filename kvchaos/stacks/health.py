@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kvchaos.stacks.command import Launch
 from kvchaos.stacks.server_log import last_words
-from kvchaos.stacks.stack import ServerNotReady, Stack
+from kvchaos.stacks.stack import ServerStartFailed, Stack
 
 POLL_S = 0.25
 TIMEOUT_S = 2.0
@@ -18,7 +18,7 @@ OBSERVE_EVERY_S = 1.0
 def wait_until_healthy(
     stack: Stack, launch: Launch, log: Path, deadline_s: float, named_log: Path | None = None
 ) -> None:
-    """Return when /health answers 200. Raises ServerNotReady when the server dies or time is up.
+    """Return when /health answers 200. Raises ServerStartFailed when the server dies or time is up.
 
     `named_log` is where the user finds the log, if that is another file.
     """
@@ -50,7 +50,7 @@ def _healthy(launch: Launch) -> bool:
         connection.close()
 
 
-def _not_ready(what: str, code: int | None, log: Path, shown: Path) -> ServerNotReady:
+def _not_ready(what: str, code: int | None, log: Path, shown: Path) -> ServerStartFailed:
     tail = last_words(log)
     last = f"; its last line: {tail[-1]}" if tail else ""
-    return ServerNotReady(f"the server {what}; see {shown}{last}", exit_code=code, tail=tail)
+    return ServerStartFailed(f"the server {what}; see {shown}{last}", exit_code=code, tail=tail)

@@ -14,7 +14,7 @@ GRACE_S = 10.0
 """From the polite signal to the one that cannot be refused."""
 
 
-class ServerNotReady(UsageError):
+class ServerStartFailed(UsageError):
     """The server died or took too long before it could serve."""
 
     def __init__(self, message: str, *, exit_code: int | None, tail: tuple[str, ...]) -> None:
@@ -43,7 +43,7 @@ class Stack(Protocol):
         ...
 
     def wait_ready(self, deadline_s: float) -> None:
-        """Return when /health answers 200. Raises ServerNotReady when the server dies or time is up."""
+        """Return when /health answers 200. Raises ServerStartFailed when the server dies or time is up."""
         ...
 
     def identity(self) -> ServerStart:

@@ -13,7 +13,7 @@ from chaos.inside.control import parse_schedule, schedule_text
 from history.plan import Scenario
 from history.reader import read_plan
 from history.yaml_file import dump_yaml, load_yaml
-from kvchaos.conductor.outside import inside_of
+from kvchaos.conductor.fault_targets import inside_of
 from kvchaos.errors import UsageError
 from kvchaos.planning import swarm, write_plan
 from kvchaos.scenario import check_stack, find_scenario, load_scenario, scenario_files

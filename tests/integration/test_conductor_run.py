@@ -33,7 +33,7 @@ from history.seals import check
 from history.verdict import RunVerdict, Verdict
 from kvchaos.campaign import run_all
 from kvchaos.cli.app import run as command_line
-from kvchaos.conductor.arms import Arms, LeaseLost
+from kvchaos.conductor.fault_controller import FaultController, LeaseLost
 from kvchaos.errors import UsageError
 from oracles.views.timeline import end_ns
 from tests.fakes.vllm_server import CRASH_CODE, LAST_WORDS
@@ -181,10 +181,10 @@ def test_the_verdict_of_a_run_can_be_had_again_from_its_files_alone(
 def test_a_journal_of_the_server_that_cannot_be_read_ends_the_run_with_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unreadable(arms: Arms) -> None:
+    def unreadable(arms: FaultController) -> None:
         raise UnreadableRun("faults-worker-1.jsonl:1: truncated")
 
-    monkeypatch.setattr(Arms, "check_server", unreadable)
+    monkeypatch.setattr(FaultController, "check_server", unreadable)
     bench = Bench(tmp_path)
     with pytest.raises(UsageError, match=r"^faults-worker-1\.jsonl:1: truncated$"):
         run_all([bench.request(scenario())], bench.places(), Console(file=io.StringIO()))
@@ -297,7 +297,7 @@ def test_a_conductor_that_cannot_keep_its_faults_alive_gives_no_verdict(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A busy machine lets the lease run out: then the load met no fault, and what it shows is no proof."""
-    monkeypatch.setattr("kvchaos.conductor.arms.LEASE_S", 0.0)
+    monkeypatch.setattr("kvchaos.conductor.fault_controller.LEASE_S", 0.0)
     bench = Bench(tmp_path)
     asked = bench.request(with_faults("lookup_miss", lacking="lookup_retry"))
     with pytest.raises(LeaseLost):

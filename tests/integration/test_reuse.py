@@ -34,7 +34,7 @@ from kvchaos.reuse import (
     Servers,
     obstacle_between,
 )
-from kvchaos.stacks.stack import ServerNotReady
+from kvchaos.stacks.stack import ServerStartFailed
 from oracles import transfer_invariants
 from oracles.views.windows import run_window
 from tests.fakes.vllm_server import LAST_WORDS
@@ -256,7 +256,7 @@ def test_without_reuse_every_run_has_a_server_of_its_own_and_needs_no_reason(ben
 def test_a_server_that_never_gets_ready_names_the_log_in_the_run_directory(bench: Bench) -> None:
     with Servers(bench.places(), reuse=True) as servers:
         made, request = Campaign(bench, servers), bench.request(offloading("--fake-exit", "4"))
-        with pytest.raises(ServerNotReady) as caught:
+        with pytest.raises(ServerStartFailed) as caught:
             made.run(request, request)
     (run_dir,) = bench.runs.iterdir()
     assert str(run_dir / layout.SERVER_LOG) in str(caught.value)

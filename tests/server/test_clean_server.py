@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from history.writer import LineWriter
+from kvchaos.conductor.conductor import LEDGER_QUIET_S
 from kvchaos.conductor.handover import Handover, RunEnd
-from kvchaos.conductor.run import BOOKS_S
 from kvchaos.prometheus.scraper import Scraper
 from kvchaos.reuse import change_since_proof
 from kvchaos.scenario import find_scenario, load_scenario
@@ -51,12 +51,12 @@ class Serving:
     def proof(self, *, tier_in_use: bool = False) -> list[str]:
         """What the proof says against this server, some time after the reset of its caches."""
         handover = Handover(self.kept.prepared.stack, self.kept.files, self.before)
-        time.sleep(BOOKS_S)
+        time.sleep(LEDGER_QUIET_S)
         handover.empty_caches(self.url, self._end())
         if tier_in_use:
             with self.request(PROMPT, 4):
                 """What is stored now is there as if the reset had left it."""
-        time.sleep(BOOKS_S)
+        time.sleep(LEDGER_QUIET_S)
         handover.prove(self._end())
         self.kept.figures = handover.figures
         return handover.objections

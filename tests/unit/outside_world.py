@@ -18,11 +18,11 @@ class FakeLives:
     def log_line(self) -> int:
         return 12
 
-    def ask(self, where: str) -> None:
-        self.told.append(f"ask {where}")
+    def probe(self, where: str) -> None:
+        self.told.append(f"probe {where}")
 
-    def renew(self) -> None:
-        self.told.append("renew")
+    def restart(self) -> None:
+        self.told.append("restart")
 
     def ready(self) -> Serves | None:
         return Serves(pid=1) if self.serves else None

@@ -15,7 +15,7 @@ from kvchaos.conductor.clean_state import (
     of_the_caches,
     of_the_resources,
 )
-from kvchaos.conductor.server_state import Gauges, Probe
+from kvchaos.conductor.server_state import Gauges, ResetResult
 
 BEFORE = ResourceRecord(
     t_ns=1,
@@ -49,7 +49,7 @@ def violation(rule: str) -> LedgerRecord:
     )
 
 
-RESET = Probe(True, "", "")
+RESET = ResetResult(True, "", "")
 CLEAN = EndState(
     starts=1,
     unhealed=(),
@@ -100,8 +100,10 @@ def test_a_line_that_the_scenario_expects_is_no_crash() -> None:
     assert objections(replace(CLEAN, log=f"{log}EngineDeadError\n", allowed=("validation",))) != []
 
 
-@pytest.mark.parametrize("reset", [Probe(False, "", "blocks are in use"), Probe(None, "", "no answer")])
-def test_caches_that_were_not_reset_are_not_empty(reset: Probe) -> None:
+@pytest.mark.parametrize(
+    "reset", [ResetResult(False, "", "blocks are in use"), ResetResult(None, "", "no answer")]
+)
+def test_caches_that_were_not_reset_are_not_empty(reset: ResetResult) -> None:
     (objection,) = of_the_caches(reset, CLEAN.ledger)
     assert objection.kind == "not-reset"
     assert reset.detail in objection.text

@@ -249,7 +249,7 @@ def test_a_refused_request_tells_nothing_of_blocks(server: FakeServer, log: Path
 def test_a_server_that_does_not_answer_in_time_has_not_said_that_blocks_are_held(
     server: FakeServer, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server_state, "ANSWER_S", 0.2)
+    monkeypatch.setattr(server_state, "TIMEOUT_S", 0.2)
     server.silent.set()
     probe = reset_prefix_cache(server.url, log)
     assert (probe.ok, probe.answer) == (None, "")

@@ -7,7 +7,7 @@ import pytest
 from kvchaos.cli.app import run
 from kvchaos.errors import UsageError
 from kvchaos.stacks.attach import AttachStack, look_at
-from kvchaos.stacks.stack import ServerNotReady
+from kvchaos.stacks.stack import ServerStartFailed
 from tests.unit.test_stack_attach import IDLE, METRICS, server
 
 
@@ -42,7 +42,7 @@ def test_nobody_there_is_told_at_once() -> None:
 
 
 def test_a_server_that_does_not_get_healthy_is_not_ready() -> None:
-    with server({"/health": None}) as url, pytest.raises(ServerNotReady, match="did not answer 200"):
+    with server({"/health": None}) as url, pytest.raises(ServerStartFailed, match="did not answer 200"):
         AttachStack(look_at(url)).wait_ready(0.1)
 
 

@@ -15,7 +15,7 @@ from kvchaos.stacks.local import (
     LocalStack,
     choose_port,
 )
-from kvchaos.stacks.stack import ServerNotReady
+from kvchaos.stacks.stack import ServerStartFailed
 from tests.unit.test_stack_local import Bench
 
 
@@ -29,7 +29,7 @@ def test_a_server_that_dies_at_the_start_says_how_and_with_which_words(bench: Be
     stack = bench.make("--exit", "3")
     stack.start()
     with pytest.raises(
-        ServerNotReady, match=r"died before it was ready \(exit code 3\).*no more blocks"
+        ServerStartFailed, match=r"died before it was ready \(exit code 3\).*no more blocks"
     ) as caught:
         stack.wait_ready(30)
     assert caught.value.exit_code == 3
@@ -38,7 +38,7 @@ def test_a_server_that_dies_at_the_start_says_how_and_with_which_words(bench: Be
 
 def test_a_server_that_never_answers_is_given_up_but_not_lost(bench: Bench) -> None:
     stack = bench.start("--mute")
-    with pytest.raises(ServerNotReady, match=r"was not ready after 0\.5 s") as caught:
+    with pytest.raises(ServerStartFailed, match=r"was not ready after 0\.5 s") as caught:
         stack.wait_ready(0.5)
     assert caught.value.exit_code is None
     assert stack.alive()

@@ -241,7 +241,7 @@ def test_memory_runs_out_by_a_limit_near_what_is_used_and_a_neighbour_that_takes
     assert (limits["Memory"], limits["MemorySwap"]) == (8192 * MIB, 16384 * MIB)
     server.code, server.there = 1, []
     assert squeeze.lifted() is not None
-    assert lives.told == ["renew"]
+    assert lives.told == ["restart"]
 
 
 def test_memory_is_told_by_other_names_where_control_groups_are_of_the_second_version() -> None:

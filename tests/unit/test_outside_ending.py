@@ -74,4 +74,4 @@ def test_the_next_life_of_a_server_that_lost_its_engine_is_never_ended() -> None
     hold.lifted()
     target.lives_on = True
     hold.lifted()
-    assert (target.sent, lives.told) == ([], ["renew"])
+    assert (target.sent, lives.told) == ([], ["restart"])

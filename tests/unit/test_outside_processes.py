@@ -139,7 +139,7 @@ def test_what_was_killed_is_brought_back_only_when_it_is_asked_for(bench: Bench)
     assert lives.told == []
     assert hold.lifted() is None
     assert hold.lifted() is None
-    assert lives.told == ["renew"]
+    assert lives.told == ["restart"]
     lives.serves = True
     assert hold.lifted() == Serves(pid=1)
 
@@ -172,7 +172,7 @@ def test_an_engine_dies_alone_and_the_rest_is_asked_and_ended_when_it_is_undone(
     assert stack.alive()
     hold.lift()
     wait_for(lambda: hold.lifted() is not None)
-    assert [told.split()[0] for told in lives.told] == ["ask", "renew"]
+    assert [told.split()[0] for told in lives.told] == ["probe", "restart"]
     assert not stack.processes()
     undone = hold.lifted()
     assert isinstance(undone, Serves)
@@ -194,4 +194,4 @@ def test_a_server_gets_all_the_time_to_end_without_its_engine_and_is_not_asked_w
     wait_for(lambda: hold.lifted() is not None)
     undone = hold.lifted()
     assert isinstance(undone, Serves)
-    assert (undone.outlived_its_engine, lives.told) == (False, ["renew"])
+    assert (undone.outlived_its_engine, lives.told) == (False, ["restart"])

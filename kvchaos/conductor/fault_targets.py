@@ -1,4 +1,4 @@
-"""The faults from outside of a run: what they can strike, by which injectors, and where a phase stands."""
+"""The faults from outside of a run: their targets, their injectors, and the progress that triggers them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from chaos.outside.schedule import Reached
 from history import layout
 from history.plan import FaultSpec, RunPlan
 from history.records import CROWD
-from kvchaos.conductor.lives import Lives
+from kvchaos.conductor.server_lifecycle import ServerLifecycle
 from kvchaos.prometheus.run_monitor import PrometheusService
 from kvchaos.stacks.compose.stack import ComposeStack
 from kvchaos.stacks.local import LocalStack
@@ -32,18 +32,18 @@ from loadtests.messages import Progress
 
 
 @dataclass(frozen=True, slots=True)
-class Targets:
-    """What there is to be struck in a run."""
+class FaultTargets:
+    """What the faults from outside can be applied to in a run."""
 
     stack: Stack
-    lives: Lives
+    lifecycle: ServerLifecycle
     network: NetworkProxy | None
     """What the load goes through, if anything."""
     prometheus: PrometheusService | None
-    """What watches beside the suite, if anything."""
+    """The Prometheus of the run, if any."""
 
 
-def outside_faults(plan: RunPlan, run_dir: Path, targets: Targets) -> OutsideFaults | None:
+def outside_faults(plan: RunPlan, run_dir: Path, targets: FaultTargets) -> OutsideFaults | None:
     """None where the plan has no fault from outside."""
     if not outside_of(plan.scenario.faults):
         return None
@@ -61,11 +61,11 @@ def inside_of(faults: tuple[FaultSpec, ...]) -> tuple[FaultSpec, ...]:
 
 
 def reached(progress: Progress, seconds: float) -> Reached:
-    """Where a phase stands, `seconds` after its begin."""
+    """The progress of a phase, `seconds` after its start."""
     return Reached(sent=progress.sent, answered=progress.ok, seconds=seconds)
 
 
-def _injectors(plan: RunPlan, run_dir: Path, targets: Targets) -> Iterator[Injector]:
+def _injectors(plan: RunPlan, run_dir: Path, targets: FaultTargets) -> Iterator[Injector]:
     port, settings = urlsplit(plan.base_url).port, plan.scenario.server
     if port is not None:
         target = Target(port, plan.model_name, settings.max_model_len)
@@ -76,6 +76,6 @@ def _injectors(plan: RunPlan, run_dir: Path, targets: Targets) -> Iterator[Injec
     if targets.prometheus is not None:
         yield PrometheusInjector(targets.prometheus)
     if isinstance(targets.stack, LocalStack):
-        yield ProcessInjector(targets.stack, targets.lives)
+        yield ProcessInjector(targets.stack, targets.lifecycle)
     if isinstance(targets.stack, ComposeStack):
-        yield ContainerInjector(targets.stack, targets.lives)
+        yield ContainerInjector(targets.stack, targets.lifecycle)

@@ -16,13 +16,13 @@ from history.plan import PhaseSpec, RunPlan
 from history.seals import seal
 from history.writer import LineWriter
 from kvchaos.conductor import server_state
-from kvchaos.conductor.arms import Arms, RunFailed
-from kvchaos.conductor.canary import Canary
-from kvchaos.conductor.events import EventLog
+from kvchaos.conductor.event_log import EventLog
+from kvchaos.conductor.fault_controller import FaultController, RunAborted
+from kvchaos.conductor.fault_targets import FaultTargets
 from kvchaos.conductor.handover import Handover, RunEnd
-from kvchaos.conductor.lives import Lives
-from kvchaos.conductor.outside import Targets
-from kvchaos.conductor.watch import Trouble, Watch
+from kvchaos.conductor.probe_client import ProbeClient
+from kvchaos.conductor.server_lifecycle import ServerLifecycle
+from kvchaos.conductor.server_monitor import Incident, ServerMonitor
 from kvchaos.errors import UsageError
 from kvchaos.interrupts import Interrupted
 from kvchaos.prometheus.run_monitor import PrometheusMonitor
@@ -30,7 +30,7 @@ from kvchaos.prometheus.scraper import Scraper
 from kvchaos.resources import ResourceSampler
 from kvchaos.stacks.network import NetworkProxy
 from kvchaos.stacks.server_files import ServerFiles
-from kvchaos.stacks.stack import ServerNotReady, Stack
+from kvchaos.stacks.stack import ServerStartFailed, Stack
 from kvchaos.terminal.display import Display
 from loadtests.child import Starter
 from loadtests.messages import Progress
@@ -41,17 +41,17 @@ LOADER_READY_S = 60.0
 JOIN_S = 300.0
 """For people to start workers elsewhere."""
 STOP_GRACE_S = 10.0
-SHORT_CANARY_S = 5.0
-"""For one that is sent while load runs and has to be watched."""
-BOOKS_S = 3 * QUIET_S
-"""The module in the server closes its books when nothing has changed for a while."""
+SHORT_PROBE_S = 5.0
+"""Of a probe that is sent while load runs and has to be watched."""
+LEDGER_QUIET_S = 3 * QUIET_S
+"""The plug-in in the server writes its last balance when nothing has changed for a while."""
 
 
-class LoadLost(Exception):
-    """A load worker died or fell silent in mid-run: what the others saw is whole, and proves nothing."""
+class LoadGeneratorLost(Exception):
+    """A load worker died or fell silent in mid-run: the other records are whole, and prove nothing."""
 
 
-class Run:
+class Conductor:
     """Conducts a resolved plan on a stack and writes the history. Judging comes after."""
 
     def __init__(
@@ -60,7 +60,7 @@ class Run:
         run_dir: Path,
         stack: Stack,
         display: Display,
-        witness: PrometheusMonitor | None,
+        prometheus: PrometheusMonitor | None,
         network: NetworkProxy | None,
         starter: Starter,
         files: ServerFiles,
@@ -75,10 +75,10 @@ class Run:
         self._stack = stack
         self._display = display
         self._limits = plan.scenario.limits
-        self._witness = witness
-        self._heard = False
-        self._events = EventLog(run_dir, witness.event if witness else None)
-        self._canary = Canary(plan.base_url, plan.model_name, run_dir)
+        self._prometheus = prometheus
+        self._metrics_collected = False
+        self._events = EventLog(run_dir, prometheus.event if prometheus else None)
+        self._probe_client = ProbeClient(plan.base_url, plan.model_name, run_dir)
         self._metrics = LineWriter(run_dir / layout.METRICS)
         self._scraper = Scraper(plan.base_url, self._metrics)
         self._resources = ResourceSampler(stack, run_dir)
@@ -87,79 +87,79 @@ class Run:
             run_dir / layout.PLAN,
             plan.workers,
             run_dir / layout.LOADER_LOG,
-            witness.report if witness else None,
+            prometheus.report if prometheus else None,
             plan.join,
             starter,
         )
         self._files = files
         self._handover = handover
         self._drained = self._proved = False
-        self._lives = Lives(stack, plan.base_url, files, self._events, self._ask)
-        targets = Targets(stack, self._lives, network, witness.service if witness else None)
-        self._arms = Arms(plan, run_dir, targets, files, self._scraper, self._events)
-        self._watch = Watch(stack, self._limits.stall_s)
+        self._lifecycle = ServerLifecycle(stack, plan.base_url, files, self._events, self._probe_briefly)
+        targets = FaultTargets(stack, self._lifecycle, network, prometheus.service if prometheus else None)
+        self._faults = FaultController(plan, run_dir, targets, files, self._scraper, self._events)
+        self._monitor = ServerMonitor(stack, self._limits.stall_s)
         self._stopped_at_line: int | None = None
 
     def conduct(self) -> None:
-        """Carry out the plan. Returns also when the server or the load broke off: the history tells.
+        """Carry out the plan. Returns also when the server or the load broke off: the history records it.
 
-        Raises ServerNotReady, RunFailed, Interrupted, or OSError when the history cannot be written.
+        Raises ServerStartFailed, RunAborted, Interrupted, or OSError when the history cannot be written.
         """
-        told = False
+        recorded = False
         try:
             self._boot()
             self._phases()
             self._finish()
-            told = True
+            recorded = True
         except Interrupted as signal:
             self._events.write(events.InterruptedBy(signal=signal.signal))
-            told = True
+            recorded = True
             raise
-        except LoadLost as lost:
+        except LoadGeneratorLost as lost:
             self._events.write(events.RunFailed(reason=str(lost)))
-            told = True
+            recorded = True
         except UsageError as error:
             self._events.write(events.RunFailed(reason=str(error)))
-            told = True
+            recorded = True
             raise
         except UnreadableRun as error:  # A fault journal that the server wrote.
             self._events.write(events.RunFailed(reason=str(error)))
-            told = True
+            recorded = True
             raise UsageError(str(error)) from error
         finally:
             try:
-                if not told:
-                    # Standard output may be gone, say. That is no word on the server.
+                if not recorded:
+                    # Standard output may be gone, for instance. That says nothing about the server.
                     reason = f"the conductor broke off: {sys.exception()!r}"
                     self._events.write(events.RunFailed(reason=reason))
             finally:
                 self._tear_down()
 
     def _boot(self) -> None:
-        self._arms.check_stack()
+        self._faults.check_stack()
         kept = bool(self._plan.preceded_by)
         self._display.step("taking over the server" if kept else "starting the server")
         self._load.start()
-        if self._witness is not None:
-            self._witness.start()
+        if self._prometheus is not None:
+            self._prometheus.start()
         if kept:
-            self._lives.take_over()
+            self._lifecycle.adopt()
         else:
-            self._lives.begin()
+            self._lifecycle.start()
         try:
-            self._lives.wait_ready(self._limits.ready_s)
+            self._lifecycle.wait_ready(self._limits.ready_s)
         finally:
-            self._tell_happenings()
+            self._record_container_events()
         self._await_load()
-        self._arms.check_server()
+        self._faults.check_server()
         self._scraper.start()
         # What a server counted before is not of this run.
         self._scraper.scrape_now()
-        if self._witness is not None:
-            self._witness.wait_ready()
-        # The first request of a server's life warms it up, which some releases take their time for.
-        if not self._send_canary(events.READY, self._limits.ready_s):
-            raise ServerNotReady(
+        if self._prometheus is not None:
+            self._prometheus.wait_ready()
+        # The first request of an incarnation warms the server up, which takes long on some releases.
+        if not self._probe(events.READY, self._limits.ready_s):
+            raise ServerStartFailed(
                 f"the server is up, but does not answer a request; see {self._dir / layout.SERVER_LOG}",
                 exit_code=self._stack.exit_code(),
                 tail=(),
@@ -174,31 +174,31 @@ class Run:
                 f"{self._plan.workers} load workers are to join: kvchaos worker --master {join}"
             )
         if not self._load.wait_ready(LOADER_READY_S if join is None else JOIN_S):
-            raise RunFailed("; ".join(self._load.failures() or self._load.absent()))
-        for worker, place in self._load.joined():
-            self._events.write(events.LoadWorker(worker=worker, host=place.host, pid=place.pid))
+            raise RunAborted("; ".join(self._load.failures() or self._load.absent()))
+        for worker, process in self._load.joined():
+            self._events.write(events.LoadWorker(worker=worker, host=process.host, pid=process.pid))
 
     def _phases(self) -> None:
         for phase in self._plan.scenario.phases:
             if self._phase(phase) is not None:
                 return
-            self._send_canary(f"after {phase.name}", self._limits.canary_s)
+            self._probe(f"after {phase.name}", self._limits.canary_s)
 
-    def _phase(self, phase: PhaseSpec) -> Trouble | None:
+    def _phase(self, phase: PhaseSpec) -> Incident | None:
         self._display.phase_start(phase)
         settled: bool | None = server_state.settle(self._scraper, self._limits.drain_s)
         self._events.write(
             events.PhaseStart(phase=phase.name, role=phase.role, requests=phase.requests, settled=settled)
         )
         if phase.role == "chaos":
-            self._arms.arm(phase)
+            self._faults.arm(phase)
         self._load.start_phase(phase)
-        trouble = self._attend(phase)
+        incident = self._watch_load(phase)
         progress = self._load.progress()
-        fired = self._arms.fired()
-        self._arms.heal(phase, self._keep_alive)
-        trouble = trouble or self._watch.gone()
-        if trouble is None:
+        fired = self._faults.fired()
+        self._faults.heal(phase, self._keep_alive)
+        incident = incident or self._monitor.exited()
+        if incident is None:
             settled = server_state.settle(self._scraper, self._limits.drain_s)
             self._resources.sample_now()
         else:
@@ -211,97 +211,97 @@ class Run:
                 sent=progress.sent,
                 ok=progress.ok,
                 failed=progress.failed + progress.aborted,
-                reason=trouble.reason if trouble else "done",
+                reason=incident.reason if incident else "done",
                 settled=settled,
             )
         )
         self._display.phase_end(progress, fired)
-        return trouble
+        return incident
 
-    def _attend(self, phase: PhaseSpec) -> Trouble | None:
-        """Watch over a phase until its load has ended, by itself or because of trouble."""
-        trouble: Trouble | None = None
+    def _watch_load(self, phase: PhaseSpec) -> Incident | None:
+        """Watch over a phase until its load has ended, by itself or because of an incident."""
+        incident: Incident | None = None
         give_up_at = float("inf")
         while not self._load.done():
             time.sleep(TICK_S)
             self._keep_alive()
             progress = self._load.progress()
-            self._arms.tick(progress)
-            self._display.phase(progress, self._arms.fired())
+            self._faults.tick(progress)
+            self._display.phase(progress, self._faults.fired())
             self._check_load()
-            if trouble is None and (trouble := self._look(progress)):
-                self._tell(trouble)
-                self._load.stop_phase(trouble.reason)
+            if incident is None and (incident := self._check_server(progress)):
+                self._record_incident(incident)
+                self._load.stop_phase(incident.reason)
                 give_up_at = time.monotonic() + STOP_GRACE_S
             if time.monotonic() > give_up_at:
-                raise LoadLost("the load generator did not stop; see " + layout.LOADER_LOG)
-        return trouble or self._death_after_load()
+                raise LoadGeneratorLost("the load generator did not stop; see " + layout.LOADER_LOG)
+        return incident or self._exit_after_load()
 
-    def _look(self, progress: Progress) -> Trouble | None:
-        """What is wrong now, if anything. A server that a fault has ended is to be brought back."""
-        trouble = self._watch.look(progress)
-        if trouble is not None and trouble.exit_code is not None and self._arms.take_the_server():
-            self._lives.note_end()
+    def _check_server(self, progress: Progress) -> Incident | None:
+        """The incident at this moment, if any. A server that a fault has ended is to be restarted."""
+        incident = self._monitor.check(progress)
+        if incident is not None and incident.exit_code is not None and self._faults.server_is_down():
+            self._lifecycle.record_exit()
             return None
-        return trouble
+        return incident
 
-    def _death_after_load(self) -> Trouble | None:
+    def _exit_after_load(self) -> Incident | None:
         """A server that dies takes its last requests along: the load may be over first."""
-        if self._arms.take_the_server():
+        if self._faults.server_is_down():
             return None
         progress = self._load.progress()
         if progress.failed:
-            self._watch.wait_for_death(self._limits.stall_s if progress.ok == 0 else 5.0)
-        trouble = self._watch.look(progress)
-        if trouble is not None:
-            self._tell(trouble)
-        return trouble
+            self._monitor.wait_for_exit(self._limits.stall_s if progress.ok == 0 else 5.0)
+        incident = self._monitor.check(progress)
+        if incident is not None:
+            self._record_incident(incident)
+        return incident
 
-    def _tell(self, trouble: Trouble) -> None:
-        if trouble.exit_code is not None:
-            self._lives.note_end()
+    def _record_incident(self, incident: Incident) -> None:
+        if incident.exit_code is not None:
+            self._lifecycle.record_exit()
             return
         gauges = server_state.gauges(self._scraper.latest())
         self._events.write(
             events.Stall(
-                seconds=round(trouble.seconds, 3),
+                seconds=round(incident.seconds, 3),
                 running=gauges.running,
                 waiting=gauges.waiting,
-                detail=trouble.detail,
+                detail=incident.detail,
             )
         )
 
     def _keep_alive(self) -> None:
-        """What has to be done all the time: lease, record of processes, and hearing of failures."""
-        self._arms.keep_alive()
+        """Done all the time: renew the lease, refresh the process registry, check for failures."""
+        self._faults.keep_alive()
         self._files.collect()
-        self._watch.observe()
-        self._tell_happenings()
+        self._monitor.observe()
+        self._record_container_events()
         self._resources.sample_if_due()
         self._scraper.failure()
         failures = self._load.failures()
         if failures:
-            raise LoadLost("; ".join(failures))
+            raise LoadGeneratorLost("; ".join(failures))
 
-    def _tell_happenings(self) -> None:
-        for happening in self._stack.happenings():
-            self._events.write(happening)
+    def _record_container_events(self) -> None:
+        for action in self._stack.happenings():
+            self._events.write(action)
 
     def _check_load(self) -> None:
-        """A load generator that tells nothing any more is broken; that says nothing about the server."""
+        """A load generator that reports nothing any more is broken; that says nothing about the server."""
         silence = self._load.silence()
         if silence.seconds > self._limits.stall_s:
-            raise LoadLost(
+            raise LoadGeneratorLost(
                 f"{self._load.name(silence.worker)} has said nothing for {silence.seconds:.1f} s; "
                 f"see {layout.LOADER_LOG}"
             )
 
     def _finish(self) -> None:
-        """The last word on the server: does it answer, is it idle, does it hold anything?"""
+        """The final state of the server: does it answer, is it idle, does it still hold blocks?"""
         self._display.step("draining")
         begin = time.monotonic()
-        # The gauges move on an engine step only: the canary makes one.
-        self._send_canary(events.FINAL, self._limits.canary_s)
+        # The gauges move on an engine step only: the probe causes one.
+        self._probe(events.FINAL, self._limits.canary_s)
         if not self._stack.alive():
             return
         self._drained = ok = server_state.settle(self._scraper, self._limits.drain_s)
@@ -317,72 +317,72 @@ class Run:
             )
         )
         if self._plan.stack != "attach":  # Its cache is not ours to drop.
-            probe = server_state.reset_prefix_cache(self._plan.base_url, self._files.log)
-            self._events.write(events.LeakProbe(ok=probe.ok, answer=probe.answer, detail=probe.detail))
-        if self._witness is not None:
-            self._witness.catch_up()
+            reset = server_state.reset_prefix_cache(self._plan.base_url, self._files.log)
+            self._events.write(events.LeakProbe(ok=reset.ok, answer=reset.answer, detail=reset.detail))
+        if self._prometheus is not None:
+            self._prometheus.catch_up()
         self._scraper.scrape_now()
         if self._plan.scenario.server.chaos:
-            # What a server under way holds for a moment must not stand in its last books.
-            time.sleep(BOOKS_S)
+            # What a busy server holds for a moment must not be part of its last balance.
+            time.sleep(LEDGER_QUIET_S)
         if self._handover is not None:
             self._handover.empty_caches(self._plan.base_url, self._run_end())
-            time.sleep(BOOKS_S)
+            time.sleep(LEDGER_QUIET_S)
 
     def _run_end(self) -> RunEnd:
         return RunEnd(
             run_dir=self._dir,
             samples=self._scraper.scrape_now(),
-            starts=self._lives.count,
-            unhealed=self._arms.unhealed,
+            starts=self._lifecycle.count,
+            unhealed=self._faults.unhealed,
             drained=self._drained,
             allowed_log_lines=[line.pattern for line in self._plan.scenario.allowed_log_lines],
         )
 
-    def _ask(self, where: str) -> None:
-        self._send_canary(where, SHORT_CANARY_S)
+    def _probe_briefly(self, where: str) -> None:
+        self._probe(where, SHORT_PROBE_S)
 
-    def _send_canary(self, where: str, deadline_s: float) -> bool:
-        sent = self._canary.send(deadline_s)
+    def _probe(self, where: str, deadline_s: float) -> bool:
+        result = self._probe_client.send(deadline_s)
         status = server_state.health(self._plan.base_url)
         self._events.write(
             events.Canary(
-                where=where, ok=sent.ok, seconds=sent.seconds, request=sent.request, error=sent.error
+                where=where, ok=result.ok, seconds=result.seconds, request=result.request, error=result.error
             )
         )
         self._events.write(events.Health(where=where, ok=status == HTTPStatus.OK, status=status))
-        return sent.ok
+        return result.ok
 
     def _tear_down(self) -> None:
         """End everything; once more from the start when the signal comes now, since there is only one."""
         try:
             try:
-                self._end_everything()
+                self._stop_everything()
             except Interrupted:
-                self._end_everything()
+                self._stop_everything()
                 raise
         finally:
             self._close_history()
 
-    def _end_everything(self) -> None:
+    def _stop_everything(self) -> None:
         """Each step even when the one before failed. Safe to repeat."""
         with ExitStack() as steps:
             # The last one first.
-            if self._witness is not None:
-                steps.callback(self._witness.stop)
+            if self._prometheus is not None:
+                steps.callback(self._prometheus.stop)
             steps.callback(self._stop_server)
             steps.callback(self._scraper.stop)
-            steps.callback(self._hear_witness)
+            steps.callback(self._collect_prometheus)
             steps.callback(self._prove_clean)
             steps.callback(self._load.close)
-            steps.callback(self._arms.close)
+            steps.callback(self._faults.close)
 
-    def _hear_witness(self) -> None:
-        if self._witness is None or self._heard:
+    def _collect_prometheus(self) -> None:
+        if self._prometheus is None or self._metrics_collected:
             return
-        heard = self._witness.collect()
-        self._heard = True
-        self._events.write(events.PrometheusRead(scrapes=heard.scrapes, error=heard.error))
+        read_result = self._prometheus.collect()
+        self._metrics_collected = True
+        self._events.write(events.PrometheusRead(scrapes=read_result.scrapes, error=read_result.error))
 
     def _prove_clean(self) -> None:
         """Whether the server may serve the next run; once."""
@@ -402,13 +402,13 @@ class Run:
         self._stack.stop()
 
     def _close_history(self) -> None:
-        self._tell_happenings()
+        self._record_container_events()
         self._files.collect()
         line = self._stopped_at_line
         if line is not None:
             code = self._stack.exit_code()
             self._events.write(events.ServerStop(how="SIGTERM", code=code, log_line=line))
-        self._canary.close()
+        self._probe_client.close()
         self._metrics.close()
         self._resources.close()
         # The last event: all other files are as they will be judged.

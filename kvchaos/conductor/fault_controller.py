@@ -1,4 +1,4 @@
-"""The faults of a run, those inside the server and those from outside: armed together, healed together."""
+"""Arms and heals the faults of a run, those inside the server and those from outside, together."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from history import layout
 from history.events import Armed, Healed, HealedBy, PrefixCacheReset
 from history.plan import FaultSpec, PhaseSpec, RunPlan
 from kvchaos.conductor import server_state
-from kvchaos.conductor.events import EventLog
-from kvchaos.conductor.outside import Targets, inside_of, outside_faults, outside_of, reached
+from kvchaos.conductor.event_log import EventLog
+from kvchaos.conductor.fault_targets import FaultTargets, inside_of, outside_faults, outside_of, reached
 from kvchaos.errors import UsageError
 from kvchaos.prometheus.scraper import Scraper
 from kvchaos.stacks.server_files import ServerFiles
@@ -25,22 +25,22 @@ CONFIRM_S = 5.0
 POLL_S = 0.05
 
 
-class RunFailed(UsageError):
+class RunAborted(UsageError):
     """The run could not be carried out, for a reason that is not the server's."""
 
 
-class LeaseLost(RunFailed):
+class LeaseLost(RunAborted):
     """The conductor could not renew the lease of its faults in time, so that they ended by themselves."""
 
 
-class Arms:
+class FaultController:
     """Each fault counts as armed or healed only when its journal says so."""
 
     def __init__(
         self,
         plan: RunPlan,
         run_dir: Path,
-        targets: Targets,
+        targets: FaultTargets,
         files: ServerFiles,
         scraper: Scraper,
         events: EventLog,
@@ -48,7 +48,7 @@ class Arms:
         self._plan = plan
         self._files = files
         self._stack = targets.stack
-        self._lives = targets.lives
+        self._lifecycle = targets.lifecycle
         self._scraper = scraper
         self._events = events
         self._control = (
@@ -61,24 +61,26 @@ class Arms:
         self._armed: tuple[FaultSpec, ...] = ()
         self._armed_at = 0.0
         self.unhealed: list[str] = []
-        """Phases whose faults nobody was seen to end."""
+        """Phases whose faults have no confirmed end."""
 
     def check_stack(self) -> None:
-        """Before anything starts: a fault that cannot be had on this stack would leave the run in doubt."""
+        """Before anything starts: refuse faults that this stack does not support."""
         if self._outside is None:
             return
         obstacles = self._outside.obstacles(outside_of(self._plan.scenario.faults))
         if obstacles:
-            raise RunFailed(f"faults of this scenario cannot be had on this stack: {'; '.join(obstacles)}")
+            raise RunAborted(f"faults of this scenario cannot be had on this stack: {'; '.join(obstacles)}")
 
     def check_server(self) -> None:
-        """Before any load: the same of a fault that this server can never be struck by."""
+        """Before any load: refuse faults that this server can never reach."""
         faults = inside_of(self._plan.scenario.faults)
-        if self._control is None or not (lost := self._control.unreachable(faults)):
+        if self._control is None or not (unsupported := self._control.unreachable(faults)):
             return
-        told = ", ".join(f"{fault.id} ({fault.kind}, {INSIDE_KINDS[fault.kind].releases})" for fault in lost)
-        raise RunFailed(
-            f"vLLM {self._plan.versions.vllm} offers no place for faults of this scenario: {told}"
+        names = ", ".join(
+            f"{fault.id} ({fault.kind}, {INSIDE_KINDS[fault.kind].releases})" for fault in unsupported
+        )
+        raise RunAborted(
+            f"vLLM {self._plan.versions.vllm} offers no place for faults of this scenario: {names}"
         )
 
     def arm(self, phase: PhaseSpec) -> None:
@@ -94,59 +96,59 @@ class Arms:
         self._events.write(Armed(phase=phase.name, faults=[fault.id for fault in faults]))
 
     def keep_alive(self) -> None:
-        """Say that the conductor still lives; to be called several times within LEASE_S."""
-        if self._network is not None and (died := self._network.failure()) is not None:
-            raise RunFailed(died)
+        """Renew the lease of the faults; to be called several times within LEASE_S."""
+        if self._network is not None and (proxy_failure := self._network.failure()) is not None:
+            raise RunAborted(proxy_failure)
         if self._control is None:
             return
-        silent_s = self._control.renew()
-        if self._armed and silent_s > LEASE_S:
+        gap_s = self._control.renew()
+        if self._armed and gap_s > LEASE_S:
             raise LeaseLost(
-                f"this machine left the conductor no processor for {silent_s:.1f} s, "
+                f"this machine left the conductor no processor for {gap_s:.1f} s, "
                 "and the faults ended by themselves"
             )
 
     def tick(self, progress: Progress) -> None:
-        """Carry out what is due from outside, by what the phase has seen so far."""
+        """Carry out the injections from outside that are due at this progress of the phase."""
         if self._outside is not None and self._armed:
             self._outside.tick(reached(progress, time.monotonic() - self._armed_at))
 
     def fired(self) -> int | None:
-        """How many times any fault has struck; None while none is armed."""
+        """How many injections there were; None while no fault is armed."""
         if not self._armed:
             return None
         if self._control is not None:
             return self._control.fired()  # The journals of both lie in one folder.
         return self._outside.fired() if self._outside is not None else None
 
-    def take_the_server(self) -> bool:
-        """Whether a strike is in force that the server is to end of."""
+    def server_is_down(self) -> bool:
+        """Whether an active fault ends the server on purpose."""
         return self._outside is not None and self._outside.takes_the_server()
 
-    def heal(self, phase: PhaseSpec, meanwhile: Callable[[], None]) -> None:
-        """End the faults and undo what outlives them; `meanwhile` is done about ten times a second."""
+    def heal(self, phase: PhaseSpec, while_waiting: Callable[[], None]) -> None:
+        """End the faults and revert what outlives them; `while_waiting` is called about 20 times a second."""
         if not self._armed:
             return
         faults, self._armed = self._armed, ()
         began = time.time_ns()
         # First from outside: a server that stands still cannot confirm anything.
-        undone = self._undone(meanwhile)
+        reverted = self._reverted(while_waiting)
         inside = inside_of(faults)
-        lives = self._healed_inside(inside, began)
+        confirmed_inside = self._healed_inside(inside, began)
         # A dead server has no fault left in it.
         gone = not self._stack.alive()
-        if not (undone and lives):
+        if not (reverted and confirmed_inside):
             self.unhealed.append(phase.name)
-        by = _confirmed_by(undone=undone, journals=lives, gone=gone)
+        by = _confirmed_by(reverted=reverted, journals=confirmed_inside, gone=gone)
         ids = [fault.id for fault in faults]
         self._events.write(Healed(phase=phase.name, faults=ids, confirmed=by != "nobody", by=by))
-        if lives and not gone and any(KINDS[fault.kind].contract == HOSTILE for fault in inside):
+        if confirmed_inside and not gone and any(KINDS[fault.kind].contract == HOSTILE for fault in inside):
             server_state.settle(self._scraper, self._plan.scenario.limits.drain_s)
-            probe = server_state.reset_prefix_cache(self._plan.base_url, self._files.log)
-            self._events.write(PrefixCacheReset(ok=probe.ok, answer=probe.answer, detail=probe.detail))
+            reset = server_state.reset_prefix_cache(self._plan.base_url, self._files.log)
+            self._events.write(PrefixCacheReset(ok=reset.ok, answer=reset.answer, detail=reset.detail))
 
     def close(self) -> None:
-        """Undo everything, on every way out. Safe to repeat."""
+        """Revert all faults; to be called however the run ends. Safe to repeat."""
         try:
             if self._outside is not None:
                 self._outside.close()
@@ -163,28 +165,28 @@ class Arms:
             return
         refusals = self._control.refusals(faults, began)
         if refusals:
-            raise RunFailed("the server refuses the faults: " + "; ".join(refusals))
-        raise RunFailed(
+            raise RunAborted("the server refuses the faults: " + "; ".join(refusals))
+        raise RunAborted(
             f"the server did not take the faults within {CONFIRM_S:g} s; "
             f"see the journals in {self._control.path}"
         )
 
-    def _undone(self, meanwhile: Callable[[], None]) -> bool:
-        """Undo what is in force from outside; whether that was seen in time."""
+    def _reverted(self, while_waiting: Callable[[], None]) -> bool:
+        """Revert the active faults from outside. Returns whether that was confirmed in time."""
         if self._outside is None:
             return True
-        to_be_revived = self._outside.takes_the_server()
-        patience_s = CONFIRM_S + self._outside.patience_s()
-        if to_be_revived:
-            patience_s += self._plan.scenario.limits.ready_s
-        deadline = time.monotonic() + patience_s
+        restarts_server = self._outside.takes_the_server()
+        timeout_s = CONFIRM_S + self._outside.patience_s()
+        if restarts_server:
+            timeout_s += self._plan.scenario.limits.ready_s
+        deadline = time.monotonic() + timeout_s
         self._outside.lift()
         while not self._outside.healed():
-            if time.monotonic() > deadline or self._lives.died_young():
-                if to_be_revived:
-                    self._lives.note_never_ready()
+            if time.monotonic() > deadline or self._lifecycle.exited_before_ready():
+                if restarts_server:
+                    self._lifecycle.record_not_ready()
                 return False
-            meanwhile()
+            while_waiting()
             time.sleep(POLL_S)
         return True
 
@@ -205,8 +207,8 @@ class Arms:
         return True
 
 
-def _confirmed_by(*, undone: bool, journals: bool, gone: bool) -> HealedBy:
-    """Whether faults from outside are undone, and who says that those inside the server have ended."""
-    if not undone or not (journals or gone):
+def _confirmed_by(*, reverted: bool, journals: bool, gone: bool) -> HealedBy:
+    """Who confirms that all faults have ended: the journals, or the exit of the server."""
+    if not reverted or not (journals or gone):
         return "nobody"
     return "journal" if journals else "server-exit"

@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from history.records import RequestRecord
-from kvchaos.conductor.canary import MAX_TOKENS, PROMPT, Canary
+from kvchaos.conductor.probe_client import MAX_TOKENS, PROMPT, ProbeClient
 from tests.fakes.openai_server import Behaviour, FakeServer, Shape, answer_logprobs, answer_tokens
 
 PATIENCE_S = 30.0
@@ -34,8 +34,8 @@ def only_record(run_dir: Path) -> RequestRecord:
 
 
 @contextlib.contextmanager
-def canary(url: str, run_dir: Path) -> Iterator[Canary]:
-    made = Canary(url, "tiny", run_dir)
+def canary(url: str, run_dir: Path) -> Iterator[ProbeClient]:
+    made = ProbeClient(url, "tiny", run_dir)
     try:
         yield made
     finally:

@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from kvchaos.conductor.watch import Watch
+from kvchaos.conductor.server_monitor import ServerMonitor
 from kvchaos.stacks.stack import Stack
 from loadtests.messages import Progress
 
@@ -37,8 +37,8 @@ class FakeServer:
         self.observed += 1
 
 
-def watching(stack: FakeServer) -> Watch:
-    return Watch(cast(Stack, stack), STALL_S)
+def watching(stack: FakeServer) -> ServerMonitor:
+    return ServerMonitor(cast(Stack, stack), STALL_S)
 
 
 def progress(in_flight: int, age_s: float) -> Progress:
@@ -55,19 +55,19 @@ def progress(in_flight: int, age_s: float) -> Progress:
 
 
 def test_a_server_that_works_is_left_alone() -> None:
-    assert watching(FakeServer()).look(progress(4, 1.0)) is None
+    assert watching(FakeServer()).check(progress(4, 1.0)) is None
 
 
 def test_silence_up_to_the_limit_is_no_stall() -> None:
-    assert watching(FakeServer()).look(progress(4, STALL_S)) is None
+    assert watching(FakeServer()).check(progress(4, STALL_S)) is None
 
 
 def test_nothing_is_stalled_where_nothing_is_asked() -> None:
-    assert watching(FakeServer()).look(progress(0, 100.0)) is None
+    assert watching(FakeServer()).check(progress(0, 100.0)) is None
 
 
 def test_requests_without_a_token_for_too_long_are_a_stall() -> None:
-    trouble = watching(FakeServer()).look(progress(4, 15.1))
+    trouble = watching(FakeServer()).check(progress(4, 15.1))
     assert trouble is not None
     assert (trouble.reason, trouble.exit_code, trouble.seconds) == ("stalled", None, 15.1)
 
@@ -75,7 +75,7 @@ def test_requests_without_a_token_for_too_long_are_a_stall() -> None:
 @pytest.mark.parametrize("code", [0, 1, -9])
 @pytest.mark.parametrize("in_flight", [0, 4])
 def test_a_dead_server_is_dead_whatever_its_code_and_before_it_is_stalled(code: int, in_flight: int) -> None:
-    trouble = watching(FakeServer(code)).look(progress(in_flight, 100.0))
+    trouble = watching(FakeServer(code)).check(progress(in_flight, 100.0))
     assert trouble is not None
     assert (trouble.reason, trouble.exit_code) == ("server-dead", code)
 
@@ -98,13 +98,13 @@ def test_the_record_is_kept_fresh_once_a_second_however_often_it_is_asked_for(
 def test_a_death_is_waited_for_no_longer_than_it_takes() -> None:
     stack = FakeServer(dies_at_look=2)
     began = time.monotonic()
-    watching(stack).wait_for_death(1000.0)
+    watching(stack).wait_for_exit(1000.0)
     assert stack.code == -9
     assert time.monotonic() - began < 100.0
 
 
 def test_a_death_that_does_not_come_is_not_waited_for_without_end() -> None:
     stack = FakeServer()
-    watching(stack).wait_for_death(0.05)
+    watching(stack).wait_for_exit(0.05)
     assert stack.code is None
     assert stack.looks >= 2

@@ -15,17 +15,17 @@ from history.writer import LineWriter
 class EventLog:
     """Writes what happens, when it happens. Raises OSError when it cannot."""
 
-    def __init__(self, run_dir: Path, tell: Callable[[EventData], None] | None = None) -> None:
-        """`tell` hears of each event."""
+    def __init__(self, run_dir: Path, subscriber: Callable[[EventData], None] | None = None) -> None:
+        """`subscriber` gets each event after it is written."""
         self._writer = LineWriter(run_dir / layout.EVENTS)
-        self._tell = tell
+        self._subscriber = subscriber
 
     def write(self, data: EventData) -> int:
         """Write what happened now; returns its wall clock time, ns."""
         event = Timed(time.time_ns(), time.monotonic_ns(), data)
         self._writer.write(stored(event))
-        if self._tell is not None:
-            self._tell(data)
+        if self._subscriber is not None:
+            self._subscriber(data)
         return event.t_ns
 
     def close(self) -> None:

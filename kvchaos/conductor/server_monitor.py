@@ -1,4 +1,4 @@
-"""Watching over the server while load runs: has it died, does work go on?"""
+"""Monitors the server while load runs: has it exited, does it make progress?"""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ POLL_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class Incident:
     """Why a phase ends early."""
 
     reason: CutShort
@@ -25,27 +25,27 @@ class Trouble:
     """Of a stall: how long no token has come."""
 
 
-class Watch:
-    """Looks at a server and its load about ten times a second."""
+class ServerMonitor:
+    """Checks a server and the progress of its load, about ten times a second."""
 
     def __init__(self, stack: Stack, stall_s: float) -> None:
         self._stack = stack
         self._stall_s = stall_s
         self._observed_at = 0.0
 
-    def gone(self) -> Trouble | None:
-        """Whether the server has ended, whoever wanted it."""
+    def exited(self) -> Incident | None:
+        """The exit of the server, on purpose or not; None while it runs."""
         code = self._stack.exit_code()
         if code is None:
             return None
-        return Trouble("server-dead", f"the server ended with code {code}", exit_code=code)
+        return Incident("server-dead", f"the server ended with code {code}", exit_code=code)
 
-    def look(self, progress: Progress) -> Trouble | None:
-        """What is wrong now, if anything."""
-        if gone := self.gone():
-            return gone
+    def check(self, progress: Progress) -> Incident | None:
+        """The incident at this moment, if any."""
+        if incident := self.exited():
+            return incident
         if progress.in_flight and progress.last_token_age_s > self._stall_s:
-            return Trouble(
+            return Incident(
                 "stalled",
                 f"{progress.in_flight} requests in flight and no token for {progress.last_token_age_s:.1f} s",
                 seconds=progress.last_token_age_s,
@@ -53,14 +53,14 @@ class Watch:
         return None
 
     def observe(self) -> None:
-        """Keep the record of the server's processes fresh, once a second."""
+        """Refresh the registry of the server's processes, once a second."""
         now = time.monotonic()
         if now - self._observed_at >= OBSERVE_EVERY_S:
             self._observed_at = now
             self._stack.observe()
 
-    def wait_for_death(self, seconds: float) -> None:
-        """Wait until the server has died, at most so long."""
+    def wait_for_exit(self, seconds: float) -> None:
+        """Wait until the server has exited, at most `seconds`."""
         deadline = time.monotonic() + seconds
         while self._stack.alive() and time.monotonic() < deadline:
             time.sleep(POLL_S)

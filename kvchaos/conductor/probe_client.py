@@ -1,4 +1,4 @@
-"""The conductor's own requests: one tiny completion that shows whether the server really answers."""
+"""Probes: one tiny completion that shows whether the server really answers, beyond /health."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ MAX_TOKENS = 1
 
 
 class BadAnswer(Exception):
-    """The server answered, but not with a completion."""
+    """The response is not a completion. Stored records have the name of this class as kind of the error."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
-    """How a canary fared."""
+class ProbeResult:
+    """The outcome of one probe."""
 
     request: str
     ok: bool
@@ -35,8 +35,8 @@ class Sent:
     error: str | None
 
 
-class Canary:
-    """Sends canaries and keeps a record of each, so that token ledgers include them."""
+class ProbeClient:
+    """Sends probes and writes a record of each, so that the accounting of tokens includes them."""
 
     def __init__(self, base_url: str, model: str, run_dir: Path) -> None:
         self._model = model
@@ -45,13 +45,13 @@ class Canary:
         self._writer = LineWriter(run_dir / layout.requests_file(PHASE))
         self._sent = 0
 
-    def send(self, deadline_s: float) -> Sent:
+    def send(self, deadline_s: float) -> ProbeResult:
         """Send one and wait for its end, at most so long. Raises OSError when the record is not written."""
         request = f"{PHASE}-{self._sent}"
         self._sent += 1
         start_ns, start_mono_ns = time.time_ns(), time.monotonic_ns()
         answer = Answer()
-        status, failure = self._ask(request, answer, start_mono_ns, deadline_s)
+        status, failure = self._request(request, answer, start_mono_ns, deadline_s)
         end_us = (time.monotonic_ns() - start_mono_ns) // 1000
         if failure is None and answer.missing():
             failure = (TRUNCATED_STREAM, f"the stream ended without {' and '.join(answer.missing())}")
@@ -80,12 +80,12 @@ class Canary:
                 error=failure and RequestError(kind=failure[0], status=status, message=failure[1][:500]),
             )
         )
-        return Sent(request, failure is None, end_us / 1e6, failure and ": ".join(failure))
+        return ProbeResult(request, failure is None, end_us / 1e6, failure and ": ".join(failure))
 
     def close(self) -> None:
         self._writer.close()
 
-    def _ask(
+    def _request(
         self, request: str, answer: Answer, start_mono_ns: int, deadline_s: float
     ) -> tuple[int | None, tuple[str, str] | None]:
         """HTTP status, and kind and message of the failure if there was one."""
