@@ -52,8 +52,8 @@ def _received(process: Popen[bytes], path: Path) -> MetricLog:
     try:
         found = pickle.load(process.stdout)
     except (EOFError, pickle.UnpicklingError) as error:
-        told = f"the process that read it ended with code {process.wait()}"
-        raise UnreadableRun(f"{path}: {told}") from error
+        text = f"the process that read it ended with code {process.wait()}"
+        raise UnreadableRun(f"{path}: {text}") from error
     if isinstance(found, UnreadableRun):
         raise found
     assert isinstance(found, MetricLog)

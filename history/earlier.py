@@ -98,15 +98,15 @@ def _with(line: FaultRecord, name: str, ids: Mapping[str, str]) -> FaultRecord:
 
 def _with_reason(line: FaultRecord) -> FaultRecord:
     """Earlier versions wrote a sentence."""
-    said = line.evidence.get("reason")
-    if not isinstance(said, str) or said in get_args(RefusalReason):
+    detail = line.evidence.get("reason")
+    if not isinstance(detail, str) or detail in get_args(RefusalReason):
         return line
-    return msgspec.structs.replace(line, evidence=_refusal(line, said))
+    return msgspec.structs.replace(line, evidence=_refusal(line, detail))
 
 
-def _refusal(line: FaultRecord, said: str) -> Evidence:
-    reason = EARLIER_REFUSALS.get(said)
+def _refusal(line: FaultRecord, detail: str) -> Evidence:
+    reason = EARLIER_REFUSALS.get(detail)
     if reason is not None:
         return {"reason": reason}
     of_all: RefusalReason = "schedule-malformed" if line.fault is None else "unsupported"
-    return {"reason": of_all if line.n is None else "target", "detail": said}
+    return {"reason": of_all if line.n is None else "target", "detail": detail}

@@ -52,10 +52,10 @@ def recount(run_dir: Path) -> None:
     """
     path = run_dir / layout.EVENTS
     events = list(read_lines(path, Event))
-    places = [place for place, event in enumerate(events) if event.kind == EvidenceCounted.kind]
-    if not places:
+    indexes = [index for index, event in enumerate(events) if event.kind == EvidenceCounted.kind]
+    if not indexes:
         return
-    last = places[-1]
+    last = indexes[-1]
     counts = count_lines(run_dir)
     counts[layout.EVENTS] = len(events) - 1  # Without the line that holds the counts.
     events[last] = msgspec.structs.replace(events[last], data={**counts})

@@ -38,8 +38,8 @@ class Gaps:
         """Of each request the longest gap, and when that ended; of several the first."""
         owner = np.repeat(np.arange(len(self.counts)), self.counts)
         longest = np.maximum.reduceat(self.us, self.starts())
-        places = np.flatnonzero(self.us == longest[owner])
-        first = places[np.flatnonzero(np.diff(owner[places], prepend=-1))]
+        indexes = np.flatnonzero(self.us == longest[owner])
+        first = indexes[np.flatnonzero(np.diff(owner[indexes], prepend=-1))]
         return longest, self.until_us[first]
 
 

@@ -79,9 +79,9 @@ class MetricLog:
         self.ends_ns.append(max(before, line.t_ns + line.took_us * NS_PER_US))
         self.incarnations.append(line.incarnation)
         self._change(scrape, line.changed)
-        for place in line.gone:
-            self._changes.add(scrape, [self._number(place)], [math.nan], len(self._named))
-            self._vanished[place].add(scrape)
+        for index in line.gone:
+            self._changes.add(scrape, [self._number(index)], [math.nan], len(self._named))
+            self._vanished[index].add(scrape)
 
     def _introduce(self, key: str) -> None:
         if key in self._named:
@@ -104,9 +104,9 @@ class MetricLog:
     def _settle(self) -> None:
         """Make the series of all that was added."""
         columns = self._changes.columns()
-        for place, (key, (metric, labels)) in enumerate(self._named.items()):
-            at, values = columns.get(place, NO_CHANGES)
-            series = Series(key, metric, labels, at, values, frozenset(self._vanished.get(place, ())))
+        for index, (key, (metric, labels)) in enumerate(self._named.items()):
+            at, values = columns.get(index, NO_CHANGES)
+            series = Series(key, metric, labels, at, values, frozenset(self._vanished.get(index, ())))
             self._series.append(series)
             self._by_metric[metric].append(series)
 
@@ -125,8 +125,8 @@ class MetricLog:
 
         One under way then may hold what happened later.
         """
-        place = bisect_right(self.ends_ns, t_ns) - 1
-        return place if place >= 0 else None
+        index = bisect_right(self.ends_ns, t_ns) - 1
+        return index if index >= 0 else None
 
     def answered_within(self, since_ns: int, until_ns: int) -> int:
         """How many successful scrapes began and ended in a stretch of time."""

@@ -20,9 +20,9 @@ def once(function: Callable[[History], Answer]) -> Callable[[History], Answer]:
     known: WeakKeyDictionary[History, Answer] = WeakKeyDictionary()
 
     @wraps(function)
-    def asked(history: History) -> Answer:
+    def memoised(history: History) -> Answer:
         if history not in known:
             known[history] = function(history)
         return known[history]
 
-    return asked
+    return memoised

@@ -61,8 +61,8 @@ class _Packer:
         force_setattr(record, "token_ids", answer[1])
         force_setattr(record, "logprobs", answer[2])
         for name in ("gaps", "prompt_logprobs"):
-            told = getattr(record, name)
-            force_setattr(record, name, Numbers(REAL, told) if told else ())
+            values = getattr(record, name)
+            force_setattr(record, name, Numbers(REAL, values) if values else ())
         return record
 
     def _answer(self, record: RequestRecord) -> tuple[str, Numbers, Numbers]:

@@ -81,9 +81,9 @@ class Trigger(Strict):
     """Count, and strike, only what concerns a request in one of these states."""
 
     @model_validator(mode="after")
-    def _one_way(self) -> Trigger:
-        ways = (self.probability, self.nth, self.every, self.key_share)
-        if sum(way is not None for way in ways) != 1:
+    def _one_selection(self) -> Trigger:
+        selections = (self.probability, self.nth, self.every, self.key_share)
+        if sum(selection is not None for selection in selections) != 1:
             raise ValueError("give exactly one of probability, nth, every, key_share")
         if self.offset and self.every is None:
             raise ValueError("offset goes with every")
@@ -354,12 +354,12 @@ class Scenario(Strict):
 
     def phase_of(self, fault: FaultSpec) -> str:
         """The phase in which a fault lives. Raises ValueError when that is not clear."""
-        places = self.chaos_phases()
-        if fault.phase is None and len(places) == 1:
-            return places[0]
+        phases = self.chaos_phases()
+        if fault.phase is None and len(phases) == 1:
+            return phases[0]
         if fault.phase is None:
-            raise ValueError(f"fault {fault.id}: say in which phase it lives: {', '.join(places)}")
-        if fault.phase not in places:
+            raise ValueError(f"fault {fault.id}: say in which phase it lives: {', '.join(phases)}")
+        if fault.phase not in phases:
             raise ValueError(f"fault {fault.id}: {fault.phase} is no phase with the role chaos")
         return fault.phase
 

@@ -27,10 +27,10 @@ class Series:
 
     def value(self, scrape: int) -> float | None:
         """The value at a scrape, None before the series appeared or after it vanished."""
-        place = int(np.searchsorted(self.at, scrape, side="right")) - 1
-        if place < 0 or int(self.at[place]) in self.vanished:
+        index = int(np.searchsorted(self.at, scrape, side="right")) - 1
+        if index < 0 or int(self.at[index]) in self.vanished:
             return None
-        return float(self.values[place])
+        return float(self.values[index])
 
     def present(self) -> tuple[Scrapes, Values]:
         """The changes without those at which the series vanished."""

@@ -25,5 +25,5 @@ def first_problem(error: ValidationError) -> str:
     where = ".".join(str(part) for part in first["loc"])
     what = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
     more = error.error_count() - 1
-    place = f"{where}: " if where else ""
-    return one_line(f"{place}{what}") + (f" (and {more} more)" if more else "")
+    prefix = f"{where}: " if where else ""
+    return one_line(f"{prefix}{what}") + (f" (and {more} more)" if more else "")

@@ -20,7 +20,7 @@ from history.events import (
 from history.finding import SERVER, Gap, Subject
 from history.finding import phase as phase_subject
 from history.reader import History
-from oracles.views.incarnations import lives
+from oracles.views.incarnations import incarnations
 
 RESEAL = ", or seal what was altered on purpose with: kvchaos reseal RUN_DIR"
 
@@ -57,7 +57,7 @@ def _not_stopped(history: History) -> Gap | None:
 def _restart_not_seen(history: History) -> Gap | None:
     """The scrapes after a restart are of another server process."""
     log = history.metrics
-    for life in lives(history)[1:]:
+    for life in incarnations(history)[1:]:
         place = bisect_left(log.times_ns, life.start_ns)
         if 0 < place < len(log) and log.incarnations[place - 1] == log.incarnations[-1]:
             return _cut(

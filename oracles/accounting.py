@@ -195,11 +195,11 @@ def _zero(window: Window, found: Findings, rule: Rule, why: str, metric: str, **
 def _unique(history: History, windows: list[Window], found: Findings) -> None:
     """Prompts that never occurred before cannot be found in any cache."""
     workloads = history.plan.scenario.workloads
-    seen: set[str] = set()
+    prompts_before: set[str] = set()
     for window in windows:
         prompts = {record.prompt_id for record in window.requests}
-        fresh = len(prompts) == len(window.requests) and seen.isdisjoint(prompts)
-        seen |= prompts
+        fresh = len(prompts) == len(window.requests) and prompts_before.isdisjoint(prompts)
+        prompts_before |= prompts
         unique = window.workload is not None and workloads[window.workload].kind == "unique"
         if not (unique and fresh and window.settled and window.requests):
             continue

@@ -22,7 +22,7 @@ from history.verdict import OracleResult
 from oracles.findings import Findings
 from oracles.inputs import EVENTS, FAULTS
 from oracles.rule import Rule
-from oracles.views.incarnations import deaths, ending, lives, outage_at
+from oracles.views.incarnations import deaths, ending, incarnations, outage_at
 
 NAME = "server-alive"
 STOPPED = (0, -signal.SIGTERM, 128 + signal.SIGTERM)
@@ -100,10 +100,10 @@ def judge(history: History) -> OracleResult:
     if not any(canary.data.where == FINAL for canary in canaries):
         found.gap("no-final-probe", "no final canary was sent")
     passed = f"alive to the end; {found.checked} canaries were answered, and /health agreed"
-    ended = sum(life.cause is not None for life in lives(history))
+    ended = sum(life.cause is not None for life in incarnations(history))
     forced = sum(stop.data.code in FORCED for stop in history.events_of(ServerStop))
     return found.result(
-        passed + _lives_text(history) + ("; SIGTERM alone did not end it" if forced else ""),
+        passed + _incarnations_text(history) + ("; SIGTERM alone did not end it" if forced else ""),
         probes=found.checked,
         lives_ended=ended,
     )
@@ -129,8 +129,8 @@ def _stopped(history: History, found: Findings) -> None:
             found.violation(BAD_EXIT, SERVER, text, figures={"code": code}, t_ns=stop.t_ns)
 
 
-def _lives_text(history: History) -> str:
-    ended = [life.cause for life in lives(history) if life.cause is not None]
+def _incarnations_text(history: History) -> str:
+    ended = [life.cause for life in incarnations(history) if life.cause is not None]
     by = ", ".join(f"{cause.fault} ({cause.kind})" for cause in ended)
     return f"; {len(ended)} lives of it ended by {by}" if ended else ""
 

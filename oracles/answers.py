@@ -97,22 +97,25 @@ def judge(history: History) -> OracleResult:
     the prompt where they were asked for. Text alone is blind to most damage: one flipped bit in a cached
     block moves nearly every logprob and hardly any token."""
     found = Findings(NAME)
-    seen = compared(history)
-    found.checked = seen.with_golden + seen.with_others
-    if seen.different:
+    comparisons = compared(history)
+    found.checked = comparisons.with_golden + comparisons.with_others
+    if comparisons.different:
         owners = _owners(history)
-        for comparison in seen.different:
+        for comparison in comparisons.different:
             _violation(comparison, owners, found)
-    if not seen.with_golden:
+    if not comparisons.with_golden:
         found.gap("no-golden-answer", NOT_COMPARED)
     else:
-        _few(history, seen.with_golden, found)
-    equal = f"{seen.with_golden} answers equal the golden ones, {seen.with_others} more their prompt's first"
+        _few(history, comparisons.with_golden, found)
+    equal = (
+        f"{comparisons.with_golden} answers equal the golden ones, "
+        f"{comparisons.with_others} more their prompt's first"
+    )
     return found.result(
-        equal + _bound(history.plan.logprob_tolerance, seen.ties),
-        with_golden=seen.with_golden,
-        with_others=seen.with_others,
-        ties=seen.ties,
+        equal + _bound(history.plan.logprob_tolerance, comparisons.ties),
+        with_golden=comparisons.with_golden,
+        with_others=comparisons.with_others,
+        ties=comparisons.ties,
         tolerance=history.plan.logprob_tolerance,
     )
 
@@ -136,8 +139,8 @@ def _bound(tolerance: float, ties: int) -> str:
     """How equal is meant, where it is not bit for bit."""
     if not tolerance:
         return ""
-    told = f"; equal within {tolerance:g} (this build's sums depend on the batch)"
-    return f"{told}, {ties} of them up to a tie" if ties else told
+    text = f"; equal within {tolerance:g} (this build's sums depend on the batch)"
+    return f"{text}, {ties} of them up to a tie" if ties else text
 
 
 def compare(history: History) -> Iterator[Comparison]:
@@ -152,13 +155,13 @@ def compare(history: History) -> Iterator[Comparison]:
             known = record.prompt_id in golden
             name = "golden" if known else "first"
             tolerance = history.plan.logprob_tolerance
-            place = _first_difference(record, standard, tolerance)
-            tie = place is not None and _is_tie(record, standard, place, tolerance)
-            told = None if place is None or tie else _told(record, standard, name, place)
-            told = _prompt_difference(record, standard, name, tolerance) or told
-            if place is None and told is None:
-                told = _other_end(record, standard, name)
-            yield Comparison(record, standard, known, told, tie)
+            position = _first_difference(record, standard, tolerance)
+            tie = position is not None and _is_tie(record, standard, position, tolerance)
+            difference = None if position is None or tie else _difference_at(record, standard, name, position)
+            difference = _prompt_difference(record, standard, name, tolerance) or difference
+            if position is None and difference is None:
+                difference = _other_end(record, standard, name)
+            yield Comparison(record, standard, known, difference, tie)
 
 
 @once
@@ -192,19 +195,19 @@ def _first_difference(record: RequestRecord, standard: RequestRecord, tolerance:
         _first_unequal(record.token_ids, standard.token_ids, 0.0),
         _first_unequal(record.logprobs, standard.logprobs, tolerance),
     )
-    return min((place for place in unequal if place is not None), default=None)
+    return min((position for position in unequal if position is not None), default=None)
 
 
-def _is_tie(record: RequestRecord, standard: RequestRecord, place: int, tolerance: float) -> bool:
+def _is_tie(record: RequestRecord, standard: RequestRecord, position: int, tolerance: float) -> bool:
     """Whether noise within the tolerance explains that another token came: in both answers the two likeliest
     ones were near each other, and the two that came were as likely."""
     pair = (record, standard)
     if not tolerance or any(len(one.gaps) != len(one.token_ids) for one in pair):
         return False
-    if any(place >= len(one.token_ids) or one.gaps[place] > 2 * tolerance for one in pair):
+    if any(position >= len(one.token_ids) or one.gaps[position] > 2 * tolerance for one in pair):
         return False
-    came, due = (one.logprobs[place] for one in pair)
-    return record.token_ids[place] != standard.token_ids[place] and abs(came - due) <= tolerance
+    came, due = (one.logprobs[position] for one in pair)
+    return record.token_ids[position] != standard.token_ids[position] and abs(came - due) <= tolerance
 
 
 def _prompt_difference(
@@ -212,14 +215,16 @@ def _prompt_difference(
 ) -> Difference | None:
     """The first token of the prompt whose logprob differs, where these were asked for."""
     one, other = record.prompt_logprobs, standard.prompt_logprobs
-    place = _first_unequal(one, other, tolerance)
-    if place is None:
+    position = _first_unequal(one, other, tolerance)
+    if position is None:
         return None
-    came, due = (repr(told[place]) if place < len(told) else "nothing" for told in (one, other))
+    came, due = (
+        repr(logprobs[position]) if position < len(logprobs) else "nothing" for logprobs in (one, other)
+    )
     # The first token has none.
-    figures: Figures = {"prompt_position": place + 1}
-    figures |= _value("logprob", one, place) | _value("due_logprob", other, place)
-    return Difference(f"at position {place + 1} of the prompt: logprob {came}, {name} {due}", figures)
+    figures: Figures = {"prompt_position": position + 1}
+    figures |= _value("logprob", one, position) | _value("due_logprob", other, position)
+    return Difference(f"at position {position + 1} of the prompt: logprob {came}, {name} {due}", figures)
 
 
 def _other_end(record: RequestRecord, standard: RequestRecord, name: str) -> Difference | None:
@@ -230,31 +235,33 @@ def _other_end(record: RequestRecord, standard: RequestRecord, name: str) -> Dif
     return Difference(text, {"position": len(record.token_ids)})
 
 
-def _told(record: RequestRecord, standard: RequestRecord, name: str, place: int) -> Difference:
-    figures: Figures = {"position": place}
+def _difference_at(record: RequestRecord, standard: RequestRecord, name: str, position: int) -> Difference:
+    figures: Figures = {"position": position}
     for prefix, answer in (("", record), ("due_", standard)):
-        figures |= _value(f"{prefix}token", answer.token_ids, place)
-        figures |= _value(f"{prefix}logprob", answer.logprobs, place)
-    return Difference(f"at position {place}: {_at(record, place)}, {name} {_at(standard, place)}", figures)
+        figures |= _value(f"{prefix}token", answer.token_ids, position)
+        figures |= _value(f"{prefix}logprob", answer.logprobs, position)
+    return Difference(
+        f"at position {position}: {_at(record, position)}, {name} {_at(standard, position)}", figures
+    )
 
 
-def _value(name: str, values: Sequence[float], place: int) -> Figures:
-    return {name: values[place]} if place < len(values) else {}
+def _value(name: str, values: Sequence[float], position: int) -> Figures:
+    return {name: values[position]} if position < len(values) else {}
 
 
 def _first_unequal(one: Sequence[float], other: Sequence[float], tolerance: float) -> int | None:
     if one is other and isinstance(one, Numbers):
         return None  # One answer, kept once when it was read. It holds no NaN, for which JSON has no number.
-    for place, (left, right) in enumerate(zip(one, other, strict=False)):
+    for position, (left, right) in enumerate(zip(one, other, strict=False)):
         # Written so that a NaN is unequal to everything.
         if left != right and not abs(left - right) <= tolerance:
-            return place
+            return position
     return None if len(one) == len(other) else min(len(one), len(other))
 
 
-def _at(record: RequestRecord, place: int) -> str:
-    token = str(record.token_ids[place]) if place < len(record.token_ids) else "nothing"
-    logprob = repr(record.logprobs[place]) if place < len(record.logprobs) else "nothing"
+def _at(record: RequestRecord, position: int) -> str:
+    token = str(record.token_ids[position]) if position < len(record.token_ids) else "nothing"
+    logprob = repr(record.logprobs[position]) if position < len(record.logprobs) else "nothing"
     return f"token {token} logprob {logprob}"
 
 

@@ -59,7 +59,7 @@ def judge(history: History) -> OracleResult:
     found.checked += strikes.named + strikes.nameless + len(bystanders)
     for record in history.requests:
         if record.id in bystanders and record.outcome == "error":
-            _violation(found, BYSTANDER_FAILED, record, f"failed: {_said(record)}", {})
+            _violation(found, BYSTANDER_FAILED, record, f"failed: {_error_text(record)}", {})
     affected = may_differ(history, struck_lines(history))
     _wrong_answers(history, strikes, bystanders, affected, found)
     return found.result(
@@ -112,14 +112,14 @@ def _violation(
     found.violation(rule, request(record.id), text, figures=figures, phase=record.phase, t_ns=record.start_ns)
 
 
-def _said(record: RequestRecord) -> str:
+def _error_text(record: RequestRecord) -> str:
     return f"{record.error.kind}: {record.error.message[:MAX_TEXT]}" if record.error else "no reason recorded"
 
 
 def _summary(strikes: Strikes, bystanders: int) -> str:
-    told = f"{strikes.named} strikes on {len(strikes.requests)} requests"
+    struck = f"{strikes.named} strikes on {len(strikes.requests)} requests"
     if strikes.nameless:
-        told += f" and {strikes.nameless} on nobody that is named"
+        struck += f" and {strikes.nameless} on nobody that is named"
     if not bystanders:
-        return f"not applicable: {told} left nobody who surely shares no block with those struck"
-    return f"{told} harmed none of {bystanders} others that share no block with them"
+        return f"not applicable: {struck} left nobody who surely shares no block with those struck"
+    return f"{struck} harmed none of {bystanders} others that share no block with them"

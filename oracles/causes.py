@@ -46,7 +46,7 @@ class Follows:
 
 
 CLIENT_GAVE_UP = (progress.DEADLINE, outcomes.FAILED, outcomes.TRUNCATED)
-HELD = (*drained.RULES, *NEVER_ENDED)
+LEAKS = (*drained.RULES, *NEVER_ENDED)
 STALLS = (progress.DEADLOCK, progress.LIVELOCK, progress.STALL)
 FOLLOWS = (
     Follows(
@@ -59,7 +59,7 @@ FOLLOWS = (
             outcomes.TRUNCATED,
             *logs.RULES,
             *progress.RULES,
-            *HELD,
+            *LEAKS,
             # What ends a server in the midst of counting leaves some of its series behind the others.
             *relations.RULES,
         ),
@@ -76,8 +76,8 @@ FOLLOWS = (
             offload.NAME,
         ),
     ),
-    *(Follows(rule, (*CLIENT_GAVE_UP, *HELD)) for rule in STALLS),
-    Follows(progress.DEADLINE, (*CLIENT_GAVE_UP, *HELD), same_request=True),
+    *(Follows(rule, (*CLIENT_GAVE_UP, *LEAKS)) for rule in STALLS),
+    Follows(progress.DEADLINE, (*CLIENT_GAVE_UP, *LEAKS), same_request=True),
 )
 """The first that is broken takes what follows from it; a cause is what none of the others brings."""
 

@@ -18,7 +18,7 @@ from oracles.inputs import EVENTS, LOG, METRICS, REQUESTS
 from oracles.laws import exported, generic
 from oracles.laws.families import without_law
 from oracles.rule import Rule
-from oracles.views.incarnations import lives
+from oracles.views.incarnations import incarnations
 from oracles.views.timeline import lines_before_stop, scraped_to_the_end
 
 NAME = "counters"
@@ -117,21 +117,21 @@ def _judge_counter(log: MetricLog, series: Series, found: Findings) -> None:
     found.checked += len(at)
     odd = ~np.isfinite(values) | (values < 0)
     odd[1:] |= values[1:] < values[:-1]
-    for place in np.flatnonzero(odd).tolist():
-        change = int(at[place]), float(values[place])
+    for index in np.flatnonzero(odd).tolist():
+        change = int(at[index]), float(values[index])
         if not math.isfinite(change[1]):
             _violation(found, NOT_A_NUMBER, log, series, "is not a number", [change])
         elif change[1] < 0:
             _violation(found, NEGATIVE, log, series, "is negative", [change])
-        before = (int(at[place - 1]), float(values[place - 1])) if place else change
+        before = (int(at[index - 1]), float(values[index - 1])) if index else change
         if change[1] < before[1] and _same_life(log, before[0], change[0]):
             _violation(found, DECREASED, log, series, "shrank", [before, change])
 
 
 def _judge_gauge(log: MetricLog, series: Series, found: Findings) -> None:
     at, values = series.present()
-    for place in np.flatnonzero(np.isnan(values)).tolist():
-        change = int(at[place]), float(values[place])
+    for index in np.flatnonzero(np.isnan(values)).tolist():
+        change = int(at[index]), float(values[index])
         _violation(found, NOT_A_NUMBER, log, series, "is not a number", [change])
 
 
@@ -142,7 +142,7 @@ def _same_life(log: MetricLog, first: int, last: int) -> bool:
 def _restarts(history: History, found: Findings) -> None:
     """Counters begin anew only with a life of the server that the conductor began."""
     log = history.metrics
-    begun_ns = [life.start_ns for life in lives(history)]
+    begun_ns = [life.start_ns for life in incarnations(history)]
     for scrape in range(1, len(log)):
         if _same_life(log, scrape - 1, scrape):
             continue
@@ -173,14 +173,14 @@ def _judge_histogram(log: MetricLog, buckets: list[Series], count: Series | None
     changed = np.zeros(len(log), np.bool_)
     odd = np.zeros(len(log), np.bool_)
     below: Values | None = None
-    for place, series in enumerate(members):
+    for index, series in enumerate(members):
         changed[series.at] = True
         values, there = series.at_each(len(log))
         odd |= ~there
         if below is None:
             odd |= values < 0
         else:
-            odd |= values < below if place < len(buckets) else values != below
+            odd |= values < below if index < len(buckets) else values != below
         below = values
     found.checked += int(changed.sum())
     for scrape in np.flatnonzero(odd & changed).tolist():

@@ -91,11 +91,11 @@ def _events(history: History, found: Findings, kind: type[D]) -> list[Timed[D]]:
 
 
 def _violation(found: Findings, rule: Rule, event: Timed[EventData], wrong: str) -> None:
-    said = shown(event.data)
-    details = ", ".join(f"{key}={value}" for key, value in said.items() if key != "ok")
+    values = shown(event.data)
+    details = ", ".join(f"{key}={value}" for key, value in values.items() if key != "ok")
     figures = {
         key: value
-        for key, value in said.items()
+        for key, value in values.items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
     found.violation(rule, SERVER, f"{wrong}: {details}", figures=figures, t_ns=event.t_ns)

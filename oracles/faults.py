@@ -60,7 +60,7 @@ class Arming:
     """Firings by fault and server process."""
 
     def covers(self, record: FaultRecord) -> bool:
-        struck_ns = record.t_ns - held_ns(record)
+        struck_ns = record.t_ns - delay_ns(record)
         late = self.end_ns is not None and struck_ns > self.end_ns + SLACK_NS
         return record.fault in self.faults and self.start_ns - SLACK_NS <= struck_ns and not late
 
@@ -134,7 +134,7 @@ def direction_of(record: FaultRecord) -> Direction | None:
             return None
 
 
-def held_ns(record: FaultRecord) -> int:
+def delay_ns(record: FaultRecord) -> int:
     """How long before its line a held copy was struck: it is told when it starts, maybe after healing."""
     held = record.firing if record.kind == "copy_delay" else None
     return int(held.ms * NS_PER_MS) if isinstance(held, CopyDelayed) else 0

@@ -14,7 +14,7 @@ from history.finding import process
 from history.reader import History
 from history.records import FaultRecord
 from oracles.findings import Findings
-from oracles.views.incarnations import OUTSIDE, lives
+from oracles.views.incarnations import OUTSIDE, incarnations
 from oracles.views.struck_requests import by_name
 
 
@@ -39,7 +39,7 @@ def _whole(history: History, fired: Sequence[FaultRecord], found: Findings) -> N
     noted: dict[tuple[str, int], set[str]] = defaultdict(set)
     for line in history.faults:
         noted[line.role, line.pid].add(line.event)
-    lived = len(lives(history)) == 1 and not history.events_of(ServerExit)
+    lived = len(incarnations(history)) == 1 and not history.events_of(ServerExit)
     for role, pid in sorted({(line.role, line.pid) for line in fired}):
         due = {"armed", *(() if role == OUTSIDE else ("loaded",)), *(("healed",) if lived else ())}
         others = noted[role, pid] - {"fired"}

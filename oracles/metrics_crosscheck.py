@@ -51,7 +51,7 @@ VALUE = _rule(
     "value", "A counter that Prometheus scrapes lies between the suite's values just before and just after."
 )
 RULES = (INCARNATION, MISSING, ADDITIONAL, VALUE)
-Places = NDArray[np.intp]
+Indexes = NDArray[np.intp]
 
 
 def judge(history: History) -> OracleResult:
@@ -65,11 +65,11 @@ def judge(history: History) -> OracleResult:
         found.gap("no-scrapes", "the suite's own scrapes all failed")
         return found.result("")
     both = _Both(history)
-    share = both.share_seen()
+    share = both.share_scraped()
     if share < LEAST_SHARE:
         text = f"Prometheus saw {share:.0%} of what the suite saw, at least {LEAST_SHARE:.0%} is needed"
         found.gap("too-few-scrapes", text, figures={"share": share, "bound": LEAST_SHARE})
-    both.judge_lives(found)
+    both.judge_incarnations(found)
     for key in sorted(both.keys):
         both.judge_series(key, found)
     agreement, figures = both.agreement()
@@ -168,13 +168,13 @@ class _Both:
             np.bool_,
         )
 
-    def judge_lives(self, found: Findings) -> None:
+    def judge_incarnations(self, found: Findings) -> None:
         """Prometheus cannot have seen another life of the server in the midst of one."""
-        suite, told = self._suite.incarnations, set[float | None]()
+        suite, reported = self._suite.incarnations, set[float | None]()
         for at, before, after in zip(self._at, self._before, self._after, strict=True):
             life = self._other.incarnations[at]
-            if suite[before] == suite[after] and life not in (suite[before], *told):
-                told.add(life)
+            if suite[before] == suite[after] and life not in (suite[before], *reported):
+                reported.add(life)
                 text = f"Prometheus saw a server started at {life}, the suite one started at {suite[before]}"
                 found.violation(INCARNATION, SERVER, text, t_ns=self._other.times_ns[at])
 
@@ -211,30 +211,30 @@ class _Both:
         self, rule: Rule, key: str, around: _Around, wrong: Flags, what: str, found: Findings
     ) -> None:
         """One violation, at the first scrape at which it is wrong."""
-        places = np.flatnonzero(wrong).tolist()
-        if not places:
+        indexes = np.flatnonzero(wrong).tolist()
+        if not indexes:
             return
-        first = places[0]
+        first = indexes[0]
         at, before, after = self._at[first], self._before[first], self._after[first]
         samples = [
             (self._suite.times_ns[before], float(around.before[first])),
             (self._other.times_ns[at], float(around.seen[first])),
             (self._suite.times_ns[after], float(around.after[first])),
         ]
-        told = what or (
+        reported = what or (
             f"Prometheus saw {samples[1][1]:.12g}, "
             f"the suite {samples[0][1]:.12g} before and {samples[2][1]:.12g} after"
         )
-        text = f"{key}: {told} (at {len(places)} of its {len(self._at)} scrapes)"
-        figures = {"at": len(places), "scrapes": len(self._at)}
+        text = f"{key}: {reported} (at {len(indexes)} of its {len(self._at)} scrapes)"
+        figures = {"at": len(indexes), "scrapes": len(self._at)}
         found.violation(rule, metric(key), text, figures=figures, samples=samples, t_ns=samples[1][0])
 
-    def share_seen(self) -> float:
+    def share_scraped(self) -> float:
         """Of the suite's scrapes, how many have one of Prometheus near them."""
         ours, theirs = np.array(self._suite.times_ns), np.array(self._other.times_ns)
-        place = np.searchsorted(theirs, ours)
-        left = ours - theirs[np.maximum(place - 1, 0)]
-        right = theirs[np.minimum(place, len(theirs) - 1)] - ours
+        index = np.searchsorted(theirs, ours)
+        left = ours - theirs[np.maximum(index - 1, 0)]
+        right = theirs[np.minimum(index, len(theirs) - 1)] - ours
         return float((np.minimum(np.abs(left), np.abs(right)) <= NEAR_NS).mean())
 
     def agreement(self) -> tuple[str, Figures]:

@@ -209,14 +209,14 @@ def _stream_problems(record: RequestRecord) -> Iterator[Problem]:
 
 
 def _error(record: RequestRecord) -> Problem:
-    said = "no reason recorded"
+    reason = "no reason recorded"
     if record.error is not None:
-        said = f"{record.error.kind}: {record.error.message[:MAX_TEXT]}"
+        reason = f"{record.error.kind}: {record.error.message[:MAX_TEXT]}"
     if record.status == 200:
         tokens = len(record.token_ids)
-        text = f"HTTP 200, yet no whole answer after {tokens} tokens: {said}"
+        text = f"HTTP 200, yet no whole answer after {tokens} tokens: {reason}"
         return Problem(TRUNCATED, text, {"tokens": tokens})
-    return Problem(FAILED, f"failed with status {record.status}: {said}", _status(record))
+    return Problem(FAILED, f"failed with status {record.status}: {reason}", _status(record))
 
 
 def _status(record: RequestRecord) -> Figures:
@@ -237,16 +237,16 @@ def _usage(record: RequestRecord) -> Iterator[Problem]:
 
 
 def _finish(record: RequestRecord, context: int) -> Iterator[Problem]:
-    tokens, asked = len(record.token_ids), record.max_tokens * record.choices
+    tokens, requested = len(record.token_ids), record.max_tokens * record.choices
     if record.finish_reason not in ("length", "stop"):
         yield Problem(FINISH_REASON, f"finish reason {record.finish_reason}", {})
     full = record.prompt_tokens + tokens // record.choices >= context
-    if record.finish_reason == "length" and tokens < asked and not full:
-        text = f"cut for length after {tokens} of {asked} tokens"
-        yield Problem(TOO_SHORT, text, {"tokens": tokens, "requested": asked})
-    if tokens > asked:
-        text = f"{tokens} tokens where at most {asked} were asked for"
-        yield Problem(TOO_LONG, text, {"tokens": tokens, "requested": asked})
+    if record.finish_reason == "length" and tokens < requested and not full:
+        text = f"cut for length after {tokens} of {requested} tokens"
+        yield Problem(TOO_SHORT, text, {"tokens": tokens, "requested": requested})
+    if tokens > requested:
+        text = f"{tokens} tokens where at most {requested} were asked for"
+        yield Problem(TOO_LONG, text, {"tokens": tokens, "requested": requested})
 
 
 def _stream(record: RequestRecord) -> Iterator[Problem]:
@@ -270,8 +270,8 @@ def _logprobs(record: RequestRecord) -> Iterator[Problem]:
         yield Problem(
             LOGPROBS, f"{len(record.logprobs)} logprobs for {len(record.token_ids)} tokens", figures
         )
-    for place, value in enumerate(record.logprobs):
+    for position, value in enumerate(record.logprobs):
         if not math.isfinite(value) or value > 0:
-            text = f"logprob {value} at position {place}"
-            yield Problem(LOGPROBS, text, {"position": place, "logprob": value})
+            text = f"logprob {value} at position {position}"
+            yield Problem(LOGPROBS, text, {"position": position, "logprob": value})
             return

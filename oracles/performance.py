@@ -58,9 +58,9 @@ def judge(history: History) -> OracleResult:
     else:
         for name, bounds in history.plan.scenario.performance.items():
             _phase(history, name, bounds, by_phase, found)
-    asked = history.plan.scenario.performance
-    passed = f"{'within the bounds' if asked else 'no bounds asked for'}: {_figures_text(by_phase)}"
-    return found.result(passed, phases=len(by_phase), bounded=len(asked))
+    bounded = history.plan.scenario.performance
+    passed = f"{'within the bounds' if bounded else 'no bounds asked for'}: {_figures_text(by_phase)}"
+    return found.result(passed, phases=len(by_phase), bounded=len(bounded))
 
 
 def _figures_text(by_phase: Mapping[str, Speed]) -> str:
@@ -72,9 +72,9 @@ def _figures_text(by_phase: Mapping[str, Speed]) -> str:
 def _times(speed: Speed, found: Findings) -> None:
     """A request's times must be in order for anything to follow from them."""
     backwards = {
-        block.records[place].id
+        block.records[index].id
         for block in gaps(speed.ok)
-        for place in np.flatnonzero(np.minimum.reduceat(block.us, block.starts()) < 0).tolist()
+        for index in np.flatnonzero(np.minimum.reduceat(block.us, block.starts()) < 0).tolist()
     }
     for record in speed.ok:
         found.checked += 1

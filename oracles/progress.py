@@ -117,8 +117,8 @@ def _stall(event: Timed[Stall], points: list[Point], found: Findings) -> None:
     """What the conductor saw, named after what the server counted meanwhile."""
     stall = event.data
     since_ns = event.t_ns - int(stall.seconds * NS_PER_S)
-    stretch = [point for point in points if since_ns <= point.t_ns <= event.t_ns]
-    rule, why = _kind(stretch)
+    frozen = [point for point in points if since_ns <= point.t_ns <= event.t_ns]
+    rule, why = _kind(frozen)
     text = (
         f"{NAMES[rule]}{why}: stalled for {stall.seconds} s: {stall.running} running, {stall.waiting} waiting"
     )
@@ -128,15 +128,15 @@ def _stall(event: Timed[Stall], points: list[Point], found: Findings) -> None:
     found.violation(rule, SERVER, text, figures=figures, t_ns=event.t_ns)
 
 
-def _kind(stretch: list[Point]) -> tuple[Rule, str]:
+def _kind(frozen: list[Point]) -> tuple[Rule, str]:
     """Which rule these scrapes without a token break, and what shows it."""
-    if len(stretch) > 2:
-        first, middle, last = stretch[0], stretch[len(stretch) // 2], stretch[-1]
+    if len(frozen) > 2:
+        first, middle, last = frozen[0], frozen[len(frozen) // 2], frozen[-1]
         # In both halves, since what was counted once as the trouble began is no work in vain.
         if first.vain_work < middle.vain_work < last.vain_work:
             grown = last.vain_work - first.vain_work
             return LIVELOCK, f" ({grown:g} lookups of tokens and preemptions, and no token)"
-    if stretch and all(point.running == 0 and point.waiting > 0 for point in stretch[1:]):
+    if frozen and all(point.running == 0 and point.waiting > 0 for point in frozen[1:]):
         return DEADLOCK, " (requests wait and none runs)"
     return STALL, ""
 
@@ -170,10 +170,10 @@ def _standstills(history: History, points: list[Point], found: Findings) -> None
     busy = BusyTimes(history.requests)
     # A gauge keeps its last value while the engine rests, so it only counts while a client waits.
     watched = [point for point in points if point.t_ns in busy]
-    for stretch in _frozen(watched, history.plan.scenario.limits.stall_s):
-        first, last = stretch[0], stretch[-1]
+    for frozen in _frozen(watched, history.plan.scenario.limits.stall_s):
+        first, last = frozen[0], frozen[-1]
         work = f"{last.running:g} running and {last.waiting:g} waiting"
-        rule, why = _kind(stretch)
+        rule, why = _kind(frozen)
         seconds = _seconds(first, last)
         text = f"{NAMES[rule]}{why}: no token for {seconds:.1f} s with {work}"
         samples = [(point.t_ns, point.tokens) for point in (first, last)]
@@ -198,15 +198,15 @@ def _points(history: History) -> list[Point] | None:
 
 def _frozen(points: list[Point], limit_s: float) -> list[list[Point]]:
     """Every unbroken stretch of points, longer than the limit, with work and without a token."""
-    stretches: list[list[Point]] = []
+    runs: list[list[Point]] = []
     current: list[Point] = []
     for point in points:
         if current and not _goes_on(current[-1], point):
-            stretches.append(current)
+            runs.append(current)
             current = []
         current.append(point)
-    stretches.append(current)
-    return [stretch for stretch in stretches if stretch and _seconds(stretch[0], stretch[-1]) > limit_s]
+    runs.append(current)
+    return [frozen for frozen in runs if frozen and _seconds(frozen[0], frozen[-1]) > limit_s]
 
 
 def _goes_on(before: Point, now: Point) -> bool:

@@ -39,7 +39,7 @@ class Recovery:
     """What became of a server after a healing."""
 
     healed: Timed[Healed]
-    asked: bool
+    was_loaded: bool
     """Whether anything was sent afterwards."""
     seconds: float | None
     """From healing to the first whole answer to what was sent afterwards; None when there was none."""
@@ -55,18 +55,18 @@ def recoveries(history: History) -> Iterator[Recovery]:
     by_start = sorted(history.requests, key=lambda record: record.start_ns, reverse=True)
     healings = [event for event in history.events_of(Healed) if event.data.confirmed]
     # Backwards through time, so that each request is looked at once.
-    place = 0
+    index = 0
     first_ns: int | None = None
     by_cache: bool | None = None
     load = {phase.name for phase in history.plan.scenario.phases}
     found: list[Recovery] = []
     for event in sorted(healings, key=lambda event: event.t_ns, reverse=True):
-        while place < len(by_start) and by_start[place].start_ns >= event.t_ns:
-            first_ns = _earlier(first_ns, by_start[place])
-            by_cache = _used_cache(by_cache, by_start[place], load)
-            place += 1
+        while index < len(by_start) and by_start[index].start_ns >= event.t_ns:
+            first_ns = _earlier(first_ns, by_start[index])
+            by_cache = _used_cache(by_cache, by_start[index], load)
+            index += 1
         seconds = None if first_ns is None else (first_ns - event.t_ns) / NS_PER_S
-        found.append(Recovery(event, place > 0, seconds, by_cache))
+        found.append(Recovery(event, index > 0, seconds, by_cache))
     yield from reversed(found)
 
 
@@ -77,7 +77,7 @@ def judge_recoveries(history: History, found: Findings) -> Sequence[float]:
     for recovery in recoveries(history):
         name, healed_ns = recovery.healed.data.phase, recovery.healed.t_ns
         where = f"after healing in phase {name}"
-        if not recovery.asked:
+        if not recovery.was_loaded:
             found.gap("nothing-sent", f"{where} nothing was asked", phase(name))
             continue
         found.checked += 1

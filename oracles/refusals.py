@@ -26,7 +26,7 @@ NOT_REFUSED = Rule(
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class WrongRequest:
     """One such request."""
 
     form: str
@@ -41,10 +41,10 @@ def judge(history: History, found: Findings) -> int:
     for line in history.faults:
         if line.event != "fired" or line.kind not in WRONG_REQUESTS:
             continue
-        for each in asked(line):
+        for each in wrong_requests(line):
             count += 1
             if each.form not in UNANSWERED and not is_refusal(each.status):
-                text = _told(line, each)
+                text = _answer_text(line, each)
                 figures = {} if each.status == NO_STATUS else {"status": each.status}
                 found.violation(NOT_REFUSED, fault(line.fault), text, figures=figures, t_ns=line.t_ns)
     found.checked += count
@@ -55,15 +55,15 @@ def is_refusal(status: int) -> bool:
     return 400 <= status < 500
 
 
-def asked(line: FaultRecord) -> Iterator[Asked]:
+def wrong_requests(line: FaultRecord) -> Iterator[WrongRequest]:
     """What a strike sent, and what came back."""
     sent = line.firing
     if isinstance(sent, WrongRequestsSent):
         for form, status, body in zip(sent.forms, sent.statuses, sent.bodies, strict=True):
-            yield Asked(form, status, body)
+            yield WrongRequest(form, status, body)
 
 
-def _told(line: FaultRecord, each: Asked) -> str:
+def _answer_text(line: FaultRecord, each: WrongRequest) -> str:
     if each.status == NO_STATUS:
         return f"{line.kind} {each.form}: no answer"
     return f"{line.kind} {each.form}: answered with status {each.status}: {each.body[:MAX_TEXT]}"

@@ -24,7 +24,7 @@ from oracles.findings import Findings
 from oracles.inputs import CLIENT, EVENTS, METRICS, RESOURCES
 from oracles.memory_room import MEMORY_AT_END, allowed_mib
 from oracles.rule import Rule
-from oracles.views.incarnations import lives
+from oracles.views.incarnations import incarnations
 from oracles.views.timeline import NS_PER_S
 
 NAME = "resources"
@@ -109,26 +109,26 @@ def judge(history: History) -> OracleResult:
     if not history.resources:
         found.gap("not-sampled", "no resources were sampled")
         return found.result("")
-    lives = _lives(history)
-    last = lives.get(_life(history.resources[-1]), [])
+    incarnations = _lives(history)
+    last = incarnations.get(_life(history.resources[-1]), [])
     if not last or last[-1].name != END:
         found.gap("no-quiet-end", "the server did not come to a quiet end")
     elif len(last) < 2:
         found.gap("no-quiet-moment", "there was no quiet moment before the end to compare with")
-    for moments in lives.values():
+    for moments in incarnations.values():
         if len(moments) > 1:
             _counts(history, moments, found)
             _memory(moments, found)
             _memory_at_end(history, moments, found)
-    passed = "; ".join(_growth_text(moments) for moments in lives.values() if len(moments) > 1)
+    passed = "; ".join(_growth_text(moments) for moments in incarnations.values() if len(moments) > 1)
     return found.result(passed, **_figures(last))
 
 
 def _lives(history: History) -> dict[tuple[int, int], list[Moment]]:
-    lives: dict[tuple[int, int], list[Moment]] = defaultdict(list)
+    incarnations: dict[tuple[int, int], list[Moment]] = defaultdict(list)
     for moment in _quiet(history):
-        lives[_life(moment.held)].append(moment)
-    return lives
+        incarnations[_life(moment.held)].append(moment)
+    return incarnations
 
 
 def _life(record: ResourceRecord) -> tuple[int, int]:
@@ -159,7 +159,7 @@ def _name(history: History, event: Timed[EventData]) -> str | None:
 
 def _phases_of_two_lives(history: History) -> set[str]:
     """At their end a server is fresh, and has not taken yet what it takes at its first load."""
-    begun_ns = [life.start_ns for life in lives(history)]
+    begun_ns = [life.start_ns for life in incarnations(history)]
     return {
         phase.spec.name
         for phase in history.phases()

@@ -166,9 +166,9 @@ def _cached(history: History, window: Window, found: Findings) -> None:
     Only where every request ended well, and is one to the server: the usage of several answers to a
     prompt speaks of the prompt once.
     """
-    told = [record.usage.cached_tokens for record in window.requests if record.usage is not None]
+    reported = [record.usage.cached_tokens for record in window.requests if record.usage is not None]
     single = window.single and all(record.choices == 1 for record in window.others)
-    if not (told and single and window.clean) or None in told:
+    if not (reported and single and window.clean) or None in reported:
         return
     if release(history) < FIRST_ADMISSION_COUNTS and window.growth(PREEMPTIONS):
         return
@@ -176,7 +176,7 @@ def _cached(history: History, window: Window, found: Findings) -> None:
     if counted is None:
         return
     found.checked += 1
-    answers = sum(cached or 0 for cached in told)
+    answers = sum(cached or 0 for cached in reported)
     if answers != counted[0]:
         text = f"the answers' usage says {answers} cached tokens, the server counted {counted[0]:g}"
         figures = {"answers": answers, "server": counted[0]}

@@ -22,7 +22,7 @@ from oracles import completeness
 from oracles.findings import Findings
 from oracles.inputs import LEDGER
 from oracles.rule import Rule, Source
-from oracles.views.incarnations import deaths, lives
+from oracles.views.incarnations import deaths, incarnations
 
 NAME = "transfer-invariants"
 ROLES = ("scheduler", "worker")
@@ -132,7 +132,7 @@ def judge(history: History) -> OracleResult:
     if settings.audit and not audited:
         found.gap("nothing-audited", "audit mode is on and no block was compared")
     begun = {label: _grown(first, last, partial(_begun, label)) for label in ACCOUNTS}
-    ended = ", ".join(f"{begun[label]} {words}" for label, words in ACCOUNTS.items())
+    ended = ", ".join(f"{begun[label]} {outcome}" for label, outcome in ACCOUNTS.items())
     passed = f"each ended once: {ended}; {audited} blocks compared"
     return found.result(passed, audited=audited, **begun)
 
@@ -149,7 +149,7 @@ def _without_module(history: History, found: Findings) -> OracleResult:
 
 def _last_books(history: History) -> Books:
     """The last balance of each book. Those of a life that a fault ended were never closed."""
-    began_ns = max((life.start_ns for life in lives(history)[1:]), default=0)
+    began_ns = max((life.start_ns for life in incarnations(history)[1:]), default=0)
     return _books(record for record in history.ledger if record.t_ns >= began_ns)
 
 
@@ -188,8 +188,8 @@ def _open(book: Book, deadline_ns: int, found: Findings) -> None:
     for label, account in book.balance.accounts.items():
         found.checked += 1
         if account.open and account.since_ns is not None and account.since_ns < deadline_ns:
-            words, some = ACCOUNTS[label], ", ".join(account.names)
-            text = f"{account.open} {words} never ended, among them {some} ({line.role} {line.pid})"
+            outcome, some = ACCOUNTS[label], ", ".join(account.names)
+            text = f"{account.open} {outcome} never ended, among them {some} ({line.role} {line.pid})"
             subject, figures = process(line.role, line.pid), {"open": account.open}
             found.violation(NEVER_ENDED[label], subject, text, figures=figures, t_ns=line.t_ns)
 

@@ -74,7 +74,7 @@ class NetworkCut(OutsideFiring, frozen=True):
         return self.requests
 
 
-class BytesHeld(OutsideFiring, frozen=True):
+class BytesDelayed(OutsideFiring, frozen=True):
     """Runs of bytes that had to wait. Of `network_stall`, `network_latency` and `network_loss`."""
 
     waiting: Count = 0
@@ -141,9 +141,9 @@ FIRINGS_OUTSIDE: Mapping[str, type[OutsideFiring]] = {
     "memory_squeeze": Ended,
     "cpu_squeeze": CpuSqueezed,
     "network_cut": NetworkCut,
-    "network_stall": BytesHeld,
-    "network_latency": BytesHeld,
-    "network_loss": BytesHeld,
+    "network_stall": BytesDelayed,
+    "network_latency": BytesDelayed,
+    "network_loss": BytesDelayed,
     "slow_reader": SlowRead,
     "malformed_request": WrongRequestsSent,
     "oversized_request": WrongRequestsSent,
@@ -198,9 +198,9 @@ REVERTED: Mapping[str, type[Evidence]] = {
     "memory_squeeze": Serves,
     "cpu_squeeze": CpuReturned,
     "network_cut": NetworkCut,
-    "network_stall": BytesHeld,
-    "network_latency": BytesHeld,
-    "network_loss": BytesHeld,
+    "network_stall": BytesDelayed,
+    "network_latency": BytesDelayed,
+    "network_loss": BytesDelayed,
     "slow_reader": SlowRead,
     "malformed_request": RequestsSent,
     "oversized_request": RequestsSent,

@@ -42,7 +42,9 @@ class Trigger(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     @property
     def ways(self) -> int:
         """How many of the ways to choose are set."""
-        return sum(way is not None for way in (self.probability, self.nth, self.every, self.key_share))
+        return sum(
+            selection is not None for selection in (self.probability, self.nth, self.every, self.key_share)
+        )
 
     def counts(self, states: Collection[str]) -> bool:
         """Whether an invocation of a request in these states is one of the fault's."""

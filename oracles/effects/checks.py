@@ -20,7 +20,7 @@ from history.records import DEADLINE_EXCEEDED, FaultRecord, RequestRecord
 from oracles.answers import compared
 from oracles.effects.outside_faults import OUTSIDE_SIGNS
 from oracles.views.damage_spread import may_differ
-from oracles.views.fired_fault import Case, Doubt
+from oracles.views.fired_fault import Doubt, FiredFault
 from oracles.views.incarnations import deaths
 from oracles.views.timeline import NS_PER_US, end_ns, lines_before_stop
 
@@ -44,15 +44,15 @@ def consequence(
     if sign is None:
         return Doubt("no-sign", f"no sign is known by which to see a {fault.kind}")
     windows = [phase for phase in history.phases() if phase.spec.name in phases]
-    return sign(Case(history, fault, fired, windows))
+    return sign(FiredFault(history, fault, fired, windows))
 
 
-def _lookup_miss(case: Case) -> Doubt | None:
+def _lookup_miss(case: FiredFault) -> Doubt | None:
     """By the server's own word a request that was struck computed at least one whole block of its prompt."""
     size = case.history.plan.scenario.server.block_size
     reported = False
     for record in case.fired:
-        for request in case.asked(record):
+        for request in case.requests_of(record):
             if request.usage is None or request.usage.cached_tokens is None:
                 continue
             reported = True
@@ -67,7 +67,7 @@ def _lookup_miss(case: Case) -> Doubt | None:
     return Doubt("no-usage", "no request that was struck tells its cached tokens")
 
 
-def _store_refused(case: Case) -> Doubt | None:
+def _store_refused(case: FiredFault) -> Doubt | None:
     """The server said, as often as it was refused, that it cannot store."""
     lines = _log_lines(case, STORE_REFUSED)
     counted = max(lines, case.growth(ALLOCATION_FAILURES) or 0.0)
@@ -78,26 +78,26 @@ def _store_refused(case: Case) -> Doubt | None:
     )
 
 
-def _copy_delay(case: Case) -> Doubt | None:
+def _copy_delay(case: FiredFault) -> Doubt | None:
     """The server's own clocks for transfers show the delay, in each direction that was struck."""
     for direction in ("load", "store"):
         delays = [delay.ms for _, delay in _delayed(case) if delay.direction == direction]
         if not delays:
             continue
         injected_s = sum(delays) / 1000
-        seen_s = _copy_seconds(case, direction)
-        if seen_s is None:
+        grown_s = _copy_seconds(case, direction)
+        if grown_s is None:
             return Doubt("no-copy-time", f"the server reports no {direction} time")
-        if seen_s < COPY_TIME_SHARE * injected_s:
+        if grown_s < COPY_TIME_SHARE * injected_s:
             return Doubt(
                 "copy-time-too-short",
-                f"the server's {direction} time grew by {seen_s:.3f} s for {injected_s:.3f} s injected",
-                {"grown_s": seen_s, "injected_s": injected_s},
+                f"the server's {direction} time grew by {grown_s:.3f} s for {injected_s:.3f} s injected",
+                {"grown_s": grown_s, "injected_s": injected_s},
             )
     return None
 
 
-def _delayed(case: Case) -> Iterator[tuple[FaultRecord, CopyDelayed]]:
+def _delayed(case: FiredFault) -> Iterator[tuple[FaultRecord, CopyDelayed]]:
     """The firings that delay a copy or its end, each with its evidence."""
     for record in case.fired:
         firing = record.firing
@@ -105,7 +105,7 @@ def _delayed(case: Case) -> Iterator[tuple[FaultRecord, CopyDelayed]]:
             yield record, firing
 
 
-def _copy_seconds(case: Case, direction: str) -> float | None:
+def _copy_seconds(case: FiredFault, direction: str) -> float | None:
     """Seconds of transfers by the name of the release: a counter each from 0.24, one with labels before."""
     flat = case.growth_to_the_end(f"vllm:kv_offload_{direction}_time_total")
     if flat is not None:
@@ -114,7 +114,7 @@ def _copy_seconds(case: Case, direction: str) -> float | None:
     return case.growth_to_the_end("vllm:kv_offload_total_time_total", transfer_type=transfer_type)
 
 
-def _load_failure(case: Case) -> Doubt | None:
+def _load_failure(case: FiredFault) -> Doubt | None:
     """The server said that it recovered, or failed a request, as its policy has it."""
     if case.history.plan.scenario.server.load_failure_policy == "recompute":
         recovered = _log_lines(case, RECOVERED)
@@ -129,26 +129,26 @@ def _load_failure(case: Case) -> Doubt | None:
     return Doubt("no-request-failed-by-policy", "no request failed by policy")
 
 
-def _load_failed(case: Case) -> Doubt | None:
+def _load_failed(case: FiredFault) -> Doubt | None:
     """The server asked for the blocks of each such request again, or failed it, as its policy has it."""
-    last_asked_ns: dict[str | None, int] = defaultdict(int)
+    last_retry_ns: dict[str | None, int] = defaultdict(int)
     for line in case.history.faults:
         if isinstance(line.note, LoadRetried):
-            last_asked_ns[line.request] = max(line.t_ns, last_asked_ns[line.request])
+            last_retry_ns[line.request] = max(line.t_ns, last_retry_ns[line.request])
     for record in case.fired:
         if case.history.plan.scenario.server.load_failure_policy == "recompute":
-            if last_asked_ns[record.request] <= record.t_ns:
+            if last_retry_ns[record.request] <= record.t_ns:
                 return Doubt(
                     "not-asked-again", f"the server did not ask again for the request of arrival {record.n}"
                 )
-        elif not any(request.outcome == "error" for request in case.asked(record)):
+        elif not any(request.outcome == "error" for request in case.requests_of(record)):
             return Doubt(
                 "no-request-failed-by-policy", f"the request of arrival {record.n} did not fail by policy"
             )
     return None
 
 
-def _damage(case: Case) -> Doubt | None:
+def _damage(case: FiredFault) -> Doubt | None:
     """An answer of the phase, or of a later one that read the damaged block, is not the golden one."""
     start = min((phase.start_ns for phase in case.phases), default=0)
     different = [comparison.record for comparison in compared(case.history).different]
@@ -162,7 +162,7 @@ def _damage(case: Case) -> Doubt | None:
     return Doubt("no-damage-shown", "no answer shows the damage")
 
 
-def _stored_again(case: Case) -> Doubt | None:
+def _stored_again(case: FiredFault) -> Doubt | None:
     """The server stored a block again that this fault had taken from the tier."""
     for line in case.history.faults:
         if line.fault == case.fault.id and isinstance(line.note, BlockStoredAgain):
@@ -170,17 +170,17 @@ def _stored_again(case: Case) -> Doubt | None:
     return Doubt("not-stored-again", "the server stored none of the lost blocks again")
 
 
-def _no_room(case: Case) -> Doubt | None:
+def _no_room(case: FiredFault) -> Doubt | None:
     """A store found no room."""
     if _log_lines(case, STORE_REFUSED) or (case.growth_to_the_end(ALLOCATION_FAILURES) or 0) > 0:
         return None
     return Doubt("no-store-refused", "no store was turned away")
 
 
-def _asked_again(case: Case) -> Doubt | None:
+def _requested_again(case: FiredFault) -> Doubt | None:
     """A request that was put off got its first token afterwards: it was asked for again."""
     for record in case.fired:
-        if any(_token_after(request, record.t_ns) for request in case.asked(record)):
+        if any(_token_after(request, record.t_ns) for request in case.requests_of(record)):
             return None
     return Doubt("no-token-afterwards", "no request that was put off got a token afterwards")
 
@@ -194,7 +194,7 @@ def is_not_a_number(record: RequestRecord) -> bool:
     return record.error is not None and NOT_A_NUMBER.search(record.error.message) is not None
 
 
-def _waited(case: Case) -> Doubt | None:
+def _waited(case: FiredFault) -> Doubt | None:
     """For each load whose end was reported late, its request got no token meanwhile. Of stores, by the books
     of the scheduler, one was open when it was struck, and for as long as its end was kept back."""
     stores: list[tuple[FaultRecord, float]] = []
@@ -211,7 +211,7 @@ def _waited(case: Case) -> Doubt | None:
     return None
 
 
-def _kept_open(case: Case, struck: FaultRecord, ms: float) -> bool:
+def _kept_open(case: FiredFault, struck: FaultRecord, ms: float) -> bool:
     """Whether the store that took longest was open at the strike, and as long as its delay."""
     return any(
         since_ns <= struck.t_ns <= since_ns + lasted_ns and lasted_ns >= ms * 1e6
@@ -231,12 +231,14 @@ def _longest_stores(history: History) -> list[tuple[int, int]]:
     ]
 
 
-def _waits(case: Case, struck: FaultRecord, ms: float) -> bool:
+def _waits(case: FiredFault, struck: FaultRecord, ms: float) -> bool:
     """Whether the request that was struck, or any where it is not named, was silent for so long."""
     since_ns, until_ns = struck.t_ns, struck.t_ns + int(COPY_TIME_SHARE * ms * 1e6)
     return any(
         record.start_ns <= since_ns and end_ns(record) >= until_ns and _silent(record, since_ns, until_ns)
-        for record in (case.asked(struck) if struck.request is not None else case.on_their_way.at(since_ns))
+        for record in (
+            case.requests_of(struck) if struck.request is not None else case.in_flight.at(since_ns)
+        )
     )
 
 
@@ -245,22 +247,22 @@ def _silent(record: RequestRecord, since_ns: int, until_ns: int) -> bool:
     return not any(since_ns < record.start_ns + us * NS_PER_US < until_ns for us in record.chunk_us)
 
 
-def _stuck(case: Case) -> Doubt | None:
+def _stuck(case: FiredFault) -> Doubt | None:
     """What waits for a lost end waits for ever: a stall, a missed deadline, or blocks that stay held."""
     missed = any(
         record.error is not None and record.error.kind == DEADLINE_EXCEEDED
         for record in case.history.requests
     )
-    held = any(event.data.ok is False for event in case.history.events_of(LeakProbe))
+    leaked = any(event.data.ok is False for event in case.history.events_of(LeakProbe))
     undrained = any(not event.data.ok for event in case.history.events_of(Drained))
-    if missed or held or undrained or case.history.events_of(Stall):
+    if missed or leaked or undrained or case.history.events_of(Stall):
         return None
     return Doubt(
         "nothing-waits", "nothing waits for it: no stall, no missed deadline, no block held at the end"
     )
 
 
-def _died(case: Case) -> Doubt | None:
+def _died(case: FiredFault) -> Doubt | None:
     """The server died after the first strike."""
     first = min(record.t_ns for record in case.fired)
     if any(event.t_ns >= first for event in deaths(case.history)):
@@ -268,10 +270,10 @@ def _died(case: Case) -> Doubt | None:
     return Doubt("server-lived-on", "the server lived on")
 
 
-def _went_on(case: Case) -> Doubt | None:
+def _went_on(case: FiredFault) -> Doubt | None:
     """Each request whose load ended among others, reported in reverse, got a token afterwards. Of the order
     of stores' ends neither server nor client shows anything."""
-    seen = False
+    shown = False
     for record in case.fired:
         for name in _loading(record):
             if not any(_token_after(request, record.t_ns) for request in case.named[name]):
@@ -279,8 +281,8 @@ def _went_on(case: Case) -> Doubt | None:
                     "no-token-afterwards",
                     f"{name}, whose load was reported in reverse, got no token afterwards",
                 )
-            seen = True
-    if seen:
+            shown = True
+    if shown:
         return None
     return Doubt("no-order-shown", "nothing shows the order in which the server received these ends")
 
@@ -290,19 +292,23 @@ def _loading(record: FaultRecord) -> list[str]:
     ends = record.firing
     if not isinstance(ends, CompletionsReordered):
         return []
-    return [name for way, name in zip(ends.directions, ends.requests, strict=True) if way == "load" and name]
+    return [
+        name
+        for direction, name in zip(ends.directions, ends.requests, strict=True)
+        if direction == "load" and name
+    ]
 
 
-def _log_lines(case: Case, pattern: re.Pattern[str]) -> int:
+def _log_lines(case: FiredFault, pattern: re.Pattern[str]) -> int:
     return sum(pattern.search(line) is not None for line in lines_before_stop(case.history))
 
 
-SIGNS: dict[str, Callable[[Case], Doubt | None]] = {
+SIGNS: dict[str, Callable[[FiredFault], Doubt | None]] = {
     "lookup_miss": _lookup_miss,
     "store_refused": _store_refused,
     "copy_delay": _copy_delay,
     "load_failure": _load_failure,
-    "lookup_retry": _asked_again,
+    "lookup_retry": _requested_again,
     "over_report": _died,
     "evict_after_hit": _died,
     "evict": _stored_again,

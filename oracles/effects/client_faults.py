@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from oracles.refusals import asked, is_refusal
+from oracles.refusals import is_refusal, wrong_requests
 from oracles.views.abandoned import given_up
-from oracles.views.fired_fault import Case, Doubt
+from oracles.views.fired_fault import Doubt, FiredFault
 from oracles.views.struck_requests import names_of
 
 
-def _refused(case: Case) -> Doubt | None:
+def _refused(case: FiredFault) -> Doubt | None:
     """The server refused requests that cannot be served, by its own status."""
     for line in case.fired:
-        if not any(is_refusal(each.status) for each in asked(line)):
+        if not any(is_refusal(each.status) for each in wrong_requests(line)):
             return Doubt("none-refused", f"the server refused none of the requests at arrival {line.n}")
     return None
 
 
-def _left(case: Case) -> Doubt | None:
+def _left(case: FiredFault) -> Doubt | None:
     """Of each crowd's requests the server says of one at least that it gave it up."""
     left = given_up(case.history)
     records = {record.id: record for record in case.history.requests}
@@ -33,7 +33,7 @@ def _left(case: Case) -> Doubt | None:
     return None
 
 
-CLIENT_SIGNS: dict[str, Callable[[Case], Doubt | None]] = {
+CLIENT_SIGNS: dict[str, Callable[[FiredFault], Doubt | None]] = {
     "malformed_request": _refused,
     "oversized_request": _refused,
     "abort_storm": _left,

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 from history.events import OUT_OF_MEMORY, SERVER_SERVICE, ContainerAction
 from history.records import FaultRecord
-from oracles.views.fault_windows import stretch
-from oracles.views.fired_fault import Case, Doubt
+from oracles.views.fault_windows import fault_window
+from oracles.views.fired_fault import Doubt, FiredFault
 from oracles.views.incarnations import outages
 from oracles.views.timeline import NS_PER_S, end_ns
 
@@ -19,11 +19,11 @@ LEAST_NS = NS_PER_S
 """A rate is taken of no shorter time."""
 
 
-def slower(case: Case) -> Doubt | None:
+def slower(case: FiredFault) -> Doubt | None:
     """Tokens came more slowly than before in the same phase."""
     times_ns = sorted(case.tokens_ns())
     for line in case.fired:
-        during = stretch(case.history, line)
+        during = fault_window(case.history, line)
         before_ns = [t_ns for t_ns in times_ns if t_ns < during.begin_ns]
         if during.end_ns is None:
             return Doubt("strike-unseen", f"nobody saw the end of the strike at arrival {line.n}")
@@ -41,7 +41,7 @@ def slower(case: Case) -> Doubt | None:
     return None
 
 
-def starved(case: Case) -> Doubt | None:
+def starved(case: FiredFault) -> Doubt | None:
     """The container's engine tells that the kernel ended something there for lack of memory, and a request
     failed of it."""
     for line in case.fired:
@@ -53,7 +53,7 @@ def starved(case: Case) -> Doubt | None:
     return engine_missed(case)
 
 
-def engine_missed(case: Case) -> Doubt | None:
+def engine_missed(case: FiredFault) -> Doubt | None:
     """A request failed that was on its way when the engine was killed, or came soon afterwards."""
     for record in case.fired:
         outage = next((one for one in outages(case.history) if one.cause == record), None)
@@ -63,23 +63,25 @@ def engine_missed(case: Case) -> Doubt | None:
     return None
 
 
-def unseen(case: Case) -> Doubt | None:
+def unseen(case: FiredFault) -> Doubt | None:
     """Prometheus has no scrape of that time, but some of before and after; and the suite has one."""
-    seen = case.history.prometheus.times_ns
+    scraped_ns = case.history.prometheus.times_ns
     for line in case.fired:
-        during = stretch(case.history, line)
+        during = fault_window(case.history, line)
         if during.end_ns is None:
             return Doubt("strike-unseen", f"nobody saw the end of the strike at arrival {line.n}")
         if not case.history.metrics.answered_within(during.begin_ns, during.end_ns):
             return Doubt("suite-saw-nothing", "the suite saw nothing meanwhile either")
-        if any(during.begin_ns < t_ns < during.end_ns for t_ns in seen):
+        if any(during.begin_ns < t_ns < during.end_ns for t_ns in scraped_ns):
             return Doubt("prometheus-saw", "Prometheus saw the server meanwhile")
-        if not any(t_ns < during.begin_ns for t_ns in seen) or not any(t_ns > during.end_ns for t_ns in seen):
+        if not any(t_ns < during.begin_ns for t_ns in scraped_ns) or not any(
+            t_ns > during.end_ns for t_ns in scraped_ns
+        ):
             return Doubt("not-seen-around", "Prometheus did not see the server both before and after it")
     return None
 
 
-def _oom(case: Case, line: FaultRecord) -> bool:
+def _oom(case: FiredFault, line: FaultRecord) -> bool:
     outage = next((one for one in outages(case.history) if one.cause == line), None)
     if outage is None:
         return False
@@ -97,7 +99,7 @@ def _rate(times_ns: Sequence[int], begin_ns: int, end_ns: int) -> float:
     return within * NS_PER_S / (end_ns - begin_ns)
 
 
-CONTAINER_SIGNS: dict[str, Callable[[Case], Doubt | None]] = {
+CONTAINER_SIGNS: dict[str, Callable[[FiredFault], Doubt | None]] = {
     "cpu_squeeze": slower,
     "memory_squeeze": starved,
     "prometheus_kill": unseen,

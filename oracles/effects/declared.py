@@ -23,7 +23,7 @@ from oracles.faults import direction_of, is_real
 from oracles.logs import NATIVE
 from oracles.rule import oracle_of
 from oracles.views.damage_spread import may_differ
-from oracles.views.incarnations import FOR_EVER, lives
+from oracles.views.incarnations import FOR_EVER, incarnations
 from oracles.views.struck_requests import by_name
 from oracles.views.timeline import NS_PER_S, end_ns
 
@@ -209,7 +209,7 @@ def _life(history: History, fired: Sequence[FaultRecord]) -> Scope:
     """The server, at the end of a life in which the fault fired."""
     struck = 0
     exits: dict[int, str] = {}
-    for life in lives(history):
+    for life in incarnations(history):
         until_ns = FOR_EVER if life.exit is None else life.exit.t_ns
         times = [line.t_ns for line in fired if life.start_ns <= line.t_ns <= until_ns]
         struck += bool(times)
@@ -236,7 +236,7 @@ def _wait(history: History, fired: Sequence[FaultRecord]) -> Scope:
 
 def _rest(history: History, fired: Sequence[FaultRecord]) -> Scope:
     """The server and its processes, after a firing in its last life."""
-    last_ns = max((life.start_ns for life in lives(history)), default=0)
+    last_ns = max((life.start_ns for life in incarnations(history)), default=0)
     times = [line.t_ns for line in fired if line.t_ns >= last_ns]
 
     def subject(finding: Finding) -> str | None:

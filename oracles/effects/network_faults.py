@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
-from history.protocol.outside import BytesHeld, SlowRead
+from history.protocol.outside import BytesDelayed, SlowRead
 from history.records import FaultRecord, RequestRecord
 from oracles.views.abandoned import CONNECTION_ERRORS, given_up
-from oracles.views.fault_windows import Stretch, at_the_end, stretch
-from oracles.views.fired_fault import Case, Doubt
+from oracles.views.fault_windows import FaultWindow, fault_window, reverting_line
+from oracles.views.fired_fault import Doubt, FiredFault
 from oracles.views.timeline import NS_PER_S, NS_PER_US, end_ns
 
 US_PER_MS = 1000
@@ -21,7 +21,7 @@ SHARE = 0.9
 NOBODY = Doubt("no-request", "no request was on its way")
 
 
-def _cut(case: Case) -> Doubt | None:
+def _cut(case: FiredFault) -> Doubt | None:
     """Whoever was on their way failed by their connection, and the server gave them up."""
     left = given_up(case.history)
     for line in case.fired:
@@ -40,10 +40,10 @@ def _cut(case: Case) -> Doubt | None:
     return None
 
 
-def _stall(case: Case) -> Doubt | None:
+def _stall(case: FiredFault) -> Doubt | None:
     """No token came as long as it lasted, and one did afterwards to each that waited."""
     for line in case.fired:
-        during, waiting = stretch(case.history, line), _named(case, line)
+        during, waiting = fault_window(case.history, line), _named(case, line)
         if during.end_ns is None:
             return Doubt("strike-unseen", f"nobody saw the end of the strike at arrival {line.n}")
         if not waiting:
@@ -57,15 +57,15 @@ def _stall(case: Case) -> Doubt | None:
     return None
 
 
-def _latency(case: Case) -> Doubt | None:
+def _latency(case: FiredFault) -> Doubt | None:
     """Whoever came and was answered while it lasted waited for both ways, and others were quicker."""
-    ways_ms = max(_held(line).both_ways_ms for line in case.fired)
-    stretches = [stretch(case.history, line) for line in case.fired]
-    late = [record for each in stretches for record in _within(case, each)]
+    delay_ms = max(_bytes_delayed(line).both_ways_ms for line in case.fired)
+    windows_in_force = [fault_window(case.history, line) for line in case.fired]
+    late = [record for each in windows_in_force for record in _within(case, each)]
     if not late:
         return Doubt("no-request-meanwhile", "no request came and was answered while it lasted")
     for record in late:
-        if (waited_ms := _first_ms(record)) < SHARE * ways_ms:
+        if (waited_ms := _first_ms(record)) < SHARE * delay_ms:
             return Doubt(
                 "first-token-too-soon",
                 f"request {record.id} got its first token after {waited_ms:.0f} ms",
@@ -75,15 +75,15 @@ def _latency(case: Case) -> Doubt | None:
     others = [
         _first_ms(record) for record in case.history.requests if record.id not in known and record.chunk_us
     ]
-    if not any(waited_ms < ways_ms for waited_ms in others):
+    if not any(waited_ms < delay_ms for waited_ms in others):
         return Doubt("not-slower", "requests were as slow without it")
     return None
 
 
-def _loss(case: Case) -> Doubt | None:
+def _loss(case: FiredFault) -> Doubt | None:
     """Somebody whose bytes were lost got no token for as long as they took to come again."""
     for line in case.fired:
-        again_ms = _held(line).shortest_ms
+        again_ms = _bytes_delayed(line).shortest_ms
         if not any(_longest_silence_ms(record) >= SHARE * again_ms for record in _named(case, line)):
             return Doubt(
                 "no-silence",
@@ -93,10 +93,10 @@ def _loss(case: Case) -> Doubt | None:
     return None
 
 
-def _slow(case: Case) -> Doubt | None:
+def _slow(case: FiredFault) -> Doubt | None:
     """These answers took as long as their bytes lay there unread, and others did not wait for them."""
     for line in case.fired:
-        end = at_the_end(case.history, line)
+        end = reverting_line(case.history, line)
         if end is None:
             return Doubt("strike-unseen", f"nobody saw the end of the strike at arrival {line.n}")
         did = end.reverted
@@ -113,7 +113,7 @@ def _slow(case: Case) -> Doubt | None:
     return None
 
 
-def _overtaken(case: Case, slow: list[RequestRecord]) -> bool:
+def _overtaken(case: FiredFault, slow: list[RequestRecord]) -> bool:
     """Whether a request that began after a slow one, ended before it."""
     names = {record.id for record in slow}
     return any(
@@ -124,13 +124,13 @@ def _overtaken(case: Case, slow: list[RequestRecord]) -> bool:
     )
 
 
-def _named(case: Case, line: FaultRecord) -> list[RequestRecord]:
+def _named(case: FiredFault, line: FaultRecord) -> list[RequestRecord]:
     """Our records of whom a strike names."""
-    names = stretch(case.history, line).requests
+    names = fault_window(case.history, line).requests
     return [record for record in case.history.requests if record.id in names]
 
 
-def _within(case: Case, during: Stretch) -> Iterator[RequestRecord]:
+def _within(case: FiredFault, during: FaultWindow) -> Iterator[RequestRecord]:
     """Requests of the fault's phases that were sent, and got their first token, while it lasted."""
     phases = {phase.spec.name for phase in case.phases}
     for record in case.history.requests:
@@ -153,12 +153,12 @@ def _longest_silence_ms(record: RequestRecord) -> float:
     return max((later - earlier for earlier, later in pairwise((0, *record.chunk_us))), default=0) / US_PER_MS
 
 
-def _held(line: FaultRecord) -> BytesHeld:
+def _bytes_delayed(line: FaultRecord) -> BytesDelayed:
     firing = line.firing
-    return firing if isinstance(firing, BytesHeld) else BytesHeld()
+    return firing if isinstance(firing, BytesDelayed) else BytesDelayed()
 
 
-NETWORK_SIGNS: dict[str, Callable[[Case], Doubt | None]] = {
+NETWORK_SIGNS: dict[str, Callable[[FiredFault], Doubt | None]] = {
     "network_cut": _cut,
     "network_stall": _stall,
     "network_latency": _latency,

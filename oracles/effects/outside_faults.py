@@ -8,8 +8,8 @@ from collections.abc import Callable
 from oracles.effects.client_faults import CLIENT_SIGNS
 from oracles.effects.container_faults import CONTAINER_SIGNS, engine_missed
 from oracles.effects.network_faults import NETWORK_SIGNS
-from oracles.views.fault_windows import stretch
-from oracles.views.fired_fault import Case, Doubt
+from oracles.views.fault_windows import fault_window
+from oracles.views.fired_fault import Doubt, FiredFault
 from oracles.views.incarnations import ending
 from oracles.views.timeline import NS_PER_S
 
@@ -17,10 +17,10 @@ IN_PIPES_NS = NS_PER_S // 4
 """What the server had sent before still comes in for so long."""
 
 
-def _stood_still(case: Case) -> Doubt | None:
+def _stood_still(case: FiredFault) -> Doubt | None:
     """While the server stood still no scrape was answered and no token came, though both were waited for."""
     for record in case.fired:
-        during = stretch(case.history, record)
+        during = fault_window(case.history, record)
         struck_ns, until_ns = during.begin_ns, during.end_ns
         if until_ns is None:
             return Doubt("strike-unseen", f"nobody saw begin and end of the strike at arrival {record.n}")
@@ -32,14 +32,14 @@ def _stood_still(case: Case) -> Doubt | None:
             return Doubt(
                 "scrape-answered", f"{answered} scrapes were answered meanwhile", {"scrapes": answered}
             )
-        if not case.on_their_way.at(struck_ns):
+        if not case.in_flight.at(struck_ns):
             return Doubt("no-request", "no request was on its way")
         if any(since_ns < t_ns < until_ns for t_ns in case.tokens_ns()):
             return Doubt("token-meanwhile", "tokens came meanwhile")
     return None
 
 
-def _ended(case: Case) -> Doubt | None:
+def _ended(case: FiredFault) -> Doubt | None:
     """Scrapes and clients tell that this life of the server ended: the next answer to a scrape is another
     process's, and no request that was on its way was answered by it."""
     log = case.history.metrics
@@ -54,14 +54,14 @@ def _ended(case: Case) -> Doubt | None:
         if log.incarnations[after - 1] == log.incarnations[after]:
             return Doubt("same-process", "scrapes are answered by the same process as before")
         if record.kind == "kill":
-            on_their_way = case.on_their_way.at(struck_ns + IN_PIPES_NS)
-            served = [one for one in on_their_way if one.start_ns < struck_ns and one.outcome == "ok"]
+            in_flight = case.in_flight.at(struck_ns + IN_PIPES_NS)
+            served = [one for one in in_flight if one.start_ns < struck_ns and one.outcome == "ok"]
             if served:
                 return Doubt("answered-all-the-same", f"request {served[0].id} was answered all the same")
     return None
 
 
-OUTSIDE_SIGNS: dict[str, Callable[[Case], Doubt | None]] = {
+OUTSIDE_SIGNS: dict[str, Callable[[FiredFault], Doubt | None]] = {
     "pause": _stood_still,
     "kill": _ended,
     "stop": _ended,

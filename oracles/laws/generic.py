@@ -136,8 +136,8 @@ def _within(log: MetricLog, series: Series, limits: Limits, found: Findings) -> 
     odd = np.isinf(values) | (values < limits.least) | (values > limits.most)
     if limits.whole:
         odd |= values != np.round(values)
-    for place in np.flatnonzero(odd).tolist():
-        value, scrape = float(values[place]), int(at[place])
+    for index in np.flatnonzero(odd).tolist():
+        value, scrape = float(values[index]), int(at[index])
         text = f"{series.key} is {value:g}, its limits are {limits.least:g} and {limits.most:g}"
         sample = (log.times_ns[scrape], value)
         found.violation(GAUGE_RANGE, metric(series.key), text, samples=[sample], t_ns=sample[0])
@@ -153,7 +153,7 @@ def _uses(server: ServerSettings | None, counter: str) -> bool:
 def _unused(log: MetricLog, series: Series, found: Findings) -> None:
     at, values = series.present()
     found.checked += len(at)
-    for place in np.flatnonzero(values > 0).tolist()[:1]:
-        sample = (log.times_ns[int(at[place])], float(values[place]))
+    for index in np.flatnonzero(values > 0).tolist()[:1]:
+        sample = (log.times_ns[int(at[index])], float(values[index]))
         text = f"{series.key} is {sample[1]:g}, and the run uses nothing that it counts"
         found.violation(UNUSED, metric(series.key), text, samples=[sample], t_ns=sample[0])

@@ -92,23 +92,23 @@ def _sum(
         return
     sums, there = total.at_each(len(log))
     bounds = _bounds(histogram, len(log))
-    places = np.flatnonzero(_whole(len(log), histogram, settled) & there & bounds.known)
-    lives = np.array([log.incarnations[place] or 0.0 for place in places.tolist()])
+    indexes = np.flatnonzero(_whole(len(log), histogram, settled) & there & bounds.known)
+    lives = np.array([log.incarnations[index] or 0.0 for index in indexes.tolist()])
     sides = (sums, bounds.least, bounds.most, bounds.endless)
-    grown, least, most, endless = (_grown(values[places], lives) for values in sides)
+    grown, least, most, endless = (_grown(values[indexes], lives) for values in sides)
     most = np.where(endless > 0, np.inf, most)
-    found.checked += len(places)
-    allowed = ROUNDING * np.maximum(np.abs(sums[places]), 1.0)
+    found.checked += len(indexes)
+    allowed = ROUNDING * np.maximum(np.abs(sums[indexes]), 1.0)
     # A sum that shrank breaks another rule.
     wrong = (
         (grown >= 0)
-        & (is_fresh | (np.arange(len(places)) > 0))
+        & (is_fresh | (np.arange(len(indexes)) > 0))
         & ((least - grown > allowed) | (grown - most > allowed))
     )
-    for place in np.flatnonzero(wrong).tolist():
-        t_ns = log.times_ns[int(places[place])]
-        text = f"{total.key} grew by {grown[place]:g}; its buckets allow {least[place]:g} to {most[place]:g}"
-        sample = (t_ns, float(sums[places[place]]))
+    for index in np.flatnonzero(wrong).tolist():
+        t_ns = log.times_ns[int(indexes[index])]
+        text = f"{total.key} grew by {grown[index]:g}; its buckets allow {least[index]:g} to {most[index]:g}"
+        sample = (t_ns, float(sums[indexes[index]]))
         found.violation(SUM_OUT_OF_BUCKETS, metric(total.key), text, samples=[sample], t_ns=t_ns)
 
 

@@ -102,9 +102,9 @@ def broken_at(log: MetricLog, law: Law, settled: Iterable[int]) -> list[tuple[in
     broken = law.breaks(left, right)
     looked = known & _still(log, law)
     looked[list(settled)] = known[list(settled)]
-    places = np.flatnonzero(looked)
-    wrong = broken[places]
-    begins = places[wrong & ~np.append(False, wrong[:-1])]
+    indexes = np.flatnonzero(looked)
+    wrong = broken[indexes]
+    begins = indexes[wrong & ~np.append(False, wrong[:-1])]
     return [(int(at), float(left[at]), float(right[at])) for at in begins.tolist()]
 
 

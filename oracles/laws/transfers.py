@@ -12,7 +12,7 @@ from oracles.findings import Findings
 from oracles.inputs import LEDGER, METRICS
 from oracles.laws.caches import DIRECTIONS
 from oracles.rule import Rule
-from oracles.views.incarnations import lives
+from oracles.views.incarnations import incarnations
 from oracles.views.windows import Window
 
 BYTES = "vllm:kv_offload_total_bytes_total"
@@ -103,7 +103,7 @@ def _begun(history: History, window: Window, role: str, label: Label) -> Begun |
 
     Of a server that earlier runs have used, only what began after the first scrape, at least.
     """
-    since_ns = max((life.start_ns for life in lives(history)[1:]), default=0)
+    since_ns = max((life.start_ns for life in incarnations(history)[1:]), default=0)
     first_ns = None if window.first is None else window.log.times_ns[window.first]
     books: dict[int, list[LedgerRecord]] = {}
     for line in history.ledger:

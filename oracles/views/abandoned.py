@@ -8,7 +8,7 @@ from history.once import once
 from history.protocol.notes import RequestAbandoned
 from history.reader import History
 from history.records import FaultRecord, RequestRecord
-from oracles.views.fault_windows import Stretch, stretch
+from oracles.views.fault_windows import FaultWindow, fault_window
 from oracles.views.struck_requests import by_name
 from oracles.views.timeline import NS_PER_S
 
@@ -32,18 +32,20 @@ def given_up(history: History) -> dict[str, FaultRecord]:
 @once
 def cut_off(history: History) -> frozenset[str]:
     """The requests that failed by their connection because the plan had it cut."""
-    cuts = [stretch(history, line) for line in history.faults if line.event == "fired" and line.kind == CUT]
+    cuts = [
+        fault_window(history, line) for line in history.faults if line.event == "fired" and line.kind == CUT
+    ]
     return frozenset(record.id for record in history.requests if _is_cut(record, cuts))
 
 
-def _is_cut(record: RequestRecord, cuts: Sequence[Stretch]) -> bool:
+def _is_cut(record: RequestRecord, cuts: Sequence[FaultWindow]) -> bool:
     error = record.error
     if record.outcome != "error" or error is None or error.kind not in CONNECTION_ERRORS:
         return False
     return any(record.id in cut.requests or _was_refused(record, cut) for cut in cuts)
 
 
-def _was_refused(record: RequestRecord, cut: Stretch) -> bool:
+def _was_refused(record: RequestRecord, cut: FaultWindow) -> bool:
     """It was sent while no connection could be made, and no response came."""
     late = cut.end_ns is not None and record.start_ns > cut.end_ns + SLACK_NS
     return record.status is None and record.start_ns >= cut.begin_ns - SLACK_NS and not late

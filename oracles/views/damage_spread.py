@@ -17,22 +17,22 @@ from history.protocol.provenance import BlocksStored, LoadCached, PrefixReused, 
 from history.provenance import ProvenanceRecord
 from history.reader import History
 from history.records import FaultRecord
-from oracles.views.block_provenance import Place, Undecided, log_at, logs_of, struck_blocks
+from oracles.views.block_provenance import LogIndex, Undecided, log_at, logs_of, struck_blocks
 from oracles.views.struck_requests import named
 
-Seeds = Mapping[Place, Collection[str]]
+Seeds = Mapping[LogIndex, Collection[str]]
 """Keys of blocks that faults damaged, by the line at which they were read or stored."""
 
 
 def may_differ(history: History, fired: Iterable[FaultRecord]) -> set[str] | None:
     """Ids of the requests whose answers these firings can have changed; None where the log does not tell."""
     logs = logs_of(history.provenance)
-    struck: dict[int, dict[Place, set[str]]] = defaultdict(lambda: defaultdict(set))
+    struck: dict[int, dict[LogIndex, set[str]]] = defaultdict(lambda: defaultdict(set))
     try:
         for line in fired:
             log = log_at(logs, line.t_ns)
-            for place, key in struck_blocks(line, logs[log]):
-                struck[log][place].add(key)
+            for index, key in struck_blocks(line, logs[log]):
+                struck[log][index].add(key)
     except Undecided:
         return None
     resets = [event.t_ns for event in history.events_of(PrefixCacheReset) if event.data.ok]
@@ -45,18 +45,18 @@ def _affected(lines: Sequence[ProvenanceRecord], seeds: Seeds, resets: Sequence[
     found: set[str] = set()
     spread = _Spread()
     ahead = sorted(resets, reverse=True)
-    for place, line in enumerate(lines):
+    for index, line in enumerate(lines):
         while ahead and ahead[-1] <= line.t_ns:
             spread.reset_device()
             ahead.pop()
         match line.evidence:
             case PrefixReused() as reused:
-                if spread.read(line.request, reused, seeds.get(place, ())) and line.request is not None:
+                if spread.read(line.request, reused, seeds.get(index, ())) and line.request is not None:
                     found.add(line.request)
             case LoadCached():
                 spread.cached(line.request)
             case BlocksStored(keys=keys):
-                spread.store(line.request, keys, seeds.get(place, ()))
+                spread.store(line.request, keys, seeds.get(index, ()))
             case TierReset():
                 spread.tier.clear()
     return found

@@ -11,7 +11,7 @@ from history.records import FaultRecord
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class FaultWindow:
     """A strike from outside, from its begin to where its undoing began; ns since the epoch."""
 
     begin_ns: int
@@ -21,21 +21,21 @@ class Stretch:
     """Whom it names, at its begin or its end."""
 
 
-def stretch(history: History, fired: FaultRecord) -> Stretch:
+def fault_window(history: History, fired: FaultRecord) -> FaultWindow:
     """When a strike from outside was in force, and for whom."""
-    firing, end = fired.firing, at_the_end(history, fired)
+    firing, end = fired.firing, reverting_line(history, fired)
     outside = firing if isinstance(firing, OutsideFiring) else OutsideFiring()
     reverted = end.note if end is not None else None
     shown = end.reverted if end is not None else None
     later = shown.named if isinstance(shown, OutsideFiring) else ()
-    return Stretch(
+    return FaultWindow(
         begin_ns=fired.t_ns if outside.struck_ns is None else outside.struck_ns,
         end_ns=reverted.lifted_ns if isinstance(reverted, FaultReverted) else None,
         requests=frozenset((*outside.named, *later)),
     )
 
 
-def at_the_end(history: History, fired: FaultRecord) -> FaultRecord | None:
+def reverting_line(history: History, fired: FaultRecord) -> FaultRecord | None:
     """The line that tells all that a strike from outside did; None when nobody saw its end."""
     for line in history.faults:
         of_strike = (line.fault, line.n, line.pid) == (fired.fault, fired.n, fired.pid)

@@ -10,7 +10,7 @@ from history.finding import Figures
 from history.plan import FaultSpec
 from history.reader import History, PhaseWindow
 from history.records import FaultRecord, RequestRecord
-from oracles.views.struck_requests import OnTheirWay, by_name
+from oracles.views.struck_requests import RequestsInFlight, by_name
 from oracles.views.timeline import NS_PER_US
 
 
@@ -28,7 +28,7 @@ class Doubt:
 
 
 @dataclass(frozen=True)
-class Case:
+class FiredFault:
     """A fault that fired, and where to look for its consequence."""
 
     history: History
@@ -43,10 +43,10 @@ class Case:
         return by_name(self.fired, self.history.requests)
 
     @cached_property
-    def on_their_way(self) -> OnTheirWay:
-        return OnTheirWay(self.history.requests)
+    def in_flight(self) -> RequestsInFlight:
+        return RequestsInFlight(self.history.requests)
 
-    def asked(self, line: FaultRecord) -> list[RequestRecord]:
+    def requests_of(self, line: FaultRecord) -> list[RequestRecord]:
         """The request that a firing struck, by all of its records; none where it is not named."""
         return self.named[line.request] if line.request is not None else []
 

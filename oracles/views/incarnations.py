@@ -27,7 +27,7 @@ WITHOUT_ENGINE = ("engine_kill", "memory_squeeze")
 
 
 @dataclass(frozen=True, slots=True)
-class Life:
+class Incarnation:
     """From a start of the server to the next."""
 
     number: int
@@ -59,36 +59,36 @@ class Outage:
 
 
 @once
-def lives(history: History) -> list[Life]:
+def incarnations(history: History) -> list[Incarnation]:
     """In order of time; empty when the server was never started."""
     starts = history.events_of(ServerStart)
     exits = history.events_of(ServerExit)
-    found: list[Life] = []
+    found: list[Incarnation] = []
     for number, start in enumerate(starts):
         until_ns = starts[number + 1].t_ns if number + 1 < len(starts) else FOR_EVER
         end = next((event for event in exits if start.t_ns <= event.t_ns <= until_ns), None)
         cause = _cause(history, start, end) if end is not None else None
-        found.append(Life(number, start.t_ns, start.data.log_line or 0, end, cause))
+        found.append(Incarnation(number, start.t_ns, start.data.log_line or 0, end, cause))
     return found
 
 
 def deaths(history: History) -> list[Timed[ServerExit]]:
     """Ends of the server that no fault of the plan accounts for."""
-    accounted = [life.exit for life in lives(history) if life.cause is not None]
+    accounted = [life.exit for life in incarnations(history) if life.cause is not None]
     return [event for event in history.events_of(ServerExit) if event not in accounted]
 
 
 @once
 def outages(history: History) -> list[Outage]:
     """In order of time. A fault that a server was to end of makes one also when it did not."""
-    all_lives = lives(history)
+    every_incarnation = incarnations(history)
     found = []
     for line in history.faults:
         ended = ending(line)
         if ended is None or ended.begun_ns is None:
             continue
         begun_ns = ended.begun_ns
-        after = next((life for life in all_lives if life.start_ns > begun_ns), None)
+        after = next((life for life in every_incarnation if life.start_ns > begun_ns), None)
         found.append(
             Outage(
                 cause=line,
@@ -134,6 +134,6 @@ def _fits(line: FaultRecord, ended: Ended, code: int) -> bool:
     return code in KILLED
 
 
-def _served_ns(history: History, life: Life) -> int | None:
+def _served_ns(history: History, life: Incarnation) -> int | None:
     ready = (event.t_ns for event in history.events_of(ServerReady) if event.t_ns >= life.start_ns)
     return next(ready, None)

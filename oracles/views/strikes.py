@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from history.reader import History
 from history.records import FaultRecord, RequestRecord
-from oracles.faults import held_ns, is_real
+from oracles.faults import delay_ns, is_real
 from oracles.views.incarnations import OUTSIDE
 from oracles.views.struck_requests import by_name, names_of
 from oracles.views.timeline import end_ns
@@ -53,7 +53,7 @@ def strikes_of(history: History) -> Strikes:
     meant = by_name(fired, history.requests)
     found = Strikes()
     for line in fired:
-        t_ns = line.t_ns - held_ns(line)
+        t_ns = line.t_ns - delay_ns(line)
         found.first_ns = min(found.first_ns, t_ns)
         struck = [meant[name] for name in names_of(line)]
         if struck and all(map(_are_known, struck)):

@@ -62,7 +62,7 @@ def names_of(line: FaultRecord) -> Collection[str]:
     return {*named, *([line.request] if line.request is not None else [])}
 
 
-class OnTheirWay:
+class RequestsInFlight:
     """Finds the requests that were on their way at a moment."""
 
     def __init__(self, requests: Sequence[RequestRecord]) -> None:

@@ -87,13 +87,13 @@ class BusyTimes:
         self._ends: list[int] = ends[np.append(first[1:], True)[: len(ends)]].tolist()
 
     def __contains__(self, t_ns: int) -> bool:
-        place = bisect_right(self._starts, t_ns) - 1
-        return place >= 0 and t_ns <= self._ends[place]
+        index = bisect_right(self._starts, t_ns) - 1
+        return index >= 0 and t_ns <= self._ends[index]
 
     def meets(self, first_ns: int, last_ns: int) -> bool:
         """Whether any of it lies between two times."""
-        place = bisect_left(self._ends, first_ns)
-        return place < len(self._starts) and self._starts[place] <= last_ns
+        index = bisect_left(self._ends, first_ns)
+        return index < len(self._starts) and self._starts[index] <= last_ns
 
 
 def final_total(history: History, metric: str, **labels: str) -> float | None:

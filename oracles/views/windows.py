@@ -18,7 +18,7 @@ from history.reader import History, PhaseWindow
 from history.records import CROWD, RequestRecord
 from oracles.findings import Findings
 from oracles.rule import Rule
-from oracles.views.incarnations import Life, lives, outages
+from oracles.views.incarnations import Incarnation, incarnations, outages
 from oracles.views.timeline import Span, before_the_run, by_phase, span_of, spans
 
 
@@ -211,9 +211,9 @@ def _crowds(history: History, phase: PhaseWindow) -> Iterator[RequestRecord]:
             yield record
 
 
-def _life_at(history: History, t_ns: int) -> Life | None:
+def _life_at(history: History, t_ns: int) -> Incarnation | None:
     """The last life that had begun."""
-    return next((life for life in reversed(lives(history)) if life.start_ns <= t_ns), None)
+    return next((life for life in reversed(incarnations(history)) if life.start_ns <= t_ns), None)
 
 
 def _cut(history: History, begin_ns: int, end_ns: int) -> str | None:

@@ -13,7 +13,7 @@ from history.events import CleanState, ContainerAction, Healed, ServerStart
 from history.records import FaultRecord
 from kvchaos.paths import state_folder
 from kvchaos.servers.registry import ServerEnv
-from oracles.views.fault_windows import at_the_end
+from oracles.views.fault_windows import reverting_line
 from tests.compose.engine import NOTHING, traces_of
 from tests.server.bench import COMMAND_S, NEW, SEED, Bench, Finished, RunDir, own_cache
 
@@ -82,7 +82,7 @@ def test_each_strike_is_proved_and_undone(campaign: Finished, scenario: str, kin
     history = of(campaign, scenario).history
     fired: list[FaultRecord] = [line for line in history.faults if line.event == "fired"]
     assert {line.kind for line in fired} == {kind}
-    assert all(at_the_end(history, line) is not None for line in fired)
+    assert all(reverting_line(history, line) is not None for line in fired)
     assert [event.data.confirmed for event in history.events_of(Healed)] == [True]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chaos.outside.network.impairments import DOWN, MOST_REPEATS, UP, Latency, Loss, SlowReading, Tally
-from history.protocol.outside import BytesHeld, SlowRead
+from history.protocol.outside import BytesDelayed, SlowRead
 
 SEED = 7
 
@@ -53,7 +53,7 @@ def test_bytes_count_as_held_from_the_strike_on_even_if_they_came_before() -> No
     counted = Tally("s/0", since=10.0)
     counted.hold("a")
     counted.release(100, since=9.0, until=10.5)
-    assert counted.evidence() == BytesHeld(
+    assert counted.evidence() == BytesDelayed(
         waiting=0, passed=1, bytes=100, shortest_ms=500.0, longest_ms=500.0, requests=["a"]
     )
 

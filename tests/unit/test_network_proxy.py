@@ -17,7 +17,7 @@ import pytest
 from chaos.outside.network.handle import ProxyFailed
 from chaos.outside.network.impairments import PACE_S
 from chaos.outside.network.messages import Cut, Delay, Effect, Lift, Lose, ReadSlowly, Report, Stall
-from history.protocol.outside import BytesHeld
+from history.protocol.outside import BytesDelayed
 from history.records import RequestRecord
 from loadtests.mock.settings import Fixed, Settings
 from tests.unit.conducting import wait_for
@@ -56,7 +56,7 @@ def effect(report: Report) -> Effect:
     return report.effect
 
 
-def held(report: Report) -> BytesHeld:
+def held(report: Report) -> BytesDelayed:
     assert report.held is not None
     return report.held
 

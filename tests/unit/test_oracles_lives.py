@@ -24,7 +24,7 @@ from oracles import (
     resources,
     transfer_invariants,
 )
-from oracles.views.incarnations import deaths, lives
+from oracles.views.incarnations import deaths, incarnations
 from tests.unit.found import finding_of, gap_of, phases_of
 from tests.unit.histories import Run, clean_run
 from tests.unit.killed_runs import LAST_WORDS, killed_run
@@ -45,7 +45,7 @@ def test_a_server_that_a_fault_ended_and_that_came_back_passes(kind: str, oracle
 
 
 def test_lives_are_told_with_what_ended_them() -> None:
-    one, two = lives(killed_run().history())
+    one, two = incarnations(killed_run().history())
     assert one.cause is not None
     assert (one.cause.fault, one.exit is not None, two.cause, two.exit) == ("f1", True, None, None)
 
@@ -350,7 +350,7 @@ def test_an_engine_that_nobody_missed_is_doubted() -> None:
 
 
 def test_a_run_without_such_a_fault_has_one_life() -> None:
-    (only,) = lives(clean_run(make_plan(faults=(fault("lookup_miss"),))).history())
+    (only,) = incarnations(clean_run(make_plan(faults=(fault("lookup_miss"),))).history())
     assert (only.number, only.exit) == (0, None)
 
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from chaos.inside import decide
 from chaos.outside.network.messages import Effect
-from history.protocol.outside import BytesHeld, NetworkCut, SlowRead
+from history.protocol.outside import BytesDelayed, NetworkCut, SlowRead
 
 UP = "up"
 """From the client to the server."""
@@ -55,8 +55,8 @@ class Tally:
         self.shortest_s = min(self.shortest_s, seconds)
         self.longest_s = max(self.longest_s, seconds)
 
-    def evidence(self) -> BytesHeld:
-        return BytesHeld(
+    def evidence(self) -> BytesDelayed:
+        return BytesDelayed(
             waiting=self.waiting,
             passed=self.passed,
             bytes=self.bytes,
@@ -163,7 +163,7 @@ class Latency(Impairment):
         share = decide.draw(self._seed, self.tally.strike, "jitter", number) / 2**64
         return (self._ms[direction] + share * self._jitter_ms) / 1000
 
-    def evidence(self) -> BytesHeld:
+    def evidence(self) -> BytesDelayed:
         return replace(self.tally.evidence(), both_ways_ms=sum(self._ms.values()))
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from history.protocol.outside import BytesHeld, NetworkCut, SlowRead
+from history.protocol.outside import BytesDelayed, NetworkCut, SlowRead
 from history.records import Record, Time
 
 
@@ -53,7 +53,7 @@ class Lift(_Command, frozen=True, tag="lift"):
 Command = Cut | Stall | Delay | Lose | ReadSlowly | Lift
 
 
-Effect = NetworkCut | BytesHeld | SlowRead
+Effect = NetworkCut | BytesDelayed | SlowRead
 Event = Literal["listens", "struck", "undone"]
 """struck: a strike took effect. undone: it is over, and its evidence is all that it did."""
 
@@ -69,7 +69,7 @@ class Report(Record, frozen=True, kw_only=True):
     """listens: where."""
     cut: NetworkCut | None = None
     """struck, undone: what the strike did so far; one of these, by its kind."""
-    held: BytesHeld | None = None
+    held: BytesDelayed | None = None
     slow: SlowRead | None = None
 
     @property
@@ -82,7 +82,7 @@ def report(event: Event, strike: str, effect: Effect, t_ns: int, mono_ns: int) -
     match effect:
         case NetworkCut():
             return Report(t_ns=t_ns, mono_ns=mono_ns, event=event, strike=strike, cut=effect)
-        case BytesHeld():
+        case BytesDelayed():
             return Report(t_ns=t_ns, mono_ns=mono_ns, event=event, strike=strike, held=effect)
         case SlowRead():
             return Report(t_ns=t_ns, mono_ns=mono_ns, event=event, strike=strike, slow=effect)
