@@ -68,7 +68,7 @@ class ControlPlane:
         seen = {line.fault for line in self._read() if line.event == event and line.t_ns >= since_ns}
         return all(fault.id in seen for fault in faults)
 
-    def unreachable(self, faults: Sequence[FaultSpec]) -> list[FaultSpec]:
+    def unsupported_faults(self, faults: Sequence[FaultSpec]) -> list[FaultSpec]:
         """Those of the faults that its journals say the server has no place for."""
         loaded = [line.loaded for line in self._read() if line.loaded is not None]
         kinds = {kind for process in loaded for kind in process.kinds or ()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from chaos.inside import faults as inside
-from chaos.inside.kind import Effect, FaultKind, Parameter
+from chaos.inside.fault_kind import Effect, FaultKind, Parameter
 from chaos.outside import faults as outside
 from chaos.outside.kind import OutsideKind
 from history.protocol.schedule import Value

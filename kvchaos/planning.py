@@ -14,7 +14,7 @@ from pathlib import Path
 from packaging.version import Version
 
 from chaos import catalogue
-from chaos.inside import decide
+from chaos.inside import trigger_decisions
 from history import layout
 from history.plan import (
     ClientKind,
@@ -176,7 +176,7 @@ def swarm(scenario: Scenario, seed: int) -> Scenario:
     """The faults that live in this run: in a swarm the seed leaves about half of them out, never all."""
     if not scenario.swarm or not scenario.faults:
         return scenario
-    lots = {fault.id: decide.draw(seed, fault.id, "swarm", 0) for fault in scenario.faults}
+    lots = {fault.id: trigger_decisions.draw(seed, fault.id, "swarm", 0) for fault in scenario.faults}
     least = min(lots.values())
     living = tuple(fault for fault in scenario.faults if lots[fault.id] < 2**63 or lots[fault.id] == least)
     return scenario.model_copy(update={"faults": living})

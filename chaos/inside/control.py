@@ -1,4 +1,4 @@
-"""The control directory: the armed schedule comes in by an atomic rename, nothing else is read."""
+"""The control directory: an atomic rename delivers the armed schedule; the lease is the only other file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EMPTY = Schedule(v=1, epoch=0, seed=0, lease_s=0.0, faults=())
 
 
 class BadControl(Exception):
-    """A control directory or schedule that is not to be trusted; the message says why."""
+    """A control directory or schedule that cannot be trusted; the message gives the reason."""
 
 
 def check_directory(control: Path) -> None:
@@ -39,8 +39,8 @@ def check_directory(control: Path) -> None:
 
 
 def schedule_text(control: Path) -> str:
-    """What lies there as the schedule. Raises BadControl when it cannot be one, OSError when it is gone."""
-    # Without blocking: a pipe in its place would hold the reader for ever, and with it all healing.
+    """Read the schedule file. Raises BadControl when it is no schedule, OSError when it does not exist."""
+    # Without blocking: opening a named pipe would block the watcher forever, and no fault could be healed.
     file = os.open(control / SCHEDULE, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         status = os.fstat(file)
@@ -71,7 +71,7 @@ def parse_schedule(text: str) -> Schedule:
 
 
 def _whole(fault: ArmedFault) -> ArmedFault:
-    """With all its parameters. Raises BadControl when something of it does not go together."""
+    """Fill in all parameters. Raises BadControl when the fault is inconsistent."""
     wrong = faults.problems(fault.kind, fault.params)
     if wrong:
         raise _malformed("; ".join(wrong))

@@ -1,8 +1,8 @@
-"""What hostile faults bring, by the rules of the judges: the findings that a fault explains."""
+"""The declared effects of hostile faults: the findings, by rule, that a fault explains."""
 
 from __future__ import annotations
 
-from chaos.inside.kind import Effect
+from chaos.inside.fault_kind import Effect
 
 DIES = Effect(rules=("server-alive/died",), scope="life", most=1)
 """The engine ends soon after the firing, and the server with it."""
@@ -15,9 +15,9 @@ FLIPPED = tuple(
         rules=DAMAGED.rules,
         scope=DAMAGED.scope,
         most=DAMAGED.most,
-        when={"word_bytes": (word,), "bit": tuple(range(mantissa))},
+        when={"word_bytes": (number_bytes,), "bit": tuple(range(mantissa))},
     )
-    for word, mantissa in ((2, 7), (4, 23), (8, 52))
+    for number_bytes, mantissa in ((2, 7), (4, 23), (8, 52))
 )
 """The same by a bit of the mantissa, of numbers of so many bytes. Those of 2 may be bfloat16."""
 
@@ -35,4 +35,4 @@ LOST_LOAD = (
     Effect(rules=("transfer-invariants/load-never-ended",), scope="rest", most=1, direction="load"),
     Effect(rules=("drained/blocks-leaked",), scope="rest", most=1, direction="load"),
 )
-"""The request waits until its client gives it up, and what it holds is never free again."""
+"""The request waits until its client aborts it, and its blocks are never freed."""

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from chaos.inside.effects import DAMAGED, DIES, FLIPPED, LOST_LOAD
-from chaos.inside.kind import HOSTILE, LEGAL, SCHEDULER, WORKER, Effect, FaultKind, Parameter
+from chaos.inside.fault_kind import HOSTILE, LEGAL, SCHEDULER, WORKER, Effect, FaultKind, Parameter
 from history.protocol.schedule import Value
 
 MOST_BLOCKS = 1_000_000
 
 DRY_RUN = Parameter(False, about="decide and journal, but change nothing")
 DIRECTION = Parameter("load", choices=("load", "store", "both"), about="which copies")
-WORD = Parameter(4, 1, 8, about="bytes of a number")
+NUMBER_SIZE = Parameter(4, 1, 8, about="bytes of a number")
 PLANE = Parameter(-1, -1, 100_000, about="plane, counted from 0 over the layers; -1: chosen by the seed")
 DELAY = {
     "min_ms": Parameter(20, 0, 60_000, about="shortest delay"),
@@ -336,12 +336,12 @@ _CONTENT_KINDS = (
         declared=FLIPPED,
         undeclared="a bit of the exponent or the sign: some answers are no numbers, and their requests fail",
         plane=PLANE,
-        word_bytes=WORD,
+        word_bytes=NUMBER_SIZE,
         bit=Parameter(22, 0, 63, about="bit of a number, 0 is the lowest"),
         count=Parameter(1, 1, 1_000_000, about="numbers that are hit, one after the other"),
     ),
     _content("zero_block", "one block is all zero", "block"),
-    _content("noise", "the lower half of every number of one block changes", "block", word_bytes=WORD),
+    _content("noise", "the lower half of every number of one block changes", "block", word_bytes=NUMBER_SIZE),
     _content(
         "nan",
         "one number of one block is not a number",
@@ -349,7 +349,7 @@ _CONTENT_KINDS = (
         declared=(),
         undeclared="it may spread to other blocks, and requests fail as well as differ",
         plane=PLANE,
-        word_bytes=WORD,
+        word_bytes=NUMBER_SIZE,
     ),
     _content("swap_blocks", "two blocks of the copy change places", "both blocks"),
     _content("stale_block", "one block holds content of an earlier copy", "block"),

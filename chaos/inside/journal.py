@@ -1,17 +1,17 @@
-"""What the module did, line by line: one file a role and process."""
+"""The journal of the faults: one JSON Lines file a role and process."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from chaos.inside import lines
-from chaos.inside.lines import RoleFile
+from chaos.inside import bounded_jsonl
+from chaos.inside.bounded_jsonl import RoleFile
 from history.protocol.evidence import Armed, Evidence, Firing, Healed, Loaded, Refused
 from history.protocol.notes import Note
 
 RESERVE_BYTES = 1 << 20
-"""Kept for the proofs of strikes under way and for what ends the faults."""
+"""Reserved for the proofs of injections in progress and for the lines that end the faults."""
 
 EVENTS: tuple[tuple[type[Evidence | Note], str], ...] = (
     (Firing, "fired"),
@@ -27,7 +27,7 @@ EVENTS: tuple[tuple[type[Evidence | Note], str], ...] = (
 class Journal:
     """Writes `faults-<role>-<pid>.jsonl` in the control directory.
 
-    The engine strikes only while it `has_room`, since no fault may happen without its evidence.
+    Faults fire only while it `has_room`: no fault may be applied without its evidence.
     """
 
     def __init__(self, control: Path, role: str) -> None:
@@ -40,7 +40,7 @@ class Journal:
     @property
     def has_room(self) -> bool:
         """Whether the proof of one more fault surely fits, as far as the bound goes."""
-        return self._file.open and self._file.written <= lines.MAX_BYTES - RESERVE_BYTES
+        return self._file.open and self._file.written <= bounded_jsonl.MAX_BYTES - RESERVE_BYTES
 
     def close(self) -> None:
         self._file.close()
@@ -57,7 +57,7 @@ class Journal:
         states: Sequence[str] = (),
     ) -> bool:
         """Append a line of the event that its evidence is of; False when it could not be written."""
-        return self._file.tell(
+        return self._file.append(
             next(event for kind, event in EVENTS if isinstance(evidence, kind)),
             {
                 "fault": fault,

@@ -1,4 +1,4 @@
-"""What scheduler and worker tell each other of a step, in the three shapes of the releases."""
+"""The metadata that scheduler and worker exchange for a step, in the three shapes of the releases."""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@ from importlib import import_module
 from typing import Any
 
 from chaos.hostcopy.generation import detect
-from chaos.inside import runtime
-from chaos.inside.kind import SCHEDULER
+from chaos.inside import process_globals
+from chaos.inside.fault_kind import SCHEDULER
 
 generation = detect()
 ChaosManager: Any = import_module(f"chaos.inside.managers.{generation.manager}").ChaosManager
@@ -21,8 +21,8 @@ class ChaosSpec(WrappedSpec):
 
     def get_manager(self) -> Any:
         if not isinstance(self._manager, ChaosManager):
-            engine = runtime.engine(SCHEDULER, self.extra_config, generation.name)
-            self._manager = ChaosManager(super().get_manager(), engine)
+            runtime = process_globals.fault_runtime(SCHEDULER, self.extra_config, generation.name)
+            self._manager = ChaosManager(super().get_manager(), runtime)
         return self._manager
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from vllm.distributed.kv_transfer.kv_connector.v1 import KVConnectorRole
 
-from chaos.inside import runtime
+from chaos.inside import process_globals
 from chaos.inside.connector import ChaosConnector
 
 ATTRIBUTE = "kvchaos_sync"
@@ -48,7 +48,7 @@ class SyncChaosConnector(ChaosConnector):
         self._ended: set[str] = set()
         """Requests whose loads began with the last step, and are yet to be reported to the manager."""
         self._in_step: set[str] = set()
-        """Requests whose ends the scheduler must not hear of."""
+        """Requests whose completed loads must not be reported to the scheduler."""
 
     def get_num_new_matched_tokens(self, request: Any, num_computed_tokens: int) -> tuple[int | None, bool]:
         found, between_steps = super().get_num_new_matched_tokens(request, num_computed_tokens)
@@ -92,9 +92,9 @@ class SyncChaosConnector(ChaosConnector):
 
     def start_load_kv(self, forward_context: Any, **kwargs: Any) -> None:
         requests: frozenset[str] = getattr(self._connector_metadata, ATTRIBUTE, frozenset())
-        runtime.within_step |= requests
+        process_globals.within_step |= requests
         super().start_load_kv(forward_context, **kwargs)
-        runtime.within_step -= requests
+        process_globals.within_step -= requests
         self._in_step |= requests
         for request in sorted(requests):
             self._end_load(request)

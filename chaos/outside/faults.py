@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chaos.inside.kind import LEGAL, Parameter
+from chaos.inside.fault_kind import LEGAL, Parameter
 from chaos.outside.clients.kinds import CLIENT_KINDS
 from chaos.outside.containers.kinds import CONTAINER_KINDS
 from chaos.outside.kind import BY, EVERYWHERE, SERVER, OutsideKind, for_s

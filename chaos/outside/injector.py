@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from chaos.inside import decide
+from chaos.inside import trigger_decisions
 from history.protocol.evidence import Evidence
 from history.protocol.outside import OutsideFiring
 from history.protocol.schedule import Value
@@ -29,7 +29,7 @@ class Strike:
 
     def draw(self, purpose: str) -> int:
         """A number in [0, 2**64) that belongs to this strike; `purpose` tells several uses apart."""
-        return decide.draw(self.seed, self.fault, self.site, self.n, purpose)
+        return trigger_decisions.draw(self.seed, self.fault, self.site, self.n, purpose)
 
 
 class Refused(Exception):

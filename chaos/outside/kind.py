@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from chaos.inside.kind import Effect, Parameter
+from chaos.inside.fault_kind import Effect, Parameter
 
 SERVER = "server"
 NETWORK = "network"

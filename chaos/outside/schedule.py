@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from chaos.catalogue import defaults
-from chaos.inside import decide
+from chaos.inside import trigger_decisions
 from chaos.outside.faults import KINDS
 from chaos.outside.injector import Strike
 from chaos.outside.kind import ANSWERED, SECOND, SENT
@@ -50,7 +50,7 @@ class ArmedFault:
         """The strikes of the arrivals that are new. Who carries one out adds it to `struck`."""
         while self.seen < reached.arrivals(self.site):
             n, self.seen = self.seen, self.seen + 1
-            if not self._trigger.spent(self.struck) and decide.strikes(
+            if not self._trigger.spent(self.struck) and trigger_decisions.fires(
                 self._trigger, self.seed, self.spec.id, self.site, n
             ):
                 yield Strike(self.spec.id, self.spec.kind, self.site, n, self.params, self.seed)

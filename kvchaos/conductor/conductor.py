@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from http import HTTPStatus
 from pathlib import Path
 
-from chaos.inside.ledger.book import QUIET_S
+from chaos.inside.transfer_audit.audit_log import QUIET_S
 from history import events, layout
 from history.evidence import count_lines
 from history.lines import UnreadableRun

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from chaos.arming import LEASE_S, ControlPlane
 from chaos.catalogue import KINDS
+from chaos.inside.fault_kind import HOSTILE
 from chaos.inside.faults import KINDS as INSIDE_KINDS
-from chaos.inside.kind import HOSTILE
 from history import layout
 from history.events import Armed, Healed, HealedBy, PrefixCacheReset
 from history.plan import FaultSpec, PhaseSpec, RunPlan
@@ -74,7 +74,7 @@ class FaultController:
     def check_server(self) -> None:
         """Before any load: refuse faults that this server can never reach."""
         faults = inside_of(self._plan.scenario.faults)
-        if self._control is None or not (unsupported := self._control.unreachable(faults)):
+        if self._control is None or not (unsupported := self._control.unsupported_faults(faults)):
             return
         names = ", ".join(
             f"{fault.id} ({fault.kind}, {INSIDE_KINDS[fault.kind].releases})" for fault in unsupported

@@ -8,8 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from chaos.catalogue import Kind
+from chaos.inside.fault_kind import Effect, EffectScope, FaultKind, Parameter
 from chaos.inside.faults import KINDS
-from chaos.inside.kind import Effect, EffectScope, FaultKind, Parameter
 from chaos.outside.faults import KINDS as OUTSIDE_KINDS
 from chaos.outside.kind import OutsideKind
 from kvchaos.report.markdown import between, markdown_table

@@ -19,8 +19,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from chaos.inside.engine import FaultEngine
-from chaos.inside.kind import SCHEDULER, WORKER
+from chaos.inside.fault_kind import SCHEDULER, WORKER
+from chaos.inside.fault_runtime import FaultRuntime
 from tests.fakes.openai_server import answer_logprobs, answer_tokens
 
 CRASH_CODE = 7
@@ -222,14 +222,14 @@ def _load_chaos(transfer_config: str, lacking: str) -> None:
     """The real fault engines, as in a vLLM that offers no place for one kind of fault."""
     control = Path(json.loads(transfer_config)["kv_connector_extra_config"]["kvchaos_control"])
     for role in (SCHEDULER, WORKER):
-        FaultEngine(role, control, "G0", unreachable={lacking: f"{lacking} has no place here"})
+        FaultRuntime(role, control, "G0", unsupported_kinds={lacking: f"{lacking} has no place here"})
 
 
 def _keep_books(transfer_config: str, resident: int) -> None:
     """The real fault engines and ledgers, of a server that never offloads a block."""
     control = Path(json.loads(transfer_config)["kv_connector_extra_config"]["kvchaos_control"])
     for role in (SCHEDULER, WORKER):
-        ledger = FaultEngine(role, control, "G0").ledger
+        ledger = FaultRuntime(role, control, "G0").audit
         if role == SCHEDULER:
             ledger.resident = resident
 

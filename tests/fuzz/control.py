@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import msgspec
 
 from chaos.arming import ControlPlane
-from chaos.inside import decide
+from chaos.inside import trigger_decisions
 from chaos.inside.control import (
     SCHEDULE,
     BadControl,
@@ -94,7 +94,7 @@ def _read(folder: Path) -> str:
     plane, faults = ControlPlane(control), [FaultSpec(id="f1", kind="copy_delay", trigger=TRIGGERS[0])]
     plane.fired()
     plane.confirmed("armed", faults, 0)
-    plane.unreachable(faults)
+    plane.unsupported_faults(faults)
     assert all(len(reason.splitlines()) <= 1 for reason in plane.refusals(faults, 0))
     replay_of(folder / "run")
     return ACCEPTED
@@ -105,7 +105,7 @@ def _check(schedule: Schedule) -> None:
     numbers = [schedule.epoch, schedule.seed]
     for fault in schedule.faults:
         trigger = fault.trigger
-        decide.strikes(trigger, schedule.seed, fault.id, "site", 0, "key")
+        trigger_decisions.fires(trigger, schedule.seed, fault.id, "site", 0, "key")
         numbers += [trigger.offset, trigger.limit or 0, *(trigger.nth or ())]
         numbers += [value for value in fault.params.values() if type(value) is int]
     line = {"t_ns": 0, "mono_ns": 0, "role": "worker", "pid": 1, "event": "armed"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chaos.inside.decide import foretell
+from chaos.inside.trigger_decisions import expected_firings
 from history.protocol.schedule import Trigger
 from tests.server.bench import CAMPAIGN_S, OLD, Bench, RunDir
 from tests.server.conftest import Campaigns
@@ -26,7 +26,7 @@ def foretold(run: RunDir) -> list[tuple[str, int]]:
     assert healed.n is not None
     trigger = Trigger(probability=fault.trigger.probability, limit=fault.trigger.limit)
     seed = run.history.plan.seed
-    return [(fault.id, n) for n in foretell(trigger, seed, fault.id, healed.site, healed.n)]
+    return [(fault.id, n) for n in expected_firings(trigger, seed, fault.id, healed.site, healed.n)]
 
 
 def test_one_seed_strikes_the_same_arrivals_and_another_seed_others(

@@ -11,9 +11,9 @@ from typing import Self
 
 import msgspec
 
-from chaos.inside import engine as engine_module
+from chaos.inside import fault_runtime as engine_module
 from chaos.inside.control import LEASE, SCHEDULE
-from chaos.inside.engine import NONE, FaultEngine, StatesOf, unknown
+from chaos.inside.fault_runtime import NONE, FaultRuntime, StatesOf, unknown
 from history.earlier import revised_fault
 from history.records import FaultRecord
 
@@ -52,17 +52,17 @@ class Room:
         self._read: dict[Path, int] = {}
         """Bytes of each journal whose lines are known."""
         self._lines: dict[Path, list[FaultRecord]] = {}
-        self._engines: list[FaultEngine] = []
+        self._engines: list[FaultRuntime] = []
         control.mkdir(mode=0o755, exist_ok=True)
 
     def start(
         self,
         role: str = "scheduler",
         states_of: StatesOf = unknown,
-        unreachable: Mapping[str, str] = NONE,
-    ) -> FaultEngine:
+        unsupported_kinds: Mapping[str, str] = NONE,
+    ) -> FaultRuntime:
         engine_module.WATCH_PERIOD_S = FAST_WATCH_S
-        engine = FaultEngine(role, self.path, "G0", states_of, unreachable)
+        engine = FaultRuntime(role, self.path, "G0", states_of, unsupported_kinds)
         self._engines.append(engine)
         return engine
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from chaos.inside.decide import strikes
 from chaos.inside.faults import KINDS
+from chaos.inside.trigger_decisions import fires
 from history.protocol.schedule import ArmedFault, Trigger
 from tests.unit.chaos_room import Entry
 
@@ -39,7 +39,7 @@ class Model:
         trigger, site = self.fault.trigger, KINDS[self.fault.kind].site
         if trigger.limit is not None and self.decided >= trigger.limit:
             return False
-        hit = strikes(trigger, self.seed, self.fault.id, site, n, key.hex())
+        hit = fires(trigger, self.seed, self.fault.id, site, n, key.hex())
         self.decided += hit
         return hit
 

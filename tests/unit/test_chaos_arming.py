@@ -69,7 +69,7 @@ def test_arming_is_confirmed_only_when_the_engine_has_armed(plane: ControlPlane,
     assert not plane.confirmed("armed", [GONE, FULL], began)
     engine = room.start()
     wait_until(lambda: plane.confirmed("armed", [GONE, FULL], began), "arming is confirmed")
-    assert engine.strike("lookup_miss") is not None
+    assert engine.evaluate("lookup_miss") is not None
     assert not plane.confirmed("armed", [GONE, FULL, FLIP], began), "no worker has taken the flip"
     assert not plane.confirmed("healed", [GONE], began)
 
@@ -81,7 +81,7 @@ def test_healing_is_confirmed_only_when_the_engine_has_healed(plane: ControlPlan
     wait_until(lambda: plane.confirmed("armed", [GONE], began), "arming is confirmed")
     plane.heal()
     wait_until(lambda: plane.confirmed("healed", [GONE], began), "healing is confirmed")
-    assert engine.strike("lookup_miss") is None
+    assert engine.evaluate("lookup_miss") is None
 
 
 def test_an_earlier_arming_confirms_nothing(plane: ControlPlane, room: Room) -> None:
@@ -104,20 +104,20 @@ NO_PLACE = {"lookup_miss": "this vLLM never looks"}
 
 
 def test_a_fault_without_a_place_is_known_before_anything_is_armed(plane: ControlPlane, room: Room) -> None:
-    room.start("scheduler", unreachable=NO_PLACE)
+    room.start("scheduler", unsupported_kinds=NO_PLACE)
     room.start("worker")
-    assert plane.unreachable([GONE, FULL, FLIP]) == [GONE]
+    assert plane.unsupported_faults([GONE, FULL, FLIP]) == [GONE]
 
 
 def test_a_server_whose_worker_has_not_loaded_the_module_has_no_place_for_its_faults(
     plane: ControlPlane, room: Room
 ) -> None:
     room.start("scheduler")
-    assert plane.unreachable([GONE, FLIP]) == [FLIP]
+    assert plane.unsupported_faults([GONE, FLIP]) == [FLIP]
 
 
 def test_a_refused_fault_is_not_confirmed_and_its_reason_is_at_hand(plane: ControlPlane, room: Room) -> None:
-    room.start(unreachable=NO_PLACE)
+    room.start(unsupported_kinds=NO_PLACE)
     began = time.time_ns()
     plane.arm(1, [GONE, FULL])
     wait_until(lambda: bool(plane.refusals([GONE, FULL], began)), "the refusal is told")
@@ -141,7 +141,7 @@ def test_a_strike_that_was_not_carried_out_is_no_refusal(plane: ControlPlane, ro
     began = time.time_ns()
     plane.arm(1, [GONE])
     wait_until(lambda: plane.confirmed("armed", [GONE], began), "arming is confirmed")
-    strike = engine.strike("lookup_miss")
+    strike = engine.evaluate("lookup_miss")
     assert strike is not None
     strike.refused("nothing-to-damage")
     assert plane.refusals([GONE], began) == []
@@ -164,7 +164,7 @@ def test_firings_are_counted_by_the_journal(plane: ControlPlane, room: Room) -> 
     wait_until(lambda: plane.confirmed("armed", [GONE], began), "arming is confirmed")
     assert plane.fired() == 0
     for _ in range(5):
-        if strike := engine.strike("lookup_miss"):
+        if strike := engine.evaluate("lookup_miss"):
             strike.fired(LookupMissed(key="00", hit_blocks=1, answered_blocks=0))
     assert plane.fired() == 2
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from chaos.inside.decide import draw, foretell, strikes
+from chaos.inside.trigger_decisions import draw, expected_firings, fires
 from history.protocol.schedule import State, Trigger
 
 UNTIMED = settings(deadline=None)
@@ -25,7 +25,7 @@ TRIGGERS = st.one_of(
 def struck(
     trigger: Trigger, seed: int = 1, fault: str = "f", site: str = "s", arrivals: int = 300
 ) -> list[int]:
-    return list(foretell(trigger, seed, fault, site, arrivals))
+    return list(expected_firings(trigger, seed, fault, site, arrivals))
 
 
 @UNTIMED
@@ -62,7 +62,7 @@ def test_what_is_foretold_is_what_arrivals_one_by_one_get(
 ) -> None:
     fired: list[int] = []
     for n in range(arrivals):
-        if not trigger.spent(len(fired)) and strikes(trigger, seed, fault, "s", n):
+        if not trigger.spent(len(fired)) and fires(trigger, seed, fault, "s", n):
             fired.append(n)
     assert fired == struck(trigger, seed, fault, arrivals=arrivals)
 

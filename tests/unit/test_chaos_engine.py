@@ -10,10 +10,10 @@ import pytest
 
 from chaos.inside import control as control_files
 from chaos.inside.control import MAX_SCHEDULE_BYTES, BadControl
-from chaos.inside.decide import foretell
-from chaos.inside.engine import FaultEngine, Strike
+from chaos.inside.fault_kind import SCHEDULER, WORKER
+from chaos.inside.fault_runtime import FaultRuntime, Injection
 from chaos.inside.faults import KINDS
-from chaos.inside.kind import SCHEDULER, WORKER
+from chaos.inside.trigger_decisions import expected_firings
 from history.protocol.evidence import LookupMissed, Refused
 from history.protocol.notes import LoadRetried
 from history.protocol.schedule import Trigger
@@ -27,11 +27,11 @@ def room(tmp_path: Path) -> Iterator[Room]:
         yield made
 
 
-def arrive(engine: FaultEngine, kind: str, times: int, direction: str | None = None) -> list[Strike]:
+def arrive(engine: FaultRuntime, kind: str, times: int, direction: str | None = None) -> list[Injection]:
     """Strikes of so many arrivals, each with its proof written."""
     strikes = []
     for _ in range(times):
-        strike = engine.strike(kind, direction=direction)
+        strike = engine.evaluate(kind, direction=direction)
         if strike is not None:
             strike.fired(sample_firing(kind))
             strikes.append(strike)
@@ -64,7 +64,7 @@ NO_PLACE = {"lookup_retry": "this vLLM never asks again"}
 
 
 def test_what_this_vllm_has_no_place_for_is_not_said_to_be_reachable(room: Room) -> None:
-    room.start(unreachable=NO_PLACE)
+    room.start(unsupported_kinds=NO_PLACE)
     [loaded] = room.events("loaded")
     assert loaded.loaded is not None
     kinds = loaded.loaded.kinds or ()
@@ -73,7 +73,7 @@ def test_what_this_vllm_has_no_place_for_is_not_said_to_be_reachable(room: Room)
 
 
 def test_what_this_vllm_has_no_place_for_is_refused_and_never_armed(room: Room) -> None:
-    engine = room.start(unreachable=NO_PLACE)
+    engine = room.start(unsupported_kinds=NO_PLACE)
     room.put(schedule(entry("put-off", "lookup_retry"), entry("gone", "lookup_miss")))
     room.wait_for("armed", 1)
     room.wait_for("refused", 1)
@@ -106,8 +106,8 @@ def test_armed_faults_strike_and_are_healed_with_their_counts(room: Room) -> Non
 def test_a_proof_names_fault_arrival_and_request(room: Room) -> None:
     engine = room.start()
     room.arm(entry("gone", "lookup_miss", {"nth": [1]}))
-    assert engine.strike("lookup_miss", request="cmpl-0") is None
-    strike = engine.strike("lookup_miss", request="cmpl-1")
+    assert engine.evaluate("lookup_miss", request="cmpl-0") is None
+    strike = engine.evaluate("lookup_miss", request="cmpl-1")
     assert strike is not None
     strike.fired(LookupMissed(key="ab", hit_blocks=1, answered_blocks=0))
     [line] = room.events("fired")
@@ -130,7 +130,7 @@ def test_what_the_engine_does_is_what_was_foretold(room: Room) -> None:
     engine = room.start()
     room.arm(entry("gone", "lookup_miss", {"probability": 0.3, "limit": 20}), seed=99)
     arrive(engine, "lookup_miss", 200)
-    expected = list(foretell(Trigger(probability=0.3, limit=20), 99, "gone", "lookup", 200))
+    expected = list(expected_firings(Trigger(probability=0.3, limit=20), 99, "gone", "lookup", 200))
     assert numbers(room, "fired", "gone") == expected
     assert len(expected) == 20
 
@@ -155,7 +155,7 @@ def test_a_hook_counts_only_its_own_calls(room: Room) -> None:
     engine = room.start()
     room.arm(entry("raises", "manager_raises", {"nth": [1]}, hook="lookup"))
     calls = ["prepare_store", "lookup", "prepare_store", "lookup", "lookup"]
-    struck = [engine.strike("manager_raises", hook=hook) is not None for hook in calls]
+    struck = [engine.evaluate("manager_raises", hook=hook) is not None for hook in calls]
     assert struck == [False, False, False, True, False]
 
 
@@ -337,12 +337,12 @@ def test_a_closed_engine_leaves_no_thread_and_no_file_and_strikes_no_more(room: 
     before = watchers()
     engine = room.start()
     room.arm(entry("gone", "lookup_miss"))
-    assert engine.strike("lookup_miss") is not None
+    assert engine.evaluate("lookup_miss") is not None
     assert len(files_in_use(room.path)) == 2
     engine.close()
     assert watchers() == before
     assert files_in_use(room.path) == set()
-    assert engine.strike("lookup_miss") is None
+    assert engine.evaluate("lookup_miss") is None
     known = room.lines()
     room.put(schedule(entry("late", "lookup_miss")))
     engine.note(LoadRetried(), "r1")

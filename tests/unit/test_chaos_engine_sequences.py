@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from chaos.inside.fault_kind import WORKER
 from chaos.inside.faults import KINDS
-from chaos.inside.kind import WORKER
 from tests.unit.chaos_room import Entry, Room, entry
 from tests.unit.fault_model import COUNTED, Model, model
 from tests.unit.histories import sample_firing
@@ -92,7 +92,7 @@ class Sequences(RuleBasedStateMachine):
                 continue
             if armed.arrive() and not armed.dry:
                 expected = expected or armed
-        strike = self.engine.strike(kind, direction=direction)
+        strike = self.engine.evaluate(kind, direction=direction)
         if expected is None:
             assert strike is None, f"{kind} struck, and nothing of that kind was due"
             return

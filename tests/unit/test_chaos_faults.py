@@ -8,8 +8,8 @@ import pytest
 
 from chaos import catalogue
 from chaos.inside import faults
+from chaos.inside.fault_kind import HOSTILE, LEGAL, SCHEDULER, WORKER, FaultKind
 from chaos.inside.faults import KINDS, problems
-from chaos.inside.kind import HOSTILE, LEGAL, SCHEDULER, WORKER, FaultKind
 from chaos.outside.faults import KINDS as OUTSIDE_KINDS
 from chaos.outside.kind import CONTAINERS, LOCAL, OutsideKind
 from history import plan

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chaos.inside import bounded_jsonl as lines_module
 from chaos.inside import journal as journal_module
-from chaos.inside import lines as lines_module
 from chaos.inside.journal import Journal
 from history.earlier import revised_fault
 from history.lines import read_lines
@@ -131,7 +131,7 @@ def test_no_fault_strikes_when_the_disk_is_full(room: Room) -> None:
     room.put(schedule(entry("gone", "lookup_miss")))
     # The journal cannot tell when it is armed; the engine's own state can.
     wait_until(lambda: engine.armed("lookup_miss"), "the fault is armed")
-    assert [engine.strike("lookup_miss") for _ in range(20)] == [None] * 20
+    assert [engine.evaluate("lookup_miss") for _ in range(20)] == [None] * 20
 
 
 def test_no_fault_strikes_whose_proof_would_not_fit_and_healing_is_still_told(
@@ -142,7 +142,7 @@ def test_no_fault_strikes_whose_proof_would_not_fit_and_healing_is_still_told(
     monkeypatch.setattr(lines_module, "MAX_BYTES", 5_000)
     monkeypatch.setattr(journal_module, "RESERVE_BYTES", 2_000)
     strikes = 0
-    while (strike := engine.strike("lookup_miss")) is not None:
+    while (strike := engine.evaluate("lookup_miss")) is not None:
         strikes += 1
         strike.fired(LookupMissed(key="00", hit_blocks=1, answered_blocks=0))
         assert strikes < 100, "the bound did not hold"

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chaos.inside.ledger import book
-from chaos.inside.ledger.account import Account
-from chaos.inside.ledger.book import Ledger
-from chaos.inside.ledger.residents import Residents
+from chaos.inside.transfer_audit import audit_log
+from chaos.inside.transfer_audit.audit_log import AuditLog
+from chaos.inside.transfer_audit.shadow_tier import ShadowTier
+from chaos.inside.transfer_audit.transfer_tracker import TransferTracker
 from history.protocol import ledger as rules
 from history.records import LedgerRecord
 
@@ -36,13 +36,13 @@ ONE, TWO = b"\x01" * 4, b"\x02" * 4
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(tmp_path, "scheduler")
+def ledger(tmp_path: Path) -> AuditLog:
+    return AuditLog(tmp_path, "scheduler")
 
 
 @pytest.fixture
-def residents(ledger: Ledger) -> Residents:
-    return Residents(ledger)
+def shadow_tier(ledger: AuditLog) -> ShadowTier:
+    return ShadowTier(ledger)
 
 
 def lines(folder: Path) -> list[LedgerRecord]:
@@ -54,116 +54,116 @@ def broken(folder: Path) -> list[str | None]:
     return [line.rule for line in lines(folder) if line.event == "violation"]
 
 
-def test_a_store_and_a_load_that_keep_the_rules_break_none(tmp_path: Path, residents: Residents) -> None:
-    residents.store_begins([ONE, TWO], _Spec([0, 1]), [])
-    residents.store_ends([ONE, TWO], success=True)
-    residents.load_begins([ONE], _Spec([0]))
-    residents.load_begins([ONE, TWO], _Spec([0, 1]))
-    residents.load_ends([ONE])
-    residents.load_ends([ONE, TWO])
-    residents.store_begins([b"\x03"], _Spec([0]), [ONE])
+def test_a_store_and_a_load_that_keep_the_rules_break_none(tmp_path: Path, shadow_tier: ShadowTier) -> None:
+    shadow_tier.store_begins([ONE, TWO], _Spec([0, 1]), [])
+    shadow_tier.store_ends([ONE, TWO], success=True)
+    shadow_tier.load_begins([ONE], _Spec([0]))
+    shadow_tier.load_begins([ONE, TWO], _Spec([0, 1]))
+    shadow_tier.load_ends([ONE])
+    shadow_tier.load_ends([ONE, TWO])
+    shadow_tier.store_begins([b"\x03"], _Spec([0]), [ONE])
     assert broken(tmp_path) == []
 
 
-def test_a_block_stored_twice_at_a_time_is_told(tmp_path: Path, residents: Residents) -> None:
-    residents.store_begins([ONE], _Spec([0]), [])
-    residents.store_begins([ONE], _Spec([1]), [])
+def test_a_block_stored_twice_at_a_time_is_told(tmp_path: Path, shadow_tier: ShadowTier) -> None:
+    shadow_tier.store_begins([ONE], _Spec([0]), [])
+    shadow_tier.store_begins([ONE], _Spec([1]), [])
     assert broken(tmp_path) == [rules.STORED_TWICE]
 
 
-def test_a_chunk_given_away_while_it_holds_a_block_is_told(tmp_path: Path, residents: Residents) -> None:
-    residents.store_begins([ONE], _Spec([0]), [])
-    residents.store_begins([TWO], _Spec([0]), [])
+def test_a_chunk_given_away_while_it_holds_a_block_is_told(tmp_path: Path, shadow_tier: ShadowTier) -> None:
+    shadow_tier.store_begins([ONE], _Spec([0]), [])
+    shadow_tier.store_begins([TWO], _Spec([0]), [])
     assert broken(tmp_path) == [rules.CHUNK_SHARED]
 
 
-def test_a_failed_store_gives_its_chunk_back(tmp_path: Path, residents: Residents) -> None:
-    residents.store_begins([ONE], _Spec([0]), [])
-    residents.store_ends([ONE], success=False)
-    residents.store_begins([TWO], _Spec([0]), [])
+def test_a_failed_store_gives_its_chunk_back(tmp_path: Path, shadow_tier: ShadowTier) -> None:
+    shadow_tier.store_begins([ONE], _Spec([0]), [])
+    shadow_tier.store_ends([ONE], success=False)
+    shadow_tier.store_begins([TWO], _Spec([0]), [])
     assert broken(tmp_path) == []
 
 
 @pytest.mark.parametrize("what", ["store", "load"])
-def test_an_end_without_a_beginning_is_told(tmp_path: Path, residents: Residents, what: str) -> None:
+def test_an_end_without_a_beginning_is_told(tmp_path: Path, shadow_tier: ShadowTier, what: str) -> None:
     if what == "store":
-        residents.store_ends([ONE], success=True)
+        shadow_tier.store_ends([ONE], success=True)
     else:
-        residents.load_ends([ONE])
+        shadow_tier.load_ends([ONE])
     assert broken(tmp_path) == [f"{what}-not-begun"]
 
 
-def test_a_load_from_another_chunk_is_told(tmp_path: Path, residents: Residents) -> None:
-    residents.store_begins([ONE, TWO], _Spec([0, 1]), [])
-    residents.store_ends([ONE, TWO], success=True)
-    residents.load_begins([ONE], _Spec([1]))
+def test_a_load_from_another_chunk_is_told(tmp_path: Path, shadow_tier: ShadowTier) -> None:
+    shadow_tier.store_begins([ONE, TWO], _Spec([0, 1]), [])
+    shadow_tier.store_ends([ONE, TWO], success=True)
+    shadow_tier.load_begins([ONE], _Spec([1]))
     assert broken(tmp_path) == [rules.LOADED_ELSEWHERE]
 
 
-def test_a_load_before_the_store_has_ended_is_told(tmp_path: Path, residents: Residents) -> None:
-    residents.store_begins([ONE], _Spec([0]), [])
-    residents.load_begins([ONE], _Spec([0]))
+def test_a_load_before_the_store_has_ended_is_told(tmp_path: Path, shadow_tier: ShadowTier) -> None:
+    shadow_tier.store_begins([ONE], _Spec([0]), [])
+    shadow_tier.load_begins([ONE], _Spec([0]))
     assert broken(tmp_path) == [rules.LOADED_BEFORE_STORED]
 
 
-def test_a_block_evicted_while_it_is_loaded_is_told(tmp_path: Path, residents: Residents) -> None:
-    residents.store_begins([ONE], _Spec([0]), [])
-    residents.store_ends([ONE], success=True)
-    residents.load_begins([ONE], _Spec([0]))
-    residents.store_begins([TWO], _Spec([0]), [ONE])
+def test_a_block_evicted_while_it_is_loaded_is_told(tmp_path: Path, shadow_tier: ShadowTier) -> None:
+    shadow_tier.store_begins([ONE], _Spec([0]), [])
+    shadow_tier.store_ends([ONE], success=True)
+    shadow_tier.load_begins([ONE], _Spec([0]))
+    shadow_tier.store_begins([TWO], _Spec([0]), [ONE])
     assert broken(tmp_path) == [rules.EVICTED_WHILE_LOADED]
 
 
 def test_after_a_reset_nothing_is_open_and_all_chunks_are_free(
-    tmp_path: Path, ledger: Ledger, residents: Residents
+    tmp_path: Path, ledger: AuditLog, shadow_tier: ShadowTier
 ) -> None:
-    residents.store_begins([ONE], _Spec([0]), [])
-    residents.reset()
-    residents.store_begins([TWO], _Spec([0]), [])
-    residents.store_ends([TWO], success=True)
+    shadow_tier.store_begins([ONE], _Spec([0]), [])
+    shadow_tier.reset()
+    shadow_tier.store_begins([TWO], _Spec([0]), [])
+    shadow_tier.store_ends([TWO], success=True)
     assert broken(tmp_path) == []
-    assert ledger.account("stores").count() == 0
+    assert ledger.tracker("stores").count() == 0
 
 
-def test_the_blocks_in_the_tier_are_counted(ledger: Ledger, residents: Residents) -> None:
+def test_the_blocks_in_the_tier_are_counted(ledger: AuditLog, shadow_tier: ShadowTier) -> None:
     assert ledger.resident == 0
-    residents.store_begins([ONE, TWO], _Spec([0, 1]), [])
-    residents.store_ends([ONE], success=True)
-    residents.store_ends([TWO], success=False)
-    assert (ledger.resident, residents.keys()) == (1, [ONE])
-    residents.evicted([ONE])
+    shadow_tier.store_begins([ONE, TWO], _Spec([0, 1]), [])
+    shadow_tier.store_ends([ONE], success=True)
+    shadow_tier.store_ends([TWO], success=False)
+    assert (ledger.resident, shadow_tier.keys()) == (1, [ONE])
+    shadow_tier.evicted([ONE])
     assert ledger.resident == 0
-    residents.store_begins([ONE], _Spec([0]), [])
-    residents.reset()
-    assert (ledger.resident, residents.keys()) == (0, [])
+    shadow_tier.store_begins([ONE], _Spec([0]), [])
+    shadow_tier.reset()
+    assert (ledger.resident, shadow_tier.keys()) == (0, [])
 
 
-def test_a_block_that_survives_a_reset_is_a_violation(tmp_path: Path, residents: Residents) -> None:
-    residents.survived(ONE)
+def test_a_block_that_survives_a_reset_is_a_violation(tmp_path: Path, shadow_tier: ShadowTier) -> None:
+    shadow_tier.survived(ONE)
     assert broken(tmp_path) == [rules.SURVIVED_RESET]
 
 
 def test_a_role_that_keeps_no_blocks_counts_none(
-    tmp_path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, ledger: AuditLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(book, "QUIET_S", 0.0)
-    ledger.account("copies").begin(1)
+    monkeypatch.setattr(audit_log, "QUIET_S", 0.0)
+    ledger.tracker("copies").begin(1)
     ledger.settle()
     [line] = lines(tmp_path)
     assert "resident" not in line.evidence
 
 
-def test_a_rule_that_is_always_broken_does_not_fill_the_disk(tmp_path: Path, residents: Residents) -> None:
-    for _ in range(book.MOST_VIOLATIONS + 50):
-        residents.store_ends([ONE], success=True)
-    assert len(broken(tmp_path)) == book.MOST_VIOLATIONS
+def test_a_rule_that_is_always_broken_does_not_fill_the_disk(tmp_path: Path, shadow_tier: ShadowTier) -> None:
+    for _ in range(audit_log.MOST_VIOLATIONS + 50):
+        shadow_tier.store_ends([ONE], success=True)
+    assert len(broken(tmp_path)) == audit_log.MOST_VIOLATIONS
 
 
 def test_a_balance_is_written_when_it_is_quiet_and_only_once(
-    tmp_path: Path, ledger: Ledger, residents: Residents, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, ledger: AuditLog, shadow_tier: ShadowTier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(book, "QUIET_S", 0.0)
-    residents.store_begins([ONE], _Spec([0]), [])
+    monkeypatch.setattr(audit_log, "QUIET_S", 0.0)
+    shadow_tier.store_begins([ONE], _Spec([0]), [])
     ledger.settle()
     ledger.settle()
     [line] = lines(tmp_path)
@@ -177,8 +177,10 @@ def test_a_balance_is_written_when_it_is_quiet_and_only_once(
 
 def test_an_account_tells_once_what_took_longest(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([100, 107, 200, 205])
-    monkeypatch.setattr("chaos.inside.ledger.account.time", SimpleNamespace(time_ns=lambda: next(clock)))
-    account = Account()
+    monkeypatch.setattr(
+        "chaos.inside.transfer_audit.transfer_tracker.time", SimpleNamespace(time_ns=lambda: next(clock))
+    )
+    account = TransferTracker()
     assert account.take_longest() is None
     for name in (1, 2):
         account.begin(name)
@@ -187,8 +189,8 @@ def test_an_account_tells_once_what_took_longest(monkeypatch: pytest.MonkeyPatch
     assert account.take_longest() is None
 
 
-def test_nothing_that_happened_means_no_line(tmp_path: Path, ledger: Ledger) -> None:
-    ledger.account("stores")
+def test_nothing_that_happened_means_no_line(tmp_path: Path, ledger: AuditLog) -> None:
+    ledger.tracker("stores")
     ledger.settle()
     assert lines(tmp_path) == []
 
@@ -196,7 +198,7 @@ def test_nothing_that_happened_means_no_line(tmp_path: Path, ledger: Ledger) -> 
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans())))
 def test_an_account_never_ends_what_is_not_open(steps: list[tuple[str, bool]]) -> None:
-    account = Account()
+    account = TransferTracker()
     model: list[str] = []
     for name, begins in steps:
         if begins:

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from chaos.inside.engine import FaultEngine
+from chaos.inside.fault_kind import SCHEDULER
+from chaos.inside.fault_runtime import FaultRuntime
 from chaos.inside.faults import KINDS
-from chaos.inside.kind import SCHEDULER
 from tests.unit.chaos_room import Entry, Room, entry
 from tests.unit.fault_model import COUNTED, model
 from tests.unit.model_tier import Key, Tier
@@ -68,7 +68,7 @@ class Managers(RuleBasedStateMachine):
     """A scheduler at work, and a conductor that arms, heals and gets lost."""
 
     room: ClassVar[Room]
-    engine: ClassVar[FaultEngine]
+    engine: ClassVar[FaultRuntime]
     dialect: ClassVar[Dialect]
 
     @initialize(room=st.sampled_from((8, 6, 4, 9, 2)), seed=st.integers(0, 2**63 - 1))

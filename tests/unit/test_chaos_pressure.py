@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chaos.inside.managers.pressure import Pressure
+from chaos.inside.managers.tier_pressure import Pressure
 
 
 class Tier:
@@ -62,10 +62,10 @@ def test_all_that_is_idle_can_be_evicted(tier: Tier) -> None:
 def test_an_occupied_tier_has_just_the_room_that_was_left(tier: Tier, leave: int) -> None:
     pressure = Pressure(tier.store, tier.drop, bytes)
     assert pressure.occupy(leave) == max(0, tier.room - tier.busy - leave)
-    assert pressure.holds == len(tier.prepared)
+    assert pressure.occupied == len(tier.prepared)
     pressure.release()
     assert not tier.prepared
-    assert pressure.holds == 0
+    assert pressure.occupied == 0
 
 
 @settings(deadline=None)
@@ -75,6 +75,6 @@ def test_what_is_occupied_outlives_evictions_and_is_given_back(tier: Tier, leave
     pressure = Pressure(tier.store, tier.drop, bytes)
     occupied = pressure.occupy(leave)
     pressure.evict(wanted)
-    assert pressure.holds == len(tier.prepared) == occupied
+    assert pressure.occupied == len(tier.prepared) == occupied
     pressure.release()
     assert not tier.prepared

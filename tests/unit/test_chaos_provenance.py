@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from chaos.inside.ledger import provenance
-from chaos.inside.ledger.provenance import ProvenanceLog
+from chaos.inside.transfer_audit import provenance
+from chaos.inside.transfer_audit.provenance import ProvenanceLog
 from history.protocol.provenance import (
     AnyProvenance,
     BlocksStored,

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from chaos.inside.jobs import RequestsOfJobs
-from chaos.inside.runtime import context
-from chaos.inside.turns import noting_turns, turn_of
+from chaos.inside.current_request import request_scope, tracking_current_request
+from chaos.inside.process_globals import context
+from chaos.inside.requests_of_jobs import RequestsOfJobs
 
 
 def numbered(loads: dict[int, str], stores: dict[int, str]) -> Any:
@@ -66,9 +66,9 @@ def test_preempted_requests_in_place_of_metadata_plan_nothing() -> None:
 
 def test_it_is_the_turn_of_the_request_whose_tokens_are_asked_for() -> None:
     step = SimpleNamespace(num_scheduled_tokens={"a": 3, "b": 5}, finished_req_ids={"z"})
-    told = noting_turns(step)
+    told = tracking_current_request(step)
     seen = []
-    with turn_of(None):
+    with request_scope(None):
         for request in ("b", "a"):
             assert told.num_scheduled_tokens[request] == step.num_scheduled_tokens[request]
             seen.append(context.request)
@@ -79,6 +79,6 @@ def test_it_is_the_turn_of_the_request_whose_tokens_are_asked_for() -> None:
 
 
 def test_a_turn_ends_also_when_the_scheduler_fails_in_it() -> None:
-    with pytest.raises(ZeroDivisionError), turn_of("a"):
+    with pytest.raises(ZeroDivisionError), request_scope("a"):
         raise ZeroDivisionError
     assert context.request is None

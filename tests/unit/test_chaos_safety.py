@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chaos.inside.control import MAX_SCHEDULE_BYTES, SCHEDULE
-from chaos.inside.engine import FaultEngine
+from chaos.inside.fault_runtime import FaultRuntime
 from chaos.inside.faults import KINDS
 from tests.unit.chaos_room import Room, entry, schedule
 
@@ -141,7 +141,7 @@ class Patient:
 
     def __init__(self, folder: Path) -> None:
         self.room = Room(folder / "control")
-        self.engine: FaultEngine = self.room.start()
+        self.engine: FaultRuntime = self.room.start()
 
     def take(self, make: Callable[[Path], object]) -> None:
         """Arm a fault, replace the schedule by what `make` makes, and see that all is well afterwards."""
@@ -161,7 +161,7 @@ class Patient:
         assert len(refused.refusal.detail) <= LONGEST_REASON
         assert (healed.event, healed.fault) == ("healed", "before")
         assert healed.evidence["reason"] == "schedule-refused"
-        assert all(self.engine.strike(kind) is None for kind in KINDS)
+        assert all(self.engine.evaluate(kind) is None for kind in KINDS)
 
 
 @pytest.fixture(scope="module")
@@ -189,4 +189,4 @@ def test_what_is_no_plain_file_is_refused_at_once(tmp_path: Path, make: Callable
     patient = Patient(tmp_path)
     patient.take(make)
     patient.room.arm(entry("after", "lookup_miss"))
-    assert patient.engine.strike("lookup_miss") is not None
+    assert patient.engine.evaluate("lookup_miss") is not None

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chaos.inside.decide import strikes
 from chaos.inside.faults import problems
+from chaos.inside.trigger_decisions import fires
 from chaos.schedule import SHORT, parse_line
 from history.plan import FaultSpec, Trigger
 from history.protocol.schedule import Trigger as ArmedTrigger
@@ -76,8 +76,8 @@ def test_share_and_limit_survive_the_way_in(name: str, percent: int, limit: int)
 def test_a_key_is_struck_at_every_arrival_or_at_none() -> None:
     trigger = ArmedTrigger(key_share=0.3)
     keys = [f"{number:064x}" for number in range(400)]
-    struck = {key for key in keys if strikes(trigger, 1, "gone", "lookup", 0, key)}
+    struck = {key for key in keys if fires(trigger, 1, "gone", "lookup", 0, key)}
     assert 80 < len(struck) < 160
     for n in (1, 7, 1000):
-        assert {key for key in keys if strikes(trigger, 1, "gone", "lookup", n, key)} == struck
-    assert {key for key in keys if strikes(trigger, 2, "gone", "lookup", 0, key)} != struck
+        assert {key for key in keys if fires(trigger, 1, "gone", "lookup", n, key)} == struck
+    assert {key for key in keys if fires(trigger, 2, "gone", "lookup", 0, key)} != struck

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from chaos.inside.decide import foretell
-from chaos.inside.engine import FaultEngine
-from chaos.inside.states import ATTRIBUTE, GivenUp, RequestStates, ToldStates
+from chaos.inside.fault_runtime import FaultRuntime
+from chaos.inside.request_states import ATTRIBUTE, AbortedRequest, ReportedStates, RequestStates
+from chaos.inside.trigger_decisions import expected_firings
 from history.protocol.evidence import CopyDelayed
 from history.protocol.schedule import State, Trigger
 from tests.unit.chaos_room import Room, entry, schedule, wait_until
@@ -89,7 +89,7 @@ def states() -> RequestStates:
 def test_a_request_is_in_the_state_that_vllm_has_it_in(
     states: RequestStates, status: str, computed: int, state: tuple[str, ...]
 ) -> None:
-    states.see(Request("a", status, computed))
+    states.track(Request("a", status, computed))
     assert states.of("a") == state
 
 
@@ -99,7 +99,7 @@ def test_a_request_that_never_came_up_has_no_state(states: RequestStates) -> Non
 
 def test_a_state_is_that_of_now_not_of_when_the_request_came_up(states: RequestStates) -> None:
     request = Request("a")
-    states.see(request)
+    states.track(request)
     request.status_name, request.num_computed_tokens = "RUNNING", 32
     assert states.of("a") == ("prefill",)
     request.status_name, request.num_computed_tokens = "PREEMPTED", 0
@@ -107,8 +107,8 @@ def test_a_state_is_that_of_now_not_of_when_the_request_came_up(states: RequestS
 
 
 def test_a_store_under_way_stands_beside_the_other_state_until_it_has_ended(states: RequestStates) -> None:
-    states.see(Request("a", "RUNNING", 120))
-    states.see(Request("b", "RUNNING", 120))
+    states.track(Request("a", "RUNNING", 120))
+    states.track(Request("b", "RUNNING", 120))
     states.step(Metadata(store_jobs={5: Job("a"), 6: Job("a")}), (), ())
     assert (states.of("a"), states.of("b")) == (("decode", "storing"), ("decode",))
     states.report(output(5))
@@ -118,7 +118,7 @@ def test_a_store_under_way_stands_beside_the_other_state_until_it_has_ended(stat
 
 
 def test_a_store_outlives_its_request(states: RequestStates) -> None:
-    states.see(Request("a", "RUNNING", 120))
+    states.track(Request("a", "RUNNING", 120))
     states.step(Metadata(store_jobs={5: Job("a")}), (), ())
     states.step(Metadata(), ("a",), ())
     assert states.of("a") == ("storing",)
@@ -127,7 +127,7 @@ def test_a_store_outlives_its_request(states: RequestStates) -> None:
 
 
 def test_a_load_is_no_store(states: RequestStates) -> None:
-    states.see(Request("a", "WAITING_FOR_REMOTE_KVS", 64))
+    states.track(Request("a", "WAITING_FOR_REMOTE_KVS", 64))
     states.step(Metadata(load_jobs={5: Job("a")}), (), ())
     assert states.of("a") == ("loading",)
 
@@ -136,7 +136,7 @@ def test_to_0_20_stores_have_ended_when_they_are_reported_or_the_request_is_pree
     states: RequestStates,
 ) -> None:
     for request in ("a", "b"):
-        states.see(Request(request, "RUNNING", 120))
+        states.track(Request(request, "RUNNING", 120))
     states.step(OldMetadata(reqs_to_store={"a": (), "b": ()}), (), ())
     states.report(output(sent=("a",)))
     assert (states.of("a"), states.of("b")) == (("decode",), ("decode", "storing"))
@@ -152,28 +152,28 @@ def test_a_request_that_is_given_up_tells_what_it_was_doing(
     states: RequestStates, computed: int, loading: bool, state: State
 ) -> None:
     request = Request("a", "RUNNING", computed, num_output_tokens=3)
-    states.see(request)
+    states.track(request)
     if loading:
         states.step(Metadata(load_jobs={5: Job("a")}), (), ())
     request.status_name = "FINISHED_ABORTED"
-    assert list(states.given_up({"a"})) == [GivenUp("a", state, computed, 3)]
+    assert list(states.aborted({"a"})) == [AbortedRequest("a", state, computed, 3)]
 
 
 def test_a_request_that_is_given_up_before_it_came_up_was_queued(states: RequestStates) -> None:
-    assert list(states.given_up({"b", "a"})) == [GivenUp(name, "queued", 0, 0) for name in ("a", "b")]
+    assert list(states.aborted({"b", "a"})) == [AbortedRequest(name, "queued", 0, 0) for name in ("a", "b")]
 
 
 def test_a_request_that_ended_as_it_should_was_not_given_up(states: RequestStates) -> None:
-    states.see(Request("a", "FINISHED_LENGTH_CAPPED", 140))
-    assert list(states.given_up({"a"})) == []
+    states.track(Request("a", "FINISHED_LENGTH_CAPPED", 140))
+    assert list(states.aborted({"a"})) == []
 
 
 def test_the_worker_is_told_of_requests_whose_copies_are_under_way_and_of_no_other(
     states: RequestStates,
 ) -> None:
     for request in ("a", "b", "c"):
-        states.see(Request(request, "RUNNING", 10))
-    states.see(Request("d", "WAITING_FOR_REMOTE_KVS", 64))
+        states.track(Request(request, "RUNNING", 10))
+    states.track(Request("d", "WAITING_FOR_REMOTE_KVS", 64))
     states.step(Metadata(store_jobs={5: Job("a")}, load_jobs={6: Job("d")}), (), ())
     assert states.of_transfers() == {"a": ("prefill", "storing"), "d": ("loading",)}
     states.report(output(5, 6, received=("d",)))
@@ -183,7 +183,7 @@ def test_the_worker_is_told_of_requests_whose_copies_are_under_way_and_of_no_oth
 def test_the_worker_in_its_own_process_hears_what_the_scheduler_says() -> None:
     metadata = Metadata()
     setattr(metadata, ATTRIBUTE, {"a": ("decode", "storing")})
-    told = ToldStates()
+    told = ReportedStates()
     told.learn(pickle.loads(pickle.dumps(metadata)))
     assert told.of("a") == ("decode", "storing")
 
@@ -191,7 +191,7 @@ def test_the_worker_in_its_own_process_hears_what_the_scheduler_says() -> None:
 def test_a_copy_at_hand_says_itself_that_its_request_loads_or_stores() -> None:
     metadata = Metadata()
     setattr(metadata, ATTRIBUTE, {"a": ("decode",)})
-    told = ToldStates()
+    told = ReportedStates()
     told.learn(metadata)
     assert told.of("a", "store") == ("decode", "storing")
     assert told.of("gone", "store") == ("storing",)
@@ -201,7 +201,7 @@ def test_a_copy_at_hand_says_itself_that_its_request_loads_or_stores() -> None:
 def test_a_worker_that_is_told_nothing_knows_nothing() -> None:
     metadata = Metadata()
     setattr(metadata, ATTRIBUTE, {"a": ("decode",)})
-    told = ToldStates()
+    told = ReportedStates()
     told.learn(metadata)
     told.learn(Metadata())
     assert told.of("a", "store") == ()
@@ -234,7 +234,7 @@ def known() -> Known:
 
 
 @pytest.fixture
-def engine(room: Room, known: Known) -> FaultEngine:
+def engine(room: Room, known: Known) -> FaultRuntime:
     return room.start("worker", known)
 
 
@@ -242,24 +242,24 @@ ARRIVALS = ("a", "b", "a", "c", "b", "a", "a", "z", "b")
 """a decodes and stores, b waits, the others are unknown."""
 
 
-def arrive(engine: FaultEngine) -> list[str]:
+def arrive(engine: FaultRuntime) -> list[str]:
     """The requests that were struck, of those of ARRIVALS."""
     struck = []
     for request in ARRIVALS:
-        strike = engine.strike("copy_delay", request=request, direction="load")
+        strike = engine.evaluate("copy_delay", request=request, direction="load")
         if strike is not None:
             strike.fired(CopyDelayed(job=1, direction="load", ms=1.0))
             struck.append(request)
     return struck
 
 
-def test_only_arrivals_in_the_state_are_struck(engine: FaultEngine, room: Room) -> None:
+def test_only_arrivals_in_the_state_are_struck(engine: FaultRuntime, room: Room) -> None:
     room.arm(entry("choosy", "copy_delay", {"every": 1, "states": ["queued", "loading"]}))
     assert arrive(engine) == ["b", "b", "b"]
 
 
 def test_only_arrivals_in_the_state_are_counted_so_that_what_strikes_can_be_foretold(
-    engine: FaultEngine, room: Room
+    engine: FaultRuntime, room: Room
 ) -> None:
     trigger = Trigger(every=2, offset=1, states=("decode",))
     room.arm(entry("choosy", "copy_delay", {"every": 2, "offset": 1, "states": ["decode"]}))
@@ -267,11 +267,11 @@ def test_only_arrivals_in_the_state_are_counted_so_that_what_strikes_can_be_fore
     [healed] = room.heal(["choosy"])
     assert healed.n == ARRIVALS.count("a") == 4
     numbers = [line.n for line in room.events("fired")]
-    assert numbers == list(foretell(trigger, 7, "choosy", "copy", 4)) == [1, 3]
+    assert numbers == list(expected_firings(trigger, 7, "choosy", "copy", 4)) == [1, 3]
 
 
 def test_a_fault_that_minds_states_takes_nothing_from_one_that_does_not(
-    engine: FaultEngine, room: Room
+    engine: FaultRuntime, room: Room
 ) -> None:
     room.arm(
         entry("choosy", "copy_delay", {"nth": [0], "states": ["queued"]}),
@@ -281,14 +281,14 @@ def test_a_fault_that_minds_states_takes_nothing_from_one_that_does_not(
     assert [(line.fault, line.n) for line in room.events("fired")] == [("choosy", 0), ("any", 2)]
 
 
-def test_a_proof_names_the_states_that_are_known(engine: FaultEngine, room: Room) -> None:
+def test_a_proof_names_the_states_that_are_known(engine: FaultRuntime, room: Room) -> None:
     room.arm(entry("any", "copy_delay", {"nth": [0, 3]}))
     arrive(engine)
     assert [line.states for line in room.events("fired")] == [["decode", "storing"], None]
 
 
 def test_nobody_is_asked_for_states_while_nothing_of_the_kind_is_armed(
-    engine: FaultEngine, room: Room, known: Known
+    engine: FaultRuntime, room: Room, known: Known
 ) -> None:
     room.arm(entry("other", "zero_block", {"every": 1, "states": ["decode"]}))
     arrive(engine)
@@ -298,8 +298,8 @@ def test_nobody_is_asked_for_states_while_nothing_of_the_kind_is_armed(
 def test_the_scheduler_tells_states_only_while_a_fault_of_the_worker_minds_them(room: Room) -> None:
     scheduler = room.start("scheduler")
     room.arm(entry("mine", "lookup_miss", {"every": 1, "states": ["queued"]}))
-    assert not scheduler.worker_minds_states
+    assert not scheduler.worker_needs_states
     room.put(schedule(entry("its", "zero_block", {"every": 1, "states": ["decode"]})))
-    wait_until(lambda: scheduler.worker_minds_states, "the scheduler has seen the worker's fault")
+    wait_until(lambda: scheduler.worker_needs_states, "the scheduler has seen the worker's fault")
     room.put(schedule(entry("its", "zero_block")))
-    wait_until(lambda: not scheduler.worker_minds_states, "states are minded no more")
+    wait_until(lambda: not scheduler.worker_needs_states, "states are minded no more")

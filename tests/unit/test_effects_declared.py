@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chaos import catalogue
-from chaos.inside.kind import HOSTILE
+from chaos.inside.fault_kind import HOSTILE
 from history.protocol.schedule import Value
 from oracles import all_rules
 

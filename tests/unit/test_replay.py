@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from chaos.inside.decide import foretell
+from chaos.inside.trigger_decisions import expected_firings
 from history.plan import FaultSpec, Scenario, Trigger
 from history.protocol.schedule import Trigger as InsideTrigger
 from history.records import FaultEvent, FaultRecord
@@ -50,7 +50,7 @@ def test_a_replay_strikes_the_same_arrivals_and_no_other() -> None:
     again = nailed(scenario("a", "b", "c"), [line("a", 9), line("a", 4), line("c", 0)])
     assert [(fault.id, fault.trigger.nth) for fault in again.faults] == [("a", (4, 9)), ("c", (0,))]
     trigger = InsideTrigger(nth=again.faults[0].trigger.nth)
-    assert list(foretell(trigger, 123, "a", "load-result", 100)) == [4, 9]
+    assert list(expected_firings(trigger, 123, "a", "load-result", 100)) == [4, 9]
 
 
 def test_a_replay_counts_the_same_arrivals_by_the_same_states() -> None:

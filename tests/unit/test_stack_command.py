@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from chaos.inside import runtime
+from chaos.inside import process_globals
 from history.plan import ServerSettings
 from kvchaos.served_model import HUB_MODEL_TOKEN_BYTES, ServedModel, hub_model
 from kvchaos.servers.registry import ServerEnv
@@ -104,7 +104,7 @@ def test_chaos_loads_both_plug_ins_and_names_the_control_folder() -> None:
 
 
 def test_server_and_conductor_agree_on_the_name_of_the_control_key() -> None:
-    assert CONTROL_KEY == runtime.CONTROL_KEY
+    assert CONTROL_KEY == process_globals.CONTROL_KEY
 
 
 def test_without_chaos_no_fault_can_be_armed() -> None:

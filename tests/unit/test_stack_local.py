@@ -267,7 +267,7 @@ def test_what_the_server_sees_imports_nothing_else_of_the_suite(tmp_path: Path) 
     record = RunRecord(tmp_path / "state", run_id="r1", run_dir=tmp_path, control_dir=tmp_path / "control")
     folders = make_folders(tmp_path, record, PLUGIN_PARTS)
     folders.temp.rmdir()
-    modules = ["chaos.inside.engine", "chaos.inside.managers.lost", "history.protocol.notes"]
+    modules = ["chaos.inside.fault_runtime", "chaos.inside.managers.removed_blocks", "history.protocol.notes"]
     code = f"import {', '.join(modules)}, sys; print(*sorted(sys.modules), sep='\\n')"
     environment = {"PYTHONPATH": str(folders.plugin), "PYTHONSAFEPATH": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     told = subprocess.run(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from chaos.inside.engine import FaultEngine
+from chaos.inside.fault_runtime import FaultRuntime
 from tests.unit.model_tier import (
     ANSWERS,
     NEW_CONTEXT,
@@ -34,7 +34,7 @@ class Dialect(Protocol):
     later: Any
     """The answer that puts off."""
 
-    def wrap(self, tier: Tier, engine: FaultEngine) -> Any: ...
+    def wrap(self, tier: Tier, engine: FaultRuntime) -> Any: ...
 
     def plain(self, tier: Tier, keys: Sequence[Key]) -> Any:
         """What the inner manager alone answers."""
@@ -65,7 +65,7 @@ class Hashes:
     def __init__(self) -> None:
         self._wrapper = importlib.import_module("chaos.inside.managers.hashes").ChaosManager
 
-    def wrap(self, tier: Tier, engine: FaultEngine) -> Any:
+    def wrap(self, tier: Tier, engine: FaultRuntime) -> Any:
         return self._wrapper(HashManager(tier), engine)
 
     def plain(self, tier: Tier, keys: Sequence[Key]) -> Any:
@@ -114,12 +114,12 @@ class Keys:
         with installed(self.shape, folder):
             module = importlib.import_module("chaos.inside.managers.keys")
             # Told by what is installed, and kept: it is asked again when this vLLM is gone.
-            module.managers_are_told()
+            module.managers_receive_request_id()
         self._wrapper = module.ChaosManager
         self.later = module.RETRY
         self._module = module
 
-    def wrap(self, tier: Tier, engine: FaultEngine) -> Any:
+    def wrap(self, tier: Tier, engine: FaultRuntime) -> Any:
         return self._wrapper(self._inner(tier), engine)
 
     def _inner(self, tier: Tier) -> AskedWithKeys:

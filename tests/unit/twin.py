@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from chaos.inside.engine import FaultEngine
+from chaos.inside.fault_runtime import FaultRuntime
 from history.records import FaultRecord
 from tests.unit.chaos_room import Room
 from tests.unit.fault_model import Model
@@ -37,7 +37,7 @@ class _Call:
 class Scheduler:
     """Each method is one call; it asserts that all comes of it that must, and nothing else."""
 
-    def __init__(self, room: Room, engine: FaultEngine, dialect: Dialect, tier: Tier) -> None:
+    def __init__(self, room: Room, engine: FaultRuntime, dialect: Dialect, tier: Tier) -> None:
         self._room = room
         self._dialect = dialect
         self._tier = tier

@@ -1,5 +1,5 @@
-"""The wrapped manager, one module for each way of asking it. Each offers `ChaosManager(inner, engine)`.
+"""The wrapped manager, one module for each of its interfaces. Each offers `ChaosManager(inner, runtime)`.
 
-The wrappers are no subclasses of vLLM's OffloadingManager: whatever else a release asks of a manager,
-method or attribute, goes to the inner one, and no default of a base class can answer in its place.
+The wrappers are no subclasses of vLLM's OffloadingManager: every other method or attribute goes to
+the inner manager, and no default of a base class can shadow it.
 """

@@ -1,53 +1,53 @@
-"""Managers asked with block hashes (to 0.19). Their iterables can be read only once, hence the lists."""
+"""Managers whose calls take block hashes (to 0.19). Each iterable can be read only once, hence the lists."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
-from chaos.inside import runtime
-from chaos.inside.engine import FaultEngine
-from chaos.inside.ledger.residents import Residents
-from chaos.inside.managers.lost import LostBlocks
-from chaos.inside.managers.pressure import Pressure
-from chaos.inside.managers.residency import Residency
-from chaos.inside.managers.stores import BlocksUnderWay, StoresUnderWay
-from chaos.inside.raising import call_of_manager
+from chaos.inside import process_globals
+from chaos.inside.fault_runtime import FaultRuntime
+from chaos.inside.injected_failure import before_manager_call
+from chaos.inside.managers.blocks_in_flight import BlocksInFlight, StoresInFlight
+from chaos.inside.managers.removed_blocks import RemovedBlocks
+from chaos.inside.managers.tier_faults import TierFaults
+from chaos.inside.managers.tier_pressure import Pressure
+from chaos.inside.transfer_audit.shadow_tier import ShadowTier
 from history.protocol.evidence import BlockLookup, EvictedAfterHit, LookupMissed
 
 
 class ChaosManager:
     """vLLM's manager with the scheduler-side faults."""
 
-    def __init__(self, inner: Any, engine: FaultEngine) -> None:
+    def __init__(self, inner: Any, runtime: FaultRuntime) -> None:
         self._inner = inner
-        self._engine = engine
-        lost = LostBlocks()
-        self._stores = StoresUnderWay(lost)
-        self._residents = Residents(engine.ledger)
-        self._loads = BlocksUnderWay()
-        self._residency = Residency(engine, Pressure(self._make_room, self._drop, bytes), lost)
+        self._runtime = runtime
+        removed = RemovedBlocks()
+        self._stores = StoresInFlight(removed)
+        self._shadow_tier = ShadowTier(runtime.audit)
+        self._loads = BlocksInFlight()
+        self._tier_faults = TierFaults(runtime, Pressure(self._make_room, self._drop, bytes), removed)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
     def lookup(self, block_hashes: Iterable[Any]) -> int | None:
-        call_of_manager(self._engine, "lookup", runtime.context.request)
-        self._residency.heal()
+        before_manager_call(self._runtime, "lookup", process_globals.context.request)
+        self._tier_faults.heal()
         hashes = list(block_hashes)
         hits: int | None = self._inner.lookup(hashes)
         if hits is None:
             return None
-        for place in range(hits):
-            key, request = bytes(hashes[place]), runtime.context.request
-            if strike := self._engine.strike("lookup_miss", request=request, key=key):
-                strike.fired(LookupMissed(key=key.hex(), hit_blocks=hits, answered_blocks=place))
-                return place
-            if strike := self._engine.strike("lookup_retry", request=request, key=key):
-                strike.fired(BlockLookup(key=key.hex()))
+        for index in range(hits):
+            key, request = bytes(hashes[index]), process_globals.context.request
+            if injection := self._runtime.evaluate("lookup_miss", request=request, key=key):
+                injection.fired(LookupMissed(key=key.hex(), hit_blocks=hits, answered_blocks=index))
+                return index
+            if injection := self._runtime.evaluate("lookup_retry", request=request, key=key):
+                injection.fired(BlockLookup(key=key.hex()))
                 return None
-            if strike := self._engine.strike("evict_after_hit", request=request, key=key):
-                strike.fired(EvictedAfterHit(key=key.hex(), blocks=len(self._residency.empty())))
+            if injection := self._runtime.evaluate("evict_after_hit", request=request, key=key):
+                injection.fired(EvictedAfterHit(key=key.hex(), blocks=len(self._tier_faults.empty())))
         return hits + self._over_reported(hashes[hits:])
 
     def _over_reported(self, missing: list[Any]) -> int:
@@ -55,45 +55,45 @@ class ChaosManager:
         if not missing:
             return 0
         key = bytes(missing[0])
-        strike = self._engine.strike("over_report", request=runtime.context.request, key=key)
-        if strike is None:
+        injection = self._runtime.evaluate("over_report", request=process_globals.context.request, key=key)
+        if injection is None:
             return 0
-        strike.fired(BlockLookup(key=key.hex()))
+        injection.fired(BlockLookup(key=key.hex()))
         return 1
 
     def prepare_load(self, block_hashes: Iterable[Any]) -> Any:
-        hashes, request = list(block_hashes), runtime.context.request
-        call_of_manager(self._engine, "prepare_load", request)
+        hashes, request = list(block_hashes), process_globals.context.request
+        before_manager_call(self._runtime, "prepare_load", request)
         self._loads.begin(hashes, request)
         spec = self._inner.prepare_load(hashes)
-        self._residents.load_begins(hashes, spec)
-        if self._engine.provenance is not None:
-            self._engine.provenance.load_begins(hashes)
+        self._shadow_tier.load_begins(hashes, spec)
+        if self._runtime.provenance is not None:
+            self._runtime.provenance.load_begins(hashes)
         return spec
 
     def complete_load(self, block_hashes: Iterable[Any]) -> None:
         hashes = list(block_hashes)
-        call_of_manager(self._engine, "complete_load", self._loads.end(hashes))
+        before_manager_call(self._runtime, "complete_load", self._loads.end(hashes))
         self._inner.complete_load(hashes)
-        self._residents.load_ends(hashes)
+        self._shadow_tier.load_ends(hashes)
 
     def prepare_store(self, block_hashes: Iterable[Any]) -> Any:
-        hashes, request = list(block_hashes), runtime.context.request
-        call_of_manager(self._engine, "prepare_store", request)
-        self._residency.heal()
-        self._residency.before_store(request)
-        if self._engine.armed("store_refused") and self._stores.refuse(
-            self._engine, [key for key in hashes if self._inner.lookup([key]) == 0], request
+        hashes, request = list(block_hashes), process_globals.context.request
+        before_manager_call(self._runtime, "prepare_store", request)
+        self._tier_faults.heal()
+        self._tier_faults.before_store(request)
+        if self._runtime.armed("store_refused") and self._stores.refuse(
+            self._runtime, [key for key in hashes if self._inner.lookup([key]) == 0], request
         ):
             return None
         output = self._inner.prepare_store(hashes)
         if output is not None:
             self._stores.begin(output.block_hashes_to_store, request)
-            self._residents.store_begins(
+            self._shadow_tier.store_begins(
                 output.block_hashes_to_store, output.store_spec, output.block_hashes_evicted
             )
-            if self._engine.provenance is not None:
-                self._engine.provenance.store_begins(
+            if self._runtime.provenance is not None:
+                self._runtime.provenance.store_begins(
                     request, output.block_hashes_to_store, output.store_spec.block_ids.tolist()
                 )
         return output
@@ -101,16 +101,16 @@ class ChaosManager:
     def complete_store(self, block_hashes: Iterable[Any], success: bool = True) -> None:
         hashes = list(block_hashes)
         request = self._stores.end(hashes)
-        call_of_manager(self._engine, "complete_store", request)
-        success = success and not self._stores.fail(self._engine, hashes, request)
+        before_manager_call(self._runtime, "complete_store", request)
+        success = success and not self._stores.fail(self._runtime, hashes, request)
         self._inner.complete_store(hashes, success)
-        self._residents.store_ends(hashes, success=success)
+        self._shadow_tier.store_ends(hashes, success=success)
 
     def _make_room(self, hashes: list[Any]) -> list[Any] | None:
         output = self._inner.prepare_store(hashes)
         if output is None:
             return None
-        self._residents.evicted(output.block_hashes_evicted)
+        self._shadow_tier.evicted(output.block_hashes_evicted)
         return list(output.block_hashes_evicted)
 
     def _drop(self, hashes: list[Any]) -> None:

@@ -7,29 +7,29 @@ from typing import Any
 
 from chaos.hostcopy.blocks import planes_of
 from chaos.hostcopy.handlers import Entry, HostCopySpec, generation
-from chaos.inside import runtime
-from chaos.inside.gate import LOAD, STORE, Gate, Job
-from chaos.inside.kind import WORKER
-from chaos.inside.ledger.contents import contents_of
+from chaos.inside import process_globals
+from chaos.inside.fault_kind import WORKER
+from chaos.inside.transfer_audit.block_checksums import checksums_of
+from chaos.inside.transfer_interceptor import LOAD, STORE, Job, TransferInterceptor
 from chaos.inside.workers.pinned import pinned_tier
 from history.protocol.evidence import Direction
 
 
 class ChaosHandler:
-    """A handler of either direction behind the gate."""
+    """A handler of either direction behind the transfer interceptor."""
 
-    def __init__(self, inner: Any, direction: Direction, gate: Gate) -> None:
+    def __init__(self, inner: Any, direction: Direction, interceptor: TransferInterceptor) -> None:
         self._inner = inner
         self._direction = direction
-        self._gate = gate
+        self._interceptor = interceptor
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
     def transfer_async(self, job_id: int, spec: tuple[Any, Any]) -> bool:
         device, chunks = reversed(spec) if self._direction == LOAD else spec
-        request = runtime.requests_of_jobs.take(job_id, spec)
-        return self._gate.submit(
+        request = process_globals.requests_of_jobs.take(job_id, spec)
+        return self._interceptor.submit(
             Job(
                 id=job_id,
                 direction=self._direction,
@@ -37,15 +37,15 @@ class ChaosHandler:
                 chunks=chunks,
                 start=lambda: self._inner.transfer_async(job_id, spec),
                 request=request,
-                at_once=self._direction == LOAD and request in runtime.within_step,
+                at_once=self._direction == LOAD and request in process_globals.within_step,
             )
         )
 
     def get_finished(self) -> list[Any]:
-        return self._gate.finished_of(self._inner)
+        return self._interceptor.finished_of(self._inner)
 
     def wait(self, job_ids: set[int]) -> None:
-        self._gate.release(job_ids)
+        self._interceptor.release(job_ids)
         self._inner.wait(job_ids)
 
 
@@ -53,17 +53,21 @@ class WrappedSpec(HostCopySpec):
     """vLLM's CPU offloading spec with its handlers wrapped."""
 
     def get_handlers(self, kv_caches: Any, *attn_backends: Any) -> Iterator[Entry]:
-        engine = runtime.engine(WORKER, self.extra_config, generation.name)
+        runtime = process_globals.fault_runtime(WORKER, self.extra_config, generation.name)
         entries = [
             (source, target, handler, STORE if source.medium() == "GPU" else LOAD)
             for source, target, handler in super().get_handlers(kv_caches, *attn_backends)
         ]
         stores = next(handler for _, _, handler, direction in entries if direction == STORE)
         tier = self.host_tier or pinned_tier(stores)
-        planes = runtime.device[:] = planes_of(kv_caches)
-        # Both directions share the books.
-        contents = contents_of(
-            self.extra_config, engine.ledger, planes, tier.own_planes() if tier is not None else None
+        planes = process_globals.device[:] = planes_of(kv_caches)
+        # Both directions share the checksums.
+        checksums = checksums_of(
+            self.extra_config, runtime.audit, planes, tier.own_planes() if tier is not None else None
         )
         for source, target, handler, direction in entries:
-            yield source, target, ChaosHandler(handler, direction, Gate(engine, planes, tier, contents))
+            yield (
+                source,
+                target,
+                ChaosHandler(handler, direction, TransferInterceptor(runtime, planes, tier, checksums)),
+            )

@@ -35,11 +35,11 @@ def pinned_tier(store_handler: Any) -> PinnedTier | None:
     per_chunk = _first_of(store_handler, "dst_blocks_per_chunk", "dst_block_size_factor")
     sizes = _block_bytes(store_handler)
     planes = []
-    for place, (tensor, size) in enumerate(zip(store_handler.dst_tensors, sizes, strict=True)):
+    for index, (tensor, size) in enumerate(zip(store_handler.dst_tensors, sizes, strict=True)):
         rows = _rows(tensor, size)
         if rows is None:
             return None
-        planes.append(Plane(str(place), rows))
+        planes.append(Plane(str(index), rows))
     return PinnedTier(tuple(planes), per_chunk)
 
 

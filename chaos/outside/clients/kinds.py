@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chaos.inside.kind import LEGAL, Parameter
+from chaos.inside.fault_kind import LEGAL, Parameter
 from chaos.outside.clients.forms import EACH, MALFORMED, OVERSIZED, Form
 from chaos.outside.kind import BY, CLIENT, EVERYWHERE, OutsideKind, for_s
 

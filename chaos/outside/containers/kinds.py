@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chaos.inside.kind import LEGAL, Parameter
+from chaos.inside.fault_kind import LEGAL, Parameter
 from chaos.outside.kind import BY, CONTAINERS, SERVER, OutsideKind, for_s
 
 CONTAINER_KINDS = (

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from chaos.inside import decide
+from chaos.inside import trigger_decisions
 from chaos.outside.network.messages import Effect
 from history.protocol.outside import BytesDelayed, NetworkCut, SlowRead
 
@@ -160,7 +160,7 @@ class Latency(Impairment):
 
     def delay_s(self, direction: str) -> float:
         number, self._count = self._count, self._count + 1
-        share = decide.draw(self._seed, self.tally.strike, "jitter", number) / 2**64
+        share = trigger_decisions.draw(self._seed, self.tally.strike, "jitter", number) / 2**64
         return (self._ms[direction] + share * self._jitter_ms) / 1000
 
     def evidence(self) -> BytesDelayed:
@@ -185,7 +185,7 @@ class Loss(Impairment):
         return self._again_s * (2**times - 1) if times else None
 
     def _is_lost(self, number: int, times: int) -> bool:
-        draw = decide.draw(self._seed, self.tally.strike, "loss", number, str(times))
+        draw = trigger_decisions.draw(self._seed, self.tally.strike, "loss", number, str(times))
         return draw < self._share * 2**64
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chaos.inside.kind import LEGAL
+from chaos.inside.fault_kind import LEGAL
 from chaos.outside.kind import BY, CONTAINERS, PROMETHEUS, OutsideKind, for_s
 
 PROMETHEUS_KINDS = (

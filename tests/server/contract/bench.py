@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from chaos.hostcopy.generation import detect
-from chaos.inside.engine import FaultEngine
+from chaos.inside.fault_runtime import FaultRuntime
 from tests.server.contract.shapes.managers import HashTier, KeyTier, Noting, OffloadingManager, Tier
 from tests.server.contract.shapes.specs import make_spec
 from tests.server.contract.shapes.workers import Copies
@@ -60,7 +60,7 @@ class Bench:
         """A tier of a spec; with chaos when a control directory is given."""
         return self._tier(make_spec(chunks, 1, control).get_manager())
 
-    def counting_tier(self, engine: FaultEngine, calls: list[str]) -> Tier:
+    def counting_tier(self, engine: FaultRuntime, calls: list[str]) -> Tier:
         """A wrapped manager that notes the names of the methods it calls of vLLM's."""
         inner = Noting(make_spec(CHUNKS, 1, None).get_manager(), calls)
         return self._tier(self.chaos_manager(inner, engine))

@@ -7,9 +7,9 @@ from typing import Any
 
 from vllm.distributed.kv_transfer.kv_connector.v1.offloading_connector import OffloadingConnector
 
-from chaos.inside import runtime
+from chaos.inside import process_globals
 from chaos.inside.connector import ChaosConnector
-from chaos.inside.kind import WORKER
+from chaos.inside.fault_kind import WORKER
 from tests.server.contract.bench import Bench
 from tests.server.contract.control import Control, control_room
 from tests.server.contract.fit import misfits
@@ -43,7 +43,9 @@ def a_connector(bench: Bench, control: Control) -> Any:
     )
     connector._loading = {}
     connector._failed = set()
-    connector._engine = runtime.engine(WORKER, {runtime.CONTROL_KEY: str(control.path)}, bench.name)
+    connector._runtime = process_globals.fault_runtime(
+        WORKER, {process_globals.CONTROL_KEY: str(control.path)}, bench.name
+    )
     return connector
 
 

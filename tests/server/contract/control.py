@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from chaos.inside import runtime
+from chaos.inside import process_globals
 from chaos.inside.control import LEASE, SCHEDULE
 from tests.server.contract.waiting import wait_until
 
@@ -70,9 +70,9 @@ def control_room() -> Iterator[Control]:
 
     Whatever is done, with faults and without, the ledger must find nothing that was not done on purpose.
     """
-    runtime._engines.clear()
+    process_globals._runtimes.clear()
     with tempfile.TemporaryDirectory() as folder:
         control = Control(Path(folder))
         yield control
         assert control.broken() == control.breaks
-    runtime._engines.clear()
+    process_globals._runtimes.clear()

@@ -12,10 +12,10 @@ from vllm import SamplingParams
 from vllm.distributed.kv_transfer.kv_connector.v1.offloading_connector import OffloadingConnector
 from vllm.v1.request import Request, RequestStatus
 
-from chaos.inside import runtime
+from chaos.inside import process_globals
 from chaos.inside.connector import ChaosConnector
-from chaos.inside.kind import SCHEDULER, WORKER
-from chaos.inside.states import RequestStates
+from chaos.inside.fault_kind import SCHEDULER, WORKER
+from chaos.inside.request_states import RequestStates
 from tests.server.contract.bench import Bench
 from tests.server.contract.control import Control, control_room
 from tests.server.contract.shapes.transfers import load_metadata
@@ -42,7 +42,7 @@ def a_request(name: str) -> Any:
 def vllms_own_requests_tell_what_they_are_doing(bench: Bench) -> None:
     states = RequestStates()
     request = a_request("a")
-    states.see(request)
+    states.track(request)
     assert states.of("a") == ("queued",)
     for status, computed, state in (
         (RequestStatus.WAITING_FOR_REMOTE_KVS, 8, ("loading",)),
@@ -57,9 +57,11 @@ def vllms_own_requests_tell_what_they_are_doing(bench: Bench) -> None:
 
 def a_scheduler(bench: Bench, control: Control) -> Any:
     connector: Any = object.__new__(ChaosConnector)
-    connector._asking_again = set()
-    connector._engine = runtime.engine(SCHEDULER, {runtime.CONTROL_KEY: str(control.path)}, bench.name)
-    runtime.engine(WORKER, {runtime.CONTROL_KEY: str(control.path)}, bench.name)
+    connector._retrying = set()
+    connector._runtime = process_globals.fault_runtime(
+        SCHEDULER, {process_globals.CONTROL_KEY: str(control.path)}, bench.name
+    )
+    process_globals.fault_runtime(WORKER, {process_globals.CONTROL_KEY: str(control.path)}, bench.name)
     return connector
 
 
@@ -67,15 +69,15 @@ def told_with_a_step(bench: Bench, connector: Any) -> tuple[str, ...]:
     """A step in which request a begins to load; what the worker's process then knows of it."""
     request = a_request("a")
     request.status = RequestStatus.WAITING_FOR_REMOTE_KVS
-    runtime.request_states.see(request)
+    process_globals.request_states.track(request)
     step = SimpleNamespace(
         num_scheduled_tokens={}, finished_req_ids=set(), preempted_req_ids=None, kv_connector_metadata=None
     )
     planned = load_metadata("a", [4, 2])
     with mock.patch.object(OffloadingConnector, "build_connector_meta", return_value=planned):
         metadata = connector.build_connector_meta(step)
-    runtime.told_states.learn(pickle.loads(pickle.dumps(metadata)))
-    return runtime.told_states.of("a")
+    process_globals.reported_states.learn(pickle.loads(pickle.dumps(metadata)))
+    return process_globals.reported_states.of("a")
 
 
 def states_reach_the_worker_with_the_step_while_a_fault_minds_them(bench: Bench) -> None:
@@ -83,10 +85,10 @@ def states_reach_the_worker_with_the_step_while_a_fault_minds_them(bench: Bench)
         connector = a_scheduler(bench, control)
         assert told_with_a_step(bench, connector) == ()
         control.arm("zero_block", {"every": 1, "states": ["loading"]})
-        wait_until(lambda: connector._engine.worker_minds_states, "the scheduler minds states")
+        wait_until(lambda: connector._runtime.worker_needs_states, "the scheduler minds states")
         assert told_with_a_step(bench, connector) == ("loading",)
         control.heal()
-        wait_until(lambda: not connector._engine.worker_minds_states, "the scheduler minds states no more")
+        wait_until(lambda: not connector._runtime.worker_needs_states, "the scheduler minds states no more")
         assert told_with_a_step(bench, connector) == ()
 
 

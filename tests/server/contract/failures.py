@@ -11,12 +11,12 @@ from unittest import mock
 import msgspec
 from vllm.distributed.kv_transfer.kv_connector.v1.offloading_connector import OffloadingConnector
 
-from chaos.inside import runtime
+from chaos.inside import process_globals
 from chaos.inside.connector import ChaosConnector
+from chaos.inside.fault_kind import SCHEDULER
 from chaos.inside.faults import HOOKS
-from chaos.inside.kind import SCHEDULER
-from chaos.inside.raising import InjectedFailure
-from chaos.inside.reach import unreachable
+from chaos.inside.injected_failure import InjectedFailure
+from chaos.inside.unsupported_kinds import unsupported_kinds
 from history.protocol.notes import LoadRetried
 from tests.server.contract.bench import CHUNKS, Bench
 from tests.server.contract.connector import BLOCKS, a_connector, load
@@ -129,7 +129,7 @@ def load_failed_gives_up_the_whole_load_where_vllm_asks_for_it(bench: Bench) -> 
     with control_room() as control:
         connector = a_connector(bench, control)
         connector._given_up = set()
-        if "load_failed" in unreachable():
+        if "load_failed" in unsupported_kinds():
             assert refusal_of(control, "load_failed").startswith("load_failed answers get_transfer_results")
             return
         control.arm("load_failed", {"nth": [1]})
@@ -168,8 +168,10 @@ def refusal_of(control: Control, kind: str) -> str:
 def a_request_that_asks_again_after_a_failed_load_is_noted_once(bench: Bench) -> None:
     with control_room() as control, plain_connector():
         connector: Any = object.__new__(ChaosConnector)
-        connector._asking_again = set()
-        connector._engine = runtime.engine(SCHEDULER, {runtime.CONTROL_KEY: str(control.path)}, bench.name)
+        connector._retrying = set()
+        connector._runtime = process_globals.fault_runtime(
+            SCHEDULER, {process_globals.CONTROL_KEY: str(control.path)}, bench.name
+        )
         reported = SimpleNamespace(
             finished_recving={"a", "b"},
             finished_sending=None,

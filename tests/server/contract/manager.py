@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from chaos.inside.engine import FaultEngine
-from chaos.inside.kind import SCHEDULER
+from chaos.inside.fault_kind import SCHEDULER
+from chaos.inside.fault_runtime import FaultRuntime
 from tests.server.contract.bench import CHUNKS, Bench
 from tests.server.contract.control import control_room
 from tests.server.contract.shapes.managers import Tier
@@ -128,7 +128,7 @@ def manager_asks_vllm_nothing_more_when_nothing_is_armed(bench: Bench) -> None:
     # A look-up more than vLLM's scheduler makes can count (reuse filters do) and costs time.
     with control_room() as control:
         calls: list[str] = []
-        tier = bench.counting_tier(FaultEngine(SCHEDULER, control.path, bench.name), calls)
+        tier = bench.counting_tier(FaultRuntime(SCHEDULER, control.path, bench.name), calls)
         calls.clear()
         fill(tier, KEYS[:3])
         assert calls == ["prepare_store", "complete_store"], calls

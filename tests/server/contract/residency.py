@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from unittest import mock
 
-from chaos.inside import runtime
-from chaos.inside.kind import SCHEDULER
+from chaos.inside import process_globals
+from chaos.inside.fault_kind import SCHEDULER
 from history.protocol import ledger as rules
 from tests.server.contract.bench import CHUNKS, Bench
 from tests.server.contract.control import control_room
@@ -113,7 +113,7 @@ def a_reset_empties_the_tier_and_the_ledger_counts_none(bench: Bench) -> None:
     with control_room() as control:
         tier = bench.tier(CHUNKS, control.path)
         fill(tier, KEYS[:3])
-        ledger = runtime._engines[SCHEDULER].ledger
+        ledger = process_globals._runtimes[SCHEDULER].audit
         assert ledger.resident == 3
         if hasattr(bench.manager_base, "reset_cache"):
             tier.manager.reset_cache()

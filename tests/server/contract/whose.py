@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from chaos.inside import runtime
-from chaos.inside.turns import turn_of
+from chaos.inside import process_globals
+from chaos.inside.current_request import request_scope
 from tests.server.contract.bench import CHUNKS, Bench
 from tests.server.contract.control import Control, control_room
 from tests.server.contract.copies import finish, prepared
@@ -29,7 +29,7 @@ WORKER_KINDS: dict[str, dict[str, int]] = {
 def begin_load(bench: Bench, copies: Copies) -> None:
     """Start the load that a step's metadata plans for REQUEST, as vLLM's connector does."""
     metadata = load_metadata(REQUEST, [4, 5])
-    runtime.requests_of_jobs.learn(metadata)
+    process_globals.requests_of_jobs.learn(metadata)
     worker: Any = copies._to.worker
     if hasattr(metadata, "reqs_to_load"):
         assert worker.transfer_async(3, metadata.reqs_to_load[REQUEST])
@@ -73,7 +73,7 @@ def strikes_at_stores_name_the_request(bench: Bench) -> None:
 
 
 def requests_of_a_store(tier: Tier, control: Control, keys: list[bytes]) -> list[str | None]:
-    with turn_of(REQUEST):
+    with request_scope(REQUEST):
         tier.prepare_store(keys)
     return fired_requests(control)
 
@@ -82,7 +82,7 @@ def a_store_told_as_failed_names_the_request_that_brought_it(bench: Bench) -> No
     with control_room() as control:
         tier = bench.tier(CHUNKS, control.path)
         control.arm("store_failed")
-        with turn_of(REQUEST):
+        with request_scope(REQUEST):
             tier.prepare_store(KEYS[:2])
         expected = whose(tier)
         # It ends when it is nobody's turn.

@@ -11,8 +11,8 @@ from unittest import mock
 from vllm.distributed.kv_transfer.kv_connector.v1.offloading_connector import OffloadingConnector
 from vllm.v1.outputs import KVConnectorOutput
 
-from chaos.inside import runtime
-from chaos.inside.kind import SCHEDULER
+from chaos.inside import process_globals
+from chaos.inside.fault_kind import SCHEDULER
 from chaos.inside.sync_connector import ATTRIBUTE, SyncChaosConnector
 from tests.server.contract.bench import Bench
 from tests.server.contract.connector import BLOCKS, a_connector
@@ -32,12 +32,14 @@ def connector_of_loads_within_a_step_has_methods_that_fit(bench: Bench) -> None:
 
 def a_scheduler(bench: Bench, control: Control) -> Any:
     connector: Any = object.__new__(SyncChaosConnector)
-    connector._asking_again = set()
+    connector._retrying = set()
     connector._block_size = BLOCK_SIZE
     connector._computed = {}
     connector._begun = set()
     connector._ended = set()
-    connector._engine = runtime.engine(SCHEDULER, {runtime.CONTROL_KEY: str(control.path)}, bench.name)
+    connector._runtime = process_globals.fault_runtime(
+        SCHEDULER, {process_globals.CONTROL_KEY: str(control.path)}, bench.name
+    )
     return connector
 
 
@@ -135,11 +137,11 @@ def a_delayed_load_within_its_step_is_done_before_the_step_goes_on(bench: Bench)
         copies, content, before = prepared(bench, control)
         control.arm("copy_delay", direction="load", min_ms=100, max_ms=100)
         began = time.monotonic()
-        runtime.within_step.add(REQUEST)
+        process_globals.within_step.add(REQUEST)
         try:
             begin_load(bench, copies)
         finally:
-            runtime.within_step.clear()
+            process_globals.within_step.clear()
         assert time.monotonic() - began >= 0.1
         assert same(snapshot(copies), moved(before, content, [0, 1], [4, 5]))
         assert len(ended(copies)) == 1

@@ -10,7 +10,7 @@ from typing import Any
 
 from chaos.hostcopy.generation import detect
 from chaos.hostcopy.spec import HostCopySpec
-from chaos.inside.runtime import AUDIT_KEY, CONTROL_KEY
+from chaos.inside.process_globals import AUDIT_KEY, CONTROL_KEY
 from chaos.inside.spec import ChaosSpec
 from tests.server.contract.shapes.caches import BLOCK_SIZE, BLOCKS, LAYERS, PAGE_BYTES
 

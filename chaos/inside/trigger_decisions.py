@@ -1,7 +1,7 @@
-"""When a fault strikes: pure functions of seed, fault, site and arrival number.
+"""When a fault fires: pure functions of seed, fault, injection point and invocation number.
 
 No random stream is shared, so concurrency cannot reorder decisions, and removing one fault does
-not change another's. The conductor uses the same functions to foretell what a journal must hold.
+not change another's. The conductor uses the same functions to predict the journal.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from history.protocol.schedule import Trigger
 
 
-def strikes(trigger: Trigger, seed: int, fault: str, site: str, n: int, key: str = "") -> bool:
-    """Whether arrival `n` (from 0), of block `key` where the site has keys, is struck, limit aside."""
+def fires(trigger: Trigger, seed: int, fault: str, site: str, n: int, key: str = "") -> bool:
+    """Whether the fault fires at invocation `n` (from 0), of block `key` if keyed; ignores the limit."""
     if trigger.key_share is not None:
         return draw_key(seed, fault, site, key) < trigger.key_share * 2**64
     if trigger.probability is not None:
@@ -26,7 +26,7 @@ def strikes(trigger: Trigger, seed: int, fault: str, site: str, n: int, key: str
 
 
 def draw(seed: int, fault: str, site: str, n: int, purpose: str = "") -> int:
-    """A number in [0, 2**64) that belongs to one arrival; `purpose` tells several uses apart."""
+    """A number in [0, 2**64) that belongs to one invocation; `purpose` separates several uses."""
     return _number(f"{seed}/{fault}/{site}/{n}/{purpose}")
 
 
@@ -39,14 +39,14 @@ def _number(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
-def foretell(trigger: Trigger, seed: int, fault: str, site: str, arrivals: int) -> Iterator[int]:
-    """The arrivals, of the first `arrivals`, that are struck. Raises ValueError for a choice by key."""
+def expected_firings(trigger: Trigger, seed: int, fault: str, site: str, arrivals: int) -> Iterator[int]:
+    """The invocations, of the first `arrivals`, at which it fires. Raises ValueError for a choice by key."""
     if trigger.key_share is not None:
-        raise ValueError("which keys arrive is for the server to say")
+        raise ValueError("the server determines which keys are looked up")
     fired = 0
     for n in range(arrivals):
         if trigger.spent(fired):
             return
-        if strikes(trigger, seed, fault, site, n):
+        if fires(trigger, seed, fault, site, n):
             fired += 1
             yield n

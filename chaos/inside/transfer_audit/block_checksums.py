@@ -1,4 +1,4 @@
-"""Books on the content of blocks: what a copy brings must be what lay there when it began."""
+"""Checksums of blocks: a copy must deliver the content that its source had when it began."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chaos.hostcopy.blocks import Plane
-from chaos.inside.ledger.book import Ledger
-from chaos.inside.runtime import AUDIT_KEY
+from chaos.inside.process_globals import AUDIT_KEY
+from chaos.inside.transfer_audit.audit_log import AuditLog
 from history.protocol import ledger as rules
 from history.protocol.ledger import Violation
 
 
-class Contents:
+class BlockChecksums:
     """Checksums of blocks at both ends of each copy. Costs a pass over every block copied."""
 
-    def __init__(self, ledger: Ledger, device: Sequence[Plane], tier: Sequence[Plane]) -> None:
-        self._ledger = ledger
+    def __init__(self, audit: AuditLog, device: Sequence[Plane], tier: Sequence[Plane]) -> None:
+        self._audit = audit
         self._device = device
         self._tier = tier
         self._stored: dict[int, int] = {}
@@ -30,8 +30,8 @@ class Contents:
 
     def load_begins(self, job: int, tier: Sequence[int]) -> None:
         found = self._begun[job] = sums_of(self._tier, tier)
-        for block, seen in zip(tier, found, strict=True):
-            self._compare(rules.CHANGED_IN_TIER, job, block, self._stored.get(block), seen)
+        for block, now in zip(tier, found, strict=True):
+            self._compare(rules.CHANGED_IN_TIER, job, block, self._stored.get(block), now)
 
     def store_ends(self, job: int, tier: Sequence[int]) -> None:
         """To be called when the copy has ended, before anybody else can write."""
@@ -52,9 +52,9 @@ class Contents:
 
     def _compare(self, rule: str, job: int, block: int, before: int | None, now: int) -> None:
         """`before` is None for a block that no store of this process wrote."""
-        self._ledger.audited += 1
+        self._audit.audited += 1
         if before != now:
-            self._ledger.violation(rule, Violation(job=job, block=block, before=before, now=now))
+            self._audit.violation(rule, Violation(job=job, block=block, before=before, now=now))
 
 
 def sums_of(planes: Sequence[Plane], blocks: Sequence[int]) -> list[int]:
@@ -70,15 +70,15 @@ def _sum(planes: Sequence[Plane], block: int) -> int:
     return found
 
 
-def contents_of(
+def checksums_of(
     extra_config: Mapping[str, object],
-    ledger: Ledger,
+    audit: AuditLog,
     device: Sequence[Plane],
     tier: Sequence[Plane] | None,
-) -> Contents | None:
+) -> BlockChecksums | None:
     """None unless audit mode is on. Raises ValueError where the tier is not known."""
     if extra_config.get(AUDIT_KEY) is not True:
         return None
     if tier is None:
         raise ValueError(f"{AUDIT_KEY}: the tier of this worker is not known")
-    return Contents(ledger, device, tier)
+    return BlockChecksums(audit, device, tier)

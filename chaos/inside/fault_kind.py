@@ -1,4 +1,4 @@
-"""What a kind of fault is: where it strikes, what it may do, how it shows, and its parameters."""
+"""A kind of fault: its injection point, its contract, its evidence and its parameters."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EffectScope = Literal["struck", "readers", "life", "wait", "rest"]
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter of a fault with its bounds; `choices` for words."""
+    """A parameter of a fault with its bounds; `choices` for an enumeration."""
 
     default: Value
     low: float = 0
@@ -62,13 +62,13 @@ class Effect:
 
 @dataclass(frozen=True)
 class FaultKind:
-    """One way of breaking an offloaded block."""
+    """A kind of fault in the server's process."""
 
     name: str
     role: str
-    """The half of the connector where it strikes: scheduler or worker."""
+    """The role of the connector that injects it: scheduler or worker."""
     site: str
-    """The place where arrivals are counted."""
+    """The injection point whose invocations are counted."""
     contract: str
     """legal: the plug-in contract allows it, any misbehaviour is the server's bug. hostile: it breaks it."""
     effect: str
@@ -77,21 +77,21 @@ class FaultKind:
     heals: str
     parameters: Mapping[str, Parameter]
     keyed: bool = False
-    """Whether an arrival is one block, with its key."""
+    """Whether an invocation is for one block, with its key."""
     of_request: bool = True
-    """Whether an arrival belongs to one request, so that its state can be asked for."""
+    """Whether an invocation belongs to one request, so that the request's state is known."""
     since: str = ""
-    """The first release of vLLM that offers its place; empty when all do."""
+    """The first release of vLLM that has its injection point; empty when all do."""
     call: str = ""
-    """The call to the connector that it answers, where not all releases make it."""
+    """The connector's method that injects it, where not all releases call it."""
     excludes: str = ""
-    """Faults with the same word here cannot live in one phase: they would fight over the same arrivals."""
+    """Faults of the same group cannot be armed in one phase: they would compete for the same invocations."""
     declared: tuple[Effect, ...] = ()
-    """The findings that come of it. A legal fault brings none."""
+    """The findings that it explains. A legal fault explains none."""
     undeclared: str = ""
-    """Which effects cannot be predicted, and why: a scenario with them says what it expects."""
+    """The effects that cannot be predicted, and why: a scenario with them states what it expects."""
 
     @property
     def releases(self) -> str:
-        """The releases of vLLM that offer its place."""
+        """The releases of vLLM that have its injection point."""
         return f"from {self.since} on" if self.since else "in all releases"

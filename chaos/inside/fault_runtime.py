@@ -1,8 +1,8 @@
-"""Decides, at every site, whether a fault strikes now; one engine a role (scheduler, worker).
+"""Decides at every injection point whether a fault fires now; one runtime a role (scheduler, worker).
 
 A thread watches the control directory, so that arming, healing and the end of a lease take effect
-even while the server has nothing to do. The sites only ask: with nothing armed that is one lookup
-in an empty dictionary.
+even while the server is idle. An injection point calls `evaluate`: with nothing armed that is one
+lookup in an empty dictionary.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from chaos.inside import control as control_files
-from chaos.inside import decide, faults
+from chaos.inside import faults, trigger_decisions
 from chaos.inside.control import EMPTY, BadControl
+from chaos.inside.fault_kind import WORKER
 from chaos.inside.journal import Journal
-from chaos.inside.kind import WORKER
-from chaos.inside.ledger.book import Ledger
-from chaos.inside.ledger.provenance import ProvenanceLog
+from chaos.inside.transfer_audit.audit_log import AuditLog
+from chaos.inside.transfer_audit.provenance import ProvenanceLog
 from history.protocol.evidence import (
     Armed,
     Evidence,
@@ -41,7 +41,7 @@ NONE: Mapping[str, str] = {}
 
 
 class StatesOf(Protocol):
-    """Says what a request does now, one of whose copies is at hand where a direction is given."""
+    """Returns the states of a request; with `direction`, during a copy of the request in that direction."""
 
     def __call__(self, request: str, direction: str | None = None) -> tuple[str, ...]: ...
 
@@ -51,8 +51,8 @@ def unknown(request: str, direction: str | None = None) -> tuple[str, ...]:
     return ()
 
 
-class Strike:
-    """One arrival that is struck. The site does the deed, then calls `fired` with the proof."""
+class Injection:
+    """An invocation at which a fault fires. The injection point applies it, then calls `fired` with proof."""
 
     def __init__(
         self, journal: Journal, armed: _Armed, n: int, request: str | None, states: tuple[str, ...]
@@ -69,9 +69,9 @@ class Strike:
         return self._armed.fault.params
 
     def draw(self, purpose: str) -> int:
-        """A number in [0, 2**64) that belongs to this strike and purpose alone."""
+        """A number in [0, 2**64) that depends on this injection and purpose alone."""
         armed = self._armed
-        return decide.draw(armed.seed, armed.fault.id, armed.site, self._n, purpose)
+        return trigger_decisions.draw(armed.seed, armed.fault.id, armed.site, self._n, purpose)
 
     def fired(self, proof: Firing, request: str | None = None) -> None:
         self._write(proof, request)
@@ -81,7 +81,7 @@ class Strike:
         self._write(Refused(reason=reason))
 
     def note(self, note: Note) -> None:
-        """Write down what the server did later as a consequence; of each sort of note the first."""
+        """Record what the server did later as a consequence; the first note of each type."""
         if type(note) not in self._noted:
             self._noted.add(type(note))
             self._write(note)
@@ -108,23 +108,23 @@ class _Armed:
         self.arrivals = 0
         self.struck = 0
         self.refused = 0
-        """Of those struck: the ones that no site was told of."""
+        """Injections that were not applied; included in `struck`."""
 
     def arrive(self, key: str) -> int | None:
-        """Count an arrival; its number when it is struck."""
+        """Count an invocation; return its number when the fault fires."""
         n = self.arrivals
         self.arrivals += 1
         trigger, fault = self.fault.trigger, self.fault.id
         if trigger.spent(self.struck):
             return None
-        if not decide.strikes(trigger, self.seed, fault, self.site, n, key):
+        if not trigger_decisions.fires(trigger, self.seed, fault, self.site, n, key):
             return None
         self.struck += 1
         return n
 
 
 class _Status(NamedTuple):
-    """What tells one schedule file from another."""
+    """Identifies a version of the schedule file."""
 
     inode: int
     mtime_ns: int
@@ -132,8 +132,8 @@ class _Status(NamedTuple):
     """Bytes."""
 
 
-class FaultEngine:
-    """The faults of one role. Sites call `strike`; they run on the server's own thread, one at a time."""
+class FaultRuntime:
+    """The faults of one role. Injection points call `evaluate` on the server's own thread, one at a time."""
 
     def __init__(
         self,
@@ -141,35 +141,37 @@ class FaultEngine:
         control: Path,
         generation: str,
         states_of: StatesOf = unknown,
-        unreachable: Mapping[str, str] = NONE,
+        unsupported_kinds: Mapping[str, str] = NONE,
         provenance: ProvenanceLog | None = None,
     ) -> None:
-        """`unreachable` are the kinds that this vLLM offers no place for, each with the reason.
-        `provenance` is the log of a scheduler in audit mode; the engine closes it.
+        """`unsupported_kinds` maps the kinds that this vLLM has no injection point for to the reason.
+        `provenance` is the log of a scheduler in audit mode; the runtime closes it.
 
-        Raises BadControl when the control directory is not to be trusted.
+        Raises BadControl when the control directory cannot be trusted.
         """
         control_files.check_directory(control)
         self.role = role
-        self.worker_minds_states = False
-        """Whether a fault of the worker is armed that minds the states of requests."""
+        self.worker_needs_states = False
+        """Whether an armed fault of the worker filters by the states of requests."""
         self._states_of = states_of
-        self._unreachable = unreachable
+        self._unsupported_kinds = unsupported_kinds
         self._control = control
         self._journal = Journal(control, role)
-        self.ledger = Ledger(control, role)
+        self.audit = AuditLog(control, role)
         self.provenance = provenance
         self._schedule = EMPTY
-        self._seen: _Status | None = None
+        self._taken_status: _Status | None = None
         self._armed: dict[str, list[_Armed]] = {}
-        mine = [each for each in faults.KINDS.values() if each.role == role and each.name not in unreachable]
-        sites, kinds = sorted({kind.site for kind in mine}), sorted(kind.name for kind in mine)
+        own = [
+            each for each in faults.KINDS.values() if each.role == role and each.name not in unsupported_kinds
+        ]
+        sites, kinds = sorted({kind.site for kind in own}), sorted(kind.name for kind in own)
         self._journal.write(Loaded(generation=generation, sites=sites, kinds=kinds))
         self._closing = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name=f"kvchaos-{role}", daemon=True)
         self._watcher.start()
 
-    def strike(
+    def evaluate(
         self,
         kind: str,
         *,
@@ -177,13 +179,13 @@ class FaultEngine:
         direction: str | None = None,
         hook: str | None = None,
         key: bytes = b"",
-    ) -> Strike | None:
-        """Count an arrival at the site of `kind`; the strike when a fault hits it, else None.
+    ) -> Injection | None:
+        """Count an invocation of the injection point of `kind`; return an Injection when a fault fires.
 
-        Each fault counts every arrival of its direction, hook and states, so that none depends on the others.
-        Of several that would strike the same arrival the first does.
+        Each fault counts every invocation of its direction, hook and states, independently of other faults.
+        When several fire at one invocation, the first is applied.
         """
-        chosen: Strike | None = None
+        chosen: Injection | None = None
         group = self._armed.get(kind, ())
         states = self._states_of(request, direction) if group and request is not None else ()
         for armed in group:
@@ -199,55 +201,55 @@ class FaultEngine:
             if not self._journal.has_room:
                 armed.refused += 1
                 continue
-            strike = Strike(self._journal, armed, n, request, states)
+            injection = Injection(self._journal, armed, n, request, states)
             if armed.fault.params["dry_run"]:
-                strike.refused("dry-run")
+                injection.refused("dry-run")
             elif chosen is not None:
-                strike.refused("other-fault")
+                injection.refused("other-fault")
             else:
-                chosen = strike
+                chosen = injection
         return chosen
 
     def note(self, note: Note, request: str, states: Sequence[str] = ()) -> None:
-        """Write down what the server did with a request, as the sign of a fault that struck before."""
+        """Record what the server did with a request, as evidence of an earlier injection."""
         self._journal.write(note, request=request, states=states)
 
     def armed(self, kind: str) -> bool:
-        """Whether any fault of this kind is armed: a site need not prepare an arrival otherwise."""
+        """Whether any fault of this kind is armed; otherwise an injection point may skip its preparation."""
         return kind in self._armed
 
     def close(self) -> None:
-        """End the watch; nothing strikes and nothing is told any more. Safe to repeat.
+        """Stop the watcher; nothing fires and nothing is journaled any more. Idempotent.
 
-        The engines of a server live as long as its process: this is for whoever makes many in one.
+        The runtimes of a server exist as long as its process: this is for tests that create several.
         """
         self._closing.set()
         self._watcher.join()
         self._armed = {}
         self._journal.close()
-        self.ledger.close()
+        self.audit.close()
         if self.provenance is not None:
             self.provenance.close()
 
     def _watch(self) -> None:
         while True:
-            self._look()
-            self.ledger.settle()
+            self._poll()
+            self.audit.settle()
             if self._closing.wait(WATCH_PERIOD_S):
                 return
 
-    def _look(self) -> None:
-        """Take over a new schedule, or end the faults of a conductor that is gone."""
-        seen = self._status()
-        if seen is None:
-            self._seen = None
+    def _poll(self) -> None:
+        """Load a new schedule, or end the faults when the conductor's lease has expired."""
+        status = self._status()
+        if status is None:
+            self._taken_status = None
             self._take(EMPTY, "schedule-removed")
             return
-        if seen != self._seen:
+        if status != self._taken_status:
             schedule = self._read()
-            if self._status() != seen:
+            if self._status() != status:
                 return  # Replaced while it was read: the next look takes it, and only once.
-            self._seen = seen
+            self._taken_status = status
             self._take(schedule or EMPTY, "conductor" if schedule else "schedule-refused")
         if self._armed and self._lease_age() > self._schedule.lease_s:
             self._take(EMPTY, "lease-expired")
@@ -279,12 +281,12 @@ class FaultEngine:
     def _take(self, schedule: Schedule, reason: HealReason) -> None:
         old = [armed for group in self._armed.values() for armed in group]
         new: dict[str, list[_Armed]] = {}
-        mine = [fault for fault in schedule.faults if faults.KINDS[fault.kind].role == self.role]
-        for fault in mine:
-            if fault.kind not in self._unreachable:
+        own = [fault for fault in schedule.faults if faults.KINDS[fault.kind].role == self.role]
+        for fault in own:
+            if fault.kind not in self._unsupported_kinds:
                 new.setdefault(fault.kind, []).append(_Armed(fault, schedule.seed))
         self._schedule = schedule
-        self.worker_minds_states = any(
+        self.worker_needs_states = any(
             fault.trigger.states and faults.KINDS[fault.kind].role == WORKER for fault in schedule.faults
         )
         # One assignment: a site sees either the old faults or the new ones.
@@ -294,9 +296,9 @@ class FaultEngine:
         for group in new.values():
             for armed in group:
                 self._note(armed, Armed(epoch=schedule.epoch))
-        for fault in mine:
-            if fault.kind in self._unreachable:
-                why = Refused(reason="unsupported", detail=self._unreachable[fault.kind])
+        for fault in own:
+            if fault.kind in self._unsupported_kinds:
+                why = Refused(reason="unsupported", detail=self._unsupported_kinds[fault.kind])
                 self._journal.write(why, fault=fault.id, kind=fault.kind)
 
     def _note(self, armed: _Armed, evidence: Evidence, n: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""A file of JSON Lines: bounded, and never in the server's way."""
+"""A file of JSON Lines: its size is bounded, and a failed write never raises."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ class LineFile:
 
 
 class RoleFile(LineFile):
-    """The file `<name>-<role>-<pid>.jsonl` of this process; every line says when, who and what event."""
+    """The file `<name>-<role>-<pid>.jsonl` of this process; each line has time, role, pid and event."""
 
     def __init__(self, control: Path, name: str, role: str) -> None:
         self._role = role
         self._pid = os.getpid()
         super().__init__(control / f"{name}-{role}-{self._pid}.jsonl")
 
-    def tell(self, event: str, fields: Mapping[str, object]) -> bool:
+    def append(self, event: str, fields: Mapping[str, object]) -> bool:
         """Append a line; False when it could not be written."""
         stamp = {
             "v": 1,

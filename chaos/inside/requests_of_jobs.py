@@ -1,4 +1,4 @@
-"""Which request a copy is for: the step's metadata says it, the copy itself only has a number."""
+"""The request of a copy: the step's metadata names it, the copy itself only has a job number."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class RequestsOfJobs:
     def __init__(self) -> None:
         self._by_job: dict[int, str] = {}
         self._by_spec: dict[int, tuple[Any, str]] = {}
-        """By identity of the spec, which is kept so that no other takes its place."""
+        """By identity of the spec; the reference keeps the identity from being reused."""
 
     def learn(self, metadata: Any) -> None:
         """Take in what a step plans. To be called before its copies begin; twice does no harm."""

@@ -35,12 +35,12 @@ class Pressure:
         self._drop = drop
         self._make_key = make_key
         self._made = 0
-        self._held: list[Any] = []
+        self._occupied: list[Any] = []
 
     @property
-    def holds(self) -> int:
+    def occupied(self) -> int:
         """Blocks that are occupied now."""
-        return len(self._held)
+        return len(self._occupied)
 
     def evict(self, wanted: int) -> list[Any]:
         """Evict about so many idle blocks, all of them if there are fewer; their keys."""
@@ -54,14 +54,14 @@ class Pressure:
         """Evict all that is idle and occupy the room but for so many blocks; the blocks occupied."""
         _, room = self._squeeze(MOST_BLOCKS)
         if room > leave and (taken := self._take(room - leave)) is not None:
-            self._held += taken.keys
-        return self.holds
+            self._occupied += taken.keys
+        return self.occupied
 
     def release(self) -> None:
         """Free what is occupied."""
-        if self._held:
-            self._drop(self._held)
-            self._held = []
+        if self._occupied:
+            self._drop(self._occupied)
+            self._occupied = []
 
     def _squeeze(self, wanted: int) -> tuple[list[Any], int]:
         """Take and free ever more room; what was evicted, and the most that could be taken at once."""

@@ -1,4 +1,4 @@
-"""What a request is doing: known in the scheduler by vLLM's own request, told to the worker step by step."""
+"""The state of a request: the scheduler reads it from vLLM's request and sends it to the worker each step."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ DECODE: State = "decode"
 STORING: State = "storing"
 
 ATTRIBUTE = "kvchaos_states"
-"""Of the step's metadata, by which the worker is told."""
+"""Attribute of the step's metadata that carries the states to the worker."""
 
 
 ABORTED = "FINISHED_ABORTED"
 
 
 @dataclass(frozen=True)
-class GivenUp:
-    """A request that vLLM ended before it was done: its client has left."""
+class AbortedRequest:
+    """A request that vLLM aborted because its client disconnected."""
 
     request: str
     state: State
@@ -36,27 +36,27 @@ class GivenUp:
 
 
 class RequestStates:
-    """The scheduler's view. It keeps vLLM's own requests and looks at them when it is asked."""
+    """The scheduler's view. It keeps references to vLLM's own requests and reads their state on demand."""
 
     def __init__(self) -> None:
         self._requests: dict[str, Any] = {}
-        self._under_way: dict[Transfer, str] = {}
+        self._in_flight: dict[Transfer, str] = {}
         """Requests by the copies that have been planned and not yet reported as ended."""
 
-    def see(self, request: Any) -> None:
-        """A request has come up in the scheduler."""
+    def track(self, request: Any) -> None:
+        """Track a request of the scheduler."""
         self._requests[request.request_id] = request
 
-    def given_up(self, finished: Collection[str]) -> Iterator[GivenUp]:
-        """Those of the requests that have ended, and are not forgotten yet, that were given up."""
+    def aborted(self, finished: Collection[str]) -> Iterator[AbortedRequest]:
+        """The aborted ones of the finished requests. Call before `step`, which drops finished requests."""
         for name in sorted(finished):
             request = self._requests.get(name)
             if request is None:
-                # It never came up, so it can only have been given up in the queue.
-                yield GivenUp(name, QUEUED, 0, 0)
+                # It was never scheduled, so it can only have been aborted in the queue.
+                yield AbortedRequest(name, QUEUED, 0, 0)
             elif request.status.name == ABORTED:
                 answered = request.num_output_tokens
-                yield GivenUp(name, self._stage_before(request), request.num_computed_tokens, answered)
+                yield AbortedRequest(name, self._stage_before(request), request.num_computed_tokens, answered)
 
     def step(self, metadata: Any, finished: Collection[str], preempted: Collection[str]) -> None:
         """A step was planned: copies begin, and some requests have ended."""
@@ -65,56 +65,56 @@ class RequestStates:
         if hasattr(metadata, "reqs_to_store"):
             # To 0.20 the scheduler takes the stores of a preempted request for done.
             for request in preempted:
-                self._under_way.pop(("store", request), None)
-        self._under_way.update(planned(metadata))
+                self._in_flight.pop(("store", request), None)
+        self._in_flight.update(planned(metadata))
 
     def report(self, connector_output: Any) -> None:
         """The worker has reported copies as ended."""
         for transfer in ended(connector_output):
-            self._under_way.pop(transfer, None)
+            self._in_flight.pop(transfer, None)
 
     def of(self, request: str, direction: str | None = None) -> tuple[State, ...]:
-        """What a request does now; nothing for one that is unknown."""
+        """The states of a request now; empty for an unknown one."""
         stores = any(
-            owner == request and transfer[0] == "store" for transfer, owner in self._under_way.items()
+            owner == request and transfer[0] == "store" for transfer, owner in self._in_flight.items()
         )
         known = self._requests.get(request)
         now = (_stage(known),) if known is not None and not known.is_finished() else ()
         return (*now, STORING) if stores else now
 
     def _stage_before(self, request: Any) -> State:
-        """What a request was doing when it was given up; its status does not tell any more."""
+        """The state before the abort; the request's status does not show it any more."""
         name = request.request_id
-        if any(owner == name and transfer[0] == "load" for transfer, owner in self._under_way.items()):
+        if any(owner == name and transfer[0] == "load" for transfer, owner in self._in_flight.items()):
             return LOADING
         return _progress(request) if request.num_computed_tokens else QUEUED
 
     def of_transfers(self) -> dict[str, tuple[State, ...]]:
-        """What the requests do whose copies are under way: all that the worker can come upon."""
-        return {request: self.of(request) for request in set(self._under_way.values())}
+        """The states of the requests with copies in flight: all that the worker can encounter."""
+        return {request: self.of(request) for request in set(self._in_flight.values())}
 
 
-class ToldStates:
-    """The worker's view: what it was told with the last step, and what its own copy says."""
+class ReportedStates:
+    """The worker's view: the states reported with the last step, and the current copy."""
 
     def __init__(self) -> None:
-        self._told: Mapping[str, tuple[State, ...]] | None = None
+        self._reported: Mapping[str, tuple[State, ...]] | None = None
 
     def learn(self, metadata: Any) -> None:
-        """Take in what the scheduler tells of a step; it tells nothing while no fault minds it."""
-        self._told = getattr(metadata, ATTRIBUTE, None)
+        """Take over the states of a step; the scheduler sends none while no fault filters by them."""
+        self._reported = getattr(metadata, ATTRIBUTE, None)
 
     def of(self, request: str, direction: str | None = None) -> tuple[State, ...]:
-        """What a request does in this step, one of whose copies is at hand. Nothing when nothing was told."""
-        if self._told is None:
+        """The states of a request during one of its copies. Empty when none were reported."""
+        if self._reported is None:
             return ()
-        told = self._told.get(request, ())
+        reported = self._reported.get(request, ())
         own = {"load": LOADING, "store": STORING}.get(direction or "")
-        return told if own is None or own in told else (*told, own)
+        return reported if own is None or own in reported else (*reported, own)
 
 
 def _stage(request: Any) -> State:
-    """By vLLM's own words, which are the same in all releases."""
+    """From vLLM's names of the statuses, which are the same in all releases."""
     status: str = request.status.name
     if status == "WAITING_FOR_REMOTE_KVS":
         return LOADING

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from chaos.inside.lines import RoleFile
+from chaos.inside.bounded_jsonl import RoleFile
 from history.protocol.provenance import (
     AnyProvenance,
     BlocksStored,
@@ -51,7 +51,7 @@ class ProvenanceLog:
         self._requested += [short_key(bytes(key)) for key in keys]
 
     def matched(self, request: str, tokens: int) -> None:
-        """The prefix cache of the device has so many tokens of a request that asks the tier for more."""
+        """The device's prefix cache has `tokens` of a request that will look up the rest in the tier."""
         self._matched[request] = tokens // self.block_tokens
 
     def given(self, request: Any, blocks: Any, external_tokens: int) -> None:
@@ -112,7 +112,7 @@ class ProvenanceLog:
     def _write(self, request: str | None, event: AnyProvenance) -> None:
         if self._full:
             return
-        self._file.tell("provenance", {"request": request, "evidence": event})
+        self._file.append("provenance", {"request": request, "evidence": event})
         if self._file.written > MOST_BYTES:
             self._full = True
-            self._file.tell("provenance", {"request": None, "evidence": LogFull()})
+            self._file.append("provenance", {"request": None, "evidence": LogFull()})

@@ -1,4 +1,4 @@
-"""Which faults the installed vLLM offers no place for: it never makes the call that they would answer."""
+"""The faults that the installed vLLM has no injection point for: it never calls the method they need."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from importlib import import_module
 from chaos.inside.faults import KINDS
 
 
-def unreachable() -> dict[str, str]:
-    """Kinds of fault that can never strike here, each with the reason."""
+def unsupported_kinds() -> dict[str, str]:
+    """Kinds of fault that can never fire here, each with the reason."""
     connector = import_module("vllm.distributed.kv_transfer.kv_connector.v1").KVConnectorBase_V1
     return {
         kind.name: f"{kind.name} answers {kind.call}, which vLLM calls {kind.releases} and not here"

@@ -1,22 +1,22 @@
-"""Things that begin and must each end exactly once."""
+"""Transfers that begin and must each end exactly once."""
 
 from __future__ import annotations
 
 import time
 
 Name = int | str
-SOME = 5
-"""Names that are told of what is still open."""
+MAX_OLDEST_NAMES = 5
+"""How many names of open transfers a balance lists."""
 
 
-class Account:
-    """Counts of what began and ended. Several of one name may be open at a time."""
+class TransferTracker:
+    """Counts transfers that began and ended. Several of one name may be open at a time."""
 
     def __init__(self) -> None:
         self.begun = 0
         self.ended = 0
         self.dropped = 0
-        """Of those begun: the ones that the server gave up as a whole, by a reset."""
+        """Transfers that the server discarded by a reset; included in `begun`."""
         self._longest: tuple[int, int] | None = None
         self._open: dict[Name, list[int]] = {}
         """When each began, nanoseconds since the epoch."""
@@ -40,7 +40,7 @@ class Account:
         return True
 
     def take_longest(self) -> tuple[int, int] | None:
-        """What took longest of all that ended since this was asked last: its begin, its time, nanoseconds."""
+        """Begin and duration of the longest transfer that ended since the last call, nanoseconds."""
         longest, self._longest = self._longest, None
         return longest
 
@@ -55,10 +55,10 @@ class Account:
         return self.begun - self.ended - self.dropped
 
     def oldest(self) -> tuple[int | None, list[str]]:
-        """Since when something is open (None: nothing is), and a few names, oldest first.
+        """When the oldest open transfer began (None: none is open), and a few names, oldest first.
 
-        Another thread than the server's may ask: the copy is taken in one go.
+        Another thread than the server's may call this: the entries are copied in one step.
         """
         entries = list(self._open.items())
         dated = sorted((since[0], str(name)) for name, since in entries if since)
-        return (dated[0][0] if dated else None), [name for _, name in dated[:SOME]]
+        return (dated[0][0] if dated else None), [name for _, name in dated[:MAX_OLDEST_NAMES]]

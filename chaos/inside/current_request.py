@@ -1,4 +1,4 @@
-"""Whose turn it is in the scheduler, for managers that are not told (to 0.21)."""
+"""The request that the scheduler handles now, for managers that do not receive it (to 0.21)."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from importlib import import_module
 from typing import Any
 
 from chaos.hostcopy.generation import detect
-from chaos.inside.runtime import context
+from chaos.inside.process_globals import context
 
 
 @cache
-def managers_are_told() -> bool:
-    """Whether the installed vLLM names the request whenever it asks the manager for something (0.22 on)."""
+def managers_receive_request_id() -> bool:
+    """Whether the installed vLLM passes the request's id in every call of the manager (0.22 on)."""
     api = import_module(detect().offered("OffloadingManager").__module__)
     if not hasattr(api, "ReqContext"):
         return False
@@ -24,8 +24,8 @@ def managers_are_told() -> bool:
 
 
 @contextmanager
-def turn_of(request: str | None) -> Iterator[None]:
-    """It is this request's turn; nobody's afterwards."""
+def request_scope(request: str | None) -> Iterator[None]:
+    """Set the current request within the block; none afterwards."""
     context.request = request
     try:
         yield
@@ -33,8 +33,8 @@ def turn_of(request: str | None) -> Iterator[None]:
         context.request = None
 
 
-def noting_turns(scheduler_output: Any) -> Any:
-    """What the connector is told of a step, so that it is the turn of the request that it looks at.
+def tracking_current_request(scheduler_output: Any) -> Any:
+    """A scheduler output that sets the current request to the one that the connector looks up.
 
     To 0.21 the connector goes through the requests of a step one by one: it asks how many tokens one
     gets, then prepares its store.

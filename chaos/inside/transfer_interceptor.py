@@ -1,0 +1,297 @@
+"""Intercepts transfers between the connector and the worker: delays jobs and results, corrupts blocks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from msgspec.structs import replace
+
+from chaos.hostcopy.blocks import Plane, blocks_beside
+from chaos.inside.corruption import CORRUPTIONS, Staleness
+from chaos.inside.fault_runtime import FaultRuntime, Injection
+from chaos.inside.injected_failure import InjectedFailure
+from chaos.inside.transfer_audit.block_checksums import BlockChecksums
+from history.protocol import ledger as rules
+from history.protocol.evidence import (
+    CompletionsReordered,
+    ContentDamaged,
+    CopyDelayed,
+    CopyFired,
+    Direction,
+)
+from history.protocol.ledger import Violation
+
+LOAD: Direction = "load"
+STORE: Direction = "store"
+
+
+class Tier(Protocol):
+    """The offload tier's own memory."""
+
+    @property
+    def blocks_per_chunk(self) -> int: ...
+
+    def own_planes(self) -> list[Plane]: ...
+
+
+@dataclass(frozen=True)
+class Job:
+    """A copy that the connector requested; `start` submits it and returns whether the worker accepted."""
+
+    id: int
+    direction: Direction
+    device: Any
+    """GPULoadStoreSpec."""
+    chunks: Any
+    """CPULoadStoreSpec."""
+    start: Callable[[], bool]
+    request: str | None = None
+    """The request that owns the blocks, where known."""
+    at_once: bool = False
+    """Whether it must be complete when `submit` returns."""
+
+
+@dataclass(frozen=True)
+class _DelayedJob:
+    job: Job
+    since: float
+    """Monotonic seconds."""
+    until: float
+    injection: Injection
+
+
+@dataclass(frozen=True)
+class _Completion:
+    """A finished copy, as reported to the connector."""
+
+    result: Any
+    job: Job | None
+    """None: the worker reported the end of a copy that was never requested."""
+
+
+@dataclass(frozen=True)
+class _DelayedCompletion:
+    completion: _Completion
+    until: float
+
+
+@dataclass(frozen=True)
+class _Duplicate:
+    """A completion to report a second time, together with the next completions."""
+
+    completion: _Completion
+    job: Job
+    injection: Injection
+
+
+class TransferInterceptor:
+    """The worker-side faults around any worker, vLLM's own or host copies.
+
+    A delayed copy starts when it is due, so that source and destination are accessed late too. `release`
+    keeps vLLM's guarantee that a job is done after `wait`. Results are vLLM's own TransferResult objects.
+    """
+
+    def __init__(
+        self,
+        runtime: FaultRuntime,
+        device: Sequence[Plane],
+        tier: Tier | None,
+        checksums: BlockChecksums | None = None,
+    ) -> None:
+        """Without a known tier the blocks that a store wrote cannot be corrupted.
+
+        `checksums` compares blocks in audit mode; both directions share it.
+        """
+        self._runtime = runtime
+        self._device = list(device)
+        self._tier = tier
+        self._checksums = checksums
+        self._copies = runtime.audit.tracker(rules.COPIES)
+        self._stale = {LOAD: Staleness(), STORE: Staleness()}
+        self._delayed: dict[int, _DelayedJob] = {}
+        self._delays: dict[int, float] = {}
+        self._jobs: dict[int, Job] = {}
+        self._delayed_completions: list[_DelayedCompletion] = []
+        self._duplicates: list[_Duplicate] = []
+
+    def submit(self, job: Job) -> bool:
+        if injection := self._evaluate("copy_raises", job):
+            injection.fired(CopyFired(job=job.id, direction=job.direction))
+            raise InjectedFailure(f"kvchaos: the copy of job {job.id} raises on purpose")
+        if injection := self._evaluate("copy_refused", job):
+            injection.fired(CopyFired(job=job.id, direction=job.direction))
+            return False
+        self._begin(job)
+        injection = self._evaluate("copy_delay", job)
+        if injection is None:
+            return job.start()
+        now = time.monotonic()
+        self._delayed[job.id] = _DelayedJob(job, now, now + _delay_s(injection), injection)
+        if job.at_once:
+            self.release([job.id])
+        return True
+
+    def release_due(self) -> None:
+        """Start the delayed copies that are due."""
+        now = time.monotonic()
+        for delayed in [delayed for delayed in self._delayed.values() if delayed.until <= now]:
+            self._release(delayed)
+
+    def release(self, jobs: Iterable[int]) -> None:
+        """Start these delayed copies when they are due; blocks until then. Call before waiting for jobs."""
+        for delayed in sorted(
+            (self._delayed[job] for job in jobs if job in self._delayed), key=lambda delayed: delayed.until
+        ):
+            time.sleep(max(0.0, delayed.until - time.monotonic()))
+            self._release(delayed)
+
+    def finished_of(self, worker: Any) -> list[Any]:
+        """The results to report to the connector now, of jobs that the wrapped worker has finished.
+
+        A transfer time includes the delay before the copy.
+        """
+        self.release_due()
+        finished: list[Any] = worker.get_finished()
+        now = time.monotonic()
+        reported = self._duplicate_completions()
+        reported += [late.completion for late in self._delayed_completions if late.until <= now]
+        self._delayed_completions = [late for late in self._delayed_completions if late.until > now]
+        for result in finished:
+            reported += self._alter(result, now)
+        if len(reported) > 1 and (injection := self._runtime.evaluate("completion_reorder")):
+            reported.reverse()
+            injection.fired(_order(reported))
+        return [completion.result for completion in reported]
+
+    def _alter(self, result: Any, now: float) -> list[_Completion]:
+        """Corrupt, delay, lose or duplicate one result."""
+        job = self._end(result.job_id)
+        if job is None:
+            return [_Completion(result, None)]
+        self._corrupt(job)
+        if result.transfer_time is not None:
+            result.transfer_time += self._delays.pop(job.id, 0.0)
+        completion = _Completion(result, job)
+        proof = CopyFired(job=job.id, direction=job.direction)
+        if injection := self._evaluate("copy_failed", job):
+            result.success = False
+            injection.fired(proof)
+        if injection := self._evaluate("completion_lost", job):
+            injection.fired(proof)
+            return []
+        if injection := self._evaluate("completion_twice", job):
+            if injection.params["later"]:
+                self._duplicates.append(_Duplicate(completion, job, injection))
+                return [completion]
+            injection.fired(proof)
+            return [completion, completion]
+        if injection := self._evaluate("completion_late", job):
+            delay = _delay_s(injection)
+            self._delayed_completions.append(_DelayedCompletion(completion, now + delay))
+            ms = round(delay * 1e3, 3)
+            injection.fired(CopyDelayed(job=job.id, direction=job.direction, ms=ms))
+            return []
+        return [completion]
+
+    def _duplicate_completions(self) -> list[_Completion]:
+        """Completions of an earlier step to report again, unless their fault is over."""
+        duplicates, self._duplicates = self._duplicates, []
+        if not self._runtime.armed("completion_twice"):
+            for each in duplicates:
+                each.injection.refused("healed-first")
+            return []
+        for each in duplicates:
+            each.injection.fired(CopyFired(job=each.job.id, direction=each.job.direction))
+        return [each.completion for each in duplicates]
+
+    def _evaluate(self, kind: str, job: Job) -> Injection | None:
+        return self._runtime.evaluate(kind, request=job.request, direction=job.direction)
+
+    def _begin(self, job: Job) -> None:
+        if self._copies.is_open(job.id):
+            self._runtime.audit.violation(rules.COPY_BEGUN_TWICE, Violation(job=job.id))
+        self._copies.begin(job.id)
+        self._jobs[job.id] = job
+        if self._checksums is not None and job.direction == LOAD:
+            self._checksums.load_begins(job.id, self._tier_blocks(job))
+        elif self._checksums is not None:
+            self._checksums.store_begins(job.id, job.device.block_ids.tolist())
+
+    def _end(self, job_id: int) -> Job | None:
+        """End a job in the transfer audit that the worker has finished; None when it had not begun."""
+        if not self._copies.end(job_id):
+            self._runtime.audit.violation(rules.COPY_NOT_BEGUN, Violation(job=job_id))
+            return None
+        job = self._jobs.pop(job_id)
+        if self._checksums is not None and job.direction == LOAD:
+            self._checksums.load_ends(job.id, job.device.block_ids.tolist())
+        elif self._checksums is not None:
+            self._checksums.store_ends(job.id, self._tier_blocks(job))
+        return job
+
+    def _release(self, delayed: _DelayedJob) -> None:
+        del self._delayed[delayed.job.id]
+        late = time.monotonic() - delayed.since
+        self._delays[delayed.job.id] = late
+        if not delayed.job.start():
+            raise RuntimeError(f"the worker refused delayed job {delayed.job.id}")
+        ms = round(late * 1e3, 3)
+        delayed.injection.fired(CopyDelayed(job=delayed.job.id, direction=delayed.job.direction, ms=ms))
+
+    def _corrupt(self, job: Job) -> None:
+        """Corrupt what a copy wrote: the device's blocks of a load, the tier's blocks of a store."""
+        planes, blocks = self._written_blocks(job)
+        if not blocks:
+            return
+        corrupted = False
+        for kind, corrupt in CORRUPTIONS.items():
+            if injection := self._evaluate(kind, job):
+                corrupted |= self._report(injection, corrupt(injection, planes, blocks), job.direction)
+        stale = self._stale[job.direction]
+        if injection := self._evaluate("stale_block", job):
+            corrupted |= self._report(injection, stale.plant(injection, planes, blocks), job.direction)
+        if self._runtime.armed("stale_block"):
+            stale.remember(planes, blocks)
+        if corrupted and job.direction == STORE and self._checksums is not None:
+            self._checksums.damaged(blocks)
+
+    def _report(self, injection: Injection, damage: ContentDamaged | None, direction: Direction) -> bool:
+        """Journal a corruption. Returns whether there was something to corrupt."""
+        if damage is None:
+            injection.refused("nothing-to-damage")
+            return False
+        chunks: set[int] = set()
+        if direction == STORE and self._tier is not None:
+            chunks = {block // self._tier.blocks_per_chunk for block in damage.changed}
+        injection.fired(replace(damage, direction=direction, chunks=tuple(sorted(chunks))))
+        return True
+
+    def _written_blocks(self, job: Job) -> tuple[list[Plane], list[int]]:
+        """The planes that a finished copy wrote to, and its blocks in them."""
+        if job.direction == LOAD:
+            return self._device, job.device.block_ids.tolist()
+        if self._tier is None:
+            return [], []
+        return self._tier.own_planes(), self._tier_blocks(job)
+
+    def _tier_blocks(self, job: Job) -> list[int]:
+        """The blocks of the tier that a job of known tier copies from or to."""
+        assert self._tier is not None
+        return blocks_beside(job.device, job.chunks.block_ids.tolist(), self._tier.blocks_per_chunk)
+
+
+def _order(completions: Sequence[_Completion]) -> CompletionsReordered:
+    """Jobs, directions and requests in reported order; an unknown request is empty."""
+    return CompletionsReordered(
+        jobs=[completion.result.job_id for completion in completions],
+        directions=[completion.job.direction if completion.job else "" for completion in completions],
+        requests=[(completion.job and completion.job.request) or "" for completion in completions],
+    )
+
+
+def _delay_s(injection: Injection) -> float:
+    low, high = float(injection.params["min_ms"]), float(injection.params["max_ms"])
+    return (low + (high - low) * injection.draw("delay") / 2**64) / 1e3
