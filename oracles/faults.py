@@ -13,7 +13,7 @@ from history.reader import History
 from history.records import FaultRecord
 from history.verdict import OracleResult
 from oracles import journals
-from oracles.effects.checks import consequence
+from oracles.effects.checks import missing_effect
 from oracles.effects.delivery import undelivered
 from oracles.findings import Findings
 from oracles.inputs import EVENTS, FAULTS
@@ -182,7 +182,7 @@ def _judge_fault(
     if not fired:
         found.gap("never-fired", f"{fault.id} was armed and never fired with effect", subject)
         return
-    doubt = consequence(history, fault, fired, {arming.phase for arming in mine})
+    doubt = missing_effect(history, fault, fired, {arming.phase for arming in mine})
     if doubt is not None:
         text = f"{fault.id} fired {len(fired)} times, but {doubt}"
         found.gap(doubt.kind, text, subject, figures=doubt.figures)

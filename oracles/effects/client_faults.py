@@ -33,7 +33,7 @@ def _left(case: FiredFault) -> Doubt | None:
     return None
 
 
-CLIENT_SIGNS: dict[str, Callable[[FiredFault], Doubt | None]] = {
+CLIENT_CHECKS: dict[str, Callable[[FiredFault], Doubt | None]] = {
     "malformed_request": _refused,
     "oversized_request": _refused,
     "abort_storm": _left,

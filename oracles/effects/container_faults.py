@@ -99,7 +99,7 @@ def _rate(times_ns: Sequence[int], begin_ns: int, end_ns: int) -> float:
     return within * NS_PER_S / (end_ns - begin_ns)
 
 
-CONTAINER_SIGNS: dict[str, Callable[[FiredFault], Doubt | None]] = {
+CONTAINER_CHECKS: dict[str, Callable[[FiredFault], Doubt | None]] = {
     "cpu_squeeze": slower,
     "memory_squeeze": starved,
     "prometheus_kill": unseen,

@@ -158,7 +158,7 @@ def _bytes_delayed(line: FaultRecord) -> BytesDelayed:
     return firing if isinstance(firing, BytesDelayed) else BytesDelayed()
 
 
-NETWORK_SIGNS: dict[str, Callable[[FiredFault], Doubt | None]] = {
+NETWORK_CHECKS: dict[str, Callable[[FiredFault], Doubt | None]] = {
     "network_cut": _cut,
     "network_stall": _stall,
     "network_latency": _latency,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable
 
-from oracles.effects.client_faults import CLIENT_SIGNS
-from oracles.effects.container_faults import CONTAINER_SIGNS, engine_missed
-from oracles.effects.network_faults import NETWORK_SIGNS
+from oracles.effects.client_faults import CLIENT_CHECKS
+from oracles.effects.container_faults import CONTAINER_CHECKS, engine_missed
+from oracles.effects.network_faults import NETWORK_CHECKS
 from oracles.views.fault_windows import fault_window
 from oracles.views.fired_fault import Doubt, FiredFault
 from oracles.views.incarnations import ending
@@ -61,12 +61,12 @@ def _ended(case: FiredFault) -> Doubt | None:
     return None
 
 
-OUTSIDE_SIGNS: dict[str, Callable[[FiredFault], Doubt | None]] = {
+OUTSIDE_CHECKS: dict[str, Callable[[FiredFault], Doubt | None]] = {
     "pause": _stood_still,
     "kill": _ended,
     "stop": _ended,
     "engine_kill": engine_missed,
-    **NETWORK_SIGNS,
-    **CLIENT_SIGNS,
-    **CONTAINER_SIGNS,
+    **NETWORK_CHECKS,
+    **CLIENT_CHECKS,
+    **CONTAINER_CHECKS,
 }

@@ -22,7 +22,7 @@ from history.records import (
     Whole,
 )
 from history.timed import Timed, stored
-from oracles.effects.checks import consequence
+from oracles.effects.checks import missing_effect
 from tests.unit.synthetic import MS, START_NS, fault, good_request, make_plan
 
 PHASE_END = PhaseEnd(phase="chaos", sent=9, ok=9, failed=0, reason="done")
@@ -93,7 +93,7 @@ class Struck:
     def doubt(self) -> str | None:
         """Why the strikes may have had no consequence, by its short name."""
         fired = [line for line in self.journal if line.event == "fired"]
-        doubt = consequence(self.history(), fault(self.kind), fired, {"chaos"})
+        doubt = missing_effect(self.history(), fault(self.kind), fired, {"chaos"})
         return None if doubt is None else doubt.kind
 
     def history(self) -> History:

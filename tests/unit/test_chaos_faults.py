@@ -15,7 +15,7 @@ from chaos.outside.kind import CONTAINERS, LOCAL, OutsideKind
 from history import plan
 from history.protocol.schedule import ArmedFault, Trigger, Value
 from kvchaos.report.faults import into_page
-from oracles.effects.outside_faults import OUTSIDE_SIGNS
+from oracles.effects.outside_faults import OUTSIDE_CHECKS
 
 OUTSIDE_DOCS = Path(__file__).parents[2] / "docs" / "outside-faults.md"
 DOCS = Path(__file__).parents[2] / "docs" / "faults.md"
@@ -84,7 +84,7 @@ def test_every_kind_from_outside_says_what_it_does_and_how_that_shows(kind: Outs
 
 
 def test_every_fault_from_outside_has_a_sign() -> None:
-    assert OUTSIDE_SIGNS.keys() == OUTSIDE_KINDS.keys()
+    assert OUTSIDE_CHECKS.keys() == OUTSIDE_KINDS.keys()
 
 
 def test_the_page_on_faults_from_outside_shows_the_catalogue_as_it_is() -> None:

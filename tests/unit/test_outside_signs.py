@@ -15,7 +15,7 @@ from history.protocol.notes import FaultReverted
 from history.reader import History
 from history.records import Event, Evidence, FaultEvent, FaultRecord, RequestRecord, ScrapeLine
 from history.timed import Timed, stored
-from oracles.effects.checks import consequence
+from oracles.effects.checks import missing_effect
 from tests.unit.synthetic import MS, START_NS, fault, good_request, make_plan
 
 PHASE_END = PhaseEnd(phase="chaos", sent=9, ok=9, failed=0, reason="done")
@@ -82,7 +82,7 @@ class Seen:
     def doubt(self, kind: str = "pause") -> str | None:
         """Why it may have had no consequence, by its short name."""
         fired = [one for one in self.journal if one.event == "fired"]
-        doubt = consequence(self.history(kind), fault(kind), fired, {"chaos"})
+        doubt = missing_effect(self.history(kind), fault(kind), fired, {"chaos"})
         return None if doubt is None else doubt.kind
 
     def history(self, kind: str) -> History:

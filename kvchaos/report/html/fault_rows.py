@@ -13,7 +13,7 @@ from history.records import FaultRecord
 from history.verdict import FaultEffect
 from kvchaos.report.html.axis import TimeAxis
 from kvchaos.report.html.backdrop import Backdrop, FaultBand
-from oracles.effects.checks import consequence
+from oracles.effects.checks import missing_effect
 from oracles.faults import armings_of, is_real
 
 MOST_FIRINGS = 20
@@ -97,7 +97,7 @@ def _consequential(history: History, fault: FaultSpec, real: list[FaultRecord]) 
     if not real:
         return Step(seen=False, name="no consequence", told="since it never fired")
     phases = {arming.phase for arming in armings_of(history) if fault.id in arming.faults}
-    doubt = consequence(history, fault, real, phases)
+    doubt = missing_effect(history, fault, real, phases)
     if doubt is not None:
         return Step(seen=False, name="no consequence", told=doubt.text)
     return Step(seen=True, name="had its consequence", told="server or client show it")

@@ -14,13 +14,10 @@ from history.records import DEADLINE_EXCEEDED, FaultRecord
 from history.verdict import Verdict
 from kvchaos.judging import judge
 from oracles.answers import compare
-from oracles.effects.checks import (
-    FAILED_BY_POLICY,
-    RECOVERED,
-    STORE_REFUSED,
-    consequence,
-    is_not_a_number,
-)
+from oracles.effects.checks import missing_effect
+from oracles.effects.copy_faults import FAILED_BY_POLICY, RECOVERED
+from oracles.effects.damage_faults import is_not_a_number
+from oracles.effects.tier_faults import STORE_REFUSED
 from oracles.faults import is_real
 from tests.server.proof.cases import Case, varied
 
@@ -106,7 +103,7 @@ def _doubt(look: Look, fault: FaultSpec) -> str | None:
     """Why the consequence is in doubt; None when it is not. Damage must show in the fault's own phase."""
     if not look.fired:
         return "it never fired with effect"
-    doubt = consequence(look.history, fault, look.fired, {look.phase})
+    doubt = missing_effect(look.history, fault, look.fired, {look.phase})
     if doubt is None and look.case.is_content and not any(_damaged(look)):
         return "no answer of its own phase shows the damage"
     return None if doubt is None else doubt.text

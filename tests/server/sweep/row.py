@@ -14,7 +14,7 @@ from history.records import FaultRecord
 from history.verdict import OracleResult
 from kvchaos.expectation import Standing, standing
 from oracles.answers import compare
-from oracles.effects.checks import consequence
+from oracles.effects.checks import missing_effect
 from oracles.faults import is_real
 from tests.server.bench import RunDir
 
@@ -134,7 +134,7 @@ def fault_troubles(history: History) -> Iterator[Trouble]:
         fired = fired_by(history, fault.id)
         if not fired:
             yield Trouble(part=scenario.name, kind="never-fired", text=f"{fault.id} never fired with effect")
-        elif doubt := consequence(history, fault, fired, {scenario.phase_of(fault)}):
+        elif doubt := missing_effect(history, fault, fired, {scenario.phase_of(fault)}):
             text = f"{fault.id} fired {len(fired)} times, but {doubt}"
             yield Trouble(part=scenario.name, kind=doubt.kind, text=text)
     elsewhere = [

@@ -14,7 +14,7 @@ from history.plan import ServerSettings
 from history.protocol.notes import LoadRetried
 from history.records import Event, Scalar
 from history.verdict import OracleResult, Verdict
-from oracles.effects.checks import SIGNS
+from oracles.effects.checks import INSIDE_CHECKS
 from oracles.faults import judge
 from oracles.views.struck_requests import concerns
 from tests.unit.found import gap_kinds, gap_of
@@ -52,7 +52,7 @@ def passed(run: Run) -> bool:
 
 
 def test_every_fault_of_the_catalogue_has_a_sign() -> None:
-    assert SIGNS.keys() == KINDS.keys()
+    assert INSIDE_CHECKS.keys() == KINDS.keys()
 
 
 @pytest.mark.parametrize(

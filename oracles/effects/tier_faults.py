@@ -1,0 +1,81 @@
+"""Did faults of the tier's manager have their effect: misses, retries, refused stores, evictions?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from history.protocol.notes import BlockStoredAgain
+from oracles.effects.traces import log_lines, server_died, token_after
+from oracles.views.fired_fault import Doubt, FiredFault
+
+STORE_REFUSED = re.compile(r"cannot store")
+"""0.18: "Request X: cannot store N blocks"; 0.32: "Request X: cannot store chunks"."""
+ALLOCATION_FAILURES = "vllm:kv_offload_allocation_failure_total"
+
+
+def _lookup_miss(case: FiredFault) -> Doubt | None:
+    """By the server's own word a request that was struck computed at least one whole block of its prompt."""
+    size = case.history.plan.scenario.server.block_size
+    reported = False
+    for record in case.fired:
+        for request in case.requests_of(record):
+            if request.usage is None or request.usage.cached_tokens is None:
+                continue
+            reported = True
+            # The last token is always computed, so a prompt's last full block counts up to there only.
+            whole = (request.prompt_tokens - 1) // size * size
+            if request.usage.cached_tokens <= whole - size:
+                return None
+    if reported:
+        return Doubt(
+            "cached-all-the-same", "every request that was struck had its blocks cached all the same"
+        )
+    return Doubt("no-usage", "no request that was struck tells its cached tokens")
+
+
+def _requested_again(case: FiredFault) -> Doubt | None:
+    """A request that was put off got its first token afterwards: it was asked for again."""
+    for record in case.fired:
+        if any(token_after(request, record.t_ns) for request in case.requests_of(record)):
+            return None
+    return Doubt("no-token-afterwards", "no request that was put off got a token afterwards")
+
+
+def _store_refused(case: FiredFault) -> Doubt | None:
+    """The server said, as often as it was refused, that it cannot store."""
+    lines = log_lines(case, STORE_REFUSED)
+    counted = max(lines, case.growth(ALLOCATION_FAILURES) or 0.0)
+    if counted >= len(case.fired):
+        return None
+    return Doubt(
+        "refusals-not-noticed", f"the server noticed {counted:g} refused stores", {"noticed": counted}
+    )
+
+
+def _no_room(case: FiredFault) -> Doubt | None:
+    """A store found no room."""
+    if log_lines(case, STORE_REFUSED) or (case.growth_to_the_end(ALLOCATION_FAILURES) or 0) > 0:
+        return None
+    return Doubt("no-store-refused", "no store was turned away")
+
+
+def _stored_again(case: FiredFault) -> Doubt | None:
+    """The server stored a block again that this fault had taken from the tier."""
+    for line in case.history.faults:
+        if line.fault == case.fault.id and isinstance(line.note, BlockStoredAgain):
+            return None
+    return Doubt("not-stored-again", "the server stored none of the lost blocks again")
+
+
+TIER_FAULT_CHECKS: dict[str, Callable[[FiredFault], Doubt | None]] = {
+    "lookup_miss": _lookup_miss,
+    "lookup_retry": _requested_again,
+    "store_refused": _store_refused,
+    "tier_shrunk": _no_room,
+    "evict": _stored_again,
+    "store_failed": _stored_again,
+    "over_report": server_died,
+    "evict_after_hit": server_died,
+    "manager_raises": server_died,
+}
