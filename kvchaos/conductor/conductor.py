@@ -399,6 +399,9 @@ class Conductor:
             return
         if self._stopped_at_line is None and self._stack.alive():
             self._stopped_at_line = self._files.log_lines()
+        else:
+            # It may have ended by itself after its load, when nothing waits for its exit any more.
+            self._lifecycle.record_exit()
         self._stack.stop()
 
     def _close_history(self) -> None:

@@ -6,6 +6,10 @@ They test our conducting only; nothing here speaks of vLLM.
 from __future__ import annotations
 
 import io
+import json
+import os
+import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +39,7 @@ from kvchaos.campaign import run_all
 from kvchaos.cli.app import run as command_line
 from kvchaos.conductor.fault_controller import FaultController, LeaseLost
 from kvchaos.errors import UsageError
+from kvchaos.stacks.process_group import read_process
 from oracles.views.timeline import end_ns
 from tests.fakes.vllm_server import CRASH_CODE, LAST_WORDS
 from tests.unit.conducting import Bench, members, scenario, verdict_of
@@ -207,6 +212,27 @@ def test_a_server_that_dies_ends_the_load_and_gets_its_verdict(tmp_path: Path) -
     assert died.oracle("server-alive") is Verdict.FAIL
     assert died.verdict.outcome == "not as expected"
     assert any("exit code 7" in reason for reason in died.verdict.reasons)
+
+
+def test_a_server_that_dies_between_its_load_and_its_stop_leaves_its_exit_on_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close = FaultController.close
+
+    def close_and_kill(self: FaultController) -> None:
+        close(self)
+        (events,) = tmp_path.rglob(layout.EVENTS)
+        (started,) = (line for line in events.read_text().splitlines() if '"server_start"' in line)
+        pid = json.loads(started)["data"]["pid"]
+        os.kill(pid, signal.SIGKILL)
+        while (process := read_process(pid)) is not None and process.runs:
+            time.sleep(0.01)
+
+    monkeypatch.setattr(FaultController, "close", close_and_kill)
+    done = conduct(tmp_path, scenario())
+    assert [event.data.code for event in done.history.events_of(ServerExit)] == [-signal.SIGKILL]
+    assert done.verdict.outcome == "not as expected"
+    assert done.oracle("server-alive") is Verdict.FAIL
 
 
 def test_a_server_that_stalls_for_ever_ends_the_load_and_gets_its_verdict(tmp_path: Path) -> None:
