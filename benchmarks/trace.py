@@ -24,7 +24,7 @@ import numpy as np
 
 from history import layout
 from history.arrivals import Recorded
-from history.percentile import Spread
+from history.percentile import Quantiles
 from history.plan import (
     Expectation,
     Limits,
@@ -87,7 +87,7 @@ class Replay:
     took_s: float
     held: int
     """Requests that were due with as many in flight as may be."""
-    late_ms: Spread
+    late_ms: Quantiles
     ready_mib: float
     """Memory of the worker with the trace read through once, before the first request."""
     early_mib: float
@@ -162,7 +162,7 @@ def _told(folder: Path, path: Path, lines: int, took_s: float, ready: int, memor
         span_s=(last - first) / 1e9,
         took_s=took_s,
         held=held,
-        late_ms=Spread.of(np.array(late)),
+        late_ms=Quantiles.of(np.array(late)),
         ready_mib=ready / MIB,
         early_mib=max(memory[: len(memory) // 10 + 1]) / MIB,
         most_mib=max(memory) / MIB,

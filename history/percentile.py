@@ -24,14 +24,14 @@ def percentiles(values: Iterable[float] | NDArray[np.float64], *percents: int) -
     return [float(ordered[_rank(len(ordered), percent)]) for percent in percents]
 
 
-class Spread(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Quantiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Median and 99th percentile of some times, ms; None when there are none."""
 
     median: float | None
     p99: float | None
 
     @classmethod
-    def of(cls, values_ms: Iterable[float] | NDArray[np.float64]) -> Spread:
+    def of(cls, values_ms: Iterable[float] | NDArray[np.float64]) -> Quantiles:
         return cls(*percentiles(values_ms, 50, 99))
 
     def __str__(self) -> str:

@@ -11,13 +11,13 @@ import msgspec
 from pydantic import ValidationError
 
 from history import layout
-from history.beside import metrics_beside, read_metrics
 from history.earlier import revised_event, revised_fault, revised_ledger
 from history.events import EventData, PhaseEnd, PhaseStart
 from history.evidence import changes
 from history.lines import Line, one_line, read_lines
 from history.lines import UnreadableRun as UnreadableRun
 from history.metrics import MetricLog
+from history.metrics_subprocess import metrics_in_subprocess, read_metrics
 from history.packing import packed
 from history.plain_file import open_plain
 from history.plan import PhaseSpec, RunPlan
@@ -102,7 +102,7 @@ def read_history(run_dir: Path) -> History:
     events = list(read_events(run_dir))
     if not events:
         raise UnreadableRun(f"{run_dir / layout.EVENTS}: no events; the run never began")
-    with seals_beside(run_dir) as seals, metrics_beside(run_dir / layout.METRICS) as metrics:
+    with seals_beside(run_dir) as seals, metrics_in_subprocess(run_dir / layout.METRICS) as metrics:
         return History(
             run_dir=run_dir,
             plan=plan,

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from history.events import PhaseEnd
 from history.finding import Figures, request
-from history.once import once
+from history.memo import per_history
 from history.packing import Numbers
 from history.reader import History
 from history.records import CANARY, RequestRecord
@@ -164,7 +164,7 @@ def compare(history: History) -> Iterator[Comparison]:
             yield Comparison(record, standard, known, difference, tie)
 
 
-@once
+@per_history
 def compared(history: History) -> Compared:
     """How many of each sort, and those that differ."""
     counts: Counter[bool] = Counter()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from history.finding import Figures, Gap, phase
 from history.lag import waits_ms
 from history.latency import schedule_lag_ms
-from history.once import once
+from history.memo import per_history
 from history.percentile import percentiles
 from history.reader import History
 from history.records import ClientRecord, RequestRecord
@@ -57,7 +57,7 @@ def judge(history: History) -> OracleResult:
     )
 
 
-@once
+@per_history
 def limited(history: History) -> Gap | None:
     """Where and how the client was beyond its bounds first; None when it was not."""
     lines = _lines_by_phase(history)

@@ -13,8 +13,8 @@ import numpy as np
 
 from history.itl import gaps
 from history.latency import US_PER_MS, ttft_ms
-from history.once import once
-from history.percentile import Spread, percentile
+from history.memo import per_history
+from history.percentile import Quantiles, percentile
 from history.reader import History, PhaseWindow
 from history.records import RequestRecord
 from oracles.views.timeline import NS_PER_S, NS_PER_US, by_phase, end_ns
@@ -32,8 +32,8 @@ class Speed:
     stage: Stage
     """Before faults, while they are armed, or after."""
     ok: Sequence[RequestRecord]
-    ttft: Spread
-    itl: Spread
+    ttft: Quantiles
+    itl: Quantiles
     tokens_per_s: float | None
     """None without a good answer."""
 
@@ -46,7 +46,7 @@ class Speed:
         return f"{self.name} ({self.stage}) TTFT {self.ttft} ms, ITL {self.itl} ms, {rate} tokens/s"
 
 
-@once
+@per_history
 def speeds(history: History) -> Sequence[Speed]:
     """One entry for each phase that began, in order."""
     found: list[Speed] = []
@@ -71,13 +71,13 @@ def speed_of(window: PhaseWindow, stage: Stage, ok: Sequence[RequestRecord]) -> 
         window=window,
         stage=stage,
         ok=ok,
-        ttft=Spread.of(ttfts),
+        ttft=Quantiles.of(ttfts),
         itl=_itl(ok),
         tokens_per_s=_tokens_per_s(ok),
     )
 
 
-def _itl(records: Sequence[RequestRecord]) -> Spread:
+def _itl(records: Sequence[RequestRecord]) -> Quantiles:
     """Several answers to one prompt come in one stream, whose events say nothing about any of them."""
     single = [record for record in records if record.choices == 1]
     # There is one for nearly each token of a run: they are held once, and put in order where they are.
@@ -88,7 +88,7 @@ def _itl(records: Sequence[RequestRecord]) -> Spread:
         filled += len(block.us)
     us.sort()
     ranked = (percentile(us, 50), percentile(us, 99))
-    return Spread(*(None if value is None else float(value) / US_PER_MS for value in ranked))
+    return Quantiles(*(None if value is None else float(value) / US_PER_MS for value in ranked))
 
 
 def _tokens_per_s(records: Sequence[RequestRecord]) -> float | None:

@@ -10,7 +10,7 @@ import msgspec
 
 from benchmarks.clients.seen import Seen
 from benchmarks.clients.watch import Sample, used_s
-from history.percentile import Spread
+from history.percentile import Quantiles
 from loadtests.mock.sent import SentRecord
 
 NS_PER_S, NS_PER_MS, MIB = 1e9, 1e6, 1 << 20
@@ -38,13 +38,13 @@ class Figures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """Processors that it used."""
     memory_mib: float
     """The most that was resident at a time."""
-    ttft_error_ms: Spread
+    ttft_error_ms: Quantiles
     """Its time of the first token less the server's time of sending it."""
-    itl_error_ms: Spread
+    itl_error_ms: Quantiles
     """How far its gap between two events and the server's are apart; of means where it keeps only those."""
     mock_cpu: float
     """Share of one processor that the busiest mock server used."""
-    mock_late_ms: Spread
+    mock_late_ms: Quantiles
     """Sent after it was due."""
 
 
@@ -83,10 +83,10 @@ def figures(client: str, load: str, taken: Taken, warm_s: float) -> Figures:
         events_per_cpu_s=events / cpu_s,
         cpu=cpu_s / wall_s,
         memory_mib=max(sample.resident_bytes for sample in samples) / MIB,
-        ttft_error_ms=Spread.of((seen.first_ns - sent.sent_ns[0]) / NS_PER_MS for seen, sent in pairs),
-        itl_error_ms=Spread.of(error for pair in pairs for error in _gap_errors_ms(*pair)),
+        ttft_error_ms=Quantiles.of((seen.first_ns - sent.sent_ns[0]) / NS_PER_MS for seen, sent in pairs),
+        itl_error_ms=Quantiles.of(error for pair in pairs for error in _gap_errors_ms(*pair)),
         mock_cpu=max(_share(own, begin_ns, end_ns) for own in taken.mock_samples),
-        mock_late_ms=Spread.of(
+        mock_late_ms=Quantiles.of(
             (out - due) / NS_PER_MS
             for record in inside
             for out, due in zip(record.sent_ns, record.due_ns, strict=True)

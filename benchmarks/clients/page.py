@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from benchmarks.clients.figures import Figures
-from history.percentile import Spread
+from history.percentile import Quantiles
 from kvchaos.report.markdown import markdown_table
 
 OURS = ("kvchaos openai", "kvchaos lean")
@@ -62,7 +62,7 @@ FIGURES: tuple[tuple[Callable[[Figures], float], int], ...] = (
 )
 
 
-def _pair(own: Sequence[Figures], spread: Callable[[Figures], Spread]) -> Iterator[str]:
+def _pair(own: Sequence[Figures], spread: Callable[[Figures], Quantiles]) -> Iterator[str]:
     yield _spread(own, lambda one: spread(one).median, 2)
     yield _spread(own, lambda one: spread(one).p99, 2)
 

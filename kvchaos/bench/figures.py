@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import msgspec
 
 from history.latency import e2el_ms
-from history.percentile import Spread
+from history.percentile import Quantiles
 from history.records import RequestRecord
 from kvchaos.bench.slo import Slo
 from oracles.speed import Speed
@@ -20,9 +20,9 @@ class Figures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     requests: int
     ok: int
-    ttft_ms: Spread
-    itl_ms: Spread
-    e2el_ms: Spread
+    ttft_ms: Quantiles
+    itl_ms: Quantiles
+    e2el_ms: Quantiles
     tokens_per_s: float | None
     """Generated tokens, from the first start to the last end."""
     requests_per_s: float | None
@@ -41,7 +41,7 @@ def figures(speed: Speed, records: Sequence[RequestRecord], slo: Slo | None) -> 
         ok=len(speed.ok),
         ttft_ms=speed.ttft,
         itl_ms=speed.itl,
-        e2el_ms=Spread.of(map(e2el_ms, speed.ok)),
+        e2el_ms=Quantiles.of(map(e2el_ms, speed.ok)),
         tokens_per_s=speed.tokens_per_s,
         requests_per_s=len(speed.ok) / seconds,
         good_share=None if good is None else good / len(records),

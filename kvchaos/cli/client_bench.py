@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from history.percentile import Spread
+from history.percentile import Quantiles
 from history.plan import ClientKind
 from kvchaos import __version__
 from kvchaos.cli.tables import plain_table, print_table
@@ -107,5 +107,5 @@ def _cells(step: Figures) -> list[str]:
     return [step.step, str(step.concurrency), *rates, each, *shares, *map(_both, spreads)]
 
 
-def _both(spread: Spread) -> str:
+def _both(spread: Quantiles) -> str:
     return "-" if spread.median is None else f"{spread.median:.2f} / {spread.p99:.2f}"

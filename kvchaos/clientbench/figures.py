@@ -9,7 +9,7 @@ from itertools import pairwise
 import msgspec
 
 from history.latency import schedule_lag_ms
-from history.percentile import Spread
+from history.percentile import Quantiles
 from history.records import ClientRecord, RequestRecord
 from loadtests.mock.sent import SentRecord
 
@@ -38,15 +38,15 @@ class Figures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """Share of one processor that the busiest worker used."""
     server_cpu: float
     """The same of the mock server."""
-    lag_ms: Spread
+    lag_ms: Quantiles
     """Delay of the workers' event loops."""
-    late_ms: Spread
+    late_ms: Quantiles
     """Starts after they were due."""
-    ttft_error_ms: Spread
+    ttft_error_ms: Quantiles
     """First token: the client's stamp less the moment at which it was sent."""
-    itl_error_ms: Spread
+    itl_error_ms: Quantiles
     """Between two events: how far the client's gap and the server's are apart."""
-    server_late_ms: Spread
+    server_late_ms: Quantiles
     """The mock server's sends after they were due by its schedule."""
 
 
@@ -93,11 +93,11 @@ def figures(step: Step, taken: Taken) -> Figures:
         cpu_us_per_event=cpu_us / events if events else None,
         client_cpu=max(sum(x.cpu_us for x in own) / sum(x.wall_us for x in own) for own in windows.values()),
         server_cpu=taken.server_cpu,
-        lag_ms=Spread.of(lag / US_PER_MS for one in stretches for lag in one.lag_us),
-        late_ms=Spread.of(schedule_lag_ms(each) for each in taken.requests if not each.held),
-        ttft_error_ms=Spread.of((_stamps(r)[0] - s.sent_ns[0]) / NS_PER_MS for r, s in pairs if s.sent_ns),
-        itl_error_ms=Spread.of(error for r, s in pairs for error in _gap_errors_ms(r, s)),
-        server_late_ms=Spread.of(
+        lag_ms=Quantiles.of(lag / US_PER_MS for one in stretches for lag in one.lag_us),
+        late_ms=Quantiles.of(schedule_lag_ms(each) for each in taken.requests if not each.held),
+        ttft_error_ms=Quantiles.of((_stamps(r)[0] - s.sent_ns[0]) / NS_PER_MS for r, s in pairs if s.sent_ns),
+        itl_error_ms=Quantiles.of(error for r, s in pairs for error in _gap_errors_ms(r, s)),
+        server_late_ms=Quantiles.of(
             (out - due) / NS_PER_MS for _, s in pairs for out, due in zip(s.sent_ns, s.due_ns, strict=True)
         ),
     )

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from history.latency import e2el_from_send_ms, e2el_ms, schedule_lag_ms, ttft_from_send_ms, ttft_ms
-from history.once import once
-from history.percentile import Spread
+from history.memo import per_history
+from history.percentile import Quantiles
 from history.reader import History
 from history.records import RequestRecord
 from oracles.views.timeline import by_phase
@@ -20,17 +20,17 @@ class PhaseLatency:
     phase: str
     arrivals: str
     ok: int
-    ttft: Spread
-    ttft_from_send: Spread
-    e2el: Spread
-    e2el_from_send: Spread
+    ttft: Quantiles
+    ttft_from_send: Quantiles
+    e2el: Quantiles
+    e2el_from_send: Quantiles
     held: int
     """Requests that had to wait, since as many as the phase allows were in flight."""
-    schedule_lag: Spread
+    schedule_lag: Quantiles
     """Of those that were not held: the client's own delay."""
 
 
-@once
+@per_history
 def phase_latencies(history: History) -> Sequence[PhaseLatency]:
     """One entry for every phase that began."""
     return [
@@ -69,5 +69,5 @@ def _latency(phase: str, arrivals: str, records: Sequence[RequestRecord]) -> Pha
     )
 
 
-def _spread(times: Iterable[float | None]) -> Spread:
-    return Spread.of(time for time in times if time is not None)
+def _spread(times: Iterable[float | None]) -> Quantiles:
+    return Quantiles.of(time for time in times if time is not None)

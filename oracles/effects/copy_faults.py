@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 
 from history.events import Drained, LeakProbe, Stall
-from history.once import once
+from history.memo import per_history
 from history.protocol.evidence import CompletionsReordered, CopyDelayed
 from history.protocol.ledger import STORES
 from history.protocol.notes import LoadRetried
@@ -118,7 +118,7 @@ def _kept_open(case: FiredFault, struck: FaultRecord, ms: float) -> bool:
     )
 
 
-@once
+@per_history
 def _longest_stores(history: History) -> list[tuple[int, int]]:
     """Begin and time, ns, of the longest store of each balance."""
     balances = (line.balance for line in history.ledger)

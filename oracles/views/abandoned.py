@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from history.once import once
+from history.memo import per_history
 from history.protocol.notes import RequestAbandoned
 from history.reader import History
 from history.records import FaultRecord, RequestRecord
@@ -21,7 +21,7 @@ SLACK_NS = NS_PER_S // 2
 """A client may see the end of its connection a little later, and a new one begin to fail a little earlier."""
 
 
-@once
+@per_history
 def given_up(history: History) -> dict[str, FaultRecord]:
     """The requests that the server gave up before they were done, each with its note of it."""
     notes = [line for line in history.faults if isinstance(line.note, RequestAbandoned)]
@@ -29,7 +29,7 @@ def given_up(history: History) -> dict[str, FaultRecord]:
     return {record.id: note for note in notes for record in meant.get(note.request or "", ())}
 
 
-@once
+@per_history
 def cut_off(history: History) -> frozenset[str]:
     """The requests that failed by their connection because the plan had it cut."""
     cuts = [

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from history.events import ServerExit, ServerReady, ServerStart
-from history.once import once
+from history.memo import per_history
 from history.protocol.outside import Ended
 from history.reader import History
 from history.records import FaultRecord
@@ -58,7 +58,7 @@ class Outage:
         return end_ns >= self.since_ns and (self.until_ns is None or begin_ns <= self.until_ns)
 
 
-@once
+@per_history
 def incarnations(history: History) -> list[Incarnation]:
     """In order of time; empty when the server was never started."""
     starts = history.events_of(ServerStart)
@@ -78,7 +78,7 @@ def deaths(history: History) -> list[Timed[ServerExit]]:
     return [event for event in history.events_of(ServerExit) if event not in accounted]
 
 
-@once
+@per_history
 def outages(history: History) -> list[Outage]:
     """In order of time. A fault that a server was to end of makes one also when it did not."""
     every_incarnation = incarnations(history)

@@ -13,8 +13,8 @@ from operator import attrgetter
 import numpy as np
 
 from history.events import ServerStop
+from history.memo import per_history
 from history.metrics import MetricLog
-from history.once import once
 from history.reader import History
 from history.records import RequestRecord
 
@@ -28,7 +28,7 @@ def end_ns(record: RequestRecord) -> int:
     return record.start_ns + record.end_us * NS_PER_US
 
 
-@once
+@per_history
 def by_phase(history: History) -> dict[str, list[RequestRecord]]:
     """The requests of each phase, the conductor's own among them, in the order of the history."""
     phases: dict[str, list[RequestRecord]] = defaultdict(list)
@@ -45,7 +45,7 @@ class Span:
     last_ns: int
 
 
-@once
+@per_history
 def spans(history: History) -> dict[str, Span]:
     """By phase, of its requests."""
     return {name: span_of(records) for name, records in by_phase(history).items()}

@@ -12,8 +12,8 @@ from history.events import PhaseEnd
 from history.finding import SERVER, Subject
 from history.finding import metric as metric_subject
 from history.finding import phase as phase_subject
+from history.memo import per_history
 from history.metrics import MetricLog
-from history.once import once
 from history.reader import History, PhaseWindow
 from history.records import CROWD, RequestRecord
 from oracles.findings import Findings
@@ -128,7 +128,7 @@ class Window:
         )
 
 
-@once
+@per_history
 def run_window(history: History) -> Window:
     """The whole run, up to the last scrape; where a fault ended the server, its last life."""
     log = history.metrics
@@ -151,7 +151,7 @@ def run_window(history: History) -> Window:
     return Window(name, log, first, last, requests, settled, strays, None, since_ns, ended=whole)
 
 
-@once
+@per_history
 def phase_windows(history: History) -> list[Window]:
     """The phases that began, each with its own requests and those of crowds; the conductor's requests lie
     between them."""

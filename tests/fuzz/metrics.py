@@ -9,7 +9,7 @@ from random import Random
 import msgspec
 
 from history import layout
-from history.beside import read_metrics
+from history.metrics_subprocess import read_metrics
 from history.records import ScrapeLine
 from history.writer import LineWriter
 from kvchaos.prometheus.scraper import BadScrape, DifferenceEncoder, parse_samples

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from history.percentile import Spread
+from history.percentile import Quantiles
 from history.records import ClientRecord, RequestError, RequestRecord, Usage
 from kvchaos.cli.app import run
 from kvchaos.clientbench.figures import Figures, MeasureFailed, Step, Taken, figures
@@ -107,12 +107,12 @@ def test_what_comes_in_the_first_stretch_or_after_the_stop_counts_for_nothing() 
 
 def test_errors_are_the_clients_word_against_the_servers() -> None:
     found = figures(STEP, taken(request(late_ms=4.0)))
-    assert found.ttft_error_ms == Spread(4.0, 4.0)
+    assert found.ttft_error_ms == Quantiles(4.0, 4.0)
     # One gap is told right, the other 4 ms too long.
-    assert found.itl_error_ms == Spread(0.0, 4.0)
-    assert found.late_ms == Spread(2.0, 2.0)
-    assert found.server_late_ms == Spread(1.0, 1.0)
-    assert found.lag_ms == Spread(0.5, 1.5)
+    assert found.itl_error_ms == Quantiles(0.0, 4.0)
+    assert found.late_ms == Quantiles(2.0, 2.0)
+    assert found.server_late_ms == Quantiles(1.0, 1.0)
+    assert found.lag_ms == Quantiles(0.5, 1.5)
 
 
 def test_workers_add_up_and_the_busiest_is_told() -> None:

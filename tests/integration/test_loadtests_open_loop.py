@@ -10,7 +10,7 @@ from pathlib import Path
 
 from history.arrivals import Arrivals, Bursts, Constant, Poisson
 from history.latency import schedule_lag_ms
-from history.percentile import Spread
+from history.percentile import Quantiles
 from history.records import RequestRecord
 from loadtests.arrivals import schedule
 from loadtests.mock.process import MockServer
@@ -81,7 +81,7 @@ def test_a_frozen_server_shows_in_latency_and_not_in_the_arrivals(tmp_path: Path
         found = play(tmp_path, server, FAST, requests=100)
     assert intended(found) == planned(FAST, 100)
     assert not any(record.held for record in found)
-    ttft = Spread.of(schedule_lag_ms(record) + (record.first_us or 0) / 1000 for record in found)
+    ttft = Quantiles.of(schedule_lag_ms(record) + (record.first_us or 0) / 1000 for record in found)
     assert ttft.p99 is not None
     assert ttft.p99 > 0.9 * FREEZE_S * 1000
     # Those sent into the freeze wait for its end: the later, the shorter.
@@ -107,7 +107,7 @@ def test_a_server_stopped_for_3_s_shows_in_latency_and_not_in_the_arrivals(tmp_p
     # And they were really sent then, those of the stop among them.
     assert not any(record.held for record in found)
     assert statistics.median(schedule_lag_ms(record) for record in found) < 1000
-    from_due = Spread.of(schedule_lag_ms(record) + (record.first_us or 0) / 1000 for record in found)
+    from_due = Quantiles.of(schedule_lag_ms(record) + (record.first_us or 0) / 1000 for record in found)
     assert from_due.p99 is not None
     assert from_due.p99 > 0.9 * STOPPED_S * 1000
 

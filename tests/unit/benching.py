@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from history.percentile import Spread
+from history.percentile import Quantiles
 from kvchaos.bench.figures import Figures
 from kvchaos.bench.slo import Slo
 from kvchaos.bench.store import Bench, BenchRun, Kind, Measured
@@ -14,9 +14,9 @@ def figures(tokens_per_s: float = 100.0, ttft_ms: float = 50.0, good_share: floa
     return Figures(
         requests=40,
         ok=40,
-        ttft_ms=Spread(ttft_ms, 3 * ttft_ms),
-        itl_ms=Spread(8.0, 20.0),
-        e2el_ms=Spread(400.0, 900.0),
+        ttft_ms=Quantiles(ttft_ms, 3 * ttft_ms),
+        itl_ms=Quantiles(8.0, 20.0),
+        e2el_ms=Quantiles(400.0, 900.0),
         tokens_per_s=tokens_per_s,
         requests_per_s=tokens_per_s / 10,
         good_share=good_share,

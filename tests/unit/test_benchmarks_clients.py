@@ -23,7 +23,7 @@ from benchmarks.clients.run import Client
 from benchmarks.clients.seen import Seen
 from benchmarks.clients.tools import TOOLS, Asked, Tool
 from benchmarks.clients.watch import Sample, Watch, used_s
-from history.percentile import Spread
+from history.percentile import Quantiles
 from kvchaos.kept_logs import LogFolder
 from loadtests.mock.process import MockServer
 from loadtests.mock.sent import SentRecord
@@ -217,7 +217,7 @@ def test_times_of_vllm_are_read_and_failed_requests_passed_over(tmp_path: Path) 
 
 
 def found(client: str, events_per_cpu_s: float, p99: float = 1.0, load: str = "paced") -> Figures:
-    spread = Spread(0.5, p99)
+    spread = Quantiles(0.5, p99)
     return Figures(
         client=client,
         load=load,

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.trace import MARK, PAGE, Replay, main, report
-from history.percentile import Spread
+from history.percentile import Quantiles
 from kvchaos.report.markdown import between
 
 GOOD = Replay(
@@ -16,7 +16,7 @@ GOOD = Replay(
     span_s=1000.0,
     took_s=1001.0,
     held=0,
-    late_ms=Spread(0.5, 3.0),
+    late_ms=Quantiles(0.5, 3.0),
     ready_mib=100.0,
     early_mib=110.0,
     most_mib=115.0,
@@ -32,7 +32,7 @@ def test_memory_that_grows_with_the_trace_is_told() -> None:
 def test_a_replay_that_lags_behind_the_trace_is_told() -> None:
     assert GOOD.on_time
     assert not replace(GOOD, held=1).on_time
-    assert not replace(GOOD, late_ms=Spread(0.5, 101.0)).on_time
+    assert not replace(GOOD, late_ms=Quantiles(0.5, 101.0)).on_time
 
 
 def test_the_figures_have_their_place_in_the_page() -> None:

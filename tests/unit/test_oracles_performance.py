@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from history.finding import Figures, Subject, phase, request
-from history.percentile import Spread
+from history.percentile import Quantiles
 from history.performance import PhaseBounds
 from history.plan import ClientBounds, RunPlan
 from history.verdict import OracleResult, Verdict
@@ -72,7 +72,7 @@ def test_without_bounds_every_good_answer_is_measured_and_the_figures_are_told()
         (speed.name, speed.stage, speed.ttft, speed.itl, round(speed.tokens_per_s or 0))
         for speed in speeds(clean_run().history())
     ]
-    both = Spread(20.0, 20.0)
+    both = Quantiles(20.0, 20.0)
     assert measured == [
         ("golden", "before", both, both, 40),
         ("chaos", "during", both, both, 40),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from history.percentile import Spread
+from history.percentile import Quantiles
 from kvchaos.report.latency import PhaseLatency, latency_text, phase_latencies
 from tests.unit.histories import Run, clean_run
 from tests.unit.synthetic import MS, failure
@@ -25,16 +25,16 @@ def test_a_request_that_started_late_is_slow_from_when_it_was_due_only() -> None
     last = [record for record in run.requests if record.phase == "golden"][3]
     change(run, 3, intended_ns=last.start_ns - 3000 * MS, held=True)
     row = golden(run)
-    assert (row.ttft_from_send, row.e2el_from_send) == (Spread(20.0, 20.0), Spread(100.0, 100.0))
-    assert (row.ttft, row.e2el) == (Spread(20.0, 3020.0), Spread(100.0, 3100.0))
-    assert (row.ok, row.held, row.schedule_lag) == (4, 1, Spread(0.0, 0.0))
+    assert (row.ttft_from_send, row.e2el_from_send) == (Quantiles(20.0, 20.0), Quantiles(100.0, 100.0))
+    assert (row.ttft, row.e2el) == (Quantiles(20.0, 3020.0), Quantiles(100.0, 3100.0))
+    assert (row.ok, row.held, row.schedule_lag) == (4, 1, Quantiles(0.0, 0.0))
 
 
 def test_a_late_start_that_nothing_held_is_the_clients_own() -> None:
     run = clean_run()
     last = [record for record in run.requests if record.phase == "golden"][3]
     change(run, 3, intended_ns=last.start_ns - 7 * MS)
-    assert (golden(run).held, golden(run).schedule_lag) == (0, Spread(0.0, 7.0))
+    assert (golden(run).held, golden(run).schedule_lag) == (0, Quantiles(0.0, 7.0))
 
 
 def test_only_good_answers_have_a_latency() -> None:
@@ -42,7 +42,7 @@ def test_only_good_answers_have_a_latency() -> None:
     for place in range(4):
         change(run, place, **failure("ConnectError", "refused"))
     row = golden(run)
-    assert (row.ok, row.ttft, row.e2el) == (0, Spread(None, None), Spread(None, None))
+    assert (row.ok, row.ttft, row.e2el) == (0, Quantiles(None, None), Quantiles(None, None))
 
 
 def test_the_table_has_a_row_a_phase_and_its_kind_of_arrivals() -> None:

@@ -33,7 +33,7 @@ def read_metrics(path: Path) -> MetricLog:
 
 
 @contextmanager
-def metrics_beside(path: Path, large: int = LARGE) -> Iterator[Receive]:
+def metrics_in_subprocess(path: Path, large: int = LARGE) -> Iterator[Receive]:
     """Begin to read a file; what is yielded waits for its end, and raises UnreadableRun."""
     if not path.is_file() or path.stat().st_size < large:
         yield partial(read_metrics, path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 
-from history.once import once
+from history.memo import per_history
 from history.reader import History
 from tests.unit.histories import clean_run
 
@@ -13,7 +13,7 @@ from tests.unit.histories import clean_run
 def test_each_history_is_asked_once_and_gets_its_own_answer() -> None:
     asked: list[int] = []
 
-    @once
+    @per_history
     def count(history: History) -> int:
         asked.append(id(history))
         return len(history.requests)
@@ -31,7 +31,7 @@ def test_nothing_is_kept_of_a_history_that_is_gone() -> None:
     class Answer:
         pass
 
-    @once
+    @per_history
     def answer(history: History) -> Answer:
         return Answer()
 

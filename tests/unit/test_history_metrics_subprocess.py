@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from history import layout
-from history.beside import metrics_beside, read_metrics
 from history.lines import UnreadableRun
 from history.metrics import MetricLog
+from history.metrics_subprocess import metrics_in_subprocess, read_metrics
 from tests.unit.histories import clean_run
 from tests.unit.run_dirs import write_run
 
@@ -33,7 +33,7 @@ def content(log: MetricLog) -> list[object]:
 
 
 def test_another_process_reads_the_same(path: Path) -> None:
-    with metrics_beside(path, ALWAYS) as metrics:
+    with metrics_in_subprocess(path, ALWAYS) as metrics:
         assert content(metrics()) == content(read_metrics(path))
     assert len(read_metrics(path)) > 10
 
@@ -43,7 +43,7 @@ def test_its_complaint_is_the_same(path: Path, damaged: str) -> None:
     path.write_text(f"{path.read_text()}{damaged}\n")
     with pytest.raises(UnreadableRun) as here:
         read_metrics(path)
-    with metrics_beside(path, ALWAYS) as metrics, pytest.raises(UnreadableRun) as there:
+    with metrics_in_subprocess(path, ALWAYS) as metrics, pytest.raises(UnreadableRun) as there:
         metrics()
     assert str(there.value) == str(here.value)
     assert str(here.value).startswith(f"{path}:")
@@ -52,18 +52,18 @@ def test_its_complaint_is_the_same(path: Path, damaged: str) -> None:
 def test_lines_out_of_order_are_told_by_it_too(path: Path) -> None:
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(reversed(lines)))
-    with metrics_beside(path, ALWAYS) as metrics, pytest.raises(UnreadableRun, match="line 1: "):
+    with metrics_in_subprocess(path, ALWAYS) as metrics, pytest.raises(UnreadableRun, match="line 1: "):
         metrics()
 
 
 def test_one_that_dies_is_a_complaint_and_no_traceback(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    with metrics_beside(path, ALWAYS) as metrics, pytest.raises(UnreadableRun, match="code 1"):
+    with metrics_in_subprocess(path, ALWAYS) as metrics, pytest.raises(UnreadableRun, match="code 1"):
         metrics()
 
 
 def test_a_reader_that_gives_up_leaves_no_process_behind(path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), metrics_beside(path, ALWAYS):
+    with pytest.raises(ZeroDivisionError), metrics_in_subprocess(path, ALWAYS):
         raise ZeroDivisionError
 
 
@@ -73,10 +73,10 @@ def test_it_finds_no_modules_where_it_was_started(
     (tmp_path / "history").mkdir()
     (tmp_path / "history" / "__init__.py").write_text("raise SystemExit(7)")
     monkeypatch.chdir(tmp_path)
-    with metrics_beside(path, ALWAYS) as metrics:
+    with metrics_in_subprocess(path, ALWAYS) as metrics:
         assert len(metrics()) == len(read_metrics(path))
 
 
 def test_a_missing_file_is_an_empty_log(tmp_path: Path) -> None:
-    with metrics_beside(tmp_path / "nothing", ALWAYS) as metrics:
+    with metrics_in_subprocess(tmp_path / "nothing", ALWAYS) as metrics:
         assert len(metrics()) == 0

@@ -1,4 +1,4 @@
-"""What several judges and the report ask of a history is worked out once."""
+"""Memoise pure functions of a history: several judges and the report use their results."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from history.reader import History
 Answer = TypeVar("Answer")
 
 
-def once(function: Callable[[History], Answer]) -> Callable[[History], Answer]:
-    """Keep what a pure function says of a history for as long as the history lives.
+def per_history(function: Callable[[History], Answer]) -> Callable[[History], Answer]:
+    """Memoise `function(history)` for each History, as long as that is referenced.
 
-    It must not hold the history itself, and nobody may change what it says.
+    The result must not reference the history, and nobody may change it.
     """
     known: WeakKeyDictionary[History, Answer] = WeakKeyDictionary()
 
