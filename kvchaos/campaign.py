@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,6 +64,8 @@ class InCampaign:
     """The run that this one repeats on a fresh server."""
 
 
+OnRow = Callable[[CampaignRow], None]
+"""Gets each run as soon as it is judged, but not one that an interrupt cut short."""
 NS_PER_S = 1_000_000_000
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -77,7 +79,12 @@ def clean_leftovers(places: Places, console: Console) -> None:
 
 
 def run_all(
-    requests: Sequence[Request], places: Places, console: Console, *, reuse: bool = False
+    requests: Sequence[Request],
+    places: Places,
+    console: Console,
+    *,
+    reuse: bool = False,
+    on_row: OnRow | None = None,
 ) -> list[CampaignRow]:
     """Conduct and judge each request, and show each verdict as soon as it is there.
 
@@ -91,7 +98,9 @@ def run_all(
         console.print(opening_line(len(requests), requests[0].server.name), highlight=False, markup=False)
     try:
         with interrupts(), Servers(places, reuse=reuse and len(requests) > 1) as servers:
-            _run_each(requests, places, console, rows, servers)
+            for row in _run_each(requests, places, console, rows, servers):
+                if on_row is not None:
+                    on_row(row)
     except Interrupted as signal:
         raise KeyboardInterrupt(str(signal)) from signal  # Between two runs.
     finally:
@@ -106,7 +115,8 @@ def _run_each(
     console: Console,
     rows: list[CampaignRow],
     servers: Servers,
-) -> None:
+) -> Iterator[CampaignRow]:
+    """Add a row for each run, and yield those of the runs that went to their end."""
     ended: list[Took] = []
     sizes = [sum(phase.requests for phase in request.scenario.phases) for request in requests]
     for number, request in enumerate(requests, start=1):
@@ -133,6 +143,7 @@ def _run_each(
             console.print(again_line(row.again), highlight=False, markup=False, soft_wrap=True)
         if interrupted:
             break
+        yield row
         if number == 1 < len(requests):
             console.print(left_line(len(requests) - 1, left_s(ended, sizes[1:])), highlight=False)
 

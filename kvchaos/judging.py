@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from msgspec.structs import replace
 
 from history import layout
 from history.finding import SERVER, Gap
+from history.plan import RunPlan
 from history.reader import History, read_history
 from history.verdict import OracleResult, Outcome, RunVerdict, Verdict
 from kvchaos.bugs.explaining import bug_results, by_bugs
@@ -61,13 +63,17 @@ def judge(history: History, oracles: Sequence[Oracle] | None = None) -> RunVerdi
     )
 
 
-def judge_run_dir(run_dir: Path) -> RunVerdict:
+def judge_run_dir(run_dir: Path, change: Callable[[RunPlan], RunPlan] | None = None) -> RunVerdict:
     """Read, judge, and write verdict.json, junit.xml, summary.md and report.html beside the evidence.
 
-    Raises UnreadableRun when the directory holds no readable run, OSError when it cannot be written.
+    `change` gives the plan to judge by instead of the stored one. Raises UnreadableRun when the directory
+    holds no readable run, OSError when it cannot be written.
     """
     with collector_off():
-        return _judge_and_write(run_dir)
+        history = read_history(run_dir)
+        if change is not None:
+            history = dataclasses.replace(history, plan=change(history.plan))
+        return _judge_and_write(history)
 
 
 @contextmanager
@@ -83,9 +89,8 @@ def collector_off() -> Iterator[None]:
             gc.enable()
 
 
-def _judge_and_write(run_dir: Path) -> RunVerdict:
-    history = read_history(run_dir)
-    verdict = judge(history)
+def _judge_and_write(history: History) -> RunVerdict:
+    run_dir, verdict = history.run_dir, judge(history)
     encoded = msgspec.json.format(msgspec.json.encode(verdict), indent=2)
     (run_dir / layout.VERDICT).write_bytes(encoded + b"\n")
     (run_dir / layout.JUNIT).write_text(junit_xml(history.plan, verdict), encoding="utf-8")

@@ -106,3 +106,8 @@ def logs_folder(cache: Path) -> Path:
 def client_bench_folder(cache: Path) -> Path:
     """What `kvchaos client-bench` measured on this machine."""
     return cache / "client-bench"
+
+
+def matrix_runs_folder(cache: Path) -> Path:
+    """The run directories of `kvchaos matrix`, from which cells are judged again."""
+    return cache / "matrix-runs"

@@ -27,6 +27,7 @@ COMMANDS = {
     "faults": "faults:faults_command",
     "oracles": "oracles:oracles_command",
     "bugs": "bugs:bugs_command",
+    "matrix": "matrix:matrix_command",
     "bench": "bench:app",
     "client-bench": "client_bench:client_bench_command",
     "doctor": "doctor:doctor",

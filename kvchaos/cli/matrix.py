@@ -1,0 +1,118 @@
+"""The command `kvchaos matrix`: every local scenario on every release that can be installed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from packaging.version import Version
+from rich.console import Console
+
+from history.plan import Scenario
+from history.verdict import Outcome
+from kvchaos.bugs.catalogue import known_bugs
+from kvchaos.campaign import clean_leftovers
+from kvchaos.cli.run import DEFAULT_SEED, DEFAULT_STACK, MAX_SEED
+from kvchaos.errors import UsageError
+from kvchaos.judging import exit_code
+from kvchaos.matrix.digests import installed_code
+from kvchaos.matrix.filling import Order, fill, utc_day
+from kvchaos.matrix.machine import LocalMachine
+from kvchaos.matrix.work import WHOLE, parse_shard
+from kvchaos.order import in_order
+from kvchaos.paths import Places, cache_folder, matrix_runs_folder
+from kvchaos.scenario import load_scenario, scenario_files
+from kvchaos.servers.releases import find_release, known_releases
+
+RESULTS = Path("matrix")
+
+
+def matrix_command(
+    releases: Annotated[
+        str | None, typer.Option(help="Releases with spaces or commas between; else all.")
+    ] = None,
+    scenarios: Annotated[
+        str | None, typer.Option(help="Scenarios with spaces or commas between; else all local ones.")
+    ] = None,
+    shard: Annotated[str | None, typer.Option(help="NUMBER/OF: one of several parts, such as 2/5.")] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, max=MAX_SEED, help="Decides what is left to chance.")
+    ] = DEFAULT_SEED,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the environments that are installed for it.")
+    ] = False,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Run the cells again whose outcome is unknown.")
+    ] = False,
+    accept_code: Annotated[
+        bool,
+        typer.Option(
+            "--accept-code",
+            help="Do not run cells again that other code has made: for a change that cannot alter a run.",
+        ),
+    ] = False,
+    results: Annotated[Path, typer.Option(help="Folder with a file of results for each release.")] = RESULTS,
+    runs: Annotated[
+        Path | None, typer.Option(help="Folder for run directories; else one in the cache folder.")
+    ] = None,
+) -> int:
+    """Run every local scenario on every release, and keep what came of it. Goes on where it was interrupted.
+
+    Exit code: 0 when all cells are as expected, 1 when one is not, 2 when one is unknown or could not be
+    run, 3 for bad input.
+    """
+    cache, console = cache_folder(), Console()
+    order = Order(
+        releases=_releases(releases),
+        scenarios=_scenarios(scenarios),
+        seed=seed,
+        bugs=known_bugs(),
+        code=installed_code(),
+        shard=parse_shard(shard) if shard else WHOLE,
+        keep=keep,
+        retry=retry,
+        accept_code=accept_code,
+    )
+    places = Places(cache=cache, runs=runs.absolute() if runs else matrix_runs_folder(cache), port=None)
+    clean_leftovers(places, console)
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    try:
+        outcomes = fill(order, LocalMachine(places, console), results, say, utc_day)
+    except KeyboardInterrupt:
+        say("interrupted; the same command goes on from here")
+        raise
+    return _code(outcomes)
+
+
+def _code(outcomes: Iterable[Outcome | None]) -> int:
+    return exit_code(outcome or "unknown" for outcome in outcomes)
+
+
+def _names(option: str, text: str) -> list[str]:
+    names = list(dict.fromkeys(text.replace(",", " ").split()))
+    if not names:
+        raise UsageError(f"{option}: names nothing; leave it out to get all")
+    return names
+
+
+def _releases(text: str | None) -> list[str]:
+    """Oldest first. Raises UsageError for one that cannot be installed."""
+    if text is None:
+        return known_releases()
+    return sorted((find_release(name).version for name in _names("--releases", text)), key=Version)
+
+
+def _scenarios(text: str | None) -> list[Scenario]:
+    """In the order of a campaign. Raises UsageError for one that is not there, or not of the local stack."""
+    loaded = [load_scenario(path) for path in scenario_files()]
+    known = {scenario.name: scenario for scenario in loaded if DEFAULT_STACK in scenario.stacks}
+    names = known if text is None else _names("--scenarios", text)
+    for name in names:
+        if name not in known:
+            raise UsageError(f"--scenarios: no local scenario named {name}; there are {', '.join(known)}")
+    return in_order([known[name] for name in names], known_bugs())

@@ -1,0 +1,124 @@
+"""The results of the matrix as data: one file a release, in it one cell for each scenario."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+from msgspec.structs import replace
+
+from history.verdict import BugResult, Cause, Outcome, RunVerdict
+from kvchaos.matrix.digests import Digests
+
+Digest = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
+Day = Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+Text = Annotated[str, Meta(min_length=1, max_length=400)]
+LONGEST = 400
+"""Characters of a reason; the run directory has all of it."""
+
+
+class CellCause(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """What violations of the run come of."""
+
+    signature: Text
+    bugs: list[str] = []
+    """Ids of the known bugs that it may be."""
+    faults: list[str] = []
+    """Ids of the faults that declare it."""
+    unexplained: bool = False
+
+
+class Cell(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """One scenario on one release."""
+
+    scenario: Annotated[str, Meta(min_length=1)]
+    outcome: Outcome | None
+    """None: the scenario could not be run."""
+    bugs: list[str] = []
+    """Ids of the known bugs that showed."""
+    absent: list[str] = []
+    """Ids of the known bugs that always show and did not."""
+    causes: list[CellCause] = []
+    reason: Text | None = None
+    """Why it is not as expected, unknown, or could not be run."""
+    fresh: Outcome | None = None
+    """Of the run again on a fresh server, where the first one was not as expected on a used server."""
+    seed: Annotated[int, Meta(ge=0)]
+    day: Day
+    """UTC, of the run."""
+    run: str | None
+    """Its id."""
+    made: Digest
+    judged: Digest
+
+
+class Results(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One release."""
+
+    v: Literal[1] = 1
+    release: str
+    cells: list[Cell] = []
+    """By scenario."""
+
+    def find(self, scenario: str) -> Cell | None:
+        """The cell of a scenario; None: it was never run."""
+        return next((cell for cell in self.cells if cell.scenario == scenario), None)
+
+    def having(self, cell: Cell) -> Results:
+        """With this cell in place of an older one."""
+        others = [other for other in self.cells if other.scenario != cell.scenario]
+        return replace(self, cells=sorted([*others, cell], key=lambda each: each.scenario))
+
+
+def cell_of(verdict: RunVerdict, day: str, digests: Digests, fresh: Outcome | None = None) -> Cell:
+    """What the matrix keeps of a verdict."""
+    expected = verdict.outcome == "as expected"
+    return Cell(
+        scenario=verdict.scenario,
+        outcome=verdict.outcome,
+        bugs=sorted(bug.id for bug in verdict.bugs if bug.explains),
+        absent=sorted(_absent(verdict.bugs)),
+        causes=[_cause(cause) for cause in verdict.causes],
+        reason=None if expected or not verdict.reasons else shortened(verdict.reasons[0]),
+        fresh=fresh,
+        seed=verdict.seed,
+        day=day,
+        run=verdict.run_id,
+        made=digests.made,
+        judged=digests.judged,
+    )
+
+
+def failed_cell(scenario: str, seed: int, day: str, digests: Digests, reason: str) -> Cell:
+    """A cell whose scenario could not be run."""
+    return Cell(
+        scenario=scenario,
+        outcome=None,
+        reason=shortened(reason),
+        seed=seed,
+        day=day,
+        run=None,
+        made=digests.made,
+        judged=digests.judged,
+    )
+
+
+def shortened(text: str) -> str:
+    """One line of at most LONGEST characters."""
+    flat = " ".join(text.split())
+    return flat if len(flat) <= LONGEST else f"{flat[: LONGEST - 3]}..."
+
+
+def _absent(bugs: Iterable[BugResult]) -> Iterable[str]:
+    return (bug.id for bug in bugs if bug.missing)
+
+
+def _cause(cause: Cause) -> CellCause:
+    return CellCause(
+        signature=shortened(cause.signature),
+        bugs=sorted(cause.known_bugs),
+        faults=sorted(cause.explained_by),
+        unexplained=cause.unexplained,
+    )

@@ -1,0 +1,183 @@
+"""Filling the matrix, release by release: judge again what only judging has changed, run what is missing.
+
+Each cell is stored as soon as it is there. So whatever ends the work, the next start goes on from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from history.plan import Scenario
+from history.verdict import Outcome
+from kvchaos.bugs.known_bug import KnownBug
+from kvchaos.errors import UsageError
+from kvchaos.matrix.cell import Cell, cell_of, failed_cell
+from kvchaos.matrix.digests import Code, Digests, digests_of
+from kvchaos.matrix.machine import Machine
+from kvchaos.matrix.store import read_results, write_results
+from kvchaos.matrix.work import WHOLE, Shard, Work, part_of, work_for
+from kvchaos.servers.registry import ServerEnv
+from kvchaos.terminal.tables import CampaignRow
+
+GIVE_UP = 2
+"""Scenarios in a row that cannot be run: then the rest of the release is left for the next start."""
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What the matrix is to hold."""
+
+    releases: Sequence[str]
+    scenarios: Sequence[Scenario]
+    """In the order in which a campaign runs them."""
+    seed: int
+    bugs: Sequence[KnownBug]
+    code: Code
+    shard: Shard = WHOLE
+    keep: bool = False
+    """Environments that the matrix installs stay."""
+    retry: bool = False
+    """Cells that are unknown are run again."""
+    accept_code: bool = False
+    """Stored runs count as made by the code at hand."""
+
+    def shares(self) -> dict[str, list[Scenario]]:
+        """The cells of the shard, by release."""
+        cells = [(release, scenario) for release in self.releases for scenario in self.scenarios]
+        shares: dict[str, list[Scenario]] = {}
+        for release, scenario in part_of(cells, self.shard):
+            shares.setdefault(release, []).append(scenario)
+        return shares
+
+
+def fill(
+    order: Order, machine: Machine, folder: Path, say: Say, today: Callable[[], str]
+) -> list[Outcome | None]:
+    """Bring the results in `folder` up to date, and return the outcomes of the order's cells; None: it could
+    not be run now. Raises UsageError for a damaged file, or when a result cannot be written; and
+    KeyboardInterrupt."""
+    shares = order.shares()
+    outcomes: list[Outcome | None] = []
+    for number, (release, scenarios) in enumerate(shares.items(), start=1):
+        with machine.reserved(release):
+            row = ReleaseRow(order, machine, folder, say, today, release)
+            row.fill(scenarios, f"{release} ({number} of {len(shares)})")
+            outcomes += [row.outcome(scenario) for scenario in scenarios]
+    return outcomes
+
+
+def utc_day() -> str:
+    return f"{datetime.now(UTC):%Y-%m-%d}"
+
+
+class ReleaseRow:
+    """The cells of one release."""
+
+    def __init__(
+        self,
+        order: Order,
+        machine: Machine,
+        folder: Path,
+        say: Say,
+        today: Callable[[], str],
+        release: str,
+    ) -> None:
+        self._order = order
+        self._machine = machine
+        self._folder = folder
+        self._say = say
+        self._today = today
+        self._release = release
+        self.results = read_results(folder, release)
+
+    def fill(self, scenarios: Sequence[Scenario], title: str) -> None:
+        """Do what its cells need, and remove the environment that a matrix installed for it."""
+        work = {scenario.name: self._work(scenario) for scenario in scenarios}
+        wanted = [scenario for scenario in scenarios if work[scenario.name] is Work.RUN]
+        stored = [scenario for scenario in scenarios if work[scenario.name] is Work.JUDGE]
+        done = len(scenarios) - len(wanted) - len(stored)
+        self._say(f"{title}: {len(wanted)} cells to run, {len(stored)} to judge again, {done} done")
+        wanted += [scenario for scenario in stored if not self._judge(scenario)]
+        if wanted:
+            # In the order of the campaign, those whose run was unreadable, too.
+            self._run([scenario for scenario in scenarios if scenario in wanted])
+        if self._order.keep:
+            self._machine.keep(self._release)
+        elif self._machine.put_away(self._release):
+            self._say(f"{self._release}: environment removed")
+
+    def outcome(self, scenario: Scenario) -> Outcome | None:
+        """Of a cell that holds now; None: it does not, or it could not be run."""
+        cell, now = self.results.find(scenario.name), self._digests(scenario)
+        holds = cell is not None and (cell.made, cell.judged) == (now.made, now.judged)
+        return cell.outcome if cell is not None and holds else None
+
+    def _work(self, scenario: Scenario) -> Work:
+        cell, now = self.results.find(scenario.name), self._digests(scenario)
+        if self._order.accept_code and cell is not None and cell.made != now.made:
+            cell = replace(cell, made=now.made)
+            self._store(cell)
+        has_run = cell is not None and self._machine.has_run(cell.run)
+        return work_for(cell, now, has_run=has_run, retry=self._order.retry)
+
+    def _digests(self, scenario: Scenario) -> Digests:
+        order = self._order
+        return digests_of(scenario, self._release, order.seed, order.bugs, order.code)
+
+    def _judge(self, scenario: Scenario) -> bool:
+        """Judge the stored run of a cell again; False when it cannot be read."""
+        cell = self.results.find(scenario.name)
+        assert cell is not None
+        verdict = self._machine.judge(cell.run, scenario) if cell.run else None
+        if verdict is None:
+            return False
+        self._store(cell_of(verdict, cell.day, self._digests(scenario), cell.fresh))
+        self._say(f"{self._release}, {scenario.name}: {verdict.outcome}, judged again")
+        return True
+
+    def _run(self, scenarios: Sequence[Scenario]) -> None:
+        try:
+            server = self._machine.server(self._release)
+        except UsageError as error:
+            self._say(f"{self._release}: left for the next start: {error}")
+            return
+        left, failed = list(scenarios), 0
+        while left and failed < GIVE_UP:
+            before = len(left)
+            problem = self._campaign(server, left)
+            if problem is None:
+                return
+            failed = failed + 1 if len(left) == before else 1
+            self._fail(left.pop(0), problem)
+        if left:
+            self._say(f"{self._release}: {len(left)} scenarios are left for the next start")
+
+    def _campaign(self, server: ServerEnv, left: list[Scenario]) -> UsageError | None:
+        """Run scenarios, and take from the list what was run; the problem of the first that cannot be."""
+
+        def on_row(row: CampaignRow) -> None:
+            scenario = left[0]
+            fresh = row.again.verdict.outcome if row.again else None
+            self._store(cell_of(row.verdict, self._today(), self._digests(scenario), fresh))
+            left.pop(0)
+
+        try:
+            self._machine.run(server, tuple(left), self._order.seed, on_row)
+        except UsageError as error:
+            return error
+        return None
+
+    def _fail(self, scenario: Scenario, problem: UsageError) -> None:
+        self._say(f"{self._release}, {scenario.name}: could not be run: {problem}")
+        digests, order = self._digests(scenario), self._order
+        self._store(failed_cell(scenario.name, order.seed, self._today(), digests, str(problem)))
+
+    def _store(self, cell: Cell) -> None:
+        self.results = self.results.having(cell)
+        write_results(self._folder, self.results)

@@ -1,0 +1,150 @@
+"""What filling the matrix needs of this machine: servers, campaigns, stored runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from packaging.version import Version
+from rich.console import Console
+
+from history.plan import RunPlan, Scenario
+from history.reader import UnreadableRun
+from history.verdict import RunVerdict
+from kvchaos.bugs.catalogue import known_bugs
+from kvchaos.bugs.expected import expectation_for
+from kvchaos.campaign import run_all
+from kvchaos.errors import UsageError
+from kvchaos.interrupts import Interrupted
+from kvchaos.judging import judge_run_dir
+from kvchaos.matrix.digests import JUDGED_KEYS
+from kvchaos.paths import Places
+from kvchaos.planning import Request, declared_effects
+from kvchaos.servers import install as installing
+from kvchaos.servers.lock import exclusive
+from kvchaos.servers.progress import shown
+from kvchaos.servers.registry import ServerEnv, read_server, server_folder
+from kvchaos.terminal.tables import CampaignRow
+
+OnRow = Callable[[CampaignRow], None]
+
+
+class Machine(Protocol):
+    """Where the matrix is filled."""
+
+    def reserved(self, release: str) -> AbstractContextManager[None]:
+        """Only one matrix at a time works on a release here."""
+
+    def server(self, release: str) -> ServerEnv:
+        """The environment of a release, installed if it is missing. Raises UsageError."""
+
+    def put_away(self, release: str) -> bool:
+        """Remove the environment if a matrix installed it; whether it was removed."""
+
+    def keep(self, release: str) -> None:
+        """From now on the environment counts as installed by the user."""
+
+    def run(self, server: ServerEnv, scenarios: Sequence[Scenario], seed: int, on_row: OnRow) -> None:
+        """Run scenarios by one campaign. Raises UsageError for the first that cannot be run, and
+        KeyboardInterrupt."""
+
+    def has_run(self, run: str | None) -> bool:
+        """Whether the directory of a run is there."""
+
+    def judge(self, run: str, scenario: Scenario) -> RunVerdict | None:
+        """Judge a stored run by what is known now; None when it cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalMachine:
+    """This machine."""
+
+    places: Places
+    console: Console
+
+    @contextmanager
+    def reserved(self, release: str) -> Iterator[None]:
+        path = self._beside(release, "matrix.lock")
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+        def waiting() -> None:
+            self.console.print(f"{release}: waiting for another matrix that works on it", highlight=False)
+
+        with exclusive(path, waiting):
+            yield
+
+    def server(self, release: str) -> ServerEnv:
+        found = read_server(server_folder(release, self.places.cache))
+        if found is not None and not found.missing_files():
+            return found
+        # Noted first: an installation that is cut short is removed by the next start, too.
+        self._note(release).touch()
+        with shown(self.console) as progress:
+            return installing.install(release, self.places.cache, progress)
+
+    def put_away(self, release: str) -> bool:
+        if not self._note(release).exists():
+            return False
+        if server_folder(release, self.places.cache).is_dir():
+            with shown(self.console) as progress:
+                installing.remove(release, self.places.cache, progress)
+        self.keep(release)
+        return True
+
+    def keep(self, release: str) -> None:
+        self._note(release).unlink(missing_ok=True)
+
+    def run(self, server: ServerEnv, scenarios: Sequence[Scenario], seed: int, on_row: OnRow) -> None:
+        requests = [Request(scenario=scenario, server=server, seed=seed, workers=1) for scenario in scenarios]
+        ended = 0
+
+        def counted(row: CampaignRow) -> None:
+            nonlocal ended
+            ended += 1
+            on_row(row)
+
+        try:
+            run_all(requests, self.places, self.console, reuse=True, on_row=counted)
+        except UsageError as error:
+            if isinstance(error.__cause__, Interrupted):
+                raise KeyboardInterrupt(str(error)) from error
+            raise
+        if ended < len(requests):
+            raise KeyboardInterrupt("interrupted in a run")
+
+    def has_run(self, run: str | None) -> bool:
+        return run is not None and (self.places.runs / run).is_dir()
+
+    def judge(self, run: str, scenario: Scenario) -> RunVerdict | None:
+        run_dir = self.places.runs / run
+        try:
+            return judge_run_dir(run_dir, lambda plan: plan_now(plan, scenario))
+        except UnreadableRun:
+            return None
+        except OSError as error:
+            raise UsageError(f"{run_dir}: the verdict cannot be written: {error.strerror}") from error
+
+    def _note(self, release: str) -> Path:
+        """There while the environment is one that a matrix installed."""
+        return self._beside(release, "matrix")
+
+    def _beside(self, release: str, what: str) -> Path:
+        folder = server_folder(release, self.places.cache)
+        return folder.with_name(f".{folder.name}.{what}")
+
+
+def plan_now(plan: RunPlan, scenario: Scenario) -> RunPlan:
+    """The plan of a stored run with what is expected now: the known bugs of its release, the effects that its
+    faults declare, and what its scenario says of judging."""
+    release = Version(Version(plan.as_release or plan.versions.vllm).public)
+    judged = {key: getattr(scenario, key) for key in JUDGED_KEYS}
+    return plan.model_copy(
+        update={
+            "scenario": plan.scenario.model_copy(update=judged),
+            "expectation": expectation_for(scenario, release, known_bugs()),
+            "effects": tuple(declared_effects(plan.scenario.faults, release)),
+        }
+    )
