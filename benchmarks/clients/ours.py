@@ -19,8 +19,8 @@ from benchmarks.clients.seen import Seen
 from history import layout
 from history.plan import ClientKind
 from history.records import RequestRecord
-from kvchaos.clientbench.figures import Step
-from kvchaos.clientbench.measure import LONG, Wish, phase_for, plan_for
+from kvchaos.clientbench.measure import LONG, MeasureOptions, phase_for, plan_for
+from kvchaos.clientbench.step_figures import LoadStep
 from kvchaos.planning import write_plan
 from loadtests.processes import LoadProcesses
 
@@ -53,14 +53,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--rate", type=float)
     chosen = parser.parse_args(arguments)
-    wish = Wish(workers=1, seconds=chosen.seconds, concurrency=(chosen.at_once,), client=chosen.client)
+    wish = MeasureOptions(
+        workers=1, seconds=chosen.seconds, concurrency=(chosen.at_once,), client=chosen.client
+    )
     plan = write_plan(plan_for(chosen.url, wish), chosen.folder)
     load = LoadProcesses(chosen.folder, plan, wish.workers, chosen.folder / layout.LOADER_LOG)
     try:
         load.start()
         if not load.wait_ready(READY_S):
             raise TimeoutError("; ".join(load.failures()) or "the load process did not get ready")
-        load.start_phase(phase_for(Step("long", chosen.at_once, LONG, chosen.rate), "long", chosen.seconds))
+        load.start_phase(
+            phase_for(LoadStep("long", chosen.at_once, LONG, chosen.rate), "long", chosen.seconds)
+        )
         time.sleep(chosen.seconds)
         load.stop_phase("measured")
         if not load.wait_done(END_S):

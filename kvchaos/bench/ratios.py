@@ -1,4 +1,4 @@
-"""Two sides beside each other: the ratio of each figure, from pairs of runs with the same seed."""
+"""Compare two sides: the ratio of each figure, from pairs of runs with the same seed."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from kvchaos.bench.figures import FIGURES, Figure, Figures
+from kvchaos.bench.bench_file import Bench
 from kvchaos.bench.interval import Interval
-from kvchaos.bench.store import Bench
+from kvchaos.bench.phase_figures import FIGURES, Figure, PhaseFigures
 
-Word = Literal["better", "worse", "undecided", "too few"]
-FigurePair = tuple[Figures, Figures]
+Significance = Literal["better", "worse", "undecided", "too few"]
+FigurePair = tuple[PhaseFigures, PhaseFigures]
 """Of the first side and of the second."""
 
 
@@ -26,8 +26,8 @@ class Ratio:
     ratio: Interval
 
     @property
-    def word(self) -> Word:
-        """What is shown of the second side."""
+    def significance(self) -> Significance:
+        """What the interval shows of the second side."""
         if not self.ratio.sure:
             return "too few"
         if self.ratio.low <= 1.0 <= self.ratio.high:

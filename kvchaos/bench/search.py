@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kvchaos.bench.store import Bench, BenchRun
+from kvchaos.bench.bench_file import Bench, BenchRun
 
-MOST_PROBES = 12
-MOST_DOUBLINGS = 6
+MAX_PROBES = 12
+MAX_DOUBLINGS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +28,13 @@ def bisect(holds: Callable[[float], bool], low: float, high: float, precision: f
     `low` is taken to hold and not tried. `high` is tried first, and doubled while it holds; where it never
     fails the search is over.
     """
-    for _ in range(MOST_DOUBLINGS):
+    for _ in range(MAX_DOUBLINGS):
         if not holds(high):
             break
         low, high = high, 2 * high
     else:
         return
-    for _ in range(MOST_PROBES):
+    for _ in range(MAX_PROBES):
         if high - low <= precision * high:
             return
         middle = (low + high) / 2
@@ -44,8 +44,8 @@ def bisect(holds: Callable[[float], bool], low: float, high: float, precision: f
             high = middle
 
 
-def held(bench: Bench, run: BenchRun) -> bool | None:
-    """Whether a probe held the SLO; None when it does not count."""
+def slo_met(bench: Bench, run: BenchRun) -> bool | None:
+    """Whether a probe met the SLO; None when it does not count."""
     if bench.slo is None or run.why_not is not None:
         return None
     shares = [phase.figures.good_share for phase in run.phases]
@@ -54,10 +54,10 @@ def held(bench: Bench, run: BenchRun) -> bool | None:
 
 def brackets(bench: Bench) -> list[Bracket]:
     """One for each search that came to its end, every rate that it tried measured."""
-    return [_bracket(seed, bench) for seed in bench.searched if _whole(seed, bench)]
+    return [_bracket(seed, bench) for seed in bench.searched if _is_complete(seed, bench)]
 
 
-def _whole(seed: int, bench: Bench) -> bool:
+def _is_complete(seed: int, bench: Bench) -> bool:
     """The last run of each rate counts."""
     last = {tuple(run.asked_rates): run.why_not for run in bench.runs if run.seed == seed}
     return all(why_not is None for why_not in last.values())
@@ -66,7 +66,7 @@ def _whole(seed: int, bench: Bench) -> bool:
 def _bracket(seed: int, bench: Bench) -> Bracket:
     tried: dict[bool, list[float]] = {True: [], False: []}
     for run in bench.runs:
-        word = held(bench, run)
-        if run.seed == seed and word is not None:
-            tried[word].extend(run.asked_rates)
+        met = slo_met(bench, run)
+        if run.seed == seed and met is not None:
+            tried[met].extend(run.asked_rates)
     return Bracket(seed, max(tried[True], default=None), min(tried[False], default=None))

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from history.plan import ServerSettings
 from history.yaml_file import BadYaml, parse_yaml
-from kvchaos.bench.plans import Settings
+from kvchaos.bench.bench_scenarios import Settings
 from kvchaos.errors import UsageError
 
 SERVER, URL = "server", "url"
-KNOWN = (SERVER, URL, *ServerSettings.model_fields)
+KNOWN_NAMES = (SERVER, URL, *ServerSettings.model_fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,37 +26,37 @@ class Side:
     label: str
 
 
-def side_of(words: Sequence[str]) -> Side:
-    """From `name=value` words. Raises UsageError."""
+def side_of(assignments: Sequence[str]) -> Side:
+    """Parse `name=value` arguments. Raises UsageError."""
     settings: Settings = {}
     servers: dict[str, str] = {}
-    for word in words:
-        name, found, text = word.partition("=")
-        if not found or name not in KNOWN:
-            raise UsageError(f"{word!r}: write name=value, with a name of {', '.join(KNOWN)}")
+    for assignment in assignments:
+        name, found, text = assignment.partition("=")
+        if not found or name not in KNOWN_NAMES:
+            raise UsageError(f"{assignment!r}: write name=value, with a name of {', '.join(KNOWN_NAMES)}")
         if name in settings or name in servers:
-            raise UsageError(f"{word!r}: {name} was given before")
+            raise UsageError(f"{assignment!r}: {name} was given before")
         if name in (SERVER, URL):
             servers[name] = text
         else:
-            settings[name] = _value(word, text)
+            settings[name] = _value(assignment, text)
     if URL in servers and (settings or SERVER in servers):
         raise UsageError(
-            f"{' '.join(words)!r}: a server that is there already stays as it is; give its url alone"
+            f"{' '.join(assignments)!r}: a server that is there already stays as it is; give its url alone"
         )
-    return Side(servers.get(SERVER), servers.get(URL), settings, " ".join(words))
+    return Side(servers.get(SERVER), servers.get(URL), settings, " ".join(assignments))
 
 
-def _value(word: str, text: str) -> bool | int | float | str | list[bool | int | float | str]:
+def _value(assignment: str, text: str) -> bool | int | float | str | list[bool | int | float | str]:
     """As YAML has it, as in a scenario file: `off`, `40`, `[--flag, "1"]`."""
     try:
         value = parse_yaml(text, "value")
     except BadYaml as error:
-        raise UsageError(f"{word!r}: is no value: {error}") from error
+        raise UsageError(f"{assignment!r}: is no value: {error}") from error
     if isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list):
         items = [one for one in value if isinstance(one, bool | int | float | str)]
         if len(items) == len(value):
             return items
-    raise UsageError(f"{word!r}: is no value")
+    raise UsageError(f"{assignment!r}: is no value")

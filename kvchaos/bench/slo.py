@@ -1,4 +1,4 @@
-"""What a request must hold to be a good one, and how many must."""
+"""The bounds that a request must meet to count as goodput, and the share of requests that must meet them."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Slo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
     @property
     def bounds(self) -> list[tuple[str, float]]:
-        """Those that are asked for, by the name people know them by."""
+        """The bounds that are set, by the name of their metric."""
         named = (("TTFT", self.ttft_ms), ("TPOT", self.tpot_ms), ("E2EL", self.e2el_ms))
         return [(name, bound) for name, bound in named if bound is not None]
 
     def __str__(self) -> str:
-        told = ", ".join(f"{name} at most {bound:g} ms" for name, bound in self.bounds)
-        return f"{told} for {self.share:.4g} of the requests"
+        bounds = ", ".join(f"{name} at most {bound:g} ms" for name, bound in self.bounds)
+        return f"{bounds} for {self.share:.4g} of the requests"
 
     def good(self, record: RequestRecord) -> bool:
         """Whether a request ended well and within all bounds."""

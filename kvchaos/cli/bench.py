@@ -10,14 +10,14 @@ from typing import Annotated
 import typer
 
 from history.plan import ClientKind, StackName
-from kvchaos.bench.measuring import Sender, Target, again
-from kvchaos.bench.plans import CLIENT_MS, IN_FLIGHT, Base, base_of, with_settings
+from kvchaos.bench.bench_file import read_bench, write_bench
+from kvchaos.bench.bench_runner import BenchTarget, LoadOptions, remeasure
+from kvchaos.bench.bench_scenarios import CLIENT_MS, IN_FLIGHT, Base, base_of, with_settings
+from kvchaos.bench.bench_tables import ratio_tables
+from kvchaos.bench.procedures import RateProfile, compare, search, sweep
 from kvchaos.bench.sides import Side, side_of
-from kvchaos.bench.slices import slice_pairs
+from kvchaos.bench.slice_pairs import slice_pairs
 from kvchaos.bench.slo import Slo
-from kvchaos.bench.store import read, write
-from kvchaos.bench.telling import sheets_of
-from kvchaos.bench.verbs import Load, compare, search, sweep
 from kvchaos.cli.bench_session import bench_of, conduct, print_sheets, show
 from kvchaos.cli.chosen_server import server_for
 from kvchaos.cli.run import DEFAULT_CLIENT, DEFAULT_SEED, DEFAULT_STACK, MAX_SEED
@@ -81,12 +81,12 @@ def sweep_command(
     base = base_of(load_scenario(find_scenario(scenario)), phase, client_ms)
     target = _target(base, stack, url, server)
     slo = Slo(ttft_ms=ttft_ms, tpot_ms=tpot_ms, e2el_ms=e2el_ms)
-    wanted, load = _rates(rates), Load(seconds, in_flight)
+    wanted, load = _rates(rates), RateProfile(seconds, in_flight)
     if wanted:
         load.at(target, wanted)  # What is wrong with them is told before anything starts.
     seeds = _seeds(seed, repeats, [target])
     bench = bench_of("sweep", base, [target], slo if slo.bounds else None, seeds)
-    sender = Sender(workers, client)
+    sender = LoadOptions(workers, client)
     return conduct(bench, runs, sender, lambda bencher: sweep(bencher, target, seeds, wanted, load))
 
 
@@ -124,12 +124,12 @@ def slo_command(
     if high is not None and low >= high:
         raise UsageError(f"--low {low:g} is not below --high {high:g}")
     base = base_of(load_scenario(find_scenario(scenario)), phase, client_ms)
-    target, load = _target(base, stack, url, server), Load(seconds, in_flight)
+    target, load = _target(base, stack, url, server), RateProfile(seconds, in_flight)
     seeds = _seeds(seed, repeats, [target])
     return conduct(
         bench_of("slo", base, [target], slo, seeds),
         runs,
-        Sender(workers, client),
+        LoadOptions(workers, client),
         lambda bencher: search(bencher, target, seeds, (low, high), precision, load),
     )
 
@@ -161,7 +161,7 @@ def compare_command(
     if not a or not b:
         raise UsageError("say what differs, as --a offload=off --b offload=on")
     base = base_of(load_scenario(find_scenario(scenario)), phase, client_ms)
-    wanted, load = _rates(rates), Load(seconds, in_flight)
+    wanted, load = _rates(rates), RateProfile(seconds, in_flight)
     first, second = (_of_side(side_of(words), base, stack, server) for words in (a, b))
     if first.side == second.side:
         raise UsageError(f"both sides are {first.side}")
@@ -171,7 +171,7 @@ def compare_command(
     return conduct(
         bench_of("compare", base, targets, slo if slo.bounds else None, seeds),
         runs,
-        Sender(workers, client),
+        LoadOptions(workers, client),
         lambda bencher: compare(bencher, targets, seeds, max(len(wanted), 1)),
     )
 
@@ -182,7 +182,7 @@ def runs_command(
     second: Annotated[Path, typer.Argument(help="Another one of the same load.")],
 ) -> int:
     """Two runs that are there already: ratios by phase, from slices of the phases. Needs no server."""
-    print_sheets(sheets_of(slice_pairs(first, second)))
+    print_sheets(ratio_tables(slice_pairs(first, second)))
     typer.echo("\nintervals: from slices of these two runs; how far runs differ at all they cannot tell")
     return 0
 
@@ -190,22 +190,22 @@ def runs_command(
 @app.command("show")
 def show_command(folder: Annotated[Path, typer.Argument(help="Folder of a measurement.")]) -> int:
     """Judge the runs of a measurement again, and make all figures anew. Needs no server."""
-    bench = again(read(folder), folder)
-    write(bench, folder)
+    bench = remeasure(read_bench(folder), folder)
+    write_bench(bench, folder)
     return show(bench, folder)
 
 
-def _target(base: Base, stack: StackName, url: str | None, server: str | None, side: str = "") -> Target:
-    return Target(side, base, server_for(stack, url, server, cache_folder()), stack)
+def _target(base: Base, stack: StackName, url: str | None, server: str | None, side: str = "") -> BenchTarget:
+    return BenchTarget(side, base, server_for(stack, url, server, cache_folder()), stack)
 
 
-def _of_side(side: Side, base: Base, stack: StackName, server: str | None) -> Target:
+def _of_side(side: Side, base: Base, stack: StackName, server: str | None) -> BenchTarget:
     if side.url is not None:
         return _target(base, "attach", side.url, None, side.label)
     return _target(with_settings(base, side.settings), stack, None, side.server or server, side.label)
 
 
-def _seeds(seed: int | None, count: int, targets: Sequence[Target]) -> range:
+def _seeds(seed: int | None, count: int, targets: Sequence[BenchTarget]) -> range:
     """A server that is there may remember the prompts of an earlier seed."""
     if seed is None:
         there = any(target.stack == "attach" for target in targets)

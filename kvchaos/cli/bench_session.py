@@ -11,12 +11,18 @@ from rich.console import Console
 
 from history.verdict import Outcome
 from kvchaos import __version__
-from kvchaos.bench.measuring import Bencher, Sender, Stopped, Target, new_folder
-from kvchaos.bench.page import page_html
-from kvchaos.bench.plans import Base
+from kvchaos.bench.bench_file import PAGE, Bench, Kind
+from kvchaos.bench.bench_page import page_html
+from kvchaos.bench.bench_runner import (
+    BenchRunner,
+    BenchTarget,
+    LoadOptions,
+    MeasurementInterrupted,
+    new_folder,
+)
+from kvchaos.bench.bench_scenarios import Base
+from kvchaos.bench.bench_tables import Table, conclusions, missing_seeds, tables
 from kvchaos.bench.slo import Slo
-from kvchaos.bench.store import PAGE, Bench, Kind
-from kvchaos.bench.telling import Sheet, conclusions, missing, sheets
 from kvchaos.campaign import clean_leftovers
 from kvchaos.cli.tables import plain_table, print_table
 from kvchaos.errors import UsageError
@@ -24,28 +30,28 @@ from kvchaos.paths import Places, cache_folder, runs_folder
 from kvchaos.planning import git_state, host
 
 ROOT = Path(__file__).parents[2]
-Conduct = Callable[[Bencher], None]
+Conduct = Callable[[BenchRunner], None]
 """Makes all runs of a measurement."""
 
 
-def conduct(bench: Bench, runs: Path | None, sender: Sender, make: Conduct) -> int:
+def conduct(bench: Bench, runs: Path | None, sender: LoadOptions, make: Conduct) -> int:
     """Make all runs of a measurement in a folder of its own, then show it. Raises UsageError."""
     parent = runs.absolute() if runs else runs_folder()
     places = Places(cache=cache_folder(), runs=parent, port=None)
     console = Console(stderr=True)
     clean_leftovers(places, console)
     folder = new_folder(bench.kind, bench.scenario, parent)
-    bencher = Bencher(bench, folder, places, sender, console)
+    bencher = BenchRunner(bench, folder, places, sender, console)
     try:
         make(bencher)
-    except Stopped:
+    except MeasurementInterrupted:
         console.print("interrupted; what was measured until then:")
     return show(bencher.bench, folder)
 
 
 def show(bench: Bench, folder: Path) -> int:
     """Print and draw. Exit code: 0 whole, 1 a run was not as expected, 2 something is missing."""
-    print_sheets(sheets(bench))
+    print_sheets(tables(bench))
     typer.echo("")
     for line in conclusions(bench):
         typer.echo(line)
@@ -57,10 +63,10 @@ def show(bench: Bench, folder: Path) -> int:
     outcomes: set[Outcome] = {run.outcome for run in bench.runs}
     if "not as expected" in outcomes:
         return 1
-    return 2 if missing(bench) else 0
+    return 2 if missing_seeds(bench) else 0
 
 
-def print_sheets(found: Sequence[Sheet]) -> None:
+def print_sheets(found: Sequence[Table]) -> None:
     """Each with its heading."""
     for sheet in found:
         typer.echo(f"\n{sheet.heading}")
@@ -71,7 +77,7 @@ def print_sheets(found: Sequence[Sheet]) -> None:
 
 
 def bench_of(
-    kind: Kind, base: Base, targets: Sequence[Target], slo: Slo | None, seeds: Sequence[int]
+    kind: Kind, base: Base, targets: Sequence[BenchTarget], slo: Slo | None, seeds: Sequence[int]
 ) -> Bench:
     """A measurement before its first run."""
     return Bench(

@@ -16,10 +16,10 @@ from history.percentile import Quantiles
 from history.plan import ClientKind
 from kvchaos import __version__
 from kvchaos.cli.tables import plain_table, print_table
-from kvchaos.clientbench.figures import Figures, MeasureFailed
-from kvchaos.clientbench.measure import Wish, measure
-from kvchaos.clientbench.store import ClientBench, keep, latest
-from kvchaos.clientbench.word import verdict
+from kvchaos.clientbench.client_bench_file import ClientBench, latest_bench, store_bench
+from kvchaos.clientbench.maxima import summarize
+from kvchaos.clientbench.measure import MeasureOptions, measure
+from kvchaos.clientbench.step_figures import ClientBenchFailed, StepFigures
 from kvchaos.connections import allow, of_client_bench
 from kvchaos.errors import UsageError
 from kvchaos.kept_logs import LogFolder
@@ -43,20 +43,20 @@ def client_bench_command(
     """Measure the load client against a mock server, and keep the figures in the cache folder."""
     folder = client_bench_folder(cache_folder())
     if last:
-        bench = latest(folder)
+        bench = latest_bench(folder)
         if bench is None:
             raise UsageError("nothing was measured yet; measure with: kvchaos client-bench")
         _show(bench)
         return 0
-    wish = Wish(workers, seconds, tuple(sorted(set(concurrency or CONCURRENCY))), client)
+    wish = MeasureOptions(workers, seconds, tuple(sorted(set(concurrency or CONCURRENCY))), client)
     bench = _measured(wish)
-    path = keep(bench, folder)
+    path = store_bench(bench, folder)
     _show(bench)
     typer.echo(f"kept in {path}")
     return 0
 
 
-def _measured(wish: Wish) -> ClientBench:
+def _measured(wish: MeasureOptions) -> ClientBench:
     busy = os.getloadavg()[0]
     console = Console(stderr=True)
     allow(of_client_bench(max(wish.concurrency), wish.workers))
@@ -65,7 +65,7 @@ def _measured(wish: Wish) -> ClientBench:
         logs.empty()
         with logs.scratch("steps") as folder:
             steps = measure(wish, folder, lambda line: console.print(line, highlight=False))
-    except (MeasureFailed, MockFailed, OSError) as error:
+    except (ClientBenchFailed, MockFailed, OSError) as error:
         raise UsageError(f"the client was not measured: {error}; logs: {logs.path}") from error
     return ClientBench(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -95,11 +95,11 @@ def _show(bench: ClientBench) -> None:
         table.add_row(*_cells(step))
     print_table(table)
     typer.echo("spreads are median / 99th percentile")
-    for line in verdict(bench.steps):
+    for line in summarize(bench.steps):
         typer.echo(line)
 
 
-def _cells(step: Figures) -> list[str]:
+def _cells(step: StepFigures) -> list[str]:
     spreads = (step.lag_ms, step.late_ms, step.ttft_error_ms, step.itl_error_ms, step.server_late_ms)
     each = "-" if step.cpu_us_per_event is None else f"{step.cpu_us_per_event:.0f}"
     shares = [f"{step.client_cpu:.2f}", f"{step.server_cpu:.2f}"]

@@ -24,7 +24,13 @@ from history.plan import (
     WorkloadSpec,
 )
 from history.records import ClientRecord, Record, RequestRecord
-from kvchaos.clientbench.figures import Figures, MeasureFailed, Step, Taken, figures
+from kvchaos.clientbench.step_figures import (
+    ClientBenchFailed,
+    LoadStep,
+    StepFigures,
+    StepRecords,
+    step_figures,
+)
 from kvchaos.planning import write_plan
 from kvchaos.stacks.holdings import cpu_s
 from loadtests.mock.process import MockServer
@@ -38,11 +44,11 @@ LONG, SHORT = 128, 1
 """Tokens of an answer: for the most tokens a second, and for the most requests."""
 ENDLESS = 1_000_000
 SCHEDULE = Settings(ttft=Fixed(ms=10.0), itl=Fixed(ms=10.0))
-Line = TypeVar("Line", bound=Record)
+RecordT = TypeVar("RecordT", bound=Record)
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class MeasureOptions:
     workers: int
     seconds: float
     """Of each step."""
@@ -51,47 +57,49 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class _Ran:
-    step: Step
+class _DrivenStep:
+    step: LoadStep
     phase: str
     stopped_ns: int
     server_cpu: float
 
 
-def measure(wish: Wish, folder: Path, tell: Callable[[str], None]) -> list[Figures]:
+def measure(
+    options: MeasureOptions, folder: Path, report_progress: Callable[[str], None]
+) -> list[StepFigures]:
     """Closed loops of long and of short answers, then half of the highest rate in an open loop.
 
     `folder` gets the records. Raises MeasureFailed, OSError, loadtests.mock.process.MockFailed.
     """
     with MockServer(SCHEDULE, folder / "sent.jsonl") as server:
-        plan = write_plan(plan_for(server.url, wish), folder)
-        load = LoadProcesses(folder, plan, wish.workers, folder / layout.LOADER_LOG)
+        plan = write_plan(plan_for(server.url, options), folder)
+        load = LoadProcesses(folder, plan, options.workers, folder / layout.LOADER_LOG)
         try:
             load.start()
             if not load.wait_ready(READY_S):
-                raise MeasureFailed("; ".join(load.failures()) or f"no load worker within {READY_S:g} s")
-            bench = _Bench(folder, server, load, wish.seconds)
-            found = [bench.run(step, tell) for step in _closed_steps(wish.concurrency)]
-            return [*found, bench.run(_half(found), tell)]
+                raise ClientBenchFailed("; ".join(load.failures()) or f"no load worker within {READY_S:g} s")
+            bench = _StepRunner(folder, server, load, options.seconds)
+            measured = [bench.run(step, report_progress) for step in _closed_steps(options.concurrency)]
+            return [*measured, bench.run(_half(measured), report_progress)]
         finally:
             load.close()
 
 
-def _closed_steps(concurrency: Sequence[int]) -> Iterator[Step]:
+def _closed_steps(concurrency: Sequence[int]) -> Iterator[LoadStep]:
     for name, tokens in (("long", LONG), ("short", SHORT)):
         for users in concurrency:
-            yield Step(name, users, tokens)
+            yield LoadStep(name, users, tokens)
 
 
-def _half(found: Sequence[Figures]) -> Step:
-    best = max((one for one in found if one.answer_tokens == LONG), key=lambda one: one.requests_per_s)
+def _half(measured: Sequence[StepFigures]) -> LoadStep:
+    best = max((one for one in measured if one.answer_tokens == LONG), key=lambda one: one.requests_per_s)
     rate = best.requests_per_s / 2
     if not rate:
-        raise MeasureFailed("no long answer came to its end: give each step more --seconds")
-    return Step("half", best.concurrency, LONG, rate)
+        raise ClientBenchFailed("no long answer came to its end: give each step more --seconds")
+    return LoadStep("half", best.concurrency, LONG, rate)
 
 
-class _Bench:
+class _StepRunner:
     """Runs one step after the other on the same processes."""
 
     def __init__(self, folder: Path, server: MockServer, load: LoadProcesses, seconds: float) -> None:
@@ -101,25 +109,27 @@ class _Bench:
         self._seconds = seconds
         self._count = 0
 
-    def run(self, step: Step, tell: Callable[[str], None]) -> Figures:
-        ran = self._drive(step)
+    def run(self, step: LoadStep, report_progress: Callable[[str], None]) -> StepFigures:
+        driven = self._drive(step)
         requests = [
             record
             for path in sorted(self._folder.glob(layout.REQUESTS_GLOB))
             for record in _lines(path, RequestRecord)
-            if record.phase == ran.phase
+            if record.phase == driven.phase
         ]
         if len(requests) != self._load.progress().sent:
-            raise MeasureFailed(f"{self._load.progress().sent} requests sent, {len(requests)} recorded")
+            raise ClientBenchFailed(f"{self._load.progress().sent} requests sent, {len(requests)} recorded")
         client = [
             record
             for record in _lines(self._folder / layout.CLIENT, ClientRecord)
-            if record.phase == ran.phase
+            if record.phase == driven.phase
         ]
         sent = self._sent({record.id for record in requests if record.outcome == "ok"})
-        found = figures(step, Taken(requests, client, sent, ran.stopped_ns, ran.server_cpu))
-        tell(f"{step.name}, {step.concurrency} at once: {found.events_per_s:.0f} events/s")
-        return found
+        measured = step_figures(
+            step, StepRecords(requests, client, sent, driven.stopped_ns, driven.server_cpu)
+        )
+        report_progress(f"{step.name}, {step.concurrency} at once: {measured.events_per_s:.0f} events/s")
+        return measured
 
     def _sent(self, ids: set[str]) -> dict[str, SentRecord]:
         """The server's log, with these requests in it: it writes a line just after the client has the end."""
@@ -130,7 +140,7 @@ class _Bench:
                 return sent
             time.sleep(POLL_S)
 
-    def _drive(self, step: Step) -> _Ran:
+    def _drive(self, step: LoadStep) -> _DrivenStep:
         self._count += 1
         phase = phase_for(step, f"{step.name}-{self._count}", self._seconds)
         began_ns, used_before_s = time.monotonic_ns(), cpu_s(self._server.pid)
@@ -142,11 +152,11 @@ class _Bench:
         used_s = cpu_s(self._server.pid) - used_before_s
         self._load.stop_phase("measured")
         if not self._load.wait_done(END_S):
-            raise MeasureFailed("; ".join(self._load.failures()) or f"no end within {END_S:g} s")
-        return _Ran(step, phase.name, stopped_ns, used_s / (stopped_ns - began_ns) * 1e9)
+            raise ClientBenchFailed("; ".join(self._load.failures()) or f"no end within {END_S:g} s")
+        return _DrivenStep(step, phase.name, stopped_ns, used_s / (stopped_ns - began_ns) * 1e9)
 
 
-def phase_for(step: Step, name: str, seconds: float) -> PhaseSpec:
+def phase_for(step: LoadStep, name: str, seconds: float) -> PhaseSpec:
     return PhaseSpec(
         name=name,
         role="load",
@@ -158,7 +168,7 @@ def phase_for(step: Step, name: str, seconds: float) -> PhaseSpec:
     )
 
 
-def plan_for(url: str, wish: Wish) -> RunPlan:
+def plan_for(url: str, options: MeasureOptions) -> RunPlan:
     """As a run's own, with nothing in it of a server under test."""
     workloads = {
         name: WorkloadSpec(
@@ -172,7 +182,7 @@ def plan_for(url: str, wish: Wish) -> RunPlan:
         summary="",
         server=ServerSettings(gpu_blocks=2),
         workloads=workloads,
-        phases=(phase_for(Step("long", 1, LONG), "long", 1.0),),
+        phases=(phase_for(LoadStep("long", 1, LONG), "long", 1.0),),
         limits=Limits(request_s=END_S),
     )
     none = Versions(kvchaos="", vllm="", torch="", python="", server_name="", model="", git="", host="")
@@ -182,8 +192,8 @@ def plan_for(url: str, wish: Wish) -> RunPlan:
         stack="local",
         scenario=scenario,
         expectation=Expectation(releases=">=0"),
-        workers=wish.workers,
-        client=wish.client,
+        workers=options.workers,
+        client=options.client,
         base_url=url,
         command=(),
         environment={},
@@ -192,5 +202,5 @@ def plan_for(url: str, wish: Wish) -> RunPlan:
     )
 
 
-def _lines(path: Path, kind: type[Line]) -> list[Line]:
+def _lines(path: Path, kind: type[RecordT]) -> list[RecordT]:
     return msgspec.json.Decoder(kind).decode_lines(path.read_bytes())

@@ -12,15 +12,23 @@ import pytest
 from rich.console import Console
 
 from history.plan import ClientBounds, PhaseSpec, RunPlan
-from kvchaos.bench.measuring import SEEDS_APART, Bencher, Sender, Stopped, Target, again, told
-from kvchaos.bench.page import page_html
-from kvchaos.bench.plans import Base, base_of
-from kvchaos.bench.points import Point, points
-from kvchaos.bench.slices import slice_pairs
+from kvchaos.bench.aggregate import CurvePoint, points
+from kvchaos.bench.bench_file import Kind, read_bench
+from kvchaos.bench.bench_page import page_html
+from kvchaos.bench.bench_runner import (
+    SEED_STRIDE,
+    BenchRunner,
+    BenchTarget,
+    LoadOptions,
+    MeasurementInterrupted,
+    measure_stored_run,
+    remeasure,
+)
+from kvchaos.bench.bench_scenarios import Base, base_of
+from kvchaos.bench.bench_tables import conclusions, missing_seeds, tables
+from kvchaos.bench.procedures import NotMeasured, RateProfile, compare, search, sweep
+from kvchaos.bench.slice_pairs import slice_pairs
 from kvchaos.bench.slo import Slo
-from kvchaos.bench.store import Kind, read
-from kvchaos.bench.telling import conclusions, missing, sheets
-from kvchaos.bench.verbs import Load, NotMeasured, compare, search, sweep
 from kvchaos.cli.app import run as command_line
 from kvchaos.errors import UsageError
 from kvchaos.paths import Places
@@ -67,7 +75,7 @@ def wrong_answer(run: Run) -> None:
 
 
 def test_a_good_run_counts_and_its_phase_is_measured(tmp_path: Path) -> None:
-    run = told(whole_run(tmp_path / "run"), ["load"], 1, "", Slo(ttft_ms=30.0))
+    run = measure_stored_run(whole_run(tmp_path / "run"), ["load"], 1, "", Slo(ttft_ms=30.0))
     assert (run.outcome, run.why_not) == ("as expected", None)
     (phase,) = run.phases
     assert (phase.phase, phase.figures.ok, phase.figures.good_share) == ("load", 4, 1.0)
@@ -83,7 +91,7 @@ def test_a_good_run_counts_and_its_phase_is_measured(tmp_path: Path) -> None:
 def test_a_run_that_proves_nothing_does_not_count(
     tmp_path: Path, damage: Callable[[Run], object], outcome: str, why: str
 ) -> None:
-    run = told(whole_run(tmp_path / "run", damage), ["load"], 1, "", None)
+    run = measure_stored_run(whole_run(tmp_path / "run", damage), ["load"], 1, "", None)
     assert run.outcome == outcome
     assert run.why_not is not None
     assert why in run.why_not
@@ -91,7 +99,7 @@ def test_a_run_that_proves_nothing_does_not_count(
 
 
 def test_a_run_whose_phase_never_ended_does_not_count(tmp_path: Path) -> None:
-    run = told(whole_run(tmp_path / "run"), ["load", "later"], 1, "", None)
+    run = measure_stored_run(whole_run(tmp_path / "run"), ["load", "later"], 1, "", None)
     assert run.why_not is not None
     assert "later" in run.why_not
     assert run.phases == []
@@ -99,7 +107,7 @@ def test_a_run_whose_phase_never_ended_does_not_count(tmp_path: Path) -> None:
 
 def test_no_run_at_all_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="/nothing"):
-        told(tmp_path / "nothing", ["load"], 1, "", None)
+        measure_stored_run(tmp_path / "nothing", ["load"], 1, "", None)
 
 
 @dataclass
@@ -130,7 +138,7 @@ class Pretended:
 @pytest.fixture
 def campaign(monkeypatch: pytest.MonkeyPatch) -> Pretended:
     pretended = Pretended()
-    monkeypatch.setattr("kvchaos.bench.measuring.run_one", pretended.run_one)
+    monkeypatch.setattr("kvchaos.bench.bench_runner.run_one", pretended.run_one)
     return pretended
 
 
@@ -139,16 +147,16 @@ def base(tmp_path: Path) -> Base:
     return base_of(load_scenario(write_scenario(tmp_path / "small.yaml", scenario())), "load")
 
 
-def target(base: Base, folder: Path, side: str = "") -> Target:
+def target(base: Base, folder: Path, side: str = "") -> BenchTarget:
     server = register_fake(folder / f"cache-{side}", name=side or SERVER)
-    return Target(side, base, server)
+    return BenchTarget(side, base, server)
 
 
-def bencher(folder: Path, kind: Kind, *sides: str, slo: Slo | None = None) -> Bencher:
+def bencher(folder: Path, kind: Kind, *sides: str, slo: Slo | None = None) -> BenchRunner:
     (folder / "bench").mkdir()
     whole = bench(kind, [], wanted=[1, 2], sides=sides or ("",), slo=slo)
     places = Places(cache=folder / "cache", runs=folder, port=None)
-    return Bencher(whole, folder / "bench", places, Sender(), Console(file=io.StringIO()))
+    return BenchRunner(whole, folder / "bench", places, LoadOptions(), Console(file=io.StringIO()))
 
 
 def test_sides_take_turns_so_that_a_drift_favours_none(
@@ -158,7 +166,7 @@ def test_sides_take_turns_so_that_a_drift_favours_none(
     compare(made, (target(base, tmp_path, "off"), target(base, tmp_path, "on")), range(4))
     assert [name for name, _, _ in campaign.asked] == ["off", "on", "on", "off", "on", "off", "off", "on"]
     assert [seed for _, seed, _ in campaign.asked] == [0, 0, 1, 1, 2, 2, 3, 3]
-    assert missing(made.bench) == []
+    assert missing_seeds(made.bench) == []
 
 
 def test_a_run_that_is_unknown_is_made_once_more_and_both_are_kept(
@@ -166,10 +174,10 @@ def test_a_run_that_is_unknown_is_made_once_more_and_both_are_kept(
 ) -> None:
     campaign.damages = [slow_client]
     made = bencher(tmp_path, "sweep")
-    sweep(made, target(base, tmp_path), [1, 2], [2.0, 4.0], Load(5.0, 50))
+    sweep(made, target(base, tmp_path), [1, 2], [2.0, 4.0], RateProfile(5.0, 50))
     assert [seed for _, seed, _ in campaign.asked] == [1, 1, 2]
     assert [run.why_not is None for run in made.bench.runs] == [False, True, True]
-    assert missing(made.bench) == []
+    assert missing_seeds(made.bench) == []
     assert any(line.startswith("run-0 ") for line in conclusions(made.bench))
 
 
@@ -178,15 +186,15 @@ def test_a_side_whose_runs_never_count_is_told_as_missing(
 ) -> None:
     campaign.damages = [slow_client, slow_client]
     made = bencher(tmp_path, "sweep")
-    sweep(made, target(base, tmp_path), [1, 2], [2.0], Load(5.0, 50))
-    assert missing(made.bench) == [1]
+    sweep(made, target(base, tmp_path), [1, 2], [2.0], RateProfile(5.0, 50))
+    assert missing_seeds(made.bench) == [1]
     assert conclusions(made.bench)[-1].endswith("seed 1")
 
 
 def test_a_violation_is_not_tried_away(tmp_path: Path, base: Base, campaign: Pretended) -> None:
     campaign.damages = [damaged_rate]
     made = bencher(tmp_path, "sweep")
-    sweep(made, target(base, tmp_path), [1], [2.0], Load(5.0, 50))
+    sweep(made, target(base, tmp_path), [1], [2.0], RateProfile(5.0, 50))
     assert len(campaign.asked) == 1
     assert made.bench.runs[0].outcome == "not as expected"
 
@@ -209,27 +217,27 @@ def test_a_server_that_was_there_before_is_never_asked_the_same_twice(
     )
     campaign.damages = [slow_client]
     made = bencher(tmp_path, "sweep")
-    sweep(made, Target("", base, there, "attach"), [1, 2], [2.0], Load(5.0, 50))
-    assert [seed for _, seed, _ in campaign.asked] == [1, 1 + SEEDS_APART, 2 + 2 * SEEDS_APART]
-    assert missing(made.bench) == []
+    sweep(made, BenchTarget("", base, there, "attach"), [1, 2], [2.0], RateProfile(5.0, 50))
+    assert [seed for _, seed, _ in campaign.asked] == [1, 1 + SEED_STRIDE, 2 + 2 * SEED_STRIDE]
+    assert missing_seeds(made.bench) == []
 
 
 def test_rates_that_were_not_given_lie_around_what_a_closed_loop_reaches(
     tmp_path: Path, base: Base, campaign: Pretended
 ) -> None:
     made = bencher(tmp_path, "sweep")
-    sweep(made, target(base, tmp_path), [1, 2], [], Load(5.0, 50))
+    sweep(made, target(base, tmp_path), [1, 2], [], RateProfile(5.0, 50))
     first, *rest = [rates for _, _, rates in campaign.asked]
     assert first == []
     # The pretended server takes 100 ms for a request, one after the other.
     assert rest == [[pytest.approx(share * 9.96, rel=0.01) for share in (0.25, 0.5, 0.7, 0.85, 1, 1.2)]] * 2
-    assert missing(made.bench) == []
+    assert missing_seeds(made.bench) == []
 
 
-def keeps_up_to(capacity: float) -> Callable[[Sequence[Point]], float | None]:
+def keeps_up_to(capacity: float) -> Callable[[Sequence[CurvePoint]], float | None]:
     """A knee as a server of that capacity, arrivals/s, would show it."""
 
-    def knee(curve: Sequence[Point]) -> float | None:
+    def knee(curve: Sequence[CurvePoint]) -> float | None:
         rates = [point.rate for point in curve if point.rate is not None]
         return max(rate for rate in rates if rate <= capacity) if max(rates) > capacity else None
 
@@ -245,9 +253,9 @@ def test_a_sweep_goes_on_to_higher_rates_until_throughput_grows_no_more(
     capacity: float,
     runs: int,
 ) -> None:
-    monkeypatch.setattr("kvchaos.bench.verbs.knee", keeps_up_to(capacity))
+    monkeypatch.setattr("kvchaos.bench.procedures.knee", keeps_up_to(capacity))
     made = bencher(tmp_path, "sweep")
-    sweep(made, target(base, tmp_path), [1, 2], [], Load(5.0, 50))
+    sweep(made, target(base, tmp_path), [1, 2], [], RateProfile(5.0, 50))
     asked = [(seed, rates) for _, seed, rates in campaign.asked[1:]]
     assert [seed for seed, _ in asked] == [1] * runs + [2] * runs
     assert [rates for _, rates in asked[:runs]] == [rates for _, rates in asked[runs:]]
@@ -262,13 +270,13 @@ def test_without_a_closed_loop_that_counts_there_are_no_rates(
 ) -> None:
     campaign.damages = [slow_client, slow_client]
     with pytest.raises(NotMeasured, match="golden"):
-        sweep(bencher(tmp_path, "sweep"), target(base, tmp_path), [1], [], Load(5.0, 50))
+        sweep(bencher(tmp_path, "sweep"), target(base, tmp_path), [1], [], RateProfile(5.0, 50))
 
 
 def test_a_search_goes_by_the_share_of_good_requests(tmp_path: Path, base: Base, campaign: Pretended) -> None:
     campaign.damages = [make_slow, lambda run: None, make_slow]
     made = bencher(tmp_path, "slo", slo=Slo(ttft_ms=100.0, share=0.99))
-    search(made, target(base, tmp_path), [1], (0.0, 8.0), 0.4, Load(5.0, 50))
+    search(made, target(base, tmp_path), [1], (0.0, 8.0), 0.4, RateProfile(5.0, 50))
     assert [rates for _, _, rates in campaign.asked] == [[8.0], [4.0], [6.0]]
     (line, *_) = conclusions(made.bench)
     assert all(figure in line for figure in ("TTFT", "100 ms", "0.99", "4 arrivals/s"))
@@ -284,28 +292,28 @@ def test_an_interrupt_ends_the_measurement_and_what_there_is_stays(
 ) -> None:
     campaign.interrupt_at = 1
     made = bencher(tmp_path, "sweep")
-    with pytest.raises(Stopped):
-        sweep(made, target(base, tmp_path), [1, 2, 3], [2.0], Load(5.0, 50))
-    assert len(read(made.folder).runs) == 2
+    with pytest.raises(MeasurementInterrupted):
+        sweep(made, target(base, tmp_path), [1, 2, 3], [2.0], RateProfile(5.0, 50))
+    assert len(read_bench(made.folder).runs) == 2
 
 
 def test_all_figures_can_be_made_again_from_the_runs_alone(
     tmp_path: Path, base: Base, campaign: Pretended
 ) -> None:
     made = bencher(tmp_path, "sweep", slo=Slo(e2el_ms=200.0))
-    sweep(made, target(base, tmp_path), [1, 2], [2.0, 4.0], Load(5.0, 50))
-    assert again(read(made.folder), made.folder) == made.bench
+    sweep(made, target(base, tmp_path), [1, 2], [2.0, 4.0], RateProfile(5.0, 50))
+    assert remeasure(read_bench(made.folder), made.folder) == made.bench
 
 
 def test_the_page_tells_all_and_lets_nothing_in(tmp_path: Path, base: Base, campaign: Pretended) -> None:
     made = bencher(tmp_path, "sweep")
-    sweep(made, target(base, tmp_path), [1, 2], [2.0, 4.0], Load(5.0, 50))
+    sweep(made, target(base, tmp_path), [1, 2], [2.0, 4.0], RateProfile(5.0, 50))
     page = page_html(msgspec.structs.replace(made.bench, scenario="<script>"))
     assert "<script" not in page
     whole = page_html(made.bench)
     assert "<svg" in whole
     assert 'href="run-1/report.html"' in whole
-    for cell in (cell for sheet in sheets(made.bench) for row in sheet.rows for cell in row):
+    for cell in (cell for sheet in tables(made.bench) for row in sheet.rows for cell in row):
         assert cell in whole
 
 
@@ -343,12 +351,12 @@ def test_a_slower_server_is_found_to_be_slower_by_as_much(
     content["limits"]["client"] = {"lag_ms": 2000.0, "late_ms": 2000.0, "late_median_ms": 2000.0}
     path = str(write_scenario(tmp_path / "small.yaml", content))
     sides = [f'extra_args=[--fake-token-s, "{pause}"]' for pause in ("0.02", "0.06")]
-    told = ["bench", "compare", path, "--server", SERVER, "--phase", "load", "--pairs", "1"]
-    code = command_line([*told, "--a", sides[0], "--b", sides[1], "--runs", str(tmp_path / "runs")])
+    arguments = ["bench", "compare", path, "--server", SERVER, "--phase", "load", "--pairs", "1"]
+    code = command_line([*arguments, "--a", sides[0], "--b", sides[1], "--runs", str(tmp_path / "runs")])
     shown = capsys.readouterr()
     assert code == 0, shown.err
     (folder,) = (tmp_path / "runs").iterdir()
-    whole = read(folder)
+    whole = read_bench(folder)
     first, second = (run.phases[0].figures.itl_ms.median for run in whole.runs)
     assert first is not None
     assert second is not None

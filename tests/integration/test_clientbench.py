@@ -10,16 +10,22 @@ import pytest
 from history.percentile import Quantiles
 from history.records import ClientRecord, RequestError, RequestRecord, Usage
 from kvchaos.cli.app import run
-from kvchaos.clientbench.figures import Figures, MeasureFailed, Step, Taken, figures
-from kvchaos.clientbench.measure import Wish, measure
-from kvchaos.clientbench.store import ClientBench, keep, latest
-from kvchaos.clientbench.word import verdict
+from kvchaos.clientbench.client_bench_file import ClientBench, latest_bench, store_bench
+from kvchaos.clientbench.maxima import summarize
+from kvchaos.clientbench.measure import MeasureOptions, measure
+from kvchaos.clientbench.step_figures import (
+    ClientBenchFailed,
+    LoadStep,
+    StepFigures,
+    StepRecords,
+    step_figures,
+)
 from kvchaos.errors import UsageError
 from kvchaos.paths import client_bench_folder
 from loadtests.mock.sent import SentRecord
 
 S, MS = 1_000_000_000, 1_000_000
-STEP = Step("long", 4, 3)
+STEP = LoadStep("long", 4, 3)
 START_NS = 10 * S
 """Of the only request; its tokens are sent 100, 110 and 120 ms later."""
 
@@ -84,14 +90,14 @@ def stretch(end_s: float, worker: int = 0, cpu_us: int = 300_000) -> ClientRecor
 
 def taken(
     *requests: RequestRecord, client: list[ClientRecord] | None = None, stopped_s: float = 11.5
-) -> Taken:
+) -> StepRecords:
     told = [stretch(9.5), stretch(10.5), stretch(11.5)] if client is None else client
     log = {f"r{worker}": sent(worker) for worker in range(2)}
-    return Taken(requests or (request(),), told, log, round(stopped_s * S), 0.25)
+    return StepRecords(requests or (request(),), told, log, round(stopped_s * S), 0.25)
 
 
 def test_rates_and_processor_time_are_those_of_one_and_the_same_stretch() -> None:
-    found = figures(STEP, taken())
+    found = step_figures(STEP, taken())
     assert found.window_s == 2.0
     assert (found.events_per_s, found.requests_per_s) == (1.5, 0.5)
     assert found.cpu_us_per_event == 600_000 / 3
@@ -99,14 +105,14 @@ def test_rates_and_processor_time_are_those_of_one_and_the_same_stretch() -> Non
 
 
 def test_what_comes_in_the_first_stretch_or_after_the_stop_counts_for_nothing() -> None:
-    early = figures(STEP, taken(client=[stretch(10.5), stretch(11.5)]))
-    late = figures(STEP, taken(client=[stretch(8.5), stretch(9.5), stretch(10.5)], stopped_s=9.9))
+    early = step_figures(STEP, taken(client=[stretch(10.5), stretch(11.5)]))
+    late = step_figures(STEP, taken(client=[stretch(8.5), stretch(9.5), stretch(10.5)], stopped_s=9.9))
     assert early.events_per_s == late.events_per_s == 0
     assert early.cpu_us_per_event is None
 
 
 def test_errors_are_the_clients_word_against_the_servers() -> None:
-    found = figures(STEP, taken(request(late_ms=4.0)))
+    found = step_figures(STEP, taken(request(late_ms=4.0)))
     assert found.ttft_error_ms == Quantiles(4.0, 4.0)
     # One gap is told right, the other 4 ms too long.
     assert found.itl_error_ms == Quantiles(0.0, 4.0)
@@ -119,36 +125,36 @@ def test_workers_add_up_and_the_busiest_is_told() -> None:
     client = [
         stretch(end, worker, cpu) for worker, cpu in ((0, 300_000), (1, 900_000)) for end in (9.5, 10.5)
     ]
-    found = figures(STEP, taken(request(0), request(1), client=client))
+    found = step_figures(STEP, taken(request(0), request(1), client=client))
     assert (found.events_per_s, found.client_cpu) == (6.0, 0.9)
     assert found.cpu_us_per_event == 1_200_000 / 6
 
 
 def test_a_worker_that_had_nothing_to_do_is_no_gap() -> None:
     client = [stretch(9.5), stretch(10.5), stretch(9.6, worker=1)]
-    assert figures(STEP, taken(client=client)).events_per_s == 3.0
+    assert step_figures(STEP, taken(client=client)).events_per_s == 3.0
 
 
 @pytest.mark.parametrize("client", [[], [stretch(9.5)], [stretch(9.5), stretch(12.5)]])
 def test_a_step_without_a_steady_stretch_gives_no_figures(client: list[ClientRecord]) -> None:
-    with pytest.raises(MeasureFailed, match="--seconds"):
-        figures(STEP, taken(client=client))
+    with pytest.raises(ClientBenchFailed, match="--seconds"):
+        step_figures(STEP, taken(client=client))
 
 
 def test_a_lost_token_ends_the_measurement() -> None:
     lost = msgspec.structs.replace(request(), chunk_us=[1, 2], chunk_tokens=[1, 1])
-    with pytest.raises(MeasureFailed, match="r0"):
-        figures(STEP, taken(lost))
+    with pytest.raises(ClientBenchFailed, match="r0"):
+        step_figures(STEP, taken(lost))
     unknown = msgspec.structs.replace(request(), id="nobody")
-    with pytest.raises(MeasureFailed, match="nobody"):
-        figures(STEP, taken(unknown))
+    with pytest.raises(ClientBenchFailed, match="nobody"):
+        step_figures(STEP, taken(unknown))
 
 
 def test_a_failed_request_ends_the_measurement() -> None:
     error = RequestError(kind="ReadError", status=None, message="")
     failed = msgspec.structs.replace(request(), outcome="error", error=error)
-    with pytest.raises(MeasureFailed, match="ReadError"):
-        figures(STEP, taken(failed))
+    with pytest.raises(ClientBenchFailed, match="ReadError"):
+        step_figures(STEP, taken(failed))
 
 
 @pytest.mark.parametrize(
@@ -160,15 +166,15 @@ def test_a_failed_request_ends_the_measurement() -> None:
     ],
 )
 def test_the_words_name_the_limit(client_cpu: float, server_cpu: float, word: str) -> None:
-    found = msgspec.structs.replace(figures(STEP, taken()), client_cpu=client_cpu, server_cpu=server_cpu)
+    found = msgspec.structs.replace(step_figures(STEP, taken()), client_cpu=client_cpu, server_cpu=server_cpu)
     open_loop = msgspec.structs.replace(found, rate=1.0, events_per_s=1e9)
-    lines = verdict([found, open_loop])
+    lines = summarize([found, open_loop])
     assert len(lines) == 2
     assert all(word in line for line in lines)
     assert "most events: 2 /s" in lines[0]
 
 
-def bench(created: str, steps: list[Figures]) -> ClientBench:
+def bench(created: str, steps: list[StepFigures]) -> ClientBench:
     return ClientBench(
         created=created,
         host="h",
@@ -183,31 +189,31 @@ def bench(created: str, steps: list[Figures]) -> ClientBench:
 
 
 def test_the_last_measurement_is_found_again_as_it_was(tmp_path: Path) -> None:
-    assert latest(tmp_path / "nothing") is None
-    steps = [figures(STEP, taken())]
-    keep(bench("2026-01-02T00:00:00+00:00", steps), tmp_path)
-    keep(bench("2026-01-01T00:00:00+00:00", []), tmp_path)
-    assert latest(tmp_path) == bench("2026-01-02T00:00:00+00:00", steps)
+    assert latest_bench(tmp_path / "nothing") is None
+    steps = [step_figures(STEP, taken())]
+    store_bench(bench("2026-01-02T00:00:00+00:00", steps), tmp_path)
+    store_bench(bench("2026-01-01T00:00:00+00:00", []), tmp_path)
+    assert latest_bench(tmp_path) == bench("2026-01-02T00:00:00+00:00", steps)
 
 
 def test_a_damaged_measurement_is_told_with_its_path(tmp_path: Path) -> None:
-    path = keep(bench("2026-01-02T00:00:00+00:00", []), tmp_path)
+    path = store_bench(bench("2026-01-02T00:00:00+00:00", []), tmp_path)
     path.write_text('{"v": 1}')
     with pytest.raises(UsageError, match=path.name):
-        latest(tmp_path)
+        latest_bench(tmp_path)
 
 
 def test_the_command_shows_what_was_measured_last(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["client-bench", "--last"]) == 3
     assert "kvchaos client-bench" in capsys.readouterr().err
-    keep(bench("2026-01-02T00:00:00+00:00", [figures(STEP, taken())]), client_bench_folder(cache))
+    store_bench(bench("2026-01-02T00:00:00+00:00", [step_figures(STEP, taken())]), client_bench_folder(cache))
     assert run(["client-bench", "--last"]) == 0
     assert "0.50 / 1.50" in capsys.readouterr().out
 
 
 def test_the_real_client_is_measured_against_the_mock_server(tmp_path: Path) -> None:
     told: list[str] = []
-    found = measure(Wish(workers=2, seconds=6.0, concurrency=(4,)), tmp_path, told.append)
+    found = measure(MeasureOptions(workers=2, seconds=6.0, concurrency=(4,)), tmp_path, told.append)
     assert [(step.step, step.concurrency) for step in found] == [("long", 4), ("short", 4), ("half", 4)]
     assert len(told) == 3
     for step in found:

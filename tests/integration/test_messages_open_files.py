@@ -8,7 +8,7 @@ import pytest
 
 from kvchaos import connections
 from kvchaos.cli.app import run
-from kvchaos.clientbench.measure import Wish, plan_for
+from kvchaos.clientbench.measure import MeasureOptions, plan_for
 from kvchaos.connections import of_client_bench
 from kvchaos.errors import UsageError
 from kvchaos.planning import write_plan
@@ -19,7 +19,7 @@ from tests.unit.conducting import SERVER, register_fake, scenario, write_scenari
 
 
 def test_a_worker_that_joins_checks_the_limit_of_its_own_machine(tmp_path: Path) -> None:
-    plan = plan_for("http://127.0.0.1:1", Wish(workers=2, seconds=1.0, concurrency=(1,)))
+    plan = plan_for("http://127.0.0.1:1", MeasureOptions(workers=2, seconds=1.0, concurrency=(1,)))
     phase = plan.scenario.phases[0].model_copy(update={"concurrency": 800})
     wide = plan.scenario.model_copy(update={"phases": (phase,)})
     write_plan(plan.model_copy(update={"scenario": wide}), tmp_path)

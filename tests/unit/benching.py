@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from history.percentile import Quantiles
-from kvchaos.bench.figures import Figures
+from kvchaos.bench.bench_file import Bench, BenchRun, Kind, MeasuredPhase
+from kvchaos.bench.phase_figures import PhaseFigures
 from kvchaos.bench.slo import Slo
-from kvchaos.bench.store import Bench, BenchRun, Kind, Measured
 
 
-def figures(tokens_per_s: float = 100.0, ttft_ms: float = 50.0, good_share: float | None = None) -> Figures:
-    return Figures(
+def figures(
+    tokens_per_s: float = 100.0, ttft_ms: float = 50.0, good_share: float | None = None
+) -> PhaseFigures:
+    return PhaseFigures(
         requests=40,
         ok=40,
         ttft_ms=Quantiles(ttft_ms, 3 * ttft_ms),
@@ -26,7 +28,7 @@ def figures(tokens_per_s: float = 100.0, ttft_ms: float = 50.0, good_share: floa
 
 def bench_run(
     seed: int,
-    *phases: tuple[float | None, Figures],
+    *phases: tuple[float | None, PhaseFigures],
     side: str = "",
     why_not: str | None = None,
 ) -> BenchRun:
@@ -44,7 +46,7 @@ def bench_run(
         phases=[]
         if why_not
         else [
-            Measured(phase=name, rate=rate, figures=one)
+            MeasuredPhase(phase=name, rate=rate, figures=one)
             for name, (rate, one) in zip(names, phases, strict=True)
         ],
     )

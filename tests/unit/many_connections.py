@@ -10,7 +10,7 @@ from pathlib import Path
 
 from history import layout
 from history.plan import PhaseSpec
-from kvchaos.clientbench.measure import Wish, plan_for
+from kvchaos.clientbench.measure import MeasureOptions, plan_for
 from kvchaos.planning import write_plan
 from loadtests.mock.process import MockServer
 from loadtests.mock.settings import Fixed, Settings
@@ -24,7 +24,7 @@ SLOW = Settings(ttft=Fixed(ms=6000.0), itl=Fixed(ms=1.0))
 def main(folder: Path, count: int) -> None:
     phase = PhaseSpec(name="many", role="load", workload="short", requests=count, concurrency=count)
     with MockServer(SLOW, folder / "sent.jsonl") as server:
-        wish = Wish(workers=1, seconds=1.0, concurrency=(count,), client="lean")
+        wish = MeasureOptions(workers=1, seconds=1.0, concurrency=(count,), client="lean")
         plan = write_plan(plan_for(server.url, wish), folder)
         load = LoadProcesses(folder, plan, wish.workers, folder / layout.LOADER_LOG)
         try:

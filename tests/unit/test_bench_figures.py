@@ -10,13 +10,13 @@ import msgspec
 import pytest
 
 from history.reader import History
-from kvchaos.bench.figures import Figures, figures
+from kvchaos.bench.aggregate import knee, points
+from kvchaos.bench.bench_file import BenchRun
 from kvchaos.bench.interval import Interval
-from kvchaos.bench.points import knee, points
+from kvchaos.bench.phase_figures import PhaseFigures, phase_figures
 from kvchaos.bench.ratios import Ratio, pairs, ratios
 from kvchaos.bench.search import bisect, brackets
 from kvchaos.bench.slo import Slo
-from kvchaos.bench.store import BenchRun
 from oracles.speed import speeds
 from oracles.views.timeline import by_phase
 from tests.unit import benching
@@ -25,9 +25,9 @@ from tests.unit.histories import clean_run
 from tests.unit.synthetic import MS, failure
 
 
-def measured(history: History, phase: str, slo: Slo | None = None) -> Figures:
+def measured(history: History, phase: str, slo: Slo | None = None) -> PhaseFigures:
     (speed,) = (speed for speed in speeds(history) if speed.name == phase)
-    return figures(speed, by_phase(history)[phase], slo)
+    return phase_figures(speed, by_phase(history)[phase], slo)
 
 
 def test_an_interval_holds_the_true_median_about_as_often_as_it_says() -> None:
@@ -132,13 +132,13 @@ def test_a_ratio_comes_out_of_the_drift_with_its_sign() -> None:
     throughput, ttft = found["throughput"], found["TTFT, median"]
     assert throughput.ratio.median == pytest.approx(1.25)
     assert ttft.ratio.median == pytest.approx(0.8)
-    assert (throughput.word, ttft.word) == ("better", "better")
-    assert found["ITL, p99"].word == "undecided"
+    assert (throughput.significance, ttft.significance) == ("better", "better")
+    assert found["ITL, p99"].significance == "undecided"
 
 
 def test_what_got_worse_is_called_so() -> None:
     found = compared(both_sides(range(1, 9), 0.8, lambda _: 1.0))
-    assert (found["throughput"].word, found["TTFT, p99"].word) == ("worse", "worse")
+    assert (found["throughput"].significance, found["TTFT, p99"].significance) == ("worse", "worse")
 
 
 def test_a_run_without_its_pair_is_left_out() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from history.arrivals import Closed, Poisson
 from history.plan import Scenario
-from kvchaos.bench.plans import CLIENT_MS, at_rates, base_of, closed, with_settings
+from kvchaos.bench.bench_scenarios import CLIENT_MS, at_rates, base_of, closed, with_settings
 from kvchaos.bench.sides import side_of
 from kvchaos.errors import UsageError
 from kvchaos.scenario import find_scenario, load_scenario

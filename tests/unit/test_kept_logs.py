@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from kvchaos.cli.app import run
-from kvchaos.clientbench.figures import Figures, MeasureFailed
-from kvchaos.clientbench.measure import Wish
+from kvchaos.clientbench.measure import MeasureOptions
+from kvchaos.clientbench.step_figures import ClientBenchFailed, StepFigures
 from kvchaos.kept_logs import LogFolder
 
 
@@ -59,9 +59,9 @@ def test_the_next_measurement_removes_old_logs_and_no_folder_in_use(tmp_path: Pa
 def test_the_log_of_a_failed_client_bench_is_where_its_message_says(
     cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def measure(wish: Wish, folder: Path, tell: object) -> list[Figures]:
+    def measure(wish: MeasureOptions, folder: Path, tell: object) -> list[StepFigures]:
         (folder / "loader.log").write_text("Traceback")
-        raise MeasureFailed("load worker 0 ended with code 1; see loader.log")
+        raise ClientBenchFailed("load worker 0 ended with code 1; see loader.log")
 
     monkeypatch.setattr("kvchaos.cli.client_bench.measure", measure)
     assert run(["client-bench"]) == 3

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from history.plan import Scenario
-from kvchaos.bench.plans import at_rates, base_of, with_settings
+from kvchaos.bench.bench_scenarios import at_rates, base_of, with_settings
 from kvchaos.bench.sides import side_of
 from kvchaos.errors import UsageError
 from kvchaos.scenario import load_scenario

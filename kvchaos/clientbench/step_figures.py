@@ -1,4 +1,4 @@
-"""From what client and mock server recorded of one step to its figures. Pure."""
+"""The figures of one step, from the records of the client and of the mock server. Pure."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from loadtests.mock.sent import SentRecord
 NS_PER_US, NS_PER_MS, US_PER_MS, US_PER_S = 1e3, 1e6, 1e3, 1e6
 
 
-class MeasureFailed(Exception):
+class ClientBenchFailed(Exception):
     """A step that gives no figures, with the reason."""
 
 
-class Figures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One step. Rates and processor times are those of the same stretch, in which the load was steady."""
+class StepFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The figures of one step. Rates and processor times are of the same steady window of the load."""
 
     step: str
     concurrency: int
@@ -51,8 +51,8 @@ class Figures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """A step as it was asked for."""
+class LoadStep:
+    """The load of one step."""
 
     name: str
     concurrency: int
@@ -61,8 +61,8 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """What was recorded of a step."""
+class StepRecords:
+    """The records of one step."""
 
     requests: Sequence[RequestRecord]
     client: Sequence[ClientRecord]
@@ -72,17 +72,17 @@ class Taken:
     server_cpu: float
 
 
-def figures(step: Step, taken: Taken) -> Figures:
+def step_figures(step: LoadStep, records: StepRecords) -> StepFigures:
     """Raises MeasureFailed when a token was lost, or nothing was steady long enough."""
-    _check(taken)
-    windows = _windows(taken)
-    wall_s = max(sum(one.wall_us for one in stretches) for stretches in windows.values()) / US_PER_S
-    cpu_us = sum(one.cpu_us for stretches in windows.values() for one in stretches)
-    events = sum(_inside(windows[record.worker], _stamps(record)) for record in taken.requests)
-    ends = sum(_inside(windows[record.worker], [_end(record)]) for record in taken.requests if _ok(record))
-    stretches = [one for own in windows.values() for one in own]
-    pairs = [(record, taken.sent[record.id]) for record in taken.requests if _ok(record)]
-    return Figures(
+    _check(records)
+    windows = _windows(records)
+    wall_s = max(sum(one.wall_us for one in samples) for samples in windows.values()) / US_PER_S
+    cpu_us = sum(one.cpu_us for samples in windows.values() for one in samples)
+    events = sum(_inside(windows[record.worker], _stamps(record)) for record in records.requests)
+    ends = sum(_inside(windows[record.worker], [_end(record)]) for record in records.requests if _ok(record))
+    samples = [one for own in windows.values() for one in own]
+    pairs = [(record, records.sent[record.id]) for record in records.requests if _ok(record)]
+    return StepFigures(
         step=step.name,
         concurrency=step.concurrency,
         answer_tokens=step.answer_tokens,
@@ -92,9 +92,9 @@ def figures(step: Step, taken: Taken) -> Figures:
         events_per_s=events / wall_s,
         cpu_us_per_event=cpu_us / events if events else None,
         client_cpu=max(sum(x.cpu_us for x in own) / sum(x.wall_us for x in own) for own in windows.values()),
-        server_cpu=taken.server_cpu,
-        lag_ms=Quantiles.of(lag / US_PER_MS for one in stretches for lag in one.lag_us),
-        late_ms=Quantiles.of(schedule_lag_ms(each) for each in taken.requests if not each.held),
+        server_cpu=records.server_cpu,
+        lag_ms=Quantiles.of(lag / US_PER_MS for one in samples for lag in one.lag_us),
+        late_ms=Quantiles.of(schedule_lag_ms(each) for each in records.requests if not each.held),
         ttft_error_ms=Quantiles.of((_stamps(r)[0] - s.sent_ns[0]) / NS_PER_MS for r, s in pairs if s.sent_ns),
         itl_error_ms=Quantiles.of(error for r, s in pairs for error in _gap_errors_ms(r, s)),
         server_late_ms=Quantiles.of(
@@ -103,35 +103,36 @@ def figures(step: Step, taken: Taken) -> Figures:
     )
 
 
-def _check(taken: Taken) -> None:
-    for record in taken.requests:
-        sent = taken.sent.get(record.id)
+def _check(records: StepRecords) -> None:
+    for record in records.requests:
+        sent = records.sent.get(record.id)
         if record.outcome not in ("ok", "aborted"):
             kind = record.error.kind if record.error else record.outcome
-            raise MeasureFailed(f"request {record.id} failed ({kind}); nothing was to fail here")
+            raise ClientBenchFailed(f"request {record.id} failed ({kind}); nothing was to fail here")
         if _ok(record) and (sent is None or sent.event_tokens != record.chunk_tokens):
-            raise MeasureFailed(f"request {record.id}: client and mock server differ in what was sent")
+            raise ClientBenchFailed(f"request {record.id}: client and mock server differ in what was sent")
 
 
-def _windows(taken: Taken) -> dict[int, list[ClientRecord]]:
-    """By worker the stretches between the first one, in which the load begins, and the stop."""
+def _windows(records: StepRecords) -> dict[int, list[ClientRecord]]:
+    """By worker the samples of the steady window: after the first, in which load begins, up to the stop."""
     windows: dict[int, list[ClientRecord]] = {}
     # With fewer requests at once than workers some of these have nothing to do.
-    busy = {record.worker for record in taken.requests}
-    for record in taken.client:
+    busy = {record.worker for record in records.requests}
+    for record in records.client:
         if record.worker in busy:
             windows.setdefault(record.worker, []).append(record)
     steady = {
-        worker: [one for one in own[1:] if one.mono_ns <= taken.stopped_ns] for worker, own in windows.items()
+        worker: [one for one in own[1:] if one.mono_ns <= records.stopped_ns]
+        for worker, own in windows.items()
     }
     if not steady or not all(steady.values()):
-        raise MeasureFailed("the step was too short: give it more --seconds")
+        raise ClientBenchFailed("the step was too short: give it more --seconds")
     return steady
 
 
-def _inside(stretches: Sequence[ClientRecord], moments_ns: Sequence[float]) -> int:
-    begin = stretches[0].mono_ns - stretches[0].wall_us * NS_PER_US
-    return sum(begin < moment <= stretches[-1].mono_ns for moment in moments_ns)
+def _inside(samples: Sequence[ClientRecord], moments_ns: Sequence[float]) -> int:
+    begin = samples[0].mono_ns - samples[0].wall_us * NS_PER_US
+    return sum(begin < moment <= samples[-1].mono_ns for moment in moments_ns)
 
 
 def _ok(record: RequestRecord) -> bool:

@@ -1,17 +1,17 @@
-"""What a measurement says in words."""
+"""The two maxima of a measurement, and which process limited each."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kvchaos.clientbench.figures import Figures
+from kvchaos.clientbench.step_figures import StepFigures
 
 FULL = 0.9
-"""From this share of a processor on a process has none left to speak of."""
+"""From this share of a processor on, a process counts as saturated."""
 
 
-def verdict(steps: Sequence[Figures]) -> list[str]:
-    """The two maxima, and who was the limit at each."""
+def summarize(steps: Sequence[StepFigures]) -> list[str]:
+    """One line for each maximum, with the process that limited it."""
     closed = [step for step in steps if step.rate is None]
     if not closed:
         return []
@@ -24,7 +24,7 @@ def verdict(steps: Sequence[Figures]) -> list[str]:
     ]
 
 
-def _limit(step: Figures) -> str:
+def _limit(step: StepFigures) -> str:
     if step.server_cpu >= FULL:
         return "the mock server was the limit, the client may be able to take more"
     if step.client_cpu >= FULL:

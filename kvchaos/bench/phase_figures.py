@@ -15,7 +15,7 @@ from oracles.speed import Speed
 from oracles.views.timeline import NS_PER_S, end_ns
 
 
-class Figures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class PhaseFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How fast a server was in a phase. Latencies and rates are of its good answers."""
 
     requests: int
@@ -32,11 +32,11 @@ class Figures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """Requests/s that hold it."""
 
 
-def figures(speed: Speed, records: Sequence[RequestRecord], slo: Slo | None) -> Figures:
+def phase_figures(speed: Speed, records: Sequence[RequestRecord], slo: Slo | None) -> PhaseFigures:
     """Of a phase with at least one good answer. `records`: all of the phase."""
-    seconds = served_s(speed.ok)
+    seconds = serving_s(speed.ok)
     good = slo.count(records) if slo is not None else None
-    return Figures(
+    return PhaseFigures(
         requests=len(records),
         ok=len(speed.ok),
         ttft_ms=speed.ttft,
@@ -49,7 +49,7 @@ def figures(speed: Speed, records: Sequence[RequestRecord], slo: Slo | None) -> 
     )
 
 
-def served_s(ok: Sequence[RequestRecord]) -> float:
+def serving_s(ok: Sequence[RequestRecord]) -> float:
     """From the first start to the last end, as for tokens a second."""
     return (max(map(end_ns, ok)) - min(record.start_ns for record in ok)) / NS_PER_S
 
@@ -61,7 +61,7 @@ class Figure:
     name: str
     unit: str
     more_is_better: bool
-    of: Callable[[Figures], float | None]
+    of: Callable[[PhaseFigures], float | None]
 
 
 FIGURES: tuple[Figure, ...] = (

@@ -1,4 +1,4 @@
-"""Scenarios for measuring: all up to one phase as somebody wrote it, then that phase as it is asked for.
+"""Scenarios for measuring: all phases before one as they are written, then that phase at the requested load.
 
 What goes before stays, since it warms the server and gives the answers others are compared with.
 """
@@ -44,19 +44,19 @@ def base_of(scenario: Scenario, wanted: str | None, client_ms: float = CLIENT_MS
     if scenario.faults:
         raise UsageError(f"{scenario.name}: has faults; speed is measured without any")
     named = [
-        place
-        for place, phase in enumerate(scenario.phases)
+        index
+        for index, phase in enumerate(scenario.phases)
         if (phase.name == wanted if wanted else phase.role == "load")
     ]
     if not named:
         known = ", ".join(phase.name for phase in scenario.phases)
         raise UsageError(f"{scenario.name}: no phase {wanted or 'of the role load'}; there are {known}")
     phases = scenario.phases[: named[-1] + 1]
-    asked = {phase.workload for phase in phases}
+    used = {phase.workload for phase in phases}
     changes = {
         "server": plain(scenario.server),
         "phases": phases,
-        "workloads": {name: spec for name, spec in scenario.workloads.items() if name in asked},
+        "workloads": {name: spec for name, spec in scenario.workloads.items() if name in used},
         "limits": scenario.limits.model_copy(update={"client": _strict(scenario.limits.client, client_ms)}),
         "performance": {},
         # What proves a purpose is nothing to measured speed.

@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from history.plan import ClientKind
-from kvchaos.clientbench.figures import Figures
+from kvchaos.clientbench.step_figures import StepFigures
 from kvchaos.errors import UsageError
 
 
@@ -28,13 +28,13 @@ class ClientBench(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     client: ClientKind = "openai"
     load_average: float
     """Of the machine in the minute before; what else ran takes its share."""
-    steps: list[Figures]
+    steps: list[StepFigures]
 
 
 _benches = msgspec.json.Decoder(ClientBench)
 
 
-def keep(bench: ClientBench, folder: Path) -> Path:
+def store_bench(bench: ClientBench, folder: Path) -> Path:
     """Write a measurement under its date. Raises UsageError."""
     moment = datetime.fromisoformat(bench.created).astimezone(UTC)
     path = folder / f"{moment:%Y%m%d-%H%M%S}.json"
@@ -46,7 +46,7 @@ def keep(bench: ClientBench, folder: Path) -> Path:
     return path
 
 
-def latest(folder: Path) -> ClientBench | None:
+def latest_bench(folder: Path) -> ClientBench | None:
     """The last measurement that was kept; None when there is none. Raises UsageError for a damaged one."""
     paths = sorted(folder.glob("*.json"))
     if not paths:

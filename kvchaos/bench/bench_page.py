@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from kvchaos.bench.drawing import drawings
-from kvchaos.bench.store import Bench
-from kvchaos.bench.telling import conclusions, sheets
+from kvchaos.bench.bench_file import Bench
+from kvchaos.bench.bench_tables import conclusions, tables
+from kvchaos.bench.curve_charts import curve_charts
 from kvchaos.report.html.render import environment, resource, source_hash
 from kvchaos.report.junit import clean
 
@@ -25,8 +25,8 @@ def page_html(bench: Bench) -> str:
             style=Markup(style),
             style_hash=source_hash(style),
             conclusions=conclusions(bench),
-            drawings=drawings(bench),
-            sheets=sheets(bench),
+            charts=curve_charts(bench),
+            tables=tables(bench),
             versions=version_lines(bench),
         )
     )

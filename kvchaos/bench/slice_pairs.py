@@ -1,4 +1,4 @@
-"""Two stored runs of the same load beside each other: their phases cut into slices, each slice a pair."""
+"""Compare two stored runs of the same load: their phases are cut into slices, and each slice is a pair."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from history.plan import PhaseSpec, WorkloadSpec
 from history.reader import History, UnreadableRun, read_history
 from history.records import RequestRecord
-from kvchaos.bench.figures import Figures, figures
+from kvchaos.bench.phase_figures import PhaseFigures, phase_figures
 from kvchaos.bench.ratios import FigurePair
 from kvchaos.errors import UsageError
 from kvchaos.judging import judge
@@ -18,7 +18,7 @@ from oracles.speed import Speed, speed_of, speeds
 from oracles.views.timeline import by_phase
 
 SLICES = 10
-LEAST = 5
+MIN_GOOD_ANSWERS = 5
 """Good answers of a slice."""
 
 
@@ -27,13 +27,13 @@ def slice_pairs(first: Path, second: Path) -> dict[str, list[FigurePair]]:
     one, other = _read(first), _read(second)
     found: dict[str, list[FigurePair]] = {}
     for speed in speeds(one):
-        for beside in speeds(other):
-            if _load(one, speed) == _load(other, beside):
-                slices = (_slices(one, speed), _slices(other, beside))
+        for counterpart in speeds(other):
+            if _load_key(one, speed) == _load_key(other, counterpart):
+                slices = (_slices(one, speed), _slices(other, counterpart))
                 found[speed.name] = list(zip(*slices, strict=False))
     found = {phase: pairs for phase, pairs in found.items() if pairs}
     if not found:
-        needed = f"{SLICES * LEAST} good answers"
+        needed = f"{SLICES * MIN_GOOD_ANSWERS} good answers"
         raise UsageError(f"{first} and {second}: no phase of the same load and seed, with {needed} in both")
     return found
 
@@ -45,25 +45,25 @@ def _read(run_dir: Path) -> History:
         raise UsageError(str(error)) from error
     verdict = judge(history)
     if verdict.outcome != "as expected":
-        told = verdict.reasons[0] if verdict.reasons else "no reason was given"
-        raise UsageError(f"{run_dir} does not count: {verdict.outcome}: {told}")
+        reason = verdict.reasons[0] if verdict.reasons else "no reason was given"
+        raise UsageError(f"{run_dir} does not count: {verdict.outcome}: {reason}")
     return history
 
 
-def _load(history: History, speed: Speed) -> tuple[int, PhaseSpec, WorkloadSpec]:
-    """What makes two phases ask the same."""
+def _load_key(history: History, speed: Speed) -> tuple[int, PhaseSpec, WorkloadSpec]:
+    """Equal for two phases that send the same requests."""
     spec = speed.window.spec
     return history.plan.seed, spec, history.plan.scenario.workloads[spec.workload]
 
 
-def _slices(history: History, speed: Speed) -> list[Figures]:
+def _slices(history: History, speed: Speed) -> list[PhaseFigures]:
     """A phase in order of when its requests were due, in equal parts; none of one that is too short."""
     records = sorted(by_phase(history).get(speed.name, []), key=attrgetter("intended_ns"))
     bounds = [part * len(records) // SLICES for part in range(SLICES + 1)]
     parts = [records[low:high] for low, high in pairwise(bounds)]
-    if any(len(_good(part)) < LEAST for part in parts):
+    if any(len(_good(part)) < MIN_GOOD_ANSWERS for part in parts):
         return []
-    return [figures(speed_of(speed.window, speed.stage, _good(part)), part, None) for part in parts]
+    return [phase_figures(speed_of(speed.window, speed.stage, _good(part)), part, None) for part in parts]
 
 
 def _good(records: Sequence[RequestRecord]) -> list[RequestRecord]:

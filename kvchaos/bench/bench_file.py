@@ -1,4 +1,4 @@
-"""What a measurement left, beside its runs: `bench.json`. All that is told of it follows from this."""
+"""The file of a measurement, `bench.json`: all tables, charts and conclusions are computed from it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from history.verdict import Outcome
-from kvchaos.bench.figures import Figures
+from kvchaos.bench.phase_figures import PhaseFigures
 from kvchaos.bench.slo import Slo
 from kvchaos.errors import UsageError
 
@@ -17,13 +17,13 @@ PAGE = "bench.html"
 Kind = Literal["sweep", "slo", "compare"]
 
 
-class Measured(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class MeasuredPhase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One phase of a run."""
 
     phase: str
     rate: float | None
     """Arrivals/s that were due, in an open loop of independent arrivals; None: anything else."""
-    figures: Figures
+    figures: PhaseFigures
 
     @property
     def name(self) -> str:
@@ -48,7 +48,7 @@ class BenchRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Phases that were to be measured."""
     asked_rates: list[float]
     """Of those in an open loop, arrivals/s."""
-    phases: list[Measured]
+    phases: list[MeasuredPhase]
     """Empty when it does not count."""
 
 
@@ -85,7 +85,7 @@ class Bench(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 _benches = msgspec.json.Decoder(Bench)
 
 
-def write(bench: Bench, folder: Path) -> None:
+def write_bench(bench: Bench, folder: Path) -> None:
     """Raises UsageError."""
     path = folder / FILE
     try:
@@ -94,7 +94,7 @@ def write(bench: Bench, folder: Path) -> None:
         raise UsageError(f"{path}: cannot be written: {error.strerror}") from error
 
 
-def read(folder: Path) -> Bench:
+def read_bench(folder: Path) -> Bench:
     """Raises UsageError."""
     path = folder / FILE
     try:

@@ -1,23 +1,23 @@
-"""A measurement in words and tables, for the terminal and the page alike. Pure."""
+"""Tables and conclusions of a measurement, for the terminal and for the page. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from kvchaos.bench.figures import FIGURES, Figure
+from kvchaos.bench.aggregate import CurvePoint, figure_named, knee, points
+from kvchaos.bench.bench_file import Bench
 from kvchaos.bench.interval import CONFIDENCE, ENOUGH, Interval
-from kvchaos.bench.points import Point, knee, named, points
+from kvchaos.bench.phase_figures import FIGURES, Figure
 from kvchaos.bench.ratios import FigurePair, Ratio, pairs, ratios
-from kvchaos.bench.search import brackets, held
-from kvchaos.bench.store import Bench
+from kvchaos.bench.search import brackets, slo_met
 from kvchaos.report.html.figures import NOTHING, number
 
 GOODPUT = "goodput"
 
 
 @dataclass(frozen=True, slots=True)
-class Sheet:
+class Table:
     """A table with its heading."""
 
     heading: str
@@ -25,26 +25,26 @@ class Sheet:
     rows: Sequence[Sequence[str]]
 
 
-def sheets(bench: Bench) -> list[Sheet]:
+def tables(bench: Bench) -> list[Table]:
     """All tables of a measurement; none while nothing counts."""
     match bench.kind:
         case "slo":
-            return [_probes(bench)] if bench.runs else []
+            return [_probe_table(bench)] if bench.runs else []
         case "compare":
             at_rates = any(run.asked_rates for run in bench.runs)
-            return [*sheets_of(pairs(bench)), *(_curves(bench) if at_rates else [])]
+            return [*ratio_tables(pairs(bench)), *(_curve_tables(bench) if at_rates else [])]
         case "sweep":
-            return _curves(bench)
+            return _curve_tables(bench)
 
 
 def conclusions(bench: Bench) -> list[str]:
-    """What is found, then what it does not rest on."""
+    """The conclusions, then their caveats."""
     found = {"slo": _highest, "sweep": _knees, "compare": _compared}[bench.kind](bench)
-    return [*found, *_counting(bench)]
+    return [*found, *_caveats(bench)]
 
 
-def missing(bench: Bench) -> list[int]:
-    """Seeds whose repeat, pair or search is not whole."""
+def missing_seeds(bench: Bench) -> list[int]:
+    """Seeds whose repeat, pair or search is incomplete."""
     if bench.kind == "slo":
         whole = {bracket.seed for bracket in brackets(bench)}
     else:
@@ -53,7 +53,7 @@ def missing(bench: Bench) -> list[int]:
     return [seed for seed in bench.wanted if seed not in whole]
 
 
-def spread(interval: Interval | None) -> str:
+def with_interval(interval: Interval | None) -> str:
     if interval is None:
         return NOTHING
     if interval.count == 1:
@@ -61,7 +61,7 @@ def spread(interval: Interval | None) -> str:
     return f"{number(interval.median)} [{number(interval.low)}, {number(interval.high)}]"
 
 
-def _curves(bench: Bench) -> list[Sheet]:
+def _curve_tables(bench: Bench) -> list[Table]:
     """One row a phase, a table a side."""
     shown = [figure for figure in FIGURES if bench.slo is not None or figure.name != GOODPUT]
     found = []
@@ -69,36 +69,36 @@ def _curves(bench: Bench) -> list[Sheet]:
         rows = [_point_row(point, shown) for point in points(bench) if point.side == side]
         headings = ("arrivals/s", *(f"{figure.name} ({figure.unit})" for figure in shown), "runs")
         if rows:
-            found.append(Sheet(side or "over rates; medians, in brackets their intervals", headings, rows))
+            found.append(Table(side or "over rates; medians, in brackets their intervals", headings, rows))
     return found
 
 
-def _point_row(point: Point, shown: Sequence[Figure]) -> list[str]:
+def _point_row(point: CurvePoint, shown: Sequence[Figure]) -> list[str]:
     rate = point.phase if point.rate is None else number(point.rate)
-    return [rate, *(spread(point.interval(figure)) for figure in shown), str(len(point.measured))]
+    return [rate, *(with_interval(point.interval(figure)) for figure in shown), str(len(point.measured))]
 
 
-def _probes(bench: Bench) -> Sheet:
-    words = {True: "holds", False: "fails"}
+def _probe_table(bench: Bench) -> Table:
+    labels = {True: "holds", False: "fails"}
     rows = []
     for run in bench.counted:
-        word = held(bench, run)
+        met = slo_met(bench, run)
         for phase in run.phases:
             figures = phase.figures
-            if phase.rate is None or word is None:
+            if phase.rate is None or met is None:
                 continue
             times = [str(one) for one in (figures.ttft_ms, figures.itl_ms, figures.e2el_ms)]
             share = NOTHING if figures.good_share is None else f"{figures.good_share:.3f}"
-            rows.append([str(run.seed), number(phase.rate), share, words[word], *times])
+            rows.append([str(run.seed), number(phase.rate), share, labels[met], *times])
     headings = ("seed", "rate", "good", "SLO", "TTFT (ms)", "ITL (ms)", "E2EL (ms)")
-    return Sheet("rates tried; times are median / 99th percentile", headings, rows)
+    return Table("rates tried; times are median / 99th percentile", headings, rows)
 
 
-def sheets_of(pairs_by_phase: dict[str, list[FigurePair]]) -> list[Sheet]:
+def ratio_tables(pairs_by_phase: dict[str, list[FigurePair]]) -> list[Table]:
     """A table of ratios for each phase."""
     headings = ("figure", "first", "second", "ratio", f"{CONFIDENCE:.0%} interval", "pairs", "second is")
     return [
-        Sheet(
+        Table(
             f"{phase}: second over first",
             headings,
             [_ratio_row(one) for one in ratios(phase, measured)],
@@ -110,7 +110,14 @@ def sheets_of(pairs_by_phase: dict[str, list[FigurePair]]) -> list[Sheet]:
 def _ratio_row(one: Ratio) -> list[str]:
     medians = [f"{number(side.median)} {one.figure.unit}" for side in (one.first, one.second)]
     bounds = f"{one.ratio.low:.3f} to {one.ratio.high:.3f}"
-    return [one.figure.name, *medians, f"{one.ratio.median:.3f}", bounds, str(one.ratio.count), one.word]
+    return [
+        one.figure.name,
+        *medians,
+        f"{one.ratio.median:.3f}",
+        bounds,
+        str(one.ratio.count),
+        one.significance,
+    ]
 
 
 def _knees(bench: Bench) -> Iterator[str]:
@@ -125,7 +132,7 @@ def _knees(bench: Bench) -> Iterator[str]:
             yield f"{of_side}no knee: throughput grows with the rate up to {number(highest)} arrivals/s"
             continue
         there = next(point for point in curve if point.rate == at)
-        throughput = spread(there.interval(named("throughput")))
+        throughput = with_interval(there.interval(figure_named("throughput")))
         yield f"{of_side}knee at {number(at)} arrivals/s: {throughput} tokens/s; beyond, the rest only waits"
 
 
@@ -133,16 +140,16 @@ def _highest(bench: Bench) -> Iterator[str]:
     found = brackets(bench)
     if bench.slo is None or not found:
         return
-    told = f"{bench.slo}"
+    slo = f"{bench.slo}"
     holding = [one.holds for one in found if one.holds is not None]
     if len(holding) < len(found):
         lowest = min(one.fails for one in found if one.holds is None and one.fails is not None)
         searches = len(found) - len(holding)
-        yield f"{told}: not even held at {number(lowest)} arrivals/s (searches: {searches})"
+        yield f"{slo}: not even held at {number(lowest)} arrivals/s (searches: {searches})"
     if holding:
         open_end = " or more" if any(one.fails is None for one in found) else ""
-        at = spread(Interval.of(holding))
-        yield f"{told}: held up to {at} arrivals/s{open_end} (searches: {len(holding)})"
+        at = with_interval(Interval.of(holding))
+        yield f"{slo}: held up to {at} arrivals/s{open_end} (searches: {len(holding)})"
 
 
 def _compared(bench: Bench) -> Iterator[str]:
@@ -150,7 +157,7 @@ def _compared(bench: Bench) -> Iterator[str]:
     yield from _knees(bench)
 
 
-def _counting(bench: Bench) -> Iterator[str]:
+def _caveats(bench: Bench) -> Iterator[str]:
     if bench.wanted and len(bench.wanted) < ENOUGH:
         yield (
             f"intervals: of fewer than {ENOUGH} repeats they are about the range, "
@@ -159,6 +166,6 @@ def _counting(bench: Bench) -> Iterator[str]:
     for run in bench.runs:
         if run.why_not is not None:
             yield f"{run.run} does not count: {run.outcome}: {run.why_not}"
-    lost = missing(bench)
+    lost = missing_seeds(bench)
     if lost:
         yield f"not whole: nothing was measured with seed {', '.join(map(str, lost))}"
