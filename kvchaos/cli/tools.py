@@ -14,7 +14,7 @@ from kvchaos.browser import CHROMIUM
 from kvchaos.errors import UsageError
 from kvchaos.prometheus.program import PROMETHEUS
 from kvchaos.servers.progress import Progress, shown
-from kvchaos.tools.install import obtain, ready
+from kvchaos.tools.installer import existing_tool, obtain
 from kvchaos.tools.tool import Tool, in_ci
 
 ALL_TOOLS = (PROMETHEUS, CHROMIUM)
@@ -38,7 +38,7 @@ def install(
     Prometheus serves `kvchaos run --prometheus`, Chromium serves the tests of this software. What cannot
     be obtained is named; with CI=true it is an error.
     """
-    outcomes = {tool: ready(tool, os.environ) for tool in _chosen(names)}
+    outcomes = {tool: existing_tool(tool, os.environ) for tool in _chosen(names)}
     lacking = [tool for tool, outcome in outcomes.items() if outcome is None]
     if lacking:
         with _steps_shown() as progress:

@@ -1,5 +1,5 @@
-"""The suite's own metrics while a run goes on: what Prometheus scrapes of it.
+"""The suite's own metrics while a run goes on: Prometheus scrapes them.
 
-They are made of what the run writes down anyway, its events, its fault journals and what its load workers
-say; nothing is judged by them.
+They are computed from the events of the run, its fault journals and the reports of its load workers; no
+oracle judges by them.
 """

@@ -14,9 +14,9 @@ from history.events import EventData
 from history.plan import PrometheusPlan, RunPlan
 from history.writer import LineWriter
 from kvchaos.errors import UsageError
-from kvchaos.exporter.board import Board
-from kvchaos.exporter.firings import Firings
-from kvchaos.exporter.serving import Exporter
+from kvchaos.exporter.firing_counter import FiringCounter
+from kvchaos.exporter.http_exporter import HttpExporter
+from kvchaos.exporter.live_state import LiveRunState
 from kvchaos.prometheus.config import ScrapeTargets, write_config
 from kvchaos.prometheus.queries import MS_PER_S, NS_PER_S, PrometheusClient, Unreachable, read_scrapes
 from kvchaos.stacks.command import HOST
@@ -89,19 +89,19 @@ class PrometheusMonitor:
         self._run_id = plan.run_id
         self._run_dir = run_dir
         self.service = service
-        self._board = Board(plan, Firings(run_dir))
-        self._exporter = Exporter(self._board, prometheus.suite_port)
+        self._state = LiveRunState(plan, FiringCounter(run_dir))
+        self._exporter = HttpExporter(self._state, prometheus.suite_port)
         self._client = PrometheusClient(prometheus.url)
         self._began_s = int(time.time())
         self._result: PrometheusReadResult | None = None
 
     def event(self, event: EventData) -> None:
         """Export an event of the run."""
-        self._board.event(event)
+        self._state.event(event)
 
     def report(self, worker: int, report: Report) -> None:
         """Export a report of a load worker."""
-        self._board.report(worker, report)
+        self._state.report(worker, report)
 
     def start(self) -> None:
         """Raises UsageError, OSError."""

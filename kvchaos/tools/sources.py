@@ -14,8 +14,8 @@ from pathlib import Path
 
 from kvchaos.servers import debian
 from kvchaos.servers.commands import CommandFailed, Runner
-from kvchaos.tools.record import MB, PackageRecord, ToolRecord, size_of
 from kvchaos.tools.tool import ROOT, Tool
+from kvchaos.tools.tool_record import MB, PackageRecord, ToolRecord, size_of
 from kvchaos.tools.wrapper import write_wrapper
 
 PLAYWRIGHT_LIMIT_S = 300.0
@@ -26,7 +26,7 @@ SYSTEM_PACKAGES = ("libc6",)
 """They stay the system's: a C library works only with its own loader."""
 
 
-class NotHere(Exception):
+class SourceUnavailable(Exception):
     """This source does not have the program for this machine; the message says why."""
 
 
@@ -53,23 +53,25 @@ class AptSource:
 
     def __call__(self, tool: Tool, draft: Path, runner: Runner) -> ToolRecord:
         if not debian.can_fetch():
-            raise NotHere("no apt-get and dpkg-deb on this machine")
-        apt, say = self._updated(tool, runner), runner.progress.step
+            raise SourceUnavailable("no apt-get and dpkg-deb on this machine")
+        apt, report_step = self._updated(tool, runner), runner.progress.step
         packages = apt.closure(tool.package)
         main = next((one for one in packages if one.name == tool.package), None)
         if main is None:
-            raise NotHere(f"the package {tool.package} is installed, but its program is not on the PATH")
+            raise SourceUnavailable(
+                f"the package {tool.package} is installed, but its program is not on the PATH"
+            )
         total = sum(one.size for one in packages) / MB
-        say(f"{tool.title} {main.version}: downloading {len(packages)} packages, {total:.0f} MB")
+        report_step(f"{tool.title} {main.version}: downloading {len(packages)} packages, {total:.0f} MB")
         archives = apt.download_closure(tool.package, packages)
-        say(f"{tool.title} {main.version}: unpacking")
+        report_step(f"{tool.title} {main.version}: unpacking")
         root = draft / ROOT
         for package, archive in archives:
             if package.name not in SYSTEM_PACKAGES:
                 apt.unpack(archive, root)
         for name, program in tool.programs:
             if not (root / program).is_file():
-                raise NotHere(f"the package {tool.package} {main.version} has no {program}")
+                raise SourceUnavailable(f"the package {tool.package} {main.version} has no {program}")
             write_wrapper(draft, name, program)
         records = tuple(
             PackageRecord(name=one.name, version=one.version, size=one.size, sha256=one.sha256)
@@ -93,17 +95,17 @@ def from_playwright(tool: Tool, draft: Path, runner: Runner) -> ToolRecord:
     if tool.name != "chromium":
         raise NotOffered
     if importlib.util.find_spec("playwright") is None:
-        raise NotHere("the Python package is not installed")
+        raise SourceUnavailable("the Python package is not installed")
     runner.progress.step(f"{tool.title}: downloading with Playwright")
     root = draft / ROOT
     root.mkdir()
     try:
         _download_browser(root, runner)
     except CommandFailed as error:
-        raise NotHere(f"its download failed ({error.last_line})") from error
+        raise SourceUnavailable(f"its download failed ({error.last_line})") from error
     found = next((path for name in BROWSER_FILES for path in sorted(root.rglob(name))), None)
     if found is None:
-        raise NotHere("downloaded no headless Chromium")
+        raise SourceUnavailable("downloaded no headless Chromium")
     write_wrapper(draft, tool.name, str(found.relative_to(root)))
     version = runner.run([found, "--version"], os.environ)[0].split()[-1]
     return ToolRecord(tool=tool.name, version=version, source="Playwright", unpacked=size_of(root))

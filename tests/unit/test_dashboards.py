@@ -13,9 +13,9 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from dashboards.parts import METRIC
 from dashboards.write import FOLDER, dashboards, text
-from kvchaos.exporter.board import Board
-from kvchaos.exporter.families import Families
-from kvchaos.exporter.firings import Firings
+from kvchaos.exporter.collector import KvchaosCollector
+from kvchaos.exporter.firing_counter import FiringCounter
+from kvchaos.exporter.live_state import LiveRunState
 from tests.prometheus.asking import DASHBOARDS, panels, queries, read
 from tests.unit.synthetic import make_plan
 
@@ -78,7 +78,10 @@ def test_every_query_is_of_the_chosen_run(board: dict[str, Any]) -> None:
 
 
 def test_every_metric_of_the_suite_that_is_asked_for_is_served(board: dict[str, Any], tmp_path: Path) -> None:
-    served = {family.name for family in Families(Board(make_plan(), Firings(tmp_path))).collect()}
+    served = {
+        family.name
+        for family in KvchaosCollector(LiveRunState(make_plan(), FiringCounter(tmp_path))).collect()
+    }
     known = {f"{name}{suffix}" for name in served for suffix in SUFFIXES}
     asked = {name for one in queries(board) for name in re.findall(r"kvchaos_\w+", one.expr)}
     assert asked <= known

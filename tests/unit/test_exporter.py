@@ -17,10 +17,10 @@ from history.plan import FaultSpec, RunPlan, Trigger
 from history.records import ClientRecord, FaultEvent, FaultRecord
 from history.writer import LineWriter
 from kvchaos.errors import UsageError
-from kvchaos.exporter.board import Board
-from kvchaos.exporter.families import Families
-from kvchaos.exporter.firings import Firings
-from kvchaos.exporter.serving import Exporter
+from kvchaos.exporter.collector import KvchaosCollector
+from kvchaos.exporter.firing_counter import FiringCounter
+from kvchaos.exporter.http_exporter import HttpExporter
+from kvchaos.exporter.live_state import LiveRunState
 from kvchaos.prometheus.scraper import Samples, parse_samples
 from kvchaos.stacks.local import choose_port
 from loadtests.latency import Stopwatch
@@ -37,13 +37,13 @@ def plan() -> RunPlan:
 
 
 @pytest.fixture
-def board(plan: RunPlan, tmp_path: Path) -> Board:
-    return Board(plan, Firings(tmp_path))
+def board(plan: RunPlan, tmp_path: Path) -> LiveRunState:
+    return LiveRunState(plan, FiringCounter(tmp_path))
 
 
-def samples(board: Board) -> Samples:
+def samples(board: LiveRunState) -> Samples:
     found = {}
-    for family in Families(board).collect():
+    for family in KvchaosCollector(board).collect():
         for sample in family.samples:
             labels = ",".join(f"{name}={value}" for name, value in sample.labels.items())
             found[f"{sample.name.removeprefix('kvchaos_')} {labels}".rstrip()] = sample.value
@@ -64,7 +64,7 @@ def progress(phase: str = "chaos", *, ok: int = 0, failed: int = 0, in_flight: i
 
 
 class TestPhases:
-    def test_one_phase_runs_from_its_start_to_its_end(self, board: Board) -> None:
+    def test_one_phase_runs_from_its_start_to_its_end(self, board: LiveRunState) -> None:
         board.event(PhaseStart(phase="chaos", role="chaos", requests=4))
         shown = samples(board)
         assert shown["phase_active phase=chaos,role=chaos"] == 1
@@ -72,19 +72,19 @@ class TestPhases:
         board.event(PhaseEnd(phase="chaos", sent=4, ok=4, failed=0, reason="done"))
         assert samples(board)["phase_active phase=chaos,role=chaos"] == 0
 
-    def test_the_death_of_a_server_is_a_count_that_grows(self, board: Board) -> None:
+    def test_the_death_of_a_server_is_a_count_that_grows(self, board: LiveRunState) -> None:
         assert samples(board)["events_total kind=server_exit"] == 0
         board.event(ServerExit(code=1))
         assert samples(board)["events_total kind=server_exit"] == 1
 
-    def test_canaries_are_told_by_their_outcome(self, board: Board) -> None:
+    def test_canaries_are_told_by_their_outcome(self, board: LiveRunState) -> None:
         sent = Canary(where="ready", ok=True, seconds=0.1, request="canary-0", error=None)
         board.event(sent)
         board.event(msgspec.structs.replace(sent, where="final", ok=False))
         shown = samples(board)
         assert (shown["canaries_total outcome=ok"], shown["canaries_total outcome=failed"]) == (1, 1)
 
-    def test_what_runs_stands_in_one_place(self, board: Board, plan: RunPlan) -> None:
+    def test_what_runs_stands_in_one_place(self, board: LiveRunState, plan: RunPlan) -> None:
         (labels,) = [key for key in samples(board) if key.startswith("run_info")]
         assert f"scenario={plan.scenario.name}" in labels
         assert f"seed={plan.seed}" in labels
@@ -94,14 +94,14 @@ class TestFaults:
     active = "fault_active fault=miss,kind=lookup_miss"
     fired = "fault_firings_total fault=miss,kind=lookup_miss"
 
-    def test_a_fault_is_active_from_arming_to_healing(self, board: Board) -> None:
+    def test_a_fault_is_active_from_arming_to_healing(self, board: LiveRunState) -> None:
         assert samples(board)[self.active] == 0
         board.event(Armed(phase="chaos", faults=["miss"]))
         assert samples(board)[self.active] == 1
         board.event(Healed(phase="chaos", faults=["miss"], confirmed=True, by="journal"))
         assert samples(board)[self.active] == 0
 
-    def test_firings_are_counted_as_the_journals_grow(self, board: Board, tmp_path: Path) -> None:
+    def test_firings_are_counted_as_the_journals_grow(self, board: LiveRunState, tmp_path: Path) -> None:
         (tmp_path / "control").mkdir()
         assert samples(board)[self.fired] == 0
         with LineWriter(tmp_path / "control" / "faults-scheduler-7.jsonl") as journal:
@@ -112,7 +112,9 @@ class TestFaults:
             assert samples(board)[self.fired] == 2
             assert samples(board)[self.fired] == 2
 
-    def test_half_a_line_of_a_journal_is_read_when_it_is_whole(self, board: Board, tmp_path: Path) -> None:
+    def test_half_a_line_of_a_journal_is_read_when_it_is_whole(
+        self, board: LiveRunState, tmp_path: Path
+    ) -> None:
         (tmp_path / "control").mkdir()
         path = tmp_path / "control" / "faults-scheduler-7.jsonl"
         with LineWriter(path) as journal:
@@ -123,7 +125,9 @@ class TestFaults:
         path.write_bytes(whole)
         assert samples(board)[self.fired] == 1
 
-    def test_a_fault_that_nobody_planned_shows_by_its_firings(self, board: Board, tmp_path: Path) -> None:
+    def test_a_fault_that_nobody_planned_shows_by_its_firings(
+        self, board: LiveRunState, tmp_path: Path
+    ) -> None:
         (tmp_path / "control").mkdir()
         with LineWriter(tmp_path / "control" / "faults-worker-8.jsonl") as journal:
             journal.write(line("fired", 0, fault="unplanned"))
@@ -147,7 +151,7 @@ def line(event: FaultEvent, n: int | None, fault: str = "miss") -> FaultRecord:
 
 
 class TestRequests:
-    def test_the_last_words_of_all_workers_are_added_up(self, board: Board) -> None:
+    def test_the_last_words_of_all_workers_are_added_up(self, board: LiveRunState) -> None:
         board.report(0, progress(ok=1, in_flight=3))
         board.report(0, progress(ok=2, in_flight=2))
         board.report(1, progress(ok=5, failed=1))
@@ -157,12 +161,12 @@ class TestRequests:
         assert shown["requests_in_flight phase=chaos"] == 2
         assert shown["tokens_total phase=chaos"] == 28
 
-    def test_a_phase_that_is_over_keeps_its_counts(self, board: Board) -> None:
+    def test_a_phase_that_is_over_keeps_its_counts(self, board: LiveRunState) -> None:
         board.report(0, phase_done(progress("golden", ok=4), "complete"))
         board.report(0, progress("chaos", ok=1))
         assert samples(board)["requests_total phase=golden,outcome=ok"] == 4
 
-    def test_times_of_several_workers_make_one_cumulative_histogram(self, board: Board) -> None:
+    def test_times_of_several_workers_make_one_cumulative_histogram(self, board: LiveRunState) -> None:
         for worker in (0, 1):
             watch = Stopwatch("chaos")
             watch.ended(good_request("chaos-0", "p", "chaos", 0))
@@ -176,7 +180,7 @@ class TestRequests:
         assert shown["ttft_seconds_sum phase=chaos"] == pytest.approx(0.04)
         assert shown["itl_seconds_count phase=chaos"] == 4
 
-    def test_the_health_of_a_worker_adds_up_over_its_reports(self, board: Board) -> None:
+    def test_the_health_of_a_worker_adds_up_over_its_reports(self, board: LiveRunState) -> None:
         for lag_us in (900, 2_000_000):
             board.report(0, Health(health(lag_us)))
         shown = samples(board)
@@ -202,9 +206,9 @@ def health(lag_us: int) -> ClientRecord:
 
 class TestServing:
     @pytest.fixture
-    def port(self, board: Board) -> Iterator[int]:
+    def port(self, board: LiveRunState) -> Iterator[int]:
         port = choose_port(None)
-        exporter = Exporter(board, port)
+        exporter = HttpExporter(board, port)
         exporter.start()
         yield port
         exporter.stop()
@@ -221,6 +225,6 @@ class TestServing:
         with socket.socket() as probe:
             probe.bind(("127.0.0.2", port))  # Taken, if it listened on all addresses.
 
-    def test_a_port_that_is_taken_is_told_in_one_line(self, board: Board, port: int) -> None:
+    def test_a_port_that_is_taken_is_told_in_one_line(self, board: LiveRunState, port: int) -> None:
         with pytest.raises(UsageError, match=f"port {port}: {os.strerror(errno.EADDRINUSE)}"):
-            Exporter(board, port).start()
+            HttpExporter(board, port).start()

@@ -9,8 +9,8 @@ import pytest
 from kvchaos.cli.app import run
 from kvchaos.errors import UsageError
 from kvchaos.servers.commands import CommandFailed
-from kvchaos.tools.install import DRAFTS, ready
-from kvchaos.tools.sources import NotHere, NotOffered
+from kvchaos.tools.installer import DRAFTS, existing_tool
+from kvchaos.tools.sources import NotOffered, SourceUnavailable
 from kvchaos.tools.tool import find_tool, need_tool
 from tests.unit.fakes import write_program
 from tests.unit.test_tools_install import TOOL, FakeSource, folder, obtained
@@ -23,7 +23,7 @@ def environ(tmp_path: Path) -> dict[str, str]:
 
 
 def test_the_first_source_that_works_is_taken(environ: dict[str, str]) -> None:
-    first, second, third = FakeSource(failure=NotHere("refused")), FakeSource(), FakeSource()
+    first, second, third = FakeSource(failure=SourceUnavailable("refused")), FakeSource(), FakeSource()
     outcome = obtained(environ, first=first, second=second, third=third)
     assert outcome.path == find_tool(environ, TOOL) == folder(environ) / "gadget/bin/gadget"
     assert (first.calls, second.calls, third.calls) == (1, 1, 0)
@@ -39,12 +39,18 @@ def test_a_program_that_does_not_start_is_not_kept(environ: dict[str, str]) -> N
 
 @pytest.mark.parametrize(
     "failure",
-    [NotHere("no apt-get"), CommandFailed("apt-get", 100, "E: refused"), OSError(28, "No space left")],
+    [
+        SourceUnavailable("no apt-get"),
+        CommandFailed("apt-get", 100, "E: refused"),
+        OSError(28, "No space left"),
+    ],
 )
 def test_what_cannot_be_obtained_is_one_line_with_every_reason(
     environ: dict[str, str], failure: Exception
 ) -> None:
-    outcome = obtained(environ, one=FakeSource(failure=NotHere("refused")), two=FakeSource(failure=failure))
+    outcome = obtained(
+        environ, one=FakeSource(failure=SourceUnavailable("refused")), two=FakeSource(failure=failure)
+    )
     line = outcome.line()
     assert "\n" not in line
     assert line.startswith(f"Gadget: missing: one: refused; two: {failure}")
@@ -55,7 +61,7 @@ def test_what_cannot_be_obtained_is_one_line_with_every_reason(
 
 def test_a_source_that_never_has_the_program_is_no_reason(environ: dict[str, str]) -> None:
     outcome = obtained(
-        environ, never=FakeSource(failure=NotOffered()), one=FakeSource(failure=NotHere("refused"))
+        environ, never=FakeSource(failure=NotOffered()), one=FakeSource(failure=SourceUnavailable("refused"))
     )
     assert outcome.note.startswith("one: refused (see ")
 
@@ -64,7 +70,7 @@ def test_one_on_the_path_is_taken_before_the_cache(environ: dict[str, str]) -> N
     obtained(environ, source=FakeSource())
     mine = write_program(Path(environ["PATH"]) / "gadget-browser", "#!/bin/sh\n")
     assert find_tool(environ, TOOL) == mine
-    outcome = ready(TOOL, environ)
+    outcome = existing_tool(TOOL, environ)
     assert outcome is not None
     assert outcome.line() == f"Gadget: on the PATH: {mine}"
 
@@ -73,7 +79,7 @@ def test_a_named_one_that_is_not_there_is_not_replaced(environ: dict[str, str], 
     obtained(environ, source=FakeSource())
     named = {**environ, "KVCHAOS_GADGET": str(tmp_path / "nowhere")}
     assert find_tool(named, TOOL) is None
-    outcome = ready(TOOL, named)
+    outcome = existing_tool(TOOL, named)
     assert outcome is not None
     assert outcome.path is None
     with pytest.raises(UsageError, match=r"KVCHAOS_GADGET: .*/nowhere is no program"):

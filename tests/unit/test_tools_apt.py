@@ -10,7 +10,7 @@ import pytest
 from kvchaos.browser import CHROMIUM
 from kvchaos.servers.commands import CommandFailed, Runner
 from kvchaos.servers.debian import parse_uris
-from kvchaos.tools.sources import AptSource, NotHere, NotOffered, from_playwright
+from kvchaos.tools.sources import AptSource, NotOffered, SourceUnavailable, from_playwright
 from tests.unit.fakes import Told, write_program
 from tests.unit.test_tools_install import TOOL
 
@@ -129,7 +129,7 @@ def test_an_archive_that_was_not_downloaded_is_named(debian: Debian) -> None:
 def test_a_package_that_only_points_elsewhere_is_not_taken(debian: Debian) -> None:
     """Ubuntu's package of Chromium has no program in it."""
     debian.has(program="other")
-    with pytest.raises(NotHere, match=r"gadget-package 1\.2 .*usr/bin/gadget"):
+    with pytest.raises(SourceUnavailable, match=r"gadget-package 1\.2 .*usr/bin/gadget"):
         debian.source(TOOL, debian.draft, debian.runner)
 
 
@@ -148,7 +148,7 @@ def test_packages_of_the_system_that_do_not_fit_together_do_not_matter(debian: D
 
 def test_a_machine_without_apt_is_named_as_such(debian: Debian, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(debian.draft))
-    with pytest.raises(NotHere, match=r"apt-get .*dpkg-deb"):
+    with pytest.raises(SourceUnavailable, match=r"apt-get .*dpkg-deb"):
         debian.source(TOOL, debian.draft, debian.runner)
 
 
@@ -186,7 +186,7 @@ def test_a_refused_download_is_one_quiet_reason(
     debian: Debian, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_playwright(tmp_path, monkeypatch, fails=True)
-    with pytest.raises(NotHere, match=r"getaddrinfo ENOTFOUND"):
+    with pytest.raises(SourceUnavailable, match=r"getaddrinfo ENOTFOUND"):
         from_playwright(CHROMIUM, debian.draft, debian.runner)
     assert debian.progress.details == []
 

@@ -12,11 +12,11 @@ from kvchaos.cli import tools as command
 from kvchaos.cli.app import run
 from kvchaos.paths import tools_folder
 from kvchaos.servers.commands import CommandFailed, Runner
-from kvchaos.tools import install
-from kvchaos.tools.install import DRAFTS, obtain, ready
-from kvchaos.tools.record import PackageRecord, ToolRecord, read_record
+from kvchaos.tools import installer
+from kvchaos.tools.installer import DRAFTS, existing_tool, obtain
 from kvchaos.tools.sources import Source, run_limited, try_out
 from kvchaos.tools.tool import Tool, find_tool
+from kvchaos.tools.tool_record import PackageRecord, ToolRecord, read_record
 from kvchaos.tools.wrapper import write_wrapper
 from tests.unit.conducting import wait_for
 from tests.unit.fakes import Told, write_program
@@ -64,7 +64,7 @@ def folder(environ: dict[str, str]) -> Path:
     return tools_folder(Path(environ["KVCHAOS_CACHE"]))
 
 
-def obtained(environ: dict[str, str], **sources: Source) -> install.Outcome:
+def obtained(environ: dict[str, str], **sources: Source) -> installer.InstallResult:
     (outcome,) = obtain([TOOL], environ, Told(), lambda _: sources)
     return outcome
 
@@ -76,7 +76,7 @@ def test_after_one_that_does_not_start_comes_the_next_source(environ: dict[str, 
 def test_the_second_call_obtains_nothing(environ: dict[str, str]) -> None:
     obtained(environ, source=FakeSource())
     again = FakeSource()
-    assert ready(TOOL, environ) == obtained(environ, source=again)
+    assert existing_tool(TOOL, environ) == obtained(environ, source=again)
     assert again.calls == 0
 
 

@@ -1,4 +1,4 @@
-"""The metrics: names, what they mean, and their values from the board."""
+"""The metric families: their names, their help texts, and their values from the state of the run."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from kvchaos.exporter.board import LAG_BOUNDS_S, Board, Counts, added
+from kvchaos.exporter.live_state import LAG_BOUNDS_S, LiveRunState, PhaseCounts, sum_counts
 from loadtests.latency import ITL_BOUNDS_S, TTFT_BOUNDS_S
 from loadtests.messages import Counted, Latency
 
-OUTCOMES: dict[str, Callable[[Counts], int]] = {
+OUTCOMES: dict[str, Callable[[PhaseCounts], int]] = {
     "ok": lambda counts: counts.ok,
     "failed": lambda counts: counts.failed,
     "aborted": lambda counts: counts.aborted,
 }
 
 
-class Families(Collector):
-    """Gives all metrics as the board stands."""
+class KvchaosCollector(Collector):
+    """Collects all metrics from the current state of the run."""
 
-    def __init__(self, board: Board) -> None:
-        self._board = board
+    def __init__(self, state: LiveRunState) -> None:
+        self._state = state
 
     def collect(self) -> Iterable[Metric]:
-        with self._board.lock:
+        with self._state.lock:
             return [
-                *_run(self._board),
-                *_faults(self._board),
-                *_requests(self._board),
-                *_clients(self._board),
+                *_run(self._state),
+                *_faults(self._state),
+                *_requests(self._state),
+                *_clients(self._state),
             ]
 
     def describe(self) -> Iterable[Metric]:
@@ -45,8 +45,8 @@ class Families(Collector):
         return []
 
 
-def _run(board: Board) -> Iterable[Metric]:
-    plan = board.plan
+def _run(state: LiveRunState) -> Iterable[Metric]:
+    plan = state.plan
     info = {
         "scenario": plan.scenario.name,
         "server": plan.versions.server_name,
@@ -61,31 +61,31 @@ def _run(board: Board) -> Iterable[Metric]:
         "kvchaos_phase_active", "1 while the phase runs, else 0.", labels=["phase", "role"]
     )
     for phase in plan.scenario.phases:
-        phases.add_metric([phase.name, phase.role], phase.name == board.phase)
+        phases.add_metric([phase.name, phase.role], phase.name == state.phase)
     yield phases
     events = CounterMetricFamily("kvchaos_events", "Events in the run's diary.", labels=["kind"])
-    for kind, count in board.events.items():
+    for kind, count in state.events.items():
         events.add_metric([kind], count)
     yield events
     canaries = CounterMetricFamily("kvchaos_canaries", "The conductor's own requests.", labels=["outcome"])
     for outcome in ("ok", "failed"):
-        canaries.add_metric([outcome], board.canaries[outcome])
+        canaries.add_metric([outcome], state.canaries[outcome])
     yield canaries
 
 
-def _faults(board: Board) -> Iterable[Metric]:
+def _faults(state: LiveRunState) -> Iterable[Metric]:
     labels = ["fault", "kind"]
     active = GaugeMetricFamily("kvchaos_fault_active", "1 while the fault is armed, else 0.", labels=labels)
-    for fault in board.plan.scenario.faults:
-        active.add_metric([fault.id, fault.kind], fault.id in board.armed)
+    for fault in state.plan.scenario.faults:
+        active.add_metric([fault.id, fault.kind], fault.id in state.armed)
     yield active
     fired = CounterMetricFamily("kvchaos_fault_firings", "Times that the fault struck.", labels=labels)
-    for fault_and_kind, count in board.firings().items():
+    for fault_and_kind, count in state.firings().items():
         fired.add_metric(fault_and_kind, count)
     yield fired
 
 
-def _requests(board: Board) -> Iterable[Metric]:
+def _requests(state: LiveRunState) -> Iterable[Metric]:
     ended = CounterMetricFamily(
         "kvchaos_requests", "Requests that have ended, as the client saw it.", labels=["phase", "outcome"]
     )
@@ -99,18 +99,20 @@ def _requests(board: Board) -> Iterable[Metric]:
     itl = HistogramMetricFamily(
         "kvchaos_itl_seconds", "Time between events of a stream; good answers.", labels=["phase"]
     )
-    for phase in (phase.name for phase in board.plan.scenario.phases):
-        counts, latency = board.counts(phase), board.latency(phase)
+    for phase in (phase.name for phase in state.plan.scenario.phases):
+        counts, latency = state.counts(phase), state.latency(phase)
         for outcome, of in OUTCOMES.items():
             ended.add_metric([phase, outcome], sum(map(of, counts)))
         flying.add_metric([phase], sum(count.in_flight for count in counts))
         tokens.add_metric([phase], sum(count.tokens for count in counts))
-        _add(ttft, [phase], TTFT_BOUNDS_S, _sum(latency, lambda told: told.ttft, TTFT_BOUNDS_S))
-        _add(itl, [phase], ITL_BOUNDS_S, _sum(latency, lambda told: told.itl, ITL_BOUNDS_S))
+        _add_histogram(
+            ttft, [phase], TTFT_BOUNDS_S, _total(latency, lambda report: report.ttft, TTFT_BOUNDS_S)
+        )
+        _add_histogram(itl, [phase], ITL_BOUNDS_S, _total(latency, lambda report: report.itl, ITL_BOUNDS_S))
     yield from (ended, flying, tokens, ttft, itl)
 
 
-def _clients(board: Board) -> Iterable[Metric]:
+def _clients(state: LiveRunState) -> Iterable[Metric]:
     cpu = CounterMetricFamily(
         "kvchaos_client_cpu_seconds", "Processor time of a load worker while phases run.", labels=["worker"]
     )
@@ -118,18 +120,20 @@ def _clients(board: Board) -> Iterable[Metric]:
     lag = HistogramMetricFamily(
         "kvchaos_client_lag_seconds", "How late a load worker's event loop wakes up.", labels=["worker"]
     )
-    for worker, client in sorted(board.clients.items()):
+    for worker, client in sorted(state.clients.items()):
         cpu.add_metric([str(worker)], client.cpu_s)
         sockets.add_metric([str(worker)], client.connections)
-        _add(lag, [str(worker)], LAG_BOUNDS_S, Counted(counts=client.lags, sum_s=client.lag_s))
+        _add_histogram(lag, [str(worker)], LAG_BOUNDS_S, Counted(counts=client.lags, sum_s=client.lag_s))
     yield from (cpu, sockets, lag)
 
 
-def _sum(told: Sequence[Latency], of: Callable[[Latency], Counted], bounds: Sequence[float]) -> Counted:
-    return added([of(latency) for latency in told], len(bounds) + 1)
+def _total(reports: Sequence[Latency], of: Callable[[Latency], Counted], bounds: Sequence[float]) -> Counted:
+    return sum_counts([of(latency) for latency in reports], len(bounds) + 1)
 
 
-def _add(family: HistogramMetricFamily, labels: list[str], bounds: Sequence[float], times: Counted) -> None:
+def _add_histogram(
+    family: HistogramMetricFamily, labels: list[str], bounds: Sequence[float], times: Counted
+) -> None:
     edges = [*map(floatToGoString, bounds), "+Inf"]
     buckets = list(zip(edges, accumulate(times.counts), strict=True))
     family.add_metric(labels, buckets=buckets, sum_value=times.sum_s)

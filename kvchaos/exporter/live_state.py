@@ -1,4 +1,4 @@
-"""Where a run stands, by its events and by what its load workers say."""
+"""The current state of a run, from its events and from the reports of its load workers."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from dataclasses import dataclass, field
 from history.events import Armed, Canary, EventData, Healed, PhaseEnd, PhaseStart, ServerExit, Stall
 from history.plan import RunPlan
 from history.records import ClientRecord
-from kvchaos.exporter.firings import Firings
+from kvchaos.exporter.firing_counter import FiringCounter
 from loadtests.messages import Counted, Health, Latency, PhaseDone, Progress, Report
 
 US_PER_S = 1e6
 LAG_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """Upper bounds of the buckets of a load worker's lag."""
 
-TROUBLE = (ServerExit.kind, Stall.kind)
+INCIDENT_KINDS = (ServerExit.kind, Stall.kind)
 """Kinds of events that are counted from 0: a count that is there from its first event on never grows."""
 
-Counts = Progress | PhaseDone
+PhaseCounts = Progress | PhaseDone
 
 
 @dataclass(slots=True)
-class Client:
+class WorkerState:
     """One load worker since its start."""
 
     cpu_s: float = 0.0
     connections: int = 0
     lags: list[int] = field(default_factory=lambda: [0] * (len(LAG_BOUNDS_S) + 1))
-    """How many, by bucket; the last one has no upper bound."""
+    """Samples by bucket; the last bucket has no upper bound."""
     lag_s: float = 0.0
-    """Their sum."""
+    """Sum of the samples."""
 
     def add(self, record: ClientRecord) -> None:
         self.cpu_s += record.cpu_us / US_PER_S
@@ -43,26 +43,26 @@ class Client:
             self.lag_s += lag_s
 
 
-class Board:
-    """Takes everything in as it is told, from several threads. Who reads it holds `lock`."""
+class LiveRunState:
+    """Collects events and reports from several threads. A reader must hold `lock`."""
 
-    def __init__(self, plan: RunPlan, firings: Firings) -> None:
+    def __init__(self, plan: RunPlan, firings: FiringCounter) -> None:
         self.lock = threading.RLock()
         self.plan = plan
         self.phase: str | None = None
-        """The one that runs."""
+        """Name of the running phase."""
         self.armed: set[str] = set()
-        """Ids of faults."""
-        self.events = Counter(dict.fromkeys(TROUBLE, 0))
+        """Ids of the armed faults."""
+        self.events = Counter(dict.fromkeys(INCIDENT_KINDS, 0))
         self.canaries: Counter[str] = Counter()
         """By outcome: ok or failed."""
-        self.clients: dict[int, Client] = defaultdict(Client)
+        self.clients: dict[int, WorkerState] = defaultdict(WorkerState)
         self._firings = firings
-        self._counts: dict[str, dict[int, Counts]] = defaultdict(dict)
+        self._counts: dict[str, dict[int, PhaseCounts]] = defaultdict(dict)
         self._latency: dict[str, dict[int, Latency]] = defaultdict(dict)
 
     def event(self, event: EventData) -> None:
-        """What has just happened."""
+        """Record an event of the run."""
         with self.lock:
             self.events[event.kind] += 1
             match event:
@@ -78,7 +78,7 @@ class Board:
                     self.canaries["ok" if ok else "failed"] += 1
 
     def report(self, worker: int, report: Report) -> None:
-        """What a load worker says."""
+        """Record a report of a load worker."""
         with self.lock:
             match report:
                 case Progress() | PhaseDone():
@@ -88,8 +88,8 @@ class Board:
                 case Health():
                     self.clients[worker].add(report.record)
 
-    def counts(self, phase: str) -> Sequence[Counts]:
-        """The last word of each worker on a phase."""
+    def counts(self, phase: str) -> Sequence[PhaseCounts]:
+        """The last report of each worker on a phase."""
         return list(self._counts[phase].values())
 
     def latency(self, phase: str) -> Sequence[Latency]:
@@ -102,9 +102,9 @@ class Board:
         return planned
 
 
-def added(parts: Sequence[Counted], buckets: int) -> Counted:
+def sum_counts(parts: Sequence[Counted], buckets: int) -> Counted:
     """The sum of several workers' counts; all 0 where there are none."""
     return Counted(
-        counts=[sum(part.counts[place] for part in parts) for place in range(buckets)],
+        counts=[sum(part.counts[index] for part in parts) for index in range(buckets)],
         sum_s=sum(part.sum_s for part in parts),
     )

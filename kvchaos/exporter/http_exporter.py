@@ -8,23 +8,23 @@ from wsgiref.simple_server import WSGIServer
 from prometheus_client import CollectorRegistry, start_http_server
 
 from kvchaos.errors import UsageError
-from kvchaos.exporter.board import Board
-from kvchaos.exporter.families import Families
+from kvchaos.exporter.collector import KvchaosCollector
+from kvchaos.exporter.live_state import LiveRunState
 from kvchaos.stacks.command import HOST
 
 
-class Exporter:
-    """Answers /metrics from `start` to `stop`."""
+class HttpExporter:
+    """Serves /metrics from `start` to `stop`."""
 
-    def __init__(self, board: Board, port: int) -> None:
-        self._board = board
+    def __init__(self, state: LiveRunState, port: int) -> None:
+        self._state = state
         self._port = port
         self._serving: tuple[WSGIServer, threading.Thread] | None = None
 
     def start(self) -> None:
         """Raises UsageError when the port is taken."""
         registry = CollectorRegistry()
-        registry.register(Families(self._board))
+        registry.register(KvchaosCollector(self._state))
         try:
             self._serving = start_http_server(self._port, HOST, registry)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""What is known of a program in the cache: where it came from, in which versions, how large it is."""
+"""The record of a program in the cache: its source, its versions and its size."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ToolRecord(Strict):
     """Empty for a download of Playwright's, which has neither signature nor checksum."""
 
     def summary(self) -> str:
-        """Version and sizes, in a few words."""
+        """Version and sizes, as one phrase."""
         size = f"{self.unpacked / MB:.0f} MB on disk"
         if self.packages:
             download = sum(one.size for one in self.packages) / MB

@@ -1,4 +1,4 @@
-"""Obtaining a program: what the machine has is taken, else the first source that yields one that works."""
+"""Install a program: use the one of this machine, else the first source that yields one that works."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from kvchaos.paths import cache_folder, tools_folder
 from kvchaos.servers.commands import CommandFailed, Runner
 from kvchaos.servers.lock import exclusive
 from kvchaos.servers.progress import Progress
-from kvchaos.tools.record import read_record, write_record
-from kvchaos.tools.sources import NotHere, NotOffered, Source, all_sources, try_out
+from kvchaos.tools.sources import NotOffered, Source, SourceUnavailable, all_sources, try_out
 from kvchaos.tools.tool import Tool, named_or_on_path, tool_in_cache
+from kvchaos.tools.tool_record import read_record, write_record
 
 LOCK = ".lock"
 LOG = "install.log"
@@ -22,8 +22,8 @@ DRAFTS = ".draft"
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one tool."""
+class InstallResult:
+    """The result of installing one tool."""
 
     tool: Tool
     path: Path | None
@@ -38,18 +38,18 @@ class Outcome:
         return f"{self.tool.title}: {self.note}: {self.path}"
 
 
-def ready(tool: Tool, environ: Mapping[str, str]) -> Outcome | None:
-    """What is there already; None when the program has to be obtained. Raises UsageError."""
+def existing_tool(tool: Tool, environ: Mapping[str, str]) -> InstallResult | None:
+    """The program that this machine has already; None when it must be obtained. Raises UsageError."""
     if named := environ.get(tool.variable):
         found = named_or_on_path(environ, tool)
         note = f"named by {tool.variable}" if found else f"{tool.variable}: {named} is no program"
-        return Outcome(tool, found, note)
+        return InstallResult(tool, found, note)
     if found := named_or_on_path(environ, tool):
-        return Outcome(tool, found, "on the PATH")
+        return InstallResult(tool, found, "on the PATH")
     record = read_record(_folder(tool, environ), tool)
     if record is None:
         return None
-    return Outcome(tool, tool_in_cache(environ, tool), record.summary())
+    return InstallResult(tool, tool_in_cache(environ, tool), record.summary())
 
 
 def obtain(
@@ -57,7 +57,7 @@ def obtain(
     environ: Mapping[str, str],
     progress: Progress,
     sources: Callable[[Path], Mapping[str, Source]] = all_sources,
-) -> list[Outcome]:
+) -> list[InstallResult]:
     """Put each tool into the cache from the first source that yields a program that starts.
 
     Two calls at once are safe: the second waits for the first and takes what it obtained. Raises UsageError.
@@ -73,30 +73,34 @@ def obtain(
             try:
                 tried = sources(drafts)
                 runner = Runner(progress, drafts, folder / LOG, lock)
-                return [ready(tool, environ) or _obtain(tool, environ, tried, runner) for tool in tools]
+                return [
+                    existing_tool(tool, environ) or _obtain(tool, environ, tried, runner) for tool in tools
+                ]
             finally:
                 shutil.rmtree(drafts, ignore_errors=True)
     except OSError as error:
         raise UsageError(f"{folder}: cannot be written: {error.strerror}") from error
 
 
-def _obtain(tool: Tool, environ: Mapping[str, str], sources: Mapping[str, Source], runner: Runner) -> Outcome:
+def _obtain(
+    tool: Tool, environ: Mapping[str, str], sources: Mapping[str, Source], runner: Runner
+) -> InstallResult:
     reasons = []
     for name, source in sources.items():
         try:
             _obtain_from(source, tool, _folder(tool, environ), runner)
         except NotOffered:
             continue
-        except (NotHere, CommandFailed, OSError) as error:
+        except (SourceUnavailable, CommandFailed, OSError) as error:
             reasons.append(f"{name}: {error}")
             continue
-        if (there := ready(tool, environ)) is not None:
+        if (there := existing_tool(tool, environ)) is not None:
             return there
-    return Outcome(tool, None, f"{'; '.join(reasons)} (see {runner.log})")
+    return InstallResult(tool, None, f"{'; '.join(reasons)} (see {runner.log})")
 
 
 def _obtain_from(source: Source, tool: Tool, folder: Path, runner: Runner) -> None:
-    """Make the folder in a draft, and rename it when the program was seen to start."""
+    """Make the folder in a draft, and rename it once the program starts."""
     draft = runner.folder / tool.name
     draft.mkdir()
     try:

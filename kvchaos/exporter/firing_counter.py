@@ -10,7 +10,7 @@ from history.growing import GrowingFiles
 from history.records import FaultRecord
 
 
-class Firings:
+class FiringCounter:
     """Counts the firings in a run's journals. Each line is read once."""
 
     def __init__(self, run_dir: Path) -> None:
