@@ -69,7 +69,7 @@ def measure(
 ) -> list[StepFigures]:
     """Closed loops of long and of short answers, then half of the highest rate in an open loop.
 
-    `folder` gets the records. Raises MeasureFailed, OSError, loadtests.mock.process.MockFailed.
+    `folder` gets the records. Raises ClientBenchFailed, OSError, loadtests.mock.process.MockFailed.
     """
     with MockServer(SCHEDULE, folder / "sent.jsonl") as server:
         plan = write_plan(plan_for(server.url, options), folder)
