@@ -73,7 +73,7 @@ class StepRecords:
 
 
 def step_figures(step: LoadStep, records: StepRecords) -> StepFigures:
-    """Raises MeasureFailed when a token was lost, or nothing was steady long enough."""
+    """Raises ClientBenchFailed when a token was lost, or nothing was steady long enough."""
     _check(records)
     windows = _windows(records)
     wall_s = max(sum(one.wall_us for one in samples) for samples in windows.values()) / US_PER_S
