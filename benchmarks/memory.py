@@ -7,8 +7,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from kvchaos.stacks.holdings import GONE, resident_bytes
 from kvchaos.stacks.process_group import PROC
+from kvchaos.stacks.process_usage import GONE, resident_bytes
 
 PERIOD_S = 0.05
 

@@ -21,11 +21,11 @@ from kvchaos.prometheus.scraper import parse_samples
 from kvchaos.served_model import tiny
 from kvchaos.servers.registry import ServerEnv
 from kvchaos.stacks.command import HOST, Listening, plan_launch
-from kvchaos.stacks.holdings import cpu_s
-from kvchaos.stacks.local import LocalStack, choose_port, make_folders
+from kvchaos.stacks.local_stack import LocalStack, choose_port, make_folders
 from kvchaos.stacks.plugin import PLAIN_PARTS, PLUGIN_PARTS
-from kvchaos.stacks.process_group import look_at
-from kvchaos.stacks.record import RunRecord
+from kvchaos.stacks.process_group import group_state
+from kvchaos.stacks.process_registry import ProcessRegistry
+from kvchaos.stacks.process_usage import cpu_s
 from loadtests.processes import LoadProcesses
 
 _records = msgspec.json.Decoder(RequestRecord)
@@ -82,7 +82,7 @@ class Side:
         request = Request(scenario=scenario(name, chaos), server=server, seed=1, workers=1)
         run_id = new_run_id(request)
         run_dir = make_run_dir(runs, run_id)
-        self._record = RunRecord(
+        self._record = ProcessRegistry(
             state_folder(cache), run_id=run_id, run_dir=run_dir, control_dir=run_dir / layout.CONTROL
         )
         folders = make_folders(run_dir, self._record, PLUGIN_PARTS if chaos else PLAIN_PARTS)
@@ -109,7 +109,7 @@ class Side:
     def cpu_s(self) -> float:
         """Processor time so far of all of the server's processes, seconds."""
         assert self._stack.pid is not None
-        group = look_at(self._record.group(self._stack.pid))
+        group = group_state(self._record.group(self._stack.pid))
         return sum(cpu_s(process.pid) for process in group.processes)
 
     def block(self, number: int) -> Block:

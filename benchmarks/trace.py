@@ -40,7 +40,7 @@ from history.records import RequestRecord
 from kvchaos.interrupts import Interrupted, interrupts
 from kvchaos.planning import host, write_plan
 from kvchaos.report.markdown import between, markdown_table
-from kvchaos.stacks.holdings import resident_bytes
+from kvchaos.stacks.process_usage import resident_bytes
 from loadtests.mock.process import MockFailed, MockServer
 from loadtests.mock.settings import Fixed, Settings
 from loadtests.processes import LoadProcesses

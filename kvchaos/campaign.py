@@ -29,11 +29,11 @@ from kvchaos.prometheus.local_prometheus import local_prometheus
 from kvchaos.prometheus.run_monitor import create_monitor
 from kvchaos.reuse import Provided, Servers
 from kvchaos.scenario import check_stack
-from kvchaos.stacks.attach import Attached
+from kvchaos.stacks.attach import AttachedServer
 from kvchaos.stacks.command import Launch
-from kvchaos.stacks.leftovers import clean, find_leftovers
-from kvchaos.stacks.network import network_of
-from kvchaos.stacks.record import RecordedStarter
+from kvchaos.stacks.network import proxy_for
+from kvchaos.stacks.orphans import end_and_remove, find_orphans
+from kvchaos.stacks.process_registry import RegisteredStarter
 from kvchaos.terminal.display import Display, Turn
 from kvchaos.terminal.estimate import Took, left_s
 from kvchaos.terminal.tables import (
@@ -70,10 +70,10 @@ NS_PER_S = 1_000_000_000
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
-def clean_leftovers(places: Places, console: Console) -> None:
+def clean_orphans(places: Places, console: Console) -> None:
     """End what killed conductors left, before anything new starts."""
-    for leftover in find_leftovers(state_folder(places.cache)):
-        result = clean(leftover)
+    for leftover in find_orphans(state_folder(places.cache)):
+        result = end_and_remove(leftover)
         told = "; ".join((*result.ended, *result.remaining)) or "nothing was left"
         console.print(f"cleaned after run {leftover.state.run_id}: {told}", soft_wrap=True, markup=False)
 
@@ -150,7 +150,7 @@ def _run_each(
 
 def _earlier(run_dir: Path, request: Request) -> tuple[str, ...]:
     """The runs that its server had served before, where a fresh server can be had instead."""
-    return () if isinstance(request.server, Attached) else read_plan(run_dir).preceded_by
+    return () if isinstance(request.server, AttachedServer) else read_plan(run_dir).preceded_by
 
 
 def allow_open_files(request: Request) -> None:
@@ -227,7 +227,7 @@ def _conduct(
     front: Front | None,
     repeats: str | None,
 ) -> None:
-    if isinstance(request.server, Attached):
+    if isinstance(request.server, AttachedServer):
         plan = resolve_attached(request, request.server, run_dir.name)
         plan = plan.model_copy(update={"preceded_by": provided.preceded_by})
         _carry_out(request, plan, provided, run_dir, display)
@@ -254,7 +254,7 @@ def _carry_out(request: Request, plan: RunPlan, provided: Provided, run_dir: Pat
         prometheus = local_prometheus(run_dir, record)
     if prometheus is not None:
         plan = plan.model_copy(update={"prometheus": prometheus.plan})
-    with network_of(plan, run_dir, record) as network:
+    with proxy_for(plan, run_dir, record) as network:
         if network is not None:
             plan = plan.model_copy(update={"load_url": network.url})
         write_plan(plan, run_dir)
@@ -266,7 +266,7 @@ def _carry_out(request: Request, plan: RunPlan, provided: Provided, run_dir: Pat
             display,
             witness,
             network,
-            RecordedStarter(record),
+            RegisteredStarter(record),
             provided.files,
             provided.handover,
         ).conduct()

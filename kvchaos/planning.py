@@ -35,7 +35,7 @@ from kvchaos.release_range import contains
 from kvchaos.scenario import check_fit
 from kvchaos.served_model import ServedModel
 from kvchaos.servers.registry import ServerEnv, logprob_tolerance
-from kvchaos.stacks.attach import Attached, attached_scenario
+from kvchaos.stacks.attach import AttachedServer, attached_scenario
 from kvchaos.stacks.command import Launch
 
 NEEDED_BYTES = 200 << 20
@@ -48,7 +48,7 @@ class Request:
     """What the user asked for."""
 
     scenario: Scenario
-    server: ServerEnv | Attached
+    server: ServerEnv | AttachedServer
     seed: int
     workers: int
     join: MasterAddress | None = None
@@ -127,7 +127,7 @@ def _tolerance(request: Request) -> float:
     return logprob_tolerance(request.server) if isinstance(request.server, ServerEnv) else 0.0
 
 
-def resolve_attached(request: Request, server: Attached, run_id: str) -> RunPlan:
+def resolve_attached(request: Request, server: AttachedServer, run_id: str) -> RunPlan:
     """The plan for a server that is there. Raises UsageError for a scenario that needs more than load."""
     scenario = attached_scenario(request.scenario, server)
     check_fit(scenario)

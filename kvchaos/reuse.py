@@ -22,12 +22,12 @@ from kvchaos.interrupts import Interrupted
 from kvchaos.paths import Places, state_folder
 from kvchaos.planning import Request
 from kvchaos.servers.registry import ServerEnv
-from kvchaos.stacks.attach import Attached, AttachStack
+from kvchaos.stacks.attach import AttachedServer, AttachStack
 from kvchaos.stacks.command import HOST
-from kvchaos.stacks.compose.prepare import prepare_compose
+from kvchaos.stacks.compose.prepare_project import prepare_compose
 from kvchaos.stacks.kept_server import KeptServer, Prepare
-from kvchaos.stacks.prepare import LaunchRequest, Prepared, prepare_local
-from kvchaos.stacks.record import RunRecord
+from kvchaos.stacks.prepare_server import LaunchRequest, PreparedServer, prepare_local
+from kvchaos.stacks.process_registry import ProcessRegistry
 from kvchaos.stacks.server_files import OwnFiles, ServerFiles
 from kvchaos.stacks.stack import Stack
 
@@ -53,9 +53,9 @@ class Provided:
     """What a run gets of a server."""
 
     stack: Stack
-    record: RunRecord
+    record: ProcessRegistry
     files: ServerFiles
-    prepared: Prepared | None = None
+    prepared: PreparedServer | None = None
     """None where the server was there before the campaign."""
     kept: KeptServer | None = None
     """Set where the server is for several runs."""
@@ -105,7 +105,7 @@ class Servers:
             self._end_kept()
 
     def _provided(self, request: Request, run_dir: Path, following: Request | None) -> Provided:
-        if isinstance(request.server, Attached):
+        if isinstance(request.server, AttachedServer):
             return self._attached(request.server, run_dir)
         launch_request = self._launch_request(request, request.server, run_dir)
         obstacle = (
@@ -134,7 +134,7 @@ class Servers:
         else:
             kept.before_load, kept.figures = handover.before, handover.figures
 
-    def _attached(self, server: Attached, run_dir: Path) -> Provided:
+    def _attached(self, server: AttachedServer, run_dir: Path) -> Provided:
         record = self._record(run_dir, run_dir / layout.CONTROL)
         earlier = tuple(self._on_attached)
         self._on_attached.append(run_dir.name)
@@ -180,8 +180,8 @@ class Servers:
         finally:
             self._kept = None
 
-    def _record(self, run_dir: Path, control: Path) -> RunRecord:
-        return RunRecord(
+    def _record(self, run_dir: Path, control: Path) -> ProcessRegistry:
+        return ProcessRegistry(
             state_folder(self._places.cache), run_id=run_dir.name, run_dir=run_dir, control_dir=control
         )
 
@@ -205,7 +205,7 @@ def _for_several(
     stack = kept.prepared.stack
     return Provided(
         stack,
-        kept.record,
+        kept.registry,
         kept.files,
         kept.prepared,
         kept,

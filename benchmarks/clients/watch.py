@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from benchmarks.memory import children
-from kvchaos.stacks.holdings import GONE, cpu_s, resident_bytes
+from kvchaos.stacks.process_usage import GONE, cpu_s, resident_bytes
 
 PERIOD_S = 0.1
 

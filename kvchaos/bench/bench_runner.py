@@ -26,7 +26,7 @@ from kvchaos.judging import judge_run_dir
 from kvchaos.paths import Places
 from kvchaos.planning import Request, make_run_dir
 from kvchaos.servers.registry import ServerEnv
-from kvchaos.stacks.attach import Attached
+from kvchaos.stacks.attach import AttachedServer
 from oracles.speed import Speed, speeds
 from oracles.views.timeline import by_phase
 
@@ -42,7 +42,7 @@ class BenchTarget:
 
     side: str
     base: Base
-    server: ServerEnv | Attached
+    server: ServerEnv | AttachedServer
     stack: StackName = "local"
 
 

@@ -23,7 +23,7 @@ from kvchaos.bench.bench_runner import (
 from kvchaos.bench.bench_scenarios import Base
 from kvchaos.bench.bench_tables import Table, conclusions, missing_seeds, tables
 from kvchaos.bench.slo import Slo
-from kvchaos.campaign import clean_leftovers
+from kvchaos.campaign import clean_orphans
 from kvchaos.cli.tables import plain_table, print_table
 from kvchaos.errors import UsageError
 from kvchaos.paths import Places, cache_folder, runs_folder
@@ -39,7 +39,7 @@ def conduct(bench: Bench, runs: Path | None, sender: LoadOptions, make: Conduct)
     parent = runs.absolute() if runs else runs_folder()
     places = Places(cache=cache_folder(), runs=parent, port=None)
     console = Console(stderr=True)
-    clean_leftovers(places, console)
+    clean_orphans(places, console)
     folder = new_folder(bench.kind, bench.scenario, parent)
     bencher = BenchRunner(bench, folder, places, sender, console)
     try:

@@ -10,9 +10,9 @@ from history.plan import StackName
 from kvchaos.errors import UsageError
 from kvchaos.servers.progress import shown
 from kvchaos.servers.registry import ServerEnv, find_server
-from kvchaos.stacks.attach import Attached, look_at
-from kvchaos.stacks.compose.engine import connect
-from kvchaos.stacks.compose.obtain import Workshop, obtain
+from kvchaos.stacks.attach import AttachedServer, inspect_server
+from kvchaos.stacks.compose.container_runtime import connect
+from kvchaos.stacks.compose.image_builder import ImageBuilder, ensure_images
 from kvchaos.stacks.device import Platform
 
 DEFAULT_SERVER = "0.32.0"
@@ -22,14 +22,14 @@ PLATFORMS: dict[StackName, Platform] = {"compose-cpu": "cpu", "compose-gpu": "cu
 
 def server_for(
     stack: StackName, url: str | None, server: str | None, cache: Path, *, grafana: bool = False
-) -> ServerEnv | Attached:
+) -> ServerEnv | AttachedServer:
     """Have its images where it needs any, Grafana's too if that is wanted. Raises UsageError."""
     if stack == "attach":
         if url is None or server is not None:
             raise UsageError(
                 "--stack attach takes the server at --url http://127.0.0.1:PORT, and no --server"
             )
-        return look_at(url)
+        return inspect_server(url)
     if url is not None:
         raise UsageError("--url goes with --stack attach")
     version = server or DEFAULT_SERVER
@@ -38,6 +38,8 @@ def server_for(
     client = connect()
     try:
         with shown(Console(stderr=True)) as progress:
-            return obtain(Workshop(client, cache, progress), PLATFORMS[stack], version, grafana=grafana)
+            return ensure_images(
+                ImageBuilder(client, cache, progress), PLATFORMS[stack], version, grafana=grafana
+            )
     finally:
         client.close()

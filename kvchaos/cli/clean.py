@@ -8,19 +8,19 @@ import typer
 
 from kvchaos.errors import UsageError
 from kvchaos.paths import cache_folder, state_folder
-from kvchaos.stacks.compose.engine import asking, connect
-from kvchaos.stacks.compose.sweep import remove_orphans
-from kvchaos.stacks.leftovers import clean, find_leftovers, remove_drafts
+from kvchaos.stacks.compose.cleanup import remove_orphaned_projects
+from kvchaos.stacks.compose.container_runtime import connect, runtime_errors_named
+from kvchaos.stacks.orphans import end_and_remove, find_orphans, remove_drafts
 
 
 def clean_command() -> None:
     """End and remove what killed runs left behind, and what was left up to be looked at. Live runs stay."""
     state = state_folder(cache_folder())
-    leftovers = find_leftovers(state)
+    leftovers = find_orphans(state)
     remaining: list[str] = []
     for leftover in leftovers:
         typer.echo(f"run {leftover.state.run_id} ({leftover.state.run_dir}) was killed")
-        result = clean(leftover)
+        result = end_and_remove(leftover)
         for line in result.ended or ("nothing of it was left",):
             typer.echo(f"  {line}")
         remaining += result.remaining
@@ -44,7 +44,7 @@ def _remove_kept(state: Path) -> tuple[str, ...]:
         # Without an engine no container runs; records that name one have been told of.
         return ()
     try:
-        with asking("what a run has left up"):
-            return remove_orphans(client, state)
+        with runtime_errors_named("what a run has left up"):
+            return remove_orphaned_projects(client, state)
     finally:
         client.close()

@@ -13,7 +13,7 @@ from rich.console import Console
 from history.plan import Scenario
 from history.verdict import Outcome
 from kvchaos.bugs.catalogue import known_bugs
-from kvchaos.campaign import clean_leftovers
+from kvchaos.campaign import clean_orphans
 from kvchaos.cli.run import DEFAULT_SEED, DEFAULT_STACK, MAX_SEED
 from kvchaos.errors import UsageError
 from kvchaos.judging import exit_code
@@ -76,7 +76,7 @@ def matrix_command(
         accept_code=accept_code,
     )
     places = Places(cache=cache, runs=runs.absolute() if runs else matrix_runs_folder(cache), port=None)
-    clean_leftovers(places, console)
+    clean_orphans(places, console)
 
     def say(text: str) -> None:
         console.print(text, highlight=False, markup=False, soft_wrap=True)

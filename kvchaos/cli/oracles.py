@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from kvchaos.campaign import clean_leftovers
+from kvchaos.campaign import clean_orphans
 from kvchaos.cli.chosen_server import DEFAULT_SERVER
 from kvchaos.cli.tables import plain_table, print_table
 from kvchaos.errors import UsageError
@@ -63,7 +63,7 @@ def oracles_command(
         need_prometheus(os.environ)
     environment = find_server(server or DEFAULT_SERVER, places.cache)
     console = Console()
-    clean_leftovers(places, console)
+    clean_orphans(places, console)
     scored: list[SessionScore] = []
     for run in run_sessions(chosen, environment, places, console):
         console.print(f"{run.session}: {_word(run)}", markup=False, highlight=False)

@@ -22,13 +22,13 @@ from kvchaos.scenario import check_stack, find_scenario, load_scenario
 from kvchaos.served_model import tiny
 from kvchaos.servers.registry import ServerEnv, find_server
 from kvchaos.stacks.command import Launch, Listening, RunFolders, plan_launch
+from kvchaos.stacks.compose.image_builder import server_of
 from kvchaos.stacks.compose.images import images_of
-from kvchaos.stacks.compose.obtain import server_of
-from kvchaos.stacks.compose.prepare import plan_project
+from kvchaos.stacks.compose.prepare_project import plan_project
 from kvchaos.stacks.device import Platform, device_of
-from kvchaos.stacks.local import choose_port
+from kvchaos.stacks.local_stack import choose_port
 from kvchaos.stacks.plugin import PLUGIN
-from kvchaos.stacks.prepare import LaunchRequest
+from kvchaos.stacks.prepare_server import LaunchRequest
 
 TEMP = "kvchaos-xxxxxxxx"
 """Of that name a run makes a folder of its own."""

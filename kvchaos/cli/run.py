@@ -14,7 +14,7 @@ from rich.console import Console
 from history.plan import ClientKind, StackName
 from kvchaos import gpu
 from kvchaos.bugs.catalogue import known_bugs
-from kvchaos.campaign import clean_leftovers, run_all
+from kvchaos.campaign import clean_orphans, run_all
 from kvchaos.cli.chosen_server import DEFAULT_SERVER, PLATFORMS, server_for
 from kvchaos.errors import UsageError
 from kvchaos.joining import MasterAddress, check_free, master_address
@@ -139,7 +139,7 @@ def run_command(
         for again in range(repeat)
     ]
     console = Console()
-    clean_leftovers(places, console)
+    clean_orphans(places, console)
     rows = run_all(requests, places, console, reuse=not fresh)
     return exit_code(row.verdict.outcome for row in rows)
 

@@ -32,7 +32,7 @@ from kvchaos.clientbench.step_figures import (
     step_figures,
 )
 from kvchaos.planning import write_plan
-from kvchaos.stacks.holdings import cpu_s
+from kvchaos.stacks.process_usage import cpu_s
 from loadtests.mock.process import MockServer
 from loadtests.mock.sent import SentRecord
 from loadtests.mock.settings import Fixed, Settings

@@ -284,7 +284,7 @@ class Conductor:
             raise LoadGeneratorLost("; ".join(failures))
 
     def _record_container_events(self) -> None:
-        for action in self._stack.happenings():
+        for action in self._stack.container_events():
             self._events.write(action)
 
     def _check_load(self) -> None:

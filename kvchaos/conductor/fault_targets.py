@@ -24,8 +24,8 @@ from history.plan import FaultSpec, RunPlan
 from history.records import CROWD
 from kvchaos.conductor.server_lifecycle import ServerLifecycle
 from kvchaos.prometheus.run_monitor import PrometheusService
-from kvchaos.stacks.compose.stack import ComposeStack
-from kvchaos.stacks.local import LocalStack
+from kvchaos.stacks.compose.compose_stack import ComposeStack
+from kvchaos.stacks.local_stack import LocalStack
 from kvchaos.stacks.network import NetworkProxy
 from kvchaos.stacks.stack import Stack
 from loadtests.messages import Progress

@@ -11,9 +11,9 @@ from history.plan import PrometheusPlan
 from kvchaos.errors import UsageError
 from kvchaos.prometheus.config import CONFIG
 from kvchaos.stacks.command import HOST
-from kvchaos.stacks.ending import end_group
-from kvchaos.stacks.record import RunRecord
-from kvchaos.stacks.server_log import last_words
+from kvchaos.stacks.group_termination import end_group
+from kvchaos.stacks.process_registry import ProcessRegistry
+from kvchaos.stacks.server_log import last_lines
 
 DATA = "data"
 GRACE_S = 10.0
@@ -34,7 +34,7 @@ def prometheus_command(program: Path, folder: Path, port: int) -> tuple[str, ...
 class LocalPrometheus:
     """Started and ended by us; it may be started again after an end, on the same data."""
 
-    def __init__(self, plan: PrometheusPlan, run_dir: Path, record: RunRecord) -> None:
+    def __init__(self, plan: PrometheusPlan, run_dir: Path, record: ProcessRegistry) -> None:
         self._command = plan.command
         self._log = run_dir / layout.PROMETHEUS_LOG
         self._folder = run_dir / layout.PROMETHEUS_FOLDER
@@ -56,7 +56,7 @@ class LocalPrometheus:
         """Raises UsageError when it has ended by itself."""
         if self._process is None or (code := self._process.poll()) is None:
             return
-        tail = last_words(self._log)
+        tail = last_lines(self._log)
         last = f"; its last line: {tail[-1]}" if tail else ""
         raise UsageError(f"Prometheus ended with code {code}; see {self._log}{last}")
 

@@ -11,8 +11,8 @@ from kvchaos.prometheus.local_process import LocalPrometheus, prometheus_command
 from kvchaos.prometheus.program import need_prometheus, version_of
 from kvchaos.prometheus.run_monitor import Prometheus
 from kvchaos.stacks.command import HOST
-from kvchaos.stacks.local import choose_port
-from kvchaos.stacks.record import RunRecord
+from kvchaos.stacks.local_stack import choose_port
+from kvchaos.stacks.process_registry import ProcessRegistry
 
 
 def plan_prometheus(run_dir: Path) -> PrometheusPlan:
@@ -26,7 +26,7 @@ def plan_prometheus(run_dir: Path) -> PrometheusPlan:
     )
 
 
-def local_prometheus(run_dir: Path, record: RunRecord) -> Prometheus:
+def local_prometheus(run_dir: Path, record: ProcessRegistry) -> Prometheus:
     """One to be started beside a run. Raises UsageError when this machine has none."""
     plan = plan_prometheus(run_dir)
     return Prometheus(plan, LocalPrometheus(plan, run_dir, record))

@@ -21,7 +21,7 @@ from kvchaos.prometheus.scraper import BadScrape, Samples, parse_samples
 from kvchaos.stacks.stack import GRACE_S, ServerStartFailed
 from loadtests.target import loopback_url
 
-ASK_S = 10.0
+TIMEOUT_S = 10.0
 POLL_S = 0.25
 CACHE = "vllm:cache_config_info"
 BUSY = ("vllm:num_requests_running", "vllm:num_requests_waiting")
@@ -30,25 +30,25 @@ BUSY = ("vllm:num_requests_running", "vllm:num_requests_waiting")
 T = TypeVar("T", bound=BaseModel)
 
 
-class _Told(BaseModel):
-    """Of what a server tells, the part that is read."""
+class _Response(BaseModel):
+    """The part of a response that is read."""
 
 
-class _Version(_Told):
+class _Version(_Response):
     version: str
 
 
-class _Model(_Told):
+class _Model(_Response):
     id: str
     max_model_len: int = Field(gt=0)
 
 
-class _Models(_Told):
+class _Models(_Response):
     data: tuple[_Model, ...] = Field(min_length=1)
 
 
-class Attached(Strict):
-    """A server by its own word."""
+class AttachedServer(Strict):
+    """A server as it describes itself."""
 
     name: str
     """Its address."""
@@ -67,8 +67,8 @@ class Attached(Strict):
         return Version(Version(self.vllm).public)
 
 
-def look_at(url: str) -> Attached:
-    """Ask a server what it is. Raises UsageError when it is none, is busy, or is not on this machine."""
+def inspect_server(url: str) -> AttachedServer:
+    """Identify a server. Raises UsageError when it is none, is busy, or is not on this machine."""
     try:
         base_url = loopback_url(url)
     except ValueError as error:
@@ -80,7 +80,7 @@ def look_at(url: str) -> Attached:
     model = _read(_Models, base_url, "/v1/models").data[0]
     try:
         cache = next(parse_key(key)[1] for key in samples if key.startswith(CACHE))
-        return Attached(
+        return AttachedServer(
             name=urlsplit(base_url).netloc,
             vllm=str(Version(_read(_Version, base_url, "/version").version)),
             base_url=base_url,
@@ -93,7 +93,7 @@ def look_at(url: str) -> Attached:
         raise UsageError(f"{base_url}: the server does not tell what it is: {error!r}") from error
 
 
-def attached_scenario(scenario: Scenario, server: Attached) -> Scenario:
+def attached_scenario(scenario: Scenario, server: AttachedServer) -> Scenario:
     """The scenario with the server's own settings, and without expectations of what these would bring.
 
     Raises UsageError for one that needs more than load.
@@ -113,11 +113,11 @@ def attached_scenario(scenario: Scenario, server: Attached) -> Scenario:
 class AttachStack:
     """Starts nothing and ends nothing."""
 
-    def __init__(self, server: Attached) -> None:
+    def __init__(self, server: AttachedServer) -> None:
         self._server = server
 
     def start(self) -> None:
-        """It runs, or the look at it would have failed."""
+        """It runs already: `inspect_server` would have failed otherwise."""
 
     def wait_ready(self, deadline_s: float) -> None:
         """Raises ServerStartFailed."""
@@ -135,20 +135,20 @@ class AttachStack:
         return ServerStart(url=self._server.base_url)
 
     def alive(self) -> bool:
-        """By the word of /health; nothing else of it can be seen."""
+        """By /health; nothing else of it can be observed."""
         try:
             return _get(self._server.base_url, "/health")[0] == HTTPStatus.OK
         except UsageError:
             return False
 
     def exit_code(self) -> int | None:
-        """How a server that is not ours ended is not seen."""
+        """The exit code of a server that is not ours cannot be observed."""
         return None
 
     def observe(self) -> None:
-        """Nothing of it is recorded, since nothing of it is ended."""
+        """Nothing of it is registered, since nothing of it is ended."""
 
-    def happenings(self) -> tuple[ContainerAction, ...]:
+    def container_events(self) -> tuple[ContainerAction, ...]:
         """There is no container."""
         return ()
 
@@ -163,7 +163,7 @@ class AttachStack:
 
 
 def _read(kind: type[T], base_url: str, path: str) -> T:
-    body = _ask(base_url, path)
+    body = _get_ok(base_url, path)
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:
@@ -173,13 +173,13 @@ def _read(kind: type[T], base_url: str, path: str) -> T:
 
 def _samples(base_url: str) -> Samples:
     try:
-        return parse_samples(_ask(base_url, "/metrics").decode("utf-8", "replace"))
+        return parse_samples(_get_ok(base_url, "/metrics").decode("utf-8", "replace"))
     except BadScrape as error:
         raise UsageError(f"{base_url}/metrics: {error}") from error
 
 
-def _ask(base_url: str, path: str) -> bytes:
-    """Raises UsageError unless the answer has status 200."""
+def _get_ok(base_url: str, path: str) -> bytes:
+    """The body of a response. Raises UsageError unless it has status 200."""
     status, body = _get(base_url, path)
     if status != HTTPStatus.OK:
         raise UsageError(f"{base_url}{path}: answered {status}; is that a vLLM server?")
@@ -189,7 +189,7 @@ def _ask(base_url: str, path: str) -> bytes:
 def _get(base_url: str, path: str) -> tuple[int, bytes]:
     """Raises UsageError when nobody answers."""
     address = urlsplit(base_url)
-    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=ASK_S)
+    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=TIMEOUT_S)
     try:
         connection.request("GET", path)
         response = connection.getresponse()

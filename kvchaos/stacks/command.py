@@ -46,7 +46,7 @@ OWN_FLAGS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class RunFolders:
-    """Folders of a run that the server is told about."""
+    """Folders of a run that the server gets in its command and environment."""
 
     temp: Path
     """For sockets and temporary files; a short path, removed when the server has ended."""
@@ -65,7 +65,7 @@ class Launch:
     """What is added to the inherited environment."""
     port: int
     host: str = HOST
-    """Where the suite asks it: on loopback, unless load workers of other machines need another address."""
+    """The address for the suite: loopback, unless load workers elsewhere need another address."""
 
     @property
     def base_url(self) -> str:

@@ -1,4 +1,4 @@
-"""How a server is told to offload, and which plug-ins it loads for that: `--kv-transfer-config`."""
+"""The value of `--kv-transfer-config`: how a server offloads, and which plug-ins it loads for that."""
 
 from __future__ import annotations
 

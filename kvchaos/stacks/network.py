@@ -1,6 +1,6 @@
 """The proxy before a server, where a scenario strikes the network: a process of its own.
 
-Only the load goes through it. Scrapes, canaries and questions of health go to the server itself, so that a
+Only the load goes through it. Scrapes, probes and health checks go to the server itself, so that a
 cut line is not taken for a dead server.
 """
 
@@ -19,8 +19,8 @@ from history import layout
 from history.plan import RunPlan
 from kvchaos.errors import UsageError
 from kvchaos.stacks.command import HOST
-from kvchaos.stacks.ending import end_group
-from kvchaos.stacks.record import RunRecord
+from kvchaos.stacks.group_termination import end_group
+from kvchaos.stacks.process_registry import ProcessRegistry
 
 PACKAGES = Path(__file__).resolve().parent.parent.parent
 START_S = 30.0
@@ -35,27 +35,27 @@ class NetworkProxy:
         self._process = process
         self.handle = handle
         self.url = f"http://{HOST}:{port}"
-        """What to ask in the server's place."""
+        """The address to use instead of the server's."""
 
     def failure(self) -> str | None:
-        """One line when it has died: then nothing that the load saw says anything about the server."""
+        """One line when it has died: then the results of the load say nothing about the server."""
         code = self._process.poll()
         if code is None:
             return None
         return f"the network's proxy ended with code {code}; see {layout.NETWORK_LOG}"
 
 
-def network_of(
-    plan: RunPlan, run_dir: Path, record: RunRecord
+def proxy_for(
+    plan: RunPlan, run_dir: Path, registry: ProcessRegistry
 ) -> AbstractContextManager[NetworkProxy | None]:
     """What the load of a run goes through; None where no fault strikes the network."""
     if any(fault.kind in NetworkInjector.kinds for fault in plan.scenario.faults):
-        return network_before(plan.base_url, run_dir, record)
+        return proxy_before(plan.base_url, run_dir, registry)
     return nullcontext()
 
 
 @contextmanager
-def network_before(server_url: str, run_dir: Path, record: RunRecord) -> Iterator[NetworkProxy]:
+def proxy_before(server_url: str, run_dir: Path, registry: ProcessRegistry) -> Iterator[NetworkProxy]:
     """A proxy before the server, for the time of the block; the server need not run yet.
 
     Raises UsageError when the proxy does not start or ends too early.
@@ -64,7 +64,7 @@ def network_before(server_url: str, run_dir: Path, record: RunRecord) -> Iterato
     assert port is not None
     reports = run_dir / layout.NETWORK
     with (run_dir / layout.NETWORK_LOG).open("ab") as log:
-        process = record.start_talking(
+        process = registry.start_with_stdin(
             proxy_command(port, reports), what="network", environment=os.environ, cwd=PACKAGES, log=log
         )
     assert process.stdin is not None
@@ -74,15 +74,15 @@ def network_before(server_url: str, run_dir: Path, record: RunRecord) -> Iterato
     except ProxyFailed as error:
         raise UsageError(f"the network's proxy: {error}; see {run_dir / layout.NETWORK_LOG}") from error
     finally:
-        _end(process, handle, record)
+        _end(process, handle, registry)
 
 
-def _end(process: subprocess.Popen[bytes], handle: Handle, record: RunRecord) -> None:
+def _end(process: subprocess.Popen[bytes], handle: Handle, registry: ProcessRegistry) -> None:
     """By the end of its commands; one that does not leave is ended."""
     handle.close()
     try:
         process.wait(LEAVE_S)
     except subprocess.TimeoutExpired:
-        end_group(record.group(process.pid), LEAVE_S)
+        end_group(registry.group(process.pid), LEAVE_S)
         process.wait()
-    record.drop_group(process.pid)
+    registry.drop_group(process.pid)

@@ -33,7 +33,7 @@ class Group(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     start_ticks: int
     """When the leader started."""
     seen_ticks: int
-    """When we last saw the group alive."""
+    """When we last observed the group alive."""
     what: What
 
 
@@ -61,7 +61,7 @@ class Ownership(StrEnum):
     REUSED = "reused"
     """The leader's id belongs to another process now, so our group has ended."""
     UNPROVEN = "unproven"
-    """The leader is gone and every member is younger than our last look."""
+    """The leader is gone and every member is younger than our last observation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ def group_of(pid: int, what: What) -> Group:
     return Group(leader=pid, start_ticks=leader.start_ticks, seen_ticks=leader.start_ticks, what=what)
 
 
-def look_at(group: Group, proc: Path = PROC, among: Sequence[Process] | None = None) -> GroupState:
+def group_state(group: Group, proc: Path = PROC, among: Sequence[Process] | None = None) -> GroupState:
     """Find the group's running processes and whether they are ours. `among`: all that run, if known."""
     leader = read_process(group.leader, proc)
     if leader is not None and leader.start_ticks != group.start_ticks:
@@ -117,23 +117,23 @@ def look_at(group: Group, proc: Path = PROC, among: Sequence[Process] | None = N
     return GroupState(Ownership.UNPROVEN, members)
 
 
-def see(group: Group) -> tuple[Group, GroupState]:
-    """Look at the group, and note the time of the look when it lives and is ours."""
-    (look,) = see_all([group])
-    return look
+def refresh(group: Group) -> tuple[Group, GroupState]:
+    """Observe the group, and update the time of the observation when it lives and is ours."""
+    (refreshed,) = refresh_all([group])
+    return refreshed
 
 
-def see_all(groups: Iterable[Group]) -> list[tuple[Group, GroupState]]:
+def refresh_all(groups: Iterable[Group]) -> list[tuple[Group, GroupState]]:
     """The same for several groups, with one pass over the processes of the machine."""
-    # A list that is older than the look at a leader would be wrong only by what has ended since.
+    # A list that is older than the read of a leader can be wrong only by what has ended since.
     now, everyone = now_ticks(), running()
-    looks = []
+    results = []
     for group in groups:
-        state = look_at(group, among=everyone)
+        state = group_state(group, among=everyone)
         if state.ownership is Ownership.OURS:
             group = msgspec.structs.replace(group, seen_ticks=now)
-        looks.append((group, state))
-    return looks
+        results.append((group, state))
+    return results
 
 
 def descendants(members: Sequence[Process], among: Sequence[Process]) -> tuple[Process, ...]:

@@ -1,4 +1,4 @@
-"""What a record of a run says: everything that would be left behind if its conductor were killed now."""
+"""The content of a process registry: all that a conductor would leave behind if it were killed now."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PID_NAMESPACE = Path("/proc/self/ns/pid")
 DRAFT_SUFFIX = ".draft"
 
 
-class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class MachineId(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where process ids have a meaning: a cache folder may be shared by machines and containers."""
 
     host: str
@@ -26,7 +26,7 @@ class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     pid_namespace: str
 
 
-class Conductor(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ConductorProcess(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     pid: int
     start_ticks: int
 
@@ -38,33 +38,33 @@ class RunState(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     run_id: str
     run_dir: str
     control_dir: str
-    place: Place
-    conductor: Conductor
+    place: MachineId
+    conductor: ConductorProcess
     groups: tuple[Group, ...] = ()
     temp_folders: tuple[str, ...] = ()
     projects: tuple[str, ...] = ()
     """Compose projects, by name."""
     shm: tuple[ShmFile, ...] = ()
-    """Files under /dev/shm that the recorded servers use."""
+    """Files under /dev/shm that the registered servers use."""
     older_shm: tuple[int, ...] = ()
     """Inodes that were there before: never ours."""
 
 
-def this_place() -> Place:
-    return Place(
+def this_machine() -> MachineId:
+    return MachineId(
         host=platform.node(),
         boot=BOOT_ID.read_text(encoding="ascii").strip(),
         pid_namespace=str(PID_NAMESPACE.readlink()),
     )
 
 
-def new_shm(state: RunState, looks: Iterable[tuple[Group, GroupState]]) -> set[ShmFile]:
+def new_shm(state: RunState, states: Iterable[tuple[Group, GroupState]]) -> set[ShmFile]:
     """Files that the servers among these groups use now and that are younger than the run."""
     pids: set[int] = set()
-    for group, look in looks:
-        if group.what == "server" and look.ownership in (Ownership.OURS, Ownership.ENDED):
+    for group, group_state in states:
+        if group.what == "server" and group_state.ownership in (Ownership.OURS, Ownership.ENDED):
             # The leader may be dead already, and libiomp's file of it is still there.
-            pids |= {group.leader, *(process.pid for process in look.processes)}
+            pids |= {group.leader, *(process.pid for process in group_state.processes)}
     return younger_shm(state, pids)
 
 
@@ -75,7 +75,7 @@ def younger_shm(state: RunState, pids: Iterable[int]) -> set[ShmFile]:
 
 
 def with_shm(state: RunState, pids: Iterable[int]) -> RunState:
-    """The state with the files noted that these processes of a server use now."""
+    """The state with the files added that these processes of a server use now."""
     shm = younger_shm(state, pids) | set(state.shm)
     return msgspec.structs.replace(state, shm=tuple(sorted(shm)))
 

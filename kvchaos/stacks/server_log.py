@@ -1,4 +1,4 @@
-"""The end of a server's log, for messages: what it said last, without decoration."""
+"""The end of a server's log, for messages: its last lines, without terminal codes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ TAIL_BYTES = 64 * 1024
 TERMINAL_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
-def last_words(log: Path, lines: int = 15) -> tuple[str, ...]:
-    """The last lines that hold a word, terminal codes removed; empty when there is no log."""
+def last_lines(log: Path, lines: int = 15) -> tuple[str, ...]:
+    """The last lines with a letter or digit, terminal codes removed; empty when there is no log."""
     try:
         with log.open("rb") as file:
             size = file.seek(0, 2)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from kvchaos.stacks.holdings import GONE
 from kvchaos.stacks.process_group import PROC
+from kvchaos.stacks.process_usage import GONE
 
 SHM = Path("/dev/shm")
 STAT_BLOCK_BYTES = 512

@@ -1,4 +1,4 @@
-"""What the conductor asks of a stack, wherever its server runs."""
+"""The interface of a stack to the conductor, wherever its server runs."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ class ServerStartFailed(UsageError):
 
 
 class ServerNotStopped(UsageError):
-    """Something of the server remains after SIGKILL; it stays in the record."""
+    """Something of the server remains after SIGKILL; it stays in the registry."""
 
 
 class Stack(Protocol):
-    """A server under test, through all its lives. `stop` belongs on every way out.
+    """A server under test, through all its incarnations. `stop` is to be called however the run ends.
 
-    OSError from any of them: the record of the run could not be written.
+    OSError from any of them: the process registry could not be written.
     """
 
     def start(self) -> None:
-        """Begin a life of the server; what a dead one left is removed before.
+        """Start an incarnation of the server; what a dead one left is removed before.
 
         Raises UsageError when it cannot be started, RuntimeError while it runs.
         """
@@ -55,19 +55,19 @@ class Stack(Protocol):
         ...
 
     def exit_code(self) -> int | None:
-        """How this life ended, negative for a signal; None while it lasts and before the first."""
+        """Of this incarnation, negative for a signal; None while it runs and before the first."""
         ...
 
     def observe(self) -> None:
-        """Keep the record of what runs fresh; to be called about once a second."""
+        """Refresh the process registry and the container events; to be called about once a second."""
         ...
 
-    def happenings(self) -> Sequence[ContainerAction]:
-        """What befell the server's containers since it was last asked, as seen by `observe`, in order."""
+    def container_events(self) -> Sequence[ContainerAction]:
+        """Actions on the server's containers since the last call, as of the last `observe`, in order."""
         ...
 
     def resources(self) -> ResourceRecord | None:
-        """What the server's processes hold now; None when none of them runs or can be seen."""
+        """Usage of the server's processes now; None when none of them runs or can be observed."""
         ...
 
     def serve(self, run_dir: Path) -> None:

@@ -14,9 +14,9 @@ from kvchaos.errors import UsageError
 from kvchaos.paths import cache_folder, state_folder
 from kvchaos.servers.progress import PlainProgress
 from kvchaos.servers.registry import ServerEnv
-from kvchaos.stacks.compose.engine import connect
-from kvchaos.stacks.compose.obtain import Workshop, obtain
-from kvchaos.stacks.compose.sweep import remove_orphans
+from kvchaos.stacks.compose.cleanup import remove_orphaned_projects
+from kvchaos.stacks.compose.container_runtime import connect
+from kvchaos.stacks.compose.image_builder import ImageBuilder, ensure_images
 from tests.server.bench import NEW, Bench, own_cache
 
 
@@ -33,9 +33,9 @@ def engine() -> Iterator[docker.DockerClient]:
 @pytest.fixture(scope="session")
 def image(engine: docker.DockerClient) -> ServerEnv:
     """The CPU server in its image, which is built when it is not there yet."""
-    workshop = Workshop(engine, cache_folder(), PlainProgress(Console(file=sys.__stderr__)))
+    workshop = ImageBuilder(engine, cache_folder(), PlainProgress(Console(file=sys.__stderr__)))
     try:
-        return obtain(workshop, "cpu", NEW, grafana=False)
+        return ensure_images(workshop, "cpu", NEW, grafana=False)
     except UsageError as error:
         pytest.fail(f"the tests need the server's image: {error}", pytrace=False)
 
@@ -48,4 +48,4 @@ def bench(tmp_path: Path, image: ServerEnv, engine: docker.DockerClient) -> Iter
     state = state_folder(made.cache)
     for record in state.glob("*.json"):
         record.unlink()
-    remove_orphans(engine, state)
+    remove_orphaned_projects(engine, state)

@@ -9,8 +9,8 @@ from typing import Any
 
 import docker
 
+from kvchaos.stacks.compose.cleanup import PROJECT_LABEL
 from kvchaos.stacks.compose.project import STATE_LABEL
-from kvchaos.stacks.compose.sweep import PROJECT_LABEL
 from kvchaos.stacks.process_group import PROC
 
 

@@ -14,11 +14,11 @@ from kvchaos.paths import state_folder
 from kvchaos.prometheus.config import ScrapeTargets, write_config
 from kvchaos.scenario import find_scenario, load_scenario
 from kvchaos.servers.registry import ServerEnv
-from kvchaos.stacks.compose.prepare import prepare_compose
+from kvchaos.stacks.compose.compose_stack import ComposeStack
+from kvchaos.stacks.compose.prepare_project import prepare_compose
 from kvchaos.stacks.compose.project import STATE_LABEL
-from kvchaos.stacks.compose.stack import ComposeStack
-from kvchaos.stacks.prepare import LaunchRequest
-from kvchaos.stacks.record import RunRecord
+from kvchaos.stacks.prepare_server import LaunchRequest
+from kvchaos.stacks.process_registry import ProcessRegistry
 from tests.compose.engine import NOTHING, ids_of, traces_of
 from tests.server.bench import NEW, Bench, wait_for
 
@@ -34,7 +34,7 @@ class Life:
         self.run_dir = bench.runs / name
         self.run_dir.mkdir(parents=True)
         self.state = state_folder(bench.cache)
-        self.record = RunRecord(
+        self.record = ProcessRegistry(
             self.state, run_id=name, run_dir=self.run_dir, control_dir=self.run_dir / layout.CONTROL
         )
         settings = load_scenario(find_scenario(SCENARIO)).server
@@ -75,7 +75,7 @@ def test_up_and_down_again_and_again_leaves_nothing(
         wait_until_gone(engine, life.state, made)
         assert list(life.state.iterdir()) == []
         assert is_free(life.stack.launch.port)
-        actions = {(told.service, told.action) for told in life.stack.happenings()}
+        actions = {(told.service, told.action) for told in life.stack.container_events()}
         assert {("server", "start"), ("server", "die"), ("prometheus", "start")} <= actions
 
 

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from kvchaos.stacks.command import Launch
-from kvchaos.stacks.local import LocalStack, choose_port, make_folders
-from kvchaos.stacks.record import RunRecord
+from kvchaos.stacks.local_stack import LocalStack, choose_port, make_folders
+from kvchaos.stacks.process_registry import ProcessRegistry
 
 SERVER_TREE = Path(__file__).with_name("server_tree.py")
 
@@ -16,7 +16,7 @@ SERVER_TREE = Path(__file__).with_name("server_tree.py")
 def main() -> None:
     state_folder, run_dir, *options = sys.argv[1:]
     run = Path(run_dir)
-    record = RunRecord(Path(state_folder), run_id="doomed", run_dir=run, control_dir=run / "control")
+    record = ProcessRegistry(Path(state_folder), run_id="doomed", run_dir=run, control_dir=run / "control")
     folders = make_folders(run, record)
     port = choose_port(None)
     command = (sys.executable, str(SERVER_TREE), "--port", str(port), "--pids", str(run / "pids"), *options)

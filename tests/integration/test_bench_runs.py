@@ -34,7 +34,7 @@ from kvchaos.errors import UsageError
 from kvchaos.paths import Places
 from kvchaos.planning import Request
 from kvchaos.scenario import load_scenario
-from kvchaos.stacks.attach import Attached
+from kvchaos.stacks.attach import AttachedServer
 from tests.unit import benching
 from tests.unit.benching import bench, bench_run
 from tests.unit.conducting import SERVER, register_fake, scenario, write_scenario
@@ -206,7 +206,7 @@ def damaged_rate(run: Run) -> None:
 def test_a_server_that_was_there_before_is_never_asked_the_same_twice(
     tmp_path: Path, base: Base, campaign: Pretended
 ) -> None:
-    there = Attached(
+    there = AttachedServer(
         name="127.0.0.1:8000",
         vllm="0.32.0",
         base_url="http://127.0.0.1:8000",

@@ -20,7 +20,7 @@ from kvchaos.campaign import run_all
 from kvchaos.errors import UsageError
 from kvchaos.judging import judge_run_dir
 from kvchaos.planning import Request
-from kvchaos.stacks.leftovers import clean, find_leftovers
+from kvchaos.stacks.orphans import end_and_remove, find_orphans
 from tests.unit.conducting import (
     ROOT,
     SERVER,
@@ -57,8 +57,8 @@ class Running(Bench):
         for process in self.started:
             process.kill()
             process.communicate()
-        for leftover in find_leftovers(self.state_folder):
-            clean(leftover, grace_s=0)
+        for leftover in find_orphans(self.state_folder):
+            end_and_remove(leftover, grace_s=0)
 
     def in_mid_load(self) -> tuple[subprocess.Popen[str], set[int]]:
         """A conductor in the middle of its load, and the groups of its server and load process."""

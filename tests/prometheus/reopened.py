@@ -15,7 +15,7 @@ from requests import RequestException
 from history import layout
 from kvchaos.prometheus.local_process import DATA
 from kvchaos.prometheus.program import need_prometheus
-from kvchaos.stacks.local import choose_port
+from kvchaos.stacks.local_stack import choose_port
 
 READY_S = 60.0
 

@@ -23,8 +23,8 @@ from kvchaos.prometheus.config import ScrapeTargets, write_config
 from kvchaos.prometheus.local_process import LocalPrometheus
 from kvchaos.prometheus.local_prometheus import plan_prometheus
 from kvchaos.prometheus.queries import PrometheusClient, Unreachable, read_scrapes
-from kvchaos.stacks.local import choose_port
-from kvchaos.stacks.record import RunRecord
+from kvchaos.stacks.local_stack import choose_port
+from kvchaos.stacks.process_registry import ProcessRegistry
 from tests.prometheus.conftest import Target, serving
 from tests.unit.conducting import wait_for
 
@@ -61,7 +61,7 @@ class Watched:
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     folder = tmp_path_factory.mktemp("prometheus")
     plan = plan_prometheus(folder)
-    record = RunRecord(folder / "state", run_id=RUN, run_dir=folder, control_dir=folder)
+    record = ProcessRegistry(folder / "state", run_id=RUN, run_dir=folder, control_dir=folder)
     prometheus = LocalPrometheus(plan, folder, record)
     with serving() as target:
         targets = ScrapeTargets(server=target.address, suite=f"127.0.0.1:{choose_port(None)}")
@@ -184,7 +184,7 @@ def test_an_answer_that_is_an_error_is_told(watched: Watched) -> None:
 
 def test_a_prometheus_that_cannot_start_is_told_with_its_last_words(tmp_path: Path) -> None:
     plan = plan_prometheus(tmp_path)
-    record = RunRecord(tmp_path / "state", run_id=RUN, run_dir=tmp_path, control_dir=tmp_path)
+    record = ProcessRegistry(tmp_path / "state", run_id=RUN, run_dir=tmp_path, control_dir=tmp_path)
     (tmp_path / layout.PROMETHEUS_FOLDER).mkdir()
     prometheus = LocalPrometheus(plan, tmp_path, record)
     prometheus.start()

@@ -17,7 +17,7 @@ from history import layout
 from history.events import LeakProbe, PrometheusRead
 from history.reader import read_history
 from kvchaos.campaign import run_one
-from kvchaos.stacks.leftovers import clean, find_leftovers
+from kvchaos.stacks.orphans import end_and_remove, find_orphans
 from oracles import metrics_crosscheck
 from tests.prometheus.reopened import reopened
 from tests.unit.conducting import Bench, finished, members, scenario, wait_for
@@ -104,8 +104,8 @@ def test_after_a_kill_of_the_conductor_clean_ends_prometheus(tmp_path: Path) -> 
     process.kill()
     process.communicate()
     assert members({leader}) == {leader}
-    (leftover,) = find_leftovers(bench.state_folder)
-    cleaned = clean(leftover)
+    (leftover,) = find_orphans(bench.state_folder)
+    cleaned = end_and_remove(leftover)
     assert any(f"prometheus {leader} " in line for line in cleaned.ended)
     assert cleaned.remaining == ()
     wait_for(lambda: not members({leader}))

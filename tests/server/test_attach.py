@@ -11,8 +11,8 @@ from history import layout
 from kvchaos.paths import state_folder
 from kvchaos.scenario import find_scenario, load_scenario
 from kvchaos.servers.registry import find_server
-from kvchaos.stacks.prepare import LaunchRequest, Prepared, prepare_local
-from kvchaos.stacks.record import RunRecord
+from kvchaos.stacks.prepare_server import LaunchRequest, PreparedServer, prepare_local
+from kvchaos.stacks.process_registry import ProcessRegistry
 from tests.server.bench import NEW, STARTED_S, Bench, RunDir, need
 
 pytestmark = pytest.mark.server
@@ -20,10 +20,12 @@ SCENARIO = "baseline-offload"
 
 
 @pytest.fixture(scope="module")
-def somebodys_server(server_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prepared]:
+def somebodys_server(
+    server_cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[PreparedServer]:
     """Started by somebody else, as far as the runs know."""
     folder = tmp_path_factory.mktemp("somebody")
-    record = RunRecord(
+    record = ProcessRegistry(
         state_folder(folder), run_id="somebody", run_dir=folder, control_dir=folder / layout.CONTROL
     )
     server, settings = find_server(need(NEW), server_cache), load_scenario(find_scenario(SCENARIO)).server
@@ -40,7 +42,7 @@ def somebodys_server(server_cache: Path, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.mark.prometheus
 def test_a_run_on_a_server_that_has_served_before_is_judged_by_its_own_counts(
-    somebodys_server: Prepared, bench: Bench
+    somebodys_server: PreparedServer, bench: Bench
 ) -> None:
     """Each run asks prompts of its own, so that what a server has cached of an earlier one is not found."""
     url = somebodys_server.launch.base_url

@@ -21,7 +21,7 @@ from kvchaos.scenario import find_scenario, load_scenario
 from kvchaos.servers.registry import find_server
 from kvchaos.stacks.command import HOST
 from kvchaos.stacks.kept_server import KeptServer
-from kvchaos.stacks.prepare import LaunchRequest, prepare_local
+from kvchaos.stacks.prepare_server import LaunchRequest, prepare_local
 from tests.server.bench import NEW, STARTED_S, need, wait_for
 
 pytestmark = pytest.mark.server

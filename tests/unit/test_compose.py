@@ -17,14 +17,14 @@ from history.events import ContainerAction
 from kvchaos.errors import UsageError
 from kvchaos.servers.releases import TABLE
 from kvchaos.stacks.command import Launch
-from kvchaos.stacks.compose import obtain
-from kvchaos.stacks.compose.happenings import Happenings
+from kvchaos.stacks.compose import image_builder
+from kvchaos.stacks.compose.compose_stack import ComposeOptions, ComposeStack
+from kvchaos.stacks.compose.container_events import ContainerEvents
+from kvchaos.stacks.compose.container_processes import container_resources
 from kvchaos.stacks.compose.images import build_variables, images_of
-from kvchaos.stacks.compose.processes import container_resources
 from kvchaos.stacks.compose.project import escaped, project_files, server_part
-from kvchaos.stacks.compose.stack import ComposeStack, Manner
 from kvchaos.stacks.process_group import PROC
-from kvchaos.stacks.record import RunRecord
+from kvchaos.stacks.process_registry import ProcessRegistry
 
 
 def test_a_dollar_in_a_command_is_no_variable() -> None:
@@ -83,10 +83,10 @@ def test_the_build_is_told_what_an_installation_is_told(tmp_path: Path) -> None:
 
 
 def test_a_server_in_an_image_preloads_what_is_there_and_not_what_is_here() -> None:
-    server = obtain.server_of("cpu", "0.32.0", None)
-    assert server.preload == tuple(obtain.LIBRARIES.values())
+    server = image_builder.server_of("cpu", "0.32.0", None)
+    assert server.preload == tuple(image_builder.LIBRARIES.values())
     assert (server.kind, server.platform, str(server.python)) == ("image", "cpu", "/opt/vllm/bin/python")
-    assert obtain.server_of("cuda", "0.33.0", None).preload == ()
+    assert image_builder.server_of("cuda", "0.33.0", None).preload == ()
 
 
 class FakeApi:
@@ -106,14 +106,14 @@ class FakeApi:
 def test_what_befell_a_container_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.time_ns", lambda: 100)
     api = FakeApi(90, 101, 103)
-    happenings = Happenings(cast(docker.DockerClient, SimpleNamespace(api=api)), "p")
-    first = list(happenings.new())
+    container_events = ContainerEvents(cast(docker.DockerClient, SimpleNamespace(api=api)), "p")
+    first = list(container_events.new())
     assert [told.at_ns for told in first] == [101, 103]
     assert first[0] == ContainerAction(
         action="die", service="server", container="0123456789ab", at_ns=101, code=137
     )
     api.times_ns = (103, 104)
-    assert [told.at_ns for told in happenings.new()] == [104]
+    assert [told.at_ns for told in container_events.new()] == [104]
 
 
 def test_processes_of_a_container_are_seen_by_the_kernels_word_on_it() -> None:
@@ -139,10 +139,12 @@ class FakeContainer:
             raise NotFound("no such container")
 
 
-def stack_with(container: FakeContainer, record: RunRecord) -> ComposeStack:
+def stack_with(container: FakeContainer, record: ProcessRegistry) -> ComposeStack:
     client = SimpleNamespace(api=FakeApi())
     launch = Launch((), {}, 1)
-    stack = ComposeStack(cast(docker.DockerClient, client), Manner("p"), launch, record.path.parent, record)
+    stack = ComposeStack(
+        cast(docker.DockerClient, client), ComposeOptions("p"), launch, record.path.parent, record
+    )
     stack._server = cast(Container, container)
     return stack
 
@@ -159,14 +161,14 @@ def stack_with(container: FakeContainer, record: RunRecord) -> ComposeStack:
     ],
 )
 def test_an_end_by_a_signal_is_told_as_of_a_process(
-    record: RunRecord, state: dict[str, object], code: int | None
+    record: ProcessRegistry, state: dict[str, object], code: int | None
 ) -> None:
     stack = stack_with(FakeContainer(**state), record)
     assert stack.exit_code() == code
     assert stack.alive() is (code is None)
 
 
-def test_a_container_that_others_removed_is_dead(record: RunRecord) -> None:
+def test_a_container_that_others_removed_is_dead(record: ProcessRegistry) -> None:
     container = FakeContainer(Running=True, ExitCode=0)
     stack = stack_with(container, record)
     assert stack.alive()
@@ -175,11 +177,13 @@ def test_a_container_that_others_removed_is_dead(record: RunRecord) -> None:
 
 
 @pytest.fixture
-def record(tmp_path: Path) -> RunRecord:
-    return RunRecord(tmp_path / "state", run_id="r1", run_dir=tmp_path, control_dir=tmp_path / "control")
+def record(tmp_path: Path) -> ProcessRegistry:
+    return ProcessRegistry(
+        tmp_path / "state", run_id="r1", run_dir=tmp_path, control_dir=tmp_path / "control"
+    )
 
 
-def test_a_record_stays_while_a_project_is_up(record: RunRecord) -> None:
+def test_a_record_stays_while_a_project_is_up(record: ProcessRegistry) -> None:
     record.add_project("p")
     record.add_project("p")
     record.close()

@@ -62,7 +62,7 @@ STARVED = Seen(
     journal=(line("fired", 2300, "memory_squeeze", begun_ns=START_NS + 2000 * MS, log_line=7, pid=40),),
     scrapes=(),
     requests=(failed(1500, 2400),),
-    happenings=(
+    container_events=(
         told(-9000, "server_start", pid=40, log_line=0),
         oom(2100),
         told(4000, "server_start", pid=41, log_line=9),
@@ -78,9 +78,9 @@ def test_the_kernel_ended_a_server_that_was_starved() -> None:
 @pytest.mark.parametrize(
     ("changed", "doubt"),
     [
-        (replace(STARVED, happenings=STARVED.happenings[:1]), "not-out-of-memory"),
-        (replace(STARVED, happenings=(oom(2100, "prometheus"),)), "not-out-of-memory"),
-        (replace(STARVED, happenings=(oom(1000), *STARVED.happenings[2:])), "not-out-of-memory"),
+        (replace(STARVED, container_events=STARVED.container_events[:1]), "not-out-of-memory"),
+        (replace(STARVED, container_events=(oom(2100, "prometheus"),)), "not-out-of-memory"),
+        (replace(STARVED, container_events=(oom(1000), *STARVED.container_events[2:])), "not-out-of-memory"),
         (replace(STARVED, requests=(asked(1500, 2400),)), "no-request-failed"),
     ],
     ids=["nobody ended", "another container's", "before the strike", "nobody failed"],

@@ -22,7 +22,7 @@ from kvchaos.exporter.firing_counter import FiringCounter
 from kvchaos.exporter.http_exporter import HttpExporter
 from kvchaos.exporter.live_state import LiveRunState
 from kvchaos.prometheus.scraper import Samples, parse_samples
-from kvchaos.stacks.local import choose_port
+from kvchaos.stacks.local_stack import choose_port
 from loadtests.latency import Stopwatch
 from loadtests.load import phase_done
 from loadtests.messages import Health, Progress

@@ -9,27 +9,29 @@ import pytest
 
 from kvchaos.cli.app import run as command_line
 from kvchaos.errors import UsageError
-from kvchaos.stacks.compose.engine import connect
-from kvchaos.stacks.leftovers import clean, find_leftovers
-from kvchaos.stacks.record import RunRecord
-from tests.unit.test_stack_leftovers import of_dead_conductor
+from kvchaos.stacks.compose.container_runtime import connect
+from kvchaos.stacks.orphans import end_and_remove, find_orphans
+from kvchaos.stacks.process_registry import ProcessRegistry
+from tests.unit.test_stack_orphans import of_dead_conductor
 
 HERE = "unix:///nowhere.sock"
 
 
 @pytest.fixture
-def record(tmp_path: Path) -> RunRecord:
-    return RunRecord(tmp_path / "state", run_id="r1", run_dir=tmp_path, control_dir=tmp_path / "control")
+def record(tmp_path: Path) -> ProcessRegistry:
+    return ProcessRegistry(
+        tmp_path / "state", run_id="r1", run_dir=tmp_path, control_dir=tmp_path / "control"
+    )
 
 
 def test_containers_that_cannot_be_looked_for_are_not_forgotten(
-    record: RunRecord, monkeypatch: pytest.MonkeyPatch
+    record: ProcessRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", HERE)
     record.add_project("kvchaos-r1")
     of_dead_conductor(record, projects=("kvchaos-r1",))
-    (leftover,) = find_leftovers(record.path.parent)
-    (line,) = clean(leftover).remaining
+    (leftover,) = find_orphans(record.path.parent)
+    (line,) = end_and_remove(leftover).remaining
     assert line.startswith(
         "containers of project kvchaos-r1 may be left: the Docker engine at unix:///nowhere"
     )

@@ -6,7 +6,7 @@ import pytest
 
 from kvchaos.cli.app import run
 from kvchaos.errors import UsageError
-from kvchaos.stacks.attach import AttachStack, look_at
+from kvchaos.stacks.attach import AttachStack, inspect_server
 from kvchaos.stacks.stack import ServerStartFailed
 from tests.unit.test_stack_attach import IDLE, METRICS, server
 
@@ -30,7 +30,7 @@ def test_what_is_no_idle_vllm_server_is_refused_with_one_line(
     changed: dict[str, str | None], problem: str
 ) -> None:
     with server(changed) as url, pytest.raises(UsageError, match=problem) as refused:
-        look_at(url)
+        inspect_server(url)
     assert "\n" not in str(refused.value)
 
 
@@ -38,12 +38,12 @@ def test_nobody_there_is_told_at_once() -> None:
     with server() as url:
         pass
     with pytest.raises(UsageError, match="is the server up"):
-        look_at(url)
+        inspect_server(url)
 
 
 def test_a_server_that_does_not_get_healthy_is_not_ready() -> None:
     with server({"/health": None}) as url, pytest.raises(ServerStartFailed, match="did not answer 200"):
-        AttachStack(look_at(url)).wait_ready(0.1)
+        AttachStack(inspect_server(url)).wait_ready(0.1)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 
 from kvchaos.errors import UsageError
 from kvchaos.stacks.command import Launch
-from kvchaos.stacks.local import (
+from kvchaos.stacks.local_stack import (
     LocalStack,
     choose_port,
 )

@@ -12,8 +12,8 @@ import pytest
 from chaos.outside.injector import Hold, NotThere, NotVisible
 from chaos.outside.processes import ENGINE, ProcessInjector
 from history.protocol.outside import Ended, Paused, Serves
-from kvchaos.stacks.leftovers import clean, find_leftovers
-from kvchaos.stacks.local import LocalStack
+from kvchaos.stacks.local_stack import LocalStack
+from kvchaos.stacks.orphans import end_and_remove, find_orphans
 from tests.unit.outside_world import FakeLives, strike
 from tests.unit.test_stack_local import Bench, runs, wait_for
 
@@ -88,9 +88,9 @@ def test_a_paused_server_of_a_killed_conductor_is_ended_by_the_next_command(
     pause(stack).strike()
     wait_for(lambda: states(stack) == {"T"})
     pids = bench.running()
-    monkeypatch.setattr("kvchaos.stacks.leftovers._is_dead", lambda state, here, proc: True)
-    (leftover,) = find_leftovers(bench.record.path.parent)
-    assert clean(leftover).remaining == ()
+    monkeypatch.setattr("kvchaos.stacks.orphans._is_dead", lambda state, here, proc: True)
+    (leftover,) = find_orphans(bench.record.path.parent)
+    assert end_and_remove(leftover).remaining == ()
     assert [pid for pid in pids if runs(pid)] == []
 
 

@@ -75,7 +75,7 @@ class Seen:
     journal: tuple[FaultRecord, ...]
     scrapes: tuple[ScrapeLine, ...]
     requests: tuple[RequestRecord, ...]
-    happenings: tuple[Event, ...] = ()
+    container_events: tuple[Event, ...] = ()
     """Of containers and the server's lives."""
     prometheus: tuple[ScrapeLine, ...] = ()
 
@@ -95,7 +95,7 @@ class Seen:
             events=[
                 stored(Timed(START_NS, 0, PhaseStart(phase="chaos", role="chaos", requests=9))),
                 stored(Timed(START_NS + 10_000 * MS, 0, PHASE_END)),
-                *self.happenings,
+                *self.container_events,
             ],
             metrics=MetricLog.from_lines(self.scrapes),
             log=[],

@@ -16,7 +16,7 @@ from kvchaos.bugs.catalogue import known_bugs
 from kvchaos.bugs.expected import expectation_for
 from kvchaos.errors import UsageError
 from kvchaos.scenario import find_scenario, load_scenario
-from kvchaos.stacks.attach import attached_scenario, look_at
+from kvchaos.stacks.attach import attached_scenario, inspect_server
 
 IDLE = 'vllm:num_requests_running{engine="0"} 0.0'
 METRICS = f"""{IDLE}
@@ -58,7 +58,7 @@ def server(changed: dict[str, str | None] | None = None) -> Iterator[str]:
 
 def test_a_server_tells_what_it_is() -> None:
     with server() as url:
-        found = look_at(url + "/")
+        found = inspect_server(url + "/")
     assert (found.base_url, found.name) == (url, url.removeprefix("http://"))
     assert (found.vllm, str(found.release), found.model) == ("0.32.0+cu130", "0.32.0", "org/model")
     assert (found.max_model_len, found.block_size, found.gpu_blocks) == (4096, 16, 512)
@@ -67,14 +67,14 @@ def test_a_server_tells_what_it_is() -> None:
 @pytest.mark.parametrize("url", ["http://10.0.0.1:8000", "https://127.0.0.1", "127.0.0.1:8000"])
 def test_load_goes_to_this_machine_only(url: str) -> None:
     with pytest.raises(UsageError, match=r"127\.0\.0\.1"):
-        look_at(url)
+        inspect_server(url)
 
 
 def test_the_settings_are_the_servers_and_nothing_is_expected_to_fail() -> None:
     scenario = load_scenario(find_scenario("mid-prefill-preemption"))
     assert expectation_for(scenario, Version("0.18.0"), known_bugs()).fail
     with server() as url:
-        found = look_at(url)
+        found = inspect_server(url)
     attached = attached_scenario(scenario, found)
     assert (attached.server.max_model_len, attached.server.gpu_blocks, attached.server.chaos) == (
         4096,
@@ -88,4 +88,4 @@ def test_the_settings_are_the_servers_and_nothing_is_expected_to_fail() -> None:
 def test_faults_inside_are_refused() -> None:
     scenario = load_scenario(find_scenario("evict-storm"))
     with server() as url, pytest.raises(UsageError, match="evict-storm"):
-        attached_scenario(scenario, look_at(url))
+        attached_scenario(scenario, inspect_server(url))

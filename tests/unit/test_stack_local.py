@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from kvchaos.stacks.command import Launch
-from kvchaos.stacks.local import (
+from kvchaos.stacks.local_stack import (
     LocalStack,
     choose_port,
     inherited,
@@ -27,7 +27,7 @@ from kvchaos.stacks.local import (
 )
 from kvchaos.stacks.plugin import PLAIN_PARTS, PLUGIN_PARTS
 from kvchaos.stacks.process_group import read_process
-from kvchaos.stacks.record import RunRecord
+from kvchaos.stacks.process_registry import ProcessRegistry
 
 SERVER_TREE = Path(__file__).parents[1] / "fakes" / "server_tree.py"
 
@@ -38,7 +38,7 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.run_dir = folder / "run"
         self.run_dir.mkdir()
-        self.record = RunRecord(
+        self.record = ProcessRegistry(
             folder / "state", run_id="r1", run_dir=self.run_dir, control_dir=self.run_dir / "control"
         )
         self.folders = make_folders(self.run_dir, self.record)
@@ -252,7 +252,9 @@ def test_a_life_after_a_death_is_a_new_process_with_the_same_port_and_log(bench:
 def test_the_server_sees_the_named_parts_and_nothing_else_of_the_suite(
     tmp_path: Path, parts: tuple[str, ...]
 ) -> None:
-    record = RunRecord(tmp_path / "state", run_id="r1", run_dir=tmp_path, control_dir=tmp_path / "control")
+    record = ProcessRegistry(
+        tmp_path / "state", run_id="r1", run_dir=tmp_path, control_dir=tmp_path / "control"
+    )
     folders = make_folders(tmp_path, record, parts)
     folders.temp.rmdir()
     seen = {path for folder in folders.plugin.iterdir() for path in folder.iterdir()}
@@ -264,7 +266,9 @@ SUITE = ("history", "kvchaos", "loadtests", "oracles")
 
 
 def test_what_the_server_sees_imports_nothing_else_of_the_suite(tmp_path: Path) -> None:
-    record = RunRecord(tmp_path / "state", run_id="r1", run_dir=tmp_path, control_dir=tmp_path / "control")
+    record = ProcessRegistry(
+        tmp_path / "state", run_id="r1", run_dir=tmp_path, control_dir=tmp_path / "control"
+    )
     folders = make_folders(tmp_path, record, PLUGIN_PARTS)
     folders.temp.rmdir()
     modules = ["chaos.inside.fault_runtime", "chaos.inside.managers.removed_blocks", "history.protocol.notes"]

@@ -11,8 +11,8 @@ import pytest
 
 from chaos.outside.network.messages import Cut
 from kvchaos.errors import UsageError
-from kvchaos.stacks.network import network_before
-from kvchaos.stacks.record import RunRecord
+from kvchaos.stacks.network import proxy_before
+from kvchaos.stacks.process_registry import ProcessRegistry
 from kvchaos.stacks.run_state import RunState
 from loadtests.mock.process import MockServer
 from loadtests.mock.settings import Settings
@@ -21,19 +21,19 @@ from tests.unit.through_proxy import Asker
 
 
 @pytest.fixture
-def record(tmp_path: Path) -> RunRecord:
-    return RunRecord(tmp_path / "state", run_id="r", run_dir=tmp_path, control_dir=tmp_path / "control")
+def record(tmp_path: Path) -> ProcessRegistry:
+    return ProcessRegistry(tmp_path / "state", run_id="r", run_dir=tmp_path, control_dir=tmp_path / "control")
 
 
-def recorded(record: RunRecord) -> RunState:
+def recorded(record: ProcessRegistry) -> RunState:
     return msgspec.json.decode(record.path.read_bytes(), type=RunState)
 
 
 def test_the_load_goes_through_a_process_that_is_recorded_until_it_has_ended(
-    record: RunRecord, tmp_path: Path
+    record: ProcessRegistry, tmp_path: Path
 ) -> None:
     with MockServer(Settings(), tmp_path / "sent.jsonl") as mock:
-        with network_before(mock.url, tmp_path, record) as network:
+        with proxy_before(mock.url, tmp_path, record) as network:
             (group,) = recorded(record).groups
             assert (group.what, runs(group.leader)) == ("network", True)
             assert network.url != mock.url
@@ -45,8 +45,8 @@ def test_the_load_goes_through_a_process_that_is_recorded_until_it_has_ended(
         assert not runs(group.leader)
 
 
-def test_a_proxy_that_dies_is_told_in_one_line(record: RunRecord, tmp_path: Path) -> None:
-    with network_before("http://127.0.0.1:9", tmp_path, record) as network:
+def test_a_proxy_that_dies_is_told_in_one_line(record: ProcessRegistry, tmp_path: Path) -> None:
+    with proxy_before("http://127.0.0.1:9", tmp_path, record) as network:
         (group,) = recorded(record).groups
         os.kill(group.leader, signal.SIGKILL)
         wait_for(lambda: network.failure() is not None)
@@ -56,9 +56,11 @@ def test_a_proxy_that_dies_is_told_in_one_line(record: RunRecord, tmp_path: Path
     assert recorded(record).groups == ()
 
 
-def test_a_command_to_a_dead_proxy_ends_the_run_with_one_line(record: RunRecord, tmp_path: Path) -> None:
+def test_a_command_to_a_dead_proxy_ends_the_run_with_one_line(
+    record: ProcessRegistry, tmp_path: Path
+) -> None:
     def command_the_dead() -> None:
-        with network_before("http://127.0.0.1:9", tmp_path, record) as network:
+        with proxy_before("http://127.0.0.1:9", tmp_path, record) as network:
             os.kill(recorded(record).groups[0].leader, signal.SIGKILL)
             wait_for(lambda: network.failure() is not None)
             network.handle.send(Cut(strike="s"))
@@ -67,8 +69,8 @@ def test_a_command_to_a_dead_proxy_ends_the_run_with_one_line(record: RunRecord,
         command_the_dead()
 
 
-def test_a_proxy_that_does_not_leave_is_ended(record: RunRecord, tmp_path: Path) -> None:
-    with network_before("http://127.0.0.1:9", tmp_path, record):
+def test_a_proxy_that_does_not_leave_is_ended(record: ProcessRegistry, tmp_path: Path) -> None:
+    with proxy_before("http://127.0.0.1:9", tmp_path, record):
         leader = recorded(record).groups[0].leader
         os.kill(leader, signal.SIGSTOP)
     assert not runs(leader)

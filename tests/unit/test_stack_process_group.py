@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kvchaos.stacks.process_group import Group, Ownership, look_at, read_process
+from kvchaos.stacks.process_group import Group, Ownership, group_state, read_process
 
 GROUP = Group(leader=500, start_ticks=1000, seen_ticks=2000, what="server")
 
@@ -29,7 +29,7 @@ def proc(tmp_path: Path) -> Path:
 
 
 def pids(proc: Path) -> list[int]:
-    return sorted(process.pid for process in look_at(GROUP, proc).processes)
+    return sorted(process.pid for process in group_state(GROUP, proc).processes)
 
 
 @pytest.mark.parametrize("name", ["a b", "x) S 1 (y", "((", ")"])
@@ -44,33 +44,33 @@ def test_a_living_leader_with_its_start_time_is_ours_with_all_members(proc: Path
     put(proc, 500, start=1000)
     put(proc, 501, start=9000)
     put(proc, 777, start=1500, group=777)
-    assert look_at(GROUP, proc).ownership is Ownership.OURS
+    assert group_state(GROUP, proc).ownership is Ownership.OURS
     assert pids(proc) == [500, 501]
 
 
 def test_a_leader_id_that_was_given_out_again_is_not_touched(proc: Path) -> None:
     put(proc, 500, start=1001)
     put(proc, 501, start=1500)
-    assert look_at(GROUP, proc).ownership is Ownership.REUSED
+    assert group_state(GROUP, proc).ownership is Ownership.REUSED
     assert pids(proc) == []
 
 
 def test_children_of_a_dead_leader_are_ours_when_one_is_older_than_the_last_look(proc: Path) -> None:
     put(proc, 501, start=2000)
     put(proc, 502, start=9000)
-    assert look_at(GROUP, proc).ownership is Ownership.OURS
+    assert group_state(GROUP, proc).ownership is Ownership.OURS
     assert pids(proc) == [501, 502]
 
 
 def test_a_group_of_that_number_that_began_after_the_last_look_may_be_a_strangers(proc: Path) -> None:
     put(proc, 501, start=2001)
-    assert look_at(GROUP, proc).ownership is Ownership.UNPROVEN
+    assert group_state(GROUP, proc).ownership is Ownership.UNPROVEN
 
 
 def test_a_dead_leader_that_nobody_collected_still_proves_its_children_ours(proc: Path) -> None:
     put(proc, 500, start=1000, state="Z")
     put(proc, 501, start=9000)
-    assert look_at(GROUP, proc).ownership is Ownership.OURS
+    assert group_state(GROUP, proc).ownership is Ownership.OURS
     assert pids(proc) == [501]
 
 
@@ -78,8 +78,8 @@ def test_a_dead_leader_that_nobody_collected_still_proves_its_children_ours(proc
 def test_zombies_alone_are_no_group_to_end(proc: Path, state: str) -> None:
     put(proc, 500, start=1000, state=state)
     put(proc, 501, start=1500, state=state)
-    assert look_at(GROUP, proc).ownership is Ownership.ENDED
+    assert group_state(GROUP, proc).ownership is Ownership.ENDED
 
 
 def test_a_group_without_processes_has_ended(proc: Path) -> None:
-    assert look_at(GROUP, proc).ownership is Ownership.ENDED
+    assert group_state(GROUP, proc).ownership is Ownership.ENDED

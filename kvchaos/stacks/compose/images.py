@@ -1,4 +1,4 @@
-"""The images of a project: which they are, and how they are had. Exact tags only."""
+"""The images of a project: their tags, and what they are built from. Exact tags only."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def image_variables(images: Images) -> dict[str, str]:
 
 
 def build_variables(release: Release, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """What the build of the CPU server's image is told; also this machine's wheels and certificates."""
+    """The build arguments of the CPU server's image; also this machine's wheels and certificates."""
     return _arguments(release) | _machine(environ)
 
 
@@ -114,7 +114,7 @@ def _arguments(release: Release) -> dict[str, str]:
 
 def _machine(environ: Mapping[str, str]) -> dict[str, str]:
     links = configured_find_links(Path(sys.base_prefix, "bin", "python3"), environ)
-    wheels = environ.get(WHEELS_VARIABLE) or next((place for place in links if "://" not in place), None)
+    wheels = environ.get(WHEELS_VARIABLE) or next((link for link in links if "://" not in link), None)
     named = (environ.get(name) for name in (CERTIFICATES_VARIABLE, *CERTIFICATES))
     certificates = next(filter(None, named), None)
     if certificates is None and SYSTEM_CERTIFICATES.is_file():

@@ -29,26 +29,28 @@ CONFIG_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """What `docker compose` is told. Nothing of it needs an engine."""
+    """The arguments of `docker compose`. Nothing of it needs an engine."""
 
     name: str
     files: tuple[Path, ...]
     variables: Mapping[str, str]
     """What the files leave open."""
-    own: Mapping[str, object]
+    run_overlay: Mapping[str, object]
     """One more file, for this run alone."""
     grafana: bool = False
 
     def resolved(self) -> str:
         """The whole project with nothing left open, as YAML. Raises UsageError."""
-        profiles = [word for name in ([GRAFANA] if self.grafana else []) for word in ("--profile", name)]
-        files = [word for path in (*self.files, Path("-")) for word in ("--file", str(path))]
+        profiles = [
+            argument for name in ([GRAFANA] if self.grafana else []) for argument in ("--profile", name)
+        ]
+        files = [argument for path in (*self.files, Path("-")) for argument in ("--file", str(path))]
         where = ["--project-name", self.name, "--project-directory", str(self.files[0].parent)]
         command = ["docker", "compose", *where, *files, *profiles, "config"]
         try:
             done = subprocess.run(
                 command,
-                input=yaml.safe_dump(escaped(self.own)),
+                input=yaml.safe_dump(escaped(self.run_overlay)),
                 capture_output=True,
                 text=True,
                 timeout=CONFIG_S,
@@ -58,8 +60,8 @@ class Project:
         except (OSError, subprocess.SubprocessError) as error:
             raise UsageError(f"docker compose cannot be run: {error}; install the Compose plug-in") from error
         if done.returncode != 0:
-            told = done.stderr.strip().splitlines() or ["nothing was told"]
-            raise UsageError(f"docker compose config: {told[-1]}")
+            lines = done.stderr.strip().splitlines() or ["nothing was told"]
+            raise UsageError(f"docker compose config: {lines[-1]}")
         return done.stdout
 
 

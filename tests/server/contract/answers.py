@@ -31,11 +31,11 @@ class Answers:
     """By check that this release cannot express: why."""
     code: int | None
     """Exit code; None when the deadline ended it."""
-    last_words: str
+    last_lines: str
 
     @property
     def end(self) -> str:
-        return f"exit code {self.code}; last words: {self.last_words[-2000:]}"
+        return f"exit code {self.code}; last words: {self.last_lines[-2000:]}"
 
 
 @once
@@ -76,13 +76,13 @@ def ask(server: ServerEnv, ahead: Path | None = None) -> Answers:
             ).returncode
         said.seek(0)
         noise.seek(0)
-        last_words = noise.read()
+        last_lines = noise.read()
         lines = [json.loads(line) for line in said if line.startswith('{"check"')]
     return Answers(
         details={line["check"]: None if line["ok"] else line["detail"] for line in lines},
         left_out={line["check"]: line["left_out"] for line in lines if line["left_out"] is not None},
         code=code,
-        last_words=last_words,
+        last_lines=last_lines,
     )
 
 

@@ -1,4 +1,4 @@
-"""What running processes hold and have used, as /proc tells it: threads, open files, memory, time."""
+"""The resources of running processes, from /proc: threads, open files, memory, processor time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
 
 
 @dataclass(frozen=True, slots=True)
-class Holdings:
+class ProcessUsage:
     """Sums over processes; see `history.records.ResourceRecord`."""
 
     processes: int = 0
@@ -27,8 +27,8 @@ class Holdings:
     resident_bytes: int = 0
     anonymous_bytes: int = 0
 
-    def __add__(self, other: Holdings) -> Holdings:
-        return Holdings(
+    def __add__(self, other: ProcessUsage) -> ProcessUsage:
+        return ProcessUsage(
             processes=self.processes + other.processes,
             threads=self.threads + other.threads,
             files=self.files + other.files,
@@ -38,9 +38,9 @@ class Holdings:
         )
 
 
-def holdings_of(pids: Iterable[int], proc: Path = PROC) -> Holdings:
-    """What these processes hold together. One that has ended holds nothing."""
-    return sum((_of_process(proc / str(pid)) for pid in pids), Holdings())
+def usage_of(pids: Iterable[int], proc: Path = PROC) -> ProcessUsage:
+    """The usage of these processes together. One that has ended uses nothing."""
+    return sum((_of_process(proc / str(pid)) for pid in pids), ProcessUsage())
 
 
 def cpu_s(pid: int, proc: Path = PROC) -> float:
@@ -62,14 +62,14 @@ def resident_bytes(pid: int, proc: Path = PROC) -> int:
         return 0
 
 
-def _of_process(folder: Path) -> Holdings:
+def _of_process(folder: Path) -> ProcessUsage:
     try:
         sockets, files = _descriptors(folder / "fd")
         resident, shared = _pages(folder / "statm")
         threads = len(os.listdir(folder / "task"))  # noqa: PTH208 (names alone: this is done every second)
     except GONE:
-        return Holdings()
-    return Holdings(
+        return ProcessUsage()
+    return ProcessUsage(
         processes=1,
         threads=threads,
         files=files,

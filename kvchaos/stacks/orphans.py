@@ -1,4 +1,4 @@
-"""Finding and ending what a killed conductor left: what its record names, and only if it is still that."""
+"""Finds and ends what a killed conductor left: what its registry names, after proving that it is the same."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ import msgspec
 from chaos.inside.control import SCHEDULE
 from kvchaos.errors import UsageError
 from kvchaos.stacks import shared_memory
-from kvchaos.stacks.compose.engine import FAILED, connect
-from kvchaos.stacks.compose.sweep import remove_project
-from kvchaos.stacks.ending import end_group, kill_group
-from kvchaos.stacks.process_group import PROC, Group, GroupState, Ownership, look_at, read_process
+from kvchaos.stacks.compose.cleanup import remove_project
+from kvchaos.stacks.compose.container_runtime import RUNTIME_ERRORS, connect
+from kvchaos.stacks.group_termination import end_group, kill_group
+from kvchaos.stacks.process_group import PROC, Group, GroupState, Ownership, group_state, read_process
 from kvchaos.stacks.run_state import (
     DRAFT_SUFFIX,
-    Place,
+    MachineId,
     RunState,
     new_shm,
-    this_place,
+    this_machine,
     with_shm,
     write_state,
 )
@@ -32,12 +32,12 @@ _states = msgspec.json.Decoder(RunState)
 
 GRACE_S = 10.0
 DRAFT_S = 60.0
-"""A live conductor makes a record of its draft at once."""
+"""A live conductor turns its draft into a registry at once."""
 
 
 @dataclass(frozen=True, slots=True)
-class Leftover:
-    """A record whose conductor is dead."""
+class OrphanedRun:
+    """A process registry whose conductor is dead."""
 
     path: Path
     state: RunState
@@ -46,29 +46,29 @@ class Leftover:
 
 
 @dataclass(frozen=True, slots=True)
-class Cleaned:
+class CleanupResult:
     ended: tuple[str, ...]
-    """What was ended and removed, in words."""
+    """What was ended and removed, one line each."""
     remaining: tuple[str, ...]
-    """What could not be ended, in words. The record stays while there is any."""
+    """What could not be ended, one line each. The registry stays while there is any."""
 
 
-def find_leftovers(state_folder: Path, proc: Path = PROC) -> list[Leftover]:
-    """Records of dead conductors of this machine; those of other machines and containers are left alone.
+def find_orphans(state_folder: Path, proc: Path = PROC) -> list[OrphanedRun]:
+    """Registries of dead conductors of this machine; those of other machines and containers are ignored.
 
-    Raises UsageError for a record that cannot be read.
+    Raises UsageError for a registry that cannot be read.
     """
-    here = this_place()
-    found = []
+    here = this_machine()
+    orphans = []
     for path in sorted(state_folder.glob("*.json")):
         state = _read(path)
         if state is not None and _is_dead(state, here, proc):
-            found.append(Leftover(path, state, rebooted=state.place.boot != here.boot))
-    return found
+            orphans.append(OrphanedRun(path, state, rebooted=state.place.boot != here.boot))
+    return orphans
 
 
 def remove_drafts(state_folder: Path) -> list[str]:
-    """Remove drafts that a killed conductor made no record of, and return their paths."""
+    """Remove drafts that a killed conductor did not finish, and return their paths."""
     removed = []
     for draft in state_folder.glob(f"*{DRAFT_SUFFIX}"):
         with suppress(FileNotFoundError):
@@ -79,13 +79,13 @@ def remove_drafts(state_folder: Path) -> list[str]:
     return removed
 
 
-def clean(leftover: Leftover, grace_s: float = GRACE_S) -> Cleaned:
-    """End and remove everything a record names, then the record itself. Safe to repeat.
+def end_and_remove(orphan: OrphanedRun, grace_s: float = GRACE_S) -> CleanupResult:
+    """End and remove everything that a registry names, then the registry itself. Safe to repeat.
 
-    A server is stopped, looked at and killed: a graceful end serves no conductor any more, and until it ends
+    A server is stopped, inspected and killed: a graceful end serves no conductor any more, and until it ends
     it may make further files. `grace_s` is what other processes get after SIGTERM.
     """
-    state = leftover.state
+    state = orphan.state
     ended: list[str] = []
     remaining: list[str] = []
     # First the faults: what still runs should behave while it ends.
@@ -93,23 +93,23 @@ def clean(leftover: Leftover, grace_s: float = GRACE_S) -> Cleaned:
     if schedule.exists():
         schedule.unlink(missing_ok=True)
         ended.append(f"disarmed faults in {schedule.parent}")
-    if not leftover.rebooted:
-        noted = _Noted(leftover)
+    if not orphan.rebooted:
+        shm_tracker = _ShmTracker(orphan)
         for group in state.groups:
-            _end(group, grace_s, noted, ended, remaining)
+            _end(group, grace_s, shm_tracker, ended, remaining)
         if not remaining:
-            ended += [f"removed {path}" for path in shared_memory.remove(noted.state.shm)]
+            ended += [f"removed {path}" for path in shared_memory.remove(shm_tracker.state.shm)]
     if state.projects:
         _remove_projects(state.projects, ended, remaining)
     if not remaining:
         ended += _remove_temp_folders(state)
-        leftover.path.unlink(missing_ok=True)
-        leftover.path.with_suffix(DRAFT_SUFFIX).unlink(missing_ok=True)
-    return Cleaned(tuple(ended), tuple(remaining))
+        orphan.path.unlink(missing_ok=True)
+        orphan.path.with_suffix(DRAFT_SUFFIX).unlink(missing_ok=True)
+    return CleanupResult(tuple(ended), tuple(remaining))
 
 
 def _read(path: Path) -> RunState | None:
-    """None when the record has just gone."""
+    """None when the registry has just gone."""
     try:
         return _states.decode(path.read_bytes())
     except FileNotFoundError:
@@ -120,7 +120,7 @@ def _read(path: Path) -> RunState | None:
         ) from error
 
 
-def _is_dead(state: RunState, here: Place, proc: Path) -> bool:
+def _is_dead(state: RunState, here: MachineId, proc: Path) -> bool:
     if state.place.host != here.host:
         return False
     if state.place.boot != here.boot:
@@ -131,34 +131,36 @@ def _is_dead(state: RunState, here: Place, proc: Path) -> bool:
     return conductor is None or not conductor.runs or conductor.start_ticks != state.conductor.start_ticks
 
 
-class _Noted:
-    """The shared memory of a dead conductor's servers: added to its record before anything is ended,
+class _ShmTracker:
+    """The shared memory of a dead conductor's servers: added to its registry before anything is ended,
 
-    so that one who cleans and is killed in the midst of it leaves it to the next.
+    so that a cleanup that is killed half-way leaves the rest to the next one.
     """
 
-    def __init__(self, leftover: Leftover) -> None:
-        self._path = leftover.path
-        looks = [(group, look_at(group)) for group in leftover.state.groups]
-        shm = new_shm(leftover.state, looks) | set(leftover.state.shm)
-        self.state = msgspec.structs.replace(leftover.state, shm=tuple(sorted(shm)))
+    def __init__(self, orphan: OrphanedRun) -> None:
+        self._path = orphan.path
+        states = [(group, group_state(group)) for group in orphan.state.groups]
+        shm = new_shm(orphan.state, states) | set(orphan.state.shm)
+        self.state = msgspec.structs.replace(orphan.state, shm=tuple(sorted(shm)))
 
     def add(self, pids: Iterable[int]) -> None:
-        noted = with_shm(self.state, pids)
-        if noted != self.state:
-            self.state = noted
+        shm_tracker = with_shm(self.state, pids)
+        if shm_tracker != self.state:
+            self.state = shm_tracker
             with suppress(OSError):  # a full disk, say: what is noted here is removed all the same
-                write_state(self._path, noted)
+                write_state(self._path, shm_tracker)
 
 
-def _end_by_kind(group: Group, grace_s: float, noted: _Noted) -> GroupState:
+def _end_group(group: Group, grace_s: float, shm_tracker: _ShmTracker) -> GroupState:
     if group.what == "server":
-        return kill_group(group, noted.add)
+        return kill_group(group, shm_tracker.add)
     return end_group(group, grace_s)
 
 
-def _end(group: Group, grace_s: float, noted: _Noted, ended: list[str], remaining: list[str]) -> None:
-    before = look_at(group)
+def _end(
+    group: Group, grace_s: float, shm_tracker: _ShmTracker, ended: list[str], remaining: list[str]
+) -> None:
+    before = group_state(group)
     name = f"{group.what} {group.leader}"
     if before.ownership in (Ownership.ENDED, Ownership.REUSED):
         return
@@ -167,7 +169,7 @@ def _end(group: Group, grace_s: float, noted: _Noted, ended: list[str], remainin
         remaining.append(f"{name} is gone; processes {pids} may be its children: if so, end them by hand")
         return
     try:
-        after = _end_by_kind(group, grace_s, noted)
+        after = _end_group(group, grace_s, shm_tracker)
     except PermissionError:
         remaining.append(f"{name} belongs to another user: end it by hand")
         return
@@ -190,7 +192,7 @@ def _remove_projects(projects: tuple[str, ...], ended: list[str], remaining: lis
     try:
         for project in projects:
             ended += remove_project(client, project)
-    except FAILED as error:
+    except RUNTIME_ERRORS as error:
         remaining.append(f"containers of project {', '.join(projects)}: {error}: try again")
     finally:
         client.close()

@@ -1,4 +1,4 @@
-"""The local stack: one server as processes of this machine, from its start to the last thing it leaves."""
+"""The local stack: one server as processes of this machine and what they leave behind."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from history.records import ResourceRecord
 from kvchaos.errors import UsageError
 from kvchaos.stacks import shared_memory
 from kvchaos.stacks.command import HOST, Launch, RunFolders, check_port
-from kvchaos.stacks.ending import end_group
-from kvchaos.stacks.health import wait_until_healthy
-from kvchaos.stacks.holdings import holdings_of
+from kvchaos.stacks.group_termination import end_group
+from kvchaos.stacks.health_check import wait_until_healthy
 from kvchaos.stacks.plugin import PLUGIN_PARTS, link_plugin
-from kvchaos.stacks.process_group import GroupState, Ownership, Process, look_at, send
-from kvchaos.stacks.record import RunRecord
+from kvchaos.stacks.process_group import GroupState, Ownership, Process, group_state, send
+from kvchaos.stacks.process_registry import ProcessRegistry
+from kvchaos.stacks.process_usage import usage_of
 from kvchaos.stacks.stack import GRACE_S, ServerNotStopped
 
 TEMP_PREFIX = "kvchaos-"
@@ -51,25 +51,27 @@ def choose_port(wanted: int | None, host: str = HOST) -> int:
     return port
 
 
-def make_folders(run_dir: Path, record: RunRecord, parts: tuple[str, ...] = PLUGIN_PARTS) -> RunFolders:
-    """Make the folders that the server is told about. `run_dir` must exist. Raises UsageError.
+def make_folders(
+    run_dir: Path, registry: ProcessRegistry, parts: tuple[str, ...] = PLUGIN_PARTS
+) -> RunFolders:
+    """Make the folders that the server gets. `run_dir` must exist. Raises UsageError.
 
     `parts` are the parts of the chaos package that the server can see, and no more.
     """
     plugin = link_plugin(run_dir, parts)
     control = run_dir / layout.CONTROL
     control.mkdir(mode=0o755, exist_ok=True)
-    return RunFolders(temp=_make_temp_folder(record), plugin=plugin, control=control)
+    return RunFolders(temp=_make_temp_folder(registry), plugin=plugin, control=control)
 
 
-def _make_temp_folder(record: RunRecord) -> Path:
-    """Recorded before it is there. Raises FileExistsError when somebody else has one of that name."""
+def _make_temp_folder(registry: ProcessRegistry) -> Path:
+    """Registered before it exists. Raises FileExistsError when somebody else has one of that name."""
     temp = Path(_short_temp_parent(), TEMP_PREFIX + secrets.token_hex(TEMP_BYTES))
-    record.add_temp_folder(temp)
+    registry.add_temp_folder(temp)
     try:
         temp.mkdir(mode=0o700)
     except OSError:
-        record.drop_server(None, temp)
+        registry.drop_server(None, temp)
         raise
     return temp
 
@@ -82,27 +84,27 @@ def inherited(environ: Mapping[str, str]) -> dict[str, str]:
 class LocalStack:
     """A server as a process group of this machine; see `kvchaos.stacks.stack.Stack`."""
 
-    def __init__(self, launch: Launch, folders: RunFolders, run_dir: Path, record: RunRecord) -> None:
+    def __init__(self, launch: Launch, folders: RunFolders, run_dir: Path, registry: ProcessRegistry) -> None:
         """`run_dir` gets the log: a folder of the server's own where it is to serve several runs."""
         self.launch = launch
         self._folders = folders
         self._log = run_dir / layout.SERVER_LOG
-        self._named_log = self._log
+        self._reported_log = self._log
         """Where users find the log, for messages."""
-        self._record = record
+        self._registry = registry
         self._process: subprocess.Popen[bytes] | None = None
         self._ended: int | None = None
 
     @property
     def pid(self) -> int | None:
-        """Process id of the leader of the server's last life, None before the first."""
+        """Process id of the leader of the last incarnation, None before the first."""
         return self._process.pid if self._process else None
 
     def identity(self) -> ServerStart:
         return ServerStart(pid=self.pid, port=self.launch.port)
 
     def start(self) -> None:
-        """A further life has the same command, port and log as the one before."""
+        """A further incarnation has the same command, port and log as the one before."""
         if self.alive():
             raise RuntimeError("the server runs")
         if self._process is not None:
@@ -112,10 +114,10 @@ class LocalStack:
         program = self.launch.command[0]
         if not os.access(program, os.X_OK):
             raise UsageError(f"{program}: cannot be run; is the server installed? see: kvchaos server list")
-        self._record.add_temp_folder(self._folders.temp)
+        self._registry.add_temp_folder(self._folders.temp)
         self._folders.temp.mkdir(mode=0o700, exist_ok=True)
         with self._log.open("ab") as log:
-            self._process = self._record.start(
+            self._process = self._registry.start(
                 self.launch.command,
                 what="server",
                 environment=inherited(os.environ) | self.launch.environment,
@@ -124,7 +126,7 @@ class LocalStack:
             )
 
     def wait_ready(self, deadline_s: float) -> None:
-        wait_until_healthy(self, self.launch, self._log, deadline_s, self._named_log)
+        wait_until_healthy(self, self.launch, self._log, deadline_s, self._reported_log)
 
     def alive(self) -> bool:
         return self._process is not None and self.exit_code() is None
@@ -132,7 +134,7 @@ class LocalStack:
     def exit_code(self) -> int | None:
         if self._process is None or self._ended is not None:
             return self._ended
-        # Looked at, not collected: as long as the dead leader is not collected, the kernel keeps its
+        # Inspected, not collected: as long as the dead leader is not collected, the kernel keeps its
         # id, and no stranger can be taken for a member of its group.
         ended = os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         if ended is None:
@@ -140,39 +142,39 @@ class LocalStack:
         return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
 
     def observe(self) -> None:
-        self._record.observe()
+        self._registry.observe()
 
-    def happenings(self) -> tuple[ContainerAction, ...]:
+    def container_events(self) -> tuple[ContainerAction, ...]:
         """There is no container."""
         return ()
 
     def resources(self) -> ResourceRecord | None:
         if self._process is None or self._ended is not None:
             return None
-        group = self._record.group(self._process.pid)
+        group = self._registry.group(self._process.pid)
         running = self.processes()
         if not running:
             return None
-        held = holdings_of(process.pid for process in running)
+        usage = usage_of(process.pid for process in running)
         return ResourceRecord(
             t_ns=time.time_ns(),
             mono_ns=time.monotonic_ns(),
             leader=group.leader,
             started=group.start_ticks,
-            processes=held.processes,
-            threads=held.threads,
-            files=held.files,
-            sockets=held.sockets,
-            resident_bytes=held.resident_bytes,
-            anonymous_bytes=held.anonymous_bytes,
-            shm_bytes=shared_memory.bytes_of(self._record.state.shm),
+            processes=usage.processes,
+            threads=usage.threads,
+            files=usage.files,
+            sockets=usage.sockets,
+            resident_bytes=usage.resident_bytes,
+            anonymous_bytes=usage.anonymous_bytes,
+            shm_bytes=shared_memory.bytes_of(self._registry.state.shm),
         )
 
     def processes(self) -> tuple[Process, ...]:
         """Those of the server that run now, stopped ones among them; none when they are not proved ours."""
         if self._process is None or self._ended is not None:
             return ()
-        state = look_at(self._record.group(self._process.pid))
+        state = group_state(self._registry.group(self._process.pid))
         return state.processes if state.ownership is Ownership.OURS else ()
 
     def signal_one(self, pid: int, which: signal.Signals) -> None:
@@ -186,23 +188,23 @@ class LocalStack:
             send(os.killpg, self._process.pid, which)
 
     def serve(self, run_dir: Path) -> None:
-        self._named_log = run_dir / layout.SERVER_LOG
+        self._reported_log = run_dir / layout.SERVER_LOG
 
     def stop(self, grace_s: float = GRACE_S) -> None:
-        """A record that cannot be written does not keep it from that; OSError comes when all is done."""
+        """A registry that cannot be written does not prevent that; OSError is raised when all is done."""
         try:
             self.observe()
         finally:
             self._end(grace_s)
-            shared_memory.remove(self._record.state.shm)
+            shared_memory.remove(self._registry.state.shm)
             if self._folders.temp.exists():
                 shutil.rmtree(self._folders.temp)
-            self._record.drop_server(self.pid, self._folders.temp)
+            self._registry.drop_server(self.pid, self._folders.temp)
 
     def _end(self, grace_s: float) -> None:
         if self._process is None or self._ended is not None:
             return
-        remaining = end_group(self._record.group(self._process.pid), grace_s, self._record.note_shm)
+        remaining = end_group(self._registry.group(self._process.pid), grace_s, self._registry.add_shm)
         if remaining.processes:
             raise ServerNotStopped(_who_remains(remaining))
         self._ended = self._process.wait()

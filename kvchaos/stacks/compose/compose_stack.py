@@ -21,29 +21,29 @@ from history.events import ContainerAction, ServerStart
 from history.records import ResourceRecord
 from kvchaos.errors import UsageError
 from kvchaos.stacks.command import Launch
-from kvchaos.stacks.compose.engine import FAILED, asking
-from kvchaos.stacks.compose.happenings import Happenings
-from kvchaos.stacks.compose.processes import container_processes, container_resources
+from kvchaos.stacks.compose.cleanup import SERVICE_LABEL, containers_of, remove_project
+from kvchaos.stacks.compose.container_events import ContainerEvents
+from kvchaos.stacks.compose.container_processes import container_processes, container_resources
+from kvchaos.stacks.compose.container_runtime import RUNTIME_ERRORS, runtime_errors_named
 from kvchaos.stacks.compose.project import SERVER, environment
-from kvchaos.stacks.compose.sweep import SERVICE_LABEL, containers_of, remove_project
-from kvchaos.stacks.ending import end_group
-from kvchaos.stacks.health import wait_until_healthy
+from kvchaos.stacks.group_termination import end_group
+from kvchaos.stacks.health_check import wait_until_healthy
 from kvchaos.stacks.process_group import Process, send
-from kvchaos.stacks.record import RunRecord
-from kvchaos.stacks.server_log import last_words
+from kvchaos.stacks.process_registry import ProcessRegistry
+from kvchaos.stacks.server_log import last_lines
 from kvchaos.stacks.stack import GRACE_S, ServerNotStopped
 
 FILE = "compose.yaml"
 LOG = "compose.log"
 SIGNAL_CODE = 128
-"""A shell's way, and Docker's, to tell an end by a signal: more than this by the signal's number."""
+"""A shell and Docker report an end by a signal as this plus the number of the signal."""
 REMOVED_BY_OTHERS = -9
 DOWN_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
-    """How a project is brought up and down."""
+class ComposeOptions:
+    """Options of a project that is brought up and down."""
 
     name: str
     grafana: bool = False
@@ -51,22 +51,27 @@ class Manner:
 
 
 class ComposeStack:
-    """One container is the server through all its lives."""
+    """One container is the server through all its incarnations."""
 
     def __init__(
-        self, client: docker.DockerClient, manner: Manner, launch: Launch, run_dir: Path, record: RunRecord
+        self,
+        client: docker.DockerClient,
+        options: ComposeOptions,
+        launch: Launch,
+        run_dir: Path,
+        registry: ProcessRegistry,
     ) -> None:
         """`run_dir` is the project's folder: one of its own where the server is to serve several runs."""
         self.launch = launch
         self.folder = run_dir
-        """What the containers have of this machine lies in it."""
+        """Holds the files that are mounted into the containers."""
         self.run_dir = run_dir
         """Of the run that uses the server now."""
         self._client = client
-        self._manner = manner
-        self._record = record
-        self._happenings = Happenings(client, manner.name)
-        self._untold: deque[ContainerAction] = deque()
+        self._options = options
+        self._registry = registry
+        self._container_events = ContainerEvents(client, options.name)
+        self._pending_events: deque[ContainerAction] = deque()
         self._server: Container | None = None
         self._ended: int | None = None
 
@@ -80,17 +85,17 @@ class ComposeStack:
     def companion(self, service: str) -> Container:
         """Another container of the project, which is brought up for it if need be. Raises UsageError."""
         self._up(service)
-        with asking(f"container of {service}"):
-            (found,) = containers_of(self._client, self._manner.name, service)
+        with runtime_errors_named(f"container of {service}"):
+            (found,) = containers_of(self._client, self._options.name, service)
         return found
 
     def identity(self) -> ServerStart:
-        with asking("server"):
+        with runtime_errors_named("server"):
             return ServerStart(
                 pid=self._state("Pid"),
                 port=self.launch.port,
                 container=self.container.short_id,
-                project=self._manner.name,
+                project=self._options.name,
             )
 
     def start(self) -> None:
@@ -98,14 +103,14 @@ class ComposeStack:
             raise RuntimeError("the server runs")
         self._ended = None
         if self._server is not None:
-            with asking("the server does not start again"):
+            with runtime_errors_named("the server does not start again"):
                 self._server.start()
                 self._server.reload()
             return
         (self.folder / layout.SERVER_LOG).touch()
-        self._up(*(() if self._manner.grafana else (SERVER,)))
-        with asking("the server's container"):
-            (self._server,) = containers_of(self._client, self._manner.name, SERVER)
+        self._up(*(() if self._options.grafana else (SERVER,)))
+        with runtime_errors_named("the server's container"):
+            (self._server,) = containers_of(self._client, self._options.name, SERVER)
 
     def wait_ready(self, deadline_s: float) -> None:
         log, named = (folder / layout.SERVER_LOG for folder in (self.folder, self.run_dir))
@@ -117,7 +122,7 @@ class ComposeStack:
     def exit_code(self) -> int | None:
         if self._server is None or self._ended is not None:
             return self._ended
-        with asking("the state of the server's container"):
+        with runtime_errors_named("the state of the server's container"):
             try:
                 self._server.reload()
             except NotFound:
@@ -128,14 +133,14 @@ class ComposeStack:
         return _code(self._state("ExitCode"))
 
     def observe(self) -> None:
-        self._record.observe()
-        with asking("events of the containers"):
-            self._untold += self._happenings.new()
+        self._registry.observe()
+        with runtime_errors_named("events of the containers"):
+            self._pending_events += self._container_events.new()
 
-    def happenings(self) -> Sequence[ContainerAction]:
-        told = tuple(self._untold)
-        self._untold.clear()
-        return told
+    def container_events(self) -> Sequence[ContainerAction]:
+        pending = tuple(self._pending_events)
+        self._pending_events.clear()
+        return pending
 
     def resources(self) -> ResourceRecord | None:
         if not self.alive():
@@ -143,7 +148,7 @@ class ComposeStack:
         return container_resources(self._state("Pid"), self.container.id or "")
 
     def processes(self) -> list[Process]:
-        """Those of the server that run, by their ids on this machine; empty when they cannot be seen."""
+        """Those of the server that run, by their ids on this machine; empty when they cannot be observed."""
         if not self.alive():
             return []
         return container_processes(self._state("Pid"), self.container.id or "")
@@ -160,7 +165,7 @@ class ComposeStack:
     @property
     def is_up(self) -> bool:
         """Whether the project has containers that are to be taken down."""
-        return self._manner.name in self._record.state.projects
+        return self._options.name in self._registry.state.projects
 
     def stop(self, grace_s: float = GRACE_S) -> None:
         """Whatever fails before, the project is taken down."""
@@ -178,35 +183,35 @@ class ComposeStack:
     def _end_server(self, grace_s: float) -> None:
         if self._server is None or not self.alive():
             return
-        with asking("the server's container does not stop"):
+        with runtime_errors_named("the server's container does not stop"):
             if self._server.status == "paused":
                 self._server.unpause()
             self._server.stop(timeout=round(grace_s))
         self._ended = self.exit_code()
 
     def _up(self, *services: str) -> None:
-        """Recorded before it begins, so that a later command finds what a killed one has made."""
-        self._record.add_project(self._manner.name)
+        """Registered before it begins, so that a later command finds what a killed one has made."""
+        self._registry.add_project(self._options.name)
         command = self._compose("up", "--detach", "--no-build", "--quiet-pull", *services)
         with (self.run_dir / LOG).open("ab") as log:
-            process = self._record.start(
+            process = self._registry.start(
                 command, what="compose", environment=environment({}), cwd=self.folder, log=log
             )
         try:
             code = process.wait()
         finally:
             if process.poll() is None:
-                end_group(self._record.group(process.pid), GRACE_S)
+                end_group(self._registry.group(process.pid), GRACE_S)
                 process.wait()
-            self._record.drop_group(process.pid)
+            self._registry.drop_group(process.pid)
         if code != 0:
-            said = last_words(self.run_dir / LOG, 1) or ("nothing was told",)
-            raise UsageError(f"docker compose up: {said[0]}; see {self.run_dir / LOG}")
+            last_line = last_lines(self.run_dir / LOG, 1) or ("nothing was told",)
+            raise UsageError(f"docker compose up: {last_line[0]}; see {self.run_dir / LOG}")
 
     def _save_logs(self) -> None:
         """Of the server's companions; the server writes its own."""
-        with asking("logs of the containers"):
-            for container in containers_of(self._client, self._manner.name):
+        with runtime_errors_named("logs of the containers"):
+            for container in containers_of(self._client, self._options.name):
                 if container.labels[SERVICE_LABEL] != SERVER:
                     self.save_log(container)
 
@@ -219,9 +224,9 @@ class ComposeStack:
         try:
             if not self.is_up:
                 return
-            if not self._manner.grafana:
+            if not self._options.grafana:
                 self._down(grace_s)
-            self._record.drop_project(self._manner.name)
+            self._registry.drop_project(self._options.name)
         finally:
             self._client.close()
 
@@ -244,17 +249,17 @@ class ComposeStack:
             process.kill()
             process.wait()
         try:
-            remove_project(self._client, self._manner.name)
-        except FAILED as error:
+            remove_project(self._client, self._options.name)
+        except RUNTIME_ERRORS as error:
             raise ServerNotStopped(
-                f"containers of project {self._manner.name} remain: {error}; run kvchaos clean"
+                f"containers of project {self._options.name} remain: {error}; run kvchaos clean"
             ) from error
 
-    def _compose(self, *words: str) -> tuple[str, ...]:
-        profile = ("--profile", "grafana") if self._manner.grafana else ()
-        file = ("--project-name", self._manner.name, "--file", str(self.folder / FILE))
-        return ("docker", "compose", "--progress", "plain", *file, *profile, *words)
+    def _compose(self, *arguments: str) -> tuple[str, ...]:
+        profile = ("--profile", "grafana") if self._options.grafana else ()
+        file = ("--project-name", self._options.name, "--file", str(self.folder / FILE))
+        return ("docker", "compose", "--progress", "plain", *file, *profile, *arguments)
 
 
-def _code(told: int) -> int:
-    return SIGNAL_CODE - told if told > SIGNAL_CODE else told
+def _code(pending: int) -> int:
+    return SIGNAL_CODE - pending if pending > SIGNAL_CODE else pending

@@ -13,9 +13,9 @@ from docker.models.containers import Container
 from history import layout
 from kvchaos.errors import UsageError
 from kvchaos.prometheus.local_process import DATA
-from kvchaos.stacks.compose.engine import asking
+from kvchaos.stacks.compose.compose_stack import ComposeStack
+from kvchaos.stacks.compose.container_runtime import runtime_errors_named
 from kvchaos.stacks.compose.project import PROMETHEUS
-from kvchaos.stacks.compose.stack import ComposeStack
 
 
 class ComposePrometheus:
@@ -48,12 +48,12 @@ class ComposePrometheus:
 
     def kill(self) -> None:
         if self._container is not None and self.runs():
-            with asking("Prometheus cannot be killed"):
+            with runtime_errors_named("Prometheus cannot be killed"):
                 self._container.kill()
 
     def revive(self) -> None:
         if self._container is not None and not self.runs():
-            with asking("Prometheus does not start again"):
+            with runtime_errors_named("Prometheus does not start again"):
                 self._container.start()
 
     def stop(self) -> None:
@@ -61,7 +61,7 @@ class ComposePrometheus:
         if self._container is None or self._mounted == self._of_the_run:
             return
         if self._stack.is_up:
-            with asking("Prometheus cannot be removed"):
+            with runtime_errors_named("Prometheus cannot be removed"):
                 self._container.stop()
                 self._stack.save_log(self._container)
                 self._container.remove(v=True)
@@ -72,6 +72,6 @@ class ComposePrometheus:
     def runs(self) -> bool:
         if self._container is None:
             return False
-        with asking("the state of Prometheus"):
+        with runtime_errors_named("the state of Prometheus"):
             self._container.reload()
         return self._container.status == "running"

@@ -13,15 +13,15 @@ from kvchaos.served_model import ServedModel, tiny
 from kvchaos.servers.registry import ServerEnv
 from kvchaos.stacks.command import HOST, Launch, Listening, plan_launch
 from kvchaos.stacks.device import device_of
-from kvchaos.stacks.local import LocalStack, choose_port, make_folders
+from kvchaos.stacks.local_stack import LocalStack, choose_port, make_folders
 from kvchaos.stacks.plugin import PLAIN_PARTS, PLUGIN_PARTS
-from kvchaos.stacks.record import RunRecord
+from kvchaos.stacks.process_registry import ProcessRegistry
 from kvchaos.stacks.stack import Stack
 
 
 @dataclass(frozen=True, slots=True)
 class LaunchRequest:
-    """What is wanted of a server, and where things lie."""
+    """The settings of a server to be started, and the folders for it."""
 
     server: ServerEnv
     settings: ServerSettings
@@ -42,8 +42,8 @@ class LaunchRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """What a plan tells of a server, and the stack that starts it."""
+class PreparedServer:
+    """The launch and model of a server for the plan, and the stack that starts it."""
 
     launch: Launch
     model: ServedModel
@@ -52,12 +52,12 @@ class Prepared:
     """The one that is a part of the stack."""
 
 
-def prepare_local(request: LaunchRequest, record: RunRecord) -> Prepared:
+def prepare_local(request: LaunchRequest, registry: ProcessRegistry) -> PreparedServer:
     """Processes of this machine. Raises UsageError."""
     served = tiny(model.ensure_model(models_folder(request.cache)))
     listening = Listening(choose_port(request.port, request.host), request.host)
-    folders = make_folders(request.run_dir, record, request.parts)
+    folders = make_folders(request.run_dir, registry, request.parts)
     launch = plan_launch(
         request.server, request.settings, served, listening, folders, device_of(request.server.platform)
     )
-    return Prepared(launch, served, LocalStack(launch, folders, request.run_dir, record))
+    return PreparedServer(launch, served, LocalStack(launch, folders, request.run_dir, registry))

@@ -19,10 +19,10 @@ import pytest
 
 from kvchaos.cli.clean import clean_command
 from kvchaos.errors import UsageError
-from kvchaos.stacks.leftovers import DRAFT_S, clean, find_leftovers, remove_drafts
+from kvchaos.stacks.orphans import DRAFT_S, end_and_remove, find_orphans, remove_drafts
 from kvchaos.stacks.process_group import Group, read_process
-from kvchaos.stacks.record import RecordedStarter, RunRecord
-from kvchaos.stacks.run_state import Conductor, RunState
+from kvchaos.stacks.process_registry import ProcessRegistry, RegisteredStarter
+from kvchaos.stacks.run_state import ConductorProcess, RunState
 
 ROOT = Path(__file__).parents[2]
 CONDUCTOR = ROOT / "tests" / "fakes" / "doomed_conductor.py"
@@ -70,8 +70,8 @@ class Doomed:
     def put_away(self) -> None:
         """Whatever a failed test left."""
         self.kill()
-        for leftover in find_leftovers(self.state_folder):
-            clean(leftover, grace_s=0)
+        for leftover in find_orphans(self.state_folder):
+            end_and_remove(leftover, grace_s=0)
 
 
 def left_of(prefix: str) -> list[Path]:
@@ -116,46 +116,48 @@ def decoy() -> Iterator[int]:
 
 
 @pytest.fixture
-def record(tmp_path: Path) -> RunRecord:
-    return RunRecord(tmp_path / "state", run_id="r1", run_dir=tmp_path, control_dir=tmp_path / "control")
+def record(tmp_path: Path) -> ProcessRegistry:
+    return ProcessRegistry(
+        tmp_path / "state", run_id="r1", run_dir=tmp_path, control_dir=tmp_path / "control"
+    )
 
 
-def rewrite(record: RunRecord, **changes: object) -> RunState:
+def rewrite(record: ProcessRegistry, **changes: object) -> RunState:
     """The record as another conductor would have written it."""
     state: RunState = msgspec.structs.replace(record.state, **changes)
     record.path.write_bytes(msgspec.json.encode(state))
     return state
 
 
-def of_dead_conductor(record: RunRecord, **changes: object) -> RunState:
+def of_dead_conductor(record: ProcessRegistry, **changes: object) -> RunState:
     """As if written by an earlier process that had our id."""
     me = record.state.conductor
-    return rewrite(record, conductor=Conductor(pid=me.pid, start_ticks=me.start_ticks - 1), **changes)
+    return rewrite(record, conductor=ConductorProcess(pid=me.pid, start_ticks=me.start_ticks - 1), **changes)
 
 
 def test_a_killed_conductors_server_is_ended_and_a_stranger_survives(doomed: Doomed, decoy: int) -> None:
     doomed.kill()
     assert all(runs(pid) for pid in doomed.server)
-    (leftover,) = find_leftovers(doomed.state_folder)
-    result = clean(leftover)
+    (leftover,) = find_orphans(doomed.state_folder)
+    result = end_and_remove(leftover)
     assert not any(runs(pid) for pid in doomed.server)
     assert runs(decoy)
     assert result.remaining == ()
     assert any(f"server {doomed.server[0]} (3 " in line for line in result.ended)
     assert not Path(leftover.state.temp_folders[0]).exists()
     assert list(doomed.state_folder.iterdir()) == []
-    assert find_leftovers(doomed.state_folder) == []
+    assert find_orphans(doomed.state_folder) == []
 
 
 def test_faults_are_disarmed(doomed: Doomed) -> None:
     doomed.kill()
     assert (doomed.run_dir / "control" / "armed.json").exists()
-    clean(find_leftovers(doomed.state_folder)[0], grace_s=0)
+    end_and_remove(find_orphans(doomed.state_folder)[0], grace_s=0)
     assert not (doomed.run_dir / "control" / "armed.json").exists()
 
 
 def test_a_live_conductor_is_left_alone(doomed: Doomed) -> None:
-    assert find_leftovers(doomed.state_folder) == []
+    assert find_orphans(doomed.state_folder) == []
 
 
 def test_children_are_ended_when_leader_and_conductor_were_killed(doomed: Doomed) -> None:
@@ -164,7 +166,7 @@ def test_children_are_ended_when_leader_and_conductor_were_killed(doomed: Doomed
     os.kill(leader, signal.SIGKILL)
     wait_for(lambda: not runs(leader))
     assert all(runs(pid) for pid in children)
-    clean(find_leftovers(doomed.state_folder)[0])
+    end_and_remove(find_orphans(doomed.state_folder)[0])
     assert not any(runs(pid) for pid in children)
 
 
@@ -175,7 +177,7 @@ def test_shared_memory_of_a_killed_run_is_removed(tmp_path: Path) -> None:
         registration = Path(f"/dev/shm/__KMP_REGISTERED_LIB_{doomed.server[1]}_0")
         wait_for(registration.exists)
         doomed.kill()
-        clean(find_leftovers(doomed.state_folder)[0], grace_s=0)
+        end_and_remove(find_orphans(doomed.state_folder)[0], grace_s=0)
         assert not registration.exists()
         assert not Path("/dev/shm", name).exists()
     finally:
@@ -190,10 +192,10 @@ def test_a_clean_that_is_cut_off_leaves_what_it_noted_to_the_next(
         with monkeypatch.context() as patch:
             patch.setattr("kvchaos.stacks.shared_memory.remove", interrupt)
             with pytest.raises(KeyboardInterrupt):
-                clean(find_leftovers(doomed.state_folder)[0])
+                end_and_remove(find_orphans(doomed.state_folder)[0])
         assert left_of(prefix) != []
         assert not any(runs(pid) for pid in doomed.server)
-        clean(find_leftovers(doomed.state_folder)[0])
+        end_and_remove(find_orphans(doomed.state_folder)[0])
         assert left_of(prefix) == []
 
 
@@ -201,10 +203,10 @@ def test_a_clean_that_is_cut_off_leaves_what_it_noted_to_the_next(
 def test_what_a_server_makes_while_it_is_ended_is_removed(tmp_path: Path, way: str) -> None:
     with making_shm(tmp_path, way) as (doomed, prefix):
         doomed.kill()
-        clean(find_leftovers(doomed.state_folder)[0])
+        end_and_remove(find_orphans(doomed.state_folder)[0])
         assert not any(runs(pid) for pid in doomed.server)
         assert left_of(prefix) == []
-        assert find_leftovers(doomed.state_folder) == []
+        assert find_orphans(doomed.state_folder) == []
 
 
 def test_shared_memory_of_a_stranger_survives(tmp_path: Path) -> None:
@@ -215,7 +217,7 @@ def test_shared_memory_of_a_stranger_survives(tmp_path: Path) -> None:
             path.write_bytes(bytes(mmap.PAGESIZE))
         try:
             doomed.kill()
-            clean(find_leftovers(doomed.state_folder)[0])
+            end_and_remove(find_orphans(doomed.state_folder)[0])
             assert left_of(prefix) == []
             assert all(path.exists() for path in theirs)
         finally:
@@ -228,7 +230,7 @@ def test_shared_memory_that_a_stranger_uses_as_well_survives(tmp_path: Path) -> 
         shared = left_of(prefix)[0]
         with shared.open("r+b") as file, mmap.mmap(file.fileno(), mmap.PAGESIZE):
             doomed.kill()
-            clean(find_leftovers(doomed.state_folder)[0])
+            end_and_remove(find_orphans(doomed.state_folder)[0])
             assert left_of(prefix) == [shared]
 
 
@@ -237,50 +239,53 @@ def test_a_child_that_left_the_group_is_ended(tmp_path: Path) -> None:
     try:
         doomed.kill()
         wait_for(lambda: os.getsid(doomed.server[1]) == doomed.server[1])
-        clean(find_leftovers(doomed.state_folder)[0])
+        end_and_remove(find_orphans(doomed.state_folder)[0])
         assert not any(runs(pid) for pid in doomed.server)
     finally:
         doomed.put_away()
 
 
 def test_a_load_process_that_goes_on_without_its_conductor_is_ended(
-    record: RunRecord, tmp_path: Path
+    record: ProcessRegistry, tmp_path: Path
 ) -> None:
     deaf = [sys.executable, "-c", "import time; time.sleep(600)"]
-    with (tmp_path / "log").open("wb") as log, RecordedStarter(record).start(deaf, tmp_path, log) as process:
+    with (
+        (tmp_path / "log").open("wb") as log,
+        RegisteredStarter(record).start(deaf, tmp_path, log) as process,
+    ):
         of_dead_conductor(record)
-        result = clean(find_leftovers(tmp_path / "state")[0])
+        result = end_and_remove(find_orphans(tmp_path / "state")[0])
         (ended,) = result.ended
         assert f"load {process.pid} " in ended
         assert process.wait() == -signal.SIGTERM
 
 
 def test_a_process_that_got_the_leaders_id_is_not_ended(
-    record: RunRecord, decoy: int, tmp_path: Path
+    record: ProcessRegistry, decoy: int, tmp_path: Path
 ) -> None:
     stranger = read_process(decoy)
     assert stranger is not None
     group = Group(leader=decoy, start_ticks=stranger.start_ticks - 1, seen_ticks=2**62, what="server")
     of_dead_conductor(record, groups=(group,))
-    result = clean(find_leftovers(tmp_path / "state")[0])
+    result = end_and_remove(find_orphans(tmp_path / "state")[0])
     assert runs(decoy)
     assert (result.ended, result.remaining) == ((), ())
     assert not record.path.exists()
 
 
-def test_another_machines_run_is_left_alone(record: RunRecord, tmp_path: Path) -> None:
+def test_another_machines_run_is_left_alone(record: ProcessRegistry, tmp_path: Path) -> None:
     place = msgspec.structs.replace(record.state.place, host="elsewhere", boot="other")
     of_dead_conductor(record, place=place)
-    assert find_leftovers(tmp_path / "state") == []
+    assert find_orphans(tmp_path / "state") == []
 
 
-def test_another_containers_run_is_left_alone(record: RunRecord, tmp_path: Path) -> None:
+def test_another_containers_run_is_left_alone(record: ProcessRegistry, tmp_path: Path) -> None:
     of_dead_conductor(record, place=msgspec.structs.replace(record.state.place, pid_namespace="pid:[1]"))
-    assert find_leftovers(tmp_path / "state") == []
+    assert find_orphans(tmp_path / "state") == []
 
 
 def test_after_a_reboot_process_ids_mean_nothing_any_more(
-    record: RunRecord, decoy: int, tmp_path: Path
+    record: ProcessRegistry, decoy: int, tmp_path: Path
 ) -> None:
     stranger = read_process(decoy)
     assert stranger is not None
@@ -289,14 +294,14 @@ def test_after_a_reboot_process_ids_mean_nothing_any_more(
     temp.mkdir()
     place = msgspec.structs.replace(record.state.place, boot="before")
     rewrite(record, groups=(group,), place=place, temp_folders=(str(temp),))
-    result = clean(find_leftovers(tmp_path / "state")[0])
+    result = end_and_remove(find_orphans(tmp_path / "state")[0])
     assert runs(decoy)
     assert result.ended == (f"removed {temp}",)
     assert not temp.exists()
 
 
 def test_children_that_cannot_be_proven_ours_are_named_and_the_record_stays(
-    record: RunRecord, tmp_path: Path
+    record: ProcessRegistry, tmp_path: Path
 ) -> None:
     pids_file = tmp_path / "pids"
     command = [sys.executable, str(SERVER_TREE), "--exit", "0", "--children", "1", "--pids", str(pids_file)]
@@ -306,7 +311,7 @@ def test_children_that_cannot_be_proven_ours_are_named_and_the_record_stays(
     try:
         group = Group(leader=leader.pid, start_ticks=0, seen_ticks=0, what="server")
         of_dead_conductor(record, groups=(group,))
-        result = clean(find_leftovers(tmp_path / "state")[0])
+        result = end_and_remove(find_orphans(tmp_path / "state")[0])
         assert runs(child)
         (remaining,) = result.remaining
         assert f"server {leader.pid} " in remaining
@@ -319,7 +324,7 @@ def test_children_that_cannot_be_proven_ours_are_named_and_the_record_stays(
 def test_a_damaged_record_is_one_line_that_names_the_file(tmp_path: Path) -> None:
     (tmp_path / "r1.json").write_text('{"v":1}')
     with pytest.raises(UsageError, match=r"r1\.json: "):
-        find_leftovers(tmp_path)
+        find_orphans(tmp_path)
 
 
 def test_a_draft_without_a_record_is_removed_when_no_conductor_can_be_writing_it(tmp_path: Path) -> None:

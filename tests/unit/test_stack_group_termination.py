@@ -14,10 +14,10 @@ import pytest
 
 from kvchaos.stacks import shared_memory
 from kvchaos.stacks.command import Launch
-from kvchaos.stacks.ending import freeze, kill_group
-from kvchaos.stacks.local import TEMP_PREFIX, LocalStack, make_folders
+from kvchaos.stacks.group_termination import freeze, kill_group
+from kvchaos.stacks.local_stack import TEMP_PREFIX, LocalStack, make_folders
 from kvchaos.stacks.process_group import PROC, Group, group_of
-from kvchaos.stacks.record import RunRecord
+from kvchaos.stacks.process_registry import ProcessRegistry
 from tests.unit.conducting import runs, wait_for
 
 SERVER_TREE = Path(__file__).parents[1] / "fakes" / "server_tree.py"
@@ -77,7 +77,9 @@ class Served:
 
     def __init__(self, folder: Path, *options: str) -> None:
         self.prefix = f"kvchaos-test-{secrets.token_hex(4)}"
-        self.record = RunRecord(folder / "state", run_id="r1", run_dir=folder, control_dir=folder / "control")
+        self.record = ProcessRegistry(
+            folder / "state", run_id="r1", run_dir=folder, control_dir=folder / "control"
+        )
         command = (sys.executable, str(SERVER_TREE), "--pids", str(folder / "pids"), *options, self.prefix)
         launch = Launch(command, {}, 1)
         self.stack = LocalStack(launch, make_folders(folder, self.record), folder, self.record)
@@ -143,7 +145,9 @@ def test_a_file_of_another_user_is_not_ours_even_when_mapped(
 def test_the_temporary_folder_is_recorded_before_it_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record = RunRecord(tmp_path / "state", run_id="r1", run_dir=tmp_path, control_dir=tmp_path / "control")
+    record = ProcessRegistry(
+        tmp_path / "state", run_id="r1", run_dir=tmp_path, control_dir=tmp_path / "control"
+    )
 
     def mkdir(path: Path, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
         if path.name.startswith(TEMP_PREFIX):

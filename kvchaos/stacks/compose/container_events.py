@@ -1,4 +1,4 @@
-"""What befell a project's containers, by the engine's own word."""
+"""The events of a project's containers, from the Docker engine."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 import docker
 
 from history.events import ContainerAction
-from kvchaos.stacks.compose.sweep import PROJECT_LABEL, SERVICE_LABEL
+from kvchaos.stacks.compose.cleanup import PROJECT_LABEL, SERVICE_LABEL
 
 ACTIONS = ("create", "start", "health_status", "pause", "unpause", "kill", "oom", "die", "stop", "destroy")
 NS = 1_000_000_000
 
 
-class Happenings:
-    """Asks the engine again and again; it keeps the last 256 events of all containers."""
+class ContainerEvents:
+    """Polls the engine, which keeps the last 256 events of all containers."""
 
     def __init__(self, client: docker.DockerClient, project: str) -> None:
         self._client = client
@@ -24,7 +24,7 @@ class Happenings:
         self._last_ns = time.time_ns()
 
     def new(self) -> Iterator[ContainerAction]:
-        """All since it was last asked, in order. Raises what the SDK raises."""
+        """All events since the last call, in order. Raises what the SDK raises."""
         since, until = _seconds(self._last_ns), _seconds(time.time_ns())
         events = self._client.api.events(since=since, until=until, filters=self._filters, decode=True)
         for event in list(events):

@@ -16,9 +16,12 @@ from kvchaos.prometheus.local_process import DATA
 from kvchaos.prometheus.run_monitor import Prometheus
 from kvchaos.served_model import ServedModel, hub_folder, hub_model, tiny
 from kvchaos.stacks.command import HOST, Launch, Listening, plan_launch
-from kvchaos.stacks.compose.engine import asking, connect
+from kvchaos.stacks.compose.cleanup import remove_orphaned_projects
+from kvchaos.stacks.compose.compose_prometheus import ComposePrometheus
+from kvchaos.stacks.compose.compose_stack import FILE, ComposeOptions, ComposeStack
+from kvchaos.stacks.compose.container_runtime import connect, runtime_errors_named
+from kvchaos.stacks.compose.image_builder import present_images
 from kvchaos.stacks.compose.images import PROMETHEUS_VARIABLE, Images, image_variables
-from kvchaos.stacks.compose.obtain import present_images
 from kvchaos.stacks.compose.project import (
     INSIDE,
     MODEL_INSIDE,
@@ -27,14 +30,11 @@ from kvchaos.stacks.compose.project import (
     project_files,
     server_part,
 )
-from kvchaos.stacks.compose.prometheus import ComposePrometheus
-from kvchaos.stacks.compose.stack import FILE, ComposeStack, Manner
-from kvchaos.stacks.compose.sweep import remove_orphans
 from kvchaos.stacks.device import GIB, Platform, device_of
-from kvchaos.stacks.local import choose_port
+from kvchaos.stacks.local_stack import choose_port
 from kvchaos.stacks.plugin import copy_plugin
-from kvchaos.stacks.prepare import LaunchRequest, Prepared
-from kvchaos.stacks.record import RunRecord
+from kvchaos.stacks.prepare_server import LaunchRequest, PreparedServer
+from kvchaos.stacks.process_registry import ProcessRegistry
 
 GRAFANA_PORT_VARIABLE = "KVCHAOS_GRAFANA_PORT"
 GRAFANA_PORT = 3000
@@ -50,7 +50,7 @@ OVERLAY: dict[Platform, str] = {"cpu": "cpu", "cuda": "gpu"}
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class PlannedProject:
     """A project as it would be brought up, and how its server starts. Nothing was made for it."""
 
     project: Project
@@ -59,7 +59,7 @@ class Planned:
     prometheus_port: int
 
 
-def plan_project(request: LaunchRequest, images: Images) -> Planned:
+def plan_project(request: LaunchRequest, images: Images) -> PlannedProject:
     """Raises UsageError."""
     platform = request.server.platform
     device = device_of(platform)
@@ -83,33 +83,35 @@ def plan_project(request: LaunchRequest, images: Images) -> Planned:
             "KVCHAOS_SERVER_CPU_US": str(round(((os.cpu_count() or 1) - CPU_LEFT) * CPU_PERIOD_US)),
             **image_variables(images),
         },
-        own=server_part(launch, folder),
+        run_overlay=server_part(launch, folder),
         grafana=request.grafana,
     )
-    return Planned(project, launch, served, prometheus_port)
+    return PlannedProject(project, launch, served, prometheus_port)
 
 
-def prepare_compose(request: LaunchRequest, record: RunRecord) -> Prepared:
+def prepare_compose(request: LaunchRequest, registry: ProcessRegistry) -> PreparedServer:
     """Make what the project's containers are given of this machine. Raises UsageError."""
     client = connect()
     with ExitStack() as unless_made:
         unless_made.callback(client.close)
-        with asking("what an earlier run has left up"):
+        with runtime_errors_named("what an earlier run has left up"):
             # It may have the ports that this one wants.
-            remove_orphans(client, state_folder(request.cache))
-        planned = plan_project(request, present_images(client, request.server.platform, request.server.name))
-        resolved = planned.project.resolved()
+            remove_orphaned_projects(client, state_folder(request.cache))
+        project_plan = plan_project(
+            request, present_images(client, request.server.platform, request.server.name)
+        )
+        resolved = project_plan.project.resolved()
         _make_folders(request)
         unless_made.pop_all()
     (request.run_dir / FILE).write_text(resolved, encoding="utf-8")
-    manner = Manner(planned.project.name, grafana=request.grafana)
-    stack = ComposeStack(client, manner, planned.launch, request.run_dir, record)
-    return Prepared(planned.launch, planned.model, stack, _prometheus(planned, stack))
+    options = ComposeOptions(project_plan.project.name, grafana=request.grafana)
+    stack = ComposeStack(client, options, project_plan.launch, request.run_dir, registry)
+    return PreparedServer(project_plan.launch, project_plan.model, stack, _prometheus(project_plan, stack))
 
 
-def _prometheus(planned: Planned, stack: ComposeStack) -> Prometheus:
-    image = planned.project.variables[PROMETHEUS_VARIABLE]
-    url = f"http://{HOST}:{planned.prometheus_port}"
+def _prometheus(project_plan: PlannedProject, stack: ComposeStack) -> Prometheus:
+    image = project_plan.project.variables[PROMETHEUS_VARIABLE]
+    url = f"http://{HOST}:{project_plan.prometheus_port}"
     plan = PrometheusPlan(version=image, url=url, suite_port=choose_port(None))
     return Prometheus(plan, ComposePrometheus(stack))
 

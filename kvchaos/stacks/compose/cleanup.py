@@ -1,4 +1,4 @@
-"""What is left of a project in the engine, found by its labels, and its removal."""
+"""Removes what is left of projects in the engine, found by their labels."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ POLL_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class OwnedProject:
     """A project of ours in the engine."""
 
     name: str
     run_id: str
 
 
-def remove_orphans(client: docker.DockerClient, state_folder: Path) -> tuple[str, ...]:
-    """Remove projects whose runs had their record in this folder and have none any more. Tells it in words.
+def remove_orphaned_projects(client: docker.DockerClient, state_folder: Path) -> tuple[str, ...]:
+    """Remove projects whose runs have no registry in this folder any more. Returns one line each.
 
     Raises docker.errors.DockerException when something cannot be removed.
     """
     done: list[str] = []
-    for found in _projects_of(client, state_folder):
-        if not (state_folder / f"{found.run_id}.json").exists():
-            done += remove_project(client, found.name)
+    for projects in _projects_of(client, state_folder):
+        if not (state_folder / f"{projects.run_id}.json").exists():
+            done += remove_project(client, projects.name)
     return tuple(done)
 
 
-def _projects_of(client: docker.DockerClient, state_folder: Path) -> list[Found]:
+def _projects_of(client: docker.DockerClient, state_folder: Path) -> list[OwnedProject]:
     labels = [f"{STATE_LABEL}={state_folder}"]
     containers = client.containers.list(all=True, filters={"label": labels})
-    found = {(each.labels.get(PROJECT_LABEL, ""), each.labels.get(RUN_LABEL, "")) for each in containers}
-    return [Found(name, run_id) for name, run_id in sorted(found) if name and run_id]
+    projects = {(each.labels.get(PROJECT_LABEL, ""), each.labels.get(RUN_LABEL, "")) for each in containers}
+    return [OwnedProject(name, run_id) for name, run_id in sorted(projects) if name and run_id]
 
 
 def containers_of(client: docker.DockerClient, project: str, service: str | None = None) -> list[Container]:
@@ -50,12 +50,14 @@ def containers_of(client: docker.DockerClient, project: str, service: str | None
     labels = [f"{PROJECT_LABEL}={project}", RUN_LABEL]
     if service is not None:
         labels.append(f"{SERVICE_LABEL}={service}")
-    found: list[Container] = client.containers.list(all=True, ignore_removed=True, filters={"label": labels})
-    return found
+    projects: list[Container] = client.containers.list(
+        all=True, ignore_removed=True, filters={"label": labels}
+    )
+    return projects
 
 
 def remove_project(client: docker.DockerClient, project: str) -> tuple[str, ...]:
-    """Thaw, kill and remove all containers of a project: it has nothing else. Tells it in words.
+    """Thaw, kill and remove all containers of a project: it has nothing else. Returns one line for each.
 
     Raises docker.errors.DockerException when something cannot be removed.
     """

@@ -1,4 +1,4 @@
-"""The end of a process group, and what its processes have on the machine just before it.
+"""Ends a process group, and registers what its processes use on the machine just before.
 
 A killed process removes nothing. A group that is to be killed is stopped first (SIGSTOP), so that nothing
 new appears while its files are looked at; only then is it killed.
@@ -19,10 +19,10 @@ from kvchaos.stacks.process_group import (
     Ownership,
     Process,
     descendants,
-    look_at,
+    group_state,
     read_process,
+    refresh,
     running,
-    see,
     send,
 )
 
@@ -35,67 +35,67 @@ FREEZE_S = 5.0
 """A thread that has not stopped by then waits in the kernel, and makes no file there."""
 FREEZE_POLL_S = 0.005
 
-Note = Callable[[Iterable[int]], None]
-"""Takes process ids, and writes down what those processes have."""
+AddUsage = Callable[[Iterable[int]], None]
+"""Takes process ids, and registers what those processes use."""
 
 
-def end_group(group: Group, grace_s: float, note: Note | None = None) -> GroupState:
+def end_group(group: Group, grace_s: float, add_usage: AddUsage | None = None) -> GroupState:
     """SIGTERM to the leader, then SIGKILL to all that is left after `grace_s`; return what remains.
 
     A group whose leader is dead already is killed at once. What is not proven ours is not touched. With
-    `note`, what the processes have is noted before each signal, and again and again while they end.
+    `add_usage`, what the processes use is registered before each signal, and repeatedly while they end.
     Raises PermissionError when the processes belong to another user.
     """
-    group, state = see(group)
+    group, state = refresh(group)
     strays: tuple[Process, ...] = ()
     if _leader_runs(group, state):
-        if note is not None:
-            strays = freeze(group, note)
+        if add_usage is not None:
+            strays = freeze(group, add_usage)
         send(os.kill, group.leader, signal.SIGTERM)
         # One that stands still receives it only when it goes on.
         send(os.killpg, group.leader, signal.SIGCONT)
         _signal_each(strays, signal.SIGCONT)
-        _wait(group, grace_s, lambda group, state: not _leader_runs(group, state), note)
-        group, _ = _wait(group, min(grace_s, ORPHANS_GRACE_S), _has_ended, note)
-    return kill_group(group, note, strays)
+        _wait(group, grace_s, lambda group, state: not _leader_runs(group, state), add_usage)
+        group, _ = _wait(group, min(grace_s, ORPHANS_GRACE_S), _has_ended, add_usage)
+    return kill_group(group, add_usage, strays)
 
 
-def kill_group(group: Group, note: Note | None = None, strays: Sequence[Process] = ()) -> GroupState:
+def kill_group(group: Group, add_usage: AddUsage | None = None, strays: Sequence[Process] = ()) -> GroupState:
     """SIGKILL to all of the group at once; return what remains. The rest as for end_group.
 
     `strays` are descendants that have left the group; they are killed, too.
     """
-    group, state = see(group)
+    group, state = refresh(group)
     deadline = time.monotonic() + KILL_DEADLINE_S
     while state.ownership is Ownership.OURS and time.monotonic() < deadline:
-        if note is not None:
-            strays = tuple({stray.pid: stray for stray in (*strays, *freeze(group, note))}.values())
+        if add_usage is not None:
+            strays = tuple({stray.pid: stray for stray in (*strays, *freeze(group, add_usage))}.values())
         send(os.killpg, group.leader, signal.SIGKILL)
         _signal_each(strays, signal.SIGKILL)
         group, state = _wait(group, 10 * POLL_S, _has_ended)
     _signal_each(strays, signal.SIGKILL)
-    while (left := _still_there(strays)) and time.monotonic() < deadline:
+    while (remaining := _still_there(strays)) and time.monotonic() < deadline:
         time.sleep(POLL_S)
-    if left and state.ownership is not Ownership.UNPROVEN:
-        return GroupState(Ownership.OURS, (*state.processes, *left))
+    if remaining and state.ownership is not Ownership.UNPROVEN:
+        return GroupState(Ownership.OURS, (*state.processes, *remaining))
     return state
 
 
-def freeze(group: Group, note: Note, proc: Path = PROC) -> tuple[Process, ...]:
-    """Stop all processes of a group that is ours, and note what they have; they stay stopped.
+def freeze(group: Group, add_usage: AddUsage, proc: Path = PROC) -> tuple[Process, ...]:
+    """Stop all processes of a group that is ours, and register what they use; they stay stopped.
 
     Returns the descendants that have left the group; they are stopped, too.
     """
     deadline = time.monotonic() + FREEZE_S
     while True:
         everyone = running(proc)
-        state = look_at(group, proc, everyone)
+        state = group_state(group, proc, everyone)
         if state.ownership is not Ownership.OURS:
             return ()
         strays = descendants(state.processes, everyone)
         family = (*state.processes, *strays)
         if all(_stands_still(process.pid, proc) for process in family) or time.monotonic() >= deadline:
-            note([group.leader, *(process.pid for process in family)])
+            add_usage([group.leader, *(process.pid for process in family)])
             return strays
         send(os.killpg, group.leader, signal.SIGSTOP)
         _signal_each(strays, signal.SIGSTOP)
@@ -119,12 +119,12 @@ def _signal_each(processes: Iterable[Process], which: signal.Signals) -> None:
 
 def _still_there(processes: Iterable[Process]) -> list[Process]:
     """Those that run and have not been replaced by another process of the same id."""
-    found = []
+    running_now = []
     for process in processes:
         now = read_process(process.pid)
         if now is not None and now.runs and now.start_ticks == process.start_ticks:
-            found.append(now)
-    return found
+            running_now.append(now)
+    return running_now
 
 
 def _leader_runs(group: Group, state: GroupState) -> bool:
@@ -137,14 +137,17 @@ def _has_ended(group: Group, state: GroupState) -> bool:
 
 
 def _wait(
-    group: Group, seconds: float, condition: Callable[[Group, GroupState], bool], note: Note | None = None
+    group: Group,
+    seconds: float,
+    condition: Callable[[Group, GroupState], bool],
+    add_usage: AddUsage | None = None,
 ) -> tuple[Group, GroupState]:
-    """Look again and again until the condition holds or the time is over."""
+    """Poll until the condition holds or the time is over."""
     deadline = time.monotonic() + seconds
     while True:
-        group, state = see(group)
-        if note is not None and state.ownership is Ownership.OURS:
-            note([process.pid for process in state.processes])
+        group, state = refresh(group)
+        if add_usage is not None and state.ownership is Ownership.OURS:
+            add_usage([process.pid for process in state.processes])
         if condition(group, state) or time.monotonic() >= deadline:
             return group, state
         time.sleep(POLL_S)

@@ -16,10 +16,10 @@ from kvchaos.errors import UsageError
 
 UNIX = "unix://"
 DEFAULT = f"{UNIX}/var/run/docker.sock"
-ASK_S = 20.0
+CLI_TIMEOUT_S = 20.0
 CALL_S = 60
-MEND = "start it (sudo systemctl start docker), and be in the group docker"
-FAILED = (DockerException, requests.RequestException)
+FIX = "start it (sudo systemctl start docker), and be in the group docker"
+RUNTIME_ERRORS = (DockerException, requests.RequestException)
 """What the SDK raises when the engine refuses, or does not answer."""
 
 
@@ -30,20 +30,20 @@ def connect() -> docker.DockerClient:
         raise UsageError(f"the Docker engine at {address} is not on this machine: folders cannot be shared")
     try:
         # Before the SDK does, which leaves a socket open when nobody answers.
-        with socket.socket(socket.AF_UNIX) as knock:
-            knock.connect(address.removeprefix(UNIX))
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(address.removeprefix(UNIX))
         # Asks which version of its interface the engine speaks.
         return docker.DockerClient(base_url=address, version="auto", timeout=CALL_S)
-    except (OSError, *FAILED) as error:
-        raise UsageError(f"the Docker engine at {address} does not answer: {MEND}") from error
+    except (OSError, *RUNTIME_ERRORS) as error:
+        raise UsageError(f"the Docker engine at {address} does not answer: {FIX}") from error
 
 
 @contextmanager
-def asking(what: str) -> Iterator[None]:
-    """Turn what the engine answers badly into one line that begins with `what`."""
+def runtime_errors_named(what: str) -> Iterator[None]:
+    """Turn an error of the engine into one line that begins with `what`."""
     try:
         yield
-    except FAILED as error:
+    except RUNTIME_ERRORS as error:
         raise UsageError(f"{what}: {' '.join(str(error).split())}") from error
 
 
@@ -53,7 +53,7 @@ def _address() -> str:
         return named
     command = ("docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}")
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=ASK_S)
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=CLI_TIMEOUT_S)
     except FileNotFoundError as error:
         raise UsageError("no docker command: install Docker Engine and its Compose plug-in") from error
     except subprocess.SubprocessError:

@@ -1,4 +1,4 @@
-"""The record of what a run has started, one JSON file a run, there for as long as anything of it runs.
+"""The registry of what a run has started: one JSON file a run, kept for as long as anything of it runs.
 
 It is written before a process does anything, and with one atomic rename, so that after a SIGKILL of
 the conductor the next command knows exactly what is left.
@@ -18,17 +18,17 @@ import msgspec
 
 from kvchaos.errors import UsageError
 from kvchaos.stacks import shared_memory
-from kvchaos.stacks.process_group import Group, What, group_of, read_process, see_all
-from kvchaos.stacks.run_state import Conductor, RunState, new_shm, this_place, with_shm, write_state
+from kvchaos.stacks.process_group import Group, What, group_of, read_process, refresh_all
+from kvchaos.stacks.run_state import ConductorProcess, RunState, new_shm, this_machine, with_shm, write_state
 
 GATE = 'read -r go && exec "$@" </dev/null'
 """Run by a shell, which keeps its process id and start time when it becomes the command."""
-TALKING_GATE = 'read -r go && exec "$@"'
+STDIN_GATE = 'read -r go && exec "$@"'
 """The same for a command that goes on reading from our pipe. The shell takes no byte more than its line."""
 
 
-class RunRecord:
-    """The conductor's own record. Every change is on disk when the call returns; OSError when it is not."""
+class ProcessRegistry:
+    """The conductor's own registry. Every change is on disk when the call returns, or OSError."""
 
     def __init__(self, folder: Path, *, run_id: str, run_dir: Path, control_dir: Path) -> None:
         me = read_process(os.getpid())
@@ -40,8 +40,8 @@ class RunRecord:
             run_id=run_id,
             run_dir=str(run_dir),
             control_dir=str(control_dir),
-            place=this_place(),
-            conductor=Conductor(pid=me.pid, start_ticks=me.start_ticks),
+            place=this_machine(),
+            conductor=ConductorProcess(pid=me.pid, start_ticks=me.start_ticks),
             older_shm=tuple(shared_memory.inodes()),
         )
         try:
@@ -55,7 +55,7 @@ class RunRecord:
         return self._state
 
     def serve(self, run_id: str, run_dir: Path) -> None:
-        """What is recorded serves another run from now on."""
+        """What is registered serves another run from now on."""
         with self._lock:
             self._change(run_id=run_id, run_dir=str(run_dir))
 
@@ -87,7 +87,7 @@ class RunRecord:
         cwd: Path,
         log: IO[bytes],
     ) -> subprocess.Popen[bytes]:
-        """Start a command as the leader of a process group of its own; it begins only when it is recorded.
+        """Start a command as the leader of a process group of its own; it begins only when it is registered.
 
         Raises OSError when it could not be recorded; then nothing runs.
         """
@@ -96,7 +96,7 @@ class RunRecord:
         process.stdin.close()
         return process
 
-    def start_talking(
+    def start_with_stdin(
         self,
         command: tuple[str, ...],
         *,
@@ -105,15 +105,13 @@ class RunRecord:
         cwd: Path,
         log: IO[bytes],
     ) -> subprocess.Popen[bytes]:
-        """The same, and its stdin stays open for what we have to say."""
-        return self._start(
-            TALKING_GATE, command, what, environment, cwd, stdout=log, stderr=subprocess.STDOUT
-        )
+        """The same, and its stdin stays open for our commands."""
+        return self._start(STDIN_GATE, command, what, environment, cwd, stdout=log, stderr=subprocess.STDOUT)
 
     def start_load(self, command: Sequence[str], cwd: Path, log: IO[bytes]) -> subprocess.Popen[bytes]:
         """A load process: commands go to its stdin, reports come from its stdout, both unbuffered."""
         return self._start(
-            TALKING_GATE, command, "load", os.environ, cwd, stdout=subprocess.PIPE, stderr=log, bufsize=0
+            STDIN_GATE, command, "load", os.environ, cwd, stdout=subprocess.PIPE, stderr=log, bufsize=0
         )
 
     def _start(
@@ -158,33 +156,33 @@ class RunRecord:
         return process
 
     def observe(self) -> None:
-        """Note that the groups live, and which shared memory the servers use; once a second will do."""
+        """Refresh the groups and the shared memory that the servers use; once a second is enough."""
         with self._lock:
-            looks = see_all(self._state.groups)
-            shm = new_shm(self._state, looks) | set(self._state.shm)
-            self._change(groups=tuple(group for group, _ in looks), shm=tuple(sorted(shm)))
+            states = refresh_all(self._state.groups)
+            shm = new_shm(self._state, states) | set(self._state.shm)
+            self._change(groups=tuple(group for group, _ in states), shm=tuple(sorted(shm)))
 
-    def note_shm(self, pids: Iterable[int]) -> None:
-        """Note the shared memory that these processes of a server use now. For one that is being ended:
+    def add_shm(self, pids: Iterable[int]) -> None:
+        """Register the shared memory that these processes of a server use now. For one that is being ended:
 
-        a record that cannot be written must not keep it alive, and what was noted is still known here.
+        a registry that cannot be written must not keep it alive, and the files are still known here.
         """
         with self._lock:
-            noted = with_shm(self._state, pids)
-            if noted != self._state:
-                self._state = noted
+            updated = with_shm(self._state, pids)
+            if updated != self._state:
+                self._state = updated
                 with suppress(OSError):
                     self._write()
 
     def group(self, leader: int) -> Group:
-        """The recorded group. Raises KeyError when there is none of that leader."""
+        """The registered group. Raises KeyError when there is none of that leader."""
         for group in self._state.groups:
             if group.leader == leader:
                 return group
         raise KeyError(leader)
 
     def drop_group(self, leader: int) -> None:
-        """Forget a group that has ended; nothing happens when it is not in the record."""
+        """Forget a group that has ended; nothing happens when it is not in the registry."""
         with self._lock:
             if any(group.leader == leader for group in self._state.groups):
                 others = (group for group in self._state.groups if group.leader != leader)
@@ -200,7 +198,7 @@ class RunRecord:
             )
 
     def close(self) -> None:
-        """The run has ended: the record goes, unless groups or projects are still in it."""
+        """The run has ended: the file goes, unless groups or projects are still in it."""
         if not self._state.groups and not self._state.projects:
             self.path.unlink(missing_ok=True)
 
@@ -212,14 +210,14 @@ class RunRecord:
         write_state(self.path, self._state)
 
 
-class RecordedStarter:
-    """Starts load processes (a `loadtests.child.Starter`), each recorded before it begins."""
+class RegisteredStarter:
+    """Starts load processes (a `loadtests.child.Starter`), each registered before it begins."""
 
-    def __init__(self, record: RunRecord) -> None:
-        self._record = record
+    def __init__(self, registry: ProcessRegistry) -> None:
+        self._registry = registry
 
     def start(self, command: Sequence[str], cwd: Path, log: IO[bytes]) -> subprocess.Popen[bytes]:
-        return self._record.start_load(command, cwd, log)
+        return self._registry.start_load(command, cwd, log)
 
     def ended(self, pid: int) -> None:
-        self._record.drop_group(pid)
+        self._registry.drop_group(pid)
