@@ -23,11 +23,14 @@ import pytest
 import yaml
 
 from history import layout
+from history.plan import Scenario
 from history.reader import History, read_history
 from history.records import FaultRecord
 from history.timed import D, Timed
 from history.verdict import OracleResult, RunVerdict
+from kvchaos.bugs.catalogue import known_bugs
 from kvchaos.errors import UsageError
+from kvchaos.order import in_order
 from kvchaos.paths import cache_folder
 from kvchaos.scenario import find_scenario, load_scenario, scenario_files
 from kvchaos.servers.registry import find_server
@@ -261,9 +264,13 @@ def scenario_content(name: str) -> dict[str, Any]:
 
 
 def local_scenarios() -> list[str]:
-    """What `kvchaos run --all` runs on the local stack, in order."""
-    loaded = map(load_scenario, scenario_files())
-    return [scenario.name for scenario in loaded if "local" in scenario.stacks]
+    """What `kvchaos run --all` runs on the local stack, in the order of the files."""
+    return [scenario.name for scenario in _local()]
+
+
+def campaign_order() -> list[str]:
+    """The same in the order in which `kvchaos run --all` runs it: equal servers together."""
+    return [scenario.name for scenario in in_order(_local(), known_bugs())]
 
 
 def own_cache(folder: Path) -> Path:
@@ -289,6 +296,10 @@ def wait_for(condition: Callable[[], bool], seconds: float = SOON_S) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.05)
+
+
+def _local() -> list[Scenario]:
+    return [scenario for scenario in map(load_scenario, scenario_files()) if "local" in scenario.stacks]
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

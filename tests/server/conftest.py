@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kvchaos.cli.chosen_server import DEFAULT_SERVER
-from tests.server.bench import CHOSEN, NEW, OLD, RELEASES, Bench, Finished, local_scenarios, own_cache
+from tests.server.bench import CHOSEN, NEW, OLD, RELEASES, Bench, Finished, campaign_order, own_cache
 
 Campaigns = Callable[[str], Finished]
 Part = tuple[str, Sequence[str]]
@@ -21,6 +21,8 @@ FIRST = [
     Path(__file__).with_name(f"test_{name}.py") for name in ("selftest", "prometheus", "reuse", "expectation")
 ]
 """The longest files, so that processes that share the files end together."""
+LAST = 3
+"""Scenarios on the new release that follow those on the old one: each needs a server of its own."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -34,10 +36,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def lanes() -> tuple[list[Part], list[Part]]:
-    """All scenarios on the new release and the chosen ones on the old one, in two rows of the same length."""
-    scenarios = local_scenarios()
-    middle = (len(scenarios) + len(CHOSEN)) // 2
-    return [(NEW, scenarios[:middle])], [(OLD, CHOSEN), (NEW, scenarios[middle:])]
+    """All scenarios on the new release and the chosen ones on the old one, in two rows of equal length.
+
+    On the old release each run starts a server.
+    """
+    scenarios = campaign_order()
+    return [(NEW, scenarios[:-LAST])], [(OLD, CHOSEN), (NEW, scenarios[-LAST:])]
 
 
 def joined(ended: Sequence[Finished]) -> Finished:

@@ -26,6 +26,7 @@ from tests.server.bench import (
     RELEASES,
     Finished,
     RunDir,
+    campaign_order,
     local_scenarios,
 )
 from tests.server.conftest import Campaigns
@@ -118,7 +119,7 @@ def of(campaign: Finished, scenario: str) -> RunDir:
 
 def on(release: str) -> list[str]:
     """The scenarios of a release's campaign, in order."""
-    return [scenario for named, scenario in RUNS if named == release]
+    return list(CHOSEN) if release == OLD else campaign_order()
 
 
 def unlike_golden(run: RunDir, phase: str) -> tuple[int, set[str]]:
