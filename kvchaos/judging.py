@@ -22,7 +22,7 @@ from kvchaos.expectation import expected_oracles, weigh
 from kvchaos.report.coverage import coverage_text
 from kvchaos.report.html.render import report_html
 from kvchaos.report.junit import junit_xml
-from kvchaos.report.latency import latency_text
+from kvchaos.report.phase_latency import latency_text
 from kvchaos.report.summary import summary_text
 from oracles import Oracle, judges_of
 from oracles.causes import causes, following

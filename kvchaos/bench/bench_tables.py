@@ -11,7 +11,7 @@ from kvchaos.bench.interval import CONFIDENCE, ENOUGH, Interval
 from kvchaos.bench.phase_figures import FIGURES, Figure
 from kvchaos.bench.ratios import FigurePair, Ratio, pairs, ratios
 from kvchaos.bench.search import brackets, slo_met
-from kvchaos.report.html.figures import NOTHING, number
+from kvchaos.report.html.number_format import NO_VALUE, number
 
 GOODPUT = "goodput"
 
@@ -55,7 +55,7 @@ def missing_seeds(bench: Bench) -> list[int]:
 
 def with_interval(interval: Interval | None) -> str:
     if interval is None:
-        return NOTHING
+        return NO_VALUE
     if interval.count == 1:
         return number(interval.median)
     return f"{number(interval.median)} [{number(interval.low)}, {number(interval.high)}]"
@@ -88,7 +88,7 @@ def _probe_table(bench: Bench) -> Table:
             if phase.rate is None or met is None:
                 continue
             times = [str(one) for one in (figures.ttft_ms, figures.itl_ms, figures.e2el_ms)]
-            share = NOTHING if figures.good_share is None else f"{figures.good_share:.3f}"
+            share = NO_VALUE if figures.good_share is None else f"{figures.good_share:.3f}"
             rows.append([str(run.seed), number(phase.rate), share, labels[met], *times])
     headings = ("seed", "rate", "good", "SLO", "TTFT (ms)", "ITL (ms)", "E2EL (ms)")
     return Table("rates tried; times are median / 99th percentile", headings, rows)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from kvchaos.cli.tables import print_table
-from kvchaos.report.faults import into_page, kinds_table, outside_table
+from kvchaos.report.fault_tables import insert_tables, kinds_table, outside_table
 from kvchaos.report.markdown import update_page
 
 
@@ -22,4 +22,4 @@ def faults_command(
         print_table(kinds_table())
         print_table(outside_table())
         return
-    update_page(page, into_page)
+    update_page(page, insert_tables)

@@ -1,1 +1,1 @@
-"""What people and machines read of a run: summary, JUnit file, tables."""
+"""Reports of a run, for people and machines: summary, JUnit file, HTML page, tables."""

@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 from history.plan import RunPlan
 from history.verdict import OracleResult, RunVerdict
 from kvchaos.expectation import Standing, standing
-from kvchaos.report.evidence import cause_lines, evidence_lines
+from kvchaos.report.finding_lines import cause_lines, evidence_lines
 
 # XML 1.0 has no way to write these, and server logs hold them (colour codes, for example).
 FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -22,11 +22,11 @@ def junit_xml(plan: RunPlan, verdict: RunVerdict) -> str:
     title = f"{verdict.scenario} on {verdict.server}, seed {verdict.seed}"
     suite = ET.Element("testsuite", name=clean(title))
     cases = [_case(suite, verdict, "run")]
-    _whole(cases[0], verdict)
+    _fill_run_case(cases[0], verdict)
     for result in verdict.results:
         case = _case(suite, verdict, result.oracle)
         stands = standing(result, plan.expectation, verdict.causes)
-        _fill(case, result, stands, plan.expectation.issue)
+        _fill_oracle_case(case, result, stands, plan.expectation.issue)
         cases.append(case)
     suite.set("tests", str(len(cases)))
     for count, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
@@ -43,7 +43,7 @@ def _case(suite: ET.Element, verdict: RunVerdict, name: str) -> ET.Element:
     return ET.SubElement(suite, "testcase", classname=classname, name=name)
 
 
-def _whole(case: ET.Element, verdict: RunVerdict) -> None:
+def _fill_run_case(case: ET.Element, verdict: RunVerdict) -> None:
     text = "\n".join((*verdict.reasons, *cause_lines(verdict)))
     if verdict.outcome == "as expected":
         ET.SubElement(case, "system-out").text = clean(text or "as expected")
@@ -52,7 +52,7 @@ def _whole(case: ET.Element, verdict: RunVerdict) -> None:
     ET.SubElement(case, tag, message=verdict.outcome, type=verdict.outcome).text = clean(text)
 
 
-def _fill(case: ET.Element, result: OracleResult, stands: Standing, issue: str | None) -> None:
+def _fill_oracle_case(case: ET.Element, result: OracleResult, stands: Standing, issue: str | None) -> None:
     evidence = clean("\n".join(evidence_lines(result)))
     message = clean(result.summary)
     if stands is Standing.NOT_EXPECTED:

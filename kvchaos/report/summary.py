@@ -6,7 +6,7 @@ from history.plan import RunPlan
 from history.seals import Sealed
 from history.verdict import Outcome, RunVerdict, Verdict
 from kvchaos.expectation import standing
-from kvchaos.report.evidence import cause_lines, evidence_lines
+from kvchaos.report.finding_lines import cause_lines, evidence_lines
 
 SYMBOLS = {Verdict.PASS: "✓", Verdict.FAIL: "✗", Verdict.UNKNOWN: "?"}
 OUTCOME_SYMBOLS: dict[Outcome, str] = {"as expected": "✓", "not as expected": "✗", "unknown": "?"}
@@ -29,8 +29,8 @@ def summary_text(plan: RunPlan, verdict: RunVerdict) -> str:
         lines += [*(f"- {cell(line)}" for line in causes), ""]
     lines += ["| oracle | verdict | compared | evidence |", "|---|---|---|---|"]
     for result in verdict.results:
-        told = evidence_lines(result)
-        shown = told[:MAX_EVIDENCE] + (["..."] if len(told) > MAX_EVIDENCE else [])
+        evidence_texts = evidence_lines(result)
+        shown = evidence_texts[:MAX_EVIDENCE] + (["..."] if len(evidence_texts) > MAX_EVIDENCE else [])
         evidence = "<br>".join(cell(line) for line in shown)
         mark = f"{SYMBOLS[result.verdict]} {result.verdict}"
         stands = standing(result, plan.expectation, verdict.causes)

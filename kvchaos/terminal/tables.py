@@ -19,7 +19,7 @@ from history import layout
 from history.plan import RunPlan
 from history.verdict import OracleResult, Outcome, RunVerdict, Verdict
 from kvchaos.expectation import Standing, effect_text, standing
-from kvchaos.report.evidence import cause_lines, evidence_lines
+from kvchaos.report.finding_lines import cause_lines, evidence_lines
 from kvchaos.report.summary import OUTCOME_SYMBOLS, SEAL_TEXTS, SYMBOLS
 from kvchaos.terminal.estimate import about, counted
 from oracles.rule import oracle_of

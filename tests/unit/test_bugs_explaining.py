@@ -17,7 +17,7 @@ from kvchaos.bugs.catalogue import known_bugs
 from kvchaos.bugs.expected import of_bugs
 from kvchaos.judging import judge, judge_run_dir
 from kvchaos.planning import write_plan
-from kvchaos.report.evidence import bug_text, cause_lines
+from kvchaos.report.finding_lines import bug_text, cause_lines
 from tests.unit.histories import Run
 from tests.unit.run_dirs import write_run
 from tests.unit.test_causes import CRASH, RECORD, crashed

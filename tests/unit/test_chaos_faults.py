@@ -14,7 +14,7 @@ from chaos.outside.faults import KINDS as OUTSIDE_KINDS
 from chaos.outside.kind import CONTAINERS, LOCAL, OutsideKind
 from history import plan
 from history.protocol.schedule import ArmedFault, Trigger, Value
-from kvchaos.report.faults import into_page
+from kvchaos.report.fault_tables import insert_tables
 from oracles.effects.outside_faults import OUTSIDE_CHECKS
 
 OUTSIDE_DOCS = Path(__file__).parents[2] / "docs" / "outside-faults.md"
@@ -67,7 +67,7 @@ def test_scenario_and_schedule_mean_the_same_by_a_trigger_and_a_fault() -> None:
 
 def test_the_page_on_faults_shows_the_catalogue_as_it_is() -> None:
     page = DOCS.read_text()
-    assert into_page(page) == page, "bring it up to date with: kvchaos faults --page docs/faults.md"
+    assert insert_tables(page) == page, "bring it up to date with: kvchaos faults --page docs/faults.md"
     assert all(f"| `{kind}` |" in page for kind in KINDS)
     assert "`dry_run: true`" in page
 
@@ -89,10 +89,12 @@ def test_every_fault_from_outside_has_a_sign() -> None:
 
 def test_the_page_on_faults_from_outside_shows_the_catalogue_as_it_is() -> None:
     page = OUTSIDE_DOCS.read_text()
-    assert into_page(page) == page, "bring it up to date with: kvchaos faults --page docs/outside-faults.md"
+    assert insert_tables(page) == page, (
+        "bring it up to date with: kvchaos faults --page docs/outside-faults.md"
+    )
     assert all(f"| `{kind}` |" in page for kind in OUTSIDE_KINDS)
 
 
 def test_a_page_without_the_marks_is_refused() -> None:
     with pytest.raises(ValueError, match="<!-- kinds -->"):
-        into_page("# Faults\n")
+        insert_tables("# Faults\n")

@@ -14,7 +14,7 @@ from history.performance import PhaseBounds
 from history.plan import Scenario
 from history.reader import History
 from kvchaos.report.html.latency_chart import ttft as charted
-from kvchaos.report.latency import phase_latencies
+from kvchaos.report.phase_latency import phase_latencies
 from oracles import performance
 from oracles.speed import speeds
 from tests.unit.histories import Run, clean_run

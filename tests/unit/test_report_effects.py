@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 from rich.console import Console
 
 from kvchaos.judging import judge
-from kvchaos.report.html.page import full_page
+from kvchaos.report.html.page_model import full_page
 from kvchaos.report.html.render import report_html
 from kvchaos.report.junit import junit_xml
 from kvchaos.report.summary import summary_text
@@ -79,7 +79,7 @@ def test_the_report_shows_what_is_explained_and_what_is_missing() -> None:
     history = explained().history()
     page = full_page(history, judge(history))
     assert page.drawn is not None
-    assert [(step.seen, step.told) for step in page.drawn.faults[0].steps][-1] == (
+    assert [(step.observed, step.detail) for step in page.drawn.faults[0].steps][-1] == (
         True,
         "answers/not-golden (1)",
     )
@@ -87,4 +87,4 @@ def test_the_report_shows_what_is_explained_and_what_is_missing() -> None:
     history = struck("bit_flip", 1).history()
     page = full_page(history, judge(history))
     assert page.drawn is not None
-    assert not page.drawn.faults[0].steps[-1].seen
+    assert not page.drawn.faults[0].steps[-1].observed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chaos import catalogue
-from kvchaos.report.faults import declared_text
+from kvchaos.report.fault_tables import declared_text
 
 
 @pytest.mark.parametrize(

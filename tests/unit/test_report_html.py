@@ -15,23 +15,23 @@ from history.plan import FaultSpec, Trigger
 from history.reader import History
 from kvchaos.judging import judge
 from kvchaos.report.coverage import coverage
-from kvchaos.report.html.backdrop import armed_stretches
-from kvchaos.report.html.page import Drawn, Page, full_page
+from kvchaos.report.html.backdrop import armed_windows
+from kvchaos.report.html.page_model import PageDrawings, ReportPage, full_page
 from kvchaos.report.html.render import meaning, report_html
-from kvchaos.report.latency import phase_latencies
+from kvchaos.report.phase_latency import phase_latencies
 from tests.unit.histories import Run, clean_run
 from tests.unit.synthetic import MS, PROMPT, SECOND, failure, fault, make_plan
 
 HOSTILE = "</script><script>alert(1)</script>\"'><img src=x>"
 
 
-def drawn(run: Run) -> Drawn:
+def drawn(run: Run) -> PageDrawings:
     page = page_of(run)
     assert page.drawn is not None
     return page.drawn
 
 
-def page_of(run: Run) -> Page:
+def page_of(run: Run) -> ReportPage:
     history = run.history()
     return full_page(history, judge(history))
 
@@ -76,7 +76,7 @@ def test_a_fault_band_is_the_stretch_in_which_it_was_armed() -> None:
     run = clean_run(make_plan(faults=(fault("bit_flip"),)))
     run.fire("f1", "bit_flip", bytes_changed=4)
     history = run.history()
-    ((start, end),) = armed_stretches(history, "f1")
+    ((start, end),) = armed_windows(history, "f1")
     (band,) = drawn(run).drop.faults
     assert start == history.events_of(Armed)[0].t_ns
     assert end == history.events_of(Healed)[0].t_ns
@@ -86,7 +86,7 @@ def test_a_fault_band_is_the_stretch_in_which_it_was_armed() -> None:
 def test_a_fault_that_was_never_healed_is_armed_to_the_end() -> None:
     run = clean_run(make_plan(faults=(fault("bit_flip"),)))
     run.drop_events("healed")
-    assert armed_stretches(run.history(), "f1")[0][1] == run.events[-1].t_ns
+    assert armed_windows(run.history(), "f1")[0][1] == run.events[-1].t_ns
 
 
 def test_each_kind_of_fault_has_its_own_colour_and_each_fault_its_own_letter() -> None:
@@ -111,7 +111,7 @@ def test_a_fault_is_told_step_by_step(change: Callable[[Run], None], seen: list[
     run = clean_run(make_plan(faults=(fault("bit_flip"),)))
     change(run)
     (row,) = drawn(run).faults
-    assert [step.seen for step in row.steps] == seen
+    assert [step.observed for step in row.steps] == seen
 
 
 def test_a_fault_with_its_consequence_shows_all_steps() -> None:
@@ -119,7 +119,7 @@ def test_a_fault_with_its_consequence_shows_all_steps() -> None:
     run.fire("f1", "bit_flip", bytes_changed=4)
     run.change_request(run.first_of("chaos"), logprobs=[-9.0, -0.25, -1.75, -0.125])
     (row,) = drawn(run).faults
-    assert all(step.seen for step in row.steps)
+    assert all(step.observed for step in row.steps)
 
 
 def test_strikes_are_counted_by_what_the_request_was_doing() -> None:
@@ -139,7 +139,7 @@ def test_findings_are_numbered_through_and_lead_to_their_evidence() -> None:
     findings = [finding for row in page.rows for finding in row.findings]
     assert [finding.number for finding in findings] == list(range(1, len(findings) + 1))
     assert page.drawn is not None
-    by_oracle = {finding.oracle: page.drawn.places[finding.number] for finding in findings}
+    by_oracle = {finding.oracle: page.drawn.evidence_links[finding.number] for finding in findings}
     assert "its request" in [link.text for link in by_oracle["outcomes"].links]
     assert by_oracle["outcomes"].when.startswith("its request ended at")
     assert "its counter" in [link.text for link in by_oracle["counters"].links]
@@ -151,7 +151,7 @@ def test_a_violated_counter_is_drawn_first_and_marked() -> None:
     run.bump(PROMPT, -40.0, since=run.scrape_in("healed"))
     first = drawn(run).counters[0]
     assert first.title == "prompt_tokens_total"
-    assert [sign.text for sign in first.signs][:2] == ["finding 1: 576", "finding 1: 536"]
+    assert [marker.text for marker in first.markers][:2] == ["finding 1: 576", "finding 1: 536"]
     assert "see finding 1" in first.note
 
 
@@ -161,7 +161,7 @@ def test_a_log_line_is_shown_with_its_neighbours() -> None:
     run.change_event("server_stop", log_line=3)
     page = page_of(run)
     assert page.drawn is not None
-    (place,) = page.drawn.places.values()
+    (place,) = page.drawn.evidence_links.values()
     assert [line.text for line in place.log if line.marked] == ["AssertionError here"]
     assert "INFO two" in [line.text for line in place.log]
 

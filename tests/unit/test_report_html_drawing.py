@@ -9,25 +9,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvchaos.report.html.axis import HEIGHT, Scale, TimeAxis
-from kvchaos.report.html.chart import NO_DATA, Series, Spot, step_chart
-from kvchaos.report.html.figures import byte_rate, exact, milliseconds, number
-from kvchaos.report.html.latency_chart import latency_chart, longest_itl, ranges
-from kvchaos.report.html.marks import number_ranges
-from kvchaos.report.html.thin import Point, thin
+from kvchaos.report.html.chart import NO_DATA, ChartSeries, MarkedSample, step_chart
+from kvchaos.report.html.downsample import SeriesPoint, downsample
+from kvchaos.report.html.latency_chart import latency_chart, max_itl, ranges
+from kvchaos.report.html.number_format import byte_rate, exact, milliseconds, number
+from kvchaos.report.html.timeline_marks import number_ranges
 from tests.unit.synthetic import MS, SECOND, START_NS, good_request
 
 AXIS = TimeAxis(START_NS, START_NS + 10 * SECOND, START_NS)
 VALUES = st.lists(st.none() | st.floats(-1e9, 1e9), min_size=1, max_size=300)
 
 
-def points(values: list[float | None]) -> list[Point]:
+def points(values: list[float | None]) -> list[SeriesPoint]:
     return [(START_NS + place * 10 * SECOND // len(values), value) for place, value in enumerate(values)]
 
 
 @given(VALUES, st.integers(1, 20))
 def test_thinning_loses_no_spike_and_no_gap(values: list[float | None], buckets: int) -> None:
     whole = points(values)
-    kept = thin(whole, AXIS.start_ns, AXIS.end_ns, buckets)
+    kept = downsample(whole, AXIS.start_ns, AXIS.end_ns, buckets)
     known = [value for value in values if value is not None]
     left = [value for _, value in kept if value is not None]
     assert (max(left, default=None), min(left, default=None)) == (
@@ -42,7 +42,7 @@ def test_thinning_loses_no_spike_and_no_gap(values: list[float | None], buckets:
 
 def test_thinning_keeps_a_long_run_small() -> None:
     whole = points([float(place % 7) for place in range(100_000)])
-    assert len(thin(whole, AXIS.start_ns, AXIS.end_ns)) <= 5 * 401
+    assert len(downsample(whole, AXIS.start_ns, AXIS.end_ns)) <= 5 * 401
 
 
 @given(st.lists(st.floats(-1e12, 1e12), max_size=20))
@@ -73,30 +73,32 @@ def test_ticks_of_time_are_few_and_within(seconds: float) -> None:
 
 
 def test_a_line_breaks_where_nothing_is_known() -> None:
-    known: list[Point] = [(START_NS, 1.0), (START_NS + SECOND, None), (START_NS + 9 * SECOND, 2.0)]
-    chart = step_chart("key", "Title", "", [Series("value", [*known, (AXIS.end_ns, 2.0)])], AXIS, number)
+    known: list[SeriesPoint] = [(START_NS, 1.0), (START_NS + SECOND, None), (START_NS + 9 * SECOND, 2.0)]
+    chart = step_chart("key", "Title", "", [ChartSeries("value", [*known, (AXIS.end_ns, 2.0)])], AXIS, number)
     assert chart.lines[0].path == "M0 50H100M900 0H1000V0"
     assert chart.lines[0].readings[1] == (1.0, None)
 
 
 def test_values_that_are_no_number_are_left_out() -> None:
-    odd: list[Point] = [(START_NS, math.nan), (START_NS + SECOND, math.inf), (AXIS.end_ns, 4.0)]
-    chart = step_chart("key", "Title", "", [Series("value", odd)], AXIS, number)
+    odd: list[SeriesPoint] = [(START_NS, math.nan), (START_NS + SECOND, math.inf), (AXIS.end_ns, 4.0)]
+    chart = step_chart("key", "Title", "", [ChartSeries("value", odd)], AXIS, number)
     assert "nan" not in chart.lines[0].path
     assert "inf" not in chart.lines[0].path
     assert chart.about == "Title. value: 4"
 
 
 def test_a_chart_without_a_value_says_so() -> None:
-    chart = step_chart("key", "Title", "", [Series("value", [(START_NS, None)])], AXIS, number)
+    chart = step_chart("key", "Title", "", [ChartSeries("value", [(START_NS, None)])], AXIS, number)
     assert chart.empty
     assert NO_DATA in chart.about
 
 
 def test_a_violation_is_marked_where_it_is() -> None:
-    spot = Spot(START_NS + 5 * SECOND, -40.0, "finding 1: -40")
-    chart = step_chart("key", "Title", "", [Series("value", points([0.0, 60.0]))], AXIS, exact, spots=[spot])
-    (sign,) = chart.signs
+    spot = MarkedSample(START_NS + 5 * SECOND, -40.0, "finding 1: -40")
+    chart = step_chart(
+        "key", "Title", "", [ChartSeries("value", points([0.0, 60.0]))], AXIS, exact, samples=[spot]
+    )
+    (sign,) = chart.markers
     assert sign.at == 50
     assert sign.top == Scale.linear([0.0, 60.0, -40.0]).height(-40.0) > Scale.linear([60.0, -40.0]).height(0)
 
@@ -117,7 +119,7 @@ def test_the_line_of_medians_does_not_bridge_a_standstill() -> None:
 
 def test_the_longest_gap_is_where_its_token_came() -> None:
     record = good_request("one", "prompt", "load", START_NS)
-    assert list(longest_itl([record])) == [(START_NS + 40 * MS, 20.0)]
+    assert list(max_itl([record])) == [(START_NS + 40 * MS, 20.0)]
 
 
 @pytest.mark.parametrize(

@@ -48,16 +48,16 @@ def test_a_stamp_that_is_no_date_is_no_stamp() -> None:
 
 def test_the_lines_beside_a_moment_are_those_of_its_seconds() -> None:
     times = LogTimes(LINES, START_NS)
-    assert [line.number for line in times.beside(START_NS + 21 * SECOND)] == [3, 4]
-    assert times.beside(START_NS + 30 * SECOND) == []
-    assert LogTimes([], START_NS).beside(START_NS) == []
+    assert [line.number for line in times.near(START_NS + 21 * SECOND)] == [3, 4]
+    assert times.near(START_NS + 30 * SECOND) == []
+    assert LogTimes([], START_NS).near(START_NS) == []
 
 
 def test_of_a_busy_moment_the_nearest_lines_are_shown_and_no_scrapes() -> None:
     busy = [f"INFO 01-15 08:00:{second:02d} [a.py:1] {part}" for second in range(9) for part in range(20)]
     scrapes = ['INFO: 127.0.0.1:1 - "GET /metrics HTTP/1.1" 200 OK'] * 50
     times = LogTimes([*busy[:100], *scrapes, *busy[100:]], START_NS)
-    shown = times.beside(START_NS + 5 * SECOND)
+    shown = times.near(START_NS + 5 * SECOND)
     assert any(":05 " in line.text for line in shown)
     assert any(":04 " in line.text for line in shown)
     assert len(shown) <= 12

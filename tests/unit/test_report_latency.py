@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from history.percentile import Quantiles
-from kvchaos.report.latency import PhaseLatency, latency_text, phase_latencies
+from kvchaos.report.phase_latency import PhaseLatency, latency_text, phase_latencies
 from tests.unit.histories import Run, clean_run
 from tests.unit.synthetic import MS, failure
 
@@ -27,14 +27,14 @@ def test_a_request_that_started_late_is_slow_from_when_it_was_due_only() -> None
     row = golden(run)
     assert (row.ttft_from_send, row.e2el_from_send) == (Quantiles(20.0, 20.0), Quantiles(100.0, 100.0))
     assert (row.ttft, row.e2el) == (Quantiles(20.0, 3020.0), Quantiles(100.0, 3100.0))
-    assert (row.ok, row.held, row.schedule_lag) == (4, 1, Quantiles(0.0, 0.0))
+    assert (row.ok, row.client_queued, row.schedule_lag) == (4, 1, Quantiles(0.0, 0.0))
 
 
 def test_a_late_start_that_nothing_held_is_the_clients_own() -> None:
     run = clean_run()
     last = [record for record in run.requests if record.phase == "golden"][3]
     change(run, 3, intended_ns=last.start_ns - 7 * MS)
-    assert (golden(run).held, golden(run).schedule_lag) == (0, Quantiles(0.0, 7.0))
+    assert (golden(run).client_queued, golden(run).schedule_lag) == (0, Quantiles(0.0, 7.0))
 
 
 def test_only_good_answers_have_a_latency() -> None:

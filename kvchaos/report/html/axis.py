@@ -1,4 +1,4 @@
-"""From times and values to places on a drawing, and the ticks beside it.
+"""Map times and values to positions on a drawing, and compute the ticks of its axes.
 
 A drawing is WIDTH by HEIGHT units; the page stretches it to any size, text apart.
 """
@@ -13,14 +13,14 @@ from oracles.views.timeline import NS_PER_S
 
 WIDTH = 1000.0
 HEIGHT = 100.0
-LEAST = 1e-9
+MIN_SPAN = 1e-9
 """Spans below this are none."""
-STEPS = (1.0, 2.0, 5.0, 10.0)
+NICE_STEPS = (1.0, 2.0, 5.0, 10.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """A place along an axis, per cent of its length, and what stands there."""
+    """A position along an axis, per cent of its length, and its label."""
 
     at: float
     label: str
@@ -28,19 +28,19 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class TimeAxis:
-    """A stretch of wall clock time. Its zero may lie before its start."""
+    """An interval of wall clock time. Its zero may lie before its start."""
 
     start_ns: int
     end_ns: int
     zero_ns: int
 
     def share(self, t_ns: int) -> float:
-        """Per cent of the way from start to end, held within both."""
+        """Position between start and end, in per cent, clamped to 0 to 100."""
         span = max(self.end_ns - self.start_ns, 1)
         return min(max((t_ns - self.start_ns) / span, 0.0), 1.0) * 100
 
     def x(self, t_ns: int) -> str:
-        """The place of a moment in a path, in units of a drawing's width."""
+        """The x coordinate of a time in a path, in units of a drawing's width."""
         return f"{self.share(t_ns) * WIDTH / 100:.5g}"
 
     def covers(self, t_ns: int) -> bool:
@@ -63,7 +63,7 @@ class TimeAxis:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """A stretch of values, linear from zero, or logarithmic where they differ by orders of magnitude."""
+    """A range of values, linear from zero, or logarithmic where they differ by orders of magnitude."""
 
     low: float
     high: float
@@ -75,7 +75,7 @@ class Scale:
     def linear(cls, values: Iterable[float]) -> Scale:
         finite = [value for value in values if math.isfinite(value)]
         high, low = max([*finite, 0.0]), min([*finite, 0.0])
-        if high - low < LEAST:
+        if high - low < MIN_SPAN:
             high = low + 1.0
         step = nice_step(high - low, 4)
         return cls(math.floor(low / step) * step, math.ceil(high / step - 1e-9) * step, step)
@@ -90,7 +90,7 @@ class Scale:
         return cls(10.0**low, 10.0 ** max(high, low + 1), 10.0, logarithmic=True)
 
     def height(self, value: float) -> float:
-        """Place of a value from the top of a drawing, held within it."""
+        """Position of a value from the top of a drawing, clamped to it."""
         return (1.0 - min(max(self._share(value), 0.0), 1.0)) * HEIGHT
 
     def ticks(self) -> list[tuple[float, float]]:
@@ -113,6 +113,6 @@ class Scale:
 
 def nice_step(span: float, most: int) -> float:
     """1, 2 or 5 times a power of ten, so that at most so many steps make up a span above zero."""
-    raw = max(span, LEAST) / most
+    raw = max(span, MIN_SPAN) / most
     power = 10.0 ** math.floor(math.log10(raw))
-    return next(step * power for step in STEPS if step * power >= raw * (1 - 1e-9))
+    return next(step * power for step in NICE_STEPS if step * power >= raw * (1 - 1e-9))

@@ -1,4 +1,4 @@
-"""What lies behind every chart: the time axis, the phases, the stretches in which faults were armed."""
+"""The background of every chart: the time axis, the phases, the windows in which faults were armed."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from history.events import EvidenceCounted, ServerReady, ServerStop
 from history.plan import Role
 from history.reader import History, PhaseWindow
 from kvchaos.report.html.axis import TimeAxis
-from kvchaos.report.html.findings import NumberedFinding
-from kvchaos.report.html.marks import Mark, event_marks, finding_marks
+from kvchaos.report.html.oracle_rows import NumberedFinding
+from kvchaos.report.html.timeline_marks import TimelineMark, event_marks, finding_marks
 from oracles.faults import armings_of
 from oracles.views.timeline import end_ns
 
 LAST = (ServerStop.kind, EvidenceCounted.kind)
-"""What is written when all else is over."""
+"""Events that are written after the end of the run."""
 STYLES = 7
 """Colours and patterns that the page has for kinds of faults."""
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class AxisSpan:
     """A part of the time axis, per cent."""
 
     left: float
@@ -37,8 +37,8 @@ class PhaseBand:
     name: str
     role: Role
     letters: str
-    """Of the faults that live in it."""
-    stretch: Stretch
+    """Letters of the faults of this phase."""
+    span: AxisSpan
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,23 +48,23 @@ class FaultBand:
     id: str
     kind: str
     letter: str
-    """Stands for the fault where there is no room for its name."""
+    """Abbreviates the fault where its name does not fit."""
     style: int
     """Colour and pattern of the kind, from 1."""
-    armed: list[Stretch]
+    armed: list[AxisSpan]
     fired: list[float]
-    """Moments of firings, per cent, each place once."""
+    """Positions of firings, per cent, each position once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Backdrop:
-    """All of it."""
+    """The whole background."""
 
     axis: TimeAxis
     phases: list[PhaseBand]
     faults: list[FaultBand]
-    findings: list[Mark]
-    events: list[Mark]
+    findings: list[TimelineMark]
+    events: list[TimelineMark]
 
     @property
     def levels(self) -> int:
@@ -95,22 +95,22 @@ def run_axis(history: History) -> TimeAxis:
 
 def _phase(history: History, window: PhaseWindow, axis: TimeAxis) -> PhaseBand:
     letters = (
-        _letter(place)
-        for place, fault in enumerate(history.plan.scenario.faults)
+        _letter(index)
+        for index, fault in enumerate(history.plan.scenario.faults)
         if history.plan.scenario.phase_of(fault) == window.spec.name
     )
-    stretch = _stretch(axis, window.start_ns, window.end_ns)
-    return PhaseBand(window.spec.name, window.spec.role, " ".join(letters), stretch)
+    span = _axis_span(axis, window.start_ns, window.end_ns)
+    return PhaseBand(window.spec.name, window.spec.role, " ".join(letters), span)
 
 
-def _stretch(axis: TimeAxis, start_ns: int, end_ns: int) -> Stretch:
+def _axis_span(axis: TimeAxis, start_ns: int, end_ns: int) -> AxisSpan:
     left = axis.share(start_ns)
-    return Stretch(left, axis.share(end_ns) - left, axis.seconds(start_ns), axis.seconds(end_ns))
+    return AxisSpan(left, axis.share(end_ns) - left, axis.seconds(start_ns), axis.seconds(end_ns))
 
 
 def _faults(history: History, axis: TimeAxis) -> Iterator[FaultBand]:
     kinds: dict[str, int] = {}
-    for place, fault in enumerate(history.plan.scenario.faults):
+    for index, fault in enumerate(history.plan.scenario.faults):
         style = kinds.setdefault(fault.kind, len(kinds) % STYLES + 1)
         fired = {
             round(axis.share(record.t_ns), 1)
@@ -120,20 +120,20 @@ def _faults(history: History, axis: TimeAxis) -> Iterator[FaultBand]:
         yield FaultBand(
             id=fault.id,
             kind=fault.kind,
-            letter=_letter(place),
+            letter=_letter(index),
             style=style,
-            armed=[_stretch(axis, start, end) for start, end in armed_stretches(history, fault.id)],
+            armed=[_axis_span(axis, start, end) for start, end in armed_windows(history, fault.id)],
             fired=sorted(fired),
         )
 
 
-def _letter(place: int) -> str:
+def _letter(index: int) -> str:
     """A, B, ... Z, A2, B2, ..."""
-    turn, letter = divmod(place, 26)
+    turn, letter = divmod(index, 26)
     return f"{chr(ord('A') + letter)}{turn + 1 if turn else ''}"
 
 
-def armed_stretches(history: History, fault: str) -> list[tuple[int, int]]:
+def armed_windows(history: History, fault: str) -> list[tuple[int, int]]:
     """(start, end) of each arming of a fault, wall clock ns; one that never healed ends with the run."""
     over_ns = history.events[-1].t_ns
     return [

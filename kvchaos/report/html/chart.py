@@ -7,23 +7,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kvchaos.report.html.axis import Scale, Tick, TimeAxis
-from kvchaos.report.html.figures import Format
-from kvchaos.report.html.thin import Point, thin
+from kvchaos.report.html.downsample import SeriesPoint, downsample
+from kvchaos.report.html.number_format import Format
 
 NO_DATA = "no data"
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class ChartSeries:
     """Values over time. Each holds until the next."""
 
     label: str
-    points: Sequence[Point]
+    points: Sequence[SeriesPoint]
 
 
 @dataclass(frozen=True, slots=True)
-class Spot:
-    """A point to be pointed out."""
+class MarkedSample:
+    """A sample that the chart marks."""
 
     t_ns: int
     value: float
@@ -31,22 +31,22 @@ class Spot:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ChartLine:
     """A series as drawn: an SVG path over WIDTH by HEIGHT units, and its figures."""
 
     label: str
     number: int
     """From 1; gives colour and dashes."""
     path: str
-    told: str
-    """Least and greatest value in words, or "no data"."""
+    value_range: str
+    """Least and greatest value as text, or "no data"."""
     readings: list[tuple[float, str | None]]
     """(seconds, value as it is read)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sign:
-    """A spot as drawn, per cent from the left and units from the top."""
+class ChartMarker:
+    """A marked sample as drawn: per cent from the left, units from the top."""
 
     at: float
     top: float
@@ -58,44 +58,44 @@ class Chart:
     """One chart over the run's time."""
 
     key: str
-    """Its place in the page."""
+    """Id of its element in the page."""
     title: str
     note: str
-    """What is drawn, for somebody who has not seen it before."""
+    """An explanation for a reader who does not know the chart."""
     x_ticks: list[Tick]
     y_ticks: list[Tick]
-    lines: list[Line]
-    signs: list[Sign]
+    lines: list[ChartLine]
+    markers: list[ChartMarker]
     symbol: str = "▼"
-    """What a sign looks like."""
+    """The symbol of a marker."""
 
     @property
     def empty(self) -> bool:
-        return not any(line.path for line in self.lines) and not self.signs
+        return not any(line.path for line in self.lines) and not self.markers
 
     @property
     def about(self) -> str:
-        """The chart in words, for somebody who does not see it."""
-        told = "; ".join(f"{line.label}: {line.told}" for line in self.lines)
-        marked = f"; {len(self.signs)} marked" if self.signs else ""
-        return f"{self.title}. {told or NO_DATA}{marked}"
+        """A text alternative of the chart."""
+        ranges = "; ".join(f"{line.label}: {line.value_range}" for line in self.lines)
+        marked = f"; {len(self.markers)} marked" if self.markers else ""
+        return f"{self.title}. {ranges or NO_DATA}{marked}"
 
 
 def step_chart(
     key: str,
     title: str,
     note: str,
-    series: Sequence[Series],
+    series: Sequence[ChartSeries],
     axis: TimeAxis,
     form: Format,
     *,
     top: float | None = None,
-    spots: Sequence[Spot] = (),
+    samples: Sequence[MarkedSample] = (),
 ) -> Chart:
     """A chart of values that hold until the next. `top` is the least upper end of the scale."""
-    thinned = [thin(one.points, axis.start_ns, axis.end_ns) for one in series]
+    thinned = [downsample(one.points, axis.start_ns, axis.end_ns) for one in series]
     values = [value for points in thinned for _, value in points if value is not None]
-    values += [spot.value for spot in spots]
+    values += [sample.value for sample in samples]
     scale = Scale.linear([*values, top] if top is not None and values else values)
     return Chart(
         key=key,
@@ -104,16 +104,19 @@ def step_chart(
         x_ticks=axis.ticks(),
         y_ticks=y_ticks(scale, form) if values else [],
         lines=[
-            Line(
+            ChartLine(
                 label=one.label,
                 number=number,
                 path=step_path(points, axis, scale),
-                told=told(points, form),
+                value_range=value_range_text(points, form),
                 readings=_read(points, axis, form),
             )
             for number, (one, points) in enumerate(zip(series, thinned, strict=True), start=1)
         ],
-        signs=[Sign(axis.share(spot.t_ns), scale.height(spot.value), spot.text) for spot in spots],
+        markers=[
+            ChartMarker(axis.share(sample.t_ns), scale.height(sample.value), sample.text)
+            for sample in samples
+        ],
     )
 
 
@@ -121,7 +124,7 @@ def y_ticks(scale: Scale, form: Format) -> list[Tick]:
     return [Tick(at, form(value)) for at, value in scale.ticks()]
 
 
-def step_path(points: Sequence[Point], axis: TimeAxis, scale: Scale) -> str:
+def step_path(points: Sequence[SeriesPoint], axis: TimeAxis, scale: Scale) -> str:
     """Steps from value to value; the line breaks where nothing is known."""
     parts: list[str] = []
     drawing = False
@@ -138,8 +141,8 @@ def step_path(points: Sequence[Point], axis: TimeAxis, scale: Scale) -> str:
     return "".join(parts)
 
 
-def told(points: Sequence[Point], form: Format) -> str:
-    """Least and greatest value in words."""
+def value_range_text(points: Sequence[SeriesPoint], form: Format) -> str:
+    """Least and greatest value as text."""
     values = [value for _, value in points if value is not None and math.isfinite(value)]
     if not values:
         return NO_DATA
@@ -147,5 +150,5 @@ def told(points: Sequence[Point], form: Format) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _read(points: Sequence[Point], axis: TimeAxis, form: Format) -> list[tuple[float, str | None]]:
+def _read(points: Sequence[SeriesPoint], axis: TimeAxis, form: Format) -> list[tuple[float, str | None]]:
     return [(round(axis.seconds(t_ns), 3), None if value is None else form(value)) for t_ns, value in points]

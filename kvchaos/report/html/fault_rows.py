@@ -1,4 +1,4 @@
-"""What became of each fault of the plan: armed, fired, consequential, healed."""
+"""The steps of each fault of the plan: armed, fired, had its consequence, healed."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ MOST_FIRINGS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """Whether one step was seen, in words, and what tells so."""
+class FaultStep:
+    """One step of a fault: whether it was observed, and by which evidence."""
 
-    seen: bool
+    observed: bool
     name: str
-    told: str
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class FaultRow:
     wanted: str
     """What must come of it."""
     trigger: str
-    steps: list[Step]
+    steps: list[FaultStep]
     firings: list[str]
     more: int
 
@@ -77,51 +77,59 @@ def _row(
     )
 
 
-def _armed(band: FaultBand) -> Step:
+def _armed(band: FaultBand) -> FaultStep:
     if not band.armed:
-        return Step(seen=False, name="never armed", told="no event says so")
-    told = ", ".join(f"{one.since_s:.2f} to {one.until_s:.2f} s" for one in band.armed)
-    return Step(seen=True, name="armed", told=told)
+        return FaultStep(observed=False, name="never armed", detail="no event says so")
+    detail = ", ".join(f"{one.since_s:.2f} to {one.until_s:.2f} s" for one in band.armed)
+    return FaultStep(observed=True, name="armed", detail=detail)
 
 
-def _fired(fired: list[FaultRecord], real: list[FaultRecord]) -> Step:
+def _fired(fired: list[FaultRecord], real: list[FaultRecord]) -> FaultStep:
     idle = f"{len(fired) - len(real)} firings without effect"
     if not real:
-        return Step(seen=False, name="never fired", told=idle if fired else "no line in the journals")
-    told = "once" if len(real) == 1 else f"{len(real)} times"
-    return Step(seen=True, name="fired", told=f"{told}, and {idle}" if len(fired) > len(real) else told)
+        return FaultStep(
+            observed=False, name="never fired", detail=idle if fired else "no line in the journals"
+        )
+    detail = "once" if len(real) == 1 else f"{len(real)} times"
+    return FaultStep(
+        observed=True, name="fired", detail=f"{detail}, and {idle}" if len(fired) > len(real) else detail
+    )
 
 
-def _consequential(history: History, fault: FaultSpec, real: list[FaultRecord]) -> Step:
-    """By the same signs as the oracle."""
+def _consequential(history: History, fault: FaultSpec, real: list[FaultRecord]) -> FaultStep:
+    """Decided by the same effect checks as the oracle uses."""
     if not real:
-        return Step(seen=False, name="no consequence", told="since it never fired")
+        return FaultStep(observed=False, name="no consequence", detail="since it never fired")
     phases = {arming.phase for arming in armings_of(history) if fault.id in arming.faults}
     doubt = missing_effect(history, fault, real, phases)
     if doubt is not None:
-        return Step(seen=False, name="no consequence", told=doubt.text)
-    return Step(seen=True, name="had its consequence", told="server or client show it")
+        return FaultStep(observed=False, name="no consequence", detail=doubt.text)
+    return FaultStep(observed=True, name="had its consequence", detail="server or client show it")
 
 
-def _healed(history: History, fault: FaultSpec) -> Step:
+def _healed(history: History, fault: FaultSpec) -> FaultStep:
     ends = [event.data for event in history.events_of(Healed) if fault.id in event.data.faults]
     if not all(end.confirmed for end in ends) or not ends:
-        return Step(seen=False, name="not healed", told="not confirmed" if ends else "no event says so")
+        return FaultStep(
+            observed=False, name="not healed", detail="not confirmed" if ends else "no event says so"
+        )
     by = ", ".join(sorted({end.by or "journal" for end in ends}))
-    return Step(seen=True, name="healed", told=f"confirmed by {by}")
+    return FaultStep(observed=True, name="healed", detail=f"confirmed by {by}")
 
 
-def _declared(effect: FaultEffect) -> Step:
+def _declared(effect: FaultEffect) -> FaultStep:
     """Whether the findings came that the fault was declared to bring."""
     if effect.missing:
-        return Step(seen=False, name="lacks its declared effect", told=" or ".join(effect.rules))
-    told = ", ".join(f"{rule} ({count})" for rule, count in effect.explains.items())
-    return Step(seen=True, name="explains", told=told or f"no finding of {' or '.join(effect.rules)}")
+        return FaultStep(observed=False, name="lacks its declared effect", detail=" or ".join(effect.rules))
+    detail = ", ".join(f"{rule} ({count})" for rule, count in effect.explains.items())
+    return FaultStep(
+        observed=True, name="explains", detail=detail or f"no finding of {' or '.join(effect.rules)}"
+    )
 
 
 def trigger_text(trigger: Trigger) -> str:
-    """When it strikes, in words."""
-    ways = (
+    """The trigger of a fault as text."""
+    conditions = (
         f"each arrival with probability {trigger.probability:g}" if trigger.probability else "",
         f"arrival {', '.join(map(str, trigger.nth))}, counted from 0" if trigger.nth is not None else "",
         _every(trigger.every, trigger.offset) if trigger.every else "",
@@ -129,12 +137,12 @@ def trigger_text(trigger: Trigger) -> str:
         f"at most {trigger.limit} times" if trigger.limit is not None else "",
         f"of requests in {', '.join(trigger.states)}" if trigger.states else "",
     )
-    return ", ".join(way for way in ways if way)
+    return ", ".join(condition for condition in conditions if condition)
 
 
 def _every(every: int, offset: int) -> str:
-    told = "every arrival" if every == 1 else f"one arrival of {every}"
-    return f"{told}, the first at {offset}" if offset else told
+    text = "every arrival" if every == 1 else f"one arrival of {every}"
+    return f"{text}, the first at {offset}" if offset else text
 
 
 def _firing(record: FaultRecord, axis: TimeAxis) -> str:

@@ -1,4 +1,4 @@
-"""Failing requests side by side: when each was due, started, got its tokens, was struck, and ended."""
+"""Swimlanes of failed requests: due, sent, tokens received, struck by a fault, ended."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from history.events import ServerExit, Stall
 from history.reader import History
 from history.records import RequestRecord
 from kvchaos.report.html.axis import Tick, TimeAxis
-from kvchaos.report.html.findings import NumberedFinding
+from kvchaos.report.html.oracle_rows import NumberedFinding
 from oracles.views.struck_requests import concerns
 from oracles.views.timeline import NS_PER_US, end_ns
 
-MOST_LANES = 8
-MOST_GROUPS = 3
-PLACES = 1000
+MAX_LANES = 8
+MAX_GROUPS = 3
+POSITIONS = 1000
 """Chunks nearer to each other than this part of the width are drawn as one."""
 STOPS = (Stall, ServerExit)
 ENDS = {"ok": "ok", "error": "failed", "aborted": "aborted by the client", "unknown": "unknown end"}
@@ -24,14 +24,14 @@ SYMBOLS = {"ok": "✓", "error": "✗", "aborted": "■", "unknown": "?"}
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """One request; places are per cent of the group's width."""
+    """One request; positions are per cent of the group's width."""
 
     request: str
     key: str
     phase: str
     outcome: str
     symbol: str
-    told: str
+    description: str
     findings: list[int]
     due: float
     start: float
@@ -63,9 +63,9 @@ def lanes(history: History, findings: Sequence[NumberedFinding], axis: TimeAxis)
     Those that overlap in time share a group."""
     waiting = _chosen(history, findings)
     groups: list[LaneGroup] = []
-    while waiting and len(groups) < MOST_GROUPS:
+    while waiting and len(groups) < MAX_GROUPS:
         first = waiting[0]
-        together = [one for one in waiting if _overlap(first, one)][:MOST_LANES]
+        together = [one for one in waiting if _overlap(first, one)][:MAX_LANES]
         groups.append(_group(history, together, findings, axis.zero_ns, len(groups) + 1))
         taken = set(map(id, together))
         waiting = [one for one in waiting if id(one) not in taken]
@@ -73,7 +73,7 @@ def lanes(history: History, findings: Sequence[NumberedFinding], axis: TimeAxis)
 
 
 def lane_keys(shown: Lanes) -> dict[str, str]:
-    """The place in the page of each request that has a lane."""
+    """The element id of each request that has a lane."""
     return {lane.request: lane.key for group in shown.groups for lane in group.lanes}
 
 
@@ -107,8 +107,8 @@ def _group(
     margin = max((end - start) // 50, 1)
     axis = TimeAxis(start - margin, end + margin, zero_ns)
     drawn = [
-        _lane(history, record, findings, axis, f"lane-{number}-{place}")
-        for place, record in enumerate(ordered, start=1)
+        _lane(history, record, findings, axis, f"lane-{number}-{index}")
+        for index, record in enumerate(ordered, start=1)
     ]
     return LaneGroup(axis, axis.ticks(), drawn)
 
@@ -128,20 +128,20 @@ def _lane(
         phase=record.phase,
         outcome=record.outcome,
         symbol=SYMBOLS[record.outcome],
-        told=_told(record),
+        description=_describe(record),
         findings=[finding.number for finding in findings if finding.finding.request == record.id],
         due=axis.share(record.intended_ns),
         start=axis.share(record.start_ns),
         first=None if record.first_us is None else axis.share(record.start_ns + record.first_us * NS_PER_US),
         end=axis.share(end_ns(record)),
-        chunks=sorted({round(at * PLACES / 100) * 100 / PLACES for at in arrived}),
+        chunks=sorted({round(at * POSITIONS / 100) * 100 / POSITIONS for at in arrived}),
         strikes=strikes,
     )
 
 
-def _told(record: RequestRecord) -> str:
+def _describe(record: RequestRecord) -> str:
     first = "no token" if record.first_us is None else f"first token after {record.first_us / 1e3:.0f} ms"
     tokens = f"{len(record.token_ids)} of {record.max_tokens * record.choices} tokens"
     end = f"{ENDS[record.outcome]} after {record.end_us / 1e3:.0f} ms"
-    said = f": {record.error.kind}: {record.error.message[:200]}" if record.error is not None else ""
-    return f"{record.prompt_tokens} prompt tokens, {first}, {tokens}, {end}{said}"
+    error = f": {record.error.kind}: {record.error.message[:200]}" if record.error is not None else ""
+    return f"{record.prompt_tokens} prompt tokens, {first}, {tokens}, {end}{error}"

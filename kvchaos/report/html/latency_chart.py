@@ -1,4 +1,4 @@
-"""Latency over time: for each short stretch the least, middle and greatest of what was measured in it."""
+"""Latency over time: minimum, median and maximum of each time bucket."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from history.latency import ttft_ms
 from history.percentile import percentile
 from history.records import RequestRecord
 from kvchaos.report.html.axis import Scale, TimeAxis
-from kvchaos.report.html.chart import NO_DATA, Chart, Line, Sign, y_ticks
-from kvchaos.report.html.figures import milliseconds
+from kvchaos.report.html.chart import NO_DATA, Chart, ChartLine, ChartMarker, y_ticks
+from kvchaos.report.html.number_format import milliseconds
 
 NS_PER_US = 1_000
 US_PER_MS = 1e3
 BUCKETS = 240
 BROKEN_AFTER = 12
-"""So many stretches without a value end the line through the middles."""
-Measured = tuple[int, float]
+"""So many buckets without a value break the line through the medians."""
+TimedLatency = tuple[int, float]
 """(wall clock ns, ms)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Range:
-    """What was measured in one stretch, ms."""
+class LatencyRange:
+    """The latencies of one time bucket, ms."""
 
     at_ns: int
     low: float
@@ -34,7 +34,7 @@ class Range:
     count: int
 
 
-def ttft(records: Iterable[RequestRecord]) -> list[Measured]:
+def ttft(records: Iterable[RequestRecord]) -> list[TimedLatency]:
     """TTFT, at the moment when the first token came."""
     return [
         (record.start_ns + record.first_us * NS_PER_US, time)
@@ -43,42 +43,47 @@ def ttft(records: Iterable[RequestRecord]) -> list[Measured]:
     ]
 
 
-def longest_itl(records: Sequence[RequestRecord]) -> list[Measured]:
+def max_itl(records: Sequence[RequestRecord]) -> list[TimedLatency]:
     """The longest gap between two events with tokens of each request, at its end."""
-    return list(_longest_gaps(records))
+    return list(_max_gaps(records))
 
 
-def _longest_gaps(records: Sequence[RequestRecord]) -> Iterator[Measured]:
+def _max_gaps(records: Sequence[RequestRecord]) -> Iterator[TimedLatency]:
     for block in gaps(records):
         longest, until = block.longest()
         for record, gap, end_us in zip(block.records, longest.tolist(), until.tolist(), strict=True):
             yield record.start_ns + end_us * NS_PER_US, gap / US_PER_MS
 
 
-def ranges(measured: Iterable[Measured], axis: TimeAxis) -> list[Range]:
+def ranges(measured: Iterable[TimedLatency], axis: TimeAxis) -> list[LatencyRange]:
     """At most BUCKETS of them, in order of time."""
     width = max((axis.end_ns - axis.start_ns) / BUCKETS, 1.0)
     buckets: dict[int, list[float]] = defaultdict(list)
     for t_ns, value in measured:
         buckets[int((t_ns - axis.start_ns) / width)].append(value)
-    found: list[Range] = []
+    found: list[LatencyRange] = []
     for bucket in sorted(buckets):
         values = sorted(buckets[bucket])
         middle = percentile(values, 50)
         if middle is not None:
             at_ns = axis.start_ns + int((bucket + 0.5) * width)
-            found.append(Range(at_ns, values[0], middle, values[-1], len(values)))
+            found.append(LatencyRange(at_ns, values[0], middle, values[-1], len(values)))
     return found
 
 
 def latency_chart(
-    key: str, title: str, note: str, measured: Iterable[Measured], failed: Iterable[Sign], axis: TimeAxis
+    key: str,
+    title: str,
+    note: str,
+    measured: Iterable[TimedLatency],
+    failed: Iterable[ChartMarker],
+    axis: TimeAxis,
 ) -> Chart:
     """Bars from least to greatest and a line through the middles, on a logarithmic scale."""
     found = ranges(measured, axis)
     scale = Scale.log(value for one in found for value in (one.low, one.high))
     lows, highs = [one.low for one in found], [one.high for one in found]
-    told = f"{milliseconds(min(lows))} to {milliseconds(max(highs))}" if found else NO_DATA
+    value_range = f"{milliseconds(min(lows))} to {milliseconds(max(highs))}" if found else NO_DATA
     return Chart(
         key=key,
         title=title,
@@ -86,15 +91,15 @@ def latency_chart(
         x_ticks=axis.ticks(),
         y_ticks=y_ticks(scale, milliseconds) if found else [],
         lines=[
-            Line("median", 1, _middles(found, axis, scale), _medians(found), _readings(found, axis)),
-            Line("least to greatest", 2, _bars(found, axis, scale), told, []),
+            ChartLine("median", 1, _middles(found, axis, scale), _medians(found), _readings(found, axis)),
+            ChartLine("least to greatest", 2, _bars(found, axis, scale), value_range, []),
         ],
-        signs=list(failed),
+        markers=list(failed),
         symbol="✗",
     )
 
 
-def _middles(found: list[Range], axis: TimeAxis, scale: Scale) -> str:
+def _middles(found: list[LatencyRange], axis: TimeAxis, scale: Scale) -> str:
     """Broken where nothing was measured for longer."""
     longest = (axis.end_ns - axis.start_ns) * BROKEN_AFTER / BUCKETS
     parts: list[str] = []
@@ -106,7 +111,7 @@ def _middles(found: list[Range], axis: TimeAxis, scale: Scale) -> str:
     return "".join(parts)
 
 
-def _bars(found: list[Range], axis: TimeAxis, scale: Scale) -> str:
+def _bars(found: list[LatencyRange], axis: TimeAxis, scale: Scale) -> str:
     """A bar of one value still has a height, so that it is seen."""
     bars: list[str] = []
     for one in found:
@@ -115,14 +120,14 @@ def _bars(found: list[Range], axis: TimeAxis, scale: Scale) -> str:
     return "".join(bars)
 
 
-def _medians(found: list[Range]) -> str:
+def _medians(found: list[LatencyRange]) -> str:
     if not found:
         return NO_DATA
     middles = [one.middle for one in found]
     return f"{milliseconds(min(middles))} to {milliseconds(max(middles))}"
 
 
-def _readings(found: list[Range], axis: TimeAxis) -> list[tuple[float, str | None]]:
+def _readings(found: list[LatencyRange], axis: TimeAxis) -> list[tuple[float, str | None]]:
     return [
         (
             round(axis.seconds(one.at_ns), 3),

@@ -1,4 +1,4 @@
-"""When lines of the server's log were written, and which stand beside a moment.
+"""The times of the lines in the server's log, and the lines near a given time.
 
 vLLM stamps its lines with month, day and local time, without year and zone: both come from the run's events.
 """
@@ -32,7 +32,7 @@ class LogLine:
 
 
 class LogTimes:
-    """The lines of a log with their times as far as they can be told: a line without a stamp has its
+    """The lines of a log with their times as far as they are known: a line without a stamp has its
     forerunner's."""
 
     def __init__(self, lines: Sequence[str], start_ns: int) -> None:
@@ -54,15 +54,15 @@ class LogTimes:
 
     def moment(self, number: int) -> int | None:
         """Wall clock time of a line, ns: the middle of its second. None where no line so far has a stamp."""
-        place = bisect_left(self._numbers, number + 1) - 1
-        return self._times[place] + NS_PER_S // 2 if place >= 0 else None
+        index = bisect_left(self._numbers, number + 1) - 1
+        return self._times[index] + NS_PER_S // 2 if index >= 0 else None
 
     def around(self, number: int) -> list[LogLine]:
         """The lines around a line, that one marked."""
         first, last = max(number - BEFORE, 1), min(number + AFTER, len(self._lines))
         return [self._line(n, number) for n in range(first, last + 1)]
 
-    def beside(self, t_ns: int) -> list[LogLine]:
+    def near(self, t_ns: int) -> list[LogLine]:
         """The lines that were written within two seconds of a moment, the nearest of them; none where the log
         was silent. The suite's own scrapes are left out."""
         since = bisect_left(self._times, t_ns - 2 * NS_PER_S)

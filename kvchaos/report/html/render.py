@@ -18,13 +18,13 @@ from history.reader import History
 from history.verdict import Outcome, RunVerdict
 from kvchaos.expectation import Standing
 from kvchaos.report.coverage import STATES
-from kvchaos.report.evidence import clock
-from kvchaos.report.html.page import FILES, Drawn, Page, bare_page, full_page
+from kvchaos.report.finding_lines import clock
+from kvchaos.report.html.page_model import FILES, PageDrawings, ReportPage, bare_page, full_page
 from kvchaos.report.junit import clean
 from kvchaos.report.summary import OUTCOME_SYMBOLS, SEAL_TEXTS, repeat_command, version_lines
 
-ODD = (ArithmeticError, LookupError, ValueError, TypeError, AttributeError)
-"""What drawing may stumble over in an odd history; the verdict is shown all the same."""
+DRAWING_ERRORS = (ArithmeticError, LookupError, ValueError, TypeError, AttributeError)
+"""Errors that an unusual history may cause while drawing; the verdict is shown all the same."""
 FOLDER = "templates"
 OUTCOME_CLASSES: dict[Outcome, str] = {
     "as expected": "as-expected",
@@ -45,14 +45,14 @@ def report_html(history: History, verdict: RunVerdict) -> str:
     """The report of a run. Pure: the same history and verdict give the same page."""
     try:
         page = full_page(history, verdict)
-    except ODD as error:
+    except DRAWING_ERRORS as error:
         page = bare_page(
             history, verdict, f"this history could not be drawn: {type(error).__name__}: {error}"
         )
     return render(page)
 
 
-def render(page: Page) -> str:
+def render(page: ReportPage) -> str:
     """The page as HTML."""
     style, script = resource("style.css"), resource("script.js")
     text = (
@@ -89,7 +89,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"place": place, "anchor": anchor}
+    environment.filters |= {"coordinate": coordinate, "anchor": anchor}
     return environment
 
 
@@ -106,7 +106,7 @@ def meaning(verdict: RunVerdict) -> str:
     return "All that must hold was checked and holds."
 
 
-def readings(drawn: Drawn) -> dict[str, object]:
+def readings(drawn: PageDrawings) -> dict[str, object]:
     """The figures that the charts show when pointed at."""
     axis = drawn.drop.axis
     return {
@@ -121,13 +121,13 @@ def readings(drawn: Drawn) -> dict[str, object]:
     }
 
 
-def place(value: float) -> str:
-    """A place in a drawing with as many digits as can be seen."""
+def coordinate(value: float) -> str:
+    """A coordinate with as many digits as are visible."""
     return f"{value:.5g}"
 
 
 def anchor(at: float) -> str:
-    """How text at a place along the axis stays within the drawing."""
+    """The text anchor that keeps a label at this position within the drawing."""
     return "start" if at < 4 else "end-at" if at > 96 else "middle"
 
 

@@ -8,22 +8,22 @@ from collections.abc import Sequence
 from history.metrics import MetricLog
 from history.reader import History
 from history.records import RequestRecord
-from kvchaos.report.html import measured
+from kvchaos.report.html import metric_points
 from kvchaos.report.html.axis import TimeAxis
-from kvchaos.report.html.chart import Chart, Series, Sign, step_chart
-from kvchaos.report.html.figures import byte_rate, number, percent
-from kvchaos.report.html.latency_chart import latency_chart, longest_itl, ttft
-from kvchaos.report.html.thin import Point
+from kvchaos.report.html.chart import Chart, ChartMarker, ChartSeries, step_chart
+from kvchaos.report.html.downsample import SeriesPoint
+from kvchaos.report.html.latency_chart import latency_chart, max_itl, ttft
+from kvchaos.report.html.number_format import byte_rate, number, percent
 from oracles.views.timeline import NS_PER_S, end_ns
 
 TOP = 4.0
-"""Where the crosses of failed requests stand in a chart of latency."""
+"""Height of the crosses of failed requests in a latency chart."""
 
 
 def charts(history: History, axis: TimeAxis) -> list[Chart]:
     """All charts, in the order of the page."""
     log = history.metrics
-    failed = _failed_signs(history.requests, axis)
+    failed = _failed_markers(history.requests, axis)
     return [
         latency_chart(
             "ttft",
@@ -37,7 +37,7 @@ def charts(history: History, axis: TimeAxis) -> list[Chart]:
             "itl",
             "ITL, longest of each request",
             "The longest time between two tokens by the client, logarithmic.",
-            longest_itl(history.requests),
+            max_itl(history.requests),
             [],
             axis,
         ),
@@ -51,15 +51,15 @@ def charts(history: History, axis: TimeAxis) -> list[Chart]:
 
 
 def _throughput(log: MetricLog, axis: TimeAxis) -> Chart:
-    generated = measured.gauge(log, "vllm:generation_tokens_total")
-    prompt = measured.gauge(log, "vllm:prompt_tokens_total")
+    generated = metric_points.gauge(log, "vllm:generation_tokens_total")
+    prompt = metric_points.gauge(log, "vllm:prompt_tokens_total")
     return step_chart(
         "throughput",
         "Throughput, tokens a second",
         "Growth of the server's own counters.",
         [
-            Series("generated", measured.rate(log, generated, axis)),
-            Series("prompt", measured.rate(log, prompt, axis)),
+            ChartSeries("generated", metric_points.rate(log, generated, axis)),
+            ChartSeries("prompt", metric_points.rate(log, prompt, axis)),
         ],
         axis,
         number,
@@ -74,21 +74,21 @@ def _ended(records: Sequence[RequestRecord], axis: TimeAxis) -> Chart:
         "ended",
         "Requests ended, a second",
         "By the client.",
-        [Series(label, _ends_a_second(own, axis)) for label, own in lines],
+        [ChartSeries(label, _ends_a_second(own, axis)) for label, own in lines],
         axis,
         number,
     )
 
 
-def _ends_a_second(records: Sequence[RequestRecord], axis: TimeAxis) -> list[Point]:
+def _ends_a_second(records: Sequence[RequestRecord], axis: TimeAxis) -> list[SeriesPoint]:
     """Zero where none ended, so that a standstill shows."""
-    width = max((axis.end_ns - axis.start_ns) // measured.RATE_BUCKETS, measured.LEAST_RATE_NS)
+    width = max((axis.end_ns - axis.start_ns) // metric_points.RATE_BUCKETS, metric_points.MIN_RATE_NS)
     counts = Counter((end_ns(record) - axis.start_ns) // width for record in records)
     last = (axis.end_ns - axis.start_ns) // width
-    points: list[Point] = [
+    points: list[SeriesPoint] = [
         (axis.start_ns + bucket * width, counts[bucket] * NS_PER_S / width) for bucket in range(last + 1)
     ]
-    return measured.changes([*points, (axis.end_ns, points[-1][1])])
+    return metric_points.changes([*points, (axis.end_ns, points[-1][1])])
 
 
 def _queue(log: MetricLog, axis: TimeAxis) -> Chart:
@@ -97,8 +97,12 @@ def _queue(log: MetricLog, axis: TimeAxis) -> Chart:
         "Requests in the engine",
         "Gauges of the server; they move on an engine step only.",
         [
-            Series("running", measured.changes(measured.gauge(log, "vllm:num_requests_running"))),
-            Series("waiting", measured.changes(measured.gauge(log, "vllm:num_requests_waiting"))),
+            ChartSeries(
+                "running", metric_points.changes(metric_points.gauge(log, "vllm:num_requests_running"))
+            ),
+            ChartSeries(
+                "waiting", metric_points.changes(metric_points.gauge(log, "vllm:num_requests_waiting"))
+            ),
         ],
         axis,
         number,
@@ -110,7 +114,11 @@ def _cache(log: MetricLog, axis: TimeAxis) -> Chart:
         "cache",
         "KV cache on the device, used",
         "At 100 % no block is free: requests wait, or are preempted.",
-        [Series("used", measured.changes(measured.gauge(log, "vllm:kv_cache_usage_perc", 100.0)))],
+        [
+            ChartSeries(
+                "used", metric_points.changes(metric_points.gauge(log, "vllm:kv_cache_usage_perc", 100.0))
+            )
+        ],
         axis,
         percent,
         top=100.0,
@@ -124,7 +132,9 @@ def _sources(log: MetricLog, axis: TimeAxis) -> Chart:
         "Prompt tokens a second, by source",
         "Computed anew, found in the prefix cache on the device, or loaded from the offload tier.",
         [
-            Series(label, measured.rate(log, measured.labelled(log, name, source=source), axis))
+            ChartSeries(
+                label, metric_points.rate(log, metric_points.labelled(log, name, source=source), axis)
+            )
             for label, source in (
                 ("computed", "local_compute"),
                 ("device cache", "local_cache_hit"),
@@ -142,27 +152,28 @@ def _tier(log: MetricLog, axis: TimeAxis) -> Chart:
         "Copies to and from the offload tier",
         "Bytes a second by the server's counters.",
         [
-            Series("loaded", measured.rate(log, _copied(log, "load", "CPU_to_GPU"), axis)),
-            Series("stored", measured.rate(log, _copied(log, "store", "GPU_to_CPU"), axis)),
+            ChartSeries("loaded", metric_points.rate(log, _copied(log, "load", "CPU_to_GPU"), axis)),
+            ChartSeries("stored", metric_points.rate(log, _copied(log, "store", "GPU_to_CPU"), axis)),
         ],
         axis,
         byte_rate,
     )
 
 
-def _copied(log: MetricLog, direction: str, transfer_type: str) -> list[Point]:
+def _copied(log: MetricLog, direction: str, transfer_type: str) -> list[SeriesPoint]:
     """Bytes copied, under the name that the release has for them."""
     flat = f"vllm:kv_offload_{direction}_bytes_total"
     if log.find(flat):
-        return measured.gauge(log, flat)
-    return measured.labelled(log, "vllm:kv_offload_total_bytes_total", transfer_type=transfer_type)
+        return metric_points.gauge(log, flat)
+    return metric_points.labelled(log, "vllm:kv_offload_total_bytes_total", transfer_type=transfer_type)
 
 
-def _failed_signs(records: Sequence[RequestRecord], axis: TimeAxis) -> list[Sign]:
-    """One cross for all that failed at one place of the axis."""
-    places = Counter(
+def _failed_markers(records: Sequence[RequestRecord], axis: TimeAxis) -> list[ChartMarker]:
+    """One cross for all requests that failed at one position of the axis."""
+    positions = Counter(
         round(axis.share(end_ns(record)), 1) for record in records if record.outcome in ("error", "unknown")
     )
     return [
-        Sign(at, TOP, f"{count} failed" if count > 1 else "failed") for at, count in sorted(places.items())
+        ChartMarker(at, TOP, f"{count} failed" if count > 1 else "failed")
+        for at, count in sorted(positions.items())
     ]

@@ -1,4 +1,4 @@
-"""Every finding of a run with a number of its own, and the moment it belongs to."""
+"""The oracles of a run with their findings, each with a number of its own and the time it belongs to."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from history.reader import History
 from history.records import RequestRecord
 from history.verdict import OracleResult, RunVerdict, Verdict
 from kvchaos.expectation import Standing, expected_oracles, standing
-from kvchaos.report.evidence import finding_text
+from kvchaos.report.finding_lines import finding_text
 from kvchaos.report.html.log_times import LogTimes
 from kvchaos.report.summary import SYMBOLS
 from oracles import ORACLES
@@ -26,8 +26,8 @@ COMPARED = {
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
-    """When something was, and in words what was then."""
+class FindingTime:
+    """The time of a finding, and a text that says what this time is."""
 
     t_ns: int
     what: str
@@ -40,11 +40,11 @@ class NumberedFinding:
     number: int
     oracle: str
     finding: Finding
-    moment: Moment | None
+    time: FindingTime | None
 
     @property
     def t_ns(self) -> int | None:
-        return None if self.moment is None else self.moment.t_ns
+        return None if self.time is None else self.time.t_ns
 
     @property
     def text(self) -> str:
@@ -53,7 +53,7 @@ class NumberedFinding:
 
 @dataclass(frozen=True, slots=True)
 class OracleRow:
-    """One oracle's word with its evidence."""
+    """The verdict of one oracle with its evidence."""
 
     name: str
     purpose: str
@@ -86,7 +86,10 @@ def oracle_rows(history: History, verdict: RunVerdict, times: LogTimes) -> list[
     for result in verdict.results:
         findings = [
             NumberedFinding(
-                number, result.oracle, finding, moment(finding, records.get(finding.request or ""), times)
+                number,
+                result.oracle,
+                finding,
+                finding_time(finding, records.get(finding.request or ""), times),
             )
             for number, finding in enumerate(result.findings, start=numbered + 1)
         ]
@@ -117,15 +120,15 @@ def _row(
     )
 
 
-def moment(finding: Finding, record: RequestRecord | None, times: LogTimes) -> Moment | None:
+def finding_time(finding: Finding, record: RequestRecord | None, times: LogTimes) -> FindingTime | None:
     """At its last sample, else the end of its request where that failed, else its own time, else that of its
     log line. `record` is the request that the finding names."""
     if finding.samples:
-        return Moment(finding.samples[-1][0], "last sample at")
+        return FindingTime(finding.samples[-1][0], "last sample at")
     if record is not None and record.outcome in ("error", "unknown"):
-        return Moment(end_ns(record), "its request ended at")
+        return FindingTime(end_ns(record), "its request ended at")
     if finding.t_ns is not None:
         began = record is not None and finding.t_ns == record.start_ns
-        return Moment(finding.t_ns, "its request began at" if began else "at")
+        return FindingTime(finding.t_ns, "its request began at" if began else "at")
     t_ns = times.moment(finding.log_line) if finding.log_line is not None else None
-    return None if t_ns is None else Moment(t_ns, "by the log, which tells seconds only, about")
+    return None if t_ns is None else FindingTime(t_ns, "by the log, which tells seconds only, about")

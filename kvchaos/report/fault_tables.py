@@ -1,4 +1,4 @@
-"""The catalogue of faults as it is shown to people: made of the table that the module itself works by."""
+"""Tables of the catalogue of faults, for the terminal and the docs, from the same data that injects them."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def outside_table() -> Table:
     return _table("faults from outside", OUTSIDE_HEADINGS, rows)
 
 
-def into_page(page: str) -> str:
+def insert_tables(page: str) -> str:
     """The page, of the faults inside or of those outside, with both tables between their marks.
 
     Raises ValueError when a mark is missing.

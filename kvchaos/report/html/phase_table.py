@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from history.plan import Role
 from history.reader import History, PhaseWindow
 from history.records import RequestRecord
-from kvchaos.report.html.figures import NOTHING, seconds
-from kvchaos.report.latency import PhaseLatency, phase_latencies
+from kvchaos.report.html.number_format import NO_VALUE, seconds
+from kvchaos.report.phase_latency import PhaseLatency, phase_latencies
 from oracles.speed import Speed, speeds
 from oracles.views.timeline import NS_PER_S, by_phase
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PhaseRow:
     """One measure, a cell a phase."""
 
     name: str
@@ -24,7 +24,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class PhaseColumn:
     """A phase, and whether it lies before, during or after the faults; empty where there are none."""
 
     when: str
@@ -36,8 +36,8 @@ class Column:
 class PhaseTable:
     """A column a phase that began."""
 
-    columns: list[Column]
-    rows: list[Row]
+    columns: list[PhaseColumn]
+    rows: list[PhaseRow]
     with_faults: bool
 
 
@@ -48,29 +48,30 @@ def phase_table(history: History) -> PhaseTable:
     with_faults = any(one.spec.role == "chaos" for one in windows)
     return PhaseTable(
         columns=[
-            Column(speed.stage if with_faults else "", speed.name, speed.window.spec.role) for speed in found
+            PhaseColumn(speed.stage if with_faults else "", speed.name, speed.window.spec.role)
+            for speed in found
         ],
         rows=[
-            Row("lasted", [seconds((one.end_ns - one.start_ns) / NS_PER_S) for one in windows]),
-            Row("arrivals, at most at once", [_load(one) for one in windows]),
-            Row(
+            PhaseRow("lasted", [seconds((one.end_ns - one.start_ns) / NS_PER_S) for one in windows]),
+            PhaseRow("arrivals, at most at once", [_load(one) for one in windows]),
+            PhaseRow(
                 "requests ok / failed / aborted",
                 [_outcomes(by_phase(history).get(one.spec.name, [])) for one in windows],
             ),
             *_latency_rows(phase_latencies(history)),
-            Row("ITL", [str(speed.itl) for speed in found]),
-            Row("answered tokens a second", [_rate(speed) for speed in found]),
+            PhaseRow("ITL", [str(speed.itl) for speed in found]),
+            PhaseRow("answered tokens a second", [_rate(speed) for speed in found]),
         ],
         with_faults=with_faults,
     )
 
 
-def _latency_rows(latencies: Sequence[PhaseLatency]) -> list[Row]:
+def _latency_rows(latencies: Sequence[PhaseLatency]) -> list[PhaseRow]:
     return [
-        Row("TTFT", [str(one.ttft) for one in latencies]),
-        Row("TTFT from send", [str(one.ttft_from_send) for one in latencies]),
-        Row("E2EL", [str(one.e2el) for one in latencies]),
-        Row("E2EL from send", [str(one.e2el_from_send) for one in latencies]),
+        PhaseRow("TTFT", [str(one.ttft) for one in latencies]),
+        PhaseRow("TTFT from send", [str(one.ttft_from_send) for one in latencies]),
+        PhaseRow("E2EL", [str(one.e2el) for one in latencies]),
+        PhaseRow("E2EL from send", [str(one.e2el_from_send) for one in latencies]),
     ]
 
 
@@ -84,4 +85,4 @@ def _load(window: PhaseWindow) -> str:
 
 
 def _rate(speed: Speed) -> str:
-    return NOTHING if speed.tokens_per_s is None else f"{speed.tokens_per_s:.0f}"
+    return NO_VALUE if speed.tokens_per_s is None else f"{speed.tokens_per_s:.0f}"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 Format = Callable[[float], str]
 PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
-NOTHING = "-"
+NO_VALUE = "-"
 
 
 def number(value: float) -> str:

@@ -1,4 +1,4 @@
-"""Moments pointed out on the time axis: findings, and events in the life of the server."""
+"""Marks on the time axis: findings, and events of the server."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from history.events import EventData, InterruptedBy, RunFailed, ServerExit, ServerReady, Stall
 from history.timed import Timed, shown
 from kvchaos.report.html.axis import TimeAxis
-from kvchaos.report.html.findings import NumberedFinding
+from kvchaos.report.html.oracle_rows import NumberedFinding
 
 APART = 1.5
 """Marks nearer to each other, per cent of the width, are drawn as one."""
 CHAR, SPACE = 2.2, 3.0
 """Width of a letter and space beside a label, per cent of the width of a phone."""
-TOLD: dict[type[EventData], str] = {
+EVENT_LABELS: dict[type[EventData], str] = {
     ServerReady: "server ready",
     ServerExit: "server exited",
     Stall: "stall",
@@ -24,7 +24,7 @@ TOLD: dict[type[EventData], str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class TimelineMark:
     """One or several findings at nearly the same moment, or an event."""
 
     at: float
@@ -36,7 +36,7 @@ class Mark:
     """Row in which its label does not touch another."""
 
 
-def finding_marks(findings: Sequence[NumberedFinding], axis: TimeAxis) -> list[Mark]:
+def finding_marks(findings: Sequence[NumberedFinding], axis: TimeAxis) -> list[TimelineMark]:
     """One mark for findings that would be drawn over each other."""
     timed = sorted(
         ((finding.t_ns, finding.number, finding) for finding in findings if finding.t_ns is not None),
@@ -54,19 +54,19 @@ def finding_marks(findings: Sequence[NumberedFinding], axis: TimeAxis) -> list[M
     return _levelled([_mark(group, axis) for group in groups])
 
 
-def event_marks(events: Sequence[Timed[EventData]], axis: TimeAxis) -> list[Mark]:
+def event_marks(events: Sequence[Timed[EventData]], axis: TimeAxis) -> list[TimelineMark]:
     """The events that change what can be expected of the server."""
     return [
-        Mark(axis.share(event.t_ns), TOLD[type(event.data)], _told(event, axis))
+        TimelineMark(axis.share(event.t_ns), EVENT_LABELS[type(event.data)], _event_text(event, axis))
         for event in events
-        if type(event.data) in TOLD
+        if type(event.data) in EVENT_LABELS
     ]
 
 
-def _levelled(marks: Sequence[Mark]) -> list[Mark]:
+def _levelled(marks: Sequence[TimelineMark]) -> list[TimelineMark]:
     """Each mark in the first row where there is room for its label."""
     taken: list[float] = []
-    placed: list[Mark] = []
+    placed: list[TimelineMark] = []
     for mark in marks:
         half = (len(mark.label) * CHAR + SPACE) / 2
         level = next((n for n, end in enumerate(taken) if end <= mark.at - half), len(taken))
@@ -75,12 +75,12 @@ def _levelled(marks: Sequence[Mark]) -> list[Mark]:
     return placed
 
 
-def _mark(group: list[NumberedFinding], axis: TimeAxis) -> Mark:
+def _mark(group: list[NumberedFinding], axis: TimeAxis) -> TimelineMark:
     at_ns = next((finding.t_ns for finding in group if finding.t_ns is not None), axis.start_ns)
     ordered = sorted(group, key=lambda finding: finding.number)
     text = ", ".join(f"{finding.number} ({finding.oracle})" for finding in ordered)
     plural = "s" if len(group) > 1 else ""
-    return Mark(
+    return TimelineMark(
         at=axis.share(at_ns),
         label=number_ranges([finding.number for finding in ordered]),
         text=f"finding{plural} {text} at {axis.seconds(at_ns):.2f} s",
@@ -99,7 +99,7 @@ def number_ranges(numbers: Sequence[int]) -> str:
     return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
 
 
-def _told(event: Timed[EventData], axis: TimeAxis) -> str:
+def _event_text(event: Timed[EventData], axis: TimeAxis) -> str:
     details = ", ".join(f"{key} {value}" for key, value in shown(event.data).items() if value is not None)
-    said = TOLD[type(event.data)] + (f" ({details})" if details else "")
-    return f"{said} at {axis.seconds(event.t_ns):.2f} s"
+    text = EVENT_LABELS[type(event.data)] + (f" ({details})" if details else "")
+    return f"{text} at {axis.seconds(event.t_ns):.2f} s"

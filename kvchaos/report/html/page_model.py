@@ -10,18 +10,18 @@ from history.plan import RunPlan
 from history.reader import History
 from history.verdict import RunVerdict
 from kvchaos.report.coverage import Grid, coverage
-from kvchaos.report.evidence import cause_lines
+from kvchaos.report.finding_lines import cause_lines
 from kvchaos.report.html.backdrop import Backdrop, backdrop
 from kvchaos.report.html.chart import NO_DATA, Chart
 from kvchaos.report.html.counter_charts import counter_charts
 from kvchaos.report.html.fault_rows import FaultRow, fault_rows
-from kvchaos.report.html.figures import byte_size, exact, seconds
-from kvchaos.report.html.findings import OracleRow, oracle_rows
+from kvchaos.report.html.finding_links import EvidenceLinks, evidence_links_of
 from kvchaos.report.html.lanes import Lanes, lane_keys, lanes
 from kvchaos.report.html.log_times import LogTimes
-from kvchaos.report.html.over_time import charts
-from kvchaos.report.html.phase_columns import PhaseTable, phase_table
-from kvchaos.report.html.places import Place, place_of
+from kvchaos.report.html.number_format import byte_size, exact, seconds
+from kvchaos.report.html.oracle_rows import OracleRow, oracle_rows
+from kvchaos.report.html.phase_table import PhaseTable, phase_table
+from kvchaos.report.html.run_charts import charts
 from oracles.offload import PREEMPTIONS, loaded_bytes
 from oracles.views.timeline import NS_PER_S, final_total
 
@@ -40,15 +40,15 @@ FILES = (
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """A figure that tells what kind of run it was."""
+    """A figure that characterises the run."""
 
     name: str
     value: str
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """What is drawn from the history."""
+class PageDrawings:
+    """The drawings of a history."""
 
     drop: Backdrop
     charts: list[Chart]
@@ -57,19 +57,19 @@ class Drawn:
     faults: list[FaultRow]
     coverage: Grid
     lanes: Lanes
-    places: dict[int, Place]
+    evidence_links: dict[int, EvidenceLinks]
     """By the number of the finding."""
 
 
 @dataclass(frozen=True)
-class Page:
+class ReportPage:
     """The whole page."""
 
     plan: RunPlan
     verdict: RunVerdict
     rows: list[OracleRow]
     facts: list[Fact] = field(default_factory=list)
-    drawn: Drawn | None = None
+    drawn: PageDrawings | None = None
     undrawn: str = ""
     """Why nothing could be drawn."""
 
@@ -78,8 +78,8 @@ class Page:
         return cause_lines(self.verdict)
 
 
-def full_page(history: History, verdict: RunVerdict) -> Page:
-    """The page of a history; what is missing there is told as missing."""
+def full_page(history: History, verdict: RunVerdict) -> ReportPage:
+    """The page of a history; missing data is shown as missing."""
     times = LogTimes(history.log, history.events[0].t_ns)
     rows = oracle_rows(history, verdict, times)
     findings = [finding for row in rows for finding in row.findings]
@@ -87,12 +87,12 @@ def full_page(history: History, verdict: RunVerdict) -> Page:
     shown = lanes(history, findings, drop.axis)
     counters = counter_charts(history.metrics, findings, drop.axis)
     keys, counter_keys = lane_keys(shown), {metric: chart.key for metric, chart in counters.items()}
-    return Page(
+    return ReportPage(
         plan=history.plan,
         verdict=verdict,
         rows=rows,
         facts=facts(history),
-        drawn=Drawn(
+        drawn=PageDrawings(
             drop=drop,
             charts=charts(history, drop.axis),
             counters=list(counters.values()),
@@ -100,17 +100,17 @@ def full_page(history: History, verdict: RunVerdict) -> Page:
             faults=fault_rows(history, drop, verdict.effects),
             coverage=coverage(history),
             lanes=shown,
-            places={
-                finding.number: place_of(finding, drop.axis, keys, counter_keys, times)
+            evidence_links={
+                finding.number: evidence_links_of(finding, drop.axis, keys, counter_keys, times)
                 for finding in findings
             },
         ),
     )
 
 
-def bare_page(history: History, verdict: RunVerdict, why: str) -> Page:
+def bare_page(history: History, verdict: RunVerdict, why: str) -> ReportPage:
     """The verdict alone, for a history that cannot be drawn."""
-    return Page(history.plan, verdict, oracle_rows(history, verdict, LogTimes([], 0)), undrawn=why)
+    return ReportPage(history.plan, verdict, oracle_rows(history, verdict, LogTimes([], 0)), undrawn=why)
 
 
 def facts(history: History) -> list[Fact]:
@@ -133,7 +133,7 @@ def facts(history: History) -> list[Fact]:
 
 def _outcomes(counts: Counter[str]) -> str:
     return ", ".join(
-        f"{counts[kind]} {word}"
-        for kind, word in (("ok", "ok"), ("error", "failed"), ("aborted", "aborted"), ("unknown", "unknown"))
+        f"{counts[kind]} {label}"
+        for kind, label in (("ok", "ok"), ("error", "failed"), ("aborted", "aborted"), ("unknown", "unknown"))
         if counts[kind]
     )

@@ -24,10 +24,10 @@ class PhaseLatency:
     ttft_from_send: Quantiles
     e2el: Quantiles
     e2el_from_send: Quantiles
-    held: int
-    """Requests that had to wait, since as many as the phase allows were in flight."""
+    client_queued: int
+    """Requests that waited in the client, since as many as the phase allows were in flight."""
     schedule_lag: Quantiles
-    """Of those that were not held: the client's own delay."""
+    """Of the requests that did not wait in the client: its own delay."""
 
 
 @per_history
@@ -49,7 +49,7 @@ def latency_text(history: History) -> str:
     ]
     for row in phase_latencies(history):
         times = (row.ttft, row.ttft_from_send, row.e2el, row.e2el_from_send)
-        cells = (row.phase, row.arrivals, row.ok, *times, row.held, row.schedule_lag)
+        cells = (row.phase, row.arrivals, row.ok, *times, row.client_queued, row.schedule_lag)
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines) + "\n"
 
@@ -60,14 +60,14 @@ def _latency(phase: str, arrivals: str, records: Sequence[RequestRecord]) -> Pha
         phase=phase,
         arrivals=arrivals,
         ok=len(good),
-        ttft=_spread(map(ttft_ms, good)),
-        ttft_from_send=_spread(map(ttft_from_send_ms, good)),
-        e2el=_spread(map(e2el_ms, good)),
-        e2el_from_send=_spread(map(e2el_from_send_ms, good)),
-        held=sum(record.held for record in records),
-        schedule_lag=_spread(schedule_lag_ms(record) for record in records if not record.held),
+        ttft=_quantiles(map(ttft_ms, good)),
+        ttft_from_send=_quantiles(map(ttft_from_send_ms, good)),
+        e2el=_quantiles(map(e2el_ms, good)),
+        e2el_from_send=_quantiles(map(e2el_from_send_ms, good)),
+        client_queued=sum(record.held for record in records),
+        schedule_lag=_quantiles(schedule_lag_ms(record) for record in records if not record.held),
     )
 
 
-def _spread(times: Iterable[float | None]) -> Quantiles:
+def _quantiles(times: Iterable[float | None]) -> Quantiles:
     return Quantiles.of(time for time in times if time is not None)
