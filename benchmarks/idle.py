@@ -27,7 +27,7 @@ from kvchaos.interrupts import Interrupted, interrupts
 from kvchaos.paths import cache_folder
 from kvchaos.planning import host
 from kvchaos.report.markdown import between, markdown_table
-from kvchaos.servers.registry import ServerEnv, find_server
+from kvchaos.servers.server_registry import ServerEnv, find_server
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "idle-cost.md"

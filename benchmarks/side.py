@@ -19,7 +19,7 @@ from kvchaos.paths import models_folder, state_folder
 from kvchaos.planning import Request, make_run_dir, new_run_id, resolve, write_plan
 from kvchaos.prometheus.scraper import parse_samples
 from kvchaos.served_model import tiny
-from kvchaos.servers.registry import ServerEnv
+from kvchaos.servers.server_registry import ServerEnv
 from kvchaos.stacks.command import HOST, Listening, plan_launch
 from kvchaos.stacks.local_stack import LocalStack, choose_port, make_folders
 from kvchaos.stacks.plugin import PLAIN_PARTS, PLUGIN_PARTS

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from history.reader import read_history
 from kvchaos.judging import judge
-from kvchaos.terminal.tables import show_run
+from kvchaos.terminal.result_tables import show_run
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "corruption-canary"

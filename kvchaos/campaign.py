@@ -23,7 +23,7 @@ from kvchaos.connections import allow, of_run
 from kvchaos.errors import UsageError
 from kvchaos.interrupts import Interrupted, interrupts
 from kvchaos.judging import judge_run_dir
-from kvchaos.paths import Places, state_folder
+from kvchaos.paths import Workspace, state_folder
 from kvchaos.planning import Request, make_run_dir, new_run_id, resolve, resolve_attached, write_plan
 from kvchaos.prometheus.local_prometheus import local_prometheus
 from kvchaos.prometheus.run_monitor import create_monitor
@@ -36,7 +36,7 @@ from kvchaos.stacks.orphans import end_and_remove, find_orphans
 from kvchaos.stacks.process_registry import RegisteredStarter
 from kvchaos.terminal.display import Display, Turn
 from kvchaos.terminal.estimate import Took, left_s
-from kvchaos.terminal.tables import (
+from kvchaos.terminal.result_tables import (
     Again,
     CampaignRow,
     again_line,
@@ -70,17 +70,19 @@ NS_PER_S = 1_000_000_000
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
-def clean_orphans(places: Places, console: Console) -> None:
+def clean_orphans(workspace: Workspace, console: Console) -> None:
     """End what killed conductors left, before anything new starts."""
-    for leftover in find_orphans(state_folder(places.cache)):
+    for leftover in find_orphans(state_folder(workspace.cache)):
         result = end_and_remove(leftover)
-        told = "; ".join((*result.ended, *result.remaining)) or "nothing was left"
-        console.print(f"cleaned after run {leftover.state.run_id}: {told}", soft_wrap=True, markup=False)
+        result_line = "; ".join((*result.ended, *result.remaining)) or "nothing was left"
+        console.print(
+            f"cleaned after run {leftover.state.run_id}: {result_line}", soft_wrap=True, markup=False
+        )
 
 
 def run_all(
     requests: Sequence[Request],
-    places: Places,
+    workspace: Workspace,
     console: Console,
     *,
     reuse: bool = False,
@@ -97,8 +99,8 @@ def run_all(
     if len(requests) > 1:
         console.print(opening_line(len(requests), requests[0].server.name), highlight=False, markup=False)
     try:
-        with interrupts(), Servers(places, reuse=reuse and len(requests) > 1) as servers:
-            for row in _run_each(requests, places, console, rows, servers):
+        with interrupts(), Servers(workspace, reuse=reuse and len(requests) > 1) as servers:
+            for row in _run_each(requests, workspace, console, rows, servers):
                 if on_row is not None:
                     on_row(row)
     except Interrupted as signal:
@@ -111,7 +113,7 @@ def run_all(
 
 def _run_each(
     requests: Sequence[Request],
-    places: Places,
+    workspace: Workspace,
     console: Console,
     rows: list[CampaignRow],
     servers: Servers,
@@ -124,14 +126,14 @@ def _run_each(
         turn = Turn(number, len(requests), left_s(ended, sizes[number:]))
         following = requests[number] if number < len(requests) else None
         part = InCampaign(turn, servers, following)
-        run_dir, interrupted = run_one(request, places, console, None, part)
+        run_dir, interrupted = run_one(request, workspace, console, None, part)
         row = CampaignRow(_judge(run_dir), run_dir)
         rows.append(row)
         servers.judged(run_dir.name, row.verdict.outcome)
         red = row.verdict.outcome != "as expected"
         if not interrupted and red and (earlier := _earlier(run_dir, request)):
             part = InCampaign(turn, servers, None, repeats=run_dir.name)
-            again_dir, interrupted = run_one(request, places, console, None, part)
+            again_dir, interrupted = run_one(request, workspace, console, None, part)
             row = rows[-1] = replace(row, again=Again(_judge(again_dir), again_dir, earlier))
         took = _took(run_dir, time.monotonic() - began)
         ended.append(took)
@@ -182,7 +184,7 @@ def _judge(run_dir: Path) -> RunVerdict:
 
 def run_one(
     request: Request,
-    places: Places,
+    workspace: Workspace,
     console: Console,
     front: Front | None = None,
     part: InCampaign | None = None,
@@ -191,11 +193,11 @@ def run_one(
 
     By itself, without a campaign, it has a server of its own.
     """
-    part = part or InCampaign(None, Servers(places, reuse=False), None)
+    part = part or InCampaign(None, Servers(workspace, reuse=False), None)
     check_stack(request.scenario, request.stack)
     allow_open_files(request)
     run_id = new_run_id(request)
-    run_dir = make_run_dir(places.runs, run_id)
+    run_dir = make_run_dir(workspace.runs, run_id)
     try:
         with (
             interrupts(),

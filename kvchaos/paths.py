@@ -1,4 +1,4 @@
-"""Where things lie: the cache folder (servers, model, records of running things) and the runs folder."""
+"""The folders of the suite: the cache folder and the runs folder."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ RUNS_VARIABLE = "KVCHAOS_RUNS"
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
-    """Where a campaign works."""
+class Workspace:
+    """The folders and the port that a campaign uses."""
 
     cache: Path
     runs: Path
@@ -74,12 +74,12 @@ def models_folder(cache: Path) -> Path:
 
 
 def state_folder(cache: Path) -> Path:
-    """Records of what is running, so that a later command can clean up after one that was killed."""
+    """Process registries of runs, so that a later command can clean up after one that was killed."""
     return cache / "state"
 
 
 def images_folder(cache: Path) -> Path:
-    """Logs of how images were had."""
+    """Logs of built and pulled images."""
     return cache / "images"
 
 

@@ -34,7 +34,7 @@ from kvchaos.joining import MasterAddress
 from kvchaos.release_range import contains
 from kvchaos.scenario import check_fit
 from kvchaos.served_model import ServedModel
-from kvchaos.servers.registry import ServerEnv, logprob_tolerance
+from kvchaos.servers.server_registry import ServerEnv, logprob_tolerance
 from kvchaos.stacks.attach import AttachedServer, attached_scenario
 from kvchaos.stacks.command import Launch
 

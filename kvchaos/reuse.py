@@ -19,9 +19,9 @@ from history.verdict import Outcome
 from kvchaos.conductor import server_state
 from kvchaos.conductor.handover import Handover
 from kvchaos.interrupts import Interrupted
-from kvchaos.paths import Places, state_folder
+from kvchaos.paths import Workspace, state_folder
 from kvchaos.planning import Request
-from kvchaos.servers.registry import ServerEnv
+from kvchaos.servers.server_registry import ServerEnv
 from kvchaos.stacks.attach import AttachedServer, AttachStack
 from kvchaos.stacks.command import HOST
 from kvchaos.stacks.compose.prepare_project import prepare_compose
@@ -70,8 +70,8 @@ class Provided:
 class Servers:
     """The servers of a campaign. At most one is up at a time; leaving the context ends it."""
 
-    def __init__(self, places: Places, *, reuse: bool) -> None:
-        self._places = places
+    def __init__(self, workspace: Workspace, *, reuse: bool) -> None:
+        self._workspace = workspace
         self._reuse = reuse
         self._kept: KeptServer | None = None
         self._on_attached: list[str] = []
@@ -182,7 +182,7 @@ class Servers:
 
     def _record(self, run_dir: Path, control: Path) -> ProcessRegistry:
         return ProcessRegistry(
-            state_folder(self._places.cache), run_id=run_dir.name, run_dir=run_dir, control_dir=control
+            state_folder(self._workspace.cache), run_id=run_dir.name, run_dir=run_dir, control_dir=control
         )
 
     def _launch_request(self, request: Request, server: ServerEnv, run_dir: Path) -> LaunchRequest:
@@ -191,8 +191,8 @@ class Servers:
             settings=request.scenario.server,
             run_id=run_dir.name,
             run_dir=run_dir,
-            cache=self._places.cache,
-            port=self._places.port,
+            cache=self._workspace.cache,
+            port=self._workspace.port,
             host=_host(request),
             grafana=request.grafana,
         )

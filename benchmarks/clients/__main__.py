@@ -36,7 +36,7 @@ from kvchaos.paths import bench_tools_folder, cache_folder, logs_folder, models_
 from kvchaos.planning import host
 from kvchaos.report.markdown import between
 from kvchaos.servers.commands import CommandFailed
-from kvchaos.servers.progress import PlainProgress
+from kvchaos.servers.install_progress import PlainProgress
 from loadtests.mock.process import MockFailed
 
 PAGE = Path(__file__).parents[2] / "docs" / "performance.md"

@@ -12,13 +12,13 @@ from uv import find_uv_bin
 from benchmarks.clients.tools import Tool
 from kvchaos.servers.commands import Runner
 from kvchaos.servers.find_links import configured_find_links
-from kvchaos.servers.progress import Progress
+from kvchaos.servers.install_progress import InstallProgress
 
 DONE = "installed"
 """Comes last: without it all is redone."""
 
 
-def ensure(tool: Tool, folder: Path, progress: Progress) -> Path:
+def ensure(tool: Tool, folder: Path, progress: InstallProgress) -> Path:
     """The interpreter of the tool's environment. Raises kvchaos.servers.commands.CommandFailed, OSError."""
     home = folder / f"{tool.name.split()[0]}-{tool.version}"
     python = home / "env" / "bin" / "python"

@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.clients.load import TOKENS, Load, write_prompts
 from benchmarks.clients.seen import Seen
-from kvchaos.servers.install import overrides
+from kvchaos.servers.install_server import overrides
 from kvchaos.servers.releases import PACKAGE, find_release
 
 NS_PER_S, NS_PER_MS, MS_PER_S = 1e9, 1e6, 1e3

@@ -23,9 +23,9 @@ from kvchaos.bench.slo import Slo
 from kvchaos.campaign import run_one
 from kvchaos.errors import UsageError
 from kvchaos.judging import judge_run_dir
-from kvchaos.paths import Places
+from kvchaos.paths import Workspace
 from kvchaos.planning import Request, make_run_dir
-from kvchaos.servers.registry import ServerEnv
+from kvchaos.servers.server_registry import ServerEnv
 from kvchaos.stacks.attach import AttachedServer
 from oracles.speed import Speed, speeds
 from oracles.views.timeline import by_phase
@@ -62,7 +62,7 @@ class BenchRunner:
     """Conducts the runs of one measurement in its folder, and writes the result of each at once."""
 
     def __init__(
-        self, bench: Bench, folder: Path, places: Places, sender: LoadOptions, console: Console
+        self, bench: Bench, folder: Path, places: Workspace, sender: LoadOptions, console: Console
     ) -> None:
         """`places` gives the cache and the port; the runs are written into `folder`."""
         self.bench = bench

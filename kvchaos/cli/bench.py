@@ -162,7 +162,7 @@ def compare_command(
         raise UsageError("say what differs, as --a offload=off --b offload=on")
     base = base_of(load_scenario(find_scenario(scenario)), phase, client_ms)
     wanted, load = _rates(rates), RateProfile(seconds, in_flight)
-    first, second = (_of_side(side_of(words), base, stack, server) for words in (a, b))
+    first, second = (_of_side(side_of(side_text), base, stack, server) for side_text in (a, b))
     if first.side == second.side:
         raise UsageError(f"both sides are {first.side}")
     targets = (load.at(first, wanted), load.at(second, wanted)) if wanted else (first, second)
@@ -218,7 +218,7 @@ def _rates(text: str | None) -> list[float]:
     if text is None:
         return []
     try:
-        rates = [float(word) for word in text.split(",")]
+        rates = [float(number) for number in text.split(",")]
     except ValueError:
         raise UsageError(f"--rates {text}: write numbers with commas between, such as 1,2,4") from None
     if not all(0 < rate <= 1_000_000 for rate in rates) or sorted(set(rates)) != rates:

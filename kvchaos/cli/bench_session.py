@@ -24,9 +24,9 @@ from kvchaos.bench.bench_scenarios import Base
 from kvchaos.bench.bench_tables import Table, conclusions, missing_seeds, tables
 from kvchaos.bench.slo import Slo
 from kvchaos.campaign import clean_orphans
-from kvchaos.cli.tables import plain_table, print_table
+from kvchaos.cli.plain_tables import plain_table, print_table
 from kvchaos.errors import UsageError
-from kvchaos.paths import Places, cache_folder, runs_folder
+from kvchaos.paths import Workspace, cache_folder, runs_folder
 from kvchaos.planning import git_state, host
 
 ROOT = Path(__file__).parents[2]
@@ -37,11 +37,11 @@ Conduct = Callable[[BenchRunner], None]
 def conduct(bench: Bench, runs: Path | None, sender: LoadOptions, make: Conduct) -> int:
     """Make all runs of a measurement in a folder of its own, then show it. Raises UsageError."""
     parent = runs.absolute() if runs else runs_folder()
-    places = Places(cache=cache_folder(), runs=parent, port=None)
+    workspace = Workspace(cache=cache_folder(), runs=parent, port=None)
     console = Console(stderr=True)
-    clean_orphans(places, console)
+    clean_orphans(workspace, console)
     folder = new_folder(bench.kind, bench.scenario, parent)
-    bencher = BenchRunner(bench, folder, places, sender, console)
+    bencher = BenchRunner(bench, folder, workspace, sender, console)
     try:
         make(bencher)
     except MeasurementInterrupted:

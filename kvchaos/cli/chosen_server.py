@@ -8,8 +8,8 @@ from rich.console import Console
 
 from history.plan import StackName
 from kvchaos.errors import UsageError
-from kvchaos.servers.progress import shown
-from kvchaos.servers.registry import ServerEnv, find_server
+from kvchaos.servers.install_progress import shown
+from kvchaos.servers.server_registry import ServerEnv, find_server
 from kvchaos.stacks.attach import AttachedServer, inspect_server
 from kvchaos.stacks.compose.container_runtime import connect
 from kvchaos.stacks.compose.image_builder import ImageBuilder, ensure_images

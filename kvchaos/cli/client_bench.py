@@ -15,7 +15,7 @@ from rich.console import Console
 from history.percentile import Quantiles
 from history.plan import ClientKind
 from kvchaos import __version__
-from kvchaos.cli.tables import plain_table, print_table
+from kvchaos.cli.plain_tables import plain_table, print_table
 from kvchaos.clientbench.client_bench_file import ClientBench, latest_bench, store_bench
 from kvchaos.clientbench.maxima import summarize
 from kvchaos.clientbench.measure import MeasureOptions, measure
@@ -48,23 +48,23 @@ def client_bench_command(
             raise UsageError("nothing was measured yet; measure with: kvchaos client-bench")
         _show(bench)
         return 0
-    wish = MeasureOptions(workers, seconds, tuple(sorted(set(concurrency or CONCURRENCY))), client)
-    bench = _measured(wish)
+    options = MeasureOptions(workers, seconds, tuple(sorted(set(concurrency or CONCURRENCY))), client)
+    bench = _measured(options)
     path = store_bench(bench, folder)
     _show(bench)
     typer.echo(f"kept in {path}")
     return 0
 
 
-def _measured(wish: MeasureOptions) -> ClientBench:
+def _measured(options: MeasureOptions) -> ClientBench:
     busy = os.getloadavg()[0]
     console = Console(stderr=True)
-    allow(of_client_bench(max(wish.concurrency), wish.workers))
+    allow(of_client_bench(max(options.concurrency), options.workers))
     logs = LogFolder(logs_folder(cache_folder()) / "client-bench")
     try:
         logs.empty()
         with logs.scratch("steps") as folder:
-            steps = measure(wish, folder, lambda line: console.print(line, highlight=False))
+            steps = measure(options, folder, lambda line: console.print(line, highlight=False))
     except (ClientBenchFailed, MockFailed, OSError) as error:
         raise UsageError(f"the client was not measured: {error}; logs: {logs.path}") from error
     return ClientBench(
@@ -74,8 +74,8 @@ def _measured(wish: MeasureOptions) -> ClientBench:
         git=git_state(ROOT),
         python=platform.python_version(),
         openai=version("openai"),
-        workers=wish.workers,
-        client=wish.client,
+        workers=options.workers,
+        client=options.client,
         load_average=round(busy, 2),
         steps=steps,
     )

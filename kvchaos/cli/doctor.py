@@ -7,13 +7,13 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from kvchaos import gpu
-from kvchaos.cli.tables import plain_table, print_table
-from kvchaos.doctor.check import State
+from kvchaos.cli.plain_tables import plain_table, print_table
+from kvchaos.doctor import gpu
+from kvchaos.doctor.check import CheckState
 from kvchaos.doctor.examine import examine
 from kvchaos.paths import cache_folder, runs_folder
 
-COLOURS = {State.OK: "green", State.WARN: "yellow", State.BAD: "red"}
+COLOURS = {CheckState.OK: "green", CheckState.WARN: "yellow", CheckState.BAD: "red"}
 
 
 def doctor(
@@ -28,7 +28,7 @@ def doctor(
     table = plain_table("check", "", "found", "what to do")
     for check in checks:
         state = f"[{COLOURS[check.state]}]{check.state}[/]"
-        table.add_row(check.name, state, escape(check.found), escape(check.mend))
+        table.add_row(check.name, state, escape(check.found), escape(check.fix))
     print_table(table)
-    if any(check.state is State.BAD for check in checks):
+    if any(check.state is CheckState.BAD for check in checks):
         raise typer.Exit(3)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kvchaos.cli.tables import print_table
+from kvchaos.cli.plain_tables import print_table
 from kvchaos.report.fault_tables import insert_tables, kinds_table, outside_table
 from kvchaos.report.markdown import update_page
 

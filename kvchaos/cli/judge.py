@@ -11,7 +11,7 @@ from rich.console import Console
 from history.reader import UnreadableRun, read_plan
 from kvchaos.errors import UsageError
 from kvchaos.judging import exit_code, judge_run_dir
-from kvchaos.terminal.tables import show_run
+from kvchaos.terminal.result_tables import show_run
 
 
 def judge_command(run_dir: Annotated[Path, typer.Argument(help="A run directory.")]) -> int:

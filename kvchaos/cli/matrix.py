@@ -22,7 +22,7 @@ from kvchaos.matrix.filling import Order, fill, utc_day
 from kvchaos.matrix.machine import LocalMachine
 from kvchaos.matrix.work import WHOLE, parse_shard
 from kvchaos.order import in_order
-from kvchaos.paths import Places, cache_folder, matrix_runs_folder
+from kvchaos.paths import Workspace, cache_folder, matrix_runs_folder
 from kvchaos.scenario import load_scenario, scenario_files
 from kvchaos.servers.releases import find_release, known_releases
 
@@ -75,16 +75,16 @@ def matrix_command(
         retry=retry,
         accept_code=accept_code,
     )
-    places = Places(cache=cache, runs=runs.absolute() if runs else matrix_runs_folder(cache), port=None)
-    clean_orphans(places, console)
+    workspace = Workspace(cache=cache, runs=runs.absolute() if runs else matrix_runs_folder(cache), port=None)
+    clean_orphans(workspace, console)
 
-    def say(text: str) -> None:
+    def print_line(text: str) -> None:
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     try:
-        outcomes = fill(order, LocalMachine(places, console), results, say, utc_day)
+        outcomes = fill(order, LocalMachine(workspace, console), results, print_line, utc_day)
     except KeyboardInterrupt:
-        say("interrupted; the same command goes on from here")
+        print_line("interrupted; the same command goes on from here")
         raise
     return _code(outcomes)
 

@@ -11,9 +11,9 @@ from rich.console import Console
 
 from kvchaos.campaign import clean_orphans
 from kvchaos.cli.chosen_server import DEFAULT_SERVER
-from kvchaos.cli.tables import plain_table, print_table
+from kvchaos.cli.plain_tables import plain_table, print_table
 from kvchaos.errors import UsageError
-from kvchaos.paths import Places, cache_folder, runs_folder
+from kvchaos.paths import Workspace, cache_folder, runs_folder
 from kvchaos.prometheus.program import need_prometheus
 from kvchaos.report.markdown import update_page
 from kvchaos.selftest.kill_matrix import SessionScore, kill_matrix
@@ -21,7 +21,7 @@ from kvchaos.selftest.mutants.mutant import Session
 from kvchaos.selftest.mutants.sessions import sessions
 from kvchaos.selftest.oracle_tables import insert_tables
 from kvchaos.selftest.session_runs import run_sessions
-from kvchaos.servers.registry import find_server
+from kvchaos.servers.server_registry import find_server
 from oracles import ORACLES, all_rules
 
 
@@ -58,15 +58,15 @@ def oracles_command(
     if page is not None or rules:
         raise UsageError(f"{'--page' if page else '--rules'} does not go with --prove")
     chosen = _chosen(only)
-    places = Places(cache=cache_folder(), runs=runs.absolute() if runs else runs_folder(), port=None)
+    workspace = Workspace(cache=cache_folder(), runs=runs.absolute() if runs else runs_folder(), port=None)
     if any(session.prometheus for session in chosen):
         need_prometheus(os.environ)
-    environment = find_server(server or DEFAULT_SERVER, places.cache)
+    environment = find_server(server or DEFAULT_SERVER, workspace.cache)
     console = Console()
-    clean_orphans(places, console)
+    clean_orphans(workspace, console)
     scored: list[SessionScore] = []
-    for run in run_sessions(chosen, environment, places, console):
-        console.print(f"{run.session}: {_word(run)}", markup=False, highlight=False)
+    for run in run_sessions(chosen, environment, workspace, console):
+        console.print(f"{run.session}: {_result_line(run)}", markup=False, highlight=False)
         scored.append(run)
     console.print(kill_matrix(scored), markup=False, highlight=False, soft_wrap=True)
     complete = {session.name for session in chosen} <= {run.session for run in scored}
@@ -95,6 +95,6 @@ def _chosen(only: list[str] | None) -> list[Session]:
     return [known[name] for name in only] if only else list(known.values())
 
 
-def _word(run: SessionScore) -> str:
-    seen = sum(row.killed for row in run.rows)
-    return f"{seen} of {len(run.rows)} seen, {len(run.unexpected)} findings beside"
+def _result_line(run: SessionScore) -> str:
+    detected = sum(row.killed for row in run.rows)
+    return f"{detected} of {len(run.rows)} seen, {len(run.unexpected)} findings beside"

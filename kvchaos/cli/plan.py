@@ -20,7 +20,7 @@ from kvchaos.paths import cache_folder, models_folder, runs_folder
 from kvchaos.planning import Request, new_run_id
 from kvchaos.scenario import check_stack, find_scenario, load_scenario
 from kvchaos.served_model import tiny
-from kvchaos.servers.registry import ServerEnv, find_server
+from kvchaos.servers.server_registry import ServerEnv, find_server
 from kvchaos.stacks.command import Launch, Listening, RunFolders, plan_launch
 from kvchaos.stacks.compose.image_builder import server_of
 from kvchaos.stacks.compose.images import images_of

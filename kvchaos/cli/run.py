@@ -12,15 +12,15 @@ from packaging.version import InvalidVersion, Version
 from rich.console import Console
 
 from history.plan import ClientKind, StackName
-from kvchaos import gpu
 from kvchaos.bugs.catalogue import known_bugs
 from kvchaos.campaign import clean_orphans, run_all
 from kvchaos.cli.chosen_server import DEFAULT_SERVER, PLATFORMS, server_for
+from kvchaos.doctor import gpu
 from kvchaos.errors import UsageError
 from kvchaos.joining import MasterAddress, check_free, master_address
 from kvchaos.judging import exit_code
 from kvchaos.order import in_order
-from kvchaos.paths import Places, cache_folder, runs_folder
+from kvchaos.paths import Workspace, cache_folder, runs_folder
 from kvchaos.planning import Request
 from kvchaos.prometheus.program import need_prometheus
 from kvchaos.replay import replay_of
@@ -114,13 +114,13 @@ def run_command(
         raise UsageError(f"--grafana goes with --stack {' or '.join(PLATFORMS)}")
     if prometheus and stack not in PLATFORMS:
         need_prometheus(os.environ)
-    places = Places(cache=cache, runs=runs.absolute() if runs else runs_folder(), port=port)
+    workspace = Workspace(cache=cache, runs=runs.absolute() if runs else runs_folder(), port=port)
     if seed is None:
         # A server that is there may remember the prompts of an earlier seed.
         seed = secrets.randbelow(MAX_SEED) if stack == "attach" else DEFAULT_SEED
     master = None if join is None else _master(join)
     release = None if as_release is None else _release(as_release)
-    environment = server_for(stack, url, server, places.cache, grafana=grafana)
+    environment = server_for(stack, url, server, workspace.cache, grafana=grafana)
     requests = [
         Request(
             scenario=scenario,
@@ -139,8 +139,8 @@ def run_command(
         for again in range(repeat)
     ]
     console = Console()
-    clean_orphans(places, console)
-    rows = run_all(requests, places, console, reuse=not fresh)
+    clean_orphans(workspace, console)
+    rows = run_all(requests, workspace, console, reuse=not fresh)
     return exit_code(row.verdict.outcome for row in rows)
 
 

@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from kvchaos.cli.tables import plain_table, print_table
+from kvchaos.cli.plain_tables import plain_table, print_table
 from kvchaos.paths import cache_folder
-from kvchaos.servers import add as adding
-from kvchaos.servers import install as installing
-from kvchaos.servers.progress import shown
-from kvchaos.servers.registry import ServerEnv, list_servers
+from kvchaos.servers import add_server as adding
+from kvchaos.servers import install_server as installing
+from kvchaos.servers.install_progress import shown
+from kvchaos.servers.server_registry import ServerEnv, list_servers
 
 app = typer.Typer(no_args_is_help=True, help="Install, add, list and remove server environments.")
 
@@ -26,7 +26,7 @@ def install(
     console = Console(stderr=True)
     with shown(console) as progress:
         server = installing.install(version, cache_folder(), progress)
-    _tell(server)
+    _print_server(server)
 
 
 @app.command()
@@ -38,7 +38,7 @@ def add(
     console = Console(stderr=True)
     with shown(console) as progress:
         server = adding.add(name, python, cache_folder(), progress)
-    _tell(server)
+    _print_server(server)
 
 
 @app.command("list")
@@ -64,5 +64,5 @@ def remove(name: Annotated[str, typer.Argument(metavar="NAME")]) -> None:
     typer.echo(f"removed {name}")
 
 
-def _tell(server: ServerEnv) -> None:
+def _print_server(server: ServerEnv) -> None:
     typer.echo(f"{server.name}: vLLM {server.vllm}, torch {server.torch}, Python {server.python_version}")

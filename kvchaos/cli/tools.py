@@ -13,7 +13,7 @@ from rich.console import Console
 from kvchaos.browser import CHROMIUM
 from kvchaos.errors import UsageError
 from kvchaos.prometheus.program import PROMETHEUS
-from kvchaos.servers.progress import Progress, shown
+from kvchaos.servers.install_progress import InstallProgress, shown
 from kvchaos.tools.installer import existing_tool, obtain
 from kvchaos.tools.tool import Tool, in_ci
 
@@ -61,7 +61,7 @@ def _chosen(names: list[str] | None) -> list[Tool]:
 class _Steps:
     """Steps without the many lines of output of the programs; the log has them."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: InstallProgress) -> None:
         self._progress = progress
 
     def step(self, text: str) -> None:
@@ -72,7 +72,7 @@ class _Steps:
 
 
 @contextmanager
-def _steps_shown() -> Iterator[Progress]:
+def _steps_shown() -> Iterator[InstallProgress]:
     console = Console(stderr=True)
     with shown(console) as progress:
         yield progress if console.is_terminal else _Steps(progress)

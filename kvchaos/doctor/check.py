@@ -9,7 +9,7 @@ GIB = 2**30
 MIB = 2**20
 
 
-class State(StrEnum):
+class CheckState(StrEnum):
     """ok; warn: it works, with a drawback; bad: it will not work."""
 
     OK = "ok"
@@ -22,6 +22,6 @@ class Check:
     """One line of the table."""
 
     name: str
-    state: State
+    state: CheckState
     found: str
-    mend: str = ""
+    fix: str = ""

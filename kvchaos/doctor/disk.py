@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kvchaos import paths
-from kvchaos.doctor.check import GIB, MIB, Check, State
+from kvchaos.doctor.check import GIB, MIB, Check, CheckState
 
 SHM = Path("/dev/shm")
 SHM_WANTED = 256 * MIB
@@ -27,24 +27,27 @@ def examine(cache: Path, runs: Path) -> Iterator[Check]:
 
 def check_shm(free: int | None) -> Check:
     if free is None:
-        return Check(str(SHM), State.BAD, "missing", f"sudo mount -t tmpfs -o size=1g tmpfs {SHM}")
+        return Check(str(SHM), CheckState.BAD, "missing", f"sudo mount -t tmpfs -o size=1g tmpfs {SHM}")
     found = f"{free / MIB:.0f} MiB free"
     if free < SHM_WANTED:
-        mend = f"a server needs up to 168 MB: sudo mount -o remount,size=1g {SHM}; docker run --shm-size=1g"
-        return Check(str(SHM), State.WARN, found, mend)
-    return Check(str(SHM), State.OK, found)
+        fix = f"a server needs up to 168 MB: sudo mount -o remount,size=1g {SHM}; docker run --shm-size=1g"
+        return Check(str(SHM), CheckState.WARN, found, fix)
+    return Check(str(SHM), CheckState.OK, found)
 
 
 def check_tmp(folder: Path | None, free: int | None) -> Check:
     """Servers put their sockets there, and installations what they unpack."""
     name, elsewhere = "temporary files", "free some, or: export TMPDIR=ANOTHER_FOLDER"
     if folder is None or free is None:
-        return Check(name, State.BAD, f"{folder or 'no folder'} cannot be written", elsewhere)
+        return Check(name, CheckState.BAD, f"{folder or 'no folder'} cannot be written", elsewhere)
     found = f"{free / MIB:.0f} MiB free in {folder}"
     if free < TMP_LEAST:
-        return Check(name, State.BAD, found, elsewhere)
+        return Check(name, CheckState.BAD, found, elsewhere)
     return Check(
-        name, State.OK if free >= TMP_WANTED else State.WARN, found, "" if free >= TMP_WANTED else elsewhere
+        name,
+        CheckState.OK if free >= TMP_WANTED else CheckState.WARN,
+        found,
+        "" if free >= TMP_WANTED else elsewhere,
     )
 
 
@@ -52,13 +55,13 @@ def check_disk(name: str, folder: Path, free: int | None, *, least: int, wanted:
     variable = paths.RUNS_VARIABLE if "runs" in name else paths.CACHE_VARIABLE
     elsewhere = f"free some, or: export {variable}=ANOTHER_FOLDER"
     if free is None:
-        return Check(name, State.BAD, f"{folder} cannot be written", elsewhere)
+        return Check(name, CheckState.BAD, f"{folder} cannot be written", elsewhere)
     found = f"{free / GIB:.1f} GiB free in {folder}"
     if free < least:
-        return Check(name, State.BAD, found, elsewhere)
+        return Check(name, CheckState.BAD, found, elsewhere)
     if free < wanted:
-        return Check(name, State.WARN, found, elsewhere)
-    return Check(name, State.OK, found)
+        return Check(name, CheckState.WARN, found, elsewhere)
+    return Check(name, CheckState.OK, found)
 
 
 def _temporary() -> Path | None:

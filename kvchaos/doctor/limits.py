@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from kvchaos.doctor.check import Check, State
-from kvchaos.doctor.reading import entries, field, number, processes, read
+from kvchaos.doctor.check import Check, CheckState
+from kvchaos.doctor.proc_files import entries, field, number, processes, read
 
 FILES_LEAST = 512
 """For every scenario that comes with kvchaos."""
@@ -49,49 +49,49 @@ def check_open_files(soft: int, hard: int) -> Check:
     """The commands that need more than the soft limit raise it, up to the hard one."""
     name = "open files"
     if hard == resource.RLIM_INFINITY:
-        return Check(name, State.OK, f"{_figure(soft)}, hard: {NO_LIMIT}")
+        return Check(name, CheckState.OK, f"{_figure(soft)}, hard: {NO_LIMIT}")
     found = f"{_figure(soft)}, hard: {hard:,}"
-    mend = "in this shell: sudo prlimit --pid $$ --nofile=65536:65536; for good: docs/limits.md"
+    fix = "in this shell: sudo prlimit --pid $$ --nofile=65536:65536; for good: docs/limits.md"
     if hard < FILES_LEAST:
-        return Check(name, State.BAD, found, mend)
+        return Check(name, CheckState.BAD, found, fix)
     if hard < FILES_WANTED:
-        return Check(name, State.WARN, found, mend)
-    return Check(name, State.OK, found)
+        return Check(name, CheckState.WARN, found, fix)
+    return Check(name, CheckState.OK, found)
 
 
 def check_processes(found: list[Quota]) -> Check:
     """Every thread counts as a process. The quota with the fewest left decides."""
     name = "processes"
     if not found:
-        return Check(name, State.OK, NO_LIMIT)
+        return Check(name, CheckState.OK, NO_LIMIT)
     least = min(found, key=lambda quota: quota.left)
     figures = f"{least.left:,} of {least.limit:,} left by {least.of}"
-    mend = "end some, or raise the limit (nproc, pids.max): docs/limits.md"
+    fix = "end some, or raise the limit (nproc, pids.max): docs/limits.md"
     if least.left < THREADS_LEAST:
-        return Check(name, State.BAD, figures, mend)
+        return Check(name, CheckState.BAD, figures, fix)
     if least.left < THREADS_WANTED:
-        return Check(name, State.WARN, figures, mend)
-    return Check(name, State.OK, figures)
+        return Check(name, CheckState.WARN, figures, fix)
+    return Check(name, CheckState.OK, figures)
 
 
 def check_inotify(limit: int | None, used: int) -> Check:
     """Programs that watch files, such as the browser of `make test`, need one instance or more each."""
     if limit is None:
-        return Check("inotify", State.WARN, "unknown", f"see that {INOTIFY} can be read")
+        return Check("inotify", CheckState.WARN, "unknown", f"see that {INOTIFY} can be read")
     found = f"{limit - used:,} of {limit:,} instances left"
     if limit - used < WATCHERS_WANTED:
-        return Check("inotify", State.WARN, found, "sudo sysctl fs.inotify.max_user_instances=512")
-    return Check("inotify", State.OK, found)
+        return Check("inotify", CheckState.WARN, found, "sudo sysctl fs.inotify.max_user_instances=512")
+    return Check("inotify", CheckState.OK, found)
 
 
 def check_memory_lock(soft: int) -> Check:
     """vLLM on the CPU locks none; libraries that use io_uring lock a little."""
     if soft == resource.RLIM_INFINITY:
-        return Check("memory lock", State.OK, NO_LIMIT)
+        return Check("memory lock", CheckState.OK, NO_LIMIT)
     found = f"{soft / 1024:,.0f} KiB"
     if soft < LOCKED_WANTED:
-        return Check("memory lock", State.WARN, found, "ulimit -l 8192, where the hard limit allows it")
-    return Check("memory lock", State.OK, found)
+        return Check("memory lock", CheckState.WARN, found, "ulimit -l 8192, where the hard limit allows it")
+    return Check("memory lock", CheckState.OK, found)
 
 
 def quotas() -> list[Quota]:

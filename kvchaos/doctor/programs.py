@@ -9,7 +9,7 @@ from pathlib import Path
 from uv import find_uv_bin
 
 from kvchaos import browser
-from kvchaos.doctor.check import Check, State
+from kvchaos.doctor.check import Check, CheckState
 from kvchaos.prometheus import program
 from kvchaos.servers import debian, preload
 
@@ -23,30 +23,30 @@ def examine(cache: Path) -> Iterator[Check]:
 
 def check_uv(binary: Path | None) -> Check:
     if binary is None:
-        return Check("uv", State.BAD, "missing", "make setup")
-    return Check("uv", State.OK, str(binary))
+        return Check("uv", CheckState.BAD, "missing", "make setup")
+    return Check("uv", CheckState.OK, str(binary))
 
 
 def check_tcmalloc(found: Path | None, fetchable: bool) -> Check:
     if found is not None:
-        return Check("tcmalloc", State.OK, str(found))
+        return Check("tcmalloc", CheckState.OK, str(found))
     if fetchable:
-        return Check("tcmalloc", State.OK, "not here; fetched with the first server")
-    return Check("tcmalloc", State.BAD, "missing", preload.HOW_TO_GET_TCMALLOC)
+        return Check("tcmalloc", CheckState.OK, "not here; fetched with the first server")
+    return Check("tcmalloc", CheckState.BAD, "missing", preload.HOW_TO_GET_TCMALLOC)
 
 
 def check_browser(found: Path | None) -> Check:
     if found is None:
-        mend = browser.CHROMIUM.install_command
-        return Check("browser", State.WARN, "missing; make test needs it", mend)
-    return Check("browser", State.OK, f"{found}, for make test")
+        fix = browser.CHROMIUM.install_command
+        return Check("browser", CheckState.WARN, "missing; make test needs it", fix)
+    return Check("browser", CheckState.OK, f"{found}, for make test")
 
 
 def check_prometheus(found: Path | None) -> Check:
     if found is None:
-        mend = program.PROMETHEUS.install_command
-        return Check("Prometheus", State.WARN, "missing; make test needs it", mend)
-    return Check("Prometheus", State.OK, str(found))
+        fix = program.PROMETHEUS.install_command
+        return Check("Prometheus", CheckState.WARN, "missing; make test needs it", fix)
+    return Check("Prometheus", CheckState.OK, str(found))
 
 
 def _uv_binary() -> Path | None:

@@ -28,7 +28,7 @@ MAKING = (
     "kvchaos/planning.py",
     "kvchaos/reuse.py",
     "kvchaos/served_model.py",
-    "kvchaos/servers/install.py",
+    "kvchaos/servers/install_server.py",
     "kvchaos/stacks",
     "loadtests",
 )

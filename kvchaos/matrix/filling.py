@@ -21,8 +21,8 @@ from kvchaos.matrix.digests import Code, Digests, digests_of
 from kvchaos.matrix.machine import Machine
 from kvchaos.matrix.store import read_results, write_results
 from kvchaos.matrix.work import WHOLE, Shard, Work, part_of, work_for
-from kvchaos.servers.registry import ServerEnv
-from kvchaos.terminal.tables import CampaignRow
+from kvchaos.servers.server_registry import ServerEnv
+from kvchaos.terminal.result_tables import CampaignRow
 
 GIVE_UP = 2
 """Scenarios in a row that cannot be run: then the rest of the release is left for the next start."""

@@ -21,13 +21,13 @@ from kvchaos.errors import UsageError
 from kvchaos.interrupts import Interrupted
 from kvchaos.judging import judge_run_dir
 from kvchaos.matrix.digests import JUDGED_KEYS
-from kvchaos.paths import Places
+from kvchaos.paths import Workspace
 from kvchaos.planning import Request, declared_effects
-from kvchaos.servers import install as installing
+from kvchaos.servers import install_server as installing
+from kvchaos.servers.install_progress import shown
 from kvchaos.servers.lock import exclusive
-from kvchaos.servers.progress import shown
-from kvchaos.servers.registry import ServerEnv, read_server, server_folder
-from kvchaos.terminal.tables import CampaignRow
+from kvchaos.servers.server_registry import ServerEnv, read_server, server_folder
+from kvchaos.terminal.result_tables import CampaignRow
 
 OnRow = Callable[[CampaignRow], None]
 
@@ -62,7 +62,7 @@ class Machine(Protocol):
 class LocalMachine:
     """This machine."""
 
-    places: Places
+    places: Workspace
     console: Console
 
     @contextmanager

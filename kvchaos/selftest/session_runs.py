@@ -10,7 +10,7 @@ from history.plan import Scenario
 from history.reader import read_history
 from kvchaos.campaign import Front, run_one
 from kvchaos.judging import judge_run_dir
-from kvchaos.paths import Places
+from kvchaos.paths import Workspace
 from kvchaos.planning import Request
 from kvchaos.scenario import find_scenario, load_scenario
 from kvchaos.selftest.alteration_score import score_alterations
@@ -19,7 +19,7 @@ from kvchaos.selftest.mutants.mutant import Session
 from kvchaos.selftest.mutants.sessions import UNTOUCHED
 from kvchaos.selftest.mutating_proxy import mutating_proxy
 from kvchaos.selftest.mutation import LOAD, TrafficState
-from kvchaos.servers.registry import ServerEnv
+from kvchaos.servers.server_registry import ServerEnv
 
 CONTRACT_VIOLATING = "lost-completion"
 STALL_S = 5.0
@@ -62,7 +62,7 @@ def _phase(name: str, role: str, requests: int, *, concurrency: int) -> dict[str
 
 
 def run_sessions(
-    sessions: Sequence[Session], server: ServerEnv, places: Places, console: Console
+    sessions: Sequence[Session], server: ServerEnv, places: Workspace, console: Console
 ) -> Iterator[SessionScore]:
     """Run and score each session; after the untouched one, the alterations of its history.
 

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kvchaos.servers.progress import Progress
+from kvchaos.servers.install_progress import InstallProgress
 
 
 class CommandFailed(Exception):
-    """A program ended with an error; `last_line` is the last thing it said."""
+    """A program ended with an error; `last_line` is the last line of its output."""
 
     def __init__(self, program: str, code: int, last_line: str) -> None:
         super().__init__(f"{program} ended with code {code}: {last_line or 'no output'}")
@@ -25,7 +25,7 @@ class CommandFailed(Exception):
 class Runner:
     """Runs programs one after another for one piece of work."""
 
-    progress: Progress
+    progress: InstallProgress
     folder: Path
     """Where the programs run; the suite's own folder would leak its settings and packages into them."""
     log: Path
@@ -35,14 +35,14 @@ class Runner:
 
     def run(self, command: Sequence[str | Path], environment: Mapping[str, str]) -> list[str]:
         """Run to the end and return the lines of output and errors together. Raises CommandFailed."""
-        words = [str(word) for word in command]
-        kept = () if self.lock is None else (self.lock,)
+        arguments = [str(argument) for argument in command]
+        passed_fds = () if self.lock is None else (self.lock,)
         lines: list[str] = []
         with self.log.open("a") as log:
-            log.write(f"$ {shlex.join(words)}\n")
+            log.write(f"$ {shlex.join(arguments)}\n")
             try:
                 process = subprocess.Popen(
-                    words,
+                    arguments,
                     cwd=self.folder,
                     env=dict(environment),
                     stdin=subprocess.DEVNULL,
@@ -50,10 +50,10 @@ class Runner:
                     stderr=subprocess.STDOUT,
                     text=True,
                     errors="replace",
-                    pass_fds=kept,
+                    pass_fds=passed_fds,
                 )
             except OSError as error:
-                raise CommandFailed(words[0], 127, str(error)) from error
+                raise CommandFailed(arguments[0], 127, str(error)) from error
             with process:
                 try:
                     for line in process.stdout or ():
@@ -65,6 +65,6 @@ class Runner:
                     process.terminate()
                     raise
         if process.returncode != 0:
-            said = [line.strip() for line in lines if line.strip()]
-            raise CommandFailed(Path(words[0]).name, process.returncode, said[-1] if said else "")
+            output = [line.strip() for line in lines if line.strip()]
+            raise CommandFailed(Path(arguments[0]).name, process.returncode, output[-1] if output else "")
         return lines

@@ -68,14 +68,14 @@ class Apt:
 
         Where apt refuses, since dependencies of what is installed are not met, nothing counts as installed.
         """
-        words = ("install", "--print-uris", "--quiet=2", *_CLOSURE, package)
+        arguments = ("install", "--print-uris", "--quiet=2", *_CLOSURE, package)
         try:
-            return parse_uris(self._get(*words))
+            return parse_uris(self._get(*arguments))
         except CommandFailed:
             nothing = self._work / "nothing-installed"
             nothing.touch()
             self._options = _private_options(self._work, nothing)
-            return parse_uris(self._get(*words))
+            return parse_uris(self._get(*arguments))
 
     def download_closure(self, package: str, packages: Iterable[Package]) -> list[tuple[Package, Path]]:
         """Download what `closure` gave; returns each package with its archive."""
@@ -94,8 +94,8 @@ class Apt:
             raise CommandFailed("apt-get", 0, f"{package.file} was not downloaded")
         return path
 
-    def _get(self, *words: str) -> list[str]:
-        return self._runner.run(["apt-get", *self._options, *words], self._environment)
+    def _get(self, *arguments: str) -> list[str]:
+        return self._runner.run(["apt-get", *self._options, *arguments], self._environment)
 
 
 _CLOSURE = ("--yes", "--no-install-recommends")
@@ -155,7 +155,7 @@ def _private_options(work: Path, status: Path) -> list[str]:
         "Acquire::http::Timeout": NETWORK_TIMEOUT_S,
         "Acquire::https::Timeout": NETWORK_TIMEOUT_S,
     }
-    return [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
+    return [argument for key, value in settings.items() for argument in ("-o", f"{key}={value}")]
 
 
 def _take(name: str, unpacked: Path, target: Path) -> Path | None:

@@ -1,4 +1,4 @@
-"""Folders and pages with more wheels that the user told pip or uv about; a CPU build of torch may lie there.
+"""Folders and pages with more wheels from the settings of pip or uv; a CPU build of torch may be there.
 
 uv does not read pip's settings, so they are handed on.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def configured_find_links(base_python: Path, environ: Mapping[str, str] = os.environ) -> list[str]:
-    """All find-links places: of uv's and pip's environment variables, then of pip's files. None twice."""
+    """All find-links: of uv's and pip's environment variables, then of pip's files. None twice."""
     return usable(
         [
             *environ.get("UV_FIND_LINKS", "").split(","),
@@ -24,32 +24,32 @@ def configured_find_links(base_python: Path, environ: Mapping[str, str] = os.env
 
 
 def parse_pip_config(text: str) -> list[str]:
-    """The find-links places in the output of `pip config list`: lines such as global.find-links='/a /b'."""
-    places: list[str] = []
+    """The find-links in the output of `pip config list`: lines such as global.find-links='/a /b'."""
+    links: list[str] = []
     for line in text.splitlines():
         key, _, value = line.partition("=")
         if key.split(".")[-1] != "find-links":
             continue
         try:
-            places += str(ast.literal_eval(value)).split()
+            links += str(ast.literal_eval(value)).split()
         except (ValueError, SyntaxError):
-            places += value.split()
-    return places
+            links += value.split()
+    return links
 
 
-def usable(places: Iterable[str]) -> list[str]:
+def usable(links: Iterable[str]) -> list[str]:
     """Make folders absolute and leave out missing ones: uv stops at a folder that pip only warns about."""
-    kept: dict[str, None] = {}
-    for place in map(str.strip, places):
-        if "://" in place:
-            kept[place] = None
-        elif place and (folder := Path(place).expanduser().absolute()).exists():
-            kept[str(folder)] = None
-    return list(kept)
+    usable_links: dict[str, None] = {}
+    for link in map(str.strip, links):
+        if "://" in link:
+            usable_links[link] = None
+        elif link and (folder := Path(link).expanduser().absolute()).exists():
+            usable_links[str(folder)] = None
+    return list(usable_links)
 
 
 def _pip_config(base_python: Path) -> str:
-    """What pip says of its settings; nothing when there is no pip."""
+    """The settings of pip as it prints them; empty when there is no pip."""
     try:
         answer = subprocess.run(
             [base_python, "-m", "pip", "config", "list"],

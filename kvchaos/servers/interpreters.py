@@ -1,4 +1,4 @@
-"""Finding the Python interpreter that a server environment is made from, and asking one what it has."""
+"""Finds the Python interpreter for a server environment, and reads what an environment has installed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from history.plan import Strict
 from kvchaos.errors import UsageError
 from kvchaos.servers.commands import CommandFailed, Runner
-from kvchaos.servers.progress import Silent
+from kvchaos.servers.install_progress import SilentProgress
 
 BASE_PROBE = "import platform, sys; print(platform.python_version(), sys._base_executable, sep='\\n')"
 ANSWER = "kvchaos-probe "
@@ -48,7 +48,7 @@ class Interpreter:
 
 
 class ServerFacts(Strict):
-    """What a server environment tells of itself."""
+    """Versions and platform of a server environment, read by importing vLLM in it."""
 
     python: str
     prefix: Path
@@ -63,7 +63,7 @@ def find_base(wanted: SpecifierSet, uv: Path) -> Interpreter:
 
     Nothing is downloaded. Raises UsageError when there is none.
     """
-    running = ask_base(Path(sys.executable))
+    running = base_interpreter(Path(sys.executable))
     if running is not None and wanted.contains(running.version, prereleases=True):
         return running
     found = subprocess.run(
@@ -74,7 +74,7 @@ def find_base(wanted: SpecifierSet, uv: Path) -> Interpreter:
         check=False,
     )
     path = found.stdout.strip()
-    other = ask_base(Path(path)) if found.returncode == 0 and path else None
+    other = base_interpreter(Path(path)) if found.returncode == 0 and path else None
     if other is None:
         here = running.version if running is not None else "unknown"
         raise UsageError(f"no Python {wanted} on this machine (running: {here}); {_remedy(wanted)}")
@@ -89,7 +89,7 @@ def _remedy(wanted: SpecifierSet) -> str:
     return f"install Python {newest}, so that python{newest} is on PATH"
 
 
-def ask_base(python: Path) -> Interpreter | None:
+def base_interpreter(python: Path) -> Interpreter | None:
     """The interpreter behind `python`, which may be a virtual environment's; None when it does not run."""
     try:
         answer = subprocess.run(
@@ -109,7 +109,7 @@ def ask_base(python: Path) -> Interpreter | None:
     return Interpreter(base if base.is_file() else python, lines[0])
 
 
-def ask_server(python: Path, entry_module: str, preload: Sequence[str], runner: Runner) -> ServerFacts:
+def read_server_facts(python: Path, entry_module: str, preload: Sequence[str], runner: Runner) -> ServerFacts:
     """Import vLLM and its entry module in the environment, as a start would.
 
     Raises CommandFailed when that fails or the answer is not one.
@@ -117,7 +117,7 @@ def ask_server(python: Path, entry_module: str, preload: Sequence[str], runner: 
     environment = server_environment(os.environ)
     if preload:
         environment["LD_PRELOAD"] = ":".join(preload)
-    quiet = replace(runner, progress=Silent())
+    quiet = replace(runner, progress=SilentProgress())
     lines = quiet.run([python, "-c", SERVER_PROBE, entry_module], environment)
     answers = [line.removeprefix(ANSWER) for line in lines if line.startswith(ANSWER)]
     try:

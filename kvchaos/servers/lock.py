@@ -13,7 +13,7 @@ from pathlib import Path
 def exclusive(path: Path, on_wait: Callable[[], None]) -> Iterator[int]:
     """Hold the lock file `path`, whose folder must exist; `on_wait` is called once when another has it.
 
-    Gives the file descriptor. A child process that inherits it keeps the lock for as long as it
+    Yields the file descriptor. A child process that inherits it keeps the lock for as long as it
     lives, so that what a killed command left running is waited for, too. The file itself stays:
     removing it would let two commands lock two different files.
     """

@@ -26,7 +26,7 @@ HOW_TO_GET_TCMALLOC = (
 def resolve(names: Sequence[str], prefix: Path, cache: Path, runner: Runner) -> tuple[str, ...]:
     """Return absolute paths of the named libraries for the environment at `prefix`.
 
-    Fetches tcmalloc into the cache where the system lacks it and can be asked for it without root.
+    Fetches tcmalloc into the cache where the system lacks it and it can be fetched without root.
     Raises UsageError when a library cannot be had.
     """
     return tuple(str(_resolve_one(name, prefix, cache, runner)) for name in names)
@@ -46,9 +46,9 @@ def find_tcmalloc(cache: Path) -> Path | None:
     """Where tcmalloc is, on the system or in the cache; None when it is nowhere."""
     listed = parse_ldconfig(_ldconfig())
     folders = [*map(Path, LIB_FOLDERS), lib_folder(cache)]
-    places = [*(listed[name] for name in TCMALLOC if name in listed)]
-    places += [folder / name for name in TCMALLOC for folder in folders]
-    return next((place for place in places if place.is_file()), None)
+    candidates = [*(listed[name] for name in TCMALLOC if name in listed)]
+    candidates += [folder / name for name in TCMALLOC for folder in folders]
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
 
 
 def ensure_tcmalloc(cache: Path, runner: Runner) -> Path:

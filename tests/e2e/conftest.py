@@ -8,7 +8,7 @@ import pytest
 
 from kvchaos.paths import cache_folder
 from kvchaos.scenario import scenario_files
-from kvchaos.servers.registry import ServerEnv, find_server
+from kvchaos.servers.server_registry import ServerEnv, find_server
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -14,17 +14,17 @@ from history.reader import read_plan
 from kvchaos.campaign import run_one
 from kvchaos.expectation import Standing, standing
 from kvchaos.judging import judge_run_dir
-from kvchaos.paths import Places, cache_folder
+from kvchaos.paths import Workspace, cache_folder
 from kvchaos.planning import Request
 from kvchaos.scenario import load_scenario
-from kvchaos.servers.registry import ServerEnv
+from kvchaos.servers.server_registry import ServerEnv
 
 
 def test_scenario(
     scenario_file: Path, server: ServerEnv, seed: int, runs: Path, subtests: pytest.Subtests
 ) -> None:
     request = Request(scenario=load_scenario(scenario_file), server=server, seed=seed, workers=1)
-    places = Places(cache=cache_folder(), runs=runs, port=None)
+    places = Workspace(cache=cache_folder(), runs=runs, port=None)
     run_dir, _ = run_one(request, places, Console())
     verdict = judge_run_dir(run_dir)
     expectation = read_plan(run_dir).expectation

@@ -31,7 +31,7 @@ from kvchaos.bench.slice_pairs import slice_pairs
 from kvchaos.bench.slo import Slo
 from kvchaos.cli.app import run as command_line
 from kvchaos.errors import UsageError
-from kvchaos.paths import Places
+from kvchaos.paths import Workspace
 from kvchaos.planning import Request
 from kvchaos.scenario import load_scenario
 from kvchaos.stacks.attach import AttachedServer
@@ -119,7 +119,7 @@ class Pretended:
     """Server, seed and rates of each run."""
     interrupt_at: int = 10_000
 
-    def run_one(self, request: Request, places: Places, console: Console) -> tuple[Path, bool]:
+    def run_one(self, request: Request, places: Workspace, console: Console) -> tuple[Path, bool]:
         number = len(self.asked)
         phases = request.scenario.phases[1:]
         rates = [phase.arrivals.rate for phase in phases if phase.arrivals.kind == "poisson"]
@@ -155,7 +155,7 @@ def target(base: Base, folder: Path, side: str = "") -> BenchTarget:
 def bencher(folder: Path, kind: Kind, *sides: str, slo: Slo | None = None) -> BenchRunner:
     (folder / "bench").mkdir()
     whole = bench(kind, [], wanted=[1, 2], sides=sides or ("",), slo=slo)
-    places = Places(cache=folder / "cache", runs=folder, port=None)
+    places = Workspace(cache=folder / "cache", runs=folder, port=None)
     return BenchRunner(whole, folder / "bench", places, LoadOptions(), Console(file=io.StringIO()))
 
 

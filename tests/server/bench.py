@@ -33,7 +33,7 @@ from kvchaos.errors import UsageError
 from kvchaos.order import in_order
 from kvchaos.paths import cache_folder
 from kvchaos.scenario import find_scenario, load_scenario, scenario_files
-from kvchaos.servers.registry import find_server
+from kvchaos.servers.server_registry import find_server
 from kvchaos.stacks.run_state import RunState
 
 ROOT = Path(__file__).parents[2]

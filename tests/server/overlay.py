@@ -18,7 +18,7 @@ from packaging.utils import parse_wheel_filename
 from packaging.version import Version
 
 from kvchaos.paths import cache_folder
-from kvchaos.servers.registry import ServerEnv, find_server
+from kvchaos.servers.server_registry import ServerEnv, find_server
 from tests.server.contract.answers import ask, troubles
 from tests.server.contract.generations import generation_of
 from tests.server.contract.listed import CHECKS

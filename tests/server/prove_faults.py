@@ -17,7 +17,7 @@ from pathlib import Path
 import yaml
 
 from kvchaos.paths import cache_folder
-from kvchaos.servers.registry import find_server
+from kvchaos.servers.server_registry import find_server
 from tests.server.proof.cases import Proof, all_proofs, scenario_of
 from tests.server.proof.page import gather, into_page
 

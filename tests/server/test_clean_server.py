@@ -18,7 +18,7 @@ from kvchaos.conductor.handover import Handover, RunEnd
 from kvchaos.prometheus.scraper import Scraper
 from kvchaos.reuse import change_since_proof
 from kvchaos.scenario import find_scenario, load_scenario
-from kvchaos.servers.registry import find_server
+from kvchaos.servers.server_registry import find_server
 from kvchaos.stacks.command import HOST
 from kvchaos.stacks.kept_server import KeptServer
 from kvchaos.stacks.prepare_server import LaunchRequest, prepare_local

@@ -19,10 +19,10 @@ import msgspec
 from history import layout
 from history.verdict import RunVerdict
 from history.yaml_file import dump_yaml
-from kvchaos.paths import Places
+from kvchaos.paths import Workspace
 from kvchaos.planning import Request
 from kvchaos.scenario import load_scenario
-from kvchaos.servers.registry import ServerEnv, server_folder, write_server
+from kvchaos.servers.server_registry import ServerEnv, server_folder, write_server
 from kvchaos.stacks.process_group import PROC, read_process
 from kvchaos.stacks.run_state import RunState
 from tests.programs import named_programs
@@ -179,8 +179,8 @@ class Bench:
         path = write_scenario(self.folder / "small.yaml", content)
         return self.command("run", str(path), "--server", SERVER, *options)
 
-    def places(self) -> Places:
-        return Places(cache=self.cache, runs=self.runs, port=None)
+    def places(self) -> Workspace:
+        return Workspace(cache=self.cache, runs=self.runs, port=None)
 
     def request(self, content: object, workers: int = 1) -> Request:
         """What `kvchaos run` would ask for."""

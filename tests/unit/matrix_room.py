@@ -14,8 +14,8 @@ from kvchaos.matrix.digests import Code
 from kvchaos.matrix.filling import Order, fill
 from kvchaos.matrix.machine import OnRow
 from kvchaos.scenario import find_scenario, load_scenario
-from kvchaos.servers.registry import ServerEnv
-from kvchaos.terminal.tables import CampaignRow
+from kvchaos.servers.server_registry import ServerEnv
+from kvchaos.terminal.result_tables import CampaignRow
 
 CODE = Code(making="m1", judging="j1")
 NAMES = ("baseline-offload", "corruption-canary", "aborts")

@@ -9,9 +9,9 @@ import pytest
 
 from kvchaos.cli import run as run_cli
 from kvchaos.cli.app import run as command_line
-from kvchaos.paths import Places
+from kvchaos.paths import Workspace
 from kvchaos.planning import Request
-from kvchaos.terminal.tables import CampaignRow
+from kvchaos.terminal.result_tables import CampaignRow
 from tests.unit.conducting import SERVER, register_fake, scenario, write_scenario
 
 ALL = ["baseline-offload", "corruption-canary", "evict-storm", "load-failure-recompute"]
@@ -141,12 +141,12 @@ class Campaign:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.asked: list[Request] = []
-        self.places: Places | None = None
+        self.places: Workspace | None = None
         self.reuse: bool | None = None
         monkeypatch.setattr(run_cli, "run_all", self.run_all)
 
     def run_all(
-        self, requests: list[Request], places: Places, console: object, *, reuse: bool
+        self, requests: list[Request], places: Workspace, console: object, *, reuse: bool
     ) -> list[CampaignRow]:
         self.asked, self.places, self.reuse = requests, places, reuse
         return []
@@ -161,7 +161,7 @@ def test_repeats_count_the_seed_up_scenario_by_scenario(
     assert command_line(["run", small, other, *options]) == 2  # no run, so nothing is known
     told = [(asked.scenario.name, asked.seed, asked.workers) for asked in campaign.asked]
     assert told == [("small", 5, 3), ("small", 6, 3), ("other", 5, 3), ("other", 6, 3)]
-    assert campaign.places == Places(cache=cache, runs=runs, port=None)
+    assert campaign.places == Workspace(cache=cache, runs=runs, port=None)
 
 
 @pytest.mark.parametrize(("options", "reuse"), [((), True), (("--fresh",), False)])

@@ -12,14 +12,14 @@ import pytest
 from kvchaos.cli.app import run
 from kvchaos.connections import of_run
 from kvchaos.doctor import disk, limits, machine, programs
-from kvchaos.doctor.check import GIB, MIB, Check, State
+from kvchaos.doctor.check import GIB, MIB, Check, CheckState
 from kvchaos.doctor.examine import examine
 from kvchaos.doctor.limits import Quota
 from kvchaos.scenario import load_scenario, scenario_files
-from kvchaos.servers.registry import MARKER, ServerEnv, server_folder, write_server
+from kvchaos.servers.server_registry import MARKER, ServerEnv, server_folder, write_server
 
 FREE = resource.RLIM_INFINITY
-OK, WARN, BAD = State.OK, State.WARN, State.BAD
+OK, WARN, BAD = CheckState.OK, CheckState.WARN, CheckState.BAD
 
 
 def added_server(cache: Path) -> ServerEnv:
@@ -93,17 +93,17 @@ def added_server(cache: Path) -> ServerEnv:
         (programs.check_prometheus(Path("/usr/bin/prometheus")), OK),
     ],
 )
-def test_what_was_found_decides(check: Check, state: State) -> None:
+def test_what_was_found_decides(check: Check, state: CheckState) -> None:
     assert check.state is state
     assert check.found
-    assert state is OK or check.mend, "a complaint needs its mending command"
+    assert state is OK or check.fix, "a complaint needs its mending command"
 
 
 def test_the_right_variable_is_named_for_a_full_disk() -> None:
     runs = disk.check_disk("disk for runs", Path("/r"), 0, least=1, wanted=2)
     servers = disk.check_disk("disk for servers", Path("/c"), 0, least=1, wanted=2)
-    assert "KVCHAOS_RUNS" in runs.mend
-    assert "KVCHAOS_CACHE" in servers.mend
+    assert "KVCHAOS_RUNS" in runs.fix
+    assert "KVCHAOS_CACHE" in servers.fix
 
 
 def test_a_folder_that_is_not_there_yet_is_measured_where_it_will_be(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_a_folder_that_is_not_there_yet_is_measured_where_it_will_be(tmp_path: P
 def test_both_figures_of_the_open_files_are_shown() -> None:
     check = limits.check_open_files(1024, 2048)
     assert check.found == "1,024, hard: 2,048"
-    assert "--nofile=" in check.mend
+    assert "--nofile=" in check.fix
 
 
 def test_every_scenario_that_comes_along_runs_with_the_fewest_files_that_are_not_bad() -> None:
@@ -159,7 +159,7 @@ def test_a_missing_folder_for_temporary_files_is_bad_and_does_not_end_the_doctor
     monkeypatch.setattr(tempfile, "gettempdir", nowhere)
     (check,) = (check for check in disk.examine(tmp_path, tmp_path) if check.name == "temporary files")
     assert check.state is BAD
-    assert "export TMPDIR=" in check.mend
+    assert "export TMPDIR=" in check.fix
 
 
 def server_checks(cache: Path) -> list[Check]:
@@ -174,20 +174,20 @@ def test_a_whole_server_is_ok(cache: Path) -> None:
 def test_a_server_whose_interpreter_is_gone_is_bad(cache: Path) -> None:
     added_server(cache).python.unlink()
     (check,) = server_checks(cache)
-    assert (check.state, check.mend) == (BAD, "kvchaos server remove mine")
+    assert (check.state, check.fix) == (BAD, "kvchaos server remove mine")
 
 
 def test_a_broken_marker_is_bad_and_does_not_end_the_doctor(cache: Path) -> None:
     added_server(cache)
     (server_folder("mine", cache) / MARKER).write_text("{")
     (check,) = server_checks(cache)
-    assert (check.state, check.mend) == (BAD, "kvchaos server remove mine")
+    assert (check.state, check.fix) == (BAD, "kvchaos server remove mine")
 
 
 def test_an_interrupted_installation_is_told(cache: Path) -> None:
     server_folder("0.32.0", cache).mkdir(parents=True)
     (check,) = server_checks(cache)
-    assert (check.state, check.mend) == (WARN, "kvchaos server install 0.32.0")
+    assert (check.state, check.fix) == (WARN, "kvchaos server install 0.32.0")
 
 
 @pytest.mark.parametrize(("broken", "code"), [(False, 0), (True, 3)])

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from kvchaos import gpu
-from kvchaos.doctor.check import GIB, Check, State
+from kvchaos.doctor import gpu
+from kvchaos.doctor.check import GIB, Check, CheckState
+from kvchaos.doctor.gpu import Card
 from kvchaos.errors import UsageError
-from kvchaos.gpu import Card
-from kvchaos.servers.registry import server_folder, write_server
+from kvchaos.servers.server_registry import server_folder, write_server
 from tests.unit.conducting import SERVER, register_fake
 
 CARD = Card("NVIDIA L4", 23034, "550.54.15")
@@ -52,43 +52,43 @@ def test_an_engine_that_answers_is_read() -> None:
 @pytest.mark.parametrize(
     ("check", "state"),
     [
-        (gpu.check_driver([]), State.BAD),
-        (gpu.check_driver([CARD]), State.OK),
-        (gpu.check_card([Card("small", 4096, "550")]), State.BAD),
-        (gpu.check_card([Card("small", 4096, "550"), CARD]), State.OK),
-        (gpu.check_engine(installed=False, info=None), State.BAD),
-        (gpu.check_engine(installed=True, info=None), State.BAD),
-        (gpu.check_engine(installed=True, info=ENGINE), State.OK),
-        (gpu.check_compose(None), State.BAD),
-        (gpu.check_compose("not a version"), State.BAD),
-        (gpu.check_compose("2.19.1\n"), State.BAD),
-        (gpu.check_compose("v2.26.1-4\n"), State.OK),
-        (gpu.check_compose("5.0.0"), State.OK),
-        (gpu.check_runtime({"Runtimes": {"runc": {}}}), State.BAD),
-        (gpu.check_runtime(ENGINE), State.OK),
-        (gpu.check_runtime({"DiscoveredDevices": [{"ID": "nvidia.com/gpu=0"}]}), State.OK),
-        (gpu.check_images(Path("/d"), None), State.WARN),
-        (gpu.check_images(Path("/d"), 5 * GIB), State.WARN),
-        (gpu.check_images(Path("/d"), 200 * GIB), State.OK),
-        (gpu.check_port(8000, free=False), State.BAD),
-        (gpu.check_port(8000, free=True), State.OK),
+        (gpu.check_driver([]), CheckState.BAD),
+        (gpu.check_driver([CARD]), CheckState.OK),
+        (gpu.check_card([Card("small", 4096, "550")]), CheckState.BAD),
+        (gpu.check_card([Card("small", 4096, "550"), CARD]), CheckState.OK),
+        (gpu.check_engine(installed=False, info=None), CheckState.BAD),
+        (gpu.check_engine(installed=True, info=None), CheckState.BAD),
+        (gpu.check_engine(installed=True, info=ENGINE), CheckState.OK),
+        (gpu.check_compose(None), CheckState.BAD),
+        (gpu.check_compose("not a version"), CheckState.BAD),
+        (gpu.check_compose("2.19.1\n"), CheckState.BAD),
+        (gpu.check_compose("v2.26.1-4\n"), CheckState.OK),
+        (gpu.check_compose("5.0.0"), CheckState.OK),
+        (gpu.check_runtime({"Runtimes": {"runc": {}}}), CheckState.BAD),
+        (gpu.check_runtime(ENGINE), CheckState.OK),
+        (gpu.check_runtime({"DiscoveredDevices": [{"ID": "nvidia.com/gpu=0"}]}), CheckState.OK),
+        (gpu.check_images(Path("/d"), None), CheckState.WARN),
+        (gpu.check_images(Path("/d"), 5 * GIB), CheckState.WARN),
+        (gpu.check_images(Path("/d"), 200 * GIB), CheckState.OK),
+        (gpu.check_port(8000, free=False), CheckState.BAD),
+        (gpu.check_port(8000, free=True), CheckState.OK),
     ],
 )
-def test_what_would_make_a_run_fail_is_bad_and_says_how_to_mend_it(check: Check, state: State) -> None:
+def test_what_would_make_a_run_fail_is_bad_and_says_how_to_mend_it(check: Check, state: CheckState) -> None:
     assert check.state is state
-    assert bool(check.mend) is (state is not State.OK)
+    assert bool(check.fix) is (state is not CheckState.OK)
 
 
 def test_a_model_is_a_folder_or_a_name(tmp_path: Path) -> None:
     folder, hub = tmp_path / "model", tmp_path / "hub"
     folder.mkdir()
-    assert gpu.check_model(str(folder), hub, offline=False).state is State.BAD
+    assert gpu.check_model(str(folder), hub, offline=False).state is CheckState.BAD
     (folder / "config.json").touch()
-    assert gpu.check_model(str(folder), hub, offline=True).state is State.OK
-    assert gpu.check_model("Qwen/Qwen3-0.6B", hub, offline=True).state is State.BAD
+    assert gpu.check_model(str(folder), hub, offline=True).state is CheckState.OK
+    assert gpu.check_model("Qwen/Qwen3-0.6B", hub, offline=True).state is CheckState.BAD
     assert "downloaded" in gpu.check_model("Qwen/Qwen3-0.6B", hub, offline=False).found
     (hub / "hub" / "models--Qwen--Qwen3-0.6B" / "snapshots").mkdir(parents=True)
-    assert gpu.check_model("Qwen/Qwen3-0.6B", hub, offline=True).state is State.OK
+    assert gpu.check_model("Qwen/Qwen3-0.6B", hub, offline=True).state is CheckState.OK
 
 
 def test_each_missing_thing_gets_a_line_and_a_way_to_get_it(
@@ -129,4 +129,4 @@ def test_a_port_in_use_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
         busy.listen()
         port: int = busy.getsockname()[1]
         (check,) = (check for check in gpu.examine(port, {}) if check.name == f"port {port}")
-    assert check.state is State.BAD
+    assert check.state is CheckState.BAD

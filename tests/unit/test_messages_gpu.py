@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from kvchaos import gpu
 from kvchaos.cli.app import run
+from kvchaos.doctor import gpu
 from kvchaos.errors import UsageError
 from tests.unit.conducting import SERVER, register_fake
 

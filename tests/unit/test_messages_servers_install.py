@@ -8,7 +8,7 @@ import pytest
 
 from kvchaos.errors import UsageError
 from kvchaos.paths import lib_folder
-from kvchaos.servers.install import check_machine, install, remove
+from kvchaos.servers.install_server import check_machine, install, remove
 from tests.unit.fakes import FakeUv, Told, server_python
 from tests.unit.test_servers_install import RELEASE, marker
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kvchaos.errors import UsageError
-from kvchaos.servers.registry import (
+from kvchaos.servers.server_registry import (
     MARKER,
     find_server,
     server_folder,

@@ -11,7 +11,7 @@ from rich.console import Console
 from history import layout
 from history.reader import read_plan
 from history.verdict import RunVerdict
-from kvchaos.terminal.tables import CampaignRow, show_campaign, show_run
+from kvchaos.terminal.result_tables import CampaignRow, show_campaign, show_run
 from tests.server.bench import Finished
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "corruption-canary"

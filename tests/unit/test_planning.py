@@ -17,7 +17,7 @@ from kvchaos.planning import Request, git_state, host, make_run_dir, new_run_id,
 from kvchaos.report.summary import repeat_command
 from kvchaos.scenario import find_scenario, load_scenario
 from kvchaos.served_model import ServedModel
-from kvchaos.servers.registry import ServerEnv
+from kvchaos.servers.server_registry import ServerEnv
 from kvchaos.stacks.command import Listening, RunFolders, plan_launch
 from tests.unit.synthetic import fault, latency_plan, make_plan
 

@@ -13,7 +13,7 @@ from kvchaos.report.html.page_model import full_page
 from kvchaos.report.html.render import report_html
 from kvchaos.report.junit import junit_xml
 from kvchaos.report.summary import summary_text
-from kvchaos.terminal.tables import CampaignRow, campaign_table, show_run, verdict_line
+from kvchaos.terminal.result_tables import CampaignRow, campaign_table, show_run, verdict_line
 from tests.unit.histories import Run
 from tests.unit.struck_runs import differ, struck, verdict
 

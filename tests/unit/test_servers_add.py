@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from kvchaos.errors import UsageError
-from kvchaos.servers.add import add
-from kvchaos.servers.install import remove
-from kvchaos.servers.registry import find_server, list_servers
+from kvchaos.servers.add_server import add
+from kvchaos.servers.install_server import remove
+from kvchaos.servers.server_registry import find_server, list_servers
 from tests.unit.fakes import Told, cuda_python, server_python, write_program
 
 

@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 
 from kvchaos.servers.commands import CommandFailed, Runner
+from kvchaos.servers.install_progress import PlainProgress
 from kvchaos.servers.lock import exclusive
-from kvchaos.servers.progress import PlainProgress
 from tests.unit.fakes import Told
 
 

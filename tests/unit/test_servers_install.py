@@ -9,9 +9,9 @@ import pytest
 
 from kvchaos.errors import UsageError
 from kvchaos.paths import lib_folder
-from kvchaos.servers import install as module
-from kvchaos.servers.install import install, remove
-from kvchaos.servers.registry import MARKER, find_server, server_folder
+from kvchaos.servers import install_server as module
+from kvchaos.servers.install_server import install, remove
+from kvchaos.servers.server_registry import MARKER, find_server, server_folder
 from tests.unit.fakes import FakeUv, Told, broken_python, server_python
 
 RELEASE = "0.32.0"

@@ -10,7 +10,7 @@ import pytest
 from packaging.specifiers import SpecifierSet
 
 from kvchaos.servers.commands import CommandFailed, Runner
-from kvchaos.servers.interpreters import ask_base, ask_server, find_base, server_environment
+from kvchaos.servers.interpreters import base_interpreter, find_base, read_server_facts, server_environment
 from tests.unit.fakes import Told, server_python, write_program
 
 
@@ -25,7 +25,7 @@ def test_the_running_interpreter_is_taken_when_it_fits(tmp_path: Path) -> None:
 
 
 def test_a_virtual_environment_is_traced_to_the_python_it_was_made_from() -> None:
-    found = ask_base(Path(sys.executable))
+    found = base_interpreter(Path(sys.executable))
     assert found is not None
     assert not (found.path.parent.parent / "pyvenv.cfg").exists()
 
@@ -41,8 +41,8 @@ def test_another_one_is_taken_when_the_running_one_does_not_fit(tmp_path: Path) 
 def test_a_program_on_the_path_that_does_not_run_is_passed_over(tmp_path: Path) -> None:
     """Version managers leave such stubs for interpreters that are not switched on."""
     stub = write_program(tmp_path / "python3.12", "#!/bin/sh\necho not installed >&2\nexit 127\n")
-    assert ask_base(stub) is None
-    assert ask_base(tmp_path / "gone") is None
+    assert base_interpreter(stub) is None
+    assert base_interpreter(tmp_path / "gone") is None
 
 
 def test_the_servers_interpreter_does_not_inherit_what_belongs_to_the_suite() -> None:
@@ -57,11 +57,11 @@ def test_libraries_are_preloaded_when_the_import_is_tried(tmp_path: Path, runner
     seen = tmp_path / "seen"
     answer = server_python().removeprefix("#!/bin/sh\n")
     python = write_program(tmp_path / "python", f'#!/bin/sh\necho "$LD_PRELOAD $4" > {seen}\n{answer}')
-    ask_server(python, "the.module", ("/no/a.so", "/no/b.so"), runner)
+    read_server_facts(python, "the.module", ("/no/a.so", "/no/b.so"), runner)
     assert seen.read_text().startswith("/no/a.so:/no/b.so")
 
 
 def test_an_unfit_answer_is_an_error_that_shows_it(tmp_path: Path, runner: Runner) -> None:
     python = write_program(tmp_path / "python", server_python(cpu="maybe"))
     with pytest.raises(CommandFailed, match="maybe"):
-        ask_server(python, "the.module", (), runner)
+        read_server_facts(python, "the.module", (), runner)

@@ -10,7 +10,7 @@ import pytest
 from packaging.version import Version
 
 from kvchaos.errors import UsageError
-from kvchaos.servers.registry import (
+from kvchaos.servers.server_registry import (
     MARKER,
     ServerEnv,
     find_server,

@@ -6,7 +6,7 @@ import pytest
 from packaging.version import Version
 
 from kvchaos.errors import UsageError
-from kvchaos.servers.install import overrides
+from kvchaos.servers.install_server import overrides
 from kvchaos.servers.releases import TABLE, find_release, known_releases
 
 

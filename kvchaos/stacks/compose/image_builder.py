@@ -15,11 +15,11 @@ from history.plan import Strict
 from kvchaos.errors import UsageError
 from kvchaos.paths import images_folder
 from kvchaos.servers.commands import CommandFailed, Runner
-from kvchaos.servers.install import check_machine
+from kvchaos.servers.install_progress import InstallProgress
+from kvchaos.servers.install_server import check_machine
 from kvchaos.servers.lock import exclusive
-from kvchaos.servers.progress import Progress
-from kvchaos.servers.registry import ServerEnv
 from kvchaos.servers.releases import ENTRY_MODULE, find_release
+from kvchaos.servers.server_registry import ServerEnv
 from kvchaos.stacks.compose.images import (
     Images,
     base_image,
@@ -63,7 +63,7 @@ class ImageBuilder:
 
     client: docker.DockerClient
     cache: Path
-    progress: Progress
+    progress: InstallProgress
 
     def runner(self, name: str) -> Runner:
         folder = images_folder(self.cache)

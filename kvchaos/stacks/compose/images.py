@@ -17,7 +17,7 @@ from packaging.version import InvalidVersion, Version
 from kvchaos.errors import UsageError
 from kvchaos.paths import beside_packages
 from kvchaos.servers.find_links import configured_find_links
-from kvchaos.servers.releases import Release, find_release
+from kvchaos.servers.releases import ServerRelease, find_release
 from kvchaos.stacks.device import Platform
 
 BASE_VARIABLE = "KVCHAOS_BASE_IMAGE"
@@ -71,7 +71,7 @@ def image_variables(images: Images) -> dict[str, str]:
     }
 
 
-def build_variables(release: Release, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+def build_variables(release: ServerRelease, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The build arguments of the CPU server's image; also this machine's wheels and certificates."""
     return _arguments(release) | _machine(environ)
 
@@ -103,7 +103,7 @@ def _built(tag: str, folder: str, arguments: Mapping[str, str]) -> str:
     return f"{tag}-{digest[:DIGEST_CHARS]}"
 
 
-def _arguments(release: Release) -> dict[str, str]:
+def _arguments(release: ServerRelease) -> dict[str, str]:
     return {
         "KVCHAOS_RELEASE": release.version,
         "KVCHAOS_TORCH": release.torch,

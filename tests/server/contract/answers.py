@@ -12,7 +12,7 @@ from functools import cache as once
 from pathlib import Path
 
 from kvchaos.paths import cache_folder
-from kvchaos.servers.registry import ServerEnv, find_server
+from kvchaos.servers.server_registry import ServerEnv, find_server
 from tests.server.contract.generations import generation_of
 from tests.server.contract.listed import CHECKS, LEFT_OUT
 

@@ -1,4 +1,4 @@
-"""What a machine must have for a run on a GPU, in containers or without, each check with the way to mend it.
+"""What a machine must have for a run on a GPU, in containers or without, each check with its fix.
 
 Checks are pure functions of what was found; `examine` and `examine_local` find it.
 """
@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kvchaos.doctor.check import GIB, Check, State
+from kvchaos.doctor.check import GIB, Check, CheckState
 from kvchaos.errors import UsageError
 from kvchaos.served_model import hub_folder, hub_model
-from kvchaos.servers.registry import ServerEnv, find_server
+from kvchaos.servers.server_registry import ServerEnv, find_server
 
 ENGINE = "Docker engine"
 COMPOSE = "Docker Compose"
@@ -33,13 +33,13 @@ MIN_CARD_MIB = 8 * 1024
 """The small default model, its few blocks and vLLM's own buffers take about 6 GiB."""
 IMAGE_GIB = 30
 """The server's image, unpacked, with what its download takes beside it."""
-ASK_S = 20.0
+COMMAND_TIMEOUT_S = 20.0
 OFFLINE = "HF_HUB_OFFLINE"
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A GPU, by the driver's word."""
+    """A GPU, as the driver reports it."""
 
     name: str
     memory_mib: int
@@ -48,9 +48,9 @@ class Card:
 
 def require(checks: Iterable[Check]) -> None:
     """Raises UsageError with a line for each thing that is missing."""
-    missing = [check for check in checks if check.state is State.BAD]
+    missing = [check for check in checks if check.state is CheckState.BAD]
     if missing:
-        raise UsageError("\n".join(f"{check.name}: {check.found}; {check.mend}" for check in missing))
+        raise UsageError("\n".join(f"{check.name}: {check.found}; {check.fix}" for check in missing))
 
 
 def examine(port: int | None, environ: Mapping[str, str] = os.environ) -> Iterator[Check]:
@@ -59,9 +59,9 @@ def examine(port: int | None, environ: Mapping[str, str] = os.environ) -> Iterat
     `port` is the one that the server shall have, None for any.
     """
     yield from _cards()
-    info = parse_info(_ask("docker", "info", "--format", "{{json .}}"))
+    info = parse_info(_output_of("docker", "info", "--format", "{{json .}}"))
     yield check_engine(installed=shutil.which("docker") is not None, info=info)
-    yield check_compose(_ask("docker", "compose", "version", "--short"))
+    yield check_compose(_output_of("docker", "compose", "version", "--short"))
     if info is not None:
         yield check_runtime(info)
         root = Path(str(info.get("DockerRootDir", "/")))
@@ -79,7 +79,9 @@ def examine_local(
 
 
 def _cards() -> Iterator[Check]:
-    cards = parse_cards(_ask("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv"))
+    cards = parse_cards(
+        _output_of("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv")
+    )
     yield check_driver(cards)
     if cards:
         yield check_card(cards)
@@ -89,8 +91,8 @@ def _build(name: str, cache: Path) -> Check:
     try:
         server = find_server(name, cache)
     except UsageError as error:
-        found, _, mend = str(error).partition("; ")
-        return Check("server", State.BAD, found, mend)
+        found, _, fix = str(error).partition("; ")
+        return Check("server", CheckState.BAD, found, fix)
     return check_build(server)
 
 
@@ -122,94 +124,96 @@ def parse_info(text: str | None) -> dict[str, Any] | None:
 
 def check_driver(cards: Sequence[Card]) -> Check:
     if not cards:
-        mend = "install the driver of your card, and see that nvidia-smi lists it"
-        return Check(DRIVER, State.BAD, "nvidia-smi lists no GPU", mend)
-    return Check(DRIVER, State.OK, f"{cards[0].driver}, {', '.join(card.name for card in cards)}")
+        fix = "install the driver of your card, and see that nvidia-smi lists it"
+        return Check(DRIVER, CheckState.BAD, "nvidia-smi lists no GPU", fix)
+    return Check(DRIVER, CheckState.OK, f"{cards[0].driver}, {', '.join(card.name for card in cards)}")
 
 
 def check_card(cards: Sequence[Card]) -> Check:
     most = max(card.memory_mib for card in cards)
     found = f"{most} MiB"
     if most < MIN_CARD_MIB:
-        return Check(CARD, State.BAD, found, f"use a card with {MIN_CARD_MIB} MiB or more")
-    return Check(CARD, State.OK, found)
+        return Check(CARD, CheckState.BAD, found, f"use a card with {MIN_CARD_MIB} MiB or more")
+    return Check(CARD, CheckState.OK, found)
 
 
 def check_build(server: ServerEnv) -> Check:
     """An installed server is always a build for the CPU; an added one was examined when it was added."""
     name = f"server {server.name}"
     if server.platform != "cuda":
-        mend = "add a CUDA build with: kvchaos server add NAME --python PATH, and name it with --server"
-        return Check(name, State.BAD, f"is a build for the CPU (torch {server.torch})", mend)
-    return Check(name, State.OK, f"vLLM {server.vllm}, torch {server.torch}")
+        fix = "add a CUDA build with: kvchaos server add NAME --python PATH, and name it with --server"
+        return Check(name, CheckState.BAD, f"is a build for the CPU (torch {server.torch})", fix)
+    return Check(name, CheckState.OK, f"vLLM {server.vllm}, torch {server.torch}")
 
 
 def check_engine(*, installed: bool, info: Mapping[str, Any] | None) -> Check:
     if not installed:
-        return Check(ENGINE, State.BAD, "no docker command", "install Docker Engine")
+        return Check(ENGINE, CheckState.BAD, "no docker command", "install Docker Engine")
     if info is None:
-        mend = "start it (sudo systemctl start docker), and be in the group docker"
-        return Check(ENGINE, State.BAD, "does not answer", mend)
-    return Check(ENGINE, State.OK, str(info["ServerVersion"]))
+        fix = "start it (sudo systemctl start docker), and be in the group docker"
+        return Check(ENGINE, CheckState.BAD, "does not answer", fix)
+    return Check(ENGINE, CheckState.OK, str(info["ServerVersion"]))
 
 
 def check_compose(version: str | None) -> Check:
     found = (version or "").strip().removeprefix("v")
     numbers = found.split(".")[:2]
     if not all(number.isdigit() for number in numbers):
-        return Check(COMPOSE, State.BAD, "missing", "install the plug-in docker-compose-plugin")
+        return Check(COMPOSE, CheckState.BAD, "missing", "install the plug-in docker-compose-plugin")
     if tuple(map(int, numbers)) < MIN_COMPOSE:
-        return Check(COMPOSE, State.BAD, found, f"install {MIN_COMPOSE[0]}.{MIN_COMPOSE[1]} or later")
-    return Check(COMPOSE, State.OK, found)
+        return Check(COMPOSE, CheckState.BAD, found, f"install {MIN_COMPOSE[0]}.{MIN_COMPOSE[1]} or later")
+    return Check(COMPOSE, CheckState.OK, found)
 
 
 def check_runtime(info: Mapping[str, Any]) -> Check:
     """Either the engine has the runtime, or it knows the cards as CDI devices."""
     devices = [device for device in info.get("DiscoveredDevices") or () if "nvidia.com" in str(device)]
     if "nvidia" not in (info.get("Runtimes") or {}) and not devices:
-        mend = (
+        fix = (
             "install nvidia-container-toolkit, then: "
             "sudo nvidia-ctk runtime configure --runtime=docker && sudo systemctl restart docker"
         )
-        return Check(RUNTIME, State.BAD, "the Docker engine cannot reach a GPU", mend)
-    return Check(RUNTIME, State.OK, "CDI" if devices else "nvidia")
+        return Check(RUNTIME, CheckState.BAD, "the Docker engine cannot reach a GPU", fix)
+    return Check(RUNTIME, CheckState.OK, "CDI" if devices else "nvidia")
 
 
 def check_images(root: Path, free: int | None) -> Check:
     if free is None:
-        mend = f"see that {IMAGE_GIB} GiB are free"
-        return Check(IMAGES, State.WARN, f"{root} cannot be looked at", mend)
+        fix = f"see that {IMAGE_GIB} GiB are free"
+        return Check(IMAGES, CheckState.WARN, f"{root} cannot be looked at", fix)
     found = f"{free / GIB:.0f} GiB free in {root}"
     if free < IMAGE_GIB * GIB:
-        return Check(IMAGES, State.WARN, found, f"the image takes up to {IMAGE_GIB} GiB: docker image prune")
-    return Check(IMAGES, State.OK, found)
+        return Check(
+            IMAGES, CheckState.WARN, found, f"the image takes up to {IMAGE_GIB} GiB: docker image prune"
+        )
+    return Check(IMAGES, CheckState.OK, found)
 
 
 def check_model(model: str, hub: Path, *, offline: bool) -> Check:
     """A model is a folder of this machine, or the name of one that is downloaded into the hub's cache."""
     if Path(model).is_absolute():
         if not (Path(model) / "config.json").is_file():
-            return Check(MODEL, State.BAD, f"{model} holds no config.json", "give a model's folder")
-        return Check(MODEL, State.OK, model)
+            return Check(MODEL, CheckState.BAD, f"{model} holds no config.json", "give a model's folder")
+        return Check(MODEL, CheckState.OK, model)
     if (hub / "hub" / f"models--{model.replace('/', '--')}" / "snapshots").is_dir():
-        return Check(MODEL, State.OK, f"{model}, in {hub}")
+        return Check(MODEL, CheckState.OK, f"{model}, in {hub}")
     if offline:
         return Check(
-            MODEL, State.BAD, f"{model} is not in {hub}", f"unset {OFFLINE}, or give a model's folder"
+            MODEL, CheckState.BAD, f"{model} is not in {hub}", f"unset {OFFLINE}, or give a model's folder"
         )
-    return Check(MODEL, State.OK, f"{model}, downloaded at the first start")
+    return Check(MODEL, CheckState.OK, f"{model}, downloaded at the first start")
 
 
 def check_port(port: int, *, free: bool) -> Check:
     if not free:
-        return Check(f"port {port}", State.BAD, "in use", "end what listens there, or choose another")
-    return Check(f"port {port}", State.OK, "free")
+        return Check(f"port {port}", CheckState.BAD, "in use", "end what listens there, or choose another")
+    return Check(f"port {port}", CheckState.OK, "free")
 
 
-def _ask(*command: str) -> str | None:
+def _output_of(*command: str) -> str | None:
     """What a command says; None when there is none, it fails or takes too long."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=ASK_S)
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=COMMAND_TIMEOUT_S)
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout

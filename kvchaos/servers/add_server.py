@@ -1,4 +1,4 @@
-"""Noting an environment that somebody else made, such as one with a CUDA build of vLLM."""
+"""Registers an environment that somebody else made, such as one with a CUDA build of vLLM."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 from kvchaos.errors import UsageError
 from kvchaos.servers import preload
 from kvchaos.servers.commands import CommandFailed, Runner
-from kvchaos.servers.install import lock_file
-from kvchaos.servers.interpreters import ask_server
+from kvchaos.servers.install_progress import InstallProgress
+from kvchaos.servers.install_server import lock_file
+from kvchaos.servers.interpreters import read_server_facts
 from kvchaos.servers.lock import exclusive
-from kvchaos.servers.progress import Progress
-from kvchaos.servers.registry import ServerEnv, server_folder, write_server
 from kvchaos.servers.releases import ENTRY_MODULE
+from kvchaos.servers.server_registry import ServerEnv, server_folder, write_server
 
 
-def add(name: str, python: Path, cache: Path, progress: Progress) -> ServerEnv:
-    """Note the environment of an interpreter under a name, after vLLM was imported there.
+def add(name: str, python: Path, cache: Path, progress: InstallProgress) -> ServerEnv:
+    """Register the environment of an interpreter under a name, after vLLM was imported there.
 
     Nothing in that environment is changed, now or on removal. Raises UsageError.
     """
@@ -36,18 +36,18 @@ def add(name: str, python: Path, cache: Path, progress: Progress) -> ServerEnv:
                 f"there is a server {name} already; remove it with: kvchaos server remove {name}"
             )
         progress.step(f"server {name}: importing vLLM")
-        server = _ask(name, interpreter, cache, progress)
+        server = _read_facts(name, interpreter, cache, progress)
         folder.mkdir()
         write_server(folder, server)
     return server
 
 
-def _ask(name: str, python: Path, cache: Path, progress: Progress) -> ServerEnv:
+def _read_facts(name: str, python: Path, cache: Path, progress: InstallProgress) -> ServerEnv:
     with tempfile.TemporaryDirectory(prefix="kvchaos-add-") as scratch:
         work = Path(scratch)
         runner = Runner(progress, work, work / "add.log")
         try:
-            facts = ask_server(python, ENTRY_MODULE, (), runner)
+            facts = read_server_facts(python, ENTRY_MODULE, (), runner)
             libraries = _libraries(facts.prefix, cache) if facts.cpu else ()
         except CommandFailed as error:
             raise UsageError(f"{python}: vLLM does not import there: {error.last_line}") from error

@@ -1,4 +1,4 @@
-"""Which server environments there are. Each has a folder, and in it a marker written last of all."""
+"""The registered server environments. Each has a folder, and in it a marker written last of all."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class ServerEnv(Strict):
 
     name: str
     kind: Literal["installed", "added", "image"]
-    """installed: made by this software and removed with it; added: somebody else's, only noted; image: of a
-    container."""
+    """installed: made by this software and removed with it; added: somebody else's, only registered; image:
+    of a container."""
     platform: Literal["cpu", "cuda"] = "cpu"
     vllm: str
-    """Version, as vLLM itself tells it."""
+    """Version, as vLLM itself reports it."""
     torch: str
     """Version with its build, such as 2.13.0+cpu."""
     python: Path
@@ -81,7 +81,7 @@ def server_folder(name: str, cache: Path) -> Path:
 
 
 def read_server(folder: Path) -> ServerEnv | None:
-    """What the marker in a folder says; None when there is none. Raises UsageError when it is broken."""
+    """The content of the marker in a folder; None when there is none. Raises UsageError when it is broken."""
     marker = folder / MARKER
     try:
         text = marker.read_text()
@@ -112,13 +112,13 @@ def list_servers(cache: Path) -> list[ServerEnv]:
 
 
 def find_server(name: str, cache: Path) -> ServerEnv:
-    """Return a server environment by name. Raises UsageError that names the command to mend it."""
+    """Return a server environment by name. Raises UsageError that names the command to repair it."""
     server = read_server(server_folder(name, cache))
     if server is None:
         raise UsageError(f"no server named {name}; {_how_to_get(name)}")
     missing = server.missing_files()
     if missing:
-        raise UsageError(f"server {name}: {missing[0]} is gone; {_how_to_mend(server)}")
+        raise UsageError(f"server {name}: {missing[0]} is gone; {_how_to_fix(server)}")
     return server
 
 
@@ -128,7 +128,7 @@ def _how_to_get(name: str) -> str:
     return f"see all with: kvchaos server list; add one with: kvchaos server add {name} --python PATH"
 
 
-def _how_to_mend(server: ServerEnv) -> str:
+def _how_to_fix(server: ServerEnv) -> str:
     if server.kind == "installed":
         return f"install it again with: kvchaos server install {server.name}"
     return f"remove it with: kvchaos server remove {server.name}"

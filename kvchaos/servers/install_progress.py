@@ -1,4 +1,4 @@
-"""Showing how far an installation is: one live line on a terminal, plain lines elsewhere."""
+"""Shows the progress of an installation: one live line on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from rich.markup import escape
 from rich.status import Status
 
 
-class Progress(Protocol):
-    """Told what is being done."""
+class InstallProgress(Protocol):
+    """Receives the steps of an installation and the output of each."""
 
     def step(self, text: str) -> None:
         """A new step begins."""
@@ -21,7 +21,7 @@ class Progress(Protocol):
         """A line of output of the current step."""
 
 
-class Silent:
+class SilentProgress:
     """Shows nothing."""
 
     def step(self, text: str) -> None:
@@ -67,7 +67,7 @@ class LiveProgress:
 
 
 @contextmanager
-def shown(console: Console) -> Iterator[Progress]:
+def shown(console: Console) -> Iterator[InstallProgress]:
     """Progress that suits the console."""
     if not console.is_terminal:
         yield PlainProgress(console)

@@ -14,16 +14,16 @@ from kvchaos.errors import UsageError
 from kvchaos.servers import preload
 from kvchaos.servers.commands import CommandFailed, Runner
 from kvchaos.servers.find_links import configured_find_links
-from kvchaos.servers.interpreters import ask_server, find_base
+from kvchaos.servers.install_progress import InstallProgress
+from kvchaos.servers.interpreters import find_base, read_server_facts
 from kvchaos.servers.lock import exclusive
-from kvchaos.servers.progress import Progress
-from kvchaos.servers.registry import ServerEnv, read_server, server_folder, write_server
-from kvchaos.servers.releases import PACKAGE, Release, find_release
+from kvchaos.servers.releases import PACKAGE, ServerRelease, find_release
+from kvchaos.servers.server_registry import ServerEnv, read_server, server_folder, write_server
 
 LOG = "install.log"
 
 
-def install(version: str, cache: Path, progress: Progress, uv: Path | None = None) -> ServerEnv:
+def install(version: str, cache: Path, progress: InstallProgress, uv: Path | None = None) -> ServerEnv:
     """Return the environment of a release, made when it is not there or not whole.
 
     Two calls at once are safe: the second waits for the first. Raises UsageError.
@@ -53,7 +53,7 @@ def install(version: str, cache: Path, progress: Progress, uv: Path | None = Non
         return server
 
 
-def remove(name: str, cache: Path, progress: Progress) -> None:
+def remove(name: str, cache: Path, progress: InstallProgress) -> None:
     """Forget a server, and delete its environment if it was installed here. Raises UsageError."""
     folder = server_folder(name, cache)
     if not folder.is_dir():
@@ -78,7 +78,7 @@ def check_machine(system: str, machine: str) -> None:
         )
 
 
-def overrides(release: Release) -> str:
+def overrides(release: ServerRelease) -> str:
     """The override file for uv: the plain torch, and what is left out by a condition that never holds."""
     lines = [f"torch=={release.torch}", *(f"{name} ; python_version < '3'" for name in release.left_out)]
     return "\n".join(lines) + "\n"
@@ -96,19 +96,19 @@ def _whole(folder: Path) -> ServerEnv | None:
     return server if server is not None and not server.missing_files() else None
 
 
-def _make(release: Release, folder: Path, cache: Path, uv: Path, runner: Runner) -> ServerEnv:
-    say = runner.progress.step
+def _make(release: ServerRelease, folder: Path, cache: Path, uv: Path, runner: Runner) -> ServerEnv:
+    report_step = runner.progress.step
     base = find_base(release.python, uv)
-    say(f"server {release.version}: making the environment with Python {base.version}")
+    report_step(f"server {release.version}: making the environment with Python {base.version}")
     env = folder / "env"
     # Always a full path: uv takes a bare name such as v32 for a Python version.
     python = env / "bin" / "python"
     runner.run([uv, "venv", "--no-project", "--python", base.path, env], os.environ)
 
-    say(f"server {release.version}: installing {PACKAGE} {release.version} and torch {release.torch}")
+    report_step(f"server {release.version}: installing {PACKAGE} {release.version} and torch {release.torch}")
     override_file = folder / "overrides.txt"
     override_file.write_text(overrides(release))
-    links = [word for place in configured_find_links(base.path) for word in ("--find-links", place)]
+    links = [argument for link in configured_find_links(base.path) for argument in ("--find-links", link)]
     wanted = f"{PACKAGE}=={release.version}"
     runner.run(
         [uv, "pip", "install", "--python", python, "--override", override_file, *links, wanted],
@@ -119,8 +119,8 @@ def _make(release: Release, folder: Path, cache: Path, uv: Path, runner: Runner)
         _write_stub(release.version, env)
 
     libraries = preload.resolve(release.preload, env, cache, runner)
-    say(f"server {release.version}: checking that it imports")
-    facts = ask_server(python, release.entry_module, libraries, runner)
+    report_step(f"server {release.version}: checking that it imports")
+    facts = read_server_facts(python, release.entry_module, libraries, runner)
     if not facts.cpu:
         raise UsageError(f"server {release.version}: vLLM does not see that it runs on a CPU")
     return ServerEnv(
