@@ -22,7 +22,7 @@ from history import layout
 from history.seals import reseal
 from history.verdict import RunVerdict
 from kvchaos.errors import UsageError
-from kvchaos.judging import judge_run_dir
+from kvchaos.judging.judge_run import judge_run_dir
 from kvchaos.paths import cache_folder
 
 KEPT = (

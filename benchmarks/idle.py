@@ -25,7 +25,7 @@ from kvchaos.bench.interval import CONFIDENCE
 from kvchaos.errors import UsageError
 from kvchaos.interrupts import Interrupted, interrupts
 from kvchaos.paths import cache_folder
-from kvchaos.planning import host
+from kvchaos.planning.run_plan import host
 from kvchaos.report.markdown import between, markdown_table
 from kvchaos.servers.server_registry import ServerEnv, find_server
 

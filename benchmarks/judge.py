@@ -25,7 +25,7 @@ from benchmarks.memory import MemoryWatch
 from benchmarks.soak.shape import REQUESTS_PER_S
 from benchmarks.soak.write import write_soak
 from kvchaos.interrupts import Interrupted, interrupts
-from kvchaos.planning import host
+from kvchaos.planning.run_plan import host
 from kvchaos.report.markdown import between, markdown_table
 
 ROOT = Path(__file__).parents[1]

@@ -13,12 +13,12 @@ from chaos.arming import ControlPlane
 from history import layout
 from history.plan import PhaseSpec, Scenario, ServerSettings, WorkloadSpec
 from history.records import RequestRecord
-from kvchaos import model
 from kvchaos.errors import UsageError
 from kvchaos.paths import models_folder, state_folder
-from kvchaos.planning import Request, make_run_dir, new_run_id, resolve, write_plan
+from kvchaos.planning.run_plan import Request, make_run_dir, new_run_id, resolve, write_plan
 from kvchaos.prometheus.scraper import parse_samples
-from kvchaos.served_model import tiny
+from kvchaos.servers import tiny_model
+from kvchaos.servers.served_model import tiny
 from kvchaos.servers.server_registry import ServerEnv
 from kvchaos.stacks.command import HOST, Listening, plan_launch
 from kvchaos.stacks.local_stack import LocalStack, choose_port, make_folders
@@ -86,7 +86,7 @@ class Side:
             state_folder(cache), run_id=run_id, run_dir=run_dir, control_dir=run_dir / layout.CONTROL
         )
         folders = make_folders(run_dir, self._record, PLUGIN_PARTS if chaos else PLAIN_PARTS)
-        weights = tiny(model.ensure_model(models_folder(cache)))
+        weights = tiny(tiny_model.ensure_model(models_folder(cache)))
         launch = plan_launch(server, request.scenario.server, weights, Listening(choose_port(None)), folders)
         plan = write_plan(resolve(request, run_id, launch, weights), run_dir)
         self._port = launch.port

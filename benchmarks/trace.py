@@ -38,7 +38,7 @@ from history.plan import (
 )
 from history.records import RequestRecord
 from kvchaos.interrupts import Interrupted, interrupts
-from kvchaos.planning import host, write_plan
+from kvchaos.planning.run_plan import host, write_plan
 from kvchaos.report.markdown import between, markdown_table
 from kvchaos.stacks.process_usage import resident_bytes
 from loadtests.mock.process import MockFailed, MockServer

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from history.reader import read_history
-from kvchaos.judging import judge
+from kvchaos.judging.judge_run import judge
 from kvchaos.terminal.result_tables import show_run
 
 ROOT = Path(__file__).parents[1]

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from kvchaos.browser import CHROMIUM
 from kvchaos.prometheus.program import PROMETHEUS
+from kvchaos.tools.browser import CHROMIUM
 from kvchaos.tools.tool import Tool, find_tool, in_ci
 
 TOOLS = (PROMETHEUS, CHROMIUM)

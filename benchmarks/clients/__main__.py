@@ -27,14 +27,14 @@ from benchmarks.clients.install import ensure
 from benchmarks.clients.load import Load
 from benchmarks.clients.run import Client, others, our_client, run
 from benchmarks.clients.tools import TOOLS
-from kvchaos import model
-from kvchaos.connections import allow, of_client_bench
 from kvchaos.errors import UsageError
 from kvchaos.interrupts import Interrupted, interrupts
 from kvchaos.kept_logs import LogFolder
 from kvchaos.paths import bench_tools_folder, cache_folder, logs_folder, models_folder
-from kvchaos.planning import host
+from kvchaos.planning.open_file_limits import allow, of_client_bench
+from kvchaos.planning.run_plan import host
 from kvchaos.report.markdown import between
+from kvchaos.servers import tiny_model
 from kvchaos.servers.commands import CommandFailed
 from kvchaos.servers.install_progress import PlainProgress
 from loadtests.mock.process import MockFailed
@@ -113,7 +113,7 @@ def measure(rounds: int, console: Console, keep: Path | None) -> Measured:
     allow(of_client_bench(max(AT_ONCE, *(load.at_once for load in MOST.values())), workers=1))
     logs = LogFolder(logs_folder(cache) / "bench-client")
     logs.empty()
-    tokenizer = model.ensure_model(models_folder(cache))
+    tokenizer = tiny_model.ensure_model(models_folder(cache))
     tools = [
         others(tool, ensure(tool, bench_tools_folder(cache), PlainProgress(console)), tokenizer)
         for tool in TOOLS

@@ -21,7 +21,7 @@ from history.plan import ClientKind
 from history.records import RequestRecord
 from kvchaos.clientbench.measure import LONG, MeasureOptions, phase_for, plan_for
 from kvchaos.clientbench.step_figures import LoadStep
-from kvchaos.planning import write_plan
+from kvchaos.planning.run_plan import write_plan
 from loadtests.processes import LoadProcesses
 
 READY_S = 120.0

@@ -20,11 +20,11 @@ from kvchaos.bench.bench_file import Bench, BenchRun, Kind, MeasuredPhase, write
 from kvchaos.bench.bench_scenarios import Base
 from kvchaos.bench.phase_figures import phase_figures
 from kvchaos.bench.slo import Slo
-from kvchaos.campaign import run_one
+from kvchaos.campaign.campaign import run_one
 from kvchaos.errors import UsageError
-from kvchaos.judging import judge_run_dir
+from kvchaos.judging.judge_run import judge_run_dir
 from kvchaos.paths import Workspace
-from kvchaos.planning import Request, make_run_dir
+from kvchaos.planning.run_plan import Request, make_run_dir
 from kvchaos.servers.server_registry import ServerEnv
 from kvchaos.stacks.attach import AttachedServer
 from oracles.speed import Speed, speeds

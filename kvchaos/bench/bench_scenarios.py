@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from history.arrivals import Closed, Poisson
 from history.plan import ClientBounds, Param, PhaseSpec, Scenario, ServerSettings
 from kvchaos.errors import UsageError
-from kvchaos.scenario import rechecked
+from kvchaos.planning.scenario_file import rechecked
 from loadtests import workloads
 
 CLIENT_MS = 50.0

@@ -13,7 +13,7 @@ from history.records import RequestRecord
 from kvchaos.bench.phase_figures import PhaseFigures, phase_figures
 from kvchaos.bench.ratios import FigurePair
 from kvchaos.errors import UsageError
-from kvchaos.judging import judge
+from kvchaos.judging.judge_run import judge
 from oracles.speed import Speed, speed_of, speeds
 from oracles.views.timeline import by_phase
 

@@ -12,9 +12,9 @@ from chaos import catalogue as faults
 from history.lines import one_line
 from history.yaml_file import Value
 from kvchaos.bugs.known_bug import UPSTREAM, KnownBug, Shows
+from kvchaos.bugs.release_range import range_problem
 from kvchaos.errors import UsageError
 from kvchaos.paths import beside_packages
-from kvchaos.release_range import range_problem
 from kvchaos.yaml_model import read_model
 from oracles import ORACLES, all_rules
 from oracles.rule import oracle_of

@@ -9,7 +9,7 @@ from packaging.version import Version
 from history.known_bug import ExpectedBug
 from history.plan import Expectation, Scenario
 from kvchaos.bugs.known_bug import KnownBug, Shows
-from kvchaos.release_range import contains
+from kvchaos.bugs.release_range import contains
 
 
 def expectation_for(scenario: Scenario, release: Version, bugs: Sequence[KnownBug]) -> Expectation:

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from history.known_bug import Subjects
 from history.strict import Name, RuleName, Strict
-from kvchaos.release_range import contains
+from kvchaos.bugs.release_range import contains
 
 UPSTREAM = re.compile(r"(?P<repository>[a-z]+)-(?P<kind>pr-)?(?P<number>\d+)")
 """An id that names an issue or a pull request."""

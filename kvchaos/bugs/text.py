@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from packaging.version import Version
 
 from kvchaos.bugs.known_bug import KnownBug, Shows, Tested
-from kvchaos.release_range import contains
+from kvchaos.bugs.release_range import contains
 from kvchaos.report.markdown import between, markdown_table
 
 MARK = "<!-- known bugs -->"

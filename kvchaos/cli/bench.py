@@ -23,7 +23,7 @@ from kvchaos.cli.chosen_server import server_for
 from kvchaos.cli.run import DEFAULT_CLIENT, DEFAULT_SEED, DEFAULT_STACK, MAX_SEED
 from kvchaos.errors import UsageError
 from kvchaos.paths import cache_folder
-from kvchaos.scenario import find_scenario, load_scenario
+from kvchaos.planning.scenario_file import find_scenario, load_scenario
 
 app = typer.Typer(no_args_is_help=True, help="Measure speed, in many runs: sweep, slo, compare.")
 

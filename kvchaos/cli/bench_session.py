@@ -23,11 +23,11 @@ from kvchaos.bench.bench_runner import (
 from kvchaos.bench.bench_scenarios import Base
 from kvchaos.bench.bench_tables import Table, conclusions, missing_seeds, tables
 from kvchaos.bench.slo import Slo
-from kvchaos.campaign import clean_orphans
+from kvchaos.campaign.campaign import clean_orphans
 from kvchaos.cli.plain_tables import plain_table, print_table
 from kvchaos.errors import UsageError
 from kvchaos.paths import Workspace, cache_folder, runs_folder
-from kvchaos.planning import git_state, host
+from kvchaos.planning.run_plan import git_state, host
 
 ROOT = Path(__file__).parents[2]
 Conduct = Callable[[BenchRunner], None]

@@ -20,11 +20,11 @@ from kvchaos.clientbench.client_bench_file import ClientBench, latest_bench, sto
 from kvchaos.clientbench.maxima import summarize
 from kvchaos.clientbench.measure import MeasureOptions, measure
 from kvchaos.clientbench.step_figures import ClientBenchFailed, StepFigures
-from kvchaos.connections import allow, of_client_bench
 from kvchaos.errors import UsageError
 from kvchaos.kept_logs import LogFolder
 from kvchaos.paths import cache_folder, client_bench_folder, logs_folder
-from kvchaos.planning import git_state, host
+from kvchaos.planning.open_file_limits import allow, of_client_bench
+from kvchaos.planning.run_plan import git_state, host
 from loadtests.mock.process import MockFailed
 
 CONCURRENCY = (1, 8, 32, 128, 512)

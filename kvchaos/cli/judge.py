@@ -10,7 +10,7 @@ from rich.console import Console
 
 from history.reader import UnreadableRun, read_plan
 from kvchaos.errors import UsageError
-from kvchaos.judging import exit_code, judge_run_dir
+from kvchaos.judging.judge_run import exit_code, judge_run_dir
 from kvchaos.terminal.result_tables import show_run
 
 

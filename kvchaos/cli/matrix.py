@@ -13,17 +13,17 @@ from rich.console import Console
 from history.plan import Scenario
 from history.verdict import Outcome
 from kvchaos.bugs.catalogue import known_bugs
-from kvchaos.campaign import clean_orphans
+from kvchaos.campaign.campaign import clean_orphans
 from kvchaos.cli.run import DEFAULT_SEED, DEFAULT_STACK, MAX_SEED
 from kvchaos.errors import UsageError
-from kvchaos.judging import exit_code
+from kvchaos.judging.judge_run import exit_code
 from kvchaos.matrix.digests import installed_code
 from kvchaos.matrix.filling import Order, fill, utc_day
 from kvchaos.matrix.machine import LocalMachine
 from kvchaos.matrix.work import WHOLE, parse_shard
-from kvchaos.order import in_order
 from kvchaos.paths import Workspace, cache_folder, matrix_runs_folder
-from kvchaos.scenario import load_scenario, scenario_files
+from kvchaos.planning.scenario_file import load_scenario, scenario_files
+from kvchaos.planning.scenario_order import in_order
 from kvchaos.servers.releases import find_release, known_releases
 
 RESULTS = Path("matrix")

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from kvchaos.campaign import clean_orphans
+from kvchaos.campaign.campaign import clean_orphans
 from kvchaos.cli.chosen_server import DEFAULT_SERVER
 from kvchaos.cli.plain_tables import plain_table, print_table
 from kvchaos.errors import UsageError

@@ -15,12 +15,12 @@ from history.plan import Scenario, StackName
 from kvchaos.cli.chosen_server import DEFAULT_SERVER, PLATFORMS
 from kvchaos.cli.run import DEFAULT_STACK
 from kvchaos.errors import UsageError
-from kvchaos.model import ensure_model
 from kvchaos.paths import cache_folder, models_folder, runs_folder
-from kvchaos.planning import Request, new_run_id
-from kvchaos.scenario import check_stack, find_scenario, load_scenario
-from kvchaos.served_model import tiny
+from kvchaos.planning.run_plan import Request, new_run_id
+from kvchaos.planning.scenario_file import check_stack, find_scenario, load_scenario
+from kvchaos.servers.served_model import tiny
 from kvchaos.servers.server_registry import ServerEnv, find_server
+from kvchaos.servers.tiny_model import ensure_model
 from kvchaos.stacks.command import Launch, Listening, RunFolders, plan_launch
 from kvchaos.stacks.compose.image_builder import server_of
 from kvchaos.stacks.compose.images import images_of

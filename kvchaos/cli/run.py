@@ -13,18 +13,18 @@ from rich.console import Console
 
 from history.plan import ClientKind, StackName
 from kvchaos.bugs.catalogue import known_bugs
-from kvchaos.campaign import clean_orphans, run_all
+from kvchaos.campaign.campaign import clean_orphans, run_all
 from kvchaos.cli.chosen_server import DEFAULT_SERVER, PLATFORMS, server_for
 from kvchaos.doctor import gpu
 from kvchaos.errors import UsageError
-from kvchaos.joining import MasterAddress, check_free, master_address
-from kvchaos.judging import exit_code
-from kvchaos.order import in_order
+from kvchaos.judging.judge_run import exit_code
 from kvchaos.paths import Workspace, cache_folder, runs_folder
-from kvchaos.planning import Request
+from kvchaos.planning.master_address import MasterAddress, check_free, master_address
+from kvchaos.planning.replay import replay_of
+from kvchaos.planning.run_plan import Request
+from kvchaos.planning.scenario_file import find_scenario, load_scenario, scenario_files
+from kvchaos.planning.scenario_order import in_order
 from kvchaos.prometheus.program import need_prometheus
-from kvchaos.replay import replay_of
-from kvchaos.scenario import find_scenario, load_scenario, scenario_files
 
 MAX_SEED = 2**62
 """Leaves room for repeats below the 2**63 that a plan can hold."""

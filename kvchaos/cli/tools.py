@@ -10,10 +10,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from kvchaos.browser import CHROMIUM
 from kvchaos.errors import UsageError
 from kvchaos.prometheus.program import PROMETHEUS
 from kvchaos.servers.install_progress import InstallProgress, shown
+from kvchaos.tools.browser import CHROMIUM
 from kvchaos.tools.installer import existing_tool, obtain
 from kvchaos.tools.tool import Tool, in_ci
 

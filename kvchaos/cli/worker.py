@@ -11,7 +11,7 @@ import typer
 
 from kvchaos.errors import UsageError
 from kvchaos.interrupts import Interrupted, interrupts
-from kvchaos.joining import MasterAddress, master_address
+from kvchaos.planning.master_address import MasterAddress, master_address
 from loadtests.child import HOME
 from loadtests.messages import EXIT_NOT_NEEDED
 from loadtests.open_files import raise_soft_limit

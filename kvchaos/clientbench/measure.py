@@ -31,7 +31,7 @@ from kvchaos.clientbench.step_figures import (
     StepRecords,
     step_figures,
 )
-from kvchaos.planning import write_plan
+from kvchaos.planning.run_plan import write_plan
 from kvchaos.stacks.process_usage import cpu_s
 from loadtests.mock.process import MockServer
 from loadtests.mock.sent import SentRecord

@@ -21,13 +21,13 @@ from kvchaos.conductor.fault_controller import FaultController, RunAborted
 from kvchaos.conductor.fault_targets import FaultTargets
 from kvchaos.conductor.handover import Handover, RunEnd
 from kvchaos.conductor.probe_client import ProbeClient
+from kvchaos.conductor.resource_sampler import ResourceSampler
 from kvchaos.conductor.server_lifecycle import ServerLifecycle
 from kvchaos.conductor.server_monitor import Incident, ServerMonitor
 from kvchaos.errors import UsageError
 from kvchaos.interrupts import Interrupted
 from kvchaos.prometheus.run_monitor import PrometheusMonitor
 from kvchaos.prometheus.scraper import Scraper
-from kvchaos.resources import ResourceSampler
 from kvchaos.stacks.network import NetworkProxy
 from kvchaos.stacks.server_files import ServerFiles
 from kvchaos.stacks.stack import ServerStartFailed, Stack

@@ -17,7 +17,7 @@ from typing import Any
 
 from kvchaos.doctor.check import GIB, Check, CheckState
 from kvchaos.errors import UsageError
-from kvchaos.served_model import hub_folder, hub_model
+from kvchaos.servers.served_model import hub_folder, hub_model
 from kvchaos.servers.server_registry import ServerEnv, find_server
 
 ENGINE = "Docker engine"

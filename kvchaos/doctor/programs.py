@@ -8,10 +8,10 @@ from pathlib import Path
 
 from uv import find_uv_bin
 
-from kvchaos import browser
 from kvchaos.doctor.check import Check, CheckState
 from kvchaos.prometheus import program
 from kvchaos.servers import debian, preload
+from kvchaos.tools import browser
 
 
 def examine(cache: Path) -> Iterator[Check]:

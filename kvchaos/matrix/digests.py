@@ -15,19 +15,19 @@ from history.plan import Scenario
 from kvchaos.bugs.expected import expectation_for
 from kvchaos.bugs.known_bug import KnownBug
 from kvchaos.paths import beside_packages
-from kvchaos.planning import declared_effects
+from kvchaos.planning.run_plan import declared_effects
 from kvchaos.servers.releases import find_release
 from loadtests.workloads import PATH_PARAM
 
 MAKING = (
     "chaos",
     "history/protocol",
-    "kvchaos/campaign.py",
+    "kvchaos/campaign/campaign.py",
     "kvchaos/conductor",
-    "kvchaos/model.py",
-    "kvchaos/planning.py",
-    "kvchaos/reuse.py",
-    "kvchaos/served_model.py",
+    "kvchaos/servers/tiny_model.py",
+    "kvchaos/planning/run_plan.py",
+    "kvchaos/campaign/server_pool.py",
+    "kvchaos/servers/served_model.py",
     "kvchaos/servers/install_server.py",
     "kvchaos/stacks",
     "loadtests",
@@ -39,9 +39,9 @@ JUDGING = (
     "history",
     "kvchaos/bugs/expected.py",
     "kvchaos/bugs/explaining.py",
-    "kvchaos/cut_short.py",
-    "kvchaos/expectation.py",
-    "kvchaos/judging.py",
+    "kvchaos/judging/cut_short.py",
+    "kvchaos/judging/expectation.py",
+    "kvchaos/judging/judge_run.py",
     "kvchaos/matrix/cell.py",
     "oracles",
 )

@@ -16,13 +16,13 @@ from history.reader import UnreadableRun
 from history.verdict import RunVerdict
 from kvchaos.bugs.catalogue import known_bugs
 from kvchaos.bugs.expected import expectation_for
-from kvchaos.campaign import run_all
+from kvchaos.campaign.campaign import run_all
 from kvchaos.errors import UsageError
 from kvchaos.interrupts import Interrupted
-from kvchaos.judging import judge_run_dir
+from kvchaos.judging.judge_run import judge_run_dir
 from kvchaos.matrix.digests import JUDGED_KEYS
 from kvchaos.paths import Workspace
-from kvchaos.planning import Request, declared_effects
+from kvchaos.planning.run_plan import Request, declared_effects
 from kvchaos.servers import install_server as installing
 from kvchaos.servers.install_progress import shown
 from kvchaos.servers.lock import exclusive

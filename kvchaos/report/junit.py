@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 
 from history.plan import RunPlan
 from history.verdict import OracleResult, RunVerdict
-from kvchaos.expectation import Standing, standing
+from kvchaos.judging.expectation import Standing, standing
 from kvchaos.report.finding_lines import cause_lines, evidence_lines
 
 # XML 1.0 has no way to write these, and server logs hold them (colour codes, for example).

@@ -5,7 +5,7 @@ from __future__ import annotations
 from history.plan import RunPlan
 from history.seals import Sealed
 from history.verdict import Outcome, RunVerdict, Verdict
-from kvchaos.expectation import standing
+from kvchaos.judging.expectation import standing
 from kvchaos.report.finding_lines import cause_lines, evidence_lines
 
 SYMBOLS = {Verdict.PASS: "✓", Verdict.FAIL: "✗", Verdict.UNKNOWN: "?"}

@@ -8,11 +8,11 @@ from rich.console import Console
 
 from history.plan import Scenario
 from history.reader import read_history
-from kvchaos.campaign import Front, run_one
-from kvchaos.judging import judge_run_dir
+from kvchaos.campaign.campaign import Front, run_one
+from kvchaos.judging.judge_run import judge_run_dir
 from kvchaos.paths import Workspace
-from kvchaos.planning import Request
-from kvchaos.scenario import find_scenario, load_scenario
+from kvchaos.planning.run_plan import Request
+from kvchaos.planning.scenario_file import find_scenario, load_scenario
 from kvchaos.selftest.alteration_score import score_alterations
 from kvchaos.selftest.kill_matrix import SessionScore, score_session
 from kvchaos.selftest.mutants.mutant import Session

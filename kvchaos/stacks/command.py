@@ -9,7 +9,7 @@ from packaging.version import Version
 
 from history.plan import ServerSettings
 from kvchaos.errors import UsageError
-from kvchaos.served_model import ServedModel
+from kvchaos.servers.served_model import ServedModel
 from kvchaos.servers.server_registry import ServerEnv
 from kvchaos.stacks.device import CPU, Device
 from kvchaos.stacks.kv_transfer import kv_transfer_config

@@ -9,8 +9,8 @@ from typing import Literal
 
 from history.plan import ServerSettings
 from kvchaos.errors import UsageError
-from kvchaos.model import BYTES_PER_TOKEN as TINY_TOKEN_BYTES
-from kvchaos.served_model import ServedModel
+from kvchaos.servers.served_model import ServedModel
+from kvchaos.servers.tiny_model import BYTES_PER_TOKEN as TINY_TOKEN_BYTES
 
 Platform = Literal["cpu", "cuda"]
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from history.plan import ServerSettings
-from kvchaos.served_model import ServedModel
+from kvchaos.servers.served_model import ServedModel
 from kvchaos.stacks.device import Device, tier_bytes
 
 CHAOS_CONNECTOR = "ChaosConnector"

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from history.plan import ServerSettings
-from kvchaos import model
 from kvchaos.paths import models_folder
 from kvchaos.prometheus.run_monitor import Prometheus
-from kvchaos.served_model import ServedModel, tiny
+from kvchaos.servers import tiny_model
+from kvchaos.servers.served_model import ServedModel, tiny
 from kvchaos.servers.server_registry import ServerEnv
 from kvchaos.stacks.command import HOST, Launch, Listening, plan_launch
 from kvchaos.stacks.device import device_of
@@ -54,7 +54,7 @@ class PreparedServer:
 
 def prepare_local(request: LaunchRequest, registry: ProcessRegistry) -> PreparedServer:
     """Processes of this machine. Raises UsageError."""
-    served = tiny(model.ensure_model(models_folder(request.cache)))
+    served = tiny(tiny_model.ensure_model(models_folder(request.cache)))
     listening = Listening(choose_port(request.port, request.host), request.host)
     folders = make_folders(request.run_dir, registry, request.parts)
     launch = plan_launch(

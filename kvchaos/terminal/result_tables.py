@@ -18,7 +18,7 @@ from rich.text import Text
 from history import layout
 from history.plan import RunPlan
 from history.verdict import OracleResult, Outcome, RunVerdict, Verdict
-from kvchaos.expectation import Standing, effect_text, standing
+from kvchaos.judging.expectation import Standing, effect_text, standing
 from kvchaos.report.finding_lines import cause_lines, evidence_lines
 from kvchaos.report.summary import OUTCOME_SYMBOLS, SEAL_TEXTS, SYMBOLS
 from kvchaos.terminal.estimate import about, counted

@@ -14,7 +14,7 @@ from typing import Literal
 from history.reader import UnreadableRun, read_history
 from history.seals import reseal
 from history.verdict import RunVerdict
-from kvchaos.judging import judge
+from kvchaos.judging.judge_run import judge
 from tests.alterations.draft import Draft, read_draft, write_draft
 from tests.alterations.kind import EXPECTATION, REFUSED, UNKNOWN, Kind, NotApplicable
 from tests.stored import SUFFIX, unpack

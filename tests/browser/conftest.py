@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from kvchaos.browser import ARGUMENTS, need_browser
+from kvchaos.tools.browser import ARGUMENTS, need_browser
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from history import layout
-from kvchaos.judging import judge_run_dir
+from kvchaos.judging.judge_run import judge_run_dir
 from tests.unit.histories import Run, clean_run
 from tests.unit.run_dirs import write_run
 from tests.unit.synthetic import PROMPT, failure, fault, make_plan

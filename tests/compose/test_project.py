@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from kvchaos.paths import cache_folder
-from kvchaos.served_model import HUB_MODEL_TOKEN_BYTES
+from kvchaos.servers.served_model import HUB_MODEL_TOKEN_BYTES
 from kvchaos.servers.server_registry import find_server
 from tests.server.bench import NEW, Bench, need, own_cache
 

@@ -11,8 +11,8 @@ import pytest
 
 from history import layout
 from kvchaos.paths import state_folder
+from kvchaos.planning.scenario_file import find_scenario, load_scenario
 from kvchaos.prometheus.config import ScrapeTargets, write_config
-from kvchaos.scenario import find_scenario, load_scenario
 from kvchaos.servers.server_registry import ServerEnv
 from kvchaos.stacks.compose.compose_stack import ComposeStack
 from kvchaos.stacks.compose.prepare_project import prepare_compose

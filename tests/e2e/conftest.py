@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kvchaos.paths import cache_folder
-from kvchaos.scenario import scenario_files
+from kvchaos.planning.scenario_file import scenario_files
 from kvchaos.servers.server_registry import ServerEnv, find_server
 
 

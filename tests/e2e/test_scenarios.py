@@ -11,12 +11,12 @@ import pytest
 from rich.console import Console
 
 from history.reader import read_plan
-from kvchaos.campaign import run_one
-from kvchaos.expectation import Standing, standing
-from kvchaos.judging import judge_run_dir
+from kvchaos.campaign.campaign import run_one
+from kvchaos.judging.expectation import Standing, standing
+from kvchaos.judging.judge_run import judge_run_dir
 from kvchaos.paths import Workspace, cache_folder
-from kvchaos.planning import Request
-from kvchaos.scenario import load_scenario
+from kvchaos.planning.run_plan import Request
+from kvchaos.planning.scenario_file import load_scenario
 from kvchaos.servers.server_registry import ServerEnv
 
 

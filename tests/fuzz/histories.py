@@ -17,7 +17,7 @@ from history import layout
 from history.plan import Expectation
 from history.reader import read_plan
 from kvchaos.cli.app import run as command_line
-from kvchaos.planning import declared_effects, write_plan
+from kvchaos.planning.run_plan import declared_effects, write_plan
 from tests.fuzz.kind import Kind
 from tests.fuzz.mutate import damage_tree, damaged_bytes, damaged_lines
 from tests.fuzz.removal import remove_part

@@ -15,8 +15,8 @@ from history.reader import read_plan
 from history.yaml_file import dump_yaml, load_yaml
 from kvchaos.conductor.fault_targets import inside_of
 from kvchaos.errors import UsageError
-from kvchaos.planning import swarm, write_plan
-from kvchaos.scenario import check_stack, find_scenario, load_scenario, scenario_files
+from kvchaos.planning.run_plan import swarm, write_plan
+from kvchaos.planning.scenario_file import check_stack, find_scenario, load_scenario, scenario_files
 from tests.fuzz.kind import ACCEPTED, Kind
 from tests.fuzz.mutate import damage_tree, damaged_bytes, damaged_lines
 from tests.unit.synthetic import make_plan

@@ -9,7 +9,7 @@ from random import Random
 from history.plan import Param
 from history.yaml_file import dump_yaml
 from kvchaos.errors import UsageError
-from kvchaos.scenario import find_scenario
+from kvchaos.planning.scenario_file import find_scenario
 from loadtests import workloads
 from loadtests.workloads.trace import Trace
 from tests.fuzz.kind import ACCEPTED, Kind

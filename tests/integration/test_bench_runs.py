@@ -32,8 +32,8 @@ from kvchaos.bench.slo import Slo
 from kvchaos.cli.app import run as command_line
 from kvchaos.errors import UsageError
 from kvchaos.paths import Workspace
-from kvchaos.planning import Request
-from kvchaos.scenario import load_scenario
+from kvchaos.planning.run_plan import Request
+from kvchaos.planning.scenario_file import load_scenario
 from kvchaos.stacks.attach import AttachedServer
 from tests.unit import benching
 from tests.unit.benching import bench, bench_run

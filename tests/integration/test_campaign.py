@@ -16,10 +16,10 @@ from rich.console import Console
 
 from history import layout
 from history.reader import read_history
-from kvchaos.campaign import run_all
+from kvchaos.campaign.campaign import run_all
 from kvchaos.errors import UsageError
-from kvchaos.judging import judge_run_dir
-from kvchaos.planning import Request
+from kvchaos.judging.judge_run import judge_run_dir
+from kvchaos.planning.run_plan import Request
 from kvchaos.stacks.orphans import end_and_remove, find_orphans
 from tests.unit.conducting import (
     ROOT,
@@ -257,7 +257,7 @@ def test_a_load_worker_on_a_full_disk_leaves_a_run_that_is_unknown_and_says_why(
 
 def judged_after(bench: Running, run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The complaint about a run that has left this directory."""
-    monkeypatch.setattr("kvchaos.campaign.run_one", lambda *_: (run_dir, False))
+    monkeypatch.setattr("kvchaos.campaign.campaign.run_one", lambda *_: (run_dir, False))
     with pytest.raises(UsageError) as caught:
         run_all([bench.request(SLOW)], bench.places(), Console(file=io.StringIO()))
     return str(caught.value)
@@ -297,7 +297,7 @@ def test_what_was_judged_is_shown_whatever_ends_the_campaign(
             return run_dir, False
         raise end
 
-    monkeypatch.setattr("kvchaos.campaign.run_one", run_one)
+    monkeypatch.setattr("kvchaos.campaign.campaign.run_one", run_one)
     first = bench.request(SLOW)
     text = io.StringIO()
     with pytest.raises(type(end)):

@@ -35,7 +35,7 @@ from history.protocol.outside import Paused
 from history.reader import History, read_history, read_plan
 from history.seals import check
 from history.verdict import RunVerdict, Verdict
-from kvchaos.campaign import run_all
+from kvchaos.campaign.campaign import run_all
 from kvchaos.cli.app import run as command_line
 from kvchaos.conductor.fault_controller import FaultController, LeaseLost
 from kvchaos.errors import UsageError

@@ -14,7 +14,7 @@ from kvchaos.matrix.cell import Cell
 from kvchaos.matrix.filling import Order, fill
 from kvchaos.matrix.machine import LocalMachine
 from kvchaos.matrix.store import read_results
-from kvchaos.scenario import load_scenario
+from kvchaos.planning.scenario_file import load_scenario
 from kvchaos.servers.server_registry import server_folder
 from tests.unit.conducting import Bench, register_fake, scenario, verdict_of, write_scenario
 from tests.unit.matrix_room import CODE

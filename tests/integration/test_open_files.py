@@ -16,8 +16,8 @@ from history import layout
 from history.lines import read_lines
 from history.plan import Scenario
 from history.records import ClientRecord, RequestRecord
-from kvchaos import connections
-from kvchaos.connections import of_run
+from kvchaos.planning import open_file_limits
+from kvchaos.planning.open_file_limits import of_run
 from loadtests import open_files
 from loadtests.open_files import ENOUGH, SPARE, target
 from tests.unit.conducting import scenario
@@ -113,7 +113,7 @@ def files(plan: Scenario, workers: int = 1, *, stack: str = "local", joined: boo
 
 def test_each_kind_of_process_needs_its_connections() -> None:
     needs = files(planned(1500), workers=4)
-    assert list(needs.values()) == [375 + SPARE, 1500 + connections.SERVER_SPARE]
+    assert list(needs.values()) == [375 + SPARE, 1500 + open_file_limits.SERVER_SPARE]
 
 
 def test_a_proxy_has_two_connections_for_each_request() -> None:
@@ -122,7 +122,7 @@ def test_a_proxy_has_two_connections_for_each_request() -> None:
 
 def test_crowds_connect_from_the_conductor_to_the_server() -> None:
     needs = files(planned(100, STORM)).values()
-    assert {700 + SPARE, 800 + connections.SERVER_SPARE} <= set(needs)
+    assert {700 + SPARE, 800 + open_file_limits.SERVER_SPARE} <= set(needs)
 
 
 def test_containers_and_other_machines_have_limits_of_their_own() -> None:
@@ -130,7 +130,7 @@ def test_containers_and_other_machines_have_limits_of_their_own() -> None:
 
 
 def test_no_more_connections_than_requests_are_counted() -> None:
-    assert list(files(planned(9000), joined=True).values()) == [5000 + connections.SERVER_SPARE]
+    assert list(files(planned(9000), joined=True).values()) == [5000 + open_file_limits.SERVER_SPARE]
 
 
 def test_the_lean_client_opens_more_connections_than_the_soft_limit(tmp_path: Path) -> None:

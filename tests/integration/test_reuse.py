@@ -22,10 +22,9 @@ from history.events import CleanState, ServerStart, ServerStop
 from history.reader import History, read_history
 from history.seals import check
 from history.verdict import Outcome, RunVerdict
-from kvchaos import campaign
-from kvchaos.campaign import InCampaign, run_all, run_one
-from kvchaos.planning import Request
-from kvchaos.reuse import (
+from kvchaos.campaign import campaign
+from kvchaos.campaign.campaign import InCampaign, run_all, run_one
+from kvchaos.campaign.server_pool import (
     CHANGED,
     FIRST_RUN,
     GRAFANA_STAYS,
@@ -34,6 +33,7 @@ from kvchaos.reuse import (
     Servers,
     obstacle_between,
 )
+from kvchaos.planning.run_plan import Request
 from kvchaos.stacks.stack import ServerStartFailed
 from oracles import transfer_invariants
 from oracles.views.windows import run_window

@@ -16,7 +16,7 @@ from rich.console import Console
 from history import layout
 from history.events import LeakProbe, PrometheusRead
 from history.reader import read_history
-from kvchaos.campaign import run_one
+from kvchaos.campaign.campaign import run_one
 from kvchaos.stacks.orphans import end_and_remove, find_orphans
 from oracles import metrics_crosscheck
 from tests.prometheus.reopened import reopened

@@ -30,9 +30,9 @@ from history.timed import D, Timed
 from history.verdict import OracleResult, RunVerdict
 from kvchaos.bugs.catalogue import known_bugs
 from kvchaos.errors import UsageError
-from kvchaos.order import in_order
 from kvchaos.paths import cache_folder
-from kvchaos.scenario import find_scenario, load_scenario, scenario_files
+from kvchaos.planning.scenario_file import find_scenario, load_scenario, scenario_files
+from kvchaos.planning.scenario_order import in_order
 from kvchaos.servers.server_registry import find_server
 from kvchaos.stacks.run_state import RunState
 

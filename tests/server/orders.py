@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from history.plan import ServerSettings
-from kvchaos.scenario import load_scenario, scenario_files
+from kvchaos.planning.scenario_file import load_scenario, scenario_files
 from tests.server.bench import NEW, Bench, RunDir, own_cache
 
 CAMPAIGN_S = 3600.0

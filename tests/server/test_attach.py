@@ -9,7 +9,7 @@ import pytest
 
 from history import layout
 from kvchaos.paths import state_folder
-from kvchaos.scenario import find_scenario, load_scenario
+from kvchaos.planning.scenario_file import find_scenario, load_scenario
 from kvchaos.servers.server_registry import find_server
 from kvchaos.stacks.prepare_server import LaunchRequest, PreparedServer, prepare_local
 from kvchaos.stacks.process_registry import ProcessRegistry

@@ -13,7 +13,7 @@ import pytest
 from history import layout
 from history.events import PhaseStart, ServerExit
 from history.records import CROWD
-from kvchaos.judging import judge_run_dir
+from kvchaos.judging.judge_run import judge_run_dir
 from oracles.effects.copy_faults import RECOVERED
 from oracles.views.abandoned import given_up
 from tests.server.bench import (

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from history.writer import LineWriter
+from kvchaos.campaign.server_pool import change_since_proof
 from kvchaos.conductor.conductor import LEDGER_QUIET_S
 from kvchaos.conductor.handover import Handover, RunEnd
+from kvchaos.planning.scenario_file import find_scenario, load_scenario
 from kvchaos.prometheus.scraper import Scraper
-from kvchaos.reuse import change_since_proof
-from kvchaos.scenario import find_scenario, load_scenario
 from kvchaos.servers.server_registry import find_server
 from kvchaos.stacks.command import HOST
 from kvchaos.stacks.kept_server import KeptServer

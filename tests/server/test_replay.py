@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kvchaos.planning import swarm
-from kvchaos.scenario import load_scenario
+from kvchaos.planning.run_plan import swarm
+from kvchaos.planning.scenario_file import load_scenario
 from tests.server.bench import OLD, SEED, Bench, RunDir
 from tests.server.prove_replays import SCENARIO, differences, fired
 

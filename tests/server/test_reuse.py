@@ -11,8 +11,8 @@ import pytest
 from history import layout
 from history.events import CleanState, ServerStart
 from history.reader import read_history
-from kvchaos.judging import judge_run_dir
-from kvchaos.reuse import FIRST_RUN
+from kvchaos.campaign.server_pool import FIRST_RUN
+from kvchaos.judging.judge_run import judge_run_dir
 from kvchaos.stacks.process_group import read_process
 from kvchaos.stacks.run_state import RunState
 from oracles.views.windows import run_window

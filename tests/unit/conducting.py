@@ -20,8 +20,8 @@ from history import layout
 from history.verdict import RunVerdict
 from history.yaml_file import dump_yaml
 from kvchaos.paths import Workspace
-from kvchaos.planning import Request
-from kvchaos.scenario import load_scenario
+from kvchaos.planning.run_plan import Request
+from kvchaos.planning.scenario_file import load_scenario
 from kvchaos.servers.server_registry import ServerEnv, server_folder, write_server
 from kvchaos.stacks.process_group import PROC, read_process
 from kvchaos.stacks.run_state import RunState

@@ -11,7 +11,7 @@ from pathlib import Path
 from history import layout
 from history.plan import PhaseSpec
 from kvchaos.clientbench.measure import MeasureOptions, plan_for
-from kvchaos.planning import write_plan
+from kvchaos.planning.run_plan import write_plan
 from loadtests.mock.process import MockServer
 from loadtests.mock.settings import Fixed, Settings
 from loadtests.processes import LoadProcesses

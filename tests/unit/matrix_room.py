@@ -13,7 +13,7 @@ from kvchaos.errors import UsageError
 from kvchaos.matrix.digests import Code
 from kvchaos.matrix.filling import Order, fill
 from kvchaos.matrix.machine import OnRow
-from kvchaos.scenario import find_scenario, load_scenario
+from kvchaos.planning.scenario_file import find_scenario, load_scenario
 from kvchaos.servers.server_registry import ServerEnv
 from kvchaos.terminal.result_tables import CampaignRow
 

@@ -12,9 +12,9 @@ from history.plan import Expectation, FaultSpec, RunPlan, Trigger
 from history.protocol.schedule import Value
 from history.records import FIRINGS
 from history.verdict import RunVerdict
-from kvchaos.expectation import Standing, standing
-from kvchaos.judging import judge
-from kvchaos.planning import declared_effects
+from kvchaos.judging.expectation import Standing, standing
+from kvchaos.judging.judge_run import judge
+from kvchaos.planning.run_plan import declared_effects
 from tests.unit.histories import Run, clean_run
 from tests.unit.synthetic import MS, make_plan
 

@@ -12,7 +12,7 @@ from history.plan import Scenario
 from kvchaos.bench.bench_scenarios import CLIENT_MS, at_rates, base_of, closed, with_settings
 from kvchaos.bench.sides import side_of
 from kvchaos.errors import UsageError
-from kvchaos.scenario import find_scenario, load_scenario
+from kvchaos.planning.scenario_file import find_scenario, load_scenario
 from tests.unit.conducting import scenario, write_scenario
 
 

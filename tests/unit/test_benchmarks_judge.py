@@ -17,7 +17,7 @@ from benchmarks.soak.write import write_soak
 from history import layout
 from history.reader import read_history
 from history.verdict import Verdict
-from kvchaos.judging import judge
+from kvchaos.judging.judge_run import judge
 from oracles import faults
 
 REQUESTS = 1000

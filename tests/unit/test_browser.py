@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from kvchaos.browser import NAMES, VARIABLE, find_browser
 from kvchaos.paths import CACHE_VARIABLE
+from kvchaos.tools.browser import NAMES, VARIABLE, find_browser
 
 
 def program(folder: Path, name: str) -> Path:

@@ -12,7 +12,7 @@ from history.plan import Expectation, Scenario
 from kvchaos.bugs.catalogue import known_bugs, parse_bug
 from kvchaos.bugs.expected import certain_somewhere, expectation_for, expected_somewhere
 from kvchaos.bugs.known_bug import KnownBug
-from kvchaos.scenario import find_scenario, load_scenario
+from kvchaos.planning.scenario_file import find_scenario, load_scenario
 from tests.unit.synthetic import make_plan
 
 DIES: dict[str, object] = {"scenario": "mine", "always": ["server-alive/died"]}

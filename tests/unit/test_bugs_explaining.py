@@ -15,8 +15,8 @@ from history.reader import read_history
 from history.verdict import RunVerdict
 from kvchaos.bugs.catalogue import known_bugs
 from kvchaos.bugs.expected import of_bugs
-from kvchaos.judging import judge, judge_run_dir
-from kvchaos.planning import write_plan
+from kvchaos.judging.judge_run import judge, judge_run_dir
+from kvchaos.planning.run_plan import write_plan
 from kvchaos.report.finding_lines import bug_text, cause_lines
 from tests.unit.histories import Run
 from tests.unit.run_dirs import write_run

@@ -12,7 +12,7 @@ from history.verdict import Cause, OracleResult, Verdict
 from kvchaos.bugs.catalogue import find_bug, known_bugs
 from kvchaos.bugs.expected import of_bugs
 from kvchaos.bugs.explaining import bug_results, by_bugs, is_about
-from kvchaos.expectation import weigh
+from kvchaos.judging.expectation import weigh
 
 DECREASED = "counters/decreased"
 QUEUE = 'vllm:request_queue_time_seconds_sum{engine="0"}'

@@ -9,7 +9,7 @@ import pytest
 from history.finding import Finding, metric
 from history.reader import read_history
 from history.verdict import OracleResult, RunVerdict, Verdict
-from kvchaos.judging import judge
+from kvchaos.judging.judge_run import judge
 from oracles import alive
 from oracles.causes import causes
 from oracles.signatures import Raised, first_raised

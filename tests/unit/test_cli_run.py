@@ -10,7 +10,7 @@ import pytest
 from kvchaos.cli import run as run_cli
 from kvchaos.cli.app import run as command_line
 from kvchaos.paths import Workspace
-from kvchaos.planning import Request
+from kvchaos.planning.run_plan import Request
 from kvchaos.terminal.result_tables import CampaignRow
 from tests.unit.conducting import SERVER, register_fake, scenario, write_scenario
 

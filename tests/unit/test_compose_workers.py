@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from kvchaos.cli.app import run as command_line
-from kvchaos.joining import DEFAULT_HOST, DEFAULT_PORT
+from kvchaos.planning.master_address import DEFAULT_HOST, DEFAULT_PORT
 from kvchaos.stacks.compose.project import project_files
 
 ROOT = Path(__file__).parents[2]

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from kvchaos.cli.app import run
-from kvchaos.connections import of_run
 from kvchaos.doctor import disk, limits, machine, programs
 from kvchaos.doctor.check import GIB, MIB, Check, CheckState
 from kvchaos.doctor.examine import examine
 from kvchaos.doctor.limits import Quota
-from kvchaos.scenario import load_scenario, scenario_files
+from kvchaos.planning.open_file_limits import of_run
+from kvchaos.planning.scenario_file import load_scenario, scenario_files
 from kvchaos.servers.server_registry import MARKER, ServerEnv, server_folder, write_server
 
 FREE = resource.RLIM_INFINITY

@@ -11,9 +11,9 @@ from packaging.version import Version
 from history.plan import Expectation
 from history.reader import History, read_history
 from history.verdict import FaultEffect
-from kvchaos.expectation import Standing
-from kvchaos.judging import judge
-from kvchaos.planning import declared_effects
+from kvchaos.judging.expectation import Standing
+from kvchaos.judging.judge_run import judge
+from kvchaos.planning.run_plan import declared_effects
 from oracles import ORACLES
 from tests.stored import DATA, unpack
 from tests.unit.histories import clean_run

@@ -11,7 +11,7 @@ from benchmarks import example
 from benchmarks.verdict_image import DEMO, EXAMPLE, verdict_image
 from history import layout
 from kvchaos.errors import UsageError
-from kvchaos.judging import judge_run_dir
+from kvchaos.judging.judge_run import judge_run_dir
 from tests.unit.conducting import verdict_of
 from tests.unit.histories import clean_run
 from tests.unit.run_dirs import write_run

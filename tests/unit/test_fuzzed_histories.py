@@ -21,7 +21,7 @@ from history.finding import phase
 from history.reader import UnreadableRun
 from history.verdict import OracleResult, RunVerdict, Verdict
 from kvchaos.cli.app import run as command_line
-from kvchaos.judging import judge_run_dir
+from kvchaos.judging.judge_run import judge_run_dir
 from tests.unit.conducting import verdict_of
 from tests.unit.histories import clean_run
 from tests.unit.run_dirs import write_run

@@ -16,7 +16,7 @@ from history.reader import UnreadableRun, read_events, read_history
 from history.records import Event
 from history.timed import Timed, typed
 from history.writer import LineWriter
-from kvchaos.judging import judge, judge_run_dir
+from kvchaos.judging.judge_run import judge, judge_run_dir
 from tests.unit.histories import clean_run
 from tests.unit.run_dirs import note_evidence, write_run
 from tests.unit.synthetic import SECOND, fault, held, make_plan

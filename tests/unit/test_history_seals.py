@@ -13,7 +13,7 @@ from history.reader import UnreadableRun, read_history
 from history.seals import NOT_SEALED, FileSeal, Seals, check, reseal, seal
 from history.verdict import RunVerdict
 from kvchaos.cli.app import run as command_line
-from kvchaos.judging import judge_run_dir
+from kvchaos.judging.judge_run import judge_run_dir
 from tests.unit.histories import clean_run
 from tests.unit.run_dirs import note_evidence, write_run
 from tests.unit.synthetic import fault, make_plan

@@ -13,9 +13,9 @@ from history.finding import SERVER, Finding, Gap
 from history.plan import Expectation
 from history.reader import History, UnreadableRun
 from history.verdict import Cause, OracleResult, Outcome, RunVerdict, Verdict
-from kvchaos.cut_short import cut_short
-from kvchaos.expectation import Standing, standing, unexpected, weigh
-from kvchaos.judging import CRASHES, exit_code, judge, judge_run_dir, run_oracle
+from kvchaos.judging.cut_short import cut_short
+from kvchaos.judging.expectation import Standing, standing, unexpected, weigh
+from kvchaos.judging.judge_run import CRASHES, exit_code, judge, judge_run_dir, run_oracle
 from oracles import Oracle
 from tests.unit.histories import clean_run
 from tests.unit.run_dirs import write_run

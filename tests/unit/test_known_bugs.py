@@ -14,7 +14,7 @@ from kvchaos.bugs.catalogue import find_bug, known_bugs, load_bugs
 from kvchaos.bugs.known_bug import KnownBug
 from kvchaos.bugs.text import bug_lines, into_page, reproduce
 from kvchaos.cli.app import run
-from kvchaos.scenario import scenario_files
+from kvchaos.planning.scenario_file import scenario_files
 
 PAGE = Path(__file__).parents[2] / "docs" / "known-bugs.md"
 GOOD: dict[str, Any] = {

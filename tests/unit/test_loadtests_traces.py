@@ -9,7 +9,7 @@ import pytest
 
 from history.arrivals import Poisson, Recorded
 from history.plan import Param, WorkloadSpec
-from kvchaos.scenario import load_scenario
+from kvchaos.planning.scenario_file import load_scenario
 from loadtests.arrivals import due_times
 from loadtests.traces import FORMATS
 from loadtests.traces.entry import Entry

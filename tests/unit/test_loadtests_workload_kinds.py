@@ -10,7 +10,7 @@ import jinja2
 import pytest
 
 from history.plan import Param, WorkloadSpec
-from kvchaos.model import CHAT_TEMPLATE
+from kvchaos.servers.tiny_model import CHAT_TEMPLATE
 from loadtests.workloads import Workload, build
 from loadtests.workloads.dialogue import OVERHEAD, as_dialogue, rendered
 from loadtests.workloads.prompt import Prompt, Sampling

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from history.verdict import OracleResult, RunVerdict, Verdict
-from kvchaos.judging import judge as judge_run
+from kvchaos.judging.judge_run import judge as judge_run
 from oracles import alive, client, drained, faults, progress
 from tests.unit.found import finding_of, gap_kinds, gap_of
 from tests.unit.histories import Run, clean_run

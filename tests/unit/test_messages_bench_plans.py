@@ -10,7 +10,7 @@ from history.plan import Scenario
 from kvchaos.bench.bench_scenarios import at_rates, base_of, with_settings
 from kvchaos.bench.sides import side_of
 from kvchaos.errors import UsageError
-from kvchaos.scenario import load_scenario
+from kvchaos.planning.scenario_file import load_scenario
 from tests.unit.conducting import scenario, write_scenario
 
 

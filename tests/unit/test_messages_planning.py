@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from kvchaos import planning
 from kvchaos.errors import UsageError
-from kvchaos.planning import make_run_dir
+from kvchaos.planning import run_plan
+from kvchaos.planning.run_plan import make_run_dir
 
 
 def test_a_directory_that_is_there_is_never_taken_again(tmp_path: Path) -> None:
@@ -22,7 +22,7 @@ def test_a_disk_that_is_nearly_full_is_told_before_anything_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there = os.statvfs(tmp_path)
-    few = (planning.NEEDED_BYTES - 1) // there.f_frsize
+    few = (run_plan.NEEDED_BYTES - 1) // there.f_frsize
     nearly_full = os.statvfs_result((*there[:4], few, *there[5:]))
     monkeypatch.setattr(os, "statvfs", lambda path: nearly_full)
     with pytest.raises(UsageError, match="less than 200 MiB free; make room, or set KVCHAOS_RUNS"):

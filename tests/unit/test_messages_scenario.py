@@ -9,7 +9,7 @@ import pytest
 
 from history.plan import StackName
 from kvchaos.errors import UsageError
-from kvchaos.scenario import check_stack, find_scenario, load_scenario
+from kvchaos.planning.scenario_file import check_stack, find_scenario, load_scenario
 
 
 def assert_one_line(error: UsageError, path: Path) -> None:

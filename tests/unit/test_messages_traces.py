@@ -8,7 +8,7 @@ import pytest
 
 from history.plan import Param, WorkloadSpec
 from kvchaos.errors import UsageError
-from kvchaos.scenario import load_scenario
+from kvchaos.planning.scenario_file import load_scenario
 from loadtests.traces import FORMATS
 from loadtests.traces.file import LONGEST_LINE, Cut, TraceFile
 from loadtests.workloads import build

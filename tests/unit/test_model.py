@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from kvchaos import model
+from kvchaos.servers import tiny_model
 
 FINGERPRINT = "cc48e3b96dcdc388aae7e47f9ac985d41aac9e9159d8bff6ded987cf83f7269a"
 """Give FORMAT a new name whenever this changes, and WEIGHTS one when the answers change with it."""
@@ -20,31 +20,32 @@ FINGERPRINT = "cc48e3b96dcdc388aae7e47f9ac985d41aac9e9159d8bff6ded987cf83f7269a"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return model.ensure_model(tmp_path_factory.mktemp("models"))
+    return tiny_model.ensure_model(tmp_path_factory.mktemp("models"))
 
 
 def test_files_are_the_same_bytes_on_every_machine(folder: Path) -> None:
-    assert model.fingerprint(folder) == FINGERPRINT
+    assert tiny_model.fingerprint(folder) == FINGERPRINT
 
 
 def test_fingerprint_sees_one_changed_byte(tmp_path: Path) -> None:
-    folder = model.ensure_model(tmp_path)
+    folder = tiny_model.ensure_model(tmp_path)
     weights = folder / "model.safetensors"
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    assert model.fingerprint(folder) != FINGERPRINT
+    assert tiny_model.fingerprint(folder) != FINGERPRINT
 
 
 def test_fingerprint_sees_a_renamed_file(tmp_path: Path) -> None:
-    folder = model.ensure_model(tmp_path)
+    folder = tiny_model.ensure_model(tmp_path)
     (folder / "config.json").rename(folder / "configuration.json")
-    assert model.fingerprint(folder) != FINGERPRINT
+    assert tiny_model.fingerprint(folder) != FINGERPRINT
 
 
 def test_two_processes_at_once_both_get_the_whole_model(tmp_path: Path) -> None:
     program = (
-        "import sys, pathlib; from kvchaos import model; print(model.ensure_model(pathlib.Path(sys.argv[1])))"
+        "import sys, pathlib; from kvchaos.servers import tiny_model; "
+        "print(tiny_model.ensure_model(pathlib.Path(sys.argv[1])))"
     )
     both = [
         subprocess.Popen([sys.executable, "-c", program, tmp_path], stdout=subprocess.PIPE, text=True)
@@ -52,30 +53,30 @@ def test_two_processes_at_once_both_get_the_whole_model(tmp_path: Path) -> None:
     ]
     answers = [process.communicate(timeout=120)[0].strip() for process in both]
     assert [process.returncode for process in both] == [0, 0]
-    assert answers == [str(tmp_path / model.FORMAT)] * 2
-    assert model.fingerprint(tmp_path / model.FORMAT) == FINGERPRINT
-    assert [path.name for path in tmp_path.iterdir()] == [model.FORMAT], "a draft was left behind"
+    assert answers == [str(tmp_path / tiny_model.FORMAT)] * 2
+    assert tiny_model.fingerprint(tmp_path / tiny_model.FORMAT) == FINGERPRINT
+    assert [path.name for path in tmp_path.iterdir()] == [tiny_model.FORMAT], "a draft was left behind"
 
 
 def test_a_draft_without_weights_is_not_taken_for_the_model(tmp_path: Path) -> None:
     """A killed process leaves a draft under another name; the model is made anew beside it."""
-    draft = tmp_path / f".{model.FORMAT}-killed"
+    draft = tmp_path / f".{tiny_model.FORMAT}-killed"
     draft.mkdir()
     (draft / "config.json").write_text("{}")
-    assert model.fingerprint(model.ensure_model(tmp_path)) == FINGERPRINT
+    assert tiny_model.fingerprint(tiny_model.ensure_model(tmp_path)) == FINGERPRINT
 
 
 def test_a_folder_of_that_name_without_weights_is_an_error(tmp_path: Path) -> None:
-    broken = tmp_path / model.FORMAT
+    broken = tmp_path / tiny_model.FORMAT
     broken.mkdir()
     (broken / "config.json").write_text("{}")
-    with pytest.raises(OSError, match=model.FORMAT):
-        model.ensure_model(tmp_path)
+    with pytest.raises(OSError, match=tiny_model.FORMAT):
+        tiny_model.ensure_model(tmp_path)
 
 
 def test_a_second_call_does_not_touch_the_files(folder: Path) -> None:
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
-    assert model.ensure_model(folder.parent) == folder
+    assert tiny_model.ensure_model(folder.parent) == folder
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
 
 
@@ -129,7 +130,7 @@ def test_no_merges_join_bytes_into_longer_tokens(folder: Path) -> None:
 def test_every_id_of_the_output_layer_can_be_decoded(folder: Path) -> None:
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
     known = set(tokenizer["model"]["vocab"].values()) | {token["id"] for token in tokenizer["added_tokens"]}
-    assert known == set(range(model.VOCAB_SIZE))
+    assert known == set(range(tiny_model.VOCAB_SIZE))
 
 
 def test_a_chat_can_be_written_as_a_prompt(folder: Path) -> None:

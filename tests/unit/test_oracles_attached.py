@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from history.verdict import Verdict
-from kvchaos.judging import judge
+from kvchaos.judging.judge_run import judge
 from oracles import accounting, judges_of, offload
 from tests.unit.histories import Run, clean_run
 from tests.unit.synthetic import make_plan

@@ -10,7 +10,7 @@ from history.percentile import percentile
 from history.reader import History
 from history.records import ClientRecord
 from history.verdict import Verdict
-from kvchaos.judging import judge as judge_run
+from kvchaos.judging.judge_run import judge as judge_run
 from oracles.client import judge
 from tests.unit.found import gap_of
 from tests.unit.histories import Run, clean_run

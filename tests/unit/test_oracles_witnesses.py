@@ -8,7 +8,7 @@ import pytest
 
 from history.finding import SERVER, Subject, metric
 from history.verdict import OracleResult, Verdict
-from kvchaos.judging import judge as judge_all
+from kvchaos.judging.judge_run import judge as judge_all
 from oracles.metrics_crosscheck import judge
 from tests.unit.found import gap_of
 from tests.unit.histories import Run, Scrape, clean_run

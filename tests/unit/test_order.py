@@ -6,8 +6,8 @@ from itertools import pairwise
 
 from history.plan import Scenario
 from kvchaos.bugs.catalogue import known_bugs
-from kvchaos.order import FIRST, in_order
-from kvchaos.scenario import load_scenario, scenario_files
+from kvchaos.planning.scenario_file import load_scenario, scenario_files
+from kvchaos.planning.scenario_order import FIRST, in_order
 from tests.unit.synthetic import make_plan
 
 

@@ -13,10 +13,10 @@ from packaging.version import Version
 from history.performance import PhaseBounds
 from history.plan import AllowedLine, Limits, PhaseSpec, Scenario, ServerSettings, Trigger, WorkloadSpec
 from history.reader import read_plan
-from kvchaos.planning import Request, git_state, host, make_run_dir, new_run_id, resolve, write_plan
+from kvchaos.planning.run_plan import Request, git_state, host, make_run_dir, new_run_id, resolve, write_plan
+from kvchaos.planning.scenario_file import find_scenario, load_scenario
 from kvchaos.report.summary import repeat_command
-from kvchaos.scenario import find_scenario, load_scenario
-from kvchaos.served_model import ServedModel
+from kvchaos.servers.served_model import ServedModel
 from kvchaos.servers.server_registry import ServerEnv
 from kvchaos.stacks.command import Listening, RunFolders, plan_launch
 from tests.unit.synthetic import fault, latency_plan, make_plan

@@ -9,7 +9,7 @@ import yaml
 from packaging.version import Version
 
 from chaos.inside.faults import KINDS
-from kvchaos.scenario import load_scenario
+from kvchaos.planning.scenario_file import load_scenario
 from tests.server.proof.cases import Proof, all_proofs, scenario_of
 
 NEWEST = Version("0.32.0")

@@ -11,8 +11,8 @@ from history.plan import FaultSpec, Scenario, Trigger
 from history.protocol.schedule import Trigger as InsideTrigger
 from history.records import FaultEvent, FaultRecord
 from kvchaos.errors import UsageError
-from kvchaos.planning import swarm
-from kvchaos.replay import fired_arrivals, nailed, replay_of
+from kvchaos.planning.replay import fired_arrivals, nailed, replay_of
+from kvchaos.planning.run_plan import swarm
 from tests.unit.histories import clean_run
 from tests.unit.run_dirs import write_run
 from tests.unit.synthetic import fault, make_plan

@@ -9,7 +9,7 @@ import pytest
 from history.finding import SERVER, Finding, Subject, log_line, metric, request
 from history.plan import Expectation
 from history.verdict import OracleResult, Verdict
-from kvchaos.judging import judge
+from kvchaos.judging.judge_run import judge
 from kvchaos.report.finding_lines import evidence_lines, finding_text
 from kvchaos.report.junit import junit_xml
 from kvchaos.report.summary import summary_text

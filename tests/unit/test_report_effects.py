@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 from rich.console import Console
 
-from kvchaos.judging import judge
+from kvchaos.judging.judge_run import judge
 from kvchaos.report.html.page_model import full_page
 from kvchaos.report.html.render import report_html
 from kvchaos.report.junit import junit_xml

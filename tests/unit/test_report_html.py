@@ -13,7 +13,7 @@ import pytest
 from history.events import Armed, Healed
 from history.plan import FaultSpec, Trigger
 from history.reader import History
-from kvchaos.judging import judge
+from kvchaos.judging.judge_run import judge
 from kvchaos.report.coverage import coverage
 from kvchaos.report.html.backdrop import armed_windows
 from kvchaos.report.html.page_model import PageDrawings, ReportPage, full_page

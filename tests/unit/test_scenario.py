@@ -14,7 +14,7 @@ from history.plan import Expectation, StackName
 from kvchaos.bugs.catalogue import known_bugs
 from kvchaos.bugs.expected import expectation_for
 from kvchaos.errors import UsageError
-from kvchaos.scenario import check_stack, find_scenario, load_scenario
+from kvchaos.planning.scenario_file import check_stack, find_scenario, load_scenario
 from tests.unit.conducting import write_scenario
 from tests.unit.test_messages_scenario import assert_one_line
 

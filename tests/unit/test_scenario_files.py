@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kvchaos.scenario import find_scenario, load_scenario, scenario_files
+from kvchaos.planning.scenario_file import find_scenario, load_scenario, scenario_files
 
 FILES = scenario_files()
 

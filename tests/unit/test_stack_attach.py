@@ -15,7 +15,7 @@ from packaging.version import Version
 from kvchaos.bugs.catalogue import known_bugs
 from kvchaos.bugs.expected import expectation_for
 from kvchaos.errors import UsageError
-from kvchaos.scenario import find_scenario, load_scenario
+from kvchaos.planning.scenario_file import find_scenario, load_scenario
 from kvchaos.stacks.attach import attached_scenario, inspect_server
 
 IDLE = 'vllm:num_requests_running{engine="0"} 0.0'

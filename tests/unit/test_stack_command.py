@@ -10,7 +10,7 @@ import pytest
 
 from chaos.inside import process_globals
 from history.plan import ServerSettings
-from kvchaos.served_model import HUB_MODEL_TOKEN_BYTES, ServedModel, hub_model
+from kvchaos.servers.served_model import HUB_MODEL_TOKEN_BYTES, ServedModel, hub_model
 from kvchaos.servers.server_registry import ServerEnv
 from kvchaos.stacks.command import Launch, Listening, RunFolders, check_settings, plan_launch
 from kvchaos.stacks.device import CPU, Device, device_of

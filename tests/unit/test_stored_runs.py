@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from history import layout
-from kvchaos.judging import judge_run_dir
+from kvchaos.judging.judge_run import judge_run_dir
 from tests.stored import DATA, unpack
 
 RUNS = sorted(DATA.glob("*.tar.xz"))

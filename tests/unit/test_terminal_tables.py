@@ -11,7 +11,7 @@ from rich.console import Console
 
 from history.plan import Expectation
 from history.verdict import Outcome, RunVerdict
-from kvchaos.judging import judge
+from kvchaos.judging.judge_run import judge
 from kvchaos.terminal.result_tables import CampaignRow, left_line, show_campaign, show_run, verdict_line
 from tests.unit.histories import Run, clean_run
 from tests.unit.synthetic import make_plan

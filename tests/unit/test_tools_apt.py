@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from kvchaos.browser import CHROMIUM
 from kvchaos.servers.commands import CommandFailed, Runner
 from kvchaos.servers.debian import parse_uris
+from kvchaos.tools.browser import CHROMIUM
 from kvchaos.tools.sources import AptSource, NotOffered, SourceUnavailable, from_playwright
 from tests.unit.fakes import Told, write_program
 from tests.unit.test_tools_install import TOOL

@@ -9,7 +9,7 @@ import yaml
 
 from history import yaml_file
 from history.yaml_file import MAX_DEPTH, BadYaml, dump_yaml, load_yaml, parse_yaml
-from kvchaos.scenario import scenario_files
+from kvchaos.planning.scenario_file import scenario_files
 
 LAUGHS = "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nd: &d [*c, *c]\n"
 

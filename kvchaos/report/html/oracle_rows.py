@@ -8,7 +8,7 @@ from history.finding import Finding
 from history.reader import History
 from history.records import RequestRecord
 from history.verdict import OracleResult, RunVerdict, Verdict
-from kvchaos.expectation import Standing, expected_oracles, standing
+from kvchaos.judging.expectation import Standing, expected_oracles, standing
 from kvchaos.report.finding_lines import finding_text
 from kvchaos.report.html.log_times import LogTimes
 from kvchaos.report.summary import SYMBOLS

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from history.reader import History
 from history.verdict import Outcome, RunVerdict
-from kvchaos.expectation import Standing
+from kvchaos.judging.expectation import Standing
 from kvchaos.report.coverage import STATES
 from kvchaos.report.finding_lines import clock
 from kvchaos.report.html.page_model import FILES, PageDrawings, ReportPage, bare_page, full_page

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from history import layout
 from history.plan import PrometheusPlan
-from kvchaos import model
 from kvchaos.errors import UsageError
 from kvchaos.paths import models_folder, state_folder
 from kvchaos.prometheus.local_process import DATA
 from kvchaos.prometheus.run_monitor import Prometheus
-from kvchaos.served_model import ServedModel, hub_folder, hub_model, tiny
+from kvchaos.servers import tiny_model
+from kvchaos.servers.served_model import ServedModel, hub_folder, hub_model, tiny
 from kvchaos.stacks.command import HOST, Launch, Listening, plan_launch
 from kvchaos.stacks.compose.cleanup import remove_orphaned_projects
 from kvchaos.stacks.compose.compose_prometheus import ComposePrometheus
@@ -129,7 +129,7 @@ def _make_folders(request: LaunchRequest) -> None:
 def _model(platform: Platform, cache: Path) -> tuple[ServedModel, Path | None]:
     """As the server sees it, and its folder on this machine if it has one."""
     if platform == "cpu":
-        folder = model.ensure_model(models_folder(cache))
+        folder = tiny_model.ensure_model(models_folder(cache))
         return replace(tiny(folder), name=MODEL_INSIDE), folder
     served = hub_model()
     if not Path(served.name).is_absolute():

@@ -12,7 +12,7 @@ from history.protocol.evidence import CopyDelayed
 from history.reader import History
 from history.records import DEADLINE_EXCEEDED, FaultRecord
 from history.verdict import Verdict
-from kvchaos.judging import judge
+from kvchaos.judging.judge_run import judge
 from oracles.answers import compare
 from oracles.effects.checks import missing_effect
 from oracles.effects.copy_faults import FAILED_BY_POLICY, RECOVERED

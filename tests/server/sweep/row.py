@@ -12,7 +12,7 @@ from packaging.specifiers import SpecifierSet
 from history.reader import History
 from history.records import FaultRecord
 from history.verdict import OracleResult
-from kvchaos.expectation import Standing, standing
+from kvchaos.judging.expectation import Standing, standing
 from oracles.answers import compare
 from oracles.effects.checks import missing_effect
 from oracles.faults import is_real

@@ -18,17 +18,17 @@ from history.plan import RunPlan
 from history.reader import UnreadableRun, read_events, read_plan
 from history.timed import typed
 from history.verdict import RunVerdict
+from kvchaos.campaign.server_pool import Provided, Servers
 from kvchaos.conductor.conductor import Conductor
-from kvchaos.connections import allow, of_run
 from kvchaos.errors import UsageError
 from kvchaos.interrupts import Interrupted, interrupts
-from kvchaos.judging import judge_run_dir
+from kvchaos.judging.judge_run import judge_run_dir
 from kvchaos.paths import Workspace, state_folder
-from kvchaos.planning import Request, make_run_dir, new_run_id, resolve, resolve_attached, write_plan
+from kvchaos.planning.open_file_limits import allow, of_run
+from kvchaos.planning.run_plan import Request, make_run_dir, new_run_id, resolve, resolve_attached, write_plan
+from kvchaos.planning.scenario_file import check_stack
 from kvchaos.prometheus.local_prometheus import local_prometheus
 from kvchaos.prometheus.run_monitor import create_monitor
-from kvchaos.reuse import Provided, Servers
-from kvchaos.scenario import check_stack
 from kvchaos.stacks.attach import AttachedServer
 from kvchaos.stacks.command import Launch
 from kvchaos.stacks.network import proxy_for

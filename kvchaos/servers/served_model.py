@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from kvchaos import model
+from kvchaos.servers import tiny_model
 
 MODEL_VARIABLE = "KVCHAOS_MODEL"
 REVISION_VARIABLE = "KVCHAOS_MODEL_REVISION"
@@ -36,7 +36,7 @@ class ServedModel:
 
 def tiny(folder: Path) -> ServedModel:
     """The model that is made on the spot. `folder` holds its files."""
-    return ServedModel(str(folder), model.fingerprint(folder), model.BYTES_PER_TOKEN)
+    return ServedModel(str(folder), tiny_model.fingerprint(folder), tiny_model.BYTES_PER_TOKEN)
 
 
 def hub_model(environ: Mapping[str, str] = os.environ) -> ServedModel:

@@ -29,11 +29,11 @@ from history.yaml_file import dump_yaml
 from kvchaos import __version__
 from kvchaos.bugs.catalogue import known_bugs
 from kvchaos.bugs.expected import expectation_for
+from kvchaos.bugs.release_range import contains
 from kvchaos.errors import UsageError
-from kvchaos.joining import MasterAddress
-from kvchaos.release_range import contains
-from kvchaos.scenario import check_fit
-from kvchaos.served_model import ServedModel
+from kvchaos.planning.master_address import MasterAddress
+from kvchaos.planning.scenario_file import check_fit
+from kvchaos.servers.served_model import ServedModel
 from kvchaos.servers.server_registry import ServerEnv, logprob_tolerance
 from kvchaos.stacks.attach import AttachedServer, attached_scenario
 from kvchaos.stacks.command import Launch
@@ -163,7 +163,7 @@ def _versions(request: Request, model_print: str) -> Versions:
         python=server.python_version,
         server_name=server.name,
         model=model_print,
-        git=git_state(Path(__file__).parent.parent),
+        git=git_state(Path(__file__).parents[2]),
         host=host(),
     )
 

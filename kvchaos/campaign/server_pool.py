@@ -20,7 +20,7 @@ from kvchaos.conductor import server_state
 from kvchaos.conductor.handover import Handover
 from kvchaos.interrupts import Interrupted
 from kvchaos.paths import Workspace, state_folder
-from kvchaos.planning import Request
+from kvchaos.planning.run_plan import Request
 from kvchaos.servers.server_registry import ServerEnv
 from kvchaos.stacks.attach import AttachedServer, AttachStack
 from kvchaos.stacks.command import HOST

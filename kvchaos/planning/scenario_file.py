@@ -16,9 +16,9 @@ from history.lines import one_line
 from history.plan import Expectation, Scenario, StackName
 from history.strict import first_problem
 from history.yaml_file import Value
+from kvchaos.bugs.release_range import range_problem
 from kvchaos.errors import UsageError
 from kvchaos.paths import beside_packages
-from kvchaos.release_range import range_problem
 from kvchaos.stacks.command import check_settings
 from kvchaos.yaml_model import read_model
 from loadtests import workloads

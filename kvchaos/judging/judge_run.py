@@ -17,8 +17,8 @@ from history.plan import RunPlan
 from history.reader import History, read_history
 from history.verdict import OracleResult, Outcome, RunVerdict, Verdict
 from kvchaos.bugs.explaining import bug_results, by_bugs
-from kvchaos.cut_short import cut_short
-from kvchaos.expectation import expected_oracles, weigh
+from kvchaos.judging.cut_short import cut_short
+from kvchaos.judging.expectation import expected_oracles, weigh
 from kvchaos.report.coverage import coverage_text
 from kvchaos.report.html.render import report_html
 from kvchaos.report.junit import junit_xml

@@ -1,0 +1,1 @@
+"""Several runs one after the other, and the servers that they share."""

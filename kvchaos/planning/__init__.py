@@ -1,0 +1,1 @@
+"""From scenario, server and seed to the resolved plan of a run: scenario files, replay, order, limits."""
