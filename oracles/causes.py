@@ -76,7 +76,8 @@ FOLLOWS = (
             offload.NAME,
         ),
     ),
-    *(Follows(rule, (*CLIENT_GAVE_UP, *LEAKS)) for rule in STALLS),
+    # A stall ends the load: the answers that were to be compared may be those that never came.
+    *(Follows(rule, (*CLIENT_GAVE_UP, *LEAKS), (answers.NAME,)) for rule in STALLS),
     Follows(progress.DEADLINE, (*CLIENT_GAVE_UP, *LEAKS), same_request=True),
 )
 """The first that is broken takes what follows from it; a cause is what none of the others brings."""

@@ -10,7 +10,7 @@ from history.finding import Finding, metric
 from history.reader import read_history
 from history.verdict import OracleResult, RunVerdict, Verdict
 from kvchaos.judging.judge_run import judge
-from oracles import alive
+from oracles import alive, progress
 from oracles.causes import causes
 from oracles.signatures import Raised, first_raised
 from tests.stored import DATA, unpack
@@ -124,6 +124,13 @@ def test_a_stall_takes_what_its_requests_hold_along(tmp_path: Path) -> None:
         "drained/gauge-not-zero",
         "transfer-invariants/load-never-ended",
     }
+
+
+def test_a_stall_takes_the_answers_along_that_never_came(tmp_path: Path) -> None:
+    history = read_history(unpack(DATA / "hang.tar.xz", tmp_path))
+    nothing = OracleResult(oracle="answers", verdict=Verdict.UNKNOWN, summary="no answer could be compared")
+    (cause,) = causes(history, [progress.judge(history), nothing])
+    assert (cause.rule, cause.inconclusive) == ("progress/deadlock", ["answers"])
 
 
 def test_a_green_run_has_no_cause(tmp_path: Path) -> None:
