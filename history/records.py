@@ -247,6 +247,8 @@ class ResourceRecord(Record, frozen=True, kw_only=True):
     """Of that, what no file is behind: heaps, stacks, tensors."""
     shm_bytes: Whole
     """Of the files under /dev/shm that the server has made and that are still there."""
+    zombies: Whole | None = None
+    """Children that have ended and that the server has not collected. None in runs of earlier versions."""
 
 
 class Event(Record, frozen=True, kw_only=True):

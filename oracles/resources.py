@@ -38,6 +38,8 @@ MORE_SHM = MIB
 """Buffers take pages as they are used."""
 MORE_SOCKETS = 8
 """Besides those that the load processes keep open."""
+MORE_ZOMBIES = 1
+"""One may end at that moment, and be collected in the next."""
 MORE_MEMORY_MIB = 64
 FRESH_NS = 10 * NS_PER_S
 """How old a sample may be that stands for a quiet moment. One is taken right before it."""
@@ -67,6 +69,10 @@ RULE_OF = {
     "open files": _rule("open-files", "The server has at most 8 files open more at the end."),
     "bytes under /dev/shm": _rule(
         "shared-memory", "The server has at most 1 MiB more shared memory at the end."
+    ),
+    "uncollected children": _rule(
+        "zombies",
+        f"At most {MORE_ZOMBIES} child more has ended at the end without being collected by the server.",
     ),
     "open sockets": _rule(
         "sockets", "The server has no more sockets at the end than its clients may have left open.", CLIENT
@@ -99,6 +105,7 @@ COUNTS = (
     Count("threads", lambda held: held.threads, POOL_THREADS),
     Count("open files", lambda held: held.files, 8),
     Count("bytes under /dev/shm", lambda held: held.shm_bytes, MORE_SHM),
+    Count("uncollected children", lambda held: held.zombies or 0, MORE_ZOMBIES),
 )
 
 
@@ -263,6 +270,7 @@ def _figures(moments: Sequence[Moment]) -> Figures:
         "files": held.files,
         "sockets": held.sockets,
         "shm_bytes": held.shm_bytes,
+        **({} if held.zombies is None else {"zombies": held.zombies}),
         "anonymous_bytes": held.anonymous_bytes,
     }
 

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from history import layout
@@ -23,7 +23,15 @@ from kvchaos.stacks.command import HOST, Launch, RunFolders, check_port
 from kvchaos.stacks.group_termination import end_group
 from kvchaos.stacks.health_check import wait_until_healthy
 from kvchaos.stacks.plugin import PLUGIN_PARTS, link_plugin
-from kvchaos.stacks.process_group import GroupState, Ownership, Process, group_state, send
+from kvchaos.stacks.process_group import (
+    GroupState,
+    Ownership,
+    Process,
+    every_process,
+    group_state,
+    send,
+    zombies_of,
+)
 from kvchaos.stacks.process_registry import ProcessRegistry
 from kvchaos.stacks.process_usage import usage_of
 from kvchaos.stacks.stack import GRACE_S, ServerNotStopped
@@ -152,7 +160,8 @@ class LocalStack:
         if self._process is None or self._ended is not None:
             return None
         group = self._registry.group(self._process.pid)
-        running = self.processes()
+        everyone = every_process()
+        running = self._processes([process for process in everyone if process.runs])
         if not running:
             return None
         usage = usage_of(process.pid for process in running)
@@ -168,13 +177,17 @@ class LocalStack:
             resident_bytes=usage.resident_bytes,
             anonymous_bytes=usage.anonymous_bytes,
             shm_bytes=shared_memory.bytes_of(self._registry.state.shm),
+            zombies=zombies_of(running, everyone),
         )
 
     def processes(self) -> tuple[Process, ...]:
         """Those of the server that run now, stopped ones among them; none when they are not proved ours."""
+        return self._processes(None)
+
+    def _processes(self, among: Sequence[Process] | None) -> tuple[Process, ...]:
         if self._process is None or self._ended is not None:
             return ()
-        state = group_state(self._registry.group(self._process.pid))
+        state = group_state(self._registry.group(self._process.pid), among=among)
         return state.processes if state.ownership is Ownership.OURS else ()
 
     def signal_one(self, pid: int, which: signal.Signals) -> None:

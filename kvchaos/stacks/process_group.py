@@ -84,10 +84,22 @@ def read_process(pid: int, proc: Path = PROC) -> Process | None:
     return Process(pid, name, state=fields[0], group=group, start_ticks=int(fields[19]), parent=parent)
 
 
+def every_process(proc: Path = PROC) -> list[Process]:
+    """All processes of this machine, zombies among them."""
+    entries = (read_process(int(entry.name), proc) for entry in proc.iterdir() if entry.name.isdecimal())
+    return [process for process in entries if process]
+
+
 def running(proc: Path = PROC) -> list[Process]:
     """All processes of this machine but zombies."""
-    entries = (read_process(int(entry.name), proc) for entry in proc.iterdir() if entry.name.isdecimal())
-    return [process for process in entries if process and process.runs]
+    return [process for process in every_process(proc) if process.runs]
+
+
+def zombies_of(parents: Iterable[Process], among: Iterable[Process]) -> int:
+    """How many children have ended that these processes have not collected. What is left to another parent is
+    for that one to collect."""
+    pids = {process.pid for process in parents}
+    return sum(process.parent in pids and not process.runs for process in among)
 
 
 def now_ticks() -> int:

@@ -130,6 +130,12 @@ CLIENT: Table = (
         _last("shm_bytes", lambda n: n + 64 * MIB),
     ),
     (
+        "resources/zombies",
+        "five children have ended and are not collected",
+        ("resources/zombies",),
+        _all_of(layout.RESOURCES, lambda lines: [line.update(zombies=5) for line in lines[-2:]]),
+    ),
+    (
         "resources/memory",
         "4 GiB more are in use at the end",
         ("resources/memory", "resources/memory-at-end"),

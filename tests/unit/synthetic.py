@@ -132,6 +132,7 @@ def held(now_ns: int, **changes: int) -> ResourceRecord:
         resident_bytes=2_000 << 20,
         anonymous_bytes=1_500 << 20,
         shm_bytes=100 << 10,
+        zombies=0,
     )
     return msgspec.structs.replace(usual, **changes)
 

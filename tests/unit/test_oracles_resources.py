@@ -42,7 +42,7 @@ def grow(run: Run, mib_at: Callable[[int], int]) -> None:
 def test_a_server_that_gives_everything_back_passes_with_its_figures() -> None:
     result = judge(clean_run().history())
     assert result.verdict is Verdict.PASS
-    assert result.checked == 5
+    assert result.checked == 6
     held = {name: result.figures[name] for name in ("moments", "processes", "threads", "files")}
     assert held == {"moments": 4, "processes": 3, "threads": 60, "files": 120}
 
@@ -55,6 +55,7 @@ def test_a_server_that_gives_everything_back_passes_with_its_figures() -> None:
         ("files", 9, "open-files"),
         ("sockets", 13, "sockets"),
         ("shm_bytes", MIB + 1, "shared-memory"),
+        ("zombies", 2, "zombies"),
     ],
 )
 def test_what_is_kept_beyond_its_bound_fails_with_both_figures(name: str, kept: int, rule: str) -> None:
@@ -68,6 +69,14 @@ def test_what_is_kept_beyond_its_bound_fails_with_both_figures(name: str, kept: 
     (finding,) = result.findings
     assert finding.figures == {"before": before, "after": before + kept, "allowed": kept - 1}
     assert [value for _, value in finding.samples] == [before, before + kept]
+
+
+def test_a_run_that_did_not_count_uncollected_children_is_judged_by_the_rest() -> None:
+    run = clean_run()
+    run.resources = [msgspec.structs.replace(record, zombies=None) for record in run.resources]
+    result = judge(run.history())
+    assert result.verdict is Verdict.PASS
+    assert "zombies" not in result.figures
 
 
 def test_what_a_load_takes_and_gives_back_is_no_leak() -> None:
@@ -89,7 +98,7 @@ def test_sockets_are_not_judged_where_no_client_told_how_many_it_has() -> None:
     run.client.clear()
     keep(run, 1, sockets=1000)
     result = judge(run.history())
-    assert (result.verdict, result.checked) == (Verdict.PASS, 4)
+    assert (result.verdict, result.checked) == (Verdict.PASS, 5)
 
 
 def test_memory_that_grows_round_by_round_fails() -> None:

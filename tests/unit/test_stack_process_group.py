@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from kvchaos.stacks.process_group import Group, Ownership, group_state, read_process
+from kvchaos.stacks.process_group import (
+    Group,
+    Ownership,
+    Process,
+    every_process,
+    group_state,
+    read_process,
+    zombies_of,
+)
 
 GROUP = Group(leader=500, start_ticks=1000, seen_ticks=2000, what="server")
 
@@ -83,3 +95,23 @@ def test_zombies_alone_are_no_group_to_end(proc: Path, state: str) -> None:
 
 def test_a_group_without_processes_has_ended(proc: Path) -> None:
     assert group_state(GROUP, proc).ownership is Ownership.ENDED
+
+
+def test_a_child_that_has_ended_is_a_zombie_until_it_is_collected() -> None:
+    me = read_process(os.getpid())
+    assert me is not None
+    before = zombies_of([me], every_process())
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    while (ended := read_process(child.pid)) is not None and ended.runs:
+        time.sleep(0.01)
+    assert zombies_of([me], every_process()) == before + 1
+    child.wait()
+    assert zombies_of([me], every_process()) == before
+
+
+def test_a_zombie_that_another_parent_must_collect_does_not_count() -> None:
+    me = Process(7, "python", "S", group=7, start_ticks=1, parent=1)
+    orphan = Process(8, "python", "Z", group=7, start_ticks=1, parent=1)
+    child = Process(9, "python", "Z", group=7, start_ticks=1, parent=7)
+    assert zombies_of([me], [me, orphan]) == 0
+    assert zombies_of([me], [me, orphan, child]) == 1

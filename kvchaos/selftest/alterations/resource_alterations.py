@@ -53,6 +53,7 @@ ALTERATIONS = (
     _more("threads", lambda usage: {"threads": usage.threads + 2 * resources.POOL_THREADS}),
     _more("open files", lambda usage: {"files": usage.files + 100}),
     _more("bytes under /dev/shm", lambda usage: {"shm_bytes": usage.shm_bytes + 10 * MIB}),
+    _more("uncollected children", lambda usage: {"zombies": (usage.zombies or 0) + 5}),
     Alteration(memory_room.MEMORY_AT_END, "10,000 MiB more at the end", partial(_at_end, _jumped)),
     Alteration(
         resources.GONE,

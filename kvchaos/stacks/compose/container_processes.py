@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from history.records import ResourceRecord
-from kvchaos.stacks.process_group import PROC, Process, read_process
+from kvchaos.stacks.process_group import PROC, Process, read_process, zombies_of
 from kvchaos.stacks.process_usage import GONE, usage_of
 from kvchaos.stacks.shared_memory import STAT_BLOCK_BYTES
 
@@ -30,7 +30,8 @@ def container_resources(leader_pid: int, container: str, proc: Path = PROC) -> R
     leader = read_process(leader_pid, proc)
     if leader is None or not _is_of(leader_pid, container, proc):
         return None
-    usage = usage_of(_tree(leader_pid, proc), proc)
+    tree = [process for pid in _tree(leader_pid, proc) if (process := read_process(pid, proc)) is not None]
+    usage = usage_of((process.pid for process in tree if process.runs), proc)
     shm = _shm_bytes(proc / str(leader_pid) / "root" / "dev" / "shm")
     if usage.processes == 0 or shm is None:
         return None
@@ -46,6 +47,7 @@ def container_resources(leader_pid: int, container: str, proc: Path = PROC) -> R
         resident_bytes=usage.resident_bytes,
         anonymous_bytes=usage.anonymous_bytes,
         shm_bytes=shm,
+        zombies=zombies_of(tree, tree),
     )
 
 
