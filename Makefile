@@ -93,7 +93,7 @@ bench-idle: setup ## Measure what the chaos module costs when idle; VLLM=0.32.0,
 	@$(RUN) python -m benchmarks.idle --server $(VLLM)
 
 bench-judge: setup ## Measure what judging a long run costs; a few minutes, 3 GB of disk
-	@$(RUN) python -m benchmarks.judge
+	@$(RUN) python -m benchmarks.judging_cost
 
 load-ui: setup ## Send load by hand from Locust's page: HOST=http://127.0.0.1:8000 MODEL=tiny PROCESSES=1
 	@echo "open http://127.0.0.1:$(or $(WEB_PORT),8089) in a browser"
@@ -101,7 +101,7 @@ load-ui: setup ## Send load by hand from Locust's page: HOST=http://127.0.0.1:80
 		--web-port $(or $(WEB_PORT),8089) $(if $(PROCESSES),--processes $(PROCESSES))
 
 bench-trace: setup ## Replay a trace of a million lines a hundred times faster than recorded; 20 minutes, 1 GB of disk
-	@$(RUN) python -m benchmarks.trace
+	@$(RUN) python -m benchmarks.trace_replay
 
 bench-client: setup ## Measure the load clients beside guidellm, aiperf and vllm bench serve; half an hour, 12 GB of disk
 	@$(RUN) python -m benchmarks.clients

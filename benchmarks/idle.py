@@ -3,8 +3,8 @@
     make bench-idle
 
 Two servers of one release are up at once, one with vLLM's own connector and plain host copies, one with
-the chaos module. Blocks of the same prompts go to them in turn (A B B A, B A A B, ...), only one is asked at
-a time, and both are started anew for each life. Exit code 0 when every cost is shown to be within the
+the chaos module. Blocks of the same prompts go to them in turn (A B B A, B A A B, ...), only one gets load at
+a time, and both are restarted for each life. Exit code 0 when every cost is shown to be within the
 target, 1 when one is shown to be above it, 2 when neither is, 3 when it could not be measured.
 """
 
@@ -19,8 +19,8 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.figures import Block, Cost, Pair, Word, costs, word
-from benchmarks.side import Side
+from benchmarks.idle_costs import Block, IdleCost, Pair, TargetResult, costs, target_result
+from benchmarks.measured_server import MeasuredServer
 from kvchaos.bench.interval import CONFIDENCE
 from kvchaos.errors import UsageError
 from kvchaos.interrupts import Interrupted, interrupts
@@ -41,40 +41,42 @@ CALM_S = 3.0
 IDLE_S = 5.0
 
 
-def one_life(server: ServerEnv, runs: Path, pairs: int, control: bool) -> tuple[list[Pair], list[float]]:
+def measure_incarnation(
+    server: ServerEnv, runs: Path, pairs: int, control: bool
+) -> tuple[list[Pair], list[float]]:
     """Start both servers, measure, end them. The pairs, and each one's idle processor time, ms a second."""
     other = ("idle-control", False) if control else ("idle-chaos", True)
     with ExitStack() as stack:
-        sides = []
+        servers = []
         for name, chaos in (("idle-plain", False), other):
-            side = Side(name, server, cache_folder(), runs, chaos=chaos)
-            stack.callback(side.close)
-            side.start()
-            sides.append(side)
-        for side in sides:
-            side.wait_ready()
+            each = MeasuredServer(name, server, cache_folder(), runs, chaos=chaos)
+            stack.callback(each.close)
+            each.start()
+            servers.append(each)
+        for each in servers:
+            each.wait_ready()
         for number in range(WARM_UP):
-            for side in sides:
-                side.block(number)
-        measured = [_pair(sides, number) for number in range(WARM_UP, WARM_UP + pairs)]
-        return measured, _idle_ms(sides)
+            for each in servers:
+                each.block(number)
+        measured = [_pair(servers, number) for number in range(WARM_UP, WARM_UP + pairs)]
+        return measured, _idle_ms(servers)
 
 
-def _pair(sides: Sequence[Side], number: int) -> Pair:
+def _pair(servers: Sequence[MeasuredServer], number: int) -> Pair:
     """Which is asked first changes from pair to pair, and that again: A B, B A, B A, A B."""
     order = (0, 1) if number % 4 in (0, 3) else (1, 0)
-    blocks: dict[int, Block] = {side: sides[side].block(number) for side in order}
+    blocks: dict[int, Block] = {index: servers[index].block(number) for index in order}
     return Pair(plain=blocks[0], chaos=blocks[1])
 
 
-def _idle_ms(sides: Sequence[Side]) -> list[float]:
+def _idle_ms(servers: Sequence[MeasuredServer]) -> list[float]:
     time.sleep(CALM_S)
-    before = [side.cpu_s() for side in sides]
+    before = [each.cpu_s() for each in servers]
     time.sleep(IDLE_S)
-    return [(side.cpu_s() - was) * 1e3 / IDLE_S for side, was in zip(sides, before, strict=True)]
+    return [(each.cpu_s() - was) * 1e3 / IDLE_S for each, was in zip(servers, before, strict=True)]
 
 
-def report(found: Sequence[Cost], server: ServerEnv, pairs: int, idle: Sequence[float]) -> str:
+def report(found: Sequence[IdleCost], server: ServerEnv, pairs: int, idle: Sequence[float]) -> str:
     """Date, machine and the table, as Markdown."""
     rows = [
         (
@@ -83,7 +85,7 @@ def report(found: Sequence[Cost], server: ServerEnv, pairs: int, idle: Sequence[
             f"{cost.chaos:.4g} {cost.unit}",
             f"{cost.median:+.2%}",
             f"{cost.low:+.2%} to {cost.high:+.2%}",
-            word(cost, TARGET),
+            target_result(cost, TARGET),
         )
         for cost in found
     ]
@@ -95,11 +97,11 @@ def report(found: Sequence[Cost], server: ServerEnv, pairs: int, idle: Sequence[
     )
 
 
-def exit_code(words: Iterable[Word]) -> int:
-    told = set(words)
-    if "above" in told:
+def exit_code(results: Iterable[TargetResult]) -> int:
+    distinct = set(results)
+    if "above" in distinct:
         return 1
-    return 0 if told == {"within"} else 2
+    return 0 if distinct == {"within"} else 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -126,17 +128,17 @@ def measure(chosen: argparse.Namespace) -> int:
     pairs: list[Pair] = []
     idle: list[list[float]] = []
     for life in range(chosen.lives):
-        measured, idle_ms = one_life(server, chosen.runs.absolute(), chosen.pairs, chosen.control)
+        measured, idle_ms = measure_incarnation(server, chosen.runs.absolute(), chosen.pairs, chosen.control)
         pairs += measured
         idle.append(idle_ms)
         sys.stdout.write(f"life {life + 1} of {chosen.lives}: {len(measured)} pairs\n")
         sys.stdout.flush()
     found = costs(pairs)
-    told = report(found, server, len(pairs), [sum(values) / len(idle) for values in zip(*idle, strict=True)])
-    sys.stdout.write(told)
+    text = report(found, server, len(pairs), [sum(values) / len(idle) for values in zip(*idle, strict=True)])
+    sys.stdout.write(text)
     if not chosen.control:
-        PAGE.write_text(between(PAGE.read_text(encoding="utf-8"), MARK, told), encoding="utf-8")
-    return exit_code(word(cost, TARGET) for cost in found)
+        PAGE.write_text(between(PAGE.read_text(encoding="utf-8"), MARK, text), encoding="utf-8")
+    return exit_code(target_result(cost, TARGET) for cost in found)
 
 
 if __name__ == "__main__":

@@ -124,7 +124,7 @@ def figure(
     unit: str = "short",
     names: bool = False,
     at_the_end: bool = False,
-    words: Mapping[str, str] | None = None,
+    value_texts: Mapping[str, str] | None = None,
     width: int = SIXTH,
 ) -> Panel:
     """The last value in large letters, or with `names` the name of the series that has one.
@@ -144,14 +144,14 @@ def figure(
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
         .no_value("none")
     )
-    if words is not None:
-        panel = panel.mappings([_words(words)])
+    if value_texts is not None:
+        panel = panel.mappings([_value_mapping(value_texts)])
     for _, target in _targets(queries):
         panel = panel.with_target(target.instant() if at_the_end else target)
     return panel
 
 
-def stretches(title: str, about: str, queries: Sequence[Query]) -> Panel:
+def state_timeline(title: str, about: str, queries: Sequence[Query]) -> Panel:
     """A row for each series, filled while its value is 1."""
     shown = ValueMap(
         options={
@@ -187,10 +187,10 @@ class _PrometheusAnnotation(AnnotationQuery):
 
     def __init__(self, name: str, expr: str, title: str, text: str, colour: str) -> None:
         super().__init__(name=name, datasource=SOURCE, enable=True, icon_color=colour, expr=expr)
-        self._words = {"titleFormat": title, "textFormat": text}
+        self._value_mapping = {"titleFormat": title, "textFormat": text}
 
     def to_json(self) -> dict[str, object]:
-        return {**super().to_json(), "step": "1s", **self._words}
+        return {**super().to_json(), "step": "1s", **self._value_mapping}
 
 
 @dataclass(frozen=True)
@@ -227,8 +227,9 @@ def _coloured(colour: str) -> list[DynamicConfigValue]:
     return [DynamicConfigValue(id_val="color", value=value)]
 
 
-def _words(words: Mapping[str, str]) -> ValueMap:
+def _value_mapping(value_texts: Mapping[str, str]) -> ValueMap:
     results = {
-        value: ValueMappingResult(text=text, index=place) for place, (value, text) in enumerate(words.items())
+        value: ValueMappingResult(text=text, index=index)
+        for index, (value, text) in enumerate(value_texts.items())
     }
     return ValueMap(options=results)

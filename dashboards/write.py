@@ -7,14 +7,14 @@ from pathlib import Path
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
-from dashboards import run
+from dashboards import run_dashboard
 
 FOLDER = Path(__file__).parent
 
 
 def dashboards() -> dict[Path, Dashboard]:
     """By the file that each is written to."""
-    return {FOLDER / "run.json": run.dashboard()}
+    return {FOLDER / "run.json": run_dashboard.dashboard()}
 
 
 def text(dashboard: Dashboard) -> str:

@@ -21,12 +21,12 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
-from benchmarks.clients import page
-from benchmarks.clients.figures import Figures, RunFailed
-from benchmarks.clients.install import ensure
-from benchmarks.clients.load import Load
-from benchmarks.clients.run import Client, others, our_client, run
-from benchmarks.clients.tools import TOOLS
+from benchmarks.clients import client_tables
+from benchmarks.clients.client_figures import ClientFigures, ClientRunFailed
+from benchmarks.clients.client_load import ClientLoad
+from benchmarks.clients.client_run import MeasuredClient, other_client, our_client, run
+from benchmarks.clients.other_tools import TOOLS
+from benchmarks.clients.tool_environment import ensure_environment
 from kvchaos.errors import UsageError
 from kvchaos.interrupts import Interrupted, interrupts
 from kvchaos.kept_logs import LogFolder
@@ -43,41 +43,43 @@ PAGE = Path(__file__).parents[2] / "docs" / "performance.md"
 MARK = "<!-- clients -->"
 ROUNDS = 5
 LIMIT = "limit"
-PACED = Load("paced", gap_ms=10.0, at_once=64, seconds=9.0, requests=400)
-UNPACED = Load("without gaps", gap_ms=0.0, at_once=64, seconds=6.0, requests=2500)
+PACED = ClientLoad("paced", gap_ms=10.0, at_once=64, seconds=9.0, requests=400)
+UNPACED = ClientLoad("without gaps", gap_ms=0.0, at_once=64, seconds=6.0, requests=2500)
 MOST = {
-    "kvchaos openai": Load(LIMIT, gap_ms=10.0, at_once=640, seconds=8.0),
-    "kvchaos lean": Load(LIMIT, gap_ms=10.0, at_once=1280, seconds=8.0),
+    "kvchaos openai": ClientLoad(LIMIT, gap_ms=10.0, at_once=640, seconds=8.0),
+    "kvchaos lean": ClientLoad(LIMIT, gap_ms=10.0, at_once=1280, seconds=8.0),
 }
 """More at once than each of ours can serve."""
 AT_ONCE = 2000
 HALF_S = 8.0
 
 
-def half(most: float) -> Load:
+def half(most: float) -> ClientLoad:
     """An open loop at half of the most requests/s that one of ours has managed."""
     rate = most / 2
     name = f"{rate:.0f} requests/s"
-    return Load(name, gap_ms=10.0, at_once=AT_ONCE, seconds=HALF_S, rate=rate, requests=round(rate * HALF_S))
+    return ClientLoad(
+        name, gap_ms=10.0, at_once=AT_ONCE, seconds=HALF_S, rate=rate, requests=round(rate * HALF_S)
+    )
 
 
-class Bench:
-    def __init__(self, clients: Sequence[Client], console: Console, logs: LogFolder) -> None:
+class ClientComparison:
+    def __init__(self, clients: Sequence[MeasuredClient], console: Console, logs: LogFolder) -> None:
         self._logs = logs
         self._clients = {client.name: client for client in clients}
         self._console = console
         self.failures: dict[tuple[str, str], str] = {}
         """Why another's client could not be measured at a load; by its name and the load's."""
 
-    def run(self, name: str, load: Load) -> Figures:
+    def run(self, name: str, load: ClientLoad) -> ClientFigures:
         """Once more where it gave no figures, as on a machine that stood still. Raises RunFailed."""
         try:
             return self._run(name, load)
-        except RunFailed as error:
+        except ClientRunFailed as error:
             self._console.print(f"{name}, {load.name}: {error}; once more", highlight=False)
             return self._run(name, load)
 
-    def _run(self, name: str, load: Load) -> Figures:
+    def _run(self, name: str, load: ClientLoad) -> ClientFigures:
         with self._logs.scratch(name.replace(" ", "-")) as folder:
             found = run(self._clients[name], load, folder)
         self._console.print(
@@ -87,39 +89,41 @@ class Bench:
         )
         return found
 
-    def round(self, loads: Sequence[tuple[Load, Sequence[str]]]) -> Iterator[Figures]:
+    def round(self, loads: Sequence[tuple[ClientLoad, Sequence[str]]]) -> Iterator[ClientFigures]:
         """Each load through its clients, one after the other. Raises RunFailed when one of ours fails."""
         for load, names in loads:
             for name in names:
                 try:
                     yield self.run(name, load)
-                except RunFailed as error:
-                    if name in page.OURS:
+                except ClientRunFailed as error:
+                    if name in client_tables.OURS:
                         raise
                     self.failures[name, load.name] = str(error)
 
 
 @dataclass(frozen=True)
-class Measured:
-    halves: dict[str, Load]
+class ComparisonResult:
+    halves: dict[str, ClientLoad]
     """Of each client of ours, by its name."""
-    rounds: list[list[Figures]]
+    rounds: list[list[ClientFigures]]
     failures: dict[tuple[str, str], str]
 
 
-def measure(rounds: int, console: Console, keep: Path | None) -> Measured:
-    """Raises what `Bench` and `ensure` raise."""
+def measure(rounds: int, console: Console, keep: Path | None) -> ComparisonResult:
+    """Raises what `ClientComparison` and `ensure_environment` raise."""
     cache = cache_folder()
     allow(of_client_bench(max(AT_ONCE, *(load.at_once for load in MOST.values())), workers=1))
     logs = LogFolder(logs_folder(cache) / "bench-client")
     logs.empty()
     tokenizer = tiny_model.ensure_model(models_folder(cache))
     tools = [
-        others(tool, ensure(tool, bench_tools_folder(cache), PlainProgress(console)), tokenizer)
+        other_client(
+            tool, ensure_environment(tool, bench_tools_folder(cache), PlainProgress(console)), tokenizer
+        )
         for tool in TOOLS
     ]
-    bench = Bench([*tools, our_client("openai"), our_client("lean")], console, logs)
-    everybody = [tool.name for tool in tools] + list(page.OURS)
+    bench = ClientComparison([*tools, our_client("openai"), our_client("lean")], console, logs)
+    everybody = [tool.name for tool in tools] + list(client_tables.OURS)
     halves = {name: half(bench.run(name, load).requests_per_s) for name, load in MOST.items()}
     loads = [
         (PACED, everybody),
@@ -129,31 +133,33 @@ def measure(rounds: int, console: Console, keep: Path | None) -> Measured:
         (halves["kvchaos lean"], ["kvchaos lean"]),
         *((load, [name]) for name, load in MOST.items()),
     ]
-    measured: list[list[Figures]] = []
+    measured: list[list[ClientFigures]] = []
     for _ in range(rounds):
         measured.append(list(bench.round(loads)))
         if keep:
             keep.write_bytes(msgspec.json.format(msgspec.json.encode(measured)))
-    return Measured(halves, measured, bench.failures)
+    return ComparisonResult(halves, measured, bench.failures)
 
 
-def report(measured: Measured) -> str:
+def report(measured: ComparisonResult) -> str:
     halves, rounds = measured.halves, measured.rounds
     # In the order in which they were run first.
     loads = list(dict.fromkeys(one.load for each in rounds for one in each))
-    times = [found for load in (PACED.name, UNPACED.name) for found in page.times(rounds, load)]
+    times = [
+        found for load in (PACED.name, UNPACED.name) for found in client_tables.speed_ratios(rounds, load)
+    ]
     parts = [
         f"{datetime.now(UTC):%Y-%m-%d}, openai {version('openai')}, Python {sys.version.split()[0]}; "
         f"{host()}; load of the machine {os.getloadavg()[1]:.1f} (5 minutes). Rounds: {len(rounds)}.\n",
-        *(f"{load}:\n\n{page.table(rounds, load)}" for load in loads),
+        *(f"{load}:\n\n{client_tables.table(rounds, load)}" for load in loads),
         "".join(
             [
-                *page.words(times),
-                *(page.truth(rounds, load.name, client) for client, load in halves.items()),
-                *page.failed(measured.failures),
+                *client_tables.speed_lines(times),
+                *(client_tables.accuracy_line(rounds, load.name, client) for client, load in halves.items()),
+                *client_tables.failure_lines(measured.failures),
             ]
         ),
-        page.headroom(rounds),
+        client_tables.headroom(rounds),
     ]
     return "\n".join(parts)
 
@@ -167,13 +173,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with interrupts():
             measured = measure(chosen.rounds, console, chosen.keep)
-    except (UsageError, Interrupted, RunFailed, CommandFailed, MockFailed, OSError) as error:
+    except (UsageError, Interrupted, ClientRunFailed, CommandFailed, MockFailed, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 3
-    told = report(measured)
-    sys.stdout.write(told)
-    PAGE.write_text(between(PAGE.read_text(encoding="utf-8"), MARK, told), encoding="utf-8")
-    return 0 if "no\n" not in told else 1
+    text = report(measured)
+    sys.stdout.write(text)
+    PAGE.write_text(between(PAGE.read_text(encoding="utf-8"), MARK, text), encoding="utf-8")
+    return 0 if "no\n" not in text else 1
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.clients.load import Load
-from benchmarks.clients.seen import Seen
+from benchmarks.clients.client_load import ClientLoad
+from benchmarks.clients.observation import ClientObservation
 from history import layout
 from history.plan import ClientKind
 from history.records import RequestRecord
@@ -28,20 +28,20 @@ READY_S = 120.0
 END_S = 60.0
 
 
-def command(client: ClientKind, load: Load, url: str, folder: Path) -> list[str]:
+def command(client: ClientKind, load: ClientLoad, url: str, folder: Path) -> list[str]:
     """The call of this file that sends a load."""
-    words = [sys.executable, "-m", "benchmarks.clients.ours", client, url, str(folder)]
-    words += ["--at-once", str(load.at_once), "--seconds", f"{load.seconds:g}"]
-    return words if load.rate is None else [*words, "--rate", f"{load.rate:g}"]
+    call = [sys.executable, "-m", "benchmarks.clients.ours", client, url, str(folder)]
+    call += ["--at-once", str(load.at_once), "--seconds", f"{load.seconds:g}"]
+    return call if load.rate is None else [*call, "--rate", f"{load.rate:g}"]
 
 
-def read(folder: Path) -> Iterable[Seen]:
+def read(folder: Path) -> Iterable[ClientObservation]:
     lines = (folder / layout.requests_file(0)).read_bytes()
     for record in msgspec.json.Decoder(RequestRecord).decode_lines(lines):
         if record.outcome == "ok":
             times_ns = [record.start_mono_ns + at_us * 1e3 for at_us in record.chunk_us]
             gaps_ms = tuple((later - at) / 1e6 for at, later in pairwise(times_ns))
-            yield Seen(id=record.id, first_ns=times_ns[0], gaps_ms=gaps_ms)
+            yield ClientObservation(id=record.id, first_ns=times_ns[0], gaps_ms=gaps_ms)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,11 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--rate", type=float)
     chosen = parser.parse_args(arguments)
-    wish = MeasureOptions(
+    options = MeasureOptions(
         workers=1, seconds=chosen.seconds, concurrency=(chosen.at_once,), client=chosen.client
     )
-    plan = write_plan(plan_for(chosen.url, wish), chosen.folder)
-    load = LoadProcesses(chosen.folder, plan, wish.workers, chosen.folder / layout.LOADER_LOG)
+    plan = write_plan(plan_for(chosen.url, options), chosen.folder)
+    load = LoadProcesses(chosen.folder, plan, options.workers, chosen.folder / layout.LOADER_LOG)
     try:
         load.start()
         if not load.wait_ready(READY_S):

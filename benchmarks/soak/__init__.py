@@ -1,1 +1,1 @@
-"""The run directory of a soak that never happened, real in shape, to measure judging with."""
+"""A synthetic run directory of a soak test, with realistic files, to measure judging with."""

@@ -15,14 +15,14 @@ import pytest
 from rich.console import Console
 
 from benchmarks.clients import __main__ as bench
-from benchmarks.clients import page
-from benchmarks.clients.__main__ import Bench
-from benchmarks.clients.figures import Figures, RunFailed, Taken, figures
-from benchmarks.clients.load import TOKENS, Load, write_prompts
-from benchmarks.clients.run import Client
-from benchmarks.clients.seen import Seen
-from benchmarks.clients.tools import TOOLS, Asked, Tool
-from benchmarks.clients.watch import Sample, Watch, used_s
+from benchmarks.clients import client_tables
+from benchmarks.clients.__main__ import ClientComparison
+from benchmarks.clients.client_figures import ClientFigures, ClientRunFailed, ClientRunRecords, client_figures
+from benchmarks.clients.client_load import TOKENS, ClientLoad, write_prompts
+from benchmarks.clients.client_run import MeasuredClient
+from benchmarks.clients.observation import ClientObservation
+from benchmarks.clients.other_tools import TOOLS, LoadTool, ToolCall
+from benchmarks.clients.process_watch import ProcessWatch, UsageSample, used_s
 from history.percentile import Quantiles
 from kvchaos.kept_logs import LogFolder
 from loadtests.mock.process import MockServer
@@ -52,17 +52,17 @@ def sent(number: int, *, left: bool = False) -> SentRecord:
     )
 
 
-def seen(record: SentRecord, late_ms: float = 2.0, gap_ms: float = 11.0) -> Seen:
-    return Seen(record.id, record.sent_ns[0] + late_ms * MS, (gap_ms, 10.0))
+def seen(record: SentRecord, late_ms: float = 2.0, gap_ms: float = 11.0) -> ClientObservation:
+    return ClientObservation(record.id, record.sent_ns[0] + late_ms * MS, (gap_ms, 10.0))
 
 
-def sample(second: float, *cpu: float) -> Sample:
-    return Sample(round(second * S), dict(enumerate(cpu)), 100 << 20)
+def sample(second: float, *cpu: float) -> UsageSample:
+    return UsageSample(round(second * S), dict(enumerate(cpu)), 100 << 20)
 
 
 RECORDS = [sent(number) for number in range(10)]
-TAKEN = Taken(
-    seen=[seen(record) for record in RECORDS],
+TAKEN = ClientRunRecords(
+    observed=[seen(record) for record in RECORDS],
     sent={record.id: record for record in RECORDS},
     samples=[sample(at / 2, at * 0.5, 1.0) for at in range(30)],
     mock_samples=[[sample(at / 2, at * 0.1) for at in range(30)], [sample(at / 2, 0.0) for at in range(30)]],
@@ -70,7 +70,7 @@ TAKEN = Taken(
 
 
 def test_figures_are_those_of_the_stretch_between_warming_up_and_the_last_request() -> None:
-    found = figures("c", "l", TAKEN, WARM_S)
+    found = client_figures("c", "l", TAKEN, WARM_S)
     assert found.window_s == 7.0
     assert found.requests_per_s == pytest.approx(1.0)
     assert found.events_per_s == pytest.approx(3.0)
@@ -82,45 +82,47 @@ def test_figures_are_those_of_the_stretch_between_warming_up_and_the_last_reques
 
 
 def test_errors_are_against_the_servers_own_times() -> None:
-    found = figures("c", "l", TAKEN, WARM_S)
+    found = client_figures("c", "l", TAKEN, WARM_S)
     assert found.ttft_error_ms.median == pytest.approx(2.0)
     assert found.itl_error_ms.median == pytest.approx(0.0)
     assert found.itl_error_ms.p99 == pytest.approx(1.0)
 
 
 def test_a_client_that_keeps_only_the_mean_of_gaps_is_held_against_the_mean() -> None:
-    means = [replace(one, gaps_ms=(), mean_gap_ms=10.5) for one in TAKEN.seen]
-    assert figures("c", "l", replace(TAKEN, seen=means), WARM_S).itl_error_ms.median == pytest.approx(0.5)
+    means = [replace(one, gaps_ms=(), mean_gap_ms=10.5) for one in TAKEN.observed]
+    assert client_figures(
+        "c", "l", replace(TAKEN, observed=means), WARM_S
+    ).itl_error_ms.median == pytest.approx(0.5)
 
 
 def test_a_client_that_tells_of_too_few_answers_gives_no_figures() -> None:
-    with pytest.raises(RunFailed, match=r"7 .* 6 "):
-        figures("c", "l", replace(TAKEN, seen=list(TAKEN.seen)[:-2]), WARM_S)
+    with pytest.raises(ClientRunFailed, match=r"7 .* 6 "):
+        client_figures("c", "l", replace(TAKEN, observed=list(TAKEN.observed)[:-2]), WARM_S)
 
 
 def test_a_client_that_lost_an_event_gives_no_figures() -> None:
-    short = [replace(one, gaps_ms=one.gaps_ms[:1]) for one in TAKEN.seen]
-    with pytest.raises(RunFailed, match=r"2 .* 1$"):
-        figures("c", "l", replace(TAKEN, seen=short), WARM_S)
+    short = [replace(one, gaps_ms=one.gaps_ms[:1]) for one in TAKEN.observed]
+    with pytest.raises(ClientRunFailed, match=r"2 .* 1$"):
+        client_figures("c", "l", replace(TAKEN, observed=short), WARM_S)
 
 
 def test_an_answer_that_was_broken_off_need_not_be_told() -> None:
     broken = {record.id: record for record in [*RECORDS[:-3], sent(7, left=True), *RECORDS[-2:]]}
-    told = [one for one in TAKEN.seen if one.id != "r-7"]
-    assert figures("c", "l", replace(TAKEN, seen=told, sent=broken), WARM_S).requests_per_s < 1.0
+    told = [one for one in TAKEN.observed if one.id != "r-7"]
+    assert client_figures("c", "l", replace(TAKEN, observed=told, sent=broken), WARM_S).requests_per_s < 1.0
 
 
 @pytest.mark.parametrize("records", [RECORDS[:3], []])
 def test_a_load_that_was_never_steady_gives_no_figures(records: list[SentRecord]) -> None:
-    with pytest.raises(RunFailed):
-        figures("c", "l", replace(TAKEN, sent={record.id: record for record in records}), WARM_S)
+    with pytest.raises(ClientRunFailed):
+        client_figures("c", "l", replace(TAKEN, sent={record.id: record for record in records}), WARM_S)
 
 
 def test_processes_that_begin_or_end_meanwhile_count_with_what_they_used() -> None:
     samples = [
-        Sample(0, {1: 5.0, 2: 1.0}, 0),
-        Sample(1, {1: 6.0, 2: 3.0, 3: 0.5}, 0),
-        Sample(2, {1: 7.0, 2: 0.0, 3: 2.0}, 0),
+        UsageSample(0, {1: 5.0, 2: 1.0}, 0),
+        UsageSample(1, {1: 6.0, 2: 3.0, 3: 0.5}, 0),
+        UsageSample(2, {1: 7.0, 2: 0.0, 3: 2.0}, 0),
     ]
     assert used_s(samples) == 2.0 + 2.0 + 2.0
 
@@ -128,7 +130,7 @@ def test_processes_that_begin_or_end_meanwhile_count_with_what_they_used() -> No
 def test_a_client_is_watched_with_all_that_come_of_it() -> None:
     spin = "import time\nwhile time.process_time() < 0.7: pass"
     parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {spin!r}])"
-    with subprocess.Popen([sys.executable, "-c", parent]) as process, Watch(process.pid) as watch:
+    with subprocess.Popen([sys.executable, "-c", parent]) as process, ProcessWatch(process.pid) as watch:
         process.wait()
     assert max(len(one.cpu_s) for one in watch.samples) == 2
     assert used_s(watch.samples) > 0.1
@@ -150,13 +152,17 @@ def test_two_mock_servers_that_share_a_port_give_no_two_requests_one_name(tmp_pa
         assert len(one.sent() | other.sent()) == 20
 
 
-LOAD = Load("l", gap_ms=10.0, at_once=4, seconds=3.0, requests=12)
+LOAD = ClientLoad("l", gap_ms=10.0, at_once=4, seconds=3.0, requests=12)
 
 
 @pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name.split()[0])
 @pytest.mark.parametrize("rate", [None, 7.5])
-def test_each_tool_is_told_load_server_and_tokenizer(tool: Tool, rate: float | None, tmp_path: Path) -> None:
-    asked = Asked(replace(LOAD, rate=rate), "http://127.0.0.1:9", Path("/e/bin/python"), tmp_path, tmp_path)
+def test_each_tool_is_told_load_server_and_tokenizer(
+    tool: LoadTool, rate: float | None, tmp_path: Path
+) -> None:
+    asked = ToolCall(
+        replace(LOAD, rate=rate), "http://127.0.0.1:9", Path("/e/bin/python"), tmp_path, tmp_path
+    )
     command = " ".join(map(str, tool.command(asked)))
     assert all(word in command for word in ("http://127.0.0.1:9", str(tmp_path), "4"))
     assert ("7.5" in command) == (rate is not None)
@@ -169,7 +175,7 @@ def test_no_prompt_stands_twice(tmp_path: Path) -> None:
     assert len(set(lines)) == len(lines)
 
 
-def read(name: str, folder: Path) -> list[Seen]:
+def read(name: str, folder: Path) -> list[ClientObservation]:
     (tool,) = [tool for tool in TOOLS if tool.name.startswith(name)]
     return list(tool.read(folder))
 
@@ -216,9 +222,9 @@ def test_times_of_vllm_are_read_and_failed_requests_passed_over(tmp_path: Path) 
     assert one.gaps_ms == pytest.approx((10.0,) * 127)
 
 
-def found(client: str, events_per_cpu_s: float, p99: float = 1.0, load: str = "paced") -> Figures:
+def found(client: str, events_per_cpu_s: float, p99: float = 1.0, load: str = "paced") -> ClientFigures:
     spread = Quantiles(0.5, p99)
-    return Figures(
+    return ClientFigures(
         client=client,
         load=load,
         window_s=5.0,
@@ -234,7 +240,7 @@ def found(client: str, events_per_cpu_s: float, p99: float = 1.0, load: str = "p
     )
 
 
-def a_round(openai: float, lean: float, p99: float = 1.0) -> Sequence[Figures]:
+def a_round(openai: float, lean: float, p99: float = 1.0) -> Sequence[ClientFigures]:
     return [
         found("guidellm 1", 4000, p99=8.0),
         found("aiperf 1", 5000, p99=9.0),
@@ -245,12 +251,12 @@ def a_round(openai: float, lean: float, p99: float = 1.0) -> Sequence[Figures]:
 
 
 def test_the_better_of_the_two_is_what_ours_are_held_against() -> None:
-    openai, lean = page.times(
+    openai, lean = client_tables.speed_ratios(
         [a_round(20_500, 70_000), a_round(19_000, 80_000), a_round(21_000, 60_000)], "paced"
     )
-    assert (openai.rounds, openai.holds) == ((4.1, 3.8, 4.2), True)
-    assert (lean.rounds, lean.holds) == ((14.0, 16.0, 12.0), False)
-    told = "".join(page.words([openai, lean]))
+    assert (openai.rounds, openai.met) == ((4.1, 3.8, 4.2), True)
+    assert (lean.rounds, lean.met) == ((14.0, 16.0, 12.0), False)
+    told = "".join(client_tables.speed_lines([openai, lean]))
     assert "4.1 (3.8 to 4.2) times" in told
     assert "4: yes\n" in told
     assert "15: no\n" in told
@@ -265,21 +271,21 @@ def test_the_better_of_the_two_is_what_ours_are_held_against() -> None:
     ],
 )
 def test_the_truth_of_times_has_a_bound_and_is_held_against_the_others(p99: float, words: str) -> None:
-    assert words in page.truth([a_round(1, 1, p99)], "paced", "kvchaos openai")
+    assert words in client_tables.accuracy_line([a_round(1, 1, p99)], "paced", "kvchaos openai")
 
 
-def bench_of(failing: str, monkeypatch: pytest.MonkeyPatch, logs: Path) -> Bench:
-    def run(client: Client, load: Load, folder: Path) -> Figures:
+def bench_of(failing: str, monkeypatch: pytest.MonkeyPatch, logs: Path) -> ClientComparison:
+    def run(client: MeasuredClient, load: ClientLoad, folder: Path) -> ClientFigures:
         if client.name == failing:
-            raise RunFailed("it tells of 3 of 5")
+            raise ClientRunFailed("it tells of 3 of 5")
         return found(client.name, 4000, load=load.name)
 
     monkeypatch.setattr(bench, "run", run)
-    clients = [Client(one.client, lambda *_: (), lambda _: (), {}) for one in a_round(1, 1)]
-    return Bench(clients, Console(quiet=True), LogFolder(logs))
+    clients = [MeasuredClient(one.client, lambda *_: (), lambda _: (), {}) for one in a_round(1, 1)]
+    return ClientComparison(clients, Console(quiet=True), LogFolder(logs))
 
 
-RATE = Load("184 requests/s", gap_ms=10.0, at_once=64, seconds=8.0, rate=184.0)
+RATE = ClientLoad("184 requests/s", gap_ms=10.0, at_once=64, seconds=8.0, rate=184.0)
 
 
 def test_another_client_that_cannot_keep_up_with_a_rate_is_told_and_the_others_are_measured(
@@ -288,19 +294,19 @@ def test_another_client_that_cannot_keep_up_with_a_rate_is_told_and_the_others_a
     all_but_one = bench_of("guidellm 1", monkeypatch, tmp_path)
     measured = list(all_but_one.round([(RATE, ["guidellm 1", "aiperf 1", "kvchaos lean"])]))
     assert [one.client for one in measured] == ["aiperf 1", "kvchaos lean"]
-    (line,) = page.failed(all_but_one.failures)
+    (line,) = client_tables.failure_lines(all_but_one.failures)
     assert line.startswith("- guidellm 1, 184 requests/s: ")
     assert "3 of 5" in line
 
 
 def test_one_of_ours_that_fails_ends_the_measurement(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ours = bench_of("kvchaos lean", monkeypatch, tmp_path)
-    with pytest.raises(RunFailed):
+    with pytest.raises(ClientRunFailed):
         list(ours.round([(RATE, ["aiperf 1", "kvchaos lean"])]))
 
 
 def test_the_table_has_a_row_for_each_client_with_its_spread() -> None:
-    rows = page.table([a_round(20_000, 70_000), a_round(22_000, 80_000)], "paced").splitlines()
+    rows = client_tables.table([a_round(20_000, 70_000), a_round(22_000, 80_000)], "paced").splitlines()
     assert len(rows) == 2 + 5
     assert "| kvchaos openai | 50.0 (50.0 to 50.0) |" in rows[5]
     assert "21,000 (20,000 to 22,000)" in rows[5]
@@ -308,4 +314,4 @@ def test_the_table_has_a_row_for_each_client_with_its_spread() -> None:
 
 def test_figures_survive_their_own_file_format() -> None:
     one = found("c", 1.0)
-    assert msgspec.json.decode(msgspec.json.encode(one), type=Figures) == one
+    assert msgspec.json.decode(msgspec.json.encode(one), type=ClientFigures) == one

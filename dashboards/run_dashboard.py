@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
 
-from dashboards import counts, load, offload, serving
-from dashboards.parts import ORANGE, RED, Panel, Query, annotation, board, choice, figure, stretches
+from dashboards import count_panels, load_panels, offload_panels, serving_panels
+from dashboards.parts import ORANGE, RED, Panel, Query, annotation, board, choice, figure, state_timeline
 from dashboards.promql import server, suite, total
 
 TROUBLE = 'kind=~"server_exit|stall"'
@@ -45,15 +45,15 @@ def _now() -> Iterator[Panel]:
     phase = Query(f"{suite('kvchaos_phase_active')} == 1", "{{phase}} ({{role}})")
     yield figure("Phase", "The one that runs.", [phase], names=True, at_the_end=True)
     up = Query(server("up"), "")
-    yield figure("Server", "Whether its metrics can be scraped.", [up], words={"1": "up", "0": "down"})
+    yield figure("Server", "Whether its metrics can be scraped.", [up], value_texts={"1": "up", "0": "down"})
     ended = Query(total(suite("kvchaos_requests_total"), "outcome"), "{{outcome}}")
     yield figure("Requests", "All that have ended, by outcome.", [ended])
     fired = Query(total(suite("kvchaos_fault_firings_total")), "")
     yield figure("Fault firings", "All so far.", [fired])
 
 
-def _stretches() -> Iterator[Panel]:
-    yield stretches(
+def _state_timelines() -> Iterator[Panel]:
+    yield state_timeline(
         "Phases and faults",
         "When each phase ran and each fault was armed, and whether the server could be scraped.",
         [
@@ -66,10 +66,10 @@ def _stretches() -> Iterator[Panel]:
 
 ROWS = {
     "Now": _now,
-    "Phases and faults": _stretches,
-    "Load, as the clients see it": load.panels,
-    "Server": serving.panels,
-    "Offload and faults": offload.panels,
-    "Counters": counts.panels,
-    "Who measures, and the process": counts.health,
+    "Phases and faults": _state_timelines,
+    "Load, as the clients see it": load_panels.panels,
+    "Server": serving_panels.panels,
+    "Offload and faults": offload_panels.panels,
+    "Counters": count_panels.panels,
+    "Who measures, and the process": count_panels.health,
 }

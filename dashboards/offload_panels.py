@@ -9,12 +9,12 @@ from dashboards.promql import OVER, rate, server, suite, total
 
 
 def panels() -> Iterator[Panel]:
-    yield graph("Copies from and to the tier", "Bytes a second.", "Bps", _both_ways("bytes"))
+    yield graph("Copies from and to the tier", "Bytes a second.", "Bps", _both_directions("bytes"))
     yield graph(
         "Time in copies",
         "Seconds of copying in a second. Above 1, copies run beside one another.",
         "short",
-        _both_ways("time"),
+        _both_directions("time"),
     )
     yield graph(
         "Found in the tier",
@@ -44,15 +44,15 @@ def panels() -> Iterator[Panel]:
     )
 
 
-def _both_ways(what: str) -> list[Query]:
+def _both_directions(what: str) -> list[Query]:
     return [
         Query(_moved("load", "CPU_to_GPU", what), "load", GREEN),
         Query(_moved("store", "GPU_to_CPU", what), "store", BLUE),
     ]
 
 
-def _moved(way: str, transfer: str, what: str) -> str:
+def _moved(direction: str, transfer: str, what: str) -> str:
     """By the name that a release has for it: from 0.24 on, and before."""
-    new = rate(server(f"vllm:kv_offload_{way}_{what}_total"))
+    new = rate(server(f"vllm:kv_offload_{direction}_{what}_total"))
     old = rate(server(f"vllm:kv_offload_total_{what}_total", f'transfer_type="{transfer}"'))
     return f"{new} or {old}"

@@ -6,16 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.trace import MARK, PAGE, Replay, main, report
+from benchmarks.trace_replay import MARK, PAGE, TraceReplay, main, report
 from history.percentile import Quantiles
 from kvchaos.report.markdown import between
 
-GOOD = Replay(
+GOOD = TraceReplay(
     lines=1_000_000,
     file_mib=125.0,
     span_s=1000.0,
     took_s=1001.0,
-    held=0,
+    client_queued=0,
     late_ms=Quantiles(0.5, 3.0),
     ready_mib=100.0,
     early_mib=110.0,
@@ -31,7 +31,7 @@ def test_memory_that_grows_with_the_trace_is_told() -> None:
 
 def test_a_replay_that_lags_behind_the_trace_is_told() -> None:
     assert GOOD.on_time
-    assert not replace(GOOD, held=1).on_time
+    assert not replace(GOOD, client_queued=1).on_time
     assert not replace(GOOD, late_ms=Quantiles(0.5, 101.0)).on_time
 
 

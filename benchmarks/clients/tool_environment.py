@@ -1,4 +1,4 @@
-"""Environments for the tools of others, in the cache folder; each is made once."""
+"""Python environments of the other load generators, in the cache folder; each is installed once."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 
 from uv import find_uv_bin
 
-from benchmarks.clients.tools import Tool
+from benchmarks.clients.other_tools import LoadTool
 from kvchaos.servers.commands import Runner
 from kvchaos.servers.find_links import configured_find_links
 from kvchaos.servers.install_progress import InstallProgress
 
 DONE = "installed"
-"""Comes last: without it all is redone."""
+"""Written last: without it the installation is repeated."""
 
 
-def ensure(tool: Tool, folder: Path, progress: InstallProgress) -> Path:
+def ensure_environment(tool: LoadTool, folder: Path, progress: InstallProgress) -> Path:
     """The interpreter of the tool's environment. Raises kvchaos.servers.commands.CommandFailed, OSError."""
     home = folder / f"{tool.name.split()[0]}-{tool.version}"
     python = home / "env" / "bin" / "python"
@@ -31,8 +31,8 @@ def ensure(tool: Tool, folder: Path, progress: InstallProgress) -> Path:
     runner.run([uv, "venv", "--no-project", "--python", sys.executable, home / "env"], os.environ)
     overrides = home / "overrides.txt"
     overrides.write_text("\n".join(tool.overrides) + "\n")
-    places = configured_find_links(Path(sys.executable))
-    links = [word for place in places for word in ("--find-links", place)]
+    locations = configured_find_links(Path(sys.executable))
+    links = [argument for location in locations for argument in ("--find-links", location)]
     runner.run(
         [uv, "pip", "install", "--python", python, "--override", overrides, *links, *tool.packages],
         {"UV_SYSTEM_CERTS": "1", **os.environ},

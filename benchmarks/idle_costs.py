@@ -1,4 +1,4 @@
-"""From blocks of load, measured in turn on two servers, to what one costs more than the other."""
+"""The cost of one server over another, from blocks of load measured in turn on both."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kvchaos.bench.interval import Interval
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One stretch of load on one server."""
+    """One block of load on one server."""
 
     tokens_per_s: float
     """Generated, over the block."""
@@ -35,7 +35,7 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class IdleCost:
     """What a figure shows, as a share: 0.01 is one percent worse with the chaos module."""
 
     figure: str
@@ -60,26 +60,26 @@ FIGURES: tuple[tuple[str, str, Callable[[Block], float]], ...] = (
 MORE_IS_BETTER = "throughput"
 
 
-def costs(pairs: Sequence[Pair]) -> list[Cost]:
+def costs(pairs: Sequence[Pair]) -> list[IdleCost]:
     """The cost by each figure. Raises ValueError without pairs."""
     if not pairs:
         raise ValueError("no pairs were measured")
     return [_cost(figure, unit, value, pairs) for figure, unit, value in FIGURES]
 
 
-def _cost(figure: str, unit: str, value: Callable[[Block], float], pairs: Sequence[Pair]) -> Cost:
+def _cost(figure: str, unit: str, value: Callable[[Block], float], pairs: Sequence[Pair]) -> IdleCost:
     plain = [value(pair.plain) for pair in pairs]
     chaos = [value(pair.chaos) for pair in pairs]
     worse, better = (plain, chaos) if figure == MORE_IS_BETTER else (chaos, plain)
     ratio = Interval.of([one / other for one, other in zip(worse, better, strict=True)])
     bounds = (ratio.median - 1, ratio.low - 1, ratio.high - 1)
-    return Cost(figure, unit, median(plain), median(chaos), *bounds)
+    return IdleCost(figure, unit, median(plain), median(chaos), *bounds)
 
 
-Word = Literal["within", "above", "undecided"]
+TargetResult = Literal["within", "above", "undecided"]
 
 
-def word(cost: Cost, target: float) -> Word:
+def target_result(cost: IdleCost, target: float) -> TargetResult:
     """Whether a cost is shown to lie within a target, shown to lie above it, or neither."""
     if cost.high <= target:
         return "within"

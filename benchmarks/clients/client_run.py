@@ -10,67 +10,67 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.clients import ours
-from benchmarks.clients.figures import Figures, RunFailed, Taken, figures
-from benchmarks.clients.load import Load
-from benchmarks.clients.seen import Seen
-from benchmarks.clients.tools import Asked, Tool
-from benchmarks.clients.watch import Watch
+from benchmarks.clients.client_figures import ClientFigures, ClientRunFailed, ClientRunRecords, client_figures
+from benchmarks.clients.client_load import ClientLoad
+from benchmarks.clients.observation import ClientObservation
+from benchmarks.clients.other_tools import LoadTool, ToolCall
+from benchmarks.clients.process_watch import ProcessWatch
 from history.plan import ClientKind
 from loadtests.mock.process import MockServer
 from loadtests.mock.sent import SentRecord
 
 ROOT = Path(__file__).parents[2]
-MOCKS = 2
+MOCK_SERVERS = 2
 """Processes that share a port: one is not to be the limit."""
 WARM_S = 2.0
-LONGEST_S = 300.0
+RUN_TIMEOUT_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
-    """One of those that are compared."""
+class MeasuredClient:
+    """One of the compared clients."""
 
     name: str
-    command: Callable[[Load, str, Path], Sequence[str | Path]]
+    command: Callable[[ClientLoad, str, Path], Sequence[str | Path]]
     """For a load, a server's address and a folder."""
-    read: Callable[[Path], Iterable[Seen]]
+    read: Callable[[Path], Iterable[ClientObservation]]
     environment: Mapping[str, str]
 
 
-def our_client(kind: ClientKind) -> Client:
-    def command(load: Load, url: str, folder: Path) -> Sequence[str | Path]:
+def our_client(kind: ClientKind) -> MeasuredClient:
+    def command(load: ClientLoad, url: str, folder: Path) -> Sequence[str | Path]:
         return ours.command(kind, load, url, folder)
 
-    return Client(f"kvchaos {kind}", command, ours.read, {})
+    return MeasuredClient(f"kvchaos {kind}", command, ours.read, {})
 
 
-def others(tool: Tool, python: Path, tokenizer: Path) -> Client:
-    def command(load: Load, url: str, folder: Path) -> Sequence[str | Path]:
-        return tool.command(Asked(load, url, python, tokenizer, folder))
+def other_client(tool: LoadTool, python: Path, tokenizer: Path) -> MeasuredClient:
+    def command(load: ClientLoad, url: str, folder: Path) -> Sequence[str | Path]:
+        return tool.command(ToolCall(load, url, python, tokenizer, folder))
 
-    return Client(f"{tool.name} {tool.version}", command, tool.read, tool.environment)
+    return MeasuredClient(f"{tool.name} {tool.version}", command, tool.read, tool.environment)
 
 
-def run(client: Client, load: Load, folder: Path) -> Figures:
+def run(client: MeasuredClient, load: ClientLoad, folder: Path) -> ClientFigures:
     """`folder` is new and gets all that is written. Raises RunFailed, MockFailed, OSError."""
     with ExitStack() as mocks:
         servers: list[MockServer] = []
-        watches: list[Watch] = []
-        for number in range(MOCKS):
+        watches: list[ProcessWatch] = []
+        for number in range(MOCK_SERVERS):
             port = servers[0].port if servers else 0
             server = MockServer(load.schedule, folder / f"sent-{number}.jsonl", shared_port=port)
             servers.append(mocks.enter_context(server))
-            watches.append(mocks.enter_context(Watch(server.pid)))
+            watches.append(mocks.enter_context(ProcessWatch(server.pid)))
         watch = _drive(client, load, servers[0].url, folder)
     # Both name requests that came without a name of their own by their count: those are told apart here.
     sent: dict[str, SentRecord] = {}
     for server in servers:
         sent |= server.sent()
-    taken = Taken(client.read(folder), sent, watch.samples, [own.samples for own in watches])
-    return figures(client.name, load.name, taken, WARM_S)
+    records = ClientRunRecords(client.read(folder), sent, watch.samples, [own.samples for own in watches])
+    return client_figures(client.name, load.name, records, WARM_S)
 
 
-def _drive(client: Client, load: Load, url: str, folder: Path) -> Watch:
+def _drive(client: MeasuredClient, load: ClientLoad, url: str, folder: Path) -> ProcessWatch:
     command = client.command(load, url, folder)
     log = folder / "client.log"
     with log.open("wb") as output:
@@ -85,14 +85,16 @@ def _drive(client: Client, load: Load, url: str, folder: Path) -> Watch:
             process_group=0,
         )
         try:
-            with Watch(process.pid) as watch:
-                process.wait(LONGEST_S)
+            with ProcessWatch(process.pid) as watch:
+                process.wait(RUN_TIMEOUT_S)
         except subprocess.TimeoutExpired as error:
-            raise RunFailed(f"{client.name} did not end within {LONGEST_S:g} s; see {log}") from error
+            raise ClientRunFailed(
+                f"{client.name} did not end within {RUN_TIMEOUT_S:g} s; see {log}"
+            ) from error
         finally:
             _end(process)
     if process.returncode != 0:
-        raise RunFailed(f"{client.name} ended with code {process.returncode}; see {log}")
+        raise ClientRunFailed(f"{client.name} ended with code {process.returncode}; see {log}")
     return watch
 
 

@@ -11,9 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.judge import MIB, TARGET_SIZE, Cost, growth, is_linear, judged, within_target
+from benchmarks.judging_cost import (
+    MIB,
+    TARGET_SIZE,
+    JudgingCost,
+    growth,
+    is_linear,
+    measure_judging,
+    within_target,
+)
 from benchmarks.memory import MemoryWatch, children, resident
-from benchmarks.soak.write import write_soak
+from benchmarks.soak.soak_writer import write_soak
 from history import layout
 from history.reader import read_history
 from history.verdict import Verdict
@@ -23,8 +31,8 @@ from oracles import faults
 REQUESTS = 1000
 
 
-def cost(requests: int, seconds: float, peak_mib: float = 100.0) -> Cost:
-    return Cost(requests, requests // 10, 1.0, seconds, peak_mib)
+def cost(requests: int, seconds: float, peak_mib: float = 100.0) -> JudgingCost:
+    return JudgingCost(requests, requests // 10, 1.0, seconds, peak_mib)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +98,7 @@ def test_memory_is_that_of_a_process_and_its_children_together() -> None:
 
 def test_what_the_benchmark_itself_held_is_not_the_memory_of_judging(soak: Path) -> None:
     held = bytes(range(256)) * 4 * 400_000
-    assert 20 < judged(soak, REQUESTS, 0).peak_mib < len(held) / MIB / 2
+    assert 20 < measure_judging(soak, REQUESTS, 0).peak_mib < len(held) / MIB / 2
 
 
 def test_one_size_alone_shows_no_growth() -> None:

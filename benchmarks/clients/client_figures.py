@@ -1,4 +1,4 @@
-"""From what a client and the mock servers say of one run to its figures. Pure."""
+"""The figures of one run of a client, from its own records and those of the mock servers. Pure."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from itertools import pairwise
 
 import msgspec
 
-from benchmarks.clients.seen import Seen
-from benchmarks.clients.watch import Sample, used_s
+from benchmarks.clients.observation import ClientObservation
+from benchmarks.clients.process_watch import UsageSample, used_s
 from history.percentile import Quantiles
 from loadtests.mock.sent import SentRecord
 
 NS_PER_S, NS_PER_MS, MIB = 1e9, 1e6, 1 << 20
-LEAST_MATCHED = 0.95
-"""Share of the answers that went out whole in the window; a client that tells of fewer was not measured."""
+MIN_MATCHED = 0.95
+"""Share of the answers that went out whole in the window; a client that reports fewer was not measured."""
 
 
-class RunFailed(Exception):
+class ClientRunFailed(Exception):
     """A run that gives no figures."""
 
 
-class Figures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One run of one client, in the stretch in which its load was steady."""
+class ClientFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One run of one client, in the window in which its load was steady."""
 
     client: str
     load: str
@@ -49,32 +49,32 @@ class Figures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    seen: Iterable[Seen]
+class ClientRunRecords:
+    observed: Iterable[ClientObservation]
     sent: Mapping[str, SentRecord]
     """By the mock servers together."""
-    samples: Sequence[Sample]
+    samples: Sequence[UsageSample]
     """Of the client's processes."""
-    mock_samples: Sequence[Sequence[Sample]]
+    mock_samples: Sequence[Sequence[UsageSample]]
     """Of each mock server."""
 
 
-def figures(client: str, load: str, taken: Taken, warm_s: float) -> Figures:
+def client_figures(client: str, load: str, records: ClientRunRecords, warm_s: float) -> ClientFigures:
     """`warm_s`: so long after the first request the load counts as steady. Raises RunFailed."""
-    begin_ns, end_ns = window(taken.sent.values(), warm_s)
-    samples = [sample for sample in taken.samples if begin_ns <= sample.at_ns <= end_ns]
+    begin_ns, end_ns = window(records.sent.values(), warm_s)
+    samples = [sample for sample in records.samples if begin_ns <= sample.at_ns <= end_ns]
     if len(samples) < 3:
-        raise RunFailed(f"the load was steady for {(end_ns - begin_ns) / NS_PER_S:.1f} s only")
+        raise ClientRunFailed(f"the load was steady for {(end_ns - begin_ns) / NS_PER_S:.1f} s only")
     begin_ns, end_ns = samples[0].at_ns, samples[-1].at_ns
     wall_s, cpu_s = (end_ns - begin_ns) / NS_PER_S, used_s(samples)
-    inside = [record for record in taken.sent.values() if record.sent_ns and begin_ns < record.sent_ns[0]]
-    events = sum(begin_ns < at <= end_ns for record in taken.sent.values() for at in record.sent_ns)
+    inside = [record for record in records.sent.values() if record.sent_ns and begin_ns < record.sent_ns[0]]
+    events = sum(begin_ns < at <= end_ns for record in records.sent.values() for at in record.sent_ns)
     whole = [record for record in inside if not record.left and record.end_ns <= end_ns]
-    pairs = _pairs(taken.seen, {record.id: record for record in whole})
-    if not whole or len(pairs) < LEAST_MATCHED * len(whole):
-        raise RunFailed(f"{len(whole)} answers went out whole, it tells of {len(pairs)} of them")
-    ended = sum(begin_ns < record.end_ns <= end_ns and not record.left for record in taken.sent.values())
-    return Figures(
+    pairs = _pairs(records.observed, {record.id: record for record in whole})
+    if not whole or len(pairs) < MIN_MATCHED * len(whole):
+        raise ClientRunFailed(f"{len(whole)} answers went out whole, it tells of {len(pairs)} of them")
+    ended = sum(begin_ns < record.end_ns <= end_ns and not record.left for record in records.sent.values())
+    return ClientFigures(
         client=client,
         load=load,
         window_s=wall_s,
@@ -83,9 +83,11 @@ def figures(client: str, load: str, taken: Taken, warm_s: float) -> Figures:
         events_per_cpu_s=events / cpu_s,
         cpu=cpu_s / wall_s,
         memory_mib=max(sample.resident_bytes for sample in samples) / MIB,
-        ttft_error_ms=Quantiles.of((seen.first_ns - sent.sent_ns[0]) / NS_PER_MS for seen, sent in pairs),
+        ttft_error_ms=Quantiles.of(
+            (observed.first_ns - sent.sent_ns[0]) / NS_PER_MS for observed, sent in pairs
+        ),
         itl_error_ms=Quantiles.of(error for pair in pairs for error in _gap_errors_ms(*pair)),
-        mock_cpu=max(_share(own, begin_ns, end_ns) for own in taken.mock_samples),
+        mock_cpu=max(_share(own, begin_ns, end_ns) for own in records.mock_samples),
         mock_late_ms=Quantiles.of(
             (out - due) / NS_PER_MS
             for record in inside
@@ -98,24 +100,28 @@ def window(sent: Iterable[SentRecord], warm_s: float) -> tuple[float, float]:
     """From so long after the first request to the last one: before and behind that the load is not full."""
     received = sorted(record.received_ns for record in sent)
     if not received:
-        raise RunFailed("no request came")
+        raise ClientRunFailed("no request came")
     return received[0] + warm_s * NS_PER_S, received[-1]
 
 
-def _pairs(seen: Iterable[Seen], sent: Mapping[str, SentRecord]) -> list[tuple[Seen, SentRecord]]:
-    return [(one, sent[one.id]) for one in seen if one.id in sent]
+def _pairs(
+    observed: Iterable[ClientObservation], sent: Mapping[str, SentRecord]
+) -> list[tuple[ClientObservation, SentRecord]]:
+    return [(one, sent[one.id]) for one in observed if one.id in sent]
 
 
-def _gap_errors_ms(seen: Seen, sent: SentRecord) -> Iterator[float]:
+def _gap_errors_ms(observed: ClientObservation, sent: SentRecord) -> Iterator[float]:
     gaps_ms = [(later - at) / NS_PER_MS for at, later in pairwise(sent.sent_ns)]
-    if seen.mean_gap_ms is not None:
-        yield abs(seen.mean_gap_ms - sum(gaps_ms) / len(gaps_ms))
+    if observed.mean_gap_ms is not None:
+        yield abs(observed.mean_gap_ms - sum(gaps_ms) / len(gaps_ms))
         return
-    if len(seen.gaps_ms) != len(gaps_ms):
-        raise RunFailed(f"request {seen.id}: {len(gaps_ms)} gaps were sent, it tells of {len(seen.gaps_ms)}")
-    yield from (abs(one - other) for one, other in zip(seen.gaps_ms, gaps_ms, strict=True))
+    if len(observed.gaps_ms) != len(gaps_ms):
+        raise ClientRunFailed(
+            f"request {observed.id}: {len(gaps_ms)} gaps were sent, it tells of {len(observed.gaps_ms)}"
+        )
+    yield from (abs(one - other) for one, other in zip(observed.gaps_ms, gaps_ms, strict=True))
 
 
-def _share(samples: Sequence[Sample], begin_ns: float, end_ns: float) -> float:
+def _share(samples: Sequence[UsageSample], begin_ns: float, end_ns: float) -> float:
     own = [sample for sample in samples if begin_ns <= sample.at_ns <= end_ns]
     return used_s(own) / (own[-1].at_ns - own[0].at_ns) * NS_PER_S if len(own) > 1 else 0.0

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.soak.load import Columns, Floats, Ints
-from benchmarks.soak.shape import KV_TOKEN_BYTES, PROMPT_TOKENS, START_NS
+from benchmarks.soak.soak_plan import KV_TOKEN_BYTES, PROMPT_TOKENS, START_NS
+from benchmarks.soak.soak_requests import Columns, Floats, Ints
 from history.metrics import series_key
 
 OWN = {"engine": "0", "model_name": "tiny"}
@@ -149,10 +149,10 @@ def _times(load: Columns) -> Iterator[Growth]:
 
 def _copies(load: Columns) -> Iterator[Growth]:
     loads, moved = (load.copied > 0).astype(np.int64), load.copied * KV_TOKEN_BYTES
-    for way, bytes_name in (("load", "CPU_to_GPU"), ("store", "GPU_to_CPU")):
-        yield _own(f"kv_offload_{way}_bytes_total", moved)
-        yield _own(f"kv_offload_{way}_time_total", moved / 1e10)
-        yield from _histogram(f"vllm:kv_offload_{way}_size", BYTES, moved, loads)
+    for direction, bytes_name in (("load", "CPU_to_GPU"), ("store", "GPU_to_CPU")):
+        yield _own(f"kv_offload_{direction}_bytes_total", moved)
+        yield _own(f"kv_offload_{direction}_time_total", moved / 1e10)
+        yield from _histogram(f"vllm:kv_offload_{direction}_size", BYTES, moved, loads)
         yield _own("kv_offload_total_bytes_total", moved, transfer_type=bytes_name)
         yield _own("kv_offload_total_time_total", moved / 1e10, transfer_type=bytes_name)
         yield from _histogram("vllm:kv_offload_size", BYTES, moved, loads, transfer_type=bytes_name)

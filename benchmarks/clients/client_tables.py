@@ -6,27 +6,27 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from benchmarks.clients.figures import Figures
+from benchmarks.clients.client_figures import ClientFigures
 from history.percentile import Quantiles
 from kvchaos.report.markdown import markdown_table
 
 OURS = ("kvchaos openai", "kvchaos lean")
-LEAST = {"kvchaos openai": 4.0, "kvchaos lean": 15.0}
+MIN_SPEED_RATIO = {"kvchaos openai": 4.0, "kvchaos lean": 15.0}
 """Times the events per CPU-second of the better of those compared with."""
 COMPARED = ("guidellm", "aiperf")
-MOST_ERROR_MS = 5.0
+MAX_TTFT_ERROR_MS = 5.0
 """Error of the TTFT, 99th percentile."""
-FULL = 0.9
+SATURATED = 0.9
 """From this share of a processor on a mock server may have been the limit."""
 HEADINGS = (
     *("client", "requests/s", "events/s", "CPUs", "events per CPU-second", "memory MiB"),
     *("TTFT error ms, median", "p99", "ITL error ms, median", "p99"),
 )
-Round = Sequence[Figures]
+Round = Sequence[ClientFigures]
 
 
 @dataclass(frozen=True, slots=True)
-class Times:
+class SpeedRatio:
     """How many times the events per CPU-second of the better of guidellm and aiperf, over the rounds."""
 
     client: str
@@ -34,8 +34,8 @@ class Times:
     rounds: tuple[float, ...]
 
     @property
-    def holds(self) -> bool:
-        return median(self.rounds) >= LEAST[self.client]
+    def met(self) -> bool:
+        return median(self.rounds) >= MIN_SPEED_RATIO[self.client]
 
 
 def table(rounds: Sequence[Round], load: str) -> str:
@@ -53,7 +53,7 @@ def _row(rounds: Sequence[Round], load: str, client: str) -> tuple[str, ...]:
     )
 
 
-FIGURES: tuple[tuple[Callable[[Figures], float], int], ...] = (
+FIGURES: tuple[tuple[Callable[[ClientFigures], float], int], ...] = (
     (lambda one: one.requests_per_s, 1),
     (lambda one: one.events_per_s, 0),
     (lambda one: one.cpu, 2),
@@ -62,12 +62,12 @@ FIGURES: tuple[tuple[Callable[[Figures], float], int], ...] = (
 )
 
 
-def _pair(own: Sequence[Figures], spread: Callable[[Figures], Quantiles]) -> Iterator[str]:
+def _pair(own: Sequence[ClientFigures], spread: Callable[[ClientFigures], Quantiles]) -> Iterator[str]:
     yield _spread(own, lambda one: spread(one).median, 2)
     yield _spread(own, lambda one: spread(one).p99, 2)
 
 
-def _spread(own: Sequence[Figures], value: Callable[[Figures], float | None], digits: int) -> str:
+def _spread(own: Sequence[ClientFigures], value: Callable[[ClientFigures], float | None], digits: int) -> str:
     values = [found for one in own if (found := value(one)) is not None]
     if not values:
         return "-"
@@ -75,12 +75,12 @@ def _spread(own: Sequence[Figures], value: Callable[[Figures], float | None], di
     return f"{middle} ({low} to {high})"
 
 
-def times(rounds: Sequence[Round], load: str) -> Iterator[Times]:
+def speed_ratios(rounds: Sequence[Round], load: str) -> Iterator[SpeedRatio]:
     """For each of our clients that was measured beside those it is compared with."""
     for client in OURS:
         ratios = tuple(ratio for one in rounds if (ratio := _ratio(one, load, client)) is not None)
         if ratios:
-            yield Times(client, load, ratios)
+            yield SpeedRatio(client, load, ratios)
 
 
 def _ratio(one: Round, load: str, client: str) -> float | None:
@@ -89,32 +89,32 @@ def _ratio(one: Round, load: str, client: str) -> float | None:
     return by_name[client] / better if client in by_name and better else None
 
 
-def words(found: Iterable[Times]) -> Iterator[str]:
+def speed_lines(found: Iterable[SpeedRatio]) -> Iterator[str]:
     for one in found:
-        told = f"{median(one.rounds):.1f} ({min(one.rounds):.1f} to {max(one.rounds):.1f})"
-        verdict = "yes" if one.holds else "no"
+        ratio = f"{median(one.rounds):.1f} ({min(one.rounds):.1f} to {max(one.rounds):.1f})"
+        verdict = "yes" if one.met else "no"
         yield (
-            f"- {one.client}, {one.load}: {told} times the events per CPU-second of the better of "
-            f"{' and '.join(COMPARED)}; at least {LEAST[one.client]:g}: {verdict}\n"
+            f"- {one.client}, {one.load}: {ratio} times the events per CPU-second of the better of "
+            f"{' and '.join(COMPARED)}; at least {MIN_SPEED_RATIO[one.client]:g}: {verdict}\n"
         )
 
 
-def truth(rounds: Sequence[Round], load: str, client: str) -> str:
+def accuracy_line(rounds: Sequence[Round], load: str, client: str) -> str:
     """Whether a client's TTFT is true at a rate, and truer than that of the others."""
     own = _p99(rounds, load, client)
     others = [
         (name, _p99(rounds, load, name)) for name in _clients(rounds, load) if name.startswith(COMPARED)
     ]
-    told = ", ".join(f"{name} {p99:.2f}" for name, p99 in others) or "no other was measured"
-    low = "yes" if own <= MOST_ERROR_MS else "no"
+    compared = ", ".join(f"{name} {p99:.2f}" for name, p99 in others) or "no other was measured"
+    low = "yes" if own <= MAX_TTFT_ERROR_MS else "no"
     below = "yes" if others and own < min(p99 for _, p99 in others) else "no" if others else "not measured"
     return (
         f"- {client}, {load}: TTFT error, 99th percentile, {own:.2f} ms; "
-        f"{MOST_ERROR_MS:g} ms or less: {low}; below the others' ({told}): {below}\n"
+        f"{MAX_TTFT_ERROR_MS:g} ms or less: {low}; below the others' ({compared}): {below}\n"
     )
 
 
-def failed(failures: Mapping[tuple[str, str], str]) -> Iterator[str]:
+def failure_lines(failures: Mapping[tuple[str, str], str]) -> Iterator[str]:
     """Who could not be measured at a load, in one round at least."""
     for (client, load), why in failures.items():
         yield f"- {client}, {load}: could not be measured: {why}\n"
@@ -123,7 +123,7 @@ def failed(failures: Mapping[tuple[str, str], str]) -> Iterator[str]:
 def headroom(rounds: Sequence[Round]) -> str:
     """Whether the mock servers were the limit anywhere."""
     busiest = max((one for each in rounds for one in each), key=lambda one: one.mock_cpu)
-    limit = " It may have been the limit." if busiest.mock_cpu >= FULL else ""
+    limit = " It may have been the limit." if busiest.mock_cpu >= SATURATED else ""
     return (
         f"The busiest mock server used {busiest.mock_cpu:.2f} of a processor "
         f"({busiest.client}, {busiest.load}) and sent {busiest.mock_late_ms} ms late (median / p99).{limit}\n"
@@ -134,7 +134,7 @@ def _p99(rounds: Sequence[Round], load: str, client: str) -> float:
     return median(one.ttft_error_ms.p99 or 0.0 for one in _of(rounds, load, client))
 
 
-def _of(rounds: Sequence[Round], load: str, client: str) -> list[Figures]:
+def _of(rounds: Sequence[Round], load: str, client: str) -> list[ClientFigures]:
     return [one for each in rounds for one in each if (one.load, one.client) == (load, client)]
 
 

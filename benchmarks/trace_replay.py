@@ -52,10 +52,10 @@ MARK = "<!-- trace -->"
 LINES, RATE, SPEED = 1_000_000, 10.0, 100.0
 SEED = 1
 SCALE = 1 / 64
-"""Of lengths: what is asked of the mock server is cheap, the trace is not."""
+"""Scale of the lengths: the requests to the mock server are cheap, the trace is not."""
 IN_FLIGHT = 512
 READY_S, END_S, LOOK_S = 300.0, 120.0, 1.0
-MOST_GROWTH_MIB = 32.0
+MAX_GROWTH_MIB = 32.0
 LATE_P99_MS = 100.0
 MIB = 1 << 20
 HEADINGS = (
@@ -72,12 +72,12 @@ HEADINGS = (
 )
 
 
-class MeasureFailed(Exception):
+class TraceReplayFailed(Exception):
     """The trace was not replayed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Replay:
+class TraceReplay:
     """What replaying a trace took."""
 
     lines: int
@@ -85,7 +85,7 @@ class Replay:
     span_s: float
     """Of the trace, as fast as it is replayed."""
     took_s: float
-    held: int
+    client_queued: int
     """Requests that were due with as many in flight as may be."""
     late_ms: Quantiles
     ready_mib: float
@@ -100,14 +100,14 @@ class Replay:
 
     @property
     def bounded(self) -> bool:
-        return self.grown_mib <= MOST_GROWTH_MIB
+        return self.grown_mib <= MAX_GROWTH_MIB
 
     @property
     def on_time(self) -> bool:
-        return self.held == 0 and self.late_ms.p99 is not None and self.late_ms.p99 <= LATE_P99_MS
+        return self.client_queued == 0 and self.late_ms.p99 is not None and self.late_ms.p99 <= LATE_P99_MS
 
 
-def replay(folder: Path, lines: int, rate: float) -> Replay:
+def replay(folder: Path, lines: int, rate: float) -> TraceReplay:
     """Write a trace, replay it. Raises MeasureFailed, MockFailed, OSError."""
     path = folder / "trace.jsonl"
     with path.open("w", encoding="utf-8") as file:
@@ -119,7 +119,7 @@ def replay(folder: Path, lines: int, rate: float) -> Replay:
         try:
             load.start()
             if not load.wait_ready(READY_S):
-                raise MeasureFailed("; ".join(load.failures()) or f"no load worker within {READY_S:g} s")
+                raise TraceReplayFailed("; ".join(load.failures()) or f"no load worker within {READY_S:g} s")
             (pid,) = load.pids
             ready = resident_bytes(pid)
             began = time.monotonic()
@@ -128,40 +128,42 @@ def replay(folder: Path, lines: int, rate: float) -> Replay:
             took_s = time.monotonic() - began
         finally:
             load.close()
-    return _told(folder, path, lines, took_s, ready, memory)
+    return _replay_result(folder, path, lines, took_s, ready, memory)
 
 
 def _watch(load: LoadProcesses, pid: int) -> Iterator[int]:
     """Memory of the worker, bytes, once a second while the phase runs."""
     while not load.wait_done(LOOK_S):
         if load.failures():
-            raise MeasureFailed("; ".join(load.failures()))
+            raise TraceReplayFailed("; ".join(load.failures()))
         yield resident_bytes(pid)
     counts = load.progress()
     if counts.ok != counts.sent:
-        raise MeasureFailed(f"{counts.sent - counts.ok} of {counts.sent} requests did not end well")
+        raise TraceReplayFailed(f"{counts.sent - counts.ok} of {counts.sent} requests did not end well")
 
 
-def _told(folder: Path, path: Path, lines: int, took_s: float, ready: int, memory: Sequence[int]) -> Replay:
+def _replay_result(
+    folder: Path, path: Path, lines: int, took_s: float, ready: int, memory: Sequence[int]
+) -> TraceReplay:
     if len(memory) < 10:
-        raise MeasureFailed("it was over too soon to tell anything of memory: give it more --lines")
+        raise TraceReplayFailed("it was over too soon to tell anything of memory: give it more --lines")
     late: list[float] = []
-    held, first, last = 0, 2**63, 0
+    queued, first, last = 0, 2**63, 0
     decoder = msgspec.json.Decoder(RequestRecord)
     with (folder / layout.requests_file(0)).open("rb") as file:
         for line in file:
             record = decoder.decode(line)
-            held += record.held
+            queued += record.held
             first, last = min(first, record.intended_ns), max(last, record.intended_ns)
             late.append((record.start_ns - record.intended_ns) / 1e6)
     if len(late) != lines:
-        raise MeasureFailed(f"{lines} lines, {len(late)} records")
-    return Replay(
+        raise TraceReplayFailed(f"{lines} lines, {len(late)} records")
+    return TraceReplay(
         lines=lines,
         file_mib=path.stat().st_size / MIB,
         span_s=(last - first) / 1e9,
         took_s=took_s,
-        held=held,
+        client_queued=queued,
         late_ms=Quantiles.of(np.array(late)),
         ready_mib=ready / MIB,
         early_mib=max(memory[: len(memory) // 10 + 1]) / MIB,
@@ -213,7 +215,7 @@ def _plan(url: str, path: Path, phase: PhaseSpec) -> RunPlan:
     )
 
 
-def report(found: Replay) -> str:
+def report(found: TraceReplay) -> str:
     """Date, machine, the table and what it says, as Markdown."""
     row = (
         f"{found.lines:,}",
@@ -221,21 +223,21 @@ def report(found: Replay) -> str:
         f"{SPEED:g}",
         f"{found.lines / found.span_s:.0f}",
         f"{found.took_s:.0f} s of {found.span_s:.0f}",
-        f"{found.held}",
+        f"{found.client_queued}",
         str(found.late_ms),
         f"{found.ready_mib:.1f} MiB",
         f"{found.most_mib:.1f} MiB",
         f"{found.grown_mib:.1f} MiB",
     )
-    words = {True: "yes", False: "no"}
+    labels = {True: "yes", False: "no"}
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, Python {sys.version.split()[0]}; {host()}; "
         f"load of the machine {os.getloadavg()[1]:.1f} (5 minutes).\n\n"
         f"{markdown_table(HEADINGS, [row])}\n"
-        f"- memory bounded (at most {MOST_GROWTH_MIB:g} MiB more than in the first tenth): "
-        f"{words[found.bounded]}\n"
+        f"- memory bounded (at most {MAX_GROWTH_MIB:g} MiB more than in the first tenth): "
+        f"{labels[found.bounded]}\n"
         f"- on time (none held, starts at most {LATE_P99_MS:g} ms late, 99th percentile): "
-        f"{words[found.on_time]}\n"
+        f"{labels[found.on_time]}\n"
     )
 
 
@@ -248,13 +250,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with interrupts(), tempfile.TemporaryDirectory(dir=chosen.folder, prefix="trace-") as folder:
             found = replay(Path(folder), chosen.lines, chosen.rate)
-    except (Interrupted, MeasureFailed, MockFailed, OSError) as error:
+    except (Interrupted, TraceReplayFailed, MockFailed, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 3
-    told = report(found)
-    sys.stdout.write(told)
+    text = report(found)
+    sys.stdout.write(text)
     if (chosen.lines, chosen.rate) == (LINES, RATE):
-        PAGE.write_text(between(PAGE.read_text(encoding="utf-8"), MARK, told), encoding="utf-8")
+        PAGE.write_text(between(PAGE.read_text(encoding="utf-8"), MARK, text), encoding="utf-8")
     return 0 if found.bounded and found.on_time else 1
 
 

@@ -8,9 +8,9 @@ from dataclasses import astuple
 import msgspec
 import pytest
 
-from benchmarks.figures import Block, Cost, Pair, Word, costs, word
 from benchmarks.idle import exit_code
-from benchmarks.side import block_of
+from benchmarks.idle_costs import Block, IdleCost, Pair, TargetResult, costs, target_result
+from benchmarks.measured_server import block_of
 from tests.unit.synthetic import good_request
 
 BLOCK = Block(
@@ -70,16 +70,19 @@ def test_no_pairs_are_no_figures() -> None:
     ],
 )
 def test_a_cost_is_within_or_above_only_when_its_whole_interval_is(
-    low: float, high: float, expected: Word
+    low: float, high: float, expected: TargetResult
 ) -> None:
-    assert word(Cost("throughput", "tokens/s", 1.0, 1.0, (low + high) / 2, low, high), 0.01) == expected
+    assert (
+        target_result(IdleCost("throughput", "tokens/s", 1.0, 1.0, (low + high) / 2, low, high), 0.01)
+        == expected
+    )
 
 
 @pytest.mark.parametrize(
     ("words", "code"),
     [(["within", "within"], 0), (["within", "undecided"], 2), (["undecided", "above"], 1), ([], 2)],
 )
-def test_the_exit_code_is_zero_only_when_all_is_shown(words: list[Word], code: int) -> None:
+def test_the_exit_code_is_zero_only_when_all_is_shown(words: list[TargetResult], code: int) -> None:
     assert exit_code(words) == code
 
 

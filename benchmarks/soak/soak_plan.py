@@ -1,4 +1,4 @@
-"""How a soak is made up: its plan, and which requests come when."""
+"""The plan of a soak, and the times of its phases."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ PHASES: tuple[tuple[str, Role, str, float], ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class SoakPhase:
     """A phase as it is to go: its number, its plan, when it starts, and how long requests keep coming."""
 
     number: int
@@ -63,11 +63,11 @@ def phases(requests: int) -> tuple[PhaseSpec, ...]:
     )
 
 
-def stretches(requests: int) -> Iterator[Stretch]:
+def soak_phases(requests: int) -> Iterator[SoakPhase]:
     start_ns = START_NS + 30 * NS_PER_S
     for number, spec in enumerate(phases(requests)):
         seconds = spec.requests / REQUESTS_PER_S
-        yield Stretch(number, spec, start_ns, seconds)
+        yield SoakPhase(number, spec, start_ns, seconds)
         start_ns += round((seconds + REST_S) * NS_PER_S)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dashboards.load import percentiles
+from dashboards.load_panels import percentiles
 from dashboards.parts import BLUE, GREY, ORANGE, QUARTER, RED, Panel, Query, graph
 from dashboards.promql import OVER, WHOLE, server, suite, total
 

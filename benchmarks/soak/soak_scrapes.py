@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from benchmarks.soak.load import Columns, Floats, Ints
-from benchmarks.soak.series import OWN, Growth, growths
-from benchmarks.soak.shape import MONO_SHIFT_NS, START_NS
+from benchmarks.soak.soak_plan import MONO_SHIFT_NS, START_NS
+from benchmarks.soak.soak_requests import Columns, Floats, Ints
+from benchmarks.soak.soak_series import OWN, Growth, growths
 from history.metrics import series_key
 from history.records import ScrapeLine
 
@@ -30,15 +30,15 @@ def write_scrapes(path: Path, load: Columns, first_ns: int, last_ns: int) -> int
         for start in range(0, len(times), BATCH):
             values = np.stack([column[start : start + BATCH] for column in columns], axis=1)
             changed = values != np.vstack([before, values[:-1]])
-            for place, t_ns in enumerate(times[start : start + BATCH].tolist()):
-                at = np.flatnonzero(changed[place])
-                samples = zip(at.tolist(), values[place][at].tolist(), strict=True)
+            for index, t_ns in enumerate(times[start : start + BATCH].tolist()):
+                at = np.flatnonzero(changed[index])
+                samples = zip(at.tolist(), values[index][at].tolist(), strict=True)
                 line = ScrapeLine(
                     t_ns=t_ns,
                     mono_ns=t_ns - MONO_SHIFT_NS,
                     took_us=TOOK_US,
                     incarnation=START_NS / 1e9,
-                    new=keys if start + place == 0 else [],
+                    new=keys if start + index == 0 else [],
                     changed=dict(samples),
                     gone=[],
                     error=None,

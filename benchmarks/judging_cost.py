@@ -22,8 +22,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.memory import MemoryWatch
-from benchmarks.soak.shape import REQUESTS_PER_S
-from benchmarks.soak.write import write_soak
+from benchmarks.soak.soak_plan import REQUESTS_PER_S
+from benchmarks.soak.soak_writer import write_soak
 from kvchaos.interrupts import Interrupted, interrupts
 from kvchaos.planning.run_plan import host
 from kvchaos.report.markdown import between, markdown_table
@@ -34,18 +34,18 @@ MARK = "<!-- costs -->"
 HEADINGS = ("requests", "hours", "scrapes", "files", "time", "memory", "of a request")
 SIZES = (10_000, 100_000, 1_000_000)
 TARGET_SIZE, TARGET_S, TARGET_MIB = 1_000_000, 30.0, 2048.0
-MOST_GROWTH = 1.1
+MAX_GROWTH = 1.1
 """The exponent up to which time counts as linear in size; 1 is exactly linear."""
 SEED = 1
 MIB = 1 << 20
 
 
-class MeasureFailed(Exception):
+class JudgingFailed(Exception):
     """A soak was not judged as all well; the message shows what was said."""
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class JudgingCost:
     """What judging one soak took."""
 
     requests: int
@@ -56,7 +56,7 @@ class Cost:
     """The most memory resident at a time, of all its processes."""
 
 
-def growth(costs: Sequence[Cost]) -> float | None:
+def growth(costs: Sequence[JudgingCost]) -> float | None:
     """The exponent by which time grew from the last size but one to the last; None of a single size."""
     if len(costs) < 2:
         return None
@@ -64,12 +64,12 @@ def growth(costs: Sequence[Cost]) -> float | None:
     return math.log(last.seconds / before.seconds) / math.log(last.requests / before.requests)
 
 
-def is_linear(costs: Sequence[Cost]) -> bool | None:
+def is_linear(costs: Sequence[JudgingCost]) -> bool | None:
     exponent = growth(costs)
-    return None if exponent is None else exponent <= MOST_GROWTH
+    return None if exponent is None else exponent <= MAX_GROWTH
 
 
-def within_target(costs: Sequence[Cost]) -> bool | None:
+def within_target(costs: Sequence[JudgingCost]) -> bool | None:
     """Whether the size that the target speaks of was judged within it; None when it was not measured."""
     measured = [cost for cost in costs if cost.requests == TARGET_SIZE]
     if not measured:
@@ -77,7 +77,7 @@ def within_target(costs: Sequence[Cost]) -> bool | None:
     return all(cost.seconds <= TARGET_S and cost.peak_mib <= TARGET_MIB for cost in measured)
 
 
-def judged(run_dir: Path, requests: int, scrapes: int) -> Cost:
+def measure_judging(run_dir: Path, requests: int, scrapes: int) -> JudgingCost:
     """Judge a soak in a process of its own. Raises MeasureFailed when it is not all well."""
     files = sum(path.stat().st_size for path in run_dir.rglob("*") if path.is_file())
     command = [sys.executable, "-m", "kvchaos", "judge", str(run_dir)]
@@ -86,18 +86,18 @@ def judged(run_dir: Path, requests: int, scrapes: int) -> Cost:
         assert process.stdout is not None
         try:
             with MemoryWatch(process.pid) as watch:
-                told = process.stdout.read().decode(errors="replace")
+                output = process.stdout.read().decode(errors="replace")
                 process.wait()
         finally:
             process.kill()  # Does nothing to one that has ended.
     seconds = time.monotonic() - began
     if process.returncode != 0:
-        raise MeasureFailed(f"exit code {process.returncode}\n{told}")
+        raise JudgingFailed(f"exit code {process.returncode}\n{output}")
     # Not what the kernel calls the most of the process: that counts what its parent held as it was started.
-    return Cost(requests, scrapes, files / MIB, seconds, watch.peak / MIB)
+    return JudgingCost(requests, scrapes, files / MIB, seconds, watch.peak / MIB)
 
 
-def report(costs: Sequence[Cost]) -> str:
+def report(costs: Sequence[JudgingCost]) -> str:
     """Date, machine, the table and what it says, as Markdown."""
     rows = [
         (
@@ -111,16 +111,16 @@ def report(costs: Sequence[Cost]) -> str:
         )
         for cost in costs
     ]
-    words = {True: "yes", False: "no", None: "not measured"}
-    target = words[within_target(costs)]
+    labels = {True: "yes", False: "no", None: "not measured"}
+    target = labels[within_target(costs)]
     exponent = growth(costs)
-    told = "" if exponent is None else f" (time grows with size to the power of {exponent:.2f})"
+    note = "" if exponent is None else f" (time grows with size to the power of {exponent:.2f})"
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, Python {sys.version.split()[0]}; {host()}; "
         f"load of the machine {os.getloadavg()[1]:.1f} (5 minutes).\n\n"
         f"{markdown_table(HEADINGS, rows)}\n"
         f"- {TARGET_SIZE:,} requests in {TARGET_S:g} s and {TARGET_MIB:g} MiB: {target}\n"
-        f"- linear: {words[is_linear(costs)]}{told}\n"
+        f"- linear: {labels[is_linear(costs)]}{note}\n"
     )
 
 
@@ -132,24 +132,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with interrupts():
             costs = measure(chosen.sizes or SIZES, chosen.folder)
-    except (Interrupted, MeasureFailed) as error:
+    except (Interrupted, JudgingFailed) as error:
         sys.stderr.write(f"{error}\n")
         return 3
-    told = report(costs)
-    sys.stdout.write(told)
+    text = report(costs)
+    sys.stdout.write(text)
     if not chosen.sizes:
-        PAGE.write_text(between(PAGE.read_text(encoding="utf-8"), MARK, told), encoding="utf-8")
+        PAGE.write_text(between(PAGE.read_text(encoding="utf-8"), MARK, text), encoding="utf-8")
     return 0 if within_target(costs) is not False and is_linear(costs) is not False else 1
 
 
-def measure(sizes: Sequence[int], folder: Path | None) -> list[Cost]:
+def measure(sizes: Sequence[int], folder: Path | None) -> list[JudgingCost]:
     """One soak after the other, each removed before the next. Raises MeasureFailed, Interrupted."""
-    costs: list[Cost] = []
+    costs: list[JudgingCost] = []
     for requests in sorted(sizes):
         with tempfile.TemporaryDirectory(dir=folder, prefix="soak-") as temp:
             run_dir = Path(temp) / "run"
             scrapes = write_soak(run_dir, requests, SEED)
-            costs.append(judged(run_dir, requests, scrapes))
+            costs.append(measure_judging(run_dir, requests, scrapes))
         sys.stdout.write(f"{requests} requests: {costs[-1].seconds:.1f} s, {costs[-1].peak_mib:.0f} MiB\n")
         sys.stdout.flush()
     return costs

@@ -1,4 +1,4 @@
-"""What a client says of one request, whichever client it was."""
+"""What any client reports of one request."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ClientObservation:
     """Times are the host's monotonic clock."""
 
     id: str
-    """As the mock server logs it."""
+    """The id of the request in the log of the mock server."""
     first_ns: float
-    """When the first token came."""
+    """When the client received the first token."""
     gaps_ms: tuple[float, ...] = ()
     """Between the events; empty where the client keeps only their mean."""
     mean_gap_ms: float | None = None
-    """Where it keeps no more."""
+    """Set where the client keeps no more than the mean."""

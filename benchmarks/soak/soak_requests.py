@@ -1,4 +1,4 @@
-"""The requests of a soak: their records in a file, and in columns what the server is to have counted."""
+"""The requests of a soak: their records in a file, and as columns the counts of the server."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.soak.shape import (
+from benchmarks.soak.soak_plan import (
     BLOCK_SIZE,
     MONO_SHIFT_NS,
     NS_PER_S,
     PROMPT_TOKENS,
     REQUESTS_PER_S,
     STRUCK_EVERY,
-    Stretch,
+    SoakPhase,
 )
 from history.records import RequestRecord, Usage
 
@@ -34,9 +34,9 @@ BATCH = 10_000
 SHARERS = 4
 """Shared prompts that begin alike."""
 LOCAL_BLOCKS, EXTERNAL_BLOCKS = 4, 6
-"""Of a shared prompt that was asked before: found on the device, and in the tier."""
+"""Of a shared prompt that was sent before: found on the device, and in the tier."""
 LATE_MS = 40.0
-"""By so much the end of a struck load is told too late."""
+"""Delay of the completion of a struck KV load."""
 STRIKE_US = 2_000
 """From the start of a request to the strike."""
 NONE, FAILED, LATE = 0, 1, 2
@@ -70,12 +70,12 @@ def joined(parts: list[Columns]) -> Columns:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class SoakAnswer:
     token_ids: list[int]
     logprobs: list[float]
 
 
-class Load:
+class RequestWriter:
     """Writes the records of one phase after the other."""
 
     def __init__(self, path: Path, seed: int, shared_prompts: int) -> None:
@@ -83,58 +83,60 @@ class Load:
         self._seed = seed
         self._shared = _answers(np.random.default_rng((seed, 0)), shared_prompts)
 
-    def write(self, stretch: Stretch) -> Columns:
+    def write(self, soak_phase: SoakPhase) -> Columns:
         """Append the records of a phase; what the server is to have counted of them."""
-        lots = np.random.default_rng((self._seed, 1, stretch.number))
+        rng = np.random.default_rng((self._seed, 1, soak_phase.number))
         encoder = msgspec.json.Encoder()
         parts: list[Columns] = []
         with self._path.open("ab") as file:
-            for first in range(0, stretch.spec.requests, BATCH):
-                count = min(BATCH, stretch.spec.requests - first)
-                columns, records = self._batch(stretch, first, count, lots)
+            for first in range(0, soak_phase.spec.requests, BATCH):
+                count = min(BATCH, soak_phase.spec.requests - first)
+                columns, records = self._batch(soak_phase, first, count, rng)
                 file.write(b"".join(encoder.encode(record) + b"\n" for record in records))
                 parts.append(columns)
         return joined(parts)
 
     def _batch(
-        self, stretch: Stretch, first: int, count: int, lots: np.random.Generator
+        self, soak_phase: SoakPhase, first: int, count: int, rng: np.random.Generator
     ) -> tuple[Columns, Iterator[RequestRecord]]:
-        unique = stretch.spec.workload == "fresh"
+        unique = soak_phase.spec.workload == "fresh"
         if unique:
-            answers = _answers(lots, count)
+            answers = _answers(rng, count)
         else:
-            places = (np.arange(first, first + count) % len(self._shared)).tolist()
-            answers = [self._shared[place] for place in places]
-        columns, chunk_us = _columns(stretch, first, answers, lots)
-        return columns, _records(stretch, first, columns, chunk_us, answers, len(self._shared))
+            indexes = (np.arange(first, first + count) % len(self._shared)).tolist()
+            answers = [self._shared[index] for index in indexes]
+        columns, chunk_us = _columns(soak_phase, first, answers, rng)
+        return columns, _records(soak_phase, first, columns, chunk_us, answers, len(self._shared))
 
 
-def _answers(lots: np.random.Generator, count: int) -> list[Answer]:
+def _answers(rng: np.random.Generator, count: int) -> list[SoakAnswer]:
     """Logprobs are the server's own: single precision, written with all their digits."""
-    lengths = lots.integers(LEAST_TOKENS, MOST_TOKENS, count, endpoint=True).tolist()
-    ids = lots.integers(0, VOCABULARY, (count, MOST_TOKENS)).tolist()
-    logprobs = (-4 * lots.random((count, MOST_TOKENS), np.float32)).astype(np.float64).tolist()
+    lengths = rng.integers(LEAST_TOKENS, MOST_TOKENS, count, endpoint=True).tolist()
+    ids = rng.integers(0, VOCABULARY, (count, MOST_TOKENS)).tolist()
+    logprobs = (-4 * rng.random((count, MOST_TOKENS), np.float32)).astype(np.float64).tolist()
     return [
-        Answer(own[:length], values[:length])
+        SoakAnswer(own[:length], values[:length])
         for length, own, values in zip(lengths, ids, logprobs, strict=True)
     ]
 
 
 def _columns(
-    stretch: Stretch, first: int, answers: list[Answer], lots: np.random.Generator
+    soak_phase: SoakPhase, first: int, answers: list[SoakAnswer], rng: np.random.Generator
 ) -> tuple[Columns, Ints]:
     """The columns, and the arrival of each token, microseconds from the start."""
     count = len(answers)
     tokens = np.array([len(answer.token_ids) for answer in answers])
     index = np.arange(first, first + count)
-    start_ns = stretch.start_ns + ((index + lots.random(count)) / REQUESTS_PER_S * NS_PER_S).astype(np.int64)
-    known = stretch.spec.role != "golden" and stretch.spec.workload != "fresh"
+    start_ns = soak_phase.start_ns + ((index + rng.random(count)) / REQUESTS_PER_S * NS_PER_S).astype(
+        np.int64
+    )
+    known = soak_phase.spec.role != "golden" and soak_phase.spec.workload != "fresh"
     strike = np.zeros(count, np.int64)
-    if stretch.spec.role == "chaos":
+    if soak_phase.spec.role == "chaos":
         strike[index % STRUCK_EVERY == 0] = FAILED
         strike[index % STRUCK_EVERY == 1] = LATE
-    gaps = (lots.lognormal(np.log(8_000), 0.3, (count, MOST_TOKENS))).astype(np.int64)
-    gaps[:, 0] = lots.lognormal(np.log(50_000), 0.5, count).astype(np.int64) + 5_000
+    gaps = (rng.lognormal(np.log(8_000), 0.3, (count, MOST_TOKENS))).astype(np.int64)
+    gaps[:, 0] = rng.lognormal(np.log(50_000), 0.5, count).astype(np.int64) + 5_000
     gaps[strike == LATE, 0] += round(LATE_MS * 1000) + STRIKE_US
     chunk_us = np.cumsum(gaps, axis=1)
     hit = EXTERNAL_BLOCKS * BLOCK_SIZE * known
@@ -152,12 +154,17 @@ def _columns(
 
 
 def _records(
-    stretch: Stretch, first: int, columns: Columns, chunk_us: Ints, answers: list[Answer], shared: int
+    soak_phase: SoakPhase,
+    first: int,
+    columns: Columns,
+    chunk_us: Ints,
+    answers: list[SoakAnswer],
+    shared: int,
 ) -> Iterator[RequestRecord]:
-    phase, fresh = stretch.spec.name, stretch.spec.workload == "fresh"
+    phase, fresh = soak_phase.spec.name, soak_phase.spec.workload == "fresh"
     cached = (columns.local + columns.external).tolist()
     arrivals = chunk_us.tolist()
-    for place, (start_ns, first_us, end_us, answer) in enumerate(
+    for index, (start_ns, first_us, end_us, answer) in enumerate(
         zip(
             columns.start_ns.tolist(),
             columns.first_us.tolist(),
@@ -166,7 +173,7 @@ def _records(
             strict=True,
         )
     ):
-        index, count = first + place, len(answer.token_ids)
+        index, count = first + index, len(answer.token_ids)
         yield RequestRecord(
             id=f"{phase}-{index}",
             prompt_id=f"fresh-{index}" if fresh else f"shared-{index % shared}",
@@ -179,11 +186,11 @@ def _records(
             start_mono_ns=start_ns - MONO_SHIFT_NS,
             end_us=end_us,
             first_us=first_us,
-            chunk_us=arrivals[place][:count],
+            chunk_us=arrivals[index][:count],
             chunk_tokens=[1] * count,
             token_ids=answer.token_ids,
             logprobs=answer.logprobs,
-            usage=Usage(prompt_tokens=PROMPT_TOKENS, completion_tokens=count, cached_tokens=cached[place]),
+            usage=Usage(prompt_tokens=PROMPT_TOKENS, completion_tokens=count, cached_tokens=cached[index]),
             finish_reason="length",
             status=200,
             outcome="ok",

@@ -1,4 +1,4 @@
-"""What a client's processes use while it runs."""
+"""The processor time and memory of a client's processes while it runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PERIOD_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class UsageSample:
     at_ns: int
     """Monotonic clock."""
     cpu_s: dict[int, float]
@@ -26,14 +26,14 @@ class Sample:
     """Of all together; what two share counts in both."""
 
 
-class Watch:
-    """Looks at a process and all that come of it, again and again while its block is entered."""
+class ProcessWatch:
+    """Samples a process and its descendants periodically while its block is entered."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
-        self.samples: list[Sample] = []
+        self.samples: list[UsageSample] = []
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -49,11 +49,13 @@ class Watch:
         while not self._over.wait(PERIOD_S):
             pids = list(_family(self._pid))
             self.samples.append(
-                Sample(time.monotonic_ns(), {pid: cpu_s(pid) for pid in pids}, sum(map(resident_bytes, pids)))
+                UsageSample(
+                    time.monotonic_ns(), {pid: cpu_s(pid) for pid in pids}, sum(map(resident_bytes, pids))
+                )
             )
 
 
-def used_s(samples: Sequence[Sample]) -> float:
+def used_s(samples: Sequence[UsageSample]) -> float:
     """Processor time from the first sample to the last, also of processes that began or ended between."""
     first: dict[int, float] = dict(samples[0].cpu_s)
     last: dict[int, float] = {}

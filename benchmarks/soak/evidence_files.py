@@ -1,4 +1,4 @@
-"""What else a soak leaves: events, the fault journal, the ledger, the client's word, the server's log."""
+"""The other files of a soak: events, fault journal, ledger, client records, resources, server log."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from benchmarks.soak.load import FAILED, LATE_MS, NONE, STRIKE_US, Columns
-from benchmarks.soak.shape import (
+from benchmarks.soak.soak_plan import (
     BLOCK_SIZE,
     FAULTS,
     MONO_SHIFT_NS,
     NS_PER_S,
     PROMPT_TOKENS,
     START_NS,
-    Stretch,
+    SoakPhase,
 )
+from benchmarks.soak.soak_requests import FAILED, LATE_MS, NONE, STRIKE_US, Columns
 from history import events as happened
 from history.protocol.evidence import CopyDelayed, Healed, LoadFailed, as_stored
 from history.protocol.notes import LoadRetried
@@ -50,7 +50,7 @@ def write_lines(path: Path, records: Iterable[msgspec.Struct]) -> None:
 
 
 def canary_columns(start_ns: int) -> Columns:
-    """What the server is to have counted of a canary."""
+    """The columns of one canary, as the server counts it."""
     figures = (start_ns, CANARY_US - 1_000, CANARY_US, 1, 0, 0, 0, NONE)
     return Columns(*(np.array([figure]) for figure in figures))
 
@@ -82,17 +82,17 @@ def canary(number: int, start_ns: int) -> RequestRecord:
     )
 
 
-def events(stretches: list[Stretch], ends_ns: list[int], final_ns: int, log_lines: int) -> Iterator[Event]:
+def events(stretches: list[SoakPhase], ends_ns: list[int], final_ns: int, log_lines: int) -> Iterator[Event]:
     """The steps of the run. `ends_ns`: the last answer of each phase."""
     yield _event(START_NS, happened.ServerStart(pid=100, port=8000))
     yield _event(START_NS + 20 * NS_PER_S, happened.ServerReady(seconds=20.0))
     yield from _canary(START_NS + 21 * NS_PER_S, "ready", "canary-0")
     faults = [fault.id for fault in FAULTS]
-    for stretch, end_ns in zip(stretches, ends_ns, strict=True):
-        phase, role, sent = stretch.spec.name, stretch.spec.role, stretch.spec.requests
-        yield _event(stretch.start_ns - 2 * MS, happened.PhaseStart(phase=phase, role=role, requests=sent))
+    for soak_phase, end_ns in zip(stretches, ends_ns, strict=True):
+        phase, role, sent = soak_phase.spec.name, soak_phase.spec.role, soak_phase.spec.requests
+        yield _event(soak_phase.start_ns - 2 * MS, happened.PhaseStart(phase=phase, role=role, requests=sent))
         if role == "chaos":
-            yield _event(stretch.start_ns - MS, happened.Armed(phase=phase, faults=faults))
+            yield _event(soak_phase.start_ns - MS, happened.Armed(phase=phase, faults=faults))
             yield _event(end_ns + MS, happened.Healed(phase=phase, faults=faults, confirmed=True))
         # Late enough that a scrape lies between the last answer and the end.
         over = end_ns + NS_PER_S
@@ -112,21 +112,21 @@ def _event(t_ns: int, data: happened.EventData) -> Event:
     return stored(Timed(t_ns, t_ns - MONO_SHIFT_NS, data))
 
 
-def journal(stretch: Stretch, load: Columns, end_ns: int) -> Iterator[FaultRecord]:
+def journal(soak_phase: SoakPhase, load: Columns, end_ns: int) -> Iterator[FaultRecord]:
     """Every strike, and for a failed load the note that the server asks again. `end_ns`: the last answer."""
     loaded = _line(START_NS, "loaded", None, 0, None, {"generation": "G8"})
     yield from (loaded, msgspec.structs.replace(loaded, role="scheduler", pid=SCHEDULER_PID))
     for fault in FAULTS:
-        yield _line(stretch.start_ns - MS, "armed", fault.id, None, None, {"epoch": 1})
+        yield _line(soak_phase.start_ns - MS, "armed", fault.id, None, None, {"epoch": 1})
     struck = np.flatnonzero(load.strike)
     fired = Counter[str]()
-    for number, place in enumerate(struck.tolist()):
-        t_ns = int(load.start_ns[place]) + STRIKE_US * 1000
-        request = f"cmpl-{stretch.spec.name}-{place}-0-0a1b2c3d"
-        failed = load.strike[place] == FAILED
+    for number, index in enumerate(struck.tolist()):
+        t_ns = int(load.start_ns[index]) + STRIKE_US * 1000
+        request = f"cmpl-{soak_phase.spec.name}-{index}-0-0a1b2c3d"
+        failed = load.strike[index] == FAILED
         fault = FAULTS[0 if failed else 1]
         fired[fault.id] += 1
-        blocks = int(load.copied[place]) // BLOCK_SIZE
+        blocks = int(load.copied[index]) // BLOCK_SIZE
         late = CopyDelayed(job=number, direction="load", ms=LATE_MS)
         proof = as_stored(LoadFailed(blocks=blocks) if failed else late)
         yield _line(t_ns, "fired", fault.id, number, request, proof)
@@ -180,7 +180,7 @@ def ledger(role: str, accounts: tuple[str, ...], first_ns: int, last_ns: int) ->
 
 
 def resources(first_ns: int, last_ns: int) -> Iterator[ResourceRecord]:
-    """What the processes hold, once a second."""
+    """The resources of the processes, once a second."""
     for t_ns in range(first_ns, last_ns, NS_PER_S):
         yield ResourceRecord(
             t_ns=t_ns,
@@ -197,18 +197,18 @@ def resources(first_ns: int, last_ns: int) -> Iterator[ResourceRecord]:
         )
 
 
-def client(stretch: Stretch, end_ns: int, lots: np.random.Generator) -> Iterator[ClientRecord]:
+def client(soak_phase: SoakPhase, end_ns: int, rng: np.random.Generator) -> Iterator[ClientRecord]:
     """A line a second, or the phase's only one."""
-    for t_ns in range(stretch.start_ns, end_ns + 1, NS_PER_S):
+    for t_ns in range(soak_phase.start_ns, end_ns + 1, NS_PER_S):
         yield ClientRecord(
             t_ns=t_ns + NS_PER_S,
             mono_ns=t_ns + NS_PER_S - MONO_SHIFT_NS,
             worker=0,
-            phase=stretch.spec.name,
+            phase=soak_phase.spec.name,
             wall_us=1_000_400,
             cpu_us=90_000,
-            lag_us=lots.integers(50, 3_000, 40).tolist(),
-            collector_us=lots.integers(50, 2_000, 2).tolist(),
+            lag_us=rng.integers(50, 3_000, 40).tolist(),
+            collector_us=rng.integers(50, 2_000, 2).tolist(),
             connections=12,
         )
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.clients.load import TOKENS, Load, write_prompts
-from benchmarks.clients.seen import Seen
+from benchmarks.clients.client_load import TOKENS, ClientLoad, write_prompts
+from benchmarks.clients.observation import ClientObservation
 from kvchaos.servers.install_server import overrides
 from kvchaos.servers.releases import PACKAGE, find_release
 
@@ -33,54 +33,54 @@ VLLM_BENCH = (
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What a tool needs to be called."""
+class ToolCall:
+    """The arguments of one call of a tool."""
 
-    load: Load
+    load: ClientLoad
     url: str
     python: Path
-    """Of its environment; its commands lie beside."""
+    """Interpreter of its environment; its commands are in the same folder."""
     tokenizer: Path
     folder: Path
     """Its own, for what it writes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Tool:
+class LoadTool:
     name: str
     version: str
     packages: tuple[str, ...]
     overrides: tuple[str, ...]
-    """Requirements that take the place of what the packages ask for."""
-    command: Callable[[Asked], Sequence[str | Path]]
-    read: Callable[[Path], Iterable[Seen]]
+    """Requirements that override those of the packages."""
+    command: Callable[[ToolCall], Sequence[str | Path]]
+    read: Callable[[Path], Iterable[ClientObservation]]
     """What it wrote into its folder."""
     environment: dict[str, str] = field(default_factory=dict)
 
 
-def _guidellm(asked: Asked) -> Sequence[str | Path]:
-    load = asked.load
-    prompts = write_prompts(asked.folder / "prompts.jsonl", "prompt", "output_tokens_count")
-    backend = f"kind=openai_http,target={asked.url},model={MODEL},request_format=/v1/completions"
+def _guidellm(call: ToolCall) -> Sequence[str | Path]:
+    load = call.load
+    prompts = write_prompts(call.folder / "prompts.jsonl", "prompt", "output_tokens_count")
+    backend = f"kind=openai_http,target={call.url},model={MODEL},request_format=/v1/completions"
     profile = f"kind=concurrent,streams={load.at_once}"
     if load.rate is not None:
         profile = f"kind=poisson,rate={load.rate:g},max_concurrency={load.at_once}"
     return [
-        *(asked.python.with_name("guidellm"), "run", "--backend", backend, "--profile", profile),
+        *(call.python.with_name("guidellm"), "run", "--backend", backend, "--profile", profile),
         *("--constraint", f"kind=max_duration,seconds={load.seconds:g}"),
         *("--data", f"kind=json_file,path={prompts}"),
-        *("--tokenizer", f"kind=huggingface_auto,model={asked.tokenizer}"),
-        *("--output", f"kind=json,path={asked.folder / RESULT}", "--disable-console"),
+        *("--tokenizer", f"kind=huggingface_auto,model={call.tokenizer}"),
+        *("--output", f"kind=json,path={call.folder / RESULT}", "--disable-console"),
     ]
 
 
-def _read_guidellm(folder: Path) -> Iterable[Seen]:
+def _read_guidellm(folder: Path) -> Iterable[ClientObservation]:
     offset_s = time.time() - time.monotonic()
     (benchmark,) = _json(folder / RESULT)["benchmarks"]
     for request in benchmark["requests"]["successful"]:
         times = request["info"]["timings"]
         first, last = times["first_token_iteration"], times["last_token_iteration"]
-        yield Seen(
+        yield ClientObservation(
             # The server's own id comes back with its answer.
             id=request["response_id"].removeprefix("cmpl-"),
             first_ns=(first - offset_s) * NS_PER_S,
@@ -88,30 +88,30 @@ def _read_guidellm(folder: Path) -> Iterable[Seen]:
         )
 
 
-def _aiperf(asked: Asked) -> Sequence[str | Path]:
-    load = asked.load
-    prompts = write_prompts(asked.folder / "prompts.jsonl", "text", "output_length")
+def _aiperf(call: ToolCall) -> Sequence[str | Path]:
+    load = call.load
+    prompts = write_prompts(call.folder / "prompts.jsonl", "text", "output_length")
     pace = ["--concurrency", str(load.at_once)]
     if load.rate is not None:
         pace += ["--request-rate", f"{load.rate:g}", "--arrival-pattern", "poisson"]
     return [
-        *(asked.python.with_name("aiperf"), "profile", "--model", MODEL, "--url", asked.url),
+        *(call.python.with_name("aiperf"), "profile", "--model", MODEL, "--url", call.url),
         *("--endpoint-type", "completions", "--streaming", "--use-server-token-count", *pace),
         *("--benchmark-duration", f"{load.seconds:g}", "--benchmark-grace-period", str(GRACE_S)),
-        *("--input-file", prompts, "--custom-dataset-type", "single_turn", "--tokenizer", asked.tokenizer),
+        *("--input-file", prompts, "--custom-dataset-type", "single_turn", "--tokenizer", call.tokenizer),
         *("--extra-inputs", "ignore_eos:true", "--extra-inputs", f"max_tokens:{TOKENS}"),
-        *("--artifact-dir", asked.folder, "--ui", "none", "--no-server-metrics", "--no-gpu-telemetry"),
+        *("--artifact-dir", call.folder, "--ui", "none", "--no-server-metrics", "--no-gpu-telemetry"),
     ]
 
 
-def _read_aiperf(folder: Path) -> Iterable[Seen]:
+def _read_aiperf(folder: Path) -> Iterable[ClientObservation]:
     offset_ns = time.time_ns() - time.monotonic_ns()
     for line in (folder / "profile_export.jsonl").read_bytes().splitlines():
         record = json.loads(line)
         about, metrics = record["metadata"], record["metrics"]
         if record.get("error") or about["was_cancelled"]:
             continue
-        yield Seen(
+        yield ClientObservation(
             id=about["x_request_id"],
             first_ns=about["request_start_ns"]
             - offset_ns
@@ -120,26 +120,26 @@ def _read_aiperf(folder: Path) -> Iterable[Seen]:
         )
 
 
-def _vllm(asked: Asked) -> Sequence[str | Path]:
-    load = asked.load
-    prompts = write_prompts(asked.folder / "prompts.jsonl", "prompt", "output_tokens")
+def _vllm(call: ToolCall) -> Sequence[str | Path]:
+    load = call.load
+    prompts = write_prompts(call.folder / "prompts.jsonl", "prompt", "output_tokens")
     pace = [] if load.rate is None else ["--request-rate", f"{load.rate:g}"]
     return [
-        *(asked.python, "-c", VLLM_BENCH, "--backend", "openai", "--base-url", asked.url, "--model", MODEL),
-        *("--tokenizer", asked.tokenizer, "--dataset-name", "custom", "--dataset-path", prompts),
+        *(call.python, "-c", VLLM_BENCH, "--backend", "openai", "--base-url", call.url, "--model", MODEL),
+        *("--tokenizer", call.tokenizer, "--dataset-name", "custom", "--dataset-path", prompts),
         *("--custom-output-len", "-1", "--skip-chat-template", "--disable-shuffle", "--ignore-eos"),
         *("--num-prompts", str(load.requests), "--max-concurrency", str(load.at_once), *pace),
         *("--request-id-prefix", "bench-", "--save-result", "--save-detailed"),
-        *("--result-dir", asked.folder, "--result-filename", RESULT),
+        *("--result-dir", call.folder, "--result-filename", RESULT),
     ]
 
 
-def _read_vllm(folder: Path) -> Iterable[Seen]:
+def _read_vllm(folder: Path) -> Iterable[ClientObservation]:
     result = _json(folder / RESULT)
     rows = zip(result["start_times"], result["ttfts"], result["itls"], result["errors"], strict=True)
     for number, (start, ttft, gaps, error) in enumerate(rows):
         if not error:
-            yield Seen(
+            yield ClientObservation(
                 id=f"bench-{number}",
                 first_ns=(start + ttft) * NS_PER_S,
                 gaps_ms=tuple(gap * MS_PER_S for gap in gaps[: TOKENS - 1]),
@@ -151,10 +151,10 @@ def _json(path: Path) -> Any:
 
 
 TOOLS = (
-    Tool("guidellm", "0.8.1", ("guidellm==0.8.1",), (), _guidellm, _read_guidellm, OFFLINE),
-    # Told to stay offline it does not take a tokenizer from a folder.
-    Tool("aiperf", "0.13.0", ("aiperf==0.13.0",), (), _aiperf, _read_aiperf),
-    Tool(
+    LoadTool("guidellm", "0.8.1", ("guidellm==0.8.1",), (), _guidellm, _read_guidellm, OFFLINE),
+    # In offline mode it does not take a tokenizer from a folder.
+    LoadTool("aiperf", "0.13.0", ("aiperf==0.13.0",), (), _aiperf, _read_aiperf),
+    LoadTool(
         "vllm bench serve",
         VLLM,
         (f"{PACKAGE}=={VLLM}", "pandas", "datasets"),

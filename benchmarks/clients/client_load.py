@@ -1,4 +1,4 @@
-"""What every client is asked to send, and in what form it gets the prompts."""
+"""The load that every client sends, and the file formats of its prompts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class ClientLoad:
     """One kind of measurement."""
 
     name: str

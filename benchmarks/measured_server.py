@@ -1,4 +1,4 @@
-"""One of the two servers that are compared: its life, and blocks of load on it."""
+"""One of the two compared servers: its start and end, and blocks of load on it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from statistics import median
 
 import msgspec
 
-from benchmarks.figures import Block
+from benchmarks.idle_costs import Block
 from chaos.arming import ControlPlane
 from history import layout
 from history.plan import PhaseSpec, Scenario, ServerSettings, WorkloadSpec
@@ -44,7 +44,7 @@ SCRAPE_S = 10.0
 NS = 1e9
 
 
-class MeasureFailed(UsageError):
+class BlockFailed(UsageError):
     """A block could not be measured."""
 
 
@@ -75,8 +75,8 @@ def _phase(number: int) -> PhaseSpec:
     )
 
 
-class Side:
-    """A server with or without the chaos module, and the load generator that asks it."""
+class MeasuredServer:
+    """A server with or without the chaos module, and its load generator."""
 
     def __init__(self, name: str, server: ServerEnv, cache: Path, runs: Path, *, chaos: bool) -> None:
         request = Request(scenario=scenario(name, chaos), server=server, seed=1, workers=1)
@@ -104,7 +104,7 @@ class Side:
     def wait_ready(self) -> None:
         self._stack.wait_ready(READY_S)
         if not self._load.wait_ready(READY_S):
-            raise MeasureFailed("; ".join(self._load.failures()) or "the load generator did not get ready")
+            raise BlockFailed("; ".join(self._load.failures()) or "the load generator did not get ready")
 
     def cpu_s(self) -> float:
         """Processor time so far of all of the server's processes, seconds."""
@@ -118,11 +118,11 @@ class Side:
         cpu_before, steps_before = self.cpu_s(), self._steps()
         self._load.start_phase(_phase(number))
         if not self._load.wait_done(BLOCK_S):
-            raise MeasureFailed("; ".join(self._load.failures()) or f"no end within {BLOCK_S:g} s")
+            raise BlockFailed("; ".join(self._load.failures()) or f"no end within {BLOCK_S:g} s")
         cpu_s, steps = self.cpu_s() - cpu_before, self._steps() - steps_before
         records = self._new_records()
         if len(records) != REQUESTS or any(record.outcome != "ok" for record in records):
-            raise MeasureFailed(f"not all {REQUESTS} requests of a block ended well; see {self._requests}")
+            raise BlockFailed(f"not all {REQUESTS} requests of a block ended well; see {self._requests}")
         return block_of(records, cpu_s=cpu_s, steps=steps)
 
     def close(self) -> None:
