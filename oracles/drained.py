@@ -51,8 +51,10 @@ def judge(history: History) -> OracleResult:
         _resets(history, found)
     _gauges(history, found)
     _settled(history, found)
-    held = "no block held" if probed else "its blocks were not probed, since its cache is not ours to drop"
-    return found.result(f"drained; gauges at zero; {held}", probed=int(probed))
+    released = (
+        "no block held" if probed else "its blocks were not probed, since its cache is not ours to drop"
+    )
+    return found.result(f"drained; gauges at zero; {released}", probed=int(probed))
 
 
 def _probes(history: History, found: Findings) -> None:

@@ -136,8 +136,8 @@ def direction_of(record: FaultRecord) -> Direction | None:
 
 def delay_ns(record: FaultRecord) -> int:
     """How long before its line a held copy was struck: it is told when it starts, maybe after healing."""
-    held = record.firing if record.kind == "copy_delay" else None
-    return int(held.ms * NS_PER_MS) if isinstance(held, CopyDelayed) else 0
+    delayed = record.firing if record.kind == "copy_delay" else None
+    return int(delayed.ms * NS_PER_MS) if isinstance(delayed, CopyDelayed) else 0
 
 
 def armings_of(history: History) -> list[Arming]:

@@ -88,10 +88,10 @@ def _silence(history: History) -> str:
 class _Around:
     """One series at the scrapes of Prometheus that are compared, and at the suite's before and after each."""
 
-    seen: Values
+    of_prometheus: Values
     before: Values
     after: Values
-    is_seen: Flags
+    in_prometheus: Flags
     is_before: Flags
     is_after: Flags
 
@@ -99,17 +99,19 @@ class _Around:
         """Where Prometheus saw a value that cannot lie between the other two."""
         low, high = np.minimum(self.before, self.after), np.maximum(self.before, self.after)
         odd = np.isnan(self.before) & np.isnan(self.after)
-        within = np.where(odd, np.isnan(self.seen), (self.seen >= low) & (self.seen <= high))
+        within = np.where(
+            odd, np.isnan(self.of_prometheus), (self.of_prometheus >= low) & (self.of_prometheus <= high)
+        )
         half_odd = np.isnan(low) & ~odd
-        return self.is_seen & self.is_before & self.is_after & ~within & ~half_odd
+        return self.in_prometheus & self.is_before & self.is_after & ~within & ~half_odd
 
     def missing(self) -> Flags:
         """Where Prometheus lacks it."""
-        return self.is_before & self.is_after & ~self.is_seen
+        return self.is_before & self.is_after & ~self.in_prometheus
 
     def additional(self) -> Flags:
         """Where only Prometheus has it."""
-        return self.is_seen & ~self.is_before & ~self.is_after
+        return self.in_prometheus & ~self.is_before & ~self.is_after
 
 
 class _Both:
@@ -181,7 +183,7 @@ class _Both:
     def judge_series(self, key: str, found: Findings) -> None:
         around = self._around(key)
         compared = self._one_life & self._comparable(key)
-        found.checked += int((compared & around.is_seen).sum())
+        found.checked += int((compared & around.in_prometheus).sum())
         for rule, wrong, what in (
             (MISSING, self._one_life & around.missing(), "Prometheus does not have it"),
             (ADDITIONAL, self._one_life & around.additional(), "only Prometheus has it"),
@@ -197,12 +199,12 @@ class _Both:
 
     def _around(self, key: str) -> _Around:
         suite, there = _at_each(self._of_suite.get(key), len(self._suite))
-        other, seen = _at_each(self._of_other.get(key), len(self._other))
+        other, there_too = _at_each(self._of_other.get(key), len(self._other))
         return _Around(
-            seen=other[self._at],
+            of_prometheus=other[self._at],
             before=suite[self._before],
             after=suite[self._after],
-            is_seen=seen[self._at],
+            in_prometheus=there_too[self._at],
             is_before=there[self._before],
             is_after=there[self._after],
         )
@@ -218,7 +220,7 @@ class _Both:
         at, before, after = self._at[first], self._before[first], self._after[first]
         samples = [
             (self._suite.times_ns[before], float(around.before[first])),
-            (self._other.times_ns[at], float(around.seen[first])),
+            (self._other.times_ns[at], float(around.of_prometheus[first])),
             (self._suite.times_ns[after], float(around.after[first])),
         ]
         reported = what or (
@@ -242,15 +244,15 @@ class _Both:
         suite, failures = self._suite, self._other.failures
         # Before the suite looked, the server was not up yet.
         failed = sum(failure.t_ns > suite.times_ns[0] for failure in failures)
-        lives = len(set(self._other.incarnations))
-        seen = np.clip(self._other.times_ns, suite.times_ns[0], suite.times_ns[-1])
-        gaps = np.diff(seen, prepend=suite.times_ns[0], append=suite.times_ns[-1])
+        started = len(set(self._other.incarnations))
+        scraped_ns = np.clip(self._other.times_ns, suite.times_ns[0], suite.times_ns[-1])
+        gaps = np.diff(scraped_ns, prepend=suite.times_ns[0], append=suite.times_ns[-1])
         longest_s = float(gaps.max()) / NS_PER_S
         text = (
             f"{len(self._at)} scrapes of Prometheus, {failed} failed, "
-            f"{lives} {'life' if lives == 1 else 'lives'} of the server, longest gap {longest_s:.1f} s"
+            f"{started} {'life' if started == 1 else 'lives'} of the server, longest gap {longest_s:.1f} s"
         )
-        figures = {"scrapes": len(self._at), "failed": failed, "lives": lives, "longest_gap_s": longest_s}
+        figures = {"scrapes": len(self._at), "failed": failed, "lives": started, "longest_gap_s": longest_s}
         return text, figures
 
 

@@ -93,9 +93,9 @@ def _sum(
     sums, there = total.at_each(len(log))
     bounds = _bounds(histogram, len(log))
     indexes = np.flatnonzero(_whole(len(log), histogram, settled) & there & bounds.known)
-    lives = np.array([log.incarnations[index] or 0.0 for index in indexes.tolist()])
+    incarnations = np.array([log.incarnations[index] or 0.0 for index in indexes.tolist()])
     sides = (sums, bounds.least, bounds.most, bounds.endless)
-    grown, least, most, endless = (_grown(values[indexes], lives) for values in sides)
+    grown, least, most, endless = (_grown(values[indexes], incarnations) for values in sides)
     most = np.where(endless > 0, np.inf, most)
     found.checked += len(indexes)
     allowed = ROUNDING * np.maximum(np.abs(sums[indexes]), 1.0)
@@ -140,9 +140,9 @@ def _bounds(histogram: Histogram, scrapes: int) -> Bounds:
     return Bounds(lower, upper, endless, known)
 
 
-def _grown(values: Values, lives: Values) -> Values:
+def _grown(values: Values, incarnations: Values) -> Values:
     """By how much each is more than the one before, or, as the first of a life of the server, than 0."""
     before = np.append(0.0, values[:-1])
-    before[np.append(True, lives[1:] != lives[:-1])[: len(before)]] = 0.0
+    before[np.append(True, incarnations[1:] != incarnations[:-1])[: len(before)]] = 0.0
     grown: Values = values - before[: len(values)]
     return grown
