@@ -63,7 +63,7 @@ def measure_incarnation(
 
 
 def _pair(servers: Sequence[MeasuredServer], number: int) -> Pair:
-    """Which is asked first changes from pair to pair, and that again: A B, B A, B A, A B."""
+    """Which server gets load first changes from pair to pair: A B, B A, B A, A B."""
     order = (0, 1) if number % 4 in (0, 3) else (1, 0)
     blocks: dict[int, Block] = {index: servers[index].block(number) for index in order}
     return Pair(plain=blocks[0], chaos=blocks[1])
@@ -123,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure(chosen: argparse.Namespace) -> int:
-    """Measure as asked, and write it down. Raises UsageError, Interrupted."""
+    """Measure as requested, and write the page. Raises UsageError, Interrupted."""
     server = find_server(chosen.server, cache_folder())
     pairs: list[Pair] = []
     idle: list[list[float]] = []

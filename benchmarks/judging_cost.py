@@ -41,7 +41,7 @@ MIB = 1 << 20
 
 
 class JudgingFailed(Exception):
-    """A soak was not judged as all well; the message shows what was said."""
+    """A soak was not judged as expected; the message shows the output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def measure_judging(run_dir: Path, requests: int, scrapes: int) -> JudgingCost:
     seconds = time.monotonic() - began
     if process.returncode != 0:
         raise JudgingFailed(f"exit code {process.returncode}\n{output}")
-    # Not what the kernel calls the most of the process: that counts what its parent held as it was started.
+    # Not what the kernel calls the most of the process: that includes the memory of its parent at the fork.
     return JudgingCost(requests, scrapes, files / MIB, seconds, watch.peak / MIB)
 
 

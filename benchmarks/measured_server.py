@@ -113,7 +113,7 @@ class MeasuredServer:
         return sum(cpu_s(process.pid) for process in group.processes)
 
     def block(self, number: int) -> Block:
-        """Ask the prompts of one block. Raises MeasureFailed when not all are answered."""
+        """Send the requests of one block. Raises BlockFailed when not all end well."""
         self._stack.observe()
         cpu_before, steps_before = self.cpu_s(), self._steps()
         self._load.start_phase(_phase(number))

@@ -1,4 +1,4 @@
-"""The most memory that a process and its children held together."""
+"""The peak memory of a process and its children together."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PERIOD_S = 0.05
 
 
 class MemoryWatch:
-    """Looks again and again while its block is entered. What two processes share counts in both."""
+    """Samples periodically while its block is entered. Memory that two processes share counts in both."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid

@@ -1,1 +1,1 @@
-"""Grafana's dashboards as code. The JSON beside each is made of it: python -m dashboards.write"""
+"""Grafana's dashboards as code. `python -m dashboards.write` generates the JSON from it."""

@@ -1,4 +1,4 @@
-"""Panels of the load, as the clients see it, with the server's own word beside."""
+"""Panels of the load, from the clients' metrics, next to the server's own."""
 
 from __future__ import annotations
 

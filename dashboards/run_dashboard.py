@@ -1,4 +1,4 @@
-"""One run: what the clients saw beside what the server says, with the faults on everything."""
+"""The dashboard of one run: metrics of clients and server, with the faults marked on every panel."""
 
 from __future__ import annotations
 

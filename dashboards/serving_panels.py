@@ -1,4 +1,4 @@
-"""Panels of the server's own word on its work."""
+"""Panels of the server's own metrics of its work."""
 
 from __future__ import annotations
 

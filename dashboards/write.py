@@ -18,7 +18,7 @@ def dashboards() -> dict[Path, Dashboard]:
 
 
 def text(dashboard: Dashboard) -> str:
-    """As it stands in the file."""
+    """The JSON of a dashboard, as in its file."""
     return JSONEncoder(sort_keys=True, indent=1).encode(dashboard.build()) + "\n"
 
 

@@ -1,1 +1,1 @@
-"""Load clients side by side: ours and those of others, against the mock server, on one machine."""
+"""Comparison of load clients: ours and others, against the mock server, on one machine."""

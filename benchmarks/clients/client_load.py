@@ -14,7 +14,7 @@ from loadtests.mock.settings import Fixed, Settings
 TOKENS = LONG
 """Of an answer; an event each."""
 PROMPTS = 8000
-"""More than are sent, so that none stands twice."""
+"""More than are sent, so that no prompt repeats."""
 NUMBER_DIGITS = 8
 SEED = 1
 LETTERS = "abcdefghijklmnopqrstuvwxyz"

@@ -62,7 +62,7 @@ def run(client: MeasuredClient, load: ClientLoad, folder: Path) -> ClientFigures
             servers.append(mocks.enter_context(server))
             watches.append(mocks.enter_context(ProcessWatch(server.pid)))
         watch = _drive(client, load, servers[0].url, folder)
-    # Both name requests that came without a name of their own by their count: those are told apart here.
+    # Each server numbers requests that came without an id of their own.
     sent: dict[str, SentRecord] = {}
     for server in servers:
         sent |= server.sent()

@@ -1,4 +1,4 @@
-"""Our own load process as a client beside others: `python -m benchmarks.clients.ours`.
+"""Our own load process as one of the compared clients: `python -m benchmarks.clients.ours`.
 
 Sends for a while, as a run of the suite would, and leaves the records in a folder.
 """

@@ -20,16 +20,18 @@ DONE = "installed"
 
 def ensure_environment(tool: LoadTool, folder: Path, progress: InstallProgress) -> Path:
     """The interpreter of the tool's environment. Raises kvchaos.servers.commands.CommandFailed, OSError."""
-    home = folder / f"{tool.name.split()[0]}-{tool.version}"
-    python = home / "env" / "bin" / "python"
-    if (home / DONE).is_file() and python.exists():
+    environment_folder = folder / f"{tool.name.split()[0]}-{tool.version}"
+    python = environment_folder / "env" / "bin" / "python"
+    if (environment_folder / DONE).is_file() and python.exists():
         return python
-    shutil.rmtree(home, ignore_errors=True)
-    home.mkdir(parents=True)
-    progress.step(f"installing {tool.name} {tool.version} into {home}")
-    uv, runner = find_uv_bin(), Runner(progress, home, home / "install.log")
-    runner.run([uv, "venv", "--no-project", "--python", sys.executable, home / "env"], os.environ)
-    overrides = home / "overrides.txt"
+    shutil.rmtree(environment_folder, ignore_errors=True)
+    environment_folder.mkdir(parents=True)
+    progress.step(f"installing {tool.name} {tool.version} into {environment_folder}")
+    uv, runner = find_uv_bin(), Runner(progress, environment_folder, environment_folder / "install.log")
+    runner.run(
+        [uv, "venv", "--no-project", "--python", sys.executable, environment_folder / "env"], os.environ
+    )
+    overrides = environment_folder / "overrides.txt"
     overrides.write_text("\n".join(tool.overrides) + "\n")
     locations = configured_find_links(Path(sys.executable))
     links = [argument for location in locations for argument in ("--find-links", location)]
@@ -37,5 +39,5 @@ def ensure_environment(tool: LoadTool, folder: Path, progress: InstallProgress) 
         [uv, "pip", "install", "--python", python, "--override", overrides, *links, *tool.packages],
         {"UV_SYSTEM_CERTS": "1", **os.environ},
     )
-    (home / DONE).touch()
+    (environment_folder / DONE).touch()
     return python

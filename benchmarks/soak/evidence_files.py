@@ -82,13 +82,15 @@ def canary(number: int, start_ns: int) -> RequestRecord:
     )
 
 
-def events(stretches: list[SoakPhase], ends_ns: list[int], final_ns: int, log_lines: int) -> Iterator[Event]:
+def events(
+    soak_phases: list[SoakPhase], ends_ns: list[int], final_ns: int, log_lines: int
+) -> Iterator[Event]:
     """The steps of the run. `ends_ns`: the last answer of each phase."""
     yield _event(START_NS, happened.ServerStart(pid=100, port=8000))
     yield _event(START_NS + 20 * NS_PER_S, happened.ServerReady(seconds=20.0))
     yield from _canary(START_NS + 21 * NS_PER_S, "ready", "canary-0")
     faults = [fault.id for fault in FAULTS]
-    for soak_phase, end_ns in zip(stretches, ends_ns, strict=True):
+    for soak_phase, end_ns in zip(soak_phases, ends_ns, strict=True):
         phase, role, sent = soak_phase.spec.name, soak_phase.spec.role, soak_phase.spec.requests
         yield _event(soak_phase.start_ns - 2 * MS, happened.PhaseStart(phase=phase, role=role, requests=sent))
         if role == "chaos":
@@ -113,7 +115,7 @@ def _event(t_ns: int, data: happened.EventData) -> Event:
 
 
 def journal(soak_phase: SoakPhase, load: Columns, end_ns: int) -> Iterator[FaultRecord]:
-    """Every strike, and for a failed load the note that the server asks again. `end_ns`: the last answer."""
+    """Every strike, and for a failed load the note that the server retries. `end_ns`: the last answer."""
     loaded = _line(START_NS, "loaded", None, 0, None, {"generation": "G8"})
     yield from (loaded, msgspec.structs.replace(loaded, role="scheduler", pid=SCHEDULER_PID))
     for fault in FAULTS:

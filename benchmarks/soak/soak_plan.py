@@ -42,7 +42,7 @@ PHASES: tuple[tuple[str, Role, str, float], ...] = (
     ("fresh", "load", "fresh", 0.2),
     ("after", "healed", "shared", 0.04),
 )
-"""Name, role, workload, share of all requests. The golden phase asks each shared prompt once."""
+"""Name, role, workload, share of all requests. The golden phase sends each shared prompt once."""
 
 
 @dataclass(frozen=True, slots=True)

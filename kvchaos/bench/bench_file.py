@@ -35,7 +35,7 @@ class BenchRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """One run and what it counts for."""
 
     run: str
-    """Its directory, beside this file."""
+    """Its directory, next to this file."""
     side: str
     """Which of those that are compared; "" where there is but one."""
     seed: int

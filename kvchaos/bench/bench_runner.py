@@ -62,13 +62,13 @@ class BenchRunner:
     """Conducts the runs of one measurement in its folder, and writes the result of each at once."""
 
     def __init__(
-        self, bench: Bench, folder: Path, places: Workspace, sender: LoadOptions, console: Console
+        self, bench: Bench, folder: Path, workspace: Workspace, load_options: LoadOptions, console: Console
     ) -> None:
-        """`places` gives the cache and the port; the runs are written into `folder`."""
+        """`workspace` gives the cache and the port; the runs are written into `folder`."""
         self.bench = bench
         self.folder = folder
-        self._places = replace(places, runs=folder)
-        self._sender = sender
+        self._workspace = replace(workspace, runs=folder)
+        self._load_options = load_options
         self._console = console
         write_bench(bench, folder)
 
@@ -88,11 +88,11 @@ class BenchRunner:
             scenario=target.base.scenario,
             server=target.server,
             seed=seed + earlier_runs * SEED_STRIDE,
-            workers=self._sender.workers,
+            workers=self._load_options.workers,
             stack=target.stack,
-            client=self._sender.client,
+            client=self._load_options.client,
         )
-        run_dir, interrupted = run_one(request, self._places, self._console)
+        run_dir, interrupted = run_one(request, self._workspace, self._console)
         run = measure_stored_run(run_dir, phases, seed, target.side, self.bench.slo)
         self.bench = msgspec.structs.replace(self.bench, runs=[*self.bench.runs, run])
         write_bench(self.bench, self.folder)

@@ -10,7 +10,7 @@ import numpy as np
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
 ENOUGH = 6
-"""With fewer values the interval is about their range, and covers the true median less often than it says."""
+"""With fewer values the bounds are about the range, and cover the true median less often than CONFIDENCE."""
 
 
 class Interval(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -17,9 +17,9 @@ class Bracket:
 
     seed: int
     holds: float | None
-    """The highest that held; None when none did."""
+    """The highest rate that met the SLO; None when none did."""
     fails: float | None
-    """The lowest that did not; None when all held."""
+    """The lowest rate that did not; None when all did."""
 
 
 def bisect(holds: Callable[[float], bool], low: float, high: float, precision: float) -> None:

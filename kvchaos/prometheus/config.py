@@ -14,7 +14,7 @@ RUN_LABEL = "run"
 CONFIG = "prometheus.yml"
 RULES = "rules.yml"
 SOURCE = Path(__file__).parents[2] / "compose" / "prometheus"
-"""compose/ lies beside the packages, in a checkout and in an installation alike."""
+"""compose/ is next to the packages, in a checkout and in an installation alike."""
 
 
 @dataclass(frozen=True, slots=True)

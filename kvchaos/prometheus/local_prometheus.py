@@ -27,6 +27,6 @@ def plan_prometheus(run_dir: Path) -> PrometheusPlan:
 
 
 def local_prometheus(run_dir: Path, record: ProcessRegistry) -> Prometheus:
-    """One to be started beside a run. Raises UsageError when this machine has none."""
+    """A Prometheus to be started for a run. Raises UsageError when this machine has none."""
     plan = plan_prometheus(run_dir)
     return Prometheus(plan, LocalPrometheus(plan, run_dir, record))

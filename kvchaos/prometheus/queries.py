@@ -44,7 +44,7 @@ FAILED = "Prometheus says up is 0"
 
 
 class Unreachable(Exception):
-    """Prometheus does not answer, or not as it should; the message says why."""
+    """Prometheus does not answer, or not as it should; the message gives the reason."""
 
 
 class PrometheusClient:

@@ -12,7 +12,7 @@ from kvchaos.report.markdown import markdown_table
 from oracles.faults import is_real
 
 NOT_KNOWN = "not known"
-"""The place of the fault cannot tell, or concerns no single request."""
+"""The state is unknown at the injection point, or the fault concerns no single request."""
 STATES: tuple[str, ...] = (*get_args(State), NOT_KNOWN)
 
 Grid = Mapping[str, Mapping[str, int]]

@@ -1,4 +1,4 @@
-"""Tables in Markdown, and their place in a page."""
+"""Tables in Markdown, and their insertion into a page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rules against alterations of the history of a green run: pure, and so fast that all are tried."""
+"""Judge alterations of the history of a green run. Pure, and so fast that all are tried."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ JUDGES = {oracle.name: oracle.judge for oracle in ORACLES}
 
 
 def score_alterations(history: History, alterations: Sequence[Alteration] = ALTERATIONS) -> SessionScore:
-    """Alter the history of a green run in each way, and look whether the rule is found broken."""
+    """Apply each alteration to the history of a green run, and check that its rule is reported broken."""
     known = [alteration for alteration in alterations if release(history) >= alteration.since]
     return SessionScore(NAME, tuple(_row(history, alteration) for alteration in known), ())
 

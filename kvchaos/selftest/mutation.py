@@ -23,7 +23,7 @@ class ConnectionCut(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ProxiedRequest:
-    """A request on its way to the server."""
+    """A request from a client, before it is forwarded."""
 
     method: str
     path: str

@@ -62,7 +62,7 @@ def _phase(name: str, role: str, requests: int, *, concurrency: int) -> dict[str
 
 
 def run_sessions(
-    sessions: Sequence[Session], server: ServerEnv, places: Workspace, console: Console
+    sessions: Sequence[Session], server: ServerEnv, workspace: Workspace, console: Console
 ) -> Iterator[SessionScore]:
     """Run and score each session; after the untouched one, the alterations of its history.
 
@@ -77,7 +77,7 @@ def run_sessions(
             prometheus=session.prometheus,
         )
         run_dir, interrupted = run_one(
-            request, places, console, None if session.contract_violating else _interceptor(session)
+            request, workspace, console, None if session.contract_violating else _interceptor(session)
         )
         if interrupted:
             return

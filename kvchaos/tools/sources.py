@@ -27,7 +27,7 @@ SYSTEM_PACKAGES = ("libc6",)
 
 
 class SourceUnavailable(Exception):
-    """This source does not have the program for this machine; the message says why."""
+    """This source does not have the program for this machine; the message gives the reason."""
 
 
 class NotOffered(Exception):

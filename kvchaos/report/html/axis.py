@@ -1,6 +1,6 @@
 """Map times and values to positions on a drawing, and compute the ticks of its axes.
 
-A drawing is WIDTH by HEIGHT units; the page stretches it to any size, text apart.
+A drawing is WIDTH by HEIGHT units; the page scales it to any size, except the text.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ class Lanes:
 
 
 def lanes(history: History, findings: Sequence[NumberedFinding], axis: TimeAxis) -> Lanes:
-    """Requests that findings name, then others that failed or were on their way when the server stopped.
+    """Requests that findings name, then others that failed or were in flight when the server stopped.
     Those that overlap in time share a group."""
     waiting = _chosen(history, findings)
     groups: list[LaneGroup] = []

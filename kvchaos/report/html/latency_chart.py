@@ -112,7 +112,7 @@ def _middles(found: list[LatencyRange], axis: TimeAxis, scale: Scale) -> str:
 
 
 def _bars(found: list[LatencyRange], axis: TimeAxis, scale: Scale) -> str:
-    """A bar of one value still has a height, so that it is seen."""
+    """A bar of one value still has a height, so that it is visible."""
     bars: list[str] = []
     for one in found:
         top, bottom = scale.height(one.high), scale.height(one.low)

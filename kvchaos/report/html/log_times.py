@@ -40,7 +40,7 @@ class LogTimes:
         self._numbers: list[int] = []
         self._times: list[int] = []
         shift: int | None = None
-        # Lines that tell of answered requests have no stamp and are mostly the same.
+        # Lines about answered requests have no stamp and are mostly the same.
         stamps = {line: _stamp(line, start_ns) for line in set(lines)}
         for number, line in enumerate(lines, start=1):
             stamp_ns = stamps[line]

@@ -13,7 +13,7 @@ from kvchaos.report.html.oracle_rows import NumberedFinding
 APART = 1.5
 """Marks nearer to each other, per cent of the width, are drawn as one."""
 CHAR, SPACE = 2.2, 3.0
-"""Width of a letter and space beside a label, per cent of the width of a phone."""
+"""Width of a letter and of the space around a label, per cent of the width of a phone."""
 EVENT_LABELS: dict[type[EventData], str] = {
     ServerReady: "server ready",
     ServerExit: "server exited",

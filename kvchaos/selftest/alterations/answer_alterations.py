@@ -13,7 +13,7 @@ from oracles.rule import Rule
 SOON = 1e-9
 MUCH = 1e9
 ANY = "any"
-"""Stands for the first phase."""
+"""Placeholder for the name of the first phase."""
 
 
 def _other_than_before(history: History) -> History:

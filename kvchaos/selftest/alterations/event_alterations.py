@@ -1,4 +1,4 @@
-"""The run's events, and what the requests after a healing say of them."""
+"""Alterations of the run's events, and of the requests after healing."""
 
 from __future__ import annotations
 

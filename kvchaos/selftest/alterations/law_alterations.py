@@ -72,7 +72,7 @@ def _never_exported(family: str, history: History) -> History:
 
 
 def _begun_less(label: Label, history: History) -> History:
-    """By the books, nothing of an account had begun."""
+    """In the audit's balances, no transfer of an account had begun."""
 
     def none(line: LedgerRecord) -> LedgerRecord:
         balance = line.balance

@@ -1,4 +1,4 @@
-"""What the server's metrics say, in the suite's own scrapes."""
+"""Alterations of the server's metrics, in the suite's own scrapes."""
 
 from __future__ import annotations
 

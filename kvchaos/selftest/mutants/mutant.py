@@ -33,7 +33,7 @@ def inconclusive(oracle: str) -> ExpectedKill:
 
 @dataclass(frozen=True)
 class Mutant:
-    """One way in which traffic, or the run, is made wrong."""
+    """One known error in the traffic or in the run."""
 
     name: str
     what: str
@@ -55,7 +55,7 @@ class Session:
     name: str
     mutants: tuple[Mutant, ...] = ()
     server: Mapping[str, object] = field(default_factory=dict)
-    """What the server is started with beside the usual."""
+    """Server settings that differ from the defaults."""
     client: Mapping[str, float] = field(default_factory=dict)
     """Bounds on the client, where they are not the usual ones."""
     load: Mapping[str, float] = field(default_factory=dict)

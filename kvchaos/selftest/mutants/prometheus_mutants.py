@@ -19,20 +19,20 @@ def disagreements() -> tuple[Mutant, ...]:
 
 def _counter_too_high() -> Mutant:
     more = PrometheusOnly(SampleMutation(GENERATED, lambda value: value + MUCH))
-    what = "Prometheus is told of more generated tokens"
+    what = "Prometheus alone scrapes more generated tokens"
     return single_mutant("prometheus-told-more", what, more, violates(metrics_crosscheck.VALUE, GENERATED))
 
 
 def _request_runs_at_rest() -> Mutant:
     running = PrometheusOnly(SampleMutation(RUNNING, lambda _: 1.0, when=MutationTiming.END))
-    what = "Prometheus is told of a request that runs when all is over"
+    what = "Prometheus alone scrapes a running request after the last one ended"
     return single_mutant(
         "prometheus-told-of-a-ghost", what, running, violates(metrics_crosscheck.VALUE, RUNNING)
     )
 
 
 def _metric_missing() -> Mutant:
-    what = "Prometheus is never told how often requests were preempted"
+    what = "the preemption counter is missing from the scrapes of Prometheus"
     return single_mutant(
         "prometheus-told-less",
         what,
@@ -43,7 +43,7 @@ def _metric_missing() -> Mutant:
 
 def _other_start_time() -> Mutant:
     later = PrometheusOnly(SampleMutation(STARTED, lambda value: value + 1, when=MutationTiming.FIRST))
-    what = "Prometheus is once told another start of the server"
+    what = "Prometheus scrapes another start time of the server, once"
     return single_mutant(
         "prometheus-told-another-start", what, later, violates(metrics_crosscheck.INCARNATION)
     )

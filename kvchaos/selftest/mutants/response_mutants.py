@@ -92,7 +92,7 @@ def connection_cut() -> Mutant:
 
 def error_event() -> Mutant:
     failed = StreamMutation("load-28", stream_mutations.error_event)
-    what = "a stream with status 200 tells of an error"
+    what = "a stream with status 200 contains an error"
     return single_mutant("error-event", what, failed, violates(outcomes.TRUNCATED, "load-28"))
 
 
@@ -104,27 +104,27 @@ def status_500() -> Mutant:
 
 
 def stalled_stream() -> Mutant:
-    what = f"nothing of an answer comes for {STALL_S:g} s"
+    what = f"a stream stalls for {STALL_S:g} s"
     return single_mutant(
         "held", what, StreamMutation(LAST, stream_mutations.stalled(STALL_S)), violates(progress.STALL)
     )
 
 
 def slow() -> Mutant:
-    what = f"a first token comes {SLOW_S:g} s late"
+    what = f"a first token is {SLOW_S:g} s late"
     late = StreamMutation(REQUEST, stream_mutations.stalled(SLOW_S, at=0))
     return single_mutant("slow", what, late, violates(performance.TTFT_P99))
 
 
 def late_recovery() -> Mutant:
-    """The canary after the phase with faults is what is asked first after healing."""
-    what = f"the first answer after healing comes {SLOW_S:g} s late"
+    """The probe after the phase with faults is the first request after healing."""
+    what = f"the first answer after healing is {SLOW_S:g} s late"
     late = StreamMutation("canary-2", stream_mutations.stalled(SLOW_S, at=0))
     return single_mutant("late-recovery", what, late, violates(recovery.SLOW_RECOVERY, "load"))
 
 
 def unrelated_answer_wrong() -> Mutant:
-    what = "an answer is wrong that shares no block with those that a fault has struck"
+    what = "a wrong answer shares no block with any request that a fault has struck"
     kills = (violates(blast.BYSTANDER_WRONG, LAST), violates(answers.NOT_GOLDEN, LAST))
     return single_mutant(
         "harm-beside-a-fault", what, StreamMutation(LAST, stream_mutations.other_token), *kills

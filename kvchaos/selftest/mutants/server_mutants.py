@@ -36,7 +36,7 @@ def negative_sample() -> Mutant:
 
 def buckets_not_cumulative() -> Mutant:
     fuller = SampleMutation(f"{LATENCY}_bucket", lambda value: value + MUCH, {"le": "0.3"})
-    what = "a histogram's bucket holds more than the next one"
+    what = "a bucket of a histogram is above the next one"
     return single_mutant(
         "buckets-not-cumulative", what, fuller, violates(counters.NOT_CUMULATIVE, f"{LATENCY}_bucket")
     )
@@ -44,7 +44,7 @@ def buckets_not_cumulative() -> Mutant:
 
 def count_beside_its_buckets() -> Mutant:
     more = SampleMutation(f"{LATENCY}_count", lambda value: value + 1)
-    what = "a histogram's count is not what its last bucket holds"
+    what = "the count of a histogram differs from its last bucket"
     return single_mutant(
         "count-beside-its-buckets", what, more, violates(counters.COUNT_DIFFERS, f"{LATENCY}_count")
     )
@@ -67,7 +67,7 @@ def finish_overcounted() -> Mutant:
     more = SampleMutation(
         "vllm:request_success_total", lambda value: value + 1, {"finished_reason": "length"}
     )
-    what = "the server counts an answer that it never gave"
+    what = "the server counts a completion that it never sent"
     return single_mutant("finish-overcounted", what, more, violates(token_crosscheck.FINISHED))
 
 
@@ -88,49 +88,49 @@ def first_token_overcounted() -> Mutant:
 
 
 def hits_without_offload() -> Mutant:
-    what = "a server without offloading tells of hits in the tier"
+    what = "a server without offloading counts hits in the tier"
     kills = (violates(offload.USED_WHILE_OFF), violates(accounting.HITS_EXCEED))
     return Mutant("hits-without-offload", what, (SampleMutation(HITS, lambda value: value + 32),), kills)
 
 
 def running_for_ever() -> Mutant:
     one_more = SampleMutation("vllm:num_requests_running", lambda _: 1.0, when=MutationTiming.END)
-    what = "one request runs on for ever, by the gauge"
+    what = "by the gauge, one request never ends"
     kills = (violates(drained.GAUGE, "vllm:num_requests_running"), violates(drained.NOT_DRAINED))
     return single_mutant("running-for-ever", what, one_more, *kills)
 
 
 def blocks_in_use() -> Mutant:
     some = SampleMutation("vllm:kv_cache_usage_perc", lambda _: 0.05, when=MutationTiming.END)
-    what = "blocks are in use for ever, by the gauge"
+    what = "by the gauge, blocks stay in use"
     return single_mutant("blocks-in-use", what, some, violates(drained.GAUGE, "vllm:kv_cache_usage_perc"))
 
 
 def reset_refused() -> Mutant:
     refused = FixedResponse("/reset_prefix_cache", 200, b'{"success": false}')
-    what = "the server says that blocks are still held"
+    what = "the server reports that blocks are still in use"
     return single_mutant("reset-refused", what, refused, violates(drained.BLOCKS_LEAKED))
 
 
 def sockets_kept() -> Mutant:
-    what = f"the server keeps {LEAKED_CONNECTIONS} connections for good"
+    what = f"the server keeps {LEAKED_CONNECTIONS} connections open until the end"
     return single_mutant(
         "sockets-kept", what, ConnectionLeak(LEAKED_CONNECTIONS), violates(resources.RULE_OF["open sockets"])
     )
 
 
 def crash_in_the_log() -> Mutant:
-    what = "the log tells that the engine has died"
+    what = "the log has the line of a dead engine"
     return single_mutant("crash-in-the-log", what, RunAction(log_engine_crash), violates(logs.ENGINE_DIED))
 
 
 def sick_by_health() -> Mutant:
     sick = FixedResponse("/health", 503, b"")
-    what = "/health answers 503 while all else goes well"
+    what = "/health returns 503 while requests succeed"
     return single_mutant("sick-by-health", what, sick, violates(alive.FALSE_SICK))
 
 
 def dead_behind_green_health() -> Mutant:
-    what = "the last canary is refused while /health says 200"
+    what = "the last probe is refused while /health returns 200"
     kills = (violates(alive.FALSE_HEALTHY, "canary-3"), violates(outcomes.FAILED, "canary-3"))
     return single_mutant("dead-behind-green-health", what, RequestRefused("canary-3", 503), *kills)

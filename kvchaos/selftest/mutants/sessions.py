@@ -16,7 +16,7 @@ BLOCKS_FOR_ALL = 600
 
 
 def sessions() -> tuple[Session, ...]:
-    """Made anew at each call: mutations remember what they did."""
+    """New sessions at each call, since mutations have state."""
     return (Session(UNTOUCHED, faults=(LOOKUP_MISS,)), *_mixed(), *_alone())
 
 
@@ -112,7 +112,7 @@ def _alone() -> tuple[Session, ...]:
 
 
 def _unplanned_fault() -> Mutant:
-    what = "a fault strikes that nobody planned"
+    what = "a fault fires that is not in the plan"
     return single_mutant(
         "unplanned-fault", what, RunAction(arm_unplanned_fault), violates(faults.UNPLANNED, "unplanned")
     )
@@ -124,7 +124,7 @@ def _slow_client() -> Mutant:
 
 
 def _never_offloaded() -> Mutant:
-    return Mutant("never-offloaded", "the device has room for everything", (), (inconclusive(offload.NAME),))
+    return Mutant("never-offloaded", "the device holds all blocks", (), (inconclusive(offload.NAME),))
 
 
 def _lost_end() -> Mutant:
@@ -134,4 +134,6 @@ def _lost_end() -> Mutant:
         violates(drained.BLOCKS_LEAKED),
         violates(drained.GAUGE, "vllm:kv_cache_usage_perc"),
     )
-    return Mutant("lost-end", "a fault inside the server: the end of a load is never told", (), kills)
+    return Mutant(
+        "lost-end", "a fault inside the server: the completion of a KV load is never reported", (), kills
+    )
