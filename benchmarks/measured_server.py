@@ -15,7 +15,7 @@ from history.plan import PhaseSpec, Scenario, ServerSettings, WorkloadSpec
 from history.records import RequestRecord
 from kvchaos.errors import UsageError
 from kvchaos.paths import models_folder, state_folder
-from kvchaos.planning.run_plan import Request, make_run_dir, new_run_id, resolve, write_plan
+from kvchaos.planning.run_plan import RunRequest, make_run_dir, new_run_id, resolve, write_plan
 from kvchaos.prometheus.scraper import parse_samples
 from kvchaos.servers import tiny_model
 from kvchaos.servers.served_model import tiny
@@ -79,7 +79,7 @@ class MeasuredServer:
     """A server with or without the chaos module, and its load generator."""
 
     def __init__(self, name: str, server: ServerEnv, cache: Path, runs: Path, *, chaos: bool) -> None:
-        request = Request(scenario=scenario(name, chaos), server=server, seed=1, workers=1)
+        request = RunRequest(scenario=scenario(name, chaos), server=server, seed=1, workers=1)
         run_id = new_run_id(request)
         run_dir = make_run_dir(runs, run_id)
         self._record = ProcessRegistry(

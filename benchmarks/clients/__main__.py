@@ -31,7 +31,7 @@ from kvchaos.errors import UsageError
 from kvchaos.interrupts import Interrupted, interrupts
 from kvchaos.kept_logs import LogFolder
 from kvchaos.paths import bench_tools_folder, cache_folder, logs_folder, models_folder
-from kvchaos.planning.open_file_limits import allow, of_client_bench
+from kvchaos.planning.open_file_limits import needs_of_client_bench, raise_limit
 from kvchaos.planning.run_plan import host
 from kvchaos.report.markdown import between
 from kvchaos.servers import tiny_model
@@ -112,7 +112,7 @@ class ComparisonResult:
 def measure(rounds: int, console: Console, keep: Path | None) -> ComparisonResult:
     """Raises what `ClientComparison` and `ensure_environment` raise."""
     cache = cache_folder()
-    allow(of_client_bench(max(AT_ONCE, *(load.at_once for load in MOST.values())), workers=1))
+    raise_limit(needs_of_client_bench(max(AT_ONCE, *(load.at_once for load in MOST.values())), workers=1))
     logs = LogFolder(logs_folder(cache) / "bench-client")
     logs.empty()
     tokenizer = tiny_model.ensure_model(models_folder(cache))

@@ -24,7 +24,7 @@ from kvchaos.campaign.campaign import run_one
 from kvchaos.errors import UsageError
 from kvchaos.judging.judge_run import judge_run_dir
 from kvchaos.paths import Workspace
-from kvchaos.planning.run_plan import Request, make_run_dir
+from kvchaos.planning.run_plan import RunRequest, make_run_dir
 from kvchaos.servers.server_registry import ServerEnv
 from kvchaos.stacks.attach import AttachedServer
 from oracles.speed import Speed, speeds
@@ -84,7 +84,7 @@ class BenchRunner:
         earlier_runs = (
             sum(run.side == target.side for run in self.bench.runs) if target.stack == "attach" else 0
         )
-        request = Request(
+        request = RunRequest(
             scenario=target.base.scenario,
             server=target.server,
             seed=seed + earlier_runs * SEED_STRIDE,

@@ -18,14 +18,21 @@ from history.plan import RunPlan
 from history.reader import UnreadableRun, read_events, read_plan
 from history.timed import typed
 from history.verdict import RunVerdict
-from kvchaos.campaign.server_pool import Provided, Servers
+from kvchaos.campaign.server_pool import ProvidedServer, ServerPool
 from kvchaos.conductor.conductor import Conductor
 from kvchaos.errors import UsageError
 from kvchaos.interrupts import Interrupted, interrupts
 from kvchaos.judging.judge_run import judge_run_dir
 from kvchaos.paths import Workspace, state_folder
-from kvchaos.planning.open_file_limits import allow, of_run
-from kvchaos.planning.run_plan import Request, make_run_dir, new_run_id, resolve, resolve_attached, write_plan
+from kvchaos.planning.open_file_limits import needs_of_run, raise_limit
+from kvchaos.planning.run_plan import (
+    RunRequest,
+    make_run_dir,
+    new_run_id,
+    resolve,
+    resolve_attached,
+    write_plan,
+)
 from kvchaos.planning.scenario_file import check_stack
 from kvchaos.prometheus.local_prometheus import local_prometheus
 from kvchaos.prometheus.run_monitor import create_monitor
@@ -34,31 +41,31 @@ from kvchaos.stacks.command import Launch
 from kvchaos.stacks.network import proxy_for
 from kvchaos.stacks.orphans import end_and_remove, find_orphans
 from kvchaos.stacks.process_registry import RegisteredStarter
-from kvchaos.terminal.display import Display, Turn
-from kvchaos.terminal.estimate import Took, left_s
+from kvchaos.terminal.display import CampaignPosition, Display
+from kvchaos.terminal.estimate import RunDuration, left_s
 from kvchaos.terminal.result_tables import (
-    Again,
     CampaignRow,
-    again_line,
+    Repeat,
     left_line,
     opening_line,
+    repeat_line,
     show_campaign,
     show_run,
     verdict_line,
 )
 
-Front = Callable[[Launch, Path], AbstractContextManager[str]]
-"""Puts something between the suite and a server, for the time of a run (its directory is given); tells
-the address to ask instead."""
+TrafficInterceptor = Callable[[Launch, Path], AbstractContextManager[str]]
+"""Puts something between the suite and a server, for the time of a run (its directory is given); yields
+the address to use instead."""
 
 
 @dataclass(frozen=True, slots=True)
-class InCampaign:
-    """What a run has to do with the others of its campaign."""
+class CampaignContext:
+    """The campaign that a run is part of."""
 
-    turn: Turn | None
-    servers: Servers
-    following: Request | None
+    position: CampaignPosition | None
+    pool: ServerPool
+    following: RunRequest | None
     """What will be run next, if anything."""
     repeats: str | None = None
     """The run that this one repeats on a fresh server."""
@@ -81,7 +88,7 @@ def clean_orphans(workspace: Workspace, console: Console) -> None:
 
 
 def run_all(
-    requests: Sequence[Request],
+    requests: Sequence[RunRequest],
     workspace: Workspace,
     console: Console,
     *,
@@ -99,8 +106,8 @@ def run_all(
     if len(requests) > 1:
         console.print(opening_line(len(requests), requests[0].server.name), highlight=False, markup=False)
     try:
-        with interrupts(), Servers(workspace, reuse=reuse and len(requests) > 1) as servers:
-            for row in _run_each(requests, workspace, console, rows, servers):
+        with interrupts(), ServerPool(workspace, reuse=reuse and len(requests) > 1) as pool:
+            for row in _run_each(requests, workspace, console, rows, pool):
                 if on_row is not None:
                     on_row(row)
     except Interrupted as signal:
@@ -112,37 +119,37 @@ def run_all(
 
 
 def _run_each(
-    requests: Sequence[Request],
+    requests: Sequence[RunRequest],
     workspace: Workspace,
     console: Console,
     rows: list[CampaignRow],
-    servers: Servers,
+    pool: ServerPool,
 ) -> Iterator[CampaignRow]:
     """Add a row for each run, and yield those of the runs that went to their end."""
-    ended: list[Took] = []
+    ended: list[RunDuration] = []
     sizes = [sum(phase.requests for phase in request.scenario.phases) for request in requests]
     for number, request in enumerate(requests, start=1):
         began = time.monotonic()
-        turn = Turn(number, len(requests), left_s(ended, sizes[number:]))
+        position = CampaignPosition(number, len(requests), left_s(ended, sizes[number:]))
         following = requests[number] if number < len(requests) else None
-        part = InCampaign(turn, servers, following)
-        run_dir, interrupted = run_one(request, workspace, console, None, part)
+        context = CampaignContext(position, pool, following)
+        run_dir, interrupted = run_one(request, workspace, console, None, context)
         row = CampaignRow(_judge(run_dir), run_dir)
         rows.append(row)
-        servers.judged(run_dir.name, row.verdict.outcome)
+        pool.judged(run_dir.name, row.verdict.outcome)
         red = row.verdict.outcome != "as expected"
         if not interrupted and red and (earlier := _earlier(run_dir, request)):
-            part = InCampaign(turn, servers, None, repeats=run_dir.name)
-            again_dir, interrupted = run_one(request, workspace, console, None, part)
-            row = rows[-1] = replace(row, again=Again(_judge(again_dir), again_dir, earlier))
-        took = _took(run_dir, time.monotonic() - began)
-        ended.append(took)
+            context = CampaignContext(position, pool, None, repeats=run_dir.name)
+            again_dir, interrupted = run_one(request, workspace, console, None, context)
+            row = rows[-1] = replace(row, again=Repeat(_judge(again_dir), again_dir, earlier))
+        duration = _duration(run_dir, time.monotonic() - began)
+        ended.append(duration)
         if len(requests) > 1:
-            console.print(verdict_line(row, took.whole_s))
+            console.print(verdict_line(row, duration.whole_s))
         if len(requests) == 1 or row.verdict.outcome != "as expected":
             show_run(console, read_plan(run_dir), row.verdict, run_dir)
         if row.again is not None:
-            console.print(again_line(row.again), highlight=False, markup=False, soft_wrap=True)
+            console.print(repeat_line(row.again), highlight=False, markup=False, soft_wrap=True)
         if interrupted:
             break
         yield row
@@ -150,18 +157,20 @@ def _run_each(
             console.print(left_line(len(requests) - 1, left_s(ended, sizes[1:])), highlight=False)
 
 
-def _earlier(run_dir: Path, request: Request) -> tuple[str, ...]:
+def _earlier(run_dir: Path, request: RunRequest) -> tuple[str, ...]:
     """The runs that its server had served before, where a fresh server can be had instead."""
     return () if isinstance(request.server, AttachedServer) else read_plan(run_dir).preceded_by
 
 
-def allow_open_files(request: Request) -> None:
+def allow_open_files(request: RunRequest) -> None:
     """Raise the limit of open files to what the run needs. Raises UsageError when the hard one is lower."""
-    allow(of_run(request.scenario, request.workers, request.stack, joined=request.join is not None))
+    raise_limit(
+        needs_of_run(request.scenario, request.workers, request.stack, joined=request.join is not None)
+    )
 
 
-def _took(run_dir: Path, whole_s: float) -> Took:
-    """What a run took, its phases by their events."""
+def _duration(run_dir: Path, whole_s: float) -> RunDuration:
+    """How long a run took, its phases by their events."""
     load_ns = sent = began_ns = 0
     for event in map(typed, read_events(run_dir)):
         match event.data:
@@ -170,7 +179,7 @@ def _took(run_dir: Path, whole_s: float) -> Took:
             case PhaseEnd():
                 load_ns += event.t_ns - began_ns
                 sent += event.data.sent
-    return Took(whole_s, load_ns / NS_PER_S, sent)
+    return RunDuration(whole_s, load_ns / NS_PER_S, sent)
 
 
 def _judge(run_dir: Path) -> RunVerdict:
@@ -183,17 +192,17 @@ def _judge(run_dir: Path) -> RunVerdict:
 
 
 def run_one(
-    request: Request,
+    request: RunRequest,
     workspace: Workspace,
     console: Console,
-    front: Front | None = None,
-    part: InCampaign | None = None,
+    interceptor: TrafficInterceptor | None = None,
+    context: CampaignContext | None = None,
 ) -> tuple[Path, bool]:
     """Conduct one run. Returns its directory and whether a signal cut it short. Raises UsageError.
 
     By itself, without a campaign, it has a server of its own.
     """
-    part = part or InCampaign(None, Servers(workspace, reuse=False), None)
+    context = context or CampaignContext(None, ServerPool(workspace, reuse=False), None)
     check_stack(request.scenario, request.stack)
     allow_open_files(request)
     run_id = new_run_id(request)
@@ -201,10 +210,10 @@ def run_one(
     try:
         with (
             interrupts(),
-            Display(console, request.scenario, part.turn) as display,
-            part.servers.provide(request, run_dir, part.following) as provided,
+            Display(console, request.scenario, context.position) as display,
+            context.pool.provide(request, run_dir, context.following) as provided,
         ):
-            _conduct(request, provided, run_dir, display, front, part.repeats)
+            _conduct(request, provided, run_dir, display, interceptor, context.repeats)
     except Interrupted as signal:
         console.print(f"{request.scenario.name}: {signal}")
         if not (run_dir / layout.EVENTS).exists():
@@ -222,11 +231,11 @@ def run_one(
 
 
 def _conduct(
-    request: Request,
-    provided: Provided,
+    request: RunRequest,
+    provided: ProvidedServer,
     run_dir: Path,
     display: Display,
-    front: Front | None,
+    interceptor: TrafficInterceptor | None,
     repeats: str | None,
 ) -> None:
     if isinstance(request.server, AttachedServer):
@@ -237,7 +246,7 @@ def _conduct(
     prepared = provided.prepared
     assert prepared is not None
     launch = prepared.launch
-    with front(launch, run_dir) if front else nullcontext(launch.base_url) as base_url:
+    with interceptor(launch, run_dir) if interceptor else nullcontext(launch.base_url) as base_url:
         plan = resolve(request, run_dir.name, launch, prepared.model, base_url)
         use = {
             "preceded_by": provided.preceded_by,
@@ -247,9 +256,11 @@ def _conduct(
         _carry_out(request, plan.model_copy(update=use), provided, run_dir, display)
 
 
-def _carry_out(request: Request, plan: RunPlan, provided: Provided, run_dir: Path, display: Display) -> None:
-    """With the Prometheus of the stack, or one beside it where that is wished for; and before it whatever the
-    load has to go through."""
+def _carry_out(
+    request: RunRequest, plan: RunPlan, provided: ProvidedServer, run_dir: Path, display: Display
+) -> None:
+    """With the Prometheus of the stack, or a local one where requested, and the proxy that the load goes
+    through, if any."""
     record = provided.record
     prometheus = provided.prepared.prometheus if provided.prepared else None
     if prometheus is None and request.prometheus:

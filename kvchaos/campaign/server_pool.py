@@ -1,6 +1,6 @@
-"""Which server a run of a campaign gets: the one that the run before has left, or a new one, and why.
+"""The servers of a campaign: a run gets the one that the run before has left, or a new one, and why.
 
-An attached server is always the same: its runs are noted, and nothing of it is started, ended or proved.
+An attached server is always the same: its runs are counted, and it is never started, ended or proved clean.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from kvchaos.conductor import server_state
 from kvchaos.conductor.handover import Handover
 from kvchaos.interrupts import Interrupted
 from kvchaos.paths import Workspace, state_folder
-from kvchaos.planning.run_plan import Request
+from kvchaos.planning.run_plan import RunRequest
 from kvchaos.servers.server_registry import ServerEnv
 from kvchaos.stacks.attach import AttachedServer, AttachStack
 from kvchaos.stacks.command import HOST
@@ -49,8 +49,8 @@ NO_NEXT_RUN = "the run before was the last that its server was to serve"
 
 
 @dataclass(frozen=True, slots=True)
-class Provided:
-    """What a run gets of a server."""
+class ProvidedServer:
+    """The server of a run, and what is known about it."""
 
     stack: Stack
     record: ProcessRegistry
@@ -67,16 +67,16 @@ class Provided:
     fresh_because: str | None = None
 
 
-class Servers:
+class ServerPool:
     """The servers of a campaign. At most one is up at a time; leaving the context ends it."""
 
     def __init__(self, workspace: Workspace, *, reuse: bool) -> None:
         self._workspace = workspace
         self._reuse = reuse
         self._kept: KeptServer | None = None
-        self._on_attached: list[str] = []
+        self._attached_runs: list[str] = []
         """The runs that the attached server has served so far."""
-        self._served: Request | None = None
+        self._served: RunRequest | None = None
         """What the server that is kept has served last."""
         self._reason = FIRST_RUN if reuse else None
         """Why the next run gets a new server; None where that needs no reason."""
@@ -90,29 +90,31 @@ class Servers:
         self._end_kept()
 
     @contextmanager
-    def provide(self, request: Request, run_dir: Path, following: Request | None) -> Iterator[Provided]:
+    def provide(
+        self, request: RunRequest, run_dir: Path, following: RunRequest | None
+    ) -> Iterator[ProvidedServer]:
         """A server for the length of a run; `following` is what would be run next. Raises UsageError."""
         provided = self._provided(request, run_dir, following)
         try:
             yield provided
         finally:
-            self._take_back(provided)
+            self._release(provided)
 
     def judged(self, run_id: str, outcome: Outcome) -> None:
         """The verdict on the run before: one that is not as expected may have left what nobody looks for."""
         if self._kept is not None and outcome != "as expected":
-            self._note(f"{run_id} is {outcome}")
+            self._set_reason(f"{run_id} is {outcome}")
             self._end_kept()
 
-    def _provided(self, request: Request, run_dir: Path, following: Request | None) -> Provided:
+    def _provided(self, request: RunRequest, run_dir: Path, following: RunRequest | None) -> ProvidedServer:
         if isinstance(request.server, AttachedServer):
             return self._attached(request.server, run_dir)
         launch_request = self._launch_request(request, request.server, run_dir)
         obstacle = (
             NO_NEXT_RUN if following is None or not self._reuse else obstacle_between(request, following)
         )
-        if self._kept is not None and (reason := self._why_not_kept(self._kept, request)) is not None:
-            self._note(reason)
+        if self._kept is not None and (reason := self._replacement_reason(self._kept, request)) is not None:
+            self._set_reason(reason)
             self._end_kept()
         shared, self._served = self._kept is not None, request
         if self._kept is None and obstacle is not None:
@@ -120,34 +122,38 @@ class Servers:
         self._kept = self._kept or KeptServer(launch_request, PREPARE[request.stack])
         return _for_several(self._kept, launch_request, obstacle, None if shared else self._reason)
 
-    def _take_back(self, provided: Provided) -> None:
+    def _release(self, provided: ProvidedServer) -> None:
         """A run has ended; its server lives on only when it was proved clean and another run may follow."""
         kept, handover = provided.kept, provided.handover
         if kept is None:
             provided.record.close()
         if kept is None or handover is None:
-            self._note(provided.obstacle or NO_NEXT_RUN)
+            self._set_reason(provided.obstacle or NO_NEXT_RUN)
             self._end_kept()
         elif not handover.clean:
-            self._note(f"{kept.runs[-1]} did not leave its server clean: {'; '.join(handover.objections)}")
+            self._set_reason(
+                f"{kept.runs[-1]} did not leave its server clean: {'; '.join(handover.objections)}"
+            )
             self._end_kept()
         else:
             kept.before_load, kept.figures = handover.before, handover.figures
 
-    def _attached(self, server: AttachedServer, run_dir: Path) -> Provided:
+    def _attached(self, server: AttachedServer, run_dir: Path) -> ProvidedServer:
         record = self._record(run_dir, run_dir / layout.CONTROL)
-        earlier = tuple(self._on_attached)
-        self._on_attached.append(run_dir.name)
-        return Provided(AttachStack(server), record, OwnFiles(run_dir), preceded_by=earlier)
+        earlier = tuple(self._attached_runs)
+        self._attached_runs.append(run_dir.name)
+        return ProvidedServer(AttachStack(server), record, OwnFiles(run_dir), preceded_by=earlier)
 
-    def _for_one_run(self, request: Request, launch_request: LaunchRequest, obstacle: str) -> Provided:
+    def _for_one_run(
+        self, request: RunRequest, launch_request: LaunchRequest, obstacle: str
+    ) -> ProvidedServer:
         run_dir = launch_request.run_dir
         record = self._record(run_dir, run_dir / layout.CONTROL)
         with ExitStack() as undo:
             undo.callback(record.close)
             prepared = PREPARE[request.stack](launch_request, record)
             undo.pop_all()
-        return Provided(
+        return ProvidedServer(
             prepared.stack,
             record,
             OwnFiles(run_dir),
@@ -156,14 +162,14 @@ class Servers:
             fresh_because=self._reason,
         )
 
-    def _why_not_kept(self, kept: KeptServer, request: Request) -> str | None:
-        """Why the server of the run before will not do."""
+    def _replacement_reason(self, kept: KeptServer, request: RunRequest) -> str | None:
+        """Why the server of the run before cannot serve this one; None: it can."""
         obstacle = obstacle_between(self._served, request) if self._served else None
         if obstacle is None and (change := change_since_proof(kept)) is not None:
             return f"{CHANGED} {change}"
         return obstacle
 
-    def _note(self, reason: str) -> None:
+    def _set_reason(self, reason: str) -> None:
         if self._reuse:
             self._reason = reason
 
@@ -185,7 +191,7 @@ class Servers:
             state_folder(self._workspace.cache), run_id=run_dir.name, run_dir=run_dir, control_dir=control
         )
 
-    def _launch_request(self, request: Request, server: ServerEnv, run_dir: Path) -> LaunchRequest:
+    def _launch_request(self, request: RunRequest, server: ServerEnv, run_dir: Path) -> LaunchRequest:
         return LaunchRequest(
             server=server,
             settings=request.scenario.server,
@@ -200,10 +206,10 @@ class Servers:
 
 def _for_several(
     kept: KeptServer, launch_request: LaunchRequest, obstacle: str | None, reason: str | None
-) -> Provided:
+) -> ProvidedServer:
     earlier = kept.serve(launch_request.run_id, launch_request.run_dir)
     stack = kept.prepared.stack
-    return Provided(
+    return ProvidedServer(
         stack,
         kept.registry,
         kept.files,
@@ -228,7 +234,7 @@ def change_since_proof(kept: KeptServer) -> str | None:
     return f"{min(moved)} changed" if moved else None
 
 
-def obstacle_between(run: Request, following: Request) -> str | None:
+def obstacle_between(run: RunRequest, following: RunRequest) -> str | None:
     """Why the server of a run cannot serve the next one, even if it is clean; None: it can."""
     settings = run.scenario.server
     if not isinstance(run.server, ServerEnv):
@@ -246,6 +252,6 @@ def obstacle_between(run: Request, following: Request) -> str | None:
     return None
 
 
-def _host(request: Request) -> str:
+def _host(request: RunRequest) -> str:
     """Where the server listens: on loopback, or where load workers from elsewhere reach this machine."""
     return HOST if request.join is None else request.join.host

@@ -23,7 +23,7 @@ from kvchaos.clientbench.step_figures import ClientBenchFailed, StepFigures
 from kvchaos.errors import UsageError
 from kvchaos.kept_logs import LogFolder
 from kvchaos.paths import cache_folder, client_bench_folder, logs_folder
-from kvchaos.planning.open_file_limits import allow, of_client_bench
+from kvchaos.planning.open_file_limits import needs_of_client_bench, raise_limit
 from kvchaos.planning.run_plan import git_state, host
 from loadtests.mock.process import MockFailed
 
@@ -59,7 +59,7 @@ def client_bench_command(
 def _measured(options: MeasureOptions) -> ClientBench:
     busy = os.getloadavg()[0]
     console = Console(stderr=True)
-    allow(of_client_bench(max(options.concurrency), options.workers))
+    raise_limit(needs_of_client_bench(max(options.concurrency), options.workers))
     logs = LogFolder(logs_folder(cache_folder()) / "client-bench")
     try:
         logs.empty()

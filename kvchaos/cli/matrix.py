@@ -23,7 +23,7 @@ from kvchaos.matrix.machine import LocalMachine
 from kvchaos.matrix.work import WHOLE, parse_shard
 from kvchaos.paths import Workspace, cache_folder, matrix_runs_folder
 from kvchaos.planning.scenario_file import load_scenario, scenario_files
-from kvchaos.planning.scenario_order import in_order
+from kvchaos.planning.scenario_order import order_scenarios
 from kvchaos.servers.releases import find_release, known_releases
 
 RESULTS = Path("matrix")
@@ -115,4 +115,4 @@ def _scenarios(text: str | None) -> list[Scenario]:
     for name in names:
         if name not in known:
             raise UsageError(f"--scenarios: no local scenario named {name}; there are {', '.join(known)}")
-    return in_order([known[name] for name in names], known_bugs())
+    return order_scenarios([known[name] for name in names], known_bugs())

@@ -16,7 +16,7 @@ from kvchaos.cli.chosen_server import DEFAULT_SERVER, PLATFORMS
 from kvchaos.cli.run import DEFAULT_STACK
 from kvchaos.errors import UsageError
 from kvchaos.paths import cache_folder, models_folder, runs_folder
-from kvchaos.planning.run_plan import Request, new_run_id
+from kvchaos.planning.run_plan import RunRequest, new_run_id
 from kvchaos.planning.scenario_file import check_stack, find_scenario, load_scenario
 from kvchaos.servers.served_model import tiny
 from kvchaos.servers.server_registry import ServerEnv, find_server
@@ -63,7 +63,7 @@ def plan_command(
 def _launch_request(
     scenario: Scenario, env: ServerEnv, cache: Path, port: int | None, *, grafana: bool
 ) -> LaunchRequest:
-    run_id = new_run_id(Request(scenario=scenario, server=env, seed=0, workers=1))
+    run_id = new_run_id(RunRequest(scenario=scenario, server=env, seed=0, workers=1))
     return LaunchRequest(
         server=env,
         settings=scenario.server,

@@ -21,9 +21,9 @@ from kvchaos.judging.judge_run import exit_code
 from kvchaos.paths import Workspace, cache_folder, runs_folder
 from kvchaos.planning.master_address import MasterAddress, check_free, master_address
 from kvchaos.planning.replay import replay_of
-from kvchaos.planning.run_plan import Request
+from kvchaos.planning.run_plan import RunRequest
 from kvchaos.planning.scenario_file import find_scenario, load_scenario, scenario_files
-from kvchaos.planning.scenario_order import in_order
+from kvchaos.planning.scenario_order import order_scenarios
 from kvchaos.prometheus.program import need_prometheus
 
 MAX_SEED = 2**62
@@ -106,7 +106,7 @@ def run_command(
         loaded = [load_scenario(path) for path in files]
         if every:
             loaded = [scenario for scenario in loaded if stack in scenario.stacks]
-            loaded = in_order(loaded, known_bugs())
+            loaded = order_scenarios(loaded, known_bugs())
     cache = cache_folder()
     if on_gpu or stack == "compose-gpu":
         _require_gpu(stack, server or DEFAULT_SERVER, cache, port)
@@ -122,7 +122,7 @@ def run_command(
     release = None if as_release is None else _release(as_release)
     environment = server_for(stack, url, server, workspace.cache, grafana=grafana)
     requests = [
-        Request(
+        RunRequest(
             scenario=scenario,
             server=environment,
             seed=seed + again,

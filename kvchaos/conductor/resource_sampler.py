@@ -1,4 +1,4 @@
-"""What the server's processes hold, written down about once a second and at every quiet moment."""
+"""Samples the usage of the server's processes about once a second and at every idle moment."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def cut_short(history: History) -> Gap | None:
         )
     if history.plan.sealed and history.seal.state == "unsealed":
         return _cut("seals-missing", f"the run broke off before it sealed its files: no {layout.SEALS}")
-    return _not_stopped(history) or _restart_not_seen(history) or _unseen_phase(history)
+    return _not_stopped(history) or _restart_not_scraped(history) or _missing_phase(history)
 
 
 def _not_stopped(history: History) -> Gap | None:
@@ -54,12 +54,12 @@ def _not_stopped(history: History) -> Gap | None:
     return _cut("stop-missing", "the run broke off: no event says that its server was stopped, or left up")
 
 
-def _restart_not_seen(history: History) -> Gap | None:
+def _restart_not_scraped(history: History) -> Gap | None:
     """The scrapes after a restart are of another server process."""
     log = history.metrics
     for life in incarnations(history)[1:]:
-        place = bisect_left(log.times_ns, life.start_ns)
-        if 0 < place < len(log) and log.incarnations[place - 1] == log.incarnations[-1]:
+        index = bisect_left(log.times_ns, life.start_ns)
+        if 0 < index < len(log) and log.incarnations[index - 1] == log.incarnations[-1]:
             return _cut(
                 "restart-not-seen", "the events say that the server was restarted, its scrapes do not"
             )
@@ -70,7 +70,7 @@ def _cut(kind: str, text: str, subject: Subject = SERVER) -> Gap:
     return Gap(kind=f"run/{kind}", subject=subject, text=text)
 
 
-def _unseen_phase(history: History) -> Gap | None:
+def _missing_phase(history: History) -> Gap | None:
     """A phase that the run must have passed and whose events are missing."""
     ends = {event.data.phase: event.data.reason for event in history.events_of(PhaseEnd)}
     begun = {event.data.phase for event in history.events_of(PhaseStart)}

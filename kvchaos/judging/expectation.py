@@ -15,7 +15,7 @@ from oracles import all_rules
 from oracles.rule import oracle_of
 
 
-class Standing(StrEnum):
+class ExpectationMatch(StrEnum):
     """How one oracle's result compares with the expectation."""
 
     EXPECTED = "as expected"
@@ -27,8 +27,8 @@ class Standing(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
-    """What an expectation says of one oracle."""
+class OracleExpectation:
+    """What an expectation requires and allows of one oracle."""
 
     must: bool
     """It must find a violation."""
@@ -45,38 +45,40 @@ def expected_oracles(expectation: Expectation) -> list[str]:
     return list(dict.fromkeys(oracle_of(name) for name in expectation.fail))
 
 
-def standing(result: OracleResult, expectation: Expectation, causes: Sequence[Cause]) -> Standing:
+def match_expectation(
+    result: OracleResult, expectation: Expectation, causes: Sequence[Cause]
+) -> ExpectationMatch:
     """Compare one oracle's result with the expectation, strictly in both directions."""
-    named = _named(result.oracle, expectation)
-    if named.ignored and not named.must:
-        return Standing.IGNORED
+    expected = _oracle_expectation(result.oracle, expectation)
+    if expected.ignored and not expected.must:
+        return ExpectationMatch.IGNORED
     if result.missing:
-        return Standing.NOT_EXPECTED
+        return ExpectationMatch.NOT_EXPECTED
     if result.verdict is Verdict.UNKNOWN:
-        follows = not named.must and any(result.oracle in cause.inconclusive for cause in causes)
-        return Standing.FOLLOWS if follows else Standing.UNKNOWN
-    if named.must:
-        came = result.verdict is Verdict.FAIL and named.rules <= result.by_rule.keys()
+        follows = not expected.must and any(result.oracle in cause.inconclusive for cause in causes)
+        return ExpectationMatch.FOLLOWS if follows else ExpectationMatch.UNKNOWN
+    if expected.must:
+        came = result.verdict is Verdict.FAIL and expected.rules <= result.by_rule.keys()
         others = unexpected(result, expectation, causes)
-        return Standing.EXPECTED if came and not others else Standing.NOT_EXPECTED
+        return ExpectationMatch.EXPECTED if came and not others else ExpectationMatch.NOT_EXPECTED
     if result.verdict is Verdict.PASS:
-        return Standing.EXPECTED
+        return ExpectationMatch.EXPECTED
     if not result.by_rule or unexpected(result, expectation, causes):
-        return Standing.NOT_EXPECTED
+        return ExpectationMatch.NOT_EXPECTED
     if result.explained:
-        return Standing.EXPLAINED
-    return Standing.IGNORED if named.may & result.by_rule.keys() else Standing.FOLLOWS
+        return ExpectationMatch.EXPLAINED
+    return ExpectationMatch.IGNORED if expected.may & result.by_rule.keys() else ExpectationMatch.FOLLOWS
 
 
 def unexpected(result: OracleResult, expectation: Expectation, causes: Sequence[Cause]) -> set[str]:
     """The rules that were broken, are not expected to be, and come of no fault and no other finding; and
     those of a cause that has another signature or other subjects than the known bugs."""
-    named = _named(result.oracle, expectation)
+    expected = _oracle_expectation(result.oracle, expectation)
     left = {rule for rule, count in unaccounted(result, causes).items() if count > 0}
     strange = {cause.rule for cause in causes if is_strange(cause, expectation)}
-    if named.ignored or (named.must and not named.rules):
+    if expected.ignored or (expected.must and not expected.rules):
         return left & strange
-    return left - ((named.rules | named.may) - strange)
+    return left - ((expected.rules | expected.may) - strange)
 
 
 def unaccounted(result: OracleResult, causes: Sequence[Cause]) -> Counter[str]:
@@ -87,10 +89,10 @@ def unaccounted(result: OracleResult, causes: Sequence[Cause]) -> Counter[str]:
     return left
 
 
-def _named(oracle: str, expectation: Expectation) -> Named:
+def _oracle_expectation(oracle: str, expectation: Expectation) -> OracleExpectation:
     prefix = f"{oracle}/"
     rules = frozenset(name for name in expectation.fail if name.startswith(prefix))
-    return Named(
+    return OracleExpectation(
         must=bool(rules) or oracle in expectation.fail,
         rules=rules,
         may=frozenset(name for name in expectation.collateral if name.startswith(prefix)),
@@ -98,7 +100,7 @@ def _named(oracle: str, expectation: Expectation) -> Named:
     )
 
 
-def weigh(
+def evaluate(
     results: Sequence[OracleResult],
     expectation: Expectation,
     cut: Gap | None,
@@ -109,11 +111,11 @@ def weigh(
 
     A run that was cut short, or whose client was the limit (`cut` says why), is unknown, whatever they found.
     """
-    by_standing: dict[Standing, list[str]] = {kind: [] for kind in Standing}
+    by_match: dict[ExpectationMatch, list[str]] = {kind: [] for kind in ExpectationMatch}
     for result in results:
-        stands = standing(result, expectation, causes)
-        by_standing[stands] += _reasons(result, expectation, causes)
-    wrong, unknown = by_standing[Standing.NOT_EXPECTED], by_standing[Standing.UNKNOWN]
+        match = match_expectation(result, expectation, causes)
+        by_match[match] += _reasons(result, expectation, causes)
+    wrong, unknown = by_match[ExpectationMatch.NOT_EXPECTED], by_match[ExpectationMatch.UNKNOWN]
     wrong.extend(effect_text(effect) for effect in effects if effect.missing)
     unknown.extend(absent_names(results, expectation))
     if cut is not None:
@@ -148,10 +150,10 @@ def absent_names(results: Sequence[OracleResult], expectation: Expectation) -> l
     """A line for each name in the expectation that no oracle and no rule has: a slip that must not pass."""
     judged = {result.oracle for result in results}
     rules = {rule.id for rule in all_rules() if rule.oracle in judged}
-    named = (*expectation.fail, *expectation.collateral)
+    expected = (*expectation.fail, *expectation.collateral)
     return [
         f"the expectation names {name}, and there is no such {'rule' if '/' in name else 'oracle'}"
-        for name in named
+        for name in expected
         if name not in judged | rules
     ]
 
@@ -162,7 +164,7 @@ def _reasons(result: OracleResult, expectation: Expectation, causes: Sequence[Ca
     if result.oracle not in expected_oracles(expectation):
         yield from _unexpected_reasons(result, left, wrong)
         return
-    missing = _named(result.oracle, expectation).rules - result.by_rule.keys()
+    missing = _oracle_expectation(result.oracle, expectation).rules - result.by_rule.keys()
     if result.verdict is Verdict.FAIL and not missing:
         yield f"{result.oracle} failed as expected ({expectation.issue}): {result.summary}"
     else:

@@ -18,7 +18,7 @@ from history.reader import History, read_history
 from history.verdict import OracleResult, Outcome, RunVerdict, Verdict
 from kvchaos.bugs.explaining import bug_results, by_bugs
 from kvchaos.judging.cut_short import cut_short
-from kvchaos.judging.expectation import expected_oracles, weigh
+from kvchaos.judging.expectation import evaluate, expected_oracles
 from kvchaos.report.coverage import coverage_text
 from kvchaos.report.html.render import report_html
 from kvchaos.report.junit import junit_xml
@@ -31,7 +31,7 @@ from oracles.effects.declared import attributed, explain
 from oracles.findings import shortened
 
 CRASHES = (ArithmeticError, LookupError, ValueError, TypeError, AttributeError, AssertionError)
-"""What an oracle may stumble over in an odd history; anything else is a defect of the machine or ours."""
+"""What an oracle may raise on an odd history; anything else is a defect of the machine or ours."""
 
 
 def judge(history: History, oracles: Sequence[Oracle] | None = None) -> RunVerdict:
@@ -44,7 +44,7 @@ def judge(history: History, oracles: Sequence[Oracle] | None = None) -> RunVerdi
     found = by_bugs(marked, plan.expectation, attributed(unattributed, marked))
     results = [replace(result, findings=shortened(result.findings)) for result in marked]
     cut = cut_short(history) or limited(history)
-    outcome, reasons = weigh(results, plan.expectation, cut, found, effects)
+    outcome, reasons = evaluate(results, plan.expectation, cut, found, effects)
     return RunVerdict(
         run_id=plan.run_id,
         scenario=plan.scenario.name,
@@ -103,14 +103,14 @@ def _judge_and_write(history: History) -> RunVerdict:
 
 def exit_code(outcomes: Iterable[Outcome]) -> int:
     """0 when all are as expected, 1 when any is not, else 2. No outcome at all is unknown."""
-    told = set(outcomes)
-    if "not as expected" in told:
+    distinct = set(outcomes)
+    if "not as expected" in distinct:
         return 1
-    return 0 if told == {"as expected"} else 2
+    return 0 if distinct == {"as expected"} else 2
 
 
 def run_oracle(oracle: Oracle, history: History) -> OracleResult:
-    """An oracle's word; one that stumbles over the history says unknown and why."""
+    """The result of an oracle; one that cannot read the history is unknown, with the error as the reason."""
     try:
         return oracle.judge(history)
     except CRASHES as error:

@@ -22,7 +22,7 @@ from kvchaos.interrupts import Interrupted
 from kvchaos.judging.judge_run import judge_run_dir
 from kvchaos.matrix.digests import JUDGED_KEYS
 from kvchaos.paths import Workspace
-from kvchaos.planning.run_plan import Request, declared_effects
+from kvchaos.planning.run_plan import RunRequest, declared_effects
 from kvchaos.servers import install_server as installing
 from kvchaos.servers.install_progress import shown
 from kvchaos.servers.lock import exclusive
@@ -98,7 +98,9 @@ class LocalMachine:
         self._note(release).unlink(missing_ok=True)
 
     def run(self, server: ServerEnv, scenarios: Sequence[Scenario], seed: int, on_row: OnRow) -> None:
-        requests = [Request(scenario=scenario, server=server, seed=seed, workers=1) for scenario in scenarios]
+        requests = [
+            RunRequest(scenario=scenario, server=server, seed=seed, workers=1) for scenario in scenarios
+        ]
         ended = 0
 
         def counted(row: CampaignRow) -> None:

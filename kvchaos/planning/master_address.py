@@ -1,4 +1,4 @@
-"""Where load workers of other machines join a run."""
+"""The address at which load workers of other machines join a run."""
 
 from __future__ import annotations
 

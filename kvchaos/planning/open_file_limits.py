@@ -19,14 +19,14 @@ SERVER_SPARE = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
+class FileNeed:
     """The most open files of one process."""
 
     what: str
     files: int
 
 
-def of_run(scenario: Scenario, workers: int, stack: StackName, *, joined: bool) -> Iterator[Need]:
+def needs_of_run(scenario: Scenario, workers: int, stack: StackName, *, joined: bool) -> Iterator[FileNeed]:
     """What each kind of process needs that is started on this machine, outside of containers.
 
     `joined`: the load workers run elsewhere and check for themselves.
@@ -36,11 +36,11 @@ def of_run(scenario: Scenario, workers: int, stack: StackName, *, joined: bool) 
     if not joined:
         yield load_worker(load, workers)
     if any(fault.kind in NetworkInjector.kinds for fault in scenario.faults):
-        yield Need(f"the network proxy with {load:,} connections", 2 * load + SPARE)
+        yield FileNeed(f"the network proxy with {load:,} connections", 2 * load + SPARE)
     if crowd:
-        yield Need(f"the conductor with {crowd:,} clients that leave", crowd + SPARE)
+        yield FileNeed(f"the conductor with {crowd:,} clients that leave", crowd + SPARE)
     if stack == "local":
-        yield Need(f"the server with {load + crowd:,} connections", load + crowd + SERVER_SPARE)
+        yield FileNeed(f"the server with {load + crowd:,} connections", load + crowd + SERVER_SPARE)
 
 
 def _clients(storm: FaultSpec) -> int:
@@ -48,19 +48,19 @@ def _clients(storm: FaultSpec) -> int:
     return int(storm.params.get(CLIENTS, kind.parameters[CLIENTS].default))
 
 
-def of_client_bench(concurrency: int, workers: int) -> Iterator[Need]:
+def needs_of_client_bench(concurrency: int, workers: int) -> Iterator[FileNeed]:
     """A measurement against the mock server."""
     yield load_worker(concurrency, workers)
-    yield Need(f"the mock server with {concurrency:,} connections", concurrency + SPARE)
+    yield FileNeed(f"the mock server with {concurrency:,} connections", concurrency + SPARE)
 
 
-def load_worker(concurrency: int, workers: int) -> Need:
+def load_worker(concurrency: int, workers: int) -> FileNeed:
     """The one of them with the most connections."""
     most = -(-concurrency // workers)
-    return Need(f"a load worker with {most:,} connections", most + SPARE)
+    return FileNeed(f"a load worker with {most:,} connections", most + SPARE)
 
 
-def allow(needs: Iterable[Need]) -> None:
+def raise_limit(needs: Iterable[FileNeed]) -> None:
     """Raise the soft limit of this process, which its children inherit. Raises UsageError if that fails."""
     most = max(needs, key=lambda need: need.files, default=None)
     if most is None:

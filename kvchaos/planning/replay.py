@@ -1,4 +1,4 @@
-"""A run's fired list as a schedule: the same faults at the same arrivals, whatever chose them first."""
+"""The injections of a run as a schedule: the same faults at the same occurrences."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kvchaos.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
-class Replay:
+class ReplayPlan:
     """What to run again."""
 
     scenario: Scenario
@@ -22,18 +22,18 @@ class Replay:
     client: ClientKind
 
 
-def replay_of(run_dir: Path) -> Replay:
-    """The run with its faults nailed to the arrivals that they struck. Raises UsageError."""
+def replay_of(run_dir: Path) -> ReplayPlan:
+    """The run with its faults pinned to the occurrences at which they fired. Raises UsageError."""
     try:
         plan, journal = read_plan(run_dir), read_faults(run_dir)
     except UnreadableRun as error:
         raise UsageError(str(error)) from error
-    scenario = nailed(plan.scenario, journal)
-    return Replay(scenario, plan.seed, plan.versions.server_name, plan.stack, plan.client)
+    scenario = pin_to_occurrences(plan.scenario, journal)
+    return ReplayPlan(scenario, plan.seed, plan.versions.server_name, plan.stack, plan.client)
 
 
-def fired_arrivals(journal: list[FaultRecord], fault: str) -> tuple[int, ...]:
-    """The arrivals at which a fault fired, in order of their number.
+def fired_occurrences(journal: list[FaultRecord], fault: str) -> tuple[int, ...]:
+    """The occurrences at which a fault fired, in ascending order.
 
     One server process holds each site, so that numbers are not mixed up.
     """
@@ -46,14 +46,14 @@ def fired_arrivals(journal: list[FaultRecord], fault: str) -> tuple[int, ...]:
     )
 
 
-def nailed(scenario: Scenario, journal: list[FaultRecord]) -> Scenario:
+def pin_to_occurrences(scenario: Scenario, journal: list[FaultRecord]) -> Scenario:
     """The scenario with `nth` triggers made of the journal; a fault that never fired is left out."""
     faults = []
     for fault in scenario.faults:
-        struck = fired_arrivals(journal, fault.id)
-        if struck:
+        occurrences = fired_occurrences(journal, fault.id)
+        if occurrences:
             # The numbers are those of the arrivals that matched the states.
-            trigger = Trigger(nth=struck, states=fault.trigger.states)
+            trigger = Trigger(nth=occurrences, states=fault.trigger.states)
             faults.append(fault.model_copy(update={"trigger": trigger}))
     # The choice of the swarm is part of what is replayed.
     return scenario.model_copy(update={"faults": tuple(faults), "swarm": False})

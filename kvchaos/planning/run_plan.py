@@ -1,4 +1,4 @@
-"""From scenario, server and seed to the resolved plan that `run.yaml` holds."""
+"""From scenario, server and seed to the resolved plan of a run, `run.yaml`."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """What the user asked for."""
+class RunRequest:
+    """A run as the user requested it."""
 
     scenario: Scenario
     server: ServerEnv | AttachedServer
@@ -59,10 +59,10 @@ class Request:
     logprob_tolerance: float | None = None
     """By how much logprobs of right answers may differ; None: as is known of the server's build."""
     prometheus: bool = False
-    """Whether Prometheus watches beside the suite."""
+    """Whether a Prometheus scrapes the run, too."""
     client: ClientKind = "openai"
     as_release: Version | None = None
-    """The release whose known bugs and effects of faults are expected; None: that which the server says."""
+    """The release whose known bugs and effects of faults are expected; None: the server's own."""
 
     @property
     def release(self) -> Version:
@@ -70,7 +70,7 @@ class Request:
         return self.as_release or self.server.release
 
 
-def new_run_id(request: Request) -> str:
+def new_run_id(request: RunRequest) -> str:
     """A name for the run that says what it is and is new."""
     server = "".join(char if char.isalnum() else "-" for char in request.server.name.lower())
     moment = datetime.now(UTC).strftime("%m%d-%H%M%S")
@@ -94,9 +94,9 @@ def make_run_dir(runs: Path, run_id: str) -> Path:
 
 
 def resolve(
-    request: Request, run_id: str, launch: Launch, model: ServedModel, base_url: str | None = None
+    request: RunRequest, run_id: str, launch: Launch, model: ServedModel, base_url: str | None = None
 ) -> RunPlan:
-    """The plan with nothing left open. `base_url` is what to ask when it is not the server itself."""
+    """The plan with nothing left open. `base_url` is the address to use when it is not the server's own."""
     scenario = swarm(request.scenario, request.seed)
     return RunPlan(
         run_id=run_id,
@@ -121,13 +121,13 @@ def resolve(
     )
 
 
-def _tolerance(request: Request) -> float:
+def _tolerance(request: RunRequest) -> float:
     if request.logprob_tolerance is not None:
         return request.logprob_tolerance
     return logprob_tolerance(request.server) if isinstance(request.server, ServerEnv) else 0.0
 
 
-def resolve_attached(request: Request, server: AttachedServer, run_id: str) -> RunPlan:
+def resolve_attached(request: RunRequest, server: AttachedServer, run_id: str) -> RunPlan:
     """The plan for a server that is there. Raises UsageError for a scenario that needs more than load."""
     scenario = attached_scenario(request.scenario, server)
     check_fit(scenario)
@@ -154,7 +154,7 @@ def resolve_attached(request: Request, server: AttachedServer, run_id: str) -> R
     )
 
 
-def _versions(request: Request, model_print: str) -> Versions:
+def _versions(request: RunRequest, model_print: str) -> Versions:
     server = request.server
     return Versions(
         kvchaos=__version__,
@@ -173,13 +173,13 @@ def _now() -> str:
 
 
 def swarm(scenario: Scenario, seed: int) -> Scenario:
-    """The faults that live in this run: in a swarm the seed leaves about half of them out, never all."""
+    """The scenario with this run's faults: in a swarm the seed leaves about half of them out, never all."""
     if not scenario.swarm or not scenario.faults:
         return scenario
     lots = {fault.id: trigger_decisions.draw(seed, fault.id, "swarm", 0) for fault in scenario.faults}
     least = min(lots.values())
-    living = tuple(fault for fault in scenario.faults if lots[fault.id] < 2**63 or lots[fault.id] == least)
-    return scenario.model_copy(update={"faults": living})
+    drawn = tuple(fault for fault in scenario.faults if lots[fault.id] < 2**63 or lots[fault.id] == least)
+    return scenario.model_copy(update={"faults": drawn})
 
 
 def declared_effects(faults: Iterable[FaultSpec], release: Version) -> Iterator[DeclaredEffect]:

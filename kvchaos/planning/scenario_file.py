@@ -56,7 +56,7 @@ def find_scenario(wanted: str) -> Path:
 
 
 def load_scenario(path: Path) -> Scenario:
-    """Read and check a scenario. Raises UsageError with file, place and problem."""
+    """Read and check a scenario. Raises UsageError with file, location and problem."""
     try:
         scenario = read_model(path, _parse)
     except BadSchedule as error:

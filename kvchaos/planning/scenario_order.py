@@ -1,4 +1,4 @@
-"""The order of all scenarios: what tells most comes first, and those that can share a server lie together."""
+"""The order of all scenarios: the most informative first, those that can share a server together."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ UNCLEAN = frozenset({"server-alive", "progress", "drained", "resources", "transf
 """Oracles whose failure says that the server is no more, or is not what it was."""
 
 
-def in_order(scenarios: Sequence[Scenario], bugs: Sequence[KnownBug]) -> list[Scenario]:
+def order_scenarios(scenarios: Sequence[Scenario], bugs: Sequence[KnownBug]) -> list[Scenario]:
     """Grouped by server settings, the groups in the order of their first names, but with FIRST before all."""
 
     def within(scenario: Scenario) -> tuple[int, bool, bool, bool]:
         """Who needs a fresh server goes first. Who may leave none that another run can use goes last."""
         red = bool(expected_somewhere(scenario, bugs) or _declared(scenario))
         unclean = _may_leave_it_unclean(scenario, bugs)
-        return _place(scenario), scenario.fresh is None, unclean, red
+        return _rank(scenario), scenario.fresh is None, unclean, red
 
     groups: dict[ServerSettings, list[Scenario]] = {}
-    for scenario in sorted(scenarios, key=lambda scenario: (_place(scenario), scenario.name)):
+    for scenario in sorted(scenarios, key=lambda scenario: (_rank(scenario), scenario.name)):
         groups.setdefault(scenario.server, []).append(scenario)
     return [scenario for group in groups.values() for scenario in sorted(group, key=within)]
 
 
-def _place(scenario: Scenario) -> int:
+def _rank(scenario: Scenario) -> int:
     return FIRST.index(scenario.name) if scenario.name in FIRST else len(FIRST)
 
 

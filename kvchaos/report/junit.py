@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 
 from history.plan import RunPlan
 from history.verdict import OracleResult, RunVerdict
-from kvchaos.judging.expectation import Standing, standing
+from kvchaos.judging.expectation import ExpectationMatch, match_expectation
 from kvchaos.report.finding_lines import cause_lines, evidence_lines
 
 # XML 1.0 has no way to write these, and server logs hold them (colour codes, for example).
@@ -25,7 +25,7 @@ def junit_xml(plan: RunPlan, verdict: RunVerdict) -> str:
     _fill_run_case(cases[0], verdict)
     for result in verdict.results:
         case = _case(suite, verdict, result.oracle)
-        stands = standing(result, plan.expectation, verdict.causes)
+        stands = match_expectation(result, plan.expectation, verdict.causes)
         _fill_oracle_case(case, result, stands, plan.expectation.issue)
         cases.append(case)
     suite.set("tests", str(len(cases)))
@@ -52,22 +52,26 @@ def _fill_run_case(case: ET.Element, verdict: RunVerdict) -> None:
     ET.SubElement(case, tag, message=verdict.outcome, type=verdict.outcome).text = clean(text)
 
 
-def _fill_oracle_case(case: ET.Element, result: OracleResult, stands: Standing, issue: str | None) -> None:
+def _fill_oracle_case(
+    case: ET.Element, result: OracleResult, stands: ExpectationMatch, issue: str | None
+) -> None:
     evidence = clean("\n".join(evidence_lines(result)))
     message = clean(result.summary)
-    if stands is Standing.NOT_EXPECTED:
+    if stands is ExpectationMatch.NOT_EXPECTED:
         ET.SubElement(case, "failure", message=message, type=str(result.verdict)).text = evidence
-    elif stands is Standing.UNKNOWN:
+    elif stands is ExpectationMatch.UNKNOWN:
         ET.SubElement(case, "error", message=message, type=str(result.verdict)).text = evidence
-    elif stands is Standing.IGNORED:
+    elif stands is ExpectationMatch.IGNORED:
         why = f"does not count: the expected failure ({issue}) takes it along; it says {result.verdict}"
         ET.SubElement(case, "skipped", message=clean(why))
         ET.SubElement(case, "system-out").text = evidence
-    elif stands is Standing.FOLLOWS:
+    elif stands is ExpectationMatch.FOLLOWS:
         ET.SubElement(case, "skipped", message=clean(f"{stands}; it says {result.verdict}"))
         ET.SubElement(case, "system-out").text = evidence
     else:
-        heading = f"{result.verdict}, {stands}: " if stands is Standing.EXPLAINED else f"{result.verdict}: "
+        heading = (
+            f"{result.verdict}, {stands}: " if stands is ExpectationMatch.EXPLAINED else f"{result.verdict}: "
+        )
         ET.SubElement(case, "system-out").text = clean(heading) + evidence
 
 

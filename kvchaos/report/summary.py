@@ -5,7 +5,7 @@ from __future__ import annotations
 from history.plan import RunPlan
 from history.seals import Sealed
 from history.verdict import Outcome, RunVerdict, Verdict
-from kvchaos.judging.expectation import standing
+from kvchaos.judging.expectation import match_expectation
 from kvchaos.report.finding_lines import cause_lines, evidence_lines
 
 SYMBOLS = {Verdict.PASS: "✓", Verdict.FAIL: "✗", Verdict.UNKNOWN: "?"}
@@ -33,7 +33,7 @@ def summary_text(plan: RunPlan, verdict: RunVerdict) -> str:
         shown = evidence_texts[:MAX_EVIDENCE] + (["..."] if len(evidence_texts) > MAX_EVIDENCE else [])
         evidence = "<br>".join(cell(line) for line in shown)
         mark = f"{SYMBOLS[result.verdict]} {result.verdict}"
-        stands = standing(result, plan.expectation, verdict.causes)
+        stands = match_expectation(result, plan.expectation, verdict.causes)
         lines.append(f"| {result.oracle} | {mark} | {stands} | {evidence} |")
     lines += [
         "",

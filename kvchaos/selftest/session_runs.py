@@ -8,10 +8,10 @@ from rich.console import Console
 
 from history.plan import Scenario
 from history.reader import read_history
-from kvchaos.campaign.campaign import Front, run_one
+from kvchaos.campaign.campaign import TrafficInterceptor, run_one
 from kvchaos.judging.judge_run import judge_run_dir
 from kvchaos.paths import Workspace
-from kvchaos.planning.run_plan import Request
+from kvchaos.planning.run_plan import RunRequest
 from kvchaos.planning.scenario_file import find_scenario, load_scenario
 from kvchaos.selftest.alteration_score import score_alterations
 from kvchaos.selftest.kill_matrix import SessionScore, score_session
@@ -69,7 +69,7 @@ def run_sessions(
     Raises UsageError; ends early when a signal cut a run short.
     """
     for session in sessions:
-        request = Request(
+        request = RunRequest(
             scenario=session_scenario(session),
             server=server,
             seed=SEED,
@@ -86,6 +86,6 @@ def run_sessions(
             yield score_alterations(read_history(run_dir))
 
 
-def _interceptor(session: Session) -> Front:
+def _interceptor(session: Session) -> TrafficInterceptor:
     mutations = [mutation for mutant in session.mutants for mutation in mutant.mutations]
     return lambda launch, run_dir: mutating_proxy(mutations, TrafficState(run_dir, launch.port))

@@ -1,4 +1,4 @@
-"""What a server serves, and what the plan of a run says of it."""
+"""The model that a server serves, as the plan of a run describes it."""
 
 from __future__ import annotations
 

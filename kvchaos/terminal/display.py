@@ -20,8 +20,8 @@ REFRESHES_PER_S = 4.0
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    """Which run of a campaign this is."""
+class CampaignPosition:
+    """The position of a run in its campaign."""
 
     number: int = 1
     of: int = 1
@@ -30,8 +30,8 @@ class Turn:
 
 
 @dataclass(slots=True)
-class Phase:
-    """Where a phase stands."""
+class PhaseProgress:
+    """The progress of one phase."""
 
     number: int
     """From 1."""
@@ -61,20 +61,20 @@ class Phase:
 
 
 @dataclass(slots=True)
-class Standing:
-    """Where a run stands, as text."""
+class RunProgress:
+    """The progress of a run, as text."""
 
     scenario: Scenario
-    turn: Turn
+    position: CampaignPosition
     began: float
     step: str = ""
-    phases: list[Phase] = field(default_factory=list)
+    phases: list[PhaseProgress] = field(default_factory=list)
 
     def lines(self, now: float) -> list[str]:
         """For the block on a terminal."""
         name = self.scenario.name
-        if self.turn.of > 1:
-            name = f"scenario {self.turn.number} of {self.turn.of}, {name}"
+        if self.position.of > 1:
+            name = f"scenario {self.position.number} of {self.position.of}, {name}"
         phase = self.phases[-1] if self.phases and not self.step else None
         if phase is None:
             return [f"{name}: {self.step}", self._times(now)]
@@ -87,9 +87,9 @@ class Standing:
         left = self.left_s(now)
         if left is not None:
             text += f", about {about(left)} left"
-        later = self.turn.of - self.turn.number
-        if later and self.turn.later_s is not None:
-            text += f"; {counted(later, 'run')} after it: about {about(self.turn.later_s)}"
+        later = self.position.of - self.position.number
+        if later and self.position.later_s is not None:
+            text += f"; {counted(later, 'run')} after it: about {about(self.position.later_s)}"
         return text
 
     def left_s(self, now: float) -> float | None:
@@ -108,9 +108,11 @@ class Standing:
 class Display:
     """Shows what a run does. Use as a context manager around the run."""
 
-    def __init__(self, console: Console, scenario: Scenario, turn: Turn | None = None) -> None:
+    def __init__(
+        self, console: Console, scenario: Scenario, position: CampaignPosition | None = None
+    ) -> None:
         self._console = console
-        self._standing = Standing(scenario, turn or Turn(), time.monotonic())
+        self._run_progress = RunProgress(scenario, position or CampaignPosition(), time.monotonic())
         self._spinner = Spinner("dots")
         self._live = (
             Live(
@@ -136,36 +138,36 @@ class Display:
 
     def step(self, what: str) -> None:
         """A step outside of the phases begins."""
-        self._standing.step = what
+        self._run_progress.step = what
         if self._live is None:
             self._print(what)
 
     def phase_start(self, spec: PhaseSpec) -> None:
         """A phase begins."""
-        standing = self._standing
-        standing.step = ""
-        standing.phases.append(Phase(len(standing.phases) + 1, spec, time.monotonic()))
+        run_progress = self._run_progress
+        run_progress.step = ""
+        run_progress.phases.append(PhaseProgress(len(run_progress.phases) + 1, spec, time.monotonic()))
 
     def phase(self, progress: Progress, fired: int | None) -> None:
         """Where the phase stands; `fired` counts the faults so far, None in a phase without faults."""
-        phase = self._standing.phases[-1]
+        phase = self._run_progress.phases[-1]
         phase.progress, phase.fired = progress, fired
 
     def phase_end(self, progress: Progress, fired: int | None) -> None:
         """The last figures of the phase, kept where they do not bury the verdicts of other runs."""
         self.phase(progress, fired)
-        phase = self._standing.phases[-1]
+        phase = self._run_progress.phases[-1]
         phase.ended = time.monotonic()
-        if self._live is None or self._standing.turn.of == 1:
+        if self._live is None or self._run_progress.position.of == 1:
             self._print(f"phase {phase.spec.name}: {phase.figures(phase.ended)}")
 
     def _block(self) -> Spinner:
-        first, *others = self._standing.lines(time.monotonic())
+        first, *others = self._run_progress.lines(time.monotonic())
         self._spinner.update(text=Text("\n".join((first, *(f"  {line}" for line in others)))))
         return self._spinner
 
     def _print(self, text: str) -> None:
-        standing = self._standing
-        name, turn = standing.scenario.name, standing.turn
-        head = f"{turn.number}/{turn.of} {name}" if turn.of > 1 else name
+        run_progress = self._run_progress
+        name, position = run_progress.scenario.name, run_progress.position
+        head = f"{position.number}/{position.of} {name}" if position.of > 1 else name
         self._console.print(f"{head}: {text}", highlight=False, markup=False, soft_wrap=True)

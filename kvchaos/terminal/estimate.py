@@ -1,4 +1,4 @@
-"""How long the runs of a campaign will take that are left, by those that have ended."""
+"""Estimates how long the remaining runs of a campaign take, from those that have ended."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ HOUR_MIN = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Took:
-    """What a run took that has ended."""
+class RunDuration:
+    """How long a run took that has ended."""
 
     whole_s: float
     """From the start of its server to its verdict."""
@@ -23,7 +23,7 @@ class Took:
     """Sent in these phases."""
 
 
-def left_s(ended: Sequence[Took], requests: Iterable[int]) -> float | None:
+def left_s(ended: Sequence[RunDuration], requests: Iterable[int]) -> float | None:
     """Seconds for runs with so many requests each; None while no run has ended.
 
     A run takes a fixed time (its server starts, is drained and judged) and a time for each request.
@@ -31,9 +31,9 @@ def left_s(ended: Sequence[Took], requests: Iterable[int]) -> float | None:
     if not ended:
         return None
     waiting = list(requests)
-    fixed_s = sum(took.whole_s - took.load_s for took in ended) / len(ended)
-    sent = sum(took.requests for took in ended)
-    each_s = sum(took.load_s for took in ended) / sent if sent else 0.0
+    fixed_s = sum(duration.whole_s - duration.load_s for duration in ended) / len(ended)
+    sent = sum(duration.requests for duration in ended)
+    each_s = sum(duration.load_s for duration in ended) / sent if sent else 0.0
     return fixed_s * len(waiting) + each_s * sum(waiting)
 
 

@@ -18,19 +18,19 @@ from rich.text import Text
 from history import layout
 from history.plan import RunPlan
 from history.verdict import OracleResult, Outcome, RunVerdict, Verdict
-from kvchaos.judging.expectation import Standing, effect_text, standing
+from kvchaos.judging.expectation import ExpectationMatch, effect_text, match_expectation
 from kvchaos.report.finding_lines import cause_lines, evidence_lines
 from kvchaos.report.summary import OUTCOME_SYMBOLS, SEAL_TEXTS, SYMBOLS
 from kvchaos.terminal.estimate import about, counted
 from oracles.rule import oracle_of
 
 STYLES: dict[str, str] = {
-    Standing.EXPECTED: "green",
-    Standing.NOT_EXPECTED: "bold red",
-    Standing.UNKNOWN: "yellow",
-    Standing.EXPLAINED: "green",
-    Standing.FOLLOWS: "dim",
-    Standing.IGNORED: "dim",
+    ExpectationMatch.EXPECTED: "green",
+    ExpectationMatch.NOT_EXPECTED: "bold red",
+    ExpectationMatch.UNKNOWN: "yellow",
+    ExpectationMatch.EXPLAINED: "green",
+    ExpectationMatch.FOLLOWS: "dim",
+    ExpectationMatch.IGNORED: "dim",
 }
 VIOLATIONS = 2
 """Shown of each oracle; verdict.json has more."""
@@ -39,7 +39,7 @@ WIDE = 110
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
+class Repeat:
     """The same run once more, on a fresh server: the first one had a used server and was not as expected."""
 
     verdict: RunVerdict
@@ -54,7 +54,7 @@ class CampaignRow:
 
     verdict: RunVerdict
     run_dir: Path
-    again: Again | None = None
+    again: Repeat | None = None
     """Shown with the verdict, which alone counts."""
 
 
@@ -85,7 +85,7 @@ def run_table(plan: RunPlan, verdict: RunVerdict) -> Table:
     table.add_column("verdict", no_wrap=True)
     table.add_column("evidence", overflow="fold")
     for result in verdict.results:
-        compared = standing(result, plan.expectation, verdict.causes)
+        compared = match_expectation(result, plan.expectation, verdict.causes)
         # Text, not markup: evidence holds brackets of its own.
         evidence = Text("\n".join(evidence_lines(result, VIOLATIONS)))
         table.add_row(
@@ -94,11 +94,11 @@ def run_table(plan: RunPlan, verdict: RunVerdict) -> Table:
     return table
 
 
-def _verdict_text(result: OracleResult, verdict: RunVerdict, compared: Standing) -> str:
+def _verdict_text(result: OracleResult, verdict: RunVerdict, compared: ExpectationMatch) -> str:
     text = f"{SYMBOLS[result.verdict]} {result.verdict}"
-    if compared in (Standing.IGNORED, Standing.FOLLOWS):
-        return f"{text}, {'ignored' if compared is Standing.IGNORED else 'follows'}"
-    if compared is Standing.EXPLAINED:
+    if compared in (ExpectationMatch.IGNORED, ExpectationMatch.FOLLOWS):
+        return f"{text}, {'ignored' if compared is ExpectationMatch.IGNORED else 'follows'}"
+    if compared is ExpectationMatch.EXPLAINED:
         return f"{text}, explained"
     if result.oracle not in verdict.expected_failures:
         return f"{text}, must fail" if result.missing else text
@@ -107,16 +107,16 @@ def _verdict_text(result: OracleResult, verdict: RunVerdict, compared: Standing)
 
 def legend(plan: RunPlan, verdict: RunVerdict) -> Iterator[str]:
     """A sentence for each term of the table that needs one."""
-    compared = {standing(result, plan.expectation, verdict.causes) for result in verdict.results}
+    compared = {match_expectation(result, plan.expectation, verdict.causes) for result in verdict.results}
     issue = f" ({verdict.issue})" if verdict.issue else ""
     if verdict.expected_failures:
         names = ", ".join(plan.expectation.fail)
         yield f"expected to fail: {names}{issue}; the run is as expected only then"
-    if Standing.EXPLAINED in compared:
+    if ExpectationMatch.EXPLAINED in compared:
         yield "explained: declared effects of the faults that fired, and nothing more"
-    if Standing.FOLLOWS in compared:
+    if ExpectationMatch.FOLLOWS in compared:
         yield "follows: comes of another finding, and does not count by itself"
-    if Standing.IGNORED in compared:
+    if ExpectationMatch.IGNORED in compared:
         yield f"ignored: may fail here and does not count{issue}"
     if any(result.verdict is Verdict.UNKNOWN for result in verdict.results):
         yield "unknown: not enough data to judge; it never counts as a pass"
@@ -134,7 +134,7 @@ def verdict_line(row: CampaignRow, seconds: float) -> Text:
     return text
 
 
-def again_line(again: Again) -> str:
+def repeat_line(again: Repeat) -> str:
     """What the repetition of a run says of the first one."""
     line = f"{outcome_text(again.verdict.outcome)} once more, on a fresh server: {again.run_dir.name}"
     if again.verdict.outcome != "as expected":
@@ -191,7 +191,7 @@ def campaign_table(rows: Sequence[CampaignRow], width: int) -> Table:
     return table
 
 
-def _second_cells(again: Again, *, seeds: bool) -> list[Text]:
+def _second_cells(again: Repeat, *, seeds: bool) -> list[Text]:
     outcome = again.verdict.outcome
     first = Text(outcome_text(outcome), style=STYLES[outcome])
     return [first, *([Text("")] if seeds else []), Text(f"{again.run_dir.name} (on a fresh server)")]

@@ -12,10 +12,10 @@ from rich.console import Console
 
 from history.reader import read_plan
 from kvchaos.campaign.campaign import run_one
-from kvchaos.judging.expectation import Standing, standing
+from kvchaos.judging.expectation import ExpectationMatch, match_expectation
 from kvchaos.judging.judge_run import judge_run_dir
 from kvchaos.paths import Workspace, cache_folder
-from kvchaos.planning.run_plan import Request
+from kvchaos.planning.run_plan import RunRequest
 from kvchaos.planning.scenario_file import load_scenario
 from kvchaos.servers.server_registry import ServerEnv
 
@@ -23,7 +23,7 @@ from kvchaos.servers.server_registry import ServerEnv
 def test_scenario(
     scenario_file: Path, server: ServerEnv, seed: int, runs: Path, subtests: pytest.Subtests
 ) -> None:
-    request = Request(scenario=load_scenario(scenario_file), server=server, seed=seed, workers=1)
+    request = RunRequest(scenario=load_scenario(scenario_file), server=server, seed=seed, workers=1)
     places = Workspace(cache=cache_folder(), runs=runs, port=None)
     run_dir, _ = run_one(request, places, Console())
     verdict = judge_run_dir(run_dir)
@@ -31,7 +31,12 @@ def test_scenario(
     for result in verdict.results:
         with subtests.test(oracle=result.oracle):
             # Strict in both directions: an expected failure that does not come is one.
-            stands = standing(result, expectation, verdict.causes)
-            fine = (Standing.EXPECTED, Standing.EXPLAINED, Standing.FOLLOWS, Standing.IGNORED)
+            stands = match_expectation(result, expectation, verdict.causes)
+            fine = (
+                ExpectationMatch.EXPECTED,
+                ExpectationMatch.EXPLAINED,
+                ExpectationMatch.FOLLOWS,
+                ExpectationMatch.IGNORED,
+            )
             assert stands in fine, f"{result.summary}; see {run_dir}"
     assert verdict.outcome == "as expected", "; ".join(verdict.reasons)

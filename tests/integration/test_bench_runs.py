@@ -32,7 +32,7 @@ from kvchaos.bench.slo import Slo
 from kvchaos.cli.app import run as command_line
 from kvchaos.errors import UsageError
 from kvchaos.paths import Workspace
-from kvchaos.planning.run_plan import Request
+from kvchaos.planning.run_plan import RunRequest
 from kvchaos.planning.scenario_file import load_scenario
 from kvchaos.stacks.attach import AttachedServer
 from tests.unit import benching
@@ -119,7 +119,7 @@ class Pretended:
     """Server, seed and rates of each run."""
     interrupt_at: int = 10_000
 
-    def run_one(self, request: Request, places: Workspace, console: Console) -> tuple[Path, bool]:
+    def run_one(self, request: RunRequest, places: Workspace, console: Console) -> tuple[Path, bool]:
         number = len(self.asked)
         phases = request.scenario.phases[1:]
         rates = [phase.arrivals.rate for phase in phases if phase.arrivals.kind == "poisson"]

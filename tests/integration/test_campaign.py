@@ -19,7 +19,7 @@ from history.reader import read_history
 from kvchaos.campaign.campaign import run_all
 from kvchaos.errors import UsageError
 from kvchaos.judging.judge_run import judge_run_dir
-from kvchaos.planning.run_plan import Request
+from kvchaos.planning.run_plan import RunRequest
 from kvchaos.stacks.orphans import end_and_remove, find_orphans
 from tests.unit.conducting import (
     ROOT,
@@ -292,7 +292,7 @@ def test_what_was_judged_is_shown_whatever_ends_the_campaign(
     run_dir = bench.runs / "first"
     write_run(clean_run(), run_dir)
 
-    def run_one(request: Request, *_: object) -> tuple[Path, bool]:
+    def run_one(request: RunRequest, *_: object) -> tuple[Path, bool]:
         if request.seed == 3:
             return run_dir, False
         raise end

@@ -10,7 +10,7 @@ from kvchaos.cli.app import run
 from kvchaos.clientbench.measure import MeasureOptions, plan_for
 from kvchaos.errors import UsageError
 from kvchaos.planning import open_file_limits
-from kvchaos.planning.open_file_limits import of_client_bench
+from kvchaos.planning.open_file_limits import needs_of_client_bench
 from kvchaos.planning.run_plan import write_plan
 from loadtests import open_files
 from loadtests.open_files import TooFewFiles
@@ -50,7 +50,7 @@ def test_a_shortage_names_both_figures_and_the_command_that_helps(monkeypatch: p
 def test_the_neediest_process_is_the_one_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(open_files, "raise_soft_limit", lambda least: 1024)
     with pytest.raises(UsageError, match=r"the mock server with 1,500 connections needs 1,628"):
-        open_file_limits.allow(of_client_bench(1500, workers=2))
+        open_file_limits.raise_limit(needs_of_client_bench(1500, workers=2))
 
 
 def test_a_run_with_too_many_connections_ends_before_anything_starts(

@@ -17,7 +17,7 @@ from history.lines import read_lines
 from history.plan import Scenario
 from history.records import ClientRecord, RequestRecord
 from kvchaos.planning import open_file_limits
-from kvchaos.planning.open_file_limits import of_run
+from kvchaos.planning.open_file_limits import needs_of_run
 from loadtests import open_files
 from loadtests.open_files import ENOUGH, SPARE, target
 from tests.unit.conducting import scenario
@@ -107,7 +107,7 @@ def planned(concurrency: int, *faults: Mapping[str, object]) -> Scenario:
 
 
 def files(plan: Scenario, workers: int = 1, *, stack: str = "local", joined: bool = False) -> dict[str, int]:
-    found = of_run(plan, workers, "local" if stack == "local" else "compose-cpu", joined=joined)
+    found = needs_of_run(plan, workers, "local" if stack == "local" else "compose-cpu", joined=joined)
     return {need.what: need.files for need in found}
 
 

@@ -23,17 +23,17 @@ from history.reader import History, read_history
 from history.seals import check
 from history.verdict import Outcome, RunVerdict
 from kvchaos.campaign import campaign
-from kvchaos.campaign.campaign import InCampaign, run_all, run_one
+from kvchaos.campaign.campaign import CampaignContext, run_all, run_one
 from kvchaos.campaign.server_pool import (
     CHANGED,
     FIRST_RUN,
     GRAFANA_STAYS,
     OTHER_SETTINGS,
     SCENARIO_NEEDS,
-    Servers,
+    ServerPool,
     obstacle_between,
 )
-from kvchaos.planning.run_plan import Request
+from kvchaos.planning.run_plan import RunRequest
 from kvchaos.stacks.stack import ServerStartFailed
 from oracles import transfer_invariants
 from oracles.views.windows import run_window
@@ -53,15 +53,15 @@ def offloading(*manners: str, **server: object) -> dict[str, Any]:
 class Campaign:
     """Runs one after the other; no verdict on any, since the fake never offloads a block."""
 
-    def __init__(self, bench: Bench, servers: Servers) -> None:
+    def __init__(self, bench: Bench, servers: ServerPool) -> None:
         self._bench = bench
         self.servers = servers
 
-    def request(self, content: object) -> Request:
+    def request(self, content: object) -> RunRequest:
         return self._bench.request(content)
 
-    def run(self, request: Request, following: Request | None) -> History:
-        part = InCampaign(None, self.servers, following)
+    def run(self, request: RunRequest, following: RunRequest | None) -> History:
+        part = CampaignContext(None, self.servers, following)
         run_dir, _ = run_one(request, self._bench.places(), Console(file=io.StringIO()), None, part)
         return read_history(run_dir)
 
@@ -77,7 +77,7 @@ def bench(tmp_path: Path) -> Bench:
 
 @pytest.fixture
 def made(bench: Bench) -> Iterator[Campaign]:
-    with Servers(bench.places(), reuse=True) as servers:
+    with ServerPool(bench.places(), reuse=True) as servers:
         yield Campaign(bench, servers)
     assert list(bench.state_folder.iterdir()) == []
 
@@ -104,7 +104,7 @@ def assert_gone(history: History) -> None:
 def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[History, History]:
     """Two equal runs on one server."""
     bench = Bench(tmp_path_factory.mktemp("pair"))
-    with Servers(bench.places(), reuse=True) as servers:
+    with ServerPool(bench.places(), reuse=True) as servers:
         return Campaign(bench, servers).pair(offloading(), offloading())
 
 
@@ -247,14 +247,14 @@ def test_containers_that_stay_up_for_grafana_serve_one_run(bench: Bench) -> None
 
 
 def test_without_reuse_every_run_has_a_server_of_its_own_and_needs_no_reason(bench: Bench) -> None:
-    with Servers(bench.places(), reuse=False) as servers:
+    with ServerPool(bench.places(), reuse=False) as servers:
         one, two = Campaign(bench, servers).pair(offloading(), offloading())
     assert pid_of(one) != pid_of(two)
     assert (one.plan.fresh_because, two.plan.fresh_because) == (None, None)
 
 
 def test_a_server_that_never_gets_ready_names_the_log_in_the_run_directory(bench: Bench) -> None:
-    with Servers(bench.places(), reuse=True) as servers:
+    with ServerPool(bench.places(), reuse=True) as servers:
         made, request = Campaign(bench, servers), bench.request(offloading("--fake-exit", "4"))
         with pytest.raises(ServerStartFailed) as caught:
             made.run(request, request)

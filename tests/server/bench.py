@@ -32,7 +32,7 @@ from kvchaos.bugs.catalogue import known_bugs
 from kvchaos.errors import UsageError
 from kvchaos.paths import cache_folder
 from kvchaos.planning.scenario_file import find_scenario, load_scenario, scenario_files
-from kvchaos.planning.scenario_order import in_order
+from kvchaos.planning.scenario_order import order_scenarios
 from kvchaos.servers.server_registry import find_server
 from kvchaos.stacks.run_state import RunState
 
@@ -270,7 +270,7 @@ def local_scenarios() -> list[str]:
 
 def campaign_order() -> list[str]:
     """The same in the order in which `kvchaos run --all` runs it: equal servers together."""
-    return [scenario.name for scenario in in_order(_local(), known_bugs())]
+    return [scenario.name for scenario in order_scenarios(_local(), known_bugs())]
 
 
 def own_cache(folder: Path) -> Path:

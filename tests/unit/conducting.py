@@ -20,7 +20,7 @@ from history import layout
 from history.verdict import RunVerdict
 from history.yaml_file import dump_yaml
 from kvchaos.paths import Workspace
-from kvchaos.planning.run_plan import Request
+from kvchaos.planning.run_plan import RunRequest
 from kvchaos.planning.scenario_file import load_scenario
 from kvchaos.servers.server_registry import ServerEnv, server_folder, write_server
 from kvchaos.stacks.process_group import PROC, read_process
@@ -182,10 +182,10 @@ class Bench:
     def places(self) -> Workspace:
         return Workspace(cache=self.cache, runs=self.runs, port=None)
 
-    def request(self, content: object, workers: int = 1) -> Request:
+    def request(self, content: object, workers: int = 1) -> RunRequest:
         """What `kvchaos run` would ask for."""
         path = write_scenario(self.folder / "small.yaml", content)
-        return Request(scenario=load_scenario(path), server=self.server, seed=3, workers=workers)
+        return RunRequest(scenario=load_scenario(path), server=self.server, seed=3, workers=workers)
 
     def run_dir(self) -> Path:
         """The directory of the only run so far."""

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import NamedTuple, get_args
 
 from history.verdict import Outcome
-from kvchaos.judging.expectation import Standing
+from kvchaos.judging.expectation import ExpectationMatch
 
 FOR_PEOPLE = frozenset({"summary", "text", "reasons"})
 """Attributes of results that hold sentences."""
-VALUES = frozenset(get_args(Outcome)) | frozenset(map(str, Standing))
+VALUES = frozenset(get_args(Outcome)) | frozenset(map(str, ExpectationMatch))
 """Of types, though they have spaces in them."""
 SEARCHES = frozenset({"startswith", "endswith", "count", "find", "index", "search", "match", "fullmatch"})
 WORDS, FEW_WORDS = 3, 2

@@ -12,7 +12,7 @@ from history.plan import Expectation, FaultSpec, RunPlan, Trigger
 from history.protocol.schedule import Value
 from history.records import FIRINGS
 from history.verdict import RunVerdict
-from kvchaos.judging.expectation import Standing, standing
+from kvchaos.judging.expectation import ExpectationMatch, match_expectation
 from kvchaos.judging.judge_run import judge
 from kvchaos.planning.run_plan import declared_effects
 from tests.unit.histories import Run, clean_run
@@ -78,7 +78,7 @@ def explained(judged: RunVerdict) -> dict[str, int]:
     return effect.explains
 
 
-def stands(run: Run, oracle: str) -> Standing:
+def stands(run: Run, oracle: str) -> ExpectationMatch:
     judged = verdict(run)
     result = next(result for result in judged.results if result.oracle == oracle)
-    return standing(result, run.plan.expectation, judged.causes)
+    return match_expectation(result, run.plan.expectation, judged.causes)

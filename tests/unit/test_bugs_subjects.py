@@ -12,7 +12,7 @@ from history.verdict import Cause, OracleResult, Verdict
 from kvchaos.bugs.catalogue import find_bug, known_bugs
 from kvchaos.bugs.expected import of_bugs
 from kvchaos.bugs.explaining import bug_results, by_bugs, is_about
-from kvchaos.judging.expectation import weigh
+from kvchaos.judging.expectation import evaluate
 
 DECREASED = "counters/decreased"
 QUEUE = 'vllm:request_queue_time_seconds_sum{engine="0"}'
@@ -47,7 +47,7 @@ def shrank(*keys: str, rule: str = DECREASED) -> tuple[list[OracleResult], list[
 
 def outcome(expectation: Expectation, *keys: str) -> str:
     results, causes = shrank(*keys)
-    return weigh(results, expectation, None, by_bugs(results, expectation, causes))[0]
+    return evaluate(results, expectation, None, by_bugs(results, expectation, causes))[0]
 
 
 def test_a_finding_on_the_subject_of_the_bug_is_as_expected() -> None:

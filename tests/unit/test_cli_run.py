@@ -10,7 +10,7 @@ import pytest
 from kvchaos.cli import run as run_cli
 from kvchaos.cli.app import run as command_line
 from kvchaos.paths import Workspace
-from kvchaos.planning.run_plan import Request
+from kvchaos.planning.run_plan import RunRequest
 from kvchaos.terminal.result_tables import CampaignRow
 from tests.unit.conducting import SERVER, register_fake, scenario, write_scenario
 
@@ -140,13 +140,13 @@ class Campaign:
     """Takes the place of the conductor: notes what it is asked for."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.asked: list[Request] = []
+        self.asked: list[RunRequest] = []
         self.places: Workspace | None = None
         self.reuse: bool | None = None
         monkeypatch.setattr(run_cli, "run_all", self.run_all)
 
     def run_all(
-        self, requests: list[Request], places: Workspace, console: object, *, reuse: bool
+        self, requests: list[RunRequest], places: Workspace, console: object, *, reuse: bool
     ) -> list[CampaignRow]:
         self.asked, self.places, self.reuse = requests, places, reuse
         return []

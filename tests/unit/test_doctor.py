@@ -14,7 +14,7 @@ from kvchaos.doctor import disk, limits, machine, programs
 from kvchaos.doctor.check import GIB, MIB, Check, CheckState
 from kvchaos.doctor.examine import examine
 from kvchaos.doctor.limits import Quota
-from kvchaos.planning.open_file_limits import of_run
+from kvchaos.planning.open_file_limits import needs_of_run
 from kvchaos.planning.scenario_file import load_scenario, scenario_files
 from kvchaos.servers.server_registry import MARKER, ServerEnv, server_folder, write_server
 
@@ -120,7 +120,7 @@ def test_both_figures_of_the_open_files_are_shown() -> None:
 
 def test_every_scenario_that_comes_along_runs_with_the_fewest_files_that_are_not_bad() -> None:
     scenarios = [load_scenario(path) for path in scenario_files()]
-    needs = [need for each in scenarios for need in of_run(each, 1, "local", joined=False)]
+    needs = [need for each in scenarios for need in needs_of_run(each, 1, "local", joined=False)]
     assert max(need.files for need in needs) <= limits.FILES_LEAST
 
 

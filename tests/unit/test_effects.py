@@ -11,7 +11,7 @@ from packaging.version import Version
 from history.plan import Expectation
 from history.reader import History, read_history
 from history.verdict import FaultEffect
-from kvchaos.judging.expectation import Standing
+from kvchaos.judging.expectation import ExpectationMatch
 from kvchaos.judging.judge_run import judge
 from kvchaos.planning.run_plan import declared_effects
 from oracles import ORACLES
@@ -47,7 +47,7 @@ def test_a_wrong_answer_that_read_the_damage_is_explained() -> None:
             explains={NOT_GOLDEN: 1},
         )
     ]
-    assert stands(run, "answers") is Standing.EXPLAINED
+    assert stands(run, "answers") is ExpectationMatch.EXPLAINED
 
 
 def test_a_wrong_answer_that_read_no_damage_is_not_swallowed() -> None:
@@ -60,7 +60,7 @@ def test_a_wrong_answer_that_read_no_damage_is_not_swallowed() -> None:
     (reason,) = [line for line in judged.reasons if NOT_GOLDEN in line]
     assert reason.startswith("1 of 2 ")
     assert other in reason
-    assert stands(run, "answers") is Standing.NOT_EXPECTED
+    assert stands(run, "answers") is ExpectationMatch.NOT_EXPECTED
 
 
 def test_damage_that_no_answer_shows_is_not_as_expected() -> None:
@@ -69,7 +69,7 @@ def test_damage_that_no_answer_shows_is_not_as_expected() -> None:
     assert judged.outcome == "not as expected"
     assert judged.effects[0].missing
     assert any("fault f1 (bit_flip) fired" in reason for reason in judged.reasons)
-    assert stands(run, "answers") is Standing.NOT_EXPECTED
+    assert stands(run, "answers") is ExpectationMatch.NOT_EXPECTED
 
 
 def test_a_fault_that_never_fired_owes_nothing() -> None:
@@ -146,7 +146,7 @@ def test_an_expectation_that_names_the_rule_covers_all_of_it() -> None:
     strike(run, "bit_flip", 1)
     differ(run, 1)
     differ(run, 3)
-    assert stands(run, "answers") is Standing.EXPECTED
+    assert stands(run, "answers") is ExpectationMatch.EXPECTED
 
 
 def test_an_oracle_that_could_not_judge_does_not_make_the_effect_missing() -> None:

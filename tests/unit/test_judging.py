@@ -14,7 +14,7 @@ from history.plan import Expectation
 from history.reader import History, UnreadableRun
 from history.verdict import Cause, OracleResult, Outcome, RunVerdict, Verdict
 from kvchaos.judging.cut_short import cut_short
-from kvchaos.judging.expectation import Standing, standing, unexpected, weigh
+from kvchaos.judging.expectation import ExpectationMatch, evaluate, match_expectation, unexpected
 from kvchaos.judging.judge_run import CRASHES, exit_code, judge, judge_run_dir, run_oracle
 from oracles import Oracle
 from tests.unit.histories import clean_run
@@ -72,13 +72,13 @@ def test_expectation_is_strict_in_both_directions(
     counters: Verdict, alive: Verdict, answers: Verdict, expectation: Expectation, outcome: Outcome
 ) -> None:
     results = [result("counters", counters), result("server-alive", alive), result("answers", answers)]
-    assert weigh(results, expectation, None, ())[0] == outcome
+    assert evaluate(results, expectation, None, ())[0] == outcome
 
 
 @pytest.mark.parametrize("verdict", list(Verdict))
 def test_a_run_that_was_cut_short_is_unknown_and_still_tells_what_it_saw(verdict: Verdict) -> None:
     cut = Gap(kind="run/interrupted", subject=SERVER, text="cut")
-    outcome, reasons = weigh([result("counters", verdict)], PLAIN, cut, ())
+    outcome, reasons = evaluate([result("counters", verdict)], PLAIN, cut, ())
     assert outcome == "unknown"
     assert reasons[0] == cut.text
     assert len(reasons) == (1 if verdict is P else 2)
@@ -111,7 +111,7 @@ def test_another_finding_of_the_same_oracle_is_not_as_expected(
 ) -> None:
     ids = [f"accounting/{rule}" for rule in rules]
     results = [broken("accounting", *ids) if ids else result("accounting", P)]
-    came, reasons = weigh(results, BY_RULE, None, ())
+    came, reasons = evaluate(results, BY_RULE, None, ())
     assert came == outcome
     assert [line.split()[0] for line in reasons] == named
 
@@ -119,10 +119,11 @@ def test_another_finding_of_the_same_oracle_is_not_as_expected(
 def test_what_may_fail_by_chance_is_no_reason_and_another_rule_is() -> None:
     chance = Expectation(releases=">=0.16", collateral=("accounting/abandoned-requests",), issue="vllm#31503")
     assert (
-        weigh([broken("accounting", "accounting/abandoned-requests")], chance, None, ())[0] == "as expected"
+        evaluate([broken("accounting", "accounting/abandoned-requests")], chance, None, ())[0]
+        == "as expected"
     )
     other = broken("accounting", "accounting/abandoned-requests", "accounting/first-tokens")
-    outcome, reasons = weigh([other], chance, None, ())
+    outcome, reasons = evaluate([other], chance, None, ())
     assert outcome == "not as expected"
     assert unexpected(other, chance, ()) == {"accounting/first-tokens"}
     assert reasons[-1].split()[0] == "accounting/first-tokens"
@@ -144,11 +145,11 @@ def test_what_follows_from_an_expected_death_does_not_count() -> None:
         broken("outcomes", "outcomes/request-failed"),
         result("drained", U),
     ]
-    assert weigh(results, DIES, None, [DEATH])[0] == "as expected"
-    assert [standing(each, DIES, [DEATH]) for each in results] == [
-        Standing.EXPECTED,
-        Standing.FOLLOWS,
-        Standing.FOLLOWS,
+    assert evaluate(results, DIES, None, [DEATH])[0] == "as expected"
+    assert [match_expectation(each, DIES, [DEATH]) for each in results] == [
+        ExpectationMatch.EXPECTED,
+        ExpectationMatch.FOLLOWS,
+        ExpectationMatch.FOLLOWS,
     ]
 
 
@@ -158,7 +159,7 @@ def test_a_wrong_answer_beside_an_expected_death_counts() -> None:
         broken("outcomes", "outcomes/request-failed", "outcomes/finish-reason"),
         broken("answers", "answers/not-golden"),
     ]
-    outcome, reasons = weigh(results, DIES, None, [DEATH])
+    outcome, reasons = evaluate(results, DIES, None, [DEATH])
     assert outcome == "not as expected"
     assert [unexpected(each, DIES, [DEATH]) for each in results] == [
         set(),
@@ -170,12 +171,12 @@ def test_a_wrong_answer_beside_an_expected_death_counts() -> None:
 
 def test_an_oracle_that_cannot_judge_for_another_reason_than_the_death_is_unknown() -> None:
     results = [broken("server-alive", "server-alive/died"), result("client", U)]
-    assert weigh(results, DIES, None, [DEATH])[0] == "unknown"
+    assert evaluate(results, DIES, None, [DEATH])[0] == "unknown"
 
 
 def test_an_expectation_that_names_no_rule_is_unknown() -> None:
     slip = Expectation(releases=">=0.16", fail=("counters/decresed",), issue="vllm#1")
-    outcome, reasons = weigh([broken("counters", "counters/decresed")], slip, None, ())
+    outcome, reasons = evaluate([broken("counters", "counters/decresed")], slip, None, ())
     assert outcome == "unknown"
     assert len(reasons) == 1
     assert "counters/decresed" in reasons[0]
@@ -183,17 +184,17 @@ def test_an_expectation_that_names_no_rule_is_unknown() -> None:
 
 def test_an_expectation_that_names_no_oracle_is_unknown() -> None:
     slip = Expectation(releases=">=0.16", fail=("countres",), issue="vllm#1")
-    outcome, reasons = weigh([result("counters", P)], slip, None, ())
+    outcome, reasons = evaluate([result("counters", P)], slip, None, ())
     assert outcome == "unknown"
     assert "countres" in reasons[0]
 
 
 def test_an_expected_failure_is_told_with_its_issue() -> None:
-    outcome, reasons = weigh([result("counters", F), result("server-alive", U)], SEED_BUG, None, ())
+    outcome, reasons = evaluate([result("counters", F), result("server-alive", U)], SEED_BUG, None, ())
     assert outcome == "as expected"
     (reason,) = reasons
     assert "vllm#36533" in reason
-    assert standing(result("counters", F), SEED_BUG, ()) is Standing.EXPECTED
+    assert match_expectation(result("counters", F), SEED_BUG, ()) is ExpectationMatch.EXPECTED
 
 
 @pytest.mark.parametrize(

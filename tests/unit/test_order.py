@@ -7,7 +7,7 @@ from itertools import pairwise
 from history.plan import Scenario
 from kvchaos.bugs.catalogue import known_bugs
 from kvchaos.planning.scenario_file import load_scenario, scenario_files
-from kvchaos.planning.scenario_order import FIRST, in_order
+from kvchaos.planning.scenario_order import FIRST, order_scenarios
 from tests.unit.synthetic import make_plan
 
 
@@ -22,15 +22,15 @@ def named(name: str, gpu_blocks: int, **changes: object) -> Scenario:
 
 
 def names(scenarios: list[Scenario]) -> list[str]:
-    return [scenario.name for scenario in in_order(scenarios, known_bugs())]
+    return [scenario.name for scenario in order_scenarios(scenarios, known_bugs())]
 
 
 def test_of_all_scenarios_the_two_that_tell_most_come_first() -> None:
-    assert tuple(scenario.name for scenario in in_order(all_local(), known_bugs())[:2]) == FIRST
+    assert tuple(scenario.name for scenario in order_scenarios(all_local(), known_bugs())[:2]) == FIRST
 
 
 def test_scenarios_of_equal_server_settings_lie_together() -> None:
-    ordered = in_order(all_local(), known_bugs())
+    ordered = order_scenarios(all_local(), known_bugs())
     changes = sum(one.server != other.server for one, other in pairwise(ordered))
     assert changes + 1 == len({scenario.server for scenario in ordered})
     assert sorted(scenario.name for scenario in ordered) == sorted(one.name for one in all_local())

@@ -13,7 +13,15 @@ from packaging.version import Version
 from history.performance import PhaseBounds
 from history.plan import AllowedLine, Limits, PhaseSpec, Scenario, ServerSettings, Trigger, WorkloadSpec
 from history.reader import read_plan
-from kvchaos.planning.run_plan import Request, git_state, host, make_run_dir, new_run_id, resolve, write_plan
+from kvchaos.planning.run_plan import (
+    RunRequest,
+    git_state,
+    host,
+    make_run_dir,
+    new_run_id,
+    resolve,
+    write_plan,
+)
 from kvchaos.planning.scenario_file import find_scenario, load_scenario
 from kvchaos.report.summary import repeat_command
 from kvchaos.servers.served_model import ServedModel
@@ -24,8 +32,8 @@ from tests.unit.synthetic import fault, latency_plan, make_plan
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
-def request(scenario: str = "small", server: str = "0.32.0", seed: int = 7) -> Request:
-    return Request(
+def request(scenario: str = "small", server: str = "0.32.0", seed: int = 7) -> RunRequest:
+    return RunRequest(
         scenario=Scenario(
             name=scenario,
             summary="",

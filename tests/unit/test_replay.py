@@ -11,7 +11,7 @@ from history.plan import FaultSpec, Scenario, Trigger
 from history.protocol.schedule import Trigger as InsideTrigger
 from history.records import FaultEvent, FaultRecord
 from kvchaos.errors import UsageError
-from kvchaos.planning.replay import fired_arrivals, nailed, replay_of
+from kvchaos.planning.replay import fired_occurrences, pin_to_occurrences, replay_of
 from kvchaos.planning.run_plan import swarm
 from tests.unit.histories import clean_run
 from tests.unit.run_dirs import write_run
@@ -43,11 +43,11 @@ def scenario(*ids: str) -> Scenario:
 
 def test_only_what_fired_is_replayed_and_in_order_of_arrival() -> None:
     journal = [line("a", 9), line("a", 4), line("a", 6, "refused"), line("a", 30, "healed"), line("b", 2)]
-    assert fired_arrivals(journal, "a") == (4, 9)
+    assert fired_occurrences(journal, "a") == (4, 9)
 
 
 def test_a_replay_strikes_the_same_arrivals_and_no_other() -> None:
-    again = nailed(scenario("a", "b", "c"), [line("a", 9), line("a", 4), line("c", 0)])
+    again = pin_to_occurrences(scenario("a", "b", "c"), [line("a", 9), line("a", 4), line("c", 0)])
     assert [(fault.id, fault.trigger.nth) for fault in again.faults] == [("a", (4, 9)), ("c", (0,))]
     trigger = InsideTrigger(nth=again.faults[0].trigger.nth)
     assert list(expected_firings(trigger, 123, "a", "load-result", 100)) == [4, 9]
@@ -57,18 +57,18 @@ def test_a_replay_counts_the_same_arrivals_by_the_same_states() -> None:
     # Numbers alone would strike others: arrivals in other states were not counted.
     fault = FaultSpec(id="a", kind="load_failure", trigger=Trigger(every=2, states=("decode", "storing")))
     choosy = make_plan().scenario.model_copy(update={"faults": (fault,)})
-    again = nailed(choosy, [line("a", 4)])
+    again = pin_to_occurrences(choosy, [line("a", 4)])
     assert again.faults[0].trigger == Trigger(nth=(4,), states=("decode", "storing"))
 
 
 def test_a_replay_of_a_replay_is_the_same_schedule() -> None:
     journal = [line("a", 9), line("a", 4)]
-    once = nailed(scenario("a"), journal)
-    assert nailed(once, journal) == once
+    once = pin_to_occurrences(scenario("a"), journal)
+    assert pin_to_occurrences(once, journal) == once
 
 
 def test_a_replay_draws_no_new_swarm() -> None:
-    assert nailed(scenario("a"), [line("a", 1)]).swarm is False
+    assert pin_to_occurrences(scenario("a"), [line("a", 1)]).swarm is False
 
 
 def test_the_seed_chooses_the_swarm_and_never_an_empty_one() -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from history.plan import PhaseSpec, Scenario, ServerSettings, WorkloadSpec
 from kvchaos.terminal import display
-from kvchaos.terminal.display import Display, Standing, Turn
+from kvchaos.terminal.display import CampaignPosition, Display, RunProgress
 from loadtests.messages import Progress
 
 HIDE_CURSOR, SHOW_CURSOR, ERASE_LINE = "\x1b[?25l", "\x1b[?25h", "\x1b[2K"
@@ -100,7 +100,7 @@ def test_where_nothing_can_be_renewed_each_step_and_phase_is_one_line_and_none_i
 
 def test_in_a_pipe_a_line_says_which_run_of_a_campaign_it_is_of(clock: Clock) -> None:
     console, text = plain()
-    with Display(console, SMALL, Turn(3, 28)) as shown:
+    with Display(console, SMALL, CampaignPosition(3, 28)) as shown:
         conduct(shown, clock)
     assert {line.partition(": ")[0] for line in text.getvalue().splitlines()} == {"3/28 small"}
 
@@ -133,17 +133,17 @@ def kept(text: str) -> list[str]:
     return re.findall(r"(?:^|[\r\n]|\x1b\[[?\d]*\w)small: ([\w ]+)", text)
 
 
-def standing_in_mid_load(turn: Turn) -> Standing:
+def standing_in_mid_load(turn: CampaignPosition) -> RunProgress:
     """20 s after its start: golden took 3 s, and load has answered 20 of 60 requests in 4 s."""
-    standing = Standing(SMALL, turn, began=1000.0)
-    golden = display.Phase(1, GOLDEN, 1010.0, progress(ok=30), ended=1013.0)
-    load = display.Phase(2, LOAD, 1016.0, progress(ok=20, tokens=800), fired=3)
+    standing = RunProgress(SMALL, turn, began=1000.0)
+    golden = display.PhaseProgress(1, GOLDEN, 1010.0, progress(ok=30), ended=1013.0)
+    load = display.PhaseProgress(2, LOAD, 1016.0, progress(ok=20, tokens=800), fired=3)
     standing.phases = [golden, load]
     return standing
 
 
 def test_the_block_shows_scenario_phase_requests_rate_faults_and_time_left() -> None:
-    standing = standing_in_mid_load(Turn(2, 28, later_s=840.0))
+    standing = standing_in_mid_load(CampaignPosition(2, 28, later_s=840.0))
     assert standing.lines(1020.0) == [
         "scenario 2 of 28, small: phase load, 2 of 2",
         "20 of 60 requests, 0 failed, 200 tokens/s, 3 faults fired",
@@ -152,7 +152,7 @@ def test_the_block_shows_scenario_phase_requests_rate_faults_and_time_left() -> 
 
 
 def test_before_the_first_answer_no_time_is_made_up() -> None:
-    standing = Standing(SMALL, Turn(1, 2), began=1000.0, step="starting the server")
+    standing = RunProgress(SMALL, CampaignPosition(1, 2), began=1000.0, step="starting the server")
     assert standing.lines(1007.0) == [
         "scenario 1 of 2, small: starting the server",
         "0:07 since its start",
@@ -160,8 +160,8 @@ def test_before_the_first_answer_no_time_is_made_up() -> None:
 
 
 def test_phases_that_have_not_begun_count_in_the_time_left() -> None:
-    standing = Standing(SMALL, Turn(), began=1000.0)
-    standing.phases = [display.Phase(1, GOLDEN, 1010.0, progress(ok=15))]
+    standing = RunProgress(SMALL, CampaignPosition(), began=1000.0)
+    standing.phases = [display.PhaseProgress(1, GOLDEN, 1010.0, progress(ok=15))]
     assert standing.left_s(1013.0) == pytest.approx(3.0 + 60 * 0.2)
 
 
@@ -176,7 +176,7 @@ def test_on_a_terminal_the_block_is_gone_at_the_end_and_the_phases_stay(clock: C
 
 def test_on_a_terminal_phases_do_not_bury_the_verdicts_of_a_campaign(clock: Clock) -> None:
     console, text = terminal()
-    with Display(console, SMALL, Turn(3, 28)) as shown:
+    with Display(console, SMALL, CampaignPosition(3, 28)) as shown:
         conduct(shown, clock)
     assert "60 of 60 requests, 1 failed, 100 tokens/s\n" not in text.getvalue()
 

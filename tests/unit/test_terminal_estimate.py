@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kvchaos.terminal.estimate import Took, about, clock, left_s
+from kvchaos.terminal.estimate import RunDuration, about, clock, left_s
 
 
 def test_without_a_run_that_has_ended_nothing_is_known() -> None:
@@ -12,16 +12,19 @@ def test_without_a_run_that_has_ended_nothing_is_known() -> None:
 
 
 def test_each_run_takes_a_fixed_time_and_a_time_for_each_request() -> None:
-    ended = [Took(whole_s=60.0, load_s=20.0, requests=100), Took(whole_s=50.0, load_s=20.0, requests=100)]
+    ended = [
+        RunDuration(whole_s=60.0, load_s=20.0, requests=100),
+        RunDuration(whole_s=50.0, load_s=20.0, requests=100),
+    ]
     assert left_s(ended, [100, 200]) == pytest.approx(2 * 35.0 + 300 * 0.2)
 
 
 def test_a_run_that_sent_nothing_is_no_division_by_zero() -> None:
-    assert left_s([Took(whole_s=30.0, load_s=0.0, requests=0)], [100]) == 30.0
+    assert left_s([RunDuration(whole_s=30.0, load_s=0.0, requests=0)], [100]) == 30.0
 
 
 def test_after_the_last_run_no_time_is_left() -> None:
-    assert left_s([Took(whole_s=30.0, load_s=10.0, requests=10)], []) == 0.0
+    assert left_s([RunDuration(whole_s=30.0, load_s=10.0, requests=10)], []) == 0.0
 
 
 @pytest.mark.parametrize(

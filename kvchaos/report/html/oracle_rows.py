@@ -8,7 +8,7 @@ from history.finding import Finding
 from history.reader import History
 from history.records import RequestRecord
 from history.verdict import OracleResult, RunVerdict, Verdict
-from kvchaos.judging.expectation import Standing, expected_oracles, standing
+from kvchaos.judging.expectation import ExpectationMatch, expected_oracles, match_expectation
 from kvchaos.report.finding_lines import finding_text
 from kvchaos.report.html.log_times import LogTimes
 from kvchaos.report.summary import SYMBOLS
@@ -16,12 +16,12 @@ from oracles import ORACLES
 from oracles.views.timeline import end_ns
 
 COMPARED = {
-    Standing.EXPECTED: "as expected",
-    Standing.NOT_EXPECTED: "not as expected",
-    Standing.UNKNOWN: "could not be judged",
-    Standing.EXPLAINED: "explained by a fault",
-    Standing.FOLLOWS: "follows from another finding",
-    Standing.IGNORED: "does not count here",
+    ExpectationMatch.EXPECTED: "as expected",
+    ExpectationMatch.NOT_EXPECTED: "not as expected",
+    ExpectationMatch.UNKNOWN: "could not be judged",
+    ExpectationMatch.EXPLAINED: "explained by a fault",
+    ExpectationMatch.FOLLOWS: "follows from another finding",
+    ExpectationMatch.IGNORED: "does not count here",
 }
 
 
@@ -59,7 +59,7 @@ class OracleRow:
     purpose: str
     verdict: Verdict
     symbol: str
-    standing: Standing
+    standing: ExpectationMatch
     expected_to_fail: bool
     summary: str
     checked: int
@@ -69,9 +69,9 @@ class OracleRow:
 
     @property
     def compared(self) -> str:
-        if self.expected_to_fail and self.standing is Standing.EXPECTED:
+        if self.expected_to_fail and self.standing is ExpectationMatch.EXPECTED:
             return "was expected to fail"
-        if self.expected_to_fail and self.standing is Standing.NOT_EXPECTED:
+        if self.expected_to_fail and self.standing is ExpectationMatch.NOT_EXPECTED:
             return "was expected to fail, and did not"
         return COMPARED[self.standing]
 
@@ -111,7 +111,7 @@ def _row(
         purpose=purpose,
         verdict=result.verdict,
         symbol=SYMBOLS[result.verdict],
-        standing=standing(result, expectation, verdict.causes),
+        standing=match_expectation(result, expectation, verdict.causes),
         expected_to_fail=result.oracle in expected_oracles(expectation),
         summary=result.summary,
         checked=result.checked,

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from history.reader import History
 from history.verdict import Outcome, RunVerdict
-from kvchaos.judging.expectation import Standing
+from kvchaos.judging.expectation import ExpectationMatch
 from kvchaos.report.coverage import STATES
 from kvchaos.report.finding_lines import clock
 from kvchaos.report.html.page_model import FILES, PageDrawings, ReportPage, bare_page, full_page
@@ -32,12 +32,12 @@ OUTCOME_CLASSES: dict[Outcome, str] = {
     "unknown": "unknown",
 }
 STANDING_CLASSES: dict[str, str] = {
-    Standing.EXPECTED: "as-expected",
-    Standing.NOT_EXPECTED: "not-as-expected",
-    Standing.UNKNOWN: "unknown",
-    Standing.EXPLAINED: "as-expected",
-    Standing.FOLLOWS: "ignored",
-    Standing.IGNORED: "ignored",
+    ExpectationMatch.EXPECTED: "as-expected",
+    ExpectationMatch.NOT_EXPECTED: "not-as-expected",
+    ExpectationMatch.UNKNOWN: "unknown",
+    ExpectationMatch.EXPLAINED: "as-expected",
+    ExpectationMatch.FOLLOWS: "ignored",
+    ExpectationMatch.IGNORED: "ignored",
 }
 
 

@@ -12,7 +12,7 @@ from packaging.specifiers import SpecifierSet
 from history.reader import History
 from history.records import FaultRecord
 from history.verdict import OracleResult
-from kvchaos.judging.expectation import Standing, standing
+from kvchaos.judging.expectation import ExpectationMatch, match_expectation
 from oracles.answers import compare
 from oracles.effects.checks import missing_effect
 from oracles.faults import is_real
@@ -122,8 +122,8 @@ def run_troubles(run: RunDir) -> Iterator[Trouble]:
 
 def _unexpected(run: RunDir) -> Iterator[OracleResult]:
     for result in run.verdict.results:
-        stands = standing(result, run.history.plan.expectation, run.verdict.causes)
-        if stands in (Standing.NOT_EXPECTED, Standing.UNKNOWN):
+        stands = match_expectation(result, run.history.plan.expectation, run.verdict.causes)
+        if stands in (ExpectationMatch.NOT_EXPECTED, ExpectationMatch.UNKNOWN):
             yield result
 
 
