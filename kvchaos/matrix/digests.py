@@ -22,11 +22,10 @@ from loadtests.workloads import PATH_PARAM
 MAKING = (
     "chaos",
     "history/protocol",
-    "kvchaos/campaign/campaign.py",
+    "kvchaos/campaign",
     "kvchaos/conductor",
     "kvchaos/servers/tiny_model.py",
     "kvchaos/planning/run_plan.py",
-    "kvchaos/campaign/server_pool.py",
     "kvchaos/servers/served_model.py",
     "kvchaos/servers/install_server.py",
     "kvchaos/stacks",
@@ -39,9 +38,7 @@ JUDGING = (
     "history",
     "kvchaos/bugs/expected.py",
     "kvchaos/bugs/explaining.py",
-    "kvchaos/judging/cut_short.py",
-    "kvchaos/judging/expectation.py",
-    "kvchaos/judging/judge_run.py",
+    "kvchaos/judging",
     "kvchaos/matrix/cell.py",
     "oracles",
 )
