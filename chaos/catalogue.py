@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from chaos.inside import faults as inside
 from chaos.inside.fault_kind import Effect, FaultKind, Parameter
 from chaos.outside import faults as outside
-from chaos.outside.kind import OutsideKind
+from chaos.outside.outside_kind import OutsideKind
 from history.protocol.schedule import Value
 
 Kind = FaultKind | OutsideKind
@@ -32,7 +32,7 @@ def problems(kind: str, params: Mapping[str, Value]) -> list[str]:
 def longest_s(kind: str, params: Mapping[str, Value]) -> float:
     """For how long a strike can keep all tokens from the clients of a server that lives on, seconds."""
     known = outside.KINDS.get(kind)
-    if known is None or known.deadly or not known.silences:
+    if known is None or known.lethal or not known.silences:
         return 0.0
     return float(params.get("for_s", known.parameters["for_s"].default))
 
@@ -40,7 +40,7 @@ def longest_s(kind: str, params: Mapping[str, Value]) -> float:
 def ends_the_server(kind: str) -> bool:
     """Whether the server's end is what comes of such a fault."""
     known = outside.KINDS.get(kind)
-    return known is not None and known.deadly
+    return known is not None and known.lethal
 
 
 def effects(kind: str, params: Mapping[str, Value]) -> tuple[Effect, ...]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from chaos.inside.fault_kind import LEGAL, Parameter
-from chaos.outside.clients.kinds import CLIENT_KINDS
-from chaos.outside.containers.kinds import CONTAINER_KINDS
-from chaos.outside.kind import BY, EVERYWHERE, SERVER, OutsideKind, for_s
-from chaos.outside.network.kinds import NETWORK_KINDS
-from chaos.outside.prometheus.kinds import PROMETHEUS_KINDS
+from chaos.outside.clients.client_kinds import CLIENT_KINDS
+from chaos.outside.containers.container_kinds import CONTAINER_KINDS
+from chaos.outside.network.network_kinds import NETWORK_KINDS
+from chaos.outside.outside_kind import BY, EVERYWHERE, SERVER, OutsideKind, for_s
+from chaos.outside.prometheus.prometheus_kinds import PROMETHEUS_KINDS
 
 
 def _ending(
@@ -24,7 +24,7 @@ def _ending(
         heals="when a further life of the server serves",
         parameters={"by": BY, "for_s": for_s(down_s, "until it is started anew"), **more},
         stacks=EVERYWHERE,
-        deadly=True,
+        lethal=True,
     )
 
 

@@ -1,4 +1,4 @@
-"""What an injector is: it strikes one target in its own ways, and each strike can be proved and undone."""
+"""The interface of the injectors: each applies faults to one target, and can verify and revert them."""
 
 from __future__ import annotations
 
@@ -13,70 +13,70 @@ from history.protocol.schedule import Value
 
 
 @dataclass(frozen=True)
-class Strike:
-    """One strike that is due."""
+class DueInjection:
+    """One injection that is due."""
 
     fault: str
     """The fault's id in the scenario."""
     kind: str
     site: str
-    """What was counted."""
+    """The counted invocations: sent, answered or second."""
     n: int
-    """Number of the arrival that is struck, from 0."""
+    """Number of the invocation, from 0."""
     params: Mapping[str, Value]
     """All parameters of the kind."""
     seed: int
 
     def draw(self, purpose: str) -> int:
-        """A number in [0, 2**64) that belongs to this strike; `purpose` tells several uses apart."""
+        """A number in [0, 2**64) that depends on this injection; `purpose` separates several uses."""
         return trigger_decisions.draw(self.seed, self.fault, self.site, self.n, purpose)
 
 
 class Refused(Exception):
-    """A strike that cannot be carried out now; the message says why. Nothing was changed."""
+    """The fault cannot be applied now; the message gives the reason. Nothing was changed."""
 
 
-class NotThere(Refused):
-    """What was to be struck does not run."""
+class TargetNotRunning(Refused):
+    """The target does not run."""
 
 
-class NotVisible(Refused):
-    """What was to be struck cannot be seen from this machine, or is none of the server's."""
+class TargetNotVisible(Refused):
+    """The target's processes are not visible from this machine, or are not the server's."""
 
 
-class Hold(Protocol):
-    """A strike, from before it is carried out until it is undone. Its methods never wait; OSError from any of
+class ActiveFault(Protocol):
+    """A fault from its preparation until it is reverted. Its methods never block; an OSError from any of
     them ends the run."""
 
-    def strike(self) -> None:
-        """Carry it out. Raises Refused. A signal to the conductor may cut this in two at any place."""
+    def apply(self) -> None:
+        """Apply the fault. Raises Refused. A signal to the conductor may interrupt this anywhere."""
         ...
 
-    def proof(self) -> OutsideFiring | None:
-        """What shows that it took effect; None as long as nothing does. Asked until it is shown."""
+    def verify(self) -> OutsideFiring | None:
+        """The evidence that it took effect; None until there is some. Called until then."""
         ...
 
-    def lift(self) -> None:
-        """Begin to undo it, also what was done by half. Safe to repeat; done on every way out of a run."""
+    def revert(self) -> None:
+        """Begin to revert it, also when it was applied in part. Idempotent; called however a run ends."""
         ...
 
-    def lifted(self) -> Evidence | None:
-        """What shows that it is undone; None as long as nothing does. Asked after `lift` until it shows."""
+    def reverted(self) -> Evidence | None:
+        """The evidence that it is reverted; None until there is some. Called after `revert` until then."""
         ...
 
 
 class Injector(Protocol):
-    """Carries out strikes of some kinds on one target."""
+    """Applies faults of some kinds to one target."""
 
     @property
     def kinds(self) -> Collection[str]:
-        """The kinds that it can carry out."""
+        """The kinds that it can apply."""
         ...
 
-    def obstacle(self, kind: str) -> str | None:
-        """Why such a fault cannot be had here, in one line; None when it can. Asked before the start."""
+    def unsupported_reason(self, kind: str) -> str | None:
+        """Why such a fault is not supported here, in one line; None when it is. Called before the run."""
         ...
 
-    def hold(self, strike: Strike) -> Hold:
-        """Make a strike ready. Nothing happens yet."""
+    def prepare(self, injection: DueInjection) -> ActiveFault:
+        """Prepare a fault. Nothing is applied yet."""
         ...

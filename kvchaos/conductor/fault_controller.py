@@ -67,7 +67,7 @@ class FaultController:
         """Before anything starts: refuse faults that this stack does not support."""
         if self._outside is None:
             return
-        obstacles = self._outside.obstacles(outside_of(self._plan.scenario.faults))
+        obstacles = self._outside.unsupported_reasons(outside_of(self._plan.scenario.faults))
         if obstacles:
             raise RunAborted(f"faults of this scenario cannot be had on this stack: {'; '.join(obstacles)}")
 
@@ -123,7 +123,7 @@ class FaultController:
 
     def server_is_down(self) -> bool:
         """Whether an active fault ends the server on purpose."""
-        return self._outside is not None and self._outside.takes_the_server()
+        return self._outside is not None and self._outside.is_lethal()
 
     def heal(self, phase: PhaseSpec, while_waiting: Callable[[], None]) -> None:
         """End the faults and revert what outlives them; `while_waiting` is called about 20 times a second."""
@@ -175,12 +175,12 @@ class FaultController:
         """Revert the active faults from outside. Returns whether that was confirmed in time."""
         if self._outside is None:
             return True
-        restarts_server = self._outside.takes_the_server()
-        timeout_s = CONFIRM_S + self._outside.patience_s()
+        restarts_server = self._outside.is_lethal()
+        timeout_s = CONFIRM_S + self._outside.revert_timeout_s()
         if restarts_server:
             timeout_s += self._plan.scenario.limits.ready_s
         deadline = time.monotonic() + timeout_s
-        self._outside.lift()
+        self._outside.revert()
         while not self._outside.healed():
             if time.monotonic() > deadline or self._lifecycle.exited_before_ready():
                 if restarts_server:

@@ -8,17 +8,17 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from chaos.catalogue import is_outside
-from chaos.outside.clients.forms import Target
-from chaos.outside.clients.injector import WrongRequests
-from chaos.outside.clients.leaving import LeavingCrowds
-from chaos.outside.containers.injector import ContainerInjector
-from chaos.outside.engine import OutsideFaults
+from chaos.outside.armed_faults import PhaseProgress
+from chaos.outside.clients.abort_storm import AbortStormInjector
+from chaos.outside.clients.malformed_request_injector import MalformedRequestInjector
+from chaos.outside.clients.malformed_requests import ClientTarget
+from chaos.outside.containers.container_injector import ContainerInjector
 from chaos.outside.injector import Injector
-from chaos.outside.journal import Journal
-from chaos.outside.network.injector import NetworkInjector
-from chaos.outside.processes import ProcessInjector
-from chaos.outside.prometheus.injector import PrometheusInjector
-from chaos.outside.schedule import Reached
+from chaos.outside.network.network_injector import NetworkInjector
+from chaos.outside.outside_faults import OutsideFaults
+from chaos.outside.outside_journal import OutsideJournal
+from chaos.outside.process_injector import ProcessInjector
+from chaos.outside.prometheus.prometheus_injector import PrometheusInjector
 from history import layout
 from history.plan import FaultSpec, RunPlan
 from history.records import CROWD
@@ -49,7 +49,7 @@ def outside_faults(plan: RunPlan, run_dir: Path, targets: FaultTargets) -> Outsi
         return None
     control = run_dir / layout.CONTROL
     control.mkdir(mode=0o755, exist_ok=True)
-    return OutsideFaults(list(_injectors(plan, run_dir, targets)), Journal(control))
+    return OutsideFaults(list(_injectors(plan, run_dir, targets)), OutsideJournal(control))
 
 
 def outside_of(faults: tuple[FaultSpec, ...]) -> tuple[FaultSpec, ...]:
@@ -60,17 +60,17 @@ def inside_of(faults: tuple[FaultSpec, ...]) -> tuple[FaultSpec, ...]:
     return tuple(fault for fault in faults if not is_outside(fault.kind))
 
 
-def reached(progress: Progress, seconds: float) -> Reached:
+def reached(progress: Progress, seconds: float) -> PhaseProgress:
     """The progress of a phase, `seconds` after its start."""
-    return Reached(sent=progress.sent, answered=progress.ok, seconds=seconds)
+    return PhaseProgress(sent=progress.sent, answered=progress.ok, seconds=seconds)
 
 
 def _injectors(plan: RunPlan, run_dir: Path, targets: FaultTargets) -> Iterator[Injector]:
     port, settings = urlsplit(plan.base_url).port, plan.scenario.server
     if port is not None:
-        target = Target(port, plan.model_name, settings.max_model_len)
-        yield WrongRequests(target)
-        yield LeavingCrowds(target, settings.block_size, run_dir / layout.requests_file(CROWD))
+        target = ClientTarget(port, plan.model_name, settings.max_model_len)
+        yield MalformedRequestInjector(target)
+        yield AbortStormInjector(target, settings.block_size, run_dir / layout.requests_file(CROWD))
     if targets.network is not None:
         yield NetworkInjector(targets.network.handle)
     if targets.prometheus is not None:

@@ -11,7 +11,7 @@ from chaos.catalogue import Kind
 from chaos.inside.fault_kind import Effect, EffectScope, FaultKind, Parameter
 from chaos.inside.faults import KINDS
 from chaos.outside.faults import KINDS as OUTSIDE_KINDS
-from chaos.outside.kind import OutsideKind
+from chaos.outside.outside_kind import OutsideKind
 from kvchaos.report.markdown import between, markdown_table
 
 KINDS_MARK = "<!-- kinds -->"

@@ -13,8 +13,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from chaos.outside.network.handle import Handle, ProxyFailed, proxy_command
-from chaos.outside.network.injector import NetworkInjector
+from chaos.outside.network.network_injector import NetworkInjector
+from chaos.outside.network.proxy_client import ProxyClient, ProxyFailed, proxy_command
 from history import layout
 from history.plan import RunPlan
 from kvchaos.errors import UsageError
@@ -31,7 +31,7 @@ LEAVE_S = 5.0
 class NetworkProxy:
     """One running proxy."""
 
-    def __init__(self, process: subprocess.Popen[bytes], handle: Handle, port: int) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], handle: ProxyClient, port: int) -> None:
         self._process = process
         self.handle = handle
         self.url = f"http://{HOST}:{port}"
@@ -68,7 +68,7 @@ def proxy_before(server_url: str, run_dir: Path, registry: ProcessRegistry) -> I
             proxy_command(port, reports), what="network", environment=os.environ, cwd=PACKAGES, log=log
         )
     assert process.stdin is not None
-    handle = Handle(process.stdin, reports)
+    handle = ProxyClient(process.stdin, reports)
     try:
         yield NetworkProxy(process, handle, handle.wait_port(START_S))
     except ProxyFailed as error:
@@ -77,7 +77,7 @@ def proxy_before(server_url: str, run_dir: Path, registry: ProcessRegistry) -> I
         _end(process, handle, registry)
 
 
-def _end(process: subprocess.Popen[bytes], handle: Handle, registry: ProcessRegistry) -> None:
+def _end(process: subprocess.Popen[bytes], handle: ProxyClient, registry: ProcessRegistry) -> None:
     """By the end of its commands; one that does not leave is ended."""
     handle.close()
     try:

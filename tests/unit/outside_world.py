@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from chaos.outside.injector import Strike
+from chaos.outside.injector import DueInjection
 from history.protocol.outside import Serves
 
 
@@ -28,5 +28,5 @@ class FakeLives:
         return Serves(pid=1) if self.serves else None
 
 
-def strike(kind: str, **params: float) -> Strike:
-    return Strike("f1", kind, "answered", 0, {"for_s": 0.0, **params}, seed=1)
+def strike(kind: str, **params: float) -> DueInjection:
+    return DueInjection("f1", kind, "answered", 0, {"for_s": 0.0, **params}, seed=1)

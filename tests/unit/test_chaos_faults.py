@@ -11,7 +11,7 @@ from chaos.inside import faults
 from chaos.inside.fault_kind import HOSTILE, LEGAL, SCHEDULER, WORKER, FaultKind
 from chaos.inside.faults import KINDS, problems
 from chaos.outside.faults import KINDS as OUTSIDE_KINDS
-from chaos.outside.kind import CONTAINERS, LOCAL, OutsideKind
+from chaos.outside.outside_kind import CONTAINERS, LOCAL, OutsideKind
 from history import plan
 from history.protocol.schedule import ArmedFault, Trigger, Value
 from kvchaos.report.fault_tables import insert_tables

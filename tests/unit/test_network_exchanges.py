@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chaos.outside.network.exchanges import LONGEST_HEAD, Exchanges
+from chaos.outside.network.http_message_tracker import LONGEST_HEAD, HttpMessageTracker
 from loadtests.mock import wire
 
 BODY = b'{"prompt": [1, 2, 3]}'
@@ -32,45 +32,45 @@ def test_a_request_is_on_its_way_from_its_head_to_the_last_byte_of_its_answer(
     cuts: list[int], events: int
 ) -> None:
     begun: list[str] = []
-    exchanges = Exchanges(begun.append)
+    exchanges = HttpMessageTracker(begun.append)
     for name, answer in (("a", stream(events)), ("b", wire.response(400, {"no": 1})), ("c", stream(events))):
         for piece in pieces(request(name), cuts):
-            exchanges.asked(piece)
+            exchanges.request_bytes(piece)
         assert exchanges.open == name
         for piece in pieces(answer[:-1], cuts):
-            exchanges.answered(piece)
+            exchanges.response_bytes(piece)
         assert exchanges.open == name
-        exchanges.answered(answer[-1:])
+        exchanges.response_bytes(answer[-1:])
         assert exchanges.open is None
     assert begun == ["a", "b", "c"]
 
 
 def test_an_answer_without_a_body_is_whole_with_its_head() -> None:
-    exchanges = Exchanges(lambda _: None)
-    exchanges.asked(request("a"))
-    exchanges.answered(b"HTTP/1.1 204 No Content\r\n\r\n")
+    exchanges = HttpMessageTracker(lambda _: None)
+    exchanges.request_bytes(request("a"))
+    exchanges.response_bytes(b"HTTP/1.1 204 No Content\r\n\r\n")
     assert exchanges.open is None
 
 
 def test_a_streamed_answer_without_any_event_is_whole_with_its_mark() -> None:
-    exchanges = Exchanges(lambda _: None)
-    exchanges.asked(request("a"))
-    exchanges.answered(wire.STREAM_HEAD + wire.STREAM_END)
+    exchanges = HttpMessageTracker(lambda _: None)
+    exchanges.request_bytes(request("a"))
+    exchanges.response_bytes(wire.STREAM_HEAD + wire.STREAM_END)
     assert exchanges.open is None
 
 
 def test_a_request_without_a_name_is_on_its_way_all_the_same() -> None:
-    exchanges = Exchanges(lambda _: None)
-    exchanges.asked(b"GET /health HTTP/1.1\r\n\r\n")
+    exchanges = HttpMessageTracker(lambda _: None)
+    exchanges.request_bytes(b"GET /health HTTP/1.1\r\n\r\n")
     assert exchanges.open == ""
 
 
 def test_what_is_no_http_names_nobody_and_is_not_kept() -> None:
     begun: list[str] = []
-    exchanges = Exchanges(begun.append)
+    exchanges = HttpMessageTracker(begun.append)
     for _ in range(3):
-        exchanges.asked(b"x" * LONGEST_HEAD)
-    exchanges.asked(b"POST / HTTP/1.1\r\ncontent-length: one\r\n\r\n")
+        exchanges.request_bytes(b"x" * LONGEST_HEAD)
+    exchanges.request_bytes(b"POST / HTTP/1.1\r\ncontent-length: one\r\n\r\n")
     assert exchanges.open is None
     assert begun == []
 
@@ -78,7 +78,9 @@ def test_what_is_no_http_names_nobody_and_is_not_kept() -> None:
 def test_a_length_that_is_none_ends_the_reading_of_names() -> None:
     for length in (b"one", b"-1", b"9" * 30):
         begun: list[str] = []
-        exchanges = Exchanges(begun.append)
-        exchanges.asked(b"POST / HTTP/1.1\r\nx-request-id: a\r\ncontent-length: " + length + b"\r\n\r\n")
-        exchanges.asked(request("b"))
+        exchanges = HttpMessageTracker(begun.append)
+        exchanges.request_bytes(
+            b"POST / HTTP/1.1\r\nx-request-id: a\r\ncontent-length: " + length + b"\r\n\r\n"
+        )
+        exchanges.request_bytes(request("b"))
         assert begun == ["a"]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from chaos.outside.network.impairments import DOWN, MOST_REPEATS, UP, Latency, Loss, SlowReading, Tally
+from chaos.outside.network.impairments import DOWN, MOST_REPEATS, UP, Counters, Latency, Loss, SlowReading
 from history.protocol.outside import BytesDelayed, SlowRead
 
 SEED = 7
 
 
-def tally(strike: str = "s/0") -> Tally:
-    return Tally(strike, since=0.0)
+def counters(strike: str = "s/0") -> Counters:
+    return Counters(strike, since=0.0)
 
 
 def delays(impairment: Latency | Loss, count: int = 2000) -> list[float | None]:
@@ -19,14 +19,14 @@ def delays(impairment: Latency | Loss, count: int = 2000) -> list[float | None]:
 
 
 def test_each_direction_has_its_own_latency() -> None:
-    latency = Latency(tally(), SEED, up_ms=80, down_ms=40, jitter_ms=0)
+    latency = Latency(counters(), SEED, up_ms=80, down_ms=40, jitter_ms=0)
     assert latency.delay_s(UP) == 0.08
     assert latency.delay_s(DOWN) == 0.04
 
 
 def test_jitter_is_the_seeds_and_stays_within_its_bound() -> None:
     one, again, other = (
-        delays(Latency(tally(strike), SEED, up_ms=0, down_ms=40, jitter_ms=20))
+        delays(Latency(counters(strike), SEED, up_ms=0, down_ms=40, jitter_ms=20))
         for strike in ("s/0", "s/0", "s/1")
     )
     assert one == again != other
@@ -36,7 +36,7 @@ def test_jitter_is_the_seeds_and_stays_within_its_bound() -> None:
 
 
 def test_a_share_of_the_pieces_is_lost_and_each_further_loss_takes_twice_as_long() -> None:
-    one, again = (delays(Loss(tally(), SEED, share=0.2, again_ms=200)) for _ in range(2))
+    one, again = (delays(Loss(counters(), SEED, share=0.2, again_ms=200)) for _ in range(2))
     assert one == again
     lost = [round(each, 6) for each in one if each is not None]
     assert len(lost) == pytest.approx(400, rel=0.15)
@@ -45,13 +45,13 @@ def test_a_share_of_the_pieces_is_lost_and_each_further_loss_takes_twice_as_long
 
 
 def test_a_line_that_loses_everything_still_gives_up_a_piece_at_last() -> None:
-    (delay,) = delays(Loss(tally(), SEED, share=1.0, again_ms=200), 1)
+    (delay,) = delays(Loss(counters(), SEED, share=1.0, again_ms=200), 1)
     assert delay == pytest.approx(0.2 * (2**MOST_REPEATS - 1))
 
 
 def test_bytes_count_as_held_from_the_strike_on_even_if_they_came_before() -> None:
-    counted = Tally("s/0", since=10.0)
-    counted.hold("a")
+    counted = Counters("s/0", since=10.0)
+    counted.queue("a")
     counted.release(100, since=9.0, until=10.5)
     assert counted.evidence() == BytesDelayed(
         waiting=0, passed=1, bytes=100, shortest_ms=500.0, longest_ms=500.0, requests=["a"]
@@ -59,16 +59,16 @@ def test_bytes_count_as_held_from_the_strike_on_even_if_they_came_before() -> No
 
 
 def test_a_slow_reader_takes_as_many_requests_as_it_is_told_and_no_nameless_one() -> None:
-    slow = SlowReading(tally(), requests=2, bytes_per_s=1000)
+    slow = SlowReading(counters(), requests=2, bytes_per_s=1000)
     assert [slow.takes(name) for name in ("", "a", "b", "c")] == [False, True, True, False]
     assert slow.evidence().requests == ["a", "b"]
 
 
 def test_a_slow_reader_has_no_effect_until_bytes_wait_for_it() -> None:
-    slow = SlowReading(tally(), requests=1, bytes_per_s=1000)
+    slow = SlowReading(counters(), requests=1, bytes_per_s=1000)
     slow.paused(0, 0.05)
-    assert not slow.shows()
+    assert not slow.has_effect()
     slow.paused(700, 0.05)
     slow.paused(300, 0.05)
-    assert slow.shows()
+    assert slow.has_effect()
     assert slow.evidence() == SlowRead(bytes=0, unread_bytes=700, unread_ms=100.0, requests=[])

@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 
 from chaos.catalogue import KINDS, defaults
-from chaos.outside.injector import Hold, Strike
-from chaos.outside.network.injector import NetworkInjector, command_for
-from chaos.outside.network.messages import Cut, Delay, Lose, ReadSlowly, Stall
+from chaos.outside.injector import ActiveFault, DueInjection
+from chaos.outside.network.network_injector import NetworkInjector, command_for
+from chaos.outside.network.proxy_messages import Cut, Delay, Lose, ReadSlowly, Stall
 from history.protocol.outside import NetworkCut, OutsideFiring
 from history.protocol.schedule import Value
 from tests.unit.conducting import PATIENCE_S, wait_for
 from tests.unit.through_proxy import Bench, proxied
 
 
-def strike(kind: str, n: int = 0, **params: Value) -> Strike:
+def strike(kind: str, n: int = 0, **params: Value) -> DueInjection:
     whole = {**defaults(KINDS[kind].parameters), **params}
-    return Strike(fault="f", kind=kind, site="answered", n=n, params=whole, seed=7)
+    return DueInjection(fault="f", kind=kind, site="answered", n=n, params=whole, seed=7)
 
 
 @pytest.fixture
@@ -29,9 +29,9 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         yield bench
 
 
-def proof_of(hold: Hold) -> OutsideFiring:
+def proof_of(hold: ActiveFault) -> OutsideFiring:
     deadline = time.monotonic() + PATIENCE_S
-    while (proof := hold.proof()) is None:
+    while (proof := hold.verify()) is None:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     return proof
@@ -57,33 +57,33 @@ def test_all_its_kinds_are_known_to_the_catalogue() -> None:
 
 
 def test_a_cut_is_proved_by_whom_it_hit_and_undone(bench: Bench) -> None:
-    hold = NetworkInjector(bench.network).hold(strike("network_cut"))
+    hold = NetworkInjector(bench.network).prepare(strike("network_cut"))
     with bench.asker.asking("a", tokens=300):
         wait_for(lambda: bench.began("a"))
-        hold.strike()
+        hold.apply()
         proof = proof_of(hold)
-    hold.lift()
-    wait_for(lambda: hold.lifted() is not None)
+    hold.revert()
+    wait_for(lambda: hold.reverted() is not None)
     assert isinstance(proof, NetworkCut)
     assert (proof.connections, proof.requests) == (1, ["a"])
     assert [record.outcome for record in bench.asker.ask("b")] == ["ok"]
 
 
 def test_a_strike_without_effect_is_not_proved(bench: Bench) -> None:
-    hold = NetworkInjector(bench.network).hold(strike("network_stall"))
-    hold.strike()
+    hold = NetworkInjector(bench.network).prepare(strike("network_stall"))
+    hold.apply()
     time.sleep(0.1)
-    assert hold.proof() is None
-    assert hold.lifted() is None
-    hold.lift()
-    hold.lift()
-    wait_for(lambda: hold.lifted() is not None)
-    assert hold.proof() is None
+    assert hold.verify() is None
+    assert hold.reverted() is None
+    hold.revert()
+    hold.revert()
+    wait_for(lambda: hold.reverted() is not None)
+    assert hold.verify() is None
 
 
 def test_with_a_proxy_that_is_gone_its_strikes_are_gone_too(bench: Bench) -> None:
-    hold = NetworkInjector(bench.network).hold(strike("network_stall"))
-    hold.strike()
+    hold = NetworkInjector(bench.network).prepare(strike("network_stall"))
+    hold.apply()
     bench.process.kill()
     bench.process.wait()
-    hold.lift()
+    hold.revert()

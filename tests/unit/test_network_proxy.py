@@ -14,9 +14,18 @@ from pathlib import Path
 
 import pytest
 
-from chaos.outside.network.handle import ProxyFailed
 from chaos.outside.network.impairments import PACE_S
-from chaos.outside.network.messages import Cut, Delay, Effect, Lift, Lose, ReadSlowly, Report, Stall
+from chaos.outside.network.proxy_client import ProxyFailed
+from chaos.outside.network.proxy_messages import (
+    Cut,
+    Delay,
+    Lift,
+    Lose,
+    ProxyEffect,
+    ProxyReport,
+    ReadSlowly,
+    Stall,
+)
 from history.protocol.outside import BytesDelayed
 from history.records import RequestRecord
 from loadtests.mock.settings import Fixed, Settings
@@ -41,7 +50,7 @@ def ids(what: str, count: int) -> list[str]:
     return [f"{what}-{number}" for number in range(count)]
 
 
-def requests(report: Report) -> set[str]:
+def requests(report: ProxyReport) -> set[str]:
     return set(effect(report).named)
 
 
@@ -51,12 +60,12 @@ def failure(record: RequestRecord) -> str:
     return record.error.kind
 
 
-def effect(report: Report) -> Effect:
+def effect(report: ProxyReport) -> ProxyEffect:
     assert report.effect is not None
     return report.effect
 
 
-def held(report: Report) -> BytesDelayed:
+def held(report: ProxyReport) -> BytesDelayed:
     assert report.held is not None
     return report.held
 

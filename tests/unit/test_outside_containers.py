@@ -12,9 +12,9 @@ from docker.errors import APIError, NotFound
 from docker.models.containers import Container
 from requests import Response
 
-from chaos.outside.containers.injector import ContainerInjector
-from chaos.outside.injector import Hold, NotThere, NotVisible
-from chaos.outside.processes import ENGINE
+from chaos.outside.containers.container_injector import ContainerInjector
+from chaos.outside.injector import ActiveFault, TargetNotRunning, TargetNotVisible
+from chaos.outside.process_injector import ENGINE
 from history.protocol.outside import Continued, CpuReturned, CpuSqueezed, Ended, Paused, Serves
 from kvchaos.stacks.process_group import Process
 from tests.unit.outside_world import FakeLives, strike
@@ -119,39 +119,39 @@ class FakeServer:
         self.sent.append((pid, which))
 
 
-def hold(server: FakeServer, kind: str, lives: FakeLives | None = None, **params: float) -> Hold:
-    return ContainerInjector(server, lives or FakeLives()).hold(strike(kind, **params))
+def hold(server: FakeServer, kind: str, lives: FakeLives | None = None, **params: float) -> ActiveFault:
+    return ContainerInjector(server, lives or FakeLives()).prepare(strike(kind, **params))
 
 
 def test_a_pause_is_proved_and_undone_by_the_engines_word() -> None:
     server = FakeServer()
     pause = hold(server, "pause")
-    assert pause.proof() is None
-    pause.strike()
-    assert pause.proof() == Paused(container="c0ffee", status="paused")
-    assert pause.lifted() is None
-    pause.lift()
-    assert pause.lifted() == Continued(status="running")
-    assert pause.proof() is None
+    assert pause.verify() is None
+    pause.apply()
+    assert pause.verify() == Paused(container="c0ffee", status="paused")
+    assert pause.reverted() is None
+    pause.revert()
+    assert pause.reverted() == Continued(status="running")
+    assert pause.verify() is None
 
 
 def test_undoing_a_pause_is_safe_where_nothing_stands_still_or_is_there_any_more() -> None:
     server = FakeServer()
     pause = hold(server, "pause")
-    pause.lift()
-    pause.lift()
+    pause.revert()
+    pause.revert()
     server.inner.gone = True
-    pause.lift()
+    pause.revert()
 
 
 def test_a_kill_goes_to_all_of_the_container_and_is_proved_by_its_exit_code() -> None:
     server = FakeServer()
     kill = hold(server, "kill")
-    kill.strike()
+    kill.apply()
     assert server.inner.asked == [("kill", "SIGKILL")]
-    assert kill.proof() is None
+    assert kill.verify() is None
     server.code = -9
-    proof = kill.proof()
+    proof = kill.verify()
     assert isinstance(proof, Ended)
     assert (proof.pid, proof.pids, proof.code) == (40, [40, 41, 42], -9)
 
@@ -159,20 +159,20 @@ def test_a_kill_goes_to_all_of_the_container_and_is_proved_by_its_exit_code() ->
 def test_a_signal_to_a_container_that_has_just_ended_goes_to_nobody() -> None:
     server = FakeServer()
     stop = hold(server, "stop", grace_s=0.0)
-    stop.strike()
+    stop.apply()
     server.inner.status = "exited"
-    stop.proof()
+    stop.verify()
     assert server.inner.asked == [("kill", "SIGTERM"), ("kill", "SIGKILL")]
 
 
 def test_the_engine_alone_is_killed_by_its_name() -> None:
     server = FakeServer()
     kill = hold(server, "engine_kill")
-    kill.strike()
+    kill.apply()
     assert server.sent == [(42, signal.SIGKILL)]
-    assert kill.proof() is None
+    assert kill.verify() is None
     server.there.pop()
-    proof = kill.proof()
+    proof = kill.verify()
     assert isinstance(proof, Ended)
     assert proof.engines == [42]
 
@@ -180,37 +180,37 @@ def test_the_engine_alone_is_killed_by_its_name() -> None:
 @pytest.mark.parametrize("kind", ["engine_kill", "memory_squeeze"])
 def test_what_cannot_be_seen_from_here_is_not_struck(kind: str) -> None:
     server = FakeServer(there=[])
-    with pytest.raises(NotVisible):
-        hold(server, kind, room_mib=64.0).strike()
+    with pytest.raises(TargetNotVisible):
+        hold(server, kind, room_mib=64.0).apply()
     assert server.inner.asked == []
 
 
 @pytest.mark.parametrize("kind", ["pause", "kill", "cpu_squeeze", "memory_squeeze"])
 def test_a_server_that_has_ended_cannot_be_struck(kind: str) -> None:
-    with pytest.raises(NotThere):
-        hold(FakeServer(code=0), kind, cpus=0.3, room_mib=64.0).strike()
+    with pytest.raises(TargetNotRunning):
+        hold(FakeServer(code=0), kind, cpus=0.3, room_mib=64.0).apply()
 
 
 def test_a_squeezed_processor_is_proved_when_the_kernel_held_the_server_back() -> None:
     server = FakeServer()
     squeeze = hold(server, "cpu_squeeze", cpus=0.3)
-    squeeze.strike()
+    squeeze.apply()
     assert server.inner.attrs["HostConfig"]["CpuQuota"] == 30_000
-    assert squeeze.proof() is None
+    assert squeeze.verify() is None
     server.inner.throttled += 4
-    assert squeeze.proof() == CpuSqueezed(cpus=0.3, throttled_periods=4)
-    assert squeeze.lifted() is None
-    squeeze.lift()
+    assert squeeze.verify() == CpuSqueezed(cpus=0.3, throttled_periods=4)
+    assert squeeze.reverted() is None
+    squeeze.revert()
     assert server.inner.attrs["HostConfig"]["CpuQuota"] == -1
-    assert squeeze.lifted() == CpuReturned(quota_us=-1)
+    assert squeeze.reverted() == CpuReturned(quota_us=-1)
 
 
 def test_a_processor_that_was_limited_before_is_as_limited_afterwards() -> None:
     server = FakeServer()
     server.inner.attrs["HostConfig"] |= {"CpuPeriod": 50_000, "CpuQuota": 40_000}
     squeeze = hold(server, "cpu_squeeze", cpus=0.3)
-    squeeze.strike()
-    squeeze.lift()
+    squeeze.apply()
+    squeeze.revert()
     limits = server.inner.attrs["HostConfig"]
     assert (limits["CpuPeriod"], limits["CpuQuota"]) == (50_000, 40_000)
 
@@ -218,44 +218,44 @@ def test_a_processor_that_was_limited_before_is_as_limited_afterwards() -> None:
 def test_a_squeeze_that_was_cut_short_has_nothing_to_undo() -> None:
     server = FakeServer()
     for kind in ("cpu_squeeze", "memory_squeeze"):
-        hold(server, kind, cpus=0.3, room_mib=64.0).lift()
+        hold(server, kind, cpus=0.3, room_mib=64.0).revert()
     assert server.inner.asked == []
 
 
 def test_memory_runs_out_by_a_limit_near_what_is_used_and_a_neighbour_that_takes_more() -> None:
     server, lives = FakeServer(), FakeLives(serves=True)
     squeeze = hold(server, "memory_squeeze", lives, room_mib=64.0, for_s=20.0)
-    squeeze.strike()
+    squeeze.apply()
     limit = 1064 * MIB
     assert server.inner.asked == [
         ("update", {"mem_limit": limit, "memswap_limit": limit}),
         ("exec", "python3", str(256 * MIB), "20.0"),
     ]
-    assert squeeze.proof() is None
+    assert squeeze.verify() is None
     server.there.pop()
-    proof = squeeze.proof()
+    proof = squeeze.verify()
     assert isinstance(proof, Ended)
     assert (proof.gone, proof.used_mib, proof.limit_mib) == ([42], 1000, 1064)
-    squeeze.lift()
+    squeeze.revert()
     limits = server.inner.attrs["HostConfig"]
     assert (limits["Memory"], limits["MemorySwap"]) == (8192 * MIB, 16384 * MIB)
     server.code, server.there = 1, []
-    assert squeeze.lifted() is not None
+    assert squeeze.reverted() is not None
     assert lives.told == ["restart"]
 
 
 def test_memory_is_told_by_other_names_where_control_groups_are_of_the_second_version() -> None:
     server = FakeServer()
     server.inner.memory = {"anon": 800 * MIB, "shmem": 36 * MIB, "file": 700 * MIB}
-    hold(server, "memory_squeeze", room_mib=64.0).strike()
+    hold(server, "memory_squeeze", room_mib=64.0).apply()
     assert server.inner.attrs["HostConfig"]["Memory"] == 900 * MIB
 
 
 def test_a_squeeze_that_ended_nobody_never_fired_and_the_server_lives_on() -> None:
     server, lives = FakeServer(), FakeLives()
     squeeze = hold(server, "memory_squeeze", lives, room_mib=64.0, for_s=0.0)
-    squeeze.strike()
-    squeeze.lift()
-    assert squeeze.proof() is None
-    assert squeeze.lifted() == Serves(gone=[])
+    squeeze.apply()
+    squeeze.revert()
+    assert squeeze.verify() is None
+    assert squeeze.reverted() == Serves(gone=[])
     assert (lives.told, server.inner.asked[-1][0]) == ([], "update")

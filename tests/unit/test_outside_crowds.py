@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 
-from chaos.outside.clients.forms import Target
-from chaos.outside.clients.hearing import Hearing, NoCompletion
-from chaos.outside.clients.leaving import LeavingCrowds
-from chaos.outside.injector import Hold, Refused, Strike
+from chaos.outside.clients.abort_storm import AbortStormInjector
+from chaos.outside.clients.completion_stream import CompletionStreamParser, NoCompletion
+from chaos.outside.clients.malformed_requests import ClientTarget
+from chaos.outside.injector import ActiveFault, DueInjection, Refused
 from history.protocol.outside import AbortStorm, ClientsLeft
 from history.protocol.schedule import Value
 from history.records import CROWD, RequestRecord
@@ -37,12 +37,14 @@ UNASKED = 9
 """A port, where none is asked."""
 
 
-def strike(n: int = 3, seed: int = 1, **changed: float) -> Strike:
-    return Strike("f1", "abort_storm", "answered", n, {**PARAMS, **changed}, seed)
+def strike(n: int = 3, seed: int = 1, **changed: float) -> DueInjection:
+    return DueInjection("f1", "abort_storm", "answered", n, {**PARAMS, **changed}, seed)
 
 
-def held(port: int, folder: Path, wanted: Strike) -> Hold:
-    return LeavingCrowds(Target(port, "tiny", 768), BLOCK, folder / "requests-crowd.jsonl").hold(wanted)
+def held(port: int, folder: Path, wanted: DueInjection) -> ActiveFault:
+    return AbortStormInjector(
+        ClientTarget(port, "tiny", 768), BLOCK, folder / "requests-crowd.jsonl"
+    ).prepare(wanted)
 
 
 def port_of(server: FakeServer) -> int:
@@ -51,11 +53,11 @@ def port_of(server: FakeServer) -> int:
     return port
 
 
-def shown(hold: Hold) -> AbortStorm:
+def shown(hold: ActiveFault) -> AbortStorm:
     found: list[AbortStorm] = []
 
     def look() -> bool:
-        proof = hold.proof()
+        proof = hold.verify()
         if isinstance(proof, AbortStorm):
             found.append(proof)
         return proof is not None
@@ -69,10 +71,10 @@ def told(folder: Path) -> list[RequestRecord]:
     return [msgspec.json.decode(line, type=RequestRecord) for line in lines]
 
 
-def struck(port: int, folder: Path, wanted: Strike) -> tuple[AbortStorm, list[RequestRecord]]:
+def struck(port: int, folder: Path, wanted: DueInjection) -> tuple[AbortStorm, list[RequestRecord]]:
     """A whole strike."""
     hold = held(port, folder, wanted)
-    hold.strike()
+    hold.apply()
     return shown(hold), told(folder)
 
 
@@ -123,7 +125,7 @@ def test_the_server_sees_each_of_them_hang_up(tmp_path: Path) -> None:
 def test_they_live_in_one_thread_which_ends_with_them(tmp_path: Path) -> None:
     with FakeServer(STEADY) as server:
         hold = held(port_of(server), tmp_path, strike())
-        hold.strike()
+        hold.apply()
         wait_for(lambda: len(server.seen) == 6)
         assert len(crowd_threads()) == 1
         shown(hold)
@@ -133,10 +135,10 @@ def test_they_live_in_one_thread_which_ends_with_them(tmp_path: Path) -> None:
 def test_they_leave_early_when_they_are_told_to(tmp_path: Path) -> None:
     with FakeServer(STEADY) as server:
         hold = held(port_of(server), tmp_path, strike(for_s=60.0))
-        hold.strike()
+        hold.apply()
         wait_for(lambda: len(server.seen) == 6)
-        assert hold.proof() is None
-        hold.lift()
+        assert hold.verify() is None
+        hold.revert()
         began = time.monotonic()
         shown(hold)
     assert time.monotonic() - began < 30.0
@@ -145,12 +147,12 @@ def test_they_leave_early_when_they_are_told_to(tmp_path: Path) -> None:
 def test_a_strike_is_over_only_when_its_proof_was_told(tmp_path: Path) -> None:
     with FakeServer(STEADY) as server:
         hold = held(port_of(server), tmp_path, strike())
-        hold.strike()
+        hold.apply()
         wait_for(lambda: not crowd_threads())
-        assert hold.lifted() is None
-        hold.proof()
-        assert hold.lifted() == ClientsLeft(clients=6)
-        hold.proof()
+        assert hold.reverted() is None
+        hold.verify()
+        assert hold.reverted() == ClientsLeft(clients=6)
+        hold.verify()
     assert len(told(tmp_path)) == 6
 
 
@@ -235,13 +237,13 @@ def test_a_server_that_is_not_there_has_failed_them(tmp_path: Path) -> None:
 def test_more_than_the_model_takes_is_not_even_sent(tmp_path: Path) -> None:
     hold = held(UNASKED, tmp_path, strike(prompt_tokens=700))
     with pytest.raises(Refused, match=r"900 .* 768"):
-        hold.strike()
+        hold.apply()
     assert crowd_threads() == []
 
 
 def test_a_strike_that_a_signal_kept_from_coming_leaves_nothing(tmp_path: Path) -> None:
     hold = held(UNASKED, tmp_path, strike())
-    hold.lift()
+    hold.revert()
     assert shown(hold).requests == []
     assert told(tmp_path) == []
 
@@ -279,10 +281,10 @@ def in_one(data: bytes) -> list[bytes]:
 def test_a_stream_is_understood_however_it_comes(
     split: Callable[[bytes], list[bytes]], chunked: bool
 ) -> None:
-    hearing = Hearing()
+    hearing = CompletionStreamParser()
     for at_us, data in enumerate(split(stream(chunked=chunked))):
         hearing.take(data, at_us)
-    heard = hearing.heard
+    heard = hearing.state
     hearing.end()
     assert heard.whole
     assert (heard.token_ids, heard.logprobs, heard.chunk_tokens) == ([7, 8], [-0.5, -0.25], [1, 1])
@@ -294,4 +296,4 @@ def test_a_stream_is_understood_however_it_comes(
 )
 def test_what_is_no_answer_is_told_as_none(answer: bytes) -> None:
     with pytest.raises(NoCompletion):
-        Hearing().take(answer, 0)
+        CompletionStreamParser().take(answer, 0)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from chaos.outside.ending import ENDINGS
+from chaos.outside.server_termination import TERMINATIONS
 from history.protocol.outside import Ended
 from tests.unit.outside_world import FakeLives, strike
 
@@ -41,37 +41,37 @@ class FakeTarget:
 @pytest.mark.parametrize("kind", ["kill", "stop"])
 def test_an_end_that_shows_only_as_it_is_undone_is_proved_all_the_same(kind: str) -> None:
     target, lives = FakeTarget(), FakeLives()
-    hold = ENDINGS[kind](strike(kind, grace_s=60.0), target, lives)
-    hold.strike()
-    assert hold.proof() is None
-    hold.lift()
+    hold = TERMINATIONS[kind](strike(kind, grace_s=60.0), target, lives)
+    hold.apply()
+    assert hold.verify() is None
+    hold.revert()
     target.lives_on = False
-    assert hold.lifted() is None
+    assert hold.reverted() is None
     target.lives_on = True  # the next life
-    proof = hold.proof()
+    proof = hold.verify()
     assert isinstance(proof, Ended)
     assert (proof.pid, proof.code) == (7, -9)
 
 
 def test_patience_with_what_is_to_stop_never_ends_the_next_life() -> None:
     target = FakeTarget()
-    hold = ENDINGS["stop"](strike("stop", grace_s=0.0), target, FakeLives())
-    hold.strike()
-    hold.lift()
+    hold = TERMINATIONS["stop"](strike("stop", grace_s=0.0), target, FakeLives())
+    hold.apply()
+    hold.revert()
     target.lives_on = False
-    hold.lifted()
+    hold.reverted()
     target.lives_on = True
-    hold.proof()
+    hold.verify()
     assert target.sent == [signal.SIGTERM]
 
 
 def test_the_next_life_of_a_server_that_lost_its_engine_is_never_ended() -> None:
     target, lives = FakeTarget(), FakeLives()
-    hold = ENDINGS["engine_kill"](strike("engine_kill", for_s=0.0), target, lives)
-    hold.strike()
-    hold.lift()
+    hold = TERMINATIONS["engine_kill"](strike("engine_kill", for_s=0.0), target, lives)
+    hold.apply()
+    hold.revert()
     target.lives_on = False
-    hold.lifted()
+    hold.reverted()
     target.lives_on = True
-    hold.lifted()
+    hold.reverted()
     assert (target.sent, lives.told) == ([], ["restart"])

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from chaos.inside import trigger_decisions
-from chaos.outside.engine import OutsideFaults
-from chaos.outside.injector import Hold, Refused, Strike
-from chaos.outside.journal import Journal
-from chaos.outside.schedule import Reached
+from chaos.outside.armed_faults import PhaseProgress
+from chaos.outside.injector import ActiveFault, DueInjection, Refused
+from chaos.outside.outside_faults import OutsideFaults
+from chaos.outside.outside_journal import OutsideJournal
 from history.plan import FaultSpec, Trigger
 from history.protocol import evidence
 from history.protocol.notes import FaultReverted
@@ -30,7 +30,7 @@ class Cut(Exception):
 class FakeHold:
     """A strike on nothing, which shows and ends when a test wants it."""
 
-    strike_made: Strike
+    strike_made: DueInjection
     refuse: str | None = None
     shows: bool = True
     ends: bool = True
@@ -39,22 +39,22 @@ class FakeHold:
     struck: int = 0
     lifts: int = 0
 
-    def strike(self) -> None:
+    def apply(self) -> None:
         if self.refuse is not None:
             raise Refused(self.refuse)
         self.struck += 1
         if self.cut:
             raise Cut
 
-    def proof(self) -> Paused | None:
+    def verify(self) -> Paused | None:
         return Paused(signal="SIGSTOP") if self.shows else None
 
-    def lift(self) -> None:
+    def revert(self) -> None:
         self.lifts += 1
         if self.broken:
             raise OSError("it does not obey")
 
-    def lifted(self) -> Continued | None:
+    def reverted(self) -> Continued | None:
         return Continued(processes=1) if self.ends else None
 
 
@@ -66,10 +66,10 @@ class FakeInjector:
     holds: list[FakeHold] = field(default_factory=list)
     kinds: tuple[str, ...] = ("pause",)
 
-    def obstacle(self, kind: str) -> str | None:
+    def unsupported_reason(self, kind: str) -> str | None:
         return None
 
-    def hold(self, strike: Strike) -> Hold:
+    def prepare(self, strike: DueInjection) -> ActiveFault:
         made = FakeHold(strike)
         for name, value in self.like.items():
             setattr(made, name, value)
@@ -85,7 +85,7 @@ class Bench:
         self.folder = folder
         self.now = 100.0
         self.injector = FakeInjector(like)
-        self.engine = OutsideFaults([self.injector], Journal(folder / "control"), lambda: self.now)
+        self.engine = OutsideFaults([self.injector], OutsideJournal(folder / "control"), lambda: self.now)
 
     def arm(self, trigger: Trigger, *, by: str = "answered", for_s: float = 2.0) -> None:
         self.engine.arm(SEED, [spec(trigger, by=by, for_s=for_s)])
@@ -101,8 +101,8 @@ def spec(trigger: Trigger, fault: str = "frozen", *, by: str = "answered", for_s
     return FaultSpec(id=fault, kind="pause", trigger=trigger, params={"by": by, "for_s": for_s})
 
 
-def after(answered: int = 0, sent: int = 0, seconds: float = 0.0) -> Reached:
-    return Reached(sent=sent, answered=answered, seconds=seconds)
+def after(answered: int = 0, sent: int = 0, seconds: float = 0.0) -> PhaseProgress:
+    return PhaseProgress(sent=sent, answered=answered, seconds=seconds)
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_nothing_strikes_before_its_arrival(bench: Bench) -> None:
     ("by", "reached"),
     [("sent", after(sent=4)), ("answered", after(answered=4)), ("second", after(seconds=3.0))],
 )
-def test_each_way_of_counting_goes_by_what_it_names(bench: Bench, by: str, reached: Reached) -> None:
+def test_each_way_of_counting_goes_by_what_it_names(bench: Bench, by: str, reached: PhaseProgress) -> None:
     bench.arm(Trigger(nth=(3,)), by=by)
     bench.engine.tick(reached)
     assert [hold.strike_made.site for hold in bench.injector.holds] == [by]
@@ -175,7 +175,7 @@ def test_a_strike_that_ends_alone_does_not_prevent_the_next_one(tmp_path: Path, 
     """A slow server answers the malformed requests of one strike later than the next one is due."""
     bench = Bench(tmp_path)
     bench.injector.kinds = ("malformed_request",)
-    engine = OutsideFaults([bench.injector], Journal(tmp_path / "control"), lambda: bench.now)
+    engine = OutsideFaults([bench.injector], OutsideJournal(tmp_path / "control"), lambda: bench.now)
     engine.arm(SEED, [FaultSpec(id="wrong", kind="malformed_request", trigger=Trigger(nth=(0, 1)))])
     for _ in range(ticks):
         engine.tick(after(answered=1))
@@ -203,7 +203,7 @@ def test_a_strike_without_effect_never_counts_as_fired(tmp_path: Path) -> None:
     bench = Bench(tmp_path, shows=False)
     bench.arm(Trigger(nth=(0,)))
     bench.engine.tick(after(answered=1))
-    bench.engine.lift()
+    bench.engine.revert()
     assert bench.engine.healed()
     assert [event for event, _ in bench.told()] == ["armed", "note", "healed"]
 
@@ -212,7 +212,7 @@ def test_a_fault_is_healed_only_when_all_its_strikes_are_undone(tmp_path: Path) 
     bench = Bench(tmp_path, ends=False)
     bench.arm(Trigger(nth=(0,)))
     bench.engine.tick(after(answered=9))
-    bench.engine.lift()
+    bench.engine.revert()
     assert not bench.engine.healed()
     assert "healed" not in {event for event, _ in bench.told()}
     bench.injector.holds[0].ends = True
@@ -223,7 +223,7 @@ def test_a_fault_is_healed_only_when_all_its_strikes_are_undone(tmp_path: Path) 
 
 def test_a_fault_that_never_struck_is_healed_too(bench: Bench) -> None:
     bench.arm(Trigger(nth=(50,)))
-    bench.engine.lift()
+    bench.engine.revert()
     assert bench.engine.healed()
     assert bench.journal()[-1].evidence["fired"] == 0
 
@@ -254,9 +254,9 @@ def test_what_was_struck_by_half_is_undone_on_the_way_out(tmp_path: Path) -> Non
 def test_a_fault_that_nothing_here_can_carry_out_is_an_obstacle(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     other = FaultSpec(id="x", kind="kill", trigger=Trigger(nth=(0,)))
-    (obstacle,) = bench.engine.obstacles([other])
+    (obstacle,) = bench.engine.unsupported_reasons([other])
     assert obstacle.startswith("x (kill): ")
-    assert bench.engine.obstacles([spec(Trigger(nth=(0,)))]) == []
+    assert bench.engine.unsupported_reasons([spec(Trigger(nth=(0,)))]) == []
 
 
 def test_faults_are_not_armed_over_others(bench: Bench) -> None:

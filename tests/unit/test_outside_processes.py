@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from chaos.outside.injector import Hold, NotThere, NotVisible
-from chaos.outside.processes import ENGINE, ProcessInjector
+from chaos.outside.injector import ActiveFault, TargetNotRunning, TargetNotVisible
+from chaos.outside.process_injector import ENGINE, ProcessInjector
 from history.protocol.outside import Ended, Paused, Serves
 from kvchaos.stacks.local_stack import LocalStack
 from kvchaos.stacks.orphans import end_and_remove, find_orphans
@@ -26,8 +26,8 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         bench.stack.stop(grace_s=0)
 
 
-def pause(stack: LocalStack) -> Hold:
-    return ProcessInjector(stack, FakeLives()).hold(strike("pause"))
+def pause(stack: LocalStack) -> ActiveFault:
+    return ProcessInjector(stack, FakeLives()).prepare(strike("pause"))
 
 
 def states(stack: LocalStack) -> set[str]:
@@ -37,18 +37,18 @@ def states(stack: LocalStack) -> set[str]:
 def test_a_pause_stops_every_process_and_proves_it(bench: Bench) -> None:
     stack = bench.start()
     hold = pause(stack)
-    assert hold.proof() is None
-    hold.strike()
-    wait_for(lambda: hold.proof() is not None)
-    proof = hold.proof()
+    assert hold.verify() is None
+    hold.apply()
+    wait_for(lambda: hold.verify() is not None)
+    proof = hold.verify()
     assert isinstance(proof, Paused)
     assert set(proof.pids) == set(bench.running())
     assert states(stack) == {"T"}
-    assert hold.lifted() is None
-    hold.lift()
-    wait_for(lambda: hold.lifted() is not None)
+    assert hold.reverted() is None
+    hold.revert()
+    wait_for(lambda: hold.reverted() is not None)
     assert "T" not in states(stack)
-    hold.lift()
+    hold.revert()
     assert stack.alive()
 
 
@@ -56,24 +56,24 @@ def test_a_server_that_is_gone_cannot_be_paused(bench: Bench) -> None:
     stack = bench.start()
     stack.signal_all(signal.SIGKILL)
     wait_for(lambda: not stack.processes())
-    with pytest.raises(NotThere):
-        pause(stack).strike()
+    with pytest.raises(TargetNotRunning):
+        pause(stack).apply()
 
 
 def test_the_end_of_a_paused_server_leaves_nothing_to_undo(bench: Bench) -> None:
     stack = bench.start()
     hold = pause(stack)
-    hold.strike()
+    hold.apply()
     stack.signal_all(signal.SIGKILL)
     wait_for(lambda: not stack.processes())
-    hold.lift()
-    assert hold.lifted() is not None
+    hold.revert()
+    assert hold.reverted() is not None
 
 
 def test_a_paused_server_is_stopped_politely_and_soon(bench: Bench) -> None:
     """Nobody who stands still hears of a SIGTERM: it has to go on first."""
     stack = bench.start()
-    pause(stack).strike()
+    pause(stack).apply()
     wait_for(lambda: states(stack) == {"T"})
     began = time.monotonic()
     stack.stop(grace_s=20)
@@ -85,7 +85,7 @@ def test_a_paused_server_of_a_killed_conductor_is_ended_by_the_next_command(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stack = bench.start()
-    pause(stack).strike()
+    pause(stack).apply()
     wait_for(lambda: states(stack) == {"T"})
     pids = bench.running()
     monkeypatch.setattr("kvchaos.stacks.orphans._is_dead", lambda state, here, proc: True)
@@ -94,17 +94,17 @@ def test_a_paused_server_of_a_killed_conductor_is_ended_by_the_next_command(
     assert [pid for pid in pids if runs(pid)] == []
 
 
-def ending(stack: LocalStack, kind: str, lives: FakeLives, **params: float) -> Hold:
-    return ProcessInjector(stack, lives).hold(strike(kind, **params))
+def ending(stack: LocalStack, kind: str, lives: FakeLives, **params: float) -> ActiveFault:
+    return ProcessInjector(stack, lives).prepare(strike(kind, **params))
 
 
 def test_a_kill_ends_every_process_and_proves_it_by_the_exit_code(bench: Bench) -> None:
     stack = bench.start()
     pids, leader = bench.running(), stack.pid
     hold = ending(stack, "kill", FakeLives())
-    hold.strike()
-    wait_for(lambda: hold.proof() is not None)
-    proof = hold.proof()
+    hold.apply()
+    wait_for(lambda: hold.verify() is not None)
+    proof = hold.verify()
     assert isinstance(proof, Ended)
     assert (proof.pid, proof.code, proof.log_line) == (leader, -signal.SIGKILL, 12)
     assert proof.pids == sorted(pids)
@@ -113,18 +113,18 @@ def test_a_kill_ends_every_process_and_proves_it_by_the_exit_code(bench: Bench) 
 
 def test_a_stop_is_polite_and_says_so(bench: Bench) -> None:
     hold = ending(bench.start("--children", "0"), "stop", FakeLives(), grace_s=20.0)
-    hold.strike()
-    wait_for(lambda: hold.proof() is not None)
-    proof = hold.proof()
+    hold.apply()
+    wait_for(lambda: hold.verify() is not None)
+    proof = hold.verify()
     assert isinstance(proof, Ended)
     assert (proof.forced, proof.code) == (False, -signal.SIGTERM)
 
 
 def test_a_stop_that_is_not_obeyed_is_forced_and_says_so(bench: Bench) -> None:
     hold = ending(bench.start("--stubborn"), "stop", FakeLives(), grace_s=0.3)
-    hold.strike()
-    wait_for(lambda: hold.proof() is not None)
-    proof = hold.proof()
+    hold.apply()
+    wait_for(lambda: hold.verify() is not None)
+    proof = hold.verify()
     assert isinstance(proof, Ended)
     assert (proof.forced, proof.code) == (True, -signal.SIGKILL)
 
@@ -133,15 +133,15 @@ def test_what_was_killed_is_brought_back_only_when_it_is_asked_for(bench: Bench)
     """On the way out of a run nobody asks any more."""
     lives = FakeLives()
     hold = ending(bench.start(), "kill", lives)
-    hold.strike()
-    wait_for(lambda: hold.proof() is not None)
-    hold.lift()
+    hold.apply()
+    wait_for(lambda: hold.verify() is not None)
+    hold.revert()
     assert lives.told == []
-    assert hold.lifted() is None
-    assert hold.lifted() is None
+    assert hold.reverted() is None
+    assert hold.reverted() is None
     assert lives.told == ["restart"]
     lives.serves = True
-    assert hold.lifted() == Serves(pid=1)
+    assert hold.reverted() == Serves(pid=1)
 
 
 def test_a_server_that_is_not_there_cannot_be_ended(bench: Bench) -> None:
@@ -149,13 +149,13 @@ def test_a_server_that_is_not_there_cannot_be_ended(bench: Bench) -> None:
     stack.signal_all(signal.SIGKILL)
     wait_for(lambda: not stack.processes())
     for kind in ("kill", "stop", "engine_kill"):
-        with pytest.raises(NotThere):
-            ending(stack, kind, FakeLives(), grace_s=1.0).strike()
+        with pytest.raises(TargetNotRunning):
+            ending(stack, kind, FakeLives(), grace_s=1.0).apply()
 
 
 def test_a_server_without_an_engine_cannot_lose_it(bench: Bench) -> None:
-    with pytest.raises(NotVisible):
-        ending(bench.start(), "engine_kill", FakeLives()).strike()
+    with pytest.raises(TargetNotVisible):
+        ending(bench.start(), "engine_kill", FakeLives()).apply()
 
 
 def test_an_engine_dies_alone_and_the_rest_is_asked_and_ended_when_it_is_undone(bench: Bench) -> None:
@@ -164,17 +164,17 @@ def test_an_engine_dies_alone_and_the_rest_is_asked_and_ended_when_it_is_undone(
     wait_for(lambda: ENGINE in {process.name for process in stack.processes()})
     (engine,) = [process.pid for process in stack.processes() if process.name == ENGINE]
     hold = ending(stack, "engine_kill", lives)
-    hold.strike()
-    wait_for(lambda: hold.proof() is not None)
-    proof = hold.proof()
+    hold.apply()
+    wait_for(lambda: hold.verify() is not None)
+    proof = hold.verify()
     assert isinstance(proof, Ended)
     assert (proof.engines, proof.pid) == ([engine], stack.pid)
     assert stack.alive()
-    hold.lift()
-    wait_for(lambda: hold.lifted() is not None)
+    hold.revert()
+    wait_for(lambda: hold.reverted() is not None)
     assert [told.split()[0] for told in lives.told] == ["probe", "restart"]
     assert not stack.processes()
-    undone = hold.lifted()
+    undone = hold.reverted()
     assert isinstance(undone, Serves)
     assert (undone.outlived_its_engine, undone.pid) == (True, 1)
 
@@ -186,12 +186,12 @@ def test_a_server_gets_all_the_time_to_end_without_its_engine_and_is_not_asked_w
     stack = bench.start("--engine")
     wait_for(lambda: ENGINE in {process.name for process in stack.processes()})
     hold = ending(stack, "engine_kill", lives, for_s=600.0)
-    hold.strike()
-    hold.lift()
+    hold.apply()
+    hold.revert()
     time.sleep(0.3)
-    assert hold.lifted() is None
+    assert hold.reverted() is None
     stack.signal_all(signal.SIGTERM)
-    wait_for(lambda: hold.lifted() is not None)
-    undone = hold.lifted()
+    wait_for(lambda: hold.reverted() is not None)
+    undone = hold.reverted()
     assert isinstance(undone, Serves)
     assert (undone.outlived_its_engine, lives.told) == (False, ["restart"])

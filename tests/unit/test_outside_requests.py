@@ -11,18 +11,25 @@ from contextlib import contextmanager
 
 import pytest
 
-from chaos.outside.clients.forms import EACH, MALFORMED, OVERSIZED, Form, Target, chosen
-from chaos.outside.clients.sending import Sending, ask
+from chaos.outside.clients.malformed_requests import (
+    EACH,
+    MALFORMED,
+    OVERSIZED,
+    ClientTarget,
+    MalformedRequest,
+    chosen,
+)
+from chaos.outside.clients.request_sender import RequestSender, send_and_read
 from tests.unit.conducting import wait_for
 
 REFUSAL = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\n{}"
 GO = threading.Event()
 """No stop."""
-FORM = Form("plain", "", lambda target: b"GET / HTTP/1.1\r\n\r\n")
+FORM = MalformedRequest("plain", "", lambda target: b"GET / HTTP/1.1\r\n\r\n")
 
 
 @contextmanager
-def serving(answer: Callable[[socket.socket], None]) -> Iterator[Target]:
+def serving(answer: Callable[[socket.socket], None]) -> Iterator[ClientTarget]:
     """A server that treats each connection so, and hangs up."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -37,7 +44,7 @@ def serving(answer: Callable[[socket.socket], None]) -> Iterator[Target]:
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
-        yield Target(listener.getsockname()[1], "tiny", 768)
+        yield ClientTarget(listener.getsockname()[1], "tiny", 768)
         listener.shutdown(socket.SHUT_RDWR)
         thread.join()
 
@@ -59,43 +66,43 @@ def refuse_unread(connection: socket.socket) -> None:
 
 def test_an_answer_is_told_with_its_status_and_body() -> None:
     with serving(refuse) as target:
-        answer = ask(FORM, target, 5.0, GO)
+        answer = send_and_read(FORM, target, 5.0, GO)
     assert (answer.form, answer.status, answer.body) == ("plain", 400, "{}")
 
 
 def test_a_server_that_hangs_up_has_no_status() -> None:
     with serving(lambda connection: None) as target:
-        assert ask(FORM, target, 5.0, GO).status is None
+        assert send_and_read(FORM, target, 5.0, GO).status is None
 
 
 def test_a_server_that_is_not_there_has_no_status() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    assert ask(FORM, Target(port, "tiny", 768), 5.0, GO).status is None
+    assert send_and_read(FORM, ClientTarget(port, "tiny", 768), 5.0, GO).status is None
 
 
 def test_a_server_that_says_nothing_is_given_up() -> None:
     with serving(lambda connection: time.sleep(0.5)) as target:
-        answer = ask(FORM, target, 0.2, GO)
+        answer = send_and_read(FORM, target, 0.2, GO)
     assert answer.status is None
     assert answer.ms >= 200.0
 
 
 def test_an_answer_before_the_end_of_a_long_request_is_heard() -> None:
-    form = Form("long", "", lambda target: b"x" * (64 << 20))
+    form = MalformedRequest("long", "", lambda target: b"x" * (64 << 20))
     with serving(refuse_unread) as target:
-        assert ask(form, target, 5.0, GO).ms < 5000.0
+        assert send_and_read(form, target, 5.0, GO).ms < 5000.0
 
 
 def test_a_client_that_leaves_waits_for_no_answer() -> None:
     (form,) = (form for form in MALFORMED if not form.answered)
     with serving(lambda connection: time.sleep(0.5)) as target:
-        assert ask(form, target, 5.0, GO).ms < 400.0
+        assert send_and_read(form, target, 5.0, GO).ms < 400.0
 
 
 def test_requests_go_one_after_the_other_until_they_are_stopped() -> None:
     with serving(refuse_late) as target:
-        sending = Sending([FORM] * 100, target, 5.0)
+        sending = RequestSender([FORM] * 100, target, 5.0)
         sending.start()
         wait_for(lambda: len(sending.answers()) >= 2)
         sending.stop()
@@ -109,8 +116,8 @@ def test_each_means_all_and_a_name_one() -> None:
 
 
 @pytest.mark.parametrize("form", [*MALFORMED, *OVERSIZED], ids=lambda form: form.name)
-def test_forms_differ_from_a_right_request_in_what_they_say(form: Form) -> None:
-    target = Target(8000, "tiny", 768)
+def test_forms_differ_from_a_right_request_in_what_they_say(form: MalformedRequest) -> None:
+    target = ClientTarget(8000, "tiny", 768)
     head, _, body = form.build(target).partition(b"\r\n\r\n")
     if form.name in ("no_http", "no_length", "no_path", "no_method", "cut_short"):
         return

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
-from chaos.outside.network.handle import Handle, proxy_command
-from chaos.outside.network.messages import Event, Report
+from chaos.outside.network.proxy_client import ProxyClient, proxy_command
+from chaos.outside.network.proxy_messages import ProxyEvent, ProxyReport
 from history.records import RequestRecord
 from loadtests.clients.openai_client import OpenAIClient
 from loadtests.job import Job
@@ -83,7 +83,7 @@ class Bench:
     """The three of them."""
 
     mock: MockServer
-    network: Handle
+    network: ProxyClient
     asker: Asker
     process: subprocess.Popen[bytes]
     port: int
@@ -92,7 +92,7 @@ class Bench:
     def mock_port(self) -> int:
         return int(self.mock.url.rpartition(":")[2])
 
-    def reported(self, event: Event, strike: str) -> Report:
+    def reported(self, event: ProxyEvent, strike: str) -> ProxyReport:
         wait_for(lambda: self.network.report(event, strike) is not None)
         report = self.network.report(event, strike)
         assert report is not None
@@ -149,7 +149,7 @@ def proxied(folder: Path, settings: Settings = SCHEDULE) -> Iterator[Bench]:
         command = proxy_command(int(mock.url.rpartition(":")[2]), folder / "network.jsonl")
         process = subprocess.Popen(command, stdin=subprocess.PIPE, cwd=ROOT, process_group=0)
         assert process.stdin is not None
-        network = Handle(process.stdin, folder / "network.jsonl")
+        network = ProxyClient(process.stdin, folder / "network.jsonl")
         try:
             port = network.wait_port(PATIENCE_S)
             yield Bench(mock, network, Asker(f"http://127.0.0.1:{port}"), process, port)

@@ -15,24 +15,24 @@ from pathlib import Path
 
 import msgspec
 
-from chaos.outside.network.link import Address
-from chaos.outside.network.messages import Command
+from chaos.outside.network.proxied_connection import Address
 from chaos.outside.network.proxy import Proxy
+from chaos.outside.network.proxy_messages import ProxyCommand
 from history.writer import LineWriter
 
 HOST = "127.0.0.1"
 BACKLOG = 4096
-LOOK_S = 0.02
+POLL_S = 0.02
 READ_BYTES = 64 << 10
 
 
 class Commands:
-    """Lines from a pipe, obeyed as they come."""
+    """Reads commands from stdin and executes them."""
 
     def __init__(self, proxy: Proxy, over: asyncio.Event) -> None:
         self._proxy = proxy
         self._over = over
-        self._decoder = msgspec.json.Decoder(Command)
+        self._decoder = msgspec.json.Decoder(ProxyCommand)
         self._begun = b""
         self.failure: str | None = None
 
@@ -44,14 +44,14 @@ class Commands:
         *lines, self._begun = (self._begun + data).split(b"\n")
         try:
             for line in lines:
-                self._proxy.obey(self._decoder.decode(line))
+                self._proxy.execute(self._decoder.decode(line))
         except (msgspec.MsgspecError, OSError) as error:
             self.failure = str(error)
             self._over.set()
 
 
 async def _serve(server: Address, reports: LineWriter) -> str | None:
-    """Until nobody gives commands any more. Returns what went wrong."""
+    """Run until stdin ends. Returns the failure, if any."""
     loop, over = asyncio.get_running_loop(), asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, over.set)
     proxy = Proxy(server, reports.write)
@@ -60,8 +60,8 @@ async def _serve(server: Address, reports: LineWriter) -> str | None:
     proxy.listens(listener.sockets[0].getsockname()[1])
     loop.add_reader(0, commands.read)
     while not over.is_set():
-        proxy.look()
-        await _wait(over, LOOK_S)
+        proxy.poll()
+        await _wait(over, POLL_S)
     listener.close()
     proxy.close()
     return commands.failure

@@ -9,7 +9,7 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from chaos.inside import trigger_decisions
-from chaos.outside.network.messages import Effect
+from chaos.outside.network.proxy_messages import ProxyEffect
 from history.protocol.outside import BytesDelayed, NetworkCut, SlowRead
 
 UP = "up"
@@ -22,8 +22,8 @@ MOST_NAMES = 10_000
 
 
 @dataclass
-class Tally:
-    """What one strike has done so far to runs of bytes, as they were read from a connection."""
+class Counters:
+    """What one injection has done so far to chunks of bytes, as they were read from a connection."""
 
     strike: str
     since: float
@@ -41,7 +41,7 @@ class Tally:
         if request and len(self.requests) < MOST_NAMES:
             self.requests.setdefault(request)
 
-    def hold(self, request: str | None) -> None:
+    def queue(self, request: str | None) -> None:
         """A run of bytes has to wait."""
         self.waiting += 1
         self.meet(request)
@@ -74,7 +74,7 @@ class Crossing(Protocol):
 
     def cut(self) -> int: ...
 
-    def hold(self, tally: Tally) -> None: ...
+    def queue(self, counters: Counters) -> None: ...
 
 
 class Impairment:
@@ -85,8 +85,8 @@ class Impairment:
     stops = False
     """Whether no byte passes while it is in force."""
 
-    def __init__(self, tally: Tally) -> None:
-        self.tally = tally
+    def __init__(self, counters: Counters) -> None:
+        self.counters = counters
 
     def begin(self, crossings: Collection[Crossing]) -> None:
         """Take in what crosses the network as it comes into force."""
@@ -95,12 +95,12 @@ class Impairment:
         """How much later the next run of bytes arrives; None when this does not concern it."""
         return None
 
-    def shows(self) -> bool:
+    def has_effect(self) -> bool:
         """Whether it has taken effect."""
-        return self.tally.passed > 0
+        return self.counters.passed > 0
 
-    def evidence(self) -> Effect:
-        return self.tally.evidence()
+    def evidence(self) -> ProxyEffect:
+        return self.counters.evidence()
 
 
 class Cut(Impairment):
@@ -108,8 +108,8 @@ class Cut(Impairment):
 
     refuses = True
 
-    def __init__(self, tally: Tally) -> None:
-        super().__init__(tally)
+    def __init__(self, counters: Counters) -> None:
+        super().__init__(counters)
         self.connections = 0
         self.lost_bytes = 0
         self.refused = 0
@@ -117,10 +117,10 @@ class Cut(Impairment):
     def begin(self, crossings: Collection[Crossing]) -> None:
         for crossing in list(crossings):
             self.connections += 1
-            self.tally.meet(crossing.open)
+            self.counters.meet(crossing.open)
             self.lost_bytes += crossing.cut()
 
-    def shows(self) -> bool:
+    def has_effect(self) -> bool:
         return self.connections + self.refused > 0
 
     def evidence(self) -> NetworkCut:
@@ -128,7 +128,7 @@ class Cut(Impairment):
             connections=self.connections,
             refused=self.refused,
             lost_bytes=self.lost_bytes,
-            requests=list(self.tally.requests),
+            requests=list(self.counters.requests),
         )
 
 
@@ -139,20 +139,20 @@ class Stall(Impairment):
 
     def begin(self, crossings: Collection[Crossing]) -> None:
         for crossing in crossings:
-            crossing.hold(self.tally)
+            crossing.queue(self.counters)
 
     def delay_s(self, direction: str) -> float:
         return 0.0
 
-    def shows(self) -> bool:
-        return self.tally.waiting > 0
+    def has_effect(self) -> bool:
+        return self.counters.waiting > 0
 
 
 class Latency(Impairment):
     """Every byte arrives later."""
 
-    def __init__(self, tally: Tally, seed: int, up_ms: float, down_ms: float, jitter_ms: float) -> None:
-        super().__init__(tally)
+    def __init__(self, counters: Counters, seed: int, up_ms: float, down_ms: float, jitter_ms: float) -> None:
+        super().__init__(counters)
         self._seed = seed
         self._ms = {UP: up_ms, DOWN: down_ms}
         self._jitter_ms = jitter_ms
@@ -160,18 +160,18 @@ class Latency(Impairment):
 
     def delay_s(self, direction: str) -> float:
         number, self._count = self._count, self._count + 1
-        share = trigger_decisions.draw(self._seed, self.tally.strike, "jitter", number) / 2**64
+        share = trigger_decisions.draw(self._seed, self.counters.strike, "jitter", number) / 2**64
         return (self._ms[direction] + share * self._jitter_ms) / 1000
 
     def evidence(self) -> BytesDelayed:
-        return replace(self.tally.evidence(), both_ways_ms=sum(self._ms.values()))
+        return replace(self.counters.evidence(), both_ways_ms=sum(self._ms.values()))
 
 
 class Loss(Impairment):
     """Some runs of bytes are lost and sent again as TCP does: after a time that doubles with each loss."""
 
-    def __init__(self, tally: Tally, seed: int, share: float, again_ms: float) -> None:
-        super().__init__(tally)
+    def __init__(self, counters: Counters, seed: int, share: float, again_ms: float) -> None:
+        super().__init__(counters)
         self._seed = seed
         self._share = share
         self._again_s = again_ms / 1000
@@ -185,22 +185,22 @@ class Loss(Impairment):
         return self._again_s * (2**times - 1) if times else None
 
     def _is_lost(self, number: int, times: int) -> bool:
-        draw = trigger_decisions.draw(self._seed, self.tally.strike, "loss", number, str(times))
+        draw = trigger_decisions.draw(self._seed, self.counters.strike, "loss", number, str(times))
         return draw < self._share * 2**64
 
 
 class SlowReading(Impairment):
     """The answers to some requests are read slowly, so that the server cannot get rid of them."""
 
-    def __init__(self, tally: Tally, requests: int, bytes_per_s: float) -> None:
-        super().__init__(tally)
+    def __init__(self, counters: Counters, requests: int, bytes_per_s: float) -> None:
+        super().__init__(counters)
         self.bytes_per_s = bytes_per_s
         self._left = requests
         self._unread = 0
         self._unread_s = 0.0
 
     @property
-    def piece(self) -> int:
+    def chunk(self) -> int:
         """Bytes that are read at a time."""
         return max(1, int(self.bytes_per_s * PACE_S))
 
@@ -209,11 +209,11 @@ class SlowReading(Impairment):
         if not request or not self._left:
             return False
         self._left -= 1
-        self.tally.meet(request)
+        self.counters.meet(request)
         return True
 
     def read(self, size: int) -> None:
-        self.tally.bytes += size
+        self.counters.bytes += size
 
     def paused(self, unread: int, seconds: float) -> None:
         """Nothing was read for so long, with so many bytes in the kernel's receive buffer."""
@@ -221,15 +221,15 @@ class SlowReading(Impairment):
             self._unread = max(self._unread, unread)
             self._unread_s += seconds
 
-    def shows(self) -> bool:
+    def has_effect(self) -> bool:
         return self._unread > 0
 
     def evidence(self) -> SlowRead:
         return SlowRead(
-            bytes=self.tally.bytes,
+            bytes=self.counters.bytes,
             unread_bytes=self._unread,
             unread_ms=_ms(self._unread_s),
-            requests=list(self.tally.requests),
+            requests=list(self.counters.requests),
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chaos.inside.fault_kind import LEGAL
-from chaos.outside.kind import BY, CONTAINERS, PROMETHEUS, OutsideKind, for_s
+from chaos.outside.outside_kind import BY, CONTAINERS, PROMETHEUS, OutsideKind, for_s
 
 PROMETHEUS_KINDS = (
     OutsideKind(

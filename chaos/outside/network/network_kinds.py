@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chaos.inside.fault_kind import LEGAL, Parameter
-from chaos.outside.kind import BY, EVERYWHERE, NETWORK, OutsideKind, for_s
+from chaos.outside.outside_kind import BY, EVERYWHERE, NETWORK, OutsideKind, for_s
 
 MS = "milliseconds"
 

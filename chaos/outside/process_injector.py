@@ -6,8 +6,8 @@ import signal
 from collections.abc import Sequence
 from typing import Protocol
 
-from chaos.outside.ending import ENDINGS, Lives
-from chaos.outside.injector import Hold, NotThere, NotVisible, Strike
+from chaos.outside.injector import ActiveFault, DueInjection, TargetNotRunning, TargetNotVisible
+from chaos.outside.server_termination import TERMINATIONS, Restarter
 from history.protocol.outside import Continued, Ended, Paused
 
 STOPPED = "T"
@@ -16,7 +16,7 @@ ENGINE = "VLLM::EngineCor"
 
 
 class ServerProcess(Protocol):
-    """A process of the server, as the kernel tells it."""
+    """A process of the server, as the kernel reports it."""
 
     @property
     def pid(self) -> int: ...
@@ -31,7 +31,7 @@ class ServerProcess(Protocol):
 
 
 class Server(Protocol):
-    """The server's processes, proved to be ours at the moment they are asked for."""
+    """The server's processes, verified to be ours at each call."""
 
     @property
     def pid(self) -> int | None:
@@ -39,7 +39,7 @@ class Server(Protocol):
         ...
 
     def processes(self) -> Sequence[ServerProcess]:
-        """Those that run now, the stopped ones among them; empty when the server is gone."""
+        """The running processes, including stopped ones; empty when the server is gone."""
         ...
 
     def exit_code(self) -> int | None:
@@ -56,7 +56,7 @@ class Server(Protocol):
 
 
 class HasProcesses(Protocol):
-    """A server whose processes can be told apart, wherever it runs."""
+    """A server with individually visible processes, wherever it runs."""
 
     def processes(self) -> Sequence[ServerProcess]: ...
 
@@ -74,7 +74,7 @@ class Engine:
         """SIGKILL to it alone; its processes. Raises NotVisible when it cannot be found."""
         self._killed = {process.pid for process in self._server.processes() if process.name == ENGINE}
         if not self._killed:
-            raise NotVisible(f"no process named {ENGINE} of the server is to be seen from here")
+            raise TargetNotVisible(f"no process named {ENGINE} of the server is to be seen from here")
         for pid in self._killed:
             self._server.signal_one(pid, signal.SIGKILL)
         return sorted(self._killed)
@@ -87,19 +87,19 @@ class Engine:
 class ProcessInjector:
     """Signals to a server on this machine."""
 
-    kinds = ("pause", *ENDINGS)
+    kinds = ("pause", *TERMINATIONS)
 
-    def __init__(self, server: Server, lives: Lives) -> None:
+    def __init__(self, server: Server, restarter: Restarter) -> None:
         self._server = server
-        self._lives = lives
+        self._restarter = restarter
 
-    def obstacle(self, kind: str) -> str | None:
+    def unsupported_reason(self, kind: str) -> str | None:
         return None
 
-    def hold(self, strike: Strike) -> Hold:
-        if strike.kind == "pause":
+    def prepare(self, injection: DueInjection) -> ActiveFault:
+        if injection.kind == "pause":
             return _Pause(self._server)
-        return ENDINGS[strike.kind](strike, _LocalTarget(self._server), self._lives)
+        return TERMINATIONS[injection.kind](injection, _LocalTarget(self._server), self._restarter)
 
 
 class _Pause:
@@ -107,36 +107,36 @@ class _Pause:
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self._going_on = False
+        self._resuming = False
 
-    def strike(self) -> None:
+    def apply(self) -> None:
         if not self._server.processes():
-            raise NotThere("the server does not run")
+            raise TargetNotRunning("the server does not run")
         self._server.signal_all(signal.SIGSTOP)
 
-    def proof(self) -> Paused | None:
+    def verify(self) -> Paused | None:
         """All processes in state T."""
         there = self._server.processes()
-        if not there or self._going_on:
+        if not there or self._resuming:
             return None
         if any(process.state != STOPPED for process in there):
             return None
         return Paused(signal="SIGSTOP", pids=[process.pid for process in there], state=STOPPED)
 
-    def lift(self) -> None:
-        self._going_on = True
+    def revert(self) -> None:
+        self._resuming = True
         self._server.signal_all(signal.SIGCONT)
 
-    def lifted(self) -> Continued | None:
+    def reverted(self) -> Continued | None:
         """None of them in state T any more, or all gone."""
         there = self._server.processes()
-        if not self._going_on or any(process.state == STOPPED for process in there):
+        if not self._resuming or any(process.state == STOPPED for process in there):
             return None
         return Continued(signal="SIGCONT", processes=len(there))
 
 
 class _LocalTarget:
-    """A process group that is to end."""
+    """A process group to terminate."""
 
     def __init__(self, server: Server) -> None:
         self._server = server

@@ -1,4 +1,4 @@
-"""A streamed completion, taken in as its bytes come."""
+"""Incremental parser of a streamed completion."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LAST_EVENT = b"[DONE]"
 
 
 class NoCompletion(Exception):
-    """What came is no stream of a completion; the message tells what it is instead."""
+    """The response is no complete completion stream; the message describes it."""
 
 
 class _Logprobs(msgspec.Struct):
@@ -49,11 +49,11 @@ _events = msgspec.json.Decoder(_Event)
 
 
 @dataclass
-class Heard:
-    """What has come of an answer. Times are microseconds from the begin of its request."""
+class StreamState:
+    """What has been received of a response. Times are microseconds from the start of the request."""
 
     status: int | None = None
-    """None before a whole head has come."""
+    """None until the response head is complete."""
     chunk_us: list[int] = field(default_factory=list)
     chunk_tokens: list[int] = field(default_factory=list)
     token_ids: list[int] = field(default_factory=list)
@@ -63,7 +63,7 @@ class Heard:
 
     @property
     def whole(self) -> bool:
-        """Whether nothing of the answer is missing."""
+        """Whether the response is complete."""
         return self.finish_reason is not None and self.usage is not None
 
     def add(self, event: _Event, at_us: int) -> None:
@@ -82,33 +82,33 @@ class Heard:
             )
 
 
-class Hearing:
+class CompletionStreamParser:
     """Splits one response into its events."""
 
     def __init__(self) -> None:
-        self.heard = Heard()
+        self.state = StreamState()
         self._raw = bytearray()
-        """Bytes that have not been understood yet,"""
+        """Bytes that are not parsed yet."""
         self._body = bytearray()
-        """those of the body among them,"""
+        """Bytes of the body that are not split into lines yet."""
         self._left: int | None = None
-        """and how many there are still to come of a chunk; None where the body is sent as it is."""
+        """Bytes that remain of a chunk; None if the body is not chunked."""
 
     def take(self, data: bytes, at_us: int) -> None:
-        """Take in what has come. Raises NoCompletion."""
+        """Parse received bytes. Raises NoCompletion."""
         self._raw += data
-        if self.heard.status is None and not self._begin():
+        if self.state.status is None and not self._begin():
             return
         for line in self._lines():
             if line.startswith(EVENT) and line != EVENT + LAST_EVENT:
-                self.heard.add(_event(line.removeprefix(EVENT)), at_us)
+                self.state.add(_event(line.removeprefix(EVENT)), at_us)
 
     def end(self) -> None:
-        """The connection has ended. Raises NoCompletion where an answer was under way, or none came."""
-        if self.heard.status not in (None, OK):
+        """The connection has ended. Raises NoCompletion if the response is incomplete or missing."""
+        if self.state.status not in (None, OK):
             raise NoCompletion(bytes(self._raw).decode("utf-8", "replace"))
-        if not self.heard.whole:
-            raise NoCompletion(f"the connection ended after {len(self.heard.token_ids)} tokens")
+        if not self.state.whole:
+            raise NoCompletion(f"the connection ended after {len(self.state.token_ids)} tokens")
 
     def _begin(self) -> bool:
         head, found, rest = bytes(self._raw).partition(HEAD_END)
@@ -117,14 +117,14 @@ class Hearing:
             return False
         if status is None:
             raise NoCompletion("an answer that is no HTTP")
-        self.heard.status = int(status[1])
+        self.state.status = int(status[1])
         self._left = 0 if CHUNKED in head.lower() else None
         self._raw = bytearray(rest)
         return True
 
     def _lines(self) -> Iterator[bytes]:
-        """The whole lines of the body of a completion; of anything else nothing."""
-        if self.heard.status != OK:
+        """The complete lines of a completion's body; none for any other status."""
+        if self.state.status != OK:
             return
         self._unpack()
         *lines, rest = bytes(self._body).split(b"\n")
@@ -132,7 +132,7 @@ class Hearing:
         yield from (line.rstrip(b"\r") for line in lines)
 
     def _unpack(self) -> None:
-        """Move what belongs to the body there."""
+        """Move the bytes of the body to `_body`."""
         if self._left is None:
             self._body += self._raw
             self._raw.clear()
@@ -145,7 +145,7 @@ class Hearing:
             self._left -= len(part)
 
     def _next_chunk(self) -> bool:
-        """Read the size of a chunk, behind the end of the line that closes the one before."""
+        """Read the size of the next chunk, after the line end of the previous one."""
         start = len(LINE_END) if self._raw.startswith(LINE_END) else 0
         end = self._raw.find(LINE_END, start)
         if end < 0:

@@ -1,13 +1,13 @@
-"""The table of faults by a server's clients."""
+"""The kinds of fault by a server's clients."""
 
 from __future__ import annotations
 
 from chaos.inside.fault_kind import LEGAL, Parameter
-from chaos.outside.clients.forms import EACH, MALFORMED, OVERSIZED, Form
-from chaos.outside.kind import BY, CLIENT, EVERYWHERE, OutsideKind, for_s
+from chaos.outside.clients.malformed_requests import EACH, MALFORMED, OVERSIZED, MalformedRequest
+from chaos.outside.outside_kind import BY, CLIENT, EVERYWHERE, OutsideKind, for_s
 
 
-def _wrong(name: str, what: str, forms: tuple[Form, ...]) -> OutsideKind:
+def _wrong(name: str, what: str, forms: tuple[MalformedRequest, ...]) -> OutsideKind:
     """A kind of request that no server can serve."""
     names = tuple(form.name for form in forms)
     return OutsideKind(

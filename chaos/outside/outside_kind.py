@@ -1,4 +1,4 @@
-"""What a kind of fault from outside is: whom it strikes, where it can be had, how it shows and ends."""
+"""A kind of fault from outside: its target, the stacks that support it, its evidence and its end."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ ANSWERED = "answered"
 SECOND = "second"
 
 BY = Parameter(ANSWERED, choices=(SENT, ANSWERED, SECOND), about="what is an arrival")
-"""A request of the phase that is sent, one that is answered whole, or a second of the phase."""
+"""A sent request of the phase, a completed one, or a second of the phase."""
 
 
 def for_s(default: float, about: str) -> Parameter:
-    """For how long a strike lasts; the end of its phase ends it too."""
+    """The duration of an injection; the end of its phase ends it too."""
     return Parameter(default, 0, 3600, about=f"seconds {about}")
 
 
 @dataclass(frozen=True)
 class OutsideKind:
-    """One way of striking from outside."""
+    """A kind of fault that is applied from outside the server."""
 
     name: str
     target: str
@@ -47,19 +47,19 @@ class OutsideKind:
     heals: str
     parameters: Mapping[str, Parameter]
     stacks: tuple[str, ...]
-    """Where it can be had."""
-    deadly: bool = False
-    """Whether the server's end is what comes of it. It is brought back when the fault is healed."""
+    """The stacks that support it."""
+    lethal: bool = False
+    """Whether it ends the server. The server is restarted when the fault is healed."""
     silences: bool = True
-    """Whether no token may come as long as a strike lasts."""
+    """Whether no token may come while it is active."""
     ends_alone: bool = False
-    """Whether a strike is over once it is proved, maybe long before `for_s`, and others may be in force."""
+    """Whether it is over once it is verified, even before `for_s`; several may be active."""
     declared: tuple[Effect, ...] = ()
     """The findings that come of it. What legal faults do, the judges take into account as they judge: the
     end of a life that one of them ended is no finding."""
     undeclared: str = ""
 
     keyed: ClassVar[bool] = False
-    """An arrival is no block,"""
+    """An invocation is no block."""
     of_request: ClassVar[bool] = False
-    """and no single request in some state."""
+    """An invocation is no single request in a state."""

@@ -1,4 +1,4 @@
-"""The proxy as its parent sees it: takes commands, and tells in a file what came of them."""
+"""The conductor's client of the proxy: sends commands, and reads the reports from a file."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import IO
 
 import msgspec
 
-from chaos.outside.network.messages import Command, Event, Report
+from chaos.outside.network.proxy_messages import ProxyCommand, ProxyEvent, ProxyReport
 
-POLL_S = 0.02
+POLL_INTERVAL_S = 0.02
 
 
 class ProxyFailed(OSError):
-    """The proxy is not there."""
+    """The proxy does not run or respond."""
 
 
 def proxy_command(server_port: int, reports: Path) -> tuple[str, ...]:
-    """How the proxy for a server on this machine is started. Its stdin takes the commands."""
+    """The command line of the proxy for a server on this machine. Its stdin takes the commands."""
     server = f"127.0.0.1:{server_port}"
     return (
         sys.executable,
@@ -33,16 +33,16 @@ def proxy_command(server_port: int, reports: Path) -> tuple[str, ...]:
     )
 
 
-class Handle:
+class ProxyClient:
     """Call from one thread."""
 
     def __init__(self, stdin: IO[bytes], reports: Path) -> None:
         self._stdin = stdin
         self._path = reports
-        self._place = 0
+        self._offset = 0
         """Bytes of the reports that have been read."""
-        self._decoder = msgspec.json.Decoder(Report)
-        self._reports: list[Report] = []
+        self._decoder = msgspec.json.Decoder(ProxyReport)
+        self._reports: list[ProxyReport] = []
 
     def wait_port(self, timeout_s: float) -> int:
         """The port that it listens on. Raises ProxyFailed when it has none in time."""
@@ -50,11 +50,11 @@ class Handle:
         while (report := self.report("listens", None)) is None:
             if time.monotonic() > deadline:
                 raise ProxyFailed(f"it does not listen after {timeout_s:g} s")
-            time.sleep(POLL_S)
+            time.sleep(POLL_INTERVAL_S)
         assert report.port is not None
         return report.port
 
-    def send(self, command: Command) -> None:
+    def send(self, command: ProxyCommand) -> None:
         """Raises ProxyFailed when it has ended."""
         try:
             self._stdin.write(msgspec.json.encode(command) + b"\n")
@@ -62,13 +62,13 @@ class Handle:
         except (BrokenPipeError, ValueError) as error:
             raise ProxyFailed("it takes no command any more") from error
 
-    def report(self, event: Event, strike: str | None) -> Report | None:
-        """What it has told of a strike; None as long as it has not."""
+    def report(self, event: ProxyEvent, strike: str | None) -> ProxyReport | None:
+        """Its report of an injection; None until there is one."""
         self._read()
         return next((each for each in self._reports if (each.event, each.strike) == (event, strike)), None)
 
     def close(self) -> None:
-        """Let it go: the end of its stdin ends it."""
+        """Close its stdin, which ends it."""
         with suppress(BrokenPipeError):
             self._stdin.close()
 
@@ -76,9 +76,9 @@ class Handle:
         if not self._path.exists():
             return
         with self._path.open("rb") as file:
-            file.seek(self._place)
+            file.seek(self._offset)
             for line in file:
                 if not line.endswith(b"\n"):
                     break
-                self._place += len(line)
+                self._offset += len(line)
                 self._reports.append(self._decoder.decode(line))

@@ -1,5 +1,5 @@
-"""What the conductor and the proxy say to each other: commands as JSON lines on the proxy's stdin, reports as
-JSON lines in a file. The end of stdin means that the conductor is gone."""
+"""The messages of conductor and proxy: commands as JSON lines on the proxy's stdin, reports as JSON lines
+in a file. The end of stdin means that the conductor is gone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from history.records import Record, Time
 
 
 class _Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="do"):
-    """`strike` names it, from its begin to its end."""
+    """`strike` identifies the injection."""
 
     strike: str
 
@@ -47,42 +47,42 @@ class ReadSlowly(_Command, frozen=True, tag="read_slowly"):
 
 
 class Lift(_Command, frozen=True, tag="lift"):
-    """End a strike. Of one that is not in force it does nothing."""
+    """End an injection. No-op when it is not active."""
 
 
-Command = Cut | Stall | Delay | Lose | ReadSlowly | Lift
+ProxyCommand = Cut | Stall | Delay | Lose | ReadSlowly | Lift
 
 
-Effect = NetworkCut | BytesDelayed | SlowRead
-Event = Literal["listens", "struck", "undone"]
-"""struck: a strike took effect. undone: it is over, and its evidence is all that it did."""
+ProxyEffect = NetworkCut | BytesDelayed | SlowRead
+ProxyEvent = Literal["listens", "struck", "undone"]
+"""struck: an injection took effect. undone: it is over, and its evidence is complete."""
 
 
-class Report(Record, frozen=True, kw_only=True):
+class ProxyReport(Record, frozen=True, kw_only=True):
     """One line of the proxy's file."""
 
     t_ns: Time
     mono_ns: Time
-    event: Event
+    event: ProxyEvent
     strike: str | None
     port: int | None = None
     """listens: where."""
     cut: NetworkCut | None = None
-    """struck, undone: what the strike did so far; one of these, by its kind."""
+    """struck, undone: the effect so far; exactly one of these, by kind."""
     held: BytesDelayed | None = None
     slow: SlowRead | None = None
 
     @property
-    def effect(self) -> Effect | None:
+    def effect(self) -> ProxyEffect | None:
         return self.cut or self.held or self.slow
 
 
-def report(event: Event, strike: str, effect: Effect, t_ns: int, mono_ns: int) -> Report:
+def report(event: ProxyEvent, strike: str, effect: ProxyEffect, t_ns: int, mono_ns: int) -> ProxyReport:
     """Of a strike."""
     match effect:
         case NetworkCut():
-            return Report(t_ns=t_ns, mono_ns=mono_ns, event=event, strike=strike, cut=effect)
+            return ProxyReport(t_ns=t_ns, mono_ns=mono_ns, event=event, strike=strike, cut=effect)
         case BytesDelayed():
-            return Report(t_ns=t_ns, mono_ns=mono_ns, event=event, strike=strike, held=effect)
+            return ProxyReport(t_ns=t_ns, mono_ns=mono_ns, event=event, strike=strike, held=effect)
         case SlowRead():
-            return Report(t_ns=t_ns, mono_ns=mono_ns, event=event, strike=strike, slow=effect)
+            return ProxyReport(t_ns=t_ns, mono_ns=mono_ns, event=event, strike=strike, slow=effect)

@@ -1,6 +1,6 @@
-"""Which request is on its way over a connection, by what passes in both directions.
+"""Tracks which request is in flight on a connection, from the bytes of both directions.
 
-Only as much of HTTP/1.1 as names a request and finds its end. What is none of that passes unread.
+It parses only as much of HTTP/1.1 as identifies a request and finds its end. Anything else is ignored.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ LONGEST_NUMBER = 18
 NAME = b"x-request-id"
 
 
-class Exchanges:
+class HttpMessageTracker:
     """The requests of one connection, one after the other."""
 
     def __init__(self, begins: Callable[[str], None]) -> None:
-        """`begins` is told the name of a request, empty where it has none, when its head is whole."""
+        """`begins` is called with the id of a request, empty if it has none, when its head is complete."""
         self._begins = begins
         self._requests = _Messages()
         self._answers = _Messages()
         self.open: str | None = None
-        """Name of the request whose answer is not whole yet."""
+        """Id of the request whose response is not complete yet."""
 
-    def asked(self, data: bytes) -> None:
-        """Bytes of the client, before they are passed on."""
+    def request_bytes(self, data: bytes) -> None:
+        """Bytes of the client, before they are forwarded."""
         for head in self._requests.read(data):
             self.open = _field(head, NAME).decode("latin-1")
             self._begins(self.open)
 
-    def answered(self, data: bytes) -> None:
+    def response_bytes(self, data: bytes) -> None:
         """Bytes of the server."""
         before = self._answers.ended
         self._answers.read(data)

@@ -1,4 +1,4 @@
-"""A client's connection and the proxy's own to the server, with what passes between them."""
+"""A client's connection and the proxy's connection to the server, with the pipes between them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import socket
 from collections.abc import Sequence
 from typing import Protocol
 
-from chaos.outside.network.end import End
-from chaos.outside.network.exchanges import Exchanges
-from chaos.outside.network.impairments import DOWN, UP, Impairment, SlowReading, Tally
-from chaos.outside.network.way import Mark, Way
+from chaos.outside.network.endpoint import Endpoint
+from chaos.outside.network.http_message_tracker import HttpMessageTracker
+from chaos.outside.network.impairments import DOWN, UP, Counters, Impairment, SlowReading
+from chaos.outside.network.pipe import Marker, Pipe
 
 SMALL_BUFFER = 4096
 SMALL_SEGMENT = 536
@@ -19,8 +19,8 @@ SMALL_SEGMENT = 536
 Address = tuple[str, int]
 
 
-class Links(Protocol):
-    """Who has all links."""
+class ConnectionRegistry(Protocol):
+    """The registry of all proxied connections."""
 
     @property
     def in_force(self) -> Sequence[Impairment]: ...
@@ -29,62 +29,62 @@ class Links(Protocol):
         """A request begins; the fault by which its answer is read slowly, if one does."""
         ...
 
-    def closed(self, link: Link) -> None: ...
+    def closed(self, proxied: ProxiedConnection) -> None: ...
 
 
-class Link:
+class ProxiedConnection:
     """Carries one request after the other."""
 
-    def __init__(self, links: Links, server: Address) -> None:
-        self._links = links
+    def __init__(self, registry: ConnectionRegistry, server: Address) -> None:
+        self._registry = registry
         self._server = server
-        self._exchanges = Exchanges(self._begins)
-        self._up = Way(UP, links.in_force, self._passed)
-        self._down = Way(DOWN, links.in_force, self._passed_down)
-        self._client: End | None = None
-        self._upstream: End | None = None
+        self._http_messages = HttpMessageTracker(self._begins)
+        self._up = Pipe(UP, registry.in_force, self._passed)
+        self._down = Pipe(DOWN, registry.in_force, self._passed_down)
+        self._client: Endpoint | None = None
+        self._upstream: Endpoint | None = None
         self._slow: SlowReading | None = None
         """For whom the connection to the server was made."""
         self._connecting: asyncio.Task[None] | None = None
         self._ended = 0
-        """Ways that are at their end."""
+        """Pipes that have ended."""
         self._over = False
 
     @property
     def open(self) -> str | None:
-        """The request that is on its way over this link; empty when it has no name."""
-        return self._exchanges.open
+        """Id of the request in flight; empty when it has none, None when no request is in flight."""
+        return self._http_messages.open
 
     @property
-    def ways(self) -> tuple[Way, Way]:
+    def pipes(self) -> tuple[Pipe, Pipe]:
         return self._up, self._down
 
-    def accept(self) -> End:
-        """The client's end, for a connection that has just come."""
-        self._client = End(self._up, self._down, self._asked, self._lost)
+    def accept(self) -> Endpoint:
+        """The client's endpoint, for a new connection."""
+        self._client = Endpoint(self._up, self._down, self._from_client, self._lost)
         self._connect()
         return self._client
 
     def cut(self) -> int:
-        """Break both connections off; how many bytes were lost on the way."""
-        lost = sum(way.drop() for way in self.ways)
+        """Reset both connections; returns the bytes lost in the pipes."""
+        lost = sum(pipe.drop() for pipe in self.pipes)
         self._close(reset=True)
         return lost
 
-    def hold(self, tally: Tally) -> None:
-        """What is on its way waits for this, too."""
-        for way in self.ways:
-            way.hold(tally, self.open)
+    def queue(self, counters: Counters) -> None:
+        """Count the queued chunks as delayed by this impairment too."""
+        for pipe in self.pipes:
+            pipe.queue(counters, self.open)
 
-    def relieve(self, impairment: Impairment) -> None:
+    def revert(self, impairment: Impairment) -> None:
         """It is over."""
         if impairment is self._slow and self._upstream is not None:
             self._upstream.read_at_will()
-        for way in self.ways:
-            way.pump()
+        for pipe in self.pipes:
+            pipe.pump()
 
     def _begins(self, name: str) -> None:
-        slow = self._links.begins(name)
+        slow = self._registry.begins(name)
         if slow is not self._slow:
             # No answer is on its way, so that to the server this client leaves and another one comes.
             self._slow = slow
@@ -92,23 +92,23 @@ class Link:
                 self._upstream.leave()
             self._connect()
 
-    def _asked(self, what: bytes | Mark) -> None:
+    def _from_client(self, what: bytes | Marker) -> None:
         if isinstance(what, bytes):
-            self._exchanges.asked(what)
+            self._http_messages.request_bytes(what)
         self._up.take(what, self.open)
 
-    def _answered(self, what: bytes | Mark) -> None:
+    def _answered(self, what: bytes | Marker) -> None:
         self._down.take(what, self.open)
 
-    def _passed(self, what: bytes | Mark) -> None:
-        if what is Mark.END:
+    def _passed(self, what: bytes | Marker) -> None:
+        if what is Marker.END:
             self._ended += 1
-            if self._ended == len(self.ways):
+            if self._ended == len(self.pipes):
                 self._close(reset=False)
 
-    def _passed_down(self, what: bytes | Mark) -> None:
+    def _passed_down(self, what: bytes | Marker) -> None:
         if isinstance(what, bytes):
-            self._exchanges.answered(what)
+            self._http_messages.response_bytes(what)
         self._passed(what)
 
     def _connect(self) -> None:
@@ -130,11 +130,11 @@ class Link:
             connection.close()
             self._close(reset=True)
             return
-        end = End(self._down, self._up, self._answered, self._lost, slow)
+        end = Endpoint(self._down, self._up, self._answered, self._lost, slow)
         await loop.create_connection(lambda: end, sock=connection)
         self._upstream = end
 
-    def _lost(self, end: End) -> None:
+    def _lost(self, end: Endpoint) -> None:
         """An end is gone. One that was reset from outside still has to tell the other."""
         others = [each for each in (self._client, self._upstream) if each is not None and not each.gone]
         if end in (self._client, self._upstream) and not (end.was_reset and others):
@@ -151,7 +151,7 @@ class Link:
                 end.reset()
             elif end is not None:
                 end.leave()
-        self._links.closed(self)
+        self._registry.closed(self)
 
 
 def _connection(slow: SlowReading | None) -> socket.socket:

@@ -1,4 +1,4 @@
-"""One of the two connections of a link, as asyncio drives it."""
+"""One of the two TCP connections of a proxied connection, as an asyncio protocol."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from collections.abc import Callable
 from typing import cast
 
 from chaos.outside.network.impairments import PACE_S, SlowReading
-from chaos.outside.network.way import Mark, Way
+from chaos.outside.network.pipe import Marker, Pipe
 
 READ_BYTES = 64 << 10
 NO_LINGER = struct.pack("ii", 1, 0)
 """With it a connection that is closed is reset."""
 
 
-class End(asyncio.BufferedProtocol):
-    """Reads for one way and writes for the other."""
+class Endpoint(asyncio.BufferedProtocol):
+    """Reads for one pipe and writes for the other."""
 
     def __init__(
         self,
-        reads_for: Way,
-        writes_for: Way,
-        came: Callable[[bytes | Mark], None],
-        lost: Callable[[End], None],
+        reads_for: Pipe,
+        writes_for: Pipe,
+        received: Callable[[bytes | Marker], None],
+        lost: Callable[[Endpoint], None],
         slow: SlowReading | None = None,
     ) -> None:
-        """`came` gets what was read, `lost` hears when the connection is gone."""
+        """`received` gets what was read; `lost` is called when the connection is gone."""
         self.gone = False
         self.was_reset = False
         """By the other side."""
         self._reads_for = reads_for
         self._writes_for = writes_for
-        self._came = came
+        self._received = received
         self._lost = lost
         self._slow = slow
         self._buffer = bytearray(READ_BYTES)
@@ -50,13 +50,13 @@ class End(asyncio.BufferedProtocol):
         self._writes_for.pump()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return memoryview(self._buffer)[: self._slow.piece if self._slow else READ_BYTES]
+        return memoryview(self._buffer)[: self._slow.chunk if self._slow else READ_BYTES]
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._came(bytes(self._buffer[:nbytes]))
+        self._received(bytes(self._buffer[:nbytes]))
         if self._slow is not None:
             self._slow.read(nbytes)
-            self.wait("slow")
+            self.pause("slow")
             now = self._loop.time()
             # A pause that took too long makes the next one shorter.
             self._next_read = max(self._next_read, now - PACE_S) + nbytes / self._slow.bytes_per_s
@@ -65,7 +65,7 @@ class End(asyncio.BufferedProtocol):
     def _read_on(self, since: float) -> None:
         if self._slow is not None and not self._transport.is_closing():
             self._slow.paused(self._unread(), self._loop.time() - since)
-        self.go_on("slow")
+        self.resume("slow")
 
     def _unread(self) -> int:
         """Bytes that wait in the kernel."""
@@ -75,7 +75,7 @@ class End(asyncio.BufferedProtocol):
         return waiting
 
     def eof_received(self) -> bool:
-        self._came(Mark.END)
+        self._received(Marker.END)
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -83,22 +83,22 @@ class End(asyncio.BufferedProtocol):
             self._writes_for.sink = None
         self.gone, self.was_reset = True, exc is not None
         if self.was_reset and self._reads_for.source is self:
-            self._came(Mark.RESET)
+            self._received(Marker.RESET)
         self._lost(self)
 
     def pause_writing(self) -> None:
         if self._writes_for.source is not None:
-            self._writes_for.source.wait("full")
+            self._writes_for.source.pause("full")
 
     def resume_writing(self) -> None:
         if self._writes_for.source is not None:
-            self._writes_for.source.go_on("full")
+            self._writes_for.source.resume("full")
 
-    def wait(self, why: str) -> None:
+    def pause(self, why: str) -> None:
         self._waits.add(why)
         self._transport.pause_reading()
 
-    def go_on(self, why: str) -> None:
+    def resume(self, why: str) -> None:
         if why in self._waits:
             self._waits.remove(why)
             if not self._waits and not self._transport.is_closing():
@@ -106,7 +106,7 @@ class End(asyncio.BufferedProtocol):
 
     def read_at_will(self) -> None:
         self._slow = None
-        self.go_on("slow")
+        self.resume("slow")
 
     def write(self, data: bytes) -> None:
         self._transport.write(data)

@@ -1,4 +1,4 @@
-"""A server in a container, as its faults need it."""
+"""A server in a container: the interface that its faults use."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Protocol
 from docker.errors import APIError
 from docker.models.containers import Container
 
-from chaos.outside.processes import Engine, HasProcesses, ServerProcess
+from chaos.outside.process_injector import Engine, HasProcesses, ServerProcess
 from history.protocol.outside import Ended
 
 
 class ContainerServer(HasProcesses, Protocol):
-    """A server, and the container that it is through all its lives."""
+    """A server and its container, which is the same for all incarnations."""
 
     @property
     def container(self) -> Container: ...
@@ -25,7 +25,7 @@ class ContainerServer(HasProcesses, Protocol):
         ...
 
     def exit_code(self) -> int | None:
-        """Of this life, negative for a signal; None while it runs."""
+        """Of this incarnation, negative for a signal; None while it runs."""
         ...
 
     def processes(self) -> Sequence[ServerProcess]:
@@ -38,7 +38,7 @@ class ContainerServer(HasProcesses, Protocol):
 
 
 class ContainerTarget:
-    """See `chaos.outside.ending.Target`."""
+    """See `chaos.outside.server_termination.TerminableServer`."""
 
     def __init__(self, server: ContainerServer) -> None:
         self._server = server

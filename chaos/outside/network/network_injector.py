@@ -1,59 +1,68 @@
-"""Strikes on the network, carried out by the proxy."""
+"""Network faults, applied by the proxy."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from typing import Literal
 
-from chaos.outside.injector import Hold, Strike
-from chaos.outside.network.handle import Handle, ProxyFailed
-from chaos.outside.network.kinds import NETWORK_KINDS
-from chaos.outside.network.messages import Command, Cut, Delay, Effect, Lift, Lose, ReadSlowly, Stall
+from chaos.outside.injector import ActiveFault, DueInjection
+from chaos.outside.network.network_kinds import NETWORK_KINDS
+from chaos.outside.network.proxy_client import ProxyClient, ProxyFailed
+from chaos.outside.network.proxy_messages import (
+    Cut,
+    Delay,
+    Lift,
+    Lose,
+    ProxyCommand,
+    ProxyEffect,
+    ReadSlowly,
+    Stall,
+)
 
 
 class NetworkInjector:
-    """All that the proxy can do."""
+    """Applies all network faults."""
 
     kinds = tuple(kind.name for kind in NETWORK_KINDS)
 
-    def __init__(self, proxy: Handle) -> None:
+    def __init__(self, proxy: ProxyClient) -> None:
         self._proxy = proxy
 
-    def obstacle(self, kind: str) -> str | None:
+    def unsupported_reason(self, kind: str) -> str | None:
         return None
 
-    def hold(self, strike: Strike) -> Hold:
-        return _OnTheLine(self._proxy, command_for(strike))
+    def prepare(self, strike: DueInjection) -> ActiveFault:
+        return _NetworkFault(self._proxy, command_for(strike))
 
 
-class _OnTheLine:
-    """A strike from its command to the proxy to that of its end."""
+class _NetworkFault:
+    """A network fault, from its command to the proxy to the command that ends it."""
 
-    def __init__(self, proxy: Handle, command: Command) -> None:
+    def __init__(self, proxy: ProxyClient, command: ProxyCommand) -> None:
         self._proxy = proxy
         self._command = command
 
-    def strike(self) -> None:
+    def apply(self) -> None:
         self._proxy.send(self._command)
 
-    def proof(self) -> Effect | None:
-        return self._told("struck")
+    def verify(self) -> ProxyEffect | None:
+        return self._reported("struck")
 
-    def lift(self) -> None:
-        # With a proxy that is gone its strikes are gone, too.
+    def revert(self) -> None:
+        # When the proxy has ended, its faults have ended too.
         with suppress(ProxyFailed):
             self._proxy.send(Lift(strike=self._command.strike))
 
-    def lifted(self) -> Effect | None:
-        return self._told("undone")
+    def reverted(self) -> ProxyEffect | None:
+        return self._reported("undone")
 
-    def _told(self, event: Literal["struck", "undone"]) -> Effect | None:
+    def _reported(self, event: Literal["struck", "undone"]) -> ProxyEffect | None:
         report = self._proxy.report(event, self._command.strike)
         return None if report is None else report.effect
 
 
-def command_for(strike: Strike) -> Command:
-    """What the proxy is told. Raises ValueError for a kind that it does not know."""
+def command_for(strike: DueInjection) -> ProxyCommand:
+    """The proxy's command for an injection. Raises ValueError for an unknown kind."""
     name, seed, given = f"{strike.fault}/{strike.n}", strike.seed, strike.params
     match strike.kind:
         case "network_cut":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chaos.inside.fault_kind import LEGAL, Parameter
-from chaos.outside.kind import BY, CONTAINERS, SERVER, OutsideKind, for_s
+from chaos.outside.outside_kind import BY, CONTAINERS, SERVER, OutsideKind, for_s
 
 CONTAINER_KINDS = (
     OutsideKind(
@@ -36,6 +36,6 @@ CONTAINER_KINDS = (
             "room_mib": Parameter(64, 16, 65536, about="MiB that it may still take"),
         },
         stacks=CONTAINERS,
-        deadly=True,
+        lethal=True,
     ),
 )

@@ -1,4 +1,4 @@
-"""Which strikes of a fault are due, by what a phase has seen so far."""
+"""Which injections of a fault are due, by the progress of a phase."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from dataclasses import dataclass, field
 from chaos.catalogue import defaults
 from chaos.inside import trigger_decisions
 from chaos.outside.faults import KINDS
-from chaos.outside.injector import Strike
-from chaos.outside.kind import ANSWERED, SECOND, SENT
+from chaos.outside.injector import DueInjection
+from chaos.outside.outside_kind import ANSWERED, SECOND, SENT
 from history.plan import FaultSpec
 from history.protocol.schedule import Value
 
 
 @dataclass(frozen=True, slots=True)
-class Reached:
-    """Where a phase stands."""
+class PhaseProgress:
+    """The progress of a phase."""
 
     sent: int
     answered: int
     seconds: float
     """Since it began."""
 
-    def arrivals(self, site: str) -> int:
-        """How many arrivals there were at a site so far. Arrival n of the seconds comes n seconds after the
-        begin of the phase."""
+    def invocations_at(self, site: str) -> int:
+        """Invocations at a site so far. Invocation n of site `second` is n seconds after the start of
+        the phase."""
         return {SENT: self.sent, ANSWERED: self.answered, SECOND: math.floor(self.seconds) + 1}[site]
 
 
 @dataclass
-class ArmedFault:
-    """A fault in force, with the arrivals that it has counted."""
+class ArmedOutsideFault:
+    """An armed fault, with the invocations that it has counted."""
 
     spec: FaultSpec
     seed: int
-    seen: int = 0
+    invocations: int = 0
     struck: int = 0
     params: dict[str, Value] = field(init=False)
     site: str = field(init=False)
@@ -46,11 +46,11 @@ class ArmedFault:
         self.site = str(self.params["by"])
         self._trigger = self.spec.trigger.as_armed()
 
-    def due(self, reached: Reached) -> Iterator[Strike]:
-        """The strikes of the arrivals that are new. Who carries one out adds it to `struck`."""
-        while self.seen < reached.arrivals(self.site):
-            n, self.seen = self.seen, self.seen + 1
+    def due(self, progress: PhaseProgress) -> Iterator[DueInjection]:
+        """The injections at the new invocations. The caller increments `struck` for each that it applies."""
+        while self.invocations < progress.invocations_at(self.site):
+            n, self.invocations = self.invocations, self.invocations + 1
             if not self._trigger.spent(self.struck) and trigger_decisions.fires(
                 self._trigger, self.seed, self.spec.id, self.site, n
             ):
-                yield Strike(self.spec.id, self.spec.kind, self.site, n, self.params, self.seed)
+                yield DueInjection(self.spec.id, self.spec.kind, self.site, n, self.params, self.seed)

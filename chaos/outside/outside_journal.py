@@ -1,4 +1,4 @@
-"""What was done from outside, line by line, in the same form as the journals of the server's processes."""
+"""The journal of the faults from outside, in the same format as the journals of the server's processes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from chaos.outside.injector import Strike
+from chaos.outside.injector import DueInjection
 from history import records
 from history.plan import FaultSpec
 from history.protocol.evidence import Evidence, as_stored
@@ -20,20 +20,22 @@ from history.writer import LineWriter
 ROLE = "outside"
 
 
-class Journal:
+class OutsideJournal:
     """Writes `faults-outside-<pid>.jsonl`. Raises OSError when a line cannot be written."""
 
     def __init__(self, control: Path) -> None:
         self._pid = os.getpid()
         self._writer = LineWriter(control / f"faults-{ROLE}-{self._pid}.jsonl")
 
-    def of_strike(self, event: Literal["fired", "refused"], strike: Strike, evidence: Evidence) -> None:
-        self._write(event, strike.fault, strike.kind, strike.site, strike.n, as_stored(evidence))
+    def of_injection(
+        self, event: Literal["fired", "refused"], injection: DueInjection, evidence: Evidence
+    ) -> None:
+        self._write(event, injection.fault, injection.kind, injection.site, injection.n, as_stored(evidence))
 
-    def reverted(self, strike: Strike, note: FaultReverted, shown: Evidence) -> None:
-        """A strike is undone, with what shows of that."""
+    def reverted(self, injection: DueInjection, note: FaultReverted, shown: Evidence) -> None:
+        """An injection is reverted, with the evidence."""
         evidence = {**msgspec.to_builtins(note), **as_stored(shown)}
-        self._write("note", strike.fault, strike.kind, strike.site, strike.n, evidence)
+        self._write("note", injection.fault, injection.kind, injection.site, injection.n, evidence)
 
     def of_fault(
         self,
@@ -44,7 +46,7 @@ class Journal:
         site: str | None = None,
         n: int | None = None,
     ) -> None:
-        """armed, or healed after `n` arrivals at its site."""
+        """armed, or healed after `n` invocations at its site."""
         self._write(event, fault.id, fault.kind, site, n, as_stored(evidence))
 
     def close(self) -> None:

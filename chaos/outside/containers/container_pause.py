@@ -1,4 +1,4 @@
-"""All processes of a container stand still, by the kernel's freezer: no signal tells them of it."""
+"""Pauses all processes of a container by the kernel's freezer: they receive no signal."""
 
 from __future__ import annotations
 
@@ -6,33 +6,33 @@ from http import HTTPStatus
 
 from docker.errors import APIError
 
-from chaos.outside.containers.server import ContainerServer
-from chaos.outside.injector import NotThere
+from chaos.outside.containers.container_server import ContainerServer
+from chaos.outside.injector import TargetNotRunning
 from history.protocol.outside import Continued, Paused
 
 PAUSED = "paused"
 
 
 class ContainerPause:
-    """Until it goes on; see `chaos.outside.injector.Hold`."""
+    """Paused until it resumes; see `chaos.outside.injector.ActiveFault`."""
 
     def __init__(self, server: ContainerServer) -> None:
         self._server = server
-        self._going_on = False
+        self._resuming = False
 
-    def strike(self) -> None:
+    def apply(self) -> None:
         if not self._server.alive():
-            raise NotThere("the server does not run")
+            raise TargetNotRunning("the server does not run")
         self._server.container.pause()
 
-    def proof(self) -> Paused | None:
-        """The engine says so."""
-        if self._going_on or self._status() != PAUSED:
+    def verify(self) -> Paused | None:
+        """The Docker engine reports the status."""
+        if self._resuming or self._status() != PAUSED:
             return None
         return Paused(container=self._server.container.short_id, status=PAUSED)
 
-    def lift(self) -> None:
-        self._going_on = True
+    def revert(self) -> None:
+        self._resuming = True
         try:
             self._server.container.unpause()
         except APIError as error:
@@ -42,9 +42,9 @@ class ContainerPause:
             if self._status() == PAUSED:
                 raise
 
-    def lifted(self) -> Continued | None:
+    def reverted(self) -> Continued | None:
         status = self._status()
-        return None if not self._going_on or status == PAUSED else Continued(status=status)
+        return None if not self._resuming or status == PAUSED else Continued(status=status)
 
     def _status(self) -> str:
         container = self._server.container

@@ -1,0 +1,177 @@
+"""Faults that end a server: kill, stop, kill of its engine. Reverted when it serves again."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from msgspec.structs import replace
+
+from chaos.outside.injector import ActiveFault, DueInjection, TargetNotRunning
+from history.protocol.outside import Ended, Serves
+
+
+class TerminableServer(Protocol):
+    """A server that can be ended, wherever it runs."""
+
+    def runs(self) -> bool:
+        """Whether any of its processes runs and is verified to be ours."""
+        ...
+
+    def identity(self) -> Ended:
+        """What identifies this incarnation: `pid`, as in the event of its start, and its processes."""
+        ...
+
+    def send(self, which: signal.Signals) -> None:
+        """SIGKILL to all its processes, any other signal to its leader. No-op when it is gone."""
+        ...
+
+    def kill_engine(self) -> Sequence[int]:
+        """SIGKILL to its engine alone; its processes. Raises Refused when none can be found."""
+        ...
+
+    def engine_gone(self) -> bool:
+        """Whether the engine that was killed has ended."""
+        ...
+
+    def ended(self) -> int | None:
+        """The exit code of its leader when all of it has ended; None before."""
+        ...
+
+
+class Restarter(Protocol):
+    """The conductor's operations for a server that a fault has ended."""
+
+    def log_line(self) -> int:
+        """How many lines the server's log has now."""
+        ...
+
+    def probe(self, where: str) -> None:
+        """Send a probe, check /health, and record both in the history."""
+        ...
+
+    def restart(self) -> None:
+        """Record the end of an incarnation, and start the next one."""
+        ...
+
+    def ready(self) -> Serves | None:
+        """What shows that the server serves again; None as long as it does not."""
+        ...
+
+
+class ServerTermination:
+    """The base of these faults: identifies what was ended and restarts it."""
+
+    def __init__(self, injection: DueInjection, target: TerminableServer, restarter: Restarter) -> None:
+        self._injection = injection
+        self._target = target
+        self._restarter = restarter
+        self._before = Ended()
+        self._applied_at = 0.0
+        self._end: Ended | None = None
+        self._reverting = False
+        self._restarted = False
+
+    def revert(self) -> None:
+        """A dead server needs no reversal; only `reverted` starts a further incarnation."""
+        self._reverting = True
+
+    def reverted(self) -> Serves | None:
+        if not self._restarted:
+            if self._ended() is None:
+                return None
+            self._restarted = True
+            self._restarter.restart()
+        return self._restarter.ready()
+
+    def _begin(self) -> None:
+        if not self._target.runs():
+            raise TargetNotRunning("the server does not run")
+        self._before = replace(self._target.identity(), log_line=self._restarter.log_line())
+        self._applied_at = time.monotonic()
+
+    def _ended(self) -> Ended | None:
+        """The evidence that this incarnation has ended, kept since another one may follow."""
+        if self._end is None and (code := self._target.ended()) is not None:
+            seconds = round(time.monotonic() - self._applied_at, 3)
+            self._end = replace(self._before, code=code, seconds=seconds)
+        return self._end
+
+
+class Kill(ServerTermination):
+    """SIGKILL to all of the server."""
+
+    def apply(self) -> None:
+        self._begin()
+        self._target.send(signal.SIGKILL)
+
+    def verify(self) -> Ended | None:
+        """All of it has ended."""
+        ended = self._ended()
+        return None if ended is None else replace(ended, signal="SIGKILL")
+
+
+class Stop(ServerTermination):
+    """SIGTERM, and SIGKILL to processes that have not ended after `grace_s`."""
+
+    def __init__(self, injection: DueInjection, target: TerminableServer, restarter: Restarter) -> None:
+        super().__init__(injection, target, restarter)
+        self._forced = False
+
+    def apply(self) -> None:
+        self._begin()
+        self._target.send(signal.SIGTERM)
+
+    def verify(self) -> Ended | None:
+        """All of it has ended."""
+        self._force_after_grace()
+        ended = self._ended()
+        return None if ended is None else replace(ended, signal="SIGTERM", forced=self._forced)
+
+    def _force_after_grace(self) -> None:
+        grace_s = float(self._injection.params["grace_s"])
+        if self._end is None and time.monotonic() - self._applied_at > grace_s and self._target.runs():
+            self._forced = True
+            self._target.send(signal.SIGKILL)
+
+
+class EngineKill(ServerTermination):
+    """SIGKILL to the engine; the server handles it on its own until this is reverted."""
+
+    def __init__(self, injection: DueInjection, target: TerminableServer, restarter: Restarter) -> None:
+        super().__init__(injection, target, restarter)
+        self._probed = False
+        self._alone_s: float | None = None
+
+    def apply(self) -> None:
+        self._begin()
+        self._before = replace(self._before, engines=list(self._target.kill_engine()))
+
+    def verify(self) -> Ended | None:
+        """The engine has ended."""
+        return replace(self._before, signal="SIGKILL") if self._target.engine_gone() else None
+
+    def reverted(self) -> Serves | None:
+        """A server that survives without its engine for the whole duration is probed and then killed."""
+        seconds = time.monotonic() - self._applied_at
+        if self._alone_s is None and self._ended() is not None:
+            self._alone_s = seconds
+        if self._alone_s is None and seconds < float(self._injection.params["for_s"]):
+            return None
+        if self._alone_s is None and not self._probed:
+            self._probed = True
+            self._restarter.probe(f"without its engine ({self._injection.fault})")
+            self._target.send(signal.SIGKILL)
+        undone = super().reverted()
+        if undone is None or self._alone_s is None:
+            return None
+        return replace(undone, outlived_its_engine=self._probed, alone_s=round(self._alone_s, 3))
+
+
+TERMINATIONS: dict[str, Callable[[DueInjection, TerminableServer, Restarter], ActiveFault]] = {
+    "kill": Kill,
+    "stop": Stop,
+    "engine_kill": EngineKill,
+}
