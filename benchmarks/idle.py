@@ -26,7 +26,7 @@ from kvchaos.errors import UsageError
 from kvchaos.interrupts import Interrupted, interrupts
 from kvchaos.paths import cache_folder
 from kvchaos.planning.run_plan import host
-from kvchaos.report.markdown import between, markdown_table
+from kvchaos.report.markdown import markdown_table, replace_between
 from kvchaos.servers.server_registry import ServerEnv, find_server
 
 ROOT = Path(__file__).parents[1]
@@ -137,7 +137,7 @@ def measure(chosen: argparse.Namespace) -> int:
     text = report(found, server, len(pairs), [sum(values) / len(idle) for values in zip(*idle, strict=True)])
     sys.stdout.write(text)
     if not chosen.control:
-        PAGE.write_text(between(PAGE.read_text(encoding="utf-8"), MARK, text), encoding="utf-8")
+        PAGE.write_text(replace_between(PAGE.read_text(encoding="utf-8"), MARK, text), encoding="utf-8")
     return exit_code(target_result(cost, TARGET) for cost in found)
 
 

@@ -26,7 +26,7 @@ from benchmarks.soak.soak_plan import REQUESTS_PER_S
 from benchmarks.soak.soak_writer import write_soak
 from kvchaos.interrupts import Interrupted, interrupts
 from kvchaos.planning.run_plan import host
-from kvchaos.report.markdown import between, markdown_table
+from kvchaos.report.markdown import markdown_table, replace_between
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "judging-cost.md"
@@ -138,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = report(costs)
     sys.stdout.write(text)
     if not chosen.sizes:
-        PAGE.write_text(between(PAGE.read_text(encoding="utf-8"), MARK, text), encoding="utf-8")
+        PAGE.write_text(replace_between(PAGE.read_text(encoding="utf-8"), MARK, text), encoding="utf-8")
     return 0 if within_target(costs) is not False and is_linear(costs) is not False else 1
 
 

@@ -39,7 +39,7 @@ from history.plan import (
 from history.records import RequestRecord
 from kvchaos.interrupts import Interrupted, interrupts
 from kvchaos.planning.run_plan import host, write_plan
-from kvchaos.report.markdown import between, markdown_table
+from kvchaos.report.markdown import markdown_table, replace_between
 from kvchaos.stacks.process_usage import resident_bytes
 from loadtests.mock.process import MockFailed, MockServer
 from loadtests.mock.settings import Fixed, Settings
@@ -256,7 +256,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = report(found)
     sys.stdout.write(text)
     if (chosen.lines, chosen.rate) == (LINES, RATE):
-        PAGE.write_text(between(PAGE.read_text(encoding="utf-8"), MARK, text), encoding="utf-8")
+        PAGE.write_text(replace_between(PAGE.read_text(encoding="utf-8"), MARK, text), encoding="utf-8")
     return 0 if found.bounded and found.on_time else 1
 
 

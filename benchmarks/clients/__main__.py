@@ -33,7 +33,7 @@ from kvchaos.kept_logs import LogFolder
 from kvchaos.paths import bench_tools_folder, cache_folder, logs_folder, models_folder
 from kvchaos.planning.open_file_limits import needs_of_client_bench, raise_limit
 from kvchaos.planning.run_plan import host
-from kvchaos.report.markdown import between
+from kvchaos.report.markdown import replace_between
 from kvchaos.servers import tiny_model
 from kvchaos.servers.commands import CommandFailed
 from kvchaos.servers.install_progress import PlainProgress
@@ -178,7 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 3
     text = report(measured)
     sys.stdout.write(text)
-    PAGE.write_text(between(PAGE.read_text(encoding="utf-8"), MARK, text), encoding="utf-8")
+    PAGE.write_text(replace_between(PAGE.read_text(encoding="utf-8"), MARK, text), encoding="utf-8")
     return 0 if "no\n" not in text else 1
 
 

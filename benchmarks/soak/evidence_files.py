@@ -39,7 +39,7 @@ SCHEDULER_PID, WORKER_PID = 101, 102
 LOG_HEAD = 80
 """Lines of a server's log before it is ready."""
 MS = 1_000_000
-CANARY_US = 20_000
+PROBE_US = 20_000
 """How long one takes."""
 
 
@@ -49,13 +49,13 @@ def write_lines(path: Path, records: Iterable[msgspec.Struct]) -> None:
         file.writelines(encoder.encode(record) + b"\n" for record in records)
 
 
-def canary_columns(start_ns: int) -> Columns:
+def probe_columns(start_ns: int) -> Columns:
     """The columns of one canary, as the server counts it."""
-    figures = (start_ns, CANARY_US - 1_000, CANARY_US, 1, 0, 0, 0, NONE)
+    figures = (start_ns, PROBE_US - 1_000, PROBE_US, 1, 0, 0, 0, NONE)
     return Columns(*(np.array([figure]) for figure in figures))
 
 
-def canary(number: int, start_ns: int) -> RequestRecord:
+def probe_record(number: int, start_ns: int) -> RequestRecord:
     """One tiny request of the conductor."""
     return RequestRecord(
         id=f"canary-{number}",
@@ -67,9 +67,9 @@ def canary(number: int, start_ns: int) -> RequestRecord:
         intended_ns=start_ns,
         start_ns=start_ns,
         start_mono_ns=start_ns - MONO_SHIFT_NS,
-        end_us=CANARY_US,
-        first_us=CANARY_US - 1_000,
-        chunk_us=[CANARY_US - 1_000],
+        end_us=PROBE_US,
+        first_us=PROBE_US - 1_000,
+        chunk_us=[PROBE_US - 1_000],
         chunk_tokens=[1],
         token_ids=[7],
         logprobs=[-0.5],
@@ -88,7 +88,7 @@ def events(
     """The steps of the run. `ends_ns`: the last answer of each phase."""
     yield _event(START_NS, happened.ServerStart(pid=100, port=8000))
     yield _event(START_NS + 20 * NS_PER_S, happened.ServerReady(seconds=20.0))
-    yield from _canary(START_NS + 21 * NS_PER_S, "ready", "canary-0")
+    yield from _probe_events(START_NS + 21 * NS_PER_S, "ready", "canary-0")
     faults = [fault.id for fault in FAULTS]
     for soak_phase, end_ns in zip(soak_phases, ends_ns, strict=True):
         phase, role, sent = soak_phase.spec.name, soak_phase.spec.role, soak_phase.spec.requests
@@ -99,13 +99,13 @@ def events(
         # Late enough that a scrape lies between the last answer and the end.
         over = end_ns + NS_PER_S
         yield _event(over, happened.PhaseEnd(phase=phase, sent=sent, ok=sent, failed=0, reason="done"))
-    yield from _canary(final_ns, "final", FINAL)
+    yield from _probe_events(final_ns, "final", FINAL)
     yield _event(final_ns + NS_PER_S, happened.Drained(ok=True, seconds=0.1))
     yield _event(final_ns + 2 * NS_PER_S, happened.LeakProbe(ok=True, answer="true", detail=""))
     yield _event(final_ns + 3 * NS_PER_S, happened.ServerStop(how="SIGTERM", code=0, log_line=log_lines))
 
 
-def _canary(t_ns: int, where: str, request: str) -> Iterator[Event]:
+def _probe_events(t_ns: int, where: str, request: str) -> Iterator[Event]:
     yield _event(t_ns, happened.Canary(where=where, ok=True, seconds=0.02, request=request, error=None))
     yield _event(t_ns + MS, happened.Health(where=where, ok=True, status=200))
 

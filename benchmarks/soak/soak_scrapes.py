@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.soak.soak_plan import MONO_SHIFT_NS, START_NS
 from benchmarks.soak.soak_requests import Columns, Floats, Ints
-from benchmarks.soak.soak_series import OWN, Growth, growths
+from benchmarks.soak.soak_series import ENGINE_LABELS, Growth, growths
 from history.metrics import series_key
 from history.records import ScrapeLine
 
@@ -72,8 +72,8 @@ def _column(growth: Growth, order: Ints, ended: Ints) -> Floats:
     return growth.base + total[ended]
 
 
-RUNNING = series_key("vllm:num_requests_running", OWN)
-USAGE = series_key("vllm:kv_cache_usage_perc", OWN)
+RUNNING = series_key("vllm:num_requests_running", ENGINE_LABELS)
+USAGE = series_key("vllm:kv_cache_usage_perc", ENGINE_LABELS)
 
 
 def _gauges() -> Iterator[Growth]:

@@ -11,29 +11,29 @@ from benchmarks.soak.soak_plan import KV_TOKEN_BYTES, PROMPT_TOKENS, START_NS
 from benchmarks.soak.soak_requests import Columns, Floats, Ints
 from history.metrics import series_key
 
-OWN = {"engine": "0", "model_name": "tiny"}
-TOKENS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
-FEW = (1, 2, 5, 10, 20)
-STEP = (1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
-FIRST_TOKEN = (
+ENGINE_LABELS = {"engine": "0", "model_name": "tiny"}
+TOKEN_BOUNDS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
+COUNT_BOUNDS = (1, 2, 5, 10, 20)
+STEP_TOKEN_BOUNDS = (1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
+TTFT_BOUNDS = (
     *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0),
     *(2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0, 160.0, 640.0, 2560.0),
 )
-BETWEEN = (
+ITL_BOUNDS = (
     *(0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75),
     *(1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0),
 )
-WHOLE = (
+E2EL_BOUNDS = (
     *(0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0),
     *(120.0, 240.0, 480.0, 960.0, 1920.0, 7680.0),
 )
-HTTP = (
+HTTP_BOUNDS = (
     *(0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0),
     *(7.5, 10.0, 30.0, 60.0),
 )
-LOOKUP = (1e-05, 5e-05, 0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0)
-BYTES = (1e06, 5e06, 1e07, 2e07, 4e07, 6e07, 8e07, 1e08, 1.5e08, 2e08)
-ALLOCATION = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144)
+LOOKUP_BOUNDS = (1e-05, 5e-05, 0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0)
+BYTE_BOUNDS = (1e06, 5e06, 1e07, 2e07, 4e07, 6e07, 8e07, 1e08, 1.5e08, 2e08)
+ALLOCATION_BOUNDS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144)
 IDLE = (
     *("num_requests_waiting", "estimated_flops_per_gpu_total", "estimated_read_bytes_per_gpu_total"),
     *("estimated_write_bytes_per_gpu_total", "mm_cache_queries_total", "mm_cache_hits_total"),
@@ -65,7 +65,7 @@ def growths(load: Columns) -> Iterator[Growth]:
     yield from _tokens(load)
     yield Growth(series_key("vllm:cache_config_info", {"engine": "0", "block_size": "32"}), base=1.0)
     for name in IDLE:
-        yield _own(name)
+        yield _engine_series(name)
     for name, (label, values) in IDLE_BY_LABEL.items():
         for value in values:
             yield _constant(name, {label: value})
@@ -93,39 +93,41 @@ def _process(count: int) -> Iterator[Growth]:
 def _tokens(load: Columns) -> Iterator[Growth]:
     cached = load.local + load.external
     prompt = np.full_like(cached, PROMPT_TOKENS)
-    yield _own("prompt_tokens_total", prompt)
-    yield _own("prompt_tokens_cached_total", cached)
-    yield _own("generation_tokens_total", load.tokens)
-    yield _own("request_success_total", np.ones_like(prompt), finished_reason="length")
-    yield _own("prefix_cache_queries_total", prompt)
-    yield _own("prefix_cache_hits_total", load.local)
-    yield _own("external_prefix_cache_queries_total", prompt - load.local)
-    yield _own("external_prefix_cache_hits_total", load.external)
+    yield _engine_series("prompt_tokens_total", prompt)
+    yield _engine_series("prompt_tokens_cached_total", cached)
+    yield _engine_series("generation_tokens_total", load.tokens)
+    yield _engine_series("request_success_total", np.ones_like(prompt), finished_reason="length")
+    yield _engine_series("prefix_cache_queries_total", prompt)
+    yield _engine_series("prefix_cache_hits_total", load.local)
+    yield _engine_series("external_prefix_cache_queries_total", prompt - load.local)
+    yield _engine_series("external_prefix_cache_hits_total", load.external)
     for source, amounts in (
         ("local_compute", prompt - cached),
         ("local_cache_hit", load.local),
         ("external_kv_transfer", load.external),
     ):
-        yield _own("prompt_tokens_by_source_total", amounts, source=source)
+        yield _engine_series("prompt_tokens_by_source_total", amounts, source=source)
     for source, amounts in (("device", load.local), ("host", load.external)):
-        yield _own("prompt_tokens_cached_by_source_total", amounts, source=source)
+        yield _engine_series("prompt_tokens_cached_by_source_total", amounts, source=source)
 
 
 def _sizes(load: Columns) -> Iterator[Growth]:
     ones = np.ones_like(load.tokens)
     prompt = PROMPT_TOKENS * ones
-    yield from _histogram("vllm:request_prompt_tokens", TOKENS, prompt, ones)
+    yield from _histogram("vllm:request_prompt_tokens", TOKEN_BOUNDS, prompt, ones)
     for name in (
         "request_generation_tokens",
         "request_max_num_generation_tokens",
         "request_params_max_tokens",
     ):
-        yield from _histogram(f"vllm:{name}", TOKENS, load.tokens, ones)
+        yield from _histogram(f"vllm:{name}", TOKEN_BOUNDS, load.tokens, ones)
     computed = prompt - load.local - load.external
-    yield from _histogram("vllm:request_prefill_kv_computed_tokens", TOKENS, computed, ones)
-    yield from _histogram("vllm:request_params_n", FEW, ones, ones)
-    yield from _histogram("vllm:request_num_preemptions", FEW, 0 * ones, ones)
-    yield from _histogram("vllm:iteration_tokens_total", STEP, 1 + computed / load.tokens, load.tokens)
+    yield from _histogram("vllm:request_prefill_kv_computed_tokens", TOKEN_BOUNDS, computed, ones)
+    yield from _histogram("vllm:request_params_n", COUNT_BOUNDS, ones, ones)
+    yield from _histogram("vllm:request_num_preemptions", COUNT_BOUNDS, 0 * ones, ones)
+    yield from _histogram(
+        "vllm:iteration_tokens_total", STEP_TOKEN_BOUNDS, 1 + computed / load.tokens, load.tokens
+    )
 
 
 def _times(load: Columns) -> Iterator[Growth]:
@@ -134,9 +136,9 @@ def _times(load: Columns) -> Iterator[Growth]:
     later = load.tokens - 1
     decode = np.where(later > 0, end - first, 0.0)
     between = decode / np.maximum(later, 1)
-    yield from _histogram("vllm:time_to_first_token_seconds", FIRST_TOKEN, first, ones)
-    yield from _histogram("vllm:inter_token_latency_seconds", BETWEEN, between, later)
-    yield from _histogram("vllm:request_time_per_output_token_seconds", BETWEEN, between, ones)
+    yield from _histogram("vllm:time_to_first_token_seconds", TTFT_BOUNDS, first, ones)
+    yield from _histogram("vllm:inter_token_latency_seconds", ITL_BOUNDS, between, later)
+    yield from _histogram("vllm:request_time_per_output_token_seconds", ITL_BOUNDS, between, ones)
     for name, seconds in (
         ("e2e_request_latency", end),
         ("request_queue_time", first / 10),
@@ -144,22 +146,22 @@ def _times(load: Columns) -> Iterator[Growth]:
         ("request_prefill_time", first * 0.9),
         ("request_decode_time", decode),
     ):
-        yield from _histogram(f"vllm:{name}_seconds", WHOLE, seconds, ones)
+        yield from _histogram(f"vllm:{name}_seconds", E2EL_BOUNDS, seconds, ones)
 
 
 def _copies(load: Columns) -> Iterator[Growth]:
     loads, moved = (load.copied > 0).astype(np.int64), load.copied * KV_TOKEN_BYTES
     for direction, bytes_name in (("load", "CPU_to_GPU"), ("store", "GPU_to_CPU")):
-        yield _own(f"kv_offload_{direction}_bytes_total", moved)
-        yield _own(f"kv_offload_{direction}_time_total", moved / 1e10)
-        yield from _histogram(f"vllm:kv_offload_{direction}_size", BYTES, moved, loads)
-        yield _own("kv_offload_total_bytes_total", moved, transfer_type=bytes_name)
-        yield _own("kv_offload_total_time_total", moved / 1e10, transfer_type=bytes_name)
-        yield from _histogram("vllm:kv_offload_size", BYTES, moved, loads, transfer_type=bytes_name)
+        yield _engine_series(f"kv_offload_{direction}_bytes_total", moved)
+        yield _engine_series(f"kv_offload_{direction}_time_total", moved / 1e10)
+        yield from _histogram(f"vllm:kv_offload_{direction}_size", BYTE_BOUNDS, moved, loads)
+        yield _engine_series("kv_offload_total_bytes_total", moved, transfer_type=bytes_name)
+        yield _engine_series("kv_offload_total_time_total", moved / 1e10, transfer_type=bytes_name)
+        yield from _histogram("vllm:kv_offload_size", BYTE_BOUNDS, moved, loads, transfer_type=bytes_name)
     lookups = np.ones_like(loads)
     delay = load.first_us / 1e9
-    yield from _histogram("vllm:kv_offload_lookup_sync_delay_seconds", LOOKUP, delay, lookups)
-    yield from _histogram("vllm:kv_offload_cpu_allocation_size", ALLOCATION, 6 * lookups, loads)
+    yield from _histogram("vllm:kv_offload_lookup_sync_delay_seconds", LOOKUP_BOUNDS, delay, lookups)
+    yield from _histogram("vllm:kv_offload_cpu_allocation_size", ALLOCATION_BOUNDS, 6 * lookups, loads)
 
 
 def _http(load: Columns) -> Iterator[Growth]:
@@ -170,23 +172,23 @@ def _http(load: Columns) -> Iterator[Growth]:
     for name in ("http_request_size_bytes", "http_response_size_bytes"):
         yield Growth(series_key(f"{name}_count", handler), ones)
         yield Growth(series_key(f"{name}_sum", handler), 900 * ones)
-    yield from _bare_histogram("http_request_duration_highr_seconds", HTTP, seconds, ones, {})
+    yield from _bare_histogram("http_request_duration_highr_seconds", HTTP_BOUNDS, seconds, ones, {})
     labels = {**handler, "method": "POST"}
     yield from _bare_histogram("http_request_duration_seconds", (0.1, 0.5, 1.0), seconds, ones, labels)
 
 
-def _own(name: str, amounts: Ints | Floats | None = None, **labels: str) -> Growth:
-    return Growth(series_key(f"vllm:{name}", {**OWN, **labels}), amounts)
+def _engine_series(name: str, amounts: Ints | Floats | None = None, **labels: str) -> Growth:
+    return Growth(series_key(f"vllm:{name}", {**ENGINE_LABELS, **labels}), amounts)
 
 
 def _constant(name: str, labels: dict[str, str]) -> Growth:
-    return Growth(series_key(f"vllm:{name}", {**OWN, **labels}))
+    return Growth(series_key(f"vllm:{name}", {**ENGINE_LABELS, **labels}))
 
 
 def _histogram(
     name: str, bounds: tuple[float, ...], values: Ints | Floats, weights: Ints, **labels: str
 ) -> Iterator[Growth]:
-    return _bare_histogram(name, bounds, values, weights, {**OWN, **labels})
+    return _bare_histogram(name, bounds, values, weights, {**ENGINE_LABELS, **labels})
 
 
 def _bare_histogram(

@@ -27,8 +27,8 @@ def write_soak(run_dir: Path, requests: int, seed: int) -> int:
     columns = [load.write(soak_phase) for soak_phase in whole]
     ends_ns = [int(part.end_ns().max()) for part in columns]
     final_ns = ends_ns[-1] + 3 * NS_PER_S
-    canaries_ns = (START_NS + 21 * NS_PER_S, final_ns - 30 * evidence_files.MS)
-    counted = joined([*columns, *map(evidence_files.canary_columns, canaries_ns)])
+    probes_ns = (START_NS + 21 * NS_PER_S, final_ns - 30 * evidence_files.MS)
+    counted = joined([*columns, *map(evidence_files.probe_columns, probes_ns)])
     scrapes = write_scrapes(
         run_dir / layout.METRICS, counted, START_NS + 22 * NS_PER_S, final_ns + 2 * NS_PER_S
     )
@@ -41,8 +41,8 @@ def write_soak(run_dir: Path, requests: int, seed: int) -> int:
             for line in evidence_files.client(soak_phase, end_ns, rng)
         ),
     )
-    canaries = (evidence_files.canary(number, start_ns) for number, start_ns in enumerate(canaries_ns))
-    evidence_files.write_lines(run_dir / layout.requests_file("canary"), canaries)
+    probes = (evidence_files.probe_record(number, start_ns) for number, start_ns in enumerate(probes_ns))
+    evidence_files.write_lines(run_dir / layout.requests_file("canary"), probes)
     armed = next(index for index, soak_phase in enumerate(whole) if soak_phase.spec.role == "chaos")
     journal = evidence_files.journal(whole[armed], columns[armed], ends_ns[armed])
     evidence_files.write_lines(run_dir / layout.CONTROL / "faults-worker-102.jsonl", journal)

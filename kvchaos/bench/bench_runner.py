@@ -17,7 +17,7 @@ from history.plan import ClientKind, StackName
 from history.reader import History, UnreadableRun, read_history
 from history.verdict import RunVerdict
 from kvchaos.bench.bench_file import Bench, BenchRun, Kind, MeasuredPhase, write_bench
-from kvchaos.bench.bench_scenarios import Base
+from kvchaos.bench.bench_scenarios import BenchScenario
 from kvchaos.bench.phase_figures import phase_figures
 from kvchaos.bench.slo import Slo
 from kvchaos.campaign.campaign import run_one
@@ -41,7 +41,7 @@ class BenchTarget:
     """The scenario to measure and the server to measure it on."""
 
     side: str
-    base: Base
+    base: BenchScenario
     server: ServerEnv | AttachedServer
     stack: StackName = "local"
 
@@ -103,7 +103,7 @@ class BenchRunner:
             self._console.print(line, markup=False, highlight=False, soft_wrap=True)
         return run
 
-    def searched(self, seed: int) -> None:
+    def complete_search(self, seed: int) -> None:
         """Record that the search of this seed is complete."""
         self.bench = msgspec.structs.replace(self.bench, searched=[*self.bench.searched, seed])
         write_bench(self.bench, self.folder)

@@ -23,7 +23,7 @@ Settings = dict[str, Param | list[Param]]
 
 
 @dataclass(frozen=True, slots=True)
-class Base:
+class BenchScenario:
     """The scenario that a measurement is made of."""
 
     scenario: Scenario
@@ -36,7 +36,7 @@ class Base:
         return self.scenario.phases[-1]
 
 
-def base_of(scenario: Scenario, wanted: str | None, client_ms: float = CLIENT_MS) -> Base:
+def bench_scenario(scenario: Scenario, wanted: str | None, client_ms: float = CLIENT_MS) -> BenchScenario:
     """`wanted` names the phase; without it, it is the last one of the role load. Raises UsageError.
 
     `client_ms` bounds the client's delays where the scenario does not.
@@ -54,7 +54,7 @@ def base_of(scenario: Scenario, wanted: str | None, client_ms: float = CLIENT_MS
     phases = scenario.phases[: named[-1] + 1]
     used = {phase.workload for phase in phases}
     changes = {
-        "server": plain(scenario.server),
+        "server": without_diagnostics(scenario.server),
         "phases": phases,
         "workloads": {name: spec for name, spec in scenario.workloads.items() if name in used},
         "limits": scenario.limits.model_copy(update={"client": _strict(scenario.limits.client, client_ms)}),
@@ -64,30 +64,32 @@ def base_of(scenario: Scenario, wanted: str | None, client_ms: float = CLIENT_MS
     }
     name = phases[-1].workload
     chain = workloads.build(scenario.workloads[name], name, seed=0).chain_length
-    return Base(_changed(scenario, changes), chain)
+    return BenchScenario(_changed(scenario, changes), chain)
 
 
-def plain(server: ServerSettings) -> ServerSettings:
+def without_diagnostics(server: ServerSettings) -> ServerSettings:
     """Without what only helps to find bugs: the chaos module, unless it does the loads, and its audit."""
     return server.model_copy(update={"chaos": server.offload and server.sync_loads, "audit": False})
 
 
-def with_settings(base: Base, changes: Settings) -> Base:
+def with_settings(base: BenchScenario, changes: Settings) -> BenchScenario:
     """The same with other settings of the server. Raises UsageError."""
     given: Settings = {**base.scenario.server.model_dump(mode="json"), **changes}
     if given["offload"] is False:
         # There is nothing to load then, whenever.
         given |= {"sync_loads": False, "chaos": False}
     scenario = rechecked({**base.scenario.model_dump(mode="json"), "server": given})
-    return Base(_changed(scenario, {"server": plain(scenario.server)}), base.chain)
+    return BenchScenario(_changed(scenario, {"server": without_diagnostics(scenario.server)}), base.chain)
 
 
-def closed(base: Base) -> Base:
+def closed_loop(base: BenchScenario) -> BenchScenario:
     """The phase in a closed loop, whatever its arrivals were."""
     return _measuring(base, [base.phase.model_copy(update={"arrivals": Closed()})])
 
 
-def at_rates(base: Base, rates: Sequence[float], seconds: float, in_flight: int = IN_FLIGHT) -> Base:
+def at_rates(
+    base: BenchScenario, rates: Sequence[float], seconds: float, in_flight: int = IN_FLIGHT
+) -> BenchScenario:
     """One phase a rate, each of so many seconds of independent arrivals and of requests of its own.
 
     Raises UsageError.
@@ -108,9 +110,9 @@ def at_rates(base: Base, rates: Sequence[float], seconds: float, in_flight: int 
     return _measuring(base, phases)
 
 
-def _measuring(base: Base, phases: Sequence[PhaseSpec]) -> Base:
+def _measuring(base: BenchScenario, phases: Sequence[PhaseSpec]) -> BenchScenario:
     before = base.scenario.phases[:-1]
-    return Base(_changed(base.scenario, {"phases": (*before, *phases)}), base.chain)
+    return BenchScenario(_changed(base.scenario, {"phases": (*before, *phases)}), base.chain)
 
 
 def _changed(scenario: Scenario, changes: dict[str, object]) -> Scenario:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from kvchaos.bench.aggregate import CurvePoint, figure_named, knee, points
 from kvchaos.bench.bench_file import Bench
-from kvchaos.bench.interval import CONFIDENCE, ENOUGH, Interval
+from kvchaos.bench.interval import CONFIDENCE, MIN_REPEATS, Interval
 from kvchaos.bench.phase_figures import FIGURES, Figure
 from kvchaos.bench.ratios import FigurePair, Ratio, pairs, ratios
 from kvchaos.bench.search import brackets, slo_met
@@ -158,9 +158,9 @@ def _compared(bench: Bench) -> Iterator[str]:
 
 
 def _caveats(bench: Bench) -> Iterator[str]:
-    if bench.wanted and len(bench.wanted) < ENOUGH:
+    if bench.wanted and len(bench.wanted) < MIN_REPEATS:
         yield (
-            f"intervals: of fewer than {ENOUGH} repeats they are about the range, "
+            f"intervals: of fewer than {MIN_REPEATS} repeats they are about the range, "
             f"and cover less than {CONFIDENCE:.0%}"
         )
     for run in bench.runs:

@@ -9,7 +9,7 @@ import numpy as np
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
-ENOUGH = 6
+MIN_REPEATS = 6
 """With fewer values the bounds are about the range, and cover the true median less often than CONFIDENCE."""
 
 
@@ -34,6 +34,6 @@ class Interval(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return cls(float(np.median(array)), float(low), float(high), len(array))
 
     @property
-    def sure(self) -> bool:
+    def is_reliable(self) -> bool:
         """Whether there are enough values for the bounds to be what they are called."""
-        return self.count >= ENOUGH
+        return self.count >= MIN_REPEATS

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from kvchaos.bench.aggregate import knee, points
 from kvchaos.bench.bench_file import BenchRun
 from kvchaos.bench.bench_runner import BenchRunner, BenchTarget
-from kvchaos.bench.bench_scenarios import at_rates, closed
+from kvchaos.bench.bench_scenarios import at_rates, closed_loop
 from kvchaos.bench.search import bisect, slo_met
 from kvchaos.errors import UsageError
 
@@ -75,7 +75,7 @@ def search(
         raise UsageError(f"the lowest rate, {low:g}, is not below the highest, {high:g}")
     for seed in seeds:
         if _search_once(runner, target, seed, (low, high), precision, profile):
-            runner.searched(seed)
+            runner.complete_search(seed)
 
 
 def compare(
@@ -135,7 +135,7 @@ def _measure(runner: BenchRunner, target: BenchTarget, seed: int, phases: int) -
 
 def _closed_loop(runner: BenchRunner, target: BenchTarget, seeds: Sequence[int]) -> float:
     """Arrivals/s that a closed loop of the scenario's own concurrency reaches."""
-    run = _measure(runner, replace(target, base=closed(target.base)), max(seeds) + 1, 1)
+    run = _measure(runner, replace(target, base=closed_loop(target.base)), max(seeds) + 1, 1)
     if run.why_not is not None:
         raise NotMeasured(f"the closed loop that tells which rates to try does not count: {run.why_not}")
     rate = run.phases[0].figures.requests_per_s

@@ -28,7 +28,7 @@ class Ratio:
     @property
     def significance(self) -> Significance:
         """What the interval shows of the second side."""
-        if not self.ratio.sure:
+        if not self.ratio.is_reliable:
             return "too few"
         if self.ratio.low <= 1.0 <= self.ratio.high:
             return "undecided"

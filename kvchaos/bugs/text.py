@@ -8,7 +8,7 @@ from packaging.version import Version
 
 from kvchaos.bugs.known_bug import KnownBug, Shows, Tested
 from kvchaos.bugs.release_range import contains
-from kvchaos.report.markdown import between, markdown_table
+from kvchaos.report.markdown import markdown_table, replace_between
 
 MARK = "<!-- known bugs -->"
 HEADINGS = ("bug", "releases", "what happens", "shows in")
@@ -24,7 +24,7 @@ def rows(bugs: Sequence[KnownBug]) -> Iterator[tuple[str, ...]]:
 def into_page(page: str, bugs: Sequence[KnownBug]) -> str:
     """The page with the table of all bugs. Raises ValueError when its mark is missing."""
     cells = ((_linked(bug), *row[1:]) for bug, row in zip(bugs, rows(bugs), strict=True))
-    return between(page, MARK, markdown_table(HEADINGS, cells))
+    return replace_between(page, MARK, markdown_table(HEADINGS, cells))
 
 
 def _linked(bug: KnownBug) -> str:

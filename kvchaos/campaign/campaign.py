@@ -271,13 +271,13 @@ def _carry_out(
         if network is not None:
             plan = plan.model_copy(update={"load_url": network.url})
         write_plan(plan, run_dir)
-        witness = create_monitor(plan, run_dir, prometheus)
+        monitor = create_monitor(plan, run_dir, prometheus)
         Conductor(
             plan,
             run_dir,
             provided.stack,
             display,
-            witness,
+            monitor,
             network,
             RegisteredStarter(record),
             provided.files,

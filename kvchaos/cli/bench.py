@@ -12,7 +12,7 @@ import typer
 from history.plan import ClientKind, StackName
 from kvchaos.bench.bench_file import read_bench, write_bench
 from kvchaos.bench.bench_runner import BenchTarget, LoadOptions, remeasure
-from kvchaos.bench.bench_scenarios import CLIENT_MS, IN_FLIGHT, Base, base_of, with_settings
+from kvchaos.bench.bench_scenarios import CLIENT_MS, IN_FLIGHT, BenchScenario, bench_scenario, with_settings
 from kvchaos.bench.bench_tables import ratio_tables
 from kvchaos.bench.procedures import RateProfile, compare, search, sweep
 from kvchaos.bench.sides import Side, side_of
@@ -78,7 +78,7 @@ def sweep_command(
     runs: RunsOption = None,
 ) -> int:
     """Throughput and latency over rates, and the rate from which on the server does not keep up."""
-    base = base_of(load_scenario(find_scenario(scenario)), phase, client_ms)
+    base = bench_scenario(load_scenario(find_scenario(scenario)), phase, client_ms)
     target = _target(base, stack, url, server)
     slo = Slo(ttft_ms=ttft_ms, tpot_ms=tpot_ms, e2el_ms=e2el_ms)
     wanted, load = _rates(rates), RateProfile(seconds, in_flight)
@@ -123,7 +123,7 @@ def slo_command(
         raise UsageError("give at least one bound: --ttft-ms, --tpot-ms or --e2el-ms")
     if high is not None and low >= high:
         raise UsageError(f"--low {low:g} is not below --high {high:g}")
-    base = base_of(load_scenario(find_scenario(scenario)), phase, client_ms)
+    base = bench_scenario(load_scenario(find_scenario(scenario)), phase, client_ms)
     target, load = _target(base, stack, url, server), RateProfile(seconds, in_flight)
     seeds = _seeds(seed, repeats, [target])
     return conduct(
@@ -160,7 +160,7 @@ def compare_command(
     """Two servers, or one with two settings: the ratio of each figure, and how sure it is."""
     if not a or not b:
         raise UsageError("say what differs, as --a offload=off --b offload=on")
-    base = base_of(load_scenario(find_scenario(scenario)), phase, client_ms)
+    base = bench_scenario(load_scenario(find_scenario(scenario)), phase, client_ms)
     wanted, load = _rates(rates), RateProfile(seconds, in_flight)
     first, second = (_of_side(side_of(side_text), base, stack, server) for side_text in (a, b))
     if first.side == second.side:
@@ -195,11 +195,13 @@ def show_command(folder: Annotated[Path, typer.Argument(help="Folder of a measur
     return show(bench, folder)
 
 
-def _target(base: Base, stack: StackName, url: str | None, server: str | None, side: str = "") -> BenchTarget:
+def _target(
+    base: BenchScenario, stack: StackName, url: str | None, server: str | None, side: str = ""
+) -> BenchTarget:
     return BenchTarget(side, base, server_for(stack, url, server, cache_folder()), stack)
 
 
-def _of_side(side: Side, base: Base, stack: StackName, server: str | None) -> BenchTarget:
+def _of_side(side: Side, base: BenchScenario, stack: StackName, server: str | None) -> BenchTarget:
     if side.url is not None:
         return _target(base, "attach", side.url, None, side.label)
     return _target(with_settings(base, side.settings), stack, None, side.server or server, side.label)

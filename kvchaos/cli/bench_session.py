@@ -20,7 +20,7 @@ from kvchaos.bench.bench_runner import (
     MeasurementInterrupted,
     new_folder,
 )
-from kvchaos.bench.bench_scenarios import Base
+from kvchaos.bench.bench_scenarios import BenchScenario
 from kvchaos.bench.bench_tables import Table, conclusions, missing_seeds, tables
 from kvchaos.bench.slo import Slo
 from kvchaos.campaign.campaign import clean_orphans
@@ -77,7 +77,7 @@ def print_sheets(found: Sequence[Table]) -> None:
 
 
 def bench_of(
-    kind: Kind, base: Base, targets: Sequence[BenchTarget], slo: Slo | None, seeds: Sequence[int]
+    kind: Kind, base: BenchScenario, targets: Sequence[BenchTarget], slo: Slo | None, seeds: Sequence[int]
 ) -> Bench:
     """A measurement before its first run."""
     return Bench(

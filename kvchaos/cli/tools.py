@@ -14,7 +14,7 @@ from kvchaos.errors import UsageError
 from kvchaos.prometheus.program import PROMETHEUS
 from kvchaos.servers.install_progress import InstallProgress, shown
 from kvchaos.tools.browser import CHROMIUM
-from kvchaos.tools.installer import existing_tool, obtain
+from kvchaos.tools.installer import existing_tool, install_tools
 from kvchaos.tools.tool import Tool, in_ci
 
 ALL_TOOLS = (PROMETHEUS, CHROMIUM)
@@ -42,7 +42,7 @@ def install(
     lacking = [tool for tool, outcome in outcomes.items() if outcome is None]
     if lacking:
         with _steps_shown() as progress:
-            outcomes |= {outcome.tool: outcome for outcome in obtain(lacking, os.environ, progress)}
+            outcomes |= {outcome.tool: outcome for outcome in install_tools(lacking, os.environ, progress)}
     found = [outcome for outcome in outcomes.values() if outcome is not None]
     for outcome in found:
         typer.echo(outcome.line(), err=outcome.path is None)

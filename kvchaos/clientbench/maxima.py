@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from kvchaos.clientbench.step_figures import StepFigures
 
-FULL = 0.9
+SATURATED = 0.9
 """From this share of a processor on, a process counts as saturated."""
 
 
@@ -25,8 +25,8 @@ def summarize(steps: Sequence[StepFigures]) -> list[str]:
 
 
 def _limit(step: StepFigures) -> str:
-    if step.server_cpu >= FULL:
+    if step.server_cpu >= SATURATED:
         return "the mock server was the limit, the client may be able to take more"
-    if step.client_cpu >= FULL:
+    if step.client_cpu >= SATURATED:
         return "the client was the limit"
     return "neither client nor mock server had all of a processor: busy machine, or too few at once"

@@ -42,7 +42,7 @@ READY_S, END_S, POLL_S = 60.0, 60.0, 0.05
 PROMPT_TOKENS = 128
 LONG, SHORT = 128, 1
 """Tokens of an answer: for the most tokens a second, and for the most requests."""
-ENDLESS = 1_000_000
+UNBOUNDED_REQUESTS = 1_000_000
 SCHEDULE = Settings(ttft=Fixed(ms=10.0), itl=Fixed(ms=10.0))
 RecordT = TypeVar("RecordT", bound=Record)
 
@@ -80,7 +80,7 @@ def measure(
                 raise ClientBenchFailed("; ".join(load.failures()) or f"no load worker within {READY_S:g} s")
             bench = _StepRunner(folder, server, load, options.seconds)
             measured = [bench.run(step, report_progress) for step in _closed_steps(options.concurrency)]
-            return [*measured, bench.run(_half(measured), report_progress)]
+            return [*measured, bench.run(_half_rate_step(measured), report_progress)]
         finally:
             load.close()
 
@@ -91,7 +91,7 @@ def _closed_steps(concurrency: Sequence[int]) -> Iterator[LoadStep]:
             yield LoadStep(name, users, tokens)
 
 
-def _half(measured: Sequence[StepFigures]) -> LoadStep:
+def _half_rate_step(measured: Sequence[StepFigures]) -> LoadStep:
     best = max((one for one in measured if one.answer_tokens == LONG), key=lambda one: one.requests_per_s)
     rate = best.requests_per_s / 2
     if not rate:
@@ -162,7 +162,7 @@ def phase_for(step: LoadStep, name: str, seconds: float) -> PhaseSpec:
         role="load",
         workload="long" if step.answer_tokens == LONG else "short",
         # More than can be due in the time, however the arrivals fall: each step is stopped.
-        requests=ENDLESS if step.rate is None else 10 + round(4 * step.rate * seconds),
+        requests=UNBOUNDED_REQUESTS if step.rate is None else 10 + round(4 * step.rate * seconds),
         concurrency=step.concurrency,
         arrivals=Closed() if step.rate is None else Poisson(kind="poisson", rate=step.rate),
     )

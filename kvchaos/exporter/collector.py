@@ -67,10 +67,10 @@ def _run(state: LiveRunState) -> Iterable[Metric]:
     for kind, count in state.events.items():
         events.add_metric([kind], count)
     yield events
-    canaries = CounterMetricFamily("kvchaos_canaries", "The conductor's own requests.", labels=["outcome"])
+    probes = CounterMetricFamily("kvchaos_canaries", "The conductor's own requests.", labels=["outcome"])
     for outcome in ("ok", "failed"):
-        canaries.add_metric([outcome], state.canaries[outcome])
-    yield canaries
+        probes.add_metric([outcome], state.probes[outcome])
+    yield probes
 
 
 def _faults(state: LiveRunState) -> Iterable[Metric]:

@@ -54,7 +54,7 @@ class LiveRunState:
         self.armed: set[str] = set()
         """Ids of the armed faults."""
         self.events = Counter(dict.fromkeys(INCIDENT_KINDS, 0))
-        self.canaries: Counter[str] = Counter()
+        self.probes: Counter[str] = Counter()
         """By outcome: ok or failed."""
         self.clients: dict[int, WorkerState] = defaultdict(WorkerState)
         self._firings = firings
@@ -75,7 +75,7 @@ class LiveRunState:
                 case Healed(faults=faults):
                     self.armed -= set(faults)
                 case Canary(ok=ok):
-                    self.canaries["ok" if ok else "failed"] += 1
+                    self.probes["ok" if ok else "failed"] += 1
 
     def report(self, worker: int, report: Report) -> None:
         """Record a report of a load worker."""

@@ -12,7 +12,7 @@ from chaos.inside.fault_kind import Effect, EffectScope, FaultKind, Parameter
 from chaos.inside.faults import KINDS
 from chaos.outside.faults import KINDS as OUTSIDE_KINDS
 from chaos.outside.outside_kind import OutsideKind
-from kvchaos.report.markdown import between, markdown_table
+from kvchaos.report.markdown import markdown_table, replace_between
 
 KINDS_MARK = "<!-- kinds -->"
 PARAMETERS_MARK = "<!-- parameters -->"
@@ -68,12 +68,14 @@ def insert_tables(page: str) -> str:
     """
     if OUTSIDE_KINDS_MARK in page:
         rows = map(_row, map(_outside_cells, OUTSIDE_KINDS.values()))
-        page = between(page, OUTSIDE_KINDS_MARK, markdown_table(OUTSIDE_HEADINGS, rows))
+        page = replace_between(page, OUTSIDE_KINDS_MARK, markdown_table(OUTSIDE_HEADINGS, rows))
         table = markdown_table(PARAMETER_HEADINGS, _parameter_rows(OUTSIDE_KINDS.values()))
-        return between(page, OUTSIDE_PARAMETERS_MARK, table)
+        return replace_between(page, OUTSIDE_PARAMETERS_MARK, table)
     rows = map(_row, map(_kind_cells, KINDS.values()))
-    page = between(page, KINDS_MARK, markdown_table(KIND_HEADINGS, rows))
-    return between(page, PARAMETERS_MARK, markdown_table(PARAMETER_HEADINGS, _parameter_rows(KINDS.values())))
+    page = replace_between(page, KINDS_MARK, markdown_table(KIND_HEADINGS, rows))
+    return replace_between(
+        page, PARAMETERS_MARK, markdown_table(PARAMETER_HEADINGS, _parameter_rows(KINDS.values()))
+    )
 
 
 def _table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:

@@ -16,7 +16,7 @@ def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> st
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def between(page: str, mark: str, content: str) -> str:
+def replace_between(page: str, mark: str, content: str) -> str:
     """The page with new content between a mark and the next END_MARK. Raises ValueError without them."""
     before, found, rest = page.partition(f"{mark}\n")
     _, end, after = rest.partition(f"{END_MARK}\n")

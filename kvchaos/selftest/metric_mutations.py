@@ -9,15 +9,15 @@ from enum import Enum
 from kvchaos.selftest.exposition import ValueChange, alter_samples, drop_metric
 from kvchaos.selftest.mutation import Mutation, ProxiedRequest, ProxiedResponse, TrafficState
 
-CANARIES = 4
-"""Of a run: when the server is ready, after each of the two phases, and at the end."""
+PROBES = 4
+"""Probes of a run: when the server is ready, after each of the two phases, and at the end."""
 
 
 class MutationTiming(Enum):
-    FIRST = "in the first scrape once the server has answered"
-    ONCE = "in one scrape, while load is on its way"
-    ON = "from the middle of the load on"
-    END = "once all is over"
+    FIRST_SCRAPE = "in the first scrape after the first answer of the server"
+    ONE_SCRAPE = "in one scrape, while load is in flight"
+    FROM_MID_LOAD = "from the middle of the load on"
+    AFTER_LOAD = "after the last answer"
 
 
 @dataclass(slots=True)
@@ -27,25 +27,25 @@ class SampleMutation(Mutation):
     metric: str
     change: ValueChange
     labels: Mapping[str, str] = field(default_factory=dict)
-    when: MutationTiming = MutationTiming.ON
+    when: MutationTiming = MutationTiming.FROM_MID_LOAD
     _done: bool = False
 
     def scrape(self, text: str, traffic: TrafficState) -> str:
         if self._done or not self._is_due(traffic):
             return text
-        self._done = self.when in (MutationTiming.FIRST, MutationTiming.ONCE)
+        self._done = self.when in (MutationTiming.FIRST_SCRAPE, MutationTiming.ONE_SCRAPE)
         return alter_samples(text, self.metric, self.labels, self.change)
 
     def _is_due(self, traffic: TrafficState) -> bool:
         match self.when:
-            case MutationTiming.FIRST:
+            case MutationTiming.FIRST_SCRAPE:
                 return traffic.probes_ended > 0
-            case MutationTiming.ONCE:
+            case MutationTiming.ONE_SCRAPE:
                 return traffic.load_under_way
-            case MutationTiming.ON:
+            case MutationTiming.FROM_MID_LOAD:
                 return traffic.load_has_started
-            case MutationTiming.END:
-                return traffic.probes_ended >= CANARIES
+            case MutationTiming.AFTER_LOAD:
+                return traffic.probes_ended >= PROBES
 
 
 @dataclass(slots=True)

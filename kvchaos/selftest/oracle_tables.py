@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from kvchaos.report.markdown import between, markdown_table
+from kvchaos.report.markdown import markdown_table, replace_between
 from kvchaos.selftest.alterations import ALTERATIONS
 from kvchaos.selftest.mutants.mutant import Mutant
 from kvchaos.selftest.mutants.sessions import sessions
@@ -28,7 +28,7 @@ def insert_tables(page: str) -> str:
         (RULES_MARK, RULES_HEADINGS, _rules()),
         (FAMILIES_MARK, FAMILIES_HEADINGS, _families()),
     ):
-        page = between(page, mark, markdown_table(headings, rows))
+        page = replace_between(page, mark, markdown_table(headings, rows))
     return page
 
 
@@ -49,7 +49,7 @@ def mutants_by_oracle() -> dict[str, list[Mutant]]:
     return found
 
 
-def proofs() -> dict[str, list[str]]:
+def kills_by_rule() -> dict[str, list[str]]:
     """By the id of each rule what breaks it: mutants of live traffic, alterations of a history."""
     found: dict[str, list[str]] = {rule.id: [] for rule in all_rules()}
     for session in sessions():
@@ -63,7 +63,7 @@ def proofs() -> dict[str, list[str]]:
 
 
 def _rules() -> Iterator[Sequence[str]]:
-    evidence = proofs()
+    evidence = kills_by_rule()
     for rule in all_rules():
         broken_by = "<br>".join(evidence[rule.id]) or UNPROVEN
         yield f"`{rule.id}`", rule.law, rule.source, ", ".join(rule.reads), rule.inconclusive, broken_by

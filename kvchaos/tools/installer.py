@@ -52,7 +52,7 @@ def existing_tool(tool: Tool, environ: Mapping[str, str]) -> InstallResult | Non
     return InstallResult(tool, tool_in_cache(environ, tool), record.summary())
 
 
-def obtain(
+def install_tools(
     tools: Sequence[Tool],
     environ: Mapping[str, str],
     progress: InstallProgress,
@@ -74,7 +74,7 @@ def obtain(
                 tried = sources(drafts)
                 runner = Runner(progress, drafts, folder / LOG, lock)
                 return [
-                    existing_tool(tool, environ) or _obtain(tool, environ, tried, runner) for tool in tools
+                    existing_tool(tool, environ) or _install(tool, environ, tried, runner) for tool in tools
                 ]
             finally:
                 shutil.rmtree(drafts, ignore_errors=True)
@@ -82,13 +82,13 @@ def obtain(
         raise UsageError(f"{folder}: cannot be written: {error.strerror}") from error
 
 
-def _obtain(
+def _install(
     tool: Tool, environ: Mapping[str, str], sources: Mapping[str, Source], runner: Runner
 ) -> InstallResult:
     reasons = []
     for name, source in sources.items():
         try:
-            _obtain_from(source, tool, _folder(tool, environ), runner)
+            _install_from(source, tool, _folder(tool, environ), runner)
         except NotOffered:
             continue
         except (SourceUnavailable, CommandFailed, OSError) as error:
@@ -99,7 +99,7 @@ def _obtain(
     return InstallResult(tool, None, f"{'; '.join(reasons)} (see {runner.log})")
 
 
-def _obtain_from(source: Source, tool: Tool, folder: Path, runner: Runner) -> None:
+def _install_from(source: Source, tool: Tool, folder: Path, runner: Runner) -> None:
     """Make the folder in a draft, and rename it once the program starts."""
     draft = runner.folder / tool.name
     draft.mkdir()

@@ -24,7 +24,7 @@ from kvchaos.bench.bench_runner import (
     measure_stored_run,
     remeasure,
 )
-from kvchaos.bench.bench_scenarios import Base, base_of
+from kvchaos.bench.bench_scenarios import BenchScenario, bench_scenario
 from kvchaos.bench.bench_tables import conclusions, missing_seeds, tables
 from kvchaos.bench.procedures import NotMeasured, RateProfile, compare, search, sweep
 from kvchaos.bench.slice_pairs import slice_pairs
@@ -143,11 +143,11 @@ def campaign(monkeypatch: pytest.MonkeyPatch) -> Pretended:
 
 
 @pytest.fixture
-def base(tmp_path: Path) -> Base:
-    return base_of(load_scenario(write_scenario(tmp_path / "small.yaml", scenario())), "load")
+def base(tmp_path: Path) -> BenchScenario:
+    return bench_scenario(load_scenario(write_scenario(tmp_path / "small.yaml", scenario())), "load")
 
 
-def target(base: Base, folder: Path, side: str = "") -> BenchTarget:
+def target(base: BenchScenario, folder: Path, side: str = "") -> BenchTarget:
     server = register_fake(folder / f"cache-{side}", name=side or SERVER)
     return BenchTarget(side, base, server)
 
@@ -160,7 +160,7 @@ def bencher(folder: Path, kind: Kind, *sides: str, slo: Slo | None = None) -> Be
 
 
 def test_sides_take_turns_so_that_a_drift_favours_none(
-    tmp_path: Path, base: Base, campaign: Pretended
+    tmp_path: Path, base: BenchScenario, campaign: Pretended
 ) -> None:
     made = bencher(tmp_path, "compare", "off", "on")
     compare(made, (target(base, tmp_path, "off"), target(base, tmp_path, "on")), range(4))
@@ -170,7 +170,7 @@ def test_sides_take_turns_so_that_a_drift_favours_none(
 
 
 def test_a_run_that_is_unknown_is_made_once_more_and_both_are_kept(
-    tmp_path: Path, base: Base, campaign: Pretended
+    tmp_path: Path, base: BenchScenario, campaign: Pretended
 ) -> None:
     campaign.damages = [slow_client]
     made = bencher(tmp_path, "sweep")
@@ -182,7 +182,7 @@ def test_a_run_that_is_unknown_is_made_once_more_and_both_are_kept(
 
 
 def test_a_side_whose_runs_never_count_is_told_as_missing(
-    tmp_path: Path, base: Base, campaign: Pretended
+    tmp_path: Path, base: BenchScenario, campaign: Pretended
 ) -> None:
     campaign.damages = [slow_client, slow_client]
     made = bencher(tmp_path, "sweep")
@@ -191,7 +191,7 @@ def test_a_side_whose_runs_never_count_is_told_as_missing(
     assert conclusions(made.bench)[-1].endswith("seed 1")
 
 
-def test_a_violation_is_not_tried_away(tmp_path: Path, base: Base, campaign: Pretended) -> None:
+def test_a_violation_is_not_tried_away(tmp_path: Path, base: BenchScenario, campaign: Pretended) -> None:
     campaign.damages = [damaged_rate]
     made = bencher(tmp_path, "sweep")
     sweep(made, target(base, tmp_path), [1], [2.0], RateProfile(5.0, 50))
@@ -204,7 +204,7 @@ def damaged_rate(run: Run) -> None:
 
 
 def test_a_server_that_was_there_before_is_never_asked_the_same_twice(
-    tmp_path: Path, base: Base, campaign: Pretended
+    tmp_path: Path, base: BenchScenario, campaign: Pretended
 ) -> None:
     there = AttachedServer(
         name="127.0.0.1:8000",
@@ -223,7 +223,7 @@ def test_a_server_that_was_there_before_is_never_asked_the_same_twice(
 
 
 def test_rates_that_were_not_given_lie_around_what_a_closed_loop_reaches(
-    tmp_path: Path, base: Base, campaign: Pretended
+    tmp_path: Path, base: BenchScenario, campaign: Pretended
 ) -> None:
     made = bencher(tmp_path, "sweep")
     sweep(made, target(base, tmp_path), [1, 2], [], RateProfile(5.0, 50))
@@ -247,7 +247,7 @@ def keeps_up_to(capacity: float) -> Callable[[Sequence[CurvePoint]], float | Non
 @pytest.mark.parametrize(("capacity", "runs"), [(15.0, 2), (80.0, 3), (1000.0, 4)])
 def test_a_sweep_goes_on_to_higher_rates_until_throughput_grows_no_more(
     tmp_path: Path,
-    base: Base,
+    base: BenchScenario,
     campaign: Pretended,
     monkeypatch: pytest.MonkeyPatch,
     capacity: float,
@@ -266,14 +266,16 @@ def test_a_sweep_goes_on_to_higher_rates_until_throughput_grows_no_more(
 
 
 def test_without_a_closed_loop_that_counts_there_are_no_rates(
-    tmp_path: Path, base: Base, campaign: Pretended
+    tmp_path: Path, base: BenchScenario, campaign: Pretended
 ) -> None:
     campaign.damages = [slow_client, slow_client]
     with pytest.raises(NotMeasured, match="golden"):
         sweep(bencher(tmp_path, "sweep"), target(base, tmp_path), [1], [], RateProfile(5.0, 50))
 
 
-def test_a_search_goes_by_the_share_of_good_requests(tmp_path: Path, base: Base, campaign: Pretended) -> None:
+def test_a_search_goes_by_the_share_of_good_requests(
+    tmp_path: Path, base: BenchScenario, campaign: Pretended
+) -> None:
     campaign.damages = [make_slow, lambda run: None, make_slow]
     made = bencher(tmp_path, "slo", slo=Slo(ttft_ms=100.0, share=0.99))
     search(made, target(base, tmp_path), [1], (0.0, 8.0), 0.4, RateProfile(5.0, 50))
@@ -288,7 +290,7 @@ def make_slow(run: Run) -> None:
 
 
 def test_an_interrupt_ends_the_measurement_and_what_there_is_stays(
-    tmp_path: Path, base: Base, campaign: Pretended
+    tmp_path: Path, base: BenchScenario, campaign: Pretended
 ) -> None:
     campaign.interrupt_at = 1
     made = bencher(tmp_path, "sweep")
@@ -298,14 +300,16 @@ def test_an_interrupt_ends_the_measurement_and_what_there_is_stays(
 
 
 def test_all_figures_can_be_made_again_from_the_runs_alone(
-    tmp_path: Path, base: Base, campaign: Pretended
+    tmp_path: Path, base: BenchScenario, campaign: Pretended
 ) -> None:
     made = bencher(tmp_path, "sweep", slo=Slo(e2el_ms=200.0))
     sweep(made, target(base, tmp_path), [1, 2], [2.0, 4.0], RateProfile(5.0, 50))
     assert remeasure(read_bench(made.folder), made.folder) == made.bench
 
 
-def test_the_page_tells_all_and_lets_nothing_in(tmp_path: Path, base: Base, campaign: Pretended) -> None:
+def test_the_page_tells_all_and_lets_nothing_in(
+    tmp_path: Path, base: BenchScenario, campaign: Pretended
+) -> None:
     made = bencher(tmp_path, "sweep")
     sweep(made, target(base, tmp_path), [1, 2], [2.0, 4.0], RateProfile(5.0, 50))
     page = page_html(msgspec.structs.replace(made.bench, scenario="<script>"))

@@ -40,8 +40,8 @@ def test_an_interval_holds_the_true_median_about_as_often_as_it_says() -> None:
 
 
 def test_few_values_are_not_called_sure() -> None:
-    assert not Interval.of([1.0] * 5).sure
-    assert Interval.of([1.0] * 6).sure
+    assert not Interval.of([1.0] * 5).is_reliable
+    assert Interval.of([1.0] * 6).is_reliable
     with pytest.raises(ValueError, match="measured"):
         Interval.of([])
 

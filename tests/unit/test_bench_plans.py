@@ -9,7 +9,7 @@ import pytest
 
 from history.arrivals import Closed, Poisson
 from history.plan import Scenario
-from kvchaos.bench.bench_scenarios import CLIENT_MS, at_rates, base_of, closed, with_settings
+from kvchaos.bench.bench_scenarios import CLIENT_MS, at_rates, bench_scenario, closed_loop, with_settings
 from kvchaos.bench.sides import side_of
 from kvchaos.errors import UsageError
 from kvchaos.planning.scenario_file import find_scenario, load_scenario
@@ -36,30 +36,30 @@ def with_chat(folder: Path, **phase: Any) -> Scenario:
 
 
 def test_the_last_load_phase_is_measured_and_what_goes_before_stays(small: Scenario) -> None:
-    base = base_of(small, None)
+    base = bench_scenario(small, None)
     assert base.phase.name == "fresh"
     assert base.scenario.phases == small.phases
 
 
 def test_a_named_phase_is_measured_and_what_comes_behind_is_left_out(small: Scenario) -> None:
-    base = base_of(small, "load")
+    base = bench_scenario(small, "load")
     assert [phase.name for phase in base.scenario.phases] == ["golden", "load"]
     assert set(base.scenario.workloads) == {"shared"}
 
 
 def test_a_scenario_with_faults_is_refused() -> None:
     with pytest.raises(UsageError, match="evict-storm"):
-        base_of(load_scenario(find_scenario("evict-storm")), None)
+        bench_scenario(load_scenario(find_scenario("evict-storm")), None)
 
 
 def test_nothing_that_only_finds_bugs_is_measured_along() -> None:
-    base = base_of(load_scenario(find_scenario("baseline-offload")), None)
+    base = bench_scenario(load_scenario(find_scenario("baseline-offload")), None)
     server = base.scenario.server
     assert (server.offload, server.chaos, server.audit) == (True, False, False)
 
 
 def test_the_client_is_bound_where_the_scenario_leaves_it_open(small: Scenario) -> None:
-    client = base_of(small, None).scenario.limits.client
+    client = bench_scenario(small, None).scenario.limits.client
     assert (client.lag_ms, client.late_ms, client.late_median_ms) == (CLIENT_MS, CLIENT_MS, CLIENT_MS)
 
 
@@ -67,12 +67,12 @@ def test_a_bound_of_the_scenario_stays(tmp_path: Path) -> None:
     content = scenario()
     content["limits"]["client"] = {"late_ms": 400.0}
     given = load_scenario(write_scenario(tmp_path / "small.yaml", content))
-    client = base_of(given, None).scenario.limits.client
+    client = bench_scenario(given, None).scenario.limits.client
     assert (client.lag_ms, client.late_ms) == (CLIENT_MS, 400.0)
 
 
 def test_each_rate_is_a_phase_of_so_many_seconds_and_of_requests_of_its_own(small: Scenario) -> None:
-    rated = at_rates(base_of(small, "load"), [0.5, 2.0], seconds=9)
+    rated = at_rates(bench_scenario(small, "load"), [0.5, 2.0], seconds=9)
     _, slow, fast = rated.scenario.phases
     assert (slow.requests, slow.first) == (5, 4)
     assert (fast.requests, fast.first) == (18, 9)
@@ -81,20 +81,20 @@ def test_each_rate_is_a_phase_of_so_many_seconds_and_of_requests_of_its_own(smal
 
 
 def test_a_rate_counts_conversations(tmp_path: Path) -> None:
-    rated = at_rates(base_of(with_chat(tmp_path), None), [2.0], seconds=5)
+    rated = at_rates(bench_scenario(with_chat(tmp_path), None), [2.0], seconds=5)
     assert rated.chain == 3
     assert rated.phase.requests == 30
 
 
 def test_a_closed_loop_is_the_phase_without_its_schedule(tmp_path: Path) -> None:
     given = with_chat(tmp_path, arrivals={"kind": "poisson", "rate": 3.0})
-    base = closed(base_of(given, None))
+    base = closed_loop(bench_scenario(given, None))
     assert base.phase.arrivals == Closed()
     assert base.phase.requests == 6
 
 
 def test_only_what_was_asked_to_differ_does() -> None:
-    base = base_of(load_scenario(find_scenario("baseline-offload")), None)
+    base = bench_scenario(load_scenario(find_scenario("baseline-offload")), None)
     other = with_settings(base, {"gpu_blocks": 80})
     assert other.scenario.server.gpu_blocks == 80
     same = {**other.scenario.server.model_dump(), "gpu_blocks": 40}
@@ -102,7 +102,7 @@ def test_only_what_was_asked_to_differ_does() -> None:
 
 
 def test_without_offload_nothing_of_it_is_left_on() -> None:
-    base = base_of(
+    base = bench_scenario(
         load_scenario(find_scenario("sharers-of-a-failed-prefix")).model_copy(update={"faults": ()}), "golden"
     )
     assert base.scenario.server.sync_loads
@@ -137,6 +137,6 @@ def test_a_side_is_read_as_a_scenario_file_would_be() -> None:
 
 def test_what_a_scenario_requires_of_its_phases_does_not_stop_a_measurement() -> None:
     """Rates have phases of their own, and without offloading there are no hits to require."""
-    base = base_of(load_scenario(find_scenario("baseline-offload")), "load")
+    base = bench_scenario(load_scenario(find_scenario("baseline-offload")), "load")
     assert at_rates(base, [2.0], seconds=5).scenario.requires == ()
     assert with_settings(base, {"offload": False}).scenario.requires == ()

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.trace_replay import MARK, PAGE, TraceReplay, main, report
 from history.percentile import Quantiles
-from kvchaos.report.markdown import between
+from kvchaos.report.markdown import replace_between
 
 GOOD = TraceReplay(
     lines=1_000_000,
@@ -36,7 +36,7 @@ def test_a_replay_that_lags_behind_the_trace_is_told() -> None:
 
 
 def test_the_figures_have_their_place_in_the_page() -> None:
-    assert report(GOOD) in between(PAGE.read_text(encoding="utf-8"), MARK, report(GOOD))
+    assert report(GOOD) in replace_between(PAGE.read_text(encoding="utf-8"), MARK, report(GOOD))
 
 
 def test_a_replay_too_short_is_one_line_and_exit_code_3(capsys: pytest.CaptureFixture[str]) -> None:

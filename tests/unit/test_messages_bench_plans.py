@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from history.plan import Scenario
-from kvchaos.bench.bench_scenarios import at_rates, base_of, with_settings
+from kvchaos.bench.bench_scenarios import at_rates, bench_scenario, with_settings
 from kvchaos.bench.sides import side_of
 from kvchaos.errors import UsageError
 from kvchaos.planning.scenario_file import load_scenario
@@ -21,7 +21,7 @@ def small(tmp_path: Path) -> Scenario:
 
 def test_a_phase_that_is_not_there_is_answered_with_those_that_are(small: Scenario) -> None:
     with pytest.raises(UsageError, match="no phase noon; there are golden, load, fresh"):
-        base_of(small, "noon")
+        bench_scenario(small, "noon")
 
 
 def test_a_trace_that_is_too_short_for_the_rates_is_told(tmp_path: Path) -> None:
@@ -30,7 +30,7 @@ def test_a_trace_that_is_too_short_for_the_rates_is_told(tmp_path: Path) -> None
     content["workloads"]["fresh"] = {"kind": "trace", "params": params}
     given = load_scenario(write_scenario(tmp_path / "small.yaml", content))
     with pytest.raises(UsageError, match=r"small: phases\.rate-1: fresh ends after 200 requests"):
-        at_rates(base_of(given, None), [50.0], seconds=5)
+        at_rates(bench_scenario(given, None), [50.0], seconds=5)
 
 
 @pytest.mark.parametrize(
@@ -44,4 +44,4 @@ def test_a_setting_that_cannot_be_is_told_before_anything_starts(
     small: Scenario, word: str, problem: str
 ) -> None:
     with pytest.raises(UsageError, match=problem):
-        with_settings(base_of(small, None), side_of([word]).settings)
+        with_settings(bench_scenario(small, None), side_of([word]).settings)

@@ -73,14 +73,14 @@ class TestSamples:
             drop_metric(TEXT, "b")
 
     def test_a_mutant_that_strikes_once_leaves_the_next_scrape_alone(self, tmp_path: Path) -> None:
-        mutation = SampleMutation("ab", lambda value: value / 2, when=MutationTiming.ONCE)
+        mutation = SampleMutation("ab", lambda value: value / 2, when=MutationTiming.ONE_SCRAPE)
         mid_load = TrafficState(tmp_path, port=1, load_in_flight=1, load_ended=STARTS_AFTER)
         assert mutation.scrape(TEXT, mid_load) != TEXT
         assert mutation.scrape(TEXT, mid_load) == TEXT
 
     def test_no_scrape_is_altered_once_while_nothing_is_on_its_way(self, tmp_path: Path) -> None:
         """A phase begins and ends at such a scrape: the ledgers are read there."""
-        mutation = SampleMutation("ab", lambda value: value / 2, when=MutationTiming.ONCE)
+        mutation = SampleMutation("ab", lambda value: value / 2, when=MutationTiming.ONE_SCRAPE)
         assert mutation.scrape(TEXT, TrafficState(tmp_path, port=1, load_ended=STARTS_AFTER)) == TEXT
 
 

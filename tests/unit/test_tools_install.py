@@ -13,7 +13,7 @@ from kvchaos.cli.app import run
 from kvchaos.paths import tools_folder
 from kvchaos.servers.commands import CommandFailed, Runner
 from kvchaos.tools import installer
-from kvchaos.tools.installer import DRAFTS, existing_tool, obtain
+from kvchaos.tools.installer import DRAFTS, existing_tool, install_tools
 from kvchaos.tools.sources import Source, run_limited, try_out
 from kvchaos.tools.tool import Tool, find_tool
 from kvchaos.tools.tool_record import PackageRecord, ToolRecord, read_record
@@ -65,7 +65,7 @@ def folder(environ: dict[str, str]) -> Path:
 
 
 def obtained(environ: dict[str, str], **sources: Source) -> installer.InstallResult:
-    (outcome,) = obtain([TOOL], environ, Told(), lambda _: sources)
+    (outcome,) = install_tools([TOOL], environ, Told(), lambda _: sources)
     return outcome
 
 

@@ -14,9 +14,9 @@ from kvchaos.report.html.timeline_marks import TimelineMark, event_marks, findin
 from oracles.faults import armings_of
 from oracles.views.timeline import end_ns
 
-LAST = (ServerStop.kind, EvidenceCounted.kind)
+TEARDOWN_EVENTS = (ServerStop.kind, EvidenceCounted.kind)
 """Events that are written after the end of the run."""
-STYLES = 7
+KIND_STYLES = 7
 """Colours and patterns that the page has for kinds of faults."""
 
 
@@ -88,7 +88,7 @@ def run_axis(history: History) -> TimeAxis:
     """From the moment the server was ready to the last thing that happened before it was stopped."""
     ready = history.events_of(ServerReady)
     start = (ready[0] if ready else history.events[0]).t_ns
-    ends = [event.t_ns for event in history.events if event.kind not in LAST]
+    ends = [event.t_ns for event in history.events if event.kind not in TEARDOWN_EVENTS]
     last_request = max(map(end_ns, history.requests), default=start)
     return TimeAxis(start, max(*ends, last_request, start + 1), zero_ns=start)
 
@@ -111,7 +111,7 @@ def _axis_span(axis: TimeAxis, start_ns: int, end_ns: int) -> AxisSpan:
 def _faults(history: History, axis: TimeAxis) -> Iterator[FaultBand]:
     kinds: dict[str, int] = {}
     for index, fault in enumerate(history.plan.scenario.faults):
-        style = kinds.setdefault(fault.kind, len(kinds) % STYLES + 1)
+        style = kinds.setdefault(fault.kind, len(kinds) % KIND_STYLES + 1)
         fired = {
             round(axis.share(record.t_ns), 1)
             for record in history.faults

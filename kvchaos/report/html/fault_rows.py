@@ -16,7 +16,7 @@ from kvchaos.report.html.backdrop import Backdrop, FaultBand
 from oracles.effects.checks import missing_effect
 from oracles.faults import armings_of, is_real
 
-MOST_FIRINGS = 20
+MAX_FIRINGS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +72,8 @@ def _row(
             _healed(history, fault),
             *map(_declared, effects),
         ],
-        firings=[_firing(record, axis) for record in fired[:MOST_FIRINGS]],
-        more=max(len(fired) - MOST_FIRINGS, 0),
+        firings=[_firing(record, axis) for record in fired[:MAX_FIRINGS]],
+        more=max(len(fired) - MAX_FIRINGS, 0),
     )
 
 

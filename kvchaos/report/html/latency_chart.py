@@ -17,7 +17,7 @@ from kvchaos.report.html.number_format import milliseconds
 NS_PER_US = 1_000
 US_PER_MS = 1e3
 BUCKETS = 240
-BROKEN_AFTER = 12
+MAX_EMPTY_BUCKETS = 12
 """So many buckets without a value break the line through the medians."""
 TimedLatency = tuple[int, float]
 """(wall clock ns, ms)."""
@@ -101,7 +101,7 @@ def latency_chart(
 
 def _middles(found: list[LatencyRange], axis: TimeAxis, scale: Scale) -> str:
     """Broken where nothing was measured for longer."""
-    longest = (axis.end_ns - axis.start_ns) * BROKEN_AFTER / BUCKETS
+    longest = (axis.end_ns - axis.start_ns) * MAX_EMPTY_BUCKETS / BUCKETS
     parts: list[str] = []
     before_ns: int | None = None
     for one in found:

@@ -26,7 +26,7 @@ from oracles.offload import PREEMPTIONS, loaded_bytes
 from oracles.views.timeline import NS_PER_S, final_total
 
 FILES = (
-    (layout.VERDICT, "the verdict with every witness, for machines"),
+    (layout.VERDICT, "the verdict with every finding, for machines"),
     (layout.SUMMARY, "the same for the page of a CI job"),
     (layout.JUNIT, "the same as test cases"),
     (layout.PLAN, "the resolved plan: all that was run"),

@@ -16,7 +16,7 @@ from kvchaos.report.html.latency_chart import latency_chart, max_itl, ttft
 from kvchaos.report.html.number_format import byte_rate, number, percent
 from oracles.views.timeline import NS_PER_S, end_ns
 
-TOP = 4.0
+FAILED_MARKER_TOP = 4.0
 """Height of the crosses of failed requests in a latency chart."""
 
 
@@ -174,6 +174,6 @@ def _failed_markers(records: Sequence[RequestRecord], axis: TimeAxis) -> list[Ch
         round(axis.share(end_ns(record)), 1) for record in records if record.outcome in ("error", "unknown")
     )
     return [
-        ChartMarker(at, TOP, f"{count} failed" if count > 1 else "failed")
+        ChartMarker(at, FAILED_MARKER_TOP, f"{count} failed" if count > 1 else "failed")
         for at, count in sorted(positions.items())
     ]

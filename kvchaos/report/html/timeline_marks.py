@@ -10,7 +10,7 @@ from history.timed import Timed, shown
 from kvchaos.report.html.axis import TimeAxis
 from kvchaos.report.html.oracle_rows import NumberedFinding
 
-APART = 1.5
+MIN_MARK_DISTANCE = 1.5
 """Marks nearer to each other, per cent of the width, are drawn as one."""
 CHAR, SPACE = 2.2, 3.0
 """Width of a letter and of the space around a label, per cent of the width of a phone."""
@@ -46,7 +46,7 @@ def finding_marks(findings: Sequence[NumberedFinding], axis: TimeAxis) -> list[T
     begun = 0.0
     for t_ns, _, finding in timed:
         at = axis.share(t_ns)
-        if groups and at - begun < APART:
+        if groups and at - begun < MIN_MARK_DISTANCE:
             groups[-1].append(finding)
         else:
             groups.append([finding])

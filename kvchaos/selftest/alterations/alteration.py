@@ -67,7 +67,7 @@ def with_data(history: History, kind: type[EventData], where: str | None = None,
     return replace(history, events=[changed(event) for event in history.timed])
 
 
-def answered(history: History) -> RequestRecord:
+def answered_request(history: History) -> RequestRecord:
     """A request of the last phase of load that was answered with several tokens."""
     last = history.plan.scenario.phases[-1].name
     return next(record for record in history.requests if record.phase == last and len(record.token_ids) > 2)

@@ -21,7 +21,7 @@ from history.reader import History
 from history.records import DEADLINE_EXCEEDED, FaultRecord, RequestError
 from kvchaos.selftest.alterations.alteration import (
     Alteration,
-    answered,
+    answered_request,
     with_data,
     with_event,
     with_request,
@@ -65,11 +65,11 @@ def _probe_unanswered(history: History) -> History:
 
 def _past_its_deadline(history: History) -> History:
     late = RequestError(kind=DEADLINE_EXCEEDED, status=None, message="no end in time")
-    return with_request(history, answered(history), outcome="error", error=late)
+    return with_request(history, answered_request(history), outcome="error", error=late)
 
 
 def _stands_still(history: History) -> History:
-    record = answered(history)
+    record = answered_request(history)
     first, *later = record.chunk_us
     chunk_us = [first, *(us + HOUR_US for us in later)]
     return with_request(history, record, chunk_us=chunk_us, end_us=record.end_us + HOUR_US)

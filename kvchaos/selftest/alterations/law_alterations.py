@@ -22,12 +22,12 @@ from oracles.laws.build import CHOICES, E2E, MAX_TOKENS, SUCCESS, TTFT
 from oracles.laws.law import Law
 from oracles.laws.relations import LAWS
 
-MUCH = 1e6
+HUGE = 1e6
 BYTES = (transfers.BYTES, *LOADED)
 Alter = Callable[[History], History]
 
 
-def _more(*metrics: str, by: float = MUCH, **labels: str) -> Alter:
+def _more(*metrics: str, by: float = HUGE, **labels: str) -> Alter:
     return lambda history: changed_at_the_end(history, metrics, lambda value: value + by, **labels)
 
 
@@ -47,7 +47,7 @@ def _relations() -> Iterator[Alteration]:
 def _exceed_left_side(law: Law) -> Alter:
     term = law.left[0]
     return lambda history: changed_at_the_end(
-        history, (term.metric,), lambda value: value + MUCH, **term.labels
+        history, (term.metric,), lambda value: value + HUGE, **term.labels
     )
 
 

@@ -15,7 +15,7 @@ from history.reader import History
 from history.records import ABANDONED, RequestError, ScrapeLine
 from kvchaos.selftest.alterations.alteration import (
     Alteration,
-    answered,
+    answered_request,
     with_limits,
     with_request,
     with_scenario,
@@ -25,7 +25,7 @@ from oracles import accounting, counters, metrics_crosscheck, progress, token_cr
 from oracles.token_crosscheck import BY_SOURCE, CACHED, EXTERNAL, SUCCESS
 from oracles.views.timeline import NS_PER_S
 
-MUCH = 1e6
+HUGE = 1e6
 LOADED = ("vllm:kv_offload_load_bytes_total", "vllm:kv_offload_total_bytes_total")
 """Bytes loaded from the tier, under the names that releases have for them."""
 Change = Callable[[float], float]
@@ -56,7 +56,7 @@ def _metric(rule_metric: tuple[str, ...], change: Change, **labels: str) -> Call
 
 
 def _more(value: float) -> float:
-    return value + MUCH
+    return value + HUGE
 
 
 def _none(_: float) -> float:
@@ -133,7 +133,7 @@ def _abandoned_and_not_counted(history: History) -> History:
     """A client leaves in mid-answer, and the server counts one request less."""
     left = RequestError(kind=ABANDONED, status=None, message="left")
     fewer = changed_at_the_end(history, (SUCCESS,), lambda value: max(value - 1, 0.0))
-    return with_request(fewer, answered(fewer), outcome="aborted", error=left)
+    return with_request(fewer, answered_request(fewer), outcome="aborted", error=left)
 
 
 ALTERATIONS = (

@@ -9,7 +9,7 @@ import msgspec
 
 from history.reader import History
 from history.records import FaultRecord, RequestRecord
-from kvchaos.selftest.alterations.alteration import Alteration, answered, with_request
+from kvchaos.selftest.alterations.alteration import Alteration, answered_request, with_request
 from oracles import accounting, blast, endings, outcomes, refusals
 from oracles.rule import Rule
 from oracles.views.strikes import strikes_of
@@ -20,18 +20,18 @@ def _request(rule: Rule, what: str, changes: Callable[[RequestRecord], dict[str,
     """One answered request is otherwise."""
 
     def alter(history: History) -> History:
-        record = answered(history)
+        record = answered_request(history)
         return with_request(history, record, **changes(record))
 
     return Alteration(rule, what, alter)
 
 
 def _twice(history: History) -> History:
-    return replace(history, requests=[*history.requests, answered(history)])
+    return replace(history, requests=[*history.requests, answered_request(history)])
 
 
 def _lost(history: History) -> History:
-    gone = answered(history)
+    gone = answered_request(history)
     return replace(history, requests=[record for record in history.requests if record is not gone])
 
 

@@ -10,7 +10,7 @@ GENERATED = "vllm:generation_tokens_total"
 RUNNING = "vllm:num_requests_running"
 PREEMPTIONS = "vllm:num_preemptions_total"
 STARTED = "process_start_time_seconds"
-MUCH = 1e6
+HUGE = 1e6
 
 
 def disagreements() -> tuple[Mutant, ...]:
@@ -18,13 +18,13 @@ def disagreements() -> tuple[Mutant, ...]:
 
 
 def _counter_too_high() -> Mutant:
-    more = PrometheusOnly(SampleMutation(GENERATED, lambda value: value + MUCH))
+    more = PrometheusOnly(SampleMutation(GENERATED, lambda value: value + HUGE))
     what = "Prometheus alone scrapes more generated tokens"
     return single_mutant("prometheus-told-more", what, more, violates(metrics_crosscheck.VALUE, GENERATED))
 
 
 def _request_runs_at_rest() -> Mutant:
-    running = PrometheusOnly(SampleMutation(RUNNING, lambda _: 1.0, when=MutationTiming.END))
+    running = PrometheusOnly(SampleMutation(RUNNING, lambda _: 1.0, when=MutationTiming.AFTER_LOAD))
     what = "Prometheus alone scrapes a running request after the last one ended"
     return single_mutant(
         "prometheus-told-of-a-ghost", what, running, violates(metrics_crosscheck.VALUE, RUNNING)
@@ -42,7 +42,7 @@ def _metric_missing() -> Mutant:
 
 
 def _other_start_time() -> Mutant:
-    later = PrometheusOnly(SampleMutation(STARTED, lambda value: value + 1, when=MutationTiming.FIRST))
+    later = PrometheusOnly(SampleMutation(STARTED, lambda value: value + 1, when=MutationTiming.FIRST_SCRAPE))
     what = "Prometheus scrapes another start time of the server, once"
     return single_mutant(
         "prometheus-told-another-start", what, later, violates(metrics_crosscheck.INCARNATION)

@@ -11,31 +11,31 @@ from oracles import accounting, alive, counters, drained, logs, offload, outcome
 LATENCY = "vllm:e2e_request_latency_seconds"
 FIRST_TOKENS = "vllm:time_to_first_token_seconds"
 HITS = "vllm:external_prefix_cache_hits_total"
-MUCH = 1e6
+HUGE = 1e6
 LEAKED_CONNECTIONS = 60
 
 
 def counter_steps_back() -> Mutant:
     # A part of its value may still be more than it was at the scrape before.
-    nothing = SampleMutation(f"{LATENCY}_sum", lambda _: 0.0, when=MutationTiming.ONCE)
+    nothing = SampleMutation(f"{LATENCY}_sum", lambda _: 0.0, when=MutationTiming.ONE_SCRAPE)
     what = "a counter is 0, in one scrape"
     return single_mutant("counter-steps-back", what, nothing, violates(counters.DECREASED, f"{LATENCY}_sum"))
 
 
 def nan_sample() -> Mutant:
-    nan = SampleMutation(f"{LATENCY}_sum", lambda _: float("nan"), when=MutationTiming.ONCE)
+    nan = SampleMutation(f"{LATENCY}_sum", lambda _: float("nan"), when=MutationTiming.ONE_SCRAPE)
     kill = violates(counters.NOT_A_NUMBER, f"{LATENCY}_sum")
     return single_mutant("nan-sample", "a counter is no number, in one scrape", nan, kill)
 
 
 def negative_sample() -> Mutant:
-    negative = SampleMutation(f"{LATENCY}_sum", lambda _: -1.0, when=MutationTiming.ONCE)
+    negative = SampleMutation(f"{LATENCY}_sum", lambda _: -1.0, when=MutationTiming.ONE_SCRAPE)
     kills = (violates(counters.NEGATIVE, f"{LATENCY}_sum"), violates(counters.DECREASED, f"{LATENCY}_sum"))
     return single_mutant("negative-sample", "a counter is below zero, in one scrape", negative, *kills)
 
 
 def buckets_not_cumulative() -> Mutant:
-    fuller = SampleMutation(f"{LATENCY}_bucket", lambda value: value + MUCH, {"le": "0.3"})
+    fuller = SampleMutation(f"{LATENCY}_bucket", lambda value: value + HUGE, {"le": "0.3"})
     what = "a bucket of a histogram is above the next one"
     return single_mutant(
         "buckets-not-cumulative", what, fuller, violates(counters.NOT_CUMULATIVE, f"{LATENCY}_bucket")
@@ -72,7 +72,7 @@ def finish_overcounted() -> Mutant:
 
 
 def hits_above_lookups() -> Mutant:
-    more = SampleMutation(HITS, lambda value: value + MUCH)
+    more = SampleMutation(HITS, lambda value: value + HUGE)
     what = "more tokens are found in the tier than were looked up"
     return single_mutant("hits-above-lookups", what, more, violates(accounting.HITS_EXCEED))
 
@@ -94,14 +94,14 @@ def hits_without_offload() -> Mutant:
 
 
 def running_for_ever() -> Mutant:
-    one_more = SampleMutation("vllm:num_requests_running", lambda _: 1.0, when=MutationTiming.END)
+    one_more = SampleMutation("vllm:num_requests_running", lambda _: 1.0, when=MutationTiming.AFTER_LOAD)
     what = "by the gauge, one request never ends"
     kills = (violates(drained.GAUGE, "vllm:num_requests_running"), violates(drained.NOT_DRAINED))
     return single_mutant("running-for-ever", what, one_more, *kills)
 
 
 def blocks_in_use() -> Mutant:
-    some = SampleMutation("vllm:kv_cache_usage_perc", lambda _: 0.05, when=MutationTiming.END)
+    some = SampleMutation("vllm:kv_cache_usage_perc", lambda _: 0.05, when=MutationTiming.AFTER_LOAD)
     what = "by the gauge, blocks stay in use"
     return single_mutant("blocks-in-use", what, some, violates(drained.GAUGE, "vllm:kv_cache_usage_perc"))
 

@@ -9,7 +9,7 @@ from packaging.version import Version
 
 from chaos.inside.faults import KINDS
 from history.reader import UnreadableRun, read_history
-from kvchaos.report.markdown import between, markdown_table
+from kvchaos.report.markdown import markdown_table, replace_between
 from tests.server.proof.cases import PREFIX
 from tests.server.proof.evidence import Shown, shown
 
@@ -44,7 +44,7 @@ def gather(runs: Path) -> list[Shown]:
 
 def into_page(page: str, rows: Iterable[Shown]) -> str:
     """The page with the table between its marks. Raises ValueError when a mark is missing."""
-    return between(page, MARK, _table(list(rows)))
+    return replace_between(page, MARK, _table(list(rows)))
 
 
 def _place(row: Shown) -> tuple[int, str, Version]:

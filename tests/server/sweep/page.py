@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 from packaging.version import Version
 
-from kvchaos.report.markdown import between, markdown_table
+from kvchaos.report.markdown import markdown_table, replace_between
 from kvchaos.report.summary import cell
 from tests.server.sweep.row import KnownBug, Row, bug_behind
 
@@ -51,7 +51,9 @@ def into_page(page: str, rows: Sequence[Row]) -> str:
     head = f"{', '.join(f'{count} {word}' for word, count in words.items())}; "
     head += f"{' to '.join(days[:1] + days[1:][-1:])}.\n\n"
     told = "".join(f"- {line}\n" for line in (*_bugs(rows), *_unexplained(rows)))
-    return between(page, MARK, head + markdown_table(HEADINGS, map(_cells, rows)) + (told and f"\n{told}"))
+    return replace_between(
+        page, MARK, head + markdown_table(HEADINGS, map(_cells, rows)) + (told and f"\n{told}")
+    )
 
 
 def _cells(row: Row) -> tuple[str, ...]:
