@@ -23,7 +23,7 @@ from history import layout
 from history.plan import FaultSpec, RunPlan
 from history.records import CROWD
 from kvchaos.conductor.server_lifecycle import ServerLifecycle
-from kvchaos.prometheus.run_monitor import PrometheusService
+from kvchaos.prometheus.run_monitor import ManagedPrometheus
 from kvchaos.stacks.compose.compose_stack import ComposeStack
 from kvchaos.stacks.local_stack import LocalStack
 from kvchaos.stacks.network import NetworkProxy
@@ -39,7 +39,7 @@ class FaultTargets:
     lifecycle: ServerLifecycle
     network: NetworkProxy | None
     """What the load goes through, if anything."""
-    prometheus: PrometheusService | None
+    prometheus: ManagedPrometheus | None
     """The Prometheus of the run, if any."""
 
 

@@ -38,7 +38,7 @@ class PrometheusReadResult:
     error: str | None
 
 
-class PrometheusService(Protocol):
+class ManagedPrometheus(Protocol):
     """A Prometheus, wherever it runs."""
 
     def start(self) -> None: ...
@@ -67,7 +67,7 @@ class Prometheus:
     """A Prometheus: its part of the plan, and the service that starts and ends it."""
 
     plan: PrometheusPlan
-    service: PrometheusService
+    service: ManagedPrometheus
 
 
 def create_monitor(plan: RunPlan, run_dir: Path, prometheus: Prometheus | None) -> PrometheusMonitor | None:
@@ -84,7 +84,7 @@ class PrometheusMonitor:
     """A Prometheus and the exporter of the suite that it scrapes, for one run."""
 
     def __init__(
-        self, plan: RunPlan, prometheus: PrometheusPlan, run_dir: Path, service: PrometheusService
+        self, plan: RunPlan, prometheus: PrometheusPlan, run_dir: Path, service: ManagedPrometheus
     ) -> None:
         self._run_id = plan.run_id
         self._run_dir = run_dir

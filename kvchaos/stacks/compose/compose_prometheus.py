@@ -19,7 +19,7 @@ from kvchaos.stacks.compose.project import PROMETHEUS
 
 
 class ComposePrometheus:
-    """See `kvchaos.prometheus.run_monitor.PrometheusService`."""
+    """See `kvchaos.prometheus.run_monitor.ManagedPrometheus`."""
 
     def __init__(self, stack: ComposeStack) -> None:
         self._stack = stack
