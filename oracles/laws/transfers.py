@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from history.protocol import ledger as ids
-from history.protocol.ledger import Balance, Label
+from history.protocol.ledger import AccountBalance, Balance, Label
 from history.reader import History
 from history.records import LedgerRecord
 from oracles.findings import Findings
@@ -33,15 +33,30 @@ MORE_BYTES = _rule(
     "bytes-exceed-blocks", "No more bytes are stored or loaded than the blocks have whose transfer had begun."
 )
 MORE_COPIES = _rule("transfers-exceed-copies", "No more transfers are counted than copies had begun.")
-RULES = (WHOLE_BLOCKS, MORE_BYTES, MORE_COPIES)
+FEWER_BYTES = _rule(
+    "bytes-below-blocks",
+    "The bytes stored, and those loaded, are at least those of the blocks whose transfer has ended.",
+)
+FEWER_COPIES = _rule("transfers-below-copies", "Each copy that has ended is counted as a transfer.")
+RULES = (WHOLE_BLOCKS, MORE_BYTES, MORE_COPIES, FEWER_BYTES, FEWER_COPIES)
 ACCOUNTS: dict[str, Label] = {"load": ids.LOADS, "store": ids.STORES}
+
+
+NOTHING = AccountBalance(begun=0, open=0, since_ns=None)
+HIDES_COMPLETIONS = "completion_lost"
+"""A fault by which the server never learns that a copy has ended, and so cannot count it."""
 
 
 class Begun(NamedTuple):
     """What had begun by the last balance of the run, in its last life."""
 
     t_ns: int
+    """The oldest of the balances, one of each process,"""
+    last_ns: int
+    """and the youngest."""
     number: int
+    ended: int | None
+    """None where no balance says what earlier runs had begun."""
 
 
 def compare(history: History, window: Window, found: Findings) -> None:
@@ -50,13 +65,19 @@ def compare(history: History, window: Window, found: Findings) -> None:
     if token_bytes is None or not server.offload:
         return
     _blocks(window, token_bytes * server.block_size, found)
-    if window.phase is None and server.chaos:
-        for verb, direction in DIRECTIONS.items():
-            begun = _begun(history, window, "scheduler", ACCOUNTS[verb])
-            factor = token_bytes * server.block_size
-            _at_most(window, MORE_BYTES, BYTES, {"transfer_type": direction}, begun, factor, found)
-        copies = _begun(history, window, "worker", ids.COPIES)
-        _at_most(window, MORE_COPIES, NUMBER, {}, copies, 1, found)
+    if window.phase is not None or not server.chaos:
+        return
+    hidden = any(fault.kind == HIDES_COMPLETIONS for fault in history.plan.scenario.faults)
+    for verb, direction in DIRECTIONS.items():
+        begun = _begun(history, window, "scheduler", ACCOUNTS[verb])
+        factor, labels = token_bytes * server.block_size, {"transfer_type": direction}
+        _at_most(window, MORE_BYTES, BYTES, labels, begun, factor, found)
+        if not hidden:
+            _at_least(window, FEWER_BYTES, BYTES, labels, begun, factor, found)
+    copies = _begun(history, window, "worker", ids.COPIES)
+    _at_most(window, MORE_COPIES, NUMBER, {}, copies, 1, found)
+    if not hidden:
+        _at_least(window, FEWER_COPIES, NUMBER, {}, copies, 1, found)
 
 
 def _blocks(window: Window, block_bytes: int, found: Findings) -> None:
@@ -98,6 +119,28 @@ def _at_most(
         window.violation(found, rule, text, figures, metric, **labels)
 
 
+def _at_least(
+    window: Window,
+    rule: Rule,
+    metric: str,
+    labels: dict[str, str],
+    begun: Begun | None,
+    factor: int,
+    found: Findings,
+) -> None:
+    """What had ended by the last balance is counted by the last scrape, if that is younger."""
+    if begun is None or begun.ended is None or window.log.times_ns[window.last] < begun.last_ns:
+        return
+    counted = window.growth(metric, **labels)
+    if counted is None:
+        return
+    found.checked += 1
+    if counted < begun.ended * factor:
+        text = f"{' '.join((metric, *labels.values()))} is {counted:g}; {begun.ended * factor} had ended"
+        figures = {"counted": counted, "ended": begun.ended * factor}
+        window.violation(found, rule, text, figures, metric, **labels)
+
+
 def _begun(history: History, window: Window, role: str, label: Label) -> Begun | None:
     """Over all processes of a role in the last life of the server; None when one kept no books of it.
 
@@ -113,17 +156,24 @@ def _begun(history: History, window: Window, role: str, label: Label) -> Begun |
     known = [end for end in ends if end is not None]
     if not known or len(known) < len(ends):
         return None
-    return Begun(min(end.t_ns for end in known), sum(end.number for end in known))
+    return Begun(
+        min(end.t_ns for end in known),
+        max(end.last_ns for end in known),
+        sum(end.number for end in known),
+        None if any(end.ended is None for end in known) else sum(end.ended or 0 for end in known),
+    )
 
 
 def _ends(lines: list[LedgerRecord], first_ns: int | None, label: Label) -> Begun | None:
-    last = lines[-1]
-    count = _count(last.balance, label)
+    last = _account(lines[-1].balance, label)
     before = [line for line in lines if first_ns is not None and line.t_ns <= first_ns]
-    earlier = _count(before[-1].balance, label) if before else 0
-    return None if count is None or earlier is None else Begun(last.t_ns, count - earlier)
+    earlier = _account(before[-1].balance, label) if before else NOTHING
+    if last is None or earlier is None:
+        return None
+    number, t_ns = last.begun - earlier.begun, lines[-1].t_ns
+    is_known = first_ns is None or (bool(before) and not earlier.open)
+    return Begun(t_ns, t_ns, number, number - last.open if is_known else None)
 
 
-def _count(balance: Balance | None, label: Label) -> int | None:
-    account = None if balance is None else balance.accounts.get(label)
-    return None if account is None else account.begun
+def _account(balance: Balance | None, label: Label) -> AccountBalance | None:
+    return None if balance is None else balance.accounts.get(label)

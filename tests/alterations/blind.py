@@ -7,7 +7,6 @@ here, too.
 from __future__ import annotations
 
 COUNTED = "no rule compares how a phase ended by its last event with the records of its requests"
-BEGUN = "the bytes of transfers bound what had begun from below, and nothing bounds it from above"
 LOOKUPS = "lookups that are tried again, or of abandoned requests, leave more room than the jump takes"
 FITS = "a thousand short gaps more still fit the next bucket and the sum"
 ALLOCATED = "a store may have had its room before: the allocations still exceed the stores"
@@ -19,7 +18,6 @@ EARLIER_EXIT = "of a run whose server was ended once the exit of an earlier life
 ONLY_RECORD = "of a fault from outside nothing but the journal says that it struck"
 ENDED = "a process that a fault ended owes no line, and which one that was is not compared"
 NO_FIRING = "a journal is compared with itself only where it has firings"
-ENDED_LIFE = "the books of a life that a fault ended are never closed, and the first file is of such a life"
 PHASES = "what was done in a phase that the plan does not have is not looked for"
 
 BLIND: dict[str, str] = {
@@ -28,9 +26,6 @@ BLIND: dict[str, str] = {
     "faults/not-fired": ONLY_RECORD,
     "faults/not-healed": ENDED,
     "faults/not-loaded": NO_FIRING,
-    "ledger/loads-more": BEGUN,
-    "ledger/store-open": ENDED_LIFE,
-    "ledger/stores-more": BEGUN,
     "metrics/external_prefix_cache_queries_total/jump": LOOKUPS,
     "metrics/inter_token_latency_seconds/bucket-jump": FITS,
     "metrics/kv_offload_cpu_allocation_size/freeze": ALLOCATED,

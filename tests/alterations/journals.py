@@ -13,15 +13,15 @@ SECOND_NS = 1_000_000_000
 
 
 def _journal(prefix: str, event: str, change: Callable[[Record], object]) -> Callable[[Draft], None]:
-    """The last line of an event in the first file of the prefix that has one."""
+    """The last line of an event in the files of the prefix. Of a server that was started anew, it is that of
+    its last incarnation."""
 
     def alter(draft: Draft) -> None:
-        for lines in draft.of(f"{layout.CONTROL}/{prefix}"):
-            found = [line for line in lines if line["event"] == event]
-            if found:
-                change(found[-1])
-                return
-        raise NotApplicable
+        lines = [line for lines in draft.of(f"{layout.CONTROL}/{prefix}") for line in lines]
+        found = [line for line in lines if line["event"] == event]
+        if not found:
+            raise NotApplicable
+        change(max(found, key=lambda line: line["t_ns"]))
 
     return alter
 

@@ -71,18 +71,18 @@ def _never_exported(family: str, history: History) -> History:
     return replace(history, metrics=MetricLog.from_lines(lines))
 
 
-def _begun_less(label: Label, history: History) -> History:
-    """In the audit's balances, no transfer of an account had begun."""
+def _begun(label: Label, begun: int, history: History) -> History:
+    """In the audit's balances, so many transfers of an account had begun."""
 
-    def none(line: LedgerRecord) -> LedgerRecord:
+    def other(line: LedgerRecord) -> LedgerRecord:
         balance = line.balance
         if balance is None or label not in balance.accounts:
             return line
-        account = msgspec.structs.replace(balance.accounts[label], begun=0)
-        other = msgspec.structs.replace(balance, accounts={**balance.accounts, label: account})
-        return msgspec.structs.replace(line, evidence=stored_balance(other))
+        account = msgspec.structs.replace(balance.accounts[label], begun=begun)
+        changed = msgspec.structs.replace(balance, accounts={**balance.accounts, label: account})
+        return msgspec.structs.replace(line, evidence=stored_balance(changed))
 
-    return replace(history, ledger=[none(line) for line in history.ledger])
+    return replace(history, ledger=[other(line) for line in history.ledger])
 
 
 ALTERATIONS = (
@@ -119,11 +119,19 @@ ALTERATIONS = (
     Alteration(client.HTTP_ANSWERS, "more completions are answered than were sent", _more(client.HTTP)),
     Alteration(transfers.WHOLE_BLOCKS, "a load ends in mid-block", _more(*BYTES, by=1)),
     Alteration(
-        transfers.MORE_BYTES, "bytes are loaded, and no load had begun", partial(_begun_less, ids.LOADS)
+        transfers.MORE_BYTES, "bytes are loaded, and no load had begun", partial(_begun, ids.LOADS, 0)
     ),
     Alteration(
         transfers.MORE_COPIES,
         "transfers are counted, and no copy had begun",
-        partial(_begun_less, ids.COPIES),
+        partial(_begun, ids.COPIES, 0),
+    ),
+    Alteration(
+        transfers.FEWER_BYTES,
+        "loads have ended whose bytes are not counted",
+        partial(_begun, ids.LOADS, 100_000),
+    ),
+    Alteration(
+        transfers.FEWER_COPIES, "copies have ended that are not counted", partial(_begun, ids.COPIES, 100_000)
     ),
 )
