@@ -1,4 +1,4 @@
-"""The load: what is asked, and the processes that ask it.
+"""The load generator: workloads, clients, and the processes that send the requests.
 
 `workloads`, `messages` and `processes` are for the conductor and stay free of gevent. `worker` and
 `locustfile` run in processes of their own, where importing Locust patches the standard library.

@@ -1,4 +1,4 @@
-"""When each request is due: made of seed and scenario before the start, whatever the answers do."""
+"""The arrival process: when each request is due, from seed and scenario, independent of the responses."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ NS_PER_S = 1e9
 
 Times = NDArray[np.floating[Any]]
 Due = Callable[[int], int]
-"""From the place of a conversation in its phase to the time when it is due, ns from the phase's start."""
+"""Maps the index of a conversation in its phase to its scheduled time, ns from the phase's start."""
 
 
 def due_times(arrivals: Arrivals, workload: Workload, numbers: range, seed: int, phase: str) -> Due | None:
     """When each of the workload's conversations `numbers` is due; None: in a closed loop.
 
-    The same in every process: all workers of a phase share one schedule. Raises ValueError when the workload
-    is asked for recorded times and has none.
+    The same in every process: all workers of a phase share one schedule. Raises ValueError when recorded
+    times are requested and the workload has none.
     """
     if isinstance(arrivals, Recorded):
         return _recorded(workload, numbers, phase)
     times = schedule(arrivals, len(numbers), seed, phase)
-    return None if times is None else lambda place: int(times[place])
+    return None if times is None else lambda index: int(times[index])
 
 
 def _recorded(workload: Workload, numbers: range, phase: str) -> Due:
     if not isinstance(workload, Timed):
         raise ValueError(f"phase {phase}: arrivals of kind trace need a workload of kind trace")
     begin_ns = workload.offset_ns(numbers[0])
-    return lambda place: workload.offset_ns(numbers[place]) - begin_ns
+    return lambda index: workload.offset_ns(numbers[index]) - begin_ns
 
 
 def schedule(arrivals: Arrivals, count: int, seed: int, phase: str) -> NDArray[np.int64] | None:

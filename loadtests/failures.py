@@ -1,16 +1,16 @@
-"""How a request can end without a whole answer."""
+"""How a request can end without a complete response."""
 
 from __future__ import annotations
 
 
 class Abandoned(Exception):
-    """The time has come at which this request was to be given up."""
+    """The client aborts this request on purpose now."""
 
 
 class RequestFailed(Exception):
-    """The server, or the way to it, made a request end without a whole answer."""
+    """The server or the network ended a request without a complete response."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
         self.kind = kind
-        """The same word whichever client has met it."""
+        """The error's class, the same for all clients."""

@@ -1,4 +1,4 @@
-"""One request to be sent, and who is told what becomes of it."""
+"""One request to be sent, and the sink of its results."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class Job:
     prompt: Prompt
     phase: str
     worker: int
-    intended_ns: int
-    held: bool = False
-    """It was due before anybody was free to send it."""
+    scheduled_ns: int
+    client_queued: bool = False
+    """It was due before a user was free to send it."""
 
 
 class Sink(Protocol):
-    """Who is told about a request's life."""
+    """Receives the tokens and the end of a request."""
 
     def tokens(self, count: int) -> None:
         """So many tokens arrived just now, in one event or in several that were read together."""

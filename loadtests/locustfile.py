@@ -22,7 +22,7 @@ from history.plan import Param, WorkloadSpec
 from history.records import RequestRecord
 from loadtests.clients.base import SERVED_MODEL
 from loadtests.clients.registry import CLIENTS
-from loadtests.load import Load, Moment, closed
+from loadtests.dispatcher import ClockPoint, Dispatcher, closed
 from loadtests.page import Hook, draw_charts
 from loadtests.target import loopback_url
 from loadtests.user import CompletionUser
@@ -108,18 +108,18 @@ def begin(environment: Environment, **_: object) -> None:
     Raises ValueError, which Locust logs; without a load the users end at once.
     """
     logging.getLogger("httpx2").setLevel(logging.WARNING)
-    CompletionUser.load = None
+    CompletionUser.dispatcher = None
     options = environment.parsed_options
     if options is None:
         raise ValueError("run this file with the locust command")
     CompletionUser.client = CLIENTS[options.client](environment.host or "", options.served_model, REQUEST_S)
     workload = workload_from(options)
     worker = getattr(environment.runner, "worker_index", 0)
-    CompletionUser.load = Load(
+    CompletionUser.dispatcher = Dispatcher(
         phase=options.workload,
         workload=workload,
         slots=closed(numbers(workload, worker, options.expect_workers)),
-        begin=Moment.now(),
+        begin=ClockPoint.now(),
         worker=worker,
         write=discard,
     )

@@ -1,6 +1,6 @@
-"""What the conductor and a load worker say to each other: JSON lines on the worker's stdin and stdout.
+"""The messages of the conductor and a load worker: JSON lines on the worker's stdin and stdout.
 
-To workers that join from elsewhere the master passes them on, see loadtests.distributed.channel.
+The master forwards them to joined workers, see loadtests.distributed.master_protocol.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ Command = StartPhase | StopPhase | Quit
 
 
 class Counts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where a phase stands. sent = ok + failed + aborted + in_flight."""
+    """The progress of a phase. sent = ok + failed + aborted + in_flight."""
 
     phase: str
     sent: int
@@ -61,7 +61,7 @@ class Counts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class Joined(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="report", tag="joined"):
-    """A worker that the conductor did not start has taken its place; it is ready when it says so."""
+    """A worker that the conductor did not start has joined; `Ready` follows."""
 
     host: str
     """Name of its machine."""
@@ -69,7 +69,7 @@ class Joined(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field=
 
 
 class Ready(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="report", tag="ready"):
-    """Imports are done and the plan is understood; of a worker that joined: it reaches the server, too."""
+    """The worker has read the plan; a joined worker also reaches the server."""
 
 
 class Progress(Counts, frozen=True, kw_only=True, tag_field="report", tag="progress"):
@@ -83,13 +83,13 @@ class PhaseDone(Counts, frozen=True, kw_only=True, tag_field="report", tag="phas
 
 
 class Health(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="report", tag="health"):
-    """Once a second while a phase runs, and before its end: how the worker itself does."""
+    """Once a second while a phase runs, and before its end: the health of the worker itself."""
 
     record: ClientRecord
 
 
 class Counted(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Times counted by the buckets of `loadtests.latency`."""
+    """Times counted by the buckets of `loadtests.latency_histograms`."""
 
     counts: list[int]
     """Of each bucket alone; the last one has no upper bound."""
@@ -107,7 +107,7 @@ class Latency(
 
 
 class Failed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="report", tag="failed"):
-    """The worker cannot go on and exits with code 3."""
+    """The worker has failed and exits with code 3."""
 
     message: str
 
@@ -115,14 +115,14 @@ class Failed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field=
 Report = Joined | Ready | Progress | PhaseDone | Health | Latency | Failed
 
 
-class Told(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A report that the master of joined workers passes on; None: it is the master's own."""
+class WorkerReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A report that the master of joined workers forwards; `worker` None: the master's own."""
 
     worker: int | None
     report: Report
 
 
 EXIT_FAILED = 3
-"""Exit code of a worker that cannot do its work; the report `failed` says why."""
+"""Exit code of a worker that has failed; the report `failed` has the reason."""
 EXIT_NOT_NEEDED = 4
-"""Exit code of a worker that found all seats of the run taken."""
+"""Exit code of a worker that joined a run that needs no more workers."""

@@ -1,4 +1,4 @@
-"""The conductor's side of the load: starts the workers, tells them what to do, adds up what they say."""
+"""The conductor's side of the load generator: starts the workers, sends commands, sums up their reports."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ import msgspec
 from history import layout
 from history.plan import PhaseSpec
 from history.writer import LineWriter
-from loadtests.child import Child, PlainStarter, Starter
-from loadtests.hearing import Hearing, Silence
 from loadtests.messages import (
     Command,
     Failed,
@@ -27,33 +25,35 @@ from loadtests.messages import (
     StartPhase,
     StopPhase,
     StopReason,
-    Told,
+    WorkerReport,
 )
+from loadtests.worker_process import PlainStarter, ProcessStarter, WorkerProcess
+from loadtests.worker_status import Silence, WorkerStatusBoard
 
 _of_a_worker = msgspec.json.Decoder(Report)
-_of_the_master = msgspec.json.Decoder(Told)
+_of_the_master = msgspec.json.Decoder(WorkerReport)
 
 QUIT_S = 5.0
 LEAD_NS = 250_000_000
-"""From the word to the workers to the begin of a phase's schedule: time to get their users ready."""
-Tell = Callable[[int, Report], None]
-"""Number of a worker, and what it says."""
+"""From the command to the begin of a phase's schedule: time for the workers to spawn their users."""
+OnReport = Callable[[int, Report], None]
+"""Called with the number of a worker and its report."""
 
 
 @dataclass
 class _Process:
-    child: Child
+    child: WorkerProcess
     worker: int | None
     """None: the master of the workers that join."""
     listener: threading.Thread | None = None
 
 
 class LoadProcesses:
-    """All load workers of a run. Call from one thread; the workers are heard in threads of their own.
+    """All load workers of a run. Call from one thread; other threads read the workers' reports.
 
-    They are processes started here, or join from elsewhere by way of a master that is started here.
+    They are processes started here, or join from other machines through a master that is started here.
     Order of use: start, wait_ready, then for each phase start_phase and progress/done; close at the end,
-    also after a failure. A second close does nothing.
+    also after a failure. `close` is idempotent.
     """
 
     def __init__(
@@ -62,11 +62,11 @@ class LoadProcesses:
         plan_path: Path,
         workers: int,
         log_path: Path,
-        tell: Tell | None = None,
+        on_report: OnReport | None = None,
         join: str | None = None,
-        starter: Starter | None = None,
+        starter: ProcessStarter | None = None,
     ) -> None:
-        """`tell` hears what each worker says, from several threads. `join`: HOST:PORT at which they join.
+        """`on_report` gets each worker's reports, on several threads. `join`: HOST:PORT at which they join.
 
         `starter` starts the processes; else they are plain children.
         """
@@ -74,11 +74,11 @@ class LoadProcesses:
         self._plan_path = plan_path.resolve()
         self._count = workers
         self._log_path = log_path
-        self._tell_on = tell
+        self._on_report = on_report
         self._join = join
-        self._starter: Starter = starter or PlainStarter()
+        self._starter: ProcessStarter = starter or PlainStarter()
         self._processes: list[_Process] = []
-        self._hearing = Hearing(workers)
+        self._status_board = WorkerStatusBoard(workers)
         self._closing = False
         self._client: LineWriter | None = None
 
@@ -99,20 +99,20 @@ class LoadProcesses:
 
     def wait_ready(self, timeout: float) -> bool:
         """Wait until every worker is ready, at most `timeout` seconds. False: too slow or failed."""
-        return self._wait(self._hearing.ready, timeout) and not self.failures()
+        return self._wait(self._status_board.ready, timeout) and not self.failures()
 
     def absent(self) -> list[str]:
         """One line for every worker that is not ready."""
-        return [f"{self.name(worker)} {why}" for worker, why in self._hearing.absent(self._join)]
+        return [f"{self.name(worker)} {why}" for worker, why in self._status_board.absent(self._join)]
 
     def joined(self) -> list[tuple[int, Joined]]:
-        """Which workers came from elsewhere, and from where."""
-        return self._hearing.joined()
+        """The workers that joined, and from where."""
+        return self._status_board.joined()
 
     def start_phase(self, phase: PhaseSpec) -> None:
         """Start a phase in all workers. The one before must be done."""
-        self._hearing.begin(phase.name)
-        self._tell(
+        self._status_board.begin(phase.name)
+        self._send(
             StartPhase(
                 name=phase.name,
                 role=phase.role,
@@ -126,44 +126,44 @@ class LoadProcesses:
         )
 
     def progress(self) -> Progress:
-        """Where the current phase stands, see Hearing. Raises RuntimeError before the first."""
-        return self._hearing.progress()
+        """The progress of the current phase, see WorkerStatusBoard. Raises RuntimeError before the first."""
+        return self._status_board.progress()
 
     def silence(self) -> Silence:
-        """The quietest worker that is not done; each speaks several times a second."""
-        return self._hearing.silence()
+        """The worker that is not done and has been silent longest; each reports several times a second."""
+        return self._status_board.silence()
 
     def done(self) -> bool:
         """Every worker has finished the current phase. Never true when one has died: see failures()."""
-        return self._hearing.done()
+        return self._status_board.done()
 
     def wait_done(self, timeout: float) -> bool:
         """Wait for done(), at most `timeout` seconds; returns early when a worker has failed."""
         return self._wait(self.done, timeout)
 
     def stop_phase(self, reason: StopReason) -> None:
-        """End the current phase early; done() tells when it has ended."""
-        self._tell(StopPhase(reason=reason))
+        """End the current phase early; done() shows when it has ended."""
+        self._send(StopPhase(reason=reason))
 
     def failures(self) -> list[str]:
-        """One line for everyone that has died or given up."""
-        told = [self._failure(process) for process in self._processes]
+        """One line for each process or joined worker that has ended or failed."""
+        lines = [self._failure(process) for process in self._processes]
         if self._join is not None:
-            told += [self._complaint(worker) for worker in range(self._count)]
-        return [line for line in told if line is not None]
+            lines += [self._joined_failure(worker) for worker in range(self._count)]
+        return [line for line in lines if line is not None]
 
     def name(self, worker: int) -> str:
         """A worker by its number and its process."""
-        joined = dict(self._hearing.joined()).get(worker)
+        joined = dict(self._status_board.joined()).get(worker)
         if joined is not None:
             return f"load worker {worker} (pid {joined.pid} on {joined.host})"
         pid = next((process.child.pid for process in self._processes if process.worker == worker), None)
         return f"load worker {worker}" if pid is None else f"load worker {worker} (pid {pid})"
 
     def close(self) -> None:
-        """End all of them: by asking, after 5 s by killing the process ids that were started here."""
+        """End all processes started here: by a `Quit`, after 5 s by SIGKILL."""
         self._closing = True
-        self._tell(Quit())
+        self._send(Quit())
         deadline = time.monotonic() + QUIT_S
         for process in self._processes:
             process.child.end(deadline)
@@ -173,15 +173,17 @@ class LoadProcesses:
         if self._client is not None:
             self._client.close()
 
-    def _worker(self, number: int, log: IO[bytes]) -> Child:
-        place = ("--worker", str(number), "--of", str(self._count), "--out", str(self._run_dir))
-        return Child("loadtests.worker", ("--plan", str(self._plan_path), *place), log, self._starter)
+    def _worker(self, number: int, log: IO[bytes]) -> WorkerProcess:
+        arguments = ("--worker", str(number), "--of", str(self._count), "--out", str(self._run_dir))
+        return WorkerProcess(
+            "loadtests.worker", ("--plan", str(self._plan_path), *arguments), log, self._starter
+        )
 
-    def _master(self, join: str, log: IO[bytes]) -> Child:
+    def _master(self, join: str, log: IO[bytes]) -> WorkerProcess:
         host, port = join.rsplit(":", 1)
-        place = ("--workers", str(self._count), "--host", host, "--port", port)
-        return Child(
-            "loadtests.distributed.master", ("--plan", str(self._plan_path), *place), log, self._starter
+        arguments = ("--workers", str(self._count), "--host", host, "--port", port)
+        return WorkerProcess(
+            "loadtests.distributed.master", ("--plan", str(self._plan_path), *arguments), log, self._starter
         )
 
     def _add(self, process: _Process) -> None:
@@ -190,22 +192,22 @@ class LoadProcesses:
         process.listener = threading.Thread(target=self._listen, args=(process,), name=name, daemon=True)
         process.listener.start()
 
-    def _tell(self, command: Command) -> None:
+    def _send(self, command: Command) -> None:
         line = msgspec.json.encode(command) + b"\n"
         for process in self._processes:
-            process.child.tell(line)
+            process.child.send(line)
 
     def _listen(self, process: _Process) -> None:
         for line in process.child.lines():
-            told = _understood(line, process.worker)
-            report = self._keep(told.report) if isinstance(told.report, Health) else told.report
-            if self._tell_on is not None and told.worker is not None:
-                self._tell_on(told.worker, report)
-            self._hearing.note(told.worker, report)
-        self._hearing.wake()
+            decoded = _decoded(line, process.worker)
+            report = self._keep(decoded.report) if isinstance(decoded.report, Health) else decoded.report
+            if self._on_report is not None and decoded.worker is not None:
+                self._on_report(decoded.worker, report)
+            self._status_board.note(decoded.worker, report)
+        self._status_board.wake()
 
     def _keep(self, health: Health) -> Health | Failed:
-        """Write down how a worker did."""
+        """Store a worker's health record."""
         try:
             if self._client is not None:
                 self._client.write(health.record)
@@ -214,33 +216,33 @@ class LoadProcesses:
         return health
 
     def _failure(self, process: _Process) -> str | None:
-        """Of a process that was started here."""
+        """The failure of a process that was started here."""
         code = process.child.code
-        complaint = self._hearing.complaint(process.worker)
-        if complaint is None and (code is None or self._closing):
+        failure = self._status_board.failure(process.worker)
+        if failure is None and (code is None or self._closing):
             return None
         name = f"the master of the load workers (pid {process.child.pid})"
         if process.worker is not None:
             name = self.name(process.worker)
         ended = "still runs" if code is None else f"ended with code {code}"
-        why = f": {complaint}" if complaint else ""
+        why = f": {failure}" if failure else ""
         return f"{name} {ended}{why}; see {self._log_path.name}"
 
-    def _complaint(self, worker: int) -> str | None:
-        """Of a worker that joined."""
-        complaint = self._hearing.complaint(worker)
-        return None if complaint is None else f"{self.name(worker)}: {complaint}"
+    def _joined_failure(self, worker: int) -> str | None:
+        """The failure of a joined worker."""
+        failure = self._status_board.failure(worker)
+        return None if failure is None else f"{self.name(worker)}: {failure}"
 
     def _wait(self, condition: Callable[[], bool], timeout: float) -> bool:
-        self._hearing.wait_for(lambda: condition() or bool(self.failures()), timeout)
+        self._status_board.wait_for(lambda: condition() or bool(self.failures()), timeout)
         return condition()
 
 
-def _understood(line: bytes, worker: int | None) -> Told:
-    """A worker's own pipe brings its reports, the master's tells whose they are."""
+def _decoded(line: bytes, worker: int | None) -> WorkerReport:
+    """Decode a line: a worker's pipe has its own reports, the master's names the worker."""
     try:
         if worker is None:
             return _of_the_master.decode(line)
-        return Told(worker, _of_a_worker.decode(line))
+        return WorkerReport(worker, _of_a_worker.decode(line))
     except msgspec.MsgspecError as error:
-        return Told(worker, Failed(message=f"said something that is no report: {error}"))
+        return WorkerReport(worker, Failed(message=f"said something that is no report: {error}"))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from loadtests.arrivals import Due
-from loadtests.load import Slot, closed
+from loadtests.dispatcher import DueConversation, closed
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +18,11 @@ class Share:
     numbers: range
     users: int
 
-    def slots(self, due: Due | None) -> Iterator[Slot]:
+    def slots(self, due: Due | None) -> Iterator[DueConversation]:
         """The worker's conversations, each with its time in the schedule of the whole phase."""
         if due is None:
             return closed(self.numbers)
-        return (Slot(number, due(number - self.first)) for number in self.numbers)
+        return (DueConversation(number, due(number - self.first)) for number in self.numbers)
 
 
 def share(*, first: int, conversations: int, concurrency: int, worker: int, workers: int) -> Share:

@@ -1,4 +1,4 @@
-"""Where load may go: this machine, and for a worker that joined a run the machine that conducts it."""
+"""Allowed targets of load: this machine, and for a joined worker the conductor's machine."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ def loopback_url(url: str) -> str:
 
 
 def target_url(url: str, own_host: str | None) -> str:
-    """The same, or on `own_host`: the conductor's machine as this one reaches it. Raises ValueError."""
+    """Like `loopback_url`, but also allows `own_host`, the conductor's machine. Raises ValueError."""
     parts = _parts(url)
     if own_host is None or parts.hostname != own_host:
         return loopback_url(url)
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def seen_from_elsewhere(url: str, host: str) -> str:
-    """A loopback address of the machine `host`, as others reach it; other addresses stay."""
+def reachable_url(url: str, host: str) -> str:
+    """The URL under which other machines reach a loopback URL of `host`; other URLs stay."""
     parts = urlsplit(url)
     if not is_loopback(parts.hostname or ""):
         return url

@@ -1,4 +1,4 @@
-"""The Locust user: sends one request after the other and shows Locust what came of it."""
+"""The Locust user: sends one request after the other and reports the results to Locust."""
 
 from __future__ import annotations
 
@@ -13,37 +13,39 @@ from locust.exception import StopUser
 
 from history.records import RequestRecord
 from loadtests.clients.base import CompletionClient
+from loadtests.dispatcher import Dispatcher
 from loadtests.job import Job
-from loadtests.load import Load
-from loadtests.rows import show
+from loadtests.locust_rows import show
 
 REFUSED_PAUSE_S = 0.05
 
 
 class CompletionUser(User):
-    """Sends one request after the other, each as soon as the load says, until it has none left."""
+    """Sends one request after the other, each when the dispatcher hands it out, until none is left."""
 
     wait_time = constant(0)
     client: ClassVar[CompletionClient | None] = None
-    load: ClassVar[Load | None] = None
+    dispatcher: ClassVar[Dispatcher | None] = None
 
     @task
-    def ask(self) -> None:
-        if self.client is None or self.load is None:
+    def send_dispatches(self) -> None:
+        if self.client is None or self.dispatcher is None:
             raise StopUser
-        turn = self.load.take()
-        if turn is None:
+        dispatch = self.dispatcher.take()
+        if dispatch is None:
             raise StopUser
-        while turn is not None:
-            ends = self._send(turn.jobs, self.client, self.load)
+        while dispatch is not None:
+            ends = self._send(dispatch.jobs, self.client, self.dispatcher)
             if any(end.without_response for end in ends):
-                # A server that is down must not be asked as fast as a processor can.
+                # Do not retry against a server that is down as fast as the CPU allows.
                 gevent.sleep(REFUSED_PAUSE_S)
-            turn = self.load.follow(turn, [end.record for end in ends if end.record is not None])
+            dispatch = self.dispatcher.follow(
+                dispatch, [end.record for end in ends if end.record is not None]
+            )
 
-    def _send(self, jobs: Sequence[Job], client: CompletionClient, load: Load) -> list[_End]:
-        """Send requests at once and see them all to their end."""
-        ends = [_End(load, self.environment) for _ in jobs]
+    def _send(self, jobs: Sequence[Job], client: CompletionClient, dispatcher: Dispatcher) -> list[_End]:
+        """Send requests concurrently and wait for all ends."""
+        ends = [_End(dispatcher, self.environment) for _ in jobs]
         if len(jobs) == 1:
             client.complete(jobs[0], ends[0])
             return ends
@@ -59,18 +61,18 @@ class CompletionUser(User):
 
 
 class _End:
-    """Takes the end of one request to the load's records, then to Locust's tables."""
+    """Passes the end of one request to the dispatcher's records, then to Locust's tables."""
 
-    def __init__(self, load: Load, environment: Environment) -> None:
-        self._load = load
+    def __init__(self, dispatcher: Dispatcher, environment: Environment) -> None:
+        self._dispatcher = dispatcher
         self._environment = environment
         # Without a step in between: it is called for nearly every event.
-        self.tokens = load.tally.add_tokens
+        self.tokens = dispatcher.counters.add_tokens
         self.without_response = False
         self.record: RequestRecord | None = None
 
     def ended(self, record: RequestRecord) -> None:
         self.without_response = record.outcome == "error" and record.status is None
         self.record = record
-        self._load.ended(record)
+        self._dispatcher.ended(record)
         show(record, self._environment)

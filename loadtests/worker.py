@@ -20,10 +20,10 @@ from locust.env import Environment  # patches the standard library, so it comes 
 from history import layout
 from history.reader import UnreadableRun, read_plan
 from history.writer import LineWriter
+from loadtests.conductor_pipes import ReportPipe, own_pipes, read_commands
 from loadtests.messages import EXIT_FAILED, Failed, Quit
 from loadtests.open_files import raise_soft_limit
-from loadtests.phases import CannotGoOn, Inbox, Place, Worker
-from loadtests.pipes import Pipe, own_pipes, read_commands
+from loadtests.phase_worker import Inbox, PhaseWorker, WorkerFailed, WorkerSlot
 from loadtests.user import CompletionUser
 
 
@@ -36,14 +36,14 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _work(arguments: argparse.Namespace, commands: int, reports: Pipe) -> None:
+def _work(arguments: argparse.Namespace, commands: int, reports: ReportPipe) -> None:
     inbox: Inbox = Queue()
     gevent.signal_handler(signal.SIGTERM, inbox.put, Quit())
     plan = read_plan(arguments.plan.parent)
     with LineWriter(arguments.out / layout.requests_file(arguments.worker)) as writer:
         environment = Environment(user_classes=[CompletionUser])
         runner = environment.create_local_runner()
-        worker = Worker(plan, Place(arguments.worker, arguments.of, runner, writer.write))
+        worker = PhaseWorker(plan, WorkerSlot(arguments.worker, arguments.of, runner, writer.write))
         reader = gevent.spawn(read_commands, commands, inbox.put)
         try:
             worker.serve(inbox, reports)
@@ -58,12 +58,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _arguments(argv)
     raise_soft_limit()
     commands, stdout = own_pipes()
-    reports = Pipe(stdout)
+    reports = ReportPipe(stdout)
     try:
         _work(arguments, commands, reports)
     except BrokenPipeError:
         return 0
-    except (CannotGoOn, UnreadableRun, ValueError, OSError) as error:
+    except (WorkerFailed, UnreadableRun, ValueError, OSError) as error:
         sys.stderr.write(f"load worker {arguments.worker}: {error}\n")
         with suppress(BrokenPipeError):
             reports.send(Failed(message=str(error)))

@@ -17,7 +17,7 @@ from benchmarks.clients.other_tools import LoadTool, ToolCall
 from benchmarks.clients.process_watch import ProcessWatch
 from history.plan import ClientKind
 from loadtests.mock.process import MockServer
-from loadtests.mock.sent import SentRecord
+from loadtests.mock.send_log import SentRecord
 
 ROOT = Path(__file__).parents[2]
 MOCK_SERVERS = 2

@@ -12,9 +12,9 @@ import typer
 from kvchaos.errors import UsageError
 from kvchaos.interrupts import Interrupted, interrupts
 from kvchaos.planning.master_address import MasterAddress, master_address
-from loadtests.child import HOME
 from loadtests.messages import EXIT_NOT_NEEDED
 from loadtests.open_files import raise_soft_limit
+from loadtests.worker_process import HOME
 
 LOOK_S = 0.2
 END_S = 10.0

@@ -34,7 +34,7 @@ from kvchaos.clientbench.step_figures import (
 from kvchaos.planning.run_plan import write_plan
 from kvchaos.stacks.process_usage import cpu_s
 from loadtests.mock.process import MockServer
-from loadtests.mock.sent import SentRecord
+from loadtests.mock.send_log import SentRecord
 from loadtests.mock.settings import Fixed, Settings
 from loadtests.processes import LoadProcesses
 

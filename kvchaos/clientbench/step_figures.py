@@ -11,7 +11,7 @@ import msgspec
 from history.latency import schedule_lag_ms
 from history.percentile import Quantiles
 from history.records import ClientRecord, RequestRecord
-from loadtests.mock.sent import SentRecord
+from loadtests.mock.send_log import SentRecord
 
 NS_PER_US, NS_PER_MS, US_PER_MS, US_PER_S = 1e3, 1e6, 1e3, 1e6
 

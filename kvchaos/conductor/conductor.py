@@ -32,9 +32,9 @@ from kvchaos.stacks.network import NetworkProxy
 from kvchaos.stacks.server_files import ServerFiles
 from kvchaos.stacks.stack import ServerStartFailed, Stack
 from kvchaos.terminal.display import Display
-from loadtests.child import Starter
 from loadtests.messages import Progress
 from loadtests.processes import LoadProcesses
+from loadtests.worker_process import ProcessStarter
 
 TICK_S = 0.1
 LOADER_READY_S = 60.0
@@ -62,7 +62,7 @@ class Conductor:
         display: Display,
         prometheus: PrometheusMonitor | None,
         network: NetworkProxy | None,
-        starter: Starter,
+        starter: ProcessStarter,
         files: ServerFiles,
         handover: Handover | None = None,
     ) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from history import layout
 from history.records import TRUNCATED_STREAM, Outcome, RequestError, RequestRecord
 from history.writer import LineWriter
-from loadtests.clients.chunks import Answer, MalformedChunk
+from loadtests.clients.chunks import MalformedChunk, StreamedResponse
 
 PHASE = "canary"
 PROMPT = (1, 2, 3, 4)
@@ -50,7 +50,7 @@ class ProbeClient:
         request = f"{PHASE}-{self._sent}"
         self._sent += 1
         start_ns, start_mono_ns = time.time_ns(), time.monotonic_ns()
-        answer = Answer()
+        answer = StreamedResponse()
         status, failure = self._request(request, answer, start_mono_ns, deadline_s)
         end_us = (time.monotonic_ns() - start_mono_ns) // 1000
         if failure is None and answer.missing():
@@ -86,7 +86,7 @@ class ProbeClient:
         self._writer.close()
 
     def _request(
-        self, request: str, answer: Answer, start_mono_ns: int, deadline_s: float
+        self, request: str, answer: StreamedResponse, start_mono_ns: int, deadline_s: float
     ) -> tuple[int | None, tuple[str, str] | None]:
         """HTTP status, and kind and message of the failure if there was one."""
         status: int | None = None

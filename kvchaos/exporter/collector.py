@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from kvchaos.exporter.live_state import LAG_BOUNDS_S, LiveRunState, PhaseCounts, sum_counts
-from loadtests.latency import ITL_BOUNDS_S, TTFT_BOUNDS_S
+from loadtests.latency_histograms import ITL_BOUNDS_S, TTFT_BOUNDS_S
 from loadtests.messages import Counted, Latency
 
 OUTCOMES: dict[str, Callable[[PhaseCounts], int]] = {

@@ -1,4 +1,4 @@
-"""A client of the server under test: it sends completions and tells each as one record."""
+"""The base of the clients: they send completions to the server and record each request."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 import gevent
 
 from history.records import ABANDONED, DEADLINE_EXCEEDED
-from loadtests.clients.attempt import Attempt
-from loadtests.clients.chunks import Answer, MalformedChunk
+from loadtests.clients.chunks import MalformedChunk, StreamedResponse
 from loadtests.clients.completion import body_of
+from loadtests.clients.in_flight_request import InFlightRequest
 from loadtests.connections.pool import Pool
 from loadtests.failures import Abandoned, RequestFailed
 from loadtests.job import Job, Sink
@@ -40,8 +40,8 @@ class CompletionClient(ABC):
         with_gaps: bool = False,
         own_host: str | None = None,
     ) -> None:
-        """`block_size` is the server's, tokens; None when the records need not tell of first blocks.
-        `with_gaps`: they tell how near the next likeliest tokens were.
+        """`block_size` is the server's, tokens; None when the records need no hash of first blocks.
+        `with_gaps`: record the logprob margins between the two likeliest tokens.
 
         Raises ValueError when the address is neither on this machine nor `own_host`, the conductor's.
         """
@@ -64,8 +64,8 @@ class CompletionClient(ABC):
         self._pool.close()
 
     @abstractmethod
-    def send(self, attempt: Attempt, sink: Sink) -> None:
-        """Send one request and take in what is answered, up to the end of the answer.
+    def send(self, in_flight: InFlightRequest, sink: Sink) -> None:
+        """Send one request and process its response, up to the end.
 
         Raises RequestFailed, MalformedChunk, Abandoned, and what the sink or gevent raise.
         """
@@ -76,31 +76,31 @@ class CompletionClient(ABC):
         The end goes to the sink as a record. A kill of the greenlet is recorded, then passed on.
         """
         prompt = job.prompt
-        to_tell = prompt.token_ids if prompt.sampling.prompt_logprobs is not None else ()
-        answer = Answer(prompt.sampling.n, prompt=to_tell, with_gaps=self._with_gaps)
-        attempt = Attempt(job, self._block_size, answer)
+        echoed_tokens = prompt.token_ids if prompt.sampling.prompt_logprobs is not None else ()
+        answer = StreamedResponse(prompt.sampling.n, prompt=echoed_tokens, with_gaps=self._with_gaps)
+        in_flight = InFlightRequest(job, self._block_size, answer)
         deadline = gevent.Timeout(self._deadline_s)
         patience_s = prompt.abort.after_s if prompt.abort else None
         try:
             # A timeout of None never fires.
             with deadline, gevent.Timeout(patience_s, Abandoned):
-                self.send(attempt, sink)
-            attempt.end_of_stream(attempt.elapsed_us())
+                self.send(in_flight, sink)
+            in_flight.end_of_stream(in_flight.elapsed_us())
         except Abandoned:
-            attempt.abort(ABANDONED, f"given up on purpose after {attempt.answer.tokens} tokens")
+            in_flight.abort(ABANDONED, f"given up on purpose after {in_flight.answer.tokens} tokens")
         except gevent.Timeout as fired:
             if fired is not deadline:
                 raise
-            attempt.fail(DEADLINE_EXCEEDED, f"no complete answer within {self._deadline_s:g} s")
+            in_flight.fail(DEADLINE_EXCEEDED, f"no complete answer within {self._deadline_s:g} s")
         except gevent.GreenletExit:
-            attempt.abort("StoppedEarly", "the load was stopped before the answer was complete")
+            in_flight.abort("StoppedEarly", "the load was stopped before the answer was complete")
             raise
         except RequestFailed as failure:
-            attempt.fail(failure.kind, str(failure))
+            in_flight.fail(failure.kind, str(failure))
         except MalformedChunk as error:
-            attempt.fail("MalformedChunk", str(error))
+            in_flight.fail("MalformedChunk", str(error))
         finally:
-            sink.ended(attempt.record())
+            sink.ended(in_flight.record())
 
     def body(self, job: Job) -> dict[str, Any]:
         """What is sent, to be encoded as JSON."""

@@ -1,4 +1,4 @@
-"""The events of a stream, of completions or of a chat, and the answer that they add up to."""
+"""The events of a completions or chat stream, and the response that they add up to."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from history.records import Usage
-from loadtests.clients.mid_stream import TokenRun
+from loadtests.clients.fast_decoder import TokenRun
 
 NS_PER_US = 1000
 
@@ -38,42 +38,42 @@ class ChatLogprob(msgspec.Struct, gc=False):
 class Logprobs(msgspec.Struct, gc=False):
     token_logprobs: list[float] | None = None
     top_logprobs: list[dict[str, float] | None] | None = None
-    """Of each place the likeliest tokens, as many as were asked for."""
+    """The likeliest tokens of each position, as many as requested."""
     content: list[ChatLogprob] | None = None
-    """Both of these, as chat completions tell them."""
+    """Both, in the format of chat completions."""
 
     def own(self) -> list[float]:
-        """Of each place the logprob of the token that came."""
+        """The logprob of the generated token at each position."""
         if self.content is not None:
-            return [told.logprob for told in self.content]
+            return [entry.logprob for entry in self.content]
         return self.token_logprobs or []
 
     def gaps(self) -> list[float]:
-        """By how much the likeliest token of each place is likelier than the next one, nats; none where the
-        server told of one token only."""
-        told = [heapq.nlargest(2, tops) for tops in self._tops()]
-        return [pair[0] - pair[1] for pair in told if len(pair) > 1]
+        """The logprob margin between the two likeliest tokens of each position, nats; none where the server
+        reported one token only."""
+        pairs = [heapq.nlargest(2, tops) for tops in self._tops()]
+        return [pair[0] - pair[1] for pair in pairs if len(pair) > 1]
 
     def _tops(self) -> Iterator[list[float]]:
         if self.content is not None:
-            yield from ([top.logprob for top in told.top_logprobs] for told in self.content)
+            yield from ([top.logprob for top in entry.top_logprobs] for entry in self.content)
         yield from (list(tops.values()) for tops in self.top_logprobs or () if tops)
 
 
-class Said(msgspec.Struct, gc=False):
+class DeltaFields(msgspec.Struct, gc=False):
     content: str | None = None
 
 
 PromptLogprobs = list[dict[str, TopLogprob] | None]
-"""Of each place of the prompt its own token and the likeliest ones, by id; of the first place nothing."""
+"""Each position of the prompt: its own token and the likeliest ones, by id; None for the first."""
 
 
 class Choice(msgspec.Struct, gc=False):
     index: int = 0
     text: str = ""
-    delta: Said | None = None
+    delta: DeltaFields | None = None
     """The text in a chat's event,"""
-    message: Said | None = None
+    message: DeltaFields | None = None
     """and in a chat's answer in one piece."""
     finish_reason: str | None = None
     logprobs: Logprobs | None = None
@@ -118,8 +118,8 @@ class ChoiceSoFar:
     finish_reason: str | None = None
 
 
-class Answer:
-    """What has arrived so far. Times are offsets from the request's start, microseconds."""
+class StreamedResponse:
+    """The response received so far. Times are offsets from the request's start, microseconds."""
 
     __slots__ = (
         "_choices",
@@ -190,8 +190,11 @@ class Answer:
             if self.first_us is None and (came or choice.has_text):
                 self.first_us = at_us
             count += came
-            if choice.index == 0 and (told := choice.prompt_logprobs or chunk.prompt_logprobs) is not None:
-                self.prompt_logprobs = self._of_prompt(told)
+            if (
+                choice.index == 0
+                and (of_prompt := choice.prompt_logprobs or chunk.prompt_logprobs) is not None
+            ):
+                self.prompt_logprobs = self._of_prompt(of_prompt)
         if count:
             self.chunk_us.append(at_us)
             self.chunk_tokens.append(count)
@@ -214,27 +217,27 @@ class Answer:
 
     def _add(self, choice: Choice, so_far: ChoiceSoFar) -> int:
         """Take in a choice's part of an event; gives how many tokens that brought."""
-        ids, told = choice.token_ids or (), choice.logprobs
+        ids, reported = choice.token_ids or (), choice.logprobs
         so_far.token_ids += ids
         if choice.finish_reason is not None:
             so_far.finish_reason = choice.finish_reason
-        if told is None:
+        if reported is None:
             return len(ids)
-        logprobs = told.own()
+        logprobs = reported.own()
         so_far.logprobs += logprobs
         if self._with_gaps:
-            so_far.gaps += told.gaps()
-        # A server that sends no token ids still tells the count by its logprobs.
+            so_far.gaps += reported.gaps()
+        # A server that sends no token ids still shows the count by its logprobs.
         return len(ids) or len(logprobs)
 
-    def _of_prompt(self, told: PromptLogprobs) -> list[float]:
+    def _of_prompt(self, reported: PromptLogprobs) -> list[float]:
         """Each own token's logprob. Raises MalformedChunk."""
-        if len(told) != len(self._prompt):
-            raise MalformedChunk(f"logprobs of {len(told)} prompt tokens, {len(self._prompt)} were sent")
+        if len(reported) != len(self._prompt):
+            raise MalformedChunk(f"logprobs of {len(reported)} prompt tokens, {len(self._prompt)} were sent")
         try:
             return [
-                (places or {})[str(token)].logprob
-                for token, places in zip(self._prompt[1:], told[1:], strict=True)
+                (candidates or {})[str(token)].logprob
+                for token, candidates in zip(self._prompt[1:], reported[1:], strict=True)
             ]
         except KeyError as error:
             raise MalformedChunk(f"prompt token {error} has no logprob") from error

@@ -9,14 +9,14 @@ import gevent
 import msgspec
 
 from history.records import ERROR_EVENT
-from loadtests.clients.attempt import Attempt
 from loadtests.clients.base import DRAIN_S, CompletionClient
 from loadtests.clients.chunks import MalformedChunk
 from loadtests.clients.completion import is_streamed, path_of
-from loadtests.clients.decoding import ErrorEvent
-from loadtests.clients.events import EventReader
-from loadtests.clients.intake import Intake
-from loadtests.clients.refusal import refused
+from loadtests.clients.error_mapping import refused
+from loadtests.clients.event_consumer import EventConsumer
+from loadtests.clients.event_decoder import ErrorEvent
+from loadtests.clients.in_flight_request import InFlightRequest
+from loadtests.clients.sse_reader import EventReader
 from loadtests.connections.connection import Connection
 from loadtests.failures import RequestFailed
 from loadtests.job import Sink
@@ -31,17 +31,17 @@ class LeanClient(CompletionClient):
             "Content-Type: application/json\r\nX-Request-Id: %s\r\nContent-Length: %d\r\n\r\n"
         )
 
-    def send(self, attempt: Attempt, sink: Sink) -> None:
+    def send(self, in_flight: InFlightRequest, sink: Sink) -> None:
         connection = self._pool.take()
         try:
-            connection.send(self._request(attempt))
-            attempt.status = status = connection.head()
+            connection.send(self._request(in_flight))
+            in_flight.status = status = connection.head()
             if status not in OK:
                 raise refused(status, b"".join(connection.body()))
-            if is_streamed(attempt.job.prompt):
-                self._stream(connection, attempt, sink)
+            if is_streamed(in_flight.job.prompt):
+                self._stream(connection, in_flight, sink)
             else:
-                self._whole(connection, attempt, sink)
+                self._whole(connection, in_flight, sink)
         except ErrorEvent as error:
             raise RequestFailed(ERROR_EVENT, str(error)) from error
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -49,25 +49,25 @@ class LeanClient(CompletionClient):
         finally:
             self._pool.give_back(connection)
 
-    def _request(self, attempt: Attempt) -> bytes:
-        job = attempt.job
+    def _request(self, in_flight: InFlightRequest) -> bytes:
+        job = in_flight.job
         body = msgspec.json.encode(self.body(job))
         return (self._head % (path_of(job.prompt), job.id, len(body))).encode() + body
 
-    def _whole(self, connection: Connection, attempt: Attempt, sink: Sink) -> None:
+    def _whole(self, connection: Connection, in_flight: InFlightRequest, sink: Sink) -> None:
         """An answer in one piece."""
         answer = json.loads(b"".join(connection.body()))
-        at_us = attempt.at_us(connection.arrivals.last_ns)
-        sink.tokens(attempt.answer.add(answer, at_us))
-        attempt.end_of_stream(at_us)
+        at_us = in_flight.at_us(connection.arrivals.last_ns)
+        sink.tokens(in_flight.answer.add(answer, at_us))
+        in_flight.end_of_stream(at_us)
 
-    def _stream(self, connection: Connection, attempt: Attempt, sink: Sink) -> None:
-        reader, intake = EventReader(connection.arrivals), Intake(attempt, sink)
-        connection.is_patient = attempt.leave_after is None
+    def _stream(self, connection: Connection, in_flight: InFlightRequest, sink: Sink) -> None:
+        reader, intake = EventReader(connection.arrivals), EventConsumer(in_flight, sink)
+        connection.is_patient = in_flight.leave_after is None
         pieces = connection.body()
         for piece in pieces:
             if not intake.take(reader.read(piece)):
-                attempt.end_of_stream(attempt.at_us(connection.arrivals.last_ns))
+                in_flight.end_of_stream(in_flight.at_us(connection.arrivals.last_ns))
                 _drain(connection, pieces)
                 return
         reader.end()

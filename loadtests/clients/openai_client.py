@@ -11,11 +11,11 @@ import httpx2
 import openai
 
 from history.records import ERROR_EVENT
-from loadtests.clients.attempt import Attempt
 from loadtests.clients.base import DRAIN_S, CompletionClient
 from loadtests.clients.chunks import Chunk, MalformedChunk
 from loadtests.clients.completion import is_streamed, path_of
-from loadtests.clients.stream import ChunkStream
+from loadtests.clients.in_flight_request import InFlightRequest
+from loadtests.clients.openai_stream import ChunkStream
 from loadtests.connections.connection import Connection
 from loadtests.connections.transport import CONNECTION, Transport
 from loadtests.failures import Abandoned, RequestFailed
@@ -44,56 +44,56 @@ class OpenAIClient(CompletionClient):
     def close(self) -> None:
         self._api.close()
 
-    def send(self, attempt: Attempt, sink: Sink) -> None:
-        with _told(attempt):
-            if is_streamed(attempt.job.prompt):
-                self._stream(attempt, sink)
+    def send(self, in_flight: InFlightRequest, sink: Sink) -> None:
+        with _error_of(in_flight):
+            if is_streamed(in_flight.job.prompt):
+                self._stream(in_flight, sink)
             else:
-                self._whole(attempt, sink)
+                self._whole(in_flight, sink)
 
-    def _whole(self, attempt: Attempt, sink: Sink) -> None:
+    def _whole(self, in_flight: InFlightRequest, sink: Sink) -> None:
         """An answer in one piece."""
         response = self._api.post(
-            path_of(attempt.job.prompt),
+            path_of(in_flight.job.prompt),
             cast_to=httpx2.Response,
-            body=self.body(attempt.job),
-            options={"headers": {"X-Request-Id": attempt.job.id}},
+            body=self.body(in_flight.job),
+            options={"headers": {"X-Request-Id": in_flight.job.id}},
         )
-        attempt.status = response.status_code
-        at_us = attempt.at_us(response.extensions[CONNECTION].arrivals.last_ns)
-        sink.tokens(attempt.answer.add(response.json(), at_us))
-        attempt.end_of_stream(at_us)
+        in_flight.status = response.status_code
+        at_us = in_flight.at_us(response.extensions[CONNECTION].arrivals.last_ns)
+        sink.tokens(in_flight.answer.add(response.json(), at_us))
+        in_flight.end_of_stream(at_us)
 
-    def _stream(self, attempt: Attempt, sink: Sink) -> None:
+    def _stream(self, in_flight: InFlightRequest, sink: Sink) -> None:
         with self._api.post(
-            path_of(attempt.job.prompt),
+            path_of(in_flight.job.prompt),
             cast_to=Chunk,
-            body=self.body(attempt.job),
-            options={"headers": {"X-Request-Id": attempt.job.id}},
+            body=self.body(in_flight.job),
+            options={"headers": {"X-Request-Id": in_flight.job.id}},
             stream=True,
             stream_cls=ChunkStream,
         ) as stream:
-            attempt.status = stream.response.status_code
-            answer, leave_after = attempt.answer, attempt.leave_after
+            in_flight.status = stream.response.status_code
+            answer, leave_after = in_flight.answer, in_flight.leave_after
             connection: Connection = stream.response.extensions[CONNECTION]
             connection.is_patient = leave_after is None
             for chunk in stream:
-                count = answer.take(chunk, attempt.at_us(stream.arrived_ns))
+                count = answer.take(chunk, in_flight.at_us(stream.arrived_ns))
                 if count:
                     sink.tokens(count)
                 if leave_after is not None and answer.tokens >= leave_after:
                     raise Abandoned
-            attempt.end_of_stream(attempt.at_us(connection.arrivals.last_ns))
+            in_flight.end_of_stream(in_flight.at_us(connection.arrivals.last_ns))
             gevent.with_timeout(DRAIN_S, stream.drain, timeout_value=None)
 
 
 @contextmanager
-def _told(attempt: Attempt) -> Iterator[None]:
+def _error_of(in_flight: InFlightRequest) -> Iterator[None]:
     """Exceptions of the openai client and of its HTTP library, told in our own words."""
     try:
         yield
     except openai.APIStatusError as error:
-        attempt.status = error.status_code
+        in_flight.status = error.status_code
         raise RequestFailed(type(error).__name__, _body_message(error)) from error
     except openai.APIConnectionError as error:
         cause = error.__cause__ or error

@@ -11,14 +11,14 @@ import gevent.socket
 from gevent.hub import Waiter
 from gevent.monkey import get_original
 
-from loadtests.connections import arrival
-from loadtests.connections.answer_parser import AnswerParser
-from loadtests.connections.arrival import Arrivals
-from loadtests.connections.readiness import Readiness
+from loadtests.connections import rx_timestamps
+from loadtests.connections.event_poller import EventPoller
+from loadtests.connections.response_parser import ResponseParser
+from loadtests.connections.rx_timestamps import RxTimestamps
 from loadtests.failures import Abandoned, RequestFailed
 
 ESTABLISHED = 1
-"""The kernel's word for a connection that nobody has closed."""
+"""The kernel's state of a connection that neither side has closed."""
 IN_MID_STREAM = b"}\n\n\r\n"
 """So ends what arrives of a stream, but not its last event, nor the end of the body behind that."""
 
@@ -28,7 +28,7 @@ Interruption = gevent.Timeout | gevent.GreenletExit | Abandoned
 class Connection:
     """`send`, `head` and `body` raise RequestFailed; its kinds are those of httpx2."""
 
-    def __init__(self, host: str, port: int, readiness: Readiness) -> None:
+    def __init__(self, host: str, port: int, poller: EventPoller) -> None:
         """Raises RequestFailed."""
         try:
             connected = gevent.socket.create_connection((host, port))
@@ -38,11 +38,11 @@ class Connection:
         self._socket: system.socket = get_original("socket", "socket")(fileno=connected.detach())
         self._socket.setblocking(False)
         self._socket.setsockopt(system.IPPROTO_TCP, system.TCP_NODELAY, 1)
-        arrival.ask_for(self._socket)
+        rx_timestamps.enable_rx_timestamps(self._socket)
         self._fd = self._socket.fileno()
-        self._parser = AnswerParser()
-        self._readiness = readiness
-        self._buffer = readiness.buffer
+        self._parser = ResponseParser()
+        self._poller = poller
+        self._buffer = poller.buffer
         self._pieces: list[bytes] = []
         """What was read and not yet parsed,"""
         self._stamps: list[bytes] = []
@@ -54,7 +54,7 @@ class Connection:
         """It came while the reader waited, and is due when what had arrived until then is taken in."""
         self.is_patient = False
         """Events in mid-stream may be told of a while later, many at once; what ends a stream never is."""
-        self.arrivals = Arrivals(0)
+        self.arrivals = RxTimestamps(0)
         """Of the body, as far as it was given out."""
 
     @property
@@ -71,7 +71,7 @@ class Connection:
         """A whole request, when the answer to the one before is whole."""
         self._parser.begin()
         self.is_patient = False
-        self.arrivals = Arrivals(time.monotonic_ns())
+        self.arrivals = RxTimestamps(time.monotonic_ns())
         left = memoryview(request)
         while left:
             try:
@@ -81,7 +81,7 @@ class Connection:
             except (BrokenPipeError, ConnectionResetError):
                 # What a server said before it hung up is worth more than that it did.
                 break
-        self._readiness.add(self._fd, self._read)
+        self._poller.add(self._fd, self._read)
 
     def head(self) -> int:
         """Wait for the status of the answer."""
@@ -115,31 +115,31 @@ class Connection:
         return self._parser.keeps_alive and self._state() == ESTABLISHED
 
     def close(self) -> None:
-        self._readiness.remove(self._fd)
+        self._poller.remove(self._fd)
         self._socket.close()
 
     def _read(self) -> None:
         """Called in the hub."""
         try:
-            size, told, _, _ = self._socket.recvmsg_into([self._buffer], arrival.SPACE)
+            size, ancillary, _, _ = self._socket.recvmsg_into([self._buffer], rx_timestamps.SPACE)
         except BlockingIOError:
             return
         except OSError as error:
             self._failure = RequestFailed("ReadError", str(error))
-            self._readiness.remove(self._fd)
-            self._readiness.soon(self._tell)
+            self._poller.remove(self._fd)
+            self._poller.soon(self._wake_reader)
             return
         piece = self._buffer[:size].tobytes()
         self._pieces.append(piece)
-        self._stamps.append(told[0][2] if told else arrival.stamp_of_now())
+        self._stamps.append(ancillary[0][2] if ancillary else rx_timestamps.stamp_of_now())
         if not self.is_patient or not piece.endswith(IN_MID_STREAM):
             if not piece:
-                self._readiness.remove(self._fd)
-            self._readiness.soon(self._tell)
+                self._poller.remove(self._fd)
+            self._poller.soon(self._wake_reader)
         elif len(self._pieces) == 1:
-            self._readiness.later(self._tell)
+            self._poller.later(self._wake_reader)
 
-    def _tell(self) -> None:
+    def _wake_reader(self) -> None:
         """Called in the hub."""
         self._ready.switch(None)
 
@@ -151,13 +151,13 @@ class Connection:
             self._wait()
         pieces, self._pieces = self._pieces, []
         stamps, self._stamps = self._stamps, []
-        moments_ns = arrival.moments_ns(stamps, self.arrivals.last_ns)
+        rx_times_ns = rx_timestamps.rx_times_ns(stamps, self.arrivals.last_ns)
         ends = self._parser.feed(pieces)
-        self.arrivals.add(ends, moments_ns[: len(ends)])
+        self.arrivals.add(ends, rx_times_ns[: len(ends)])
         if self._parser.whole:
-            self._readiness.remove(self._fd)
+            self._poller.remove(self._fd)
         elif len(ends) > 1:
-            self._readiness.note((moments_ns[-1] - moments_ns[0]) / (len(ends) - 1) / arrival.NS_PER_S)
+            self._poller.note((rx_times_ns[-1] - rx_times_ns[0]) / (len(ends) - 1) / rx_timestamps.NS_PER_S)
 
     def _wait(self) -> None:
         if self._interruption is not None:

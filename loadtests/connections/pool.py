@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from loadtests.connections.connection import Connection
-from loadtests.connections.readiness import Readiness
+from loadtests.connections.event_poller import EventPoller
 
 IDLE_CONNECTION_S = 2.0
 """The server closes a connection after 5 s of idleness; ours are given up well before."""
@@ -17,7 +17,7 @@ class Pool:
     def __init__(self, host: str, port: int) -> None:
         self._host = host
         self._port = port
-        self._readiness = Readiness()
+        self._poller = EventPoller()
         self._idle: list[tuple[float, Connection]] = []
         """With the time since when, the one that waits longest first."""
 
@@ -29,7 +29,7 @@ class Pool:
             if connection.is_reusable():
                 return connection
             connection.close()
-        return Connection(self._host, self._port, self._readiness)
+        return Connection(self._host, self._port, self._poller)
 
     def give_back(self, connection: Connection) -> None:
         """Whatever has become of its request. Raises GreenletExit when that came meanwhile."""
@@ -42,7 +42,7 @@ class Pool:
     def close(self) -> None:
         while self._idle:
             self._idle.pop()[1].close()
-        self._readiness.close()
+        self._poller.close()
 
     def _expire(self) -> None:
         oldest = time.monotonic() - IDLE_CONNECTION_S

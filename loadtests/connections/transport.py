@@ -1,4 +1,4 @@
-"""The way of an httpx2 client to the server: connections that tell when what they brought had arrived."""
+"""An httpx2 transport whose connections record when their bytes arrived."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """A load worker that joins a run from anywhere: `python -m loadtests.distributed.worker --master HOST:PORT`.
 
-It waits for a master, is given a seat and the plan, does what is ordered, and sends its records there. It
-leaves when the run is over, when the master has gone silent, or with the process that started it (at the end
-of its stdin): what is in flight is given up and recorded.
+It waits for a master, receives its number and the plan, executes commands, and sends its records. It exits
+when the run is over, when the master is silent, or with the process that started it (at the end of its
+stdin): it aborts and records the requests in flight.
 """
 
 from __future__ import annotations
@@ -26,13 +26,22 @@ from locust.env import Environment  # patches the standard library, so it comes 
 from history import layout
 from history.plan import RunPlan
 from history.reader import UnreadableRun, read_plan
-from loadtests.distributed import channel
-from loadtests.distributed.channel import AskFile, Farewell, Join, Leave, NoSeat, Piece, Seat, Unfit
-from loadtests.distributed.link import Link, Outbox
+from loadtests.distributed import master_protocol
+from loadtests.distributed.master_connection import MasterConnection, Outbox
+from loadtests.distributed.master_protocol import (
+    Assigned,
+    FileChunk,
+    FileRequest,
+    Goodbye,
+    Join,
+    RunFull,
+    Shutdown,
+    VersionMismatch,
+)
 from loadtests.messages import EXIT_FAILED, EXIT_NOT_NEEDED, Failed, Quit
 from loadtests.open_files import SPARE, TooFewFiles, raise_soft_limit, require
-from loadtests.phases import CannotGoOn, Inbox, Place, Worker
-from loadtests.target import address_of, is_loopback, seen_from_elsewhere
+from loadtests.phase_worker import Inbox, PhaseWorker, WorkerFailed, WorkerSlot
+from loadtests.target import address_of, is_loopback, reachable_url
 from loadtests.user import CompletionUser
 from loadtests.workloads import PATH_PARAM
 
@@ -41,41 +50,41 @@ HEALTH_TIMEOUT_S = 2.0
 
 
 class NotNeeded(Exception):
-    """All seats are taken."""
+    """The run needs no more workers."""
 
 
 def take_part(host: str, port: int) -> None:
-    """One run, from the wait for its master to the farewell.
+    """Take part in one run, from the wait for its master to the disconnect.
 
     Raises CannotGoOn, NotNeeded, or ConnectionError when there is no master for minutes.
     """
     inbox: Inbox = Queue()
     environment = Environment(user_classes=[CompletionUser])
     runner = environment.create_worker_runner(host, port)
-    link = Link(runner, inbox)
-    seat = _seat(link)
+    connection = MasterConnection(runner, inbox)
+    seat = _seat(connection)
     gevent.signal_handler(signal.SIGTERM, inbox.put, Quit())
-    outbox = Outbox(link)
+    outbox = Outbox(connection)
     with tempfile.TemporaryDirectory(prefix="kvchaos-worker-") as folder:
         try:
-            plan = _plan(seat, Path(folder), link, host)
-            _tell(f"load worker {seat.worker} of {seat.of} in run {plan.run_id}")
-            link.compare_clocks()
+            plan = _plan(seat, Path(folder), connection, host)
+            _log(f"load worker {seat.worker} of {seat.of} in run {plan.run_id}")
+            connection.compare_clocks()
             own_host = None if is_loopback(host) else host
             _allow_open_files(plan, seat.of)
-            worker = Worker(plan, Place(seat.worker, seat.of, runner, outbox.write, own_host))
+            worker = PhaseWorker(plan, WorkerSlot(seat.worker, seat.of, runner, outbox.write, own_host))
             try:
                 _reach(plan.load_url or plan.base_url, inbox)
                 worker.serve(inbox, outbox)
             finally:
                 worker.close()
-        except (CannotGoOn, UnreadableRun, TooFewFiles, ValueError, OSError) as error:
+        except (WorkerFailed, UnreadableRun, TooFewFiles, ValueError, OSError) as error:
             outbox.send(Failed(message=str(error)))
-            raise CannotGoOn(str(error)) from error
+            raise WorkerFailed(str(error)) from error
         finally:
             outbox.flush()
-            if not isinstance(link.ask(Leave(outbox.records)), Farewell):
-                raise CannotGoOn("the master took no leave")
+            if not isinstance(connection.request(Shutdown(outbox.records)), Goodbye):
+                raise WorkerFailed("the master took no leave")
 
 
 def _allow_open_files(plan: RunPlan, workers: int) -> None:
@@ -84,25 +93,27 @@ def _allow_open_files(plan: RunPlan, workers: int) -> None:
     require(most + SPARE, f"a load worker with {most:,} connections")
 
 
-def _seat(link: Link) -> Seat:
-    match link.ask(Join(platform.node(), os.getpid(), channel.code_fingerprint())):
-        case Seat() as seat:
+def _seat(connection: MasterConnection) -> Assigned:
+    match connection.request(Join(platform.node(), os.getpid(), master_protocol.code_fingerprint())):
+        case Assigned() as seat:
             return seat
-        case NoSeat(why=why):
+        case RunFull(why=why):
             raise NotNeeded(why)
-        case Unfit(why=why):
-            raise CannotGoOn(why)
+        case VersionMismatch(why=why):
+            raise WorkerFailed(why)
         case other:
-            raise CannotGoOn(f"the master answers {type(other).__name__}")
+            raise WorkerFailed(f"the master answers {type(other).__name__}")
 
 
-def _plan(seat: Seat, folder: Path, link: Link, host: str) -> RunPlan:
-    """The run's plan for this machine: with its files fetched, and the server as it is reached from here."""
+def _plan(seat: Assigned, folder: Path, connection: MasterConnection, host: str) -> RunPlan:
+    """The run's plan for this machine: with its files fetched, and the server's URL from here."""
     (folder / layout.PLAN).write_text(seat.plan, encoding="utf-8")
     plan = read_plan(folder)
     scenario = plan.scenario
     workloads = {
-        name: spec.model_copy(update={"params": {**spec.params, PATH_PARAM: str(_fetch(name, folder, link))}})
+        name: spec.model_copy(
+            update={"params": {**spec.params, PATH_PARAM: str(_fetch(name, folder, connection))}}
+        )
         if PATH_PARAM in spec.params
         else spec
         for name, spec in scenario.workloads.items()
@@ -111,27 +122,27 @@ def _plan(seat: Seat, folder: Path, link: Link, host: str) -> RunPlan:
     return plan.model_copy(
         update={
             "scenario": scenario.model_copy(update={"workloads": workloads}),
-            "load_url": url if is_loopback(host) else seen_from_elsewhere(url, host),
+            "load_url": url if is_loopback(host) else reachable_url(url, host),
         }
     )
 
 
-def _fetch(workload: str, folder: Path, link: Link) -> Path:
+def _fetch(workload: str, folder: Path, connection: MasterConnection) -> Path:
     path = folder / workload
     with path.open("wb") as file:
         while True:
-            piece = link.ask(AskFile(workload, file.tell()))
-            if not isinstance(piece, Piece):
-                raise CannotGoOn(f"the master answers {type(piece).__name__} when asked for a file")
-            if not piece.content:
+            chunk = connection.request(FileRequest(workload, file.tell()))
+            if not isinstance(chunk, FileChunk):
+                raise WorkerFailed(f"the master answers {type(chunk).__name__} when asked for a file")
+            if not chunk.content:
                 return path
-            file.write(piece.content)
+            file.write(chunk.content)
 
 
 def _reach(url: str, inbox: Inbox) -> None:
-    """Wait until the server answers here, or until something is ordered."""
+    """Wait until the server responds, or until a command arrives."""
     if not _answers(url):
-        _tell(f"waiting for the server at {url}")
+        _log(f"waiting for the server at {url}")
     while inbox.empty() and not _answers(url):
         gevent.sleep(POLL_S)
 
@@ -148,7 +159,7 @@ def _answers(url: str) -> bool:
         connection.close()
 
 
-def _tell(line: str) -> None:
+def _log(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
 
@@ -174,10 +185,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         take_part(address_of(arguments.host), arguments.port)
     except NotNeeded as error:
-        _tell(str(error))
+        _log(str(error))
         return EXIT_NOT_NEEDED
-    except (CannotGoOn, ConnectionError, ValueError) as error:
-        _tell(f"load worker: {error}")
+    except (WorkerFailed, ConnectionError, ValueError) as error:
+        _log(f"load worker: {error}")
         return EXIT_FAILED
     return 0
 

@@ -19,9 +19,9 @@ from pathlib import Path
 import msgspec
 
 from history.writer import LineWriter
-from loadtests.mock.clockwork import Clockwork, precise_loop
+from loadtests.mock.mock_server import MockService
+from loadtests.mock.precise_timer import PreciseTimer, precise_loop
 from loadtests.mock.process import Started
-from loadtests.mock.server import Service
 from loadtests.mock.settings import Settings
 from loadtests.open_files import raise_soft_limit
 
@@ -48,7 +48,7 @@ async def _serve(arguments: argparse.Namespace, settings: Settings, writer: Line
         loop.add_signal_handler(number, stop.set)
     if arguments.until_stdin_ends:
         loop.add_reader(0, lambda: None if os.read(0, 4096) else stop.set())
-    service = Service(settings, Clockwork(loop), writer.write)
+    service = MockService(settings, PreciseTimer(loop), writer.write)
     server = await loop.create_server(
         service.connect, HOST, arguments.port, backlog=BACKLOG, reuse_port=arguments.share_port or None
     )

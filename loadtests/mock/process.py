@@ -10,7 +10,7 @@ from typing import Self
 
 import msgspec
 
-from loadtests.mock.sent import SentRecord, read_sent
+from loadtests.mock.send_log import SentRecord, read_sent
 from loadtests.mock.settings import Settings
 
 HOME = Path(__file__).resolve().parents[2]

@@ -18,7 +18,7 @@ from history.lag import waits_ms
 from history.latency import US_PER_MS, itl_us, ttft_ms
 from history.percentile import percentiles
 from history.records import RequestRecord
-from loadtests.health import Monitor
+from loadtests.client_monitor import ClientMonitor
 
 EVERY_S = 2.0
 FROM_WORKERS_S = 2 * WORKER_REPORT_INTERVAL
@@ -27,7 +27,7 @@ KEPT = 1800
 """Points: an hour and more."""
 SCRIPT = Path(__file__).with_name("charts.js").read_text(encoding="utf-8")
 TAG = '<script src="./kvchaos/charts.js"></script></body>'
-WORD = "kvchaos"
+REPORT_KEY = "kvchaos"
 """Under which a worker process adds to what it tells the one with the page."""
 
 Point = dict[str, float | list[float | None]]
@@ -39,8 +39,8 @@ class Hook(Protocol):
     def add_listener(self, handler: Callable[..., None]) -> object: ...
 
 
-class Seen(msgspec.Struct):
-    """What some processes saw in some time."""
+class Samples(msgspec.Struct):
+    """Samples that some processes collected over an interval."""
 
     ttfts_ms: list[float] = []
     itls_ms: list[float] = []
@@ -49,7 +49,7 @@ class Seen(msgspec.Struct):
     lags_us: list[int] = []
     """Of the processes' event loops, see ClientRecord."""
 
-    def add(self, other: Seen) -> None:
+    def add(self, other: Samples) -> None:
         self.ttfts_ms += other.ttfts_ms
         self.itls_ms += other.itls_ms
         self.tokens += other.tokens
@@ -69,38 +69,38 @@ class Seen(msgspec.Struct):
 class Collector:
     """Listens to Locust, in the process with the page and in its workers."""
 
-    def __init__(self, monitor: Monitor | None) -> None:
+    def __init__(self, monitor: ClientMonitor | None) -> None:
         """`monitor` watches a process that sends load itself."""
-        self._seen = Seen()
+        self._samples = Samples()
         self._monitor = monitor
 
     def on_request(self, context: dict[str, object], **_: object) -> None:
         record = context.get("record")
         if isinstance(record, RequestRecord):
-            self._seen.tokens += sum(record.chunk_tokens)
+            self._samples.tokens += sum(record.chunk_tokens)
             ttft = ttft_ms(record)
             if record.outcome == "ok" and ttft is not None:
-                self._seen.ttfts_ms.append(ttft)
-                self._seen.itls_ms += [gap / US_PER_MS for gap in itl_us(record)]
+                self._samples.ttfts_ms.append(ttft)
+                self._samples.itls_ms += [gap / US_PER_MS for gap in itl_us(record)]
 
     def on_report_to_master(self, data: dict[str, object], **_: object) -> None:
-        data[WORD] = msgspec.to_builtins(self.take())
+        data[REPORT_KEY] = msgspec.to_builtins(self.take())
 
     def on_worker_report(self, data: dict[str, object], **_: object) -> None:
-        self._seen.add(msgspec.convert(data[WORD], Seen))
+        self._samples.add(msgspec.convert(data[REPORT_KEY], Samples))
 
-    def take(self) -> Seen:
-        """What was seen since the last time."""
-        seen, self._seen = self._seen, Seen()
+    def take(self) -> Samples:
+        """The samples since the last call."""
+        samples, self._samples = self._samples, Samples()
         if self._monitor is not None:
-            seen.lags_us += self._monitor.reading("").lag_us
-        return seen
+            samples.lags_us += self._monitor.reading("").lag_us
+        return samples
 
 
 def draw_charts(environment: Environment) -> None:
     """Collect for the charts in this process, and serve them where it has the page."""
     leads = isinstance(environment.runner, MasterRunner)
-    monitor = None if leads else Monitor(0)
+    monitor = None if leads else ClientMonitor(0)
     if monitor is not None:
         monitor.start()
     collector = Collector(monitor)
@@ -127,7 +127,7 @@ def _collect(collector: Collector, points: deque[Point], every_s: float) -> None
 
 
 def _serve(app: Flask, points: deque[Point]) -> None:
-    def told() -> Response:
+    def points_json() -> Response:
         return jsonify(list(points))
 
     def script() -> Response:
@@ -138,6 +138,6 @@ def _serve(app: Flask, points: deque[Point]) -> None:
             response.set_data(response.get_data(as_text=True).replace("</body>", TAG))
         return response
 
-    app.add_url_rule("/kvchaos/points", view_func=told, endpoint="kvchaos_points")
+    app.add_url_rule("/kvchaos/points", view_func=points_json, endpoint="kvchaos_points")
     app.add_url_rule("/kvchaos/charts.js", view_func=script, endpoint="kvchaos_charts")
     app.after_request(with_script)

@@ -15,10 +15,10 @@ NS_PER_US = 1000
 
 
 def _parser(header: str) -> Parse:
-    places = columns(header, NAMES)
+    indices = columns(header, NAMES)
 
     def parse(line: str) -> Entry:
-        time, prompt, output = pick(line, places)
+        time, prompt, output = pick(line, indices)
         return checked(
             Entry(
                 at_ns=_time_ns(time),

@@ -24,10 +24,10 @@ NAMES = ("Timestamp", "Request tokens", "Response tokens")
 
 
 def _parser(header: str) -> Parse:
-    places = columns(header, NAMES)
+    indices = columns(header, NAMES)
 
     def parse(line: str) -> Entry:
-        time, prompt, output = pick(line, places)
+        time, prompt, output = pick(line, indices)
         return checked(
             Entry(
                 at_ns=nanoseconds(_seconds(time), NS_PER_S),

@@ -78,12 +78,12 @@ def cells(line: str) -> list[str]:
         raise MalformedLine(f"is not CSV: {error}") from error
 
 
-def pick(line: str, places: Sequence[int]) -> list[str]:
+def pick(line: str, indices: Sequence[int]) -> list[str]:
     """Some cells of a line of CSV. Raises MalformedLine."""
     found = cells(line)
-    if len(found) <= max(places):
+    if len(found) <= max(indices):
         raise MalformedLine(f"{len(found)} columns")
-    return [found[place] for place in places]
+    return [found[index] for index in indices]
 
 
 def whole(text: str, name: str) -> int:

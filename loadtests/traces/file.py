@@ -43,7 +43,7 @@ class TraceFile:
     def __init__(self, path: Path, kind: Format, cut: Cut) -> None:
         self._path = path
         self._cut = cut
-        self._places = array("Q")
+        self._offsets = array("Q")
         self._count = 0
         self.end_ns = 0
         """When the last entry of the cut is due, in the trace's own time."""
@@ -64,14 +64,14 @@ class TraceFile:
         """Raises IndexError beyond the end, OSError when the file is gone."""
         if not 0 <= index < self._count:
             raise IndexError(f"{self._path}: no entry {index}; there are {self._count}")
-        piece, place = divmod(index, PIECE)
+        piece, offset = divmod(index, PIECE)
         if self._piece[0] != piece:
             self._piece = (piece, self._read(piece))
-        return self._piece[1][place]
+        return self._piece[1][offset]
 
     def _read(self, piece: int) -> list[Entry]:
         with self._path.open("rb") as file:
-            file.seek(self._places[piece])
+            file.seek(self._offsets[piece])
             count = min(PIECE, self._count - piece * PIECE)
             return [self._parse(line.decode()) for line in islice(file, count)]
 
@@ -79,7 +79,7 @@ class TraceFile:
         """Check the lines to the end of the cut, note where its entries are; gives the time of the first."""
         begin: int | None = None
         origin = before = None
-        for number, (place, text) in enumerate(_lines(file), start=first_line):
+        for number, (offset, text) in enumerate(_lines(file), start=first_line):
             entry = self._at_line(number, self._parse, text)
             if before is not None and entry.at_ns < before:
                 raise ValueError(f"{self._path}:{number}: earlier than the line before")
@@ -92,7 +92,7 @@ class TraceFile:
                 continue
             begin = entry.at_ns if begin is None else begin
             if self._count % PIECE == 0:
-                self._places.append(place)
+                self._offsets.append(offset)
             self.end_ns = entry.at_ns
             self._count += 1
         if begin is None:
@@ -111,8 +111,8 @@ class TraceFile:
 
 
 def _lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Every line with its place in the file."""
-    place = file.tell()
+    """Every line with its offset in the file."""
+    offset = file.tell()
     while text := file.readline(LONGEST_LINE):
-        yield place, text
-        place += len(text)
+        yield offset, text
+        offset += len(text)

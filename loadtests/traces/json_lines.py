@@ -18,9 +18,9 @@ def json_lines(shape: type[Line], entry_of: Callable[[Line], Entry]) -> Callable
 
     def parse(line: str) -> Entry:
         try:
-            told = decoder.decode(line)
+            parsed = decoder.decode(line)
         except msgspec.MsgspecError as error:
             raise MalformedLine(str(error)) from error
-        return checked(entry_of(told))
+        return checked(entry_of(parsed))
 
     return lambda first: parse

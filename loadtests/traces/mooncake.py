@@ -22,12 +22,12 @@ class Line(msgspec.Struct):
     hash_ids: list[int]
 
 
-def _entry(told: Line) -> Entry:
+def _entry(line: Line) -> Entry:
     return Entry(
-        at_ns=nanoseconds(told.timestamp, NS_PER_MS),
-        prompt_tokens=told.input_length,
-        output_tokens=told.output_length,
-        blocks=tuple(told.hash_ids),
+        at_ns=nanoseconds(line.timestamp, NS_PER_MS),
+        prompt_tokens=line.input_length,
+        output_tokens=line.output_length,
+        blocks=tuple(line.hash_ids),
     )
 
 

@@ -17,12 +17,12 @@ class Line(msgspec.Struct, forbid_unknown_fields=True):
     blocks: list[int | str] = msgspec.field(default_factory=list)
 
 
-def _entry(told: Line) -> Entry:
+def _entry(line: Line) -> Entry:
     return Entry(
-        at_ns=nanoseconds(told.at_s, NS_PER_S),
-        prompt_tokens=told.prompt_tokens,
-        output_tokens=told.output_tokens,
-        blocks=tuple(told.blocks),
+        at_ns=nanoseconds(line.at_s, NS_PER_S),
+        prompt_tokens=line.prompt_tokens,
+        output_tokens=line.output_tokens,
+        blocks=tuple(line.blocks),
     )
 
 

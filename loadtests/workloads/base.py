@@ -124,8 +124,8 @@ class Draw:
 
 def in_rounds(draw: Draw, count: int, index: int) -> int:
     """Each round takes every number below `count` once, in an order of its own."""
-    turn, place = divmod(index, count)
-    return _order(draw, count, turn)[place]
+    turn, position = divmod(index, count)
+    return _order(draw, count, turn)[position]
 
 
 @lru_cache(maxsize=16)

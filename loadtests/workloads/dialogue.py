@@ -19,8 +19,8 @@ def text_of(tokens: Sequence[int]) -> str:
 
 def rendered(messages: Sequence[Message]) -> tuple[int, ...]:
     """The prompt's tokens, a byte each. Messages are ASCII."""
-    told = "".join(f"{message.role}: {message.content}\n" for message in messages)
-    return tuple(f"{told}assistant: ".encode("ascii"))
+    text = "".join(f"{message.role}: {message.content}\n" for message in messages)
+    return tuple(f"{text}assistant: ".encode("ascii"))
 
 
 def as_dialogue(tokens: Sequence[int], begin: int) -> tuple[Message, ...]:

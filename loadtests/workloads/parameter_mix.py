@@ -61,8 +61,12 @@ class ParameterMix(SharedPrefix):
 
     def request(self, index: int) -> Prompt:
         prompt = super().request(index)
-        asked = replace(prompt, sampling=self._sampling(prompt.prompt_id))
-        return self._as_chat(asked) if self._chosen("chat", self._mix.chat_share, prompt.prompt_id) else asked
+        request = replace(prompt, sampling=self._sampling(prompt.prompt_id))
+        return (
+            self._as_chat(request)
+            if self._chosen("chat", self._mix.chat_share, prompt.prompt_id)
+            else request
+        )
 
     def _as_chat(self, prompt: Prompt) -> Prompt:
         # What all prompts have of their prefix, however long it is.
@@ -76,7 +80,7 @@ class ParameterMix(SharedPrefix):
         several = self._chosen("several", mix.several_share, prompt)
         stops = not several and self._chosen("stop", mix.stop_share, prompt)
         by_text = draw.share("stop by text", prompt) < 0.5
-        told = self._chosen("prompt logprobs", mix.prompt_logprobs_share, prompt)
+        echoed = self._chosen("prompt logprobs", mix.prompt_logprobs_share, prompt)
         salted = self._chosen("salt", mix.salt_share, prompt)
         return Sampling(
             n=draw.integer(2, mix.max_n, "n", prompt) if several else 1,
@@ -84,7 +88,7 @@ class ParameterMix(SharedPrefix):
             top_k=1 if several and not sampled else None,
             seed=self._seed(prompt, sampled=sampled, several=several),
             logprobs=draw.integer(0, MAX_LOGPROBS, "logprobs", prompt),
-            prompt_logprobs=draw.integer(1, MAX_LOGPROBS, "prompt logprobs", prompt) if told else None,
+            prompt_logprobs=draw.integer(1, MAX_LOGPROBS, "prompt logprobs", prompt) if echoed else None,
             stop=STOPS if stops and by_text else (),
             stop_token_ids=self._stop_tokens(prompt) if stops and not by_text else (),
             priority=draw.integer(0, mix.priorities - 1, "priority", prompt),

@@ -22,7 +22,7 @@ from kvchaos.clientbench.step_figures import (
 )
 from kvchaos.errors import UsageError
 from kvchaos.paths import client_bench_folder
-from loadtests.mock.sent import SentRecord
+from loadtests.mock.send_log import SentRecord
 
 S, MS = 1_000_000_000, 1_000_000
 STEP = LoadStep("long", 4, 3)

@@ -95,7 +95,7 @@ from gevent.queue import Queue
 from locust.env import Environment
 from history.reader import read_plan
 from loadtests.messages import Quit
-from loadtests.phases import Place, Worker
+from loadtests.phase_worker import Place, Worker
 from loadtests.user import CompletionUser
 
 class Nowhere:

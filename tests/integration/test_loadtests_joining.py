@@ -11,8 +11,15 @@ import zmq
 
 from history.arrivals import Recorded
 from history.records import ClientRecord
-from loadtests.distributed import channel
-from loadtests.distributed.channel import Join, Leave, Records, Said, Seat, Unfit
+from loadtests.distributed import master_protocol
+from loadtests.distributed.master_protocol import (
+    Assigned,
+    ForwardedReport,
+    Join,
+    Records,
+    Shutdown,
+    VersionMismatch,
+)
 from loadtests.messages import EXIT_NOT_NEEDED, PhaseDone, Ready, Report
 from loadtests.processes import LoadProcesses
 from tests.fakes.openai_server import Behaviour, FakeServer
@@ -83,16 +90,16 @@ class Impostor:
         self._send("client_ready", -1)
         assert self._receive()[0] == "ack"
 
-    def say(self, word: channel.FromWorker) -> None:
-        self._send(channel.WORD, {channel.WORD: channel.encode(word)})
+    def say(self, word: master_protocol.FromWorker) -> None:
+        self._send(master_protocol.MESSAGE_TYPE, {master_protocol.MESSAGE_TYPE: master_protocol.encode(word)})
 
     def report(self, report: Report) -> None:
-        self.say(Said(msgspec.json.encode(report)))
+        self.say(ForwardedReport(msgspec.json.encode(report)))
 
-    def hear(self) -> channel.FromMaster:
+    def hear(self) -> master_protocol.FromMaster:
         kind, data = self._receive()
-        assert kind == channel.WORD
-        return channel.from_master(data[channel.WORD])
+        assert kind == master_protocol.MESSAGE_TYPE
+        return master_protocol.from_master(data[master_protocol.MESSAGE_TYPE])
 
     def close(self) -> None:
         self._socket.close(linger=0)
@@ -129,10 +136,10 @@ def test_other_code_has_no_seat_and_a_lost_record_is_noticed_before_a_phase_coun
     impostor = Impostor(port)
     try:
         impostor.say(Join("there", 7, "0123456789abcdef"))
-        assert isinstance(impostor.hear(), Unfit)
-        impostor.say(Join("there", 7, channel.code_fingerprint()))
+        assert isinstance(impostor.hear(), VersionMismatch)
+        impostor.say(Join("there", 7, master_protocol.code_fingerprint()))
         seat = impostor.hear()
-        assert isinstance(seat, Seat)
+        assert isinstance(seat, Assigned)
         assert seat.plan == plan.read_text()
         wait_for(lambda: bool(load.joined()))
         (absent,) = load.absent()
@@ -146,7 +153,7 @@ def test_other_code_has_no_seat_and_a_lost_record_is_noticed_before_a_phase_coun
         (lost,) = load.failures()
         assert "worker 0 (pid 7 " in lost
         assert "3 of its 5" in lost
-        impostor.say(Leave(2))
+        impostor.say(Shutdown(2))
     finally:
         impostor.close()
         load.close()

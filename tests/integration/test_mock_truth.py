@@ -18,8 +18,8 @@ from history.plan import ClientKind, Param
 from history.records import RequestRecord
 from loadtests.clients.registry import CLIENTS
 from loadtests.mock.process import MockServer
-from loadtests.mock.script import answer_tokens
-from loadtests.mock.sent import SentRecord
+from loadtests.mock.response_plan import response_tokens
+from loadtests.mock.send_log import SentRecord
 from loadtests.mock.settings import End, Fixed, Settings, Uniform
 from tests.unit.loading import PATIENCE_S, loaders, phase, records, wait_for, write_plan
 
@@ -81,7 +81,7 @@ def test_no_token_is_lost_or_stamped_before_it_was_sent(tmp_path: Path, client: 
     for record, sent in met:
         check_tokens(record, sent)
         assert record.outcome == "ok"
-        assert record.token_ids == answer_tokens(record.id, 0, record.max_tokens)
+        assert record.token_ids == response_tokens(record.id, 0, record.max_tokens)
         assert len(record.logprobs) == record.max_tokens
         assert record.usage is not None
         assert record.usage.prompt_tokens == sent.prompt_tokens == record.prompt_tokens
@@ -97,7 +97,7 @@ def test_events_of_several_tokens_keep_their_counts(tmp_path: Path, client: Clie
     for record, sent in meet(tmp_path, client, settings, requests=20):
         check_tokens(record, sent)
         assert set(record.chunk_tokens[:-1]) <= {5}
-        assert record.token_ids == answer_tokens(record.id, 0, record.max_tokens)
+        assert record.token_ids == response_tokens(record.id, 0, record.max_tokens)
 
 
 def test_several_answers_to_one_prompt_and_answers_in_one_piece_agree_too(
@@ -109,7 +109,7 @@ def test_several_answers_to_one_prompt_and_answers_in_one_piece_agree_too(
     for record, sent in met:
         check_tokens(record, sent)
         assert record.outcome == "ok"
-        each = [answer_tokens(record.id, choice, record.max_tokens) for choice in range(record.choices)]
+        each = [response_tokens(record.id, choice, record.max_tokens) for choice in range(record.choices)]
         assert record.token_ids == [token for tokens in each for token in tokens]
     assert {record.choices for record, _ in met} > {1}
     assert any(sent.event_tokens == [record.max_tokens] for record, sent in met)

@@ -23,7 +23,7 @@ from history.plan import (
     WorkloadSpec,
 )
 from history.records import RequestRecord
-from loadtests.processes import LoadProcesses, Tell
+from loadtests.processes import LoadProcesses, OnReport
 
 PATIENCE_S = 60.0
 
@@ -88,7 +88,9 @@ def write_plan(
 
 
 @contextmanager
-def loaders(run_dir: Path, plan: Path, workers: int = 1, tell: Tell | None = None) -> Iterator[LoadProcesses]:
+def loaders(
+    run_dir: Path, plan: Path, workers: int = 1, tell: OnReport | None = None
+) -> Iterator[LoadProcesses]:
     processes = LoadProcesses(run_dir, plan, workers, run_dir / "loader.log", tell)
     processes.start()
     try:

@@ -26,7 +26,7 @@ from benchmarks.clients.process_watch import ProcessWatch, UsageSample, used_s
 from history.percentile import Quantiles
 from kvchaos.kept_logs import LogFolder
 from loadtests.mock.process import MockServer
-from loadtests.mock.sent import SentRecord
+from loadtests.mock.send_log import SentRecord
 from loadtests.mock.settings import Settings
 
 S, MS = 1_000_000_000, 1_000_000

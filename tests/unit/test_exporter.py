@@ -23,8 +23,8 @@ from kvchaos.exporter.http_exporter import HttpExporter
 from kvchaos.exporter.live_state import LiveRunState
 from kvchaos.prometheus.scraper import Samples, parse_samples
 from kvchaos.stacks.local_stack import choose_port
-from loadtests.latency import Stopwatch
-from loadtests.load import phase_done
+from loadtests.dispatcher import phase_done
+from loadtests.latency_histograms import LatencyHistograms
 from loadtests.messages import Health, Progress
 from tests.unit.synthetic import good_request, make_plan
 
@@ -168,7 +168,7 @@ class TestRequests:
 
     def test_times_of_several_workers_make_one_cumulative_histogram(self, board: LiveRunState) -> None:
         for worker in (0, 1):
-            watch = Stopwatch("chaos")
+            watch = LatencyHistograms("chaos")
             watch.ended(good_request("chaos-0", "p", "chaos", 0))
             board.report(worker, watch.reading())
         shown = samples(board)

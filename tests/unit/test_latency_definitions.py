@@ -29,7 +29,7 @@ MOMENTS = {
     "kvchaos/clientbench/step_figures.py",
     "kvchaos/report/html/lanes.py",
     "kvchaos/selftest/alterations/event_alterations.py",
-    "loadtests/distributed/clock.py",
+    "loadtests/distributed/clock_offset.py",
     "kvchaos/report/html/latency_chart.py",
     "oracles/effects/network_faults.py",
     "oracles/progress.py",

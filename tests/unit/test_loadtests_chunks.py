@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from loadtests.clients.chunks import Answer, MalformedChunk
+from loadtests.clients.chunks import MalformedChunk, StreamedResponse
 
 
 def test_more_answers_than_asked_for_are_malformed() -> None:
     with pytest.raises(MalformedChunk, match="choice 1"):
-        Answer().add({"choices": [{"index": 1, "text": "a"}]}, 0)
+        StreamedResponse().add({"choices": [{"index": 1, "text": "a"}]}, 0)
 
 
 def whole(prompt_logprobs: object) -> dict[str, object]:
@@ -18,7 +18,7 @@ def whole(prompt_logprobs: object) -> dict[str, object]:
 
 
 def test_an_answer_without_the_logprobs_of_its_prompt_is_not_whole() -> None:
-    answer = Answer(prompt=(7, 8))
+    answer = StreamedResponse(prompt=(7, 8))
     answer.add(whole(None), 0)
     (missing,) = answer.missing()
     assert "logprobs" in missing
@@ -34,7 +34,7 @@ def test_an_answer_without_the_logprobs_of_its_prompt_is_not_whole() -> None:
 )
 def test_logprobs_of_another_prompt_are_malformed(told: object, words: str) -> None:
     with pytest.raises(MalformedChunk, match=words):
-        Answer(prompt=(7, 8)).add(whole(told), 0)
+        StreamedResponse(prompt=(7, 8)).add(whole(told), 0)
 
 
 def chat_event(*logprobs: float) -> dict[str, object]:
@@ -43,14 +43,14 @@ def chat_event(*logprobs: float) -> dict[str, object]:
 
 
 def test_a_chat_tells_how_near_the_next_token_was() -> None:
-    answer = Answer(with_gaps=True)
+    answer = StreamedResponse(with_gaps=True)
     for event in (chat_event(-2.0, -0.5, -2.0), chat_event(-1.0)):
         answer.add(event, 0)
     assert (answer.logprobs, answer.gaps) == ([-2.0, -1.0], [1.5])
 
 
 def test_a_chat_that_only_says_who_speaks_has_no_first_token_yet() -> None:
-    answer = Answer()
+    answer = StreamedResponse()
     answer.add({"choices": [{"delta": {"role": "assistant", "content": ""}}]}, 5)
     assert answer.first_us is None
     answer.add({"choices": [{"delta": {"content": "a"}}]}, 9)
@@ -65,16 +65,16 @@ def tops(*logprobs: float) -> dict[str, object]:
 
 
 def test_the_nearness_of_the_next_token_is_kept_where_it_was_asked_for() -> None:
-    answer = Answer(with_gaps=True)
+    answer = StreamedResponse(with_gaps=True)
     for event in (tops(-2.0, -0.5), tops(-1.0, -3.0, -1.25)):
         answer.add(event, 0)
     assert answer.gaps == [1.5, 0.25]
-    without = Answer()
+    without = StreamedResponse()
     without.add(tops(-2.0, -0.5), 0)
     assert without.gaps == []
 
 
 def test_a_token_told_alone_has_no_gap() -> None:
-    answer = Answer(with_gaps=True)
+    answer = StreamedResponse(with_gaps=True)
     answer.add(tops(-2.0), 0)
     assert (answer.tokens, answer.gaps) == (1, [])

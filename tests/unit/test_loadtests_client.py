@@ -16,9 +16,9 @@ from loadtests.clients.completion import body_of, path_of
 from loadtests.clients.registry import CLIENTS
 from loadtests.job import Job
 from loadtests.mock.process import MockServer
-from loadtests.mock.script import answer_tokens as mock_tokens
+from loadtests.mock.response_bytes import logprob as mock_logprob
+from loadtests.mock.response_plan import response_tokens as mock_tokens
 from loadtests.mock.settings import Fixed, Settings
-from loadtests.mock.wire import logprob as mock_logprob
 from loadtests.workloads.dialogue import rendered
 from loadtests.workloads.prompt import Abort, Message, Prompt, Sampling
 from tests.fakes.notes import Notes
@@ -34,7 +34,7 @@ from tests.fakes.openai_server import (
 
 PROMPT = Prompt(prompt_id="w-1", token_ids=(65, 66, 67), max_tokens=5)
 Make = type[CompletionClient]
-JOB = Job(id="chaos-1", prompt=PROMPT, phase="chaos", worker=3, intended_ns=17)
+JOB = Job(id="chaos-1", prompt=PROMPT, phase="chaos", worker=3, scheduled_ns=17)
 TOKENS = answer_tokens([65, 66, 67], 5)
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtests.distributed.clock import Clock, Offset, Phase, RoundTrip
+from loadtests.distributed.clock_offset import ClockEstimator, Offset, PhaseClock, RoundTrip
 from tests.unit.histories import clean_run
 
 NS = 1_000_000_000
@@ -20,9 +20,9 @@ def trip(*, there_ms: float, back_ms: float, wall_ahead_ns: int = 0, mono_ahead_
     return RoundTrip(
         sent_wall_ns=50 * NS,
         sent_mono_ns=7 * NS,
-        heard_mono_ns=7 * NS + there + back,
-        told_wall_ns=50 * NS + there + wall_ahead_ns,
-        told_mono_ns=7 * NS + there + mono_ahead_ns,
+        received_mono_ns=7 * NS + there + back,
+        master_wall_ns=50 * NS + there + wall_ahead_ns,
+        master_mono_ns=7 * NS + there + mono_ahead_ns,
     )
 
 
@@ -42,7 +42,7 @@ def test_the_truth_lies_within_the_error_however_the_way_there_and_back_differ(
 
 
 def test_the_shortest_round_trip_counts() -> None:
-    clock = Clock()
+    clock = ClockEstimator()
     for there_ms, back_ms in ((1, 30), (0.2, 0.4), (25, 0.1)):
         clock.note(trip(there_ms=there_ms, back_ms=back_ms, wall_ahead_ns=5 * NS))
     assert clock.offset().error_ns == 0.3 * MS
@@ -50,9 +50,9 @@ def test_the_shortest_round_trip_counts() -> None:
 
 
 def test_a_phase_keeps_its_offset_and_tells_how_far_the_clocks_have_gone_since() -> None:
-    clock = Clock()
+    clock = ClockEstimator()
     clock.note(trip(there_ms=1, back_ms=1, wall_ahead_ns=5 * NS, mono_ahead_ns=-3 * NS))
-    phase = Phase(clock)
+    phase = PhaseClock(clock)
     clock.note(trip(there_ms=0.5, back_ms=0.5, wall_ahead_ns=5 * NS + 2 * MS))
     run = clean_run()
     request, client = run.requests[0], run.client[0]

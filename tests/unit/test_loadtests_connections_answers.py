@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtests.connections.answer_parser import AnswerParser
+from loadtests.connections.response_parser import ResponseParser
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
 CHUNKED = HEAD + b"transfer-encoding: chunked\r\n\r\n"
@@ -30,7 +30,7 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-def read(parser: AnswerParser, *pieces: bytes) -> Reading:
+def read(parser: ResponseParser, *pieces: bytes) -> Reading:
     """One after the other."""
     body = b""
     parser.begin()
@@ -42,7 +42,7 @@ def read(parser: AnswerParser, *pieces: bytes) -> Reading:
     return reading(parser, body)
 
 
-def reading(parser: AnswerParser, body: bytes) -> Reading:
+def reading(parser: ResponseParser, body: bytes) -> Reading:
     failure = str(parser.failure) if parser.failure else None
     return Reading(parser.status, body, parser.whole, parser.keeps_alive, failure)
 
@@ -58,7 +58,7 @@ ANSWER = CHUNKED + chunk(b"data: a\n\n") + chunk(b"data: b\n\n") + b"0\r\n\r\n"
 
 @given(st.lists(st.integers(min_value=0, max_value=500), max_size=20))
 def test_chunks_may_be_cut_anywhere(cuts: list[int]) -> None:
-    assert read(AnswerParser(), *cut(ANSWER, cuts)) == WHOLE
+    assert read(ResponseParser(), *cut(ANSWER, cuts)) == WHOLE
 
 
 @given(cuts=st.lists(st.integers(min_value=0, max_value=500), max_size=20), together=st.integers(1, 5))
@@ -66,7 +66,7 @@ def test_what_is_fed_together_is_read_as_piece_by_piece_and_so_are_the_bytes_aft
     cuts: list[int], together: int
 ) -> None:
     pieces = cut(ANSWER, cuts)
-    one_by_one, at_once = AnswerParser(), AnswerParser()
+    one_by_one, at_once = ResponseParser(), ResponseParser()
     expected = [end for piece in pieces for end in one_by_one.feed([piece])]
     body, ends = b"", []
     for begin in range(0, len(pieces), together):
@@ -78,7 +78,7 @@ def test_what_is_fed_together_is_read_as_piece_by_piece_and_so_are_the_bytes_aft
 
 
 def test_what_came_before_a_failure_is_given_with_its_ends() -> None:
-    parser = AnswerParser()
+    parser = ResponseParser()
     ends = parser.feed([CHUNKED, chunk(b"data: a\n\n"), b"no length\r\n", chunk(b"data: b\n\n")])
     assert ends == [0, 9, 9]
     assert b"".join(parser.pieces) == b"data: a\n\n"
@@ -86,34 +86,34 @@ def test_what_came_before_a_failure_is_given_with_its_ends() -> None:
 
 
 def test_a_server_that_hangs_up_behind_a_whole_answer_has_given_it_whole() -> None:
-    parser = AnswerParser()
+    parser = ResponseParser()
     parser.feed([ANSWER, b""])
     assert (parser.whole, parser.failure, parser.keeps_alive) == (True, None, False)
 
 
 def test_the_headers_are_those_of_the_answer_itself() -> None:
-    parser = AnswerParser()
+    parser = ResponseParser()
     parser.feed([b"HTTP/1.1 103 Early Hints\r\nlink: a\r\n\r\n" + ANSWER])
     assert parser.headers == [(b"content-type", b"text/event-stream"), (b"transfer-encoding", b"chunked")]
 
 
 def test_one_byte_at_a_time_is_enough() -> None:
-    assert read(AnswerParser(), *(ANSWER[at : at + 1] for at in range(len(ANSWER)))) == WHOLE
+    assert read(ResponseParser(), *(ANSWER[at : at + 1] for at in range(len(ANSWER)))) == WHOLE
 
 
 def test_an_event_may_be_spread_over_chunks_and_a_chunk_may_hold_many() -> None:
     spread = CHUNKED + b"".join(chunk(bytes([byte])) for byte in WHOLE.body) + b"0\r\n\r\n"
     held = CHUNKED + chunk(WHOLE.body) + b"0\r\n\r\n"
-    assert read(AnswerParser(), spread) == read(AnswerParser(), held) == WHOLE
+    assert read(ResponseParser(), spread) == read(ResponseParser(), held) == WHOLE
 
 
 def test_extensions_of_chunks_and_trailers_are_no_part_of_the_body() -> None:
     answer = CHUNKED + b"9;name=value\r\ndata: a\n\n\r\n9\r\ndata: b\n\n\r\n0\r\ntrailer: x\r\n\r\n"
-    assert read(AnswerParser(), answer) == WHOLE
+    assert read(ResponseParser(), answer) == WHOLE
 
 
 def test_one_answer_after_the_other_is_read_from_a_connection() -> None:
-    parser = AnswerParser()
+    parser = ResponseParser()
     short = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\n{}"
     assert read(parser, ANSWER) == WHOLE
     assert read(parser, short) == Reading(400, b"{}", whole=True, keeps_alive=True, failure=None)
@@ -122,7 +122,7 @@ def test_one_answer_after_the_other_is_read_from_a_connection() -> None:
 
 @pytest.mark.parametrize("end", range(1, len(ANSWER)))
 def test_an_answer_that_breaks_off_is_never_whole(end: int) -> None:
-    reading = read(AnswerParser(), ANSWER[:end], b"")
+    reading = read(ResponseParser(), ANSWER[:end], b"")
     assert not reading.whole
     assert not reading.keeps_alive
     assert reading.failure is not None
@@ -130,33 +130,33 @@ def test_an_answer_that_breaks_off_is_never_whole(end: int) -> None:
 
 
 def test_a_body_without_length_lasts_until_the_connection_is_closed() -> None:
-    reading = read(AnswerParser(), HEAD + b"\r\ndata: a\n\n", b"data: b\n\n", b"")
+    reading = read(ResponseParser(), HEAD + b"\r\ndata: a\n\n", b"data: b\n\n", b"")
     assert (reading.body, reading.whole, reading.keeps_alive) == (WHOLE.body, True, False)
 
 
 def test_a_server_that_says_it_closes_is_not_asked_again_over_that_connection() -> None:
     closing = CHUNKED.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
-    reading = read(AnswerParser(), ANSWER.replace(CHUNKED, closing))
+    reading = read(ResponseParser(), ANSWER.replace(CHUNKED, closing))
     assert (reading.body, reading.whole, reading.keeps_alive) == (WHOLE.body, True, False)
 
 
 def test_a_response_that_announces_another_is_not_the_answer() -> None:
-    assert read(AnswerParser(), b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n", ANSWER) == WHOLE
+    assert read(ResponseParser(), b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n", ANSWER) == WHOLE
 
 
 def test_more_than_was_asked_for_is_not_taken_for_the_next_answer() -> None:
-    reading = read(AnswerParser(), ANSWER + b"HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n")
+    reading = read(ResponseParser(), ANSWER + b"HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n")
     assert (reading.status, reading.whole, reading.keeps_alive) == (200, True, False)
 
 
 def test_what_is_no_http_is_a_failure_behind_what_came_before_it() -> None:
-    reading = read(AnswerParser(), CHUNKED + chunk(b"data: a\n\n") + b"not a length\r\n")
+    reading = read(ResponseParser(), CHUNKED + chunk(b"data: a\n\n") + b"not a length\r\n")
     assert (reading.status, reading.body, reading.whole) == (200, b"data: a\n\n", False)
     assert reading.failure is not None
     assert reading.failure.startswith("no HTTP: ")
-    assert read(AnswerParser(), b"SSH-2.0-OpenSSH\r\n").status is None
+    assert read(ResponseParser(), b"SSH-2.0-OpenSSH\r\n").status is None
 
 
 def test_an_answer_in_another_protocol_is_a_failure() -> None:
     upgrade = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n"
-    assert read(AnswerParser(), upgrade).failure is not None
+    assert read(ResponseParser(), upgrade).failure is not None

@@ -1,4 +1,4 @@
-"""What is stamped must be the arrival, and reading together must forget nobody."""
+"""What is stamped must be the rx_timestamps, and reading together must forget nobody."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtests.connections import arrival
-from loadtests.connections.arrival import Arrivals
-from loadtests.connections.readiness import COARSE_S, FINE_S, PATIENCE_S, TURN_S, Readiness
+from loadtests.connections import rx_timestamps
+from loadtests.connections.event_poller import COARSE_S, FINE_S, PATIENCE_S, TURN_S, EventPoller
+from loadtests.connections.rx_timestamps import RxTimestamps
 
 MS = 1_000_000
 S = 1000 * MS
@@ -28,7 +28,7 @@ def stamp(wall_ns: int) -> bytes:
 
 
 def moment_ns(wall_ns: int, earliest_ns: int = 0) -> int:
-    (moment,) = arrival.moments_ns([stamp(wall_ns)], earliest_ns)
+    (moment,) = rx_timestamps.rx_times_ns([stamp(wall_ns)], earliest_ns)
     return moment
 
 
@@ -40,7 +40,7 @@ def test_what_lay_there_for_a_while_arrived_when_it_came() -> None:
 
 def test_without_the_kernels_word_it_arrived_when_it_was_read() -> None:
     before_ns = time.monotonic_ns()
-    (at_ns,) = arrival.moments_ns([arrival.stamp_of_now()], earliest_ns=0)
+    (at_ns,) = rx_timestamps.rx_times_ns([rx_timestamps.stamp_of_now()], earliest_ns=0)
     assert before_ns - MS <= at_ns <= time.monotonic_ns()
 
 
@@ -52,14 +52,14 @@ def test_a_wall_clock_that_was_set_meanwhile_moves_no_arrival_out_of_its_bounds(
 
 def test_nothing_arrives_before_what_was_read_before_it() -> None:
     now_ns = time.time_ns()
-    moments = arrival.moments_ns([stamp(now_ns - 10 * MS), stamp(now_ns - 20 * MS), stamp(now_ns)], 0)
+    moments = rx_timestamps.rx_times_ns([stamp(now_ns - 10 * MS), stamp(now_ns - 20 * MS), stamp(now_ns)], 0)
     assert moments[0] == moments[1] < moments[2]
 
 
 def test_the_kernel_tells_of_what_is_read_late_when_it_arrived() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as reader:
         reader.connect(server.getsockname())
-        arrival.ask_for(reader)
+        rx_timestamps.enable_rx_timestamps(reader)
         writer, _ = server.accept()
         # The kernel may begin to stamp a little after it was asked to.
         time.sleep(0.05)
@@ -67,8 +67,8 @@ def test_the_kernel_tells_of_what_is_read_late_when_it_arrived() -> None:
         writer.sendall(b"x")
         handed_over_ns = time.monotonic_ns()
         time.sleep(0.2)
-        _, told, _, _ = reader.recvmsg(10, arrival.SPACE)
-        (at_ns,) = arrival.moments_ns([told[0][2]], earliest_ns=0)
+        _, told, _, _ = reader.recvmsg(10, rx_timestamps.SPACE)
+        (at_ns,) = rx_timestamps.rx_times_ns([told[0][2]], earliest_ns=0)
         writer.close()
     assert sent_ns - MS <= at_ns < handed_over_ns + 100 * MS
 
@@ -81,7 +81,7 @@ def test_the_kernel_tells_of_what_is_read_late_when_it_arrived() -> None:
 def test_a_piece_has_arrived_with_the_read_that_brought_its_last_byte(
     reads: list[int], wanted: list[int], batch: int
 ) -> None:
-    arrivals, read, asked, left = Arrivals(0), 0, 0, deque(wanted)
+    arrivals, read, asked, left = RxTimestamps(0), 0, 0, deque(wanted)
     ends = [*accumulate(reads)]
     for begin in range(0, len(reads), batch):
         arrivals.add(ends[begin : begin + batch], range(begin, begin + batch)[: len(ends) - begin])
@@ -105,7 +105,7 @@ def close(sockets: list[tuple[socket.socket, socket.socket]]) -> None:
 
 
 def test_everybody_with_something_to_read_is_called_until_it_is_read() -> None:
-    readiness, sockets = Readiness(), pairs(20)
+    readiness, sockets = EventPoller(), pairs(20)
     read: list[bytes] = []
 
     def take(end: socket.socket) -> None:
@@ -125,7 +125,7 @@ def test_everybody_with_something_to_read_is_called_until_it_is_read() -> None:
 
 
 def test_what_comes_after_a_time_of_rest_is_told_too() -> None:
-    readiness, [(ours, theirs)] = Readiness(), pairs(1)
+    readiness, [(ours, theirs)] = EventPoller(), pairs(1)
     read: list[bytes] = []
     readiness.add(ours.fileno(), lambda: read.append(ours.recv(10)))
     for count in range(1, 4):
@@ -141,7 +141,7 @@ def test_what_comes_after_a_time_of_rest_is_told_too() -> None:
 
 
 def test_who_waits_is_told_in_time_though_nothing_more_comes() -> None:
-    readiness, [(ours, theirs)] = Readiness(), pairs(1)
+    readiness, [(ours, theirs)] = EventPoller(), pairs(1)
     told: list[float] = []
 
     def read() -> None:
@@ -159,7 +159,7 @@ def test_who_waits_is_told_in_time_though_nothing_more_comes() -> None:
     close([(ours, theirs)])
 
 
-def looks(readiness: Readiness, ours: socket.socket, seconds: float) -> int:
+def looks(readiness: EventPoller, ours: socket.socket, seconds: float) -> int:
     """How often there was a look at a socket that always has something to read."""
     count = 0
 
@@ -175,7 +175,7 @@ def looks(readiness: Readiness, ours: socket.socket, seconds: float) -> int:
 
 
 def test_what_comes_far_apart_is_looked_for_less_often_until_it_comes_closer() -> None:
-    readiness, [(ours, theirs)] = Readiness(), pairs(1)
+    readiness, [(ours, theirs)] = EventPoller(), pairs(1)
     theirs.sendall(b"x")
     seconds, coarse = 0.4, 0.4 / COARSE_S + 3
     for _ in range(100):
@@ -191,7 +191,7 @@ def test_what_comes_far_apart_is_looked_for_less_often_until_it_comes_closer() -
 
 
 def test_reading_goes_on_while_what_was_read_takes_its_time() -> None:
-    readiness, sockets = Readiness(), pairs(2)
+    readiness, sockets = EventPoller(), pairs(2)
     done: list[str] = []
 
     def act(name: str) -> None:

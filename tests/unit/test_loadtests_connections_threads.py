@@ -49,7 +49,7 @@ def test_answers_of_clients_in_several_threads_are_not_mixed(server: MockServer)
             prompt = Prompt(prompt_id="p", token_ids=(65 + thread, 66), max_tokens=TOKENS)
             name = f"{thread}-{number}"
             client.complete(
-                Job(id=name, prompt=prompt, phase="load", worker=0, intended_ns=time.time_ns()), records
+                Job(id=name, prompt=prompt, phase="load", worker=0, scheduled_ns=time.time_ns()), records
             )
         client.close()
 

@@ -9,15 +9,15 @@ import pytest
 
 from history.plan import ClientKind
 from loadtests.clients.registry import CLIENTS
-from loadtests.connections import readiness
-from loadtests.connections.readiness import Readiness
+from loadtests.connections import event_poller
+from loadtests.connections.event_poller import EventPoller
 from loadtests.job import Job
 from loadtests.workloads.prompt import Abort, Prompt
 from tests.fakes.notes import Notes
 from tests.fakes.openai_server import Behaviour, FakeServer, answer_tokens
 
 PROMPT = Prompt(prompt_id="w-1", token_ids=(65, 66, 67), max_tokens=5)
-JOB = Job(id="chaos-1", prompt=PROMPT, phase="chaos", worker=0, intended_ns=0)
+JOB = Job(id="chaos-1", prompt=PROMPT, phase="chaos", worker=0, scheduled_ns=0)
 TOKENS = answer_tokens([65, 66, 67], 5)
 EARLY_S = 0.5
 LATE_S = 60.0
@@ -39,7 +39,7 @@ def test_what_had_arrived_when_a_request_is_interrupted_is_recorded(
     end: tuple[str, str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(readiness, "PATIENCE_S", LATE_S)
+    monkeypatch.setattr(event_poller, "PATIENCE_S", LATE_S)
     notes = Notes()
     job = dataclasses.replace(JOB, prompt=dataclasses.replace(PROMPT, abort=abort))
     with FakeServer(Behaviour(shape="stall", after=3, token_s=0.005)) as server:
@@ -69,7 +69,7 @@ def test_a_kill_that_finds_a_whole_answer_leaves_it_whole_and_kills_none_the_les
         went_on.append("to the next request")
 
     # Nobody wakes the reader but the kill.
-    monkeypatch.setattr(Readiness, "soon", lambda *_: None)
+    monkeypatch.setattr(EventPoller, "soon", lambda *_: None)
     with FakeServer() as server:
         client = CLIENTS[kind](server.url, "tiny", deadline_s=LATE_S)
         request = gevent.spawn(user)
@@ -90,7 +90,7 @@ def test_what_interrupted_one_request_does_not_interrupt_the_next_one(
         client = CLIENTS[kind](server.url, "tiny", deadline_s=EARLY_S)
         with monkeypatch.context() as asleep:
             # Nobody wakes the reader but the deadline, which finds a whole answer.
-            asleep.setattr(Readiness, "soon", lambda *_: None)
+            asleep.setattr(EventPoller, "soon", lambda *_: None)
             client.complete(JOB, notes)
         client.complete(JOB, notes)
         client.close()

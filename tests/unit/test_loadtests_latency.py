@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from loadtests.latency import ITL_BOUNDS_S, TTFT_BOUNDS_S, Stopwatch
+from loadtests.latency_histograms import ITL_BOUNDS_S, TTFT_BOUNDS_S, LatencyHistograms
 from loadtests.messages import Counted
 from tests.unit.synthetic import MS, good_request
 
@@ -18,7 +18,7 @@ def by_bound(counted: Counted, bounds: tuple[float, ...]) -> dict[float, int]:
 
 
 def test_an_answer_is_counted_once_for_its_first_token_and_once_for_each_gap() -> None:
-    watch = Stopwatch("load")
+    watch = LatencyHistograms("load")
     watch.ended(RECORD)
     told = watch.reading()
     assert (by_bound(told.ttft, TTFT_BOUNDS_S), told.ttft.sum_s) == ({0.02: 1}, 0.02)
@@ -26,34 +26,34 @@ def test_an_answer_is_counted_once_for_its_first_token_and_once_for_each_gap() -
 
 
 def test_a_time_that_is_a_bound_lies_below_it_and_a_longer_one_above() -> None:
-    watch = Stopwatch("load")
+    watch = LatencyHistograms("load")
     for us in (5_000, 5_001, 61_000_000):
         watch.ended(msgspec.structs.replace(RECORD, first_us=us))
     assert by_bound(watch.reading().ttft, TTFT_BOUNDS_S) == {0.005: 1, 0.01: 1, float("inf"): 1}
 
 
 def test_the_wait_before_a_late_start_is_part_of_the_ttft() -> None:
-    watch = Stopwatch("load")
+    watch = LatencyHistograms("load")
     watch.ended(msgspec.structs.replace(RECORD, start_ns=RECORD.intended_ns + 40 * MS))
     assert by_bound(watch.reading().ttft, TTFT_BOUNDS_S) == {0.06: 1}
 
 
 def test_what_is_no_good_answer_is_not_counted() -> None:
-    watch = Stopwatch("load")
+    watch = LatencyHistograms("load")
     watch.ended(msgspec.structs.replace(RECORD, outcome="aborted"))
     told = watch.reading()
     assert sum(told.ttft.counts) == sum(told.itl.counts) == 0
 
 
 def test_the_gaps_of_several_answers_in_one_stream_are_nobodys() -> None:
-    watch = Stopwatch("load")
+    watch = LatencyHistograms("load")
     watch.ended(msgspec.structs.replace(RECORD, choices=2))
     told = watch.reading()
     assert (sum(told.ttft.counts), sum(told.itl.counts)) == (1, 0)
 
 
 def test_a_reading_does_not_change_afterwards() -> None:
-    watch = Stopwatch("load")
+    watch = LatencyHistograms("load")
     before = watch.reading()
     watch.ended(RECORD)
     assert sum(before.ttft.counts) == 0

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtests.clients.attempt import Attempt
-from loadtests.clients.chunks import Answer, MalformedChunk
-from loadtests.clients.decoding import DONE, ErrorEvent, decode
-from loadtests.clients.intake import Intake
-from loadtests.clients.mid_stream import Event, TokenRun, extend
+from loadtests.clients.chunks import MalformedChunk, StreamedResponse
+from loadtests.clients.event_consumer import EventConsumer
+from loadtests.clients.event_decoder import DONE, ErrorEvent, decode
+from loadtests.clients.fast_decoder import Event, TokenRun, extend
+from loadtests.clients.in_flight_request import InFlightRequest
 from loadtests.job import Job
 from loadtests.workloads.prompt import Prompt
 from tests.fakes.notes import Notes
@@ -60,21 +60,21 @@ PLAIN = json.dumps(TOKENS).encode()
 EVENTS = [json.dumps(other).encode() for other in OTHERS] + [DONE, b"{", b'{"choices": [{"text": "\xff"}]}']
 
 
-def attempt(choices: int, *, with_gaps: bool) -> Attempt:
-    job = Job(id="a", prompt=PROMPT, phase="load", worker=0, intended_ns=0)
-    answer = Answer(choices, prompt=PROMPT.token_ids, with_gaps=with_gaps)
-    return Attempt(job, None, answer, start_ns=0, start_mono_ns=START_NS, end_us=0)
+def attempt(choices: int, *, with_gaps: bool) -> InFlightRequest:
+    job = Job(id="a", prompt=PROMPT, phase="load", worker=0, scheduled_ns=0)
+    answer = StreamedResponse(choices, prompt=PROMPT.token_ids, with_gaps=with_gaps)
+    return InFlightRequest(job, None, answer, start_ns=0, start_mono_ns=START_NS, end_us=0)
 
 
 def timed(events: Sequence[bytes]) -> list[Event]:
     return [(event, FIRST_NS + 1000 * place) for place, event in enumerate(events)]
 
 
-def short_way(under_way: Attempt, sink: Notes) -> Take:
-    return Intake(under_way, sink).take
+def short_way(under_way: InFlightRequest, sink: Notes) -> Take:
+    return EventConsumer(under_way, sink).take
 
 
-def long_way(under_way: Attempt, sink: Notes) -> Take:
+def long_way(under_way: InFlightRequest, sink: Notes) -> Take:
     def take(events: Iterable[Event]) -> bool:
         for data, arrived_ns in events:
             if data.startswith(DONE):
@@ -86,7 +86,9 @@ def long_way(under_way: Attempt, sink: Notes) -> Take:
 
 
 def outcome(
-    way: Callable[[Attempt, Notes], Take], under_way: Attempt, batches: Sequence[Sequence[Event]]
+    way: Callable[[InFlightRequest, Notes], Take],
+    under_way: InFlightRequest,
+    batches: Sequence[Sequence[Event]],
 ) -> object:
     """All that is kept of a stream that was read in batches."""
     sink, failure, goes_on = Notes(), "", True
@@ -132,13 +134,13 @@ def test_what_came_before_bytes_that_cannot_be_read_is_kept() -> None:
     sink = Notes()
     under_way = attempt(1, with_gaps=False)
     with pytest.raises(UnicodeDecodeError):
-        Intake(under_way, sink).take(broken())
+        EventConsumer(under_way, sink).take(broken())
     assert (under_way.answer.token_ids, sink.token_counts) == ([7, 8, 7, 8], [4])
 
 
 def test_what_is_read_together_is_told_as_one_number_of_tokens() -> None:
     sink = Notes()
     under_way = attempt(1, with_gaps=False)
-    assert Intake(under_way, sink).take(timed([PLAIN] * 3))
+    assert EventConsumer(under_way, sink).take(timed([PLAIN] * 3))
     assert sink.token_counts == [6]
     assert (under_way.answer.first_us, under_way.answer.chunk_us) == (1, [1, 2, 3])

@@ -20,7 +20,7 @@ JOB = Job(
     prompt=Prompt(prompt_id="w-1", token_ids=(65, 66, 67), max_tokens=20),
     phase="chaos",
     worker=0,
-    intended_ns=0,
+    scheduled_ns=0,
 )
 
 

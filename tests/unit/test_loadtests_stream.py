@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadtests.clients.chunks import Chunk, MalformedChunk, chunk_of
-from loadtests.clients.decoding import DONE, ErrorEvent, decode
-from loadtests.clients.events import EventReader
-from loadtests.clients.stream import ChunkStream
-from loadtests.connections.arrival import Arrivals
+from loadtests.clients.event_decoder import DONE, ErrorEvent, decode
+from loadtests.clients.openai_stream import ChunkStream
+from loadtests.clients.sse_reader import EventReader
+from loadtests.connections.rx_timestamps import RxTimestamps
 from loadtests.connections.transport import CONNECTION
 
 TOKEN = {"choices": [{"index": 0, "text": "é", "token_ids": [195], "logprobs": {"token_logprobs": [-0.5]}}]}
@@ -83,7 +83,7 @@ class Body(httpx2.SyncByteStream):
         self._breaks = breaks
         self.closed = False
         self.taken = 0
-        self.arrivals = Arrivals(0)
+        self.arrivals = RxTimestamps(0)
 
     def __iter__(self) -> Iterator[bytes]:
         ends = accumulate(map(len, self._pieces))

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from loadtests.mock.process import MockFailed, MockServer
-from loadtests.mock.script import script_for
+from loadtests.mock.response_plan import response_plan
 from loadtests.mock.settings import (
     Distribution,
     End,
@@ -61,16 +61,16 @@ def events(answer: bytes) -> list[Any]:
 
 def test_a_script_depends_on_seed_and_id_alone() -> None:
     settings = Settings(ttft=Exponential(mean_ms=5), itl=Exponential(mean_ms=5), ends=ENDS)
-    scripts = [script_for(settings, f"r-{number}", 20) for number in range(50)]
-    assert scripts == [script_for(settings, f"r-{number}", 20) for number in range(50)]
+    scripts = [response_plan(settings, f"r-{number}", 20) for number in range(50)]
+    assert scripts == [response_plan(settings, f"r-{number}", 20) for number in range(50)]
     assert len({script.offsets_ns for script in scripts}) == 50
     other = msgspec.structs.replace(settings, seed=1)
-    assert scripts != [script_for(other, f"r-{number}", 20) for number in range(50)]
+    assert scripts != [response_plan(other, f"r-{number}", 20) for number in range(50)]
 
 
 def test_a_script_is_the_same_on_every_machine() -> None:
     settings = Settings(ttft=Uniform(low_ms=0, high_ms=10), itl=Fixed(ms=2.5))
-    assert script_for(settings, "load-7", 3).offsets_ns == (4043817, 6543817, 9043817)
+    assert response_plan(settings, "load-7", 3).offsets_ns == (4043817, 6543817, 9043817)
 
 
 @pytest.mark.parametrize(
@@ -84,14 +84,14 @@ def test_a_script_is_the_same_on_every_machine() -> None:
 )
 def test_times_follow_their_distribution(times: Distribution, middle: float, average: float) -> None:
     settings = Settings(ttft=times)
-    drawn = [script_for(settings, f"r-{number}", 1).offsets_ns[0] / MS for number in range(20_000)]
+    drawn = [response_plan(settings, f"r-{number}", 1).offsets_ns[0] / MS for number in range(20_000)]
     assert median(drawn) == pytest.approx(middle, rel=0.03)
     assert mean(drawn) == pytest.approx(average, rel=0.03)
 
 
 def test_ends_come_as_often_as_was_asked_for() -> None:
     settings = Settings(ends=ENDS)
-    ends = [script_for(settings, f"r-{number}", 8).end for number in range(10_000)]
+    ends = [response_plan(settings, f"r-{number}", 8).end for number in range(10_000)]
     for end, share in {**ENDS, "whole": 0.4}.items():
         assert ends.count(end) / len(ends) == pytest.approx(share, abs=0.02)
 
@@ -101,7 +101,7 @@ def test_ends_come_as_often_as_was_asked_for() -> None:
 def test_a_bad_end_comes_behind_at_least_one_token_and_a_pause_loses_none(end: End, tokens: int) -> None:
     settings = Settings(ends={end: 1.0}, itl=Fixed(ms=1), tokens_per_event=2, pause_ms=500)
     for number in range(200):
-        script = script_for(settings, f"r-{number}", tokens)
+        script = response_plan(settings, f"r-{number}", tokens)
         assert len(script.step_tokens) == len(script.offsets_ns) >= 1
         assert sum(script.step_tokens) == tokens if script.is_complete else sum(script.step_tokens) >= 1
         assert list(script.offsets_ns) == sorted(script.offsets_ns)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chaos.outside.network.http_message_tracker import LONGEST_HEAD, HttpMessageTracker
-from loadtests.mock import wire
+from loadtests.mock import response_bytes
 
 BODY = b'{"prompt": [1, 2, 3]}'
 
@@ -19,7 +19,12 @@ def request(name: str, body: bytes = BODY) -> bytes:
 
 
 def stream(events: int) -> bytes:
-    return wire.STREAM_HEAD + wire.chunk(b'{"choices":[]}') * events + wire.DONE + wire.STREAM_END
+    return (
+        response_bytes.STREAM_HEAD
+        + response_bytes.chunk(b'{"choices":[]}') * events
+        + response_bytes.DONE
+        + response_bytes.STREAM_END
+    )
 
 
 def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
@@ -33,7 +38,11 @@ def test_a_request_is_on_its_way_from_its_head_to_the_last_byte_of_its_answer(
 ) -> None:
     begun: list[str] = []
     exchanges = HttpMessageTracker(begun.append)
-    for name, answer in (("a", stream(events)), ("b", wire.response(400, {"no": 1})), ("c", stream(events))):
+    for name, answer in (
+        ("a", stream(events)),
+        ("b", response_bytes.response(400, {"no": 1})),
+        ("c", stream(events)),
+    ):
         for piece in pieces(request(name), cuts):
             exchanges.request_bytes(piece)
         assert exchanges.open == name
@@ -55,7 +64,7 @@ def test_an_answer_without_a_body_is_whole_with_its_head() -> None:
 def test_a_streamed_answer_without_any_event_is_whole_with_its_mark() -> None:
     exchanges = HttpMessageTracker(lambda _: None)
     exchanges.request_bytes(request("a"))
-    exchanges.response_bytes(wire.STREAM_HEAD + wire.STREAM_END)
+    exchanges.response_bytes(response_bytes.STREAM_HEAD + response_bytes.STREAM_END)
     assert exchanges.open is None
 
 

@@ -44,7 +44,7 @@ class Asker:
         client = OpenAIClient(self.url, "tiny", deadline_s=60.0)
         for name in ids:
             prompt = Prompt(prompt_id="p", token_ids=(65, 66, 67), max_tokens=tokens)
-            job = Job(id=name, prompt=prompt, phase="chaos", worker=0, intended_ns=time.time_ns())
+            job = Job(id=name, prompt=prompt, phase="chaos", worker=0, scheduled_ns=time.time_ns())
             client.complete(job, _Sink(self, name))
         client.close()
         return [self.record(name) for name in ids]

@@ -22,7 +22,7 @@ _decoder = msgspec.json.Decoder(Chunk)
 
 
 class ErrorEvent(Exception):
-    """The server says in mid-stream that it has failed; the words are its own, where it gave any."""
+    """The server reports a failure in mid-stream; the message is the server's, if it sent one."""
 
     def __init__(self, message: str, body: object) -> None:
         super().__init__(message)
@@ -34,8 +34,8 @@ def decode(data: bytes) -> Chunk:
     try:
         chunk = _decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        return _told(data)
-    return _told(data) if chunk.error is not None else chunk
+        return _decode_other(data)
+    return _decode_other(data) if chunk.error is not None else chunk
 
 
 def plain_events(arrived: bytes) -> tuple[list[bytes], bytes] | None:
@@ -63,8 +63,8 @@ def sizes(events: Iterable[bytes]) -> list[int]:
     return [len(data) + FRAME for data in events]
 
 
-def _told(data: bytes) -> Chunk:
-    """An event that is an error of the server, or no chunk: as the openai client would tell it."""
+def _decode_other(data: bytes) -> Chunk:
+    """Decode an event that is an error of the server, or no chunk, as the openai client does."""
     event: Any = json.loads((DATA + data).decode()[len(DATA) :])
     error = event.get("error") if isinstance(event, dict) else None
     if not error:

@@ -1,4 +1,4 @@
-"""Doing things at exact times in an event loop."""
+"""Calls callbacks at exact times in an event loop."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def precise_loop() -> asyncio.SelectorEventLoop:
     return asyncio.SelectorEventLoop(PreciseSelector())
 
 
-class Clockwork:
+class PreciseTimer:
     """Runs acts when they are due, in order, with one timer of the loop for all of them.
 
     The loop's own timers are compared in Python, several times for each one that is set.

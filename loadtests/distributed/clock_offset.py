@@ -1,4 +1,4 @@
-"""How far this machine's clocks are from those of the machine that conducts the run."""
+"""The offset between this machine's clocks and those of the conductor's machine."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ KEPT = 40
 
 @dataclass(frozen=True, slots=True)
 class RoundTrip:
-    """A question after the time and its answer. `sent` and `heard` by this machine's clocks, ns."""
+    """A time request and its response. `sent` and `received` by this machine's clocks, ns."""
 
     sent_wall_ns: int
     sent_mono_ns: int
-    heard_mono_ns: int
-    told_wall_ns: int
-    told_mono_ns: int
+    received_mono_ns: int
+    master_wall_ns: int
+    master_mono_ns: int
 
 
 @dataclass(frozen=True, slots=True)
 class Offset:
-    """What is to be added to this machine's clocks, and how far that may be wrong, ns."""
+    """The offset to add to this machine's clocks, and its maximum error, ns."""
 
     wall_ns: int
     mono_ns: int
@@ -34,17 +34,17 @@ class Offset:
 
     @classmethod
     def by(cls, trip: RoundTrip) -> Offset:
-        """Taken as if the answer was given midway; it cannot have been further away than either end."""
-        half_ns = (trip.heard_mono_ns - trip.sent_mono_ns) // 2
+        """Assumes that the master responded midway; the error is at most half of the round trip."""
+        half_ns = (trip.received_mono_ns - trip.sent_mono_ns) // 2
         return cls(
-            wall_ns=trip.told_wall_ns - trip.sent_wall_ns - half_ns,
-            mono_ns=trip.told_mono_ns - trip.sent_mono_ns - half_ns,
+            wall_ns=trip.master_wall_ns - trip.sent_wall_ns - half_ns,
+            mono_ns=trip.master_mono_ns - trip.sent_mono_ns - half_ns,
             error_ns=half_ns,
         )
 
 
-class Clock:
-    """The best of the last round trips. The one that was held up least tells the most."""
+class ClockEstimator:
+    """Estimates the offset by the shortest of the last round trips, which has the least error."""
 
     def __init__(self) -> None:
         self._offsets: deque[Offset] = deque(maxlen=KEPT)
@@ -52,19 +52,19 @@ class Clock:
     def note(self, trip: RoundTrip) -> None:
         self._offsets.append(Offset.by(trip))
 
-    def heard(self) -> int:
-        """Answers that are looked back on."""
+    def trip_count(self) -> int:
+        """The number of round trips kept."""
         return len(self._offsets)
 
     def offset(self) -> Offset:
-        """Raises ValueError before the first answer."""
+        """The best estimate. Raises ValueError before the first round trip."""
         return min(self._offsets, key=lambda offset: offset.error_ns)
 
 
-class Phase:
+class PhaseClock:
     """One phase by the conductor's clocks: an offset is kept through a phase, so that no time jumps in it."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: ClockEstimator) -> None:
         self._clock = clock
         self._offset = clock.offset()
 

@@ -12,8 +12,8 @@ LONGEST_HEAD = 64 << 10
 LONGEST_BODY = 64 << 20
 
 
-class Refused(Exception):
-    """A request that is not answered as asked; the connection is closed behind it."""
+class RequestRejected(Exception):
+    """The request is rejected; the connection is closed after the error response."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -38,8 +38,8 @@ class Message(msgspec.Struct):
     content: str | list[dict[str, Any]] | None = None
 
 
-class Asked(msgspec.Struct):
-    """The parameters that matter here; all others are passed over, as they change no schedule."""
+class CompletionParameters(msgspec.Struct):
+    """The parameters that affect the response; all others are ignored."""
 
     model: str = "mock"
     prompt: str | list[int] = ""
@@ -73,15 +73,15 @@ class Asked(msgspec.Struct):
         return len(self.prompt) or sum(len(message.content or "") for message in self.messages)
 
 
-_bodies = msgspec.json.Decoder(Asked)
+_bodies = msgspec.json.Decoder(CompletionParameters)
 
 
-def take(buffer: bytearray) -> Incoming | None:
+def take_request(buffer: bytearray) -> Incoming | None:
     """Take the first request from what has arrived; None when it is not whole yet. Raises Refused."""
     end = buffer.find(HEAD_END)
     if end < 0:
         if len(buffer) > LONGEST_HEAD:
-            raise Refused(431, "the head of the request is too long")
+            raise RequestRejected(431, "the head of the request is too long")
         return None
     first, *lines = bytes(buffer[:end]).decode("latin-1").split("\r\n")
     headers = {name.strip().lower(): value.strip() for name, _, value in (x.partition(":") for x in lines)}
@@ -97,18 +97,18 @@ def take(buffer: bytearray) -> Incoming | None:
 
 def _length(headers: dict[str, str]) -> int:
     if "transfer-encoding" in headers:
-        raise Refused(411, "send the body with a Content-Length")
+        raise RequestRejected(411, "send the body with a Content-Length")
     text = headers.get("content-length", "0")
     if not text.isascii() or not text.isdigit():
-        raise Refused(400, "the Content-Length is no length")
+        raise RequestRejected(400, "the Content-Length is no length")
     if len(text) > 12 or int(text) > LONGEST_BODY:
-        raise Refused(413, "the body is too long")
+        raise RequestRejected(413, "the body is too long")
     return int(text)
 
 
-def asked(body: bytes) -> Asked:
+def parse_parameters(body: bytes) -> CompletionParameters:
     """Raises Refused."""
     try:
         return _bodies.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise Refused(400, str(error)) from error
+        raise RequestRejected(400, str(error)) from error

@@ -6,17 +6,17 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import repeat
 
-from loadtests.clients.decoding import plain_events, sizes
-from loadtests.connections.arrival import Arrivals
+from loadtests.clients.event_decoder import plain_events, sizes
+from loadtests.connections.rx_timestamps import RxTimestamps
 
 LINE_END = re.compile(b"\r\n|\r|\n")
 
 
 class EventReader:
-    """Of one stream. Whole events in the form that servers send take the short way; from the first other one
-    on all go line by line."""
+    """Reads the events of one stream. Events in the form that servers send take the fast path; from the first
+    other one on, it reads line by line."""
 
-    def __init__(self, arrivals: Arrivals) -> None:
+    def __init__(self, arrivals: RxTimestamps) -> None:
         self._arrivals = arrivals
         self._rest = b""
         self._lines: LineReader | None = None

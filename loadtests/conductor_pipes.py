@@ -27,7 +27,7 @@ def own_pipes() -> tuple[int, int]:
 
 
 def read_commands(fd: int, put: Callable[[Command], None]) -> None:
-    """Hand them on as they come. The end of the file, and a line that is no command, are a quit."""
+    """Pass commands to `put` as they arrive. The end of the file, and an invalid line, are a `Quit`."""
     decoder = msgspec.json.Decoder(Command)
     with FileObjectPosix(fd, "rb") as lines:
         for line in lines:
@@ -39,8 +39,8 @@ def read_commands(fd: int, put: Callable[[Command], None]) -> None:
     put(Quit())
 
 
-class Pipe:
-    """Lines to the conductor. Raises BrokenPipeError when it is gone."""
+class ReportPipe:
+    """Writes reports as lines to the conductor. Raises BrokenPipeError when it is gone."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -48,7 +48,7 @@ class Pipe:
     def send(self, report: Report) -> None:
         os.write(self._fd, msgspec.json.encode(report) + b"\n")
 
-    def pass_on(self, worker: int | None, report: bytes) -> None:
-        """What another said, as it stands; the reader takes it as a Told."""
+    def forward(self, worker: int | None, report: bytes) -> None:
+        """Forward an encoded report unchanged; the reader decodes a WorkerReport."""
         number = b"null" if worker is None else b"%d" % worker
         os.write(self._fd, b'{"worker":%b,"report":%b}\n' % (number, report))

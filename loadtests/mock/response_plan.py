@@ -1,4 +1,4 @@
-"""What the mock server is going to do with one request: made of the seed before the first byte is sent."""
+"""The mock server's plan of one response: derived from the seed before the first byte is sent."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ FIRST_LETTER, LETTERS = ord("a"), 26
 
 
 @dataclass(frozen=True, slots=True)
-class Script:
-    """Events come in steps: in each step one event for every choice that was asked for."""
+class ResponsePlan:
+    """Events come in steps: in each step one event for every requested choice."""
 
     end: End
     offsets_ns: tuple[int, ...]
@@ -28,13 +28,13 @@ class Script:
         return self.end in COMPLETE
 
 
-def script_for(settings: Settings, request_id: str, max_tokens: int) -> Script:
+def response_plan(settings: Settings, request_id: str, max_tokens: int) -> ResponsePlan:
     """The same for the same seed and id, whatever else is under way."""
     random = Random(_number(settings.seed, request_id))
     size = settings.tokens_per_event
     sizes = [size] * (max_tokens // size) + [max_tokens % size] * (max_tokens % size > 0)
-    end, place = _end(settings, random.random()), random.random()
-    broken_at = min(1 + int(place * (len(sizes) - 1)), len(sizes))
+    end, index = _end(settings, random.random()), random.random()
+    broken_at = min(1 + int(index * (len(sizes) - 1)), len(sizes))
     offsets = list(_offsets(settings, random, len(sizes)))
     if end == "pause":
         pause_ns = round(settings.pause_ms * NS_PER_MS)
@@ -44,13 +44,13 @@ def script_for(settings: Settings, request_id: str, max_tokens: int) -> Script:
         offsets, sizes = offsets[:1], [0]
     elif end not in COMPLETE:
         offsets, sizes = offsets[:broken_at], sizes[:broken_at]
-    return Script(end, tuple(offsets), tuple(sizes))
+    return ResponsePlan(end, tuple(offsets), tuple(sizes))
 
 
-def answer_tokens(request_id: str, choice: int, count: int) -> list[int]:
+def response_tokens(request_id: str, choice: int, count: int) -> list[int]:
     """The token ids of an answer: letters, so that the text has as many characters as there are tokens."""
     begin = _number(choice, request_id) % LETTERS
-    return [FIRST_LETTER + (begin + 7 * place) % LETTERS for place in range(count)]
+    return [FIRST_LETTER + (begin + 7 * index) % LETTERS for index in range(count)]
 
 
 def _end(settings: Settings, lot: float) -> End:

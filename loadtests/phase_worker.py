@@ -1,4 +1,4 @@
-"""A load worker's work, wherever its words come from: one phase after the other, by Locust's users."""
+"""A load worker, wherever its commands come from: runs one phase after the other with Locust's users."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from history.arrivals import Arrivals
 from history.plan import RunPlan
 from history.records import RequestRecord
 from loadtests.arrivals import due_times
+from loadtests.client_monitor import ClientMonitor
 from loadtests.clients.registry import CLIENTS
-from loadtests.health import Monitor
-from loadtests.load import Load, Moment
+from loadtests.dispatcher import ClockPoint, Dispatcher
 from loadtests.messages import Command, Health, Quit, Ready, Report, StartPhase, StopPhase, StopReason
 from loadtests.sharding import share
 from loadtests.user import CompletionUser
@@ -33,46 +33,46 @@ GRACE_S = 2.0
 """For what is in flight when a phase is stopped."""
 
 
-class CannotGoOn(Exception):
-    """The worker's work cannot be done; the message is for the conductor."""
+class WorkerFailed(Exception):
+    """The worker cannot continue; the message is for the conductor."""
 
 
 @dataclass(frozen=True)
 class AllEnded:
-    """The users of the running phase are gone."""
+    """All users of the running phase have ended."""
 
 
 Inbox = Queue[Command | AllEnded]
 
 
-class Reports(Protocol):
-    """The way to the conductor."""
+class ReportSink(Protocol):
+    """Sends reports to the conductor."""
 
     def send(self, report: Report) -> None:
         """Raises BrokenPipeError when it is gone."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a worker stands in a run, and what it is given there."""
+class WorkerSlot:
+    """A worker's position in a run, and its resources."""
 
     worker: int
     of: int
     """How many there are."""
     runner: Runner
     write: Callable[[RequestRecord], None]
-    """Keeps a record; may raise OSError."""
+    """Stores a record; may raise OSError."""
     own_host: str | None = None
     """An address of the conductor's machine other than loopback."""
 
 
-class Worker:
+class PhaseWorker:
     """Runs one phase after the other. Raises ValueError for a plan that cannot be carried out."""
 
-    def __init__(self, plan: RunPlan, place: Place) -> None:
+    def __init__(self, plan: RunPlan, slot: WorkerSlot) -> None:
         scenario = plan.scenario
         self._seed = plan.seed
-        self._place = place
+        self._slot = slot
         self._workloads: dict[str, Workload] = {
             name: build(spec, name, plan.seed) for name, spec in scenario.workloads.items()
         }
@@ -82,15 +82,15 @@ class Worker:
             scenario.limits.request_s,
             scenario.server.block_size,
             with_gaps=plan.logprob_tolerance > 0,
-            own_host=place.own_host,
+            own_host=slot.own_host,
         )
-        self._runner = place.runner
-        self._monitor = Monitor(place.worker)
+        self._runner = slot.runner
+        self._monitor = ClientMonitor(slot.worker)
         self._monitor.start()
 
-    def serve(self, inbox: Inbox, reports: Reports) -> None:
-        """Do what the inbox says until it says quit. Raises CannotGoOn, BrokenPipeError."""
-        # What is there by now stays; going through it again and again would be pauses for nothing.
+    def serve(self, inbox: Inbox, reports: ReportSink) -> None:
+        """Execute commands from the inbox until `Quit`. Raises CannotGoOn, BrokenPipeError."""
+        # Objects created so far stay; collecting them repeatedly would only cause pauses.
         gc.collect()
         gc.freeze()
         reports.send(Ready())
@@ -102,43 +102,43 @@ class Worker:
                 return
 
     def close(self) -> None:
-        """Give up what is in flight, at once; its records are written."""
+        """Abort the requests in flight at once; their records are written."""
         self._runner.stop()
         self._monitor.stop()
 
-    def _run(self, command: StartPhase, inbox: Inbox, reports: Reports) -> bool:
-        """Run a phase to its end. False: quit was said meanwhile."""
-        load = self._begin(command, inbox)
-        told_at = time.monotonic()
+    def _run(self, command: StartPhase, inbox: Inbox, reports: ReportSink) -> bool:
+        """Run a phase to its end. False: `Quit` was received meanwhile."""
+        dispatcher = self._begin(command, inbox)
+        reported_at = time.monotonic()
         stopped_because: StopReason | None = None
         over = Event()
         stopping = gevent.Greenlet(self._stop_those_left, over)
         while True:
             message = _next(inbox)
-            if load.write_error is not None:
-                raise CannotGoOn(load.write_error)
-            if time.monotonic() - told_at > HEALTH_EVERY_S:
-                told_at = time.monotonic()
-                self._tell(load, reports)
+            if dispatcher.write_error is not None:
+                raise WorkerFailed(dispatcher.write_error)
+            if time.monotonic() - reported_at > HEALTH_EVERY_S:
+                reported_at = time.monotonic()
+                self._report(dispatcher, reports)
             match message:
                 case None:
-                    reports.send(load.progress())
+                    reports.send(dispatcher.progress())
                 case Quit():
                     return False
                 case StopPhase(reason=reason) if stopped_because is None:
                     stopped_because = reason
-                    load.stop()
+                    dispatcher.stop()
                     stopping.start()
                 case AllEnded():
                     break
                 case StartPhase(name=name):
-                    raise CannotGoOn(f"phase {name} was started before phase {command.name} had ended")
+                    raise WorkerFailed(f"phase {name} was started before phase {command.name} had ended")
         over.set()
         if stopped_because is not None:
             stopping.join()
         self._runner.stop()
-        self._tell(load, reports)
-        reports.send(load.done(stopped_because))
+        self._report(dispatcher, reports)
+        reports.send(dispatcher.done(stopped_because))
         return True
 
     def _stop_those_left(self, over: Event) -> None:
@@ -147,14 +147,14 @@ class Worker:
         if not over.wait(GRACE_S):
             self._runner.stop()
 
-    def _tell(self, load: Load, reports: Reports) -> None:
-        reports.send(Health(self._monitor.reading(load.phase)))
-        reports.send(load.stopwatch.reading())
+    def _report(self, dispatcher: Dispatcher, reports: ReportSink) -> None:
+        reports.send(Health(self._monitor.reading(dispatcher.phase)))
+        reports.send(dispatcher.latency.reading())
 
-    def _begin(self, command: StartPhase, inbox: Inbox) -> Load:
+    def _begin(self, command: StartPhase, inbox: Inbox) -> Dispatcher:
         workload = self._workloads.get(command.workload)
         if workload is None:
-            raise CannotGoOn(f"phase {command.name}: no workload named {command.workload}")
+            raise WorkerFailed(f"phase {command.name}: no workload named {command.workload}")
         first = command.first // workload.chain_length
         numbers = range(first, first + command.requests // workload.chain_length)
         due = due_times(_arrivals(command), workload, numbers, self._seed, command.name)
@@ -162,25 +162,25 @@ class Worker:
             first=first,
             conversations=len(numbers),
             concurrency=command.concurrency,
-            worker=self._place.worker,
-            workers=self._place.of,
+            worker=self._slot.worker,
+            workers=self._slot.of,
         )
-        load = Load(
+        dispatcher = Dispatcher(
             phase=command.name,
             workload=workload,
             slots=part.slots(due),
-            begin=Moment.at(command.begins_ns),
-            worker=self._place.worker,
-            write=self._place.write,
+            begin=ClockPoint.at(command.begins_ns),
+            worker=self._slot.worker,
+            write=self._slot.write,
         )
-        CompletionUser.load = load
-        # What came before belongs to no phase.
-        self._monitor.reading(load.phase)
+        CompletionUser.dispatcher = dispatcher
+        # Earlier measurements belong to no phase.
+        self._monitor.reading(dispatcher.phase)
         self._runner.spawn_users({CompletionUser.__name__: part.users})
-        gevent.spawn(self._tell_end, inbox)
-        return load
+        gevent.spawn(self._report_end, inbox)
+        return dispatcher
 
-    def _tell_end(self, inbox: Inbox) -> None:
+    def _report_end(self, inbox: Inbox) -> None:
         self._runner.user_greenlets.join()
         inbox.put(AllEnded())
 
@@ -189,7 +189,7 @@ def _arrivals(command: StartPhase) -> Arrivals:
     try:
         return TypeAdapter[Arrivals](Arrivals).validate_json(msgspec.json.encode(command.arrivals))
     except ValidationError as error:
-        raise CannotGoOn(f"phase {command.name}: arrivals: {error}") from error
+        raise WorkerFailed(f"phase {command.name}: arrivals: {error}") from error
 
 
 def _next(inbox: Inbox) -> Command | AllEnded | None:

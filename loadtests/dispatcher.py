@@ -11,7 +11,7 @@ from gevent.event import Event
 
 from history.records import RequestRecord
 from loadtests.job import Job
-from loadtests.latency import Stopwatch
+from loadtests.latency_histograms import LatencyHistograms
 from loadtests.messages import PhaseDone, Progress, StopReason
 from loadtests.workloads import Workload
 from loadtests.workloads.prompt import Script, Stage
@@ -21,7 +21,7 @@ NS_PER_S = 1_000_000_000
 Write = Callable[[RequestRecord], None]
 
 
-class Tally:
+class PhaseCounters:
     """Counts of one stretch of load."""
 
     def __init__(self) -> None:
@@ -54,37 +54,37 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
-    """One conversation of a workload and when its first request is due."""
+class DueConversation:
+    """One conversation of a workload and the scheduled time of its first request."""
 
     number: int
     due_ns: int | None
-    """Offset from the begin of the schedule; None: as soon as somebody asks."""
+    """Offset from the begin of the schedule, ns; None in a closed loop."""
 
 
-def closed(numbers: Iterable[int]) -> Iterator[Slot]:
-    """Conversations that are due whenever somebody is free for them."""
-    return (Slot(number, None) for number in numbers)
+def closed(numbers: Iterable[int]) -> Iterator[DueConversation]:
+    """Conversations of a closed loop: due whenever a user is free."""
+    return (DueConversation(number, None) for number in numbers)
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class ClockPoint:
     """A point in time on both clocks, such as the begin of a phase's schedule."""
 
     wall_ns: int
     mono_ns: int
 
     @classmethod
-    def at(cls, wall_ns: int) -> Moment:
+    def at(cls, wall_ns: int) -> ClockPoint:
         return cls(wall_ns, time.monotonic_ns() + wall_ns - time.time_ns())
 
     @classmethod
-    def now(cls) -> Moment:
+    def now(cls) -> ClockPoint:
         return cls.at(time.time_ns())
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class Dispatch:
     """Requests to be sent at once, and the conversation that they are part of."""
 
     jobs: tuple[Job, ...]
@@ -93,10 +93,10 @@ class Turn:
     """Of the requests that follow."""
 
 
-class Load:
-    """Conversations handed out in the order of their slots, each when it is due.
+class Dispatcher:
+    """Dispatches conversations to the users in order, each when it is due.
 
-    A record that cannot be written ends the load: `write_error` tells why, and nothing more is sent.
+    A record that cannot be written ends the load: `write_error` has the reason, and nothing more is sent.
     """
 
     def __init__(
@@ -104,28 +104,28 @@ class Load:
         *,
         phase: str,
         workload: Workload,
-        slots: Iterable[Slot],
-        begin: Moment,
+        slots: Iterable[DueConversation],
+        begin: ClockPoint,
         worker: int,
         write: Write,
     ) -> None:
         self.phase = phase
-        self.tally = Tally()
-        self.stopwatch = Stopwatch(phase)
+        self.counters = PhaseCounters()
+        self.latency = LatencyHistograms(phase)
         self.write_error: str | None = None
         self._workload = workload
-        self._slots: Iterator[Slot] = iter(slots)
+        self._slots: Iterator[DueConversation] = iter(slots)
         self._begin = begin
         self._worker = worker
         self._write = write
         self._stopped = Event()
 
     def stop(self) -> None:
-        """Hand out nothing more, not even what somebody waits for."""
+        """Dispatch nothing more, not even to users that wait."""
         self._stopped.set()
 
-    def take(self) -> Turn | None:
-        """Wait until the next conversation is due, and count its requests as sent; None: nothing is left."""
+    def take(self) -> Dispatch | None:
+        """Wait until the next conversation is due, and count its requests as sent; None: none is left."""
         slot = None if self.write_error is not None else next(self._slots, None)
         if slot is None:
             return None
@@ -133,26 +133,32 @@ class Load:
         stage = next(script)
         index = slot.number * self._workload.chain_length
         if slot.due_ns is None:
-            return self._turn(script, stage, index, time.time_ns(), held=False)
+            return self._dispatch(script, stage, index, time.time_ns(), client_queued=False)
         due_mono_ns = self._begin.mono_ns + slot.due_ns
-        held = time.monotonic_ns() > due_mono_ns
+        client_queued = time.monotonic_ns() > due_mono_ns
         self._wait_until(due_mono_ns)
-        return self._turn(script, stage, index, self._begin.wall_ns + slot.due_ns, held=held)
+        return self._dispatch(
+            script, stage, index, self._begin.wall_ns + slot.due_ns, client_queued=client_queued
+        )
 
-    def follow(self, turn: Turn, records: Sequence[RequestRecord]) -> Turn | None:
-        """What follows in a conversation when these have ended. One that did not end well is broken off."""
+    def follow(self, dispatch: Dispatch, records: Sequence[RequestRecord]) -> Dispatch | None:
+        """The next requests of a conversation after these have ended; None after a failure or at its end."""
         if any(record.outcome != "ok" for record in records):
             return None
-        ended = Moment.now()
+        ended = ClockPoint.now()
         try:
-            stage = turn.script.send([tuple(record.token_ids) for record in records])
+            stage = dispatch.script.send([tuple(record.token_ids) for record in records])
         except StopIteration:
             return None
         pause_ns = round(stage.pause_s * NS_PER_S)
         self._wait_until(ended.mono_ns + pause_ns)
-        return self._turn(turn.script, stage, turn.next_index, ended.wall_ns + pause_ns, held=False)
+        return self._dispatch(
+            dispatch.script, stage, dispatch.next_index, ended.wall_ns + pause_ns, client_queued=False
+        )
 
-    def _turn(self, script: Script, stage: Stage, index: int, intended_ns: int, *, held: bool) -> Turn | None:
+    def _dispatch(
+        self, script: Script, stage: Stage, index: int, scheduled_ns: int, *, client_queued: bool
+    ) -> Dispatch | None:
         if self._stopped.is_set() or self.write_error is not None:
             return None
         jobs = tuple(
@@ -161,13 +167,13 @@ class Load:
                 prompt=prompt,
                 phase=self.phase,
                 worker=self._worker,
-                intended_ns=intended_ns,
-                held=held,
+                scheduled_ns=scheduled_ns,
+                client_queued=client_queued,
             )
             for at, prompt in enumerate(stage.prompts, start=index)
         )
-        self.tally.send(len(jobs))
-        return Turn(jobs, script, index + len(jobs))
+        self.counters.send(len(jobs))
+        return Dispatch(jobs, script, index + len(jobs))
 
     def _wait_until(self, mono_ns: int) -> None:
         # More than once, since a timer may fire a little early.
@@ -175,8 +181,8 @@ class Load:
             continue
 
     def ended(self, record: RequestRecord) -> None:
-        self.tally.ended[record.outcome] += 1
-        self.stopwatch.ended(record)
+        self.counters.ended[record.outcome] += 1
+        self.latency.ended(record)
         if self.write_error is not None:
             # The file may end in half a line; another one behind it would spoil both.
             return
@@ -186,7 +192,7 @@ class Load:
             self.write_error = f"request records cannot be written: {error}"
 
     def progress(self) -> Progress:
-        return self.tally.progress(self.phase)
+        return self.counters.progress(self.phase)
 
     def done(self, stopped_because: StopReason | None) -> PhaseDone:
         return phase_done(self.progress(), stopped_because or "complete")

@@ -1,4 +1,4 @@
-"""The mock server's own word on what it sent: one line of JSON for each request."""
+"""The mock server's log of what it sent: one line of JSON for each request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which sockets can be read, and who is to hear of what was read from them.
+"""Polls the readable sockets of an event loop, and schedules the callbacks for what was read.
 
 Going to sleep and waking up costs a process more than reading an event does. So what arrives within a short
 while is read in one go, and what was read can wait a while longer until somebody takes it in; how long it
@@ -15,8 +15,8 @@ import gevent
 from gevent.monkey import get_original
 
 FINE_S, COARSE_S = 0.002, 0.004
-"""The longest that what has arrived waits to be read, if this process has a processor: the longer one where
-what comes over one connection comes at least twice as far apart."""
+"""The longest that arrived bytes wait to be read, if this process has a CPU: the longer one if the events of
+one connection are at least twice as far apart."""
 TURN_S = 0.002
 """The longest that reading waits for what is done with what was read."""
 SLOWNESS = 16
@@ -25,12 +25,12 @@ PATIENCE_S = 0.5
 """The longest that what was read waits to be taken in."""
 BUFFER_BYTES = 64 << 10
 READABLE = 1
-"""Epoll's word and the event loop's."""
+"""The event mask of epoll and of the event loop."""
 
 Act = Callable[[], None]
 
 
-class Readiness:
+class EventPoller:
     """Of the sockets of one event loop, which are looked at once a period at most, and never without need.
 
     Reading comes first: what is to be done with it is put off for the next look where that would take long.
@@ -84,10 +84,10 @@ class Readiness:
 
     def _begin(self) -> None:
         self._any.stop()
-        self._period.again(self._look)
-        self._look()
+        self._period.again(self._poll)
+        self._poll()
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         ready = self._epoll.poll(0)
         for fd, _ in ready:
             # One of those before it may have made it leave.
@@ -117,4 +117,4 @@ class Readiness:
         if period is not self._period:
             self._period.stop()
             self._period = period
-            self._period.again(self._look)
+            self._period.again(self._poll)

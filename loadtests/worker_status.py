@@ -1,4 +1,4 @@
-"""What the load workers have said so far, added up."""
+"""The latest reports of all load workers, and their sums."""
 
 from __future__ import annotations
 
@@ -11,109 +11,109 @@ from loadtests.messages import Failed, Joined, PhaseDone, Progress, Ready, Repor
 
 
 @dataclass
-class _Heard:
-    """From one worker."""
+class _WorkerStatus:
+    """The latest reports of one worker."""
 
     joined: Joined | None = None
     ready: bool = False
     counts: Progress | PhaseDone | None = None
     at_mono: float = 0.0
-    """When the counts came."""
+    """When the counts were received."""
 
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """How long the quietest worker that is not done has said nothing."""
+    """The worker that is not done and has been silent longest, and for how long."""
 
     worker: int
     seconds: float
 
 
-class Hearing:
-    """Noted by the threads that listen, asked by the conductor's."""
+class WorkerStatusBoard:
+    """Written by the threads that read the reports, read by the conductor's thread."""
 
     def __init__(self, workers: int) -> None:
-        self._heard = [_Heard() for _ in range(workers)]
-        self._complaints: dict[int | None, str] = {}
+        self._statuses = [_WorkerStatus() for _ in range(workers)]
+        self._failures: dict[int | None, str] = {}
         self._changed = threading.Condition()
         self._phase: str | None = None
         self._phase_began = 0.0
 
     def begin(self, phase: str) -> None:
-        """A phase starts; what was counted before is forgotten."""
+        """A phase starts; the counts of the last one are dropped."""
         with self._changed:
             self._phase = phase
             self._phase_began = time.monotonic()
-            for heard in self._heard:
-                heard.counts = None
+            for status in self._statuses:
+                status.counts = None
 
     def note(self, worker: int | None, report: Report) -> None:
-        """None: the master of the workers says it, of itself."""
+        """Record a report; `worker` None: of the master itself."""
         with self._changed:
             if isinstance(report, Failed):
-                self._complaints[worker] = report.message
+                self._failures[worker] = report.message
             elif worker is not None:
-                self._note(self._heard[worker], report)
+                self._note(self._statuses[worker], report)
             self._changed.notify_all()
 
-    def _note(self, heard: _Heard, report: Report) -> None:
+    def _note(self, status: _WorkerStatus, report: Report) -> None:
         match report:
             case Joined():
-                heard.joined = report
+                status.joined = report
             case Ready():
-                heard.ready = True
+                status.ready = True
             case Progress() | PhaseDone() if report.phase == self._phase:
-                heard.counts = report
-                heard.at_mono = time.monotonic()
+                status.counts = report
+                status.at_mono = time.monotonic()
             case _:
                 # A late line about a phase that is over, or one that is kept elsewhere.
                 pass
 
     def wake(self) -> None:
-        """Let those who wait look again."""
+        """Make waiting threads check their condition again."""
         with self._changed:
             self._changed.notify_all()
 
     def wait_for(self, condition: Callable[[], bool], timeout: float) -> bool:
-        """Wait until something that was said, or a wake, makes it true; at most `timeout` seconds."""
+        """Wait until a report or a wake makes it true; at most `timeout` seconds."""
         with self._changed:
             return self._changed.wait_for(condition, timeout)
 
-    def complaint(self, worker: int | None) -> str | None:
-        return self._complaints.get(worker)
+    def failure(self, worker: int | None) -> str | None:
+        return self._failures.get(worker)
 
     def ready(self) -> bool:
         with self._changed:
-            return all(heard.ready for heard in self._heard)
+            return all(status.ready for status in self._statuses)
 
     def joined(self) -> list[tuple[int, Joined]]:
-        """Those that came from elsewhere."""
+        """The workers that joined from other machines."""
         with self._changed:
-            return [(worker, heard.joined) for worker, heard in enumerate(self._heard) if heard.joined]
+            return [(worker, status.joined) for worker, status in enumerate(self._statuses) if status.joined]
 
     def absent(self, join: str | None) -> list[tuple[int, str]]:
-        """Those that are not ready, and what they lack; `join` is where they were to join."""
+        """The workers that are not ready, and why; `join` is the address for joining."""
         with self._changed:
-            late = [(worker, heard) for worker, heard in enumerate(self._heard) if not heard.ready]
+            late = [(worker, status) for worker, status in enumerate(self._statuses) if not status.ready]
         if join is None:
             return [(worker, "did not get ready") for worker, _ in late]
         lacks = f"has not joined; start it with: kvchaos worker --master {join}"
-        return [(worker, "does not reach the server" if heard.joined else lacks) for worker, heard in late]
+        return [(worker, "does not reach the server" if status.joined else lacks) for worker, status in late]
 
     def done(self) -> bool:
         with self._changed:
-            return all(isinstance(heard.counts, PhaseDone) for heard in self._heard)
+            return all(isinstance(status.counts, PhaseDone) for status in self._statuses)
 
     def progress(self) -> Progress:
-        """Where the phase stands over all workers, by their last words. The youngest last token counts.
+        """The progress of the phase over all workers, by their latest reports, with the youngest last token.
 
-        A worker that says nothing tells nothing of the server: its silence makes no token older.
+        A silent worker is no evidence about the server: its silence makes no token older.
         Raises RuntimeError before the first phase.
         """
         with self._changed:
             if self._phase is None:
                 raise RuntimeError("no phase was started")
-            counts = [heard.counts for heard in self._heard if heard.counts is not None]
+            counts = [status.counts for status in self._statuses if status.counts is not None]
             waited_s = time.monotonic() - self._phase_began
             return Progress(
                 phase=self._phase,
@@ -127,13 +127,13 @@ class Hearing:
             )
 
     def silence(self) -> Silence:
-        """Nobody is silent when all are done; a worker speaks several times a second until then."""
+        """Zero when all workers are done; until then each reports several times a second."""
         now = time.monotonic()
         with self._changed:
             since = {
-                worker: heard.at_mono if heard.counts is not None else self._phase_began
-                for worker, heard in enumerate(self._heard)
-                if not isinstance(heard.counts, PhaseDone)
+                worker: status.at_mono if status.counts is not None else self._phase_began
+                for worker, status in enumerate(self._statuses)
+                if not isinstance(status.counts, PhaseDone)
             }
         if not since:
             return Silence(0, 0.0)

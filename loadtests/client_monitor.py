@@ -1,4 +1,4 @@
-"""How the load process itself is doing: a client that lags tells its own delays as those of the server."""
+"""The health of the load process: a lagging client attributes its own delays to the server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NS_PER_US = 1000
 SOCKET = "socket:"
 
 
-class Monitor:
+class ClientMonitor:
     """Watches this process from `start` to `stop`. One of these a process."""
 
     def __init__(self, worker: int) -> None:
@@ -35,9 +35,9 @@ class Monitor:
         gc.callbacks.remove(self._collector)
 
     def reading(self, phase: str) -> ClientRecord:
-        """What happened since the last reading."""
+        """The measurements since the last reading."""
         now_ns = time.monotonic_ns()
-        told = ClientRecord(
+        record = ClientRecord(
             t_ns=time.time_ns(),
             mono_ns=now_ns,
             worker=self._worker,
@@ -49,7 +49,7 @@ class Monitor:
             connections=_sockets(),
         )
         self._reset()
-        return told
+        return record
 
     def _reset(self) -> None:
         self._since_ns = time.monotonic_ns()
@@ -58,7 +58,7 @@ class Monitor:
         self._collector_us: list[int] = []
 
     def _sample(self) -> None:
-        """Sleep again and again; what it takes longer is what everybody else here had to wait, too."""
+        """Sleep repeatedly; the excess is the event loop lag that all greenlets had."""
         while True:
             begin = time.monotonic_ns()
             gevent.sleep(SAMPLE_S)

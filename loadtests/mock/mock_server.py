@@ -8,29 +8,36 @@ import time
 from collections.abc import Callable
 from typing import cast
 
-from loadtests.mock import wire
-from loadtests.mock.asked import Asked, Incoming, Refused, asked, take
-from loadtests.mock.clockwork import Clockwork
-from loadtests.mock.script import script_for
-from loadtests.mock.sent import SentRecord
+from loadtests.mock import response_bytes
+from loadtests.mock.http_requests import (
+    CompletionParameters,
+    Incoming,
+    RequestRejected,
+    parse_parameters,
+    take_request,
+)
+from loadtests.mock.precise_timer import PreciseTimer
+from loadtests.mock.response_bytes import MockResponse
+from loadtests.mock.response_plan import response_plan
+from loadtests.mock.response_stream import ResponseOrder, ResponseOutput, ResponseStream
+from loadtests.mock.send_log import SentRecord
 from loadtests.mock.settings import Settings
-from loadtests.mock.stream import Order, Stream, Way
 
 
-class Service:
+class MockService:
     """What all connections share."""
 
-    def __init__(self, settings: Settings, clockwork: Clockwork, log: Callable[[SentRecord], None]) -> None:
+    def __init__(self, settings: Settings, timer: PreciseTimer, log: Callable[[SentRecord], None]) -> None:
         self.settings = settings
-        self.clockwork = clockwork
+        self.timer = timer
         self.log = log
-        self.open: set[Connection] = set()
+        self.open: set[MockConnection] = set()
         self.connections = 0
         self.requests = 0
 
-    def connect(self) -> Connection:
+    def connect(self) -> MockConnection:
         self.connections += 1
-        return Connection(self, self.connections - 1)
+        return MockConnection(self, self.connections - 1)
 
     def close(self) -> None:
         """Drop all connections; what was under way on them is logged as left."""
@@ -38,14 +45,14 @@ class Service:
             connection.drop()
 
 
-class Connection(asyncio.Protocol):
+class MockConnection(asyncio.Protocol):
     """Answers a request before it looks at the next."""
 
-    def __init__(self, service: Service, number: int) -> None:
+    def __init__(self, service: MockService, number: int) -> None:
         self._service = service
         self._number = number
         self._buffer = bytearray()
-        self._stream: Stream | None = None
+        self._stream: ResponseStream | None = None
         self._last = False
         """The client wants the connection closed behind this answer."""
 
@@ -54,8 +61,8 @@ class Connection(asyncio.Protocol):
         # So that pause_writing tells of the first byte that the kernel did not take.
         self._transport.set_write_buffer_limits(high=0)
         self._service.open.add(self)
-        self._way = Way(
-            clockwork=self._service.clockwork,
+        self._output = ResponseOutput(
+            timer=self._service.timer,
             send=self._transport.write,
             log=self._service.log,
             ended=self._ended,
@@ -97,37 +104,41 @@ class Connection(asyncio.Protocol):
     def _read(self) -> None:
         received_ns = time.monotonic_ns()
         try:
-            while self._stream is None and (incoming := take(self._buffer)) is not None:
+            while self._stream is None and (incoming := take_request(self._buffer)) is not None:
                 self._last = incoming.headers.get("connection", "").lower() == "close"
                 self._answer(incoming, received_ns)
                 if self._last and self._stream is None:
                     self._transport.close()
-        except Refused as refused:
-            self._transport.write(wire.response(refused.status, wire.error(refused.status, str(refused))))
+        except RequestRejected as refused:
+            self._transport.write(
+                response_bytes.response(refused.status, response_bytes.error(refused.status, str(refused)))
+            )
             self._transport.close()
 
     def _answer(self, incoming: Incoming, received_ns: int) -> None:
         match incoming.method, incoming.path:
             case "GET", "/health":
-                self._transport.write(wire.response(200, {}))
+                self._transport.write(response_bytes.response(200, {}))
             case "GET", "/v1/models":
-                self._transport.write(wire.response(200, wire.models(self._service.settings.model)))
-            case "POST", wire.COMPLETIONS | wire.CHAT:
-                self._begin(incoming, asked(incoming.body), received_ns)
+                self._transport.write(
+                    response_bytes.response(200, response_bytes.models(self._service.settings.model))
+                )
+            case "POST", response_bytes.COMPLETIONS | response_bytes.CHAT:
+                self._begin(incoming, parse_parameters(incoming.body), received_ns)
             case _:
-                raise Refused(404, f"nothing is served at {incoming.method} {incoming.path}")
+                raise RequestRejected(404, f"nothing is served at {incoming.method} {incoming.path}")
 
-    def _begin(self, incoming: Incoming, parameters: Asked, received_ns: int) -> None:
+    def _begin(self, incoming: Incoming, parameters: CompletionParameters, received_ns: int) -> None:
         service = self._service
         request_id = incoming.headers.get("x-request-id") or f"mock-{os.getpid()}-{service.requests}"
         service.requests += 1
-        order = Order(
+        order = ResponseOrder(
             id=request_id,
             connection=self._number,
-            asked=parameters,
-            answer=wire.Answer(incoming.path, request_id, parameters),
-            script=script_for(service.settings, request_id, parameters.tokens),
+            parameters=parameters,
+            response=MockResponse(incoming.path, request_id, parameters),
+            plan=response_plan(service.settings, request_id, parameters.tokens),
             received_ns=received_ns,
         )
-        self._stream = Stream(order, self._way)
+        self._stream = ResponseStream(order, self._output)
         self._stream.begin()

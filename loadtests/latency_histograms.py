@@ -38,7 +38,7 @@ ITL_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 
 """Upper bounds of the buckets; one more holds what is above."""
 
 
-class Stopwatch:
+class LatencyHistograms:
     """Takes the requests of one phase as they end."""
 
     def __init__(self, phase: str) -> None:

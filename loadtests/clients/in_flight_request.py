@@ -1,4 +1,4 @@
-"""A request under way: what has come of it so far, and the record that it ends as."""
+"""A request in flight: its results so far, and its final record."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from history.records import TRUNCATED_STREAM, Outcome, RequestError, RequestRecord
-from loadtests.clients.chunks import NS_PER_US, Answer
+from loadtests.clients.chunks import NS_PER_US, StreamedResponse
 from loadtests.job import Job
 
 LONGEST_MESSAGE = 500
@@ -19,13 +19,13 @@ CLIENT_FAULT = RequestError(
 
 
 @dataclass(slots=True)
-class Attempt:
-    """A request under way. Until its end is known, that end is `unknown` and our own fault."""
+class InFlightRequest:
+    """A request in flight. Until its end is known, its outcome is `unknown` and a client fault."""
 
     job: Job
     block_size: int | None
-    """Tokens in a block of the server; None when the record need not tell of the first block."""
-    answer: Answer
+    """Tokens in a block of the server; None when the record needs no hash of the first block."""
+    answer: StreamedResponse
     status: int | None = None
     outcome: Outcome = "unknown"
     error: RequestError | None = CLIENT_FAULT
@@ -78,7 +78,7 @@ class Attempt:
             worker=job.worker,
             prompt_tokens=len(job.prompt.token_ids),
             max_tokens=job.prompt.max_tokens,
-            intended_ns=job.intended_ns,
+            intended_ns=job.scheduled_ns,
             start_ns=self.start_ns,
             start_mono_ns=self.start_mono_ns,
             end_us=self.elapsed_us() if self.end_us is None else self.end_us,
@@ -95,7 +95,7 @@ class Attempt:
             outcome=self.outcome,
             error=self.error,
             choices=job.prompt.sampling.n,
-            held=job.held,
+            held=job.client_queued,
             first_block=_first_block(job.prompt.token_ids, self.block_size),
         )
 

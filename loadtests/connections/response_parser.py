@@ -1,4 +1,4 @@
-"""HTTP/1.1 answers out of the bytes of a connection, however they are cut. Pure."""
+"""Incremental parser of HTTP/1.1 responses, however the bytes are split. Pure."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ INFORMATIONAL = range(100, 200)
 FRAMING = (b"content-length", b"transfer-encoding")
 
 
-class AnswerParser:
-    """Of one connection, one answer after the other; `begin` comes before each."""
+class ResponseParser:
+    """Parses the responses of one connection; call `begin` before each."""
 
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
@@ -32,13 +32,13 @@ class AnswerParser:
         self._size = 0
         """Of the body so far, bytes."""
         self.whole = False
-        """The answer is there to its last byte."""
+        """The response is complete."""
         self.failure: RequestFailed | None = None
         """Nothing more will come of it, since what came was no HTTP or not all."""
         self.keeps_alive = False
         """The connection can take another request."""
         self._framed = False
-        """The answer tells where it ends."""
+        """The response declares where it ends."""
 
     def feed(self, reads: Sequence[bytes]) -> list[int]:
         """Take in what was read, one read after the other; an empty one, when the server has closed the

@@ -1,25 +1,25 @@
-"""What is read of a stream, taken into the answer."""
+"""Adds the events of a stream to its response."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
-from loadtests.clients.attempt import Attempt
-from loadtests.clients.decoding import DONE, decode
-from loadtests.clients.mid_stream import Event, TokenRun, extend
+from loadtests.clients.event_decoder import DONE, decode
+from loadtests.clients.fast_decoder import Event, TokenRun, extend
+from loadtests.clients.in_flight_request import InFlightRequest
 from loadtests.failures import Abandoned
 from loadtests.job import Sink
 
 
-class Intake:
-    """Of one stream. Events in mid-stream take the short way, until the first other one comes."""
+class EventConsumer:
+    """Consumes the events of one stream. Mid-stream events take the fast path until the first other one."""
 
-    def __init__(self, attempt: Attempt, sink: Sink) -> None:
-        self._attempt = attempt
+    def __init__(self, in_flight: InFlightRequest, sink: Sink) -> None:
+        self._in_flight = in_flight
         self._sink = sink
-        self._leave_after = attempt.leave_after
-        self._in_mid_stream = self._leave_after is None and attempt.answer.is_plain
+        self._leave_after = in_flight.leave_after
+        self._in_mid_stream = self._leave_after is None and in_flight.answer.is_plain
 
     def take(self, events: Iterable[Event]) -> bool:
         """Events that were read together; False: the last of all was among them.
@@ -41,15 +41,15 @@ class Intake:
             return extend(run, events)
         finally:
             if run.chunk_tokens:
-                self._sink.tokens(self._attempt.answer.take_run(run, self._attempt.start_mono_ns))
+                self._sink.tokens(self._in_flight.answer.take_run(run, self._in_flight.start_mono_ns))
 
     def _take_any(self, events: Iterable[Event]) -> bool:
-        attempt, answer, count = self._attempt, self._attempt.answer, 0
+        in_flight, answer, count = self._in_flight, self._in_flight.answer, 0
         try:
             for data, arrived_ns in events:
                 if data.startswith(DONE):
                     return False
-                count += answer.take(decode(data), attempt.at_us(arrived_ns))
+                count += answer.take(decode(data), in_flight.at_us(arrived_ns))
                 if self._leave_after is not None and answer.tokens >= self._leave_after:
                     raise Abandoned
         finally:

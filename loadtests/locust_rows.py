@@ -1,4 +1,4 @@
-"""What Locust's tables show of a request."""
+"""The rows of Locust's tables for a request."""
 
 from __future__ import annotations
 

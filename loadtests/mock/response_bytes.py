@@ -1,4 +1,4 @@
-"""Bytes of the answers, in the form of vLLM's: events of both APIs, whole answers, errors.
+"""The bytes of the responses, in vLLM's format: events of both APIs, whole responses, errors.
 
 Everything that is the same in all events of a request is formatted once.
 """
@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from loadtests.mock.asked import Asked
-from loadtests.mock.script import answer_tokens
+from loadtests.mock.http_requests import CompletionParameters
+from loadtests.mock.response_plan import response_tokens
 
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
@@ -39,16 +39,23 @@ def chunk(data: bytes) -> bytes:
 DONE = chunk(b"[DONE]")
 
 
-class Answer:
-    """What is sent to one request. `path` is CHAT or COMPLETIONS."""
+class MockResponse:
+    """The response to one request. `path` is CHAT or COMPLETIONS."""
 
-    def __init__(self, path: str, request_id: str, asked: Asked) -> None:
+    def __init__(self, path: str, request_id: str, parameters: CompletionParameters) -> None:
         self._chat = path == CHAT
-        self._asked = asked
-        self._tokens = [answer_tokens(request_id, choice, asked.tokens) for choice in range(asked.choices)]
+        self._parameters = parameters
+        self._tokens = [
+            response_tokens(request_id, choice, parameters.tokens) for choice in range(parameters.choices)
+        ]
         kind = "chatcmpl" if self._chat else "cmpl"
         what = "chat.completion.chunk" if self._chat else "text_completion"
-        self._base = {"id": f"{kind}-{request_id}", "object": what, "created": CREATED, "model": asked.model}
+        self._base = {
+            "id": f"{kind}-{request_id}",
+            "object": what,
+            "created": CREATED,
+            "model": parameters.model,
+        }
         # The part of an event before its choices, without the brace that closes it.
         self._front = _json(self._base)[:-1] + b',"choices":['
 
@@ -58,72 +65,72 @@ class Answer:
         text = bytes(tokens)
         if self._chat:
             role = b'"role":"assistant",' if begin == 0 else b""
-            said = b'"delta":{%b"content":"%b"}' % (role, text)
+            content_field = b'"delta":{%b"content":"%b"}' % (role, text)
         else:
-            said = b'"text":"%b"' % text
+            content_field = b'"text":"%b"' % text
         finish = b'"length"' if last else b"null"
         data = b'%b{"index":%d,%b,"logprobs":%b,"finish_reason":%b,"stop_reason":null%b}]}' % (
-            *(self._front, choice, said, self._logprobs(tokens, begin), finish),
+            *(self._front, choice, content_field, self._logprobs(tokens, begin), finish),
             self._ids(tokens, begin),
         )
         return chunk(data)
 
     def _ids(self, tokens: Sequence[int], begin: int) -> bytes:
         """vLLM gives the ids of the prompt back with the first event."""
-        if not self._asked.return_token_ids:
+        if not self._parameters.return_token_ids:
             return b""
         ids = b',"token_ids":[%b]' % ",".join(map(str, tokens)).encode()
-        if begin == 0 and not self._chat and isinstance(self._asked.prompt, list):
-            return b',"prompt_token_ids":%b%b' % (_json(self._asked.prompt), ids)
+        if begin == 0 and not self._chat and isinstance(self._parameters.prompt, list):
+            return b',"prompt_token_ids":%b%b' % (_json(self._parameters.prompt), ids)
         return b',"prompt_token_ids":null%b' % ids if not self._chat else ids
 
     def _logprobs(self, tokens: Sequence[int], begin: int) -> bytes:
-        if self._asked.logprobs is None or self._asked.logprobs is False:
+        if self._parameters.logprobs is None or self._parameters.logprobs is False:
             return b"null"
-        told = [(chr(token), logprob(token)) for token in tokens]
+        pairs = [(chr(token), logprob(token)) for token in tokens]
         if self._chat:
-            entries = ({"token": text, "logprob": value, "bytes": [ord(text)]} for text, value in told)
+            entries = ({"token": text, "logprob": value, "bytes": [ord(text)]} for text, value in pairs)
             return _json({"content": [entry | {"top_logprobs": []} for entry in entries]})
         return _json(
             {
                 "text_offset": list(range(begin, begin + len(tokens))),
-                "token_logprobs": [value for _, value in told],
-                "tokens": [text for text, _ in told],
-                "top_logprobs": [{text: value} for text, value in told],
+                "token_logprobs": [value for _, value in pairs],
+                "tokens": [text for text, _ in pairs],
+                "top_logprobs": [{text: value} for text, value in pairs],
             }
         )
 
     def close(self) -> bytes:
         """What follows the last token: the usage where it was asked for, and the end of the stream."""
-        options = self._asked.stream_options
+        options = self._parameters.stream_options
         if options is None or not options.include_usage:
             return DONE + STREAM_END
         return chunk(_json(self._base | {"choices": [], "usage": self._usage()})) + DONE + STREAM_END
 
     def whole(self) -> bytes:
         """The answer in one piece."""
-        choices = [self._choice(place, tokens) for place, tokens in enumerate(self._tokens)]
+        choices = [self._choice(index, tokens) for index, tokens in enumerate(self._tokens)]
         what: dict[str, Any] = {"object": "chat.completion"} if self._chat else {}
-        if self._asked.prompt_logprobs is not None:
+        if self._parameters.prompt_logprobs is not None:
             # A chat tells them beside its choices.
             (what if self._chat else choices[0])["prompt_logprobs"] = self._of_prompt()
         return response(200, self._base | what | {"choices": choices, "usage": self._usage()})
 
     def _of_prompt(self) -> list[dict[str, dict[str, float]] | None]:
-        told: list[dict[str, dict[str, float]] | None] = [
-            {str(token): {"logprob": logprob(token)}} for token in self._asked.prompt_ids
+        pairs: list[dict[str, dict[str, float]] | None] = [
+            {str(token): {"logprob": logprob(token)}} for token in self._parameters.prompt_ids
         ]
-        return [None, *told[1:]]
+        return [None, *pairs[1:]]
 
-    def _choice(self, place: int, tokens: list[int]) -> dict[str, Any]:
+    def _choice(self, index: int, tokens: list[int]) -> dict[str, Any]:
         text = bytes(tokens).decode()
-        said = {"message": {"role": "assistant", "content": text}} if self._chat else {"text": text}
-        ids = {"token_ids": tokens} if self._asked.return_token_ids else {}
+        content_field = {"message": {"role": "assistant", "content": text}} if self._chat else {"text": text}
+        ids = {"token_ids": tokens} if self._parameters.return_token_ids else {}
         logprobs = msgspec.Raw(self._logprobs(tokens, 0))
-        return {"index": place, **said, "logprobs": logprobs, "finish_reason": "length", **ids}
+        return {"index": index, **content_field, "logprobs": logprobs, "finish_reason": "length", **ids}
 
     def _usage(self) -> dict[str, int]:
-        prompt, answered = self._asked.prompt_tokens, sum(map(len, self._tokens))
+        prompt, answered = self._parameters.prompt_tokens, sum(map(len, self._tokens))
         return {"prompt_tokens": prompt, "completion_tokens": answered, "total_tokens": prompt + answered}
 
 

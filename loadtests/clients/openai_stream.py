@@ -1,4 +1,4 @@
-"""The openai client's stream with its events decoded straight into what is read of them."""
+"""The openai client's stream, with events decoded directly into chunks."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import httpx2
 import openai
 
 from loadtests.clients.chunks import Chunk
-from loadtests.clients.decoding import DONE, ErrorEvent, decode, plain_events, sizes
-from loadtests.connections.arrival import Arrivals
+from loadtests.clients.event_decoder import DONE, ErrorEvent, decode, plain_events, sizes
+from loadtests.connections.rx_timestamps import RxTimestamps
 from loadtests.connections.transport import CONNECTION
 
 
 class ChunkStream(openai.Stream[Chunk]):
-    """Iterates over chunks. Raises what openai.Stream would, with the same words, and MalformedChunk.
+    """Iterates over chunks. Raises the same exceptions and messages as openai.Stream, and MalformedChunk.
 
-    Events in the form that servers send, one line of data each, take the short way: no text, no objects but
-    those that are kept. Anything else goes the openai client's own way.
+    Events in the form that servers send, one line of data each, take the fast path: no text, no temporary
+    objects. The openai client parses anything else.
     """
 
     arrived_ns: int
@@ -27,7 +27,7 @@ class ChunkStream(openai.Stream[Chunk]):
 
     def __iter__(self) -> Iterator[Chunk]:
         self._pieces = self._body()
-        self._arrivals: Arrivals = self.response.extensions[CONNECTION].arrivals
+        self._arrivals: RxTimestamps = self.response.extensions[CONNECTION].arrivals
         with ExitStack() as broken_off:
             # Also when the reader leaves in the middle: what it has not read is nobody's any more.
             broken_off.callback(self.close)
@@ -68,12 +68,12 @@ class ChunkStream(openai.Stream[Chunk]):
                     return
                 yield decode(data)
         # Another form, or half an event at the end of the stream.
-        for data in self._own_way(rest, pieces):
+        for data in self._parsed_by_openai(rest, pieces):
             self.arrived_ns = self._arrivals.last_ns
             if data.startswith(DONE):
                 return
             yield decode(data)
 
-    def _own_way(self, rest: bytes, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    def _parsed_by_openai(self, rest: bytes, pieces: Iterator[bytes]) -> Iterator[bytes]:
         for event in self._decoder.iter_bytes(chain([rest], pieces)):
             yield event.data.encode()

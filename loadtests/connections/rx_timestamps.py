@@ -1,4 +1,4 @@
-"""When bytes arrived, by the kernel's word: whatever this process did meanwhile makes no server look slow."""
+"""Kernel receive timestamps of bytes, so that delays in this process do not make the server look slow."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ SO_TIMESTAMPNS = 35
 """Linux's number; Python has no name for it."""
 _timespec = struct.Struct("qq")
 SPACE = socket.CMSG_SPACE(_timespec.size)
-"""For the kernel's word, beside what a read gives."""
+"""Ancillary buffer size for one timestamp."""
 NS_PER_S = 1_000_000_000
 
 
-def ask_for(connection: socket.socket) -> None:
-    """Have the kernel tell with each read when the last byte of it arrived."""
-    # Where it cannot, the moment of reading has to do.
+def enable_rx_timestamps(connection: socket.socket) -> None:
+    """Have the kernel report with each read when its last byte arrived."""
+    # If it cannot, the time of the read is used.
     with suppress(OSError):
         connection.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
 
 
 def stamp_of_now() -> bytes:
-    """As the kernel would give it."""
+    """The current time in the kernel's format."""
     return _timespec.pack(*divmod(time.time_ns(), NS_PER_S))
 
 
-def moments_ns(stamps: Sequence[bytes], earliest_ns: int) -> list[int]:
-    """What was stamped shortly before, on the monotonic clock. `earliest_ns`: none was there before."""
+def rx_times_ns(stamps: Sequence[bytes], earliest_ns: int) -> list[int]:
+    """Convert recent kernel stamps to the monotonic clock. `earliest_ns`: lower bound of the first."""
     # In this order, so that what comes in between makes them later and never too early.
     wall_ns = time.time_ns()
     now_ns = time.monotonic_ns()
@@ -48,34 +48,34 @@ def moments_ns(stamps: Sequence[bytes], earliest_ns: int) -> list[int]:
     return moments
 
 
-class Arrivals:
-    """When the bytes of one body arrived, asked for in their order; monotonic clock, ns."""
+class RxTimestamps:
+    """When the bytes of one body arrived, queried in order; monotonic clock, ns."""
 
     def __init__(self, earliest_ns: int) -> None:
         self.last_ns = earliest_ns
         """Of the last byte so far."""
         self._ends: list[int] = []
-        """How many bytes there were after each read that has not been asked for,"""
+        """Cumulative bytes after each read that is not consumed yet."""
         self._moments: list[int] = []
-        """and when the last one of that read was there."""
-        self._asked = 0
+        """When the last byte of each of these reads arrived."""
+        self._consumed = 0
 
-    def add(self, ends: Sequence[int], moments_ns: Sequence[int]) -> None:
-        """One read after the other: how many bytes there are then, and when the last of them arrived."""
+    def add(self, ends: Sequence[int], rx_times_ns: Sequence[int]) -> None:
+        """Add reads in order: cumulative bytes, and when the last byte arrived."""
         self._ends += ends
-        self._moments += moments_ns
-        self.last_ns = moments_ns[-1]
+        self._moments += rx_times_ns
+        self.last_ns = rx_times_ns[-1]
 
     def of(self, sizes: Sequence[int]) -> list[int]:
-        """When each of the next pieces, of so many bytes, was there as a whole; all must have been added."""
-        _, *ends = accumulate(sizes, initial=self._asked)
+        """When each of the next pieces, of these sizes, was complete; all must have been added."""
+        _, *ends = accumulate(sizes, initial=self._consumed)
         if ends == self._ends:
             # Each came by itself, as it does in mid-stream.
             moments, self._ends, self._moments = self._moments, [], []
         else:
             moments = [self._moments[bisect_left(self._ends, end)] for end in ends]
-            told = bisect_right(self._ends, ends[-1]) if ends else 0
-            del self._ends[:told], self._moments[:told]
+            consumed = bisect_right(self._ends, ends[-1]) if ends else 0
+            del self._ends[:consumed], self._moments[:consumed]
         if ends:
-            self._asked = ends[-1]
+            self._consumed = ends[-1]
         return moments

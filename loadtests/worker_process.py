@@ -1,4 +1,4 @@
-"""A process of the load that the conductor starts, speaks to by lines, and ends."""
+"""A process of the load generator: the conductor starts it, exchanges lines with it, and ends it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import IO, Protocol
 
 HOME = Path(__file__).resolve().parent.parent
-"""Where the package lies, so that the process finds it whatever the current directory is."""
+"""The package's parent folder, so that the process finds the package from any current directory."""
 
 
-class Starter(Protocol):
-    """Starts the processes of the load, and learns of their ends."""
+class ProcessStarter(Protocol):
+    """Starts the processes of the load generator, and is notified of their ends."""
 
     def start(self, command: Sequence[str], cwd: Path, log: IO[bytes]) -> subprocess.Popen[bytes]:
         """Start the leader of a process group of its own, stdin and stdout unbuffered pipes, stderr the log.
@@ -29,7 +29,7 @@ class Starter(Protocol):
 
 
 class PlainStarter:
-    """Keeps no record: for a load whose end its starter can wait for."""
+    """Registers no process: for a caller that waits for the load's end itself."""
 
     def start(self, command: Sequence[str], cwd: Path, log: IO[bytes]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
@@ -43,13 +43,15 @@ class PlainStarter:
         )
 
     def ended(self, pid: int) -> None:
-        """Nobody has to know."""
+        """Nothing to record."""
 
 
-class Child:
-    """Leads a process group of its own, so that a Ctrl-C in the terminal is not its end. Raises OSError."""
+class WorkerProcess:
+    """Leads its own process group, so that a Ctrl-C in the terminal does not end it. Raises OSError."""
 
-    def __init__(self, module: str, arguments: Sequence[str], log: IO[bytes], starter: Starter) -> None:
+    def __init__(
+        self, module: str, arguments: Sequence[str], log: IO[bytes], starter: ProcessStarter
+    ) -> None:
         self._starter = starter
         self._process = starter.start([sys.executable, "-m", module, *arguments], HOME, log)
 
@@ -62,8 +64,8 @@ class Child:
         """Exit code, negative for a signal; None while it runs."""
         return self._process.poll()
 
-    def tell(self, line: bytes) -> None:
-        """A dead one hears nothing; its code tells of that."""
+    def send(self, line: bytes) -> None:
+        """Write a line to its stdin. No-op when it has ended; its exit code shows that."""
         if self._process.stdin is None or self._process.stdin.closed:
             return
         try:
@@ -72,7 +74,7 @@ class Child:
             return
 
     def lines(self) -> Iterator[bytes]:
-        """What it says, up to its end."""
+        """The lines of its stdout, up to its end."""
         yield from self._process.stdout or ()
         self._process.wait()
 
