@@ -34,7 +34,7 @@ export UV_SYSTEM_CERTS ?= 1
 # An active environment of somebody else is not meant.
 unexport VIRTUAL_ENV
 
-.PHONY: help demo setup chaos chaos-compose chaos-gpu test aa test-compose test-all-releases matrix bench-idle bench-judge bench-trace bench-client load-ui test-light test-servers test-everything programs fuzz lint format doctor servers down clean distclean
+.PHONY: help demo setup chaos chaos-compose chaos-gpu test aa test-compose matrix bench-idle bench-judge bench-trace bench-client load-ui test-light test-servers test-everything programs fuzz lint format doctor servers down clean distclean
 
 help: ## Show this list
 	@echo "usage: make TARGET [NAME=value ...]"
@@ -77,12 +77,9 @@ test-compose: setup ## Run the tests with real containers; needs Docker Engine a
 
 test-everything: test test-servers test-compose ## Run all tests
 
-test-all-releases: setup ## Look at every release that can be installed, about an hour
-	@$(RUN) python -m tests.server.all_releases
-
 matrix: setup ## Run every scenario on every release, resumably: RELEASES="0.18.0 0.32.0", SCENARIOS=..., SHARD=2/5, KEEP=1
 	@$(RUN) kvchaos matrix $(if $(RELEASES),--releases "$(RELEASES)") $(if $(SCENARIOS),--scenarios "$(SCENARIOS)") \
-		$(if $(SHARD),--shard $(SHARD)) $(if $(KEEP),--keep) $(if $(RETRY),--retry)
+		$(if $(SHARD),--shard $(SHARD)) $(if $(KEEP),--keep) $(if $(RETRY),--retry) --page docs/releases.md
 
 aa: setup ## Look for false alarms: 30 runs without a fault, or with what the contract allows; VLLM=0.32.0
 	@$(RUN) kvchaos server install $(VLLM)

@@ -8,6 +8,7 @@ from packaging.version import Version
 
 from history.known_bug import ExpectedBug
 from history.plan import Expectation, Scenario
+from history.strict import RuleName
 from kvchaos.bugs.known_bug import KnownBug, Shows
 from kvchaos.bugs.release_range import contains
 
@@ -37,6 +38,18 @@ def of_bugs(scenario: str, release: Version, bugs: Sequence[KnownBug]) -> Expect
         issue=", ".join(bug.reference for bug in expected) or None,
         bugs=tuple(expected),
     )
+
+
+def declared_bugs(
+    scenario: str, release: Version, bugs: Sequence[KnownBug]
+) -> dict[str, tuple[RuleName, ...]]:
+    """The known bugs of a release that a fault of the scenario brings as its declared effect: rules by id."""
+    return {
+        bug.id: (*shows.always, *shows.by_chance)
+        for bug in bugs
+        for shows in bug.showing(scenario, release)
+        if shows.declared_by is not None
+    }
 
 
 def expected_somewhere(scenario: Scenario, bugs: Sequence[KnownBug]) -> set[str]:

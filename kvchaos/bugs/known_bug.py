@@ -20,6 +20,8 @@ SENTENCES = 2
 Link = Annotated[str, Field(pattern=r"^https://\S+$", max_length=200)]
 Release = Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
 Result = Literal["shows", "does not show", "unclear"]
+Impact = Literal["server ends", "requests hang", "wrong answers", "wrong status", "wrong metrics"]
+"""What it does to somebody who runs the server, the worst first."""
 
 
 class Tested(Strict):
@@ -63,6 +65,16 @@ class Shows(Strict):
         return self
 
 
+class Guidance(Strict):
+    """What somebody who runs the server needs to know of a bug; each a sentence."""
+
+    impact: Impact
+    when: str = Field(min_length=1, max_length=300, pattern=r"\.$")
+    """With which settings and under which workload it shows."""
+    advice: str = Field(min_length=1, max_length=300, pattern=r"\.$")
+    """How to avoid it, or to live with it."""
+
+
 class KnownBug(Strict):
     """A bug of a server, on which releases it is, how it shows, and where it was looked for."""
 
@@ -76,6 +88,8 @@ class KnownBug(Strict):
     tested: tuple[Tested, ...] = ()
     mechanism: str
     """At most two sentences."""
+    guidance: Guidance | None = None
+    """None: nobody has written it yet."""
     signatures: tuple[str, ...] = ()
     """Of its causes, as `verdict.json` has them. Where a rule has any, a cause of that rule with another
     signature is not this bug."""

@@ -37,6 +37,10 @@ def bug_lines(bug: KnownBug) -> Iterator[str]:
     yield f"releases: {bug.releases}"
     yield from (f"link: {link}" for link in bug.links)
     yield f"mechanism: {bug.mechanism}"
+    if bug.guidance is not None:
+        yield f"impact: {bug.guidance.impact}"
+        yield f"when: {bug.guidance.when}"
+        yield f"do: {bug.guidance.advice}"
     yield from (f"signature: {signature}" for signature in bug.signatures)
     yield from (f"shows in {_shows(shows)}" for shows in bug.shows)
     yield from (f"tested: {_tested(tested)}" for tested in bug.tested)

@@ -14,19 +14,20 @@ from history.plan import Scenario
 from history.verdict import Outcome
 from kvchaos.bugs.catalogue import known_bugs
 from kvchaos.campaign.campaign import clean_orphans
-from kvchaos.cli.run import DEFAULT_SEED, DEFAULT_STACK, MAX_SEED
+from kvchaos.cli.run import DEFAULT_SEED, MAX_SEED
 from kvchaos.errors import UsageError
 from kvchaos.judging.judge_run import exit_code
 from kvchaos.matrix.digests import installed_code
 from kvchaos.matrix.filling import Order, fill, utc_day
 from kvchaos.matrix.machine import LocalMachine
+from kvchaos.matrix.publish import Published, local_scenarios, publish
 from kvchaos.matrix.work import WHOLE, parse_shard
 from kvchaos.paths import Workspace, cache_folder, matrix_runs_folder
-from kvchaos.planning.scenario_file import load_scenario, scenario_files
 from kvchaos.planning.scenario_order import order_scenarios
 from kvchaos.servers.releases import find_release, known_releases
 
 RESULTS = Path("matrix")
+HEATMAP = "heatmap.html"
 
 
 def matrix_command(
@@ -57,12 +58,26 @@ def matrix_command(
     runs: Annotated[
         Path | None, typer.Option(help="Folder for run directories; else one in the cache folder.")
     ] = None,
+    page: Annotated[
+        Path | None, typer.Option(help="Bring the matrix in this page up to date, too: docs/releases.md")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(help=f"Where the heat map goes; else {HEATMAP} in the folder of results.")
+    ] = None,
+    page_only: Annotated[
+        bool, typer.Option("--page-only", help="Run nothing: page and heat map from the results at hand.")
+    ] = False,
 ) -> int:
     """Run every local scenario on every release, and keep what came of it. Goes on where it was interrupted.
 
     Exit code: 0 when all cells are as expected, 1 when one is not, 2 when one is unknown or could not be
     run, 3 for bad input.
     """
+    published = Published(results, page, html or results / HEATMAP)
+    # Also before a campaign: what is wrong with the files is said now and not hours later.
+    publish(published)
+    if page_only:
+        return 0
     cache, console = cache_folder(), Console()
     order = Order(
         releases=_releases(releases),
@@ -86,6 +101,9 @@ def matrix_command(
     except KeyboardInterrupt:
         print_line("interrupted; the same command goes on from here")
         raise
+    finally:
+        publish(published)
+    print_line(f"heat map: {published.html}")
     return _code(outcomes)
 
 
@@ -109,8 +127,7 @@ def _releases(text: str | None) -> list[str]:
 
 def _scenarios(text: str | None) -> list[Scenario]:
     """In the order of a campaign. Raises UsageError for one that is not there, or not of the local stack."""
-    loaded = [load_scenario(path) for path in scenario_files()]
-    known = {scenario.name: scenario for scenario in loaded if DEFAULT_STACK in scenario.stacks}
+    known = {scenario.name: scenario for scenario in local_scenarios()}
     names = known if text is None else _names("--scenarios", text)
     for name in names:
         if name not in known:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Literal
 
 import msgspec
@@ -67,20 +67,29 @@ class Results(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         return next((cell for cell in self.cells if cell.scenario == scenario), None)
 
     def having(self, cell: Cell) -> Results:
-        """With this cell in place of an older one."""
+        """With this cell, which replaces an older one."""
         others = [other for other in self.cells if other.scenario != cell.scenario]
         return replace(self, cells=sorted([*others, cell], key=lambda each: each.scenario))
 
 
-def cell_of(verdict: RunVerdict, day: str, digests: Digests, fresh: Outcome | None = None) -> Cell:
-    """What the matrix keeps of a verdict."""
+def cell_of(
+    verdict: RunVerdict,
+    day: str,
+    digests: Digests,
+    declared: Mapping[str, Sequence[str]],
+    fresh: Outcome | None = None,
+) -> Cell:
+    """What the matrix keeps of a verdict. `declared`: the bugs that a fault brings as its effect, each with
+    its rules."""
     expected = verdict.outcome == "as expected"
+    causes = [_cause(cause, declared) for cause in verdict.causes]
+    shown = {bug.id for bug in verdict.bugs if bug.explains}
     return Cell(
         scenario=verdict.scenario,
         outcome=verdict.outcome,
-        bugs=sorted(bug.id for bug in verdict.bugs if bug.explains),
+        bugs=sorted(shown.union(*(cause.bugs for cause in causes))),
         absent=sorted(_absent(verdict.bugs)),
-        causes=[_cause(cause) for cause in verdict.causes],
+        causes=causes,
         reason=None if expected or not verdict.reasons else shortened(verdict.reasons[0]),
         fresh=fresh,
         seed=verdict.seed,
@@ -115,10 +124,11 @@ def _absent(bugs: Iterable[BugResult]) -> Iterable[str]:
     return (bug.id for bug in bugs if bug.missing)
 
 
-def _cause(cause: Cause) -> CellCause:
+def _cause(cause: Cause, declared: Mapping[str, Sequence[str]]) -> CellCause:
+    brought = [bug for bug, rules in declared.items() if cause.explained_by and cause.rule in rules]
     return CellCause(
         signature=shortened(cause.signature),
-        bugs=sorted(cause.known_bugs),
+        bugs=sorted({*cause.known_bugs, *brought}),
         faults=sorted(cause.explained_by),
         unexplained=cause.unexplained,
     )

@@ -1,4 +1,4 @@
-"""What made a cell and what judged it, as two digests: they say whether a stored result still holds."""
+"""Two digests of a cell: of what made it, and of what judged it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import msgspec
 from packaging.version import Version
 
 from history.plan import Scenario
-from kvchaos.bugs.expected import expectation_for
+from kvchaos.bugs.expected import declared_bugs, expectation_for
 from kvchaos.bugs.known_bug import KnownBug
 from kvchaos.paths import beside_packages
 from kvchaos.planning.run_plan import declared_effects
@@ -24,10 +24,10 @@ MAKING = (
     "history/protocol",
     "kvchaos/campaign",
     "kvchaos/conductor",
-    "kvchaos/servers/tiny_model.py",
     "kvchaos/planning/run_plan.py",
-    "kvchaos/servers/served_model.py",
     "kvchaos/servers/install_server.py",
+    "kvchaos/servers/served_model.py",
+    "kvchaos/servers/tiny_model.py",
     "kvchaos/stacks",
     "loadtests",
 )
@@ -98,6 +98,7 @@ def digests_of(scenario: Scenario, release: str, seed: int, bugs: Sequence[Known
         {key: part for key, part in content.items() if key in JUDGED_KEYS},
         expectation.model_dump(mode="json"),
         [effect.model_dump(mode="json") for effect in effects],
+        declared_bugs(scenario.name, version, bugs),
     ]
     return Digests(
         made=_digest([run, seed, repr(find_release(release)), code.making]),

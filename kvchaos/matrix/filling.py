@@ -11,9 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from msgspec.structs import replace
+from packaging.version import Version
 
 from history.plan import Scenario
 from history.verdict import Outcome
+from kvchaos.bugs.expected import declared_bugs
 from kvchaos.bugs.known_bug import KnownBug
 from kvchaos.errors import UsageError
 from kvchaos.matrix.cell import Cell, cell_of, failed_cell
@@ -26,12 +28,12 @@ from kvchaos.terminal.result_tables import CampaignRow
 
 GIVE_UP = 2
 """Scenarios in a row that cannot be run: then the rest of the release is left for the next start."""
-Say = Callable[[str], None]
+PrintLine = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What the matrix is to hold."""
+    """Which cells to fill, and how."""
 
     releases: Sequence[str]
     scenarios: Sequence[Scenario]
@@ -57,7 +59,7 @@ class Order:
 
 
 def fill(
-    order: Order, machine: Machine, folder: Path, say: Say, today: Callable[[], str]
+    order: Order, machine: Machine, folder: Path, print_line: PrintLine, today: Callable[[], str]
 ) -> list[Outcome | None]:
     """Bring the results in `folder` up to date, and return the outcomes of the order's cells; None: it could
     not be run now. Raises UsageError for a damaged file, or when a result cannot be written; and
@@ -66,7 +68,7 @@ def fill(
     outcomes: list[Outcome | None] = []
     for number, (release, scenarios) in enumerate(shares.items(), start=1):
         with machine.reserved(release):
-            row = ReleaseRow(order, machine, folder, say, today, release)
+            row = ReleaseRow(order, machine, folder, print_line, today, release)
             row.fill(scenarios, f"{release} ({number} of {len(shares)})")
             outcomes += [row.outcome(scenario) for scenario in scenarios]
     return outcomes
@@ -84,14 +86,14 @@ class ReleaseRow:
         order: Order,
         machine: Machine,
         folder: Path,
-        say: Say,
+        print_line: PrintLine,
         today: Callable[[], str],
         release: str,
     ) -> None:
         self._order = order
         self._machine = machine
         self._folder = folder
-        self._say = say
+        self._print_line = print_line
         self._today = today
         self._release = release
         self.results = read_results(folder, release)
@@ -102,7 +104,7 @@ class ReleaseRow:
         wanted = [scenario for scenario in scenarios if work[scenario.name] is Work.RUN]
         stored = [scenario for scenario in scenarios if work[scenario.name] is Work.JUDGE]
         done = len(scenarios) - len(wanted) - len(stored)
-        self._say(f"{title}: {len(wanted)} cells to run, {len(stored)} to judge again, {done} done")
+        self._print_line(f"{title}: {len(wanted)} cells to run, {len(stored)} to judge again, {done} done")
         wanted += [scenario for scenario in stored if not self._judge(scenario)]
         if wanted:
             # In the order of the campaign, those whose run was unreadable, too.
@@ -110,13 +112,13 @@ class ReleaseRow:
         if self._order.keep:
             self._machine.keep(self._release)
         elif self._machine.put_away(self._release):
-            self._say(f"{self._release}: environment removed")
+            self._print_line(f"{self._release}: environment removed")
 
     def outcome(self, scenario: Scenario) -> Outcome | None:
-        """Of a cell that holds now; None: it does not, or it could not be run."""
+        """Of an up-to-date cell; None: it is out of date, or it could not be run."""
         cell, now = self.results.find(scenario.name), self._digests(scenario)
-        holds = cell is not None and (cell.made, cell.judged) == (now.made, now.judged)
-        return cell.outcome if cell is not None and holds else None
+        current = cell is not None and (cell.made, cell.judged) == (now.made, now.judged)
+        return cell.outcome if cell is not None and current else None
 
     def _work(self, scenario: Scenario) -> Work:
         cell, now = self.results.find(scenario.name), self._digests(scenario)
@@ -130,6 +132,9 @@ class ReleaseRow:
         order = self._order
         return digests_of(scenario, self._release, order.seed, order.bugs, order.code)
 
+    def _declared(self, scenario: Scenario) -> dict[str, tuple[str, ...]]:
+        return declared_bugs(scenario.name, Version(self._release), self._order.bugs)
+
     def _judge(self, scenario: Scenario) -> bool:
         """Judge the stored run of a cell again; False when it cannot be read."""
         cell = self.results.find(scenario.name)
@@ -137,15 +142,16 @@ class ReleaseRow:
         verdict = self._machine.judge(cell.run, scenario) if cell.run else None
         if verdict is None:
             return False
-        self._store(cell_of(verdict, cell.day, self._digests(scenario), cell.fresh))
-        self._say(f"{self._release}, {scenario.name}: {verdict.outcome}, judged again")
+        declared = self._declared(scenario)
+        self._store(cell_of(verdict, cell.day, self._digests(scenario), declared, cell.fresh))
+        self._print_line(f"{self._release}, {scenario.name}: {verdict.outcome}, judged again")
         return True
 
     def _run(self, scenarios: Sequence[Scenario]) -> None:
         try:
             server = self._machine.server(self._release)
         except UsageError as error:
-            self._say(f"{self._release}: left for the next start: {error}")
+            self._print_line(f"{self._release}: left for the next start: {error}")
             return
         left, failed = list(scenarios), 0
         while left and failed < GIVE_UP:
@@ -156,7 +162,7 @@ class ReleaseRow:
             failed = failed + 1 if len(left) == before else 1
             self._fail(left.pop(0), problem)
         if left:
-            self._say(f"{self._release}: {len(left)} scenarios are left for the next start")
+            self._print_line(f"{self._release}: {len(left)} scenarios are left for the next start")
 
     def _campaign(self, server: ServerEnv, left: list[Scenario]) -> UsageError | None:
         """Run scenarios, and take from the list what was run; the problem of the first that cannot be."""
@@ -164,7 +170,8 @@ class ReleaseRow:
         def on_row(row: CampaignRow) -> None:
             scenario = left[0]
             fresh = row.again.verdict.outcome if row.again else None
-            self._store(cell_of(row.verdict, self._today(), self._digests(scenario), fresh))
+            declared, digests = self._declared(scenario), self._digests(scenario)
+            self._store(cell_of(row.verdict, self._today(), digests, declared, fresh))
             left.pop(0)
 
         try:
@@ -174,7 +181,7 @@ class ReleaseRow:
         return None
 
     def _fail(self, scenario: Scenario, problem: UsageError) -> None:
-        self._say(f"{self._release}, {scenario.name}: could not be run: {problem}")
+        self._print_line(f"{self._release}, {scenario.name}: could not be run: {problem}")
         digests, order = self._digests(scenario), self._order
         self._store(failed_cell(scenario.name, order.seed, self._today(), digests, str(problem)))
 

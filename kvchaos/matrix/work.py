@@ -54,7 +54,7 @@ def part_of(items: Sequence[Item], shard: Shard) -> Sequence[Item]:
 
 
 def work_for(cell: Cell | None, now: Digests, *, has_run: bool, retry: bool) -> Work:
-    """What a cell needs that was made and judged as `now` says; `has_run`: its run directory is there;
+    """What a cell needs. `now`: its digests today; `has_run`: its run directory exists;
     `retry`: unknown is not good enough."""
     if cell is None or cell.outcome is None or cell.made != now.made:
         return Work.RUN

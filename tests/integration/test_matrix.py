@@ -17,7 +17,7 @@ from kvchaos.matrix.store import read_results
 from kvchaos.planning.scenario_file import load_scenario
 from kvchaos.servers.server_registry import server_folder
 from tests.unit.conducting import Bench, register_fake, scenario, verdict_of, write_scenario
-from tests.unit.matrix_room import CODE
+from tests.unit.fake_matrix import CODE
 
 RELEASE = "0.32.0"
 
@@ -33,12 +33,13 @@ class Filled:
         paths = [write_scenario(folder / f"{name}.yaml", scenario() | {"name": name}) for name in names]
         loaded = [load_scenario(path) for path in paths]
         self.order = Order(releases=(RELEASE,), scenarios=loaded, seed=3, bugs=(), code=CODE)
-        self.said: list[str] = []
+        self.printed: list[str] = []
 
     def fill(self, order: Order) -> list[Cell]:
         machine = LocalMachine(self.bench.places(), Console(file=io.StringIO()))
         assert (
-            fill(order, machine, self.results, self.said.append, lambda: "2026-11-30") == ["as expected"] * 2
+            fill(order, machine, self.results, self.printed.append, lambda: "2026-11-30")
+            == ["as expected"] * 2
         )
         return read_results(self.results, RELEASE).cells
 

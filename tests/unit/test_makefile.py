@@ -15,7 +15,7 @@ from tests.server.contract.generations import ONE_OF_EACH
 
 ROOT = Path(__file__).parents[2]
 TARGETS = [
-    *("demo", "setup", "chaos", "test", "test-all-releases", "bench-idle", "bench-judge", "bench-trace"),
+    *("demo", "setup", "chaos", "test", "matrix", "bench-idle", "bench-judge", "bench-trace"),
     *("programs", "fuzz", "test-light", "test-servers", "test-compose", "test-everything"),
     *("lint", "format", "doctor", "clean", "distclean"),
 ]
@@ -54,6 +54,13 @@ def test_help_lists_nothing_that_is_not_a_target() -> None:
 def test_chaos_hands_its_variables_on(variables: list[str], command: str) -> None:
     planned = [" ".join(line.split()) for line in make("--dry-run", "chaos", *variables).stdout.splitlines()]
     assert any(line.endswith(command) for line in planned), planned
+
+
+def test_matrix_hands_its_variables_on() -> None:
+    variables = ("RELEASES=0.18.0 0.32.0", "SCENARIOS=aborts", "SHARD=2/5", "KEEP=1")
+    planned = " ".join(make("--dry-run", "matrix", *variables).stdout.replace("\\\n", " ").split())
+    wanted = '--releases "0.18.0 0.32.0" --scenarios "aborts" --shard 2/5 --keep --page docs/releases.md'
+    assert f"kvchaos matrix {wanted}" in planned
 
 
 def test_chaos_gpu_checks_the_card_and_the_build_first() -> None:

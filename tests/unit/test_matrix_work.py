@@ -15,7 +15,7 @@ from kvchaos.errors import UsageError
 from kvchaos.matrix.digests import JUDGING, MAKING, WITHOUT, code_digest, digests_of, installed_code
 from kvchaos.matrix.work import Shard, parse_shard, part_of
 from kvchaos.paths import beside_packages
-from tests.unit.matrix_room import CODE, scenarios
+from tests.unit.fake_matrix import CODE, scenarios
 
 
 @given(st.lists(st.integers(), unique=True, max_size=60), st.integers(1, 20))
@@ -79,7 +79,7 @@ def first_party(module: str) -> set[str]:
     program = f"import sys, {module}; print(*(vars(each).get('__file__') for each in sys.modules.values()))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     root = beside_packages(".").resolve()
-    paths = [Path(word) for word in done.stdout.split() if word.endswith(".py")]
+    paths = [Path(name) for name in done.stdout.split() if name.endswith(".py")]
     return {path.relative_to(root).as_posix() for path in paths if path.is_relative_to(root / "kvchaos")}
 
 
@@ -88,7 +88,7 @@ def within(path: str, parts: tuple[str, ...]) -> bool:
 
 
 def test_all_that_judging_imports_is_in_its_digest() -> None:
-    """Reports and messages say the same outcome in other words."""
+    """Reports and messages only show the outcome."""
     shown = ("kvchaos/report", "kvchaos/errors.py", "kvchaos/__init__.py", "kvchaos/bugs/__init__.py")
     left = {path for path in first_party("kvchaos.judging.judge_run") if not within(path, (*JUDGING, *shown))}
     assert left == set()

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from kvchaos.paths import cache_folder
 from kvchaos.servers.server_registry import ServerEnv, find_server
-from tests.server.contract.generations import generation_of
 from tests.server.contract.listed import CHECKS, LEFT_OUT
 
 ROOT = Path(__file__).parents[3]
@@ -42,11 +41,6 @@ class Answers:
 def answers_of(release: str) -> Answers:
     """Run the checks once for all tests. Raises UsageError when the environment is not there."""
     return ask(find_server(release, cache_folder()))
-
-
-def troubles_of(release: str) -> list[str]:
-    """All that is wrong on a release, one text each. Raises UsageError when it is not installed."""
-    return troubles(answers_of(release), generation_of(release))
 
 
 def troubles(answers: Answers, generation: str) -> list[str]:

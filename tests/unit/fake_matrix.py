@@ -128,15 +128,15 @@ class FakeMachine:
 
 
 @dataclass
-class Room:
+class Results:
     """A folder of results and a machine to fill it with."""
 
     folder: Path
     machine: FakeMachine = field(default_factory=FakeMachine)
-    said: list[str] = field(default_factory=list)
+    printed: list[str] = field(default_factory=list)
 
     def fill(self, wanted: Order) -> list[Outcome | None]:
-        return fill(wanted, self.machine, self.folder, self.said.append, lambda: DAY)
+        return fill(wanted, self.machine, self.folder, self.printed.append, lambda: DAY)
 
     def again(self, wanted: Order) -> tuple[list[str], list[str]]:
         """What a later start runs, and judges again."""
