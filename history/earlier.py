@@ -15,7 +15,7 @@ from history.records import Event, Evidence, FaultRecord, LedgerRecord, Scalar
 from history.timed import typed
 
 EARLIER_VALUES: dict[tuple[str, str, Scalar], str] = {
-    (events.Healed.kind, "by", "the server's end"): "server-exit",
+    (events.FaultsHealed.kind, "by", "the server's end"): "server-exit",
     (events.ServerStop.kind, "how", "term"): "SIGTERM",
 }
 """Values of events, by kind, field and what earlier versions wrote."""

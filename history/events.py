@@ -115,7 +115,7 @@ class PhaseEnd(EventData, frozen=True):
     """The same after it; None, too, where the phase was cut short."""
 
 
-class Armed(EventData, frozen=True):
+class FaultsArmed(EventData, frozen=True):
     """Faults are in force."""
 
     kind: ClassVar[str] = "armed"
@@ -124,7 +124,7 @@ class Armed(EventData, frozen=True):
     """Their ids."""
 
 
-class Healed(EventData, frozen=True):
+class FaultsHealed(EventData, frozen=True):
     """Faults are no longer in force."""
 
     kind: ClassVar[str] = "healed"
@@ -154,7 +154,7 @@ class LeakProbe(EventData, frozen=True):
     detail: str
 
 
-class Stall(EventData, frozen=True):
+class ServerStalled(EventData, frozen=True):
     """Requests were in flight, and for long no token came."""
 
     kind: ClassVar[str] = "stall"
@@ -187,7 +187,7 @@ class Drained(EventData, frozen=True):
     kv_usage: int | float | None = None
 
 
-class Canary(EventData, frozen=True):
+class ProbeSent(EventData, frozen=True):
     """A probe: one completion of the conductor's own."""
 
     kind: ClassVar[str] = "canary"
@@ -200,7 +200,7 @@ class Canary(EventData, frozen=True):
     error: str | None
 
 
-class Health(EventData, frozen=True):
+class HealthChecked(EventData, frozen=True):
     """The answer of /health, after the canary of the same `where`."""
 
     kind: ClassVar[str] = "health"
@@ -258,15 +258,15 @@ TYPES: tuple[type[EventData], ...] = (
     LoadWorker,
     PhaseStart,
     PhaseEnd,
-    Armed,
-    Healed,
+    FaultsArmed,
+    FaultsHealed,
     PrefixCacheReset,
     LeakProbe,
-    Stall,
+    ServerStalled,
     ContainerAction,
     Drained,
-    Canary,
-    Health,
+    ProbeSent,
+    HealthChecked,
     PrometheusRead,
     CleanState,
     InterruptedBy,

@@ -13,8 +13,8 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, field_validator, model_validator
 
 from history.arrivals import Arrivals, Closed
-from history.known_bug import ExpectedBug
-from history.performance import PhaseBounds
+from history.expected_bug import ExpectedBug
+from history.phase_bounds import PhaseBounds
 from history.protocol import schedule
 from history.protocol.schedule import State, Value
 from history.records import CANARY, CROWD

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from history import layout
 from history.earlier import revised_event, revised_fault, revised_ledger
 from history.events import EventData, PhaseEnd, PhaseStart
-from history.evidence import changes
+from history.evidence_counts import changes
 from history.lines import Line, one_line, read_lines
 from history.lines import UnreadableRun as UnreadableRun
 from history.metrics import MetricLog
@@ -21,7 +21,7 @@ from history.metrics_subprocess import metrics_in_subprocess, read_metrics
 from history.packing import packed
 from history.plain_file import open_plain
 from history.plan import PhaseSpec, RunPlan
-from history.provenance import ProvenanceRecord
+from history.provenance_record import ProvenanceRecord
 from history.records import (
     ClientRecord,
     Event,

@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from history import layout
-from history.evidence import PIECE, evidence_files, recount
+from history.evidence_counts import PIECE, evidence_files, recount
 from history.lines import UnreadableRun, one_line
 from history.plain_file import open_plain
 from history.records import Count, Record

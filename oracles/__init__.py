@@ -16,10 +16,10 @@ from oracles import (
     alive,
     answers,
     blast,
-    client,
     counters,
     drained,
-    faults,
+    faults_fired,
+    load_client,
     logs,
     metrics_crosscheck,
     offload,
@@ -112,11 +112,11 @@ ORACLES: tuple[Oracle, ...] = (
         transfer_invariants.RULES,
     ),
     Oracle(
-        faults.NAME,
+        faults_fired.NAME,
         "the planned faults, and only those, really struck",
         (FAULTS, EVENTS, METRICS, REQUESTS, LOG),
-        faults.judge,
-        faults.RULES,
+        faults_fired.judge,
+        faults_fired.RULES,
     ),
     Oracle(
         blast.NAME,
@@ -126,7 +126,10 @@ ORACLES: tuple[Oracle, ...] = (
         blast.RULES,
     ),
     Oracle(
-        client.NAME, "the load generator was fast enough to be believed", (CLIENT, REQUESTS), client.judge
+        load_client.NAME,
+        "the load generator was fast enough to be believed",
+        (CLIENT, REQUESTS),
+        load_client.judge,
     ),
     Oracle(
         performance.NAME,

@@ -8,8 +8,8 @@ from history.verdict import OracleResult
 from oracles import token_crosscheck
 from oracles.findings import Findings
 from oracles.inputs import METRICS, REQUESTS
-from oracles.laws import client, transfers
-from oracles.laws import judge as laws
+from oracles.laws import client_laws, transfers
+from oracles.laws import judge_laws as laws
 from oracles.laws.relations import RULES as RELATIONS
 from oracles.rule import Rule, Source
 from oracles.token_crosscheck import (
@@ -76,7 +76,7 @@ RULES = (
     USAGE_RANGE,
     *token_crosscheck.RULES,
     *RELATIONS,
-    *client.RULES,
+    *client_laws.RULES,
     *transfers.RULES,
 )
 
@@ -102,7 +102,7 @@ def judge(history: History) -> OracleResult:
         transfers.compare(history, window, found)
         if window.ended:
             token_crosscheck.compare(history, window, found)
-            client.compare(window, found)
+            client_laws.compare(window, found)
             laws.at_rest(window, release(history), found)
         else:
             text = f"{window.name}: its load never ended, so that not all it sent may be on record"

@@ -7,8 +7,8 @@ import signal
 from history.events import (
     FINAL,
     READY,
-    Canary,
-    Health,
+    HealthChecked,
+    ProbeSent,
     ServerExit,
     ServerNotReady,
     ServerReady,
@@ -87,8 +87,8 @@ def judge(history: History) -> OracleResult:
         found.violation(NOT_READY, SERVER, text, figures={"seconds": late.data.seconds}, t_ns=late.t_ns)
     _forced(history, found)
     _stopped(history, found)
-    health = {event.data.where: event.data for event in history.events_of(Health)}
-    canaries = history.events_of(Canary)
+    health = {event.data.where: event.data for event in history.events_of(HealthChecked)}
+    canaries = history.events_of(ProbeSent)
     for canary in canaries:
         found.checked += 1
         owed = outage_at(history, canary.t_ns, canary.t_ns) is None
@@ -140,7 +140,9 @@ def _cause(event: Timed[ServerExit]) -> str:
     return f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
-def _judge_canary(canary: Timed[Canary], health: Health | None, found: Findings, *, owed: bool) -> None:
+def _judge_canary(
+    canary: Timed[ProbeSent], health: HealthChecked | None, found: Findings, *, owed: bool
+) -> None:
     """`health` was asked right after the canary; an answer is `owed` where no fault has ended the server."""
     name = _name(canary.data)
     if not canary.data.ok:
@@ -160,6 +162,6 @@ def _judge_canary(canary: Timed[Canary], health: Health | None, found: Findings,
         found.violation(FALSE_SICK, subject, text, figures=figures, t_ns=canary.t_ns)
 
 
-def _name(canary: Canary) -> str:
+def _name(canary: ProbeSent) -> str:
     named = canary.where in (READY, FINAL)
     return f"the {canary.where} canary" if named else f"the canary {canary.where}"

@@ -28,7 +28,7 @@ NOT_LISTED = Rule(
 )
 
 
-class Book(Protocol):
+class LastBalance(Protocol):
     """The last balance of a process."""
 
     @property
@@ -38,7 +38,7 @@ class Book(Protocol):
     def balance(self) -> Balance: ...
 
 
-def judge(history: History, books: Iterable[Book], found: Findings) -> None:
+def judge(history: History, books: Iterable[LastBalance], found: Findings) -> None:
     """`books` are the last ones of each process, in the last life of the server."""
     listed = Counter((line.role, line.pid) for line in history.ledger if line.event == "violation")
     for book in books:

@@ -32,7 +32,7 @@ USED_WHILE_OFF = Rule(
 RULES = (USED_WHILE_OFF,)
 
 
-class Count(Protocol):
+class CounterGrowth(Protocol):
     """How much a counter counted in some stretch of a run; None when it is absent."""
 
     def __call__(self, metric: str, **labels: str) -> float | None: ...
@@ -130,7 +130,7 @@ def _off(history: History, found: Findings) -> OracleResult:
     return found.result("offload is off; nothing was loaded", loaded_bytes=0)
 
 
-def loaded_bytes(count: Count) -> float | None:
+def loaded_bytes(count: CounterGrowth) -> float | None:
     """Bytes loaded from the offload tier, under the name that the release has for them."""
     flat = count("vllm:kv_offload_load_bytes_total")
     if flat is not None:

@@ -9,18 +9,18 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from history.events import Healed
+from history.events import FaultsHealed
 from history.finding import phase as phase_subject
 from history.finding import request
 from history.itl import gaps
 from history.latency import itl_us, ttft_ms
-from history.performance import PhaseBounds
+from history.phase_bounds import PhaseBounds
 from history.reader import History
 from history.records import RequestRecord
 from history.verdict import OracleResult
-from oracles.client import limited
 from oracles.findings import Findings
 from oracles.inputs import CLIENT, EVENTS, REQUESTS
+from oracles.load_client import limited
 from oracles.rule import Rule
 from oracles.speed import IN_A_ROW, Speed, recovered_ns, speeds
 from oracles.views.timeline import NS_PER_S
@@ -186,7 +186,7 @@ def _longest_gap(record: RequestRecord) -> float:
 
 def _recovery(history: History, speed: Speed, before: Speed, bound_s: float, found: Findings) -> None:
     """From healing until a few requests in a row got their first token as soon as in the phase before."""
-    healed = [event.t_ns for event in history.events_of(Healed) if event.t_ns <= speed.window.start_ns]
+    healed = [event.t_ns for event in history.events_of(FaultsHealed) if event.t_ns <= speed.window.start_ns]
     normal, subject = before.ttft.p99, phase_subject(speed.name)
     if not healed or normal is None or len(speed.ok) < IN_A_ROW:
         found.gap("no-recovery", f"phase {speed.name}: nothing to tell a recovery from", subject)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from history.events import PhaseEnd, Stall
+from history.events import PhaseEnd, ServerStalled
 from history.finding import SERVER, Figures, phase, request
 from history.reader import History
 from history.records import DEADLINE_EXCEEDED
@@ -81,7 +81,7 @@ def judge(history: History) -> OracleResult:
     was asked after a healing was soon answered."""
     found = Findings(NAME)
     points = _points(history)
-    for event in history.events_of(Stall):
+    for event in history.events_of(ServerStalled):
         _stall(event, points or [], found)
     _stalls_noted(history, found)
     _deadlines(history, found)
@@ -105,7 +105,7 @@ def judge(history: History) -> OracleResult:
 
 def _stalls_noted(history: History, found: Findings) -> None:
     """The conductor ends a phase as stalled only after it has noted a stall."""
-    if history.events_of(Stall):
+    if history.events_of(ServerStalled):
         return
     for end in history.events_of(PhaseEnd):
         if end.data.reason == "stalled":
@@ -113,7 +113,7 @@ def _stalls_noted(history: History, found: Findings) -> None:
             found.gap("stall-lost", text, phase(end.data.phase))
 
 
-def _stall(event: Timed[Stall], points: list[Point], found: Findings) -> None:
+def _stall(event: Timed[ServerStalled], points: list[Point], found: Findings) -> None:
     """What the conductor saw, named after what the server counted meanwhile."""
     stall = event.data
     since_ns = event.t_ns - int(stall.seconds * NS_PER_S)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from history.events import Healed
+from history.events import FaultsHealed
 from history.finding import phase
 from history.reader import History
 from history.records import RequestRecord
@@ -38,7 +38,7 @@ RULES = (NO_RECOVERY, SLOW_RECOVERY)
 class Recovery:
     """What became of a server after a healing."""
 
-    healed: Timed[Healed]
+    healed: Timed[FaultsHealed]
     was_loaded: bool
     """Whether anything was sent afterwards."""
     seconds: float | None
@@ -53,7 +53,7 @@ def recoveries(history: History) -> Iterator[Recovery]:
     if deaths(history):
         return
     by_start = sorted(history.requests, key=lambda record: record.start_ns, reverse=True)
-    healings = [event for event in history.events_of(Healed) if event.data.confirmed]
+    healings = [event for event in history.events_of(FaultsHealed) if event.data.confirmed]
     # Backwards through time, so that each request is looked at once.
     index = 0
     first_ns: int | None = None

@@ -84,15 +84,15 @@ RULES = (*RULE_OF.values(), GONE, MEMORY, MEMORY_AT_END)
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class QuietMoment:
     """What the server held when it was quiet."""
 
     name: str
-    held: ResourceRecord
+    usage: ResourceRecord
 
 
 @dataclass(frozen=True, slots=True)
-class Count:
+class BoundedCount:
     """Something that is counted, and by how much more there may be of it at the end."""
 
     what: str
@@ -101,11 +101,11 @@ class Count:
 
 
 COUNTS = (
-    Count("processes", lambda held: held.processes, 0),
-    Count("threads", lambda held: held.threads, POOL_THREADS),
-    Count("open files", lambda held: held.files, 8),
-    Count("bytes under /dev/shm", lambda held: held.shm_bytes, MORE_SHM),
-    Count("uncollected children", lambda held: held.zombies or 0, MORE_ZOMBIES),
+    BoundedCount("processes", lambda usage: usage.processes, 0),
+    BoundedCount("threads", lambda usage: usage.threads, POOL_THREADS),
+    BoundedCount("open files", lambda usage: usage.files, 8),
+    BoundedCount("bytes under /dev/shm", lambda usage: usage.shm_bytes, MORE_SHM),
+    BoundedCount("uncollected children", lambda usage: usage.zombies or 0, MORE_ZOMBIES),
 )
 
 
@@ -116,7 +116,7 @@ def judge(history: History) -> OracleResult:
     if not history.resources:
         found.gap("not-sampled", "no resources were sampled")
         return found.result("")
-    incarnations = _lives(history)
+    incarnations = _by_incarnation(history)
     last = incarnations.get(_life(history.resources[-1]), [])
     if not last or last[-1].name != END:
         found.gap("no-quiet-end", "the server did not come to a quiet end")
@@ -131,10 +131,10 @@ def judge(history: History) -> OracleResult:
     return found.result(passed, **_figures(last))
 
 
-def _lives(history: History) -> dict[tuple[int, int], list[Moment]]:
-    incarnations: dict[tuple[int, int], list[Moment]] = defaultdict(list)
+def _by_incarnation(history: History) -> dict[tuple[int, int], list[QuietMoment]]:
+    incarnations: dict[tuple[int, int], list[QuietMoment]] = defaultdict(list)
     for moment in _quiet(history):
-        incarnations[_life(moment.held)].append(moment)
+        incarnations[_life(moment.usage)].append(moment)
     return incarnations
 
 
@@ -142,14 +142,14 @@ def _life(record: ResourceRecord) -> tuple[int, int]:
     return record.leader, record.started
 
 
-def _quiet(history: History) -> Iterator[Moment]:
+def _quiet(history: History) -> Iterator[QuietMoment]:
     """In order of time."""
     times = [record.t_ns for record in history.resources]
     for event in history.timed:
         name = _name(history, event)
-        place = bisect_right(times, event.t_ns) - 1
-        if name is not None and place >= 0 and event.t_ns - times[place] <= FRESH_NS:
-            yield Moment(name, history.resources[place])
+        index = bisect_right(times, event.t_ns) - 1
+        if name is not None and index >= 0 and event.t_ns - times[index] <= FRESH_NS:
+            yield QuietMoment(name, history.resources[index])
 
 
 def _name(history: History, event: Timed[EventData]) -> str | None:
@@ -159,12 +159,12 @@ def _name(history: History, event: Timed[EventData]) -> str | None:
             # Whether it really drained is for another oracle to say: what is held now is held too long.
             return END
         case PhaseEnd(phase=phase, reason="done") if _is_idle(history, event.t_ns):
-            return None if phase in _phases_of_two_lives(history) else f"phase {phase}"
+            return None if phase in _phases_of_two_incarnations(history) else f"phase {phase}"
         case _:
             return None
 
 
-def _phases_of_two_lives(history: History) -> set[str]:
+def _phases_of_two_incarnations(history: History) -> set[str]:
     """At their end a server is fresh, and has not taken yet what it takes at its first load."""
     begun_ns = [life.start_ns for life in incarnations(history)]
     return {
@@ -180,10 +180,10 @@ def _is_idle(history: History, t_ns: int) -> bool:
     return scrape is not None and all(log.total(scrape, gauge) == 0 for gauge in IDLE)
 
 
-def _counts(history: History, moments: Sequence[Moment], found: Findings) -> None:
+def _counts(history: History, moments: Sequence[QuietMoment], found: Findings) -> None:
     first, last = moments[0], moments[-1]
     for count in (*COUNTS, *_sockets(history)):
-        before, after = count.of(first.held), count.of(last.held)
+        before, after = count.of(first.usage), count.of(last.usage)
         found.checked += 1
         if after > before + count.more:
             text = (
@@ -194,56 +194,58 @@ def _counts(history: History, moments: Sequence[Moment], found: Findings) -> Non
     _fewer(first, last, found)
 
 
-def _fewer(first: Moment, last: Moment, found: Findings) -> None:
+def _fewer(first: QuietMoment, last: QuietMoment, found: Findings) -> None:
     """A process that is gone may have crashed and logged nothing."""
-    before, after = first.held.processes, last.held.processes
+    before, after = first.usage.processes, last.usage.processes
     if after < before:
         text = f"{before} processes after {first.name}, {after} at {last.name}: {before - after} are gone"
         figures = {"before": before, "after": after}
-        _violation(found, GONE, text, figures, lambda held: held.processes, [first, last])
+        _violation(found, GONE, text, figures, lambda usage: usage.processes, [first, last])
 
 
-def _sockets(history: History) -> Iterator[Count]:
+def _sockets(history: History) -> Iterator[BoundedCount]:
     """Clients may be connected still; how many can be, the load processes say themselves."""
     most: dict[int, int] = {}
     for record in history.client:
         most[record.worker] = max(record.connections, most.get(record.worker, 0))
     if most:
-        yield Count("open sockets", lambda held: held.sockets, sum(most.values()) + MORE_SOCKETS)
+        yield BoundedCount("open sockets", lambda usage: usage.sockets, sum(most.values()) + MORE_SOCKETS)
 
 
-def _memory(moments: Sequence[Moment], found: Findings) -> None:
+def _memory(moments: Sequence[QuietMoment], found: Findings) -> None:
     if len(moments) < ROUNDS:
         return
     found.checked += 1
-    grown = _growth([moment.held.anonymous_bytes for moment in moments]) / MIB
+    grown = _growth([moment.usage.anonymous_bytes for moment in moments]) / MIB
     if grown > MORE_MEMORY_MIB:
         text = f"memory grows: {grown:.0f} MiB over {len(moments)} quiet moments, {MORE_MEMORY_MIB} allowed"
         figures = {"mib": grown, "moments": len(moments), "allowed": MORE_MEMORY_MIB}
-        _violation(found, MEMORY, text, figures, lambda held: held.anonymous_bytes, moments)
+        _violation(found, MEMORY, text, figures, lambda usage: usage.anonymous_bytes, moments)
 
 
-def _memory_at_end(history: History, moments: Sequence[Moment], found: Findings) -> None:
+def _memory_at_end(history: History, moments: Sequence[QuietMoment], found: Findings) -> None:
     """Where the moments are too few for a slope."""
     allowed = allowed_mib(history)
     if len(moments) >= ROUNDS or allowed is None:
         return
     first, last = moments[0], moments[-1]
-    grown = (last.held.anonymous_bytes - first.held.anonymous_bytes) / MIB
+    grown = (last.usage.anonymous_bytes - first.usage.anonymous_bytes) / MIB
     if grown > allowed:
         text = f"{grown:.0f} MiB more memory at {last.name} than after {first.name}, {allowed:.0f} allowed"
         figures = {"mib": grown, "allowed": allowed}
-        _violation(found, MEMORY_AT_END, text, figures, lambda held: held.anonymous_bytes, [first, last])
+        _violation(found, MEMORY_AT_END, text, figures, lambda usage: usage.anonymous_bytes, [first, last])
 
 
-def _growth(held: Sequence[int]) -> float:
+def _growth(usage: Sequence[int]) -> float:
     """From the first to the last, by the median of the slopes between any two. The largest step between
     neighbours is left out: that is a pool that fills, and no growth."""
-    steps = [max(0, after - before) for before, after in pairwise(held)]
+    steps = [max(0, after - before) for before, after in pairwise(usage)]
     filled = steps.index(max(steps)) + 1
-    level = [value - max(steps) * (place >= filled) for place, value in enumerate(held)]
-    slopes = [(level[late] - level[soon]) / (late - soon) for soon, late in combinations(range(len(held)), 2)]
-    return median(slopes) * (len(held) - 1)
+    level = [value - max(steps) * (index >= filled) for index, value in enumerate(usage)]
+    slopes = [
+        (level[late] - level[soon]) / (late - soon) for soon, late in combinations(range(len(usage)), 2)
+    ]
+    return median(slopes) * (len(usage) - 1)
 
 
 def _violation(
@@ -252,32 +254,32 @@ def _violation(
     text: str,
     figures: Mapping[str, int | float],
     of: Callable[[ResourceRecord], int],
-    moments: Sequence[Moment],
+    moments: Sequence[QuietMoment],
 ) -> None:
-    samples = [(moment.held.t_ns, float(of(moment.held))) for moment in moments]
+    samples = [(moment.usage.t_ns, float(of(moment.usage))) for moment in moments]
     found.violation(rule, SERVER, text, figures=figures, samples=samples, t_ns=samples[-1][0])
 
 
-def _figures(moments: Sequence[Moment]) -> Figures:
+def _figures(moments: Sequence[QuietMoment]) -> Figures:
     """What the last life of the server held at its last quiet moment, and how many moments there were."""
     if not moments:
         return {}
-    held = moments[-1].held
+    usage = moments[-1].usage
     return {
         "moments": len(moments),
-        "processes": held.processes,
-        "threads": held.threads,
-        "files": held.files,
-        "sockets": held.sockets,
-        "shm_bytes": held.shm_bytes,
-        **({} if held.zombies is None else {"zombies": held.zombies}),
-        "anonymous_bytes": held.anonymous_bytes,
+        "processes": usage.processes,
+        "threads": usage.threads,
+        "files": usage.files,
+        "sockets": usage.sockets,
+        "shm_bytes": usage.shm_bytes,
+        **({} if usage.zombies is None else {"zombies": usage.zombies}),
+        "anonymous_bytes": usage.anonymous_bytes,
     }
 
 
-def _growth_text(moments: Sequence[Moment]) -> str:
+def _growth_text(moments: Sequence[QuietMoment]) -> str:
     """What was held at the first and at the last of the moments."""
-    first, last = moments[0].held, moments[-1].held
+    first, last = moments[0].usage, moments[-1].usage
     few = f", {ROUNDS} needed to judge it" if len(moments) < ROUNDS else ""
     counts = ", ".join(
         (

@@ -80,7 +80,7 @@ RULES = (
 )
 
 
-class Entry(NamedTuple):
+class ClientCount(NamedTuple):
     """A line of the client's ledger."""
 
     rule: Rule
@@ -118,7 +118,7 @@ def _client(window: Window, found: Findings) -> None:
             window.violation(found, entry.rule, text, figures, entry.metric)
 
 
-def _entries(window: Window) -> Iterator[Entry]:
+def _entries(window: Window) -> Iterator[ClientCount]:
     generated = sum(
         [
             len(record.token_ids) if record.usage is None else record.usage.completion_tokens
@@ -134,18 +134,20 @@ def _entries(window: Window) -> Iterator[Entry]:
 
     extra = spare(window.strays)
     most = generated + extra.generated_tokens
-    yield Entry(GENERATED_TOKENS, "generated tokens", GENERATED, ({},), generated, most)
-    yield Entry(PROMPT_TOKENS, "prompt tokens", PROMPT, ({},), prompt, prompt + extra.prompt_tokens)
-    yield Entry(FINISHED, "requests answered", SUCCESS, reasons, answered, answered + extra.requests)
+    yield ClientCount(GENERATED_TOKENS, "generated tokens", GENERATED, ({},), generated, most)
+    yield ClientCount(PROMPT_TOKENS, "prompt tokens", PROMPT, ({},), prompt, prompt + extra.prompt_tokens)
+    yield ClientCount(FINISHED, "requests answered", SUCCESS, reasons, answered, answered + extra.requests)
     abandoned = sum(_abandoned(record) for record in window.requests if record.error is not None)
     if abandoned:
         # For which reason is open: the server may have come to the end before it heard that nobody listens.
         ended = answered + abandoned
         what = "requests that ended, with those it left"
-        yield Entry(ABANDONED_FINISHED, what, SUCCESS, ({},), ended, answered + extra.requests)
+        yield ClientCount(ABANDONED_FINISHED, what, SUCCESS, ({},), ended, answered + extra.requests)
     given_up = sum(not record.token_ids and not _refused(record) for record in window.strays)
     most_begun = begun + given_up
-    yield Entry(FIRST_TOKEN_COUNT, "requests with a first token", FIRST_TOKENS, ({},), begun, most_begun)
+    yield ClientCount(
+        FIRST_TOKEN_COUNT, "requests with a first token", FIRST_TOKENS, ({},), begun, most_begun
+    )
 
 
 def _abandoned(record: RequestRecord) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import NamedTuple
 
-from history.events import FINAL, Canary
+from history.events import FINAL, ProbeSent
 from history.finding import SERVER, Subject, process
 from history.finding import block as block_subject
 from history.protocol import ledger as ids
@@ -33,14 +33,14 @@ ACCOUNTS = {
 }
 
 
-class Book(NamedTuple):
+class BalanceLine(NamedTuple):
     """A balance and the line that holds it."""
 
     line: LedgerRecord
     balance: Balance
 
 
-Books = dict[tuple[str, int], Book]
+Books = dict[tuple[str, int], BalanceLine]
 """A balance of each book, by role and process id."""
 CONTRACT: Source = "plug-in contract"
 
@@ -164,7 +164,7 @@ def _first_books(history: History) -> Books:
 def _books(lines: Iterable[LedgerRecord]) -> Books:
     """The last balance of each book."""
     last = {(line.role, line.pid): line for line in lines if line.event == "balance"}
-    return {name: Book(line, line.balance) for name, line in last.items() if line.balance is not None}
+    return {name: BalanceLine(line, line.balance) for name, line in last.items() if line.balance is not None}
 
 
 def _gaps(history: History, last: Books, found: Findings) -> None:
@@ -178,11 +178,11 @@ def _gaps(history: History, last: Books, found: Findings) -> None:
 
 
 def _final_start_ns(history: History) -> int | None:
-    sent = [event.data.request for event in history.events_of(Canary) if event.data.where == FINAL]
+    sent = [event.data.request for event in history.events_of(ProbeSent) if event.data.where == FINAL]
     return next((record.start_ns for record in history.requests if record.id in sent), None)
 
 
-def _open(book: Book, deadline_ns: int, found: Findings) -> None:
+def _open(book: BalanceLine, deadline_ns: int, found: Findings) -> None:
     """What is still open, of what began before a time."""
     line = book.line
     for label, account in book.balance.accounts.items():

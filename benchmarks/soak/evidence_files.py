@@ -94,8 +94,8 @@ def events(
         phase, role, sent = soak_phase.spec.name, soak_phase.spec.role, soak_phase.spec.requests
         yield _event(soak_phase.start_ns - 2 * MS, happened.PhaseStart(phase=phase, role=role, requests=sent))
         if role == "chaos":
-            yield _event(soak_phase.start_ns - MS, happened.Armed(phase=phase, faults=faults))
-            yield _event(end_ns + MS, happened.Healed(phase=phase, faults=faults, confirmed=True))
+            yield _event(soak_phase.start_ns - MS, happened.FaultsArmed(phase=phase, faults=faults))
+            yield _event(end_ns + MS, happened.FaultsHealed(phase=phase, faults=faults, confirmed=True))
         # Late enough that a scrape lies between the last answer and the end.
         over = end_ns + NS_PER_S
         yield _event(over, happened.PhaseEnd(phase=phase, sent=sent, ok=sent, failed=0, reason="done"))
@@ -106,8 +106,8 @@ def events(
 
 
 def _probe_events(t_ns: int, where: str, request: str) -> Iterator[Event]:
-    yield _event(t_ns, happened.Canary(where=where, ok=True, seconds=0.02, request=request, error=None))
-    yield _event(t_ns + MS, happened.Health(where=where, ok=True, status=200))
+    yield _event(t_ns, happened.ProbeSent(where=where, ok=True, seconds=0.02, request=request, error=None))
+    yield _event(t_ns + MS, happened.HealthChecked(where=where, ok=True, status=200))
 
 
 def _event(t_ns: int, data: happened.EventData) -> Event:

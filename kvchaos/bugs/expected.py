@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from packaging.version import Version
 
-from history.known_bug import ExpectedBug
+from history.expected_bug import ExpectedBug
 from history.plan import Expectation, Scenario
 from history.strict import RuleName
 from kvchaos.bugs.known_bug import KnownBug, Shows

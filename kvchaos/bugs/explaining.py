@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
 
+from history.expected_bug import ExpectedBug
 from history.finding import Finding, Subject
-from history.known_bug import ExpectedBug
 from history.metrics import parse_key
 from history.plan import Expectation
 from history.verdict import BugResult, Cause, OracleResult

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from packaging.version import Version
 from pydantic import Field, field_validator, model_validator
 
-from history.known_bug import Subjects
+from history.expected_bug import Subjects
 from history.strict import Name, RuleName, Strict
 from kvchaos.bugs.release_range import contains
 

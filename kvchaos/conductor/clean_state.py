@@ -14,7 +14,7 @@ from history.protocol.ledger import Balance
 from history.records import LedgerRecord, ResourceRecord
 from kvchaos.conductor.server_state import Gauges, ResetResult
 from oracles.logs import is_fatal
-from oracles.resources import MORE_SHM, POOL_THREADS, Count
+from oracles.resources import MORE_SHM, POOL_THREADS, BoundedCount
 from oracles.transfer_invariants import ROLES
 
 HALF_JOURNAL = MAX_BYTES // 2
@@ -54,11 +54,11 @@ class Objection:
 
 
 COUNTS = (
-    Count("processes", lambda usage: usage.processes, 0),
-    Count("threads", lambda usage: usage.threads, POOL_THREADS),
-    Count("open files", lambda usage: usage.files, 0),
-    Count("open sockets", lambda usage: usage.sockets, 0),
-    Count("bytes under /dev/shm", lambda usage: usage.shm_bytes, MORE_SHM),
+    BoundedCount("processes", lambda usage: usage.processes, 0),
+    BoundedCount("threads", lambda usage: usage.threads, POOL_THREADS),
+    BoundedCount("open files", lambda usage: usage.files, 0),
+    BoundedCount("open sockets", lambda usage: usage.sockets, 0),
+    BoundedCount("bytes under /dev/shm", lambda usage: usage.shm_bytes, MORE_SHM),
 )
 """By how much more there may be than before the first load: less than the oracle allows within one run."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from chaos.inside.transfer_audit.audit_log import QUIET_S
 from history import events, layout
-from history.evidence import count_lines
+from history.evidence_counts import count_lines
 from history.lines import UnreadableRun
 from history.plan import PhaseSpec, RunPlan
 from history.seals import seal
@@ -263,7 +263,7 @@ class Conductor:
             return
         gauges = server_state.gauges(self._scraper.latest())
         self._events.write(
-            events.Stall(
+            events.ServerStalled(
                 seconds=round(incident.seconds, 3),
                 running=gauges.running,
                 waiting=gauges.waiting,
@@ -346,11 +346,11 @@ class Conductor:
         result = self._probe_client.send(deadline_s)
         status = server_state.health(self._plan.base_url)
         self._events.write(
-            events.Canary(
+            events.ProbeSent(
                 where=where, ok=result.ok, seconds=result.seconds, request=result.request, error=result.error
             )
         )
-        self._events.write(events.Health(where=where, ok=status == HTTPStatus.OK, status=status))
+        self._events.write(events.HealthChecked(where=where, ok=status == HTTPStatus.OK, status=status))
         return result.ok
 
     def _tear_down(self) -> None:

@@ -11,7 +11,7 @@ from chaos.catalogue import KINDS
 from chaos.inside.fault_kind import HOSTILE
 from chaos.inside.faults import KINDS as INSIDE_KINDS
 from history import layout
-from history.events import Armed, Healed, HealedBy, PrefixCacheReset
+from history.events import FaultsArmed, FaultsHealed, HealedBy, PrefixCacheReset
 from history.plan import FaultSpec, PhaseSpec, RunPlan
 from kvchaos.conductor import server_state
 from kvchaos.conductor.event_log import EventLog
@@ -93,7 +93,7 @@ class FaultController:
         if self._outside is not None:
             self._outside.arm(self._plan.seed, outside_of(faults))
         self._armed_at = time.monotonic()
-        self._events.write(Armed(phase=phase.name, faults=[fault.id for fault in faults]))
+        self._events.write(FaultsArmed(phase=phase.name, faults=[fault.id for fault in faults]))
 
     def keep_alive(self) -> None:
         """Renew the lease of the faults; to be called several times within LEASE_S."""
@@ -141,7 +141,7 @@ class FaultController:
             self.unhealed.append(phase.name)
         by = _confirmed_by(reverted=reverted, journals=confirmed_inside, gone=gone)
         ids = [fault.id for fault in faults]
-        self._events.write(Healed(phase=phase.name, faults=ids, confirmed=by != "nobody", by=by))
+        self._events.write(FaultsHealed(phase=phase.name, faults=ids, confirmed=by != "nobody", by=by))
         if confirmed_inside and not gone and any(KINDS[fault.kind].contract == HOSTILE for fault in inside):
             server_state.settle(self._scraper, self._plan.scenario.limits.drain_s)
             reset = server_state.reset_prefix_cache(self._plan.base_url, self._files.log)

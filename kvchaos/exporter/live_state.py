@@ -7,7 +7,16 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from history.events import Armed, Canary, EventData, Healed, PhaseEnd, PhaseStart, ServerExit, Stall
+from history.events import (
+    EventData,
+    FaultsArmed,
+    FaultsHealed,
+    PhaseEnd,
+    PhaseStart,
+    ProbeSent,
+    ServerExit,
+    ServerStalled,
+)
 from history.plan import RunPlan
 from history.records import ClientRecord
 from kvchaos.exporter.firing_counter import FiringCounter
@@ -17,7 +26,7 @@ US_PER_S = 1e6
 LAG_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """Upper bounds of the buckets of a load worker's lag."""
 
-INCIDENT_KINDS = (ServerExit.kind, Stall.kind)
+INCIDENT_KINDS = (ServerExit.kind, ServerStalled.kind)
 """Kinds of events that are counted from 0: a count that is there from its first event on never grows."""
 
 PhaseCounts = Progress | PhaseDone
@@ -70,11 +79,11 @@ class LiveRunState:
                     self.phase = phase
                 case PhaseEnd():
                     self.phase = None
-                case Armed(faults=faults):
+                case FaultsArmed(faults=faults):
                     self.armed |= set(faults)
-                case Healed(faults=faults):
+                case FaultsHealed(faults=faults):
                     self.armed -= set(faults)
-                case Canary(ok=ok):
+                case ProbeSent(ok=ok):
                     self.probes["ok" if ok else "failed"] += 1
 
     def report(self, worker: int, report: Report) -> None:

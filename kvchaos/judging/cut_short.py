@@ -7,12 +7,12 @@ from bisect import bisect_left
 from history import layout
 from history.events import (
     FINAL,
-    Canary,
     CleanState,
     EvidenceCounted,
     InterruptedBy,
     PhaseEnd,
     PhaseStart,
+    ProbeSent,
     RunFailed,
     ServerExit,
     ServerStop,
@@ -35,7 +35,7 @@ def cut_short(history: History) -> Gap | None:
         return _cut("interrupted", f"the run was interrupted by {interrupted.data.signal}")
     for change in history.changed:
         return _cut("changed", f"{change}; judge the run directory as the run left it")
-    if not any(event.data.where == FINAL for event in history.events_of(Canary)):
+    if not any(event.data.where == FINAL for event in history.events_of(ProbeSent)):
         return _cut("broke-off", "the run broke off: its conductor never came to the end")
     if history.plan.notes_evidence and not history.events_of(EvidenceCounted):
         return _cut(

@@ -26,9 +26,9 @@ from kvchaos.report.phase_latency import latency_text
 from kvchaos.report.summary import summary_text
 from oracles import Oracle, judges_of
 from oracles.causes import causes, following
-from oracles.client import limited
 from oracles.effects.declared import attributed, explain
 from oracles.findings import shortened
+from oracles.load_client import limited
 
 CRASHES = (ArithmeticError, LookupError, ValueError, TypeError, AttributeError, AssertionError)
 """What an oracle may raise on an odd history; anything else is a defect of the machine or ours."""

@@ -9,7 +9,7 @@ from typing import get_args
 from history.protocol.schedule import State
 from history.reader import History
 from kvchaos.report.markdown import markdown_table
-from oracles.faults import is_real
+from oracles.faults_fired import is_real
 
 NOT_KNOWN = "not known"
 """The state is unknown at the injection point, or the fault concerns no single request."""

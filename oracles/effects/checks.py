@@ -10,10 +10,10 @@ from collections.abc import Callable
 from history.plan import FaultSpec
 from history.reader import History
 from history.records import FaultRecord
-from oracles.effects.copy_faults import COPY_FAULT_CHECKS
-from oracles.effects.damage_faults import DAMAGE_FAULT_CHECKS
-from oracles.effects.outside_faults import OUTSIDE_CHECKS
-from oracles.effects.tier_faults import TIER_FAULT_CHECKS
+from oracles.effects.copy_effects import COPY_FAULT_CHECKS
+from oracles.effects.damage_effects import DAMAGE_FAULT_CHECKS
+from oracles.effects.outside_effects import OUTSIDE_CHECKS
+from oracles.effects.tier_effects import TIER_FAULT_CHECKS
 from oracles.views.fired_fault import Doubt, FiredFault
 
 INSIDE_CHECKS: dict[str, Callable[[FiredFault], Doubt | None]] = {

@@ -19,7 +19,7 @@ from history.reader import History
 from history.records import FaultRecord, RequestRecord
 from history.verdict import Cause, FaultEffect, OracleResult, Verdict
 from oracles.answers import compared
-from oracles.faults import direction_of, is_real
+from oracles.faults_fired import direction_of, is_real
 from oracles.logs import NATIVE
 from oracles.rule import oracle_of
 from oracles.views.damage_spread import may_differ
@@ -43,7 +43,7 @@ class Scope(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class EffectSpan:
     """A time, wall clock ns; `until_ns` may be for ever."""
 
     since_ns: float
@@ -172,19 +172,19 @@ def _sharers(history: History, fired: Sequence[FaultRecord]) -> Scope:
     """
     resets = [event.t_ns for event in history.events_of(PrefixCacheReset) if event.data.ok]
     meant = by_name(fired, history.requests)
-    spans: dict[str, dict[float, Span]] = defaultdict(dict)
+    spans: dict[str, dict[float, EffectSpan]] = defaultdict(dict)
     """By request or block, then by their end."""
     for line in fired:
         gone = (t_ns for t_ns in resets if t_ns > line.t_ns and direction_of(line) == "load")
         until_ns = next(gone, FOR_EVER)
         for key in (key for record in _named(meant, line) for key in _keys(record)):
             since_ns = min(line.t_ns, spans[key][until_ns].since_ns) if until_ns in spans[key] else line.t_ns
-            spans[key][until_ns] = Span(since_ns, until_ns)
+            spans[key][until_ns] = EffectSpan(since_ns, until_ns)
     ids = {record.id for record in history.requests if _meets(record, spans)}
     return Scope(min(len(fired), 1), lambda finding: _request(finding, ids))
 
 
-def _meets(record: RequestRecord, spans: Mapping[str, Mapping[float, Span]]) -> bool:
+def _meets(record: RequestRecord, spans: Mapping[str, Mapping[float, EffectSpan]]) -> bool:
     """Whether a request was on its way, or sent, while it could read what was damaged."""
     mine = (span for key in _keys(record) if key in spans for span in spans[key].values())
     return any(span.meets(record.start_ns, end_ns(record)) for span in mine)
@@ -223,7 +223,7 @@ def _wait(history: History, fired: Sequence[FaultRecord]) -> Scope:
     meant = by_name(fired, history.requests)
     named = [(line, record) for line in fired for record in _named(meant, line)]
     ids = {record.id for _, record in named}
-    spans = [Span(line.t_ns, end_ns(record) + SLACK_NS) for line, record in named]
+    spans = [EffectSpan(line.t_ns, end_ns(record) + SLACK_NS) for line, record in named]
 
     def subject(finding: Finding) -> str | None:
         if finding.subject.kind != "server":

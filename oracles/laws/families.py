@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from history.metrics import MetricLog
-from oracles.laws import client, generic, transfers
+from oracles.laws import client_laws, generic, transfers
 from oracles.laws.relations import LAWS
 
 PARTS = ("_bucket", "_count", "_sum")
@@ -24,11 +24,11 @@ ELSEWHERE: Mapping[str, tuple[str, ...]] = {
     "vllm:prompt_tokens_cached_by_source_total": ("accounting/cached-tokens-by-tier",),
     "vllm:prompt_tokens_recomputed_total": ("accounting/prompt-tokens-by-source",),
     "vllm:generation_tokens_total": ("accounting/generated-tokens",),
-    "vllm:request_success_total": ("accounting/finished-requests", client.BY_REASON.id),
-    "vllm:time_to_first_token_seconds": ("accounting/first-tokens", client.FIRST_TOKEN_TIME.id),
-    "vllm:e2e_request_latency_seconds": (client.LATENCY.id,),
-    "vllm:request_params_max_tokens": (client.MAX_TOKENS_SUM.id,),
-    "vllm:request_params_n": (client.SENT.id, client.CHOICES_SUM.id),
+    "vllm:request_success_total": ("accounting/finished-requests", client_laws.BY_REASON.id),
+    "vllm:time_to_first_token_seconds": ("accounting/first-tokens", client_laws.FIRST_TOKEN_TIME.id),
+    "vllm:e2e_request_latency_seconds": (client_laws.LATENCY.id,),
+    "vllm:request_params_max_tokens": (client_laws.MAX_TOKENS_SUM.id,),
+    "vllm:request_params_n": (client_laws.SENT.id, client_laws.CHOICES_SUM.id),
     "vllm:prefix_cache_queries_total": ("accounting/hits-exceed-queries",),
     "vllm:prefix_cache_hits_total": ("accounting/hits-exceed-queries", "accounting/new-prompt-cached"),
     "vllm:external_prefix_cache_queries_total": (
@@ -45,7 +45,7 @@ ELSEWHERE: Mapping[str, tuple[str, ...]] = {
         transfers.MORE_BYTES.id,
     ),
     "vllm:kv_offload_size": (transfers.MORE_COPIES.id,),
-    "http_requests_total": (client.HTTP_ANSWERS.id,),
+    "http_requests_total": (client_laws.HTTP_ANSWERS.id,),
     "process_start_time_seconds": ("counters/unexplained-restart",),
 }
 """Laws that stand in other files, by family."""

@@ -65,7 +65,7 @@ def _vanished(log: MetricLog, series: Series, found: Findings) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class GaugeLimits:
     """Of a gauge, both included."""
 
     least: float
@@ -74,11 +74,11 @@ class Limits:
     """Whether it counts things."""
 
 
-SHARE = Limits(0, 1)
-STATE = Limits(0, 1, whole=True)
-COUNT = Limits(0, math.inf, whole=True)
-PRESENT = Limits(1, 1)
-GAUGES: Mapping[str, Limits] = {
+SHARE = GaugeLimits(0, 1)
+STATE = GaugeLimits(0, 1, whole=True)
+COUNT = GaugeLimits(0, math.inf, whole=True)
+PRESENT = GaugeLimits(1, 1)
+GAUGES: Mapping[str, GaugeLimits] = {
     "vllm:kv_cache_usage_perc": SHARE,
     "vllm:kv_offload_cpu_cache_usage_perc": SHARE,
     "vllm:kv_offload_cpu_cache_read_usage_perc": SHARE,
@@ -94,7 +94,7 @@ GAUGES: Mapping[str, Limits] = {
     "process_open_fds": COUNT,
     "process_resident_memory_bytes": COUNT,
     "process_virtual_memory_bytes": COUNT,
-    "process_start_time_seconds": Limits(0, math.inf),
+    "process_start_time_seconds": GaugeLimits(0, math.inf),
 }
 RUNNING = "vllm:num_requests_running"
 WAITING = (
@@ -114,7 +114,7 @@ UNUSED_COUNTERS: Mapping[str, str] = {
 """Counters that stay 0 on a server of a text model without the option."""
 
 
-def _limits(server: ServerSettings | None, history: History) -> Mapping[str, Limits]:
+def _limits(server: ServerSettings | None, history: History) -> Mapping[str, GaugeLimits]:
     """A request that runs has a block at least, and a server may have a lower limit yet.
 
     No more requests wait than were sent, with room for some that have no record.
@@ -126,11 +126,11 @@ def _limits(server: ServerSettings | None, history: History) -> Mapping[str, Lim
         if option == "--max-num-seqs" and value.isdigit():
             most = min(most, int(value))
     sent = sum(max(record.choices, 1) for record in history.requests)
-    waiting = Limits(0, 2 * sent + UNRECORDED, whole=True)
-    return {**GAUGES, **dict.fromkeys(WAITING, waiting), RUNNING: Limits(0, most, whole=True)}
+    waiting = GaugeLimits(0, 2 * sent + UNRECORDED, whole=True)
+    return {**GAUGES, **dict.fromkeys(WAITING, waiting), RUNNING: GaugeLimits(0, most, whole=True)}
 
 
-def _within(log: MetricLog, series: Series, limits: Limits, found: Findings) -> None:
+def _within(log: MetricLog, series: Series, limits: GaugeLimits, found: Findings) -> None:
     at, values = series.present()
     found.checked += len(at)
     odd = np.isinf(values) | (values < limits.least) | (values > limits.most)

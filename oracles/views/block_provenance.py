@@ -9,7 +9,7 @@ from itertools import accumulate
 
 from history.protocol.evidence import ContentDamaged, CopyFired, LoadBlocksFailed, LoadFailed
 from history.protocol.provenance import BlocksStored, LogFull, LogOpened, PrefixReused
-from history.provenance import ProvenanceRecord
+from history.provenance_record import ProvenanceRecord
 from history.records import FaultRecord
 
 LogIndex = int

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from history.events import PrefixCacheReset
 from history.protocol.provenance import BlocksStored, LoadCached, PrefixReused, TierReset
-from history.provenance import ProvenanceRecord
+from history.provenance_record import ProvenanceRecord
 from history.reader import History
 from history.records import FaultRecord
 from oracles.views.block_provenance import LogIndex, Undecided, log_at, logs_of, struck_blocks

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from history.reader import History
 from history.records import FaultRecord, RequestRecord
-from oracles.faults import delay_ns, is_real
+from oracles.faults_fired import delay_ns, is_real
 from oracles.views.incarnations import OUTSIDE
 from oracles.views.struck_requests import by_name, names_of
 from oracles.views.timeline import end_ns

@@ -9,7 +9,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from history.events import CleanState, ContainerAction, Healed, ServerStart
+from history.events import CleanState, ContainerAction, FaultsHealed, ServerStart
 from history.records import FaultRecord
 from kvchaos.paths import state_folder
 from kvchaos.servers.server_registry import ServerEnv
@@ -83,7 +83,7 @@ def test_each_strike_is_proved_and_undone(campaign: Finished, scenario: str, kin
     fired: list[FaultRecord] = [line for line in history.faults if line.event == "fired"]
     assert {line.kind for line in fired} == {kind}
     assert all(reverting_line(history, line) is not None for line in fired)
-    assert [event.data.confirmed for event in history.events_of(Healed)] == [True]
+    assert [event.data.confirmed for event in history.events_of(FaultsHealed)] == [True]
 
 
 @pytest.mark.parametrize("scenario", [INSIDE, *STRUCK])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from history import layout
-from history.events import ServerExit, Stall
+from history.events import ServerExit, ServerStalled
 from history.reader import read_history
 from tests.unit.conducting import Bench, finished, groups_of, load_worker, members, scenario, verdict_of
 
@@ -42,7 +42,7 @@ def test_the_run_is_unknown_and_keeps_what_the_other_saw(
     assert {result.oracle: result.verdict for result in verdict.results}["accounting"] == "unknown"
     history = read_history(bench.run_dir())
     # The server stood still through no fault of its own, and nobody says that it did.
-    assert history.events_of(Stall) == []
+    assert history.events_of(ServerStalled) == []
     assert history.events_of(ServerExit) == []
     numbers = [int(record.id.removeprefix("load-")) for record in history.requests if record.phase == "load"]
     mine = sorted(number for number in numbers if number % 2 == 0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from history.events import Healed
+from history.events import FaultsHealed
 from history.protocol.outside import AbortStorm, NetworkCut, WrongRequestsSent
 from history.reader import read_plan
 from history.records import FaultRecord
@@ -44,7 +44,7 @@ def test_only_the_load_feels_a_cut(tmp_path: Path) -> None:
     assert done.oracle("outcomes") is Verdict.PASS
     assert done.oracle("server-alive") is Verdict.PASS
     assert done.oracle("counters") is Verdict.PASS
-    (healed,) = done.history.events_of(Healed)
+    (healed,) = done.history.events_of(FaultsHealed)
     assert healed.data.confirmed is True
     plan = read_plan(done.run_dir)
     assert plan.load_url not in (None, plan.base_url)

@@ -18,17 +18,17 @@ from rich.console import Console
 
 from history import layout
 from history.events import (
-    Armed,
-    Canary,
     Drained,
-    Healed,
+    FaultsArmed,
+    FaultsHealed,
     PhaseEnd,
     PhaseStart,
+    ProbeSent,
     RunFailed,
     ServerExit,
     ServerNotReady,
+    ServerStalled,
     ServerStart,
-    Stall,
 )
 from history.lines import UnreadableRun
 from history.protocol.outside import Paused
@@ -93,7 +93,7 @@ def test_a_good_run_tells_its_steps_in_order(good: Conducted) -> None:
     assert good.kinds() == [*begin, *phases, *CANARY, "drained", "leak_probe", "server_stop", "evidence"]
     told = [event.data.phase for event in good.history.events_of(PhaseStart)]
     assert told == ["golden", "load", "fresh"]
-    wheres = [event.data.where for event in good.history.events_of(Canary)]
+    wheres = [event.data.where for event in good.history.events_of(ProbeSent)]
     assert wheres == ["ready", "after golden", "after load", "after fresh", "final"]
     times = [event.t_ns for event in good.history.events]
     assert times == sorted(times)
@@ -238,7 +238,7 @@ def test_a_server_that_dies_between_its_load_and_its_stop_leaves_its_exit_on_rec
 def test_a_server_that_stalls_for_ever_ends_the_load_and_gets_its_verdict(tmp_path: Path) -> None:
     limits = {"stall_s": 3.0, "canary_s": 1.0, "drain_s": 0.5}
     stalled = conduct(tmp_path, scenario("--fake-stall-at", "10", limits=limits))
-    (stall,) = stalled.history.events_of(Stall)
+    (stall,) = stalled.history.events_of(ServerStalled)
     assert stall.data.running == 4.0
     assert isinstance(stall.data.seconds, float)
     assert stall.data.seconds > 3.0
@@ -313,8 +313,8 @@ def test_a_fault_that_the_server_has_no_place_for_ends_the_run_before_any_load(t
 
 def test_faults_that_all_have_a_place_are_armed_and_healed(tmp_path: Path) -> None:
     done = conduct(tmp_path, with_faults("lookup_miss", "bit_flip", lacking="lookup_retry"))
-    (armed,) = done.history.events_of(Armed)
-    (healed,) = done.history.events_of(Healed)
+    (armed,) = done.history.events_of(FaultsArmed)
+    (healed,) = done.history.events_of(FaultsHealed)
     assert armed.data.faults == ["f-lookup_miss", "f-bit_flip"]
     assert (healed.data.confirmed, healed.data.by) == (True, "journal")
 
@@ -358,7 +358,7 @@ def test_a_pause_strikes_is_seen_by_others_and_ends(tmp_path: Path) -> None:
 def test_a_pause_is_over_when_its_phase_ends(tmp_path: Path) -> None:
     """The last answer of the phase is the arrival: nobody would notice, and the next phase must be served."""
     done = conduct(tmp_path, with_a_pause(23, for_s=10.0))
-    (healed,) = done.history.events_of(Healed)
+    (healed,) = done.history.events_of(FaultsHealed)
     assert (healed.data.confirmed, healed.data.by) == (True, "journal")
     assert done.oracle("outcomes") is Verdict.PASS
     assert done.oracle("faults-fired") is Verdict.UNKNOWN
@@ -397,7 +397,7 @@ def test_a_server_that_does_not_come_back_ends_the_run_with_a_verdict(tmp_path: 
     done = conduct(tmp_path, with_an_ending("kill", "--fake-once", str(tmp_path / "lived")))
     _, second = done.history.events_of(ServerExit)
     assert second.data.code == CRASH_CODE
-    (healed,) = done.history.events_of(Healed)
+    (healed,) = done.history.events_of(FaultsHealed)
     assert healed.data.confirmed is False
     assert done.history.events_of(ServerNotReady)
     assert [event.data.reason for event in done.history.events_of(PhaseEnd)] == ["done", "server-dead"]

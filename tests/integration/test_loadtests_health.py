@@ -13,7 +13,7 @@ import msgspec
 
 from history.arrivals import Constant
 from history.records import ClientRecord
-from oracles.client import limited
+from oracles.load_client import limited
 from tests.fakes.openai_server import Behaviour, FakeServer
 from tests.unit.histories import clean_run
 from tests.unit.loading import PATIENCE_S, loaders, phase, records, wait_for, write_plan

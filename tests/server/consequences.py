@@ -9,7 +9,7 @@ from history.reader import History
 from history.records import FaultRecord
 from oracles.answers import compare
 from oracles.effects.checks import missing_effect
-from oracles.faults import is_real
+from oracles.faults_fired import is_real
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from history import layout
-from history.events import LoadWorker, ServerExit, Stall
+from history.events import LoadWorker, ServerExit, ServerStalled
 from history.records import ClientRecord
 from tests.namespaces import Machine, linked_machines, need_namespaces
 from tests.server.bench import OLD, Bench, Command, RunDir, need, scenario_content, wait_for
@@ -124,7 +124,7 @@ def test_a_worker_killed_on_another_machine_makes_the_run_unknown_and_the_rest_i
     assert f"(pid {victim} " in cut.text
     assert " 6." in cut.text
     assert run.failed() == set()
-    assert run.history.events_of(Stall) == []
+    assert run.history.events_of(ServerStalled) == []
     assert run.history.events_of(ServerExit) == []
     numbers = {worker: sent_by(run, worker, load["name"]) for worker in range(WORKERS)}
     # All of the one that lived, up to the end; of the other what it had told before.

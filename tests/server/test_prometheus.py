@@ -10,7 +10,7 @@ import pytest
 from prometheus_api_client import PrometheusConnect
 
 from history import layout
-from history.events import Armed, Healed, PrometheusRead, ServerStart
+from history.events import FaultsArmed, FaultsHealed, PrometheusRead, ServerStart
 from tests.prometheus.asking import DASHBOARDS, FOLDER, Asked, Stretch, ask, queries, read, values_of
 from tests.prometheus.reopened import reopened
 from tests.server.bench import NEW, Bench, RunDir
@@ -95,7 +95,7 @@ def test_faults_are_shaded_while_they_are_armed(
     (asked,) = (one for one in queries(read(FOLDER / "run.json")) if one.where == "annotation Faults")
     answers = {one.name: one.points for one in ask(prometheus, asked, {"run": run.path.name}, shown)}
     assert set(answers) == {"miss", "slow"}
-    armed, healed = run.event(Armed).t_ns / NS_PER_S, run.event(Healed).t_ns / NS_PER_S
+    armed, healed = run.event(FaultsArmed).t_ns / NS_PER_S, run.event(FaultsHealed).t_ns / NS_PER_S
     for points in answers.values():
         marked = [t_s for t_s, value in points if value > 0]
         assert armed <= min(marked) <= armed + 2

@@ -16,7 +16,7 @@ from history.plan import (
     RunPlan,
 )
 from history.protocol.evidence import Firing, LoadBlocksFailed
-from history.provenance import ProvenanceRecord
+from history.provenance_record import ProvenanceRecord
 from history.reader import History
 from history.records import (
     FIRINGS,

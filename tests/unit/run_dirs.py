@@ -9,7 +9,7 @@ import yaml
 
 from history import layout
 from history.events import EvidenceCounted
-from history.evidence import count_lines
+from history.evidence_counts import count_lines
 from history.lines import read_lines
 from history.records import Event
 from history.timed import Timed, stored

@@ -26,7 +26,7 @@ from history import layout
 from history.reader import read_history
 from history.verdict import Verdict
 from kvchaos.judging.judge_run import judge
-from oracles import faults
+from oracles import faults_fired
 
 REQUESTS = 1000
 
@@ -70,7 +70,7 @@ def test_a_soak_without_one_answer_is_seen(soak: Path) -> None:
     history.requests.pop(0)
     words = {result.oracle: result.verdict for result in judge(history).results}
     assert words["outcomes"] == words["accounting"] == Verdict.FAIL
-    assert words[faults.NAME] == Verdict.PASS
+    assert words[faults_fired.NAME] == Verdict.PASS
 
 
 @pytest.mark.parametrize(

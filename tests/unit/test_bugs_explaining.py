@@ -9,7 +9,7 @@ import pytest
 from packaging.version import Version
 
 from history import layout
-from history.known_bug import ExpectedBug
+from history.expected_bug import ExpectedBug
 from history.plan import Expectation
 from history.reader import read_history
 from history.verdict import RunVerdict

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from packaging.version import Version
 
+from history.expected_bug import ExpectedBug
 from history.finding import SERVER, Finding, Subject, metric, request
-from history.known_bug import ExpectedBug
 from history.plan import Expectation
 from history.verdict import Cause, OracleResult, Verdict
 from kvchaos.bugs.catalogue import find_bug, known_bugs

@@ -15,7 +15,7 @@ from chaos.outside.outside_kind import CONTAINERS, LOCAL, OutsideKind
 from history import plan
 from history.protocol.schedule import ArmedFault, Trigger, Value
 from kvchaos.report.fault_tables import insert_tables
-from oracles.effects.outside_faults import OUTSIDE_CHECKS
+from oracles.effects.outside_effects import OUTSIDE_CHECKS
 
 OUTSIDE_DOCS = Path(__file__).parents[2] / "docs" / "outside-faults.md"
 DOCS = Path(__file__).parents[2] / "docs" / "faults.md"

@@ -20,7 +20,7 @@ from history.protocol.provenance import (
     PrefixReused,
     TierReset,
 )
-from history.provenance import ProvenanceRecord
+from history.provenance_record import ProvenanceRecord
 
 TOKENS = 4
 """Of a block."""

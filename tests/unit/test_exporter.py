@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from history.events import Armed, Canary, Healed, PhaseEnd, PhaseStart, ServerExit
+from history.events import FaultsArmed, FaultsHealed, PhaseEnd, PhaseStart, ProbeSent, ServerExit
 from history.plan import FaultSpec, RunPlan, Trigger
 from history.records import ClientRecord, FaultEvent, FaultRecord
 from history.writer import LineWriter
@@ -78,7 +78,7 @@ class TestPhases:
         assert samples(board)["events_total kind=server_exit"] == 1
 
     def test_canaries_are_told_by_their_outcome(self, board: LiveRunState) -> None:
-        sent = Canary(where="ready", ok=True, seconds=0.1, request="canary-0", error=None)
+        sent = ProbeSent(where="ready", ok=True, seconds=0.1, request="canary-0", error=None)
         board.event(sent)
         board.event(msgspec.structs.replace(sent, where="final", ok=False))
         shown = samples(board)
@@ -96,9 +96,9 @@ class TestFaults:
 
     def test_a_fault_is_active_from_arming_to_healing(self, board: LiveRunState) -> None:
         assert samples(board)[self.active] == 0
-        board.event(Armed(phase="chaos", faults=["miss"]))
+        board.event(FaultsArmed(phase="chaos", faults=["miss"]))
         assert samples(board)[self.active] == 1
-        board.event(Healed(phase="chaos", faults=["miss"], confirmed=True, by="journal"))
+        board.event(FaultsHealed(phase="chaos", faults=["miss"], confirmed=True, by="journal"))
         assert samples(board)[self.active] == 0
 
     def test_firings_are_counted_as_the_journals_grow(self, board: LiveRunState, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from history import layout
 from history.events import EvidenceCounted
-from history.evidence import changes, count_lines
+from history.evidence_counts import changes, count_lines
 from history.finding import phase
 from history.reader import UnreadableRun, read_events, read_history
 from history.records import Event

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from history import layout
-from history.performance import PhaseBounds
+from history.phase_bounds import PhaseBounds
 from history.reader import UnreadableRun, read_history, read_plan
 from tests.unit.histories import clean_run
 from tests.unit.run_dirs import write_run

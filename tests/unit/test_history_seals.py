@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from history import layout
-from history.evidence import evidence_files
+from history.evidence_counts import evidence_files
 from history.reader import UnreadableRun, read_history
 from history.seals import NOT_SEALED, FileSeal, Seals, check, reseal, seal
 from history.verdict import RunVerdict

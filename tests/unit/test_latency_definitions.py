@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from history.latency import e2el_ms, itl_us, schedule_lag_ms, tpot_ms, ttft_from_send_ms, ttft_ms
-from history.performance import PhaseBounds
+from history.phase_bounds import PhaseBounds
 from history.plan import Scenario
 from history.reader import History
 from kvchaos.report.html.latency_chart import ttft as charted
@@ -31,7 +31,7 @@ MOMENTS = {
     "kvchaos/selftest/alterations/event_alterations.py",
     "loadtests/distributed/clock_offset.py",
     "kvchaos/report/html/latency_chart.py",
-    "oracles/effects/network_faults.py",
+    "oracles/effects/network_effects.py",
     "oracles/progress.py",
     "oracles/speed.py",
     "oracles/views/timeline.py",

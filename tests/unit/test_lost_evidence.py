@@ -7,7 +7,7 @@ import pytest
 
 from history.verdict import OracleResult, RunVerdict, Verdict
 from kvchaos.judging.judge_run import judge as judge_run
-from oracles import alive, client, drained, faults, progress
+from oracles import alive, drained, faults_fired, load_client, progress
 from tests.unit.found import finding_of, gap_kinds, gap_of
 from tests.unit.histories import Run, clean_run
 from tests.unit.synthetic import SECOND, fault, make_plan
@@ -28,7 +28,7 @@ def alter_last_firing(run: Run, **changes: object) -> None:
 
 
 def gaps(run: Run) -> set[str]:
-    return set(gap_kinds(faults.judge(run.history())))
+    return set(gap_kinds(faults_fired.judge(run.history())))
 
 
 def outcome(run: Run) -> RunVerdict:
@@ -64,7 +64,7 @@ def test_a_firing_that_the_other_lines_contradict_is_unknown(changes: dict[str, 
 def test_an_arming_that_only_the_journal_notes_is_no_firing_of_an_unarmed_fault() -> None:
     run = struck()
     run.drop_events("armed")
-    result = faults.judge(run.history())
+    result = faults_fired.judge(run.history())
     assert (result.verdict, result.by_rule) == (Verdict.UNKNOWN, {})
     gap_of(result, "faults-fired/arming-lost")
 
@@ -127,4 +127,4 @@ def test_an_answer_that_stands_still_longer_than_a_stall_fails(seconds: float, b
 def test_a_client_that_collected_garbage_for_a_minute_was_the_limit() -> None:
     run = clean_run()
     run.client[0] = msgspec.structs.replace(run.client[0], collector_us=[MINUTE_US])
-    gap_of(client.judge(run.history()), "client/collector")
+    gap_of(load_client.judge(run.history()), "client/collector")

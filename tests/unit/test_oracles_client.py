@@ -11,7 +11,7 @@ from history.reader import History
 from history.records import ClientRecord
 from history.verdict import Verdict
 from kvchaos.judging.judge_run import judge as judge_run
-from oracles.client import judge
+from oracles.load_client import judge
 from tests.unit.found import gap_of
 from tests.unit.histories import Run, clean_run
 from tests.unit.synthetic import MS, latency_plan

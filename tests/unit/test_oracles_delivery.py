@@ -7,7 +7,7 @@ import pytest
 
 from history.plan import FaultSpec, Trigger
 from history.verdict import Verdict
-from oracles.faults import judge
+from oracles.faults_fired import judge
 from tests.unit.found import gap_of
 from tests.unit.histories import Run, clean_run
 from tests.unit.synthetic import make_plan

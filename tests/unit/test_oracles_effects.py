@@ -15,7 +15,7 @@ from history.protocol.notes import LoadRetried
 from history.records import Event, Scalar
 from history.verdict import OracleResult, Verdict
 from oracles.effects.checks import INSIDE_CHECKS
-from oracles.faults import judge
+from oracles.faults_fired import judge
 from oracles.views.struck_requests import concerns
 from tests.unit.found import gap_kinds, gap_of
 from tests.unit.histories import Run, clean_run

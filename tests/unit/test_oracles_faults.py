@@ -9,7 +9,7 @@ from history.plan import ServerSettings
 from history.protocol.notes import BlockStoredAgain
 from history.records import Scalar, Usage
 from history.verdict import Verdict
-from oracles.faults import judge
+from oracles.faults_fired import judge
 from tests.unit.found import finding_of, gap_of
 from tests.unit.histories import Run, clean_run
 from tests.unit.synthetic import (

@@ -16,7 +16,7 @@ from oracles import (
     blast,
     counters,
     drained,
-    faults,
+    faults_fired,
     logs,
     offload,
     outcomes,
@@ -32,7 +32,7 @@ from tests.unit.synthetic import GENERATED, LOAD_BYTES, MS, SECOND, fault, make_
 
 KINDS = ("kill", "stop", "engine_kill")
 ALL = (
-    *(accounting, alive, answers, blast, counters, drained, faults),
+    *(accounting, alive, answers, blast, counters, drained, faults_fired),
     *(transfer_invariants, logs, offload, outcomes, progress, resources),
 )
 
@@ -334,19 +334,19 @@ def test_a_kill_after_which_the_same_process_answers_is_doubted() -> None:
     run = killed_run()
     for scrape in run.scrapes:
         scrape.incarnation = run.incarnation
-    gap_of(faults.judge(run.history()), "faults-fired/same-process")
+    gap_of(faults_fired.judge(run.history()), "faults-fired/same-process")
 
 
 def test_a_kill_whose_victims_are_answered_is_doubted() -> None:
     run = killed_run()
     run.change_request(victim(run), outcome="ok", error=None, end_us=3_000_000)
-    gap_of(faults.judge(run.history()), "faults-fired/answered-all-the-same")
+    gap_of(faults_fired.judge(run.history()), "faults-fired/answered-all-the-same")
 
 
 def test_an_engine_that_nobody_missed_is_doubted() -> None:
     run = killed_run("engine_kill")
     run.change_request(victim(run), outcome="ok", error=None)
-    gap_of(faults.judge(run.history()), "faults-fired/no-request-failed")
+    gap_of(faults_fired.judge(run.history()), "faults-fired/no-request-failed")
 
 
 def test_a_run_without_such_a_fault_has_one_life() -> None:

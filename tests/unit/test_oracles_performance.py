@@ -9,7 +9,7 @@ import pytest
 
 from history.finding import Figures, Subject, phase, request
 from history.percentile import Quantiles
-from history.performance import PhaseBounds
+from history.phase_bounds import PhaseBounds
 from history.plan import ClientBounds, RunPlan
 from history.verdict import OracleResult, Verdict
 from oracles.performance import MAX_PHASES, judge

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from packaging.version import Version
 
-from history.performance import PhaseBounds
+from history.phase_bounds import PhaseBounds
 from history.plan import AllowedLine, Limits, PhaseSpec, Scenario, ServerSettings, Trigger, WorkloadSpec
 from history.reader import read_plan
 from kvchaos.planning.run_plan import (

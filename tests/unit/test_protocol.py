@@ -165,11 +165,11 @@ def events_file(run_dir: Path, *lines: str) -> Path:
     [
         (
             '"healed","data":{"phase":"a","faults":["f"],"confirmed":true,"by":"the server\'s end"}',
-            events.Healed(phase="a", faults=["f"], confirmed=True, by="server-exit"),
+            events.FaultsHealed(phase="a", faults=["f"], confirmed=True, by="server-exit"),
         ),
         (
             '"healed","data":{"phase":"a","faults":["f"],"confirmed":true}',
-            events.Healed(phase="a", faults=["f"], confirmed=True),
+            events.FaultsHealed(phase="a", faults=["f"], confirmed=True),
         ),
         (
             '"server_stop","data":{"how":"term","code":0,"log_line":7}',
@@ -191,8 +191,8 @@ def test_events_of_earlier_versions_are_read_as_those_of_today(
 
 EXAMPLES: dict[type[events.EventData], events.EventData] = {
     events.EvidenceCounted: events.EvidenceCounted(lines={"run.yaml": 3}),
-    events.Healed: events.Healed(phase="a", faults=["f"], confirmed=False, by="nobody"),
-    events.Canary: events.Canary(where="final", ok=True, seconds=0.5, request="canary-1", error=None),
+    events.FaultsHealed: events.FaultsHealed(phase="a", faults=["f"], confirmed=False, by="nobody"),
+    events.ProbeSent: events.ProbeSent(where="final", ok=True, seconds=0.5, request="canary-1", error=None),
     events.Drained: events.Drained(ok=True, seconds=0.1, running=0.0, waiting=0.0, kv_usage=0.0),
 }
 

@@ -10,7 +10,7 @@ from itertools import pairwise
 import msgspec
 import pytest
 
-from history.events import Armed, Healed
+from history.events import FaultsArmed, FaultsHealed
 from history.plan import FaultSpec, Trigger
 from history.reader import History
 from kvchaos.judging.judge_run import judge
@@ -78,8 +78,8 @@ def test_a_fault_band_is_the_stretch_in_which_it_was_armed() -> None:
     history = run.history()
     ((start, end),) = armed_windows(history, "f1")
     (band,) = drawn(run).drop.faults
-    assert start == history.events_of(Armed)[0].t_ns
-    assert end == history.events_of(Healed)[0].t_ns
+    assert start == history.events_of(FaultsArmed)[0].t_ns
+    assert end == history.events_of(FaultsHealed)[0].t_ns
     assert band.armed[0].left < band.fired[0] < band.armed[0].left + band.armed[0].width
 
 

@@ -17,7 +17,7 @@ from history.protocol.provenance import (
     TierReset,
 )
 from history.protocol.schedule import Value
-from history.provenance import ProvenanceRecord
+from history.provenance_record import ProvenanceRecord
 from history.records import FaultRecord
 from history.verdict import Verdict
 from oracles import answers, blast

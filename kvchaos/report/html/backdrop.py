@@ -11,7 +11,7 @@ from history.reader import History, PhaseWindow
 from kvchaos.report.html.axis import TimeAxis
 from kvchaos.report.html.oracle_rows import NumberedFinding
 from kvchaos.report.html.timeline_marks import TimelineMark, event_marks, finding_marks
-from oracles.faults import armings_of
+from oracles.faults_fired import armings_of
 from oracles.views.timeline import end_ns
 
 TEARDOWN_EVENTS = (ServerStop.kind, EvidenceCounted.kind)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chaos.catalogue import KINDS
-from history.events import Healed
+from history.events import FaultsHealed
 from history.plan import FaultSpec, Trigger
 from history.reader import History
 from history.records import FaultRecord
@@ -14,7 +14,7 @@ from history.verdict import FaultEffect
 from kvchaos.report.html.axis import TimeAxis
 from kvchaos.report.html.backdrop import Backdrop, FaultBand
 from oracles.effects.checks import missing_effect
-from oracles.faults import armings_of, is_real
+from oracles.faults_fired import armings_of, is_real
 
 MAX_FIRINGS = 20
 
@@ -108,7 +108,7 @@ def _consequential(history: History, fault: FaultSpec, real: list[FaultRecord]) 
 
 
 def _healed(history: History, fault: FaultSpec) -> FaultStep:
-    ends = [event.data for event in history.events_of(Healed) if fault.id in event.data.faults]
+    ends = [event.data for event in history.events_of(FaultsHealed) if fault.id in event.data.faults]
     if not all(end.confirmed for end in ends) or not ends:
         return FaultStep(
             observed=False, name="not healed", detail="not confirmed" if ends else "no event says so"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from history.events import ServerExit, Stall
+from history.events import ServerExit, ServerStalled
 from history.reader import History
 from history.records import RequestRecord
 from kvchaos.report.html.axis import Tick, TimeAxis
@@ -17,7 +17,7 @@ MAX_LANES = 8
 MAX_GROUPS = 3
 POSITIONS = 1000
 """Chunks nearer to each other than this part of the width are drawn as one."""
-STOPS = (Stall, ServerExit)
+STOPS = (ServerStalled, ServerExit)
 ENDS = {"ok": "ok", "error": "failed", "aborted": "aborted by the client", "unknown": "unknown end"}
 SYMBOLS = {"ok": "✓", "error": "✗", "aborted": "■", "unknown": "?"}
 

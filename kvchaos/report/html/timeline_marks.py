@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from history.events import EventData, InterruptedBy, RunFailed, ServerExit, ServerReady, Stall
+from history.events import EventData, InterruptedBy, RunFailed, ServerExit, ServerReady, ServerStalled
 from history.timed import Timed, shown
 from kvchaos.report.html.axis import TimeAxis
 from kvchaos.report.html.oracle_rows import NumberedFinding
@@ -17,7 +17,7 @@ CHAR, SPACE = 2.2, 3.0
 EVENT_LABELS: dict[type[EventData], str] = {
     ServerReady: "server ready",
     ServerExit: "server exited",
-    Stall: "stall",
+    ServerStalled: "stall",
     InterruptedBy: "interrupted",
     RunFailed: "run failed",
 }

@@ -8,10 +8,10 @@ import msgspec
 
 from history.events import (
     FINAL,
-    Canary,
     Drained,
-    Healed,
-    Health,
+    FaultsHealed,
+    HealthChecked,
+    ProbeSent,
     ServerExit,
     ServerNotReady,
     ServerStart,
@@ -59,8 +59,8 @@ def _stop_ignored(history: History) -> History:
 
 
 def _probe_unanswered(history: History) -> History:
-    sick = with_data(history, Health, FINAL, ok=False, status=503)
-    return with_data(sick, Canary, FINAL, ok=False, error="HTTP 503")
+    sick = with_data(history, HealthChecked, FINAL, ok=False, status=503)
+    return with_data(sick, ProbeSent, FINAL, ok=False, error="HTTP 503")
 
 
 def _past_its_deadline(history: History) -> History:
@@ -76,7 +76,7 @@ def _stands_still(history: History) -> History:
 
 
 def _nothing_answered_after_healing(history: History) -> History:
-    healed_ns = max(event.t_ns for event in history.events_of(Healed))
+    healed_ns = max(event.t_ns for event in history.events_of(FaultsHealed))
     requests = [
         msgspec.structs.replace(record, outcome="error") if record.start_ns >= healed_ns else record
         for record in history.requests

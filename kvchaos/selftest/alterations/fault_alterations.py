@@ -9,7 +9,7 @@ import msgspec
 from history.reader import History
 from history.records import FaultRecord
 from kvchaos.selftest.alterations.alteration import Alteration
-from oracles import faults
+from oracles import faults_fired
 
 
 def _fired(history: History) -> FaultRecord:
@@ -29,6 +29,6 @@ def _too_often(history: History) -> History:
 
 
 ALTERATIONS = (
-    Alteration(faults.NOT_ARMED, "a fault fires before it is armed", _before_it_was_armed),
-    Alteration(faults.OVER_LIMIT, "a fault fires more often than its limit", _too_often),
+    Alteration(faults_fired.NOT_ARMED, "a fault fires before it is armed", _before_it_was_armed),
+    Alteration(faults_fired.OVER_LIMIT, "a fault fires more often than its limit", _too_often),
 )

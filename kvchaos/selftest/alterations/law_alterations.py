@@ -17,7 +17,7 @@ from history.reader import History
 from history.records import LedgerRecord, ScrapeLine
 from kvchaos.selftest.alterations.alteration import Alteration
 from kvchaos.selftest.alterations.metric_alterations import LOADED, changed_at_the_end
-from oracles.laws import client, exported, generic, histograms, transfers
+from oracles.laws import client_laws, exported, generic, histograms, transfers
 from oracles.laws.build import CHOICES, E2E, MAX_TOKENS, SUCCESS, TTFT
 from oracles.laws.law import Law
 from oracles.laws.relations import LAWS
@@ -103,20 +103,24 @@ ALTERATIONS = (
         generic.UNUSED, "a text model looks images up in its cache", _more("vllm:mm_cache_queries_total")
     ),
     Alteration(
-        client.BY_REASON,
+        client_laws.BY_REASON,
         "requests end by stop that clients saw end by length",
         _more(SUCCESS, finished_reason="stop"),
     ),
     Alteration(
-        client.MAX_TOKENS_SUM, "more tokens are requested than clients did", _more(f"{MAX_TOKENS}_sum")
+        client_laws.MAX_TOKENS_SUM, "more tokens are requested than clients did", _more(f"{MAX_TOKENS}_sum")
     ),
-    Alteration(client.SENT, "more requests are counted than clients sent", _more(f"{CHOICES}_count")),
+    Alteration(client_laws.SENT, "more requests are counted than clients sent", _more(f"{CHOICES}_count")),
     Alteration(
-        client.CHOICES_SUM, "more choices are counted than clients requested", _more(f"{CHOICES}_sum")
+        client_laws.CHOICES_SUM, "more choices are counted than clients requested", _more(f"{CHOICES}_sum")
     ),
-    Alteration(client.LATENCY, "requests took longer than their clients waited", _more(f"{E2E}_sum")),
-    Alteration(client.FIRST_TOKEN_TIME, "first tokens came later than at the clients", _more(f"{TTFT}_sum")),
-    Alteration(client.HTTP_ANSWERS, "more completions are answered than were sent", _more(client.HTTP)),
+    Alteration(client_laws.LATENCY, "requests took longer than their clients waited", _more(f"{E2E}_sum")),
+    Alteration(
+        client_laws.FIRST_TOKEN_TIME, "first tokens came later than at the clients", _more(f"{TTFT}_sum")
+    ),
+    Alteration(
+        client_laws.HTTP_ANSWERS, "more completions are answered than were sent", _more(client_laws.HTTP)
+    ),
     Alteration(transfers.WHOLE_BLOCKS, "a load ends in mid-block", _more(*BYTES, by=1)),
     Alteration(
         transfers.MORE_BYTES, "bytes are loaded, and no load had begun", partial(_begun, ids.LOADS, 0)

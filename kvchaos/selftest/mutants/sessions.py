@@ -5,7 +5,7 @@ from __future__ import annotations
 from kvchaos.selftest.control_mutations import ExpensiveEvents, RunAction, arm_unplanned_fault
 from kvchaos.selftest.mutants import prometheus_mutants, response_mutants, server_mutants
 from kvchaos.selftest.mutants.mutant import Mutant, Session, inconclusive, single_mutant, violates
-from oracles import client, drained, faults, offload, performance, progress, transfer_invariants
+from oracles import drained, faults_fired, load_client, offload, performance, progress, transfer_invariants
 
 LOOKUP_MISS = {"id": "miss", "kind": "lookup_miss", "trigger": {"every": 3, "limit": 2}}
 UNTOUCHED = "untouched"
@@ -114,12 +114,12 @@ def _alone() -> tuple[Session, ...]:
 def _unplanned_fault() -> Mutant:
     what = "a fault fires that is not in the plan"
     return single_mutant(
-        "unplanned-fault", what, RunAction(arm_unplanned_fault), violates(faults.UNPLANNED, "unplanned")
+        "unplanned-fault", what, RunAction(arm_unplanned_fault), violates(faults_fired.UNPLANNED, "unplanned")
     )
 
 
 def _slow_client() -> Mutant:
-    kills = (inconclusive(client.NAME), inconclusive(performance.NAME))
+    kills = (inconclusive(load_client.NAME), inconclusive(performance.NAME))
     return Mutant("slow-client", "events that keep the client busy", (ExpensiveEvents(),), kills)
 
 

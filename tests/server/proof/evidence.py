@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from history.events import Drained, Healed, LeakProbe, ServerExit, Stall
+from history.events import Drained, FaultsHealed, LeakProbe, ServerExit, ServerStalled
 from history.plan import FaultSpec
 from history.protocol.evidence import CopyDelayed
 from history.reader import History
@@ -15,10 +15,10 @@ from history.verdict import Verdict
 from kvchaos.judging.judge_run import judge
 from oracles.answers import compare
 from oracles.effects.checks import missing_effect
-from oracles.effects.copy_faults import FAILED_BY_POLICY, RECOVERED
-from oracles.effects.damage_faults import is_not_a_number
-from oracles.effects.tier_faults import STORE_REFUSED
-from oracles.faults import is_real
+from oracles.effects.copy_effects import FAILED_BY_POLICY, RECOVERED
+from oracles.effects.damage_effects import is_not_a_number
+from oracles.effects.tier_effects import STORE_REFUSED
+from oracles.faults_fired import is_real
 from tests.server.proof.cases import Case, varied
 
 ASSERTION = re.compile(r"\b(AssertionError|KeyError|InjectedFailure)\b")
@@ -92,7 +92,7 @@ def _shown(history: History, fault: FaultSpec, verdict: Verdict) -> Shown:
         consequential=doubt is None,
         healed=any(
             event.data.confirmed is True and event.data.phase == look.phase
-            for event in history.events_of(Healed)
+            for event in history.events_of(FaultsHealed)
         ),
         server=_server(history),
         verdict=verdict,
@@ -112,7 +112,7 @@ def _doubt(look: Look, fault: FaultSpec) -> str | None:
 def _server(history: History) -> str:
     if history.events_of(ServerExit):
         return "died"
-    return "stalled" if history.events_of(Stall) else "lived"
+    return "stalled" if history.events_of(ServerStalled) else "lived"
 
 
 def _damaged(look: Look) -> tuple[int, int]:
@@ -141,7 +141,7 @@ def _lost(look: Look) -> str:
         record.error is not None and record.error.kind == DEADLINE_EXCEEDED for record in history.requests
     )
     told = [f"{missed} deadlines missed"] if missed else []
-    told += [f"no token for {event.data.seconds} s" for event in history.events_of(Stall)[:1]]
+    told += [f"no token for {event.data.seconds} s" for event in history.events_of(ServerStalled)[:1]]
     probes: list[Drained | LeakProbe] = [event.data for event in history.events_of(Drained)]
     probes += [event.data for event in history.events_of(LeakProbe)]
     told += [_trouble(probe) for probe in probes if probe.ok is False]

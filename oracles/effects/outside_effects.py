@@ -5,9 +5,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable
 
-from oracles.effects.client_faults import CLIENT_CHECKS
-from oracles.effects.container_faults import CONTAINER_CHECKS, engine_missed
-from oracles.effects.network_faults import NETWORK_CHECKS
+from oracles.effects.client_effects import CLIENT_CHECKS
+from oracles.effects.container_effects import CONTAINER_CHECKS, engine_missed
+from oracles.effects.network_effects import NETWORK_CHECKS
 from oracles.views.fault_windows import fault_window
 from oracles.views.fired_fault import Doubt, FiredFault
 from oracles.views.incarnations import ending

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from history.events import Armed, Healed
+from history.events import FaultsArmed, FaultsHealed
 from history.finding import fault as fault_subject
 from history.plan import FaultSpec
 from history.protocol.evidence import ContentDamaged, CopyDelayed, CopyFired, Direction, LoadBlocksFailed
@@ -145,9 +145,9 @@ def armings_of(history: History) -> list[Arming]:
     armings: list[Arming] = []
     for event in history.timed:
         match event.data:
-            case Armed(phase=phase, faults=faults):
+            case FaultsArmed(phase=phase, faults=faults):
                 armings.append(Arming(event.t_ns, phase, frozenset(faults)))
-            case Healed(faults=faults, confirmed=confirmed):
+            case FaultsHealed(faults=faults, confirmed=confirmed):
                 for arming in armings:
                     if arming.end_ns is None and arming.faults <= set(faults):
                         arming.end_ns, arming.confirmed = event.t_ns, confirmed

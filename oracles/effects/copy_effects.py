@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 
-from history.events import Drained, LeakProbe, Stall
+from history.events import Drained, LeakProbe, ServerStalled
 from history.memo import per_history
 from history.protocol.evidence import CompletionsReordered, CopyDelayed
 from history.protocol.ledger import STORES
@@ -154,7 +154,7 @@ def _stuck(case: FiredFault) -> Doubt | None:
     )
     leaked = any(event.data.ok is False for event in case.history.events_of(LeakProbe))
     undrained = any(not event.data.ok for event in case.history.events_of(Drained))
-    if missed or leaked or undrained or case.history.events_of(Stall):
+    if missed or leaked or undrained or case.history.events_of(ServerStalled):
         return None
     return Doubt(
         "nothing-waits", "nothing waits for it: no stall, no missed deadline, no block held at the end"
