@@ -65,8 +65,8 @@ class ControlPlane:
 
     def confirmed(self, event: str, faults: Sequence[FaultSpec], since_ns: int) -> bool:
         """Whether the journals say `armed` or `healed` for each of these faults since a wall clock time."""
-        seen = {line.fault for line in self._read() if line.event == event and line.t_ns >= since_ns}
-        return all(fault.id in seen for fault in faults)
+        journaled = {line.fault for line in self._read() if line.event == event and line.t_ns >= since_ns}
+        return all(fault.id in journaled for fault in faults)
 
     def unsupported_faults(self, faults: Sequence[FaultSpec]) -> list[FaultSpec]:
         """Those of the faults that its journals say the server has no place for."""

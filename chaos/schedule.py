@@ -46,10 +46,10 @@ _RANGE = re.compile(r"(?P<low>\d+)\s*ms\s*\.\.\s*(?P<high>\d+)\s*ms")
 def parse_line(line: str) -> list[FaultSpec]:
     """The faults of a line; their ids are the kind and the place in the line. Raises ValueError."""
     terms = [term.strip() for term in line.split(";")]
-    return [_parse_term(term, place) for place, term in enumerate(terms, start=1)]
+    return [_parse_term(term, position) for position, term in enumerate(terms, start=1)]
 
 
-def _parse_term(term: str, place: int) -> FaultSpec:
+def _parse_term(term: str, position: int) -> FaultSpec:
     match = _TERM.fullmatch(term)
     if match is None:
         raise ValueError(f"{term!r} is no fault; write for example: 20%delay(50ms..400ms)")
@@ -57,7 +57,7 @@ def _parse_term(term: str, place: int) -> FaultSpec:
     if kind not in KINDS:
         raise ValueError(f"{term!r}: unknown fault {match['kind']}; known are {', '.join(sorted(SHORT))}")
     return FaultSpec(
-        id=f"{kind.replace('_', '-')}-{place}",
+        id=f"{kind.replace('_', '-')}-{position}",
         kind=kind,
         trigger=_trigger(match, term),
         params=_arguments(match["arguments"] or "", term),
@@ -84,10 +84,10 @@ def _states(text: str | None, term: str) -> tuple[State, ...] | None:
         return None
     known: dict[str, State] = {state: state for state in get_args(State)}
     found = []
-    for word in re.split(r"\s*,\s*", text):
-        if word not in known:
-            raise ValueError(f"{term!r}: unknown state {word}; known are {', '.join(known)}")
-        found.append(known[word])
+    for state in re.split(r"\s*,\s*", text):
+        if state not in known:
+            raise ValueError(f"{term!r}: unknown state {state}; known are {', '.join(known)}")
+        found.append(known[state])
     return tuple(found)
 
 

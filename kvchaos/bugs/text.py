@@ -73,15 +73,15 @@ def reproduce(bug: KnownBug) -> str | None:
     always shows, on the newest release. None: no scenario is known to show it."""
     certain = [shows for shows in bug.shows if shows.always]
     for shows in (*certain, *bug.shows):
-        if seen := _seen(bug, shows):
-            return f"kvchaos run {shows.scenario} --server {seen[0].release}"
+        if shown := _shown_by(bug, shows):
+            return f"kvchaos run {shows.scenario} --server {shown[0].release}"
     for tested in bug.tested[::-1]:
         if tested.scenario is not None and tested.result == "shows":
             return f"kvchaos run {tested.scenario} --server {tested.release}"
     return None
 
 
-def _seen(bug: KnownBug, shows: Shows) -> list[Tested]:
+def _shown_by(bug: KnownBug, shows: Shows) -> list[Tested]:
     """The looks that saw the bug, on releases where it shows so: those by this scenario first, the newest
     first."""
     found = [tested for tested in bug.tested if tested.result == "shows" and _covers(shows, tested.release)]

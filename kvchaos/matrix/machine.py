@@ -62,7 +62,7 @@ class Machine(Protocol):
 class LocalMachine:
     """This machine."""
 
-    places: Workspace
+    workspace: Workspace
     console: Console
 
     @contextmanager
@@ -77,20 +77,20 @@ class LocalMachine:
             yield
 
     def server(self, release: str) -> ServerEnv:
-        found = read_server(server_folder(release, self.places.cache))
+        found = read_server(server_folder(release, self.workspace.cache))
         if found is not None and not found.missing_files():
             return found
         # Noted first: an installation that is cut short is removed by the next start, too.
         self._note(release).touch()
         with shown(self.console) as progress:
-            return installing.install(release, self.places.cache, progress)
+            return installing.install(release, self.workspace.cache, progress)
 
     def put_away(self, release: str) -> bool:
         if not self._note(release).exists():
             return False
-        if server_folder(release, self.places.cache).is_dir():
+        if server_folder(release, self.workspace.cache).is_dir():
             with shown(self.console) as progress:
-                installing.remove(release, self.places.cache, progress)
+                installing.remove(release, self.workspace.cache, progress)
         self.keep(release)
         return True
 
@@ -109,7 +109,7 @@ class LocalMachine:
             on_row(row)
 
         try:
-            run_all(requests, self.places, self.console, reuse=True, on_row=counted)
+            run_all(requests, self.workspace, self.console, reuse=True, on_row=counted)
         except UsageError as error:
             if isinstance(error.__cause__, Interrupted):
                 raise KeyboardInterrupt(str(error)) from error
@@ -118,10 +118,10 @@ class LocalMachine:
             raise KeyboardInterrupt("interrupted in a run")
 
     def has_run(self, run: str | None) -> bool:
-        return run is not None and (self.places.runs / run).is_dir()
+        return run is not None and (self.workspace.runs / run).is_dir()
 
     def judge(self, run: str, scenario: Scenario) -> RunVerdict | None:
-        run_dir = self.places.runs / run
+        run_dir = self.workspace.runs / run
         try:
             return judge_run_dir(run_dir, lambda plan: plan_now(plan, scenario))
         except UnreadableRun:
@@ -134,7 +134,7 @@ class LocalMachine:
         return self._beside(release, "matrix")
 
     def _beside(self, release: str, what: str) -> Path:
-        folder = server_folder(release, self.places.cache)
+        folder = server_folder(release, self.workspace.cache)
         return folder.with_name(f".{folder.name}.{what}")
 
 

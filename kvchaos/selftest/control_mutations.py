@@ -28,7 +28,7 @@ class RunAction(Mutation):
     _done: bool = False
 
     def scrape(self, text: str, traffic: TrafficState) -> str:
-        if traffic.load_under_way and not self._done:
+        if traffic.load_in_progress and not self._done:
             self._done = True
             self.action(traffic.run_dir)
         return text
@@ -57,7 +57,7 @@ class ConnectionLeak(Mutation):
     _open: list[socket.socket] = field(default_factory=list)
 
     def scrape(self, text: str, traffic: TrafficState) -> str:
-        if traffic.load_under_way and not self._open:
+        if traffic.load_in_progress and not self._open:
             self._open = [socket.create_connection((HOST, traffic.port)) for _ in range(self.count)]
         return text
 

@@ -41,7 +41,7 @@ class SampleMutation(Mutation):
             case MutationTiming.FIRST_SCRAPE:
                 return traffic.probes_ended > 0
             case MutationTiming.ONE_SCRAPE:
-                return traffic.load_under_way
+                return traffic.load_in_progress
             case MutationTiming.FROM_MID_LOAD:
                 return traffic.load_has_started
             case MutationTiming.AFTER_LOAD:

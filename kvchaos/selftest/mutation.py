@@ -74,7 +74,7 @@ class TrafficState:
             self.probes_ended += request.id.startswith(f"{CANARY}-")
 
     @property
-    def load_under_way(self) -> bool:
+    def load_in_progress(self) -> bool:
         """Whether load is in flight, so that no scrape taken now is one at which a phase begins or ends."""
         return self.load_ended >= STARTS_AFTER and self.load_in_flight > 0
 
