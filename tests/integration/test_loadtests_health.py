@@ -95,7 +95,7 @@ from gevent.queue import Queue
 from locust.env import Environment
 from history.reader import read_plan
 from loadtests.messages import Quit
-from loadtests.phase_worker import Place, Worker
+from loadtests.phase_worker import PhaseWorker, WorkerSlot
 from loadtests.user import CompletionUser
 
 class Nowhere:
@@ -105,7 +105,7 @@ class Nowhere:
 inbox = Queue()
 inbox.put(Quit())
 runner = Environment(user_classes=[CompletionUser]).create_local_runner()
-worker = Worker(read_plan(Path(sys.argv[1])), Place(0, 1, runner, print))
+worker = PhaseWorker(read_plan(Path(sys.argv[1])), WorkerSlot(0, 1, runner, print))
 worker.serve(inbox, Nowhere())
 worker.close()
 print(gc.get_freeze_count(), len(gc.get_objects()))
