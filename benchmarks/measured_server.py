@@ -9,7 +9,7 @@ from statistics import median
 import msgspec
 
 from benchmarks.idle_costs import Block
-from chaos.arming import ControlPlane
+from chaos.control_plane import ControlPlane
 from history import layout
 from history.plan import PhaseSpec, Scenario, ServerSettings, WorkloadSpec
 from history.records import RequestRecord

@@ -1,4 +1,4 @@
-"""All faults there are, inside the server and outside, for whoever reads or shows a scenario."""
+"""The catalogue of all kinds of fault, inside the server and outside."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def problems(kind: str, params: Mapping[str, Value]) -> list[str]:
 
 
 def longest_s(kind: str, params: Mapping[str, Value]) -> float:
-    """For how long a strike can keep all tokens from the clients of a server that lives on, seconds."""
+    """How long one injection can keep all tokens from the clients of a server that survives it, seconds."""
     known = outside.KINDS.get(kind)
     if known is None or known.lethal or not known.silences:
         return 0.0
@@ -38,13 +38,13 @@ def longest_s(kind: str, params: Mapping[str, Value]) -> float:
 
 
 def ends_the_server(kind: str) -> bool:
-    """Whether the server's end is what comes of such a fault."""
+    """Whether such a fault ends the server."""
     known = outside.KINDS.get(kind)
     return known is not None and known.lethal
 
 
 def effects(kind: str, params: Mapping[str, Value]) -> tuple[Effect, ...]:
-    """The findings that a fault with these parameters is declared to bring, on the releases they name."""
+    """The declared findings of a fault with these parameters, on the releases they name."""
     known = KINDS[kind]
     whole = {**defaults(known.parameters), **params}
     if whole.get("dry_run") is True:
@@ -63,7 +63,7 @@ def defaults(parameters: Mapping[str, Parameter]) -> dict[str, Value]:
 
 
 def clash(one: str, other: str) -> bool:
-    """Whether faults of these kinds cannot live in one phase."""
+    """Whether faults of these kinds cannot be armed in one phase."""
     if is_outside(one) or is_outside(other):
-        return False  # One that finds the other in its way is refused there and then, and says so.
+        return False  # An injection that conflicts with an active one is refused, and journaled as such.
     return inside.group(one) == inside.group(other)

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from chaos.arming import LEASE_S, ControlPlane
 from chaos.catalogue import KINDS
+from chaos.control_plane import LEASE_S, ControlPlane
 from chaos.inside.fault_kind import HOSTILE
 from chaos.inside.faults import KINDS as INSIDE_KINDS
 from history import layout

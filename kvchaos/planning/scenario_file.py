@@ -10,7 +10,7 @@ import msgspec
 from pydantic import ValidationError
 
 from chaos import catalogue
-from chaos.schedule import parse_line
+from chaos.fault_line import parse_line
 from history.arrivals import Recorded
 from history.lines import one_line
 from history.plan import Expectation, Scenario, StackName

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from chaos.arming import ControlPlane
+from chaos.control_plane import ControlPlane
 from history import layout
 from history.plan import FaultSpec, Trigger
 from kvchaos.selftest.mutation import Mutation, ProxiedRequest, TrafficState

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 import msgspec
 
-from chaos.arming import ControlPlane
+from chaos.control_plane import ControlPlane
 from chaos.inside import trigger_decisions
 from chaos.inside.control import (
     SCHEDULE,

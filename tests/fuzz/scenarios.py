@@ -8,7 +8,7 @@ from random import Random
 
 import yaml
 
-from chaos.arming import ControlPlane
+from chaos.control_plane import ControlPlane
 from chaos.inside.control import parse_schedule, schedule_text
 from history.plan import Scenario
 from history.reader import read_plan

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from chaos.arming import LEASE_S, ControlPlane
+from chaos.control_plane import LEASE_S, ControlPlane
 from chaos.inside.control import LEASE, SCHEDULE, parse_schedule
 from history.lines import UnreadableRun
 from history.plan import FaultSpec, Trigger
@@ -217,7 +217,7 @@ def test_renewing_the_lease_tells_how_long_it_was_not_renewed(
 ) -> None:
     plane.renew()
     before = time.monotonic()
-    monkeypatch.setattr("chaos.arming.time.monotonic", lambda: before + LEASE_S + 1)
+    monkeypatch.setattr("chaos.control_plane.time.monotonic", lambda: before + LEASE_S + 1)
     assert plane.renew() > LEASE_S
     assert plane.renew() == 0
 
@@ -225,7 +225,7 @@ def test_renewing_the_lease_tells_how_long_it_was_not_renewed(
 def test_faults_outlive_their_lease_only_while_it_is_renewed(
     plane: ControlPlane, room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chaos.arming.LEASE_S", 0.3)
+    monkeypatch.setattr("chaos.control_plane.LEASE_S", 0.3)
     room.start()
     began = time.time_ns()
     plane.arm(1, [GONE])

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chaos.fault_line import SHORT, parse_line
 from chaos.inside.faults import problems
 from chaos.inside.trigger_decisions import fires
-from chaos.schedule import SHORT, parse_line
 from history.plan import FaultSpec, Trigger
 from history.protocol.schedule import Trigger as ArmedTrigger
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chaos.schedule import parse_line
+from chaos.fault_line import parse_line
 
 
 @pytest.mark.parametrize(

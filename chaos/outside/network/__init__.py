@@ -1,5 +1,5 @@
-"""What lies between client and server: a proxy for TCP connections that can be cut, slowed and held.
+"""A proxy between client and server, whose TCP connections can be cut, slowed and stalled.
 
-It runs in a process of its own, so that neither the load nor the conductor can delay what passes. It changes
-no byte, and follows the requests that go by only to know their names.
+It runs in its own process, so that neither the load nor the conductor delays the traffic. It changes no byte,
+and tracks the requests only to know their ids.
 """

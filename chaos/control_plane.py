@@ -1,4 +1,4 @@
-"""The conductor's side of the control directory: arm, renew the lease, heal, and see it confirmed."""
+"""The conductor's side of the control directory: arm, renew the lease, heal, and confirm."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from history.protocol.schedule import ArmedFault, Schedule
 from history.records import FaultRecord
 
 LEASE_S = 15.0
-"""Armed faults end by themselves so long after the conductor was last seen."""
+"""Armed faults end by themselves so long after the conductor's last renewal."""
 
 
 class ControlPlane:
@@ -35,7 +35,7 @@ class ControlPlane:
         self._collect = collect
         self._fired = 0
         self._notices: list[FaultRecord] = []
-        """Lines of the journals that are not about a single strike."""
+        """Lines of the journals that are not about a single injection."""
         control.mkdir(mode=0o755, exist_ok=True)
         control.chmod(0o755)
         self._epoch = 0
@@ -54,9 +54,9 @@ class ControlPlane:
         self._write(0, ())
 
     def renew(self) -> float:
-        """Say that the conductor still lives; to be called several times within LEASE_S.
+        """Renew the lease of the armed faults; to be called several times within LEASE_S.
 
-        Returns how long ago it last did, seconds.
+        Returns the time since the last renewal, seconds.
         """
         now = time.monotonic()
         silent_s, self._renewed = now - self._renewed, now
@@ -69,13 +69,13 @@ class ControlPlane:
         return all(fault.id in journaled for fault in faults)
 
     def unsupported_faults(self, faults: Sequence[FaultSpec]) -> list[FaultSpec]:
-        """Those of the faults that its journals say the server has no place for."""
+        """The faults that the server has no injection point for, by its journals."""
         loaded = [line.loaded for line in self._read() if line.loaded is not None]
         kinds = {kind for process in loaded for kind in process.kinds or ()}
         return [fault for fault in faults if fault.kind not in kinds] if loaded else []
 
     def refusals(self, faults: Sequence[FaultSpec], since_ns: int) -> list[str]:
-        """Why the server has not taken the schedule or one of these faults, since a wall clock time."""
+        """Why the server refused the schedule or one of these faults, since a wall clock time."""
         ids = {None, *(fault.id for fault in faults)}
         return [
             f"{line.fault or 'the schedule'}: {refusal.detail or refusal.reason}"
@@ -101,11 +101,11 @@ class ControlPlane:
         for line in self._journals.new():
             if line.event == "fired":
                 self._fired += 1
-            elif not _of_one_strike(line):
+            elif not _of_one_injection(line):
                 self._notices.append(line)
         return self._notices
 
 
-def _of_one_strike(line: FaultRecord) -> bool:
-    """A refusal with a number is about that arrival."""
+def _of_one_injection(line: FaultRecord) -> bool:
+    """A refusal with a number is about that invocation."""
     return line.event == "note" or (line.event == "refused" and line.n is not None)

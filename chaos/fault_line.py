@@ -4,8 +4,9 @@
     term  = [ "in" STATE { "," STATE } ] [ when ] [ limit "*" ] kind [ "(" argument { "," argument } ")" ]
     when  = NUMBER "%"  |  "every" N [ "offset" N ]  |  "nth" N { "," N }  |  NUMBER "% of keys"
 
-Without `when` every arrival is struck. `in decode` counts only those of a request in that state. `10*`
-ends the fault after ten firings. An argument is `name=value`, or for a delay a range such as `50ms..400ms`.
+Without `when` the fault fires at every invocation. `in decode` counts only invocations for a request in that
+state. `10*` ends the fault after ten firings. An argument is `name=value`, or for a delay a range such as
+`50ms..400ms`.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ _RANGE = re.compile(r"(?P<low>\d+)\s*ms\s*\.\.\s*(?P<high>\d+)\s*ms")
 
 
 def parse_line(line: str) -> list[FaultSpec]:
-    """The faults of a line; their ids are the kind and the place in the line. Raises ValueError."""
+    """The faults of a line; their ids are the kind and the position in the line. Raises ValueError."""
     terms = [term.strip() for term in line.split(";")]
     return [_parse_term(term, position) for position, term in enumerate(terms, start=1)]
 
