@@ -27,10 +27,12 @@ def _lines(releases: Sequence[str], bugs: Sequence[KnownBug]) -> Iterator[str]:
     groups = list(_groups(releases, bugs))
     headings = ("releases", *IMPACTS)
     yield markdown_table(headings, ((_span(each), *_counts(found)) for each, found in groups))
+    yield _safest(groups)
+    yield ""
     for each, found in reversed(groups):
         yield f"### {_span(each)}"
         yield ""
-        severe = [bug for bug in found if bug.guidance is None or bug.guidance.impact in SEVERE]
+        severe = [bug for bug in found if _is_severe(bug)]
         for bug in sorted(severe, key=_severity):
             yield f"- {_item(bug, each)}"
         yield from _lesser([bug for bug in found if bug not in severe])
@@ -55,6 +57,22 @@ def _counts(bugs: Sequence[KnownBug]) -> Iterator[str]:
     for impact in IMPACTS:
         count = sum(bug.guidance is not None and bug.guidance.impact == impact for bug in bugs)
         yield str(count) if count else "-"
+
+
+def _safest(groups: Sequence[tuple[list[str], list[KnownBug]]]) -> str:
+    """The releases with the fewest severe bugs, newest first."""
+    counts = {_span(each): sum(map(_is_severe, found)) for each, found in groups}
+    least = min(counts.values())
+    spans = [span for span, count in counts.items() if count == least]
+    return (
+        f"The fewest bugs that end the server, hang requests or change answers ({least}): "
+        f"{', '.join(spans[::-1])}. What is left of them on these is in their lists, with what to do."
+    )
+
+
+def _is_severe(bug: KnownBug) -> bool:
+    """A bug without guidance counts: nobody has judged it yet."""
+    return bug.guidance is None or bug.guidance.impact in SEVERE
 
 
 def _severity(bug: KnownBug) -> int:

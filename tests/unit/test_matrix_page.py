@@ -125,6 +125,13 @@ def test_the_guide_has_each_release_once_and_what_to_do(grid: Grid) -> None:
     assert "vllm-49118" not in part
 
 
+def test_the_guide_names_the_releases_with_the_fewest_severe_bugs() -> None:
+    named = [find_bug(name, known_bugs()) for name in ("vllm-36533", "vllm-31503")]
+    made = guide.into_page(PAGE, ("0.18.0", "0.19.0", "0.20.0"), named)
+    assert "or change answers (0): 0.19.0 to 0.20.0." in made
+    assert "or change answers (1): 0.18.0." in guide.into_page(PAGE, ("0.18.0",), named)
+
+
 @pytest.mark.parametrize("bug", known_bugs(), ids=lambda bug: bug.id)
 def test_each_known_bug_says_when_it_shows_and_what_to_do(bug: KnownBug) -> None:
     assert bug.guidance is not None

@@ -11,6 +11,10 @@ from kvchaos.errors import UsageError
 from tests.unit.test_known_bugs import shows, write
 
 
+def guidance(**changes: str) -> dict[str, str]:
+    return {"impact": "server ends", "when": "Always.", "advice": "Upgrade.", **changes}
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
@@ -22,6 +26,9 @@ from tests.unit.test_known_bugs import shows, write
         ({"mechanism": "One. Two. Three."}, "mechanism: .*2 sentences at most.* it has 3"),
         ({"mechanism": "no sentence"}, "mechanism: .*it has 0"),
         ({"links": ["http://example.org/1"]}, r"links\.0"),
+        ({"guidance": guidance(impact="annoying")}, r"guidance\.impact: .*'server ends'"),
+        ({"guidance": guidance(when="Always")}, r"guidance\.when"),
+        ({"guidance": guidance(advise="Run.")}, r"guidance\.advise: unknown key"),
         (
             {"links": ["https://github.com/vllm-project/vllm/issues/2"]},
             "links: .*that of vllm#1",
