@@ -13,18 +13,18 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from history.events import PhaseEnd
-from history.finding import Figures, request
+from history.finding import Figures, phase, request
 from history.memo import per_history
 from history.packing import Numbers
 from history.reader import History
-from history.records import CANARY, RequestRecord
+from history.records import RequestRecord
 from history.verdict import OracleResult
 from oracles.findings import Findings
 from oracles.inputs import REQUESTS
+from oracles.partners import Partners, alone_text, partners, whole_answers
 from oracles.rule import Rule
 
 NAME = "answers"
-BROKEN_OFF = "abort"
 TELLING = 4
 """Logprobs that tell whose answer it is: no two prompts of ours share so many, bit for bit."""
 LEAST_SHARE = 0.05
@@ -107,16 +107,19 @@ def judge(history: History) -> OracleResult:
         found.gap("no-golden-answer", NOT_COMPARED)
     else:
         _few(history, comparisons.with_golden, found)
+        _few_of_a_phase(partners(history), found)
     equal = (
         f"{comparisons.with_golden} answers equal the golden ones, "
         f"{comparisons.with_others} more their prompt's first"
     )
+    alone = sum(each.alone for each in partners(history))
     return found.result(
-        equal + _bound(history.plan.logprob_tolerance, comparisons.ties),
+        equal + _bound(history.plan.logprob_tolerance, comparisons.ties) + alone_text(partners(history)),
         with_golden=comparisons.with_golden,
         with_others=comparisons.with_others,
         ties=comparisons.ties,
         tolerance=history.plan.logprob_tolerance,
+        **({"alone": alone} if alone else {}),
     )
 
 
@@ -135,6 +138,15 @@ def _few(history: History, compared: int, found: Findings) -> None:
         found.gap("few-compared", text, figures={"compared": compared, "planned": planned})
 
 
+def _few_of_a_phase(phases: Iterable[Partners], found: Findings) -> None:
+    """Where a workload has golden answers, each phase that sends it was compared with them."""
+    for each in phases:
+        if each.is_promised and each.with_golden < LEAST_SHARE * each.answers:
+            text = f"phase {each.phase}: {each.with_golden} of {each.answers} answers have a golden one"
+            figures = {"compared": each.with_golden, "answers": each.answers}
+            found.gap("few-compared-in-phase", text, phase(each.phase), figures=figures)
+
+
 def _bound(tolerance: float, ties: int) -> str:
     """How equal is meant, where it is not bit for bit."""
     if not tolerance:
@@ -146,7 +158,7 @@ def _bound(tolerance: float, ties: int) -> str:
 def compare(history: History) -> Iterator[Comparison]:
     """Every good answer beside the golden one of its prompt, else beside the prompt's first."""
     phases = {phase.name for phase in history.plan.scenario.phases if phase.role == "golden"}
-    good = [record for record in history.requests if _is_whole(record) and record.phase != CANARY]
+    good = whole_answers(history)
     golden = _first_by_prompt(record for record in good if record.phase in phases)
     standards = _first_by_prompt(sorted(good, key=attrgetter("start_ns"))) | golden
     for record in good:
@@ -176,11 +188,6 @@ def compared(history: History) -> Compared:
         if comparison.difference is not None:
             different.append(comparison)
     return Compared(counts[True], counts[False], ties, different)
-
-
-def _is_whole(record: RequestRecord) -> bool:
-    """An answer that the server says it broke off is none; whether it may, another oracle says."""
-    return record.outcome == "ok" and record.finish_reason != BROKEN_OFF
 
 
 def _first_by_prompt(records: Iterable[RequestRecord]) -> dict[str, RequestRecord]:

@@ -234,3 +234,36 @@ def test_one_comparison_of_many_planned_is_unknown() -> None:
     run.plan = run.plan.model_copy(update={"scenario": scenario})
     gap = gap_of(judge(run.history()), "answers/few-compared")
     assert gap.figures == {"compared": 1, "planned": 200}
+
+
+def test_a_phase_whose_answers_have_no_golden_one_is_unknown_though_another_was_compared() -> None:
+    run = clean_run()
+    for place, record in enumerate(run.requests):
+        if record.phase == "healed":
+            run.change_request(place, prompt_id=f"lone-{record.id}")
+    result = judge(run.history())
+    gap = gap_of(result, "answers/few-compared-in-phase")
+    assert (gap.subject.name, gap.figures["compared"]) == ("healed", 0)
+    assert result.verdict is Verdict.UNKNOWN
+
+
+def test_a_phase_without_any_whole_answer_is_for_others_to_judge() -> None:
+    run = clean_run()
+    for place, record in enumerate(run.requests):
+        if record.phase == "healed":
+            run.change_request(place, **failure("HTTPStatus", "no"))
+    assert judge(run.history()).verdict is Verdict.PASS
+
+
+def test_answers_that_nothing_was_compared_with_are_counted_by_phase() -> None:
+    run = clean_run()
+    place = run.first_of("chaos")
+    run.change_request(place, prompt_id="lone")
+    result = judge(run.history())
+    assert result.verdict is Verdict.PASS
+    assert result.figures["alone"] == 1
+    assert "chaos 1 of " in result.summary
+
+
+def test_where_all_were_compared_nothing_is_said_of_the_rest() -> None:
+    assert "alone" not in judge(clean_run().history()).figures
