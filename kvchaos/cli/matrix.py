@@ -19,7 +19,7 @@ from kvchaos.errors import UsageError
 from kvchaos.judging.judge_run import exit_code
 from kvchaos.matrix.digests import installed_code
 from kvchaos.matrix.filling import Order, fill, utc_day
-from kvchaos.matrix.machine import LocalMachine
+from kvchaos.matrix.local_machine import LocalMachine
 from kvchaos.matrix.publish import Published, local_scenarios, publish
 from kvchaos.matrix.work import WHOLE, parse_shard
 from kvchaos.paths import Workspace, cache_folder, matrix_runs_folder

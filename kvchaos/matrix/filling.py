@@ -20,7 +20,7 @@ from kvchaos.bugs.known_bug import KnownBug
 from kvchaos.errors import UsageError
 from kvchaos.matrix.cell import Cell, cell_of, failed_cell
 from kvchaos.matrix.digests import Code, Digests, digests_of
-from kvchaos.matrix.machine import Machine
+from kvchaos.matrix.local_machine import Machine
 from kvchaos.matrix.store import read_results, write_results
 from kvchaos.matrix.work import WHOLE, Shard, Work, part_of, work_for
 from kvchaos.servers.server_registry import ServerEnv

@@ -12,7 +12,7 @@ from history.verdict import Outcome, RunVerdict
 from kvchaos.errors import UsageError
 from kvchaos.matrix.digests import Code
 from kvchaos.matrix.filling import Order, fill
-from kvchaos.matrix.machine import OnRow
+from kvchaos.matrix.local_machine import OnRow
 from kvchaos.planning.scenario_file import find_scenario, load_scenario
 from kvchaos.servers.server_registry import ServerEnv
 from kvchaos.terminal.result_tables import CampaignRow

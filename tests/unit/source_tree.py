@@ -126,6 +126,7 @@ DATA = {
     "docs": "One page a task.",
     "examples": "A stored run, for `make demo`.",
     "known_bugs": "Known bugs of vLLM as data, one file each.",
+    "matrix": "Results of every scenario on every release as data, one file a release, and a heat map.",
     "scenarios": "The experiments as data, one file each.",
     "tests": "The tests: `unit` by package, `integration`, `server` with real vLLM, `compose` with real containers.",
 }
