@@ -83,11 +83,11 @@ def _link(one: Machine, other: Machine, interface: str) -> None:
         _ip("-n", machine.name, "link", "set", name, "up")
 
 
-def _ip(*words: str) -> None:
+def _ip(*arguments: str) -> None:
     done = subprocess.run(
-        [_program(), *words], capture_output=True, text=True, check=False, timeout=COMMAND_S
+        [_program(), *arguments], capture_output=True, text=True, check=False, timeout=COMMAND_S
     )
-    assert done.returncode == 0, f"ip {' '.join(words)}: {done.stderr.strip()}"
+    assert done.returncode == 0, f"ip {' '.join(arguments)}: {done.stderr.strip()}"
 
 
 def _program() -> str:

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
         return 3
     if options.list:
         for kind in kinds:
-            _say(f"{kind.name}: {kind.what}; {_status(kind)}")
+            _print_row(f"{kind.name}: {kind.what}; {_status(kind)}")
         return 0
     return _measure(kinds, options.runs)
 
@@ -55,25 +55,27 @@ def _status(kind: Kind) -> str:
 def _measure(kinds: Sequence[Kind], runs: int) -> int:
     table: dict[str, Counter[str]] = {}
     surprises = 0
-    seen: list[str] = []
+    killed_by: list[str] = []
     for kind in kinds:
         applications = list(apply(kind, runs))
         if kind.blind is not None and applications and all(each.right for each in applications):
-            seen.append(kind.name)
+            killed_by.append(kind.name)
         for applied in applications:
             surprises += _is_surprise(applied)
             table.setdefault(_row(kind), Counter())[applied.notice] += 1
-            _say(f"{applied.notice}\t{kind.name}\t{applied.run}\t{applied.evidence}")
-    _say()
-    _say("\t".join(("part", *COLUMNS)))
+            _print_row(f"{applied.notice}\t{kind.name}\t{applied.run}\t{applied.evidence}")
+    _print_row()
+    _print_row("\t".join(("part", *COLUMNS)))
     for row, counts in table.items():
-        _say("\t".join((row, *(str(counts[column]) for column in COLUMNS))))
+        _print_row("\t".join((row, *(str(counts[column]) for column in COLUMNS))))
     total = sum(table.values(), Counter[str]())
-    _say("\t".join(("all", *(str(total[column]) for column in COLUMNS))))
-    _say(f"{len(kinds)} kinds, {len(run_names())} stored runs, {total.total()} applications")
-    _say(f"{surprises} applications were not noticed by the rule, though their kind is not listed as blind")
-    for name in seen:
-        _say(f"noticed, though listed as blind: {name}")
+    _print_row("\t".join(("all", *(str(total[column]) for column in COLUMNS))))
+    _print_row(f"{len(kinds)} kinds, {len(run_names())} stored runs, {total.total()} applications")
+    _print_row(
+        f"{surprises} applications were not noticed by the rule, though their kind is not listed as blind"
+    )
+    for name in killed_by:
+        _print_row(f"noticed, though listed as blind: {name}")
     return 1 if surprises else 0
 
 
@@ -87,7 +89,7 @@ def _is_surprise(applied: Applied) -> bool:
     return not applied.right and kind.blind is None and kind.unnoticeable is None
 
 
-def _say(*cells: object) -> None:
+def _print_row(*cells: object) -> None:
     sys.stdout.write("\t".join(str(cell) for cell in cells) + "\n")
     sys.stdout.flush()
 

@@ -84,27 +84,27 @@ def _scrapes(records: list[Record]) -> list[Scrape]:
     scrapes: list[Scrape] = []
     for record in records:
         names += record["new"]
-        for place in record["gone"]:
-            del values[names[place]]
-        values |= {names[int(place)]: value for place, value in record["changed"].items()}
+        for column in record["gone"]:
+            del values[names[column]]
+        values |= {names[int(column)]: value for column, value in record["changed"].items()}
         scrapes.append(Scrape(record, dict(values)))
     return scrapes
 
 
 def _differences(scrapes: list[Scrape]) -> list[Record]:
-    places: dict[str, int] = {}
+    columns: dict[str, int] = {}
     before: dict[str, Value] = {}
     lines: list[Record] = []
     for scrape in scrapes:
         if scrape.line["error"] is not None:
             lines.append({**scrape.line, "new": [], "changed": {}, "gone": []})
             continue
-        new = [name for name in scrape.values if name not in places]
-        places |= {name: len(places) + number for number, name in enumerate(new)}
+        new = [name for name in scrape.values if name not in columns]
+        columns |= {name: len(columns) + number for number, name in enumerate(new)}
         changed = {
-            str(places[name]): value for name, value in scrape.values.items() if before.get(name) != value
+            str(columns[name]): value for name, value in scrape.values.items() if before.get(name) != value
         }
-        gone = [places[name] for name in before if name not in scrape.values]
+        gone = [columns[name] for name in before if name not in scrape.values]
         lines.append({**scrape.line, "new": new, "changed": changed, "gone": gone})
         before = scrape.values
     return lines

@@ -12,8 +12,8 @@ def _line(text: str, at: float = 0.6) -> Callable[[Draft], None]:
     """One more line in the log, long before the server is stopped."""
 
     def alter(draft: Draft) -> None:
-        place = int(len(draft.log) * at)
-        draft.log.insert(place, text)
+        index = int(len(draft.log) * at)
+        draft.log.insert(index, text)
         for stop in draft.events("server_stop"):
             stop["data"]["log_line"] += 1
 

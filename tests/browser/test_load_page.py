@@ -35,12 +35,12 @@ def test_ttft_itl_and_tokens_are_rows_and_charts(browser: Browser, tmp_path: Pat
         for row in ROWS:
             expect(page.get_by_role("cell", name=row, exact=True)).to_be_visible()
         expect(page.locator("#kvchaos-charts")).to_be_hidden()
-        told = {row["name"]: row["num_requests"] for row in web.get("/stats/requests").json()["stats"]}
+        counts = {row["name"]: row["num_requests"] for row in web.get("/stats/requests").json()["stats"]}
         page.close()
     assert complaints == []
     assert listens == {"127.0.0.1"}
     # What Locust adds up are requests, not the rows of a request.
-    assert told["Aggregated"] == told["E2EL (ms)"] > 0
+    assert counts["Aggregated"] == counts["E2EL (ms)"] > 0
 
 
 def listeners() -> set[str]:

@@ -102,17 +102,19 @@ def test_the_watch_would_see_a_page_that_asks_for_more(browser: Browser, tmp_pat
     opener = Look(browser)
     opener(page).wait_for_load_state("networkidle")
     opener.close()
-    told = "; ".join(opener.complaints)
-    assert "asked for http://127.0.0.1:9/x.png" in told
-    assert "console: sorry" in told
-    assert "nothing is not defined" in told
+    complaints = "; ".join(opener.complaints)
+    assert "asked for http://127.0.0.1:9/x.png" in complaints
+    assert "console: sorry" in complaints
+    assert "nothing is not defined" in complaints
 
 
 def test_foreign_text_is_shown_as_text(look: Look, report: Path) -> None:
     page = look(report)
     page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true })")
-    for place in ("#verdict .findings", "#verdict pre.log", "#faults .firings", "#requests .lane"):
-        expect(page.locator(place).filter(has_text="<script>window.hit = 1</script>").first).to_be_visible()
+    for selector in ("#verdict .findings", "#verdict pre.log", "#faults .firings", "#requests .lane"):
+        expect(
+            page.locator(selector).filter(has_text="<script>window.hit = 1</script>").first
+        ).to_be_visible()
     assert page.evaluate("window.hit") is None
     assert page.locator("img").count() == 0
 
@@ -123,7 +125,7 @@ def test_a_script_that_slipped_in_would_not_run(look: Look, browser: Browser, re
     opener = Look(browser)
     page = opener(slipped)
     assert page.evaluate("window.hit") is None
-    assert any("Content Security Policy" in told for told in opener.complaints)
+    assert any("Content Security Policy" in complaint for complaint in opener.complaints)
     opener.close()
 
 
@@ -139,8 +141,8 @@ def test_text_is_readable_in_light_and_dark(look: Look, report: Path, scheme: Sc
     page = look(report, scheme=scheme)
     paper = luminance(page, "body", "backgroundColor")
     assert (paper > 0.8) == (scheme == "light")
-    for place in ("body", ".note", ".badge.pass", ".badge.fail", "#verdict a", ".row-name", ".number"):
-        assert contrast(luminance(page, place, "color"), paper) >= 4.5, place
+    for selector in ("body", ".note", ".badge.pass", ".badge.fail", "#verdict a", ".row-name", ".number"):
+        assert contrast(luminance(page, selector, "color"), paper) >= 4.5, selector
 
 
 def test_verdicts_are_told_in_words_not_by_colour(look: Look, report: Path) -> None:
@@ -200,9 +202,9 @@ def test_it_is_small(report: Path) -> None:
     assert report.stat().st_size < 5 * MIB
 
 
-def luminance(page: Page, place: str, what: str) -> float:
+def luminance(page: Page, selector: str, what: str) -> float:
     """Relative luminance of a colour of the first such element, 0 to 1."""
-    colour = page.locator(place).first.evaluate("(one, what) => getComputedStyle(one)[what]", what)
+    colour = page.locator(selector).first.evaluate("(one, what) => getComputedStyle(one)[what]", what)
     parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
     red, green, blue = (one / 12.92 if one <= 0.03928 else ((one + 0.055) / 1.055) ** 2.4 for one in parts)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue

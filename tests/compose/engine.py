@@ -37,7 +37,9 @@ def traces_of(client: docker.DockerClient, state_folder: Path, container_ids: se
         containers=[container.name or "" for container in containers],
         networks=[network.name or "" for network in client.networks.list() if _is_of_a_run(network.attrs)],
         volumes=[volume.name or "" for volume in client.volumes.list() if _is_of_a_run(volume.attrs)],
-        processes=[pid for pid, words in _command_lines() if any(name in words for name in container_ids)],
+        processes=[
+            pid for pid, command in _command_lines() if any(name in command for name in container_ids)
+        ],
         mounts=[line for line in mounts.splitlines() if any(name in line for name in container_ids)],
     )
 

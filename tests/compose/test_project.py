@@ -84,7 +84,8 @@ def test_nothing_listens_beyond_loopback_and_nothing_has_more_rights_than_it_nee
     command = services["server"]["command"]
     assert command[command.index("--host") :][:2] == address
     assert any(
-        word.startswith("--web.listen-address=127.0.0.1:") for word in services["prometheus"]["command"]
+        argument.startswith("--web.listen-address=127.0.0.1:")
+        for argument in services["prometheus"]["command"]
     )
     assert services["grafana"]["environment"]["GF_SERVER_HTTP_ADDR"] == "127.0.0.1"
     for service in services.values():

@@ -26,23 +26,23 @@ STRUCK = {
     "prometheus-lost": "prometheus_kill",
 }
 """Scenarios, and the fault of each."""
-LIVES = {"kill-and-restart": 2, "memory-squeeze": 2}
+INCARNATIONS = {"kill-and-restart": 2, "memory-squeeze": 2}
 SHARING = ("cpu-squeeze", "memory-squeeze")
 """Two with equal server settings, in the order of the campaign."""
 UP = ["create", "start", "health_status: healthy"]
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, image: ServerEnv) -> Bench:
+def bench(tmp_path_factory: pytest.TempPathFactory, image: ServerEnv) -> Bench:
     folder = tmp_path_factory.mktemp("runs")
     return Bench(folder, own_cache(folder))
 
 
 @pytest.fixture(scope="module")
-def campaign(place: Bench) -> Finished:
+def campaign(bench: Bench) -> Finished:
     """All of them by one command."""
     where = ("--stack", "compose-cpu", "--server", NEW, "--seed", str(SEED))
-    return place.run("run", INSIDE, *STRUCK, *where, deadline_s=2 * COMMAND_S)
+    return bench.run("run", INSIDE, *STRUCK, *where, deadline_s=2 * COMMAND_S)
 
 
 def of(campaign: Finished, scenario: str) -> RunDir:
@@ -56,17 +56,17 @@ def actions_of(run: RunDir, service: str) -> list[ContainerAction]:
 
 
 def test_all_are_green_and_nothing_is_left(
-    campaign: Finished, place: Bench, engine: docker.DockerClient
+    campaign: Finished, bench: Bench, engine: docker.DockerClient
 ) -> None:
     assert campaign.code == 0, campaign.out
-    assert traces_of(engine, state_folder(place.cache), set()) == NOTHING
+    assert traces_of(engine, state_folder(bench.cache), set()) == NOTHING
 
 
 @pytest.mark.parametrize("scenario", [INSIDE, *STRUCK])
 def test_every_oracle_passes_the_witnesses_among_them(campaign: Finished, scenario: str) -> None:
     run = of(campaign, scenario)
-    words = {result.oracle: result.verdict for result in run.verdict.results}
-    assert set(words.values()) == {"pass"}, words
+    verdicts = {result.oracle: result.verdict for result in run.verdict.results}
+    assert set(verdicts.values()) == {"pass"}, verdicts
     assert {
         "metrics-crosscheck",
         "resources",
@@ -74,7 +74,7 @@ def test_every_oracle_passes_the_witnesses_among_them(campaign: Finished, scenar
         "counters",
         "accounting",
         "answers",
-    } <= words.keys()
+    } <= verdicts.keys()
 
 
 @pytest.mark.parametrize(("scenario", "kind"), STRUCK.items())
@@ -89,10 +89,10 @@ def test_each_strike_is_proved_and_undone(campaign: Finished, scenario: str, kin
 @pytest.mark.parametrize("scenario", [INSIDE, *STRUCK])
 def test_counters_are_those_of_as_many_lives_as_there_were(campaign: Finished, scenario: str) -> None:
     history = of(campaign, scenario).history
-    lives = LIVES.get(scenario, 1)
-    assert len(history.events_of(ServerStart)) == lives
-    assert len(set(history.metrics.incarnations)) == lives
-    assert len(set(history.prometheus.incarnations)) == lives
+    incarnations = INCARNATIONS.get(scenario, 1)
+    assert len(history.events_of(ServerStart)) == incarnations
+    assert len(set(history.metrics.incarnations)) == incarnations
+    assert len(set(history.prometheus.incarnations)) == incarnations
 
 
 def test_what_the_engine_tells_and_what_the_run_leaves(campaign: Finished) -> None:

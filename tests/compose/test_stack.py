@@ -75,7 +75,7 @@ def test_up_and_down_again_and_again_leaves_nothing(
         wait_until_gone(engine, life.state, made)
         assert list(life.state.iterdir()) == []
         assert is_free(life.stack.launch.port)
-        actions = {(told.service, told.action) for told in life.stack.container_events()}
+        actions = {(event.service, event.action) for event in life.stack.container_events()}
         assert {("server", "start"), ("server", "die"), ("prometheus", "start")} <= actions
 
 

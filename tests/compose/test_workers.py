@@ -28,7 +28,7 @@ PROJECT = f"kvchaos-test-workers-{os.getpid()}"
 """Of this process alone."""
 
 
-def compose(*words: str) -> str:
+def compose(*arguments: str) -> str:
     """Raises AssertionError with what Compose said."""
     variables = {
         **build_variables(find_release(NEW)),
@@ -37,7 +37,7 @@ def compose(*words: str) -> str:
         "KVCHAOS_MASTER": f"127.0.0.1:{PORT}",
     }
     command = ["docker", "compose", "--file", str(project_files("workers")[1])]
-    command += ["--project-name", PROJECT, *words]
+    command += ["--project-name", PROJECT, *arguments]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, timeout=BUILD_S, env=environment(variables)
     )

@@ -24,8 +24,8 @@ def test_scenario(
     scenario_file: Path, server: ServerEnv, seed: int, runs: Path, subtests: pytest.Subtests
 ) -> None:
     request = RunRequest(scenario=load_scenario(scenario_file), server=server, seed=seed, workers=1)
-    places = Workspace(cache=cache_folder(), runs=runs, port=None)
-    run_dir, _ = run_one(request, places, Console())
+    workspace = Workspace(cache=cache_folder(), runs=runs, port=None)
+    run_dir, _ = run_one(request, workspace, Console())
     verdict = judge_run_dir(run_dir)
     expectation = read_plan(run_dir).expectation
     for result in verdict.results:

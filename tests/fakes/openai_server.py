@@ -52,7 +52,7 @@ class Behaviour:
 
 
 @dataclass(frozen=True)
-class Seen:
+class ReceivedRequest:
     """One request as it arrived. Header names are in lower case."""
 
     body: dict[str, Any]
@@ -74,8 +74,8 @@ def prompt_logprobs(prompt: list[int]) -> list[dict[str, dict[str, object]] | No
     """Of each token of a prompt, and of another that would have been likelier."""
     own = answer_logprobs(prompt)
     return [
-        {str(token): {"logprob": logprob, "rank": 2}, "300": {"logprob": -0.5, "rank": 1}} if place else None
-        for place, (token, logprob) in enumerate(zip(prompt, own, strict=True))
+        {str(token): {"logprob": logprob, "rank": 2}, "300": {"logprob": -0.5, "rank": 1}} if index else None
+        for index, (token, logprob) in enumerate(zip(prompt, own, strict=True))
     ]
 
 
@@ -83,8 +83,8 @@ def prompt_logprobs(prompt: list[int]) -> list[dict[str, dict[str, object]] | No
 class FakeServer:
     """Runs in threads of this process: `with FakeServer(Behaviour(...)) as server: server.url`."""
 
-    behaviour: Behaviour | Callable[[Seen], Behaviour] = field(default_factory=Behaviour)
-    seen: list[Seen] = field(default_factory=list)
+    behaviour: Behaviour | Callable[[ReceivedRequest], Behaviour] = field(default_factory=Behaviour)
+    received: list[ReceivedRequest] = field(default_factory=list)
     closing: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> Self:
@@ -106,9 +106,9 @@ class FakeServer:
     def url(self) -> str:
         return f"http://127.0.0.1:{self._http.server_address[1]}"
 
-    def choose(self, seen: Seen) -> Behaviour:
-        self.seen.append(seen)
-        return self.behaviour(seen) if callable(self.behaviour) else self.behaviour
+    def choose(self, request: ReceivedRequest) -> Behaviour:
+        self.received.append(request)
+        return self.behaviour(request) if callable(self.behaviour) else self.behaviour
 
 
 class _Server(ThreadingHTTPServer):
@@ -144,7 +144,7 @@ class _Handler(BaseHTTPRequestHandler):
         raw = self.rfile.read(int(self.headers["Content-Length"]))
         body = json.loads(raw)
         headers = {name.lower(): value for name, value in self.headers.items()}
-        behaviour = self.server.fake.choose(Seen(body, headers, raw))
+        behaviour = self.server.fake.choose(ReceivedRequest(body, headers, raw))
         match behaviour.shape:
             case "bad_request":
                 self._json_error(400, "BadRequestError", behaviour.message)
@@ -176,8 +176,8 @@ class _Handler(BaseHTTPRequestHandler):
         answers = _answers(body)
         content = _chunk(answers[0], "length", with_ids=True)
         content["choices"] = [
-            _chunk(tokens, "length", with_ids=True, place=place)["choices"][0]
-            for place, tokens in enumerate(answers)
+            _chunk(tokens, "length", with_ids=True, index=index)["choices"][0]
+            for index, tokens in enumerate(answers)
         ]
         if "prompt_logprobs" in body:
             content["choices"][0]["prompt_logprobs"] = prompt_logprobs(body["prompt"])
@@ -204,8 +204,8 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             end = min(at + behaviour.tokens_per_chunk, count)
             finish = "length" if whole and end == len(tokens) else None
-            for place, answer in enumerate(answers):
-                self._event(_chunk(answer[at:end], finish, with_ids=behaviour.token_ids, place=place))
+            for index, answer in enumerate(answers):
+                self._event(_chunk(answer[at:end], finish, with_ids=behaviour.token_ids, index=index))
         self._end(behaviour, len(body["prompt"]), len(tokens) * len(answers))
 
     def _end(self, behaviour: Behaviour, prompt_tokens: int, answered: int) -> None:
@@ -251,13 +251,13 @@ class _Handler(BaseHTTPRequestHandler):
 def _answers(body: dict[str, Any]) -> list[list[int]]:
     """The tokens of each choice."""
     prompt, count = body["prompt"], body["max_tokens"]
-    return [answer_tokens([*prompt, *[place] * bool(place)], count) for place in range(body.get("n", 1))]
+    return [answer_tokens([*prompt, *[index] * bool(index)], count) for index in range(body.get("n", 1))]
 
 
-def _chunk(tokens: list[int], finish: str | None, *, with_ids: bool, place: int = 0) -> dict[str, Any]:
+def _chunk(tokens: list[int], finish: str | None, *, with_ids: bool, index: int = 0) -> dict[str, Any]:
     logprobs = answer_logprobs(tokens)
     choice: dict[str, Any] = {
-        "index": place,
+        "index": index,
         "text": "".join(chr(token) for token in tokens),
         "logprobs": {
             "text_offset": [0] * len(tokens),

@@ -75,7 +75,7 @@ def make_when_orphaned(prefix: str) -> NoReturn:
     wait_for_signals(made)
 
 
-def wait_for_signals(*held: object) -> NoReturn:
+def wait_for_signals(*resources: object) -> NoReturn:
     while True:
         signal.pause()
 

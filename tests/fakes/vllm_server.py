@@ -24,7 +24,7 @@ from chaos.inside.fault_runtime import FaultRuntime
 from tests.fakes.openai_server import answer_logprobs, answer_tokens
 
 CRASH_CODE = 7
-LAST_WORDS = "ValueError: this model cannot be served"
+FATAL_LINE = "ValueError: this model cannot be served"
 LABELS = {"engine": "0", "model_name": "tiny"}
 
 
@@ -34,7 +34,7 @@ class Figures:
 
     started: float = field(default_factory=time.time)
     lock: threading.Lock = field(default_factory=threading.Lock)
-    asked: int = 0
+    begun_total: int = 0
     running: int = 0
     prompt: int = 0
     generated: int = 0
@@ -44,9 +44,9 @@ class Figures:
     def begin(self) -> int:
         """A request comes in; returns its number, from 1."""
         with self.lock:
-            self.asked += 1
+            self.begun_total += 1
             self.running += 1
-            return self.asked
+            return self.begun_total
 
     def end(self, prompt: int, generated: int, *, whole: bool) -> None:
         """A request is over, as the first thing that anyone can know of its end."""
@@ -158,7 +158,7 @@ class Handler(BaseHTTPRequestHandler):
                 self._event(_chunk(token, None))
                 sent += 1
                 if number == manners.die_at:
-                    _say("RuntimeError: no more blocks")
+                    _log("RuntimeError: no more blocks")
                     os._exit(CRASH_CODE)
         except (BrokenPipeError, ConnectionResetError):
             figures.end(len(body["prompt"]), sent, whole=False)
@@ -193,7 +193,7 @@ def _usage(prompt: int, completion: int) -> dict[str, Any]:
     return {"id": "cmpl-1", "object": "text_completion", "choices": [], "usage": usage}
 
 
-def _say(text: str) -> None:
+def _log(text: str) -> None:
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
 
@@ -208,13 +208,13 @@ def _fork_engine() -> None:
         os.read(ours, 1)
         os._exit(0)
     os.close(ours)
-    _say(f"engine process {pid}")
+    _log(f"engine process {pid}")
     threading.Thread(target=_end_with, args=(pid,), daemon=True).start()
 
 
 def _end_with(engine: int) -> None:
     os.waitpid(engine, 0)
-    _say("EngineCore died unexpectedly")
+    _log("EngineCore died unexpectedly")
     os._exit(1)
 
 
@@ -236,7 +236,7 @@ def _keep_books(transfer_config: str, resident: int) -> None:
 
 def _end_slowly(seconds: float) -> None:
     def handler(number: int, frame: FrameType | None) -> None:
-        _say("ending")
+        _log("ending")
         time.sleep(seconds)
         os._exit(0)
 
@@ -260,7 +260,7 @@ def main() -> None:
     options.add_argument("--kv-transfer-config", default="{}")
     given, _ = options.parse_known_args()
     if given.fake_exit is not None:
-        _say(LAST_WORDS)
+        _log(FATAL_LINE)
         sys.exit(given.fake_exit)
     if given.fake_once is not None:
         if given.fake_once.exists():
@@ -274,12 +274,12 @@ def main() -> None:
     if given.fake_slow_end:
         _end_slowly(given.fake_slow_end)
     if given.fake_mute:
-        _say("loading, and loading")
+        _log("loading, and loading")
         threading.Event().wait()
     server = Server(("127.0.0.1", given.port), Handler)
     server.figures = Figures()
     server.manners = Manners(given.fake_token_s, given.fake_die_at, given.fake_stall_at)
-    _say("ready")
+    _log("ready")
     server.serve_forever()
 
 

@@ -49,13 +49,13 @@ def _exposition(files: dict[str, bytes]) -> bytes:
         if line.new:
             break
     exposition: list[str] = []
-    for place, key in enumerate(line.new[:SERIES]):
+    for index, key in enumerate(line.new[:SERIES]):
         name = key.partition("{")[0]
         kind = "counter" if name.endswith("_total") else "gauge"
         header = f"# TYPE {name} {kind}"
         if header not in exposition:
             exposition += [f"# HELP {name} What it counts.", header]
-        exposition.append(f"{key} {line.changed.get(place, 0.0)}")
+        exposition.append(f"{key} {line.changed.get(index, 0.0)}")
     return "\n".join([*exposition, ""]).encode()
 
 

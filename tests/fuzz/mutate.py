@@ -101,8 +101,8 @@ def damage_tree(tree: object, chance: Random) -> None:
         case "change":
             _set(holder, key, lambda _: chance.choice(ODD_VALUES))
         case "move":
-            other, place = chance.choice(slots)
-            value = copy.deepcopy(_get(other, place))  # It may hold the place that it goes to.
+            other, other_key = chance.choice(slots)
+            value = copy.deepcopy(_get(other, other_key))  # It may contain the slot that it goes to.
             _set(holder, key, lambda _: value)
         case "add" if isinstance(holder, dict):
             holder[chance.choice(("odd", "id", "kind", "a\nb"))] = chance.choice(ODD_VALUES)
@@ -122,7 +122,7 @@ def _slots(tree: object) -> list[Slot]:
             slots += [(value, key) for key in value]
             waiting += value.values()
         elif isinstance(value, list):
-            slots += [(value, place) for place in range(len(value))]
+            slots += [(value, index) for index in range(len(value))]
             waiting += value
     return slots
 

@@ -41,7 +41,7 @@ from kvchaos.conductor.fault_controller import FaultController, LeaseLost
 from kvchaos.errors import UsageError
 from kvchaos.stacks.process_group import read_process
 from oracles.views.timeline import end_ns
-from tests.fakes.vllm_server import CRASH_CODE, LAST_WORDS
+from tests.fakes.vllm_server import CRASH_CODE, FATAL_LINE
 from tests.unit.conducting import Bench, members, scenario, verdict_of
 
 CANARY = ["canary", "health"]
@@ -262,7 +262,7 @@ def test_a_server_that_stalls_for_ever_ends_the_load_and_gets_its_verdict(tmp_pa
         (
             ("--fake-exit", "4"),
             30.0,
-            rf"code 4\).*{LAST_WORDS}",
+            rf"code 4\).*{FATAL_LINE}",
         ),
         (("--fake-mute",), 4.0, r"4 s.*loading"),
         (("--fake-stall-at", "1"), 5.0, r" request"),

@@ -9,7 +9,7 @@ import pytest
 
 from history.plan import Param
 from history.records import RequestRecord
-from tests.fakes.openai_server import Behaviour, FakeServer, Seen, Shape
+from tests.fakes.openai_server import Behaviour, FakeServer, ReceivedRequest, Shape
 from tests.unit.loading import PATIENCE_S, loaders, phase, records, wait_for, write_plan
 
 CHAT: dict[str, Param] = {
@@ -63,7 +63,7 @@ def end_ns(record: RequestRecord) -> int:
 def test_each_turn_holds_the_answer_that_really_came_and_waits_for_it(tmp_path: Path) -> None:
     with FakeServer() as server:
         found = play(tmp_path, server, "chat", CHAT, requests=18)
-    asked = {seen.headers["x-request-id"]: seen.body["prompt"] for seen in server.seen}
+    asked = {seen.headers["x-request-id"]: seen.body["prompt"] for seen in server.received}
     assert len(found) == 18
     for begin in range(0, 18, 3):
         for before, after in zip(found[begin:], found[begin + 1 : begin + 3], strict=False):
@@ -97,9 +97,9 @@ def test_one_process_and_four_hold_the_same_conversations(tmp_path: Path) -> Non
 
 
 def test_a_burst_is_sent_at_once(tmp_path: Path) -> None:
-    def release_when_three_wait(seen: Seen) -> Behaviour:
+    def release_when_three_wait(seen: ReceivedRequest) -> Behaviour:
         if seen.headers["x-request-id"] in ("load-1", "load-2", "load-3"):
-            wait_for(lambda: len(server.seen) == 4)
+            wait_for(lambda: len(server.received) == 4)
         return Behaviour()
 
     with FakeServer(release_when_three_wait) as server:
@@ -109,7 +109,7 @@ def test_a_burst_is_sent_at_once(tmp_path: Path) -> None:
 
 
 def test_a_conversation_is_broken_off_where_an_answer_is_missing(tmp_path: Path) -> None:
-    def fail_the_second(seen: Seen) -> Behaviour:
+    def fail_the_second(seen: ReceivedRequest) -> Behaviour:
         return Behaviour(shape="server_error" if seen.headers["x-request-id"] == "load-1" else "normal")
 
     with FakeServer(fail_the_second) as server:
@@ -131,7 +131,7 @@ def test_a_stop_ends_the_thinking(tmp_path: Path) -> None:
 
 
 def test_a_stop_in_a_burst_records_every_request_of_it(tmp_path: Path) -> None:
-    def stall_the_burst(seen: Seen) -> Behaviour:
+    def stall_the_burst(seen: ReceivedRequest) -> Behaviour:
         return Behaviour(shape="normal" if seen.headers["x-request-id"] == "load-0" else "stall")
 
     with FakeServer(stall_the_burst) as server:
@@ -139,7 +139,7 @@ def test_a_stop_in_a_burst_records_every_request_of_it(tmp_path: Path) -> None:
         with loaders(tmp_path, plan) as load:
             assert load.wait_ready(PATIENCE_S)
             load.start_phase(phase(requests=5, concurrency=1))
-            wait_for(lambda: len(server.seen) == 4)
+            wait_for(lambda: len(server.received) == 4)
             load.stop_phase("measured")
             assert load.wait_done(PATIENCE_S)
             counts = load.progress()

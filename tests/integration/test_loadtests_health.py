@@ -62,7 +62,7 @@ def test_a_client_that_was_not_allowed_to_run_says_so(tmp_path: Path) -> None:
     with FakeServer() as server, loaders(tmp_path, write_plan(tmp_path, server.url)) as load:
         assert load.wait_ready(PATIENCE_S)
         load.start_phase(phase("golden", requests=200, concurrency=200, arrivals=arrivals))
-        wait_for(lambda: len(server.seen) >= 5)
+        wait_for(lambda: len(server.received) >= 5)
         for _ in range(3):
             os.kill(load.pids[0], signal.SIGSTOP)
             time.sleep(PAUSE_S / 3)

@@ -51,7 +51,7 @@ def test_a_worker_too_many_is_sent_away_and_one_that_leaves_early_is_a_failure(t
         with worker(joined.port) as third:
             assert third.wait(PATIENCE_S) == EXIT_NOT_NEEDED
         joined.load.start_phase(phase(requests=50, concurrency=4))
-        wait_for(lambda: len(server.seen) == 4)
+        wait_for(lambda: len(server.received) == 4)
         numbers = {place.pid: number for number, place in joined.load.joined()}
         leaver = joined.workers[0]
         leaver.send_signal(signal.SIGTERM)

@@ -42,9 +42,9 @@ def test_it_sends_endless_load_and_fills_locusts_tables() -> None:
         )
     assert done.returncode == 0, done.stderr
     assert all(row in done.stderr for row in ("TTFT (ms)", "TPOT (ms)", "E2EL (ms)", "tokens (count)"))
-    assert {len(seen.body["prompt"]) for seen in server.seen} == {32}
-    assert {seen.body["model"] for seen in server.seen} == {"other"}
-    assert len(server.seen) > 3
+    assert {len(seen.body["prompt"]) for seen in server.received} == {32}
+    assert {seen.body["model"] for seen in server.received} == {"other"}
+    assert len(server.received) > 3
 
 
 def rows(web: httpx.Client) -> set[str]:
@@ -60,7 +60,7 @@ def test_a_target_typed_into_the_page_is_checked_too(tmp_path: Path) -> None:
             assert time.monotonic() < deadline
             time.sleep(0.1)
         assert rows(web) == {"Aggregated"}
-    assert server.seen == []
+    assert server.received == []
 
 
 @pytest.mark.parametrize(

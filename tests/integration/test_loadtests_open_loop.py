@@ -15,7 +15,7 @@ from history.records import RequestRecord
 from loadtests.arrivals import schedule
 from loadtests.mock.process import MockServer
 from loadtests.mock.settings import Fixed, Settings
-from tests.fakes.openai_server import Behaviour, FakeServer, Seen
+from tests.fakes.openai_server import Behaviour, FakeServer, ReceivedRequest
 from tests.unit.loading import PATIENCE_S, loaders, phase, records, wait_for, write_plan
 
 FREEZE_S = 1.0
@@ -48,7 +48,7 @@ def freeze_from(request: str) -> FakeServer:
     """A server that answers nothing for a while, beginning with this request."""
     thaw_at: list[float] = []
 
-    def answer(seen: Seen) -> Behaviour:
+    def answer(seen: ReceivedRequest) -> Behaviour:
         if seen.headers["x-request-id"] == request:
             thaw_at.append(time.monotonic() + FREEZE_S)
         if thaw_at:
@@ -150,7 +150,7 @@ def test_a_quiet_stretch_of_the_schedule_is_no_stall(tmp_path: Path) -> None:
     """The age of the last token counts from the request that broke the quiet."""
     ages: list[float] = []
 
-    def think(seen: Seen) -> Behaviour:
+    def think(seen: ReceivedRequest) -> Behaviour:
         time.sleep(1.0)
         return Behaviour()
 

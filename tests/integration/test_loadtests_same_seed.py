@@ -51,8 +51,8 @@ def play(folder: Path, workers: int, *, join: bool = False) -> Played:
             for one in PHASES:
                 load.start_phase(one)
                 assert load.wait_done(PATIENCE_S)
-        bodies = {seen.headers["x-request-id"]: seen.raw for seen in server.seen}
-        assert len(bodies) == len(server.seen)
+        bodies = {seen.headers["x-request-id"]: seen.raw for seen in server.received}
+        assert len(bodies) == len(server.received)
     found = records(folder)
     due: dict[str, int] = {}
     for one in PHASES:

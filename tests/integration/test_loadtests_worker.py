@@ -19,7 +19,7 @@ from history.plan import ClientKind
 from history.records import RequestRecord
 from loadtests.clients.registry import CLIENTS
 from loadtests.messages import Latency, PhaseDone, Progress, Ready, Report
-from tests.fakes.openai_server import Behaviour, FakeServer, Seen
+from tests.fakes.openai_server import Behaviour, FakeServer, ReceivedRequest
 from tests.unit.loading import PATIENCE_S, loaders, phase, records, wait_for, write_plan
 
 either_client = pytest.mark.parametrize("client", CLIENTS)
@@ -72,7 +72,7 @@ def test_every_index_is_sent_and_recorded_once_over_all_workers_and_phases(
     found = records(tmp_path)
     expected = [f"load-{i}" for i in range(50)] + [f"chaos-{i}" for i in range(50, 55)]
     assert sorted(record.id for record in found) == sorted(expected)
-    assert sorted(seen.headers["x-request-id"] for seen in server.seen) == sorted(expected)
+    assert sorted(seen.headers["x-request-id"] for seen in server.received) == sorted(expected)
     assert {record.outcome for record in found} == {"ok"}
     assert len({record.prompt_id for record in found}) == 55
     assert (first.phase, first.sent, first.ok, first.in_flight) == ("load", 50, 50, 0)
@@ -111,8 +111,8 @@ def test_who_shares_a_block_of_the_servers_size_is_recorded_alike_by_all_workers
 
 
 def test_the_concurrency_is_that_of_the_phase(tmp_path: Path) -> None:
-    def release_when_five_wait(seen: Seen) -> Behaviour:
-        wait_for(lambda: len(server.seen) >= 5)
+    def release_when_five_wait(seen: ReceivedRequest) -> Behaviour:
+        wait_for(lambda: len(server.received) >= 5)
         return Behaviour()
 
     with (
@@ -130,7 +130,7 @@ def test_the_concurrency_is_that_of_the_phase(tmp_path: Path) -> None:
 
 @either_client
 def test_one_stalled_answer_does_not_hold_up_the_others(tmp_path: Path, client: ClientKind) -> None:
-    def stall_the_first(seen: Seen) -> Behaviour:
+    def stall_the_first(seen: ReceivedRequest) -> Behaviour:
         return Behaviour(shape="stall" if seen.headers["x-request-id"] == "load-0" else "normal")
 
     with (
@@ -212,7 +212,7 @@ def test_a_stopped_phase_records_what_it_gave_up_and_sends_no_more(
     ):
         assert load.wait_ready(PATIENCE_S)
         load.start_phase(phase(requests=50, concurrency=4))
-        wait_for(lambda: len(server.seen) == 4)
+        wait_for(lambda: len(server.received) == 4)
         load.stop_phase("server-dead")
         assert load.wait_done(PATIENCE_S)
         counts = load.progress()
@@ -233,14 +233,14 @@ def test_a_stop_lets_short_answers_finish_and_the_next_phase_runs(tmp_path: Path
     ):
         assert load.wait_ready(PATIENCE_S)
         load.start_phase(phase("load", requests=10_000, concurrency=4))
-        wait_for(lambda: len(server.seen) >= 4)
+        wait_for(lambda: len(server.received) >= 4)
         load.stop_phase("measured")
         assert load.wait_done(PATIENCE_S)
         load.start_phase(phase("healed", requests=3, concurrency=3))
         assert load.wait_done(PATIENCE_S)
     found = records(tmp_path)
     assert {record.outcome for record in found} == {"ok"}
-    assert len(found) == len(server.seen) < 100
+    assert len(found) == len(server.received) < 100
     assert sum(record.phase == "healed" for record in found) == 3
 
 
@@ -293,7 +293,7 @@ def test_a_worker_leaves_at_once_and_records_what_was_in_flight(
         assert process.stdin is not None
         assert isinstance(hear(process), Ready)
         say(process, msgspec.json.encode(start(requests=50, concurrency=4)))
-        wait_for(lambda: len(server.seen) == 4)
+        wait_for(lambda: len(server.received) == 4)
         match end:
             case "stdin closed":
                 process.stdin.close()
@@ -328,7 +328,7 @@ def test_a_full_disk_is_reported_and_ends_the_worker(tmp_path: Path) -> None:
         (line,) = load.failures()
         assert not load.done()
     assert os.strerror(errno.ENOSPC) in line
-    assert len(server.seen) < 1000
+    assert len(server.received) < 1000
 
 
 def test_a_killed_worker_is_noticed_and_its_phase_is_never_done(tmp_path: Path) -> None:

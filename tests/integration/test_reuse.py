@@ -37,7 +37,7 @@ from kvchaos.planning.run_plan import RunRequest
 from kvchaos.stacks.stack import ServerStartFailed
 from oracles import transfer_invariants
 from oracles.views.windows import run_window
-from tests.fakes.vllm_server import LAST_WORDS
+from tests.fakes.vllm_server import FATAL_LINE
 from tests.unit.conducting import Bench, members, register_fake, scenario
 
 BOOKS = ("--fake-resident", "0")
@@ -260,7 +260,7 @@ def test_a_server_that_never_gets_ready_names_the_log_in_the_run_directory(bench
             made.run(request, request)
     (run_dir,) = bench.runs.iterdir()
     assert str(run_dir / layout.SERVER_LOG) in str(caught.value)
-    assert (run_dir / layout.SERVER_LOG).read_text() == f"{LAST_WORDS}\n"
+    assert (run_dir / layout.SERVER_LOG).read_text() == f"{FATAL_LINE}\n"
 
 
 class Judge:

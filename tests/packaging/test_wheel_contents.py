@@ -86,11 +86,11 @@ def test_the_installed_doctor_checks_what_the_checkouts_doctor_checks(installed:
     )
     assert alone.stderr == ""
     assert alone.returncode == ours.returncode
-    assert first_words(alone.stdout) == first_words(ours.stdout)
-    assert "Python" in first_words(alone.stdout)
+    assert first_cells(alone.stdout) == first_cells(ours.stdout)
+    assert "Python" in first_cells(alone.stdout)
 
 
-def first_words(table: str) -> list[str]:
+def first_cells(table: str) -> list[str]:
     return [line.split()[0] for line in table.splitlines() if line and not line.startswith(" ")]
 
 

@@ -22,7 +22,7 @@ LABEL_VALUES = re.compile(r"label_values\((?P<metric>.+), *(?P<label>\w+)\)")
 
 
 @dataclass(frozen=True)
-class Asked:
+class Query:
     """One query of a dashboard."""
 
     where: str
@@ -39,7 +39,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Stretch:
+class TimeRange:
     """Of the time that a dashboard shows, seconds since the epoch."""
 
     begin_s: float
@@ -59,39 +59,39 @@ def panels(board: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             yield panel
 
 
-def queries(board: Mapping[str, Any]) -> Iterator[Asked]:
+def queries(board: Mapping[str, Any]) -> Iterator[Query]:
     """Of all panels and annotations."""
     for panel in panels(board):
         for target in panel["targets"]:
             where = f"{panel['title']} {target['refId']}"
-            yield Asked(where, target["expr"], target.get("legendFormat", ""))
+            yield Query(where, target["expr"], target.get("legendFormat", ""))
     for annotation in board["annotations"]["list"]:
-        yield Asked(f"annotation {annotation['name']}", annotation["expr"], annotation["titleFormat"])
+        yield Query(f"annotation {annotation['name']}", annotation["expr"], annotation["titleFormat"])
 
 
-def ask(
-    prometheus: PrometheusConnect, asked: Asked, variables: Mapping[str, str], shown: Stretch
+def run_query(
+    prometheus: PrometheusConnect, query: Query, variables: Mapping[str, str], shown: TimeRange
 ) -> list[Answer]:
     """The series that a query gives, each with at least one number."""
     found = prometheus.custom_query_range(
-        _filled(asked.expr, variables, shown),
+        _filled(query.expr, variables, shown),
         start_time=datetime.fromtimestamp(shown.begin_s, UTC),
         end_time=datetime.fromtimestamp(shown.end_s, UTC),
         step=STEP,
     )
-    answers = (Answer(_name(asked.legend, one["metric"]), _numbers(one["values"])) for one in found)
+    answers = (Answer(_name(query.legend, one["metric"]), _numbers(one["values"])) for one in found)
     return [answer for answer in answers if answer.points]
 
 
-def values_of(prometheus: PrometheusConnect, variable: Mapping[str, Any], shown: Stretch) -> list[str]:
+def values_of(prometheus: PrometheusConnect, variable: Mapping[str, Any], shown: TimeRange) -> list[str]:
     """What a variable of a dashboard can be."""
-    asked = LABEL_VALUES.fullmatch(variable["query"])
-    assert asked is not None, variable["query"]
-    params = {"match[]": asked["metric"], "start": shown.begin_s, "end": shown.end_s}
-    return list(prometheus.get_label_values(asked["label"], params=params))
+    label_values = LABEL_VALUES.fullmatch(variable["query"])
+    assert label_values is not None, variable["query"]
+    params = {"match[]": label_values["metric"], "start": shown.begin_s, "end": shown.end_s}
+    return list(prometheus.get_label_values(label_values["label"], params=params))
 
 
-def _filled(expr: str, variables: Mapping[str, str], shown: Stretch) -> str:
+def _filled(expr: str, variables: Mapping[str, str], shown: TimeRange) -> str:
     spans = {"__rate_interval": RATE_INTERVAL, "__range": f"{math.ceil(shown.end_s - shown.begin_s)}s"}
     for name, value in {**spans, **variables}.items():
         expr = expr.replace(f"${name}", value)

@@ -16,7 +16,7 @@ from prometheus_api_client import PrometheusConnect
 
 from history.events import PrometheusRead, ServerReady
 from history.reader import read_history
-from tests.prometheus.asking import FOLDER, Answer, Asked, Stretch, ask, panels, read
+from tests.prometheus.asking import FOLDER, Answer, Query, TimeRange, panels, read, run_query
 from tests.prometheus.reopened import reopened
 
 NS_PER_S = 1e9
@@ -32,17 +32,19 @@ svg {width: 100%; height: 60%} .big {font-size: 20px} p {margin: 2px 0; white-sp
 """
 
 
-def page(board: Mapping[str, Any], prometheus: PrometheusConnect, run_id: str, shown: Stretch) -> str:
+def page(board: Mapping[str, Any], prometheus: PrometheusConnect, run_id: str, shown: TimeRange) -> str:
     """The whole dashboard as HTML."""
     variables = {"run": run_id}
     (faults,) = (one for one in board["annotations"]["list"] if one["name"] == "Faults")
-    shades = ask(prometheus, Asked("", faults["expr"], faults["titleFormat"]), variables, shown)
+    shades = run_query(prometheus, Query("", faults["expr"], faults["titleFormat"]), variables, shown)
     drawn = []
     for panel in panels(board):
         answers = [
             (_colour(panel, target["refId"]), answer)
             for target in panel["targets"]
-            for answer in ask(prometheus, Asked("", target["expr"], target["legendFormat"]), variables, shown)
+            for answer in run_query(
+                prometheus, Query("", target["expr"], target["legendFormat"]), variables, shown
+            )
         ]
         drawn.append(_panel(panel, answers, shades, shown))
     return f"<!doctype html><meta charset=utf-8><style>{STYLE}</style><main>{''.join(drawn)}</main>"
@@ -52,20 +54,20 @@ def _panel(
     panel: Mapping[str, Any],
     answers: Sequence[tuple[str | None, Answer]],
     shades: Sequence[Answer],
-    shown: Stretch,
+    shown: TimeRange,
 ) -> str:
     grid = panel["gridPos"]
-    place = (
+    position = (
         f"left:{grid['x'] * COLUMN}px;top:{grid['y'] * ROW}px;"
         f"width:{grid['w'] * COLUMN}px;height:{grid['h'] * ROW}px"
     )
-    parts = {"timeseries": _graph, "stat": _figure, "state-timeline": _stretches}
+    parts = {"timeseries": _graph, "stat": _figure, "state-timeline": _timeline}
     body = "".join(parts[panel["type"]](answers, shades, shown)) if answers else "<p class=big>No data"
-    return f"<section style='{place}'><h2>{html.escape(panel['title'])}</h2>{body}</section>"
+    return f"<section style='{position}'><h2>{html.escape(panel['title'])}</h2>{body}</section>"
 
 
 def _graph(
-    answers: Sequence[tuple[str | None, Answer]], shades: Sequence[Answer], shown: Stretch
+    answers: Sequence[tuple[str | None, Answer]], shades: Sequence[Answer], shown: TimeRange
 ) -> Iterator[str]:
     values = [value for _, answer in answers for _, value in answer.points]
     low, high = min(0.0, *values), max(values)
@@ -76,27 +78,27 @@ def _graph(
             if value > 0:
                 yield f"<rect x={_x(t_s, shown):.1f} width={WIDTH / (shown.end_s - shown.begin_s):.1f} "
                 yield f"height={HEIGHT} fill='#FF9830' opacity=.15 />"
-    for place, (colour, answer) in enumerate(answers):
+    for index, (colour, answer) in enumerate(answers):
         line = " ".join(
             f"{_x(t_s, shown):.1f},{(1 - (value - low) / span) * HEIGHT:.1f}" for t_s, value in answer.points
         )
-        yield f"<polyline points='{line}' fill=none stroke='{colour or COLOURS[place % len(COLOURS)]}' "
+        yield f"<polyline points='{line}' fill=none stroke='{colour or COLOURS[index % len(COLOURS)]}' "
         yield "stroke-width=2 vector-effect=non-scaling-stroke />"
     yield f"</svg><p>{low:.4g} to {high:.4g}<p>"
-    for place, (colour, answer) in enumerate(answers):
-        yield f"<span style='color:{colour or COLOURS[place % len(COLOURS)]}'>&#9644; "
+    for index, (colour, answer) in enumerate(answers):
+        yield f"<span style='color:{colour or COLOURS[index % len(COLOURS)]}'>&#9644; "
         yield f"{html.escape(answer.name)}</span> "
 
 
 def _figure(
-    answers: Sequence[tuple[str | None, Answer]], shades: Sequence[Answer], shown: Stretch
+    answers: Sequence[tuple[str | None, Answer]], shades: Sequence[Answer], shown: TimeRange
 ) -> Iterator[str]:
     for _, answer in answers:
         yield f"<p class=big>{html.escape(answer.name)} {answer.points[-1][1]:g}"
 
 
-def _stretches(
-    answers: Sequence[tuple[str | None, Answer]], shades: Sequence[Answer], shown: Stretch
+def _timeline(
+    answers: Sequence[tuple[str | None, Answer]], shades: Sequence[Answer], shown: TimeRange
 ) -> Iterator[str]:
     for _, answer in answers:
         yield f"<p>{html.escape(answer.name)} <svg viewBox='0 0 {WIDTH} 10' preserveAspectRatio=none "
@@ -108,7 +110,7 @@ def _stretches(
         yield "</svg>"
 
 
-def _x(t_s: float, shown: Stretch) -> float:
+def _x(t_s: float, shown: TimeRange) -> float:
     return (t_s - shown.begin_s) / (shown.end_s - shown.begin_s) * WIDTH
 
 
@@ -126,7 +128,7 @@ def main() -> None:
     end = history.events_of(PrometheusRead)[0].t_ns / NS_PER_S
     board = read(boards[0] if boards else FOLDER / "run.json")
     with tempfile.TemporaryDirectory() as scratch, reopened(run_dir, Path(scratch)) as prometheus:
-        text = page(board, prometheus, history.plan.run_id, Stretch(begin, end))
+        text = page(board, prometheus, history.plan.run_id, TimeRange(begin, end))
     out.write_text(text, encoding="utf-8")
 
 

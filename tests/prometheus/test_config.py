@@ -42,8 +42,8 @@ def test_every_alert_is_tried_both_ways() -> None:
 def test_each_job_has_the_target_and_the_name_of_the_run(tmp_path: Path) -> None:
     folder = write_config(tmp_path / "prometheus", "run-1", TARGETS).parent
     for job, target in (("server", TARGETS.server), ("suite", TARGETS.suite)):
-        told = json.loads((folder / f"{job}.json").read_text())
-        assert told == [{"targets": [target], "labels": {"run": "run-1"}}]
+        written = json.loads((folder / f"{job}.json").read_text())
+        assert written == [{"targets": [target], "labels": {"run": "run-1"}}]
 
 
 def test_it_may_be_written_again_for_the_next_run(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from tests.unit.conducting import wait_for
 pytestmark = pytest.mark.prometheus
 
 RUN = "run-1"
-ASKED = "vllm:asked_total"
+QUERIED = "vllm:asked_total"
 NS_PER_S = 10**9
 
 
@@ -96,7 +96,7 @@ def _live(prometheus: LocalPrometheus, watched: Watched) -> None:
 
 def test_every_scrape_has_the_value_that_was_served_and_none_comes_twice(watched: Watched) -> None:
     log = watched.log()
-    (series,) = log.find(ASKED)
+    (series,) = log.find(QUERIED)
     values = [series.value(scrape) for scrape in range(len(log))]
     # All that were asked for, but for the one that was under way when Prometheus was killed.
     assert values == sorted({value for value in values if value is not None})
@@ -104,7 +104,7 @@ def test_every_scrape_has_the_value_that_was_served_and_none_comes_twice(watched
 
 
 def test_labels_of_prometheus_are_not_taken_for_the_servers(watched: Watched) -> None:
-    (series,) = watched.log().find(ASKED)
+    (series,) = watched.log().find(QUERIED)
     assert series.labels == {"engine": "0", "model_name": "tiny"}
 
 
@@ -114,7 +114,7 @@ def test_the_life_of_the_server_is_told_with_each_scrape(watched: Watched) -> No
 
 def test_creation_times_are_left_out_and_odd_numbers_are_not(watched: Watched) -> None:
     metrics = {series.metric for series in watched.log()}
-    assert metrics == {"process_start_time_seconds", ASKED, "vllm:broken_sum"}
+    assert metrics == {"process_start_time_seconds", QUERIED, "vllm:broken_sum"}
 
 
 def test_failed_scrapes_are_told_as_such(watched: Watched) -> None:
@@ -164,9 +164,9 @@ def test_the_last_scrape_is_of_the_one_that_waits_longer(watched: Watched) -> No
 
         while last < {"server", "suite"}:
             assert time.monotonic() < deadline, f"only {last} was ever scraped last"
-            before, told_ms, after = each_ms(), watched.client.last_scrape_ms(RUN), each_ms()
+            before, reported_ms, after = each_ms(), watched.client.last_scrape_ms(RUN), each_ms()
             if before == after:
-                assert told_ms == min(before.values())
+                assert reported_ms == min(before.values())
                 last.add(max(before, key=before.__getitem__))
 
 

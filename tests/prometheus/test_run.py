@@ -30,8 +30,8 @@ SLOW = ("--fake-token-s", "0.05")
 def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of a run that went well."""
     bench = Bench(tmp_path_factory.mktemp("run"))
-    asked = replace(bench.request(scenario(*SLOW, load=40)), prometheus=True)
-    run_dir, interrupted = run_one(asked, bench.places(), Console(file=io.StringIO()))
+    request = replace(bench.request(scenario(*SLOW, load=40)), prometheus=True)
+    run_dir, interrupted = run_one(request, bench.places(), Console(file=io.StringIO()))
     assert not interrupted
     assert list(bench.state_folder.iterdir()) == []
     return run_dir
@@ -58,7 +58,7 @@ def test_the_suites_own_metrics_are_in_prometheus_and_say_what_the_records_say(
     run_dir: Path, tmp_path: Path
 ) -> None:
     history = read_history(run_dir)
-    asked = [record for record in history.requests if record.phase != "canary"]
+    sent = [record for record in history.requests if record.phase != "canary"]
     end_s = history.events_of(PrometheusRead)[0].t_ns / 1e9
     with reopened(run_dir, tmp_path) as prometheus:
 
@@ -70,8 +70,8 @@ def test_the_suites_own_metrics_are_in_prometheus_and_say_what_the_records_say(
         ttfts = value("sum by (phase) (kvchaos_ttft_seconds_count)")
         tokens = value("sum(kvchaos_tokens_total)")
         phases = value("max_over_time(kvchaos_phase_active[5m])")
-    assert ended == ttfts == Counter(record.phase for record in asked)
-    assert tokens[""] == sum(len(record.token_ids) for record in asked)
+    assert ended == ttfts == Counter(record.phase for record in sent)
+    assert tokens[""] == sum(len(record.token_ids) for record in sent)
     # A phase of three requests is over before it is scraped.
     assert phases["load"] == 1
     assert set(phases) == {"golden", "load", "fresh"}

@@ -119,7 +119,7 @@ class RunDir:
     def scenario(self) -> str:
         return self.history.plan.scenario.name
 
-    def word(self, oracle: str) -> OracleResult:
+    def result_of(self, oracle: str) -> OracleResult:
         (result,) = (result for result in self.verdict.results if result.oracle == oracle)
         return result
 
@@ -216,7 +216,7 @@ class Bench:
         return Command(self, arguments)
 
     @contextmanager
-    def under_way(self, scenario: Path | str, release: str) -> Iterator[Command]:
+    def running(self, scenario: Path | str, release: str) -> Iterator[Command]:
         """A run as a context; whatever is left of it is ended, also when the test fails."""
         command = self.start("run", str(scenario), "--server", need(release), "--seed", str(SEED))
         try:

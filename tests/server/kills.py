@@ -127,9 +127,9 @@ def kill_in_time(kill: Kill, server: str, folder: Path, cache: Path) -> Outcome:
     """The same, and where the run had ended by itself once more, each time half as late."""
     attempt = 0
     while True:
-        place = folder / str(attempt)
-        place.mkdir()
-        outcome = kill_and_clean(kill, server, place, cache)
+        attempt_folder = folder / str(attempt)
+        attempt_folder.mkdir()
+        outcome = kill_and_clean(kill, server, attempt_folder, cache)
         if not outcome.too_late or outcome.complaints:
             return outcome
         kill, attempt = replace(kill, after_s=kill.after_s / 2), attempt + 1
@@ -182,7 +182,7 @@ def table(outcomes: list[Outcome]) -> str:
     return "\n".join((*lines, f"{len(outcomes):5}  {untidy:16}  in all"))
 
 
-def say(text: str) -> None:
+def report(text: str) -> None:
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
@@ -198,7 +198,7 @@ def before_own_mounts() -> None:
         if allowed:
             os.environ[OWN_MOUNTS] = "1"
             os.execvp(own[0], [*own, sys.executable, "-m", "tests.server.kills", *sys.argv[1:]])
-    say("no /dev/shm of its own can be had: files that no process of others uses count as left")
+    report("no /dev/shm of its own can be had: files that no process of others uses count as left")
 
 
 def main() -> int:
@@ -219,12 +219,12 @@ def main() -> int:
         folder = base / str(number)
         folder.mkdir()
         outcomes.append(kill_in_time(kill, given.server, folder, cache))
-        say(f"{number + 1}/{given.kills} {outcomes[-1].line()}")
+        report(f"{number + 1}/{given.kills} {outcomes[-1].line()}")
         if outcomes[-1].tidy:
             shutil.rmtree(folder)
-    say(table(outcomes))
+    report(table(outcomes))
     if not all(outcome.tidy for outcome in outcomes):
-        say(f"the runs that left something are in {base}")
+        report(f"the runs that left something are in {base}")
         return 1
     shutil.rmtree(base)
     return 0

@@ -19,7 +19,7 @@ from packaging.version import Version
 
 from kvchaos.paths import cache_folder
 from kvchaos.servers.server_registry import ServerEnv, find_server
-from tests.server.contract.answers import ask, troubles
+from tests.server.contract.answers import run_checks, troubles
 from tests.server.contract.generations import generation_of
 from tests.server.contract.listed import CHECKS
 
@@ -33,7 +33,7 @@ def main() -> int:
     server = find_server(arguments.over, cache_folder())
     with tempfile.TemporaryDirectory() as folder:
         lay(arguments.wheel, version, server, Path(folder))
-        found = troubles(ask(server, ahead=Path(folder)), generation_of(str(version)))
+        found = troubles(run_checks(server, ahead=Path(folder)), generation_of(str(version)))
     sys.stdout.write("\n".join([*found, f"{version}: {len(CHECKS)} checks, {len(found)} troubles"]) + "\n")
     return int(bool(found))
 

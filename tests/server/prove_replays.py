@@ -60,10 +60,10 @@ class Prover:
     def _run(self, *arguments: str) -> RunDir | str:
         """The run, or why there is none."""
         finished = self._bench.run("run", *arguments, "--runs", str(self._runs))
-        return finished.run() if finished.runs() else _words(finished)
+        return finished.run() if finished.runs() else _failure_line(finished)
 
 
-def _words(finished: Finished) -> str:
+def _failure_line(finished: Finished) -> str:
     return f"exit code {finished.code}: {(finished.err.strip() or finished.out.strip())[-300:]}"
 
 
@@ -78,8 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for seed in range(chosen.seed, chosen.seed + chosen.count):
         found = prover.prove(seed)
         equal += not found
-        told = "".join(f"\n    {line}" for line in found)
-        sys.stdout.write(f"{chosen.server}, seed {seed}: {'differs' if found else 'equal'}{told}\n")
+        differences = "".join(f"\n    {line}" for line in found)
+        sys.stdout.write(f"{chosen.server}, seed {seed}: {'differs' if found else 'equal'}{differences}\n")
         sys.stdout.flush()
     sys.stdout.write(f"{equal} of {chosen.count} equal\n")
     return 0 if equal == chosen.count else 1

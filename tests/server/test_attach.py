@@ -52,10 +52,10 @@ def test_a_run_on_a_server_that_has_served_before_is_judged_by_its_own_counts(
     # The address makes their names too long for a row of 80 columns.
     one, two = (RunDir(path) for path in sorted(bench.runs.iterdir()))
     for run in (one, two):
-        words = {result.oracle: result.verdict for result in run.verdict.results}
-        assert words["accounting"] == words["offload-used"] == words["answers"] == "pass"
-        assert words["metrics-crosscheck"] == "pass"
-        assert {"logs", "resources"}.isdisjoint(words)
+        verdicts = {result.oracle: result.verdict for result in run.verdict.results}
+        assert verdicts["accounting"] == verdicts["offload-used"] == verdicts["answers"] == "pass"
+        assert verdicts["metrics-crosscheck"] == "pass"
+        assert {"logs", "resources"}.isdisjoint(verdicts)
         assert run.history.plan.command == ()
     assert one.verdict.seed != two.verdict.seed
     assert one.history.plan.preceded_by == ()

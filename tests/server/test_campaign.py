@@ -136,7 +136,7 @@ def unlike_golden(run: RunDir, phase: str) -> tuple[int, set[str]]:
     return len(of_phase), different
 
 
-def asked(run: RunDir, phase: str) -> int:
+def planned_requests(run: RunDir, phase: str) -> int:
     """Requests that the scenario has in a phase."""
     (spec,) = (spec for spec in run.history.plan.scenario.phases if spec.name == phase)
     return spec.requests
@@ -200,18 +200,18 @@ def test_the_baseline_offloads_under_pressure_and_answers_stay_exact(campaign: F
     run = of(campaign, "baseline-offload")
     assert run.final("vllm:num_preemptions_total") > 0
     assert run.final("vllm:external_prefix_cache_hits_total") > 0
-    assert unlike_golden(run, "load") == (asked(run, "load"), set())
+    assert unlike_golden(run, "load") == (planned_requests(run, "load"), set())
 
 
 def test_a_flipped_bit_is_seen_and_healing_undoes_it(campaign: Finished) -> None:
     run = of(campaign, "corruption-canary")
     assert [line.n for line in run.journal("fired", "flip")] == [3, 7, 11]
     compared, different = unlike_golden(run, "chaos")
-    assert compared == asked(run, "chaos")
+    assert compared == planned_requests(run, "chaos")
     assert different
-    assert {witness.request for witness in run.word("answers").findings} <= different
-    assert run.word("answers").violations == len(different)
-    assert unlike_golden(run, "healed") == (asked(run, "healed"), set())
+    assert {witness.request for witness in run.result_of("answers").findings} <= different
+    assert run.result_of("answers").violations == len(different)
+    assert unlike_golden(run, "healed") == (planned_requests(run, "healed"), set())
 
 
 def test_failed_loads_are_computed_again(campaign: Finished) -> None:
@@ -221,7 +221,7 @@ def test_failed_loads_are_computed_again(campaign: Finished) -> None:
     assert fault.trigger.limit is not None
     assert 0 < len(fired) <= fault.trigger.limit
     assert any(RECOVERED.search(line) for line in run.history.log)
-    assert unlike_golden(run, "chaos") == (asked(run, "chaos"), set())
+    assert unlike_golden(run, "chaos") == (planned_requests(run, "chaos"), set())
 
 
 def test_a_crowd_leaves_from_the_queue_and_in_the_midst(campaigns: Campaigns) -> None:
@@ -233,8 +233,8 @@ def test_a_crowd_leaves_from_the_queue_and_in_the_midst(campaigns: Campaigns) ->
     crowd = {record.id for record in run.history.requests if record.phase == CROWD}
     states = Counter(note.states[0] for name, note in left.items() if name in crowd and note.states)
     assert 0 < states["queued"] < states.total()
-    assert run.word("faults-fired").verdict == "pass"
-    assert unlike_golden(run, "healed") == (asked(run, "healed"), set())
+    assert run.result_of("faults-fired").verdict == "pass"
+    assert unlike_golden(run, "healed") == (planned_requests(run, "healed"), set())
 
 
 def test_nothing_was_computed_for_who_leaves_from_the_queue(campaigns: Campaigns) -> None:
@@ -247,7 +247,7 @@ def test_nothing_was_computed_for_who_leaves_from_the_queue(campaigns: Campaigns
     assert len(queued) > 5
     assert not any(record.token_ids for record in queued)
     assert {notes[record.id].evidence["computed"] for record in queued} == {0}
-    assert run.word("drained").verdict == "pass"
+    assert run.result_of("drained").verdict == "pass"
 
 
 def test_a_release_with_the_counter_bug_dies_and_says_why(campaigns: Campaigns) -> None:
@@ -255,23 +255,23 @@ def test_a_release_with_the_counter_bug_dies_and_says_why(campaigns: Campaigns) 
     began = run.event(PhaseStart, phase="pressure").t_ns
     died = run.event(ServerExit).t_ns
     assert 0 < died - began < DIES_WITHIN_S * NS_PER_S
-    assert any(REFUSAL in witness.text for witness in run.word("counters").findings)
+    assert any(REFUSAL in witness.text for witness in run.result_of("counters").findings)
     assert [cause.signature for cause in run.verdict.causes] == [COUNTER_BUG]
 
 
 def test_a_load_that_fails_for_ever_is_a_livelock_by_name(campaign: Finished) -> None:
     run = of(campaign, "load-failure-livelock")
-    assert run.word("progress").summary.startswith("livelock (")
+    assert run.result_of("progress").summary.startswith("livelock (")
 
 
 def test_a_load_whose_end_is_never_told_is_a_deadlock_by_name(campaign: Finished) -> None:
     run = of(campaign, "lost-completion")
-    assert run.word("progress").summary.startswith("deadlock (")
+    assert run.result_of("progress").summary.startswith("deadlock (")
 
 
 def test_loads_that_wait_for_each_others_blocks_are_a_deadlock_by_name(campaigns: Campaigns) -> None:
     run = of(campaigns(OLD), "deadlock-warm-tier")
-    assert run.word("progress").summary.startswith("deadlock (")
+    assert run.result_of("progress").summary.startswith("deadlock (")
 
 
 def test_a_release_without_it_lives_through_the_same_load(campaigns: Campaigns) -> None:
@@ -285,14 +285,14 @@ def test_every_fault_of_the_evict_storm_has_its_consequence(campaigns: Campaigns
     run = of(campaigns(NEW), "evict-storm")
     fired = {fault: run.journal("fired", fault) for fault in ("gone", "full", "slow")}
     assert all(fired.values())
-    assert run.word("faults-fired").verdict == "pass"
+    assert run.result_of("faults-fired").verdict == "pass"
     refused = sum("cannot store" in line for line in run.history.log)
     assert refused >= len(fired["full"])
     hidden = "vllm:external_prefix_cache_queries_total", "vllm:external_prefix_cache_hits_total"
     assert run.final(hidden[0]) > run.final(hidden[1])
     delayed_s = sum(float(str(line.evidence["ms"])) for line in fired["slow"]) / 1000
     assert run.final("vllm:kv_offload_load_time_total") >= 0.9 * delayed_s
-    assert unlike_golden(run, "chaos") == (asked(run, "chaos"), set())
+    assert unlike_golden(run, "chaos") == (planned_requests(run, "chaos"), set())
 
 
 def test_a_server_that_does_not_reset_its_tier_serves_one_run_only(campaigns: Campaigns) -> None:

@@ -20,11 +20,11 @@ TRACE = re.compile(rb"(?:^|\0)KVCHAOS_|kvchaos_control|chaos[./]inside")
 SCENARIO = "baseline-offload"
 
 
-def told_traces(run: RunDir) -> set[str]:
+def planned_traces(run: RunDir) -> set[str]:
     """What speaks of chaos in the plan of a run: the server's command and environment."""
     plan = run.history.plan
-    words = (*plan.command, *plan.environment, *plan.environment.values())
-    return {word for word in words if TRACE.search(word.encode())}
+    values = (*plan.command, *plan.environment, *plan.environment.values())
+    return {value for value in values if TRACE.search(value.encode())}
 
 
 def live_traces(pids: set[int]) -> list[str]:
@@ -61,14 +61,14 @@ def imports(run: RunDir, module: str) -> bool:
 @pytest.mark.parametrize("release", RELEASES)
 def test_chaos_off_leaves_no_trace_in_the_server(bench: Bench, release: str) -> None:
     server = {**scenario_content(SCENARIO)["server"], "chaos": False, "audit": False}
-    with bench.under_way(bench.variant(SCENARIO, server=server), release) as command:
+    with bench.running(bench.variant(SCENARIO, server=server), release) as command:
         running = command.wait_for_event("phase_start", phase="load")
         assert live_traces(footprint(command, running).server_processes()) == []
         finished = command.finish()
     assert finished.code == 0, finished.out
     run = finished.run()
-    assert run.word("offload-used").verdict == "pass"
-    assert told_traces(run) == set()
+    assert run.result_of("offload-used").verdict == "pass"
+    assert planned_traces(run) == set()
     assert logged_traces(run) == []
     assert list((run.path / layout.CONTROL).iterdir()) == []
     assert imports(run, "chaos.hostcopy")
@@ -77,7 +77,7 @@ def test_chaos_off_leaves_no_trace_in_the_server(bench: Bench, release: str) -> 
 
 def test_the_search_for_traces_finds_them_where_chaos_is_on(campaigns: Campaigns) -> None:
     (run,) = (run for run in campaigns(OLD).runs() if run.scenario == SCENARIO)
-    assert "chaos.inside.connector" in "".join(told_traces(run))
+    assert "chaos.inside.connector" in "".join(planned_traces(run))
     assert logged_traces(run)
     assert list((run.path / layout.CONTROL).iterdir())
     assert imports(run, "chaos.inside")

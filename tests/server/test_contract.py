@@ -21,19 +21,21 @@ pytestmark = pytest.mark.server
 SIDE_BY_SIDE = 2
 """Interpreters at a time: they mostly wait."""
 
-Ask = Callable[[str], Answers]
+RunChecks = Callable[[str], Answers]
 
 
 @pytest.fixture(scope="module")
-def ask(request: pytest.FixtureRequest) -> Iterator[Ask]:
+def checked(request: pytest.FixtureRequest) -> Iterator[RunChecks]:
     """Asks a release. All that the chosen tests ask are begun at once; one that is not installed is a
     failure with the command that mends it."""
     chosen = [item for item in request.session.items if item.parent is request.node]
-    asked = dict.fromkeys(
+    releases = dict.fromkeys(
         str(item.callspec.params["release"]) for item in chosen if isinstance(item, pytest.Function)
     )
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        begun: dict[str, Future[Answers]] = {release: pool.submit(answers_of, release) for release in asked}
+        begun: dict[str, Future[Answers]] = {
+            release: pool.submit(answers_of, release) for release in releases
+        }
 
         def answers(release: str) -> Answers:
             try:
@@ -54,20 +56,20 @@ EXPRESSED = [
 
 
 @pytest.mark.parametrize(("release", "check"), EXPRESSED)
-def test_the_chaos_module_fits(release: str, check: str, ask: Ask) -> None:
-    answers = ask(release)
+def test_the_chaos_module_fits(release: str, check: str, checked: RunChecks) -> None:
+    answers = checked(release)
     assert check in answers.details, f"the check did not run; {answers.end}"
     detail = answers.details[check]
     assert detail is None, detail
 
 
 @pytest.mark.parametrize("release", ONE_OF_EACH)
-def test_the_checks_ran_to_their_end_and_all_of_them_are_expected(release: str, ask: Ask) -> None:
-    answers = ask(release)
+def test_the_checks_ran_to_their_end_and_all_of_them_are_expected(release: str, checked: RunChecks) -> None:
+    answers = checked(release)
     assert answers.code == 0, answers.end
     assert set(answers.details) == set(CHECKS), "a check is not listed, or a listed one did not run"
 
 
 @pytest.mark.parametrize("release", ONE_OF_EACH)
-def test_what_a_release_cannot_express_is_listed_with_its_reason(release: str, ask: Ask) -> None:
-    assert ask(release).left_out == LEFT_OUT.get(generation_of(release), {})
+def test_what_a_release_cannot_express_is_listed_with_its_reason(release: str, checked: RunChecks) -> None:
+    assert checked(release).left_out == LEFT_OUT.get(generation_of(release), {})

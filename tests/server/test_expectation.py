@@ -41,8 +41,8 @@ def test_a_dry_run_damages_nothing_and_is_unknown(bench: Bench) -> None:
     assert finished.code == 2, finished.out
     run = finished.run()
     assert run.verdict.outcome == "unknown"
-    assert run.word("faults-fired").verdict == "unknown"
-    assert run.word("answers").verdict == "pass"
-    assert run.word("answers").checked > 0
+    assert run.result_of("faults-fired").verdict == "unknown"
+    assert run.result_of("answers").verdict == "pass"
+    assert run.result_of("answers").checked > 0
     assert run.journal("fired") == []
     assert [line.n for line in run.journal("refused", "flip")] == [3, 7, 11]

@@ -52,7 +52,7 @@ def healed_lines(run: RunDir) -> list[str]:
 
 def test_after_a_kill_clean_ends_exactly_what_was_left(bench: Bench, long_chaos: Path, decoy: int) -> None:
     older = shm_files()
-    with bench.under_way(long_chaos, OLD) as command:
+    with bench.running(long_chaos, OLD) as command:
         run = command.wait_for_event("armed", phase="chaos")
         had = footprint(command, run)
         served = had.server_processes()
@@ -80,7 +80,7 @@ def test_a_signal_heals_the_faults_and_leaves_nothing(
     bench: Bench, long_chaos: Path, number: signal.Signals
 ) -> None:
     older = shm_files()
-    with bench.under_way(long_chaos, OLD) as command:
+    with bench.running(long_chaos, OLD) as command:
         had = footprint(command, command.wait_for_event("armed", phase="chaos"))
         command.process.send_signal(number)
         finished = command.finish()
@@ -97,7 +97,7 @@ def test_a_signal_heals_the_faults_and_leaves_nothing(
 
 def test_a_server_killed_in_mid_phase_is_red_and_leaves_nothing(bench: Bench, long_chaos: Path) -> None:
     older = shm_files()
-    with bench.under_way(long_chaos, OLD) as command:
+    with bench.running(long_chaos, OLD) as command:
         had = footprint(command, command.wait_for_event("armed", phase="chaos"))
         os.kill(had.server, signal.SIGKILL)
         finished = command.finish()
@@ -108,5 +108,5 @@ def test_a_server_killed_in_mid_phase_is_red_and_leaves_nothing(bench: Bench, lo
     assert run.verdict.outcome == "not as expected"
     (exit_event,) = run.history.events_of(ServerExit)
     assert exit_event.data == ServerExit(code=-signal.SIGKILL, pid=had.server)
-    finding = finding_of(run.word("server-alive"), "server-alive/died")
+    finding = finding_of(run.result_of("server-alive"), "server-alive/died")
     assert finding.figures == {"code": -signal.SIGKILL}

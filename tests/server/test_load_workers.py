@@ -91,12 +91,12 @@ def test_workers_on_other_machines_send_each_request_once_and_tell_how_far_their
     assert run.history.plan.base_url.startswith(f"http://{machines[0].address}:")
     assert_each_request_once(run)
     lines = (run.path / layout.CLIENT).read_bytes().splitlines()
-    told = [msgspec.json.decode(line, type=ClientRecord) for line in lines]
+    records = [msgspec.json.decode(line, type=ClientRecord) for line in lines]
     phases = {phase.name for phase in run.history.plan.scenario.phases}
-    assert {(record.worker, record.phase) for record in told} == {
+    assert {(record.worker, record.phase) for record in records} == {
         (worker, phase) for worker in range(WORKERS) for phase in phases
     }
-    for record in told:
+    for record in records:
         assert record.clock_offset_ns is not None
         assert record.clock_error_ns is not None
         # These machines share one clock, so that the truth is known.
@@ -112,8 +112,8 @@ def test_a_worker_killed_on_another_machine_makes_the_run_unknown_and_the_rest_i
         run = command.wait_for_event("phase_start", phase=load["name"])
         victim = run.event(LoadWorker, worker=1).data.pid
         assert isinstance(victim, int)
-        told = f'"phase":"{load["name"]}"'.encode()
-        wait_for(lambda: told in (run.path / layout.requests_file(1)).read_bytes())
+        mark = f'"phase":"{load["name"]}"'.encode()
+        wait_for(lambda: mark in (run.path / layout.requests_file(1)).read_bytes())
         os.kill(victim, signal.SIGKILL)
         finished = command.finish()
     assert finished.code == 2, (finished.out, finished.err)

@@ -11,7 +11,7 @@ from prometheus_api_client import PrometheusConnect
 
 from history import layout
 from history.events import FaultsArmed, FaultsHealed, PrometheusRead, ServerStart
-from tests.prometheus.asking import DASHBOARDS, FOLDER, Asked, Stretch, ask, queries, read, values_of
+from tests.prometheus.asking import DASHBOARDS, FOLDER, Query, TimeRange, queries, read, run_query, values_of
 from tests.prometheus.reopened import reopened
 from tests.server.bench import NEW, Bench, RunDir
 
@@ -19,9 +19,9 @@ pytestmark = [pytest.mark.server, pytest.mark.prometheus]
 
 SCENARIO = Path(__file__).with_name("watched.yaml")
 QUERIES = [
-    pytest.param(asked, id=f"{path.stem}: {asked.where}")
+    pytest.param(query, id=f"{path.stem}: {query.where}")
     for path in DASHBOARDS
-    for asked in queries(read(path))
+    for query in queries(read(path))
 ]
 NS_PER_S = 1e9
 
@@ -36,9 +36,9 @@ def run(tmp_path_factory: pytest.TempPathFactory, server_cache: Path) -> RunDir:
 
 
 @pytest.fixture(scope="module")
-def shown(run: RunDir) -> Stretch:
+def shown(run: RunDir) -> TimeRange:
     """The whole run."""
-    return Stretch(run.event(ServerStart).t_ns / NS_PER_S, run.event(PrometheusRead).t_ns / NS_PER_S)
+    return TimeRange(run.event(ServerStart).t_ns / NS_PER_S, run.event(PrometheusRead).t_ns / NS_PER_S)
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +48,9 @@ def prometheus(run: RunDir, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 def test_both_witnesses_saw_the_same(run: RunDir) -> None:
-    said = run.word("metrics-crosscheck")
-    assert (said.verdict, said.violations) == ("pass", 0)
-    assert said.checked > 1000
+    result = run.result_of("metrics-crosscheck")
+    assert (result.verdict, result.violations) == ("pass", 0)
+    assert result.checked > 1000
 
 
 def test_prometheus_saw_every_series_of_the_server_in_another_format(run: RunDir) -> None:
@@ -62,7 +62,7 @@ def test_prometheus_saw_every_series_of_the_server_in_another_format(run: RunDir
 
 
 def test_the_suites_own_metrics_say_at_the_end_what_the_records_say(
-    run: RunDir, prometheus: PrometheusConnect, shown: Stretch
+    run: RunDir, prometheus: PrometheusConnect, shown: TimeRange
 ) -> None:
     def value(query: str, label: str) -> dict[str, float]:
         found = prometheus.custom_query(query, params={"time": shown.end_s})
@@ -75,25 +75,25 @@ def test_the_suites_own_metrics_say_at_the_end_what_the_records_say(
     assert set(fired) == {"miss", "slow"}
 
 
-def test_a_dashboard_finds_the_run(run: RunDir, prometheus: PrometheusConnect, shown: Stretch) -> None:
+def test_a_dashboard_finds_the_run(run: RunDir, prometheus: PrometheusConnect, shown: TimeRange) -> None:
     for path in DASHBOARDS:
         variables = [one for one in read(path)["templating"]["list"] if one["type"] == "query"]
         assert variables
         assert [values_of(prometheus, one, shown) for one in variables] == [[run.path.name]]
 
 
-@pytest.mark.parametrize("asked", QUERIES)
+@pytest.mark.parametrize("query", QUERIES)
 def test_every_query_of_a_dashboard_returns_series(
-    asked: Asked, run: RunDir, prometheus: PrometheusConnect, shown: Stretch
+    query: Query, run: RunDir, prometheus: PrometheusConnect, shown: TimeRange
 ) -> None:
-    assert ask(prometheus, asked, {"run": run.path.name}, shown)
+    assert run_query(prometheus, query, {"run": run.path.name}, shown)
 
 
 def test_faults_are_shaded_while_they_are_armed(
-    run: RunDir, prometheus: PrometheusConnect, shown: Stretch
+    run: RunDir, prometheus: PrometheusConnect, shown: TimeRange
 ) -> None:
-    (asked,) = (one for one in queries(read(FOLDER / "run.json")) if one.where == "annotation Faults")
-    answers = {one.name: one.points for one in ask(prometheus, asked, {"run": run.path.name}, shown)}
+    (query,) = (one for one in queries(read(FOLDER / "run.json")) if one.where == "annotation Faults")
+    answers = {one.name: one.points for one in run_query(prometheus, query, {"run": run.path.name}, shown)}
     assert set(answers) == {"miss", "slow"}
     armed, healed = run.event(FaultsArmed).t_ns / NS_PER_S, run.event(FaultsHealed).t_ns / NS_PER_S
     for points in answers.values():

@@ -53,8 +53,10 @@ def test_the_second_run_takes_the_server_of_the_first(shared: list[RunDir]) -> N
 def test_the_verdicts_are_those_of_fresh_servers(shared: list[RunDir], alone: list[RunDir]) -> None:
     assert [run.event(ServerStart).data.kept for run in alone] == [False, False]
     for used, fresh in zip(shared, alone, strict=True):
-        words = [{result.oracle: result.verdict for result in run.verdict.results} for run in (used, fresh)]
-        assert words[0] == words[1]
+        verdicts = [
+            {result.oracle: result.verdict for result in run.verdict.results} for run in (used, fresh)
+        ]
+        assert verdicts[0] == verdicts[1]
 
 
 def test_the_second_run_counts_from_its_own_start(shared: list[RunDir]) -> None:

@@ -33,7 +33,7 @@ def bench_run(
     why_not: str | None = None,
 ) -> BenchRun:
     """One run with a phase for each rate; None: the phase is no open loop."""
-    names = [f"rate-{place}" if rate else "load" for place, (rate, _) in enumerate(phases, start=1)]
+    names = [f"rate-{number}" if rate else "load" for number, (rate, _) in enumerate(phases, start=1)]
     rates = [rate for rate, _ in phases]
     return BenchRun(
         run=f"run-{side}-{seed}",

@@ -127,8 +127,8 @@ def groups_of(conductor: int) -> set[int]:
 def load_worker(conductor: int, number: int) -> int:
     """Process id of one of a conductor's own load workers."""
     for pid in groups_of(conductor):
-        words = (PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
-        if b"loadtests.worker" in words and words[words.index(b"--worker") + 1] == b"%d" % number:
+        command = (PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
+        if b"loadtests.worker" in command and command[command.index(b"--worker") + 1] == b"%d" % number:
             return pid
     raise AssertionError("there is no such worker")
 
@@ -197,15 +197,15 @@ class Bench:
         return msgspec.json.decode(path.read_bytes(), type=RunState)
 
     def wait_for_event(self, kind: str, phase: str | None = None) -> None:
-        """Wait until the run's diary has an event."""
+        """Wait until the run's event log has an event."""
 
         def happened() -> bool:
             if not self.runs.is_dir() or not any(self.runs.iterdir()):
                 return False
-            events = self.run_dir() / layout.EVENTS
-            lines = events.read_bytes().splitlines(keepends=True) if events.exists() else []
-            told = [msgspec.json.decode(line) for line in lines if line.endswith(b"\n")]
-            return any(event["kind"] == kind and event["data"].get("phase") == phase for event in told)
+            path = self.run_dir() / layout.EVENTS
+            lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+            events = [msgspec.json.decode(line) for line in lines if line.endswith(b"\n")]
+            return any(event["kind"] == kind and event["data"].get("phase") == phase for event in events)
 
         wait_for(happened)
 

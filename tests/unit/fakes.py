@@ -45,8 +45,8 @@ def server_python(**changes: object) -> str:
         "torch": "2.13.0+cpu",
         "cpu": True,
     }
-    said = f"{ANSWER}{json.dumps({**answer, **changes})}"
-    return f"#!/bin/sh\necho 'INFO some log line'\necho '{said}'\n"
+    line = f"{ANSWER}{json.dumps({**answer, **changes})}"
+    return f"#!/bin/sh\necho 'INFO some log line'\necho '{line}'\n"
 
 
 def broken_python(complaint: str) -> str:
@@ -84,8 +84,8 @@ class FakeUv:
 
 
 @dataclass
-class Told:
-    """Progress that keeps what it was told."""
+class RecordedProgress:
+    """Progress that records each step and detail."""
 
     steps: list[str] = field(default_factory=list)
     details: list[str] = field(default_factory=list)

@@ -67,8 +67,8 @@ from tests.unit.synthetic import (
     TTFT_SUM,
     good_request,
     healthy,
-    held,
     make_plan,
+    resource_record,
 )
 
 FIRST_INCARNATION = 1_800_000_000.0
@@ -164,8 +164,8 @@ class Run:
 
     def watch(self) -> None:
         """Let Prometheus have watched: shortly after each scrape of the suite it saw the same."""
-        told = PrometheusPlan(version="2.53.3", url="http://127.0.0.1:9090", suite_port=9091)
-        self.plan = self.plan.model_copy(update={"prometheus": told})
+        planned = PrometheusPlan(version="2.53.3", url="http://127.0.0.1:9090", suite_port=9091)
+        self.plan = self.plan.model_copy(update={"prometheus": planned})
         self.prometheus = [
             Scrape(scrape.t_ns + 20 * MS, dict(scrape.values), scrape.incarnation) for scrape in self.scrapes
         ]
@@ -183,10 +183,10 @@ class Run:
     def drop_events(self, kind: str) -> None:
         self.events = [event for event in self.events if event.kind != kind]
 
-    def change_request(self, place: int, **changes: object) -> RequestRecord:
+    def change_request(self, index: int, **changes: object) -> RequestRecord:
         """Replace fields of one request; returns the changed record."""
-        self.requests[place] = msgspec.structs.replace(self.requests[place], **changes)
-        return self.requests[place]
+        self.requests[index] = msgspec.structs.replace(self.requests[index], **changes)
+        return self.requests[index]
 
     def change_event(self, kind: str, **changes: Scalar | list[int | str]) -> None:
         """Change data of every event of a kind."""
@@ -197,7 +197,7 @@ class Run:
 
     def first_of(self, phase: str) -> int:
         """Place of the first request of a phase."""
-        return next(place for place, record in enumerate(self.requests) if record.phase == phase)
+        return next(index for index, record in enumerate(self.requests) if record.phase == phase)
 
     def scrape_in(self, phase: str) -> int:
         """Number of the scrape taken just before a phase began."""
@@ -295,20 +295,20 @@ def sample_firing(kind: str) -> Firing:
 
 def scrape_lines(scrapes: list[Scrape]) -> list[ScrapeLine]:
     """The scrapes as the file holds them: only what is new, changed or gone."""
-    places: dict[str, int] = {}
+    columns: dict[str, int] = {}
     before: dict[str, float] = {}
     lines: list[ScrapeLine] = []
     for scrape in scrapes:
         if scrape.failed:
             lines.append(_failed(scrape))
             continue
-        new = [key for key in scrape.values if key not in places]
+        new = [key for key in scrape.values if key not in columns]
         for key in new:
-            places[key] = len(places)
+            columns[key] = len(columns)
         changed: dict[int, float | str] = {}
         for key, value in scrape.values.items():
             if before.get(key) != value:
-                changed[places[key]] = "NaN" if value != value else value
+                changed[columns[key]] = "NaN" if value != value else value
         lines.append(
             ScrapeLine(
                 t_ns=scrape.t_ns,
@@ -317,7 +317,7 @@ def scrape_lines(scrapes: list[Scrape]) -> list[ScrapeLine]:
                 incarnation=scrape.incarnation,
                 new=new,
                 changed=changed,
-                gone=[places[key] for key in before if key not in scrape.values],
+                gone=[columns[key] for key in before if key not in scrape.values],
                 error=None,
             )
         )
@@ -360,7 +360,7 @@ def clean_run(plan: RunPlan | None = None, midst: Midst | None = None) -> Run:
         _phase(run, phase, midst)
     _canary(run, "final")
     run.scrape()
-    run.resources.append(held(run.now_ns, leader=run.leader))
+    run.resources.append(resource_record(run.now_ns, leader=run.leader))
     run.event("drained", ok=True, seconds=0.5, running=0, waiting=0, kv_usage=0.0)
     run.event("leak_probe", ok=True, answer="true", detail="")
     if run.plan.scenario.server.offload and run.plan.scenario.server.chaos:
@@ -406,7 +406,7 @@ def _phase(run: Run, phase: PhaseSpec, midst: Midst | None) -> None:
         _note(run, "healed")
     run.client.append(healthy(phase.name, run.now_ns))
     run.scrape()
-    run.resources.append(held(run.now_ns, leader=run.leader))
+    run.resources.append(resource_record(run.now_ns, leader=run.leader))
     run.event("phase_end", phase=phase.name, sent=phase.requests, ok=phase.requests, failed=0, reason="done")
     run.pass_time(10 * SECOND)
 

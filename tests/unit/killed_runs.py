@@ -8,7 +8,7 @@ from history.records import Evidence
 from tests.unit.histories import FIRST_LEADER, Run, clean_run
 from tests.unit.synthetic import MS, SECOND, failure, fault, good_request, make_plan
 
-LAST_WORDS = "RuntimeError: EngineCore encountered a fatal error"
+FATAL_LINE = "RuntimeError: EngineCore encountered a fatal error"
 """What the pretended server writes as it ends."""
 CODES = {"kill": -9, "stop": 0, "engine_kill": 1}
 
@@ -31,7 +31,7 @@ def end_and_revive(run: Run, kind: str) -> None:
     evidence |= {"begun_ns": struck_ns, "struck_ns": struck_ns}
     run.fire_at(run.now_ns, "f1", kind, **evidence)
     run.faults[-1] = replace(run.faults[-1], role="outside", pid=5, site="answered")
-    run.log.append(LAST_WORDS)
+    run.log.append(FATAL_LINE)
     run.event("server_exit", code=code, pid=run.leader)
     run.leader = FIRST_LEADER + 1
     run.event("server_start", pid=run.leader, port=8123, log_line=len(run.log))

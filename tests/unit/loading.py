@@ -59,7 +59,7 @@ def write_plan(
 ) -> Path:
     """The plan of a run of one workload, small unless `params` says otherwise, or of these."""
     given = params or {"min_output": 8, "max_output": 16, "prompt_tokens": 16}
-    asks = WorkloadSpec(kind=kind, params=given)
+    workload = WorkloadSpec(kind=kind, params=given)
     plan = RunPlan(
         run_id="r1",
         seed=1,
@@ -68,7 +68,7 @@ def write_plan(
             name="s",
             summary="",
             server=ServerSettings(gpu_blocks=40),
-            workloads={"asks": asks, **(workloads or {})},
+            workloads={"asks": workload, **(workloads or {})},
             phases=(phase(),),
             limits=Limits(request_s=request_s),
         ),

@@ -24,9 +24,9 @@ SLOW = Settings(ttft=Fixed(ms=6000.0), itl=Fixed(ms=1.0))
 def main(folder: Path, count: int) -> None:
     phase = PhaseSpec(name="many", role="load", workload="short", requests=count, concurrency=count)
     with MockServer(SLOW, folder / "sent.jsonl") as server:
-        wish = MeasureOptions(workers=1, seconds=1.0, concurrency=(count,), client="lean")
-        plan = write_plan(plan_for(server.url, wish), folder)
-        load = LoadProcesses(folder, plan, wish.workers, folder / layout.LOADER_LOG)
+        options = MeasureOptions(workers=1, seconds=1.0, concurrency=(count,), client="lean")
+        plan = write_plan(plan_for(server.url, options), folder)
+        load = LoadProcesses(folder, plan, options.workers, folder / layout.LOADER_LOG)
         try:
             load.start()
             assert load.wait_ready(PATIENCE_S), load.failures()

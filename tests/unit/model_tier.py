@@ -115,7 +115,7 @@ class HashManager:
         self.tier.touch(block_hashes)
 
 
-class AskedWithKeys:
+class KeyedManager:
     """What is asked alike from 0.20 on: keys, one by one, with the request's context."""
 
     hit: Any = True
@@ -145,7 +145,7 @@ class AskedWithKeys:
         return self.tier.spec(keys)
 
 
-class KeyManager(AskedWithKeys):
+class KeyManager(KeyedManager):
     """As in 0.20: a block that is being written is missing."""
 
     def complete_store(self, keys: Iterable[Key], success: bool = True) -> None:
@@ -158,7 +158,7 @@ class KeyManager(AskedWithKeys):
         self.tier.touch(keys)
 
 
-class NewKeyManager(AskedWithKeys):
+class NewKeyManager(KeyedManager):
     """As in 0.32: the context in every call, and a word of its own for a block that is being written."""
 
     def complete_store(self, keys: Iterable[Key], req_context: Any, success: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""What an injector needs around it: a conductor's word on the lives of a server, without a conductor."""
+"""What an injector needs around it: a restarter of the server, without a conductor."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from history.protocol.outside import Serves
 
 
 @dataclass
-class FakeLives:
-    """Notes what it was asked for; the next life serves when a test says so."""
+class FakeRestarter:
+    """Records the calls; the next incarnation serves when a test says so."""
 
     serves: bool = False
-    told: list[str] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
 
     def log_line(self) -> int:
         return 12
 
     def probe(self, where: str) -> None:
-        self.told.append(f"probe {where}")
+        self.calls.append(f"probe {where}")
 
     def restart(self) -> None:
-        self.told.append("restart")
+        self.calls.append("restart")
 
     def ready(self) -> Serves | None:
         return Serves(pid=1) if self.serves else None

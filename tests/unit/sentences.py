@@ -23,7 +23,7 @@ FOR_PEOPLE = frozenset({"summary", "text", "reasons"})
 VALUES = frozenset(get_args(Outcome)) | frozenset(map(str, ExpectationMatch))
 """Of types, though they have spaces in them."""
 SEARCHES = frozenset({"startswith", "endswith", "count", "find", "index", "search", "match", "fullmatch"})
-WORDS, FEW_WORDS = 3, 2
+LEAST_WORDS, FEW_WORDS = 3, 2
 WORD = re.compile(r"[A-Za-z][A-Za-z']+[,.;:!?)]*")
 """What has a digit, a slash, a dash or an underscore in it is a name, a path, an option or a figure."""
 COMMAND = re.compile(r"kvchaos [a-z]+( [a-z]+)?")
@@ -54,7 +54,7 @@ def hits(source: str) -> list[Hit]:
     return sorted(hit for hit in found if not any(hit.text in text for text in given))
 
 
-def is_sentence(text: str, words: int = WORDS) -> bool:
+def is_sentence(text: str, words: int = LEAST_WORDS) -> bool:
     """Whether one of its lines has so many words."""
     if text.strip() in VALUES:
         return False
@@ -92,7 +92,7 @@ class _Scope:
     def _compared(self, test: ast.expr) -> Iterator[Hit]:
         for node in ast.walk(test):
             if isinstance(node, ast.Compare | ast.Call):
-                words = FEW_WORDS if _is_for_people(node) else WORDS
+                words = FEW_WORDS if _is_for_people(node) else LEAST_WORDS
                 for operand in _operands(node):
                     yield from self._sentences(operand, words)
             if isinstance(node, ast.Call):
@@ -105,7 +105,7 @@ class _Scope:
         passed = [*zip(names, call.args, strict=False), *((each.arg, each.value) for each in call.keywords)]
         for name, value in passed:
             if name in compared or (name == "match" and _name(call.func) in ("raises", "warns")):
-                yield from self._sentences(value, FEW_WORDS if name == "match" else WORDS)
+                yield from self._sentences(value, FEW_WORDS if name == "match" else LEAST_WORDS)
 
     @singledispatchmethod
     def _sentences(self, node: ast.AST, words: int) -> Iterator[Hit]:

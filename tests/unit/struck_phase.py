@@ -87,8 +87,8 @@ class Struck:
         for request in requests:
             note = RequestAbandoned(computed=0, answered=0)
             line = self._line("note", 5000, None, msgspec.to_builtins(note))
-            told = structs.replace(line, role="scheduler", fault=None, kind=None, states=[state])
-            self.journal.append(structs.replace(told, request=f"cmpl-{request}-0-ab12"))
+            reported = structs.replace(line, role="scheduler", fault=None, kind=None, states=[state])
+            self.journal.append(structs.replace(reported, request=f"cmpl-{request}-0-ab12"))
 
     def doubt(self) -> str | None:
         """Why the strikes may have had no consequence, by its short name."""

@@ -29,26 +29,26 @@ def planned(kind: str, params: Mapping[str, Value], expectation: Expectation | N
     return plan.model_copy(update={"effects": tuple(declared_effects((fault,), RELEASE))})
 
 
-def struck(kind: str, *places: int, direction: str = "load", **params: Value) -> Run:
+def struck(kind: str, *indices: int, direction: str = "load", **params: Value) -> Run:
     """A run without a fault of the server, in which a fault struck these requests of the chaos phase."""
     run = clean_run(planned(kind, params))
-    for place in places:
-        strike(run, kind, place, direction)
+    for index in indices:
+        strike(run, kind, index, direction)
     return run
 
 
-def strike(run: Run, kind: str, place: int, direction: str = "load") -> None:
+def strike(run: Run, kind: str, index: int, direction: str = "load") -> None:
     """In the middle of a request of the chaos phase, counted from 0."""
-    record = run.requests[run.first_of("chaos") + place]
+    record = run.requests[run.first_of("chaos") + index]
     fields = {field.name for field in msgspec.structs.fields(FIRINGS[kind])}
     whose = {"direction": direction} if "direction" in fields else {}
     run.fire_at(record.start_ns + 10 * MS, "f1", kind, **whose)
     run.faults[-1] = replace(run.faults[-1], request=f"cmpl-{record.id}-0-8d87c8ec")
 
 
-def differ(run: Run, place: int, phase: str = "chaos") -> str:
+def differ(run: Run, index: int, phase: str = "chaos") -> str:
     """Give a request another answer than the golden one; its id."""
-    number = run.first_of(phase) + place
+    number = run.first_of(phase) + index
     return run.change_request(number, logprobs=[-9.0 - number, -0.25, -1.75, -0.125]).id
 
 

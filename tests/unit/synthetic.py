@@ -118,7 +118,7 @@ def healthy(phase: str, now_ns: int) -> ClientRecord:
     )
 
 
-def held(now_ns: int, **changes: int) -> ResourceRecord:
+def resource_record(now_ns: int, **changes: int) -> ResourceRecord:
     """What the pretended server's processes hold, with some of it changed."""
     usual = ResourceRecord(
         t_ns=now_ns,

@@ -56,7 +56,7 @@ def test_a_good_answer_is_recorded_whole(tmp_path: Path) -> None:
     assert record.first_us is not None
     assert 0 < record.first_us <= record.end_us
     assert sent.seconds == record.end_us / 1e6
-    (seen,) = server.seen
+    (seen,) = server.received
     assert seen.headers["x-request-id"] == record.id
     assert seen.body["prompt"] == list(PROMPT)
     assert seen.body["stream_options"] == {"include_usage": True}

@@ -19,7 +19,7 @@ from history.writer import LineWriter
 from kvchaos.judging.judge_run import judge, judge_run_dir
 from tests.unit.histories import clean_run
 from tests.unit.run_dirs import note_evidence, write_run
-from tests.unit.synthetic import SECOND, fault, held, make_plan
+from tests.unit.synthetic import SECOND, fault, make_plan, resource_record
 
 FAULTS = f"{layout.CONTROL}/faults-worker-100.jsonl"
 LEDGER = f"{layout.CONTROL}/ledger-worker-100.jsonl"
@@ -41,7 +41,7 @@ def run_dir(tmp_path: Path) -> Path:
     run = clean_run(make_plan(faults=(fault("copy_delay"),)))
     run.fire("f1", "copy_delay", ms=0.001, direction="load")
     # As in a real run: more samples than any judgement needs.
-    run.resources[1:1] = [held(run.resources[0].t_ns + SECOND)] * 4
+    run.resources[1:1] = [resource_record(run.resources[0].t_ns + SECOND)] * 4
     run.client *= 4
     write_run(run, tmp_path / "run")
     note_evidence(tmp_path / "run")

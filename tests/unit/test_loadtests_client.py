@@ -57,7 +57,7 @@ def complete(make: Make, url: str, times: int = 1, job: Job = JOB) -> Notes:
 def record_of(make: Make, behaviour: Behaviour) -> RequestRecord:
     with FakeServer(behaviour) as server:
         notes = complete(make, server.url)
-    assert len(server.seen) == 1
+    assert len(server.received) == 1
     (record,) = notes.records
     return record
 
@@ -180,13 +180,13 @@ def test_a_refused_connection_is_an_error_without_status(make: Make) -> None:
 def test_a_failing_server_is_asked_once_for_each_record(make: Make) -> None:
     with FakeServer(Behaviour(shape="server_error")) as server:
         notes = complete(make, server.url, times=3)
-    assert len(notes.records) == len(server.seen) == 3
+    assert len(notes.records) == len(server.received) == 3
 
 
 def test_the_request_asks_for_what_the_oracles_need(make: Make) -> None:
     with FakeServer() as server:
         complete(make, server.url)
-    (seen,) = server.seen
+    (seen,) = server.received
     assert seen.headers["x-request-id"] == "chaos-1"
     assert seen.body == {
         "model": "tiny",
@@ -266,7 +266,7 @@ def test_one_answer_of_several_that_never_finishes_makes_no_whole_answer(make: M
 def test_an_answer_in_one_piece_is_recorded_like_a_stream_of_one_event(make: Make) -> None:
     with FakeServer() as server:
         (record,) = complete(make, server.url, job=job_with(Sampling(prompt_logprobs=2))).records
-    assert "stream" not in server.seen[0].body
+    assert "stream" not in server.received[0].body
     assert (record.outcome, record.status, record.finish_reason) == ("ok", 200, "length")
     assert (record.token_ids, record.logprobs) == (TOKENS, answer_logprobs(TOKENS))
     assert record.chunk_tokens == [5]
@@ -326,7 +326,7 @@ def test_parameters_are_sent_by_the_apis_names(make: Make) -> None:
     )
     with FakeServer() as server:
         complete(make, server.url, job=job_with(sampling))
-    (seen,) = server.seen
+    (seen,) = server.received
     sent = {name: seen.body[name] for name in ("n", "temperature", "top_k", "seed", "logprobs", "priority")}
     assert sent == {"n": 2, "temperature": 0.5, "top_k": 1, "seed": 9, "logprobs": 3, "priority": 1}
     assert (seen.body["stop"], seen.body["stop_token_ids"]) == (["a"], [7, 8])
@@ -371,6 +371,6 @@ def test_a_request_that_is_larger_than_what_the_kernel_takes_at_once_arrives_who
     prompt = dataclasses.replace(PROMPT, token_ids=(65,) * 4_000_000)
     with FakeServer() as server:
         notes = complete(make, server.url, job=dataclasses.replace(JOB, prompt=prompt))
-    (seen,) = server.seen
+    (seen,) = server.received
     assert seen.body["prompt"] == [65] * 4_000_000
     assert len(notes.records) == 1

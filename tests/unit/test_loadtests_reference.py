@@ -45,7 +45,7 @@ def test_it_sends_and_reads_what_the_client_as_it_comes_does() -> None:
         client = OpenAIClient(server.url, "tiny", deadline_s=60.0)
         client.complete(JOB, notes)
         client.close()
-    as_it_comes, ours = server.seen
+    as_it_comes, ours = server.received
     assert ours.raw == as_it_comes.raw
     assert ours.headers | {OURS_TO_CHOOSE: ""} == as_it_comes.headers | {OURS_TO_CHOOSE: ""}
     (record,) = notes.records

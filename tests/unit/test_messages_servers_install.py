@@ -9,7 +9,7 @@ import pytest
 from kvchaos.errors import UsageError
 from kvchaos.paths import lib_folder
 from kvchaos.servers.install_server import check_machine, install, remove
-from tests.unit.fakes import FakeUv, Told, server_python
+from tests.unit.fakes import FakeUv, RecordedProgress, server_python
 from tests.unit.test_servers_install import RELEASE, marker
 
 
@@ -25,14 +25,14 @@ def uv(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> FakeUv:
 def test_a_build_that_does_not_see_the_cpu_is_refused(cache: Path, uv: FakeUv) -> None:
     uv.behave(python=server_python(cpu=False))
     with pytest.raises(UsageError, match="runs on a CPU"):
-        install(RELEASE, cache, Told(), uv.path)
+        install(RELEASE, cache, RecordedProgress(), uv.path)
     assert not marker(cache).exists()
 
 
 def test_an_unknown_release_touches_nothing(cache: Path, uv: FakeUv) -> None:
     before = sorted(cache.rglob("*"))
     with pytest.raises(UsageError, match="unknown vLLM release"):
-        install("0.99.0", cache, Told(), uv.path)
+        install("0.99.0", cache, RecordedProgress(), uv.path)
     assert sorted(cache.rglob("*")) == before
 
 
@@ -44,4 +44,4 @@ def test_machines_without_wheels_are_pointed_to_add(system: str, machine: str) -
 
 def test_removing_what_is_not_there_is_an_error(cache: Path) -> None:
     with pytest.raises(UsageError, match="no server named mine"):
-        remove("mine", cache, Told())
+        remove("mine", cache, RecordedProgress())

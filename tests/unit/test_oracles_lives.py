@@ -27,7 +27,7 @@ from oracles import (
 from oracles.views.incarnations import deaths, incarnations
 from tests.unit.found import finding_of, gap_of, phases_of
 from tests.unit.histories import Run, clean_run
-from tests.unit.killed_runs import LAST_WORDS, killed_run
+from tests.unit.killed_runs import FATAL_LINE, killed_run
 from tests.unit.synthetic import GENERATED, LOAD_BYTES, MS, SECOND, fault, make_plan
 
 KINDS = ("kill", "stop", "engine_kill")
@@ -308,7 +308,7 @@ def test_last_words_of_what_was_ended_are_excused_and_told() -> None:
 @pytest.mark.parametrize("place", [0, 2, 4, 5])
 def test_the_same_words_before_the_strike_or_of_the_next_life_are_a_violation(place: int) -> None:
     run = killed_run("engine_kill")
-    run.log[place] = LAST_WORDS
+    run.log[place] = FATAL_LINE
     assert logs.judge(run.history()).verdict is Verdict.FAIL
 
 

@@ -12,7 +12,7 @@ from history.verdict import Verdict
 from oracles.resources import ROUNDS, judge
 from tests.unit.found import finding_of, gap_of
 from tests.unit.histories import Run, clean_run
-from tests.unit.synthetic import RUNNING, SECOND, held, make_plan
+from tests.unit.synthetic import RUNNING, SECOND, make_plan, resource_record
 
 MIB = 1 << 20
 
@@ -36,15 +36,17 @@ def many_rounds(rounds: int) -> RunPlan:
 def grow(run: Run, mib_at: Callable[[int], int]) -> None:
     """Let memory grow, by the number of the sample."""
     for place in range(len(run.resources)):
-        run.resources[place] = held(run.resources[place].t_ns, anonymous_bytes=(1500 + mib_at(place)) * MIB)
+        run.resources[place] = resource_record(
+            run.resources[place].t_ns, anonymous_bytes=(1500 + mib_at(place)) * MIB
+        )
 
 
 def test_a_server_that_gives_everything_back_passes_with_its_figures() -> None:
     result = judge(clean_run().history())
     assert result.verdict is Verdict.PASS
     assert result.checked == 6
-    held = {name: result.figures[name] for name in ("moments", "processes", "threads", "files")}
-    assert held == {"moments": 4, "processes": 3, "threads": 60, "files": 120}
+    resource_record = {name: result.figures[name] for name in ("moments", "processes", "threads", "files")}
+    assert resource_record == {"moments": 4, "processes": 3, "threads": 60, "files": 120}
 
 
 @pytest.mark.parametrize(
@@ -89,7 +91,7 @@ def test_what_a_load_takes_and_gives_back_is_no_leak() -> None:
 def test_what_the_first_load_takes_and_keeps_is_no_leak() -> None:
     run = clean_run()
     keep(run, 0, processes=4, threads=100, files=100)
-    run.resources.insert(0, held(run.scrapes[0].t_ns))
+    run.resources.insert(0, resource_record(run.scrapes[0].t_ns))
     assert judge(run.history()).verdict is Verdict.PASS
 
 
@@ -184,7 +186,7 @@ def test_a_phase_without_a_scrape_is_no_quiet_moment() -> None:
 def test_a_restarted_server_is_compared_with_itself() -> None:
     run = clean_run(make_plan(roles=("golden", "chaos", "healed", "load")))
     for place in (2, 3, 4):
-        run.resources[place] = held(run.resources[place].t_ns, leader=200, threads=500)
+        run.resources[place] = resource_record(run.resources[place].t_ns, leader=200, threads=500)
     assert judge(run.history()).verdict is Verdict.PASS
     keep(run, 4, threads=33)
     figures = finding_of(judge(run.history()), "resources/threads").figures
@@ -195,12 +197,12 @@ def test_a_leak_of_a_life_that_ended_is_seen() -> None:
     run = clean_run(make_plan(roles=("golden", "chaos", "healed", "load")))
     keep(run, 1, files=50)
     for place in (2, 3, 4):
-        run.resources[place] = held(run.resources[place].t_ns, leader=200)
+        run.resources[place] = resource_record(run.resources[place].t_ns, leader=200)
     figures = finding_of(judge(run.history()), "resources/open-files").figures
     assert (figures["before"], figures["after"]) == (120, 170)
 
 
 def test_a_last_life_with_its_end_alone_is_unknown() -> None:
     run = clean_run()
-    run.resources[-1] = held(run.resources[-1].t_ns, started=9_000)
+    run.resources[-1] = resource_record(run.resources[-1].t_ns, started=9_000)
     assert judge(run.history()).verdict is Verdict.UNKNOWN

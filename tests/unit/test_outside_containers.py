@@ -17,7 +17,7 @@ from chaos.outside.injector import ActiveFault, TargetNotRunning, TargetNotVisib
 from chaos.outside.process_injector import ENGINE
 from history.protocol.outside import Continued, CpuReturned, CpuSqueezed, Ended, Paused, Serves
 from kvchaos.stacks.process_group import Process
-from tests.unit.outside_world import FakeLives, strike
+from tests.unit.outside_world import FakeRestarter, strike
 
 MIB = 1 << 20
 
@@ -119,8 +119,8 @@ class FakeServer:
         self.sent.append((pid, which))
 
 
-def hold(server: FakeServer, kind: str, lives: FakeLives | None = None, **params: float) -> ActiveFault:
-    return ContainerInjector(server, lives or FakeLives()).prepare(strike(kind, **params))
+def hold(server: FakeServer, kind: str, lives: FakeRestarter | None = None, **params: float) -> ActiveFault:
+    return ContainerInjector(server, lives or FakeRestarter()).prepare(strike(kind, **params))
 
 
 def test_a_pause_is_proved_and_undone_by_the_engines_word() -> None:
@@ -223,7 +223,7 @@ def test_a_squeeze_that_was_cut_short_has_nothing_to_undo() -> None:
 
 
 def test_memory_runs_out_by_a_limit_near_what_is_used_and_a_neighbour_that_takes_more() -> None:
-    server, lives = FakeServer(), FakeLives(serves=True)
+    server, lives = FakeServer(), FakeRestarter(serves=True)
     squeeze = hold(server, "memory_squeeze", lives, room_mib=64.0, for_s=20.0)
     squeeze.apply()
     limit = 1064 * MIB
@@ -241,7 +241,7 @@ def test_memory_runs_out_by_a_limit_near_what_is_used_and_a_neighbour_that_takes
     assert (limits["Memory"], limits["MemorySwap"]) == (8192 * MIB, 16384 * MIB)
     server.code, server.there = 1, []
     assert squeeze.reverted() is not None
-    assert lives.told == ["restart"]
+    assert lives.calls == ["restart"]
 
 
 def test_memory_is_told_by_other_names_where_control_groups_are_of_the_second_version() -> None:
@@ -252,10 +252,10 @@ def test_memory_is_told_by_other_names_where_control_groups_are_of_the_second_ve
 
 
 def test_a_squeeze_that_ended_nobody_never_fired_and_the_server_lives_on() -> None:
-    server, lives = FakeServer(), FakeLives()
+    server, lives = FakeServer(), FakeRestarter()
     squeeze = hold(server, "memory_squeeze", lives, room_mib=64.0, for_s=0.0)
     squeeze.apply()
     squeeze.revert()
     assert squeeze.verify() is None
     assert squeeze.reverted() == Serves(gone=[])
-    assert (lives.told, server.inner.asked[-1][0]) == ([], "update")
+    assert (lives.calls, server.inner.asked[-1][0]) == ([], "update")

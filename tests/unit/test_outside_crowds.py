@@ -126,7 +126,7 @@ def test_they_live_in_one_thread_which_ends_with_them(tmp_path: Path) -> None:
     with FakeServer(STEADY) as server:
         hold = held(port_of(server), tmp_path, strike())
         hold.apply()
-        wait_for(lambda: len(server.seen) == 6)
+        wait_for(lambda: len(server.received) == 6)
         assert len(crowd_threads()) == 1
         shown(hold)
     assert crowd_threads() == []
@@ -136,7 +136,7 @@ def test_they_leave_early_when_they_are_told_to(tmp_path: Path) -> None:
     with FakeServer(STEADY) as server:
         hold = held(port_of(server), tmp_path, strike(for_s=60.0))
         hold.apply()
-        wait_for(lambda: len(server.seen) == 6)
+        wait_for(lambda: len(server.received) == 6)
         assert hold.verify() is None
         hold.revert()
         began = time.monotonic()
@@ -159,7 +159,7 @@ def test_a_strike_is_over_only_when_its_proof_was_told(tmp_path: Path) -> None:
 def test_answers_that_are_whole_before_are_told_whole(tmp_path: Path) -> None:
     with FakeServer() as server:
         evidence, records = struck(port_of(server), tmp_path, strike(for_s=30.0, max_tokens=5))
-        bodies = {seen.headers["x-request-id"]: seen.body for seen in server.seen}
+        bodies = {seen.headers["x-request-id"]: seen.body for seen in server.received}
     assert evidence.answered == 6
     for record in records:
         assert (record.outcome, record.status, record.finish_reason) == ("ok", 200, "length")
@@ -173,9 +173,9 @@ def test_prompts_are_no_two_alike_and_belong_to_the_strike(tmp_path: Path) -> No
     prompts: list[dict[str, list[int]]] = []
     with FakeServer(Behaviour("silent")) as server:
         for wanted in (strike(), strike(), strike(seed=2), strike(n=4)):
-            server.seen.clear()
+            server.received.clear()
             _, records = struck(port_of(server), tmp_path, wanted)
-            prompts.append({seen.headers["x-request-id"]: seen.body["prompt"] for seen in server.seen})
+            prompts.append({seen.headers["x-request-id"]: seen.body["prompt"] for seen in server.received})
     first, again, other_seed, other_arrival = prompts
     assert first == again
     assert sorted(first) == [f"crowd-f1-3-{number}" for number in range(6)]

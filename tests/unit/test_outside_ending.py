@@ -9,7 +9,7 @@ import pytest
 
 from chaos.outside.server_termination import TERMINATIONS
 from history.protocol.outside import Ended
-from tests.unit.outside_world import FakeLives, strike
+from tests.unit.outside_world import FakeRestarter, strike
 
 
 @dataclass
@@ -40,7 +40,7 @@ class FakeTarget:
 
 @pytest.mark.parametrize("kind", ["kill", "stop"])
 def test_an_end_that_shows_only_as_it_is_undone_is_proved_all_the_same(kind: str) -> None:
-    target, lives = FakeTarget(), FakeLives()
+    target, lives = FakeTarget(), FakeRestarter()
     hold = TERMINATIONS[kind](strike(kind, grace_s=60.0), target, lives)
     hold.apply()
     assert hold.verify() is None
@@ -55,7 +55,7 @@ def test_an_end_that_shows_only_as_it_is_undone_is_proved_all_the_same(kind: str
 
 def test_patience_with_what_is_to_stop_never_ends_the_next_life() -> None:
     target = FakeTarget()
-    hold = TERMINATIONS["stop"](strike("stop", grace_s=0.0), target, FakeLives())
+    hold = TERMINATIONS["stop"](strike("stop", grace_s=0.0), target, FakeRestarter())
     hold.apply()
     hold.revert()
     target.lives_on = False
@@ -66,7 +66,7 @@ def test_patience_with_what_is_to_stop_never_ends_the_next_life() -> None:
 
 
 def test_the_next_life_of_a_server_that_lost_its_engine_is_never_ended() -> None:
-    target, lives = FakeTarget(), FakeLives()
+    target, lives = FakeTarget(), FakeRestarter()
     hold = TERMINATIONS["engine_kill"](strike("engine_kill", for_s=0.0), target, lives)
     hold.apply()
     hold.revert()
@@ -74,4 +74,4 @@ def test_the_next_life_of_a_server_that_lost_its_engine_is_never_ended() -> None
     hold.reverted()
     target.lives_on = True
     hold.reverted()
-    assert (target.sent, lives.told) == ([], ["restart"])
+    assert (target.sent, lives.calls) == ([], ["restart"])

@@ -14,7 +14,7 @@ from chaos.outside.process_injector import ENGINE, ProcessInjector
 from history.protocol.outside import Ended, Paused, Serves
 from kvchaos.stacks.local_stack import LocalStack
 from kvchaos.stacks.orphans import end_and_remove, find_orphans
-from tests.unit.outside_world import FakeLives, strike
+from tests.unit.outside_world import FakeRestarter, strike
 from tests.unit.test_stack_local import Bench, runs, wait_for
 
 
@@ -27,7 +27,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 
 def pause(stack: LocalStack) -> ActiveFault:
-    return ProcessInjector(stack, FakeLives()).prepare(strike("pause"))
+    return ProcessInjector(stack, FakeRestarter()).prepare(strike("pause"))
 
 
 def states(stack: LocalStack) -> set[str]:
@@ -94,14 +94,14 @@ def test_a_paused_server_of_a_killed_conductor_is_ended_by_the_next_command(
     assert [pid for pid in pids if runs(pid)] == []
 
 
-def ending(stack: LocalStack, kind: str, lives: FakeLives, **params: float) -> ActiveFault:
+def ending(stack: LocalStack, kind: str, lives: FakeRestarter, **params: float) -> ActiveFault:
     return ProcessInjector(stack, lives).prepare(strike(kind, **params))
 
 
 def test_a_kill_ends_every_process_and_proves_it_by_the_exit_code(bench: Bench) -> None:
     stack = bench.start()
     pids, leader = bench.running(), stack.pid
-    hold = ending(stack, "kill", FakeLives())
+    hold = ending(stack, "kill", FakeRestarter())
     hold.apply()
     wait_for(lambda: hold.verify() is not None)
     proof = hold.verify()
@@ -112,7 +112,7 @@ def test_a_kill_ends_every_process_and_proves_it_by_the_exit_code(bench: Bench) 
 
 
 def test_a_stop_is_polite_and_says_so(bench: Bench) -> None:
-    hold = ending(bench.start("--children", "0"), "stop", FakeLives(), grace_s=20.0)
+    hold = ending(bench.start("--children", "0"), "stop", FakeRestarter(), grace_s=20.0)
     hold.apply()
     wait_for(lambda: hold.verify() is not None)
     proof = hold.verify()
@@ -121,7 +121,7 @@ def test_a_stop_is_polite_and_says_so(bench: Bench) -> None:
 
 
 def test_a_stop_that_is_not_obeyed_is_forced_and_says_so(bench: Bench) -> None:
-    hold = ending(bench.start("--stubborn"), "stop", FakeLives(), grace_s=0.3)
+    hold = ending(bench.start("--stubborn"), "stop", FakeRestarter(), grace_s=0.3)
     hold.apply()
     wait_for(lambda: hold.verify() is not None)
     proof = hold.verify()
@@ -131,15 +131,15 @@ def test_a_stop_that_is_not_obeyed_is_forced_and_says_so(bench: Bench) -> None:
 
 def test_what_was_killed_is_brought_back_only_when_it_is_asked_for(bench: Bench) -> None:
     """On the way out of a run nobody asks any more."""
-    lives = FakeLives()
+    lives = FakeRestarter()
     hold = ending(bench.start(), "kill", lives)
     hold.apply()
     wait_for(lambda: hold.verify() is not None)
     hold.revert()
-    assert lives.told == []
+    assert lives.calls == []
     assert hold.reverted() is None
     assert hold.reverted() is None
-    assert lives.told == ["restart"]
+    assert lives.calls == ["restart"]
     lives.serves = True
     assert hold.reverted() == Serves(pid=1)
 
@@ -150,16 +150,16 @@ def test_a_server_that_is_not_there_cannot_be_ended(bench: Bench) -> None:
     wait_for(lambda: not stack.processes())
     for kind in ("kill", "stop", "engine_kill"):
         with pytest.raises(TargetNotRunning):
-            ending(stack, kind, FakeLives(), grace_s=1.0).apply()
+            ending(stack, kind, FakeRestarter(), grace_s=1.0).apply()
 
 
 def test_a_server_without_an_engine_cannot_lose_it(bench: Bench) -> None:
     with pytest.raises(TargetNotVisible):
-        ending(bench.start(), "engine_kill", FakeLives()).apply()
+        ending(bench.start(), "engine_kill", FakeRestarter()).apply()
 
 
 def test_an_engine_dies_alone_and_the_rest_is_asked_and_ended_when_it_is_undone(bench: Bench) -> None:
-    lives = FakeLives(serves=True)
+    lives = FakeRestarter(serves=True)
     stack = bench.start("--engine")
     wait_for(lambda: ENGINE in {process.name for process in stack.processes()})
     (engine,) = [process.pid for process in stack.processes() if process.name == ENGINE]
@@ -172,7 +172,7 @@ def test_an_engine_dies_alone_and_the_rest_is_asked_and_ended_when_it_is_undone(
     assert stack.alive()
     hold.revert()
     wait_for(lambda: hold.reverted() is not None)
-    assert [told.split()[0] for told in lives.told] == ["probe", "restart"]
+    assert [told.split()[0] for told in lives.calls] == ["probe", "restart"]
     assert not stack.processes()
     undone = hold.reverted()
     assert isinstance(undone, Serves)
@@ -182,7 +182,7 @@ def test_an_engine_dies_alone_and_the_rest_is_asked_and_ended_when_it_is_undone(
 def test_a_server_gets_all_the_time_to_end_without_its_engine_and_is_not_asked_when_it_does(
     bench: Bench,
 ) -> None:
-    lives = FakeLives(serves=True)
+    lives = FakeRestarter(serves=True)
     stack = bench.start("--engine")
     wait_for(lambda: ENGINE in {process.name for process in stack.processes()})
     hold = ending(stack, "engine_kill", lives, for_s=600.0)
@@ -194,4 +194,4 @@ def test_a_server_gets_all_the_time_to_end_without_its_engine_and_is_not_asked_w
     wait_for(lambda: hold.reverted() is not None)
     undone = hold.reverted()
     assert isinstance(undone, Serves)
-    assert (undone.outlived_its_engine, lives.told) == (False, ["restart"])
+    assert (undone.outlived_its_engine, lives.calls) == (False, ["restart"])

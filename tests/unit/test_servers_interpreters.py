@@ -11,12 +11,12 @@ from packaging.specifiers import SpecifierSet
 
 from kvchaos.servers.commands import CommandFailed, Runner
 from kvchaos.servers.interpreters import base_interpreter, find_base, read_server_facts, server_environment
-from tests.unit.fakes import Told, server_python, write_program
+from tests.unit.fakes import RecordedProgress, server_python, write_program
 
 
 @pytest.fixture
 def runner(tmp_path: Path) -> Runner:
-    return Runner(Told(), tmp_path, tmp_path / "log")
+    return Runner(RecordedProgress(), tmp_path, tmp_path / "log")
 
 
 def test_the_running_interpreter_is_taken_when_it_fits(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from kvchaos.errors import UsageError
 from kvchaos.paths import lib_folder
 from kvchaos.servers import preload
 from kvchaos.servers.commands import Runner
-from tests.unit.fakes import Told, write_program
+from tests.unit.fakes import RecordedProgress, write_program
 
 LDCONFIG = """\
 3 libs found in cache `/etc/ld.so.cache'
@@ -35,7 +35,7 @@ ln -s libtcmalloc_minimal.so.4.5.18 "$3/usr/lib/libtcmalloc_minimal.so.4"
 
 @pytest.fixture
 def runner(tmp_path: Path) -> Runner:
-    return Runner(Told(), tmp_path, tmp_path / "log")
+    return Runner(RecordedProgress(), tmp_path, tmp_path / "log")
 
 
 @pytest.fixture

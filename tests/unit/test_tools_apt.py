@@ -11,7 +11,7 @@ from kvchaos.servers.commands import CommandFailed, Runner
 from kvchaos.servers.debian import parse_uris
 from kvchaos.tools.browser import CHROMIUM
 from kvchaos.tools.sources import AptSource, NotOffered, SourceUnavailable, from_playwright
-from tests.unit.fakes import Told, write_program
+from tests.unit.fakes import RecordedProgress, write_program
 from tests.unit.test_tools_install import TOOL
 
 URIS = f"""\
@@ -50,7 +50,7 @@ class Debian:
         self.uris = folder / "uris"
         self.draft = folder / "draft"
         self.draft.mkdir()
-        self.progress = Told()
+        self.progress = RecordedProgress()
         self.source = AptSource(folder / "apt")
         self.runner = Runner(self.progress, folder, folder / "log")
         self.has()

@@ -19,7 +19,7 @@ from kvchaos.tools.tool import Tool, find_tool
 from kvchaos.tools.tool_record import PackageRecord, ToolRecord, read_record
 from kvchaos.tools.wrapper import write_wrapper
 from tests.unit.conducting import wait_for
-from tests.unit.fakes import Told, write_program
+from tests.unit.fakes import RecordedProgress, write_program
 
 TOOL = Tool(
     name="gadget",
@@ -65,7 +65,7 @@ def folder(environ: dict[str, str]) -> Path:
 
 
 def obtained(environ: dict[str, str], **sources: Source) -> installer.InstallResult:
-    (outcome,) = install_tools([TOOL], environ, Told(), lambda _: sources)
+    (outcome,) = install_tools([TOOL], environ, RecordedProgress(), lambda _: sources)
     return outcome
 
 
@@ -135,7 +135,7 @@ def test_the_libraries_are_for_that_program_alone(tmp_path: Path) -> None:
 
 
 def test_a_program_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None:
-    runner = Runner(Told(), tmp_path, tmp_path / "log")
+    runner = Runner(RecordedProgress(), tmp_path, tmp_path / "log")
     program = write_program(tmp_path / "hang", HANG)
     with pytest.raises(CommandFailed, match="3 s"):
         run_limited([str(program)], {"PATH": "/usr/bin:/bin"}, 3.0, runner)
@@ -161,7 +161,7 @@ def test_the_trial_shows_the_line_with_the_error(tmp_path: Path) -> None:
         tmp_path / "bin/gadget", "#!/bin/sh\necho error while loading libone.so\necho bye\nexit 127\n"
     )
     with pytest.raises(CommandFailed, match=r"code 127: .*libone\.so"):
-        try_out(TOOL, tmp_path, Runner(Told(), tmp_path, tmp_path / "log"))
+        try_out(TOOL, tmp_path, Runner(RecordedProgress(), tmp_path, tmp_path / "log"))
 
 
 @pytest.mark.parametrize(("ci", "code"), [("true", 3), ("", 0)])

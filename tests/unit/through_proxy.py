@@ -36,7 +36,7 @@ class Asker:
 
     url: str
     records: list[RequestRecord] = field(default_factory=list)
-    seen: Counter[str] = field(default_factory=Counter)
+    tokens_received: Counter[str] = field(default_factory=Counter)
     """Tokens that have come so far, by request."""
 
     def ask(self, *ids: str, tokens: int = 10) -> list[RequestRecord]:
@@ -72,7 +72,7 @@ class _Sink:
     name: str
 
     def tokens(self, count: int) -> None:
-        self.asker.seen[self.name] += count
+        self.asker.tokens_received[self.name] += count
 
     def ended(self, record: RequestRecord) -> None:
         self.asker.records.append(record)
@@ -111,7 +111,7 @@ class Bench:
 
     def began(self, *ids: str) -> bool:
         """Whether tokens of all these have reached their clients."""
-        return all(self.asker.seen.get(name) for name in ids)
+        return all(self.asker.tokens_received.get(name) for name in ids)
 
     @contextmanager
     def left_by_client(self, name: str) -> Iterator[None]:
@@ -127,7 +127,7 @@ class Bench:
     def _read(self, connection: socket.socket, name: str) -> None:
         with suppress(ConnectionError):
             while data := connection.recv(65536):
-                self.asker.seen[name] += data.count(b"data: ")
+                self.asker.tokens_received[name] += data.count(b"data: ")
 
     def exchange(self, port: int, prompt: list[int]) -> bytes:
         """All that comes back, the ids of the prompt among it."""

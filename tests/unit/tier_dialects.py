@@ -12,9 +12,9 @@ from tests.unit.model_tier import (
     ANSWERS,
     NEW_CONTEXT,
     OLD_CONTEXT,
-    AskedWithKeys,
     HashManager,
     Key,
+    KeyedManager,
     KeyManager,
     NewKeyManager,
     Tier,
@@ -42,7 +42,7 @@ class Dialect(Protocol):
     def misses(self, tier: Tier, key: Key) -> bool:
         """Whether it is answered as missing."""
 
-    def missed(self, place: int) -> Any:
+    def missed(self, index: int) -> Any:
         """The answer when all from this place on is missing."""
 
     def claimed(self, hits: int) -> Any:
@@ -74,8 +74,8 @@ class Hashes:
     def misses(self, tier: Tier, key: Key) -> bool:
         return True
 
-    def missed(self, place: int) -> int:
-        return place
+    def missed(self, index: int) -> int:
+        return index
 
     def claimed(self, hits: int) -> int:
         return hits + 1
@@ -104,7 +104,7 @@ class Keys:
     """0.20: block by block, and a block that is being written is missing."""
 
     longest_lookup = 1
-    inner: type[AskedWithKeys] = KeyManager
+    inner: type[KeyedManager] = KeyManager
     shape: ClassVar[Files] = {**SHAPES["G4"], "abstract": SHAPES["G4"]["abstract"] + OLD_CONTEXT}
     ending: tuple[object, ...] = ()
     """What the end of a copy is told besides the keys."""
@@ -122,7 +122,7 @@ class Keys:
     def wrap(self, tier: Tier, engine: FaultRuntime) -> Any:
         return self._wrapper(self._inner(tier), engine)
 
-    def _inner(self, tier: Tier) -> AskedWithKeys:
+    def _inner(self, tier: Tier) -> KeyedManager:
         return self.inner(tier)
 
     def plain(self, tier: Tier, keys: Sequence[Key]) -> Any:
@@ -131,7 +131,7 @@ class Keys:
     def misses(self, tier: Tier, key: Key) -> bool:
         return not tier.ready(key)
 
-    def missed(self, place: int) -> Any:
+    def missed(self, index: int) -> Any:
         return self._module.MISS
 
     def claimed(self, hits: int) -> Any:
@@ -167,7 +167,7 @@ class NewKeys(Keys):
     }
     ending = (None,)
 
-    def _inner(self, tier: Tier) -> AskedWithKeys:
+    def _inner(self, tier: Tier) -> KeyedManager:
         manager = super()._inner(tier)
         answers = self._module.API.LookupResult
         manager.hit, manager.miss = answers.HIT, answers.MISS

@@ -51,7 +51,7 @@ class Scheduler:
         """Ask for blocks; `later`: the manager beneath puts off."""
         keys = keys[: self._dialect.longest_lookup]
         self._tier.later = later
-        call = self._asked()
+        call = self._begin_lookup()
         answer = self._dialect.lookup(self._manager, keys)
         self._tier.later = call.twin.later = False
         assert answer == (self._dialect.later if later else self._due(call, keys))
@@ -61,11 +61,11 @@ class Scheduler:
         """What must be answered; makes the twin lose what must be lost."""
         twin, dialect = call.twin, self._dialect
         plain = dialect.plain(twin, keys)
-        hits = next((place for place, key in enumerate(keys) if not twin.ready(key)), len(keys))
+        hits = next((index for index, key in enumerate(keys) if not twin.ready(key)), len(keys))
         missing = [key for key in keys[hits:] if dialect.misses(twin, key)]
-        for place, key in enumerate(keys[:hits]):
+        for index, key in enumerate(keys[:hits]):
             if self._strikes(call, "lookup_miss", key):
-                return dialect.missed(place)
+                return dialect.missed(index)
             if self._strikes(call, "lookup_retry", key):
                 return dialect.later
             if self._strikes(call, "evict_after_hit", key):
@@ -76,7 +76,7 @@ class Scheduler:
 
     def store(self, keys: Sequence[Key], whole: bool) -> None:
         """Begin a store; `whole`: end it, too."""
-        call = self._asked()
+        call = self._begin_lookup()
         answer = self._dialect.store(self._manager, keys)
         self._evict(call)
         self._shrink(call)
@@ -113,7 +113,7 @@ class Scheduler:
         if not self._stores:
             return
         keys = self._stores.pop(-1 if newest else 0)
-        call = self._told()
+        call = self._begin_call()
         self._dialect.end_store(self._manager, keys)
         call.twin.complete(keys, not self._strikes(call, "store_failed"))
         self._same(call)
@@ -123,7 +123,7 @@ class Scheduler:
         ready = [key for key in keys if self._tier.ready(key)]
         if not ready:
             return
-        call = self._told()
+        call = self._begin_call()
         self._dialect.load(self._manager, ready)
         call.twin.read(ready, 1)
         self._same(call)
@@ -133,13 +133,13 @@ class Scheduler:
         if not self._loads:
             return
         keys = self._loads.pop(-1 if newest else 0)
-        call = self._told()
+        call = self._begin_call()
         self._dialect.end_load(self._manager, keys)
         call.twin.read(keys, -1)
         self._same(call)
 
     def touch(self, keys: Sequence[Key]) -> None:
-        call = self._told()
+        call = self._begin_call()
         self._dialect.touch(self._manager, keys)
         call.twin.touch(keys)
         self._same(call)
@@ -150,14 +150,14 @@ class Scheduler:
             assert self._dialect.lookup(self._manager, [key]) == self._dialect.plain(self._tier, [key])
         assert set(self._tier.blocks) <= set(UNIVERSE)
 
-    def _asked(self) -> _Call:
+    def _begin_lookup(self) -> _Call:
         """With a question, what a healed fault still occupied becomes free again."""
-        call = self._told()
+        call = self._begin_call()
         if "tier_shrunk" not in self.armed:
             call.twin.drop([key for key in call.twin.blocks if key not in UNIVERSE])
         return call
 
-    def _told(self) -> _Call:
+    def _begin_call(self) -> _Call:
         return _Call(copy.deepcopy(self._tier), len(self._deeds()))
 
     def _strikes(self, call: _Call, kind: str, key: Key = b"", possible: bool = True) -> bool:

@@ -40,7 +40,7 @@ class Answers:
 @once
 def answers_of(release: str) -> Answers:
     """Run the checks once for all tests. Raises UsageError when the environment is not there."""
-    return ask(find_server(release, cache_folder()))
+    return run_checks(find_server(release, cache_folder()))
 
 
 def troubles(answers: Answers, generation: str) -> list[str]:
@@ -53,9 +53,9 @@ def troubles(answers: Answers, generation: str) -> list[str]:
     return [*missing, *unknown, *failed, *left_out, *([answers.end] if answers.code != 0 else [])]
 
 
-def ask(server: ServerEnv, ahead: Path | None = None) -> Answers:
+def run_checks(server: ServerEnv, ahead: Path | None = None) -> Answers:
     """Run the checks on any environment; modules in the folder `ahead` go before the environment's own."""
-    with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as noise:
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as noise:
         code: int | None = None
         # What was said before the deadline is kept, and the other tests do not wait for it again.
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -63,15 +63,15 @@ def ask(server: ServerEnv, ahead: Path | None = None) -> Answers:
                 [server.python, SCRIPT],
                 cwd=ROOT,
                 env=environment_of(server, ahead),
-                stdout=said,
+                stdout=output,
                 stderr=noise,
                 timeout=DEADLINE_S,
                 check=False,
             ).returncode
-        said.seek(0)
+        output.seek(0)
         noise.seek(0)
         last_lines = noise.read()
-        lines = [json.loads(line) for line in said if line.startswith('{"check"')]
+        lines = [json.loads(line) for line in output if line.startswith('{"check"')]
     return Answers(
         details={line["check"]: None if line["ok"] else line["detail"] for line in lines},
         left_out={line["check"]: line["left_out"] for line in lines if line["left_out"] is not None},

@@ -28,12 +28,12 @@ class Bench:
         self.name = detect().name
         self.manager_base = OffloadingManager
         self._spec: Any = detect().offered("CPUOffloadingSpec")
-        self._asked_with_keys = "req_context" in inspect.signature(OffloadingManager.lookup).parameters
+        self._takes_request_context = "req_context" in inspect.signature(OffloadingManager.lookup).parameters
 
     @property
     def chaos_manager(self) -> type[Any]:
         """The wrapper that fits the manager."""
-        if self._asked_with_keys:
+        if self._takes_request_context:
             from chaos.inside.managers import keys
 
             return keys.ChaosManager
@@ -69,4 +69,4 @@ class Bench:
         return Copies(make_spec(CHUNKS, blocks_per_chunk, control))
 
     def _tier(self, manager: Any) -> Tier:
-        return KeyTier(manager) if self._asked_with_keys else HashTier(manager)
+        return KeyTier(manager) if self._takes_request_context else HashTier(manager)

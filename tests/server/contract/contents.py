@@ -51,21 +51,21 @@ def damage_of_one_plane_hits_the_plane_that_is_asked_for(bench: Bench) -> None:
         for plane in (0, 1):
             with control_room() as control:
                 healthy, found, proof = struck(bench, control, kind, plane=plane)
-                assert {place for place, *_ in differences(healthy, found)} == {plane}
+                assert {hit_plane for hit_plane, *_ in differences(healthy, found)} == {plane}
                 assert proof["plane"]
 
 
 def noise_changes_the_lower_half_of_every_number_and_keeps_it_finite(bench: Bench) -> None:
-    for word in FLOATS:
+    for number_bytes in FLOATS:
         with control_room() as control:
-            healthy, found, proof = struck(bench, control, "noise", word_bytes=word)
+            healthy, found, proof = struck(bench, control, "noise", word_bytes=number_bytes)
             only({proof["block"]}, healthy, found)
             changed = differences(healthy, found)
-            assert all(offset % word < word // 2 for _, _, offset, _, _ in changed)
+            assert all(offset % number_bytes < number_bytes // 2 for _, _, offset, _, _ in changed)
             assert len({plane for plane, *_ in changed}) == len(healthy), "a plane was left out"
-            if word == 4:
-                numbers = {(plane, offset // word) for plane, _, offset, _, _ in changed}
-                assert len(numbers) > 0.99 * sum(plane.shape[1] // word for plane in healthy)
+            if number_bytes == 4:
+                numbers = {(plane, offset // number_bytes) for plane, _, offset, _, _ in changed}
+                assert len(numbers) > 0.99 * sum(plane.shape[1] // number_bytes for plane in healthy)
                 assert same(finite(healthy, proof["block"]), finite(found, proof["block"]))
 
 
@@ -75,13 +75,14 @@ def finite(planes: Planes, block: int) -> Planes:
 
 
 def nan_makes_exactly_one_number_not_a_number(bench: Bench) -> None:
-    for word, numbers in FLOATS.items():
+    for number_bytes, numbers in FLOATS.items():
         with control_room() as control:
-            healthy, found, proof = struck(bench, control, "nan", word_bytes=word)
+            healthy, found, proof = struck(bench, control, "nan", word_bytes=number_bytes)
             [(plane, block, number)] = {
-                (plane, block, offset // word) for plane, block, offset, _, _ in differences(healthy, found)
+                (plane, block, offset // number_bytes)
+                for plane, block, offset, _, _ in differences(healthy, found)
             }
-            assert (block, number * word) == (proof["block"], proof["offset"])
+            assert (block, number * number_bytes) == (proof["block"], proof["offset"])
             assert block in TARGET
             assert bool(torch.isnan(found[plane][block].view(numbers)[number]))
 

@@ -49,7 +49,7 @@ class Control:
 
     def _put(self, faults: list[dict[str, object]]) -> None:
         self._epoch += 1
-        self._seen = len(self.lines())
+        self._lines_before = len(self.lines())
         content = {"v": 1, "epoch": self._epoch, "seed": 11, "lease_s": 120, "faults": faults}
         (self.path / LEASE).touch()
         draft = self.path / ".draft"
@@ -58,7 +58,7 @@ class Control:
 
     def _wait(self, event: str) -> dict[str, Any]:
         def new() -> list[dict[str, Any]]:
-            return [line for line in self.lines()[self._seen :] if line["event"] == event]
+            return [line for line in self.lines()[self._lines_before :] if line["event"] == event]
 
         wait_until(lambda: bool(new()), f"the journal says {event}")
         return new()[0]

@@ -72,7 +72,7 @@ def zero_block_empties_one_loaded_block_in_all_planes(bench: Bench) -> None:
         assert block in TARGET
         assert all(int(plane[block].count_nonzero()) == 0 for plane in found)
         changed = differences(healthy, found)
-        assert {place[1] for place in changed} == {block}
+        assert {position[1] for position in changed} == {block}
         assert proof["bytes_changed"] == len(changed) > 0
 
 

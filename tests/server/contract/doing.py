@@ -26,7 +26,7 @@ PROMPT = 10
 
 def a_request(name: str) -> Any:
     """A request as vLLM makes it; what else a release must be told is nothing."""
-    told = {
+    values = {
         "request_id": name,
         "prompt_token_ids": list(range(PROMPT)),
         "sampling_params": SamplingParams(max_tokens=4),
@@ -36,7 +36,7 @@ def a_request(name: str) -> Any:
         for parameter in inspect.signature(Request).parameters.values()
         if parameter.default is inspect.Parameter.empty
     ]
-    return Request(**{**dict.fromkeys(needed), **told})
+    return Request(**{**dict.fromkeys(needed), **values})
 
 
 def vllms_own_requests_tell_what_they_are_doing(bench: Bench) -> None:
@@ -65,7 +65,7 @@ def a_scheduler(bench: Bench, control: Control) -> Any:
     return connector
 
 
-def told_with_a_step(bench: Bench, connector: Any) -> tuple[str, ...]:
+def states_of_a_step(bench: Bench, connector: Any) -> tuple[str, ...]:
     """A step in which request a begins to load; what the worker's process then knows of it."""
     request = a_request("a")
     request.status = RequestStatus.WAITING_FOR_REMOTE_KVS
@@ -83,13 +83,13 @@ def told_with_a_step(bench: Bench, connector: Any) -> tuple[str, ...]:
 def states_reach_the_worker_with_the_step_while_a_fault_minds_them(bench: Bench) -> None:
     with control_room() as control:
         connector = a_scheduler(bench, control)
-        assert told_with_a_step(bench, connector) == ()
+        assert states_of_a_step(bench, connector) == ()
         control.arm("zero_block", {"every": 1, "states": ["loading"]})
         wait_until(lambda: connector._runtime.worker_needs_states, "the scheduler minds states")
-        assert told_with_a_step(bench, connector) == ("loading",)
+        assert states_of_a_step(bench, connector) == ("loading",)
         control.heal()
         wait_until(lambda: not connector._runtime.worker_needs_states, "the scheduler minds states no more")
-        assert told_with_a_step(bench, connector) == ()
+        assert states_of_a_step(bench, connector) == ()
 
 
 CHECKS = (

@@ -104,7 +104,7 @@ def completion_twice_is_told_again_in_the_next_step(bench: Bench) -> None:
             assert control.fired() == [], "it has ended once so far"
             assert list(ended(copies)) == [3]
             proof_of(control, direction)
-            assert copies.told() == []
+            assert copies.collect_finished() == []
 
 
 def an_end_is_not_told_again_when_its_fault_is_over(bench: Bench) -> None:
@@ -114,7 +114,7 @@ def an_end_is_not_told_again_when_its_fault_is_over(bench: Bench) -> None:
         copies.load(3, [0], [4])
         finish(copies, 3)
         control.heal()
-        assert copies.told() == []
+        assert copies.collect_finished() == []
         assert control.fired() == []
 
 

@@ -26,7 +26,7 @@ class Script:
         self._tiers = tiers
         self._storing: list[Sequence[bytes]] = []
         self._loading: list[Sequence[bytes]] = []
-        self._endings = [self._end_request] if tiers[0].hears_of_requests else []
+        self._endings = [self._end_request] if tiers[0].receives_requests else []
 
     def step(self) -> str:
         """One operation on each tier; what was done. Raises AssertionError when the answers differ."""
@@ -106,8 +106,8 @@ def manager_answers_as_vllm_when_nothing_is_armed(bench: Bench) -> None:
             assert not isinstance(bare.manager, bench.chaos_manager)
             script = Script(seed, bare, wrapped)
             done = [script.step() for _ in range(STEPS)]
-            told = {"end_request"} if bare.hears_of_requests else set()
-            assert set(done) == OPERATIONS | told, f"the script is too narrow: {sorted(set(done))}"
+            optional = {"end_request"} if bare.receives_requests else set()
+            assert set(done) == OPERATIONS | optional, f"the script is too narrow: {sorted(set(done))}"
             assert [line["event"] for line in control.lines()] == ["loaded"]
 
 

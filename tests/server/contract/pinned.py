@@ -69,7 +69,7 @@ def _canonical_caches() -> Any:
     tensors = [torch.zeros((BLOCKS, PAGE_BYTES), dtype=torch.int8).as_subclass(_OnDevice) for _ in range(2)]
     return module.CanonicalKVCaches(
         [module.CanonicalKVCacheTensor(tensor, PAGE_BYTES) for tensor in tensors],
-        [[module.CanonicalKVCacheRef(place, PAGE_BYTES) for place in range(2)]],
+        [[module.CanonicalKVCacheRef(index, PAGE_BYTES) for index in range(2)]],
     )
 
 

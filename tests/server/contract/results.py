@@ -62,7 +62,7 @@ def a_copy_that_is_not_taken_moves_nothing(
             before = snapshot(copies)
             assert not_taken(partial(copy, copies, 3, direction))
             assert same(snapshot(copies), before)
-            assert copies.told() == []
+            assert copies.collect_finished() == []
             proof_of(control, direction)
             assert copy(copies, 4, direction) is True
             finish(copies, 4)
@@ -83,7 +83,7 @@ def copy_failed_is_told_as_a_failure_of_that_job_alone(bench: Bench) -> None:
             copies = both_ways(bench, control, "copy_failed", direction)
             settle(copies, direction)
             copy(copies, 3, direction)
-            [(job, result)] = copies.told()
+            [(job, result)] = copies.collect_finished()
             assert (job, result.success) == (3, False)
             proof_of(control, direction)
             copy(copies, 4, direction)
@@ -101,7 +101,7 @@ def completion_late_is_told_once_when_its_time_has_come(bench: Bench) -> None:
             finish(copies, 3)
             assert time.monotonic() - began >= 0.15
             assert proof_of(control, direction)["ms"] == 150
-            assert copies.told() == []
+            assert copies.collect_finished() == []
 
 
 def a_late_end_does_not_make_the_copy_late(bench: Bench) -> None:
@@ -133,13 +133,13 @@ def completion_lost_is_never_told(bench: Bench) -> None:
             copies = both_ways(bench, control, "completion_lost", direction)
             settle(copies, direction)
             copy(copies, 3, direction)
-            assert copies.told() == []
+            assert copies.collect_finished() == []
             proof_of(control, direction)
             copies.wait({3})
             control.heal()
             copy(copies, 4, direction)
             finish(copies, 4)
-            assert copies.told() == []
+            assert copies.collect_finished() == []
 
 
 def completion_twice_is_told_twice(bench: Bench) -> None:
@@ -148,10 +148,10 @@ def completion_twice_is_told_twice(bench: Bench) -> None:
             copies = both_ways(bench, control, "completion_twice", direction, later=False)
             settle(copies, direction)
             copy(copies, 3, direction)
-            told = copies.told()
-            assert [(job, result.success) for job, result in told] == [(3, True), (3, True)]
+            finished = copies.collect_finished()
+            assert [(job, result.success) for job, result in finished] == [(3, True), (3, True)]
             proof_of(control, direction)
-            assert copies.told() == []
+            assert copies.collect_finished() == []
 
 
 def completion_reorder_tells_the_ends_in_reverse(bench: Bench) -> None:
@@ -162,17 +162,17 @@ def completion_reorder_tells_the_ends_in_reverse(bench: Bench) -> None:
         finish(copies, 2)
         assert control.fired() == [], "one end has no order"
         load_blocks(copies, 3, 4, 5)
-        assert [job for job, _ in copies.told()] == [5, 4, 3]
+        assert [job for job, _ in copies.collect_finished()] == [5, 4, 3]
         assert [proof["jobs"] for proof in control.fired()] == [[5, 4, 3]]
         load_blocks(copies, 6, 7)
-        assert [job for job, _ in copies.told()] == [6, 7]
+        assert [job for job, _ in copies.collect_finished()] == [6, 7]
         assert same(snapshot(copies), moved(before, content, [0, 1, 2], [4, 5, 6]))
 
 
 def load_blocks(copies: Copies, *jobs: int) -> None:
     """One load a job, of blocks 0, 1, 2 of the tier into 4, 5, 6 of the device."""
-    for place, job in enumerate(jobs[:3]):
-        copies.load(job, [place], [4 + place])
+    for index, job in enumerate(jobs[:3]):
+        copies.load(job, [index], [4 + index])
 
 
 def a_result_fault_moves_the_right_content(bench: Bench) -> None:
@@ -181,8 +181,8 @@ def a_result_fault_moves_the_right_content(bench: Bench) -> None:
             copies, content, before = prepared(bench, control)
             control.arm(kind)
             copies.load(2, [0, 2], [4, 9])
-            copies.told()
-            copies.told()
+            copies.collect_finished()
+            copies.collect_finished()
             assert same(snapshot(copies), moved(before, content, [0, 2], [4, 9]))
             assert len(control.fired()) == 1
 
@@ -192,7 +192,7 @@ def a_dry_run_of_a_reorder_keeps_the_order(bench: Bench) -> None:
         copies, _, _ = prepared(bench, control)
         control.arm("completion_reorder", dry_run=True)
         load_blocks(copies, 2, 3)
-        assert [job for job, _ in copies.told()] == [2, 3]
+        assert [job for job, _ in copies.collect_finished()] == [2, 3]
         assert control.fired() == []
 
 
@@ -211,8 +211,8 @@ def assert_plain(copies: Copies, before: Planes, content: Planes) -> None:
     """Raises AssertionError unless three loads and a store do what they should, told once and in order."""
     load_blocks(copies, 2, 3, 4)
     assert same(snapshot(copies), moved(before, content, [0, 1, 2], [4, 5, 6]))
-    told = copies.told()
-    assert [(job, result.success) for job, result in told] == [(2, True), (3, True), (4, True)]
+    finished = copies.collect_finished()
+    assert [(job, result.success) for job, result in finished] == [(2, True), (3, True), (4, True)]
     assert copies.store(5, [4, 6], [5, 4])
     finish(copies, 5)
     copies.load(6, [4, 5], [10, 11])

@@ -34,7 +34,7 @@ def damage_of_a_store_lies_in_the_tier_and_comes_with_every_load(bench: Bench) -
                 healthy = moved(before, content, [7, 1, 10], [0, 1, 2])
                 found.append(differences(healthy, snapshot(copies)))
             assert len(found[0]) == proof["bytes_changed"] > 0, kind
-            assert [place[:3] for place in found[0]] == [place[:3] for place in found[1]], kind
+            assert [position[:3] for position in found[0]] == [position[:3] for position in found[1]], kind
 
 
 def damage_of_a_store_leaves_the_rest_of_the_tier_alone(bench: Bench) -> None:

@@ -51,7 +51,7 @@ def strikes_at_copies_name_the_request(bench: Bench) -> None:
             copies, _, _ = prepared(bench, control)
             control.arm(kind, None, direction="load", **params)
             begin_load(bench, copies)
-            copies.told()
+            copies.collect_finished()
             assert fired_requests(control) == [REQUEST], f"{kind}: {fired_requests(control)}"
 
 

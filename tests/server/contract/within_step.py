@@ -77,9 +77,9 @@ def vllms_connector_sees_which_blocks_are_to_be_loaded(bench: Bench) -> None:
         connector = a_scheduler(bench, control)
         answers(connector, 17, 4, 12, True)
         connector.update_state_after_alloc(SimpleNamespace(request_id="a"), blocks, 12)
-        seen = vllms.call_args.args[-2]
-        assert seen.get_block_ids() == ([9, 7, 5, 3],)
-        assert [block.block_hash is None for block in seen.blocks[0]] == [False, True, True, True]
+        passed_on = vllms.call_args.args[-2]
+        assert passed_on.get_block_ids() == ([9, 7, 5, 3],)
+        assert [block.block_hash is None for block in passed_on.blocks[0]] == [False, True, True, True]
         answers(connector, 20, 4, 12, True)
         connector.update_state_after_alloc(SimpleNamespace(request_id="a"), blocks, 12)
         assert vllms.call_args.args[-2] is blocks, "a load between steps was changed"
@@ -97,12 +97,12 @@ def the_manager_hears_of_the_end_of_a_load_within_its_step(bench: Bench) -> None
         connector._begun = {"a"}
         metadata = connector.build_connector_meta(step)
         assert getattr(metadata, ATTRIBUTE) == {"a"}
-        told = KVConnectorOutput(finished_recving={"b"})
-        connector.update_connector_output(told)
+        reported = KVConnectorOutput(finished_recving={"b"})
+        connector.update_connector_output(reported)
         # From 0.21 on the jobs that the worker names as completed say it.
         by_request = hasattr(planned, "reqs_to_load")
         assert vllms.call_args.args[-1].finished_recving == ({"a", "b"} if by_request else {"b"})
-        assert told.finished_recving == {"b"}, "vLLM's scheduler would stumble over a request that runs"
+        assert reported.finished_recving == {"b"}, "vLLM's scheduler would stumble over a request that runs"
         connector.update_connector_output(KVConnectorOutput())
         assert vllms.call_args.args[-1].finished_recving == set(), "told twice"
 

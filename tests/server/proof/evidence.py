@@ -37,7 +37,7 @@ class Shown:
     """Strikes that changed something."""
     refused: int
     """Arrivals struck that offered nothing to strike."""
-    seen: str
+    evidence: str
     """The sign of the consequence, or why there is none."""
     consequential: bool
     healed: bool
@@ -88,7 +88,7 @@ def _shown(history: History, fault: FaultSpec, verdict: Verdict) -> Shown:
         armed=any(record.event == "armed" for record in lines),
         fired=len(look.fired),
         refused=sum(record.event == "refused" for record in lines),
-        seen=doubt or SIGNS.get(fault.kind, _damage)(look),
+        evidence=doubt or SIGNS.get(fault.kind, _damage)(look),
         consequential=doubt is None,
         healed=any(
             event.data.confirmed is True and event.data.phase == look.phase
@@ -124,15 +124,19 @@ def _damaged(look: Look) -> tuple[int, int]:
 
 def _damage(look: Look) -> str:
     wrong, errors = _damaged(look)
-    asked = sum(record.phase == look.phase for record in look.history.requests)
-    told = f"{wrong} of {asked} answers differ"
-    return f"{told}, {errors} are not a number" if errors else told
+    sent = sum(record.phase == look.phase for record in look.history.requests)
+    text = f"{wrong} of {sent} answers differ"
+    return f"{text}, {errors} are not a number" if errors else text
 
 
 def _death(look: Look) -> str:
     end = look.history.events_of(ServerExit)[0]
-    words = next((found[1] for line in look.history.log if (found := ASSERTION.search(line))), "no assertion")
-    return f"{words} in the log; the server ended {(end.t_ns - look.first_ns) / 1e9:.1f} s after the strike"
+    assertion = next(
+        (found[1] for line in look.history.log if (found := ASSERTION.search(line))), "no assertion"
+    )
+    return (
+        f"{assertion} in the log; the server ended {(end.t_ns - look.first_ns) / 1e9:.1f} s after the strike"
+    )
 
 
 def _lost(look: Look) -> str:
@@ -140,19 +144,19 @@ def _lost(look: Look) -> str:
     missed = sum(
         record.error is not None and record.error.kind == DEADLINE_EXCEEDED for record in history.requests
     )
-    told = [f"{missed} deadlines missed"] if missed else []
-    told += [f"no token for {event.data.seconds} s" for event in history.events_of(ServerStalled)[:1]]
+    signs = [f"{missed} deadlines missed"] if missed else []
+    signs += [f"no token for {event.data.seconds} s" for event in history.events_of(ServerStalled)[:1]]
     probes: list[Drained | LeakProbe] = [event.data for event in history.events_of(Drained)]
     probes += [event.data for event in history.events_of(LeakProbe)]
-    told += [_trouble(probe) for probe in probes if probe.ok is False]
-    return "; ".join(told)
+    signs += [_trouble(probe) for probe in probes if probe.ok is False]
+    return "; ".join(signs)
 
 
 def _trouble(probe: Drained | LeakProbe) -> str:
     if isinstance(probe, Drained):
         return f"not drained: {probe.running} running, {probe.waiting} waiting"
-    held = re.search(r"\((\d+)\) are not freed", probe.detail)
-    return f"{held[1]} blocks held at the end" if held else "the leak probe failed"
+    leaked = re.search(r"\((\d+)\) are not freed", probe.detail)
+    return f"{leaked[1]} blocks held at the end" if leaked else "the leak probe failed"
 
 
 def _late(look: Look) -> str:
@@ -160,11 +164,11 @@ def _late(look: Look) -> str:
 
 
 def _in_log(pattern: re.Pattern[str]) -> Callable[[Look], str]:
-    def told(look: Look) -> str:
+    def count_matches(look: Look) -> str:
         lines = [found[0] for line in look.history.log if (found := pattern.search(line))]
         return f"{len(lines)} times in the log: {lines[0]}" if lines else "counted by the server's metrics"
 
-    return told
+    return count_matches
 
 
 def _computed(look: Look) -> str:
@@ -172,8 +176,8 @@ def _computed(look: Look) -> str:
 
 
 def _clock(look: Look) -> str:
-    held = [firing.ms for record in look.fired if isinstance(firing := record.firing, CopyDelayed)]
-    return f"the server's {look.case.variant} time grew by the {sum(held) / 1e3:.2f} s held"
+    delays_ms = [firing.ms for record in look.fired if isinstance(firing := record.firing, CopyDelayed)]
+    return f"the server's {look.case.variant} time grew by the {sum(delays_ms) / 1e3:.2f} s held"
 
 
 def _order(look: Look) -> str:

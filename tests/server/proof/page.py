@@ -39,7 +39,7 @@ def gather(runs: Path) -> list[Shown]:
             key = (row.case.name, row.release)
             if key not in newest or newest[key].created < row.created:
                 newest[key] = row
-    return sorted(newest.values(), key=_place)
+    return sorted(newest.values(), key=_sort_key)
 
 
 def into_page(page: str, rows: Iterable[Shown]) -> str:
@@ -47,26 +47,26 @@ def into_page(page: str, rows: Iterable[Shown]) -> str:
     return replace_between(page, MARK, _table(list(rows)))
 
 
-def _place(row: Shown) -> tuple[int, str, Version]:
+def _sort_key(row: Shown) -> tuple[int, str, Version]:
     return list(KINDS).index(row.case.kind), row.case.variant or "", Version(row.release)
 
 
 def _table(rows: list[Shown]) -> str:
     days = sorted({row.created[:10] for row in rows})
-    told = markdown_table(HEADINGS, map(_cells, rows))
+    table = markdown_table(HEADINGS, map(_cells, rows))
     proved = sum(row.consequential for row in rows)
-    return f"Seen in {proved} of {len(rows)}; {' to '.join(days[:1] + days[1:][-1:])}.\n\n{told}"
+    return f"Seen in {proved} of {len(rows)}; {' to '.join(days[:1] + days[1:][-1:])}.\n\n{table}"
 
 
 def _cells(row: Shown) -> tuple[str, ...]:
-    seen = row.seen if row.consequential else f"**not seen**: {row.seen}"
+    evidence = row.evidence if row.consequential else f"**not seen**: {row.evidence}"
     return (
         f"`{row.case.kind}`",
         row.case.variant or "",
         row.release,
         "yes" if row.armed else "no",
         f"{row.fired}, {row.refused} refused" if row.refused else str(row.fired),
-        seen.replace("|", "/"),
+        evidence.replace("|", "/"),
         "yes" if row.healed else "no",
         row.server,
         row.verdict.value,

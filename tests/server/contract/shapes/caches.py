@@ -76,5 +76,5 @@ class CanonicalCache:
 def make_cache() -> Cache:
     """In the layout that the installed spec is asked with."""
     spec = detect().offered("CPUOffloadingSpec")
-    asked = inspect.signature(getattr(spec, "get_worker", None) or spec.get_handlers).parameters
-    return LayerCache() if "attn_backends" in asked else CanonicalCache()
+    parameters = inspect.signature(getattr(spec, "get_worker", None) or spec.get_handlers).parameters
+    return LayerCache() if "attn_backends" in parameters else CanonicalCache()

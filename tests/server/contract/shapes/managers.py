@@ -21,7 +21,7 @@ class Tier(Protocol):
     """Keys are hashes of blocks."""
 
     manager: Any
-    hears_of_requests: bool
+    receives_requests: bool
     """Whether the manager is told of the begin and the end of a request."""
     request: str | None
     """Whose turn it is, where the manager is told."""
@@ -45,7 +45,7 @@ class Tier(Protocol):
 class HashTier:
     """Asked with block hashes (to 0.19), in generators as vLLM's connector does: to be read once only."""
 
-    hears_of_requests = False
+    receives_requests = False
     request: str | None = None
 
     def __init__(self, manager: Any) -> None:
@@ -88,7 +88,7 @@ class HashTier:
 class KeyTier:
     """Asked with keys, and the context of the request whose turn it is (0.20 on)."""
 
-    hears_of_requests = hasattr(OffloadingManager, "on_new_request")
+    receives_requests = hasattr(OffloadingManager, "on_new_request")
     request: str | None = None
 
     def __init__(self, manager: Any) -> None:
@@ -103,12 +103,12 @@ class KeyTier:
         self.request = f"cmpl-{self._requests}" if "req_id" in named else None
         known = {"req_id": self.request} if self.request else {}
         self._context = self._api.ReqContext(**known)
-        return self.manager.on_new_request(self._context) if self.hears_of_requests else None
+        return self.manager.on_new_request(self._context) if self.receives_requests else None
 
     def _context_for(self, method: str) -> tuple[Any, ...]:
         """The context, for methods that ask for it."""
-        asked = inspect.signature(getattr(OffloadingManager, method)).parameters
-        return (self._context,) if "req_context" in asked else ()
+        parameters = inspect.signature(getattr(OffloadingManager, method)).parameters
+        return (self._context,) if "req_context" in parameters else ()
 
     def lookup(self, keys: Sequence[bytes]) -> int | None:
         results = getattr(self._api, "LookupResult", None)
@@ -145,8 +145,8 @@ class KeyTier:
 
     def end_request(self) -> object:
         self.manager.on_request_finished(self._context)
-        asked = [name for name in ("get_stats", "has_pending_work") if hasattr(OffloadingManager, name)]
-        return self._begin_request(), [getattr(self.manager, name)() for name in asked]
+        methods = [name for name in ("get_stats", "has_pending_work") if hasattr(OffloadingManager, name)]
+        return self._begin_request(), [getattr(self.manager, name)() for name in methods]
 
     def events(self) -> list[tuple[list[bytes], bool]]:
         return [([key[:-4] for key in event.keys], event.removed) for event in self.manager.take_events()]

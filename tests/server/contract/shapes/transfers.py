@@ -27,10 +27,10 @@ def device_blocks(blocks: Sequence[int], first: int | None) -> Any:
     `first` is where in its chunk the first block lies, None for a store. To 0.18 it is not told: it
     follows from the numbers of blocks, which fill the last chunk.
     """
-    asked = inspect.signature(GPULoadStoreSpec).parameters
-    if "block_indices" not in asked:
+    parameters = inspect.signature(GPULoadStoreSpec).parameters
+    if "block_indices" not in parameters:
         return GPULoadStoreSpec(list(blocks))
-    if first is None and asked["block_indices"].default is None:  # 0.19 tells it of loads only
+    if first is None and parameters["block_indices"].default is None:  # 0.19 tells it of loads only
         return GPULoadStoreSpec(list(blocks), [len(blocks)])
     return GPULoadStoreSpec(list(blocks), [len(blocks)], [first or 0])
 
@@ -42,8 +42,8 @@ def load_metadata(request: str, blocks: Sequence[int]) -> Any:
     if job is None:  # to 0.20
         return OffloadingConnectorMetadata(reqs_to_load={request: pair}, reqs_to_store={})
     names = {field.name for field in dataclasses.fields(job)}
-    told = {"transfer_spec": pair, "src_spec": pair[0], "dst_spec": pair[1], "sync": False}
-    known = {name: value for name, value in told.items() if name in names}
+    values = {"transfer_spec": pair, "src_spec": pair[0], "dst_spec": pair[1], "sync": False}
+    known = {name: value for name, value in values.items() if name in names}
     return OffloadingConnectorMetadata(load_jobs={7: job(req_id=request, **known)}, store_jobs={})
 
 

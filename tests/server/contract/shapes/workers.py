@@ -88,7 +88,7 @@ class Copies:
         """Load into these blocks, from block `first` of the chunks on."""
         return self._to.load(job, tier_chunks(chunks), device_blocks(blocks, first))
 
-    def told(self) -> list[tuple[int, Finished]]:
+    def collect_finished(self) -> list[tuple[int, Finished]]:
         """Jobs whose ends are told now, in the order told."""
         return [
             (result.job_id, Finished(result.success, result.transfer_size, result.transfer_time))
