@@ -115,22 +115,22 @@ class Pretended:
     """In place of a campaign: notes what it is asked to run, and leaves a run of this kind."""
 
     damages: list[Callable[[Run], object]] = field(default_factory=list)
-    asked: list[tuple[str, int, list[float]]] = field(default_factory=list)
+    requested: list[tuple[str, int, list[float]]] = field(default_factory=list)
     """Server, seed and rates of each run."""
     interrupt_at: int = 10_000
 
-    def run_one(self, request: RunRequest, places: Workspace, console: Console) -> tuple[Path, bool]:
-        number = len(self.asked)
+    def run_one(self, request: RunRequest, workspace: Workspace, console: Console) -> tuple[Path, bool]:
+        number = len(self.requested)
         phases = request.scenario.phases[1:]
         rates = [phase.arrivals.rate for phase in phases if phase.arrivals.kind == "poisson"]
-        self.asked.append((request.server.name, request.seed, rates))
+        self.requested.append((request.server.name, request.seed, rates))
         plan = strict_plan()
         golden, load = plan.scenario.phases
         made = (load.model_copy(update={"name": one.name, "arrivals": one.arrivals}) for one in phases)
         run = clean_run(with_phases(plan, golden, *made))
         if self.damages:
             self.damages.pop(0)(run)
-        run_dir = places.runs / f"run-{number}"
+        run_dir = workspace.runs / f"run-{number}"
         write_run(run, run_dir)
         return run_dir, number >= self.interrupt_at
 
@@ -155,8 +155,8 @@ def target(base: BenchScenario, folder: Path, side: str = "") -> BenchTarget:
 def bencher(folder: Path, kind: Kind, *sides: str, slo: Slo | None = None) -> BenchRunner:
     (folder / "bench").mkdir()
     whole = bench(kind, [], wanted=[1, 2], sides=sides or ("",), slo=slo)
-    places = Workspace(cache=folder / "cache", runs=folder, port=None)
-    return BenchRunner(whole, folder / "bench", places, LoadOptions(), Console(file=io.StringIO()))
+    workspace = Workspace(cache=folder / "cache", runs=folder, port=None)
+    return BenchRunner(whole, folder / "bench", workspace, LoadOptions(), Console(file=io.StringIO()))
 
 
 def test_sides_take_turns_so_that_a_drift_favours_none(
@@ -164,8 +164,8 @@ def test_sides_take_turns_so_that_a_drift_favours_none(
 ) -> None:
     made = bencher(tmp_path, "compare", "off", "on")
     compare(made, (target(base, tmp_path, "off"), target(base, tmp_path, "on")), range(4))
-    assert [name for name, _, _ in campaign.asked] == ["off", "on", "on", "off", "on", "off", "off", "on"]
-    assert [seed for _, seed, _ in campaign.asked] == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert [name for name, _, _ in campaign.requested] == ["off", "on", "on", "off", "on", "off", "off", "on"]
+    assert [seed for _, seed, _ in campaign.requested] == [0, 0, 1, 1, 2, 2, 3, 3]
     assert missing_seeds(made.bench) == []
 
 
@@ -175,7 +175,7 @@ def test_a_run_that_is_unknown_is_made_once_more_and_both_are_kept(
     campaign.damages = [slow_client]
     made = bencher(tmp_path, "sweep")
     sweep(made, target(base, tmp_path), [1, 2], [2.0, 4.0], RateProfile(5.0, 50))
-    assert [seed for _, seed, _ in campaign.asked] == [1, 1, 2]
+    assert [seed for _, seed, _ in campaign.requested] == [1, 1, 2]
     assert [run.why_not is None for run in made.bench.runs] == [False, True, True]
     assert missing_seeds(made.bench) == []
     assert any(line.startswith("run-0 ") for line in conclusions(made.bench))
@@ -195,7 +195,7 @@ def test_a_violation_is_not_tried_away(tmp_path: Path, base: BenchScenario, camp
     campaign.damages = [damaged_rate]
     made = bencher(tmp_path, "sweep")
     sweep(made, target(base, tmp_path), [1], [2.0], RateProfile(5.0, 50))
-    assert len(campaign.asked) == 1
+    assert len(campaign.requested) == 1
     assert made.bench.runs[0].outcome == "not as expected"
 
 
@@ -218,7 +218,7 @@ def test_a_server_that_was_there_before_is_never_asked_the_same_twice(
     campaign.damages = [slow_client]
     made = bencher(tmp_path, "sweep")
     sweep(made, BenchTarget("", base, there, "attach"), [1, 2], [2.0], RateProfile(5.0, 50))
-    assert [seed for _, seed, _ in campaign.asked] == [1, 1 + SEED_STRIDE, 2 + 2 * SEED_STRIDE]
+    assert [seed for _, seed, _ in campaign.requested] == [1, 1 + SEED_STRIDE, 2 + 2 * SEED_STRIDE]
     assert missing_seeds(made.bench) == []
 
 
@@ -227,7 +227,7 @@ def test_rates_that_were_not_given_lie_around_what_a_closed_loop_reaches(
 ) -> None:
     made = bencher(tmp_path, "sweep")
     sweep(made, target(base, tmp_path), [1, 2], [], RateProfile(5.0, 50))
-    first, *rest = [rates for _, _, rates in campaign.asked]
+    first, *rest = [rates for _, _, rates in campaign.requested]
     assert first == []
     # The pretended server takes 100 ms for a request, one after the other.
     assert rest == [[pytest.approx(share * 9.96, rel=0.01) for share in (0.25, 0.5, 0.7, 0.85, 1, 1.2)]] * 2
@@ -256,10 +256,10 @@ def test_a_sweep_goes_on_to_higher_rates_until_throughput_grows_no_more(
     monkeypatch.setattr("kvchaos.bench.procedures.knee", keeps_up_to(capacity))
     made = bencher(tmp_path, "sweep")
     sweep(made, target(base, tmp_path), [1, 2], [], RateProfile(5.0, 50))
-    asked = [(seed, rates) for _, seed, rates in campaign.asked[1:]]
-    assert [seed for seed, _ in asked] == [1] * runs + [2] * runs
-    assert [rates for _, rates in asked[:runs]] == [rates for _, rates in asked[runs:]]
-    highest = [rates[-1] for _, rates in asked[:runs]]
+    requested = [(seed, rates) for _, seed, rates in campaign.requested[1:]]
+    assert [seed for seed, _ in requested] == [1] * runs + [2] * runs
+    assert [rates for _, rates in requested[:runs]] == [rates for _, rates in requested[runs:]]
+    highest = [rates[-1] for _, rates in requested[:runs]]
     assert highest == [pytest.approx(11.95 * 3**step, rel=0.02) for step in range(runs)]
     # Rates of different runs are different points, whatever their phases are called.
     assert [len(point.measured) for point in points(made.bench) if point.rate] == [2] * (6 + 3 * (runs - 1))
@@ -279,14 +279,14 @@ def test_a_search_goes_by_the_share_of_good_requests(
     campaign.damages = [make_slow, lambda run: None, make_slow]
     made = bencher(tmp_path, "slo", slo=Slo(ttft_ms=100.0, share=0.99))
     search(made, target(base, tmp_path), [1], (0.0, 8.0), 0.4, RateProfile(5.0, 50))
-    assert [rates for _, _, rates in campaign.asked] == [[8.0], [4.0], [6.0]]
+    assert [rates for _, _, rates in campaign.requested] == [[8.0], [4.0], [6.0]]
     (line, *_) = conclusions(made.bench)
     assert all(figure in line for figure in ("TTFT", "100 ms", "0.99", "4 arrivals/s"))
 
 
 def make_slow(run: Run) -> None:
-    place = run.first_of("rate-1")
-    run.change_request(place, intended_ns=run.requests[place].intended_ns - 200_000_000, held=True)
+    index = run.first_of("rate-1")
+    run.change_request(index, intended_ns=run.requests[index].intended_ns - 200_000_000, held=True)
 
 
 def test_an_interrupt_ends_the_measurement_and_what_there_is_stays(

@@ -269,19 +269,19 @@ def test_a_verdict_that_cannot_be_written_is_one_line(
     run_dir = bench.folder / "run"
     write_run(clean_run(), run_dir)
     (run_dir / layout.VERDICT).symlink_to("/dev/full")
-    told = judged_after(bench, run_dir, monkeypatch)
-    assert told.startswith(f"{run_dir}: ")
-    assert told.endswith(os.strerror(errno.ENOSPC))
-    assert "\n" not in told
+    message = judged_after(bench, run_dir, monkeypatch)
+    assert message.startswith(f"{run_dir}: ")
+    assert message.endswith(os.strerror(errno.ENOSPC))
+    assert "\n" not in message
 
 
 def test_a_run_that_cannot_be_judged_is_one_line(bench: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     run_dir = bench.folder / "run"
     write_run(clean_run(), run_dir)
     (run_dir / layout.EVENTS).write_bytes(b"")
-    told = judged_after(bench, run_dir, monkeypatch)
-    assert told.startswith(f"{run_dir / layout.EVENTS}: ")
-    assert "\n" not in told
+    message = judged_after(bench, run_dir, monkeypatch)
+    assert message.startswith(f"{run_dir / layout.EVENTS}: ")
+    assert "\n" not in message
 
 
 @pytest.mark.parametrize("end", [UsageError("interrupted before the run began"), KeyboardInterrupt()])

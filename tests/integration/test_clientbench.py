@@ -58,7 +58,7 @@ def request(worker: int = 0, late_ms: float = 1.0) -> RequestRecord:
 
 
 def sent(worker: int = 0, tokens: int = 3) -> SentRecord:
-    times = [START_NS + (100 + 10 * place) * MS for place in range(tokens)]
+    times = [START_NS + (100 + 10 * index) * MS for index in range(tokens)]
     return SentRecord(
         id=f"r{worker}",
         connection=0,
@@ -74,7 +74,7 @@ def sent(worker: int = 0, tokens: int = 3) -> SentRecord:
     )
 
 
-def stretch(end_s: float, worker: int = 0, cpu_us: int = 300_000) -> ClientRecord:
+def client_record(end_s: float, worker: int = 0, cpu_us: int = 300_000) -> ClientRecord:
     return ClientRecord(
         t_ns=round(end_s * S),
         mono_ns=round(end_s * S),
@@ -91,9 +91,9 @@ def stretch(end_s: float, worker: int = 0, cpu_us: int = 300_000) -> ClientRecor
 def taken(
     *requests: RequestRecord, client: list[ClientRecord] | None = None, stopped_s: float = 11.5
 ) -> StepRecords:
-    told = [stretch(9.5), stretch(10.5), stretch(11.5)] if client is None else client
+    records = [client_record(9.5), client_record(10.5), client_record(11.5)] if client is None else client
     log = {f"r{worker}": sent(worker) for worker in range(2)}
-    return StepRecords(requests or (request(),), told, log, round(stopped_s * S), 0.25)
+    return StepRecords(requests or (request(),), records, log, round(stopped_s * S), 0.25)
 
 
 def test_rates_and_processor_time_are_those_of_one_and_the_same_stretch() -> None:
@@ -105,8 +105,10 @@ def test_rates_and_processor_time_are_those_of_one_and_the_same_stretch() -> Non
 
 
 def test_what_comes_in_the_first_stretch_or_after_the_stop_counts_for_nothing() -> None:
-    early = step_figures(STEP, taken(client=[stretch(10.5), stretch(11.5)]))
-    late = step_figures(STEP, taken(client=[stretch(8.5), stretch(9.5), stretch(10.5)], stopped_s=9.9))
+    early = step_figures(STEP, taken(client=[client_record(10.5), client_record(11.5)]))
+    late = step_figures(
+        STEP, taken(client=[client_record(8.5), client_record(9.5), client_record(10.5)], stopped_s=9.9)
+    )
     assert early.events_per_s == late.events_per_s == 0
     assert early.cpu_us_per_event is None
 
@@ -123,7 +125,7 @@ def test_errors_are_the_clients_word_against_the_servers() -> None:
 
 def test_workers_add_up_and_the_busiest_is_told() -> None:
     client = [
-        stretch(end, worker, cpu) for worker, cpu in ((0, 300_000), (1, 900_000)) for end in (9.5, 10.5)
+        client_record(end, worker, cpu) for worker, cpu in ((0, 300_000), (1, 900_000)) for end in (9.5, 10.5)
     ]
     found = step_figures(STEP, taken(request(0), request(1), client=client))
     assert (found.events_per_s, found.client_cpu) == (6.0, 0.9)
@@ -131,11 +133,11 @@ def test_workers_add_up_and_the_busiest_is_told() -> None:
 
 
 def test_a_worker_that_had_nothing_to_do_is_no_gap() -> None:
-    client = [stretch(9.5), stretch(10.5), stretch(9.6, worker=1)]
+    client = [client_record(9.5), client_record(10.5), client_record(9.6, worker=1)]
     assert step_figures(STEP, taken(client=client)).events_per_s == 3.0
 
 
-@pytest.mark.parametrize("client", [[], [stretch(9.5)], [stretch(9.5), stretch(12.5)]])
+@pytest.mark.parametrize("client", [[], [client_record(9.5)], [client_record(9.5), client_record(12.5)]])
 def test_a_step_without_a_steady_stretch_gives_no_figures(client: list[ClientRecord]) -> None:
     with pytest.raises(ClientBenchFailed, match="--seconds"):
         step_figures(STEP, taken(client=client))
@@ -158,19 +160,19 @@ def test_a_failed_request_ends_the_measurement() -> None:
 
 
 @pytest.mark.parametrize(
-    ("client_cpu", "server_cpu", "word"),
+    ("client_cpu", "server_cpu", "limit"),
     [
         (0.97, 0.5, "client"),
         (0.97, 0.95, "mock server"),
         (0.5, 0.4, "neither"),
     ],
 )
-def test_the_words_name_the_limit(client_cpu: float, server_cpu: float, word: str) -> None:
+def test_the_words_name_the_limit(client_cpu: float, server_cpu: float, limit: str) -> None:
     found = msgspec.structs.replace(step_figures(STEP, taken()), client_cpu=client_cpu, server_cpu=server_cpu)
     open_loop = msgspec.structs.replace(found, rate=1.0, events_per_s=1e9)
     lines = summarize([found, open_loop])
     assert len(lines) == 2
-    assert all(word in line for line in lines)
+    assert all(limit in line for line in lines)
     assert "most events: 2 /s" in lines[0]
 
 
@@ -212,10 +214,10 @@ def test_the_command_shows_what_was_measured_last(cache: Path, capsys: pytest.Ca
 
 
 def test_the_real_client_is_measured_against_the_mock_server(tmp_path: Path) -> None:
-    told: list[str] = []
-    found = measure(MeasureOptions(workers=2, seconds=6.0, concurrency=(4,)), tmp_path, told.append)
+    messages: list[str] = []
+    found = measure(MeasureOptions(workers=2, seconds=6.0, concurrency=(4,)), tmp_path, messages.append)
     assert [(step.step, step.concurrency) for step in found] == [("long", 4), ("short", 4), ("half", 4)]
-    assert len(told) == 3
+    assert len(messages) == 3
     for step in found:
         assert step.events_per_s > 0
         assert step.cpu_us_per_event is not None

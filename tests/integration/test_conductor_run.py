@@ -54,14 +54,14 @@ class Conducted:
     run_dir: Path
     verdict: RunVerdict
     history: History
-    said: list[str]
+    printed: list[str]
 
     def kinds(self) -> list[str]:
         return [event.kind for event in self.history.events]
 
     def oracle(self, name: str) -> Verdict:
-        (word,) = [result.verdict for result in self.verdict.results if result.oracle == name]
-        return word
+        (verdict,) = [result.verdict for result in self.verdict.results if result.oracle == name]
+        return verdict
 
 
 def conduct(folder: Path, content: object, workers: int = 1) -> Conducted:
@@ -91,8 +91,8 @@ def test_a_good_run_tells_its_steps_in_order(good: Conducted) -> None:
     phases = 3 * ["phase_start", "phase_end", *CANARY]
     begin = ["server_start", "server_ready", *CANARY]
     assert good.kinds() == [*begin, *phases, *CANARY, "drained", "leak_probe", "server_stop", "evidence"]
-    told = [event.data.phase for event in good.history.events_of(PhaseStart)]
-    assert told == ["golden", "load", "fresh"]
+    started = [event.data.phase for event in good.history.events_of(PhaseStart)]
+    assert started == ["golden", "load", "fresh"]
     wheres = [event.data.where for event in good.history.events_of(ProbeSent)]
     assert wheres == ["ready", "after golden", "after load", "after fresh", "final"]
     times = [event.t_ns for event in good.history.events]
@@ -164,10 +164,10 @@ def test_the_plan_of_a_good_run_is_what_really_ran(good: Conducted) -> None:
 
 
 def test_a_good_run_is_told_in_plain_lines_and_a_table(good: Conducted) -> None:
-    assert all(line.startswith("small: ") for line in good.said[:4])
+    assert all(line.startswith("small: ") for line in good.printed[:4])
     for phase in ("golden", "load", "fresh"):
-        assert any(f" {phase}" in line for line in good.said)
-    assert any("as expected" in line for line in good.said)
+        assert any(f" {phase}" in line for line in good.printed)
+    assert any("as expected" in line for line in good.printed)
 
 
 def test_the_verdict_of_a_run_can_be_had_again_from_its_files_alone(
@@ -257,7 +257,7 @@ def test_a_server_that_stalls_for_ever_ends_the_load_and_gets_its_verdict(tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("manners", "ready_s", "told"),
+    ("manners", "ready_s", "message"),
     [
         (
             ("--fake-exit", "4"),
@@ -270,12 +270,12 @@ def test_a_server_that_stalls_for_ever_ends_the_load_and_gets_its_verdict(tmp_pa
     ids=["dies", "hangs", "is deaf"],
 )
 def test_a_server_that_never_gets_ready_is_one_line_and_no_verdict(
-    tmp_path: Path, manners: tuple[str, ...], ready_s: float, told: str
+    tmp_path: Path, manners: tuple[str, ...], ready_s: float, message: str
 ) -> None:
     bench = Bench(tmp_path)
-    asked = bench.request(scenario(*manners, limits={"ready_s": ready_s}))
-    with pytest.raises(UsageError, match=told) as caught:
-        run_all([asked], bench.places(), Console(file=io.StringIO()))
+    request = bench.request(scenario(*manners, limits={"ready_s": ready_s}))
+    with pytest.raises(UsageError, match=message) as caught:
+        run_all([request], bench.places(), Console(file=io.StringIO()))
     assert "\n" not in str(caught.value)
     assert str(bench.run_dir() / layout.SERVER_LOG) in str(caught.value)
     history = read_history(bench.run_dir())
@@ -299,9 +299,9 @@ def with_faults(*kinds: str, lacking: str) -> dict[str, object]:
 
 def test_a_fault_that_the_server_has_no_place_for_ends_the_run_before_any_load(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
-    asked = bench.request(with_faults("bit_flip", "lookup_retry", lacking="lookup_retry"))
+    request = bench.request(with_faults("bit_flip", "lookup_retry", lacking="lookup_retry"))
     with pytest.raises(UsageError, match="f-lookup_retry") as caught:
-        run_all([asked], bench.places(), Console(file=io.StringIO()))
+        run_all([request], bench.places(), Console(file=io.StringIO()))
     assert "\n" not in str(caught.value)
     history = read_history(bench.run_dir())
     assert_nothing_is_left(bench, history)
@@ -325,9 +325,9 @@ def test_a_conductor_that_cannot_keep_its_faults_alive_gives_no_verdict(
     """A busy machine lets the lease run out: then the load met no fault, and what it shows is no proof."""
     monkeypatch.setattr("kvchaos.conductor.fault_controller.LEASE_S", 0.0)
     bench = Bench(tmp_path)
-    asked = bench.request(with_faults("lookup_miss", lacking="lookup_retry"))
+    request = bench.request(with_faults("lookup_miss", lacking="lookup_retry"))
     with pytest.raises(LeaseLost):
-        run_all([asked], bench.places(), Console(file=io.StringIO()))
+        run_all([request], bench.places(), Console(file=io.StringIO()))
     assert_nothing_is_left(bench, read_history(bench.run_dir()))
     assert command_line(["judge", str(bench.run_dir())]) == 2
 

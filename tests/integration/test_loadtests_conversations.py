@@ -63,12 +63,12 @@ def end_ns(record: RequestRecord) -> int:
 def test_each_turn_holds_the_answer_that_really_came_and_waits_for_it(tmp_path: Path) -> None:
     with FakeServer() as server:
         found = play(tmp_path, server, "chat", CHAT, requests=18)
-    asked = {seen.headers["x-request-id"]: seen.body["prompt"] for seen in server.received}
+    prompts = {request.headers["x-request-id"]: request.body["prompt"] for request in server.received}
     assert len(found) == 18
     for begin in range(0, 18, 3):
         for before, after in zip(found[begin:], found[begin + 1 : begin + 3], strict=False):
-            said = asked[before.id] + before.token_ids
-            assert asked[after.id][: len(said)] == said
+            history = prompts[before.id] + before.token_ids
+            assert prompts[after.id][: len(history)] == history
             assert after.start_mono_ns - end_ns(before) >= 50_000_000
 
 
@@ -97,8 +97,8 @@ def test_one_process_and_four_hold_the_same_conversations(tmp_path: Path) -> Non
 
 
 def test_a_burst_is_sent_at_once(tmp_path: Path) -> None:
-    def release_when_three_wait(seen: ReceivedRequest) -> Behaviour:
-        if seen.headers["x-request-id"] in ("load-1", "load-2", "load-3"):
+    def release_when_three_wait(request: ReceivedRequest) -> Behaviour:
+        if request.headers["x-request-id"] in ("load-1", "load-2", "load-3"):
             wait_for(lambda: len(server.received) == 4)
         return Behaviour()
 
@@ -109,8 +109,8 @@ def test_a_burst_is_sent_at_once(tmp_path: Path) -> None:
 
 
 def test_a_conversation_is_broken_off_where_an_answer_is_missing(tmp_path: Path) -> None:
-    def fail_the_second(seen: ReceivedRequest) -> Behaviour:
-        return Behaviour(shape="server_error" if seen.headers["x-request-id"] == "load-1" else "normal")
+    def fail_the_second(request: ReceivedRequest) -> Behaviour:
+        return Behaviour(shape="server_error" if request.headers["x-request-id"] == "load-1" else "normal")
 
     with FakeServer(fail_the_second) as server:
         found = play(tmp_path, server, "chat", CHAT, requests=6)
@@ -131,8 +131,8 @@ def test_a_stop_ends_the_thinking(tmp_path: Path) -> None:
 
 
 def test_a_stop_in_a_burst_records_every_request_of_it(tmp_path: Path) -> None:
-    def stall_the_burst(seen: ReceivedRequest) -> Behaviour:
-        return Behaviour(shape="normal" if seen.headers["x-request-id"] == "load-0" else "stall")
+    def stall_the_burst(request: ReceivedRequest) -> Behaviour:
+        return Behaviour(shape="normal" if request.headers["x-request-id"] == "load-0" else "stall")
 
     with FakeServer(stall_the_burst) as server:
         plan = write_plan(tmp_path, server.url, kind="agent_loop", params=AGENT)

@@ -23,7 +23,7 @@ PAUSE_S = 3.0
 ROOT = Path(__file__).parents[2]
 
 
-def told(run_dir: Path) -> list[ClientRecord]:
+def client_records(run_dir: Path) -> list[ClientRecord]:
     lines = (run_dir / "client.jsonl").read_bytes().splitlines()
     return [msgspec.json.decode(line, type=ClientRecord) for line in lines]
 
@@ -34,7 +34,7 @@ def test_every_worker_tells_how_it_did_in_every_phase_however_short(tmp_path: Pa
         for name in ("golden", "load"):
             load.start_phase(phase(name, requests=4, concurrency=2))
             assert load.wait_done(PATIENCE_S)
-    found = told(tmp_path)
+    found = client_records(tmp_path)
     assert {(one.phase, one.worker) for one in found} == {
         (name, worker) for name in ("golden", "load") for worker in (0, 1)
     }
@@ -49,7 +49,7 @@ def test_a_long_phase_is_told_of_once_a_second(tmp_path: Path) -> None:
         assert load.wait_ready(PATIENCE_S)
         load.start_phase(phase(requests=2, concurrency=2))
         assert load.wait_done(PATIENCE_S)
-    found = told(tmp_path)
+    found = client_records(tmp_path)
     assert len(found) >= 2
     assert sum(one.wall_us for one in found) > 8 * 300_000
     # Sampled all the time, and connected while answers come.
@@ -70,7 +70,7 @@ def test_a_client_that_was_not_allowed_to_run_says_so(tmp_path: Path) -> None:
             time.sleep(0.05)
         assert load.wait_done(PATIENCE_S)
     run = clean_run(latency_plan())
-    run.client = told(tmp_path)
+    run.client = client_records(tmp_path)
     run.requests = records(tmp_path)
     assert max(lag for one in run.client for lag in one.lag_us) > 0.9e6 * PAUSE_S / 3
     limit = limited(run.history())

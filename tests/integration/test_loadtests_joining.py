@@ -36,9 +36,9 @@ def test_times_are_those_of_the_conductors_clock_with_what_they_may_be_wrong_by(
         joined.load.start_phase(phase(requests=8))
         assert joined.load.wait_done(PATIENCE_S)
     lines = (tmp_path / "client.jsonl").read_bytes().splitlines()
-    told = [msgspec.json.decode(line, type=ClientRecord) for line in lines]
-    assert {record.worker for record in told} == {0, 1}
-    for record in told:
+    records = [msgspec.json.decode(line, type=ClientRecord) for line in lines]
+    assert {record.worker for record in records} == {0, 1}
+    for record in records:
         assert record.clock_offset_ns is not None
         assert record.clock_error_ns is not None
         # Here it is one clock, so that the truth is known.
@@ -52,7 +52,7 @@ def test_a_worker_too_many_is_sent_away_and_one_that_leaves_early_is_a_failure(t
             assert third.wait(PATIENCE_S) == EXIT_NOT_NEEDED
         joined.load.start_phase(phase(requests=50, concurrency=4))
         wait_for(lambda: len(server.received) == 4)
-        numbers = {place.pid: number for number, place in joined.load.joined()}
+        numbers = {joined_process.pid: number for number, joined_process in joined.load.joined()}
         leaver = joined.workers[0]
         leaver.send_signal(signal.SIGTERM)
         wait_for(lambda: bool(joined.load.failures()))
@@ -90,13 +90,15 @@ class Impostor:
         self._send("client_ready", -1)
         assert self._receive()[0] == "ack"
 
-    def say(self, word: master_protocol.FromWorker) -> None:
-        self._send(master_protocol.MESSAGE_TYPE, {master_protocol.MESSAGE_TYPE: master_protocol.encode(word)})
+    def send(self, message: master_protocol.FromWorker) -> None:
+        self._send(
+            master_protocol.MESSAGE_TYPE, {master_protocol.MESSAGE_TYPE: master_protocol.encode(message)}
+        )
 
     def report(self, report: Report) -> None:
-        self.say(ForwardedReport(msgspec.json.encode(report)))
+        self.send(ForwardedReport(msgspec.json.encode(report)))
 
-    def hear(self) -> master_protocol.FromMaster:
+    def receive(self) -> master_protocol.FromMaster:
         kind, data = self._receive()
         assert kind == master_protocol.MESSAGE_TYPE
         return master_protocol.from_master(data[master_protocol.MESSAGE_TYPE])
@@ -135,10 +137,10 @@ def test_other_code_has_no_seat_and_a_lost_record_is_noticed_before_a_phase_coun
     load.start()
     impostor = Impostor(port)
     try:
-        impostor.say(Join("there", 7, "0123456789abcdef"))
-        assert isinstance(impostor.hear(), VersionMismatch)
-        impostor.say(Join("there", 7, master_protocol.code_fingerprint()))
-        seat = impostor.hear()
+        impostor.send(Join("there", 7, "0123456789abcdef"))
+        assert isinstance(impostor.receive(), VersionMismatch)
+        impostor.send(Join("there", 7, master_protocol.code_fingerprint()))
+        seat = impostor.receive()
         assert isinstance(seat, Assigned)
         assert seat.plan == plan.read_text()
         wait_for(lambda: bool(load.joined()))
@@ -148,12 +150,12 @@ def test_other_code_has_no_seat_and_a_lost_record_is_noticed_before_a_phase_coun
         assert load.wait_ready(PATIENCE_S)
         load.start_phase(phase(requests=5))
         impostor.report(done(5))
-        impostor.say(Records(2, b'{"a":1}\n{"a":2}\n'))
+        impostor.send(Records(2, b'{"a":1}\n{"a":2}\n'))
         assert not load.wait_done(PATIENCE_S)
         (lost,) = load.failures()
         assert "worker 0 (pid 7 " in lost
         assert "3 of its 5" in lost
-        impostor.say(Shutdown(2))
+        impostor.send(Shutdown(2))
     finally:
         impostor.close()
         load.close()

@@ -42,8 +42,8 @@ def test_it_sends_endless_load_and_fills_locusts_tables() -> None:
         )
     assert done.returncode == 0, done.stderr
     assert all(row in done.stderr for row in ("TTFT (ms)", "TPOT (ms)", "E2EL (ms)", "tokens (count)"))
-    assert {len(seen.body["prompt"]) for seen in server.received} == {32}
-    assert {seen.body["model"] for seen in server.received} == {"other"}
+    assert {len(request.body["prompt"]) for request in server.received} == {32}
+    assert {request.body["model"] for request in server.received} == {"other"}
     assert len(server.received) > 3
 
 

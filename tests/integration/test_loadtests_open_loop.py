@@ -48,8 +48,8 @@ def freeze_from(request: str) -> FakeServer:
     """A server that answers nothing for a while, beginning with this request."""
     thaw_at: list[float] = []
 
-    def answer(seen: ReceivedRequest) -> Behaviour:
-        if seen.headers["x-request-id"] == request:
+    def answer(received: ReceivedRequest) -> Behaviour:
+        if received.headers["x-request-id"] == request:
             thaw_at.append(time.monotonic() + FREEZE_S)
         if thaw_at:
             time.sleep(max(0.0, thaw_at[0] - time.monotonic()))
@@ -116,12 +116,12 @@ def test_what_had_to_wait_for_the_bound_is_told_and_counts_from_when_it_was_due(
     with freeze_from("load-10") as server:
         found = play(tmp_path, server, FAST, requests=60, concurrency=4)
     assert intended(found) == planned(FAST, 60)
-    held = [record for record in found if record.held]
+    queued = [record for record in found if record.held]
     # Four are in flight, and at 50 a second the freeze holds up most of the rest.
-    assert len(held) > 20
+    assert len(queued) > 20
     assert not any(record.held for record in found[:4])
-    real = statistics.median(record.end_us / 1000 for record in held)
-    due = statistics.median(schedule_lag_ms(record) + record.end_us / 1000 for record in held)
+    real = statistics.median(record.end_us / 1000 for record in queued)
+    due = statistics.median(schedule_lag_ms(record) + record.end_us / 1000 for record in queued)
     assert due > real + 100
 
 
@@ -150,7 +150,7 @@ def test_a_quiet_stretch_of_the_schedule_is_no_stall(tmp_path: Path) -> None:
     """The age of the last token counts from the request that broke the quiet."""
     ages: list[float] = []
 
-    def think(seen: ReceivedRequest) -> Behaviour:
+    def think(received: ReceivedRequest) -> Behaviour:
         time.sleep(1.0)
         return Behaviour()
 

@@ -51,7 +51,7 @@ def play(folder: Path, workers: int, *, join: bool = False) -> Played:
             for one in PHASES:
                 load.start_phase(one)
                 assert load.wait_done(PATIENCE_S)
-        bodies = {seen.headers["x-request-id"]: seen.raw for seen in server.received}
+        bodies = {received.headers["x-request-id"]: received.raw for received in server.received}
         assert len(bodies) == len(server.received)
     found = records(folder)
     due: dict[str, int] = {}
@@ -79,5 +79,5 @@ def planned() -> dict[str, int]:
     for one in PHASES:
         times = schedule(one.arrivals, one.requests, seed=1, phase=one.name)
         if times is not None:
-            due |= {f"{one.name}-{one.first + place}": int(at - times[0]) for place, at in enumerate(times)}
+            due |= {f"{one.name}-{one.first + index}": int(at - times[0]) for index, at in enumerate(times)}
     return due

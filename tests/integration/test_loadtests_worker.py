@@ -38,13 +38,13 @@ def worker(run_dir: Path, plan: Path) -> Iterator[subprocess.Popen[bytes]]:
         yield process
 
 
-def hear(process: subprocess.Popen[bytes]) -> Report:
+def receive(process: subprocess.Popen[bytes]) -> Report:
     assert process.stdout is not None
     report: Report = msgspec.json.decode(process.stdout.readline(), type=Report)
     return report
 
 
-def say(process: subprocess.Popen[bytes], line: bytes) -> None:
+def send_line(process: subprocess.Popen[bytes], line: bytes) -> None:
     assert process.stdin is not None
     process.stdin.write(line + b"\n")
 
@@ -72,7 +72,7 @@ def test_every_index_is_sent_and_recorded_once_over_all_workers_and_phases(
     found = records(tmp_path)
     expected = [f"load-{i}" for i in range(50)] + [f"chaos-{i}" for i in range(50, 55)]
     assert sorted(record.id for record in found) == sorted(expected)
-    assert sorted(seen.headers["x-request-id"] for seen in server.received) == sorted(expected)
+    assert sorted(received.headers["x-request-id"] for received in server.received) == sorted(expected)
     assert {record.outcome for record in found} == {"ok"}
     assert len({record.prompt_id for record in found}) == 55
     assert (first.phase, first.sent, first.ok, first.in_flight) == ("load", 50, 50, 0)
@@ -81,19 +81,21 @@ def test_every_index_is_sent_and_recorded_once_over_all_workers_and_phases(
 
 
 def test_who_listens_hears_of_every_good_answer_and_its_times(tmp_path: Path) -> None:
-    heard: list[tuple[int, Report]] = []
+    reports: list[tuple[int, Report]] = []
     with (
         FakeServer() as server,
-        loaders(tmp_path, write_plan(tmp_path, server.url), 2, lambda *said: heard.append(said)) as load,
+        loaders(
+            tmp_path, write_plan(tmp_path, server.url), 2, lambda *message: reports.append(message)
+        ) as load,
     ):
         assert load.wait_ready(PATIENCE_S)
         load.start_phase(phase("load", requests=10, concurrency=4))
         assert load.wait_done(PATIENCE_S)
-    last = {worker: report for worker, report in heard if isinstance(report, Latency)}
+    last = {worker: report for worker, report in reports if isinstance(report, Latency)}
     gaps = sum(len(record.chunk_us) - 1 for record in records(tmp_path))
     assert sum(sum(report.ttft.counts) for report in last.values()) == 10
     assert sum(sum(report.itl.counts) for report in last.values()) == gaps
-    assert {worker for worker, report in heard if isinstance(report, PhaseDone)} == {0, 1}
+    assert {worker for worker, report in reports if isinstance(report, PhaseDone)} == {0, 1}
 
 
 def test_who_shares_a_block_of_the_servers_size_is_recorded_alike_by_all_workers(tmp_path: Path) -> None:
@@ -111,7 +113,7 @@ def test_who_shares_a_block_of_the_servers_size_is_recorded_alike_by_all_workers
 
 
 def test_the_concurrency_is_that_of_the_phase(tmp_path: Path) -> None:
-    def release_when_five_wait(seen: ReceivedRequest) -> Behaviour:
+    def release_when_five_wait(received: ReceivedRequest) -> Behaviour:
         wait_for(lambda: len(server.received) >= 5)
         return Behaviour()
 
@@ -130,8 +132,8 @@ def test_the_concurrency_is_that_of_the_phase(tmp_path: Path) -> None:
 
 @either_client
 def test_one_stalled_answer_does_not_hold_up_the_others(tmp_path: Path, client: ClientKind) -> None:
-    def stall_the_first(seen: ReceivedRequest) -> Behaviour:
-        return Behaviour(shape="stall" if seen.headers["x-request-id"] == "load-0" else "normal")
+    def stall_the_first(received: ReceivedRequest) -> Behaviour:
+        return Behaviour(shape="stall" if received.headers["x-request-id"] == "load-0" else "normal")
 
     with (
         FakeServer(stall_the_first) as server,
@@ -246,13 +248,13 @@ def test_a_stop_lets_short_answers_finish_and_the_next_phase_runs(tmp_path: Path
 
 def test_the_reason_of_a_stop_is_reported(tmp_path: Path) -> None:
     with FakeServer(SLOW) as server, worker(tmp_path, write_plan(tmp_path, server.url)) as process:
-        assert isinstance(hear(process), Ready)
-        say(process, msgspec.json.encode(start(requests=9, concurrency=1)))
-        assert isinstance(hear(process), Progress)
-        say(process, b'{"do":"stop","reason":"stalled"}')
-        reports = iter(lambda: hear(process), None)
+        assert isinstance(receive(process), Ready)
+        send_line(process, msgspec.json.encode(start(requests=9, concurrency=1)))
+        assert isinstance(receive(process), Progress)
+        send_line(process, b'{"do":"stop","reason":"stalled"}')
+        reports = iter(lambda: receive(process), None)
         done = next(report for report in reports if isinstance(report, PhaseDone))
-        say(process, b'{"do":"quit"}')
+        send_line(process, b'{"do":"quit"}')
     assert (done.phase, done.reason, done.aborted) == ("load", "stalled", 1)
     assert process.returncode == 0
 
@@ -291,8 +293,8 @@ def test_a_worker_leaves_at_once_and_records_what_was_in_flight(
         worker(tmp_path, write_plan(tmp_path, server.url, client=client)) as process,
     ):
         assert process.stdin is not None
-        assert isinstance(hear(process), Ready)
-        say(process, msgspec.json.encode(start(requests=50, concurrency=4)))
+        assert isinstance(receive(process), Ready)
+        send_line(process, msgspec.json.encode(start(requests=50, concurrency=4)))
         wait_for(lambda: len(server.received) == 4)
         match end:
             case "stdin closed":
@@ -300,7 +302,7 @@ def test_a_worker_leaves_at_once_and_records_what_was_in_flight(
             case "SIGTERM":
                 process.send_signal(signal.SIGTERM)
             case _:
-                say(process, b'{"do":"quit"}')
+                send_line(process, b'{"do":"quit"}')
         assert process.wait(PATIENCE_S) == 0
     found = records(tmp_path)
     assert sorted(record.id for record in found) == [f"load-{i}" for i in range(4)]
@@ -309,12 +311,12 @@ def test_a_worker_leaves_at_once_and_records_what_was_in_flight(
 
 def test_ctrl_c_is_left_to_the_conductor(tmp_path: Path) -> None:
     with FakeServer() as server, worker(tmp_path, write_plan(tmp_path, server.url)) as process:
-        assert isinstance(hear(process), Ready)
+        assert isinstance(receive(process), Ready)
         process.send_signal(signal.SIGINT)
-        say(process, msgspec.json.encode(start(requests=5, concurrency=1)))
-        reports = iter(lambda: hear(process), None)
+        send_line(process, msgspec.json.encode(start(requests=5, concurrency=1)))
+        reports = iter(lambda: receive(process), None)
         done = next(report for report in reports if isinstance(report, PhaseDone))
-        say(process, b'{"do":"quit"}')
+        send_line(process, b'{"do":"quit"}')
     assert (done.ok, process.returncode) == (5, 0)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from loadtests.messages import Failed, Ready
-from tests.integration.test_loadtests_worker import hear, say, start, worker
+from tests.integration.test_loadtests_worker import receive, send_line, start, worker
 from tests.unit.loading import PATIENCE_S, loaders, write_plan
 
 
@@ -28,8 +28,8 @@ def test_a_target_on_another_machine_is_refused(tmp_path: Path) -> None:
 
 def test_a_phase_without_its_workload_is_refused(tmp_path: Path) -> None:
     with worker(tmp_path, write_plan(tmp_path, "http://127.0.0.1:1")) as process:
-        assert isinstance(hear(process), Ready)
-        say(process, msgspec.json.encode(start(requests=1, concurrency=1, workload="other")))
-        report = hear(process)
+        assert isinstance(receive(process), Ready)
+        send_line(process, msgspec.json.encode(start(requests=1, concurrency=1, workload="other")))
+        report = receive(process)
     assert report == Failed(message="phase load: no workload named other")
     assert process.returncode == 3

@@ -71,8 +71,8 @@ def test_a_run_with_too_many_connections_ends_before_anything_starts(
 
 
 def test_the_lean_client_is_refused_in_one_line_where_the_hard_limit_is_too_low(cache: Path) -> None:
-    words = ("client-bench", "--client", "lean", "--concurrency", "300", "--seconds", "3")
-    refused = limited(256, 256, "-m", "kvchaos", *words)
+    arguments = ("client-bench", "--client", "lean", "--concurrency", "300", "--seconds", "3")
+    refused = limited(256, 256, "-m", "kvchaos", *arguments)
     assert refused.returncode == 3
     (line,) = refused.stderr.splitlines()
     assert "needs 428, the hard limit is 256" in line

@@ -27,7 +27,7 @@ SENT = "sent.jsonl"
 NS_PER_US = 1000
 GENEROUS_NS = 1_000_000_000
 PAUSE_MS = 700.0
-HELD_UP_S = 0.8
+DELAYED_S = 0.8
 Met = tuple[RequestRecord, SentRecord]
 pytestmark = pytest.mark.parametrize("client", CLIENTS)
 
@@ -167,7 +167,7 @@ def test_a_client_that_was_held_up_is_told_from_a_server_that_was(tmp_path: Path
             load.start_phase(phase(requests=4, concurrency=4))
             wait_for(lambda: load.progress().tokens >= 4)
             os.kill(load.pids[0], signal.SIGSTOP)
-            time.sleep(HELD_UP_S)
+            time.sleep(DELAYED_S)
             os.kill(load.pids[0], signal.SIGCONT)
             assert load.wait_done(PATIENCE_S)
         sent = server.sent()
@@ -176,4 +176,4 @@ def test_a_client_that_was_held_up_is_told_from_a_server_that_was(tmp_path: Path
         outs = sent[record.id].sent_ns
         lags_ns = [at - out for at, out in zip(arrivals_ns(record), outs, strict=True)]
         # One token at least was sent in the first half of the time in which nobody could read it.
-        assert max(lags_ns) > HELD_UP_S / 2 * 1e9
+        assert max(lags_ns) > DELAYED_S / 2 * 1e9

@@ -81,12 +81,12 @@ def test_processes_with_many_connections_raise_their_limit(module: str) -> None:
     )
     if module == "loadtests.mock":
         code = code.replace("loadtests.mock as", "loadtests.mock.__main__ as")
-    words = {
+    commands = {
         "loadtests.worker": "--plan p --worker 0 --of 1 --out o",
         "loadtests.distributed.master": "--plan p --workers 1 --host 127.0.0.1 --port 1",
         "loadtests.mock": "--log l",
     }
-    assert limited(1024, 1024, "-c", code, *words[module].split()).returncode == 77
+    assert limited(1024, 1024, "-c", code, *commands[module].split()).returncode == 77
 
 
 def test_a_limit_that_the_kernel_refuses_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -201,7 +201,7 @@ def test_a_counter_that_grows_between_two_runs_ends_the_server(made: Campaign) -
     request = made.request(offloading())
     first = made.run(request, request)
     pid, port = pid_of(first), first.events_of(ServerStart)[0].data.port
-    ask(int(str(port)))
+    send_request(int(str(port)))
     second = made.run(request, None)
     assert pid_of(second) != pid
     assert why_fresh(second).startswith(f"{CHANGED} vllm:")
@@ -212,7 +212,7 @@ def test_a_server_that_dies_between_two_runs_is_not_used(made: Campaign) -> None
     first = made.run(request, request)
     pid = pid_of(first)
     assert isinstance(pid, int)
-    ask(int(str(first.events_of(ServerStart)[0].data.port)), b"GET /die HTTP/1.1\r\n\r\n")
+    send_request(int(str(first.events_of(ServerStart)[0].data.port)), b"GET /die HTTP/1.1\r\n\r\n")
     second = made.run(request, None)
     assert why_fresh(second).startswith(CHANGED)
 
@@ -312,7 +312,7 @@ def test_a_red_run_on_a_fresh_server_is_not_repeated(bench: Bench, monkeypatch: 
     assert len(list(bench.runs.iterdir())) == 2
 
 
-def ask(port: int, request: bytes | None = None) -> None:
+def send_request(port: int, request: bytes | None = None) -> None:
     """One request of nobody's, by default for an answer."""
     body = b'{"prompt": [1], "max_tokens": 1}'
     whole = b"POST /v1/completions HTTP/1.1\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b" % (

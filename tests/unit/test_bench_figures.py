@@ -48,9 +48,9 @@ def test_few_values_are_not_called_sure() -> None:
 
 def test_latency_counts_from_when_a_request_was_due() -> None:
     run = clean_run()
-    for place, record in enumerate(run.requests):
+    for index, record in enumerate(run.requests):
         if record.phase == "golden":
-            run.change_request(place, intended_ns=record.start_ns - 500 * MS)
+            run.change_request(index, intended_ns=record.start_ns - 500 * MS)
     found = measured(run.history(), "golden")
     assert found.ttft_ms.median == 520.0
     assert found.e2el_ms.median == 600.0

@@ -112,7 +112,7 @@ def test_without_offload_nothing_of_it_is_left_on() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "problem"),
+    ("arguments", "problem"),
     [
         (["offload"], "write name=value, with a name of server, url, gpu_blocks"),
         (["speed=9"], "write name=value, with a name of server, url, gpu_blocks"),
@@ -124,9 +124,9 @@ def test_without_offload_nothing_of_it_is_left_on() -> None:
         (["gpu_blocks="], "is no value"),
     ],
 )
-def test_a_side_that_says_nothing_is_refused(words: list[str], problem: str) -> None:
+def test_a_side_that_says_nothing_is_refused(arguments: list[str], problem: str) -> None:
     with pytest.raises(UsageError, match=problem.replace("[", r"\[")):
-        side_of(words)
+        side_of(arguments)
 
 
 def test_a_side_is_read_as_a_scenario_file_would_be() -> None:

@@ -36,7 +36,7 @@ WARM_S = 2.0
 def sent(number: int, *, left: bool = False) -> SentRecord:
     """One a second, from second 1 on: three events, 10 ms apart, the first one after 10 ms, a little late."""
     received = (number + 1) * S
-    due = [received + (place + 1) * 10 * MS for place in range(3)]
+    due = [received + (index + 1) * 10 * MS for index in range(3)]
     return SentRecord(
         id=f"r-{number}",
         connection=0,
@@ -52,7 +52,7 @@ def sent(number: int, *, left: bool = False) -> SentRecord:
     )
 
 
-def seen(record: SentRecord, late_ms: float = 2.0, gap_ms: float = 11.0) -> ClientObservation:
+def observation(record: SentRecord, late_ms: float = 2.0, gap_ms: float = 11.0) -> ClientObservation:
     return ClientObservation(record.id, record.sent_ns[0] + late_ms * MS, (gap_ms, 10.0))
 
 
@@ -62,7 +62,7 @@ def sample(second: float, *cpu: float) -> UsageSample:
 
 RECORDS = [sent(number) for number in range(10)]
 TAKEN = ClientRunRecords(
-    observed=[seen(record) for record in RECORDS],
+    observed=[observation(record) for record in RECORDS],
     sent={record.id: record for record in RECORDS},
     samples=[sample(at / 2, at * 0.5, 1.0) for at in range(30)],
     mock_samples=[[sample(at / 2, at * 0.1) for at in range(30)], [sample(at / 2, 0.0) for at in range(30)]],
@@ -108,8 +108,10 @@ def test_a_client_that_lost_an_event_gives_no_figures() -> None:
 
 def test_an_answer_that_was_broken_off_need_not_be_told() -> None:
     broken = {record.id: record for record in [*RECORDS[:-3], sent(7, left=True), *RECORDS[-2:]]}
-    told = [one for one in TAKEN.observed if one.id != "r-7"]
-    assert client_figures("c", "l", replace(TAKEN, observed=told, sent=broken), WARM_S).requests_per_s < 1.0
+    observed = [one for one in TAKEN.observed if one.id != "r-7"]
+    assert (
+        client_figures("c", "l", replace(TAKEN, observed=observed, sent=broken), WARM_S).requests_per_s < 1.0
+    )
 
 
 @pytest.mark.parametrize("records", [RECORDS[:3], []])
@@ -160,11 +162,9 @@ LOAD = ClientLoad("l", gap_ms=10.0, at_once=4, seconds=3.0, requests=12)
 def test_each_tool_is_told_load_server_and_tokenizer(
     tool: LoadTool, rate: float | None, tmp_path: Path
 ) -> None:
-    asked = ToolCall(
-        replace(LOAD, rate=rate), "http://127.0.0.1:9", Path("/e/bin/python"), tmp_path, tmp_path
-    )
-    command = " ".join(map(str, tool.command(asked)))
-    assert all(word in command for word in ("http://127.0.0.1:9", str(tmp_path), "4"))
+    call = ToolCall(replace(LOAD, rate=rate), "http://127.0.0.1:9", Path("/e/bin/python"), tmp_path, tmp_path)
+    command = " ".join(map(str, tool.command(call)))
+    assert all(argument in command for argument in ("http://127.0.0.1:9", str(tmp_path), "4"))
     assert ("7.5" in command) == (rate is not None)
     prompts = [json.loads(line) for line in (tmp_path / "prompts.jsonl").read_text().splitlines()]
     assert all(TOKENS in prompt.values() for prompt in prompts)
@@ -256,22 +256,22 @@ def test_the_better_of_the_two_is_what_ours_are_held_against() -> None:
     )
     assert (openai.rounds, openai.met) == ((4.1, 3.8, 4.2), True)
     assert (lean.rounds, lean.met) == ((14.0, 16.0, 12.0), False)
-    told = "".join(client_tables.speed_lines([openai, lean]))
-    assert "4.1 (3.8 to 4.2) times" in told
-    assert "4: yes\n" in told
-    assert "15: no\n" in told
+    text = "".join(client_tables.speed_lines([openai, lean]))
+    assert "4.1 (3.8 to 4.2) times" in text
+    assert "4: yes\n" in text
+    assert "15: no\n" in text
 
 
 @pytest.mark.parametrize(
-    ("p99", "words"),
+    ("p99", "verdict"),
     [
         (4.0, ": yes; "),
         (6.0, ": no; "),
         (8.5, "8.00, aiperf 1 9.00): no\n"),
     ],
 )
-def test_the_truth_of_times_has_a_bound_and_is_held_against_the_others(p99: float, words: str) -> None:
-    assert words in client_tables.accuracy_line([a_round(1, 1, p99)], "paced", "kvchaos openai")
+def test_the_truth_of_times_has_a_bound_and_is_held_against_the_others(p99: float, verdict: str) -> None:
+    assert verdict in client_tables.accuracy_line([a_round(1, 1, p99)], "paced", "kvchaos openai")
 
 
 def bench_of(failing: str, monkeypatch: pytest.MonkeyPatch, logs: Path) -> ClientComparison:

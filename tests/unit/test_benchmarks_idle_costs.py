@@ -79,11 +79,11 @@ def test_a_cost_is_within_or_above_only_when_its_whole_interval_is(
 
 
 @pytest.mark.parametrize(
-    ("words", "code"),
+    ("results", "code"),
     [(["within", "within"], 0), (["within", "undecided"], 2), (["undecided", "above"], 1), ([], 2)],
 )
-def test_the_exit_code_is_zero_only_when_all_is_shown(words: list[TargetResult], code: int) -> None:
-    assert exit_code(words) == code
+def test_the_exit_code_is_zero_only_when_all_is_shown(results: list[TargetResult], code: int) -> None:
+    assert exit_code(results) == code
 
 
 def test_a_block_is_summed_up_from_its_requests() -> None:

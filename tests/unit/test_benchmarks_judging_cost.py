@@ -68,22 +68,22 @@ def test_the_same_seed_writes_the_same_soak(soak: Path, tmp_path: Path) -> None:
 def test_a_soak_without_one_answer_is_seen(soak: Path) -> None:
     history = read_history(soak)
     history.requests.pop(0)
-    words = {result.oracle: result.verdict for result in judge(history).results}
-    assert words["outcomes"] == words["accounting"] == Verdict.FAIL
-    assert words[faults_fired.NAME] == Verdict.PASS
+    verdicts = {result.oracle: result.verdict for result in judge(history).results}
+    assert verdicts["outcomes"] == verdicts["accounting"] == Verdict.FAIL
+    assert verdicts[faults_fired.NAME] == Verdict.PASS
 
 
 @pytest.mark.parametrize(
     ("seconds", "linear"), [((1.0, 10.0, 100.0), True), ((1.0, 10.0, 140.0), False), ((9.0, 9.0, 9.0), True)]
 )
 def test_linear_is_told_of_the_largest_sizes(seconds: tuple[float, ...], linear: bool) -> None:
-    costs = [cost(10**place, took) for place, took in enumerate(seconds, start=1)]
+    costs = [cost(10**exponent, took) for exponent, took in enumerate(seconds, start=1)]
     assert is_linear(costs) is linear
 
 
 def test_memory_is_that_of_a_process_and_its_children_together() -> None:
-    hold = "import time; held = bytes(range(256)) * 4 * 40_000; time.sleep(60)"
-    both = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {hold!r}]); {hold}"
+    program = "import time; held = bytes(range(256)) * 4 * 40_000; time.sleep(60)"
+    both = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {program!r}]); {program}"
     with subprocess.Popen([sys.executable, "-c", both]) as process:
         with MemoryWatch(process.pid) as watch:
             deadline = time.monotonic() + 20
@@ -97,8 +97,8 @@ def test_memory_is_that_of_a_process_and_its_children_together() -> None:
 
 
 def test_what_the_benchmark_itself_held_is_not_the_memory_of_judging(soak: Path) -> None:
-    held = bytes(range(256)) * 4 * 400_000
-    assert 20 < measure_judging(soak, REQUESTS, 0).peak_mib < len(held) / MIB / 2
+    ballast = bytes(range(256)) * 4 * 400_000
+    assert 20 < measure_judging(soak, REQUESTS, 0).peak_mib < len(ballast) / MIB / 2
 
 
 def test_one_size_alone_shows_no_growth() -> None:

@@ -41,6 +41,6 @@ def test_the_figures_have_their_place_in_the_page() -> None:
 
 def test_a_replay_too_short_is_one_line_and_exit_code_3(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--lines", "50", "--rate", "10"]) == 3
-    told = capsys.readouterr().err
-    assert told.endswith("--lines\n")
-    assert len(told.splitlines()) == 1
+    message = capsys.readouterr().err
+    assert message.endswith("--lines\n")
+    assert len(message.splitlines()) == 1

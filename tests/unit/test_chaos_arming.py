@@ -100,11 +100,11 @@ def test_faults_of_both_roles_are_confirmed_together(plane: ControlPlane, room: 
     wait_until(lambda: plane.confirmed("armed", [GONE, FLIP], began), "arming is confirmed")
 
 
-NO_PLACE = {"lookup_miss": "this vLLM never looks"}
+UNSUPPORTED = {"lookup_miss": "this vLLM never looks"}
 
 
 def test_a_fault_without_a_place_is_known_before_anything_is_armed(plane: ControlPlane, room: Room) -> None:
-    room.start("scheduler", unsupported_kinds=NO_PLACE)
+    room.start("scheduler", unsupported_kinds=UNSUPPORTED)
     room.start("worker")
     assert plane.unsupported_faults([GONE, FULL, FLIP]) == [GONE]
 
@@ -117,11 +117,11 @@ def test_a_server_whose_worker_has_not_loaded_the_module_has_no_place_for_its_fa
 
 
 def test_a_refused_fault_is_not_confirmed_and_its_reason_is_at_hand(plane: ControlPlane, room: Room) -> None:
-    room.start(unsupported_kinds=NO_PLACE)
+    room.start(unsupported_kinds=UNSUPPORTED)
     began = time.time_ns()
     plane.arm(1, [GONE, FULL])
     wait_until(lambda: bool(plane.refusals([GONE, FULL], began)), "the refusal is told")
-    assert plane.refusals([GONE, FULL], began) == [f"{GONE.id}: {reason}" for reason in NO_PLACE.values()]
+    assert plane.refusals([GONE, FULL], began) == [f"{GONE.id}: {reason}" for reason in UNSUPPORTED.values()]
     assert not plane.confirmed("armed", [GONE, FULL], began)
     assert plane.refusals([FULL], began) == []
     assert plane.refusals([GONE], time.time_ns()) == []

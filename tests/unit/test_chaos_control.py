@@ -51,15 +51,15 @@ PATHS = st.sampled_from(
         ("lease_s",),
         ("faults",),
         ("more",),
-        *(("faults", place) for place in range(3)),
+        *(("faults", index) for index in range(3)),
         *(
-            ("faults", place, key)
-            for place in range(3)
+            ("faults", index, key)
+            for index in range(3)
             for key in ("id", "kind", "trigger", "params", "more")
         ),
         *(
-            ("faults", place, "trigger", key)
-            for place in range(3)
+            ("faults", index, "trigger", key)
+            for index in range(3)
             for key in ("probability", "nth", "every", "offset", "limit", "states", "more")
         ),
         *(("faults", 1, "params", key) for key in ("direction", "min_ms", "max_ms", "dry_run", "more")),

@@ -45,8 +45,8 @@ def numbers(room: Room, event: str, fault: str) -> list[int | None]:
 def test_loading_is_journaled_with_generation_and_sites(room: Room) -> None:
     room.start("scheduler")
     room.start("worker")
-    told = {line.role: line.evidence for line in room.events("loaded")}
-    assert told == {
+    evidence = {line.role: line.evidence for line in room.events("loaded")}
+    assert evidence == {
         "scheduler": {
             "generation": "G0",
             "sites": ["lookup", "lookup-miss", "manager-call", "residency", "store", "store-end"],
@@ -60,11 +60,11 @@ def test_loading_is_journaled_with_generation_and_sites(room: Room) -> None:
     }
 
 
-NO_PLACE = {"lookup_retry": "this vLLM never asks again"}
+UNSUPPORTED = {"lookup_retry": "this vLLM never asks again"}
 
 
 def test_what_this_vllm_has_no_place_for_is_not_said_to_be_reachable(room: Room) -> None:
-    room.start(unsupported_kinds=NO_PLACE)
+    room.start(unsupported_kinds=UNSUPPORTED)
     [loaded] = room.events("loaded")
     assert loaded.loaded is not None
     kinds = loaded.loaded.kinds or ()
@@ -73,13 +73,13 @@ def test_what_this_vllm_has_no_place_for_is_not_said_to_be_reachable(room: Room)
 
 
 def test_what_this_vllm_has_no_place_for_is_refused_and_never_armed(room: Room) -> None:
-    engine = room.start(unsupported_kinds=NO_PLACE)
+    engine = room.start(unsupported_kinds=UNSUPPORTED)
     room.put(schedule(entry("put-off", "lookup_retry"), entry("gone", "lookup_miss")))
     room.wait_for("armed", 1)
     room.wait_for("refused", 1)
     [refused] = room.events("refused")
     assert (refused.fault, refused.kind, refused.n) == ("put-off", "lookup_retry", None)
-    assert refused.refusal == Refused(reason="unsupported", detail=NO_PLACE["lookup_retry"])
+    assert refused.refusal == Refused(reason="unsupported", detail=UNSUPPORTED["lookup_retry"])
     assert [line.fault for line in room.events("armed")] == ["gone"]
     assert arrive(engine, "lookup_retry", 3) == []
     assert len(arrive(engine, "lookup_miss", 3)) == 3

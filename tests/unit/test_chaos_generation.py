@@ -50,7 +50,7 @@ def test_every_installable_release_is_named_by_one_generation() -> None:
 
 
 def _minors(generation: Generation) -> list[str]:
-    ends = [word.split(".")[1] for word in generation.releases.split() if word.startswith("0.")]
+    ends = [one.split(".")[1] for one in generation.releases.split() if one.startswith("0.")]
     return [str(minor) for minor in range(int(ends[0]), int(ends[-1]) + 1)]
 
 

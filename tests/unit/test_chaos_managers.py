@@ -128,15 +128,15 @@ class Managers(RuleBasedStateMachine):
         self.scheduler.armed = {}
 
 
-class AskedWithHashes(Managers):
+class HashManagers(Managers):
     """As to 0.19."""
 
 
-class AskedWithKeys(Managers):
+class KeyManagers(Managers):
     """As in 0.20."""
 
 
-class AskedWithNewKeys(Managers):
+class NewKeyManagers(Managers):
     """As in 0.32."""
 
 
@@ -146,18 +146,18 @@ def _wrapped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with Room(tmp_path_factory.mktemp("managers") / "control") as room:
         Managers.room = room
         Managers.engine = room.start(SCHEDULER)
-        AskedWithHashes.dialect = Hashes()
-        AskedWithKeys.dialect = Keys(tmp_path_factory.mktemp("vllm"))
-        AskedWithNewKeys.dialect = NewKeys(tmp_path_factory.mktemp("vllm"))
+        HashManagers.dialect = Hashes()
+        KeyManagers.dialect = Keys(tmp_path_factory.mktemp("vllm"))
+        NewKeyManagers.dialect = NewKeys(tmp_path_factory.mktemp("vllm"))
         yield
 
 
-TestAskedWithHashes = AskedWithHashes.TestCase
-TestAskedWithKeys = AskedWithKeys.TestCase
-TestAskedWithNewKeys = AskedWithNewKeys.TestCase
+TestHashManagers = HashManagers.TestCase
+TestKeyManagers = KeyManagers.TestCase
+TestNewKeyManagers = NewKeyManagers.TestCase
 SETTINGS = settings(
     max_examples=25, stateful_step_count=10, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
-TestAskedWithHashes.settings = SETTINGS
-TestAskedWithKeys.settings = SETTINGS
-TestAskedWithNewKeys.settings = SETTINGS
+TestHashManagers.settings = SETTINGS
+TestKeyManagers.settings = SETTINGS
+TestNewKeyManagers.settings = SETTINGS

@@ -66,15 +66,15 @@ def test_preempted_requests_in_place_of_metadata_plan_nothing() -> None:
 
 def test_it_is_the_turn_of_the_request_whose_tokens_are_asked_for() -> None:
     step = SimpleNamespace(num_scheduled_tokens={"a": 3, "b": 5}, finished_req_ids={"z"})
-    told = tracking_current_request(step)
-    seen = []
+    tracked = tracking_current_request(step)
+    current = []
     with request_scope(None):
         for request in ("b", "a"):
-            assert told.num_scheduled_tokens[request] == step.num_scheduled_tokens[request]
-            seen.append(context.request)
-    assert seen == ["b", "a"]
+            assert tracked.num_scheduled_tokens[request] == step.num_scheduled_tokens[request]
+            current.append(context.request)
+    assert current == ["b", "a"]
     assert context.request is None
-    assert told.finished_req_ids is step.finished_req_ids
+    assert tracked.finished_req_ids is step.finished_req_ids
     assert type(step.num_scheduled_tokens) is dict, "vLLM's own output was changed"
 
 

@@ -30,7 +30,7 @@ RIGHT = schedule(
 )
 RIGHT_BYTES = json.dumps(RIGHT).encode()
 
-FAULTS = [("faults", place) for place in range(4)]
+FAULTS = [("faults", index) for index in range(4)]
 NEEDED = [
     *((key,) for key in RIGHT),
     *((*fault, key) for fault in FAULTS for key in ("id", "kind", "trigger", "params")),
@@ -107,15 +107,15 @@ def with_more(path: Path_, key: str) -> bytes:
     return json.dumps(content).encode()
 
 
-def with_bytes(place: int, more: bytes) -> bytes:
-    return RIGHT_BYTES[:place] + more + RIGHT_BYTES[place:]
+def with_bytes(offset: int, more: bytes) -> bytes:
+    return RIGHT_BYTES[:offset] + more + RIGHT_BYTES[offset:]
 
 
-PLACES = st.integers(0, len(RIGHT_BYTES) - 1)
+OFFSETS = st.integers(0, len(RIGHT_BYTES) - 1)
 FILES: st.SearchStrategy[bytes] = st.one_of(
     # Not JSON: cut, not text, another encoding, garbage.
-    PLACES.map(lambda end: RIGHT_BYTES[:end]),
-    st.tuples(PLACES, st.sampled_from([b"\xff", b"\xc3(", b"\xed\xa0\x80", b"\0"])).map(
+    OFFSETS.map(lambda end: RIGHT_BYTES[:end]),
+    st.tuples(OFFSETS, st.sampled_from([b"\xff", b"\xc3(", b"\xed\xa0\x80", b"\0"])).map(
         lambda more: with_bytes(*more)
     ),
     st.sampled_from(["utf-16", "utf-32", "utf-8-sig"]).map(json.dumps(RIGHT).encode),

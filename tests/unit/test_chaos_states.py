@@ -183,28 +183,28 @@ def test_the_worker_is_told_of_requests_whose_copies_are_under_way_and_of_no_oth
 def test_the_worker_in_its_own_process_hears_what_the_scheduler_says() -> None:
     metadata = Metadata()
     setattr(metadata, ATTRIBUTE, {"a": ("decode", "storing")})
-    told = ReportedStates()
-    told.learn(pickle.loads(pickle.dumps(metadata)))
-    assert told.of("a") == ("decode", "storing")
+    reported = ReportedStates()
+    reported.learn(pickle.loads(pickle.dumps(metadata)))
+    assert reported.of("a") == ("decode", "storing")
 
 
 def test_a_copy_at_hand_says_itself_that_its_request_loads_or_stores() -> None:
     metadata = Metadata()
     setattr(metadata, ATTRIBUTE, {"a": ("decode",)})
-    told = ReportedStates()
-    told.learn(metadata)
-    assert told.of("a", "store") == ("decode", "storing")
-    assert told.of("gone", "store") == ("storing",)
-    assert told.of("gone", "load") == ("loading",)
+    reported = ReportedStates()
+    reported.learn(metadata)
+    assert reported.of("a", "store") == ("decode", "storing")
+    assert reported.of("gone", "store") == ("storing",)
+    assert reported.of("gone", "load") == ("loading",)
 
 
 def test_a_worker_that_is_told_nothing_knows_nothing() -> None:
     metadata = Metadata()
     setattr(metadata, ATTRIBUTE, {"a": ("decode",)})
-    told = ReportedStates()
-    told.learn(metadata)
-    told.learn(Metadata())
-    assert told.of("a", "store") == ()
+    reported = ReportedStates()
+    reported.learn(metadata)
+    reported.learn(Metadata())
+    assert reported.of("a", "store") == ()
 
 
 # --- the engine ----------------------------------------------------------------------------------------
@@ -215,10 +215,10 @@ class Known:
     """States of requests, to be changed between arrivals."""
 
     now: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    asked: int = 0
+    calls: int = 0
 
     def __call__(self, request: str, direction: str | None = None) -> tuple[str, ...]:
-        self.asked += 1
+        self.calls += 1
         return self.now.get(request, ())
 
 
@@ -292,7 +292,7 @@ def test_nobody_is_asked_for_states_while_nothing_of_the_kind_is_armed(
 ) -> None:
     room.arm(entry("other", "zero_block", {"every": 1, "states": ["decode"]}))
     arrive(engine)
-    assert known.asked == 0
+    assert known.calls == 0
 
 
 def test_the_scheduler_tells_states_only_while_a_fault_of_the_worker_minds_them(room: Room) -> None:

@@ -51,12 +51,14 @@ def test_a_file_in_place_of_a_directory(run_dir: Path, capsys: pytest.CaptureFix
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "problem"),
     [(b"a: [\n\n b", ":4: is not YAML: "), (b"", ": file: "), (b"\x80\n", ":1: is not UTF-8 text; ")],
 )
-def test_a_damaged_plan(run_dir: Path, content: bytes, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_plan(
+    run_dir: Path, content: bytes, problem: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     (run_dir / layout.PLAN).write_bytes(content)
-    assert f"run.yaml{told}" in complaint(capsys, run_dir)
+    assert f"run.yaml{problem}" in complaint(capsys, run_dir)
 
 
 @pytest.mark.parametrize("name", [layout.EVENTS, layout.METRICS, layout.requests_file(0)])

@@ -140,15 +140,15 @@ class Campaign:
     """Takes the place of the conductor: notes what it is asked for."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.asked: list[RunRequest] = []
-        self.places: Workspace | None = None
+        self.requested: list[RunRequest] = []
+        self.workspace: Workspace | None = None
         self.reuse: bool | None = None
         monkeypatch.setattr(run_cli, "run_all", self.run_all)
 
     def run_all(
-        self, requests: list[RunRequest], places: Workspace, console: object, *, reuse: bool
+        self, requests: list[RunRequest], workspace: Workspace, console: object, *, reuse: bool
     ) -> list[CampaignRow]:
-        self.asked, self.places, self.reuse = requests, places, reuse
+        self.requested, self.workspace, self.reuse = requests, workspace, reuse
         return []
 
 
@@ -159,9 +159,9 @@ def test_repeats_count_the_seed_up_scenario_by_scenario(
     other = str(write_scenario(tmp_path / "other.yaml", {**scenario(), "name": "other"}))
     options = ["--server", SERVER, "--seed", "5", "--repeat", "2", "--workers", "3"]
     assert command_line(["run", small, other, *options]) == 2  # no run, so nothing is known
-    told = [(asked.scenario.name, asked.seed, asked.workers) for asked in campaign.asked]
-    assert told == [("small", 5, 3), ("small", 6, 3), ("other", 5, 3), ("other", 6, 3)]
-    assert campaign.places == Workspace(cache=cache, runs=runs, port=None)
+    planned = [(request.scenario.name, request.seed, request.workers) for request in campaign.requested]
+    assert planned == [("small", 5, 3), ("small", 6, 3), ("other", 5, 3), ("other", 6, 3)]
+    assert campaign.workspace == Workspace(cache=cache, runs=runs, port=None)
 
 
 @pytest.mark.parametrize(("options", "reuse"), [((), True), (("--fresh",), False)])
@@ -182,7 +182,7 @@ def test_all_means_all_scenarios(cache: Path, runs: Path, monkeypatch: pytest.Mo
     register_fake(cache)
     campaign = Campaign(monkeypatch)
     command_line(["run", "--all", "--server", SERVER])
-    assert set(ALL) < {asked.scenario.name for asked in campaign.asked}
+    assert set(ALL) < {request.scenario.name for request in campaign.requested}
 
 
 @pytest.mark.parametrize(("stack", "there"), [("local", False), ("attach", True)])
@@ -200,7 +200,7 @@ def test_all_means_those_that_belong_to_the_stack(
     monkeypatch.setattr(run_cli, "scenario_files", lambda: [path])
     monkeypatch.setattr(run_cli, "server_for", lambda *_, **__: server)
     command_line(["run", "--all", "--stack", stack])
-    assert bool(campaign.asked) is there
+    assert bool(campaign.requested) is there
 
 
 def test_a_scenario_runs_by_name_where_all_leaves_it_out(
@@ -210,7 +210,7 @@ def test_a_scenario_runs_by_name_where_all_leaves_it_out(
     campaign = Campaign(monkeypatch)
     path = write_scenario(tmp_path / "other.yaml", {**scenario(), "name": "other", "stacks": ["attach"]})
     command_line(["run", str(path), "--server", SERVER])
-    assert [asked.scenario.name for asked in campaign.asked] == ["other"]
+    assert [request.scenario.name for request in campaign.requested] == ["other"]
 
 
 def test_all_begins_with_the_two_that_show_most(
@@ -219,6 +219,6 @@ def test_all_begins_with_the_two_that_show_most(
     register_fake(cache)
     campaign = Campaign(monkeypatch)
     command_line(["run", "--all", "--server", SERVER])
-    names = [asked.scenario.name for asked in campaign.asked]
+    names = [request.scenario.name for request in campaign.requested]
     assert names[:2] == ["baseline-offload", "corruption-canary"]
     assert len(names) == len(set(names)) > 20

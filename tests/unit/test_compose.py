@@ -69,10 +69,10 @@ def test_a_release_that_has_no_image_is_named(platform: Any, version: str) -> No
 
 
 def test_the_build_is_told_what_an_installation_is_told(tmp_path: Path) -> None:
-    told = build_variables(
+    variables = build_variables(
         TABLE["0.16.0"], {"PIP_FIND_LINKS": str(tmp_path), "SSL_CERT_FILE": "/certificates.pem"}
     )
-    assert told == {
+    assert variables == {
         "KVCHAOS_RELEASE": "0.16.0",
         "KVCHAOS_TORCH": "2.10.0",
         "KVCHAOS_LEFT_OUT": " ".join(("torchaudio", "torchcodec", "torchvision")),
@@ -95,7 +95,7 @@ class FakeApi:
     def __init__(self, *times_ns: int) -> None:
         self.times_ns = times_ns
 
-    def events(self, **asked: object) -> list[dict[str, Any]]:
+    def events(self, **filters: object) -> list[dict[str, Any]]:
         attributes = {"com.docker.compose.service": "server", "exitCode": "137", "image": "x"}
         return [
             {"Action": "die", "timeNano": t_ns, "Actor": {"ID": "0123456789abcdef", "Attributes": attributes}}
@@ -108,20 +108,20 @@ def test_what_befell_a_container_is_told_once(monkeypatch: pytest.MonkeyPatch) -
     api = FakeApi(90, 101, 103)
     container_events = ContainerEvents(cast(docker.DockerClient, SimpleNamespace(api=api)), "p")
     first = list(container_events.new())
-    assert [told.at_ns for told in first] == [101, 103]
+    assert [event.at_ns for event in first] == [101, 103]
     assert first[0] == ContainerAction(
         action="die", service="server", container="0123456789ab", at_ns=101, code=137
     )
     api.times_ns = (103, 104)
-    assert [told.at_ns for told in container_events.new()] == [104]
+    assert [event.at_ns for event in container_events.new()] == [104]
 
 
 def test_processes_of_a_container_are_seen_by_the_kernels_word_on_it() -> None:
     me = os.getpid()
     group = (PROC / "self" / "cgroup").read_text().splitlines()[0]
-    seen = container_resources(me, group)
-    assert seen is not None
-    assert (seen.leader, seen.processes >= 1, seen.files > 0) == (me, True, True)
+    resources = container_resources(me, group)
+    assert resources is not None
+    assert (resources.leader, resources.processes >= 1, resources.files > 0) == (me, True, True)
     # An engine in a machine of its own may have told the id of any process of ours.
     assert container_resources(me, "0123456789abcdef") is None
     assert container_resources(2**22 + 1, group) is None

@@ -56,10 +56,10 @@ def test_a_good_answer_is_recorded_whole(tmp_path: Path) -> None:
     assert record.first_us is not None
     assert 0 < record.first_us <= record.end_us
     assert sent.seconds == record.end_us / 1e6
-    (seen,) = server.received
-    assert seen.headers["x-request-id"] == record.id
-    assert seen.body["prompt"] == list(PROMPT)
-    assert seen.body["stream_options"] == {"include_usage": True}
+    (request,) = server.received
+    assert request.headers["x-request-id"] == record.id
+    assert request.body["prompt"] == list(PROMPT)
+    assert request.body["stream_options"] == {"include_usage": True}
 
 
 BAD: list[tuple[Shape, int | None, str]] = [
@@ -75,9 +75,9 @@ BAD: list[tuple[Shape, int | None, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("shape", "status", "told"), BAD, ids=[shape for shape, _, _ in BAD])
+@pytest.mark.parametrize(("shape", "status", "message"), BAD, ids=[shape for shape, _, _ in BAD])
 def test_a_bad_answer_is_one_record_of_an_error(
-    tmp_path: Path, shape: Shape, status: int | None, told: str
+    tmp_path: Path, shape: Shape, status: int | None, message: str
 ) -> None:
     with FakeServer(Behaviour(shape, after=0)) as server, canary(server.url, tmp_path) as bird:
         sent = bird.send(PATIENCE_S)
@@ -87,7 +87,7 @@ def test_a_bad_answer_is_one_record_of_an_error(
     assert record.error is not None
     assert record.error.status == status
     assert sent.error == f"{record.error.kind}: {record.error.message}"
-    assert re.search(told, sent.error)
+    assert re.search(message, sent.error)
 
 
 @pytest.mark.parametrize("shape", ["stall", "silent"])

@@ -27,7 +27,7 @@ class FakeServer:
         self.body = b""
         self.logs = ""
         self.scrapes: list[str] = []
-        self.asked: list[tuple[str, str]] = []
+        self.requests: list[tuple[str, str]] = []
         self.silent = threading.Event()
         """Set: a question is taken and not answered, until the server is stopped."""
         self._stopped = threading.Event()
@@ -35,7 +35,7 @@ class FakeServer:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                fake.asked.append(("GET", self.path))
+                fake.requests.append(("GET", self.path))
                 if self.path == "/metrics":
                     text = fake.scrapes.pop(0) if len(fake.scrapes) > 1 else fake.scrapes[0]
                     self._answer(200, text.encode())
@@ -43,7 +43,7 @@ class FakeServer:
                     self._answer(fake.status, fake.body)
 
             def do_POST(self) -> None:
-                fake.asked.append(("POST", self.path))
+                fake.requests.append(("POST", self.path))
                 if fake.silent.is_set():
                     fake._stopped.wait()
                     return
@@ -106,7 +106,7 @@ def metrics(running: float, tokens: float, cpu: float = 0.0, waiting: float = 0.
 def test_an_idle_server_that_stands_still_has_settled(server: FakeServer, scraper: Scraper) -> None:
     server.scrapes = [metrics(0, 5)]
     assert settle(scraper, 10.0)
-    assert len(server.asked) == 2
+    assert len(server.requests) == 2
 
 
 def test_a_server_is_waited_for_until_its_counters_have_caught_up(
@@ -120,13 +120,13 @@ def test_a_server_is_waited_for_until_its_counters_have_caught_up(
         'vllm:num_requests_waiting{engine="0"}': 0.0,
         'vllm:generation_tokens_total{engine="0"}': 9.0,
     }
-    assert len(server.asked) == 4
+    assert len(server.requests) == 4
 
 
 def test_figures_of_the_process_may_move(server: FakeServer, scraper: Scraper) -> None:
     server.scrapes = [metrics(0, 5, cpu=1.0), metrics(0, 5, cpu=1.1), metrics(0, 5, cpu=1.2)]
     assert settle(scraper, 10.0)
-    assert len(server.asked) == 2
+    assert len(server.requests) == 2
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_idle_means_that_nothing_runs_and_nothing_waits() -> None:
 def test_health_is_the_status_that_the_server_gives(server: FakeServer, status: int) -> None:
     server.status = status
     assert health(server.url) == status
-    assert server.asked == [("GET", "/health")]
+    assert server.requests == [("GET", "/health")]
 
 
 def test_no_health_without_a_server() -> None:
@@ -201,7 +201,7 @@ def test_a_server_that_tells_whether_blocks_are_held_is_believed(
     assert probe.ok is success
     assert probe.answer == server.body.decode()
     assert ("still held" in probe.detail) is not success
-    assert server.asked == [("POST", "/reset_prefix_cache")]
+    assert server.requests == [("POST", "/reset_prefix_cache")]
 
 
 def test_an_empty_answer_without_a_new_refusal_in_the_log_is_a_yes(server: FakeServer, log: Path) -> None:

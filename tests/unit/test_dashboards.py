@@ -43,8 +43,8 @@ def test_grafanas_own_types_read_it_back_whole(board: dict[str, Any]) -> None:
     again = JSONEncoder().encode(Dashboard.from_json(board))
     for panel in panels(board):
         assert f'"{panel["title"]}"' in again
-    for asked in queries(board):
-        assert asked.expr.replace('"', '\\"') in again
+    for query in queries(board):
+        assert query.expr.replace('"', '\\"') in again
 
 
 def test_panels_lie_beside_each_other(board: dict[str, Any]) -> None:
@@ -62,9 +62,9 @@ def test_every_panel_says_what_it_shows_and_of_which_metrics(board: dict[str, An
     for panel in panels(board):
         about, _, metrics = panel["description"].partition(" Metrics: ")
         assert about.endswith(".")
-        asked = {name for target in panel["targets"] for name in METRIC.findall(target["expr"])}
-        assert set(metrics.rstrip(".").split(", ")) == asked
-        assert asked
+        names = {name for target in panel["targets"] for name in METRIC.findall(target["expr"])}
+        assert set(metrics.rstrip(".").split(", ")) == names
+        assert names
 
 
 def test_titles_are_unique(board: dict[str, Any]) -> None:
@@ -73,8 +73,8 @@ def test_titles_are_unique(board: dict[str, Any]) -> None:
 
 
 def test_every_query_is_of_the_chosen_run(board: dict[str, Any]) -> None:
-    for asked in queries(board):
-        assert asked.expr.count("{") == asked.expr.count('run="$run"'), asked
+    for query in queries(board):
+        assert query.expr.count("{") == query.expr.count('run="$run"'), query
 
 
 def test_every_metric_of_the_suite_that_is_asked_for_is_served(board: dict[str, Any], tmp_path: Path) -> None:
@@ -83,5 +83,5 @@ def test_every_metric_of_the_suite_that_is_asked_for_is_served(board: dict[str, 
         for family in KvchaosCollector(LiveRunState(make_plan(), FiringCounter(tmp_path))).collect()
     }
     known = {f"{name}{suffix}" for name in served for suffix in SUFFIXES}
-    asked = {name for one in queries(board) for name in re.findall(r"kvchaos_\w+", one.expr)}
-    assert asked <= known
+    queried = {name for one in queries(board) for name in re.findall(r"kvchaos_\w+", one.expr)}
+    assert queried <= known

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("chaos", "history", "kvchaos", "loadtests", "oracles", "benchmarks")
-LIVES = 300
+ROUNDS = 300
 """Without the decoder made at import, 100 of them were always enough."""
 FIRST_SCHEDULE = """
 import importlib, sys, threading
@@ -41,7 +41,7 @@ for _ in range(int(sys.argv[1])):
 
 def test_two_engines_that_read_their_first_schedule_at_once_do_not_end_the_server() -> None:
     child = subprocess.run(
-        [sys.executable, "-c", FIRST_SCHEDULE, str(LIVES)], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-c", FIRST_SCHEDULE, str(ROUNDS)], cwd=ROOT, capture_output=True, text=True
     )
     assert (child.returncode, child.stderr) == (0, "")
 

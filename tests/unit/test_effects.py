@@ -86,16 +86,16 @@ def test_a_wrong_answer_without_a_firing_is_explained_by_nothing() -> None:
 def test_a_request_with_the_same_first_block_may_have_read_the_damage() -> None:
     run = struck("bit_flip", 1)
     differ(run, 2)
-    place = run.first_of("chaos")
-    run.change_request(place + 2, first_block=run.requests[place + 1].first_block)
+    index = run.first_of("chaos")
+    run.change_request(index + 2, first_block=run.requests[index + 1].first_block)
     assert explained(verdict(run)) == {NOT_GOLDEN: 1}
 
 
 def test_a_request_that_ended_before_the_damage_did_not_read_it() -> None:
     run = struck("bit_flip", 1)
     differ(run, 1)
-    place = run.first_of("chaos")
-    run.change_request(place, first_block=run.requests[place + 1].first_block)
+    index = run.first_of("chaos")
+    run.change_request(index, first_block=run.requests[index + 1].first_block)
     differ(run, 0)
     judged = verdict(run)
     assert (judged.outcome, explained(judged)) == ("not as expected", {NOT_GOLDEN: 1})
@@ -115,9 +115,9 @@ def test_damage_of_a_load_is_gone_after_the_reset_and_that_of_a_store_is_not(
 def test_the_finding_that_no_fault_explains_is_kept_before_those_that_one_explains() -> None:
     """The verdict keeps five findings of a rule: the one that matters must be among them."""
     run = struck("zero_block", 0, 1, 2)
-    for place in range(3):
-        differ(run, place)
-        differ(run, place, phase="healed")
+    for index in range(3):
+        differ(run, index)
+        differ(run, index, phase="healed")
     other = differ(run, 3, phase="healed")
     (result,) = [result for result in verdict(run).results if result.oracle == "answers"]
     assert (result.violations, result.explained) == (7, {NOT_GOLDEN: 6})
@@ -129,11 +129,11 @@ def test_the_finding_that_no_fault_explains_is_kept_before_those_that_one_explai
 def test_another_rule_of_the_same_oracle_is_not_explained() -> None:
     run = struck("bit_flip", 1)
     differ(run, 1)
-    place = run.first_of("chaos") + 3
+    index = run.first_of("chaos") + 3
     foreign = [-8.0, -0.25, -1.75, -0.125]
     for phase in ("golden", "chaos", "healed"):
         run.change_request(run.first_of(phase) + 2, logprobs=foreign)
-    run.change_request(place, logprobs=foreign)
+    run.change_request(index, logprobs=foreign)
     judged = verdict(run)
     assert judged.outcome == "not as expected"
     assert any("answers/foreign" in reason for reason in judged.reasons)

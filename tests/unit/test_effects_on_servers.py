@@ -70,10 +70,10 @@ def test_a_firing_in_each_of_two_lives_owes_the_end_of_each() -> None:
     assert [(effect.least, effect.missing) for effect in judged.effects] == [(2, True)]
 
 
-def given_up(run: Run, place: int) -> str:
+def given_up(run: Run, index: int) -> str:
     """The client gave a request up that had no token; its id."""
     return run.change_request(
-        run.first_of("chaos") + place, **failure("DeadlineExceeded", "no end", 200), end_us=100_000
+        run.first_of("chaos") + index, **failure("DeadlineExceeded", "no end", 200), end_us=100_000
     ).id
 
 

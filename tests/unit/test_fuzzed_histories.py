@@ -172,21 +172,21 @@ def lines_of(path: Path) -> list[bytes]:
     return path.read_bytes().splitlines(keepends=True)
 
 
-@pytest.mark.parametrize("place", [0, 5, -1])
+@pytest.mark.parametrize("index", [0, 5, -1])
 def test_a_request_recorded_twice_is_a_violation(
-    copy: Path, place: int, capsys: pytest.CaptureFixture[str]
+    copy: Path, index: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = lines_of(copy / REQUESTS)
-    (copy / REQUESTS).write_bytes(b"".join([*lines, lines[place]]))
+    (copy / REQUESTS).write_bytes(b"".join([*lines, lines[index]]))
     assert result_of(judged(copy, capsys), "outcomes").verdict is Verdict.FAIL
 
 
-@pytest.mark.parametrize("place", [1, 5, -2])
+@pytest.mark.parametrize("index", [1, 5, -2])
 def test_a_request_that_is_not_recorded_is_a_violation(
-    copy: Path, place: int, capsys: pytest.CaptureFixture[str]
+    copy: Path, index: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = lines_of(copy / REQUESTS)
-    del lines[place]
+    del lines[index]
     (copy / REQUESTS).write_bytes(b"".join(lines))
     assert result_of(judged(copy, capsys), "outcomes").verdict is Verdict.FAIL
 
@@ -201,7 +201,7 @@ def test_the_order_of_requests_in_their_file_says_nothing(
 
 def test_a_phase_whose_end_is_lost_is_in_doubt(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = lines_of(copy / layout.EVENTS)
-    ends = [place for place, line in enumerate(lines) if b"phase_end" in line]
+    ends = [index for index, line in enumerate(lines) if b"phase_end" in line]
     del lines[ends[1]]
     (copy / layout.EVENTS).write_bytes(b"".join(lines))
     result = result_of(judged(copy, capsys), "outcomes")
@@ -209,16 +209,16 @@ def test_a_phase_whose_end_is_lost_is_in_doubt(copy: Path, capsys: pytest.Captur
     assert phase("chaos") in [gap.subject for gap in result.gaps]
 
 
-@pytest.mark.parametrize("place", range(8))
+@pytest.mark.parametrize("index", range(8))
 def test_scrapes_out_of_order_or_twice_are_refused_with_their_line(
-    copy: Path, place: int, capsys: pytest.CaptureFixture[str]
+    copy: Path, index: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each is the difference to the one before: in another order they mean something else."""
     lines = lines_of(copy / layout.METRICS)
-    lines[place], lines[place + 1] = lines[place + 1], lines[place]
+    lines[index], lines[index + 1] = lines[index + 1], lines[index]
     (copy / layout.METRICS).write_bytes(b"".join(lines))
     command_line(["judge", str(copy)])
-    assert f"{layout.METRICS}: line {place + (1 if place == 0 else 2)}: " in capsys.readouterr().err
+    assert f"{layout.METRICS}: line {index + (1 if index == 0 else 2)}: " in capsys.readouterr().err
 
 
 def test_a_series_that_is_introduced_twice_is_refused(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -58,7 +58,7 @@ class DataSources(Strict):
     datasources: list[DataSource] = Field(min_length=1)
 
 
-class Place(Strict):
+class ProviderOptions(Strict):
     path: str
     foldersFromFilesStructure: bool = False  # noqa: N815
 
@@ -72,7 +72,7 @@ class Provider(Strict):
     disableDeletion: bool = False  # noqa: N815
     updateIntervalSeconds: int = Field(default=10, gt=0)  # noqa: N815
     allowUiUpdates: bool = False  # noqa: N815
-    options: Place
+    options: ProviderOptions
 
 
 class Providers(Strict):

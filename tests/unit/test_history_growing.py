@@ -64,9 +64,9 @@ def test_a_line_that_is_none_is_named_by_its_number(tmp_path: Path, files: Growi
 
 def test_what_was_read_before_a_bad_line_is_not_lost(tmp_path: Path, files: GrowingFiles[Event]) -> None:
     append(tmp_path / "a.jsonl", line("one") + b"{}\n" + line("two"))
-    seen: list[str] = []
+    kinds_read: list[str] = []
     with pytest.raises(UnreadableRun):
-        seen.extend(event.kind for event in files.new())
+        kinds_read.extend(event.kind for event in files.new())
     assert kinds(files) == ["two"]
 
 

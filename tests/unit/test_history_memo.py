@@ -11,11 +11,11 @@ from tests.unit.histories import clean_run
 
 
 def test_each_history_is_asked_once_and_gets_its_own_answer() -> None:
-    asked: list[int] = []
+    calls: list[int] = []
 
     @per_history
     def count(history: History) -> int:
-        asked.append(id(history))
+        calls.append(id(history))
         return len(history.requests)
 
     run = clean_run()
@@ -24,7 +24,7 @@ def test_each_history_is_asked_once_and_gets_its_own_answer() -> None:
     second = run.history()
     assert count(first) == count(first) == len(first.requests)
     assert count(second) == len(second.requests) == len(first.requests) + 1
-    assert asked == [id(first), id(second)]
+    assert calls == [id(first), id(second)]
 
 
 def test_nothing_is_kept_of_a_history_that_is_gone() -> None:

@@ -67,8 +67,8 @@ def test_joined_parts_keep_their_order_whatever_they_are_held_in(parts: list[lis
 
 @given(st.lists(st.lists(st.integers(-50, 50), max_size=4), max_size=6))
 def test_sums_and_falls_stay_within_their_sequence(parts: list[list[int]]) -> None:
-    for held in (parts, [Numbers("q", part) for part in parts]):
-        ragged: Ragged = wholes(held)
+    for stored in (parts, [Numbers("q", part) for part in parts]):
+        ragged: Ragged = wholes(stored)
         assert ragged.sums().tolist() == [sum(part) for part in parts]
         falls = [later < earlier for part in parts for earlier, later in pairwise([*part[:1], *part])]
         assert ragged.falls().tolist() == falls

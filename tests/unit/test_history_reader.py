@@ -76,7 +76,7 @@ def test_a_last_line_cut_by_a_kill_is_left_out(run_dir: Path, name: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "problem"),
     [
         ("schema_version: 1", "schema_version: 0", "schema_version: .*1"),
         ("seed: 7", "seed: '7'", "seed: .*integer"),
@@ -84,12 +84,12 @@ def test_a_last_line_cut_by_a_kill_is_left_out(run_dir: Path, name: str) -> None
         ("gpu_blocks: 40", "gpu_blocks: true", r"scenario\.server\.gpu_blocks: .*integer"),
     ],
 )
-def test_a_plan_is_read_strictly(run_dir: Path, old: str, new: str, told: str) -> None:
+def test_a_plan_is_read_strictly(run_dir: Path, old: str, new: str, problem: str) -> None:
     path = run_dir / layout.PLAN
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new))
-    with pytest.raises(UnreadableRun, match=told):
+    with pytest.raises(UnreadableRun, match=problem):
         read_history(run_dir)
 
 
@@ -116,7 +116,7 @@ def test_a_log_that_is_not_utf8_is_read_all_the_same(run_dir: Path) -> None:
 def test_a_phase_that_never_began_is_no_phase(run_dir: Path) -> None:
     path = run_dir / layout.EVENTS
     lines = path.read_bytes().splitlines(keepends=True)
-    healed = next(place for place, line in enumerate(lines) if b"phase_start" in line and b'"healed"' in line)
+    healed = next(index for index, line in enumerate(lines) if b"phase_start" in line and b'"healed"' in line)
     path.write_bytes(b"".join(lines[:healed]))
     assert [phase.spec.name for phase in read_history(run_dir).phases()] == ["golden", "chaos"]
 

@@ -51,8 +51,8 @@ def test_lines_of_several_threads_stay_whole(tmp_path: Path) -> None:
             thread.start()
         for thread in threads:
             thread.join()
-    told = kinds(tmp_path / "events")
-    assert sorted(told) == sorted(str(number) * 500 for number in range(4) for _ in range(200))
+    written = kinds(tmp_path / "events")
+    assert sorted(written) == sorted(str(number) * 500 for number in range(4) for _ in range(200))
 
 
 def test_a_full_disk_is_an_error_at_the_line_that_does_not_fit() -> None:

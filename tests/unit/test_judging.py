@@ -216,11 +216,11 @@ def test_an_oracle_that_crashes_says_unknown_and_why(error: type[Exception]) -> 
     def crash(history: History) -> OracleResult:
         raise error("odd history")
 
-    told = run_oracle(Oracle("counters", "", (), crash), clean_run().history())
-    assert told.verdict is Verdict.UNKNOWN
-    assert [gap.kind for gap in told.gaps] == ["counters/crashed"]
-    assert error.__name__ in told.summary
-    assert "odd history" in told.summary
+    result = run_oracle(Oracle("counters", "", (), crash), clean_run().history())
+    assert result.verdict is Verdict.UNKNOWN
+    assert [gap.kind for gap in result.gaps] == ["counters/crashed"]
+    assert error.__name__ in result.summary
+    assert "odd history" in result.summary
 
 
 @pytest.mark.parametrize(

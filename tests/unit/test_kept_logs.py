@@ -59,12 +59,12 @@ def test_the_next_measurement_removes_old_logs_and_no_folder_in_use(tmp_path: Pa
 def test_the_log_of_a_failed_client_bench_is_where_its_message_says(
     cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def measure(wish: MeasureOptions, folder: Path, tell: object) -> list[StepFigures]:
+    def measure(options: MeasureOptions, folder: Path, report: object) -> list[StepFigures]:
         (folder / "loader.log").write_text("Traceback")
         raise ClientBenchFailed("load worker 0 ended with code 1; see loader.log")
 
     monkeypatch.setattr("kvchaos.cli.client_bench.measure", measure)
     assert run(["client-bench"]) == 3
-    told = capsys.readouterr().err
+    message = capsys.readouterr().err
     (named,) = (cache / "logs" / "client-bench").glob("*/loader.log")
-    assert f"see loader.log; logs: {named.parent.parent}" in told
+    assert f"see loader.log; logs: {named.parent.parent}" in message

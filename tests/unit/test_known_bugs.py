@@ -60,8 +60,8 @@ def test_a_bug_was_seen_somewhere(bug: KnownBug) -> None:
 
 @pytest.mark.parametrize("bug", known_bugs(), ids=lambda bug: bug.id)
 def test_a_bug_was_seen_on_releases_of_its_range_only(bug: KnownBug) -> None:
-    seen = [tested.release for tested in bug.tested if tested.result == "shows"]
-    assert [release for release in seen if not bug.on(Version(release))] == []
+    shown_on = [tested.release for tested in bug.tested if tested.result == "shows"]
+    assert [release for release in shown_on if not bug.on(Version(release))] == []
 
 
 def test_before_a_release_counts_what_counts_for_it() -> None:

@@ -78,9 +78,9 @@ def frozen() -> History:
     """An open loop at a server that froze: the client was held back, so its requests were sent late."""
     run: Run = clean_run()
     load = [record for record in run.requests if record.phase == "chaos"]
-    for place, record in enumerate(run.requests):
+    for index, record in enumerate(run.requests):
         if record in load:
-            run.change_request(place, intended_ns=record.start_ns - FREEZE_MS * MS, held=True)
+            run.change_request(index, intended_ns=record.start_ns - FREEZE_MS * MS, held=True)
     return run.history()
 
 

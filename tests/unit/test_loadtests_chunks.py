@@ -25,21 +25,21 @@ def test_an_answer_without_the_logprobs_of_its_prompt_is_not_whole() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "words"),
+    ("prompt_logprobs", "problem"),
     [
         ([None], "1 prompt"),
         ([None, {"9": {"logprob": -1.0}}], "'8'"),
         ([None, None], "'8'"),
     ],
 )
-def test_logprobs_of_another_prompt_are_malformed(told: object, words: str) -> None:
-    with pytest.raises(MalformedChunk, match=words):
-        StreamedResponse(prompt=(7, 8)).add(whole(told), 0)
+def test_logprobs_of_another_prompt_are_malformed(prompt_logprobs: object, problem: str) -> None:
+    with pytest.raises(MalformedChunk, match=problem):
+        StreamedResponse(prompt=(7, 8)).add(whole(prompt_logprobs), 0)
 
 
 def chat_event(*logprobs: float) -> dict[str, object]:
-    told = {"logprob": logprobs[0], "top_logprobs": [{"logprob": each} for each in logprobs]}
-    return {"choices": [{"delta": {"content": "a"}, "token_ids": [1], "logprobs": {"content": [told]}}]}
+    token = {"logprob": logprobs[0], "top_logprobs": [{"logprob": each} for each in logprobs]}
+    return {"choices": [{"delta": {"content": "a"}, "token_ids": [1], "logprobs": {"content": [token]}}]}
 
 
 def test_a_chat_tells_how_near_the_next_token_was() -> None:
@@ -59,8 +59,8 @@ def test_a_chat_that_only_says_who_speaks_has_no_first_token_yet() -> None:
 
 def tops(*logprobs: float) -> dict[str, object]:
     """One event with one token and the likeliest at its place."""
-    told = {str(number): logprob for number, logprob in enumerate(logprobs)}
-    shown = {"token_logprobs": [max(logprobs)], "top_logprobs": [told]}
+    top = {str(number): logprob for number, logprob in enumerate(logprobs)}
+    shown = {"token_logprobs": [max(logprobs)], "top_logprobs": [top]}
     return {"choices": [{"text": "a", "token_ids": [1], "logprobs": shown}]}
 
 

@@ -186,9 +186,9 @@ def test_a_failing_server_is_asked_once_for_each_record(make: Make) -> None:
 def test_the_request_asks_for_what_the_oracles_need(make: Make) -> None:
     with FakeServer() as server:
         complete(make, server.url)
-    (seen,) = server.received
-    assert seen.headers["x-request-id"] == "chaos-1"
-    assert seen.body == {
+    (received,) = server.received
+    assert received.headers["x-request-id"] == "chaos-1"
+    assert received.body == {
         "model": "tiny",
         "prompt": [65, 66, 67],
         "max_tokens": 5,
@@ -292,7 +292,7 @@ def test_a_chat_is_recorded_as_a_completion_is(make: Make, tmp_path: Path, sampl
     assert (chat.outcome, chat.status, chat.finish_reason) == ("ok", 200, "length")
     assert chat.chunk_tokens == completion.chunk_tokens
     for record in (chat, completion):
-        tokens = [token for place in range(sampling.n) for token in mock_tokens(record.id, place, 5)]
+        tokens = [token for index in range(sampling.n) for token in mock_tokens(record.id, index, 5)]
         assert record.token_ids == tokens
         assert record.logprobs == [mock_logprob(token) for token in tokens]
     assert chat.first_us == chat.chunk_us[0]
@@ -326,11 +326,13 @@ def test_parameters_are_sent_by_the_apis_names(make: Make) -> None:
     )
     with FakeServer() as server:
         complete(make, server.url, job=job_with(sampling))
-    (seen,) = server.received
-    sent = {name: seen.body[name] for name in ("n", "temperature", "top_k", "seed", "logprobs", "priority")}
+    (received,) = server.received
+    sent = {
+        name: received.body[name] for name in ("n", "temperature", "top_k", "seed", "logprobs", "priority")
+    }
     assert sent == {"n": 2, "temperature": 0.5, "top_k": 1, "seed": 9, "logprobs": 3, "priority": 1}
-    assert (seen.body["stop"], seen.body["stop_token_ids"]) == (["a"], [7, 8])
-    assert seen.body["cache_salt"] == "salt-1"
+    assert (received.body["stop"], received.body["stop_token_ids"]) == (["a"], [7, 8])
+    assert received.body["cache_salt"] == "salt-1"
 
 
 def test_a_client_that_leaves_after_some_tokens_is_recorded_with_them(make: Make) -> None:
@@ -371,6 +373,6 @@ def test_a_request_that_is_larger_than_what_the_kernel_takes_at_once_arrives_who
     prompt = dataclasses.replace(PROMPT, token_ids=(65,) * 4_000_000)
     with FakeServer() as server:
         notes = complete(make, server.url, job=dataclasses.replace(JOB, prompt=prompt))
-    (seen,) = server.received
-    assert seen.body["prompt"] == [65] * 4_000_000
+    (received,) = server.received
+    assert received.body["prompt"] == [65] * 4_000_000
     assert len(notes.records) == 1

@@ -66,7 +66,7 @@ def test_a_phase_keeps_its_offset_and_tells_how_far_the_clocks_have_gone_since()
     )
     # To the nanosecond, so that a schedule is the same by whoever kept it.
     assert phase.request(here) == request
-    told = phase.client(client)
-    assert told.t_ns == client.t_ns + 5 * NS
-    assert told.clock_offset_ns == 5 * NS
-    assert told.clock_error_ns == 2.5 * MS
+    converted = phase.client(client)
+    assert converted.t_ns == client.t_ns + 5 * NS
+    assert converted.clock_offset_ns == 5 * NS
+    assert converted.clock_error_ns == 2.5 * MS

@@ -103,8 +103,8 @@ def test_one_byte_at_a_time_is_enough() -> None:
 
 def test_an_event_may_be_spread_over_chunks_and_a_chunk_may_hold_many() -> None:
     spread = CHUNKED + b"".join(chunk(bytes([byte])) for byte in WHOLE.body) + b"0\r\n\r\n"
-    held = CHUNKED + chunk(WHOLE.body) + b"0\r\n\r\n"
-    assert read(ResponseParser(), spread) == read(ResponseParser(), held) == WHOLE
+    together = CHUNKED + chunk(WHOLE.body) + b"0\r\n\r\n"
+    assert read(ResponseParser(), spread) == read(ResponseParser(), together) == WHOLE
 
 
 def test_extensions_of_chunks_and_trailers_are_no_part_of_the_body() -> None:

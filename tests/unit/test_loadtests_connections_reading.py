@@ -67,8 +67,8 @@ def test_the_kernel_tells_of_what_is_read_late_when_it_arrived() -> None:
         writer.sendall(b"x")
         handed_over_ns = time.monotonic_ns()
         time.sleep(0.2)
-        _, told, _, _ = reader.recvmsg(10, rx_timestamps.SPACE)
-        (at_ns,) = rx_timestamps.rx_times_ns([told[0][2]], earliest_ns=0)
+        _, ancillary, _, _ = reader.recvmsg(10, rx_timestamps.SPACE)
+        (at_ns,) = rx_timestamps.rx_times_ns([ancillary[0][2]], earliest_ns=0)
         writer.close()
     assert sent_ns - MS <= at_ns < handed_over_ns + 100 * MS
 
@@ -81,16 +81,16 @@ def test_the_kernel_tells_of_what_is_read_late_when_it_arrived() -> None:
 def test_a_piece_has_arrived_with_the_read_that_brought_its_last_byte(
     reads: list[int], wanted: list[int], batch: int
 ) -> None:
-    arrivals, read, asked, left = RxTimestamps(0), 0, 0, deque(wanted)
+    arrivals, read, taken, left = RxTimestamps(0), 0, 0, deque(wanted)
     ends = [*accumulate(reads)]
     for begin in range(0, len(reads), batch):
         arrivals.add(ends[begin : begin + batch], range(begin, begin + batch)[: len(ends) - begin])
         read = ends[min(begin + batch, len(ends)) - 1]
         complete: list[int] = []
-        while left and asked + sum(complete) + left[0] <= read:
+        while left and taken + sum(complete) + left[0] <= read:
             complete.append(left.popleft())
-        expected = [bisect_left(ends, asked + end) for end in accumulate(complete)]
-        asked += sum(complete)
+        expected = [bisect_left(ends, taken + end) for end in accumulate(complete)]
+        taken += sum(complete)
         assert arrivals.of(complete) == expected
 
 
@@ -142,19 +142,19 @@ def test_what_comes_after_a_time_of_rest_is_told_too() -> None:
 
 def test_who_waits_is_told_in_time_though_nothing_more_comes() -> None:
     readiness, [(ours, theirs)] = EventPoller(), pairs(1)
-    told: list[float] = []
+    called_at: list[float] = []
 
     def read() -> None:
         ours.recv(10)
-        readiness.later(lambda: told.append(time.monotonic()))
+        readiness.later(lambda: called_at.append(time.monotonic()))
 
     readiness.add(ours.fileno(), read)
     theirs.sendall(b"x")
     sent = time.monotonic()
     with gevent.Timeout(10.0):
-        while not told:
+        while not called_at:
             gevent.sleep(FINE_S)
-    assert told[0] - sent >= PATIENCE_S
+    assert called_at[0] - sent >= PATIENCE_S
     readiness.close()
     close([(ours, theirs)])
 
@@ -199,11 +199,11 @@ def test_reading_goes_on_while_what_was_read_takes_its_time() -> None:
         done.append(name)
 
     def read(end: socket.socket) -> None:
-        word = end.recv(1).decode()
-        done.append(f"read {word}")
+        letter = end.recv(1).decode()
+        done.append(f"read {letter}")
         for number in range(5):
-            readiness.soon(partial(act, f"{word}{number}"))
-        if word == "a":
+            readiness.soon(partial(act, f"{letter}{number}"))
+        if letter == "a":
             sockets[1][1].sendall(b"b")
 
     for ours, _ in sockets:
@@ -212,7 +212,7 @@ def test_reading_goes_on_while_what_was_read_takes_its_time() -> None:
     with gevent.Timeout(10.0):
         while len(done) < 12:
             gevent.sleep(FINE_S)
-    acts = [f"{word}{number}" for word in "ab" for number in range(5)]
+    acts = [f"{letter}{number}" for letter in "ab" for number in range(5)]
     assert [name for name in done if name in acts] == acts
     assert done.index("read b") < done.index("a4")
     readiness.close()

@@ -20,9 +20,9 @@ def by_bound(counted: Counted, bounds: tuple[float, ...]) -> dict[float, int]:
 def test_an_answer_is_counted_once_for_its_first_token_and_once_for_each_gap() -> None:
     watch = LatencyHistograms("load")
     watch.ended(RECORD)
-    told = watch.reading()
-    assert (by_bound(told.ttft, TTFT_BOUNDS_S), told.ttft.sum_s) == ({0.02: 1}, 0.02)
-    assert (by_bound(told.itl, ITL_BOUNDS_S), told.itl.sum_s) == ({0.025: 2}, 0.04)
+    histograms = watch.reading()
+    assert (by_bound(histograms.ttft, TTFT_BOUNDS_S), histograms.ttft.sum_s) == ({0.02: 1}, 0.02)
+    assert (by_bound(histograms.itl, ITL_BOUNDS_S), histograms.itl.sum_s) == ({0.025: 2}, 0.04)
 
 
 def test_a_time_that_is_a_bound_lies_below_it_and_a_longer_one_above() -> None:
@@ -41,15 +41,15 @@ def test_the_wait_before_a_late_start_is_part_of_the_ttft() -> None:
 def test_what_is_no_good_answer_is_not_counted() -> None:
     watch = LatencyHistograms("load")
     watch.ended(msgspec.structs.replace(RECORD, outcome="aborted"))
-    told = watch.reading()
-    assert sum(told.ttft.counts) == sum(told.itl.counts) == 0
+    histograms = watch.reading()
+    assert sum(histograms.ttft.counts) == sum(histograms.itl.counts) == 0
 
 
 def test_the_gaps_of_several_answers_in_one_stream_are_nobodys() -> None:
     watch = LatencyHistograms("load")
     watch.ended(msgspec.structs.replace(RECORD, choices=2))
-    told = watch.reading()
-    assert (sum(told.ttft.counts), sum(told.itl.counts)) == (1, 0)
+    histograms = watch.reading()
+    assert (sum(histograms.ttft.counts), sum(histograms.itl.counts)) == (1, 0)
 
 
 def test_a_reading_does_not_change_afterwards() -> None:

@@ -67,38 +67,38 @@ def attempt(choices: int, *, with_gaps: bool) -> InFlightRequest:
 
 
 def timed(events: Sequence[bytes]) -> list[Event]:
-    return [(event, FIRST_NS + 1000 * place) for place, event in enumerate(events)]
+    return [(event, FIRST_NS + 1000 * index) for index, event in enumerate(events)]
 
 
-def short_way(under_way: InFlightRequest, sink: Notes) -> Take:
-    return EventConsumer(under_way, sink).take
+def fast_path(in_flight: InFlightRequest, sink: Notes) -> Take:
+    return EventConsumer(in_flight, sink).take
 
 
-def long_way(under_way: InFlightRequest, sink: Notes) -> Take:
+def full_decode(in_flight: InFlightRequest, sink: Notes) -> Take:
     def take(events: Iterable[Event]) -> bool:
         for data, arrived_ns in events:
             if data.startswith(DONE):
                 return False
-            sink.tokens(under_way.answer.take(decode(data), under_way.at_us(arrived_ns)))
+            sink.tokens(in_flight.answer.take(decode(data), in_flight.at_us(arrived_ns)))
         return True
 
     return take
 
 
 def outcome(
-    way: Callable[[InFlightRequest, Notes], Take],
-    under_way: InFlightRequest,
+    path: Callable[[InFlightRequest, Notes], Take],
+    in_flight: InFlightRequest,
     batches: Sequence[Sequence[Event]],
 ) -> object:
     """All that is kept of a stream that was read in batches."""
     sink, failure, goes_on = Notes(), "", True
-    take = way(under_way, sink)
+    take = path(in_flight, sink)
     try:
         for batch in batches:
             goes_on = goes_on and take(batch)
     except (ErrorEvent, MalformedChunk, ValueError) as error:
         failure = repr(error)
-    return under_way.record(), sum(sink.token_counts), goes_on, failure
+    return in_flight.record(), sum(sink.token_counts), goes_on, failure
 
 
 @given(
@@ -111,8 +111,8 @@ def test_both_ways_keep_the_same_of_any_stream(
     events: list[bytes], cut: int, choices: int, *, with_gaps: bool
 ) -> None:
     batches = [timed(events)[:cut], timed(events)[cut:]]
-    short = outcome(short_way, attempt(choices, with_gaps=with_gaps), batches)
-    long = outcome(long_way, attempt(choices, with_gaps=with_gaps), batches)
+    short = outcome(fast_path, attempt(choices, with_gaps=with_gaps), batches)
+    long = outcome(full_decode, attempt(choices, with_gaps=with_gaps), batches)
     assert short == long
 
 
@@ -132,15 +132,15 @@ def test_what_came_before_bytes_that_cannot_be_read_is_kept() -> None:
         raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
 
     sink = Notes()
-    under_way = attempt(1, with_gaps=False)
+    in_flight = attempt(1, with_gaps=False)
     with pytest.raises(UnicodeDecodeError):
-        EventConsumer(under_way, sink).take(broken())
-    assert (under_way.answer.token_ids, sink.token_counts) == ([7, 8, 7, 8], [4])
+        EventConsumer(in_flight, sink).take(broken())
+    assert (in_flight.answer.token_ids, sink.token_counts) == ([7, 8, 7, 8], [4])
 
 
 def test_what_is_read_together_is_told_as_one_number_of_tokens() -> None:
     sink = Notes()
-    under_way = attempt(1, with_gaps=False)
-    assert EventConsumer(under_way, sink).take(timed([PLAIN] * 3))
+    in_flight = attempt(1, with_gaps=False)
+    assert EventConsumer(in_flight, sink).take(timed([PLAIN] * 3))
     assert sink.token_counts == [6]
-    assert (under_way.answer.first_us, under_way.answer.chunk_us) == (1, [1, 2, 3])
+    assert (in_flight.answer.first_us, in_flight.answer.chunk_us) == (1, [1, 2, 3])

@@ -162,7 +162,7 @@ def test_recorded_arrivals_begin_with_the_first_request_of_the_phase(tmp_path: P
     made = [entry.at_ns for entry in entries(50, seed=3)]
     due = due_times(Recorded(kind="trace"), workload, range(10, 50), 1, "load")
     assert due is not None
-    assert [due(place) for place in range(40)] == [round((at - made[10]) / 10) for at in made[10:]]
+    assert [due(index) for index in range(40)] == [round((at - made[10]) / 10) for at in made[10:]]
 
 
 def test_a_trace_may_be_played_at_another_schedule(tmp_path: Path) -> None:

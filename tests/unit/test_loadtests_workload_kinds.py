@@ -31,8 +31,8 @@ def test_equal_prompt_ids_are_equal_prompts_with_equal_parameters(kind: str) -> 
     by_id: dict[str, tuple[object, ...]] = {}
     for number in range(120):
         for prompt in prompts(workload, number):
-            asked = (prompt.token_ids, prompt.max_tokens, prompt.sampling)
-            assert by_id.setdefault(prompt.prompt_id, asked) == asked
+            request = (prompt.token_ids, prompt.max_tokens, prompt.sampling)
+            assert by_id.setdefault(prompt.prompt_id, request) == request
 
 
 @pytest.mark.parametrize("kind", ["agent_loop", "chat"])
@@ -53,13 +53,13 @@ def test_every_stage_goes_on_from_all_that_was_said(kind: str) -> None:
         context = before.prompts[0].token_ids if kind == "chat" else _common(before.prompts)
         for prompt in after.prompts:
             assert prompt.token_ids[: len(context)] == context
-        said = repr(after.prompts[0].token_ids)
-        assert all(repr(echo(prompt))[1:-1] in said for prompt in before.prompts)
+        history = repr(after.prompts[0].token_ids)
+        assert all(repr(echo(prompt))[1:-1] in history for prompt in before.prompts)
 
 
-def _common(asked: tuple[Prompt, ...]) -> tuple[int, ...]:
+def _common(prompts: tuple[Prompt, ...]) -> tuple[int, ...]:
     """What an agent's calls share: all but the part of their own at the end."""
-    return asked[0].token_ids[:-32]
+    return prompts[0].token_ids[:-32]
 
 
 def test_a_conversation_comes_again_with_the_same_words() -> None:
@@ -89,12 +89,12 @@ def test_an_agents_burst_shares_its_whole_context() -> None:
 
 def test_a_document_comes_back_after_all_the_others_were_read() -> None:
     workload = make("long_document", documents=4, document_tokens=100, questions=3)
-    asked = [only(workload, index).token_ids for index in range(24)]
+    requests = [only(workload, index).token_ids for index in range(24)]
     for begin in range(0, 24, 4):
-        assert len({tokens[:100] for tokens in asked[begin : begin + 4]}) == 4
-    assert len({tokens[:100] for tokens in asked}) == 4
-    assert len(set(asked[:12])) == 12
-    assert set(asked[12:]) == set(asked[:12])
+        assert len({tokens[:100] for tokens in requests[begin : begin + 4]}) == 4
+    assert len({tokens[:100] for tokens in requests}) == 4
+    assert len(set(requests[:12])) == 12
+    assert set(requests[12:]) == set(requests[:12])
 
 
 def test_sizes_are_short_and_long_as_shared_out() -> None:
@@ -122,11 +122,11 @@ def test_prefixes_have_a_length_each_and_keep_it() -> None:
 
 def test_cold_prompts_share_nothing_and_are_as_many_as_said() -> None:
     workload = make("shared_prefix", cold_share=0.25)
-    asked = [only(workload, index) for index in range(800)]
-    cold = [prompt for prompt in asked if "-cold-" in prompt.prompt_id]
+    generated = [only(workload, index) for index in range(800)]
+    cold = [prompt for prompt in generated if "-cold-" in prompt.prompt_id]
     assert 150 < len(cold) < 250
     assert len({prompt.token_ids[:8] for prompt in cold}) == len(cold)
-    assert {prompt.prompt_id for prompt in asked} - {prompt.prompt_id for prompt in cold} <= {
+    assert {prompt.prompt_id for prompt in generated} - {prompt.prompt_id for prompt in cold} <= {
         f"w-{number}" for number in range(32)
     }
     assert workload.distinct is None
@@ -173,14 +173,14 @@ def test_every_parameter_is_used_and_no_combination_is_one_that_servers_refuse()
 
 def test_chats_share_the_system_word_of_their_prefix_and_are_as_many_as_said() -> None:
     workload = make("parameter_mix", prompts=200, prefixes=4, chat_share=0.5)
-    asked = [only(workload, index) for index in range(200)]
-    chats = [prompt for prompt in asked if prompt.messages]
+    generated = [only(workload, index) for index in range(200)]
+    chats = [prompt for prompt in generated if prompt.messages]
     assert 70 < len(chats) < 130
     system = Counter(prompt.messages[0] for prompt in chats)
     assert len(system) == 4
     assert len({prompt.token_ids for prompt in chats}) == len(chats)
     assert all(prompt.token_ids == rendered(prompt.messages) for prompt in chats)
-    assert all(len(prompt.token_ids) + prompt.max_tokens <= workload.longest for prompt in asked)
+    assert all(len(prompt.token_ids) + prompt.max_tokens <= workload.longest for prompt in generated)
 
 
 def test_without_chats_prompts_are_as_they_were() -> None:
@@ -192,8 +192,8 @@ def test_without_chats_prompts_are_as_they_were() -> None:
 def test_messages_are_rendered_as_the_tiny_models_template_does() -> None:
     messages = as_dialogue(tuple(range(256)), 100)
     template = jinja2.Template(CHAT_TEMPLATE, keep_trailing_newline=True)
-    told = template.render(
+    text = template.render(
         messages=[dataclasses.asdict(each) for each in messages], add_generation_prompt=True
     )
-    assert bytes(rendered(messages)).decode() == told
+    assert bytes(rendered(messages)).decode() == text
     assert len(rendered(messages)) == 256 + OVERHEAD

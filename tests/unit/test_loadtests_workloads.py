@@ -83,9 +83,9 @@ def test_seed_and_name_change_the_prompts(kind: str, seed: int, index: int) -> N
 @given(kind=KIND, seed=SEEDS, index=INDICES)
 def test_the_defaults_fit_the_tiny_model(kind: str, seed: int, index: int) -> None:
     workload = make(kind, seed)
-    asked = prompts(workload, index)
-    assert len(asked) == workload.chain_length
-    for prompt in asked:
+    chain = prompts(workload, index)
+    assert len(chain) == workload.chain_length
+    for prompt in chain:
         assert all(0 <= token <= 255 for token in prompt.token_ids)
         assert len(prompt.token_ids) + prompt.max_tokens <= workload.longest <= MAX_MODEL_LEN
 
@@ -150,7 +150,7 @@ def test_mid_prefill_preemption_has_the_figures_of_the_known_crash() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "words"),
+    ("spec", "parts"),
     [
         (WorkloadSpec(kind="no-such"), ["no-such", "mid_prefill_preemption, mixed_sizes"]),
         (WorkloadSpec(kind="unique", params={"prompt_token": 9}), ["prompt_token", "Extra inputs"]),
@@ -160,9 +160,9 @@ def test_mid_prefill_preemption_has_the_figures_of_the_known_crash() -> None:
         (WorkloadSpec(kind="shared_prefix", params={"prefixes": 9, "prompts": 8}), ["more prefixes"]),
     ],
 )
-def test_a_bad_entry_is_told_in_one_line_with_its_place(spec: WorkloadSpec, words: list[str]) -> None:
+def test_a_bad_entry_is_told_in_one_line_with_its_place(spec: WorkloadSpec, parts: list[str]) -> None:
     with pytest.raises(ValueError, match="load: ") as caught:
         build(spec, "load", 1)
     message = str(caught.value)
     assert "\n" not in message
-    assert all(word in message for word in words)
+    assert all(part in message for part in parts)

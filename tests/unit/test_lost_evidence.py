@@ -109,13 +109,13 @@ def test_what_is_held_when_the_server_has_drained_fails(figure: str) -> None:
 def frozen(seconds: float) -> OracleResult:
     """An answer stands still after its first part while others go on."""
     run = clean_run()
-    place = run.first_of("chaos")
-    record = run.requests[place]
+    index = run.first_of("chaos")
+    record = run.requests[index]
     first, *later = record.chunk_us
     chunk_us = [first, *(us + int(seconds * 1e6) for us in later)]
     start_ns = record.start_ns - int(seconds * SECOND)
     end_us = record.end_us + int(seconds * 1e6)
-    run.change_request(place, chunk_us=chunk_us, start_ns=start_ns, end_us=end_us)
+    run.change_request(index, chunk_us=chunk_us, start_ns=start_ns, end_us=end_us)
     return progress.judge(run.history())
 
 

@@ -34,14 +34,14 @@ def test_a_trace_that_is_too_short_for_the_rates_is_told(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("word", "problem"),
+    ("setting", "problem"),
     [
         ("gpu_blocks=many", r"server\.gpu_blocks: Input should be a valid integer"),
         ("gpu_blocks=4", "can never fit"),
     ],
 )
 def test_a_setting_that_cannot_be_is_told_before_anything_starts(
-    small: Scenario, word: str, problem: str
+    small: Scenario, setting: str, problem: str
 ) -> None:
     with pytest.raises(UsageError, match=problem):
-        with_settings(bench_scenario(small, None), side_of([word]).settings)
+        with_settings(bench_scenario(small, None), side_of([setting]).settings)

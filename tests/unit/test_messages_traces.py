@@ -24,7 +24,7 @@ def test_a_file_that_is_no_text_or_is_not_there_is_refused(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("params", "words"),
+    ("params", "message"),
     [
         ({"format": "moon"}, "no format 'moon'"),
         ({"scale": 0.001}, "a block of 512 tokens becomes one of 0.512"),
@@ -32,9 +32,11 @@ def test_a_file_that_is_no_text_or_is_not_there_is_refused(tmp_path: Path) -> No
         ({"length": 5}, "length: Extra inputs"),
     ],
 )
-def test_parameters_that_cannot_be_are_refused(tmp_path: Path, params: dict[str, Param], words: str) -> None:
+def test_parameters_that_cannot_be_are_refused(
+    tmp_path: Path, params: dict[str, Param], message: str
+) -> None:
     given: dict[str, Param] = {"path": file_of(tmp_path, MOONCAKE), "format": "mooncake", **params}
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=message):
         build(WorkloadSpec(kind="trace", params=given), "w", 1)
 
 

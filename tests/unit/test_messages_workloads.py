@@ -9,7 +9,7 @@ from tests.unit.test_loadtests_workload_kinds import make
 
 
 @pytest.mark.parametrize(
-    ("kind", "params", "words"),
+    ("kind", "params", "problem"),
     [
         ("chat", {"min_think_s": 2.0, "max_think_s": 1.0}, "min_think_s is larger"),
         ("chat", {"min_user_tokens": 90}, "min_user_tokens is larger"),
@@ -24,7 +24,7 @@ from tests.unit.test_loadtests_workload_kinds import make
     ],
 )
 def test_parameters_that_do_not_fit_together_are_refused(
-    kind: str, params: dict[str, Param], words: str
+    kind: str, params: dict[str, Param], problem: str
 ) -> None:
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=problem):
         make(kind, **params)

@@ -118,7 +118,7 @@ def test_token_n_is_byte_n(folder: Path) -> None:
     ]
     assert all(by_id[byte] == chr(byte) for byte in printable)
     stand_ins = [by_id[byte] for byte in range(256) if byte not in printable]
-    assert stand_ins == [chr(256 + place) for place in range(len(stand_ins))]
+    assert stand_ins == [chr(256 + offset) for offset in range(len(stand_ins))]
     assert by_id[ord(" ")] == "Ġ"
     assert by_id[ord("\n")] == "Ċ"
 
@@ -136,5 +136,5 @@ def test_every_id_of_the_output_layer_can_be_decoded(folder: Path) -> None:
 def test_a_chat_can_be_written_as_a_prompt(folder: Path) -> None:
     """Without a template 0.16 and 0.17 start with a traceback in their log, which looks like a crash."""
     template = jinja2.Template(json.loads((folder / "tokenizer_config.json").read_text())["chat_template"])
-    asked = [{"role": "user", "content": "Hello"}]
-    assert template.render(messages=asked, add_generation_prompt=True) == "user: Hello\nassistant: "
+    messages = [{"role": "user", "content": "Hello"}]
+    assert template.render(messages=messages, add_generation_prompt=True) == "user: Hello\nassistant: "

@@ -28,8 +28,8 @@ def stream(events: int) -> bytes:
 
 
 def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
-    places = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
-    return [data[begin:end] for begin, end in pairwise(places)]
+    bounds = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
+    return [data[begin:end] for begin, end in pairwise(bounds)]
 
 
 @given(st.lists(st.integers(0, 10_000), max_size=12), st.integers(0, 3))

@@ -29,9 +29,9 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         yield bench
 
 
-def proof_of(hold: ActiveFault) -> OutsideFiring:
+def proof_of(active: ActiveFault) -> OutsideFiring:
     deadline = time.monotonic() + PATIENCE_S
-    while (proof := hold.verify()) is None:
+    while (proof := active.verify()) is None:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     return proof
@@ -57,33 +57,33 @@ def test_all_its_kinds_are_known_to_the_catalogue() -> None:
 
 
 def test_a_cut_is_proved_by_whom_it_hit_and_undone(bench: Bench) -> None:
-    hold = NetworkInjector(bench.network).prepare(strike("network_cut"))
+    active = NetworkInjector(bench.network).prepare(strike("network_cut"))
     with bench.asker.asking("a", tokens=300):
         wait_for(lambda: bench.began("a"))
-        hold.apply()
-        proof = proof_of(hold)
-    hold.revert()
-    wait_for(lambda: hold.reverted() is not None)
+        active.apply()
+        proof = proof_of(active)
+    active.revert()
+    wait_for(lambda: active.reverted() is not None)
     assert isinstance(proof, NetworkCut)
     assert (proof.connections, proof.requests) == (1, ["a"])
     assert [record.outcome for record in bench.asker.ask("b")] == ["ok"]
 
 
 def test_a_strike_without_effect_is_not_proved(bench: Bench) -> None:
-    hold = NetworkInjector(bench.network).prepare(strike("network_stall"))
-    hold.apply()
+    active = NetworkInjector(bench.network).prepare(strike("network_stall"))
+    active.apply()
     time.sleep(0.1)
-    assert hold.verify() is None
-    assert hold.reverted() is None
-    hold.revert()
-    hold.revert()
-    wait_for(lambda: hold.reverted() is not None)
-    assert hold.verify() is None
+    assert active.verify() is None
+    assert active.reverted() is None
+    active.revert()
+    active.revert()
+    wait_for(lambda: active.reverted() is not None)
+    assert active.verify() is None
 
 
 def test_with_a_proxy_that_is_gone_its_strikes_are_gone_too(bench: Bench) -> None:
-    hold = NetworkInjector(bench.network).prepare(strike("network_stall"))
-    hold.apply()
+    active = NetworkInjector(bench.network).prepare(strike("network_stall"))
+    active.apply()
     bench.process.kill()
     bench.process.wait()
-    hold.revert()
+    active.revert()

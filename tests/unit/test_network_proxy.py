@@ -65,7 +65,7 @@ def effect(report: ProxyReport) -> ProxyEffect:
     return report.effect
 
 
-def held(report: ProxyReport) -> BytesDelayed:
+def delayed(report: ProxyReport) -> BytesDelayed:
     assert report.held is not None
     return report.held
 
@@ -84,8 +84,8 @@ def test_latency_comes_on_top_in_both_directions_and_leaves_the_gaps(bench: Benc
     late = [record for record in bench.asker.records if record.id.startswith("late-")]
     assert min(sum(gaps_ms(record)) for record in late) <= 9 * ITL_MS + BUSY_MS
     assert set(ids("late", 4)) <= requests(undone)
-    assert 200.0 <= held(undone).shortest_ms <= 200.0 + LATE_MS
-    assert held(undone).longest_ms >= 400.0
+    assert 200.0 <= delayed(undone).shortest_ms <= 200.0 + LATE_MS
+    assert delayed(undone).longest_ms >= 400.0
 
 
 def test_nothing_passes_while_the_line_stalls_and_all_of_it_afterwards(bench: Bench) -> None:
@@ -103,8 +103,8 @@ def test_nothing_passes_while_the_line_stalls_and_all_of_it_afterwards(bench: Be
         assert not [t_ns for t_ns in came_ns if begun.t_ns + BUSY_MS * MS < t_ns < ended.t_ns]
         assert max(gaps_ms(record)) >= (ended.t_ns - begun.t_ns) / MS - BUSY_MS
     assert requests(ended) == set(ids("stall", 2))
-    assert held(ended).waiting == 0
-    assert held(ended).longest_ms >= 500.0
+    assert delayed(ended).waiting == 0
+    assert delayed(ended).longest_ms >= 500.0
 
 
 def test_a_server_does_not_hear_that_a_client_leaves_while_the_line_stalls(bench: Bench) -> None:
@@ -132,7 +132,7 @@ def test_lost_bytes_come_later_by_the_time_of_a_repeat_and_so_do_all_behind_them
     bench.network.send(Lift(strike="loss"))
     undone = bench.reported("undone", "loss")
     assert [record.outcome for record in records] == ["ok", "ok"]
-    assert held(undone).shortest_ms >= 500.0
+    assert delayed(undone).shortest_ms >= 500.0
     # The server sends in time. What came late is one piece at least, perhaps the first.
     assert max(_longest_wait_ms(record) for record in records) >= 500.0 - BUSY_MS
 

@@ -73,9 +73,9 @@ def test_a_wrong_sum_fails_in_the_phase_where_it_arose(
 def test_a_part_larger_than_the_whole_fails_though_the_sum_holds() -> None:
     """The identity of sums holds with a negative part: 161 computed of a 160-token prompt, say."""
     run = clean_run()
-    place = run.scrape_in("chaos") + 3
-    run.bump(COMPUTED_SOURCE, 400.0, since=place)
-    run.bump(LOCAL_SOURCE, -400.0, since=place)
+    index = run.scrape_in("chaos") + 3
+    run.bump(COMPUTED_SOURCE, 400.0, since=index)
+    run.bump(LOCAL_SOURCE, -400.0, since=index)
     parts = [
         finding.figures
         for finding in judge(run.history()).findings
@@ -189,11 +189,11 @@ def test_a_preempted_request_finds_its_own_blocks_where_its_last_admission_count
     vllm: str, verdict: Verdict
 ) -> None:
     run = unique_run(vllm)
-    place = run.scrape_in("chaos") + 3
-    run.bump(PREEMPTIONS, 1.0, since=place)
-    run.bump(EXTERNAL_SOURCE, 32.0, since=place)
-    run.bump(LOAD_BYTES, 32.0 * KV_TOKEN_BYTES, since=place)
-    run.bump(COMPUTED_SOURCE, -32.0, since=place)
+    index = run.scrape_in("chaos") + 3
+    run.bump(PREEMPTIONS, 1.0, since=index)
+    run.bump(EXTERNAL_SOURCE, 32.0, since=index)
+    run.bump(LOAD_BYTES, 32.0 * KV_TOKEN_BYTES, since=index)
+    run.bump(COMPUTED_SOURCE, -32.0, since=index)
     assert judge(run.history()).verdict is verdict
 
 

@@ -27,11 +27,11 @@ def test_a_death_counts_even_when_no_canary_was_sent_after_it() -> None:
     assert judge(run.history()).verdict is Verdict.FAIL
 
 
-def at(run: Run, kind: str, place: str, /, **changes: Scalar) -> None:
+def at(run: Run, kind: str, moment: str, /, **changes: Scalar) -> None:
     """Change the canary, or what /health said, at one place of the run."""
     run.events = [
         msgspec.structs.replace(event, data={**event.data, **changes})
-        if event.kind == kind and event.data["where"] == place
+        if event.kind == kind and event.data["where"] == moment
         else event
         for event in run.events
     ]

@@ -71,8 +71,8 @@ def test_a_run_without_metrics_is_unknown_where_metrics_are_needed(name: str) ->
 
 def test_many_violations_are_counted_and_few_are_told() -> None:
     run = clean_run()
-    for place in range(len(run.requests)):
-        run.change_request(place, **failure("InternalServerError", "engine dead"))
+    for index in range(len(run.requests)):
+        run.change_request(index, **failure("InternalServerError", "engine dead"))
     (result,) = judge(run.history(), [BY_NAME["outcomes"]]).results
     assert result.violations == len(run.requests) == 3 * PROMPTS + 2
     assert len(result.findings) == MAX_FINDINGS

@@ -54,9 +54,9 @@ def test_the_smallest_change_of_one_logprob_fails() -> None:
 def test_a_changed_logprob_of_the_prompt_fails(changed: list[float], came: Figures) -> None:
     run = clean_run()
     record = run.requests[run.first_of("chaos")]
-    for place, other in enumerate(run.requests):
+    for index, other in enumerate(run.requests):
         if other.prompt_id == record.prompt_id:
-            run.change_request(place, prompt_logprobs=[-3.0, -2.5])
+            run.change_request(index, prompt_logprobs=[-3.0, -2.5])
     assert judge(run.history()).verdict is Verdict.PASS
     run.change_request(run.first_of("chaos"), prompt_logprobs=changed)
     figures = wrong(run).figures
@@ -117,9 +117,9 @@ PARTED = {"token_ids": [11, 12, 99, 15], "logprobs": [*LOGPROBS[:2], LOGPROBS[2]
 
 def run_with_gaps(gaps: list[float], changed_gaps: list[float], **changed: object) -> Run:
     run = inexact_run()
-    for place in range(len(run.requests)):
-        if run.requests[place].phase != "canary":
-            run.change_request(place, gaps=gaps)
+    for index in range(len(run.requests)):
+        if run.requests[index].phase != "canary":
+            run.change_request(index, gaps=gaps)
     run.change_request(run.first_of("chaos"), gaps=changed_gaps, **changed)
     return run
 
@@ -222,9 +222,9 @@ def test_one_comparison_of_many_planned_is_unknown() -> None:
     """All golden answers but one are of prompts that nobody else has."""
     run = clean_run()
     first = run.first_of("golden")
-    for place, record in enumerate(run.requests):
-        if place > first + 1:
-            run.change_request(place, prompt_id=f"lone-{record.id}")
+    for index, record in enumerate(run.requests):
+        if index > first + 1:
+            run.change_request(index, prompt_id=f"lone-{record.id}")
     run.change_request(first + 1, prompt_id=run.requests[first].prompt_id)
     phases = tuple(
         spec if spec.role == "golden" else spec.model_copy(update={"requests": 100})

@@ -24,12 +24,12 @@ def client(run: Run, name: str, **changes: object) -> None:
     run.client[at] = changed
 
 
-def late(run: Run, name: str, late_ns: int, *, held: bool = False, count: int = 4) -> None:
+def late(run: Run, name: str, late_ns: int, *, queued: bool = False, count: int = 4) -> None:
     """Let requests of a phase start late."""
-    places = [at for at, record in enumerate(run.requests) if record.phase == name]
-    for at in places[:count]:
+    indices = [at for at, record in enumerate(run.requests) if record.phase == name]
+    for at in indices[:count]:
         due = run.requests[at].start_ns - late_ns
-        run.requests[at] = msgspec.structs.replace(run.requests[at], intended_ns=due, held=held)
+        run.requests[at] = msgspec.structs.replace(run.requests[at], intended_ns=due, held=queued)
 
 
 def limit(history: History, kind: str) -> tuple[Subject, Figures]:
@@ -115,7 +115,7 @@ def test_a_few_very_late_starts_are_the_limit_too() -> None:
 
 def test_what_the_bound_of_the_phase_held_up_is_not_the_clients_fault() -> None:
     run = clean_run(latency_plan())
-    late(run, "golden", 5000 * MS, held=True)
+    late(run, "golden", 5000 * MS, queued=True)
     assert judge(run.history()).verdict is Verdict.PASS
 
 

@@ -169,16 +169,16 @@ def test_a_load_that_failed_in_another_phase_does_not_count() -> None:
     assert "chaos" not in phases_of(judge(run.history()))
 
 
-def say_cached(run: Run, cached: int) -> None:
+def report_cached_tokens(run: Run, cached: int) -> None:
     """The answers of the chaos phase say so many cached tokens in all."""
     first = run.first_of("chaos")
-    for place in range(first, first + PROMPTS):
+    for index in range(first, first + PROMPTS):
         usage = Usage(
             prompt_tokens=PROMPT_TOKENS,
             completion_tokens=ANSWER_TOKENS,
-            cached_tokens=cached // PROMPTS + (cached % PROMPTS if place == first else 0),
+            cached_tokens=cached // PROMPTS + (cached % PROMPTS if index == first else 0),
         )
-        run.change_request(place, usage=usage)
+        run.change_request(index, usage=usage)
 
 
 TRULY_CACHED = PROMPTS * (LOCAL_TOKENS + EXTERNAL_TOKENS)
@@ -186,15 +186,15 @@ TRULY_CACHED = PROMPTS * (LOCAL_TOKENS + EXTERNAL_TOKENS)
 
 def test_usage_that_tells_of_more_cached_tokens_than_were_hit_and_copied_fails() -> None:
     run = clean_run()
-    say_cached(run, TRULY_CACHED)
+    report_cached_tokens(run, TRULY_CACHED)
     assert verdict(run) is Verdict.PASS
-    say_cached(run, TRULY_CACHED + 1)
+    report_cached_tokens(run, TRULY_CACHED + 1)
     assert figures(run, "usage-exceeds-loaded")["answers"] == TRULY_CACHED + 1
 
 
 def test_cached_tokens_that_no_answer_tells_of_fail() -> None:
     run = clean_run()
-    say_cached(run, TRULY_CACHED - 1)
+    report_cached_tokens(run, TRULY_CACHED - 1)
     assert figures(run, "usage-cached-tokens") == {"answers": TRULY_CACHED - 1, "server": TRULY_CACHED}
 
 
@@ -206,12 +206,12 @@ def test_hits_on_the_device_are_needed_to_judge_copies() -> None:
     assert verdict(run) is Verdict.UNKNOWN
 
 
-@pytest.mark.parametrize(("vllm", "word"), [("0.24.0", Verdict.PASS), ("0.26.0", Verdict.FAIL)])
-def test_a_later_admission_finds_more_where_it_is_the_one_that_counts(vllm: str, word: Verdict) -> None:
+@pytest.mark.parametrize(("vllm", "expected"), [("0.24.0", Verdict.PASS), ("0.26.0", Verdict.FAIL)])
+def test_a_later_admission_finds_more_where_it_is_the_one_that_counts(vllm: str, expected: Verdict) -> None:
     run = clean_run(make_plan(vllm=vllm))
     run.bump(PREEMPTIONS, 1.0, since=run.scrape_in("chaos") + 3)
-    say_cached(run, TRULY_CACHED + 1)
-    assert verdict(run) is word
+    report_cached_tokens(run, TRULY_CACHED + 1)
+    assert verdict(run) is expected
 
 
 def test_copies_of_unknown_size_are_unknown() -> None:

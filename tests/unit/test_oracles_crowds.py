@@ -142,8 +142,8 @@ def test_the_books_bear_a_crowd() -> None:
 def test_what_a_crowd_got_has_to_be_in_the_books(
     counted: dict[str, float], rule: str, figures: Figures
 ) -> None:
-    word = accounting.judge(with_a_crowd(counted).history())
-    assert finding_of(word, f"accounting/{rule}", "chaos").figures == figures
+    result = accounting.judge(with_a_crowd(counted).history())
+    assert finding_of(result, f"accounting/{rule}", "chaos").figures == figures
 
 
 def test_what_the_server_did_for_a_crowd_that_nobody_knows_of_is_seen() -> None:
@@ -155,16 +155,16 @@ def test_what_the_server_did_for_a_crowd_that_nobody_knows_of_is_seen() -> None:
 def test_a_crowd_is_no_excuse_for_the_phases_before_it() -> None:
     run = with_a_crowd()
     run.bump(GENERATED, 1.0, since=run.scrape_in("golden") + 2)
-    word = accounting.judge(run.history())
-    assert "golden" in phases_of(word)
+    result = accounting.judge(run.history())
+    assert "golden" in phases_of(result)
 
 
 def test_a_request_of_a_crowd_that_the_server_fails_is_a_violation() -> None:
     run = with_a_crowd()
-    place = run.first_of(CROWD)
-    run.change_request(place, outcome="error", error=failed("x", 0, 1, "NoCompletion", status=500).error)
-    word = outcomes.judge(run.history())
-    assert (word.verdict, word.violations) == (Verdict.FAIL, 1)
+    index = run.first_of(CROWD)
+    run.change_request(index, outcome="error", error=failed("x", 0, 1, "NoCompletion", status=500).error)
+    result = outcomes.judge(run.history())
+    assert (result.verdict, result.violations) == (Verdict.FAIL, 1)
 
 
 def test_a_fault_inside_beside_a_crowd_can_still_be_shown_to_harm_nobody_else() -> None:

@@ -256,9 +256,9 @@ def failed_load(policy: Literal["recompute", "fail"] = "recompute") -> Run:
 def note(run: Run, *, request: str | None, after_ms: int = 1) -> None:
     struck = run.faults[-1]
     moment = struck.t_ns + after_ms * MS
-    said = msgspec.to_builtins(LoadRetried())
+    written = msgspec.to_builtins(LoadRetried())
     run.faults.append(
-        replace(struck, t_ns=moment, event="note", fault=None, kind=None, request=request, evidence=said)
+        replace(struck, t_ns=moment, event="note", fault=None, kind=None, request=request, evidence=written)
     )
 
 

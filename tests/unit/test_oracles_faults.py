@@ -38,7 +38,7 @@ def armed_run(
     return clean_run(make_plan(faults=(fault(kind, limit=limit),), vllm=vllm, server=server))
 
 
-def say(run: Run, line: str) -> None:
+def log_line(run: Run, line: str) -> None:
     run.log.append(line)
     run.change_event("server_stop", log_line=len(run.log))
 
@@ -56,9 +56,9 @@ def damaged_run() -> Run:
 def lookup_miss(cached_tokens: int | None = 0, limit: int | None = None) -> Run:
     """A miss of a request that says how many of its prompt's tokens were cached."""
     run = armed_run("lookup_miss", limit=limit)
-    place = run.first_of("chaos")
+    index = run.first_of("chaos")
     usage = Usage(prompt_tokens=PROMPT_TOKENS, completion_tokens=ANSWER_TOKENS, cached_tokens=cached_tokens)
-    struck = run.change_request(place, usage=usage)
+    struck = run.change_request(index, usage=usage)
     run.fire("f1", "lookup_miss", key="ab", hit_blocks=2, answered_blocks=0)
     run.faults[-1] = msgspec.structs.replace(run.faults[-1], request=f"cmpl-{struck.id}-0-1a2b")
     return run
@@ -67,7 +67,7 @@ def lookup_miss(cached_tokens: int | None = 0, limit: int | None = None) -> Run:
 def store_refused_by_log() -> Run:
     run = armed_run("store_refused", vllm="0.18.0")
     run.fire("f1", "store_refused", blocks=2)
-    say(run, REFUSED_LINE)
+    log_line(run, REFUSED_LINE)
     return run
 
 
@@ -88,7 +88,7 @@ def copy_delay(key: str, direction: str, vllm: str) -> Run:
 def load_failure_recovered() -> Run:
     run = armed_run("load_failure")
     run.fire("f1", "load_failure")
-    say(run, RECOVERED_LINE)
+    log_line(run, RECOVERED_LINE)
     return run
 
 
@@ -102,7 +102,7 @@ def load_failure_failed_a_request() -> Run:
 def load_failure_failed_in_the_log() -> Run:
     run = armed_run("load_failure", server=FAIL_POLICY)
     run.fire("f1", "load_failure")
-    say(run, FAILED_LINE)
+    log_line(run, FAILED_LINE)
     return run
 
 

@@ -58,8 +58,8 @@ def test_no_family_that_no_release_has_is_bound() -> None:
 
 def with_ended(run: Run, fewer: float = 0.0, since: int = 0) -> Run:
     """Exports a histogram that counts the requests that ended, but for some."""
-    for place, scrape in enumerate(run.scrapes):
-        less = fewer if place >= since else 0.0
+    for index, scrape in enumerate(run.scrapes):
+        less = fewer if index >= since else 0.0
         scrape.values[E2E_COUNT] = scrape.values[LENGTH] - less
     return run
 
@@ -79,12 +79,12 @@ def test_a_scrape_that_reads_one_series_before_a_step_and_one_after_it_passes() 
     run = clean_run()
     with_ended(run)
     # A scrape at which the server counts: the values change before it and after it.
-    place = next(
-        place
-        for place in range(1, len(run.scrapes) - 1)
-        if run.scrapes[place - 1].values[LENGTH] < run.scrapes[place].values[LENGTH]
+    index = next(
+        index
+        for index in range(1, len(run.scrapes) - 1)
+        if run.scrapes[index - 1].values[LENGTH] < run.scrapes[index].values[LENGTH]
     )
-    run.scrapes[place].values[E2E_COUNT] -= 1
+    run.scrapes[index].values[E2E_COUNT] -= 1
     assert "accounting/e2e-latency-count" not in accounting.judge(run.history()).by_rule
 
 
@@ -131,9 +131,9 @@ def test_a_counter_of_what_no_run_uses_must_stay_0() -> None:
 
 def test_requests_that_end_for_another_reason_than_clients_saw_fail() -> None:
     run = clean_run()
-    place = run.scrape_in("chaos") + 3
-    run.bump(LENGTH, -1.0, since=place)
-    run.bump(LENGTH.replace("length", "stop"), 1.0, since=place)
+    index = run.scrape_in("chaos") + 3
+    run.bump(LENGTH, -1.0, since=index)
+    run.bump(LENGTH.replace("length", "stop"), 1.0, since=index)
     assert set(accounting.judge(run.history()).by_rule) == {"accounting/finish-reasons"}
 
 

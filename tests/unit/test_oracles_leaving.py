@@ -70,10 +70,10 @@ def test_the_server_names_whom_it_gave_up_in_its_own_way() -> None:
 def a_run_with_a_cut() -> Run:
     """One request of the chaos phase was cut off."""
     run = clean_run(make_plan(faults=(fault("network_cut"),)))
-    place = run.first_of("chaos")
+    index = run.first_of("chaos")
     gone = failed("x", 0, 1)
-    run.change_request(place, outcome="error", error=gone.error, finish_reason=None, usage=None)
-    record = run.requests[place]
+    run.change_request(index, outcome="error", error=gone.error, finish_reason=None, usage=None)
+    record = run.requests[index]
     run.fire_at(
         record.start_ns + 10 * MS, "f1", "network_cut", struck_ns=record.start_ns, requests=[record.id]
     )
@@ -83,20 +83,20 @@ def a_run_with_a_cut() -> Run:
 
 def test_a_request_that_was_cut_off_is_no_violation_and_is_counted() -> None:
     run = a_run_with_a_cut()
-    word = outcomes.judge(run.history())
-    assert word.verdict is Verdict.PASS
-    assert word.figures["cut"] == 1
+    result = outcomes.judge(run.history())
+    assert result.verdict is Verdict.PASS
+    assert result.figures["cut"] == 1
 
 
 def test_a_request_that_failed_beside_a_cut_is_a_violation() -> None:
     run = a_run_with_a_cut()
-    place = run.first_of("healed")
-    run.change_request(place, outcome="error", error=failed("x", 0, 1).error)
-    word = outcomes.judge(run.history())
-    assert (word.verdict, word.violations) == (Verdict.FAIL, 1)
+    index = run.first_of("healed")
+    run.change_request(index, outcome="error", error=failed("x", 0, 1).error)
+    result = outcomes.judge(run.history())
+    assert (result.verdict, result.violations) == (Verdict.FAIL, 1)
 
 
 def test_a_cut_touches_no_block() -> None:
-    word = blast.judge(a_run_with_a_cut().history())
-    assert word.verdict is Verdict.PASS
-    assert word.figures == {"strikes": 0}
+    result = blast.judge(a_run_with_a_cut().history())
+    assert result.verdict is Verdict.PASS
+    assert result.figures == {"strikes": 0}

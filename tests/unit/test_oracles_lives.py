@@ -52,9 +52,9 @@ def test_lives_are_told_with_what_ended_them() -> None:
 
 def change_strike(run: Run, **evidence: object) -> None:
     """Change what the journal says of the strike that ended the server."""
-    place = next(place for place, line in enumerate(run.faults) if line.event == "fired")
-    line = run.faults[place]
-    run.faults[place] = replace(line, evidence={**line.evidence, **evidence})
+    index = next(index for index, line in enumerate(run.faults) if line.event == "fired")
+    line = run.faults[index]
+    run.faults[index] = replace(line, evidence={**line.evidence, **evidence})
 
 
 def another_code(run: Run) -> None:
@@ -117,15 +117,15 @@ def test_a_server_that_never_serves_again_is_a_violation() -> None:
 
 
 def canary_without_engine(run: Run, *, status: int) -> None:
-    place = next(place for place, event in enumerate(run.events) if event.kind == "server_exit")
-    like, where = run.events[place], "without its engine (f1)"
+    index = next(index for index, event in enumerate(run.events) if event.kind == "server_exit")
+    like, where = run.events[index], "without its engine (f1)"
     canary = replace(
         like,
         kind="canary",
         data={"where": where, "ok": False, "request": "c", "seconds": 0.1, "error": "500"},
     )
     health = replace(like, kind="health", data={"where": where, "ok": status == 200, "status": status})
-    run.events[place:place] = [canary, health]
+    run.events[index:index] = [canary, health]
 
 
 def test_a_server_that_says_it_is_sick_without_its_engine_is_right() -> None:
@@ -155,7 +155,7 @@ def shortened(record: RequestRecord) -> dict[str, object]:
 
 
 def victim(run: Run) -> int:
-    return next(place for place, record in enumerate(run.requests) if record.outcome == "error")
+    return next(index for index, record in enumerate(run.requests) if record.outcome == "error")
 
 
 def test_a_request_that_fails_after_the_server_serves_again_is_a_violation() -> None:
@@ -305,10 +305,10 @@ def test_last_words_of_what_was_ended_are_excused_and_told() -> None:
     assert logs.judge(killed_run("engine_kill").history()).figures["allowed"] == 1
 
 
-@pytest.mark.parametrize("place", [0, 2, 4, 5])
-def test_the_same_words_before_the_strike_or_of_the_next_life_are_a_violation(place: int) -> None:
+@pytest.mark.parametrize("index", [0, 2, 4, 5])
+def test_the_same_words_before_the_strike_or_of_the_next_life_are_a_violation(index: int) -> None:
     run = killed_run("engine_kill")
-    run.log[place] = FATAL_LINE
+    run.log[index] = FATAL_LINE
     assert logs.judge(run.history()).verdict is Verdict.FAIL
 
 
@@ -321,9 +321,9 @@ def test_a_stall_in_the_second_life_is_a_violation() -> None:
 def test_a_server_that_answers_too_late_after_its_revival_is_a_violation() -> None:
     run = killed_run()
     healed_ns = next(event.t_ns for event in run.events if event.kind == "healed")
-    for place, record in enumerate(run.requests):
+    for index, record in enumerate(run.requests):
         if record.start_ns > healed_ns:
-            run.change_request(place, start_ns=record.start_ns + 100 * SECOND)
+            run.change_request(index, start_ns=record.start_ns + 100 * SECOND)
     assert progress.judge(run.history()).verdict is Verdict.FAIL
 
 

@@ -33,14 +33,14 @@ def plan(name: str = "healed", *, requests: int = PROMPTS, **bounds: Any) -> Run
     return made.model_copy(update={"scenario": made.scenario.model_copy(update=changes)})
 
 
-def slow(run: Run, name: str, *, ttft_ms: int, places: slice = slice(None)) -> None:
+def slow(run: Run, name: str, *, ttft_ms: int, chosen: slice = slice(None)) -> None:
     """Put off the first token of requests of a phase, and all that follows."""
-    of_phase = [place for place, record in enumerate(run.requests) if record.phase == name]
-    for place in of_phase[places]:
+    of_phase = [index for index, record in enumerate(run.requests) if record.phase == name]
+    for index in of_phase[chosen]:
         by_us = ttft_ms * 1000 - 20_000
-        record = run.requests[place]
+        record = run.requests[index]
         times = [us + by_us for us in record.chunk_us]
-        run.change_request(place, first_us=times[0], chunk_us=times, end_us=record.end_us + by_us)
+        run.change_request(index, first_us=times[0], chunk_us=times, end_us=record.end_us + by_us)
 
 
 def failed(run: Run) -> OracleResult:
@@ -117,7 +117,7 @@ def test_a_bound_that_does_not_hold_fails_with_both_figures(
 
 def test_one_slow_first_token_is_in_the_99th_percentile_and_not_in_the_median() -> None:
     run = clean_run(plan(ttft_median_ms=20.0, ttft_p99_ms=400.0))
-    slow(run, "healed", ttft_ms=401, places=slice(1, 2))
+    slow(run, "healed", ttft_ms=401, chosen=slice(1, 2))
     result = failed(run)
     assert result.violations == 1
     assert result.findings[0].request == run.requests[run.first_of("healed") + 1].id
@@ -133,8 +133,8 @@ def test_a_pause_between_two_tokens_counts_as_itl() -> None:
 
 def test_a_request_that_was_held_back_waits_from_when_it_was_due() -> None:
     run = clean_run(plan(ttft_p99_ms=100.0))
-    place = run.first_of("healed")
-    run.change_request(place, intended_ns=run.requests[place].start_ns - 300 * MS, held=True)
+    index = run.first_of("healed")
+    run.change_request(index, intended_ns=run.requests[index].start_ns - 300 * MS, held=True)
     assert figures(run, "ttft-p99")["measured"] == 320
 
 
@@ -155,7 +155,7 @@ def test_a_ttft_worse_than_before_fails() -> None:
 def test_a_throughput_worse_than_before_fails() -> None:
     run = clean_run(plan(like="load", tokens_ratio=0.8))
     assert judge(run.history()).verdict is Verdict.PASS
-    last = max(place for place, record in enumerate(run.requests) if record.phase == "healed")
+    last = max(index for index, record in enumerate(run.requests) if record.phase == "healed")
     run.change_request(last, end_us=400_000)
     assert figures(run, "throughput-ratio")["bound"] == 0.8
 
@@ -170,7 +170,7 @@ def recovering(bad: int, ttft_ms: int = 800) -> Run:
     run.events.remove(healed)
     moved = msgspec.structs.replace(healed, t_ns=start.t_ns - SECOND)
     run.events.insert(run.events.index(start), moved)
-    slow(run, "healed", ttft_ms=ttft_ms, places=slice(bad))
+    slow(run, "healed", ttft_ms=ttft_ms, chosen=slice(bad))
     return run
 
 
@@ -181,9 +181,9 @@ def test_a_server_that_recovers_in_time_passes() -> None:
 def test_a_server_that_recovers_too_late_fails_with_the_time_it_took() -> None:
     run = recovering(bad=3)
     start = run.first_of("healed")
-    for place in range(start + 3, start + 12):
-        later = run.requests[place].start_ns + SECOND
-        run.change_request(place, start_ns=later, intended_ns=later)
+    for index in range(start + 3, start + 12):
+        later = run.requests[index].start_ns + SECOND
+        run.change_request(index, start_ns=later, intended_ns=later)
     measured = figures(run, "recovery")
     assert (measured["normal_ms"], measured["bound"]) == (20, 2)
     assert measured["seconds"] == pytest.approx(2.3, abs=0.1)
@@ -191,8 +191,8 @@ def test_a_server_that_recovers_too_late_fails_with_the_time_it_took() -> None:
 
 def test_a_few_quick_answers_between_slow_ones_are_no_recovery() -> None:
     run = recovering(bad=0)
-    for place in (3, 7, 11):
-        slow(run, "healed", ttft_ms=800, places=slice(place, place + 1))
+    for index in (3, 7, 11):
+        slow(run, "healed", ttft_ms=800, chosen=slice(index, index + 1))
     assert figures(run, "recovery") == {"normal_ms": 20, "bound": 2}
 
 
@@ -203,8 +203,8 @@ def test_a_recovery_from_nothing_is_unknown() -> None:
 
 def test_a_client_that_was_the_limit_makes_it_unknown_however_slow_it_looks() -> None:
     run = clean_run(plan(ttft_p99_ms=1.0))
-    place = next(place for place, record in enumerate(run.client) if record.phase == "chaos")
-    run.client[place] = msgspec.structs.replace(run.client[place], lag_us=[600_000] * 50)
+    index = next(index for index, record in enumerate(run.client) if record.phase == "chaos")
+    run.client[index] = msgspec.structs.replace(run.client[index], lag_us=[600_000] * 50)
     assert unknown(run, "client/lag") == phase("chaos")
 
 
@@ -227,9 +227,9 @@ def test_times_that_contradict_each_other_are_unknown(changes: dict[str, Any]) -
 
 def test_a_phase_with_bounds_and_without_a_good_answer_is_unknown() -> None:
     run = clean_run(plan(ttft_p99_ms=20.0))
-    for place, record in enumerate(run.requests):
+    for index, record in enumerate(run.requests):
         if record.phase == "healed":
-            run.change_request(place, **failure("InternalServerError", "boom"))
+            run.change_request(index, **failure("InternalServerError", "boom"))
     assert unknown(run, "performance/no-answer") == phase("healed")
 
 
@@ -241,25 +241,25 @@ def test_a_phase_to_compare_with_that_has_no_good_answer_is_unknown() -> None:
 
 def test_a_single_token_has_no_itl_to_judge() -> None:
     run = clean_run(plan(itl_p99_ms=20.0))
-    for place, record in enumerate(run.requests):
+    for index, record in enumerate(run.requests):
         if record.phase == "healed":
-            run.change_request(place, chunk_us=[20_000], chunk_tokens=[1], token_ids=[11])
+            run.change_request(index, chunk_us=[20_000], chunk_tokens=[1], token_ids=[11])
     assert unknown(run, "performance/not-measured") == phase("healed")
 
 
 def test_several_answers_in_one_stream_have_no_itl() -> None:
     run = clean_run()
-    for place in range(len(run.requests)):
-        run.change_request(place, choices=2)
+    for index in range(len(run.requests)):
+        run.change_request(index, choices=2)
     assert [speed.itl.p99 for speed in speeds(run.history())] == [None] * 3
 
 
 def test_percentiles_are_values_that_were_measured() -> None:
     run = clean_run(plan(requests=200, ttft_p99_ms=1.0))
-    slow(run, "healed", ttft_ms=90, places=slice(2))
+    slow(run, "healed", ttft_ms=90, chosen=slice(2))
     healed = speeds(run.history())[-1]
     assert (healed.ttft.median, healed.ttft.p99) == (20.0, 20.0)
-    slow(run, "healed", ttft_ms=90, places=slice(2, 3))
+    slow(run, "healed", ttft_ms=90, chosen=slice(2, 3))
     assert speeds(run.history())[-1].ttft.p99 == 90.0
 
 

@@ -139,7 +139,7 @@ def healed_run() -> Run:
 def after_healing(run: Run) -> list[int]:
     """Places of the requests that were sent after healing."""
     (healed,) = [event for event in run.events if event.kind == "healed"]
-    return [place for place, record in enumerate(run.requests) if record.start_ns >= healed.t_ns]
+    return [index for index, record in enumerate(run.requests) if record.start_ns >= healed.t_ns]
 
 
 def test_an_answer_soon_after_healing_passes_and_tells_how_soon() -> None:
@@ -151,8 +151,8 @@ def test_an_answer_soon_after_healing_passes_and_tells_how_soon() -> None:
 
 def test_no_answer_after_healing_fails() -> None:
     run = healed_run()
-    for place in after_healing(run):
-        run.change_request(place, **failure("InternalServerError", "boom"))
+    for index in after_healing(run):
+        run.change_request(index, **failure("InternalServerError", "boom"))
     result = judge(run.history())
     assert result.by_rule == {"progress/no-recovery": 1}
     assert result.findings[0].subject == phase("chaos")
@@ -160,10 +160,10 @@ def test_no_answer_after_healing_fails() -> None:
 
 def test_an_answer_to_what_was_sent_before_healing_is_no_recovery() -> None:
     run = healed_run()
-    places = after_healing(run)
-    for place in places:
-        run.change_request(place, **failure("InternalServerError", "boom"))
-    run.change_request(places[0] - 1, end_us=20_000_000)
+    indices = after_healing(run)
+    for index in indices:
+        run.change_request(index, **failure("InternalServerError", "boom"))
+    run.change_request(indices[0] - 1, end_us=20_000_000)
     assert judge(run.history()).verdict is Verdict.FAIL
 
 
@@ -176,8 +176,8 @@ def scrape_later(run: Run) -> None:
 @pytest.mark.parametrize(("late_s", "verdict"), [(49, Verdict.PASS), (50, Verdict.FAIL)])
 def test_an_answer_too_late_after_healing_fails_with_its_time(late_s: int, verdict: Verdict) -> None:
     run = healed_run()
-    for place in after_healing(run):
-        run.change_request(place, end_us=100_000 + late_s * 1_000_000)
+    for index in after_healing(run):
+        run.change_request(index, end_us=100_000 + late_s * 1_000_000)
     scrape_later(run)
     result = judge(run.history())
     assert result.verdict is verdict
@@ -211,10 +211,10 @@ def test_nothing_asked_after_healing_is_unknown() -> None:
 
 
 def with_cached_tokens(run: Run, cached: int | None) -> Run:
-    for place in after_healing(run):
-        usage = run.requests[place].usage
+    for index in after_healing(run):
+        usage = run.requests[index].usage
         assert usage is not None
-        run.change_request(place, usage=msgspec.structs.replace(usage, cached_tokens=cached))
+        run.change_request(index, usage=msgspec.structs.replace(usage, cached_tokens=cached))
     return run
 
 

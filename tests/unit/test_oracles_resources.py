@@ -19,10 +19,10 @@ MIB = 1 << 20
 
 def keep(run: Run, since: int, **kept: int) -> None:
     """Let the server hold more at every sample from number `since` on."""
-    for place in range(since, len(run.resources)):
-        before = msgspec.structs.asdict(run.resources[place])
+    for index in range(since, len(run.resources)):
+        before = msgspec.structs.asdict(run.resources[index])
         more = {name: before[name] + amount for name, amount in kept.items()}
-        run.resources[place] = msgspec.structs.replace(run.resources[place], **more)
+        run.resources[index] = msgspec.structs.replace(run.resources[index], **more)
 
 
 def many_rounds(rounds: int) -> RunPlan:
@@ -35,9 +35,9 @@ def many_rounds(rounds: int) -> RunPlan:
 
 def grow(run: Run, mib_at: Callable[[int], int]) -> None:
     """Let memory grow, by the number of the sample."""
-    for place in range(len(run.resources)):
-        run.resources[place] = resource_record(
-            run.resources[place].t_ns, anonymous_bytes=(1500 + mib_at(place)) * MIB
+    for index in range(len(run.resources)):
+        run.resources[index] = resource_record(
+            run.resources[index].t_ns, anonymous_bytes=(1500 + mib_at(index)) * MIB
         )
 
 
@@ -105,7 +105,7 @@ def test_sockets_are_not_judged_where_no_client_told_how_many_it_has() -> None:
 
 def test_memory_that_grows_round_by_round_fails() -> None:
     run = clean_run(many_rounds(ROUNDS))
-    grow(run, lambda place: 10 * place)
+    grow(run, lambda index: 10 * index)
     result = judge(run.history())
     assert result.by_rule == {"resources/memory": 1}
     assert result.findings[0].figures == {"mib": 80, "moments": ROUNDS + 1, "allowed": 64}
@@ -115,10 +115,10 @@ def test_memory_that_grows_round_by_round_fails() -> None:
 @pytest.mark.parametrize(
     "mib_at",
     [
-        lambda place: 7 * place,
-        lambda place: 500 * (place >= 4),
-        lambda place: 300 * (place % 2),
-        lambda place: 900 * (place == ROUNDS),
+        lambda index: 7 * index,
+        lambda index: 500 * (index >= 4),
+        lambda index: 300 * (index % 2),
+        lambda index: 900 * (index == ROUNDS),
     ],
     ids=["slow", "one step", "up and down", "a last peak"],
 )
@@ -130,7 +130,7 @@ def test_memory_that_does_not_grow_with_the_rounds_passes(mib_at: Callable[[int]
 
 def test_few_rounds_say_nothing_of_memory() -> None:
     run = clean_run()
-    grow(run, lambda place: 100 * place)
+    grow(run, lambda index: 100 * index)
     result = judge(run.history())
     assert result.verdict is Verdict.PASS
     assert (result.figures["moments"], result.figures["anonymous_bytes"]) == (4, 1800 * MIB)
@@ -140,7 +140,7 @@ def test_few_rounds_say_nothing_of_memory() -> None:
 def test_few_rounds_are_enough_to_see_memory_that_jumps(mib: int, broken: bool) -> None:
     """512 MiB, besides a tier of 200 MiB and a cache of 1 MiB that may fill up."""
     run = clean_run()
-    grow(run, lambda place: mib if place == len(run.resources) - 1 else 0)
+    grow(run, lambda index: mib if index == len(run.resources) - 1 else 0)
     assert ("resources/memory-at-end" in judge(run.history()).by_rule) is broken
 
 
@@ -185,8 +185,8 @@ def test_a_phase_without_a_scrape_is_no_quiet_moment() -> None:
 
 def test_a_restarted_server_is_compared_with_itself() -> None:
     run = clean_run(make_plan(roles=("golden", "chaos", "healed", "load")))
-    for place in (2, 3, 4):
-        run.resources[place] = resource_record(run.resources[place].t_ns, leader=200, threads=500)
+    for index in (2, 3, 4):
+        run.resources[index] = resource_record(run.resources[index].t_ns, leader=200, threads=500)
     assert judge(run.history()).verdict is Verdict.PASS
     keep(run, 4, threads=33)
     figures = finding_of(judge(run.history()), "resources/threads").figures
@@ -196,8 +196,8 @@ def test_a_restarted_server_is_compared_with_itself() -> None:
 def test_a_leak_of_a_life_that_ended_is_seen() -> None:
     run = clean_run(make_plan(roles=("golden", "chaos", "healed", "load")))
     keep(run, 1, files=50)
-    for place in (2, 3, 4):
-        run.resources[place] = resource_record(run.resources[place].t_ns, leader=200)
+    for index in (2, 3, 4):
+        run.resources[index] = resource_record(run.resources[index].t_ns, leader=200)
     figures = finding_of(judge(run.history()), "resources/open-files").figures
     assert (figures["before"], figures["after"]) == (120, 170)
 

@@ -30,7 +30,7 @@ def witnessed() -> Run:
     return run
 
 
-def said(run: Run) -> OracleResult:
+def result_of(run: Run) -> OracleResult:
     return judge(run.history())
 
 
@@ -41,36 +41,36 @@ def in_load(run: Run) -> int:
 
 class TestAgreement:
     def test_two_who_saw_the_same_agree(self) -> None:
-        result = said(witnessed())
+        result = result_of(witnessed())
         assert result.verdict is Verdict.PASS
         assert result.checked > 100
         assert result.figures["lives"] == 1
 
     def test_a_value_between_the_two_around_it_agrees(self) -> None:
         run = witnessed()
-        place = in_load(run)
-        before, after = (run.scrapes[place + more].values[GENERATED] for more in (0, 1))
+        index = in_load(run)
+        before, after = (run.scrapes[index + more].values[GENERATED] for more in (0, 1))
         assert before < after
         for value in (before, (before + after) / 2, after):
-            run.prometheus[place].values[GENERATED] = value
-            assert said(run).verdict is Verdict.PASS
+            run.prometheus[index].values[GENERATED] = value
+            assert result_of(run).verdict is Verdict.PASS
 
     def test_a_gauge_may_be_anywhere_while_requests_are_on_their_way(self) -> None:
         run = witnessed()
         run.prometheus[in_load(run)].values[USAGE] = 0.7
-        assert said(run).verdict is Verdict.PASS
+        assert result_of(run).verdict is Verdict.PASS
 
     def test_an_empty_label_is_none_to_prometheus(self) -> None:
         run = witnessed()
         for scrape in run.prometheus:
             scrape.values['vllm:lora_requests_info{b="x"}'] = scrape.values.pop(LABELLED)
-        assert said(run).verdict is Verdict.PASS
+        assert result_of(run).verdict is Verdict.PASS
 
     def test_what_both_saw_as_no_number_is_no_disagreement(self) -> None:
         run = witnessed()
         for scrape in (*run.scrapes, *run.prometheus):
             scrape.values[PROMPT] = float("nan")
-        assert said(run).verdict is Verdict.PASS
+        assert result_of(run).verdict is Verdict.PASS
 
 
 def _another_value(run: Run) -> None:
@@ -119,7 +119,7 @@ DISAGREEMENTS: dict[Callable[[Run], None], tuple[str, Subject, int]] = {
 def test_what_only_one_of_them_saw_is_a_violation(damage: Callable[[Run], None]) -> None:
     run = witnessed()
     damage(run)
-    result = said(run)
+    result = result_of(run)
     rule, subject, samples = DISAGREEMENTS[damage]
     assert result.by_rule == {f"metrics-crosscheck/{rule}": 1}
     assert (result.findings[0].subject, len(result.findings[0].samples)) == (subject, samples)
@@ -132,24 +132,24 @@ class TestGaps:
         late = in_load(run)
         for scrape in (*run.scrapes[late + 1 :], *run.prometheus[late + 1 :]):
             scrape.t_ns += 20 * SECOND
-        result = said(run)
+        result = result_of(run)
         assert result.verdict is Verdict.PASS
         assert result.figures["longest_gap_s"] == pytest.approx(20.1, abs=0.05)
 
     def test_a_restart_of_the_server_between_two_scrapes_is_none(self) -> None:
         run = witnessed()
-        place = in_load(run)
-        for scrape in (*run.scrapes[place + 1 :], *run.prometheus[place + 1 :]):
+        index = in_load(run)
+        for scrape in (*run.scrapes[index + 1 :], *run.prometheus[index + 1 :]):
             scrape.incarnation = 1_800_000_100.0
             scrape.values[GENERATED] = 0.0
-        result = said(run)
+        result = result_of(run)
         assert result.verdict is Verdict.PASS
         assert result.figures["lives"] == 2
 
     def test_failed_scrapes_are_told(self) -> None:
         run = witnessed()
         run.prometheus[3].failed = True
-        result = said(run)
+        result = result_of(run)
         assert result.verdict is Verdict.PASS
         assert result.figures["failed"] == 1
 
@@ -158,7 +158,7 @@ class TestGaps:
         for scrape in run.scrapes[4:]:
             scrape.t_ns += 20 * SECOND
         run.prometheus = run.prometheus[:3]
-        figures = gap_of(said(run), "metrics-crosscheck/too-few-scrapes").figures
+        figures = gap_of(result_of(run), "metrics-crosscheck/too-few-scrapes").figures
         assert figures["share"] < figures["bound"] == 0.5
 
     @pytest.mark.parametrize("error", [None, "refused"])
@@ -166,29 +166,29 @@ class TestGaps:
         run = witnessed()
         run.prometheus = []
         run.event("prometheus_read", scrapes=0, error=error)
-        assert (error or "") in gap_of(said(run), "metrics-crosscheck/not-scraped").text
+        assert (error or "") in gap_of(result_of(run), "metrics-crosscheck/not-scraped").text
 
     def test_where_the_suite_saw_nothing_it_is_unknown(self) -> None:
         run = witnessed()
         run.scrapes = []
-        assert said(run).verdict is Verdict.UNKNOWN
+        assert result_of(run).verdict is Verdict.UNKNOWN
 
     def test_scrapes_that_failed_before_the_server_was_up_are_not_told(self) -> None:
         run = witnessed()
         run.prometheus.insert(0, Scrape(run.scrapes[0].t_ns - SECOND, {}, failed=True))
-        assert said(run).figures["failed"] == 0
+        assert result_of(run).figures["failed"] == 0
 
     def test_a_prometheus_that_was_never_asked_is_unknown(self) -> None:
         run = witnessed()
         run.prometheus = []
-        gap_of(said(run), "metrics-crosscheck/not-read")
+        gap_of(result_of(run), "metrics-crosscheck/not-read")
 
 
 class TestWithoutPrometheus:
     def test_where_none_was_asked_for_it_is_no_part_of_the_verdict(self) -> None:
-        told = {result.oracle for result in judge_all(clean_run().history()).results}
-        assert "metrics-crosscheck" not in told
+        oracles = {result.oracle for result in judge_all(clean_run().history()).results}
+        assert "metrics-crosscheck" not in oracles
 
     def test_where_one_was_asked_for_it_is(self) -> None:
-        told = {result.oracle: result.verdict for result in judge_all(witnessed().history()).results}
-        assert told["metrics-crosscheck"] is Verdict.PASS
+        verdicts = {result.oracle: result.verdict for result in judge_all(witnessed().history()).results}
+        assert verdicts["metrics-crosscheck"] is Verdict.PASS

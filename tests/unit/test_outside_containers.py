@@ -36,7 +36,7 @@ class FakeContainer:
     short_id: str = "c0ffee"
     status: str = "running"
     throttled: int = 5
-    asked: list[tuple[Any, ...]] = field(default_factory=list)
+    calls: list[tuple[Any, ...]] = field(default_factory=list)
     attrs: dict[str, Any] = field(
         default_factory=lambda: {
             "State": {"Pid": 40},
@@ -67,12 +67,12 @@ class FakeContainer:
         self.status = "running"
 
     def kill(self, which: str) -> None:
-        self.asked.append(("kill", which))
+        self.calls.append(("kill", which))
         if self.status == "exited":
             raise refusal(409)
 
     def update(self, **limits: int) -> None:
-        self.asked.append(("update", limits))
+        self.calls.append(("update", limits))
         names = {
             "cpu_period": "CpuPeriod",
             "cpu_quota": "CpuQuota",
@@ -90,7 +90,7 @@ class FakeContainer:
 
     def exec_run(self, command: list[str], *, detach: bool) -> None:
         assert detach
-        self.asked.append(("exec", command[0], command[3], command[4]))
+        self.calls.append(("exec", command[0], command[3], command[4]))
 
 
 @dataclass
@@ -119,13 +119,15 @@ class FakeServer:
         self.sent.append((pid, which))
 
 
-def hold(server: FakeServer, kind: str, lives: FakeRestarter | None = None, **params: float) -> ActiveFault:
-    return ContainerInjector(server, lives or FakeRestarter()).prepare(strike(kind, **params))
+def prepare(
+    server: FakeServer, kind: str, restarter: FakeRestarter | None = None, **params: float
+) -> ActiveFault:
+    return ContainerInjector(server, restarter or FakeRestarter()).prepare(strike(kind, **params))
 
 
 def test_a_pause_is_proved_and_undone_by_the_engines_word() -> None:
     server = FakeServer()
-    pause = hold(server, "pause")
+    pause = prepare(server, "pause")
     assert pause.verify() is None
     pause.apply()
     assert pause.verify() == Paused(container="c0ffee", status="paused")
@@ -137,7 +139,7 @@ def test_a_pause_is_proved_and_undone_by_the_engines_word() -> None:
 
 def test_undoing_a_pause_is_safe_where_nothing_stands_still_or_is_there_any_more() -> None:
     server = FakeServer()
-    pause = hold(server, "pause")
+    pause = prepare(server, "pause")
     pause.revert()
     pause.revert()
     server.inner.gone = True
@@ -146,9 +148,9 @@ def test_undoing_a_pause_is_safe_where_nothing_stands_still_or_is_there_any_more
 
 def test_a_kill_goes_to_all_of_the_container_and_is_proved_by_its_exit_code() -> None:
     server = FakeServer()
-    kill = hold(server, "kill")
+    kill = prepare(server, "kill")
     kill.apply()
-    assert server.inner.asked == [("kill", "SIGKILL")]
+    assert server.inner.calls == [("kill", "SIGKILL")]
     assert kill.verify() is None
     server.code = -9
     proof = kill.verify()
@@ -158,16 +160,16 @@ def test_a_kill_goes_to_all_of_the_container_and_is_proved_by_its_exit_code() ->
 
 def test_a_signal_to_a_container_that_has_just_ended_goes_to_nobody() -> None:
     server = FakeServer()
-    stop = hold(server, "stop", grace_s=0.0)
+    stop = prepare(server, "stop", grace_s=0.0)
     stop.apply()
     server.inner.status = "exited"
     stop.verify()
-    assert server.inner.asked == [("kill", "SIGTERM"), ("kill", "SIGKILL")]
+    assert server.inner.calls == [("kill", "SIGTERM"), ("kill", "SIGKILL")]
 
 
 def test_the_engine_alone_is_killed_by_its_name() -> None:
     server = FakeServer()
-    kill = hold(server, "engine_kill")
+    kill = prepare(server, "engine_kill")
     kill.apply()
     assert server.sent == [(42, signal.SIGKILL)]
     assert kill.verify() is None
@@ -181,19 +183,19 @@ def test_the_engine_alone_is_killed_by_its_name() -> None:
 def test_what_cannot_be_seen_from_here_is_not_struck(kind: str) -> None:
     server = FakeServer(there=[])
     with pytest.raises(TargetNotVisible):
-        hold(server, kind, room_mib=64.0).apply()
-    assert server.inner.asked == []
+        prepare(server, kind, room_mib=64.0).apply()
+    assert server.inner.calls == []
 
 
 @pytest.mark.parametrize("kind", ["pause", "kill", "cpu_squeeze", "memory_squeeze"])
 def test_a_server_that_has_ended_cannot_be_struck(kind: str) -> None:
     with pytest.raises(TargetNotRunning):
-        hold(FakeServer(code=0), kind, cpus=0.3, room_mib=64.0).apply()
+        prepare(FakeServer(code=0), kind, cpus=0.3, room_mib=64.0).apply()
 
 
 def test_a_squeezed_processor_is_proved_when_the_kernel_held_the_server_back() -> None:
     server = FakeServer()
-    squeeze = hold(server, "cpu_squeeze", cpus=0.3)
+    squeeze = prepare(server, "cpu_squeeze", cpus=0.3)
     squeeze.apply()
     assert server.inner.attrs["HostConfig"]["CpuQuota"] == 30_000
     assert squeeze.verify() is None
@@ -208,7 +210,7 @@ def test_a_squeezed_processor_is_proved_when_the_kernel_held_the_server_back() -
 def test_a_processor_that_was_limited_before_is_as_limited_afterwards() -> None:
     server = FakeServer()
     server.inner.attrs["HostConfig"] |= {"CpuPeriod": 50_000, "CpuQuota": 40_000}
-    squeeze = hold(server, "cpu_squeeze", cpus=0.3)
+    squeeze = prepare(server, "cpu_squeeze", cpus=0.3)
     squeeze.apply()
     squeeze.revert()
     limits = server.inner.attrs["HostConfig"]
@@ -218,16 +220,16 @@ def test_a_processor_that_was_limited_before_is_as_limited_afterwards() -> None:
 def test_a_squeeze_that_was_cut_short_has_nothing_to_undo() -> None:
     server = FakeServer()
     for kind in ("cpu_squeeze", "memory_squeeze"):
-        hold(server, kind, cpus=0.3, room_mib=64.0).revert()
-    assert server.inner.asked == []
+        prepare(server, kind, cpus=0.3, room_mib=64.0).revert()
+    assert server.inner.calls == []
 
 
 def test_memory_runs_out_by_a_limit_near_what_is_used_and_a_neighbour_that_takes_more() -> None:
-    server, lives = FakeServer(), FakeRestarter(serves=True)
-    squeeze = hold(server, "memory_squeeze", lives, room_mib=64.0, for_s=20.0)
+    server, restarter = FakeServer(), FakeRestarter(serves=True)
+    squeeze = prepare(server, "memory_squeeze", restarter, room_mib=64.0, for_s=20.0)
     squeeze.apply()
     limit = 1064 * MIB
-    assert server.inner.asked == [
+    assert server.inner.calls == [
         ("update", {"mem_limit": limit, "memswap_limit": limit}),
         ("exec", "python3", str(256 * MIB), "20.0"),
     ]
@@ -241,21 +243,21 @@ def test_memory_runs_out_by_a_limit_near_what_is_used_and_a_neighbour_that_takes
     assert (limits["Memory"], limits["MemorySwap"]) == (8192 * MIB, 16384 * MIB)
     server.code, server.there = 1, []
     assert squeeze.reverted() is not None
-    assert lives.calls == ["restart"]
+    assert restarter.calls == ["restart"]
 
 
 def test_memory_is_told_by_other_names_where_control_groups_are_of_the_second_version() -> None:
     server = FakeServer()
     server.inner.memory = {"anon": 800 * MIB, "shmem": 36 * MIB, "file": 700 * MIB}
-    hold(server, "memory_squeeze", room_mib=64.0).apply()
+    prepare(server, "memory_squeeze", room_mib=64.0).apply()
     assert server.inner.attrs["HostConfig"]["Memory"] == 900 * MIB
 
 
 def test_a_squeeze_that_ended_nobody_never_fired_and_the_server_lives_on() -> None:
-    server, lives = FakeServer(), FakeRestarter()
-    squeeze = hold(server, "memory_squeeze", lives, room_mib=64.0, for_s=0.0)
+    server, restarter = FakeServer(), FakeRestarter()
+    squeeze = prepare(server, "memory_squeeze", restarter, room_mib=64.0, for_s=0.0)
     squeeze.apply()
     squeeze.revert()
     assert squeeze.verify() is None
     assert squeeze.reverted() == Serves(gone=[])
-    assert (lives.calls, server.inner.asked[-1][0]) == ([], "update")
+    assert (restarter.calls, server.inner.calls[-1][0]) == ([], "update")

@@ -41,7 +41,7 @@ def strike(n: int = 3, seed: int = 1, **changed: float) -> DueInjection:
     return DueInjection("f1", "abort_storm", "answered", n, {**PARAMS, **changed}, seed)
 
 
-def held(port: int, folder: Path, wanted: DueInjection) -> ActiveFault:
+def prepare(port: int, folder: Path, wanted: DueInjection) -> ActiveFault:
     return AbortStormInjector(
         ClientTarget(port, "tiny", 768), BLOCK, folder / "requests-crowd.jsonl"
     ).prepare(wanted)
@@ -53,11 +53,11 @@ def port_of(server: FakeServer) -> int:
     return port
 
 
-def shown(hold: ActiveFault) -> AbortStorm:
+def shown(storm: ActiveFault) -> AbortStorm:
     found: list[AbortStorm] = []
 
     def look() -> bool:
-        proof = hold.verify()
+        proof = storm.verify()
         if isinstance(proof, AbortStorm):
             found.append(proof)
         return proof is not None
@@ -66,16 +66,16 @@ def shown(hold: ActiveFault) -> AbortStorm:
     return found[0]
 
 
-def told(folder: Path) -> list[RequestRecord]:
+def stored_records(folder: Path) -> list[RequestRecord]:
     lines = (folder / "requests-crowd.jsonl").read_bytes().splitlines()
     return [msgspec.json.decode(line, type=RequestRecord) for line in lines]
 
 
 def struck(port: int, folder: Path, wanted: DueInjection) -> tuple[AbortStorm, list[RequestRecord]]:
     """A whole strike."""
-    hold = held(port, folder, wanted)
-    hold.apply()
-    return shown(hold), told(folder)
+    storm = prepare(port, folder, wanted)
+    storm.apply()
+    return shown(storm), stored_records(folder)
 
 
 def crowd_threads() -> list[threading.Thread]:
@@ -103,7 +103,7 @@ def test_the_server_sees_each_of_them_hang_up(tmp_path: Path) -> None:
     ended: list[str] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
-        def hear(connection: socket.socket) -> None:
+        def read_to_end(connection: socket.socket) -> None:
             with connection:
                 while connection.recv(65536):
                     pass
@@ -111,7 +111,7 @@ def test_the_server_sees_each_of_them_hang_up(tmp_path: Path) -> None:
 
         def serve() -> None:
             for _ in range(6):
-                threading.Thread(target=hear, args=(listener.accept()[0],), daemon=True).start()
+                threading.Thread(target=read_to_end, args=(listener.accept()[0],), daemon=True).start()
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
@@ -124,42 +124,42 @@ def test_the_server_sees_each_of_them_hang_up(tmp_path: Path) -> None:
 
 def test_they_live_in_one_thread_which_ends_with_them(tmp_path: Path) -> None:
     with FakeServer(STEADY) as server:
-        hold = held(port_of(server), tmp_path, strike())
-        hold.apply()
+        storm = prepare(port_of(server), tmp_path, strike())
+        storm.apply()
         wait_for(lambda: len(server.received) == 6)
         assert len(crowd_threads()) == 1
-        shown(hold)
+        shown(storm)
     assert crowd_threads() == []
 
 
 def test_they_leave_early_when_they_are_told_to(tmp_path: Path) -> None:
     with FakeServer(STEADY) as server:
-        hold = held(port_of(server), tmp_path, strike(for_s=60.0))
-        hold.apply()
+        storm = prepare(port_of(server), tmp_path, strike(for_s=60.0))
+        storm.apply()
         wait_for(lambda: len(server.received) == 6)
-        assert hold.verify() is None
-        hold.revert()
+        assert storm.verify() is None
+        storm.revert()
         began = time.monotonic()
-        shown(hold)
+        shown(storm)
     assert time.monotonic() - began < 30.0
 
 
 def test_a_strike_is_over_only_when_its_proof_was_told(tmp_path: Path) -> None:
     with FakeServer(STEADY) as server:
-        hold = held(port_of(server), tmp_path, strike())
-        hold.apply()
+        storm = prepare(port_of(server), tmp_path, strike())
+        storm.apply()
         wait_for(lambda: not crowd_threads())
-        assert hold.reverted() is None
-        hold.verify()
-        assert hold.reverted() == ClientsLeft(clients=6)
-        hold.verify()
-    assert len(told(tmp_path)) == 6
+        assert storm.reverted() is None
+        storm.verify()
+        assert storm.reverted() == ClientsLeft(clients=6)
+        storm.verify()
+    assert len(stored_records(tmp_path)) == 6
 
 
 def test_answers_that_are_whole_before_are_told_whole(tmp_path: Path) -> None:
     with FakeServer() as server:
         evidence, records = struck(port_of(server), tmp_path, strike(for_s=30.0, max_tokens=5))
-        bodies = {seen.headers["x-request-id"]: seen.body for seen in server.received}
+        bodies = {received.headers["x-request-id"]: received.body for received in server.received}
     assert evidence.answered == 6
     for record in records:
         assert (record.outcome, record.status, record.finish_reason) == ("ok", 200, "length")
@@ -175,7 +175,9 @@ def test_prompts_are_no_two_alike_and_belong_to_the_strike(tmp_path: Path) -> No
         for wanted in (strike(), strike(), strike(seed=2), strike(n=4)):
             server.received.clear()
             _, records = struck(port_of(server), tmp_path, wanted)
-            prompts.append({seen.headers["x-request-id"]: seen.body["prompt"] for seen in server.received})
+            prompts.append(
+                {received.headers["x-request-id"]: received.body["prompt"] for received in server.received}
+            )
     first, again, other_seed, other_arrival = prompts
     assert first == again
     assert sorted(first) == [f"crowd-f1-3-{number}" for number in range(6)]
@@ -195,7 +197,7 @@ def test_a_prompt_shorter_than_a_block_has_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "kind", "status", "said"),
+    ("behaviour", "kind", "status", "message"),
     [
         (Behaviour("bad_request"), "NoCompletion", 400, TOO_LONG),
         (Behaviour("server_error"), "NoCompletion", 500, ENGINE_DEAD),
@@ -207,7 +209,7 @@ def test_a_prompt_shorter_than_a_block_has_none(tmp_path: Path) -> None:
     ids=lambda value: value.shape if isinstance(value, Behaviour) else "",
 )
 def test_a_request_that_fails_is_told_as_failed(
-    tmp_path: Path, behaviour: Behaviour, kind: str, status: int, said: str
+    tmp_path: Path, behaviour: Behaviour, kind: str, status: int, message: str
 ) -> None:
     with FakeServer(behaviour) as server:
         _, records = struck(port_of(server), tmp_path, strike(for_s=5.0))
@@ -215,7 +217,7 @@ def test_a_request_that_fails_is_told_as_failed(
         assert record.outcome == "error"
         assert record.error is not None
         assert (record.error.kind, record.error.status) == (kind, status)
-        assert said in record.error.message
+        assert message in record.error.message
 
 
 def test_a_server_that_hangs_up_has_failed_them(tmp_path: Path) -> None:
@@ -235,17 +237,17 @@ def test_a_server_that_is_not_there_has_failed_them(tmp_path: Path) -> None:
 
 
 def test_more_than_the_model_takes_is_not_even_sent(tmp_path: Path) -> None:
-    hold = held(UNASKED, tmp_path, strike(prompt_tokens=700))
+    storm = prepare(UNASKED, tmp_path, strike(prompt_tokens=700))
     with pytest.raises(Refused, match=r"900 .* 768"):
-        hold.apply()
+        storm.apply()
     assert crowd_threads() == []
 
 
 def test_a_strike_that_a_signal_kept_from_coming_leaves_nothing(tmp_path: Path) -> None:
-    hold = held(UNASKED, tmp_path, strike())
-    hold.revert()
-    assert shown(hold).requests == []
-    assert told(tmp_path) == []
+    storm = prepare(UNASKED, tmp_path, strike())
+    storm.revert()
+    assert shown(storm).requests == []
+    assert stored_records(tmp_path) == []
 
 
 def stream(*, chunked: bool) -> bytes:
@@ -284,11 +286,11 @@ def test_a_stream_is_understood_however_it_comes(
     hearing = CompletionStreamParser()
     for at_us, data in enumerate(split(stream(chunked=chunked))):
         hearing.take(data, at_us)
-    heard = hearing.state
+    state = hearing.state
     hearing.end()
-    assert heard.whole
-    assert (heard.token_ids, heard.logprobs, heard.chunk_tokens) == ([7, 8], [-0.5, -0.25], [1, 1])
-    assert heard.chunk_us == sorted(heard.chunk_us)
+    assert state.whole
+    assert (state.token_ids, state.logprobs, state.chunk_tokens) == ([7, 8], [-0.5, -0.25], [1, 1])
+    assert state.chunk_us == sorted(state.chunk_us)
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,11 @@ from tests.unit.outside_world import FakeRestarter, strike
 class FakeTarget:
     """A server in its first life, until a test ends it."""
 
-    lives_on: bool = True
+    alive: bool = True
     sent: list[signal.Signals] = field(default_factory=list)
 
     def runs(self) -> bool:
-        return self.lives_on
+        return self.alive
 
     def identity(self) -> Ended:
         return Ended(pid=7)
@@ -35,43 +35,43 @@ class FakeTarget:
         return True
 
     def ended(self) -> int | None:
-        return None if self.lives_on else -9
+        return None if self.alive else -9
 
 
 @pytest.mark.parametrize("kind", ["kill", "stop"])
 def test_an_end_that_shows_only_as_it_is_undone_is_proved_all_the_same(kind: str) -> None:
-    target, lives = FakeTarget(), FakeRestarter()
-    hold = TERMINATIONS[kind](strike(kind, grace_s=60.0), target, lives)
-    hold.apply()
-    assert hold.verify() is None
-    hold.revert()
-    target.lives_on = False
-    assert hold.reverted() is None
-    target.lives_on = True  # the next life
-    proof = hold.verify()
+    target, restarter = FakeTarget(), FakeRestarter()
+    active = TERMINATIONS[kind](strike(kind, grace_s=60.0), target, restarter)
+    active.apply()
+    assert active.verify() is None
+    active.revert()
+    target.alive = False
+    assert active.reverted() is None
+    target.alive = True  # the next life
+    proof = active.verify()
     assert isinstance(proof, Ended)
     assert (proof.pid, proof.code) == (7, -9)
 
 
 def test_patience_with_what_is_to_stop_never_ends_the_next_life() -> None:
     target = FakeTarget()
-    hold = TERMINATIONS["stop"](strike("stop", grace_s=0.0), target, FakeRestarter())
-    hold.apply()
-    hold.revert()
-    target.lives_on = False
-    hold.reverted()
-    target.lives_on = True
-    hold.verify()
+    active = TERMINATIONS["stop"](strike("stop", grace_s=0.0), target, FakeRestarter())
+    active.apply()
+    active.revert()
+    target.alive = False
+    active.reverted()
+    target.alive = True
+    active.verify()
     assert target.sent == [signal.SIGTERM]
 
 
 def test_the_next_life_of_a_server_that_lost_its_engine_is_never_ended() -> None:
-    target, lives = FakeTarget(), FakeRestarter()
-    hold = TERMINATIONS["engine_kill"](strike("engine_kill", for_s=0.0), target, lives)
-    hold.apply()
-    hold.revert()
-    target.lives_on = False
-    hold.reverted()
-    target.lives_on = True
-    hold.reverted()
-    assert (target.sent, lives.calls) == ([], ["restart"])
+    target, restarter = FakeTarget(), FakeRestarter()
+    active = TERMINATIONS["engine_kill"](strike("engine_kill", for_s=0.0), target, restarter)
+    active.apply()
+    active.revert()
+    target.alive = False
+    active.reverted()
+    target.alive = True
+    active.reverted()
+    assert (target.sent, restarter.calls) == ([], ["restart"])

@@ -27,7 +27,7 @@ class Cut(Exception):
 
 
 @dataclass
-class FakeHold:
+class FakeActiveFault:
     """A strike on nothing, which shows and ends when a test wants it."""
 
     strike_made: DueInjection
@@ -63,17 +63,17 @@ class FakeInjector:
     """Keeps the holds that it made; each is made like `like`."""
 
     like: dict[str, object] = field(default_factory=dict)
-    holds: list[FakeHold] = field(default_factory=list)
+    prepared: list[FakeActiveFault] = field(default_factory=list)
     kinds: tuple[str, ...] = ("pause",)
 
     def unsupported_reason(self, kind: str) -> str | None:
         return None
 
     def prepare(self, strike: DueInjection) -> ActiveFault:
-        made = FakeHold(strike)
+        made = FakeActiveFault(strike)
         for name, value in self.like.items():
             setattr(made, name, value)
-        self.holds.append(made)
+        self.prepared.append(made)
         return made
 
 
@@ -93,7 +93,7 @@ class Bench:
     def journal(self) -> list[FaultRecord]:
         return read_faults(self.folder)
 
-    def told(self) -> list[tuple[str, int | None]]:
+    def journal_events(self) -> list[tuple[str, int | None]]:
         return [(line.event, line.n) for line in self.journal()]
 
 
@@ -113,10 +113,10 @@ def bench(tmp_path: Path) -> Bench:
 def test_nothing_strikes_before_its_arrival(bench: Bench) -> None:
     bench.arm(Trigger(nth=(20,)))
     bench.engine.tick(after(answered=20))
-    assert bench.injector.holds == []
+    assert bench.injector.prepared == []
     bench.engine.tick(after(answered=21))
-    assert [hold.struck for hold in bench.injector.holds] == [1]
-    assert bench.told() == [("armed", None), ("fired", 20)]
+    assert [active.struck for active in bench.injector.prepared] == [1]
+    assert bench.journal_events() == [("armed", None), ("fired", 20)]
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_nothing_strikes_before_its_arrival(bench: Bench) -> None:
 def test_each_way_of_counting_goes_by_what_it_names(bench: Bench, by: str, reached: PhaseProgress) -> None:
     bench.arm(Trigger(nth=(3,)), by=by)
     bench.engine.tick(reached)
-    assert [hold.strike_made.site for hold in bench.injector.holds] == [by]
+    assert [active.strike_made.site for active in bench.injector.prepared] == [by]
 
 
 def test_arrivals_that_come_many_at_a_time_are_counted_one_by_one_and_struck_as_foretold(
@@ -139,17 +139,17 @@ def test_arrivals_that_come_many_at_a_time_are_counted_one_by_one_and_struck_as_
         bench.engine.tick(after(answered=answered))
         bench.now += 1
         bench.engine.tick(after(answered=answered))
-    told = {n for event, n in bench.told() if event == "fired"}
-    refused = {n for event, n in bench.told() if event == "refused"}
+    fired = {n for event, n in bench.journal_events() if event == "fired"}
+    refused = {n for event, n in bench.journal_events() if event == "refused"}
     whole = set(
         trigger_decisions.expected_firings(
             Trigger(probability=0.2).as_armed(), SEED, "frozen", "answered", 100
         )
     )
-    assert len(told) == 4
-    assert told < whole
+    assert len(fired) == 4
+    assert fired < whole
     assert refused < whole
-    assert not told & refused
+    assert not fired & refused
 
 
 def test_a_strike_lasts_as_long_as_it_was_given(bench: Bench) -> None:
@@ -157,10 +157,10 @@ def test_a_strike_lasts_as_long_as_it_was_given(bench: Bench) -> None:
     bench.engine.tick(after(answered=1))
     bench.now += 1.9
     bench.engine.tick(after(answered=1))
-    assert bench.injector.holds[0].lifts == 0
+    assert bench.injector.prepared[0].lifts == 0
     bench.now += 0.1
     bench.engine.tick(after(answered=1))
-    assert bench.injector.holds[0].lifts == 1
+    assert bench.injector.prepared[0].lifts == 1
     *_, fired, undone = bench.journal()
     paused, note = fired.firing, undone.note
     assert isinstance(paused, Paused)
@@ -180,14 +180,14 @@ def test_a_strike_that_ends_alone_does_not_prevent_the_next_one(tmp_path: Path, 
     for _ in range(ticks):
         engine.tick(after(answered=1))
     engine.tick(after(answered=2))
-    assert [hold.strike_made.n for hold in bench.injector.holds] == [0, 1]
+    assert [active.strike_made.n for active in bench.injector.prepared] == [0, 1]
     assert engine.fired() == 2
 
 
 def test_a_strike_that_is_due_while_the_one_before_lasts_is_refused(bench: Bench) -> None:
     bench.arm(Trigger(every=1))
     bench.engine.tick(after(answered=2))
-    assert bench.told() == [("armed", None), ("refused", 1), ("fired", 0)]
+    assert bench.journal_events() == [("armed", None), ("refused", 1), ("fired", 0)]
     assert bench.journal()[1].refusal == evidence.Refused(reason="still-in-force")
 
 
@@ -195,7 +195,7 @@ def test_a_strike_that_was_refused_does_not_count_as_one(tmp_path: Path) -> None
     bench = Bench(tmp_path, refuse="the server does not run")
     bench.arm(Trigger(every=1, limit=2))
     bench.engine.tick(after(answered=5))
-    assert [event for event, _ in bench.told()] == ["armed", *5 * ["refused"]]
+    assert [event for event, _ in bench.journal_events()] == ["armed", *5 * ["refused"]]
     assert bench.engine.fired() == 0
 
 
@@ -205,7 +205,7 @@ def test_a_strike_without_effect_never_counts_as_fired(tmp_path: Path) -> None:
     bench.engine.tick(after(answered=1))
     bench.engine.revert()
     assert bench.engine.healed()
-    assert [event for event, _ in bench.told()] == ["armed", "note", "healed"]
+    assert [event for event, _ in bench.journal_events()] == ["armed", "note", "healed"]
 
 
 def test_a_fault_is_healed_only_when_all_its_strikes_are_undone(tmp_path: Path) -> None:
@@ -214,8 +214,8 @@ def test_a_fault_is_healed_only_when_all_its_strikes_are_undone(tmp_path: Path) 
     bench.engine.tick(after(answered=9))
     bench.engine.revert()
     assert not bench.engine.healed()
-    assert "healed" not in {event for event, _ in bench.told()}
-    bench.injector.holds[0].ends = True
+    assert "healed" not in {event for event, _ in bench.journal_events()}
+    bench.injector.prepared[0].ends = True
     assert bench.engine.healed()
     last = bench.journal()[-1]
     assert (last.event, last.n, last.evidence["fired"]) == ("healed", 9, 1)
@@ -232,14 +232,14 @@ def test_one_that_cannot_be_undone_keeps_no_other_from_it(tmp_path: Path) -> Non
     bench = Bench(tmp_path)
     bench.engine.arm(SEED, [spec(Trigger(nth=(0,)), "one"), spec(Trigger(nth=(0,)), "two")])
     bench.engine.tick(after(answered=1))
-    for hold in bench.injector.holds:
-        hold.broken = True
+    for active in bench.injector.prepared:
+        active.broken = True
     with pytest.raises(OSError, match="does not obey"):
         bench.engine.close()
-    assert [hold.lifts for hold in bench.injector.holds] == [1, 1]
+    assert [active.lifts for active in bench.injector.prepared] == [1, 1]
     with pytest.raises(OSError, match="does not obey"):
         bench.engine.close()
-    assert [hold.lifts for hold in bench.injector.holds] == [2, 2]
+    assert [active.lifts for active in bench.injector.prepared] == [2, 2]
 
 
 def test_what_was_struck_by_half_is_undone_on_the_way_out(tmp_path: Path) -> None:
@@ -248,7 +248,7 @@ def test_what_was_struck_by_half_is_undone_on_the_way_out(tmp_path: Path) -> Non
     with pytest.raises(Cut):
         bench.engine.tick(after(answered=1))
     bench.engine.close()
-    assert bench.injector.holds[0].lifts == 1
+    assert bench.injector.prepared[0].lifts == 1
 
 
 def test_a_fault_that_nothing_here_can_carry_out_is_an_obstacle(tmp_path: Path) -> None:

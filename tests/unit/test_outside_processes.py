@@ -36,19 +36,19 @@ def states(stack: LocalStack) -> set[str]:
 
 def test_a_pause_stops_every_process_and_proves_it(bench: Bench) -> None:
     stack = bench.start()
-    hold = pause(stack)
-    assert hold.verify() is None
-    hold.apply()
-    wait_for(lambda: hold.verify() is not None)
-    proof = hold.verify()
+    active = pause(stack)
+    assert active.verify() is None
+    active.apply()
+    wait_for(lambda: active.verify() is not None)
+    proof = active.verify()
     assert isinstance(proof, Paused)
     assert set(proof.pids) == set(bench.running())
     assert states(stack) == {"T"}
-    assert hold.reverted() is None
-    hold.revert()
-    wait_for(lambda: hold.reverted() is not None)
+    assert active.reverted() is None
+    active.revert()
+    wait_for(lambda: active.reverted() is not None)
     assert "T" not in states(stack)
-    hold.revert()
+    active.revert()
     assert stack.alive()
 
 
@@ -62,12 +62,12 @@ def test_a_server_that_is_gone_cannot_be_paused(bench: Bench) -> None:
 
 def test_the_end_of_a_paused_server_leaves_nothing_to_undo(bench: Bench) -> None:
     stack = bench.start()
-    hold = pause(stack)
-    hold.apply()
+    active = pause(stack)
+    active.apply()
     stack.signal_all(signal.SIGKILL)
     wait_for(lambda: not stack.processes())
-    hold.revert()
-    assert hold.reverted() is not None
+    active.revert()
+    assert active.reverted() is not None
 
 
 def test_a_paused_server_is_stopped_politely_and_soon(bench: Bench) -> None:
@@ -94,17 +94,17 @@ def test_a_paused_server_of_a_killed_conductor_is_ended_by_the_next_command(
     assert [pid for pid in pids if runs(pid)] == []
 
 
-def ending(stack: LocalStack, kind: str, lives: FakeRestarter, **params: float) -> ActiveFault:
-    return ProcessInjector(stack, lives).prepare(strike(kind, **params))
+def ending(stack: LocalStack, kind: str, restarter: FakeRestarter, **params: float) -> ActiveFault:
+    return ProcessInjector(stack, restarter).prepare(strike(kind, **params))
 
 
 def test_a_kill_ends_every_process_and_proves_it_by_the_exit_code(bench: Bench) -> None:
     stack = bench.start()
     pids, leader = bench.running(), stack.pid
-    hold = ending(stack, "kill", FakeRestarter())
-    hold.apply()
-    wait_for(lambda: hold.verify() is not None)
-    proof = hold.verify()
+    active = ending(stack, "kill", FakeRestarter())
+    active.apply()
+    wait_for(lambda: active.verify() is not None)
+    proof = active.verify()
     assert isinstance(proof, Ended)
     assert (proof.pid, proof.code, proof.log_line) == (leader, -signal.SIGKILL, 12)
     assert proof.pids == sorted(pids)
@@ -112,36 +112,36 @@ def test_a_kill_ends_every_process_and_proves_it_by_the_exit_code(bench: Bench) 
 
 
 def test_a_stop_is_polite_and_says_so(bench: Bench) -> None:
-    hold = ending(bench.start("--children", "0"), "stop", FakeRestarter(), grace_s=20.0)
-    hold.apply()
-    wait_for(lambda: hold.verify() is not None)
-    proof = hold.verify()
+    active = ending(bench.start("--children", "0"), "stop", FakeRestarter(), grace_s=20.0)
+    active.apply()
+    wait_for(lambda: active.verify() is not None)
+    proof = active.verify()
     assert isinstance(proof, Ended)
     assert (proof.forced, proof.code) == (False, -signal.SIGTERM)
 
 
 def test_a_stop_that_is_not_obeyed_is_forced_and_says_so(bench: Bench) -> None:
-    hold = ending(bench.start("--stubborn"), "stop", FakeRestarter(), grace_s=0.3)
-    hold.apply()
-    wait_for(lambda: hold.verify() is not None)
-    proof = hold.verify()
+    active = ending(bench.start("--stubborn"), "stop", FakeRestarter(), grace_s=0.3)
+    active.apply()
+    wait_for(lambda: active.verify() is not None)
+    proof = active.verify()
     assert isinstance(proof, Ended)
     assert (proof.forced, proof.code) == (True, -signal.SIGKILL)
 
 
 def test_what_was_killed_is_brought_back_only_when_it_is_asked_for(bench: Bench) -> None:
     """On the way out of a run nobody asks any more."""
-    lives = FakeRestarter()
-    hold = ending(bench.start(), "kill", lives)
-    hold.apply()
-    wait_for(lambda: hold.verify() is not None)
-    hold.revert()
-    assert lives.calls == []
-    assert hold.reverted() is None
-    assert hold.reverted() is None
-    assert lives.calls == ["restart"]
-    lives.serves = True
-    assert hold.reverted() == Serves(pid=1)
+    restarter = FakeRestarter()
+    active = ending(bench.start(), "kill", restarter)
+    active.apply()
+    wait_for(lambda: active.verify() is not None)
+    active.revert()
+    assert restarter.calls == []
+    assert active.reverted() is None
+    assert active.reverted() is None
+    assert restarter.calls == ["restart"]
+    restarter.serves = True
+    assert active.reverted() == Serves(pid=1)
 
 
 def test_a_server_that_is_not_there_cannot_be_ended(bench: Bench) -> None:
@@ -159,22 +159,22 @@ def test_a_server_without_an_engine_cannot_lose_it(bench: Bench) -> None:
 
 
 def test_an_engine_dies_alone_and_the_rest_is_asked_and_ended_when_it_is_undone(bench: Bench) -> None:
-    lives = FakeRestarter(serves=True)
+    restarter = FakeRestarter(serves=True)
     stack = bench.start("--engine")
     wait_for(lambda: ENGINE in {process.name for process in stack.processes()})
     (engine,) = [process.pid for process in stack.processes() if process.name == ENGINE]
-    hold = ending(stack, "engine_kill", lives)
-    hold.apply()
-    wait_for(lambda: hold.verify() is not None)
-    proof = hold.verify()
+    active = ending(stack, "engine_kill", restarter)
+    active.apply()
+    wait_for(lambda: active.verify() is not None)
+    proof = active.verify()
     assert isinstance(proof, Ended)
     assert (proof.engines, proof.pid) == ([engine], stack.pid)
     assert stack.alive()
-    hold.revert()
-    wait_for(lambda: hold.reverted() is not None)
-    assert [told.split()[0] for told in lives.calls] == ["probe", "restart"]
+    active.revert()
+    wait_for(lambda: active.reverted() is not None)
+    assert [call.split()[0] for call in restarter.calls] == ["probe", "restart"]
     assert not stack.processes()
-    undone = hold.reverted()
+    undone = active.reverted()
     assert isinstance(undone, Serves)
     assert (undone.outlived_its_engine, undone.pid) == (True, 1)
 
@@ -182,16 +182,16 @@ def test_an_engine_dies_alone_and_the_rest_is_asked_and_ended_when_it_is_undone(
 def test_a_server_gets_all_the_time_to_end_without_its_engine_and_is_not_asked_when_it_does(
     bench: Bench,
 ) -> None:
-    lives = FakeRestarter(serves=True)
+    restarter = FakeRestarter(serves=True)
     stack = bench.start("--engine")
     wait_for(lambda: ENGINE in {process.name for process in stack.processes()})
-    hold = ending(stack, "engine_kill", lives, for_s=600.0)
-    hold.apply()
-    hold.revert()
+    active = ending(stack, "engine_kill", restarter, for_s=600.0)
+    active.apply()
+    active.revert()
     time.sleep(0.3)
-    assert hold.reverted() is None
+    assert active.reverted() is None
     stack.signal_all(signal.SIGTERM)
-    wait_for(lambda: hold.reverted() is not None)
-    undone = hold.reverted()
+    wait_for(lambda: active.reverted() is not None)
+    undone = active.reverted()
     assert isinstance(undone, Serves)
-    assert (undone.outlived_its_engine, lives.calls) == (False, ["restart"])
+    assert (undone.outlived_its_engine, restarter.calls) == (False, ["restart"])

@@ -125,11 +125,12 @@ def test_forms_differ_from_a_right_request_in_what_they_say(form: MalformedReque
     assert f"Content-Length: {len(body)}".encode() in head
     if form.name in ("no_utf8", "no_json", "list", "deep"):
         return
-    asked = json.loads(body)
+    request = json.loads(body)
     right = {"model": "tiny", "prompt": [1, 2, 3], "max_tokens": 2}
     assert (
-        asked is None
-        or sum(asked.get(name) != value for name, value in right.items()) + len(asked.keys() - right.keys())
+        request is None
+        or sum(request.get(name) != value for name, value in right.items())
+        + len(request.keys() - right.keys())
         == 1
     )
 

@@ -61,7 +61,7 @@ def scrape(ms: int, took_ms: int = 1, error: str | None = None) -> ScrapeLine:
     )
 
 
-def asked(start_ms: int, *tokens_ms: int) -> RequestRecord:
+def request_at(start_ms: int, *tokens_ms: int) -> RequestRecord:
     """A request with tokens at these times, all of them after the begin of the phase."""
     record = good_request(f"chaos-{start_ms}", "p", "chaos", START_NS + start_ms * MS)
     chunks = [(ms - start_ms) * 1000 for ms in tokens_ms]
@@ -69,7 +69,7 @@ def asked(start_ms: int, *tokens_ms: int) -> RequestRecord:
 
 
 @dataclass(frozen=True)
-class Seen:
+class EffectCase:
     """What is known of a phase of 10 s, in milliseconds from its begin."""
 
     journal: tuple[FaultRecord, ...]
@@ -103,7 +103,7 @@ class Seen:
         )
 
 
-PAUSED = Seen(
+PAUSED = EffectCase(
     # The conductor was late to write down both.
     journal=(
         line("fired", 2300, struck_ns=START_NS + 2000 * MS, pids=[7, 8]),
@@ -111,7 +111,7 @@ PAUSED = Seen(
     ),
     # One was answered when the server went on, another was given up before.
     scrapes=(scrape(1800), scrape(2100, error="timed out"), scrape(4200, took_ms=900), scrape(5300)),
-    requests=(asked(500, 1000, 1990, 5100, 5200), asked(4000, 5300)),
+    requests=(request_at(500, 1000, 1990, 5100, 5200), request_at(4000, 5300)),
 )
 
 
@@ -120,7 +120,7 @@ def test_a_server_that_answers_nobody_stood_still() -> None:
 
 
 def test_what_was_on_its_way_before_a_pause_may_still_come_in() -> None:
-    assert replace(PAUSED, requests=(asked(500, 1000, 2200, 5100),)).doubt() is None
+    assert replace(PAUSED, requests=(request_at(500, 1000, 2200, 5100),)).doubt() is None
 
 
 @pytest.mark.parametrize(
@@ -128,8 +128,8 @@ def test_what_was_on_its_way_before_a_pause_may_still_come_in() -> None:
     [
         (replace(PAUSED, scrapes=(scrape(1800), scrape(3000), scrape(5300))), "scrape-answered"),
         (replace(PAUSED, scrapes=(scrape(1800), scrape(5300))), "not-scraped"),
-        (replace(PAUSED, requests=(asked(500, 1000, 3000, 5100),)), "token-meanwhile"),
-        (replace(PAUSED, requests=(asked(500, 1000), asked(4000, 5300))), "no-request"),
+        (replace(PAUSED, requests=(request_at(500, 1000, 3000, 5100),)), "token-meanwhile"),
+        (replace(PAUSED, requests=(request_at(500, 1000), request_at(4000, 5300))), "no-request"),
         (replace(PAUSED, journal=PAUSED.journal[:1]), "strike-unseen"),
         (
             replace(PAUSED, journal=(PAUSED.journal[0], reverted(5600, "pause", 4, lifted_ms=5000))),
@@ -138,5 +138,5 @@ def test_what_was_on_its_way_before_a_pause_may_still_come_in() -> None:
     ],
     ids=["scraped", "never scraped", "tokens", "idle", "no end", "another's end"],
 )
-def test_a_pause_that_others_did_not_feel_is_doubted(changed: Seen, doubt: str) -> None:
+def test_a_pause_that_others_did_not_feel_is_doubted(changed: EffectCase, doubt: str) -> None:
     assert changed.doubt() == doubt

@@ -70,16 +70,16 @@ def test_run_ids_of_one_second_differ() -> None:
 
 
 def test_a_resolved_plan_holds_what_exactly_runs(tmp_path: Path) -> None:
-    asked = request()
+    wanted = request()
     weights = ServedModel("/model", fingerprint="abc", token_bytes=1024)
     folders = RunFolders(temp=tmp_path, plugin=tmp_path, control=tmp_path)
-    assert isinstance(asked.server, ServerEnv)
-    launch = plan_launch(asked.server, asked.scenario.server, weights, Listening(8123), folders)
-    plan = resolve(asked, "run-1", launch, weights)
+    assert isinstance(wanted.server, ServerEnv)
+    launch = plan_launch(wanted.server, wanted.scenario.server, weights, Listening(8123), folders)
+    plan = resolve(wanted, "run-1", launch, weights)
     assert plan.command == launch.command
     assert plan.environment == launch.environment
     assert plan.base_url == "http://127.0.0.1:8123"
-    assert (plan.seed, plan.workers, plan.scenario) == (7, 2, asked.scenario)
+    assert (plan.seed, plan.workers, plan.scenario) == (7, 2, wanted.scenario)
     assert plan.versions.vllm == "0.32.0+cpu"
     assert (plan.versions.model, plan.kv_token_bytes) == ("abc", 1024)
     assert plan.expectation.fail == ()
@@ -87,28 +87,28 @@ def test_a_resolved_plan_holds_what_exactly_runs(tmp_path: Path) -> None:
 
 def test_a_build_of_ones_own_is_judged_as_the_release_that_is_given(tmp_path: Path) -> None:
     scenario = load_scenario(find_scenario("mid-prefill-preemption"))
-    asked = replace(request(), scenario=scenario, as_release=Version("0.18.0"))
+    wanted = replace(request(), scenario=scenario, as_release=Version("0.18.0"))
     weights = ServedModel("/model", fingerprint="abc", token_bytes=1024)
     folders = RunFolders(temp=tmp_path, plugin=tmp_path, control=tmp_path)
-    assert isinstance(asked.server, ServerEnv)
-    launch = plan_launch(asked.server, asked.scenario.server, weights, Listening(8123), folders)
-    plan = resolve(asked, "run-1", launch, weights)
+    assert isinstance(wanted.server, ServerEnv)
+    launch = plan_launch(wanted.server, wanted.scenario.server, weights, Listening(8123), folders)
+    plan = resolve(wanted, "run-1", launch, weights)
     assert (plan.as_release, plan.versions.vllm) == ("0.18.0", "0.32.0+cpu")
     assert [bug.id for bug in plan.expectation.bugs] == ["vllm-36533"]
     assert repeat_command(plan).endswith("--as-release 0.18.0")
-    own = resolve(replace(asked, as_release=None), "run-2", launch, weights)
+    own = resolve(replace(wanted, as_release=None), "run-2", launch, weights)
     assert (own.as_release, own.expectation.bugs) == (None, ())
 
 
 def test_a_plan_of_a_build_that_is_not_exact_says_so(tmp_path: Path) -> None:
-    asked = request(server="0.16.0")
-    assert isinstance(asked.server, ServerEnv)
-    asked = replace(asked, server=asked.server.model_copy(update={"kind": "installed"}))
-    assert isinstance(asked.server, ServerEnv)
+    wanted = request(server="0.16.0")
+    assert isinstance(wanted.server, ServerEnv)
+    wanted = replace(wanted, server=wanted.server.model_copy(update={"kind": "installed"}))
+    assert isinstance(wanted.server, ServerEnv)
     folders = RunFolders(temp=tmp_path, plugin=tmp_path, control=tmp_path)
     weights = ServedModel("/model", fingerprint="abc", token_bytes=None)
-    launch = plan_launch(asked.server, asked.scenario.server, weights, Listening(8123), folders)
-    assert resolve(asked, "run-1", launch, weights).logprob_tolerance == 2e-5
+    launch = plan_launch(wanted.server, wanted.scenario.server, weights, Listening(8123), folders)
+    assert resolve(wanted, "run-1", launch, weights).logprob_tolerance == 2e-5
 
 
 def test_a_plan_of_an_older_run_that_knows_no_tolerance_is_exact(tmp_path: Path) -> None:
@@ -156,8 +156,8 @@ def test_a_plan_with_what_a_scenario_asks_beside_the_usual_is_read_back_equal(
 ) -> None:
     plan = latency_plan()
     allowed = AllowedLine(pattern="AssertionError$", why="on purpose")
-    asks = {"performance": {"healed": bounds}, "allowed_log_lines": (allowed,)}
-    plan = plan.model_copy(update={"scenario": plan.scenario.model_copy(update=asks)})
+    additions = {"performance": {"healed": bounds}, "allowed_log_lines": (allowed,)}
+    plan = plan.model_copy(update={"scenario": plan.scenario.model_copy(update=additions)})
     write_plan(plan, tmp_path)
     assert read_plan(tmp_path) == plan
 

@@ -115,7 +115,7 @@ def test_summary_keeps_foreign_text_inside_its_cell() -> None:
 
 
 @pytest.mark.parametrize(
-    ("subject", "said", "samples", "text"),
+    ("subject", "description", "samples", "text"),
     [
         (request("r-1"), "a wrong answer", [], "a wrong answer [a/b; request r-1]"),
         (request("r-1"), "request r-1 is wrong", [], "request r-1 is wrong [a/b]"),
@@ -129,17 +129,17 @@ def test_summary_keeps_foreign_text_inside_its_cell() -> None:
     ],
 )
 def test_a_finding_leads_back_to_the_evidence(
-    subject: Subject, said: str, samples: list[tuple[int, float]], text: str
+    subject: Subject, description: str, samples: list[tuple[int, float]], text: str
 ) -> None:
-    assert finding_text(Finding(rule="a/b", subject=subject, text=said, samples=samples)) == text
+    assert finding_text(Finding(rule="a/b", subject=subject, text=description, samples=samples)) == text
 
 
 def test_evidence_says_how_much_it_leaves_out() -> None:
-    told = OracleResult(
+    result = OracleResult(
         oracle="logs",
         verdict=Verdict.FAIL,
         summary="",
         findings=[Finding(rule="logs/exception", subject=SERVER, text="one")],
         violations=8,
     )
-    assert evidence_lines(told) == ["one [logs/exception]", "and 7 more"]
+    assert evidence_lines(result) == ["one [logs/exception]", "and 7 more"]

@@ -63,9 +63,9 @@ def test_the_summary_shows_what_is_explained() -> None:
 
 def test_junit_passes_a_case_that_a_fault_explains_and_names_the_fault() -> None:
     cases = junit(explained())
-    (told,) = cases["answers"]
-    assert told.tag == "system-out"
-    assert "explained by fault f1" in str(told.text)
+    (output,) = cases["answers"]
+    assert output.tag == "system-out"
+    assert "explained by fault f1" in str(output.text)
     assert EXPLAINED in str(cases["run"].findtext("system-out"))
 
 

@@ -98,7 +98,7 @@ def test_each_kind_of_fault_has_its_own_colour_and_each_fault_its_own_letter() -
 
 
 @pytest.mark.parametrize(
-    ("change", "seen"),
+    ("change", "observed"),
     [
         (lambda run: run.drop_events("armed"), [False, False, False, True]),
         (lambda run: None, [True, False, False, True]),
@@ -107,11 +107,11 @@ def test_each_kind_of_fault_has_its_own_colour_and_each_fault_its_own_letter() -
         (lambda run: run.change_event("healed", confirmed=False), [True, False, False, False]),
     ],
 )
-def test_a_fault_is_told_step_by_step(change: Callable[[Run], None], seen: list[bool]) -> None:
+def test_a_fault_is_told_step_by_step(change: Callable[[Run], None], observed: list[bool]) -> None:
     run = clean_run(make_plan(faults=(fault("bit_flip"),)))
     change(run)
     (row,) = drawn(run).faults
-    assert [step.observed for step in row.steps] == seen
+    assert [step.observed for step in row.steps] == observed
 
 
 def test_a_fault_with_its_consequence_shows_all_steps() -> None:
@@ -161,17 +161,17 @@ def test_a_log_line_is_shown_with_its_neighbours() -> None:
     run.change_event("server_stop", log_line=3)
     page = page_of(run)
     assert page.drawn is not None
-    (place,) = page.drawn.evidence_links.values()
-    assert [line.text for line in place.log if line.marked] == ["AssertionError here"]
-    assert "INFO two" in [line.text for line in place.log]
+    (evidence,) = page.drawn.evidence_links.values()
+    assert [line.text for line in evidence.log if line.marked] == ["AssertionError here"]
+    assert "INFO two" in [line.text for line in evidence.log]
 
 
 def test_requests_that_fail_together_share_an_axis() -> None:
     run = clean_run()
     first = run.first_of("chaos")
     begin = run.requests[first].start_ns
-    for place in (first, first + 1):
-        run.change_request(place, **failure("APIError", "boom"), start_ns=begin, intended_ns=begin)
+    for index in (first, first + 1):
+        run.change_request(index, **failure("APIError", "boom"), start_ns=begin, intended_ns=begin)
     run.change_request(run.first_of("healed"), **failure("APIError", "boom"))
     groups = drawn(run).lanes.groups
     assert [len(group.lanes) for group in groups] == [2, 1]
@@ -199,8 +199,8 @@ def test_a_strike_is_drawn_on_the_lane_of_its_request() -> None:
 def test_findings_at_one_moment_share_a_mark_and_others_do_not_touch() -> None:
     run = clean_run()
     first = run.first_of("chaos")
-    for place in range(first, first + 3):
-        run.change_request(place, **failure("APIError", "boom"))
+    for index in range(first, first + 3):
+        run.change_request(index, **failure("APIError", "boom"))
     marks = drawn(run).drop.findings
     assert sum(len(re.findall(r"\(outcomes\)", mark.text)) for mark in marks) == 3
     assert all(later.at > earlier.at for earlier, later in pairwise(marks))
@@ -285,8 +285,8 @@ def test_the_same_history_gives_the_same_page() -> None:
 
 def test_it_names_the_command_that_repeats_the_run_and_the_versions() -> None:
     html = html_of(clean_run())
-    for told in ("kvchaos run synthetic --server cpu-0.32.0 --seed 7", "vLLM 0.32.0", "2 processors"):
-        assert told in html
+    for text in ("kvchaos run synthetic --server cpu-0.32.0 --seed 7", "vLLM 0.32.0", "2 processors"):
+        assert text in html
 
 
 def test_the_outcome_is_explained_to_a_stranger() -> None:

@@ -21,7 +21,7 @@ VALUES = st.lists(st.none() | st.floats(-1e9, 1e9), min_size=1, max_size=300)
 
 
 def points(values: list[float | None]) -> list[SeriesPoint]:
-    return [(START_NS + place * 10 * SECOND // len(values), value) for place, value in enumerate(values)]
+    return [(START_NS + index * 10 * SECOND // len(values), value) for index, value in enumerate(values)]
 
 
 @given(VALUES, st.integers(1, 20))
@@ -41,7 +41,7 @@ def test_thinning_loses_no_spike_and_no_gap(values: list[float | None], buckets:
 
 
 def test_thinning_keeps_a_long_run_small() -> None:
-    whole = points([float(place % 7) for place in range(100_000)])
+    whole = points([float(index % 7) for index in range(100_000)])
     assert len(downsample(whole, AXIS.start_ns, AXIS.end_ns)) <= 5 * 401
 
 
@@ -104,7 +104,7 @@ def test_a_violation_is_marked_where_it_is() -> None:
 
 
 def test_latency_keeps_the_slowest_of_a_stretch() -> None:
-    measured = [(START_NS + place * MS, 10.0) for place in range(30)]
+    measured = [(START_NS + index * MS, 10.0) for index in range(30)]
     measured.append((START_NS + 15 * MS, 9000.0))
     (one,) = ranges(measured, AXIS)
     assert (one.low, one.middle, one.high, one.count) == (10.0, 10.0, 9000.0, 31)
@@ -123,7 +123,7 @@ def test_the_longest_gap_is_where_its_token_came() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         (number(0.25), "0.25"),
         (number(52_704.0), "52.7k"),
@@ -134,5 +134,5 @@ def test_the_longest_gap_is_where_its_token_came() -> None:
         (number_ranges([1, 2, 3, 7, 9, 10]), "1-3, 7, 9-10"),
     ],
 )
-def test_figures_are_told_as_people_read_them(text: str, told: str) -> None:
-    assert text == told
+def test_figures_are_told_as_people_read_them(text: str, expected: str) -> None:
+    assert text == expected

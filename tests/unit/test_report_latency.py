@@ -10,9 +10,9 @@ from tests.unit.histories import Run, clean_run
 from tests.unit.synthetic import MS, failure
 
 
-def change(run: Run, place: int, **changes: object) -> None:
+def change(run: Run, index: int, **changes: object) -> None:
     """Change a request of the golden phase, by its place."""
-    at = [at for at, record in enumerate(run.requests) if record.phase == "golden"][place]
+    at = [at for at, record in enumerate(run.requests) if record.phase == "golden"][index]
     run.requests[at] = msgspec.structs.replace(run.requests[at], **changes)
 
 
@@ -39,8 +39,8 @@ def test_a_late_start_that_nothing_held_is_the_clients_own() -> None:
 
 def test_only_good_answers_have_a_latency() -> None:
     run = clean_run()
-    for place in range(4):
-        change(run, place, **failure("ConnectError", "refused"))
+    for index in range(4):
+        change(run, index, **failure("ConnectError", "refused"))
     row = golden(run)
     assert (row.ok, row.ttft, row.e2el) == (0, Quantiles(None, None), Quantiles(None, None))
 

@@ -40,24 +40,24 @@ def pause(trigger: dict[str, object], **params: object) -> dict[str, object]:
     return {"id": "f", "kind": "pause", "trigger": trigger, "params": params}
 
 
-def put(*place: str | int, value: object) -> Change:
+def put(*keys: str | int, value: object) -> Change:
     """Set one value of the good scenario."""
 
     def change(content: dict[str, Any]) -> None:
         at: Any = content
-        for step in place[:-1]:
+        for step in keys[:-1]:
             at = at[step]
-        at[place[-1]] = value
+        at[keys[-1]] = value
 
     return change
 
 
-def drop(*place: str | int) -> Change:
+def drop(*keys: str | int) -> Change:
     def change(content: dict[str, Any]) -> None:
         at: Any = content
-        for step in place[:-1]:
+        for step in keys[:-1]:
             at = at[step]
-        del at[place[-1]]
+        del at[keys[-1]]
 
     return change
 
@@ -312,12 +312,12 @@ BAD: dict[str, tuple[Change, str]] = {
 }
 
 
-@pytest.mark.parametrize(("change", "told"), BAD.values(), ids=BAD)
-def test_a_slip_is_one_line_with_file_place_and_problem(tmp_path: Path, change: Change, told: str) -> None:
+@pytest.mark.parametrize(("change", "problem"), BAD.values(), ids=BAD)
+def test_a_slip_is_one_line_with_file_place_and_problem(tmp_path: Path, change: Change, problem: str) -> None:
     content = copy.deepcopy(GOOD)
     change(content)
     path = write_scenario(tmp_path / "slip.yaml", content)
-    with pytest.raises(UsageError, match=told) as caught:
+    with pytest.raises(UsageError, match=problem) as caught:
         load_scenario(path)
     assert_one_line(caught.value, path)
 

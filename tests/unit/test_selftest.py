@@ -137,15 +137,15 @@ class TestStreams:
     def test_a_foreign_answer_has_the_tokens_of_another_request(self) -> None:
         foreign = stream_mutations.SwappedAnswer("load-1", source="golden-0")
         others = [event(token + 100) for token in range(6)]
-        assert list(foreign.events(asked("golden-0"), iter(others))) == others
-        swapped = list(foreign.events(asked("load-1"), iter(STREAM)))
+        assert list(foreign.events(proxied_request("golden-0"), iter(others))) == others
+        swapped = list(foreign.events(proxied_request("load-1"), iter(STREAM)))
         assert [json.loads(line)["choices"][0]["token_ids"] for line in swapped[:6]] == [
             [token + 100] for token in range(6)
         ]
         assert swapped[6:] == STREAM[6:]
 
 
-def asked(name: str) -> ProxiedRequest:
+def proxied_request(name: str) -> ProxiedRequest:
     return ProxiedRequest("POST", "/v1/completions", name, b"{}")
 
 
@@ -193,11 +193,11 @@ class TestScore:
         scored = score_session(other, verdict(result("outcomes", Verdict.FAIL, FAILED.id)))
         assert not scored.rows[0].killed
 
-    @pytest.mark.parametrize(("reported", "seen"), [(Verdict.UNKNOWN, True), (Verdict.PASS, False)])
-    def test_a_mutant_that_must_be_unknown_is_seen_when_it_is(self, reported: Verdict, seen: bool) -> None:
+    @pytest.mark.parametrize(("reported", "passed"), [(Verdict.UNKNOWN, True), (Verdict.PASS, False)])
+    def test_a_mutant_that_must_be_unknown_is_seen_when_it_is(self, reported: Verdict, passed: bool) -> None:
         session = Session("one", (Mutant("m", "what", (), (inconclusive("client"),)),))
         scored = score_session(session, verdict(result("client", reported)))
-        assert scored.passed is seen
+        assert scored.passed is passed
 
     def test_a_violation_of_another_rule_of_the_same_oracle_fails_the_proof(self) -> None:
         both = result("outcomes", Verdict.FAIL, FAILED.id, TRUNCATED.id)
@@ -206,8 +206,8 @@ class TestScore:
         assert scored.unexpected == (f"one: {TRUNCATED.id}: broke {TRUNCATED.id}",)
 
     def test_an_oracle_that_is_unknown_without_a_reason_fails_the_proof(self) -> None:
-        seen = result("outcomes", Verdict.FAIL, FAILED.id)
-        scored = score_session(self.session, verdict(seen, result("answers", Verdict.UNKNOWN)))
+        killed = result("outcomes", Verdict.FAIL, FAILED.id)
+        scored = score_session(self.session, verdict(killed, result("answers", Verdict.UNKNOWN)))
         (unexpected,) = scored.unexpected
         assert unexpected.startswith("one: answers ")
 
@@ -284,7 +284,7 @@ class ScrapesCut(Mutation):
         return text
 
 
-def ask(address: str, method: str, path: str, name: str = "", agent: str = "") -> bytes:
+def send_request(address: str, method: str, path: str, name: str = "", agent: str = "") -> bytes:
     connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=10)
     try:
         headers = {"X-Request-Id": name, "User-Agent": agent}
@@ -296,36 +296,39 @@ def ask(address: str, method: str, path: str, name: str = "", agent: str = "") -
 
 class TestProxy:
     def test_what_nobody_alters_passes_as_it_is(self, upstream: int, tmp_path: Path) -> None:
-        seen = TrafficState(tmp_path, upstream)
-        with mutating_proxy([Mutation()], seen) as address:
-            assert ask(address, "GET", "/health") == b"/health"
-            answer = ask(address, "POST", "/v1/completions", "load-1").decode()
+        traffic = TrafficState(tmp_path, upstream)
+        with mutating_proxy([Mutation()], traffic) as address:
+            assert send_request(address, "GET", "/health") == b"/health"
+            answer = send_request(address, "POST", "/v1/completions", "load-1").decode()
         assert answer == "".join(f"data: {line}\n\n" for line in STREAM)
-        assert (seen.load_ended, seen.load_in_flight) == (1, 0)
+        assert (traffic.load_ended, traffic.load_in_flight) == (1, 0)
 
     def test_one_request_is_altered_and_its_neighbour_is_not(self, upstream: int, tmp_path: Path) -> None:
         lost = stream_mutations.StreamMutation("load-1", stream_mutations.event_lost)
         with mutating_proxy([lost], TrafficState(tmp_path, upstream)) as address:
-            assert ask(address, "POST", "/v1/completions", "load-1").decode().count("data: ") == 7
-            assert ask(address, "POST", "/v1/completions", "load-2").decode().count("data: ") == 8
+            assert send_request(address, "POST", "/v1/completions", "load-1").decode().count("data: ") == 7
+            assert send_request(address, "POST", "/v1/completions", "load-2").decode().count("data: ") == 8
 
     def test_a_cut_shows_as_a_broken_connection(self, upstream: int, tmp_path: Path) -> None:
         cut = stream_mutations.StreamMutation("load-1", stream_mutations.connection_cut)
         violates = pytest.raises(http.client.IncompleteRead)
         with mutating_proxy([cut], TrafficState(tmp_path, upstream)) as address, violates:
-            ask(address, "POST", "/v1/completions", "load-1")
+            send_request(address, "POST", "/v1/completions", "load-1")
 
     def test_prometheus_is_told_otherwise_and_the_suite_is_not(self, upstream: int, tmp_path: Path) -> None:
         with mutating_proxy([Marked()], TrafficState(tmp_path, upstream)) as address:
-            assert ask(address, "GET", "/metrics") == b"/metrics"
-            assert ask(address, "GET", "/metrics", agent="Prometheus/2.53.3") == b"/metrics, watched"
+            assert send_request(address, "GET", "/metrics") == b"/metrics"
+            assert send_request(address, "GET", "/metrics", agent="Prometheus/2.53.3") == b"/metrics, watched"
 
     def test_who_is_cut_off_sees_a_broken_connection(self, upstream: int, tmp_path: Path) -> None:
-        seen = TrafficState(tmp_path, upstream, probes_ended=1)
-        with mutating_proxy([ScrapesCut()], seen) as address, pytest.raises(http.client.RemoteDisconnected):
-            ask(address, "GET", "/metrics", agent="Prometheus/2.53.3")
+        traffic = TrafficState(tmp_path, upstream, probes_ended=1)
+        with (
+            mutating_proxy([ScrapesCut()], traffic) as address,
+            pytest.raises(http.client.RemoteDisconnected),
+        ):
+            send_request(address, "GET", "/metrics", agent="Prometheus/2.53.3")
 
     def test_a_refused_request_never_reaches_the_server(self, tmp_path: Path) -> None:
         refused = stream_mutations.RequestRefused("load-1", 503)
         with mutating_proxy([refused], TrafficState(tmp_path, port=1)) as address:
-            assert b"the mutant refuses" in ask(address, "POST", "/v1/completions", "load-1")
+            assert b"the mutant refuses" in send_request(address, "POST", "/v1/completions", "load-1")

@@ -33,7 +33,7 @@ class Server:
         with (self.own / layout.SERVER_LOG).open("a") as file:
             file.write(text)
 
-    def tell(self, name: str, event: str, number: int = 0) -> None:
+    def write_line(self, name: str, event: str, number: int = 0) -> None:
         with (self.own / layout.CONTROL / name).open("a") as file:
             file.write(json.dumps({"event": event, "n": number}) + "\n")
 
@@ -82,33 +82,33 @@ def test_a_line_that_is_not_whole_yet_is_completed(server: Server) -> None:
 
 def test_a_journal_starts_with_what_the_module_can_do(server: Server) -> None:
     server.begin("one")
-    server.tell(JOURNAL, "loaded")
-    server.tell(JOURNAL, "fired", 3)
+    server.write_line(JOURNAL, "loaded")
+    server.write_line(JOURNAL, "fired", 3)
     server.files.collect()
     two = server.begin("two")
-    server.tell(JOURNAL, "fired", 4)
+    server.write_line(JOURNAL, "fired", 4)
     server.files.collect()
     assert lines_of(two, JOURNAL) == [("loaded", 0), ("fired", 4)]
 
 
 def test_a_ledger_starts_with_its_last_balance_from_before_the_run(server: Server) -> None:
     server.begin("one")
-    server.tell(LEDGER, "balance", 1)
-    server.tell(LEDGER, "balance", 2)
+    server.write_line(LEDGER, "balance", 1)
+    server.write_line(LEDGER, "balance", 2)
     server.files.collect()
     two = server.begin("two")
-    server.tell(LEDGER, "balance", 3)
+    server.write_line(LEDGER, "balance", 3)
     server.files.collect()
     assert lines_of(two, LEDGER) == [("balance", 2), ("balance", 3)]
 
 
 def test_a_provenance_log_starts_with_its_first_line(server: Server) -> None:
     server.begin("one")
-    server.tell(PROVENANCE, "opened", 1)
-    server.tell(PROVENANCE, "provenance", 2)
+    server.write_line(PROVENANCE, "opened", 1)
+    server.write_line(PROVENANCE, "provenance", 2)
     server.files.collect()
     two = server.begin("two")
-    server.tell(PROVENANCE, "provenance", 3)
+    server.write_line(PROVENANCE, "provenance", 3)
     server.files.collect()
     assert lines_of(two, PROVENANCE) == [("opened", 1), ("provenance", 3)]
 
@@ -116,7 +116,7 @@ def test_a_provenance_log_starts_with_its_first_line(server: Server) -> None:
 def test_a_journal_of_a_process_that_came_later_is_collected_from_its_start(server: Server) -> None:
     server.begin("one")
     two = server.begin("two")
-    server.tell(JOURNAL, "loaded")
+    server.write_line(JOURNAL, "loaded")
     server.files.collect()
     assert lines_of(two, JOURNAL) == [("loaded", 0)]
 
@@ -126,7 +126,7 @@ def test_a_damaged_line_of_a_journal_does_not_keep_a_run_from_beginning(server: 
     (server.own / layout.CONTROL / JOURNAL).write_bytes(b"\xff{not json\n[1]\n")
     server.files.collect()
     two = server.begin("two")
-    server.tell(JOURNAL, "fired", 1)
+    server.write_line(JOURNAL, "fired", 1)
     server.files.collect()
     assert lines_of(two, JOURNAL) == [("fired", 1)]
 
@@ -134,8 +134,8 @@ def test_a_damaged_line_of_a_journal_does_not_keep_a_run_from_beginning(server: 
 def test_the_longest_journal_is_measured(server: Server) -> None:
     server.begin("one")
     assert server.files.journal_bytes() == 0
-    server.tell(JOURNAL, "loaded")
-    server.tell(LEDGER, "balance", 12345)
+    server.write_line(JOURNAL, "loaded")
+    server.write_line(LEDGER, "balance", 12345)
     assert server.files.journal_bytes() == (server.own / layout.CONTROL / LEDGER).stat().st_size
 
 

@@ -68,10 +68,10 @@ def test_find_links_of_pip_are_handed_on(
 
 def test_a_second_call_runs_nothing(cache: Path, uv: FakeUv) -> None:
     first = install(RELEASE, cache, RecordedProgress(), uv.path)
-    calls, told = len(uv.calls), RecordedProgress()
-    assert install(RELEASE, cache, told, uv.path) == first
+    calls, progress = len(uv.calls), RecordedProgress()
+    assert install(RELEASE, cache, progress, uv.path) == first
     assert len(uv.calls) == calls
-    assert told.steps == []
+    assert progress.steps == []
 
 
 def test_a_server_that_does_not_import_gets_no_marker(cache: Path, uv: FakeUv) -> None:
@@ -138,12 +138,12 @@ def test_two_installations_at_once_make_one_environment(cache: Path, uv: FakeUv,
             second_waits.set()
             gate.touch()
 
-    told, outcome = Second(), []
-    second = threading.Thread(target=lambda: outcome.append(install(RELEASE, cache, told, uv.path)))
+    progress, outcome = Second(), []
+    second = threading.Thread(target=lambda: outcome.append(install(RELEASE, cache, progress, uv.path)))
     made = install(RELEASE, cache, First(), uv.path)
     second.join()
     assert second_waits.is_set()
-    (step,) = told.steps
+    (step,) = progress.steps
     assert "0.32.0" in step
     assert outcome == [made]
     assert [call[0] for call in uv.calls].count("venv") == 1

@@ -47,18 +47,18 @@ def test_a_program_on_the_path_that_does_not_run_is_passed_over(tmp_path: Path) 
 
 def test_the_servers_interpreter_does_not_inherit_what_belongs_to_the_suite() -> None:
     environ = {"PYTHONPATH": "/suite", "PYTHONHOME": "/x", "LD_PRELOAD": "/y.so", "PATH": "/usr/bin"}
-    seen = server_environment(environ)
-    assert seen["PATH"] == "/usr/bin"
-    assert seen["HF_HUB_OFFLINE"] == "1"
-    assert not {"PYTHONPATH", "PYTHONHOME", "LD_PRELOAD"} & seen.keys()
+    environment = server_environment(environ)
+    assert environment["PATH"] == "/usr/bin"
+    assert environment["HF_HUB_OFFLINE"] == "1"
+    assert not {"PYTHONPATH", "PYTHONHOME", "LD_PRELOAD"} & environment.keys()
 
 
 def test_libraries_are_preloaded_when_the_import_is_tried(tmp_path: Path, runner: Runner) -> None:
-    seen = tmp_path / "seen"
+    output = tmp_path / "seen"
     answer = server_python().removeprefix("#!/bin/sh\n")
-    python = write_program(tmp_path / "python", f'#!/bin/sh\necho "$LD_PRELOAD $4" > {seen}\n{answer}')
+    python = write_program(tmp_path / "python", f'#!/bin/sh\necho "$LD_PRELOAD $4" > {output}\n{answer}')
     read_server_facts(python, "the.module", ("/no/a.so", "/no/b.so"), runner)
-    assert seen.read_text().startswith("/no/a.so:/no/b.so")
+    assert output.read_text().startswith("/no/a.so:/no/b.so")
 
 
 def test_an_unfit_answer_is_an_error_that_shows_it(tmp_path: Path, runner: Runner) -> None:

@@ -40,10 +40,10 @@ class Logged:
         self.write(None, LogOpened())
         self.now_ns = self.run.requests[self.first].start_ns + MS
 
-    def id(self, place: int) -> str:
-        return self.run.requests[self.first + place].id
+    def id(self, index: int) -> str:
+        return self.run.requests[self.first + index].id
 
-    def write(self, place: int | None, event: AnyProvenance, pid: int = 100) -> None:
+    def write(self, index: int | None, event: AnyProvenance, pid: int = 100) -> None:
         self.now_ns += 1000
         self.lines.append(
             ProvenanceRecord(
@@ -52,46 +52,46 @@ class Logged:
                 role="scheduler",
                 pid=pid,
                 event="provenance",
-                request=None if place is None else f"cmpl-{self.id(place)}-0-8d87c8ec",
+                request=None if index is None else f"cmpl-{self.id(index)}-0-8d87c8ec",
                 evidence=event,
             )
         )
 
-    def loads(self, place: int, *loaded: str, device: Sequence[str] = (), missed: bool = True) -> None:
+    def loads(self, index: int, *loaded: str, device: Sequence[str] = (), missed: bool = True) -> None:
         """The keys `loaded` come to the device's blocks 10, 11 and so on."""
         first = loaded[0] if missed else None
         blocks = [10 + number for number, _ in enumerate(loaded)]
-        self.write(place, PrefixReused(device=device, loaded=loaded, blocks=blocks, missed=first))
+        self.write(index, PrefixReused(device=device, loaded=loaded, blocks=blocks, missed=first))
 
-    def loaded(self, place: int, *loaded: str, device: Sequence[str] = ()) -> None:
+    def loaded(self, index: int, *loaded: str, device: Sequence[str] = ()) -> None:
         """Begin and end of a load."""
-        self.loads(place, *loaded, device=device)
-        self.write(place, LoadCached())
+        self.loads(index, *loaded, device=device)
+        self.write(index, LoadCached())
 
-    def hits(self, place: int, *device: str, missed: str | None = None) -> None:
-        self.write(place, PrefixReused(device=device, missed=missed))
+    def hits(self, index: int, *device: str, missed: str | None = None) -> None:
+        self.write(index, PrefixReused(device=device, missed=missed))
 
-    def computes(self, place: int, missed: str) -> None:
-        self.write(place, PrefixReused(missed=missed))
+    def computes(self, index: int, missed: str) -> None:
+        self.write(index, PrefixReused(missed=missed))
 
-    def stores(self, place: int, *keys: str, chunk: int = 0) -> None:
+    def stores(self, index: int, *keys: str, chunk: int = 0) -> None:
         chunks = [chunk + number for number, _ in enumerate(keys)]
-        self.write(place, BlocksStored(keys=keys, chunks=chunks))
+        self.write(index, BlocksStored(keys=keys, chunks=chunks))
 
-    def fire(self, place: int | None, **evidence: int | str | list[int | str]) -> None:
+    def fire(self, index: int | None, **evidence: int | str | list[int | str]) -> None:
         self.now_ns += 1000
         self.run.fire_at(self.now_ns, "f1", self.kind, **evidence)
-        if place is not None:
-            name = f"cmpl-{self.id(place)}-0-8d87c8ec"
+        if index is not None:
+            name = f"cmpl-{self.id(index)}-0-8d87c8ec"
             self.run.faults[-1] = replace(self.run.faults[-1], request=name)
 
-    def damage(self, place: int, block: int = 10) -> None:
+    def damage(self, index: int, block: int = 10) -> None:
         """A load is damaged."""
-        self.fire(place, direction="load", block=block)
+        self.fire(index, direction="load", block=block)
 
-    def spoil(self, place: int, chunk: int) -> None:
+    def spoil(self, index: int, chunk: int) -> None:
         """A store is damaged."""
-        self.fire(place, direction="store", block=chunk, chunks=[chunk])
+        self.fire(index, direction="store", block=chunk, chunks=[chunk])
 
     def fired(self) -> list[FaultRecord]:
         return [line for line in self.run.faults if line.event == "fired"]
@@ -103,7 +103,7 @@ class Logged:
         """Places of the requests that may differ."""
         self.log()
         found = may_differ(self.run.history(), self.fired())
-        return None if found is None else {place for place in range(4) if self.id(place) in found}
+        return None if found is None else {index for index in range(4) if self.id(index) in found}
 
 
 def test_the_request_whose_load_was_damaged_is_affected_and_no_other_that_loads_the_same_block() -> None:
@@ -398,9 +398,9 @@ def test_a_wrong_answer_elsewhere_is_no_sign_of_the_damage() -> None:
 def test_an_answer_that_is_compared_with_a_damaged_one_may_differ_from_it() -> None:
     log = damaged()
     prompt = "sent twice, never golden"
-    for place in (1, 3):
-        log.run.change_request(log.first + place, prompt_id=prompt)
-        differ(log.run, place)
+    for index in (1, 3):
+        log.run.change_request(log.first + index, prompt_id=prompt)
+        differ(log.run, index)
     log.log()
     different = answers.compared(log.run.history()).different
     assert [comparison.record.id for comparison in different] == [log.id(3)]

@@ -257,9 +257,9 @@ def test_the_server_sees_the_named_parts_and_nothing_else_of_the_suite(
     )
     folders = make_folders(tmp_path, record, parts)
     folders.temp.rmdir()
-    seen = {path for folder in folders.plugin.iterdir() for path in folder.iterdir()}
-    assert seen == {folders.plugin / part for part in parts}
-    assert all(part.is_file() or (part / "__init__.py").is_file() for part in seen)
+    found = {path for folder in folders.plugin.iterdir() for path in folder.iterdir()}
+    assert found == {folders.plugin / part for part in parts}
+    assert all(part.is_file() or (part / "__init__.py").is_file() for part in found)
 
 
 SUITE = ("history", "kvchaos", "loadtests", "oracles")
@@ -274,11 +274,11 @@ def test_what_the_server_sees_imports_nothing_else_of_the_suite(tmp_path: Path) 
     modules = ["chaos.inside.fault_runtime", "chaos.inside.managers.removed_blocks", "history.protocol.notes"]
     code = f"import {', '.join(modules)}, sys; print(*sorted(sys.modules), sep='\\n')"
     environment = {"PYTHONPATH": str(folders.plugin), "PYTHONSAFEPATH": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    told = subprocess.run(
+    printed = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
-    seen = {name for name in told.stdout.split() if name.partition(".")[0] in SUITE}
-    assert {name for name in seen if not name.startswith("history.protocol.")} == {
+    found = {name for name in printed.stdout.split() if name.partition(".")[0] in SUITE}
+    assert {name for name in found if not name.startswith("history.protocol.")} == {
         "history",
         "history.protocol",
     }

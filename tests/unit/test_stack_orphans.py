@@ -56,8 +56,8 @@ class Doomed:
             start_new_session=True,
         )
         assert self._process.stdout is not None
-        with self._process.stdout as told:
-            assert told.readline() == b"ready\n"
+        with self._process.stdout as output:
+            assert output.readline() == b"ready\n"
         self.server: list[int] = json.loads((self.run_dir / "pids").read_text())
 
     def kill(self) -> None:
@@ -80,10 +80,10 @@ def left_of(prefix: str) -> list[Path]:
 
 
 @contextmanager
-def making_shm(folder: Path, way: str) -> Iterator[tuple[Doomed, str]]:
+def making_shm(folder: Path, variant: str) -> Iterator[tuple[Doomed, str]]:
     """A run whose server makes shared memory, and what is in the names of all of it."""
     prefix = f"kvchaos-test-{secrets.token_hex(4)}"
-    doomed = Doomed(folder, way, prefix)
+    doomed = Doomed(folder, variant, prefix)
     try:
         wait_for(lambda: len(left_of(prefix)) >= 3)
         yield doomed, prefix
@@ -199,9 +199,9 @@ def test_a_clean_that_is_cut_off_leaves_what_it_noted_to_the_next(
         assert left_of(prefix) == []
 
 
-@pytest.mark.parametrize("way", ["--orphan-shm", "--endless-shm"])
-def test_what_a_server_makes_while_it_is_ended_is_removed(tmp_path: Path, way: str) -> None:
-    with making_shm(tmp_path, way) as (doomed, prefix):
+@pytest.mark.parametrize("variant", ["--orphan-shm", "--endless-shm"])
+def test_what_a_server_makes_while_it_is_ended_is_removed(tmp_path: Path, variant: str) -> None:
+    with making_shm(tmp_path, variant) as (doomed, prefix):
         doomed.kill()
         end_and_remove(find_orphans(doomed.state_folder)[0])
         assert not any(runs(pid) for pid in doomed.server)
@@ -274,8 +274,8 @@ def test_a_process_that_got_the_leaders_id_is_not_ended(
 
 
 def test_another_machines_run_is_left_alone(record: ProcessRegistry, tmp_path: Path) -> None:
-    place = msgspec.structs.replace(record.state.place, host="elsewhere", boot="other")
-    of_dead_conductor(record, place=place)
+    elsewhere = msgspec.structs.replace(record.state.place, host="elsewhere", boot="other")
+    of_dead_conductor(record, place=elsewhere)
     assert find_orphans(tmp_path / "state") == []
 
 
@@ -292,8 +292,8 @@ def test_after_a_reboot_process_ids_mean_nothing_any_more(
     group = Group(leader=decoy, start_ticks=stranger.start_ticks, seen_ticks=2**62, what="server")
     temp = tmp_path / "temp"
     temp.mkdir()
-    place = msgspec.structs.replace(record.state.place, boot="before")
-    rewrite(record, groups=(group,), place=place, temp_folders=(str(temp),))
+    elsewhere = msgspec.structs.replace(record.state.place, boot="before")
+    rewrite(record, groups=(group,), place=elsewhere, temp_folders=(str(temp),))
     result = end_and_remove(find_orphans(tmp_path / "state")[0])
     assert runs(decoy)
     assert result.ended == (f"removed {temp}",)
@@ -351,7 +351,7 @@ def test_the_command_says_what_it_ended(
     assert len(capsys.readouterr().out.splitlines()) == 1
     doomed.kill()
     clean_command()
-    told = capsys.readouterr().out
-    assert str(doomed.run_dir) in told.splitlines()[0]
-    assert f"server {doomed.server[0]} (3 processes)" in told
+    output = capsys.readouterr().out
+    assert str(doomed.run_dir) in output.splitlines()[0]
+    assert f"server {doomed.server[0]} (3 processes)" in output
     assert not any(runs(pid) for pid in doomed.server)

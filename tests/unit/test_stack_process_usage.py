@@ -72,5 +72,5 @@ def test_a_process_that_has_ended_and_waits_to_be_collected_holds_nothing() -> N
         assert child.stdout is not None
         child.stdout.read()
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-        held = usage_of([child.pid])
-    assert (held.files, held.sockets, held.resident_bytes) == (0, 0, 0)
+        usage = usage_of([child.pid])
+    assert (usage.files, usage.sockets, usage.resident_bytes) == (0, 0, 0)

@@ -68,13 +68,13 @@ def test_words_that_need_one_get_an_explanation() -> None:
     run = seed_bug_run()
     run.drop_events("leak_probe")
     text = shown(run)
-    for word in ("expected to fail: counters (vllm#36533)", "ignored: ", "unknown: "):
-        assert word in text
+    for label in ("expected to fail: counters (vllm#36533)", "ignored: ", "unknown: "):
+        assert label in text
 
 
 def test_a_clean_run_needs_no_explanation() -> None:
     text = shown(clean_run())
-    assert not any(word in text for word in ("expected to fail:", "ignored:", "unknown:"))
+    assert not any(label in text for label in ("expected to fail:", "ignored:", "unknown:"))
 
 
 def test_an_oracle_that_should_have_failed_and_passes_is_marked() -> None:
