@@ -33,16 +33,16 @@ UP = ["create", "start", "health_status: healthy"]
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory, image: ServerEnv) -> Bench:
+def campaign_bench(tmp_path_factory: pytest.TempPathFactory, image: ServerEnv) -> Bench:
     folder = tmp_path_factory.mktemp("runs")
     return Bench(folder, own_cache(folder))
 
 
 @pytest.fixture(scope="module")
-def campaign(bench: Bench) -> Finished:
+def campaign(campaign_bench: Bench) -> Finished:
     """All of them by one command."""
     where = ("--stack", "compose-cpu", "--server", NEW, "--seed", str(SEED))
-    return bench.run("run", INSIDE, *STRUCK, *where, deadline_s=2 * COMMAND_S)
+    return campaign_bench.run("run", INSIDE, *STRUCK, *where, deadline_s=2 * COMMAND_S)
 
 
 def of(campaign: Finished, scenario: str) -> RunDir:
@@ -56,10 +56,10 @@ def actions_of(run: RunDir, service: str) -> list[ContainerAction]:
 
 
 def test_all_are_green_and_nothing_is_left(
-    campaign: Finished, bench: Bench, engine: docker.DockerClient
+    campaign: Finished, campaign_bench: Bench, engine: docker.DockerClient
 ) -> None:
     assert campaign.code == 0, campaign.out
-    assert traces_of(engine, state_folder(bench.cache), set()) == NOTHING
+    assert traces_of(engine, state_folder(campaign_bench.cache), set()) == NOTHING
 
 
 @pytest.mark.parametrize("scenario", [INSIDE, *STRUCK])

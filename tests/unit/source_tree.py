@@ -128,7 +128,9 @@ DATA = {
     "known_bugs": "Known bugs of vLLM as data, one file each.",
     "matrix": "Results of every scenario on every release as data, one file a release, and a heat map.",
     "scenarios": "The experiments as data, one file each.",
-    "tests": "The tests: `unit` by package, `integration`, `server` with real vLLM, `compose` with real containers.",
+    "tests": (
+        "Tests: `unit` by package, `integration`, `server` with real vLLM, `compose` with real containers."
+    ),
 }
 """Folders at the top level without a package, and what is in each."""
 

@@ -17,7 +17,7 @@ def a_block_that_changed_in_the_tier_is_found_when_it_is_loaded(bench: Bench) ->
         control.breaks = [rules.CHANGED_IN_TIER]
 
 
-def a_device_block_that_changes_under_a_held_store_is_found(bench: Bench) -> None:
+def a_device_block_that_changes_during_a_delayed_store_is_found(bench: Bench) -> None:
     with control_room() as control:
         copies, _, _ = prepared(bench, control)
         control.arm("copy_delay", direction="store", min_ms=80, max_ms=80)
@@ -27,7 +27,7 @@ def a_device_block_that_changes_under_a_held_store_is_found(bench: Bench) -> Non
         control.breaks = [rules.CHANGED_WHILE_STORED]
 
 
-def a_tier_block_that_changes_under_a_held_load_is_found(bench: Bench) -> None:
+def a_tier_block_that_changes_during_a_delayed_load_is_found(bench: Bench) -> None:
     with control_room() as control:
         copies, _, _ = prepared(bench, control)
         control.arm("copy_delay", direction="load", min_ms=80, max_ms=80)
@@ -47,7 +47,7 @@ def a_copy_that_is_begun_twice_is_found(bench: Bench) -> None:
 
 CHECKS = (
     a_block_that_changed_in_the_tier_is_found_when_it_is_loaded,
-    a_device_block_that_changes_under_a_held_store_is_found,
-    a_tier_block_that_changes_under_a_held_load_is_found,
+    a_device_block_that_changes_during_a_delayed_store_is_found,
+    a_tier_block_that_changes_during_a_delayed_load_is_found,
     a_copy_that_is_begun_twice_is_found,
 )

@@ -1,6 +1,6 @@
 """What the checks need of the installed vLLM, in one shape for all releases.
 
-It is composed of parts, each chosen by what vLLM's own modules offer: how a manager is asked, how copies
+It is composed of parts, each chosen by what vLLM's own modules offer: how a manager is called, how copies
 are submitted, how a device cache is laid out, how a spec is configured, and how a step is described.
 """
 

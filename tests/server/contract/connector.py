@@ -1,4 +1,4 @@
-"""The connector is vLLM's own with one thing added: it reports loads as failed when told to."""
+"""The connector is vLLM's own with one thing added: it reports loads as failed on request."""
 
 from __future__ import annotations
 

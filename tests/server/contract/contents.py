@@ -31,7 +31,7 @@ def only(blocks: set[int], healthy: Planes, found: Planes) -> None:
     assert {block for _, block, *_ in differences(healthy, found)} == blocks
 
 
-def bit_flip_hits_as_many_numbers_as_asked_one_after_the_other(bench: Bench) -> None:
+def bit_flip_hits_as_many_numbers_as_requested_one_after_the_other(bench: Bench) -> None:
     for count in (1, 5):
         with control_room() as control:
             healthy, found, proof = struck(bench, control, "bit_flip", count=count, bit=9)
@@ -46,7 +46,7 @@ def bit_flip_hits_as_many_numbers_as_asked_one_after_the_other(bench: Bench) -> 
         assert proof["bytes_changed"] == healthy[0].shape[1] // 4, "no number is hit twice"
 
 
-def damage_of_one_plane_hits_the_plane_that_is_asked_for(bench: Bench) -> None:
+def damage_of_one_plane_hits_the_requested_plane(bench: Bench) -> None:
     for kind in ("bit_flip", "nan"):
         for plane in (0, 1):
             with control_room() as control:
@@ -165,8 +165,8 @@ def a_copy_of_one_block_offers_nothing_to_swap_or_shift(bench: Bench) -> None:
 
 
 CHECKS = (
-    bit_flip_hits_as_many_numbers_as_asked_one_after_the_other,
-    damage_of_one_plane_hits_the_plane_that_is_asked_for,
+    bit_flip_hits_as_many_numbers_as_requested_one_after_the_other,
+    damage_of_one_plane_hits_the_requested_plane,
     noise_changes_the_lower_half_of_every_number_and_keeps_it_finite,
     nan_makes_exactly_one_number_not_a_number,
     nan_in_numbers_of_one_byte_changes_that_byte_alone,

@@ -46,9 +46,9 @@ def moved(before: Planes, content: Planes, source: list[int], target: list[int])
 
 
 def ended(copies: Copies) -> dict[int, Finished]:
-    """The jobs whose ends are told now. Raises AssertionError when one is told twice."""
+    """The jobs reported as finished now. Raises AssertionError when one is reported twice."""
     finished = copies.collect_finished()
-    assert len(dict(finished)) == len(finished), f"told twice: {finished}"
+    assert len(dict(finished)) == len(finished), f"reported twice: {finished}"
     return dict(finished)
 
 
@@ -138,7 +138,7 @@ def prepared(bench: Bench, control: Control) -> tuple[Copies, Planes, Planes]:
     return copies, content, scramble(copies, 9)
 
 
-def a_delayed_load_is_held_until_its_time(bench: Bench) -> None:
+def a_delayed_load_ends_only_after_its_delay(bench: Bench) -> None:
     with control_room() as control:
         copies, content, before = prepared(bench, control)
         control.arm("copy_delay", direction="load", min_ms=150, max_ms=150)
@@ -201,7 +201,7 @@ def a_delay_of_one_direction_leaves_the_other_alone(bench: Bench) -> None:
         assert [proof["direction"] for proof in control.fired()] == ["store"]
 
 
-def a_copy_held_while_its_fault_is_healed_still_ends(bench: Bench) -> None:
+def a_copy_delayed_while_its_fault_is_healed_still_ends(bench: Bench) -> None:
     with control_room() as control:
         copies, content, before = prepared(bench, control)
         control.arm("copy_delay", direction="load", min_ms=300, max_ms=300)
@@ -222,9 +222,9 @@ CHECKS = (
     bytes_beside_the_blocks_are_never_written,
     chunks_of_two_blocks_keep_their_order,
     a_load_may_begin_in_the_middle_of_a_chunk,
-    a_delayed_load_is_held_until_its_time,
+    a_delayed_load_ends_only_after_its_delay,
     a_waited_for_load_is_done_when_the_wait_returns,
     a_delay_lies_between_its_bounds_and_differs,
     a_delay_of_one_direction_leaves_the_other_alone,
-    a_copy_held_while_its_fault_is_healed_still_ends,
+    a_copy_delayed_while_its_fault_is_healed_still_ends,
 )

@@ -76,7 +76,7 @@ def zero_block_empties_one_loaded_block_in_all_planes(bench: Bench) -> None:
         assert proof["bytes_changed"] == len(changed) > 0
 
 
-def a_store_is_not_damaged_unless_asked_for(bench: Bench) -> None:
+def a_store_is_not_damaged_unless_the_fault_names_stores(bench: Bench) -> None:
     for kind in CONTENTS:
         with control_room() as control:
             copies, _, before = prepared(bench, control)
@@ -129,7 +129,7 @@ CHECKS = (
     bit_flip_changes_one_bit_of_one_loaded_block,
     bit_flip_never_touches_the_tier,
     zero_block_empties_one_loaded_block_in_all_planes,
-    a_store_is_not_damaged_unless_asked_for,
+    a_store_is_not_damaged_unless_the_fault_names_stores,
     a_delayed_load_is_damaged_when_it_has_ended_not_before,
     a_dry_run_changes_nothing,
     nothing_is_damaged_after_healing,

@@ -25,7 +25,7 @@ PROMPT = 10
 
 
 def a_request(name: str) -> Any:
-    """A request as vLLM makes it; what else a release must be told is nothing."""
+    """A request as vLLM makes it; all other arguments of the release are None."""
     values = {
         "request_id": name,
         "prompt_token_ids": list(range(PROMPT)),
@@ -39,7 +39,7 @@ def a_request(name: str) -> Any:
     return Request(**{**dict.fromkeys(needed), **values})
 
 
-def vllms_own_requests_tell_what_they_are_doing(bench: Bench) -> None:
+def states_are_read_from_vllms_own_requests(bench: Bench) -> None:
     states = RequestStates()
     request = a_request("a")
     states.track(request)
@@ -65,7 +65,7 @@ def a_scheduler(bench: Bench, control: Control) -> Any:
     return connector
 
 
-def states_of_a_step(bench: Bench, connector: Any) -> tuple[str, ...]:
+def reported_states(bench: Bench, connector: Any) -> tuple[str, ...]:
     """A step in which request a begins to load; what the worker's process then knows of it."""
     request = a_request("a")
     request.status = RequestStatus.WAITING_FOR_REMOTE_KVS
@@ -83,16 +83,16 @@ def states_of_a_step(bench: Bench, connector: Any) -> tuple[str, ...]:
 def states_reach_the_worker_with_the_step_while_a_fault_minds_them(bench: Bench) -> None:
     with control_room() as control:
         connector = a_scheduler(bench, control)
-        assert states_of_a_step(bench, connector) == ()
+        assert reported_states(bench, connector) == ()
         control.arm("zero_block", {"every": 1, "states": ["loading"]})
         wait_until(lambda: connector._runtime.worker_needs_states, "the scheduler minds states")
-        assert states_of_a_step(bench, connector) == ("loading",)
+        assert reported_states(bench, connector) == ("loading",)
         control.heal()
         wait_until(lambda: not connector._runtime.worker_needs_states, "the scheduler minds states no more")
-        assert states_of_a_step(bench, connector) == ()
+        assert reported_states(bench, connector) == ()
 
 
 CHECKS = (
-    vllms_own_requests_tell_what_they_are_doing,
+    states_are_read_from_vllms_own_requests,
     states_reach_the_worker_with_the_step_while_a_fault_minds_them,
 )

@@ -1,4 +1,4 @@
-"""What raises, fails as a whole or is told again does so where it is asked for, and nowhere else."""
+"""What raises, fails as a whole or is reported again does so where the fault says, and nowhere else."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def raises(call: Callable[[], object]) -> bool:
     return False
 
 
-def manager_raises_from_the_hook_that_is_asked_for_and_from_no_other(bench: Bench) -> None:
+def manager_raises_from_the_requested_hook_and_from_no_other(bench: Bench) -> None:
     for hook in HOOKS:
         with control_room() as control:
             tier = bench.tier(CHUNKS, control.path)
@@ -94,7 +94,7 @@ def _raises_or_refuses(taken: Callable[[], bool]) -> bool:
         return True
 
 
-def completion_twice_is_told_again_in_the_next_step(bench: Bench) -> None:
+def completion_twice_is_reported_again_in_the_next_step(bench: Bench) -> None:
     for direction in DIRECTIONS:
         with control_room() as control:
             copies = both_ways(bench, control, "completion_twice", direction)
@@ -107,7 +107,7 @@ def completion_twice_is_told_again_in_the_next_step(bench: Bench) -> None:
             assert copies.collect_finished() == []
 
 
-def an_end_is_not_told_again_when_its_fault_is_over(bench: Bench) -> None:
+def an_end_is_not_reported_again_when_its_fault_is_over(bench: Bench) -> None:
     with control_room() as control:
         copies, _, _ = prepared(bench, control)
         control.arm("completion_twice")
@@ -125,7 +125,7 @@ def load_failure_of_the_middle_block_is_that_of_the_middle(bench: Bench) -> None
         assert load(connector, "cmpl-0") == {BLOCKS[len(BLOCKS) // 2]} == {3}
 
 
-def load_failed_gives_up_the_whole_load_where_vllm_asks_for_it(bench: Bench) -> None:
+def load_failed_gives_up_the_whole_load_where_vllm_requires_it(bench: Bench) -> None:
     with control_room() as control:
         connector = a_connector(bench, control)
         connector._given_up = set()
@@ -165,7 +165,7 @@ def refusal_of(control: Control, kind: str) -> str:
     return refusals()[0]
 
 
-def a_request_that_asks_again_after_a_failed_load_is_noted_once(bench: Bench) -> None:
+def a_request_that_looks_up_again_after_a_failed_load_is_noted_once(bench: Bench) -> None:
     with control_room() as control, plain_connector():
         connector: Any = object.__new__(ChaosConnector)
         connector._retrying = set()
@@ -195,12 +195,12 @@ def plain_connector() -> Any:
 
 
 CHECKS = (
-    manager_raises_from_the_hook_that_is_asked_for_and_from_no_other,
+    manager_raises_from_the_requested_hook_and_from_no_other,
     a_manager_that_raised_is_whole_again_when_healed,
     copy_raises_takes_no_copy_and_moves_nothing,
-    completion_twice_is_told_again_in_the_next_step,
-    an_end_is_not_told_again_when_its_fault_is_over,
+    completion_twice_is_reported_again_in_the_next_step,
+    an_end_is_not_reported_again_when_its_fault_is_over,
     load_failure_of_the_middle_block_is_that_of_the_middle,
-    load_failed_gives_up_the_whole_load_where_vllm_asks_for_it,
-    a_request_that_asks_again_after_a_failed_load_is_noted_once,
+    load_failed_gives_up_the_whole_load_where_vllm_requires_it,
+    a_request_that_looks_up_again_after_a_failed_load_is_noted_once,
 )

@@ -19,7 +19,7 @@ LATER = {"reset_cache": ("G4", "G5")}
 PLAIN = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
-def generation_is_told_by_what_is_installed(bench: Bench) -> None:
+def generation_is_detected_by_what_is_installed(bench: Bench) -> None:
     assert generation.detect().name == generation_of(vllm.__version__)
 
 
@@ -124,7 +124,7 @@ def _fits(own: inspect.Signature, base: inspect.Signature) -> bool:
 
 
 CHECKS = (
-    generation_is_told_by_what_is_installed,
+    generation_is_detected_by_what_is_installed,
     unknown_generation_ends_with_one_clear_line,
     modules_offer_what_the_connector_uses,
     manager_forwards_every_method_of_vllm,

@@ -124,7 +124,7 @@ def manager_answers_as_vllm_again_when_healed(bench: Bench) -> None:
             script.step()
 
 
-def manager_asks_vllm_nothing_more_when_nothing_is_armed(bench: Bench) -> None:
+def manager_makes_no_further_calls_of_vllm_when_nothing_is_armed(bench: Bench) -> None:
     # A look-up more than vLLM's scheduler makes can count (reuse filters do) and costs time.
     with control_room() as control:
         calls: list[str] = []
@@ -222,7 +222,7 @@ def a_failed_store_makes_its_blocks_new_again(bench: Bench) -> None:
 CHECKS = (
     manager_answers_as_vllm_when_nothing_is_armed,
     manager_answers_as_vllm_again_when_healed,
-    manager_asks_vllm_nothing_more_when_nothing_is_armed,
+    manager_makes_no_further_calls_of_vllm_when_nothing_is_armed,
     lookup_miss_hides_blocks_and_says_so,
     lookup_miss_counts_only_blocks_that_would_hit,
     store_refused_needs_a_new_block,

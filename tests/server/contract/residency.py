@@ -63,7 +63,7 @@ def a_shrunk_tier_has_room_for_the_rest_only_and_heals(bench: Bench) -> None:
         assert len(tier.references()) == CHUNKS
 
 
-def a_store_told_as_failed_leaves_no_block(bench: Bench) -> None:
+def a_store_reported_as_failed_leaves_no_block(bench: Bench) -> None:
     with control_room() as control:
         tier = bench.tier(CHUNKS, control.path)
         control.arm("store_failed", {"nth": [0]})
@@ -136,7 +136,7 @@ CHECKS = (
     evict_all_spares_blocks_in_use,
     evict_of_nothing_does_not_count_as_fired,
     a_shrunk_tier_has_room_for_the_rest_only_and_heals,
-    a_store_told_as_failed_leaves_no_block,
+    a_store_reported_as_failed_leaves_no_block,
     lookup_retry_puts_off_and_then_answers,
     over_report_claims_one_block_more,
     a_hit_whose_block_is_evicted_cannot_be_loaded,

@@ -1,4 +1,4 @@
-"""How the end of a copy is told: late, never, twice, in reverse, as a failure, or the copy is not taken.
+"""How the end of a copy is reported: late, never, twice, in reverse, as a failure, or the copy is not taken.
 
 What the copy moves is right in each of these; only the word about it is not.
 """
@@ -77,7 +77,7 @@ def a_refused_store_leaves_the_tier_as_it_was(bench: Bench) -> None:
         assert same(healthy, found)
 
 
-def copy_failed_is_told_as_a_failure_of_that_job_alone(bench: Bench) -> None:
+def copy_failed_is_reported_as_a_failure_of_that_job_alone(bench: Bench) -> None:
     for direction in DIRECTIONS:
         with control_room() as control:
             copies = both_ways(bench, control, "copy_failed", direction)
@@ -90,14 +90,14 @@ def copy_failed_is_told_as_a_failure_of_that_job_alone(bench: Bench) -> None:
             finish(copies, 4)
 
 
-def completion_late_is_told_once_when_its_time_has_come(bench: Bench) -> None:
+def completion_late_is_reported_once_when_its_time_has_come(bench: Bench) -> None:
     for direction in DIRECTIONS:
         with control_room() as control:
             copies = both_ways(bench, control, "completion_late", direction, min_ms=150, max_ms=150)
             settle(copies, direction)
             copy(copies, 3, direction)
             began = time.monotonic()
-            assert ended(copies) == {}, "told at once"
+            assert ended(copies) == {}, "reported at once"
             finish(copies, 3)
             assert time.monotonic() - began >= 0.15
             assert proof_of(control, direction)["ms"] == 150
@@ -114,7 +114,7 @@ def a_late_end_does_not_make_the_copy_late(bench: Bench) -> None:
         assert finish(copies, 2).seconds < 0.05, "the copy itself was not slow"
 
 
-def a_late_end_is_told_although_its_fault_was_healed(bench: Bench) -> None:
+def a_late_end_is_reported_although_its_fault_was_healed(bench: Bench) -> None:
     with control_room() as control:
         copies, _, _ = prepared(bench, control)
         control.arm("completion_late", min_ms=200, max_ms=200)
@@ -123,11 +123,11 @@ def a_late_end_is_told_although_its_fault_was_healed(bench: Bench) -> None:
         control.heal()
         copies.load(3, [1], [5])
         found: dict[int, Finished] = {}
-        wait_until(lambda: bool(found.update(ended(copies)) or 2 in found), "the late end is told")
+        wait_until(lambda: bool(found.update(ended(copies)) or 2 in found), "the late end is reported")
         assert list(found) == [3, 2]
 
 
-def completion_lost_is_never_told(bench: Bench) -> None:
+def completion_lost_is_never_reported(bench: Bench) -> None:
     for direction in DIRECTIONS:
         with control_room() as control:
             copies = both_ways(bench, control, "completion_lost", direction)
@@ -142,7 +142,7 @@ def completion_lost_is_never_told(bench: Bench) -> None:
             assert copies.collect_finished() == []
 
 
-def completion_twice_is_told_twice(bench: Bench) -> None:
+def completion_twice_is_reported_twice(bench: Bench) -> None:
     for direction in DIRECTIONS:
         with control_room() as control:
             copies = both_ways(bench, control, "completion_twice", direction, later=False)
@@ -154,7 +154,7 @@ def completion_twice_is_told_twice(bench: Bench) -> None:
             assert copies.collect_finished() == []
 
 
-def completion_reorder_tells_the_ends_in_reverse(bench: Bench) -> None:
+def completion_reorder_reports_the_ends_in_reverse(bench: Bench) -> None:
     with control_room() as control:
         copies, content, before = prepared(bench, control)
         control.arm("completion_reorder", {"nth": [0]})
@@ -208,7 +208,7 @@ def copies_and_their_ends_are_plain_when_nothing_is_armed_or_all_is_healed(bench
 
 
 def assert_plain(copies: Copies, before: Planes, content: Planes) -> None:
-    """Raises AssertionError unless three loads and a store do what they should, told once and in order."""
+    """Raises AssertionError unless three loads and a store succeed and are reported once and in order."""
     load_blocks(copies, 2, 3, 4)
     assert same(snapshot(copies), moved(before, content, [0, 1, 2], [4, 5, 6]))
     finished = copies.collect_finished()
@@ -223,13 +223,13 @@ def assert_plain(copies: Copies, before: Planes, content: Planes) -> None:
 CHECKS = (
     copy_refused_takes_no_copy_and_moves_nothing,
     a_refused_store_leaves_the_tier_as_it_was,
-    copy_failed_is_told_as_a_failure_of_that_job_alone,
-    completion_late_is_told_once_when_its_time_has_come,
+    copy_failed_is_reported_as_a_failure_of_that_job_alone,
+    completion_late_is_reported_once_when_its_time_has_come,
     a_late_end_does_not_make_the_copy_late,
-    a_late_end_is_told_although_its_fault_was_healed,
-    completion_lost_is_never_told,
-    completion_twice_is_told_twice,
-    completion_reorder_tells_the_ends_in_reverse,
+    a_late_end_is_reported_although_its_fault_was_healed,
+    completion_lost_is_never_reported,
+    completion_twice_is_reported_twice,
+    completion_reorder_reports_the_ends_in_reverse,
     a_result_fault_moves_the_right_content,
     a_dry_run_of_a_reorder_keeps_the_order,
     copies_and_their_ends_are_plain_when_nothing_is_armed_or_all_is_healed,

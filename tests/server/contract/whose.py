@@ -78,7 +78,7 @@ def requests_of_a_store(tier: Tier, control: Control, keys: list[bytes]) -> list
     return fired_requests(control)
 
 
-def a_store_told_as_failed_names_the_request_that_brought_it(bench: Bench) -> None:
+def a_store_reported_as_failed_names_the_request_that_brought_it(bench: Bench) -> None:
     with control_room() as control:
         tier = bench.tier(CHUNKS, control.path)
         control.arm("store_failed")
@@ -93,7 +93,7 @@ def a_store_told_as_failed_names_the_request_that_brought_it(bench: Bench) -> No
 
 
 def whose(tier: Tier) -> str:
-    """The request that a call of the manager is for: told by vLLM from 0.22 on, known by the turn before."""
+    """The request of a call of the manager, passed by vLLM from 0.22 on, before that the current one."""
     return tier.request or REQUEST
 
 
@@ -101,5 +101,5 @@ CHECKS = (
     strikes_at_copies_name_the_request,
     a_copy_that_no_step_planned_names_no_request,
     strikes_at_stores_name_the_request,
-    a_store_told_as_failed_names_the_request_that_brought_it,
+    a_store_reported_as_failed_names_the_request_that_brought_it,
 )

@@ -85,7 +85,7 @@ def vllms_connector_sees_which_blocks_are_to_be_loaded(bench: Bench) -> None:
         assert vllms.call_args.args[-2] is blocks, "a load between steps was changed"
 
 
-def the_manager_hears_of_the_end_of_a_load_within_its_step(bench: Bench) -> None:
+def the_manager_learns_the_end_of_a_load_within_its_step(bench: Bench) -> None:
     planned = load_metadata("a", [4, 2])
     step = SimpleNamespace(num_scheduled_tokens={}, finished_req_ids=set(), preempted_req_ids=None)
     with (
@@ -104,7 +104,7 @@ def the_manager_hears_of_the_end_of_a_load_within_its_step(bench: Bench) -> None
         assert vllms.call_args.args[-1].finished_recving == ({"a", "b"} if by_request else {"b"})
         assert reported.finished_recving == {"b"}, "vLLM's scheduler would stumble over a request that runs"
         connector.update_connector_output(KVConnectorOutput())
-        assert vllms.call_args.args[-1].finished_recving == set(), "told twice"
+        assert vllms.call_args.args[-1].finished_recving == set(), "reported twice"
 
 
 def a_worker(bench: Bench, control: Control) -> Any:
@@ -114,7 +114,7 @@ def a_worker(bench: Bench, control: Control) -> Any:
     return connector
 
 
-def a_load_within_its_step_fails_in_it_and_its_end_is_not_told(bench: Bench) -> None:
+def a_load_within_its_step_fails_in_it_and_its_end_is_not_reported(bench: Bench) -> None:
     with control_room() as control:
         connector = a_worker(bench, control)
         control.arm("load_failure", {"nth": [1]}, blocks="last")
@@ -147,7 +147,7 @@ def a_delayed_load_within_its_step_is_done_before_the_step_goes_on(bench: Bench)
         assert len(ended(copies)) == 1
 
 
-def failed_blocks_are_wiped_where_that_is_asked_for(bench: Bench) -> None:
+def failed_blocks_are_wiped_where_the_fault_says_so(bench: Bench) -> None:
     for content, wiped in (("kept", []), ("zero", [BLOCKS[0]])):
         with control_room() as control:
             copies, _, before = prepared(bench, control)
@@ -166,8 +166,8 @@ CHECKS = (
     connector_of_loads_within_a_step_has_methods_that_fit,
     only_a_load_beside_which_nothing_is_stored_is_within_the_step,
     vllms_connector_sees_which_blocks_are_to_be_loaded,
-    the_manager_hears_of_the_end_of_a_load_within_its_step,
-    a_load_within_its_step_fails_in_it_and_its_end_is_not_told,
+    the_manager_learns_the_end_of_a_load_within_its_step,
+    a_load_within_its_step_fails_in_it_and_its_end_is_not_reported,
     a_delayed_load_within_its_step_is_done_before_the_step_goes_on,
-    failed_blocks_are_wiped_where_that_is_asked_for,
+    failed_blocks_are_wiped_where_the_fault_says_so,
 )

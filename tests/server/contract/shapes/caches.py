@@ -25,7 +25,7 @@ class Cache(Protocol):
     """A device cache of BLOCKS blocks."""
 
     registered: tuple[Any, ...]
-    """What the spec is asked with when its worker or handlers are made."""
+    """The arguments with which the spec makes its worker or handlers."""
 
     def planes(self) -> list[torch.Tensor]:
         """Bytes of the blocks by plane, (BLOCKS, bytes), as views of the cache."""
@@ -74,7 +74,7 @@ class CanonicalCache:
 
 
 def make_cache() -> Cache:
-    """In the layout that the installed spec is asked with."""
+    """In the layout that the installed spec takes."""
     spec = detect().offered("CPUOffloadingSpec")
     parameters = inspect.signature(getattr(spec, "get_worker", None) or spec.get_handlers).parameters
     return LayerCache() if "attn_backends" in parameters else CanonicalCache()

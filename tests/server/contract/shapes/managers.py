@@ -1,4 +1,4 @@
-"""A manager, vLLM's own or wrapped, asked in one way: as the tier of blocks that it keeps."""
+"""One interface to a manager, vLLM's own or wrapped: the tier of blocks that it keeps."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Tier(Protocol):
 
     manager: Any
     receives_requests: bool
-    """Whether the manager is told of the begin and the end of a request."""
+    """Whether vLLM reports the begin and the end of a request to the manager."""
     request: str | None
-    """Whose turn it is, where the manager is told."""
+    """The current request, where vLLM passes it to the manager."""
 
     def lookup(self, keys: Sequence[bytes]) -> int | None: ...
     def prepare_store(self, keys: Sequence[bytes]) -> Stored | None: ...
@@ -43,7 +43,7 @@ class Tier(Protocol):
 
 
 class HashTier:
-    """Asked with block hashes (to 0.19), in generators as vLLM's connector does: to be read once only."""
+    """Lookups by block hash (to 0.19), in generators as vLLM's connector does: to be read once only."""
 
     receives_requests = False
     request: str | None = None
@@ -76,7 +76,7 @@ class HashTier:
         self.manager.touch(key for key in keys)
 
     def end_request(self) -> object:
-        raise NotImplementedError("no manager to 0.19 is told of requests")
+        raise NotImplementedError("no manager to 0.19 receives requests")
 
     def events(self) -> list[tuple[list[bytes], bool]]:
         return [(event.block_hashes, event.removed) for event in self.manager.take_events()]

@@ -24,7 +24,7 @@ def tier_chunks(chunks: Sequence[int]) -> Any:
 def device_blocks(blocks: Sequence[int], first: int | None) -> Any:
     """Blocks of the device: a GPULoadStoreSpec.
 
-    `first` is where in its chunk the first block lies, None for a store. To 0.18 it is not told: it
+    `first` is where in its chunk the first block lies, None for a store. To 0.18 vLLM does not pass it: it
     follows from the numbers of blocks, which fill the last chunk.
     """
     parameters = inspect.signature(GPULoadStoreSpec).parameters

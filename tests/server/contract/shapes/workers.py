@@ -1,4 +1,4 @@
-"""Copies asked of handlers, or of a worker, in one way."""
+"""One interface to copies by handlers (older vLLM) or by a worker."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Copies:
         return self._to.load(job, tier_chunks(chunks), device_blocks(blocks, first))
 
     def collect_finished(self) -> list[tuple[int, Finished]]:
-        """Jobs whose ends are told now, in the order told."""
+        """The jobs that vLLM's worker now reports as finished, in its order."""
         return [
             (result.job_id, Finished(result.success, result.transfer_size, result.transfer_time))
             for result in self._to.worker.get_finished()
