@@ -20,6 +20,7 @@ from history.timed import typed
 from history.verdict import RunVerdict
 from kvchaos.campaign.server_pool import ProvidedServer, ServerPool
 from kvchaos.conductor.conductor import Conductor
+from kvchaos.conductor.run_parts import RunSetup
 from kvchaos.errors import UsageError
 from kvchaos.interrupts import Interrupted, interrupts
 from kvchaos.judging.judge_run import judge_run_dir
@@ -271,15 +272,15 @@ def _carry_out(
         if network is not None:
             plan = plan.model_copy(update={"load_url": network.url})
         write_plan(plan, run_dir)
-        monitor = create_monitor(plan, run_dir, prometheus)
-        Conductor(
-            plan,
-            run_dir,
-            provided.stack,
-            display,
-            monitor,
-            network,
-            RegisteredStarter(record),
-            provided.files,
-            provided.handover,
-        ).conduct()
+        setup = RunSetup(
+            plan=plan,
+            run_dir=run_dir,
+            stack=provided.stack,
+            display=display,
+            prometheus=create_monitor(plan, run_dir, prometheus),
+            network=network,
+            starter=RegisteredStarter(record),
+            files=provided.files,
+            handover=provided.handover,
+        )
+        Conductor(setup).conduct()

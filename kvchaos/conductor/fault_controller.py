@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 from chaos.catalogue import KINDS
@@ -125,14 +125,15 @@ class FaultController:
         """Whether an active fault ends the server on purpose."""
         return self._outside is not None and self._outside.is_lethal()
 
-    def heal(self, phase: PhaseSpec, while_waiting: Callable[[], None]) -> None:
-        """End the faults and revert what outlives them; `while_waiting` is called about 20 times a second."""
+    def heal(self, phase: PhaseSpec) -> Iterator[None]:
+        """End the faults and revert what outlives them. To be iterated to its end: it yields about 20 times a
+        second while it waits, so that the caller can keep the run going."""
         if not self._armed:
             return
         faults, self._armed = self._armed, ()
         began = time.time_ns()
         # First from outside: a server that stands still cannot confirm anything.
-        reverted = self._reverted(while_waiting)
+        reverted = yield from self._revert()
         inside = inside_of(faults)
         confirmed_inside = self._healed_inside(inside, began)
         # A dead server has no fault left in it.
@@ -171,7 +172,7 @@ class FaultController:
             f"see the journals in {self._control.path}"
         )
 
-    def _reverted(self, while_waiting: Callable[[], None]) -> bool:
+    def _revert(self) -> Generator[None, None, bool]:
         """Revert the active faults from outside. Returns whether that was confirmed in time."""
         if self._outside is None:
             return True
@@ -186,7 +187,7 @@ class FaultController:
                 if restarts_server:
                     self._lifecycle.record_not_ready()
                 return False
-            while_waiting()
+            yield
             time.sleep(POLL_S)
         return True
 

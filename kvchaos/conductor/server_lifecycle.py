@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 import msgspec
 
@@ -11,23 +10,22 @@ from history.events import ServerExit, ServerNotReady, ServerReady
 from history.protocol.outside import Serves
 from kvchaos.conductor import server_state
 from kvchaos.conductor.event_log import EventLog
+from kvchaos.conductor.prober import Prober
 from kvchaos.stacks.server_files import ServerFiles
 from kvchaos.stacks.stack import Stack
-
-Probe = Callable[[str], None]
 
 
 class ServerLifecycle:
     """Starts incarnations and records their ends. Raises OSError when an event cannot be written."""
 
     def __init__(
-        self, stack: Stack, base_url: str, files: ServerFiles, events: EventLog, probe: Probe
+        self, stack: Stack, base_url: str, files: ServerFiles, events: EventLog, prober: Prober
     ) -> None:
         self._stack = stack
         self._base_url = base_url
         self._files = files
         self._events = events
-        self._probe = probe
+        self._prober = prober
         self._pid: int | None = None
         """Of the leader of the last incarnation; one that has ended does not report it any more."""
         self._started_at = 0.0
@@ -96,7 +94,7 @@ class ServerLifecycle:
         self._events.write(ServerNotReady(seconds=seconds, alive=self._stack.alive()))
 
     def probe(self, where: str) -> None:
-        self._probe(where)
+        self._prober.probe(where)
 
     def log_line(self) -> int:
         return self._files.log_lines()
