@@ -9,7 +9,7 @@ from packaging.version import Version
 from history.expected_bug import ExpectedBug
 from history.plan import Expectation, Scenario
 from history.strict import RuleName
-from kvchaos.bugs.known_bug import KnownBug, Shows
+from kvchaos.bugs.bug_file import KnownBug, Shows
 from kvchaos.bugs.release_range import contains
 
 

@@ -8,7 +8,7 @@ from typing import get_args
 
 from packaging.version import Version
 
-from kvchaos.bugs.known_bug import Impact, KnownBug
+from kvchaos.bugs.bug_file import Impact, KnownBug
 from kvchaos.report.markdown import markdown_table, replace_between
 from kvchaos.report.summary import cell
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from packaging.version import Version
 
-from kvchaos.bugs.known_bug import KnownBug, Shows, Tested
+from kvchaos.bugs.bug_file import KnownBug, Shows, Tested
 from kvchaos.bugs.release_range import contains
 from kvchaos.report.markdown import markdown_table, replace_between
 
@@ -69,7 +69,7 @@ def _tested(tested: Tested) -> str:
 
 
 def reproduce(bug: KnownBug) -> str | None:
-    """A run in which the bug was seen: of the scenarios in the order of the file, those first in which it
+    """A command that reproduces the bug: of the scenarios in the order of the file, those first in which it
     always shows, on the newest release. None: no scenario is known to show it."""
     certain = [shows for shows in bug.shows if shows.always]
     for shows in (*certain, *bug.shows):

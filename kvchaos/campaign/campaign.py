@@ -222,7 +222,7 @@ def run_one(
         return run_dir, True
     except UsageError:
         with suppress(OSError):
-            run_dir.rmdir()  # while it is empty: then it tells nothing
+            run_dir.rmdir()  # Only when it is empty.
         raise
     except OSError as error:
         if error.errno in NO_ROOM:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kvchaos.bugs.catalogue import find_bug, known_bugs
+from kvchaos.bugs.bug_catalogue import find_bug, known_bugs
 from kvchaos.bugs.text import HEADINGS, bug_lines, into_page, rows
 from kvchaos.cli.plain_tables import plain_table, print_table
 from kvchaos.report.markdown import update_page

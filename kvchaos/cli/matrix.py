@@ -12,7 +12,7 @@ from rich.console import Console
 
 from history.plan import Scenario
 from history.verdict import Outcome
-from kvchaos.bugs.catalogue import known_bugs
+from kvchaos.bugs.bug_catalogue import known_bugs
 from kvchaos.campaign.campaign import clean_orphans
 from kvchaos.cli.run import DEFAULT_SEED, MAX_SEED
 from kvchaos.errors import UsageError

@@ -1,4 +1,4 @@
-"""The final state of the server: does it answer, is it idle, does it hold blocks, may it serve another run?"""
+"""Checks the final state of the server: does it answer, drain, hold blocks, may it serve another run?"""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class Handover:
     """Whether a server may serve another run. Made where there is one to follow."""
 
     def __init__(self, stack: Stack, files: CollectedFiles, before: ResourceRecord | None) -> None:
-        """`before` is what the server used before its first load; None: that is still to be seen."""
+        """`before` is what the server used before its first load; None: that is still to be measured."""
         self._stack = stack
         self._files = files
         self.before = before

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from kvchaos.doctor import disk, limits, machine, programs, servers
+from kvchaos.doctor import disk, hardware, limits, programs, servers
 from kvchaos.doctor.check import Check
 
 
 def examine(cache: Path, runs: Path) -> Iterator[Check]:
     """Look at this machine: for servers in `cache` and run directories in `runs`."""
-    yield from machine.examine()
+    yield from hardware.examine()
     yield from disk.examine(cache, runs)
     yield from limits.examine()
     yield from programs.examine(cache)

@@ -54,7 +54,7 @@ def require(checks: Iterable[Check]) -> None:
 
 
 def examine(port: int | None, environ: Mapping[str, str] = os.environ) -> Iterator[Check]:
-    """Look at this machine for `--stack compose-gpu`; what only an engine can tell is left out without one.
+    """Check this machine for `--stack compose-gpu`; without a Docker engine its checks are left out.
 
     `port` is the one that the server shall have, None for any.
     """
@@ -104,7 +104,7 @@ def _model_and_port(port: int | None, environ: Mapping[str, str]) -> Iterator[Ch
 
 
 def parse_cards(text: str | None) -> list[Card]:
-    """The cards of `nvidia-smi --format=csv`; none when it said nothing or something else."""
+    """The cards of `nvidia-smi --format=csv`; none when its output is empty or unknown."""
     rows = [line.split(", ") for line in (text or "").splitlines()[1:]]
     return [
         Card(row[0], int(row[1].removesuffix(" MiB")), row[2])
@@ -114,7 +114,7 @@ def parse_cards(text: str | None) -> list[Card]:
 
 
 def parse_info(text: str | None) -> dict[str, Any] | None:
-    """What `docker info` tells of the engine; None when no engine answered."""
+    """The output of `docker info`; None when no engine answered."""
     try:
         info = json.loads(text or "")
     except json.JSONDecodeError:
@@ -211,7 +211,7 @@ def check_port(port: int, *, free: bool) -> Check:
 
 
 def _output_of(*command: str) -> str | None:
-    """What a command says; None when there is none, it fails or takes too long."""
+    """The output of a command; None when there is no such command, it fails or takes too long."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=COMMAND_TIMEOUT_S)
     except (OSError, subprocess.SubprocessError):

@@ -12,8 +12,8 @@ import msgspec
 from packaging.version import Version
 
 from history.plan import Scenario
+from kvchaos.bugs.bug_file import KnownBug
 from kvchaos.bugs.expected import declared_bugs, expectation_for
-from kvchaos.bugs.known_bug import KnownBug
 from kvchaos.paths import beside_packages
 from kvchaos.planning.run_plan import declared_effects
 from kvchaos.servers.releases import find_release

@@ -15,8 +15,8 @@ from packaging.version import Version
 
 from history.plan import Scenario
 from history.verdict import Outcome
+from kvchaos.bugs.bug_file import KnownBug
 from kvchaos.bugs.expected import declared_bugs
-from kvchaos.bugs.known_bug import KnownBug
 from kvchaos.errors import UsageError
 from kvchaos.matrix.cell import Cell, cell_of, failed_cell
 from kvchaos.matrix.digests import Code, Digests, digests_of

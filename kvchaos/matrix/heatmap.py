@@ -10,7 +10,7 @@ from importlib import resources
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from kvchaos.bugs.known_bug import KnownBug
+from kvchaos.bugs.bug_file import KnownBug
 from kvchaos.matrix.cell import Cell
 from kvchaos.matrix.grid import Grid, State, state_of, what_is_wrong
 from kvchaos.report.html.render import source_hash

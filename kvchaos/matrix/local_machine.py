@@ -14,7 +14,7 @@ from rich.console import Console
 from history.plan import RunPlan, Scenario
 from history.reader import UnreadableRun
 from history.verdict import RunVerdict
-from kvchaos.bugs.catalogue import known_bugs
+from kvchaos.bugs.bug_catalogue import known_bugs
 from kvchaos.bugs.expected import expectation_for
 from kvchaos.campaign.campaign import run_all
 from kvchaos.errors import UsageError

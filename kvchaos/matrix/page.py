@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from string import ascii_lowercase
 
-from kvchaos.bugs.known_bug import KnownBug
+from kvchaos.bugs.bug_file import KnownBug
 from kvchaos.matrix.cell import Cell
 from kvchaos.matrix.grid import Grid, State, state_of, what_is_wrong
 from kvchaos.report.markdown import markdown_table, replace_between

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from history.plan import Scenario
 from kvchaos.bugs import guide
-from kvchaos.bugs.catalogue import known_bugs
+from kvchaos.bugs.bug_catalogue import known_bugs
 from kvchaos.matrix import page
 from kvchaos.matrix.grid import grid_of
 from kvchaos.matrix.heatmap import heatmap_html

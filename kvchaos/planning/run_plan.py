@@ -27,7 +27,7 @@ from history.plan import (
 )
 from history.yaml_file import dump_yaml
 from kvchaos import __version__
-from kvchaos.bugs.catalogue import known_bugs
+from kvchaos.bugs.bug_catalogue import known_bugs
 from kvchaos.bugs.expected import expectation_for
 from kvchaos.bugs.release_range import contains
 from kvchaos.errors import UsageError

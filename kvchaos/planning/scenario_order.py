@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from chaos.catalogue import effects, ends_the_server
 from history.plan import Scenario, ServerSettings
+from kvchaos.bugs.bug_file import KnownBug
 from kvchaos.bugs.expected import certain_somewhere, expected_somewhere
-from kvchaos.bugs.known_bug import KnownBug
 from oracles.rule import oracle_of
 
 FIRST = ("baseline-offload", "corruption-canary")

@@ -59,7 +59,7 @@ def remove(name: str, cache: Path, progress: InstallProgress) -> None:
     if not folder.is_dir():
         raise UsageError(f"no server named {name}; see them with: kvchaos server list")
     with exclusive(lock_file(folder), lambda: progress.step(f"server {name}: waiting for its installation")):
-        # An added environment lies elsewhere; only the note of it is in this folder.
+        # An added environment lies elsewhere; only its marker is in this folder.
         if folder.is_dir():
             shutil.rmtree(folder)
 

@@ -68,7 +68,7 @@ def ensure_tcmalloc(cache: Path, runner: Runner) -> Path:
 
 
 def parse_ldconfig(text: str) -> dict[str, Path]:
-    """Libraries of this machine's word size, by name, from the output of `ldconfig -p`."""
+    """64-bit libraries of this machine, by name, from the output of `ldconfig -p`."""
     lines: Iterable[re.Match[str]] = re.finditer(r"^\s*(\S+) \(([^)]*)\) => (\S+)$", text, re.MULTILINE)
     return {match[1]: Path(match[3]) for match in lines if "x86-64" in match[2]}
 

@@ -147,7 +147,7 @@ class _ShmTracker:
         shm_tracker = with_shm(self.state, pids)
         if shm_tracker != self.state:
             self.state = shm_tracker
-            with suppress(OSError):  # a full disk, say: what is noted here is removed all the same
+            with suppress(OSError):  # A full disk, for instance: the files are removed all the same.
                 write_state(self._path, shm_tracker)
 
 

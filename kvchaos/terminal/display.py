@@ -30,7 +30,7 @@ class CampaignPosition:
 
 
 @dataclass(slots=True)
-class PhaseProgress:
+class PhaseStatus:
     """The progress of one phase."""
 
     number: int
@@ -68,7 +68,7 @@ class RunProgress:
     position: CampaignPosition
     began: float
     step: str = ""
-    phases: list[PhaseProgress] = field(default_factory=list)
+    phases: list[PhaseStatus] = field(default_factory=list)
 
     def lines(self, now: float) -> list[str]:
         """For the block on a terminal."""
@@ -146,7 +146,7 @@ class Display:
         """A phase begins."""
         run_progress = self._run_progress
         run_progress.step = ""
-        run_progress.phases.append(PhaseProgress(len(run_progress.phases) + 1, spec, time.monotonic()))
+        run_progress.phases.append(PhaseStatus(len(run_progress.phases) + 1, spec, time.monotonic()))
 
     def phase(self, progress: Progress, fired: int | None) -> None:
         """Where the phase stands; `fired` counts the faults so far, None in a phase without faults."""

@@ -59,7 +59,7 @@ class CampaignRow:
 
 
 def show_run(console: Console, plan: RunPlan, verdict: RunVerdict, run_dir: Path) -> None:
-    """The verdict of a run in full, what its words mean, and where its report is."""
+    """The verdict of a run in full, what its terms mean, and where its report is."""
     title = f"{verdict.scenario} on {verdict.server}, seed {verdict.seed}: {outcome_text(verdict.outcome)}"
     console.print(Text(title, style=STYLES[verdict.outcome]))
     console.print(Text(plan.scenario.summary))
@@ -135,7 +135,7 @@ def verdict_line(row: CampaignRow, seconds: float) -> Text:
 
 
 def repeat_line(again: Repeat) -> str:
-    """What the repetition of a run says of the first one."""
+    """What the repetition of a run shows about the first one."""
     line = f"{outcome_text(again.verdict.outcome)} once more, on a fresh server: {again.run_dir.name}"
     if again.verdict.outcome != "as expected":
         return line

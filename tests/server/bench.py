@@ -28,7 +28,7 @@ from history.reader import History, read_history
 from history.records import FaultRecord
 from history.timed import D, Timed
 from history.verdict import OracleResult, RunVerdict
-from kvchaos.bugs.catalogue import known_bugs
+from kvchaos.bugs.bug_catalogue import known_bugs
 from kvchaos.errors import UsageError
 from kvchaos.paths import cache_folder
 from kvchaos.planning.scenario_file import find_scenario, load_scenario, scenario_files

@@ -9,9 +9,9 @@ import pytest
 from packaging.version import Version
 
 from history.plan import Expectation, Scenario
-from kvchaos.bugs.catalogue import known_bugs, parse_bug
+from kvchaos.bugs.bug_catalogue import known_bugs, parse_bug
+from kvchaos.bugs.bug_file import KnownBug
 from kvchaos.bugs.expected import certain_somewhere, expectation_for, expected_somewhere
-from kvchaos.bugs.known_bug import KnownBug
 from kvchaos.planning.scenario_file import find_scenario, load_scenario
 from tests.unit.synthetic import make_plan
 

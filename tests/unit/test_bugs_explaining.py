@@ -13,7 +13,7 @@ from history.expected_bug import ExpectedBug
 from history.plan import Expectation
 from history.reader import read_history
 from history.verdict import RunVerdict
-from kvchaos.bugs.catalogue import known_bugs
+from kvchaos.bugs.bug_catalogue import known_bugs
 from kvchaos.bugs.expected import of_bugs
 from kvchaos.judging.judge_run import judge, judge_run_dir
 from kvchaos.planning.run_plan import write_plan

@@ -9,7 +9,7 @@ from history.expected_bug import ExpectedBug
 from history.finding import SERVER, Finding, Subject, metric, request
 from history.plan import Expectation
 from history.verdict import Cause, OracleResult, Verdict
-from kvchaos.bugs.catalogue import find_bug, known_bugs
+from kvchaos.bugs.bug_catalogue import find_bug, known_bugs
 from kvchaos.bugs.expected import of_bugs
 from kvchaos.bugs.explaining import bug_results, by_bugs, is_about
 from kvchaos.judging.expectation import evaluate

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kvchaos.cli.app import run
-from kvchaos.doctor import disk, limits, machine, programs
+from kvchaos.doctor import disk, hardware, limits, programs
 from kvchaos.doctor.check import GIB, MIB, Check, CheckState
 from kvchaos.doctor.examine import examine
 from kvchaos.doctor.limits import Quota
@@ -43,20 +43,20 @@ def added_server(cache: Path) -> ServerEnv:
 @pytest.mark.parametrize(
     ("check", "state"),
     [
-        (machine.check_python(("3", "10", "9")), BAD),
-        (machine.check_python(("3", "11", "0")), OK),
-        (machine.check_python(("3", "14", "0rc1")), OK),
+        (hardware.check_python(("3", "10", "9")), BAD),
+        (hardware.check_python(("3", "11", "0")), OK),
+        (hardware.check_python(("3", "14", "0rc1")), OK),
         (programs.check_uv(None), BAD),
         (programs.check_uv(Path("/bin/uv")), OK),
-        (machine.check_machine("Linux", "aarch64"), BAD),
-        (machine.check_machine("Darwin", "x86_64"), BAD),
-        (machine.check_machine("Linux", "x86_64"), OK),
-        (machine.check_processor("flags\t\t: fpu sse avx\n"), BAD),
-        (machine.check_processor("flags\t\t: fpu avx2\n"), OK),
-        (machine.check_processor(""), WARN),
-        (machine.check_memory("MemAvailable:    2097152 kB\n"), WARN),
-        (machine.check_memory("MemTotal: 9 kB\nMemAvailable:   16777216 kB\n"), OK),
-        (machine.check_memory(""), WARN),
+        (hardware.check_machine("Linux", "aarch64"), BAD),
+        (hardware.check_machine("Darwin", "x86_64"), BAD),
+        (hardware.check_machine("Linux", "x86_64"), OK),
+        (hardware.check_processor("flags\t\t: fpu sse avx\n"), BAD),
+        (hardware.check_processor("flags\t\t: fpu avx2\n"), OK),
+        (hardware.check_processor(""), WARN),
+        (hardware.check_memory("MemAvailable:    2097152 kB\n"), WARN),
+        (hardware.check_memory("MemTotal: 9 kB\nMemAvailable:   16777216 kB\n"), OK),
+        (hardware.check_memory(""), WARN),
         (disk.check_shm(None), BAD),
         (disk.check_shm(64 * MIB), WARN),
         (disk.check_shm(512 * MIB), OK),

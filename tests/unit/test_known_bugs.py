@@ -10,8 +10,8 @@ import pytest
 import yaml
 from packaging.version import Version
 
-from kvchaos.bugs.catalogue import find_bug, known_bugs, load_bugs
-from kvchaos.bugs.known_bug import KnownBug
+from kvchaos.bugs.bug_catalogue import find_bug, known_bugs, load_bugs
+from kvchaos.bugs.bug_file import KnownBug
 from kvchaos.bugs.text import bug_lines, into_page, reproduce
 from kvchaos.cli.app import run
 from kvchaos.planning.scenario_file import scenario_files

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kvchaos.bugs.catalogue import find_bug, known_bugs
+from kvchaos.bugs.bug_catalogue import find_bug, known_bugs
 from kvchaos.matrix.store import read_results
 from kvchaos.matrix.work import Shard
 from tests.unit.fake_matrix import CODE, NAMES, Results, changed, order

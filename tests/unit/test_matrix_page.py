@@ -10,8 +10,8 @@ from msgspec.structs import replace
 
 from history.verdict import Outcome
 from kvchaos.bugs import guide
-from kvchaos.bugs.catalogue import find_bug, known_bugs
-from kvchaos.bugs.known_bug import KnownBug
+from kvchaos.bugs.bug_catalogue import find_bug, known_bugs
+from kvchaos.bugs.bug_file import KnownBug
 from kvchaos.matrix import page
 from kvchaos.matrix.cell import Cell, CellCause, Results
 from kvchaos.matrix.grid import Grid, grid_of

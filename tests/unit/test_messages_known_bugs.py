@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kvchaos.bugs.catalogue import load_bugs
+from kvchaos.bugs.bug_catalogue import load_bugs
 from kvchaos.errors import UsageError
 from tests.unit.test_known_bugs import shows, write
 

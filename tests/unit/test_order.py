@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from history.plan import Scenario
-from kvchaos.bugs.catalogue import known_bugs
+from kvchaos.bugs.bug_catalogue import known_bugs
 from kvchaos.planning.scenario_file import load_scenario, scenario_files
 from kvchaos.planning.scenario_order import FIRST, order_scenarios
 from tests.unit.synthetic import make_plan

@@ -11,7 +11,7 @@ import pytest
 from packaging.version import Version
 
 from history.plan import Expectation, StackName
-from kvchaos.bugs.catalogue import known_bugs
+from kvchaos.bugs.bug_catalogue import known_bugs
 from kvchaos.bugs.expected import expectation_for
 from kvchaos.errors import UsageError
 from kvchaos.planning.scenario_file import check_stack, find_scenario, load_scenario

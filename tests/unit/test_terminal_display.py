@@ -136,8 +136,8 @@ def kept(text: str) -> list[str]:
 def standing_in_mid_load(turn: CampaignPosition) -> RunProgress:
     """20 s after its start: golden took 3 s, and load has answered 20 of 60 requests in 4 s."""
     standing = RunProgress(SMALL, turn, began=1000.0)
-    golden = display.PhaseProgress(1, GOLDEN, 1010.0, progress(ok=30), ended=1013.0)
-    load = display.PhaseProgress(2, LOAD, 1016.0, progress(ok=20, tokens=800), fired=3)
+    golden = display.PhaseStatus(1, GOLDEN, 1010.0, progress(ok=30), ended=1013.0)
+    load = display.PhaseStatus(2, LOAD, 1016.0, progress(ok=20, tokens=800), fired=3)
     standing.phases = [golden, load]
     return standing
 
@@ -161,7 +161,7 @@ def test_before_the_first_answer_no_time_is_made_up() -> None:
 
 def test_phases_that_have_not_begun_count_in_the_time_left() -> None:
     standing = RunProgress(SMALL, CampaignPosition(), began=1000.0)
-    standing.phases = [display.PhaseProgress(1, GOLDEN, 1010.0, progress(ok=15))]
+    standing.phases = [display.PhaseStatus(1, GOLDEN, 1010.0, progress(ok=15))]
     assert standing.left_s(1013.0) == pytest.approx(3.0 + 60 * 0.2)
 
 

@@ -45,7 +45,7 @@ CPU_PERIOD_US = 20_000
 """As compose.cpu.yaml has it."""
 CPU_LEFT = 0.25
 """Of a processor, to the load and the suite, beside a server that computes on all of them. Without it the
-kernel was seen to leave them none for up to 5 s, since containers are a group of their own to it."""
+kernel was observed to leave them none for up to 5 s, since containers are a group of their own to it."""
 OVERLAY: dict[Platform, str] = {"cpu": "cpu", "cuda": "gpu"}
 
 

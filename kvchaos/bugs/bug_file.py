@@ -17,8 +17,8 @@ UPSTREAM = re.compile(r"(?P<repository>[a-z]+)-(?P<kind>pr-)?(?P<number>\d+)")
 SENTENCE_END = re.compile(r"[.](?:\s|$)")
 SENTENCES = 2
 """Of a mechanism, at most."""
-Link = Annotated[str, Field(pattern=r"^https://\S+$", max_length=200)]
-Release = Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
+IssueLink = Annotated[str, Field(pattern=r"^https://\S+$", max_length=200)]
+ReleaseText = Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
 Result = Literal["shows", "does not show", "unclear"]
 Impact = Literal["server ends", "requests hang", "wrong answers", "wrong status", "wrong metrics"]
 """What it does to somebody who runs the server, the worst first."""
@@ -27,7 +27,7 @@ Impact = Literal["server ends", "requests hang", "wrong answers", "wrong status"
 class Tested(Strict):
     """One look at a release."""
 
-    release: Release
+    release: ReleaseText
     scenario: Name | None = None
     """None: it was looked at in another way, which `note` says."""
     result: Result
@@ -81,7 +81,7 @@ class KnownBug(Strict):
     id: Name
     """`vllm-NUMBER` of an issue, `vllm-pr-NUMBER` of a pull request, `unreported-WORDS` without either."""
     title: str = Field(min_length=1, max_length=120)
-    links: tuple[Link, ...] = ()
+    links: tuple[IssueLink, ...] = ()
     """The first is that of the issue or pull request in the id."""
     releases: str
     """A version range such as ">=0.16,<0.19"."""

@@ -11,7 +11,7 @@ import msgspec
 from chaos import catalogue as faults
 from history.lines import one_line
 from history.yaml_file import Value
-from kvchaos.bugs.known_bug import UPSTREAM, KnownBug, Shows
+from kvchaos.bugs.bug_file import UPSTREAM, KnownBug, Shows
 from kvchaos.bugs.release_range import range_problem
 from kvchaos.errors import UsageError
 from kvchaos.paths import beside_packages
