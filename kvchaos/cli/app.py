@@ -17,21 +17,21 @@ EXIT_USAGE = 3
 EXIT_INTERRUPTED = 130
 
 COMMANDS = {
-    "run": "run:run_command",
-    "plan": "plan:plan_command",
-    "worker": "worker:worker_command",
-    "judge": "judge:judge_command",
-    "reseal": "reseal:reseal_command",
-    "server": "server:app",
-    "tools": "tools:app",
-    "faults": "faults:faults_command",
-    "oracles": "oracles:oracles_command",
-    "bugs": "bugs:bugs_command",
-    "matrix": "matrix:matrix_command",
-    "bench": "bench:app",
-    "client-bench": "client_bench:client_bench_command",
-    "doctor": "doctor:doctor",
-    "clean": "clean:clean_command",
+    "run": "run_command:run_command",
+    "plan": "plan_command:plan_command",
+    "worker": "worker_command:worker_command",
+    "judge": "judge_command:judge_command",
+    "reseal": "reseal_command:reseal_command",
+    "server": "server_command:app",
+    "tools": "tools_command:app",
+    "faults": "faults_command:faults_command",
+    "oracles": "oracles_command:oracles_command",
+    "bugs": "bugs_command:bugs_command",
+    "matrix": "matrix_command:matrix_command",
+    "bench": "bench_command:app",
+    "client-bench": "client_bench_command:client_bench_command",
+    "doctor": "doctor_command:doctor",
+    "clean": "clean_command:clean_command",
 }
 """Module in kvchaos.cli and its function or group of commands, in the order of the help text."""
 

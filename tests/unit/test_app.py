@@ -52,7 +52,7 @@ def test_an_interrupt_is_no_verdict(monkeypatch: pytest.MonkeyPatch, cache: Path
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("kvchaos.cli.doctor.examine", interrupted)
+    monkeypatch.setattr("kvchaos.cli.doctor_command.examine", interrupted)
     assert run(["doctor"]) == 130
 
 
@@ -115,8 +115,11 @@ def test_relative_folders_do_not_follow_later_changes_of_directory(
 @pytest.mark.parametrize(
     ("arguments", "needless"),
     [
-        (["--version"], ["numpy", "pydantic", "docker", "kvchaos.cli.run", "kvchaos.cli.judge"]),
-        (["judge", "--help"], ["docker", "locust", "kvchaos.cli.run", "kvchaos.cli.bench"]),
+        (
+            ["--version"],
+            ["numpy", "pydantic", "docker", "kvchaos.cli.run_command", "kvchaos.cli.judge_command"],
+        ),
+        (["judge", "--help"], ["docker", "locust", "kvchaos.cli.run_command", "kvchaos.cli.bench_command"]),
     ],
 )
 def test_a_command_imports_nothing_that_only_others_need(arguments: list[str], needless: list[str]) -> None:

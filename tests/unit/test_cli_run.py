@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kvchaos.cli import run as run_cli
+from kvchaos.cli import run_command as run_cli
 from kvchaos.cli.app import run as command_line
 from kvchaos.paths import Workspace
 from kvchaos.planning.run_plan import RunRequest

@@ -197,7 +197,7 @@ def test_the_exit_code_tells_whether_anything_is_bad(
     checks = [Check("one", OK, "fine"), Check("two", WARN, "meagre", "feed it")]
     if broken:
         checks.append(Check("three", BAD, "[gone]", "kvchaos server install 0.32.0"))
-    monkeypatch.setattr("kvchaos.cli.doctor.examine", lambda *_: iter(checks))
+    monkeypatch.setattr("kvchaos.cli.doctor_command.examine", lambda *_: iter(checks))
     assert run(["doctor"]) == code
     shown = capsys.readouterr().out
     assert "feed it" in shown

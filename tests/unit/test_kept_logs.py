@@ -63,7 +63,7 @@ def test_the_log_of_a_failed_client_bench_is_where_its_message_says(
         (folder / "loader.log").write_text("Traceback")
         raise ClientBenchFailed("load worker 0 ended with code 1; see loader.log")
 
-    monkeypatch.setattr("kvchaos.cli.client_bench.measure", measure)
+    monkeypatch.setattr("kvchaos.cli.client_bench_command.measure", measure)
     assert run(["client-bench"]) == 3
     message = capsys.readouterr().err
     (named,) = (cache / "logs" / "client-bench").glob("*/loader.log")

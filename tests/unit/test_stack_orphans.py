@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from kvchaos.cli.clean import clean_command
+from kvchaos.cli.clean_command import clean_command
 from kvchaos.errors import UsageError
 from kvchaos.stacks.orphans import DRAFT_S, end_and_remove, find_orphans, remove_drafts
 from kvchaos.stacks.process_group import Group, read_process

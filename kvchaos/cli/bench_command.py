@@ -20,7 +20,7 @@ from kvchaos.bench.slice_pairs import slice_pairs
 from kvchaos.bench.slo import Slo
 from kvchaos.cli.bench_session import bench_of, conduct, print_sheets, show
 from kvchaos.cli.chosen_server import server_for
-from kvchaos.cli.run import DEFAULT_CLIENT, DEFAULT_SEED, DEFAULT_STACK, MAX_SEED
+from kvchaos.cli.run_command import DEFAULT_CLIENT, DEFAULT_SEED, DEFAULT_STACK, MAX_SEED
 from kvchaos.errors import UsageError
 from kvchaos.paths import cache_folder
 from kvchaos.planning.scenario_file import find_scenario, load_scenario

@@ -13,7 +13,7 @@ import yaml
 from history import layout
 from history.plan import Scenario, StackName
 from kvchaos.cli.chosen_server import DEFAULT_SERVER, PLATFORMS
-from kvchaos.cli.run import DEFAULT_STACK
+from kvchaos.cli.run_command import DEFAULT_STACK
 from kvchaos.errors import UsageError
 from kvchaos.paths import cache_folder, models_folder, runs_folder
 from kvchaos.planning.run_plan import RunRequest, new_run_id
