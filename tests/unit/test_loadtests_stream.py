@@ -71,7 +71,7 @@ class Outcome:
     """Each with the count of pieces that had arrived by then: none is told later than it could be, nor said
     to have arrived at another time."""
     failure: type[BaseException] | None
-    text: str
+    detail: str
     body: object
 
 
@@ -153,7 +153,7 @@ class Reader:
         return Outcome(
             chunks=chunks,
             failure=None if failure is None else type(failure),
-            text=str(failure),
+            detail=str(failure),
             body=getattr(failure, "body", None),
         )
 
@@ -217,6 +217,6 @@ def test_the_comparison_sees_chunks_and_failures(reader: Reader) -> None:
     good, *_ = reader.all(b"data: " + EVENTS[0] + b"\n\ndata: [DONE]\n\n", [], breaks=True)
     assert (len(good.chunks), good.failure) == (1, None)
     bad, *_ = reader.all(b"data: " + EVENTS[5] + b"\n\n", [], breaks=True)
-    assert (bad.failure, bad.text) == (openai.APIError, "EngineCore died")
+    assert (bad.failure, bad.detail) == (openai.APIError, "EngineCore died")
     broken, *_ = reader.all(b"data: " + EVENTS[0] + b"\n\n", [], breaks=True)
     assert (len(broken.chunks), broken.failure) == (1, httpx2.RemoteProtocolError)

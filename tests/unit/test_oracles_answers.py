@@ -238,9 +238,9 @@ def test_one_comparison_of_many_planned_is_unknown() -> None:
 
 def test_a_phase_whose_answers_have_no_golden_one_is_unknown_though_another_was_compared() -> None:
     run = clean_run()
-    for place, record in enumerate(run.requests):
+    for index, record in enumerate(run.requests):
         if record.phase == "healed":
-            run.change_request(place, prompt_id=f"lone-{record.id}")
+            run.change_request(index, prompt_id=f"lone-{record.id}")
     result = judge(run.history())
     gap = gap_of(result, "answers/few-compared-in-phase")
     assert (gap.subject.name, gap.figures["compared"]) == ("healed", 0)
@@ -249,16 +249,16 @@ def test_a_phase_whose_answers_have_no_golden_one_is_unknown_though_another_was_
 
 def test_a_phase_without_any_whole_answer_is_for_others_to_judge() -> None:
     run = clean_run()
-    for place, record in enumerate(run.requests):
+    for index, record in enumerate(run.requests):
         if record.phase == "healed":
-            run.change_request(place, **failure("HTTPStatus", "no"))
+            run.change_request(index, **failure("HTTPStatus", "no"))
     assert judge(run.history()).verdict is Verdict.PASS
 
 
 def test_answers_that_nothing_was_compared_with_are_counted_by_phase() -> None:
     run = clean_run()
-    place = run.first_of("chaos")
-    run.change_request(place, prompt_id="lone")
+    index = run.first_of("chaos")
+    run.change_request(index, prompt_id="lone")
     result = judge(run.history())
     assert result.verdict is Verdict.PASS
     assert result.figures["alone"] == 1
