@@ -259,7 +259,7 @@ def judged_after(bench: Running, run_dir: Path, monkeypatch: pytest.MonkeyPatch)
     """The complaint about a run that has left this directory."""
     monkeypatch.setattr("kvchaos.campaign.campaign.run_one", lambda *_: (run_dir, False))
     with pytest.raises(UsageError) as caught:
-        run_all([bench.request(SLOW)], bench.places(), Console(file=io.StringIO()))
+        run_all([bench.request(SLOW)], bench.workspace(), Console(file=io.StringIO()))
     return str(caught.value)
 
 
@@ -301,7 +301,7 @@ def test_what_was_judged_is_shown_whatever_ends_the_campaign(
     first = bench.request(SLOW)
     text = io.StringIO()
     with pytest.raises(type(end)):
-        run_all([first, replace(first, seed=4)], bench.places(), Console(file=text, width=80))
+        run_all([first, replace(first, seed=4)], bench.workspace(), Console(file=text, width=80))
     lines = text.getvalue().splitlines()
     # One of the two was judged; its row and the folder of its evidence are shown.
     assert sum("as expected" in line for line in lines) >= 1

@@ -67,7 +67,7 @@ class Conducted:
 def conduct(folder: Path, content: object, workers: int = 1) -> Conducted:
     bench = Bench(folder)
     text = io.StringIO()
-    (row,) = run_all([bench.request(content, workers)], bench.places(), Console(file=text, width=200))
+    (row,) = run_all([bench.request(content, workers)], bench.workspace(), Console(file=text, width=200))
     done = Conducted(row.run_dir, row.verdict, read_history(row.run_dir), text.getvalue().splitlines())
     assert_nothing_is_left(bench, done.history)
     return done
@@ -192,7 +192,7 @@ def test_a_journal_of_the_server_that_cannot_be_read_ends_the_run_with_one_line(
     monkeypatch.setattr(FaultController, "check_server", unreadable)
     bench = Bench(tmp_path)
     with pytest.raises(UsageError, match=r"^faults-worker-1\.jsonl:1: truncated$"):
-        run_all([bench.request(scenario())], bench.places(), Console(file=io.StringIO()))
+        run_all([bench.request(scenario())], bench.workspace(), Console(file=io.StringIO()))
     (failed,) = read_history(bench.run_dir()).events_of(RunFailed)
     assert failed.data.reason == "faults-worker-1.jsonl:1: truncated"
 
@@ -275,7 +275,7 @@ def test_a_server_that_never_gets_ready_is_one_line_and_no_verdict(
     bench = Bench(tmp_path)
     request = bench.request(scenario(*manners, limits={"ready_s": ready_s}))
     with pytest.raises(UsageError, match=message) as caught:
-        run_all([request], bench.places(), Console(file=io.StringIO()))
+        run_all([request], bench.workspace(), Console(file=io.StringIO()))
     assert "\n" not in str(caught.value)
     assert str(bench.run_dir() / layout.SERVER_LOG) in str(caught.value)
     history = read_history(bench.run_dir())
@@ -301,7 +301,7 @@ def test_a_fault_that_the_server_has_no_place_for_ends_the_run_before_any_load(t
     bench = Bench(tmp_path)
     request = bench.request(with_faults("bit_flip", "lookup_retry", lacking="lookup_retry"))
     with pytest.raises(UsageError, match="f-lookup_retry") as caught:
-        run_all([request], bench.places(), Console(file=io.StringIO()))
+        run_all([request], bench.workspace(), Console(file=io.StringIO()))
     assert "\n" not in str(caught.value)
     history = read_history(bench.run_dir())
     assert_nothing_is_left(bench, history)
@@ -327,7 +327,7 @@ def test_a_conductor_that_cannot_keep_its_faults_alive_gives_no_verdict(
     bench = Bench(tmp_path)
     request = bench.request(with_faults("lookup_miss", lacking="lookup_retry"))
     with pytest.raises(LeaseLost):
-        run_all([request], bench.places(), Console(file=io.StringIO()))
+        run_all([request], bench.workspace(), Console(file=io.StringIO()))
     assert_nothing_is_left(bench, read_history(bench.run_dir()))
     assert command_line(["judge", str(bench.run_dir())]) == 2
 

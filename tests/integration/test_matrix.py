@@ -36,7 +36,7 @@ class Filled:
         self.printed: list[str] = []
 
     def fill(self, order: Order) -> list[Cell]:
-        machine = LocalMachine(self.bench.places(), Console(file=io.StringIO()))
+        machine = LocalMachine(self.bench.workspace(), Console(file=io.StringIO()))
         assert (
             fill(order, machine, self.results, self.printed.append, lambda: "2026-11-30")
             == ["as expected"] * 2

@@ -62,7 +62,7 @@ class Campaign:
 
     def run(self, request: RunRequest, following: RunRequest | None) -> History:
         part = CampaignContext(None, self.servers, following)
-        run_dir, _ = run_one(request, self._bench.places(), Console(file=io.StringIO()), None, part)
+        run_dir, _ = run_one(request, self._bench.workspace(), Console(file=io.StringIO()), None, part)
         return read_history(run_dir)
 
     def pair(self, first: object, second: object) -> tuple[History, History]:
@@ -77,7 +77,7 @@ def bench(tmp_path: Path) -> Bench:
 
 @pytest.fixture
 def made(bench: Bench) -> Iterator[Campaign]:
-    with ServerPool(bench.places(), reuse=True) as servers:
+    with ServerPool(bench.workspace(), reuse=True) as servers:
         yield Campaign(bench, servers)
     assert list(bench.state_folder.iterdir()) == []
 
@@ -104,7 +104,7 @@ def assert_gone(history: History) -> None:
 def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[History, History]:
     """Two equal runs on one server."""
     bench = Bench(tmp_path_factory.mktemp("pair"))
-    with ServerPool(bench.places(), reuse=True) as servers:
+    with ServerPool(bench.workspace(), reuse=True) as servers:
         return Campaign(bench, servers).pair(offloading(), offloading())
 
 
@@ -247,14 +247,14 @@ def test_containers_that_stay_up_for_grafana_serve_one_run(bench: Bench) -> None
 
 
 def test_without_reuse_every_run_has_a_server_of_its_own_and_needs_no_reason(bench: Bench) -> None:
-    with ServerPool(bench.places(), reuse=False) as servers:
+    with ServerPool(bench.workspace(), reuse=False) as servers:
         one, two = Campaign(bench, servers).pair(offloading(), offloading())
     assert pid_of(one) != pid_of(two)
     assert (one.plan.fresh_because, two.plan.fresh_because) == (None, None)
 
 
 def test_a_server_that_never_gets_ready_names_the_log_in_the_run_directory(bench: Bench) -> None:
-    with ServerPool(bench.places(), reuse=True) as servers:
+    with ServerPool(bench.workspace(), reuse=True) as servers:
         made, request = Campaign(bench, servers), bench.request(offloading("--fake-exit", "4"))
         with pytest.raises(ServerStartFailed) as caught:
             made.run(request, request)
@@ -288,7 +288,7 @@ def test_a_red_run_on_a_used_server_is_repeated_once_on_a_fresh_one(
 ) -> None:
     monkeypatch.setattr(campaign, "_judge", Judge("as expected", "not as expected", "as expected"))
     text, request = io.StringIO(), bench.request(offloading())
-    rows = run_all([request, request], bench.places(), Console(file=text, width=200), reuse=True)
+    rows = run_all([request, request], bench.workspace(), Console(file=text, width=200), reuse=True)
     assert [row.verdict.outcome for row in rows] == ["as expected", "not as expected"]
     again = rows[1].again
     assert again is not None
@@ -307,7 +307,7 @@ def test_a_red_run_on_a_used_server_is_repeated_once_on_a_fresh_one(
 def test_a_red_run_on_a_fresh_server_is_not_repeated(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(campaign, "_judge", Judge("not as expected", "as expected"))
     request = bench.request(offloading())
-    rows = run_all([request, request], bench.places(), Console(file=io.StringIO()), reuse=True)
+    rows = run_all([request, request], bench.workspace(), Console(file=io.StringIO()), reuse=True)
     assert [row.again for row in rows] == [None, None]
     assert len(list(bench.runs.iterdir())) == 2
 

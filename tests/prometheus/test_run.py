@@ -31,7 +31,7 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of a run that went well."""
     bench = Bench(tmp_path_factory.mktemp("run"))
     request = replace(bench.request(scenario(*SLOW, load=40)), prometheus=True)
-    run_dir, interrupted = run_one(request, bench.places(), Console(file=io.StringIO()))
+    run_dir, interrupted = run_one(request, bench.workspace(), Console(file=io.StringIO()))
     assert not interrupted
     assert list(bench.state_folder.iterdir()) == []
     return run_dir

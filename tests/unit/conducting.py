@@ -179,7 +179,7 @@ class Bench:
         path = write_scenario(self.folder / "small.yaml", content)
         return self.command("run", str(path), "--server", SERVER, *options)
 
-    def places(self) -> Workspace:
+    def workspace(self) -> Workspace:
         return Workspace(cache=self.cache, runs=self.runs, port=None)
 
     def request(self, content: object, workers: int = 1) -> RunRequest:

@@ -103,7 +103,7 @@ class Run:
     resources: list[ResourceRecord] = field(default_factory=list)
     provenance: list[ProvenanceRecord] = field(default_factory=list)
     server: dict[str, float] = field(default_factory=dict)
-    seen: set[str] = field(default_factory=set)
+    sent_prompts: set[str] = field(default_factory=set)
     incarnation: float = FIRST_INCARNATION
     leader: int = FIRST_LEADER
 
@@ -131,8 +131,8 @@ class Run:
         return record
 
     def _count(self, record: RequestRecord) -> None:
-        cached = record.prompt_id in self.seen
-        self.seen.add(record.prompt_id)
+        cached = record.prompt_id in self.sent_prompts
+        self.sent_prompts.add(record.prompt_id)
         local = LOCAL_TOKENS if cached else 0
         external = EXTERNAL_TOKENS if cached else 0
         growth = {

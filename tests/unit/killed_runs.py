@@ -40,6 +40,6 @@ def end_and_revive(run: Run, kind: str) -> None:
     run.pass_time(30 * SECOND)
     run.event("server_ready", seconds=30.0)
     run.server = dict.fromkeys(run.server, 0.0)
-    run.seen = set()
+    run.sent_prompts = set()
     run.incarnation += 31
     run.scrape()
