@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from tests.alterations import client, events, journals, log, metrics, plan, requests, scrapes
 from tests.alterations.blind import BLIND
-from tests.alterations.kind import UNKNOWN, Kind, Table
-from tests.alterations.proving import PROVING, proving
+from tests.alterations.kind import Kind, Table
+from tests.alterations.proving import limited
 from tests.alterations.unnoticeable import UNNOTICEABLE
 
 TABLES: Mapping[str, Table] = {
@@ -28,8 +28,7 @@ def _of_tables() -> Iterator[Kind]:
     for prefix, table in TABLES.items():
         for part, what, expects, alter in table:
             name = f"{prefix}{part}"
-            must_prove = expects == (UNKNOWN,) or name in PROVING
-            change = proving(alter) if must_prove else alter
+            change = limited(name, expects, alter)
             yield Kind(name, what, expects, change, unnoticeable=UNNOTICEABLE.get(name))
 
 

@@ -1,8 +1,8 @@
-"""Kinds that are applied only to runs that must prove that nothing failed.
+"""Kinds that are not applied to every run, since on some runs they prove nothing.
 
-Where a scenario expects a failure, or declares the effects of a fault, and these came, the run has shown what
-it was made for: evidence that is lost then proves nothing wrong, and what follows from an engine that a fault
-has ended or stopped is no finding of its own.
+Lost evidence makes a run unknown only where the run must prove that nothing failed: where an expected failure
+came, the run has shown what it was made for. What follows from an engine that a fault has ended or stopped is
+no finding of its own.
 """
 
 from __future__ import annotations
@@ -10,20 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tests.alterations.draft import Draft
-from tests.alterations.kind import NotApplicable
+from tests.alterations.kind import UNKNOWN, NotApplicable
 
-PROVING = frozenset(
+WITHOUT_EFFECTS = frozenset(
     {
         "events/canary-failed-between",
         "events/drain-failed",
         "events/drain-running",
         "events/drain-waiting",
         "events/drain-usage",
-        "faults/no-evidence",
         "faults/other-request",
         "faults/other-site",
-        "ledger/audited-less",
-        "ledger/audited-none",
         "ledger/copy-open",
         "ledger/load-open",
         "ledger/loads-more",
@@ -33,24 +30,26 @@ PROVING = frozenset(
         "log/decrement",
         "log/engine-dead",
         "log/traceback",
-        "plan/phase-lost",
-        "requests/aborted",
-        "requests/cached-lost",
         "requests/deadline",
         "requests/prompt-tokens-both",
         "requests/reset",
         "requests/truncated",
-        "resources/leader",
     }
 )
-"""Besides all kinds whose loss of evidence makes a run unknown."""
+"""Not applied where a fault of the plan declares effects: it ends or stops the engine, or damages answers."""
+GREEN_ONLY = frozenset({"plan/phase-lost", "requests/aborted", "requests/cached-lost", "resources/leader"})
+"""Not applied where a failure is expected, either; besides all kinds whose loss of evidence makes a run
+unknown."""
 
 
-def proving(alter: Callable[[Draft], None]) -> Callable[[Draft], None]:
-    """The alteration, for runs of which nothing is expected to fail."""
+def limited(name: str, expects: tuple[str, ...], alter: Callable[[Draft], None]) -> Callable[[Draft], None]:
+    """The alteration of a kind, for the runs on which it proves something."""
+    is_green_only = expects == (UNKNOWN,) or name in GREEN_ONLY
+    if not is_green_only and name not in WITHOUT_EFFECTS:
+        return alter
 
     def change(draft: Draft) -> None:
-        if draft.plan["expectation"]["fail"] or draft.plan.get("effects"):
+        if draft.plan.get("effects") or (is_green_only and draft.plan["expectation"]["fail"]):
             raise NotApplicable
         alter(draft)
 
