@@ -8,7 +8,7 @@ from kvchaos.conductor.fault_controller import RunAborted
 from kvchaos.conductor.final_checks import FinalChecks
 from kvchaos.conductor.phase_runner import PhaseRunner
 from kvchaos.conductor.run_parts import RunSetup, assemble
-from kvchaos.conductor.shutdown import Shutdown
+from kvchaos.conductor.shutdown import RunShutdown
 from kvchaos.conductor.upkeep import LoadGeneratorLost, Upkeep
 from kvchaos.errors import UsageError
 from kvchaos.interrupts import Interrupted
@@ -28,7 +28,7 @@ class Conductor:
         self._upkeep = Upkeep(setup, self._parts)
         self._phases = PhaseRunner(setup, self._parts, self._upkeep)
         self._final_checks = FinalChecks(setup, self._parts)
-        self._shutdown = Shutdown(setup, self._parts, self._upkeep, self._final_checks)
+        self._shutdown = RunShutdown(setup, self._parts, self._upkeep, self._final_checks)
 
     def conduct(self) -> None:
         """Carry out the plan. Returns also when the server or the load broke off: the history records it.

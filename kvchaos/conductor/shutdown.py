@@ -13,7 +13,7 @@ from kvchaos.conductor.upkeep import Upkeep
 from kvchaos.interrupts import Interrupted
 
 
-class Shutdown:
+class RunShutdown:
     """Each step is done even when the one before failed."""
 
     def __init__(self, setup: RunSetup, parts: RunParts, upkeep: Upkeep, final_checks: FinalChecks) -> None:
