@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from typing import get_args
 
-from chaos.catalogue import KINDS
+from chaos.fault_catalogue import KINDS
 from history.plan import FaultSpec, Param, Trigger
 from history.protocol.schedule import State
 

@@ -1,4 +1,4 @@
-"""When the requests of a phase are sent, as a scenario says it. `loadtests.arrivals` makes the times of it.
+"""When the requests of a phase are sent, by its scenario. `loadtests.arrival_schedule` computes the times.
 
 Rates are arrivals a second. A conversation arrives once; its later turns follow the answers.
 """

@@ -7,7 +7,7 @@ class Abandoned(Exception):
     """The client aborts this request on purpose now."""
 
 
-class RequestFailed(Exception):
+class RequestFailure(Exception):
     """The server or the network ended a request without a complete response."""
 
     def __init__(self, kind: str, message: str) -> None:

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from history.latency import itl_us, ttft_ms
 from history.records import RequestRecord
-from loadtests.messages import Counted, Latency
+from loadtests.messages import Counted, LatencyReport
 
 US_PER_MS = 1e3
 US_PER_S = 1e6
@@ -54,9 +54,9 @@ class LatencyHistograms:
             self._ttft.add([ttft * US_PER_MS])
         self._itl.add(itl_us(record))
 
-    def reading(self) -> Latency:
+    def reading(self) -> LatencyReport:
         """All so far."""
-        return Latency(phase=self._phase, ttft=self._ttft.counted(), itl=self._itl.counted())
+        return LatencyReport(phase=self._phase, ttft=self._ttft.counted(), itl=self._itl.counted())
 
 
 class _Buckets:

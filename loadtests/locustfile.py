@@ -20,14 +20,14 @@ from locust.env import Environment
 
 from history.plan import Param, WorkloadSpec
 from history.records import RequestRecord
-from loadtests.clients.base import SERVED_MODEL
+from loadtests.clients.completion_client import SERVED_MODEL
 from loadtests.clients.registry import CLIENTS
 from loadtests.dispatcher import ClockPoint, Dispatcher, closed
 from loadtests.page import Hook, draw_charts
 from loadtests.target import loopback_url
 from loadtests.user import CompletionUser
 from loadtests.workloads import KINDS, Workload, build
-from loadtests.workloads.base import Timed
+from loadtests.workloads.workload import TimedWorkload
 
 __all__ = ["CompletionUser"]
 
@@ -85,7 +85,7 @@ def numbers(workload: Workload, worker: int, workers: int) -> Iterable[int]:
         raise ValueError(
             f"this is worker {worker + 1}, and Locust's master expects {workers}: --expect-workers"
         )
-    if isinstance(workload, Timed):
+    if isinstance(workload, TimedWorkload):
         return range(worker, len(workload), workers)
     return itertools.count(worker, workers)
 

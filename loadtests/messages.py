@@ -96,7 +96,7 @@ class Counted(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     sum_s: float
 
 
-class Latency(
+class LatencyReport(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="report", tag="latency"
 ):
     """Once a second while a phase runs, and before its end: TTFT and ITL of its good answers so far."""
@@ -112,7 +112,7 @@ class Failed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field=
     message: str
 
 
-Report = Joined | Ready | Progress | PhaseDone | Health | Latency | Failed
+Report = Joined | Ready | Progress | PhaseDone | Health | LatencyReport | Failed
 
 
 class WorkerReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from history.arrivals import Arrivals
 from history.plan import RunPlan
 from history.records import RequestRecord
-from loadtests.arrivals import due_times
+from loadtests.arrival_schedule import due_times
 from loadtests.client_monitor import ClientMonitor
 from loadtests.clients.registry import CLIENTS
 from loadtests.dispatcher import ClockPoint, Dispatcher

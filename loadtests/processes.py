@@ -176,7 +176,7 @@ class LoadProcesses:
     def _worker(self, number: int, log: IO[bytes]) -> WorkerProcess:
         arguments = ("--worker", str(number), "--of", str(self._count), "--out", str(self._run_dir))
         return WorkerProcess(
-            "loadtests.worker", ("--plan", str(self._plan_path), *arguments), log, self._starter
+            "loadtests.load_worker", ("--plan", str(self._plan_path), *arguments), log, self._starter
         )
 
     def _master(self, join: str, log: IO[bytes]) -> WorkerProcess:

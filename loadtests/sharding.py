@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from loadtests.arrivals import Due
+from loadtests.arrival_schedule import Due
 from loadtests.dispatcher import DueConversation, closed
 
 

@@ -12,7 +12,7 @@ from locust.env import Environment
 from locust.exception import StopUser
 
 from history.records import RequestRecord
-from loadtests.clients.base import CompletionClient
+from loadtests.clients.completion_client import CompletionClient
 from loadtests.dispatcher import Dispatcher
 from loadtests.job import Job
 from loadtests.locust_rows import show

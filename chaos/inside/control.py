@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from chaos.inside import faults
+from chaos.inside import inside_kinds
 from history.protocol.schedule import ArmedFault, Schedule
 
 SCHEDULE = "armed.json"
@@ -72,14 +72,14 @@ def parse_schedule(text: str) -> Schedule:
 
 def _whole(fault: ArmedFault) -> ArmedFault:
     """Fill in all parameters. Raises BadControl when the fault is inconsistent."""
-    wrong = faults.problems(fault.kind, fault.params)
+    wrong = inside_kinds.problems(fault.kind, fault.params)
     if wrong:
         raise _malformed("; ".join(wrong))
     if fault.trigger.ways != 1:
         raise _malformed(f"{fault.id}: exactly one of probability, nth, every, key_share")
-    if fault.trigger.states and not faults.KINDS[fault.kind].of_request:
+    if fault.trigger.states and not inside_kinds.KINDS[fault.kind].of_request:
         raise _malformed(f"{fault.kind}: states do not go with it")
-    return msgspec.structs.replace(fault, params={**faults.defaults(fault.kind), **fault.params})
+    return msgspec.structs.replace(fault, params={**inside_kinds.defaults(fault.kind), **fault.params})
 
 
 def _malformed(problem: object) -> BadControl:

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from chaos.inside import control as control_files
-from chaos.inside import faults, trigger_decisions
+from chaos.inside import inside_kinds, trigger_decisions
 from chaos.inside.control import EMPTY, BadControl
 from chaos.inside.fault_kind import WORKER
 from chaos.inside.journal import Journal
 from chaos.inside.transfer_audit.audit_log import AuditLog
-from chaos.inside.transfer_audit.provenance import ProvenanceLog
+from chaos.inside.transfer_audit.provenance_log import ProvenanceLog
 from history.protocol.evidence import (
     Armed,
     Evidence,
@@ -104,7 +104,7 @@ class _Armed:
     def __init__(self, fault: ArmedFault, seed: int) -> None:
         self.fault = fault
         self.seed = seed
-        self.site = faults.KINDS[fault.kind].site
+        self.site = inside_kinds.KINDS[fault.kind].site
         self.arrivals = 0
         self.struck = 0
         self.refused = 0
@@ -163,7 +163,9 @@ class FaultRuntime:
         self._taken_status: _Status | None = None
         self._armed: dict[str, list[_Armed]] = {}
         own = [
-            each for each in faults.KINDS.values() if each.role == role and each.name not in unsupported_kinds
+            each
+            for each in inside_kinds.KINDS.values()
+            if each.role == role and each.name not in unsupported_kinds
         ]
         sites, kinds = sorted({kind.site for kind in own}), sorted(kind.name for kind in own)
         self._journal.write(Loaded(generation=generation, sites=sites, kinds=kinds))
@@ -281,13 +283,14 @@ class FaultRuntime:
     def _take(self, schedule: Schedule, reason: HealReason) -> None:
         old = [armed for group in self._armed.values() for armed in group]
         new: dict[str, list[_Armed]] = {}
-        own = [fault for fault in schedule.faults if faults.KINDS[fault.kind].role == self.role]
+        own = [fault for fault in schedule.faults if inside_kinds.KINDS[fault.kind].role == self.role]
         for fault in own:
             if fault.kind not in self._unsupported_kinds:
                 new.setdefault(fault.kind, []).append(_Armed(fault, schedule.seed))
         self._schedule = schedule
         self.worker_needs_states = any(
-            fault.trigger.states and faults.KINDS[fault.kind].role == WORKER for fault in schedule.faults
+            fault.trigger.states and inside_kinds.KINDS[fault.kind].role == WORKER
+            for fault in schedule.faults
         )
         # One assignment: a site sees either the old faults or the new ones.
         self._armed = new

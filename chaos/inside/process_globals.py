@@ -11,7 +11,7 @@ from chaos.inside.fault_kind import SCHEDULER, WORKER
 from chaos.inside.fault_runtime import FaultRuntime
 from chaos.inside.request_states import ReportedStates, RequestStates
 from chaos.inside.requests_of_jobs import RequestsOfJobs
-from chaos.inside.transfer_audit.provenance import ProvenanceLog
+from chaos.inside.transfer_audit.provenance_log import ProvenanceLog
 from chaos.inside.unsupported_kinds import unsupported_kinds
 
 CONTROL_KEY = "kvchaos_control"

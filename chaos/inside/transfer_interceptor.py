@@ -38,7 +38,7 @@ class Tier(Protocol):
 
 
 @dataclass(frozen=True)
-class Job:
+class TransferJob:
     """A copy that the connector requested; `start` submits it and returns whether the worker accepted."""
 
     id: int
@@ -56,7 +56,7 @@ class Job:
 
 @dataclass(frozen=True)
 class _DelayedJob:
-    job: Job
+    job: TransferJob
     since: float
     """Monotonic seconds."""
     until: float
@@ -68,7 +68,7 @@ class _Completion:
     """A finished copy, as reported to the connector."""
 
     result: Any
-    job: Job | None
+    job: TransferJob | None
     """None: the worker reported the end of a copy that was never requested."""
 
 
@@ -83,7 +83,7 @@ class _Duplicate:
     """A completion to report a second time, together with the next completions."""
 
     completion: _Completion
-    job: Job
+    job: TransferJob
     injection: Injection
 
 
@@ -113,11 +113,11 @@ class TransferInterceptor:
         self._stale = {LOAD: Staleness(), STORE: Staleness()}
         self._delayed: dict[int, _DelayedJob] = {}
         self._delays: dict[int, float] = {}
-        self._jobs: dict[int, Job] = {}
+        self._jobs: dict[int, TransferJob] = {}
         self._delayed_completions: list[_DelayedCompletion] = []
         self._duplicates: list[_Duplicate] = []
 
-    def submit(self, job: Job) -> bool:
+    def submit(self, job: TransferJob) -> bool:
         if injection := self._evaluate("copy_raises", job):
             injection.fired(CopyFired(job=job.id, direction=job.direction))
             raise InjectedFailure(f"kvchaos: the copy of job {job.id} raises on purpose")
@@ -207,10 +207,10 @@ class TransferInterceptor:
             each.injection.fired(CopyFired(job=each.job.id, direction=each.job.direction))
         return [each.completion for each in duplicates]
 
-    def _evaluate(self, kind: str, job: Job) -> Injection | None:
+    def _evaluate(self, kind: str, job: TransferJob) -> Injection | None:
         return self._runtime.evaluate(kind, request=job.request, direction=job.direction)
 
-    def _begin(self, job: Job) -> None:
+    def _begin(self, job: TransferJob) -> None:
         if self._copies.is_open(job.id):
             self._runtime.audit.violation(rules.COPY_BEGUN_TWICE, Violation(job=job.id))
         self._copies.begin(job.id)
@@ -220,7 +220,7 @@ class TransferInterceptor:
         elif self._checksums is not None:
             self._checksums.store_begins(job.id, job.device.block_ids.tolist())
 
-    def _end(self, job_id: int) -> Job | None:
+    def _end(self, job_id: int) -> TransferJob | None:
         """End a job in the transfer audit that the worker has finished; None when it had not begun."""
         if not self._copies.end(job_id):
             self._runtime.audit.violation(rules.COPY_NOT_BEGUN, Violation(job=job_id))
@@ -241,7 +241,7 @@ class TransferInterceptor:
         ms = round(late * 1e3, 3)
         delayed.injection.fired(CopyDelayed(job=delayed.job.id, direction=delayed.job.direction, ms=ms))
 
-    def _corrupt(self, job: Job) -> None:
+    def _corrupt(self, job: TransferJob) -> None:
         """Corrupt what a copy wrote: the device's blocks of a load, the tier's blocks of a store."""
         planes, blocks = self._written_blocks(job)
         if not blocks:
@@ -269,7 +269,7 @@ class TransferInterceptor:
         injection.fired(replace(damage, direction=direction, chunks=tuple(sorted(chunks))))
         return True
 
-    def _written_blocks(self, job: Job) -> tuple[list[Plane], list[int]]:
+    def _written_blocks(self, job: TransferJob) -> tuple[list[Plane], list[int]]:
         """The planes that a finished copy wrote to, and its blocks in them."""
         if job.direction == LOAD:
             return self._device, job.device.block_ids.tolist()
@@ -277,7 +277,7 @@ class TransferInterceptor:
             return [], []
         return self._tier.own_planes(), self._tier_blocks(job)
 
-    def _tier_blocks(self, job: Job) -> list[int]:
+    def _tier_blocks(self, job: TransferJob) -> list[int]:
         """The blocks of the tier that a job of known tier copies from or to."""
         assert self._tier is not None
         return blocks_beside(job.device, job.chunks.block_ids.tolist(), self._tier.blocks_per_chunk)

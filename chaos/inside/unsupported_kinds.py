@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from chaos.inside.faults import KINDS
+from chaos.inside.inside_kinds import KINDS
 
 
 def unsupported_kinds() -> dict[str, str]:

@@ -6,17 +6,17 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from chaos.catalogue import defaults
+from chaos.fault_catalogue import defaults
 from chaos.inside import trigger_decisions
-from chaos.outside.faults import KINDS
 from chaos.outside.injector import DueInjection
 from chaos.outside.outside_kind import ANSWERED, SECOND, SENT
+from chaos.outside.outside_kinds import KINDS
 from history.plan import FaultSpec
 from history.protocol.schedule import Value
 
 
 @dataclass(frozen=True, slots=True)
-class PhaseProgress:
+class InvocationCounts:
     """The progress of a phase."""
 
     sent: int
@@ -46,7 +46,7 @@ class ArmedOutsideFault:
         self.site = str(self.params["by"])
         self._trigger = self.spec.trigger.as_armed()
 
-    def due(self, progress: PhaseProgress) -> Iterator[DueInjection]:
+    def due(self, progress: InvocationCounts) -> Iterator[DueInjection]:
         """The injections at the new invocations. The caller increments `struck` for each that it applies."""
         while self.invocations < progress.invocations_at(self.site):
             n, self.invocations = self.invocations, self.invocations + 1

@@ -32,15 +32,15 @@ class DueInjection:
         return trigger_decisions.draw(self.seed, self.fault, self.site, self.n, purpose)
 
 
-class Refused(Exception):
+class InjectionRefused(Exception):
     """The fault cannot be applied now; the message gives the reason. Nothing was changed."""
 
 
-class TargetNotRunning(Refused):
+class TargetNotRunning(InjectionRefused):
     """The target does not run."""
 
 
-class TargetNotVisible(Refused):
+class TargetNotVisible(InjectionRefused):
     """The target's processes are not visible from this machine, or are not the server's."""
 
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from chaos.outside.armed_faults import ArmedOutsideFault, PhaseProgress
-from chaos.outside.faults import KINDS
-from chaos.outside.injector import ActiveFault, DueInjection, Injector, Refused
+from chaos.outside.armed_faults import ArmedOutsideFault, InvocationCounts
+from chaos.outside.injector import ActiveFault, DueInjection, InjectionRefused, Injector
 from chaos.outside.outside_journal import OutsideJournal
+from chaos.outside.outside_kinds import KINDS
 from history.plan import FaultSpec
 from history.protocol import evidence
 from history.protocol.notes import FaultReverted
@@ -89,7 +89,7 @@ class OutsideFaults:
             self._journal.of_fault("armed", spec, evidence.Armed(), site=fault.site)
             self._armed.append(fault)
 
-    def tick(self, progress: PhaseProgress) -> None:
+    def tick(self, progress: InvocationCounts) -> None:
         """Apply what is due, verify what is active, revert what is over."""
         for fault in self._armed:
             for injection in fault.due(progress):
@@ -146,7 +146,7 @@ class OutsideFaults:
         self._in_force.append(one)
         try:
             one.active_fault.apply()
-        except Refused as refusal:
+        except InjectionRefused as refusal:
             self._in_force.remove(one)
             refused = evidence.Refused(reason="target", detail=str(refusal))
             self._journal.of_injection("refused", injection, refused)

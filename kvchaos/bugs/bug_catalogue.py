@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from chaos import catalogue as faults
+from chaos import fault_catalogue as faults
 from history.lines import one_line
 from history.yaml_file import Value
 from kvchaos.bugs.bug_file import UPSTREAM, KnownBug, Shows

@@ -47,7 +47,7 @@ def worker_command(
 
 
 def _start(address: MasterAddress) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "loadtests.distributed.worker"]
+    command = [sys.executable, "-m", "loadtests.distributed.joining_worker"]
     command += ["--host", address.host, "--port", str(address.port)]
     # It leaves when its stdin ends, so also when this process was killed.
     return subprocess.Popen(command, stdin=subprocess.PIPE, cwd=HOME, process_group=0)

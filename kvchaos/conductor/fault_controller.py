@@ -6,10 +6,10 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
-from chaos.catalogue import KINDS
 from chaos.control_plane import LEASE_S, ControlPlane
+from chaos.fault_catalogue import KINDS
 from chaos.inside.fault_kind import HOSTILE
-from chaos.inside.faults import KINDS as INSIDE_KINDS
+from chaos.inside.inside_kinds import KINDS as INSIDE_KINDS
 from history import layout
 from history.events import FaultsArmed, FaultsHealed, HealedBy, PrefixCacheReset
 from history.plan import FaultSpec, PhaseSpec, RunPlan

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from chaos.catalogue import is_outside
-from chaos.outside.armed_faults import PhaseProgress
+from chaos.fault_catalogue import is_outside
+from chaos.outside.armed_faults import InvocationCounts
 from chaos.outside.clients.abort_storm import AbortStormInjector
 from chaos.outside.clients.malformed_request_injector import MalformedRequestInjector
 from chaos.outside.clients.malformed_requests import ClientTarget
@@ -60,9 +60,9 @@ def inside_of(faults: tuple[FaultSpec, ...]) -> tuple[FaultSpec, ...]:
     return tuple(fault for fault in faults if not is_outside(fault.kind))
 
 
-def reached(progress: Progress, seconds: float) -> PhaseProgress:
+def reached(progress: Progress, seconds: float) -> InvocationCounts:
     """The progress of a phase, `seconds` after its start."""
-    return PhaseProgress(sent=progress.sent, answered=progress.ok, seconds=seconds)
+    return InvocationCounts(sent=progress.sent, answered=progress.ok, seconds=seconds)
 
 
 def _injectors(plan: RunPlan, run_dir: Path, targets: FaultTargets) -> Iterator[Injector]:

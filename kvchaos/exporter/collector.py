@@ -16,7 +16,7 @@ from prometheus_client.utils import floatToGoString
 
 from kvchaos.exporter.live_state import LAG_BOUNDS_S, LiveRunState, PhaseCounts, sum_counts
 from loadtests.latency_histograms import ITL_BOUNDS_S, TTFT_BOUNDS_S
-from loadtests.messages import Counted, Latency
+from loadtests.messages import Counted, LatencyReport
 
 OUTCOMES: dict[str, Callable[[PhaseCounts], int]] = {
     "ok": lambda counts: counts.ok,
@@ -127,7 +127,9 @@ def _clients(state: LiveRunState) -> Iterable[Metric]:
     yield from (cpu, sockets, lag)
 
 
-def _total(reports: Sequence[Latency], of: Callable[[Latency], Counted], bounds: Sequence[float]) -> Counted:
+def _total(
+    reports: Sequence[LatencyReport], of: Callable[[LatencyReport], Counted], bounds: Sequence[float]
+) -> Counted:
     return sum_counts([of(latency) for latency in reports], len(bounds) + 1)
 
 

@@ -20,7 +20,7 @@ from history.events import (
 from history.plan import RunPlan
 from history.records import ClientRecord
 from kvchaos.exporter.firing_counter import FiringCounter
-from loadtests.messages import Counted, Health, Latency, PhaseDone, Progress, Report
+from loadtests.messages import Counted, Health, LatencyReport, PhaseDone, Progress, Report
 
 US_PER_S = 1e6
 LAG_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -68,7 +68,7 @@ class LiveRunState:
         self.clients: dict[int, WorkerState] = defaultdict(WorkerState)
         self._firings = firings
         self._counts: dict[str, dict[int, PhaseCounts]] = defaultdict(dict)
-        self._latency: dict[str, dict[int, Latency]] = defaultdict(dict)
+        self._latency: dict[str, dict[int, LatencyReport]] = defaultdict(dict)
 
     def event(self, event: EventData) -> None:
         """Record an event of the run."""
@@ -92,7 +92,7 @@ class LiveRunState:
             match report:
                 case Progress() | PhaseDone():
                     self._counts[report.phase][worker] = report
-                case Latency():
+                case LatencyReport():
                     self._latency[report.phase][worker] = report
                 case Health():
                     self.clients[worker].add(report.record)
@@ -101,7 +101,7 @@ class LiveRunState:
         """The last report of each worker on a phase."""
         return list(self._counts[phase].values())
 
-    def latency(self, phase: str) -> Sequence[Latency]:
+    def latency(self, phase: str) -> Sequence[LatencyReport]:
         return list(self._latency[phase].values())
 
     def firings(self) -> Counter[tuple[str, str]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from packaging.version import Version
 
-from chaos import catalogue
+from chaos import fault_catalogue
 from chaos.inside import trigger_decisions
 from history import layout
 from history.plan import (
@@ -185,7 +185,7 @@ def swarm(scenario: Scenario, seed: int) -> Scenario:
 def declared_effects(faults: Iterable[FaultSpec], release: Version) -> Iterator[DeclaredEffect]:
     """What these faults bring on a release of vLLM."""
     for fault in faults:
-        for effect in catalogue.effects(fault.kind, fault.params):
+        for effect in fault_catalogue.effects(fault.kind, fault.params):
             if not contains(effect.releases, release):
                 continue
             yield DeclaredEffect(

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 from pydantic import ValidationError
 
-from chaos import catalogue
+from chaos import fault_catalogue
 from chaos.fault_line import parse_line
 from history.arrivals import Recorded
 from history.lines import one_line
@@ -23,8 +23,8 @@ from kvchaos.stacks.command import check_settings
 from kvchaos.yaml_model import read_model
 from loadtests import workloads
 from loadtests.workloads import PATH_PARAM, Workload
-from loadtests.workloads.base import Timed
 from loadtests.workloads.parameter_mix import ParameterMix
+from loadtests.workloads.workload import TimedWorkload
 from oracles import ORACLES, all_rules
 
 FOLDER = "scenarios"
@@ -129,26 +129,26 @@ def _expand(content: object) -> object:
 
 def _conflicts(scenario: Scenario) -> Iterator[str]:
     """Faults of one phase that would fight over the same arrivals, and triggers with nothing to count."""
-    known = [fault for fault in scenario.faults if fault.kind in catalogue.KINDS]
+    known = [fault for fault in scenario.faults if fault.kind in fault_catalogue.KINDS]
     for fault in known:
-        kind = catalogue.KINDS[fault.kind]
+        kind = fault_catalogue.KINDS[fault.kind]
         if fault.trigger.key_share is not None and not kind.keyed:
             yield f"faults.{fault.id}: {fault.kind} has no block keys; key_share does not go with it"
         if fault.trigger.states is not None and not kind.of_request:
             yield f"faults.{fault.id}: {fault.kind} concerns several requests; states do not go with it"
     for one, other in combinations(known, 2):
-        if catalogue.clash(one.kind, other.kind) and scenario.phase_of(one) == scenario.phase_of(other):
+        if fault_catalogue.clash(one.kind, other.kind) and scenario.phase_of(one) == scenario.phase_of(other):
             yield f"faults.{one.id} and faults.{other.id} strike the same arrivals; part them by phase"
 
 
 def _fault_problems(scenario: Scenario) -> Iterator[str]:
     settings, stall_s = scenario.server, scenario.limits.stall_s
     for fault in scenario.faults:
-        wrong = catalogue.problems(fault.kind, fault.params)
+        wrong = fault_catalogue.problems(fault.kind, fault.params)
         yield from (f"faults.{fault.id}: {problem}" for problem in wrong)
-        if not (catalogue.is_outside(fault.kind) or (settings.offload and settings.chaos)):
+        if not (fault_catalogue.is_outside(fault.kind) or (settings.offload and settings.chaos)):
             yield f"faults.{fault.id}: {fault.kind} needs a server with offload and chaos on"
-        if not wrong and catalogue.longest_s(fault.kind, fault.params) >= stall_s:
+        if not wrong and fault_catalogue.longest_s(fault.kind, fault.params) >= stall_s:
             yield f"faults.{fault.id}: for_s must be below limits.stall_s ({stall_s:g})"
 
 
@@ -193,9 +193,9 @@ def _phase_problems(scenario: Scenario, name: str, workload: Workload) -> Iterat
                 f"phases.{phase.name}: a conversation of {name} is {length} requests; "
                 "requests and first must be multiples of it"
             )
-        if isinstance(workload, Timed) and phase.first + phase.requests > len(workload):
+        if isinstance(workload, TimedWorkload) and phase.first + phase.requests > len(workload):
             yield f"phases.{phase.name}: {name} ends after {len(workload)} requests"
-        if isinstance(phase.arrivals, Recorded) and not isinstance(workload, Timed):
+        if isinstance(phase.arrivals, Recorded) and not isinstance(workload, TimedWorkload):
             yield f"phases.{phase.name}: arrivals of kind trace need a workload of kind trace"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chaos.catalogue import effects, ends_the_server
+from chaos.fault_catalogue import effects, ends_the_server
 from history.plan import Scenario, ServerSettings
 from kvchaos.bugs.bug_file import KnownBug
 from kvchaos.bugs.expected import certain_somewhere, expected_somewhere

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from rich.table import Table
 from rich.text import Text
 
-from chaos.catalogue import Kind
+from chaos.fault_catalogue import Kind
 from chaos.inside.fault_kind import Effect, EffectScope, FaultKind, Parameter
-from chaos.inside.faults import KINDS
-from chaos.outside.faults import KINDS as OUTSIDE_KINDS
+from chaos.inside.inside_kinds import KINDS
 from chaos.outside.outside_kind import OutsideKind
+from chaos.outside.outside_kinds import KINDS as OUTSIDE_KINDS
 from kvchaos.report.markdown import markdown_table, replace_between
 
 KINDS_MARK = "<!-- kinds -->"

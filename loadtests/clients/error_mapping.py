@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from loadtests.failures import RequestFailed
+from loadtests.failures import RequestFailure
 
 KINDS = {
     400: "BadRequestError",
@@ -18,10 +18,10 @@ KINDS = {
 }
 
 
-def refused(status: int, body: bytes) -> RequestFailed:
+def refused(status: int, body: bytes) -> RequestFailure:
     """What a request failed with that was answered so."""
     kind = KINDS.get(status) or ("InternalServerError" if status >= 500 else "APIStatusError")
-    return RequestFailed(kind, _message(status, body.decode(errors="replace").strip()))
+    return RequestFailure(kind, _message(status, body.decode(errors="replace").strip()))
 
 
 def _message(status: int, text: str) -> str:

@@ -9,16 +9,16 @@ import gevent
 import msgspec
 
 from history.records import ERROR_EVENT
-from loadtests.clients.base import DRAIN_S, CompletionClient
 from loadtests.clients.chunks import MalformedChunk
 from loadtests.clients.completion import is_streamed, path_of
+from loadtests.clients.completion_client import DRAIN_S, CompletionClient
 from loadtests.clients.error_mapping import refused
 from loadtests.clients.event_consumer import EventConsumer
 from loadtests.clients.event_decoder import ErrorEvent
 from loadtests.clients.in_flight_request import InFlightRequest
 from loadtests.clients.sse_reader import EventReader
 from loadtests.connections.connection import Connection
-from loadtests.failures import RequestFailed
+from loadtests.failures import RequestFailure
 from loadtests.job import Sink
 
 OK = range(200, 300)
@@ -43,7 +43,7 @@ class LeanClient(CompletionClient):
             else:
                 self._whole(connection, in_flight, sink)
         except ErrorEvent as error:
-            raise RequestFailed(ERROR_EVENT, str(error)) from error
+            raise RequestFailure(ERROR_EVENT, str(error)) from error
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise MalformedChunk(str(error)) from error
         finally:

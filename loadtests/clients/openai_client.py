@@ -11,14 +11,14 @@ import httpx2
 import openai
 
 from history.records import ERROR_EVENT
-from loadtests.clients.base import DRAIN_S, CompletionClient
 from loadtests.clients.chunks import Chunk, MalformedChunk
 from loadtests.clients.completion import is_streamed, path_of
+from loadtests.clients.completion_client import DRAIN_S, CompletionClient
 from loadtests.clients.in_flight_request import InFlightRequest
 from loadtests.clients.openai_stream import ChunkStream
 from loadtests.connections.connection import Connection
 from loadtests.connections.transport import CONNECTION, Transport
-from loadtests.failures import Abandoned, RequestFailed
+from loadtests.failures import Abandoned, RequestFailure
 from loadtests.job import Sink
 
 
@@ -94,14 +94,14 @@ def _error_of(in_flight: InFlightRequest) -> Iterator[None]:
         yield
     except openai.APIStatusError as error:
         in_flight.status = error.status_code
-        raise RequestFailed(type(error).__name__, _body_message(error)) from error
+        raise RequestFailure(type(error).__name__, _body_message(error)) from error
     except openai.APIConnectionError as error:
         cause = error.__cause__ or error
-        raise RequestFailed(type(cause).__name__, str(cause)) from error
+        raise RequestFailure(type(cause).__name__, str(cause)) from error
     except openai.APIError as error:
-        raise RequestFailed(ERROR_EVENT, _body_message(error)) from error
+        raise RequestFailure(ERROR_EVENT, _body_message(error)) from error
     except httpx2.RequestError as error:
-        raise RequestFailed(type(error).__name__, str(error)) from error
+        raise RequestFailure(type(error).__name__, str(error)) from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise MalformedChunk(str(error)) from error
 

@@ -15,7 +15,7 @@ from loadtests.connections import rx_timestamps
 from loadtests.connections.event_poller import EventPoller
 from loadtests.connections.response_parser import ResponseParser
 from loadtests.connections.rx_timestamps import RxTimestamps
-from loadtests.failures import Abandoned, RequestFailed
+from loadtests.failures import Abandoned, RequestFailure
 
 ESTABLISHED = 1
 """The kernel's state of a connection that neither side has closed."""
@@ -33,7 +33,7 @@ class Connection:
         try:
             connected = gevent.socket.create_connection((host, port))
         except OSError as error:
-            raise RequestFailed("ConnectError", str(error)) from error
+            raise RequestFailure("ConnectError", str(error)) from error
         # Without gevent in between: it is read when there is something to read, and never waits.
         self._socket: system.socket = get_original("socket", "socket")(fileno=connected.detach())
         self._socket.setblocking(False)
@@ -47,7 +47,7 @@ class Connection:
         """What was read and not yet parsed,"""
         self._stamps: list[bytes] = []
         """and the kernel's stamp of each."""
-        self._failure: RequestFailed | None = None
+        self._failure: RequestFailure | None = None
         """Why nothing more can be read."""
         self._ready: Waiter[None] = Waiter()
         self._interruption: Interruption | None = None
@@ -125,7 +125,7 @@ class Connection:
         except BlockingIOError:
             return
         except OSError as error:
-            self._failure = RequestFailed("ReadError", str(error))
+            self._failure = RequestFailure("ReadError", str(error))
             self._poller.remove(self._fd)
             self._poller.soon(self._wake_reader)
             return

@@ -7,7 +7,7 @@ from itertools import accumulate
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from loadtests.failures import RequestFailed
+from loadtests.failures import RequestFailure
 
 INFORMATIONAL = range(100, 200)
 """Such a status only announces another."""
@@ -33,7 +33,7 @@ class ResponseParser:
         """Of the body so far, bytes."""
         self.whole = False
         """The response is complete."""
-        self.failure: RequestFailed | None = None
+        self.failure: RequestFailure | None = None
         """Nothing more will come of it, since what came was no HTTP or not all."""
         self.keeps_alive = False
         """The connection can take another request."""
@@ -56,7 +56,7 @@ class ResponseParser:
                 ends.append(len(pieces))
         except (HttpParserError, HttpParserUpgrade) as error:
             self.keeps_alive = False
-            self.failure = RequestFailed("RemoteProtocolError", f"no HTTP: {error}")
+            self.failure = RequestFailure("RemoteProtocolError", f"no HTTP: {error}")
             ends.append(len(pieces))
         sizes = [*accumulate(map(len, pieces), initial=self._size)]
         self._size = sizes[-1]
@@ -70,7 +70,7 @@ class ResponseParser:
             self.whole = True
             return
         answered = "without sending a response" if self.status is None else "in the middle of the response"
-        self.failure = RequestFailed("RemoteProtocolError", f"the server closed the connection {answered}")
+        self.failure = RequestFailure("RemoteProtocolError", f"the server closed the connection {answered}")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Called by llhttp."""

@@ -34,7 +34,7 @@ class StreamOptions(msgspec.Struct):
     include_usage: bool = False
 
 
-class Message(msgspec.Struct):
+class ChatMessage(msgspec.Struct):
     content: str | list[dict[str, Any]] | None = None
 
 
@@ -43,7 +43,7 @@ class CompletionParameters(msgspec.Struct):
 
     model: str = "mock"
     prompt: str | list[int] = ""
-    messages: list[Message] = []
+    messages: list[ChatMessage] = []
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
     n: int | None = 1

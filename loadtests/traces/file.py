@@ -21,7 +21,7 @@ PIECE = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class TraceSection:
     """The part of a trace that is played, in the trace's own time, from its first line on."""
 
     from_s: float = 0.0
@@ -40,7 +40,7 @@ class TraceFile:
     run backwards, nothing left by the cut.
     """
 
-    def __init__(self, path: Path, kind: Format, cut: Cut) -> None:
+    def __init__(self, path: Path, kind: Format, cut: TraceSection) -> None:
         self._path = path
         self._cut = cut
         self._offsets = array("Q")

@@ -13,7 +13,7 @@ from loadtests.traces.json_lines import json_lines
 NS_PER_MS = 1_000_000
 
 
-class Line(msgspec.Struct):
+class MooncakeLine(msgspec.Struct):
     """Fields that are not listed are of no use here."""
 
     timestamp: int | float
@@ -22,7 +22,7 @@ class Line(msgspec.Struct):
     hash_ids: list[int]
 
 
-def _entry(line: Line) -> Entry:
+def _entry(line: MooncakeLine) -> Entry:
     return Entry(
         at_ns=nanoseconds(line.timestamp, NS_PER_MS),
         prompt_tokens=line.input_length,
@@ -31,4 +31,4 @@ def _entry(line: Line) -> Entry:
     )
 
 
-FORMAT = Format(parser=json_lines(Line, _entry), has_header=False, block_tokens=512)
+FORMAT = Format(parser=json_lines(MooncakeLine, _entry), has_header=False, block_tokens=512)

@@ -8,7 +8,7 @@ from loadtests.traces.entry import NS_PER_S, Entry, Format, nanoseconds
 from loadtests.traces.json_lines import json_lines
 
 
-class Line(msgspec.Struct, forbid_unknown_fields=True):
+class OwnLine(msgspec.Struct, forbid_unknown_fields=True):
     """`blocks` names those that the prompt begins with; equal names are equal blocks."""
 
     at_s: float
@@ -17,7 +17,7 @@ class Line(msgspec.Struct, forbid_unknown_fields=True):
     blocks: list[int | str] = msgspec.field(default_factory=list)
 
 
-def _entry(line: Line) -> Entry:
+def _entry(line: OwnLine) -> Entry:
     return Entry(
         at_ns=nanoseconds(line.at_s, NS_PER_S),
         prompt_tokens=line.prompt_tokens,
@@ -26,4 +26,4 @@ def _entry(line: Line) -> Entry:
     )
 
 
-FORMAT = Format(parser=json_lines(Line, _entry), has_header=False)
+FORMAT = Format(parser=json_lines(OwnLine, _entry), has_header=False)

@@ -10,7 +10,6 @@ from pydantic import ValidationError
 from history.plan import Param, Strict, WorkloadSpec
 from loadtests.workloads.abort_mix import AbortMix, AbortMixParams
 from loadtests.workloads.agent_loop import AgentLoop, AgentLoopParams
-from loadtests.workloads.base import Workload
 from loadtests.workloads.chat import Chat, ChatParams
 from loadtests.workloads.long_document import LongDocument, LongDocumentParams
 from loadtests.workloads.mid_prefill_preemption import MidPrefillPreemption, MidPrefillPreemptionParams
@@ -20,6 +19,7 @@ from loadtests.workloads.prompt import Prompt
 from loadtests.workloads.shared_prefix import SharedPrefix, SharedPrefixParams
 from loadtests.workloads.trace import Trace, TraceParams
 from loadtests.workloads.unique import Unique, UniqueParams
+from loadtests.workloads.workload import Workload
 
 __all__ = ["KINDS", "PATH_PARAM", "Prompt", "Workload", "build"]
 

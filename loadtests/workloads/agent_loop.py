@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 from pydantic import Field, model_validator
 
-from loadtests.workloads.base import (
+from loadtests.workloads.prompt import Prompt, Script, Stage
+from loadtests.workloads.workload import (
     NUMBER_TOKENS,
     Draw,
     OutputRange,
@@ -18,7 +19,6 @@ from loadtests.workloads.base import (
     in_rounds,
     number_tokens,
 )
-from loadtests.workloads.prompt import Prompt, Script, Stage
 
 
 class AgentLoopParams(OutputRange):

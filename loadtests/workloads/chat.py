@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from loadtests.workloads.base import (
+from loadtests.workloads.lengths import Lengths, length
+from loadtests.workloads.prompt import Prompt, Script, Stage
+from loadtests.workloads.workload import (
     NUMBER_TOKENS,
     Draw,
     OutputRange,
@@ -16,8 +18,6 @@ from loadtests.workloads.base import (
     in_rounds,
     number_tokens,
 )
-from loadtests.workloads.lengths import Lengths, length
-from loadtests.workloads.prompt import Prompt, Script, Stage
 
 
 class ChatParams(OutputRange):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from loadtests.workloads.base import Draw
+from loadtests.workloads.workload import Draw
 
 Lengths = Literal["uniform", "lognormal"]
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from loadtests.workloads.base import NUMBER_TOKENS
 from loadtests.workloads.shared_prefix import SharedPrefix, SharedPrefixParams
+from loadtests.workloads.workload import NUMBER_TOKENS
 
 
 class MidPrefillPreemptionParams(SharedPrefixParams):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from loadtests.workloads.base import NUMBER_TOKENS, Draw, OneShot, OutputRange, in_rounds, number_tokens
 from loadtests.workloads.lengths import Lengths, length
 from loadtests.workloads.prompt import Prompt
+from loadtests.workloads.workload import NUMBER_TOKENS, Draw, OneShot, OutputRange, in_rounds, number_tokens
 
 
 class SharedPrefixParams(OutputRange):

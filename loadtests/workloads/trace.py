@@ -10,9 +10,9 @@ from pydantic import Field, field_validator
 from history.strict import Strict
 from loadtests.traces import FORMATS
 from loadtests.traces.entry import LONGEST_NS, Entry
-from loadtests.traces.file import Cut, TraceFile
-from loadtests.workloads.base import NUMBER_TOKENS, Draw, OneShot, number_tokens
+from loadtests.traces.file import TraceFile, TraceSection
 from loadtests.workloads.prompt import Prompt
+from loadtests.workloads.workload import NUMBER_TOKENS, Draw, OneShot, number_tokens
 
 
 class TraceParams(Strict):
@@ -47,7 +47,7 @@ class Trace(OneShot):
 
     def __init__(self, params: TraceParams, name: str, seed: int) -> None:
         kind = FORMATS[params.format]
-        cut = Cut(from_s=params.from_s, to_s=params.to_s, entries=params.entries)
+        cut = TraceSection(from_s=params.from_s, to_s=params.to_s, entries=params.entries)
         self._params = params
         self._name = name
         # Neither where the trace lies nor how fast it is played changes a prompt.

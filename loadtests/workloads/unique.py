@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from loadtests.workloads.base import NUMBER_TOKENS, Draw, OneShot, OutputRange, number_tokens
 from loadtests.workloads.prompt import Prompt
+from loadtests.workloads.workload import NUMBER_TOKENS, Draw, OneShot, OutputRange, number_tokens
 
 
 class UniqueParams(OutputRange):

@@ -19,7 +19,7 @@ from chaos.inside.control import (
     parse_schedule,
     schedule_text,
 )
-from chaos.inside.faults import KINDS
+from chaos.inside.inside_kinds import KINDS
 from history import layout
 from history.lines import UnreadableRun
 from history.plan import FaultSpec, Trigger

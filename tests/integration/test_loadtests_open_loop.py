@@ -12,7 +12,7 @@ from history.arrivals import Arrivals, Bursts, Constant, Poisson
 from history.latency import schedule_lag_ms
 from history.percentile import Quantiles
 from history.records import RequestRecord
-from loadtests.arrivals import schedule
+from loadtests.arrival_schedule import schedule
 from loadtests.mock.process import MockServer
 from loadtests.mock.settings import Fixed, Settings
 from tests.fakes.openai_server import Behaviour, FakeServer, ReceivedRequest

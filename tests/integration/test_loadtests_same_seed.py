@@ -8,7 +8,7 @@ from pathlib import Path
 
 from history.arrivals import Bursts, Closed, Gamma, Poisson
 from history.plan import WorkloadSpec
-from loadtests.arrivals import schedule
+from loadtests.arrival_schedule import schedule
 from tests.fakes.openai_server import FakeServer
 from tests.unit.joining import joining
 from tests.unit.loading import PATIENCE_S, loaders, phase, records, write_plan

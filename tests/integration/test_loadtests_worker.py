@@ -18,7 +18,7 @@ import pytest
 from history.plan import ClientKind
 from history.records import RequestRecord
 from loadtests.clients.registry import CLIENTS
-from loadtests.messages import Latency, PhaseDone, Progress, Ready, Report
+from loadtests.messages import LatencyReport, PhaseDone, Progress, Ready, Report
 from tests.fakes.openai_server import Behaviour, FakeServer, ReceivedRequest
 from tests.unit.loading import PATIENCE_S, loaders, phase, records, wait_for, write_plan
 
@@ -31,7 +31,17 @@ SLOW = Behaviour(token_s=1.0)
 @contextmanager
 def worker(run_dir: Path, plan: Path) -> Iterator[subprocess.Popen[bytes]]:
     """One bare worker process, spoken to by hand."""
-    command = [sys.executable, "-m", "loadtests.worker", "--plan", str(plan), "--worker", "0", "--of", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "loadtests.load_worker",
+        "--plan",
+        str(plan),
+        "--worker",
+        "0",
+        "--of",
+        "1",
+    ]
     with subprocess.Popen(
         [*command, "--out", str(run_dir)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
     ) as process:
@@ -91,7 +101,7 @@ def test_who_listens_hears_of_every_good_answer_and_its_times(tmp_path: Path) ->
         assert load.wait_ready(PATIENCE_S)
         load.start_phase(phase("load", requests=10, concurrency=4))
         assert load.wait_done(PATIENCE_S)
-    last = {worker: report for worker, report in reports if isinstance(report, Latency)}
+    last = {worker: report for worker, report in reports if isinstance(report, LatencyReport)}
     gaps = sum(len(record.chunk_us) - 1 for record in records(tmp_path))
     assert sum(sum(report.ttft.counts) for report in last.values()) == 10
     assert sum(sum(report.itl.counts) for report in last.values()) == gaps

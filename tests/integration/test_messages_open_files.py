@@ -24,7 +24,7 @@ def test_a_worker_that_joins_checks_the_limit_of_its_own_machine(tmp_path: Path)
     wide = plan.scenario.model_copy(update={"phases": (phase,)})
     write_plan(plan.model_copy(update={"scenario": wide}), tmp_path)
     code = (
-        "import sys; from pathlib import Path; from loadtests.distributed import worker; "
+        "import sys; from pathlib import Path; from loadtests.distributed import joining_worker as worker; "
         "from history.reader import read_plan\n"
         "try: worker._allow_open_files(read_plan(Path(sys.argv[1])), 2)\n"
         "except worker.TooFewFiles as error: sys.exit(str(error))"

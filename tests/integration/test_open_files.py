@@ -71,7 +71,9 @@ def test_a_process_raises_its_own_limit_and_that_of_its_children() -> None:
     assert limited(256, 2048, "-c", code).stdout.split() == ["2048", "2048", "2048"]
 
 
-@pytest.mark.parametrize("module", ["loadtests.worker", "loadtests.distributed.master", "loadtests.mock"])
+@pytest.mark.parametrize(
+    "module", ["loadtests.load_worker", "loadtests.distributed.master", "loadtests.mock"]
+)
 def test_processes_with_many_connections_raise_their_limit(module: str) -> None:
     """They are also started by hand, without a command that has raised it before."""
     code = (
@@ -82,7 +84,7 @@ def test_processes_with_many_connections_raise_their_limit(module: str) -> None:
     if module == "loadtests.mock":
         code = code.replace("loadtests.mock as", "loadtests.mock.__main__ as")
     commands = {
-        "loadtests.worker": "--plan p --worker 0 --of 1 --out o",
+        "loadtests.load_worker": "--plan p --worker 0 --of 1 --out o",
         "loadtests.distributed.master": "--plan p --workers 1 --host 127.0.0.1 --port 1",
         "loadtests.mock": "--log l",
     }

@@ -128,7 +128,7 @@ def load_worker(conductor: int, number: int) -> int:
     """Process id of one of a conductor's own load workers."""
     for pid in groups_of(conductor):
         command = (PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
-        if b"loadtests.worker" in command and command[command.index(b"--worker") + 1] == b"%d" % number:
+        if b"loadtests.load_worker" in command and command[command.index(b"--worker") + 1] == b"%d" % number:
             return pid
     raise AssertionError("there is no such worker")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from chaos.inside.faults import KINDS
+from chaos.inside.inside_kinds import KINDS
 from chaos.inside.trigger_decisions import fires
 from history.protocol.schedule import ArmedFault, Trigger
 from tests.unit.chaos_room import Entry

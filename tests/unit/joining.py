@@ -38,7 +38,7 @@ def worker(port: int) -> Iterator[subprocess.Popen[bytes]]:
     command = [
         sys.executable,
         "-m",
-        "loadtests.distributed.worker",
+        "loadtests.distributed.joining_worker",
         "--host",
         "127.0.0.1",
         "--port",

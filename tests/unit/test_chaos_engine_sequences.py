@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from chaos.inside.fault_kind import WORKER
-from chaos.inside.faults import KINDS
+from chaos.inside.inside_kinds import KINDS
 from tests.unit.chaos_room import Entry, Room, entry
 from tests.unit.fault_model import COUNTED, Model, model
 from tests.unit.histories import sample_firing

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from chaos import catalogue
-from chaos.inside import faults
+from chaos import fault_catalogue
+from chaos.inside import inside_kinds
 from chaos.inside.fault_kind import HOSTILE, LEGAL, SCHEDULER, WORKER, FaultKind
-from chaos.inside.faults import KINDS, problems
-from chaos.outside.faults import KINDS as OUTSIDE_KINDS
+from chaos.inside.inside_kinds import KINDS, problems
 from chaos.outside.outside_kind import CONTAINERS, LOCAL, OutsideKind
+from chaos.outside.outside_kinds import KINDS as OUTSIDE_KINDS
 from history import plan
 from history.protocol.schedule import ArmedFault, Trigger, Value
 from kvchaos.report.fault_tables import insert_tables
@@ -34,11 +34,11 @@ def test_every_kind_says_what_it_does_and_how_that_shows(kind: FaultKind) -> Non
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_defaults_of_every_kind_are_valid(kind: str) -> None:
     assert problems(kind, {}) == []
-    assert problems(kind, faults.defaults(kind)) == []
+    assert problems(kind, inside_kinds.defaults(kind)) == []
 
 
 def test_every_kind_can_be_run_dry() -> None:
-    assert all(faults.defaults(kind)["dry_run"] is False for kind in KINDS)
+    assert all(inside_kinds.defaults(kind)["dry_run"] is False for kind in KINDS)
 
 
 def test_each_wrong_parameter_gets_a_line_of_its_own() -> None:
@@ -80,7 +80,7 @@ def test_every_kind_from_outside_says_what_it_does_and_how_that_shows(kind: Outs
     for text in (kind.target, kind.effect, kind.evidence, kind.consequence, kind.heals):
         assert text.strip()
     assert {"by", "for_s"} <= kind.parameters.keys()
-    assert catalogue.problems(kind.name, catalogue.defaults(kind.parameters)) == []
+    assert fault_catalogue.problems(kind.name, fault_catalogue.defaults(kind.parameters)) == []
 
 
 def test_every_fault_from_outside_has_a_sign() -> None:

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from chaos.inside.fault_kind import SCHEDULER
 from chaos.inside.fault_runtime import FaultRuntime
-from chaos.inside.faults import KINDS
+from chaos.inside.inside_kinds import KINDS
 from tests.unit.chaos_room import Entry, Room, entry
 from tests.unit.fault_model import COUNTED, model
 from tests.unit.model_tier import Key, Tier

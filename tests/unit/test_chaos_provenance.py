@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from chaos.inside.transfer_audit import provenance
-from chaos.inside.transfer_audit.provenance import ProvenanceLog
+from chaos.inside.transfer_audit import provenance_log
+from chaos.inside.transfer_audit.provenance_log import ProvenanceLog
 from history.protocol.provenance import (
     AnyProvenance,
     BlocksStored,
@@ -142,7 +142,7 @@ def test_stores_and_resets_are_written(tmp_path: Path, log: ProvenanceLog) -> No
 def test_a_full_log_says_so_and_takes_no_more(
     tmp_path: Path, log: ProvenanceLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(provenance, "MOST_BYTES", 1000)
+    monkeypatch.setattr(provenance_log, "MOST_BYTES", 1000)
     for _ in range(20):
         log.store_begins("r", HASHES, range(8))
     events = written(tmp_path)

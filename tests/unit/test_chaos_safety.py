@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from chaos.inside.control import MAX_SCHEDULE_BYTES, SCHEDULE
 from chaos.inside.fault_runtime import FaultRuntime
-from chaos.inside.faults import KINDS
+from chaos.inside.inside_kinds import KINDS
 from tests.unit.chaos_room import Room, entry, schedule
 
 MALFORMED = 1_000

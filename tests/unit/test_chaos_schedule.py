@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chaos.fault_line import SHORT, parse_line
-from chaos.inside.faults import problems
+from chaos.inside.inside_kinds import problems
 from chaos.inside.trigger_decisions import fires
 from history.plan import FaultSpec, Trigger
 from history.protocol.schedule import Trigger as ArmedTrigger

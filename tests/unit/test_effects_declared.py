@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from chaos import catalogue
+from chaos import fault_catalogue
 from chaos.inside.fault_kind import HOSTILE
 from history.protocol.schedule import Value
 from oracles import all_rules
 
 
-@pytest.mark.parametrize("kind", catalogue.KINDS.values(), ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", fault_catalogue.KINDS.values(), ids=lambda kind: kind.name)
 def test_a_hostile_fault_declares_its_effects_or_says_why_not_and_a_legal_one_has_none(
-    kind: catalogue.Kind,
+    kind: fault_catalogue.Kind,
 ) -> None:
     if kind.contract == HOSTILE:
         assert kind.declared or kind.undeclared
@@ -21,8 +21,8 @@ def test_a_hostile_fault_declares_its_effects_or_says_why_not_and_a_legal_one_ha
         assert not kind.undeclared
 
 
-@pytest.mark.parametrize("kind", catalogue.KINDS.values(), ids=lambda kind: kind.name)
-def test_effects_name_rules_and_parameters_that_there_are(kind: catalogue.Kind) -> None:
+@pytest.mark.parametrize("kind", fault_catalogue.KINDS.values(), ids=lambda kind: kind.name)
+def test_effects_name_rules_and_parameters_that_there_are(kind: fault_catalogue.Kind) -> None:
     rules = {rule.id for rule in all_rules()}
     for effect in kind.declared:
         assert set(effect.rules) <= rules
@@ -50,4 +50,4 @@ def test_effects_name_rules_and_parameters_that_there_are(kind: catalogue.Kind) 
     ],
 )
 def test_effects_depend_on_the_parameters(kind: str, params: dict[str, Value], count: int) -> None:
-    assert len(catalogue.effects(kind, params)) == count
+    assert len(fault_catalogue.effects(kind, params)) == count

@@ -11,8 +11,8 @@ import pytest
 
 from history.plan import ClientKind
 from history.records import RequestRecord, Usage
-from loadtests.clients.base import CompletionClient
 from loadtests.clients.completion import body_of, path_of
+from loadtests.clients.completion_client import CompletionClient
 from loadtests.clients.registry import CLIENTS
 from loadtests.job import Job
 from loadtests.mock.process import MockServer

@@ -10,10 +10,10 @@ import pytest
 from history.arrivals import Poisson, Recorded
 from history.plan import Param, WorkloadSpec
 from kvchaos.planning.scenario_file import load_scenario
-from loadtests.arrivals import due_times
+from loadtests.arrival_schedule import due_times
 from loadtests.traces import FORMATS
 from loadtests.traces.entry import Entry
-from loadtests.traces.file import PIECE, Cut, TraceFile
+from loadtests.traces.file import PIECE, TraceFile, TraceSection
 from loadtests.traces.synthetic import WRITERS, entries
 from loadtests.workloads import build
 from loadtests.workloads.trace import Trace
@@ -50,8 +50,8 @@ OWN = """\
 """
 
 
-def file(folder: Path, text: str, kind: str, cut: Cut | None = None) -> TraceFile:
-    return TraceFile(Path(file_of(folder, text)), FORMATS[kind], cut or Cut())
+def file(folder: Path, text: str, kind: str, cut: TraceSection | None = None) -> TraceFile:
+    return TraceFile(Path(file_of(folder, text)), FORMATS[kind], cut or TraceSection())
 
 
 def file_of(folder: Path, text: str) -> str:
@@ -145,11 +145,11 @@ def test_one_worker_of_three_reads_its_part(tmp_path: Path) -> None:
 def test_a_part_is_cut_out_by_time_and_by_count(tmp_path: Path) -> None:
     made = list(entries(200, seed=3))
     wanted = [entry for entry in made if 20 * SECOND <= entry.at_ns < 50 * SECOND]
-    found = file(tmp_path, mooncake(200), "mooncake", Cut(from_s=20, to_s=50))
+    found = file(tmp_path, mooncake(200), "mooncake", TraceSection(from_s=20, to_s=50))
     assert [found.entry(index) for index in range(len(found))] == wanted
-    assert len(file(tmp_path, mooncake(200), "mooncake", Cut(from_s=20, entries=5))) == 5
+    assert len(file(tmp_path, mooncake(200), "mooncake", TraceSection(from_s=20, entries=5))) == 5
     with pytest.raises(ValueError, match="entry"):
-        file(tmp_path, mooncake(200), "mooncake", Cut(from_s=1e6))
+        file(tmp_path, mooncake(200), "mooncake", TraceSection(from_s=1e6))
 
 
 def test_time_is_scaled_from_the_begin_of_the_part(tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_the_samples_are_our_own_make(kind: str) -> None:
     (path,) = SAMPLES.glob(f"{kind}-sample.*")
     made = [f"{line}\n" for line in WRITERS[kind](entries(200, seed=1))]
     assert path.read_text() == "".join(made)
-    assert len(TraceFile(path, FORMATS[kind], Cut())) == 200
+    assert len(TraceFile(path, FORMATS[kind], TraceSection())) == 200
 
 
 def phase(**changes: object) -> dict[str, object]:

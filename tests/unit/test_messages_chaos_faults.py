@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chaos.inside.faults import problems
+from chaos.inside.inside_kinds import problems
 from history.protocol.schedule import Value
 
 

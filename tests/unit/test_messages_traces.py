@@ -10,7 +10,7 @@ from history.plan import Param, WorkloadSpec
 from kvchaos.errors import UsageError
 from kvchaos.planning.scenario_file import load_scenario
 from loadtests.traces import FORMATS
-from loadtests.traces.file import LONGEST_LINE, Cut, TraceFile
+from loadtests.traces.file import LONGEST_LINE, TraceFile, TraceSection
 from loadtests.workloads import build
 from tests.unit.test_loadtests_traces import BURSTGPT, MOONCAKE, OWN, file, file_of, phase, scenario
 
@@ -18,9 +18,9 @@ from tests.unit.test_loadtests_traces import BURSTGPT, MOONCAKE, OWN, file, file
 def test_a_file_that_is_no_text_or_is_not_there_is_refused(tmp_path: Path) -> None:
     (tmp_path / "trace").write_bytes(b'{"at_s": "\xff"}\n')
     with pytest.raises(ValueError, match="trace:1: is not UTF-8 text"):
-        TraceFile(tmp_path / "trace", FORMATS["own"], Cut())
+        TraceFile(tmp_path / "trace", FORMATS["own"], TraceSection())
     with pytest.raises(ValueError, match="other: cannot be read: No such file"):
-        TraceFile(tmp_path / "other", FORMATS["own"], Cut())
+        TraceFile(tmp_path / "other", FORMATS["own"], TraceSection())
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_a_phase_that_a_trace_cannot_fill_is_refused(
 @pytest.mark.timeout(10)
 def test_a_device_in_place_of_a_trace_is_not_read_for_ever() -> None:
     with pytest.raises(ValueError, match=r"/dev/zero: cannot be read: Is no regular file"):
-        TraceFile(Path("/dev/zero"), FORMATS["own"], Cut())
+        TraceFile(Path("/dev/zero"), FORMATS["own"], TraceSection())
 
 
 @pytest.mark.parametrize("before", ["", MOONCAKE])

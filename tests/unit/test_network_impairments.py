@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from chaos.outside.network.impairments import DOWN, MOST_REPEATS, UP, Counters, Latency, Loss, SlowReading
+from chaos.outside.network.impairments import (
+    DOWN,
+    MOST_REPEATS,
+    UP,
+    AddedLatency,
+    Counters,
+    Loss,
+    SlowReading,
+)
 from history.protocol.outside import BytesDelayed, SlowRead
 
 SEED = 7
@@ -14,19 +22,19 @@ def counters(strike: str = "s/0") -> Counters:
     return Counters(strike, since=0.0)
 
 
-def delays(impairment: Latency | Loss, count: int = 2000) -> list[float | None]:
+def delays(impairment: AddedLatency | Loss, count: int = 2000) -> list[float | None]:
     return [impairment.delay_s(DOWN) for _ in range(count)]
 
 
 def test_each_direction_has_its_own_latency() -> None:
-    latency = Latency(counters(), SEED, up_ms=80, down_ms=40, jitter_ms=0)
+    latency = AddedLatency(counters(), SEED, up_ms=80, down_ms=40, jitter_ms=0)
     assert latency.delay_s(UP) == 0.08
     assert latency.delay_s(DOWN) == 0.04
 
 
 def test_jitter_is_the_seeds_and_stays_within_its_bound() -> None:
     one, again, other = (
-        delays(Latency(counters(strike), SEED, up_ms=0, down_ms=40, jitter_ms=20))
+        delays(AddedLatency(counters(strike), SEED, up_ms=0, down_ms=40, jitter_ms=20))
         for strike in ("s/0", "s/0", "s/1")
     )
     assert one == again != other

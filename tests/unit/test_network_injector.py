@@ -8,10 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from chaos.catalogue import KINDS, defaults
+from chaos.fault_catalogue import KINDS, defaults
 from chaos.outside.injector import ActiveFault, DueInjection
 from chaos.outside.network.network_injector import NetworkInjector, command_for
-from chaos.outside.network.proxy_messages import Cut, Delay, Lose, ReadSlowly, Stall
+from chaos.outside.network.proxy_messages import (
+    CutCommand,
+    DelayCommand,
+    LoseCommand,
+    ReadSlowlyCommand,
+    StallCommand,
+)
 from history.protocol.outside import NetworkCut, OutsideFiring
 from history.protocol.schedule import Value
 from tests.unit.conducting import PATIENCE_S, wait_for
@@ -38,15 +44,15 @@ def proof_of(active: ActiveFault) -> OutsideFiring:
 
 
 def test_each_kind_is_a_command_with_its_parameters() -> None:
-    assert command_for(strike("network_cut", 3)) == Cut(strike="f/3")
-    assert command_for(strike("network_stall")) == Stall(strike="f/0")
-    assert command_for(strike("network_latency", up_ms=5)) == Delay(
+    assert command_for(strike("network_cut", 3)) == CutCommand(strike="f/3")
+    assert command_for(strike("network_stall")) == StallCommand(strike="f/0")
+    assert command_for(strike("network_latency", up_ms=5)) == DelayCommand(
         strike="f/0", seed=7, up_ms=5.0, down_ms=50.0, jitter_ms=0.0
     )
-    assert command_for(strike("network_loss", share=0.5)) == Lose(
+    assert command_for(strike("network_loss", share=0.5)) == LoseCommand(
         strike="f/0", seed=7, share=0.5, again_ms=200.0
     )
-    assert command_for(strike("slow_reader", requests=2)) == ReadSlowly(
+    assert command_for(strike("slow_reader", requests=2)) == ReadSlowlyCommand(
         strike="f/0", requests=2, bytes_per_s=4000.0
     )
 

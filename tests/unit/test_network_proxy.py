@@ -17,14 +17,14 @@ import pytest
 from chaos.outside.network.impairments import PACE_S
 from chaos.outside.network.proxy_client import ProxyFailed
 from chaos.outside.network.proxy_messages import (
-    Cut,
-    Delay,
-    Lift,
-    Lose,
+    CutCommand,
+    DelayCommand,
+    LoseCommand,
     ProxyEffect,
     ProxyReport,
-    ReadSlowly,
-    Stall,
+    ReadSlowlyCommand,
+    RevertCommand,
+    StallCommand,
 )
 from history.protocol.outside import BytesDelayed
 from history.records import RequestRecord
@@ -76,9 +76,9 @@ def test_without_a_strike_it_adds_next_to_nothing(bench: Bench) -> None:
 
 def test_latency_comes_on_top_in_both_directions_and_leaves_the_gaps(bench: Bench) -> None:
     whole_ms = 400 + TTFT_MS + 200
-    bench.network.send(Delay(strike="late", seed=1, up_ms=400, down_ms=200, jitter_ms=0))
+    bench.network.send(DelayCommand(strike="late", seed=1, up_ms=400, down_ms=200, jitter_ms=0))
     quickest = bench.quickest_ms("late", whole_ms + LATE_MS)
-    bench.network.send(Lift(strike="late"))
+    bench.network.send(RevertCommand(strike="late"))
     undone = bench.reported("undone", "late")
     assert whole_ms <= quickest <= whole_ms + LATE_MS
     late = [record for record in bench.asker.records if record.id.startswith("late-")]
@@ -91,10 +91,10 @@ def test_latency_comes_on_top_in_both_directions_and_leaves_the_gaps(bench: Benc
 def test_nothing_passes_while_the_line_stalls_and_all_of_it_afterwards(bench: Bench) -> None:
     with bench.asker.asking(*ids("stall", 2), tokens=40):
         wait_for(lambda: bench.began(*ids("stall", 2)))
-        bench.network.send(Stall(strike="stall"))
+        bench.network.send(StallCommand(strike="stall"))
         begun = bench.reported("struck", "stall")
         time.sleep(0.5)
-        bench.network.send(Lift(strike="stall"))
+        bench.network.send(RevertCommand(strike="stall"))
     ended = bench.reported("undone", "stall")
     for record in (bench.asker.record(name) for name in ids("stall", 2)):
         assert record.outcome == "ok"
@@ -108,12 +108,12 @@ def test_nothing_passes_while_the_line_stalls_and_all_of_it_afterwards(bench: Be
 
 
 def test_a_server_does_not_hear_that_a_client_leaves_while_the_line_stalls(bench: Bench) -> None:
-    bench.network.send(Stall(strike="deaf"))
+    bench.network.send(StallCommand(strike="deaf"))
     with bench.left_by_client("deaf"):
         wait_for(lambda: bench.reported("struck", "deaf") is not None)
     time.sleep(0.2)
     assert "deaf" not in bench.mock.sent()
-    bench.network.send(Lift(strike="deaf"))
+    bench.network.send(RevertCommand(strike="deaf"))
     wait_for(lambda: "deaf" in bench.mock.sent())
     sent, undone = bench.mock.sent()["deaf"], bench.reported("undone", "deaf")
     assert sent.left
@@ -127,9 +127,9 @@ def _longest_wait_ms(record: RequestRecord) -> float:
 
 
 def test_lost_bytes_come_later_by_the_time_of_a_repeat_and_so_do_all_behind_them(bench: Bench) -> None:
-    bench.network.send(Lose(strike="loss", seed=1, share=0.3, again_ms=500))
+    bench.network.send(LoseCommand(strike="loss", seed=1, share=0.3, again_ms=500))
     records = bench.asker.ask(*ids("loss", 2))
-    bench.network.send(Lift(strike="loss"))
+    bench.network.send(RevertCommand(strike="loss"))
     undone = bench.reported("undone", "loss")
     assert [record.outcome for record in records] == ["ok", "ok"]
     assert delayed(undone).shortest_ms >= 500.0
@@ -140,10 +140,10 @@ def test_lost_bytes_come_later_by_the_time_of_a_repeat_and_so_do_all_behind_them
 def test_a_cut_resets_who_is_on_their_way_and_the_server_hears_it_at_once(bench: Bench) -> None:
     with bench.asker.asking(*ids("cut", 2), tokens=300):
         wait_for(lambda: bench.began(*ids("cut", 2)))
-        bench.network.send(Cut(strike="cut"))
+        bench.network.send(CutCommand(strike="cut"))
         struck = bench.reported("struck", "cut")
         (refused,) = bench.asker.ask("refused")
-    bench.network.send(Lift(strike="cut"))
+    bench.network.send(RevertCommand(strike="cut"))
     assert requests(struck) == set(ids("cut", 2))
     cut = bench.reported("undone", "cut").cut
     assert cut is not None
@@ -180,10 +180,10 @@ def test_what_passes_is_not_changed(tmp_path: Path) -> None:
 def test_a_slow_reader_takes_the_time_of_its_bytes_and_the_next_reader_none(tmp_path: Path) -> None:
     rate = 60_000.0
     with proxied(tmp_path, Settings(ttft=Fixed(ms=1), itl=Fixed(ms=0.5))) as bench:
-        bench.network.send(ReadSlowly(strike="slow", requests=1, bytes_per_s=rate))
+        bench.network.send(ReadSlowlyCommand(strike="slow", requests=1, bytes_per_s=rate))
         (slow,) = bench.asker.ask("slow", tokens=250)
         others_ms = bench.quickest_ms("other", 50.0, tokens=250)
-        bench.network.send(Lift(strike="slow"))
+        bench.network.send(RevertCommand(strike="slow"))
         struck, undone = bench.reported("struck", "slow"), bench.reported("undone", "slow")
         sent = bench.mock.sent()
     assert slow.outcome == "ok"
@@ -228,7 +228,7 @@ def test_a_command_that_it_does_not_know_ends_it(tmp_path: Path) -> None:
         bench.process.stdin.flush()
         assert bench.process.wait(10.0) == 3
         with pytest.raises(ProxyFailed):
-            bench.network.send(Cut(strike="late"))
+            bench.network.send(CutCommand(strike="late"))
 
 
 def test_it_listens_on_this_machine_only(bench: Bench) -> None:

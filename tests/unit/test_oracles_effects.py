@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from chaos.inside.faults import KINDS
+from chaos.inside.inside_kinds import KINDS
 from history.events import ServerExit
 from history.plan import ServerSettings
 from history.protocol.notes import LoadRetried

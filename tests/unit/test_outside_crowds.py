@@ -17,7 +17,7 @@ import pytest
 from chaos.outside.clients.abort_storm import AbortStormInjector
 from chaos.outside.clients.completion_stream import CompletionStreamParser, NoCompletion
 from chaos.outside.clients.malformed_requests import ClientTarget
-from chaos.outside.injector import ActiveFault, DueInjection, Refused
+from chaos.outside.injector import ActiveFault, DueInjection, InjectionRefused
 from history.protocol.outside import AbortStorm, ClientsLeft
 from history.protocol.schedule import Value
 from history.records import CROWD, RequestRecord
@@ -238,7 +238,7 @@ def test_a_server_that_is_not_there_has_failed_them(tmp_path: Path) -> None:
 
 def test_more_than_the_model_takes_is_not_even_sent(tmp_path: Path) -> None:
     storm = prepare(UNASKED, tmp_path, strike(prompt_tokens=700))
-    with pytest.raises(Refused, match=r"900 .* 768"):
+    with pytest.raises(InjectionRefused, match=r"900 .* 768"):
         storm.apply()
     assert crowd_threads() == []
 

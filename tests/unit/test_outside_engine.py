@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from chaos.inside import trigger_decisions
-from chaos.outside.armed_faults import PhaseProgress
-from chaos.outside.injector import ActiveFault, DueInjection, Refused
+from chaos.outside.armed_faults import InvocationCounts
+from chaos.outside.injector import ActiveFault, DueInjection, InjectionRefused
 from chaos.outside.outside_faults import OutsideFaults
 from chaos.outside.outside_journal import OutsideJournal
 from history.plan import FaultSpec, Trigger
@@ -41,7 +41,7 @@ class FakeActiveFault:
 
     def apply(self) -> None:
         if self.refuse is not None:
-            raise Refused(self.refuse)
+            raise InjectionRefused(self.refuse)
         self.struck += 1
         if self.cut:
             raise Cut
@@ -101,8 +101,8 @@ def spec(trigger: Trigger, fault: str = "frozen", *, by: str = "answered", for_s
     return FaultSpec(id=fault, kind="pause", trigger=trigger, params={"by": by, "for_s": for_s})
 
 
-def after(answered: int = 0, sent: int = 0, seconds: float = 0.0) -> PhaseProgress:
-    return PhaseProgress(sent=sent, answered=answered, seconds=seconds)
+def after(answered: int = 0, sent: int = 0, seconds: float = 0.0) -> InvocationCounts:
+    return InvocationCounts(sent=sent, answered=answered, seconds=seconds)
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_nothing_strikes_before_its_arrival(bench: Bench) -> None:
     ("by", "reached"),
     [("sent", after(sent=4)), ("answered", after(answered=4)), ("second", after(seconds=3.0))],
 )
-def test_each_way_of_counting_goes_by_what_it_names(bench: Bench, by: str, reached: PhaseProgress) -> None:
+def test_each_way_of_counting_goes_by_what_it_names(bench: Bench, by: str, reached: InvocationCounts) -> None:
     bench.arm(Trigger(nth=(3,)), by=by)
     bench.engine.tick(reached)
     assert [active.strike_made.site for active in bench.injector.prepared] == [by]

@@ -12,8 +12,8 @@ from typing import get_args
 import msgspec
 import pytest
 
-from chaos.inside.faults import KINDS as INSIDE
-from chaos.outside.faults import KINDS as OUTSIDE
+from chaos.inside.inside_kinds import KINDS as INSIDE
+from chaos.outside.outside_kinds import KINDS as OUTSIDE
 from history import events
 from history.protocol import notes
 from history.protocol.evidence import FIRINGS_INSIDE

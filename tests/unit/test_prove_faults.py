@@ -8,7 +8,7 @@ import pytest
 import yaml
 from packaging.version import Version
 
-from chaos.inside.faults import KINDS
+from chaos.inside.inside_kinds import KINDS
 from kvchaos.planning.scenario_file import load_scenario
 from tests.server.proof.cases import Proof, all_proofs, scenario_of
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chaos import catalogue
+from chaos import fault_catalogue
 from kvchaos.report.fault_tables import declared_text
 
 
@@ -21,4 +21,4 @@ from kvchaos.report.fault_tables import declared_text
     ],
 )
 def test_the_table_of_faults_shows_what_is_declared(kind: str, text: str) -> None:
-    assert declared_text(catalogue.KINDS[kind]) == text
+    assert declared_text(fault_catalogue.KINDS[kind]) == text

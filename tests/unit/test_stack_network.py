@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from chaos.outside.network.proxy_messages import Cut
+from chaos.outside.network.proxy_messages import CutCommand
 from kvchaos.errors import UsageError
 from kvchaos.stacks.network import proxy_before
 from kvchaos.stacks.process_registry import ProcessRegistry
@@ -38,7 +38,7 @@ def test_the_load_goes_through_a_process_that_is_recorded_until_it_has_ended(
             assert (group.what, runs(group.leader)) == ("network", True)
             assert network.url != mock.url
             assert [each.outcome for each in Asker(network.url).ask("a")] == ["ok"]
-            network.handle.send(Cut(strike="s"))
+            network.handle.send(CutCommand(strike="s"))
             assert [each.outcome for each in Asker(network.url).ask("b")] == ["error"]
             assert network.failure() is None
         assert recorded(record).groups == ()
@@ -63,7 +63,7 @@ def test_a_command_to_a_dead_proxy_ends_the_run_with_one_line(
         with proxy_before("http://127.0.0.1:9", tmp_path, record) as network:
             os.kill(recorded(record).groups[0].leader, signal.SIGKILL)
             wait_for(lambda: network.failure() is not None)
-            network.handle.send(Cut(strike="s"))
+            network.handle.send(CutCommand(strike="s"))
 
     with pytest.raises(UsageError, match=r"proxy.*\.log"):
         command_the_dead()

@@ -10,7 +10,7 @@ from chaos.hostcopy.handlers import Entry, HostCopySpec, generation
 from chaos.inside import process_globals
 from chaos.inside.fault_kind import WORKER
 from chaos.inside.transfer_audit.block_checksums import checksums_of
-from chaos.inside.transfer_interceptor import LOAD, STORE, Job, TransferInterceptor
+from chaos.inside.transfer_interceptor import LOAD, STORE, TransferInterceptor, TransferJob
 from chaos.inside.workers.pinned import pinned_tier
 from history.protocol.evidence import Direction
 
@@ -30,7 +30,7 @@ class ChaosHandler:
         device, chunks = reversed(spec) if self._direction == LOAD else spec
         request = process_globals.requests_of_jobs.take(job_id, spec)
         return self._interceptor.submit(
-            Job(
+            TransferJob(
                 id=job_id,
                 direction=self._direction,
                 device=device,

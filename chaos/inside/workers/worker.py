@@ -9,7 +9,7 @@ from chaos.hostcopy.worker import HostCopySpec, generation
 from chaos.inside import process_globals
 from chaos.inside.fault_kind import WORKER
 from chaos.inside.transfer_audit.block_checksums import checksums_of
-from chaos.inside.transfer_interceptor import LOAD, STORE, Job, TransferInterceptor
+from chaos.inside.transfer_interceptor import LOAD, STORE, TransferInterceptor, TransferJob
 from chaos.inside.workers.pinned import pinned_tier
 
 
@@ -25,7 +25,7 @@ class ChaosWorker:
 
     def submit_store(self, job_id: int, src_spec: Any, dst_spec: Any) -> bool:
         return self._interceptor.submit(
-            Job(
+            TransferJob(
                 id=job_id,
                 direction=STORE,
                 device=src_spec,
@@ -39,7 +39,7 @@ class ChaosWorker:
         """`more` has `expedited` from 0.33 on."""
         request = process_globals.requests_of_jobs.take(job_id)
         return self._interceptor.submit(
-            Job(
+            TransferJob(
                 id=job_id,
                 direction=LOAD,
                 device=dst_spec,

@@ -12,7 +12,7 @@ from typing import Any
 
 from chaos.outside.clients.burst_clients import BurstClient, BurstClients
 from chaos.outside.clients.malformed_requests import ClientTarget, http_request
-from chaos.outside.injector import ActiveFault, DueInjection, Refused
+from chaos.outside.injector import ActiveFault, DueInjection, InjectionRefused
 from history.protocol.outside import AbortStorm, ClientsLeft
 from history.records import ABANDONED, CROWD, Outcome, RequestError, RequestRecord
 from history.writer import LineWriter
@@ -53,7 +53,9 @@ class _Storm:
 
     def apply(self) -> None:
         if self._longest > self._context:
-            raise Refused(f"{self._longest} tokens of prompt and answer, the model takes {self._context}")
+            raise InjectionRefused(
+                f"{self._longest} tokens of prompt and answer, the model takes {self._context}"
+            )
         self._burst.start()
 
     def verify(self) -> AbortStorm | None:

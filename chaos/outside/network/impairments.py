@@ -103,7 +103,7 @@ class Impairment:
         return self.counters.evidence()
 
 
-class Cut(Impairment):
+class CutImpairment(Impairment):
     """All connections are reset, and new ones as they come."""
 
     refuses = True
@@ -132,7 +132,7 @@ class Cut(Impairment):
         )
 
 
-class Stall(Impairment):
+class TrafficStall(Impairment):
     """No byte passes."""
 
     stops = True
@@ -148,7 +148,7 @@ class Stall(Impairment):
         return self.counters.waiting > 0
 
 
-class Latency(Impairment):
+class AddedLatency(Impairment):
     """Every byte arrives later."""
 
     def __init__(self, counters: Counters, seed: int, up_ms: float, down_ms: float, jitter_ms: float) -> None:

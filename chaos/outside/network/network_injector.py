@@ -9,14 +9,14 @@ from chaos.outside.injector import ActiveFault, DueInjection
 from chaos.outside.network.network_kinds import NETWORK_KINDS
 from chaos.outside.network.proxy_client import ProxyClient, ProxyFailed
 from chaos.outside.network.proxy_messages import (
-    Cut,
-    Delay,
-    Lift,
-    Lose,
+    CutCommand,
+    DelayCommand,
+    LoseCommand,
     ProxyCommand,
     ProxyEffect,
-    ReadSlowly,
-    Stall,
+    ReadSlowlyCommand,
+    RevertCommand,
+    StallCommand,
 )
 
 
@@ -51,7 +51,7 @@ class _NetworkFault:
     def revert(self) -> None:
         # When the proxy has ended, its faults have ended too.
         with suppress(ProxyFailed):
-            self._proxy.send(Lift(strike=self._command.strike))
+            self._proxy.send(RevertCommand(strike=self._command.strike))
 
     def reverted(self) -> ProxyEffect | None:
         return self._reported("undone")
@@ -66,17 +66,17 @@ def command_for(strike: DueInjection) -> ProxyCommand:
     name, seed, given = f"{strike.fault}/{strike.n}", strike.seed, strike.params
     match strike.kind:
         case "network_cut":
-            return Cut(strike=name)
+            return CutCommand(strike=name)
         case "network_stall":
-            return Stall(strike=name)
+            return StallCommand(strike=name)
         case "network_latency":
             up_ms, down_ms, jitter_ms = (float(given[each]) for each in ("up_ms", "down_ms", "jitter_ms"))
-            return Delay(strike=name, seed=seed, up_ms=up_ms, down_ms=down_ms, jitter_ms=jitter_ms)
+            return DelayCommand(strike=name, seed=seed, up_ms=up_ms, down_ms=down_ms, jitter_ms=jitter_ms)
         case "network_loss":
             share, again_ms = float(given["share"]), float(given["again_ms"])
-            return Lose(strike=name, seed=seed, share=share, again_ms=again_ms)
+            return LoseCommand(strike=name, seed=seed, share=share, again_ms=again_ms)
         case "slow_reader":
             requests, bytes_per_s = int(given["requests"]), float(given["bytes_per_s"])
-            return ReadSlowly(strike=name, requests=requests, bytes_per_s=bytes_per_s)
+            return ReadSlowlyCommand(strike=name, requests=requests, bytes_per_s=bytes_per_s)
         case _:
             raise ValueError(strike.kind)

@@ -23,7 +23,7 @@ class Marker(Enum):
 
 
 @dataclass
-class Chunk:
+class QueuedChunk:
     """A run of bytes, or a marker, as it was received. Times are the event loop's, s."""
 
     what: bytes | Marker
@@ -43,7 +43,7 @@ class Chunk:
             counters.queue(request)
 
 
-class Source(Protocol):
+class PipeSource(Protocol):
     def pause(self, why: str) -> None:
         """Read nothing more for now."""
 
@@ -51,7 +51,7 @@ class Source(Protocol):
         """Remove this reason to read nothing."""
 
 
-class Sink(Protocol):
+class PipeSink(Protocol):
     def write(self, data: bytes) -> None: ...
 
     def end(self) -> None: ...
@@ -70,13 +70,13 @@ class Pipe:
     ) -> None:
         """`in_force` is the proxy's own list. `passed` is called with everything that is forwarded."""
         self.direction = direction
-        self.source: Source | None = None
-        self.sink: Sink | None = None
+        self.source: PipeSource | None = None
+        self.sink: PipeSink | None = None
         """None while the other side is not connected."""
         self._in_force = in_force
         self._passed = passed
         self._loop = asyncio.get_running_loop()
-        self._chunks: deque[Chunk] = deque()
+        self._chunks: deque[QueuedChunk] = deque()
         self._queued_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -89,7 +89,7 @@ class Pipe:
             if delay_s is not None:
                 late_s += delay_s
                 by.append(impairment.counters)
-        chunk = Chunk(what, now, now + late_s, [])
+        chunk = QueuedChunk(what, now, now + late_s, [])
         for counters in by:
             chunk.wait_for(counters, name)
         self._chunks.append(chunk)
@@ -125,7 +125,7 @@ class Pipe:
         self._chunks.clear()
         return lost
 
-    def _pass(self, chunk: Chunk, sink: Sink, now: float) -> None:
+    def _pass(self, chunk: QueuedChunk, sink: PipeSink, now: float) -> None:
         self._queued_bytes -= chunk.size
         for counters in chunk.by:
             counters.release(chunk.size, chunk.since, now)

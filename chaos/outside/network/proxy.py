@@ -8,7 +8,15 @@ from collections.abc import Callable
 
 from chaos.outside.network import proxy_messages
 from chaos.outside.network.endpoint import reset
-from chaos.outside.network.impairments import Counters, Cut, Impairment, Latency, Loss, SlowReading, Stall
+from chaos.outside.network.impairments import (
+    AddedLatency,
+    Counters,
+    CutImpairment,
+    Impairment,
+    Loss,
+    SlowReading,
+    TrafficStall,
+)
 from chaos.outside.network.proxied_connection import Address, ProxiedConnection
 from chaos.outside.network.proxy_messages import ProxyCommand, ProxyEffect, ProxyEvent, ProxyReport
 
@@ -29,7 +37,7 @@ class Proxy:
     def connection(self) -> asyncio.BaseProtocol:
         """The protocol for a new client connection."""
         for each in self.in_force:
-            if isinstance(each, Cut):
+            if isinstance(each, CutImpairment):
                 each.refused += 1
                 return _RefusedConnection()
         proxied = ProxiedConnection(self, self._server)
@@ -45,7 +53,7 @@ class Proxy:
         self._connections.discard(proxied)
 
     def execute(self, command: ProxyCommand) -> None:
-        if isinstance(command, proxy_messages.Lift):
+        if isinstance(command, proxy_messages.RevertCommand):
             self._revert(command.strike)
             return
         impairment = _impairment(command)
@@ -97,15 +105,15 @@ class _RefusedConnection(asyncio.Protocol):
 def _impairment(command: ProxyCommand) -> Impairment:
     counters = Counters(command.strike, time.monotonic())
     match command:
-        case proxy_messages.Cut():
-            return Cut(counters)
-        case proxy_messages.Stall():
-            return Stall(counters)
-        case proxy_messages.Delay(seed=seed, up_ms=up_ms, down_ms=down_ms, jitter_ms=jitter_ms):
-            return Latency(counters, seed, up_ms, down_ms, jitter_ms)
-        case proxy_messages.Lose(seed=seed, share=share, again_ms=again_ms):
+        case proxy_messages.CutCommand():
+            return CutImpairment(counters)
+        case proxy_messages.StallCommand():
+            return TrafficStall(counters)
+        case proxy_messages.DelayCommand(seed=seed, up_ms=up_ms, down_ms=down_ms, jitter_ms=jitter_ms):
+            return AddedLatency(counters, seed, up_ms, down_ms, jitter_ms)
+        case proxy_messages.LoseCommand(seed=seed, share=share, again_ms=again_ms):
             return Loss(counters, seed, share, again_ms)
-        case proxy_messages.ReadSlowly(requests=requests, bytes_per_s=bytes_per_s):
+        case proxy_messages.ReadSlowlyCommand(requests=requests, bytes_per_s=bytes_per_s):
             return SlowReading(counters, requests, bytes_per_s)
-        case proxy_messages.Lift():
+        case proxy_messages.RevertCommand():
             raise ValueError(command)

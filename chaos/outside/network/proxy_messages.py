@@ -17,15 +17,15 @@ class _Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     strike: str
 
 
-class Cut(_Command, frozen=True, tag="cut"):
+class CutCommand(_Command, frozen=True, tag="cut"):
     """Reset all connections; reset new ones as they come."""
 
 
-class Stall(_Command, frozen=True, tag="stall"):
+class StallCommand(_Command, frozen=True, tag="stall"):
     """Let nothing pass."""
 
 
-class Delay(_Command, frozen=True, tag="delay"):
+class DelayCommand(_Command, frozen=True, tag="delay"):
     seed: int
     up_ms: float
     down_ms: float
@@ -33,24 +33,24 @@ class Delay(_Command, frozen=True, tag="delay"):
     """At most so much more, by lot, for each piece."""
 
 
-class Lose(_Command, frozen=True, tag="lose"):
+class LoseCommand(_Command, frozen=True, tag="lose"):
     seed: int
     share: float
     again_ms: float
     """Until a piece that was lost is sent again; twice as long each further time."""
 
 
-class ReadSlowly(_Command, frozen=True, tag="read_slowly"):
+class ReadSlowlyCommand(_Command, frozen=True, tag="read_slowly"):
     requests: int
     """So many, from the next that begins."""
     bytes_per_s: float
 
 
-class Lift(_Command, frozen=True, tag="lift"):
+class RevertCommand(_Command, frozen=True, tag="lift"):
     """End an injection. No-op when it is not active."""
 
 
-ProxyCommand = Cut | Stall | Delay | Lose | ReadSlowly | Lift
+ProxyCommand = CutCommand | StallCommand | DelayCommand | LoseCommand | ReadSlowlyCommand | RevertCommand
 
 
 ProxyEffect = NetworkCut | BytesDelayed | SlowRead

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from chaos.catalogue import KINDS
+from chaos.fault_catalogue import KINDS
 from history.events import FaultsHealed
 from history.plan import FaultSpec, Trigger
 from history.reader import History

@@ -7,7 +7,7 @@ import unittest
 
 import torch
 
-from chaos.inside.faults import KINDS
+from chaos.inside.inside_kinds import KINDS
 from tests.server.contract.bench import Bench
 from tests.server.contract.control import Control, control_room
 from tests.server.contract.shapes.caches import BLOCKS

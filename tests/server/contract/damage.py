@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from chaos.inside.corruption import CORRUPTIONS
-from chaos.inside.faults import KINDS
+from chaos.inside.inside_kinds import KINDS
 from tests.server.contract.bench import Bench
 from tests.server.contract.control import control_room
 from tests.server.contract.copies import CONTENTS, Planes, finish, moved, prepared, same, snapshot

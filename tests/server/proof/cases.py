@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from packaging.version import Version
 
-from chaos.inside.faults import KINDS
+from chaos.inside.inside_kinds import KINDS
 from chaos.inside.scheduler_kinds import HOOKS
 from history.protocol.schedule import Value
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from packaging.version import Version
 
-from chaos.inside.faults import KINDS
+from chaos.inside.inside_kinds import KINDS
 from history.reader import UnreadableRun, read_history
 from kvchaos.report.markdown import markdown_table, replace_between
 from tests.server.proof.cases import PREFIX

@@ -1,4 +1,4 @@
-"""A load worker that joins a run from anywhere: `python -m loadtests.distributed.worker --master HOST:PORT`.
+"""A worker that joins from anywhere: `python -m loadtests.distributed.joining_worker --master HOST:PORT`.
 
 It waits for a master, receives its number and the plan, executes commands, and sends its records. It exits
 when the run is over, when the master is silent, or with the process that started it (at the end of its
@@ -170,7 +170,9 @@ def _leave_with_parent() -> None:
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m loadtests.distributed.worker", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m loadtests.distributed.joining_worker", description=__doc__
+    )
     parser.add_argument("--host", required=True, help="where the master is")
     parser.add_argument("--port", type=int, required=True)
     return parser.parse_args(argv)

@@ -43,7 +43,7 @@ class Workload(Protocol):
 
 
 @runtime_checkable
-class Timed(Protocol):
+class TimedWorkload(Protocol):
     """A workload that knows when its conversations came, and has an end."""
 
     def __len__(self) -> int:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from chaos.inside import faults as inside
+from chaos.inside import inside_kinds as inside
 from chaos.inside.fault_kind import Effect, FaultKind, Parameter
-from chaos.outside import faults as outside
+from chaos.outside import outside_kinds as outside
 from chaos.outside.outside_kind import OutsideKind
 from history.protocol.schedule import Value
 

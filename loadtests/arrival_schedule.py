@@ -22,7 +22,7 @@ from history.arrivals import (
     Spacing,
     Steps,
 )
-from loadtests.workloads.base import Timed, Workload
+from loadtests.workloads.workload import TimedWorkload, Workload
 
 NS_PER_S = 1e9
 
@@ -44,7 +44,7 @@ def due_times(arrivals: Arrivals, workload: Workload, numbers: range, seed: int,
 
 
 def _recorded(workload: Workload, numbers: range, phase: str) -> Due:
-    if not isinstance(workload, Timed):
+    if not isinstance(workload, TimedWorkload):
         raise ValueError(f"phase {phase}: arrivals of kind trace need a workload of kind trace")
     begin_ns = workload.offset_ns(numbers[0])
     return lambda index: workload.offset_ns(numbers[index]) - begin_ns

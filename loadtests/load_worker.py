@@ -1,4 +1,4 @@
-"""A load process: `python -m loadtests.worker --plan RUN_DIR/run.yaml --worker K --of N --out RUN_DIR`.
+"""A load process: `python -m loadtests.load_worker --plan RUN_DIR/run.yaml --worker K --of N --out RUN_DIR`.
 
 Reads commands from stdin and reports on stdout (see `loadtests.messages`). The end of stdin means that
 the conductor is gone: what is in flight is given up and recorded, and the process exits.
@@ -28,7 +28,7 @@ from loadtests.user import CompletionUser
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m loadtests.worker", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m loadtests.load_worker", description=__doc__)
     parser.add_argument("--plan", type=Path, required=True, help="run.yaml of the run")
     parser.add_argument("--worker", type=int, required=True, help="number of this worker, from 0")
     parser.add_argument("--of", type=int, required=True, help="how many workers there are")

@@ -13,7 +13,7 @@ from loadtests.clients.chunks import MalformedChunk, StreamedResponse
 from loadtests.clients.completion import body_of
 from loadtests.clients.in_flight_request import InFlightRequest
 from loadtests.connections.pool import Pool
-from loadtests.failures import Abandoned, RequestFailed
+from loadtests.failures import Abandoned, RequestFailure
 from loadtests.job import Job, Sink
 from loadtests.target import target_url
 
@@ -95,7 +95,7 @@ class CompletionClient(ABC):
         except gevent.GreenletExit:
             in_flight.abort("StoppedEarly", "the load was stopped before the answer was complete")
             raise
-        except RequestFailed as failure:
+        except RequestFailure as failure:
             in_flight.fail(failure.kind, str(failure))
         except MalformedChunk as error:
             in_flight.fail("MalformedChunk", str(error))
