@@ -262,7 +262,6 @@ def test_answers_that_nothing_was_compared_with_are_counted_by_phase() -> None:
     result = judge(run.history())
     assert result.verdict is Verdict.PASS
     assert result.figures["alone"] == 1
-    assert "chaos 1 of " in result.summary
 
 
 def test_where_all_were_compared_nothing_is_said_of_the_rest() -> None:
