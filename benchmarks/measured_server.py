@@ -11,8 +11,8 @@ import msgspec
 from benchmarks.idle_costs import Block
 from chaos.control_plane import ControlPlane
 from history import layout
-from history.plan import PhaseSpec, Scenario, ServerSettings, WorkloadSpec
 from history.records import RequestRecord
+from history.scenario import PhaseSpec, Scenario, ServerSettings, WorkloadSpec
 from kvchaos.errors import UsageError
 from kvchaos.paths import models_folder, state_folder
 from kvchaos.planning.run_plan import RunRequest, make_run_dir, new_run_id, resolve, write_plan

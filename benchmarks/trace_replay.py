@@ -24,19 +24,12 @@ import numpy as np
 
 from history import layout
 from history.arrivals import Recorded
+from history.expected_findings import Expectation
+from history.fault_spec import Param
 from history.percentile import Quantiles
-from history.plan import (
-    Expectation,
-    Limits,
-    Param,
-    PhaseSpec,
-    RunPlan,
-    Scenario,
-    ServerSettings,
-    Versions,
-    WorkloadSpec,
-)
+from history.plan import RunPlan, Versions
 from history.records import RequestRecord
+from history.scenario import Limits, PhaseSpec, Scenario, ServerSettings, WorkloadSpec
 from kvchaos.interrupts import Interrupted, interrupts
 from kvchaos.planning.run_plan import host, write_plan
 from kvchaos.report.markdown import markdown_table, replace_between

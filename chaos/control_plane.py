@@ -11,8 +11,8 @@ import msgspec
 from chaos.inside.control import LEASE, SCHEDULE
 from history import layout
 from history.earlier import revised_fault
+from history.fault_spec import FaultSpec
 from history.growing import GrowingFiles
-from history.plan import FaultSpec
 from history.protocol.schedule import ArmedFault, Schedule
 from history.records import FaultRecord
 

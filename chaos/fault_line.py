@@ -15,7 +15,7 @@ import re
 from typing import get_args
 
 from chaos.fault_catalogue import KINDS
-from history.plan import FaultSpec, Param, Trigger
+from history.fault_spec import FaultSpec, Param, Trigger
 from history.protocol.schedule import State
 
 SHORT = {

@@ -20,7 +20,7 @@ from history.metrics import MetricLog
 from history.metrics_subprocess import metrics_in_subprocess, read_metrics
 from history.packing import packed
 from history.plain_file import open_plain
-from history.plan import PhaseSpec, RunPlan
+from history.plan import RunPlan
 from history.provenance_record import ProvenanceRecord
 from history.records import (
     ClientRecord,
@@ -30,6 +30,7 @@ from history.records import (
     RequestRecord,
     ResourceRecord,
 )
+from history.scenario import PhaseSpec
 from history.seals import NOT_SEALED, SealCheck, seals_beside
 from history.timed import D, Timed, of_type, typed
 from history.yaml_file import BadYaml, load_yaml

@@ -12,7 +12,7 @@ from typing import IO
 import msgspec
 
 from history import layout
-from history.plan import PhaseSpec
+from history.scenario import PhaseSpec
 from history.writer import LineWriter
 from loadtests.messages import (
     Command,

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from history.plan import RunPlan, StackName
+from history.plan import RunPlan
 from history.reader import History
+from history.scenario import StackName
 from history.verdict import OracleResult
 from oracles import (
     accounting,

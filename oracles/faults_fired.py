@@ -6,8 +6,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from history.events import FaultsArmed, FaultsHealed
+from history.fault_spec import FaultSpec
 from history.finding import fault as fault_subject
-from history.plan import FaultSpec
 from history.protocol.evidence import ContentDamaged, CopyDelayed, CopyFired, Direction, LoadBlocksFailed
 from history.reader import History
 from history.records import FaultRecord

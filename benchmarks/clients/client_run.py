@@ -15,7 +15,7 @@ from benchmarks.clients.client_load import ClientLoad
 from benchmarks.clients.observation import ClientObservation
 from benchmarks.clients.other_tools import LoadTool, ToolCall
 from benchmarks.clients.process_watch import ProcessWatch
-from history.plan import ClientKind
+from history.scenario import ClientKind
 from loadtests.mock.process import MockServer
 from loadtests.mock.send_log import SentRecord
 

@@ -17,8 +17,8 @@ import msgspec
 from benchmarks.clients.client_load import ClientLoad
 from benchmarks.clients.observation import ClientObservation
 from history import layout
-from history.plan import ClientKind
 from history.records import RequestRecord
+from history.scenario import ClientKind
 from kvchaos.clientbench.measure import LONG, MeasureOptions, phase_for, plan_for
 from kvchaos.clientbench.step_figures import LoadStep
 from kvchaos.planning.run_plan import write_plan

@@ -5,18 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from history.plan import (
-    Expectation,
-    FaultSpec,
-    PhaseSpec,
-    Role,
-    RunPlan,
-    Scenario,
-    ServerSettings,
-    Trigger,
-    Versions,
-    WorkloadSpec,
-)
+from history.expected_findings import Expectation
+from history.fault_spec import FaultSpec, Trigger
+from history.plan import RunPlan, Versions
+from history.scenario import PhaseSpec, Role, Scenario, ServerSettings, WorkloadSpec
 
 NS_PER_S = 1_000_000_000
 START_NS = 1_800_000_000 * NS_PER_S

@@ -15,7 +15,7 @@ SCHEDULER = "scheduler"
 WORKER = "worker"
 
 EffectScope = Literal["struck", "readers", "life", "wait", "rest"]
-"""Which findings of a rule are of a fault's doing; see `history.plan.DeclaredEffect`."""
+"""Which findings of a rule are of a fault's doing; see `history.expected_findings.DeclaredEffect`."""
 
 
 @dataclass(frozen=True)

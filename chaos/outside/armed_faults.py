@@ -11,7 +11,7 @@ from chaos.inside import trigger_decisions
 from chaos.outside.injector import DueInjection
 from chaos.outside.outside_kind import ANSWERED, SECOND, SENT
 from chaos.outside.outside_kinds import KINDS
-from history.plan import FaultSpec
+from history.fault_spec import FaultSpec
 from history.protocol.schedule import Value
 
 

@@ -17,7 +17,7 @@ from chaos.outside.armed_faults import ArmedOutsideFault, InvocationCounts
 from chaos.outside.injector import ActiveFault, DueInjection, InjectionRefused, Injector
 from chaos.outside.outside_journal import OutsideJournal
 from chaos.outside.outside_kinds import KINDS
-from history.plan import FaultSpec
+from history.fault_spec import FaultSpec
 from history.protocol import evidence
 from history.protocol.notes import FaultReverted
 

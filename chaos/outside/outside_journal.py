@@ -11,7 +11,7 @@ import msgspec
 
 from chaos.outside.injector import DueInjection
 from history import records
-from history.plan import FaultSpec
+from history.fault_spec import FaultSpec
 from history.protocol.evidence import Evidence, as_stored
 from history.protocol.notes import FaultReverted
 from history.records import FaultEvent, FaultRecord

@@ -13,8 +13,8 @@ from rich.console import Console
 
 from history.arrivals import Poisson
 from history.events import PhaseEnd
-from history.plan import ClientKind, StackName
 from history.reader import History, UnreadableRun, read_history
+from history.scenario import ClientKind, StackName
 from history.verdict import RunVerdict
 from kvchaos.bench.bench_file import Bench, BenchRun, Kind, MeasuredPhase, write_bench
 from kvchaos.bench.bench_scenarios import BenchScenario

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from history.arrivals import Closed, Poisson
-from history.plan import ClientBounds, Param, PhaseSpec, Scenario, ServerSettings
+from history.fault_spec import Param
+from history.scenario import ClientBounds, PhaseSpec, Scenario, ServerSettings
 from kvchaos.errors import UsageError
 from kvchaos.planning.scenario_file import rechecked
 from loadtests import workloads

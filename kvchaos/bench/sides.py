@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from history.plan import ServerSettings
+from history.scenario import ServerSettings
 from history.yaml_file import BadYaml, parse_yaml
 from kvchaos.bench.bench_scenarios import Settings
 from kvchaos.errors import UsageError

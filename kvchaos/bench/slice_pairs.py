@@ -7,9 +7,9 @@ from itertools import pairwise
 from operator import attrgetter
 from pathlib import Path
 
-from history.plan import PhaseSpec, WorkloadSpec
 from history.reader import History, UnreadableRun, read_history
 from history.records import RequestRecord
+from history.scenario import PhaseSpec, WorkloadSpec
 from kvchaos.bench.phase_figures import PhaseFigures, phase_figures
 from kvchaos.bench.ratios import FigurePair
 from kvchaos.errors import UsageError

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from msgspec.structs import replace
 
 from history.expected_bug import ExpectedBug
+from history.expected_findings import Expectation
 from history.finding import Finding, Subject
 from history.metrics import parse_key
-from history.plan import Expectation
 from history.verdict import BugResult, Cause, OracleResult
 from oracles.rule import oracle_of
 from oracles.signatures import signature

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from history.plan import ClientKind, StackName
+from history.scenario import ClientKind, StackName
 from kvchaos.bench.bench_file import read_bench, write_bench
 from kvchaos.bench.bench_runner import BenchTarget, LoadOptions, remeasure
 from kvchaos.bench.bench_scenarios import CLIENT_MS, IN_FLIGHT, BenchScenario, bench_scenario, with_settings

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from history.plan import StackName
+from history.scenario import StackName
 from kvchaos.errors import UsageError
 from kvchaos.servers.install_progress import shown
 from kvchaos.servers.server_registry import ServerEnv, find_server

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from history.percentile import Quantiles
-from history.plan import ClientKind
+from history.scenario import ClientKind
 from kvchaos import __version__
 from kvchaos.cli.plain_tables import plain_table, print_table
 from kvchaos.clientbench.client_bench_file import ClientBench, latest_bench, store_bench

@@ -10,7 +10,7 @@ import typer
 from packaging.version import Version
 from rich.console import Console
 
-from history.plan import Scenario
+from history.scenario import Scenario
 from history.verdict import Outcome
 from kvchaos.bugs.bug_catalogue import known_bugs
 from kvchaos.campaign.campaign import clean_orphans

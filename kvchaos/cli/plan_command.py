@@ -11,7 +11,7 @@ import typer
 import yaml
 
 from history import layout
-from history.plan import Scenario, StackName
+from history.scenario import Scenario, StackName
 from kvchaos.cli.chosen_server import DEFAULT_SERVER, PLATFORMS
 from kvchaos.cli.run_command import DEFAULT_STACK
 from kvchaos.errors import UsageError

@@ -11,7 +11,7 @@ import typer
 from packaging.version import InvalidVersion, Version
 from rich.console import Console
 
-from history.plan import ClientKind, StackName
+from history.scenario import ClientKind, StackName
 from kvchaos.bugs.bug_catalogue import known_bugs
 from kvchaos.campaign.campaign import clean_orphans, run_all
 from kvchaos.cli.chosen_server import DEFAULT_SERVER, PLATFORMS, server_for

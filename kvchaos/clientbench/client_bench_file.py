@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from history.plan import ClientKind
+from history.scenario import ClientKind
 from kvchaos.clientbench.step_figures import StepFigures
 from kvchaos.errors import UsageError
 

@@ -12,18 +12,10 @@ import msgspec
 
 from history import layout
 from history.arrivals import Closed, Poisson
-from history.plan import (
-    ClientKind,
-    Expectation,
-    Limits,
-    PhaseSpec,
-    RunPlan,
-    Scenario,
-    ServerSettings,
-    Versions,
-    WorkloadSpec,
-)
+from history.expected_findings import Expectation
+from history.plan import RunPlan, Versions
 from history.records import ClientRecord, Record, RequestRecord
+from history.scenario import ClientKind, Limits, PhaseSpec, Scenario, ServerSettings, WorkloadSpec
 from kvchaos.clientbench.step_figures import (
     ClientBenchFailed,
     LoadStep,

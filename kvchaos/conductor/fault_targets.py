@@ -20,7 +20,8 @@ from chaos.outside.outside_journal import OutsideJournal
 from chaos.outside.process_injector import ProcessInjector
 from chaos.outside.prometheus.prometheus_injector import PrometheusInjector
 from history import layout
-from history.plan import FaultSpec, RunPlan
+from history.fault_spec import FaultSpec
+from history.plan import RunPlan
 from history.records import CROWD
 from kvchaos.conductor.server_lifecycle import ServerLifecycle
 from kvchaos.prometheus.run_monitor import ManagedPrometheus

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from history.expected_findings import Expectation
 from history.finding import Gap
-from history.plan import Expectation
 from history.verdict import Cause, FaultEffect, OracleResult, Outcome, Verdict
 from kvchaos.bugs.explaining import is_strange
 from oracles import all_rules

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 from packaging.version import Version
 
-from history.plan import Scenario
+from history.scenario import Scenario
 from kvchaos.bugs.bug_file import KnownBug
 from kvchaos.bugs.expected import declared_bugs, expectation_for
 from kvchaos.paths import beside_packages

@@ -13,7 +13,7 @@ from pathlib import Path
 from msgspec.structs import replace
 from packaging.version import Version
 
-from history.plan import Scenario
+from history.scenario import Scenario
 from history.verdict import Outcome
 from kvchaos.bugs.bug_file import KnownBug
 from kvchaos.bugs.expected import declared_bugs

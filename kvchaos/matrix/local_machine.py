@@ -11,8 +11,9 @@ from typing import Protocol
 from packaging.version import Version
 from rich.console import Console
 
-from history.plan import RunPlan, Scenario
+from history.plan import RunPlan
 from history.reader import UnreadableRun
+from history.scenario import Scenario
 from history.verdict import RunVerdict
 from kvchaos.bugs.bug_catalogue import known_bugs
 from kvchaos.bugs.expected import expectation_for

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from history.plan import Scenario
+from history.scenario import Scenario
 from kvchaos.bugs import guide
 from kvchaos.bugs.bug_catalogue import known_bugs
 from kvchaos.matrix import page

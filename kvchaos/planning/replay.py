@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from history.plan import ClientKind, Scenario, StackName, Trigger
+from history.fault_spec import Trigger
 from history.reader import UnreadableRun, read_faults, read_plan
 from history.records import FaultRecord
+from history.scenario import ClientKind, Scenario, StackName
 from kvchaos.errors import UsageError
 
 

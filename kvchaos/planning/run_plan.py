@@ -16,15 +16,10 @@ from packaging.version import Version
 from chaos import fault_catalogue
 from chaos.inside import trigger_decisions
 from history import layout
-from history.plan import (
-    ClientKind,
-    DeclaredEffect,
-    FaultSpec,
-    RunPlan,
-    Scenario,
-    StackName,
-    Versions,
-)
+from history.expected_findings import DeclaredEffect
+from history.fault_spec import FaultSpec
+from history.plan import RunPlan, Versions
+from history.scenario import ClientKind, Scenario, StackName
 from history.yaml_file import dump_yaml
 from kvchaos import __version__
 from kvchaos.bugs.bug_catalogue import known_bugs

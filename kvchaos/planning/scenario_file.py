@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from chaos import fault_catalogue
 from chaos.fault_line import parse_line
 from history.arrivals import Recorded
+from history.expected_findings import Expectation
 from history.lines import one_line
-from history.plan import Expectation, Scenario, StackName
+from history.scenario import Scenario, StackName
 from history.strict import first_problem
 from history.yaml_file import Value
 from kvchaos.bugs.release_range import range_problem

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from chaos.fault_catalogue import effects, ends_the_server
-from history.plan import Scenario, ServerSettings
+from history.scenario import Scenario, ServerSettings
 from kvchaos.bugs.bug_file import KnownBug
 from kvchaos.bugs.expected import certain_somewhere, expected_somewhere
 from oracles.rule import oracle_of

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 
-from history.plan import Scenario
 from history.reader import read_history
+from history.scenario import Scenario
 from kvchaos.campaign.campaign import TrafficInterceptor, run_one
 from kvchaos.judging.judge_run import judge_run_dir
 from kvchaos.paths import Workspace

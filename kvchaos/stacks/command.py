@@ -7,7 +7,7 @@ from pathlib import Path
 
 from packaging.version import Version
 
-from history.plan import ServerSettings
+from history.scenario import ServerSettings
 from kvchaos.errors import UsageError
 from kvchaos.servers.served_model import ServedModel
 from kvchaos.servers.server_registry import ServerEnv

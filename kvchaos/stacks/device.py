@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from history.plan import ServerSettings
+from history.scenario import ServerSettings
 from kvchaos.errors import UsageError
 from kvchaos.servers.served_model import ServedModel
 from kvchaos.servers.tiny_model import BYTES_PER_TOKEN as TINY_TOKEN_BYTES

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from history.plan import ServerSettings
+from history.scenario import ServerSettings
 from kvchaos.servers.served_model import ServedModel
 from kvchaos.stacks.device import Device, tier_bytes
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from history.plan import ServerSettings
+from history.scenario import ServerSettings
 from kvchaos.paths import models_folder
 from kvchaos.prometheus.run_monitor import Prometheus
 from kvchaos.servers import tiny_model

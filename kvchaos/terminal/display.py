@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
-from history.plan import PhaseSpec, Scenario
+from history.scenario import PhaseSpec, Scenario
 from kvchaos.terminal.estimate import about, clock, counted
 from loadtests.messages import Progress
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from history.plan import ClientKind
+from history.scenario import ClientKind
 from loadtests.clients.completion_client import CompletionClient
 from loadtests.clients.lean_client import LeanClient
 from loadtests.clients.openai_client import OpenAIClient

@@ -7,7 +7,9 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from history.plan import Param, Strict, WorkloadSpec
+from history.fault_spec import Param
+from history.plan import Strict
+from history.scenario import WorkloadSpec
 from loadtests.workloads.abort_mix import AbortMix, AbortMixParams
 from loadtests.workloads.agent_loop import AgentLoop, AgentLoopParams
 from loadtests.workloads.chat import Chat, ChatParams

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from history.plan import FaultSpec
+from history.fault_spec import FaultSpec
 from history.reader import History
 from history.records import FaultRecord
 from oracles.effects.copy_effects import COPY_FAULT_CHECKS

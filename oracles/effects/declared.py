@@ -13,8 +13,8 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from history.events import PrefixCacheReset
+from history.expected_findings import DeclaredEffect
 from history.finding import Finding
-from history.plan import DeclaredEffect
 from history.reader import History
 from history.records import FaultRecord, RequestRecord
 from history.verdict import Cause, FaultEffect, OracleResult, Verdict

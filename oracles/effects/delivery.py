@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
 from history.events import PhaseEnd
-from history.plan import FaultSpec
+from history.fault_spec import FaultSpec
 from history.protocol.evidence import Refused
 from history.reader import History
 from history.records import FaultRecord

@@ -10,8 +10,8 @@ import numpy as np
 
 from history.finding import metric
 from history.metrics import MetricLog
-from history.plan import ServerSettings
 from history.reader import History
+from history.scenario import ServerSettings
 from history.series import Series
 from oracles.findings import Findings
 from oracles.inputs import METRICS

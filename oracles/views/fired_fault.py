@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from history.fault_spec import FaultSpec
 from history.finding import Figures
-from history.plan import FaultSpec
 from history.reader import History, PhaseWindow
 from history.records import FaultRecord, RequestRecord
 from oracles.views.struck_requests import RequestsInFlight, by_name

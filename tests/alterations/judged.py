@@ -17,7 +17,7 @@ from history.verdict import RunVerdict
 from kvchaos.judging.judge_run import judge
 from tests.alterations.draft import Draft, read_draft, write_draft
 from tests.alterations.kind import EXPECTATION, REFUSED, UNKNOWN, Kind, NotApplicable
-from tests.stored import SUFFIX, unpack
+from tests.support.stored import SUFFIX, unpack
 
 RUNS = Path(__file__).parent / "runs"
 Notice = Literal["right rule", "another rule", "unknown", "refused", "masked", "not noticed"]

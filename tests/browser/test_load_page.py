@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.fakes.openai_server import Behaviour, FakeServer
-from tests.locust_page import locust_page, start
+from tests.support.locust_page import locust_page, start
 
 pytestmark = pytest.mark.chromium
 

@@ -12,9 +12,9 @@ from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from history import layout
 from kvchaos.judging.judge_run import judge_run_dir
-from tests.unit.histories import Run, clean_run
-from tests.unit.run_dirs import write_run
-from tests.unit.synthetic import PROMPT, failure, fault, make_plan
+from tests.support.histories import Run, clean_run
+from tests.support.run_dirs import write_run
+from tests.support.synthetic import PROMPT, failure, fault, make_plan
 
 Scheme = Literal["light", "dark"]
 pytestmark = pytest.mark.chromium

@@ -21,8 +21,8 @@ from chaos.inside.control import (
 )
 from chaos.inside.inside_kinds import KINDS
 from history import layout
+from history.fault_spec import FaultSpec, Trigger
 from history.lines import UnreadableRun
-from history.plan import FaultSpec, Trigger
 from history.protocol.schedule import Schedule
 from history.records import FaultRecord
 from kvchaos.errors import UsageError

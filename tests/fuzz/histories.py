@@ -14,17 +14,17 @@ from xml.etree import ElementTree as ET
 from packaging.version import Version
 
 from history import layout
-from history.plan import Expectation
+from history.expected_findings import Expectation
 from history.reader import read_plan
 from kvchaos.cli.app import run as command_line
 from kvchaos.planning.run_plan import declared_effects, write_plan
 from tests.fuzz.kind import Kind
 from tests.fuzz.mutate import damage_tree, damaged_bytes, damaged_lines
 from tests.fuzz.removal import remove_part
-from tests.stored import DATA, SUFFIX, unpack
-from tests.unit.histories import clean_run
-from tests.unit.run_dirs import note_evidence, write_run
-from tests.unit.synthetic import fault, make_plan
+from tests.support.histories import clean_run
+from tests.support.run_dirs import note_evidence, write_run
+from tests.support.stored import DATA, SUFFIX, unpack
+from tests.support.synthetic import fault, make_plan
 
 Files = dict[str, bytes]
 """A run directory: content by path."""

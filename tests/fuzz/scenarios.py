@@ -10,8 +10,8 @@ import yaml
 
 from chaos.control_plane import ControlPlane
 from chaos.inside.control import parse_schedule, schedule_text
-from history.plan import Scenario
 from history.reader import read_plan
+from history.scenario import Scenario
 from history.yaml_file import dump_yaml, load_yaml
 from kvchaos.conductor.fault_targets import inside_of
 from kvchaos.errors import UsageError
@@ -19,7 +19,7 @@ from kvchaos.planning.run_plan import swarm, write_plan
 from kvchaos.planning.scenario_file import check_stack, find_scenario, load_scenario, scenario_files
 from tests.fuzz.kind import ACCEPTED, Kind
 from tests.fuzz.mutate import damage_tree, damaged_bytes, damaged_lines
-from tests.unit.synthetic import make_plan
+from tests.support.synthetic import make_plan
 
 FILE = "mutant.yaml"
 SEED = 7

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from random import Random
 
-from history.plan import Param
+from history.fault_spec import Param
 from history.yaml_file import dump_yaml
 from kvchaos.errors import UsageError
 from kvchaos.planning.scenario_file import find_scenario

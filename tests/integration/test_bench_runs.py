@@ -11,7 +11,8 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from history.plan import ClientBounds, PhaseSpec, RunPlan
+from history.plan import RunPlan
+from history.scenario import ClientBounds, PhaseSpec
 from kvchaos.bench.aggregate import CurvePoint, points
 from kvchaos.bench.bench_file import Kind, read_bench
 from kvchaos.bench.bench_page import page_html
@@ -35,12 +36,12 @@ from kvchaos.paths import Workspace
 from kvchaos.planning.run_plan import RunRequest
 from kvchaos.planning.scenario_file import load_scenario
 from kvchaos.stacks.attach import AttachedServer
-from tests.unit import benching
-from tests.unit.benching import bench, bench_run
-from tests.unit.conducting import SERVER, register_fake, scenario, write_scenario
-from tests.unit.histories import Run, clean_run
-from tests.unit.run_dirs import write_run
-from tests.unit.synthetic import make_plan
+from tests.support import benching
+from tests.support.benching import bench, bench_run
+from tests.support.conducting import SERVER, register_fake, scenario, write_scenario
+from tests.support.histories import Run, clean_run
+from tests.support.run_dirs import write_run
+from tests.support.synthetic import make_plan
 
 
 def strict_plan() -> RunPlan:

@@ -21,7 +21,7 @@ from kvchaos.errors import UsageError
 from kvchaos.judging.judge_run import judge_run_dir
 from kvchaos.planning.run_plan import RunRequest
 from kvchaos.stacks.orphans import end_and_remove, find_orphans
-from tests.unit.conducting import (
+from tests.support.conducting import (
     ROOT,
     SERVER,
     Bench,
@@ -34,8 +34,8 @@ from tests.unit.conducting import (
     wait_for,
     write_scenario,
 )
-from tests.unit.histories import clean_run
-from tests.unit.run_dirs import write_run
+from tests.support.histories import clean_run
+from tests.support.run_dirs import write_run
 
 SLOW = scenario("--fake-token-s", "0.05", load=5000)
 """Its load lasts longer than any test."""

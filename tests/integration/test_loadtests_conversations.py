@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from history.plan import Param
+from history.fault_spec import Param
 from history.records import RequestRecord
 from tests.fakes.openai_server import Behaviour, FakeServer, ReceivedRequest, Shape
-from tests.unit.loading import PATIENCE_S, loaders, phase, records, wait_for, write_plan
+from tests.support.loading import PATIENCE_S, loaders, phase, records, wait_for, write_plan
 
 CHAT: dict[str, Param] = {
     "conversations": 6,

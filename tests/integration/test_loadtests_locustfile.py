@@ -13,7 +13,7 @@ import pytest
 
 from loadtests.target import loopback_url
 from tests.fakes.openai_server import FakeServer
-from tests.locust_page import locust_page, start
+from tests.support.locust_page import locust_page, start
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -82,7 +82,7 @@ def test_processes_share_the_requests_and_none_is_sent_twice() -> None:
     # In another process, since Locust changes the standard library where it is imported.
     code = """
 from itertools import islice
-from history.plan import WorkloadSpec
+from history.scenario import WorkloadSpec
 from loadtests.locustfile import numbers
 from loadtests.workloads import build
 asks = build(WorkloadSpec(kind="unique", params={}), "asks", 1)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from history.arrivals import Bursts, Closed, Gamma, Poisson
-from history.plan import WorkloadSpec
+from history.scenario import WorkloadSpec
 from loadtests.arrival_schedule import schedule
 from tests.fakes.openai_server import FakeServer
-from tests.unit.joining import joining
-from tests.unit.loading import PATIENCE_S, loaders, phase, records, write_plan
+from tests.support.joining import joining
+from tests.support.loading import PATIENCE_S, loaders, phase, records, write_plan
 
 WORKLOADS = {
     "mix": WorkloadSpec(kind="parameter_mix", params={"prompts": 8, "prefixes": 2, "prefix_tokens": 32}),

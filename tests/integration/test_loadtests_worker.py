@@ -15,12 +15,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from history.plan import ClientKind
 from history.records import RequestRecord
+from history.scenario import ClientKind
 from loadtests.clients.registry import CLIENTS
 from loadtests.messages import LatencyReport, PhaseDone, Progress, Ready, Report
 from tests.fakes.openai_server import Behaviour, FakeServer, ReceivedRequest
-from tests.unit.loading import PATIENCE_S, loaders, phase, records, wait_for, write_plan
+from tests.support.loading import PATIENCE_S, loaders, phase, records, wait_for, write_plan
 
 either_client = pytest.mark.parametrize("client", CLIENTS)
 DRAIN_US = 1_000_000

@@ -14,14 +14,15 @@ from statistics import median
 
 import pytest
 
-from history.plan import ClientKind, Param
+from history.fault_spec import Param
 from history.records import RequestRecord
+from history.scenario import ClientKind
 from loadtests.clients.registry import CLIENTS
 from loadtests.mock.process import MockServer
 from loadtests.mock.response_plan import response_tokens
 from loadtests.mock.send_log import SentRecord
 from loadtests.mock.settings import End, Fixed, Settings, Uniform
-from tests.unit.loading import PATIENCE_S, loaders, phase, records, wait_for, write_plan
+from tests.support.loading import PATIENCE_S, loaders, phase, records, wait_for, write_plan
 
 SENT = "sent.jsonl"
 NS_PER_US = 1000

@@ -14,13 +14,13 @@ import pytest
 
 from history import layout
 from history.lines import read_lines
-from history.plan import Scenario
 from history.records import ClientRecord, RequestRecord
+from history.scenario import Scenario
 from kvchaos.planning import open_file_limits
 from kvchaos.planning.open_file_limits import needs_of_run
 from loadtests import open_files
 from loadtests.open_files import ENOUGH, SPARE, target
-from tests.unit.conducting import scenario
+from tests.support.conducting import scenario
 
 ROOT = Path(__file__).parents[2]
 FREE = resource.RLIM_INFINITY
@@ -136,7 +136,7 @@ def test_no_more_connections_than_requests_are_counted() -> None:
 
 
 def test_the_lean_client_opens_more_connections_than_the_soft_limit(tmp_path: Path) -> None:
-    sent = limited(256, 2048, "-m", "tests.unit.many_connections", str(tmp_path), "300")
+    sent = limited(256, 2048, "-m", "tests.support.many_connections", str(tmp_path), "300")
     assert (sent.returncode, sent.stderr) == (0, "")
     requests = read_lines(tmp_path / layout.requests_file(0), RequestRecord)
     assert [request.error for request in requests] == [None] * 300

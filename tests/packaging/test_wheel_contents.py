@@ -12,7 +12,7 @@ import pytest
 from history import layout
 from kvchaos import __version__
 from tests.packaging.wheel import PACKAGES, ROOT, Installation, clean_environment
-from tests.stored import DATA, unpack
+from tests.support.stored import DATA, unpack
 
 # The first test also builds and installs.
 pytestmark = pytest.mark.timeout(900)

@@ -20,8 +20,8 @@ from kvchaos.campaign.campaign import run_one
 from kvchaos.stacks.orphans import end_and_remove, find_orphans
 from oracles import metrics_crosscheck
 from tests.prometheus.reopened import reopened
-from tests.unit.conducting import Bench, finished, members, scenario, wait_for
-from tests.unit.found import gap_kinds
+from tests.support.conducting import Bench, finished, members, scenario, wait_for
+from tests.support.found import gap_kinds
 
 SLOW = ("--fake-token-s", "0.05")
 

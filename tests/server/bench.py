@@ -23,9 +23,9 @@ import pytest
 import yaml
 
 from history import layout
-from history.plan import Scenario
 from history.reader import History, read_history
 from history.records import FaultRecord
+from history.scenario import Scenario
 from history.timed import D, Timed
 from history.verdict import OracleResult, RunVerdict
 from kvchaos.bugs.bug_catalogue import known_bugs

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from history.plan import ServerSettings
+from history.scenario import ServerSettings
 from kvchaos.planning.scenario_file import load_scenario, scenario_files
 from tests.server.bench import NEW, Bench, RunDir, own_cache
 

@@ -15,8 +15,8 @@ import pytest
 from history import layout
 from history.events import LoadWorker, ServerExit, ServerStalled
 from history.records import ClientRecord
-from tests.namespaces import Machine, linked_machines, need_namespaces
 from tests.server.bench import OLD, Bench, Command, RunDir, need, scenario_content, wait_for
+from tests.support.namespaces import Machine, linked_machines, need_namespaces
 
 pytestmark = pytest.mark.server
 

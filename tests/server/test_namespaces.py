@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.namespaces import CI, Machine, linked_machines, need_namespaces
+from tests.support.namespaces import CI, Machine, linked_machines, need_namespaces
 
 NAMES = Path("/run/netns")
 LINKS = {"to0", "to1", "home"}

@@ -17,7 +17,7 @@ from kvchaos.stacks.process_group import read_process
 from kvchaos.stacks.run_state import RunState
 from oracles.views.windows import run_window
 from tests.server.bench import CAMPAIGN_S, NEW, STARTED_S, Bench, RunDir, need, wait_for
-from tests.vllm_lines import STARTED
+from tests.support.vllm_lines import STARTED
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(CAMPAIGN_S)]
 PAIR = ("baseline-offload", "corruption-canary")

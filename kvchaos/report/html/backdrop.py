@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from history.events import EvidenceCounted, ServerReady, ServerStop
-from history.plan import Role
 from history.reader import History, PhaseWindow
+from history.scenario import Role
 from kvchaos.report.html.axis import TimeAxis
 from kvchaos.report.html.oracle_rows import NumberedFinding
 from kvchaos.report.html.timeline_marks import TimelineMark, event_marks, finding_marks

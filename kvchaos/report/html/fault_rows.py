@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from chaos.fault_catalogue import KINDS
 from history.events import FaultsHealed
-from history.plan import FaultSpec, Trigger
+from history.fault_spec import FaultSpec, Trigger
 from history.reader import History
 from history.records import FaultRecord
 from history.verdict import FaultEffect

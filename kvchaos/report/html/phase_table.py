@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from history.plan import Role
 from history.reader import History, PhaseWindow
 from history.records import RequestRecord
+from history.scenario import Role
 from kvchaos.report.html.number_format import NO_VALUE, seconds
 from kvchaos.report.phase_latency import PhaseLatency, phase_latencies
 from oracles.speed import Speed, speeds

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from history.events import EventData
-from history.plan import Scenario, ServerSettings
 from history.reader import History
 from history.records import Event, RequestRecord
+from history.scenario import Scenario, ServerSettings
 from history.timed import Timed, stored
 from oracles.rule import Rule
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from history.events import Drained, FaultsHealed, LeakProbe, ServerExit, ServerStalled
-from history.plan import FaultSpec
+from history.fault_spec import FaultSpec
 from history.protocol.evidence import CopyDelayed
 from history.reader import History
 from history.records import DEADLINE_EXCEEDED, FaultRecord

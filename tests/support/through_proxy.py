@@ -1,0 +1,162 @@
+"""A mock server behind the network's proxy, and the load client in front of it."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+from chaos.outside.network.proxy_client import ProxyClient, proxy_command
+from chaos.outside.network.proxy_messages import ProxyEvent, ProxyReport
+from history.records import RequestRecord
+from loadtests.clients.openai_client import OpenAIClient
+from loadtests.job import Job
+from loadtests.mock.process import MockServer
+from loadtests.mock.settings import Fixed, Settings
+from loadtests.workloads.prompt import Prompt
+from tests.support.conducting import PATIENCE_S, ROOT, wait_for
+
+MS = 1_000_000
+TTFT_MS = 20.0
+ITL_MS = 10.0
+SCHEDULE = Settings(ttft=Fixed(ms=TTFT_MS), itl=Fixed(ms=ITL_MS))
+
+
+@dataclass
+class Asker:
+    """Sends completions through the proxy and keeps their records."""
+
+    url: str
+    records: list[RequestRecord] = field(default_factory=list)
+    tokens_received: Counter[str] = field(default_factory=Counter)
+    """Tokens that have come so far, by request."""
+
+    def ask(self, *ids: str, tokens: int = 10) -> list[RequestRecord]:
+        """One after the other over one client."""
+        client = OpenAIClient(self.url, "tiny", deadline_s=60.0)
+        for name in ids:
+            prompt = Prompt(prompt_id="p", token_ids=(65, 66, 67), max_tokens=tokens)
+            job = Job(id=name, prompt=prompt, phase="chaos", worker=0, scheduled_ns=time.time_ns())
+            client.complete(job, _Sink(self, name))
+        client.close()
+        return [self.record(name) for name in ids]
+
+    @contextmanager
+    def asking(self, *ids: str, tokens: int) -> Iterator[None]:
+        """Each in a thread of its own, beside the block; they have ended when it is left."""
+        threads = [threading.Thread(target=self.ask, args=(name,), kwargs={"tokens": tokens}) for name in ids]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            for thread in threads:
+                thread.join()
+
+    def record(self, name: str) -> RequestRecord:
+        (found,) = [record for record in self.records if record.id == name]
+        return found
+
+
+@dataclass
+class _Sink:
+    asker: Asker
+    name: str
+
+    def tokens(self, count: int) -> None:
+        self.asker.tokens_received[self.name] += count
+
+    def ended(self, record: RequestRecord) -> None:
+        self.asker.records.append(record)
+
+
+@dataclass
+class Bench:
+    """The three of them."""
+
+    mock: MockServer
+    network: ProxyClient
+    asker: Asker
+    process: subprocess.Popen[bytes]
+    port: int
+
+    @property
+    def mock_port(self) -> int:
+        return int(self.mock.url.rpartition(":")[2])
+
+    def reported(self, event: ProxyEvent, strike: str) -> ProxyReport:
+        wait_for(lambda: self.network.report(event, strike) is not None)
+        report = self.network.report(event, strike)
+        assert report is not None
+        return report
+
+    def quickest_ms(self, what: str, enough_ms: float, tokens: int = 10) -> float:
+        """The shortest time to a first token of a few requests, or of as many as it takes to be quick enough
+        on a busy machine."""
+        times: list[float] = []
+        deadline = time.monotonic() + PATIENCE_S
+        while len(times) < 4 or (min(times) > enough_ms and time.monotonic() < deadline):
+            (record,) = self.asker.ask(f"{what}-{len(times)}", tokens=tokens)
+            assert record.first_us is not None
+            times.append(record.first_us / 1000)
+        return min(times)
+
+    def began(self, *ids: str) -> bool:
+        """Whether tokens of all these have reached their clients."""
+        return all(self.asker.tokens_received.get(name) for name in ids)
+
+    @contextmanager
+    def left_by_client(self, name: str) -> Iterator[None]:
+        """A request whose client leaves at the end of the block, whatever has come."""
+        with socket.create_connection(("127.0.0.1", self.port)) as connection:
+            connection.sendall(_request({"prompt": [1], "max_tokens": 300, "stream": True}, name))
+            reader = threading.Thread(target=self._read, args=(connection, name))
+            reader.start()
+            yield
+            connection.shutdown(socket.SHUT_RDWR)
+            reader.join()
+
+    def _read(self, connection: socket.socket, name: str) -> None:
+        with suppress(ConnectionError):
+            while data := connection.recv(65536):
+                self.asker.tokens_received[name] += data.count(b"data: ")
+
+    def exchange(self, port: int, prompt: list[int]) -> bytes:
+        """All that comes back, the ids of the prompt among it."""
+        body = {"prompt": prompt, "max_tokens": 5, "stream": True, "return_token_ids": True}
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as connection:
+            connection.sendall(_request(body, "same", "connection: close\r\n"))
+            return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def _request(body: object, name: str, headers: str = "") -> bytes:
+    content = json.dumps(body).encode()
+    head = f"POST /v1/completions HTTP/1.1\r\nhost: x\r\nx-request-id: {name}\r\n{headers}"
+    return f"{head}content-length: {len(content)}\r\n\r\n".encode() + content
+
+
+@contextmanager
+def proxied(folder: Path, settings: Settings = SCHEDULE) -> Iterator[Bench]:
+    with MockServer(settings, folder / "sent.jsonl") as mock:
+        command = proxy_command(int(mock.url.rpartition(":")[2]), folder / "network.jsonl")
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, cwd=ROOT, process_group=0)
+        assert process.stdin is not None
+        network = ProxyClient(process.stdin, folder / "network.jsonl")
+        try:
+            port = network.wait_port(PATIENCE_S)
+            yield Bench(mock, network, Asker(f"http://127.0.0.1:{port}"), process, port)
+        finally:
+            network.close()
+            process.wait(10.0)
+
+
+def gaps_ms(record: RequestRecord) -> list[float]:
+    return [(later - earlier) / 1000 for earlier, later in pairwise(record.chunk_us)]

@@ -1,0 +1,142 @@
+"""What is measured must be what the scenario says, and what was asked to differ must be all that does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from history.arrivals import Closed, Poisson
+from history.scenario import Scenario
+from kvchaos.bench.bench_scenarios import CLIENT_MS, at_rates, bench_scenario, closed_loop, with_settings
+from kvchaos.bench.sides import side_of
+from kvchaos.errors import UsageError
+from kvchaos.planning.scenario_file import find_scenario, load_scenario
+from tests.support.conducting import scenario, write_scenario
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Scenario:
+    return load_scenario(write_scenario(tmp_path / "small.yaml", scenario()))
+
+
+def with_chat(folder: Path, **phase: Any) -> Scenario:
+    content = scenario()
+    content["workloads"]["talk"] = {"kind": "chat", "params": {"turns": 3, "max_output": 16}}
+    content["phases"][2] = {
+        "name": "talk",
+        "role": "load",
+        "workload": "talk",
+        "requests": 6,
+        "concurrency": 2,
+        **phase,
+    }
+    return load_scenario(write_scenario(folder / "chat.yaml", content))
+
+
+def test_the_last_load_phase_is_measured_and_what_goes_before_stays(small: Scenario) -> None:
+    base = bench_scenario(small, None)
+    assert base.phase.name == "fresh"
+    assert base.scenario.phases == small.phases
+
+
+def test_a_named_phase_is_measured_and_what_comes_behind_is_left_out(small: Scenario) -> None:
+    base = bench_scenario(small, "load")
+    assert [phase.name for phase in base.scenario.phases] == ["golden", "load"]
+    assert set(base.scenario.workloads) == {"shared"}
+
+
+def test_a_scenario_with_faults_is_refused() -> None:
+    with pytest.raises(UsageError, match="evict-storm"):
+        bench_scenario(load_scenario(find_scenario("evict-storm")), None)
+
+
+def test_nothing_that_only_finds_bugs_is_measured_along() -> None:
+    base = bench_scenario(load_scenario(find_scenario("baseline-offload")), None)
+    server = base.scenario.server
+    assert (server.offload, server.chaos, server.audit) == (True, False, False)
+
+
+def test_the_client_is_bound_where_the_scenario_leaves_it_open(small: Scenario) -> None:
+    client = bench_scenario(small, None).scenario.limits.client
+    assert (client.lag_ms, client.late_ms, client.late_median_ms) == (CLIENT_MS, CLIENT_MS, CLIENT_MS)
+
+
+def test_a_bound_of_the_scenario_stays(tmp_path: Path) -> None:
+    content = scenario()
+    content["limits"]["client"] = {"late_ms": 400.0}
+    given = load_scenario(write_scenario(tmp_path / "small.yaml", content))
+    client = bench_scenario(given, None).scenario.limits.client
+    assert (client.lag_ms, client.late_ms) == (CLIENT_MS, 400.0)
+
+
+def test_each_rate_is_a_phase_of_so_many_seconds_and_of_requests_of_its_own(small: Scenario) -> None:
+    rated = at_rates(bench_scenario(small, "load"), [0.5, 2.0], seconds=9)
+    _, slow, fast = rated.scenario.phases
+    assert (slow.requests, slow.first) == (5, 4)
+    assert (fast.requests, fast.first) == (18, 9)
+    assert slow.arrivals == Poisson(kind="poisson", rate=0.5)
+    assert fast.arrivals == Poisson(kind="poisson", rate=2.0)
+
+
+def test_a_rate_counts_conversations(tmp_path: Path) -> None:
+    rated = at_rates(bench_scenario(with_chat(tmp_path), None), [2.0], seconds=5)
+    assert rated.chain == 3
+    assert rated.phase.requests == 30
+
+
+def test_a_closed_loop_is_the_phase_without_its_schedule(tmp_path: Path) -> None:
+    given = with_chat(tmp_path, arrivals={"kind": "poisson", "rate": 3.0})
+    base = closed_loop(bench_scenario(given, None))
+    assert base.phase.arrivals == Closed()
+    assert base.phase.requests == 6
+
+
+def test_only_what_was_asked_to_differ_does() -> None:
+    base = bench_scenario(load_scenario(find_scenario("baseline-offload")), None)
+    other = with_settings(base, {"gpu_blocks": 80})
+    assert other.scenario.server.gpu_blocks == 80
+    same = {**other.scenario.server.model_dump(), "gpu_blocks": 40}
+    assert same == base.scenario.server.model_dump()
+
+
+def test_without_offload_nothing_of_it_is_left_on() -> None:
+    base = bench_scenario(
+        load_scenario(find_scenario("sharers-of-a-failed-prefix")).model_copy(update={"faults": ()}), "golden"
+    )
+    assert base.scenario.server.sync_loads
+    assert base.scenario.server.chaos
+    off = with_settings(base, {"offload": False}).scenario.server
+    assert (off.offload, off.sync_loads, off.chaos) == (False, False, False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["offload"], "write name=value, with a name of server, url, gpu_blocks"),
+        (["speed=9"], "write name=value, with a name of server, url, gpu_blocks"),
+        (["gpu_blocks=40", "gpu_blocks=50"], "gpu_blocks was given before"),
+        (["server=a", "server=b"], "server was given before"),
+        (["url=http://127.0.0.1:8000", "gpu_blocks=40"], "stays as it is; give its url alone"),
+        (["gpu_blocks=[[1]]"], "is no value"),
+        (["gpu_blocks=[1"], "is no value"),
+        (["gpu_blocks="], "is no value"),
+    ],
+)
+def test_a_side_that_says_nothing_is_refused(arguments: list[str], problem: str) -> None:
+    with pytest.raises(UsageError, match=problem.replace("[", r"\[")):
+        side_of(arguments)
+
+
+def test_a_side_is_read_as_a_scenario_file_would_be() -> None:
+    side = side_of(["server=nightly", "offload=off", "extra_args=[--seed, '1']"])
+    assert side.server == "nightly"
+    assert side.settings == {"offload": False, "extra_args": ["--seed", "1"]}
+
+
+def test_what_a_scenario_requires_of_its_phases_does_not_stop_a_measurement() -> None:
+    """Rates have phases of their own, and without offloading there are no hits to require."""
+    base = bench_scenario(load_scenario(find_scenario("baseline-offload")), "load")
+    assert at_rates(base, [2.0], seconds=5).scenario.requires == ()
+    assert with_settings(base, {"offload": False}).scenario.requires == ()

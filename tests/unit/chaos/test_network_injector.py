@@ -1,0 +1,95 @@
+"""A planned strike on the network reaches the proxy, is proved by what it did, and is undone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from chaos.fault_catalogue import KINDS, defaults
+from chaos.outside.injector import ActiveFault, DueInjection
+from chaos.outside.network.network_injector import NetworkInjector, command_for
+from chaos.outside.network.proxy_messages import (
+    CutCommand,
+    DelayCommand,
+    LoseCommand,
+    ReadSlowlyCommand,
+    StallCommand,
+)
+from history.protocol.outside import NetworkCut, OutsideFiring
+from history.protocol.schedule import Value
+from tests.support.conducting import PATIENCE_S, wait_for
+from tests.support.through_proxy import Bench, proxied
+
+
+def strike(kind: str, n: int = 0, **params: Value) -> DueInjection:
+    whole = {**defaults(KINDS[kind].parameters), **params}
+    return DueInjection(fault="f", kind=kind, site="answered", n=n, params=whole, seed=7)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with proxied(tmp_path) as bench:
+        yield bench
+
+
+def proof_of(active: ActiveFault) -> OutsideFiring:
+    deadline = time.monotonic() + PATIENCE_S
+    while (proof := active.verify()) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return proof
+
+
+def test_each_kind_is_a_command_with_its_parameters() -> None:
+    assert command_for(strike("network_cut", 3)) == CutCommand(strike="f/3")
+    assert command_for(strike("network_stall")) == StallCommand(strike="f/0")
+    assert command_for(strike("network_latency", up_ms=5)) == DelayCommand(
+        strike="f/0", seed=7, up_ms=5.0, down_ms=50.0, jitter_ms=0.0
+    )
+    assert command_for(strike("network_loss", share=0.5)) == LoseCommand(
+        strike="f/0", seed=7, share=0.5, again_ms=200.0
+    )
+    assert command_for(strike("slow_reader", requests=2)) == ReadSlowlyCommand(
+        strike="f/0", requests=2, bytes_per_s=4000.0
+    )
+
+
+def test_all_its_kinds_are_known_to_the_catalogue() -> None:
+    for kind in NetworkInjector.kinds:
+        command_for(strike(kind))
+
+
+def test_a_cut_is_proved_by_whom_it_hit_and_undone(bench: Bench) -> None:
+    active = NetworkInjector(bench.network).prepare(strike("network_cut"))
+    with bench.asker.asking("a", tokens=300):
+        wait_for(lambda: bench.began("a"))
+        active.apply()
+        proof = proof_of(active)
+    active.revert()
+    wait_for(lambda: active.reverted() is not None)
+    assert isinstance(proof, NetworkCut)
+    assert (proof.connections, proof.requests) == (1, ["a"])
+    assert [record.outcome for record in bench.asker.ask("b")] == ["ok"]
+
+
+def test_a_strike_without_effect_is_not_proved(bench: Bench) -> None:
+    active = NetworkInjector(bench.network).prepare(strike("network_stall"))
+    active.apply()
+    time.sleep(0.1)
+    assert active.verify() is None
+    assert active.reverted() is None
+    active.revert()
+    active.revert()
+    wait_for(lambda: active.reverted() is not None)
+    assert active.verify() is None
+
+
+def test_with_a_proxy_that_is_gone_its_strikes_are_gone_too(bench: Bench) -> None:
+    active = NetworkInjector(bench.network).prepare(strike("network_stall"))
+    active.apply()
+    bench.process.kill()
+    bench.process.wait()
+    active.revert()

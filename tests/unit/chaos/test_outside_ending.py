@@ -1,0 +1,77 @@
+"""An end that is seen late is still proved, and what follows it is never taken for what was to end."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass, field
+
+import pytest
+
+from chaos.outside.server_termination import TERMINATIONS
+from history.protocol.outside import Ended
+from tests.support.outside_world import FakeRestarter, strike
+
+
+@dataclass
+class FakeTarget:
+    """A server in its first life, until a test ends it."""
+
+    alive: bool = True
+    sent: list[signal.Signals] = field(default_factory=list)
+
+    def runs(self) -> bool:
+        return self.alive
+
+    def identity(self) -> Ended:
+        return Ended(pid=7)
+
+    def send(self, which: signal.Signals) -> None:
+        self.sent.append(which)
+
+    def kill_engine(self) -> list[int]:
+        return [8]
+
+    def engine_gone(self) -> bool:
+        return True
+
+    def ended(self) -> int | None:
+        return None if self.alive else -9
+
+
+@pytest.mark.parametrize("kind", ["kill", "stop"])
+def test_an_end_that_shows_only_as_it_is_undone_is_proved_all_the_same(kind: str) -> None:
+    target, restarter = FakeTarget(), FakeRestarter()
+    active = TERMINATIONS[kind](strike(kind, grace_s=60.0), target, restarter)
+    active.apply()
+    assert active.verify() is None
+    active.revert()
+    target.alive = False
+    assert active.reverted() is None
+    target.alive = True  # the next life
+    proof = active.verify()
+    assert isinstance(proof, Ended)
+    assert (proof.pid, proof.code) == (7, -9)
+
+
+def test_patience_with_what_is_to_stop_never_ends_the_next_life() -> None:
+    target = FakeTarget()
+    active = TERMINATIONS["stop"](strike("stop", grace_s=0.0), target, FakeRestarter())
+    active.apply()
+    active.revert()
+    target.alive = False
+    active.reverted()
+    target.alive = True
+    active.verify()
+    assert target.sent == [signal.SIGTERM]
+
+
+def test_the_next_life_of_a_server_that_lost_its_engine_is_never_ended() -> None:
+    target, restarter = FakeTarget(), FakeRestarter()
+    active = TERMINATIONS["engine_kill"](strike("engine_kill", for_s=0.0), target, restarter)
+    active.apply()
+    active.revert()
+    target.alive = False
+    active.reverted()
+    target.alive = True
+    active.reverted()
+    assert (target.sent, restarter.calls) == ([], ["restart"])

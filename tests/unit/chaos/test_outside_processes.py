@@ -1,0 +1,197 @@
+"""Signals to a server of this machine: all its processes stand still, and go on again whatever happens."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from chaos.outside.injector import ActiveFault, TargetNotRunning, TargetNotVisible
+from chaos.outside.process_injector import ENGINE, ProcessInjector
+from history.protocol.outside import Ended, Paused, Serves
+from kvchaos.stacks.local_stack import LocalStack
+from kvchaos.stacks.orphans import end_and_remove, find_orphans
+from tests.support.outside_world import FakeRestarter, strike
+from tests.unit.stacks.test_stack_local import Bench, runs, wait_for
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(tmp_path)
+    yield bench
+    if bench.stack is not None:
+        bench.stack.stop(grace_s=0)
+
+
+def pause(stack: LocalStack) -> ActiveFault:
+    return ProcessInjector(stack, FakeRestarter()).prepare(strike("pause"))
+
+
+def states(stack: LocalStack) -> set[str]:
+    return {process.state for process in stack.processes()}
+
+
+def test_a_pause_stops_every_process_and_proves_it(bench: Bench) -> None:
+    stack = bench.start()
+    active = pause(stack)
+    assert active.verify() is None
+    active.apply()
+    wait_for(lambda: active.verify() is not None)
+    proof = active.verify()
+    assert isinstance(proof, Paused)
+    assert set(proof.pids) == set(bench.running())
+    assert states(stack) == {"T"}
+    assert active.reverted() is None
+    active.revert()
+    wait_for(lambda: active.reverted() is not None)
+    assert "T" not in states(stack)
+    active.revert()
+    assert stack.alive()
+
+
+def test_a_server_that_is_gone_cannot_be_paused(bench: Bench) -> None:
+    stack = bench.start()
+    stack.signal_all(signal.SIGKILL)
+    wait_for(lambda: not stack.processes())
+    with pytest.raises(TargetNotRunning):
+        pause(stack).apply()
+
+
+def test_the_end_of_a_paused_server_leaves_nothing_to_undo(bench: Bench) -> None:
+    stack = bench.start()
+    active = pause(stack)
+    active.apply()
+    stack.signal_all(signal.SIGKILL)
+    wait_for(lambda: not stack.processes())
+    active.revert()
+    assert active.reverted() is not None
+
+
+def test_a_paused_server_is_stopped_politely_and_soon(bench: Bench) -> None:
+    """Nobody who stands still hears of a SIGTERM: it has to go on first."""
+    stack = bench.start()
+    pause(stack).apply()
+    wait_for(lambda: states(stack) == {"T"})
+    began = time.monotonic()
+    stack.stop(grace_s=20)
+    assert time.monotonic() - began < 10
+    assert stack.exit_code() in (0, -signal.SIGTERM)
+
+
+def test_a_paused_server_of_a_killed_conductor_is_ended_by_the_next_command(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = bench.start()
+    pause(stack).apply()
+    wait_for(lambda: states(stack) == {"T"})
+    pids = bench.running()
+    monkeypatch.setattr("kvchaos.stacks.orphans._is_dead", lambda state, here, proc: True)
+    (leftover,) = find_orphans(bench.record.path.parent)
+    assert end_and_remove(leftover).remaining == ()
+    assert [pid for pid in pids if runs(pid)] == []
+
+
+def ending(stack: LocalStack, kind: str, restarter: FakeRestarter, **params: float) -> ActiveFault:
+    return ProcessInjector(stack, restarter).prepare(strike(kind, **params))
+
+
+def test_a_kill_ends_every_process_and_proves_it_by_the_exit_code(bench: Bench) -> None:
+    stack = bench.start()
+    pids, leader = bench.running(), stack.pid
+    active = ending(stack, "kill", FakeRestarter())
+    active.apply()
+    wait_for(lambda: active.verify() is not None)
+    proof = active.verify()
+    assert isinstance(proof, Ended)
+    assert (proof.pid, proof.code, proof.log_line) == (leader, -signal.SIGKILL, 12)
+    assert proof.pids == sorted(pids)
+    assert [pid for pid in pids if runs(pid)] == []
+
+
+def test_a_stop_is_polite_and_says_so(bench: Bench) -> None:
+    active = ending(bench.start("--children", "0"), "stop", FakeRestarter(), grace_s=20.0)
+    active.apply()
+    wait_for(lambda: active.verify() is not None)
+    proof = active.verify()
+    assert isinstance(proof, Ended)
+    assert (proof.forced, proof.code) == (False, -signal.SIGTERM)
+
+
+def test_a_stop_that_is_not_obeyed_is_forced_and_says_so(bench: Bench) -> None:
+    active = ending(bench.start("--stubborn"), "stop", FakeRestarter(), grace_s=0.3)
+    active.apply()
+    wait_for(lambda: active.verify() is not None)
+    proof = active.verify()
+    assert isinstance(proof, Ended)
+    assert (proof.forced, proof.code) == (True, -signal.SIGKILL)
+
+
+def test_what_was_killed_is_brought_back_only_when_it_is_asked_for(bench: Bench) -> None:
+    """On the way out of a run nobody asks any more."""
+    restarter = FakeRestarter()
+    active = ending(bench.start(), "kill", restarter)
+    active.apply()
+    wait_for(lambda: active.verify() is not None)
+    active.revert()
+    assert restarter.calls == []
+    assert active.reverted() is None
+    assert active.reverted() is None
+    assert restarter.calls == ["restart"]
+    restarter.serves = True
+    assert active.reverted() == Serves(pid=1)
+
+
+def test_a_server_that_is_not_there_cannot_be_ended(bench: Bench) -> None:
+    stack = bench.start()
+    stack.signal_all(signal.SIGKILL)
+    wait_for(lambda: not stack.processes())
+    for kind in ("kill", "stop", "engine_kill"):
+        with pytest.raises(TargetNotRunning):
+            ending(stack, kind, FakeRestarter(), grace_s=1.0).apply()
+
+
+def test_a_server_without_an_engine_cannot_lose_it(bench: Bench) -> None:
+    with pytest.raises(TargetNotVisible):
+        ending(bench.start(), "engine_kill", FakeRestarter()).apply()
+
+
+def test_an_engine_dies_alone_and_the_rest_is_asked_and_ended_when_it_is_undone(bench: Bench) -> None:
+    restarter = FakeRestarter(serves=True)
+    stack = bench.start("--engine")
+    wait_for(lambda: ENGINE in {process.name for process in stack.processes()})
+    (engine,) = [process.pid for process in stack.processes() if process.name == ENGINE]
+    active = ending(stack, "engine_kill", restarter)
+    active.apply()
+    wait_for(lambda: active.verify() is not None)
+    proof = active.verify()
+    assert isinstance(proof, Ended)
+    assert (proof.engines, proof.pid) == ([engine], stack.pid)
+    assert stack.alive()
+    active.revert()
+    wait_for(lambda: active.reverted() is not None)
+    assert [call.split()[0] for call in restarter.calls] == ["probe", "restart"]
+    assert not stack.processes()
+    undone = active.reverted()
+    assert isinstance(undone, Serves)
+    assert (undone.outlived_its_engine, undone.pid) == (True, 1)
+
+
+def test_a_server_gets_all_the_time_to_end_without_its_engine_and_is_not_asked_when_it_does(
+    bench: Bench,
+) -> None:
+    restarter = FakeRestarter(serves=True)
+    stack = bench.start("--engine")
+    wait_for(lambda: ENGINE in {process.name for process in stack.processes()})
+    active = ending(stack, "engine_kill", restarter, for_s=600.0)
+    active.apply()
+    active.revert()
+    time.sleep(0.3)
+    assert active.reverted() is None
+    stack.signal_all(signal.SIGTERM)
+    wait_for(lambda: active.reverted() is not None)
+    undone = active.reverted()
+    assert isinstance(undone, Serves)
+    assert (undone.outlived_its_engine, restarter.calls) == (False, ["restart"])

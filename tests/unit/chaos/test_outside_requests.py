@@ -1,0 +1,140 @@
+"""Wrong requests are sent as they are meant, and what came back is told as it came."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from chaos.outside.clients.malformed_requests import (
+    EACH,
+    MALFORMED,
+    OVERSIZED,
+    ClientTarget,
+    MalformedRequest,
+    chosen,
+)
+from chaos.outside.clients.request_sender import RequestSender, send_and_read
+from tests.support.conducting import wait_for
+
+REFUSAL = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\n{}"
+GO = threading.Event()
+"""No stop."""
+FORM = MalformedRequest("plain", "", lambda target: b"GET / HTTP/1.1\r\n\r\n")
+
+
+@contextmanager
+def serving(answer: Callable[[socket.socket], None]) -> Iterator[ClientTarget]:
+    """A server that treats each connection so, and hangs up."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection:
+                    answer(connection)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield ClientTarget(listener.getsockname()[1], "tiny", 768)
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def refuse(connection: socket.socket) -> None:
+    connection.recv(65536)
+    connection.sendall(REFUSAL)
+
+
+def refuse_late(connection: socket.socket) -> None:
+    time.sleep(0.1)
+    refuse(connection)
+
+
+def refuse_unread(connection: socket.socket) -> None:
+    connection.sendall(REFUSAL)
+    time.sleep(0.2)
+
+
+def test_an_answer_is_told_with_its_status_and_body() -> None:
+    with serving(refuse) as target:
+        answer = send_and_read(FORM, target, 5.0, GO)
+    assert (answer.form, answer.status, answer.body) == ("plain", 400, "{}")
+
+
+def test_a_server_that_hangs_up_has_no_status() -> None:
+    with serving(lambda connection: None) as target:
+        assert send_and_read(FORM, target, 5.0, GO).status is None
+
+
+def test_a_server_that_is_not_there_has_no_status() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    assert send_and_read(FORM, ClientTarget(port, "tiny", 768), 5.0, GO).status is None
+
+
+def test_a_server_that_says_nothing_is_given_up() -> None:
+    with serving(lambda connection: time.sleep(0.5)) as target:
+        answer = send_and_read(FORM, target, 0.2, GO)
+    assert answer.status is None
+    assert answer.ms >= 200.0
+
+
+def test_an_answer_before_the_end_of_a_long_request_is_heard() -> None:
+    form = MalformedRequest("long", "", lambda target: b"x" * (64 << 20))
+    with serving(refuse_unread) as target:
+        assert send_and_read(form, target, 5.0, GO).ms < 5000.0
+
+
+def test_a_client_that_leaves_waits_for_no_answer() -> None:
+    (form,) = (form for form in MALFORMED if not form.answered)
+    with serving(lambda connection: time.sleep(0.5)) as target:
+        assert send_and_read(form, target, 5.0, GO).ms < 400.0
+
+
+def test_requests_go_one_after_the_other_until_they_are_stopped() -> None:
+    with serving(refuse_late) as target:
+        sending = RequestSender([FORM] * 100, target, 5.0)
+        sending.start()
+        wait_for(lambda: len(sending.answers()) >= 2)
+        sending.stop()
+        wait_for(sending.over)
+    assert 2 <= len(sending.answers()) < 100
+
+
+def test_each_means_all_and_a_name_one() -> None:
+    assert chosen(MALFORMED, EACH) == MALFORMED
+    assert [form.name for form in chosen(OVERSIZED, "long_prompt")] == ["long_prompt"]
+
+
+@pytest.mark.parametrize("form", [*MALFORMED, *OVERSIZED], ids=lambda form: form.name)
+def test_forms_differ_from_a_right_request_in_what_they_say(form: MalformedRequest) -> None:
+    target = ClientTarget(8000, "tiny", 768)
+    head, _, body = form.build(target).partition(b"\r\n\r\n")
+    if form.name in ("no_http", "no_length", "no_path", "no_method", "cut_short"):
+        return
+    assert b"POST /v1/completions HTTP/1.1\r\n" in head
+    assert f"Content-Length: {len(body)}".encode() in head
+    if form.name in ("no_utf8", "no_json", "list", "deep"):
+        return
+    request = json.loads(body)
+    right = {"model": "tiny", "prompt": [1, 2, 3], "max_tokens": 2}
+    assert (
+        request is None
+        or sum(request.get(name) != value for name, value in right.items())
+        + len(request.keys() - right.keys())
+        == 1
+    )
+
+
+def test_the_names_of_forms_are_no_two_the_same() -> None:
+    names = [form.name for form in (*MALFORMED, *OVERSIZED)]
+    assert len(set(names)) == len(names)

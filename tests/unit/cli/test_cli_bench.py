@@ -1,0 +1,83 @@
+"""`kvchaos bench`, wrongly used: one line that says what to do, exit code 3, and nothing started or left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kvchaos.cli.app import run as command_line
+from tests.support.conducting import SERVER, register_fake, scenario, write_scenario
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "runs"
+    monkeypatch.setenv("KVCHAOS_RUNS", str(folder))
+    return folder
+
+
+@pytest.fixture
+def small(tmp_path: Path, cache: Path) -> str:
+    """The path of a good scenario; the fake server is registered."""
+    register_fake(cache)
+    return str(write_scenario(tmp_path / "small.yaml", scenario()))
+
+
+@pytest.mark.parametrize(
+    ("verb", "options", "problem"),
+    [
+        ("sweep", ["--rates", "4,2"], "--rates 4,2: give them above 0, and rising"),
+        ("sweep", ["--rates", "0,2"], "--rates 0,2: give them above 0, and rising"),
+        ("sweep", ["--rates", "nan"], "--rates nan: give them above 0, and rising"),
+        ("sweep", ["--rates", "fast"], "--rates fast: write numbers with commas between, such as 1,2,4"),
+        ("sweep", ["--phase", "noon"], "no phase noon; there are golden, load, fresh"),
+        ("sweep", ["--phase", "golden", "--seconds", "0"], "--seconds"),
+        ("sweep", ["--stack", "attach"], "--stack attach takes the server at --url"),
+        ("sweep", ["--url", "http://127.0.0.1:8000"], "--url goes with --stack attach"),
+        ("slo", [], "give at least one bound: --ttft-ms, --tpot-ms or --e2el-ms"),
+        ("slo", ["--ttft-ms", "0"], "--ttft-ms"),
+        ("slo", ["--ttft-ms", "9", "--share", "1.5"], "--share"),
+        ("slo", ["--ttft-ms", "9", "--low", "5", "--high", "5"], "--low 5 is not below --high 5"),
+        ("compare", [], "say what differs, as --a offload=off --b offload=on"),
+        ("compare", ["--a", "gpu_blocks=50"], "say what differs, as --a offload=off --b offload=on"),
+        ("compare", ["--a", "offload=on", "--b", "offload=on"], "both sides are offload=on"),
+        ("compare", ["--a", "offload=on", "--b", "colour=red"], "write name=value, with a name of server"),
+        ("compare", ["--a", "offload=on", "--b", "server=nightly"], "no server named nightly"),
+        ("compare", ["--a", "gpu_blocks=50", "--b", "gpu_blocks=4"], "can never fit"),
+    ],
+)
+def test_wrong_use_is_one_line_and_nothing_is_started(
+    cache: Path,
+    runs: Path,
+    small: str,
+    capsys: pytest.CaptureFixture[str],
+    verb: str,
+    options: list[str],
+    problem: str,
+) -> None:
+    assert command_line(["bench", verb, small, "--server", SERVER, *options]) == 3
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    (line,) = shown.err.splitlines()
+    assert line.startswith("kvchaos: ")
+    assert problem in line
+    assert not list(cache.glob("state/*"))
+    assert not runs.exists()
+
+
+@pytest.mark.parametrize("content", [None, "{}", '{"v": 2}', "nonsense"])
+def test_a_folder_that_holds_no_measurement_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | None
+) -> None:
+    if content is not None:
+        (tmp_path / "bench.json").write_text(content)
+    assert command_line(["bench", "show", str(tmp_path)]) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"kvchaos: {tmp_path / 'bench.json'}: ")
+
+
+def test_runs_that_are_not_there_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command_line(["bench", "runs", str(tmp_path / "a"), str(tmp_path / "b")]) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"kvchaos: {tmp_path / 'a'}: no such run directory"

@@ -1,0 +1,224 @@
+"""`kvchaos run`, wrongly used: one line that says what to do, exit code 3, and nothing started or left."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from kvchaos.cli import run_command as run_cli
+from kvchaos.cli.app import run as command_line
+from kvchaos.paths import Workspace
+from kvchaos.planning.run_plan import RunRequest
+from kvchaos.terminal.result_tables import CampaignRow
+from tests.support.conducting import SERVER, register_fake, scenario, write_scenario
+
+ALL = ["baseline-offload", "corruption-canary", "evict-storm", "load-failure-recompute"]
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "runs"
+    monkeypatch.setenv("KVCHAOS_RUNS", str(folder))
+    return folder
+
+
+@pytest.fixture
+def small(tmp_path: Path, cache: Path) -> str:
+    """The path of a good scenario; the fake server is registered."""
+    register_fake(cache)
+    return str(write_scenario(tmp_path / "small.yaml", scenario()))
+
+
+def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one line that a wrong use is answered with."""
+    assert command_line(["run", *arguments]) == 3
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    (line,) = shown.err.splitlines()
+    assert line.startswith("kvchaos: ")
+    return line
+
+
+def nothing_is_left(cache: Path, runs: Path) -> bool:
+    return not list(cache.glob("state/*")) and not list(runs.glob("*"))
+
+
+def test_an_unknown_scenario_is_answered_with_the_known_ones(
+    cache: Path, runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = complaint(capsys, "nonsense")
+    assert "no scenario named nonsense" in line
+    assert all(name in line for name in ALL)
+
+
+def test_a_release_that_is_no_version_is_refused(
+    cache: Path, runs: Path, small: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "--as-release newest" in complaint(capsys, small, "--server", SERVER, "--as-release", "newest")
+    assert nothing_is_left(cache, runs)
+
+
+def test_no_scenario_at_all_is_not_taken_for_all(
+    cache: Path, runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "give --all" in complaint(capsys)
+
+
+def test_a_name_beside_all_is_refused(cache: Path, runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "one of the three" in complaint(capsys, "baseline-offload", "--all")
+
+
+def test_one_bad_scenario_among_good_ones_stops_before_anything_runs(
+    cache: Path, runs: Path, small: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = write_scenario(tmp_path / "bad.yaml", {**scenario(), "sumary": "x"})
+    line = complaint(capsys, small, str(bad), "--server", SERVER)
+    assert line == f"kvchaos: {bad}: sumary: unknown key"
+    assert nothing_is_left(cache, runs)
+
+
+def test_a_release_that_is_not_installed_is_answered_with_its_install_command(
+    cache: Path, runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = complaint(capsys, "baseline-offload", "--server", "0.18.0")
+    assert "kvchaos server install 0.18.0" in line
+    assert nothing_is_left(cache, runs)
+
+
+def test_an_unknown_server_is_answered_with_list_and_add(
+    cache: Path, runs: Path, small: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "no server named nightly" in complaint(capsys, small, "--server", "nightly")
+    assert nothing_is_left(cache, runs)
+
+
+def test_a_busy_port_is_named_and_leaves_no_run_behind(
+    cache: Path, runs: Path, small: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        port = str(other.getsockname()[1])
+        line = complaint(capsys, small, "--server", SERVER, "--port", port)
+    assert line == f"kvchaos: port {port} is in use: choose another with --port or leave it out"
+    assert nothing_is_left(cache, runs)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--port", "0"),
+        ("--port", "65536"),
+        ("--port", "http"),
+        ("--seed", "-1"),
+        ("--seed", str(2**63)),
+        ("--seed", str(10**30)),
+        ("--repeat", "0"),
+        ("--workers", "0"),
+        ("--workers", "65"),
+        ("--stack", "moon"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused(
+    cache: Path, runs: Path, small: str, option: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert option.lstrip("-") in complaint(capsys, small, "--server", SERVER, option, value)
+    assert nothing_is_left(cache, runs)
+
+
+def test_a_runs_folder_that_cannot_be_is_named(
+    cache: Path, small: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    line = complaint(capsys, small, "--server", SERVER, "--runs", str(tmp_path / "file"))
+    assert str(tmp_path / "file") in line
+    assert "KVCHAOS_RUNS" in line
+
+
+class Campaign:
+    """Takes the place of the conductor: notes what it is asked for."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.requested: list[RunRequest] = []
+        self.workspace: Workspace | None = None
+        self.reuse: bool | None = None
+        monkeypatch.setattr(run_cli, "run_all", self.run_all)
+
+    def run_all(
+        self, requests: list[RunRequest], workspace: Workspace, console: object, *, reuse: bool
+    ) -> list[CampaignRow]:
+        self.requested, self.workspace, self.reuse = requests, workspace, reuse
+        return []
+
+
+def test_repeats_count_the_seed_up_scenario_by_scenario(
+    cache: Path, runs: Path, small: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign = Campaign(monkeypatch)
+    other = str(write_scenario(tmp_path / "other.yaml", {**scenario(), "name": "other"}))
+    options = ["--server", SERVER, "--seed", "5", "--repeat", "2", "--workers", "3"]
+    assert command_line(["run", small, other, *options]) == 2  # no run, so nothing is known
+    planned = [(request.scenario.name, request.seed, request.workers) for request in campaign.requested]
+    assert planned == [("small", 5, 3), ("small", 6, 3), ("other", 5, 3), ("other", 6, 3)]
+    assert campaign.workspace == Workspace(cache=cache, runs=runs, port=None)
+
+
+@pytest.mark.parametrize(("options", "reuse"), [((), True), (("--fresh",), False)])
+def test_servers_are_used_again_unless_fresh_ones_are_asked_for(
+    cache: Path,
+    runs: Path,
+    small: str,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    reuse: bool,
+) -> None:
+    campaign = Campaign(monkeypatch)
+    command_line(["run", small, "--server", SERVER, *options])
+    assert campaign.reuse is reuse
+
+
+def test_all_means_all_scenarios(cache: Path, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    register_fake(cache)
+    campaign = Campaign(monkeypatch)
+    command_line(["run", "--all", "--server", SERVER])
+    assert set(ALL) < {request.scenario.name for request in campaign.requested}
+
+
+@pytest.mark.parametrize(("stack", "there"), [("local", False), ("attach", True)])
+def test_all_means_those_that_belong_to_the_stack(
+    cache: Path,
+    runs: Path,
+    stack: str,
+    there: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = register_fake(cache)
+    campaign = Campaign(monkeypatch)
+    path = write_scenario(tmp_path / "other.yaml", {**scenario(), "name": "other", "stacks": ["attach"]})
+    monkeypatch.setattr(run_cli, "scenario_files", lambda: [path])
+    monkeypatch.setattr(run_cli, "server_for", lambda *_, **__: server)
+    command_line(["run", "--all", "--stack", stack])
+    assert bool(campaign.requested) is there
+
+
+def test_a_scenario_runs_by_name_where_all_leaves_it_out(
+    cache: Path, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register_fake(cache)
+    campaign = Campaign(monkeypatch)
+    path = write_scenario(tmp_path / "other.yaml", {**scenario(), "name": "other", "stacks": ["attach"]})
+    command_line(["run", str(path), "--server", SERVER])
+    assert [request.scenario.name for request in campaign.requested] == ["other"]
+
+
+def test_all_begins_with_the_two_that_show_most(
+    cache: Path, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register_fake(cache)
+    campaign = Campaign(monkeypatch)
+    command_line(["run", "--all", "--server", SERVER])
+    names = [request.scenario.name for request in campaign.requested]
+    assert names[:2] == ["baseline-offload", "corruption-canary"]
+    assert len(names) == len(set(names)) > 20

@@ -1,0 +1,87 @@
+"""A dashboard that differs from its code, or asks for what nobody serves, fails when it is needed."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.dashboard import Dashboard
+
+from dashboards.parts import METRIC
+from dashboards.write import FOLDER, dashboards, text
+from kvchaos.exporter.collector import KvchaosCollector
+from kvchaos.exporter.firing_counter import FiringCounter
+from kvchaos.exporter.live_state import LiveRunState
+from tests.prometheus.asking import DASHBOARDS, panels, queries, read
+from tests.support.synthetic import make_plan
+
+COLUMNS = 24
+SUFFIXES = ("", "_total", "_bucket")
+
+
+@pytest.fixture(params=DASHBOARDS, ids=lambda path: path.stem)
+def board(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return read(request.param)
+
+
+@pytest.mark.parametrize("path", dashboards(), ids=lambda path: path.stem)
+def test_the_json_is_that_of_the_code(path: Path) -> None:
+    assert path.read_text(encoding="utf-8") == text(dashboards()[path]), (
+        "bring it up to date with: python -m dashboards.write"
+    )
+
+
+def test_every_json_has_its_code() -> None:
+    assert set(FOLDER.glob("*.json")) == set(dashboards())
+
+
+def test_grafanas_own_types_read_it_back_whole(board: dict[str, Any]) -> None:
+    again = JSONEncoder().encode(Dashboard.from_json(board))
+    for panel in panels(board):
+        assert f'"{panel["title"]}"' in again
+    for query in queries(board):
+        assert query.expr.replace('"', '\\"') in again
+
+
+def test_panels_lie_beside_each_other(board: dict[str, Any]) -> None:
+    taken: Counter[tuple[int, int]] = Counter()
+    for panel in board["panels"]:
+        grid = panel["gridPos"]
+        assert grid["x"] + grid["w"] <= COLUMNS
+        taken.update(
+            (grid["x"] + column, grid["y"] + row) for column in range(grid["w"]) for row in range(grid["h"])
+        )
+    assert max(taken.values()) == 1
+
+
+def test_every_panel_says_what_it_shows_and_of_which_metrics(board: dict[str, Any]) -> None:
+    for panel in panels(board):
+        about, _, metrics = panel["description"].partition(" Metrics: ")
+        assert about.endswith(".")
+        names = {name for target in panel["targets"] for name in METRIC.findall(target["expr"])}
+        assert set(metrics.rstrip(".").split(", ")) == names
+        assert names
+
+
+def test_titles_are_unique(board: dict[str, Any]) -> None:
+    titles = [panel["title"] for panel in panels(board)]
+    assert len(set(titles)) == len(titles)
+
+
+def test_every_query_is_of_the_chosen_run(board: dict[str, Any]) -> None:
+    for query in queries(board):
+        assert query.expr.count("{") == query.expr.count('run="$run"'), query
+
+
+def test_every_metric_of_the_suite_that_is_asked_for_is_served(board: dict[str, Any], tmp_path: Path) -> None:
+    served = {
+        family.name
+        for family in KvchaosCollector(LiveRunState(make_plan(), FiringCounter(tmp_path))).collect()
+    }
+    known = {f"{name}{suffix}" for name in served for suffix in SUFFIXES}
+    queried = {name for one in queries(board) for name in re.findall(r"kvchaos_\w+", one.expr)}
+    assert queried <= known

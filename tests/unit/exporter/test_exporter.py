@@ -1,0 +1,231 @@
+"""A metric of the suite's own that says something else than the history sends people the wrong way."""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from history.events import FaultsArmed, FaultsHealed, PhaseEnd, PhaseStart, ProbeSent, ServerExit
+from history.fault_spec import FaultSpec, Trigger
+from history.plan import RunPlan
+from history.records import ClientRecord, FaultEvent, FaultRecord
+from history.writer import LineWriter
+from kvchaos.errors import UsageError
+from kvchaos.exporter.collector import KvchaosCollector
+from kvchaos.exporter.firing_counter import FiringCounter
+from kvchaos.exporter.http_exporter import HttpExporter
+from kvchaos.exporter.live_state import LiveRunState
+from kvchaos.prometheus.scraper import Samples, parse_samples
+from kvchaos.stacks.local_stack import choose_port
+from loadtests.dispatcher import phase_done
+from loadtests.latency_histograms import LatencyHistograms
+from loadtests.messages import Health, Progress
+from tests.support.synthetic import good_request, make_plan
+
+MISS = FaultSpec(id="miss", kind="lookup_miss", trigger=Trigger(every=1))
+
+
+@pytest.fixture
+def plan() -> RunPlan:
+    return make_plan(faults=(MISS,))
+
+
+@pytest.fixture
+def board(plan: RunPlan, tmp_path: Path) -> LiveRunState:
+    return LiveRunState(plan, FiringCounter(tmp_path))
+
+
+def samples(board: LiveRunState) -> Samples:
+    found = {}
+    for family in KvchaosCollector(board).collect():
+        for sample in family.samples:
+            labels = ",".join(f"{name}={value}" for name, value in sample.labels.items())
+            found[f"{sample.name.removeprefix('kvchaos_')} {labels}".rstrip()] = sample.value
+    return found
+
+
+def progress(phase: str = "chaos", *, ok: int = 0, failed: int = 0, in_flight: int = 0) -> Progress:
+    return Progress(
+        phase=phase,
+        sent=ok + failed + in_flight,
+        ok=ok,
+        failed=failed,
+        aborted=0,
+        in_flight=in_flight,
+        tokens=4 * ok,
+        last_token_age_s=0.0,
+    )
+
+
+class TestPhases:
+    def test_one_phase_runs_from_its_start_to_its_end(self, board: LiveRunState) -> None:
+        board.event(PhaseStart(phase="chaos", role="chaos", requests=4))
+        shown = samples(board)
+        assert shown["phase_active phase=chaos,role=chaos"] == 1
+        assert shown["phase_active phase=golden,role=golden"] == 0
+        board.event(PhaseEnd(phase="chaos", sent=4, ok=4, failed=0, reason="done"))
+        assert samples(board)["phase_active phase=chaos,role=chaos"] == 0
+
+    def test_the_death_of_a_server_is_a_count_that_grows(self, board: LiveRunState) -> None:
+        assert samples(board)["events_total kind=server_exit"] == 0
+        board.event(ServerExit(code=1))
+        assert samples(board)["events_total kind=server_exit"] == 1
+
+    def test_canaries_are_told_by_their_outcome(self, board: LiveRunState) -> None:
+        sent = ProbeSent(where="ready", ok=True, seconds=0.1, request="canary-0", error=None)
+        board.event(sent)
+        board.event(msgspec.structs.replace(sent, where="final", ok=False))
+        shown = samples(board)
+        assert (shown["canaries_total outcome=ok"], shown["canaries_total outcome=failed"]) == (1, 1)
+
+    def test_what_runs_stands_in_one_place(self, board: LiveRunState, plan: RunPlan) -> None:
+        (labels,) = [key for key in samples(board) if key.startswith("run_info")]
+        assert f"scenario={plan.scenario.name}" in labels
+        assert f"seed={plan.seed}" in labels
+
+
+class TestFaults:
+    active = "fault_active fault=miss,kind=lookup_miss"
+    fired = "fault_firings_total fault=miss,kind=lookup_miss"
+
+    def test_a_fault_is_active_from_arming_to_healing(self, board: LiveRunState) -> None:
+        assert samples(board)[self.active] == 0
+        board.event(FaultsArmed(phase="chaos", faults=["miss"]))
+        assert samples(board)[self.active] == 1
+        board.event(FaultsHealed(phase="chaos", faults=["miss"], confirmed=True, by="journal"))
+        assert samples(board)[self.active] == 0
+
+    def test_firings_are_counted_as_the_journals_grow(self, board: LiveRunState, tmp_path: Path) -> None:
+        (tmp_path / "control").mkdir()
+        assert samples(board)[self.fired] == 0
+        with LineWriter(tmp_path / "control" / "faults-scheduler-7.jsonl") as journal:
+            journal.write(line("armed", None))
+            journal.write(line("fired", 0))
+            assert samples(board)[self.fired] == 1
+            journal.write(line("fired", 1))
+            assert samples(board)[self.fired] == 2
+            assert samples(board)[self.fired] == 2
+
+    def test_half_a_line_of_a_journal_is_read_when_it_is_whole(
+        self, board: LiveRunState, tmp_path: Path
+    ) -> None:
+        (tmp_path / "control").mkdir()
+        path = tmp_path / "control" / "faults-scheduler-7.jsonl"
+        with LineWriter(path) as journal:
+            journal.write(line("fired", 0))
+        whole = path.read_bytes()
+        path.write_bytes(whole[:20])
+        assert samples(board)[self.fired] == 0
+        path.write_bytes(whole)
+        assert samples(board)[self.fired] == 1
+
+    def test_a_fault_that_nobody_planned_shows_by_its_firings(
+        self, board: LiveRunState, tmp_path: Path
+    ) -> None:
+        (tmp_path / "control").mkdir()
+        with LineWriter(tmp_path / "control" / "faults-worker-8.jsonl") as journal:
+            journal.write(line("fired", 0, fault="unplanned"))
+        assert samples(board)["fault_firings_total fault=unplanned,kind=lookup_miss"] == 1
+
+
+def line(event: FaultEvent, n: int | None, fault: str = "miss") -> FaultRecord:
+    return FaultRecord(
+        t_ns=1,
+        mono_ns=1,
+        role="scheduler",
+        pid=7,
+        event=event,
+        fault=fault,
+        kind="lookup_miss",
+        site="lookup",
+        n=n,
+        request=None,
+        evidence={},
+    )
+
+
+class TestRequests:
+    def test_the_last_words_of_all_workers_are_added_up(self, board: LiveRunState) -> None:
+        board.report(0, progress(ok=1, in_flight=3))
+        board.report(0, progress(ok=2, in_flight=2))
+        board.report(1, progress(ok=5, failed=1))
+        shown = samples(board)
+        assert shown["requests_total phase=chaos,outcome=ok"] == 7
+        assert shown["requests_total phase=chaos,outcome=failed"] == 1
+        assert shown["requests_in_flight phase=chaos"] == 2
+        assert shown["tokens_total phase=chaos"] == 28
+
+    def test_a_phase_that_is_over_keeps_its_counts(self, board: LiveRunState) -> None:
+        board.report(0, phase_done(progress("golden", ok=4), "complete"))
+        board.report(0, progress("chaos", ok=1))
+        assert samples(board)["requests_total phase=golden,outcome=ok"] == 4
+
+    def test_times_of_several_workers_make_one_cumulative_histogram(self, board: LiveRunState) -> None:
+        for worker in (0, 1):
+            watch = LatencyHistograms("chaos")
+            watch.ended(good_request("chaos-0", "p", "chaos", 0))
+            board.report(worker, watch.reading())
+        shown = samples(board)
+        below, above = (shown[f"ttft_seconds_bucket phase=chaos,le={le}"] for le in ("0.01", "0.02"))
+        assert (below, above) == (0, 2)
+        assert (
+            shown["ttft_seconds_bucket phase=chaos,le=+Inf"] == shown["ttft_seconds_count phase=chaos"] == 2
+        )
+        assert shown["ttft_seconds_sum phase=chaos"] == pytest.approx(0.04)
+        assert shown["itl_seconds_count phase=chaos"] == 4
+
+    def test_the_health_of_a_worker_adds_up_over_its_reports(self, board: LiveRunState) -> None:
+        for lag_us in (900, 2_000_000):
+            board.report(0, Health(health(lag_us)))
+        shown = samples(board)
+        assert shown["client_cpu_seconds_total worker=0"] == pytest.approx(0.5)
+        assert shown["client_connections worker=0"] == 6
+        assert shown["client_lag_seconds_bucket worker=0,le=0.001"] == 1
+        assert shown["client_lag_seconds_bucket worker=0,le=2.5"] == 2
+
+
+def health(lag_us: int) -> ClientRecord:
+    return ClientRecord(
+        t_ns=1,
+        mono_ns=1,
+        worker=0,
+        phase="chaos",
+        wall_us=1_000_000,
+        cpu_us=250_000,
+        lag_us=[lag_us],
+        collector_us=[],
+        connections=6,
+    )
+
+
+class TestServing:
+    @pytest.fixture
+    def port(self, board: LiveRunState) -> Iterator[int]:
+        port = choose_port(None)
+        exporter = HttpExporter(board, port)
+        exporter.start()
+        yield port
+        exporter.stop()
+        exporter.stop()
+
+    def test_what_is_served_is_the_exposition_format(self, port: int) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection.request("GET", "/metrics")
+        found = parse_samples(connection.getresponse().read().decode())
+        connection.close()
+        assert found['kvchaos_fault_active{fault="miss",kind="lookup_miss"}'] == 0
+
+    def test_it_listens_on_loopback_alone(self, port: int) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.2", port))  # Taken, if it listened on all addresses.
+
+    def test_a_port_that_is_taken_is_told_in_one_line(self, board: LiveRunState, port: int) -> None:
+        with pytest.raises(UsageError, match=f"port {port}: {os.strerror(errno.EADDRINUSE)}"):
+            HttpExporter(board, port).start()

@@ -1,0 +1,159 @@
+"""A crash is one cause, however much fails of it; the same crash has one signature, another crash another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from history.finding import Finding, metric
+from history.reader import read_history
+from history.verdict import OracleResult, RunVerdict, Verdict
+from kvchaos.judging.judge_run import judge
+from oracles import alive, progress
+from oracles.causes import causes
+from oracles.signatures import Raised, first_raised
+from tests.support.histories import Run, clean_run
+from tests.support.stored import DATA, unpack
+from tests.support.synthetic import make_plan
+
+HEAD = "(APIServer pid=7) ERROR 11-29 09:10:17 [async_llm.py:707] "
+SITE = "/home/somebody/env/lib/python3.11/site-packages"
+LINES = f'''\
+AsyncLLM output_handler failed.
+Traceback (most recent call last):
+  File "{SITE}/vllm/v1/engine/async_llm.py", line 9, in handler
+    self.log()
+  File "{SITE}/vllm/v1/metrics/loggers.py", line 1120, in record
+    counter.inc(value)
+  File "{SITE}/prometheus_client/metrics.py", line 3, in inc
+    raise ValueError('Counters can only be incremented')
+ValueError: Counters can only be incremented by non-negative amounts.'''
+CRASH = "\n".join(f"{HEAD}{line}" for line in LINES.splitlines())
+RECORD = "server-alive/died: ValueError in vllm.v1.metrics.loggers.record"
+
+
+def crashed(*log: str) -> Run:
+    run = clean_run(make_plan(vllm="0.18.0"))
+    run.log = [*run.log, *log]
+    run.events = [event for event in run.events if event.kind != "server_stop"]
+    run.event("server_exit", code=1)
+    return run
+
+
+def verdict(run: Run) -> RunVerdict:
+    return judge(run.history())
+
+
+def signatures(run: Run) -> list[str]:
+    return [cause.signature for cause in verdict(run).causes]
+
+
+def test_a_crash_is_one_cause_with_all_that_follows_from_it() -> None:
+    run = crashed(*CRASH.splitlines())
+    run.change_request(3, outcome="error", status=500)
+    (cause,) = verdict(run).causes
+    assert cause.rule == "server-alive/died"
+    follows = {"logs/counter-decrement", "counters/decrement-refused", "outcomes/request-failed"}
+    assert follows <= set(cause.follow)
+
+
+def test_a_crash_in_the_midst_of_counting_leaves_relations_between_series_broken() -> None:
+    counted = OracleResult(
+        oracle="accounting",
+        verdict=Verdict.FAIL,
+        summary="in short",
+        findings=[Finding(rule="accounting/step-tokens", subject=metric("vllm:a_total"), text="differs")],
+        violations=1,
+        by_rule={"accounting/step-tokens": 1},
+    )
+    history = crashed(*CRASH.splitlines()).history()
+    (cause,) = causes(history, [alive.judge(history), counted])
+    assert cause.follow == {"accounting/step-tokens": 1}
+
+
+def test_a_crash_is_a_reason_by_its_rule_when_its_oracle_found_more() -> None:
+    run = crashed(*CRASH.splitlines())
+    run.change_event("canary", ok=False)
+    judged = verdict(run)
+    (alive,) = (result for result in judged.results if result.oracle == "server-alive")
+    assert len(alive.by_rule) > 1
+    assert judged.reasons[0].split()[0] == "server-alive/died"
+
+
+def test_a_wrong_answer_beside_a_crash_is_a_cause_of_its_own() -> None:
+    run = crashed(*CRASH.splitlines())
+    run.change_request(3, logprobs=[-9.0, -0.25, -1.75, -0.125])
+    assert [cause.rule for cause in verdict(run).causes] == ["server-alive/died", "answers/foreign"]
+
+
+def test_the_same_crash_has_one_signature_whatever_the_machine_and_the_lines() -> None:
+    elsewhere = CRASH.replace("/home/somebody", "/srv").replace("1120", "1125").replace("pid=7", "pid=41")
+    runs = (crashed(*CRASH.splitlines()), crashed(*elsewhere.splitlines()))
+    assert [signatures(run) for run in runs] == [[RECORD], [RECORD]]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("in record", "in observe"),
+        ("metrics/loggers.py", "metrics/stats.py"),
+        ("] ValueError: Counters can only be incremented by non-negative amounts.", "] KeyError: 'x'"),
+    ],
+)
+def test_another_crash_has_another_signature(old: str, new: str) -> None:
+    assert signatures(crashed(*CRASH.replace(old, new).splitlines())) != [RECORD]
+
+
+def test_a_crash_that_the_log_does_not_explain_has_the_rule_alone() -> None:
+    assert signatures(crashed()) == ["server-alive/died: server"]
+
+
+def test_a_violation_on_a_metric_has_its_name_without_labels() -> None:
+    run = clean_run()
+    run.bump('vllm:prompt_tokens_total{engine="0",model_name="x"}', 1000.0)
+    found = signatures(run)
+    assert all("{" not in signature for signature in found)
+
+
+def test_a_stall_takes_what_its_requests_hold_along(tmp_path: Path) -> None:
+    (cause,) = judge(read_history(unpack(DATA / "hang.tar.xz", tmp_path))).causes
+    assert cause.signature == "progress/deadlock: server"
+    assert set(cause.follow) == {
+        "drained/blocks-leaked",
+        "drained/gauge-not-zero",
+        "transfer-invariants/load-never-ended",
+    }
+
+
+def test_a_stall_takes_the_answers_along_that_never_came(tmp_path: Path) -> None:
+    history = read_history(unpack(DATA / "hang.tar.xz", tmp_path))
+    nothing = OracleResult(oracle="answers", verdict=Verdict.UNKNOWN, summary="no answer could be compared")
+    (cause,) = causes(history, [progress.judge(history), nothing])
+    assert (cause.rule, cause.inconclusive) == ("progress/deadlock", ["answers"])
+
+
+def test_a_green_run_has_no_cause(tmp_path: Path) -> None:
+    assert judge(read_history(unpack(DATA / "green.tar.xz", tmp_path))).causes == []
+
+
+@pytest.mark.parametrize(
+    ("log", "raised"),
+    [
+        ([], None),
+        (["Traceback (most recent call last):", "AssertionError"], Raised("AssertionError", None)),
+        (
+            [
+                "Traceback (most recent call last):",
+                '  File "/w/vllm/vllm/v1/x.py", line 1, in f',
+                "a.b.OddError: y",
+            ],
+            Raised("OddError", "vllm.v1.x.f"),
+        ),
+        (["Traceback (most recent call last):", "cut off"], None),
+    ],
+)
+def test_what_was_raised_is_read_from_a_traceback(log: list[str], raised: Raised | None) -> None:
+    run = clean_run()
+    run.log = log
+    assert first_raised(run.history(), 1) == raised

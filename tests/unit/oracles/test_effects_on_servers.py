@@ -1,0 +1,166 @@
+"""A fault that ends the server, or leaves a request waiting, explains that: not less, and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from tests.support.histories import Run
+from tests.support.struck_runs import DIED, end_server, explained, struck, verdict
+from tests.support.synthetic import MS, SECOND, failure
+
+
+def test_the_end_of_the_server_soon_after_the_firing_is_explained_with_all_that_follows() -> None:
+    run = struck("copy_failed", 1)
+    end_server(run, SECOND)
+    run.change_request(run.first_of("chaos") + 1, **failure("ReadError", "gone", 200))
+    judged = verdict(run)
+    assert judged.outcome == "as expected", judged.reasons
+    assert explained(judged) == {DIED: 1}
+    assert [cause.rule for cause in judged.causes] == [DIED]
+
+
+@pytest.mark.parametrize(
+    ("line", "outcome"),
+    [
+        ("Traceback (most recent call last):", "as expected"),
+        ("malloc(): corrupted top size", "not as expected"),
+        ("Out of memory: Killed process 4242 (VLLM::EngineCor)", "not as expected"),
+    ],
+)
+def test_a_crash_of_native_code_does_not_follow_from_a_death_that_a_fault_explains(
+    line: str, outcome: str
+) -> None:
+    run = struck("copy_failed", 1)
+    end_server(run, SECOND)
+    run.log.insert(1, line)
+    assert verdict(run).outcome == outcome
+
+
+def test_a_server_that_lives_on_is_not_as_expected() -> None:
+    judged = verdict(struck("copy_failed", 1))
+    assert judged.outcome == "not as expected"
+    assert any(DIED in reason for reason in judged.reasons)
+
+
+def test_a_death_long_after_the_firing_is_not_explained() -> None:
+    run = struck("copy_failed", 1)
+    end_server(run, 31 * SECOND)
+    assert explained(verdict(run)) == {}
+    assert verdict(run).outcome == "not as expected"
+
+
+def test_a_second_death_is_not_swallowed() -> None:
+    run = struck("copy_failed", 1)
+    end_server(run, SECOND)
+    run.event("server_start", pid=5, port=8123, log_line=len(run.log))
+    run.event("server_exit", code=1, pid=5)
+    judged = verdict(run)
+    assert judged.outcome == "not as expected"
+    assert explained(judged) == {DIED: 1}
+    assert any(line.startswith("1 of 2 ") and DIED in line for line in judged.reasons)
+
+
+def test_a_firing_in_each_of_two_lives_owes_the_end_of_each() -> None:
+    run = struck("copy_failed", 1)
+    end_server(run, SECOND)
+    run.event("server_start", pid=5, port=8123, log_line=len(run.log))
+    run.fire_at(run.now_ns + MS, "f1", "copy_failed", direction="load")
+    judged = verdict(run)
+    assert [(effect.least, effect.missing) for effect in judged.effects] == [(2, True)]
+
+
+def given_up(run: Run, index: int) -> str:
+    """The client gave a request up that had no token; its id."""
+    return run.change_request(
+        run.first_of("chaos") + index, **failure("DeadlineExceeded", "no end", 200), end_us=100_000
+    ).id
+
+
+def lost(run: Run) -> None:
+    """What a lost load holds to the end."""
+    run.change_event("leak_probe", ok=False)
+    books = run.ledger[-2]
+    since = run.requests[run.first_of("chaos") + 1].start_ns
+    run.ledger[-2] = replace(books, evidence={**books.evidence, "loads_open": 1, "loads_since_ns": since})
+
+
+def test_a_lost_load_explains_the_request_that_waits_for_it_and_what_it_holds() -> None:
+    run = struck("completion_lost", 1)
+    given_up(run, 1)
+    lost(run)
+    judged = verdict(run)
+    assert judged.outcome == "as expected", judged.reasons
+    assert [effect.explains for effect in judged.effects] == [
+        {"progress/deadline": 1},
+        {"outcomes/truncated-stream": 1},
+        {"transfer-invariants/load-never-ended": 1},
+        {"drained/blocks-leaked": 1},
+    ]
+    assert [cause.rule for cause in judged.causes] == ["progress/deadline"]
+
+
+def test_another_request_that_waits_in_vain_is_not_swallowed() -> None:
+    run = struck("completion_lost", 1)
+    given_up(run, 1)
+    lost(run)
+    other = given_up(run, 3)
+    judged = verdict(run)
+    assert judged.outcome == "not as expected"
+    assert any(other in line and "progress/deadline" in line for line in judged.reasons)
+
+
+def test_another_request_that_breaks_off_is_not_swallowed() -> None:
+    run = struck("completion_lost", 1)
+    given_up(run, 1)
+    lost(run)
+    other = run.change_request(run.first_of("chaos") + 3, **failure("ReadError", "gone", 200)).id
+    judged = verdict(run)
+    assert judged.outcome == "not as expected"
+    assert any(other in line and "outcomes/truncated-stream" in line for line in judged.reasons)
+
+
+def test_a_lost_load_that_holds_nothing_is_not_as_expected() -> None:
+    run = struck("completion_lost", 1)
+    given_up(run, 1)
+    judged = verdict(run)
+    assert judged.outcome == "not as expected"
+    missing = {effect.rules[0] for effect in judged.effects if effect.missing}
+    assert missing == {"transfer-invariants/load-never-ended", "drained/blocks-leaked"}
+
+
+def test_a_finding_more_on_the_same_subject_is_not_of_the_faults_doing() -> None:
+    run = struck("completion_lost", 1)
+    given_up(run, 1)
+    lost(run)
+    run.event("leak_probe", ok=False, answer="false", detail="")
+    assert verdict(run).effects[-1].explains == {"drained/blocks-leaked": 1}
+
+
+def test_what_leaked_before_the_firing_is_not_of_the_faults_doing() -> None:
+    run = struck("completion_lost", 1)
+    given_up(run, 1)
+    run.event("leak_probe", ok=False, answer="false", detail="")
+    run.events.insert(0, replace(run.events.pop(), t_ns=run.faults[1].t_ns - 1))
+    effect = verdict(run).effects[-1]
+    assert (effect.rules, effect.missing) == (["drained/blocks-leaked"], True)
+
+
+@pytest.mark.parametrize(("later_s", "outcome"), [(0, "as expected"), (2, "not as expected")])
+def test_only_a_stall_while_the_struck_request_waits_is_explained(later_s: int, outcome: str) -> None:
+    run = struck("completion_lost", 1)
+    given_up(run, 1)
+    lost(run)
+    run.event("stall", seconds=0.01, running=1, waiting=0, detail="")
+    waits = run.requests[run.first_of("chaos") + 1]
+    stalled = replace(run.events.pop(), t_ns=waits.start_ns + 90 * MS + later_s * SECOND)
+    run.events = sorted([*run.events, stalled], key=lambda event: event.t_ns)
+    judged = verdict(run)
+    assert judged.outcome == outcome, judged.reasons
+
+
+def test_a_lost_store_explains_nothing() -> None:
+    run = struck("completion_lost", 1, direction="store")
+    given_up(run, 1)
+    judged = verdict(run)
+    assert (judged.effects, judged.outcome) == ([], "not as expected")

@@ -1,0 +1,48 @@
+"""A fault that fired without a consequence, or damage in a phase without flips, must not pass."""
+
+from __future__ import annotations
+
+from history.plan import RunPlan
+from tests.server.consequences import doubts
+from tests.support.histories import Run, clean_run
+from tests.support.synthetic import fault, make_plan
+
+
+def plan() -> RunPlan:
+    return make_plan(faults=(fault("bit_flip"),))
+
+
+def found(run: Run) -> list[str]:
+    return [doubt.kind for doubt in doubts(run.history(), {"chaos"})]
+
+
+def flipped(phase: str) -> Run:
+    """A run in which a bit flips, and one answer of a phase differs."""
+    run = clean_run(plan())
+    run.fire("f1", "bit_flip", bytes_changed=1)
+    run.change_request(run.first_of(phase), token_ids=[11, 12, 99, 14])
+    return run
+
+
+def test_a_fault_that_never_fired_is_found() -> None:
+    assert found(clean_run(plan())) == ["never-fired"]
+
+
+def test_a_fault_that_changed_nothing_never_fired() -> None:
+    run = clean_run(plan())
+    run.fire("f1", "bit_flip", bytes_changed=0)
+    assert found(run) == ["never-fired"]
+
+
+def test_a_fault_without_a_consequence_is_found() -> None:
+    run = clean_run(plan())
+    run.fire("f1", "bit_flip", bytes_changed=1)
+    assert found(run) == ["no-damage-shown"]
+
+
+def test_damage_in_the_phase_of_the_flips_is_right() -> None:
+    assert found(flipped("chaos")) == []
+
+
+def test_damage_in_any_other_phase_is_found() -> None:
+    assert found(flipped("healed")) == ["damage-elsewhere"]

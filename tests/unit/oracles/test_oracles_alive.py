@@ -1,0 +1,125 @@
+"""server-alive must see a death, a dead canary, and a health endpoint that lies."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from history.finding import request
+from history.records import Scalar
+from history.verdict import Verdict
+from oracles.alive import judge
+from tests.support.found import finding_of, gap_of
+from tests.support.histories import Run, clean_run
+
+
+@pytest.mark.parametrize("code", [-9, 1])
+def test_an_unexpected_exit_fails(code: int) -> None:
+    run = clean_run()
+    run.event("server_exit", code=code)
+    assert finding_of(judge(run.history()), "server-alive/died").figures == {"code": code}
+
+
+def test_a_death_counts_even_when_no_canary_was_sent_after_it() -> None:
+    run = clean_run()
+    run.drop_events("canary")
+    run.event("server_exit", code=-6)
+    assert judge(run.history()).verdict is Verdict.FAIL
+
+
+def at(run: Run, kind: str, moment: str, /, **changes: Scalar) -> None:
+    """Change the canary, or what /health said, at one place of the run."""
+    run.events = [
+        msgspec.structs.replace(event, data={**event.data, **changes})
+        if event.kind == kind and event.data["where"] == moment
+        else event
+        for event in run.events
+    ]
+
+
+def test_a_frozen_server_whose_health_is_green_is_called_false_healthy() -> None:
+    run = clean_run()
+    at(run, "canary", "final", ok=False, error="DeadlineExceeded")
+    result = judge(run.history())
+    assert result.by_rule == {"server-alive/health-false-positive": 1}
+    assert result.findings[0].request == run.requests[-1].id
+
+
+def test_a_server_that_freezes_for_a_while_is_false_healthy_too() -> None:
+    run = clean_run()
+    for kind in ("canary", "health"):
+        at(run, kind, "ready", where="after chaos")
+    at(run, "canary", "after chaos", ok=False, error="DeadlineExceeded")
+    sent = next(event for event in run.events if event.data.get("where") == "after chaos")
+    result = judge(run.history())
+    assert result.by_rule == {"server-alive/health-false-positive": 1}
+    assert result.findings[0].request == sent.data["request"]
+
+
+@pytest.mark.parametrize("status", [503, None])
+def test_a_dead_canary_with_red_health_is_no_false_health(status: int | None) -> None:
+    run = clean_run()
+    at(run, "canary", "final", ok=False, error="ConnectError")
+    at(run, "health", "final", ok=False, status=status)
+    assert judge(run.history()).by_rule == {"server-alive/probe-failed": 1}
+
+
+def test_red_health_beside_a_canary_that_was_answered_is_false_sick() -> None:
+    run = clean_run()
+    at(run, "health", "final", ok=False, status=503)
+    result = judge(run.history())
+    assert result.by_rule == {"server-alive/health-false-negative": 1}
+    assert result.findings[0].figures == {"status": 503}
+
+
+def test_a_health_that_gave_no_answer_is_unknown() -> None:
+    run = clean_run()
+    at(run, "health", "final", ok=False, status=None)
+    gap = gap_of(judge(run.history()), "server-alive/health-no-answer")
+    assert gap.subject == request(run.requests[-1].id)
+
+
+def test_a_health_that_nobody_asked_for_is_unknown() -> None:
+    run = clean_run()
+    run.drop_events("health")
+    assert judge(run.history()).verdict is Verdict.UNKNOWN
+
+
+def test_a_server_that_lives_passes_and_tells_how_often_it_was_asked() -> None:
+    result = judge(clean_run().history())
+    assert (result.verdict, result.checked) == (Verdict.PASS, 2)
+    assert result.figures == {"probes": 2, "lives_ended": 0}
+
+
+def test_no_final_canary_is_unknown() -> None:
+    run = clean_run()
+    run.change_event("canary", where="after chaos")
+    assert judge(run.history()).verdict is Verdict.UNKNOWN
+
+
+def test_stopping_the_server_on_purpose_is_no_death() -> None:
+    run = clean_run()
+    run.change_event("server_stop", code=-9)
+    assert judge(run.history()).by_rule == {}
+
+
+@pytest.mark.parametrize("code", [-11, 1, 139])
+def test_a_server_that_crashes_in_its_shutdown_fails(code: int) -> None:
+    run = clean_run()
+    run.change_event("server_stop", code=code)
+    assert finding_of(judge(run.history()), "server-alive/bad-exit").figures == {"code": code}
+
+
+@pytest.mark.parametrize("code", [0, -15, 143, None])
+def test_a_server_that_ends_by_the_signal_of_the_suite_passes(code: int | None) -> None:
+    run = clean_run()
+    run.change_event("server_stop", code=code)
+    assert judge(run.history()).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize("code", [-9, 137])
+def test_a_server_that_had_to_be_killed_when_the_run_was_over_passes(code: int) -> None:
+    """On a busy machine a shutdown may take longer than the suite waits: that alone is no violation."""
+    run = clean_run()
+    run.change_event("server_stop", code=code)
+    assert judge(run.history()).verdict is Verdict.PASS

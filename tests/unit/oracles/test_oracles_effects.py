@@ -1,0 +1,339 @@
+"""A fault in how copies end, or in what they bring, is believed only by a sign of the server or a client."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from chaos.inside.inside_kinds import KINDS
+from history.events import ServerExit
+from history.protocol.notes import LoadRetried
+from history.records import Event, Scalar
+from history.scenario import ServerSettings
+from history.verdict import OracleResult, Verdict
+from oracles.effects.checks import INSIDE_CHECKS
+from oracles.faults_fired import judge
+from oracles.views.struck_requests import concerns
+from tests.support.found import gap_kinds, gap_of
+from tests.support.histories import Run, clean_run
+from tests.support.synthetic import MS, failure, fault, good_request, make_plan
+
+DYING = ("copy_refused", "copy_failed", "completion_twice", "manager_raises", "copy_raises")
+DAMAGING = sorted(name for name, kind in KINDS.items() if kind.site == "content")
+JOB: dict[str, Scalar] = {"job": 3, "direction": "load"}
+DAMAGE: dict[str, Scalar] = {"block": 3, "bytes_changed": 9, "direction": "store"}
+
+
+def struck(kind: str, **evidence: Scalar) -> Run:
+    """A clean run in which the fault fired 10 ms after it was armed, while a first request waits."""
+    run = clean_run(make_plan(faults=(fault(kind),)))
+    run.fire("f1", kind, **evidence)
+    return run
+
+
+def name_request(run: Run, phase: str) -> None:
+    """Let the last firing name the first request of a phase, as the server calls it."""
+    name = f"cmpl-{run.requests[run.first_of(phase)].id}-0-8d87c8ec"
+    run.faults[-1] = replace(run.faults[-1], request=name)
+
+
+def doubted(run: Run, doubt: str, **figures: int) -> bool:
+    """Whether the oracle says unknown for this reason alone."""
+    result = judge(run.history())
+    gaps = [(gap.kind, gap.figures) for gap in result.gaps]
+    return result.verdict is Verdict.UNKNOWN and gaps == [(f"faults-fired/{doubt}", figures)]
+
+
+def passed(run: Run) -> bool:
+    return judge(run.history()).verdict is Verdict.PASS
+
+
+def test_every_fault_of_the_catalogue_has_a_sign() -> None:
+    assert INSIDE_CHECKS.keys() == KINDS.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("cmpl-chaos-3-0-8d87c8ec", True),
+        ("cmpl-chaos-3-0", True),
+        ("cmpl-chaos-36-0-8d87c8ec", False),
+        ("cmpl-golden-chaos-3-0-8d87c8ec", False),
+        ("chaos-3", False),
+        (None, False),
+    ],
+)
+def test_a_request_is_known_by_the_name_the_server_gives_it(name: str | None, meant: bool) -> None:
+    assert concerns(name, good_request("chaos-3", "p", "chaos", 0)) is meant
+
+
+# --- what kills the server --------------------------------------------------------------------------
+
+
+def dead(kind: str, *, before_strike: bool = False) -> OracleResult:
+    """The server dies a little after the strike, or a little before it."""
+    run = struck(kind)
+    moment = run.faults[-1].t_ns + (-MS if before_strike else 30 * MS)
+    run.events.append(Event(t_ns=moment, mono_ns=moment, kind=ServerExit.kind, data={"code": 1}))
+    return judge(run.history())
+
+
+@pytest.mark.parametrize("kind", DYING)
+def test_a_server_that_died_of_it_is_the_sign(kind: str) -> None:
+    assert dead(kind).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize("kind", DYING)
+def test_a_server_that_was_dead_before_did_not_die_of_it(kind: str) -> None:
+    gap_of(dead(kind, before_strike=True), "faults-fired/server-lived-on")
+
+
+@pytest.mark.parametrize("kind", DYING)
+def test_a_server_that_lived_on_leaves_it_in_doubt(kind: str) -> None:
+    assert doubted(struck(kind), "server-lived-on")
+
+
+# --- an end that is told late -------------------------------------------------------------------------
+
+
+def test_a_request_without_a_token_meanwhile_waited() -> None:
+    assert passed(struck("completion_late", **JOB, ms=10))
+
+
+def test_a_request_that_got_tokens_before_and_after_waited_too() -> None:
+    run = struck("completion_late", **JOB, ms=60)
+    preempted = run.first_of("chaos")
+    run.change_request(preempted, first_us=5_000, chunk_us=[5_000, 80_000, 90_000])
+    assert passed(run)
+
+
+@pytest.mark.parametrize("ms", [30, 60])
+def test_a_request_that_got_a_token_meanwhile_did_not_wait(ms: int) -> None:
+    assert doubted(struck("completion_late", **JOB, ms=ms), "no-wait", ms=ms)
+
+
+def test_a_request_that_ended_before_the_end_was_told_did_not_wait() -> None:
+    run = struck("completion_late", **JOB, ms=200)
+    run.change_request(run.first_of("chaos"), first_us=None, chunk_us=[])
+    assert doubted(run, "no-wait", ms=200)
+
+
+def test_one_late_end_of_several_without_a_waiting_request_is_enough_for_doubt() -> None:
+    run = struck("completion_late", **JOB, ms=10)
+    run.fire("f1", "completion_late", **JOB, ms=5_000)
+    assert doubted(run, "no-wait", ms=5_000)
+
+
+def late_store(begun_before_ms: int, lasted_ms: int) -> Run:
+    """Of the stores the longest began so long before the strike."""
+    run = struck("completion_late", job=3, direction="store", ms=10)
+    begun_ns = run.faults[-1].t_ns - begun_before_ms * MS
+    run.book("scheduler", "balance", stores_longest_since_ns=begun_ns, stores_longest_ns=lasted_ms * MS)
+    return run
+
+
+def test_a_store_that_is_told_late_stays_open_in_the_books() -> None:
+    assert passed(late_store(begun_before_ms=2, lasted_ms=14))
+
+
+@pytest.mark.parametrize(("before_ms", "lasted_ms"), [(2, 9), (30, 25), (-5, 20)])
+def test_a_store_that_was_not_open_at_the_strike_for_so_long_is_in_doubt(
+    before_ms: int, lasted_ms: int
+) -> None:
+    assert doubted(late_store(before_ms, lasted_ms), "no-store-kept-open")
+
+
+def test_a_late_store_without_books_is_in_doubt() -> None:
+    assert doubted(struck("completion_late", job=3, direction="store", ms=10), "no-store-kept-open")
+
+
+def test_it_is_the_request_whose_load_was_told_late_that_has_to_wait() -> None:
+    run = struck("completion_late", **JOB, ms=10)
+    name_request(run, "chaos")
+    assert passed(run)
+    other = struck("completion_late", **JOB, ms=10)
+    # Another request that waits is no sign of this one.
+    name_request(other, "healed")
+    assert doubted(other, "no-wait", ms=10)
+
+
+# --- an end that is never told ------------------------------------------------------------------------
+
+
+def test_a_missed_deadline_shows_a_lost_end() -> None:
+    run = struck("completion_lost", **JOB)
+    run.change_request(run.first_of("chaos"), **failure("DeadlineExceeded", "given up", None))
+    assert passed(run)
+
+
+def test_another_error_does_not_show_a_lost_end() -> None:
+    run = struck("completion_lost", **JOB)
+    run.change_request(run.first_of("chaos"), **failure("InternalServerError", "no"))
+    assert doubted(run, "nothing-waits")
+
+
+def test_a_stall_shows_a_lost_end() -> None:
+    run = struck("completion_lost", **JOB)
+    run.event("stall", seconds=6.0, running=1, waiting=0, detail="")
+    assert passed(run)
+
+
+@pytest.mark.parametrize("probe", ["leak_probe", "drained"])
+def test_blocks_that_stay_held_show_a_lost_end(probe: str) -> None:
+    run = struck("completion_lost", job=3, direction="store")
+    run.change_event(probe, ok=False)
+    assert passed(run)
+
+
+def test_a_probe_without_an_answer_does_not_show_a_lost_end() -> None:
+    run = struck("completion_lost", **JOB)
+    run.change_event("leak_probe", ok=None)
+    assert doubted(run, "nothing-waits")
+
+
+def test_a_lost_end_that_nothing_waits_for_is_in_doubt() -> None:
+    assert doubted(struck("completion_lost", **JOB), "nothing-waits")
+
+
+# --- another order --------------------------------------------------------------------------------------
+
+
+def reordered(*directions: str) -> Run:
+    """Ends of copies of the first request of the phase, told in reverse."""
+    run = struck("completion_reorder")
+    name_request(run, "chaos")
+    name = str(run.faults[-1].request)
+    evidence: dict[str, Scalar | list[int | str]] = {
+        "jobs": list(range(len(directions))),
+        "directions": [*directions],
+        "requests": [name] * len(directions),
+    }
+    run.faults[-1] = replace(run.faults[-1], evidence=evidence)
+    return run
+
+
+def test_requests_that_go_on_show_that_the_ends_of_their_loads_were_taken() -> None:
+    assert passed(reordered("load", "store", "load"))
+
+
+def test_a_request_that_never_goes_on_leaves_another_order_in_doubt() -> None:
+    run = reordered("load", "load")
+    run.change_request(run.first_of("chaos"), first_us=None, chunk_us=[])
+    assert doubted(run, "no-token-afterwards")
+
+
+def test_the_order_of_the_ends_of_stores_shows_nowhere_and_is_in_doubt() -> None:
+    assert doubted(reordered("store", "store"), "no-order-shown")
+
+
+def test_an_order_of_copies_of_nobody_is_in_doubt() -> None:
+    assert doubted(reordered("", ""), "no-order-shown")
+
+
+def test_an_order_that_was_never_changed_is_unknown() -> None:
+    run = struck("completion_reorder")
+    run.faults.clear()
+    assert "faults-fired/never-fired" in gap_kinds(judge(run.history()))
+
+
+# --- a load that failed as a whole ----------------------------------------------------------------------
+
+
+def failed_load(policy: Literal["recompute", "fail"] = "recompute") -> Run:
+    plan = make_plan(
+        faults=(fault("load_failed"),),
+        server=ServerSettings(gpu_blocks=40, load_failure_policy=policy),
+    )
+    run = clean_run(plan)
+    run.fire("f1", "load_failed", blocks=4)
+    name_request(run, "chaos")
+    return run
+
+
+def note(run: Run, *, request: str | None, after_ms: int = 1) -> None:
+    struck = run.faults[-1]
+    moment = struck.t_ns + after_ms * MS
+    written = msgspec.to_builtins(LoadRetried())
+    run.faults.append(
+        replace(struck, t_ns=moment, event="note", fault=None, kind=None, request=request, evidence=written)
+    )
+
+
+def test_a_request_that_asks_again_shows_that_its_load_failed() -> None:
+    run = failed_load()
+    note(run, request=run.faults[-1].request)
+    assert passed(run)
+
+
+def test_a_request_that_does_not_ask_again_leaves_its_failed_load_in_doubt() -> None:
+    assert doubted(failed_load(), "not-asked-again")
+
+
+def test_another_request_that_asks_again_is_no_sign() -> None:
+    run = failed_load()
+    note(run, request="cmpl-other-0-8d87c8ec")
+    assert doubted(run, "not-asked-again")
+
+
+def test_a_request_that_had_asked_before_is_no_sign() -> None:
+    run = failed_load()
+    note(run, request=run.faults[-1].request, after_ms=-1)
+    assert doubted(run, "not-asked-again")
+
+
+def test_by_policy_it_is_the_request_whose_load_failed_that_fails() -> None:
+    assert doubted(failed_load("fail"), "no-request-failed-by-policy")
+    run = failed_load("fail")
+    run.change_request(run.first_of("chaos"), **failure("InternalServerError", "no"))
+    assert passed(run)
+    other = failed_load("fail")
+    other.change_request(other.first_of("chaos") + 1, **failure("InternalServerError", "no"))
+    assert doubted(other, "no-request-failed-by-policy")
+
+
+# --- wrong content --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("phase", ["chaos", "healed"])
+@pytest.mark.parametrize("kind", DAMAGING)
+def test_another_answer_shows_damage_now_or_later(kind: str, phase: str) -> None:
+    run = struck(kind, **DAMAGE)
+    run.change_request(run.first_of(phase), logprobs=[-0.5, -0.25, -1.75, -0.25])
+    assert passed(run)
+
+
+@pytest.mark.parametrize("kind", DAMAGING)
+def test_damage_that_no_answer_shows_is_in_doubt(kind: str) -> None:
+    assert doubted(struck(kind, **DAMAGE), "no-damage-shown")
+
+
+NULL = "Expected `float`, got `null` - at `$.choices[0].logprobs.token_logprobs[3]`"
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "status"),
+    [
+        ("BadRequestError", "Out of range float values are not JSON compliant", 400),
+        ("MalformedChunk", NULL, 200),
+    ],
+)
+def test_an_answer_that_is_not_a_number_shows_damage(kind: str, message: str, status: int) -> None:
+    run = struck("nan", **DAMAGE)
+    run.change_request(run.first_of("chaos"), **failure(kind, message, status))
+    assert passed(run)
+
+
+def test_another_malformed_answer_does_not_show_damage() -> None:
+    run = struck("nan", **DAMAGE)
+    message = NULL.replace("logprobs.token_logprobs[3]", "text")
+    run.change_request(run.first_of("chaos"), **failure("MalformedChunk", message, 200))
+    assert doubted(run, "no-damage-shown")
+
+
+def test_damage_that_changed_no_byte_did_not_fire() -> None:
+    run = struck("truncate_block", block=3, bytes_changed=0, direction="load")
+    run.change_request(run.first_of("chaos"), logprobs=[-0.5, -0.25, -1.75, -0.25])
+    assert doubted(run, "never-fired")

@@ -1,0 +1,134 @@
+"""ledger must see what the server began and never ended, and blocks that changed by themselves."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from history.finding import block
+from history.protocol.ledger import CHANGED_IN_TIER
+from history.records import Scalar
+from history.scenario import ServerSettings
+from history.verdict import Verdict
+from oracles.transfer_invariants import judge
+from tests.support.found import finding_of, gap_of
+from tests.support.histories import Run, clean_run
+from tests.support.synthetic import MS, make_plan
+
+
+def without_module() -> Run:
+    plan = make_plan()
+    server = ServerSettings(gpu_blocks=40, chaos=False)
+    scenario = plan.scenario.model_copy(update={"server": server, "faults": ()})
+    return clean_run(plan.model_copy(update={"scenario": scenario}))
+
+
+def audited(blocks: int) -> Run:
+    plan = make_plan()
+    server = plan.scenario.server.model_copy(update={"audit": True})
+    scenario = plan.scenario.model_copy(update={"server": server})
+    run = clean_run(plan.model_copy(update={"scenario": scenario}))
+    run.book("worker", "balance", audited=blocks)
+    return run
+
+
+def final_canary_ns(run: Run) -> int:
+    return run.requests[-1].start_ns
+
+
+def test_books_that_balance_pass_and_tell_how_much_was_seen() -> None:
+    result = judge(clean_run().history())
+    assert result.verdict is Verdict.PASS
+    assert result.figures["stores"] == 4
+
+
+@pytest.mark.parametrize(
+    ("role", "label"), [("scheduler", "stores"), ("scheduler", "loads"), ("worker", "copies")]
+)
+def test_what_began_before_the_final_canary_and_is_open_at_the_end_fails(role: str, label: str) -> None:
+    run = clean_run()
+    since = final_canary_ns(run) - MS
+    run.book(role, "balance", **{f"{label}_open": 1, f"{label}_since_ns": since})
+    rule = {"stores": "store", "loads": "load", "copies": "copy"}[label] + "-never-ended"
+    finding = finding_of(judge(run.history()), f"transfer-invariants/{rule}")
+    assert finding.figures == {"open": 1}
+
+
+def test_what_the_final_canary_itself_began_may_still_be_open() -> None:
+    run = clean_run()
+    run.book("scheduler", "balance", stores_open=1, stores_since_ns=final_canary_ns(run) + MS)
+    assert judge(run.history()).verdict is Verdict.PASS
+
+
+def test_only_the_last_balance_of_a_process_counts() -> None:
+    run = clean_run()
+    run.book("worker", "balance", copies_open=3, copies_since_ns=1)
+    run.book("worker", "balance")
+    assert judge(run.history()).verdict is Verdict.PASS
+
+
+def test_a_broken_rule_fails_and_names_rule_block_and_process() -> None:
+    run = clean_run()
+    run.book("worker", "violation", CHANGED_IN_TIER, job=7, block=3)
+    finding = finding_of(judge(run.history()), "transfer-invariants/changed-in-tier")
+    assert finding.subject == block("3")
+    assert finding.figures == {"pid": 100}
+
+
+@pytest.mark.parametrize("role", ["scheduler", "worker"])
+def test_missing_books_of_one_side_are_unknown(role: str) -> None:
+    run = clean_run()
+    run.ledger = [record for record in run.ledger if record.role != role]
+    gap_of(judge(run.history()), f"transfer-invariants/no-{role}-ledger")
+
+
+def test_a_server_that_died_leaves_its_books_unknown() -> None:
+    run = clean_run()
+    run.event("server_exit", code=1)
+    assert judge(run.history()).verdict is Verdict.UNKNOWN
+
+
+def test_without_a_final_canary_what_is_open_is_unknown() -> None:
+    run = clean_run()
+    run.change_event("canary", where="ready")
+    assert judge(run.history()).verdict is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize(("blocks", "verdict"), [(0, Verdict.UNKNOWN), (5, Verdict.PASS)])
+def test_an_audit_that_compared_nothing_is_unknown(blocks: int, verdict: Verdict) -> None:
+    assert judge(audited(blocks).history()).verdict is verdict
+
+
+@pytest.mark.parametrize(("evidence", "verdict"), [({}, Verdict.PASS), ({"stores_open": 0}, Verdict.FAIL)])
+def test_a_module_that_is_off_keeps_no_books(evidence: dict[str, Scalar], verdict: Verdict) -> None:
+    run = without_module()
+    if evidence:
+        run.book("scheduler", "balance", **evidence)
+    assert judge(run.history()).verdict is verdict
+
+
+def used_before(audited_before: int) -> Run:
+    """A run in audit mode on a server that another run has used, with books from then."""
+    plan = make_plan()
+    server = plan.scenario.server.model_copy(update={"audit": True})
+    scenario = plan.scenario.model_copy(update={"server": server})
+    plan = plan.model_copy(update={"scenario": scenario, "preceded_by": ("earlier",)})
+    run = clean_run(plan)
+    for role, audited in (("scheduler", 0), ("worker", audited_before)):
+        run.book(role, "balance", audited=audited)
+        run.ledger.insert(0, msgspec.structs.replace(run.ledger.pop(), t_ns=run.events[0].t_ns - MS))
+    return run
+
+
+def test_what_a_server_counted_before_the_run_is_not_of_the_run() -> None:
+    run = used_before(audited_before=5)
+    run.book("worker", "balance", audited=12, copies_begun=10)
+    result = judge(run.history())
+    assert result.verdict is Verdict.PASS
+    assert (result.figures["copies"], result.figures["audited"]) == (6, 7)
+
+
+def test_an_audit_that_compared_blocks_before_the_run_only_is_unknown() -> None:
+    run = used_before(audited_before=5)
+    run.book("worker", "balance", audited=5)
+    assert judge(run.history()).verdict is Verdict.UNKNOWN

@@ -1,0 +1,242 @@
+"""progress must see work that stands still, by event, by deadline and by metrics alone."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from history.finding import phase
+from history.verdict import Verdict
+from oracles.progress import MAX_GAP_S, judge
+from tests.support.found import finding_of, gap_of
+from tests.support.histories import Run, clean_run
+from tests.support.synthetic import (
+    EXTERNAL_QUERIES,
+    GENERATED,
+    PREEMPTIONS,
+    PROMPT,
+    RUNNING,
+    SECOND,
+    WAITING,
+    failure,
+    fault,
+    make_plan,
+)
+
+
+def stand_still(
+    run: Run, seconds: int, *, running: float, waiting: float, every: int = 1, vain: str | None = None
+) -> None:
+    """A client waits `seconds` (and one more) for an answer while the server is scraped now and then.
+
+    `vain` is a counter that grows all the while.
+    """
+    first = run.ask("healed", "prompt-0")
+    run.server |= {RUNNING: running, WAITING: waiting}
+    for _ in range(0, seconds + 1, every):
+        run.pass_time(every * SECOND)
+        if vain is not None:
+            run.server[vain] += 1000
+        run.scrape()
+    run.server |= {RUNNING: 0.0, WAITING: 0.0}
+    run.requests[-1] = msgspec.structs.replace(first, end_us=(run.now_ns - first.start_ns) // 1000)
+
+
+def test_a_stall_event_fails() -> None:
+    run = clean_run()
+    run.event("stall", seconds=15.0, running=0, waiting=8, detail="no token")
+    result = judge(run.history())
+    assert result.verdict is Verdict.FAIL
+    assert result.findings[0].figures == {"seconds": 15.0, "running": 0, "waiting": 8}
+
+
+def test_a_request_given_up_at_its_deadline_fails() -> None:
+    run = clean_run()
+    run.change_request(2, **failure("DeadlineExceeded", "no end after 60 s", None))
+    result = judge(run.history())
+    assert result.verdict is Verdict.FAIL
+    assert result.findings[0].request == run.requests[2].id
+
+
+def test_requests_that_wait_while_none_runs_are_a_deadlock_by_metrics_alone() -> None:
+    run = clean_run()
+    stand_still(run, 7, running=0.0, waiting=3.0)
+    finding = finding_of(judge(run.history()), "progress/deadlock")
+    assert finding.figures == {"seconds": pytest.approx(8.058), "running": 0, "waiting": 3}
+    assert len(finding.samples) == 2
+
+
+@pytest.mark.parametrize("vain", [EXTERNAL_QUERIES, PREEMPTIONS])
+def test_work_in_vain_without_any_token_is_a_livelock_by_metrics_alone(vain: str) -> None:
+    run = clean_run()
+    stand_still(run, 7, running=0.0, waiting=1.0, vain=vain)
+    finding = finding_of(judge(run.history()), "progress/livelock")
+    assert finding.figures["seconds"] == pytest.approx(8.058)
+
+
+def test_running_requests_without_any_token_are_a_standstill_by_metrics_alone() -> None:
+    run = clean_run()
+    stand_still(run, 7, running=2.0, waiting=0.0)
+    finding = finding_of(judge(run.history()), "progress/stall")
+    assert finding.figures["seconds"] == pytest.approx(8.058)
+
+
+def test_a_lookup_at_the_beginning_alone_is_no_livelock() -> None:
+    run = clean_run()
+    stand_still(run, 7, running=0.0, waiting=1.0)
+    run.bump(EXTERNAL_QUERIES, 64.0, since=len(run.scrapes) - 6)
+    assert judge(run.history()).by_rule == {"progress/deadlock": 1}
+
+
+def test_a_stall_event_is_named_after_what_the_server_counted_meanwhile() -> None:
+    run = clean_run()
+    stand_still(run, 3, running=0.0, waiting=1.0, vain=EXTERNAL_QUERIES)
+    run.event("stall", seconds=3.0, running=0, waiting=1, detail="no token")
+    finding = finding_of(judge(run.history()), "progress/livelock")
+    assert finding.figures == {"seconds": 3.0, "running": 0, "waiting": 1}
+
+
+def test_tokens_that_come_while_the_gauges_show_none_running_are_progress() -> None:
+    run = clean_run()
+    stand_still(run, 7, running=0.0, waiting=3.0, vain=GENERATED)
+    assert judge(run.history()).verdict is Verdict.PASS
+
+
+def test_a_pause_shorter_than_the_limit_passes() -> None:
+    run = clean_run()
+    stand_still(run, 3, running=0.0, waiting=3.0)
+    assert judge(run.history()).verdict is Verdict.PASS
+
+
+def test_a_gauge_left_over_from_the_last_step_is_no_stall_when_no_client_waits() -> None:
+    run = clean_run()
+    run.server[WAITING] = 1.0
+    for _ in range(20):
+        run.pass_time(SECOND)
+        run.scrape()
+    assert judge(run.history()).verdict is Verdict.PASS
+
+
+def test_a_hole_between_scrapes_proves_no_standstill() -> None:
+    run = clean_run()
+    every = int(MAX_GAP_S) + 1
+    stand_still(run, 3 * every, running=0.0, waiting=3.0, every=every)
+    assert judge(run.history()).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize("metric", [RUNNING, WAITING, PROMPT, GENERATED])
+def test_an_absent_metric_is_unknown(metric: str) -> None:
+    run = clean_run()
+    run.drop_metric(metric)
+    assert judge(run.history()).verdict is Verdict.UNKNOWN
+
+
+def healed_run() -> Run:
+    """A clean run whose faults were healed, and after which four more requests were answered."""
+    return clean_run(make_plan(faults=(fault("lookup_miss"),)))
+
+
+def after_healing(run: Run) -> list[int]:
+    """Places of the requests that were sent after healing."""
+    (healed,) = [event for event in run.events if event.kind == "healed"]
+    return [index for index, record in enumerate(run.requests) if record.start_ns >= healed.t_ns]
+
+
+def test_an_answer_soon_after_healing_passes_and_tells_how_soon() -> None:
+    result = judge(healed_run().history())
+    assert result.verdict is Verdict.PASS
+    # The pretended run pauses for 10 s between two phases.
+    assert result.figures["recovery_s"] == pytest.approx(10.104)
+
+
+def test_no_answer_after_healing_fails() -> None:
+    run = healed_run()
+    for index in after_healing(run):
+        run.change_request(index, **failure("InternalServerError", "boom"))
+    result = judge(run.history())
+    assert result.by_rule == {"progress/no-recovery": 1}
+    assert result.findings[0].subject == phase("chaos")
+
+
+def test_an_answer_to_what_was_sent_before_healing_is_no_recovery() -> None:
+    run = healed_run()
+    indices = after_healing(run)
+    for index in indices:
+        run.change_request(index, **failure("InternalServerError", "boom"))
+    run.change_request(indices[0] - 1, end_us=20_000_000)
+    assert judge(run.history()).verdict is Verdict.FAIL
+
+
+def scrape_later(run: Run) -> None:
+    """A scrape after the last answer, however late that came."""
+    run.pass_time(100 * SECOND)
+    run.scrape()
+
+
+@pytest.mark.parametrize(("late_s", "verdict"), [(49, Verdict.PASS), (50, Verdict.FAIL)])
+def test_an_answer_too_late_after_healing_fails_with_its_time(late_s: int, verdict: Verdict) -> None:
+    run = healed_run()
+    for index in after_healing(run):
+        run.change_request(index, end_us=100_000 + late_s * 1_000_000)
+    scrape_later(run)
+    result = judge(run.history())
+    assert result.verdict is verdict
+    if verdict is Verdict.FAIL:
+        figures = finding_of(result, "progress/slow-recovery").figures
+        assert figures == {"seconds": pytest.approx(60.104), "bound": 60}
+
+
+def test_the_first_answer_counts_whichever_request_it_belongs_to() -> None:
+    run = healed_run()
+    run.change_request(after_healing(run)[0], end_us=90_000_000)
+    scrape_later(run)
+    assert judge(run.history()).verdict is Verdict.PASS
+
+
+def test_each_healing_is_looked_at() -> None:
+    run = healed_run()
+    run.event("healed", phase="second", faults=["f2"], confirmed=True)
+    assert gap_of(judge(run.history()), "progress/nothing-sent").subject == phase("second")
+    run.ask("healed", "prompt-0")
+    run.scrape()
+    assert judge(run.history()).verdict is Verdict.PASS
+    run.change_request(-1, **failure("InternalServerError", "boom"))
+    assert finding_of(judge(run.history()), "progress/no-recovery").subject == phase("second")
+
+
+def test_nothing_asked_after_healing_is_unknown() -> None:
+    run = healed_run()
+    del run.requests[after_healing(run)[0] :]
+    assert judge(run.history()).verdict is Verdict.UNKNOWN
+
+
+def with_cached_tokens(run: Run, cached: int | None) -> Run:
+    for index in after_healing(run):
+        usage = run.requests[index].usage
+        assert usage is not None
+        run.change_request(index, usage=msgspec.structs.replace(usage, cached_tokens=cached))
+    return run
+
+
+def test_a_recovery_without_any_help_of_the_cache_is_unknown() -> None:
+    """A server that answers and never uses its cache again has not come back."""
+    gap = gap_of(judge(with_cached_tokens(healed_run(), 0).history()), "progress/recovery-without-cache")
+    assert gap.subject == phase("chaos")
+
+
+@pytest.mark.parametrize("cached", [32, None])
+def test_a_recovery_with_cached_tokens_or_where_none_are_reported_passes(cached: int | None) -> None:
+    assert judge(with_cached_tokens(healed_run(), cached).history()).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize(("event", "data"), [("server_exit", {"code": -9}), ("healed", {"confirmed": False})])
+def test_a_dead_server_and_one_that_was_never_healed_owe_no_recovery(
+    event: str, data: dict[str, int | bool]
+) -> None:
+    run = healed_run()
+    del run.requests[after_healing(run)[0] :]
+    if event == "healed":
+        run.change_event("healed", **data)
+    else:
+        run.event(event, **data)
+    assert judge(run.history()).verdict is Verdict.PASS

@@ -1,0 +1,408 @@
+"""Damage to a block harms exactly the requests that read it, or what came of it, by the provenance log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from msgspec.structs import replace
+
+from history.protocol.provenance import (
+    AnyProvenance,
+    BlocksStored,
+    LoadCached,
+    LogFull,
+    LogOpened,
+    PrefixReused,
+    TierReset,
+)
+from history.protocol.schedule import Value
+from history.provenance_record import ProvenanceRecord
+from history.records import FaultRecord
+from history.verdict import Verdict
+from oracles import answers, blast
+from oracles.views.damage_spread import may_differ
+from tests.support.found import finding_of
+from tests.support.histories import clean_run
+from tests.support.struck_runs import NOT_GOLDEN, differ, explained, planned, reset, verdict
+from tests.support.synthetic import MS, START_NS
+
+
+class Logged:
+    """A run with the log of its scheduler. Requests are places in the chaos phase."""
+
+    def __init__(self, kind: str = "zero_block", **params: Value) -> None:
+        self.run = clean_run(planned(kind, params))
+        self.kind = kind
+        self.first = self.run.first_of("chaos")
+        self.lines: list[ProvenanceRecord] = []
+        self.now_ns = START_NS
+        self.write(None, LogOpened())
+        self.now_ns = self.run.requests[self.first].start_ns + MS
+
+    def id(self, index: int) -> str:
+        return self.run.requests[self.first + index].id
+
+    def write(self, index: int | None, event: AnyProvenance, pid: int = 100) -> None:
+        self.now_ns += 1000
+        self.lines.append(
+            ProvenanceRecord(
+                t_ns=self.now_ns,
+                mono_ns=self.now_ns,
+                role="scheduler",
+                pid=pid,
+                event="provenance",
+                request=None if index is None else f"cmpl-{self.id(index)}-0-8d87c8ec",
+                evidence=event,
+            )
+        )
+
+    def loads(self, index: int, *loaded: str, device: Sequence[str] = (), missed: bool = True) -> None:
+        """The keys `loaded` come to the device's blocks 10, 11 and so on."""
+        first = loaded[0] if missed else None
+        blocks = [10 + number for number, _ in enumerate(loaded)]
+        self.write(index, PrefixReused(device=device, loaded=loaded, blocks=blocks, missed=first))
+
+    def loaded(self, index: int, *loaded: str, device: Sequence[str] = ()) -> None:
+        """Begin and end of a load."""
+        self.loads(index, *loaded, device=device)
+        self.write(index, LoadCached())
+
+    def hits(self, index: int, *device: str, missed: str | None = None) -> None:
+        self.write(index, PrefixReused(device=device, missed=missed))
+
+    def computes(self, index: int, missed: str) -> None:
+        self.write(index, PrefixReused(missed=missed))
+
+    def stores(self, index: int, *keys: str, chunk: int = 0) -> None:
+        chunks = [chunk + number for number, _ in enumerate(keys)]
+        self.write(index, BlocksStored(keys=keys, chunks=chunks))
+
+    def fire(self, index: int | None, **evidence: int | str | list[int | str]) -> None:
+        self.now_ns += 1000
+        self.run.fire_at(self.now_ns, "f1", self.kind, **evidence)
+        if index is not None:
+            name = f"cmpl-{self.id(index)}-0-8d87c8ec"
+            self.run.faults[-1] = replace(self.run.faults[-1], request=name)
+
+    def damage(self, index: int, block: int = 10) -> None:
+        """A load is damaged."""
+        self.fire(index, direction="load", block=block)
+
+    def spoil(self, index: int, chunk: int) -> None:
+        """A store is damaged."""
+        self.fire(index, direction="store", block=chunk, chunks=[chunk])
+
+    def fired(self) -> list[FaultRecord]:
+        return [line for line in self.run.faults if line.event == "fired"]
+
+    def log(self) -> None:
+        self.run.provenance = list(self.lines)
+
+    def affected(self) -> set[int] | None:
+        """Places of the requests that may differ."""
+        self.log()
+        found = may_differ(self.run.history(), self.fired())
+        return None if found is None else {index for index in range(4) if self.id(index) in found}
+
+
+def test_the_request_whose_load_was_damaged_is_affected_and_no_other_that_loads_the_same_block() -> None:
+    log = Logged()
+    log.loads(0, "a", "b")
+    log.damage(0)
+    log.write(0, LoadCached())
+    log.loaded(1, "a", "b")
+    assert log.affected() == {0}
+
+
+def test_who_hits_a_damaged_block_in_the_prefix_cache_is_affected() -> None:
+    log = Logged()
+    log.loads(0, "a", "b")
+    log.damage(0)
+    log.write(0, LoadCached())
+    log.hits(1, "a")
+    assert log.affected() == {0, 1}
+
+
+def test_who_hits_only_the_blocks_before_the_damage_is_not_affected() -> None:
+    log = Logged()
+    log.loads(0, "a", "b")
+    log.damage(0, block=11)
+    log.write(0, LoadCached())
+    log.hits(1, "a")
+    assert log.affected() == {0}
+
+
+def test_who_computes_the_block_is_not_affected_nor_who_hits_it_then() -> None:
+    log = Logged()
+    log.loads(0, "a", "b")
+    log.damage(0)
+    log.write(0, LoadCached())
+    log.computes(1, "a")
+    log.hits(2, "a", "b")
+    assert log.affected() == {0}
+
+
+def test_a_miss_before_the_damaged_block_is_in_the_cache_proves_nothing() -> None:
+    log = Logged()
+    log.loads(0, "a", "b")
+    log.damage(0)
+    log.computes(1, "a")
+    log.write(0, LoadCached())
+    log.hits(2, "a", "b")
+    assert log.affected() == {0, 2}
+
+
+def test_a_miss_behind_the_damaged_block_leaves_it_in_the_cache() -> None:
+    log = Logged()
+    log.loads(0, "a", "b")
+    log.damage(0)
+    log.write(0, LoadCached())
+    log.computes(1, "b")
+    log.hits(2, "a")
+    assert log.affected() == {0, 2}
+
+
+def test_the_reset_of_the_prefix_cache_ends_the_damage_of_a_load() -> None:
+    log = Logged()
+    log.loads(0, "a", "b")
+    log.damage(0)
+    log.write(0, LoadCached())
+    reset(log.run)
+    log.now_ns = next(event.t_ns for event in log.run.events if event.kind == "prefix_cache_reset")
+    log.hits(1, "a")
+    assert log.affected() == {0}
+
+
+def test_what_an_affected_request_stores_is_damaged_and_what_lies_before_the_damage_is_not() -> None:
+    log = Logged()
+    log.loads(0, "a", "b")
+    log.damage(0, block=11)
+    log.stores(0, "a", "b", "c")
+    log.loaded(1, "a")
+    log.loaded(2, "a", "b", "c")
+    assert log.affected() == {0, 2}
+
+
+def test_damage_of_a_store_harms_who_loads_the_block_and_not_who_stored_it() -> None:
+    log = Logged()
+    log.stores(0, "a", "b", chunk=5)
+    log.spoil(0, 6)
+    log.loaded(1, "a", "b")
+    log.loaded(2, "a")
+    assert log.affected() == {1}
+
+
+def test_a_block_that_is_stored_again_is_sound() -> None:
+    log = Logged()
+    log.stores(0, "a", chunk=5)
+    log.spoil(0, 5)
+    log.stores(1, "a", chunk=7)
+    log.loaded(2, "a")
+    assert log.affected() == set()
+
+
+def test_the_damage_is_to_the_block_that_had_the_chunk_last() -> None:
+    log = Logged()
+    log.stores(0, "a", chunk=5)
+    log.stores(0, "b", chunk=5)
+    log.spoil(0, 5)
+    log.stores(0, "c", chunk=5)
+    log.loaded(1, "a")
+    log.loaded(2, "b")
+    log.loaded(3, "c")
+    assert log.affected() == {2}
+
+
+def test_the_reset_of_the_tier_ends_the_damage_of_a_store() -> None:
+    log = Logged()
+    log.stores(0, "a", chunk=5)
+    log.spoil(0, 5)
+    log.write(None, TierReset())
+    log.loaded(2, "a")
+    assert log.affected() == set()
+
+
+def test_a_request_that_is_given_sound_blocks_after_a_preemption_stores_sound_ones() -> None:
+    log = Logged()
+    log.loads(0, "a", "b")
+    log.damage(0)
+    log.write(0, LoadCached())
+    log.computes(0, "a")
+    log.stores(0, "c")
+    log.loaded(1, "a", "b", "c")
+    assert log.affected() == {0}
+
+
+def test_a_chunk_of_several_blocks_is_damaged_as_a_whole() -> None:
+    log = Logged()
+    log.stores(0, "b", chunk=5)
+    log.spoil(0, 5)
+    log.write(1, PrefixReused(loaded=["a", "b"], blocks=[10, 11], tier=["b"]))
+    log.hits(2, "a")
+    assert log.affected() == {1, 2}
+
+
+@pytest.mark.parametrize("kind", ["completion_late", "copy_delay", "copy_refused", "copy_failed"])
+def test_who_reads_the_blocks_of_a_load_that_was_not_done_right_is_told_from_who_does_not(kind: str) -> None:
+    log = Logged(kind)
+    log.loads(0, "a", "b")
+    log.fire(0, direction="load")
+    log.write(0, LoadCached())
+    log.hits(1, "a", "b")
+    log.loaded(2, "x")
+    assert log.affected() == {0, 1}
+
+
+@pytest.mark.parametrize("kind", ["completion_lost", "copy_refused", "copy_failed"])
+def test_who_reads_the_blocks_of_a_store_that_was_not_done_right_is_affected(kind: str) -> None:
+    log = Logged(kind)
+    log.stores(0, "a")
+    log.stores(0, "b", chunk=1)
+    log.fire(0, direction="store")
+    log.loaded(1, "a", "b")
+    log.loaded(2, "x")
+    assert log.affected() == {1}
+
+
+def test_a_failed_load_names_the_blocks_that_were_reported() -> None:
+    log = Logged("load_failure")
+    log.loads(0, "a", "b")
+    log.fire(0, blocks=[11], of=2)
+    log.write(0, LoadCached())
+    log.hits(1, "a", missed="x")
+    log.hits(2, "a", "b")
+    assert log.affected() == {0, 2}
+
+
+def test_a_server_that_starts_anew_with_the_same_process_id_has_no_damage() -> None:
+    log = Logged()
+    log.loads(0, "a", "b")
+    log.damage(0)
+    log.write(0, LoadCached())
+    log.write(None, LogOpened())
+    log.hits(1, "a", "b")
+    assert log.affected() == {0}
+
+
+def undecided() -> list[Logged]:
+    """Logs that do not tell whom a firing struck."""
+    nameless, unknown_block, no_load, full, early = (Logged() for _ in range(5))
+    for log in (nameless, unknown_block, full):
+        log.loads(0, "a", "b")
+    nameless.fire(None, direction="load", block=10)
+    unknown_block.damage(0, block=99)
+    no_load.damage(0)
+    full.damage(0)
+    full.write(None, LogFull())
+    early.lines.clear()
+    early.damage(0)
+    of_an_earlier_version = Logged()
+    of_an_earlier_version.stores(0, "a", chunk=5)
+    of_an_earlier_version.fire(0, direction="store", block=5)
+    two_at_a_time = Logged()
+    two_at_a_time.loads(0, "a")
+    two_at_a_time.write(None, LogOpened(), pid=200)
+    two_at_a_time.write(0, PrefixReused(loaded=["a"], blocks=[10]), pid=200)
+    two_at_a_time.damage(0)
+    two_at_a_time.hits(1, "a")
+    of_lookups = Logged("lookup_miss")
+    of_lookups.loads(0, "a")
+    of_lookups.fire(0)
+    return [
+        *(nameless, unknown_block, no_load, full, early),
+        *(of_an_earlier_version, two_at_a_time, of_lookups),
+    ]
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_a_log_that_does_not_tell_decides_nothing(number: int) -> None:
+    assert undecided()[number].affected() is None
+
+
+def damaged() -> Logged:
+    """A run in which the load of the second request is damaged; all prompts share their first block."""
+    log = Logged()
+    log.loads(1, "a", "b")
+    log.damage(1)
+    log.write(1, LoadCached())
+    log.hits(2, "a", "b")
+    log.loaded(3, "a", "b")
+    for number in range(len(log.run.requests)):
+        log.run.change_request(number, first_block="a")
+    return log
+
+
+def test_wrong_answers_of_those_that_read_the_damage_are_explained() -> None:
+    log = damaged()
+    differ(log.run, 1)
+    differ(log.run, 2)
+    log.log()
+    judged = verdict(log.run)
+    assert (judged.outcome, explained(judged)) == ("as expected", {NOT_GOLDEN: 2})
+
+
+def test_a_wrong_answer_of_one_that_read_it_undamaged_is_a_second_cause() -> None:
+    log = damaged()
+    differ(log.run, 1)
+    other = differ(log.run, 3)
+    assert verdict(log.run).outcome == "as expected", "without the log it shares the first block"
+    log.log()
+    judged = verdict(log.run)
+    assert (judged.outcome, explained(judged)) == ("not as expected", {NOT_GOLDEN: 1})
+    finding = finding_of(blast.judge(log.run.history()), "blast-radius/bystander-wrong-answer")
+    assert finding.request == other
+    assert blast.READ_NOTHING in finding.text
+
+
+def test_a_wrong_answer_of_one_that_loaded_nothing_is_a_second_cause() -> None:
+    log = damaged()
+    differ(log.run, 1)
+    other = differ(log.run, 0)
+    log.log()
+    assert verdict(log.run).outcome == "not as expected"
+    finding = finding_of(blast.judge(log.run.history()), "blast-radius/bystander-wrong-answer")
+    assert finding.request == other
+
+
+def test_those_that_read_the_damage_are_no_bystanders() -> None:
+    log = damaged()
+    differ(log.run, 1)
+    differ(log.run, 2)
+    log.log()
+    result = blast.judge(log.run.history())
+    assert result.verdict is Verdict.PASS
+    assert (result.figures["affected"], result.figures["affected_different"]) == (2, 2)
+
+
+def test_damage_that_nobody_read_owes_no_wrong_answer_and_proves_nothing() -> None:
+    log = Logged()
+    log.stores(1, "a", chunk=5)
+    log.spoil(1, 5)
+    assert verdict(log.run).outcome == "not as expected", "without the log somebody may have read it"
+    log.log()
+    judged = verdict(log.run)
+    assert (judged.outcome, judged.effects) == ("unknown", [])
+    result = next(result for result in judged.results if result.oracle == "faults-fired")
+    assert "faults-fired/damage-not-read" in {gap.kind for gap in result.gaps}
+
+
+def test_a_wrong_answer_elsewhere_is_no_sign_of_the_damage() -> None:
+    log = damaged()
+    differ(log.run, 3)
+    log.log()
+    result = next(result for result in verdict(log.run).results if result.oracle == "faults-fired")
+    assert "faults-fired/no-damage-shown" in {gap.kind for gap in result.gaps}
+
+
+def test_an_answer_that_is_compared_with_a_damaged_one_may_differ_from_it() -> None:
+    log = damaged()
+    prompt = "sent twice, never golden"
+    for index in (1, 3):
+        log.run.change_request(log.first + index, prompt_id=prompt)
+        differ(log.run, index)
+    log.log()
+    different = answers.compared(log.run.history()).different
+    assert [comparison.record.id for comparison in different] == [log.id(3)]
+    judged = verdict(log.run)
+    assert explained(judged) == {"answers/not-repeated": 1}

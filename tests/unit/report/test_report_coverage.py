@@ -1,0 +1,59 @@
+"""The grid must show what was struck in which state, and leave the holes in it to be seen."""
+
+from __future__ import annotations
+
+import msgspec
+
+from history.fault_spec import FaultSpec, Trigger
+from kvchaos.report.coverage import coverage, coverage_text
+from tests.support.histories import Run, clean_run
+from tests.support.synthetic import make_plan
+
+
+def planned(*kinds: str) -> Run:
+    faults = tuple(FaultSpec(id=f"f-{kind}", kind=kind, trigger=Trigger(every=1)) for kind in kinds)
+    return clean_run(make_plan(faults=faults))
+
+
+def fire(run: Run, kind: str, *states: str, **evidence: int) -> None:
+    run.fire(f"f-{kind}", kind, **evidence)
+    run.faults[-1] = msgspec.structs.replace(run.faults[-1], states=list(states) or None)
+
+
+def test_strikes_are_counted_by_kind_and_state() -> None:
+    run = planned("bit_flip", "lookup_miss")
+    fire(run, "bit_flip", "loading")
+    fire(run, "bit_flip", "loading")
+    fire(run, "bit_flip", "decode", "storing")
+    fire(run, "lookup_miss", "queued")
+    assert coverage(run.history()) == {
+        "bit_flip": {"loading": 2, "decode": 1, "storing": 1},
+        "lookup_miss": {"queued": 1},
+    }
+
+
+def test_a_kind_that_never_struck_has_a_row_of_holes() -> None:
+    run = planned("bit_flip", "noise")
+    fire(run, "bit_flip", "loading", bytes_changed=0)
+    assert coverage(run.history()) == {"bit_flip": {}, "noise": {}}
+    assert "| noise | - | - | - | - | - | - |" in coverage_text(run.history())
+
+
+def test_a_strike_whose_state_is_not_known_says_so() -> None:
+    run = planned("completion_reorder")
+    fire(run, "completion_reorder")
+    text = coverage_text(run.history())
+    assert "| fault | queued | loading | prefill | decode | storing | not known |" in text
+    assert "| completion_reorder | - | - | - | - | - | 1 |" in text
+
+
+def test_what_was_noted_or_refused_is_no_strike() -> None:
+    run = planned("bit_flip")
+    for event in ("note", "refused", "healed"):
+        fire(run, "bit_flip", "loading")
+        run.faults[-1] = msgspec.structs.replace(run.faults[-1], event=event)
+    assert coverage(run.history()) == {"bit_flip": {}}
+
+
+def test_without_a_fault_there_is_no_grid() -> None:
+    assert coverage_text(clean_run().history()) == ""

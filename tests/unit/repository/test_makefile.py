@@ -1,0 +1,155 @@
+"""The Makefile: the first thing that anybody runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from kvchaos.cli.chosen_server import DEFAULT_SERVER
+from tests.server.contract.generations import ONE_OF_EACH
+
+ROOT = Path(__file__).parents[3]
+TARGETS = [
+    *("demo", "setup", "chaos", "test", "matrix", "bench-idle", "bench-judge", "bench-trace"),
+    *("programs", "fuzz", "test-light", "test-servers", "test-compose", "test-everything"),
+    *("lint", "format", "doctor", "clean", "distclean"),
+]
+
+
+def make(*arguments: str) -> subprocess.CompletedProcess[str]:
+    # A make that runs these tests would hand its own flags on.
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    return subprocess.run(
+        ["make", "--no-print-directory", *arguments], cwd=ROOT, env=environ, capture_output=True, text=True
+    )
+
+
+def test_plain_make_is_make_help() -> None:
+    assert make().stdout == make("help").stdout != ""
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_help_lists_every_target_with_one_line(target: str) -> None:
+    assert re.search(rf"^  {target} +\S.*$", make("help").stdout, re.MULTILINE)
+
+
+def test_help_lists_nothing_that_is_not_a_target() -> None:
+    for line in make("help").stdout.splitlines()[1:]:
+        assert make("--dry-run", line.split()[0]).returncode == 0, line
+
+
+@pytest.mark.parametrize(
+    ("variables", "command"),
+    [
+        ([], "kvchaos run --server 0.32.0 --all"),
+        (["VLLM=0.18.0"], "kvchaos run --server 0.18.0 --all"),
+        (["SCENARIO=seed-bug", "SEED=7"], "kvchaos run --server 0.32.0 --seed 7 seed-bug"),
+    ],
+)
+def test_chaos_hands_its_variables_on(variables: list[str], command: str) -> None:
+    planned = [" ".join(line.split()) for line in make("--dry-run", "chaos", *variables).stdout.splitlines()]
+    assert any(line.endswith(command) for line in planned), planned
+
+
+def test_matrix_hands_its_variables_on() -> None:
+    variables = ("RELEASES=0.18.0 0.32.0", "SCENARIOS=aborts", "SHARD=2/5", "KEEP=1")
+    planned = " ".join(make("--dry-run", "matrix", *variables).stdout.replace("\\\n", " ").split())
+    wanted = '--releases "0.18.0 0.32.0" --scenarios "aborts" --shard 2/5 --keep --page docs/releases.md'
+    assert f"kvchaos matrix {wanted}" in planned
+
+
+def test_chaos_gpu_checks_the_card_and_the_build_first() -> None:
+    planned = " ".join(make("--dry-run", "chaos-gpu", "STACK=local", "SERVER=mine").stdout.split())
+    assert "kvchaos run --gpu --stack local --server mine" in planned
+
+
+def commands(target: str, program: str) -> list[list[str]]:
+    """Arguments of each call of a program that a target plans."""
+    return [shlex.split(line) for line in re.findall(rf"{program} (.*)", make("--dry-run", target).stdout)]
+
+
+def test_make_test_installs_the_default_release_and_needs_no_other() -> None:
+    assert commands("test", "kvchaos server install") == [[DEFAULT_SERVER]]
+    light, end_to_end = commands("test", "pytest")
+    assert light[-2:] == ["-m", "not older_release"]
+    assert end_to_end[:3] == ["tests/e2e", "--server", DEFAULT_SERVER]
+
+
+def test_the_last_lines_of_make_test_name_what_did_not_run() -> None:
+    light = commands("test", "pytest")[0]
+    last = make("--dry-run", "test").stdout.splitlines()[-1]
+    assert [path for path in last.split() if path.startswith("tests/")] == [
+        path for path in light if path.startswith("tests/") and "contract" not in path
+    ]
+
+
+def test_everything_leaves_no_folder_of_tests_out() -> None:
+    """Helpers have no tests of their own; e2e runs scenarios that the campaigns in tests/server run."""
+    light, end_to_end, older, alone, servers, compose = commands("test-everything", "pytest")
+    folders = {path.name for path in (ROOT / "tests").iterdir() if any(path.rglob("test_*.py"))}
+    assert folders == {
+        path.split("/")[1] for path in [*light, *servers, *compose, *end_to_end] if path.startswith("tests/")
+    }
+    # Contract tests of one release by `make test`, of the others by `make test-servers`.
+    assert light[-2:] == ["-m", "not older_release"]
+    assert older[-2:] == ["-m", "older_release"]
+    assert servers[-2 - len(alone) :] == ["--ignore", older[-3], *(f"--ignore={path}" for path in alone)]
+    assert all((ROOT / path).is_file() for path in alone)
+
+
+def test_the_servers_of_the_tests_are_one_of_each_generation() -> None:
+    assert f"in {' '.join(ONE_OF_EACH)};" in make("--dry-run", "test-servers").stdout
+
+
+def test_the_light_tests_of_every_interpreter_are_those_of_make_test() -> None:
+    (anywhere,) = commands("test-light", "pytest")
+    light = commands("test", "pytest")[0]
+    assert [path for path in anywhere if path.startswith("tests/")] == [
+        path for path in light if path.startswith("tests/") and "contract" not in path
+    ]
+
+
+def test_the_demo_installs_what_the_suite_needs_at_run_time_and_removes_nothing() -> None:
+    """It is there before anything else is, and must not take packages for development from others."""
+    planned = make("--dry-run", "--always-make", "demo").stdout
+    assert re.search(r"uv sync .*--frozen --no-dev --inexact", planned)
+    assert "kvchaos server install" not in planned
+
+
+def test_a_second_demo_installs_nothing(tmp_path: Path) -> None:
+    stamp = tmp_path / "runtime"
+    stamp.touch()
+    planned = make("--dry-run", f"RUNTIME={stamp}", f"--old-file={ROOT / 'uv.lock'}", "demo").stdout
+    assert "sync" not in planned
+    assert "kvchaos judge" in planned
+
+
+def test_without_a_python_the_missing_one_is_named(tmp_path: Path) -> None:
+    answer = make("PYTHON=", f"TOOLS={tmp_path / 'tools'}", "setup")
+    assert answer.returncode != 0
+    assert "Python 3.11" in answer.stderr
+
+
+def test_without_pip_and_venv_the_package_to_install_is_named(tmp_path: Path) -> None:
+    python = tmp_path / "python3"
+    python.write_text("#!/bin/sh\nexit 1\n")
+    python.chmod(0o755)
+    answer = make(f"PYTHON={python}", f"TOOLS={tmp_path / 'tools'}", "setup")
+    assert answer.returncode != 0
+    assert "python3-venv" in answer.stderr
+
+
+def test_ci_runs_all_tests() -> None:
+    script = (ROOT / ".ci/run").read_text()
+    assert [line for line in script.splitlines() if line.startswith("make ")] == [
+        "make test",
+        "make test-compose",
+        "make test-servers",
+    ]
+    assert os.access(ROOT / ".ci/run", os.X_OK)
+    assert os.access(ROOT / ".ci/interpreters", os.X_OK)

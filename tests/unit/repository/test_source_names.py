@@ -1,0 +1,126 @@
+"""Names of the field: no everyday word that says nothing, no name twice, imports one way."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.source_tree import (
+    PACKAGES,
+    PAGE,
+    Sources,
+    between_packages,
+    circles,
+    class_names,
+    file_names,
+    identifiers,
+    imports,
+    parts,
+    rooms,
+    sources,
+    with_folders,
+)
+
+VAGUE = frozenset({"told", "asked", "heard", "seen", "held", "word", "wish", "way", "place", "places"})
+ALLOWED = frozenset(
+    {
+        "held",  # field of RequestRecord and of the proxy's reports, on disk
+        "asked",  # fields of bench.json
+        "asked_rates",
+        "place",  # fields of the records of live runs
+        "seen_ticks",
+        "word_bytes",  # parameter of a fault: bytes of a machine word
+    }
+)
+"""Names that stored files have."""
+IMPORTS = {
+    "history": set[str](),
+    "dashboards": set[str](),
+    "loadtests": {"history"},
+    "chaos": {"history"},
+    "oracles": {"history"},
+    "kvchaos": {"history", "loadtests", "chaos", "oracles"},
+    "benchmarks": {"history", "loadtests", "chaos", "kvchaos"},
+}
+"""Which package may import which others."""
+SAME_CLASS = frozenset({"ChaosManager", "WrappedSpec", "HostCopySpec", "Trigger"})
+"""One class for each shape of vLLM's plug-in API; the trigger of a scenario, and as the plug-in reads it."""
+SAME_FILE = frozenset({"__init__.py", "__main__.py", "handlers.py", "worker.py", "spec.py"})
+"""Modules that mirror the shapes of vLLM's plug-in API have its names in each package."""
+
+
+def vague_names(given: Sources) -> dict[str, set[str]]:
+    """By path the names that say nothing."""
+    found = {
+        path: {name for name in identifiers(text) if parts(name) & VAGUE} for path, text in given.items()
+    }
+    return {path: names - ALLOWED for path, names in found.items() if names - ALLOWED}
+
+
+def twice(names: dict[str, list[str]], allowed: frozenset[str]) -> dict[str, list[str]]:
+    return {name: paths for name, paths in names.items() if len(paths) > 1 and name not in allowed}
+
+
+def forbidden(given: Sources) -> dict[str, set[str]]:
+    """By package the others that it imports and must not."""
+    found = between_packages(imports(given))
+    return {
+        package: others - IMPORTS[package] for package, others in found.items() if others - IMPORTS[package]
+    }
+
+
+@pytest.fixture(scope="module")
+def source() -> dict[str, str]:
+    return sources()
+
+
+def test_no_name_is_an_everyday_word_that_says_nothing(source: Sources) -> None:
+    assert vague_names(source) == {}
+
+
+@pytest.mark.parametrize("line", ["told = answer()", "class Held: ...", "def _way_of(x: int) -> int: ..."])
+def test_a_name_that_says_nothing_is_found(line: str) -> None:
+    assert list(vague_names({"history/planted.py": line})) == ["history/planted.py"]
+
+
+def test_no_class_has_the_name_of_another(source: Sources) -> None:
+    assert twice(class_names(source), SAME_CLASS) == {}
+
+
+def test_no_file_has_the_name_of_another(source: Sources) -> None:
+    assert twice(file_names(source), SAME_FILE) == {}
+
+
+def test_a_name_that_is_given_twice_is_found() -> None:
+    planted = {"history/a.py": "class Planted: ...", "oracles/a.py": "class Planted: ..."}
+    assert list(twice(class_names(planted), SAME_CLASS)) == ["Planted"]
+    assert list(twice(file_names(planted), SAME_FILE)) == ["a.py"]
+
+
+def test_packages_import_one_way(source: Sources) -> None:
+    assert forbidden(source) == {}
+
+
+def test_an_import_against_the_direction_is_found() -> None:
+    planted = {"history/a.py": "def f() -> None:\n    from oracles.b import c\n", "oracles/b.py": "c = 1"}
+    assert forbidden(planted) == {"history": {"oracles"}}
+
+
+def test_no_modules_import_each_other_in_a_circle(source: Sources) -> None:
+    assert circles(imports(source)) == []
+
+
+def test_a_circle_of_imports_is_found() -> None:
+    planted = {"history/a.py": "import history.b", "history/b.py": "from history import a"}
+    assert circles(imports(planted)) == [["history.a", "history.b"]]
+
+
+def test_every_package_says_what_it_is(source: Sources) -> None:
+    assert [folder for folder, line in rooms(source).items() if not line.endswith(".")] == []
+
+
+def test_the_page_of_the_architecture_lists_every_folder(source: Sources) -> None:
+    assert with_folders(PAGE.read_text(), source) == PAGE.read_text()
+
+
+def test_all_packages_are_looked_at(source: Sources) -> None:
+    assert {path.partition("/")[0] for path in source} == set(PACKAGES)

@@ -1,0 +1,46 @@
+"""What is said of settings that no server can have."""
+
+from __future__ import annotations
+
+import pytest
+
+from history.scenario import ServerSettings
+from kvchaos.errors import UsageError
+from kvchaos.stacks.device import device_of
+from tests.unit.stacks.test_stack_command import launch
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            ServerSettings(gpu_blocks=24, block_size=32, max_model_len=768),
+            "server.gpu_blocks 24: .* use 25 or more",
+        ),
+        (
+            ServerSettings(gpu_blocks=25, block_size=32, max_model_len=769),
+            "server.gpu_blocks 25: .* use 26 or more",
+        ),
+        (ServerSettings(gpu_blocks=40, block_size=48), "server.block_size 48: .* multiple of 32"),
+        (ServerSettings(gpu_blocks=40, extra_args=("--port=9",)), "server.extra_args: --port is set"),
+        (
+            ServerSettings(gpu_blocks=40, extra_args=("--block_size", "64")),
+            "server.extra_args: --block-size is set",
+        ),
+    ],
+)
+def test_settings_that_hang_or_kill_every_server_are_refused(settings: ServerSettings, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        launch(settings)
+
+
+@pytest.mark.parametrize("port", [0, -1, 65536])
+def test_an_impossible_port_is_refused(port: int) -> None:
+    with pytest.raises(UsageError, match=f"port {port}: use a number from 1 to 65535"):
+        launch(ServerSettings(gpu_blocks=40), port=port)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "half"])
+def test_a_share_of_memory_that_cannot_be_is_named(text: str) -> None:
+    with pytest.raises(UsageError, match=r"KVCHAOS_GPU_MEMORY_SHARE is .*above 0, at most 1$"):
+        device_of("cuda", {"KVCHAOS_GPU_MEMORY_SHARE": text})

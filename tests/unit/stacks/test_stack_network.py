@@ -1,0 +1,77 @@
+"""The network's proxy of a run is recorded while it runs, passes the load on, and is gone afterwards."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from chaos.outside.network.proxy_messages import CutCommand
+from kvchaos.errors import UsageError
+from kvchaos.stacks.network import proxy_before
+from kvchaos.stacks.process_registry import ProcessRegistry
+from kvchaos.stacks.run_state import RunState
+from loadtests.mock.process import MockServer
+from loadtests.mock.settings import Settings
+from tests.support.conducting import runs, wait_for
+from tests.support.through_proxy import Asker
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> ProcessRegistry:
+    return ProcessRegistry(tmp_path / "state", run_id="r", run_dir=tmp_path, control_dir=tmp_path / "control")
+
+
+def recorded(record: ProcessRegistry) -> RunState:
+    return msgspec.json.decode(record.path.read_bytes(), type=RunState)
+
+
+def test_the_load_goes_through_a_process_that_is_recorded_until_it_has_ended(
+    record: ProcessRegistry, tmp_path: Path
+) -> None:
+    with MockServer(Settings(), tmp_path / "sent.jsonl") as mock:
+        with proxy_before(mock.url, tmp_path, record) as network:
+            (group,) = recorded(record).groups
+            assert (group.what, runs(group.leader)) == ("network", True)
+            assert network.url != mock.url
+            assert [each.outcome for each in Asker(network.url).ask("a")] == ["ok"]
+            network.handle.send(CutCommand(strike="s"))
+            assert [each.outcome for each in Asker(network.url).ask("b")] == ["error"]
+            assert network.failure() is None
+        assert recorded(record).groups == ()
+        assert not runs(group.leader)
+
+
+def test_a_proxy_that_dies_is_told_in_one_line(record: ProcessRegistry, tmp_path: Path) -> None:
+    with proxy_before("http://127.0.0.1:9", tmp_path, record) as network:
+        (group,) = recorded(record).groups
+        os.kill(group.leader, signal.SIGKILL)
+        wait_for(lambda: network.failure() is not None)
+        failure = network.failure() or ""
+        assert "code -9" in failure
+        assert "network.log" in failure
+    assert recorded(record).groups == ()
+
+
+def test_a_command_to_a_dead_proxy_ends_the_run_with_one_line(
+    record: ProcessRegistry, tmp_path: Path
+) -> None:
+    def command_the_dead() -> None:
+        with proxy_before("http://127.0.0.1:9", tmp_path, record) as network:
+            os.kill(recorded(record).groups[0].leader, signal.SIGKILL)
+            wait_for(lambda: network.failure() is not None)
+            network.handle.send(CutCommand(strike="s"))
+
+    with pytest.raises(UsageError, match=r"proxy.*\.log"):
+        command_the_dead()
+
+
+def test_a_proxy_that_does_not_leave_is_ended(record: ProcessRegistry, tmp_path: Path) -> None:
+    with proxy_before("http://127.0.0.1:9", tmp_path, record):
+        leader = recorded(record).groups[0].leader
+        os.kill(leader, signal.SIGSTOP)
+    assert not runs(leader)
+    assert recorded(record).groups == ()

@@ -1,0 +1,179 @@
+"""Programs that a machine lacks are obtained once, whole, from the first source whose program works."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+from kvchaos.cli import tools_command as command
+from kvchaos.cli.app import run
+from kvchaos.paths import tools_folder
+from kvchaos.servers.commands import CommandFailed, Runner
+from kvchaos.tools import installer
+from kvchaos.tools.installer import DRAFTS, existing_tool, install_tools
+from kvchaos.tools.sources import Source, run_limited, try_out
+from kvchaos.tools.tool import Tool, find_tool
+from kvchaos.tools.tool_record import PackageRecord, ToolRecord, read_record
+from kvchaos.tools.wrapper import write_wrapper
+from tests.support.conducting import wait_for
+from tests.support.fakes import RecordedProgress, write_program
+
+TOOL = Tool(
+    name="gadget",
+    title="Gadget",
+    variable="KVCHAOS_GADGET",
+    path_names=("gadget", "gadget-browser"),
+    package="gadget-package",
+    programs=(("gadget", "usr/bin/gadget"),),
+    trial=("--version",),
+)
+PACKAGE = PackageRecord(name="gadget-package", version="1.2", size=3_000_000, sha256="0" * 64)
+
+
+class FakeSource:
+    """Unpacks a program that ends with a code; or cannot."""
+
+    def __init__(self, code: int = 0, failure: Exception | None = None) -> None:
+        self.calls = 0
+        self._code = code
+        self._failure = failure
+
+    def __call__(self, tool: Tool, draft: Path, runner: Runner) -> ToolRecord:
+        self.calls += 1
+        program = draft / "root/usr/bin/gadget"
+        program.parent.mkdir(parents=True)
+        write_program(program, f"#!/bin/sh\nexit {self._code}\n")
+        write_wrapper(draft, tool.name, "usr/bin/gadget")
+        if self._failure is not None:
+            raise self._failure
+        return ToolRecord(
+            tool=tool.name, version="1.2", source="apt", unpacked=7_000_000, packages=(PACKAGE,)
+        )
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    (tmp_path / "programs").mkdir()
+    return {"KVCHAOS_CACHE": str(tmp_path / "cache"), "PATH": str(tmp_path / "programs")}
+
+
+def folder(environ: dict[str, str]) -> Path:
+    return tools_folder(Path(environ["KVCHAOS_CACHE"]))
+
+
+def obtained(environ: dict[str, str], **sources: Source) -> installer.InstallResult:
+    (outcome,) = install_tools([TOOL], environ, RecordedProgress(), lambda _: sources)
+    return outcome
+
+
+def test_after_one_that_does_not_start_comes_the_next_source(environ: dict[str, str]) -> None:
+    assert obtained(environ, broken=FakeSource(code=1), whole=FakeSource()).path is not None
+
+
+def test_the_second_call_obtains_nothing(environ: dict[str, str]) -> None:
+    obtained(environ, source=FakeSource())
+    again = FakeSource()
+    assert existing_tool(TOOL, environ) == obtained(environ, source=again)
+    assert again.calls == 0
+
+
+def test_two_calls_at_once_obtain_it_once(environ: dict[str, str]) -> None:
+    source = FakeSource()
+    threads = [
+        threading.Thread(target=obtained, args=(environ,), kwargs={"source": source}) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert source.calls == 1
+    assert find_tool(environ, TOOL) is not None
+
+
+def test_what_an_interrupted_call_left_is_removed(environ: dict[str, str]) -> None:
+    left = folder(environ) / DRAFTS / "gadget/root"
+    left.mkdir(parents=True)
+    (folder(environ) / "gadget").mkdir()
+    assert obtained(environ, source=FakeSource()).path is not None
+    assert not left.exists()
+
+
+def test_the_named_one_is_taken_before_all(environ: dict[str, str], tmp_path: Path) -> None:
+    write_program(Path(environ["PATH"]) / "gadget", "#!/bin/sh\n")
+    mine = write_program(tmp_path / "mine", "#!/bin/sh\n")
+    assert find_tool({**environ, "KVCHAOS_GADGET": str(mine)}, TOOL) == mine
+
+
+def test_a_broken_record_is_as_good_as_none(environ: dict[str, str]) -> None:
+    obtained(environ, source=FakeSource())
+    gadget = folder(environ) / "gadget"
+    assert read_record(gadget, TOOL) is not None
+    (gadget / "tool.json").write_text("{")
+    assert read_record(gadget, TOOL) is None
+
+
+def test_the_libraries_are_for_that_program_alone(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    for library in ("x86_64-linux-gnu/libone.so.1", "x86_64-linux-gnu/deeper/libtwo.so", "gadget/libown.so"):
+        (root / "usr/lib" / library).parent.mkdir(parents=True, exist_ok=True)
+        (root / "usr/lib" / library).touch()
+    (root / "usr/share/fonts").mkdir(parents=True)
+    (root / "usr/bin").mkdir()
+    write_program(root / "usr/bin/gadget", '#!/bin/sh\necho "$LD_LIBRARY_PATH|$FONTCONFIG_FILE|$*|$$"\n')
+    write_wrapper(tmp_path, "gadget", "usr/bin/gadget")
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "bin/gadget")
+    environment = {"PATH": "/usr/bin:/bin", "LD_LIBRARY_PATH": "/before"}
+    with subprocess.Popen([link, "a b", "c"], env=environment, stdout=subprocess.PIPE, text=True) as process:
+        out, _ = process.communicate()
+    libraries = root / "usr/lib/x86_64-linux-gnu"
+    expected = f"{libraries}:{libraries}/deeper:/before|{tmp_path}/fonts.conf|a b c|{process.pid}"
+    assert out.strip() == expected, "or it is another process than the one that was started"
+
+
+def test_a_program_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None:
+    runner = Runner(RecordedProgress(), tmp_path, tmp_path / "log")
+    program = write_program(tmp_path / "hang", HANG)
+    with pytest.raises(CommandFailed, match="3 s"):
+        run_limited([str(program)], {"PATH": "/usr/bin:/bin"}, 3.0, runner)
+    child = int((tmp_path / "child").read_text())
+    wait_for(lambda: not _runs(child))
+
+
+HANG = """#!/bin/sh
+sleep 300 &
+echo $! > child
+wait
+"""
+
+
+def _runs(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] not in "ZX"
+
+
+def test_the_trial_shows_the_line_with_the_error(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    write_program(
+        tmp_path / "bin/gadget", "#!/bin/sh\necho error while loading libone.so\necho bye\nexit 127\n"
+    )
+    with pytest.raises(CommandFailed, match=r"code 127: .*libone\.so"):
+        try_out(TOOL, tmp_path, Runner(RecordedProgress(), tmp_path, tmp_path / "log"))
+
+
+@pytest.mark.parametrize(("ci", "code"), [("true", 3), ("", 0)])
+def test_a_missing_program_is_a_failure_in_continuous_integration_alone(
+    environ: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    ci: str,
+    code: int,
+) -> None:
+    for name, value in {**environ, "CI": ci}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(command, "ALL_TOOLS", (TOOL,))
+    assert run(["tools", "install"]) == code
+    assert "Gadget: missing: " in capsys.readouterr().err
