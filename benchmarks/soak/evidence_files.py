@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -163,12 +163,13 @@ def _line(
     )
 
 
-def ledger(role: str, accounts: tuple[str, ...], first_ns: int, last_ns: int) -> Iterator[LedgerRecord]:
-    """A balance a second."""
-    for second, t_ns in enumerate(range(first_ns, last_ns, NS_PER_S)):
+def ledger(role: str, totals: Mapping[str, int], first_ns: int, last_ns: int) -> Iterator[LedgerRecord]:
+    """A balance a second; `totals` by account, which the last one has."""
+    times_ns = range(first_ns, last_ns, NS_PER_S)
+    for second, t_ns in enumerate(times_ns, start=1):
         evidence: Evidence = {"audited": 0, "violations": 0}
-        for account in accounts:
-            evidence |= {f"{account}_begun": 512 * second, f"{account}_open": 0}
+        for account, total in totals.items():
+            evidence |= {f"{account}_begun": total * second // len(times_ns), f"{account}_open": 0}
             evidence |= {f"{account}_since_ns": None, f"{account}_names": []}
         yield LedgerRecord(
             t_ns=t_ns,

@@ -8,7 +8,7 @@ import numpy as np
 import yaml
 
 from benchmarks.soak import evidence_files
-from benchmarks.soak.soak_plan import NS_PER_S, START_NS, plan, soak_phases
+from benchmarks.soak.soak_plan import BLOCK_SIZE, NS_PER_S, START_NS, plan, soak_phases
 from benchmarks.soak.soak_requests import RequestWriter, joined
 from benchmarks.soak.soak_scrapes import write_scrapes
 from history import layout
@@ -46,8 +46,10 @@ def write_soak(run_dir: Path, requests: int, seed: int) -> int:
     armed = next(index for index, soak_phase in enumerate(whole) if soak_phase.spec.role == "chaos")
     journal = evidence_files.journal(whole[armed], columns[armed], ends_ns[armed])
     evidence_files.write_lines(run_dir / layout.CONTROL / "faults-worker-102.jsonl", journal)
-    for role, accounts in (("scheduler", ("stores", "loads")), ("worker", ("copies",))):
-        lines = evidence_files.ledger(role, accounts, START_NS + 20 * NS_PER_S, final_ns + NS_PER_S)
+    blocks, copies = int(counted.copied.sum()) // BLOCK_SIZE, 2 * int((counted.copied > 0).sum())
+    totals = {"scheduler": {"stores": blocks, "loads": blocks}, "worker": {"copies": copies}}
+    for role, of_role in totals.items():
+        lines = evidence_files.ledger(role, of_role, START_NS + 20 * NS_PER_S, final_ns + NS_PER_S)
         evidence_files.write_lines(run_dir / layout.CONTROL / f"ledger-{role}.jsonl", lines)
     evidence_files.write_lines(
         run_dir / layout.RESOURCES,

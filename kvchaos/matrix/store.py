@@ -14,6 +14,8 @@ from kvchaos.errors import UsageError
 from kvchaos.matrix.cell import Results
 from kvchaos.servers.releases import TABLE
 
+_RESULTS = msgspec.json.Decoder(Results)
+
 
 def results_file(folder: Path, release: str) -> Path:
     return folder / f"{release}.json"
@@ -23,7 +25,7 @@ def read_results(folder: Path, release: str) -> Results:
     """What is kept of a release; nothing yet where there is no file. Raises UsageError for a damaged file."""
     path = results_file(folder, release)
     try:
-        results = msgspec.json.decode(path.read_bytes(), type=Results)
+        results = _RESULTS.decode(path.read_bytes())
     except FileNotFoundError:
         return Results(release=release)
     except OSError as error:

@@ -53,6 +53,7 @@ class FakeMachine:
     """Environments that a matrix installed."""
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
+    problem: str = "the server does not start"
     """Scenarios that cannot be run."""
     stop_after: int | None = None
     """Runs until Ctrl-C."""
@@ -108,7 +109,7 @@ class FakeMachine:
         self.campaigns += 1
         for scenario in scenarios:
             if scenario.name in self.broken:
-                raise UsageError(f"the server of {scenario.name} does not start")
+                raise UsageError(self.problem)
             if self.stop_after is not None and len(self.ran) >= self.stop_after:
                 raise KeyboardInterrupt
             run = f"{scenario.name}-{len(self.ran)}"
