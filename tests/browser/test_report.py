@@ -14,7 +14,7 @@ from history import layout
 from kvchaos.judging.judge_run import judge_run_dir
 from tests.support.histories import Run, clean_run
 from tests.support.run_dirs import write_run
-from tests.support.synthetic import PROMPT, failure, fault, make_plan
+from tests.support.synthetic_records import PROMPT, failure, fault, make_plan
 
 Scheme = Literal["light", "dark"]
 pytestmark = pytest.mark.chromium

@@ -17,8 +17,8 @@ from kvchaos.servers.releases import find_release
 from kvchaos.stacks.compose.images import build_variables
 from kvchaos.stacks.compose.project import environment, owner, project_files
 from tests.server.bench import NEW
-from tests.support.conducting import Bench, finished, scenario
-from tests.support.joining import free_port
+from tests.support.fake_server_runs import Bench, finished, scenario
+from tests.support.joining_workers import free_port
 
 pytestmark = pytest.mark.compose
 WORKERS = 3

@@ -24,7 +24,7 @@ from tests.fuzz.removal import remove_part
 from tests.support.histories import clean_run
 from tests.support.run_dirs import note_evidence, write_run
 from tests.support.stored import DATA, SUFFIX, unpack
-from tests.support.synthetic import fault, make_plan
+from tests.support.synthetic_records import fault, make_plan
 
 Files = dict[str, bytes]
 """A run directory: content by path."""

@@ -19,7 +19,7 @@ from kvchaos.planning.run_plan import swarm, write_plan
 from kvchaos.planning.scenario_file import check_stack, find_scenario, load_scenario, scenario_files
 from tests.fuzz.kind import ACCEPTED, Kind
 from tests.fuzz.mutate import damage_tree, damaged_bytes, damaged_lines
-from tests.support.synthetic import make_plan
+from tests.support.synthetic_records import make_plan
 
 FILE = "mutant.yaml"
 SEED = 7

@@ -36,12 +36,12 @@ from kvchaos.paths import Workspace
 from kvchaos.planning.run_plan import RunRequest
 from kvchaos.planning.scenario_file import load_scenario
 from kvchaos.stacks.attach import AttachedServer
-from tests.support import benching
-from tests.support.benching import bench, bench_run
-from tests.support.conducting import SERVER, register_fake, scenario, write_scenario
+from tests.support import bench_results
+from tests.support.bench_results import bench, bench_run
+from tests.support.fake_server_runs import SERVER, register_fake, scenario, write_scenario
 from tests.support.histories import Run, clean_run
 from tests.support.run_dirs import write_run
-from tests.support.synthetic import make_plan
+from tests.support.synthetic_records import make_plan
 
 
 def strict_plan() -> RunPlan:
@@ -323,7 +323,7 @@ def test_the_page_tells_all_and_lets_nothing_in(
 
 
 def test_a_page_without_any_measurement_says_so() -> None:
-    lost = bench_run(1, (2.0, benching.figures()), why_not="too slow a client")
+    lost = bench_run(1, (2.0, bench_results.figures()), why_not="too slow a client")
     page = page_html(bench("sweep", [lost], wanted=[1]))
     assert "no data" in page
     assert lost.why_not is not None

@@ -21,7 +21,7 @@ from kvchaos.errors import UsageError
 from kvchaos.judging.judge_run import judge_run_dir
 from kvchaos.planning.run_plan import RunRequest
 from kvchaos.stacks.orphans import end_and_remove, find_orphans
-from tests.support.conducting import (
+from tests.support.fake_server_runs import (
     ROOT,
     SERVER,
     Bench,

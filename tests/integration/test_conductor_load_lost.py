@@ -11,7 +11,15 @@ import pytest
 from history import layout
 from history.events import ServerExit, ServerStalled
 from history.reader import read_history
-from tests.support.conducting import Bench, finished, groups_of, load_worker, members, scenario, verdict_of
+from tests.support.fake_server_runs import (
+    Bench,
+    finished,
+    groups_of,
+    load_worker,
+    members,
+    scenario,
+    verdict_of,
+)
 
 LONG = scenario("--fake-token-s", "0.02", load=400, limits={"stall_s": 3.0})
 

@@ -14,7 +14,7 @@ from history.reader import read_plan
 from history.records import FaultRecord
 from history.verdict import Verdict
 from tests.integration.test_conductor_run import Conducted, conduct
-from tests.support.conducting import scenario
+from tests.support.fake_server_runs import scenario
 
 SLOW = "--fake-token-s=0.03"
 

@@ -42,7 +42,7 @@ from kvchaos.errors import UsageError
 from kvchaos.stacks.process_group import read_process
 from oracles.views.timeline import end_ns
 from tests.fakes.vllm_server import CRASH_CODE, FATAL_LINE
-from tests.support.conducting import Bench, members, scenario, verdict_of
+from tests.support.fake_server_runs import Bench, members, scenario, verdict_of
 
 CANARY = ["canary", "health"]
 

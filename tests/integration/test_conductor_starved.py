@@ -10,8 +10,8 @@ from history import layout
 from history.finding import phase
 from history.reader import read_history
 from history.records import ClientRecord
-from tests.support.conducting import Bench, finished, load_worker, scenario, verdict_of, wait_for
-from tests.support.starving import starved
+from tests.support.cpu_starvation import starved
+from tests.support.fake_server_runs import Bench, finished, load_worker, scenario, verdict_of, wait_for
 
 SHARE = 0.02
 BOUND_MS = 600

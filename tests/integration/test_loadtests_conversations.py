@@ -10,7 +10,7 @@ import pytest
 from history.fault_spec import Param
 from history.records import RequestRecord
 from tests.fakes.openai_server import Behaviour, FakeServer, ReceivedRequest, Shape
-from tests.support.loading import PATIENCE_S, loaders, phase, records, wait_for, write_plan
+from tests.support.load_processes import PATIENCE_S, loaders, phase, records, wait_for, write_plan
 
 CHAT: dict[str, Param] = {
     "conversations": 6,

@@ -16,8 +16,8 @@ from history.records import ClientRecord
 from oracles.load_client import limited
 from tests.fakes.openai_server import Behaviour, FakeServer
 from tests.support.histories import clean_run
-from tests.support.loading import PATIENCE_S, loaders, phase, records, wait_for, write_plan
-from tests.support.synthetic import latency_plan
+from tests.support.load_processes import PATIENCE_S, loaders, phase, records, wait_for, write_plan
+from tests.support.synthetic_records import latency_plan
 
 PAUSE_S = 3.0
 ROOT = Path(__file__).parents[2]

@@ -16,7 +16,7 @@ from loadtests.arrival_schedule import schedule
 from loadtests.mock.process import MockServer
 from loadtests.mock.settings import Fixed, Settings
 from tests.fakes.openai_server import Behaviour, FakeServer, ReceivedRequest
-from tests.support.loading import PATIENCE_S, loaders, phase, records, wait_for, write_plan
+from tests.support.load_processes import PATIENCE_S, loaders, phase, records, wait_for, write_plan
 
 FREEZE_S = 1.0
 STOPPED_S = 3.0

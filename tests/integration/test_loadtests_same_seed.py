@@ -10,8 +10,8 @@ from history.arrivals import Bursts, Closed, Gamma, Poisson
 from history.scenario import WorkloadSpec
 from loadtests.arrival_schedule import schedule
 from tests.fakes.openai_server import FakeServer
-from tests.support.joining import joining
-from tests.support.loading import PATIENCE_S, loaders, phase, records, write_plan
+from tests.support.joining_workers import joining
+from tests.support.load_processes import PATIENCE_S, loaders, phase, records, write_plan
 
 WORKLOADS = {
     "mix": WorkloadSpec(kind="parameter_mix", params={"prompts": 8, "prefixes": 2, "prefix_tokens": 32}),

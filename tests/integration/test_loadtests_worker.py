@@ -20,7 +20,7 @@ from history.scenario import ClientKind
 from loadtests.clients.registry import CLIENTS
 from loadtests.messages import LatencyReport, PhaseDone, Progress, Ready, Report
 from tests.fakes.openai_server import Behaviour, FakeServer, ReceivedRequest
-from tests.support.loading import PATIENCE_S, loaders, phase, records, wait_for, write_plan
+from tests.support.load_processes import PATIENCE_S, loaders, phase, records, wait_for, write_plan
 
 either_client = pytest.mark.parametrize("client", CLIENTS)
 DRAIN_US = 1_000_000

@@ -16,8 +16,8 @@ from kvchaos.matrix.local_machine import LocalMachine
 from kvchaos.matrix.store import read_results
 from kvchaos.planning.scenario_file import load_scenario
 from kvchaos.servers.server_registry import server_folder
-from tests.support.conducting import Bench, register_fake, scenario, verdict_of, write_scenario
 from tests.support.fake_matrix import CODE
+from tests.support.fake_server_runs import Bench, register_fake, scenario, verdict_of, write_scenario
 
 RELEASE = "0.32.0"
 

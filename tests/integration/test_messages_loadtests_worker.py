@@ -8,7 +8,7 @@ import msgspec
 
 from loadtests.messages import Failed, Ready
 from tests.integration.test_loadtests_worker import receive, send_line, start, worker
-from tests.support.loading import PATIENCE_S, loaders, write_plan
+from tests.support.load_processes import PATIENCE_S, loaders, write_plan
 
 
 def test_a_plan_with_a_bad_workload_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from kvchaos.planning.run_plan import write_plan
 from loadtests import open_files
 from loadtests.open_files import TooFewFiles
 from tests.integration.test_open_files import limited
-from tests.support.conducting import SERVER, register_fake, scenario, write_scenario
+from tests.support.fake_server_runs import SERVER, register_fake, scenario, write_scenario
 
 
 def test_a_worker_that_joins_checks_the_limit_of_its_own_machine(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from loadtests.mock.process import MockServer
 from loadtests.mock.response_plan import response_tokens
 from loadtests.mock.send_log import SentRecord
 from loadtests.mock.settings import End, Fixed, Settings, Uniform
-from tests.support.loading import PATIENCE_S, loaders, phase, records, wait_for, write_plan
+from tests.support.load_processes import PATIENCE_S, loaders, phase, records, wait_for, write_plan
 
 SENT = "sent.jsonl"
 NS_PER_US = 1000

@@ -20,7 +20,7 @@ from kvchaos.planning import open_file_limits
 from kvchaos.planning.open_file_limits import needs_of_run
 from loadtests import open_files
 from loadtests.open_files import ENOUGH, SPARE, target
-from tests.support.conducting import scenario
+from tests.support.fake_server_runs import scenario
 
 ROOT = Path(__file__).parents[2]
 FREE = resource.RLIM_INFINITY

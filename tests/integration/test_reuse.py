@@ -38,7 +38,7 @@ from kvchaos.stacks.stack import ServerStartFailed
 from oracles import transfer_invariants
 from oracles.views.windows import run_window
 from tests.fakes.vllm_server import FATAL_LINE
-from tests.support.conducting import Bench, members, register_fake, scenario
+from tests.support.fake_server_runs import Bench, members, register_fake, scenario
 
 BOOKS = ("--fake-resident", "0")
 

@@ -26,7 +26,7 @@ from kvchaos.prometheus.queries import PrometheusClient, Unreachable, read_scrap
 from kvchaos.stacks.local_stack import choose_port
 from kvchaos.stacks.process_registry import ProcessRegistry
 from tests.prometheus.conftest import Target, serving
-from tests.support.conducting import wait_for
+from tests.support.fake_server_runs import wait_for
 
 pytestmark = pytest.mark.prometheus
 

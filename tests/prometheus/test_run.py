@@ -19,9 +19,9 @@ from history.reader import read_history
 from kvchaos.campaign.campaign import run_one
 from kvchaos.stacks.orphans import end_and_remove, find_orphans
 from oracles import metrics_crosscheck
-from tests.prometheus.reopened import reopened
-from tests.support.conducting import Bench, finished, members, scenario, wait_for
-from tests.support.found import gap_kinds
+from tests.prometheus.stored_prometheus import reopened
+from tests.support.fake_server_runs import Bench, finished, members, scenario, wait_for
+from tests.support.oracle_results import gap_kinds
 
 SLOW = ("--fake-token-s", "0.05")
 

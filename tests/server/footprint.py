@@ -10,7 +10,7 @@ from kvchaos.stacks import shared_memory
 from kvchaos.stacks.process_group import PROC
 from kvchaos.stacks.shared_memory import SHM, ShmFile
 from tests.server.bench import Command, RunDir, wait_for
-from tests.support.conducting import groups_of, members
+from tests.support.fake_server_runs import groups_of, members
 
 
 @dataclass(frozen=True)

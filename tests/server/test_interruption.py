@@ -16,8 +16,8 @@ from history import layout
 from history.events import ServerExit
 from tests.server.bench import OLD, Bench, RunDir, scenario_content, wait_for
 from tests.server.footprint import assert_nothing_abandoned, footprint, shm_files
-from tests.support.conducting import members, runs
-from tests.support.found import finding_of
+from tests.support.fake_server_runs import members, runs
+from tests.support.oracle_results import finding_of
 
 pytestmark = pytest.mark.server
 

@@ -11,8 +11,17 @@ from prometheus_api_client import PrometheusConnect
 
 from history import layout
 from history.events import FaultsArmed, FaultsHealed, PrometheusRead, ServerStart
-from tests.prometheus.asking import DASHBOARDS, FOLDER, Query, TimeRange, queries, read, run_query, values_of
-from tests.prometheus.reopened import reopened
+from tests.prometheus.grafana_queries import (
+    DASHBOARDS,
+    FOLDER,
+    Query,
+    TimeRange,
+    queries,
+    read,
+    run_query,
+    values_of,
+)
+from tests.prometheus.stored_prometheus import reopened
 from tests.server.bench import NEW, Bench, RunDir
 
 pytestmark = [pytest.mark.server, pytest.mark.prometheus]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from chaos.inside.inside_kinds import KINDS
 from chaos.inside.trigger_decisions import fires
 from history.protocol.schedule import ArmedFault, Trigger
-from tests.support.chaos_room import Entry
+from tests.support.control_directory import Entry
 
 COUNTED: st.SearchStrategy[Entry] = st.one_of(
     st.fixed_dictionaries({"probability": st.floats(0.1, 1.0)}),

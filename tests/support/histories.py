@@ -28,7 +28,7 @@ from history.records import (
     ScrapeLine,
 )
 from history.scenario import PhaseSpec
-from tests.support.synthetic import (
+from tests.support.synthetic_records import (
     ALWAYS,
     ANSWER_TOKENS,
     CACHED,

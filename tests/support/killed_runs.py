@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from history.records import Evidence
 from tests.support.histories import FIRST_LEADER, Run, clean_run
-from tests.support.synthetic import MS, SECOND, failure, fault, good_request, make_plan
+from tests.support.synthetic_records import MS, SECOND, failure, fault, good_request, make_plan
 
 FATAL_LINE = "RuntimeError: EngineCore encountered a fatal error"
 """What the pretended server writes as it ends."""

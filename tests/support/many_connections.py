@@ -15,7 +15,7 @@ from kvchaos.planning.run_plan import write_plan
 from loadtests.mock.process import MockServer
 from loadtests.mock.settings import Fixed, Settings
 from loadtests.processes import LoadProcesses
-from tests.support.loading import PATIENCE_S
+from tests.support.load_processes import PATIENCE_S
 
 # Each answer takes so long that all requests are in flight together, also on a busy machine.
 SLOW = Settings(ttft=Fixed(ms=6000.0), itl=Fixed(ms=1.0))

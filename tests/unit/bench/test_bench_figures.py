@@ -19,10 +19,10 @@ from kvchaos.bench.search import bisect, brackets
 from kvchaos.bench.slo import Slo
 from oracles.speed import speeds
 from oracles.views.timeline import by_phase
-from tests.support import benching
-from tests.support.benching import bench, bench_run
+from tests.support import bench_results
+from tests.support.bench_results import bench, bench_run
 from tests.support.histories import clean_run
-from tests.support.synthetic import MS, failure
+from tests.support.synthetic_records import MS, failure
 
 
 def measured(history: History, phase: str, slo: Slo | None = None) -> PhaseFigures:
@@ -93,7 +93,7 @@ def test_a_request_that_failed_is_no_good_one_and_is_counted() -> None:
 
 def curve(*throughput: float) -> float | None:
     """The knee of a curve over the rates 1, 2, 3, ..."""
-    phases = [(float(rate), benching.figures(tokens)) for rate, tokens in enumerate(throughput, start=1)]
+    phases = [(float(rate), bench_results.figures(tokens)) for rate, tokens in enumerate(throughput, start=1)]
     return knee(points(bench("sweep", [bench_run(1, *phases)], wanted=[1])))
 
 
@@ -114,8 +114,8 @@ def both_sides(seeds: range, faster: float, drift: Callable[[int], float]) -> li
     """Runs of two sides on a machine that is not the same from pair to pair."""
     runs = []
     for seed in seeds:
-        slow = benching.figures(100 * drift(seed), 50 / drift(seed))
-        fast = benching.figures(100 * drift(seed) * faster, 50 / drift(seed) / faster)
+        slow = bench_results.figures(100 * drift(seed), 50 / drift(seed))
+        fast = bench_results.figures(100 * drift(seed) * faster, 50 / drift(seed) / faster)
         runs += [bench_run(seed, (None, slow), side="off"), bench_run(seed, (None, fast), side="on")]
     return runs
 
@@ -145,14 +145,14 @@ def test_a_run_without_its_pair_is_left_out() -> None:
     runs = both_sides(range(1, 9), 1.25, lambda _: 1.0)
     lost = [
         *runs[:-1],
-        bench_run(8, (None, benching.figures()), side="on", why_not="the client was the limit"),
+        bench_run(8, (None, bench_results.figures()), side="on", why_not="the client was the limit"),
     ]
     assert compared(lost)["throughput"].ratio.count == 7
 
 
 def test_a_figure_that_is_zero_or_missing_has_no_ratio() -> None:
-    none = msgspec.structs.replace(benching.figures(), tokens_per_s=None)
-    zero = msgspec.structs.replace(benching.figures(), requests_per_s=0.0)
+    none = msgspec.structs.replace(bench_results.figures(), tokens_per_s=None)
+    zero = msgspec.structs.replace(bench_results.figures(), requests_per_s=0.0)
     found = {one.figure.name for one in ratios("load", [(none, zero)])}
     assert not found & {"throughput", "requests", "goodput"}
     assert "TTFT, median" in found
@@ -202,7 +202,7 @@ def test_a_search_in_which_nothing_holds_comes_to_an_end() -> None:
 
 
 def probe(seed: int, rate: float, share: float) -> BenchRun:
-    return bench_run(seed, (rate, benching.figures(good_share=share)))
+    return bench_run(seed, (rate, bench_results.figures(good_share=share)))
 
 
 def test_what_a_search_found_is_told_from_its_runs_alone() -> None:
@@ -213,7 +213,7 @@ def test_what_a_search_found_is_told_from_its_runs_alone() -> None:
 
 
 def test_a_search_that_broke_off_or_missed_a_rate_found_nothing() -> None:
-    lost = bench_run(2, (4.0, benching.figures()), why_not="the client was the limit")
+    lost = bench_run(2, (4.0, bench_results.figures()), why_not="the client was the limit")
     runs = [probe(1, 8.0, 0.2), probe(2, 8.0, 0.2), lost]
     slo = Slo(ttft_ms=100.0)
     assert brackets(bench("slo", runs, wanted=[1, 2], slo=slo, searched=[2])) == []

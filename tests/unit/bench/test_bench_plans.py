@@ -13,7 +13,7 @@ from kvchaos.bench.bench_scenarios import CLIENT_MS, at_rates, bench_scenario, c
 from kvchaos.bench.sides import side_of
 from kvchaos.errors import UsageError
 from kvchaos.planning.scenario_file import find_scenario, load_scenario
-from tests.support.conducting import scenario, write_scenario
+from tests.support.fake_server_runs import scenario, write_scenario
 
 
 @pytest.fixture

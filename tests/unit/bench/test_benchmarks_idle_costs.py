@@ -11,7 +11,7 @@ import pytest
 from benchmarks.idle import exit_code
 from benchmarks.idle_costs import Block, IdleCost, Pair, TargetResult, costs, target_result
 from benchmarks.measured_server import block_of
-from tests.support.synthetic import good_request
+from tests.support.synthetic_records import good_request
 
 BLOCK = Block(
     tokens_per_s=400.0, first_token_ms=50.0, between_tokens_ms=8.0, step_ms=7.0, cpu_us_per_token=2000.0

@@ -11,7 +11,7 @@ from kvchaos.bench.bench_scenarios import at_rates, bench_scenario, with_setting
 from kvchaos.bench.sides import side_of
 from kvchaos.errors import UsageError
 from kvchaos.planning.scenario_file import load_scenario
-from tests.support.conducting import scenario, write_scenario
+from tests.support.fake_server_runs import scenario, write_scenario
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from kvchaos.bugs.bug_catalogue import known_bugs, parse_bug
 from kvchaos.bugs.bug_file import KnownBug
 from kvchaos.bugs.expected import certain_somewhere, expectation_for, expected_somewhere
 from kvchaos.planning.scenario_file import find_scenario, load_scenario
-from tests.support.synthetic import make_plan
+from tests.support.synthetic_records import make_plan
 
 DIES: dict[str, object] = {"scenario": "mine", "always": ["server-alive/died"]}
 LEAKS: dict[str, object] = {"scenario": "mine", "always": ["drained/blocks-leaked"], "by_chance": ["logs"]}

@@ -17,7 +17,7 @@ from chaos.inside.control import LEASE, SCHEDULE, parse_schedule
 from history.fault_spec import FaultSpec, Trigger
 from history.lines import UnreadableRun
 from history.protocol.evidence import LookupMissed
-from tests.support.chaos_room import Room, wait_until
+from tests.support.control_directory import Room, wait_until
 
 GONE = FaultSpec(id="gone", kind="lookup_miss", trigger=Trigger(every=1, limit=2))
 FULL = FaultSpec(id="full", kind="store_refused", trigger=Trigger(probability=0.5))

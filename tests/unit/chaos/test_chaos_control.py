@@ -20,7 +20,7 @@ from chaos.inside.control import (
     parse_schedule,
 )
 from history.protocol.schedule import ArmedFault, Schedule, Trigger
-from tests.support.chaos_room import entry, schedule
+from tests.support.control_directory import entry, schedule
 
 RIGHT = schedule(
     entry("gone", "lookup_miss", {"probability": 0.25, "limit": 3}),

@@ -17,7 +17,7 @@ from chaos.inside.trigger_decisions import expected_firings
 from history.protocol.evidence import LookupMissed, Refused
 from history.protocol.notes import LoadRetried
 from history.protocol.schedule import Trigger
-from tests.support.chaos_room import Room, entry, schedule, wait_until
+from tests.support.control_directory import Room, entry, schedule, wait_until
 from tests.support.histories import sample_firing
 
 

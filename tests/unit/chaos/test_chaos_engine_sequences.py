@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from chaos.inside.fault_kind import WORKER
 from chaos.inside.inside_kinds import KINDS
-from tests.support.chaos_room import Entry, Room, entry
+from tests.support.control_directory import Entry, Room, entry
 from tests.support.fault_model import COUNTED, Model, model
 from tests.support.histories import sample_firing
 

@@ -31,7 +31,7 @@ from history.protocol.evidence import (
 )
 from history.protocol.notes import BlockStoredAgain, LoadRetried, Note, RequestAbandoned
 from history.records import FaultRecord
-from tests.support.chaos_room import Room, entry, schedule, wait_until
+from tests.support.control_directory import Room, entry, schedule, wait_until
 
 FULL = Path("/dev/full")
 

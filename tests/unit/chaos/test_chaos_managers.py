@@ -13,11 +13,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from chaos.inside.fault_kind import SCHEDULER
 from chaos.inside.fault_runtime import FaultRuntime
 from chaos.inside.inside_kinds import KINDS
-from tests.support.chaos_room import Entry, Room, entry
+from tests.support.control_directory import Entry, Room, entry
 from tests.support.fault_model import COUNTED, model
+from tests.support.manager_generations import Dialect, Hashes, Keys, NewKeys
 from tests.support.model_tier import Key, Tier
-from tests.support.tier_dialects import Dialect, Hashes, Keys, NewKeys
-from tests.support.twin import UNIVERSE, Scheduler
+from tests.support.scheduler_twin import UNIVERSE, Scheduler
 
 GROUPS = (
     ("lookup_miss", "lookup_retry", "evict_after_hit"),

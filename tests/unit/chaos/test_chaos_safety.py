@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from chaos.inside.control import MAX_SCHEDULE_BYTES, SCHEDULE
 from chaos.inside.fault_runtime import FaultRuntime
 from chaos.inside.inside_kinds import KINDS
-from tests.support.chaos_room import Room, entry, schedule
+from tests.support.control_directory import Room, entry, schedule
 
 MALFORMED = 1_000
 LONGEST_REASON = 300

@@ -16,7 +16,7 @@ from chaos.inside.request_states import ATTRIBUTE, AbortedRequest, ReportedState
 from chaos.inside.trigger_decisions import expected_firings
 from history.protocol.evidence import CopyDelayed
 from history.protocol.schedule import State, Trigger
-from tests.support.chaos_room import Room, entry, schedule, wait_until
+from tests.support.control_directory import Room, entry, schedule, wait_until
 
 
 @dataclass

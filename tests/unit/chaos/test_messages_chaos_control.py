@@ -13,7 +13,7 @@ from chaos.inside.control import (
     check_directory,
     parse_schedule,
 )
-from tests.support.chaos_room import entry, schedule
+from tests.support.control_directory import entry, schedule
 from tests.unit.chaos.test_chaos_control import changed, parse
 
 REFUSED = r"^schedule is (not JSON|malformed): "

@@ -20,8 +20,8 @@ from chaos.outside.network.proxy_messages import (
 )
 from history.protocol.outside import NetworkCut, OutsideFiring
 from history.protocol.schedule import Value
-from tests.support.conducting import PATIENCE_S, wait_for
-from tests.support.through_proxy import Bench, proxied
+from tests.support.fake_server_runs import PATIENCE_S, wait_for
+from tests.support.proxied_server import Bench, proxied
 
 
 def strike(kind: str, n: int = 0, **params: Value) -> DueInjection:

@@ -29,8 +29,8 @@ from chaos.outside.network.proxy_messages import (
 from history.protocol.outside import BytesDelayed
 from history.records import RequestRecord
 from loadtests.mock.settings import Fixed, Settings
-from tests.support.conducting import wait_for
-from tests.support.through_proxy import ITL_MS, MS, TTFT_MS, Bench, gaps_ms, proxied
+from tests.support.fake_server_runs import wait_for
+from tests.support.proxied_server import ITL_MS, MS, TTFT_MS, Bench, gaps_ms, proxied
 
 LATE_MS = 100.0
 """Of the best of many times."""

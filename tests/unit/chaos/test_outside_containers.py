@@ -17,7 +17,7 @@ from chaos.outside.injector import ActiveFault, TargetNotRunning, TargetNotVisib
 from chaos.outside.process_injector import ENGINE
 from history.protocol.outside import Continued, CpuReturned, CpuSqueezed, Ended, Paused, Serves
 from kvchaos.stacks.process_group import Process
-from tests.support.outside_world import FakeRestarter, strike
+from tests.support.fake_restarter import FakeRestarter, strike
 
 MIB = 1 << 20
 

@@ -22,7 +22,7 @@ from history.protocol.outside import AbortStorm, ClientsLeft
 from history.protocol.schedule import Value
 from history.records import CROWD, RequestRecord
 from tests.fakes.openai_server import ENGINE_DEAD, TOO_LONG, Behaviour, FakeServer, answer_tokens
-from tests.support.conducting import wait_for
+from tests.support.fake_server_runs import wait_for
 
 BLOCK = 32
 PARAMS: dict[str, Value] = {

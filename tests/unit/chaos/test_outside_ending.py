@@ -9,7 +9,7 @@ import pytest
 
 from chaos.outside.server_termination import TERMINATIONS
 from history.protocol.outside import Ended
-from tests.support.outside_world import FakeRestarter, strike
+from tests.support.fake_restarter import FakeRestarter, strike
 
 
 @dataclass

@@ -14,7 +14,7 @@ from chaos.outside.process_injector import ENGINE, ProcessInjector
 from history.protocol.outside import Ended, Paused, Serves
 from kvchaos.stacks.local_stack import LocalStack
 from kvchaos.stacks.orphans import end_and_remove, find_orphans
-from tests.support.outside_world import FakeRestarter, strike
+from tests.support.fake_restarter import FakeRestarter, strike
 from tests.unit.stacks.test_stack_local import Bench, runs, wait_for
 
 

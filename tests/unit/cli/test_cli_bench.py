@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kvchaos.cli.app import run as command_line
-from tests.support.conducting import SERVER, register_fake, scenario, write_scenario
+from tests.support.fake_server_runs import SERVER, register_fake, scenario, write_scenario
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from history import layout
 from kvchaos.cli.app import run as command_line
-from tests.support.conducting import verdict_of
+from tests.support.fake_server_runs import verdict_of
 from tests.support.histories import Run, clean_run
 from tests.support.run_dirs import write_run
 

@@ -12,7 +12,7 @@ from kvchaos.cli.app import run as command_line
 from kvchaos.paths import Workspace
 from kvchaos.planning.run_plan import RunRequest
 from kvchaos.terminal.result_tables import CampaignRow
-from tests.support.conducting import SERVER, register_fake, scenario, write_scenario
+from tests.support.fake_server_runs import SERVER, register_fake, scenario, write_scenario
 
 ALL = ["baseline-offload", "corruption-canary", "evict-storm", "load-failure-recompute"]
 

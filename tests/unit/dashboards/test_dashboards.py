@@ -16,8 +16,8 @@ from dashboards.write import FOLDER, dashboards, text
 from kvchaos.exporter.collector import KvchaosCollector
 from kvchaos.exporter.firing_counter import FiringCounter
 from kvchaos.exporter.live_state import LiveRunState
-from tests.prometheus.asking import DASHBOARDS, panels, queries, read
-from tests.support.synthetic import make_plan
+from tests.prometheus.grafana_queries import DASHBOARDS, panels, queries, read
+from tests.support.synthetic_records import make_plan
 
 COLUMNS = 24
 SUFFIXES = ("", "_total", "_bucket")

@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from kvchaos.prometheus.config import CONFIG, SOURCE
-from tests.prometheus.asking import DASHBOARDS, FOLDER, read
+from tests.prometheus.grafana_queries import DASHBOARDS, FOLDER, read
 
 ROOT = Path(__file__).parents[3]
 COMPOSE = ROOT / "compose"

@@ -13,7 +13,7 @@ from kvchaos.doctor.check import GIB, Check, CheckState
 from kvchaos.doctor.gpu import Card
 from kvchaos.errors import UsageError
 from kvchaos.servers.server_registry import server_folder, write_server
-from tests.support.conducting import SERVER, register_fake
+from tests.support.fake_server_runs import SERVER, register_fake
 
 CARD = Card("NVIDIA L4", 23034, "550.54.15")
 SMI = "name, memory.total [MiB], driver_version\nNVIDIA L4, 23034 MiB, 550.54.15\n"

@@ -9,7 +9,7 @@ import pytest
 from kvchaos.cli.app import run
 from kvchaos.doctor import gpu
 from kvchaos.errors import UsageError
-from tests.support.conducting import SERVER, register_fake
+from tests.support.fake_server_runs import SERVER, register_fake
 
 
 def test_a_server_that_is_not_there_is_one_of_the_missing_things(

@@ -27,7 +27,7 @@ from kvchaos.stacks.local_stack import choose_port
 from loadtests.dispatcher import phase_done
 from loadtests.latency_histograms import LatencyHistograms
 from loadtests.messages import Health, Progress
-from tests.support.synthetic import good_request, make_plan
+from tests.support.synthetic_records import good_request, make_plan
 
 MISS = FaultSpec(id="miss", kind="lookup_miss", trigger=Trigger(every=1))
 

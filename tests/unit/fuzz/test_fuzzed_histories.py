@@ -22,10 +22,10 @@ from history.reader import UnreadableRun
 from history.verdict import OracleResult, RunVerdict, Verdict
 from kvchaos.cli.app import run as command_line
 from kvchaos.judging.judge_run import judge_run_dir
-from tests.support.conducting import verdict_of
+from tests.support.fake_server_runs import verdict_of
 from tests.support.histories import clean_run
 from tests.support.run_dirs import write_run
-from tests.support.synthetic import MS, SECOND, START_NS, fault, make_plan
+from tests.support.synthetic_records import MS, SECOND, START_NS, fault, make_plan
 
 REQUESTS = layout.requests_file(0)
 FAULTS = f"{layout.CONTROL}/faults-worker-100.jsonl"

@@ -19,7 +19,7 @@ from history.writer import LineWriter
 from kvchaos.judging.judge_run import judge, judge_run_dir
 from tests.support.histories import clean_run
 from tests.support.run_dirs import note_evidence, write_run
-from tests.support.synthetic import SECOND, fault, make_plan, resource_record
+from tests.support.synthetic_records import SECOND, fault, make_plan, resource_record
 
 FAULTS = f"{layout.CONTROL}/faults-worker-100.jsonl"
 LEDGER = f"{layout.CONTROL}/ledger-worker-100.jsonl"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from history.packing import Numbers, packed
 from history.ragged import Ragged, joined, reals, wholes
 from history.records import RequestRecord
-from tests.support.synthetic import START_NS, good_request
+from tests.support.synthetic_records import START_NS, good_request
 
 TIMES = st.lists(st.integers(0, 2**63 - 1) | st.integers(0, 10**6), max_size=6)
 WHOLES = st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(0, 500), max_size=6)

@@ -12,7 +12,7 @@ from history.phase_bounds import PhaseBounds
 from history.reader import UnreadableRun, read_history, read_plan
 from tests.support.histories import clean_run
 from tests.support.run_dirs import write_run
-from tests.support.synthetic import fault, make_plan
+from tests.support.synthetic_records import fault, make_plan
 
 
 @pytest.fixture

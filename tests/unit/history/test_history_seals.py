@@ -16,7 +16,7 @@ from kvchaos.cli.app import run as command_line
 from kvchaos.judging.judge_run import judge_run_dir
 from tests.support.histories import clean_run
 from tests.support.run_dirs import note_evidence, write_run
-from tests.support.synthetic import fault, make_plan
+from tests.support.synthetic_records import fault, make_plan
 
 FAULTS = f"{layout.CONTROL}/faults-worker-100.jsonl"
 LEDGER = f"{layout.CONTROL}/ledger-worker-100.jsonl"

@@ -12,7 +12,7 @@ from history import layout
 from history.reader import UnreadableRun, read_history
 from tests.support.histories import clean_run
 from tests.support.run_dirs import write_run
-from tests.support.synthetic import fault, make_plan
+from tests.support.synthetic_records import fault, make_plan
 from tests.unit.history.test_history_reader import FILES
 
 

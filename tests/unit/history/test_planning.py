@@ -29,7 +29,7 @@ from kvchaos.report.summary import repeat_command
 from kvchaos.servers.served_model import ServedModel
 from kvchaos.servers.server_registry import ServerEnv
 from kvchaos.stacks.command import Listening, RunFolders, plan_launch
-from tests.support.synthetic import fault, latency_plan, make_plan
+from tests.support.synthetic_records import fault, latency_plan, make_plan
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 

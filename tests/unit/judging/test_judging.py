@@ -19,7 +19,7 @@ from kvchaos.judging.judge_run import CRASHES, exit_code, judge, judge_run_dir, 
 from oracles import Oracle
 from tests.support.histories import clean_run
 from tests.support.run_dirs import write_run
-from tests.support.synthetic import make_plan
+from tests.support.synthetic_records import make_plan
 
 P, F, U = Verdict.PASS, Verdict.FAIL, Verdict.UNKNOWN
 PLAIN = Expectation(releases=">=0.16")

@@ -6,7 +6,7 @@ import msgspec
 
 from loadtests.latency_histograms import ITL_BOUNDS_S, TTFT_BOUNDS_S, LatencyHistograms
 from loadtests.messages import Counted
-from tests.support.synthetic import MS, good_request
+from tests.support.synthetic_records import MS, good_request
 
 RECORD = good_request("load-0", "p", "load", 0)
 """First token after 20 ms, and two more events 20 ms apart."""

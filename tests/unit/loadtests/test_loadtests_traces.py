@@ -18,8 +18,8 @@ from loadtests.traces.file import PIECE, TraceFile, TraceSection
 from loadtests.traces.synthetic import WRITERS, entries
 from loadtests.workloads import build
 from loadtests.workloads.trace import Trace
-from tests.support.conducting import write_scenario
-from tests.support.talking import fingerprint, only
+from tests.support.conversations import fingerprint, only
+from tests.support.fake_server_runs import write_scenario
 
 ROOT = Path(__file__).parents[3]
 SAMPLES = ROOT / "scenarios" / "traces"

@@ -15,7 +15,7 @@ from kvchaos.servers.tiny_model import CHAT_TEMPLATE
 from loadtests.workloads import Workload, build
 from loadtests.workloads.dialogue import OVERHEAD, as_dialogue, rendered
 from loadtests.workloads.prompt import Prompt, Sampling
-from tests.support.talking import ENDLESS, echo, only, prompts, talk
+from tests.support.conversations import ENDLESS, echo, only, prompts, talk
 
 
 def make(kind: str, **params: Param) -> Workload:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from history.fault_spec import Param
 from history.scenario import WorkloadSpec
 from loadtests.workloads import Prompt, Workload, build
-from tests.support.talking import ENDLESS, fingerprint, only, prompts, talk
+from tests.support.conversations import ENDLESS, fingerprint, only, prompts, talk
 
 SEEDS = st.integers(min_value=0, max_value=2**63 - 1)
 INDICES = st.integers(min_value=0, max_value=2**31)
@@ -22,7 +22,7 @@ KIND = st.sampled_from(ENDLESS)
 MAX_MODEL_LEN = 768
 
 FINGERPRINT = """
-from tests.support.talking import ENDLESS, fingerprint
+from tests.support.conversations import ENDLESS, fingerprint
 from history.scenario import WorkloadSpec
 from loadtests.workloads import build
 print(fingerprint(build(WorkloadSpec(kind={kind!r}), "w", {seed})))

@@ -15,7 +15,7 @@ from oracles.causes import causes
 from oracles.signatures import Raised, first_raised
 from tests.support.histories import Run, clean_run
 from tests.support.stored import DATA, unpack
-from tests.support.synthetic import make_plan
+from tests.support.synthetic_records import make_plan
 
 HEAD = "(APIServer pid=7) ERROR 11-29 09:10:17 [async_llm.py:707] "
 SITE = "/home/somebody/env/lib/python3.11/site-packages"

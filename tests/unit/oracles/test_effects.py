@@ -16,8 +16,7 @@ from kvchaos.judging.judge_run import judge
 from kvchaos.planning.run_plan import declared_effects
 from oracles import ORACLES
 from tests.support.histories import clean_run
-from tests.support.stored import DATA, unpack
-from tests.support.struck_runs import (
+from tests.support.hostile_fault_runs import (
     NOT_GOLDEN,
     differ,
     explained,
@@ -28,6 +27,7 @@ from tests.support.struck_runs import (
     struck,
     verdict,
 )
+from tests.support.stored import DATA, unpack
 
 
 def test_a_wrong_answer_that_read_the_damage_is_explained() -> None:

@@ -6,8 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from tests.support.histories import Run
-from tests.support.struck_runs import DIED, end_server, explained, struck, verdict
-from tests.support.synthetic import MS, SECOND, failure
+from tests.support.hostile_fault_runs import DIED, end_server, explained, struck, verdict
+from tests.support.synthetic_records import MS, SECOND, failure
 
 
 def test_the_end_of_the_server_soon_after_the_firing_is_explained_with_all_that_follows() -> None:

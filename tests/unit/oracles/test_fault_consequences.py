@@ -5,7 +5,7 @@ from __future__ import annotations
 from history.plan import RunPlan
 from tests.server.consequences import doubts
 from tests.support.histories import Run, clean_run
-from tests.support.synthetic import fault, make_plan
+from tests.support.synthetic_records import fault, make_plan
 
 
 def plan() -> RunPlan:

@@ -8,9 +8,9 @@ import pytest
 from history.verdict import OracleResult, RunVerdict, Verdict
 from kvchaos.judging.judge_run import judge as judge_run
 from oracles import alive, drained, faults_fired, load_client, progress
-from tests.support.found import finding_of, gap_kinds, gap_of
 from tests.support.histories import Run, clean_run
-from tests.support.synthetic import SECOND, fault, make_plan
+from tests.support.oracle_results import finding_of, gap_kinds, gap_of
+from tests.support.synthetic_records import SECOND, fault, make_plan
 
 MINUTE_US = 60_000_000
 

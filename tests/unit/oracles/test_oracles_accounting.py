@@ -10,9 +10,9 @@ from history.scenario import ServerSettings
 from history.verdict import Verdict
 from oracles.accounting import judge
 from oracles.token_crosscheck import BY_SOURCE
-from tests.support.found import finding_of, gap_kinds, gap_of, phases_of
 from tests.support.histories import Run, clean_run
-from tests.support.synthetic import (
+from tests.support.oracle_results import finding_of, gap_kinds, gap_of, phases_of
+from tests.support.synthetic_records import (
     ALWAYS,
     CACHED,
     COMPUTED_SOURCE,

@@ -9,8 +9,8 @@ from history.finding import request
 from history.records import Scalar
 from history.verdict import Verdict
 from oracles.alive import judge
-from tests.support.found import finding_of, gap_of
 from tests.support.histories import Run, clean_run
+from tests.support.oracle_results import finding_of, gap_of
 
 
 @pytest.mark.parametrize("code", [-9, 1])

@@ -13,7 +13,7 @@ from kvchaos.judging.judge_run import judge
 from oracles import ORACLES, Oracle
 from oracles.findings import MAX_FINDINGS
 from tests.support.histories import clean_run
-from tests.support.synthetic import PROMPTS, failure, make_plan
+from tests.support.synthetic_records import PROMPTS, failure, make_plan
 
 BY_NAME = {oracle.name: oracle for oracle in ORACLES}
 

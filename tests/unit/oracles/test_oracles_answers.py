@@ -9,9 +9,9 @@ import pytest
 from history.finding import Figures, Finding
 from history.verdict import Verdict
 from oracles.answers import judge
-from tests.support.found import finding_of, gap_of
 from tests.support.histories import Run, clean_run
-from tests.support.synthetic import failure, make_plan
+from tests.support.oracle_results import finding_of, gap_of
+from tests.support.synthetic_records import failure, make_plan
 
 LOGPROBS = [-0.5, -0.25, -1.75, -0.125]
 

@@ -6,7 +6,7 @@ from history.verdict import Verdict
 from kvchaos.judging.judge_run import judge
 from oracles import accounting, judges_of, offload
 from tests.support.histories import Run, clean_run
-from tests.support.synthetic import make_plan
+from tests.support.synthetic_records import make_plan
 
 GENERATED = 'vllm:generation_tokens_total{engine="0",model_name="tiny"}'
 

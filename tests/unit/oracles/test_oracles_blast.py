@@ -8,9 +8,9 @@ import pytest
 from history.verdict import OracleResult, Verdict
 from oracles.blast import judge
 from oracles.views.struck_requests import concerns
-from tests.support.found import finding_of, gap_kinds
 from tests.support.histories import Run, clean_run
-from tests.support.synthetic import MS, failure, fault, good_request, make_plan
+from tests.support.oracle_results import finding_of, gap_kinds
+from tests.support.synthetic_records import MS, failure, fault, good_request, make_plan
 
 WRONG = [-9.0, -0.25, -1.75, -0.125]
 BOOM = failure("InternalServerError", "boom")

@@ -12,9 +12,9 @@ from history.records import ClientRecord
 from history.verdict import Verdict
 from kvchaos.judging.judge_run import judge as judge_run
 from oracles.load_client import judge
-from tests.support.found import gap_of
 from tests.support.histories import Run, clean_run
-from tests.support.synthetic import MS, latency_plan
+from tests.support.oracle_results import gap_of
+from tests.support.synthetic_records import MS, latency_plan
 
 
 def client(run: Run, name: str, **changes: object) -> None:

@@ -7,9 +7,9 @@ import pytest
 from history.scenario import ServerSettings
 from history.verdict import Verdict
 from oracles.transfer_invariants import judge
-from tests.support.found import finding_of, gap_of
 from tests.support.histories import Run, clean_run
-from tests.support.synthetic import LOAD_BYTES, SECOND, make_plan
+from tests.support.oracle_results import finding_of, gap_of
+from tests.support.synthetic_records import LOAD_BYTES, SECOND, make_plan
 
 AUDITED = ServerSettings(gpu_blocks=40, audit=True)
 

@@ -7,9 +7,9 @@ import pytest
 from history.records import Event
 from history.verdict import Verdict
 from oracles.counters import REFUSAL, judge
-from tests.support.found import finding_of, gap_of
 from tests.support.histories import clean_run
-from tests.support.synthetic import (
+from tests.support.oracle_results import finding_of, gap_of
+from tests.support.synthetic_records import (
     ALWAYS,
     GENERATED,
     PROMPT,

@@ -9,10 +9,10 @@ from history.finding import Figures
 from history.records import CROWD, RequestError, RequestRecord
 from history.verdict import Verdict
 from oracles import accounting, answers, blast, drained, outcomes, progress
-from tests.support.found import finding_of, gap_kinds, phases_of
 from tests.support.histories import Run, clean_run
-from tests.support.struck_phase import Struck, answered, at, failed
-from tests.support.synthetic import (
+from tests.support.oracle_results import finding_of, gap_kinds, phases_of
+from tests.support.outside_fault_phase import Struck, answered, at, failed
+from tests.support.synthetic_records import (
     COMPUTED_SOURCE,
     EXTERNAL_QUERIES,
     GENERATED,

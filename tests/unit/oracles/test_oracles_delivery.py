@@ -8,9 +8,9 @@ import pytest
 from history.fault_spec import FaultSpec, Trigger
 from history.verdict import Verdict
 from oracles.faults_fired import judge
-from tests.support.found import gap_of
 from tests.support.histories import Run, clean_run
-from tests.support.synthetic import make_plan
+from tests.support.oracle_results import gap_of
+from tests.support.synthetic_records import make_plan
 
 REFUSED = "faults-fired/strikes-refused"
 MISSING = "faults-fired/strikes-missing"

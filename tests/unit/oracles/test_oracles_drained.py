@@ -6,9 +6,9 @@ import pytest
 
 from history.verdict import Verdict
 from oracles.drained import judge
-from tests.support.found import finding_of, gap_of
 from tests.support.histories import clean_run
-from tests.support.synthetic import RUNNING, USAGE, WAITING
+from tests.support.oracle_results import finding_of, gap_of
+from tests.support.synthetic_records import RUNNING, USAGE, WAITING
 
 
 def test_a_drain_that_failed_fails_with_what_was_left() -> None:

@@ -17,9 +17,9 @@ from history.verdict import OracleResult, Verdict
 from oracles.effects.checks import INSIDE_CHECKS
 from oracles.faults_fired import judge
 from oracles.views.struck_requests import concerns
-from tests.support.found import gap_kinds, gap_of
 from tests.support.histories import Run, clean_run
-from tests.support.synthetic import MS, failure, fault, good_request, make_plan
+from tests.support.oracle_results import gap_kinds, gap_of
+from tests.support.synthetic_records import MS, failure, fault, good_request, make_plan
 
 DYING = ("copy_refused", "copy_failed", "completion_twice", "manager_raises", "copy_raises")
 DAMAGING = sorted(name for name, kind in KINDS.items() if kind.site == "content")

@@ -13,7 +13,7 @@ from oracles.laws import exported
 from oracles.laws.exported import EXPORTED, MISSING
 from tests.support.histories import Run, clean_run
 from tests.support.stored import DATA
-from tests.support.synthetic import make_plan
+from tests.support.synthetic_records import make_plan
 
 FAMILIES: dict[str, list[str]] = json.loads((DATA / "metric_families.json").read_text())
 ITERATION = "vllm:iteration_tokens_total"

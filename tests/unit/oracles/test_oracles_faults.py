@@ -10,9 +10,9 @@ from history.records import Scalar, Usage
 from history.scenario import ServerSettings
 from history.verdict import Verdict
 from oracles.faults_fired import judge
-from tests.support.found import finding_of, gap_of
 from tests.support.histories import Run, clean_run
-from tests.support.synthetic import (
+from tests.support.oracle_results import finding_of, gap_of
+from tests.support.synthetic_records import (
     ALLOCATION_FAILURES,
     ANSWER_TOKENS,
     LOAD_TIME,

@@ -9,10 +9,10 @@ import pytest
 from oracles import accounting, counters
 from oracles.laws.families import BOUND, REASONS, family, without_entry
 from oracles.laws.relations import LAWS
-from tests.support.found import finding_of
 from tests.support.histories import Run, clean_run
+from tests.support.oracle_results import finding_of
 from tests.support.stored import DATA
-from tests.support.synthetic import (
+from tests.support.synthetic_records import (
     EXTERNAL_HITS,
     GENERATED,
     HOST_TIER,

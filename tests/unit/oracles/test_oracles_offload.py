@@ -7,9 +7,9 @@ import pytest
 from history.scenario import Requirement, ServerSettings
 from history.verdict import Verdict
 from oracles.offload import judge
-from tests.support.found import gap_of
 from tests.support.histories import Run, clean_run
-from tests.support.synthetic import EXTERNAL_HITS, LOAD_BYTES, OLD_LOAD_BYTES, PREEMPTIONS, make_plan
+from tests.support.oracle_results import gap_of
+from tests.support.synthetic_records import EXTERNAL_HITS, LOAD_BYTES, OLD_LOAD_BYTES, PREEMPTIONS, make_plan
 
 OFF = ServerSettings(gpu_blocks=40, offload=False)
 

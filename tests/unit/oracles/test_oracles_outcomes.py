@@ -9,9 +9,9 @@ from history.finding import Figures, phase
 from history.records import RequestError, Usage
 from history.verdict import Verdict
 from oracles.outcomes import judge
-from tests.support.found import finding_of, gap_of
 from tests.support.histories import clean_run
-from tests.support.synthetic import ANSWER_TOKENS, PROMPT_TOKENS, failure, good_request, make_plan
+from tests.support.oracle_results import finding_of, gap_of
+from tests.support.synthetic_records import ANSWER_TOKENS, PROMPT_TOKENS, failure, good_request, make_plan
 
 ENDLESS, NO_NUMBER = float("-inf"), float("nan")
 BROKEN: list[tuple[str, dict[str, object], str, Figures]] = [

@@ -15,9 +15,9 @@ from history.scenario import ClientBounds
 from history.verdict import OracleResult, Verdict
 from oracles.performance import MAX_PHASES, judge
 from oracles.speed import speeds
-from tests.support.found import finding_of, gap_kinds, gap_of
 from tests.support.histories import Run, clean_run
-from tests.support.synthetic import MS, PROMPTS, SECOND, failure, make_plan
+from tests.support.oracle_results import finding_of, gap_kinds, gap_of
+from tests.support.synthetic_records import MS, PROMPTS, SECOND, failure, make_plan
 
 # Of the pretended server: TTFT 20 ms, ITL 20 ms, 4 requests of 4 tokens and 100 ms each, one after the other.
 AT_ITS_BOUNDS: dict[str, Any] = {"ttft_median_ms": 20.0, "ttft_p99_ms": 20.0, "itl_p99_ms": 20.0}

@@ -8,9 +8,9 @@ import pytest
 from history.finding import phase
 from history.verdict import Verdict
 from oracles.progress import MAX_GAP_S, judge
-from tests.support.found import finding_of, gap_of
 from tests.support.histories import Run, clean_run
-from tests.support.synthetic import (
+from tests.support.oracle_results import finding_of, gap_of
+from tests.support.synthetic_records import (
     EXTERNAL_QUERIES,
     GENERATED,
     PREEMPTIONS,

@@ -7,10 +7,10 @@ import pytest
 from history.finding import Figures
 from history.verdict import OracleResult, Verdict
 from oracles import outcomes
-from tests.support.found import finding_of
 from tests.support.histories import clean_run
-from tests.support.struck_phase import Struck, answered
-from tests.support.synthetic import fault, make_plan
+from tests.support.oracle_results import finding_of
+from tests.support.outside_fault_phase import Struck, answered
+from tests.support.synthetic_records import fault, make_plan
 
 
 def doubt(forms: list[int | str], statuses: list[int | str]) -> str | None:

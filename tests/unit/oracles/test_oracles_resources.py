@@ -10,9 +10,9 @@ import pytest
 from history.plan import RunPlan
 from history.verdict import Verdict
 from oracles.resources import ROUNDS, judge
-from tests.support.found import finding_of, gap_of
 from tests.support.histories import Run, clean_run
-from tests.support.synthetic import RUNNING, SECOND, make_plan, resource_record
+from tests.support.oracle_results import finding_of, gap_of
+from tests.support.synthetic_records import RUNNING, SECOND, make_plan, resource_record
 
 MIB = 1 << 20
 

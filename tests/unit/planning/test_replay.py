@@ -16,7 +16,7 @@ from kvchaos.planning.replay import fired_occurrences, pin_to_occurrences, repla
 from kvchaos.planning.run_plan import swarm
 from tests.support.histories import clean_run
 from tests.support.run_dirs import write_run
-from tests.support.synthetic import fault, make_plan
+from tests.support.synthetic_records import fault, make_plan
 
 
 def line(fault: str, n: int, event: FaultEvent = "fired") -> FaultRecord:

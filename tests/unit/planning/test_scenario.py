@@ -16,7 +16,7 @@ from kvchaos.bugs.bug_catalogue import known_bugs
 from kvchaos.bugs.expected import expectation_for
 from kvchaos.errors import UsageError
 from kvchaos.planning.scenario_file import check_stack, find_scenario, load_scenario
-from tests.support.conducting import write_scenario
+from tests.support.fake_server_runs import write_scenario
 from tests.unit.planning.test_messages_scenario import assert_one_line
 
 GOOD: dict[str, Any] = {

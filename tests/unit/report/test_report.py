@@ -15,7 +15,7 @@ from kvchaos.report.junit import junit_xml
 from kvchaos.report.summary import summary_text
 from oracles import judges_of
 from tests.support.histories import Run, clean_run
-from tests.support.synthetic import PROMPT, START_NS, make_plan
+from tests.support.synthetic_records import PROMPT, START_NS, make_plan
 
 SEED_BUG = Expectation(releases=">=0.16", fail=("counters",), collateral=("logs",), issue="vllm#36533")
 CASES = str(len(judges_of(make_plan())) + 1)

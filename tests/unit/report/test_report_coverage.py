@@ -7,7 +7,7 @@ import msgspec
 from history.fault_spec import FaultSpec, Trigger
 from kvchaos.report.coverage import coverage, coverage_text
 from tests.support.histories import Run, clean_run
-from tests.support.synthetic import make_plan
+from tests.support.synthetic_records import make_plan
 
 
 def planned(*kinds: str) -> Run:

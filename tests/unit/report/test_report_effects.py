@@ -15,7 +15,7 @@ from kvchaos.report.junit import junit_xml
 from kvchaos.report.summary import summary_text
 from kvchaos.terminal.result_tables import CampaignRow, campaign_table, show_run, verdict_line
 from tests.support.histories import Run
-from tests.support.struck_runs import differ, struck, verdict
+from tests.support.hostile_fault_runs import differ, struck, verdict
 
 EXPLAINED = "explained by fault f1 (bit_flip): answers/not-golden, 1 finding"
 

@@ -20,7 +20,7 @@ from kvchaos.report.html.page_model import PageDrawings, ReportPage, full_page
 from kvchaos.report.html.render import meaning, report_html
 from kvchaos.report.phase_latency import phase_latencies
 from tests.support.histories import Run, clean_run
-from tests.support.synthetic import MS, PROMPT, SECOND, failure, fault, make_plan
+from tests.support.synthetic_records import MS, PROMPT, SECOND, failure, fault, make_plan
 
 HOSTILE = "</script><script>alert(1)</script>\"'><img src=x>"
 

@@ -14,7 +14,7 @@ from kvchaos.report.html.downsample import SeriesPoint, downsample
 from kvchaos.report.html.latency_chart import latency_chart, max_itl, ranges
 from kvchaos.report.html.number_format import byte_rate, exact, milliseconds, number
 from kvchaos.report.html.timeline_marks import number_ranges
-from tests.support.synthetic import MS, SECOND, START_NS, good_request
+from tests.support.synthetic_records import MS, SECOND, START_NS, good_request
 
 AXIS = TimeAxis(START_NS, START_NS + 10 * SECOND, START_NS)
 VALUES = st.lists(st.none() | st.floats(-1e9, 1e9), min_size=1, max_size=300)

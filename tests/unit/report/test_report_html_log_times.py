@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kvchaos.report.html.log_times import MAX_TEXT, LogTimes
-from tests.support.synthetic import SECOND, START_NS
+from tests.support.synthetic_records import SECOND, START_NS
 
 LINES = [
     "Triton is not here.",

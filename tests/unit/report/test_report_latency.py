@@ -7,7 +7,7 @@ import msgspec
 from history.percentile import Quantiles
 from kvchaos.report.phase_latency import PhaseLatency, latency_text, phase_latencies
 from tests.support.histories import Run, clean_run
-from tests.support.synthetic import MS, failure
+from tests.support.synthetic_records import MS, failure
 
 
 def change(run: Run, index: int, **changes: object) -> None:

@@ -12,7 +12,7 @@ from benchmarks.verdict_image import DEMO, EXAMPLE, verdict_image
 from history import layout
 from kvchaos.errors import UsageError
 from kvchaos.judging.judge_run import judge_run_dir
-from tests.support.conducting import verdict_of
+from tests.support.fake_server_runs import verdict_of
 from tests.support.histories import clean_run
 from tests.support.run_dirs import write_run
 

@@ -18,7 +18,7 @@ from kvchaos.report.phase_latency import phase_latencies
 from oracles import performance
 from oracles.speed import speeds
 from tests.support.histories import Run, clean_run
-from tests.support.synthetic import good_request
+from tests.support.synthetic_records import good_request
 
 ROOT = Path(__file__).parents[3]
 PACKAGES = ("chaos", "history", "kvchaos", "loadtests", "oracles")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.conducting import ROOT
-from tests.support.fakes import write_program
+from tests.support.fake_programs import write_program
+from tests.support.fake_server_runs import ROOT
 
 CONFTEST = "from tests.conftest import pytest_configure\n"
 TESTS = """\

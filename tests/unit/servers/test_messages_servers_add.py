@@ -10,7 +10,7 @@ from kvchaos.errors import UsageError
 from kvchaos.servers.add_server import add
 from kvchaos.servers.install_server import install
 from kvchaos.servers.server_registry import find_server, list_servers
-from tests.support.fakes import (
+from tests.support.fake_programs import (
     FakeUv,
     RecordedProgress,
     broken_python,

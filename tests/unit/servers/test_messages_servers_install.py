@@ -9,7 +9,7 @@ import pytest
 from kvchaos.errors import UsageError
 from kvchaos.paths import lib_folder
 from kvchaos.servers.install_server import check_machine, install, remove
-from tests.support.fakes import FakeUv, RecordedProgress, server_python
+from tests.support.fake_programs import FakeUv, RecordedProgress, server_python
 from tests.unit.servers.test_servers_install import RELEASE, marker
 
 

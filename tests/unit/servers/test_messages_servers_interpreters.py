@@ -10,7 +10,7 @@ from packaging.specifiers import SpecifierSet
 
 from kvchaos.errors import UsageError
 from kvchaos.servers.interpreters import find_base
-from tests.support.fakes import write_program
+from tests.support.fake_programs import write_program
 
 
 def test_without_a_fitting_one_the_wanted_range_is_named(tmp_path: Path) -> None:

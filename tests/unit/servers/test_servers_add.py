@@ -10,7 +10,7 @@ from kvchaos.errors import UsageError
 from kvchaos.servers.add_server import add
 from kvchaos.servers.install_server import remove
 from kvchaos.servers.server_registry import find_server, list_servers
-from tests.support.fakes import RecordedProgress, cuda_python, server_python, write_program
+from tests.support.fake_programs import RecordedProgress, cuda_python, server_python, write_program
 
 
 @pytest.fixture

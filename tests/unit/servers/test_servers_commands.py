@@ -13,7 +13,7 @@ from rich.console import Console
 from kvchaos.servers.commands import CommandFailed, Runner
 from kvchaos.servers.install_progress import PlainProgress
 from kvchaos.servers.lock import exclusive
-from tests.support.fakes import RecordedProgress
+from tests.support.fake_programs import RecordedProgress
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from kvchaos.servers.find_links import configured_find_links, parse_pip_config, usable
-from tests.support.fakes import write_program
+from tests.support.fake_programs import write_program
 
 
 def test_places_are_read_from_any_section_of_pips_settings() -> None:

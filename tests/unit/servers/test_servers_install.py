@@ -12,7 +12,7 @@ from kvchaos.paths import lib_folder
 from kvchaos.servers import install_server as module
 from kvchaos.servers.install_server import install, remove
 from kvchaos.servers.server_registry import MARKER, find_server, server_folder
-from tests.support.fakes import FakeUv, RecordedProgress, broken_python, server_python
+from tests.support.fake_programs import FakeUv, RecordedProgress, broken_python, server_python
 
 RELEASE = "0.32.0"
 

@@ -10,7 +10,7 @@ from kvchaos.errors import UsageError
 from kvchaos.paths import lib_folder
 from kvchaos.servers import preload
 from kvchaos.servers.commands import Runner
-from tests.support.fakes import RecordedProgress, write_program
+from tests.support.fake_programs import RecordedProgress, write_program
 
 LDCONFIG = """\
 3 libs found in cache `/etc/ld.so.cache'

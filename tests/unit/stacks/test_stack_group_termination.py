@@ -18,7 +18,7 @@ from kvchaos.stacks.group_termination import freeze, kill_group
 from kvchaos.stacks.local_stack import TEMP_PREFIX, LocalStack, make_folders
 from kvchaos.stacks.process_group import PROC, Group, group_of
 from kvchaos.stacks.process_registry import ProcessRegistry
-from tests.support.conducting import runs, wait_for
+from tests.support.fake_server_runs import runs, wait_for
 
 SERVER_TREE = Path(__file__).parents[2] / "fakes" / "server_tree.py"
 THREADS = """

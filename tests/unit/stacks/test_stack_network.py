@@ -16,8 +16,8 @@ from kvchaos.stacks.process_registry import ProcessRegistry
 from kvchaos.stacks.run_state import RunState
 from loadtests.mock.process import MockServer
 from loadtests.mock.settings import Settings
-from tests.support.conducting import runs, wait_for
-from tests.support.through_proxy import Asker
+from tests.support.fake_server_runs import runs, wait_for
+from tests.support.proxied_server import Asker
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from history.verdict import Outcome, RunVerdict
 from kvchaos.judging.judge_run import judge
 from kvchaos.terminal.result_tables import CampaignRow, left_line, show_campaign, show_run, verdict_line
 from tests.support.histories import Run, clean_run
-from tests.support.synthetic import make_plan
+from tests.support.synthetic_records import make_plan
 
 SEED_BUG = Expectation(releases=">=0.16", fail=("counters",), collateral=("logs",), issue="vllm#36533")
 REFUSED = "ValueError: Counters can only be incremented by non-negative amounts."

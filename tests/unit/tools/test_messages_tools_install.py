@@ -12,7 +12,7 @@ from kvchaos.servers.commands import CommandFailed
 from kvchaos.tools.installer import DRAFTS, existing_tool
 from kvchaos.tools.sources import NotOffered, SourceUnavailable
 from kvchaos.tools.tool import find_tool, need_tool
-from tests.support.fakes import write_program
+from tests.support.fake_programs import write_program
 from tests.unit.tools.test_tools_install import TOOL, FakeSource, folder, obtained
 
 

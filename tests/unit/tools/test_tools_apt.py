@@ -11,7 +11,7 @@ from kvchaos.servers.commands import CommandFailed, Runner
 from kvchaos.servers.debian import parse_uris
 from kvchaos.tools.browser import CHROMIUM
 from kvchaos.tools.sources import AptSource, NotOffered, SourceUnavailable, from_playwright
-from tests.support.fakes import RecordedProgress, write_program
+from tests.support.fake_programs import RecordedProgress, write_program
 from tests.unit.tools.test_tools_install import TOOL
 
 URIS = f"""\

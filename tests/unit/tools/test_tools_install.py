@@ -18,8 +18,8 @@ from kvchaos.tools.sources import Source, run_limited, try_out
 from kvchaos.tools.tool import Tool, find_tool
 from kvchaos.tools.tool_record import PackageRecord, ToolRecord, read_record
 from kvchaos.tools.wrapper import write_wrapper
-from tests.support.conducting import wait_for
-from tests.support.fakes import RecordedProgress, write_program
+from tests.support.fake_programs import RecordedProgress, write_program
+from tests.support.fake_server_runs import wait_for
 
 TOOL = Tool(
     name="gadget",

@@ -1,6 +1,6 @@
 """A page that draws a dashboard as it would look in Grafana, from the Prometheus of a run that is over.
 
-python -m tests.prometheus.picture RUN_DIR OUT.html [dashboards/run.json]
+python -m tests.prometheus.dashboard_picture RUN_DIR OUT.html [dashboards/run.json]
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from prometheus_api_client import PrometheusConnect
 
 from history.events import PrometheusRead, ServerReady
 from history.reader import read_history
-from tests.prometheus.asking import FOLDER, Answer, Query, TimeRange, panels, read, run_query
-from tests.prometheus.reopened import reopened
+from tests.prometheus.grafana_queries import FOLDER, Answer, Query, TimeRange, panels, read, run_query
+from tests.prometheus.stored_prometheus import reopened
 
 NS_PER_S = 1e9
 COLUMN, ROW = 60, 30

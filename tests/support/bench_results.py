@@ -1,4 +1,4 @@
-"""Measurements that never happened: figures, runs, whole results."""
+"""Synthetic results of benchmarks: figures, runs, whole result files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Conversations with a workload: what it asks when it is answered in a given way."""
+"""Conversations with a workload: its next prompts, given how it is answered."""
 
 from __future__ import annotations
 

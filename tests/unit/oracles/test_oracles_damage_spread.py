@@ -22,10 +22,10 @@ from history.records import FaultRecord
 from history.verdict import Verdict
 from oracles import answers, blast
 from oracles.views.damage_spread import may_differ
-from tests.support.found import finding_of
 from tests.support.histories import clean_run
-from tests.support.struck_runs import NOT_GOLDEN, differ, explained, planned, reset, verdict
-from tests.support.synthetic import MS, START_NS
+from tests.support.hostile_fault_runs import NOT_GOLDEN, differ, explained, planned, reset, verdict
+from tests.support.oracle_results import finding_of
+from tests.support.synthetic_records import MS, START_NS
 
 
 class Logged:

@@ -16,7 +16,7 @@ from history.reader import History
 from history.records import Event, Evidence, FaultEvent, FaultRecord, RequestRecord, ScrapeLine
 from history.timed import Timed, stored
 from oracles.effects.checks import missing_effect
-from tests.support.synthetic import MS, START_NS, fault, good_request, make_plan
+from tests.support.synthetic_records import MS, START_NS, fault, good_request, make_plan
 
 PHASE_END = PhaseEnd(phase="chaos", sent=9, ok=9, failed=0, reason="done")
 

@@ -1,4 +1,4 @@
-"""What an injector needs around it: a restarter of the server, without a conductor."""
+"""What an injector needs besides the server: a restarter, without a conductor."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from history.records import RequestRecord
-from tests.support.struck_phase import Struck, answered, failed
+from tests.support.outside_fault_phase import Struck, answered, failed
 
 
 def cut(first: RequestRecord | None = None) -> Struck:

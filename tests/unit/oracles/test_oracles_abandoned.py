@@ -10,8 +10,8 @@ from history.verdict import Verdict
 from oracles import blast, outcomes
 from oracles.views.abandoned import cut_off, given_up
 from tests.support.histories import Run, clean_run
-from tests.support.struck_phase import Struck, answered, failed
-from tests.support.synthetic import MS, fault, make_plan
+from tests.support.outside_fault_phase import Struck, answered, failed
+from tests.support.synthetic_records import MS, fault, make_plan
 
 
 def cut(*requests: RequestRecord) -> Struck:

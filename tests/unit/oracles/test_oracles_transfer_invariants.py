@@ -11,9 +11,9 @@ from history.records import Scalar
 from history.scenario import ServerSettings
 from history.verdict import Verdict
 from oracles.transfer_invariants import judge
-from tests.support.found import finding_of, gap_of
 from tests.support.histories import Run, clean_run
-from tests.support.synthetic import MS, make_plan
+from tests.support.oracle_results import finding_of, gap_of
+from tests.support.synthetic_records import MS, make_plan
 
 
 def without_module() -> Run:

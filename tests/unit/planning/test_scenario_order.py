@@ -8,7 +8,7 @@ from history.scenario import Scenario
 from kvchaos.bugs.bug_catalogue import known_bugs
 from kvchaos.planning.scenario_file import load_scenario, scenario_files
 from kvchaos.planning.scenario_order import FIRST, order_scenarios
-from tests.support.synthetic import make_plan
+from tests.support.synthetic_records import make_plan
 
 
 def all_local() -> list[Scenario]:

@@ -22,7 +22,7 @@ from loadtests.job import Job
 from loadtests.mock.process import MockServer
 from loadtests.mock.settings import Fixed, Settings
 from loadtests.workloads.prompt import Prompt
-from tests.support.conducting import PATIENCE_S, ROOT, wait_for
+from tests.support.fake_server_runs import PATIENCE_S, ROOT, wait_for
 
 MS = 1_000_000
 TTFT_MS = 20.0

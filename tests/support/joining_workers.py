@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loadtests.processes import LoadProcesses
-from tests.support.loading import PATIENCE_S
+from tests.support.load_processes import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,4 +1,4 @@
-"""Stand-ins for the programs that an installation runs: small scripts that note how they were called."""
+"""Stand-ins for the programs that an installation runs: small scripts that record how they were called."""
 
 from __future__ import annotations
 

@@ -8,8 +8,8 @@ import pytest
 from msgspec import structs
 
 from history.records import Event, RequestError, RequestRecord
-from tests.support.synthetic import MS, START_NS
-from tests.unit.chaos.test_outside_signs import EffectCase, line, request_at, reverted, scrape
+from tests.support.synthetic_records import MS, START_NS
+from tests.unit.oracles.test_outside_effects import EffectCase, line, request_at, reverted, scrape
 
 
 def tokens(start_ms: int, until_ms: int, every_ms: int) -> RequestRecord:

@@ -1,4 +1,4 @@
-"""What is known of a phase in which faults from outside struck, in milliseconds from its begin."""
+"""A phase with faults from outside, its records in milliseconds from its begin."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from history.records import (
 )
 from history.timed import Timed, stored
 from oracles.effects.checks import missing_effect
-from tests.support.synthetic import MS, START_NS, fault, good_request, make_plan
+from tests.support.synthetic_records import MS, START_NS, fault, good_request, make_plan
 
 PHASE_END = PhaseEnd(phase="chaos", sent=9, ok=9, failed=0, reason="done")
 PHASE_MS = 10_000

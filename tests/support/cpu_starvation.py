@@ -1,4 +1,4 @@
-"""Takes the processor away from a process: by the kernel's quota where that can be set, else by signals."""
+"""Starve a process of CPU time: by the kernel's quota where that can be set, else by signals."""
 
 from __future__ import annotations
 

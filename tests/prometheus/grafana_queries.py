@@ -1,4 +1,4 @@
-"""Dashboards asked of a Prometheus as Grafana would ask it."""
+"""Run the queries of a dashboard on a Prometheus, as Grafana would."""
 
 from __future__ import annotations
 

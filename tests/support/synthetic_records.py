@@ -1,4 +1,4 @@
-"""Parts of a history that never happened: names of metrics, records, plans."""
+"""Synthetic parts of a history: names of metrics, records, plans."""
 
 from __future__ import annotations
 

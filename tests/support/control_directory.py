@@ -1,4 +1,4 @@
-"""A control directory with a real fault engine on it, as a server's process would have one."""
+"""A control directory with a real fault runtime on it, as in a server's process."""
 
 from __future__ import annotations
 

@@ -25,10 +25,10 @@ from oracles import (
     transfer_invariants,
 )
 from oracles.views.incarnations import deaths, incarnations
-from tests.support.found import finding_of, gap_of, phases_of
 from tests.support.histories import Run, clean_run
 from tests.support.killed_runs import FATAL_LINE, killed_run
-from tests.support.synthetic import GENERATED, LOAD_BYTES, MS, SECOND, fault, make_plan
+from tests.support.oracle_results import finding_of, gap_of, phases_of
+from tests.support.synthetic_records import GENERATED, LOAD_BYTES, MS, SECOND, fault, make_plan
 
 KINDS = ("kill", "stop", "engine_kill")
 ALL = (

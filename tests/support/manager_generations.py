@@ -1,4 +1,4 @@
-"""How the scheduler of a release asks a manager, in one voice for all."""
+"""One interface to the managers of all generations of the plug-in API, as the scheduler calls them."""
 
 from __future__ import annotations
 

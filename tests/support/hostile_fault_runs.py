@@ -1,4 +1,4 @@
-"""Runs without a bug of the server, in which a hostile fault struck; and what can come of it."""
+"""Runs in which a contract-violating fault fired and no bug shows, and the findings that it may bring."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kvchaos.judging.expectation import ExpectationMatch, match_expectation
 from kvchaos.judging.judge_run import judge
 from kvchaos.planning.run_plan import declared_effects
 from tests.support.histories import Run, clean_run
-from tests.support.synthetic import MS, make_plan
+from tests.support.synthetic_records import MS, make_plan
 
 RELEASE = Version("0.32.0")
 NOT_GOLDEN = "answers/not-golden"

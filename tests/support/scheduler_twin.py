@@ -13,10 +13,10 @@ from typing import Any
 
 from chaos.inside.fault_runtime import FaultRuntime
 from history.records import FaultRecord
-from tests.support.chaos_room import Room
+from tests.support.control_directory import Room
 from tests.support.fault_model import Model
+from tests.support.manager_generations import Dialect
 from tests.support.model_tier import Block, Key, Tier
-from tests.support.tier_dialects import Dialect
 
 UNIVERSE = tuple(bytes([number]) * 32 for number in range(6))
 """Blocks that requests bring."""

@@ -10,9 +10,9 @@ from history.finding import SERVER, Subject, metric
 from history.verdict import OracleResult, Verdict
 from kvchaos.judging.judge_run import judge as judge_all
 from oracles.metrics_crosscheck import judge
-from tests.support.found import gap_of
 from tests.support.histories import Run, Scrape, clean_run
-from tests.support.synthetic import GENERATED, MS, PROMPT, RUNNING, SECOND, USAGE
+from tests.support.oracle_results import gap_of
+from tests.support.synthetic_records import GENERATED, MS, PROMPT, RUNNING, SECOND, USAGE
 
 LABELLED = 'vllm:lora_requests_info{a="",b="x"}'
 

@@ -1,4 +1,4 @@
-"""What tests look for in an oracle's result: findings by their rule, gaps by their kind."""
+"""Look-ups in an oracle's result: findings by their rule, gaps by their kind."""
 
 from __future__ import annotations
 

@@ -9,9 +9,9 @@ from history.finding import Figures
 from history.records import RequestError, Usage
 from history.verdict import Verdict
 from oracles.accounting import judge
-from tests.support.found import finding_of, phases_of
 from tests.support.histories import Run, clean_run
-from tests.support.synthetic import (
+from tests.support.oracle_results import finding_of, phases_of
+from tests.support.synthetic_records import (
     ANSWER_TOKENS,
     EXTERNAL_QUERIES,
     EXTERNAL_TOKENS,
