@@ -72,7 +72,7 @@ class RunPlan(Strict):
     """What was added to the server's environment."""
     versions: Versions
     prometheus: PrometheusPlan | None = None
-    """None: the suite's own scrapes are the only witness."""
+    """None: the suite's own scrapes are the only record."""
     preceded_by: tuple[Name, ...] = ()
     """Earlier runs of the same server, in order: what it counted in them is not of this run."""
     fresh_because: str | None = None

@@ -154,6 +154,6 @@ def all_rules() -> tuple[Rule, ...]:
 
 
 def judges_of(plan: RunPlan) -> tuple[Oracle, ...]:
-    """Those that have something to judge on the plan's stack, and by the witnesses that it asks for."""
+    """Those that have something to judge on the plan's stack; with Prometheus only where the plan has one."""
     unseen = (*UNSEEN.get(plan.stack, ()), *(() if plan.prometheus else (PROMETHEUS,)))
     return tuple(oracle for oracle in ORACLES if oracle.reads[0] not in unseen)

@@ -32,7 +32,7 @@ MARGIN_NS = 10_000_000
 NEAR_NS = 2 * NS_PER_S
 """It scrapes once a second. What the suite saw farther than this from any of that, it alone saw."""
 LEAST_SHARE = 0.5
-"""Of the suite's scrapes; where Prometheus saw less, it is no witness of the run."""
+"""Of the suite's scrapes; where Prometheus has fewer, nothing can be compared."""
 
 
 def _rule(name: str, law: str) -> Rule:

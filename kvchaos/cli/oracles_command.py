@@ -26,7 +26,7 @@ from oracles import ORACLES, all_rules
 
 
 def oracles_command(
-    prove_sight: Annotated[
+    prove: Annotated[
         bool,
         typer.Option("--prove", help="Run all mutants against a real server: does each oracle find its own?"),
     ] = False,
@@ -43,7 +43,7 @@ def oracles_command(
     ] = None,
 ) -> int:
     """List the oracles, or prove that they can see; exit code 0: all was seen and nothing beside, else 1."""
-    if not prove_sight:
+    if not prove:
         if server or only or runs:
             raise UsageError("--server, --only and --runs go with --prove")
         if page is not None and rules:

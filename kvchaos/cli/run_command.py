@@ -76,7 +76,7 @@ def run_command(
     ] = False,
     port: Annotated[int | None, typer.Option(help="The server's port on 127.0.0.1; else a free one.")] = None,
     prometheus: Annotated[
-        bool, typer.Option("--prometheus", help="Let Prometheus watch, too, as a second witness.")
+        bool, typer.Option("--prometheus", help="Let Prometheus scrape the server, too, as a second record.")
     ] = False,
     replay: Annotated[
         Path | None, typer.Option(help="Run directory: strike the same arrivals as that run did.")

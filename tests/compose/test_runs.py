@@ -63,7 +63,7 @@ def test_all_are_green_and_nothing_is_left(
 
 
 @pytest.mark.parametrize("scenario", [INSIDE, *STRUCK])
-def test_every_oracle_passes_the_witnesses_among_them(campaign: Finished, scenario: str) -> None:
+def test_every_oracle_passes_the_metrics_crosscheck_among_them(campaign: Finished, scenario: str) -> None:
     run = of(campaign, scenario)
     verdicts = {result.oracle: result.verdict for result in run.verdict.results}
     assert set(verdicts.values()) == {"pass"}, verdicts

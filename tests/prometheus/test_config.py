@@ -1,4 +1,4 @@
-"""A configuration that Prometheus does not take, or takes otherwise than meant, makes a blind witness."""
+"""A configuration that Prometheus does not take, or takes otherwise than meant, records nothing."""
 
 from __future__ import annotations
 

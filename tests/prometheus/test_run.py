@@ -38,7 +38,7 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.prometheus
-def test_both_witnesses_saw_the_run_to_its_end(run_dir: Path) -> None:
+def test_the_suite_and_prometheus_scraped_the_run_to_its_end(run_dir: Path) -> None:
     history = read_history(run_dir)
     result = metrics_crosscheck.judge(history)
     assert (result.verdict, result.violations) == ("pass", 0), result.summary

@@ -209,7 +209,7 @@ def test_a_flipped_bit_is_seen_and_healing_undoes_it(campaign: Finished) -> None
     compared, different = unlike_golden(run, "chaos")
     assert compared == planned_requests(run, "chaos")
     assert different
-    assert {witness.request for witness in run.result_of("answers").findings} <= different
+    assert {finding.request for finding in run.result_of("answers").findings} <= different
     assert run.result_of("answers").violations == len(different)
     assert unlike_golden(run, "healed") == (planned_requests(run, "healed"), set())
 
@@ -255,7 +255,7 @@ def test_a_release_with_the_counter_bug_dies_and_says_why(campaigns: Campaigns) 
     began = run.event(PhaseStart, phase="pressure").t_ns
     died = run.event(ServerExit).t_ns
     assert 0 < died - began < DIES_WITHIN_S * NS_PER_S
-    assert any(REFUSAL in witness.text for witness in run.result_of("counters").findings)
+    assert any(REFUSAL in finding.text for finding in run.result_of("counters").findings)
     assert [cause.signature for cause in run.verdict.causes] == [COUNTER_BUG]
 
 

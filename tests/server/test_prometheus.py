@@ -1,4 +1,4 @@
-"""A real server watched by a real Prometheus: two witnesses that agree, and dashboards that are not empty."""
+"""A real server watched by a real Prometheus: two records that agree, and dashboards that are not empty."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def prometheus(run: RunDir, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield api
 
 
-def test_both_witnesses_saw_the_same(run: RunDir) -> None:
+def test_both_records_agree(run: RunDir) -> None:
     result = run.result_of("metrics-crosscheck")
     assert (result.verdict, result.violations) == ("pass", 0)
     assert result.checked > 1000

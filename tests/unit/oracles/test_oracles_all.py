@@ -1,4 +1,4 @@
-"""For every oracle: green on a clean run, unknown on no data, few witnesses, no change of mind."""
+"""For every oracle: green on a clean run, unknown on no data, few findings, no change of mind."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def test_each_sort_of_crash_is_shown_once_and_all_are_counted() -> None:
     lines = ["Traceback (most recent call last):"] * 6 + ["AssertionError", "EngineDeadError"]
     result = judge(with_lines(lines).history())
     assert result.violations == 8
-    assert [witness.log_line for witness in result.findings] == [2, 8, 9]
+    assert [finding.log_line for finding in result.findings] == [2, 8, 9]
 
 
 def test_shutdown_noise_after_the_stop_is_ignored() -> None:
@@ -124,7 +124,7 @@ def test_what_is_allowed_excuses_no_other_line() -> None:
     run = with_lines(["ERROR:    Exception in ASGI application", "AssertionError"])
     result = judge(allowing(run, LEAVES).history())
     assert result.verdict is Verdict.FAIL
-    assert [witness.log_line for witness in result.findings] == [3]
+    assert [finding.log_line for finding in result.findings] == [3]
 
 
 def test_an_allowance_that_nothing_used_is_no_error() -> None:
