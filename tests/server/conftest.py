@@ -10,19 +10,15 @@ from pathlib import Path
 import pytest
 
 from kvchaos.cli.chosen_server import DEFAULT_SERVER
-from tests.server.bench import CHOSEN, NEW, OLD, RELEASES, Bench, Finished, campaign_order, own_cache
+from tests.server.bench import CHOSEN, OLD, Bench, Finished, campaign_order, own_cache
 
 Campaigns = Callable[[str], Finished]
-Part = tuple[str, Sequence[str]]
-"""A release, and scenarios to be run on it."""
 
 
 FIRST = [
     Path(__file__).with_name(f"test_{name}.py") for name in ("selftest", "prometheus", "reuse", "expectation")
 ]
 """The longest files, so that processes that share the files end together."""
-LAST = 3
-"""Scenarios on the new release that follow those on the old one: each needs a server of its own."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -35,13 +31,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.older_release)
 
 
-def lanes() -> tuple[list[Part], list[Part]]:
-    """All scenarios on the new release and the chosen ones on the old one, in two rows of equal length.
+def lanes(release: str) -> list[Sequence[str]]:
+    """The scenarios of a release in rows that run side by side.
 
-    On the old release each run starts a server.
+    A starting server keeps one processor busy, and on the old release each run starts one: two rows. On the
+    new release most runs use the server of the run before, and load takes both processors: one row.
     """
-    scenarios = campaign_order()
-    return [(NEW, scenarios[:-LAST])], [(OLD, CHOSEN), (NEW, scenarios[-LAST:])]
+    middle = (len(CHOSEN) + 1) // 2
+    return [CHOSEN[:middle], CHOSEN[middle:]] if release == OLD else [campaign_order()]
 
 
 def joined(ended: Sequence[Finished]) -> Finished:
@@ -63,17 +60,14 @@ def bench(tmp_path: Path, server_cache: Path) -> Bench:
 
 @pytest.fixture(scope="session")
 def campaigns(tmp_path_factory: pytest.TempPathFactory, server_cache: Path) -> Campaigns:
-    """The scenarios of a release. Two rows run side by side, at first need: a server that starts has work for
-    one processor, and most of a campaign is servers that start."""
-
-    def run(row: Sequence[Part]) -> list[tuple[str, Finished]]:
-        bench = Bench(tmp_path_factory.mktemp("campaign"), server_cache)
-        return [(release, bench.run_several(scenarios, release)) for release, scenarios in row]
+    """The scenarios of a release, run at first need."""
 
     @functools.cache
-    def conduct() -> dict[str, Finished]:
-        with ThreadPoolExecutor() as pool:
-            ended = [part for row in pool.map(run, lanes()) for part in row]
-        return {name: joined([part for release, part in ended if release == name]) for name in RELEASES}
+    def conduct(release: str) -> Finished:
+        def run(scenarios: Sequence[str]) -> Finished:
+            return Bench(tmp_path_factory.mktemp("campaign"), server_cache).run_several(scenarios, release)
 
-    return lambda release: conduct()[release]
+        with ThreadPoolExecutor() as pool:
+            return joined(list(pool.map(run, lanes(release))))
+
+    return conduct
