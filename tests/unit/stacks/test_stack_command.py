@@ -142,6 +142,7 @@ def test_environment_of_a_chaos_server() -> None:
         "TORCHDYNAMO_DISABLE": "1",
         "VLLM_CPU_ATTN_SPLIT_KV": "0",
         "VLLM_CPU_KVCACHE_SPACE": "1",
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "VLLM_HOST_IP": "127.0.0.1",
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_RPC_BASE_PATH": "/t/kvchaos-1",
