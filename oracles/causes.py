@@ -54,6 +54,7 @@ FOLLOWS = (
         (
             alive.UNANSWERED,
             alive.FALSE_HEALTHY,
+            resources.GONE,
             counters.DECREMENT,
             outcomes.FAILED,
             outcomes.TRUNCATED,

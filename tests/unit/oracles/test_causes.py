@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from history.finding import Finding, metric
+from history.finding import SERVER, Finding, metric
 from history.reader import read_history
 from history.verdict import OracleResult, RunVerdict, Verdict
 from kvchaos.judging.judge_run import judge
@@ -70,6 +70,20 @@ def test_a_crash_in_the_midst_of_counting_leaves_relations_between_series_broken
     history = crashed(*CRASH.splitlines()).history()
     (cause,) = causes(history, [alive.judge(history), counted])
     assert cause.follow == {"accounting/step-tokens": 1}
+
+
+def test_processes_that_end_in_a_crash_are_no_cause_of_their_own() -> None:
+    gone = OracleResult(
+        oracle="resources",
+        verdict=Verdict.FAIL,
+        summary="in short",
+        findings=[Finding(rule="resources/process-gone", subject=SERVER, text="2 are gone")],
+        violations=1,
+        by_rule={"resources/process-gone": 1},
+    )
+    history = crashed(*CRASH.splitlines()).history()
+    (cause,) = causes(history, [alive.judge(history), gone])
+    assert cause.follow == {"resources/process-gone": 1}
 
 
 def test_a_crash_is_a_reason_by_its_rule_when_its_oracle_found_more() -> None:
