@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Literal
 
@@ -15,6 +16,8 @@ from kvchaos.matrix.digests import Digests
 Digest = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
 Day = Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}$")]
 Text = Annotated[str, Meta(min_length=1, max_length=400)]
+FOLDERS = re.compile(r"(?<![\w:/.])/(?:[\w.+-]+/)+")
+"""The absolute path of a folder."""
 LONGEST = 400
 """Characters of a reason; the run directory has all of it."""
 
@@ -101,11 +104,11 @@ def cell_of(
 
 
 def failed_cell(scenario: str, seed: int, day: str, digests: Digests, reason: str) -> Cell:
-    """A cell whose scenario could not be run."""
+    """A cell whose scenario could not be run. Its reason names files without the folders of this machine."""
     return Cell(
         scenario=scenario,
         outcome=None,
-        reason=shortened(reason),
+        reason=shortened(FOLDERS.sub("", reason)),
         seed=seed,
         day=day,
         run=None,

@@ -115,6 +115,16 @@ def test_an_unknown_cell_runs_again_only_with_the_option_for_it(matrix: Results)
     assert matrix.again(replace(order(), retry=True)) == (["aborts"], [])
 
 
+def test_a_stored_reason_names_no_folder_of_this_machine(matrix: Results) -> None:
+    matrix.machine.broken = {"corruption-canary"}
+    rest = "http://127.0.0.1:1/health 1/2"
+    matrix.machine.problem = f"/home/me/runs/a-1/server.log {rest}"
+    matrix.fill(order())
+    cell = read_results(matrix.folder, "0.18.0").find("corruption-canary")
+    assert cell is not None
+    assert cell.reason == f"server.log {rest}"
+
+
 def test_a_scenario_that_cannot_be_run_does_not_keep_the_others_from_running(matrix: Results) -> None:
     matrix.machine.broken = {"corruption-canary"}
     assert matrix.fill(order()) == ["as expected", None, "as expected"]
