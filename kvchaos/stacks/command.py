@@ -20,6 +20,9 @@ KEPT_BLOCKS = 1
 """vLLM keeps the first block of the pool for itself."""
 RESERVE_FLAG_SINCE = Version("0.19")
 """Releases before admit a request without room for its whole prompt and have no flag for it."""
+UNBOUND_SINCE = Version("0.22")
+"""Servers on a CPU bind no OpenMP thread. By default 0.32 pins one to each processor, and beside other load
+each waits for the other: four times slower. 0.20.2 dies of the setting at its start; 0.21 was not tried."""
 
 OWN_FLAGS = frozenset(
     {
@@ -167,6 +170,8 @@ def _environment(
         "VLLM_SERVER_DEV_MODE": "1",
         **device.environment,
     }
+    if device.host_copies and server.release >= UNBOUND_SINCE:
+        environment["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
     if server.preload:
         environment["LD_PRELOAD"] = ":".join(server.preload)
     if settings.offload:

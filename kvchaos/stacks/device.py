@@ -48,9 +48,6 @@ CPU = Device(
         # Attention split by batch size sums in another order, and answers differ in their last bits.
         "VLLM_CPU_ATTN_SPLIT_KV": "0",
         "VLLM_CPU_KVCACHE_SPACE": "1",
-        # By default 0.32 pins a thread to each processor. Beside other load each waits for the other, and a
-        # busy processor makes the server four times slower.
-        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     },
     host_copies=True,
 )
