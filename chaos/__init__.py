@@ -1,1 +1,1 @@
-"""The faults, and what lets a server without a GPU offload at all."""
+"""The faults, and the copy backend with which a server without a GPU offloads."""

@@ -1,4 +1,4 @@
-"""What a run leaves behind: its plan, its records, its verdict; the types, their writers and readers.
+"""The history of a run: plan, records and verdict as types, with their writers and readers.
 
-The other rooms meet here. This room imports none of them.
+The other packages exchange data through it. It imports none of them.
 """

@@ -50,7 +50,7 @@ class ServerSettings(Strict):
 
 
 class WorkloadSpec(Strict):
-    """What is asked: a kind of workload and its parameters (checked by `loadtests`)."""
+    """A kind of workload and its parameters, which `loadtests` checks."""
 
     kind: Name
     params: dict[str, Param] = Field(default_factory=dict)
@@ -103,7 +103,7 @@ class Limits(Strict):
     stall_s: float = Field(default=15.0, gt=0)
     """No token for so long while requests wait is a stall."""
     recover_s: float = Field(default=60.0, gt=0)
-    """From healing to the first answer to what is asked afterwards."""
+    """From healing to the first answer to a request that is sent afterwards."""
     canary_s: float = Field(default=20.0, gt=0)
     drain_s: float = Field(default=20.0, gt=0)
     client: ClientBounds = ClientBounds()

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from history.events import PrometheusRead
 from history.finding import SERVER, Figures, metric
@@ -51,7 +50,6 @@ VALUE = _rule(
     "value", "A counter that Prometheus scrapes lies between the suite's values just before and just after."
 )
 RULES = (INCARNATION, MISSING, ADDITIONAL, VALUE)
-Indexes = NDArray[np.intp]
 
 
 def judge(history: History) -> OracleResult:

@@ -1,4 +1,4 @@
-"""What the chaos module, the conductor and the judges write for each other: the types, each defined once.
+"""The types that chaos module, conductor and oracles exchange through files, each defined once.
 
 vLLM's interpreter loads this package too. It imports the standard library and msgspec, and nothing else.
 """

@@ -145,11 +145,11 @@ def _highest(bench: Bench) -> Iterator[str]:
     if len(holding) < len(found):
         lowest = min(one.fails for one in found if one.holds is None and one.fails is not None)
         searches = len(found) - len(holding)
-        yield f"{slo}: not even held at {number(lowest)} arrivals/s (searches: {searches})"
+        yield f"{slo}: not met even at {number(lowest)} arrivals/s (searches: {searches})"
     if holding:
         open_end = " or more" if any(one.fails is None for one in found) else ""
         at = with_interval(Interval.of(holding))
-        yield f"{slo}: held up to {at} arrivals/s{open_end} (searches: {len(holding)})"
+        yield f"{slo}: met up to {at} arrivals/s{open_end} (searches: {len(holding)})"
 
 
 def _compared(bench: Bench) -> Iterator[str]:

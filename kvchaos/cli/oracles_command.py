@@ -97,4 +97,4 @@ def _chosen(only: list[str] | None) -> list[Session]:
 
 def _result_line(run: SessionScore) -> str:
     detected = sum(row.killed for row in run.rows)
-    return f"{detected} of {len(run.rows)} seen, {len(run.unexpected)} findings beside"
+    return f"{detected} of {len(run.rows)} detected, {len(run.unexpected)} unexpected findings"

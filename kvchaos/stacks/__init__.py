@@ -1,1 +1,1 @@
-"""Where the server under test comes from, how it is started and ended, and what cleans up after a kill."""
+"""Stacks: start, end and observe the server under test, and clean up after a killed run."""

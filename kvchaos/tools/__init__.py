@@ -1,1 +1,1 @@
-"""Programs that the suite starts and does not contain, Prometheus and Chromium: found or obtained."""
+"""Find or install the programs that the suite starts and does not contain: Prometheus and Chromium."""

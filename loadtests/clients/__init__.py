@@ -1,5 +1,5 @@
-"""The clients that send completions and tell each as one record; a run chooses one of them.
+"""The clients that send completion requests and write one record for each; a run chooses one of them.
 
-Both ask by the same body, read through the same connections and add up the same answer. `openai` is the
+Both send the same body, read from the same connections and sum up the same response. `openai` is the
 reference: the openai client with its own requests, errors and streams. `lean` has no HTTP client in between.
 """

@@ -1,1 +1,1 @@
-"""Load workers that join from elsewhere: a master beside the conductor, workers, and what they say."""
+"""Load workers on other machines: the master in the conductor, the workers, and their protocol."""

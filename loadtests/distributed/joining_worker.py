@@ -133,7 +133,7 @@ def _fetch(workload: str, folder: Path, connection: MasterConnection) -> Path:
         while True:
             chunk = connection.request(FileRequest(workload, file.tell()))
             if not isinstance(chunk, FileChunk):
-                raise WorkerFailed(f"the master answers {type(chunk).__name__} when asked for a file")
+                raise WorkerFailed(f"the master answered a file request with {type(chunk).__name__}")
             if not chunk.content:
                 return path
             file.write(chunk.content)

@@ -13,7 +13,7 @@ from loadtests.mock.response_bytes import MockResponse
 from loadtests.mock.response_plan import ResponsePlan
 from loadtests.mock.send_log import SentRecord
 
-FAILURE = "the mock server was told to fail"
+FAILURE = "the mock server fails on request"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What is asked. One file a kind; `build` makes a workload from its entry in a scenario."""
+"""Workloads: the prompts and parameters of requests, one file a kind; `build` makes one from a scenario."""
 
 from __future__ import annotations
 

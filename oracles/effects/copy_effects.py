@@ -75,7 +75,7 @@ def _load_failure(case: FiredFault) -> Doubt | None:
 
 
 def _load_failed(case: FiredFault) -> Doubt | None:
-    """The server asked for the blocks of each such request again, or failed it, as its policy has it."""
+    """The server looked up the blocks of each such request again, or failed it, by its policy."""
     last_retry_ns: dict[str | None, int] = defaultdict(int)
     for line in case.history.faults:
         if isinstance(line.note, LoadRetried):
@@ -147,7 +147,7 @@ def _silent(record: RequestRecord, since_ns: int, until_ns: int) -> bool:
 
 
 def _stuck(case: FiredFault) -> Doubt | None:
-    """What waits for a lost end waits for ever: a stall, a missed deadline, or blocks that stay held."""
+    """A request whose completion is lost waits for ever: a stall, a missed deadline, or leaked blocks."""
     missed = any(
         record.error is not None and record.error.kind == DEADLINE_EXCEEDED
         for record in case.history.requests

@@ -15,7 +15,7 @@ ALLOCATION_FAILURES = "vllm:kv_offload_allocation_failure_total"
 
 
 def _lookup_miss(case: FiredFault) -> Doubt | None:
-    """By the server's own word a request that was struck computed at least one whole block of its prompt."""
+    """By its usage, a request with an injected miss computed at least one whole block of its prompt."""
     size = case.history.plan.scenario.server.block_size
     reported = False
     for record in case.fired:
@@ -35,7 +35,7 @@ def _lookup_miss(case: FiredFault) -> Doubt | None:
 
 
 def _requested_again(case: FiredFault) -> Doubt | None:
-    """A request that was put off got its first token afterwards: it was asked for again."""
+    """A request that was deferred got its first token afterwards: its blocks were looked up again."""
     for record in case.fired:
         if any(token_after(request, record.t_ns) for request in case.requests_of(record)):
             return None

@@ -1,6 +1,6 @@
 """The source of the packages as data, for tests of names, imports and structure.
 
-Run as a module it writes the folders into docs/architecture.md anew.
+Run as a module it updates the folders in docs/architecture.md.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ class Pipe:
         self._queued_bytes += chunk.size
         self.pump()
         if self._queued_bytes > MAX_QUEUED_BYTES and self.source is not None:
-            self.source.pause("held")
+            self.source.pause("delayed")
 
     def queue(self, counters: Counters, name: str | None) -> None:
         """Count the queued chunks as delayed by this impairment too."""
@@ -117,7 +117,7 @@ class Pipe:
             self._chunks.popleft()
             self._pass(chunk, self.sink, now)
         if self.source is not None and self._queued_bytes <= MAX_QUEUED_BYTES // 2:
-            self.source.resume("held")
+            self.source.resume("delayed")
 
     def drop(self) -> int:
         """Discard the queued chunks; returns their bytes."""

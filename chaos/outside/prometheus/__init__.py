@@ -1,1 +1,1 @@
-"""Faults on the Prometheus that watches a run."""
+"""Faults on the Prometheus that scrapes a run."""

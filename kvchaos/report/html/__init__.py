@@ -1,1 +1,1 @@
-"""report.html: one file that shows a run to somebody who was not there."""
+"""report.html: a self-contained page with verdict, charts and evidence of a run."""

@@ -205,7 +205,7 @@ class ComposeStack:
                 process.wait()
             self._registry.drop_group(process.pid)
         if code != 0:
-            last_line = last_lines(self.run_dir / LOG, 1) or ("nothing was told",)
+            last_line = last_lines(self.run_dir / LOG, 1) or ("no output",)
             raise UsageError(f"docker compose up: {last_line[0]}; see {self.run_dir / LOG}")
 
     def _save_logs(self) -> None:

@@ -36,8 +36,6 @@ from kvchaos.stacks.plugin import copy_plugin
 from kvchaos.stacks.prepare_server import LaunchRequest, PreparedServer
 from kvchaos.stacks.process_registry import ProcessRegistry
 
-GRAFANA_PORT_VARIABLE = "KVCHAOS_GRAFANA_PORT"
-GRAFANA_PORT = 3000
 PROMETHEUS_PORT_VARIABLE = "KVCHAOS_PROMETHEUS_PORT"
 SHM_BESIDE_TIER = 2 * GIB
 """For messages between the server's processes."""

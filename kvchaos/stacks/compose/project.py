@@ -60,7 +60,7 @@ class Project:
         except (OSError, subprocess.SubprocessError) as error:
             raise UsageError(f"docker compose cannot be run: {error}; install the Compose plug-in") from error
         if done.returncode != 0:
-            lines = done.stderr.strip().splitlines() or ["nothing was told"]
+            lines = done.stderr.strip().splitlines() or ["no output"]
             raise UsageError(f"docker compose config: {lines[-1]}")
         return done.stdout
 
