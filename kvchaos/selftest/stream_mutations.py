@@ -47,7 +47,7 @@ class StreamMutation(Mutation):
     change: Callable[[Iterator[str]], Iterator[str]]
 
     def events(self, request: ProxiedRequest, events: Iterator[str]) -> Iterator[str]:
-        return self.change(events) if request.id == self.request else events
+        return self.change(single_tokens(events)) if request.id == self.request else events
 
 
 @dataclass(slots=True)
@@ -62,12 +62,13 @@ class SwappedAnswer(Mutation):
     def events(self, request: ProxiedRequest, events: Iterator[str]) -> Iterator[str]:
         if request.id == self.source:
             return self._keep(events)
-        return self._swap(events) if request.id == self.request else events
+        return self._swap(single_tokens(events)) if request.id == self.request else events
 
     def _keep(self, events: Iterator[str]) -> Iterator[str]:
         for event in events:
-            if event != DONE and (choice := _choice(json.loads(event))) is not None:
-                self._kept.append(choice)
+            for single in single_tokens(iter((event,))):
+                if single != DONE and (choice := _choice(json.loads(single))) is not None:
+                    self._kept.append(choice)
             yield event
 
     def _swap(self, events: Iterator[str]) -> Iterator[str]:
@@ -81,6 +82,30 @@ class SwappedAnswer(Mutation):
                 continue
             choice |= {name: other[name] for name in ("text", "token_ids", "logprobs")}
             yield json.dumps(content)
+
+
+def single_tokens(events: Iterator[str]) -> Iterator[str]:
+    """One event per token: a loaded server puts several tokens in one event, and a mutation alters one."""
+    for event in events:
+        content: StreamEvent = {} if event == DONE else json.loads(event)
+        choice = _choice(content)
+        tokens = len(choice["token_ids"] or ()) if choice else 0
+        if choice is None or tokens < 2:
+            yield event
+            continue
+        for index in range(tokens):
+            yield json.dumps(content | {"choices": [_single_token(choice, index, tokens)]})
+
+
+def _single_token(choice: StreamEvent, index: int, tokens: int) -> StreamEvent:
+    """The event's text goes with its first token and its finish reason with its last one."""
+    logprobs = {name: values[index : index + 1] for name, values in choice["logprobs"].items()}
+    single = choice | {"token_ids": choice["token_ids"][index : index + 1], "logprobs": logprobs}
+    if index > 0:
+        single["text"] = ""
+    if index < tokens - 1:
+        single["finish_reason"] = None
+    return single
 
 
 def truncated(events: Iterator[str]) -> Iterator[str]:

@@ -144,6 +144,39 @@ class TestStreams:
         ]
         assert swapped[6:] == STREAM[6:]
 
+    def test_an_event_with_several_tokens_is_altered_token_by_token(self) -> None:
+        """A server under load puts several tokens in one event."""
+        merged = json.dumps(
+            {
+                "choices": [
+                    {
+                        "text": "tttttt",
+                        "token_ids": list(range(6)),
+                        "logprobs": {"token_logprobs": [-1.5] * 6},
+                        "finish_reason": "length",
+                    }
+                ]
+            }
+        )
+        lost = stream_mutations.StreamMutation("load-1", stream_mutations.event_lost)
+        altered = list(lost.events(proxied_request("load-1"), iter([merged, *STREAM[6:]])))
+        choices = [json.loads(line)["choices"][0] for line in altered[:5]]
+        assert [choice["token_ids"] for choice in choices] == [[0], [1], [2], [4], [5]]
+        assert "".join(choice["text"] for choice in choices) == "tttttt"
+        assert [choice["finish_reason"] for choice in choices] == [None] * 4 + ["length"]
+        assert altered[5:] == STREAM[6:]
+
+    def test_a_foreign_answer_has_as_many_tokens_when_an_event_has_several(self) -> None:
+        """One event of the answer had six tokens and got one instead: the answer was too short as well."""
+        merged = json.dumps(
+            {"choices": [{"text": "t", "token_ids": [1, 2, 3], "logprobs": {"token_logprobs": [-1.5] * 3}}]}
+        )
+        foreign = stream_mutations.SwappedAnswer("load-1", source="golden-0")
+        list(foreign.events(proxied_request("golden-0"), iter([event(token + 100) for token in range(6)])))
+        swapped = list(foreign.events(proxied_request("load-1"), iter([merged, *STREAM[3:]])))
+        tokens = [token for line in swapped[:6] for token in json.loads(line)["choices"][0]["token_ids"]]
+        assert tokens == [token + 100 for token in range(6)]
+
 
 def proxied_request(name: str) -> ProxiedRequest:
     return ProxiedRequest("POST", "/v1/completions", name, b"{}")
