@@ -58,7 +58,7 @@ def test_a_crash_is_one_cause_with_all_that_follows_from_it() -> None:
     assert follows <= set(cause.follow)
 
 
-def test_a_crash_in_the_midst_of_counting_leaves_relations_between_series_broken() -> None:
+def test_broken_counter_relation_follows_from_the_crash() -> None:
     counted = OracleResult(
         oracle="accounting",
         verdict=Verdict.FAIL,
@@ -72,7 +72,7 @@ def test_a_crash_in_the_midst_of_counting_leaves_relations_between_series_broken
     assert cause.follow == {"accounting/step-tokens": 1}
 
 
-def test_processes_that_end_in_a_crash_are_no_cause_of_their_own() -> None:
+def test_process_exit_in_a_crash_is_no_separate_cause() -> None:
     gone = OracleResult(
         oracle="resources",
         verdict=Verdict.FAIL,
@@ -86,7 +86,7 @@ def test_processes_that_end_in_a_crash_are_no_cause_of_their_own() -> None:
     assert cause.follow == {"resources/process-gone": 1}
 
 
-def test_a_crash_is_a_reason_by_its_rule_when_its_oracle_found_more() -> None:
+def test_crash_is_a_cause_by_rule_beside_other_findings_of_its_oracle() -> None:
     run = crashed(*CRASH.splitlines())
     run.change_event("canary", ok=False)
     judged = verdict(run)
@@ -95,7 +95,7 @@ def test_a_crash_is_a_reason_by_its_rule_when_its_oracle_found_more() -> None:
     assert judged.reasons[0].split()[0] == "server-alive/died"
 
 
-def test_a_wrong_answer_beside_a_crash_is_a_cause_of_its_own() -> None:
+def test_wrong_answer_beside_a_crash_is_a_separate_cause() -> None:
     run = crashed(*CRASH.splitlines())
     run.change_request(3, logprobs=[-9.0, -0.25, -1.75, -0.125])
     assert [cause.rule for cause in verdict(run).causes] == ["server-alive/died", "answers/foreign"]
@@ -115,11 +115,11 @@ def test_the_same_crash_has_one_signature_whatever_the_machine_and_the_lines() -
         ("] ValueError: Counters can only be incremented by non-negative amounts.", "] KeyError: 'x'"),
     ],
 )
-def test_another_crash_has_another_signature(old: str, new: str) -> None:
+def test_different_crashes_have_different_signatures(old: str, new: str) -> None:
     assert signatures(crashed(*CRASH.replace(old, new).splitlines())) != [RECORD]
 
 
-def test_a_crash_that_the_log_does_not_explain_has_the_rule_alone() -> None:
+def test_signature_of_a_crash_without_traceback_is_its_rule() -> None:
     assert signatures(crashed()) == ["server-alive/died: server"]
 
 
@@ -130,7 +130,7 @@ def test_a_violation_on_a_metric_has_its_name_without_labels() -> None:
     assert all("{" not in signature for signature in found)
 
 
-def test_a_stall_takes_what_its_requests_hold_along(tmp_path: Path) -> None:
+def test_stall_explains_the_blocks_of_its_stalled_requests(tmp_path: Path) -> None:
     (cause,) = judge(read_history(unpack(DATA / "hang.tar.xz", tmp_path))).causes
     assert cause.signature == "progress/deadlock: server"
     assert set(cause.follow) == {
@@ -140,7 +140,7 @@ def test_a_stall_takes_what_its_requests_hold_along(tmp_path: Path) -> None:
     }
 
 
-def test_a_stall_takes_the_answers_along_that_never_came(tmp_path: Path) -> None:
+def test_stall_explains_the_missing_answers(tmp_path: Path) -> None:
     history = read_history(unpack(DATA / "hang.tar.xz", tmp_path))
     nothing = OracleResult(oracle="answers", verdict=Verdict.UNKNOWN, summary="no answer could be compared")
     (cause,) = causes(history, [progress.judge(history), nothing])
@@ -167,7 +167,7 @@ def test_a_green_run_has_no_cause(tmp_path: Path) -> None:
         (["Traceback (most recent call last):", "cut off"], None),
     ],
 )
-def test_what_was_raised_is_read_from_a_traceback(log: list[str], raised: Raised | None) -> None:
+def test_exception_is_read_from_the_traceback(log: list[str], raised: Raised | None) -> None:
     run = clean_run()
     run.log = log
     assert first_raised(run.history(), 1) == raised

@@ -26,7 +26,7 @@ SQUEEZED = EffectCase(
 )
 
 
-def test_a_squeezed_server_is_slower_than_before() -> None:
+def test_cpu_squeeze_is_effective_when_itl_rises() -> None:
     assert SQUEEZED.doubt("cpu_squeeze") is None
 
 
@@ -40,7 +40,7 @@ def test_a_squeezed_server_is_slower_than_before() -> None:
     ],
     ids=["as fast", "hardly begun", "no load", "no end"],
 )
-def test_a_squeeze_that_nobody_felt_is_doubted(changed: EffectCase, doubt: str) -> None:
+def test_cpu_squeeze_without_slower_tokens_is_not_effective(changed: EffectCase, doubt: str) -> None:
     assert changed.doubt("cpu_squeeze") == doubt
 
 
@@ -73,7 +73,7 @@ STARVED = EffectCase(
 )
 
 
-def test_the_kernel_ended_a_server_that_was_starved() -> None:
+def test_memory_squeeze_is_effective_when_the_kernel_kills_the_server() -> None:
     assert STARVED.doubt("memory_squeeze") is None
 
 
@@ -87,7 +87,7 @@ def test_the_kernel_ended_a_server_that_was_starved() -> None:
     ],
     ids=["nobody ended", "another container's", "before the strike", "nobody failed"],
 )
-def test_a_server_that_something_else_ended_was_not_starved(changed: EffectCase, doubt: str) -> None:
+def test_exit_for_another_reason_is_no_effect_of_a_memory_squeeze(changed: EffectCase, doubt: str) -> None:
     assert changed.doubt("memory_squeeze") == doubt
 
 
@@ -102,7 +102,7 @@ BLIND = EffectCase(
 )
 
 
-def test_a_dead_prometheus_saw_nothing() -> None:
+def test_prometheus_kill_is_effective_when_its_series_have_a_gap() -> None:
     assert BLIND.doubt("prometheus_kill") is None
 
 
@@ -117,5 +117,5 @@ def test_a_dead_prometheus_saw_nothing() -> None:
     ],
     ids=["it saw", "never again", "never", "nothing to be seen", "no end"],
 )
-def test_a_prometheus_that_saw_on_was_not_dead(changed: EffectCase, doubt: str) -> None:
+def test_prometheus_kill_without_a_gap_is_not_effective(changed: EffectCase, doubt: str) -> None:
     assert changed.doubt("prometheus_kill") == doubt

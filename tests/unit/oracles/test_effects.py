@@ -30,7 +30,7 @@ from tests.support.hostile_fault_runs import (
 from tests.support.stored import DATA, unpack
 
 
-def test_a_wrong_answer_that_read_the_damage_is_explained() -> None:
+def test_wrong_answer_from_a_damaged_block_is_explained() -> None:
     run = struck("bit_flip", 1)
     differ(run, 1)
     judged = verdict(run)
@@ -50,7 +50,7 @@ def test_a_wrong_answer_that_read_the_damage_is_explained() -> None:
     assert stands(run, "answers") is ExpectationMatch.EXPLAINED
 
 
-def test_a_wrong_answer_that_read_no_damage_is_not_swallowed() -> None:
+def test_wrong_answer_without_a_damaged_block_stays_a_cause() -> None:
     run = struck("bit_flip", 1)
     differ(run, 1)
     other = differ(run, 3)
@@ -72,12 +72,12 @@ def test_damage_that_no_answer_shows_is_not_as_expected() -> None:
     assert stands(run, "answers") is ExpectationMatch.NOT_EXPECTED
 
 
-def test_a_fault_that_never_fired_owes_nothing() -> None:
+def test_no_effect_is_required_of_a_fault_that_never_fired() -> None:
     judged = verdict(struck("bit_flip"))
     assert (judged.outcome, judged.effects) == ("unknown", [])
 
 
-def test_a_wrong_answer_without_a_firing_is_explained_by_nothing() -> None:
+def test_wrong_answer_before_any_firing_stays_unexplained() -> None:
     run = struck("bit_flip")
     differ(run, 1)
     assert verdict(run).outcome == "not as expected"
@@ -102,9 +102,7 @@ def test_a_request_that_ended_before_the_damage_did_not_read_it() -> None:
 
 
 @pytest.mark.parametrize(("direction", "outcome"), [("load", "not as expected"), ("store", "as expected")])
-def test_damage_of_a_load_is_gone_after_the_reset_and_that_of_a_store_is_not(
-    direction: str, outcome: str
-) -> None:
+def test_cache_reset_ends_load_damage_but_not_store_damage(direction: str, outcome: str) -> None:
     run = struck("bit_flip", 1, direction=direction)
     reset(run)
     differ(run, 1)
@@ -112,7 +110,7 @@ def test_damage_of_a_load_is_gone_after_the_reset_and_that_of_a_store_is_not(
     assert verdict(run).outcome == outcome
 
 
-def test_the_finding_that_no_fault_explains_is_kept_before_those_that_one_explains() -> None:
+def test_unexplained_finding_precedes_explained_ones_when_findings_are_cut() -> None:
     """The verdict keeps five findings of a rule: the one that matters must be among them."""
     run = struck("zero_block", 0, 1, 2)
     for index in range(3):
@@ -159,7 +157,7 @@ def test_an_oracle_that_could_not_judge_does_not_make_the_effect_missing() -> No
     assert judged.outcome == "unknown"
 
 
-def test_an_oracle_that_is_not_asked_does_not_make_the_effect_missing() -> None:
+def test_effect_of_an_oracle_outside_the_selection_is_not_missing() -> None:
     others = [oracle for oracle in ORACLES if oracle.name != "answers"]
     (effect,) = judge(struck("bit_flip", 1).history(), others).effects
     assert not effect.missing
@@ -201,7 +199,7 @@ def with_effects(history: History) -> History:
         ),
     ],
 )
-def test_what_differed_in_a_real_run_is_what_its_fault_declares(
+def test_declared_effect_covers_the_difference_of_a_recorded_run(
     archive: str, explains: list[dict[str, int]], tmp_path: Path
 ) -> None:
     history = with_effects(read_history(unpack(DATA / f"{archive}.tar.xz", tmp_path)))

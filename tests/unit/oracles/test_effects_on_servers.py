@@ -37,7 +37,7 @@ def test_a_crash_of_native_code_does_not_follow_from_a_death_that_a_fault_explai
     assert verdict(run).outcome == outcome
 
 
-def test_a_server_that_lives_on_is_not_as_expected() -> None:
+def test_server_that_survives_a_fatal_fault_is_not_as_expected() -> None:
     judged = verdict(struck("copy_failed", 1))
     assert judged.outcome == "not as expected"
     assert any(DIED in reason for reason in judged.reasons)
@@ -50,7 +50,7 @@ def test_a_death_long_after_the_firing_is_not_explained() -> None:
     assert verdict(run).outcome == "not as expected"
 
 
-def test_a_second_death_is_not_swallowed() -> None:
+def test_second_server_exit_stays_unexplained() -> None:
     run = struck("copy_failed", 1)
     end_server(run, SECOND)
     run.event("server_start", pid=5, port=8123, log_line=len(run.log))
@@ -61,7 +61,7 @@ def test_a_second_death_is_not_swallowed() -> None:
     assert any(line.startswith("1 of 2 ") and DIED in line for line in judged.reasons)
 
 
-def test_a_firing_in_each_of_two_lives_owes_the_end_of_each() -> None:
+def test_firings_in_two_incarnations_require_two_exits() -> None:
     run = struck("copy_failed", 1)
     end_server(run, SECOND)
     run.event("server_start", pid=5, port=8123, log_line=len(run.log))
@@ -85,7 +85,7 @@ def lost(run: Run) -> None:
     run.ledger[-2] = replace(books, evidence={**books.evidence, "loads_open": 1, "loads_since_ns": since})
 
 
-def test_a_lost_load_explains_the_request_that_waits_for_it_and_what_it_holds() -> None:
+def test_lost_load_explains_its_waiting_request_and_retained_blocks() -> None:
     run = struck("completion_lost", 1)
     given_up(run, 1)
     lost(run)
@@ -100,7 +100,7 @@ def test_a_lost_load_explains_the_request_that_waits_for_it_and_what_it_holds() 
     assert [cause.rule for cause in judged.causes] == ["progress/deadline"]
 
 
-def test_another_request_that_waits_in_vain_is_not_swallowed() -> None:
+def test_stall_of_another_request_stays_unexplained() -> None:
     run = struck("completion_lost", 1)
     given_up(run, 1)
     lost(run)
@@ -110,7 +110,7 @@ def test_another_request_that_waits_in_vain_is_not_swallowed() -> None:
     assert any(other in line and "progress/deadline" in line for line in judged.reasons)
 
 
-def test_another_request_that_breaks_off_is_not_swallowed() -> None:
+def test_aborted_answer_of_another_request_stays_unexplained() -> None:
     run = struck("completion_lost", 1)
     given_up(run, 1)
     lost(run)
@@ -120,7 +120,7 @@ def test_another_request_that_breaks_off_is_not_swallowed() -> None:
     assert any(other in line and "outcomes/truncated-stream" in line for line in judged.reasons)
 
 
-def test_a_lost_load_that_holds_nothing_is_not_as_expected() -> None:
+def test_lost_load_without_retained_blocks_is_not_as_expected() -> None:
     run = struck("completion_lost", 1)
     given_up(run, 1)
     judged = verdict(run)
@@ -137,7 +137,7 @@ def test_a_finding_more_on_the_same_subject_is_not_of_the_faults_doing() -> None
     assert verdict(run).effects[-1].explains == {"drained/blocks-leaked": 1}
 
 
-def test_what_leaked_before_the_firing_is_not_of_the_faults_doing() -> None:
+def test_leak_before_the_firing_is_not_explained_by_the_fault() -> None:
     run = struck("completion_lost", 1)
     given_up(run, 1)
     run.event("leak_probe", ok=False, answer="false", detail="")

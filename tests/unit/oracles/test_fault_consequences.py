@@ -24,7 +24,7 @@ def flipped(phase: str) -> Run:
     return run
 
 
-def test_a_fault_that_never_fired_is_found() -> None:
+def test_consequence_check_reports_a_fault_that_never_fired() -> None:
     assert found(clean_run(plan())) == ["never-fired"]
 
 
@@ -34,7 +34,7 @@ def test_a_fault_that_changed_nothing_never_fired() -> None:
     assert found(run) == ["never-fired"]
 
 
-def test_a_fault_without_a_consequence_is_found() -> None:
+def test_consequence_check_reports_a_fault_without_consequence() -> None:
     run = clean_run(plan())
     run.fire("f1", "bit_flip", bytes_changed=1)
     assert found(run) == ["no-damage-shown"]
@@ -44,5 +44,5 @@ def test_damage_in_the_phase_of_the_flips_is_right() -> None:
     assert found(flipped("chaos")) == []
 
 
-def test_damage_in_any_other_phase_is_found() -> None:
+def test_consequence_check_reports_damage_in_other_phases() -> None:
     assert found(flipped("healed")) == ["damage-elsewhere"]

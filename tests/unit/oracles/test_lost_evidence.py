@@ -54,7 +54,7 @@ def test_a_journal_without_a_line_that_it_must_have_is_unknown(event: str) -> No
         ({"request": "cmpl-nobody-0"}, "unknown-request"),
     ],
 )
-def test_a_firing_that_the_other_lines_contradict_is_unknown(changes: dict[str, object], kind: str) -> None:
+def test_firing_that_contradicts_the_journal_is_unknown(changes: dict[str, object], kind: str) -> None:
     run = struck()
     assert f"faults-fired/{kind}" not in gaps(run)
     alter_last_firing(run, **changes)
@@ -76,7 +76,7 @@ def test_a_phase_that_stalled_without_a_stall_is_unknown() -> None:
 
 
 @pytest.mark.parametrize("kind", ["server_start", "server_ready"])
-def test_a_server_of_which_no_event_says_that_it_began_is_unknown(kind: str) -> None:
+def test_missing_server_event_is_unknown(kind: str) -> None:
     run = clean_run()
     run.drop_events(kind)
     gap_of(alive.judge(run.history()), f"server-alive/no-{kind.replace('_', '-')}")
@@ -89,7 +89,7 @@ def test_a_run_that_never_stopped_its_server_broke_off() -> None:
     assert "stopped" in outcome(run).reasons[0]
 
 
-def test_a_second_start_that_no_scrape_shows_is_not_held_against_the_server() -> None:
+def test_restart_without_a_scrape_makes_the_run_unknown() -> None:
     run = clean_run()
     middle = next(event for event in run.events if event.kind == "phase_end")
     start = next(event for event in run.events if event.kind == "server_start")
@@ -100,7 +100,7 @@ def test_a_second_start_that_no_scrape_shows_is_not_held_against_the_server() ->
 
 
 @pytest.mark.parametrize("figure", ["running", "waiting", "kv_usage"])
-def test_what_is_held_when_the_server_has_drained_fails(figure: str) -> None:
+def test_block_leak_after_drain_fails(figure: str) -> None:
     run = clean_run()
     run.change_event("drained", **{figure: 1.0})
     finding_of(drained.judge(run.history()), "drained/gauge-not-zero")
@@ -120,7 +120,7 @@ def frozen(seconds: float) -> OracleResult:
 
 
 @pytest.mark.parametrize(("seconds", "broken"), [(4.0, False), (6.0, True)])
-def test_an_answer_that_stands_still_longer_than_a_stall_fails(seconds: float, broken: bool) -> None:
+def test_gap_between_tokens_beyond_the_stall_limit_fails(seconds: float, broken: bool) -> None:
     assert ("progress/answer-stalled" in frozen(seconds).by_rule) is broken
 
 

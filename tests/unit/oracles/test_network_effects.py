@@ -22,13 +22,13 @@ def cut(first: RequestRecord | None = None) -> Struck:
     return struck
 
 
-def test_a_cut_shows_by_whom_it_hit_and_by_the_server_that_gave_them_up() -> None:
+def test_cut_is_effective_by_failed_requests_and_server_aborts() -> None:
     struck = cut()
     struck.give_up("chaos-2")
     assert struck.doubt() is None
 
 
-def test_a_cut_that_the_server_did_not_hear_is_doubted() -> None:
+def test_cut_without_server_aborts_is_not_effective() -> None:
     struck = cut()
     struck.give_up("chaos-4")
     assert struck.doubt() == "not-given-up"
@@ -44,11 +44,11 @@ def test_a_cut_that_the_server_did_not_hear_is_doubted() -> None:
         ),
     ],
 )
-def test_a_cut_that_clients_did_not_feel_is_doubted(first: RequestRecord, doubt: str) -> None:
+def test_cut_without_client_errors_is_not_effective(first: RequestRecord, doubt: str) -> None:
     assert cut(first).doubt() == doubt
 
 
-def test_a_cut_that_hit_nobody_is_doubted() -> None:
+def test_cut_without_open_requests_is_not_effective() -> None:
     struck = Struck("network_cut", [answered("chaos-1", 500, 900)])
     struck.strike(2000, connections=3, requests=[])
     assert struck.doubt() == "no-request"
@@ -65,7 +65,7 @@ BEFORE = answered("chaos-1", 500, 1000, 2100, 4100)
 MEANWHILE = answered("chaos-2", 2500, 4050)
 
 
-def test_a_stall_shows_by_the_silence_of_those_who_wait() -> None:
+def test_stall_is_effective_by_silence_on_all_open_requests() -> None:
     assert stall(BEFORE, MEANWHILE).doubt() is None
 
 
@@ -76,11 +76,11 @@ def test_a_stall_shows_by_the_silence_of_those_who_wait() -> None:
         (failed("chaos-2", 2500, 3000), "did-not-wait"),
     ],
 )
-def test_a_stall_that_somebody_did_not_feel_is_doubted(second: RequestRecord, doubt: str) -> None:
+def test_stall_with_tokens_on_one_request_is_not_effective(second: RequestRecord, doubt: str) -> None:
     assert stall(BEFORE, second).doubt() == doubt
 
 
-def test_a_stall_without_an_end_is_doubted() -> None:
+def test_stall_without_a_recorded_end_is_not_effective() -> None:
     struck = stall(BEFORE, MEANWHILE)
     del struck.journal[1]
     assert struck.doubt() == "strike-unseen"
@@ -97,7 +97,7 @@ QUICK = answered("chaos-1", 500, 600)
 SLOW = answered("chaos-1", 500, 1400)
 
 
-def test_latency_shows_by_first_tokens_that_wait_for_both_ways_where_others_do_not() -> None:
+def test_added_latency_is_effective_by_ttft_later_by_the_round_trip() -> None:
     assert late(QUICK, answered("chaos-2", 3000, 3810)).doubt() is None
 
 
@@ -112,7 +112,9 @@ def test_latency_shows_by_first_tokens_that_wait_for_both_ways_where_others_do_n
         ((QUICK, answered("chaos-2", 7500, 8400)), "no-request-meanwhile"),
     ],
 )
-def test_latency_that_nobody_felt_is_doubted(requests: tuple[RequestRecord, ...], doubt: str) -> None:
+def test_added_latency_without_later_first_tokens_is_not_effective(
+    requests: tuple[RequestRecord, ...], doubt: str
+) -> None:
     assert late(*requests).doubt() == doubt
 
 
@@ -123,7 +125,7 @@ def lossy(*requests: RequestRecord) -> Struck:
     return struck
 
 
-def test_a_loss_shows_by_a_silence_as_long_as_a_repeat_takes() -> None:
+def test_packet_loss_is_effective_by_a_gap_of_a_retransmission() -> None:
     steady = answered("chaos-1", 2100, 2150, 2200)
     assert lossy(steady, answered("chaos-2", 3000, 3010, 3220)).doubt() is None
     assert lossy(steady, answered("chaos-2", 3000, 3200, 3210)).doubt() is None
@@ -137,7 +139,7 @@ def slow(*requests: RequestRecord) -> Struck:
     return struck
 
 
-def test_a_slow_reader_shows_by_the_time_of_its_answer_and_by_others_who_overtake() -> None:
+def test_slow_reader_is_effective_when_later_requests_overtake_it() -> None:
     assert slow(answered("chaos-1", 2000, 5000), answered("chaos-2", 3000, 3100)).doubt() is None
 
 
@@ -148,5 +150,7 @@ def test_a_slow_reader_shows_by_the_time_of_its_answer_and_by_others_who_overtak
         ((answered("chaos-1", 2000, 5000), answered("chaos-2", 3000, 5100)), "none-answered-meanwhile"),
     ],
 )
-def test_a_slow_reader_that_nobody_saw_is_doubted(requests: tuple[RequestRecord, ...], doubt: str) -> None:
+def test_slow_reader_without_a_slow_answer_is_not_effective(
+    requests: tuple[RequestRecord, ...], doubt: str
+) -> None:
     assert slow(*requests).doubt() == doubt

@@ -32,7 +32,7 @@ def cut(*requests: RequestRecord) -> Struck:
     ],
     ids=["on its way", "without an answer", "refused", "refused at the end"],
 )
-def test_whoever_a_cut_hit_may_fail_by_the_connection(record: RequestRecord) -> None:
+def test_requests_in_a_network_cut_may_fail_with_connection_errors(record: RequestRecord) -> None:
     assert cut_off(cut(record).history()) == {record.id}
 
 
@@ -49,17 +49,17 @@ def test_whoever_a_cut_hit_may_fail_by_the_connection(record: RequestRecord) -> 
     ],
     ids=["by the server", "by its deadline", "not named", "answered", "before", "behind", "by itself"],
 )
-def test_nobody_else_may(record: RequestRecord) -> None:
+def test_failure_outside_the_cut_is_not_excused(record: RequestRecord) -> None:
     assert cut_off(cut(record).history()) == frozenset()
 
 
-def test_a_strike_that_cuts_nothing_excuses_nobody() -> None:
+def test_strike_without_cut_connections_explains_no_failure() -> None:
     struck = Struck("network_stall", [failed("chaos-1", 500, 2010)])
     struck.strike(2000, waiting=1, requests=["chaos-1"])
     assert cut_off(struck.history()) == frozenset()
 
 
-def test_the_server_names_whom_it_gave_up_in_its_own_way() -> None:
+def test_server_request_name_leads_to_the_aborted_request() -> None:
     struck = cut(failed("chaos-1", 500, 2010), answered("chaos-10", 600, 700))
     struck.give_up("chaos-1", state="prefill")
     left = given_up(struck.history())

@@ -61,16 +61,14 @@ def broken(run: Run, rule: str, phase: str | None = None) -> Finding:
         (LENGTH, -1.0, "finished-requests", {"client": 4, "server": 3}),
     ],
 )
-def test_a_wrong_sum_fails_in_the_phase_where_it_arose(
-    key: str, by: float, rule: str, figures: Figures
-) -> None:
+def test_wrong_counter_sum_fails_in_its_phase(key: str, by: float, rule: str, figures: Figures) -> None:
     run = clean_run()
     run.bump(key, by, since=run.scrape_in("chaos") + 3)
     assert broken(run, rule, "chaos").figures == figures
     assert "golden" not in phases_of(judge(run.history()))
 
 
-def test_a_part_larger_than_the_whole_fails_though_the_sum_holds() -> None:
+def test_part_above_its_total_fails_even_with_a_correct_sum() -> None:
     """The identity of sums holds with a negative part: 161 computed of a 160-token prompt, say."""
     run = clean_run()
     index = run.scrape_in("chaos") + 3
@@ -94,7 +92,7 @@ def test_a_recomputed_last_token_counted_twice_is_right_in_old_releases() -> Non
     assert judge(run.history()).verdict is Verdict.PASS
 
 
-def test_a_sum_wrong_between_the_phases_fails_for_the_run() -> None:
+def test_wrong_counter_sum_between_phases_fails_for_the_run() -> None:
     run = clean_run()
     run.bump(GENERATED, 5.0, since=len(run.scrapes) - 1)
     finding = broken(run, "generated-tokens")
@@ -114,7 +112,7 @@ def test_a_prompt_with_several_answers_counts_once_for_each() -> None:
     assert judge(run.history()).verdict is Verdict.PASS
 
 
-def test_tokens_of_a_request_that_was_given_up_may_be_counted_by_the_server_alone() -> None:
+def test_server_may_count_tokens_of_an_aborted_request_alone() -> None:
     run = clean_run()
     run.change_request(run.first_of("chaos"), **failure("DeadlineExceeded", "gave up", None))
     assert judge(run.history()).verdict is Verdict.PASS
@@ -135,7 +133,7 @@ def test_a_failed_request_that_the_server_counts_late_does_not_spoil_the_next_ph
     assert judge(run.history()).verdict is Verdict.PASS
 
 
-def test_a_failed_request_explains_no_more_tokens_than_it_asked_for() -> None:
+def test_failed_request_explains_at_most_its_max_tokens() -> None:
     run = clean_run()
     run.change_request(run.first_of("chaos"), **failure("DeadlineExceeded", "gave up", None))
     run.bump(GENERATED, 4.0, since=run.scrape_in("healed") + 2)
@@ -154,7 +152,7 @@ def unique_run(vllm: str) -> Run:
     return clean_run(make_plan(vllm=vllm, workload="unique"))
 
 
-def test_new_prompts_are_found_in_no_cache() -> None:
+def test_cache_hit_on_a_new_prompt_fails() -> None:
     assert judge(unique_run("0.32.0").history()).verdict is Verdict.PASS
 
 
@@ -174,7 +172,7 @@ def test_a_hit_for_a_prompt_that_never_occurred_fails(keys: tuple[str, ...]) -> 
     assert broken(run, "new-prompt-cached", "chaos").figures == {"growth": 32}
 
 
-def test_prompts_of_an_earlier_phase_may_be_found() -> None:
+def test_cache_hit_on_a_prompt_of_an_earlier_phase_passes() -> None:
     run = unique_run("0.32.0")
     earlier, later = run.first_of("golden"), run.first_of("chaos")
     run.change_request(later, prompt_id=run.requests[earlier].prompt_id)
@@ -185,9 +183,7 @@ def test_prompts_of_an_earlier_phase_may_be_found() -> None:
 
 
 @pytest.mark.parametrize(("vllm", "verdict"), [("0.24.0", Verdict.PASS), ("0.26.0", Verdict.FAIL)])
-def test_a_preempted_request_finds_its_own_blocks_where_its_last_admission_counts(
-    vllm: str, verdict: Verdict
-) -> None:
+def test_preempted_request_may_hit_its_blocks_at_its_last_admission(vllm: str, verdict: Verdict) -> None:
     run = unique_run(vllm)
     index = run.scrape_in("chaos") + 3
     run.bump(PREEMPTIONS, 1.0, since=index)
@@ -209,7 +205,7 @@ def test_tokens_from_a_prefix_cache_that_is_off_fail() -> None:
     assert (finding.metric, finding.figures["growth"] > 0) == (BY_SOURCE, True)
 
 
-def test_a_request_that_was_given_up_may_be_counted_by_tier_alone() -> None:
+def test_aborted_request_may_be_counted_by_the_tier_alone() -> None:
     run = clean_run()
     run.change_request(run.first_of("healed"), **failure("DeadlineExceeded", "gave up", None))
     for key in (HOST_TIER, EXTERNAL_HITS):
@@ -260,14 +256,14 @@ def test_sources_that_are_all_absent_are_unknown() -> None:
     assert judge(run.history()).verdict is Verdict.UNKNOWN
 
 
-def test_local_queries_are_needed_to_judge_local_hits() -> None:
+def test_local_hits_without_local_queries_are_unknown() -> None:
     run = clean_run()
     run.drop_metric(LOCAL_QUERIES)
     assert judge(run.history()).verdict is Verdict.UNKNOWN
 
 
 @pytest.mark.parametrize("lost", [True, False])
-def test_a_record_that_went_with_a_lost_load_worker_is_not_held_against_the_server(lost: bool) -> None:
+def test_record_lost_with_its_load_worker_is_no_violation(lost: bool) -> None:
     run = clean_run()
     (*_, last) = run.history().phases()
     run.requests.pop(run.first_of(last.spec.name))
@@ -284,7 +280,7 @@ def test_a_record_that_went_with_a_lost_load_worker_is_not_held_against_the_serv
         assert set(gap_kinds(result)) == {"accounting/load-lost"}
 
 
-def test_a_sum_of_the_servers_own_that_is_wrong_fails_also_where_the_load_was_lost() -> None:
+def test_wrong_server_sum_fails_even_with_a_lost_load_worker() -> None:
     run = clean_run()
     run.drop_events("phase_end")
     run.bump(RECOMPUTED, 7.0, since=run.scrape_in("chaos") + 3)

@@ -79,13 +79,13 @@ def test_a_health_that_gave_no_answer_is_unknown() -> None:
     assert gap.subject == request(run.requests[-1].id)
 
 
-def test_a_health_that_nobody_asked_for_is_unknown() -> None:
+def test_missing_health_check_is_unknown() -> None:
     run = clean_run()
     run.drop_events("health")
     assert judge(run.history()).verdict is Verdict.UNKNOWN
 
 
-def test_a_server_that_lives_passes_and_tells_how_often_it_was_asked() -> None:
+def test_live_server_passes_with_the_number_of_health_checks() -> None:
     result = judge(clean_run().history())
     assert (result.verdict, result.checked) == (Verdict.PASS, 2)
     assert result.figures == {"probes": 2, "lives_ended": 0}

@@ -53,7 +53,7 @@ def test_the_names_that_scenarios_use_are_fixed() -> None:
 
 
 @pytest.mark.parametrize("oracle", ORACLES, ids=lambda oracle: oracle.name)
-def test_a_run_that_left_nothing_is_unknown_never_a_pass(oracle: Oracle) -> None:
+def test_empty_run_directory_is_unknown_by_every_oracle(oracle: Oracle) -> None:
     plan = make_plan()
     start = Event(t_ns=1, mono_ns=1, kind="server_start", data={"pid": 1, "port": 1})
     empty = History(clean_run().history().run_dir, plan, [], [], [], [start], MetricLog(), [])
@@ -69,7 +69,7 @@ def test_a_run_without_metrics_is_unknown_where_metrics_are_needed(name: str) ->
     assert result.gaps
 
 
-def test_many_violations_are_counted_and_few_are_told() -> None:
+def test_all_violations_are_counted_and_few_are_listed() -> None:
     run = clean_run()
     for index in range(len(run.requests)):
         run.change_request(index, **failure("InternalServerError", "engine dead"))
@@ -87,5 +87,5 @@ def test_judging_twice_gives_the_same_verdict() -> None:
     assert judge(history) == judge(history)
 
 
-def test_a_whole_run_is_not_called_cut_short() -> None:
+def test_complete_run_has_no_cut_reason() -> None:
     assert cut_short(clean_run().history()) is None

@@ -83,7 +83,7 @@ def inexact_run() -> Run:
 
 
 @pytest.mark.parametrize("step", [1.9e-5, -1.9e-5])
-def test_a_build_that_is_not_exact_may_differ_within_its_tolerance_and_the_result_says_so(
+def test_logprobs_within_the_tolerance_of_an_inexact_build_pass_and_are_reported(
     step: float,
 ) -> None:
     run = inexact_run()
@@ -93,7 +93,7 @@ def test_a_build_that_is_not_exact_may_differ_within_its_tolerance_and_the_resul
     assert result.figures["tolerance"] == 2e-5
 
 
-def test_an_exact_build_speaks_of_no_tolerance() -> None:
+def test_result_of_an_exact_build_has_no_tolerance() -> None:
     assert judge(clean_run().history()).figures["tolerance"] == 0
 
 
@@ -124,20 +124,20 @@ def run_with_gaps(gaps: list[float], changed_gaps: list[float], **changed: objec
     return run
 
 
-def test_answers_that_part_where_two_tokens_were_as_likely_are_told_apart_from_wrong_ones() -> None:
+def test_divergence_at_a_token_tie_is_no_wrong_answer() -> None:
     result = judge(run_with_gaps(GAPS, GAPS, **PARTED).history())
     assert result.verdict is Verdict.PASS
     assert result.figures["ties"] == 1
 
 
 @pytest.mark.parametrize("gaps", [[], [0.5, 0.75, 0.001, 0.25]], ids=["not told", "not near"])
-def test_another_token_without_a_tie_fails(gaps: list[float]) -> None:
+def test_different_token_without_a_tie_fails(gaps: list[float]) -> None:
     for one, other in ((gaps, GAPS), (GAPS, gaps)):
         result = judge(run_with_gaps(one, other, **PARTED).history())
         assert finding_of(result, "answers/not-golden").figures["position"] == 2
 
 
-def test_a_tie_explains_no_other_difference() -> None:
+def test_tie_between_tokens_explains_no_other_difference() -> None:
     earlier = {**PARTED, "logprobs": [-0.6, *LOGPROBS[1:]]}
     elsewhere = {**PARTED, "logprobs": [*LOGPROBS[:2], -2.5, -2.0]}
     same_token = {"logprobs": [*LOGPROBS[:2], -2.5, -0.125]}
@@ -151,7 +151,7 @@ def test_no_tie_is_granted_to_an_exact_build() -> None:
     assert judge(run.history()).verdict is Verdict.FAIL
 
 
-def test_the_answer_to_another_prompt_is_told_with_that_prompt() -> None:
+def test_answer_to_a_different_prompt_is_reported_with_that_prompt() -> None:
     run = clean_run()
     first = run.first_of("golden")
     other = {"token_ids": [21, 22, 23, 24], "logprobs": [-2.0, -0.75, -0.5, -1.0]}
@@ -164,7 +164,7 @@ def test_the_answer_to_another_prompt_is_told_with_that_prompt() -> None:
     assert result.findings[0].text.endswith("prompt-1")
 
 
-def test_a_damaged_answer_belongs_to_nobody() -> None:
+def test_damaged_answer_matches_no_other_prompt() -> None:
     run = clean_run()
     run.change_request(run.first_of("chaos"), logprobs=[-0.75, *LOGPROBS[1:]])
     assert judge(run.history()).by_rule == {"answers/not-golden": 1}
@@ -218,7 +218,7 @@ def test_the_same_tokens_with_another_finish_reason_fail() -> None:
     assert wrong(run).figures == {"position": 4}
 
 
-def test_one_comparison_of_many_planned_is_unknown() -> None:
+def test_too_few_compared_answers_are_unknown() -> None:
     """All golden answers but one are of prompts that nobody else has."""
     run = clean_run()
     first = run.first_of("golden")
@@ -247,7 +247,7 @@ def test_a_phase_whose_answers_have_no_golden_one_is_unknown_though_another_was_
     assert result.verdict is Verdict.UNKNOWN
 
 
-def test_a_phase_without_any_whole_answer_is_for_others_to_judge() -> None:
+def test_phase_without_complete_answers_is_left_to_other_oracles() -> None:
     run = clean_run()
     for index, record in enumerate(run.requests):
         if record.phase == "healed":
@@ -264,5 +264,5 @@ def test_answers_that_nothing_was_compared_with_are_counted_by_phase() -> None:
     assert result.figures["alone"] == 1
 
 
-def test_where_all_were_compared_nothing_is_said_of_the_rest() -> None:
+def test_complete_comparison_reports_no_uncompared_answers() -> None:
     assert "alone" not in judge(clean_run().history()).figures

@@ -24,7 +24,7 @@ def attached_run() -> Run:
     return run
 
 
-def test_what_a_server_counted_before_is_not_of_the_run() -> None:
+def test_counts_from_before_the_run_are_subtracted() -> None:
     run = attached_run()
     assert accounting.judge(run.history()).verdict is Verdict.PASS
     assert offload.judge(run.history()).verdict is Verdict.PASS
@@ -32,7 +32,7 @@ def test_what_a_server_counted_before_is_not_of_the_run() -> None:
     assert accounting.judge(run.history()).verdict is Verdict.FAIL
 
 
-def test_a_tier_that_only_others_used_proves_nothing() -> None:
+def test_tier_use_by_other_clients_is_no_evidence() -> None:
     run = attached_run()
     for key in list(run.scrapes[0].values):
         if key.startswith(("vllm:kv_offload", "vllm:external_prefix_cache_hits")):
@@ -41,7 +41,7 @@ def test_a_tier_that_only_others_used_proves_nothing() -> None:
     assert offload.judge(run.history()).verdict is Verdict.UNKNOWN
 
 
-def test_what_is_not_seen_of_it_is_not_judged() -> None:
+def test_oracles_skip_what_an_attached_server_does_not_expose() -> None:
     run = attached_run()
     verdict = judge(run.history())
     assert verdict.outcome == "as expected", verdict.reasons
@@ -49,7 +49,7 @@ def test_what_is_not_seen_of_it_is_not_judged() -> None:
     assert len(judges_of(make_plan())) == len(verdict.results) + 2
 
 
-def test_a_server_of_ours_owes_a_probe_of_its_blocks() -> None:
+def test_managed_server_without_a_leak_probe_is_unknown() -> None:
     run = clean_run()
     run.drop_events("leak_probe")
     assert judge(run.history()).outcome == "unknown"

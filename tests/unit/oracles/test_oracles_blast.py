@@ -42,7 +42,7 @@ def failed(run: Run) -> OracleResult:
     return result
 
 
-def test_a_strike_that_harms_no_other_passes_and_tells_who_was_looked_at() -> None:
+def test_strike_without_bystander_harm_passes_with_bystander_count() -> None:
     run, _ = struck_run()
     result = judge(run.history())
     assert result.verdict is Verdict.PASS
@@ -50,7 +50,7 @@ def test_a_strike_that_harms_no_other_passes_and_tells_who_was_looked_at() -> No
     assert result.figures == {"strikes": 1, "nameless": 0, "struck": 1, "bystanders": 6}
 
 
-def test_the_request_that_was_struck_may_fail_and_its_sharer_may_be_wrong() -> None:
+def test_struck_request_may_fail_and_sharers_of_its_block_may_differ() -> None:
     run, index = struck_run()
     run.change_request(index, **BOOM)
     sharer = run.first_of("healed") + 1
@@ -59,7 +59,7 @@ def test_the_request_that_was_struck_may_fail_and_its_sharer_may_be_wrong() -> N
     assert judge(run.history()).verdict is Verdict.PASS
 
 
-def test_another_prompt_with_the_same_first_block_shares_it() -> None:
+def test_prompt_with_the_same_first_block_is_a_sharer() -> None:
     run, index = struck_run()
     block = run.requests[index].first_block
     run.change_request(index + 1, first_block=block, logprobs=WRONG)
@@ -67,14 +67,14 @@ def test_another_prompt_with_the_same_first_block_shares_it() -> None:
     assert judge(run.history()).verdict is Verdict.PASS
 
 
-def test_an_error_of_somebody_else_fails_with_its_request() -> None:
+def test_error_of_a_bystander_fails_with_its_request() -> None:
     run, index = struck_run()
     run.change_request(index + 1, **BOOM)
     finding = finding_of(judge(run.history()), "blast-radius/bystander-failed")
     assert finding.request == run.requests[index + 1].id
 
 
-def test_a_wrong_answer_to_somebody_else_fails_with_the_place() -> None:
+def test_wrong_answer_to_a_bystander_fails_with_its_position() -> None:
     run, index = struck_run()
     run.change_request(index + 2, logprobs=WRONG)
     result = failed(run)
@@ -82,13 +82,13 @@ def test_a_wrong_answer_to_somebody_else_fails_with_the_place() -> None:
     assert result.findings[0].figures["position"] == 0
 
 
-def test_harm_that_comes_later_counts() -> None:
+def test_bystander_harm_long_after_the_strike_fails() -> None:
     run, _ = struck_run()
     run.change_request(run.first_of("healed"), **BOOM)
     assert failed(run).violations == 1
 
 
-def test_harm_that_was_there_before_the_strike_is_not_its_doing() -> None:
+def test_harm_before_the_strike_is_not_counted() -> None:
     run, index = struck_run()
     run.change_request(index - 1, **BOOM)
     assert judge(run.history()).verdict is Verdict.PASS
@@ -100,7 +100,7 @@ def test_a_client_that_gave_up_is_not_harmed() -> None:
     assert judge(run.history()).verdict is Verdict.PASS
 
 
-def test_an_answer_that_is_held_against_a_struck_one_is_not_wrong() -> None:
+def test_comparison_with_a_struck_answer_is_no_violation() -> None:
     run = clean_run(make_plan(roles=("load", "chaos"), faults=(fault("load_failure"),)))
     first, index = run.first_of("load"), run.first_of("chaos")
     strike(run, first)
@@ -109,7 +109,7 @@ def test_an_answer_that_is_held_against_a_struck_one_is_not_wrong() -> None:
     assert judge(run.history()).verdict is Verdict.PASS
 
 
-def test_all_requests_whose_ends_were_told_in_one_strike_are_struck() -> None:
+def test_strike_on_several_completions_covers_all_their_requests() -> None:
     run, index = struck_run()
     run.faults.clear()
     names: list[int | str] = [f"cmpl-{run.requests[at].id}-0" for at in (index, index + 1)]
@@ -121,7 +121,7 @@ def test_all_requests_whose_ends_were_told_in_one_strike_are_struck() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "cmpl-somebody-else-0", "kvchaos"])
-def test_after_a_strike_on_nobody_that_is_known_anybody_may_have_been_struck(name: str) -> None:
+def test_strike_on_an_unknown_request_excuses_all_later_requests(name: str) -> None:
     run, index = struck_run()
     strike(run, index + 2, name)
     run.change_request(index + 2, **BOOM)
@@ -130,7 +130,7 @@ def test_after_a_strike_on_nobody_that_is_known_anybody_may_have_been_struck(nam
     assert failed(run).violations == 1
 
 
-def test_where_no_strike_names_its_request_the_oracle_says_that_it_does_not_apply() -> None:
+def test_strikes_without_request_names_are_not_applicable() -> None:
     run = run_with_strikes()
     strike(run, run.first_of("chaos"), "")
     result = judge(run.history())
@@ -138,7 +138,7 @@ def test_where_no_strike_names_its_request_the_oracle_says_that_it_does_not_appl
     assert result.figures == {"strikes": 1, "nameless": 1, "struck": 0, "bystanders": 0}
 
 
-def test_a_struck_prompt_shorter_than_a_block_may_share_what_came_of_its_answer() -> None:
+def test_struck_prompt_below_one_block_may_share_blocks_of_its_answer() -> None:
     run, index = struck_run()
     run.change_request(index, prompt_tokens=20, first_block=None)
     run.change_request(index + 1, **BOOM)
@@ -147,7 +147,7 @@ def test_a_struck_prompt_shorter_than_a_block_may_share_what_came_of_its_answer(
 
 
 @pytest.mark.parametrize(("max_tokens", "verdict"), [(11, Verdict.FAIL), (12, Verdict.PASS)])
-def test_a_short_prompt_stands_alone_only_if_its_answer_fills_no_block(
+def test_prompt_below_one_block_is_unshared_only_if_its_answer_fills_none(
     max_tokens: int, verdict: Verdict
 ) -> None:
     run, index = struck_run()
@@ -156,7 +156,7 @@ def test_a_short_prompt_stands_alone_only_if_its_answer_fills_no_block(
     assert judge(run.history()).verdict is verdict
 
 
-def test_a_strike_that_changed_nothing_is_none() -> None:
+def test_strike_without_changed_bytes_is_ignored() -> None:
     run, index = struck_run()
     run.faults[-1] = msgspec.structs.replace(run.faults[-1], kind="bit_flip", evidence={"bytes_changed": 0})
     run.change_request(index + 1, **BOOM)
@@ -164,14 +164,14 @@ def test_a_strike_that_changed_nothing_is_none() -> None:
     assert (result.verdict, result.figures) == (Verdict.PASS, {"strikes": 0})
 
 
-def test_a_server_that_died_took_everybody_along_and_is_unknown() -> None:
+def test_server_exit_makes_bystander_harm_unknown() -> None:
     run, index = struck_run()
     run.change_request(index + 1, **BOOM)
     run.event("server_exit", code=1)
     assert judge(run.history()).verdict is Verdict.UNKNOWN
 
 
-def test_records_that_tell_no_first_block_are_unknown() -> None:
+def test_records_without_a_first_block_are_unknown() -> None:
     run, _ = struck_run()
     run.change_request(0, first_block=None)
     result = judge(run.history())
@@ -192,6 +192,6 @@ def test_records_that_tell_no_first_block_are_unknown() -> None:
         ("kvchaos", None),
     ],
 )
-def test_the_servers_name_for_a_request_leads_back_to_it(name: str, known: str | None) -> None:
+def test_server_request_name_leads_to_its_record(name: str, known: str | None) -> None:
     requests = [good_request(request, "p", "load", 0) for request in ("load-3", "load-36", "golden-1")]
     assert [record.id for record in requests if concerns(name, record)] == ([known] if known else [])

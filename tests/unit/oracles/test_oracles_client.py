@@ -45,7 +45,7 @@ def test_a_client_with_time_to_spare_passes_with_its_figures() -> None:
     assert result.figures["pause_ms"] == 2.0
 
 
-def test_a_loop_that_is_held_up_is_the_limit() -> None:
+def test_blocked_event_loop_makes_the_client_the_limit() -> None:
     run = clean_run(latency_plan())
     client(run, "chaos", lag_us=[100] * 90 + [1_500_000] * 10)
     figures = {"worker": 0, "ms": 1500, "bound": 1000}
@@ -53,23 +53,21 @@ def test_a_loop_that_is_held_up_is_the_limit() -> None:
 
 
 @pytest.mark.parametrize(("lag_us", "limited"), [(2_400_000, False), (2_600_000, True)])
-def test_without_bounds_the_client_may_be_as_slow_as_the_deadlines_can_bear(
-    lag_us: int, limited: bool
-) -> None:
+def test_without_latency_bounds_client_lag_is_limited_by_deadlines(lag_us: int, limited: bool) -> None:
     run = clean_run()
     client(run, "chaos", lag_us=[lag_us] * 50)
     assert (judge(run.history()).verdict is Verdict.UNKNOWN) == limited
 
 
 @pytest.mark.parametrize(("pause_us", "limited"), [(1_050_000, False), (1_500_000, True)])
-def test_one_pause_is_the_limit_when_it_is_long_beside_the_phase(pause_us: int, limited: bool) -> None:
+def test_single_long_gc_pause_makes_the_client_the_limit(pause_us: int, limited: bool) -> None:
     """It leaves one sample. In 6 s of the phase 1 % may wait for more than the bound of 1 s, not 8 %."""
     run = clean_run(latency_plan())
     client(run, "chaos", lag_us=[100] * 250 + [pause_us])
     assert (judge(run.history()).verdict is Verdict.UNKNOWN) == limited
 
 
-def test_a_worker_that_lags_is_not_made_good_by_one_that_does_not() -> None:
+def test_lag_of_one_worker_is_not_averaged_away() -> None:
     run = clean_run(latency_plan())
     other = msgspec.structs.replace(run.client[1], worker=1, lag_us=[100] * 100_000)
     run.client.append(other)
@@ -84,14 +82,14 @@ def test_a_processor_used_up_is_the_limit() -> None:
     assert limit(run.history(), "cpu") == (phase("healed"), figures)
 
 
-def test_a_busy_moment_is_too_short_to_tell() -> None:
+def test_short_busy_interval_is_no_client_limit() -> None:
     run = clean_run(latency_plan())
     client(run, "healed", wall_us=100_000, cpu_us=99_000)
     assert judge(run.history()).verdict is Verdict.PASS
 
 
 @pytest.mark.parametrize(("error_ms", "limited"), [(40, False), (60, True)])
-def test_a_clock_that_nobody_can_compare_is_the_limit(error_ms: int, limited: bool) -> None:
+def test_unmeasurable_clock_offset_makes_the_client_the_limit(error_ms: int, limited: bool) -> None:
     run = clean_run(latency_plan())
     client(run, "chaos", clock_offset_ns=-7_000 * MS, clock_error_ns=error_ms * MS)
     assert (judge(run.history()).verdict is Verdict.UNKNOWN) == limited
@@ -113,13 +111,13 @@ def test_a_few_very_late_starts_are_the_limit_too() -> None:
     assert limit(run.history(), "schedule-lag") == (phase("golden"), figures)
 
 
-def test_what_the_bound_of_the_phase_held_up_is_not_the_clients_fault() -> None:
+def test_wait_for_the_concurrency_bound_is_no_client_lag() -> None:
     run = clean_run(latency_plan())
     late(run, "golden", 5000 * MS, queued=True)
     assert judge(run.history()).verdict is Verdict.PASS
 
 
-def test_a_scenario_that_measures_latency_gives_tighter_bounds() -> None:
+def test_latency_bounds_tighten_the_client_limit() -> None:
     run = clean_run(latency_plan())
     late(run, "golden", 30 * MS)
     assert judge(run.history()).verdict is Verdict.PASS
@@ -130,13 +128,13 @@ def test_a_scenario_that_measures_latency_gives_tighter_bounds() -> None:
     assert limit(run.history(), "schedule-lag")[1] == {"ms": 30, "percentile": 50, "bound": 20}
 
 
-def test_a_phase_without_a_word_of_the_client_is_unknown() -> None:
+def test_phase_without_client_health_is_unknown() -> None:
     run = clean_run(latency_plan())
     run.client = [record for record in run.client if record.phase != "chaos"]
     assert limit(run.history(), "silent") == (phase("chaos"), {"worker_0": 0})
 
 
-def test_the_word_of_one_worker_does_not_stand_for_the_others() -> None:
+def test_health_of_one_worker_does_not_cover_the_others() -> None:
     run = clean_run(latency_plan().model_copy(update={"workers": 3}))
     run.client += [msgspec.structs.replace(record, worker=2) for record in run.client]
     run.client += [
@@ -146,7 +144,7 @@ def test_the_word_of_one_worker_does_not_stand_for_the_others() -> None:
 
 
 @pytest.mark.parametrize("worse", [False, True])
-def test_a_run_whose_client_was_the_limit_is_unknown_whatever_else_was_found(worse: bool) -> None:
+def test_client_limit_makes_the_run_unknown_despite_other_findings(worse: bool) -> None:
     run = clean_run(latency_plan())
     client(run, "chaos", lag_us=[1_500_000] * 50)
     if worse:

@@ -27,7 +27,7 @@ def test_a_violation_that_is_counted_and_not_listed_fails() -> None:
     }
 
 
-def test_a_violation_that_is_listed_is_found_once() -> None:
+def test_listed_violation_is_reported_once() -> None:
     run = booked_run(violations=3)
     run.book("worker", "violation", "copy-begun-twice", job=1)
     assert judge(run.history()).by_rule == {"transfer-invariants/copy-begun-twice": 1}
@@ -54,7 +54,7 @@ def test_loads_after_the_last_balance_are_unknown() -> None:
     gap_of(judge(run.history()), "transfer-invariants/balance-too-old")
 
 
-def test_what_may_have_been_loaded_before_the_last_balance_is_no_gap() -> None:
+def test_load_before_the_last_balance_is_no_gap() -> None:
     run = booked_run()
     run.pass_time(10 * SECOND)
     run.server[LOAD_BYTES] += 4096.0

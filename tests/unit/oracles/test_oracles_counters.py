@@ -97,21 +97,21 @@ def test_a_refusal_in_the_log_fails_with_the_line() -> None:
     assert result.findings[0].log_line == 2
 
 
-def test_a_refusal_counts_when_no_scrape_ever_came() -> None:
+def test_refused_exposition_counts_even_without_a_scrape() -> None:
     run = clean_run()
     run.scrapes.clear()
     run.log[1] = f"ValueError: {REFUSED}"
     assert judge(run.history()).verdict is Verdict.FAIL
 
 
-def test_counters_of_the_python_runtime_alone_prove_nothing() -> None:
+def test_python_runtime_counters_alone_are_unknown() -> None:
     run = clean_run()
     run.bump("python_gc_collections_total", 3.0)
     run.drop_metric(*ALWAYS, *(key for key in run.server if key.startswith("vllm:")))
     assert judge(run.history()).verdict is Verdict.UNKNOWN
 
 
-def test_a_counter_that_grows_is_seen_as_checked() -> None:
+def test_growing_counter_is_counted_as_checked() -> None:
     run = clean_run()
     run.bump(GENERATED, 5.0, since=8)
     result = judge(run.history())
@@ -119,7 +119,7 @@ def test_a_counter_that_grows_is_seen_as_checked() -> None:
     assert result.checked > len(run.scrapes)
 
 
-def test_a_server_that_lives_and_can_hardly_be_scraped_is_unknown() -> None:
+def test_mostly_failed_scrapes_of_a_live_server_are_unknown() -> None:
     """Between failed scrapes a counter may fall and rise again."""
     run = clean_run()
     run.scrapes[3].failed = True

@@ -56,31 +56,31 @@ def storm(*requests: RequestRecord) -> Struck:
     return struck
 
 
-def test_a_crowd_shows_by_the_servers_word_that_it_gave_one_up() -> None:
+def test_crowd_is_effective_by_a_server_abort() -> None:
     struck = storm(*(left(name) for name in NAMES))
     struck.give_up(NAMES[1])
     assert struck.doubt() is None
 
 
-def test_that_the_server_gave_up_somebody_else_shows_nothing() -> None:
+def test_server_abort_outside_the_crowd_is_no_evidence() -> None:
     struck = storm(*(left(name) for name in NAMES))
     struck.give_up("chaos-1")
     struck.give_up("crowd-f1-9-1")
     assert struck.doubt() == "not-given-up"
 
 
-def test_a_crowd_that_was_answered_before_it_left_shows_nothing() -> None:
+def test_crowd_answered_before_its_abort_is_not_effective() -> None:
     struck = storm(*(structs.replace(answered(name, 2000, 2100), phase=CROWD) for name in NAMES))
     assert struck.doubt() == "answered-before-leaving"
 
 
-def test_a_crowd_that_nobody_knows_of_shows_nothing() -> None:
+def test_crowd_without_records_is_not_effective() -> None:
     struck = storm()
     struck.give_up(*NAMES)
     assert struck.doubt() == "no-record"
 
 
-def test_each_crowd_has_to_show() -> None:
+def test_every_crowd_has_to_be_effective() -> None:
     struck = storm(*(left(name) for name in NAMES), left("crowd-f1-5-0", start_ns=at(4000)))
     struck.give_up(NAMES[0])
     struck.strike(4000, n=5, requests=["crowd-f1-5-0"])
@@ -116,7 +116,7 @@ def with_a_crowd(counted: dict[str, float] | None = None) -> Run:
     return run
 
 
-def test_the_books_bear_a_crowd() -> None:
+def test_accounting_includes_crowd_requests() -> None:
     run = with_a_crowd()
     for oracle in (accounting, answers, blast, drained, outcomes, progress):
         assert oracle.judge(run.history()).verdict is Verdict.PASS
@@ -139,14 +139,14 @@ def test_the_books_bear_a_crowd() -> None:
     ],
     ids=["tokens", "prompts", "ends", "too few first tokens", "too many", "lookups"],
 )
-def test_what_a_crowd_got_has_to_be_in_the_books(
+def test_uncounted_crowd_tokens_fail_accounting(
     counted: dict[str, float], rule: str, figures: Figures
 ) -> None:
     result = accounting.judge(with_a_crowd(counted).history())
     assert finding_of(result, f"accounting/{rule}", "chaos").figures == figures
 
 
-def test_what_the_server_did_for_a_crowd_that_nobody_knows_of_is_seen() -> None:
+def test_server_work_for_unrecorded_crowd_requests_fails_accounting() -> None:
     run = with_a_crowd()
     run.requests = [record for record in run.requests if record.phase != CROWD]
     assert accounting.judge(run.history()).verdict is Verdict.FAIL
@@ -167,7 +167,7 @@ def test_a_request_of_a_crowd_that_the_server_fails_is_a_violation() -> None:
     assert (result.verdict, result.violations) == (Verdict.FAIL, 1)
 
 
-def test_a_fault_inside_beside_a_crowd_can_still_be_shown_to_harm_nobody_else() -> None:
+def test_bystander_harm_of_an_inside_fault_is_judged_beside_a_crowd() -> None:
     run = with_a_crowd()
     run.fire("f1", "bit_flip", bytes_changed=1)
     run.faults[-1] = structs.replace(

@@ -106,7 +106,7 @@ class Logged:
         return None if found is None else {index for index in range(4) if self.id(index) in found}
 
 
-def test_the_request_whose_load_was_damaged_is_affected_and_no_other_that_loads_the_same_block() -> None:
+def test_load_damage_affects_only_its_request() -> None:
     log = Logged()
     log.loads(0, "a", "b")
     log.damage(0)
@@ -115,7 +115,7 @@ def test_the_request_whose_load_was_damaged_is_affected_and_no_other_that_loads_
     assert log.affected() == {0}
 
 
-def test_who_hits_a_damaged_block_in_the_prefix_cache_is_affected() -> None:
+def test_prefix_hit_on_a_damaged_block_is_affected() -> None:
     log = Logged()
     log.loads(0, "a", "b")
     log.damage(0)
@@ -124,7 +124,7 @@ def test_who_hits_a_damaged_block_in_the_prefix_cache_is_affected() -> None:
     assert log.affected() == {0, 1}
 
 
-def test_who_hits_only_the_blocks_before_the_damage_is_not_affected() -> None:
+def test_prefix_hit_before_the_damaged_block_is_unaffected() -> None:
     log = Logged()
     log.loads(0, "a", "b")
     log.damage(0, block=11)
@@ -133,7 +133,7 @@ def test_who_hits_only_the_blocks_before_the_damage_is_not_affected() -> None:
     assert log.affected() == {0}
 
 
-def test_who_computes_the_block_is_not_affected_nor_who_hits_it_then() -> None:
+def test_recomputed_block_is_undamaged_for_later_hits() -> None:
     log = Logged()
     log.loads(0, "a", "b")
     log.damage(0)
@@ -153,7 +153,7 @@ def test_a_miss_before_the_damaged_block_is_in_the_cache_proves_nothing() -> Non
     assert log.affected() == {0, 2}
 
 
-def test_a_miss_behind_the_damaged_block_leaves_it_in_the_cache() -> None:
+def test_cache_miss_behind_a_damaged_block_keeps_it_damaged() -> None:
     log = Logged()
     log.loads(0, "a", "b")
     log.damage(0)
@@ -174,7 +174,7 @@ def test_the_reset_of_the_prefix_cache_ends_the_damage_of_a_load() -> None:
     assert log.affected() == {0}
 
 
-def test_what_an_affected_request_stores_is_damaged_and_what_lies_before_the_damage_is_not() -> None:
+def test_affected_request_stores_damaged_blocks_from_the_damage_on() -> None:
     log = Logged()
     log.loads(0, "a", "b")
     log.damage(0, block=11)
@@ -223,7 +223,7 @@ def test_the_reset_of_the_tier_ends_the_damage_of_a_store() -> None:
     assert log.affected() == set()
 
 
-def test_a_request_that_is_given_sound_blocks_after_a_preemption_stores_sound_ones() -> None:
+def test_request_with_sound_blocks_after_preemption_stores_sound_blocks() -> None:
     log = Logged()
     log.loads(0, "a", "b")
     log.damage(0)
@@ -234,7 +234,7 @@ def test_a_request_that_is_given_sound_blocks_after_a_preemption_stores_sound_on
     assert log.affected() == {0}
 
 
-def test_a_chunk_of_several_blocks_is_damaged_as_a_whole() -> None:
+def test_damage_covers_all_blocks_of_a_chunk() -> None:
     log = Logged()
     log.stores(0, "b", chunk=5)
     log.spoil(0, 5)
@@ -244,7 +244,7 @@ def test_a_chunk_of_several_blocks_is_damaged_as_a_whole() -> None:
 
 
 @pytest.mark.parametrize("kind", ["completion_late", "copy_delay", "copy_refused", "copy_failed"])
-def test_who_reads_the_blocks_of_a_load_that_was_not_done_right_is_told_from_who_does_not(kind: str) -> None:
+def test_faulty_load_affects_only_requests_that_read_its_blocks(kind: str) -> None:
     log = Logged(kind)
     log.loads(0, "a", "b")
     log.fire(0, direction="load")
@@ -255,7 +255,7 @@ def test_who_reads_the_blocks_of_a_load_that_was_not_done_right_is_told_from_who
 
 
 @pytest.mark.parametrize("kind", ["completion_lost", "copy_refused", "copy_failed"])
-def test_who_reads_the_blocks_of_a_store_that_was_not_done_right_is_affected(kind: str) -> None:
+def test_load_of_a_faulty_store_is_affected(kind: str) -> None:
     log = Logged(kind)
     log.stores(0, "a")
     log.stores(0, "b", chunk=1)
@@ -275,7 +275,7 @@ def test_a_failed_load_names_the_blocks_that_were_reported() -> None:
     assert log.affected() == {0, 2}
 
 
-def test_a_server_that_starts_anew_with_the_same_process_id_has_no_damage() -> None:
+def test_restart_with_a_reused_process_id_clears_the_damage() -> None:
     log = Logged()
     log.loads(0, "a", "b")
     log.damage(0)
@@ -316,7 +316,7 @@ def undecided() -> list[Logged]:
 
 
 @pytest.mark.parametrize("number", range(8))
-def test_a_log_that_does_not_tell_decides_nothing(number: int) -> None:
+def test_incomplete_provenance_log_leaves_affected_requests_unknown(number: int) -> None:
     assert undecided()[number].affected() is None
 
 
@@ -333,7 +333,7 @@ def damaged() -> Logged:
     return log
 
 
-def test_wrong_answers_of_those_that_read_the_damage_are_explained() -> None:
+def test_wrong_answers_of_affected_requests_are_explained() -> None:
     log = damaged()
     differ(log.run, 1)
     differ(log.run, 2)
@@ -342,7 +342,7 @@ def test_wrong_answers_of_those_that_read_the_damage_are_explained() -> None:
     assert (judged.outcome, explained(judged)) == ("as expected", {NOT_GOLDEN: 2})
 
 
-def test_a_wrong_answer_of_one_that_read_it_undamaged_is_a_second_cause() -> None:
+def test_wrong_answer_from_sound_blocks_is_a_second_cause() -> None:
     log = damaged()
     differ(log.run, 1)
     other = differ(log.run, 3)
@@ -355,7 +355,7 @@ def test_a_wrong_answer_of_one_that_read_it_undamaged_is_a_second_cause() -> Non
     assert blast.READ_NOTHING in finding.text
 
 
-def test_a_wrong_answer_of_one_that_loaded_nothing_is_a_second_cause() -> None:
+def test_wrong_answer_without_loads_is_a_second_cause() -> None:
     log = damaged()
     differ(log.run, 1)
     other = differ(log.run, 0)
@@ -365,7 +365,7 @@ def test_a_wrong_answer_of_one_that_loaded_nothing_is_a_second_cause() -> None:
     assert finding.request == other
 
 
-def test_those_that_read_the_damage_are_no_bystanders() -> None:
+def test_affected_requests_are_no_bystanders() -> None:
     log = damaged()
     differ(log.run, 1)
     differ(log.run, 2)
@@ -375,7 +375,7 @@ def test_those_that_read_the_damage_are_no_bystanders() -> None:
     assert (result.figures["affected"], result.figures["affected_different"]) == (2, 2)
 
 
-def test_damage_that_nobody_read_owes_no_wrong_answer_and_proves_nothing() -> None:
+def test_unread_damage_requires_no_wrong_answer_and_is_not_effective() -> None:
     log = Logged()
     log.stores(1, "a", chunk=5)
     log.spoil(1, 5)
@@ -387,7 +387,7 @@ def test_damage_that_nobody_read_owes_no_wrong_answer_and_proves_nothing() -> No
     assert "faults-fired/damage-not-read" in {gap.kind for gap in result.gaps}
 
 
-def test_a_wrong_answer_elsewhere_is_no_sign_of_the_damage() -> None:
+def test_wrong_answer_of_an_unaffected_request_is_no_evidence() -> None:
     log = damaged()
     differ(log.run, 3)
     log.log()

@@ -37,7 +37,7 @@ def heal(run: Run, arrivals: int, fired: int) -> None:
     run.faults.append(msgspec.structs.replace(run.faults[-1], event="healed", n=arrivals, evidence=evidence))
 
 
-def test_strikes_that_all_came_pass() -> None:
+def test_all_named_strikes_applied_pass() -> None:
     run = struck_run(Trigger(nth=(0,)))
     heal(run, arrivals=9, fired=1)
     assert judge(run.history()).verdict is Verdict.PASS
@@ -49,7 +49,7 @@ def test_a_named_strike_that_was_refused_is_unknown() -> None:
     assert gap_of(judge(run.history()), REFUSED).figures == {"planned": 2, "missing": 1}
 
 
-def test_a_named_arrival_that_never_came_is_unknown() -> None:
+def test_named_invocation_that_never_occurred_is_unknown() -> None:
     run = struck_run(Trigger(nth=(0, 40)))
     heal(run, arrivals=9, fired=1)
     assert gap_of(judge(run.history()), MISSING).figures == {"planned": 2, "missing": 1}
@@ -59,7 +59,7 @@ def test_a_limit_is_no_missing_strike() -> None:
     assert judge(struck_run(Trigger(nth=(0, 40), limit=1)).history()).verdict is Verdict.PASS
 
 
-def test_a_phase_that_was_cut_short_owes_no_more_arrivals() -> None:
+def test_interrupted_phase_requires_no_more_invocations() -> None:
     run = struck_run(Trigger(nth=(0, 40)))
     run.change_event("phase_end", reason="stalled")
     assert judge(run.history()).verdict is Verdict.PASS

@@ -11,13 +11,13 @@ from tests.support.oracle_results import finding_of, gap_of
 from tests.support.synthetic_records import RUNNING, USAGE, WAITING
 
 
-def test_a_drain_that_failed_fails_with_what_was_left() -> None:
+def test_failed_drain_fails_with_remaining_requests() -> None:
     run = clean_run()
     run.change_event("drained", ok=False, running=2)
     assert finding_of(judge(run.history()), "drained/not-drained").figures["running"] == 2
 
 
-def test_blocks_still_held_fail() -> None:
+def test_leaked_blocks_fail() -> None:
     run = clean_run()
     run.change_event("leak_probe", ok=False, answer="false", detail="3 blocks in use")
     probe = next(event for event in run.events if event.kind == "leak_probe")
@@ -30,7 +30,7 @@ def test_a_probe_without_an_answer_is_unknown_with_the_reason() -> None:
     assert gap_of(judge(run.history()), "drained/probe-unanswered").text == "timeout"
 
 
-def test_a_probe_without_an_answer_does_not_hide_what_the_gauges_tell() -> None:
+def test_unanswered_leak_probe_does_not_hide_nonzero_gauges() -> None:
     run = clean_run()
     run.change_event("leak_probe", ok=None, answer="", detail="no answer")
     run.bump(USAGE, 0.025, since=len(run.scrapes) - 1)

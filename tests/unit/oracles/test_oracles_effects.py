@@ -51,7 +51,7 @@ def passed(run: Run) -> bool:
     return judge(run.history()).verdict is Verdict.PASS
 
 
-def test_every_fault_of_the_catalogue_has_a_sign() -> None:
+def test_every_inside_fault_kind_has_an_effect_check() -> None:
     assert INSIDE_CHECKS.keys() == KINDS.keys()
 
 
@@ -66,7 +66,7 @@ def test_every_fault_of_the_catalogue_has_a_sign() -> None:
         (None, False),
     ],
 )
-def test_a_request_is_known_by_the_name_the_server_gives_it(name: str | None, meant: bool) -> None:
+def test_server_request_name_matches_its_request(name: str | None, meant: bool) -> None:
     assert concerns(name, good_request("chaos-3", "p", "chaos", 0)) is meant
 
 
@@ -82,28 +82,28 @@ def dead(kind: str, *, before_strike: bool = False) -> OracleResult:
 
 
 @pytest.mark.parametrize("kind", DYING)
-def test_a_server_that_died_of_it_is_the_sign(kind: str) -> None:
+def test_fatal_fault_is_effective_by_the_server_exit(kind: str) -> None:
     assert dead(kind).verdict is Verdict.PASS
 
 
 @pytest.mark.parametrize("kind", DYING)
-def test_a_server_that_was_dead_before_did_not_die_of_it(kind: str) -> None:
+def test_server_exit_before_the_strike_is_no_effect(kind: str) -> None:
     gap_of(dead(kind, before_strike=True), "faults-fired/server-lived-on")
 
 
 @pytest.mark.parametrize("kind", DYING)
-def test_a_server_that_lived_on_leaves_it_in_doubt(kind: str) -> None:
+def test_fatal_fault_without_server_exit_is_not_effective(kind: str) -> None:
     assert doubted(struck(kind), "server-lived-on")
 
 
 # --- an end that is told late -------------------------------------------------------------------------
 
 
-def test_a_request_without_a_token_meanwhile_waited() -> None:
+def test_late_completion_is_effective_by_a_request_without_tokens_meanwhile() -> None:
     assert passed(struck("completion_late", **JOB, ms=10))
 
 
-def test_a_request_that_got_tokens_before_and_after_waited_too() -> None:
+def test_late_completion_is_effective_by_a_token_gap_of_its_delay() -> None:
     run = struck("completion_late", **JOB, ms=60)
     preempted = run.first_of("chaos")
     run.change_request(preempted, first_us=5_000, chunk_us=[5_000, 80_000, 90_000])
@@ -111,17 +111,17 @@ def test_a_request_that_got_tokens_before_and_after_waited_too() -> None:
 
 
 @pytest.mark.parametrize("ms", [30, 60])
-def test_a_request_that_got_a_token_meanwhile_did_not_wait(ms: int) -> None:
+def test_token_during_the_delay_of_a_completion_is_no_effect(ms: int) -> None:
     assert doubted(struck("completion_late", **JOB, ms=ms), "no-wait", ms=ms)
 
 
-def test_a_request_that_ended_before_the_end_was_told_did_not_wait() -> None:
+def test_request_that_ended_before_the_late_completion_is_no_effect() -> None:
     run = struck("completion_late", **JOB, ms=200)
     run.change_request(run.first_of("chaos"), first_us=None, chunk_us=[])
     assert doubted(run, "no-wait", ms=200)
 
 
-def test_one_late_end_of_several_without_a_waiting_request_is_enough_for_doubt() -> None:
+def test_each_late_completion_needs_a_waiting_request() -> None:
     run = struck("completion_late", **JOB, ms=10)
     run.fire("f1", "completion_late", **JOB, ms=5_000)
     assert doubted(run, "no-wait", ms=5_000)
@@ -135,22 +135,20 @@ def late_store(begun_before_ms: int, lasted_ms: int) -> Run:
     return run
 
 
-def test_a_store_that_is_told_late_stays_open_in_the_books() -> None:
+def test_late_store_completion_is_effective_by_an_open_transfer() -> None:
     assert passed(late_store(begun_before_ms=2, lasted_ms=14))
 
 
 @pytest.mark.parametrize(("before_ms", "lasted_ms"), [(2, 9), (30, 25), (-5, 20)])
-def test_a_store_that_was_not_open_at_the_strike_for_so_long_is_in_doubt(
-    before_ms: int, lasted_ms: int
-) -> None:
+def test_store_not_open_for_the_whole_delay_is_not_effective(before_ms: int, lasted_ms: int) -> None:
     assert doubted(late_store(before_ms, lasted_ms), "no-store-kept-open")
 
 
-def test_a_late_store_without_books_is_in_doubt() -> None:
+def test_late_store_without_transfer_audit_is_not_effective() -> None:
     assert doubted(struck("completion_late", job=3, direction="store", ms=10), "no-store-kept-open")
 
 
-def test_it_is_the_request_whose_load_was_told_late_that_has_to_wait() -> None:
+def test_late_load_completion_requires_its_own_request_to_wait() -> None:
     run = struck("completion_late", **JOB, ms=10)
     name_request(run, "chaos")
     assert passed(run)
@@ -163,38 +161,38 @@ def test_it_is_the_request_whose_load_was_told_late_that_has_to_wait() -> None:
 # --- an end that is never told ------------------------------------------------------------------------
 
 
-def test_a_missed_deadline_shows_a_lost_end() -> None:
+def test_lost_completion_is_effective_by_a_missed_deadline() -> None:
     run = struck("completion_lost", **JOB)
     run.change_request(run.first_of("chaos"), **failure("DeadlineExceeded", "given up", None))
     assert passed(run)
 
 
-def test_another_error_does_not_show_a_lost_end() -> None:
+def test_unrelated_error_is_no_effect_of_a_lost_completion() -> None:
     run = struck("completion_lost", **JOB)
     run.change_request(run.first_of("chaos"), **failure("InternalServerError", "no"))
     assert doubted(run, "nothing-waits")
 
 
-def test_a_stall_shows_a_lost_end() -> None:
+def test_lost_completion_is_effective_by_a_stall() -> None:
     run = struck("completion_lost", **JOB)
     run.event("stall", seconds=6.0, running=1, waiting=0, detail="")
     assert passed(run)
 
 
 @pytest.mark.parametrize("probe", ["leak_probe", "drained"])
-def test_blocks_that_stay_held_show_a_lost_end(probe: str) -> None:
+def test_lost_completion_is_effective_by_leaked_blocks(probe: str) -> None:
     run = struck("completion_lost", job=3, direction="store")
     run.change_event(probe, ok=False)
     assert passed(run)
 
 
-def test_a_probe_without_an_answer_does_not_show_a_lost_end() -> None:
+def test_unanswered_leak_probe_is_no_effect_of_a_lost_completion() -> None:
     run = struck("completion_lost", **JOB)
     run.change_event("leak_probe", ok=None)
     assert doubted(run, "nothing-waits")
 
 
-def test_a_lost_end_that_nothing_waits_for_is_in_doubt() -> None:
+def test_lost_completion_without_a_waiting_request_is_not_effective() -> None:
     assert doubted(struck("completion_lost", **JOB), "nothing-waits")
 
 
@@ -215,25 +213,25 @@ def reordered(*directions: str) -> Run:
     return run
 
 
-def test_requests_that_go_on_show_that_the_ends_of_their_loads_were_taken() -> None:
+def test_reordered_load_completions_are_effective_when_requests_continue() -> None:
     assert passed(reordered("load", "store", "load"))
 
 
-def test_a_request_that_never_goes_on_leaves_another_order_in_doubt() -> None:
+def test_reorder_without_later_tokens_is_not_effective() -> None:
     run = reordered("load", "load")
     run.change_request(run.first_of("chaos"), first_us=None, chunk_us=[])
     assert doubted(run, "no-token-afterwards")
 
 
-def test_the_order_of_the_ends_of_stores_shows_nowhere_and_is_in_doubt() -> None:
+def test_reordered_store_completions_are_not_effective() -> None:
     assert doubted(reordered("store", "store"), "no-order-shown")
 
 
-def test_an_order_of_copies_of_nobody_is_in_doubt() -> None:
+def test_reorder_of_copies_without_request_is_not_effective() -> None:
     assert doubted(reordered("", ""), "no-order-shown")
 
 
-def test_an_order_that_was_never_changed_is_unknown() -> None:
+def test_reorder_that_never_fired_is_unknown() -> None:
     run = struck("completion_reorder")
     run.faults.clear()
     assert "faults-fired/never-fired" in gap_kinds(judge(run.history()))
@@ -262,29 +260,29 @@ def note(run: Run, *, request: str | None, after_ms: int = 1) -> None:
     )
 
 
-def test_a_request_that_asks_again_shows_that_its_load_failed() -> None:
+def test_load_failure_is_effective_by_a_retry_of_its_request() -> None:
     run = failed_load()
     note(run, request=run.faults[-1].request)
     assert passed(run)
 
 
-def test_a_request_that_does_not_ask_again_leaves_its_failed_load_in_doubt() -> None:
+def test_load_failure_without_a_retry_is_not_effective() -> None:
     assert doubted(failed_load(), "not-asked-again")
 
 
-def test_another_request_that_asks_again_is_no_sign() -> None:
+def test_retry_of_another_request_is_no_effect_of_a_load_failure() -> None:
     run = failed_load()
     note(run, request="cmpl-other-0-8d87c8ec")
     assert doubted(run, "not-asked-again")
 
 
-def test_a_request_that_had_asked_before_is_no_sign() -> None:
+def test_retry_before_the_strike_is_no_effect_of_a_load_failure() -> None:
     run = failed_load()
     note(run, request=run.faults[-1].request, after_ms=-1)
     assert doubted(run, "not-asked-again")
 
 
-def test_by_policy_it_is_the_request_whose_load_failed_that_fails() -> None:
+def test_policy_fail_requires_the_failure_of_the_struck_request() -> None:
     assert doubted(failed_load("fail"), "no-request-failed-by-policy")
     run = failed_load("fail")
     run.change_request(run.first_of("chaos"), **failure("InternalServerError", "no"))
@@ -299,14 +297,14 @@ def test_by_policy_it_is_the_request_whose_load_failed_that_fails() -> None:
 
 @pytest.mark.parametrize("phase", ["chaos", "healed"])
 @pytest.mark.parametrize("kind", DAMAGING)
-def test_another_answer_shows_damage_now_or_later(kind: str, phase: str) -> None:
+def test_damage_is_effective_by_a_changed_answer_now_or_later(kind: str, phase: str) -> None:
     run = struck(kind, **DAMAGE)
     run.change_request(run.first_of(phase), logprobs=[-0.5, -0.25, -1.75, -0.25])
     assert passed(run)
 
 
 @pytest.mark.parametrize("kind", DAMAGING)
-def test_damage_that_no_answer_shows_is_in_doubt(kind: str) -> None:
+def test_damage_without_a_changed_answer_is_not_effective(kind: str) -> None:
     assert doubted(struck(kind, **DAMAGE), "no-damage-shown")
 
 
@@ -320,13 +318,13 @@ NULL = "Expected `float`, got `null` - at `$.choices[0].logprobs.token_logprobs[
         ("MalformedChunk", NULL, 200),
     ],
 )
-def test_an_answer_that_is_not_a_number_shows_damage(kind: str, message: str, status: int) -> None:
+def test_nan_damage_is_effective_by_a_nan_answer(kind: str, message: str, status: int) -> None:
     run = struck("nan", **DAMAGE)
     run.change_request(run.first_of("chaos"), **failure(kind, message, status))
     assert passed(run)
 
 
-def test_another_malformed_answer_does_not_show_damage() -> None:
+def test_unrelated_malformed_answer_is_no_effect_of_damage() -> None:
     run = struck("nan", **DAMAGE)
     message = NULL.replace("logprobs.token_logprobs[3]", "text")
     run.change_request(run.first_of("chaos"), **failure("MalformedChunk", message, 200))

@@ -78,19 +78,19 @@ def test_a_family_of_loads_is_due_once_a_load_has_ended() -> None:
     assert judged(run).by_rule == {MISSING.id: 1}
 
 
-def test_a_server_without_offloading_owes_no_families_of_it() -> None:
+def test_offload_families_are_not_required_without_offloading() -> None:
     of_offloading = [name for name in FAMILIES["0.32.0"] if "kv_offload" in name or "kv_fetch" in name]
     server = ServerSettings(gpu_blocks=40, offload=False, chaos=False)
     assert judged(exporting(*of_offloading, server=server)).by_rule == {}
 
 
-def test_what_a_later_release_exports_is_not_known() -> None:
+def test_families_of_a_later_release_are_not_required() -> None:
     run = exporting(ITERATION)
     run.plan = make_plan(vllm="0.33.0")
     assert judged(run).checked == 0
 
 
-def test_a_server_that_answered_nothing_owes_no_family() -> None:
+def test_no_family_is_required_without_an_answer() -> None:
     run = exporting(ITERATION)
     run.requests.clear()
     assert judged(run).checked == 0

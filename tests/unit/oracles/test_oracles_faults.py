@@ -191,7 +191,7 @@ def test_a_policy_that_failed_no_request_is_unknown() -> None:
     gap_of(judge(run.history()), "faults-fired/no-request-failed-by-policy")
 
 
-def test_refusals_beyond_those_the_server_noticed_are_unknown() -> None:
+def test_refusals_above_the_server_count_are_unknown() -> None:
     run = store_refused_by_log()
     run.fire("f1", "store_refused", blocks=1)
     assert judge(run.history()).verdict is Verdict.UNKNOWN
@@ -280,7 +280,7 @@ def test_a_run_without_faults_passes_only_with_a_silent_journal() -> None:
     assert result.figures == {"planned": 0}
 
 
-def test_a_copy_held_before_healing_may_be_told_after_it() -> None:
+def test_copy_delayed_before_healing_may_complete_after_it() -> None:
     run = clean_run(make_plan(faults=(fault("copy_delay"),)))
     healed = next(event for event in run.events if event.kind == "healed")
     run.fire_at(healed.t_ns + 5 * SECOND, "f1", "copy_delay", job=1, direction="load", ms=5_500)

@@ -39,12 +39,12 @@ ALL = (
 
 @pytest.mark.parametrize("oracle", ALL, ids=lambda oracle: oracle.NAME)
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_server_that_a_fault_ended_and_that_came_back_passes(kind: str, oracle: object) -> None:
+def test_restart_after_a_fatal_fault_passes_every_oracle(kind: str, oracle: object) -> None:
     result: OracleResult = oracle.judge(killed_run(kind).history())  # type: ignore[attr-defined]
     assert (result.verdict, result.summary) == (Verdict.PASS, result.summary)
 
 
-def test_lives_are_told_with_what_ended_them() -> None:
+def test_incarnations_carry_the_cause_of_their_end() -> None:
     one, two = incarnations(killed_run().history())
     assert one.cause is not None
     assert (one.cause.fault, one.exit is not None, two.cause, two.exit) == ("f1", True, None, None)
@@ -86,7 +86,7 @@ def test_a_death_that_the_fault_cannot_have_caused_is_a_violation(slip: Callable
     assert alive.judge(run.history()).verdict is Verdict.FAIL
 
 
-def test_a_crash_upon_a_polite_stop_is_a_violation() -> None:
+def test_crash_on_sigterm_is_a_violation() -> None:
     run = killed_run("stop")
     run.change_event("server_exit", code=1)
     assert alive.judge(run.history()).verdict is Verdict.FAIL
@@ -100,7 +100,7 @@ def test_a_second_death_is_a_violation() -> None:
     assert alive.judge(run.history()).verdict is Verdict.FAIL
 
 
-def test_a_server_that_has_to_be_forced_to_stop_is_a_violation() -> None:
+def test_server_that_ignores_sigterm_is_a_violation() -> None:
     run = killed_run("stop")
     run.change_event("server_exit", code=-9)
     change_strike(run, forced=True, seconds=30.1)
@@ -128,13 +128,13 @@ def canary_without_engine(run: Run, *, status: int) -> None:
     run.events[index:index] = [canary, health]
 
 
-def test_a_server_that_says_it_is_sick_without_its_engine_is_right() -> None:
+def test_unhealthy_status_without_engine_passes() -> None:
     run = killed_run("engine_kill")
     canary_without_engine(run, status=503)
     assert alive.judge(run.history()).verdict is Verdict.PASS
 
 
-def test_a_server_that_says_it_is_well_without_its_engine_is_a_violation() -> None:
+def test_healthy_status_without_engine_is_a_violation() -> None:
     run = killed_run("engine_kill")
     canary_without_engine(run, status=200)
     assert alive.judge(run.history()).by_rule == {"server-alive/health-false-positive": 1}
@@ -174,13 +174,13 @@ def test_a_request_that_failed_before_the_strike_is_a_violation() -> None:
 
 
 @pytest.mark.parametrize("status", [None, 200, 500, 503])
-def test_a_server_that_ends_may_take_the_blame(status: int | None) -> None:
+def test_request_error_of_an_ending_server_passes(status: int | None) -> None:
     run = killed_run()
     run.change_request(victim(run), status=status)
     assert outcomes.judge(run.history()).verdict is Verdict.PASS
 
 
-def test_an_answer_that_the_server_says_it_broke_off_is_no_wrong_answer() -> None:
+def test_answer_marked_aborted_by_an_ending_server_passes() -> None:
     run = killed_run("stop")
     whole, start_ns = run.requests[victim(run) - 1], run.requests[victim(run)].start_ns
     broken = replace(whole, id="b", start_ns=start_ns, finish_reason="abort", **shortened(whole))
@@ -189,20 +189,20 @@ def test_an_answer_that_the_server_says_it_broke_off_is_no_wrong_answer() -> Non
     assert answers.judge(run.history()).verdict is Verdict.PASS
 
 
-def test_an_answer_that_is_broken_off_while_nothing_ends_is_a_violation() -> None:
+def test_answer_marked_aborted_by_a_live_server_is_a_violation() -> None:
     run = killed_run("stop")
     last = run.requests[-3]
     run.change_request(len(run.requests) - 3, finish_reason="abort", **shortened(last))
     assert outcomes.judge(run.history()).verdict is Verdict.FAIL
 
 
-def test_a_server_that_ends_may_not_blame_the_client() -> None:
+def test_client_error_status_of_an_ending_server_is_a_violation() -> None:
     run = killed_run()
     run.change_request(victim(run), status=400)
     assert outcomes.judge(run.history()).verdict is Verdict.FAIL
 
 
-def test_a_request_that_hangs_is_no_victim() -> None:
+def test_hanging_request_is_not_explained_by_the_server_exit() -> None:
     run = killed_run()
     failed = run.requests[victim(run)]
     assert failed.error is not None
@@ -210,7 +210,7 @@ def test_a_request_that_hangs_is_no_victim() -> None:
     assert outcomes.judge(run.history()).verdict is Verdict.FAIL
 
 
-def test_an_answer_is_whole_or_none_also_while_the_server_ends() -> None:
+def test_partial_answer_of_an_ending_server_is_a_violation() -> None:
     run = killed_run()
     whole = run.requests[victim(run) - 1]
     run.requests[victim(run)] = replace(whole, id="odd", token_ids=whole.token_ids[:2])
@@ -220,25 +220,25 @@ def test_an_answer_is_whole_or_none_also_while_the_server_ends() -> None:
 # --- counters and ledgers ------------------------------------------------------------------------------
 
 
-def test_counters_that_begin_anew_without_a_new_life_are_a_violation() -> None:
+def test_counter_reset_without_a_restart_is_a_violation() -> None:
     run = killed_run()
     run.scrapes[-1].incarnation = 1_800_000_999.0
     finding_of(counters.judge(run.history()), "counters/unexplained-restart")
 
 
-def test_a_counter_that_shrinks_within_the_second_life_is_a_violation() -> None:
+def test_counter_decrease_within_the_second_incarnation_is_a_violation() -> None:
     run = killed_run()
     run.bump(GENERATED, -1.0, since=len(run.scrapes) - 1)
     assert counters.judge(run.history()).verdict is Verdict.FAIL
 
 
-def test_the_books_of_the_second_life_are_judged_exactly() -> None:
+def test_transfer_audit_of_the_second_incarnation_is_judged_exactly() -> None:
     run = killed_run()
     run.bump(GENERATED, 1.0, since=len(run.scrapes) - 1)
     assert None in phases_of(accounting.judge(run.history()))
 
 
-def test_what_failed_in_the_first_life_excuses_nothing_in_the_second() -> None:
+def test_failed_requests_before_the_restart_explain_no_later_counts() -> None:
     """The server may count a request late, but not one that another process of it had."""
     run = killed_run()
     run.bump(GENERATED, 1.0, since=run.scrape_in("healed") + 2)
@@ -253,11 +253,11 @@ def test_the_phases_before_the_strike_are_judged_too() -> None:
     assert "golden" in phases_of(accounting.judge(run.history()))
 
 
-def test_the_phase_that_was_cut_is_told_and_not_judged() -> None:
+def test_phase_interrupted_by_the_exit_is_reported_and_not_judged() -> None:
     assert accounting.judge(killed_run().history()).figures["cut"] == 1
 
 
-def test_loads_of_both_lives_count_as_use_of_the_tier() -> None:
+def test_loads_of_both_incarnations_count_as_tier_use() -> None:
     run = killed_run()
     after = [scrape for scrape in run.scrapes if scrape.incarnation == run.incarnation]
     for scrape in after:
@@ -265,7 +265,7 @@ def test_loads_of_both_lives_count_as_use_of_the_tier() -> None:
     assert offload.judge(run.history()).verdict is Verdict.PASS
 
 
-def test_what_is_open_in_the_last_books_is_a_violation_and_in_those_of_the_dead_is_none() -> None:
+def test_open_transfer_fails_at_the_run_end_but_not_at_a_killed_server() -> None:
     run = killed_run()
     exit_ns = next(event.t_ns for event in run.events if event.kind == "server_exit")
     run.book("scheduler", "balance", stores_open=1, stores_since_ns=exit_ns - SECOND)
@@ -275,7 +275,7 @@ def test_what_is_open_in_the_last_books_is_a_violation_and_in_those_of_the_dead_
     assert transfer_invariants.judge(run.history()).verdict is Verdict.FAIL
 
 
-def test_a_second_life_without_books_leaves_the_ledger_in_doubt() -> None:
+def test_second_incarnation_without_transfer_audit_is_unknown() -> None:
     run = killed_run()
     exit_ns = next(event.t_ns for event in run.events if event.kind == "server_exit")
     run.ledger = [replace(record, t_ns=exit_ns - MS) for record in run.ledger]
@@ -285,7 +285,7 @@ def test_a_second_life_without_books_leaves_the_ledger_in_doubt() -> None:
 # --- what is held, logged, and owed afterwards -------------------------------------------------------------
 
 
-def test_a_fresh_server_is_not_the_standard_for_what_it_holds_later() -> None:
+def test_resource_baseline_is_not_the_fresh_restarted_server() -> None:
     run = killed_run()
     healed_ns = next(event.t_ns for event in reversed(run.events) if event.kind == "phase_start")
     run.resources = [
@@ -295,24 +295,24 @@ def test_a_fresh_server_is_not_the_standard_for_what_it_holds_later() -> None:
     assert resources.judge(run.history()).verdict is Verdict.PASS
 
 
-def test_a_leak_in_the_second_life_is_a_violation() -> None:
+def test_leak_in_the_second_incarnation_is_a_violation() -> None:
     run = killed_run()
     run.resources[-1] = replace(run.resources[-1], files=500)
     assert resources.judge(run.history()).verdict is Verdict.FAIL
 
 
-def test_last_words_of_what_was_ended_are_excused_and_told() -> None:
+def test_fatal_log_lines_of_a_killed_server_are_allowed_and_reported() -> None:
     assert logs.judge(killed_run("engine_kill").history()).figures["allowed"] == 1
 
 
 @pytest.mark.parametrize("index", [0, 2, 4, 5])
-def test_the_same_words_before_the_strike_or_of_the_next_life_are_a_violation(index: int) -> None:
+def test_fatal_log_lines_outside_the_kill_are_a_violation(index: int) -> None:
     run = killed_run("engine_kill")
     run.log[index] = FATAL_LINE
     assert logs.judge(run.history()).verdict is Verdict.FAIL
 
 
-def test_a_stall_in_the_second_life_is_a_violation() -> None:
+def test_stall_in_the_second_incarnation_is_a_violation() -> None:
     run = killed_run()
     run.event("stall", seconds=15.2, running=4, waiting=0, detail="no token")
     assert progress.judge(run.history()).verdict is Verdict.FAIL
@@ -330,31 +330,31 @@ def test_a_server_that_answers_too_late_after_its_revival_is_a_violation() -> No
 # --- the sign ------------------------------------------------------------------------------------------
 
 
-def test_a_kill_after_which_the_same_process_answers_is_doubted() -> None:
+def test_kill_followed_by_answers_of_the_same_process_is_not_effective() -> None:
     run = killed_run()
     for scrape in run.scrapes:
         scrape.incarnation = run.incarnation
     gap_of(faults_fired.judge(run.history()), "faults-fired/same-process")
 
 
-def test_a_kill_whose_victims_are_answered_is_doubted() -> None:
+def test_kill_without_failed_requests_is_not_effective() -> None:
     run = killed_run()
     run.change_request(victim(run), outcome="ok", error=None, end_us=3_000_000)
     gap_of(faults_fired.judge(run.history()), "faults-fired/answered-all-the-same")
 
 
-def test_an_engine_that_nobody_missed_is_doubted() -> None:
+def test_engine_kill_without_failed_requests_is_not_effective() -> None:
     run = killed_run("engine_kill")
     run.change_request(victim(run), outcome="ok", error=None)
     gap_of(faults_fired.judge(run.history()), "faults-fired/no-request-failed")
 
 
-def test_a_run_without_such_a_fault_has_one_life() -> None:
+def test_run_without_a_fatal_fault_has_one_incarnation() -> None:
     (only,) = incarnations(clean_run(make_plan(faults=(fault("lookup_miss"),))).history())
     assert (only.number, only.exit) == (0, None)
 
 
-def test_a_life_that_begins_in_the_run_counts_from_0_on_a_used_server_too() -> None:
+def test_restarted_incarnation_of_a_reused_server_counts_from_zero() -> None:
     """The first scrape is of an earlier life there, and nothing can be compared with it."""
     run = killed_run()
     run.plan = run.plan.model_copy(update={"preceded_by": ("earlier",)})

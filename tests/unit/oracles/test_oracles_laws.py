@@ -32,7 +32,7 @@ PROMPT_SUM = "vllm:request_prompt_tokens_sum"
 
 
 @pytest.mark.parametrize("release", sorted(FAMILIES))
-def test_each_family_that_a_release_exports_has_a_law_or_a_reason(release: str) -> None:
+def test_every_exported_family_has_a_law_or_an_exemption(release: str) -> None:
     assert without_entry(FAMILIES[release]) == []
 
 
@@ -88,7 +88,7 @@ def test_a_scrape_that_reads_one_series_before_a_step_and_one_after_it_passes() 
     assert "accounting/e2e-latency-count" not in accounting.judge(run.history()).by_rule
 
 
-def test_hits_of_the_tiers_that_are_not_those_of_the_external_cache_fail() -> None:
+def test_tier_hits_unlike_external_cache_hits_fail() -> None:
     run = clean_run()
     run.bump(HOST_TIER, 32.0, since=run.scrape_in("chaos") + 3)
     assert "accounting/other-tier-hits" in accounting.judge(run.history()).by_rule
@@ -100,7 +100,7 @@ def test_a_law_does_not_bind_a_release_that_lacks_its_series() -> None:
     assert "accounting/other-tier-hits" not in accounting.judge(run.history()).by_rule
 
 
-def test_a_series_that_vanishes_while_the_server_lives_fails() -> None:
+def test_series_missing_from_a_live_server_fails() -> None:
     run = clean_run()
     for scrape in run.scrapes[10:]:
         del scrape.values[GENERATED]
@@ -129,7 +129,7 @@ def test_a_counter_of_what_no_run_uses_must_stay_0() -> None:
     assert "counters/unused-counter-grew" in counters.judge(run.history()).by_rule
 
 
-def test_requests_that_end_for_another_reason_than_clients_saw_fail() -> None:
+def test_finish_reason_counts_unlike_client_records_fail() -> None:
     run = clean_run()
     index = run.scrape_in("chaos") + 3
     run.bump(LENGTH, -1.0, since=index)
@@ -138,9 +138,7 @@ def test_requests_that_end_for_another_reason_than_clients_saw_fail() -> None:
 
 
 @pytest.mark.parametrize(("less", "is_broken"), [(64.0, False), (65.0, True)])
-def test_a_request_that_was_given_up_explains_no_more_prompt_tokens_than_it_had(
-    less: float, is_broken: bool
-) -> None:
+def test_aborted_request_explains_at_most_its_prompt_tokens(less: float, is_broken: bool) -> None:
     run = clean_run()
     run.change_request(run.first_of("healed"), **failure("DeadlineExceeded", "gave up", None))
     for scrape in run.scrapes:

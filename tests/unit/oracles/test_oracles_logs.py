@@ -78,7 +78,7 @@ def test_usual_noise_and_the_signs_of_a_legal_fault_pass(line: str) -> None:
     assert judge(with_lines([line]).history()).verdict is Verdict.PASS
 
 
-def test_each_sort_of_crash_is_shown_once_and_all_are_counted() -> None:
+def test_repeated_crashes_are_listed_once_and_all_counted() -> None:
     lines = ["Traceback (most recent call last):"] * 6 + ["AssertionError", "EngineDeadError"]
     result = judge(with_lines(lines).history())
     assert result.violations == 8
@@ -91,7 +91,7 @@ def test_shutdown_noise_after_the_stop_is_ignored() -> None:
     assert judge(run.history()).verdict is Verdict.PASS
 
 
-def test_without_a_stop_every_line_counts() -> None:
+def test_log_lines_at_the_end_count_without_a_server_stop() -> None:
     run = clean_run()
     run.drop_events("server_stop")
     run.log.append("AssertionError")
@@ -113,14 +113,14 @@ def allowing(run: Run, *lines: AllowedLine) -> Run:
 LEAVES = AllowedLine(pattern="Exception in ASGI", why="the client leaves on purpose")
 
 
-def test_a_line_that_the_scenario_allows_is_no_violation_and_is_told() -> None:
+def test_allowed_log_line_is_no_violation_and_is_reported() -> None:
     run = allowing(with_lines(["ERROR:    Exception in ASGI application"] * 2), LEAVES)
     result = judge(run.history())
     assert result.verdict is Verdict.PASS
     assert result.figures == {"lines": 4, "allowed": 2}
 
 
-def test_what_is_allowed_excuses_no_other_line() -> None:
+def test_allowed_line_does_not_excuse_other_lines() -> None:
     run = with_lines(["ERROR:    Exception in ASGI application", "AssertionError"])
     result = judge(allowing(run, LEAVES).history())
     assert result.verdict is Verdict.FAIL

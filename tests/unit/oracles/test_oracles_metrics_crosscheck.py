@@ -40,13 +40,13 @@ def in_load(run: Run) -> int:
 
 
 class TestAgreement:
-    def test_two_who_saw_the_same_agree(self) -> None:
+    def test_equal_series_of_suite_and_prometheus_pass(self) -> None:
         result = result_of(witnessed())
         assert result.verdict is Verdict.PASS
         assert result.checked > 100
         assert result.figures["lives"] == 1
 
-    def test_a_value_between_the_two_around_it_agrees(self) -> None:
+    def test_prometheus_value_between_two_neighbouring_scrapes_passes(self) -> None:
         run = witnessed()
         index = in_load(run)
         before, after = (run.scrapes[index + more].values[GENERATED] for more in (0, 1))
@@ -55,18 +55,18 @@ class TestAgreement:
             run.prometheus[index].values[GENERATED] = value
             assert result_of(run).verdict is Verdict.PASS
 
-    def test_a_gauge_may_be_anywhere_while_requests_are_on_their_way(self) -> None:
+    def test_gauge_may_differ_while_requests_are_running(self) -> None:
         run = witnessed()
         run.prometheus[in_load(run)].values[USAGE] = 0.7
         assert result_of(run).verdict is Verdict.PASS
 
-    def test_an_empty_label_is_none_to_prometheus(self) -> None:
+    def test_empty_label_equals_a_missing_label(self) -> None:
         run = witnessed()
         for scrape in run.prometheus:
             scrape.values['vllm:lora_requests_info{b="x"}'] = scrape.values.pop(LABELLED)
         assert result_of(run).verdict is Verdict.PASS
 
-    def test_what_both_saw_as_no_number_is_no_disagreement(self) -> None:
+    def test_nan_in_both_series_passes(self) -> None:
         run = witnessed()
         for scrape in (*run.scrapes, *run.prometheus):
             scrape.values[PROMPT] = float("nan")
@@ -116,7 +116,7 @@ DISAGREEMENTS: dict[Callable[[Run], None], tuple[str, Subject, int]] = {
 
 
 @pytest.mark.parametrize("damage", DISAGREEMENTS, ids=lambda damage: damage.__name__.lstrip("_"))
-def test_what_only_one_of_them_saw_is_a_violation(damage: Callable[[Run], None]) -> None:
+def test_series_recorded_by_one_scraper_alone_is_a_violation(damage: Callable[[Run], None]) -> None:
     run = witnessed()
     damage(run)
     result = result_of(run)
@@ -126,7 +126,7 @@ def test_what_only_one_of_them_saw_is_a_violation(damage: Callable[[Run], None])
 
 
 class TestGaps:
-    def test_an_outage_of_prometheus_is_told_and_no_violation(self) -> None:
+    def test_prometheus_outage_is_reported_and_no_violation(self) -> None:
         run = witnessed()
         # What happened meanwhile took long.
         late = in_load(run)
@@ -136,7 +136,7 @@ class TestGaps:
         assert result.verdict is Verdict.PASS
         assert result.figures["longest_gap_s"] == pytest.approx(20.1, abs=0.05)
 
-    def test_a_restart_of_the_server_between_two_scrapes_is_none(self) -> None:
+    def test_server_restart_between_two_scrapes_is_no_violation(self) -> None:
         run = witnessed()
         index = in_load(run)
         for scrape in (*run.scrapes[index + 1 :], *run.prometheus[index + 1 :]):
@@ -146,14 +146,14 @@ class TestGaps:
         assert result.verdict is Verdict.PASS
         assert result.figures["lives"] == 2
 
-    def test_failed_scrapes_are_told(self) -> None:
+    def test_failed_scrapes_are_reported(self) -> None:
         run = witnessed()
         run.prometheus[3].failed = True
         result = result_of(run)
         assert result.verdict is Verdict.PASS
         assert result.figures["failed"] == 1
 
-    def test_one_who_saw_less_than_half_is_no_witness(self) -> None:
+    def test_prometheus_with_under_half_of_the_scrapes_is_unknown(self) -> None:
         run = witnessed()
         for scrape in run.scrapes[4:]:
             scrape.t_ns += 20 * SECOND
@@ -168,27 +168,27 @@ class TestGaps:
         run.event("prometheus_read", scrapes=0, error=error)
         assert (error or "") in gap_of(result_of(run), "metrics-crosscheck/not-scraped").text
 
-    def test_where_the_suite_saw_nothing_it_is_unknown(self) -> None:
+    def test_missing_suite_scrapes_are_unknown(self) -> None:
         run = witnessed()
         run.scrapes = []
         assert result_of(run).verdict is Verdict.UNKNOWN
 
-    def test_scrapes_that_failed_before_the_server_was_up_are_not_told(self) -> None:
+    def test_scrapes_failed_before_the_server_start_are_not_reported(self) -> None:
         run = witnessed()
         run.prometheus.insert(0, Scrape(run.scrapes[0].t_ns - SECOND, {}, failed=True))
         assert result_of(run).figures["failed"] == 0
 
-    def test_a_prometheus_that_was_never_asked_is_unknown(self) -> None:
+    def test_prometheus_never_queried_is_unknown(self) -> None:
         run = witnessed()
         run.prometheus = []
         gap_of(result_of(run), "metrics-crosscheck/not-read")
 
 
 class TestWithoutPrometheus:
-    def test_where_none_was_asked_for_it_is_no_part_of_the_verdict(self) -> None:
+    def test_run_without_prometheus_has_no_crosscheck(self) -> None:
         oracles = {result.oracle for result in judge_all(clean_run().history()).results}
         assert "metrics-crosscheck" not in oracles
 
-    def test_where_one_was_asked_for_it_is(self) -> None:
+    def test_run_with_prometheus_has_the_crosscheck(self) -> None:
         verdicts = {result.oracle: result.verdict for result in judge_all(witnessed().history()).results}
         assert verdicts["metrics-crosscheck"] is Verdict.PASS

@@ -38,20 +38,20 @@ def test_an_absent_metric_is_unknown(key: str) -> None:
     assert judge(run.history()).verdict is Verdict.UNKNOWN
 
 
-def test_preemptions_are_told() -> None:
+def test_preemptions_are_reported() -> None:
     run = clean_run()
     run.bump(PREEMPTIONS, 115.0, since=6)
     assert judge(run.history()).figures["preemptions"] == 115
 
 
-def test_offload_off_and_no_hit_passes() -> None:
+def test_no_tier_hit_with_offloading_off_passes() -> None:
     run = clean_run(make_plan(server=OFF))
     for scrape in run.scrapes:
         scrape.values[EXTERNAL_HITS] = 0.0
     assert judge(run.history()).verdict is Verdict.PASS
 
 
-def test_offload_off_and_yet_a_hit_fails() -> None:
+def test_tier_hit_with_offloading_off_fails() -> None:
     assert judge(clean_run(make_plan(server=OFF)).history()).verdict is Verdict.FAIL
 
 
@@ -73,7 +73,7 @@ def requiring(**least: int) -> Run:
     return run
 
 
-def test_a_phase_about_preemption_in_which_nobody_is_preempted_is_unknown() -> None:
+def test_preemption_phase_without_preemptions_is_unknown() -> None:
     run = requiring(preemptions=1)
     gap = gap_of(judge(run.history()), "offload-used/requirement-not-met")
     assert gap.figures == {"required": 1, "count": 0}
@@ -87,7 +87,7 @@ def test_preemptions_before_the_phase_do_not_count_for_it() -> None:
     gap_of(judge(run.history()), "offload-used/requirement-not-met")
 
 
-def test_hits_in_the_tier_are_required_by_their_number() -> None:
+def test_required_number_of_tier_hits_is_checked() -> None:
     run = requiring(tier_hits=1)
     assert judge(run.history()).verdict is Verdict.PASS
     gap_of(judge(requiring(tier_hits=1_000_000).history()), "offload-used/requirement-not-met")
@@ -99,13 +99,13 @@ def test_a_required_count_that_the_server_does_not_report_is_unknown() -> None:
     gap_of(judge(run.history()), "offload-used/requirement-unknown")
 
 
-def test_a_phase_that_was_cut_short_owes_nothing() -> None:
+def test_interrupted_phase_requires_no_offload_use() -> None:
     run = requiring(preemptions=1)
     run.change_event("phase_end", reason="stalled")
     assert judge(run.history()).verdict is Verdict.PASS
 
 
-def test_loads_in_the_golden_phase_alone_are_unknown() -> None:
+def test_loads_only_in_the_golden_phase_are_unknown() -> None:
     """What is loaded there sets the standard; nothing is compared with another answer."""
     run = clean_run()
     last = run.scrapes[run.scrape_in("chaos")].values[LOAD_BYTES]

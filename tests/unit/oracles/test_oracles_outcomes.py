@@ -114,7 +114,7 @@ def test_an_abort_on_purpose_is_no_violation() -> None:
     assert result.figures["aborted"] == 1
 
 
-def test_a_client_that_left_where_none_leaves_is_unknown() -> None:
+def test_client_abort_in_a_phase_without_aborts_is_unknown() -> None:
     """A failure that was written down as an abort is no pass."""
     run = clean_run()
     run.change_request(run.first_of("chaos"), **ABORTED)
@@ -143,7 +143,7 @@ def test_a_stop_is_false_where_no_request_has_stops() -> None:
 @pytest.mark.parametrize(
     ("cached", "broken"), [(0, False), (32, False), (63, False), (64, False), (31, True), (33, True)]
 )
-def test_cached_tokens_are_whole_blocks_or_all_but_the_last(cached: int, broken: bool) -> None:
+def test_cached_tokens_are_full_blocks_or_all_but_one_token(cached: int, broken: bool) -> None:
     """A prompt that lies in the cache whole has its last token computed all the same."""
     run = clean_run()
     usage = Usage(prompt_tokens=PROMPT_TOKENS, completion_tokens=ANSWER_TOKENS, cached_tokens=cached)
@@ -151,7 +151,7 @@ def test_cached_tokens_are_whole_blocks_or_all_but_the_last(cached: int, broken:
     assert ("outcomes/partial-block" in judge(run.history()).by_rule) is broken
 
 
-def test_the_blocks_of_an_attached_server_are_its_own() -> None:
+def test_block_size_of_an_attached_server_is_not_assumed() -> None:
     run = clean_run()
     run.plan = run.plan.model_copy(update={"stack": "attach"})
     usage = Usage(prompt_tokens=PROMPT_TOKENS, completion_tokens=ANSWER_TOKENS, cached_tokens=16)
@@ -165,7 +165,7 @@ def test_a_request_with_an_unknown_end_is_unknown() -> None:
     assert judge(run.history()).verdict is Verdict.UNKNOWN
 
 
-def test_an_answer_that_fills_the_context_may_be_shorter_than_asked() -> None:
+def test_answer_that_fills_the_context_may_be_below_max_tokens() -> None:
     run = clean_run()
     context = make_plan().scenario.server.max_model_len
     prompt = context - ANSWER_TOKENS
@@ -174,7 +174,7 @@ def test_an_answer_that_fills_the_context_may_be_shorter_than_asked() -> None:
     assert judge(run.history()).verdict is Verdict.PASS
 
 
-def test_several_answers_may_be_as_long_as_asked_for_together() -> None:
+def test_token_limit_is_max_tokens_times_choices() -> None:
     run = clean_run()
     run.change_request(5, choices=2, max_tokens=2)
     assert judge(run.history()).verdict is Verdict.PASS
@@ -186,14 +186,14 @@ def test_several_answers_may_be_as_long_as_asked_for_together() -> None:
     assert many.figures == {"tokens": 4, "requested": 3}
 
 
-def test_the_conductors_own_requests_may_go_without_logprobs() -> None:
+def test_conductor_requests_need_no_logprobs() -> None:
     run = clean_run()
     run.change_request(0, logprobs=[])
     assert run.requests[0].phase == "canary"
     assert judge(run.history()).verdict is Verdict.PASS
 
 
-def test_the_conductors_own_requests_do_not_count_as_a_phases() -> None:
+def test_conductor_requests_do_not_count_for_a_phase() -> None:
     run = clean_run()
     run.requests.append(good_request("drain-1", "drain", "canary", run.now_ns))
     assert judge(run.history()).verdict is Verdict.PASS

@@ -64,7 +64,7 @@ def unknown(run: Run, kind: str) -> Subject:
     return gap_of(result, kind).subject
 
 
-def test_without_bounds_every_good_answer_is_measured_and_the_figures_are_told() -> None:
+def test_without_bounds_all_good_answers_are_measured_and_reported() -> None:
     result = judge(clean_run().history())
     assert result.verdict is Verdict.PASS
     assert result.checked == 3 * PROMPTS
@@ -81,7 +81,7 @@ def test_without_bounds_every_good_answer_is_measured_and_the_figures_are_told()
     ]
 
 
-def test_many_phases_are_not_all_told() -> None:
+def test_summary_lists_only_few_of_many_phases() -> None:
     made = make_plan()
     (golden, *_) = made.scenario.phases
     phases = tuple(golden.model_copy(update={"name": f"p{number}"}) for number in range(9))
@@ -108,7 +108,7 @@ def test_a_phase_at_its_bounds_passes() -> None:
         ({"tokens_per_s": 50.0}, "throughput", pytest.approx(40, abs=1)),
     ],
 )
-def test_a_bound_that_does_not_hold_fails_with_both_figures(
+def test_violated_bound_fails_with_value_and_bound(
     bounds: dict[str, Any], rule: str, measured: float
 ) -> None:
     run = clean_run(plan(**bounds))
@@ -116,7 +116,7 @@ def test_a_bound_that_does_not_hold_fails_with_both_figures(
     assert figures(run, rule) == {"measured": measured, "bound": next(iter(bounds.values()))}
 
 
-def test_one_slow_first_token_is_in_the_99th_percentile_and_not_in_the_median() -> None:
+def test_single_slow_ttft_changes_p99_and_not_the_median() -> None:
     run = clean_run(plan(ttft_median_ms=20.0, ttft_p99_ms=400.0))
     slow(run, "healed", ttft_ms=401, chosen=slice(1, 2))
     result = failed(run)
@@ -132,14 +132,14 @@ def test_a_pause_between_two_tokens_counts_as_itl() -> None:
     assert result.findings[0].request == run.requests[run.first_of("healed")].id
 
 
-def test_a_request_that_was_held_back_waits_from_when_it_was_due() -> None:
+def test_latency_of_a_delayed_request_counts_from_its_scheduled_time() -> None:
     run = clean_run(plan(ttft_p99_ms=100.0))
     index = run.first_of("healed")
     run.change_request(index, intended_ns=run.requests[index].start_ns - 300 * MS, held=True)
     assert figures(run, "ttft-p99")["measured"] == 320
 
 
-def test_bounds_on_one_phase_say_nothing_about_another() -> None:
+def test_bounds_apply_to_their_phase_only() -> None:
     run = clean_run(plan("load", ttft_p99_ms=20.0))
     slow(run, "chaos", ttft_ms=5_000)
     assert judge(run.history()).verdict is Verdict.PASS
@@ -202,7 +202,7 @@ def test_a_recovery_from_nothing_is_unknown() -> None:
     assert unknown(run, "performance/no-recovery") == phase("healed")
 
 
-def test_a_client_that_was_the_limit_makes_it_unknown_however_slow_it_looks() -> None:
+def test_client_limit_makes_violated_bounds_unknown() -> None:
     run = clean_run(plan(ttft_p99_ms=1.0))
     index = next(index for index, record in enumerate(run.client) if record.phase == "chaos")
     run.client[index] = msgspec.structs.replace(run.client[index], lag_us=[600_000] * 50)
@@ -220,7 +220,7 @@ def test_a_client_that_was_the_limit_makes_it_unknown_however_slow_it_looks() ->
     ],
     ids=["other first", "out of order", "ends early", "no token", "before its start"],
 )
-def test_times_that_contradict_each_other_are_unknown(changes: dict[str, Any]) -> None:
+def test_contradictory_times_are_unknown(changes: dict[str, Any]) -> None:
     run = clean_run()
     record = run.change_request(3, **changes)
     assert unknown(run, "performance/times-inconsistent") == request(record.id)
@@ -272,5 +272,5 @@ def test_percentiles_are_values_that_were_measured() -> None:
         (("golden", "load"), ["before", "before"]),
     ],
 )
-def test_a_phase_stands_before_during_or_after_the_faults(roles: Any, stages: list[str]) -> None:
+def test_phase_is_before_during_or_after_the_faults(roles: Any, stages: list[str]) -> None:
     assert [speed.stage for speed in speeds(clean_run(make_plan(roles=roles)).history())] == stages

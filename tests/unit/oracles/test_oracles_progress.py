@@ -24,7 +24,7 @@ from tests.support.synthetic_records import (
 )
 
 
-def stand_still(
+def hang_all_requests(
     run: Run, seconds: int, *, running: float, waiting: float, every: int = 1, vain: str | None = None
 ) -> None:
     """A client waits `seconds` (and one more) for an answer while the server is scraped now and then.
@@ -50,7 +50,7 @@ def test_a_stall_event_fails() -> None:
     assert result.findings[0].figures == {"seconds": 15.0, "running": 0, "waiting": 8}
 
 
-def test_a_request_given_up_at_its_deadline_fails() -> None:
+def test_request_past_its_deadline_fails() -> None:
     run = clean_run()
     run.change_request(2, **failure("DeadlineExceeded", "no end after 60 s", None))
     result = judge(run.history())
@@ -58,57 +58,57 @@ def test_a_request_given_up_at_its_deadline_fails() -> None:
     assert result.findings[0].request == run.requests[2].id
 
 
-def test_requests_that_wait_while_none_runs_are_a_deadlock_by_metrics_alone() -> None:
+def test_waiting_requests_without_a_running_one_are_a_deadlock() -> None:
     run = clean_run()
-    stand_still(run, 7, running=0.0, waiting=3.0)
+    hang_all_requests(run, 7, running=0.0, waiting=3.0)
     finding = finding_of(judge(run.history()), "progress/deadlock")
     assert finding.figures == {"seconds": pytest.approx(8.058), "running": 0, "waiting": 3}
     assert len(finding.samples) == 2
 
 
 @pytest.mark.parametrize("vain", [EXTERNAL_QUERIES, PREEMPTIONS])
-def test_work_in_vain_without_any_token_is_a_livelock_by_metrics_alone(vain: str) -> None:
+def test_repeated_lookups_without_tokens_are_a_livelock(vain: str) -> None:
     run = clean_run()
-    stand_still(run, 7, running=0.0, waiting=1.0, vain=vain)
+    hang_all_requests(run, 7, running=0.0, waiting=1.0, vain=vain)
     finding = finding_of(judge(run.history()), "progress/livelock")
     assert finding.figures["seconds"] == pytest.approx(8.058)
 
 
-def test_running_requests_without_any_token_are_a_standstill_by_metrics_alone() -> None:
+def test_running_requests_without_tokens_are_a_standstill() -> None:
     run = clean_run()
-    stand_still(run, 7, running=2.0, waiting=0.0)
+    hang_all_requests(run, 7, running=2.0, waiting=0.0)
     finding = finding_of(judge(run.history()), "progress/stall")
     assert finding.figures["seconds"] == pytest.approx(8.058)
 
 
-def test_a_lookup_at_the_beginning_alone_is_no_livelock() -> None:
+def test_single_lookup_at_the_start_is_no_livelock() -> None:
     run = clean_run()
-    stand_still(run, 7, running=0.0, waiting=1.0)
+    hang_all_requests(run, 7, running=0.0, waiting=1.0)
     run.bump(EXTERNAL_QUERIES, 64.0, since=len(run.scrapes) - 6)
     assert judge(run.history()).by_rule == {"progress/deadlock": 1}
 
 
 def test_a_stall_event_is_named_after_what_the_server_counted_meanwhile() -> None:
     run = clean_run()
-    stand_still(run, 3, running=0.0, waiting=1.0, vain=EXTERNAL_QUERIES)
+    hang_all_requests(run, 3, running=0.0, waiting=1.0, vain=EXTERNAL_QUERIES)
     run.event("stall", seconds=3.0, running=0, waiting=1, detail="no token")
     finding = finding_of(judge(run.history()), "progress/livelock")
     assert finding.figures == {"seconds": 3.0, "running": 0, "waiting": 1}
 
 
-def test_tokens_that_come_while_the_gauges_show_none_running_are_progress() -> None:
+def test_tokens_count_as_progress_despite_zero_running_gauge() -> None:
     run = clean_run()
-    stand_still(run, 7, running=0.0, waiting=3.0, vain=GENERATED)
+    hang_all_requests(run, 7, running=0.0, waiting=3.0, vain=GENERATED)
     assert judge(run.history()).verdict is Verdict.PASS
 
 
 def test_a_pause_shorter_than_the_limit_passes() -> None:
     run = clean_run()
-    stand_still(run, 3, running=0.0, waiting=3.0)
+    hang_all_requests(run, 3, running=0.0, waiting=3.0)
     assert judge(run.history()).verdict is Verdict.PASS
 
 
-def test_a_gauge_left_over_from_the_last_step_is_no_stall_when_no_client_waits() -> None:
+def test_stale_running_gauge_without_waiting_client_is_no_stall() -> None:
     run = clean_run()
     run.server[WAITING] = 1.0
     for _ in range(20):
@@ -120,7 +120,7 @@ def test_a_gauge_left_over_from_the_last_step_is_no_stall_when_no_client_waits()
 def test_a_hole_between_scrapes_proves_no_standstill() -> None:
     run = clean_run()
     every = int(MAX_GAP_S) + 1
-    stand_still(run, 3 * every, running=0.0, waiting=3.0, every=every)
+    hang_all_requests(run, 3 * every, running=0.0, waiting=3.0, every=every)
     assert judge(run.history()).verdict is Verdict.PASS
 
 
@@ -142,7 +142,7 @@ def after_healing(run: Run) -> list[int]:
     return [index for index, record in enumerate(run.requests) if record.start_ns >= healed.t_ns]
 
 
-def test_an_answer_soon_after_healing_passes_and_tells_how_soon() -> None:
+def test_recovery_after_healing_passes_with_its_time() -> None:
     result = judge(healed_run().history())
     assert result.verdict is Verdict.PASS
     # The pretended run pauses for 10 s between two phases.
@@ -186,14 +186,14 @@ def test_an_answer_too_late_after_healing_fails_with_its_time(late_s: int, verdi
         assert figures == {"seconds": pytest.approx(60.104), "bound": 60}
 
 
-def test_the_first_answer_counts_whichever_request_it_belongs_to() -> None:
+def test_recovery_counts_the_first_answer_of_any_request() -> None:
     run = healed_run()
     run.change_request(after_healing(run)[0], end_us=90_000_000)
     scrape_later(run)
     assert judge(run.history()).verdict is Verdict.PASS
 
 
-def test_each_healing_is_looked_at() -> None:
+def test_every_healing_is_judged() -> None:
     run = healed_run()
     run.event("healed", phase="second", faults=["f2"], confirmed=True)
     assert gap_of(judge(run.history()), "progress/nothing-sent").subject == phase("second")
@@ -204,7 +204,7 @@ def test_each_healing_is_looked_at() -> None:
     assert finding_of(judge(run.history()), "progress/no-recovery").subject == phase("second")
 
 
-def test_nothing_asked_after_healing_is_unknown() -> None:
+def test_healing_without_later_requests_is_unknown() -> None:
     run = healed_run()
     del run.requests[after_healing(run)[0] :]
     assert judge(run.history()).verdict is Verdict.UNKNOWN
@@ -225,12 +225,12 @@ def test_a_recovery_without_any_help_of_the_cache_is_unknown() -> None:
 
 
 @pytest.mark.parametrize("cached", [32, None])
-def test_a_recovery_with_cached_tokens_or_where_none_are_reported_passes(cached: int | None) -> None:
+def test_recovery_passes_with_cached_or_unreported_tokens(cached: int | None) -> None:
     assert judge(with_cached_tokens(healed_run(), cached).history()).verdict is Verdict.PASS
 
 
 @pytest.mark.parametrize(("event", "data"), [("server_exit", {"code": -9}), ("healed", {"confirmed": False})])
-def test_a_dead_server_and_one_that_was_never_healed_owe_no_recovery(
+def test_no_recovery_is_required_of_a_dead_or_unhealed_server(
     event: str, data: dict[str, int | bool]
 ) -> None:
     run = healed_run()

@@ -34,20 +34,20 @@ def test_refusals_are_counted() -> None:
 
 
 @pytest.mark.parametrize(("status", "figures"), [(500, {"status": 500}), (0, {})])
-def test_anything_but_a_refusal_is_a_violation(status: int, figures: Figures) -> None:
+def test_malformed_request_without_a_refusal_is_a_violation(status: int, figures: Figures) -> None:
     finding = finding_of(judged(["null"], [status]), "outcomes/malformed-not-refused")
     assert (finding.subject.kind, finding.figures) == ("fault", figures)
 
 
-def test_a_wrong_request_that_is_served_is_a_violation() -> None:
+def test_malformed_request_answered_with_tokens_is_a_violation() -> None:
     assert judged(["null"], [200]).verdict is Verdict.FAIL
 
 
-def test_a_client_that_leaves_gets_no_answer() -> None:
+def test_disconnecting_malformed_client_needs_no_answer() -> None:
     assert judged(["cut_short", "null"], [0, 400]).verdict is Verdict.PASS
 
 
-def test_wrong_requests_show_by_a_refusal() -> None:
+def test_malformed_requests_are_effective_by_a_refusal() -> None:
     assert doubt(["null", "list"], [500, 400]) is None
     assert doubt(["null"], [500]) == "none-refused"
     assert doubt(["cut_short"], [0]) == "none-refused"

@@ -41,7 +41,7 @@ def grow(run: Run, mib_at: Callable[[int], int]) -> None:
         )
 
 
-def test_a_server_that_gives_everything_back_passes_with_its_figures() -> None:
+def test_released_resources_pass_with_their_figures() -> None:
     result = judge(clean_run().history())
     assert result.verdict is Verdict.PASS
     assert result.checked == 6
@@ -60,7 +60,7 @@ def test_a_server_that_gives_everything_back_passes_with_its_figures() -> None:
         ("zombies", 2, "zombies"),
     ],
 )
-def test_what_is_kept_beyond_its_bound_fails_with_both_figures(name: str, kept: int, rule: str) -> None:
+def test_resource_growth_above_its_bound_fails_with_value_and_bound(name: str, kept: int, rule: str) -> None:
     run = clean_run()
     before = getattr(run.resources[0], name)
     keep(run, 1, **{name: kept - 1})
@@ -73,7 +73,7 @@ def test_what_is_kept_beyond_its_bound_fails_with_both_figures(name: str, kept: 
     assert [value for _, value in finding.samples] == [before, before + kept]
 
 
-def test_a_run_that_did_not_count_uncollected_children_is_judged_by_the_rest() -> None:
+def test_run_without_zombie_counts_is_judged_by_other_resources() -> None:
     run = clean_run()
     run.resources = [msgspec.structs.replace(record, zombies=None) for record in run.resources]
     result = judge(run.history())
@@ -81,21 +81,21 @@ def test_a_run_that_did_not_count_uncollected_children_is_judged_by_the_rest() -
     assert "zombies" not in result.figures
 
 
-def test_what_a_load_takes_and_gives_back_is_no_leak() -> None:
+def test_resources_released_after_load_are_no_leak() -> None:
     run = clean_run()
     keep(run, 1, processes=4, threads=100, files=100, sockets=100, shm_bytes=MIB)
     keep(run, 3, processes=-4, threads=-100, files=-100, sockets=-100, shm_bytes=-MIB)
     assert judge(run.history()).verdict is Verdict.PASS
 
 
-def test_what_the_first_load_takes_and_keeps_is_no_leak() -> None:
+def test_resources_of_the_first_load_are_the_baseline() -> None:
     run = clean_run()
     keep(run, 0, processes=4, threads=100, files=100)
     run.resources.insert(0, resource_record(run.scrapes[0].t_ns))
     assert judge(run.history()).verdict is Verdict.PASS
 
 
-def test_sockets_are_not_judged_where_no_client_told_how_many_it_has() -> None:
+def test_sockets_without_client_counts_are_not_judged() -> None:
     run = clean_run()
     run.client.clear()
     keep(run, 1, sockets=1000)
@@ -128,7 +128,7 @@ def test_memory_that_does_not_grow_with_the_rounds_passes(mib_at: Callable[[int]
     assert judge(run.history()).verdict is Verdict.PASS
 
 
-def test_few_rounds_say_nothing_of_memory() -> None:
+def test_memory_growth_is_not_judged_on_few_rounds() -> None:
     run = clean_run()
     grow(run, lambda index: 100 * index)
     result = judge(run.history())
@@ -137,7 +137,7 @@ def test_few_rounds_say_nothing_of_memory() -> None:
 
 
 @pytest.mark.parametrize(("mib", "broken"), [(700, False), (800, True)])
-def test_few_rounds_are_enough_to_see_memory_that_jumps(mib: int, broken: bool) -> None:
+def test_memory_jump_fails_on_few_rounds(mib: int, broken: bool) -> None:
     """512 MiB, besides a tier of 200 MiB and a cache of 1 MiB that may fill up."""
     run = clean_run()
     grow(run, lambda index: mib if index == len(run.resources) - 1 else 0)
@@ -150,7 +150,7 @@ def test_no_samples_are_unknown() -> None:
     gap_of(judge(run.history()), "resources/not-sampled")
 
 
-def test_an_old_sample_does_not_stand_for_the_end() -> None:
+def test_stale_sample_is_no_end_sample() -> None:
     """Sampling broke off long before; what the server has taken since then nobody knows."""
     run = clean_run()
     last = run.resources[-1]
@@ -159,7 +159,7 @@ def test_an_old_sample_does_not_stand_for_the_end() -> None:
     gap_of(judge(run.history()), "resources/no-quiet-end")
 
 
-def test_a_server_that_died_has_no_end_to_look_at() -> None:
+def test_dead_server_without_an_end_sample_is_unknown() -> None:
     run = clean_run()
     run.drop_events("drained")
     assert judge(run.history()).verdict is Verdict.UNKNOWN
@@ -171,7 +171,7 @@ def test_a_phase_that_was_cut_short_is_no_quiet_moment() -> None:
     gap_of(judge(run.history()), "resources/no-quiet-moment")
 
 
-def test_a_phase_that_left_work_behind_is_no_quiet_moment() -> None:
+def test_phase_with_unfinished_requests_is_no_quiet_moment() -> None:
     run = clean_run()
     run.bump(RUNNING, 1.0)
     assert judge(run.history()).verdict is Verdict.UNKNOWN
@@ -193,7 +193,7 @@ def test_a_restarted_server_is_compared_with_itself() -> None:
     assert (figures["before"], figures["after"]) == (500, 533)
 
 
-def test_a_leak_of_a_life_that_ended_is_seen() -> None:
+def test_leak_of_an_ended_incarnation_fails() -> None:
     run = clean_run(make_plan(roles=("golden", "chaos", "healed", "load")))
     keep(run, 1, files=50)
     for index in (2, 3, 4):
@@ -202,7 +202,7 @@ def test_a_leak_of_a_life_that_ended_is_seen() -> None:
     assert (figures["before"], figures["after"]) == (120, 170)
 
 
-def test_a_last_life_with_its_end_alone_is_unknown() -> None:
+def test_last_incarnation_with_only_its_end_sample_is_unknown() -> None:
     run = clean_run()
     run.resources[-1] = resource_record(run.resources[-1].t_ns, started=9_000)
     assert judge(run.history()).verdict is Verdict.UNKNOWN

@@ -49,7 +49,7 @@ def count_first_tokens(run: Run, by: float) -> None:
 
 
 @pytest.mark.parametrize("by", [1.0, -1.0])
-def test_first_tokens_that_the_client_did_not_see_alike_fail(by: float) -> None:
+def test_first_token_count_unlike_client_records_fails(by: float) -> None:
     run = clean_run()
     count_first_tokens(run, by)
     assert figures(run, "first-tokens") == {"client": 4, "server": 4 + by}
@@ -73,7 +73,7 @@ def test_a_first_token_counted_for_a_request_that_the_client_gave_up_passes() ->
     assert verdict(run) is Verdict.PASS
 
 
-def test_first_tokens_are_counted_once_even_beside_a_request_that_was_given_up() -> None:
+def test_double_counted_first_token_beside_an_aborted_request_fails() -> None:
     run = clean_run()
     run.change_request(run.first_of("chaos"), **failure("DeadlineExceeded", "gave up", None))
     count_first_tokens(run, 1.0)
@@ -87,27 +87,27 @@ def left_in_mid_answer(run: Run) -> None:
     run.change_request(run.first_of("chaos"), **changes)
 
 
-def test_a_request_that_its_client_left_and_the_server_never_counted_fails() -> None:
+def test_aborted_request_missing_from_server_counts_fails() -> None:
     run = clean_run()
     left_in_mid_answer(run)
     run.bump(LENGTH, -1.0, since=run.scrape_in("chaos") + 4)
     assert figures(run, "abandoned-requests") == {"client": 4, "server": 3}
 
 
-def test_a_request_that_its_client_left_may_be_counted_for_any_reason() -> None:
+def test_aborted_request_may_have_any_finish_reason() -> None:
     run = clean_run()
     left_in_mid_answer(run)
     assert verdict(run) is Verdict.PASS
 
 
-def test_more_tokens_looked_up_in_the_tier_than_were_sent_fail() -> None:
+def test_tier_queries_above_prompt_tokens_fail() -> None:
     run = clean_run()
     run.bump(EXTERNAL_QUERIES, PROMPTS * LOCAL_TOKENS + 1.0, since=run.scrape_in("chaos") + 3)
     sent = PROMPTS * PROMPT_TOKENS
     assert figures(run, "lookups-exceed-prompts") == {"looked_up": sent + 1, "prompt": sent}
 
 
-def test_a_request_that_was_given_up_may_be_looked_up_later() -> None:
+def test_aborted_request_may_be_queried_in_the_next_phase() -> None:
     run = clean_run()
     run.change_request(run.first_of("chaos"), **failure("DeadlineExceeded", "gave up", None))
     run.bump(EXTERNAL_QUERIES, PROMPTS * LOCAL_TOKENS + PROMPT_TOKENS, since=run.scrape_in("healed") + 3)
@@ -152,7 +152,7 @@ def test_tokens_whose_load_failed_are_no_tokens_from_the_tier(blocks: str, in_va
     assert_in_vain(failed_load(blocks), in_vain)
 
 
-def test_tokens_of_a_load_that_failed_whole_are_no_tokens_from_the_tier() -> None:
+def test_tokens_of_a_fully_failed_load_are_no_tier_tokens() -> None:
     fault = FaultSpec(id="f1", kind="load_failed", trigger=Trigger(nth=(0,)))
     run = clean_run(make_plan(faults=(fault,)))
     run.fire("f1", "load_failed", blocks=4)
@@ -184,7 +184,7 @@ def report_cached_tokens(run: Run, cached: int) -> None:
 TRULY_CACHED = PROMPTS * (LOCAL_TOKENS + EXTERNAL_TOKENS)
 
 
-def test_usage_that_tells_of_more_cached_tokens_than_were_hit_and_copied_fails() -> None:
+def test_usage_above_cache_hits_and_loads_fails() -> None:
     run = clean_run()
     report_cached_tokens(run, TRULY_CACHED)
     assert verdict(run) is Verdict.PASS
@@ -192,13 +192,13 @@ def test_usage_that_tells_of_more_cached_tokens_than_were_hit_and_copied_fails()
     assert figures(run, "usage-exceeds-loaded")["answers"] == TRULY_CACHED + 1
 
 
-def test_cached_tokens_that_no_answer_tells_of_fail() -> None:
+def test_cached_tokens_missing_from_usage_fail() -> None:
     run = clean_run()
     report_cached_tokens(run, TRULY_CACHED - 1)
     assert figures(run, "usage-cached-tokens") == {"answers": TRULY_CACHED - 1, "server": TRULY_CACHED}
 
 
-def test_hits_on_the_device_are_needed_to_judge_copies() -> None:
+def test_copies_without_device_hit_counts_are_unknown() -> None:
     run = clean_run()
     run.drop_metric(LOCAL_HITS)
     gaps = [gap.kind for gap in judge(run.history()).gaps]
@@ -207,7 +207,7 @@ def test_hits_on_the_device_are_needed_to_judge_copies() -> None:
 
 
 @pytest.mark.parametrize(("vllm", "expected"), [("0.24.0", Verdict.PASS), ("0.26.0", Verdict.FAIL)])
-def test_a_later_admission_finds_more_where_it_is_the_one_that_counts(vllm: str, expected: Verdict) -> None:
+def test_cache_hits_count_at_the_last_admission(vllm: str, expected: Verdict) -> None:
     run = clean_run(make_plan(vllm=vllm))
     run.bump(PREEMPTIONS, 1.0, since=run.scrape_in("chaos") + 3)
     report_cached_tokens(run, TRULY_CACHED + 1)

@@ -36,7 +36,7 @@ def final_canary_ns(run: Run) -> int:
     return run.requests[-1].start_ns
 
 
-def test_books_that_balance_pass_and_tell_how_much_was_seen() -> None:
+def test_balanced_transfer_audit_passes_with_its_counts() -> None:
     result = judge(clean_run().history())
     assert result.verdict is Verdict.PASS
     assert result.figures["stores"] == 4
@@ -45,7 +45,7 @@ def test_books_that_balance_pass_and_tell_how_much_was_seen() -> None:
 @pytest.mark.parametrize(
     ("role", "label"), [("scheduler", "stores"), ("scheduler", "loads"), ("worker", "copies")]
 )
-def test_what_began_before_the_final_canary_and_is_open_at_the_end_fails(role: str, label: str) -> None:
+def test_transfer_open_since_before_the_final_probe_fails(role: str, label: str) -> None:
     run = clean_run()
     since = final_canary_ns(run) - MS
     run.book(role, "balance", **{f"{label}_open": 1, f"{label}_since_ns": since})
@@ -54,7 +54,7 @@ def test_what_began_before_the_final_canary_and_is_open_at_the_end_fails(role: s
     assert finding.figures == {"open": 1}
 
 
-def test_what_the_final_canary_itself_began_may_still_be_open() -> None:
+def test_transfer_of_the_final_probe_may_stay_open() -> None:
     run = clean_run()
     run.book("scheduler", "balance", stores_open=1, stores_since_ns=final_canary_ns(run) + MS)
     assert judge(run.history()).verdict is Verdict.PASS
@@ -76,19 +76,19 @@ def test_a_broken_rule_fails_and_names_rule_block_and_process() -> None:
 
 
 @pytest.mark.parametrize("role", ["scheduler", "worker"])
-def test_missing_books_of_one_side_are_unknown(role: str) -> None:
+def test_transfer_audit_of_one_role_alone_is_unknown(role: str) -> None:
     run = clean_run()
     run.ledger = [record for record in run.ledger if record.role != role]
     gap_of(judge(run.history()), f"transfer-invariants/no-{role}-ledger")
 
 
-def test_a_server_that_died_leaves_its_books_unknown() -> None:
+def test_transfer_audit_of_a_dead_server_is_unknown() -> None:
     run = clean_run()
     run.event("server_exit", code=1)
     assert judge(run.history()).verdict is Verdict.UNKNOWN
 
 
-def test_without_a_final_canary_what_is_open_is_unknown() -> None:
+def test_open_transfer_without_a_final_probe_is_unknown() -> None:
     run = clean_run()
     run.change_event("canary", where="ready")
     assert judge(run.history()).verdict is Verdict.UNKNOWN
@@ -100,7 +100,7 @@ def test_an_audit_that_compared_nothing_is_unknown(blocks: int, verdict: Verdict
 
 
 @pytest.mark.parametrize(("evidence", "verdict"), [({}, Verdict.PASS), ({"stores_open": 0}, Verdict.FAIL)])
-def test_a_module_that_is_off_keeps_no_books(evidence: dict[str, Scalar], verdict: Verdict) -> None:
+def test_chaos_module_off_has_no_transfer_audit(evidence: dict[str, Scalar], verdict: Verdict) -> None:
     run = without_module()
     if evidence:
         run.book("scheduler", "balance", **evidence)
@@ -120,7 +120,7 @@ def used_before(audited_before: int) -> Run:
     return run
 
 
-def test_what_a_server_counted_before_the_run_is_not_of_the_run() -> None:
+def test_transfers_from_before_the_run_are_subtracted() -> None:
     run = used_before(audited_before=5)
     run.book("worker", "balance", audited=12, copies_begun=10)
     result = judge(run.history())

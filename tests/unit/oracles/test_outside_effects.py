@@ -115,11 +115,11 @@ PAUSED = EffectCase(
 )
 
 
-def test_a_server_that_answers_nobody_stood_still() -> None:
+def test_pause_is_effective_when_scrapes_and_tokens_stop() -> None:
     assert PAUSED.doubt() is None
 
 
-def test_what_was_on_its_way_before_a_pause_may_still_come_in() -> None:
+def test_token_sent_before_a_pause_may_arrive_in_it() -> None:
     assert replace(PAUSED, requests=(request_at(500, 1000, 2200, 5100),)).doubt() is None
 
 
@@ -138,5 +138,5 @@ def test_what_was_on_its_way_before_a_pause_may_still_come_in() -> None:
     ],
     ids=["scraped", "never scraped", "tokens", "idle", "no end", "another's end"],
 )
-def test_a_pause_that_others_did_not_feel_is_doubted(changed: EffectCase, doubt: str) -> None:
+def test_pause_with_answers_meanwhile_is_not_effective(changed: EffectCase, doubt: str) -> None:
     assert changed.doubt() == doubt

@@ -64,14 +64,14 @@ def test_the_run_that_is_altered_is_green(green: History) -> None:
     assert {result.verdict for result in results} == {Verdict.PASS}
 
 
-def test_an_alteration_that_its_rule_does_not_find_fails_the_proof(green: History) -> None:
+def test_alteration_missed_by_its_rule_fails_the_proof(green: History) -> None:
     blind = replace(ALTERATIONS[0], alter=lambda history: history)
     scored = score_alterations(green, [blind])
     assert not scored.passed
     assert scored.rows[0].evidence.startswith("pass: ")
 
 
-def test_the_judge_knows_each_rule_that_the_chaos_module_records() -> None:
+def test_oracles_know_every_rule_of_the_chaos_module() -> None:
     assert set(recorded.EARLIER_RULES.values()) == set(transfer_invariants.RECORDED)
 
 
@@ -82,7 +82,7 @@ def _findings(count: int) -> Iterator[Findings]:
     yield found
 
 
-def test_one_rule_that_is_broken_often_hides_no_other() -> None:
+def test_frequent_violation_does_not_hide_other_rules() -> None:
     (found,) = _findings(3 * MAX_FINDINGS)
     found.violation(OTHER, SERVER, "and that")
     result = found.result("")
@@ -92,7 +92,7 @@ def test_one_rule_that_is_broken_often_hides_no_other() -> None:
     assert result.violations == 3 * MAX_FINDINGS + 1
 
 
-def test_a_value_that_json_has_no_number_for_is_in_the_text_alone() -> None:
+def test_nan_figure_appears_in_the_text_only() -> None:
     found = Findings("one")
     found.violation(ONE, SERVER, "from 1 to nan", samples=[(1, 1.0), (2, float("nan"))])
     assert found.result("").findings[0].samples == [(1, 1.0)]
