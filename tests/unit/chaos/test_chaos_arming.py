@@ -41,7 +41,7 @@ def room(plane: ControlPlane) -> Iterator[Room]:
         yield made
 
 
-def test_the_directory_is_writable_by_its_owner_alone_even_when_it_was_there(tmp_path: Path) -> None:
+def test_existing_control_directory_is_made_writable_by_its_owner_alone(tmp_path: Path) -> None:
     control = tmp_path / "control"
     control.mkdir()
     control.chmod(0o777)
@@ -53,7 +53,7 @@ def test_a_healed_directory_is_one_that_arms_nothing(plane: ControlPlane) -> Non
     assert parse_schedule((plane.path / SCHEDULE).read_text()).faults == ()
 
 
-def test_what_a_scenario_says_is_what_the_engine_reads(plane: ControlPlane) -> None:
+def test_engine_reads_the_schedule_of_the_scenario(plane: ControlPlane) -> None:
     plane.arm(2**63 - 1, [GONE, FULL, FLIP, LATE])
     read = parse_schedule((plane.path / SCHEDULE).read_text())
     assert (read.seed, read.lease_s) == (2**63 - 1, LEASE_S)
@@ -103,15 +103,13 @@ def test_faults_of_both_roles_are_confirmed_together(plane: ControlPlane, room: 
 UNSUPPORTED = {"lookup_miss": "this vLLM never looks"}
 
 
-def test_a_fault_without_a_place_is_known_before_anything_is_armed(plane: ControlPlane, room: Room) -> None:
+def test_fault_without_an_injection_point_is_found_before_arming(plane: ControlPlane, room: Room) -> None:
     room.start("scheduler", unsupported_kinds=UNSUPPORTED)
     room.start("worker")
     assert plane.unsupported_faults([GONE, FULL, FLIP]) == [GONE]
 
 
-def test_a_server_whose_worker_has_not_loaded_the_module_has_no_place_for_its_faults(
-    plane: ControlPlane, room: Room
-) -> None:
+def test_worker_without_chaos_module_has_no_injection_points(plane: ControlPlane, room: Room) -> None:
     room.start("scheduler")
     assert plane.unsupported_faults([GONE, FLIP]) == [FLIP]
 
@@ -127,7 +125,7 @@ def test_a_refused_fault_is_not_confirmed_and_its_reason_is_at_hand(plane: Contr
     assert plane.refusals([GONE], time.time_ns()) == []
 
 
-def test_a_refused_schedule_is_told_whole(plane: ControlPlane, room: Room) -> None:
+def test_refusal_of_a_schedule_is_reported_in_full(plane: ControlPlane, room: Room) -> None:
     room.start()
     began = time.time_ns()
     plane.arm(1, [FaultSpec(id="no", kind="no_such_fault", trigger=Trigger(every=1))])
@@ -169,7 +167,7 @@ def test_firings_are_counted_by_the_journal(plane: ControlPlane, room: Room) -> 
     assert plane.fired() == 2
 
 
-def test_a_line_that_is_not_whole_yet_is_not_counted(plane: ControlPlane, room: Room) -> None:
+def test_incomplete_journal_line_is_not_counted(plane: ControlPlane, room: Room) -> None:
     room.start()
     [journal] = plane.path.glob("faults-*.jsonl")
     loaded = msgspec.json.decode(journal.read_bytes())
@@ -182,7 +180,7 @@ def test_a_line_that_is_not_whole_yet_is_not_counted(plane: ControlPlane, room: 
     assert plane.fired() == 1
 
 
-def test_a_reader_never_sees_half_a_schedule(plane: ControlPlane) -> None:
+def test_reader_never_gets_a_partial_schedule(plane: ControlPlane) -> None:
     faults = [FaultSpec(id=f"f{n}", kind="bit_flip", trigger=Trigger(every=1)) for n in range(200)]
     plane.heal()
     stop = threading.Event()
@@ -203,7 +201,7 @@ def test_a_reader_never_sees_half_a_schedule(plane: ControlPlane) -> None:
     assert reader.is_alive() is False
 
 
-def test_arming_renews_the_lease_and_healing_needs_none(plane: ControlPlane) -> None:
+def test_arming_renews_the_lease_and_healing_works_without_one(plane: ControlPlane) -> None:
     plane.heal()
     assert not (plane.path / LEASE).exists()
     began = time.time()
@@ -212,7 +210,7 @@ def test_arming_renews_the_lease_and_healing_needs_none(plane: ControlPlane) -> 
     assert (plane.path / LEASE).stat().st_mtime > began - 0.1
 
 
-def test_renewing_the_lease_tells_how_long_it_was_not_renewed(
+def test_lease_renewal_returns_the_time_since_the_last_one(
     plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plane.renew()

@@ -119,9 +119,7 @@ def test_a_right_schedule_is_read_as_written_with_defaults_filled_in() -> None:
 @given(path=PATHS, value=JSON)
 @example(path=("lease_s",), value=10**400)
 @example(path=("faults", 0, "trigger", "probability"), value=10**400)
-def test_a_malformed_schedule_is_refused_in_no_way_but_one(
-    path: tuple[str | int, ...], value: object
-) -> None:
+def test_malformed_schedule_raises_only_bad_control(path: tuple[str | int, ...], value: object) -> None:
     text = json.dumps(changed(path, value))
     # Anything else that is raised fails the test, as it would end the watching of the directory.
     with contextlib.suppress(BadControl):
@@ -148,14 +146,14 @@ def test_an_empty_schedule_arms_nothing() -> None:
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o700])
-def test_a_directory_of_the_owner_alone_is_taken(tmp_path: Path, mode: int) -> None:
+def test_control_directory_writable_by_its_owner_alone_is_accepted(tmp_path: Path, mode: int) -> None:
     tmp_path.chmod(mode)
     check_directory(tmp_path)
 
 
 @pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**40])
 @pytest.mark.parametrize("trigger", [None, "every", "nth", "offset", "limit"])
-def test_a_number_that_no_journal_could_hold_is_refused(number: int, trigger: str | None) -> None:
+def test_number_outside_the_journal_range_is_refused(number: int, trigger: str | None) -> None:
     wrong: dict[str, Any] = {"every": 1}
     if trigger is not None:
         wrong |= {trigger: [number] if trigger == "nth" else number}

@@ -57,7 +57,7 @@ def test_a_fault_is_never_struck_more_often_than_its_limit(
 
 @UNTIMED
 @given(trigger=TRIGGERS, seed=SEEDS, fault=NAMES, arrivals=st.integers(0, 300))
-def test_what_is_foretold_is_what_arrivals_one_by_one_get(
+def test_predicted_firings_equal_decisions_one_by_one(
     trigger: Trigger, seed: int, fault: str, arrivals: int
 ) -> None:
     fired: list[int] = []
@@ -78,7 +78,7 @@ def test_what_is_foretold_is_what_arrivals_one_by_one_get(
         (("queued",), (), False),
     ],
 )
-def test_any_of_the_states_counts_and_an_unknown_request_has_none(
+def test_trigger_matches_any_listed_state_and_no_unknown_request(
     wanted: tuple[State, ...] | None, states: tuple[str, ...], counted: bool
 ) -> None:
     assert Trigger(every=1, states=wanted).counts(states) is counted
@@ -95,13 +95,13 @@ def test_later_arrivals_do_not_change_what_was_decided(
 
 @UNTIMED
 @given(trigger=TRIGGERS, seed=SEEDS)
-def test_the_same_seed_gives_the_same_list(trigger: Trigger, seed: int) -> None:
+def test_same_seed_gives_the_same_firings(trigger: Trigger, seed: int) -> None:
     assert struck(trigger, seed) == struck(trigger, seed)
 
 
 @UNTIMED
 @given(one=SEEDS, other=SEEDS)
-def test_another_seed_gives_another_list(one: int, other: int) -> None:
+def test_different_seed_gives_different_firings(one: int, other: int) -> None:
     assume(one != other)
     trigger = Trigger(probability=0.5)
     assert struck(trigger, one) != struck(trigger, other)
@@ -109,7 +109,7 @@ def test_another_seed_gives_another_list(one: int, other: int) -> None:
 
 @UNTIMED
 @given(seed=SEEDS, one=NAMES, other=NAMES)
-def test_faults_and_sites_do_not_share_their_luck(seed: int, one: str, other: str) -> None:
+def test_faults_and_sites_draw_independently(seed: int, one: str, other: str) -> None:
     assume(one != other)
     trigger = Trigger(probability=0.5)
     assert struck(trigger, seed, fault=one) != struck(trigger, seed, fault=other)
@@ -118,7 +118,7 @@ def test_faults_and_sites_do_not_share_their_luck(seed: int, one: str, other: st
 
 @UNTIMED
 @given(seed=SEEDS, fault=NAMES, n=st.integers(0, 10**6))
-def test_a_draw_is_a_64_bit_number_of_its_own_for_each_purpose(seed: int, fault: str, n: int) -> None:
+def test_draw_is_a_separate_64_bit_number_for_each_purpose(seed: int, fault: str, n: int) -> None:
     numbers = [draw(seed, fault, "s", n, purpose) for purpose in ("", "block", "plane")]
     assert all(0 <= number < 2**64 for number in numbers)
     assert len(set(numbers)) == 3

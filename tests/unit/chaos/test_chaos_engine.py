@@ -63,7 +63,7 @@ def test_loading_is_journaled_with_generation_and_sites(room: Room) -> None:
 UNSUPPORTED = {"lookup_retry": "this vLLM never asks again"}
 
 
-def test_what_this_vllm_has_no_place_for_is_not_said_to_be_reachable(room: Room) -> None:
+def test_missing_injection_point_is_not_listed_as_reachable(room: Room) -> None:
     room.start(unsupported_kinds=UNSUPPORTED)
     [loaded] = room.events("loaded")
     assert loaded.loaded is not None
@@ -72,7 +72,7 @@ def test_what_this_vllm_has_no_place_for_is_not_said_to_be_reachable(room: Room)
     assert "lookup_retry" not in kinds
 
 
-def test_what_this_vllm_has_no_place_for_is_refused_and_never_armed(room: Room) -> None:
+def test_fault_without_an_injection_point_is_refused_and_never_armed(room: Room) -> None:
     engine = room.start(unsupported_kinds=UNSUPPORTED)
     room.put(schedule(entry("put-off", "lookup_retry"), entry("gone", "lookup_miss")))
     room.wait_for("armed", 1)
@@ -85,7 +85,7 @@ def test_what_this_vllm_has_no_place_for_is_refused_and_never_armed(room: Room) 
     assert len(arrive(engine, "lookup_miss", 3)) == 3
 
 
-def test_nothing_armed_means_no_strike_and_no_line(room: Room) -> None:
+def test_without_armed_faults_nothing_is_struck_or_journaled(room: Room) -> None:
     engine = room.start()
     assert arrive(engine, "lookup_miss", 100) == []
     assert [line.event for line in room.lines()] == ["loaded"]
@@ -115,7 +115,7 @@ def test_a_proof_names_fault_arrival_and_request(room: Room) -> None:
     assert line.evidence == {"key": "ab", "hit_blocks": 1, "answered_blocks": 0}
 
 
-def test_a_role_takes_only_its_own_faults(room: Room) -> None:
+def test_role_arms_only_its_own_faults(room: Room) -> None:
     scheduler, worker = room.start("scheduler"), room.start("worker")
     room.arm(entry("gone", "lookup_miss"), entry("flip", "bit_flip"))
     assert {(line.role, line.fault) for line in room.events("armed")} == {
@@ -126,7 +126,7 @@ def test_a_role_takes_only_its_own_faults(room: Room) -> None:
     assert len(arrive(scheduler, "lookup_miss", 3)) == len(arrive(worker, "bit_flip", 3)) == 3
 
 
-def test_what_the_engine_does_is_what_was_foretold(room: Room) -> None:
+def test_engine_fires_exactly_the_predicted_firings(room: Room) -> None:
     engine = room.start()
     room.arm(entry("gone", "lookup_miss", {"probability": 0.3, "limit": 20}), seed=99)
     arrive(engine, "lookup_miss", 200)
@@ -135,7 +135,7 @@ def test_what_the_engine_does_is_what_was_foretold(room: Room) -> None:
     assert len(expected) == 20
 
 
-def test_removing_one_fault_does_not_change_another_of_the_same_kind(room: Room) -> None:
+def test_removing_a_fault_keeps_the_firings_of_others_of_its_kind(room: Room) -> None:
     engine = room.start()
     room.arm(
         entry("one", "lookup_miss", {"every": 2}),
@@ -151,7 +151,7 @@ def test_removing_one_fault_does_not_change_another_of_the_same_kind(room: Room)
     assert (other.n, other.evidence["fired"]) == (12, 2)
 
 
-def test_a_hook_counts_only_its_own_calls(room: Room) -> None:
+def test_injection_point_counts_only_its_own_calls(room: Room) -> None:
     engine = room.start()
     room.arm(entry("raises", "manager_raises", {"nth": [1]}, hook="lookup"))
     calls = ["prepare_store", "lookup", "prepare_store", "lookup", "lookup"]
@@ -159,7 +159,7 @@ def test_a_hook_counts_only_its_own_calls(room: Room) -> None:
     assert struck == [False, False, False, True, False]
 
 
-def test_a_direction_counts_only_its_own_copies(room: Room) -> None:
+def test_direction_counts_only_its_own_copies(room: Room) -> None:
     engine = room.start("worker")
     room.arm(
         entry("loads", "copy_delay", {"every": 1}, direction="load"),
@@ -191,14 +191,14 @@ def test_a_dry_run_decides_and_changes_nothing(room: Room) -> None:
     assert healed.evidence["fired"] == 0
 
 
-def test_a_dry_run_leaves_the_arrival_to_another_fault(room: Room) -> None:
+def test_dry_run_leaves_the_invocation_to_other_faults(room: Room) -> None:
     engine = room.start()
     room.arm(entry("dry", "lookup_miss", {"every": 1}, dry_run=True), entry("wet", "lookup_miss"))
     assert len(arrive(engine, "lookup_miss", 3)) == 3
     assert numbers(room, "fired", "wet") == numbers(room, "refused", "dry") == [0, 1, 2]
 
 
-def test_a_new_schedule_begins_its_counts_anew(room: Room) -> None:
+def test_new_schedule_resets_invocation_counts(room: Room) -> None:
     engine = room.start()
     room.arm(entry("gone", "lookup_miss", {"every": 1, "limit": 2}))
     assert len(arrive(engine, "lookup_miss", 5)) == 2
@@ -209,9 +209,7 @@ def test_a_new_schedule_begins_its_counts_anew(room: Room) -> None:
 
 
 @pytest.mark.parametrize("how", [Room.lose_lease, Room.withdraw], ids=["lease lost", "schedule removed"])
-def test_faults_of_a_conductor_that_is_gone_end_by_themselves(
-    room: Room, how: Callable[[Room], None]
-) -> None:
+def test_faults_are_healed_after_the_conductor_died(room: Room, how: Callable[[Room], None]) -> None:
     engine = room.start()
     room.arm(entry("gone", "lookup_miss"))
     arrive(engine, "lookup_miss", 2)
@@ -222,7 +220,7 @@ def test_faults_of_a_conductor_that_is_gone_end_by_themselves(
     assert arrive(engine, "lookup_miss", 5) == []
 
 
-def test_a_lease_that_is_not_renewed_runs_out_and_does_not_come_back(room: Room) -> None:
+def test_expired_lease_is_not_revived(room: Room) -> None:
     engine = room.start()
     room.put(schedule(entry("gone", "lookup_miss"), lease_s=0.05))
     [healed] = room.healed(0, 1)
@@ -255,7 +253,7 @@ def test_a_removed_schedule_can_be_put_back(room: Room) -> None:
     ],
     ids=["empty", "cut", "list", "binary", "unknown fault", "huge number", "huge text", "huge file"],
 )
-def test_a_bad_schedule_is_refused_ends_what_was_armed_and_hurts_nothing(
+def test_malformed_schedule_is_refused_and_disarms_all_faults(
     room: Room, content: str | bytes, reason: str
 ) -> None:
     engine = room.start()
@@ -275,7 +273,7 @@ def test_a_bad_schedule_is_refused_ends_what_was_armed_and_hurts_nothing(
     assert len(arrive(engine, "lookup_miss", 5)) == 5
 
 
-def test_a_bad_schedule_is_refused_once_and_not_at_every_look(room: Room) -> None:
+def test_malformed_schedule_is_refused_once_and_not_at_every_poll(room: Room) -> None:
     room.start()
     room.put("{")
     wait_until(lambda: bool(room.events("refused")), "the schedule is refused")
@@ -283,7 +281,7 @@ def test_a_bad_schedule_is_refused_once_and_not_at_every_look(room: Room) -> Non
     assert len(room.events("refused")) == 1
 
 
-def test_a_directory_that_others_may_write_arms_nothing(room: Room) -> None:
+def test_control_directory_writable_by_others_arms_nothing(room: Room) -> None:
     engine = room.start()
     room.path.chmod(0o777)
     room.put(schedule(entry("gone", "lookup_miss")))
@@ -320,7 +318,7 @@ def test_a_schedule_replaced_while_it_is_read_is_armed_once(
     assert engine.armed("store_refused")
 
 
-def test_the_draws_of_a_strike_belong_to_its_arrival_and_purpose(room: Room) -> None:
+def test_draws_of_a_strike_depend_on_its_invocation_and_purpose(room: Room) -> None:
     engine = room.start()
     room.arm(entry("one", "lookup_miss"), seed=5)
     first, second = arrive(engine, "lookup_miss", 2)
@@ -333,7 +331,7 @@ def test_the_draws_of_a_strike_belong_to_its_arrival_and_purpose(room: Room) -> 
     assert again.draw("block") == draws[0]
 
 
-def test_a_closed_engine_leaves_no_thread_and_no_file_and_strikes_no_more(room: Room) -> None:
+def test_closed_engine_has_no_thread_or_open_file_and_strikes_no_more(room: Room) -> None:
     before = watchers()
     engine = room.start()
     room.arm(entry("gone", "lookup_miss"))

@@ -22,7 +22,7 @@ DOCS = Path(__file__).parents[3] / "docs" / "faults.md"
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
-def test_every_kind_says_what_it_does_and_how_that_shows(kind: FaultKind) -> None:
+def test_every_inside_kind_describes_its_effect_and_evidence(kind: FaultKind) -> None:
     assert kind.role in (SCHEDULER, WORKER)
     assert kind.contract in (LEGAL, HOSTILE)
     for text in (kind.site, kind.effect, kind.evidence, kind.consequence, kind.heals):
@@ -32,16 +32,16 @@ def test_every_kind_says_what_it_does_and_how_that_shows(kind: FaultKind) -> Non
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_defaults_of_every_kind_are_valid(kind: str) -> None:
+def test_default_parameters_of_every_fault_kind_are_valid(kind: str) -> None:
     assert problems(kind, {}) == []
     assert problems(kind, inside_kinds.defaults(kind)) == []
 
 
-def test_every_kind_can_be_run_dry() -> None:
+def test_every_fault_kind_has_a_dry_run() -> None:
     assert all(inside_kinds.defaults(kind)["dry_run"] is False for kind in KINDS)
 
 
-def test_each_wrong_parameter_gets_a_line_of_its_own() -> None:
+def test_each_wrong_parameter_is_a_separate_problem() -> None:
     assert len(problems("bit_flip", {"bit": 99, "word_bytes": "x", "colour": 1})) == 3
 
 
@@ -65,7 +65,7 @@ def test_scenario_and_schedule_mean_the_same_by_a_trigger_and_a_fault() -> None:
     assert set(fault_spec.FaultSpec.model_fields) - {"phase"} == set(ArmedFault.__struct_fields__)
 
 
-def test_the_page_on_faults_shows_the_catalogue_as_it_is() -> None:
+def test_fault_page_matches_the_catalogue() -> None:
     page = DOCS.read_text()
     assert insert_tables(page) == page, "bring it up to date with: kvchaos faults --page docs/faults.md"
     assert all(f"| `{kind}` |" in page for kind in KINDS)
@@ -73,7 +73,7 @@ def test_the_page_on_faults_shows_the_catalogue_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("kind", OUTSIDE_KINDS.values(), ids=OUTSIDE_KINDS.keys())
-def test_every_kind_from_outside_says_what_it_does_and_how_that_shows(kind: OutsideKind) -> None:
+def test_every_outside_kind_describes_its_effect_and_evidence(kind: OutsideKind) -> None:
     assert kind.name not in KINDS
     assert kind.contract in (LEGAL, HOSTILE)
     assert set(kind.stacks) <= {LOCAL, *CONTAINERS}
@@ -83,11 +83,11 @@ def test_every_kind_from_outside_says_what_it_does_and_how_that_shows(kind: Outs
     assert fault_catalogue.problems(kind.name, fault_catalogue.defaults(kind.parameters)) == []
 
 
-def test_every_fault_from_outside_has_a_sign() -> None:
+def test_every_outside_fault_has_an_effect_check() -> None:
     assert OUTSIDE_CHECKS.keys() == OUTSIDE_KINDS.keys()
 
 
-def test_the_page_on_faults_from_outside_shows_the_catalogue_as_it_is() -> None:
+def test_outside_fault_page_matches_the_catalogue() -> None:
     page = OUTSIDE_DOCS.read_text()
     assert insert_tables(page) == page, (
         "bring it up to date with: kvchaos faults --page docs/outside-faults.md"

@@ -34,12 +34,12 @@ def _forget() -> None:
 
 
 @pytest.mark.parametrize("generation", SHAPES)
-def test_each_shape_is_told_from_all_others(generation: str, install: Install) -> None:
+def test_each_plug_in_api_generation_is_detected(generation: str, install: Install) -> None:
     install(SHAPES[generation])
     assert detect().name == generation
 
 
-def test_every_generation_has_a_shape_here() -> None:
+def test_every_generation_has_a_plug_in_api_in_this_test() -> None:
     assert [generation.name for generation in GENERATIONS] == list(SHAPES)
 
 
@@ -79,7 +79,7 @@ def test_the_refusal_names_what_works(install: Install) -> None:
         detect()
 
 
-def test_classes_are_found_wherever_the_release_keeps_them(install: Install) -> None:
+def test_connector_classes_are_found_in_every_module_layout(install: Install) -> None:
     install(SHAPES["G3"])
     assert detect().offered("OffloadingManager").__module__ == "vllm.v1.kv_offload.abstract"
     assert detect().offered("OffloadingHandler").__module__ == "vllm.v1.kv_offload.worker.worker"
@@ -113,5 +113,5 @@ def spec(*blocks: int) -> Any:
     ],
     ids=["to 0.20", "to 0.24", "to 0.32", "0.33"],
 )
-def test_a_load_that_can_fail_is_known_with_its_device_blocks(metadata: Any) -> None:
+def test_fallible_load_carries_its_device_blocks(metadata: Any) -> None:
     assert list(loads(metadata)) == [("r", [4, 2])]

@@ -74,7 +74,7 @@ def test_every_line_is_read_strictly_by_the_judges(
     assert line.evidence == msgspec.to_builtins(evidence)
 
 
-def test_each_role_has_a_file_of_its_own_and_appends_to_it(tmp_path: Path) -> None:
+def test_each_role_appends_to_a_separate_journal(tmp_path: Path) -> None:
     for role in ("worker", "scheduler", "worker"):
         assert Journal(tmp_path, role).write(LoadRetried())
     assert len(decoded(file_of(tmp_path, "worker"))) == 2
@@ -134,7 +134,7 @@ def test_no_fault_strikes_when_the_disk_is_full(room: Room) -> None:
     assert [engine.evaluate("lookup_miss") for _ in range(20)] == [None] * 20
 
 
-def test_no_fault_strikes_whose_proof_would_not_fit_and_healing_is_still_told(
+def test_full_journal_stops_strikes_but_still_records_healing(
     room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = room.start()

@@ -40,7 +40,7 @@ def tiers(draw: st.DrawFn) -> Tier:
 
 @settings(deadline=None)
 @given(tiers(), st.integers(1, 4_000))
-def test_no_more_than_an_eighth_too_much_is_evicted_and_all_room_given_back(tier: Tier, wanted: int) -> None:
+def test_eviction_overshoots_by_at_most_an_eighth_and_frees_its_blocks(tier: Tier, wanted: int) -> None:
     idle = len(tier.idle)
     gone = Pressure(tier.store, tier.drop, bytes).evict(wanted)
     assert min(wanted, idle) <= len(gone) <= max(wanted * 2, wanted + tier.room // 8)
@@ -51,7 +51,7 @@ def test_no_more_than_an_eighth_too_much_is_evicted_and_all_room_given_back(tier
 
 @settings(deadline=None)
 @given(tiers())
-def test_all_that_is_idle_can_be_evicted(tier: Tier) -> None:
+def test_all_idle_blocks_can_be_evicted(tier: Tier) -> None:
     idle = list(tier.idle)
     assert Pressure(tier.store, tier.drop, bytes).evict_all() == idle
     assert not tier.prepared
@@ -59,7 +59,7 @@ def test_all_that_is_idle_can_be_evicted(tier: Tier) -> None:
 
 @settings(deadline=None)
 @given(tiers(), st.integers(0, 50))
-def test_an_occupied_tier_has_just_the_room_that_was_left(tier: Tier, leave: int) -> None:
+def test_occupied_tier_accepts_exactly_its_remaining_capacity(tier: Tier, leave: int) -> None:
     pressure = Pressure(tier.store, tier.drop, bytes)
     assert pressure.occupy(leave) == max(0, tier.room - tier.busy - leave)
     assert pressure.occupied == len(tier.prepared)
@@ -70,7 +70,7 @@ def test_an_occupied_tier_has_just_the_room_that_was_left(tier: Tier, leave: int
 
 @settings(deadline=None)
 @given(tiers(), st.integers(0, 50), st.integers(1, 100))
-def test_what_is_occupied_outlives_evictions_and_is_given_back(tier: Tier, leave: int, wanted: int) -> None:
+def test_occupied_blocks_survive_evictions_until_released(tier: Tier, leave: int, wanted: int) -> None:
     # An eviction that forgot what was held before it would leave the tier small for ever.
     pressure = Pressure(tier.store, tier.drop, bytes)
     occupied = pressure.occupy(leave)

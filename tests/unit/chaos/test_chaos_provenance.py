@@ -62,7 +62,7 @@ def written(folder: Path) -> list[AnyProvenance]:
     return [msgspec.convert(msgspec.to_builtins(event), type(event)) for event in events]
 
 
-def test_a_request_is_given_what_the_device_has_and_what_is_loaded_behind_it(
+def test_request_records_device_hits_and_loaded_blocks_behind_them(
     tmp_path: Path, log: ProvenanceLog
 ) -> None:
     log.matched("r", 2 * TOKENS)
@@ -85,7 +85,7 @@ def test_keys_of_the_tier_are_joined_with_those_of_the_device_although_they_name
     assert (list(reused.loaded), reused.tier) == (KEYS[:2], ())
 
 
-def test_chunks_of_several_blocks_are_told_beside_the_blocks(tmp_path: Path, log: ProvenanceLog) -> None:
+def test_chunk_keys_are_recorded_beside_block_keys(tmp_path: Path, log: ProvenanceLog) -> None:
     log.matched("r", 0)
     log.load_begins([HASHES[1], HASHES[3]])
     log.given(Request(), Blocks(), 4 * TOKENS)
@@ -122,7 +122,7 @@ def test_a_request_that_ended_while_it_loaded_is_never_in_the_cache(
         (Request(), False),
     ],
 )
-def test_a_block_that_the_cache_was_not_asked_for_is_not_missed(
+def test_block_outside_the_cache_query_is_no_miss(
     tmp_path: Path, log: ProvenanceLog, request_: Request, all_matches: bool
 ) -> None:
     log.all_matches = all_matches
@@ -139,7 +139,7 @@ def test_stores_and_resets_are_written(tmp_path: Path, log: ProvenanceLog) -> No
     assert written(tmp_path) == [BlocksStored(keys=KEYS[:2], chunks=[7, 8]), TierReset()]
 
 
-def test_a_full_log_says_so_and_takes_no_more(
+def test_full_provenance_log_records_its_end_and_stops(
     tmp_path: Path, log: ProvenanceLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(provenance_log, "MOST_BYTES", 1000)

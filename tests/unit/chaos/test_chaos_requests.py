@@ -26,20 +26,20 @@ def test_a_numbered_job_is_that_of_the_request_that_planned_it() -> None:
     assert [requests.take(job) for job in (6, 5, 4)] == ["a", "b", "a"]
 
 
-def test_a_store_that_begins_a_step_later_is_still_known() -> None:
+def test_store_deferred_by_a_step_keeps_its_request() -> None:
     requests = RequestsOfJobs()
     requests.learn(numbered({}, {5: "b"}))
     requests.learn(numbered({6: "c"}, {}))
     assert requests.take(5) == "b"
 
 
-def test_a_job_that_no_step_planned_is_nobodys() -> None:
+def test_unplanned_job_has_no_request() -> None:
     requests = RequestsOfJobs()
     requests.learn(numbered({4: "a"}, {}))
     assert requests.take(9, ("device", "chunks")) is None
 
 
-def test_to_0_20_a_job_is_known_by_the_very_spec_it_is_handed() -> None:
+def test_before_0_21_a_job_is_matched_by_spec_identity() -> None:
     requests = RequestsOfJobs()
     # Equal, and yet two copies.
     one, other = ([1], [2]), ([1], [2])
@@ -49,7 +49,7 @@ def test_to_0_20_a_job_is_known_by_the_very_spec_it_is_handed() -> None:
     assert requests.take(2, ([1], [2])) is None
 
 
-def test_what_has_begun_is_forgotten() -> None:
+def test_started_jobs_are_forgotten() -> None:
     requests = RequestsOfJobs()
     spec = ([1], [2])
     requests.learn(SimpleNamespace(reqs_to_load={"a": spec}, reqs_to_store={}))
@@ -58,13 +58,13 @@ def test_what_has_begun_is_forgotten() -> None:
     assert (requests.take(7, spec), requests.take(4)) == (None, None)
 
 
-def test_preempted_requests_in_place_of_metadata_plan_nothing() -> None:
+def test_preempted_requests_instead_of_metadata_plan_no_job() -> None:
     requests = RequestsOfJobs()
     requests.learn({"a", "b"})
     assert requests.take(0) is None
 
 
-def test_it_is_the_turn_of_the_request_whose_tokens_are_asked_for() -> None:
+def test_current_request_is_the_one_whose_tokens_are_read() -> None:
     step = SimpleNamespace(num_scheduled_tokens={"a": 3, "b": 5}, finished_req_ids={"z"})
     tracked = tracking_current_request(step)
     current = []
@@ -78,7 +78,7 @@ def test_it_is_the_turn_of_the_request_whose_tokens_are_asked_for() -> None:
     assert type(step.num_scheduled_tokens) is dict, "vLLM's own output was changed"
 
 
-def test_a_turn_ends_also_when_the_scheduler_fails_in_it() -> None:
+def test_current_request_is_reset_when_the_scheduler_raises() -> None:
     with pytest.raises(ZeroDivisionError), request_scope("a"):
         raise ZeroDivisionError
     assert context.request is None

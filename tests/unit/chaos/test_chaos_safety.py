@@ -173,7 +173,7 @@ def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Patient]:
 
 @settings(max_examples=MALFORMED, deadline=None)
 @given(content=FILES)
-def test_a_thousand_malformed_schedules_arm_nothing_and_hurt_nothing(
+def test_thousand_malformed_schedules_arm_no_fault_and_end_no_engine(
     patient: Patient, content: bytes
 ) -> None:
     patient.take(lambda path: path.write_bytes(content))
@@ -184,7 +184,7 @@ def test_a_thousand_malformed_schedules_arm_nothing_and_hurt_nothing(
     [os.mkfifo, lambda path: path.symlink_to("/"), lambda path: path.symlink_to("/dev/zero")],
     ids=["pipe", "folder", "endless"],
 )
-def test_what_is_no_plain_file_is_refused_at_once(tmp_path: Path, make: Callable[[Path], object]) -> None:
+def test_schedule_that_is_no_regular_file_is_refused(tmp_path: Path, make: Callable[[Path], object]) -> None:
     # A watcher that waits for a pipe's writer, or reads without end, would never heal again.
     patient = Patient(tmp_path)
     patient.take(make)

@@ -45,7 +45,7 @@ from history.protocol.schedule import Trigger as ArmedTrigger
         ("bit_flip(bit=30, dry_run=true)", "bit_flip", Trigger(every=1), {"bit": 30, "dry_run": True}),
     ],
 )
-def test_a_term_is_read_as_it_is_meant(
+def test_schedule_term_is_parsed_to_kind_trigger_and_parameters(
     line: str, kind: str, trigger: Trigger, params: dict[str, object]
 ) -> None:
     (fault,) = parse_line(line)
@@ -53,7 +53,7 @@ def test_a_term_is_read_as_it_is_meant(
     assert problems(fault.kind, fault.params) == []
 
 
-def test_a_chain_gives_each_term_an_id_of_its_own() -> None:
+def test_chained_terms_get_separate_fault_ids() -> None:
     faults = parse_line("20%miss; nth 1 miss ;3*zero")
     assert [fault.id for fault in faults] == ["lookup-miss-1", "lookup-miss-2", "zero-block-3"]
 
@@ -68,12 +68,12 @@ def test_no_line_does_worse_than_being_refused(line: str) -> None:
 
 
 @given(st.sampled_from(sorted(SHORT)), st.integers(1, 99), st.integers(1, 50))
-def test_share_and_limit_survive_the_way_in(name: str, percent: int, limit: int) -> None:
+def test_share_and_limit_are_parsed(name: str, percent: int, limit: int) -> None:
     (fault,) = parse_line(f"{percent}%{limit}*{name}")
     assert fault.trigger == Trigger(probability=percent / 100, limit=limit)
 
 
-def test_a_key_is_struck_at_every_arrival_or_at_none() -> None:
+def test_block_key_is_struck_at_every_invocation_or_at_none() -> None:
     trigger = ArmedTrigger(key_share=0.3)
     keys = [f"{number:064x}" for number in range(400)]
     struck = {key for key in keys if fires(trigger, 1, "gone", "lookup", 0, key)}

@@ -93,11 +93,11 @@ def test_a_request_is_in_the_state_that_vllm_has_it_in(
     assert states.of("a") == state
 
 
-def test_a_request_that_never_came_up_has_no_state(states: RequestStates) -> None:
+def test_unknown_request_has_no_state(states: RequestStates) -> None:
     assert states.of("a") == ()
 
 
-def test_a_state_is_that_of_now_not_of_when_the_request_came_up(states: RequestStates) -> None:
+def test_state_is_current_and_not_that_at_admission(states: RequestStates) -> None:
     request = Request("a")
     states.track(request)
     request.status_name, request.num_computed_tokens = "RUNNING", 32
@@ -106,7 +106,7 @@ def test_a_state_is_that_of_now_not_of_when_the_request_came_up(states: RequestS
     assert states.of("a") == ("queued",)
 
 
-def test_a_store_under_way_stands_beside_the_other_state_until_it_has_ended(states: RequestStates) -> None:
+def test_storing_state_is_added_until_the_store_ended(states: RequestStates) -> None:
     states.track(Request("a", "RUNNING", 120))
     states.track(Request("b", "RUNNING", 120))
     states.step(Metadata(store_jobs={5: Job("a"), 6: Job("a")}), (), ())
@@ -148,7 +148,7 @@ def test_to_0_20_stores_have_ended_when_they_are_reported_or_the_request_is_pree
     ("computed", "loading", "state"),
     [(0, False, "queued"), (64, True, "loading"), (99, False, "prefill"), (100, False, "decode")],
 )
-def test_a_request_that_is_given_up_tells_what_it_was_doing(
+def test_aborted_request_records_its_state(
     states: RequestStates, computed: int, loading: bool, state: State
 ) -> None:
     request = Request("a", "RUNNING", computed, num_output_tokens=3)
@@ -159,16 +159,16 @@ def test_a_request_that_is_given_up_tells_what_it_was_doing(
     assert list(states.aborted({"a"})) == [AbortedRequest("a", state, computed, 3)]
 
 
-def test_a_request_that_is_given_up_before_it_came_up_was_queued(states: RequestStates) -> None:
+def test_request_aborted_before_admission_was_queued(states: RequestStates) -> None:
     assert list(states.aborted({"b", "a"})) == [AbortedRequest(name, "queued", 0, 0) for name in ("a", "b")]
 
 
-def test_a_request_that_ended_as_it_should_was_not_given_up(states: RequestStates) -> None:
+def test_finished_request_is_not_recorded_as_aborted(states: RequestStates) -> None:
     states.track(Request("a", "FINISHED_LENGTH_CAPPED", 140))
     assert list(states.aborted({"a"})) == []
 
 
-def test_the_worker_is_told_of_requests_whose_copies_are_under_way_and_of_no_other(
+def test_worker_receives_states_of_copying_requests_only(
     states: RequestStates,
 ) -> None:
     for request in ("a", "b", "c"):
@@ -180,7 +180,7 @@ def test_the_worker_is_told_of_requests_whose_copies_are_under_way_and_of_no_oth
     assert states.of_transfers() == {}
 
 
-def test_the_worker_in_its_own_process_hears_what_the_scheduler_says() -> None:
+def test_worker_in_another_process_receives_scheduler_states() -> None:
     metadata = Metadata()
     setattr(metadata, ATTRIBUTE, {"a": ("decode", "storing")})
     reported = ReportedStates()
@@ -188,7 +188,7 @@ def test_the_worker_in_its_own_process_hears_what_the_scheduler_says() -> None:
     assert reported.of("a") == ("decode", "storing")
 
 
-def test_a_copy_at_hand_says_itself_that_its_request_loads_or_stores() -> None:
+def test_copy_direction_adds_the_loading_or_storing_state() -> None:
     metadata = Metadata()
     setattr(metadata, ATTRIBUTE, {"a": ("decode",)})
     reported = ReportedStates()
@@ -198,7 +198,7 @@ def test_a_copy_at_hand_says_itself_that_its_request_loads_or_stores() -> None:
     assert reported.of("gone", "load") == ("loading",)
 
 
-def test_a_worker_that_is_told_nothing_knows_nothing() -> None:
+def test_worker_without_reported_states_has_none() -> None:
     metadata = Metadata()
     setattr(metadata, ATTRIBUTE, {"a": ("decode",)})
     reported = ReportedStates()
@@ -253,14 +253,12 @@ def arrive(engine: FaultRuntime) -> list[str]:
     return struck
 
 
-def test_only_arrivals_in_the_state_are_struck(engine: FaultRuntime, room: Room) -> None:
+def test_only_invocations_in_the_state_are_struck(engine: FaultRuntime, room: Room) -> None:
     room.arm(entry("choosy", "copy_delay", {"every": 1, "states": ["queued", "loading"]}))
     assert arrive(engine) == ["b", "b", "b"]
 
 
-def test_only_arrivals_in_the_state_are_counted_so_that_what_strikes_can_be_foretold(
-    engine: FaultRuntime, room: Room
-) -> None:
+def test_trigger_counts_only_invocations_in_its_states(engine: FaultRuntime, room: Room) -> None:
     trigger = Trigger(every=2, offset=1, states=("decode",))
     room.arm(entry("choosy", "copy_delay", {"every": 2, "offset": 1, "states": ["decode"]}))
     arrive(engine)
@@ -270,9 +268,7 @@ def test_only_arrivals_in_the_state_are_counted_so_that_what_strikes_can_be_fore
     assert numbers == list(expected_firings(trigger, 7, "choosy", "copy", 4)) == [1, 3]
 
 
-def test_a_fault_that_minds_states_takes_nothing_from_one_that_does_not(
-    engine: FaultRuntime, room: Room
-) -> None:
+def test_fault_with_states_leaves_other_invocations_to_other_faults(engine: FaultRuntime, room: Room) -> None:
     room.arm(
         entry("choosy", "copy_delay", {"nth": [0], "states": ["queued"]}),
         entry("any", "copy_delay", {"nth": [2]}),
@@ -281,13 +277,13 @@ def test_a_fault_that_minds_states_takes_nothing_from_one_that_does_not(
     assert [(line.fault, line.n) for line in room.events("fired")] == [("choosy", 0), ("any", 2)]
 
 
-def test_a_proof_names_the_states_that_are_known(engine: FaultRuntime, room: Room) -> None:
+def test_firing_evidence_names_the_known_states(engine: FaultRuntime, room: Room) -> None:
     room.arm(entry("any", "copy_delay", {"nth": [0, 3]}))
     arrive(engine)
     assert [line.states for line in room.events("fired")] == [["decode", "storing"], None]
 
 
-def test_nobody_is_asked_for_states_while_nothing_of_the_kind_is_armed(
+def test_states_are_not_queried_unless_an_armed_fault_uses_them(
     engine: FaultRuntime, room: Room, known: Known
 ) -> None:
     room.arm(entry("other", "zero_block", {"every": 1, "states": ["decode"]}))
@@ -295,7 +291,7 @@ def test_nobody_is_asked_for_states_while_nothing_of_the_kind_is_armed(
     assert known.calls == 0
 
 
-def test_the_scheduler_tells_states_only_while_a_fault_of_the_worker_minds_them(room: Room) -> None:
+def test_scheduler_sends_states_only_for_armed_worker_faults_with_states(room: Room) -> None:
     scheduler = room.start("scheduler")
     room.arm(entry("mine", "lookup_miss", {"every": 1, "states": ["queued"]}))
     assert not scheduler.worker_needs_states

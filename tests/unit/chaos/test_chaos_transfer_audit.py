@@ -54,7 +54,7 @@ def broken(folder: Path) -> list[str | None]:
     return [line.rule for line in lines(folder) if line.event == "violation"]
 
 
-def test_a_store_and_a_load_that_keep_the_rules_break_none(tmp_path: Path, shadow_tier: ShadowTier) -> None:
+def test_correct_store_and_load_break_no_rule(tmp_path: Path, shadow_tier: ShadowTier) -> None:
     shadow_tier.store_begins([ONE, TWO], _Spec([0, 1]), [])
     shadow_tier.store_ends([ONE, TWO], success=True)
     shadow_tier.load_begins([ONE], _Spec([0]))
@@ -65,19 +65,19 @@ def test_a_store_and_a_load_that_keep_the_rules_break_none(tmp_path: Path, shado
     assert broken(tmp_path) == []
 
 
-def test_a_block_stored_twice_at_a_time_is_told(tmp_path: Path, shadow_tier: ShadowTier) -> None:
+def test_concurrent_stores_of_a_block_are_reported(tmp_path: Path, shadow_tier: ShadowTier) -> None:
     shadow_tier.store_begins([ONE], _Spec([0]), [])
     shadow_tier.store_begins([ONE], _Spec([1]), [])
     assert broken(tmp_path) == [rules.STORED_TWICE]
 
 
-def test_a_chunk_given_away_while_it_holds_a_block_is_told(tmp_path: Path, shadow_tier: ShadowTier) -> None:
+def test_reuse_of_an_occupied_chunk_is_reported(tmp_path: Path, shadow_tier: ShadowTier) -> None:
     shadow_tier.store_begins([ONE], _Spec([0]), [])
     shadow_tier.store_begins([TWO], _Spec([0]), [])
     assert broken(tmp_path) == [rules.CHUNK_SHARED]
 
 
-def test_a_failed_store_gives_its_chunk_back(tmp_path: Path, shadow_tier: ShadowTier) -> None:
+def test_failed_store_frees_its_chunk(tmp_path: Path, shadow_tier: ShadowTier) -> None:
     shadow_tier.store_begins([ONE], _Spec([0]), [])
     shadow_tier.store_ends([ONE], success=False)
     shadow_tier.store_begins([TWO], _Spec([0]), [])
@@ -85,7 +85,7 @@ def test_a_failed_store_gives_its_chunk_back(tmp_path: Path, shadow_tier: Shadow
 
 
 @pytest.mark.parametrize("what", ["store", "load"])
-def test_an_end_without_a_beginning_is_told(tmp_path: Path, shadow_tier: ShadowTier, what: str) -> None:
+def test_transfer_end_without_begin_is_reported(tmp_path: Path, shadow_tier: ShadowTier, what: str) -> None:
     if what == "store":
         shadow_tier.store_ends([ONE], success=True)
     else:
@@ -93,20 +93,20 @@ def test_an_end_without_a_beginning_is_told(tmp_path: Path, shadow_tier: ShadowT
     assert broken(tmp_path) == [f"{what}-not-begun"]
 
 
-def test_a_load_from_another_chunk_is_told(tmp_path: Path, shadow_tier: ShadowTier) -> None:
+def test_load_from_a_wrong_chunk_is_reported(tmp_path: Path, shadow_tier: ShadowTier) -> None:
     shadow_tier.store_begins([ONE, TWO], _Spec([0, 1]), [])
     shadow_tier.store_ends([ONE, TWO], success=True)
     shadow_tier.load_begins([ONE], _Spec([1]))
     assert broken(tmp_path) == [rules.LOADED_ELSEWHERE]
 
 
-def test_a_load_before_the_store_has_ended_is_told(tmp_path: Path, shadow_tier: ShadowTier) -> None:
+def test_load_before_the_store_ended_is_reported(tmp_path: Path, shadow_tier: ShadowTier) -> None:
     shadow_tier.store_begins([ONE], _Spec([0]), [])
     shadow_tier.load_begins([ONE], _Spec([0]))
     assert broken(tmp_path) == [rules.LOADED_BEFORE_STORED]
 
 
-def test_a_block_evicted_while_it_is_loaded_is_told(tmp_path: Path, shadow_tier: ShadowTier) -> None:
+def test_eviction_during_a_load_is_reported(tmp_path: Path, shadow_tier: ShadowTier) -> None:
     shadow_tier.store_begins([ONE], _Spec([0]), [])
     shadow_tier.store_ends([ONE], success=True)
     shadow_tier.load_begins([ONE], _Spec([0]))
@@ -143,7 +143,7 @@ def test_a_block_that_survives_a_reset_is_a_violation(tmp_path: Path, shadow_tie
     assert broken(tmp_path) == [rules.SURVIVED_RESET]
 
 
-def test_a_role_that_keeps_no_blocks_counts_none(
+def test_role_without_blocks_counts_none(
     tmp_path: Path, ledger: AuditLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(audit_log, "QUIET_S", 0.0)
@@ -175,7 +175,7 @@ def test_a_balance_is_written_when_it_is_quiet_and_only_once(
     assert since <= line.t_ns
 
 
-def test_an_account_tells_once_what_took_longest(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_longest_transfer_is_returned_once(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([100, 107, 200, 205])
     monkeypatch.setattr(
         "chaos.inside.transfer_audit.transfer_tracker.time", SimpleNamespace(time_ns=lambda: next(clock))
@@ -189,7 +189,7 @@ def test_an_account_tells_once_what_took_longest(monkeypatch: pytest.MonkeyPatch
     assert account.take_longest() is None
 
 
-def test_nothing_that_happened_means_no_line(tmp_path: Path, ledger: AuditLog) -> None:
+def test_idle_audit_log_writes_no_line(tmp_path: Path, ledger: AuditLog) -> None:
     ledger.tracker("stores")
     ledger.settle()
     assert lines(tmp_path) == []
@@ -197,7 +197,7 @@ def test_nothing_that_happened_means_no_line(tmp_path: Path, ledger: AuditLog) -
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans())))
-def test_an_account_never_ends_what_is_not_open(steps: list[tuple[str, bool]]) -> None:
+def test_tracker_never_ends_an_unopened_transfer(steps: list[tuple[str, bool]]) -> None:
     account = TransferTracker()
     model: list[str] = []
     for name, begins in steps:

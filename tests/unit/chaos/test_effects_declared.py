@@ -11,7 +11,7 @@ from oracles import all_rules
 
 
 @pytest.mark.parametrize("kind", fault_catalogue.KINDS.values(), ids=lambda kind: kind.name)
-def test_a_hostile_fault_declares_its_effects_or_says_why_not_and_a_legal_one_has_none(
+def test_violating_faults_declare_effects_or_a_reason_and_conforming_have_none(
     kind: fault_catalogue.Kind,
 ) -> None:
     if kind.contract == HOSTILE:
@@ -22,7 +22,7 @@ def test_a_hostile_fault_declares_its_effects_or_says_why_not_and_a_legal_one_ha
 
 
 @pytest.mark.parametrize("kind", fault_catalogue.KINDS.values(), ids=lambda kind: kind.name)
-def test_effects_name_rules_and_parameters_that_there_are(kind: fault_catalogue.Kind) -> None:
+def test_declared_effects_name_existing_rules_and_parameters(kind: fault_catalogue.Kind) -> None:
     rules = {rule.id for rule in all_rules()}
     for effect in kind.declared:
         assert set(effect.rules) <= rules

@@ -61,9 +61,7 @@ def test_an_unknown_key_is_refused_by_name(path: tuple[str | int, ...]) -> None:
         (("faults", 2, "trigger", "nth"), ["3"]),
     ],
 )
-def test_a_value_of_the_wrong_type_or_out_of_bounds_is_refused(
-    path: tuple[str | int, ...], value: object
-) -> None:
+def test_value_of_wrong_type_or_out_of_bounds_is_refused(path: tuple[str | int, ...], value: object) -> None:
     with pytest.raises(BadControl, match=REFUSED):
         parse(changed(path, value))
 
@@ -75,7 +73,7 @@ def test_a_lease_that_never_ends_is_refused(value: float) -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), 0, -0.1, 1.1])
-def test_a_probability_that_is_none_is_refused(value: float) -> None:
+def test_probability_outside_0_to_1_is_refused(value: float) -> None:
     with pytest.raises(BadControl, match=REFUSED):
         parse(changed(("faults", 0, "trigger", "probability"), value))
 
@@ -83,7 +81,7 @@ def test_a_probability_that_is_none_is_refused(value: float) -> None:
 @pytest.mark.parametrize(
     "trigger", [{}, {"limit": 3}, {"probability": 0.5, "every": 2}, {"nth": [1], "every": 1}]
 )
-def test_a_trigger_with_no_way_of_choosing_or_two_is_refused(trigger: dict[str, object]) -> None:
+def test_trigger_without_exactly_one_selection_is_refused(trigger: dict[str, object]) -> None:
     with pytest.raises(BadControl, match="exactly one of probability, nth, every"):
         parse(changed(("faults", 0, "trigger"), trigger))
 
@@ -113,7 +111,7 @@ def test_two_faults_of_one_id_are_refused() -> None:
 
 
 @pytest.mark.parametrize("mode", [0o775, 0o757, 0o777, 0o1777])
-def test_a_directory_that_others_can_write_is_refused(tmp_path: Path, mode: int) -> None:
+def test_control_directory_writable_by_others_is_refused(tmp_path: Path, mode: int) -> None:
     tmp_path.chmod(mode)
     with pytest.raises(BadControl, match="others can write to it; chmod go-w it"):
         check_directory(tmp_path)

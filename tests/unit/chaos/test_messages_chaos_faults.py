@@ -30,7 +30,7 @@ from history.protocol.schedule import Value
         ("zero_block", {"dry_run": 1}, "dry_run must be true or false"),
     ],
 )
-def test_a_wrong_fault_is_named_in_one_line(kind: str, params: dict[str, Value], named: str) -> None:
+def test_invalid_fault_is_named_in_one_line(kind: str, params: dict[str, Value], named: str) -> None:
     [problem] = problems(kind, params)
     assert named in problem
     assert "\n" not in problem

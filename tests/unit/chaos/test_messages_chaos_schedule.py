@@ -24,6 +24,6 @@ from chaos.fault_line import parse_line
         ("in sleeping miss", "unknown state sleeping; known are queued, loading"),
     ],
 )
-def test_a_wrong_term_is_named(line: str, message: str) -> None:
+def test_invalid_schedule_term_is_named(line: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse_line(line)

@@ -33,9 +33,7 @@ def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
 
 
 @given(st.lists(st.integers(0, 10_000), max_size=12), st.integers(0, 3))
-def test_a_request_is_on_its_way_from_its_head_to_the_last_byte_of_its_answer(
-    cuts: list[int], events: int
-) -> None:
+def test_request_is_open_from_its_head_to_the_last_answer_byte(cuts: list[int], events: int) -> None:
     begun: list[str] = []
     exchanges = HttpMessageTracker(begun.append)
     for name, answer in (
@@ -54,27 +52,27 @@ def test_a_request_is_on_its_way_from_its_head_to_the_last_byte_of_its_answer(
     assert begun == ["a", "b", "c"]
 
 
-def test_an_answer_without_a_body_is_whole_with_its_head() -> None:
+def test_answer_without_body_is_complete_after_its_head() -> None:
     exchanges = HttpMessageTracker(lambda _: None)
     exchanges.request_bytes(request("a"))
     exchanges.response_bytes(b"HTTP/1.1 204 No Content\r\n\r\n")
     assert exchanges.open is None
 
 
-def test_a_streamed_answer_without_any_event_is_whole_with_its_mark() -> None:
+def test_streamed_answer_without_events_is_complete_after_done() -> None:
     exchanges = HttpMessageTracker(lambda _: None)
     exchanges.request_bytes(request("a"))
     exchanges.response_bytes(response_bytes.STREAM_HEAD + response_bytes.STREAM_END)
     assert exchanges.open is None
 
 
-def test_a_request_without_a_name_is_on_its_way_all_the_same() -> None:
+def test_request_without_id_is_tracked_as_open() -> None:
     exchanges = HttpMessageTracker(lambda _: None)
     exchanges.request_bytes(b"GET /health HTTP/1.1\r\n\r\n")
     assert exchanges.open == ""
 
 
-def test_what_is_no_http_names_nobody_and_is_not_kept() -> None:
+def test_bytes_other_than_http_open_no_request_and_are_dropped() -> None:
     begun: list[str] = []
     exchanges = HttpMessageTracker(begun.append)
     for _ in range(3):
@@ -84,7 +82,7 @@ def test_what_is_no_http_names_nobody_and_is_not_kept() -> None:
     assert begun == []
 
 
-def test_a_length_that_is_none_ends_the_reading_of_names() -> None:
+def test_invalid_content_length_stops_request_tracking() -> None:
     for length in (b"one", b"-1", b"9" * 30):
         begun: list[str] = []
         exchanges = HttpMessageTracker(begun.append)

@@ -26,7 +26,7 @@ def delays(impairment: AddedLatency | Loss, count: int = 2000) -> list[float | N
     return [impairment.delay_s(DOWN) for _ in range(count)]
 
 
-def test_each_direction_has_its_own_latency() -> None:
+def test_latency_is_drawn_per_direction() -> None:
     latency = AddedLatency(counters(), SEED, up_ms=80, down_ms=40, jitter_ms=0)
     assert latency.delay_s(UP) == 0.08
     assert latency.delay_s(DOWN) == 0.04
@@ -52,12 +52,12 @@ def test_a_share_of_the_pieces_is_lost_and_each_further_loss_takes_twice_as_long
     assert lost.count(0.6) == pytest.approx(64, rel=0.35)
 
 
-def test_a_line_that_loses_everything_still_gives_up_a_piece_at_last() -> None:
+def test_total_loss_delivers_after_the_maximum_of_retransmissions() -> None:
     (delay,) = delays(Loss(counters(), SEED, share=1.0, again_ms=200), 1)
     assert delay == pytest.approx(0.2 * (2**MOST_REPEATS - 1))
 
 
-def test_bytes_count_as_held_from_the_strike_on_even_if_they_came_before() -> None:
+def test_delay_counts_from_the_strike_even_for_earlier_bytes() -> None:
     counted = Counters("s/0", since=10.0)
     counted.queue("a")
     counted.release(100, since=9.0, until=10.5)
@@ -66,7 +66,7 @@ def test_bytes_count_as_held_from_the_strike_on_even_if_they_came_before() -> No
     )
 
 
-def test_a_slow_reader_takes_as_many_requests_as_it_is_told_and_no_nameless_one() -> None:
+def test_slow_reader_slows_the_given_number_of_identified_requests() -> None:
     slow = SlowReading(counters(), requests=2, bytes_per_s=1000)
     assert [slow.takes(name) for name in ("", "a", "b", "c")] == [False, True, True, False]
     assert slow.evidence().requests == ["a", "b"]

@@ -43,7 +43,7 @@ def proof_of(active: ActiveFault) -> OutsideFiring:
     return proof
 
 
-def test_each_kind_is_a_command_with_its_parameters() -> None:
+def test_each_network_kind_sends_a_command_with_its_parameters() -> None:
     assert command_for(strike("network_cut", 3)) == CutCommand(strike="f/3")
     assert command_for(strike("network_stall")) == StallCommand(strike="f/0")
     assert command_for(strike("network_latency", up_ms=5)) == DelayCommand(
@@ -57,12 +57,12 @@ def test_each_kind_is_a_command_with_its_parameters() -> None:
     )
 
 
-def test_all_its_kinds_are_known_to_the_catalogue() -> None:
+def test_all_network_kinds_are_in_the_catalogue() -> None:
     for kind in NetworkInjector.kinds:
         command_for(strike(kind))
 
 
-def test_a_cut_is_proved_by_whom_it_hit_and_undone(bench: Bench) -> None:
+def test_cut_evidence_names_its_requests_and_reverts(bench: Bench) -> None:
     active = NetworkInjector(bench.network).prepare(strike("network_cut"))
     with bench.asker.asking("a", tokens=300):
         wait_for(lambda: bench.began("a"))
@@ -87,7 +87,7 @@ def test_a_strike_without_effect_is_not_proved(bench: Bench) -> None:
     assert active.verify() is None
 
 
-def test_with_a_proxy_that_is_gone_its_strikes_are_gone_too(bench: Bench) -> None:
+def test_revert_succeeds_after_the_proxy_died(bench: Bench) -> None:
     active = NetworkInjector(bench.network).prepare(strike("network_stall"))
     active.apply()
     bench.process.kill()

@@ -70,11 +70,11 @@ def delayed(report: ProxyReport) -> BytesDelayed:
     return report.held
 
 
-def test_without_a_strike_it_adds_next_to_nothing(bench: Bench) -> None:
+def test_idle_proxy_adds_negligible_latency(bench: Bench) -> None:
     assert TTFT_MS <= bench.quickest_ms("plain", TTFT_MS + LATE_MS) <= TTFT_MS + LATE_MS
 
 
-def test_latency_comes_on_top_in_both_directions_and_leaves_the_gaps(bench: Bench) -> None:
+def test_latency_is_added_in_both_directions_and_keeps_token_gaps(bench: Bench) -> None:
     whole_ms = 400 + TTFT_MS + 200
     bench.network.send(DelayCommand(strike="late", seed=1, up_ms=400, down_ms=200, jitter_ms=0))
     quickest = bench.quickest_ms("late", whole_ms + LATE_MS)
@@ -107,7 +107,7 @@ def test_nothing_passes_while_the_line_stalls_and_all_of_it_afterwards(bench: Be
     assert delayed(ended).longest_ms >= 500.0
 
 
-def test_a_server_does_not_hear_that_a_client_leaves_while_the_line_stalls(bench: Bench) -> None:
+def test_client_disconnect_is_not_forwarded_during_a_stall(bench: Bench) -> None:
     bench.network.send(StallCommand(strike="deaf"))
     with bench.left_by_client("deaf"):
         wait_for(lambda: bench.reported("struck", "deaf") is not None)
@@ -126,7 +126,7 @@ def _longest_wait_ms(record: RequestRecord) -> float:
     return max(record.first_us / 1000, *gaps_ms(record))
 
 
-def test_lost_bytes_come_later_by_the_time_of_a_repeat_and_so_do_all_behind_them(bench: Bench) -> None:
+def test_lost_bytes_delay_themselves_and_all_later_ones_by_a_retransmission(bench: Bench) -> None:
     bench.network.send(LoseCommand(strike="loss", seed=1, share=0.3, again_ms=500))
     records = bench.asker.ask(*ids("loss", 2))
     bench.network.send(RevertCommand(strike="loss"))
@@ -137,7 +137,7 @@ def test_lost_bytes_come_later_by_the_time_of_a_repeat_and_so_do_all_behind_them
     assert max(_longest_wait_ms(record) for record in records) >= 500.0 - BUSY_MS
 
 
-def test_a_cut_resets_who_is_on_their_way_and_the_server_hears_it_at_once(bench: Bench) -> None:
+def test_cut_resets_open_connections_on_both_sides_at_once(bench: Bench) -> None:
     with bench.asker.asking(*ids("cut", 2), tokens=300):
         wait_for(lambda: bench.began(*ids("cut", 2)))
         bench.network.send(CutCommand(strike="cut"))
@@ -159,7 +159,7 @@ def test_a_cut_resets_who_is_on_their_way_and_the_server_hears_it_at_once(bench:
     assert [record.outcome for record in bench.asker.ask("after-cut")] == ["ok"]
 
 
-def test_a_client_that_leaves_is_gone_for_the_server_at_once(bench: Bench) -> None:
+def test_client_disconnect_is_forwarded_at_once(bench: Bench) -> None:
     with bench.left_by_client("leaves"):
         wait_for(lambda: bench.began("leaves"))
         left_ns = time.monotonic_ns()
@@ -169,7 +169,7 @@ def test_a_client_that_leaves_is_gone_for_the_server_at_once(bench: Bench) -> No
     assert sent.end_ns - left_ns <= 5_000 * MS
 
 
-def test_what_passes_is_not_changed(tmp_path: Path) -> None:
+def test_proxy_forwards_bytes_unchanged(tmp_path: Path) -> None:
     long = list(range(256)) * 800
     with proxied(tmp_path) as bench:
         direct, through = (bench.exchange(port, long) for port in (bench.mock_port, bench.port))
@@ -177,7 +177,7 @@ def test_what_passes_is_not_changed(tmp_path: Path) -> None:
     assert through == direct
 
 
-def test_a_slow_reader_takes_the_time_of_its_bytes_and_the_next_reader_none(tmp_path: Path) -> None:
+def test_slow_reader_delays_its_answer_and_not_the_next(tmp_path: Path) -> None:
     rate = 60_000.0
     with proxied(tmp_path, Settings(ttft=Fixed(ms=1), itl=Fixed(ms=0.5))) as bench:
         bench.network.send(ReadSlowlyCommand(strike="slow", requests=1, bytes_per_s=rate))
@@ -199,7 +199,7 @@ def test_a_slow_reader_takes_the_time_of_its_bytes_and_the_next_reader_none(tmp_
     assert sent["slow"].blocked > 0
 
 
-def test_a_server_that_is_down_looks_like_one_that_hangs_up(tmp_path: Path) -> None:
+def test_refused_server_connection_closes_the_client_connection(tmp_path: Path) -> None:
     with proxied(tmp_path) as bench:
         assert [record.outcome for record in bench.asker.ask("up")] == ["ok"]
         bench.mock.__exit__(None, None, None)
@@ -209,7 +209,7 @@ def test_a_server_that_is_down_looks_like_one_that_hangs_up(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("how", ["stdin", "SIGTERM"])
-def test_it_leaves_with_its_parent_and_cuts_what_is_on_its_way(tmp_path: Path, how: str) -> None:
+def test_proxy_exits_with_its_parent_and_resets_open_connections(tmp_path: Path, how: str) -> None:
     with proxied(tmp_path) as bench:
         with bench.asker.asking("last", tokens=300):
             wait_for(lambda: bench.began("last"))
@@ -231,6 +231,6 @@ def test_a_command_that_it_does_not_know_ends_it(tmp_path: Path) -> None:
             bench.network.send(CutCommand(strike="late"))
 
 
-def test_it_listens_on_this_machine_only(bench: Bench) -> None:
+def test_proxy_binds_loopback_only(bench: Bench) -> None:
     with socket.socket() as probe, pytest.raises(OSError, match="refused"):
         probe.connect(("127.0.0.2", bench.port))

@@ -125,7 +125,7 @@ def prepare(
     return ContainerInjector(server, restarter or FakeRestarter()).prepare(strike(kind, **params))
 
 
-def test_a_pause_is_proved_and_undone_by_the_engines_word() -> None:
+def test_pause_evidence_and_revert_come_from_the_docker_engine() -> None:
     server = FakeServer()
     pause = prepare(server, "pause")
     assert pause.verify() is None
@@ -137,7 +137,7 @@ def test_a_pause_is_proved_and_undone_by_the_engines_word() -> None:
     assert pause.verify() is None
 
 
-def test_undoing_a_pause_is_safe_where_nothing_stands_still_or_is_there_any_more() -> None:
+def test_reverting_a_pause_is_safe_on_running_or_removed_containers() -> None:
     server = FakeServer()
     pause = prepare(server, "pause")
     pause.revert()
@@ -146,7 +146,7 @@ def test_undoing_a_pause_is_safe_where_nothing_stands_still_or_is_there_any_more
     pause.revert()
 
 
-def test_a_kill_goes_to_all_of_the_container_and_is_proved_by_its_exit_code() -> None:
+def test_kill_ends_the_whole_container_with_its_exit_code_as_evidence() -> None:
     server = FakeServer()
     kill = prepare(server, "kill")
     kill.apply()
@@ -158,7 +158,7 @@ def test_a_kill_goes_to_all_of_the_container_and_is_proved_by_its_exit_code() ->
     assert (proof.pid, proof.pids, proof.code) == (40, [40, 41, 42], -9)
 
 
-def test_a_signal_to_a_container_that_has_just_ended_goes_to_nobody() -> None:
+def test_signal_to_a_stopped_container_is_ignored() -> None:
     server = FakeServer()
     stop = prepare(server, "stop", grace_s=0.0)
     stop.apply()
@@ -167,7 +167,7 @@ def test_a_signal_to_a_container_that_has_just_ended_goes_to_nobody() -> None:
     assert server.inner.calls == [("kill", "SIGTERM"), ("kill", "SIGKILL")]
 
 
-def test_the_engine_alone_is_killed_by_its_name() -> None:
+def test_engine_kill_signals_the_engine_process_alone() -> None:
     server = FakeServer()
     kill = prepare(server, "engine_kill")
     kill.apply()
@@ -180,7 +180,7 @@ def test_the_engine_alone_is_killed_by_its_name() -> None:
 
 
 @pytest.mark.parametrize("kind", ["engine_kill", "memory_squeeze"])
-def test_what_cannot_be_seen_from_here_is_not_struck(kind: str) -> None:
+def test_processes_hidden_from_the_host_are_not_struck(kind: str) -> None:
     server = FakeServer(there=[])
     with pytest.raises(TargetNotVisible):
         prepare(server, kind, room_mib=64.0).apply()
@@ -193,7 +193,7 @@ def test_a_server_that_has_ended_cannot_be_struck(kind: str) -> None:
         prepare(FakeServer(code=0), kind, cpus=0.3, room_mib=64.0).apply()
 
 
-def test_a_squeezed_processor_is_proved_when_the_kernel_held_the_server_back() -> None:
+def test_cpu_squeeze_is_proved_by_kernel_throttling() -> None:
     server = FakeServer()
     squeeze = prepare(server, "cpu_squeeze", cpus=0.3)
     squeeze.apply()
@@ -246,14 +246,14 @@ def test_memory_runs_out_by_a_limit_near_what_is_used_and_a_neighbour_that_takes
     assert restarter.calls == ["restart"]
 
 
-def test_memory_is_told_by_other_names_where_control_groups_are_of_the_second_version() -> None:
+def test_memory_figures_are_read_from_cgroup_v2() -> None:
     server = FakeServer()
     server.inner.memory = {"anon": 800 * MIB, "shmem": 36 * MIB, "file": 700 * MIB}
     prepare(server, "memory_squeeze", room_mib=64.0).apply()
     assert server.inner.attrs["HostConfig"]["Memory"] == 900 * MIB
 
 
-def test_a_squeeze_that_ended_nobody_never_fired_and_the_server_lives_on() -> None:
+def test_memory_squeeze_without_a_kill_never_fired() -> None:
     server, restarter = FakeServer(), FakeRestarter()
     squeeze = prepare(server, "memory_squeeze", restarter, room_mib=64.0, for_s=0.0)
     squeeze.apply()

@@ -56,13 +56,13 @@ def port_of(server: FakeServer) -> int:
 def shown(storm: ActiveFault) -> AbortStorm:
     found: list[AbortStorm] = []
 
-    def look() -> bool:
+    def poll_evidence() -> bool:
         proof = storm.verify()
         if isinstance(proof, AbortStorm):
             found.append(proof)
         return proof is not None
 
-    wait_for(look)
+    wait_for(poll_evidence)
     return found[0]
 
 
@@ -82,7 +82,7 @@ def crowd_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "crowd"]
 
 
-def test_all_leave_at_once_in_mid_answer(tmp_path: Path) -> None:
+def test_all_crowd_clients_abort_together_mid_answer(tmp_path: Path) -> None:
     with FakeServer(STEADY) as server:
         evidence, records = struck(port_of(server), tmp_path, strike())
     assert (evidence.clients, evidence.sent, evidence.begun, evidence.answered) == (6, 6, 6, 0)
@@ -99,7 +99,7 @@ def test_all_leave_at_once_in_mid_answer(tmp_path: Path) -> None:
         assert record.first_us == record.chunk_us[0]
 
 
-def test_the_server_sees_each_of_them_hang_up(tmp_path: Path) -> None:
+def test_server_receives_each_client_disconnect(tmp_path: Path) -> None:
     ended: list[str] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -122,7 +122,7 @@ def test_the_server_sees_each_of_them_hang_up(tmp_path: Path) -> None:
     assert {(record.outcome, record.status) for record in records} == {("aborted", None)}
 
 
-def test_they_live_in_one_thread_which_ends_with_them(tmp_path: Path) -> None:
+def test_crowd_uses_one_thread_that_ends_with_it(tmp_path: Path) -> None:
     with FakeServer(STEADY) as server:
         storm = prepare(port_of(server), tmp_path, strike())
         storm.apply()
@@ -132,7 +132,7 @@ def test_they_live_in_one_thread_which_ends_with_them(tmp_path: Path) -> None:
     assert crowd_threads() == []
 
 
-def test_they_leave_early_when_they_are_told_to(tmp_path: Path) -> None:
+def test_revert_aborts_the_crowd_early(tmp_path: Path) -> None:
     with FakeServer(STEADY) as server:
         storm = prepare(port_of(server), tmp_path, strike(for_s=60.0))
         storm.apply()
@@ -144,7 +144,7 @@ def test_they_leave_early_when_they_are_told_to(tmp_path: Path) -> None:
     assert time.monotonic() - began < 30.0
 
 
-def test_a_strike_is_over_only_when_its_proof_was_told(tmp_path: Path) -> None:
+def test_crowd_reverts_only_after_its_evidence_was_collected(tmp_path: Path) -> None:
     with FakeServer(STEADY) as server:
         storm = prepare(port_of(server), tmp_path, strike())
         storm.apply()
@@ -156,7 +156,7 @@ def test_a_strike_is_over_only_when_its_proof_was_told(tmp_path: Path) -> None:
     assert len(stored_records(tmp_path)) == 6
 
 
-def test_answers_that_are_whole_before_are_told_whole(tmp_path: Path) -> None:
+def test_answers_completed_before_the_abort_are_recorded_complete(tmp_path: Path) -> None:
     with FakeServer() as server:
         evidence, records = struck(port_of(server), tmp_path, strike(for_s=30.0, max_tokens=5))
         bodies = {received.headers["x-request-id"]: received.body for received in server.received}
@@ -169,7 +169,7 @@ def test_answers_that_are_whole_before_are_told_whole(tmp_path: Path) -> None:
         assert (record.prompt_tokens, record.max_tokens, record.phase) == (40, 5, CROWD)
 
 
-def test_prompts_are_no_two_alike_and_belong_to_the_strike(tmp_path: Path) -> None:
+def test_crowd_prompts_are_unique_and_seeded_by_the_strike(tmp_path: Path) -> None:
     prompts: list[dict[str, list[int]]] = []
     with FakeServer(Behaviour("silent")) as server:
         for wanted in (strike(), strike(), strike(seed=2), strike(n=4)):
@@ -190,7 +190,7 @@ def test_prompts_are_no_two_alike_and_belong_to_the_strike(tmp_path: Path) -> No
     assert {record.first_block for record in records[-6:]} == hashes
 
 
-def test_a_prompt_shorter_than_a_block_has_none(tmp_path: Path) -> None:
+def test_prompt_below_one_block_has_no_first_block(tmp_path: Path) -> None:
     with FakeServer() as server:
         _, records = struck(port_of(server), tmp_path, strike(prompt_tokens=BLOCK - 1, max_tokens=1))
     assert {record.first_block for record in records} == {None}
@@ -208,7 +208,7 @@ def test_a_prompt_shorter_than_a_block_has_none(tmp_path: Path) -> None:
     ],
     ids=lambda value: value.shape if isinstance(value, Behaviour) else "",
 )
-def test_a_request_that_fails_is_told_as_failed(
+def test_failed_crowd_request_is_recorded_as_failed(
     tmp_path: Path, behaviour: Behaviour, kind: str, status: int, message: str
 ) -> None:
     with FakeServer(behaviour) as server:
@@ -220,13 +220,13 @@ def test_a_request_that_fails_is_told_as_failed(
         assert message in record.error.message
 
 
-def test_a_server_that_hangs_up_has_failed_them(tmp_path: Path) -> None:
+def test_closed_connection_fails_the_crowd_requests(tmp_path: Path) -> None:
     with FakeServer(Behaviour("hang_up")) as server:
         _, records = struck(port_of(server), tmp_path, strike(for_s=5.0))
     assert {(record.outcome, record.status) for record in records} == {("error", None)}
 
 
-def test_a_server_that_is_not_there_has_failed_them(tmp_path: Path) -> None:
+def test_refused_connection_fails_the_crowd_requests(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     evidence, records = struck(port, tmp_path, strike(for_s=5.0))
@@ -243,7 +243,7 @@ def test_more_than_the_model_takes_is_not_even_sent(tmp_path: Path) -> None:
     assert crowd_threads() == []
 
 
-def test_a_strike_that_a_signal_kept_from_coming_leaves_nothing(tmp_path: Path) -> None:
+def test_strike_interrupted_by_a_signal_leaves_no_crowd(tmp_path: Path) -> None:
     storm = prepare(UNASKED, tmp_path, strike())
     storm.revert()
     assert shown(storm).requests == []
@@ -280,9 +280,7 @@ def in_one(data: bytes) -> list[bytes]:
 
 @pytest.mark.parametrize("chunked", [True, False])
 @pytest.mark.parametrize("split", [by_the_byte, in_one])
-def test_a_stream_is_understood_however_it_comes(
-    split: Callable[[bytes], list[bytes]], chunked: bool
-) -> None:
+def test_stream_is_parsed_in_any_fragmentation(split: Callable[[bytes], list[bytes]], chunked: bool) -> None:
     hearing = CompletionStreamParser()
     for at_us, data in enumerate(split(stream(chunked=chunked))):
         hearing.take(data, at_us)
@@ -296,6 +294,6 @@ def test_a_stream_is_understood_however_it_comes(
 @pytest.mark.parametrize(
     "answer", [b"SSH-2.0-x\r\n\r\n", stream(chunked=True).replace(b"32\r\n", b"xy\r\n", 1)]
 )
-def test_what_is_no_answer_is_told_as_none(answer: bytes) -> None:
+def test_invalid_answer_is_no_completion(answer: bytes) -> None:
     with pytest.raises(NoCompletion):
         CompletionStreamParser().take(answer, 0)

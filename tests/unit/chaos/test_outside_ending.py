@@ -39,7 +39,7 @@ class FakeTarget:
 
 
 @pytest.mark.parametrize("kind", ["kill", "stop"])
-def test_an_end_that_shows_only_as_it_is_undone_is_proved_all_the_same(kind: str) -> None:
+def test_exit_first_observed_at_revert_is_still_evidence(kind: str) -> None:
     target, restarter = FakeTarget(), FakeRestarter()
     active = TERMINATIONS[kind](strike(kind, grace_s=60.0), target, restarter)
     active.apply()
@@ -53,7 +53,7 @@ def test_an_end_that_shows_only_as_it_is_undone_is_proved_all_the_same(kind: str
     assert (proof.pid, proof.code) == (7, -9)
 
 
-def test_patience_with_what_is_to_stop_never_ends_the_next_life() -> None:
+def test_grace_period_of_a_stop_never_kills_the_next_incarnation() -> None:
     target = FakeTarget()
     active = TERMINATIONS["stop"](strike("stop", grace_s=0.0), target, FakeRestarter())
     active.apply()
@@ -65,7 +65,7 @@ def test_patience_with_what_is_to_stop_never_ends_the_next_life() -> None:
     assert target.sent == [signal.SIGTERM]
 
 
-def test_the_next_life_of_a_server_that_lost_its_engine_is_never_ended() -> None:
+def test_next_incarnation_after_an_engine_kill_is_never_ended() -> None:
     target, restarter = FakeTarget(), FakeRestarter()
     active = TERMINATIONS["engine_kill"](strike("engine_kill", for_s=0.0), target, restarter)
     active.apply()

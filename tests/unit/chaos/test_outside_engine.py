@@ -123,13 +123,13 @@ def test_nothing_strikes_before_its_arrival(bench: Bench) -> None:
     ("by", "reached"),
     [("sent", after(sent=4)), ("answered", after(answered=4)), ("second", after(seconds=3.0))],
 )
-def test_each_way_of_counting_goes_by_what_it_names(bench: Bench, by: str, reached: InvocationCounts) -> None:
+def test_trigger_counts_invocations_at_its_site(bench: Bench, by: str, reached: InvocationCounts) -> None:
     bench.arm(Trigger(nth=(3,)), by=by)
     bench.engine.tick(reached)
     assert [active.strike_made.site for active in bench.injector.prepared] == [by]
 
 
-def test_arrivals_that_come_many_at_a_time_are_counted_one_by_one_and_struck_as_foretold(
+def test_batched_invocations_are_decided_one_by_one_as_predicted(
     tmp_path: Path,
 ) -> None:
     bench = Bench(tmp_path)
@@ -152,7 +152,7 @@ def test_arrivals_that_come_many_at_a_time_are_counted_one_by_one_and_struck_as_
     assert not fired & refused
 
 
-def test_a_strike_lasts_as_long_as_it_was_given(bench: Bench) -> None:
+def test_strike_lasts_for_its_duration(bench: Bench) -> None:
     bench.arm(Trigger(nth=(0,)), for_s=2.0)
     bench.engine.tick(after(answered=1))
     bench.now += 1.9
@@ -171,7 +171,7 @@ def test_a_strike_lasts_as_long_as_it_was_given(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("ticks", [1, 2], ids=["while it lasts", "when it is over"])
-def test_a_strike_that_ends_alone_does_not_prevent_the_next_one(tmp_path: Path, ticks: int) -> None:
+def test_strike_that_ended_by_itself_allows_the_next_strike(tmp_path: Path, ticks: int) -> None:
     """A slow server answers the malformed requests of one strike later than the next one is due."""
     bench = Bench(tmp_path)
     bench.injector.kinds = ("malformed_request",)
@@ -228,7 +228,7 @@ def test_a_fault_that_never_struck_is_healed_too(bench: Bench) -> None:
     assert bench.journal()[-1].evidence["fired"] == 0
 
 
-def test_one_that_cannot_be_undone_keeps_no_other_from_it(tmp_path: Path) -> None:
+def test_failed_revert_does_not_prevent_other_reverts(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     bench.engine.arm(SEED, [spec(Trigger(nth=(0,)), "one"), spec(Trigger(nth=(0,)), "two")])
     bench.engine.tick(after(answered=1))
@@ -242,7 +242,7 @@ def test_one_that_cannot_be_undone_keeps_no_other_from_it(tmp_path: Path) -> Non
     assert [active.lifts for active in bench.injector.prepared] == [2, 2]
 
 
-def test_what_was_struck_by_half_is_undone_on_the_way_out(tmp_path: Path) -> None:
+def test_partially_applied_strike_is_reverted_on_close(tmp_path: Path) -> None:
     bench = Bench(tmp_path, cut=True)
     bench.arm(Trigger(nth=(0,)))
     with pytest.raises(Cut):
@@ -251,7 +251,7 @@ def test_what_was_struck_by_half_is_undone_on_the_way_out(tmp_path: Path) -> Non
     assert bench.injector.prepared[0].lifts == 1
 
 
-def test_a_fault_that_nothing_here_can_carry_out_is_an_obstacle(tmp_path: Path) -> None:
+def test_fault_without_an_injector_is_an_obstacle(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     other = FaultSpec(id="x", kind="kill", trigger=Trigger(nth=(0,)))
     (obstacle,) = bench.engine.unsupported_reasons([other])
@@ -259,7 +259,7 @@ def test_a_fault_that_nothing_here_can_carry_out_is_an_obstacle(tmp_path: Path) 
     assert bench.engine.unsupported_reasons([spec(Trigger(nth=(0,)))]) == []
 
 
-def test_faults_are_not_armed_over_others(bench: Bench) -> None:
+def test_arming_over_armed_faults_is_an_error(bench: Bench) -> None:
     bench.arm(Trigger(nth=(0,)))
     with pytest.raises(RuntimeError):
         bench.arm(Trigger(nth=(0,)))

@@ -52,7 +52,7 @@ def test_a_pause_stops_every_process_and_proves_it(bench: Bench) -> None:
     assert stack.alive()
 
 
-def test_a_server_that_is_gone_cannot_be_paused(bench: Bench) -> None:
+def test_pause_of_an_exited_server_fails(bench: Bench) -> None:
     stack = bench.start()
     stack.signal_all(signal.SIGKILL)
     wait_for(lambda: not stack.processes())
@@ -60,7 +60,7 @@ def test_a_server_that_is_gone_cannot_be_paused(bench: Bench) -> None:
         pause(stack).apply()
 
 
-def test_the_end_of_a_paused_server_leaves_nothing_to_undo(bench: Bench) -> None:
+def test_exit_of_a_paused_server_needs_no_revert(bench: Bench) -> None:
     stack = bench.start()
     active = pause(stack)
     active.apply()
@@ -70,7 +70,7 @@ def test_the_end_of_a_paused_server_leaves_nothing_to_undo(bench: Bench) -> None
     assert active.reverted() is not None
 
 
-def test_a_paused_server_is_stopped_politely_and_soon(bench: Bench) -> None:
+def test_paused_server_is_resumed_and_stopped_by_sigterm(bench: Bench) -> None:
     """Nobody who stands still hears of a SIGTERM: it has to go on first."""
     stack = bench.start()
     pause(stack).apply()
@@ -111,7 +111,7 @@ def test_a_kill_ends_every_process_and_proves_it_by_the_exit_code(bench: Bench) 
     assert [pid for pid in pids if runs(pid)] == []
 
 
-def test_a_stop_is_polite_and_says_so(bench: Bench) -> None:
+def test_stop_by_sigterm_is_recorded_as_graceful(bench: Bench) -> None:
     active = ending(bench.start("--children", "0"), "stop", FakeRestarter(), grace_s=20.0)
     active.apply()
     wait_for(lambda: active.verify() is not None)
@@ -120,7 +120,7 @@ def test_a_stop_is_polite_and_says_so(bench: Bench) -> None:
     assert (proof.forced, proof.code) == (False, -signal.SIGTERM)
 
 
-def test_a_stop_that_is_not_obeyed_is_forced_and_says_so(bench: Bench) -> None:
+def test_ignored_sigterm_is_followed_by_sigkill_and_recorded(bench: Bench) -> None:
     active = ending(bench.start("--stubborn"), "stop", FakeRestarter(), grace_s=0.3)
     active.apply()
     wait_for(lambda: active.verify() is not None)
@@ -129,7 +129,7 @@ def test_a_stop_that_is_not_obeyed_is_forced_and_says_so(bench: Bench) -> None:
     assert (proof.forced, proof.code) == (True, -signal.SIGKILL)
 
 
-def test_what_was_killed_is_brought_back_only_when_it_is_asked_for(bench: Bench) -> None:
+def test_killed_server_is_restarted_only_on_request(bench: Bench) -> None:
     """On the way out of a run nobody asks any more."""
     restarter = FakeRestarter()
     active = ending(bench.start(), "kill", restarter)
@@ -144,7 +144,7 @@ def test_what_was_killed_is_brought_back_only_when_it_is_asked_for(bench: Bench)
     assert active.reverted() == Serves(pid=1)
 
 
-def test_a_server_that_is_not_there_cannot_be_ended(bench: Bench) -> None:
+def test_kill_of_an_exited_server_fails(bench: Bench) -> None:
     stack = bench.start()
     stack.signal_all(signal.SIGKILL)
     wait_for(lambda: not stack.processes())
@@ -158,7 +158,7 @@ def test_a_server_without_an_engine_cannot_lose_it(bench: Bench) -> None:
         ending(bench.start(), "engine_kill", FakeRestarter()).apply()
 
 
-def test_an_engine_dies_alone_and_the_rest_is_asked_and_ended_when_it_is_undone(bench: Bench) -> None:
+def test_engine_kill_ends_the_engine_alone_then_probes_and_restarts(bench: Bench) -> None:
     restarter = FakeRestarter(serves=True)
     stack = bench.start("--engine")
     wait_for(lambda: ENGINE in {process.name for process in stack.processes()})
@@ -179,7 +179,7 @@ def test_an_engine_dies_alone_and_the_rest_is_asked_and_ended_when_it_is_undone(
     assert (undone.outlived_its_engine, undone.pid) == (True, 1)
 
 
-def test_a_server_gets_all_the_time_to_end_without_its_engine_and_is_not_asked_when_it_does(
+def test_server_that_exits_after_an_engine_kill_is_not_probed(
     bench: Bench,
 ) -> None:
     restarter = FakeRestarter(serves=True)

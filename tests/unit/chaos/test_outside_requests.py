@@ -64,43 +64,43 @@ def refuse_unread(connection: socket.socket) -> None:
     time.sleep(0.2)
 
 
-def test_an_answer_is_told_with_its_status_and_body() -> None:
+def test_answer_is_recorded_with_status_and_body() -> None:
     with serving(refuse) as target:
         answer = send_and_read(FORM, target, 5.0, GO)
     assert (answer.form, answer.status, answer.body) == ("plain", 400, "{}")
 
 
-def test_a_server_that_hangs_up_has_no_status() -> None:
+def test_closed_connection_has_no_status() -> None:
     with serving(lambda connection: None) as target:
         assert send_and_read(FORM, target, 5.0, GO).status is None
 
 
-def test_a_server_that_is_not_there_has_no_status() -> None:
+def test_refused_connection_has_no_status() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     assert send_and_read(FORM, ClientTarget(port, "tiny", 768), 5.0, GO).status is None
 
 
-def test_a_server_that_says_nothing_is_given_up() -> None:
+def test_silent_server_times_out() -> None:
     with serving(lambda connection: time.sleep(0.5)) as target:
         answer = send_and_read(FORM, target, 0.2, GO)
     assert answer.status is None
     assert answer.ms >= 200.0
 
 
-def test_an_answer_before_the_end_of_a_long_request_is_heard() -> None:
+def test_answer_sent_before_the_request_ended_is_read() -> None:
     form = MalformedRequest("long", "", lambda target: b"x" * (64 << 20))
     with serving(refuse_unread) as target:
         assert send_and_read(form, target, 5.0, GO).ms < 5000.0
 
 
-def test_a_client_that_leaves_waits_for_no_answer() -> None:
+def test_disconnecting_client_waits_for_no_answer() -> None:
     (form,) = (form for form in MALFORMED if not form.answered)
     with serving(lambda connection: time.sleep(0.5)) as target:
         assert send_and_read(form, target, 5.0, GO).ms < 400.0
 
 
-def test_requests_go_one_after_the_other_until_they_are_stopped() -> None:
+def test_malformed_requests_are_sent_one_by_one_until_stopped() -> None:
     with serving(refuse_late) as target:
         sending = RequestSender([FORM] * 100, target, 5.0)
         sending.start()
@@ -110,13 +110,13 @@ def test_requests_go_one_after_the_other_until_they_are_stopped() -> None:
     assert 2 <= len(sending.answers()) < 100
 
 
-def test_each_means_all_and_a_name_one() -> None:
+def test_form_each_selects_all_forms_and_a_name_one() -> None:
     assert chosen(MALFORMED, EACH) == MALFORMED
     assert [form.name for form in chosen(OVERSIZED, "long_prompt")] == ["long_prompt"]
 
 
 @pytest.mark.parametrize("form", [*MALFORMED, *OVERSIZED], ids=lambda form: form.name)
-def test_forms_differ_from_a_right_request_in_what_they_say(form: MalformedRequest) -> None:
+def test_malformed_forms_differ_from_a_valid_request_as_described(form: MalformedRequest) -> None:
     target = ClientTarget(8000, "tiny", 768)
     head, _, body = form.build(target).partition(b"\r\n\r\n")
     if form.name in ("no_http", "no_length", "no_path", "no_method", "cut_short"):

@@ -15,7 +15,7 @@ from tests.server.proof.cases import Proof, all_proofs, scenario_of
 NEWEST = Version("0.32.0")
 
 
-def test_every_kind_of_fault_is_proved_in_each_of_its_variants_once() -> None:
+def test_every_fault_kind_and_variant_has_one_proof() -> None:
     cases = [case for proof in all_proofs(NEWEST) for case in proof.cases]
     assert {case.kind for case in cases} == set(KINDS)
     assert len(set(cases)) == len(cases)
@@ -23,13 +23,13 @@ def test_every_kind_of_fault_is_proved_in_each_of_its_variants_once() -> None:
     assert {case.variant for case in cases if case.kind == "evict"} == {None}
 
 
-def test_a_kind_that_a_release_offers_no_place_for_is_not_tried_there() -> None:
+def test_fault_without_an_injection_point_is_not_proved_on_that_release() -> None:
     kinds = {case.kind for proof in all_proofs(Version("0.18.0")) for case in proof.cases}
     assert kinds == {name for name, kind in KINDS.items() if not kind.since}
 
 
 @pytest.mark.parametrize("proof", list(all_proofs(NEWEST)), ids=lambda proof: proof.name)
-def test_the_scenario_of_a_proof_is_whole(proof: Proof, tmp_path: Path) -> None:
+def test_scenario_of_a_proof_is_valid_and_complete(proof: Proof, tmp_path: Path) -> None:
     path = tmp_path / "proof.yaml"
     path.write_text(yaml.safe_dump(scenario_of(proof)))
     scenario = load_scenario(path)
