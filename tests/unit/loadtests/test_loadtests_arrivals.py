@@ -92,7 +92,7 @@ def test_gamma_gaps_follow_their_burstiness(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_the_distribution_test_tells_a_wrong_rate_and_a_wrong_shape(seed: int) -> None:
+def test_distribution_check_detects_a_wrong_rate_and_a_wrong_shape(seed: int) -> None:
     poisson = gaps(Poisson(kind="poisson", rate=RATE), seed)
     assert distance(poisson, exponential(1.1 * RATE)) > KS_1_PERCENT
     assert distance(poisson, gamma_4(RATE)) > KS_1_PERCENT
@@ -105,7 +105,7 @@ def test_a_constant_rate_is_evenly_spaced() -> None:
     assert seconds(Constant(kind="constant", rate=4), 4) == [0.0, 0.25, 0.5, 0.75]
 
 
-def test_a_ramp_grows_in_a_straight_line_and_goes_on_at_its_last_rate() -> None:
+def test_ramp_is_linear_and_continues_at_its_last_rate() -> None:
     # After t seconds of a climb from 0 to 10 in 2 s, 2.5 t^2 have come.
     rising = seconds(Ramp(kind="ramp", from_rate=0, to_rate=10, over_s=2), 21)
     assert rising[:11] == [round(math.sqrt(k / 2.5), 6) for k in range(11)]
@@ -122,12 +122,12 @@ def test_a_ramp_between_equal_rates_is_constant() -> None:
     assert seconds(Ramp(kind="ramp", from_rate=4, to_rate=4, over_s=1), 8) == [k / 4 for k in range(8)]
 
 
-def test_steps_hold_each_rate_for_their_time_and_the_last_for_ever() -> None:
+def test_steps_keep_each_rate_for_their_duration_and_the_last_forever() -> None:
     steps = seconds(Steps(kind="steps", rates=(2, 4), each_s=1), 9)
     assert steps == [0.0, 0.5, 1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5]
 
 
-def test_bursts_come_at_once() -> None:
+def test_requests_of_a_burst_are_due_at_once() -> None:
     assert seconds(Bursts(kind="bursts", size=3, every_s=2), 7) == [0.0] * 3 + [2.0] * 3 + [4.0]
 
 
@@ -165,7 +165,7 @@ print(hashlib.sha256(made.tobytes()).hexdigest())
 """
 
 
-def test_another_process_makes_the_same_times_byte_for_byte() -> None:
+def test_arrival_times_are_identical_across_processes() -> None:
     here = hashlib.sha256(times(Gamma(kind="gamma", rate=RATE, burstiness=0.25)).tobytes()).hexdigest()
     there = subprocess.run(
         [sys.executable, "-c", FINGERPRINT],

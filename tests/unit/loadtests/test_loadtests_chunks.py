@@ -7,7 +7,7 @@ import pytest
 from loadtests.clients.chunks import MalformedChunk, StreamedResponse
 
 
-def test_more_answers_than_asked_for_are_malformed() -> None:
+def test_more_choices_than_requested_are_malformed() -> None:
     with pytest.raises(MalformedChunk, match="choice 1"):
         StreamedResponse().add({"choices": [{"index": 1, "text": "a"}]}, 0)
 
@@ -17,7 +17,7 @@ def whole(prompt_logprobs: object) -> dict[str, object]:
     return {"choices": [choice], "usage": {"prompt_tokens": 2, "completion_tokens": 1}}
 
 
-def test_an_answer_without_the_logprobs_of_its_prompt_is_not_whole() -> None:
+def test_answer_without_prompt_logprobs_is_incomplete() -> None:
     answer = StreamedResponse(prompt=(7, 8))
     answer.add(whole(None), 0)
     (missing,) = answer.missing()
@@ -42,14 +42,14 @@ def chat_event(*logprobs: float) -> dict[str, object]:
     return {"choices": [{"delta": {"content": "a"}, "token_ids": [1], "logprobs": {"content": [token]}}]}
 
 
-def test_a_chat_tells_how_near_the_next_token_was() -> None:
+def test_chat_records_the_logprob_gap_to_the_next_token() -> None:
     answer = StreamedResponse(with_gaps=True)
     for event in (chat_event(-2.0, -0.5, -2.0), chat_event(-1.0)):
         answer.add(event, 0)
     assert (answer.logprobs, answer.gaps) == ([-2.0, -1.0], [1.5])
 
 
-def test_a_chat_that_only_says_who_speaks_has_no_first_token_yet() -> None:
+def test_chat_event_with_only_a_role_is_no_first_token() -> None:
     answer = StreamedResponse()
     answer.add({"choices": [{"delta": {"role": "assistant", "content": ""}}]}, 5)
     assert answer.first_us is None
@@ -64,7 +64,7 @@ def tops(*logprobs: float) -> dict[str, object]:
     return {"choices": [{"text": "a", "token_ids": [1], "logprobs": shown}]}
 
 
-def test_the_nearness_of_the_next_token_is_kept_where_it_was_asked_for() -> None:
+def test_logprob_gap_is_recorded_only_when_requested() -> None:
     answer = StreamedResponse(with_gaps=True)
     for event in (tops(-2.0, -0.5), tops(-1.0, -3.0, -1.25)):
         answer.add(event, 0)
@@ -74,7 +74,7 @@ def test_the_nearness_of_the_next_token_is_kept_where_it_was_asked_for() -> None
     assert without.gaps == []
 
 
-def test_a_token_told_alone_has_no_gap() -> None:
+def test_token_without_alternatives_has_no_logprob_gap() -> None:
     answer = StreamedResponse(with_gaps=True)
     answer.add(tops(-2.0), 0)
     assert (answer.tokens, answer.gaps) == (1, [])

@@ -62,7 +62,7 @@ def record_of(make: Make, behaviour: Behaviour) -> RequestRecord:
     return record
 
 
-def test_a_whole_answer_is_recorded_token_by_token(make: Make) -> None:
+def test_complete_answer_is_recorded_token_by_token(make: Make) -> None:
     record = record_of(make, Behaviour(cached_tokens=2))
     assert (record.id, record.prompt_id, record.phase, record.worker) == ("chaos-1", "w-1", "chaos", 3)
     assert (record.prompt_tokens, record.max_tokens, record.intended_ns) == (3, 5, 17)
@@ -92,7 +92,7 @@ def first_block(make: Make, tokens: list[int], block_size: int | None) -> str | 
     return notes.records[0].first_block
 
 
-def test_prompts_that_share_their_first_block_are_known_by_it_and_others_are_told_apart(make: Make) -> None:
+def test_first_block_hash_is_shared_exactly_by_equal_first_blocks(make: Make) -> None:
     one = first_block(make, [1, 2, 3, 4, 5], 4)
     assert one is not None
     assert first_block(make, [1, 2, 3, 4], 4) == first_block(make, [1, 2, 3, 4, 9, 9], 4) == one
@@ -100,7 +100,7 @@ def test_prompts_that_share_their_first_block_are_known_by_it_and_others_are_tol
     assert first_block(make, [12, 3, 4, 0, 0], 4) != first_block(make, [1, 23, 4, 0, 0], 4)
 
 
-def test_a_prompt_shorter_than_a_block_has_no_first_one(make: Make) -> None:
+def test_prompt_below_one_block_has_no_first_block(make: Make) -> None:
     assert first_block(make, [1, 2, 3], 4) is None
     assert first_block(make, [1, 2, 3], None) is None
 
@@ -112,7 +112,7 @@ def test_several_tokens_in_one_event_are_counted_as_such(make: Make) -> None:
     assert record.token_ids == TOKENS
 
 
-def test_token_ids_are_never_made_up(make: Make) -> None:
+def test_missing_token_ids_are_not_invented(make: Make) -> None:
     record = record_of(make, Behaviour(token_ids=False))
     assert record.outcome == "ok"
     assert record.token_ids == []
@@ -120,7 +120,7 @@ def test_token_ids_are_never_made_up(make: Make) -> None:
     assert record.logprobs == answer_logprobs(TOKENS)
 
 
-def test_the_servers_usage_is_recorded_even_when_it_is_wrong(make: Make) -> None:
+def test_wrong_usage_of_the_server_is_recorded_unchanged(make: Make) -> None:
     record = record_of(make, Behaviour(shape="wrong_usage"))
     assert record.outcome == "ok"
     assert record.usage == Usage(prompt_tokens=3, completion_tokens=6)
@@ -162,7 +162,7 @@ def test_a_failure_is_one_record_with_what_had_arrived(
         ("no_usage", "usage"),
     ],
 )
-def test_the_message_says_what_went_wrong(make: Make, shape: Shape, message: str) -> None:
+def test_error_message_names_the_failure(make: Make, shape: Shape, message: str) -> None:
     record = record_of(make, Behaviour(shape=shape))
     assert record.error is not None
     assert message in record.error.message
@@ -177,13 +177,13 @@ def test_a_refused_connection_is_an_error_without_status(make: Make) -> None:
     assert record.error.kind == "ConnectError"
 
 
-def test_a_failing_server_is_asked_once_for_each_record(make: Make) -> None:
+def test_failing_server_receives_one_request_per_record(make: Make) -> None:
     with FakeServer(Behaviour(shape="server_error")) as server:
         notes = complete(make, server.url, times=3)
     assert len(notes.records) == len(server.received) == 3
 
 
-def test_the_request_asks_for_what_the_oracles_need(make: Make) -> None:
+def test_request_includes_the_parameters_that_oracles_need(make: Make) -> None:
     with FakeServer() as server:
         complete(make, server.url)
     (received,) = server.received
@@ -202,19 +202,19 @@ def test_the_request_asks_for_what_the_oracles_need(make: Make) -> None:
     }
 
 
-def test_tokens_are_told_as_they_arrive(make: Make) -> None:
+def test_tokens_are_reported_as_they_arrive(make: Make) -> None:
     with FakeServer(Behaviour(tokens_per_chunk=2, token_s=0.3)) as server:
         notes = complete(make, server.url)
     # A client may tell at once of events that it read at once, as happens on a busy machine.
     assert notes.token_counts[0] < sum(notes.token_counts) == 5
 
 
-def test_a_record_survives_its_own_file_format(make: Make) -> None:
+def test_record_survives_a_write_and_read(make: Make) -> None:
     record = record_of(make, Behaviour(shape="error_event"))
     assert msgspec.json.decode(msgspec.json.encode(record), type=RequestRecord) == record
 
 
-def test_a_fault_of_our_own_is_recorded_as_unknown_and_told(make: Make) -> None:
+def test_client_bug_is_recorded_as_unknown_and_raised(make: Make) -> None:
     class Broken(Notes):
         def tokens(self, count: int) -> None:
             raise RuntimeError("a bug")
@@ -237,7 +237,7 @@ def test_a_long_message_is_cut(make: Make) -> None:
     assert record.error.message == "x" * 500
 
 
-def test_load_never_leaves_this_machine(make: Make) -> None:
+def test_client_refuses_a_remote_target(make: Make) -> None:
     with pytest.raises(ValueError, match=r"192\.0\.2\.1"):
         make("http://192.0.2.1:8000", "tiny", deadline_s=1.0)
 
@@ -247,7 +247,7 @@ def job_with(sampling: Sampling | None = None, abort: Abort | None = None) -> Jo
     return dataclasses.replace(JOB, prompt=prompt)
 
 
-def test_several_answers_stand_one_after_the_other(make: Make) -> None:
+def test_several_choices_are_recorded_one_after_the_other(make: Make) -> None:
     with FakeServer() as server:
         (record,) = complete(make, server.url, job=job_with(Sampling(n=2, temperature=0.5))).records
     assert (record.outcome, record.choices, record.finish_reason) == ("ok", 2, "length")
@@ -257,7 +257,7 @@ def test_several_answers_stand_one_after_the_other(make: Make) -> None:
     assert sum(record.chunk_tokens) == 10
 
 
-def test_one_answer_of_several_that_never_finishes_makes_no_whole_answer(make: Make) -> None:
+def test_unfinished_choice_makes_the_answer_incomplete(make: Make) -> None:
     with FakeServer(Behaviour(shape="truncated")) as server:
         (record,) = complete(make, server.url, job=job_with(Sampling(n=2, temperature=0.5))).records
     assert (record.outcome, record.finish_reason) == ("error", None)
@@ -299,7 +299,7 @@ def test_a_chat_is_recorded_as_a_completion_is(make: Make, tmp_path: Path, sampl
     assert chat.prompt_tokens == len("system: be kind\nuser: hello\nassistant: ")
 
 
-def test_a_chat_asks_by_its_own_names() -> None:
+def test_chat_request_uses_chat_parameter_names() -> None:
     prompt = dataclasses.replace(PROMPT, messages=CHAT, sampling=Sampling(logprobs=3))
     assert path_of(prompt) == "/chat/completions"
     body = body_of(prompt, "tiny", with_gaps=False)
@@ -335,7 +335,7 @@ def test_parameters_are_sent_by_the_apis_names(make: Make) -> None:
     assert received.body["cache_salt"] == "salt-1"
 
 
-def test_a_client_that_leaves_after_some_tokens_is_recorded_with_them(make: Make) -> None:
+def test_client_abort_is_recorded_with_its_tokens(make: Make) -> None:
     with FakeServer(Behaviour(token_s=0.01)) as server:
         (record,) = complete(make, server.url, job=job_with(abort=Abort(after_tokens=3))).records
     assert (record.outcome, record.token_ids) == ("aborted", TOKENS[:3])
@@ -344,13 +344,13 @@ def test_a_client_that_leaves_after_some_tokens_is_recorded_with_them(make: Make
     assert "3 tokens" in record.error.message
 
 
-def test_an_answer_that_comes_before_patience_ends_is_a_good_one(make: Make) -> None:
+def test_answer_before_the_client_abort_is_ok(make: Make) -> None:
     with FakeServer() as server:
         (record,) = complete(make, server.url, job=job_with(abort=Abort(after_s=50.0))).records
     assert record.outcome == "ok"
 
 
-def test_a_client_that_leaves_closes_the_connection(make: Make) -> None:
+def test_client_abort_closes_the_connection(make: Make) -> None:
     with FakeServer(Behaviour(token_s=0.02)) as server:
         notes = complete(make, server.url, times=2, job=job_with(abort=Abort(after_tokens=1)))
         left = [record.outcome for record in notes.records]
@@ -359,7 +359,7 @@ def test_a_client_that_leaves_closes_the_connection(make: Make) -> None:
     assert (whole.outcome, whole.token_ids) == ("ok", TOKENS)
 
 
-def test_the_next_request_goes_over_the_same_connection(make: Make, tmp_path: Path) -> None:
+def test_next_request_reuses_the_connection(make: Make, tmp_path: Path) -> None:
     with MockServer(Settings(ttft=Fixed(ms=1), itl=Fixed(ms=1)), tmp_path / "sent.jsonl") as server:
         client = make(server.url, "tiny", deadline_s=60.0)
         for number in range(5):
@@ -369,7 +369,7 @@ def test_the_next_request_goes_over_the_same_connection(make: Make, tmp_path: Pa
     assert len({record.connection for record in server.sent().values()}) < 5
 
 
-def test_a_request_that_is_larger_than_what_the_kernel_takes_at_once_arrives_whole(make: Make) -> None:
+def test_request_above_the_socket_buffer_is_sent_completely(make: Make) -> None:
     prompt = dataclasses.replace(PROMPT, token_ids=(65,) * 4_000_000)
     with FakeServer() as server:
         notes = complete(make, server.url, job=dataclasses.replace(JOB, prompt=prompt))

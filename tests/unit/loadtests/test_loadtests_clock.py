@@ -31,7 +31,7 @@ def trip(*, there_ms: float, back_ms: float, wall_ahead_ns: int = 0, mono_ahead_
     back_ms=st.floats(0, 1000),
     ahead_ns=st.integers(-(10**18), 10**18),
 )
-def test_the_truth_lies_within_the_error_however_the_way_there_and_back_differ(
+def test_true_clock_offset_is_within_the_error_for_asymmetric_delays(
     there_ms: float, back_ms: float, ahead_ns: int
 ) -> None:
     found = Offset.by(
@@ -49,7 +49,7 @@ def test_the_shortest_round_trip_counts() -> None:
     assert clock.offset().wall_ns == pytest.approx(5 * NS, abs=0.3 * MS)
 
 
-def test_a_phase_keeps_its_offset_and_tells_how_far_the_clocks_have_gone_since() -> None:
+def test_phase_keeps_its_clock_offset_and_reports_the_drift() -> None:
     clock = ClockEstimator()
     clock.note(trip(there_ms=1, back_ms=1, wall_ahead_ns=5 * NS, mono_ahead_ns=-3 * NS))
     phase = PhaseClock(clock)

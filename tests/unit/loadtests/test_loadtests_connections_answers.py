@@ -57,14 +57,12 @@ ANSWER = CHUNKED + chunk(b"data: a\n\n") + chunk(b"data: b\n\n") + b"0\r\n\r\n"
 
 
 @given(st.lists(st.integers(min_value=0, max_value=500), max_size=20))
-def test_chunks_may_be_cut_anywhere(cuts: list[int]) -> None:
+def test_chunked_answer_is_parsed_at_any_split(cuts: list[int]) -> None:
     assert read(ResponseParser(), *cut(ANSWER, cuts)) == WHOLE
 
 
 @given(cuts=st.lists(st.integers(min_value=0, max_value=500), max_size=20), together=st.integers(1, 5))
-def test_what_is_fed_together_is_read_as_piece_by_piece_and_so_are_the_bytes_after_each(
-    cuts: list[int], together: int
-) -> None:
+def test_parser_gives_equal_results_for_batched_and_single_pieces(cuts: list[int], together: int) -> None:
     pieces = cut(ANSWER, cuts)
     one_by_one, at_once = ResponseParser(), ResponseParser()
     expected = [end for piece in pieces for end in one_by_one.feed([piece])]
@@ -77,7 +75,7 @@ def test_what_is_fed_together_is_read_as_piece_by_piece_and_so_are_the_bytes_aft
     assert reading(at_once, body) == WHOLE
 
 
-def test_what_came_before_a_failure_is_given_with_its_ends() -> None:
+def test_bytes_before_a_parse_failure_are_returned() -> None:
     parser = ResponseParser()
     ends = parser.feed([CHUNKED, chunk(b"data: a\n\n"), b"no length\r\n", chunk(b"data: b\n\n")])
     assert ends == [0, 9, 9]
@@ -85,7 +83,7 @@ def test_what_came_before_a_failure_is_given_with_its_ends() -> None:
     assert parser.failure is not None
 
 
-def test_a_server_that_hangs_up_behind_a_whole_answer_has_given_it_whole() -> None:
+def test_connection_closed_after_a_complete_answer_keeps_it_complete() -> None:
     parser = ResponseParser()
     parser.feed([ANSWER, b""])
     assert (parser.whole, parser.failure, parser.keeps_alive) == (True, None, False)
@@ -97,11 +95,11 @@ def test_the_headers_are_those_of_the_answer_itself() -> None:
     assert parser.headers == [(b"content-type", b"text/event-stream"), (b"transfer-encoding", b"chunked")]
 
 
-def test_one_byte_at_a_time_is_enough() -> None:
+def test_answer_is_parsed_byte_by_byte() -> None:
     assert read(ResponseParser(), *(ANSWER[at : at + 1] for at in range(len(ANSWER)))) == WHOLE
 
 
-def test_an_event_may_be_spread_over_chunks_and_a_chunk_may_hold_many() -> None:
+def test_event_may_span_chunks_and_a_chunk_may_contain_many() -> None:
     spread = CHUNKED + b"".join(chunk(bytes([byte])) for byte in WHOLE.body) + b"0\r\n\r\n"
     together = CHUNKED + chunk(WHOLE.body) + b"0\r\n\r\n"
     assert read(ResponseParser(), spread) == read(ResponseParser(), together) == WHOLE
@@ -112,7 +110,7 @@ def test_extensions_of_chunks_and_trailers_are_no_part_of_the_body() -> None:
     assert read(ResponseParser(), answer) == WHOLE
 
 
-def test_one_answer_after_the_other_is_read_from_a_connection() -> None:
+def test_consecutive_answers_are_parsed_on_one_connection() -> None:
     parser = ResponseParser()
     short = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\n{}"
     assert read(parser, ANSWER) == WHOLE
@@ -121,7 +119,7 @@ def test_one_answer_after_the_other_is_read_from_a_connection() -> None:
 
 
 @pytest.mark.parametrize("end", range(1, len(ANSWER)))
-def test_an_answer_that_breaks_off_is_never_whole(end: int) -> None:
+def test_truncated_answer_is_incomplete(end: int) -> None:
     reading = read(ResponseParser(), ANSWER[:end], b"")
     assert not reading.whole
     assert not reading.keeps_alive
@@ -134,7 +132,7 @@ def test_a_body_without_length_lasts_until_the_connection_is_closed() -> None:
     assert (reading.body, reading.whole, reading.keeps_alive) == (WHOLE.body, True, False)
 
 
-def test_a_server_that_says_it_closes_is_not_asked_again_over_that_connection() -> None:
+def test_connection_close_header_prevents_reuse() -> None:
     closing = CHUNKED.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
     reading = read(ResponseParser(), ANSWER.replace(CHUNKED, closing))
     assert (reading.body, reading.whole, reading.keeps_alive) == (WHOLE.body, True, False)
@@ -144,12 +142,12 @@ def test_a_response_that_announces_another_is_not_the_answer() -> None:
     assert read(ResponseParser(), b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n", ANSWER) == WHOLE
 
 
-def test_more_than_was_asked_for_is_not_taken_for_the_next_answer() -> None:
+def test_surplus_bytes_are_not_the_next_answer() -> None:
     reading = read(ResponseParser(), ANSWER + b"HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n")
     assert (reading.status, reading.whole, reading.keeps_alive) == (200, True, False)
 
 
-def test_what_is_no_http_is_a_failure_behind_what_came_before_it() -> None:
+def test_bytes_other_than_http_fail_after_the_preceding_answer() -> None:
     reading = read(ResponseParser(), CHUNKED + chunk(b"data: a\n\n") + b"not a length\r\n")
     assert (reading.status, reading.body, reading.whole) == (200, b"data: a\n\n", False)
     assert reading.failure is not None

@@ -32,13 +32,13 @@ def moment_ns(wall_ns: int, earliest_ns: int = 0) -> int:
     return moment
 
 
-def test_what_lay_there_for_a_while_arrived_when_it_came() -> None:
+def test_queued_data_keeps_its_arrival_time() -> None:
     before_ns = time.monotonic_ns()
     at_ns = moment_ns(time.time_ns() - 50 * MS)
     assert before_ns - 51 * MS < at_ns <= time.monotonic_ns() - 50 * MS + MS
 
 
-def test_without_the_kernels_word_it_arrived_when_it_was_read() -> None:
+def test_without_a_kernel_timestamp_the_read_time_is_the_arrival_time() -> None:
     before_ns = time.monotonic_ns()
     (at_ns,) = rx_timestamps.rx_times_ns([rx_timestamps.stamp_of_now()], earliest_ns=0)
     assert before_ns - MS <= at_ns <= time.monotonic_ns()
@@ -56,7 +56,7 @@ def test_nothing_arrives_before_what_was_read_before_it() -> None:
     assert moments[0] == moments[1] < moments[2]
 
 
-def test_the_kernel_tells_of_what_is_read_late_when_it_arrived() -> None:
+def test_kernel_timestamp_gives_the_arrival_time_of_a_late_read() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as reader:
         reader.connect(server.getsockname())
         rx_timestamps.enable_rx_timestamps(reader)
@@ -104,7 +104,7 @@ def close(sockets: list[tuple[socket.socket, socket.socket]]) -> None:
         theirs.close()
 
 
-def test_everybody_with_something_to_read_is_called_until_it_is_read() -> None:
+def test_every_readable_socket_is_called_until_it_is_drained() -> None:
     readiness, sockets = EventPoller(), pairs(20)
     read: list[bytes] = []
 
@@ -124,7 +124,7 @@ def test_everybody_with_something_to_read_is_called_until_it_is_read() -> None:
     close(sockets)
 
 
-def test_what_comes_after_a_time_of_rest_is_told_too() -> None:
+def test_poller_reports_data_after_an_idle_period() -> None:
     readiness, [(ours, theirs)] = EventPoller(), pairs(1)
     read: list[bytes] = []
     readiness.add(ours.fileno(), lambda: read.append(ours.recv(10)))
@@ -140,7 +140,7 @@ def test_what_comes_after_a_time_of_rest_is_told_too() -> None:
     close([(ours, theirs)])
 
 
-def test_who_waits_is_told_in_time_though_nothing_more_comes() -> None:
+def test_deferred_callback_runs_without_further_data() -> None:
     readiness, [(ours, theirs)] = EventPoller(), pairs(1)
     called_at: list[float] = []
 
@@ -159,7 +159,7 @@ def test_who_waits_is_told_in_time_though_nothing_more_comes() -> None:
     close([(ours, theirs)])
 
 
-def looks(readiness: EventPoller, ours: socket.socket, seconds: float) -> int:
+def count_polls(readiness: EventPoller, ours: socket.socket, seconds: float) -> int:
     """How often there was a look at a socket that always has something to read."""
     count = 0
 
@@ -174,23 +174,23 @@ def looks(readiness: EventPoller, ours: socket.socket, seconds: float) -> int:
     return count
 
 
-def test_what_comes_far_apart_is_looked_for_less_often_until_it_comes_closer() -> None:
+def test_poll_period_follows_the_token_interval() -> None:
     readiness, [(ours, theirs)] = EventPoller(), pairs(1)
     theirs.sendall(b"x")
     seconds, coarse = 0.4, 0.4 / COARSE_S + 3
     for _ in range(100):
         readiness.note(10 * COARSE_S)
     # The first look begins with the period that there was.
-    looks(readiness, ours, 2 * PATIENCE_S)
-    assert looks(readiness, ours, seconds) <= coarse
+    count_polls(readiness, ours, 2 * PATIENCE_S)
+    assert count_polls(readiness, ours, seconds) <= coarse
     readiness.note(COARSE_S)
-    # More than once, since a busy machine looks late.
-    assert any(looks(readiness, ours, seconds) > coarse for _ in range(10))
+    # More than once, since a busy machine count_polls late.
+    assert any(count_polls(readiness, ours, seconds) > coarse for _ in range(10))
     readiness.close()
     close([(ours, theirs)])
 
 
-def test_reading_goes_on_while_what_was_read_takes_its_time() -> None:
+def test_sockets_are_read_while_callbacks_run() -> None:
     readiness, sockets = EventPoller(), pairs(2)
     done: list[str] = []
 

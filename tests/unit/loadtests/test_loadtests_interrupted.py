@@ -32,7 +32,7 @@ LATE_S = 60.0
         pytest.param(LATE_S, None, ("aborted", "StoppedEarly"), id="killed"),
     ],
 )
-def test_what_had_arrived_when_a_request_is_interrupted_is_recorded(
+def test_interrupted_request_records_its_received_tokens(
     kind: ClientKind,
     deadline_s: float,
     abort: Abort | None,
@@ -58,7 +58,7 @@ def test_what_had_arrived_when_a_request_is_interrupted_is_recorded(
 
 
 @pytest.mark.parametrize("kind", list(CLIENTS))
-def test_a_kill_that_finds_a_whole_answer_leaves_it_whole_and_kills_none_the_less(
+def test_kill_after_a_complete_answer_keeps_it_and_ends_the_user(
     kind: ClientKind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notes = Notes()
@@ -82,7 +82,7 @@ def test_a_kill_that_finds_a_whole_answer_leaves_it_whole_and_kills_none_the_les
 
 
 @pytest.mark.parametrize("kind", list(CLIENTS))
-def test_what_interrupted_one_request_does_not_interrupt_the_next_one(
+def test_interrupt_of_a_request_does_not_reach_the_next_one(
     kind: ClientKind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notes = Notes()

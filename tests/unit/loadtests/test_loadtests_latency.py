@@ -25,7 +25,7 @@ def test_an_answer_is_counted_once_for_its_first_token_and_once_for_each_gap() -
     assert (by_bound(histograms.itl, ITL_BOUNDS_S), histograms.itl.sum_s) == ({0.025: 2}, 0.04)
 
 
-def test_a_time_that_is_a_bound_lies_below_it_and_a_longer_one_above() -> None:
+def test_latency_equal_to_a_bucket_bound_counts_in_that_bucket() -> None:
     watch = LatencyHistograms("load")
     for us in (5_000, 5_001, 61_000_000):
         watch.ended(msgspec.structs.replace(RECORD, first_us=us))
@@ -38,14 +38,14 @@ def test_the_wait_before_a_late_start_is_part_of_the_ttft() -> None:
     assert by_bound(watch.reading().ttft, TTFT_BOUNDS_S) == {0.06: 1}
 
 
-def test_what_is_no_good_answer_is_not_counted() -> None:
+def test_failed_request_is_not_in_the_latency_histogram() -> None:
     watch = LatencyHistograms("load")
     watch.ended(msgspec.structs.replace(RECORD, outcome="aborted"))
     histograms = watch.reading()
     assert sum(histograms.ttft.counts) == sum(histograms.itl.counts) == 0
 
 
-def test_the_gaps_of_several_answers_in_one_stream_are_nobodys() -> None:
+def test_several_choices_in_one_stream_record_no_itl() -> None:
     watch = LatencyHistograms("load")
     watch.ended(msgspec.structs.replace(RECORD, choices=2))
     histograms = watch.reading()

@@ -107,7 +107,7 @@ def outcome(
     choices=st.sampled_from((1, 1, 2)),
     with_gaps=st.booleans(),
 )
-def test_both_ways_keep_the_same_of_any_stream(
+def test_fast_path_and_full_decode_give_equal_records(
     events: list[bytes], cut: int, choices: int, *, with_gaps: bool
 ) -> None:
     batches = [timed(events)[:cut], timed(events)[cut:]]
@@ -117,7 +117,7 @@ def test_both_ways_keep_the_same_of_any_stream(
 
 
 @pytest.mark.parametrize("other", EVENTS)
-def test_any_other_event_ends_the_short_way_and_is_not_lost(other: bytes) -> None:
+def test_irregular_event_ends_the_fast_path_and_is_kept(other: bytes) -> None:
     left = iter(timed([PLAIN, other, PLAIN]))
     run = TokenRun()
     stopped_at = extend(run, left)
@@ -126,7 +126,7 @@ def test_any_other_event_ends_the_short_way_and_is_not_lost(other: bytes) -> Non
     assert list(left) == [(PLAIN, FIRST_NS + 2000)]
 
 
-def test_what_came_before_bytes_that_cannot_be_read_is_kept() -> None:
+def test_tokens_before_undecodable_bytes_are_kept() -> None:
     def broken() -> Iterator[Event]:
         yield from timed([PLAIN, PLAIN])
         raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
@@ -138,7 +138,7 @@ def test_what_came_before_bytes_that_cannot_be_read_is_kept() -> None:
     assert (in_flight.answer.token_ids, sink.token_counts) == ([7, 8, 7, 8], [4])
 
 
-def test_what_is_read_together_is_told_as_one_number_of_tokens() -> None:
+def test_events_read_together_are_reported_as_one_token_count() -> None:
     sink = Notes()
     in_flight = attempt(1, with_gaps=False)
     assert EventConsumer(in_flight, sink).take(timed([PLAIN] * 3))

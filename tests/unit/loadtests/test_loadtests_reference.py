@@ -38,7 +38,7 @@ def events_of_the_client_as_it_comes(url: str) -> list[dict[str, Any]]:
         return list(stream)
 
 
-def test_it_sends_and_reads_what_the_client_as_it_comes_does() -> None:
+def test_reference_client_matches_the_unmodified_openai_client() -> None:
     notes = Notes()
     with FakeServer() as server:
         events = events_of_the_client_as_it_comes(server.url)

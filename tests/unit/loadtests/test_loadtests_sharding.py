@@ -23,7 +23,7 @@ def shares(first: int, conversations: int, concurrency: int, workers: int) -> li
     concurrency=st.integers(1, 200),
     workers=st.integers(1, 16),
 )
-def test_each_number_belongs_to_one_worker_that_has_users_for_it(
+def test_each_request_number_belongs_to_one_worker_with_users(
     first: int, conversations: int, concurrency: int, workers: int
 ) -> None:
     parts = shares(first, conversations, concurrency, workers)
@@ -43,6 +43,6 @@ def test_worker_k_takes_every_nth_number() -> None:
     assert [part.users for part in parts] == [3, 2, 2]
 
 
-def test_fewer_users_than_workers_leave_no_number_behind() -> None:
+def test_fewer_users_than_workers_still_cover_all_request_numbers() -> None:
     parts = shares(first=0, conversations=5, concurrency=1, workers=3)
     assert [list(part.numbers) for part in parts] == [[0, 1, 2, 3, 4], [], []]

@@ -192,7 +192,7 @@ plain = st.builds(lambda event: b"data: %b\n\n" % event, st.sampled_from(EVENTS[
     cuts=st.lists(st.integers(min_value=0, max_value=2000), max_size=12),
     breaks=st.booleans(),
 )
-def test_any_stream_is_told_as_the_openai_client_tells_it(
+def test_stream_is_decoded_like_the_openai_client(
     reader: Reader, content: bytes, cuts: list[int], breaks: bool
 ) -> None:
     own, within, lean = reader.all(content, cuts, breaks=breaks)
@@ -203,7 +203,7 @@ def test_any_stream_is_told_as_the_openai_client_tells_it(
 @pytest.mark.parametrize("event", EVENTS)
 @pytest.mark.parametrize("frame", FRAMES)
 @pytest.mark.parametrize("after", [b"", b"data: " + EVENTS[2] + b"\n\n"])
-def test_each_event_in_each_frame_is_told_alike_whole_and_byte_by_byte(
+def test_each_event_is_decoded_alike_at_once_and_byte_by_byte(
     reader: Reader, event: bytes, frame: bytes, after: bytes
 ) -> None:
     content = b"data: " + EVENTS[0] + b"\n\n" + frame % event + after
@@ -213,7 +213,7 @@ def test_each_event_in_each_frame_is_told_alike_whole_and_byte_by_byte(
         assert repr(lean) == repr(own)
 
 
-def test_the_comparison_sees_chunks_and_failures(reader: Reader) -> None:
+def test_stream_comparison_covers_chunks_and_failures(reader: Reader) -> None:
     good, *_ = reader.all(b"data: " + EVENTS[0] + b"\n\ndata: [DONE]\n\n", [], breaks=True)
     assert (len(good.chunks), good.failure) == (1, None)
     bad, *_ = reader.all(b"data: " + EVENTS[5] + b"\n\n", [], breaks=True)

@@ -80,9 +80,7 @@ def mooncake(count: int, seed: int = 3) -> str:
         (OWN, "own", [Entry(250 * MS, 40, 5, ("a", 2)), Entry(500 * MS, 8, 1)]),
     ],
 )
-def test_each_format_is_read_as_it_is_written(
-    tmp_path: Path, text: str, kind: str, expected: list[Entry]
-) -> None:
+def test_each_trace_format_round_trips(tmp_path: Path, text: str, kind: str, expected: list[Entry]) -> None:
     found = file(tmp_path, text, kind)
     assert [found.entry(index) for index in range(len(found))] == expected
 
@@ -119,14 +117,14 @@ def test_azures_times_are_dates_with_or_without_a_zone(tmp_path: Path, text: str
         ("", "azure", ":1: no column 'TIMESTAMP'"),
     ],
 )
-def test_a_malformed_line_is_told_with_its_number_and_reason(
+def test_malformed_trace_line_is_named_with_number_and_reason(
     tmp_path: Path, text: str, kind: str, reason: str
 ) -> None:
     with pytest.raises(ValueError, match=f"trace{reason}"):
         file(tmp_path, text, kind)
 
 
-def test_any_entry_is_found_in_any_order(tmp_path: Path) -> None:
+def test_trace_entries_are_read_in_any_order(tmp_path: Path) -> None:
     count = 5 * PIECE + 7
     expected = list(entries(count, seed=3))
     found = file(tmp_path, mooncake(count), "mooncake")
@@ -137,7 +135,7 @@ def test_any_entry_is_found_in_any_order(tmp_path: Path) -> None:
         found.entry(count)
 
 
-def test_one_worker_of_three_reads_its_part(tmp_path: Path) -> None:
+def test_worker_reads_its_shard_of_the_trace(tmp_path: Path) -> None:
     expected = list(entries(200, seed=3))
     found = file(tmp_path, mooncake(200), "mooncake")
     assert [found.entry(index) for index in range(1, 200, 3)] == expected[1::3]
@@ -173,7 +171,7 @@ def test_a_trace_may_be_played_at_another_schedule(tmp_path: Path) -> None:
     assert 0 < due(0) < due(1)
 
 
-def test_equal_hash_ids_are_equal_blocks_and_others_are_not(tmp_path: Path) -> None:
+def test_equal_hash_ids_give_equal_blocks_only(tmp_path: Path) -> None:
     workload = trace(tmp_path, MOONCAKE, "mooncake", scale=1 / 16)
     one, other = (only(workload, index).token_ids for index in range(2))
     assert (len(one), len(other)) == (64, 88)
@@ -191,7 +189,7 @@ def test_prompts_without_named_blocks_share_nothing(tmp_path: Path) -> None:
     assert (one.max_tokens, other.max_tokens) == (10, 27)
 
 
-def test_what_follows_the_named_blocks_is_the_requests_own(tmp_path: Path) -> None:
+def test_tokens_behind_the_hashed_blocks_are_unique_per_request(tmp_path: Path) -> None:
     text = '{"at_s": 0, "prompt_tokens": 40, "output_tokens": 5, "blocks": ["a"]}\n' * 2
     workload = trace(tmp_path, text, "own", block_tokens=16)
     one, other = (only(workload, index).token_ids for index in range(2))
@@ -200,7 +198,7 @@ def test_what_follows_the_named_blocks_is_the_requests_own(tmp_path: Path) -> No
     assert len(one) == len(other) == 40
 
 
-def test_a_failed_request_of_a_trace_asks_for_one_token(tmp_path: Path) -> None:
+def test_failed_trace_request_is_replayed_with_one_token(tmp_path: Path) -> None:
     assert only(trace(tmp_path, BURSTGPT, "burstgpt"), 1).max_tokens == 1
 
 
@@ -213,7 +211,7 @@ def test_lengths_stay_within_the_bounds(tmp_path: Path) -> None:
     assert workload.longest == 350
 
 
-def test_neither_place_nor_speed_changes_a_prompt_and_the_seed_does(tmp_path: Path) -> None:
+def test_prompts_depend_on_the_seed_and_not_on_path_or_speed(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     here = trace(tmp_path, mooncake(60), "mooncake")
     there = trace(tmp_path / "other", mooncake(60), "mooncake", speed=9.0)
@@ -222,7 +220,7 @@ def test_neither_place_nor_speed_changes_a_prompt_and_the_seed_does(tmp_path: Pa
 
 
 @pytest.mark.parametrize("kind", sorted(FORMATS))
-def test_the_samples_are_our_own_make(kind: str) -> None:
+def test_trace_samples_are_generated_by_this_project(kind: str) -> None:
     (path,) = SAMPLES.glob(f"{kind}-sample.*")
     made = [f"{line}\n" for line in WRITERS[kind](entries(200, seed=1))]
     assert path.read_text() == "".join(made)
@@ -233,7 +231,7 @@ def phase(**changes: object) -> dict[str, object]:
     return {"name": "load", "role": "load", "workload": "w", "requests": 2, "concurrency": 2, **changes}
 
 
-def test_a_scenario_finds_its_trace_beside_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trace_path_is_relative_to_the_scenario(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = scenario(tmp_path, phase(arrivals={"kind": "trace"}))
     monkeypatch.chdir("/")
     spec = load_scenario(path).workloads["w"]

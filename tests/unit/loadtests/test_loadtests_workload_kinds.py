@@ -37,7 +37,7 @@ def test_equal_prompt_ids_are_equal_prompts_with_equal_parameters(kind: str) -> 
 
 
 @pytest.mark.parametrize("kind", ["agent_loop", "chat"])
-def test_another_answer_makes_the_next_prompt_another_one(kind: str) -> None:
+def test_different_answer_changes_the_next_prompt(kind: str) -> None:
     workload = make(kind)
     true = talk(workload, 0)
     wrong = talk(workload, 0, no_answer)
@@ -48,7 +48,7 @@ def test_another_answer_makes_the_next_prompt_another_one(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["agent_loop", "chat"])
-def test_every_stage_goes_on_from_all_that_was_said(kind: str) -> None:
+def test_every_turn_contains_the_whole_conversation(kind: str) -> None:
     stages = talk(make(kind, system_tokens=9) if kind == "chat" else make(kind), 0)
     for before, after in pairwise(stages):
         context = before.prompts[0].token_ids if kind == "chat" else _common(before.prompts)
@@ -63,7 +63,7 @@ def _common(prompts: tuple[Prompt, ...]) -> tuple[int, ...]:
     return prompts[0].token_ids[:-32]
 
 
-def test_a_conversation_comes_again_with_the_same_words() -> None:
+def test_repeated_conversation_has_the_same_prompts() -> None:
     workload = make("chat", conversations=5)
     first = {prompts(workload, number)[-1] for number in range(5)}
     second = {prompts(workload, number)[-1] for number in range(5, 10)}
@@ -80,7 +80,7 @@ def test_users_think_between_turns_and_not_before_the_first() -> None:
     assert len(set(later)) == len(later)
 
 
-def test_an_agents_burst_shares_its_whole_context() -> None:
+def test_requests_of_an_agent_burst_share_the_whole_context() -> None:
     stages = talk(make("agent_loop", steps=6, burst=4, burst_every=3), 0)
     assert [len(stage.prompts) for stage in stages] == [1, 1, 4, 1, 1, 4]
     calls = [prompt.token_ids for prompt in stages[2].prompts]
@@ -88,7 +88,7 @@ def test_an_agents_burst_shares_its_whole_context() -> None:
     assert len(set(calls)) == 4
 
 
-def test_a_document_comes_back_after_all_the_others_were_read() -> None:
+def test_documents_repeat_after_all_others_were_used() -> None:
     workload = make("long_document", documents=4, document_tokens=100, questions=3)
     requests = [only(workload, index).token_ids for index in range(24)]
     for begin in range(0, 24, 4):
@@ -121,7 +121,7 @@ def test_prefixes_have_a_length_each_and_keep_it() -> None:
     assert all(56 <= size <= 336 for size in sizes.values())
 
 
-def test_cold_prompts_share_nothing_and_are_as_many_as_said() -> None:
+def test_cold_prompts_share_no_prefix_and_match_their_count() -> None:
     workload = make("shared_prefix", cold_share=0.25)
     generated = [only(workload, index) for index in range(800)]
     cold = [prompt for prompt in generated if "-cold-" in prompt.prompt_id]
@@ -133,7 +133,7 @@ def test_cold_prompts_share_nothing_and_are_as_many_as_said() -> None:
     assert workload.distinct is None
 
 
-def test_clients_leave_in_each_of_the_ways_as_often_as_said() -> None:
+def test_client_aborts_match_the_configured_shares() -> None:
     workload = make("abort_mix", queued_ms=5.0, prefill_ms=100.0)
     ways: Counter[str] = Counter()
     for prompt in (only(workload, index) for index in range(32, 1032)):
@@ -152,7 +152,7 @@ def test_clients_leave_in_each_of_the_ways_as_often_as_said() -> None:
     assert 400 < ways["stays"] < 600
 
 
-def test_nobody_leaves_in_the_first_round() -> None:
+def test_first_round_has_no_client_aborts() -> None:
     workload = make("abort_mix", prompts=20)
     first = [only(workload, index) for index in range(20)]
     assert all(prompt.abort is None for prompt in first)
@@ -172,7 +172,7 @@ def test_every_parameter_is_used_and_no_combination_is_one_that_servers_refuse()
     assert all(not (sampling.stop or sampling.stop_token_ids) for sampling in used if sampling.n > 1)
 
 
-def test_chats_share_the_system_word_of_their_prefix_and_are_as_many_as_said() -> None:
+def test_chats_share_a_system_message_per_prefix_and_match_their_share() -> None:
     workload = make("parameter_mix", prompts=200, prefixes=4, chat_share=0.5)
     generated = [only(workload, index) for index in range(200)]
     chats = [prompt for prompt in generated if prompt.messages]
@@ -184,7 +184,7 @@ def test_chats_share_the_system_word_of_their_prefix_and_are_as_many_as_said() -
     assert all(len(prompt.token_ids) + prompt.max_tokens <= workload.longest for prompt in generated)
 
 
-def test_without_chats_prompts_are_as_they_were() -> None:
+def test_zero_chat_share_leaves_prompts_unchanged() -> None:
     plain, mixed = make("parameter_mix", prompts=50), make("parameter_mix", prompts=50, chat_share=0.0)
     assert [only(plain, index) for index in range(50)] == [only(mixed, index) for index in range(50)]
     assert not any(only(plain, index).messages for index in range(50))

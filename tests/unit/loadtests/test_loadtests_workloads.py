@@ -53,7 +53,7 @@ def shared_prefix(draw: st.DrawFn) -> Workload:
 
 
 @pytest.mark.parametrize("kind", ENDLESS)
-def test_another_process_with_another_hash_seed_asks_the_same(kind: str) -> None:
+def test_prompts_are_identical_across_processes_and_hash_seeds(kind: str) -> None:
     here = fingerprint(make(kind, seed=77))
     there = subprocess.run(
         [sys.executable, "-c", FINGERPRINT.format(kind=kind, seed=77)],
@@ -67,7 +67,7 @@ def test_another_process_with_another_hash_seed_asks_the_same(kind: str) -> None
 
 
 @given(kind=KIND, seed=SEEDS, indices=st.lists(INDICES, min_size=2, max_size=6))
-def test_a_request_does_not_depend_on_what_was_asked_before(kind: str, seed: int, indices: list[int]) -> None:
+def test_request_does_not_depend_on_earlier_requests(kind: str, seed: int, indices: list[int]) -> None:
     forward, backward = make(kind, seed), make(kind, seed)
     first = [talk(forward, index) for index in indices]
     second = [talk(backward, index) for index in reversed(indices)]
@@ -100,7 +100,7 @@ def test_lengths_stay_within_the_bound(workload: Workload, indices: list[int]) -
 
 
 @given(workload=shared_prefix())
-def test_equal_prompt_ids_are_equal_prompts_and_others_are_not(workload: Workload) -> None:
+def test_equal_prompt_ids_mean_equal_prompts_only(workload: Workload) -> None:
     assert workload.distinct is not None
     by_id: dict[str, Prompt] = {}
     for index in range(3 * workload.distinct):
@@ -110,7 +110,7 @@ def test_equal_prompt_ids_are_equal_prompts_and_others_are_not(workload: Workloa
 
 
 @given(workload=shared_prefix(), turn=st.integers(0, 1000))
-def test_each_round_asks_every_prompt_once(workload: Workload, turn: int) -> None:
+def test_each_round_sends_every_prompt_once(workload: Workload, turn: int) -> None:
     assert workload.distinct is not None
     indices = range(turn * workload.distinct, (turn + 1) * workload.distinct)
     assert len({only(workload, index).prompt_id for index in indices}) == workload.distinct
@@ -139,7 +139,7 @@ def test_unique_prompts_do_not_even_share_their_first_block(seed: int, one: int,
     assert workload.distinct is None
 
 
-def test_mid_prefill_preemption_has_the_figures_of_the_known_crash() -> None:
+def test_mid_prefill_preemption_keeps_the_figures_of_the_known_crash() -> None:
     workload = make("mid_prefill_preemption")
     prompts = [only(workload, index) for index in range(80)]
     assert workload.distinct == 80
@@ -161,7 +161,7 @@ def test_mid_prefill_preemption_has_the_figures_of_the_known_crash() -> None:
         (WorkloadSpec(kind="shared_prefix", params={"prefixes": 9, "prompts": 8}), ["more prefixes"]),
     ],
 )
-def test_a_bad_entry_is_told_in_one_line_with_its_place(spec: WorkloadSpec, parts: list[str]) -> None:
+def test_malformed_workload_entry_is_named_with_its_location(spec: WorkloadSpec, parts: list[str]) -> None:
     with pytest.raises(ValueError, match="load: ") as caught:
         build(spec, "load", 1)
     message = str(caught.value)

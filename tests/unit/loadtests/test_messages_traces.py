@@ -16,7 +16,7 @@ from loadtests.workloads import build
 from tests.unit.loadtests.test_loadtests_traces import BURSTGPT, MOONCAKE, OWN, file, file_of, phase, scenario
 
 
-def test_a_file_that_is_no_text_or_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_binary_or_missing_trace_is_refused(tmp_path: Path) -> None:
     (tmp_path / "trace").write_bytes(b'{"at_s": "\xff"}\n')
     with pytest.raises(ValueError, match="trace:1: is not UTF-8 text"):
         TraceFile(tmp_path / "trace", FORMATS["own"], TraceSection())
@@ -60,13 +60,13 @@ def test_a_phase_that_a_trace_cannot_fill_is_refused(
 
 
 @pytest.mark.timeout(10)
-def test_a_device_in_place_of_a_trace_is_not_read_for_ever() -> None:
+def test_device_file_as_trace_is_refused_without_endless_read() -> None:
     with pytest.raises(ValueError, match=r"/dev/zero: cannot be read: Is no regular file"):
         TraceFile(Path("/dev/zero"), FORMATS["own"], TraceSection())
 
 
 @pytest.mark.parametrize("before", ["", MOONCAKE])
-def test_a_line_that_does_not_end_is_refused_and_not_kept(tmp_path: Path, before: str) -> None:
+def test_endless_trace_line_is_refused_and_not_buffered(tmp_path: Path, before: str) -> None:
     with pytest.raises(ValueError, match=rf"trace:{before.count(chr(10)) + 1}: is longer than 1 MiB"):
         file(tmp_path, before + "x" * (2 * LONGEST_LINE), "mooncake")
 
@@ -86,7 +86,7 @@ def test_a_time_that_no_run_reaches_is_one_line_with_its_number(tmp_path: Path, 
         file(tmp_path, text, kind)
 
 
-def test_more_tokens_than_a_record_holds_are_refused(tmp_path: Path) -> None:
+def test_tokens_above_the_record_limit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"trace:2: a prompt of 9{30} tokens"):
         file(tmp_path, MOONCAKE.replace("1400", "9" * 30), "mooncake")
 

@@ -59,7 +59,7 @@ def events(answer: bytes) -> list[Any]:
     return [json.loads(line) for line in lines]
 
 
-def test_a_script_depends_on_seed_and_id_alone() -> None:
+def test_mock_response_depends_on_seed_and_request_id_alone() -> None:
     settings = Settings(ttft=Exponential(mean_ms=5), itl=Exponential(mean_ms=5), ends=ENDS)
     scripts = [response_plan(settings, f"r-{number}", 20) for number in range(50)]
     assert scripts == [response_plan(settings, f"r-{number}", 20) for number in range(50)]
@@ -89,7 +89,7 @@ def test_times_follow_their_distribution(times: Distribution, middle: float, ave
     assert mean(drawn) == pytest.approx(average, rel=0.03)
 
 
-def test_ends_come_as_often_as_was_asked_for() -> None:
+def test_mock_response_ends_match_their_shares() -> None:
     settings = Settings(ends=ENDS)
     ends = [response_plan(settings, f"r-{number}", 8).end for number in range(10_000)]
     for end, share in {**ENDS, "whole": 0.4}.items():
@@ -98,7 +98,7 @@ def test_ends_come_as_often_as_was_asked_for() -> None:
 
 @pytest.mark.parametrize("tokens", [1, 2, 9])
 @pytest.mark.parametrize("end", ["pause", "cut", "truncated", "hang", "error_event"])
-def test_a_bad_end_comes_behind_at_least_one_token_and_a_pause_loses_none(end: End, tokens: int) -> None:
+def test_bad_end_follows_at_least_one_token_and_a_pause_loses_none(end: End, tokens: int) -> None:
     settings = Settings(ends={end: 1.0}, itl=Fixed(ms=1), tokens_per_event=2, pause_ms=500)
     for number in range(200):
         script = response_plan(settings, f"r-{number}", tokens)
@@ -147,7 +147,7 @@ def test_a_completion_streams_tokens_logprobs_usage_and_done(server: MockServer)
     assert usage["usage"] == {"prompt_tokens": 3, "completion_tokens": 3, "total_tokens": 6}
 
 
-def test_what_was_not_asked_for_is_not_sent(server: MockServer) -> None:
+def test_unrequested_fields_are_not_sent(server: MockServer) -> None:
     chunks = events(exchange(server, post({"prompt": "abc", "max_tokens": 2, "stream": True})))
     assert len(chunks) == 2
     assert all("token_ids" not in chunk["choices"][0] for chunk in chunks)
@@ -183,7 +183,7 @@ def test_requests_on_one_connection_are_answered_in_order_and_logged_by_id(serve
     assert ends == sorted(ends)
 
 
-def test_a_client_that_leaves_is_logged_with_what_it_was_sent(tmp_path: Path) -> None:
+def test_client_disconnect_is_logged_with_the_sent_tokens(tmp_path: Path) -> None:
     with MockServer(Settings(ttft=Fixed(ms=0), itl=Fixed(ms=3_600_000)), tmp_path / "log") as server:
         port = int(server.url.rpartition(":")[2])
         with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as connection:
@@ -206,7 +206,7 @@ def test_a_client_that_leaves_is_logged_with_what_it_was_sent(tmp_path: Path) ->
         (b"\x00\xff\r\n\r\n", 404),
     ],
 )
-def test_what_it_cannot_answer_gets_a_status_and_the_next_client_is_served(
+def test_unsupported_request_gets_a_status_and_later_clients_are_served(
     server: MockServer, request_: bytes, status: int
 ) -> None:
     assert exchange(server, request_).startswith(f"HTTP/1.1 {status} ".encode())
