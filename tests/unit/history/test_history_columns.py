@@ -35,7 +35,7 @@ def taken(scrapes: list[dict[int, float]]) -> Changes:
 @pytest.mark.parametrize("batch", [1, 3, 7, 1 << 21])
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(scrapes=SCRAPES)
-def test_the_batch_makes_no_difference(
+def test_columns_do_not_depend_on_the_batch_size(
     monkeypatch: pytest.MonkeyPatch, batch: int, scrapes: list[dict[int, float]]
 ) -> None:
     monkeypatch.setattr(columns, "BATCH", batch)
@@ -45,7 +45,7 @@ def test_the_batch_makes_no_difference(
     assert found == by_series(scrapes)
 
 
-def test_equal_columns_are_kept_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_equal_columns_are_stored_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(columns, "BATCH", 6)
     first, second, third = taken([{0: n, 1: n, 2: -n} for n in range(1, 9)]).columns().values()
     assert first[0] is second[0] is third[0]
@@ -62,7 +62,7 @@ def test_scrapes_are_never_taken_for_values_of_the_same_bytes() -> None:
 
 
 @pytest.mark.parametrize("odd", ["NaN", None])
-def test_a_scrape_with_a_value_that_is_no_number_is_not_taken_in_part(odd: object) -> None:
+def test_scrape_with_an_invalid_value_is_rejected_as_a_whole(odd: object) -> None:
     changes = taken([{0: 1.0}])
     with pytest.raises(TypeError):
         changes.add(1, [0, 1, 2], [5.0, odd, 6.0], known=3)
@@ -72,7 +72,7 @@ def test_a_scrape_with_a_value_that_is_no_number_is_not_taken_in_part(odd: objec
 
 
 @pytest.mark.parametrize("unknown", [-1, 3, 2**64])
-def test_a_scrape_of_a_series_that_is_not_known_is_not_taken_in_part(unknown: int) -> None:
+def test_scrape_with_an_unknown_series_is_rejected_as_a_whole(unknown: int) -> None:
     changes = taken([{0: 1.0}])
     with pytest.raises(ValueError, match="series"):
         changes.add(1, [0, unknown, 1], [5.0, 5.0, 6.0], known=3)

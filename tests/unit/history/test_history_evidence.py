@@ -79,7 +79,7 @@ def a_line_twice(path: Path) -> None:
 
 @pytest.mark.parametrize("name", FILES[1:])
 @pytest.mark.parametrize("damage", [first_half, second_half, without_one_line, no_file])
-def test_a_file_that_lost_lines_makes_the_run_unknown(
+def test_truncated_history_file_makes_the_run_unknown(
     run_dir: Path, name: str, damage: Callable[[Path], None]
 ) -> None:
     before = len(lines_of(run_dir / name))
@@ -97,12 +97,12 @@ def test_a_file_that_lost_lines_makes_the_run_unknown(
 
 
 @pytest.mark.parametrize("name", [layout.CLIENT, layout.RESOURCES, layout.SERVER_LOG])
-def test_a_line_too_many_makes_the_run_unknown(run_dir: Path, name: str) -> None:
+def test_duplicated_history_line_makes_the_run_unknown(run_dir: Path, name: str) -> None:
     a_line_twice(run_dir / name)
     assert judge_run_dir(run_dir).outcome == "unknown"
 
 
-def test_a_file_that_the_run_did_not_have_makes_it_unknown(run_dir: Path) -> None:
+def test_added_history_file_makes_the_run_unknown(run_dir: Path) -> None:
     (run_dir / layout.requests_file(7)).write_bytes(b"")
     cut = judge_run_dir(run_dir).cut
     assert cut is not None
@@ -116,12 +116,12 @@ def test_events_that_are_missing_before_the_note_make_the_run_unknown(run_dir: P
     assert judge_run_dir(run_dir).outcome == "unknown"
 
 
-def test_a_run_that_never_noted_its_evidence_is_judged_by_what_is_there(run_dir: Path) -> None:
+def test_run_without_an_evidence_note_is_judged_by_its_files(run_dir: Path) -> None:
     keep(run_dir / layout.EVENTS, lines_of(run_dir / layout.EVENTS)[:-1])
     assert judge_run_dir(run_dir).outcome == "as expected"
 
 
-def test_a_run_whose_plan_promises_the_note_is_unknown_without_it(run_dir: Path) -> None:
+def test_missing_evidence_note_makes_a_planned_run_unknown(run_dir: Path) -> None:
     plan = (run_dir / layout.PLAN).read_text()
     (run_dir / layout.PLAN).write_text(plan.replace("notes_evidence: false", "notes_evidence: true"))
     events = lines_of(run_dir / layout.EVENTS)[:-1]
@@ -134,7 +134,7 @@ def test_a_run_whose_plan_promises_the_note_is_unknown_without_it(run_dir: Path)
 
 
 @pytest.mark.parametrize("kind", ["phase_start", "phase_end"])
-def test_a_phase_of_the_plan_that_the_events_do_not_have_makes_the_run_unknown(kind: str) -> None:
+def test_planned_phase_without_events_makes_the_run_unknown(kind: str) -> None:
     run = clean_run()
     run.events = [event for event in run.events if (event.kind, event.data.get("phase")) != (kind, "healed")]
     verdict = judge(run.history())
@@ -143,7 +143,7 @@ def test_a_phase_of_the_plan_that_the_events_do_not_have_makes_the_run_unknown(k
     assert (verdict.cut.kind, verdict.cut.subject) == ("run/phase-missing", phase("healed"))
 
 
-def test_phases_that_were_given_up_after_trouble_do_not_hide_a_violation() -> None:
+def test_phases_skipped_after_a_stall_do_not_hide_a_violation() -> None:
     run = clean_run()
     run.change_event("phase_end", reason="stalled")
     run.events = [event for event in run.events if event.data.get("phase") != "healed"]
@@ -151,7 +151,7 @@ def test_phases_that_were_given_up_after_trouble_do_not_hide_a_violation() -> No
     assert judge(run.history()).outcome == "not as expected"
 
 
-def test_the_note_counts_whole_lines_of_what_judging_reads(run_dir: Path) -> None:
+def test_evidence_note_counts_complete_lines_of_judged_files(run_dir: Path) -> None:
     with (run_dir / layout.CLIENT).open("ab") as file:
         file.write(b"cut by a ki")
     (run_dir / "notes.txt").write_text("mine\n")
@@ -170,14 +170,14 @@ def test_counts_that_were_changed_are_one_line_for_each_file(run_dir: Path) -> N
     assert all("\n" not in line for line in reported)
 
 
-def test_counts_that_are_none_make_the_run_unreadable(run_dir: Path) -> None:
+def test_malformed_evidence_counts_make_the_run_unreadable(run_dir: Path) -> None:
     with LineWriter(run_dir / layout.EVENTS) as writer:
         writer.write(Event(t_ns=1, mono_ns=1, kind=EvidenceCounted.kind, data={layout.EVENTS: "many"}))
     with pytest.raises(UnreadableRun, match=layout.EVENTS):
         read_history(run_dir)
 
 
-def test_a_phase_that_is_missing_before_the_trouble_makes_the_run_unknown() -> None:
+def test_phase_missing_before_the_stall_makes_the_run_unknown() -> None:
     """Only what comes after the trouble was given up."""
     run = clean_run()
     run.events = [

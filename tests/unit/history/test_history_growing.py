@@ -30,7 +30,7 @@ def kinds(files: GrowingFiles[Event]) -> list[str]:
     return [event.kind for event in files.new()]
 
 
-def test_each_line_is_read_once(tmp_path: Path, files: GrowingFiles[Event]) -> None:
+def test_growing_file_yields_each_line_once(tmp_path: Path, files: GrowingFiles[Event]) -> None:
     append(tmp_path / "a.jsonl", line("one") + line("two"))
     assert kinds(files) == ["one", "two"]
     assert kinds(files) == []
@@ -38,7 +38,7 @@ def test_each_line_is_read_once(tmp_path: Path, files: GrowingFiles[Event]) -> N
     assert kinds(files) == ["three"]
 
 
-def test_a_line_is_read_when_it_is_whole(tmp_path: Path, files: GrowingFiles[Event]) -> None:
+def test_growing_file_yields_only_complete_lines(tmp_path: Path, files: GrowingFiles[Event]) -> None:
     whole = line("one")
     append(tmp_path / "a.jsonl", whole[:9])
     assert kinds(files) == []
@@ -46,7 +46,7 @@ def test_a_line_is_read_when_it_is_whole(tmp_path: Path, files: GrowingFiles[Eve
     assert kinds(files) == ["one"]
 
 
-def test_a_file_that_comes_later_is_read_too(tmp_path: Path, files: GrowingFiles[Event]) -> None:
+def test_growing_file_may_be_created_later(tmp_path: Path, files: GrowingFiles[Event]) -> None:
     append(tmp_path / "b.jsonl", line("one"))
     assert kinds(files) == ["one"]
     append(tmp_path / "a.jsonl", line("two"))
@@ -54,7 +54,7 @@ def test_a_file_that_comes_later_is_read_too(tmp_path: Path, files: GrowingFiles
     assert kinds(files) == ["two"]
 
 
-def test_a_line_that_is_none_is_named_by_its_number(tmp_path: Path, files: GrowingFiles[Event]) -> None:
+def test_malformed_line_is_named_by_its_number(tmp_path: Path, files: GrowingFiles[Event]) -> None:
     append(tmp_path / "a.jsonl", line("one"))
     assert kinds(files) == ["one"]
     append(tmp_path / "a.jsonl", b"{}\n")
@@ -62,7 +62,7 @@ def test_a_line_that_is_none_is_named_by_its_number(tmp_path: Path, files: Growi
         kinds(files)
 
 
-def test_what_was_read_before_a_bad_line_is_not_lost(tmp_path: Path, files: GrowingFiles[Event]) -> None:
+def test_lines_before_a_malformed_one_are_kept(tmp_path: Path, files: GrowingFiles[Event]) -> None:
     append(tmp_path / "a.jsonl", line("one") + b"{}\n" + line("two"))
     kinds_read: list[str] = []
     with pytest.raises(UnreadableRun):
@@ -70,7 +70,7 @@ def test_what_was_read_before_a_bad_line_is_not_lost(tmp_path: Path, files: Grow
     assert kinds(files) == ["two"]
 
 
-def test_a_folder_in_place_of_a_file_is_refused(tmp_path: Path, files: GrowingFiles[Event]) -> None:
+def test_directory_as_history_file_is_refused(tmp_path: Path, files: GrowingFiles[Event]) -> None:
     (tmp_path / "a.jsonl").mkdir()
     with pytest.raises(UnreadableRun, match=r"a\.jsonl"):
         kinds(files)

@@ -10,7 +10,7 @@ from history.reader import History
 from tests.support.histories import clean_run
 
 
-def test_each_history_is_asked_once_and_gets_its_own_answer() -> None:
+def test_memo_computes_once_per_history() -> None:
     calls: list[int] = []
 
     @per_history
@@ -27,7 +27,7 @@ def test_each_history_is_asked_once_and_gets_its_own_answer() -> None:
     assert calls == [id(first), id(second)]
 
 
-def test_nothing_is_kept_of_a_history_that_is_gone() -> None:
+def test_memo_is_released_with_its_history() -> None:
     class Answer:
         pass
 

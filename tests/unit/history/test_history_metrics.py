@@ -52,14 +52,14 @@ def two_engines() -> MetricLog:
     )
 
 
-def test_a_value_stands_until_it_changes() -> None:
+def test_series_value_persists_until_it_changes() -> None:
     a, b = two_engines()
     assert [a.value(scrape) for scrape in range(5)] == [5, 5, 7, 7, 7]
     assert (a.metric, a.labels) == ("vllm:tokens_total", {"engine": "0"})
     assert b.labels == {"engine": "1"}
 
 
-def test_a_series_has_no_value_before_it_appeared_nor_while_it_is_gone() -> None:
+def test_absent_series_has_no_value() -> None:
     _, b = two_engines()
     assert [b.value(scrape) for scrape in range(5)] == [None, None, 1, None, 2]
 
@@ -75,16 +75,16 @@ def test_the_scrape_at_a_time_is_the_last_one_before(t_ns: int, scrape: int | No
     assert two_engines().scrape_at(t_ns) == scrape
 
 
-def test_a_scrape_still_under_way_at_a_time_is_not_the_one_before() -> None:
+def test_unfinished_scrape_is_not_the_latest_before_a_time() -> None:
     log = MetricLog.from_lines([line(1_000, {0: 5.0}, new=(A,)), line(10_000, {0: 6.0}, took_us=30)])
     assert [log.scrape_at(t_ns) for t_ns in (10_000, 39_999, 40_000)] == [0, 0, 1]
 
 
-def test_there_is_no_scrape_in_an_empty_log() -> None:
+def test_empty_metric_log_has_no_scrape() -> None:
     assert MetricLog().scrape_at(10) is None
 
 
-def test_a_total_sums_what_is_there_and_is_none_where_nothing_is() -> None:
+def test_total_sums_present_series_and_is_none_without_any() -> None:
     log = two_engines()
     assert [log.total(scrape, "vllm:tokens_total") for scrape in range(5)] == [5, 5, 8, 7, 9]
     assert log.total(3, "vllm:tokens_total", engine="1") is None
@@ -105,12 +105,12 @@ def test_an_absent_counter_has_no_increase() -> None:
 
 
 @pytest.mark.parametrize("second", [2.0, None])
-def test_nothing_is_said_across_a_restart(second: float | None) -> None:
+def test_counter_increase_across_a_restart_is_unknown(second: float | None) -> None:
     log = MetricLog.from_lines([line(1, {0: 5.0}, new=(A,)), line(2, {0: 9.0}, incarnation=second)])
     assert log.increase(0, 1, "vllm:tokens_total") is None
 
 
-def test_values_without_a_json_number_come_back() -> None:
+def test_nan_and_infinity_round_trip() -> None:
     log = MetricLog.from_lines([line(1, {0: "NaN"}, new=(A,)), line(2, {0: "+Inf"}), line(3, {0: "-Inf"})])
     (series,) = log
     assert math.isnan(series.value(0) or 0)
@@ -124,16 +124,16 @@ VALUES = st.text(st.sampled_from('\\"\n n{},=#ü ') | st.characters(codec="utf-8
 
 
 @given(NAMES, st.dictionaries(LABEL_NAMES, VALUES, max_size=4))
-def test_a_series_name_is_read_back_whatever_its_labels_hold(name: str, labels: dict[str, str]) -> None:
+def test_series_key_round_trips_with_any_labels(name: str, labels: dict[str, str]) -> None:
     assert parse_key(series_key(name, labels)) == (name, labels)
 
 
-def test_one_series_has_one_name() -> None:
+def test_series_key_is_independent_of_label_order() -> None:
     assert series_key("m", {"b": "2", "a": "1"}) == series_key("m", {"a": "1", "b": "2"})
     assert series_key("m", {}) == "m"
 
 
-def test_a_scrape_counts_as_answered_within_a_stretch_only_when_it_began_and_ended_there() -> None:
+def test_scrape_is_answered_in_an_interval_only_if_fully_inside() -> None:
     log = MetricLog.from_lines(
         [
             line(10_000, took_us=2),
@@ -147,7 +147,7 @@ def test_a_scrape_counts_as_answered_within_a_stretch_only_when_it_began_and_end
     assert log.answered_within(20_001, 39_000) == 0
 
 
-def test_a_scrape_counts_as_tried_in_a_stretch_when_it_was_under_way_there() -> None:
+def test_scrape_is_attempted_in_an_interval_if_it_overlaps() -> None:
     log = MetricLog.from_lines([line(10_000, took_us=2), line(20_000, error="timed out", took_us=20)])
     spans = [(0, 9_999), (0, 10_000), (12_000, 12_500), (12_001, 19_999), (39_000, 50_000), (40_001, 50_000)]
     assert [log.tried_within(*span) for span in spans] == [0, 1, 1, 0, 1, 0]

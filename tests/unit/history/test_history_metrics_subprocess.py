@@ -32,14 +32,14 @@ def content(log: MetricLog) -> list[object]:
     return [log.times_ns, log.incarnations, log.failures, log.last_ns(), series]
 
 
-def test_another_process_reads_the_same(path: Path) -> None:
+def test_subprocess_reads_the_same_metrics(path: Path) -> None:
     with metrics_in_subprocess(path, ALWAYS) as metrics:
         assert content(metrics()) == content(read_metrics(path))
     assert len(read_metrics(path)) > 10
 
 
 @pytest.mark.parametrize("damaged", ["{", '{"v":1}'])
-def test_its_complaint_is_the_same(path: Path, damaged: str) -> None:
+def test_subprocess_reports_the_same_error(path: Path, damaged: str) -> None:
     path.write_text(f"{path.read_text()}{damaged}\n")
     with pytest.raises(UnreadableRun) as here:
         read_metrics(path)
@@ -49,25 +49,25 @@ def test_its_complaint_is_the_same(path: Path, damaged: str) -> None:
     assert str(here.value).startswith(f"{path}:")
 
 
-def test_lines_out_of_order_are_told_by_it_too(path: Path) -> None:
+def test_subprocess_reports_lines_out_of_order(path: Path) -> None:
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(reversed(lines)))
     with metrics_in_subprocess(path, ALWAYS) as metrics, pytest.raises(UnreadableRun, match="line 1: "):
         metrics()
 
 
-def test_one_that_dies_is_a_complaint_and_no_traceback(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dead_subprocess_is_an_error_without_traceback(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with metrics_in_subprocess(path, ALWAYS) as metrics, pytest.raises(UnreadableRun, match="code 1"):
         metrics()
 
 
-def test_a_reader_that_gives_up_leaves_no_process_behind(path: Path) -> None:
+def test_interrupted_reader_leaves_no_subprocess(path: Path) -> None:
     with pytest.raises(ZeroDivisionError), metrics_in_subprocess(path, ALWAYS):
         raise ZeroDivisionError
 
 
-def test_it_finds_no_modules_where_it_was_started(
+def test_subprocess_ignores_modules_of_the_working_directory(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "history").mkdir()

@@ -32,7 +32,7 @@ def again(one: RequestRecord) -> RequestRecord:
 
 
 @given(st.lists(st.tuples(st.sampled_from("pqr"), TIMES, WHOLES, WHOLES, LOGPROBS), max_size=8))
-def test_a_packed_record_tells_the_same(
+def test_packed_record_equals_the_original(
     parts: list[tuple[str, list[int], list[int], list[int], list[float]]],
 ) -> None:
     records = [
@@ -45,7 +45,7 @@ def test_a_packed_record_tells_the_same(
         assert list(map(repr, one.logprobs)) == list(map(repr, was.logprobs))
 
 
-def test_equal_answers_to_one_prompt_are_kept_once() -> None:
+def test_equal_answers_to_a_prompt_are_stored_once() -> None:
     first, second, other = packed([again(record("a")), again(record("b")), again(record("c", "q"))])
     assert first.logprobs is second.logprobs
     assert first.token_ids is second.token_ids
@@ -53,7 +53,7 @@ def test_equal_answers_to_one_prompt_are_kept_once() -> None:
     assert first.logprobs == other.logprobs
 
 
-def test_an_answer_that_differs_in_the_last_bit_is_kept_as_it_is() -> None:
+def test_answer_that_differs_in_the_last_bit_is_stored_separately() -> None:
     logprobs = [-0.5, -0.25, -1.75, math.nextafter(-0.125, 0)]
     first, second = packed([again(record("a")), again(record("b", logprobs=logprobs))])
     assert first.logprobs != second.logprobs
@@ -61,7 +61,7 @@ def test_an_answer_that_differs_in_the_last_bit_is_kept_as_it_is() -> None:
 
 
 @given(st.lists(TIMES | TIMES.map(lambda times: Numbers("q", times)), max_size=5))
-def test_joined_parts_keep_their_order_whatever_they_are_held_in(parts: list[list[int]]) -> None:
+def test_joined_integer_arrays_keep_their_order_for_any_type(parts: list[list[int]]) -> None:
     assert joined(parts).tolist() == [value for part in parts for value in part]
 
 
@@ -75,12 +75,12 @@ def test_sums_and_falls_stay_within_their_sequence(parts: list[list[int]]) -> No
 
 
 @given(st.lists(LOGPROBS | LOGPROBS.map(lambda values: Numbers("d", values)), max_size=5))
-def test_reals_keep_their_order_whatever_they_are_held_in(parts: list[list[float]]) -> None:
+def test_joined_float_arrays_keep_their_order_for_any_type(parts: list[list[float]]) -> None:
     assert reals(parts).values.tolist() == [value for part in parts for value in part]
 
 
 @pytest.mark.parametrize("values", [[1, 2], [2**40], [-1]])
-def test_numbers_equal_the_same_numbers_held_in_any_way(values: list[int]) -> None:
+def test_numbers_compare_equal_across_array_types(values: list[int]) -> None:
     assert Numbers("q", values) == values
     assert values == Numbers("q", values)
     assert Numbers("q", values) != [*values, 1]

@@ -38,7 +38,7 @@ FILES = (
 )
 
 
-def test_what_was_written_is_read_back(run_dir: Path) -> None:
+def test_written_history_is_read_back(run_dir: Path) -> None:
     run = clean_run(make_plan(faults=(fault("lookup_miss"),)))
     history = read_history(run_dir)
     assert history.plan == run.plan
@@ -61,7 +61,7 @@ def test_a_stored_plan_with_bounds_on_speed_is_read_back(run_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_last_line_cut_by_a_kill_is_left_out(run_dir: Path, name: str) -> None:
+def test_incomplete_last_line_is_ignored(run_dir: Path, name: str) -> None:
     before = read_history(run_dir)
     path = run_dir / name
     whole = path.read_bytes().splitlines(keepends=True)[-1]
@@ -93,7 +93,7 @@ def test_a_plan_is_read_strictly(run_dir: Path, old: str, new: str, problem: str
         read_history(run_dir)
 
 
-def test_files_that_a_run_never_came_to_are_empty_histories(run_dir: Path) -> None:
+def test_missing_history_files_are_empty(run_dir: Path) -> None:
     for name in (*FILES[1:], layout.SERVER_LOG):
         (run_dir / name).unlink()
     history = read_history(run_dir)

@@ -65,7 +65,7 @@ def test_every_file_that_judging_reads_is_sealed(run_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_an_altered_file_makes_the_run_unknown_by_one_reason_that_names_it(run_dir: Path, name: str) -> None:
+def test_altered_file_makes_the_run_unknown_and_is_named(run_dir: Path, name: str) -> None:
     alter(run_dir / name)
     verdict = verdict_of(run_dir)
     assert verdict.outcome == "unknown"
@@ -93,7 +93,7 @@ def test_a_file_that_was_removed_breaks_the_seal(run_dir: Path) -> None:
     assert broken_file(run_dir) == layout.PROMETHEUS
 
 
-def test_a_run_that_promised_seals_is_unknown_without_them(run_dir: Path) -> None:
+def test_run_with_missing_seals_is_unknown(run_dir: Path) -> None:
     (run_dir / layout.SEALS).unlink()
     verdict = verdict_of(run_dir)
     assert verdict.outcome == "unknown"
@@ -101,7 +101,7 @@ def test_a_run_that_promised_seals_is_unknown_without_them(run_dir: Path) -> Non
     assert verdict.cut.kind == "run/seals-missing"
 
 
-def test_a_run_of_an_earlier_version_is_judged_and_says_that_it_is_not_sealed(tmp_path: Path) -> None:
+def test_run_of_an_earlier_version_is_judged_as_unsealed(tmp_path: Path) -> None:
     write_run(clean_run(), tmp_path / "run")
     assert check(tmp_path / "run") == NOT_SEALED
     verdict = verdict_of(tmp_path / "run")
@@ -111,7 +111,7 @@ def test_a_run_of_an_earlier_version_is_judged_and_says_that_it_is_not_sealed(tm
     assert "not sealed" in (tmp_path / "run" / layout.REPORT).read_text()
 
 
-def test_a_resealed_run_is_judged_by_what_it_holds_now_and_says_so(run_dir: Path) -> None:
+def test_resealed_run_is_judged_and_marked_as_resealed(run_dir: Path) -> None:
     log = run_dir / layout.SERVER_LOG
     log.write_bytes(log.read_bytes() + b"INFO one line more\n")
     assert reseal(run_dir) == len(evidence_files(run_dir))
@@ -128,7 +128,7 @@ def test_reseal_is_a_command(run_dir: Path, capsys: pytest.CaptureFixture[str]) 
     assert command_line(["judge", str(run_dir)]) == 0
 
 
-def test_what_is_no_run_is_not_sealed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_directory_without_a_run_is_not_sealed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for folder in (tmp_path, tmp_path / "absent"):
         assert command_line(["reseal", str(folder)]) == 3
         assert len(capsys.readouterr().err.splitlines()) == 1
@@ -146,7 +146,7 @@ def test_what_is_no_run_is_not_sealed(tmp_path: Path, capsys: pytest.CaptureFixt
         b'{"by":"run","files":{},"more":1}',
     ],
 )
-def test_seals_that_are_none_make_the_run_unreadable(run_dir: Path, content: bytes) -> None:
+def test_malformed_seals_make_the_run_unreadable(run_dir: Path, content: bytes) -> None:
     (run_dir / layout.SEALS).write_bytes(content)
     with pytest.raises(UnreadableRun, match=layout.SEALS):
         read_history(run_dir)

@@ -32,14 +32,14 @@ def test_a_line_is_on_disk_when_write_returns(tmp_path: Path) -> None:
     assert content.count(b"\n") == 2
 
 
-def test_what_was_there_stays(tmp_path: Path) -> None:
+def test_writer_appends_to_existing_lines(tmp_path: Path) -> None:
     for kind in ("a", "b"):
         with LineWriter(tmp_path / "events") as writer:
             writer.write(event(kind))
     assert kinds(tmp_path / "events") == ["a", "b"]
 
 
-def test_lines_of_several_threads_stay_whole(tmp_path: Path) -> None:
+def test_lines_of_several_threads_stay_complete(tmp_path: Path) -> None:
     with LineWriter(tmp_path / "events") as writer:
 
         def work(number: int) -> None:

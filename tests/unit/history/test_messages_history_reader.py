@@ -86,7 +86,7 @@ def test_a_damaged_plan_is_one_line_with_its_file(run_dir: Path, content: bytes,
 
 
 @pytest.mark.parametrize("name", [layout.PLAN, *FILES, layout.SERVER_LOG])
-def test_a_folder_in_place_of_a_file_is_one_line(run_dir: Path, name: str) -> None:
+def test_directory_as_history_file_is_one_line(run_dir: Path, name: str) -> None:
     (run_dir / name).unlink()
     (run_dir / name).mkdir()
     with pytest.raises(UnreadableRun, match=r"cannot be read: .*Is a directory") as caught:
@@ -96,14 +96,14 @@ def test_a_folder_in_place_of_a_file_is_one_line(run_dir: Path, name: str) -> No
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("name", [layout.PLAN, *FILES, layout.SERVER_LOG])
-def test_a_pipe_in_place_of_a_file_is_one_line_and_not_waited_for(run_dir: Path, name: str) -> None:
+def test_pipe_as_history_file_is_one_line_without_blocking(run_dir: Path, name: str) -> None:
     (run_dir / name).unlink()
     os.mkfifo(run_dir / name)
     with pytest.raises(UnreadableRun, match=r"cannot be read: .*Is no regular file"):
         read_history(run_dir)
 
 
-def test_a_missing_directory_is_told(tmp_path: Path) -> None:
+def test_missing_run_directory_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UnreadableRun, match="no such run directory"):
         read_history(tmp_path / "nothing")
 

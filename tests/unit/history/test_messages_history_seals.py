@@ -7,7 +7,7 @@ from pathlib import Path
 from history.seals import check, seal
 
 
-def test_each_kind_of_difference_has_a_message_of_its_own(tmp_path: Path) -> None:
+def test_each_kind_of_seal_difference_has_a_message(tmp_path: Path) -> None:
     changed, longer, absent = (tmp_path / f"requests-{number}.jsonl" for number in range(3))
     for path in (changed, longer, absent):
         path.write_text("{}\n")

@@ -18,7 +18,7 @@ from tests.unit.history.test_protocol import events_file, journal
         ('{"about":"request-abandoned","computed":1}', "Object missing required field `answered`"),
     ],
 )
-def test_a_note_that_is_none_is_refused_with_its_line(tmp_path: Path, evidence: str, problem: str) -> None:
+def test_malformed_note_is_refused_with_its_line(tmp_path: Path, evidence: str, problem: str) -> None:
     run_dir = journal(tmp_path, '{"about":"load-retried"}', evidence)
     with pytest.raises(UnreadableRun) as refusal:
         read_faults(run_dir)
@@ -39,7 +39,7 @@ def firing(kind: str, evidence: str) -> str:
         ("bit_flip", '{"bytes_changed":4,"odd":1}', "Object contains unknown field `odd`"),
     ],
 )
-def test_a_firing_whose_evidence_is_none_of_its_kind_is_refused(
+def test_firing_with_evidence_of_another_kind_is_refused(
     tmp_path: Path, kind: str, evidence: str, problem: str
 ) -> None:
     (tmp_path / "control").mkdir()
@@ -58,7 +58,7 @@ def test_a_firing_whose_evidence_is_none_of_its_kind_is_refused(
         ('"run_failed","data":{"reason":3}', "Expected `str`, got `int` - at `$.reason`"),
     ],
 )
-def test_an_event_that_is_none_is_refused_with_its_line(tmp_path: Path, line: str, problem: str) -> None:
+def test_malformed_event_is_refused_with_its_line(tmp_path: Path, line: str, problem: str) -> None:
     run_dir = events_file(tmp_path, '"server_ready","data":{"seconds":1.5}', line)
     with pytest.raises(UnreadableRun) as refusal:
         list(read_events(run_dir))

@@ -60,7 +60,7 @@ def request(scenario: str = "small", server: str = "0.32.0", seed: int = 7) -> R
 
 @pytest.mark.parametrize("scenario", ["a", "baseline-offload", "a_b", "x" * 64, "x" * 42 + "-y"])
 @pytest.mark.parametrize("server", ["0.32.0", "0.33.0.dev1+CPU_x", "N" * 64, "a+"])
-def test_a_run_id_is_a_valid_name_whatever_it_is_made_of(scenario: str, server: str) -> None:
+def test_run_id_is_a_valid_file_name_for_any_input(scenario: str, server: str) -> None:
     run_id = new_run_id(request(scenario, server))
     assert NAME.fullmatch(run_id), run_id
     assert run_id.startswith(scenario[:42])
@@ -71,7 +71,7 @@ def test_run_ids_of_one_second_differ() -> None:
     assert len(set(made)) == 20
 
 
-def test_a_resolved_plan_holds_what_exactly_runs(tmp_path: Path) -> None:
+def test_resolved_plan_records_exactly_what_runs(tmp_path: Path) -> None:
     wanted = request()
     weights = ServedModel("/model", fingerprint="abc", token_bytes=1024)
     folders = RunFolders(temp=tmp_path, plugin=tmp_path, control=tmp_path)
@@ -87,7 +87,7 @@ def test_a_resolved_plan_holds_what_exactly_runs(tmp_path: Path) -> None:
     assert plan.expectation.fail == ()
 
 
-def test_a_build_of_ones_own_is_judged_as_the_release_that_is_given(tmp_path: Path) -> None:
+def test_own_build_is_judged_as_the_given_release(tmp_path: Path) -> None:
     scenario = load_scenario(find_scenario("mid-prefill-preemption"))
     wanted = replace(request(), scenario=scenario, as_release=Version("0.18.0"))
     weights = ServedModel("/model", fingerprint="abc", token_bytes=1024)
@@ -102,7 +102,7 @@ def test_a_build_of_ones_own_is_judged_as_the_release_that_is_given(tmp_path: Pa
     assert (own.as_release, own.expectation.bugs) == (None, ())
 
 
-def test_a_plan_of_a_build_that_is_not_exact_says_so(tmp_path: Path) -> None:
+def test_plan_records_an_inexact_build(tmp_path: Path) -> None:
     wanted = request(server="0.16.0")
     assert isinstance(wanted.server, ServerEnv)
     wanted = replace(wanted, server=wanted.server.model_copy(update={"kind": "installed"}))
@@ -113,7 +113,7 @@ def test_a_plan_of_a_build_that_is_not_exact_says_so(tmp_path: Path) -> None:
     assert resolve(wanted, "run-1", launch, weights).logprob_tolerance == 2e-5
 
 
-def test_a_plan_of_an_older_run_that_knows_no_tolerance_is_exact(tmp_path: Path) -> None:
+def test_plan_without_a_tolerance_is_exact(tmp_path: Path) -> None:
     path = write_plan(make_plan(), tmp_path)
     text = path.read_text()
     assert "logprob_tolerance: 0.0\n" in text
@@ -153,9 +153,7 @@ def test_a_plan_is_read_back_equal(tmp_path: Path) -> None:
         PhaseBounds(tokens_per_s=20.0, like="golden", ttft_ratio=2.0, recover_s=5.0),
     ],
 )
-def test_a_plan_with_what_a_scenario_asks_beside_the_usual_is_read_back_equal(
-    tmp_path: Path, bounds: PhaseBounds
-) -> None:
+def test_plan_with_optional_scenario_keys_round_trips(tmp_path: Path, bounds: PhaseBounds) -> None:
     plan = latency_plan()
     allowed = AllowedLine(pattern="AssertionError$", why="on purpose")
     additions = {"performance": {"healed": bounds}, "allowed_log_lines": (allowed,)}
@@ -164,7 +162,7 @@ def test_a_plan_with_what_a_scenario_asks_beside_the_usual_is_read_back_equal(
     assert read_plan(tmp_path) == plan
 
 
-def test_a_run_gets_a_directory_of_its_own(tmp_path: Path) -> None:
+def test_each_run_gets_a_separate_directory(tmp_path: Path) -> None:
     run_dir = make_run_dir(tmp_path / "deep" / "runs", "run-1")
     assert run_dir == tmp_path / "deep" / "runs" / "run-1"
     assert list(run_dir.iterdir()) == []
@@ -190,7 +188,7 @@ def checkout(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_clean_checkout_is_told_by_its_commit(checkout: Path) -> None:
+def test_clean_checkout_is_recorded_by_its_commit(checkout: Path) -> None:
     assert git_state(checkout) == git(checkout, "rev-parse", "HEAD")
 
 
@@ -205,7 +203,7 @@ def test_a_new_file_is_a_change_too(checkout: Path) -> None:
     assert git_state(checkout).endswith("+changes")
 
 
-def test_a_repository_around_an_installation_says_nothing_about_it(checkout: Path) -> None:
+def test_repository_around_an_installation_is_ignored(checkout: Path) -> None:
     inside = checkout / "site-packages"
     inside.mkdir()
     assert git_state(inside) == "unknown"
@@ -222,5 +220,5 @@ def test_a_checkout_without_a_commit_or_a_git_is_unknown(
     assert git_state(checkout) == "unknown"
 
 
-def test_the_host_is_told() -> None:
+def test_host_description_has_kernel_processors_and_memory() -> None:
     assert re.fullmatch(r"Linux \S+ \S+, \d+ processors, \d+ GiB", host())

@@ -56,7 +56,7 @@ def matched(tree: ast.AST) -> Iterator[str]:
                 yield from strings(key)
 
 
-def test_each_id_of_a_note_is_written_in_one_place() -> None:
+def test_each_note_id_is_defined_once() -> None:
     where = Counter((text, path) for path, tree in sources() for text in strings(tree) if text in NOTES)
     assert where == dict.fromkeys(((note, "history/protocol/notes.py") for note in NOTES), 1)
 
@@ -93,7 +93,7 @@ def test_evidence_and_events_are_read_by_their_types() -> None:
     assert {path for path, _ in found} <= {"history/earlier.py"}
 
 
-def test_the_search_for_keys_finds_those_that_are_read() -> None:
+def test_evidence_read_by_key_is_found() -> None:
     bad = ast.parse('line.evidence.get("ms"); event.data["phase"]; other["x"]; event.data.phase')
     assert list(read_by_key(bad)) == ["ms", "phase"]
 
@@ -121,12 +121,12 @@ def test_no_value_is_matched_by_a_sentence() -> None:
     assert not found
 
 
-def test_each_kind_of_fault_has_evidence_of_its_own() -> None:
+def test_each_fault_kind_has_an_evidence_type() -> None:
     assert set(FIRINGS_INSIDE) == set(INSIDE)
     assert set(FIRINGS_OUTSIDE) == set(REVERTED) == set(OUTSIDE)
 
 
-def test_each_kind_of_event_has_one_type() -> None:
+def test_each_event_kind_has_one_type() -> None:
     kinds = [each.kind for each in events.TYPES]
     assert len(set(kinds)) == len(kinds)
     assert set(events.TYPES) == set(events.EventData.__subclasses__())
@@ -205,7 +205,7 @@ EXAMPLES: dict[type[events.EventData], events.EventData] = {
 
 
 @pytest.mark.parametrize("event", EXAMPLES.values(), ids=lambda event: event.kind)
-def test_an_event_is_read_as_it_was_written(tmp_path: Path, event: events.EventData) -> None:
+def test_event_round_trips(tmp_path: Path, event: events.EventData) -> None:
     written = Timed(3, 2, event)
     with LineWriter(tmp_path / "events.jsonl") as writer:
         writer.write(stored(written))

@@ -62,13 +62,13 @@ def test_plain_values_are_read(text: str, value: object) -> None:
         ("&a\u2028b c", "f:1: "),
     ],
 )
-def test_what_is_not_plain_is_one_line_with_file_and_line(text: str, message: str) -> None:
+def test_yaml_beyond_plain_values_is_refused_with_file_and_line(text: str, message: str) -> None:
     with pytest.raises(BadYaml, match=f"^{message}") as caught:
         parse_yaml(text, "f")
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_what_occurs_twice_is_written_twice() -> None:
+def test_repeated_value_is_written_without_alias() -> None:
     shared = {"b": [1.5, "yes", None]}
     value = {"z": shared, "a": [shared, shared], "c": "1:30"}
     assert parse_yaml(dump_yaml(value), "f") == value
@@ -82,5 +82,5 @@ def test_half_a_character_is_refused_by_either_parser(monkeypatch: pytest.Monkey
             parse_yaml('a: "\\ud800"', "f")
 
 
-def test_no_scenario_of_ours_needs_more(tmp_path: Path) -> None:
+def test_every_scenario_is_plain_yaml(tmp_path: Path) -> None:
     assert all(isinstance(load_yaml(path), dict) for path in scenario_files())
