@@ -30,7 +30,7 @@ def measured(history: History, phase: str, slo: Slo | None = None) -> PhaseFigur
     return phase_figures(speed, by_phase(history)[phase], slo)
 
 
-def test_an_interval_holds_the_true_median_about_as_often_as_it_says() -> None:
+def test_confidence_interval_covers_the_median_at_its_level() -> None:
     lots = random.Random(3)
     samples = [Interval.of([lots.gauss(10, 1) for _ in range(12)]) for _ in range(100)]
     assert sum(one.low <= 10 <= one.high for one in samples) >= 88
@@ -39,7 +39,7 @@ def test_an_interval_holds_the_true_median_about_as_often_as_it_says() -> None:
     assert sum(one.low <= 11.5 <= one.high for one in samples) <= 5
 
 
-def test_few_values_are_not_called_sure() -> None:
+def test_interval_of_few_values_is_not_reliable() -> None:
     assert not Interval.of([1.0] * 5).is_reliable
     assert Interval.of([1.0] * 6).is_reliable
     with pytest.raises(ValueError, match="measured"):
@@ -76,7 +76,7 @@ def test_rates_are_of_the_good_answers_and_of_their_time() -> None:
         (Slo(ttft_ms=1000.0, e2el_ms=99.0), 0.0),
     ],
 )
-def test_a_good_request_holds_every_bound(slo: Slo, good: float) -> None:
+def test_goodput_counts_requests_within_every_bound(slo: Slo, good: float) -> None:
     # TTFT 20 ms, 3 tokens in the 40 ms after it, 100 ms in all.
     assert measured(clean_run().history(), "golden", slo).good_share == good
 
@@ -97,7 +97,7 @@ def curve(*throughput: float) -> float | None:
     return knee(points(bench("sweep", [bench_run(1, *phases)], wanted=[1])))
 
 
-def test_the_knee_is_the_last_rate_that_throughput_keeps_up_with() -> None:
+def test_knee_is_the_highest_rate_that_throughput_follows() -> None:
     assert curve(100, 200, 298, 330, 335) == 3.0
     assert curve(100, 150, 160) == 1.0
 
@@ -106,7 +106,7 @@ def test_a_curve_that_never_bends_has_no_knee() -> None:
     assert curve(100, 200, 290, 380) is None
 
 
-def test_one_lucky_rate_beyond_the_knee_does_not_move_it() -> None:
+def test_single_good_rate_beyond_the_knee_does_not_move_it() -> None:
     assert curve(100, 200, 250, 400, 300) == 2.0
 
 
@@ -125,7 +125,7 @@ def compared(runs: list[BenchRun]) -> dict[str, Ratio]:
     return {one.figure.name: one for one in ratios("load", pairs(whole)["load"])}
 
 
-def test_a_ratio_comes_out_of_the_drift_with_its_sign() -> None:
+def test_paired_ratio_is_robust_against_drift() -> None:
     lots = random.Random(1)
     drifts = [lots.uniform(0.5, 1.5) for _ in range(20)]
     found = compared(both_sides(range(1, 9), 1.25, lambda seed: drifts[seed]))
@@ -136,12 +136,12 @@ def test_a_ratio_comes_out_of_the_drift_with_its_sign() -> None:
     assert found["ITL, p99"].significance == "undecided"
 
 
-def test_what_got_worse_is_called_so() -> None:
+def test_regression_is_reported_as_worse() -> None:
     found = compared(both_sides(range(1, 9), 0.8, lambda _: 1.0))
     assert (found["throughput"].significance, found["TTFT, p99"].significance) == ("worse", "worse")
 
 
-def test_a_run_without_its_pair_is_left_out() -> None:
+def test_unpaired_run_is_left_out() -> None:
     runs = both_sides(range(1, 9), 1.25, lambda _: 1.0)
     lost = [
         *runs[:-1],
@@ -162,16 +162,16 @@ def tries(true_rate: float, precision: float = 0.05) -> list[tuple[float, bool]]
     """Rates that a search between 0 and 8 tries, and whether each held."""
     tried: list[tuple[float, bool]] = []
 
-    def holds(rate: float) -> bool:
+    def meets_slo(rate: float) -> bool:
         tried.append((rate, rate <= true_rate))
         return rate <= true_rate
 
-    bisect(holds, 0.0, 8.0, precision)
+    bisect(meets_slo, 0.0, 8.0, precision)
     return tried
 
 
 @pytest.mark.parametrize("true_rate", [0.7, 3.3, 7.9])
-def test_a_search_ends_at_the_highest_rate_that_holds(true_rate: float) -> None:
+def test_slo_search_ends_at_the_highest_passing_rate(true_rate: float) -> None:
     tried = tries(true_rate)
     best = max(rate for rate, good in tried if good)
     worst = min(rate for rate, good in tried if not good)
@@ -180,7 +180,7 @@ def test_a_search_ends_at_the_highest_rate_that_holds(true_rate: float) -> None:
     assert len(tried) <= 10
 
 
-def test_a_search_that_begins_too_low_goes_up_until_a_rate_fails() -> None:
+def test_slo_search_raises_a_low_start_until_a_rate_fails() -> None:
     tried = tries(50.0)
     assert tried[:4] == [(8.0, True), (16.0, True), (32.0, True), (64.0, False)]
     best = max(rate for rate, good in tried if good)
@@ -189,13 +189,13 @@ def test_a_search_that_begins_too_low_goes_up_until_a_rate_fails() -> None:
     assert min(rate for rate, _ in tried[4:]) > 32.0
 
 
-def test_a_search_in_which_everything_holds_comes_to_an_end() -> None:
+def test_slo_search_ends_when_every_rate_passes() -> None:
     tried = tries(math.inf)
     assert all(good for _, good in tried)
     assert len(tried) < 10
 
 
-def test_a_search_in_which_nothing_holds_comes_to_an_end() -> None:
+def test_slo_search_ends_when_no_rate_passes() -> None:
     tried = tries(0.0)
     assert not any(good for _, good in tried)
     assert len(tried) < 20
@@ -205,14 +205,14 @@ def probe(seed: int, rate: float, share: float) -> BenchRun:
     return bench_run(seed, (rate, bench_results.figures(good_share=share)))
 
 
-def test_what_a_search_found_is_told_from_its_runs_alone() -> None:
+def test_slo_search_result_is_derived_from_its_runs() -> None:
     runs = [probe(1, 8.0, 0.2), probe(1, 4.0, 0.99), probe(1, 6.0, 0.5), probe(2, 8.0, 1.0)]
     slo = Slo(ttft_ms=100.0, share=0.95)
     found = brackets(bench("slo", runs, wanted=[1, 2], slo=slo, searched=[1, 2]))
-    assert [(one.holds, one.fails) for one in found] == [(4.0, 6.0), (8.0, None)]
+    assert [(one.meets_slo, one.fails) for one in found] == [(4.0, 6.0), (8.0, None)]
 
 
-def test_a_search_that_broke_off_or_missed_a_rate_found_nothing() -> None:
+def test_incomplete_slo_search_has_no_result() -> None:
     lost = bench_run(2, (4.0, bench_results.figures()), why_not="the client was the limit")
     runs = [probe(1, 8.0, 0.2), probe(2, 8.0, 0.2), lost]
     slo = Slo(ttft_ms=100.0)

@@ -35,13 +35,13 @@ def with_chat(folder: Path, **phase: Any) -> Scenario:
     return load_scenario(write_scenario(folder / "chat.yaml", content))
 
 
-def test_the_last_load_phase_is_measured_and_what_goes_before_stays(small: Scenario) -> None:
+def test_last_load_phase_is_measured_and_earlier_phases_stay(small: Scenario) -> None:
     base = bench_scenario(small, None)
     assert base.phase.name == "fresh"
     assert base.scenario.phases == small.phases
 
 
-def test_a_named_phase_is_measured_and_what_comes_behind_is_left_out(small: Scenario) -> None:
+def test_named_phase_is_measured_and_later_phases_are_dropped(small: Scenario) -> None:
     base = bench_scenario(small, "load")
     assert [phase.name for phase in base.scenario.phases] == ["golden", "load"]
     assert set(base.scenario.workloads) == {"shared"}
@@ -52,18 +52,18 @@ def test_a_scenario_with_faults_is_refused() -> None:
         bench_scenario(load_scenario(find_scenario("evict-storm")), None)
 
 
-def test_nothing_that_only_finds_bugs_is_measured_along() -> None:
+def test_chaos_and_audit_are_off_in_measurements() -> None:
     base = bench_scenario(load_scenario(find_scenario("baseline-offload")), None)
     server = base.scenario.server
     assert (server.offload, server.chaos, server.audit) == (True, False, False)
 
 
-def test_the_client_is_bound_where_the_scenario_leaves_it_open(small: Scenario) -> None:
+def test_default_client_limits_apply_without_scenario_limits(small: Scenario) -> None:
     client = bench_scenario(small, None).scenario.limits.client
     assert (client.lag_ms, client.late_ms, client.late_median_ms) == (CLIENT_MS, CLIENT_MS, CLIENT_MS)
 
 
-def test_a_bound_of_the_scenario_stays(tmp_path: Path) -> None:
+def test_scenario_limits_override_the_defaults(tmp_path: Path) -> None:
     content = scenario()
     content["limits"]["client"] = {"late_ms": 400.0}
     given = load_scenario(write_scenario(tmp_path / "small.yaml", content))
@@ -71,7 +71,7 @@ def test_a_bound_of_the_scenario_stays(tmp_path: Path) -> None:
     assert (client.lag_ms, client.late_ms) == (CLIENT_MS, 400.0)
 
 
-def test_each_rate_is_a_phase_of_so_many_seconds_and_of_requests_of_its_own(small: Scenario) -> None:
+def test_each_rate_is_a_phase_with_separate_requests(small: Scenario) -> None:
     rated = at_rates(bench_scenario(small, "load"), [0.5, 2.0], seconds=9)
     _, slow, fast = rated.scenario.phases
     assert (slow.requests, slow.first) == (5, 4)
@@ -93,7 +93,7 @@ def test_a_closed_loop_is_the_phase_without_its_schedule(tmp_path: Path) -> None
     assert base.phase.requests == 6
 
 
-def test_only_what_was_asked_to_differ_does() -> None:
+def test_compared_sides_differ_only_in_the_given_settings() -> None:
     base = bench_scenario(load_scenario(find_scenario("baseline-offload")), None)
     other = with_settings(base, {"gpu_blocks": 80})
     assert other.scenario.server.gpu_blocks == 80
@@ -101,7 +101,7 @@ def test_only_what_was_asked_to_differ_does() -> None:
     assert same == base.scenario.server.model_dump()
 
 
-def test_without_offload_nothing_of_it_is_left_on() -> None:
+def test_offload_off_disables_all_offload_settings() -> None:
     base = bench_scenario(
         load_scenario(find_scenario("sharers-of-a-failed-prefix")).model_copy(update={"faults": ()}), "golden"
     )
@@ -124,7 +124,7 @@ def test_without_offload_nothing_of_it_is_left_on() -> None:
         (["gpu_blocks="], "is no value"),
     ],
 )
-def test_a_side_that_says_nothing_is_refused(arguments: list[str], problem: str) -> None:
+def test_side_without_settings_is_refused(arguments: list[str], problem: str) -> None:
     with pytest.raises(UsageError, match=problem.replace("[", r"\[")):
         side_of(arguments)
 
@@ -135,7 +135,7 @@ def test_a_side_is_read_as_a_scenario_file_would_be() -> None:
     assert side.settings == {"offload": False, "extra_args": ["--seed", "1"]}
 
 
-def test_what_a_scenario_requires_of_its_phases_does_not_stop_a_measurement() -> None:
+def test_phase_requirements_do_not_end_a_measurement() -> None:
     """Rates have phases of their own, and without offloading there are no hits to require."""
     base = bench_scenario(load_scenario(find_scenario("baseline-offload")), "load")
     assert at_rates(base, [2.0], seconds=5).scenario.requires == ()

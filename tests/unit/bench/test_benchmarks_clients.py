@@ -69,7 +69,7 @@ TAKEN = ClientRunRecords(
 )
 
 
-def test_figures_are_those_of_the_stretch_between_warming_up_and_the_last_request() -> None:
+def test_figures_exclude_warm_up_and_ramp_down() -> None:
     found = client_figures("c", "l", TAKEN, WARM_S)
     assert found.window_s == 7.0
     assert found.requests_per_s == pytest.approx(1.0)
@@ -81,32 +81,32 @@ def test_figures_are_those_of_the_stretch_between_warming_up_and_the_last_reques
     assert found.mock_late_ms.median == pytest.approx(0.1)
 
 
-def test_errors_are_against_the_servers_own_times() -> None:
+def test_client_errors_are_relative_to_server_times() -> None:
     found = client_figures("c", "l", TAKEN, WARM_S)
     assert found.ttft_error_ms.median == pytest.approx(2.0)
     assert found.itl_error_ms.median == pytest.approx(0.0)
     assert found.itl_error_ms.p99 == pytest.approx(1.0)
 
 
-def test_a_client_that_keeps_only_the_mean_of_gaps_is_held_against_the_mean() -> None:
+def test_client_with_mean_itl_is_compared_by_the_mean() -> None:
     means = [replace(one, gaps_ms=(), mean_gap_ms=10.5) for one in TAKEN.observed]
     assert client_figures(
         "c", "l", replace(TAKEN, observed=means), WARM_S
     ).itl_error_ms.median == pytest.approx(0.5)
 
 
-def test_a_client_that_tells_of_too_few_answers_gives_no_figures() -> None:
+def test_client_with_missing_answers_gives_no_figures() -> None:
     with pytest.raises(ClientRunFailed, match=r"7 .* 6 "):
         client_figures("c", "l", replace(TAKEN, observed=list(TAKEN.observed)[:-2]), WARM_S)
 
 
-def test_a_client_that_lost_an_event_gives_no_figures() -> None:
+def test_client_with_a_lost_event_gives_no_figures() -> None:
     short = [replace(one, gaps_ms=one.gaps_ms[:1]) for one in TAKEN.observed]
     with pytest.raises(ClientRunFailed, match=r"2 .* 1$"):
         client_figures("c", "l", replace(TAKEN, observed=short), WARM_S)
 
 
-def test_an_answer_that_was_broken_off_need_not_be_told() -> None:
+def test_aborted_answer_may_be_missing_from_client_figures() -> None:
     broken = {record.id: record for record in [*RECORDS[:-3], sent(7, left=True), *RECORDS[-2:]]}
     observed = [one for one in TAKEN.observed if one.id != "r-7"]
     assert (
@@ -115,7 +115,7 @@ def test_an_answer_that_was_broken_off_need_not_be_told() -> None:
 
 
 @pytest.mark.parametrize("records", [RECORDS[:3], []])
-def test_a_load_that_was_never_steady_gives_no_figures(records: list[SentRecord]) -> None:
+def test_load_without_a_steady_interval_gives_no_figures(records: list[SentRecord]) -> None:
     with pytest.raises(ClientRunFailed):
         client_figures("c", "l", replace(TAKEN, sent={record.id: record for record in records}), WARM_S)
 
@@ -129,7 +129,7 @@ def test_processes_that_begin_or_end_meanwhile_count_with_what_they_used() -> No
     assert used_s(samples) == 2.0 + 2.0 + 2.0
 
 
-def test_a_client_is_watched_with_all_that_come_of_it() -> None:
+def test_client_cpu_includes_its_child_processes() -> None:
     spin = "import time\nwhile time.process_time() < 0.7: pass"
     parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {spin!r}])"
     with subprocess.Popen([sys.executable, "-c", parent]) as process, ProcessWatch(process.pid) as watch:
@@ -159,7 +159,7 @@ LOAD = ClientLoad("l", gap_ms=10.0, at_once=4, seconds=3.0, requests=12)
 
 @pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name.split()[0])
 @pytest.mark.parametrize("rate", [None, 7.5])
-def test_each_tool_is_told_load_server_and_tokenizer(
+def test_tool_command_has_load_server_and_tokenizer(
     tool: LoadTool, rate: float | None, tmp_path: Path
 ) -> None:
     call = ToolCall(replace(LOAD, rate=rate), "http://127.0.0.1:9", Path("/e/bin/python"), tmp_path, tmp_path)
@@ -170,7 +170,7 @@ def test_each_tool_is_told_load_server_and_tokenizer(
     assert all(TOKENS in prompt.values() for prompt in prompts)
 
 
-def test_no_prompt_stands_twice(tmp_path: Path) -> None:
+def test_prompt_file_has_no_duplicates(tmp_path: Path) -> None:
     lines = write_prompts(tmp_path / "p.jsonl", "prompt", "tokens").read_text().splitlines()
     assert len(set(lines)) == len(lines)
 
@@ -250,7 +250,7 @@ def a_round(openai: float, lean: float, p99: float = 1.0) -> Sequence[ClientFigu
     ]
 
 
-def test_the_better_of_the_two_is_what_ours_are_held_against() -> None:
+def test_speed_ratio_is_against_the_faster_competitor() -> None:
     openai, lean = client_tables.speed_ratios(
         [a_round(20_500, 70_000), a_round(19_000, 80_000), a_round(21_000, 60_000)], "paced"
     )
@@ -270,7 +270,7 @@ def test_the_better_of_the_two_is_what_ours_are_held_against() -> None:
         (8.5, "8.00, aiperf 1 9.00): no\n"),
     ],
 )
-def test_the_truth_of_times_has_a_bound_and_is_held_against_the_others(p99: float, verdict: str) -> None:
+def test_accuracy_verdict_has_a_bound_and_a_comparison(p99: float, verdict: str) -> None:
     assert verdict in client_tables.accuracy_line([a_round(1, 1, p99)], "paced", "kvchaos openai")
 
 
@@ -288,7 +288,7 @@ def bench_of(failing: str, monkeypatch: pytest.MonkeyPatch, logs: Path) -> Clien
 RATE = ClientLoad("184 requests/s", gap_ms=10.0, at_once=64, seconds=8.0, rate=184.0)
 
 
-def test_another_client_that_cannot_keep_up_with_a_rate_is_told_and_the_others_are_measured(
+def test_overloaded_competitor_is_reported_and_others_are_measured(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     all_but_one = bench_of("guidellm 1", monkeypatch, tmp_path)
@@ -299,7 +299,9 @@ def test_another_client_that_cannot_keep_up_with_a_rate_is_told_and_the_others_a
     assert "3 of 5" in line
 
 
-def test_one_of_ours_that_fails_ends_the_measurement(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_failure_of_an_own_client_ends_the_measurement(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     ours = bench_of("kvchaos lean", monkeypatch, tmp_path)
     with pytest.raises(ClientRunFailed):
         list(ours.round([(RATE, ["aiperf 1", "kvchaos lean"])]))
@@ -312,6 +314,6 @@ def test_the_table_has_a_row_for_each_client_with_its_spread() -> None:
     assert "21,000 (20,000 to 22,000)" in rows[5]
 
 
-def test_figures_survive_their_own_file_format() -> None:
+def test_figures_round_trip() -> None:
     one = found("c", 1.0)
     assert msgspec.json.decode(msgspec.json.encode(one), type=ClientFigures) == one

@@ -37,7 +37,7 @@ def noisy_pairs(count: int, cost: float) -> list[Pair]:
 
 
 @pytest.mark.parametrize("cost", [1.0, 1.03, 0.97])
-def test_every_figure_gets_the_same_sign_and_size_whatever_the_drift(cost: float) -> None:
+def test_idle_cost_is_robust_against_drift(cost: float) -> None:
     for found in costs(noisy_pairs(30, cost)):
         assert found.low <= found.median <= found.high
         assert found.median == pytest.approx(cost - 1, abs=0.005), found.figure
@@ -69,7 +69,7 @@ def test_no_pairs_are_no_figures() -> None:
         (0.0101, 0.03, "above"),
     ],
 )
-def test_a_cost_is_within_or_above_only_when_its_whole_interval_is(
+def test_cost_is_within_or_above_its_bound_by_its_whole_interval(
     low: float, high: float, expected: TargetResult
 ) -> None:
     assert (

@@ -42,7 +42,7 @@ def soak(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_dir
 
 
-def test_every_oracle_finds_a_soak_in_order_so_that_all_of_them_do_their_whole_work(soak: Path) -> None:
+def test_synthetic_soak_passes_every_oracle(soak: Path) -> None:
     verdict = judge(read_history(soak))
     assert {result.oracle: result.verdict for result in verdict.results if result.verdict != "pass"} == {}
     assert verdict.outcome == "as expected"
@@ -65,7 +65,7 @@ def test_the_same_seed_writes_the_same_soak(soak: Path, tmp_path: Path) -> None:
         assert (tmp_path / "again" / path.relative_to(soak)).read_bytes() == path.read_bytes()
 
 
-def test_a_soak_without_one_answer_is_seen(soak: Path) -> None:
+def test_soak_with_a_missing_answer_is_detected(soak: Path) -> None:
     history = read_history(soak)
     history.requests.pop(0)
     verdicts = {result.oracle: result.verdict for result in judge(history).results}
@@ -76,7 +76,7 @@ def test_a_soak_without_one_answer_is_seen(soak: Path) -> None:
 @pytest.mark.parametrize(
     ("seconds", "linear"), [((1.0, 10.0, 100.0), True), ((1.0, 10.0, 140.0), False), ((9.0, 9.0, 9.0), True)]
 )
-def test_linear_is_told_of_the_largest_sizes(seconds: tuple[float, ...], linear: bool) -> None:
+def test_linear_growth_is_judged_on_the_largest_sizes(seconds: tuple[float, ...], linear: bool) -> None:
     costs = [cost(10**exponent, took) for exponent, took in enumerate(seconds, start=1)]
     assert is_linear(costs) is linear
 
@@ -96,12 +96,12 @@ def test_memory_is_that_of_a_process_and_its_children_together() -> None:
     assert resident(process.pid) == 0
 
 
-def test_what_the_benchmark_itself_held_is_not_the_memory_of_judging(soak: Path) -> None:
+def test_memory_of_the_benchmark_is_excluded_from_judging(soak: Path) -> None:
     ballast = bytes(range(256)) * 4 * 400_000
     assert 20 < measure_judging(soak, REQUESTS, 0).peak_mib < len(ballast) / MIB / 2
 
 
-def test_one_size_alone_shows_no_growth() -> None:
+def test_single_size_has_no_growth() -> None:
     assert growth([cost(10, 1.0)]) is is_linear([cost(10, 1.0)]) is None
 
 

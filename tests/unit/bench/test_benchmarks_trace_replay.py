@@ -23,19 +23,19 @@ GOOD = TraceReplay(
 )
 
 
-def test_memory_that_grows_with_the_trace_is_told() -> None:
+def test_memory_growth_with_the_trace_is_reported() -> None:
     assert GOOD.bounded
     assert not replace(GOOD, most_mib=143.0).bounded
     assert report(replace(GOOD, most_mib=143.0)).count("): no") == 1
 
 
-def test_a_replay_that_lags_behind_the_trace_is_told() -> None:
+def test_replay_lag_is_reported() -> None:
     assert GOOD.on_time
     assert not replace(GOOD, client_queued=1).on_time
     assert not replace(GOOD, late_ms=Quantiles(0.5, 101.0)).on_time
 
 
-def test_the_figures_have_their_place_in_the_page() -> None:
+def test_trace_replay_figures_are_in_the_page() -> None:
     assert report(GOOD) in replace_between(PAGE.read_text(encoding="utf-8"), MARK, report(GOOD))
 
 

@@ -19,12 +19,12 @@ def small(tmp_path: Path) -> Scenario:
     return load_scenario(write_scenario(tmp_path / "small.yaml", scenario()))
 
 
-def test_a_phase_that_is_not_there_is_answered_with_those_that_are(small: Scenario) -> None:
+def test_unknown_phase_is_answered_with_the_known_ones(small: Scenario) -> None:
     with pytest.raises(UsageError, match="no phase noon; there are golden, load, fresh"):
         bench_scenario(small, "noon")
 
 
-def test_a_trace_that_is_too_short_for_the_rates_is_told(tmp_path: Path) -> None:
+def test_trace_too_short_for_the_rates_is_named(tmp_path: Path) -> None:
     content = scenario()
     params = {"path": str(Path("scenarios/traces/own-sample.jsonl").resolve()), "format": "own"}
     content["workloads"]["fresh"] = {"kind": "trace", "params": params}
@@ -40,8 +40,6 @@ def test_a_trace_that_is_too_short_for_the_rates_is_told(tmp_path: Path) -> None
         ("gpu_blocks=4", "can never fit"),
     ],
 )
-def test_a_setting_that_cannot_be_is_told_before_anything_starts(
-    small: Scenario, setting: str, problem: str
-) -> None:
+def test_invalid_setting_is_refused_before_the_start(small: Scenario, setting: str, problem: str) -> None:
     with pytest.raises(UsageError, match=problem):
         with_settings(bench_scenario(small, None), side_of([setting]).settings)

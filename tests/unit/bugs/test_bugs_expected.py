@@ -46,7 +46,7 @@ def test_a_run_of_a_release_with_a_bug_is_to_break_its_rules() -> None:
     assert [(named.id, named.always) for named in found.bugs] == [("vllm-1", ("server-alive/died",))]
 
 
-def test_what_two_bugs_bring_is_expected_together() -> None:
+def test_findings_of_two_bugs_are_expected_together() -> None:
     found = expected(bug(1, DIES), bug(2, LEAKS))
     assert found.fail == ("server-alive/died", "drained/blocks-leaked")
     assert found.collateral == ("logs",)
@@ -75,14 +75,14 @@ def test_a_bug_that_another_one_hides_is_not_expected_where_that_one_is() -> Non
     assert expected(hiding, bug(2, LEAKS), release="0.17.0").fail == ("drained/blocks-leaked",)
 
 
-def test_what_a_scenario_says_itself_counts_instead_of_the_bugs() -> None:
+def test_scenario_expectation_overrides_known_bugs() -> None:
     own = Expectation(releases=">=0.18", fail=("logs",), issue="mine")
     assert expected(bug(1, DIES), expect=(own,)) == own
     assert expected(bug(1, DIES), expect=(own,), release="0.17.0").fail == ()
     assert expected(bug(1, DIES), expect=()).fail == ()
 
 
-def test_without_a_bugs_file_its_findings_are_not_expected() -> None:
+def test_findings_without_a_known_bug_file_are_not_expected() -> None:
     scenario = load_scenario(find_scenario("mid-prefill-preemption"))
     bugs = known_bugs()
     others = [known for known in bugs if known.id != "vllm-36533"]
@@ -112,12 +112,12 @@ RESOLVED: dict[tuple[str, str], tuple[set[str], set[str]]] = {
 
 
 @pytest.mark.parametrize(("release", "name"), RESOLVED)
-def test_the_scenarios_that_come_along_expect_the_bugs_of_a_release(release: str, name: str) -> None:
+def test_packaged_scenarios_expect_the_bugs_of_a_release(release: str, name: str) -> None:
     found = expectation_for(load_scenario(find_scenario(name)), Version(release), known_bugs())
     assert (set(found.fail), set(found.collateral)) == RESOLVED[release, name]
 
 
-def test_the_order_of_runs_knows_what_may_be_broken_on_any_release() -> None:
+def test_run_order_uses_bugs_of_any_release() -> None:
     bugs = (bug(1, DIES), bug(2, LEAKS, releases=">=0.30"), bug(3, {**DIES, "scenario": "other"}))
     assert expected_somewhere(scenario(), bugs) == {"server-alive/died", "drained/blocks-leaked", "logs"}
     assert certain_somewhere(scenario(), bugs) == {"server-alive/died", "drained/blocks-leaked"}

@@ -67,7 +67,7 @@ def verdict(*bugs: ExpectedBug, log: str = CRASH) -> RunVerdict:
     return judge(run_of(expecting(*bugs), log).history())
 
 
-def test_a_cause_that_is_a_known_bug_is_named_with_it() -> None:
+def test_cause_of_a_known_bug_carries_its_id() -> None:
     found = verdict(DIES)
     assert found.outcome == "as expected"
     assert [(cause.rule, cause.known_bugs, cause.unexplained) for cause in found.causes] == [
@@ -76,14 +76,14 @@ def test_a_cause_that_is_a_known_bug_is_named_with_it() -> None:
     assert [(bug.id, bug.explains, bug.missing) for bug in found.bugs] == [("vllm-36533", {DIED: 1}, [])]
 
 
-def test_a_crash_with_another_signature_is_not_the_known_bug() -> None:
+def test_crash_with_a_different_signature_is_not_the_known_bug() -> None:
     found = verdict(DIES, log=OTHER_CRASH)
     assert found.outcome == "not as expected"
     assert [(cause.known_bugs, cause.unexplained) for cause in found.causes] == [([], True)]
     assert [(bug.explains, bug.missing) for bug in found.bugs] == [({}, [DIED])]
 
 
-def test_a_bug_without_signatures_is_known_by_its_rules_alone() -> None:
+def test_bug_without_signatures_matches_by_its_rules() -> None:
     assert verdict(DIES.model_copy(update={"signatures": ()}), log=OTHER_CRASH).outcome == "as expected"
 
 
@@ -116,7 +116,7 @@ def test_an_expectation_of_a_scenario_file_explains_without_a_bug() -> None:
     assert [cause.unexplained for cause in found.causes] == [False]
 
 
-def test_what_is_said_of_a_bug_has_its_mechanism_and_its_link() -> None:
+def test_bug_text_has_mechanism_and_link() -> None:
     (shown,) = verdict(DIES).bugs
     (absent,) = verdict(DIES, log=OTHER_CRASH).bugs
     assert missing_parts(bug_text(shown), DIES.reference, DIES.title, DIES.mechanism, LINK) == []
@@ -124,7 +124,7 @@ def test_what_is_said_of_a_bug_has_its_mechanism_and_its_link() -> None:
 
 
 @pytest.mark.parametrize("name", [layout.JUNIT, layout.SUMMARY, layout.REPORT])
-def test_each_report_names_the_bug_with_its_mechanism_and_link(tmp_path: Path, name: str) -> None:
+def test_every_report_names_the_bug_with_mechanism_and_link(tmp_path: Path, name: str) -> None:
     write_run(run_of(expecting(DIES)), tmp_path / "run")
     judge_run_dir(tmp_path / "run")
     text = (tmp_path / "run" / name).read_text(encoding="utf-8")
@@ -139,7 +139,7 @@ def test_junit_fails_the_case_of_an_oracle_whose_crash_is_another(tmp_path: Path
     assert failed == {"run", "server-alive"}
 
 
-def test_with_the_bugs_file_removed_the_same_stored_run_is_not_as_expected(tmp_path: Path) -> None:
+def test_stored_run_without_its_known_bug_file_is_not_as_expected(tmp_path: Path) -> None:
     release, bugs = Version("0.18.0"), known_bugs()
     run = run_of(expecting(DIES))
     run.change_request(3, outcome="error", status=400)

@@ -59,7 +59,7 @@ def test_a_finding_on_another_subject_is_not_as_expected(keys: tuple[str, ...]) 
     assert outcome(expecting(BUG), *keys) == "not as expected"
 
 
-def test_a_finding_on_another_subject_is_a_cause_with_a_signature_of_its_own() -> None:
+def test_finding_on_a_different_subject_is_a_separate_cause() -> None:
     results, causes = shrank(QUEUE, TOKENS, QUEUE)
     found = by_bugs(results, expecting(BUG), causes)
     assert [(each.signature, each.violations, each.known_bugs, each.unexplained) for each in found] == [
@@ -69,7 +69,7 @@ def test_a_finding_on_another_subject_is_a_cause_with_a_signature_of_its_own() -
     assert [bug.explains for bug in bug_results(results, expecting(BUG), found)] == [{DECREASED: 2}]
 
 
-def test_a_bug_that_shows_on_other_subjects_only_did_not_show() -> None:
+def test_finding_on_other_subjects_does_not_show_the_bug() -> None:
     results, causes = shrank(TOKENS)
     found = by_bugs(results, expecting(BUG), causes)
     assert [(bug.explains, bug.missing) for bug in bug_results(results, expecting(BUG), found)] == [
@@ -124,11 +124,11 @@ def test_findings_that_follow_from_a_death_are_not_another_cause() -> None:
         ("server", request("load-1"), False),
     ],
 )
-def test_a_pattern_names_a_series_a_metric_or_a_kind(pattern: str, subject: Subject, matches: bool) -> None:
+def test_subject_pattern_matches_series_metric_or_kind(pattern: str, subject: Subject, matches: bool) -> None:
     assert is_about([pattern], subject) is matches
 
 
-def test_the_policy_fail_lowers_one_series_and_no_other() -> None:
+def test_fail_policy_bug_matches_its_series_only() -> None:
     bugs = [find_bug("unreported-unscheduled-request-counted", known_bugs())]
     expected = of_bugs("load-failure-fail-policy", Version("0.32.0"), bugs)
     (bug,) = expected.bugs

@@ -47,19 +47,19 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bug", known_bugs(), ids=lambda bug: bug.id)
-def test_a_bug_shows_in_scenarios_that_there_are(bug: KnownBug) -> None:
+def test_known_bug_names_existing_scenarios(bug: KnownBug) -> None:
     there = {path.stem for path in scenario_files()}
     assert {shown.scenario for shown in bug.shows} <= there
     assert {tested.scenario for tested in bug.tested} - {None} <= there
 
 
 @pytest.mark.parametrize("bug", known_bugs(), ids=lambda bug: bug.id)
-def test_a_bug_was_seen_somewhere(bug: KnownBug) -> None:
+def test_known_bug_was_reproduced_on_a_release(bug: KnownBug) -> None:
     assert any(tested.result == "shows" for tested in bug.tested)
 
 
 @pytest.mark.parametrize("bug", known_bugs(), ids=lambda bug: bug.id)
-def test_a_bug_was_seen_on_releases_of_its_range_only(bug: KnownBug) -> None:
+def test_known_bug_was_reproduced_in_its_release_range_only(bug: KnownBug) -> None:
     shown_on = [tested.release for tested in bug.tested if tested.result == "shows"]
     assert [release for release in shown_on if not bug.on(Version(release))] == []
 
@@ -96,7 +96,7 @@ def test_the_command_that_reproduces_a_bug_names_a_run_that_showed_it(name: str,
     assert reproduce(find_bug(name, known_bugs())) == command
 
 
-def test_all_about_a_bug_is_shown() -> None:
+def test_bug_page_shows_every_field() -> None:
     bug = find_bug("vllm-49118", known_bugs())
     shown = "\n".join(bug_lines(bug))
     parts = (bug.title, bug.releases, *bug.links, bug.mechanism, *bug.signatures, "vllm-31503")
@@ -109,13 +109,13 @@ def test_the_list_has_a_line_for_each_bug(capsys: pytest.CaptureFixture[str]) ->
     assert {bug.id for bug in known_bugs()} <= firsts
 
 
-def test_one_bug_is_shown_with_its_command(capsys: pytest.CaptureFixture[str]) -> None:
+def test_bug_page_shows_its_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["bugs", "vllm-36533"]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.endswith("kvchaos run mid-prefill-preemption --server 0.18.0")
 
 
-def test_a_bug_that_nobody_knows_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_bug_id_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["bugs", "vllm-0"]) == 3
     (line,) = capsys.readouterr().err.splitlines()
     assert "vllm-0" in line

@@ -39,7 +39,7 @@ def test_two_failures_keep_their_logs_apart(tmp_path: Path) -> None:
     assert len(list(logs.path.glob("*/client.log"))) == 2
 
 
-def test_a_success_leaves_nothing(tmp_path: Path) -> None:
+def test_successful_client_bench_keeps_no_log(tmp_path: Path) -> None:
     logs = LogFolder(tmp_path / "logs")
     with logs.scratch("lean") as folder:
         (folder / "client.log").write_text("fine")
@@ -56,7 +56,7 @@ def test_the_next_measurement_removes_old_logs_and_no_folder_in_use(tmp_path: Pa
         assert used.exists()
 
 
-def test_the_log_of_a_failed_client_bench_is_where_its_message_says(
+def test_failed_client_bench_names_its_log(
     cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def measure(options: MeasureOptions, folder: Path, report: object) -> list[StepFigures]:
