@@ -61,7 +61,7 @@ CLEAN = EndState(
 )
 
 
-def test_a_server_as_it_was_before_its_first_load_is_clean() -> None:
+def test_fresh_server_is_clean() -> None:
     assert objections(CLEAN) == []
     assert list(of_the_caches(RESET, CLEAN.ledger)) == []
     assert list(of_the_resources(BEFORE, BEFORE)) == []
@@ -90,7 +90,7 @@ def test_a_server_as_it_was_before_its_first_load_is_clean() -> None:
         (replace(CLEAN, ledger=(balance("scheduler"), balance("worker", copies_open=2))), "ledger-open"),
     ],
 )
-def test_whatever_is_left_or_unknown_is_named(state: EndState, kind: str) -> None:
+def test_clean_state_names_remains_and_unknowns(state: EndState, kind: str) -> None:
     assert [objection.kind for objection in objections(state)] == [kind]
 
 
@@ -117,7 +117,7 @@ def test_blocks_that_stay_in_the_tier_are_counted() -> None:
     assert list(of_the_caches(RESET, (*ledger, balance("scheduler")))) == []
 
 
-def test_a_scheduler_whose_ledger_counts_no_blocks_is_not_known_to_hold_none() -> None:
+def test_audit_log_without_block_counts_is_unknown() -> None:
     """Its manager may keep no such count: that is no proof that the tier is empty."""
     silent = balance("scheduler", resident=None)
     for ledger in ((silent, balance("worker")), ()):
@@ -139,12 +139,12 @@ def test_more_than_a_pool_that_fills_is_too_much(count: str, more: int) -> None:
 
 
 @pytest.mark.parametrize(("now", "before"), [(None, BEFORE), (BEFORE, None)])
-def test_what_was_not_seen_is_not_known_to_be_gone(
+def test_missing_resource_sample_is_not_clean(
     now: ResourceRecord | None, before: ResourceRecord | None
 ) -> None:
     assert [objection.kind for objection in of_the_resources(now, before)] == ["usage-unseen"]
 
 
-def test_another_leader_is_another_server() -> None:
+def test_changed_leader_process_is_not_clean() -> None:
     other = msgspec.structs.replace(BEFORE, leader=200)
     assert [objection.kind for objection in of_the_resources(other, BEFORE)] == ["another-process"]

@@ -42,7 +42,7 @@ def canary(url: str, run_dir: Path) -> Iterator[ProbeClient]:
         made.close()
 
 
-def test_a_good_answer_is_recorded_whole(tmp_path: Path) -> None:
+def test_complete_probe_answer_is_recorded(tmp_path: Path) -> None:
     with FakeServer(Behaviour(cached_tokens=0)) as server, canary(server.url, tmp_path) as bird:
         sent = bird.send(PATIENCE_S)
     record = only_record(tmp_path)
@@ -91,7 +91,7 @@ def test_a_bad_answer_is_one_record_of_an_error(
 
 
 @pytest.mark.parametrize("shape", ["stall", "silent"])
-def test_a_server_that_stalls_is_given_up_at_the_deadline(tmp_path: Path, shape: Shape) -> None:
+def test_probe_of_a_stalled_server_times_out(tmp_path: Path, shape: Shape) -> None:
     with FakeServer(Behaviour(shape, after=1)) as server, canary(server.url, tmp_path) as bird:
         sent = bird.send(0.2)
     record = only_record(tmp_path)
@@ -102,7 +102,7 @@ def test_a_server_that_stalls_is_given_up_at_the_deadline(tmp_path: Path, shape:
     assert len(record.token_ids) == (1 if shape == "stall" else 0)
 
 
-def test_an_answer_that_comes_after_the_deadline_is_none(tmp_path: Path) -> None:
+def test_probe_answer_after_the_deadline_is_an_error(tmp_path: Path) -> None:
     def late(*_: object) -> Behaviour:
         time.sleep(0.15)
         return Behaviour(token_s=0.15)
@@ -115,7 +115,7 @@ def test_an_answer_that_comes_after_the_deadline_is_none(tmp_path: Path) -> None
     assert record.error.kind == "TimeoutError"
 
 
-def test_a_server_that_is_gone_is_one_record_without_status(tmp_path: Path) -> None:
+def test_probe_of_an_exited_server_is_recorded_without_status(tmp_path: Path) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         with canary(f"http://127.0.0.1:{nobody.getsockname()[1]}", tmp_path) as bird:
@@ -126,7 +126,7 @@ def test_a_server_that_is_gone_is_one_record_without_status(tmp_path: Path) -> N
     assert record.error.kind == "ConnectionRefusedError"
 
 
-def test_each_canary_has_an_id_of_its_own(tmp_path: Path) -> None:
+def test_each_probe_has_a_unique_id(tmp_path: Path) -> None:
     with FakeServer() as server, canary(server.url, tmp_path) as bird:
         sent = [bird.send(PATIENCE_S).request for _ in range(3)]
     assert [record.id for record in records(tmp_path)] == sent
@@ -169,9 +169,7 @@ def saying(body: bytes) -> Iterator[str]:
         (b"data: \xff\n\n", "UnicodeDecodeError"),
     ],
 )
-def test_whatever_a_stream_holds_the_canary_does_not_fall_over_it(
-    tmp_path: Path, body: bytes, kind: str
-) -> None:
+def test_probe_survives_any_stream_content(tmp_path: Path, body: bytes, kind: str) -> None:
     with saying(body) as url, canary(url, tmp_path) as bird:
         sent = bird.send(PATIENCE_S)
     record = only_record(tmp_path)

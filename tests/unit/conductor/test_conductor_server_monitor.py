@@ -54,7 +54,7 @@ def progress(in_flight: int, age_s: float) -> Progress:
     )
 
 
-def test_a_server_that_works_is_left_alone() -> None:
+def test_working_server_is_no_stall() -> None:
     assert watching(FakeServer()).check(progress(4, 1.0)) is None
 
 
@@ -62,7 +62,7 @@ def test_silence_up_to_the_limit_is_no_stall() -> None:
     assert watching(FakeServer()).check(progress(4, STALL_S)) is None
 
 
-def test_nothing_is_stalled_where_nothing_is_asked() -> None:
+def test_idle_server_is_no_stall() -> None:
     assert watching(FakeServer()).check(progress(0, 100.0)) is None
 
 
@@ -80,7 +80,7 @@ def test_a_dead_server_is_dead_whatever_its_code_and_before_it_is_stalled(code: 
     assert (trouble.reason, trouble.exit_code) == ("server-dead", code)
 
 
-def test_the_record_is_kept_fresh_once_a_second_however_often_it_is_asked_for(
+def test_process_record_is_refreshed_at_most_once_a_second(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 1000.0
@@ -103,7 +103,7 @@ def test_a_death_is_waited_for_no_longer_than_it_takes() -> None:
     assert time.monotonic() - began < 100.0
 
 
-def test_a_death_that_does_not_come_is_not_waited_for_without_end() -> None:
+def test_wait_for_a_server_exit_is_bounded() -> None:
     stack = FakeServer()
     watching(stack).wait_for_exit(0.05)
     assert stack.code is None

@@ -103,7 +103,7 @@ def metrics(running: float, tokens: float, cpu: float = 0.0, waiting: float = 0.
     )
 
 
-def test_an_idle_server_that_stands_still_has_settled(server: FakeServer, scraper: Scraper) -> None:
+def test_idle_server_with_constant_counters_has_settled(server: FakeServer, scraper: Scraper) -> None:
     server.scrapes = [metrics(0, 5)]
     assert settle(scraper, 10.0)
     assert len(server.requests) == 2
@@ -134,28 +134,22 @@ def test_figures_of_the_process_may_move(server: FakeServer, scraper: Scraper) -
     [metrics(1, 5), metrics(0, 5, waiting=2), "process_cpu_seconds_total 1\n"],
     ids=["running", "waiting", "no gauges"],
 )
-def test_a_server_that_is_never_idle_or_does_not_say_so_has_not_settled(
-    server: FakeServer, scraper: Scraper, text: str
-) -> None:
+def test_server_without_idle_gauges_has_not_settled(server: FakeServer, scraper: Scraper, text: str) -> None:
     server.scrapes = [text]
     assert not settle(scraper, 0.3)
 
 
-def test_a_server_whose_counters_never_stand_still_has_not_settled(
-    server: FakeServer, scraper: Scraper
-) -> None:
+def test_server_with_moving_counters_has_not_settled(server: FakeServer, scraper: Scraper) -> None:
     server.scrapes = [metrics(0, tokens) for tokens in range(1000)]
     assert not settle(scraper, 0.3)
 
 
-def test_a_server_that_is_gone_has_not_settled_and_is_not_waited_for(
-    server: FakeServer, scraper: Scraper
-) -> None:
+def test_exited_server_has_not_settled_and_ends_the_wait(server: FakeServer, scraper: Scraper) -> None:
     server.stop()
     assert not settle(scraper, 1000.0)
 
 
-def test_gauges_are_summed_over_engines_and_known_by_their_whole_name() -> None:
+def test_gauges_are_summed_over_engines_by_exact_name() -> None:
     samples = {
         'vllm:num_requests_running{engine="0"}': 1.0,
         'vllm:num_requests_running{engine="1"}': 2.0,
@@ -167,12 +161,12 @@ def test_gauges_are_summed_over_engines_and_known_by_their_whole_name() -> None:
 
 
 @pytest.mark.parametrize("samples", [None, {}, {"vllm:other": 1.0}])
-def test_a_gauge_that_is_not_there_is_none_and_never_idle(samples: dict[str, float] | None) -> None:
+def test_missing_gauge_is_none_and_not_idle(samples: dict[str, float] | None) -> None:
     assert gauges(samples) == Gauges(None, None, None)
     assert not gauges(samples).idle
 
 
-def test_idle_means_that_nothing_runs_and_nothing_waits() -> None:
+def test_idle_means_no_running_and_no_waiting_request() -> None:
     assert Gauges(0, 0, None).idle
     assert not Gauges(0, 1, None).idle
     assert not Gauges(1, 0, None).idle
@@ -180,7 +174,7 @@ def test_idle_means_that_nothing_runs_and_nothing_waits() -> None:
 
 
 @pytest.mark.parametrize("status", [200, 503])
-def test_health_is_the_status_that_the_server_gives(server: FakeServer, status: int) -> None:
+def test_health_is_the_http_status(server: FakeServer, status: int) -> None:
     server.status = status
     assert health(server.url) == status
     assert server.requests == [("GET", "/health")]
@@ -193,7 +187,7 @@ def test_no_health_without_a_server() -> None:
 
 
 @pytest.mark.parametrize("success", [True, False])
-def test_a_server_that_tells_whether_blocks_are_held_is_believed(
+def test_leak_probe_uses_the_success_field_of_the_server(
     server: FakeServer, log: Path, success: bool
 ) -> None:
     server.body = json.dumps({"success": success}).encode()
@@ -228,7 +222,7 @@ def test_an_empty_answer_with_a_new_refusal_in_the_log_is_a_no(server: FakeServe
         (b"{", True),
     ],
 )
-def test_an_answer_of_another_kind_is_neither_a_yes_nor_a_no(
+def test_leak_probe_with_an_unexpected_answer_is_unknown(
     server: FakeServer, log: Path, body: bytes, no_json: bool
 ) -> None:
     server.body = body
@@ -239,14 +233,14 @@ def test_an_answer_of_another_kind_is_neither_a_yes_nor_a_no(
 
 
 @pytest.mark.parametrize("success", [True, False])
-def test_a_refused_request_tells_nothing_of_blocks(server: FakeServer, log: Path, success: bool) -> None:
+def test_leak_probe_refused_by_the_server_is_unknown(server: FakeServer, log: Path, success: bool) -> None:
     server.status, server.body = 404, json.dumps({"success": success}).encode()
     probe = reset_prefix_cache(server.url, log)
     assert probe.ok is None
     assert "404" in probe.detail
 
 
-def test_a_server_that_does_not_answer_in_time_has_not_said_that_blocks_are_held(
+def test_leak_probe_timeout_is_unknown(
     server: FakeServer, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server_state, "TIMEOUT_S", 0.2)
@@ -256,7 +250,7 @@ def test_a_server_that_does_not_answer_in_time_has_not_said_that_blocks_are_held
     assert "0.2 s" in probe.detail
 
 
-def test_nor_has_a_server_that_is_gone(server: FakeServer, log: Path) -> None:
+def test_leak_probe_of_an_exited_server_is_unknown(server: FakeServer, log: Path) -> None:
     server.stop()
     probe = reset_prefix_cache(server.url, log)
     assert probe.ok is None

@@ -22,7 +22,7 @@ def test_the_first_signal_is_raised_with_its_name(number: signal.Signals) -> Non
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_later_signals_are_swallowed_whichever_they_are(number: signal.Signals) -> None:
+def test_later_signals_are_ignored(number: signal.Signals) -> None:
     with interrupts() as handler:
         with pytest.raises(Interrupted):
             signal.raise_signal(signal.SIGTERM)
@@ -39,21 +39,21 @@ def test_a_signal_that_another_thread_receives_is_raised_in_the_main_thread() ->
     other.join()
 
 
-def test_what_was_done_on_a_signal_before_is_done_again_afterwards() -> None:
+def test_signal_handlers_are_restored_after_the_block() -> None:
     before = [signal.getsignal(number) for number in SIGNALS]
     with interrupts():
         assert all(signal.getsignal(number) not in before for number in SIGNALS)
     assert [signal.getsignal(number) for number in SIGNALS] == before
 
 
-def test_handlers_are_restored_also_when_the_signal_leaves_the_block() -> None:
+def test_signal_handlers_are_restored_after_an_interrupt() -> None:
     before = [signal.getsignal(number) for number in SIGNALS]
     with pytest.raises(Interrupted), interrupts():
         os.kill(os.getpid(), signal.SIGHUP)
     assert [signal.getsignal(number) for number in SIGNALS] == before
 
 
-def test_the_next_block_hears_a_signal_again() -> None:
+def test_next_interrupts_block_receives_signals_again() -> None:
     for _ in range(2):
         with pytest.raises(Interrupted), interrupts():
             signal.raise_signal(signal.SIGINT)

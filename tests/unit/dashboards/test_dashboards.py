@@ -39,7 +39,7 @@ def test_every_json_has_its_code() -> None:
     assert set(FOLDER.glob("*.json")) == set(dashboards())
 
 
-def test_grafanas_own_types_read_it_back_whole(board: dict[str, Any]) -> None:
+def test_grafana_types_round_trip_the_dashboard(board: dict[str, Any]) -> None:
     again = JSONEncoder().encode(Dashboard.from_json(board))
     for panel in panels(board):
         assert f'"{panel["title"]}"' in again
@@ -47,7 +47,7 @@ def test_grafanas_own_types_read_it_back_whole(board: dict[str, Any]) -> None:
         assert query.expr.replace('"', '\\"') in again
 
 
-def test_panels_lie_beside_each_other(board: dict[str, Any]) -> None:
+def test_panels_do_not_overlap(board: dict[str, Any]) -> None:
     taken: Counter[tuple[int, int]] = Counter()
     for panel in board["panels"]:
         grid = panel["gridPos"]
@@ -58,7 +58,7 @@ def test_panels_lie_beside_each_other(board: dict[str, Any]) -> None:
     assert max(taken.values()) == 1
 
 
-def test_every_panel_says_what_it_shows_and_of_which_metrics(board: dict[str, Any]) -> None:
+def test_every_panel_has_a_description_with_its_metrics(board: dict[str, Any]) -> None:
     for panel in panels(board):
         about, _, metrics = panel["description"].partition(" Metrics: ")
         assert about.endswith(".")
@@ -77,7 +77,7 @@ def test_every_query_is_of_the_chosen_run(board: dict[str, Any]) -> None:
         assert query.expr.count("{") == query.expr.count('run="$run"'), query
 
 
-def test_every_metric_of_the_suite_that_is_asked_for_is_served(board: dict[str, Any], tmp_path: Path) -> None:
+def test_every_queried_suite_metric_is_exported(board: dict[str, Any], tmp_path: Path) -> None:
     served = {
         family.name
         for family in KvchaosCollector(LiveRunState(make_plan(), FiringCounter(tmp_path))).collect()

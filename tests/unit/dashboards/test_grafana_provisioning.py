@@ -120,25 +120,25 @@ def test_the_source_of_data_is_the_prometheus_whose_address_compose_hands_over(
     assert source.isDefault
 
 
-def test_grafana_knows_how_often_prometheus_scrapes(source: DataSource) -> None:
+def test_datasource_has_the_scrape_interval(source: DataSource) -> None:
     """It makes the stretch of a rate from that; with another one, rates would be empty or blurred."""
     config = yaml.safe_load((SOURCE / CONFIG).read_text(encoding="utf-8"))
     assert source.jsonData.timeInterval == config["global"]["scrape_interval"]
 
 
-def test_the_dashboards_lie_where_grafana_looks_for_them(provider: Provider, service: dict[str, Any]) -> None:
+def test_dashboards_are_in_the_provisioned_folder(provider: Provider, service: dict[str, Any]) -> None:
     assert mounted(service)[provider.options.path] == FOLDER
     assert mounted(service)[str(IN_CONTAINER)] == PROVISIONING
 
 
-def test_the_dashboard_that_is_shown_first_is_there(provider: Provider, service: dict[str, Any]) -> None:
+def test_home_dashboard_exists(provider: Provider, service: dict[str, Any]) -> None:
     home = PurePosixPath(service["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
     assert str(home.parent) == provider.options.path
     assert (FOLDER / home.name) in DASHBOARDS
 
 
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
-def test_a_dashboard_takes_any_source_of_the_type_that_is_there(path: Path, source: DataSource) -> None:
+def test_dashboard_uses_any_prometheus_datasource(path: Path, source: DataSource) -> None:
     board = read(path)
     (variable,) = (one for one in board["templating"]["list"] if one["type"] == "datasource")
     assert variable["query"] == source.type
@@ -150,6 +150,6 @@ def test_a_dashboard_takes_any_source_of_the_type_that_is_there(path: Path, sour
     assert {user["datasource"]["uid"] for user in users} == {f"${{{variable['name']}}}"}
 
 
-def test_dashboards_have_addresses_of_their_own() -> None:
+def test_dashboards_have_unique_uids() -> None:
     boards = [read(path) for path in DASHBOARDS]
     assert len({board["uid"] for board in boards}) == len({board["title"] for board in boards}) == len(boards)

@@ -93,7 +93,7 @@ def added_server(cache: Path) -> ServerEnv:
         (programs.check_prometheus(Path("/usr/bin/prometheus")), OK),
     ],
 )
-def test_what_was_found_decides(check: Check, state: CheckState) -> None:
+def test_check_state_follows_from_the_finding(check: Check, state: CheckState) -> None:
     assert check.state is state
     assert check.found
     assert state is OK or check.fix, "a complaint needs its mending command"
@@ -106,25 +106,25 @@ def test_the_right_variable_is_named_for_a_full_disk() -> None:
     assert "KVCHAOS_CACHE" in servers.fix
 
 
-def test_a_folder_that_is_not_there_yet_is_measured_where_it_will_be(tmp_path: Path) -> None:
+def test_free_space_of_a_future_folder_is_measured_at_its_parent(tmp_path: Path) -> None:
     checks = {check.name: check for check in examine(tmp_path / "a" / "b", tmp_path / "c")}
     assert checks["disk for servers"].found.endswith("/a/b")
     assert not (tmp_path / "a").exists()
 
 
-def test_both_figures_of_the_open_files_are_shown() -> None:
+def test_soft_and_hard_file_limits_are_shown() -> None:
     check = limits.check_open_files(1024, 2048)
     assert check.found == "1,024, hard: 2,048"
     assert "--nofile=" in check.fix
 
 
-def test_every_scenario_that_comes_along_runs_with_the_fewest_files_that_are_not_bad() -> None:
+def test_packaged_scenarios_fit_the_smallest_accepted_file_limit() -> None:
     scenarios = [load_scenario(path) for path in scenario_files()]
     needs = [need for each in scenarios for need in needs_of_run(each, 1, "local", joined=False)]
     assert max(need.files for need in needs) <= limits.FILES_LEAST
 
 
-def test_threads_of_other_accounts_do_not_count(tmp_path: Path) -> None:
+def test_threads_of_other_users_are_not_counted(tmp_path: Path) -> None:
     for pid, uid, threads in ((1, os.getuid(), 3), (20, os.getuid(), 4), (300, os.getuid() + 1, 50)):
         (tmp_path / str(pid)).mkdir()
         (tmp_path / str(pid) / "status").write_text(f"Name:\tx\nUid:\t{uid}\t0\t0\t0\nThreads:\t{threads}\n")
@@ -141,11 +141,11 @@ def test_watchers_are_counted_by_their_descriptors(tmp_path: Path) -> None:
     assert limits.used_watchers(tmp_path) == 1
 
 
-def test_this_process_counts_among_its_accounts_threads() -> None:
+def test_threads_of_this_process_are_counted_for_its_user() -> None:
     assert limits.used_threads() >= 1
 
 
-def test_each_limit_of_the_account_is_checked(tmp_path: Path) -> None:
+def test_each_user_limit_is_checked(tmp_path: Path) -> None:
     names = {check.name for check in examine(tmp_path, tmp_path)}
     assert {"open files", "processes", "/dev/shm", "inotify", "memory lock", "temporary files"} <= names
 
@@ -166,12 +166,12 @@ def server_checks(cache: Path) -> list[Check]:
     return [check for check in examine(cache, cache) if check.name.startswith("server ")]
 
 
-def test_a_whole_server_is_ok(cache: Path) -> None:
+def test_complete_server_is_ok(cache: Path) -> None:
     added_server(cache)
     assert [(check.name, check.state) for check in server_checks(cache)] == [("server mine", OK)]
 
 
-def test_a_server_whose_interpreter_is_gone_is_bad(cache: Path) -> None:
+def test_server_without_its_interpreter_is_bad(cache: Path) -> None:
     added_server(cache).python.unlink()
     (check,) = server_checks(cache)
     assert (check.state, check.fix) == (BAD, "kvchaos server remove mine")
@@ -184,14 +184,14 @@ def test_a_broken_marker_is_bad_and_does_not_end_the_doctor(cache: Path) -> None
     assert (check.state, check.fix) == (BAD, "kvchaos server remove mine")
 
 
-def test_an_interrupted_installation_is_told(cache: Path) -> None:
+def test_interrupted_installation_is_reported(cache: Path) -> None:
     server_folder("0.32.0", cache).mkdir(parents=True)
     (check,) = server_checks(cache)
     assert (check.state, check.fix) == (WARN, "kvchaos server install 0.32.0")
 
 
 @pytest.mark.parametrize(("broken", "code"), [(False, 0), (True, 3)])
-def test_the_exit_code_tells_whether_anything_is_bad(
+def test_exit_code_is_nonzero_on_a_bad_check(
     cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], broken: bool, code: int
 ) -> None:
     checks = [Check("one", OK, "fine"), Check("two", WARN, "meagre", "feed it")]

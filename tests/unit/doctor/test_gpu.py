@@ -30,13 +30,13 @@ def named(error: UsageError) -> list[str]:
     return [line.partition(":")[0] for line in str(error).splitlines()]
 
 
-def test_the_drivers_word_is_read_card_by_card() -> None:
+def test_nvidia_smi_output_is_read_card_by_card() -> None:
     assert gpu.parse_cards(SMI) == [CARD]
     assert gpu.parse_cards(SMI + "NVIDIA A100, 81920 MiB, 550.54.15\n")[1].memory_mib == 81920
 
 
 @pytest.mark.parametrize("text", [None, "", "No devices were found\n", "name, memory\nX, [N/A], 1\n"])
-def test_what_is_no_list_of_cards_is_none(text: str | None) -> None:
+def test_invalid_nvidia_smi_output_gives_no_cards(text: str | None) -> None:
     assert gpu.parse_cards(text) == []
 
 
@@ -74,7 +74,7 @@ def test_an_engine_that_answers_is_read() -> None:
         (gpu.check_port(8000, free=True), CheckState.OK),
     ],
 )
-def test_what_would_make_a_run_fail_is_bad_and_says_how_to_mend_it(check: Check, state: CheckState) -> None:
+def test_gpu_check_that_fails_a_run_is_bad_with_a_fix(check: Check, state: CheckState) -> None:
     assert check.state is state
     assert bool(check.fix) is (state is not CheckState.OK)
 
@@ -91,16 +91,14 @@ def test_a_model_is_a_folder_or_a_name(tmp_path: Path) -> None:
     assert gpu.check_model("Qwen/Qwen3-0.6B", hub, offline=True).state is CheckState.OK
 
 
-def test_each_missing_thing_gets_a_line_and_a_way_to_get_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_each_missing_gpu_requirement_has_a_fix(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UsageError) as refused:
         gpu.require(gpu.examine(None, OFFLINE | {"HF_HOME": str(tmp_path)}))
     assert named(refused.value) == [gpu.DRIVER, gpu.ENGINE, gpu.COMPOSE, gpu.MODEL]
 
 
-def test_without_containers_only_the_card_the_build_and_the_model_count(
+def test_local_gpu_check_covers_driver_build_and_model_only(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -122,7 +120,7 @@ def test_a_cuda_build_on_a_machine_with_a_card_misses_nothing(
     gpu.require(gpu.examine_local(SERVER, cache, None, {}))
 
 
-def test_a_port_in_use_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_used_port_is_detected(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with socket.socket() as busy:
         busy.bind(("127.0.0.1", 0))

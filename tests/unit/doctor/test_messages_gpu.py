@@ -12,7 +12,7 @@ from kvchaos.errors import UsageError
 from tests.support.fake_server_runs import SERVER, register_fake
 
 
-def test_a_server_that_is_not_there_is_one_of_the_missing_things(
+def test_unknown_server_is_listed_as_missing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -21,7 +21,7 @@ def test_a_server_that_is_not_there_is_one_of_the_missing_things(
     assert "server: no server named nightly; see all with: kvchaos server list" in str(refused.value)
 
 
-def test_a_run_on_a_gpu_asks_for_the_machine_first(
+def test_gpu_run_checks_the_machine_first(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -45,7 +45,7 @@ def test_a_cpu_build_is_refused_before_a_run_on_a_gpu_starts(
 
 
 @pytest.mark.parametrize("stack", [["compose-cpu"], ["attach", "--url", "http://127.0.0.1:1"]])
-def test_a_gpu_is_not_asked_of_a_stack_that_chooses_none(
+def test_gpu_option_without_a_gpu_stack_is_a_usage_error(
     stack: list[str], cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["run", "--gpu", "baseline-offload", "--stack", *stack]) == 3

@@ -65,7 +65,7 @@ def progress(phase: str = "chaos", *, ok: int = 0, failed: int = 0, in_flight: i
 
 
 class TestPhases:
-    def test_one_phase_runs_from_its_start_to_its_end(self, board: LiveRunState) -> None:
+    def test_phase_gauge_is_one_between_start_and_end(self, board: LiveRunState) -> None:
         board.event(PhaseStart(phase="chaos", role="chaos", requests=4))
         shown = samples(board)
         assert shown["phase_active phase=chaos,role=chaos"] == 1
@@ -73,19 +73,19 @@ class TestPhases:
         board.event(PhaseEnd(phase="chaos", sent=4, ok=4, failed=0, reason="done"))
         assert samples(board)["phase_active phase=chaos,role=chaos"] == 0
 
-    def test_the_death_of_a_server_is_a_count_that_grows(self, board: LiveRunState) -> None:
+    def test_server_exits_are_counted(self, board: LiveRunState) -> None:
         assert samples(board)["events_total kind=server_exit"] == 0
         board.event(ServerExit(code=1))
         assert samples(board)["events_total kind=server_exit"] == 1
 
-    def test_canaries_are_told_by_their_outcome(self, board: LiveRunState) -> None:
+    def test_probes_are_counted_by_outcome(self, board: LiveRunState) -> None:
         sent = ProbeSent(where="ready", ok=True, seconds=0.1, request="canary-0", error=None)
         board.event(sent)
         board.event(msgspec.structs.replace(sent, where="final", ok=False))
         shown = samples(board)
         assert (shown["canaries_total outcome=ok"], shown["canaries_total outcome=failed"]) == (1, 1)
 
-    def test_what_runs_stands_in_one_place(self, board: LiveRunState, plan: RunPlan) -> None:
+    def test_run_info_has_scenario_and_seed(self, board: LiveRunState, plan: RunPlan) -> None:
         (labels,) = [key for key in samples(board) if key.startswith("run_info")]
         assert f"scenario={plan.scenario.name}" in labels
         assert f"seed={plan.seed}" in labels
@@ -113,9 +113,7 @@ class TestFaults:
             assert samples(board)[self.fired] == 2
             assert samples(board)[self.fired] == 2
 
-    def test_half_a_line_of_a_journal_is_read_when_it_is_whole(
-        self, board: LiveRunState, tmp_path: Path
-    ) -> None:
+    def test_partial_journal_line_is_read_when_complete(self, board: LiveRunState, tmp_path: Path) -> None:
         (tmp_path / "control").mkdir()
         path = tmp_path / "control" / "faults-scheduler-7.jsonl"
         with LineWriter(path) as journal:
@@ -126,9 +124,7 @@ class TestFaults:
         path.write_bytes(whole)
         assert samples(board)[self.fired] == 1
 
-    def test_a_fault_that_nobody_planned_shows_by_its_firings(
-        self, board: LiveRunState, tmp_path: Path
-    ) -> None:
+    def test_unplanned_fault_is_exported_by_its_firings(self, board: LiveRunState, tmp_path: Path) -> None:
         (tmp_path / "control").mkdir()
         with LineWriter(tmp_path / "control" / "faults-worker-8.jsonl") as journal:
             journal.write(line("fired", 0, fault="unplanned"))
@@ -152,7 +148,7 @@ def line(event: FaultEvent, n: int | None, fault: str = "miss") -> FaultRecord:
 
 
 class TestRequests:
-    def test_the_last_words_of_all_workers_are_added_up(self, board: LiveRunState) -> None:
+    def test_last_reports_of_all_workers_are_summed(self, board: LiveRunState) -> None:
         board.report(0, progress(ok=1, in_flight=3))
         board.report(0, progress(ok=2, in_flight=2))
         board.report(1, progress(ok=5, failed=1))
@@ -162,7 +158,7 @@ class TestRequests:
         assert shown["requests_in_flight phase=chaos"] == 2
         assert shown["tokens_total phase=chaos"] == 28
 
-    def test_a_phase_that_is_over_keeps_its_counts(self, board: LiveRunState) -> None:
+    def test_ended_phase_keeps_its_counts(self, board: LiveRunState) -> None:
         board.report(0, phase_done(progress("golden", ok=4), "complete"))
         board.report(0, progress("chaos", ok=1))
         assert samples(board)["requests_total phase=golden,outcome=ok"] == 4
@@ -215,17 +211,17 @@ class TestServing:
         exporter.stop()
         exporter.stop()
 
-    def test_what_is_served_is_the_exposition_format(self, port: int) -> None:
+    def test_exporter_serves_the_exposition_format(self, port: int) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
         connection.request("GET", "/metrics")
         found = parse_samples(connection.getresponse().read().decode())
         connection.close()
         assert found['kvchaos_fault_active{fault="miss",kind="lookup_miss"}'] == 0
 
-    def test_it_listens_on_loopback_alone(self, port: int) -> None:
+    def test_exporter_binds_loopback_only(self, port: int) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.2", port))  # Taken, if it listened on all addresses.
 
-    def test_a_port_that_is_taken_is_told_in_one_line(self, board: LiveRunState, port: int) -> None:
+    def test_used_port_is_one_line(self, board: LiveRunState, port: int) -> None:
         with pytest.raises(UsageError, match=f"port {port}: {os.strerror(errno.EADDRINUSE)}"):
             HttpExporter(board, port).start()

@@ -31,7 +31,7 @@ MUTANTS = {
 SEED = 20
 
 
-def test_there_are_500_mutants_of_all_kinds() -> None:
+def test_fuzz_corpus_has_500_mutants_of_all_kinds() -> None:
     assert MUTANTS.keys() == KINDS.keys()
     assert sum(MUTANTS.values()) == 500
 
@@ -43,7 +43,7 @@ def test_a_mutant_is_read_or_refused_in_one_line(name: str) -> None:
     assert len(report.outcomes) > 1, "the mutants are all alike"
 
 
-def test_what_parts_are_removed_from_was_as_expected(tmp_path: Path) -> None:
+def test_fuzz_bases_are_as_expected(tmp_path: Path) -> None:
     for number, files in enumerate({id(base): base for base in bases()}.values()):
         write_files(files, tmp_path / str(number) / "run")
         assert judge(tmp_path / str(number)) == OUTCOMES[0]
@@ -77,7 +77,7 @@ def raising(error: Exception) -> Callable[[Path], str]:
         (lambda folder: "as expected", "as expected", "it must not be"),
     ],
 )
-def test_a_failure_is_counted_kept_and_can_be_made_again(
+def test_fuzz_failure_is_counted_saved_and_reproducible(
     tmp_path: Path, read: Callable[[Path], str], outcome: str, reported: str
 ) -> None:
     report = campaign.run(kind(read), 5, [41, 42], keep=tmp_path)
@@ -96,7 +96,7 @@ def test_a_mutant_that_takes_too_long_is_a_failure(monkeypatch: pytest.MonkeyPat
     assert len(report.failures) == 1
 
 
-def test_one_line_and_what_is_accepted_are_no_failures() -> None:
+def test_refusal_in_one_line_and_acceptance_are_no_fuzz_failures() -> None:
     assert campaign.run(kind(lambda folder: ACCEPTED), 1, range(3)).failures == []
     assert campaign.run(kind(raising(UsageError("f.yaml:1: no"))), 1, range(3)).outcomes == {REFUSED: 3}
 

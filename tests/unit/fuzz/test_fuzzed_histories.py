@@ -125,7 +125,7 @@ def leave_half_a_line(path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [remove, empty, leave_half_a_line])
 @pytest.mark.parametrize("name", NEEDED)
-def test_no_oracle_passes_whose_file_is_gone(
+def test_no_oracle_passes_without_its_file(
     copy: Path, name: str, damage: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     damage(copy / name)
@@ -191,7 +191,7 @@ def test_a_request_that_is_not_recorded_is_a_violation(
     assert result_of(judged(copy, capsys), "outcomes").verdict is Verdict.FAIL
 
 
-def test_the_order_of_requests_in_their_file_says_nothing(
+def test_verdict_does_not_depend_on_request_order_in_the_file(
     copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = judged(copy, capsys)
@@ -199,7 +199,7 @@ def test_the_order_of_requests_in_their_file_says_nothing(
     assert judged(copy, capsys) == before
 
 
-def test_a_phase_whose_end_is_lost_is_in_doubt(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_phase_without_its_end_event_is_unknown(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = lines_of(copy / layout.EVENTS)
     ends = [index for index, line in enumerate(lines) if b"phase_end" in line]
     del lines[ends[1]]
@@ -242,7 +242,7 @@ def test_a_pause_of_years_is_a_verdict_and_takes_no_memory(
 
 @pytest.mark.parametrize("name", [name for name in LINES if name not in (layout.METRICS, layout.PROMETHEUS)])
 @pytest.mark.parametrize("step_ns", [-3600 * SECOND, -50 * MS, 50 * MS, 3600 * SECOND])
-def test_a_clock_that_steps_leaves_a_verdict(
+def test_clock_step_still_gives_a_verdict(
     copy: Path, name: str, step_ns: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = [json.loads(line) for line in lines_of(copy / name)]
@@ -386,7 +386,7 @@ DAMAGES = st.builds(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(damages=st.lists(DAMAGES, min_size=1, max_size=3))
-def test_whatever_is_damaged_there_is_a_verdict_or_one_line(
+def test_any_damage_gives_a_verdict_or_one_line(
     whole: Path, tmp_path: Path, damages: list[Damage], capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_dir = fresh(whole, tmp_path)
