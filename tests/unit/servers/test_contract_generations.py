@@ -14,11 +14,11 @@ def test_every_installable_release_has_a_generation(release: str) -> None:
     assert generation_of(release) in MINORS
 
 
-def test_one_release_of_each_installable_generation_is_asked() -> None:
+def test_contract_tests_cover_a_release_of_each_generation() -> None:
     installable = dict.fromkeys(generation_of(release) for release in known_releases())
     assert [generation_of(release) for release in ONE_OF_EACH] == list(installable)
 
 
-def test_only_known_checks_are_left_out_by_known_generations() -> None:
+def test_skipped_contract_checks_name_known_checks_and_generations() -> None:
     assert set(LEFT_OUT) <= set(MINORS)
     assert {check for reasons in LEFT_OUT.values() for check in reasons} <= set(CHECKS)

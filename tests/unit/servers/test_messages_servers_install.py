@@ -22,7 +22,7 @@ def uv(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> FakeUv:
     return FakeUv(tmp_path)
 
 
-def test_a_build_that_does_not_see_the_cpu_is_refused(cache: Path, uv: FakeUv) -> None:
+def test_build_without_cpu_platform_is_refused(cache: Path, uv: FakeUv) -> None:
     uv.behave(python=server_python(cpu=False))
     with pytest.raises(UsageError, match="runs on a CPU"):
         install(RELEASE, cache, RecordedProgress(), uv.path)
@@ -42,6 +42,6 @@ def test_machines_without_wheels_are_pointed_to_add(system: str, machine: str) -
         check_machine(system, machine)
 
 
-def test_removing_what_is_not_there_is_an_error(cache: Path) -> None:
+def test_removing_an_unknown_server_is_an_error(cache: Path) -> None:
     with pytest.raises(UsageError, match="no server named mine"):
         remove("mine", cache, RecordedProgress())

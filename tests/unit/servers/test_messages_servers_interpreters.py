@@ -13,7 +13,7 @@ from kvchaos.servers.interpreters import find_base
 from tests.support.fake_programs import write_program
 
 
-def test_without_a_fitting_one_the_wanted_range_is_named(tmp_path: Path) -> None:
+def test_missing_interpreter_names_the_version_range(tmp_path: Path) -> None:
     uv = write_program(tmp_path / "uv", "#!/bin/sh\nexit 2\n")
     with pytest.raises(UsageError, match=r"no Python <3 on this machine \(running: 3"):
         find_base(SpecifierSet("<3"), uv)

@@ -35,7 +35,7 @@ def test_a_missing_name_is_answered_with_list_and_add(cache: Path) -> None:
         ('{"vllm": "main"}', "server.json"),
     ],
 )
-def test_a_broken_marker_names_file_and_mending_command(cache: Path, text: str, complaint: str) -> None:
+def test_broken_marker_names_file_and_repair_command(cache: Path, text: str, complaint: str) -> None:
     server = note(cache, "mine")
     marker = server_folder(server.name, cache) / MARKER
     marker.write_text(text)

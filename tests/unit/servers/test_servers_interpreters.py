@@ -24,13 +24,13 @@ def test_the_running_interpreter_is_taken_when_it_fits(tmp_path: Path) -> None:
     assert found.version == platform.python_version()
 
 
-def test_a_virtual_environment_is_traced_to_the_python_it_was_made_from() -> None:
+def test_virtual_environment_resolves_to_its_base_python() -> None:
     found = base_interpreter(Path(sys.executable))
     assert found is not None
     assert not (found.path.parent.parent / "pyvenv.cfg").exists()
 
 
-def test_another_one_is_taken_when_the_running_one_does_not_fit(tmp_path: Path) -> None:
+def test_other_interpreter_is_used_when_the_running_one_is_unsupported(tmp_path: Path) -> None:
     other = write_program(
         tmp_path / "python2.0", f"#!/bin/sh\nprintf '2.0.1\\n{tmp_path / 'python2.0'}\\n'\n"
     )
@@ -45,7 +45,7 @@ def test_a_program_on_the_path_that_does_not_run_is_passed_over(tmp_path: Path) 
     assert base_interpreter(tmp_path / "gone") is None
 
 
-def test_the_servers_interpreter_does_not_inherit_what_belongs_to_the_suite() -> None:
+def test_server_interpreter_does_not_inherit_suite_variables() -> None:
     environ = {"PYTHONPATH": "/suite", "PYTHONHOME": "/x", "LD_PRELOAD": "/y.so", "PATH": "/usr/bin"}
     environment = server_environment(environ)
     assert environment["PATH"] == "/usr/bin"

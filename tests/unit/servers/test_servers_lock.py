@@ -28,21 +28,21 @@ def never() -> None:
     pytest.fail("waited for a lock that nobody holds")
 
 
-def test_it_is_held_inside_and_free_after(tmp_path: Path) -> None:
+def test_lock_is_released_after_the_block(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     with exclusive(path, never):
         assert not is_free(path)
     assert is_free(path)
 
 
-def test_it_is_free_after_an_error(tmp_path: Path) -> None:
+def test_lock_is_released_after_an_error(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     with pytest.raises(KeyboardInterrupt), exclusive(path, never):
         raise KeyboardInterrupt
     assert is_free(path)
 
 
-def test_a_program_left_running_by_a_killed_command_keeps_it(tmp_path: Path) -> None:
+def test_child_of_a_killed_command_keeps_the_lock(tmp_path: Path) -> None:
     """Else the next installation would write into the same folder together with the orphaned uv."""
     path = tmp_path / "lock"
     with exclusive(path, never) as descriptor:

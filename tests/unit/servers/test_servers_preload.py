@@ -57,14 +57,12 @@ def debian(programs: Path, *, package: str, update: int = 0) -> Path:
     return calls
 
 
-def test_libraries_of_another_word_size_are_not_taken() -> None:
+def test_32_bit_libraries_are_ignored() -> None:
     found = preload.parse_ldconfig(LDCONFIG)
     assert found["libtcmalloc_minimal.so.4"] == Path("/lib/x86_64-linux-gnu/libtcmalloc_minimal.so.4")
 
 
-def test_the_systems_library_is_found_through_ldconfig(
-    cache: Path, bare_machine: Path, tmp_path: Path
-) -> None:
+def test_system_library_is_found_through_ldconfig(cache: Path, bare_machine: Path, tmp_path: Path) -> None:
     library = tmp_path / "libtcmalloc_minimal.so.4"
     library.touch()
     line = f"\\tlibtcmalloc_minimal.so.4 (libc6,x86-64) => {library}"
@@ -79,7 +77,7 @@ def test_a_stale_entry_of_ldconfig_is_not_taken(cache: Path, bare_machine: Path)
 
 
 @pytest.mark.parametrize("package", ["libtcmalloc-minimal4t64", "libtcmalloc-minimal4"])
-def test_it_is_fetched_under_either_package_name(
+def test_preload_package_is_fetched_under_either_name(
     cache: Path, bare_machine: Path, runner: Runner, package: str
 ) -> None:
     debian(bare_machine, package=package)
@@ -89,7 +87,7 @@ def test_it_is_fetched_under_either_package_name(
     assert [path.name for path in lib_folder(cache).iterdir()] == [fetched.name], "scratch was left behind"
 
 
-def test_apt_works_in_folders_of_its_own_only(cache: Path, bare_machine: Path, runner: Runner) -> None:
+def test_apt_uses_private_folders_only(cache: Path, bare_machine: Path, runner: Runner) -> None:
     calls = debian(bare_machine, package="libtcmalloc-minimal4t64")
     preload.ensure_tcmalloc(cache, runner)
     for call in calls.read_text().splitlines():
@@ -98,7 +96,7 @@ def test_apt_works_in_folders_of_its_own_only(cache: Path, bare_machine: Path, r
         assert "install" not in call.split()
 
 
-def test_it_is_fetched_once(cache: Path, bare_machine: Path, runner: Runner) -> None:
+def test_preload_package_is_fetched_once(cache: Path, bare_machine: Path, runner: Runner) -> None:
     calls = debian(bare_machine, package="libtcmalloc-minimal4t64")
     first = preload.ensure_tcmalloc(cache, runner)
     before = calls.read_text()
@@ -107,7 +105,7 @@ def test_it_is_fetched_once(cache: Path, bare_machine: Path, runner: Runner) -> 
 
 
 @pytest.mark.parametrize(("package", "update"), [("another", 0), ("libtcmalloc-minimal4t64", 100)])
-def test_what_cannot_be_fetched_is_one_line_with_the_packages_to_install(
+def test_failed_fetch_names_the_packages_to_install(
     cache: Path, bare_machine: Path, runner: Runner, package: str, update: int
 ) -> None:
     debian(bare_machine, package=package, update=update)
@@ -116,6 +114,6 @@ def test_what_cannot_be_fetched_is_one_line_with_the_packages_to_install(
     assert "\n" not in str(caught.value)
 
 
-def test_libiomp5_comes_from_the_environment_alone(cache: Path, tmp_path: Path, runner: Runner) -> None:
+def test_libiomp5_is_taken_from_the_environment_only(cache: Path, tmp_path: Path, runner: Runner) -> None:
     with pytest.raises(UsageError, match=r"lib/libiomp5\.so "):
         preload.resolve(["iomp5"], tmp_path, cache, runner)

@@ -41,7 +41,7 @@ def note(cache: Path, name: str, vllm: str = "0.32.0") -> ServerEnv:
     return server
 
 
-def test_what_is_written_is_read_back(cache: Path) -> None:
+def test_server_marker_round_trips(cache: Path) -> None:
     assert find_server("mine", cache_with(cache, "mine")).name == "mine"
     assert list_servers(cache) == [find_server("mine", cache)]
 
@@ -53,7 +53,7 @@ def cache_with(cache: Path, *names: str) -> Path:
 
 
 @pytest.mark.parametrize("name", ["", "..", "../etc", "a/b", ".hidden", "-x", "a b", "x" * 65])
-def test_a_name_cannot_lead_out_of_the_cache(cache: Path, name: str) -> None:
+def test_server_name_cannot_escape_the_cache(cache: Path, name: str) -> None:
     with pytest.raises(UsageError, match=re.escape(repr(name))):
         server_folder(name, cache)
 
@@ -65,14 +65,14 @@ def test_an_unknown_key_in_a_marker_is_an_error(cache: Path) -> None:
         find_server("mine", cache)
 
 
-def test_a_version_that_is_none_is_an_error(cache: Path) -> None:
+def test_invalid_version_is_an_error(cache: Path) -> None:
     marker = server_folder(note(cache, "mine").name, cache) / MARKER
     marker.write_text(marker.read_text().replace('"0.32.0"', '"main"'))
     with pytest.raises(UsageError, match="main"):
         find_server("mine", cache)
 
 
-def test_a_server_whose_interpreter_is_gone_is_not_handed_out(cache: Path) -> None:
+def test_server_without_its_interpreter_is_not_returned(cache: Path) -> None:
     server = note(cache, "mine")
     server.python.unlink()
     with pytest.raises(UsageError, match=str(server.python)):
@@ -111,7 +111,7 @@ def test_servers_are_listed_by_release_and_unfinished_ones_are_not(cache: Path) 
         ("mine", "added", "fpu avx2", 0.0),
     ],
 )
-def test_only_an_installed_build_that_is_known_to_be_inexact_gets_a_tolerance(
+def test_only_a_known_inexact_build_gets_a_tolerance(
     cache: Path, name: str, kind: Literal["installed", "added"], flags: str, tolerance: float
 ) -> None:
     cpuinfo = cache / "cpuinfo"

@@ -10,7 +10,7 @@ from kvchaos.servers.install_server import overrides
 from kvchaos.servers.releases import TABLE, find_release, known_releases
 
 
-def test_every_minor_from_16_to_32_is_there() -> None:
+def test_every_minor_release_from_16_to_32_is_listed() -> None:
     assert {Version(version).minor for version in TABLE} == set(range(16, 33))
     assert all(f"0.{minor}.0" in TABLE for minor in range(16, 33))
 
@@ -36,7 +36,7 @@ def test_torch_is_the_one_that_the_wheel_was_built_against(version: str, torch: 
     assert find_release(version).torch == torch
 
 
-def test_torch_never_goes_back() -> None:
+def test_torch_version_never_decreases() -> None:
     pins = [Version(TABLE[version].torch) for version in known_releases()]
     assert pins == sorted(pins)
 
@@ -51,12 +51,12 @@ def test_interpreters_without_wheels_are_outside_the_range(version: str, fits: s
     assert does_not not in wanted
 
 
-def test_only_0_16_needs_the_stub() -> None:
+def test_metadata_stub_is_for_0_16_only() -> None:
     assert [version for version in known_releases() if TABLE[version].stub_distribution] == ["0.16.0"]
 
 
 @pytest.mark.parametrize("version", known_releases())
-def test_what_is_linked_against_cuda_is_overridden_away(version: str) -> None:
+def test_cuda_linked_packages_are_excluded_by_overrides(version: str) -> None:
     lines = overrides(find_release(version)).splitlines()
     assert lines[0] == f"torch=={TABLE[version].torch}"
     assert lines[1:] == [
@@ -76,11 +76,11 @@ def test_what_is_linked_against_cuda_is_overridden_away(version: str) -> None:
         ("0.32.0", True, True),
     ],
 )
-def test_a_build_without_onednn_is_not_held_to_the_last_bit(version: str, avx512: bool, exact: bool) -> None:
+def test_build_without_onednn_gets_a_logprob_tolerance(version: str, avx512: bool, exact: bool) -> None:
     assert find_release(version).logprob_tolerance(avx512=avx512) == (0.0 if exact else 2e-5)
 
 
-def test_unknown_release_is_answered_with_the_known_ones() -> None:
+def test_unknown_release_lists_the_known_ones() -> None:
     with pytest.raises(UsageError) as caught:
         find_release("0.99.0")
     assert "'0.99.0'" in str(caught.value)

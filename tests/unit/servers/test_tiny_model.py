@@ -27,7 +27,7 @@ def test_files_are_the_same_bytes_on_every_machine(folder: Path) -> None:
     assert tiny_model.fingerprint(folder) == FINGERPRINT
 
 
-def test_fingerprint_sees_one_changed_byte(tmp_path: Path) -> None:
+def test_fingerprint_changes_with_one_byte(tmp_path: Path) -> None:
     folder = tiny_model.ensure_model(tmp_path)
     weights = folder / "model.safetensors"
     content = bytearray(weights.read_bytes())
@@ -36,13 +36,13 @@ def test_fingerprint_sees_one_changed_byte(tmp_path: Path) -> None:
     assert tiny_model.fingerprint(folder) != FINGERPRINT
 
 
-def test_fingerprint_sees_a_renamed_file(tmp_path: Path) -> None:
+def test_fingerprint_changes_with_a_file_name(tmp_path: Path) -> None:
     folder = tiny_model.ensure_model(tmp_path)
     (folder / "config.json").rename(folder / "configuration.json")
     assert tiny_model.fingerprint(folder) != FINGERPRINT
 
 
-def test_two_processes_at_once_both_get_the_whole_model(tmp_path: Path) -> None:
+def test_concurrent_processes_both_get_the_complete_model(tmp_path: Path) -> None:
     program = (
         "import sys, pathlib; from kvchaos.servers import tiny_model; "
         "print(tiny_model.ensure_model(pathlib.Path(sys.argv[1])))"
@@ -80,7 +80,7 @@ def test_a_second_call_does_not_touch_the_files(folder: Path) -> None:
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
 
 
-def test_weights_have_the_shapes_that_the_config_promises(folder: Path) -> None:
+def test_weights_have_the_shapes_of_the_config(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     tensors = load_file(folder / "model.safetensors")
     hidden, heads = config["hidden_size"], config["num_attention_heads"] * config["head_dim"]
@@ -97,7 +97,7 @@ def test_weights_have_the_shapes_that_the_config_promises(folder: Path) -> None:
     assert all(np.isfinite(tensor).all() for tensor in tensors.values())
 
 
-def test_no_two_weight_matrices_are_alike(folder: Path) -> None:
+def test_weight_matrices_are_all_different(folder: Path) -> None:
     """Equal layers would hide that a block was put back into the wrong one."""
     matrices = [
         value.tobytes() for value in load_file(folder / "model.safetensors").values() if value.ndim == 2

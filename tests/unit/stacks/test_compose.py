@@ -35,16 +35,16 @@ def test_a_dollar_in_a_command_is_no_variable() -> None:
     assert service["volumes"][0]["source"] == "/models/$$x"
 
 
-def test_a_server_with_a_model_of_the_hub_is_given_no_folder_for_it() -> None:
+def test_hub_model_needs_no_mounted_folder() -> None:
     assert "volumes" not in str(server_part(Launch(("serve",), {}, 1), None))
 
 
-def test_all_files_of_a_project_come_with_the_software() -> None:
+def test_compose_files_are_packaged() -> None:
     files = project_files("cpu", "gpu", "prometheus")
     assert all(yaml.safe_load(path.read_text()) for path in files)
 
 
-def test_another_recipe_is_another_image() -> None:
+def test_changed_recipe_changes_the_image_tag() -> None:
     def tag(version: str, **environ: str) -> str:
         return images_of("cpu", version, build_prometheus=True, environ=environ).server
 
@@ -53,7 +53,7 @@ def test_another_recipe_is_another_image() -> None:
     assert len({tag("0.32.0"), tag("0.31.0"), tag("0.32.0", KVCHAOS_BASE_IMAGE="mine:1")}) == 3
 
 
-def test_images_of_others_are_named_exactly_and_can_be_replaced() -> None:
+def test_upstream_images_are_pinned_and_replaceable() -> None:
     gpu = images_of("cuda", "0.33.0", build_prometheus=False, environ={})
     assert (gpu.server, gpu.prometheus_is_built) == ("vllm/vllm-openai:v0.33.0", False)
     assert "latest" not in f"{gpu}"
@@ -68,7 +68,7 @@ def test_a_release_that_has_no_image_is_named(platform: Any, version: str) -> No
         images_of(platform, version, build_prometheus=False, environ={})
 
 
-def test_the_build_is_told_what_an_installation_is_told(tmp_path: Path) -> None:
+def test_image_build_gets_the_variables_of_an_installation(tmp_path: Path) -> None:
     variables = build_variables(
         TABLE["0.16.0"], {"PIP_FIND_LINKS": str(tmp_path), "SSL_CERT_FILE": "/certificates.pem"}
     )
@@ -82,7 +82,7 @@ def test_the_build_is_told_what_an_installation_is_told(tmp_path: Path) -> None:
     }
 
 
-def test_a_server_in_an_image_preloads_what_is_there_and_not_what_is_here() -> None:
+def test_container_preloads_libraries_of_its_image() -> None:
     server = image_builder.server_of("cpu", "0.32.0", None)
     assert server.preload == tuple(image_builder.LIBRARIES.values())
     assert (server.kind, server.platform, str(server.python)) == ("image", "cpu", "/opt/vllm/bin/python")
@@ -103,7 +103,7 @@ class FakeApi:
         ]
 
 
-def test_what_befell_a_container_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_container_event_is_reported_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.time_ns", lambda: 100)
     api = FakeApi(90, 101, 103)
     container_events = ContainerEvents(cast(docker.DockerClient, SimpleNamespace(api=api)), "p")
@@ -116,7 +116,7 @@ def test_what_befell_a_container_is_told_once(monkeypatch: pytest.MonkeyPatch) -
     assert [event.at_ns for event in container_events.new()] == [104]
 
 
-def test_processes_of_a_container_are_seen_by_the_kernels_word_on_it() -> None:
+def test_container_processes_are_verified_by_their_cgroup() -> None:
     me = os.getpid()
     group = (PROC / "self" / "cgroup").read_text().splitlines()[0]
     resources = container_resources(me, group)
@@ -160,7 +160,7 @@ def stack_with(container: FakeContainer, record: ProcessRegistry) -> ComposeStac
         ({"Running": False, "ExitCode": 143}, -15),
     ],
 )
-def test_an_end_by_a_signal_is_told_as_of_a_process(
+def test_exit_code_of_a_signalled_container_is_negative(
     record: ProcessRegistry, state: dict[str, object], code: int | None
 ) -> None:
     stack = stack_with(FakeContainer(**state), record)
@@ -168,7 +168,7 @@ def test_an_end_by_a_signal_is_told_as_of_a_process(
     assert stack.alive() is (code is None)
 
 
-def test_a_container_that_others_removed_is_dead(record: ProcessRegistry) -> None:
+def test_externally_removed_container_is_dead(record: ProcessRegistry) -> None:
     container = FakeContainer(Running=True, ExitCode=0)
     stack = stack_with(container, record)
     assert stack.alive()

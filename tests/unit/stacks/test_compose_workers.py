@@ -45,7 +45,7 @@ def test_a_worker_has_no_more_rights_than_the_containers_of_a_run() -> None:
     assert all(mount["read_only"] for mount in worker()["volumes"])
 
 
-def test_a_workers_code_is_that_of_the_checkout_and_its_command_one_of_ours(capsys: Any) -> None:
+def test_worker_container_runs_the_checkout_code_and_a_known_command(capsys: Any) -> None:
     (code,) = worker()["volumes"]
     assert (WORKERS.parent / code["source"]).resolve() == ROOT
     recipe = (ROOT / worker()["build"]["dockerfile"]).read_text()
@@ -59,6 +59,6 @@ def test_a_workers_code_is_that_of_the_checkout_and_its_command_one_of_ours(caps
     assert all((ROOT / name).is_file() for name in shlex.split(copied)[1:-1])
 
 
-def test_how_many_workers_there_are_is_said_by_a_variable() -> None:
+def test_worker_count_comes_from_a_variable() -> None:
     assert worker()["deploy"]["replicas"] == 2
     assert "replicas: ${KVCHAOS_WORKERS:-2}\n" in WORKERS.read_text()

@@ -24,7 +24,7 @@ def record(tmp_path: Path) -> ProcessRegistry:
     )
 
 
-def test_containers_that_cannot_be_looked_for_are_not_forgotten(
+def test_containers_of_an_unreachable_engine_stay_recorded(
     record: ProcessRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", HERE)
@@ -54,9 +54,7 @@ def test_an_engine_that_cannot_be_used_is_one_line(
         connect()
 
 
-def test_a_machine_without_docker_is_told_what_to_install(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_missing_docker_names_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("DOCKER_HOST", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UsageError, match="no docker command: install Docker Engine"):
@@ -71,7 +69,7 @@ def test_a_machine_without_docker_is_told_what_to_install(
         (("run", "baseline-offload", "--grafana"), "--grafana goes with --stack compose-cpu or compose-gpu"),
     ],
 )
-def test_a_wish_that_cannot_be_is_refused(
+def test_unsupported_compose_option_is_refused(
     cache: Path, arguments: Sequence[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command_line(arguments) == 3

@@ -26,15 +26,13 @@ from tests.unit.stacks.test_stack_attach import IDLE, METRICS, server
         ),
     ],
 )
-def test_what_is_no_idle_vllm_server_is_refused_with_one_line(
-    changed: dict[str, str | None], problem: str
-) -> None:
+def test_target_that_is_no_idle_vllm_server_is_refused(changed: dict[str, str | None], problem: str) -> None:
     with server(changed) as url, pytest.raises(UsageError, match=problem) as refused:
         inspect_server(url)
     assert "\n" not in str(refused.value)
 
 
-def test_nobody_there_is_told_at_once() -> None:
+def test_unreachable_server_is_reported_at_once() -> None:
     with server() as url:
         pass
     with pytest.raises(UsageError, match="is the server up"):

@@ -29,7 +29,7 @@ from tests.unit.stacks.test_stack_command import launch
         ),
     ],
 )
-def test_settings_that_hang_or_kill_every_server_are_refused(settings: ServerSettings, message: str) -> None:
+def test_server_settings_that_hang_or_crash_are_refused(settings: ServerSettings, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         launch(settings)
 

@@ -25,7 +25,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         yield made
 
 
-def test_a_server_that_dies_at_the_start_says_how_and_with_which_words(bench: Bench) -> None:
+def test_server_crash_at_start_shows_exit_code_and_log(bench: Bench) -> None:
     stack = bench.make("--exit", "3")
     stack.start()
     with pytest.raises(
@@ -36,7 +36,7 @@ def test_a_server_that_dies_at_the_start_says_how_and_with_which_words(bench: Be
     assert caught.value.tail == ("children run", "RuntimeError: no more blocks")
 
 
-def test_a_server_that_never_answers_is_given_up_but_not_lost(bench: Bench) -> None:
+def test_server_that_never_gets_ready_is_still_ended(bench: Bench) -> None:
     stack = bench.start("--mute")
     with pytest.raises(ServerStartFailed, match=r"was not ready after 0\.5 s") as caught:
         stack.wait_ready(0.5)

@@ -48,7 +48,7 @@ def lines_of(run_dir: Path, name: str) -> list[tuple[str, int]]:
     return [(line["event"], line["n"]) for line in map(json.loads, lines)]
 
 
-def test_each_run_gets_its_own_part_of_the_log_with_line_numbers_of_its_own(server: Server) -> None:
+def test_each_run_gets_its_log_section_with_separate_line_numbers(server: Server) -> None:
     one = server.begin("one")
     server.log("first\nsecond\n")
     assert server.files.log_lines() == 2
@@ -62,7 +62,7 @@ def test_each_run_gets_its_own_part_of_the_log_with_line_numbers_of_its_own(serv
     assert (two / layout.SERVER_LOG).read_text() == "fourth\n"
 
 
-def test_what_is_written_between_two_runs_belongs_to_the_later_one(server: Server) -> None:
+def test_lines_between_two_runs_belong_to_the_later_one(server: Server) -> None:
     server.begin("one")
     server.files.collect()
     server.log("meanwhile\n")
@@ -71,7 +71,7 @@ def test_what_is_written_between_two_runs_belongs_to_the_later_one(server: Serve
     assert (two / layout.SERVER_LOG).read_text() == "meanwhile\n"
 
 
-def test_a_line_that_is_not_whole_yet_is_completed(server: Server) -> None:
+def test_incomplete_log_line_is_completed(server: Server) -> None:
     run_dir = server.begin("one")
     server.log("half")
     server.files.collect()
@@ -113,7 +113,7 @@ def test_a_provenance_log_starts_with_its_first_line(server: Server) -> None:
     assert lines_of(two, PROVENANCE) == [("opened", 1), ("provenance", 3)]
 
 
-def test_a_journal_of_a_process_that_came_later_is_collected_from_its_start(server: Server) -> None:
+def test_journal_of_a_later_process_is_collected_from_its_start(server: Server) -> None:
     server.begin("one")
     two = server.begin("two")
     server.write_line(JOURNAL, "loaded")

@@ -56,7 +56,7 @@ def server(changed: dict[str, str | None] | None = None) -> Iterator[str]:
             thread.join()
 
 
-def test_a_server_tells_what_it_is() -> None:
+def test_attached_server_reports_version_and_model() -> None:
     with server() as url:
         found = inspect_server(url + "/")
     assert (found.base_url, found.name) == (url, url.removeprefix("http://"))
@@ -65,7 +65,7 @@ def test_a_server_tells_what_it_is() -> None:
 
 
 @pytest.mark.parametrize("url", ["http://10.0.0.1:8000", "https://127.0.0.1", "127.0.0.1:8000"])
-def test_load_goes_to_this_machine_only(url: str) -> None:
+def test_attach_refuses_a_remote_server(url: str) -> None:
     with pytest.raises(UsageError, match=r"127\.0\.0\.1"):
         inspect_server(url)
 

@@ -107,7 +107,7 @@ def test_server_and_conductor_agree_on_the_name_of_the_control_key() -> None:
     assert CONTROL_KEY == process_globals.CONTROL_KEY
 
 
-def test_without_chaos_no_fault_can_be_armed() -> None:
+def test_server_without_chaos_gets_no_chaos_settings() -> None:
     settings = ServerSettings(gpu_blocks=40, cpu_tier_mb=3, chaos=False)
     assert kv_transfer_config(settings) == {
         "kv_connector": "OffloadingConnector",
@@ -121,7 +121,7 @@ def test_without_chaos_no_fault_can_be_armed() -> None:
     }
 
 
-def test_loads_within_a_step_are_a_connector_of_their_own() -> None:
+def test_synchronous_loads_use_a_separate_connector() -> None:
     config = kv_transfer_config(ServerSettings(gpu_blocks=40, sync_loads=True))
     assert config["kv_connector"] == "SyncChaosConnector"
     assert config["kv_connector_module_path"] == "chaos.inside.sync_connector"
@@ -150,7 +150,7 @@ def test_environment_of_a_chaos_server() -> None:
     }
 
 
-def test_a_server_without_offload_sees_nothing_of_the_suite() -> None:
+def test_server_without_offload_gets_no_suite_settings() -> None:
     environment = launch(ServerSettings(gpu_blocks=40, offload=False), server(preload=())).environment
     assert not {"PYTHONPATH", "LD_PRELOAD"} & environment.keys()
 
@@ -159,7 +159,7 @@ def test_a_longest_request_that_just_fits_is_accepted() -> None:
     check_settings(ServerSettings(gpu_blocks=25, block_size=32, max_model_len=768))
 
 
-def test_on_a_gpu_nothing_of_the_cpu_platform_is_asked_for() -> None:
+def test_gpu_server_gets_no_cpu_platform_settings() -> None:
     started = launch(ServerSettings(gpu_blocks=80, block_size=16), device=device_of("cuda", {}))
     assert "--dtype" not in started.command
     assert started.command[started.command.index("--gpu-memory-utilization") + 1] == "0.8"
@@ -167,7 +167,7 @@ def test_on_a_gpu_nothing_of_the_cpu_platform_is_asked_for() -> None:
     assert "HF_HUB_OFFLINE" not in started.environment
 
 
-def test_on_a_gpu_a_server_without_chaos_has_offloading_of_its_own() -> None:
+def test_gpu_server_without_chaos_uses_native_offloading() -> None:
     config = kv_transfer_config(ServerSettings(gpu_blocks=40, chaos=False), device_of("cuda", {}))
     assert "spec_name" not in config["kv_connector_extra_config"]
 
@@ -181,7 +181,7 @@ def test_on_a_gpu_a_server_without_chaos_has_offloading_of_its_own() -> None:
         (3, None, 2 * 2**30),
     ],
 )
-def test_a_tier_on_a_gpu_holds_the_scenarios_tokens_up_to_a_limit(
+def test_gpu_tier_size_follows_the_scenario_up_to_a_limit(
     tier_mb: int, token_bytes: int | None, expected: int
 ) -> None:
     device = device_of("cuda", {"KVCHAOS_CPU_OFFLOAD_GIB": "2"})

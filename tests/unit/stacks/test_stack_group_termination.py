@@ -48,13 +48,13 @@ def states(pid: int) -> list[str]:
     return [stat[stat.rindex(")") + 2] for stat in stats]
 
 
-def test_every_thread_stands_still_when_files_are_noted(threads: Group) -> None:
+def test_every_thread_is_stopped_while_files_are_recorded(threads: Group) -> None:
     noted: list[list[str]] = []
     freeze(threads, lambda pids: noted.append(states(threads.leader)))
     assert noted == [["T"] * 9]
 
 
-def test_nothing_of_a_group_that_is_not_ours_is_stopped(threads: Group) -> None:
+def test_foreign_process_group_is_not_stopped(threads: Group) -> None:
     stranger = Group(leader=threads.leader, start_ticks=threads.start_ticks - 1, seen_ticks=0, what="server")
     noted: list[int] = []
     assert freeze(stranger, noted.extend) == ()
@@ -104,14 +104,14 @@ def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
     made.put_away()
 
 
-def test_what_a_server_makes_while_it_ends_is_removed(served: Served) -> None:
+def test_files_created_at_server_shutdown_are_removed(served: Served) -> None:
     served.start()
     served.stack.stop()
     assert served.left() == []
     assert served.stack.exit_code() == -signal.SIGTERM
 
 
-def test_what_a_server_makes_after_its_leader_was_killed_is_removed(served: Served) -> None:
+def test_files_created_after_a_leader_kill_are_removed(served: Served) -> None:
     served.start()
     assert served.stack.pid is not None
     os.kill(served.stack.pid, signal.SIGKILL)
@@ -119,7 +119,7 @@ def test_what_a_server_makes_after_its_leader_was_killed_is_removed(served: Serv
     assert served.left() == []
 
 
-def test_a_life_after_a_death_may_end_by_itself(served: Served) -> None:
+def test_restarted_server_may_stop_normally(served: Served) -> None:
     served.start()
     assert served.stack.pid is not None
     os.kill(served.stack.pid, signal.SIGKILL)
@@ -130,9 +130,7 @@ def test_a_life_after_a_death_may_end_by_itself(served: Served) -> None:
     assert served.left() == []
 
 
-def test_a_file_of_another_user_is_not_ours_even_when_mapped(
-    served: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_mapped_file_of_another_user_is_not_ours(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     served.start()
     (noted, *_) = shared_memory.files_of([process.pid for process in served.stack.processes()])
     with monkeypatch.context() as patch:
@@ -142,7 +140,7 @@ def test_a_file_of_another_user_is_not_ours_even_when_mapped(
     assert Path(noted.path).exists()
 
 
-def test_the_temporary_folder_is_recorded_before_it_is_there(
+def test_temporary_folder_is_recorded_before_its_creation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = ProcessRegistry(

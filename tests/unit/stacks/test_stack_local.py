@@ -99,7 +99,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         yield made
 
 
-def test_stop_leaves_no_process_port_or_temporary_folder(bench: Bench) -> None:
+def test_stop_removes_processes_port_and_temporary_folder(bench: Bench) -> None:
     stack = bench.start()
     stack.wait_ready(30)
     assert stack.alive()
@@ -149,7 +149,7 @@ def test_a_frozen_server_is_ended(bench: Bench) -> None:
     assert bench.running() == []
 
 
-def test_stop_can_be_repeated_and_comes_before_start(bench: Bench) -> None:
+def test_stop_may_be_repeated_and_precede_start(bench: Bench) -> None:
     stack = bench.make()
     stack.stop()
     assert not bench.folders.temp.exists()
@@ -180,7 +180,7 @@ def test_shared_memory_of_a_killed_server_is_removed_and_older_files_stay(tmp_pa
         older.unlink()
 
 
-def test_shared_memory_that_was_there_before_the_run_is_not_ours_even_when_mapped(tmp_path: Path) -> None:
+def test_shared_memory_older_than_the_run_is_not_ours(tmp_path: Path) -> None:
     name = f"kvchaos-test-{secrets.token_hex(4)}"
     shared = Path("/dev/shm", name)
     shared.write_bytes(bytes(mmap.PAGESIZE))
@@ -227,7 +227,7 @@ def test_the_record_stays_while_a_group_runs(bench: Bench) -> None:
     assert not bench.record.path.exists()
 
 
-def test_a_life_after_a_death_is_a_new_process_with_the_same_port_and_log(bench: Bench) -> None:
+def test_restart_is_a_new_process_with_the_same_port_and_log(bench: Bench) -> None:
     stack = bench.start("--stubborn")
     stack.wait_ready(30)
     first, older = stack.pid, bench.running()
@@ -249,9 +249,7 @@ def test_a_life_after_a_death_is_a_new_process_with_the_same_port_and_log(bench:
 
 
 @pytest.mark.parametrize("parts", [PLAIN_PARTS, PLUGIN_PARTS])
-def test_the_server_sees_the_named_parts_and_nothing_else_of_the_suite(
-    tmp_path: Path, parts: tuple[str, ...]
-) -> None:
+def test_server_import_path_has_only_the_named_packages(tmp_path: Path, parts: tuple[str, ...]) -> None:
     record = ProcessRegistry(
         tmp_path / "state", run_id="r1", run_dir=tmp_path, control_dir=tmp_path / "control"
     )
@@ -265,7 +263,7 @@ def test_the_server_sees_the_named_parts_and_nothing_else_of_the_suite(
 SUITE = ("history", "kvchaos", "loadtests", "oracles")
 
 
-def test_what_the_server_sees_imports_nothing_else_of_the_suite(tmp_path: Path) -> None:
+def test_packages_in_the_server_import_no_other_suite_package(tmp_path: Path) -> None:
     record = ProcessRegistry(
         tmp_path / "state", run_id="r1", run_dir=tmp_path, control_dir=tmp_path / "control"
     )

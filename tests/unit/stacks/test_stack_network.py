@@ -29,9 +29,7 @@ def recorded(record: ProcessRegistry) -> RunState:
     return msgspec.json.decode(record.path.read_bytes(), type=RunState)
 
 
-def test_the_load_goes_through_a_process_that_is_recorded_until_it_has_ended(
-    record: ProcessRegistry, tmp_path: Path
-) -> None:
+def test_load_passes_the_proxy_and_its_process_is_recorded(record: ProcessRegistry, tmp_path: Path) -> None:
     with MockServer(Settings(), tmp_path / "sent.jsonl") as mock:
         with proxy_before(mock.url, tmp_path, record) as network:
             (group,) = recorded(record).groups
@@ -45,7 +43,7 @@ def test_the_load_goes_through_a_process_that_is_recorded_until_it_has_ended(
         assert not runs(group.leader)
 
 
-def test_a_proxy_that_dies_is_told_in_one_line(record: ProcessRegistry, tmp_path: Path) -> None:
+def test_proxy_crash_is_one_line(record: ProcessRegistry, tmp_path: Path) -> None:
     with proxy_before("http://127.0.0.1:9", tmp_path, record) as network:
         (group,) = recorded(record).groups
         os.kill(group.leader, signal.SIGKILL)
@@ -69,7 +67,7 @@ def test_a_command_to_a_dead_proxy_ends_the_run_with_one_line(
         command_the_dead()
 
 
-def test_a_proxy_that_does_not_leave_is_ended(record: ProcessRegistry, tmp_path: Path) -> None:
+def test_hanging_proxy_is_killed(record: ProcessRegistry, tmp_path: Path) -> None:
     with proxy_before("http://127.0.0.1:9", tmp_path, record):
         leader = recorded(record).groups[0].leader
         os.kill(leader, signal.SIGSTOP)

@@ -135,7 +135,7 @@ def of_dead_conductor(record: ProcessRegistry, **changes: object) -> RunState:
     return rewrite(record, conductor=ConductorProcess(pid=me.pid, start_ticks=me.start_ticks - 1), **changes)
 
 
-def test_a_killed_conductors_server_is_ended_and_a_stranger_survives(doomed: Doomed, decoy: int) -> None:
+def test_server_of_a_killed_conductor_is_ended_and_unrelated_ones_survive(doomed: Doomed, decoy: int) -> None:
     doomed.kill()
     assert all(runs(pid) for pid in doomed.server)
     (leftover,) = find_orphans(doomed.state_folder)
@@ -156,7 +156,7 @@ def test_faults_are_disarmed(doomed: Doomed) -> None:
     assert not (doomed.run_dir / "control" / "armed.json").exists()
 
 
-def test_a_live_conductor_is_left_alone(doomed: Doomed) -> None:
+def test_clean_leaves_a_live_conductor_running(doomed: Doomed) -> None:
     assert find_orphans(doomed.state_folder) == []
 
 
@@ -184,9 +184,7 @@ def test_shared_memory_of_a_killed_run_is_removed(tmp_path: Path) -> None:
         doomed.put_away()
 
 
-def test_a_clean_that_is_cut_off_leaves_what_it_noted_to_the_next(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_interrupted_clean_is_completed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with making_shm(tmp_path, "--orphan-shm") as (doomed, prefix):
         doomed.kill()
         with monkeypatch.context() as patch:
@@ -200,7 +198,7 @@ def test_a_clean_that_is_cut_off_leaves_what_it_noted_to_the_next(
 
 
 @pytest.mark.parametrize("variant", ["--orphan-shm", "--endless-shm"])
-def test_what_a_server_makes_while_it_is_ended_is_removed(tmp_path: Path, variant: str) -> None:
+def test_files_created_during_clean_are_removed(tmp_path: Path, variant: str) -> None:
     with making_shm(tmp_path, variant) as (doomed, prefix):
         doomed.kill()
         end_and_remove(find_orphans(doomed.state_folder)[0])
@@ -209,7 +207,7 @@ def test_what_a_server_makes_while_it_is_ended_is_removed(tmp_path: Path, varian
         assert find_orphans(doomed.state_folder) == []
 
 
-def test_shared_memory_of_a_stranger_survives(tmp_path: Path) -> None:
+def test_shared_memory_of_an_unrelated_process_survives(tmp_path: Path) -> None:
     """It is of the same kind, younger than the run, and its process runs no more."""
     with making_shm(tmp_path, "--endless-shm") as (doomed, prefix):
         theirs = Path(f"/dev/shm/psm_{secrets.token_hex(4)}"), Path(f"/dev/shm/sem.mp-{secrets.token_hex(4)}")
@@ -225,7 +223,7 @@ def test_shared_memory_of_a_stranger_survives(tmp_path: Path) -> None:
                 path.unlink()
 
 
-def test_shared_memory_that_a_stranger_uses_as_well_survives(tmp_path: Path) -> None:
+def test_shared_memory_also_used_by_an_unrelated_process_survives(tmp_path: Path) -> None:
     with making_shm(tmp_path, "--endless-shm") as (doomed, prefix):
         shared = left_of(prefix)[0]
         with shared.open("r+b") as file, mmap.mmap(file.fileno(), mmap.PAGESIZE):
@@ -234,7 +232,7 @@ def test_shared_memory_that_a_stranger_uses_as_well_survives(tmp_path: Path) -> 
             assert left_of(prefix) == [shared]
 
 
-def test_a_child_that_left_the_group_is_ended(tmp_path: Path) -> None:
+def test_child_outside_the_process_group_is_ended(tmp_path: Path) -> None:
     doomed = Doomed(tmp_path, "--stray")
     try:
         doomed.kill()
@@ -245,9 +243,7 @@ def test_a_child_that_left_the_group_is_ended(tmp_path: Path) -> None:
         doomed.put_away()
 
 
-def test_a_load_process_that_goes_on_without_its_conductor_is_ended(
-    record: ProcessRegistry, tmp_path: Path
-) -> None:
+def test_load_process_of_a_killed_conductor_is_ended(record: ProcessRegistry, tmp_path: Path) -> None:
     deaf = [sys.executable, "-c", "import time; time.sleep(600)"]
     with (
         (tmp_path / "log").open("wb") as log,
@@ -273,13 +269,13 @@ def test_a_process_that_got_the_leaders_id_is_not_ended(
     assert not record.path.exists()
 
 
-def test_another_machines_run_is_left_alone(record: ProcessRegistry, tmp_path: Path) -> None:
+def test_clean_ignores_runs_of_other_machines(record: ProcessRegistry, tmp_path: Path) -> None:
     elsewhere = msgspec.structs.replace(record.state.place, host="elsewhere", boot="other")
     of_dead_conductor(record, place=elsewhere)
     assert find_orphans(tmp_path / "state") == []
 
 
-def test_another_containers_run_is_left_alone(record: ProcessRegistry, tmp_path: Path) -> None:
+def test_clean_ignores_runs_of_other_containers(record: ProcessRegistry, tmp_path: Path) -> None:
     of_dead_conductor(record, place=msgspec.structs.replace(record.state.place, pid_namespace="pid:[1]"))
     assert find_orphans(tmp_path / "state") == []
 
@@ -300,9 +296,7 @@ def test_after_a_reboot_process_ids_mean_nothing_any_more(
     assert not temp.exists()
 
 
-def test_children_that_cannot_be_proven_ours_are_named_and_the_record_stays(
-    record: ProcessRegistry, tmp_path: Path
-) -> None:
+def test_unproven_children_are_named_and_stay_recorded(record: ProcessRegistry, tmp_path: Path) -> None:
     pids_file = tmp_path / "pids"
     command = [sys.executable, str(SERVER_TREE), "--exit", "0", "--children", "1", "--pids", str(pids_file)]
     leader = subprocess.Popen(command, process_group=0, stderr=subprocess.DEVNULL)
@@ -343,7 +337,7 @@ def test_a_draft_without_a_record_is_removed_when_no_conductor_can_be_writing_it
     ]
 
 
-def test_the_command_says_what_it_ended(
+def test_clean_command_lists_what_it_ended(
     doomed: Doomed, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("KVCHAOS_CACHE", str(doomed.state_folder.parent))

@@ -52,7 +52,7 @@ def test_a_process_name_cannot_shift_the_fields(proc: Path, name: str) -> None:
     assert (process.state, process.group, process.start_ticks) == ("S", 7, 42)
 
 
-def test_a_living_leader_with_its_start_time_is_ours_with_all_members(proc: Path) -> None:
+def test_live_leader_with_its_start_time_proves_its_group_ours(proc: Path) -> None:
     put(proc, 500, start=1000)
     put(proc, 501, start=9000)
     put(proc, 777, start=1500, group=777)
@@ -60,26 +60,26 @@ def test_a_living_leader_with_its_start_time_is_ours_with_all_members(proc: Path
     assert pids(proc) == [500, 501]
 
 
-def test_a_leader_id_that_was_given_out_again_is_not_touched(proc: Path) -> None:
+def test_reused_leader_process_id_is_not_signalled(proc: Path) -> None:
     put(proc, 500, start=1001)
     put(proc, 501, start=1500)
     assert group_state(GROUP, proc).ownership is Ownership.REUSED
     assert pids(proc) == []
 
 
-def test_children_of_a_dead_leader_are_ours_when_one_is_older_than_the_last_look(proc: Path) -> None:
+def test_children_of_a_dead_leader_are_ours_if_one_predates_the_last_check(proc: Path) -> None:
     put(proc, 501, start=2000)
     put(proc, 502, start=9000)
     assert group_state(GROUP, proc).ownership is Ownership.OURS
     assert pids(proc) == [501, 502]
 
 
-def test_a_group_of_that_number_that_began_after_the_last_look_may_be_a_strangers(proc: Path) -> None:
+def test_group_id_reused_after_the_last_check_is_not_proven_ours(proc: Path) -> None:
     put(proc, 501, start=2001)
     assert group_state(GROUP, proc).ownership is Ownership.UNPROVEN
 
 
-def test_a_dead_leader_that_nobody_collected_still_proves_its_children_ours(proc: Path) -> None:
+def test_zombie_leader_proves_its_children_ours(proc: Path) -> None:
     put(proc, 500, start=1000, state="Z")
     put(proc, 501, start=9000)
     assert group_state(GROUP, proc).ownership is Ownership.OURS
@@ -87,7 +87,7 @@ def test_a_dead_leader_that_nobody_collected_still_proves_its_children_ours(proc
 
 
 @pytest.mark.parametrize("state", ["Z", "X"])
-def test_zombies_alone_are_no_group_to_end(proc: Path, state: str) -> None:
+def test_group_of_zombies_is_not_signalled(proc: Path, state: str) -> None:
     put(proc, 500, start=1000, state=state)
     put(proc, 501, start=1500, state=state)
     assert group_state(GROUP, proc).ownership is Ownership.ENDED

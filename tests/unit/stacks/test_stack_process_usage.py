@@ -26,7 +26,7 @@ def put(proc: Path, pid: int, *, links: dict[str, str], threads: int, statm: str
     (folder / "statm").write_text(statm)
 
 
-def test_sockets_are_counted_apart_from_other_files(tmp_path: Path) -> None:
+def test_sockets_and_other_files_are_counted_separately(tmp_path: Path) -> None:
     links = {"0": "/dev/null", "1": "pipe:[7]", "2": "anon_inode:[eventfd]", "3": "socket:[8]"}
     put(tmp_path, 5, links=links, threads=3, statm="900 100 40 1 0 60 0\n")
     assert usage_of([5], tmp_path) == ProcessUsage(
@@ -39,7 +39,7 @@ def test_sockets_are_counted_apart_from_other_files(tmp_path: Path) -> None:
     )
 
 
-def test_several_processes_are_added_up_and_one_that_is_gone_holds_nothing(tmp_path: Path) -> None:
+def test_usage_sums_processes_and_ignores_exited_ones(tmp_path: Path) -> None:
     for pid in (5, 6):
         put(tmp_path, pid, links={"0": "/dev/null"}, threads=2, statm="9 8 4 1 0 1 0\n")
     both = usage_of([5, 6, 7], tmp_path)
@@ -47,7 +47,7 @@ def test_several_processes_are_added_up_and_one_that_is_gone_holds_nothing(tmp_p
     assert both.anonymous_bytes == 8 * PAGE_BYTES
 
 
-def test_what_this_process_takes_is_seen_by_kind() -> None:
+def test_usage_of_a_process_is_measured_by_kind() -> None:
     gate = threading.Event()
     before = usage_of(ME)
     with ExitStack() as stack:
@@ -67,7 +67,7 @@ def test_what_this_process_takes_is_seen_by_kind() -> None:
     assert TOUCHED_BYTES <= after.anonymous_bytes - before.anonymous_bytes < 2 * TOUCHED_BYTES
 
 
-def test_a_process_that_has_ended_and_waits_to_be_collected_holds_nothing() -> None:
+def test_zombie_process_uses_no_resources() -> None:
     with subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         child.stdout.read()

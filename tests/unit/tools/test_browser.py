@@ -18,7 +18,7 @@ def program(folder: Path, name: str) -> Path:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_is_found_on_the_path(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_browser_is_found_on_the_path(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     environ = {CACHE_VARIABLE: str(tmp_path / "cache")}
     assert find_browser(environ) is None
@@ -26,16 +26,14 @@ def test_it_is_found_on_the_path(name: str, tmp_path: Path, monkeypatch: pytest.
     assert find_browser(environ) == installed
 
 
-def test_the_one_that_is_named_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_browser_named_by_the_variable_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     program(tmp_path, "chromium")
     mine = program(tmp_path, "mine")
     assert find_browser({VARIABLE: str(mine)}) == mine
 
 
-def test_a_named_one_that_is_not_there_is_not_replaced(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_named_browser_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     program(tmp_path, "chromium")
     assert find_browser({VARIABLE: str(tmp_path / "nothing")}) is None

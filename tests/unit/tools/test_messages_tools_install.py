@@ -30,7 +30,7 @@ def test_the_first_source_that_works_is_taken(environ: dict[str, str]) -> None:
     assert "1.2 from apt, 1 packages, 3 MB downloaded, 7 MB on disk" in outcome.line()
 
 
-def test_a_program_that_does_not_start_is_not_kept(environ: dict[str, str]) -> None:
+def test_program_that_does_not_start_is_not_kept(environ: dict[str, str]) -> None:
     outcome = obtained(environ, broken=FakeSource(code=1))
     assert outcome.path is None
     assert "broken: gadget ended with code 1" in outcome.note
@@ -45,7 +45,7 @@ def test_a_program_that_does_not_start_is_not_kept(environ: dict[str, str]) -> N
         OSError(28, "No space left"),
     ],
 )
-def test_what_cannot_be_obtained_is_one_line_with_every_reason(
+def test_unobtainable_program_is_one_line_with_every_reason(
     environ: dict[str, str], failure: Exception
 ) -> None:
     outcome = obtained(
@@ -66,7 +66,7 @@ def test_a_source_that_never_has_the_program_is_no_reason(environ: dict[str, str
     assert outcome.note.startswith("one: refused (see ")
 
 
-def test_one_on_the_path_is_taken_before_the_cache(environ: dict[str, str]) -> None:
+def test_program_on_the_path_precedes_the_cache(environ: dict[str, str]) -> None:
     obtained(environ, source=FakeSource())
     mine = write_program(Path(environ["PATH"]) / "gadget-browser", "#!/bin/sh\n")
     assert find_tool(environ, TOOL) == mine
@@ -75,7 +75,7 @@ def test_one_on_the_path_is_taken_before_the_cache(environ: dict[str, str]) -> N
     assert outcome.line() == f"Gadget: on the PATH: {mine}"
 
 
-def test_a_named_one_that_is_not_there_is_not_replaced(environ: dict[str, str], tmp_path: Path) -> None:
+def test_missing_named_program_is_not_replaced(environ: dict[str, str], tmp_path: Path) -> None:
     obtained(environ, source=FakeSource())
     named = {**environ, "KVCHAOS_GADGET": str(tmp_path / "nowhere")}
     assert find_tool(named, TOOL) is None
@@ -86,7 +86,7 @@ def test_a_named_one_that_is_not_there_is_not_replaced(environ: dict[str, str], 
         need_tool(named, TOOL)
 
 
-def test_an_unknown_name_is_one_line_that_names_the_known(
+def test_unknown_program_is_one_line_with_the_known_ones(
     environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("KVCHAOS_CACHE", environ["KVCHAOS_CACHE"])
@@ -95,7 +95,7 @@ def test_an_unknown_name_is_one_line_that_names_the_known(
     assert line == "kvchaos: tool 'grafana' is unknown; choose from: prometheus, chromium"
 
 
-def test_the_one_that_is_named_is_obtained_alone(
+def test_only_the_named_program_is_obtained(
     environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mine = write_program(Path(environ["PATH"]) / "prometheus", "#!/bin/sh\n")

@@ -89,7 +89,7 @@ def test_a_package_without_a_strong_checksum_is_not_taken() -> None:
     assert parse_uris([f"'https://one.invalid/x_1_all.deb' x_1_all.deb 5 MD5Sum:{'a' * 32}"]) == ()
 
 
-def test_the_package_comes_with_what_it_depends_on(debian: Debian) -> None:
+def test_package_is_fetched_with_its_dependencies(debian: Debian) -> None:
     record = debian.source(TOOL, debian.draft, debian.runner)
     assert (record.version, record.source) == ("1.2", "apt")
     assert [one.name for one in record.packages] == ["libone", "libc6", "gadget-package"]
@@ -103,7 +103,7 @@ def test_the_c_library_stays_the_systems(debian: Debian) -> None:
     assert libraries == {"libone_1%3a2.0+1_amd64.so.1"}
 
 
-def test_apt_works_in_folders_of_its_own_and_installs_nothing(debian: Debian, tmp_path: Path) -> None:
+def test_apt_uses_private_folders_and_installs_nothing(debian: Debian, tmp_path: Path) -> None:
     debian.source(TOOL, debian.draft, debian.runner)
     calls = debian.calls.read_text().splitlines()
     assert len(calls) == 3
@@ -133,7 +133,7 @@ def test_a_package_that_only_points_elsewhere_is_not_taken(debian: Debian) -> No
         debian.source(TOOL, debian.draft, debian.runner)
 
 
-def test_after_lists_that_cannot_be_fetched_they_are_asked_for_again(debian: Debian) -> None:
+def test_failed_package_lists_are_fetched_again(debian: Debian) -> None:
     debian.has(update=100)
     with pytest.raises(CommandFailed):
         debian.source(TOOL, debian.draft, debian.runner)
@@ -172,9 +172,7 @@ def fake_playwright(folder: Path, monkeypatch: pytest.MonkeyPatch, *, fails: boo
     monkeypatch.setenv("PYTHONPATH", str(package.parent))
 
 
-def test_playwrights_own_download_is_taken(
-    debian: Debian, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_playwright_download_is_used(debian: Debian, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_playwright(tmp_path, monkeypatch, fails=False)
     record = from_playwright(CHROMIUM, debian.draft, debian.runner)
     assert (record.source, record.version, record.packages) == ("Playwright", "159.0.1", ())
@@ -191,6 +189,6 @@ def test_a_refused_download_is_one_quiet_reason(
     assert debian.progress.details == []
 
 
-def test_playwright_is_asked_for_chromium_alone(debian: Debian) -> None:
+def test_playwright_installs_chromium_only(debian: Debian) -> None:
     with pytest.raises(NotOffered):
         from_playwright(TOOL, debian.draft, debian.runner)

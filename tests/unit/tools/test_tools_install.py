@@ -69,7 +69,7 @@ def obtained(environ: dict[str, str], **sources: Source) -> installer.InstallRes
     return outcome
 
 
-def test_after_one_that_does_not_start_comes_the_next_source(environ: dict[str, str]) -> None:
+def test_source_whose_program_fails_is_followed_by_the_next(environ: dict[str, str]) -> None:
     assert obtained(environ, broken=FakeSource(code=1), whole=FakeSource()).path is not None
 
 
@@ -80,7 +80,7 @@ def test_the_second_call_obtains_nothing(environ: dict[str, str]) -> None:
     assert again.calls == 0
 
 
-def test_two_calls_at_once_obtain_it_once(environ: dict[str, str]) -> None:
+def test_concurrent_calls_obtain_the_program_once(environ: dict[str, str]) -> None:
     source = FakeSource()
     threads = [
         threading.Thread(target=obtained, args=(environ,), kwargs={"source": source}) for _ in range(4)
@@ -93,7 +93,7 @@ def test_two_calls_at_once_obtain_it_once(environ: dict[str, str]) -> None:
     assert find_tool(environ, TOOL) is not None
 
 
-def test_what_an_interrupted_call_left_is_removed(environ: dict[str, str]) -> None:
+def test_remains_of_an_interrupted_call_are_removed(environ: dict[str, str]) -> None:
     left = folder(environ) / DRAFTS / "gadget/root"
     left.mkdir(parents=True)
     (folder(environ) / "gadget").mkdir()
@@ -107,7 +107,7 @@ def test_the_named_one_is_taken_before_all(environ: dict[str, str], tmp_path: Pa
     assert find_tool({**environ, "KVCHAOS_GADGET": str(mine)}, TOOL) == mine
 
 
-def test_a_broken_record_is_as_good_as_none(environ: dict[str, str]) -> None:
+def test_damaged_tool_record_is_ignored(environ: dict[str, str]) -> None:
     obtained(environ, source=FakeSource())
     gadget = folder(environ) / "gadget"
     assert read_record(gadget, TOOL) is not None
@@ -115,7 +115,7 @@ def test_a_broken_record_is_as_good_as_none(environ: dict[str, str]) -> None:
     assert read_record(gadget, TOOL) is None
 
 
-def test_the_libraries_are_for_that_program_alone(tmp_path: Path) -> None:
+def test_bundled_libraries_apply_to_their_program_only(tmp_path: Path) -> None:
     root = tmp_path / "root"
     for library in ("x86_64-linux-gnu/libone.so.1", "x86_64-linux-gnu/deeper/libtwo.so", "gadget/libown.so"):
         (root / "usr/lib" / library).parent.mkdir(parents=True, exist_ok=True)
@@ -134,7 +134,7 @@ def test_the_libraries_are_for_that_program_alone(tmp_path: Path) -> None:
     assert out.strip() == expected, "or it is another process than the one that was started"
 
 
-def test_a_program_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None:
+def test_hanging_program_is_ended_with_its_children(tmp_path: Path) -> None:
     runner = Runner(RecordedProgress(), tmp_path, tmp_path / "log")
     program = write_program(tmp_path / "hang", HANG)
     with pytest.raises(CommandFailed, match="3 s"):
@@ -165,7 +165,7 @@ def test_the_trial_shows_the_line_with_the_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("ci", "code"), [("true", 3), ("", 0)])
-def test_a_missing_program_is_a_failure_in_continuous_integration_alone(
+def test_missing_program_fails_only_in_continuous_integration(
     environ: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
