@@ -29,7 +29,7 @@ from kvchaos.paths import cache_folder, runs_folder
         ["server", "add", "mine", "--python", "/nothing/bin/python"],
     ],
 )
-def test_wrong_use_is_one_line_and_exit_code_3(
+def test_usage_error_is_one_line_and_exit_code_3(
     cache: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
     assert run(arguments) == 3
@@ -40,9 +40,7 @@ def test_wrong_use_is_one_line_and_exit_code_3(
 
 
 @pytest.mark.parametrize("arguments", [[], ["server"]])
-def test_a_command_that_is_not_whole_shows_the_help(
-    capfd: pytest.CaptureFixture[str], arguments: list[str]
-) -> None:
+def test_incomplete_command_shows_the_help(capfd: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     assert run(arguments) == 3
     shown = capfd.readouterr()
     assert "Usage: kvchaos" in shown.out + shown.err
@@ -63,14 +61,12 @@ def test_the_module_can_be_run_and_hands_on_the_exit_code() -> None:
     assert wrong.returncode == 3
 
 
-def test_no_server_yet_is_told_with_the_command_for_one(
-    cache: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_missing_server_names_the_install_command(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["server", "list"]) == 0
     assert "kvchaos server install" in capsys.readouterr().out
 
 
-def test_a_long_path_is_not_cut_where_there_is_no_terminal(
+def test_long_path_is_not_truncated_without_a_terminal(
     cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "60")
@@ -93,7 +89,7 @@ def test_a_long_path_is_not_cut_where_there_is_no_terminal(
         ({"KVCHAOS_CACHE": "", "XDG_CACHE_HOME": "relative"}, str(Path.home() / ".cache/kvchaos")),
     ],
 )
-def test_the_cache_is_where_the_environment_says(environ: dict[str, str], expected: str) -> None:
+def test_cache_folder_follows_the_environment_variable(environ: dict[str, str], expected: str) -> None:
     assert cache_folder(environ) == Path(expected)
 
 
@@ -122,7 +118,7 @@ def test_relative_folders_do_not_follow_later_changes_of_directory(
         (["judge", "--help"], ["docker", "locust", "kvchaos.cli.run_command", "kvchaos.cli.bench_command"]),
     ],
 )
-def test_a_command_imports_nothing_that_only_others_need(arguments: list[str], needless: list[str]) -> None:
+def test_command_imports_only_its_own_dependencies(arguments: list[str], needless: list[str]) -> None:
     """`kvchaos --version` took 3 s while every command was imported with it."""
     program = f"import sys; from kvchaos.cli.app import run; run({arguments}); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

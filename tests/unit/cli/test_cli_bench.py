@@ -47,7 +47,7 @@ def small(tmp_path: Path, cache: Path) -> str:
         ("compare", ["--a", "gpu_blocks=50", "--b", "gpu_blocks=4"], "can never fit"),
     ],
 )
-def test_wrong_use_is_one_line_and_nothing_is_started(
+def test_usage_error_is_one_line_and_starts_nothing(
     cache: Path,
     runs: Path,
     small: str,
@@ -67,7 +67,7 @@ def test_wrong_use_is_one_line_and_nothing_is_started(
 
 
 @pytest.mark.parametrize("content", [None, "{}", '{"v": 2}', "nonsense"])
-def test_a_folder_that_holds_no_measurement_is_one_line(
+def test_folder_without_measurements_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | None
 ) -> None:
     if content is not None:
@@ -77,7 +77,7 @@ def test_a_folder_that_holds_no_measurement_is_one_line(
     assert line.startswith(f"kvchaos: {tmp_path / 'bench.json'}: ")
 
 
-def test_runs_that_are_not_there_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_runs_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command_line(["bench", "runs", str(tmp_path / "a"), str(tmp_path / "b")]) == 3
     (line,) = capsys.readouterr().err.splitlines()
     assert line == f"kvchaos: {tmp_path / 'a'}: no such run directory"

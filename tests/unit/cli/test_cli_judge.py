@@ -46,7 +46,7 @@ def test_an_empty_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "run.yaml: cannot be read" in complaint(capsys, tmp_path)
 
 
-def test_a_file_in_place_of_a_directory(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_file_as_run_directory_is_refused(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "cannot be read" in complaint(capsys, run_dir / layout.EVENTS)
 
 
@@ -114,7 +114,7 @@ def interrupted() -> Run:
 
 
 @pytest.mark.parametrize(("run", "code"), [(clean_run(), 0), (died(), 1), (interrupted(), 2)])
-def test_the_exit_code_tells_the_outcome(
+def test_exit_code_follows_the_outcome(
     tmp_path: Path, run: Run, code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_run(run, tmp_path / "run")

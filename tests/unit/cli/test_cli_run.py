@@ -45,7 +45,7 @@ def nothing_is_left(cache: Path, runs: Path) -> bool:
     return not list(cache.glob("state/*")) and not list(runs.glob("*"))
 
 
-def test_an_unknown_scenario_is_answered_with_the_known_ones(
+def test_unknown_scenario_lists_the_known_ones(
     cache: Path, runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line = complaint(capsys, "nonsense")
@@ -70,7 +70,7 @@ def test_a_name_beside_all_is_refused(cache: Path, runs: Path, capsys: pytest.Ca
     assert "one of the three" in complaint(capsys, "baseline-offload", "--all")
 
 
-def test_one_bad_scenario_among_good_ones_stops_before_anything_runs(
+def test_invalid_scenario_ends_the_campaign_before_the_first_run(
     cache: Path, runs: Path, small: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bad = write_scenario(tmp_path / "bad.yaml", {**scenario(), "sumary": "x"})
@@ -94,7 +94,7 @@ def test_an_unknown_server_is_answered_with_list_and_add(
     assert nothing_is_left(cache, runs)
 
 
-def test_a_busy_port_is_named_and_leaves_no_run_behind(
+def test_used_port_is_named_and_leaves_no_run_directory(
     cache: Path, runs: Path, small: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with socket.socket() as other:
@@ -165,7 +165,7 @@ def test_repeats_count_the_seed_up_scenario_by_scenario(
 
 
 @pytest.mark.parametrize(("options", "reuse"), [((), True), (("--fresh",), False)])
-def test_servers_are_used_again_unless_fresh_ones_are_asked_for(
+def test_servers_are_reused_unless_fresh_ones_are_requested(
     cache: Path,
     runs: Path,
     small: str,
@@ -178,7 +178,7 @@ def test_servers_are_used_again_unless_fresh_ones_are_asked_for(
     assert campaign.reuse is reuse
 
 
-def test_all_means_all_scenarios(cache: Path, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_selects_every_scenario(cache: Path, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     register_fake(cache)
     campaign = Campaign(monkeypatch)
     command_line(["run", "--all", "--server", SERVER])
@@ -186,7 +186,7 @@ def test_all_means_all_scenarios(cache: Path, runs: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(("stack", "there"), [("local", False), ("attach", True)])
-def test_all_means_those_that_belong_to_the_stack(
+def test_all_selects_the_scenarios_of_the_stack(
     cache: Path,
     runs: Path,
     stack: str,
@@ -203,7 +203,7 @@ def test_all_means_those_that_belong_to_the_stack(
     assert bool(campaign.requested) is there
 
 
-def test_a_scenario_runs_by_name_where_all_leaves_it_out(
+def test_scenario_excluded_from_all_runs_by_name(
     cache: Path, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     register_fake(cache)
@@ -213,7 +213,7 @@ def test_a_scenario_runs_by_name_where_all_leaves_it_out(
     assert [request.scenario.name for request in campaign.requested] == ["other"]
 
 
-def test_all_begins_with_the_two_that_show_most(
+def test_all_starts_with_the_two_most_informative_scenarios(
     cache: Path, runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     register_fake(cache)

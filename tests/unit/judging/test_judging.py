@@ -76,7 +76,7 @@ def test_expectation_is_strict_in_both_directions(
 
 
 @pytest.mark.parametrize("verdict", list(Verdict))
-def test_a_run_that_was_cut_short_is_unknown_and_still_tells_what_it_saw(verdict: Verdict) -> None:
+def test_interrupted_run_is_unknown_and_still_lists_its_findings(verdict: Verdict) -> None:
     cut = Gap(kind="run/interrupted", subject=SERVER, text="cut")
     outcome, reasons = evaluate([result("counters", verdict)], PLAIN, cut, ())
     assert outcome == "unknown"
@@ -106,7 +106,7 @@ BY_RULE = Expectation(
         ([], "not as expected", ["accounting/claimed-exceeds-loaded"]),
     ],
 )
-def test_another_finding_of_the_same_oracle_is_not_as_expected(
+def test_unexpected_finding_of_an_expected_oracle_is_not_as_expected(
     rules: list[str], outcome: Outcome, named: list[str]
 ) -> None:
     ids = [f"accounting/{rule}" for rule in rules]
@@ -116,7 +116,7 @@ def test_another_finding_of_the_same_oracle_is_not_as_expected(
     assert [line.split()[0] for line in reasons] == named
 
 
-def test_what_may_fail_by_chance_is_no_reason_and_another_rule_is() -> None:
+def test_collateral_rule_is_tolerated_and_other_rules_are_not() -> None:
     chance = Expectation(releases=">=0.16", collateral=("accounting/abandoned-requests",), issue="vllm#31503")
     assert (
         evaluate([broken("accounting", "accounting/abandoned-requests")], chance, None, ())[0]
@@ -139,7 +139,7 @@ DEATH = Cause(
 DIES = Expectation(releases="<0.19", fail=("server-alive/died",), issue="vllm#36533")
 
 
-def test_what_follows_from_an_expected_death_does_not_count() -> None:
+def test_findings_that_follow_from_an_expected_exit_are_not_counted() -> None:
     results = [
         broken("server-alive", "server-alive/died"),
         broken("outcomes", "outcomes/request-failed"),
@@ -153,7 +153,7 @@ def test_what_follows_from_an_expected_death_does_not_count() -> None:
     ]
 
 
-def test_a_wrong_answer_beside_an_expected_death_counts() -> None:
+def test_wrong_answer_beside_an_expected_exit_is_counted() -> None:
     results = [
         broken("server-alive", "server-alive/died"),
         broken("outcomes", "outcomes/request-failed", "outcomes/finish-reason"),
@@ -189,7 +189,7 @@ def test_an_expectation_that_names_no_oracle_is_unknown() -> None:
     assert "countres" in reasons[0]
 
 
-def test_an_expected_failure_is_told_with_its_issue() -> None:
+def test_expected_failure_names_its_issue() -> None:
     outcome, reasons = evaluate([result("counters", F), result("server-alive", U)], SEED_BUG, None, ())
     assert outcome == "as expected"
     (reason,) = reasons
@@ -212,7 +212,7 @@ def test_exit_codes(outcomes: list[Outcome], code: int) -> None:
 
 
 @pytest.mark.parametrize("error", CRASHES)
-def test_an_oracle_that_crashes_says_unknown_and_why(error: type[Exception]) -> None:
+def test_crashed_oracle_is_unknown_with_its_exception(error: type[Exception]) -> None:
     def crash(history: History) -> OracleResult:
         raise error("odd history")
 

@@ -16,12 +16,12 @@ from tests.support.stored import DATA, unpack
 RUNS = sorted(DATA.glob("*.tar.xz"))
 
 
-def test_there_are_stored_runs() -> None:
+def test_stored_runs_are_found() -> None:
     assert [path.name.removesuffix(".tar.xz") for path in RUNS] == ["green", "hang", "wrong-answers"]
 
 
 @pytest.mark.parametrize("archive", RUNS, ids=lambda path: path.name)
-def test_a_stored_run_is_judged_as_on_the_machine_where_it_was_made(archive: Path, tmp_path: Path) -> None:
+def test_stored_run_is_judged_independently_of_the_machine(archive: Path, tmp_path: Path) -> None:
     run_dir = unpack(archive, tmp_path)
     stored = (run_dir / layout.VERDICT).read_text(encoding="utf-8")
     judge_run_dir(run_dir)

@@ -28,13 +28,13 @@ def pipe() -> Console:
     return Console(file=io.StringIO(), width=80)
 
 
-def test_a_single_run_is_found_by_its_report() -> None:
+def test_run_is_found_by_its_report_path() -> None:
     console = pipe()
     show_run(console, read_plan(EXAMPLE), VERDICT, EXAMPLE)
     assert named_by(console) == [EXAMPLE]
 
 
-def test_the_runs_of_a_campaign_are_found_by_their_rows_and_their_folder(tmp_path: Path) -> None:
+def test_campaign_runs_are_found_by_rows_and_folder(tmp_path: Path) -> None:
     seeds = (VERDICT, msgspec.structs.replace(VERDICT, seed=99))
     for verdicts in ((VERDICT, VERDICT), seeds):
         console = pipe()

@@ -45,7 +45,7 @@ def test_nothing_runs_when_nothing_has_changed(full: Results) -> None:
         {"phases": order().scenarios[0].phases[:1]},
     ],
 )
-def test_a_changed_scenario_runs_again_and_no_other(full: Results, change: dict[str, object]) -> None:
+def test_changed_scenario_alone_is_run_again(full: Results, change: dict[str, object]) -> None:
     assert full.again(changed(order(), NAMES[0], **change)) == ([NAMES[0]], [])
 
 
@@ -53,7 +53,7 @@ def test_changed_code_of_a_run_runs_all_again(full: Results) -> None:
     assert full.again(replace(order(), code=replace(CODE, making="m2"))) == (list(NAMES), [])
 
 
-def test_another_seed_runs_all_again(full: Results) -> None:
+def test_changed_seed_runs_every_cell_again(full: Results) -> None:
     assert full.again(replace(order(), seed=2)) == (list(NAMES), [])
 
 
@@ -63,16 +63,16 @@ def test_changed_code_of_judging_judges_the_stored_runs_again(full: Results) -> 
     assert full.again(wanted) == ([], [])
 
 
-def test_a_scenario_that_says_otherwise_what_to_expect_is_judged_again(full: Results) -> None:
+def test_changed_expectation_rejudges_its_scenario(full: Results) -> None:
     assert full.again(changed(order(), NAMES[1], expect=())) == ([], [NAMES[1]])
 
 
-def test_a_new_known_bug_judges_only_the_cells_again_in_which_it_shows(full: Results) -> None:
+def test_new_known_bug_rejudges_only_its_cells(full: Results) -> None:
     bug = find_bug("vllm-31503", known_bugs())
     assert full.again(replace(order(), bugs=(bug,))) == ([], ["aborts"])
 
 
-def test_a_cell_whose_run_directory_is_gone_runs_again_instead_of_being_judged(full: Results) -> None:
+def test_cell_without_its_run_directory_is_run_again(full: Results) -> None:
     full.machine.stored = {run for run in full.machine.stored if not run.startswith("aborts")}
     assert full.again(replace(order(), code=replace(CODE, judging="j2"))) == (["aborts"], list(NAMES[:2]))
 
@@ -82,7 +82,7 @@ def test_a_cell_whose_run_cannot_be_read_runs_again(full: Results) -> None:
     assert full.again(replace(order(), code=replace(CODE, judging="j2"))) == (["aborts"], list(NAMES))
 
 
-def test_a_verdict_that_changes_keeps_the_day_of_its_run(full: Results) -> None:
+def test_rejudged_cell_keeps_its_run_date(full: Results) -> None:
     full.machine.outcomes["aborts"] = "not as expected"
     outcomes = full.fill(replace(order(), code=replace(CODE, judging="j2")))
     cell = read_results(full.folder, "0.18.0").find("aborts")
@@ -97,7 +97,7 @@ def test_accepted_code_runs_nothing_again(full: Results) -> None:
     assert full.again(other) == ([], [])
 
 
-def test_an_interrupted_start_keeps_each_finished_cell_and_the_next_one_goes_on(matrix: Results) -> None:
+def test_interrupted_matrix_keeps_finished_cells_and_resumes(matrix: Results) -> None:
     matrix.machine.stop_after = 2
     with pytest.raises(KeyboardInterrupt):
         matrix.fill(order())
@@ -125,7 +125,7 @@ def test_a_stored_reason_names_no_folder_of_this_machine(matrix: Results) -> Non
     assert cell.reason == f"server.log {rest}"
 
 
-def test_a_scenario_that_cannot_be_run_does_not_keep_the_others_from_running(matrix: Results) -> None:
+def test_invalid_scenario_does_not_prevent_others(matrix: Results) -> None:
     matrix.machine.broken = {"corruption-canary"}
     assert matrix.fill(order()) == ["as expected", None, "as expected"]
     cell = read_results(matrix.folder, "0.18.0").find("corruption-canary")
@@ -136,7 +136,7 @@ def test_a_scenario_that_cannot_be_run_does_not_keep_the_others_from_running(mat
     assert matrix.again(order()) == (["corruption-canary"], [])
 
 
-def test_a_release_on_which_nothing_starts_is_left_and_the_next_one_is_filled(matrix: Results) -> None:
+def test_release_that_never_starts_is_skipped(matrix: Results) -> None:
     matrix.machine.broken = set(NAMES)
     assert matrix.fill(order("0.18.0", "0.32.0")) == [None] * 6
     assert matrix.machine.campaigns == 4
@@ -157,7 +157,7 @@ def test_only_what_the_matrix_installed_is_removed(matrix: Results, keep: bool, 
     assert matrix.machine.installed == left
 
 
-def test_what_an_interrupted_start_installed_is_removed_when_nothing_is_left_to_do(full: Results) -> None:
+def test_server_of_an_interrupted_matrix_is_removed_at_the_end(full: Results) -> None:
     full.machine.installed, full.machine.ours = {"0.18.0"}, {"0.18.0"}
     full.fill(order())
     assert full.machine.installed == set()

@@ -56,19 +56,19 @@ def test_a_digest_is_of_names_and_contents(tmp_path: Path) -> None:
     assert code_digest(tmp_path, ["pack"]) != first
 
 
-def test_a_part_that_is_left_out_changes_no_digest(tmp_path: Path) -> None:
+def test_excluded_package_does_not_change_the_digest(tmp_path: Path) -> None:
     write(tmp_path, a="1", b="2")
     first = code_digest(tmp_path, ["pack"], ["pack/b.py"])
     write(tmp_path, b="3")
     assert code_digest(tmp_path, ["pack"], ["pack/b.py"]) == first
 
 
-def test_a_part_that_is_gone_is_no_empty_digest(tmp_path: Path) -> None:
+def test_digest_of_a_missing_package_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         code_digest(tmp_path, ["pack"])
 
 
-def test_every_part_of_the_installed_code_is_there() -> None:
+def test_every_digested_package_is_installed() -> None:
     assert installed_code().making != installed_code().judging
     root = beside_packages(".")
     assert [part for part in (*MAKING, *JUDGING, *WITHOUT) if not (root / part).exists()] == []
@@ -87,7 +87,7 @@ def within(path: str, parts: tuple[str, ...]) -> bool:
     return any(path == part or path.startswith(f"{part}/") for part in parts)
 
 
-def test_all_that_judging_imports_is_in_its_digest() -> None:
+def test_judging_digest_covers_all_its_imports() -> None:
     """Reports and messages only show the outcome."""
     shown = ("kvchaos/report", "kvchaos/errors.py", "kvchaos/__init__.py", "kvchaos/bugs/__init__.py")
     left = {path for path in first_party("kvchaos.judging.judge_run") if not within(path, (*JUDGING, *shown))}

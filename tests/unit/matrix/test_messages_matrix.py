@@ -43,7 +43,7 @@ def first_cell(**changes: object) -> dict[str, Any]:
         (["--page", "absent.md"], "absent.md: No such file"),
     ],
 )
-def test_wrong_use_is_one_line(
+def test_matrix_usage_error_is_one_line(
     tmp_path: Path,
     cache: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -73,7 +73,7 @@ def test_wrong_use_is_one_line(
         (first_cell(surprise=1), "unknown field `surprise`"),
     ],
 )
-def test_a_damaged_file_is_named_with_what_is_wrong_and_what_to_do(
+def test_damaged_matrix_file_is_named_with_problem_and_fix(
     tmp_path: Path, content: object, what: str
 ) -> None:
     path = write(tmp_path, content)
@@ -104,7 +104,7 @@ def test_results_that_cannot_be_written_are_one_line(tmp_path: Path) -> None:
         write_results(tmp_path / "file", GOOD)
 
 
-def test_what_is_written_is_read_and_sorted_and_leaves_no_draft(tmp_path: Path) -> None:
+def test_matrix_file_round_trips_sorted_without_a_temporary_file(tmp_path: Path) -> None:
     write_results(tmp_path, GOOD)
     assert read_results(tmp_path, "0.18.0") == GOOD
     assert [path.name for path in tmp_path.iterdir()] == ["0.18.0.json"]

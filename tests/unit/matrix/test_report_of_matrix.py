@@ -86,7 +86,7 @@ def test_the_page_counts_the_cells_that_were_never_run(grid: Grid) -> None:
     assert "15 never run; 2026-11-30." in head
 
 
-def test_a_bug_that_is_not_known_any_more_is_named_all_the_same(grid: Grid) -> None:
+def test_removed_known_bug_is_still_named(grid: Grid) -> None:
     assert "- a: vllm-31503, a bug that is not among the known ones" in page.into_page(PAGE, grid, ())
 
 
@@ -133,7 +133,7 @@ def test_the_guide_names_the_releases_with_the_fewest_severe_bugs() -> None:
 
 
 @pytest.mark.parametrize("bug", known_bugs(), ids=lambda bug: bug.id)
-def test_each_known_bug_says_when_it_shows_and_what_to_do(bug: KnownBug) -> None:
+def test_each_known_bug_lists_its_trigger_and_workaround(bug: KnownBug) -> None:
     assert bug.guidance is not None
 
 

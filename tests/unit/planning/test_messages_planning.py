@@ -12,13 +12,13 @@ from kvchaos.planning import run_plan
 from kvchaos.planning.run_plan import make_run_dir
 
 
-def test_a_directory_that_is_there_is_never_taken_again(tmp_path: Path) -> None:
+def test_existing_run_directory_is_never_reused(tmp_path: Path) -> None:
     (tmp_path / "run-1").mkdir()
     with pytest.raises(UsageError, match=r"run-1: cannot be made: File exists"):
         make_run_dir(tmp_path, "run-1")
 
 
-def test_a_disk_that_is_nearly_full_is_told_before_anything_starts(
+def test_nearly_full_disk_is_refused_before_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there = os.statvfs(tmp_path)
@@ -30,7 +30,7 @@ def test_a_disk_that_is_nearly_full_is_told_before_anything_starts(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_runs_folder_that_cannot_be_is_told_with_the_variable(tmp_path: Path) -> None:
+def test_unusable_runs_folder_is_named_with_its_variable(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for runs in (tmp_path / "file", Path("/proc/kvchaos-runs")):
         with pytest.raises(UsageError, match=r"cannot be made: .*; set KVCHAOS_RUNS to another") as caught:

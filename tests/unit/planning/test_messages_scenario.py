@@ -60,13 +60,13 @@ def test_a_folder_is_one_line(tmp_path: Path) -> None:
         load_scenario(tmp_path)
 
 
-def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
+def test_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(UsageError, match=r"no scenario named nonsense; there are .*baseline-offload"):
         find_scenario("nonsense")
 
 
 @pytest.mark.parametrize("stack", ["compose-gpu", "attach"])
-def test_chats_are_not_sent_to_a_model_whose_template_nobody_knows(stack: StackName) -> None:
+def test_chats_are_refused_for_a_model_with_an_unknown_template(stack: StackName) -> None:
     scenario = load_scenario(find_scenario("chat-completions"))
     with pytest.raises(
         UsageError, match=f"workloads.mixed: chat_share needs the tiny model, .* --stack {stack}"

@@ -47,7 +47,7 @@ def test_only_what_fired_is_replayed_and_in_order_of_arrival() -> None:
     assert fired_occurrences(journal, "a") == (4, 9)
 
 
-def test_a_replay_strikes_the_same_arrivals_and_no_other() -> None:
+def test_replay_strikes_exactly_the_recorded_invocations() -> None:
     again = pin_to_occurrences(scenario("a", "b", "c"), [line("a", 9), line("a", 4), line("c", 0)])
     assert [(fault.id, fault.trigger.nth) for fault in again.faults] == [("a", (4, 9)), ("c", (0,))]
     trigger = InsideTrigger(nth=again.faults[0].trigger.nth)
@@ -80,7 +80,7 @@ def test_the_seed_chooses_the_swarm_and_never_an_empty_one() -> None:
     assert chosen == {seed: tuple(f.id for f in swarm(scenario(*ids), seed).faults) for seed in range(60)}
 
 
-def test_without_swarm_all_faults_live() -> None:
+def test_all_faults_are_kept_without_swarm() -> None:
     calm = scenario("a", "b").model_copy(update={"swarm": False})
     assert swarm(calm, 1) is calm
 

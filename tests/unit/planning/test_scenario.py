@@ -314,7 +314,9 @@ BAD: dict[str, tuple[Change, str]] = {
 
 
 @pytest.mark.parametrize(("change", "problem"), BAD.values(), ids=BAD)
-def test_a_slip_is_one_line_with_file_place_and_problem(tmp_path: Path, change: Change, problem: str) -> None:
+def test_scenario_error_is_one_line_with_file_key_and_problem(
+    tmp_path: Path, change: Change, problem: str
+) -> None:
     content = copy.deepcopy(GOOD)
     change(content)
     path = write_scenario(tmp_path / "slip.yaml", content)
@@ -323,7 +325,7 @@ def test_a_slip_is_one_line_with_file_place_and_problem(tmp_path: Path, change: 
     assert_one_line(caught.value, path)
 
 
-def test_what_the_slips_were_made_from_is_good(tmp_path: Path) -> None:
+def test_base_scenario_of_the_error_cases_is_valid(tmp_path: Path) -> None:
     assert load_scenario(write_scenario(tmp_path / "good.yaml", GOOD)).name == "good"
 
 
@@ -334,13 +336,13 @@ def test_bounds_on_a_phase_may_compare_it_with_an_earlier_one_of_the_same_load(t
     assert scenario.performance["again"].tokens_ratio == 0.8
 
 
-def test_the_first_of_several_slips_tells_how_many_more_there_are(tmp_path: Path) -> None:
+def test_first_scenario_error_counts_the_others(tmp_path: Path) -> None:
     content = {**GOOD, "sumary": "x", "fault": []}
     with pytest.raises(UsageError, match=r" 1 more\)$"):
         load_scenario(write_scenario(tmp_path / "slips.yaml", content))
 
 
-def test_a_path_is_taken_as_it_is() -> None:
+def test_scenario_path_is_used_unchanged() -> None:
     assert find_scenario("own/mine.yaml") == Path("own/mine.yaml")
 
 
@@ -366,13 +368,13 @@ LATER = {"releases": ">=0.18", "fail": ["logs"], "issue": "later"}
         ("0.33.0.dev5", ("logs",)),
     ],
 )
-def test_the_first_entry_that_speaks_of_a_release_counts(
+def test_first_expectation_that_matches_the_release_applies(
     tmp_path: Path, release: str, fails: tuple[str, ...]
 ) -> None:
     assert expectations(tmp_path, SEED_BUG, LATER)(release).fail == fails
 
 
-def test_without_an_entry_everything_is_to_pass(tmp_path: Path) -> None:
+def test_without_an_expectation_every_oracle_has_to_pass(tmp_path: Path) -> None:
     assert expectations(tmp_path)("0.32.0.post1") == Expectation(releases="==0.32.0.post1")
 
 

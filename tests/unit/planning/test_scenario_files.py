@@ -11,12 +11,12 @@ from kvchaos.planning.scenario_file import find_scenario, load_scenario, scenari
 FILES = scenario_files()
 
 
-def test_there_are_scenarios() -> None:
+def test_scenario_files_are_found() -> None:
     assert FILES
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_it_loads_is_named_after_its_file_and_begins_with_golden_answers(path: Path) -> None:
+def test_scenario_has_its_file_name_and_starts_with_a_golden_phase(path: Path) -> None:
     scenario = load_scenario(path)
     assert scenario.name == path.stem
     assert scenario.summary.strip()
@@ -24,11 +24,11 @@ def test_it_loads_is_named_after_its_file_and_begins_with_golden_answers(path: P
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_it_uses_each_workload_that_it_defines(path: Path) -> None:
+def test_scenario_uses_each_workload_it_defines(path: Path) -> None:
     scenario = load_scenario(path)
     assert {phase.workload for phase in scenario.phases} == set(scenario.workloads)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_it_is_found_by_name(path: Path) -> None:
+def test_scenario_is_found_by_name(path: Path) -> None:
     assert find_scenario(path.stem) == path

@@ -25,7 +25,7 @@ def names(scenarios: list[Scenario]) -> list[str]:
     return [scenario.name for scenario in order_scenarios(scenarios, known_bugs())]
 
 
-def test_of_all_scenarios_the_two_that_tell_most_come_first() -> None:
+def test_two_most_informative_scenarios_run_first() -> None:
     assert tuple(scenario.name for scenario in order_scenarios(all_local(), known_bugs())[:2]) == FIRST
 
 
@@ -40,7 +40,7 @@ def test_the_order_does_not_depend_on_that_of_the_files() -> None:
     assert names(all_local()) == names(all_local()[::-1])
 
 
-def test_in_a_group_a_fresh_server_is_needed_first_and_lost_last() -> None:
+def test_fresh_server_scenarios_run_first_and_fatal_ones_last_in_a_group() -> None:
     make = [
         named("a-ends", 40, faults=next(one.faults for one in all_local() if one.name == "kill-and-restart")),
         named("b-plain", 40),
@@ -50,7 +50,7 @@ def test_in_a_group_a_fresh_server_is_needed_first_and_lost_last() -> None:
     assert names(make) == ["c-fresh", "b-plain", "a-ends", "d-other"]
 
 
-def test_a_fault_that_is_declared_to_leave_the_server_unclean_goes_last() -> None:
+def test_scenario_that_leaves_the_server_unclean_runs_last() -> None:
     faults = {scenario.name: scenario.faults for scenario in all_local()}
     make = [
         named("a-leaks", 40, faults=faults["lost-completion"]),

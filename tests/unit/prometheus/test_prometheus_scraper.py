@@ -114,7 +114,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def test_values_are_read_back_as_the_server_said_them(scraper: Scraper, path: Path) -> None:
+def test_scraped_values_equal_the_exposed_ones(scraper: Scraper, path: Path) -> None:
     samples = scraper.scrape_now()
     assert samples is not None
     assert samples == scraper.latest()
@@ -125,7 +125,7 @@ def test_values_are_read_back_as_the_server_said_them(scraper: Scraper, path: Pa
     assert back.incarnations == [1.79550716454e09]
 
 
-def test_creation_times_are_left_out(scraper: Scraper) -> None:
+def test_created_series_are_left_out(scraper: Scraper) -> None:
     samples = scraper.scrape_now()
     assert samples is not None
     assert len(samples) == 4
@@ -140,7 +140,7 @@ def test_an_unchanged_scrape_is_written_without_values(scraper: Scraper, path: P
     assert log(path).total(1, "vllm:num_preemptions_total") == 3.0
 
 
-def test_a_restart_and_its_reset_counters_are_seen(scraper: Scraper, server: FakeServer, path: Path) -> None:
+def test_restart_with_reset_counters_is_recorded(scraper: Scraper, server: FakeServer, path: Path) -> None:
     scraper.scrape_now()
     server.body = FIRST.replace('tiny"} 3.0', 'tiny"} 0.0').replace("1.79550716454e+09", "1.8e+09").encode()
     scraper.scrape_now()
@@ -211,13 +211,13 @@ def test_a_frozen_server_is_an_error_line(path: Path) -> None:
     assert lines(path)[0].error == f"{TimeoutError.__name__}: timed out"
 
 
-def test_one_connection_is_kept(scraper: Scraper, server: FakeServer) -> None:
+def test_scraper_reuses_one_connection(scraper: Scraper, server: FakeServer) -> None:
     for _ in range(5):
         scraper.scrape_now()
     assert server.connections == 1
 
 
-def test_a_kept_connection_that_the_server_closed_is_no_failed_scrape(
+def test_closed_keepalive_connection_is_no_failed_scrape(
     scraper: Scraper, server: FakeServer, path: Path
 ) -> None:
     server.close_after = True
@@ -239,7 +239,7 @@ def test_the_thread_scrapes_until_stopped_and_mixes_with_exact_scrapes(scraper: 
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("scrape")]
 
 
-def test_a_clock_that_is_set_back_keeps_scrapes_in_order(
+def test_scrapes_stay_ordered_when_the_clock_is_set_back(
     scraper: Scraper, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scraper.scrape_now()
@@ -250,7 +250,7 @@ def test_a_clock_that_is_set_back_keeps_scrapes_in_order(
     assert second.mono_ns > first.mono_ns
 
 
-def test_a_full_disk_is_told_and_not_lost(server: FakeServer) -> None:
+def test_full_disk_during_a_scrape_is_raised(server: FakeServer) -> None:
     with LineWriter(Path("/dev/full")) as writer:
         scraper = Scraper(server.url, writer, period_s=0.01)
         scraper.failure()
@@ -290,7 +290,7 @@ def same(left: float, right: float) -> bool:
 
 
 @given(scrapes)
-def test_any_sequence_of_scrapes_survives_the_differences(given_scrapes: list[dict[str, float]]) -> None:
+def test_difference_encoding_round_trips_any_scrapes(given_scrapes: list[dict[str, float]]) -> None:
     encoder = DifferenceEncoder()
     back = MetricLog.from_lines(line_of(n, samples, encoder) for n, samples in enumerate(given_scrapes))
     for number, samples in enumerate(given_scrapes):
@@ -300,7 +300,7 @@ def test_any_sequence_of_scrapes_survives_the_differences(given_scrapes: list[di
 
 
 @given(st.dictionaries(keys, values, min_size=1, max_size=6))
-def test_any_labels_survive_the_exposition_format(samples: dict[str, float]) -> None:
+def test_labels_round_trip_the_exposition_format(samples: dict[str, float]) -> None:
     text = "".join(f"{key} {value!r}\n" for key, value in samples.items())
     back = parse_samples(text)
     assert back.keys() == samples.keys()
@@ -308,6 +308,6 @@ def test_any_labels_survive_the_exposition_format(samples: dict[str, float]) -> 
 
 
 @given(st.text(alphabet='ab{}=",\\ \n#1.+eNaIf_:TYPEcounter'))
-def test_no_text_raises_anything_but_bad_scrape_or_gives_nothing(text: str) -> None:
+def test_any_text_gives_samples_or_bad_scrape(text: str) -> None:
     with contextlib.suppress(BadScrape):
         assert parse_samples(text)

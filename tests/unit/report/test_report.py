@@ -46,7 +46,7 @@ def test_junit_of_a_clean_run_is_all_green() -> None:
     assert suite(clean_run()) == {"tests": CASES, "failures": "0", "errors": "0", "skipped": "0"}
 
 
-def test_junit_is_xml_whatever_the_plan_holds() -> None:
+def test_junit_is_valid_xml_for_any_plan() -> None:
     run = clean_run()
     versions = run.plan.versions.model_copy(update={"server_name": "mine\x00 <&>"})
     run.plan = run.plan.model_copy(update={"versions": versions, "created": "\x1b"})
@@ -88,7 +88,7 @@ def test_junit_an_interrupted_run_is_never_green() -> None:
     assert cases(run)["run"].find("error") is not None
 
 
-def test_junit_is_xml_whatever_the_log_holds() -> None:
+def test_junit_is_valid_xml_for_any_log() -> None:
     run = clean_run()
     run.log[2] = "\x1b[31mAssertionError\x00\x1b[0m <a & b> \ud800 ]]>"
     assert "<a & b>" in (cases(run)["logs"].findtext("failure") or "")
@@ -105,7 +105,7 @@ def test_summary_has_outcome_evidence_versions_seed_and_the_command() -> None:
     assert "kvchaos run synthetic --server cpu-0.32.0 --seed 7" in text
 
 
-def test_summary_keeps_foreign_text_inside_its_cell() -> None:
+def test_summary_escapes_untrusted_text_in_a_cell() -> None:
     run = clean_run()
     run.log[2] = "AssertionError a | b <script> `c`"
     history = run.history()
@@ -128,13 +128,13 @@ def test_summary_keeps_foreign_text_inside_its_cell() -> None:
         ),
     ],
 )
-def test_a_finding_leads_back_to_the_evidence(
+def test_finding_links_to_its_evidence(
     subject: Subject, description: str, samples: list[tuple[int, float]], text: str
 ) -> None:
     assert finding_text(Finding(rule="a/b", subject=subject, text=description, samples=samples)) == text
 
 
-def test_evidence_says_how_much_it_leaves_out() -> None:
+def test_evidence_counts_its_omitted_entries() -> None:
     result = OracleResult(
         oracle="logs",
         verdict=Verdict.FAIL,

@@ -20,7 +20,7 @@ def fire(run: Run, kind: str, *states: str, **evidence: int) -> None:
     run.faults[-1] = msgspec.structs.replace(run.faults[-1], states=list(states) or None)
 
 
-def test_strikes_are_counted_by_kind_and_state() -> None:
+def test_coverage_counts_strikes_by_kind_and_state() -> None:
     run = planned("bit_flip", "lookup_miss")
     fire(run, "bit_flip", "loading")
     fire(run, "bit_flip", "loading")
@@ -32,14 +32,14 @@ def test_strikes_are_counted_by_kind_and_state() -> None:
     }
 
 
-def test_a_kind_that_never_struck_has_a_row_of_holes() -> None:
+def test_kind_without_strikes_has_an_empty_row() -> None:
     run = planned("bit_flip", "noise")
     fire(run, "bit_flip", "loading", bytes_changed=0)
     assert coverage(run.history()) == {"bit_flip": {}, "noise": {}}
     assert "| noise | - | - | - | - | - | - |" in coverage_text(run.history())
 
 
-def test_a_strike_whose_state_is_not_known_says_so() -> None:
+def test_strike_in_an_unknown_state_has_its_own_column() -> None:
     run = planned("completion_reorder")
     fire(run, "completion_reorder")
     text = coverage_text(run.history())
@@ -47,7 +47,7 @@ def test_a_strike_whose_state_is_not_known_says_so() -> None:
     assert "| completion_reorder | - | - | - | - | - | 1 |" in text
 
 
-def test_what_was_noted_or_refused_is_no_strike() -> None:
+def test_notes_and_refusals_are_no_strikes() -> None:
     run = planned("bit_flip")
     for event in ("note", "refused", "healed"):
         fire(run, "bit_flip", "loading")
@@ -55,5 +55,5 @@ def test_what_was_noted_or_refused_is_no_strike() -> None:
     assert coverage(run.history()) == {"bit_flip": {}}
 
 
-def test_without_a_fault_there_is_no_grid() -> None:
+def test_run_without_faults_has_no_coverage_grid() -> None:
     assert coverage_text(clean_run().history()) == ""

@@ -69,7 +69,7 @@ def test_junit_passes_a_case_that_a_fault_explains_and_names_the_fault() -> None
     assert EXPLAINED in str(cases["run"].findtext("system-out"))
 
 
-def test_junit_fails_the_oracle_that_had_to_find_the_effect() -> None:
+def test_junit_fails_the_oracle_with_a_missing_effect() -> None:
     cases = junit(struck("bit_flip", 1))
     assert cases["answers"].find("failure") is not None
     assert cases["run"].find("failure") is not None

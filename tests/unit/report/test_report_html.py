@@ -66,13 +66,13 @@ def test_the_latency_of_each_phase_is_that_of_the_summary() -> None:
     assert rows["E2EL from send"] == [str(one.e2el_from_send) for one in latencies]
 
 
-def test_phases_stand_before_during_and_after_the_faults() -> None:
+def test_phases_are_grouped_before_during_and_after_the_faults() -> None:
     table = drawn(clean_run(make_plan(roles=("golden", "load", "chaos", "healed")))).phases
     assert [column.when for column in table.columns] == ["before", "before", "during", "after"]
     assert not drawn(clean_run(make_plan(roles=("golden", "load")))).phases.with_faults
 
 
-def test_a_fault_band_is_the_stretch_in_which_it_was_armed() -> None:
+def test_fault_band_covers_the_armed_interval() -> None:
     run = clean_run(make_plan(faults=(fault("bit_flip"),)))
     run.fire("f1", "bit_flip", bytes_changed=4)
     history = run.history()
@@ -89,7 +89,7 @@ def test_a_fault_that_was_never_healed_is_armed_to_the_end() -> None:
     assert armed_windows(run.history(), "f1")[0][1] == run.events[-1].t_ns
 
 
-def test_each_kind_of_fault_has_its_own_colour_and_each_fault_its_own_letter() -> None:
+def test_fault_kinds_have_unique_colours_and_faults_unique_letters() -> None:
     kinds = ("bit_flip", "copy_delay", "bit_flip")
     specs = tuple(FaultSpec(id=f"f{n}", kind=kind, trigger=Trigger(every=1)) for n, kind in enumerate(kinds))
     bands = drawn(clean_run(make_plan(faults=specs))).drop.faults
@@ -107,7 +107,9 @@ def test_each_kind_of_fault_has_its_own_colour_and_each_fault_its_own_letter() -
         (lambda run: run.change_event("healed", confirmed=False), [True, False, False, False]),
     ],
 )
-def test_a_fault_is_told_step_by_step(change: Callable[[Run], None], observed: list[bool]) -> None:
+def test_fault_row_shows_each_step_from_armed_to_effective(
+    change: Callable[[Run], None], observed: list[bool]
+) -> None:
     run = clean_run(make_plan(faults=(fault("bit_flip"),)))
     change(run)
     (row,) = drawn(run).faults
@@ -131,7 +133,7 @@ def test_strikes_are_counted_by_what_the_request_was_doing() -> None:
     assert re.findall(r"<td>(.*?)</td>", rows[0]) == ["-", "-", "-", "1", "1", "-"]
 
 
-def test_findings_are_numbered_through_and_lead_to_their_evidence() -> None:
+def test_findings_are_numbered_and_link_to_their_evidence() -> None:
     run = clean_run()
     record = run.change_request(run.first_of("chaos"), **failure("APIError", "boom"))
     run.bump(PROMPT, -40.0, since=run.scrape_in("healed"))
@@ -177,7 +179,7 @@ def test_requests_that_fail_together_share_an_axis() -> None:
     assert [len(group.lanes) for group in groups] == [2, 1]
 
 
-def test_a_request_on_its_way_when_the_server_stalled_has_a_lane() -> None:
+def test_request_open_at_a_stall_has_a_lane() -> None:
     run = clean_run()
     record = run.change_request(
         run.first_of("chaos"), outcome="aborted", end_us=8_000_000, finish_reason=None
@@ -196,7 +198,7 @@ def test_a_strike_is_drawn_on_the_lane_of_its_request() -> None:
     assert lane.start < lane.strikes[0].at < lane.end
 
 
-def test_findings_at_one_moment_share_a_mark_and_others_do_not_touch() -> None:
+def test_simultaneous_findings_share_a_mark_and_others_do_not_overlap() -> None:
     run = clean_run()
     first = run.first_of("chaos")
     for index in range(first, first + 3):
@@ -217,14 +219,14 @@ def test_findings_at_one_moment_share_a_mark_and_others_do_not_touch() -> None:
         lambda run: [part.clear() for part in (run.requests, run.scrapes, run.log, run.client, run.ledger)],
     ],
 )
-def test_a_history_with_gaps_is_drawn_and_says_no_data(empty: Callable[[Run], None]) -> None:
+def test_history_with_gaps_is_drawn_with_no_data(empty: Callable[[Run], None]) -> None:
     run = clean_run(make_plan(faults=(fault("bit_flip"),)))
     empty(run)
     assert page_of(run).drawn is not None
     assert "no data" in html_of(run)
 
 
-def test_a_release_without_a_metric_says_no_data_for_it() -> None:
+def test_metric_missing_from_a_release_shows_no_data() -> None:
     run = clean_run()
     run.drop_metric("vllm:kv_cache_usage_perc")
     chart = next(chart for chart in drawn(run).charts if chart.key == "cache")
@@ -241,7 +243,7 @@ def test_a_history_that_cannot_be_drawn_still_shows_its_verdict(monkeypatch: pyt
     assert "oracle-counters" in html
 
 
-def test_what_comes_from_a_run_is_text_everywhere() -> None:
+def test_run_data_is_escaped_everywhere() -> None:
     run = clean_run(make_plan(faults=(fault("bit_flip"),)))
     run.fire("f1", "bit_flip", bytes_changed=4, plane=HOSTILE)
     run.change_request(run.first_of("chaos"), **failure("APIError", HOSTILE))
@@ -261,7 +263,7 @@ def test_control_characters_do_not_reach_the_page() -> None:
     assert not re.search("[\x00\x07\x1b]", html)
 
 
-def test_it_asks_for_nothing_from_elsewhere() -> None:
+def test_report_loads_no_external_resource() -> None:
     page = Collector(html_of(clean_run()))
     assert page.all("src") == []
     targets = [value for value in page.all("href") if not value.startswith(("#", "data:"))]
@@ -269,7 +271,7 @@ def test_it_asks_for_nothing_from_elsewhere() -> None:
     assert "default-src 'none'" in " ".join(page.all("content"))
 
 
-def test_every_link_within_the_page_leads_somewhere() -> None:
+def test_every_internal_link_has_a_target() -> None:
     run = clean_run()
     run.change_request(run.first_of("chaos"), **failure("APIError", "boom"))
     run.bump(PROMPT, -40.0, since=run.scrape_in("healed"))
@@ -279,17 +281,17 @@ def test_every_link_within_the_page_leads_somewhere() -> None:
     assert {value[1:] for value in page.all("href") if value.startswith("#")} <= set(ids)
 
 
-def test_the_same_history_gives_the_same_page() -> None:
+def test_report_is_deterministic() -> None:
     assert html_of(clean_run()) == html_of(clean_run())
 
 
-def test_it_names_the_command_that_repeats_the_run_and_the_versions() -> None:
+def test_report_names_the_reproducing_command_and_versions() -> None:
     html = html_of(clean_run())
     for text in ("kvchaos run synthetic --server cpu-0.32.0 --seed 7", "vLLM 0.32.0", "2 processors"):
         assert text in html
 
 
-def test_the_outcome_is_explained_to_a_stranger() -> None:
+def test_outcome_has_a_plain_explanation() -> None:
     run = clean_run()
     assert "holds" in meaning(judge(run.history()))
     run.drop_events("leak_probe")

@@ -25,7 +25,7 @@ def points(values: list[float | None]) -> list[SeriesPoint]:
 
 
 @given(VALUES, st.integers(1, 20))
-def test_thinning_loses_no_spike_and_no_gap(values: list[float | None], buckets: int) -> None:
+def test_downsampling_keeps_spikes_and_gaps(values: list[float | None], buckets: int) -> None:
     whole = points(values)
     kept = downsample(whole, AXIS.start_ns, AXIS.end_ns, buckets)
     known = [value for value in values if value is not None]
@@ -40,13 +40,13 @@ def test_thinning_loses_no_spike_and_no_gap(values: list[float | None], buckets:
     assert kept[-1] == whole[-1]
 
 
-def test_thinning_keeps_a_long_run_small() -> None:
+def test_downsampling_bounds_the_points_of_a_long_run() -> None:
     whole = points([float(index % 7) for index in range(100_000)])
     assert len(downsample(whole, AXIS.start_ns, AXIS.end_ns)) <= 5 * 401
 
 
 @given(st.lists(st.floats(-1e12, 1e12), max_size=20))
-def test_every_value_lies_within_the_scale_and_its_ticks(values: list[float]) -> None:
+def test_every_value_is_within_the_scale_and_its_ticks(values: list[float]) -> None:
     scale = Scale.linear(values)
     ticks = [value for _, value in scale.ticks()]
     slack = 1e-6 * (scale.high - scale.low)
@@ -72,14 +72,14 @@ def test_ticks_of_time_are_few_and_within(seconds: float) -> None:
     assert all(0 <= tick.at <= 100 for tick in axis.ticks())
 
 
-def test_a_line_breaks_where_nothing_is_known() -> None:
+def test_line_breaks_at_missing_values() -> None:
     known: list[SeriesPoint] = [(START_NS, 1.0), (START_NS + SECOND, None), (START_NS + 9 * SECOND, 2.0)]
     chart = step_chart("key", "Title", "", [ChartSeries("value", [*known, (AXIS.end_ns, 2.0)])], AXIS, number)
     assert chart.lines[0].path == "M0 50H100M900 0H1000V0"
     assert chart.lines[0].readings[1] == (1.0, None)
 
 
-def test_values_that_are_no_number_are_left_out() -> None:
+def test_nan_values_are_left_out_of_the_chart() -> None:
     odd: list[SeriesPoint] = [(START_NS, math.nan), (START_NS + SECOND, math.inf), (AXIS.end_ns, 4.0)]
     chart = step_chart("key", "Title", "", [ChartSeries("value", odd)], AXIS, number)
     assert "nan" not in chart.lines[0].path
@@ -87,7 +87,7 @@ def test_values_that_are_no_number_are_left_out() -> None:
     assert chart.about == "Title. value: 4"
 
 
-def test_a_chart_without_a_value_says_so() -> None:
+def test_chart_without_values_shows_no_data() -> None:
     chart = step_chart("key", "Title", "", [ChartSeries("value", [(START_NS, None)])], AXIS, number)
     assert chart.empty
     assert NO_DATA in chart.about
@@ -103,7 +103,7 @@ def test_a_violation_is_marked_where_it_is() -> None:
     assert sign.top == Scale.linear([0.0, 60.0, -40.0]).height(-40.0) > Scale.linear([60.0, -40.0]).height(0)
 
 
-def test_latency_keeps_the_slowest_of_a_stretch() -> None:
+def test_latency_chart_keeps_the_maximum_of_an_interval() -> None:
     measured = [(START_NS + index * MS, 10.0) for index in range(30)]
     measured.append((START_NS + 15 * MS, 9000.0))
     (one,) = ranges(measured, AXIS)
@@ -117,7 +117,7 @@ def test_the_line_of_medians_does_not_bridge_a_standstill() -> None:
     assert "L" not in chart.lines[0].path
 
 
-def test_the_longest_gap_is_where_its_token_came() -> None:
+def test_longest_itl_is_at_the_time_of_its_token() -> None:
     record = good_request("one", "prompt", "load", START_NS)
     assert list(max_itl([record])) == [(START_NS + 40 * MS, 20.0)]
 
@@ -134,5 +134,5 @@ def test_the_longest_gap_is_where_its_token_came() -> None:
         (number_ranges([1, 2, 3, 7, 9, 10]), "1-3, 7, 9-10"),
     ],
 )
-def test_figures_are_told_as_people_read_them(text: str, expected: str) -> None:
+def test_figures_are_formatted_for_readers(text: str, expected: str) -> None:
     assert text == expected

@@ -53,7 +53,7 @@ def test_the_lines_beside_a_moment_are_those_of_its_seconds() -> None:
     assert LogTimes([], START_NS).near(START_NS) == []
 
 
-def test_of_a_busy_moment_the_nearest_lines_are_shown_and_no_scrapes() -> None:
+def test_busy_moment_shows_the_nearest_log_lines_without_scrapes() -> None:
     busy = [f"INFO 01-15 08:00:{second:02d} [a.py:1] {part}" for second in range(9) for part in range(20)]
     scrapes = ['INFO: 127.0.0.1:1 - "GET /metrics HTTP/1.1" 200 OK'] * 50
     times = LogTimes([*busy[:100], *scrapes, *busy[100:]], START_NS)

@@ -30,7 +30,7 @@ def test_a_request_that_started_late_is_slow_from_when_it_was_due_only() -> None
     assert (row.ok, row.client_queued, row.schedule_lag) == (4, 1, Quantiles(0.0, 0.0))
 
 
-def test_a_late_start_that_nothing_held_is_the_clients_own() -> None:
+def test_late_start_without_a_queue_is_schedule_lag() -> None:
     run = clean_run()
     last = [record for record in run.requests if record.phase == "golden"][3]
     change(run, 3, intended_ns=last.start_ns - 7 * MS)
@@ -45,7 +45,7 @@ def test_only_good_answers_have_a_latency() -> None:
     assert (row.ok, row.ttft, row.e2el) == (0, Quantiles(None, None), Quantiles(None, None))
 
 
-def test_the_table_has_a_row_a_phase_and_its_kind_of_arrivals() -> None:
+def test_latency_table_has_a_row_per_phase_with_its_arrival_process() -> None:
     table = latency_text(clean_run().history())
     assert "| golden | closed | 4 | 20.0 / 20.0 | 20.0 / 20.0 | 100.0 / 100.0 | 100.0 / 100.0 | 0 |" in table
     assert [line.split(" | ")[0] for line in table.splitlines()[4:]] == ["| golden", "| chaos", "| healed"]

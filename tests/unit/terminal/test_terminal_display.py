@@ -84,7 +84,7 @@ def conduct(shown: Display, clock: Clock, fired: int | None = None) -> None:
 
 
 @pytest.mark.parametrize("made", [plain, dumb_terminal], ids=["pipe", "dumb terminal"])
-def test_where_nothing_can_be_renewed_each_step_and_phase_is_one_line_and_none_is_repeated(
+def test_piped_output_has_one_line_per_step_and_phase(
     clock: Clock, made: Callable[[], tuple[Console, io.StringIO]]
 ) -> None:
     console, text = made()
@@ -98,7 +98,7 @@ def test_where_nothing_can_be_renewed_each_step_and_phase_is_one_line_and_none_i
     ]
 
 
-def test_in_a_pipe_a_line_says_which_run_of_a_campaign_it_is_of(clock: Clock) -> None:
+def test_piped_output_names_the_run_of_a_campaign_in_each_line(clock: Clock) -> None:
     console, text = plain()
     with Display(console, SMALL, CampaignPosition(3, 28)) as shown:
         conduct(shown, clock)
@@ -108,9 +108,7 @@ def test_in_a_pipe_a_line_says_which_run_of_a_campaign_it_is_of(clock: Clock) ->
 @pytest.mark.parametrize(
     ("fired", "ending"), [(0, ", 0 faults fired"), (1, ", 1 fault fired"), (None, " tokens/s")]
 )
-def test_faults_fired_are_shown_where_faults_are_armed_also_when_there_is_none_yet(
-    clock: Clock, fired: int | None, ending: str
-) -> None:
+def test_fired_faults_are_shown_as_zero_once_armed(clock: Clock, fired: int | None, ending: str) -> None:
     console, text = plain()
     with Display(console, SMALL) as shown:
         conduct(shown, clock, fired)
@@ -142,7 +140,7 @@ def standing_in_mid_load(turn: CampaignPosition) -> RunProgress:
     return standing
 
 
-def test_the_block_shows_scenario_phase_requests_rate_faults_and_time_left() -> None:
+def test_live_block_shows_scenario_phase_rate_faults_and_time_left() -> None:
     standing = standing_in_mid_load(CampaignPosition(2, 28, later_s=840.0))
     assert standing.lines(1020.0) == [
         "scenario 2 of 28, small: phase load, 2 of 2",
@@ -151,7 +149,7 @@ def test_the_block_shows_scenario_phase_requests_rate_faults_and_time_left() -> 
     ]
 
 
-def test_before_the_first_answer_no_time_is_made_up() -> None:
+def test_no_time_estimate_before_the_first_answer() -> None:
     standing = RunProgress(SMALL, CampaignPosition(1, 2), began=1000.0, step="starting the server")
     assert standing.lines(1007.0) == [
         "scenario 1 of 2, small: starting the server",
@@ -159,13 +157,13 @@ def test_before_the_first_answer_no_time_is_made_up() -> None:
     ]
 
 
-def test_phases_that_have_not_begun_count_in_the_time_left() -> None:
+def test_time_left_includes_later_phases() -> None:
     standing = RunProgress(SMALL, CampaignPosition(), began=1000.0)
     standing.phases = [display.PhaseStatus(1, GOLDEN, 1010.0, progress(ok=15))]
     assert standing.left_s(1013.0) == pytest.approx(3.0 + 60 * 0.2)
 
 
-def test_on_a_terminal_the_block_is_gone_at_the_end_and_the_phases_stay(clock: Clock) -> None:
+def test_live_block_is_removed_at_the_end_and_phases_stay(clock: Clock) -> None:
     console, text = terminal()
     with Display(console, SMALL) as shown:
         conduct(shown, clock)

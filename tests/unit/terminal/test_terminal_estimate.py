@@ -7,11 +7,11 @@ import pytest
 from kvchaos.terminal.estimate import RunDuration, about, clock, left_s
 
 
-def test_without_a_run_that_has_ended_nothing_is_known() -> None:
+def test_no_estimate_without_a_finished_run() -> None:
     assert left_s([], [100]) is None
 
 
-def test_each_run_takes_a_fixed_time_and_a_time_for_each_request() -> None:
+def test_estimate_is_fixed_time_plus_time_per_request() -> None:
     ended = [
         RunDuration(whole_s=60.0, load_s=20.0, requests=100),
         RunDuration(whole_s=50.0, load_s=20.0, requests=100),
@@ -23,7 +23,7 @@ def test_a_run_that_sent_nothing_is_no_division_by_zero() -> None:
     assert left_s([RunDuration(whole_s=30.0, load_s=0.0, requests=0)], [100]) == 30.0
 
 
-def test_after_the_last_run_no_time_is_left() -> None:
+def test_estimate_is_zero_after_the_last_run() -> None:
     assert left_s([RunDuration(whole_s=30.0, load_s=10.0, requests=10)], []) == 0.0
 
 
@@ -31,7 +31,7 @@ def test_after_the_last_run_no_time_is_left() -> None:
     ("seconds", "text"),
     [(0.0, "5 s"), (42.0, "45 s"), (116.0, "2 min"), (3570.0, "1 h"), (7500.0, "2 h 5 min")],
 )
-def test_a_duration_is_rounded_as_a_person_says_it(seconds: float, text: str) -> None:
+def test_duration_is_rounded_for_readers(seconds: float, text: str) -> None:
     assert about(seconds) == text
 
 

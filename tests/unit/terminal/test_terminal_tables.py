@@ -64,7 +64,7 @@ def test_a_run_shows_its_verdicts_without_colour() -> None:
     assert "server.log line 3" in text
 
 
-def test_words_that_need_one_get_an_explanation() -> None:
+def test_technical_terms_get_an_explanation() -> None:
     run = seed_bug_run()
     run.drop_events("leak_probe")
     text = shown(run)
@@ -72,7 +72,7 @@ def test_words_that_need_one_get_an_explanation() -> None:
         assert label in text
 
 
-def test_a_clean_run_needs_no_explanation() -> None:
+def test_clean_run_has_no_explanation_lines() -> None:
     text = shown(clean_run())
     assert not any(label in text for label in ("expected to fail:", "ignored:", "unknown:"))
 
@@ -87,7 +87,7 @@ def test_the_table_shows_brackets_of_evidence_as_they_are() -> None:
     assert "[bold] [/red]" in shown(run)
 
 
-def test_in_80_columns_no_oracle_and_no_verdict_is_wrapped() -> None:
+def test_oracle_and_verdict_fit_80_columns_unwrapped() -> None:
     lines = shown(seed_bug_run(), width=80).splitlines()
     assert max(map(len, lines[:-1])) <= 80
     assert any(line.startswith("faults-fired") for line in lines)
@@ -117,7 +117,7 @@ def test_a_campaign_fits_80_columns_with_the_longest_names() -> None:
     assert any(line.startswith("✗ not as expected") and line.endswith(name) for line in lines)
 
 
-def test_a_campaign_counts_outcomes_and_runs_that_were_not_made() -> None:
+def test_campaign_counts_outcomes_and_skipped_runs() -> None:
     outcomes: list[Outcome] = ["as expected", "as expected", "unknown"]
     rows = [CampaignRow(verdict(outcome), RUNS / outcome) for outcome in outcomes]
     lines = campaign(rows, planned=28)
@@ -131,12 +131,12 @@ def test_seeds_are_shown_where_they_differ(seeds: tuple[int, int], columns: int)
     assert campaign(rows)[1].split().count("seed") == columns
 
 
-def test_with_room_a_campaign_names_the_expected_failures() -> None:
+def test_wide_campaign_table_names_expected_failures() -> None:
     rows = [CampaignRow(judge(seed_bug_run().history()), RUNS / "one")]
     assert any(line.endswith("counters (vllm#36533)") for line in campaign(rows, width=200))
 
 
-def test_a_verdict_in_a_campaign_is_one_line_with_the_failure_it_needs() -> None:
+def test_campaign_verdict_is_one_line_with_its_expected_failure() -> None:
     row = CampaignRow(judge(seed_bug_run().history()), RUNS / "one")
     assert (
         verdict_line(row, 58.0).plain == "✓ as expected: synthetic, seed 7, 60 s; counters failed, as it must"
@@ -153,5 +153,5 @@ def test_a_verdict_in_a_campaign_is_one_line_with_the_failure_it_needs() -> None
         (2, None, "2 runs left"),
     ],
 )
-def test_how_many_runs_are_left_and_how_long_they_take(count: int, seconds: float | None, line: str) -> None:
+def test_remaining_runs_and_time_are_shown(count: int, seconds: float | None, line: str) -> None:
     assert left_line(count, seconds) == line
