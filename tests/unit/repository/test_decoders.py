@@ -39,7 +39,7 @@ for _ in range(int(sys.argv[1])):
 """
 
 
-def test_two_engines_that_read_their_first_schedule_at_once_do_not_end_the_server() -> None:
+def test_concurrent_first_schedule_reads_do_not_end_the_server() -> None:
     child = subprocess.run(
         [sys.executable, "-c", FIRST_SCHEDULE, str(ROUNDS)], cwd=ROOT, capture_output=True, text=True
     )
@@ -63,6 +63,6 @@ def test_no_type_is_prepared_at_its_first_use(package: str) -> None:
     assert found == []
 
 
-def test_a_decode_with_a_type_is_found() -> None:
+def test_typed_decode_outside_the_decoders_is_found() -> None:
     tree = ast.parse("msgspec.json.decode(text, type=Schedule)")
     assert [prepares_in_passing(node) for node in ast.walk(tree) if isinstance(node, ast.Call)] == [True]

@@ -50,7 +50,7 @@ def arithmetic(path: Path) -> Iterator[int]:
                 yield node.lineno
 
 
-def test_no_latency_is_computed_in_a_second_place() -> None:
+def test_latency_is_computed_in_one_module_only() -> None:
     found = {
         path.relative_to(ROOT).as_posix()
         for package in PACKAGES
@@ -60,7 +60,7 @@ def test_no_latency_is_computed_in_a_second_place() -> None:
     assert found - DEFINED_IN - MOMENTS == set()
 
 
-def test_the_places_that_are_excepted_compute_with_such_times() -> None:
+def test_exempted_modules_compute_with_request_times() -> None:
     assert {name for name in MOMENTS if not any(arithmetic(ROOT / name))} == set()
 
 

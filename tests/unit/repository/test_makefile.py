@@ -73,7 +73,7 @@ def commands(target: str, program: str) -> list[list[str]]:
     return [shlex.split(line) for line in re.findall(rf"{program} (.*)", make("--dry-run", target).stdout)]
 
 
-def test_make_test_installs_the_default_release_and_needs_no_other() -> None:
+def test_make_test_installs_the_default_release_only() -> None:
     assert commands("test", "kvchaos server install") == [[DEFAULT_SERVER]]
     light, end_to_end = commands("test", "pytest")
     assert light[-2:] == ["-m", "not older_release"]
@@ -88,7 +88,7 @@ def test_the_last_lines_of_make_test_name_what_did_not_run() -> None:
     ]
 
 
-def test_everything_leaves_no_folder_of_tests_out() -> None:
+def test_make_everything_covers_every_test_folder() -> None:
     """Helpers have no tests of their own; e2e runs scenarios that the campaigns in tests/server run."""
     light, end_to_end, older, alone, servers, compose = commands("test-everything", "pytest")
     folders = {path.name for path in (ROOT / "tests").iterdir() if any(path.rglob("test_*.py"))}
@@ -114,7 +114,7 @@ def test_the_light_tests_of_every_interpreter_are_those_of_make_test() -> None:
     ]
 
 
-def test_the_demo_installs_what_the_suite_needs_at_run_time_and_removes_nothing() -> None:
+def test_demo_installs_run_time_dependencies_and_removes_nothing() -> None:
     """It is there before anything else is, and must not take packages for development from others."""
     planned = make("--dry-run", "--always-make", "demo").stdout
     assert re.search(r"uv sync .*--frozen --no-dev --inexact", planned)
@@ -129,13 +129,13 @@ def test_a_second_demo_installs_nothing(tmp_path: Path) -> None:
     assert "kvchaos judge" in planned
 
 
-def test_without_a_python_the_missing_one_is_named(tmp_path: Path) -> None:
+def test_missing_python_is_named(tmp_path: Path) -> None:
     answer = make("PYTHON=", f"TOOLS={tmp_path / 'tools'}", "setup")
     assert answer.returncode != 0
     assert "Python 3.11" in answer.stderr
 
 
-def test_without_pip_and_venv_the_package_to_install_is_named(tmp_path: Path) -> None:
+def test_missing_pip_or_venv_names_the_package_to_install(tmp_path: Path) -> None:
     python = tmp_path / "python3"
     python.write_text("#!/bin/sh\nexit 1\n")
     python.chmod(0o755)

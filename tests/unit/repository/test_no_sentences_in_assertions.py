@@ -44,12 +44,12 @@ def test_no_assertion_outside_tests_of_rendering_matches_a_sentence() -> None:
     assert not too_many, "\n".join(too_many)
 
 
-def test_what_is_not_converted_yet_still_has_to_be() -> None:
+def test_every_listed_exception_still_has_a_sentence() -> None:
     """The list only shrinks."""
     assert [name for name in NOT_YET if not found().get(name)] == []
 
 
-def test_each_place_for_tests_of_rendering_has_some() -> None:
+def test_each_rendering_prefix_matches_a_test_file() -> None:
     names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
     assert [begin for begin in RENDERING if not any(name.startswith(begin) for name in names)] == []
 
@@ -71,12 +71,12 @@ def test_each_place_for_tests_of_rendering_has_some() -> None:
         "check(told, 'the server died')",
     ],
 )
-def test_a_sentence_is_found_wherever_it_is_compared(body: str) -> None:
+def test_sentence_in_any_comparison_is_found(body: str) -> None:
     source = f"def check(told, words):\n    assert words in told\n\n\ndef test_it(told):\n    {body}\n"
     assert len(hits(source)) == 1
 
 
-def test_a_sentence_is_found_where_a_parameter_or_a_constant_stands_for_it() -> None:
+def test_sentence_in_a_parameter_or_a_constant_is_found() -> None:
     parametrised = (
         "@pytest.mark.parametrize(('n', 'words'), [(1, 'the server died'), (2, 'died')])\n"
         "def test_it(n, words):\n    assert words in told(n)\n"

@@ -85,7 +85,9 @@ def last_lines(output: str) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("workers", [(), ("-n", "2")])
-def test_what_did_not_run_is_named_last_and_is_no_failure(suite: Suite, workers: tuple[str, ...]) -> None:
+def test_tests_that_did_not_run_are_listed_last_and_are_no_failure(
+    suite: Suite, workers: tuple[str, ...]
+) -> None:
     code, output = suite.run(*workers)
     assert code == 0, output
     assert last_lines(output) == LAST_LINES
@@ -93,7 +95,7 @@ def test_what_did_not_run_is_named_last_and_is_no_failure(suite: Suite, workers:
 
 @pytest.mark.parametrize("workers", [(), ("-n", "2")])
 @pytest.mark.parametrize(("holds", "code"), [(True, 0), (False, 1)])
-def test_the_rest_decides_the_exit_code(
+def test_exit_code_follows_the_tests_that_ran(
     suite: Suite, workers: tuple[str, ...], holds: bool, code: int
 ) -> None:
     (suite.folder / "test_plain.py").write_text(PLAIN.format(holds))
@@ -104,9 +106,7 @@ def test_the_rest_decides_the_exit_code(
 
 
 @pytest.mark.parametrize("workers", [(), ("-n", "2")])
-def test_in_continuous_integration_a_missing_program_is_a_failure(
-    suite: Suite, workers: tuple[str, ...]
-) -> None:
+def test_missing_program_fails_in_continuous_integration(suite: Suite, workers: tuple[str, ...]) -> None:
     code, output = suite.run(*workers, ci="true")
     assert code == 1, output
     assert "no Prometheus found: get it with: kvchaos tools install" in output
@@ -114,7 +114,7 @@ def test_in_continuous_integration_a_missing_program_is_a_failure(
     assert "deselected" not in output
 
 
-def test_where_the_program_is_the_tests_run(suite: Suite) -> None:
+def test_tests_run_when_their_program_is_installed(suite: Suite) -> None:
     write_program(suite.programs / "prometheus", "#!/bin/sh\n")
     code, output = suite.run()
     assert code == 0, output
@@ -122,7 +122,7 @@ def test_where_the_program_is_the_tests_run(suite: Suite) -> None:
     assert "that need Prometheus" not in output
 
 
-def test_only_what_was_selected_is_said_to_be_missing(suite: Suite) -> None:
+def test_only_selected_tests_are_listed_as_not_run(suite: Suite) -> None:
     (suite.folder / "test_plain.py").write_text(PLAIN.format(True))
     code, output = suite.run("-k", "seen or plain")
     assert code == 0, output

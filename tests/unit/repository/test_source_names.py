@@ -73,54 +73,54 @@ def source() -> dict[str, str]:
     return sources()
 
 
-def test_no_name_is_an_everyday_word_that_says_nothing(source: Sources) -> None:
+def test_no_source_name_has_a_vague_word(source: Sources) -> None:
     assert vague_names(source) == {}
 
 
 @pytest.mark.parametrize("line", ["told = answer()", "class Held: ...", "def _way_of(x: int) -> int: ..."])
-def test_a_name_that_says_nothing_is_found(line: str) -> None:
+def test_vague_source_name_is_found(line: str) -> None:
     assert list(vague_names({"history/planted.py": line})) == ["history/planted.py"]
 
 
-def test_no_class_has_the_name_of_another(source: Sources) -> None:
+def test_class_names_are_unique(source: Sources) -> None:
     assert twice(class_names(source), SAME_CLASS) == {}
 
 
-def test_no_file_has_the_name_of_another(source: Sources) -> None:
+def test_file_names_are_unique(source: Sources) -> None:
     assert twice(file_names(source), SAME_FILE) == {}
 
 
-def test_a_name_that_is_given_twice_is_found() -> None:
+def test_duplicate_name_is_found() -> None:
     planted = {"history/a.py": "class Planted: ...", "oracles/a.py": "class Planted: ..."}
     assert list(twice(class_names(planted), SAME_CLASS)) == ["Planted"]
     assert list(twice(file_names(planted), SAME_FILE)) == ["a.py"]
 
 
-def test_packages_import_one_way(source: Sources) -> None:
+def test_packages_import_in_one_direction(source: Sources) -> None:
     assert forbidden(source) == {}
 
 
-def test_an_import_against_the_direction_is_found() -> None:
+def test_import_against_the_direction_is_found() -> None:
     planted = {"history/a.py": "def f() -> None:\n    from oracles.b import c\n", "oracles/b.py": "c = 1"}
     assert forbidden(planted) == {"history": {"oracles"}}
 
 
-def test_no_modules_import_each_other_in_a_circle(source: Sources) -> None:
+def test_no_import_cycles(source: Sources) -> None:
     assert circles(imports(source)) == []
 
 
-def test_a_circle_of_imports_is_found() -> None:
+def test_import_cycle_is_found() -> None:
     planted = {"history/a.py": "import history.b", "history/b.py": "from history import a"}
     assert circles(imports(planted)) == [["history.a", "history.b"]]
 
 
-def test_every_package_says_what_it_is(source: Sources) -> None:
+def test_every_package_has_a_docstring(source: Sources) -> None:
     assert [folder for folder, line in rooms(source).items() if not line.endswith(".")] == []
 
 
-def test_the_page_of_the_architecture_lists_every_folder(source: Sources) -> None:
+def test_architecture_page_lists_every_folder(source: Sources) -> None:
     assert with_folders(PAGE.read_text(), source) == PAGE.read_text()
 
 
-def test_all_packages_are_looked_at(source: Sources) -> None:
+def test_all_packages_are_checked(source: Sources) -> None:
     assert {path.partition("/")[0] for path in source} == set(PACKAGES)

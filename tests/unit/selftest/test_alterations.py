@@ -17,12 +17,12 @@ SEED = 1
 SURE = sorted(name for name, kind in KINDS.items() if kind.blind is None and kind.unnoticeable is None)
 
 
-def test_the_corpus_has_enough_kinds_and_runs() -> None:
+def test_alteration_corpus_has_enough_kinds_and_runs() -> None:
     assert len(KINDS) >= 250
     assert len(run_names()) >= 10
 
 
-def test_only_kinds_that_exist_are_listed_as_blind() -> None:
+def test_blind_list_names_existing_kinds() -> None:
     assert BLIND.keys() <= KINDS.keys()
     assert all(reason for reason in BLIND.values())
 
@@ -33,7 +33,7 @@ def test_a_stored_run_that_is_only_written_again_is_as_expected(name: str) -> No
 
 
 @pytest.mark.parametrize("name", Random(SEED).sample(SURE, SAMPLE))
-def test_a_kind_is_noticed_by_its_rule(name: str) -> None:
+def test_alteration_is_reported_by_its_rule(name: str) -> None:
     applied = list(apply(KINDS[name], 1))
     assert applied
     assert all(each.right for each in applied), applied
@@ -44,7 +44,7 @@ def test_a_rule_that_is_not_the_expected_one_is_no_success() -> None:
     assert not Applied(kind, "run", "another rule", "").right
 
 
-def test_the_command_lists_kinds_and_refuses_unknown_names(capsys: pytest.CaptureFixture[str]) -> None:
+def test_alterations_command_lists_kinds_and_refuses_unknown_ones(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--list", "--run", "requests/lost"]) == 0
     assert capsys.readouterr().out.startswith("requests/lost: ")
     assert main(["--run", "nothing/of/this"]) == 3

@@ -40,7 +40,7 @@ TEXT = '# TYPE a counter\na{x="1",y="2"} 4.0\na{x="2",y="2"} 5.0\nab 6.0\n'
 
 
 class TestCatalogue:
-    def test_every_oracle_has_a_mutant_that_it_must_find(self) -> None:
+    def test_every_oracle_has_a_mutant(self) -> None:
         assert set(mutants_by_oracle()) == {oracle.name for oracle in ORACLES}
 
     def test_names_of_mutants_and_of_runs_are_unique(self) -> None:
@@ -59,26 +59,26 @@ class TestCatalogue:
 
 
 class TestSamples:
-    def test_only_the_samples_that_are_meant_are_altered(self) -> None:
+    def test_only_matching_samples_are_altered(self) -> None:
         altered = alter_samples(TEXT, "a", {"x": "1"}, lambda value: value + 1)
         assert altered == TEXT.replace('a{x="1",y="2"} 4.0', 'a{x="1",y="2"} 5.0')
 
-    def test_a_mutant_without_a_sample_to_alter_says_so(self) -> None:
+    def test_mutant_without_a_matching_sample_reports_it(self) -> None:
         with pytest.raises(LookupError, match=r"\bb\b"):
             alter_samples(TEXT, "b", {}, lambda value: value)
 
-    def test_a_metric_is_taken_out_with_all_its_samples_and_no_other(self) -> None:
+    def test_metric_removal_drops_exactly_its_samples(self) -> None:
         assert drop_metric(TEXT, "a") == "# TYPE a counter\nab 6.0\n"
         with pytest.raises(LookupError, match=r"\bb\b"):
             drop_metric(TEXT, "b")
 
-    def test_a_mutant_that_strikes_once_leaves_the_next_scrape_alone(self, tmp_path: Path) -> None:
+    def test_one_shot_mutant_leaves_the_next_scrape_unchanged(self, tmp_path: Path) -> None:
         mutation = SampleMutation("ab", lambda value: value / 2, when=MutationTiming.ONE_SCRAPE)
         mid_load = TrafficState(tmp_path, port=1, load_in_flight=1, load_ended=STARTS_AFTER)
         assert mutation.scrape(TEXT, mid_load) != TEXT
         assert mutation.scrape(TEXT, mid_load) == TEXT
 
-    def test_no_scrape_is_altered_once_while_nothing_is_on_its_way(self, tmp_path: Path) -> None:
+    def test_single_scrape_mutant_waits_for_an_open_request(self, tmp_path: Path) -> None:
         """A phase begins and ends at such a scrape: the ledgers are read there."""
         mutation = SampleMutation("ab", lambda value: value / 2, when=MutationTiming.ONE_SCRAPE)
         assert mutation.scrape(TEXT, TrafficState(tmp_path, port=1, load_ended=STARTS_AFTER)) == TEXT
@@ -108,18 +108,18 @@ class TestStreams:
         with pytest.raises(ConnectionCut):
             passed.extend(stream_mutations.connection_cut(iter(STREAM)))
 
-    def test_an_event_comes_twice(self) -> None:
+    def test_stream_mutant_duplicates_an_event(self) -> None:
         assert list(stream_mutations.event_repeated(iter(EVENTS))) == [*EVENTS[:4], EVENTS[3], *EVENTS[4:]]
 
-    def test_an_event_is_lost(self) -> None:
+    def test_stream_mutant_drops_an_event(self) -> None:
         assert list(stream_mutations.event_lost(iter(EVENTS))) == [*EVENTS[:3], *EVENTS[4:]]
 
-    def test_another_token_leaves_its_logprob(self) -> None:
+    def test_token_mutant_keeps_the_logprob(self) -> None:
         choice = json.loads(list(stream_mutations.other_token(iter(EVENTS)))[3])["choices"][0]
         assert choice["token_ids"] == [2]
         assert choice["logprobs"]["token_logprobs"] == [-1.5]
 
-    def test_another_logprob_differs_in_the_last_of_32_bits(self) -> None:
+    def test_logprob_mutant_changes_the_last_of_32_bits(self) -> None:
         choice = json.loads(list(stream_mutations.other_logprob(iter(EVENTS)))[3])["choices"][0]
         assert choice["token_ids"] == [3]
         assert choice["logprobs"]["token_logprobs"] == [-1.5 - 2.0**-23]
@@ -134,7 +134,7 @@ class TestStreams:
         }
         assert [*altered[:-2], altered[-1]] == [*STREAM[:-2], STREAM[-1]]
 
-    def test_a_foreign_answer_has_the_tokens_of_another_request(self) -> None:
+    def test_answer_swap_mutant_sends_tokens_of_another_request(self) -> None:
         foreign = stream_mutations.SwappedAnswer("load-1", source="golden-0")
         others = [event(token + 100) for token in range(6)]
         assert list(foreign.events(proxied_request("golden-0"), iter(others))) == others
@@ -166,7 +166,7 @@ class TestStreams:
         assert [choice["finish_reason"] for choice in choices] == [None] * 4 + ["length"]
         assert altered[5:] == STREAM[6:]
 
-    def test_a_foreign_answer_has_as_many_tokens_when_an_event_has_several(self) -> None:
+    def test_answer_swap_mutant_keeps_the_token_count_of_batched_events(self) -> None:
         """One event of the answer had six tokens and got one instead: the answer was too short as well."""
         merged = json.dumps(
             {"choices": [{"text": "t", "token_ids": [1, 2, 3], "logprobs": {"token_logprobs": [-1.5] * 3}}]}
@@ -212,7 +212,7 @@ def result(oracle: str, verdict: Verdict, *rules: str) -> OracleResult:
 class TestScore:
     session = Session("one", (Mutant("m", "what", (), (violates(FAILED, "load-1"),)),))
 
-    def test_a_mutant_is_seen_by_the_rule_that_it_breaks(self) -> None:
+    def test_mutant_is_killed_by_its_rule(self) -> None:
         scored = score_session(self.session, verdict(result("outcomes", Verdict.FAIL, FAILED.id)))
         assert scored.passed
         assert scored.rows[0].evidence == f"broke {FAILED.id}"
@@ -227,7 +227,7 @@ class TestScore:
         assert not scored.rows[0].killed
 
     @pytest.mark.parametrize(("reported", "passed"), [(Verdict.UNKNOWN, True), (Verdict.PASS, False)])
-    def test_a_mutant_that_must_be_unknown_is_seen_when_it_is(self, reported: Verdict, passed: bool) -> None:
+    def test_mutant_expected_unknown_is_killed_by_unknown(self, reported: Verdict, passed: bool) -> None:
         session = Session("one", (Mutant("m", "what", (), (inconclusive("client"),)),))
         scored = score_session(session, verdict(result("client", reported)))
         assert scored.passed is passed
@@ -250,11 +250,11 @@ class TestLawsOfAMutantsMetric:
 
     session = Session("one", (Mutant("m", "what", (SampleMutation("vllm:prompt_tokens_total", abs),), ()),))
 
-    def test_a_law_that_binds_the_metric_may_be_broken(self) -> None:
+    def test_mutant_is_killed_by_a_law_on_its_metric(self) -> None:
         broken_law = result("accounting", Verdict.FAIL, "accounting/request-prompt-tokens")
         assert score_session(self.session, verdict(broken_law)).passed
 
-    def test_a_law_that_binds_other_metrics_fails_the_proof(self) -> None:
+    def test_violated_law_on_other_metrics_fails_the_proof(self) -> None:
         other = result("accounting", Verdict.FAIL, "accounting/decode-time-gaps")
         assert not score_session(self.session, verdict(other)).passed
 
@@ -262,7 +262,7 @@ class TestLawsOfAMutantsMetric:
         ("series", "holds"),
         [("vllm:prompt_tokens_total", True), ("vllm:generation_tokens_total", False)],
     )
-    def test_a_rule_of_all_series_may_be_broken_by_the_metric_alone(self, series: str, holds: bool) -> None:
+    def test_rule_on_all_series_counts_for_the_mutated_metric_only(self, series: str, holds: bool) -> None:
         found = Finding(rule=VANISHED.id, subject=metric(f'{series}{{engine="0"}}'), text="it vanished")
         of_all = replace(result("counters", Verdict.FAIL, VANISHED.id), findings=[found])
         assert score_session(self.session, verdict(of_all)).passed is holds
@@ -328,7 +328,7 @@ def send_request(address: str, method: str, path: str, name: str = "", agent: st
 
 
 class TestProxy:
-    def test_what_nobody_alters_passes_as_it_is(self, upstream: int, tmp_path: Path) -> None:
+    def test_unmutated_traffic_passes_unchanged(self, upstream: int, tmp_path: Path) -> None:
         traffic = TrafficState(tmp_path, upstream)
         with mutating_proxy([Mutation()], traffic) as address:
             assert send_request(address, "GET", "/health") == b"/health"
@@ -336,7 +336,7 @@ class TestProxy:
         assert answer == "".join(f"data: {line}\n\n" for line in STREAM)
         assert (traffic.load_ended, traffic.load_in_flight) == (1, 0)
 
-    def test_one_request_is_altered_and_its_neighbour_is_not(self, upstream: int, tmp_path: Path) -> None:
+    def test_stream_mutant_changes_one_request_only(self, upstream: int, tmp_path: Path) -> None:
         lost = stream_mutations.StreamMutation("load-1", stream_mutations.event_lost)
         with mutating_proxy([lost], TrafficState(tmp_path, upstream)) as address:
             assert send_request(address, "POST", "/v1/completions", "load-1").decode().count("data: ") == 7
@@ -348,12 +348,12 @@ class TestProxy:
         with mutating_proxy([cut], TrafficState(tmp_path, upstream)) as address, violates:
             send_request(address, "POST", "/v1/completions", "load-1")
 
-    def test_prometheus_is_told_otherwise_and_the_suite_is_not(self, upstream: int, tmp_path: Path) -> None:
+    def test_only_prometheus_receives_the_altered_exposition(self, upstream: int, tmp_path: Path) -> None:
         with mutating_proxy([Marked()], TrafficState(tmp_path, upstream)) as address:
             assert send_request(address, "GET", "/metrics") == b"/metrics"
             assert send_request(address, "GET", "/metrics", agent="Prometheus/2.53.3") == b"/metrics, watched"
 
-    def test_who_is_cut_off_sees_a_broken_connection(self, upstream: int, tmp_path: Path) -> None:
+    def test_cut_scrape_closes_the_connection(self, upstream: int, tmp_path: Path) -> None:
         traffic = TrafficState(tmp_path, upstream, probes_ended=1)
         with (
             mutating_proxy([ScrapesCut()], traffic) as address,
