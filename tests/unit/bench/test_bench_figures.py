@@ -209,7 +209,7 @@ def test_slo_search_result_is_derived_from_its_runs() -> None:
     runs = [probe(1, 8.0, 0.2), probe(1, 4.0, 0.99), probe(1, 6.0, 0.5), probe(2, 8.0, 1.0)]
     slo = Slo(ttft_ms=100.0, share=0.95)
     found = brackets(bench("slo", runs, wanted=[1, 2], slo=slo, searched=[1, 2]))
-    assert [(one.meets_slo, one.fails) for one in found] == [(4.0, 6.0), (8.0, None)]
+    assert [(one.holds, one.fails) for one in found] == [(4.0, 6.0), (8.0, None)]
 
 
 def test_incomplete_slo_search_has_no_result() -> None:
