@@ -88,7 +88,7 @@ def _reversed(record: Record) -> None:
     record["chunk_us"].reverse()
 
 
-def _stands_still(record: Record) -> None:
+def _stalls(record: Record) -> None:
     """Between its first two tokens; it ends when it did."""
     first, *later = record["chunk_us"]
     record.update(
@@ -192,7 +192,7 @@ REQUESTS: Table = (
         "frozen",
         "an answer stands still for 60 s",
         ("progress", "performance"),
-        _change(_stands_still),
+        _change(_stalls),
     ),
     ("status-500", "a good answer has status 500", ("outcomes/inconsistent-status",), _set("status", 500)),
     ("status-none", "a good answer has no status", ("outcomes",), _set("status", None)),

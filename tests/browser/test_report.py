@@ -49,7 +49,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return report_of(troubled_run(), tmp_path_factory.mktemp("troubled") / "run")
 
 
-class Look:
+class ReportOpener:
     """Opens reports, and notes what they complain of and what they ask for besides themselves."""
 
     def __init__(self, browser: Browser) -> None:
@@ -80,15 +80,15 @@ class Look:
 
 
 @pytest.fixture
-def look(browser: Browser) -> Iterator[Look]:
-    opener = Look(browser)
+def open_report(browser: Browser) -> Iterator[ReportOpener]:
+    opener = ReportOpener(browser)
     yield opener
     opener.close()
     assert opener.complaints == []
 
 
-def test_it_is_whole_without_a_network_and_without_a_complaint(look: Look, report: Path) -> None:
-    page = look(report)
+def test_report_renders_offline_without_console_errors(open_report: ReportOpener, report: Path) -> None:
+    page = open_report(report)
     page.wait_for_load_state("networkidle")
     for section in SECTIONS:
         expect(page.locator(f"#{section}")).to_be_visible()
@@ -96,10 +96,10 @@ def test_it_is_whole_without_a_network_and_without_a_complaint(look: Look, repor
         expect(page.locator(f"#{chart} .paths path").first).to_be_attached()
 
 
-def test_the_watch_would_see_a_page_that_asks_for_more(browser: Browser, tmp_path: Path) -> None:
+def test_external_requests_and_console_errors_are_detected(browser: Browser, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     page.write_text("<img src='http://127.0.0.1:9/x.png'><script>console.error('sorry'); nothing()</script>")
-    opener = Look(browser)
+    opener = ReportOpener(browser)
     opener(page).wait_for_load_state("networkidle")
     opener.close()
     complaints = "; ".join(opener.complaints)
@@ -108,8 +108,8 @@ def test_the_watch_would_see_a_page_that_asks_for_more(browser: Browser, tmp_pat
     assert "nothing is not defined" in complaints
 
 
-def test_foreign_text_is_shown_as_text(look: Look, report: Path) -> None:
-    page = look(report)
+def test_untrusted_text_is_escaped(open_report: ReportOpener, report: Path) -> None:
+    page = open_report(report)
     page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true })")
     for selector in ("#verdict .findings", "#verdict pre.log", "#faults .firings", "#requests .lane"):
         expect(
@@ -119,10 +119,10 @@ def test_foreign_text_is_shown_as_text(look: Look, report: Path) -> None:
     assert page.locator("img").count() == 0
 
 
-def test_a_script_that_slipped_in_would_not_run(look: Look, browser: Browser, report: Path) -> None:
+def test_injected_script_does_not_run(open_report: ReportOpener, browser: Browser, report: Path) -> None:
     slipped = report.with_name("slipped.html")
     slipped.write_text(report.read_text().replace("<main>", "<main><script>window.hit = 1</script>"))
-    opener = Look(browser)
+    opener = ReportOpener(browser)
     page = opener(slipped)
     assert page.evaluate("window.hit") is None
     assert any("Content Security Policy" in complaint for complaint in opener.complaints)
@@ -130,37 +130,37 @@ def test_a_script_that_slipped_in_would_not_run(look: Look, browser: Browser, re
 
 
 @pytest.mark.parametrize("width", [PHONE, DESK])
-def test_the_page_never_scrolls_sideways(look: Look, report: Path, width: int) -> None:
-    page = look(report, width=width)
+def test_the_page_never_scrolls_sideways(open_report: ReportOpener, report: Path, width: int) -> None:
+    page = open_report(report, width=width)
     page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true })")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_is_readable_in_light_and_dark(look: Look, report: Path, scheme: Scheme) -> None:
-    page = look(report, scheme=scheme)
+def test_text_is_readable_in_light_and_dark(open_report: ReportOpener, report: Path, scheme: Scheme) -> None:
+    page = open_report(report, scheme=scheme)
     paper = luminance(page, "body", "backgroundColor")
     assert (paper > 0.8) == (scheme == "light")
     for selector in ("body", ".note", ".badge.pass", ".badge.fail", "#verdict a", ".row-name", ".number"):
         assert contrast(luminance(page, selector, "color"), paper) >= 4.5, selector
 
 
-def test_verdicts_are_told_in_words_not_by_colour(look: Look, report: Path) -> None:
-    page = look(report)
+def test_verdicts_are_readable_without_colour(open_report: ReportOpener, report: Path) -> None:
+    page = open_report(report)
     expect(page.locator(".outcome")).to_contain_text("not as expected")
     expect(page.locator("#oracle-counters")).to_contain_text("fail")
     expect(page.locator("#oracle-progress")).to_contain_text("pass")
 
 
-def test_a_link_opens_what_it_leads_into(look: Look, report: Path) -> None:
-    page = look(report)
+def test_link_opens_its_collapsed_target(open_report: ReportOpener, report: Path) -> None:
+    page = open_report(report)
     page.locator("details").evaluate_all("all => all.forEach(one => { one.open = false })")
     page.locator("#timeline a").first.click()
     expect(page.locator(".findings > li:focus")).to_be_visible()
 
 
-def test_charts_are_read_with_the_mouse_and_with_the_keys(look: Look, report: Path) -> None:
-    page = look(report)
+def test_charts_are_read_with_the_mouse_and_with_the_keys(open_report: ReportOpener, report: Path) -> None:
+    page = open_report(report)
     canvas, readout = page.locator("#queue .canvas"), page.locator("#queue .readout")
     canvas.hover()
     expect(readout).to_contain_text("running")
@@ -171,8 +171,8 @@ def test_charts_are_read_with_the_mouse_and_with_the_keys(look: Look, report: Pa
     expect(readout).to_have_text(re.compile(r"^\d+\.\d\d s: running 0, waiting 0$"))
 
 
-def test_every_drawing_has_words(look: Look, report: Path) -> None:
-    page = look(report)
+def test_every_drawing_has_an_aria_label(open_report: ReportOpener, report: Path) -> None:
+    page = open_report(report)
     drawings = page.locator("[role=img]")
     assert drawings.count() > len(CHARTS)
     for drawing in drawings.all():
@@ -180,8 +180,8 @@ def test_every_drawing_has_words(look: Look, report: Path) -> None:
     assert page.locator("svg:not([aria-hidden]):not([aria-label]):not([aria-label] svg)").count() == 0
 
 
-def test_it_prints_with_its_evidence(look: Look, report: Path) -> None:
-    page = look(report)
+def test_printed_report_includes_the_evidence(open_report: ReportOpener, report: Path) -> None:
+    page = open_report(report)
     page.locator("details").evaluate_all("all => all.forEach(one => { one.open = false })")
     page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
     page.emulate_media(media="print")
@@ -189,16 +189,16 @@ def test_it_prints_with_its_evidence(look: Look, report: Path) -> None:
     expect(page.locator("nav")).to_be_hidden()
 
 
-def test_a_run_that_left_next_to_nothing_says_no_data(look: Look, tmp_path: Path) -> None:
+def test_nearly_empty_run_shows_no_data(open_report: ReportOpener, tmp_path: Path) -> None:
     run = clean_run()
     run.events, run.requests, run.scrapes, run.log, run.client = run.events[:1], [], [], [], []
-    page = look(report_of(run, tmp_path / "run"))
+    page = open_report(report_of(run, tmp_path / "run"))
     expect(page.locator(".outcome")).to_contain_text("unknown")
     for chart in ("ttft", "itl", "queue", "counter-1"):
         expect(page.locator(f"#{chart} .nodata")).to_have_text("no data")
 
 
-def test_it_is_small(report: Path) -> None:
+def test_report_file_is_small(report: Path) -> None:
     assert report.stat().st_size < 5 * MIB
 
 

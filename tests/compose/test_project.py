@@ -51,7 +51,7 @@ def understood(command: list[str]) -> dict[str, Any]:
     return answer
 
 
-def test_the_gpu_servers_command_is_accepted_by_vllm_and_the_project_by_compose(
+def test_gpu_command_and_compose_project_are_accepted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     printed, content = project(tmp_path, monkeypatch, "evict-storm", "--stack", "compose-gpu", "--grafana")
@@ -74,7 +74,7 @@ def test_the_gpu_servers_command_is_accepted_by_vllm_and_the_project_by_compose(
 
 
 @pytest.mark.parametrize("stack", ["compose-cpu", "compose-gpu"])
-def test_nothing_listens_beyond_loopback_and_nothing_has_more_rights_than_it_needs(
+def test_containers_bind_loopback_only_and_drop_privileges(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stack: str
 ) -> None:
     _, content = project(tmp_path, monkeypatch, "baseline-offload", "--stack", stack, "--grafana")
@@ -103,7 +103,9 @@ def test_nothing_listens_beyond_loopback_and_nothing_has_more_rights_than_it_nee
     assert writable == ["/kvchaos/control", "/kvchaos/server.log", *hub]
 
 
-def test_the_cpu_twin_differs_in_the_server_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cpu_project_differs_from_the_gpu_project_in_the_server_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     twins = []
     for stack in ("compose-cpu", "compose-gpu"):
         (tmp_path / stack).mkdir()

@@ -55,7 +55,7 @@ def actions_of(run: RunDir, service: str) -> list[ContainerAction]:
     return [event.data for event in events if event.data.service == service]
 
 
-def test_all_are_green_and_nothing_is_left(
+def test_container_campaign_passes_and_leaves_no_docker_objects(
     campaign: Finished, campaign_bench: Bench, engine: docker.DockerClient
 ) -> None:
     assert campaign.code == 0, campaign.out
@@ -63,7 +63,7 @@ def test_all_are_green_and_nothing_is_left(
 
 
 @pytest.mark.parametrize("scenario", [INSIDE, *STRUCK])
-def test_every_oracle_passes_the_metrics_crosscheck_among_them(campaign: Finished, scenario: str) -> None:
+def test_every_oracle_passes_including_the_metrics_crosscheck(campaign: Finished, scenario: str) -> None:
     run = of(campaign, scenario)
     verdicts = {result.oracle: result.verdict for result in run.verdict.results}
     assert set(verdicts.values()) == {"pass"}, verdicts
@@ -78,7 +78,7 @@ def test_every_oracle_passes_the_metrics_crosscheck_among_them(campaign: Finishe
 
 
 @pytest.mark.parametrize(("scenario", "kind"), STRUCK.items())
-def test_each_strike_is_proved_and_undone(campaign: Finished, scenario: str, kind: str) -> None:
+def test_each_container_strike_is_proved_and_reverted(campaign: Finished, scenario: str, kind: str) -> None:
     history = of(campaign, scenario).history
     fired: list[FaultRecord] = [line for line in history.faults if line.event == "fired"]
     assert {line.kind for line in fired} == {kind}
@@ -87,7 +87,7 @@ def test_each_strike_is_proved_and_undone(campaign: Finished, scenario: str, kin
 
 
 @pytest.mark.parametrize("scenario", [INSIDE, *STRUCK])
-def test_counters_are_those_of_as_many_lives_as_there_were(campaign: Finished, scenario: str) -> None:
+def test_counters_reset_once_per_incarnation(campaign: Finished, scenario: str) -> None:
     history = of(campaign, scenario).history
     incarnations = INCARNATIONS.get(scenario, 1)
     assert len(history.events_of(ServerStart)) == incarnations
@@ -95,7 +95,7 @@ def test_counters_are_those_of_as_many_lives_as_there_were(campaign: Finished, s
     assert len(set(history.prometheus.incarnations)) == incarnations
 
 
-def test_what_the_engine_tells_and_what_the_run_leaves(campaign: Finished) -> None:
+def test_run_records_container_events_and_leaves_user_owned_files(campaign: Finished) -> None:
     run = of(campaign, INSIDE)
     assert run.history.plan.stack == "compose-cpu"
     assert run.history.plan.versions.vllm == NEW
@@ -121,7 +121,7 @@ def test_a_container_that_was_proved_clean_serves_the_next_run(campaign: Finishe
         assert {"compose.yaml", "compose.log", "prometheus/prometheus.yml", "prometheus/data"} <= files
 
 
-def test_each_run_on_a_container_has_a_prometheus_of_its_own(campaign: Finished) -> None:
+def test_each_container_run_has_a_separate_prometheus(campaign: Finished) -> None:
     one, two = (actions_of(of(campaign, scenario), "prometheus") for scenario in SHARING)
     containers = [{action.container for action in actions} for actions in (one, two)]
     assert [len(each) for each in containers] == [1, 1]

@@ -61,7 +61,7 @@ def is_free(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
-def test_up_and_down_again_and_again_leaves_nothing(
+def test_repeated_up_and_down_leaves_no_docker_objects(
     bench: Bench, image: ServerEnv, engine: docker.DockerClient
 ) -> None:
     for number in range(ROUNDS):
@@ -79,9 +79,7 @@ def test_up_and_down_again_and_again_leaves_nothing(
         assert {("server", "start"), ("server", "die"), ("prometheus", "start")} <= actions
 
 
-def test_a_killed_server_is_seen_with_its_code_and_starts_again_in_the_same_container(
-    bench: Bench, image: ServerEnv
-) -> None:
+def test_killed_container_server_reports_its_exit_code_and_restarts(bench: Bench, image: ServerEnv) -> None:
     life = Life(bench, image, "lives")
     try:
         life.stack.start()
@@ -98,7 +96,7 @@ def test_a_killed_server_is_seen_with_its_code_and_starts_again_in_the_same_cont
         life.end()
 
 
-def test_what_is_left_up_to_be_looked_at_is_removed_by_clean_and_by_the_next_run(
+def test_kept_containers_are_removed_by_clean_and_by_the_next_run(
     bench: Bench, image: ServerEnv, engine: docker.DockerClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Of Grafana only that it is a container: its image cannot be had everywhere.
@@ -123,7 +121,7 @@ def test_what_is_left_up_to_be_looked_at_is_removed_by_clean_and_by_the_next_run
     assert traces_of(engine, life.state, set()) == NOTHING
 
 
-def test_clean_thaws_and_removes_what_a_killed_conductor_left_and_nothing_else(
+def test_clean_removes_only_containers_of_a_killed_conductor(
     bench: Bench, image: ServerEnv, engine: docker.DockerClient
 ) -> None:
     stranger = engine.containers.run(

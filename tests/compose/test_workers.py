@@ -56,7 +56,7 @@ def workers(engine: docker.DockerClient) -> Iterator[None]:
         compose("down")
 
 
-def test_compose_takes_the_project_with_as_many_workers_as_the_variable_says(
+def test_compose_scales_workers_by_the_variable(
     engine: docker.DockerClient,
 ) -> None:
     project = yaml.safe_load(compose("config"))

@@ -225,7 +225,7 @@ def _load_chaos(transfer_config: str, lacking: str) -> None:
         FaultRuntime(role, control, "G0", unsupported_kinds={lacking: f"{lacking} has no place here"})
 
 
-def _keep_books(transfer_config: str, resident: int) -> None:
+def _write_audit_log(transfer_config: str, resident: int) -> None:
     """The real fault engines and ledgers, of a server that never offloads a block."""
     control = Path(json.loads(transfer_config)["kv_connector_extra_config"]["kvchaos_control"])
     for role in (SCHEDULER, WORKER):
@@ -270,7 +270,7 @@ def main() -> None:
     if given.fake_lacks:
         _load_chaos(given.kv_transfer_config, given.fake_lacks)
     if given.fake_resident is not None:
-        _keep_books(given.kv_transfer_config, given.fake_resident)
+        _write_audit_log(given.kv_transfer_config, given.fake_resident)
     if given.fake_slow_end:
         _end_slowly(given.fake_slow_end)
     if given.fake_mute:

@@ -160,7 +160,7 @@ def bencher(folder: Path, kind: Kind, *sides: str, slo: Slo | None = None) -> Be
     return BenchRunner(whole, folder / "bench", workspace, LoadOptions(), Console(file=io.StringIO()))
 
 
-def test_sides_take_turns_so_that_a_drift_favours_none(
+def test_compared_sides_alternate_to_cancel_drift(
     tmp_path: Path, base: BenchScenario, campaign: Pretended
 ) -> None:
     made = bencher(tmp_path, "compare", "off", "on")
@@ -170,7 +170,7 @@ def test_sides_take_turns_so_that_a_drift_favours_none(
     assert missing_seeds(made.bench) == []
 
 
-def test_a_run_that_is_unknown_is_made_once_more_and_both_are_kept(
+def test_unknown_run_is_repeated_once_and_both_are_kept(
     tmp_path: Path, base: BenchScenario, campaign: Pretended
 ) -> None:
     campaign.damages = [slow_client]
@@ -182,7 +182,7 @@ def test_a_run_that_is_unknown_is_made_once_more_and_both_are_kept(
     assert any(line.startswith("run-0 ") for line in conclusions(made.bench))
 
 
-def test_a_side_whose_runs_never_count_is_told_as_missing(
+def test_side_without_valid_runs_is_reported_as_missing(
     tmp_path: Path, base: BenchScenario, campaign: Pretended
 ) -> None:
     campaign.damages = [slow_client, slow_client]
@@ -204,7 +204,7 @@ def damaged_rate(run: Run) -> None:
     run.change_request(run.first_of("rate-1"), token_ids=[11, 12, 13, 99])
 
 
-def test_a_server_that_was_there_before_is_never_asked_the_same_twice(
+def test_attached_server_never_gets_the_same_seed_twice(
     tmp_path: Path, base: BenchScenario, campaign: Pretended
 ) -> None:
     there = AttachedServer(
@@ -223,7 +223,7 @@ def test_a_server_that_was_there_before_is_never_asked_the_same_twice(
     assert missing_seeds(made.bench) == []
 
 
-def test_rates_that_were_not_given_lie_around_what_a_closed_loop_reaches(
+def test_default_rates_surround_the_closed_loop_throughput(
     tmp_path: Path, base: BenchScenario, campaign: Pretended
 ) -> None:
     made = bencher(tmp_path, "sweep")
@@ -246,7 +246,7 @@ def keeps_up_to(capacity: float) -> Callable[[Sequence[CurvePoint]], float | Non
 
 
 @pytest.mark.parametrize(("capacity", "runs"), [(15.0, 2), (80.0, 3), (1000.0, 4)])
-def test_a_sweep_goes_on_to_higher_rates_until_throughput_grows_no_more(
+def test_sweep_raises_the_rate_until_throughput_saturates(
     tmp_path: Path,
     base: BenchScenario,
     campaign: Pretended,
@@ -266,7 +266,7 @@ def test_a_sweep_goes_on_to_higher_rates_until_throughput_grows_no_more(
     assert [len(point.measured) for point in points(made.bench) if point.rate] == [2] * (6 + 3 * (runs - 1))
 
 
-def test_without_a_closed_loop_that_counts_there_are_no_rates(
+def test_no_default_rates_without_a_valid_closed_loop_run(
     tmp_path: Path, base: BenchScenario, campaign: Pretended
 ) -> None:
     campaign.damages = [slow_client, slow_client]
@@ -274,7 +274,7 @@ def test_without_a_closed_loop_that_counts_there_are_no_rates(
         sweep(bencher(tmp_path, "sweep"), target(base, tmp_path), [1], [], RateProfile(5.0, 50))
 
 
-def test_a_search_goes_by_the_share_of_good_requests(
+def test_slo_search_uses_the_share_of_good_requests(
     tmp_path: Path, base: BenchScenario, campaign: Pretended
 ) -> None:
     campaign.damages = [make_slow, lambda run: None, make_slow]
@@ -290,7 +290,7 @@ def make_slow(run: Run) -> None:
     run.change_request(index, intended_ns=run.requests[index].intended_ns - 200_000_000, held=True)
 
 
-def test_an_interrupt_ends_the_measurement_and_what_there_is_stays(
+def test_interrupted_measurement_keeps_its_finished_runs(
     tmp_path: Path, base: BenchScenario, campaign: Pretended
 ) -> None:
     campaign.interrupt_at = 1
@@ -300,7 +300,7 @@ def test_an_interrupt_ends_the_measurement_and_what_there_is_stays(
     assert len(read_bench(made.folder).runs) == 2
 
 
-def test_all_figures_can_be_made_again_from_the_runs_alone(
+def test_figures_are_reproducible_from_the_runs_alone(
     tmp_path: Path, base: BenchScenario, campaign: Pretended
 ) -> None:
     made = bencher(tmp_path, "sweep", slo=Slo(e2el_ms=200.0))
@@ -308,7 +308,7 @@ def test_all_figures_can_be_made_again_from_the_runs_alone(
     assert remeasure(read_bench(made.folder), made.folder) == made.bench
 
 
-def test_the_page_tells_all_and_lets_nothing_in(
+def test_bench_page_shows_all_figures_and_escapes_input(
     tmp_path: Path, base: BenchScenario, campaign: Pretended
 ) -> None:
     made = bencher(tmp_path, "sweep")
@@ -322,7 +322,7 @@ def test_the_page_tells_all_and_lets_nothing_in(
         assert cell in whole
 
 
-def test_a_page_without_any_measurement_says_so() -> None:
+def test_bench_page_without_measurements_shows_it() -> None:
     lost = bench_run(1, (2.0, bench_results.figures()), why_not="too slow a client")
     page = page_html(bench("sweep", [lost], wanted=[1]))
     assert "no data" in page
@@ -338,7 +338,7 @@ def test_two_stored_runs_are_compared_by_slices_of_their_phases(tmp_path: Path) 
     assert sum(one.ok for one, _ in found["load"]) == 100
 
 
-def test_stored_runs_that_prove_nothing_or_asked_something_else_are_not_compared(tmp_path: Path) -> None:
+def test_stored_runs_with_different_requests_or_unknown_verdict_are_not_compared(tmp_path: Path) -> None:
     good = whole_run(tmp_path / "one", requests=100)
     with pytest.raises(UsageError, match=r"two .* golden"):
         slice_pairs(good, whole_run(tmp_path / "two", slow_client, requests=100))
@@ -348,7 +348,7 @@ def test_stored_runs_that_prove_nothing_or_asked_something_else_are_not_compared
         slice_pairs(whole_run(tmp_path / "four"), whole_run(tmp_path / "five"))
 
 
-def test_a_slower_server_is_found_to_be_slower_by_as_much(
+def test_comparison_measures_the_slowdown_of_a_slower_server(
     cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     register_fake(cache)

@@ -154,7 +154,7 @@ def test_signals_while_everything_is_being_ended_do_not_cut_that_short(bench: Ru
     assert (bench.run_dir() / layout.VERDICT).exists()
 
 
-def test_a_conductor_whose_output_is_gone_leaves_a_run_that_is_unknown(bench: Running) -> None:
+def test_conductor_with_closed_output_leaves_an_unknown_run(bench: Running) -> None:
     conductor = bench.start(SLOW)
     bench.wait_for_event("phase_start", "golden")
     groups = groups_of(conductor.pid)
@@ -176,7 +176,7 @@ def test_a_run_whose_conductor_was_killed_is_unknown(bench: Running) -> None:
     assert verdict.cut.kind == "run/broke-off"
 
 
-def test_after_a_kill_the_clean_command_ends_exactly_what_was_left(
+def test_clean_after_a_conductor_kill_ends_exactly_its_processes(
     bench: Running, bystander: subprocess.Popen[bytes]
 ) -> None:
     conductor, groups = bench.in_mid_load()
@@ -240,7 +240,7 @@ def on_a_full_disk(bench: Running, name: str) -> tuple[int, str, str]:
 
 
 @pytest.mark.parametrize("name", [layout.EVENTS, layout.METRICS])
-def test_a_full_disk_is_one_line_and_leaves_nothing_running(bench: Running, name: str) -> None:
+def test_full_disk_is_one_line_and_leaves_no_process(bench: Running, name: str) -> None:
     code, _, err = on_a_full_disk(bench, name)
     assert code == 3
     (line,) = err.splitlines()
@@ -248,7 +248,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_running(bench: Running, name
     assert os.strerror(errno.ENOSPC) in line
 
 
-def test_a_load_worker_on_a_full_disk_leaves_a_run_that_is_unknown_and_says_why(bench: Running) -> None:
+def test_full_disk_of_a_load_worker_makes_the_run_unknown_with_the_reason(bench: Running) -> None:
     """What the server and the others did up to then is kept and told."""
     code, out, err = on_a_full_disk(bench, layout.requests_file(0))
     assert (code, err) == (2, "")
@@ -285,7 +285,7 @@ def test_a_run_that_cannot_be_judged_is_one_line(bench: Running, monkeypatch: py
 
 
 @pytest.mark.parametrize("end", [UsageError("interrupted before the run began"), KeyboardInterrupt()])
-def test_what_was_judged_is_shown_whatever_ends_the_campaign(
+def test_interrupted_campaign_shows_its_finished_verdicts(
     bench: Running, monkeypatch: pytest.MonkeyPatch, end: BaseException
 ) -> None:
     """Ctrl-C while the second server starts, or while a run is being judged, lost the verdicts before it."""

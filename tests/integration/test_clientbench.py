@@ -96,7 +96,7 @@ def taken(
     return StepRecords(requests or (request(),), records, log, round(stopped_s * S), 0.25)
 
 
-def test_rates_and_processor_time_are_those_of_one_and_the_same_stretch() -> None:
+def test_rates_and_cpu_time_cover_the_same_interval() -> None:
     found = step_figures(STEP, taken())
     assert found.window_s == 2.0
     assert (found.events_per_s, found.requests_per_s) == (1.5, 0.5)
@@ -104,7 +104,7 @@ def test_rates_and_processor_time_are_those_of_one_and_the_same_stretch() -> Non
     assert found.client_cpu == pytest.approx(0.3)
 
 
-def test_what_comes_in_the_first_stretch_or_after_the_stop_counts_for_nothing() -> None:
+def test_warm_up_and_ramp_down_events_are_not_counted() -> None:
     early = step_figures(STEP, taken(client=[client_record(10.5), client_record(11.5)]))
     late = step_figures(
         STEP, taken(client=[client_record(8.5), client_record(9.5), client_record(10.5)], stopped_s=9.9)
@@ -113,7 +113,7 @@ def test_what_comes_in_the_first_stretch_or_after_the_stop_counts_for_nothing() 
     assert early.cpu_us_per_event is None
 
 
-def test_errors_are_the_clients_word_against_the_servers() -> None:
+def test_client_errors_are_the_difference_to_server_times() -> None:
     found = step_figures(STEP, taken(request(late_ms=4.0)))
     assert found.ttft_error_ms == Quantiles(4.0, 4.0)
     # One gap is told right, the other 4 ms too long.
@@ -123,7 +123,7 @@ def test_errors_are_the_clients_word_against_the_servers() -> None:
     assert found.lag_ms == Quantiles(0.5, 1.5)
 
 
-def test_workers_add_up_and_the_busiest_is_told() -> None:
+def test_worker_rates_are_summed_and_the_busiest_cpu_is_reported() -> None:
     client = [
         client_record(end, worker, cpu) for worker, cpu in ((0, 300_000), (1, 900_000)) for end in (9.5, 10.5)
     ]
@@ -138,7 +138,7 @@ def test_a_worker_that_had_nothing_to_do_is_no_gap() -> None:
 
 
 @pytest.mark.parametrize("client", [[], [client_record(9.5)], [client_record(9.5), client_record(12.5)]])
-def test_a_step_without_a_steady_stretch_gives_no_figures(client: list[ClientRecord]) -> None:
+def test_step_without_a_steady_interval_gives_no_figures(client: list[ClientRecord]) -> None:
     with pytest.raises(ClientBenchFailed, match="--seconds"):
         step_figures(STEP, taken(client=client))
 
@@ -167,7 +167,7 @@ def test_a_failed_request_ends_the_measurement() -> None:
         (0.5, 0.4, "neither"),
     ],
 )
-def test_the_words_name_the_limit(client_cpu: float, server_cpu: float, limit: str) -> None:
+def test_summary_names_the_limiting_side(client_cpu: float, server_cpu: float, limit: str) -> None:
     found = msgspec.structs.replace(step_figures(STEP, taken()), client_cpu=client_cpu, server_cpu=server_cpu)
     open_loop = msgspec.structs.replace(found, rate=1.0, events_per_s=1e9)
     lines = summarize([found, open_loop])
@@ -190,7 +190,7 @@ def bench(created: str, steps: list[StepFigures]) -> ClientBench:
     )
 
 
-def test_the_last_measurement_is_found_again_as_it_was(tmp_path: Path) -> None:
+def test_last_measurement_round_trips(tmp_path: Path) -> None:
     assert latest_bench(tmp_path / "nothing") is None
     steps = [step_figures(STEP, taken())]
     store_bench(bench("2026-01-02T00:00:00+00:00", steps), tmp_path)
@@ -198,7 +198,7 @@ def test_the_last_measurement_is_found_again_as_it_was(tmp_path: Path) -> None:
     assert latest_bench(tmp_path) == bench("2026-01-02T00:00:00+00:00", steps)
 
 
-def test_a_damaged_measurement_is_told_with_its_path(tmp_path: Path) -> None:
+def test_damaged_measurement_is_named_with_its_path(tmp_path: Path) -> None:
     path = store_bench(bench("2026-01-02T00:00:00+00:00", []), tmp_path)
     path.write_text('{"v": 1}')
     with pytest.raises(UsageError, match=path.name):

@@ -29,7 +29,7 @@ LONG = scenario("--fake-token-s", "0.02", load=400, limits={"stall_s": 3.0})
     [(signal.SIGKILL, "code -9;"), (signal.SIGSTOP, "for 3.")],
     ids=["killed", "frozen"],
 )
-def test_the_run_is_unknown_and_keeps_what_the_other_saw(
+def test_lost_load_worker_makes_the_run_unknown_and_keeps_other_records(
     tmp_path: Path, hurt: signal.Signals, figure: str
 ) -> None:
     bench = Bench(tmp_path)

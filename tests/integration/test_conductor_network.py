@@ -33,7 +33,7 @@ def journal(done: Conducted, event: str) -> list[FaultRecord]:
     return [line for line in done.history.faults if line.event == event]
 
 
-def test_only_the_load_feels_a_cut(tmp_path: Path) -> None:
+def test_network_cut_affects_load_requests_only(tmp_path: Path) -> None:
     done = conduct(tmp_path, struck("network_cut", for_s=0.2))
     (fired,) = journal(done, "fired")
     assert isinstance(fired.firing, NetworkCut)
@@ -50,7 +50,7 @@ def test_only_the_load_feels_a_cut(tmp_path: Path) -> None:
     assert plan.load_url not in (None, plan.base_url)
 
 
-def test_a_run_without_a_fault_of_the_network_goes_straight_to_the_server(tmp_path: Path) -> None:
+def test_load_without_network_faults_bypasses_the_proxy(tmp_path: Path) -> None:
     done = conduct(tmp_path, scenario())
     assert read_plan(done.run_dir).load_url is None
     assert not (done.run_dir / "network.jsonl").exists()
@@ -63,7 +63,7 @@ def test_a_stall_is_waited_out(tmp_path: Path) -> None:
     assert done.oracle("progress") is Verdict.PASS
 
 
-def test_a_crowd_comes_and_goes_beside_the_load(tmp_path: Path) -> None:
+def test_crowd_runs_beside_the_load_and_aborts(tmp_path: Path) -> None:
     few = {"clients": 5, "prompt_tokens": 32, "max_tokens": 100, "for_s": 0.5}
     done = conduct(tmp_path, struck("abort_storm", **few))
     (fired,) = journal(done, "fired")
@@ -80,7 +80,7 @@ def test_a_crowd_comes_and_goes_beside_the_load(tmp_path: Path) -> None:
     assert done.oracle("accounting") is Verdict.FAIL
 
 
-def test_wrong_requests_are_sent_beside_the_load_and_told(tmp_path: Path) -> None:
+def test_malformed_requests_are_sent_beside_the_load_and_recorded(tmp_path: Path) -> None:
     done = conduct(tmp_path, struck("malformed_request", form="no_path"))
     (fired,) = journal(done, "fired")
     assert isinstance(fired.firing, WrongRequestsSent)

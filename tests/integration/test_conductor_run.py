@@ -87,7 +87,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Conducted:
     return conduct(tmp_path_factory.mktemp("good"), scenario(), workers=2)
 
 
-def test_a_good_run_tells_its_steps_in_order(good: Conducted) -> None:
+def test_good_run_records_its_steps_in_order(good: Conducted) -> None:
     phases = 3 * ["phase_start", "phase_end", *CANARY]
     begin = ["server_start", "server_ready", *CANARY]
     assert good.kinds() == [*begin, *phases, *CANARY, "drained", "leak_probe", "server_stop", "evidence"]
@@ -99,7 +99,7 @@ def test_a_good_run_tells_its_steps_in_order(good: Conducted) -> None:
     assert times == sorted(times)
 
 
-def test_a_good_run_is_as_expected_by_the_word_of_every_oracle(good: Conducted) -> None:
+def test_good_run_passes_every_oracle(good: Conducted) -> None:
     assert good.verdict.outcome == "as expected"
     assert {result.oracle: result.verdict for result in good.verdict.results} == {
         result.oracle: Verdict.PASS for result in good.verdict.results
@@ -110,7 +110,7 @@ def test_a_good_run_is_sealed(good: Conducted) -> None:
     assert check(good.run_dir).state == "sealed"
 
 
-def test_a_good_run_has_every_request_once_and_the_conductors_own(good: Conducted) -> None:
+def test_good_run_records_every_load_and_conductor_request_once(good: Conducted) -> None:
     by_phase = {
         phase: sorted(record.id for record in good.history.requests if record.phase == phase)
         for phase in ("golden", "load", "fresh", "canary")
@@ -124,7 +124,7 @@ def test_a_good_run_has_every_request_once_and_the_conductors_own(good: Conducte
     assert {record.worker for record in good.history.requests} == {0, 1}
 
 
-def test_each_phase_lies_between_two_scrapes_of_an_idle_server(good: Conducted) -> None:
+def test_each_phase_is_between_two_scrapes_of_an_idle_server(good: Conducted) -> None:
     log = good.history.metrics
     generated = []
     for phase in good.history.phases():
@@ -139,7 +139,7 @@ def test_each_phase_lies_between_two_scrapes_of_an_idle_server(good: Conducted) 
     ]
 
 
-def test_what_the_server_holds_is_sampled_at_each_quiet_moment(good: Conducted) -> None:
+def test_server_resources_are_sampled_at_each_quiet_moment(good: Conducted) -> None:
     (started,) = good.history.events_of(ServerStart)
     quiet = [*good.history.events_of(PhaseEnd), *good.history.events_of(Drained)]
     for event in quiet:
@@ -154,7 +154,7 @@ def test_what_the_server_holds_is_sampled_at_each_quiet_moment(good: Conducted) 
         assert 0 < record.anonymous_bytes < record.resident_bytes
 
 
-def test_the_plan_of_a_good_run_is_what_really_ran(good: Conducted) -> None:
+def test_plan_of_a_good_run_matches_what_ran(good: Conducted) -> None:
     plan = read_plan(good.run_dir)
     (started,) = good.history.events_of(ServerStart)
     assert plan.base_url == f"http://127.0.0.1:{started.data.port}"
@@ -163,14 +163,14 @@ def test_the_plan_of_a_good_run_is_what_really_ran(good: Conducted) -> None:
     assert plan.run_id == good.run_dir.name
 
 
-def test_a_good_run_is_told_in_plain_lines_and_a_table(good: Conducted) -> None:
+def test_good_run_prints_plain_lines_and_a_table(good: Conducted) -> None:
     assert all(line.startswith("small: ") for line in good.printed[:4])
     for phase in ("golden", "load", "fresh"):
         assert any(f" {phase}" in line for line in good.printed)
     assert any("as expected" in line for line in good.printed)
 
 
-def test_the_verdict_of_a_run_can_be_had_again_from_its_files_alone(
+def test_verdict_is_reproducible_from_the_run_directory(
     good: Conducted, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = [good.run_dir / name for name in (layout.VERDICT, layout.JUNIT, layout.SUMMARY)]
@@ -214,7 +214,7 @@ def test_a_server_that_dies_ends_the_load_and_gets_its_verdict(tmp_path: Path) -
     assert any("exit code 7" in reason for reason in died.verdict.reasons)
 
 
-def test_a_server_that_dies_between_its_load_and_its_stop_leaves_its_exit_on_record(
+def test_server_exit_between_load_and_stop_is_recorded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     close = FaultController.close
@@ -297,7 +297,7 @@ def with_faults(*kinds: str, lacking: str) -> dict[str, object]:
     return content
 
 
-def test_a_fault_that_the_server_has_no_place_for_ends_the_run_before_any_load(tmp_path: Path) -> None:
+def test_fault_without_an_injection_point_ends_the_run_before_any_load(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     request = bench.request(with_faults("bit_flip", "lookup_retry", lacking="lookup_retry"))
     with pytest.raises(UsageError, match="f-lookup_retry") as caught:
@@ -311,7 +311,7 @@ def test_a_fault_that_the_server_has_no_place_for_ends_the_run_before_any_load(t
     assert failed.data.reason == str(caught.value)
 
 
-def test_faults_that_all_have_a_place_are_armed_and_healed(tmp_path: Path) -> None:
+def test_faults_with_injection_points_are_armed_and_healed(tmp_path: Path) -> None:
     done = conduct(tmp_path, with_faults("lookup_miss", "bit_flip", lacking="lookup_retry"))
     (armed,) = done.history.events_of(FaultsArmed)
     (healed,) = done.history.events_of(FaultsHealed)
@@ -319,9 +319,7 @@ def test_faults_that_all_have_a_place_are_armed_and_healed(tmp_path: Path) -> No
     assert (healed.data.confirmed, healed.data.by) == (True, "journal")
 
 
-def test_a_conductor_that_cannot_keep_its_faults_alive_gives_no_verdict(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_lease_renewal_makes_the_run_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy machine lets the lease run out: then the load met no fault, and what it shows is no proof."""
     monkeypatch.setattr("kvchaos.conductor.fault_controller.LEASE_S", 0.0)
     bench = Bench(tmp_path)
@@ -340,7 +338,7 @@ def with_a_pause(nth: int, **params: float | str) -> dict[str, object]:
     return content
 
 
-def test_a_pause_strikes_is_seen_by_others_and_ends(tmp_path: Path) -> None:
+def test_pause_strikes_is_effective_and_is_reverted(tmp_path: Path) -> None:
     done = conduct(tmp_path, with_a_pause(4, for_s=4.0))
     journal = [(line.event, line.role, line.fault) for line in done.history.faults]
     assert journal == [(event, "outside", "frozen") for event in ("armed", "fired", "note", "healed")]
@@ -364,7 +362,7 @@ def test_a_pause_is_over_when_its_phase_ends(tmp_path: Path) -> None:
     assert done.oracle("faults-fired") is Verdict.UNKNOWN
 
 
-def test_a_pause_that_never_comes_leaves_the_run_in_doubt(tmp_path: Path) -> None:
+def test_pause_that_never_fires_makes_the_run_unknown(tmp_path: Path) -> None:
     done = conduct(tmp_path, with_a_pause(1000))
     assert done.oracle("faults-fired") is Verdict.UNKNOWN
     gaps = [gap.kind for result in done.verdict.results for gap in result.gaps]
@@ -381,7 +379,7 @@ def with_an_ending(kind: str, *manners: str, **params: float) -> dict[str, objec
 
 
 @pytest.mark.parametrize("kind", ["kill", "stop", "engine_kill"])
-def test_a_server_that_a_fault_ends_is_started_anew_and_the_run_goes_on(tmp_path: Path, kind: str) -> None:
+def test_server_ended_by_a_fault_is_restarted_and_the_run_continues(tmp_path: Path, kind: str) -> None:
     done = conduct(tmp_path, with_an_ending(kind))
     kinds = [kind for kind in done.kinds() if kind not in CANARY]
     struck = ["armed", "server_exit", "server_start", "server_ready", "healed"]
@@ -393,7 +391,7 @@ def test_a_server_that_a_fault_ends_is_started_anew_and_the_run_goes_on(tmp_path
     assert done.verdict.outcome == "as expected", done.verdict.reasons
 
 
-def test_a_server_that_does_not_come_back_ends_the_run_with_a_verdict(tmp_path: Path) -> None:
+def test_failed_restart_ends_the_run_with_a_verdict(tmp_path: Path) -> None:
     done = conduct(tmp_path, with_an_ending("kill", "--fake-once", str(tmp_path / "lived")))
     _, second = done.history.events_of(ServerExit)
     assert second.data.code == CRASH_CODE
@@ -405,7 +403,7 @@ def test_a_server_that_does_not_come_back_ends_the_run_with_a_verdict(tmp_path: 
     assert done.verdict.outcome == "not as expected"
 
 
-def test_a_server_that_dies_by_itself_after_its_revival_is_not_excused(tmp_path: Path) -> None:
+def test_server_crash_after_a_restart_is_a_violation(tmp_path: Path) -> None:
     done = conduct(tmp_path, with_an_ending("kill", "--fake-die-at", "26"))
     assert [event.data.code for event in done.history.events_of(ServerExit)] == [-9, CRASH_CODE]
     assert done.oracle("server-alive") is Verdict.FAIL

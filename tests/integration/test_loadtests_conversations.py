@@ -60,7 +60,7 @@ def end_ns(record: RequestRecord) -> int:
     return record.start_mono_ns + record.end_us * 1000
 
 
-def test_each_turn_holds_the_answer_that_really_came_and_waits_for_it(tmp_path: Path) -> None:
+def test_each_turn_waits_for_and_contains_the_real_answer(tmp_path: Path) -> None:
     with FakeServer() as server:
         found = play(tmp_path, server, "chat", CHAT, requests=18)
     prompts = {request.headers["x-request-id"]: request.body["prompt"] for request in server.received}
@@ -72,7 +72,7 @@ def test_each_turn_holds_the_answer_that_really_came_and_waits_for_it(tmp_path: 
             assert after.start_mono_ns - end_ns(before) >= 50_000_000
 
 
-def test_a_turn_is_due_when_the_user_has_thought(tmp_path: Path) -> None:
+def test_turn_is_due_after_the_think_time(tmp_path: Path) -> None:
     with FakeServer() as server:
         found = play(tmp_path, server, "chat", CHAT, requests=3)
     for before, after in pairwise(found):
@@ -81,7 +81,7 @@ def test_a_turn_is_due_when_the_user_has_thought(tmp_path: Path) -> None:
         assert after.start_ns >= after.intended_ns
 
 
-def test_one_process_and_four_hold_the_same_conversations(tmp_path: Path) -> None:
+def test_conversations_are_identical_for_one_and_four_workers(tmp_path: Path) -> None:
     found = {}
     for workers in (1, 4):
         folder = tmp_path / str(workers)
@@ -96,7 +96,7 @@ def test_one_process_and_four_hold_the_same_conversations(tmp_path: Path) -> Non
     assert all(len({record.worker for record in found[4][at : at + 5]}) == 1 for at in range(0, 20, 5))
 
 
-def test_a_burst_is_sent_at_once(tmp_path: Path) -> None:
+def test_requests_of_a_burst_are_sent_at_once(tmp_path: Path) -> None:
     def release_when_three_wait(request: ReceivedRequest) -> Behaviour:
         if request.headers["x-request-id"] in ("load-1", "load-2", "load-3"):
             wait_for(lambda: len(server.received) == 4)
@@ -108,7 +108,7 @@ def test_a_burst_is_sent_at_once(tmp_path: Path) -> None:
     assert len({record.intended_ns for record in found[1:4]}) == 1
 
 
-def test_a_conversation_is_broken_off_where_an_answer_is_missing(tmp_path: Path) -> None:
+def test_conversation_ends_at_a_missing_answer(tmp_path: Path) -> None:
     def fail_the_second(request: ReceivedRequest) -> Behaviour:
         return Behaviour(shape="server_error" if request.headers["x-request-id"] == "load-1" else "normal")
 
@@ -117,7 +117,7 @@ def test_a_conversation_is_broken_off_where_an_answer_is_missing(tmp_path: Path)
     assert [record.id for record in found] == ["load-0", "load-1", "load-3", "load-4", "load-5"]
 
 
-def test_a_stop_ends_the_thinking(tmp_path: Path) -> None:
+def test_stop_ends_the_think_time(tmp_path: Path) -> None:
     slow = {**CHAT, "min_think_s": 500.0, "max_think_s": 500.0}
     with FakeServer() as server:
         plan = write_plan(tmp_path, server.url, kind="chat", params=slow)
@@ -148,7 +148,7 @@ def test_a_stop_in_a_burst_records_every_request_of_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shape", ["silent", "stall"])
-def test_a_client_that_loses_patience_leaves(tmp_path: Path, shape: Shape) -> None:
+def test_client_aborts_after_its_delay(tmp_path: Path, shape: Shape) -> None:
     with FakeServer(Behaviour(shape=shape)) as server:
         found = play(tmp_path, server, "abort_mix", LEAVERS, requests=8, first=4)
     assert [record.outcome for record in found] == ["aborted"] * 8

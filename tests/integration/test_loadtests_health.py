@@ -28,7 +28,7 @@ def client_records(run_dir: Path) -> list[ClientRecord]:
     return [msgspec.json.decode(line, type=ClientRecord) for line in lines]
 
 
-def test_every_worker_tells_how_it_did_in_every_phase_however_short(tmp_path: Path) -> None:
+def test_every_worker_reports_its_health_for_every_phase(tmp_path: Path) -> None:
     with FakeServer() as server, loaders(tmp_path, write_plan(tmp_path, server.url), workers=2) as load:
         assert load.wait_ready(PATIENCE_S)
         for name in ("golden", "load"):
@@ -41,7 +41,7 @@ def test_every_worker_tells_how_it_did_in_every_phase_however_short(tmp_path: Pa
     assert all(one.wall_us > 0 and one.cpu_us > 0 for one in found)
 
 
-def test_a_long_phase_is_told_of_once_a_second(tmp_path: Path) -> None:
+def test_long_phase_is_reported_once_a_second(tmp_path: Path) -> None:
     with (
         FakeServer(Behaviour(token_s=0.3)) as server,
         loaders(tmp_path, write_plan(tmp_path, server.url)) as load,
@@ -57,7 +57,7 @@ def test_a_long_phase_is_told_of_once_a_second(tmp_path: Path) -> None:
     assert found[0].connections >= 2
 
 
-def test_a_client_that_was_not_allowed_to_run_says_so(tmp_path: Path) -> None:
+def test_stopped_client_process_is_reported_as_the_limit(tmp_path: Path) -> None:
     arrivals = Constant(kind="constant", rate=50)
     with FakeServer() as server, loaders(tmp_path, write_plan(tmp_path, server.url)) as load:
         assert load.wait_ready(PATIENCE_S)
@@ -78,7 +78,7 @@ def test_a_client_that_was_not_allowed_to_run_says_so(tmp_path: Path) -> None:
     assert limit.subject.name == "golden"
 
 
-def test_what_cannot_be_written_down_ends_the_run(tmp_path: Path) -> None:
+def test_unwritable_client_records_end_the_run(tmp_path: Path) -> None:
     (tmp_path / "client.jsonl").symlink_to("/dev/full")
     with FakeServer() as server, loaders(tmp_path, write_plan(tmp_path, server.url)) as load:
         assert load.wait_ready(PATIENCE_S)
@@ -112,7 +112,7 @@ print(gc.get_freeze_count(), len(gc.get_objects()))
 """
 
 
-def test_what_a_worker_begins_with_costs_no_pauses(tmp_path: Path) -> None:
+def test_garbage_collector_skips_objects_from_worker_start(tmp_path: Path) -> None:
     """However it was started: the collector does not go through it again."""
     write_plan(tmp_path, "http://127.0.0.1:1")
     done = subprocess.run(

@@ -30,7 +30,7 @@ SLOW = Behaviour(token_s=1.0)
 NS = 1_000_000_000
 
 
-def test_times_are_those_of_the_conductors_clock_with_what_they_may_be_wrong_by(tmp_path: Path) -> None:
+def test_joined_worker_times_use_the_conductor_clock_with_an_error(tmp_path: Path) -> None:
     with FakeServer() as server, joining(tmp_path, write_plan(tmp_path, server.url)) as joined:
         assert joined.load.wait_ready(PATIENCE_S)
         joined.load.start_phase(phase(requests=8))
@@ -45,7 +45,7 @@ def test_times_are_those_of_the_conductors_clock_with_what_they_may_be_wrong_by(
         assert abs(record.clock_offset_ns) <= record.clock_error_ns < NS
 
 
-def test_a_worker_too_many_is_sent_away_and_one_that_leaves_early_is_a_failure(tmp_path: Path) -> None:
+def test_surplus_worker_is_refused_and_early_exit_is_a_failure(tmp_path: Path) -> None:
     with FakeServer(SLOW) as server, joining(tmp_path, write_plan(tmp_path, server.url)) as joined:
         assert joined.load.wait_ready(PATIENCE_S)
         with worker(joined.port) as third:
@@ -65,7 +65,7 @@ def test_a_worker_too_many_is_sent_away_and_one_that_leaves_early_is_a_failure(t
     assert [process.returncode for process in joined.workers] == [0, 0]
 
 
-def test_a_trace_is_brought_to_the_workers(tmp_path: Path) -> None:
+def test_trace_is_sent_to_joined_workers(tmp_path: Path) -> None:
     trace = tmp_path / "trace.jsonl"
     entries = [{"at_s": n / 50, "prompt_tokens": 20 + n, "output_tokens": 4} for n in range(20)]
     trace.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
@@ -128,7 +128,7 @@ def done(sent: int) -> PhaseDone:
     )
 
 
-def test_other_code_has_no_seat_and_a_lost_record_is_noticed_before_a_phase_counts_as_done(
+def test_worker_with_different_code_is_refused_and_a_lost_record_is_detected(
     tmp_path: Path,
 ) -> None:
     port = free_port()

@@ -31,7 +31,7 @@ def locust(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_it_sends_endless_load_and_fills_locusts_tables() -> None:
+def test_locustfile_sends_endless_load_and_reports_to_locust() -> None:
     with FakeServer() as server:
         done = locust(
             "--host",
@@ -71,14 +71,14 @@ def test_a_target_typed_into_the_page_is_checked_too(tmp_path: Path) -> None:
         (("--host", "http://127.0.0.1:1", "--workload-params", "prefixes"), "write name=value"),
     ],
 )
-def test_a_wrong_command_line_ends_with_one_clear_line(arguments: tuple[str, ...], message: str) -> None:
+def test_invalid_command_line_is_one_line(arguments: tuple[str, ...], message: str) -> None:
     done = locust(*arguments, "--users", "1", "--run-time", "1s")
     assert done.returncode == 3
     assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_processes_share_the_requests_and_none_is_sent_twice() -> None:
+def test_locust_processes_send_each_request_once() -> None:
     # In another process, since Locust changes the standard library where it is imported.
     code = """
 from itertools import islice
@@ -96,7 +96,7 @@ numbers(asks, 2, 2)
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8000", "http://localhost:8000/", "http://[::1]:8000"])
-def test_addresses_of_this_machine_are_taken(url: str) -> None:
+def test_local_target_addresses_are_accepted(url: str) -> None:
     assert loopback_url(url) == url.rstrip("/")
 
 
@@ -112,6 +112,6 @@ def test_addresses_of_this_machine_are_taken(url: str) -> None:
         "",
     ],
 )
-def test_any_other_address_is_refused(url: str) -> None:
+def test_remote_target_address_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="target"):
         loopback_url(url)

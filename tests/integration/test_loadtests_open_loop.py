@@ -76,7 +76,7 @@ def test_no_request_is_sent_before_it_is_due(tmp_path: Path) -> None:
     assert not any(record.held for record in found)
 
 
-def test_a_frozen_server_shows_in_latency_and_not_in_the_arrivals(tmp_path: Path) -> None:
+def test_paused_server_raises_latency_and_keeps_arrivals(tmp_path: Path) -> None:
     with freeze_from("load-10") as server:
         found = play(tmp_path, server, FAST, requests=100)
     assert intended(found) == planned(FAST, 100)
@@ -88,7 +88,7 @@ def test_a_frozen_server_shows_in_latency_and_not_in_the_arrivals(tmp_path: Path
     assert found[30].end_us > found[50].end_us + 200_000
 
 
-def test_a_server_stopped_for_3_s_shows_in_latency_and_not_in_the_arrivals(tmp_path: Path) -> None:
+def test_server_stopped_for_3_s_raises_latency_and_keeps_arrivals(tmp_path: Path) -> None:
     poisson = Poisson(kind="poisson", rate=40)
     with (
         MockServer(Settings(ttft=Fixed(ms=5), itl=Fixed(ms=1)), tmp_path / "sent.jsonl") as server,
@@ -112,7 +112,7 @@ def test_a_server_stopped_for_3_s_shows_in_latency_and_not_in_the_arrivals(tmp_p
     assert from_due.p99 > 0.9 * STOPPED_S * 1000
 
 
-def test_what_had_to_wait_for_the_bound_is_told_and_counts_from_when_it_was_due(tmp_path: Path) -> None:
+def test_wait_for_the_concurrency_bound_is_recorded_and_counts_in_latency(tmp_path: Path) -> None:
     with freeze_from("load-10") as server:
         found = play(tmp_path, server, FAST, requests=60, concurrency=4)
     assert intended(found) == planned(FAST, 60)
@@ -125,14 +125,14 @@ def test_what_had_to_wait_for_the_bound_is_told_and_counts_from_when_it_was_due(
     assert due > real + 100
 
 
-def test_a_burst_over_the_bound_is_held_one_within_is_not(tmp_path: Path) -> None:
+def test_burst_above_the_concurrency_bound_is_delayed(tmp_path: Path) -> None:
     bursts = Bursts(kind="bursts", size=6, every_s=0.5)
     with FakeServer(Behaviour(token_s=0.01)) as server:
         found = play(tmp_path, server, bursts, requests=12, concurrency=4)
     assert sum(record.held for record in found) == 4
 
 
-def test_a_stop_ends_the_waiting_for_what_is_not_due_yet(tmp_path: Path) -> None:
+def test_stop_ends_the_wait_for_scheduled_requests(tmp_path: Path) -> None:
     slow = Constant(kind="constant", rate=0.01)
     with FakeServer() as server, loaders(tmp_path, write_plan(tmp_path, server.url)) as load:
         assert load.wait_ready(PATIENCE_S)
@@ -146,7 +146,7 @@ def test_a_stop_ends_the_waiting_for_what_is_not_due_yet(tmp_path: Path) -> None
     assert len(records(tmp_path)) == 1
 
 
-def test_a_quiet_stretch_of_the_schedule_is_no_stall(tmp_path: Path) -> None:
+def test_pause_in_the_schedule_is_no_stall(tmp_path: Path) -> None:
     """The age of the last token counts from the request that broke the quiet."""
     ages: list[float] = []
 

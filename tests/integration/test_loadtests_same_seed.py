@@ -63,7 +63,7 @@ def play(folder: Path, workers: int, *, join: bool = False) -> Played:
     return Played(bodies, due, {record.worker for record in found})
 
 
-def test_one_process_and_four_and_two_that_join_send_the_same_bytes_at_the_same_times(tmp_path: Path) -> None:
+def test_load_is_identical_for_one_four_and_two_joined_workers(tmp_path: Path) -> None:
     alone, shared = play(tmp_path / "alone", 1), play(tmp_path / "shared", 4)
     joined = play(tmp_path / "joined", 2, join=True)
     assert (alone.workers, shared.workers, joined.workers) == ({0}, {0, 1, 2, 3}, {0, 1})

@@ -90,7 +90,7 @@ def test_every_index_is_sent_and_recorded_once_over_all_workers_and_phases(
     assert first.tokens == sum(len(record.token_ids) for record in found if record.phase == "load")
 
 
-def test_who_listens_hears_of_every_good_answer_and_its_times(tmp_path: Path) -> None:
+def test_listener_receives_latencies_of_every_good_answer(tmp_path: Path) -> None:
     reports: list[tuple[int, Report]] = []
     with (
         FakeServer() as server,
@@ -108,7 +108,7 @@ def test_who_listens_hears_of_every_good_answer_and_its_times(tmp_path: Path) ->
     assert {worker for worker, report in reports if isinstance(report, PhaseDone)} == {0, 1}
 
 
-def test_who_shares_a_block_of_the_servers_size_is_recorded_alike_by_all_workers(tmp_path: Path) -> None:
+def test_first_block_hash_is_equal_across_workers(tmp_path: Path) -> None:
     sizes: dict[str, int | str | bool | float] = {"prefix_tokens": 32, "suffix_tokens": 8}
     params = {**sizes, "prefixes": 2, "prompts": 6, "min_output": 1, "max_output": 2}
     with FakeServer() as server:
@@ -141,7 +141,7 @@ def test_the_concurrency_is_that_of_the_phase(tmp_path: Path) -> None:
 
 
 @either_client
-def test_one_stalled_answer_does_not_hold_up_the_others(tmp_path: Path, client: ClientKind) -> None:
+def test_stalled_answer_does_not_block_the_others(tmp_path: Path, client: ClientKind) -> None:
     def stall_the_first(received: ReceivedRequest) -> Behaviour:
         return Behaviour(shape="stall" if received.headers["x-request-id"] == "load-0" else "normal")
 
@@ -162,7 +162,7 @@ def test_one_stalled_answer_does_not_hold_up_the_others(tmp_path: Path, client: 
 
 
 @either_client
-def test_an_answer_is_whole_with_its_last_event_also_when_its_body_never_ends(
+def test_answer_is_complete_after_done_even_if_the_body_never_ends(
     tmp_path: Path, client: ClientKind
 ) -> None:
     lingers = Behaviour(shape="lingers")
@@ -180,9 +180,7 @@ def test_an_answer_is_whole_with_its_last_event_also_when_its_body_never_ends(
 
 
 @either_client
-def test_a_server_that_never_answers_costs_each_request_its_deadline(
-    tmp_path: Path, client: ClientKind
-) -> None:
+def test_requests_to_a_silent_server_end_at_their_deadline(tmp_path: Path, client: ClientKind) -> None:
     silent = Behaviour(shape="silent")
     with (
         FakeServer(silent) as server,
@@ -199,7 +197,7 @@ def test_a_server_that_never_answers_costs_each_request_its_deadline(
 
 
 @either_client
-def test_refused_connections_are_recorded_and_do_not_spin(tmp_path: Path, client: ClientKind) -> None:
+def test_refused_connections_are_recorded_without_a_busy_loop(tmp_path: Path, client: ClientKind) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         plan = write_plan(tmp_path, f"http://127.0.0.1:{taken.getsockname()[1]}", client=client)
@@ -215,9 +213,7 @@ def test_refused_connections_are_recorded_and_do_not_spin(tmp_path: Path, client
 
 
 @either_client
-def test_a_stopped_phase_records_what_it_gave_up_and_sends_no_more(
-    tmp_path: Path, client: ClientKind
-) -> None:
+def test_stopped_phase_records_aborted_requests_and_sends_no_more(tmp_path: Path, client: ClientKind) -> None:
     with (
         FakeServer(SLOW) as server,
         loaders(tmp_path, write_plan(tmp_path, server.url, client=client)) as load,
@@ -283,7 +279,7 @@ def start(requests: int, concurrency: int, workload: str = "asks") -> dict[str, 
     }
 
 
-def test_a_silent_server_is_seen_by_the_age_of_the_last_token(tmp_path: Path) -> None:
+def test_silent_server_shows_in_the_age_of_the_last_token(tmp_path: Path) -> None:
     stall = Behaviour(shape="stall")
     with FakeServer(stall) as server, loaders(tmp_path, write_plan(tmp_path, server.url)) as load:
         assert load.wait_ready(PATIENCE_S)
@@ -295,7 +291,7 @@ def test_a_silent_server_is_seen_by_the_age_of_the_last_token(tmp_path: Path) ->
 
 @either_client
 @pytest.mark.parametrize("end", ["stdin closed", "SIGTERM", "quit"])
-def test_a_worker_leaves_at_once_and_records_what_was_in_flight(
+def test_interrupted_worker_exits_at_once_and_records_open_requests(
     tmp_path: Path, client: ClientKind, end: str
 ) -> None:
     with (
@@ -319,7 +315,7 @@ def test_a_worker_leaves_at_once_and_records_what_was_in_flight(
     assert kinds(found) == {"StoppedEarly"}
 
 
-def test_ctrl_c_is_left_to_the_conductor(tmp_path: Path) -> None:
+def test_worker_ignores_sigint(tmp_path: Path) -> None:
     with FakeServer() as server, worker(tmp_path, write_plan(tmp_path, server.url)) as process:
         assert isinstance(receive(process), Ready)
         process.send_signal(signal.SIGINT)
@@ -343,7 +339,7 @@ def test_a_full_disk_is_reported_and_ends_the_worker(tmp_path: Path) -> None:
     assert len(server.received) < 1000
 
 
-def test_a_killed_worker_is_noticed_and_its_phase_is_never_done(tmp_path: Path) -> None:
+def test_killed_worker_is_detected_and_its_phase_is_never_done(tmp_path: Path) -> None:
     with FakeServer(SLOW) as server, loaders(tmp_path, write_plan(tmp_path, server.url), workers=2) as load:
         assert load.wait_ready(PATIENCE_S)
         load.start_phase(phase(requests=4, concurrency=2))
@@ -355,7 +351,7 @@ def test_a_killed_worker_is_noticed_and_its_phase_is_never_done(tmp_path: Path) 
         load.stop_phase("server-dead")
 
 
-def test_no_worker_is_left_after_close(tmp_path: Path) -> None:
+def test_close_leaves_no_worker_process(tmp_path: Path) -> None:
     with FakeServer(SLOW) as server, loaders(tmp_path, write_plan(tmp_path, server.url), workers=2) as load:
         assert load.wait_ready(PATIENCE_S)
         load.start_phase(phase(requests=8, concurrency=4))
@@ -365,7 +361,7 @@ def test_no_worker_is_left_after_close(tmp_path: Path) -> None:
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
-def test_the_conductors_side_leaves_the_standard_library_alone() -> None:
+def test_conductor_side_imports_no_gevent_locust_or_openai() -> None:
     code = (
         "import sys, loadtests.messages, loadtests.processes, loadtests.workloads;"
         "print([name for name in ('gevent', 'locust', 'openai') if name in sys.modules])"

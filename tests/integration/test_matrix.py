@@ -52,7 +52,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Filled:
     return Filled(tmp_path_factory.mktemp("matrix"))
 
 
-def test_cells_come_from_runs_and_are_judged_again_from_them(filled: Filled) -> None:
+def test_matrix_cells_are_rejudged_from_their_runs(filled: Filled) -> None:
     cells = filled.fill(filled.order)
     assert [cell.scenario for cell in cells] == ["one", "two"]
     assert sorted(str(cell.run) for cell in cells) == filled.runs()
@@ -74,6 +74,6 @@ def test_cells_come_from_runs_and_are_judged_again_from_them(filled: Filled) -> 
     assert len(filled.runs()) == 2 * len(runs)
 
 
-def test_an_environment_that_was_there_before_stays(filled: Filled) -> None:
+def test_preinstalled_server_is_kept_by_the_matrix(filled: Filled) -> None:
     filled.fill(filled.order)
     assert server_folder(RELEASE, filled.bench.cache).is_dir()

@@ -18,7 +18,7 @@ from tests.integration.test_open_files import limited
 from tests.support.fake_server_runs import SERVER, register_fake, scenario, write_scenario
 
 
-def test_a_worker_that_joins_checks_the_limit_of_its_own_machine(tmp_path: Path) -> None:
+def test_joining_worker_checks_its_machine_file_limit(tmp_path: Path) -> None:
     plan = plan_for("http://127.0.0.1:1", MeasureOptions(workers=2, seconds=1.0, concurrency=(1,)))
     phase = plan.scenario.phases[0].model_copy(update={"concurrency": 800})
     wide = plan.scenario.model_copy(update={"phases": (phase,)})
@@ -47,13 +47,13 @@ def test_a_shortage_names_both_figures_and_the_command_that_helps(monkeypatch: p
     assert "\n" not in line
 
 
-def test_the_neediest_process_is_the_one_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_process_that_needs_most_files_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(open_files, "raise_soft_limit", lambda least: 1024)
     with pytest.raises(UsageError, match=r"the mock server with 1,500 connections needs 1,628"):
         open_file_limits.raise_limit(needs_of_client_bench(1500, workers=2))
 
 
-def test_a_run_with_too_many_connections_ends_before_anything_starts(
+def test_run_above_the_file_limit_is_refused_before_the_start(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("KVCHAOS_RUNS", str(tmp_path / "runs"))

@@ -76,7 +76,7 @@ def check_tokens(record: RequestRecord, sent: SentRecord) -> None:
         assert record.first_us == record.chunk_us[0]
 
 
-def test_no_token_is_lost_or_stamped_before_it_was_sent(tmp_path: Path, client: ClientKind) -> None:
+def test_no_token_is_lost_or_timestamped_before_its_send_time(tmp_path: Path, client: ClientKind) -> None:
     settings = Settings(ttft=Uniform(low_ms=0, high_ms=30), itl=Uniform(low_ms=0, high_ms=4))
     met = meet(tmp_path, client, settings, requests=60, workers=2)
     for record, sent in met:
@@ -101,9 +101,7 @@ def test_events_of_several_tokens_keep_their_counts(tmp_path: Path, client: Clie
         assert record.token_ids == response_tokens(record.id, 0, record.max_tokens)
 
 
-def test_several_answers_to_one_prompt_and_answers_in_one_piece_agree_too(
-    tmp_path: Path, client: ClientKind
-) -> None:
+def test_choices_and_unstreamed_answers_match_the_server_records(tmp_path: Path, client: ClientKind) -> None:
     settings = Settings(ttft=Fixed(ms=1), itl=Fixed(ms=1))
     params: dict[str, Param] = {"prefix_tokens": 32, "prompts": 30}
     met = meet(tmp_path, client, settings, requests=30, kind="parameter_mix", params=params)
@@ -116,7 +114,7 @@ def test_several_answers_to_one_prompt_and_answers_in_one_piece_agree_too(
     assert any(sent.event_tokens == [record.max_tokens] for record, sent in met)
 
 
-def test_each_bad_end_is_recorded_as_what_it_was(tmp_path: Path, client: ClientKind) -> None:
+def test_each_bad_response_end_is_recorded_by_kind(tmp_path: Path, client: ClientKind) -> None:
     ends: dict[End, float] = {
         "http_error": 0.15,
         "error_event": 0.15,
@@ -143,9 +141,7 @@ def test_each_bad_end_is_recorded_as_what_it_was(tmp_path: Path, client: ClientK
             check_tokens(record, sent)
 
 
-def test_a_pause_in_mid_stream_is_seen_where_it_was_and_nowhere_else(
-    tmp_path: Path, client: ClientKind
-) -> None:
+def test_pause_in_a_stream_is_recorded_at_its_token(tmp_path: Path, client: ClientKind) -> None:
     settings = Settings(ttft=Fixed(ms=1), itl=Fixed(ms=1), ends={"pause": 0.5}, pause_ms=PAUSE_MS)
     met = meet(tmp_path, client, settings, requests=24)
     assert {sent.end for _, sent in met} == {"whole", "pause"}
@@ -160,7 +156,7 @@ def test_a_pause_in_mid_stream_is_seen_where_it_was_and_nowhere_else(
         assert all(at >= out for at, out in zip(late, resumed_ns, strict=True))
 
 
-def test_a_client_that_was_held_up_is_told_from_a_server_that_was(tmp_path: Path, client: ClientKind) -> None:
+def test_client_delay_is_distinguished_from_server_delay(tmp_path: Path, client: ClientKind) -> None:
     settings = Settings(ttft=Fixed(ms=1), itl=Fixed(ms=100))
     with MockServer(settings, tmp_path / SENT) as server:
         with loaders(tmp_path, write_plan(tmp_path, server.url, client=client)) as load:

@@ -62,7 +62,7 @@ def test_the_soft_limit_rises_as_far_as_the_hard_one_allows_and_never_falls(
     assert target(soft, hard, least) == wanted
 
 
-def test_a_process_raises_its_own_limit_and_that_of_its_children() -> None:
+def test_process_raises_its_file_limit_and_that_of_its_children() -> None:
     code = (
         "import resource, subprocess, sys; from loadtests.open_files import raise_soft_limit; "
         "reached = raise_soft_limit(); sys.stdout.write(f'{reached} ' + subprocess.check_output("
@@ -91,7 +91,7 @@ def test_processes_with_many_connections_raise_their_limit(module: str) -> None:
     assert limited(1024, 1024, "-c", code, *commands[module].split()).returncode == 77
 
 
-def test_a_limit_that_the_kernel_refuses_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_limit_refused_by_the_kernel_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise ValueError("not allowed to raise maximum limit")
 
@@ -113,7 +113,7 @@ def files(plan: Scenario, workers: int = 1, *, stack: str = "local", joined: boo
     return {need.what: need.files for need in found}
 
 
-def test_each_kind_of_process_needs_its_connections() -> None:
+def test_file_need_is_computed_per_process_kind() -> None:
     needs = files(planned(1500), workers=4)
     assert list(needs.values()) == [375 + SPARE, 1500 + open_file_limits.SERVER_SPARE]
 
@@ -127,7 +127,7 @@ def test_crowds_connect_from_the_conductor_to_the_server() -> None:
     assert {700 + SPARE, 800 + open_file_limits.SERVER_SPARE} <= set(needs)
 
 
-def test_containers_and_other_machines_have_limits_of_their_own() -> None:
+def test_containers_and_remote_workers_have_separate_file_limits() -> None:
     assert files(planned(1500), stack="compose-cpu", joined=True) == {}
 
 

@@ -108,7 +108,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[History, History]:
         return Campaign(bench, servers).pair(offloading(), offloading())
 
 
-def test_a_clean_server_serves_the_next_run_and_ends_with_it(pair: tuple[History, History]) -> None:
+def test_clean_server_is_reused_by_the_next_run(pair: tuple[History, History]) -> None:
     one, two = pair
     assert pid_of(one) == pid_of(two)
     assert one.plan.preceded_by == ()
@@ -118,7 +118,7 @@ def test_a_clean_server_serves_the_next_run_and_ends_with_it(pair: tuple[History
     assert_gone(two)
 
 
-def test_the_history_of_each_run_says_how_it_got_and_left_its_server(pair: tuple[History, History]) -> None:
+def test_history_records_how_a_run_got_and_left_its_server(pair: tuple[History, History]) -> None:
     one, two = pair
     assert one.events_of(ServerStart)[0].data.kept is False
     assert two.events_of(ServerStart)[0].data.kept is True
@@ -129,7 +129,7 @@ def test_the_history_of_each_run_says_how_it_got_and_left_its_server(pair: tuple
     assert two.events_of(CleanState) == []
 
 
-def test_a_run_counts_from_its_own_start(pair: tuple[History, History]) -> None:
+def test_counts_start_at_the_run_on_a_reused_server(pair: tuple[History, History]) -> None:
     """The server's counters go on from the run before; its own requests are what the laws hold for."""
     one, two = pair
     metric = "vllm:generation_tokens_total"
@@ -138,7 +138,7 @@ def test_a_run_counts_from_its_own_start(pair: tuple[History, History]) -> None:
     assert two.metrics.total(len(two.metrics) - 1, metric) == 2 * (first or 0.0)
 
 
-def test_a_run_has_a_log_and_ledgers_of_its_own(pair: tuple[History, History]) -> None:
+def test_run_on_a_reused_server_has_separate_log_and_audit_log(pair: tuple[History, History]) -> None:
     one, two = pair
     assert "ready" in one.log
     assert "ready" not in two.log
@@ -151,7 +151,7 @@ def test_each_run_of_a_shared_server_is_sealed(pair: tuple[History, History]) ->
     assert [check(history.run_dir).state for history in pair] == ["sealed", "sealed"]
 
 
-def test_a_run_directory_needs_no_other(pair: tuple[History, History], tmp_path: Path) -> None:
+def test_run_directory_is_self_contained(pair: tuple[History, History], tmp_path: Path) -> None:
     _, two = pair
     moved = tmp_path / two.run_dir.name
     shutil.copytree(two.run_dir, moved, symlinks=True)
@@ -161,13 +161,13 @@ def test_a_run_directory_needs_no_other(pair: tuple[History, History], tmp_path:
     assert outside == []
 
 
-def test_other_settings_need_another_server(made: Campaign) -> None:
+def test_changed_server_settings_start_a_new_server(made: Campaign) -> None:
     one, two = made.pair(offloading(), offloading(gpu_blocks=60))
     assert pid_of(one) != pid_of(two)
     assert why_fresh(two) == OTHER_SETTINGS
 
 
-def test_a_scenario_may_ask_for_a_fresh_server(made: Campaign) -> None:
+def test_scenario_may_require_a_fresh_server(made: Campaign) -> None:
     content = offloading()
     one, two = made.request(content), made.request({**content, "fresh": "it counts from 0"})
     first, second = made.run(one, one), made.run(two, None)
@@ -177,7 +177,7 @@ def test_a_scenario_may_ask_for_a_fresh_server(made: Campaign) -> None:
     assert_gone(first)
 
 
-def test_a_block_that_is_left_in_the_tier_ends_the_server(made: Campaign) -> None:
+def test_leaked_tier_block_prevents_server_reuse(made: Campaign) -> None:
     one, two = made.pair(offloading("--fake-resident", "3"), offloading("--fake-resident", "3"))
     assert pid_of(one) != pid_of(two)
     why = "did not leave its server clean: blocks in the offload tier by the ledger: 3"
@@ -185,7 +185,7 @@ def test_a_block_that_is_left_in_the_tier_ends_the_server(made: Campaign) -> Non
     assert one.events_of(ServerStop) != []
 
 
-def test_a_connection_that_stays_open_ends_the_server(made: Campaign) -> None:
+def test_open_connection_prevents_server_reuse(made: Campaign) -> None:
     request = made.request(offloading())
     first = made.run(request, request)
     port = first.events_of(ServerStart)[0].data.port
@@ -197,7 +197,7 @@ def test_a_connection_that_stays_open_ends_the_server(made: Campaign) -> None:
     assert "open sockets" in why_fresh(third)
 
 
-def test_a_counter_that_grows_between_two_runs_ends_the_server(made: Campaign) -> None:
+def test_counter_growth_between_runs_prevents_server_reuse(made: Campaign) -> None:
     request = made.request(offloading())
     first = made.run(request, request)
     pid, port = pid_of(first), first.events_of(ServerStart)[0].data.port
@@ -207,7 +207,7 @@ def test_a_counter_that_grows_between_two_runs_ends_the_server(made: Campaign) -
     assert why_fresh(second).startswith(f"{CHANGED} vllm:")
 
 
-def test_a_server_that_dies_between_two_runs_is_not_used(made: Campaign) -> None:
+def test_server_that_exits_between_runs_is_not_reused(made: Campaign) -> None:
     request = made.request(offloading())
     first = made.run(request, request)
     pid = pid_of(first)
@@ -217,7 +217,7 @@ def test_a_server_that_dies_between_two_runs_is_not_used(made: Campaign) -> None
     assert why_fresh(second).startswith(CHANGED)
 
 
-def test_a_run_that_is_not_as_expected_ends_the_server(made: Campaign) -> None:
+def test_run_not_as_expected_prevents_server_reuse(made: Campaign) -> None:
     request = made.request(offloading())
     first = made.run(request, request)
     made.servers.judged(first.plan.run_id, "unknown")
@@ -227,26 +227,26 @@ def test_a_run_that_is_not_as_expected_ends_the_server(made: Campaign) -> None:
 
 
 @pytest.mark.parametrize("server", [{"chaos": False}, {"offload": False, "chaos": False}])
-def test_a_server_without_ledgers_is_never_used_again(made: Campaign, server: dict[str, bool]) -> None:
+def test_server_without_audit_log_is_never_reused(made: Campaign, server: dict[str, bool]) -> None:
     content = scenario()
     content["server"] |= server
     one, two = made.pair(content, content)
     assert pid_of(one) != pid_of(two)
 
 
-def test_a_release_that_does_not_reset_its_tier_is_never_used_again(bench: Bench, made: Campaign) -> None:
+def test_release_without_tier_reset_is_never_reused(bench: Bench, made: Campaign) -> None:
     request = replace(made.request(offloading()), server=register_fake(bench.cache, "old", "0.21.0"))
     assert pid_of(made.run(request, request)) != pid_of(made.run(request, None))
 
 
-def test_containers_that_stay_up_for_grafana_serve_one_run(bench: Bench) -> None:
+def test_containers_kept_for_grafana_serve_one_run(bench: Bench) -> None:
     request = replace(bench.request(offloading()), stack="compose-cpu")
     assert obstacle_between(request, request) is None
     watched = replace(request, grafana=True)
     assert obstacle_between(watched, watched) == GRAFANA_STAYS
 
 
-def test_without_reuse_every_run_has_a_server_of_its_own_and_needs_no_reason(bench: Bench) -> None:
+def test_without_reuse_every_run_starts_a_server(bench: Bench) -> None:
     with ServerPool(bench.workspace(), reuse=False) as servers:
         one, two = Campaign(bench, servers).pair(offloading(), offloading())
     assert pid_of(one) != pid_of(two)
@@ -283,7 +283,7 @@ class Judge:
         )
 
 
-def test_a_red_run_on_a_used_server_is_repeated_once_on_a_fresh_one(
+def test_failed_run_on_a_reused_server_is_repeated_on_a_fresh_one(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(campaign, "_judge", Judge("as expected", "not as expected", "as expected"))
@@ -304,7 +304,7 @@ def test_a_red_run_on_a_used_server_is_repeated_once_on_a_fresh_one(
     )
 
 
-def test_a_red_run_on_a_fresh_server_is_not_repeated(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_run_on_a_fresh_server_is_not_repeated(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(campaign, "_judge", Judge("not as expected", "as expected"))
     request = bench.request(offloading())
     rows = run_all([request, request], bench.workspace(), Console(file=io.StringIO()), reuse=True)

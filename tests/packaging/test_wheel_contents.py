@@ -38,7 +38,7 @@ def files_of_the_packages() -> set[str]:
     }
 
 
-def test_the_wheel_holds_each_file_of_its_packages_but_the_dashboard_generator(contents: set[str]) -> None:
+def test_wheel_contains_all_package_files_except_the_dashboard_generator(contents: set[str]) -> None:
     assert contents == files_of_the_packages() - GENERATOR
 
 
@@ -46,7 +46,7 @@ def test_the_wheel_installs_no_name_but_its_packages(contents: set[str]) -> None
     assert {name.partition("/")[0] for name in contents} == set(PACKAGES)
 
 
-def test_grafana_finds_its_dashboard_and_no_code_beside_it(contents: set[str]) -> None:
+def test_wheel_has_the_grafana_dashboard_without_code(contents: set[str]) -> None:
     assert {name for name in contents if name.startswith("dashboards/")} == {"dashboards/run.json"}
 
 

@@ -30,7 +30,7 @@ def test_every_alert_fires_when_it_should_and_only_then(tmp_path: Path, promtool
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_every_alert_is_tried_both_ways() -> None:
+def test_every_alert_has_a_firing_and_a_silent_case() -> None:
     rules = yaml.safe_load((SOURCE / RULES).read_text())["groups"]
     alerts = {rule["alert"] for group in rules for rule in group["rules"]}
     tests = yaml.safe_load(Path(__file__).with_name("rules.test.yml").read_text())["tests"]
@@ -39,20 +39,20 @@ def test_every_alert_is_tried_both_ways() -> None:
     assert {case["alertname"] for case in tried if not case["exp_alerts"]} == alerts
 
 
-def test_each_job_has_the_target_and_the_name_of_the_run(tmp_path: Path) -> None:
+def test_each_scrape_job_has_target_and_run_label(tmp_path: Path) -> None:
     folder = write_config(tmp_path / "prometheus", "run-1", TARGETS).parent
     for job, target in (("server", TARGETS.server), ("suite", TARGETS.suite)):
         written = json.loads((folder / f"{job}.json").read_text())
         assert written == [{"targets": [target], "labels": {"run": "run-1"}}]
 
 
-def test_it_may_be_written_again_for_the_next_run(tmp_path: Path) -> None:
+def test_configuration_may_be_rewritten_for_the_next_run(tmp_path: Path) -> None:
     write_config(tmp_path / "prometheus", "run-1", TARGETS)
     folder = write_config(tmp_path / "prometheus", "run-2", TARGETS).parent
     assert "run-2" in (folder / "server.json").read_text()
 
 
-def test_all_are_scraped_once_a_second(tmp_path: Path) -> None:
+def test_all_targets_are_scraped_once_a_second(tmp_path: Path) -> None:
     config = yaml.safe_load((SOURCE / "prometheus.yml").read_text())
     assert config["global"]["scrape_interval"] == "1s"
     assert {job["job_name"] for job in config["scrape_configs"]} == {"server", "suite"}

@@ -94,7 +94,7 @@ def _live(prometheus: LocalPrometheus, watched: Watched) -> None:
     watched.wait_for(1)
 
 
-def test_every_scrape_has_the_value_that_was_served_and_none_comes_twice(watched: Watched) -> None:
+def test_every_scrape_is_read_once_with_its_served_value(watched: Watched) -> None:
     log = watched.log()
     (series,) = log.find(QUERIED)
     values = [series.value(scrape) for scrape in range(len(log))]
@@ -103,32 +103,32 @@ def test_every_scrape_has_the_value_that_was_served_and_none_comes_twice(watched
     assert len(values) >= 9
 
 
-def test_labels_of_prometheus_are_not_taken_for_the_servers(watched: Watched) -> None:
+def test_labels_added_by_prometheus_are_removed(watched: Watched) -> None:
     (series,) = watched.log().find(QUERIED)
     assert series.labels == {"engine": "0", "model_name": "tiny"}
 
 
-def test_the_life_of_the_server_is_told_with_each_scrape(watched: Watched) -> None:
+def test_each_scrape_carries_the_server_incarnation(watched: Watched) -> None:
     assert set(watched.log().incarnations) == {1700000000.5}
 
 
-def test_creation_times_are_left_out_and_odd_numbers_are_not(watched: Watched) -> None:
+def test_created_series_are_left_out_and_nan_values_are_kept(watched: Watched) -> None:
     metrics = {series.metric for series in watched.log()}
     assert metrics == {"process_start_time_seconds", QUERIED, "vllm:broken_sum"}
 
 
-def test_failed_scrapes_are_told_as_such(watched: Watched) -> None:
+def test_failed_scrapes_are_marked(watched: Watched) -> None:
     assert {failure.error for failure in watched.log().failures} == {queries.FAILED}
 
 
-def test_what_was_seen_before_a_kill_is_still_there_and_so_is_the_gap(watched: Watched) -> None:
+def test_samples_before_a_kill_and_the_gap_are_kept(watched: Watched) -> None:
     times = watched.log().times_ns
     before = [t_ns for t_ns in times if t_ns < watched.killed_ns]
     assert len(before) >= 5
     assert times[len(before)] - before[-1] > 2 * NS_PER_S
 
 
-def test_no_scrape_is_lost_or_doubled_where_one_window_ends(
+def test_no_scrape_is_lost_or_duplicated_at_a_query_window_boundary(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = list(read_scrapes(watched.client, RUN, watched.began_s, int(time.time())))
@@ -139,7 +139,7 @@ def test_no_scrape_is_lost_or_doubled_where_one_window_ends(
         assert list(read_scrapes(watched.client, RUN, watched.began_s, end_s)) == wanted
 
 
-def test_another_run_in_the_same_prometheus_is_not_read(watched: Watched) -> None:
+def test_series_of_other_runs_in_prometheus_are_not_read(watched: Watched) -> None:
     assert list(read_scrapes(watched.client, "run-2", watched.began_s, int(time.time()) + 1)) == []
     assert watched.client.last_scrape_ms("run-2") is None
     assert not watched.client.is_up("run-2")
@@ -152,7 +152,7 @@ def test_the_last_scrape_is_a_second_old_at_most(watched: Watched) -> None:
     assert watched.client.is_up(RUN)
 
 
-def test_the_last_scrape_is_of_the_one_that_waits_longer(watched: Watched) -> None:
+def test_last_scrape_wait_covers_the_slower_target(watched: Watched) -> None:
     """Else the end of a run is read before what the suite says of it has been scraped."""
     last: set[str] = set()
     deadline = time.monotonic() + 30
@@ -170,19 +170,19 @@ def test_the_last_scrape_is_of_the_one_that_waits_longer(watched: Watched) -> No
                 last.add(max(before, key=before.__getitem__))
 
 
-def test_a_prometheus_that_is_not_there_is_told(watched: Watched) -> None:
+def test_unreachable_prometheus_is_an_error(watched: Watched) -> None:
     lost = PrometheusClient(f"http://127.0.0.1:{choose_port(None)}")
     with pytest.raises(Unreachable, match="ConnectionError"):
         list(read_scrapes(lost, RUN, watched.began_s, int(time.time())))
     lost.close()
 
 
-def test_an_answer_that_is_an_error_is_told(watched: Watched) -> None:
+def test_prometheus_error_response_is_an_error(watched: Watched) -> None:
     with pytest.raises(Unreachable, match="400"):
         watched.client.last_scrape_ms('"}}')
 
 
-def test_a_prometheus_that_cannot_start_is_told_with_its_last_words(tmp_path: Path) -> None:
+def test_prometheus_that_fails_to_start_shows_its_last_output(tmp_path: Path) -> None:
     plan = plan_prometheus(tmp_path)
     record = ProcessRegistry(tmp_path / "state", run_id=RUN, run_dir=tmp_path, control_dir=tmp_path)
     (tmp_path / layout.PROMETHEUS_FOLDER).mkdir()

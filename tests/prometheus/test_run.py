@@ -47,16 +47,14 @@ def test_the_suite_and_prometheus_scraped_the_run_to_its_end(run_dir: Path) -> N
 
 
 @pytest.mark.prometheus
-def test_the_plan_tells_which_prometheus_watched_and_how_it_was_started(run_dir: Path) -> None:
+def test_plan_records_the_prometheus_and_its_command(run_dir: Path) -> None:
     plan = read_history(run_dir).plan.prometheus
     assert plan is not None
     assert str(run_dir / layout.PROMETHEUS_FOLDER / "prometheus.yml") in " ".join(plan.command)
 
 
 @pytest.mark.prometheus
-def test_the_suites_own_metrics_are_in_prometheus_and_say_what_the_records_say(
-    run_dir: Path, tmp_path: Path
-) -> None:
+def test_suite_metrics_in_prometheus_match_the_records(run_dir: Path, tmp_path: Path) -> None:
     history = read_history(run_dir)
     sent = [record for record in history.requests if record.phase != "canary"]
     end_s = history.events_of(PrometheusRead)[0].t_ns / 1e9
@@ -78,7 +76,7 @@ def test_the_suites_own_metrics_are_in_prometheus_and_say_what_the_records_say(
 
 
 @pytest.mark.prometheus
-def test_a_prometheus_killed_in_mid_run_tells_what_it_saw_until_then(tmp_path: Path) -> None:
+def test_prometheus_killed_in_a_run_keeps_its_earlier_samples(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     process = bench.start(scenario(*SLOW, load=160), "--prometheus")
     bench.wait_for_event("phase_start", "load")
@@ -96,7 +94,7 @@ def test_a_prometheus_killed_in_mid_run_tells_what_it_saw_until_then(tmp_path: P
 
 
 @pytest.mark.prometheus
-def test_after_a_kill_of_the_conductor_clean_ends_prometheus(tmp_path: Path) -> None:
+def test_clean_after_a_conductor_kill_ends_prometheus(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     process = bench.start(scenario(*SLOW, load=400), "--prometheus")
     bench.wait_for_event("phase_start", "load")
@@ -111,7 +109,7 @@ def test_after_a_kill_of_the_conductor_clean_ends_prometheus(tmp_path: Path) -> 
     wait_for(lambda: not members({leader}))
 
 
-def test_a_machine_without_prometheus_is_told_in_one_line_before_anything_runs(tmp_path: Path) -> None:
+def test_missing_prometheus_is_one_line_before_the_start(tmp_path: Path) -> None:
     bench = Bench(tmp_path, {"KVCHAOS_PROMETHEUS": str(tmp_path / "nowhere")})
     code, out, err = finished(bench.start(scenario(), "--prometheus"))
     assert (code, out) == (3, "")

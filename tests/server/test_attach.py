@@ -20,9 +20,7 @@ SCENARIO = "baseline-offload"
 
 
 @pytest.fixture(scope="module")
-def somebodys_server(
-    server_cache: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[PreparedServer]:
+def external_server(server_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PreparedServer]:
     """Started by somebody else, as far as the runs know."""
     folder = tmp_path_factory.mktemp("somebody")
     record = ProcessRegistry(
@@ -41,11 +39,11 @@ def somebodys_server(
 
 
 @pytest.mark.prometheus
-def test_a_run_on_a_server_that_has_served_before_is_judged_by_its_own_counts(
-    somebodys_server: PreparedServer, bench: Bench
+def test_run_on_a_used_attached_server_counts_its_own_requests(
+    external_server: PreparedServer, bench: Bench
 ) -> None:
     """Each run asks prompts of its own, so that what a server has cached of an earlier one is not found."""
-    url = somebodys_server.launch.base_url
+    url = external_server.launch.base_url
     attach = ("--stack", "attach", "--url", url, "--prometheus", "--repeat", "2")
     finished = bench.run("run", SCENARIO, *attach)
     assert finished.code == 0, finished.out
@@ -60,4 +58,4 @@ def test_a_run_on_a_server_that_has_served_before_is_judged_by_its_own_counts(
     assert one.verdict.seed != two.verdict.seed
     assert one.history.plan.preceded_by == ()
     assert two.history.plan.preceded_by == (one.path.name,)
-    assert somebodys_server.stack.alive()
+    assert external_server.stack.alive()

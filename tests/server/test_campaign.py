@@ -142,16 +142,16 @@ def planned_requests(run: RunDir, phase: str) -> int:
     return spec.requests
 
 
-def test_the_campaign_is_all_that_comes_with_kvchaos_for_this_stack() -> None:
+def test_campaign_runs_every_packaged_scenario_of_the_stack() -> None:
     assert local_scenarios() == list(SCENARIOS)
 
 
-def test_a_campaign_on_a_known_release_is_green(campaign: Finished) -> None:
+def test_campaign_on_a_known_release_is_as_expected(campaign: Finished) -> None:
     assert campaign.code == 0, campaign.out
     assert campaign.err == ""
 
 
-def test_the_table_tells_of_every_scenario(campaign: Finished, release: str) -> None:
+def test_campaign_table_lists_every_scenario(campaign: Finished, release: str) -> None:
     for scenario in on(release):
         row = rf"^✓ as expected +{scenario}-{release.replace('.', '-')}-\S+"
         assert re.search(row, campaign.out, re.MULTILINE), campaign.out
@@ -172,7 +172,7 @@ def test_exactly_the_expected_rules_are_broken(campaigns: Campaigns, named: str,
 
 
 @pytest.mark.parametrize(("named", "scenario"), RUNS)
-def test_the_reports_lie_beside_the_evidence(campaigns: Campaigns, named: str, scenario: str) -> None:
+def test_reports_are_in_the_run_directory(campaigns: Campaigns, named: str, scenario: str) -> None:
     run = of(campaigns(named), scenario)
     (suite,) = ET.parse(run.path / layout.JUNIT).getroot()
     names = [case.get("name") for case in suite.iter("testcase")]
@@ -203,7 +203,7 @@ def test_the_baseline_offloads_under_pressure_and_answers_stay_exact(campaign: F
     assert unlike_golden(run, "load") == (planned_requests(run, "load"), set())
 
 
-def test_a_flipped_bit_is_seen_and_healing_undoes_it(campaign: Finished) -> None:
+def test_bit_flip_changes_answers_until_healed(campaign: Finished) -> None:
     run = of(campaign, "corruption-canary")
     assert [line.n for line in run.journal("fired", "flip")] == [3, 7, 11]
     compared, different = unlike_golden(run, "chaos")
@@ -214,7 +214,7 @@ def test_a_flipped_bit_is_seen_and_healing_undoes_it(campaign: Finished) -> None
     assert unlike_golden(run, "healed") == (planned_requests(run, "healed"), set())
 
 
-def test_failed_loads_are_computed_again(campaign: Finished) -> None:
+def test_failed_loads_are_recomputed(campaign: Finished) -> None:
     run = of(campaign, "load-failure-recompute")
     (fault,) = run.history.plan.scenario.faults
     fired = run.journal("fired", fault.id)
@@ -224,7 +224,7 @@ def test_failed_loads_are_computed_again(campaign: Finished) -> None:
     assert unlike_golden(run, "chaos") == (planned_requests(run, "chaos"), set())
 
 
-def test_a_crowd_leaves_from_the_queue_and_in_the_midst(campaigns: Campaigns) -> None:
+def test_crowd_aborts_queued_and_running_requests(campaigns: Campaigns) -> None:
     run = of(campaigns(NEW), "abort-storm")
     fired = run.journal("fired", "storm")
     assert [line.n for line in fired] == [20, 60]
@@ -237,7 +237,7 @@ def test_a_crowd_leaves_from_the_queue_and_in_the_midst(campaigns: Campaigns) ->
     assert unlike_golden(run, "healed") == (planned_requests(run, "healed"), set())
 
 
-def test_nothing_was_computed_for_who_leaves_from_the_queue(campaigns: Campaigns) -> None:
+def test_aborted_queued_requests_are_never_computed(campaigns: Campaigns) -> None:
     run = of(campaigns(NEW), "abort-queued")
     left = [record for record in run.history.requests if record.outcome == "aborted"]
     assert len(left) > 50
@@ -250,7 +250,7 @@ def test_nothing_was_computed_for_who_leaves_from_the_queue(campaigns: Campaigns
     assert run.result_of("drained").verdict == "pass"
 
 
-def test_a_release_with_the_counter_bug_dies_and_says_why(campaigns: Campaigns) -> None:
+def test_release_with_the_counter_bug_crashes_with_its_signature(campaigns: Campaigns) -> None:
     run = of(campaigns(OLD), "mid-prefill-preemption")
     began = run.event(PhaseStart, phase="pressure").t_ns
     died = run.event(ServerExit).t_ns
@@ -259,22 +259,22 @@ def test_a_release_with_the_counter_bug_dies_and_says_why(campaigns: Campaigns) 
     assert [cause.signature for cause in run.verdict.causes] == [COUNTER_BUG]
 
 
-def test_a_load_that_fails_for_ever_is_a_livelock_by_name(campaign: Finished) -> None:
+def test_endlessly_failing_load_is_reported_as_a_livelock(campaign: Finished) -> None:
     run = of(campaign, "load-failure-livelock")
     assert run.result_of("progress").summary.startswith("livelock (")
 
 
-def test_a_load_whose_end_is_never_told_is_a_deadlock_by_name(campaign: Finished) -> None:
+def test_lost_load_completion_is_reported_as_a_deadlock(campaign: Finished) -> None:
     run = of(campaign, "lost-completion")
     assert run.result_of("progress").summary.startswith("deadlock (")
 
 
-def test_loads_that_wait_for_each_others_blocks_are_a_deadlock_by_name(campaigns: Campaigns) -> None:
+def test_loads_waiting_for_each_other_are_reported_as_a_deadlock(campaigns: Campaigns) -> None:
     run = of(campaigns(OLD), "deadlock-warm-tier")
     assert run.result_of("progress").summary.startswith("deadlock (")
 
 
-def test_a_release_without_it_lives_through_the_same_load(campaigns: Campaigns) -> None:
+def test_release_without_the_counter_bug_survives_the_same_load(campaigns: Campaigns) -> None:
     run = of(campaigns(NEW), "mid-prefill-preemption")
     assert run.history.events_of(ServerExit) == []
     assert run.final("vllm:num_preemptions_total") > 0

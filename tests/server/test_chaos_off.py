@@ -59,7 +59,7 @@ def imports(run: RunDir, module: str) -> bool:
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_chaos_off_leaves_no_trace_in_the_server(bench: Bench, release: str) -> None:
+def test_chaos_off_loads_no_chaos_code_in_the_server(bench: Bench, release: str) -> None:
     server = {**scenario_content(SCENARIO)["server"], "chaos": False, "audit": False}
     with bench.running(bench.variant(SCENARIO, server=server), release) as command:
         running = command.wait_for_event("phase_start", phase="load")
@@ -75,7 +75,7 @@ def test_chaos_off_leaves_no_trace_in_the_server(bench: Bench, release: str) -> 
     assert not imports(run, "chaos.inside")
 
 
-def test_the_search_for_traces_finds_them_where_chaos_is_on(campaigns: Campaigns) -> None:
+def test_chaos_code_is_detected_with_chaos_on(campaigns: Campaigns) -> None:
     (run,) = (run for run in campaigns(OLD).runs() if run.scenario == SCENARIO)
     assert "chaos.inside.connector" in "".join(planned_traces(run))
     assert logged_traces(run)

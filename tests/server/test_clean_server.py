@@ -111,26 +111,26 @@ def serving(server_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
         kept.close()
 
 
-def test_a_server_that_has_served_and_was_reset_is_clean(serving: Serving) -> None:
+def test_used_and_reset_server_is_clean(serving: Serving) -> None:
     for _ in range(3):
         with serving.request(PROMPT, 16):
             pass
     assert serving.proof() == []
 
 
-def test_blocks_in_the_offload_tier_are_noticed(serving: Serving) -> None:
+def test_blocks_in_the_offload_tier_are_not_clean(serving: Serving) -> None:
     assert any(objection.endswith(": 10") for objection in serving.proof(tier_in_use=True))
     assert serving.proof() == []
 
 
-def test_a_connection_that_is_kept_open_is_noticed(serving: Serving) -> None:
+def test_open_connection_is_not_clean(serving: Serving) -> None:
     with serving.connected():
         (objection,) = serving.proof()
         assert "open sockets" in objection
     assert serving.proof() == []
 
 
-def test_a_counter_that_grows_after_the_proof_is_noticed(serving: Serving) -> None:
+def test_counter_growth_after_the_check_is_not_clean(serving: Serving) -> None:
     assert serving.proof() == []
     assert change_since_proof(serving.kept) is None
     with serving.request(PROMPT, 4):
@@ -138,7 +138,7 @@ def test_a_counter_that_grows_after_the_proof_is_noticed(serving: Serving) -> No
     assert str(change_since_proof(serving.kept)).startswith("vllm:")
 
 
-def test_requests_that_still_hold_blocks_are_noticed(serving: Serving) -> None:
+def test_requests_with_allocated_blocks_are_not_clean(serving: Serving) -> None:
     with ExitStack() as load:
         for _ in range(MANY):
             load.enter_context(serving.request(PROMPT, 440, read=False))

@@ -64,12 +64,12 @@ def test_the_chaos_module_fits(release: str, check: str, checked: RunChecks) -> 
 
 
 @pytest.mark.parametrize("release", ONE_OF_EACH)
-def test_the_checks_ran_to_their_end_and_all_of_them_are_expected(release: str, checked: RunChecks) -> None:
+def test_contract_checks_finish_and_are_all_listed(release: str, checked: RunChecks) -> None:
     answers = checked(release)
     assert answers.code == 0, answers.end
     assert set(answers.details) == set(CHECKS), "a check is not listed, or a listed one did not run"
 
 
 @pytest.mark.parametrize("release", ONE_OF_EACH)
-def test_what_a_release_cannot_express_is_listed_with_its_reason(release: str, checked: RunChecks) -> None:
+def test_skipped_checks_of_a_release_have_a_reason(release: str, checked: RunChecks) -> None:
     assert checked(release).left_out == LEFT_OUT.get(generation_of(release), {})

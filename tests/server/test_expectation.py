@@ -11,7 +11,7 @@ from tests.server.bench import COUNTER_BUG, OLD, Bench, scenario_content
 pytestmark = pytest.mark.server
 
 
-def test_a_failure_that_nobody_expects_is_red(bench: Bench) -> None:
+def test_unexpected_failure_is_not_as_expected(bench: Bench) -> None:
     finished = bench.run_scenario(bench.variant("mid-prefill-preemption", expect=[]), OLD)
     assert finished.code == 1, finished.out
     run = finished.run()
@@ -22,7 +22,7 @@ def test_a_failure_that_nobody_expects_is_red(bench: Bench) -> None:
     assert reason.split()[0] == "server-alive/died"
 
 
-def test_an_expected_failure_that_does_not_come_is_red(bench: Bench) -> None:
+def test_missing_expected_failure_is_not_as_expected(bench: Bench) -> None:
     expect = [{"releases": ">=0", "fail": ["answers"], "issue": "example#1"}]
     finished = bench.run_scenario(bench.variant("baseline-offload", expect=expect), OLD)
     assert finished.code == 1, finished.out

@@ -50,7 +50,9 @@ def healed_lines(run: RunDir) -> list[str]:
     return [str(line.evidence["reason"]) for line in run.journal("healed", FAULT)]
 
 
-def test_after_a_kill_clean_ends_exactly_what_was_left(bench: Bench, long_chaos: Path, decoy: int) -> None:
+def test_clean_after_a_conductor_kill_ends_exactly_its_server(
+    bench: Bench, long_chaos: Path, decoy: int
+) -> None:
     older = shm_files()
     with bench.running(long_chaos, OLD) as command:
         run = command.wait_for_event("armed", phase="chaos")
@@ -76,7 +78,7 @@ def test_after_a_kill_clean_ends_exactly_what_was_left(bench: Bench, long_chaos:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_heals_the_faults_and_leaves_nothing(
+def test_signal_heals_the_faults_and_leaves_no_process(
     bench: Bench, long_chaos: Path, number: signal.Signals
 ) -> None:
     older = shm_files()
@@ -95,7 +97,9 @@ def test_a_signal_heals_the_faults_and_leaves_nothing(
     assert healed_lines(run) == ["conductor"]
 
 
-def test_a_server_killed_in_mid_phase_is_red_and_leaves_nothing(bench: Bench, long_chaos: Path) -> None:
+def test_server_killed_in_a_phase_is_not_as_expected_and_leaves_no_process(
+    bench: Bench, long_chaos: Path
+) -> None:
     older = shm_files()
     with bench.running(long_chaos, OLD) as command:
         had = footprint(command, command.wait_for_event("armed", phase="chaos"))

@@ -27,7 +27,9 @@ def short_folder() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("kill", planned(COUNT, SEED, local_scenarios()), ids=lambda kill: kill.moment)
-def test_nothing_is_left_after_a_kill_and_a_clean(kill: Kill, short_folder: Path, server_cache: Path) -> None:
+def test_kill_and_clean_leave_no_process_or_shared_memory(
+    kill: Kill, short_folder: Path, server_cache: Path
+) -> None:
     outcome = kill_in_time(kill, need(NEW), short_folder, server_cache)
     assert outcome.before.records, "the kill came before anything was there to be left"
     assert outcome.tidy, outcome.line()

@@ -81,7 +81,7 @@ def conducted(bench: Bench, machines: tuple[Machine, ...], scenario: str) -> Ite
         )
 
 
-def test_workers_on_other_machines_send_each_request_once_and_tell_how_far_their_clocks_are_off(
+def test_remote_workers_send_each_request_once_and_report_their_clock_offset(
     bench: Bench, machines: tuple[Machine, ...]
 ) -> None:
     with conducted(bench, machines, SCENARIO) as command:
@@ -103,7 +103,7 @@ def test_workers_on_other_machines_send_each_request_once_and_tell_how_far_their
         assert abs(record.clock_offset_ns) <= record.clock_error_ns < NS_PER_S
 
 
-def test_a_worker_killed_on_another_machine_makes_the_run_unknown_and_the_rest_is_kept(
+def test_killed_remote_worker_makes_the_run_unknown_and_keeps_other_records(
     bench: Bench, machines: tuple[Machine, ...]
 ) -> None:
     golden, load, _ = scenario_content(SCENARIO)["phases"]

@@ -44,7 +44,7 @@ def reaches(one: Machine, other: Machine, port: int) -> bool:
     return subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode == 0
 
 
-def test_the_others_reach_the_first_and_not_each_other(machines: tuple[Machine, ...]) -> None:
+def test_namespaces_reach_the_first_and_not_each_other(machines: tuple[Machine, ...]) -> None:
     for here, there, expected in ((1, 0, True), (2, 0, True), (0, 1, True), (1, 2, False)):
         target = machines[there]
         command = [*target.inside, sys.executable, "-c", LISTEN, target.address]
@@ -57,7 +57,7 @@ def test_the_others_reach_the_first_and_not_each_other(machines: tuple[Machine, 
                 listener.kill()
 
 
-def test_nothing_is_left_also_of_a_test_that_fails() -> None:
+def test_failed_test_leaves_no_namespace() -> None:
     need_namespaces()
     with suppress(ZeroDivisionError), linked_machines(2) as made:
         ours = {machine.name for machine in made}
@@ -69,7 +69,7 @@ def test_nothing_is_left_also_of_a_test_that_fails() -> None:
     assert not LINKS & interfaces()
 
 
-def test_without_root_ci_is_not_told_that_all_is_well(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_root_fails_in_ci_and_skips_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     monkeypatch.setenv(CI, "true")
     with pytest.raises(pytest.fail.Exception, match="root"):

@@ -56,13 +56,13 @@ def prometheus(run: RunDir, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield api
 
 
-def test_both_records_agree(run: RunDir) -> None:
+def test_suite_and_prometheus_scrapes_agree(run: RunDir) -> None:
     result = run.result_of("metrics-crosscheck")
     assert (result.verdict, result.violations) == ("pass", 0)
     assert result.checked > 1000
 
 
-def test_prometheus_saw_every_series_of_the_server_in_another_format(run: RunDir) -> None:
+def test_prometheus_scraped_every_series_in_its_own_format(run: RunDir) -> None:
     suite, other = (
         {series.metric for series in log} for log in (run.history.metrics, run.history.prometheus)
     )
@@ -70,7 +70,7 @@ def test_prometheus_saw_every_series_of_the_server_in_another_format(run: RunDir
     assert "vllm:generation_tokens_total" in other
 
 
-def test_the_suites_own_metrics_say_at_the_end_what_the_records_say(
+def test_final_suite_metrics_match_the_records(
     run: RunDir, prometheus: PrometheusConnect, shown: TimeRange
 ) -> None:
     def value(query: str, label: str) -> dict[str, float]:
@@ -84,7 +84,7 @@ def test_the_suites_own_metrics_say_at_the_end_what_the_records_say(
     assert set(fired) == {"miss", "slow"}
 
 
-def test_a_dashboard_finds_the_run(run: RunDir, prometheus: PrometheusConnect, shown: TimeRange) -> None:
+def test_dashboard_lists_the_run(run: RunDir, prometheus: PrometheusConnect, shown: TimeRange) -> None:
     for path in DASHBOARDS:
         variables = [one for one in read(path)["templating"]["list"] if one["type"] == "query"]
         assert variables
@@ -98,9 +98,7 @@ def test_every_query_of_a_dashboard_returns_series(
     assert run_query(prometheus, query, {"run": run.path.name}, shown)
 
 
-def test_faults_are_shaded_while_they_are_armed(
-    run: RunDir, prometheus: PrometheusConnect, shown: TimeRange
-) -> None:
+def test_dashboard_shades_armed_faults(run: RunDir, prometheus: PrometheusConnect, shown: TimeRange) -> None:
     (query,) = (one for one in queries(read(FOLDER / "run.json")) if one.where == "annotation Faults")
     answers = {one.name: one.points for one in run_query(prometheus, query, {"run": run.path.name}, shown)}
     assert set(answers) == {"miss", "slow"}
@@ -111,5 +109,5 @@ def test_faults_are_shaded_while_they_are_armed(
         assert healed - 2 <= max(marked) <= healed + 2
 
 
-def test_what_prometheus_saw_lies_beside_the_rest(run: RunDir) -> None:
+def test_prometheus_samples_are_in_the_run_directory(run: RunDir) -> None:
     assert (run.path / layout.PROMETHEUS).stat().st_size < (run.path / layout.METRICS).stat().st_size

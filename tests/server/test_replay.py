@@ -33,7 +33,7 @@ def swarmed(bench: Bench) -> RunDir:
     return finished.run()
 
 
-def test_only_the_faults_that_the_seed_chose_live_in_a_swarm(swarmed: RunDir) -> None:
+def test_swarm_arms_only_the_faults_chosen_by_the_seed(swarmed: RunDir) -> None:
     scenario = load_scenario(SCENARIO)
     living = {fault.id for fault in swarm(scenario.model_copy(update={"swarm": True}), SEED).faults}
     assert 1 < len(living) < len(scenario.faults)
@@ -41,7 +41,7 @@ def test_only_the_faults_that_the_seed_chose_live_in_a_swarm(swarmed: RunDir) ->
     assert {line.fault for line in swarmed.journal("fired")} == living
 
 
-def test_a_replay_strikes_the_arrivals_that_its_run_struck(swarmed: RunDir, bench: Bench) -> None:
+def test_replay_strikes_the_invocations_of_its_run(swarmed: RunDir, bench: Bench) -> None:
     finished = bench.run("run", "--replay", str(swarmed.path))
     assert finished.code == 0, finished.out
     again = finished.run()

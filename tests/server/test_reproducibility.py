@@ -18,7 +18,7 @@ def struck(run: RunDir) -> list[tuple[str | None, int | None]]:
     return [(line.fault, line.n) for line in run.journal("fired")]
 
 
-def foretold(run: RunDir) -> list[tuple[str, int]]:
+def predicted(run: RunDir) -> list[tuple[str, int]]:
     """What the seed decides for the arrivals that the run had."""
     (fault,) = run.history.plan.scenario.faults
     (healed,) = run.journal("healed", fault.id)
@@ -29,7 +29,7 @@ def foretold(run: RunDir) -> list[tuple[str, int]]:
     return [(fault.id, n) for n in expected_firings(trigger, seed, fault.id, healed.site, healed.n)]
 
 
-def test_one_seed_strikes_the_same_arrivals_and_another_seed_others(
+def test_same_seed_strikes_the_same_invocations_and_another_seed_others(
     campaigns: Campaigns, bench: Bench
 ) -> None:
     (first,) = (run for run in campaigns(OLD).runs() if run.scenario == SCENARIO)
@@ -37,7 +37,7 @@ def test_one_seed_strikes_the_same_arrivals_and_another_seed_others(
     assert finished.code == 0, finished.out
     again, other = finished.runs()
     assert again.history.plan.seed == first.history.plan.seed == other.history.plan.seed - 1
-    assert struck(first) == struck(again) == foretold(again)
-    assert struck(first) == foretold(first)
-    assert struck(other) == foretold(other)
+    assert struck(first) == struck(again) == predicted(again)
+    assert struck(first) == predicted(first)
+    assert struck(other) == predicted(other)
     assert struck(other) != struck(first)

@@ -41,7 +41,7 @@ def alone(server_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> list[
     return finished.runs()
 
 
-def test_the_second_run_takes_the_server_of_the_first(shared: list[RunDir]) -> None:
+def test_second_run_reuses_the_server_of_the_first(shared: list[RunDir]) -> None:
     one, two = shared
     assert one.history.plan.fresh_because == FIRST_RUN
     assert two.history.plan.preceded_by == (one.path.name,)
@@ -50,7 +50,7 @@ def test_the_second_run_takes_the_server_of_the_first(shared: list[RunDir]) -> N
     assert one.event(CleanState).data == CleanState(clean=True, objections=[])
 
 
-def test_the_verdicts_are_those_of_fresh_servers(shared: list[RunDir], alone: list[RunDir]) -> None:
+def test_verdicts_equal_those_of_fresh_servers(shared: list[RunDir], alone: list[RunDir]) -> None:
     assert [run.event(ServerStart).data.kept for run in alone] == [False, False]
     for used, fresh in zip(shared, alone, strict=True):
         verdicts = [
@@ -59,21 +59,21 @@ def test_the_verdicts_are_those_of_fresh_servers(shared: list[RunDir], alone: li
         assert verdicts[0] == verdicts[1]
 
 
-def test_the_second_run_counts_from_its_own_start(shared: list[RunDir]) -> None:
+def test_counts_of_the_second_run_start_at_its_start(shared: list[RunDir]) -> None:
     one, two = (run.history for run in shared)
     grown = [run_window(history).growth(GENERATED) for history in (one, two)]
     assert grown == [sum(len(record.token_ids) for record in history.requests) for history in (one, two)]
     assert two.metrics.total(len(two.metrics) - 1, GENERATED) == sum(each or 0.0 for each in grown)
 
 
-def test_the_second_run_has_its_own_part_of_the_log(shared: list[RunDir]) -> None:
+def test_second_run_has_a_separate_log_section(shared: list[RunDir]) -> None:
     one, two = (run.history.log for run in shared)
     assert any(STARTED in line for line in one)
     assert not any(STARTED in line for line in two)
     assert any("POST /v1/completions" in line for line in two)
 
 
-def test_the_second_run_is_judged_alike_when_the_first_is_gone(shared: list[RunDir], tmp_path: Path) -> None:
+def test_second_run_is_judged_alike_without_the_first(shared: list[RunDir], tmp_path: Path) -> None:
     moved = tmp_path / "moved"
     shutil.copytree(shared[1].path, moved, symlinks=True)
     before = (shared[1].path / layout.VERDICT).read_bytes()
@@ -81,7 +81,7 @@ def test_the_second_run_is_judged_alike_when_the_first_is_gone(shared: list[RunD
     assert judge_run_dir(moved) == msgspec.json.decode(before, type=type(shared[1].verdict))
 
 
-def test_a_conductor_that_is_killed_in_the_second_run_leaves_nothing_after_clean(bench: Bench) -> None:
+def test_clean_after_a_kill_in_the_second_run_leaves_no_process(bench: Bench) -> None:
     conductor = bench.start("run", *PAIR, "--server", need(NEW), "--seed", "11")
     try:
         wait_for(lambda: _takes_over(bench), STARTED_S)

@@ -21,6 +21,6 @@ DAMAGED = {"flipped"}
 
 
 @pytest.mark.parametrize("release", [release for release in ONE_OF_EACH if release not in RELEASES])
-def test_each_fault_shows_its_consequence_and_damages_nothing_else(bench: Bench, release: str) -> None:
+def test_each_fault_is_effective_and_harms_no_other_phase(bench: Bench, release: str) -> None:
     history = bench.run_scenario(SCENARIO, release, seed=1).run().history
     assert [doubt.text for doubt in doubts(history, DAMAGED)] == []

@@ -18,7 +18,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     return install(build(tmp_path_factory.mktemp("dist")), tmp_path_factory.mktemp("alone"))
 
 
-def test_the_wheel_alone_runs_a_scenario_to_the_expected_verdict(
+def test_wheel_alone_runs_a_scenario_to_the_expected_verdict(
     installed: Installation, server_cache: Path
 ) -> None:
     run = installed.kvchaos(

@@ -115,7 +115,7 @@ class Run:
         self.pass_time(MS)
         self.scrapes.append(Scrape(self.now_ns, dict(self.server), self.incarnation))
 
-    def ask(self, phase: str, prompt_id: str) -> RequestRecord:
+    def serve(self, phase: str, prompt_id: str) -> RequestRecord:
         """One good request of 100 ms, counted by client and server alike, with a scrape in its middle."""
         record = good_request(f"{phase}-{len(self.requests)}", prompt_id, phase, self.now_ns)
         self.server[RUNNING] = 1.0
@@ -214,7 +214,7 @@ class Run:
         n = sum(record.event == "fired" for record in self.faults)
         self.faults.append(_journal_line(t_ns, "fired", fault, kind, n, whole_proof(kind, evidence)))
 
-    def book(self, role: str, event: BookEvent, rule: str | None = None, /, **evidence: Scalar) -> None:
+    def audit_line(self, role: str, event: BookEvent, rule: str | None = None, /, **evidence: Scalar) -> None:
         """A line of the ledger; of a balance all that is not given is at rest."""
         whole: Evidence = dict(evidence)
         if event == "balance":
@@ -361,8 +361,8 @@ def clean_run(plan: RunPlan | None = None, midst: Midst | None = None) -> Run:
     run.event("drained", ok=True, seconds=0.5, running=0, waiting=0, kv_usage=0.0)
     run.event("leak_probe", ok=True, answer="true", detail="")
     if run.plan.scenario.server.offload and run.plan.scenario.server.chaos:
-        run.book("scheduler", "balance")
-        run.book("worker", "balance")
+        run.audit_line("scheduler", "balance")
+        run.audit_line("worker", "balance")
     run.event("server_stop", how="SIGTERM", code=0, log_line=len(run.log))
     return run
 
@@ -397,7 +397,7 @@ def _phase(run: Run, phase: PhaseSpec, midst: Midst | None) -> None:
         if midst is not None and phase.role == "chaos" and index == 2:
             midst(run)
         else:
-            run.ask(phase.name, f"{phase.name}-prompt-{index}" if unique else f"prompt-{index}")
+            run.serve(phase.name, f"{phase.name}-prompt-{index}" if unique else f"prompt-{index}")
     if phase.role == "chaos" and faults:
         run.event("healed", phase=phase.name, faults=faults, confirmed=True)
         _note(run, "healed")
@@ -418,6 +418,6 @@ def _note(run: Run, event: FaultEvent) -> None:
 
 
 def _canary(run: Run, where: str) -> None:
-    record = run.ask("canary", f"canary-{where}")
+    record = run.serve("canary", f"canary-{where}")
     run.event("canary", where=where, ok=True, seconds=0.1, request=record.id, error="")
     run.event("health", where=where, ok=True, status=200)

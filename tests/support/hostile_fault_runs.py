@@ -80,7 +80,7 @@ def explained(judged: RunVerdict) -> dict[str, int]:
     return effect.explains
 
 
-def stands(run: Run, oracle: str) -> ExpectationMatch:
+def expectation_match(run: Run, oracle: str) -> ExpectationMatch:
     judged = verdict(run)
     result = next(result for result in judged.results if result.oracle == oracle)
     return match_expectation(result, run.plan.expectation, judged.causes)

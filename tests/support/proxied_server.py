@@ -31,7 +31,7 @@ SCHEDULE = Settings(ttft=Fixed(ms=TTFT_MS), itl=Fixed(ms=ITL_MS))
 
 
 @dataclass
-class Asker:
+class ProxiedClient:
     """Sends completions through the proxy and keeps their records."""
 
     url: str
@@ -39,7 +39,7 @@ class Asker:
     tokens_received: Counter[str] = field(default_factory=Counter)
     """Tokens that have come so far, by request."""
 
-    def ask(self, *ids: str, tokens: int = 10) -> list[RequestRecord]:
+    def complete(self, *ids: str, tokens: int = 10) -> list[RequestRecord]:
         """One after the other over one client."""
         client = OpenAIClient(self.url, "tiny", deadline_s=60.0)
         for name in ids:
@@ -50,9 +50,11 @@ class Asker:
         return [self.record(name) for name in ids]
 
     @contextmanager
-    def asking(self, *ids: str, tokens: int) -> Iterator[None]:
+    def completing(self, *ids: str, tokens: int) -> Iterator[None]:
         """Each in a thread of its own, beside the block; they have ended when it is left."""
-        threads = [threading.Thread(target=self.ask, args=(name,), kwargs={"tokens": tokens}) for name in ids]
+        threads = [
+            threading.Thread(target=self.complete, args=(name,), kwargs={"tokens": tokens}) for name in ids
+        ]
         for thread in threads:
             thread.start()
         try:
@@ -68,14 +70,14 @@ class Asker:
 
 @dataclass
 class _Sink:
-    asker: Asker
+    client: ProxiedClient
     name: str
 
     def tokens(self, count: int) -> None:
-        self.asker.tokens_received[self.name] += count
+        self.client.tokens_received[self.name] += count
 
     def ended(self, record: RequestRecord) -> None:
-        self.asker.records.append(record)
+        self.client.records.append(record)
 
 
 @dataclass
@@ -84,7 +86,7 @@ class Bench:
 
     mock: MockServer
     network: ProxyClient
-    asker: Asker
+    client: ProxiedClient
     process: subprocess.Popen[bytes]
     port: int
 
@@ -104,14 +106,14 @@ class Bench:
         times: list[float] = []
         deadline = time.monotonic() + PATIENCE_S
         while len(times) < 4 or (min(times) > enough_ms and time.monotonic() < deadline):
-            (record,) = self.asker.ask(f"{what}-{len(times)}", tokens=tokens)
+            (record,) = self.client.complete(f"{what}-{len(times)}", tokens=tokens)
             assert record.first_us is not None
             times.append(record.first_us / 1000)
         return min(times)
 
     def began(self, *ids: str) -> bool:
         """Whether tokens of all these have reached their clients."""
-        return all(self.asker.tokens_received.get(name) for name in ids)
+        return all(self.client.tokens_received.get(name) for name in ids)
 
     @contextmanager
     def left_by_client(self, name: str) -> Iterator[None]:
@@ -127,7 +129,7 @@ class Bench:
     def _read(self, connection: socket.socket, name: str) -> None:
         with suppress(ConnectionError):
             while data := connection.recv(65536):
-                self.asker.tokens_received[name] += data.count(b"data: ")
+                self.client.tokens_received[name] += data.count(b"data: ")
 
     def exchange(self, port: int, prompt: list[int]) -> bytes:
         """All that comes back, the ids of the prompt among it."""
@@ -152,7 +154,7 @@ def proxied(folder: Path, settings: Settings = SCHEDULE) -> Iterator[Bench]:
         network = ProxyClient(process.stdin, folder / "network.jsonl")
         try:
             port = network.wait_port(PATIENCE_S)
-            yield Bench(mock, network, Asker(f"http://127.0.0.1:{port}"), process, port)
+            yield Bench(mock, network, ProxiedClient(f"http://127.0.0.1:{port}"), process, port)
         finally:
             network.close()
             process.wait(10.0)

@@ -59,10 +59,10 @@ def is_sentence(text: str, words: int = LEAST_WORDS) -> bool:
     if text.strip() in VALUES:
         return False
     lines = BREAK.split(COMMAND.sub("", text))
-    return any(sum(map(_is_word, line.split())) >= words for line in lines)
+    return any(sum(map(_is_english, line.split())) >= words for line in lines)
 
 
-def _is_word(token: str) -> bool:
+def _is_english(token: str) -> bool:
     return WORD.fullmatch(token.strip("(\"'`[^$")) is not None
 
 

@@ -175,7 +175,7 @@ def a_waited_for_load_is_done_when_the_wait_returns(bench: Bench) -> None:
         assert [proof["job"] for proof in control.fired()] == [2, 3]
 
 
-def a_delay_lies_between_its_bounds_and_differs(bench: Bench) -> None:
+def delays_are_between_their_bounds_and_vary(bench: Bench) -> None:
     with control_room() as control:
         copies, _, _ = prepared(bench, control)
         control.arm("copy_delay", direction="load", min_ms=5, max_ms=60)
@@ -224,7 +224,7 @@ CHECKS = (
     a_load_may_begin_in_the_middle_of_a_chunk,
     a_delayed_load_ends_only_after_its_delay,
     a_waited_for_load_is_done_when_the_wait_returns,
-    a_delay_lies_between_its_bounds_and_differs,
+    delays_are_between_their_bounds_and_vary,
     a_delay_of_one_direction_leaves_the_other_alone,
     a_copy_delayed_while_its_fault_is_healed_still_ends,
 )

@@ -80,7 +80,7 @@ def reported_states(bench: Bench, connector: Any) -> tuple[str, ...]:
     return process_globals.reported_states.of("a")
 
 
-def states_reach_the_worker_with_the_step_while_a_fault_minds_them(bench: Bench) -> None:
+def states_reach_the_worker_for_armed_faults_with_states(bench: Bench) -> None:
     with control_room() as control:
         connector = a_scheduler(bench, control)
         assert reported_states(bench, connector) == ()
@@ -94,5 +94,5 @@ def states_reach_the_worker_with_the_step_while_a_fault_minds_them(bench: Bench)
 
 CHECKS = (
     states_are_read_from_vllms_own_requests,
-    states_reach_the_worker_with_the_step_while_a_fault_minds_them,
+    states_reach_the_worker_for_armed_faults_with_states,
 )

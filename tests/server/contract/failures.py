@@ -26,10 +26,10 @@ from tests.server.contract.manager import KEYS, fill
 from tests.server.contract.results import (
     DIRECTIONS,
     a_copy_that_is_not_taken_moves_nothing,
-    both_ways,
     copy,
     proof_of,
     settle,
+    store_and_load,
 )
 from tests.server.contract.shapes.managers import Tier
 from tests.server.contract.shapes.transfers import load_metadata
@@ -97,7 +97,7 @@ def _raises_or_refuses(taken: Callable[[], bool]) -> bool:
 def completion_twice_is_reported_again_in_the_next_step(bench: Bench) -> None:
     for direction in DIRECTIONS:
         with control_room() as control:
-            copies = both_ways(bench, control, "completion_twice", direction)
+            copies = store_and_load(bench, control, "completion_twice", direction)
             settle(copies, direction)
             copy(copies, 3, direction)
             assert list(ended(copies)) == [3]
@@ -165,7 +165,7 @@ def refusal_of(control: Control, kind: str) -> str:
     return refusals()[0]
 
 
-def a_request_that_looks_up_again_after_a_failed_load_is_noted_once(bench: Bench) -> None:
+def retry_of_a_lookup_after_a_failed_load_is_noted_once(bench: Bench) -> None:
     with control_room() as control, plain_connector():
         connector: Any = object.__new__(ChaosConnector)
         connector._retrying = set()
@@ -202,5 +202,5 @@ CHECKS = (
     an_end_is_not_reported_again_when_its_fault_is_over,
     load_failure_of_the_middle_block_is_that_of_the_middle,
     load_failed_gives_up_the_whole_load_where_vllm_requires_it,
-    a_request_that_looks_up_again_after_a_failed_load_is_noted_once,
+    retry_of_a_lookup_after_a_failed_load_is_noted_once,
 )

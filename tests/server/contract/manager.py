@@ -134,7 +134,7 @@ def manager_makes_no_further_calls_of_vllm_when_nothing_is_armed(bench: Bench) -
         assert calls == ["prepare_store", "complete_store"], calls
 
 
-def lookup_miss_hides_blocks_and_says_so(bench: Bench) -> None:
+def lookup_miss_hides_blocks_and_records_it(bench: Bench) -> None:
     with control_room() as control:
         tier = bench.tier(CHUNKS, control.path)
         fill(tier, KEYS[:4])
@@ -223,7 +223,7 @@ CHECKS = (
     manager_answers_as_vllm_when_nothing_is_armed,
     manager_answers_as_vllm_again_when_healed,
     manager_makes_no_further_calls_of_vllm_when_nothing_is_armed,
-    lookup_miss_hides_blocks_and_says_so,
+    lookup_miss_hides_blocks_and_records_it,
     lookup_miss_counts_only_blocks_that_would_hit,
     store_refused_needs_a_new_block,
     store_refused_leaves_no_trace_in_the_manager,

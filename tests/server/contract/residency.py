@@ -12,7 +12,7 @@ from tests.server.contract.control import control_room
 from tests.server.contract.manager import KEYS, fill
 
 
-def evict_takes_idle_blocks_and_says_how_many(bench: Bench) -> None:
+def evict_removes_idle_blocks_and_records_their_number(bench: Bench) -> None:
     with control_room() as control:
         tier = bench.tier(CHUNKS, control.path)
         fill(tier, KEYS[:CHUNKS])
@@ -132,7 +132,7 @@ def a_block_that_survives_a_reset_of_the_tier_is_found(bench: Bench) -> None:
 
 
 CHECKS = (
-    evict_takes_idle_blocks_and_says_how_many,
+    evict_removes_idle_blocks_and_records_their_number,
     evict_all_spares_blocks_in_use,
     evict_of_nothing_does_not_count_as_fired,
     a_shrunk_tier_has_room_for_the_rest_only_and_heals,

@@ -24,7 +24,7 @@ def copy(copies: Copies, job: int, direction: str) -> bool:
     return copies.load(job, [1], [5]) if direction == "load" else copies.store(job, [5], [1])
 
 
-def both_ways(bench: Bench, control: Control, kind: str, direction: str, **params: object) -> Copies:
+def store_and_load(bench: Bench, control: Control, kind: str, direction: str, **params: object) -> Copies:
     """Copies with the fault armed for the first copy of one direction."""
     copies, _, _ = prepared(bench, control)
     control.arm(kind, {"nth": [0]}, direction=direction, **params)
@@ -57,7 +57,7 @@ def a_copy_that_is_not_taken_moves_nothing(
     """`not_taken` asks for the copy, and says whether the worker did not take it, in the way of the kind."""
     for direction in DIRECTIONS:
         with control_room() as control:
-            copies = both_ways(bench, control, kind, direction)
+            copies = store_and_load(bench, control, kind, direction)
             settle(copies, direction)
             before = snapshot(copies)
             assert not_taken(partial(copy, copies, 3, direction))
@@ -80,7 +80,7 @@ def a_refused_store_leaves_the_tier_as_it_was(bench: Bench) -> None:
 def copy_failed_is_reported_as_a_failure_of_that_job_alone(bench: Bench) -> None:
     for direction in DIRECTIONS:
         with control_room() as control:
-            copies = both_ways(bench, control, "copy_failed", direction)
+            copies = store_and_load(bench, control, "copy_failed", direction)
             settle(copies, direction)
             copy(copies, 3, direction)
             [(job, result)] = copies.collect_finished()
@@ -93,7 +93,7 @@ def copy_failed_is_reported_as_a_failure_of_that_job_alone(bench: Bench) -> None
 def completion_late_is_reported_once_when_its_time_has_come(bench: Bench) -> None:
     for direction in DIRECTIONS:
         with control_room() as control:
-            copies = both_ways(bench, control, "completion_late", direction, min_ms=150, max_ms=150)
+            copies = store_and_load(bench, control, "completion_late", direction, min_ms=150, max_ms=150)
             settle(copies, direction)
             copy(copies, 3, direction)
             began = time.monotonic()
@@ -130,7 +130,7 @@ def a_late_end_is_reported_although_its_fault_was_healed(bench: Bench) -> None:
 def completion_lost_is_never_reported(bench: Bench) -> None:
     for direction in DIRECTIONS:
         with control_room() as control:
-            copies = both_ways(bench, control, "completion_lost", direction)
+            copies = store_and_load(bench, control, "completion_lost", direction)
             settle(copies, direction)
             copy(copies, 3, direction)
             assert copies.collect_finished() == []
@@ -145,7 +145,7 @@ def completion_lost_is_never_reported(bench: Bench) -> None:
 def completion_twice_is_reported_twice(bench: Bench) -> None:
     for direction in DIRECTIONS:
         with control_room() as control:
-            copies = both_ways(bench, control, "completion_twice", direction, later=False)
+            copies = store_and_load(bench, control, "completion_twice", direction, later=False)
             settle(copies, direction)
             copy(copies, 3, direction)
             finished = copies.collect_finished()

@@ -11,7 +11,7 @@ CHUNKS = [4, 5, 2]
 """Where the struck store writes; chunk 2 held something else before."""
 
 
-def damage_of_a_store_lies_in_the_tier_and_comes_with_every_load(bench: Bench) -> None:
+def store_damage_stays_in_the_tier_and_affects_every_load(bench: Bench) -> None:
     for kind in CONTENTS:
         with control_room() as control:
             copies, _, _ = prepared(bench, control)
@@ -85,7 +85,7 @@ def a_fault_of_both_directions_hits_stores_and_loads(bench: Bench) -> None:
 
 
 CHECKS = (
-    damage_of_a_store_lies_in_the_tier_and_comes_with_every_load,
+    store_damage_stays_in_the_tier_and_affects_every_load,
     damage_of_a_store_leaves_the_rest_of_the_tier_alone,
     damage_of_a_store_in_chunks_of_two_blocks_hits_that_store,
     a_fault_of_both_directions_hits_stores_and_loads,

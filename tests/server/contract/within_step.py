@@ -68,7 +68,7 @@ class Block:
     is_null: bool = False
 
 
-def vllms_connector_sees_which_blocks_are_to_be_loaded(bench: Bench) -> None:
+def vllm_connector_receives_the_blocks_to_load(bench: Bench) -> None:
     blocks = SimpleNamespace(blocks=([Block(9), Block(7), Block(5), Block(3), Block(1, None)],))
     with (
         control_room() as control,
@@ -147,7 +147,7 @@ def a_delayed_load_within_its_step_is_done_before_the_step_goes_on(bench: Bench)
         assert len(ended(copies)) == 1
 
 
-def failed_blocks_are_wiped_where_the_fault_says_so(bench: Bench) -> None:
+def failed_blocks_are_zeroed_if_the_fault_requires_it(bench: Bench) -> None:
     for content, wiped in (("kept", []), ("zero", [BLOCKS[0]])):
         with control_room() as control:
             copies, _, before = prepared(bench, control)
@@ -165,9 +165,9 @@ def failed_blocks_are_wiped_where_the_fault_says_so(bench: Bench) -> None:
 CHECKS = (
     connector_of_loads_within_a_step_has_methods_that_fit,
     only_a_load_beside_which_nothing_is_stored_is_within_the_step,
-    vllms_connector_sees_which_blocks_are_to_be_loaded,
+    vllm_connector_receives_the_blocks_to_load,
     the_manager_learns_the_end_of_a_load_within_its_step,
     a_load_within_its_step_fails_in_it_and_its_end_is_not_reported,
     a_delayed_load_within_its_step_is_done_before_the_step_goes_on,
-    failed_blocks_are_wiped_where_the_fault_says_so,
+    failed_blocks_are_zeroed_if_the_fault_requires_it,
 )

@@ -49,7 +49,7 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Look:
+class FaultOutcome:
     """One fault of a run, and what fired of it."""
 
     history: History
@@ -74,7 +74,7 @@ def _shown(history: History, fault: FaultSpec, verdict: Verdict) -> Shown:
     parameter = varied(fault.kind)
     variant = fault.params.get(parameter) if parameter else None
     lines = [record for record in history.faults if record.fault == fault.id]
-    look = Look(
+    look = FaultOutcome(
         history=history,
         case=Case(fault.kind, str(variant) if variant else None),
         phase=plan.scenario.phase_of(fault),
@@ -99,7 +99,7 @@ def _shown(history: History, fault: FaultSpec, verdict: Verdict) -> Shown:
     )
 
 
-def _doubt(look: Look, fault: FaultSpec) -> str | None:
+def _doubt(look: FaultOutcome, fault: FaultSpec) -> str | None:
     """Why the consequence is in doubt; None when it is not. Damage must show in the fault's own phase."""
     if not look.fired:
         return "it never fired with effect"
@@ -115,21 +115,21 @@ def _server(history: History) -> str:
     return "stalled" if history.events_of(ServerStalled) else "lived"
 
 
-def _damaged(look: Look) -> tuple[int, int]:
+def _damaged(look: FaultOutcome) -> tuple[int, int]:
     """Answers of the phase that differ, and those that are not a number."""
     mine = [comparison for comparison in compare(look.history) if comparison.record.phase == look.phase]
     errors = [record for record in look.history.requests if record.phase == look.phase]
     return sum(each.difference is not None for each in mine), sum(map(is_not_a_number, errors))
 
 
-def _damage(look: Look) -> str:
+def _damage(look: FaultOutcome) -> str:
     wrong, errors = _damaged(look)
     sent = sum(record.phase == look.phase for record in look.history.requests)
     text = f"{wrong} of {sent} answers differ"
     return f"{text}, {errors} are not a number" if errors else text
 
 
-def _death(look: Look) -> str:
+def _death(look: FaultOutcome) -> str:
     end = look.history.events_of(ServerExit)[0]
     assertion = next(
         (found[1] for line in look.history.log if (found := ASSERTION.search(line))), "no assertion"
@@ -139,7 +139,7 @@ def _death(look: Look) -> str:
     )
 
 
-def _lost(look: Look) -> str:
+def _lost(look: FaultOutcome) -> str:
     history = look.history
     missed = sum(
         record.error is not None and record.error.kind == DEADLINE_EXCEEDED for record in history.requests
@@ -148,43 +148,43 @@ def _lost(look: Look) -> str:
     signs += [f"no token for {event.data.seconds} s" for event in history.events_of(ServerStalled)[:1]]
     probes: list[Drained | LeakProbe] = [event.data for event in history.events_of(Drained)]
     probes += [event.data for event in history.events_of(LeakProbe)]
-    signs += [_trouble(probe) for probe in probes if probe.ok is False]
+    signs += [_server_failure(probe) for probe in probes if probe.ok is False]
     return "; ".join(signs)
 
 
-def _trouble(probe: Drained | LeakProbe) -> str:
+def _server_failure(probe: Drained | LeakProbe) -> str:
     if isinstance(probe, Drained):
         return f"not drained: {probe.running} running, {probe.waiting} waiting"
     leaked = re.search(r"\((\d+)\) are not freed", probe.detail)
     return f"{leaked[1]} blocks held at the end" if leaked else "the leak probe failed"
 
 
-def _late(look: Look) -> str:
+def _late(look: FaultOutcome) -> str:
     return "until its end was told a request got no token, or a store stayed open"
 
 
-def _in_log(pattern: re.Pattern[str]) -> Callable[[Look], str]:
-    def count_matches(look: Look) -> str:
+def _in_log(pattern: re.Pattern[str]) -> Callable[[FaultOutcome], str]:
+    def count_matches(look: FaultOutcome) -> str:
         lines = [found[0] for line in look.history.log if (found := pattern.search(line))]
         return f"{len(lines)} times in the log: {lines[0]}" if lines else "counted by the server's metrics"
 
     return count_matches
 
 
-def _computed(look: Look) -> str:
+def _computed(look: FaultOutcome) -> str:
     return f"requests that were struck computed their blocks themselves, {len(look.fired)} misses"
 
 
-def _clock(look: Look) -> str:
+def _clock(look: FaultOutcome) -> str:
     delays_ms = [firing.ms for record in look.fired if isinstance(firing := record.firing, CopyDelayed)]
     return f"the server's {look.case.variant} time grew by the {sum(delays_ms) / 1e3:.2f} s held"
 
 
-def _order(look: Look) -> str:
+def _order(look: FaultOutcome) -> str:
     return "the requests of the loads among them went on"
 
 
-SIGNS: dict[str, Callable[[Look], str]] = {
+SIGNS: dict[str, Callable[[FaultOutcome], str]] = {
     "lookup_miss": _computed,
     "store_refused": _in_log(STORE_REFUSED),
     "copy_delay": _clock,

@@ -64,7 +64,7 @@ def test_all_network_kinds_are_in_the_catalogue() -> None:
 
 def test_cut_evidence_names_its_requests_and_reverts(bench: Bench) -> None:
     active = NetworkInjector(bench.network).prepare(strike("network_cut"))
-    with bench.asker.asking("a", tokens=300):
+    with bench.client.completing("a", tokens=300):
         wait_for(lambda: bench.began("a"))
         active.apply()
         proof = proof_of(active)
@@ -72,7 +72,7 @@ def test_cut_evidence_names_its_requests_and_reverts(bench: Bench) -> None:
     wait_for(lambda: active.reverted() is not None)
     assert isinstance(proof, NetworkCut)
     assert (proof.connections, proof.requests) == (1, ["a"])
-    assert [record.outcome for record in bench.asker.ask("b")] == ["ok"]
+    assert [record.outcome for record in bench.client.complete("b")] == ["ok"]
 
 
 def test_a_strike_without_effect_is_not_proved(bench: Bench) -> None:

@@ -81,7 +81,7 @@ def test_latency_is_added_in_both_directions_and_keeps_token_gaps(bench: Bench) 
     bench.network.send(RevertCommand(strike="late"))
     undone = bench.reported("undone", "late")
     assert whole_ms <= quickest <= whole_ms + LATE_MS
-    late = [record for record in bench.asker.records if record.id.startswith("late-")]
+    late = [record for record in bench.client.records if record.id.startswith("late-")]
     assert min(sum(gaps_ms(record)) for record in late) <= 9 * ITL_MS + BUSY_MS
     assert set(ids("late", 4)) <= requests(undone)
     assert 200.0 <= delayed(undone).shortest_ms <= 200.0 + LATE_MS
@@ -89,14 +89,14 @@ def test_latency_is_added_in_both_directions_and_keeps_token_gaps(bench: Bench) 
 
 
 def test_nothing_passes_while_the_line_stalls_and_all_of_it_afterwards(bench: Bench) -> None:
-    with bench.asker.asking(*ids("stall", 2), tokens=40):
+    with bench.client.completing(*ids("stall", 2), tokens=40):
         wait_for(lambda: bench.began(*ids("stall", 2)))
         bench.network.send(StallCommand(strike="stall"))
         begun = bench.reported("struck", "stall")
         time.sleep(0.5)
         bench.network.send(RevertCommand(strike="stall"))
     ended = bench.reported("undone", "stall")
-    for record in (bench.asker.record(name) for name in ids("stall", 2)):
+    for record in (bench.client.record(name) for name in ids("stall", 2)):
         assert record.outcome == "ok"
         came_ns = [record.start_ns + us * 1000 for us in record.chunk_us]
         # What was in the client's kernel already may be read a little later.
@@ -128,7 +128,7 @@ def _longest_wait_ms(record: RequestRecord) -> float:
 
 def test_lost_bytes_delay_themselves_and_all_later_ones_by_a_retransmission(bench: Bench) -> None:
     bench.network.send(LoseCommand(strike="loss", seed=1, share=0.3, again_ms=500))
-    records = bench.asker.ask(*ids("loss", 2))
+    records = bench.client.complete(*ids("loss", 2))
     bench.network.send(RevertCommand(strike="loss"))
     undone = bench.reported("undone", "loss")
     assert [record.outcome for record in records] == ["ok", "ok"]
@@ -138,17 +138,17 @@ def test_lost_bytes_delay_themselves_and_all_later_ones_by_a_retransmission(benc
 
 
 def test_cut_resets_open_connections_on_both_sides_at_once(bench: Bench) -> None:
-    with bench.asker.asking(*ids("cut", 2), tokens=300):
+    with bench.client.completing(*ids("cut", 2), tokens=300):
         wait_for(lambda: bench.began(*ids("cut", 2)))
         bench.network.send(CutCommand(strike="cut"))
         struck = bench.reported("struck", "cut")
-        (refused,) = bench.asker.ask("refused")
+        (refused,) = bench.client.complete("refused")
     bench.network.send(RevertCommand(strike="cut"))
     assert requests(struck) == set(ids("cut", 2))
     cut = bench.reported("undone", "cut").cut
     assert cut is not None
     assert cut.refused == 1
-    assert {failure(bench.asker.record(name)) for name in ids("cut", 2)} <= HUNG_UP
+    assert {failure(bench.client.record(name)) for name in ids("cut", 2)} <= HUNG_UP
     # The reset may come before the client's kernel has told it that it is connected.
     assert failure(refused) in HUNG_UP | {"ConnectError"}
     wait_for(lambda: set(ids("cut", 2)) <= set(bench.mock.sent()))
@@ -156,7 +156,7 @@ def test_cut_resets_open_connections_on_both_sides_at_once(bench: Bench) -> None
         assert sent.left
         assert abs(sent.end_ns - struck.mono_ns) <= 5_000 * MS
     assert "refused" not in bench.mock.sent()
-    assert [record.outcome for record in bench.asker.ask("after-cut")] == ["ok"]
+    assert [record.outcome for record in bench.client.complete("after-cut")] == ["ok"]
 
 
 def test_client_disconnect_is_forwarded_at_once(bench: Bench) -> None:
@@ -181,7 +181,7 @@ def test_slow_reader_delays_its_answer_and_not_the_next(tmp_path: Path) -> None:
     rate = 60_000.0
     with proxied(tmp_path, Settings(ttft=Fixed(ms=1), itl=Fixed(ms=0.5))) as bench:
         bench.network.send(ReadSlowlyCommand(strike="slow", requests=1, bytes_per_s=rate))
-        (slow,) = bench.asker.ask("slow", tokens=250)
+        (slow,) = bench.client.complete("slow", tokens=250)
         others_ms = bench.quickest_ms("other", 50.0, tokens=250)
         bench.network.send(RevertCommand(strike="slow"))
         struck, undone = bench.reported("struck", "slow"), bench.reported("undone", "slow")
@@ -201,9 +201,9 @@ def test_slow_reader_delays_its_answer_and_not_the_next(tmp_path: Path) -> None:
 
 def test_refused_server_connection_closes_the_client_connection(tmp_path: Path) -> None:
     with proxied(tmp_path) as bench:
-        assert [record.outcome for record in bench.asker.ask("up")] == ["ok"]
+        assert [record.outcome for record in bench.client.complete("up")] == ["ok"]
         bench.mock.__exit__(None, None, None)
-        (record,) = bench.asker.ask("down")
+        (record,) = bench.client.complete("down")
     assert record.outcome == "error"
     assert record.end_us < 5_000_000
 
@@ -211,14 +211,14 @@ def test_refused_server_connection_closes_the_client_connection(tmp_path: Path) 
 @pytest.mark.parametrize("how", ["stdin", "SIGTERM"])
 def test_proxy_exits_with_its_parent_and_resets_open_connections(tmp_path: Path, how: str) -> None:
     with proxied(tmp_path) as bench:
-        with bench.asker.asking("last", tokens=300):
+        with bench.client.completing("last", tokens=300):
             wait_for(lambda: bench.began("last"))
             if how == "stdin":
                 bench.network.close()
             else:
                 bench.process.send_signal(signal.SIGTERM)
             assert bench.process.wait(10.0) == 0
-        assert bench.asker.record("last").outcome == "error"
+        assert bench.client.record("last").outcome == "error"
 
 
 def test_a_command_that_it_does_not_know_ends_it(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ PARAMS: dict[str, Value] = {
     "for_s": 0.4,
 }
 STEADY = Behaviour(token_s=0.02)
-UNASKED = 9
+UNUSED_PORT = 9
 """A port, where none is asked."""
 
 
@@ -237,14 +237,14 @@ def test_refused_connection_fails_the_crowd_requests(tmp_path: Path) -> None:
 
 
 def test_more_than_the_model_takes_is_not_even_sent(tmp_path: Path) -> None:
-    storm = prepare(UNASKED, tmp_path, strike(prompt_tokens=700))
+    storm = prepare(UNUSED_PORT, tmp_path, strike(prompt_tokens=700))
     with pytest.raises(InjectionRefused, match=r"900 .* 768"):
         storm.apply()
     assert crowd_threads() == []
 
 
 def test_strike_interrupted_by_a_signal_leaves_no_crowd(tmp_path: Path) -> None:
-    storm = prepare(UNASKED, tmp_path, strike())
+    storm = prepare(UNUSED_PORT, tmp_path, strike())
     storm.revert()
     assert shown(storm).requests == []
     assert stored_records(tmp_path) == []

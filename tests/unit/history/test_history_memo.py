@@ -20,7 +20,7 @@ def test_memo_computes_once_per_history() -> None:
 
     run = clean_run()
     first = run.history()
-    run.ask("healed", "prompt-0")
+    run.serve("healed", "prompt-0")
     second = run.history()
     assert count(first) == count(first) == len(first.requests)
     assert count(second) == len(second.requests) == len(first.requests) + 1

@@ -19,10 +19,10 @@ from tests.support.histories import clean_run
 from tests.support.hostile_fault_runs import (
     NOT_GOLDEN,
     differ,
+    expectation_match,
     explained,
     planned,
     reset,
-    stands,
     strike,
     struck,
     verdict,
@@ -47,7 +47,7 @@ def test_wrong_answer_from_a_damaged_block_is_explained() -> None:
             explains={NOT_GOLDEN: 1},
         )
     ]
-    assert stands(run, "answers") is ExpectationMatch.EXPLAINED
+    assert expectation_match(run, "answers") is ExpectationMatch.EXPLAINED
 
 
 def test_wrong_answer_without_a_damaged_block_stays_a_cause() -> None:
@@ -60,7 +60,7 @@ def test_wrong_answer_without_a_damaged_block_stays_a_cause() -> None:
     (reason,) = [line for line in judged.reasons if NOT_GOLDEN in line]
     assert reason.startswith("1 of 2 ")
     assert other in reason
-    assert stands(run, "answers") is ExpectationMatch.NOT_EXPECTED
+    assert expectation_match(run, "answers") is ExpectationMatch.NOT_EXPECTED
 
 
 def test_damage_that_no_answer_shows_is_not_as_expected() -> None:
@@ -69,7 +69,7 @@ def test_damage_that_no_answer_shows_is_not_as_expected() -> None:
     assert judged.outcome == "not as expected"
     assert judged.effects[0].missing
     assert any("fault f1 (bit_flip) fired" in reason for reason in judged.reasons)
-    assert stands(run, "answers") is ExpectationMatch.NOT_EXPECTED
+    assert expectation_match(run, "answers") is ExpectationMatch.NOT_EXPECTED
 
 
 def test_no_effect_is_required_of_a_fault_that_never_fired() -> None:
@@ -144,7 +144,7 @@ def test_an_expectation_that_names_the_rule_covers_all_of_it() -> None:
     strike(run, "bit_flip", 1)
     differ(run, 1)
     differ(run, 3)
-    assert stands(run, "answers") is ExpectationMatch.EXPECTED
+    assert expectation_match(run, "answers") is ExpectationMatch.EXPECTED
 
 
 def test_an_oracle_that_could_not_judge_does_not_make_the_effect_missing() -> None:

@@ -16,7 +16,7 @@ AUDITED = ServerSettings(gpu_blocks=40, audit=True)
 
 def booked_run(**worker: int) -> Run:
     run = clean_run(make_plan(server=AUDITED))
-    run.book("worker", "balance", None, **worker)
+    run.audit_line("worker", "balance", None, **worker)
     return run
 
 
@@ -29,7 +29,7 @@ def test_a_violation_that_is_counted_and_not_listed_fails() -> None:
 
 def test_listed_violation_is_reported_once() -> None:
     run = booked_run(violations=3)
-    run.book("worker", "violation", "copy-begun-twice", job=1)
+    run.audit_line("worker", "violation", "copy-begun-twice", job=1)
     assert judge(run.history()).by_rule == {"transfer-invariants/copy-begun-twice": 1}
 
 

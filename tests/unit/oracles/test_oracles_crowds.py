@@ -108,7 +108,7 @@ def with_a_crowd(counted: dict[str, float] | None = None) -> Run:
         for key, by in sums.items():
             run.server[key] += by
         run.requests += [left(NAMES[0], 2, start_ns), *(left(name, 0, start_ns) for name in NAMES[1:])]
-        run.ask("chaos", "prompt-2")
+        run.serve("chaos", "prompt-2")
 
     run = clean_run(make_plan(faults=(fault("abort_storm"),)), come)
     run.fire("f1", "abort_storm", requests=list(NAMES))

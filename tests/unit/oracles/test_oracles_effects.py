@@ -131,7 +131,7 @@ def late_store(begun_before_ms: int, lasted_ms: int) -> Run:
     """Of the stores the longest began so long before the strike."""
     run = struck("completion_late", job=3, direction="store", ms=10)
     begun_ns = run.faults[-1].t_ns - begun_before_ms * MS
-    run.book("scheduler", "balance", stores_longest_since_ns=begun_ns, stores_longest_ns=lasted_ms * MS)
+    run.audit_line("scheduler", "balance", stores_longest_since_ns=begun_ns, stores_longest_ns=lasted_ms * MS)
     return run
 
 

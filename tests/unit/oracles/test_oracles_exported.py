@@ -72,7 +72,7 @@ def test_a_family_that_is_never_exported_fails() -> None:
 def test_a_family_of_loads_is_due_once_a_load_has_ended() -> None:
     run = exporting(LOADED)
     assert judged(run).by_rule == {}
-    run.book("scheduler", "balance", loads_begun=1)
+    run.audit_line("scheduler", "balance", loads_begun=1)
     run.scrape()
     run.drop_metric(LOADED)
     assert judged(run).by_rule == {MISSING.id: 1}

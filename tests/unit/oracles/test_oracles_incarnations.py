@@ -268,10 +268,10 @@ def test_loads_of_both_incarnations_count_as_tier_use() -> None:
 def test_open_transfer_fails_at_the_run_end_but_not_at_a_killed_server() -> None:
     run = killed_run()
     exit_ns = next(event.t_ns for event in run.events if event.kind == "server_exit")
-    run.book("scheduler", "balance", stores_open=1, stores_since_ns=exit_ns - SECOND)
+    run.audit_line("scheduler", "balance", stores_open=1, stores_since_ns=exit_ns - SECOND)
     run.ledger.insert(0, replace(run.ledger.pop(), t_ns=exit_ns - MS, pid=98))
     assert transfer_invariants.judge(run.history()).verdict is Verdict.PASS
-    run.book("scheduler", "balance", stores_open=1, stores_since_ns=exit_ns + 40 * SECOND)
+    run.audit_line("scheduler", "balance", stores_open=1, stores_since_ns=exit_ns + 40 * SECOND)
     assert transfer_invariants.judge(run.history()).verdict is Verdict.FAIL
 
 

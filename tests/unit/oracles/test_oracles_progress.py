@@ -31,7 +31,7 @@ def hang_all_requests(
 
     `vain` is a counter that grows all the while.
     """
-    first = run.ask("healed", "prompt-0")
+    first = run.serve("healed", "prompt-0")
     run.server |= {RUNNING: running, WAITING: waiting}
     for _ in range(0, seconds + 1, every):
         run.pass_time(every * SECOND)
@@ -197,7 +197,7 @@ def test_every_healing_is_judged() -> None:
     run = healed_run()
     run.event("healed", phase="second", faults=["f2"], confirmed=True)
     assert gap_of(judge(run.history()), "progress/nothing-sent").subject == phase("second")
-    run.ask("healed", "prompt-0")
+    run.serve("healed", "prompt-0")
     run.scrape()
     assert judge(run.history()).verdict is Verdict.PASS
     run.change_request(-1, **failure("InternalServerError", "boom"))

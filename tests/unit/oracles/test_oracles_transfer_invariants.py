@@ -28,7 +28,7 @@ def audited(blocks: int) -> Run:
     server = plan.scenario.server.model_copy(update={"audit": True})
     scenario = plan.scenario.model_copy(update={"server": server})
     run = clean_run(plan.model_copy(update={"scenario": scenario}))
-    run.book("worker", "balance", audited=blocks)
+    run.audit_line("worker", "balance", audited=blocks)
     return run
 
 
@@ -48,7 +48,7 @@ def test_balanced_transfer_audit_passes_with_its_counts() -> None:
 def test_transfer_open_since_before_the_final_probe_fails(role: str, label: str) -> None:
     run = clean_run()
     since = final_canary_ns(run) - MS
-    run.book(role, "balance", **{f"{label}_open": 1, f"{label}_since_ns": since})
+    run.audit_line(role, "balance", **{f"{label}_open": 1, f"{label}_since_ns": since})
     rule = {"stores": "store", "loads": "load", "copies": "copy"}[label] + "-never-ended"
     finding = finding_of(judge(run.history()), f"transfer-invariants/{rule}")
     assert finding.figures == {"open": 1}
@@ -56,20 +56,20 @@ def test_transfer_open_since_before_the_final_probe_fails(role: str, label: str)
 
 def test_transfer_of_the_final_probe_may_stay_open() -> None:
     run = clean_run()
-    run.book("scheduler", "balance", stores_open=1, stores_since_ns=final_canary_ns(run) + MS)
+    run.audit_line("scheduler", "balance", stores_open=1, stores_since_ns=final_canary_ns(run) + MS)
     assert judge(run.history()).verdict is Verdict.PASS
 
 
 def test_only_the_last_balance_of_a_process_counts() -> None:
     run = clean_run()
-    run.book("worker", "balance", copies_open=3, copies_since_ns=1)
-    run.book("worker", "balance")
+    run.audit_line("worker", "balance", copies_open=3, copies_since_ns=1)
+    run.audit_line("worker", "balance")
     assert judge(run.history()).verdict is Verdict.PASS
 
 
 def test_a_broken_rule_fails_and_names_rule_block_and_process() -> None:
     run = clean_run()
-    run.book("worker", "violation", CHANGED_IN_TIER, job=7, block=3)
+    run.audit_line("worker", "violation", CHANGED_IN_TIER, job=7, block=3)
     finding = finding_of(judge(run.history()), "transfer-invariants/changed-in-tier")
     assert finding.subject == block("3")
     assert finding.figures == {"pid": 100}
@@ -103,7 +103,7 @@ def test_an_audit_that_compared_nothing_is_unknown(blocks: int, verdict: Verdict
 def test_chaos_module_off_has_no_transfer_audit(evidence: dict[str, Scalar], verdict: Verdict) -> None:
     run = without_module()
     if evidence:
-        run.book("scheduler", "balance", **evidence)
+        run.audit_line("scheduler", "balance", **evidence)
     assert judge(run.history()).verdict is verdict
 
 
@@ -115,14 +115,14 @@ def used_before(audited_before: int) -> Run:
     plan = plan.model_copy(update={"scenario": scenario, "preceded_by": ("earlier",)})
     run = clean_run(plan)
     for role, audited in (("scheduler", 0), ("worker", audited_before)):
-        run.book(role, "balance", audited=audited)
+        run.audit_line(role, "balance", audited=audited)
         run.ledger.insert(0, msgspec.structs.replace(run.ledger.pop(), t_ns=run.events[0].t_ns - MS))
     return run
 
 
 def test_transfers_from_before_the_run_are_subtracted() -> None:
     run = used_before(audited_before=5)
-    run.book("worker", "balance", audited=12, copies_begun=10)
+    run.audit_line("worker", "balance", audited=12, copies_begun=10)
     result = judge(run.history())
     assert result.verdict is Verdict.PASS
     assert (result.figures["copies"], result.figures["audited"]) == (6, 7)
@@ -130,5 +130,5 @@ def test_transfers_from_before_the_run_are_subtracted() -> None:
 
 def test_an_audit_that_compared_blocks_before_the_run_only_is_unknown() -> None:
     run = used_before(audited_before=5)
-    run.book("worker", "balance", audited=5)
+    run.audit_line("worker", "balance", audited=5)
     assert judge(run.history()).verdict is Verdict.UNKNOWN

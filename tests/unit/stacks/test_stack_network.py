@@ -17,7 +17,7 @@ from kvchaos.stacks.run_state import RunState
 from loadtests.mock.process import MockServer
 from loadtests.mock.settings import Settings
 from tests.support.fake_server_runs import runs, wait_for
-from tests.support.proxied_server import Asker
+from tests.support.proxied_server import ProxiedClient
 
 
 @pytest.fixture
@@ -35,9 +35,9 @@ def test_load_passes_the_proxy_and_its_process_is_recorded(record: ProcessRegist
             (group,) = recorded(record).groups
             assert (group.what, runs(group.leader)) == ("network", True)
             assert network.url != mock.url
-            assert [each.outcome for each in Asker(network.url).ask("a")] == ["ok"]
+            assert [each.outcome for each in ProxiedClient(network.url).complete("a")] == ["ok"]
             network.handle.send(CutCommand(strike="s"))
-            assert [each.outcome for each in Asker(network.url).ask("b")] == ["error"]
+            assert [each.outcome for each in ProxiedClient(network.url).complete("b")] == ["error"]
             assert network.failure() is None
         assert recorded(record).groups == ()
         assert not runs(group.leader)
