@@ -1,25 +1,41 @@
 """What a server's `kv_connector_module_path` names: vLLM's OffloadingConnector with load failures.
 
 The spec injects the faults of the copies and of the manager. Only the connector can do the following:
-report blocks as failed to load, and know which request a copy or a call of the manager is for.
+report blocks and, from 0.30 on, whole loads as failed, and know which request a copy or a call of the
+manager is for.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from vllm.distributed.kv_transfer.kv_connector.v1 import KVConnectorRole
+from vllm.distributed.kv_transfer.kv_connector.v1.offloading_connector import OffloadingConnector
 
 from chaos.hostcopy.generation import detect
 from chaos.inside import process_globals
-from chaos.inside.current_request import managers_receive_request_id, request_scope, tracking_current_request
 from chaos.inside.fault_kind import SCHEDULER, WORKER
-from chaos.inside.fault_runtime import Injection
-from chaos.inside.load_error_reporter import LoadErrorReporter
-from chaos.inside.metadata import loads
-from chaos.inside.request_states import ATTRIBUTE
+from chaos.inside.injection import Injection
+from chaos.inside.process_globals import managers_receive_request_id, request_scope, tracking_current_request
+from chaos.inside.request_states import ATTRIBUTE, loads
 from history.protocol.evidence import LoadBlocksFailed, LoadFailed
 from history.protocol.notes import LoadRetried, RequestAbandoned
+
+
+class _ReportingConnector(OffloadingConnector):
+    _given_up: set[str]
+    """Requests whose loads are to be reported as failed."""
+
+    def get_transfer_results(self, finished_req_ids: set[str]) -> Any:
+        results = super().get_transfer_results(finished_req_ids)
+        aborted, self._given_up = self._given_up, set()
+        return replace(results, failed_recving=results.failed_recving | aborted)
+
+
+HAS_TRANSFER_RESULTS = hasattr(OffloadingConnector, "get_transfer_results")
+LoadErrorReporter: Any = _ReportingConnector if HAS_TRANSFER_RESULTS else OffloadingConnector
+"""vLLM's OffloadingConnector, with this report where the release supports it."""
 
 
 class ChaosConnector(LoadErrorReporter):

@@ -11,8 +11,8 @@ from itertools import pairwise
 
 import torch
 
-from chaos.hostcopy.blocks import Plane
-from chaos.inside.fault_runtime import Injection
+from chaos.hostcopy.tier import Plane
+from chaos.inside.injection import Injection
 from history.protocol.evidence import ContentDamaged
 
 Corruption = Callable[[Injection, Sequence[Plane], Sequence[int]], ContentDamaged | None]

@@ -1,4 +1,7 @@
-"""A kind of fault: its injection point, its contract, its evidence and its parameters."""
+"""A kind of fault: its injection point, its contract, its evidence, its parameters and its declared effects.
+
+What several kinds share stands below: parameters, texts and effects.
+"""
 
 from __future__ import annotations
 
@@ -95,3 +98,44 @@ class FaultKind:
     def releases(self) -> str:
         """The releases of vLLM that have its injection point."""
         return f"from {self.since} on" if self.since else "in all releases"
+
+
+DRY_RUN = Parameter(False, about="decide and journal, but change nothing")
+DIRECTION = Parameter("load", choices=("load", "store", "both"), about="which copies")
+
+ENGINE_DIES = "nobody catches it: the engine dies"
+NEVER = "never: the engine is gone"
+
+
+DIES = Effect(rules=("server-alive/died",), scope="life", most=1)
+"""The engine ends soon after the firing, and the server with it."""
+
+DAMAGED = Effect(rules=("answers/not-golden", "answers/not-repeated"), scope="readers", most=1)
+"""Some answer of those that read the block differs: from the golden one, else from another of its prompt."""
+
+FLIPPED = tuple(
+    Effect(
+        rules=DAMAGED.rules,
+        scope=DAMAGED.scope,
+        most=DAMAGED.most,
+        when={"word_bytes": (number_bytes,), "bit": tuple(range(mantissa))},
+    )
+    for number_bytes, mantissa in ((2, 7), (4, 23), (8, 52))
+)
+"""The same by a bit of the mantissa, of numbers of so many bytes. Those of 2 may be bfloat16."""
+
+LOST_LOAD = (
+    Effect(
+        rules=("progress/deadlock", "progress/stall", "progress/deadline"), scope="wait", direction="load"
+    ),
+    Effect(
+        rules=("outcomes/truncated-stream", "outcomes/request-failed"),
+        scope="struck",
+        least=0,
+        most=1,
+        direction="load",
+    ),
+    Effect(rules=("transfer-invariants/load-never-ended",), scope="rest", most=1, direction="load"),
+    Effect(rules=("drained/blocks-leaked",), scope="rest", most=1, direction="load"),
+)
+"""The request waits until its client aborts it, and its blocks are never freed."""

@@ -15,24 +15,22 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from chaos.inside import control as control_files
-from chaos.inside import inside_kinds, trigger_decisions
-from chaos.inside.control import EMPTY, BadControl
+from chaos.inside import inside_kinds
+from chaos.inside.control import EMPTY, BadControl, Journal
 from chaos.inside.fault_kind import WORKER
-from chaos.inside.journal import Journal
+from chaos.inside.injection import ArmedInsideFault, Injection
 from chaos.inside.transfer_audit.audit_log import AuditLog
 from chaos.inside.transfer_audit.provenance_log import ProvenanceLog
 from history.protocol.evidence import (
     Armed,
     Evidence,
-    Firing,
     Healed,
     HealReason,
     Loaded,
-    RefusalReason,
     Refused,
 )
 from history.protocol.notes import Note
-from history.protocol.schedule import ArmedFault, Schedule, Value
+from history.protocol.schedule import Schedule
 
 logger = logging.getLogger("vllm.kvchaos")
 
@@ -49,78 +47,6 @@ class StatesOf(Protocol):
 def unknown(request: str, direction: str | None = None) -> tuple[str, ...]:
     """Nothing is known of any request."""
     return ()
-
-
-class Injection:
-    """An invocation at which a fault fires. The injection point applies it, then calls `fired` with proof."""
-
-    def __init__(
-        self, journal: Journal, armed: _Armed, n: int, request: str | None, states: tuple[str, ...]
-    ) -> None:
-        self._journal = journal
-        self._armed = armed
-        self._n = n
-        self._request = request
-        self._states = states
-        self._noted: set[type[Note]] = set()
-
-    @property
-    def params(self) -> dict[str, Value]:
-        return self._armed.fault.params
-
-    def draw(self, purpose: str) -> int:
-        """A number in [0, 2**64) that depends on this injection and purpose alone."""
-        armed = self._armed
-        return trigger_decisions.draw(armed.seed, armed.fault.id, armed.site, self._n, purpose)
-
-    def fired(self, proof: Firing, request: str | None = None) -> None:
-        self._write(proof, request)
-
-    def refused(self, reason: RefusalReason) -> None:
-        self._armed.refused += 1
-        self._write(Refused(reason=reason))
-
-    def note(self, note: Note) -> None:
-        """Record what the server did later as a consequence; the first note of each type."""
-        if type(note) not in self._noted:
-            self._noted.add(type(note))
-            self._write(note)
-
-    def _write(self, evidence: Evidence | Note, request: str | None = None) -> None:
-        self._journal.write(
-            evidence,
-            fault=self._armed.fault.id,
-            kind=self._armed.fault.kind,
-            site=self._armed.site,
-            n=self._n,
-            request=request or self._request,
-            states=self._states,
-        )
-
-
-class _Armed:
-    """An armed fault with its counts."""
-
-    def __init__(self, fault: ArmedFault, seed: int) -> None:
-        self.fault = fault
-        self.seed = seed
-        self.site = inside_kinds.KINDS[fault.kind].site
-        self.arrivals = 0
-        self.struck = 0
-        self.refused = 0
-        """Injections that were not applied; included in `struck`."""
-
-    def arrive(self, key: str) -> int | None:
-        """Count an invocation; return its number when the fault fires."""
-        n = self.arrivals
-        self.arrivals += 1
-        trigger, fault = self.fault.trigger, self.fault.id
-        if trigger.spent(self.struck):
-            return None
-        if not trigger_decisions.fires(trigger, self.seed, fault, self.site, n, key):
-            return None
-        self.struck += 1
-        return n
 
 
 class _Status(NamedTuple):
@@ -161,7 +87,7 @@ class FaultRuntime:
         self.provenance = provenance
         self._schedule = EMPTY
         self._taken_status: _Status | None = None
-        self._armed: dict[str, list[_Armed]] = {}
+        self._armed: dict[str, list[ArmedInsideFault]] = {}
         own = [
             each
             for each in inside_kinds.KINDS.values()
@@ -282,11 +208,11 @@ class FaultRuntime:
 
     def _take(self, schedule: Schedule, reason: HealReason) -> None:
         old = [armed for group in self._armed.values() for armed in group]
-        new: dict[str, list[_Armed]] = {}
+        new: dict[str, list[ArmedInsideFault]] = {}
         own = [fault for fault in schedule.faults if inside_kinds.KINDS[fault.kind].role == self.role]
         for fault in own:
             if fault.kind not in self._unsupported_kinds:
-                new.setdefault(fault.kind, []).append(_Armed(fault, schedule.seed))
+                new.setdefault(fault.kind, []).append(ArmedInsideFault(fault, schedule.seed))
         self._schedule = schedule
         self.worker_needs_states = any(
             fault.trigger.states and inside_kinds.KINDS[fault.kind].role == WORKER
@@ -304,6 +230,6 @@ class FaultRuntime:
                 why = Refused(reason="unsupported", detail=self._unsupported_kinds[fault.kind])
                 self._journal.write(why, fault=fault.id, kind=fault.kind)
 
-    def _note(self, armed: _Armed, evidence: Evidence, n: int | None = None) -> None:
+    def _note(self, armed: ArmedInsideFault, evidence: Evidence, n: int | None = None) -> None:
         fault = armed.fault
         self._journal.write(evidence, fault=fault.id, kind=fault.kind, site=armed.site, n=n)

@@ -1,13 +1,13 @@
-"""The table of all kinds of fault inside the server, and the checks of their parameters."""
+"""The table of all kinds of fault inside the server, the checks of their parameters, and what vLLM lacks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 
-from chaos.inside.content_kinds import CONTENT_KINDS
-from chaos.inside.copy_kinds import COPY_KINDS
 from chaos.inside.fault_kind import FaultKind, Parameter
 from chaos.inside.scheduler_kinds import SCHEDULER_KINDS
+from chaos.inside.worker_kinds import CONTENT_KINDS, COPY_KINDS
 from history.protocol.schedule import Value
 
 KINDS: dict[str, FaultKind] = {kind.name: kind for kind in (*SCHEDULER_KINDS, *COPY_KINDS, *CONTENT_KINDS)}
@@ -49,3 +49,13 @@ def group(kind: str) -> str:
 def defaults(kind: str) -> dict[str, Value]:
     """The parameters of a kind with their defaults."""
     return {name: parameter.default for name, parameter in KINDS[kind].parameters.items()}
+
+
+def unsupported_kinds() -> dict[str, str]:
+    """Kinds of fault that can never fire here, each with the reason."""
+    connector = import_module("vllm.distributed.kv_transfer.kv_connector.v1").KVConnectorBase_V1
+    return {
+        kind.name: f"{kind.name} answers {kind.call}, which vLLM calls {kind.releases} and not here"
+        for kind in KINDS.values()
+        if kind.call and not hasattr(connector, kind.call)
+    }

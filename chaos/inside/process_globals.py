@@ -1,18 +1,26 @@
-"""The fault runtimes of this process. vLLM creates connector and spec separately; both use these."""
+"""What connector, spec and managers of this process share, since vLLM creates them separately.
+
+The fault runtimes, the states of requests, and the request that the scheduler handles now.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+import dataclasses
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from chaos.hostcopy.generation import detect
 from chaos.inside.control import BadControl
 from chaos.inside.fault_kind import SCHEDULER, WORKER
 from chaos.inside.fault_runtime import FaultRuntime
-from chaos.inside.request_states import ReportedStates, RequestStates
-from chaos.inside.requests_of_jobs import RequestsOfJobs
+from chaos.inside.inside_kinds import unsupported_kinds
+from chaos.inside.request_states import ReportedStates, RequestsOfJobs, RequestStates
 from chaos.inside.transfer_audit.provenance_log import ProvenanceLog
-from chaos.inside.unsupported_kinds import unsupported_kinds
 
 CONTROL_KEY = "kvchaos_control"
 """Key of kv_connector_extra_config that names the control directory."""
@@ -55,3 +63,39 @@ def fault_runtime(role: str, extra_config: Mapping[str, object], generation: str
             role, Path(control), generation, states_of, unsupported_kinds(), provenance
         )
     return _runtimes[role]
+
+
+@cache
+def managers_receive_request_id() -> bool:
+    """Whether the installed vLLM passes the request's id in every call of the manager (0.22 on)."""
+    api = import_module(detect().offered("OffloadingManager").__module__)
+    if not hasattr(api, "ReqContext"):
+        return False
+    return "req_id" in {field.name for field in dataclasses.fields(api.ReqContext)}
+
+
+@contextmanager
+def request_scope(request: str | None) -> Iterator[None]:
+    """Set the current request within the block; none afterwards."""
+    context.request = request
+    try:
+        yield
+    finally:
+        context.request = None
+
+
+def tracking_current_request(scheduler_output: Any) -> Any:
+    """A scheduler output that sets the current request to the one that the connector looks up.
+
+    To 0.21 the connector goes through the requests of a step one by one: it asks how many tokens one
+    gets, then prepares its store.
+    """
+    noting = copy.copy(scheduler_output)
+    noting.num_scheduled_tokens = _Tokens(scheduler_output.num_scheduled_tokens)
+    return noting
+
+
+class _Tokens(dict[str, int]):
+    def __getitem__(self, request: str) -> int:
+        context.request = request
+        return super().__getitem__(request)

@@ -1,4 +1,8 @@
-"""The state of a request: the scheduler reads it from vLLM's request and sends it to the worker each step."""
+"""The requests of a step: whose copy is which, and the state that each request is in.
+
+The scheduler reads the state from vLLM's request and sends it to the worker with each step. The metadata of
+a step has three shapes, by release.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,64 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from chaos.inside.metadata import Transfer, ended, planned
 from history.protocol.schedule import State
+
+Transfer = tuple[str, int | str]
+"""A copy as the scheduler knows it: load or store, and the job; to 0.20 the request, for all its copies."""
+
+
+def planned(metadata: Any) -> Iterator[tuple[Transfer, str]]:
+    """The copies that a step plans, with their requests."""
+    if hasattr(metadata, "reqs_to_load"):  # to 0.20
+        for request in metadata.reqs_to_load:
+            yield ("load", request), request
+        for request in metadata.reqs_to_store:
+            yield ("store", request), request
+        return
+    for job, entry in metadata.load_jobs.items():
+        yield ("load", job), entry.req_id
+    for job, entry in metadata.store_jobs.items():
+        yield ("store", job), entry.req_id
+
+
+def ended(connector_output: Any) -> Iterator[Transfer]:
+    """The copies that the worker reports as ended. To 0.20 it reports stores when their request has ended."""
+    for request in connector_output.finished_recving or ():
+        yield "load", request
+    for request in connector_output.finished_sending or ():
+        yield "store", request
+    meta = getattr(connector_output, "kv_connector_worker_meta", None)
+    for job in getattr(meta, "completed_jobs", ()):
+        yield "load", job
+        yield "store", job
+
+
+def jobs(metadata: Any) -> Iterator[tuple[int, str]]:
+    """The copies that a step plans, from 0.21 on: number of the job, and request."""
+    for planned in (getattr(metadata, "load_jobs", {}), getattr(metadata, "store_jobs", {})):
+        for number, job in planned.items():
+            yield number, job.req_id
+
+
+def specs(metadata: Any) -> Iterator[tuple[Any, str]]:
+    """The copies that a step plans, to 0.20: the very spec that the worker is handed, and request."""
+    for planned in (getattr(metadata, "reqs_to_load", {}), getattr(metadata, "reqs_to_store", {})):
+        for request, spec in planned.items():
+            yield spec, request
+
+
+def loads(metadata: Any) -> Iterator[tuple[str, list[int]]]:
+    """The loads that a step starts and a later one reports: request and device blocks."""
+    if hasattr(metadata, "reqs_to_load"):  # to 0.20
+        for request, (_, device) in metadata.reqs_to_load.items():
+            yield request, device.block_ids.tolist()
+        return
+    for job in metadata.load_jobs.values():
+        # From 0.33 on a load can be done within its step; it is never reported as finished.
+        if not getattr(job, "sync", False):
+            device = job.dst_spec if hasattr(job, "dst_spec") else job.transfer_spec[1]
+            yield job.req_id, device.block_ids.tolist()
+
 
 QUEUED: State = "queued"
 LOADING: State = "loading"
@@ -125,3 +185,22 @@ def _stage(request: Any) -> State:
 
 def _progress(request: Any) -> State:
     return PREFILL if request.num_computed_tokens < request.num_prompt_tokens else DECODE
+
+
+class RequestsOfJobs:
+    """Requests of the copies that have been planned and not yet begun."""
+
+    def __init__(self) -> None:
+        self._by_job: dict[int, str] = {}
+        self._by_spec: dict[int, tuple[Any, str]] = {}
+        """By identity of the spec; the reference keeps the identity from being reused."""
+
+    def learn(self, metadata: Any) -> None:
+        """Take in what a step plans. To be called before its copies begin; twice does no harm."""
+        self._by_job.update(jobs(metadata))
+        self._by_spec.update({id(spec): (spec, request) for spec, request in specs(metadata)})
+
+    def take(self, job: int, spec: Any = None) -> str | None:
+        """The request of a copy that begins now; None when no step has planned it."""
+        _, request = self._by_spec.pop(id(spec), (None, None))
+        return self._by_job.pop(job, request)

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from chaos.inside.common_parameters import DRY_RUN, ENGINE_DIES, NEVER
-from chaos.inside.effects import DIES
-from chaos.inside.fault_kind import HOSTILE, LEGAL, SCHEDULER, FaultKind, Parameter
+from chaos.inside.fault_kind import (
+    DIES,
+    DRY_RUN,
+    ENGINE_DIES,
+    HOSTILE,
+    LEGAL,
+    NEVER,
+    SCHEDULER,
+    FaultKind,
+    Parameter,
+)
 
 MOST_BLOCKS = 1_000_000
 HOOKS = ("lookup", "prepare_load", "prepare_store", "complete_load", "complete_store")

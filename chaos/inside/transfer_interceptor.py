@@ -9,10 +9,10 @@ from typing import Any, Protocol
 
 from msgspec.structs import replace
 
-from chaos.hostcopy.blocks import Plane, blocks_beside
+from chaos.hostcopy.tier import Plane, blocks_beside
 from chaos.inside.corruption import CORRUPTIONS, Staleness
-from chaos.inside.fault_runtime import FaultRuntime, Injection
-from chaos.inside.injected_failure import InjectedFailure
+from chaos.inside.fault_runtime import FaultRuntime
+from chaos.inside.injection import InjectedFailure, Injection
 from chaos.inside.transfer_audit.block_checksums import BlockChecksums
 from history.protocol import ledger as rules
 from history.protocol.evidence import (

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from chaos.fault_catalogue import defaults
-from chaos.inside import trigger_decisions
+from chaos.inside.injection import fires
 from chaos.outside.injector import DueInjection
 from chaos.outside.outside_kind import ANSWERED, SECOND, SENT
 from chaos.outside.outside_kinds import KINDS
@@ -50,7 +50,7 @@ class ArmedOutsideFault:
         """The injections at the new invocations. The caller increments `struck` for each that it applies."""
         while self.invocations < progress.invocations_at(self.site):
             n, self.invocations = self.invocations, self.invocations + 1
-            if not self._trigger.spent(self.struck) and trigger_decisions.fires(
+            if not self._trigger.spent(self.struck) and fires(
                 self._trigger, self.seed, self.spec.id, self.site, n
             ):
                 yield DueInjection(self.spec.id, self.spec.kind, self.site, n, self.params, self.seed)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from chaos.inside import trigger_decisions
+from chaos.inside.injection import draw
 from history.protocol.evidence import Evidence
 from history.protocol.outside import OutsideFiring
 from history.protocol.schedule import Value
@@ -29,7 +29,7 @@ class DueInjection:
 
     def draw(self, purpose: str) -> int:
         """A number in [0, 2**64) that depends on this injection; `purpose` separates several uses."""
-        return trigger_decisions.draw(self.seed, self.fault, self.site, self.n, purpose)
+        return draw(self.seed, self.fault, self.site, self.n, purpose)
 
 
 class InjectionRefused(Exception):

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from chaos.inside.bounded_jsonl import MAX_BYTES
+from chaos.inside.control import MAX_BYTES
 from history.protocol.ledger import Balance
 from history.records import LedgerRecord, ResourceRecord
 from kvchaos.conductor.server_state import Gauges, ResetResult

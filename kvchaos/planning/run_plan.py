@@ -14,7 +14,7 @@ from pathlib import Path
 from packaging.version import Version
 
 from chaos import fault_catalogue
-from chaos.inside import trigger_decisions
+from chaos.inside.injection import draw
 from history import layout
 from history.expected_findings import DeclaredEffect
 from history.fault_spec import FaultSpec
@@ -171,7 +171,7 @@ def swarm(scenario: Scenario, seed: int) -> Scenario:
     """The scenario with this run's faults: in a swarm the seed leaves about half of them out, never all."""
     if not scenario.swarm or not scenario.faults:
         return scenario
-    lots = {fault.id: trigger_decisions.draw(seed, fault.id, "swarm", 0) for fault in scenario.faults}
+    lots = {fault.id: draw(seed, fault.id, "swarm", 0) for fault in scenario.faults}
     least = min(lots.values())
     drawn = tuple(fault for fault in scenario.faults if lots[fault.id] < 2**63 or lots[fault.id] == least)
     return scenario.model_copy(update={"faults": drawn})

@@ -11,7 +11,6 @@ from tempfile import TemporaryDirectory
 import msgspec
 
 from chaos.control_plane import ControlPlane
-from chaos.inside import trigger_decisions
 from chaos.inside.control import (
     SCHEDULE,
     BadControl,
@@ -19,6 +18,7 @@ from chaos.inside.control import (
     parse_schedule,
     schedule_text,
 )
+from chaos.inside.injection import fires
 from chaos.inside.inside_kinds import KINDS
 from history import layout
 from history.fault_spec import FaultSpec, Trigger
@@ -105,7 +105,7 @@ def _check(schedule: Schedule) -> None:
     numbers = [schedule.epoch, schedule.seed]
     for fault in schedule.faults:
         trigger = fault.trigger
-        trigger_decisions.fires(trigger, schedule.seed, fault.id, "site", 0, "key")
+        fires(trigger, schedule.seed, fault.id, "site", 0, "key")
         numbers += [trigger.offset, trigger.limit or 0, *(trigger.nth or ())]
         numbers += [value for value in fault.params.values() if type(value) is int]
     line = {"t_ns": 0, "mono_ns": 0, "role": "worker", "pid": 1, "event": "armed"}

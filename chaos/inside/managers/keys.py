@@ -9,14 +9,17 @@ from typing import Any
 
 from chaos.hostcopy.generation import detect
 from chaos.inside import process_globals
-from chaos.inside.current_request import managers_receive_request_id
 from chaos.inside.fault_runtime import FaultRuntime
-from chaos.inside.injected_failure import before_manager_call
-from chaos.inside.managers.blocks_in_flight import BlocksInFlight, StoresInFlight
-from chaos.inside.managers.removed_blocks import RemovedBlocks
-from chaos.inside.managers.tier_faults import TierFaults
-from chaos.inside.managers.tier_pressure import Pressure
-from chaos.inside.transfer_audit.shadow_tier import ShadowTier
+from chaos.inside.managers.tier_faults import (
+    BlocksInFlight,
+    Pressure,
+    RemovedBlocks,
+    StoresInFlight,
+    TierFaults,
+    before_manager_call,
+)
+from chaos.inside.process_globals import managers_receive_request_id
+from chaos.inside.transfer_audit.audit_log import ShadowTier
 from history.protocol.evidence import BlockLookup, EvictedAfterHit, LookupMissed
 
 API = import_module(detect().offered("OffloadingManager").__module__)

@@ -1,13 +1,78 @@
-"""The audit log of a role: its transfer trackers, its violations, and the file that records them."""
+"""What the transfer audit keeps of a role: its transfer trackers, its violations, the file that records them.
+
+In the scheduler, also a shadow of the offload tier, built from the calls that vLLM makes to its manager.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import Any
 
-from chaos.inside.bounded_jsonl import RoleFile
-from chaos.inside.transfer_audit.transfer_tracker import TransferTracker
+from chaos.inside.control import RoleFile
+from history.protocol import ledger as rules
 from history.protocol.ledger import AccountBalance, Balance, Label, Violation, stored_balance
+
+Name = int | str
+MAX_OLDEST_NAMES = 5
+"""How many names of open transfers a balance lists."""
+
+
+class TransferTracker:
+    """Counts transfers that began and ended. Several of one name may be open at a time."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.ended = 0
+        self.dropped = 0
+        """Transfers that the server discarded by a reset; included in `begun`."""
+        self._longest: tuple[int, int] | None = None
+        self._open: dict[Name, list[int]] = {}
+        """When each began, nanoseconds since the epoch."""
+
+    def begin(self, name: Name) -> None:
+        self.begun += 1
+        self._open.setdefault(name, []).append(time.time_ns())
+
+    def end(self, name: Name) -> bool:
+        """End the oldest of this name; False when none is open."""
+        since = self._open.get(name)
+        if since is None:
+            return False
+        began = since.pop(0)
+        if not since:
+            del self._open[name]
+        self.ended += 1
+        lasted = time.time_ns() - began
+        if self._longest is None or lasted > self._longest[1]:
+            self._longest = began, lasted
+        return True
+
+    def take_longest(self) -> tuple[int, int] | None:
+        """Begin and duration of the longest transfer that ended since the last call, nanoseconds."""
+        longest, self._longest = self._longest, None
+        return longest
+
+    def drop_all(self) -> None:
+        self.dropped += self.count()
+        self._open.clear()
+
+    def is_open(self, name: Name) -> bool:
+        return name in self._open
+
+    def count(self) -> int:
+        return self.begun - self.ended - self.dropped
+
+    def oldest(self) -> tuple[int | None, list[str]]:
+        """When the oldest open transfer began (None: none is open), and a few names, oldest first.
+
+        Another thread than the server's may call this: the entries are copied in one step.
+        """
+        entries = list(self._open.items())
+        dated = sorted((since[0], str(name)) for name, since in entries if since)
+        return (dated[0][0] if dated else None), [name for _, name in dated[:MAX_OLDEST_NAMES]]
+
 
 QUIET_S = 0.2
 """After so long without a change the balance is written down."""
@@ -85,3 +150,93 @@ def _balance_of(tracker: TransferTracker) -> AccountBalance:
         longest_since_ns=longest_since_ns,
         longest_ns=longest_ns,
     )
+
+
+class ShadowTier:
+    """Every prepared store and load ends once, and a block is read from the chunk it was written to."""
+
+    def __init__(self, audit: AuditLog) -> None:
+        self._audit = audit
+        self._stores = audit.tracker(rules.STORES)
+        self._loads = audit.tracker(rules.LOADS)
+        self._chunk_of: dict[str, int] = {}
+        self._holder_of: dict[int, str] = {}
+        audit.resident = 0
+
+    def store_begins(self, keys: Collection[Any], spec: Any, evicted: Iterable[Any]) -> None:
+        """`spec` is the CPULoadStoreSpec of the answer."""
+        self.evicted(evicted)
+        for key, chunk in _placed(keys, spec):
+            if self._stores.is_open(key):
+                self._audit.violation(rules.STORED_TWICE, Violation(key=key, chunk=chunk))
+            holder = self._holder_of.get(chunk)
+            if holder is not None:
+                self._audit.violation(rules.CHUNK_SHARED, Violation(key=key, chunk=chunk, holder=holder))
+            self._stores.begin(key)
+            self._chunk_of[key], self._holder_of[chunk] = chunk, key
+        self._count()
+
+    def store_ends(self, keys: Iterable[Any], *, success: bool) -> None:
+        for key in map(_name, keys):
+            if not self._stores.end(key):
+                self._audit.violation(rules.STORE_NOT_BEGUN, Violation(key=key))
+            if not success:
+                self._leave(key)
+
+    def load_begins(self, keys: Collection[Any], spec: Any) -> None:
+        for key, chunk in _placed(keys, spec):
+            if self._stores.is_open(key):
+                self._audit.violation(rules.LOADED_BEFORE_STORED, Violation(key=key, chunk=chunk))
+            elif self._chunk_of.get(key) != chunk:
+                where = Violation(key=key, chunk=chunk, stored_to=self._chunk_of.get(key))
+                self._audit.violation(rules.LOADED_ELSEWHERE, where)
+            self._loads.begin(key)
+
+    def load_ends(self, keys: Iterable[Any]) -> None:
+        for key in map(_name, keys):
+            if not self._loads.end(key):
+                self._audit.violation(rules.LOAD_NOT_BEGUN, Violation(key=key))
+
+    def evicted(self, keys: Iterable[Any]) -> None:
+        for key in map(_name, keys):
+            for rule, tracker in (
+                (rules.EVICTED_WHILE_LOADED, self._loads),
+                (rules.EVICTED_WHILE_STORED, self._stores),
+            ):
+                if tracker.is_open(key):
+                    self._audit.violation(rule, Violation(key=key))
+            self._leave(key)
+
+    def reset(self) -> None:
+        """The tier was emptied; vLLM does not report the ends of the transfers in flight."""
+        self._stores.drop_all()
+        self._loads.drop_all()
+        self._chunk_of.clear()
+        self._holder_of.clear()
+        self._count()
+
+    def keys(self) -> list[bytes]:
+        """The blocks in the tier."""
+        return [bytes.fromhex(key) for key in self._chunk_of]
+
+    def survived(self, key: bytes) -> None:
+        """A block was found in the tier right after the tier was emptied."""
+        self._audit.violation(rules.SURVIVED_RESET, Violation(key=key.hex()))
+
+    def _leave(self, key: str) -> None:
+        chunk = self._chunk_of.pop(key, None)
+        if chunk is not None:
+            self._holder_of.pop(chunk, None)
+        self._count()
+
+    def _count(self) -> None:
+        self._audit.resident = len(self._chunk_of)
+
+
+def _placed(keys: Collection[Any], spec: Any) -> list[tuple[str, int]]:
+    """Keys and their chunks."""
+    return list(zip(map(_name, keys), spec.block_ids.tolist(), strict=True))
+
+
+def _name(key: Any) -> str:
+    return bytes(key).hex()

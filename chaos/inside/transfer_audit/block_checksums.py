@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from chaos.hostcopy.blocks import Plane
+from chaos.hostcopy.tier import Plane
 from chaos.inside.process_globals import AUDIT_KEY
 from chaos.inside.transfer_audit.audit_log import AuditLog
 from history.protocol import ledger as rules

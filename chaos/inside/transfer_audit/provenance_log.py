@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from chaos.inside.bounded_jsonl import RoleFile
+from chaos.inside.control import RoleFile
 from history.protocol.provenance import (
     AnyProvenance,
     BlocksStored,

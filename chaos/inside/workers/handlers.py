@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from chaos.hostcopy.blocks import planes_of
 from chaos.hostcopy.handlers import Entry, HostCopySpec, generation
+from chaos.hostcopy.tier import planes_of
 from chaos.inside import process_globals
 from chaos.inside.fault_kind import WORKER
 from chaos.inside.transfer_audit.block_checksums import checksums_of

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from chaos.hostcopy.blocks import Plane
+from chaos.hostcopy.tier import Plane
 
 
 @dataclass(frozen=True)

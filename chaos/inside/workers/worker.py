@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from chaos.hostcopy.blocks import planes_of
+from chaos.hostcopy.tier import planes_of
 from chaos.hostcopy.worker import HostCopySpec, generation
 from chaos.inside import process_globals
 from chaos.inside.fault_kind import WORKER

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from chaos.inside import trigger_decisions
+from chaos.inside.injection import draw
 from chaos.outside.network.proxy_messages import ProxyEffect
 from history.protocol.outside import BytesDelayed, NetworkCut, SlowRead
 
@@ -160,7 +160,7 @@ class AddedLatency(Impairment):
 
     def delay_s(self, direction: str) -> float:
         number, self._count = self._count, self._count + 1
-        share = trigger_decisions.draw(self._seed, self.counters.strike, "jitter", number) / 2**64
+        share = draw(self._seed, self.counters.strike, "jitter", number) / 2**64
         return (self._ms[direction] + share * self._jitter_ms) / 1000
 
     def evidence(self) -> BytesDelayed:
@@ -185,8 +185,8 @@ class Loss(Impairment):
         return self._again_s * (2**times - 1) if times else None
 
     def _is_lost(self, number: int, times: int) -> bool:
-        draw = trigger_decisions.draw(self._seed, self.counters.strike, "loss", number, str(times))
-        return draw < self._share * 2**64
+        chance = draw(self._seed, self.counters.strike, "loss", number, str(times))
+        return chance < self._share * 2**64
 
 
 class SlowReading(Impairment):

@@ -50,7 +50,7 @@ def unknown_generation_ends_with_one_clear_line(bench: Bench) -> None:
 
 def modules_offer_what_the_connector_uses(bench: Bench) -> None:
     from chaos.inside import spec
-    from chaos.inside.metadata import loads
+    from chaos.inside.request_states import loads
 
     assert bench.name == spec.generation.name
     assert spec.ChaosSpec.__name__ == "ChaosSpec"

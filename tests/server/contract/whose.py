@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from chaos.inside import process_globals
-from chaos.inside.current_request import request_scope
+from chaos.inside.process_globals import request_scope
 from tests.server.contract.bench import CHUNKS, Bench
 from tests.server.contract.control import Control, control_room
 from tests.server.contract.copies import finish, prepared

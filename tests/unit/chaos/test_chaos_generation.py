@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from chaos.hostcopy.generation import GENERATIONS, Generation, UnknownGeneration, detect
-from chaos.inside.metadata import loads
+from chaos.inside.request_states import loads
 from kvchaos.servers.releases import known_releases
 from tests.support.plugin_shapes import HASH_MANAGER, KEY_MANAGER, SHAPES, WITH_CONFIG, Files, name, put
 

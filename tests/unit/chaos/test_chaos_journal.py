@@ -13,9 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chaos.inside import bounded_jsonl as lines_module
-from chaos.inside import journal as journal_module
-from chaos.inside.journal import Journal
+from chaos.inside import control as control_files
+from chaos.inside.control import Journal
 from history.earlier import revised_fault
 from history.lines import read_lines
 from history.protocol.evidence import (
@@ -97,7 +96,7 @@ def test_lines_of_two_threads_do_not_mix(tmp_path: Path) -> None:
 
 
 def test_a_journal_never_grows_beyond_its_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lines_module, "MAX_BYTES", 1000)
+    monkeypatch.setattr(control_files, "MAX_BYTES", 1000)
     journal = Journal(tmp_path, "worker")
     answers = [journal.write(RequestAbandoned(computed=n, answered=0)) for n in range(50)]
     assert answers == sorted(answers, reverse=True), "it wrote again after it had closed"
@@ -139,8 +138,8 @@ def test_full_journal_stops_strikes_but_still_records_healing(
 ) -> None:
     engine = room.start()
     room.arm(entry("gone", "lookup_miss"))
-    monkeypatch.setattr(lines_module, "MAX_BYTES", 5_000)
-    monkeypatch.setattr(journal_module, "RESERVE_BYTES", 2_000)
+    monkeypatch.setattr(control_files, "MAX_BYTES", 5_000)
+    monkeypatch.setattr(control_files, "RESERVE_BYTES", 2_000)
     strikes = 0
     while (strike := engine.evaluate("lookup_miss")) is not None:
         strikes += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chaos.inside.managers.tier_pressure import Pressure
+from chaos.inside.managers.tier_faults import Pressure
 
 
 class Tier:

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from chaos.inside.current_request import request_scope, tracking_current_request
-from chaos.inside.process_globals import context
-from chaos.inside.requests_of_jobs import RequestsOfJobs
+from chaos.inside.process_globals import context, request_scope, tracking_current_request
+from chaos.inside.request_states import RequestsOfJobs
 
 
 def numbered(loads: dict[int, str], stores: dict[int, str]) -> Any:

@@ -13,9 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chaos.inside.transfer_audit import audit_log
-from chaos.inside.transfer_audit.audit_log import AuditLog
-from chaos.inside.transfer_audit.shadow_tier import ShadowTier
-from chaos.inside.transfer_audit.transfer_tracker import TransferTracker
+from chaos.inside.transfer_audit.audit_log import AuditLog, ShadowTier, TransferTracker
 from history.protocol import ledger as rules
 from history.records import LedgerRecord
 
@@ -178,7 +176,7 @@ def test_a_balance_is_written_when_it_is_quiet_and_only_once(
 def test_longest_transfer_is_returned_once(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([100, 107, 200, 205])
     monkeypatch.setattr(
-        "chaos.inside.transfer_audit.transfer_tracker.time", SimpleNamespace(time_ns=lambda: next(clock))
+        "chaos.inside.transfer_audit.audit_log.time", SimpleNamespace(time_ns=lambda: next(clock))
     )
     account = TransferTracker()
     assert account.take_longest() is None

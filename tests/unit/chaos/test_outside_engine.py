@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from chaos.inside import trigger_decisions
+from chaos.inside.injection import expected_firings
 from chaos.outside.armed_faults import InvocationCounts
 from chaos.outside.injector import ActiveFault, DueInjection, InjectionRefused
 from chaos.outside.outside_faults import OutsideFaults
@@ -141,11 +141,7 @@ def test_batched_invocations_are_decided_one_by_one_as_predicted(
         bench.engine.tick(after(answered=answered))
     fired = {n for event, n in bench.journal_events() if event == "fired"}
     refused = {n for event, n in bench.journal_events() if event == "refused"}
-    whole = set(
-        trigger_decisions.expected_firings(
-            Trigger(probability=0.2).as_armed(), SEED, "frozen", "answered", 100
-        )
-    )
+    whole = set(expected_firings(Trigger(probability=0.2).as_armed(), SEED, "frozen", "answered", 100))
     assert len(fired) == 4
     assert fired < whole
     assert refused < whole

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 import torch
 
-from chaos.hostcopy.blocks import Plane
 from chaos.hostcopy.generation import detect
+from chaos.hostcopy.tier import Plane
 from tests.server.contract.shapes.caches import Cache, make_cache
 from tests.server.contract.shapes.transfers import device_blocks, tier_chunks
 
