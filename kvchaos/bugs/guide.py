@@ -9,8 +9,7 @@ from typing import get_args
 from packaging.version import Version
 
 from kvchaos.bugs.bug_file import Impact, KnownBug
-from kvchaos.report.markdown import markdown_table, replace_between
-from kvchaos.report.summary import cell
+from kvchaos.report.markdown import cell_text, markdown_table, replace_between
 
 MARK = "<!-- guide -->"
 IMPACTS: tuple[Impact, ...] = get_args(Impact)
@@ -85,10 +84,10 @@ def _item(bug: KnownBug, releases: Sequence[str]) -> str:
     where = ", ".join(sorted(found, key=Version))
     evidence = f"reproduced on {where}" if found else "in its range, not reproduced there"
     if bug.guidance is None:
-        return f"{cell(bug.title)} ({_linked(bug)}; {evidence})."
+        return f"{cell_text(bug.title)} ({_linked(bug)}; {evidence})."
     guidance = bug.guidance
     return (
-        f"**{guidance.impact}**: {cell(bug.title)} ({_linked(bug)}; {evidence}). When: {guidance.when} "
+        f"**{guidance.impact}**: {cell_text(bug.title)} ({_linked(bug)}; {evidence}). When: {guidance.when} "
         f"Do: {guidance.advice}"
     )
 
@@ -97,7 +96,7 @@ def _lesser(bugs: Sequence[KnownBug]) -> Iterator[str]:
     """Those that end nothing and change no answer, on one line each impact."""
     for impact in IMPACTS:
         named = [
-            f"{cell(bug.title)} ({_linked(bug)})"
+            f"{cell_text(bug.title)} ({_linked(bug)})"
             for bug in bugs
             if bug.guidance is not None and bug.guidance.impact == impact
         ]

@@ -8,8 +8,7 @@ from string import ascii_lowercase
 from kvchaos.bugs.bug_file import KnownBug
 from kvchaos.matrix.cell import Cell
 from kvchaos.matrix.grid import Grid, State, state_of, what_is_wrong
-from kvchaos.report.markdown import markdown_table, replace_between
-from kvchaos.report.summary import cell as safe
+from kvchaos.report.markdown import cell_text, markdown_table, replace_between
 
 MARK = "<!-- matrix -->"
 SYMBOLS: Mapping[State, str] = {
@@ -47,7 +46,7 @@ def _lines(grid: Grid, bugs: Sequence[KnownBug]) -> Iterator[str]:
         yield f"- {letters[name]}: {_named(name, known)}: {', '.join(releases)}"
     for state in (State.RED, State.UNKNOWN, State.FAILED):
         for scenario, release, cell in grid.of_state(state):
-            yield f"- {release}, `{scenario}`, {state}: {safe(what_is_wrong(cell))}"
+            yield f"- {release}, `{scenario}`, {state}: {cell_text(what_is_wrong(cell))}"
 
 
 def _cell(cell: Cell | None, letters: Mapping[str, str]) -> str:
@@ -60,7 +59,7 @@ def _named(name: str, known: Mapping[str, KnownBug]) -> str:
     if bug is None:
         return f"{name}, a bug that is not among the known ones any more"
     linked = f"[{bug.id}]({bug.links[0]})" if bug.links else bug.id
-    return f"{linked}, {safe(bug.title)}"
+    return f"{linked}, {cell_text(bug.title)}"
 
 
 def _letters() -> Iterator[str]:

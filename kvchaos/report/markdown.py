@@ -1,4 +1,4 @@
-"""Tables in Markdown, and their insertion into a page."""
+"""Tables in Markdown, their cells, and their insertion into a page."""
 
 from __future__ import annotations
 
@@ -14,6 +14,14 @@ def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> st
     """Headings and rows as lines; the cells are taken as they are."""
     lines = [headings, ["---"] * len(headings), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def cell_text(text: str) -> str:
+    """Text made safe for one cell of a Markdown table, or one item of a list."""
+    flat = " ".join(text.split())
+    for char, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|"), ("`", "\\`")):
+        flat = flat.replace(char, entity)
+    return flat
 
 
 def replace_between(page: str, mark: str, content: str) -> str:

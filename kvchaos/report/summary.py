@@ -7,6 +7,7 @@ from history.seals import Sealed
 from history.verdict import Outcome, RunVerdict, Verdict
 from kvchaos.judging.expectation import match_expectation
 from kvchaos.report.finding_lines import cause_lines, evidence_lines
+from kvchaos.report.markdown import cell_text
 
 SYMBOLS = {Verdict.PASS: "✓", Verdict.FAIL: "✗", Verdict.UNKNOWN: "?"}
 OUTCOME_SYMBOLS: dict[Outcome, str] = {"as expected": "✓", "not as expected": "✗", "unknown": "?"}
@@ -24,20 +25,20 @@ def summary_text(plan: RunPlan, verdict: RunVerdict) -> str:
     """Outcome and reasons, a table of oracles with evidence, versions, and how to repeat the run."""
     lines = [f"## {verdict.scenario} on {verdict.server}: {verdict.outcome}", "", plan.scenario.summary, ""]
     if verdict.reasons:
-        lines += [*(f"- {cell(reason)}" for reason in verdict.reasons), ""]
+        lines += [*(f"- {cell_text(reason)}" for reason in verdict.reasons), ""]
     if causes := cause_lines(verdict):
-        lines += [*(f"- {cell(line)}" for line in causes), ""]
+        lines += [*(f"- {cell_text(line)}" for line in causes), ""]
     lines += ["| oracle | verdict | compared | evidence |", "|---|---|---|---|"]
     for result in verdict.results:
         evidence_texts = evidence_lines(result)
         shown = evidence_texts[:MAX_EVIDENCE] + (["..."] if len(evidence_texts) > MAX_EVIDENCE else [])
-        evidence = "<br>".join(cell(line) for line in shown)
+        evidence = "<br>".join(cell_text(line) for line in shown)
         mark = f"{SYMBOLS[result.verdict]} {result.verdict}"
         stands = match_expectation(result, plan.expectation, verdict.causes)
         lines.append(f"| {result.oracle} | {mark} | {stands} | {evidence} |")
     lines += [
         "",
-        *(f"- {cell(line)}" for line in version_lines(plan)),
+        *(f"- {cell_text(line)}" for line in version_lines(plan)),
         f"- {SEAL_TEXTS[verdict.seal]}",
         "",
         "Repeat the run:",
@@ -75,11 +76,3 @@ def server_lines(plan: RunPlan) -> list[str]:
     if plan.fresh_because is not None:
         return [f"server started for this run: {plan.fresh_because}"]
     return []
-
-
-def cell(text: str) -> str:
-    """Text made safe for one cell of a Markdown table, or one item of a list."""
-    flat = " ".join(text.split())
-    for char, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|"), ("`", "\\`")):
-        flat = flat.replace(char, entity)
-    return flat
