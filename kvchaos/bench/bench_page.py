@@ -7,8 +7,8 @@ from markupsafe import Markup
 from kvchaos.bench.bench_file import Bench
 from kvchaos.bench.bench_tables import conclusions, tables
 from kvchaos.bench.curve_charts import curve_charts
-from kvchaos.report.html.render import environment, resource, source_hash
-from kvchaos.report.junit import clean
+from kvchaos.report.html.report_page import environment, resource, source_hash
+from kvchaos.report.verdict_text import clean
 
 
 def page_html(bench: Bench) -> str:

@@ -11,7 +11,7 @@ from kvchaos.bench.interval import CONFIDENCE, MIN_REPEATS, Interval
 from kvchaos.bench.phase_figures import FIGURES, Figure
 from kvchaos.bench.ratios import FigurePair, Ratio, pairs, ratios
 from kvchaos.bench.search import brackets, slo_met
-from kvchaos.report.html.number_format import NO_VALUE, number
+from kvchaos.report.html.axis import NO_VALUE, number
 
 GOODPUT = "goodput"
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from kvchaos.bench.aggregate import THROUGHPUT, CurvePoint, figure_named, points
 from kvchaos.bench.bench_file import Bench
 from kvchaos.bench.interval import Interval
-from kvchaos.report.html.axis import HEIGHT, WIDTH, Scale, Tick
-from kvchaos.report.html.number_format import Format, milliseconds, number
+from kvchaos.report.html.axis import HEIGHT, WIDTH, Format, Scale, Tick, milliseconds, number
 
 FigureOf = Callable[[CurvePoint], Interval | None]
 DataPoint = tuple[Interval, Interval]

@@ -42,8 +42,7 @@ from kvchaos.stacks.command import Launch
 from kvchaos.stacks.network import proxy_for
 from kvchaos.stacks.orphans import end_and_remove, find_orphans
 from kvchaos.stacks.process_registry import RegisteredStarter
-from kvchaos.terminal.display import CampaignPosition, Display
-from kvchaos.terminal.estimate import RunDuration, left_s
+from kvchaos.terminal.display import CampaignPosition, Display, RunDuration, left_s
 from kvchaos.terminal.result_tables import (
     CampaignRow,
     Repeat,

@@ -1,9 +1,13 @@
-"""From the history of a run to its outcome: every oracle under a guard, then the plan's expectation."""
+"""From the history of a run to its outcome: every oracle under a guard, then the plan's expectation.
+
+A run that was cut short, with less than all that it leaves, proves nothing.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import gc
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,23 +16,34 @@ import msgspec
 from msgspec.structs import replace
 
 from history import layout
-from history.finding import SERVER, Gap
+from history.events import (
+    FINAL,
+    CleanState,
+    EvidenceCounted,
+    InterruptedBy,
+    PhaseEnd,
+    PhaseStart,
+    ProbeSent,
+    RunFailed,
+    ServerExit,
+    ServerStop,
+)
+from history.finding import SERVER, Gap, Subject
+from history.finding import phase as phase_subject
 from history.plan import RunPlan
 from history.reader import History, read_history
 from history.verdict import OracleResult, Outcome, RunVerdict, Verdict
 from kvchaos.bugs.explaining import bug_results, by_bugs
-from kvchaos.judging.cut_short import cut_short
 from kvchaos.judging.expectation import evaluate, expected_oracles
-from kvchaos.report.coverage import coverage_text
-from kvchaos.report.html.render import report_html
-from kvchaos.report.junit import junit_xml
-from kvchaos.report.phase_latency import latency_text
-from kvchaos.report.summary import summary_text
+from kvchaos.report.history_tables import coverage_text, latency_text
+from kvchaos.report.html.report_page import report_html
+from kvchaos.report.verdict_text import junit_xml, summary_text
 from oracles import Oracle, judges_of
 from oracles.causes import causes, following
 from oracles.effects.declared import attributed, explain
 from oracles.findings import shortened
 from oracles.load_client import limited
+from oracles.views.incarnations import incarnations
 
 CRASHES = (ArithmeticError, LookupError, ValueError, TypeError, AttributeError, AssertionError)
 """What an oracle may raise on an odd history; anything else is a defect of the machine or ours."""
@@ -117,3 +132,65 @@ def run_oracle(oracle: Oracle, history: History) -> OracleResult:
         summary = f"the oracle could not judge this run: {type(error).__name__}: {error}"
         crashed = Gap(kind=f"{oracle.name}/crashed", subject=SERVER, text=summary)
         return OracleResult(oracle=oracle.name, verdict=Verdict.UNKNOWN, summary=summary, gaps=[crashed])
+
+
+RESEAL = ", or seal what was altered on purpose with: kvchaos reseal RUN_DIR"
+
+
+def cut_short(history: History) -> Gap | None:
+    """Why the run did not go to its end, None when it did."""
+    for broken in history.seal.broken:
+        return _cut("seal-broken", f"{broken}; judge the run directory as the run left it{RESEAL}")
+    for failed in history.events_of(RunFailed):
+        return _cut("failed", f"the run failed: {failed.data.reason}")
+    for interrupted in history.events_of(InterruptedBy):
+        return _cut("interrupted", f"the run was interrupted by {interrupted.data.signal}")
+    for change in history.changed:
+        return _cut("changed", f"{change}; judge the run directory as the run left it")
+    if not any(event.data.where == FINAL for event in history.events_of(ProbeSent)):
+        return _cut("broke-off", "the run broke off: its conductor never came to the end")
+    if history.plan.notes_evidence and not history.events_of(EvidenceCounted):
+        return _cut(
+            "evidence-missing", "the run broke off: its conductor never noted how many lines its files have"
+        )
+    if history.plan.sealed and history.seal.state == "unsealed":
+        return _cut("seals-missing", f"the run broke off before it sealed its files: no {layout.SEALS}")
+    return _not_stopped(history) or _restart_not_scraped(history) or _missing_phase(history)
+
+
+def _not_stopped(history: History) -> Gap | None:
+    """At the end of a run its server is stopped, or left to the next run, unless it has ended."""
+    ends = (ServerStop, ServerExit, CleanState)
+    if history.plan.stack != "local" or any(history.events_of(kind) for kind in ends):
+        return None
+    return _cut("stop-missing", "the run broke off: no event says that its server was stopped, or left up")
+
+
+def _restart_not_scraped(history: History) -> Gap | None:
+    """The scrapes after a restart are of another server process."""
+    log = history.metrics
+    for life in incarnations(history)[1:]:
+        index = bisect_left(log.times_ns, life.start_ns)
+        if 0 < index < len(log) and log.incarnations[index - 1] == log.incarnations[-1]:
+            return _cut(
+                "restart-not-seen", "the events say that the server was restarted, its scrapes do not"
+            )
+    return None
+
+
+def _cut(kind: str, text: str, subject: Subject = SERVER) -> Gap:
+    return Gap(kind=f"run/{kind}", subject=subject, text=text)
+
+
+def _missing_phase(history: History) -> Gap | None:
+    """A phase that the run must have passed and whose events are missing."""
+    ends = {event.data.phase: event.data.reason for event in history.events_of(PhaseEnd)}
+    begun = {event.data.phase for event in history.events_of(PhaseStart)}
+    for phase in history.plan.scenario.phases:
+        if phase.name not in begun or phase.name not in ends:
+            what = "end" if phase.name in begun else "begin"
+            text = f"phase {phase.name}: its {what} is not in the events"
+            return _cut("phase-missing", text, phase_subject(phase.name))
+        if ends[phase.name] != "done":
+            return None  # The phases after it were given up, and the oracles know why.
+    return None

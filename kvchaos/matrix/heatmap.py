@@ -13,8 +13,8 @@ from markupsafe import Markup
 from kvchaos.bugs.bug_file import KnownBug
 from kvchaos.matrix.cell import Cell
 from kvchaos.matrix.grid import Grid, State, state_of, what_is_wrong
-from kvchaos.report.html.render import source_hash
-from kvchaos.report.junit import clean
+from kvchaos.report.html.report_page import source_hash
+from kvchaos.report.verdict_text import clean
 
 CLASSES = {state: state.name.lower() for state in State}
 

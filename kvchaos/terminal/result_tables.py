@@ -19,9 +19,8 @@ from history import layout
 from history.plan import RunPlan
 from history.verdict import OracleResult, Outcome, RunVerdict, Verdict
 from kvchaos.judging.expectation import ExpectationMatch, effect_text, match_expectation
-from kvchaos.report.finding_lines import cause_lines, evidence_lines
-from kvchaos.report.summary import OUTCOME_SYMBOLS, SEAL_TEXTS, SYMBOLS
-from kvchaos.terminal.estimate import about, counted
+from kvchaos.report.verdict_text import OUTCOME_SYMBOLS, SEAL_TEXTS, SYMBOLS, cause_lines, evidence_lines
+from kvchaos.terminal.display import about, counted
 from oracles.rule import oracle_of
 
 STYLES: dict[str, str] = {

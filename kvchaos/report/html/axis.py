@@ -1,4 +1,4 @@
-"""Map times and values to positions on a drawing, and compute the ticks of its axes.
+"""Axes of a drawing: positions of times and values, ticks, and figures as people read them.
 
 A drawing is WIDTH by HEIGHT units; the page scales it to any size, except the text.
 """
@@ -6,7 +6,7 @@ A drawing is WIDTH by HEIGHT units; the page scales it to any size, except the t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from oracles.views.timeline import NS_PER_S
@@ -116,3 +116,50 @@ def nice_step(span: float, most: int) -> float:
     raw = max(span, MIN_SPAN) / most
     power = 10.0 ** math.floor(math.log10(raw))
     return next(step * power for step in NICE_STEPS if step * power >= raw * (1 - 1e-9))
+
+
+Format = Callable[[float], str]
+PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
+NO_VALUE = "-"
+
+
+def number(value: float) -> str:
+    """Three figures, large ones with their prefix: 0.25, 17, 52.7k."""
+    return "".join(_prefixed(value))
+
+
+def _prefixed(value: float) -> tuple[str, str]:
+    """Three figures of a value, and the prefix that stands for the rest."""
+    for size, prefix in PREFIXES:
+        if abs(value) >= size:
+            return f"{value / size:.3g}", prefix
+    return f"{value:.3g}", ""
+
+
+def exact(value: float) -> str:
+    """All figures: a count must not be rounded."""
+    return f"{value:.12g}"
+
+
+def milliseconds(value: float) -> str:
+    """A time in ms with the unit that fits."""
+    return f"{value / 1000:.3g} s" if abs(value) >= 1000 else f"{value:.3g} ms"
+
+
+def percent(value: float) -> str:
+    return f"{value:.3g} %"
+
+
+def byte_size(value: float) -> str:
+    """In powers of ten, so that ticks at round numbers read as such."""
+    figures, prefix = _prefixed(value)
+    return f"{figures} {prefix}B"
+
+
+def byte_rate(value: float) -> str:
+    return f"{byte_size(value)}/s"
+
+
+def seconds(value: float) -> str:
+    """Seconds to the millisecond."""
+    return f"{value:.3f} s"

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
-from kvchaos.report.html.axis import Scale, Tick, TimeAxis
-from kvchaos.report.html.downsample import SeriesPoint, downsample
-from kvchaos.report.html.number_format import Format
+from kvchaos.report.html.axis import Format, Scale, Tick, TimeAxis
 
 NO_DATA = "no data"
 
@@ -152,3 +151,37 @@ def value_range_text(points: Sequence[SeriesPoint], form: Format) -> str:
 
 def _read(points: Sequence[SeriesPoint], axis: TimeAxis, form: Format) -> list[tuple[float, str | None]]:
     return [(round(axis.seconds(t_ns), 3), None if value is None else form(value)) for t_ns, value in points]
+
+
+SeriesPoint = tuple[int, float | None]
+"""(wall clock ns, value); None: nothing is known from here on."""
+BUCKETS = 400
+
+
+def downsample(
+    points: Sequence[SeriesPoint], start_ns: int, end_ns: int, buckets: int = BUCKETS
+) -> list[SeriesPoint]:
+    """At most five points for each of so many equal buckets; unchanged when there are few points already.
+
+    The points are in order of time.
+    """
+    if len(points) <= buckets:
+        return list(points)
+    width = max((end_ns - start_ns) / buckets, 1.0)
+    kept: list[SeriesPoint] = []
+    for _, group in groupby(points, key=lambda point: int((point[0] - start_ns) / width)):
+        kept.extend(_extremes(list(group)))
+    return kept
+
+
+def _extremes(points: list[SeriesPoint]) -> Iterator[SeriesPoint]:
+    """First, lowest, highest, last, and the first gap, in order of time and each once."""
+    known = [(value, index) for index, (_, value) in enumerate(points) if value is not None]
+    indexes = {0, len(points) - 1}
+    if known:
+        indexes |= {min(known)[1], max(known)[1]}
+    gap = next((index for index, (_, value) in enumerate(points) if value is None), None)
+    if gap is not None:
+        indexes.add(gap)
+    for index in sorted(indexes):
+        yield points[index]

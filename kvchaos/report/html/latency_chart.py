@@ -10,9 +10,8 @@ from history.itl import gaps
 from history.latency import ttft_ms
 from history.percentile import percentile
 from history.records import RequestRecord
-from kvchaos.report.html.axis import Scale, TimeAxis
+from kvchaos.report.html.axis import Scale, TimeAxis, milliseconds
 from kvchaos.report.html.chart import NO_DATA, Chart, ChartLine, ChartMarker, y_ticks
-from kvchaos.report.html.number_format import milliseconds
 
 NS_PER_US = 1_000
 US_PER_MS = 1e3

@@ -8,12 +8,10 @@ from collections.abc import Sequence
 from history.metrics import MetricLog
 from history.reader import History
 from history.records import RequestRecord
-from kvchaos.report.html import metric_points
-from kvchaos.report.html.axis import TimeAxis
-from kvchaos.report.html.chart import Chart, ChartMarker, ChartSeries, step_chart
-from kvchaos.report.html.downsample import SeriesPoint
+from kvchaos.report.html import metric_charts
+from kvchaos.report.html.axis import TimeAxis, byte_rate, number, percent
+from kvchaos.report.html.chart import Chart, ChartMarker, ChartSeries, SeriesPoint, step_chart
 from kvchaos.report.html.latency_chart import latency_chart, max_itl, ttft
-from kvchaos.report.html.number_format import byte_rate, number, percent
 from oracles.views.timeline import NS_PER_S, end_ns
 
 FAILED_MARKER_TOP = 4.0
@@ -51,15 +49,15 @@ def charts(history: History, axis: TimeAxis) -> list[Chart]:
 
 
 def _throughput(log: MetricLog, axis: TimeAxis) -> Chart:
-    generated = metric_points.gauge(log, "vllm:generation_tokens_total")
-    prompt = metric_points.gauge(log, "vllm:prompt_tokens_total")
+    generated = metric_charts.gauge(log, "vllm:generation_tokens_total")
+    prompt = metric_charts.gauge(log, "vllm:prompt_tokens_total")
     return step_chart(
         "throughput",
         "Throughput, tokens a second",
         "Growth of the server's own counters.",
         [
-            ChartSeries("generated", metric_points.rate(log, generated, axis)),
-            ChartSeries("prompt", metric_points.rate(log, prompt, axis)),
+            ChartSeries("generated", metric_charts.rate(log, generated, axis)),
+            ChartSeries("prompt", metric_charts.rate(log, prompt, axis)),
         ],
         axis,
         number,
@@ -82,13 +80,13 @@ def _ended(records: Sequence[RequestRecord], axis: TimeAxis) -> Chart:
 
 def _ends_a_second(records: Sequence[RequestRecord], axis: TimeAxis) -> list[SeriesPoint]:
     """Zero where none ended, so that a standstill shows."""
-    width = max((axis.end_ns - axis.start_ns) // metric_points.RATE_BUCKETS, metric_points.MIN_RATE_NS)
+    width = max((axis.end_ns - axis.start_ns) // metric_charts.RATE_BUCKETS, metric_charts.MIN_RATE_NS)
     counts = Counter((end_ns(record) - axis.start_ns) // width for record in records)
     last = (axis.end_ns - axis.start_ns) // width
     points: list[SeriesPoint] = [
         (axis.start_ns + bucket * width, counts[bucket] * NS_PER_S / width) for bucket in range(last + 1)
     ]
-    return metric_points.changes([*points, (axis.end_ns, points[-1][1])])
+    return metric_charts.changes([*points, (axis.end_ns, points[-1][1])])
 
 
 def _queue(log: MetricLog, axis: TimeAxis) -> Chart:
@@ -98,10 +96,10 @@ def _queue(log: MetricLog, axis: TimeAxis) -> Chart:
         "Gauges of the server; they move on an engine step only.",
         [
             ChartSeries(
-                "running", metric_points.changes(metric_points.gauge(log, "vllm:num_requests_running"))
+                "running", metric_charts.changes(metric_charts.gauge(log, "vllm:num_requests_running"))
             ),
             ChartSeries(
-                "waiting", metric_points.changes(metric_points.gauge(log, "vllm:num_requests_waiting"))
+                "waiting", metric_charts.changes(metric_charts.gauge(log, "vllm:num_requests_waiting"))
             ),
         ],
         axis,
@@ -116,7 +114,7 @@ def _cache(log: MetricLog, axis: TimeAxis) -> Chart:
         "At 100 % no block is free: requests wait, or are preempted.",
         [
             ChartSeries(
-                "used", metric_points.changes(metric_points.gauge(log, "vllm:kv_cache_usage_perc", 100.0))
+                "used", metric_charts.changes(metric_charts.gauge(log, "vllm:kv_cache_usage_perc", 100.0))
             )
         ],
         axis,
@@ -133,7 +131,7 @@ def _sources(log: MetricLog, axis: TimeAxis) -> Chart:
         "Computed anew, found in the prefix cache on the device, or loaded from the offload tier.",
         [
             ChartSeries(
-                label, metric_points.rate(log, metric_points.labelled(log, name, source=source), axis)
+                label, metric_charts.rate(log, metric_charts.labelled(log, name, source=source), axis)
             )
             for label, source in (
                 ("computed", "local_compute"),
@@ -152,8 +150,8 @@ def _tier(log: MetricLog, axis: TimeAxis) -> Chart:
         "Copies to and from the offload tier",
         "Bytes a second by the server's counters.",
         [
-            ChartSeries("loaded", metric_points.rate(log, _copied(log, "load", "CPU_to_GPU"), axis)),
-            ChartSeries("stored", metric_points.rate(log, _copied(log, "store", "GPU_to_CPU"), axis)),
+            ChartSeries("loaded", metric_charts.rate(log, _copied(log, "load", "CPU_to_GPU"), axis)),
+            ChartSeries("stored", metric_charts.rate(log, _copied(log, "store", "GPU_to_CPU"), axis)),
         ],
         axis,
         byte_rate,
@@ -164,8 +162,8 @@ def _copied(log: MetricLog, direction: str, transfer_type: str) -> list[SeriesPo
     """Bytes copied, under the name that the release has for them."""
     flat = f"vllm:kv_offload_{direction}_bytes_total"
     if log.find(flat):
-        return metric_points.gauge(log, flat)
-    return metric_points.labelled(log, "vllm:kv_offload_total_bytes_total", transfer_type=transfer_type)
+        return metric_charts.gauge(log, flat)
+    return metric_charts.labelled(log, "vllm:kv_offload_total_bytes_total", transfer_type=transfer_type)
 
 
 def _failed_markers(records: Sequence[RequestRecord], axis: TimeAxis) -> list[ChartMarker]:

@@ -17,7 +17,7 @@ from kvchaos.bugs.bug_catalogue import known_bugs
 from kvchaos.bugs.expected import of_bugs
 from kvchaos.judging.judge_run import judge, judge_run_dir
 from kvchaos.planning.run_plan import write_plan
-from kvchaos.report.finding_lines import bug_text, cause_lines
+from kvchaos.report.verdict_text import bug_text, cause_lines
 from tests.support.histories import Run
 from tests.support.run_dirs import write_run
 from tests.unit.oracles.test_causes import CRASH, RECORD, crashed

@@ -25,7 +25,7 @@ from kvchaos.planning.run_plan import (
     write_plan,
 )
 from kvchaos.planning.scenario_file import find_scenario, load_scenario
-from kvchaos.report.summary import repeat_command
+from kvchaos.report.verdict_text import repeat_command
 from kvchaos.servers.served_model import ServedModel
 from kvchaos.servers.server_registry import ServerEnv
 from kvchaos.stacks.command import Listening, RunFolders, plan_launch

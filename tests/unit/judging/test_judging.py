@@ -13,9 +13,8 @@ from history.expected_findings import Expectation
 from history.finding import SERVER, Finding, Gap
 from history.reader import History, UnreadableRun
 from history.verdict import Cause, OracleResult, Outcome, RunVerdict, Verdict
-from kvchaos.judging.cut_short import cut_short
 from kvchaos.judging.expectation import ExpectationMatch, evaluate, match_expectation, unexpected
-from kvchaos.judging.judge_run import CRASHES, exit_code, judge, judge_run_dir, run_oracle
+from kvchaos.judging.judge_run import CRASHES, cut_short, exit_code, judge, judge_run_dir, run_oracle
 from oracles import Oracle
 from tests.support.histories import clean_run
 from tests.support.run_dirs import write_run

@@ -8,8 +8,7 @@ from history.metrics import MetricLog
 from history.reader import History
 from history.records import Event
 from history.verdict import Verdict
-from kvchaos.judging.cut_short import cut_short
-from kvchaos.judging.judge_run import judge
+from kvchaos.judging.judge_run import cut_short, judge
 from oracles import ORACLES, Oracle
 from oracles.findings import MAX_FINDINGS
 from tests.support.histories import clean_run

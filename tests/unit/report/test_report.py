@@ -10,9 +10,7 @@ from history.expected_findings import Expectation
 from history.finding import SERVER, Finding, Subject, log_line, metric, request
 from history.verdict import OracleResult, Verdict
 from kvchaos.judging.judge_run import judge
-from kvchaos.report.finding_lines import evidence_lines, finding_text
-from kvchaos.report.junit import junit_xml
-from kvchaos.report.summary import summary_text
+from kvchaos.report.verdict_text import evidence_lines, finding_text, junit_xml, summary_text
 from oracles import judges_of
 from tests.support.histories import Run, clean_run
 from tests.support.synthetic_records import PROMPT, START_NS, make_plan

@@ -9,10 +9,8 @@ from xml.etree import ElementTree as ET
 from rich.console import Console
 
 from kvchaos.judging.judge_run import judge
-from kvchaos.report.html.page_model import full_page
-from kvchaos.report.html.render import report_html
-from kvchaos.report.junit import junit_xml
-from kvchaos.report.summary import summary_text
+from kvchaos.report.html.report_page import full_page, report_html
+from kvchaos.report.verdict_text import junit_xml, summary_text
 from kvchaos.terminal.result_tables import CampaignRow, campaign_table, show_run, verdict_line
 from tests.support.histories import Run
 from tests.support.hostile_fault_runs import differ, struck, verdict

@@ -14,11 +14,9 @@ from history.events import FaultsArmed, FaultsHealed
 from history.fault_spec import FaultSpec, Trigger
 from history.reader import History
 from kvchaos.judging.judge_run import judge
-from kvchaos.report.coverage import coverage
+from kvchaos.report.history_tables import coverage, phase_latencies
 from kvchaos.report.html.backdrop import armed_windows
-from kvchaos.report.html.page_model import PageDrawings, ReportPage, full_page
-from kvchaos.report.html.render import meaning, report_html
-from kvchaos.report.phase_latency import phase_latencies
+from kvchaos.report.html.report_page import PageDrawings, ReportPage, full_page, meaning, report_html
 from tests.support.histories import Run, clean_run
 from tests.support.synthetic_records import MS, PROMPT, SECOND, failure, fault, make_plan
 
@@ -237,7 +235,7 @@ def test_a_history_that_cannot_be_drawn_still_shows_its_verdict(monkeypatch: pyt
     def stumble(history: History, verdict: object) -> None:
         raise ValueError("odd history")
 
-    monkeypatch.setattr("kvchaos.report.html.render.full_page", stumble)
+    monkeypatch.setattr("kvchaos.report.html.report_page.full_page", stumble)
     html = html_of(clean_run())
     assert "no data: this history could not be drawn: ValueError: odd history" in html
     assert "oracle-counters" in html

@@ -8,12 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvchaos.report.html.axis import HEIGHT, Scale, TimeAxis
-from kvchaos.report.html.chart import NO_DATA, ChartSeries, MarkedSample, step_chart
-from kvchaos.report.html.downsample import SeriesPoint, downsample
+from kvchaos.report.html.axis import HEIGHT, Scale, TimeAxis, byte_rate, exact, milliseconds, number
+from kvchaos.report.html.backdrop import number_ranges
+from kvchaos.report.html.chart import NO_DATA, ChartSeries, MarkedSample, SeriesPoint, downsample, step_chart
 from kvchaos.report.html.latency_chart import latency_chart, max_itl, ranges
-from kvchaos.report.html.number_format import byte_rate, exact, milliseconds, number
-from kvchaos.report.html.timeline_marks import number_ranges
 from tests.support.synthetic_records import MS, SECOND, START_NS, good_request
 
 AXIS = TimeAxis(START_NS, START_NS + 10 * SECOND, START_NS)

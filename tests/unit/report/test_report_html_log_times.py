@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kvchaos.report.html.log_times import MAX_TEXT, LogTimes
+from kvchaos.report.html.oracle_rows import MAX_TEXT, LogTimes
 from tests.support.synthetic_records import SECOND, START_NS
 
 LINES = [

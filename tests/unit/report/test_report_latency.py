@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from history.percentile import Quantiles
-from kvchaos.report.phase_latency import PhaseLatency, latency_text, phase_latencies
+from kvchaos.report.history_tables import PhaseLatency, latency_text, phase_latencies
 from tests.support.histories import Run, clean_run
 from tests.support.synthetic_records import MS, failure
 

@@ -13,8 +13,8 @@ from history.latency import e2el_ms, itl_us, schedule_lag_ms, tpot_ms, ttft_from
 from history.phase_bounds import PhaseBounds
 from history.reader import History
 from history.scenario import Scenario
+from kvchaos.report.history_tables import phase_latencies
 from kvchaos.report.html.latency_chart import ttft as charted
-from kvchaos.report.phase_latency import phase_latencies
 from oracles import performance
 from oracles.speed import speeds
 from tests.support.histories import Run, clean_run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kvchaos.terminal.estimate import RunDuration, about, clock, left_s
+from kvchaos.terminal.display import RunDuration, about, clock, left_s
 
 
 def test_no_estimate_without_a_finished_run() -> None:

@@ -1,15 +1,20 @@
-"""How long requests took, phase by phase: from the scheduled time, and from the send time."""
+"""Tables of a run's history in summary.md: latency by phase, faults by what their requests were doing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 from history.latency import e2el_from_send_ms, e2el_ms, schedule_lag_ms, ttft_from_send_ms, ttft_ms
 from history.memo import per_history
 from history.percentile import Quantiles
+from history.protocol.schedule import State
 from history.reader import History
 from history.records import RequestRecord
+from kvchaos.report.markdown import markdown_table
+from oracles.faults_fired import is_real
 from oracles.views.timeline import by_phase
 
 
@@ -71,3 +76,37 @@ def _latency(phase: str, arrivals: str, records: Sequence[RequestRecord]) -> Pha
 
 def _quantiles(times: Iterable[float | None]) -> Quantiles:
     return Quantiles.of(time for time in times if time is not None)
+
+
+NOT_KNOWN = "not known"
+"""The state is unknown at the injection point, or the fault concerns no single request."""
+STATES: tuple[str, ...] = (*get_args(State), NOT_KNOWN)
+
+Grid = Mapping[str, Mapping[str, int]]
+"""Strikes by kind of fault and by state. One on a request in two states, such as one that decodes while it
+stores, counts in both."""
+
+
+def coverage(history: History) -> Grid:
+    """Of every kind in the plan, also of those that never struck; strikes without effect do not count."""
+    grid: dict[str, Counter[str]] = defaultdict(Counter)
+    for fault in history.plan.scenario.faults:
+        grid[fault.kind].update(())
+    for line in history.faults:
+        if line.event == "fired" and line.kind is not None and is_real(line):
+            grid[line.kind].update(line.states or [NOT_KNOWN])
+    return grid
+
+
+def coverage_text(history: History) -> str:
+    """A Markdown table, a row a kind; empty when there is no fault."""
+    grid = coverage(history)
+    if not grid:
+        return ""
+    rows = [(kind, *(_cell(counts.get(state, 0)) for state in STATES)) for kind, counts in grid.items()]
+    table = markdown_table(("fault", *STATES), rows)
+    return f"### Faults that struck, by what the request was doing\n\n{table}"
+
+
+def _cell(count: int) -> str:
+    return str(count or "-")
