@@ -1,4 +1,4 @@
-"""What all dashboards are built of: one data source, panels of one look, annotations of Prometheus."""
+"""What all dashboards are built of: panels of one look, one data source, annotations, PromQL."""
 
 from __future__ import annotations
 
@@ -233,3 +233,36 @@ def _value_mapping(value_texts: Mapping[str, str]) -> ValueMap:
         for index, (value, text) in enumerate(value_texts.items())
     }
     return ValueMap(options=results)
+
+
+RUN = 'run="$run"'
+SERVER = 'job="server"'
+OVER = "[$__rate_interval]"
+WHOLE = "[$__range]"
+
+
+def suite(metric: str, labels: str = "") -> str:
+    """A metric of the suite's own, or one that both jobs have."""
+    return f"{metric}{{{_joined(RUN, labels)}}}"
+
+
+def server(metric: str, labels: str = "") -> str:
+    """A metric that was scraped of the server."""
+    return suite(metric, _joined(SERVER, labels))
+
+
+def total(series: str, by: str = "") -> str:
+    return f"sum by ({by}) ({series})" if by else f"sum({series})"
+
+
+def rate(series: str, by: str = "") -> str:
+    """Growth a second, summed."""
+    return total(f"rate({series}{OVER})", by)
+
+
+def percentile(share: float, buckets: str) -> str:
+    return f"histogram_quantile({share}, {rate(buckets, 'le')})"
+
+
+def _joined(*labels: str) -> str:
+    return ",".join(label for label in labels if label)

@@ -6,9 +6,21 @@ from collections.abc import Iterator
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
 
-from dashboards import count_panels, load_panels, offload_panels, serving_panels
-from dashboards.parts import ORANGE, RED, Panel, Query, annotation, board, choice, figure, state_timeline
-from dashboards.promql import server, suite, total
+from dashboards import panels
+from dashboards.parts import (
+    ORANGE,
+    RED,
+    Panel,
+    Query,
+    annotation,
+    board,
+    choice,
+    figure,
+    server,
+    state_timeline,
+    suite,
+    total,
+)
 
 TROUBLE = 'kind=~"server_exit|stall"'
 
@@ -32,9 +44,9 @@ def dashboard() -> Dashboard:
         .annotation(faults)
         .annotation(trouble)
     )
-    for title, panels in ROWS.items():
+    for title, row in ROWS.items():
         built = built.with_row(Row(title))
-        for panel in panels():
+        for panel in row():
             built = built.with_panel(panel)
     return built
 
@@ -67,9 +79,9 @@ def _state_timelines() -> Iterator[Panel]:
 ROWS = {
     "Now": _now,
     "Phases and faults": _state_timelines,
-    "Load, as the clients see it": load_panels.panels,
-    "Server": serving_panels.panels,
-    "Offload and faults": offload_panels.panels,
-    "Counters": count_panels.panels,
-    "Who measures, and the process": count_panels.health,
+    "Load, as the clients see it": panels.load,
+    "Server": panels.serving,
+    "Offload and faults": panels.offload,
+    "Counters": panels.counts,
+    "Who measures, and the process": panels.health,
 }
