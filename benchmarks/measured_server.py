@@ -11,8 +11,9 @@ import msgspec
 from benchmarks.idle_costs import Block
 from chaos.control_plane import ControlPlane
 from history import layout
+from history.phase_spec import PhaseSpec
 from history.records import RequestRecord
-from history.scenario import PhaseSpec, Scenario, ServerSettings, WorkloadSpec
+from history.scenario import Scenario, ServerSettings, WorkloadSpec
 from kvchaos.errors import UsageError
 from kvchaos.paths import models_folder, state_folder
 from kvchaos.planning.run_plan import RunRequest, make_run_dir, new_run_id, resolve, write_plan

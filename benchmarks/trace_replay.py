@@ -23,13 +23,12 @@ import msgspec
 import numpy as np
 
 from history import layout
-from history.arrivals import Recorded
 from history.expected_findings import Expectation
-from history.fault_spec import Param
-from history.percentile import Quantiles
+from history.latency import Quantiles
+from history.phase_spec import PhaseSpec, Recorded
 from history.plan import RunPlan, Versions
 from history.records import RequestRecord
-from history.scenario import Limits, PhaseSpec, Scenario, ServerSettings, WorkloadSpec
+from history.scenario import Limits, Param, Scenario, ServerSettings, WorkloadSpec
 from kvchaos.interrupts import Interrupted, interrupts
 from kvchaos.planning.run_plan import host, write_plan
 from kvchaos.report.markdown import markdown_table, replace_between

@@ -11,10 +11,10 @@ import msgspec
 from chaos.inside.control import LEASE, SCHEDULE
 from history import layout
 from history.earlier import revised_fault
-from history.fault_spec import FaultSpec
-from history.growing import GrowingFiles
+from history.jsonl import GrowingFiles
 from history.protocol.schedule import ArmedFault, Schedule
 from history.records import FaultRecord
+from history.scenario import FaultSpec
 
 LEASE_S = 15.0
 """Armed faults end by themselves so long after the conductor's last renewal."""

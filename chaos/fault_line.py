@@ -15,8 +15,8 @@ import re
 from typing import get_args
 
 from chaos.fault_catalogue import KINDS
-from history.fault_spec import FaultSpec, Param, Trigger
 from history.protocol.schedule import State
+from history.scenario import FaultSpec, Param, Trigger
 
 SHORT = {
     "miss": "lookup_miss",

@@ -8,11 +8,10 @@ from typing import get_args
 import msgspec
 
 from history import events
-from history.protocol.evidence import Armed, Healed, HealReason, RefusalReason
-from history.protocol.ledger import EARLIER_RULES
-from history.protocol.notes import EARLIER_IDS, FaultReverted
+from history.events import typed
+from history.protocol.audit_records import EARLIER_RULES
+from history.protocol.evidence import EARLIER_NOTES, Armed, FaultReverted, Healed, HealReason, RefusalReason
 from history.records import Event, Evidence, FaultRecord, LedgerRecord, Scalar
-from history.timed import typed
 
 EARLIER_VALUES: dict[tuple[str, str, Scalar], str] = {
     (events.FaultsHealed.kind, "by", "the server's end"): "server-exit",
@@ -51,7 +50,7 @@ def revised_fault(line: FaultRecord) -> FaultRecord:
             assert line.firing
             return line
         case "note":
-            line = _with(line, "about", EARLIER_IDS)
+            line = _with(line, "about", EARLIER_NOTES)
         case "healed":
             line = _with(line, "reason", EARLIER_HEAL_REASONS)
         case "refused":

@@ -6,11 +6,13 @@ default is left out. Kinds and fields stay: stored runs have them.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import msgspec
 
-from history.records import Count, Time, Whole
+from history.records import Count, Event, Time, Whole
 
 READY, FINAL = "ready", "final"
 """`where` of the first probe, before any load, and of the last one, after all load."""
@@ -273,3 +275,43 @@ TYPES: tuple[type[EventData], ...] = (
     RunFailed,
     EvidenceCounted,
 )
+
+
+_BY_KIND = {each.kind: each for each in TYPES}
+
+D_co = TypeVar("D_co", bound=EventData, covariant=True)
+D = TypeVar("D", bound=EventData)
+
+
+@dataclass(frozen=True, slots=True)
+class Timed(Generic[D_co]):
+    """An event and when it happened: wall clock and monotonic time, ns."""
+
+    t_ns: int
+    mono_ns: int
+    data: D_co
+
+
+def stored(event: Timed[EventData]) -> Event:
+    """The line of events.jsonl."""
+    return Event(t_ns=event.t_ns, mono_ns=event.mono_ns, kind=event.data.kind, data=shown(event.data))
+
+
+def typed(line: Event) -> Timed[EventData]:
+    """The event of a line of events.jsonl. Raises msgspec.ValidationError."""
+    kind = _BY_KIND.get(line.kind)
+    if kind is None:
+        raise msgspec.ValidationError(f"unknown kind of event {line.kind!r}")
+    data: Any = {"lines": line.data} if kind is EvidenceCounted else line.data
+    return Timed(line.t_ns, line.mono_ns, msgspec.convert(data, kind))
+
+
+def of_type(events: Iterable[Timed[EventData]], kind: type[D]) -> list[Timed[D]]:
+    """Those of one kind, in their order."""
+    return [Timed(each.t_ns, each.mono_ns, each.data) for each in events if isinstance(each.data, kind)]
+
+
+def shown(data: EventData) -> dict[str, Any]:
+    """The fields of an event that have a value, as its line holds them."""
+    found: dict[str, Any] = msgspec.to_builtins(data)
+    return found["lines"] if isinstance(data, EvidenceCounted) else found

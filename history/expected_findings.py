@@ -1,15 +1,41 @@
-"""What a release is expected to show in a run: failing oracles, declared effects, allowed log lines."""
+"""What a release is expected to show: known bugs, failing oracles, declared effects, allowed log lines."""
 
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from history.expected_bug import ExpectedBug
-from history.strict import Name, RuleName
-from history.strict import Strict as Strict
+from history.strict_yaml import Name, RuleName, Strict
+
+Subjects = dict[RuleName, tuple[Annotated[str, Field(min_length=1, max_length=200)], ...]]
+"""By rule, patterns of what its findings are about: the key of a series, the name of a metric, or the kind of
+the subject. `*` stands for any text."""
+
+
+class ExpectedBug(Strict):
+    """A known bug of the release under test that may show in the run."""
+
+    id: Name
+    reference: str
+    """How people name it, such as `vllm#36533`."""
+    title: str
+    mechanism: str
+    link: str | None = None
+    always: tuple[RuleName, ...] = ()
+    """Rules that are broken in every such run."""
+    by_chance: tuple[RuleName, ...] = ()
+    """Rules that may be broken."""
+    signatures: tuple[str, ...] = ()
+    """Where a rule has any, a cause of that rule with another signature is not this bug."""
+    subjects: Subjects = Field(default_factory=dict)
+    """Where a rule has any, a finding of that rule on another subject is not this bug."""
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        return (*self.always, *self.by_chance)
+
 
 RENAMED = {"ledger": "transfer-invariants", "witnesses": "metrics-crosscheck"}
 """Names of oracles in earlier versions, and now."""

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from subprocess import PIPE, Popen
 
-from history.lines import UnreadableRun, one_line, read_lines
+from history.jsonl import UnreadableRun, one_line, read_lines
 from history.metrics import MetricLog
 from history.records import ScrapeLine
 

@@ -4,36 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, wraps
 from pathlib import Path
+from typing import TypeVar
+from weakref import WeakKeyDictionary
 
 import msgspec
 from pydantic import ValidationError
 
 from history import layout
+from history.columnar import packed
 from history.earlier import revised_event, revised_fault, revised_ledger
-from history.events import EventData, PhaseEnd, PhaseStart
-from history.evidence_counts import changes
-from history.lines import Line, one_line, read_lines
-from history.lines import UnreadableRun as UnreadableRun
+from history.events import D, EventData, PhaseEnd, PhaseStart, Timed, of_type, typed
+from history.jsonl import Line, one_line, open_plain, read_lines
+from history.jsonl import UnreadableRun as UnreadableRun
 from history.metrics import MetricLog
 from history.metrics_subprocess import metrics_in_subprocess, read_metrics
-from history.packing import packed
-from history.plain_file import open_plain
+from history.phase_spec import PhaseSpec
 from history.plan import RunPlan
-from history.provenance_record import ProvenanceRecord
 from history.records import (
     ClientRecord,
     Event,
     FaultRecord,
     LedgerRecord,
+    ProvenanceRecord,
     RequestRecord,
     ResourceRecord,
 )
-from history.scenario import PhaseSpec
-from history.seals import NOT_SEALED, SealCheck, seals_beside
-from history.timed import D, Timed, of_type, typed
-from history.yaml_file import BadYaml, load_yaml
+from history.seals import NOT_SEALED, SealCheck, changes, seals_beside
+from history.strict_yaml import BadYaml, load_yaml
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,3 +179,22 @@ def _log_lines(path: Path) -> list[str]:
         return []
     except OSError as error:
         raise UnreadableRun(f"{path}: cannot be read: {error}") from error
+
+
+Answer = TypeVar("Answer")
+
+
+def per_history(function: Callable[[History], Answer]) -> Callable[[History], Answer]:
+    """Memoise `function(history)` for each History, as long as that is referenced.
+
+    The result must not reference the history, and nobody may change it.
+    """
+    known: WeakKeyDictionary[History, Answer] = WeakKeyDictionary()
+
+    @wraps(function)
+    def memoised(history: History) -> Answer:
+        if history not in known:
+            known[history] = function(history)
+        return known[history]
+
+    return memoised

@@ -11,10 +11,18 @@ from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
-from history.protocol.evidence import FIRINGS_INSIDE, Firing, Healed, Loaded, Refused
+from history.protocol.audit_records import AnyProvenance, Balance, Violation, balance_in
+from history.protocol.evidence import (
+    FIRINGS_INSIDE,
+    AnyNote,
+    FaultReverted,
+    Firing,
+    Healed,
+    Loaded,
+    Refused,
+    note_in,
+)
 from history.protocol.evidence import Evidence as TypedEvidence
-from history.protocol.ledger import Balance, Violation, balance_in
-from history.protocol.notes import AnyNote, FaultReverted, note_in
 from history.protocol.outside import FIRINGS_OUTSIDE, REVERTED
 
 CANARY = "canary"
@@ -191,7 +199,7 @@ class LedgerRecord(Record, frozen=True, kw_only=True):
     pid: Whole
     event: Literal["balance", "violation"]
     rule: str | None
-    """violation: the id of the rule that was broken, see `history.protocol.ledger`."""
+    """violation: the id of the rule that was broken, see `history.protocol.audit_records`."""
     evidence: Evidence
     """As stored. Read it by what follows, as of the fault journal."""
 
@@ -278,3 +286,16 @@ class ScrapeLine(Record, frozen=True, kw_only=True):
     changed: dict[int, float | str]
     gone: list[Whole]
     error: str | None
+
+
+class ProvenanceRecord(Record, frozen=True, kw_only=True):
+    """Which blocks a request was given, or stored."""
+
+    t_ns: Time
+    mono_ns: Time
+    role: str
+    pid: Whole
+    event: Literal["provenance"]
+    request: str | None
+    """Server-side request id, where it is known."""
+    evidence: AnyProvenance

@@ -1,23 +1,73 @@
-"""What a scenario file may say: server, workloads, phases, limits, requirements.
+"""What a scenario file may say: server, workloads, phases, faults, limits, requirements.
 
-Strict: an unknown key or a wrong type is an error. Workload parameters stay plain here; `loadtests` checks
-them by kind.
+Strict: an unknown key or a wrong type is an error. Parameters stay plain here: `loadtests` checks those of
+workloads by kind, `chaos` those of faults.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from history.arrivals import Arrivals, Closed
 from history.expected_findings import AllowedLine, Expectation
-from history.fault_spec import FaultSpec, Param
-from history.phase_bounds import PhaseBounds
+from history.phase_spec import PhaseBounds, PhaseSpec
+from history.protocol import schedule
+from history.protocol.schedule import State, Value
 from history.records import CANARY, CROWD
-from history.strict import Name
-from history.strict import Strict as Strict
+from history.strict_yaml import Name
+from history.strict_yaml import Strict as Strict
+
+Param = Value
+
+Invocation = Annotated[int, Field(ge=0, lt=2**63)]
+"""Number of an arrival at a site. Larger ones could not be read back from a journal."""
+
+
+class Trigger(Strict):
+    """When a fault strikes: by the count of arrivals at its site, or by block; exactly one way."""
+
+    probability: float | None = Field(default=None, gt=0.0, le=1.0)
+    """Share of arrivals, chosen by hash."""
+    nth: tuple[Invocation, ...] | None = None
+    """These arrivals, counted from 0."""
+    every: int | None = Field(default=None, ge=1, lt=2**63)
+    """Every so many arrivals, the first at `offset`."""
+    key_share: float | None = Field(default=None, gt=0.0, le=1.0)
+    """Share of block keys, chosen by hash: a chosen key is struck at every arrival."""
+    offset: Invocation = 0
+    limit: int | None = Field(default=None, ge=1, lt=2**63)
+    """The fault ends after so many firings."""
+    states: tuple[State, ...] | None = Field(default=None, min_length=1)
+    """Count, and strike, only what concerns a request in one of these states."""
+
+    @model_validator(mode="after")
+    def _one_selection(self) -> Trigger:
+        selections = (self.probability, self.nth, self.every, self.key_share)
+        if sum(selection is not None for selection in selections) != 1:
+            raise ValueError("give exactly one of probability, nth, every, key_share")
+        if self.offset and self.every is None:
+            raise ValueError("offset goes with every")
+        if self.states is not None and len(set(self.states)) != len(self.states):
+            raise ValueError("a state stands twice in states")
+        return self
+
+    def as_armed(self) -> schedule.Trigger:
+        """As it stands in the schedule of a server."""
+        return schedule.Trigger(**self.model_dump())
+
+
+class FaultSpec(Strict):
+    """One fault of a scenario: what is done, when, how (parameters are checked by `chaos`)."""
+
+    id: Name
+    kind: Name
+    trigger: Trigger
+    params: dict[str, Param] = Field(default_factory=dict)
+    phase: Name | None = None
+    """The one phase in which it lives; to be given when several phases have the role chaos."""
+
 
 ClientKind = Literal["openai", "lean"]
 """The client under the load: the reference, or the one that takes several times less of a processor."""
@@ -54,25 +104,6 @@ class WorkloadSpec(Strict):
 
     kind: Name
     params: dict[str, Param] = Field(default_factory=dict)
-
-
-Role = Literal["golden", "load", "chaos", "healed"]
-
-
-class PhaseSpec(Strict):
-    """One stretch of load. It ends on a count of requests, never on a clock."""
-
-    name: Name
-    role: Role
-    """golden: answers others are compared with; load: no fault; chaos: faults armed; healed: faults gone."""
-    workload: Name
-    requests: int = Field(gt=0, le=1_000_000)
-    concurrency: int = Field(gt=0, le=10_000)
-    """The most in flight at once."""
-    arrivals: Arrivals = Closed()
-    """When requests are due. One that finds `concurrency` in flight waits, and its record says so."""
-    first: int = Field(default=0, ge=0)
-    """Index of the first request taken from the workload's endless list."""
 
 
 class ClientBounds(Strict):

@@ -8,8 +8,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from history.strict import first_problem
-from history.yaml_file import BadYaml, Value, load_yaml
+from history.strict_yaml import BadYaml, Value, first_problem, load_yaml
 from kvchaos.errors import UsageError
 
 Model = TypeVar("Model")

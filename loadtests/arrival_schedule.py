@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from history.arrivals import (
+from history.phase_spec import (
     Arrivals,
     Bursts,
     Closed,

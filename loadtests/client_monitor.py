@@ -9,7 +9,7 @@ from typing import Literal
 
 import gevent
 
-from history.lag import EVERY_US
+from history.latency import EVERY_US
 from history.records import ClientRecord
 
 SAMPLE_S = EVERY_US / 1e6

@@ -18,8 +18,8 @@ from gevent.queue import Queue
 from locust.env import Environment  # patches the standard library, so it comes before our own modules
 
 from history import layout
+from history.jsonl import LineWriter
 from history.reader import UnreadableRun, read_plan
-from history.writer import LineWriter
 from loadtests.conductor_pipes import ReportPipe, own_pipes, read_commands
 from loadtests.messages import EXIT_FAILED, Failed, Quit
 from loadtests.open_files import raise_soft_limit

@@ -18,9 +18,8 @@ from locust import events
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
-from history.fault_spec import Param
 from history.records import RequestRecord
-from history.scenario import WorkloadSpec
+from history.scenario import Param, WorkloadSpec
 from loadtests.clients.completion_client import SERVED_MODEL
 from loadtests.clients.registry import CLIENTS
 from loadtests.dispatcher import ClockPoint, Dispatcher, closed

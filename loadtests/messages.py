@@ -10,8 +10,8 @@ from typing import Literal
 import msgspec
 
 from history.events import CutShort
+from history.phase_spec import Role
 from history.records import ClientRecord
-from history.scenario import Role
 
 StopReason = Literal["measured", CutShort]
 """Why a phase is stopped. measured: it lasted long enough."""

@@ -15,7 +15,7 @@ from gevent.queue import Empty, Queue
 from locust.runners import Runner  # patches the standard library, so it comes before our own modules
 from pydantic import TypeAdapter, ValidationError
 
-from history.arrivals import Arrivals
+from history.phase_spec import Arrivals
 from history.plan import RunPlan
 from history.records import RequestRecord
 from loadtests.arrival_schedule import due_times

@@ -12,8 +12,8 @@ from typing import IO
 import msgspec
 
 from history import layout
-from history.scenario import PhaseSpec
-from history.writer import LineWriter
+from history.jsonl import LineWriter
+from history.phase_spec import PhaseSpec
 from loadtests.messages import (
     Command,
     Failed,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from history.finding import request
 from history.reader import History
-from history.verdict import OracleResult
+from history.verdict import OracleResult, request
 from oracles import token_crosscheck
 from oracles.findings import Findings
 from oracles.inputs import METRICS, REQUESTS

@@ -14,11 +14,10 @@ from history.events import (
     ServerReady,
     ServerStart,
     ServerStop,
+    Timed,
 )
-from history.finding import SERVER, request
 from history.reader import History
-from history.timed import Timed
-from history.verdict import OracleResult
+from history.verdict import SERVER, OracleResult, request
 from oracles.findings import Findings
 from oracles.inputs import EVENTS, FAULTS
 from oracles.rule import Rule

@@ -12,13 +12,11 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import NamedTuple
 
+from history.columnar import Numbers
 from history.events import PhaseEnd
-from history.finding import Figures, phase, request
-from history.memo import per_history
-from history.packing import Numbers
-from history.reader import History
+from history.reader import History, per_history
 from history.records import RequestRecord
-from history.verdict import OracleResult
+from history.verdict import Figures, OracleResult, phase, request
 from oracles.findings import Findings
 from oracles.inputs import REQUESTS
 from oracles.partners import Partners, alone_text, partners, whole_answers

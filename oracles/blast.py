@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from history.finding import Figures, request
 from history.reader import History
 from history.records import RequestRecord
-from history.verdict import OracleResult
+from history.verdict import Figures, OracleResult, request
 from oracles.answers import compared
 from oracles.findings import Findings
 from oracles.inputs import EVENTS, FAULTS, PROVENANCE, REQUESTS

@@ -6,9 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from history.finding import Finding
 from history.reader import History
-from history.verdict import Cause, OracleResult, Verdict
+from history.verdict import Cause, Finding, OracleResult, Verdict
 from oracles import (
     accounting,
     alive,

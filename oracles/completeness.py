@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Protocol
 
-from history.finding import process
-from history.protocol.ledger import COPIES, Balance
+from history.protocol.audit_records import COPIES, Balance
 from history.reader import History
 from history.records import LedgerRecord
+from history.verdict import process
 from oracles.findings import Findings
 from oracles.inputs import LEDGER
 from oracles.offload import loaded_bytes

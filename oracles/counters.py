@@ -7,11 +7,10 @@ from collections import defaultdict
 
 import numpy as np
 
-from history.finding import log_line, metric, request
-from history.metrics import MetricLog
+from history.columnar import Values
+from history.metrics import MetricLog, Series
 from history.reader import History
-from history.series import Series, Values
-from history.verdict import OracleResult
+from history.verdict import OracleResult, log_line, metric, request
 from oracles import scraping
 from oracles.findings import Findings
 from oracles.inputs import EVENTS, LOG, METRICS, REQUESTS

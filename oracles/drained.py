@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from history.events import Drained, EventData, LeakProbe, PhaseEnd, PhaseStart, PrefixCacheReset
-from history.finding import SERVER, metric, phase
+from history.events import (
+    D,
+    Drained,
+    EventData,
+    LeakProbe,
+    PhaseEnd,
+    PhaseStart,
+    PrefixCacheReset,
+    Timed,
+    shown,
+)
 from history.reader import History
-from history.timed import D, Timed, shown
-from history.verdict import OracleResult
+from history.verdict import SERVER, OracleResult, metric, phase
 from oracles.findings import Findings
 from oracles.inputs import EVENTS, METRICS
 from oracles.rule import Rule

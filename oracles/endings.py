@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from history.events import PhaseEnd
-from history.finding import phase, request
 from history.reader import History
 from history.records import ABANDONED, RequestRecord
+from history.verdict import phase, request
 from oracles.findings import Findings
 from oracles.inputs import REQUESTS
 from oracles.rule import Rule

@@ -6,12 +6,12 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from history.events import FaultsArmed, FaultsHealed
-from history.fault_spec import FaultSpec
-from history.finding import fault as fault_subject
 from history.protocol.evidence import ContentDamaged, CopyDelayed, CopyFired, Direction, LoadBlocksFailed
 from history.reader import History
 from history.records import FaultRecord
+from history.scenario import FaultSpec
 from history.verdict import OracleResult
+from history.verdict import fault as fault_subject
 from oracles import journals
 from oracles.effects.checks import missing_effect
 from oracles.effects.delivery import undelivered

@@ -7,8 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from history.finding import SERVER, Finding, Gap, Subject, finite
-from history.verdict import OracleResult, Verdict
+from history.verdict import SERVER, Finding, Gap, OracleResult, Subject, Verdict, finite
 from oracles.rule import Rule
 
 MAX_FINDINGS = 5

@@ -9,10 +9,10 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from history.events import ServerExit
-from history.finding import fault as fault_subject
-from history.finding import process
 from history.reader import History
 from history.records import FaultRecord
+from history.verdict import fault as fault_subject
+from history.verdict import process
 from oracles.findings import Findings
 from oracles.views.incarnations import OUTSIDE, incarnations
 from oracles.views.struck_requests import by_name

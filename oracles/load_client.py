@@ -9,14 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from history.finding import Figures, Gap, phase
-from history.lag import waits_ms
-from history.latency import schedule_lag_ms
-from history.memo import per_history
-from history.percentile import percentiles
-from history.reader import History
+from history.latency import percentiles, schedule_lag_ms, waits_ms
+from history.reader import History, per_history
 from history.records import ClientRecord, RequestRecord
-from history.verdict import OracleResult
+from history.verdict import Figures, Gap, OracleResult, phase
 from oracles.findings import Findings
 from oracles.views.timeline import by_phase
 

@@ -6,9 +6,8 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
-from history.finding import log_line
 from history.reader import History
-from history.verdict import OracleResult
+from history.verdict import OracleResult, log_line
 from oracles.findings import Findings
 from oracles.inputs import FAULTS, LOG
 from oracles.rule import Rule

@@ -13,12 +13,11 @@ from functools import cached_property
 
 import numpy as np
 
+from history.columnar import Flags, Values
 from history.events import PrometheusRead
-from history.finding import SERVER, Figures, metric
-from history.metrics import series_key
+from history.metrics import Series, series_key
 from history.reader import History
-from history.series import Flags, Series, Values
-from history.verdict import OracleResult
+from history.verdict import SERVER, Figures, OracleResult, metric
 from oracles.counters import COUNTER_SUFFIXES, OWN_PREFIX
 from oracles.findings import Findings
 from oracles.inputs import METRICS, PROMETHEUS, REQUESTS

@@ -10,10 +10,10 @@ from functools import partial
 from typing import Protocol
 
 from history.events import PhaseEnd
-from history.finding import metric as metric_subject
-from history.finding import phase as phase_subject
 from history.reader import History, PhaseWindow
 from history.verdict import OracleResult
+from history.verdict import metric as metric_subject
+from history.verdict import phase as phase_subject
 from oracles.findings import Findings
 from oracles.inputs import METRICS
 from oracles.rule import Rule

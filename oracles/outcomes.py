@@ -10,12 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from history.columnar import reals, wholes
 from history.events import PhaseEnd
-from history.finding import Figures, phase, request
-from history.ragged import reals, wholes
 from history.reader import History
 from history.records import CANARY, DEADLINE_EXCEEDED, RequestRecord
-from history.verdict import OracleResult
+from history.verdict import Figures, OracleResult, phase, request
 from oracles import endings, refusals
 from oracles.findings import Findings
 from oracles.inputs import EVENTS, REQUESTS

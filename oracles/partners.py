@@ -6,8 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from history.memo import per_history
-from history.reader import History
+from history.reader import History, per_history
 from history.records import CANARY, RequestRecord
 
 BROKEN_OFF = "abort"

@@ -10,14 +10,12 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from history.events import FaultsHealed
-from history.finding import phase as phase_subject
-from history.finding import request
-from history.itl import gaps
-from history.latency import itl_us, ttft_ms
-from history.phase_bounds import PhaseBounds
+from history.latency import gaps, itl_us, ttft_ms
+from history.phase_spec import PhaseBounds
 from history.reader import History
 from history.records import RequestRecord
-from history.verdict import OracleResult
+from history.verdict import OracleResult, request
+from history.verdict import phase as phase_subject
 from oracles.findings import Findings
 from oracles.inputs import CLIENT, EVENTS, REQUESTS
 from oracles.load_client import limited

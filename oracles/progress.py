@@ -6,12 +6,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from history.events import PhaseEnd, ServerStalled
-from history.finding import SERVER, Figures, phase, request
+from history.events import PhaseEnd, ServerStalled, Timed
 from history.reader import History
 from history.records import DEADLINE_EXCEEDED
-from history.timed import Timed
-from history.verdict import OracleResult
+from history.verdict import SERVER, Figures, OracleResult, phase, request
 from oracles import recovery
 from oracles.findings import Findings
 from oracles.inputs import EVENTS, METRICS, REQUESTS

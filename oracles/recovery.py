@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from history.events import FaultsHealed
-from history.finding import phase
+from history.events import FaultsHealed, Timed
 from history.reader import History
 from history.records import RequestRecord
-from history.timed import Timed
+from history.verdict import phase
 from oracles.findings import Findings
 from oracles.inputs import EVENTS, REQUESTS
 from oracles.rule import Rule

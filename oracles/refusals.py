@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from history.finding import fault
 from history.protocol.outside import NO_STATUS, WrongRequestsSent
 from history.reader import History
 from history.records import FaultRecord
+from history.verdict import fault
 from oracles.findings import Findings
 from oracles.inputs import FAULTS
 from oracles.rule import Rule

@@ -14,12 +14,10 @@ from dataclasses import dataclass
 from itertools import combinations, pairwise
 from statistics import median
 
-from history.events import Drained, EventData, PhaseEnd
-from history.finding import SERVER, Figures
+from history.events import Drained, EventData, PhaseEnd, Timed
 from history.reader import History
 from history.records import ResourceRecord
-from history.timed import Timed
-from history.verdict import OracleResult
+from history.verdict import SERVER, Figures, OracleResult
 from oracles.findings import Findings
 from oracles.inputs import CLIENT, EVENTS, METRICS, RESOURCES
 from oracles.memory_room import MEMORY_AT_END, allowed_mib

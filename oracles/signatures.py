@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from history.finding import Finding
 from history.metrics import parse_key
 from history.reader import History
+from history.verdict import Finding
 
 FRAME = re.compile(r'File "(?P<path>[^"]+)", line \d+, in (?P<function>\S+)')
 VLLM = re.compile(r".*/(?P<module>vllm/.+)\.py")

@@ -11,11 +11,8 @@ from typing import Literal
 
 import numpy as np
 
-from history.itl import gaps
-from history.latency import US_PER_MS, ttft_ms
-from history.memo import per_history
-from history.percentile import Quantiles, percentile
-from history.reader import History, PhaseWindow
+from history.latency import US_PER_MS, Quantiles, gaps, percentile, ttft_ms
+from history.reader import History, PhaseWindow, per_history
 from history.records import RequestRecord
 from oracles.views.timeline import NS_PER_S, NS_PER_US, by_phase, end_ns
 

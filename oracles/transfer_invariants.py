@@ -10,14 +10,13 @@ from functools import partial
 from typing import NamedTuple
 
 from history.events import FINAL, ProbeSent
-from history.finding import SERVER, Subject, process
-from history.finding import block as block_subject
-from history.protocol import ledger as ids
+from history.protocol import audit_records as ids
+from history.protocol.audit_records import Balance, Label, Violation
 from history.protocol.evidence import as_stored
-from history.protocol.ledger import Balance, Label, Violation
 from history.reader import History
 from history.records import LedgerRecord
-from history.verdict import OracleResult
+from history.verdict import SERVER, OracleResult, Subject, process
+from history.verdict import block as block_subject
 from oracles import completeness
 from oracles.findings import Findings
 from oracles.inputs import LEDGER

@@ -10,7 +10,7 @@ import msgspec
 
 from benchmarks.clients.observation import ClientObservation
 from benchmarks.clients.process_watch import UsageSample, used_s
-from history.percentile import Quantiles
+from history.latency import Quantiles
 from loadtests.mock.send_log import SentRecord
 
 NS_PER_S, NS_PER_MS, MIB = 1e9, 1e6, 1 << 20

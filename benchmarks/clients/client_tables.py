@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from benchmarks.clients.client_figures import ClientFigures
-from history.percentile import Quantiles
+from history.latency import Quantiles
 from kvchaos.report.markdown import markdown_table
 
 OURS = ("kvchaos openai", "kvchaos lean")

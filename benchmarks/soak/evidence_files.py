@@ -20,8 +20,8 @@ from benchmarks.soak.soak_plan import (
 )
 from benchmarks.soak.soak_requests import FAILED, LATE_MS, NONE, STRIKE_US, Columns
 from history import events as happened
-from history.protocol.evidence import CopyDelayed, Healed, LoadFailed, as_stored
-from history.protocol.notes import LoadRetried
+from history.events import Timed, stored
+from history.protocol.evidence import CopyDelayed, Healed, LoadFailed, LoadRetried, as_stored
 from history.records import (
     ClientRecord,
     Event,
@@ -32,7 +32,6 @@ from history.records import (
     ResourceRecord,
     Usage,
 )
-from history.timed import Timed, stored
 
 FINAL = "canary-1"
 SCHEDULER_PID, WORKER_PID = 101, 102

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from history.expected_findings import Expectation
-from history.fault_spec import FaultSpec, Trigger
+from history.phase_spec import PhaseSpec, Role
 from history.plan import RunPlan, Versions
-from history.scenario import PhaseSpec, Role, Scenario, ServerSettings, WorkloadSpec
+from history.scenario import FaultSpec, Scenario, ServerSettings, Trigger, WorkloadSpec
 
 NS_PER_S = 1_000_000_000
 START_NS = 1_800_000_000 * NS_PER_S

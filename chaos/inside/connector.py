@@ -19,8 +19,7 @@ from chaos.inside.fault_kind import SCHEDULER, WORKER
 from chaos.inside.injection import Injection
 from chaos.inside.process_globals import managers_receive_request_id, request_scope, tracking_current_request
 from chaos.inside.request_states import ATTRIBUTE, loads
-from history.protocol.evidence import LoadBlocksFailed, LoadFailed
-from history.protocol.notes import LoadRetried, RequestAbandoned
+from history.protocol.evidence import LoadBlocksFailed, LoadFailed, LoadRetried, RequestAbandoned
 
 
 class _ReportingConnector(OffloadingConnector):

@@ -16,8 +16,7 @@ from pathlib import Path
 import msgspec
 
 from chaos.inside import inside_kinds
-from history.protocol.evidence import Armed, Evidence, Firing, Healed, Loaded, Refused
-from history.protocol.notes import Note
+from history.protocol.evidence import Armed, Evidence, Firing, Healed, Loaded, Note, Refused
 from history.protocol.schedule import ArmedFault, Schedule
 
 SCHEDULE = "armed.json"

@@ -27,9 +27,9 @@ from history.protocol.evidence import (
     Healed,
     HealReason,
     Loaded,
+    Note,
     Refused,
 )
-from history.protocol.notes import Note
 from history.protocol.schedule import Schedule
 
 logger = logging.getLogger("vllm.kvchaos")

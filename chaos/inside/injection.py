@@ -12,8 +12,7 @@ from collections.abc import Iterator
 
 from chaos.inside import inside_kinds
 from chaos.inside.control import Journal
-from history.protocol.evidence import Evidence, Firing, RefusalReason, Refused
-from history.protocol.notes import Note
+from history.protocol.evidence import Evidence, Firing, Note, RefusalReason, Refused
 from history.protocol.schedule import ArmedFault, Trigger, Value
 
 

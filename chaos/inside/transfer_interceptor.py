@@ -14,7 +14,8 @@ from chaos.inside.corruption import CORRUPTIONS, Staleness
 from chaos.inside.fault_runtime import FaultRuntime
 from chaos.inside.injection import InjectedFailure, Injection
 from chaos.inside.transfer_audit.block_checksums import BlockChecksums
-from history.protocol import ledger as rules
+from history.protocol import audit_records as rules
+from history.protocol.audit_records import Violation
 from history.protocol.evidence import (
     CompletionsReordered,
     ContentDamaged,
@@ -22,7 +23,6 @@ from history.protocol.evidence import (
     CopyFired,
     Direction,
 )
-from history.protocol.ledger import Violation
 
 LOAD: Direction = "load"
 STORE: Direction = "store"

@@ -11,8 +11,8 @@ from chaos.inside.injection import fires
 from chaos.outside.injector import DueInjection
 from chaos.outside.outside_kind import ANSWERED, SECOND, SENT
 from chaos.outside.outside_kinds import KINDS
-from history.fault_spec import FaultSpec
 from history.protocol.schedule import Value
+from history.scenario import FaultSpec
 
 
 @dataclass(frozen=True, slots=True)

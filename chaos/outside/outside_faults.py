@@ -17,9 +17,9 @@ from chaos.outside.armed_faults import ArmedOutsideFault, InvocationCounts
 from chaos.outside.injector import ActiveFault, DueInjection, InjectionRefused, Injector
 from chaos.outside.outside_journal import OutsideJournal
 from chaos.outside.outside_kinds import KINDS
-from history.fault_spec import FaultSpec
 from history.protocol import evidence
-from history.protocol.notes import FaultReverted
+from history.protocol.evidence import FaultReverted
+from history.scenario import FaultSpec
 
 
 @dataclass

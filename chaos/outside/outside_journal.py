@@ -11,11 +11,10 @@ import msgspec
 
 from chaos.outside.injector import DueInjection
 from history import records
-from history.fault_spec import FaultSpec
-from history.protocol.evidence import Evidence, as_stored
-from history.protocol.notes import FaultReverted
+from history.jsonl import LineWriter
+from history.protocol.evidence import Evidence, FaultReverted, as_stored
 from history.records import FaultEvent, FaultRecord
-from history.writer import LineWriter
+from history.scenario import FaultSpec
 
 ROLE = "outside"
 

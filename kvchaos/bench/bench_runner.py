@@ -11,8 +11,8 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
-from history.arrivals import Poisson
 from history.events import PhaseEnd
+from history.phase_spec import Poisson
 from history.reader import History, UnreadableRun, read_history
 from history.scenario import ClientKind, StackName
 from history.verdict import RunVerdict

@@ -9,9 +9,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from history.arrivals import Closed, Poisson
-from history.fault_spec import Param
-from history.scenario import ClientBounds, PhaseSpec, Scenario, ServerSettings
+from history.phase_spec import Closed, PhaseSpec, Poisson
+from history.scenario import ClientBounds, Param, Scenario, ServerSettings
 from kvchaos.errors import UsageError
 from kvchaos.planning.scenario_file import rechecked
 from loadtests import workloads

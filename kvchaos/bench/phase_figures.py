@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from history.latency import e2el_ms
-from history.percentile import Quantiles
+from history.latency import Quantiles, e2el_ms
 from history.records import RequestRecord
 from kvchaos.bench.slo import Slo
 from oracles.speed import Speed

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from history.scenario import ServerSettings
-from history.yaml_file import BadYaml, parse_yaml
+from history.strict_yaml import BadYaml, parse_yaml
 from kvchaos.bench.bench_scenarios import Settings
 from kvchaos.errors import UsageError
 

@@ -7,9 +7,10 @@ from itertools import pairwise
 from operator import attrgetter
 from pathlib import Path
 
+from history.phase_spec import PhaseSpec
 from history.reader import History, UnreadableRun, read_history
 from history.records import RequestRecord
-from history.scenario import PhaseSpec, WorkloadSpec
+from history.scenario import WorkloadSpec
 from kvchaos.bench.phase_figures import PhaseFigures, phase_figures
 from kvchaos.bench.ratios import FigurePair
 from kvchaos.errors import UsageError

@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 
 from chaos import fault_catalogue as faults
-from history.lines import one_line
-from history.yaml_file import Value
+from history.jsonl import one_line
+from history.strict_yaml import Value
 from kvchaos.bugs.bug_file import UPSTREAM, KnownBug, Shows
 from kvchaos.bugs.release_range import range_problem
 from kvchaos.errors import UsageError

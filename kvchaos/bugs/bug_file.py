@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 from packaging.version import Version
 from pydantic import Field, field_validator, model_validator
 
-from history.expected_bug import Subjects
-from history.strict import Name, RuleName, Strict
+from history.expected_findings import Subjects
+from history.strict_yaml import Name, RuleName, Strict
 from kvchaos.bugs.release_range import contains
 
 UPSTREAM = re.compile(r"(?P<repository>[a-z]+)-(?P<kind>pr-)?(?P<number>\d+)")

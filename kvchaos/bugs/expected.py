@@ -6,10 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from packaging.version import Version
 
-from history.expected_bug import ExpectedBug
-from history.expected_findings import Expectation
+from history.expected_findings import Expectation, ExpectedBug
 from history.scenario import Scenario
-from history.strict import RuleName
+from history.strict_yaml import RuleName
 from kvchaos.bugs.bug_file import KnownBug, Shows
 from kvchaos.bugs.release_range import contains
 

@@ -8,11 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from history.expected_bug import ExpectedBug
-from history.expected_findings import Expectation
-from history.finding import Finding, Subject
+from history.expected_findings import Expectation, ExpectedBug
 from history.metrics import parse_key
-from history.verdict import BugResult, Cause, OracleResult
+from history.verdict import BugResult, Cause, Finding, OracleResult, Subject
 from oracles.rule import oracle_of
 from oracles.signatures import signature
 

@@ -13,10 +13,9 @@ from pathlib import Path
 from rich.console import Console
 
 from history import layout
-from history.events import PhaseEnd, PhaseStart
+from history.events import PhaseEnd, PhaseStart, typed
 from history.plan import RunPlan
 from history.reader import UnreadableRun, read_events, read_plan
-from history.timed import typed
 from history.verdict import RunVerdict
 from kvchaos.campaign.server_pool import ProvidedServer, ServerPool
 from kvchaos.conductor.conductor import Conductor

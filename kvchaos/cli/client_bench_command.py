@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from history.percentile import Quantiles
+from history.latency import Quantiles
 from history.scenario import ClientKind
 from kvchaos import __version__
 from kvchaos.cli.plain_tables import plain_table, print_table

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from history.lines import UnreadableRun
+from history.jsonl import UnreadableRun
 from history.reader import read_plan
 from history.seals import reseal
 from kvchaos.errors import UsageError

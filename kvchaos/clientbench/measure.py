@@ -11,11 +11,11 @@ from typing import TypeVar
 import msgspec
 
 from history import layout
-from history.arrivals import Closed, Poisson
 from history.expected_findings import Expectation
+from history.phase_spec import Closed, PhaseSpec, Poisson
 from history.plan import RunPlan, Versions
 from history.records import ClientRecord, Record, RequestRecord
-from history.scenario import ClientKind, Limits, PhaseSpec, Scenario, ServerSettings, WorkloadSpec
+from history.scenario import ClientKind, Limits, Scenario, ServerSettings, WorkloadSpec
 from kvchaos.clientbench.step_figures import (
     ClientBenchFailed,
     LoadStep,

@@ -8,8 +8,7 @@ from itertools import pairwise
 
 import msgspec
 
-from history.latency import schedule_lag_ms
-from history.percentile import Quantiles
+from history.latency import Quantiles, schedule_lag_ms
 from history.records import ClientRecord, RequestRecord
 from loadtests.mock.send_log import SentRecord
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from chaos.inside.control import MAX_BYTES
-from history.protocol.ledger import Balance
+from history.protocol.audit_records import Balance
 from history.records import LedgerRecord, ResourceRecord
 from kvchaos.conductor.server_state import Gauges, ResetResult
 from oracles.logs import is_fatal

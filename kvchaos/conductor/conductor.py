@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from history import events, layout
-from history.lines import UnreadableRun
+from history.jsonl import UnreadableRun
 from kvchaos.conductor.fault_controller import RunAborted
 from kvchaos.conductor.final_checks import FinalChecks
 from kvchaos.conductor.phase_runner import PhaseRunner

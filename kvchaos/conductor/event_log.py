@@ -7,9 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from history import layout
-from history.events import EventData
-from history.timed import Timed, stored
-from history.writer import LineWriter
+from history.events import EventData, Timed, stored
+from history.jsonl import LineWriter
 
 
 class EventLog:

@@ -12,9 +12,9 @@ from chaos.inside.fault_kind import HOSTILE
 from chaos.inside.inside_kinds import KINDS as INSIDE_KINDS
 from history import layout
 from history.events import FaultsArmed, FaultsHealed, HealedBy, PrefixCacheReset
-from history.fault_spec import FaultSpec
+from history.phase_spec import PhaseSpec
 from history.plan import RunPlan
-from history.scenario import PhaseSpec
+from history.scenario import FaultSpec
 from kvchaos.conductor import server_state
 from kvchaos.conductor.event_log import EventLog
 from kvchaos.conductor.fault_targets import FaultTargets, inside_of, outside_faults, outside_of, reached

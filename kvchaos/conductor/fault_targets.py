@@ -20,9 +20,9 @@ from chaos.outside.outside_journal import OutsideJournal
 from chaos.outside.process_injector import ProcessInjector
 from chaos.outside.prometheus.prometheus_injector import PrometheusInjector
 from history import layout
-from history.fault_spec import FaultSpec
 from history.plan import RunPlan
 from history.records import CROWD
+from history.scenario import FaultSpec
 from kvchaos.conductor.server_lifecycle import ServerLifecycle
 from kvchaos.prometheus.run_monitor import ManagedPrometheus
 from kvchaos.stacks.compose.compose_stack import ComposeStack

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from history import events, layout
-from history.scenario import PhaseSpec
+from history.phase_spec import PhaseSpec
 from kvchaos.conductor import server_state
 from kvchaos.conductor.run_parts import RunParts, RunSetup
 from kvchaos.conductor.server_monitor import Incident

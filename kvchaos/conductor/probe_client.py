@@ -11,8 +11,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from history import layout
+from history.jsonl import LineWriter
 from history.records import TRUNCATED_STREAM, Outcome, RequestError, RequestRecord
-from history.writer import LineWriter
 from loadtests.clients.chunks import MalformedChunk, StreamedResponse
 
 PHASE = "canary"

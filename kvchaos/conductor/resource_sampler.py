@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from history import layout
-from history.writer import LineWriter
+from history.jsonl import LineWriter
 from kvchaos.stacks.stack import Stack
 
 EVERY_S = 1.0

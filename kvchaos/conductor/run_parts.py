@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from history import layout
+from history.jsonl import LineWriter
 from history.plan import RunPlan
 from history.scenario import Limits
-from history.writer import LineWriter
 from kvchaos.conductor.event_log import EventLog
 from kvchaos.conductor.fault_controller import FaultController
 from kvchaos.conductor.fault_targets import FaultTargets

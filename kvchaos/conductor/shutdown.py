@@ -5,8 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from history import events
-from history.evidence_counts import count_lines
-from history.seals import seal
+from history.seals import count_lines, seal
 from kvchaos.conductor.final_checks import FinalChecks
 from kvchaos.conductor.run_parts import RunParts, RunSetup
 from kvchaos.conductor.upkeep import Upkeep

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from history import layout
-from history.growing import GrowingFiles
+from history.jsonl import GrowingFiles
 from history.records import FaultRecord
 
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from history.expected_findings import Expectation
-from history.finding import Gap
-from history.verdict import Cause, FaultEffect, OracleResult, Outcome, Verdict
+from history.verdict import Cause, FaultEffect, Gap, OracleResult, Outcome, Verdict
 from kvchaos.bugs.explaining import is_strange
 from oracles import all_rules
 from oracles.rule import oracle_of

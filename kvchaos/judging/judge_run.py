@@ -28,11 +28,10 @@ from history.events import (
     ServerExit,
     ServerStop,
 )
-from history.finding import SERVER, Gap, Subject
-from history.finding import phase as phase_subject
 from history.plan import RunPlan
 from history.reader import History, read_history
-from history.verdict import OracleResult, Outcome, RunVerdict, Verdict
+from history.verdict import SERVER, Gap, OracleResult, Outcome, RunVerdict, Subject, Verdict
+from history.verdict import phase as phase_subject
 from kvchaos.bugs.explaining import bug_results, by_bugs
 from kvchaos.judging.expectation import evaluate, expected_oracles
 from kvchaos.report.history_tables import coverage_text, latency_text

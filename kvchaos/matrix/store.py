@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 from packaging.version import Version
 
-from history.lines import one_line
+from history.jsonl import one_line
 from kvchaos.errors import UsageError
 from kvchaos.matrix.cell import Results
 from kvchaos.servers.releases import TABLE

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from chaos.outside.clients.client_kinds import CLIENT_KINDS
 from chaos.outside.network.network_injector import NetworkInjector
-from history.fault_spec import FaultSpec
-from history.scenario import Scenario, StackName
+from history.scenario import FaultSpec, Scenario, StackName
 from kvchaos.errors import UsageError
 from loadtests.open_files import SPARE, TooFewFiles, require
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from history.fault_spec import Trigger
 from history.reader import UnreadableRun, read_faults, read_plan
 from history.records import FaultRecord
-from history.scenario import ClientKind, Scenario, StackName
+from history.scenario import ClientKind, Scenario, StackName, Trigger
 from kvchaos.errors import UsageError
 
 

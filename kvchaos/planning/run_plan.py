@@ -17,10 +17,9 @@ from chaos import fault_catalogue
 from chaos.inside.injection import draw
 from history import layout
 from history.expected_findings import DeclaredEffect
-from history.fault_spec import FaultSpec
 from history.plan import RunPlan, Versions
-from history.scenario import ClientKind, Scenario, StackName
-from history.yaml_file import dump_yaml
+from history.scenario import ClientKind, FaultSpec, Scenario, StackName
+from history.strict_yaml import dump_yaml
 from kvchaos import __version__
 from kvchaos.bugs.bug_catalogue import known_bugs
 from kvchaos.bugs.expected import expectation_for

@@ -11,12 +11,11 @@ from pydantic import ValidationError
 
 from chaos import fault_catalogue
 from chaos.fault_line import parse_line
-from history.arrivals import Recorded
 from history.expected_findings import Expectation
-from history.lines import one_line
+from history.jsonl import one_line
+from history.phase_spec import Recorded
 from history.scenario import Scenario, StackName
-from history.strict import first_problem
-from history.yaml_file import Value
+from history.strict_yaml import Value, first_problem
 from kvchaos.bugs.release_range import range_problem
 from kvchaos.errors import UsageError
 from kvchaos.paths import beside_packages

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from history import layout
 from history.events import EventData
+from history.jsonl import LineWriter
 from history.plan import PrometheusPlan, RunPlan
-from history.writer import LineWriter
 from kvchaos.errors import UsageError
 from kvchaos.exporter.firing_counter import FiringCounter
 from kvchaos.exporter.http_exporter import HttpExporter

@@ -15,10 +15,9 @@ from urllib.parse import urlsplit
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from history.lines import one_line
+from history.jsonl import LineWriter, one_line
 from history.metrics import series_key
 from history.records import ScrapeLine
-from history.writer import LineWriter
 
 PERIOD_S = 0.2
 TIMEOUT_S = 2.0

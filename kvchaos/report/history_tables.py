@@ -7,11 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from history.latency import e2el_from_send_ms, e2el_ms, schedule_lag_ms, ttft_from_send_ms, ttft_ms
-from history.memo import per_history
-from history.percentile import Quantiles
+from history.latency import Quantiles, e2el_from_send_ms, e2el_ms, schedule_lag_ms, ttft_from_send_ms, ttft_ms
 from history.protocol.schedule import State
-from history.reader import History
+from history.reader import History, per_history
 from history.records import RequestRecord
 from kvchaos.report.markdown import markdown_table
 from oracles.faults_fired import is_real

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from xml.etree import ElementTree as ET
 
-from history.finding import Finding
 from history.plan import RunPlan
 from history.seals import Sealed
-from history.verdict import BugResult, Cause, OracleResult, Outcome, RunVerdict, Verdict
+from history.verdict import BugResult, Cause, Finding, OracleResult, Outcome, RunVerdict, Verdict
 from kvchaos.judging.expectation import ExpectationMatch, match_expectation
 from kvchaos.report.markdown import cell_text
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from history.finding import Finding
 from history.reader import History
+from history.verdict import Finding
 from kvchaos.selftest.alterations import ALTERATIONS
 from kvchaos.selftest.alterations.alteration import Alteration
 from kvchaos.selftest.kill_matrix import KillResult, SessionScore

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from chaos.control_plane import ControlPlane
 from history import layout
-from history.fault_spec import FaultSpec, Trigger
+from history.scenario import FaultSpec, Trigger
 from kvchaos.selftest.mutation import Mutation, ProxiedRequest, TrafficState
 from kvchaos.selftest.stream_mutations import ALTERED_EVENT
 from kvchaos.stacks.command import HOST

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 
-from history.finding import Finding
-from history.verdict import OracleResult, RunVerdict, Verdict
+from history.verdict import Finding, OracleResult, RunVerdict, Verdict
 from kvchaos.report.markdown import markdown_table
 from kvchaos.selftest.mutants.mutant import ExpectedKill, Mutant, Session
 from oracles.laws.families import BOUND, family

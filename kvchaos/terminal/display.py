@@ -14,7 +14,8 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
-from history.scenario import PhaseSpec, Scenario
+from history.phase_spec import PhaseSpec
+from history.scenario import Scenario
 from loadtests.messages import Progress
 
 REFRESHES_PER_S = 4.0

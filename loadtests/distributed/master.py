@@ -25,9 +25,9 @@ from locust.rpc import Message
 from locust.runners import MasterRunner
 
 from history import layout
+from history.jsonl import LineWriter
 from history.plan import RunPlan
 from history.reader import UnreadableRun, read_plan
-from history.writer import LineWriter
 from loadtests.conductor_pipes import ReportPipe, own_pipes, read_commands
 from loadtests.distributed import master_protocol
 from loadtests.distributed.master_protocol import (

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from history.writer import LineWriter
+from history.jsonl import LineWriter
 from loadtests.mock.mock_server import MockService
 from loadtests.mock.precise_timer import PreciseTimer, precise_loop
 from loadtests.mock.process import Started

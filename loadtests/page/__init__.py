@@ -14,9 +14,7 @@ from flask import Flask, Response, jsonify
 from locust.env import Environment
 from locust.runners import WORKER_REPORT_INTERVAL, MasterRunner
 
-from history.lag import waits_ms
-from history.latency import US_PER_MS, itl_us, ttft_ms
-from history.percentile import percentiles
+from history.latency import US_PER_MS, itl_us, percentiles, ttft_ms, waits_ms
 from history.records import RequestRecord
 from loadtests.client_monitor import ClientMonitor
 

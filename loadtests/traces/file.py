@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from history.plain_file import open_plain
+from history.jsonl import open_plain
 from loadtests.traces.entry import NS_PER_S, Entry, Format, MalformedLine
 
 T = TypeVar("T")

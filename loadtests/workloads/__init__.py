@@ -7,9 +7,8 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from history.fault_spec import Param
 from history.plan import Strict
-from history.scenario import WorkloadSpec
+from history.scenario import Param, WorkloadSpec
 from loadtests.workloads.abort_mix import AbortMix, AbortMixParams
 from loadtests.workloads.agent_loop import AgentLoop, AgentLoopParams
 from loadtests.workloads.chat import Chat, ChatParams

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 
-from history.strict import Strict
+from history.strict_yaml import Strict
 from loadtests.traces import FORMATS
 from loadtests.traces.entry import LONGEST_NS, Entry
 from loadtests.traces.file import TraceFile, TraceSection

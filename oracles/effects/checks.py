@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from history.fault_spec import FaultSpec
 from history.reader import History
 from history.records import FaultRecord
+from history.scenario import FaultSpec
 from oracles.effects.copy_effects import COPY_FAULT_CHECKS
 from oracles.effects.damage_effects import DAMAGE_FAULT_CHECKS
 from oracles.effects.outside_effects import OUTSIDE_CHECKS

@@ -7,11 +7,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 
 from history.events import Drained, LeakProbe, ServerStalled
-from history.memo import per_history
-from history.protocol.evidence import CompletionsReordered, CopyDelayed
-from history.protocol.ledger import STORES
-from history.protocol.notes import LoadRetried
-from history.reader import History
+from history.protocol.audit_records import STORES
+from history.protocol.evidence import CompletionsReordered, CopyDelayed, LoadRetried
+from history.reader import History, per_history
 from history.records import DEADLINE_EXCEEDED, FaultRecord, RequestRecord
 from oracles.effects.traces import log_lines, server_died, token_after
 from oracles.views.fired_fault import Doubt, FiredFault

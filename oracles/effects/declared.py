@@ -14,10 +14,9 @@ from msgspec.structs import replace
 
 from history.events import PrefixCacheReset
 from history.expected_findings import DeclaredEffect
-from history.finding import Finding
 from history.reader import History
 from history.records import FaultRecord, RequestRecord
-from history.verdict import Cause, FaultEffect, OracleResult, Verdict
+from history.verdict import Cause, FaultEffect, Finding, OracleResult, Verdict
 from oracles.answers import compared
 from oracles.faults_fired import direction_of, is_real
 from oracles.logs import NATIVE

@@ -6,10 +6,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
 from history.events import PhaseEnd
-from history.fault_spec import FaultSpec
 from history.protocol.evidence import Refused
 from history.reader import History
 from history.records import FaultRecord
+from history.scenario import FaultSpec
 from oracles.views.fired_fault import Doubt
 
 AS_PLANNED = ("dry-run", "healed-first")

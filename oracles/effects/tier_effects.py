@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from history.protocol.notes import BlockStoredAgain
+from history.protocol.evidence import BlockStoredAgain
 from oracles.effects.traces import log_lines, server_died, token_after
 from oracles.views.fired_fault import Doubt, FiredFault
 

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from history.finding import metric
-from history.protocol import ledger as ids
-from history.protocol.ledger import Label
+from history.protocol import audit_records as ids
+from history.protocol.audit_records import Label
 from history.reader import History
+from history.verdict import metric
 from oracles.findings import Findings
 from oracles.inputs import LEDGER, METRICS, REQUESTS
 from oracles.laws.law import Release

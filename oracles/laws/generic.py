@@ -8,11 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from history.finding import metric
-from history.metrics import MetricLog
+from history.metrics import MetricLog, Series
 from history.reader import History
 from history.scenario import ServerSettings
-from history.series import Series
+from history.verdict import metric
 from oracles.findings import Findings
 from oracles.inputs import METRICS
 from oracles.laws import histograms

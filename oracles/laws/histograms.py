@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from history.finding import metric
-from history.metrics import MetricLog
+from history.columnar import Flags, Values
+from history.metrics import MetricLog, Series
 from history.reader import History
-from history.series import Flags, Series, Values
+from history.verdict import metric
 from oracles.findings import Findings
 from oracles.inputs import METRICS
 from oracles.rule import Rule

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from history.finding import metric
 from history.reader import History
+from history.verdict import metric
 from oracles.findings import Findings
 from oracles.laws.law import Law, Release, broken_at, sides
 from oracles.laws.relations import LAWS

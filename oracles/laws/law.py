@@ -8,8 +8,8 @@ from typing import Literal
 
 import numpy as np
 
+from history.columnar import Flags, Values
 from history.metrics import MetricLog
-from history.series import Flags, Values
 from oracles.rule import Rule
 
 Release = tuple[int, int]

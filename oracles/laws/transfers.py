@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from history.protocol import ledger as ids
-from history.protocol.ledger import AccountBalance, Balance, Label
+from history.protocol import audit_records as ids
+from history.protocol.audit_records import AccountBalance, Balance, Label
 from history.reader import History
 from history.records import LedgerRecord
 from oracles.findings import Findings

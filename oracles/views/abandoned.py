@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from history.memo import per_history
-from history.protocol.notes import RequestAbandoned
-from history.reader import History
+from history.protocol.evidence import RequestAbandoned
+from history.reader import History, per_history
 from history.records import FaultRecord, RequestRecord
 from oracles.views.fault_windows import FaultWindow, fault_window
 from oracles.views.struck_requests import by_name

@@ -7,10 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 
+from history.protocol.audit_records import BlocksStored, LogFull, LogOpened, PrefixReused
 from history.protocol.evidence import ContentDamaged, CopyFired, LoadBlocksFailed, LoadFailed
-from history.protocol.provenance import BlocksStored, LogFull, LogOpened, PrefixReused
-from history.provenance_record import ProvenanceRecord
-from history.records import FaultRecord
+from history.records import FaultRecord, ProvenanceRecord
 
 LogIndex = int
 """Of a line in the log of its scheduler."""

@@ -13,10 +13,9 @@ from itertools import chain as chain_of
 from typing import NamedTuple
 
 from history.events import PrefixCacheReset
-from history.protocol.provenance import BlocksStored, LoadCached, PrefixReused, TierReset
-from history.provenance_record import ProvenanceRecord
+from history.protocol.audit_records import BlocksStored, LoadCached, PrefixReused, TierReset
 from history.reader import History
-from history.records import FaultRecord
+from history.records import FaultRecord, ProvenanceRecord
 from oracles.views.block_provenance import LogIndex, Undecided, log_at, logs_of, struck_blocks
 from oracles.views.struck_requests import named
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from history.protocol.notes import FaultReverted
+from history.protocol.evidence import FaultReverted
 from history.protocol.outside import OutsideFiring
 from history.reader import History
 from history.records import FaultRecord

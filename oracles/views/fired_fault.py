@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from history.fault_spec import FaultSpec
-from history.finding import Figures
 from history.reader import History, PhaseWindow
 from history.records import FaultRecord, RequestRecord
+from history.scenario import FaultSpec
+from history.verdict import Figures
 from oracles.views.struck_requests import RequestsInFlight, by_name
 from oracles.views.timeline import NS_PER_US
 

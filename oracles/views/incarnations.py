@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from history.events import ServerExit, ServerReady, ServerStart
-from history.memo import per_history
+from history.events import ServerExit, ServerReady, ServerStart, Timed
 from history.protocol.outside import Ended
-from history.reader import History
+from history.reader import History, per_history
 from history.records import FaultRecord
-from history.timed import Timed
 
 OUTSIDE = "outside"
 """Role of the journal that the conductor writes of its own faults."""

@@ -13,9 +13,8 @@ from operator import attrgetter
 import numpy as np
 
 from history.events import ServerStop
-from history.memo import per_history
 from history.metrics import MetricLog
-from history.reader import History
+from history.reader import History, per_history
 from history.records import RequestRecord
 
 NS_PER_S = 1_000_000_000

@@ -9,13 +9,12 @@ from functools import cached_property
 from operator import mul
 
 from history.events import PhaseEnd
-from history.finding import SERVER, Subject
-from history.finding import metric as metric_subject
-from history.finding import phase as phase_subject
-from history.memo import per_history
 from history.metrics import MetricLog
-from history.reader import History, PhaseWindow
+from history.reader import History, PhaseWindow, per_history
 from history.records import CROWD, RequestRecord
+from history.verdict import SERVER, Subject
+from history.verdict import metric as metric_subject
+from history.verdict import phase as phase_subject
 from oracles.findings import Findings
 from oracles.rule import Rule
 from oracles.views.incarnations import Incarnation, incarnations, outages

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from history import layout
-from history.yaml_file import load_yaml
+from history.strict_yaml import load_yaml
 
 Record = dict[str, Any]
 """A line of a file, as JSON has it. Alterations may write what no type allows."""

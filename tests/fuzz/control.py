@@ -21,10 +21,10 @@ from chaos.inside.control import (
 from chaos.inside.injection import fires
 from chaos.inside.inside_kinds import KINDS
 from history import layout
-from history.fault_spec import FaultSpec, Trigger
-from history.lines import UnreadableRun
+from history.jsonl import UnreadableRun
 from history.protocol.schedule import Schedule
 from history.records import FaultRecord
+from history.scenario import FaultSpec, Trigger
 from kvchaos.errors import UsageError
 from kvchaos.planning.replay import replay_of
 from tests.fuzz.histories import Files, bases, write_files

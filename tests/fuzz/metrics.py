@@ -9,9 +9,9 @@ from random import Random
 import msgspec
 
 from history import layout
+from history.jsonl import LineWriter
 from history.metrics_subprocess import read_metrics
 from history.records import ScrapeLine
-from history.writer import LineWriter
 from kvchaos.prometheus.scraper import BadScrape, DifferenceEncoder, parse_samples
 from tests.fuzz.histories import bases
 from tests.fuzz.kind import ACCEPTED, Kind

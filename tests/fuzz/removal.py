@@ -8,7 +8,7 @@ from random import Random
 
 from history import layout
 from history.events import EvidenceCounted
-from history.yaml_file import dump_yaml, parse_yaml
+from history.strict_yaml import dump_yaml, parse_yaml
 
 Files = dict[str, bytes]
 

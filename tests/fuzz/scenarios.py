@@ -12,7 +12,7 @@ from chaos.control_plane import ControlPlane
 from chaos.inside.control import parse_schedule, schedule_text
 from history.reader import read_plan
 from history.scenario import Scenario
-from history.yaml_file import dump_yaml, load_yaml
+from history.strict_yaml import dump_yaml, load_yaml
 from kvchaos.conductor.fault_targets import inside_of
 from kvchaos.errors import UsageError
 from kvchaos.planning.run_plan import swarm, write_plan

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from random import Random
 
-from history.yaml_file import dump_yaml
+from history.strict_yaml import dump_yaml
 from kvchaos.errors import UsageError
 from tests.fuzz.kind import ACCEPTED, Kind
 from tests.fuzz.mutate import damaged_bytes

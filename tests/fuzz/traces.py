@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from random import Random
 
-from history.fault_spec import Param
-from history.yaml_file import dump_yaml
+from history.scenario import Param
+from history.strict_yaml import dump_yaml
 from kvchaos.errors import UsageError
 from kvchaos.planning.scenario_file import find_scenario
 from loadtests import workloads

@@ -11,8 +11,9 @@ import msgspec
 import pytest
 from rich.console import Console
 
+from history.phase_spec import PhaseSpec
 from history.plan import RunPlan
-from history.scenario import ClientBounds, PhaseSpec
+from history.scenario import ClientBounds
 from kvchaos.bench.aggregate import CurvePoint, points
 from kvchaos.bench.bench_file import Kind, read_bench
 from kvchaos.bench.bench_page import page_html

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from history.percentile import Quantiles
+from history.latency import Quantiles
 from history.records import ClientRecord, RequestError, RequestRecord, Usage
 from kvchaos.cli.app import run
 from kvchaos.clientbench.client_bench_file import ClientBench, latest_bench, store_bench

@@ -30,7 +30,7 @@ from history.events import (
     ServerStalled,
     ServerStart,
 )
-from history.lines import UnreadableRun
+from history.jsonl import UnreadableRun
 from history.protocol.outside import Paused
 from history.reader import History, read_history, read_plan
 from history.seals import check

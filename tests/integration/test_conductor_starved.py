@@ -7,9 +7,9 @@ from pathlib import Path
 import msgspec
 
 from history import layout
-from history.finding import phase
 from history.reader import read_history
 from history.records import ClientRecord
+from history.verdict import phase
 from tests.support.cpu_starvation import starved
 from tests.support.fake_server_runs import Bench, finished, load_worker, scenario, verdict_of, wait_for
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from history.fault_spec import Param
 from history.records import RequestRecord
+from history.scenario import Param
 from tests.fakes.openai_server import Behaviour, FakeServer, ReceivedRequest, Shape
 from tests.support.load_processes import PATIENCE_S, loaders, phase, records, wait_for, write_plan
 

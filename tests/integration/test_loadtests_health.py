@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from history.arrivals import Constant
+from history.phase_spec import Constant
 from history.records import ClientRecord
 from oracles.load_client import limited
 from tests.fakes.openai_server import Behaviour, FakeServer

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import zmq
 
-from history.arrivals import Recorded
+from history.phase_spec import Recorded
 from history.records import ClientRecord
 from loadtests.distributed import master_protocol
 from loadtests.distributed.master_protocol import (

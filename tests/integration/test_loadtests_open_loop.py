@@ -8,9 +8,8 @@ import statistics
 import time
 from pathlib import Path
 
-from history.arrivals import Arrivals, Bursts, Constant, Poisson
-from history.latency import schedule_lag_ms
-from history.percentile import Quantiles
+from history.latency import Quantiles, schedule_lag_ms
+from history.phase_spec import Arrivals, Bursts, Constant, Poisson
 from history.records import RequestRecord
 from loadtests.arrival_schedule import schedule
 from loadtests.mock.process import MockServer

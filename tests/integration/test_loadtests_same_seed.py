@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from history.arrivals import Bursts, Closed, Gamma, Poisson
+from history.phase_spec import Bursts, Closed, Gamma, Poisson
 from history.scenario import WorkloadSpec
 from loadtests.arrival_schedule import schedule
 from tests.fakes.openai_server import FakeServer

@@ -14,9 +14,8 @@ from statistics import median
 
 import pytest
 
-from history.fault_spec import Param
 from history.records import RequestRecord
-from history.scenario import ClientKind
+from history.scenario import ClientKind, Param
 from loadtests.clients.registry import CLIENTS
 from loadtests.mock.process import MockServer
 from loadtests.mock.response_plan import response_tokens

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from history import layout
-from history.lines import read_lines
+from history.jsonl import read_lines
 from history.records import ClientRecord, RequestRecord
 from history.scenario import Scenario
 from kvchaos.planning import open_file_limits

@@ -23,10 +23,10 @@ import pytest
 import yaml
 
 from history import layout
+from history.events import D, Timed
 from history.reader import History, read_history
 from history.records import FaultRecord
 from history.scenario import Scenario
-from history.timed import D, Timed
 from history.verdict import OracleResult, RunVerdict
 from kvchaos.bugs.bug_catalogue import known_bugs
 from kvchaos.errors import UsageError

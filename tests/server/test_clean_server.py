@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from history.writer import LineWriter
+from history.jsonl import LineWriter
 from kvchaos.campaign.server_pool import change_since_proof
 from kvchaos.conductor.final_checks import LEDGER_QUIET_S
 from kvchaos.conductor.handover import Handover, RunEnd

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from history.percentile import Quantiles
+from history.latency import Quantiles
 from kvchaos.bench.bench_file import Bench, BenchRun, Kind, MeasuredPhase
 from kvchaos.bench.phase_figures import PhaseFigures
 from kvchaos.bench.slo import Slo

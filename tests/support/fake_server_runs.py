@@ -17,8 +17,8 @@ from typing import Any
 import msgspec
 
 from history import layout
+from history.strict_yaml import dump_yaml
 from history.verdict import RunVerdict
-from history.yaml_file import dump_yaml
 from kvchaos.paths import Workspace
 from kvchaos.planning.run_plan import RunRequest
 from kvchaos.planning.scenario_file import load_scenario

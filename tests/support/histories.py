@@ -10,9 +10,9 @@ from typing import Literal
 import msgspec
 
 from history.metrics import MetricLog
+from history.phase_spec import PhaseSpec
 from history.plan import PrometheusPlan, RunPlan
 from history.protocol.evidence import Firing, LoadBlocksFailed
-from history.provenance_record import ProvenanceRecord
 from history.reader import History
 from history.records import (
     FIRINGS,
@@ -22,12 +22,12 @@ from history.records import (
     FaultEvent,
     FaultRecord,
     LedgerRecord,
+    ProvenanceRecord,
     RequestRecord,
     ResourceRecord,
     Scalar,
     ScrapeLine,
 )
-from history.scenario import PhaseSpec
 from tests.support.synthetic_records import (
     ALWAYS,
     ANSWER_TOKENS,

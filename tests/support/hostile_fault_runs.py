@@ -9,10 +9,10 @@ from msgspec.structs import replace
 from packaging.version import Version
 
 from history.expected_findings import Expectation
-from history.fault_spec import FaultSpec, Trigger
 from history.plan import RunPlan
 from history.protocol.schedule import Value
 from history.records import FIRINGS
+from history.scenario import FaultSpec, Trigger
 from history.verdict import RunVerdict
 from kvchaos.judging.expectation import ExpectationMatch, match_expectation
 from kvchaos.judging.judge_run import judge

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import msgspec
 
-from history.arrivals import Arrivals, Closed
 from history.expected_findings import Expectation
-from history.fault_spec import Param
+from history.phase_spec import Arrivals, Closed, PhaseSpec
 from history.plan import RunPlan, Versions
 from history.records import RequestRecord
-from history.scenario import ClientKind, Limits, PhaseSpec, Scenario, ServerSettings, WorkloadSpec
+from history.scenario import ClientKind, Limits, Param, Scenario, ServerSettings, WorkloadSpec
 from loadtests.processes import LoadProcesses, OnReport
 
 PATIENCE_S = 60.0

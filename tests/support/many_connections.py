@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from history import layout
-from history.scenario import PhaseSpec
+from history.phase_spec import PhaseSpec
 from kvchaos.clientbench.measure import MeasureOptions, plan_for
 from kvchaos.planning.run_plan import write_plan
 from loadtests.mock.process import MockServer

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from history.finding import Finding, Gap
-from history.verdict import OracleResult, Verdict
+from history.verdict import Finding, Gap, OracleResult, Verdict
 
 
 def finding_of(result: OracleResult, rule: str, phase: str | None = None) -> Finding:

@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 from msgspec import structs
 
-from history.events import PhaseEnd, PhaseStart
+from history.events import PhaseEnd, PhaseStart, Timed, stored
 from history.metrics import MetricLog
-from history.protocol.notes import FaultReverted, RequestAbandoned
+from history.protocol.evidence import FaultReverted, RequestAbandoned
 from history.reader import History
 from history.records import (
     Evidence,
@@ -21,7 +21,6 @@ from history.records import (
     RequestRecord,
     Whole,
 )
-from history.timed import Timed, stored
 from oracles.effects.checks import missing_effect
 from tests.support.synthetic_records import MS, START_NS, fault, good_request, make_plan
 

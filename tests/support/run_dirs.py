@@ -8,12 +8,10 @@ import msgspec
 import yaml
 
 from history import layout
-from history.events import EvidenceCounted
-from history.evidence_counts import count_lines
-from history.lines import read_lines
+from history.events import EvidenceCounted, Timed, stored
+from history.jsonl import LineWriter, read_lines
 from history.records import Event
-from history.timed import Timed, stored
-from history.writer import LineWriter
+from history.seals import count_lines
 from tests.support.histories import Run, scrape_lines
 
 

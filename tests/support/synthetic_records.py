@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from history.expected_findings import Expectation
-from history.fault_spec import FaultSpec, Trigger
+from history.phase_spec import PhaseSpec, Role
 from history.plan import RunPlan, Versions
 from history.records import (
     ClientRecord,
@@ -14,7 +14,7 @@ from history.records import (
     ResourceRecord,
     Usage,
 )
-from history.scenario import ClientBounds, Limits, PhaseSpec, Role, Scenario, ServerSettings, WorkloadSpec
+from history.scenario import ClientBounds, FaultSpec, Limits, Scenario, ServerSettings, Trigger, WorkloadSpec
 
 START_NS = 1_800_000_000_000_000_000
 MS = 1_000_000

@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 
 from chaos.inside.fault_runtime import FaultRuntime
 from chaos.inside.injection import InjectedFailure, Injection
-from history.protocol.evidence import ManagerRaised, TierBlocks, TierShrunk
-from history.protocol.notes import BlockStoredAgain
+from history.protocol.evidence import BlockStoredAgain, ManagerRaised, TierBlocks, TierShrunk
 
 Store = Callable[[list[Any]], list[Any] | None]
 """Prepares a store of these blocks; the blocks evicted for it, or None when there is no room."""

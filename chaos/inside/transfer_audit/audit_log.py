@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from chaos.inside.control import RoleFile
-from history.protocol import ledger as rules
-from history.protocol.ledger import AccountBalance, Balance, Label, Violation, stored_balance
+from history.protocol import audit_records as rules
+from history.protocol.audit_records import AccountBalance, Balance, Label, Violation, stored_balance
 
 Name = int | str
 MAX_OLDEST_NAMES = 5

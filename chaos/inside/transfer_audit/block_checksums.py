@@ -9,8 +9,8 @@ from typing import Any
 from chaos.hostcopy.tier import Plane
 from chaos.inside.process_globals import AUDIT_KEY
 from chaos.inside.transfer_audit.audit_log import AuditLog
-from history.protocol import ledger as rules
-from history.protocol.ledger import Violation
+from history.protocol import audit_records as rules
+from history.protocol.audit_records import Violation
 
 
 class BlockChecksums:

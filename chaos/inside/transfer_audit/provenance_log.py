@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from chaos.inside.control import RoleFile
-from history.protocol.provenance import (
+from history.protocol.audit_records import (
     AnyProvenance,
     BlocksStored,
     LoadCached,

@@ -13,9 +13,9 @@ from typing import Any
 from chaos.outside.clients.burst_clients import BurstClient, BurstClients
 from chaos.outside.clients.malformed_requests import ClientTarget, http_request
 from chaos.outside.injector import ActiveFault, DueInjection, InjectionRefused
+from history.jsonl import LineWriter
 from history.protocol.outside import AbortStorm, ClientsLeft
 from history.records import ABANDONED, CROWD, Outcome, RequestError, RequestRecord
-from history.writer import LineWriter
 
 LONGEST_MESSAGE = 500
 

@@ -18,7 +18,7 @@ import msgspec
 from chaos.outside.network.proxied_connection import Address
 from chaos.outside.network.proxy import Proxy
 from chaos.outside.network.proxy_messages import ProxyCommand
-from history.writer import LineWriter
+from history.jsonl import LineWriter
 
 HOST = "127.0.0.1"
 BACKLOG = 4096

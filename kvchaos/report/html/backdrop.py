@@ -14,10 +14,11 @@ from history.events import (
     ServerReady,
     ServerStalled,
     ServerStop,
+    Timed,
+    shown,
 )
+from history.phase_spec import Role
 from history.reader import History, PhaseWindow
-from history.scenario import Role
-from history.timed import Timed, shown
 from kvchaos.report.html.axis import TimeAxis
 from kvchaos.report.html.oracle_rows import NumberedFinding
 from oracles.faults_fired import armings_of

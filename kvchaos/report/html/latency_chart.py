@@ -6,9 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from history.itl import gaps
-from history.latency import ttft_ms
-from history.percentile import percentile
+from history.latency import gaps, percentile, ttft_ms
 from history.records import RequestRecord
 from kvchaos.report.html.axis import Scale, TimeAxis, milliseconds
 from kvchaos.report.html.chart import NO_DATA, Chart, ChartLine, ChartMarker, y_ticks

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 
 from history.metrics import MetricLog
-from history.series import Series as MetricSeries
+from history.metrics import Series as MetricSeries
 from kvchaos.report.html.axis import TimeAxis, exact
 from kvchaos.report.html.chart import Chart, ChartSeries, MarkedSample, SeriesPoint, step_chart
 from kvchaos.report.html.oracle_rows import NumberedFinding

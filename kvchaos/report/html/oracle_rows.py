@@ -11,10 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from history.finding import Finding
 from history.reader import History
 from history.records import RequestRecord
-from history.verdict import OracleResult, RunVerdict, Verdict
+from history.verdict import Finding, OracleResult, RunVerdict, Verdict
 from kvchaos.judging.expectation import ExpectationMatch, expected_oracles, match_expectation
 from kvchaos.report.html.axis import TimeAxis
 from kvchaos.report.verdict_text import SYMBOLS, clock, finding_text

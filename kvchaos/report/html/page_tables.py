@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from chaos.fault_catalogue import KINDS
 from history.events import FaultsHealed
-from history.fault_spec import FaultSpec, Trigger
+from history.phase_spec import Role
 from history.reader import History, PhaseWindow
 from history.records import FaultRecord, RequestRecord
-from history.scenario import Role
+from history.scenario import FaultSpec, Trigger
 from history.verdict import FaultEffect
 from kvchaos.report.history_tables import PhaseLatency, phase_latencies
 from kvchaos.report.html.axis import NO_VALUE, TimeAxis, seconds

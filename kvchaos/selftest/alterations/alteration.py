@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from history.events import EventData
+from history.events import EventData, Timed, stored
 from history.reader import History
 from history.records import Event, RequestRecord
 from history.scenario import Scenario, ServerSettings
-from history.timed import Timed, stored
 from oracles.rule import Rule
 
 

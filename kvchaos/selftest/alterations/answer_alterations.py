@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from history.phase_bounds import PhaseBounds
+from history.phase_spec import PhaseBounds
 from history.reader import History
 from kvchaos.selftest.alterations.alteration import Alteration, answered_request, with_request, with_scenario
 from oracles import answers, performance

@@ -9,10 +9,10 @@ from functools import partial
 import msgspec
 
 from history import layout
-from history.lines import read_lines
+from history.jsonl import read_lines
 from history.metrics import MetricLog
-from history.protocol import ledger as ids
-from history.protocol.ledger import Label, stored_balance
+from history.protocol import audit_records as ids
+from history.protocol.audit_records import Label, stored_balance
 from history.reader import History
 from history.records import LedgerRecord, ScrapeLine
 from kvchaos.selftest.alterations.alteration import Alteration

@@ -7,8 +7,8 @@ from functools import partial
 
 import msgspec
 
+from history.protocol.audit_records import Label, Violation, stored_balance
 from history.protocol.evidence import as_stored
-from history.protocol.ledger import Label, Violation, stored_balance
 from history.reader import History
 from history.records import LedgerRecord
 from kvchaos.selftest.alterations.alteration import Alteration, with_server

@@ -9,7 +9,7 @@ from functools import partial
 import msgspec
 
 from history import layout
-from history.lines import read_lines
+from history.jsonl import read_lines
 from history.metrics import MetricLog, parse_key
 from history.reader import History
 from history.records import ABANDONED, RequestError, ScrapeLine

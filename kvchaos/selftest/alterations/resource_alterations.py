@@ -8,10 +8,9 @@ from functools import partial
 
 import msgspec
 
-from history.events import Drained, PhaseEnd
+from history.events import Drained, PhaseEnd, stored
 from history.reader import History
 from history.records import Event, ResourceRecord
-from history.timed import stored
 from kvchaos.selftest.alterations.alteration import Alteration
 from oracles import memory_room, resources
 from oracles.resources import MIB, ROUNDS, RULE_OF

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from history.protocol import ledger as rules
+from history.protocol import audit_records as rules
 from tests.server.contract.bench import Bench
 from tests.server.contract.control import control_room
 from tests.server.contract.copies import finish, prepared

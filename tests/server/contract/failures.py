@@ -17,7 +17,7 @@ from chaos.inside.fault_kind import SCHEDULER
 from chaos.inside.injection import InjectedFailure
 from chaos.inside.inside_kinds import unsupported_kinds
 from chaos.inside.scheduler_kinds import HOOKS
-from history.protocol.notes import LoadRetried
+from history.protocol.evidence import LoadRetried
 from tests.server.contract.bench import CHUNKS, Bench
 from tests.server.contract.connector import BLOCKS, a_connector, load
 from tests.server.contract.control import Control, control_room

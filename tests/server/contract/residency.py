@@ -6,7 +6,7 @@ from unittest import mock
 
 from chaos.inside import process_globals
 from chaos.inside.fault_kind import SCHEDULER
-from history.protocol import ledger as rules
+from history.protocol import audit_records as rules
 from tests.server.contract.bench import CHUNKS, Bench
 from tests.server.contract.control import control_room
 from tests.server.contract.manager import KEYS, fill

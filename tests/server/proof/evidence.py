@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from history.events import Drained, FaultsHealed, LeakProbe, ServerExit, ServerStalled
-from history.fault_spec import FaultSpec
 from history.protocol.evidence import CopyDelayed
 from history.reader import History
 from history.records import DEADLINE_EXCEEDED, FaultRecord
+from history.scenario import FaultSpec
 from history.verdict import Verdict
 from kvchaos.judging.judge_run import judge
 from oracles.answers import compare

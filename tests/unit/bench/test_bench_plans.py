@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from history.arrivals import Closed, Poisson
+from history.phase_spec import Closed, Poisson
 from history.scenario import Scenario
 from kvchaos.bench.bench_scenarios import CLIENT_MS, at_rates, bench_scenario, closed_loop, with_settings
 from kvchaos.bench.sides import side_of

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.trace_replay import MARK, PAGE, TraceReplay, main, report
-from history.percentile import Quantiles
+from history.latency import Quantiles
 from kvchaos.report.markdown import replace_between
 
 GOOD = TraceReplay(

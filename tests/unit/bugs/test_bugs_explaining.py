@@ -9,8 +9,7 @@ import pytest
 from packaging.version import Version
 
 from history import layout
-from history.expected_bug import ExpectedBug
-from history.expected_findings import Expectation
+from history.expected_findings import Expectation, ExpectedBug
 from history.reader import read_history
 from history.verdict import RunVerdict
 from kvchaos.bugs.bug_catalogue import known_bugs

@@ -5,10 +5,8 @@ from __future__ import annotations
 import pytest
 from packaging.version import Version
 
-from history.expected_bug import ExpectedBug
-from history.expected_findings import Expectation
-from history.finding import SERVER, Finding, Subject, metric, request
-from history.verdict import Cause, OracleResult, Verdict
+from history.expected_findings import Expectation, ExpectedBug
+from history.verdict import SERVER, Cause, Finding, OracleResult, Subject, Verdict, metric, request
 from kvchaos.bugs.bug_catalogue import find_bug, known_bugs
 from kvchaos.bugs.expected import of_bugs
 from kvchaos.bugs.explaining import bug_results, by_bugs, is_about

@@ -14,9 +14,9 @@ import pytest
 
 from chaos.control_plane import LEASE_S, ControlPlane
 from chaos.inside.control import LEASE, SCHEDULE, parse_schedule
-from history.fault_spec import FaultSpec, Trigger
-from history.lines import UnreadableRun
+from history.jsonl import UnreadableRun
 from history.protocol.evidence import LookupMissed
+from history.scenario import FaultSpec, Trigger
 from tests.support.control_directory import Room, wait_until
 
 GONE = FaultSpec(id="gone", kind="lookup_miss", trigger=Trigger(every=1, limit=2))

@@ -14,8 +14,7 @@ from chaos.inside.fault_kind import SCHEDULER, WORKER
 from chaos.inside.fault_runtime import FaultRuntime
 from chaos.inside.injection import Injection, expected_firings
 from chaos.inside.inside_kinds import KINDS
-from history.protocol.evidence import LookupMissed, Refused
-from history.protocol.notes import LoadRetried
+from history.protocol.evidence import LoadRetried, LookupMissed, Refused
 from history.protocol.schedule import Trigger
 from tests.support.control_directory import Room, entry, schedule, wait_until
 from tests.support.histories import sample_firing

@@ -12,7 +12,7 @@ from chaos.inside.fault_kind import HOSTILE, LEGAL, SCHEDULER, WORKER, FaultKind
 from chaos.inside.inside_kinds import KINDS, problems
 from chaos.outside.outside_kind import CONTAINERS, LOCAL, OutsideKind
 from chaos.outside.outside_kinds import KINDS as OUTSIDE_KINDS
-from history import fault_spec
+from history import scenario
 from history.protocol.schedule import ArmedFault, Trigger, Value
 from kvchaos.report.fault_tables import insert_tables
 from oracles.effects.outside_effects import OUTSIDE_CHECKS
@@ -60,9 +60,9 @@ def test_values_on_the_bounds_are_allowed(kind: str, params: dict[str, Value]) -
 
 
 def test_scenario_and_schedule_mean_the_same_by_a_trigger_and_a_fault() -> None:
-    assert set(fault_spec.Trigger.model_fields) == set(Trigger.__struct_fields__)
+    assert set(scenario.Trigger.model_fields) == set(Trigger.__struct_fields__)
     # The phase is for the conductor to mind: what the module gets is in force at once.
-    assert set(fault_spec.FaultSpec.model_fields) - {"phase"} == set(ArmedFault.__struct_fields__)
+    assert set(scenario.FaultSpec.model_fields) - {"phase"} == set(ArmedFault.__struct_fields__)
 
 
 def test_fault_page_matches_the_catalogue() -> None:

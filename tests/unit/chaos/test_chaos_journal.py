@@ -16,19 +16,22 @@ from hypothesis import strategies as st
 from chaos.inside import control as control_files
 from chaos.inside.control import Journal
 from history.earlier import revised_fault
-from history.lines import read_lines
+from history.jsonl import read_lines
 from history.protocol.evidence import (
     Armed,
+    BlockStoredAgain,
     ContentDamaged,
     Evidence,
     Healed,
     HealReason,
     Loaded,
+    LoadRetried,
     LookupMissed,
+    Note,
     RefusalReason,
     Refused,
+    RequestAbandoned,
 )
-from history.protocol.notes import BlockStoredAgain, LoadRetried, Note, RequestAbandoned
 from history.records import FaultRecord
 from tests.support.control_directory import Room, entry, schedule, wait_until
 

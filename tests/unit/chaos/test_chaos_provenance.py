@@ -11,7 +11,7 @@ import pytest
 
 from chaos.inside.transfer_audit import provenance_log
 from chaos.inside.transfer_audit.provenance_log import ProvenanceLog
-from history.protocol.provenance import (
+from history.protocol.audit_records import (
     AnyProvenance,
     BlocksStored,
     LoadCached,
@@ -20,7 +20,7 @@ from history.protocol.provenance import (
     PrefixReused,
     TierReset,
 )
-from history.provenance_record import ProvenanceRecord
+from history.records import ProvenanceRecord
 
 TOKENS = 4
 """Of a block."""

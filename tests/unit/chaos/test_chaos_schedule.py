@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from chaos.fault_line import SHORT, parse_line
 from chaos.inside.injection import fires
 from chaos.inside.inside_kinds import problems
-from history.fault_spec import FaultSpec, Trigger
 from history.protocol.schedule import Trigger as ArmedTrigger
+from history.scenario import FaultSpec, Trigger
 
 
 @pytest.mark.parametrize(

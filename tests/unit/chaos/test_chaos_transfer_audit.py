@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from chaos.inside.transfer_audit import audit_log
 from chaos.inside.transfer_audit.audit_log import AuditLog, ShadowTier, TransferTracker
-from history.protocol import ledger as rules
+from history.protocol import audit_records as rules
 from history.records import LedgerRecord
 
 

@@ -12,12 +12,12 @@ from chaos.outside.armed_faults import InvocationCounts
 from chaos.outside.injector import ActiveFault, DueInjection, InjectionRefused
 from chaos.outside.outside_faults import OutsideFaults
 from chaos.outside.outside_journal import OutsideJournal
-from history.fault_spec import FaultSpec, Trigger
 from history.protocol import evidence
-from history.protocol.notes import FaultReverted
+from history.protocol.evidence import FaultReverted
 from history.protocol.outside import Continued, Paused
 from history.reader import read_faults
 from history.records import FaultRecord
+from history.scenario import FaultSpec, Trigger
 
 SEED = 5
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from history.writer import LineWriter
+from history.jsonl import LineWriter
 from kvchaos.conductor import server_state
 from kvchaos.conductor.server_state import Gauges, gauges, health, reset_prefix_cache, settle
 from kvchaos.prometheus.scraper import Scraper

@@ -13,10 +13,10 @@ import msgspec
 import pytest
 
 from history.events import FaultsArmed, FaultsHealed, PhaseEnd, PhaseStart, ProbeSent, ServerExit
-from history.fault_spec import FaultSpec, Trigger
+from history.jsonl import LineWriter
 from history.plan import RunPlan
 from history.records import ClientRecord, FaultEvent, FaultRecord
-from history.writer import LineWriter
+from history.scenario import FaultSpec, Trigger
 from kvchaos.errors import UsageError
 from kvchaos.exporter.collector import KvchaosCollector
 from kvchaos.exporter.firing_counter import FiringCounter

@@ -17,9 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from history import layout
-from history.finding import phase
 from history.reader import UnreadableRun
-from history.verdict import OracleResult, RunVerdict, Verdict
+from history.verdict import OracleResult, RunVerdict, Verdict, phase
 from kvchaos.cli.app import run as command_line
 from kvchaos.judging.judge_run import judge_run_dir
 from tests.support.fake_server_runs import verdict_of

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from history import columns
-from history.columns import Changes
+from history import columnar
+from history.columnar import Changes
 
 SCRAPES = st.lists(
     st.dictionaries(st.integers(0, 5), st.sampled_from([0.0, 1.0, 2.0]), max_size=4), max_size=12
@@ -38,7 +38,7 @@ def taken(scrapes: list[dict[int, float]]) -> Changes:
 def test_columns_do_not_depend_on_the_batch_size(
     monkeypatch: pytest.MonkeyPatch, batch: int, scrapes: list[dict[int, float]]
 ) -> None:
-    monkeypatch.setattr(columns, "BATCH", batch)
+    monkeypatch.setattr(columnar, "BATCH", batch)
     found = {
         series: (at.tolist(), values.tolist()) for series, (at, values) in taken(scrapes).columns().items()
     }
@@ -46,7 +46,7 @@ def test_columns_do_not_depend_on_the_batch_size(
 
 
 def test_equal_columns_are_stored_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(columns, "BATCH", 6)
+    monkeypatch.setattr(columnar, "BATCH", 6)
     first, second, third = taken([{0: n, 1: n, 2: -n} for n in range(1, 9)]).columns().values()
     assert first[0] is second[0] is third[0]
     assert first[1] is second[1]

@@ -9,13 +9,12 @@ import msgspec
 import pytest
 
 from history import layout
-from history.events import EvidenceCounted
-from history.evidence_counts import changes, count_lines
-from history.finding import phase
+from history.events import EvidenceCounted, Timed, typed
+from history.jsonl import LineWriter
 from history.reader import UnreadableRun, read_events, read_history
 from history.records import Event
-from history.timed import Timed, typed
-from history.writer import LineWriter
+from history.seals import changes, count_lines
+from history.verdict import phase
 from kvchaos.judging.judge_run import judge, judge_run_dir
 from tests.support.histories import clean_run
 from tests.support.run_dirs import note_evidence, write_run

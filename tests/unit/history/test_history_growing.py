@@ -7,8 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from history.growing import GrowingFiles
-from history.lines import UnreadableRun
+from history.jsonl import GrowingFiles, UnreadableRun
 from history.records import Event
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 
-from history.memo import per_history
-from history.reader import History
+from history.reader import History, per_history
 from tests.support.histories import clean_run
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from history import layout
-from history.lines import UnreadableRun
+from history.jsonl import UnreadableRun
 from history.metrics import MetricLog
 from history.metrics_subprocess import metrics_in_subprocess, read_metrics
 from tests.support.histories import clean_run

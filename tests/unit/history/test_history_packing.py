@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from history.packing import Numbers, packed
-from history.ragged import Ragged, joined, reals, wholes
+from history.columnar import Numbers, Ragged, joined, packed, reals, wholes
 from history.records import RequestRecord
 from tests.support.synthetic_records import START_NS, good_request
 

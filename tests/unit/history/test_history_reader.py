@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from history import layout
-from history.phase_bounds import PhaseBounds
+from history.phase_spec import PhaseBounds
 from history.reader import UnreadableRun, read_history, read_plan
 from tests.support.histories import clean_run
 from tests.support.run_dirs import write_run

@@ -8,9 +8,8 @@ import msgspec
 import pytest
 
 from history import layout
-from history.evidence_counts import evidence_files
 from history.reader import UnreadableRun, read_history
-from history.seals import NOT_SEALED, FileSeal, Seals, check, reseal, seal
+from history.seals import NOT_SEALED, FileSeal, Seals, check, evidence_files, reseal, seal
 from history.verdict import RunVerdict
 from kvchaos.cli.app import run as command_line
 from kvchaos.judging.judge_run import judge_run_dir

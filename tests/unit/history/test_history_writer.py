@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from history.jsonl import LineWriter
 from history.records import Event
-from history.writer import LineWriter
 
 
 def event(kind: str) -> Event:

@@ -11,10 +11,9 @@ import pytest
 from packaging.version import Version
 
 from history.expected_findings import AllowedLine
-from history.fault_spec import Trigger
-from history.phase_bounds import PhaseBounds
+from history.phase_spec import PhaseBounds, PhaseSpec
 from history.reader import read_plan
-from history.scenario import Limits, PhaseSpec, Scenario, ServerSettings, WorkloadSpec
+from history.scenario import Limits, Scenario, ServerSettings, Trigger, WorkloadSpec
 from kvchaos.planning.run_plan import (
     RunRequest,
     git_state,

@@ -15,17 +15,16 @@ import pytest
 from chaos.inside.inside_kinds import KINDS as INSIDE
 from chaos.outside.outside_kinds import KINDS as OUTSIDE
 from history import events
-from history.protocol import notes
-from history.protocol.evidence import FIRINGS_INSIDE
-from history.protocol.notes import AnyNote, LoadRetried, RequestAbandoned
+from history.events import Timed, stored, typed
+from history.jsonl import LineWriter
+from history.protocol import evidence
+from history.protocol.evidence import FIRINGS_INSIDE, AnyNote, LoadRetried, RequestAbandoned
 from history.protocol.outside import FIRINGS_OUTSIDE, REVERTED
 from history.reader import read_events, read_faults
-from history.timed import Timed, stored, typed
-from history.writer import LineWriter
 
 ROOT = Path(__file__).parents[3]
 PACKAGES = ("benchmarks", "chaos", "history", "kvchaos", "loadtests", "oracles")
-NOTES = {notes.id_of(note) for note in get_args(AnyNote)}
+NOTES = {evidence.id_of(note) for note in get_args(AnyNote)}
 
 
 def sources() -> Iterator[tuple[str, ast.Module]]:
@@ -58,7 +57,7 @@ def matched(tree: ast.AST) -> Iterator[str]:
 
 def test_each_note_id_is_defined_once() -> None:
     where = Counter((text, path) for path, tree in sources() for text in strings(tree) if text in NOTES)
-    assert where == dict.fromkeys(((note, "history/protocol/notes.py") for note in NOTES), 1)
+    assert where == dict.fromkeys(((note, "history/protocol/evidence.py") for note in NOTES), 1)
 
 
 def test_nothing_is_matched_by_a_sentence_of_an_earlier_version() -> None:
@@ -66,7 +65,7 @@ def test_nothing_is_matched_by_a_sentence_of_an_earlier_version() -> None:
         (path, text)
         for path, tree in sources()
         for text in strings(tree)
-        if text in notes.EARLIER_IDS and " " in text and path != "history/protocol/notes.py"
+        if text in evidence.EARLIER_NOTES and " " in text and path != "history/protocol/evidence.py"
     }
     assert not found
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from history import yaml_file
-from history.yaml_file import MAX_DEPTH, BadYaml, dump_yaml, load_yaml, parse_yaml
+from history import strict_yaml
+from history.strict_yaml import MAX_DEPTH, BadYaml, dump_yaml, load_yaml, parse_yaml
 from kvchaos.planning.scenario_file import scenario_files
 
 LAUGHS = "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nd: &d [*c, *c]\n"
@@ -77,7 +77,7 @@ def test_repeated_value_is_written_without_alias() -> None:
 def test_half_a_character_is_refused_by_either_parser(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of PyYAML's two parsers only the one in C refuses it itself."""
     for parser in (yaml.SafeLoader, yaml.CSafeLoader):
-        monkeypatch.setattr(yaml_file, "_PARSER", parser)
+        monkeypatch.setattr(strict_yaml, "_PARSER", parser)
         with pytest.raises(BadYaml, match=r"^f:1: "):
             parse_yaml('a: "\\ud800"', "f")
 

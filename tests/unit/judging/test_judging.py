@@ -10,9 +10,8 @@ import pytest
 
 from history import layout
 from history.expected_findings import Expectation
-from history.finding import SERVER, Finding, Gap
 from history.reader import History, UnreadableRun
-from history.verdict import Cause, OracleResult, Outcome, RunVerdict, Verdict
+from history.verdict import SERVER, Cause, Finding, Gap, OracleResult, Outcome, RunVerdict, Verdict
 from kvchaos.judging.expectation import ExpectationMatch, evaluate, match_expectation, unexpected
 from kvchaos.judging.judge_run import CRASHES, cut_short, exit_code, judge, judge_run_dir, run_oracle
 from oracles import Oracle

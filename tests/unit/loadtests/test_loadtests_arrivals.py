@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from history.arrivals import Arrivals, Bursts, Closed, Constant, Gamma, Poisson, Ramp, Steps
+from history.phase_spec import Arrivals, Bursts, Closed, Constant, Gamma, Poisson, Ramp, Steps
 from loadtests.arrival_schedule import schedule
 
 RATE = 20.0
@@ -158,7 +158,7 @@ def test_seed_and_phase_change_random_arrivals(arrivals: Arrivals) -> None:
 
 FINGERPRINT = """
 import hashlib
-from history.arrivals import Gamma
+from history.phase_spec import Gamma
 from loadtests.arrival_schedule import schedule
 made = schedule(Gamma(kind="gamma", rate=20.0, burstiness=0.25), 5000, 1, "load")
 print(hashlib.sha256(made.tobytes()).hexdigest())

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from history.arrivals import Poisson, Recorded
-from history.fault_spec import Param
-from history.scenario import WorkloadSpec
+from history.phase_spec import Poisson, Recorded
+from history.scenario import Param, WorkloadSpec
 from kvchaos.planning.scenario_file import load_scenario
 from loadtests.arrival_schedule import due_times
 from loadtests.traces import FORMATS

@@ -9,8 +9,7 @@ from itertools import pairwise
 import jinja2
 import pytest
 
-from history.fault_spec import Param
-from history.scenario import WorkloadSpec
+from history.scenario import Param, WorkloadSpec
 from kvchaos.servers.tiny_model import CHAT_TEMPLATE
 from loadtests.workloads import Workload, build
 from loadtests.workloads.dialogue import OVERHEAD, as_dialogue, rendered

@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from history.fault_spec import Param
-from history.scenario import WorkloadSpec
+from history.scenario import Param, WorkloadSpec
 from loadtests.workloads import Prompt, Workload, build
 from tests.support.conversations import ENDLESS, fingerprint, only, prompts, talk
 

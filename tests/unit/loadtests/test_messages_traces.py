@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from history.fault_spec import Param
-from history.scenario import WorkloadSpec
+from history.scenario import Param, WorkloadSpec
 from kvchaos.errors import UsageError
 from kvchaos.planning.scenario_file import load_scenario
 from loadtests.traces import FORMATS

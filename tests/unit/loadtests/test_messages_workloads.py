@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from history.fault_spec import Param
+from history.scenario import Param
 from tests.unit.loadtests.test_loadtests_workload_kinds import make
 
 

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from history.finding import SERVER, Finding, metric
 from history.reader import read_history
-from history.verdict import OracleResult, RunVerdict, Verdict
+from history.verdict import SERVER, Finding, OracleResult, RunVerdict, Verdict, metric
 from kvchaos.judging.judge_run import judge
 from oracles import alive, progress
 from oracles.causes import causes

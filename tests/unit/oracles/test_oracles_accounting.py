@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from history.finding import SERVER, Figures, Finding, metric, phase
 from history.records import Usage
 from history.scenario import ServerSettings
-from history.verdict import Verdict
+from history.verdict import SERVER, Figures, Finding, Verdict, metric, phase
 from oracles.accounting import judge
 from oracles.token_crosscheck import BY_SOURCE
 from tests.support.histories import Run, clean_run

@@ -5,9 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from history.finding import request
 from history.records import Scalar
-from history.verdict import Verdict
+from history.verdict import Verdict, request
 from oracles.alive import judge
 from tests.support.histories import Run, clean_run
 from tests.support.oracle_results import finding_of, gap_of

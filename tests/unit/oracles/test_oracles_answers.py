@@ -6,8 +6,7 @@ import math
 
 import pytest
 
-from history.finding import Figures, Finding
-from history.verdict import Verdict
+from history.verdict import Figures, Finding, Verdict
 from oracles.answers import judge
 from tests.support.histories import Run, clean_run
 from tests.support.oracle_results import finding_of, gap_of

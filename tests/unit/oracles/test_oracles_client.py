@@ -5,11 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from history.finding import Figures, Subject, phase
-from history.percentile import percentile
+from history.latency import percentile
 from history.reader import History
 from history.records import ClientRecord
-from history.verdict import Verdict
+from history.verdict import Figures, Subject, Verdict, phase
 from kvchaos.judging.judge_run import judge as judge_run
 from oracles.load_client import judge
 from tests.support.histories import Run, clean_run

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 from msgspec import structs
 
-from history.finding import Figures
 from history.records import CROWD, RequestError, RequestRecord
-from history.verdict import Verdict
+from history.verdict import Figures, Verdict
 from oracles import accounting, answers, blast, drained, outcomes, progress
 from tests.support.histories import Run, clean_run
 from tests.support.oracle_results import finding_of, gap_kinds, phases_of

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 from msgspec.structs import replace
 
-from history.protocol.provenance import (
+from history.protocol.audit_records import (
     AnyProvenance,
     BlocksStored,
     LoadCached,
@@ -17,8 +17,7 @@ from history.protocol.provenance import (
     TierReset,
 )
 from history.protocol.schedule import Value
-from history.provenance_record import ProvenanceRecord
-from history.records import FaultRecord
+from history.records import FaultRecord, ProvenanceRecord
 from history.verdict import Verdict
 from oracles import answers, blast
 from oracles.views.damage_spread import may_differ

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from history.fault_spec import FaultSpec, Trigger
+from history.scenario import FaultSpec, Trigger
 from history.verdict import Verdict
 from oracles.faults_fired import judge
 from tests.support.histories import Run, clean_run

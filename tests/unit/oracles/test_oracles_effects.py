@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from chaos.inside.inside_kinds import KINDS
 from history.events import ServerExit
-from history.protocol.notes import LoadRetried
+from history.protocol.evidence import LoadRetried
 from history.records import Event, Scalar
 from history.scenario import ServerSettings
 from history.verdict import OracleResult, Verdict

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from history.protocol.notes import BlockStoredAgain
+from history.protocol.evidence import BlockStoredAgain
 from history.records import Scalar, Usage
 from history.scenario import ServerSettings
 from history.verdict import Verdict

@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from history.finding import SERVER, Subject, metric
-from history.verdict import OracleResult, Verdict
+from history.verdict import SERVER, OracleResult, Subject, Verdict, metric
 from kvchaos.judging.judge_run import judge as judge_all
 from oracles.metrics_crosscheck import judge
 from tests.support.histories import Run, Scrape, clean_run

@@ -5,9 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from history.finding import Figures, phase
 from history.records import RequestError, Usage
-from history.verdict import Verdict
+from history.verdict import Figures, Verdict, phase
 from oracles.outcomes import judge
 from tests.support.histories import clean_run
 from tests.support.oracle_results import finding_of, gap_of

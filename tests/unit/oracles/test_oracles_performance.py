@@ -7,12 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from history.finding import Figures, Subject, phase, request
-from history.percentile import Quantiles
-from history.phase_bounds import PhaseBounds
+from history.latency import Quantiles
+from history.phase_spec import PhaseBounds
 from history.plan import RunPlan
 from history.scenario import ClientBounds
-from history.verdict import OracleResult, Verdict
+from history.verdict import Figures, OracleResult, Subject, Verdict, phase, request
 from oracles.performance import MAX_PHASES, judge
 from oracles.speed import speeds
 from tests.support.histories import Run, clean_run

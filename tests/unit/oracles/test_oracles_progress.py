@@ -5,8 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from history.finding import phase
-from history.verdict import Verdict
+from history.verdict import Verdict, phase
 from oracles.progress import MAX_GAP_S, judge
 from tests.support.histories import Run, clean_run
 from tests.support.oracle_results import finding_of, gap_of

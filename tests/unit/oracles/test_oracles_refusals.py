@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from history.finding import Figures
-from history.verdict import OracleResult, Verdict
+from history.verdict import Figures, OracleResult, Verdict
 from oracles import outcomes
 from tests.support.histories import clean_run
 from tests.support.oracle_results import finding_of

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from history.fault_spec import FaultSpec, Trigger
-from history.finding import Figures
 from history.records import RequestError, Usage
-from history.verdict import Verdict
+from history.scenario import FaultSpec, Trigger
+from history.verdict import Figures, Verdict
 from oracles.accounting import judge
 from tests.support.histories import Run, clean_run
 from tests.support.oracle_results import finding_of, phases_of

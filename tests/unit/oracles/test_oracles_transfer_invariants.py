@@ -5,11 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from history.finding import block
-from history.protocol.ledger import CHANGED_IN_TIER
+from history.protocol.audit_records import CHANGED_IN_TIER
 from history.records import Scalar
 from history.scenario import ServerSettings
-from history.verdict import Verdict
+from history.verdict import Verdict, block
 from oracles.transfer_invariants import judge
 from tests.support.histories import Run, clean_run
 from tests.support.oracle_results import finding_of, gap_of

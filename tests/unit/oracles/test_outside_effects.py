@@ -9,12 +9,11 @@ import msgspec
 import pytest
 from msgspec import structs
 
-from history.events import PhaseEnd, PhaseStart
+from history.events import PhaseEnd, PhaseStart, Timed, stored
 from history.metrics import MetricLog
-from history.protocol.notes import FaultReverted
+from history.protocol.evidence import FaultReverted
 from history.reader import History
 from history.records import Event, Evidence, FaultEvent, FaultRecord, RequestRecord, ScrapeLine
-from history.timed import Timed, stored
 from oracles.effects.checks import missing_effect
 from tests.support.synthetic_records import MS, START_NS, fault, good_request, make_plan
 

@@ -10,10 +10,9 @@ import pytest
 
 from history.earlier import revised_ledger
 from history.expected_findings import Expectation
-from history.finding import SERVER, request
-from history.protocol import ledger as recorded
+from history.protocol import audit_records as recorded
 from history.reader import History, read_history
-from history.verdict import Verdict
+from history.verdict import SERVER, Verdict, request
 from kvchaos.selftest.alteration_score import score_alterations
 from kvchaos.selftest.alterations import ALTERATIONS
 from kvchaos.selftest.alterations.alteration import Alteration

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from chaos.inside.injection import expected_firings
-from history.fault_spec import FaultSpec, Trigger
 from history.protocol.schedule import Trigger as InsideTrigger
 from history.records import FaultEvent, FaultRecord
-from history.scenario import Scenario
+from history.scenario import FaultSpec, Scenario, Trigger
 from kvchaos.errors import UsageError
 from kvchaos.planning.replay import fired_occurrences, pin_to_occurrences, replay_of
 from kvchaos.planning.run_plan import swarm

@@ -18,9 +18,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from history.jsonl import LineWriter
 from history.metrics import MetricLog, series_key
 from history.records import ScrapeLine
-from history.writer import LineWriter
 from kvchaos.prometheus.scraper import BadScrape, DifferenceEncoder, Scraper, parse_samples
 
 FIRST = """\

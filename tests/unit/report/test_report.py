@@ -7,8 +7,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from history.expected_findings import Expectation
-from history.finding import SERVER, Finding, Subject, log_line, metric, request
-from history.verdict import OracleResult, Verdict
+from history.verdict import SERVER, Finding, OracleResult, Subject, Verdict, log_line, metric, request
 from kvchaos.judging.judge_run import judge
 from kvchaos.report.verdict_text import evidence_lines, finding_text, junit_xml, summary_text
 from oracles import judges_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from history.fault_spec import FaultSpec, Trigger
+from history.scenario import FaultSpec, Trigger
 from kvchaos.report.history_tables import coverage, coverage_text
 from tests.support.histories import Run, clean_run
 from tests.support.synthetic_records import make_plan

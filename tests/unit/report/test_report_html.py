@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from history.events import FaultsArmed, FaultsHealed
-from history.fault_spec import FaultSpec, Trigger
 from history.reader import History
+from history.scenario import FaultSpec, Trigger
 from kvchaos.judging.judge_run import judge
 from kvchaos.report.history_tables import coverage, phase_latencies
 from kvchaos.report.html.backdrop import armed_windows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from history.percentile import Quantiles
+from history.latency import Quantiles
 from kvchaos.report.history_tables import PhaseLatency, latency_text, phase_latencies
 from tests.support.histories import Run, clean_run
 from tests.support.synthetic_records import MS, failure

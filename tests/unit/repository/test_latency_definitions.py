@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from history.latency import e2el_ms, itl_us, schedule_lag_ms, tpot_ms, ttft_from_send_ms, ttft_ms
-from history.phase_bounds import PhaseBounds
+from history.phase_spec import PhaseBounds
 from history.reader import History
 from history.scenario import Scenario
 from kvchaos.report.history_tables import phase_latencies
@@ -22,7 +22,7 @@ from tests.support.synthetic_records import good_request
 
 ROOT = Path(__file__).parents[3]
 PACKAGES = ("chaos", "history", "kvchaos", "loadtests", "oracles")
-DEFINED_IN = {"history/latency.py", "history/itl.py"}
+DEFINED_IN = {"history/latency.py"}
 CLOCKS = {"first_us", "intended_ns", "end_us", "chunk_us"}
 """Times of a request that latencies are computed from."""
 MOMENTS = {

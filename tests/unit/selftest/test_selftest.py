@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from history.finding import Finding, metric, request
-from history.verdict import OracleResult, RunVerdict, Verdict
+from history.verdict import Finding, OracleResult, RunVerdict, Verdict, metric, request
 from kvchaos.selftest import stream_mutations
 from kvchaos.selftest.exposition import alter_samples, drop_metric
 from kvchaos.selftest.kill_matrix import score_session

@@ -269,7 +269,7 @@ def test_packages_in_the_server_import_no_other_suite_package(tmp_path: Path) ->
     )
     folders = make_folders(tmp_path, record, PLUGIN_PARTS)
     folders.temp.rmdir()
-    modules = ["chaos.inside.fault_runtime", "chaos.inside.managers.tier_faults", "history.protocol.notes"]
+    modules = ["chaos.inside.fault_runtime", "chaos.inside.managers.tier_faults", "history.protocol.evidence"]
     code = f"import {', '.join(modules)}, sys; print(*sorted(sys.modules), sep='\\n')"
     environment = {"PYTHONPATH": str(folders.plugin), "PYTHONSAFEPATH": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     printed = subprocess.run(

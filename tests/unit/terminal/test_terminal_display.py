@@ -9,7 +9,8 @@ from collections.abc import Callable
 import pytest
 from rich.console import Console
 
-from history.scenario import PhaseSpec, Scenario, ServerSettings, WorkloadSpec
+from history.phase_spec import PhaseSpec
+from history.scenario import Scenario, ServerSettings, WorkloadSpec
 from kvchaos.terminal import display
 from kvchaos.terminal.display import CampaignPosition, Display, RunProgress
 from loadtests.messages import Progress
