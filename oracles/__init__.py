@@ -30,8 +30,18 @@ from oracles import (
     resources,
     transfer_invariants,
 )
-from oracles.inputs import CLIENT, EVENTS, FAULTS, LEDGER, LOG, METRICS, PROMETHEUS, REQUESTS, RESOURCES
-from oracles.rule import Rule
+from oracles.findings import (
+    CLIENT,
+    EVENTS,
+    FAULTS,
+    LEDGER,
+    LOG,
+    METRICS,
+    PROMETHEUS,
+    REQUESTS,
+    RESOURCES,
+    Rule,
+)
 
 
 @dataclass(frozen=True, slots=True)

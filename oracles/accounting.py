@@ -5,12 +5,10 @@ from __future__ import annotations
 from history.reader import History
 from history.verdict import OracleResult, request
 from oracles import token_crosscheck
-from oracles.findings import Findings
-from oracles.inputs import METRICS, REQUESTS
+from oracles.findings import METRICS, REQUESTS, Findings, Rule, Source
 from oracles.laws import client_laws, transfers
 from oracles.laws import judge_laws as laws
 from oracles.laws.relations import RULES as RELATIONS
-from oracles.rule import Rule, Source
 from oracles.token_crosscheck import (
     BY_SOURCE,
     CACHED,

@@ -18,9 +18,7 @@ from history.events import (
 )
 from history.reader import History
 from history.verdict import SERVER, OracleResult, request
-from oracles.findings import Findings
-from oracles.inputs import EVENTS, FAULTS
-from oracles.rule import Rule
+from oracles.findings import EVENTS, FAULTS, Findings, Rule
 from oracles.views.incarnations import deaths, ending, incarnations, outage_at
 
 NAME = "server-alive"

@@ -6,21 +6,14 @@ within the plan's tolerance, and tokens as well, up to where two were so near th
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from operator import attrgetter
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
 
-from history.columnar import Numbers
 from history.events import PhaseEnd
-from history.reader import History, per_history
+from history.reader import History
 from history.records import RequestRecord
-from history.verdict import Figures, OracleResult, phase, request
-from oracles.findings import Findings
-from oracles.inputs import REQUESTS
-from oracles.partners import Partners, alone_text, partners, whole_answers
-from oracles.rule import Rule
+from history.verdict import OracleResult, phase, request
+from oracles.answer_comparison import Comparison, Partners, alone_text, compared, partners
+from oracles.findings import REQUESTS, Findings, Rule
 
 NAME = "answers"
 TELLING = 4
@@ -51,43 +44,6 @@ FOREIGN = Rule(
     NOT_COMPARED,
 )
 RULES = (NOT_GOLDEN, NOT_REPEATED, FOREIGN)
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """Where an answer is not what it must be."""
-
-    text: str
-    figures: Figures
-    """`position`, or `prompt_position`, from 0, and the token and logprob that came and were due."""
-
-    def __str__(self) -> str:
-        return self.text
-
-
-class Comparison(NamedTuple):
-    """An answer beside the one of the same prompt that it must equal."""
-
-    record: RequestRecord
-    standard: RequestRecord
-    golden: bool
-    """Whether the standard is a golden answer; else it is the first answer to the prompt."""
-    difference: Difference | None
-    """The first place where they differ; None when they are equal, or part at a tie."""
-    tie: bool
-    """They part where the two likeliest tokens were as near as the tolerance is wide. What follows another
-    token is another answer, and not compared."""
-
-
-class Compared(NamedTuple):
-    """All answers of a run that could be compared."""
-
-    with_golden: int
-    with_others: int
-    ties: int
-    """Of both."""
-    different: list[Comparison]
-    """Those that are not what they must be."""
 
 
 def judge(history: History) -> OracleResult:
@@ -151,123 +107,6 @@ def _bound(tolerance: float, ties: int) -> str:
         return ""
     text = f"; equal within {tolerance:g} (this build's sums depend on the batch)"
     return f"{text}, {ties} of them up to a tie" if ties else text
-
-
-def compare(history: History) -> Iterator[Comparison]:
-    """Every good answer beside the golden one of its prompt, else beside the prompt's first."""
-    phases = {phase.name for phase in history.plan.scenario.phases if phase.role == "golden"}
-    good = whole_answers(history)
-    golden = _first_by_prompt(record for record in good if record.phase in phases)
-    standards = _first_by_prompt(sorted(good, key=attrgetter("start_ns"))) | golden
-    for record in good:
-        standard = standards[record.prompt_id]
-        if standard is not record:
-            known = record.prompt_id in golden
-            name = "golden" if known else "first"
-            tolerance = history.plan.logprob_tolerance
-            position = _first_difference(record, standard, tolerance)
-            tie = position is not None and _is_tie(record, standard, position, tolerance)
-            difference = None if position is None or tie else _difference_at(record, standard, name, position)
-            difference = _prompt_difference(record, standard, name, tolerance) or difference
-            if position is None and difference is None:
-                difference = _other_end(record, standard, name)
-            yield Comparison(record, standard, known, difference, tie)
-
-
-@per_history
-def compared(history: History) -> Compared:
-    """How many of each sort, and those that differ."""
-    counts: Counter[bool] = Counter()
-    ties = 0
-    different: list[Comparison] = []
-    for comparison in compare(history):
-        counts[comparison.golden] += 1
-        ties += comparison.tie
-        if comparison.difference is not None:
-            different.append(comparison)
-    return Compared(counts[True], counts[False], ties, different)
-
-
-def _first_by_prompt(records: Iterable[RequestRecord]) -> dict[str, RequestRecord]:
-    first: dict[str, RequestRecord] = {}
-    for record in records:
-        first.setdefault(record.prompt_id, record)
-    return first
-
-
-def _first_difference(record: RequestRecord, standard: RequestRecord, tolerance: float) -> int | None:
-    unequal = (
-        _first_unequal(record.token_ids, standard.token_ids, 0.0),
-        _first_unequal(record.logprobs, standard.logprobs, tolerance),
-    )
-    return min((position for position in unequal if position is not None), default=None)
-
-
-def _is_tie(record: RequestRecord, standard: RequestRecord, position: int, tolerance: float) -> bool:
-    """Whether noise within the tolerance explains that another token came: in both answers the two likeliest
-    ones were near each other, and the two that came were as likely."""
-    pair = (record, standard)
-    if not tolerance or any(len(one.gaps) != len(one.token_ids) for one in pair):
-        return False
-    if any(position >= len(one.token_ids) or one.gaps[position] > 2 * tolerance for one in pair):
-        return False
-    came, due = (one.logprobs[position] for one in pair)
-    return record.token_ids[position] != standard.token_ids[position] and abs(came - due) <= tolerance
-
-
-def _prompt_difference(
-    record: RequestRecord, standard: RequestRecord, name: str, tolerance: float
-) -> Difference | None:
-    """The first token of the prompt whose logprob differs, where these were asked for."""
-    one, other = record.prompt_logprobs, standard.prompt_logprobs
-    position = _first_unequal(one, other, tolerance)
-    if position is None:
-        return None
-    came, due = (
-        repr(logprobs[position]) if position < len(logprobs) else "nothing" for logprobs in (one, other)
-    )
-    # The first token has none.
-    figures: Figures = {"prompt_position": position + 1}
-    figures |= _value("logprob", one, position) | _value("due_logprob", other, position)
-    return Difference(f"at position {position + 1} of the prompt: logprob {came}, {name} {due}", figures)
-
-
-def _other_end(record: RequestRecord, standard: RequestRecord, name: str) -> Difference | None:
-    """The same tokens end for the same reason."""
-    if record.finish_reason == standard.finish_reason:
-        return None
-    text = f"by its finish reason: {record.finish_reason}, {name} {standard.finish_reason}"
-    return Difference(text, {"position": len(record.token_ids)})
-
-
-def _difference_at(record: RequestRecord, standard: RequestRecord, name: str, position: int) -> Difference:
-    figures: Figures = {"position": position}
-    for prefix, answer in (("", record), ("due_", standard)):
-        figures |= _value(f"{prefix}token", answer.token_ids, position)
-        figures |= _value(f"{prefix}logprob", answer.logprobs, position)
-    return Difference(
-        f"at position {position}: {_at(record, position)}, {name} {_at(standard, position)}", figures
-    )
-
-
-def _value(name: str, values: Sequence[float], position: int) -> Figures:
-    return {name: values[position]} if position < len(values) else {}
-
-
-def _first_unequal(one: Sequence[float], other: Sequence[float], tolerance: float) -> int | None:
-    if one is other and isinstance(one, Numbers):
-        return None  # One answer, kept once when it was read. It holds no NaN, for which JSON has no number.
-    for position, (left, right) in enumerate(zip(one, other, strict=False)):
-        # Written so that a NaN is unequal to everything.
-        if left != right and not abs(left - right) <= tolerance:
-            return position
-    return None if len(one) == len(other) else min(len(one), len(other))
-
-
-def _at(record: RequestRecord, position: int) -> str:
-    token = str(record.token_ids[position]) if position < len(record.token_ids) else "nothing"
-    logprob = repr(record.logprobs[position]) if position < len(record.logprobs) else "nothing"
-    return f"token {token} logprob {logprob}"
 
 
 Owners = Mapping[tuple[float, ...], set[str]]

@@ -11,13 +11,10 @@ from history.columnar import Values
 from history.metrics import MetricLog, Series
 from history.reader import History
 from history.verdict import OracleResult, log_line, metric, request
-from oracles import scraping
-from oracles.findings import Findings
-from oracles.inputs import EVENTS, LOG, METRICS, REQUESTS
+from oracles.findings import EVENTS, LOG, METRICS, REQUESTS, Findings, Rule
 from oracles.laws import exported, generic
 from oracles.laws.families import without_law
-from oracles.rule import Rule
-from oracles.views.incarnations import incarnations
+from oracles.views.incarnations import deaths, incarnations, outage_at
 from oracles.views.timeline import lines_before_stop, scraped_to_the_end
 
 NAME = "counters"
@@ -26,6 +23,8 @@ REFUSAL = "Counters can only be incremented"
 """How prometheus_client refuses to lower a counter; the server dies of it or answers with it."""
 OWN_PREFIX = "vllm:"
 START_TIME = "process_start_time_seconds"
+MOST_FAILED = 0.1
+"""Share of the scrapes. A server that a fault pauses fails one in fifty."""
 Change = tuple[int, float]
 """Number of a scrape and the value from there on."""
 UNSEEN = "the server's own counters were never scraped, or the scrapes end before the load does"
@@ -100,7 +99,7 @@ def judge(history: History) -> OracleResult:
     exported.judge(history, found)
     _restarts(history, found)
     _refusals(history, found)
-    scraping.judge(history, found)
+    _failed_scrapes(history, found)
     if not any(series.metric.startswith(OWN_PREFIX) for series in counters):
         found.gap("never-scraped", "the server's own counters were never scraped")
     elif not scraped_to_the_end(history):
@@ -226,3 +225,19 @@ def _violation(
     samples = [(log.times_ns[scrape], value) for scrape, value in changes]
     text = f"{series.key} {wrong}: {values}"
     found.violation(rule, metric(series.key), text, samples=samples, t_ns=samples[-1][0])
+
+
+def _failed_scrapes(history: History, found: Findings) -> None:
+    """A gap where many scrapes failed, between which anything may have happened. A server that has ended owes
+    none."""
+    if deaths(history):
+        return
+    failed = [
+        failure
+        for failure in history.metrics.failures
+        if outage_at(history, failure.t_ns, failure.end_ns) is None
+    ]
+    tried = len(history.metrics) + len(failed)
+    if len(failed) > MOST_FAILED * tried:
+        text = f"{len(failed)} of {tried} scrapes failed while the server was up: {failed[0].error[:200]}"
+        found.gap("scrapes-failed", text, figures={"failed": len(failed), "tried": tried})

@@ -15,9 +15,7 @@ from history.events import (
 )
 from history.reader import History
 from history.verdict import SERVER, OracleResult, metric, phase
-from oracles.findings import Findings
-from oracles.inputs import EVENTS, METRICS
-from oracles.rule import Rule
+from oracles.findings import EVENTS, METRICS, Findings, Rule
 from oracles.views.timeline import end_ns
 
 NAME = "drained"

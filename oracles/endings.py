@@ -1,21 +1,27 @@
-"""Did each request end as its workload lets it: abandoned, by a stop, with so many cached tokens?"""
+"""Did each request end as it must: as its workload lets it, and refused where no server can serve it?"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from history.events import PhaseEnd
+from history.protocol.outside import NO_STATUS, WrongRequestsSent
 from history.reader import History
-from history.records import ABANDONED, RequestRecord
-from history.verdict import phase, request
-from oracles.findings import Findings
-from oracles.inputs import REQUESTS
-from oracles.rule import Rule
+from history.records import ABANDONED, FaultRecord, RequestRecord
+from history.verdict import fault, phase, request
+from oracles.findings import FAULTS, REQUESTS, Findings, Rule
 
 LEAVING = frozenset({"abort_mix"})
 """Kinds of workloads whose clients leave on purpose,"""
 STOPPING = frozenset({"parameter_mix"})
 """and those some of whose requests have stops. All others are sent with `ignore_eos`."""
+NOT_REFUSED = Rule(
+    "outcomes/malformed-not-refused",
+    "A request that no server can serve is answered with a status from 400 to 499.",
+    "HTTP and the OpenAI API",
+    (FAULTS,),
+)
 FALSE_STOP = Rule(
     "outcomes/false-stop",
     "An answer ends for stop only in a workload whose requests have stops: the end token is to be ignored.",
@@ -29,10 +35,10 @@ PARTIAL_BLOCK = Rule(
     (REQUESTS,),
     "the usage has no cached tokens, or the server is not started by the suite",
 )
-RULES = (FALSE_STOP, PARTIAL_BLOCK)
+RULES = (NOT_REFUSED, FALSE_STOP, PARTIAL_BLOCK)
 
 
-def judge(history: History, found: Findings) -> None:
+def judge_endings(history: History, found: Findings) -> None:
     """No false stop, no cached part of a block, and nobody left where nobody leaves."""
     scenario = history.plan.scenario
     kinds = {spec.name: scenario.workloads[spec.workload].kind for spec in scenario.phases}
@@ -85,3 +91,53 @@ def _left(history: History, kinds: Mapping[str, str], found: Findings) -> None:
 
 def _aborted(history: History) -> Iterator[RequestRecord]:
     return (record for record in history.requests if record.outcome == "aborted")
+
+
+WRONG_REQUESTS = ("malformed_request", "oversized_request")
+UNANSWERED = frozenset({"cut_short"})
+"""Forms whose client does not stay for an answer."""
+MAX_TEXT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class WrongRequest:
+    """One such request."""
+
+    form: str
+    status: int
+    body: str
+    """Begin of the answer."""
+
+
+def judge_refusals(history: History, found: Findings) -> int:
+    """Each was answered with a status from 400 to 499. Returns how many there were."""
+    count = 0
+    for line in history.faults:
+        if line.event != "fired" or line.kind not in WRONG_REQUESTS:
+            continue
+        for each in wrong_requests(line):
+            count += 1
+            if each.form not in UNANSWERED and not is_refusal(each.status):
+                text = _answer_text(line, each)
+                figures = {} if each.status == NO_STATUS else {"status": each.status}
+                found.violation(NOT_REFUSED, fault(line.fault), text, figures=figures, t_ns=line.t_ns)
+    found.checked += count
+    return count
+
+
+def is_refusal(status: int) -> bool:
+    return 400 <= status < 500
+
+
+def wrong_requests(line: FaultRecord) -> Iterator[WrongRequest]:
+    """What a strike sent, and what came back."""
+    sent = line.firing
+    if isinstance(sent, WrongRequestsSent):
+        for form, status, body in zip(sent.forms, sent.statuses, sent.bodies, strict=True):
+            yield WrongRequest(form, status, body)
+
+
+def _answer_text(line: FaultRecord, each: WrongRequest) -> str:
+    if each.status == NO_STATUS:
+        return f"{line.kind} {each.form}: no answer"
+    return f"{line.kind} {each.form}: answered with status {each.status}: {each.body[:MAX_TEXT]}"

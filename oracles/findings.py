@@ -1,4 +1,4 @@
-"""Collects what an oracle saw and turns it into its result, so that all oracles rank alike."""
+"""What every oracle is made of: the rules that it judges by, what they read, and what it found."""
 
 from __future__ import annotations
 
@@ -6,9 +6,58 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from history.verdict import SERVER, Finding, Gap, OracleResult, Subject, Verdict, finite
-from oracles.rule import Rule
+
+Source = Literal[
+    "arithmetic",
+    "HTTP and the OpenAI API",
+    "operating system",
+    "plug-in contract",
+    "Prometheus",
+    "scenario",
+    "vLLM documentation",
+    "vLLM source",
+]
+"""Where a law comes from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One law. Declared in the file of its oracle."""
+
+    id: str
+    """ORACLE/NAME."""
+    law: str
+    """One sentence that holds for a server without a bug."""
+    source: Source
+    reads: tuple[str, ...]
+    """Names of what a history holds, above."""
+    inconclusive: str = "never"
+    """When it cannot be judged."""
+
+    @property
+    def oracle(self) -> str:
+        return oracle_of(self.id)
+
+
+def oracle_of(rule: str) -> str:
+    """The oracle of a rule's id, or of an oracle's name."""
+    return rule.partition("/")[0]
+
+
+REQUESTS = "requests"
+METRICS = "metrics"
+PROMETHEUS = "what Prometheus saw"
+EVENTS = "events"
+FAULTS = "fault journal"
+LEDGER = "ledger"
+PROVENANCE = "provenance log"
+LOG = "server's log"
+CLIENT = "client"
+RESOURCES = "resources"
+
 
 MAX_FINDINGS = 5
 """Of each rule that a verdict keeps; the rest is only counted."""

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 
 from history.reader import History
 from history.verdict import OracleResult, log_line
-from oracles.findings import Findings
-from oracles.inputs import FAULTS, LOG
-from oracles.rule import Rule
+from oracles.findings import FAULTS, LOG, Findings, Rule
 from oracles.views.incarnations import outages
 from oracles.views.timeline import lines_before_stop, stop_line
 

@@ -19,9 +19,7 @@ from history.metrics import Series, series_key
 from history.reader import History
 from history.verdict import SERVER, Figures, OracleResult, metric
 from oracles.counters import COUNTER_SUFFIXES, OWN_PREFIX
-from oracles.findings import Findings
-from oracles.inputs import METRICS, PROMETHEUS, REQUESTS
-from oracles.rule import Rule
+from oracles.findings import METRICS, PROMETHEUS, REQUESTS, Findings, Rule
 from oracles.views.timeline import NS_PER_S, BusyTimes
 
 NAME = "metrics-crosscheck"

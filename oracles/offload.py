@@ -14,9 +14,7 @@ from history.reader import History, PhaseWindow
 from history.verdict import OracleResult
 from history.verdict import metric as metric_subject
 from history.verdict import phase as phase_subject
-from oracles.findings import Findings
-from oracles.inputs import METRICS
-from oracles.rule import Rule
+from oracles.findings import METRICS, Findings, Rule
 from oracles.views.timeline import final_total
 
 NAME = "offload-used"

@@ -15,10 +15,9 @@ from history.events import PhaseEnd
 from history.reader import History
 from history.records import CANARY, DEADLINE_EXCEEDED, RequestRecord
 from history.verdict import Figures, OracleResult, phase, request
-from oracles import endings, refusals
-from oracles.findings import Findings
-from oracles.inputs import EVENTS, REQUESTS
-from oracles.rule import Rule, Source
+from oracles.endings import RULES as ENDINGS
+from oracles.endings import judge_endings, judge_refusals
+from oracles.findings import EVENTS, REQUESTS, Findings, Rule, Source
 from oracles.views.abandoned import cut_off
 from oracles.views.incarnations import outage_at
 from oracles.views.timeline import end_ns
@@ -79,8 +78,7 @@ RULES = (
     TOO_LONG,
     STREAM,
     LOGPROBS,
-    refusals.NOT_REFUSED,
-    *endings.RULES,
+    *ENDINGS,
 )
 
 
@@ -98,8 +96,8 @@ def judge(history: History) -> OracleResult:
     found.checked = len(history.requests)
     _ids(history, found)
     _all_recorded(history, found)
-    endings.judge(history, found)
-    refused, cut = refusals.judge(history, found), cut_off(history)
+    judge_endings(history, found)
+    refused, cut = judge_refusals(history, found), cut_off(history)
     context = history.plan.scenario.server.max_model_len
     excused = 0
     for record, odd in zip(history.requests, _odd_streams(history.requests), strict=True):

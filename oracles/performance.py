@@ -16,10 +16,8 @@ from history.reader import History
 from history.records import RequestRecord
 from history.verdict import OracleResult, request
 from history.verdict import phase as phase_subject
-from oracles.findings import Findings
-from oracles.inputs import CLIENT, EVENTS, REQUESTS
+from oracles.findings import CLIENT, EVENTS, REQUESTS, Findings, Rule
 from oracles.load_client import limited
-from oracles.rule import Rule
 from oracles.speed import IN_A_ROW, Speed, recovered_ns, speeds
 from oracles.views.timeline import NS_PER_S
 

@@ -18,10 +18,7 @@ from history.events import Drained, EventData, PhaseEnd, Timed
 from history.reader import History
 from history.records import ResourceRecord
 from history.verdict import SERVER, Figures, OracleResult
-from oracles.findings import Findings
-from oracles.inputs import CLIENT, EVENTS, METRICS, RESOURCES
-from oracles.memory_room import MEMORY_AT_END, allowed_mib
-from oracles.rule import Rule
+from oracles.findings import CLIENT, EVENTS, METRICS, RESOURCES, Findings, Rule
 from oracles.views.incarnations import incarnations
 from oracles.views.timeline import NS_PER_S
 
@@ -39,6 +36,8 @@ MORE_SOCKETS = 8
 MORE_ZOMBIES = 1
 """One may end at that moment, and be collected in the next."""
 MORE_MEMORY_MIB = 64
+ROOM_MIB = 512
+"""Buffers, pools and code that a phase uses first. Servers of a tiny model grew by up to 156 MiB."""
 FRESH_NS = 10 * NS_PER_S
 """How old a sample may be that stands for a quiet moment. One is taken right before it."""
 ROUNDS = 8
@@ -55,6 +54,14 @@ MEMORY = _rule(
     "memory",
     f"The server's memory does not grow by more than {MORE_MEMORY_MIB} MiB between quiet moments.",
     inconclusive=f"there are fewer than {ROUNDS} quiet moments",
+)
+MEMORY_AT_END = Rule(
+    "resources/memory-at-end",
+    f"The server has at most {ROOM_MIB} MiB more memory at the end than when it was first quiet, "
+    "besides its KV caches.",
+    "operating system",
+    (RESOURCES, EVENTS, METRICS),
+    "the server did not come to a quiet end, or the bytes of a token are not known",
 )
 RULE_OF = {
     "processes": _rule(
@@ -223,7 +230,7 @@ def _memory(moments: Sequence[QuietMoment], found: Findings) -> None:
 
 def _memory_at_end(history: History, moments: Sequence[QuietMoment], found: Findings) -> None:
     """Where the moments are too few for a slope."""
-    allowed = allowed_mib(history)
+    allowed = _allowed_mib(history)
     if len(moments) >= ROUNDS or allowed is None:
         return
     first, last = moments[0], moments[-1]
@@ -290,3 +297,16 @@ def _growth_text(moments: Sequence[QuietMoment]) -> str:
     )
     memory = f"{first.anonymous_bytes // MIB} -> {last.anonymous_bytes // MIB} MiB of memory"
     return f"{counts}; {memory} ({len(moments)} quiet moments{few})"
+
+
+def _allowed_mib(history: History) -> float | None:
+    """How much memory may grow where there are too few quiet moments for a slope.
+
+    Pages of the tier, and of a KV cache in host memory, count once they are written. None where
+    the size of the caches is not known.
+    """
+    server, token_bytes = history.plan.scenario.server, history.plan.kv_token_bytes
+    if history.plan.stack == "attach" or token_bytes is None:
+        return None
+    tier_mib = server.cpu_tier_mb if server.offload else 0
+    return ROOM_MIB + tier_mib + server.gpu_blocks * server.block_size * token_bytes / MIB

@@ -5,23 +5,24 @@ From the books that the chaos module keeps inside the server, beside vLLM's own.
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import NamedTuple
 
 from history.events import FINAL, ProbeSent
 from history.protocol import audit_records as ids
-from history.protocol.audit_records import Balance, Label, Violation
+from history.protocol.audit_records import COPIES, Balance, Label, Violation
 from history.protocol.evidence import as_stored
 from history.reader import History
 from history.records import LedgerRecord
 from history.verdict import SERVER, OracleResult, Subject, process
 from history.verdict import block as block_subject
-from oracles import completeness
-from oracles.findings import Findings
-from oracles.inputs import LEDGER
-from oracles.rule import Rule, Source
+from oracles.findings import LEDGER, Findings, Rule, Source
+from oracles.offload import loaded_bytes
 from oracles.views.incarnations import deaths, incarnations
+from oracles.views.timeline import NS_PER_S
 
 NAME = "transfer-invariants"
 ROLES = ("scheduler", "worker")
@@ -30,6 +31,8 @@ ACCOUNTS = {
     ids.LOADS: "prepared loads",
     ids.COPIES: "copies",
 }
+LATE_NS = 2 * NS_PER_S
+"""A ledger notes its balance a second after a change at the latest."""
 
 
 class BalanceLine(NamedTuple):
@@ -107,7 +110,14 @@ NEVER_ENDED = {
     ids.COPIES: _rule("copy-never-ended", "Each copy that began before the final probe has ended."),
 }
 OFF = _rule("ledger-while-off", "A server without the chaos module has no ledger.", "scenario", "never")
-RULES = (*RECORDED.values(), UNKNOWN_RULE, *NEVER_ENDED.values(), OFF, completeness.NOT_LISTED)
+NOT_LISTED = Rule(
+    "transfer-invariants/violation-not-listed",
+    "Each violation that a process counts has a line in its ledger.",
+    "arithmetic",
+    (LEDGER,),
+    "there is no balance",
+)
+RULES = (*RECORDED.values(), UNKNOWN_RULE, *NEVER_ENDED.values(), OFF, NOT_LISTED)
 
 
 def judge(history: History) -> OracleResult:
@@ -126,7 +136,7 @@ def judge(history: History) -> OracleResult:
     if deadline_ns is not None:
         for book in last.values():
             _open(book, deadline_ns, found)
-    completeness.judge(history, last.values(), found)
+    _completeness(history, last.values(), found)
     audited = _grown(first, last, lambda balance: balance.audited)
     if settings.audit and not audited:
         found.gap("nothing-audited", "audit mode is on and no block was compared")
@@ -219,3 +229,33 @@ def _broken(record: LedgerRecord, violation: Violation, found: Findings) -> None
 def _subject(record: LedgerRecord, violation: Violation) -> Subject:
     block = violation.key if violation.key is not None else violation.block
     return process(record.role, record.pid) if block is None else block_subject(str(block))
+
+
+def _completeness(history: History, books: Iterable[BalanceLine], found: Findings) -> None:
+    """Are the ledgers whole? `books` are the last ones of each process, in the last life of the server."""
+    listed = Counter((line.role, line.pid) for line in history.ledger if line.event == "violation")
+    for book in books:
+        line, balance = book.line, book.balance
+        if balance.violations and not listed[line.role, line.pid]:
+            text = f"{line.role} {line.pid} counted {balance.violations} violations and listed none of them"
+            subject, figures = process(line.role, line.pid), {"counted": balance.violations}
+            found.violation(NOT_LISTED, subject, text, figures=figures, t_ns=line.t_ns)
+        if line.role == "worker":
+            _copies(history, line, balance, found)
+
+
+def _copies(history: History, line: LedgerRecord, balance: Balance, found: Findings) -> None:
+    """Each copy is compared in audit mode, and none is later than the balance."""
+    copies = balance.accounts.get(COPIES)
+    if history.plan.scenario.server.audit and copies is not None and balance.audited < copies.begun:
+        text = f"{balance.audited} blocks were compared in {copies.begun} copies"
+        figures = {"audited": balance.audited, "copies": copies.begun}
+        found.gap("few-audited", text, process(line.role, line.pid), figures=figures)
+    log = history.metrics
+    since = bisect_left(log.times_ns, line.t_ns + LATE_NS)
+    if since >= len(log):
+        return
+    loaded = loaded_bytes(lambda metric, **labels: log.increase(since, len(log) - 1, metric, **labels))
+    if loaded:
+        text = f"{loaded:g} bytes were loaded after the last balance of {line.role} {line.pid}"
+        found.gap("balance-too-old", text, process(line.role, line.pid), figures={"bytes": loaded})

@@ -17,7 +17,7 @@ from kvchaos.errors import UsageError
 from kvchaos.paths import beside_packages
 from kvchaos.yaml_model import read_model
 from oracles import ORACLES, all_rules
-from oracles.rule import oracle_of
+from oracles.findings import oracle_of
 
 FOLDER = "known_bugs"
 

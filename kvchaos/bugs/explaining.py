@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from history.expected_findings import Expectation, ExpectedBug
 from history.metrics import parse_key
 from history.verdict import BugResult, Cause, Finding, OracleResult, Subject
-from oracles.rule import oracle_of
-from oracles.signatures import signature
+from oracles.causes import signature
+from oracles.findings import oracle_of
 
 
 def by_bugs(

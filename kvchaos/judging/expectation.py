@@ -11,7 +11,7 @@ from history.expected_findings import Expectation
 from history.verdict import Cause, FaultEffect, Gap, OracleResult, Outcome, Verdict
 from kvchaos.bugs.explaining import is_strange
 from oracles import all_rules
-from oracles.rule import oracle_of
+from oracles.findings import oracle_of
 
 
 class ExpectationMatch(StrEnum):

@@ -8,7 +8,7 @@ from chaos.fault_catalogue import effects, ends_the_server
 from history.scenario import Scenario, ServerSettings
 from kvchaos.bugs.bug_file import KnownBug
 from kvchaos.bugs.expected import certain_somewhere, expected_somewhere
-from oracles.rule import oracle_of
+from oracles.findings import oracle_of
 
 FIRST = ("baseline-offload", "corruption-canary")
 """That nothing breaks by itself, and that the judges see what is broken."""

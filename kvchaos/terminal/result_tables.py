@@ -21,7 +21,7 @@ from history.verdict import OracleResult, Outcome, RunVerdict, Verdict
 from kvchaos.judging.expectation import ExpectationMatch, effect_text, match_expectation
 from kvchaos.report.verdict_text import OUTCOME_SYMBOLS, SEAL_TEXTS, SYMBOLS, cause_lines, evidence_lines
 from kvchaos.terminal.display import about, counted
-from oracles.rule import oracle_of
+from oracles.findings import oracle_of
 
 STYLES: dict[str, str] = {
     ExpectationMatch.EXPECTED: "green",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from oracles.refusals import is_refusal, wrong_requests
+from oracles.endings import is_refusal, wrong_requests
 from oracles.views.abandoned import given_up
 from oracles.views.fired_fault import Doubt, FiredFault
 from oracles.views.struck_requests import names_of

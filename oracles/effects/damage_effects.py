@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from history.records import RequestRecord
-from oracles.answers import compared
+from oracles.answer_comparison import compared
 from oracles.views.damage_spread import may_differ
 from oracles.views.fired_fault import Doubt, FiredFault
 

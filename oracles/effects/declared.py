@@ -17,10 +17,10 @@ from history.expected_findings import DeclaredEffect
 from history.reader import History
 from history.records import FaultRecord, RequestRecord
 from history.verdict import Cause, FaultEffect, Finding, OracleResult, Verdict
-from oracles.answers import compared
+from oracles.answer_comparison import compared
 from oracles.faults_fired import direction_of, is_real
+from oracles.findings import oracle_of
 from oracles.logs import NATIVE
-from oracles.rule import oracle_of
 from oracles.views.damage_spread import may_differ
 from oracles.views.incarnations import FOR_EVER, incarnations
 from oracles.views.struck_requests import by_name

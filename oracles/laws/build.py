@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from oracles.inputs import METRICS, REQUESTS
+from oracles.findings import METRICS, REQUESTS, Rule
 from oracles.laws.law import EVER, FLOATS, Law, Release, Term, Unit
-from oracles.rule import Rule
 
 SUCCESS = "vllm:request_success_total"
 PROMPT = "vllm:prompt_tokens_total"

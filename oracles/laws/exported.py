@@ -14,10 +14,8 @@ from history.protocol import audit_records as ids
 from history.protocol.audit_records import Label
 from history.reader import History
 from history.verdict import metric
-from oracles.findings import Findings
-from oracles.inputs import LEDGER, METRICS, REQUESTS
+from oracles.findings import LEDGER, METRICS, REQUESTS, Findings, Rule
 from oracles.laws.law import Release
-from oracles.rule import Rule
 from oracles.views.timeline import end_ns, release
 
 MISSING = Rule(

@@ -12,11 +12,9 @@ from history.metrics import MetricLog, Series
 from history.reader import History
 from history.scenario import ServerSettings
 from history.verdict import metric
-from oracles.findings import Findings
-from oracles.inputs import METRICS
+from oracles.findings import METRICS, Findings, Rule
 from oracles.laws import histograms
 from oracles.laws.histograms import UNSEEN
-from oracles.rule import Rule
 
 VANISHED = Rule(
     "counters/vanished",

@@ -14,9 +14,7 @@ from history.columnar import Flags, Values
 from history.metrics import MetricLog, Series
 from history.reader import History
 from history.verdict import metric
-from oracles.findings import Findings
-from oracles.inputs import METRICS
-from oracles.rule import Rule
+from oracles.findings import METRICS, Findings, Rule
 from oracles.views.timeline import before_the_run
 from oracles.views.windows import phase_windows, run_window
 

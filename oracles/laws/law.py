@@ -10,7 +10,7 @@ import numpy as np
 
 from history.columnar import Flags, Values
 from history.metrics import MetricLog
-from oracles.rule import Rule
+from oracles.findings import Rule
 
 Release = tuple[int, int]
 EVER: Release = (99, 0)

@@ -8,10 +8,8 @@ from history.protocol import audit_records as ids
 from history.protocol.audit_records import AccountBalance, Balance, Label
 from history.reader import History
 from history.records import LedgerRecord
-from oracles.findings import Findings
-from oracles.inputs import LEDGER, METRICS
+from oracles.findings import LEDGER, METRICS, Findings, Rule
 from oracles.laws.caches import DIRECTIONS
-from oracles.rule import Rule
 from oracles.views.incarnations import incarnations
 from oracles.views.windows import Window
 

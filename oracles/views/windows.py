@@ -15,8 +15,7 @@ from history.records import CROWD, RequestRecord
 from history.verdict import SERVER, Subject
 from history.verdict import metric as metric_subject
 from history.verdict import phase as phase_subject
-from oracles.findings import Findings
-from oracles.rule import Rule
+from oracles.findings import Findings, Rule
 from oracles.views.incarnations import Incarnation, incarnations, outages
 from oracles.views.timeline import Span, before_the_run, by_phase, span_of, spans
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from history.reader import History
 from history.records import FaultRecord
-from oracles.answers import compare
+from oracles.answer_comparison import compare
 from oracles.effects.checks import missing_effect
 from oracles.faults_fired import is_real
 

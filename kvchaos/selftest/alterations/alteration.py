@@ -11,7 +11,7 @@ from history.events import EventData, Timed, stored
 from history.reader import History
 from history.records import Event, RequestRecord
 from history.scenario import Scenario, ServerSettings
-from oracles.rule import Rule
+from oracles.findings import Rule
 
 
 @dataclass(frozen=True, slots=True)

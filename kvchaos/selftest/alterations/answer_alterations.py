@@ -8,7 +8,7 @@ from history.phase_spec import PhaseBounds
 from history.reader import History
 from kvchaos.selftest.alterations.alteration import Alteration, answered_request, with_request, with_scenario
 from oracles import answers, performance
-from oracles.rule import Rule
+from oracles.findings import Rule
 
 TINY = 1e-9
 HUGE = 1e9

@@ -26,7 +26,7 @@ from kvchaos.selftest.alterations.alteration import (
     with_event,
     with_request,
 )
-from oracles import alive, drained, progress, recovery
+from oracles import alive, drained, progress
 from oracles.views.incarnations import OUTSIDE
 
 HOUR_US = 3_600_000_000
@@ -100,6 +100,6 @@ ALTERATIONS = (
     Alteration(alive.UNANSWERED, "the last probe fails", _probe_unanswered),
     Alteration(progress.DEADLINE, "a request runs into its deadline", _past_its_deadline),
     Alteration(progress.ANSWER, "an answer stands still for an hour", _stands_still),
-    Alteration(recovery.NO_RECOVERY, "no request after healing is answered", _nothing_answered_after_healing),
+    Alteration(progress.NO_RECOVERY, "no request after healing is answered", _nothing_answered_after_healing),
     Alteration(drained.NOT_DRAINED, "the server does not come to rest", _did_not_drain),
 )

@@ -12,8 +12,8 @@ from history.protocol.evidence import as_stored
 from history.reader import History
 from history.records import LedgerRecord
 from kvchaos.selftest.alterations.alteration import Alteration, with_server
-from oracles import completeness, transfer_invariants
-from oracles.rule import Rule
+from oracles import transfer_invariants
+from oracles.findings import Rule
 
 
 def _violated(name: str, history: History) -> History:
@@ -72,6 +72,6 @@ ALTERATIONS = (
         )
         for label, rule in transfer_invariants.NEVER_ENDED.items()
     ),
-    Alteration(completeness.NOT_LISTED, "a violation is counted and not listed", _counted_only),
+    Alteration(transfer_invariants.NOT_LISTED, "a violation is counted and not listed", _counted_only),
     Alteration(transfer_invariants.OFF, "a server without the chaos module has ledgers", _switched_off),
 )

@@ -10,9 +10,9 @@ import msgspec
 from history.reader import History
 from history.records import FaultRecord, RequestRecord
 from kvchaos.selftest.alterations.alteration import Alteration, answered_request, with_request
-from oracles import accounting, blast, endings, outcomes, refusals
-from oracles.rule import Rule
-from oracles.views.strikes import strikes_of
+from oracles import accounting, blast, endings, outcomes
+from oracles.blast import strikes_of
+from oracles.findings import Rule
 from oracles.views.timeline import end_ns
 
 
@@ -44,7 +44,7 @@ def _served_what_nobody_can(history: History) -> History:
         pid=1,
         event="fired",
         fault="wrong",
-        kind=refusals.WRONG_REQUESTS[0],
+        kind=endings.WRONG_REQUESTS[0],
         site=None,
         n=0,
         request=None,
@@ -86,7 +86,7 @@ def _usage(record: RequestRecord, **changes: int) -> dict[str, object]:
 ALTERATIONS = (
     Alteration(outcomes.DUPLICATE, "a request has two records", _twice),
     Alteration(outcomes.NOT_RECORDED, "a request has no record", _lost),
-    Alteration(refusals.NOT_REFUSED, "a malformed request gets status 500", _served_what_nobody_can),
+    Alteration(endings.NOT_REFUSED, "a malformed request gets status 500", _served_what_nobody_can),
     Alteration(blast.BYSTANDER_FAILED, "a request that no fault has touched fails", _bystander_fails),
     _request(outcomes.STATUS, "a good answer has status 500", lambda _: {"status": 500}),
     _request(outcomes.USAGE_MISSING, "an answer has no usage", lambda _: {"usage": None}),

@@ -12,7 +12,7 @@ from history.events import Drained, PhaseEnd, stored
 from history.reader import History
 from history.records import Event, ResourceRecord
 from kvchaos.selftest.alterations.alteration import Alteration
-from oracles import memory_room, resources
+from oracles import resources
 from oracles.resources import MIB, ROUNDS, RULE_OF
 
 STEP_NS = 1_000_000
@@ -53,7 +53,7 @@ ALTERATIONS = (
     _more("open files", lambda usage: {"files": usage.files + 100}),
     _more("bytes under /dev/shm", lambda usage: {"shm_bytes": usage.shm_bytes + 10 * MIB}),
     _more("uncollected children", lambda usage: {"zombies": (usage.zombies or 0) + 5}),
-    Alteration(memory_room.MEMORY_AT_END, "10,000 MiB more at the end", partial(_at_end, _jumped)),
+    Alteration(resources.MEMORY_AT_END, "10,000 MiB more at the end", partial(_at_end, _jumped)),
     Alteration(
         resources.GONE,
         "a process is gone at the end",

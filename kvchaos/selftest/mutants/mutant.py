@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from kvchaos.selftest.metric_mutations import SampleMutation
 from kvchaos.selftest.mutation import Mutation
+from oracles.findings import Rule
 from oracles.laws.families import family
-from oracles.rule import Rule
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from kvchaos.selftest import stream_mutations
 from kvchaos.selftest.mutants.mutant import Mutant, single_mutant, violates
 from kvchaos.selftest.stream_mutations import RequestRefused, StreamMutation, SwappedAnswer
-from oracles import accounting, answers, blast, outcomes, performance, progress, recovery, token_crosscheck
+from oracles import accounting, answers, blast, outcomes, performance, progress, token_crosscheck
 
 REQUEST = "load-20"
 LAST = "load-47"
@@ -120,7 +120,7 @@ def late_recovery() -> Mutant:
     """The probe after the phase with faults is the first request after healing."""
     what = f"the first answer after healing is {SLOW_S:g} s late"
     late = StreamMutation("canary-2", stream_mutations.stalled(SLOW_S, at=0))
-    return single_mutant("late-recovery", what, late, violates(recovery.SLOW_RECOVERY, "load"))
+    return single_mutant("late-recovery", what, late, violates(progress.SLOW_RECOVERY, "load"))
 
 
 def unrelated_answer_wrong() -> Mutant:

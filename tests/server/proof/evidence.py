@@ -13,7 +13,7 @@ from history.records import DEADLINE_EXCEEDED, FaultRecord
 from history.scenario import FaultSpec
 from history.verdict import Verdict
 from kvchaos.judging.judge_run import judge
-from oracles.answers import compare
+from oracles.answer_comparison import compare
 from oracles.effects.checks import missing_effect
 from oracles.effects.copy_effects import FAILED_BY_POLICY, RECOVERED
 from oracles.effects.damage_effects import is_not_a_number

@@ -10,8 +10,7 @@ from history.reader import read_history
 from history.verdict import SERVER, Finding, OracleResult, RunVerdict, Verdict, metric
 from kvchaos.judging.judge_run import judge
 from oracles import alive, progress
-from oracles.causes import causes
-from oracles.signatures import Raised, first_raised
+from oracles.causes import Raised, causes, first_raised
 from tests.support.histories import Run, clean_run
 from tests.support.stored import DATA, unpack
 from tests.support.synthetic_records import make_plan

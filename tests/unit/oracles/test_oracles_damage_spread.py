@@ -19,7 +19,7 @@ from history.protocol.audit_records import (
 from history.protocol.schedule import Value
 from history.records import FaultRecord, ProvenanceRecord
 from history.verdict import Verdict
-from oracles import answers, blast
+from oracles import answer_comparison, blast
 from oracles.views.damage_spread import may_differ
 from tests.support.histories import clean_run
 from tests.support.hostile_fault_runs import NOT_GOLDEN, differ, explained, planned, reset, verdict
@@ -401,7 +401,7 @@ def test_an_answer_that_is_compared_with_a_damaged_one_may_differ_from_it() -> N
         log.run.change_request(log.first + index, prompt_id=prompt)
         differ(log.run, index)
     log.log()
-    different = answers.compared(log.run.history()).different
+    different = answer_comparison.compared(log.run.history()).different
     assert [comparison.record.id for comparison in different] == [log.id(3)]
     judged = verdict(log.run)
     assert explained(judged) == {"answers/not-repeated": 1}

@@ -18,9 +18,8 @@ from kvchaos.selftest.alterations import ALTERATIONS
 from kvchaos.selftest.alterations.alteration import Alteration
 from kvchaos.selftest.oracle_tables import kills_by_rule
 from oracles import ORACLES, all_rules, transfer_invariants
-from oracles.findings import MAX_FINDINGS, Findings, shortened
+from oracles.findings import MAX_FINDINGS, Findings, Rule, shortened
 from oracles.metrics_crosscheck import NAME as CROSSCHECK
-from oracles.rule import Rule
 from tests.support.stored import DATA, unpack
 
 ONE = Rule("one/first", "It holds.", "arithmetic", ())
