@@ -6,9 +6,7 @@ from history.reader import History
 from history.verdict import OracleResult, request
 from oracles import token_crosscheck
 from oracles.findings import METRICS, REQUESTS, Findings, Rule, Source
-from oracles.laws import client_laws, transfers
-from oracles.laws import judge_laws as laws
-from oracles.laws.relations import RULES as RELATIONS
+from oracles.laws import client_laws, relations, transfers
 from oracles.token_crosscheck import (
     BY_SOURCE,
     CACHED,
@@ -72,7 +70,7 @@ RULES = (
     NEW_PROMPT,
     USAGE_RANGE,
     *token_crosscheck.RULES,
-    *RELATIONS,
+    *relations.RULES,
     *client_laws.RULES,
     *transfers.RULES,
 )
@@ -82,7 +80,7 @@ def judge(history: History) -> OracleResult:
     """Sums over the run and over each phase, at moments when no request is on its way."""
     found = Findings(NAME)
     windows = [run_window(history), *phase_windows(history)]
-    laws.at_each_scrape(history, windows, found)
+    relations.at_each_scrape(history, windows, found)
     cut: list[str] = []
     for window in windows:
         if window.cut is not None:
@@ -100,7 +98,7 @@ def judge(history: History) -> OracleResult:
         if window.ended:
             token_crosscheck.compare(history, window, found)
             client_laws.compare(window, found)
-            laws.at_rest(window, release(history), found)
+            relations.at_rest(window, release(history), found)
         else:
             text = f"{window.name}: its load never ended, so that not all it sent may be on record"
             found.gap("load-lost", text, window.subject)

@@ -12,8 +12,8 @@ from history.metrics import MetricLog, Series
 from history.reader import History
 from history.verdict import OracleResult, log_line, metric, request
 from oracles.findings import EVENTS, LOG, METRICS, REQUESTS, Findings, Rule
-from oracles.laws import exported, generic
-from oracles.laws.families import without_law
+from oracles.laws import generic
+from oracles.laws.families import MISSING, judge_exported, without_law
 from oracles.views.incarnations import deaths, incarnations, outage_at
 from oracles.views.timeline import lines_before_stop, scraped_to_the_end
 
@@ -79,7 +79,7 @@ RULES = (
     COUNT_DIFFERS,
     DECREMENT,
     *generic.RULES,
-    *exported.RULES,
+    MISSING,
 )
 
 
@@ -96,7 +96,7 @@ def judge(history: History) -> OracleResult:
             _judge_gauge(log, series, found)
     _judge_histograms(log, counters, found)
     generic.judge(history, found)
-    exported.judge(history, found)
+    judge_exported(history, found)
     _restarts(history, found)
     _refusals(history, found)
     _failed_scrapes(history, found)

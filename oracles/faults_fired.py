@@ -13,8 +13,7 @@ from history.records import FaultRecord
 from history.scenario import FaultSpec
 from history.verdict import OracleResult, process
 from history.verdict import fault as fault_subject
-from oracles.effects.checks import missing_effect
-from oracles.effects.delivery import undelivered
+from oracles.effects.checks import missing_effect, undelivered
 from oracles.findings import EVENTS, FAULTS, Findings, Rule
 from oracles.views.incarnations import OUTSIDE, incarnations
 from oracles.views.struck_requests import by_name

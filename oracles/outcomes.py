@@ -18,8 +18,8 @@ from history.verdict import Figures, OracleResult, phase, request
 from oracles.endings import RULES as ENDINGS
 from oracles.endings import judge_endings, judge_refusals
 from oracles.findings import EVENTS, REQUESTS, Findings, Rule, Source
-from oracles.views.abandoned import cut_off
 from oracles.views.incarnations import outage_at
+from oracles.views.struck_requests import cut_off
 from oracles.views.timeline import end_ns
 
 NAME = "outcomes"

@@ -1,17 +1,20 @@
-"""Did a fault that fired have the effect it should: did the server take the intended path?
+"""Was a fault delivered as often as its trigger asks, and did it have the effect it should?
 
-For each kind of fault one check, of what the server or the client shows, not the injector.
+For each kind of fault one check, of what the server or the client shows, not the injector: did the server
+take the intended path? A run whose faults were not delivered did not prove its purpose.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
 
+from history.events import PhaseEnd
+from history.protocol.evidence import Refused
 from history.reader import History
 from history.records import FaultRecord
 from history.scenario import FaultSpec
 from oracles.effects.copy_effects import COPY_FAULT_CHECKS
-from oracles.effects.damage_effects import DAMAGE_FAULT_CHECKS
 from oracles.effects.outside_effects import OUTSIDE_CHECKS
 from oracles.effects.tier_effects import TIER_FAULT_CHECKS
 from oracles.views.fired_fault import Doubt, FiredFault
@@ -19,7 +22,6 @@ from oracles.views.fired_fault import Doubt, FiredFault
 INSIDE_CHECKS: dict[str, Callable[[FiredFault], Doubt | None]] = {
     **TIER_FAULT_CHECKS,
     **COPY_FAULT_CHECKS,
-    **DAMAGE_FAULT_CHECKS,
 }
 """By the kind of a fault of the plug-in."""
 
@@ -33,3 +35,76 @@ def missing_effect(
         return Doubt("no-sign", f"no sign is known by which to see a {fault.kind}")
     windows = [phase for phase in history.phases() if phase.spec.name in phases]
     return check(FiredFault(history, fault, fired, windows))
+
+
+AS_PLANNED = ("dry-run", "healed-first")
+"""Reasons of refusals that the plan brings: a parameter, and the end of the phase."""
+SHOWN = 10
+"""Arrivals that a text names."""
+
+
+def undelivered(history: History, fault: FaultSpec, fired: Sequence[FaultRecord]) -> Iterator[Doubt]:
+    """What is missing of the strikes of a fault, `fired` being those with effect.
+
+    Each arrival that the trigger names in `nth` must be struck. Triggers that choose by a rate strike as
+    often as there is something to strike, but refuse no more than they strike.
+    """
+    lines = [line for line in history.faults if line.fault == fault.id]
+    refused = [(line.n, line.refusal) for line in lines]
+    refusals = [(n, why) for n, why in refused if why is not None and n is not None]
+    if fault.trigger.nth is not None:
+        yield from _by_number(history, fault, {line.n for line in fired}, refusals)
+    else:
+        yield from _by_rate(fault, len(fired), refusals)
+    yield from _lost_lines(fault, lines)
+
+
+def _by_number(
+    history: History, fault: FaultSpec, struck: set[int | None], refusals: Sequence[tuple[int, Refused]]
+) -> Iterator[Doubt]:
+    due = sorted(set(fault.trigger.nth or ()))[: fault.trigger.limit]
+    reasons = {n: why.reason for n, why in refusals if why.reason != "dry-run"}
+    refused = [n for n in due if n not in struck and n in reasons]
+    if refused:
+        why = ", ".join(sorted({reasons[n] for n in refused}))
+        yield _doubt("strikes-refused", fault, len(due), refused, f"refused ({why})")
+    absent = [n for n in due if n not in struck and n not in reasons]
+    if absent and _ran_to_its_end(history, fault) and not any(why.reason == "dry-run" for _, why in refusals):
+        yield _doubt("strikes-missing", fault, len(due), absent, "not struck: too few arrivals came")
+
+
+def _by_rate(fault: FaultSpec, fired: int, refusals: Sequence[tuple[int, Refused]]) -> Iterator[Doubt]:
+    refused = Counter(why.reason for _, why in refusals if why.reason not in AS_PLANNED)
+    if refused.total() > fired:
+        why = ", ".join(sorted(refused))
+        text = f"of {fired + refused.total()} strikes of {fault.id} {refused.total()} were refused ({why})"
+        yield Doubt("strikes-refused", text, {"fired": fired, "refused": refused.total()})
+
+
+def _doubt(kind: str, fault: FaultSpec, due: int, missing: Sequence[int], why: str) -> Doubt:
+    named = ", ".join(map(str, missing[:SHOWN])) + (", ..." if len(missing) > SHOWN else "")
+    text = f"of {due} planned strikes of {fault.id} {len(missing)} were {why}: arrival {named}"
+    return Doubt(kind, text, {"planned": due, "missing": len(missing)})
+
+
+def _ran_to_its_end(history: History, fault: FaultSpec) -> bool:
+    """Whether the phase of the fault did. One that was cut short owes no more arrivals."""
+    phase = history.plan.scenario.phase_of(fault)
+    return any(
+        event.data.phase == phase and event.data.reason == "done" for event in history.events_of(PhaseEnd)
+    )
+
+
+def _lost_lines(fault: FaultSpec, lines: Sequence[FaultRecord]) -> Iterator[Doubt]:
+    """Each process counts its firings when it is healed: so many lines its journal must have."""
+    counted: dict[int, int] = defaultdict(int)
+    noted: Counter[int] = Counter()
+    for line in lines:
+        if line.healed is not None:
+            counted[line.pid] += line.healed.fired
+        late = line.refusal is not None and line.refusal.reason == "healed-first"
+        noted[line.pid] += line.event == "fired" or late
+    for pid, count in counted.items():
+        if noted[pid] < count:
+            text = f"process {pid} counts {count} firings of {fault.id}, its journal has {noted[pid]}"
+            yield Doubt("firings-lost", text, {"counted": count, "noted": noted[pid]})

@@ -11,8 +11,7 @@ from history.protocol.audit_records import STORES
 from history.protocol.evidence import CompletionsReordered, CopyDelayed, LoadRetried
 from history.reader import History, per_history
 from history.records import DEADLINE_EXCEEDED, FaultRecord, RequestRecord
-from oracles.effects.traces import log_lines, server_died, token_after
-from oracles.views.fired_fault import Doubt, FiredFault
+from oracles.views.fired_fault import Doubt, FiredFault, log_lines, server_died, token_after
 from oracles.views.timeline import NS_PER_US, end_ns
 
 RECOVERED = re.compile(r"Recovered from KV load failure")

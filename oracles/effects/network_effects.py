@@ -7,9 +7,14 @@ from itertools import pairwise
 
 from history.protocol.outside import BytesDelayed, SlowRead
 from history.records import FaultRecord, RequestRecord
-from oracles.views.abandoned import CONNECTION_ERRORS, given_up
-from oracles.views.fault_windows import FaultWindow, fault_window, reverting_line
 from oracles.views.fired_fault import Doubt, FiredFault
+from oracles.views.struck_requests import (
+    CONNECTION_ERRORS,
+    FaultWindow,
+    fault_window,
+    given_up,
+    reverting_line,
+)
 from oracles.views.timeline import NS_PER_S, NS_PER_US, end_ns
 
 US_PER_MS = 1000

@@ -1,4 +1,6 @@
-"""Did faults of the tier's manager have their effect: misses, retries, refused stores, evictions?"""
+"""Did faults of the tier have their effect: misses, retries, refused stores, evictions, and wrong answers
+where the content of blocks was damaged?
+"""
 
 from __future__ import annotations
 
@@ -6,8 +8,10 @@ import re
 from collections.abc import Callable
 
 from history.protocol.evidence import BlockStoredAgain
-from oracles.effects.traces import log_lines, server_died, token_after
-from oracles.views.fired_fault import Doubt, FiredFault
+from history.records import RequestRecord
+from oracles.answer_comparison import compared
+from oracles.views.damage_spread import may_differ
+from oracles.views.fired_fault import Doubt, FiredFault, log_lines, server_died, token_after
 
 STORE_REFUSED = re.compile(r"cannot store")
 """0.18: "Request X: cannot store N blocks"; 0.32: "Request X: cannot store chunks"."""
@@ -68,6 +72,30 @@ def _stored_again(case: FiredFault) -> Doubt | None:
     return Doubt("not-stored-again", "the server stored none of the lost blocks again")
 
 
+NOT_A_NUMBER = re.compile(r"Out of range float values|got `null` - at `\$\.choices\[0\]\.logprobs")
+"""What comes of a logprob that damage made infinite or not a number: an error of the server, or in a
+stream a null that the client takes for no number."""
+
+
+def is_not_a_number(record: RequestRecord) -> bool:
+    """Whether a request failed because a logprob of its answer is no number."""
+    return record.error is not None and NOT_A_NUMBER.search(record.error.message) is not None
+
+
+def _damage(case: FiredFault) -> Doubt | None:
+    """An answer of the phase, or of a later one that read the damaged block, is not the golden one."""
+    start = min((phase.start_ns for phase in case.phases), default=0)
+    different = [comparison.record for comparison in compared(case.history).different]
+    broken = [record for record in case.history.requests if is_not_a_number(record)]
+    affected = may_differ(case.history, case.fired)
+    for record in (*different, *broken):
+        if record.start_ns >= start and (affected is None or record.id in affected):
+            return None
+    if affected is not None and not affected:
+        return Doubt("damage-not-read", "by the provenance log nobody read what was damaged")
+    return Doubt("no-damage-shown", "no answer shows the damage")
+
+
 TIER_FAULT_CHECKS: dict[str, Callable[[FiredFault], Doubt | None]] = {
     "lookup_miss": _lookup_miss,
     "lookup_retry": _requested_again,
@@ -78,4 +106,17 @@ TIER_FAULT_CHECKS: dict[str, Callable[[FiredFault], Doubt | None]] = {
     "over_report": server_died,
     "evict_after_hit": server_died,
     "manager_raises": server_died,
+    **dict.fromkeys(
+        (
+            "bit_flip",
+            "zero_block",
+            "noise",
+            "nan",
+            "swap_blocks",
+            "stale_block",
+            "truncate_block",
+            "shift_blocks",
+        ),
+        _damage,
+    ),
 }

@@ -5,20 +5,20 @@ Read from `v1/metrics/loggers.py` and the metrics of the offloading connector of
 
 from __future__ import annotations
 
-from oracles.laws.build import (
+from oracles.laws.law import (
     BY_TIER,
     EXTERNAL_HITS,
     FLAT,
     LOCAL_HITS,
     ONE_LOOKUP,
     PROMPT,
+    Term,
     always,
     at_rest,
     counts,
     one,
     sums,
 )
-from oracles.laws.law import Term
 
 TIERS = (
     always(

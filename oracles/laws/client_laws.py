@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from oracles.findings import METRICS, REQUESTS, Findings, Rule, Source
-from oracles.laws.build import CHOICES, E2E, MAX_TOKENS, SUCCESS, TTFT
-from oracles.laws.strays import Spare, spare
+from oracles.laws.law import CHOICES, E2E, MAX_TOKENS, SUCCESS, TTFT, Spare, spare
 from oracles.views.timeline import NS_PER_S, NS_PER_US
 from oracles.views.windows import Window
 

@@ -5,7 +5,7 @@ Read from `v1/metrics/loggers.py`, `v1/metrics/stats.py` and `v1/engine/parallel
 
 from __future__ import annotations
 
-from oracles.laws.build import (
+from oracles.laws.law import (
     BY_SOURCE,
     CACHED,
     CHOICES,
@@ -26,13 +26,13 @@ from oracles.laws.build import (
     QUEUE,
     SUCCESS,
     TTFT,
+    Term,
     always,
     at_rest,
     counts,
     one,
     sums,
 )
-from oracles.laws.law import Term
 
 ENDED = tuple(
     always(

@@ -1,7 +1,8 @@
-"""A fault that fired, and where to look for its consequence."""
+"""A fault that fired, where to look for its consequence, and traces that several kinds of fault leave."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,8 +11,9 @@ from history.reader import History, PhaseWindow
 from history.records import FaultRecord, RequestRecord
 from history.scenario import FaultSpec
 from history.verdict import Figures
+from oracles.views.incarnations import deaths
 from oracles.views.struck_requests import RequestsInFlight, by_name
-from oracles.views.timeline import NS_PER_US
+from oracles.views.timeline import NS_PER_US, lines_before_stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,3 +75,19 @@ class FiredFault:
         log = self.history.metrics
         first = self.phases[0].first_scrape if self.phases else None
         return log.increase(first, len(log) - 1, metric, **labels) if first is not None else None
+
+
+def log_lines(case: FiredFault, pattern: re.Pattern[str]) -> int:
+    return sum(pattern.search(line) is not None for line in lines_before_stop(case.history))
+
+
+def token_after(request: RequestRecord, t_ns: int) -> bool:
+    return any(request.start_ns + us * NS_PER_US > t_ns for us in request.chunk_us)
+
+
+def server_died(case: FiredFault) -> Doubt | None:
+    """The server died after the first strike."""
+    first = min(record.t_ns for record in case.fired)
+    if any(event.t_ns >= first for event in deaths(case.history)):
+        return None
+    return Doubt("server-lived-on", "the server lived on")

@@ -1,4 +1,5 @@
-"""Which requests of ours a line of the fault journal means, and which were on their way at a moment.
+"""Which requests of ours a fault struck: whom its journal names, when it was in force, who was given up or
+cut off.
 
 A long run has many lines and many more requests: all lines are answered by one look at each request.
 """
@@ -9,11 +10,13 @@ import re
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 
-from history.protocol.evidence import CompletionsReordered
+from history.protocol.evidence import CompletionsReordered, FaultReverted, RequestAbandoned
 from history.protocol.outside import OutsideFiring
+from history.reader import History, per_history
 from history.records import FaultRecord, RequestRecord
-from oracles.views.timeline import end_ns
+from oracles.views.timeline import NS_PER_S, end_ns
 
 SERVER_NAMES = tuple(re.compile(rf"(?:\d+_)?cmpl-(?P<id>.*)-\d+{end}", re.DOTALL) for end in ("", r"-\w+"))
 """What the server calls the request ID: cmpl-ID-0, maybe with a random end to it, or with the number of one
@@ -74,3 +77,76 @@ class RequestsInFlight:
         first = bisect_left(self._starts, t_ns - self._longest_ns)
         begun = self._by_start[first : bisect_right(self._starts, t_ns)]
         return [record for record in begun if end_ns(record) >= t_ns]
+
+
+@dataclass(frozen=True, slots=True)
+class FaultWindow:
+    """A strike from outside, from its begin to where its undoing began; ns since the epoch."""
+
+    begin_ns: int
+    end_ns: int | None
+    """None: nobody saw the end."""
+    requests: frozenset[str]
+    """Whom it names, at its begin or its end."""
+
+
+def fault_window(history: History, fired: FaultRecord) -> FaultWindow:
+    """When a strike from outside was in force, and for whom."""
+    firing, end = fired.firing, reverting_line(history, fired)
+    outside = firing if isinstance(firing, OutsideFiring) else OutsideFiring()
+    reverted = end.note if end is not None else None
+    shown = end.reverted if end is not None else None
+    later = shown.named if isinstance(shown, OutsideFiring) else ()
+    return FaultWindow(
+        begin_ns=fired.t_ns if outside.struck_ns is None else outside.struck_ns,
+        end_ns=reverted.lifted_ns if isinstance(reverted, FaultReverted) else None,
+        requests=frozenset((*outside.named, *later)),
+    )
+
+
+def reverting_line(history: History, fired: FaultRecord) -> FaultRecord | None:
+    """The line that tells all that a strike from outside did; None when nobody saw its end."""
+    for line in history.faults:
+        of_strike = (line.fault, line.n, line.pid) == (fired.fault, fired.n, fired.pid)
+        if of_strike and isinstance(line.note, FaultReverted):
+            return line
+    return None
+
+
+CUT = "network_cut"
+CONNECTION_ERRORS = frozenset(
+    {"ConnectError", "ReadError", "WriteError", "CloseError", "RemoteProtocolError"}
+)
+"""How the load client names the end of a connection."""
+SLACK_NS = NS_PER_S // 2
+"""A client may see the end of its connection a little later, and a new one begin to fail a little earlier."""
+
+
+@per_history
+def given_up(history: History) -> dict[str, FaultRecord]:
+    """The requests that the server gave up before they were done, each with its note of it."""
+    notes = [line for line in history.faults if isinstance(line.note, RequestAbandoned)]
+    meant = by_name(notes, history.requests)
+    return {record.id: note for note in notes for record in meant.get(note.request or "", ())}
+
+
+@per_history
+def cut_off(history: History) -> frozenset[str]:
+    """The requests that failed by their connection because the plan had it cut."""
+    cuts = [
+        fault_window(history, line) for line in history.faults if line.event == "fired" and line.kind == CUT
+    ]
+    return frozenset(record.id for record in history.requests if _is_cut(record, cuts))
+
+
+def _is_cut(record: RequestRecord, cuts: Sequence[FaultWindow]) -> bool:
+    error = record.error
+    if record.outcome != "error" or error is None or error.kind not in CONNECTION_ERRORS:
+        return False
+    return any(record.id in cut.requests or _was_refused(record, cut) for cut in cuts)
+
+
+def _was_refused(record: RequestRecord, cut: FaultWindow) -> bool:
+    """It was sent while no connection could be made, and no response came."""
+    late = cut.end_ns is not None and record.start_ns > cut.end_ns + SLACK_NS
+    return record.status is None and record.start_ns >= cut.begin_ns - SLACK_NS and not late

@@ -13,7 +13,7 @@ from history.events import CleanState, ContainerAction, FaultsHealed, ServerStar
 from history.records import FaultRecord
 from kvchaos.paths import state_folder
 from kvchaos.servers.server_registry import ServerEnv
-from oracles.views.fault_windows import reverting_line
+from oracles.views.struck_requests import reverting_line
 from tests.compose.engine import NOTHING, traces_of
 from tests.server.bench import COMMAND_S, NEW, SEED, Bench, Finished, RunDir, own_cache
 

@@ -15,7 +15,7 @@ from history.events import PhaseStart, ServerExit
 from history.records import CROWD
 from kvchaos.judging.judge_run import judge_run_dir
 from oracles.effects.copy_effects import RECOVERED
-from oracles.views.abandoned import given_up
+from oracles.views.struck_requests import given_up
 from tests.server.bench import (
     CAMPAIGN_S,
     CHOSEN,

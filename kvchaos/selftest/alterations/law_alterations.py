@@ -17,9 +17,8 @@ from history.reader import History
 from history.records import LedgerRecord, ScrapeLine
 from kvchaos.selftest.alterations.alteration import Alteration
 from kvchaos.selftest.alterations.metric_alterations import LOADED, changed_at_the_end
-from oracles.laws import client_laws, exported, generic, histograms, transfers
-from oracles.laws.build import CHOICES, E2E, MAX_TOKENS, SUCCESS, TTFT
-from oracles.laws.law import Law
+from oracles.laws import client_laws, families, generic, transfers
+from oracles.laws.law import CHOICES, E2E, MAX_TOKENS, SUCCESS, TTFT, Law
 from oracles.laws.relations import LAWS
 
 HUGE = 1e6
@@ -88,9 +87,9 @@ def _begun(label: Label, begun: int, history: History) -> History:
 ALTERATIONS = (
     *_relations(),
     Alteration(generic.VANISHED, "a counter is missing in the last scrape", _vanished),
-    Alteration(exported.MISSING, "a metric family is not exported", partial(_never_exported, TTFT), (0, 18)),
+    Alteration(families.MISSING, "a metric family is not exported", partial(_never_exported, TTFT), (0, 18)),
     Alteration(
-        histograms.SUM_OUT_OF_BUCKETS,
+        generic.SUM_OUT_OF_BUCKETS,
         "the sum of a histogram grows and its count does not",
         _more("vllm:request_queue_time_seconds_sum"),
     ),

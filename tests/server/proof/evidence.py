@@ -16,8 +16,7 @@ from kvchaos.judging.judge_run import judge
 from oracles.answer_comparison import compare
 from oracles.effects.checks import missing_effect
 from oracles.effects.copy_effects import FAILED_BY_POLICY, RECOVERED
-from oracles.effects.damage_effects import is_not_a_number
-from oracles.effects.tier_effects import STORE_REFUSED
+from oracles.effects.tier_effects import STORE_REFUSED, is_not_a_number
 from oracles.faults_fired import is_real
 from tests.server.proof.cases import Case, varied
 

@@ -8,7 +8,7 @@ from msgspec import structs
 from history.records import RequestRecord
 from history.verdict import Verdict
 from oracles import blast, outcomes
-from oracles.views.abandoned import cut_off, given_up
+from oracles.views.struck_requests import cut_off, given_up
 from tests.support.histories import Run, clean_run
 from tests.support.outside_fault_phase import Struck, answered, failed
 from tests.support.synthetic_records import MS, fault, make_plan

@@ -9,8 +9,8 @@ import pytest
 from history.scenario import ServerSettings
 from history.verdict import OracleResult
 from oracles.findings import Findings
-from oracles.laws import exported
-from oracles.laws.exported import EXPORTED, MISSING
+from oracles.laws import families
+from oracles.laws.families import EXPORTED, MISSING
 from tests.support.histories import Run, clean_run
 from tests.support.stored import DATA
 from tests.support.synthetic_records import make_plan
@@ -45,7 +45,7 @@ def exporting(*without: str, vllm: str = "0.32.0", server: ServerSettings | None
 
 def judged(run: Run) -> OracleResult:
     found = Findings("counters")
-    exported.judge(run.history(), found)
+    families.judge_exported(run.history(), found)
     return found.result("")
 
 
