@@ -29,6 +29,7 @@ def sources(packages: Collection[str] = PACKAGES) -> dict[str, str]:
 
 
 def module_name(path: str) -> str:
+    """The dotted name of a module by its path."""
     return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
@@ -39,6 +40,7 @@ def imports(given: Sources) -> dict[str, set[str]]:
 
 
 def _imported(tree: ast.AST, names: Collection[str]) -> Iterator[str]:
+    """The given modules that a syntax tree imports."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in names)
@@ -71,6 +73,7 @@ def circles(graph: Graph) -> list[list[str]]:
 
 
 def _reached(graph: Graph, start: str) -> set[str]:
+    """All nodes that can be reached from a node of the graph."""
     found: set[str] = set()
     ahead = list(graph[start])
     while ahead:
@@ -103,6 +106,12 @@ def identifiers(text: str) -> set[str]:
     """Every name in a module's code."""
     tokens = tokenize.generate_tokens(io.StringIO(text).readline)
     return {token.string for token in tokens if token.type == tokenize.NAME}
+
+
+def definitions(text: str) -> set[str]:
+    """The names of all functions, methods and classes of a module, at any level."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    return {node.name for node in ast.walk(ast.parse(text)) if isinstance(node, kinds)}
 
 
 def parts(identifier: str) -> set[str]:

@@ -1,4 +1,4 @@
-"""Names of the field: no everyday word that says nothing, no name twice, imports one way."""
+"""Names of the field: no vague word in the source or in tests, no name twice, imports in one direction."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tests.support.source_tree import (
     between_packages,
     circles,
     class_names,
+    definitions,
     file_names,
     identifiers,
     imports,
@@ -32,6 +33,13 @@ ALLOWED = frozenset(
     }
 )
 """Names that stored files have."""
+VAGUE_IN_TESTS = VAGUE | {
+    *("tell", "tells", "foretold", "ask", "asks", "hear", "hears", "see", "sees", "saw", "hold", "holds"),
+    *("say", "says", "said", "speaks", "words", "ways", "books", "owe", "owes", "mend", "mends", "minds"),
+    *("nobody", "nobodys", "somebody", "somebodys", "everybody", "anybody", "stranger", "strangers"),
+    *("look", "looks", "looked", "felt", "feels"),
+}
+"""Words that name no failure in the field's terms: a failed test is known by its name alone."""
 IMPORTS = {
     "history": set[str](),
     "dashboards": set[str](),
@@ -56,6 +64,15 @@ def vague_names(given: Sources) -> dict[str, set[str]]:
     return {path: names - ALLOWED for path, names in found.items() if names - ALLOWED}
 
 
+def vague_definitions(given: Sources) -> dict[str, set[str]]:
+    """By path the functions and classes of tests whose names say nothing."""
+    found = {
+        path: {name for name in definitions(text) if parts(name) & VAGUE_IN_TESTS}
+        for path, text in given.items()
+    }
+    return {path: names for path, names in found.items() if names}
+
+
 def twice(names: dict[str, list[str]], allowed: frozenset[str]) -> dict[str, list[str]]:
     return {name: paths for name, paths in names.items() if len(paths) > 1 and name not in allowed}
 
@@ -73,13 +90,35 @@ def source() -> dict[str, str]:
     return sources()
 
 
-def test_no_source_name_has_a_vague_word(source: Sources) -> None:
+def test_no_source_name_is_vague(source: Sources) -> None:
     assert vague_names(source) == {}
 
 
 @pytest.mark.parametrize("line", ["told = answer()", "class Held: ...", "def _way_of(x: int) -> int: ..."])
 def test_vague_source_name_is_found(line: str) -> None:
     assert list(vague_names({"history/planted.py": line})) == ["history/planted.py"]
+
+
+def test_no_test_or_test_helper_has_a_vague_name() -> None:
+    assert vague_definitions(sources(["tests"])) == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def test_prometheus_is_told_otherwise() -> None: ...",
+        "class TestRun:\n    async def test_nobody_waits(self) -> None: ...",
+        "def outer() -> None:\n    def holds() -> bool: ...",
+        "class SomebodysServer: ...",
+    ],
+)
+def test_vague_name_in_tests_is_found(text: str) -> None:
+    assert list(vague_definitions({"tests/test_planted.py": text})) == ["tests/test_planted.py"]
+
+
+def test_a_name_of_the_field_in_tests_is_allowed() -> None:
+    text = "def test_only_prometheus_receives_the_altered_exposition() -> None: ..."
+    assert vague_definitions({"tests/test_planted.py": text}) == {}
 
 
 def test_class_names_are_unique(source: Sources) -> None:
