@@ -14,6 +14,7 @@ SERVER_TREE = Path(__file__).with_name("server_tree.py")
 
 
 def main() -> None:
+    """Start a server tree as the conductor does, report its process ids and wait to be killed."""
     state_folder, run_dir, *options = sys.argv[1:]
     run = Path(run_dir)
     record = ProcessRegistry(Path(state_folder), run_id="doomed", run_dir=run, control_dir=run / "control")

@@ -67,6 +67,7 @@ def answer_tokens(prompt: list[int], count: int) -> list[int]:
 
 
 def answer_logprobs(tokens: list[int]) -> list[float]:
+    """The logprob of each token of the fake answer."""
     return [-1.0 - token / 256 for token in tokens]
 
 
@@ -112,12 +113,16 @@ class FakeServer:
 
 
 class _Server(ThreadingHTTPServer):
+    """The threading HTTP server that knows its fake."""
+
     fake: FakeServer
     daemon_threads = True
     request_queue_size = 128
 
 
 class _Handler(BaseHTTPRequestHandler):
+    """Answers completions and chats with the configured behaviour."""
+
     protocol_version = "HTTP/1.1"
     server: _Server
 
@@ -255,6 +260,7 @@ def _answers(body: dict[str, Any]) -> list[list[int]]:
 
 
 def _chunk(tokens: list[int], finish: str | None, *, with_ids: bool, index: int = 0) -> dict[str, Any]:
+    """One event of a streamed completion."""
     logprobs = answer_logprobs(tokens)
     choice: dict[str, Any] = {
         "index": index,
@@ -274,6 +280,7 @@ def _chunk(tokens: list[int], finish: str | None, *, with_ids: bool, index: int 
 
 
 def _usage(prompt: int, completion: int, cached: int | None) -> dict[str, Any]:
+    """The usage of an answer, with cached tokens where they are given."""
     usage: dict[str, Any] = {
         "prompt_tokens": prompt,
         "completion_tokens": completion,

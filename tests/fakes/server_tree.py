@@ -23,6 +23,8 @@ MOST_MADE = 1000
 
 
 class Health(http.server.BaseHTTPRequestHandler):
+    """Answers every GET with status 200."""
+
     def do_GET(self) -> None:
         self.send_response(200)
         self.send_header("Content-Length", "0")
@@ -58,6 +60,7 @@ def make_shared_memory(prefix: str) -> tuple[SharedMemory, object]:
 
 
 def make_endlessly(prefix: str) -> NoReturn:
+    """Create shared memory until the process is killed."""
     made = []
     for _ in range(MOST_MADE):
         made.append(make_shared_memory(prefix))
@@ -76,6 +79,7 @@ def make_when_orphaned(prefix: str) -> NoReturn:
 
 
 def wait_for_signals(*resources: object) -> NoReturn:
+    """Sleep until a signal ends the process, and keep the resources alive."""
     while True:
         signal.pause()
 
@@ -101,6 +105,7 @@ def fork_child(given: argparse.Namespace | None = None) -> int:
 
 
 def main() -> None:
+    """Run a server process with the children, shared memory and signal handling that options name."""
     options = argparse.ArgumentParser()
     options.add_argument("--port", type=int, default=0)
     options.add_argument("--children", type=int, default=2)

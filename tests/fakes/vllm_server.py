@@ -96,6 +96,8 @@ class Manners:
 
 
 class Server(ThreadingHTTPServer):
+    """The threading HTTP server with the figures and the manners of the fake."""
+
     daemon_threads = True
     request_queue_size = 128
     figures: Figures
@@ -103,6 +105,8 @@ class Server(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
+    """Answers the endpoints of vLLM that the suite uses."""
+
     protocol_version = "HTTP/1.1"
     server: Server
 
@@ -178,6 +182,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def _chunk(token: int, finish: str | None) -> dict[str, Any]:
+    """One event of a streamed completion with a single token."""
     choice = {
         "index": 0,
         "text": chr(token),
@@ -189,11 +194,13 @@ def _chunk(token: int, finish: str | None) -> dict[str, Any]:
 
 
 def _usage(prompt: int, completion: int) -> dict[str, Any]:
+    """The last event of a stream, with the usage."""
     usage = {"prompt_tokens": prompt, "completion_tokens": completion}
     return {"id": "cmpl-1", "object": "text_completion", "choices": [], "usage": usage}
 
 
 def _log(text: str) -> None:
+    """Write a line to the server's log."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
 
@@ -213,6 +220,7 @@ def _fork_engine() -> None:
 
 
 def _end_with(engine: int) -> None:
+    """Exit as vLLM does when its engine process ended."""
     os.waitpid(engine, 0)
     _log("EngineCore died unexpectedly")
     os._exit(1)
@@ -235,6 +243,8 @@ def _write_audit_log(transfer_config: str, resident: int) -> None:
 
 
 def _end_slowly(seconds: float) -> None:
+    """Exit only some seconds after SIGTERM."""
+
     def handler(number: int, frame: FrameType | None) -> None:
         _log("ending")
         time.sleep(seconds)
@@ -244,6 +254,7 @@ def _end_slowly(seconds: float) -> None:
 
 
 def main() -> None:
+    """Serve like vLLM, with the faults that the --fake options name."""
     options = argparse.ArgumentParser(allow_abbrev=False)
     options.add_argument("--port", type=int, required=True)
     options.add_argument("--fake-token-s", type=float, default=0.0, help="pause before each token")

@@ -13,6 +13,7 @@ from kvchaos.bench.slo import Slo
 def figures(
     tokens_per_s: float = 100.0, ttft_ms: float = 50.0, good_share: float | None = None
 ) -> PhaseFigures:
+    """The figures of a measured phase, with the latencies in fixed proportion to the TTFT."""
     return PhaseFigures(
         requests=40,
         ok=40,
@@ -61,6 +62,7 @@ def bench(
     slo: Slo | None = None,
     searched: Sequence[int] = (),
 ) -> Bench:
+    """A stored measurement of these runs."""
     return Bench(
         kind=kind,
         created="2026-11-24T08:00:00+00:00",

@@ -30,6 +30,7 @@ def entry(fault: str, kind: str, trigger: Entry | None = None, **params: object)
 
 
 def schedule(*faults: Entry, seed: object = 7, epoch: object = 1, lease_s: object = 30.0) -> Entry:
+    """A fault schedule as the conductor writes it, without validation."""
     return {"v": 1, "epoch": epoch, "seed": seed, "lease_s": lease_s, "faults": list(faults)}
 
 

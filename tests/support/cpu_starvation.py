@@ -56,6 +56,7 @@ def _group_with_quota(share: float) -> Path | None:
 
 @contextmanager
 def _by_signals(pid: int, share: float) -> Iterator[None]:
+    """Give a process only a share of the processor time by SIGSTOP and SIGCONT."""
     over = threading.Event()
 
     def pace() -> None:

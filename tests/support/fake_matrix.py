@@ -23,14 +23,17 @@ DAY = "2026-11-30"
 
 
 def scenarios(*names: str) -> list[Scenario]:
+    """Packaged scenarios by name; without names those of the matrix tests."""
     return [load_scenario(find_scenario(name)) for name in names or NAMES]
 
 
 def order(*releases: str) -> Order:
+    """An order to fill the matrix for these releases with seed 1."""
     return Order(releases=releases or ("0.18.0",), scenarios=scenarios(), seed=1, bugs=(), code=CODE)
 
 
 def verdict(scenario: str, release: str, run: str, outcome: Outcome = "as expected") -> RunVerdict:
+    """The verdict of a run of one cell."""
     return RunVerdict(
         run_id=run,
         scenario=scenario,

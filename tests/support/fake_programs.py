@@ -31,6 +31,7 @@ elif sys.argv[1:3] == ["pip", "install"]:
 
 
 def write_program(path: Path, text: str) -> Path:
+    """Write an executable script."""
     path.write_text(text)
     path.chmod(0o755)
     return path
@@ -50,6 +51,7 @@ def server_python(**changes: object) -> str:
 
 
 def broken_python(complaint: str) -> str:
+    """The text of an interpreter that fails with this message."""
     return f"#!/bin/sh\necho '{complaint}' >&2\nexit 1\n"
 
 

@@ -29,4 +29,5 @@ class FakeRestarter:
 
 
 def strike(kind: str, **params: float) -> DueInjection:
+    """A due injection of this kind, at invocation 0."""
     return DueInjection("f1", kind, "answered", 0, {"for_s": 0.0, **params}, seed=1)

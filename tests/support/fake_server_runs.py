@@ -96,11 +96,13 @@ def scenario(*manners: str, load: int = 12, limits: Mapping[str, object] | None 
 
 
 def write_scenario(path: Path, content: object) -> Path:
+    """Write a scenario file and return its path."""
     path.write_text(dump_yaml(content))
     return path
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait until the condition is true; a timeout fails the test."""
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
@@ -108,6 +110,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def runs(pid: int) -> bool:
+    """Whether the process exists and is no zombie."""
     process = read_process(pid)
     return process is not None and process.runs
 
@@ -134,6 +137,7 @@ def load_worker(conductor: int, number: int) -> int:
 
 
 def _parent(pid: int) -> int | None:
+    """The parent's process id, None for a process that does not exist."""
     try:
         text = (PROC / str(pid) / "stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -217,4 +221,5 @@ def finished(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 
 def verdict_of(run_dir: Path) -> RunVerdict:
+    """The stored verdict of a run directory."""
     return msgspec.json.decode((run_dir / layout.VERDICT).read_bytes(), type=RunVerdict)

@@ -323,6 +323,7 @@ def scrape_lines(scrapes: list[Scrape]) -> list[ScrapeLine]:
 
 
 def _failed(scrape: Scrape) -> ScrapeLine:
+    """The line of a scrape that failed."""
     return ScrapeLine(
         t_ns=scrape.t_ns,
         mono_ns=scrape.t_ns,
@@ -370,6 +371,7 @@ def clean_run(plan: RunPlan | None = None, midst: Midst | None = None) -> Run:
 def _journal_line(
     t_ns: int, event: FaultEvent, fault: str | None, kind: str | None, n: int | None, evidence: Evidence
 ) -> FaultRecord:
+    """A line of the fault journal of the worker."""
     return FaultRecord(
         t_ns=t_ns,
         mono_ns=t_ns,
@@ -386,6 +388,7 @@ def _journal_line(
 
 
 def _phase(run: Run, phase: PhaseSpec, midst: Midst | None) -> None:
+    """Run one phase: its events, its requests and the faults in its middle."""
     faults: list[int | str] = [fault.id for fault in run.plan.scenario.faults]
     unique = run.plan.scenario.workloads[phase.workload].kind == "unique"
     run.scrape()
@@ -418,6 +421,7 @@ def _note(run: Run, event: FaultEvent) -> None:
 
 
 def _canary(run: Run, where: str) -> None:
+    """A probe that succeeded, with its health check."""
     record = run.serve("canary", f"canary-{where}")
     run.event("canary", where=where, ok=True, seconds=0.1, request=record.id, error="")
     run.event("health", where=where, ok=True, status=200)

@@ -26,6 +26,7 @@ DIED = "server-alive/died"
 
 
 def planned(kind: str, params: Mapping[str, Value], expectation: Expectation | None = None) -> RunPlan:
+    """The plan of a run with one fault and the effects that this fault declares."""
     fault = FaultSpec(id="f1", kind=kind, trigger=Trigger(every=1), params=dict(params))
     plan = make_plan(faults=(fault,), expectation=expectation)
     return plan.model_copy(update={"effects": tuple(declared_effects((fault,), RELEASE))})
@@ -72,15 +73,18 @@ def end_server(run: Run, after_ns: int) -> None:
 
 
 def verdict(run: Run) -> RunVerdict:
+    """The verdict of the run so far."""
     return judge(run.history())
 
 
 def explained(judged: RunVerdict) -> dict[str, int]:
+    """Findings by rule that the only declared effect explains."""
     (effect,) = judged.effects
     return effect.explains
 
 
 def expectation_match(run: Run, oracle: str) -> ExpectationMatch:
+    """How the result of an oracle fits the expectation of the run."""
     judged = verdict(run)
     result = next(result for result in judged.results if result.oracle == oracle)
     return match_expectation(result, run.plan.expectation, judged.causes)

@@ -26,6 +26,7 @@ class Joining:
 
 
 def free_port() -> int:
+    """A TCP port that was free on loopback a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

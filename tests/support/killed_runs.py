@@ -22,6 +22,7 @@ def killed_run(kind: str = "kill") -> Run:
 
 
 def end_and_revive(run: Run, kind: str) -> None:
+    """Let a fault end the server, and start its next incarnation."""
     victim = good_request(f"chaos-{len(run.requests)}", "prompt-2", "chaos", run.now_ns)
     run.pass_time(30 * MS)
     struck_ns, lines, code = run.now_ns, len(run.log), CODES[kind]

@@ -27,6 +27,7 @@ def phase(
     arrivals: Arrivals | None = None,
     workload: str = "asks",
 ) -> PhaseSpec:
+    """The specification of a phase, as the conductor sends it to load workers."""
     return PhaseSpec(
         name=name,
         role="load",
@@ -82,6 +83,7 @@ def write_plan(
 def loaders(
     run_dir: Path, plan: Path, workers: int = 1, tell: OnReport | None = None
 ) -> Iterator[LoadProcesses]:
+    """Run load workers for the time of the block."""
     processes = LoadProcesses(run_dir, plan, workers, run_dir / "loader.log", tell)
     processes.start()
     try:
@@ -91,11 +93,13 @@ def loaders(
 
 
 def records(run_dir: Path) -> list[RequestRecord]:
+    """All request records that the workers wrote."""
     lines = [line for path in run_dir.glob("requests-*.jsonl") for line in path.read_bytes().splitlines()]
     return [msgspec.json.decode(line, type=RequestRecord) for line in lines]
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait until the condition is true; a timeout fails the test."""
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline

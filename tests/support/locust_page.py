@@ -41,5 +41,6 @@ def locust_page(folder: Path, host: str) -> Iterator[httpx.Client]:
 
 
 def start(web: httpx.Client, host: str) -> None:
+    """Start the load by the form of the Locust page."""
     form = {"user_count": "2", "spawn_rate": "2", "host": host, "workload_params": "max_output=20"}
     web.post("/swarm", data=form).raise_for_status()

@@ -22,6 +22,7 @@ SLOW = Settings(ttft=Fixed(ms=6000.0), itl=Fixed(ms=1.0))
 
 
 def main(folder: Path, count: int) -> None:
+    """Keep this many connections open at a time and write the records to the folder."""
     phase = PhaseSpec(name="many", role="load", workload="short", requests=count, concurrency=count)
     with MockServer(SLOW, folder / "sent.jsonl") as server:
         options = MeasureOptions(workers=1, seconds=1.0, concurrency=(count,), client="lean")

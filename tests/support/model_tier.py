@@ -19,6 +19,8 @@ Key = bytes
 
 @dataclass
 class Block:
+    """A block of the modelled offload tier."""
+
     ready: bool = False
     """Its store has ended."""
     readers: int = 0

@@ -67,6 +67,7 @@ def linked_machines(others: int) -> Iterator[tuple[Machine, ...]]:
 
 @contextmanager
 def _machine(machine: Machine) -> Iterator[Machine]:
+    """Create a network namespace for the time of the block."""
     _ip("netns", "add", machine.name)
     try:
         _ip("-n", machine.name, "link", "set", "lo", "up")
@@ -84,6 +85,7 @@ def _link(one: Machine, other: Machine, interface: str) -> None:
 
 
 def _ip(*arguments: str) -> None:
+    """Run the ip program; an error fails the test."""
     done = subprocess.run(
         [_program(), *arguments], capture_output=True, text=True, check=False, timeout=COMMAND_S
     )
@@ -91,10 +93,12 @@ def _ip(*arguments: str) -> None:
 
 
 def _program() -> str:
+    """The path of the ip program; a missing one fails the test."""
     found = _found()
     assert found is not None, HOW_TO_GET
     return found
 
 
 def _found() -> str | None:
+    """The path of the ip program, None where it is not installed."""
     return shutil.which("ip", path=f"{os.environ.get('PATH', '')}:{SUPERUSERS}")

@@ -30,6 +30,7 @@ Given = Whole | float | str | list[Whole | str]
 
 
 def at(ms: float) -> int:
+    """Nanoseconds of a time in milliseconds after the start of the phase."""
     return START_NS + int(ms * MS)
 
 
@@ -49,6 +50,7 @@ def failed(
     status: int | None = 200,
     outcome: Outcome = "error",
 ) -> RequestRecord:
+    """The record of a request that ended with a client error."""
     record = good_request(name, "p", "chaos", at(start_ms))
     error = RequestError(kind=kind, status=status, message="gone")
     return structs.replace(

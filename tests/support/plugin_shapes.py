@@ -25,6 +25,7 @@ WORKER = abstract(
 
 
 def name(*names: str) -> str:
+    """The text of a module that defines these names."""
     return "".join(f"\n{each} = object()\n" for each in names)
 
 

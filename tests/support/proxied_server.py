@@ -70,6 +70,8 @@ class ProxiedClient:
 
 @dataclass
 class _Sink:
+    """Receives the tokens and the record of one request of a client."""
+
     client: ProxiedClient
     name: str
 
@@ -140,6 +142,7 @@ class Bench:
 
 
 def _request(body: object, name: str, headers: str = "") -> bytes:
+    """The bytes of a completion request."""
     content = json.dumps(body).encode()
     head = f"POST /v1/completions HTTP/1.1\r\nhost: x\r\nx-request-id: {name}\r\n{headers}"
     return f"{head}content-length: {len(content)}\r\n\r\n".encode() + content
@@ -147,6 +150,7 @@ def _request(body: object, name: str, headers: str = "") -> bytes:
 
 @contextmanager
 def proxied(folder: Path, settings: Settings = SCHEDULE) -> Iterator[Bench]:
+    """Run a mock server with the network proxy in front of it for the time of the block."""
     with MockServer(settings, folder / "sent.jsonl") as mock:
         command = proxy_command(int(mock.url.rpartition(":")[2]), folder / "network.jsonl")
         process = subprocess.Popen(command, stdin=subprocess.PIPE, cwd=ROOT, process_group=0)
@@ -161,4 +165,5 @@ def proxied(folder: Path, settings: Settings = SCHEDULE) -> Iterator[Bench]:
 
 
 def gaps_ms(record: RequestRecord) -> list[float]:
+    """The gaps between token events of a record, in milliseconds."""
     return [(later - earlier) / 1000 for earlier, later in pairwise(record.chunk_us)]

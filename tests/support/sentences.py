@@ -42,6 +42,7 @@ class Hit(NamedTuple):
 
 
 def hits_in(path: Path) -> list[Hit]:
+    """Compared sentences in a test file."""
     return hits(path.read_text(encoding="utf-8"))
 
 
@@ -63,6 +64,7 @@ def is_sentence(text: str, words: int = LEAST_WORDS) -> bool:
 
 
 def _is_english(token: str) -> bool:
+    """Whether a token is a plain English word."""
     return WORD.fullmatch(token.strip("(\"'`[^$")) is not None
 
 
@@ -143,6 +145,7 @@ class _Scope:
 
 
 def _scopes(tree: ast.Module) -> Iterator[_Scope]:
+    """The functions and the module level of a test file, each with its constants and helpers."""
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     helpers = {
         node.name: _Helper([argument.arg for argument in node.args.args], frozenset(_compared_names(node)))
@@ -163,6 +166,7 @@ def _operands(node: ast.AST) -> list[ast.expr]:
 
 
 def _compared_names(function: ast.FunctionDef) -> Iterator[str]:
+    """The names that a function compares with something."""
     for node in ast.walk(function):
         operands = _operands(node)
         if isinstance(node, ast.keyword) and node.arg == "match":
@@ -180,6 +184,7 @@ def _given(node: ast.AST, helpers: dict[str, _Helper]) -> Iterator[str]:
 
 
 def _assigned(node: ast.AST) -> Known:
+    """The values that a scope assigns to each name."""
     found: Known = defaultdict(list)
     for each in _walk(node):
         targets = each.targets if isinstance(each, ast.Assign) else [getattr(each, "target", None)]
@@ -213,14 +218,17 @@ def _walk(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _texts(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """All text constants of a file by line."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.lineno, node.value
 
 
 def _is_for_people(node: ast.AST) -> bool:
+    """Whether an expression reads an attribute that is text for people."""
     return any(isinstance(each, ast.Attribute) and each.attr in FOR_PEOPLE for each in ast.walk(node))
 
 
 def _name(node: ast.expr) -> str:
+    """The last part of a name or an attribute, empty for other expressions."""
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""

@@ -68,6 +68,7 @@ OLD_OFFLOAD = (OLD_LOAD_BYTES, OLD_LOAD_TIME)
 
 
 def good_request(request_id: str, prompt_id: str, phase: str, start_ns: int) -> RequestRecord:
+    """The record of a request with a complete answer."""
     return RequestRecord(
         id=request_id,
         prompt_id=prompt_id,
@@ -144,6 +145,7 @@ def failure(kind: str, message: str, status: int | None = 500) -> dict[str, obje
 
 
 def fault(kind: str, *, limit: int | None = None) -> FaultSpec:
+    """The specification of a fault f1 that strikes at every invocation."""
     return FaultSpec(id="f1", kind=kind, trigger=Trigger(every=1, limit=limit))
 
 
