@@ -292,6 +292,7 @@ def need(release: str) -> str:
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = SOON_S) -> None:
+    """Wait until the condition is true; a timeout fails the test."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
@@ -299,9 +300,11 @@ def wait_for(condition: Callable[[], bool], seconds: float = SOON_S) -> None:
 
 
 def _local() -> list[Scenario]:
+    """The packaged scenarios that run on a local server."""
     return [scenario for scenario in map(load_scenario, scenario_files()) if "local" in scenario.stacks]
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
+    """The complete lines of a JSON Lines file, empty for a missing file."""
     content = path.read_bytes().splitlines(keepends=True) if path.exists() else []
     return [msgspec.json.decode(line) for line in content if line.endswith(b"\n")]

@@ -55,6 +55,7 @@ def server_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def bench(tmp_path: Path, server_cache: Path) -> Bench:
+    """Runs commands of the suite in a temporary folder with the installed servers."""
     return Bench(tmp_path, server_cache)
 
 

@@ -77,4 +77,5 @@ def in_use() -> set[ShmFile]:
 
 
 def shm_files() -> set[ShmFile]:
+    """The files in /dev/shm with their inodes."""
     return {ShmFile(path=str(path), inode=path.lstat().st_ino) for path in SHM.iterdir()}

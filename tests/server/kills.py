@@ -51,6 +51,8 @@ class Kill:
 
 @dataclass(frozen=True)
 class Outcome:
+    """What a kill of the conductor left before and after the clean-up."""
+
     kill: Kill
     at_s: float
     """After the start of the conductor."""
@@ -183,6 +185,7 @@ def table(outcomes: list[Outcome]) -> str:
 
 
 def report(text: str) -> None:
+    """Write a line to the terminal at once."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
@@ -202,6 +205,7 @@ def before_own_mounts() -> None:
 
 
 def main() -> int:
+    """Kill the conductor at many moments, and count what remains."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--kills", type=int, default=100)
     options.add_argument("--seed", type=int, default=7)

@@ -58,6 +58,7 @@ class Left:
 
 
 def _shm_kind(name: str) -> str:
+    """What a file in /dev/shm belongs to, by its name."""
     return next((kind for begin, kind in SHM_KINDS.items() if name.startswith(begin)), "other /dev/shm")
 
 
@@ -138,6 +139,7 @@ class Site:
 
 
 def _listening(pid: int) -> list[int]:
+    """The TCP ports on which a process listens."""
     try:
         connections = psutil.Process(pid).net_connections("tcp")
     except psutil.Error:
@@ -146,6 +148,7 @@ def _listening(pid: int) -> list[int]:
 
 
 def _links(pid: int) -> list[Path]:
+    """The open file descriptors of a process as paths, empty for an exited one."""
     try:
         return list((PROC / str(pid) / "fd").iterdir())
     except GONE:

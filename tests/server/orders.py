@@ -39,6 +39,8 @@ class Ended:
 
 @dataclass(frozen=True)
 class Campaign:
+    """The results of one campaign, its server starts and its duration."""
+
     ended: Mapping[str, Ended]
     starts: int
     seconds: float
@@ -58,6 +60,7 @@ def shuffled(chance: random.Random) -> list[str]:
 
 
 def campaign(bench: Bench, names: Sequence[str], seed: int, *options: str) -> Campaign:
+    """Run the scenarios in one campaign and collect the results."""
     began = time.monotonic()
     bench.folder.mkdir()
     arguments = ("run", *names, "--server", NEW, "--seed", str(seed), *options)
@@ -79,12 +82,14 @@ def earlier(folder: Path) -> Campaign:
 
 
 def _ended(run: RunDir) -> Ended:
+    """Outcome, causes and violated rules of a run."""
     causes = sorted(cause.rule for cause in run.verdict.causes)
     rules = sorted(rule for result in run.verdict.results for rule in result.by_rule)
     return Ended(run.verdict.outcome, tuple(causes), tuple(rules))
 
 
 def differences(fresh: Campaign, shared: Campaign) -> list[str]:
+    """One line for each scenario whose result differs on a shared server."""
     return [
         f"{name}: fresh {fresh.ended[name]}, shared {ended}"
         for name, ended in sorted(shared.ended.items())
@@ -102,6 +107,7 @@ def other_findings(fresh: Campaign, shared: Campaign) -> list[str]:
 
 
 def main() -> int:
+    """Compare campaigns in random orders on shared servers with one on fresh servers."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--orders", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1)
@@ -132,6 +138,7 @@ def main() -> int:
 
 
 def _print(line: str) -> None:
+    """Write a line to the terminal at once."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 

@@ -25,6 +25,7 @@ from tests.server.contract.listed import CHECKS
 
 
 def main() -> int:
+    """Put an own vLLM wheel over an installed release."""
     parser = argparse.ArgumentParser()
     parser.add_argument("wheel", type=Path)
     parser.add_argument("--over", required=True, help="installed release")

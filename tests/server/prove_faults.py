@@ -26,6 +26,7 @@ PAGE = ROOT / "docs" / "faults-proof.md"
 
 
 def main() -> int:
+    """Prove every fault on real servers and update the page of proofs."""
     parser = argparse.ArgumentParser(description="Prove the faults on a real server.")
     parser.add_argument("--server", action="append", default=[], help="server environment; may be repeated")
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="may be repeated")

@@ -22,6 +22,7 @@ Fired = tuple[str | None, int | None]
 
 
 def fired(run: RunDir) -> set[Fired]:
+    """The strikes of a run as pairs of fault and invocation."""
     return {(line.fault, line.n) for line in run.journal("fired")}
 
 
@@ -64,10 +65,12 @@ class Prover:
 
 
 def _failure_line(finished: Finished) -> str:
+    """Exit code and last output of a failed command, in one line."""
     return f"exit code {finished.code}: {(finished.err.strip() or finished.out.strip())[-300:]}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Replay runs with their faults and compare the strikes."""
     parser = argparse.ArgumentParser(description="Compare replays with their runs.")
     parser.add_argument("--server", required=True, help="server environment")
     parser.add_argument("--count", type=int, default=20, help="runs that are replayed")

@@ -81,6 +81,7 @@ def run_checks(server: ServerEnv, ahead: Path | None = None) -> Answers:
 
 
 def environment_of(server: ServerEnv, ahead: Path | None) -> dict[str, str]:
+    """The environment of an interpreter of this server that imports the checks."""
     return {
         **os.environ,
         "LD_PRELOAD": ":".join(server.preload),

@@ -18,15 +18,15 @@ from tests.server.contract import (
     contents,
     copies,
     damage,
-    doing,
     failures,
     fit,
     manager,
     pinned,
+    request_names,
+    request_states,
     residency,
     results,
     stored,
-    whose,
     within_step,
 )
 from tests.server.contract.bench import Bench
@@ -45,14 +45,15 @@ CHECKS: tuple[Check, ...] = (
     *connector.CHECKS,
     *pinned.CHECKS,
     *audit.CHECKS,
-    *whose.CHECKS,
-    *doing.CHECKS,
+    *request_names.CHECKS,
+    *request_states.CHECKS,
     *failures.CHECKS,
     *within_step.CHECKS,
 )
 
 
 def main() -> None:
+    """Run all checks and print their results as JSON Lines."""
     bench = Bench()
     for check in CHECKS:
         result = unittest.TestResult()

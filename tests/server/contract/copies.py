@@ -29,10 +29,12 @@ def scramble(copies: Copies, seed: int) -> Planes:
 
 
 def snapshot(copies: Copies) -> Planes:
+    """Copies of all planes of the device blocks."""
     return [plane.clone() for plane in copies.planes()]
 
 
 def same(one: Planes, other: Planes) -> bool:
+    """Whether all planes are equal to the last bit."""
     return all(torch.equal(mine, theirs) for mine, theirs in zip(one, other, strict=True))
 
 

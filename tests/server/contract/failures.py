@@ -37,6 +37,7 @@ from tests.server.contract.waiting import wait_until
 
 
 def raises(call: Callable[[], object]) -> bool:
+    """Whether the call raises an injected failure."""
     try:
         call()
     except InjectedFailure:
@@ -78,6 +79,7 @@ def a_manager_that_raised_is_whole_again_when_healed(bench: Bench) -> None:
 
 
 def assert_loads(tier: Tier) -> None:
+    """Check that the first two blocks of the tier can be loaded."""
     assert len(tier.prepare_load(KEYS[:2])) == 2
     tier.complete_load(KEYS[:2])
 

@@ -102,6 +102,7 @@ def misfits(own: type[Any], base: type[Any]) -> Iterator[str]:
 
 
 def _methods(kind: type[Any]) -> dict[str, Any]:
+    """The functions that a class defines itself, by name."""
     return {
         name: value
         for name, value in vars(kind).items()

@@ -59,10 +59,12 @@ def _store_handler(per_chunk: int) -> Any:
 
 
 def _shape(num_blocks: int, block_size: int, num_kv_heads: int, head_size: int) -> tuple[int, ...]:
+    """The shape of a KV cache tensor with keys and values in separate planes."""
     return 2, num_blocks, num_kv_heads, block_size, head_size
 
 
 def _canonical_caches() -> Any:
+    """The canonical KV caches of this release."""
     from chaos.hostcopy.generation import detect
 
     module = import_module(detect().offered("CanonicalKVCaches").__module__)
@@ -74,6 +76,7 @@ def _canonical_caches() -> Any:
 
 
 def _module(name: str) -> Any:
+    """A module of vLLM's offloading, None in a release without it."""
     try:
         return import_module(f"vllm.v1.kv_offload.{name}")
     except ModuleNotFoundError:

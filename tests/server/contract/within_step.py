@@ -19,8 +19,8 @@ from tests.server.contract.connector import BLOCKS, a_connector
 from tests.server.contract.control import Control, control_room
 from tests.server.contract.copies import ended, moved, prepared, same, snapshot
 from tests.server.contract.fit import misfits
+from tests.server.contract.request_names import REQUEST, begin_load
 from tests.server.contract.shapes.transfers import load_metadata
-from tests.server.contract.whose import REQUEST, begin_load
 
 BLOCK_SIZE = 4
 
@@ -31,6 +31,7 @@ def connector_of_loads_within_a_step_has_methods_that_fit(bench: Bench) -> None:
 
 
 def a_scheduler(bench: Bench, control: Control) -> Any:
+    """A connector of the scheduler's role for loads within a step."""
     connector: Any = object.__new__(SyncChaosConnector)
     connector._retrying = set()
     connector._block_size = BLOCK_SIZE
@@ -108,6 +109,7 @@ def the_manager_learns_the_end_of_a_load_within_its_step(bench: Bench) -> None:
 
 
 def a_worker(bench: Bench, control: Control) -> Any:
+    """A connector of the worker's role for loads within a step."""
     connector = a_connector(bench, control)
     connector.__class__ = SyncChaosConnector
     connector._in_step = set()

@@ -76,6 +76,7 @@ class Proof:
 
 
 def all_cases() -> Iterator[Case]:
+    """All fault kinds with their variants."""
     for kind in KINDS:
         parameter = varied(kind)
         yield from (Case(kind, variant) for variant in (VARIANTS[parameter] if parameter else (None,)))
@@ -146,6 +147,7 @@ def _phases(case: Case) -> list[dict[str, object]]:
 
 
 def _phase(case: Case, role: str, *, requests: int, first: int) -> dict[str, object]:
+    """The phase of a proof scenario for a case."""
     return {
         "name": case.name if role == "chaos" else f"{role}-{case.name}",
         "role": role,
@@ -184,6 +186,7 @@ def _prompts(case: Case) -> dict[str, object]:
 
 
 def _trigger(case: Case) -> dict[str, object]:
+    """The trigger that makes the fault of a case fire."""
     if case.kind in ENDS_THE_SERVER:
         return {"nth": [2]}
     if case.kind == "lookup_miss":
@@ -200,6 +203,7 @@ def _trigger(case: Case) -> dict[str, object]:
 
 
 def _params(case: Case) -> dict[str, Value]:
+    """The parameters of the fault of a case."""
     params: dict[str, Value] = {case.parameter: case.variant} if case.parameter and case.variant else {}
     if case.kind == "completion_late":
         return {**params, "min_ms": 600, "max_ms": 900}

@@ -69,28 +69,29 @@ def shown(history: History) -> list[Shown]:
 
 
 def _shown(history: History, fault: FaultSpec, verdict: Verdict) -> Shown:
+    """The row of the table for one fault of a run."""
     plan = history.plan
     parameter = varied(fault.kind)
     variant = fault.params.get(parameter) if parameter else None
     lines = [record for record in history.faults if record.fault == fault.id]
-    look = FaultOutcome(
+    outcome = FaultOutcome(
         history=history,
         case=Case(fault.kind, str(variant) if variant else None),
         phase=plan.scenario.phase_of(fault),
         fired=[record for record in lines if record.event == "fired" and is_real(record)],
     )
-    doubt = _doubt(look, fault)
+    doubt = _doubt(outcome, fault)
     return Shown(
-        case=look.case,
+        case=outcome.case,
         release=plan.versions.vllm,
         created=plan.created,
         armed=any(record.event == "armed" for record in lines),
-        fired=len(look.fired),
+        fired=len(outcome.fired),
         refused=sum(record.event == "refused" for record in lines),
-        evidence=doubt or SIGNS.get(fault.kind, _damage)(look),
+        evidence=doubt or SIGNS.get(fault.kind, _damage)(outcome),
         consequential=doubt is None,
         healed=any(
-            event.data.confirmed is True and event.data.phase == look.phase
+            event.data.confirmed is True and event.data.phase == outcome.phase
             for event in history.events_of(FaultsHealed)
         ),
         server=_server(history),
@@ -98,48 +99,51 @@ def _shown(history: History, fault: FaultSpec, verdict: Verdict) -> Shown:
     )
 
 
-def _doubt(look: FaultOutcome, fault: FaultSpec) -> str | None:
+def _doubt(outcome: FaultOutcome, fault: FaultSpec) -> str | None:
     """Why the consequence is in doubt; None when it is not. Damage must show in the fault's own phase."""
-    if not look.fired:
+    if not outcome.fired:
         return "it never fired with effect"
-    doubt = missing_effect(look.history, fault, look.fired, {look.phase})
-    if doubt is None and look.case.is_content and not any(_damaged(look)):
+    doubt = missing_effect(outcome.history, fault, outcome.fired, {outcome.phase})
+    if doubt is None and outcome.case.is_content and not any(_damaged(outcome)):
         return "no answer of its own phase shows the damage"
     return None if doubt is None else doubt.text
 
 
 def _server(history: History) -> str:
+    """Whether the server lived, died or stalled."""
     if history.events_of(ServerExit):
         return "died"
     return "stalled" if history.events_of(ServerStalled) else "lived"
 
 
-def _damaged(look: FaultOutcome) -> tuple[int, int]:
+def _damaged(outcome: FaultOutcome) -> tuple[int, int]:
     """Answers of the phase that differ, and those that are not a number."""
-    mine = [comparison for comparison in compare(look.history) if comparison.record.phase == look.phase]
-    errors = [record for record in look.history.requests if record.phase == look.phase]
+    mine = [comparison for comparison in compare(outcome.history) if comparison.record.phase == outcome.phase]
+    errors = [record for record in outcome.history.requests if record.phase == outcome.phase]
     return sum(each.difference is not None for each in mine), sum(map(is_not_a_number, errors))
 
 
-def _damage(look: FaultOutcome) -> str:
-    wrong, errors = _damaged(look)
-    sent = sum(record.phase == look.phase for record in look.history.requests)
+def _damage(outcome: FaultOutcome) -> str:
+    """Damaged answers as text."""
+    wrong, errors = _damaged(outcome)
+    sent = sum(record.phase == outcome.phase for record in outcome.history.requests)
     text = f"{wrong} of {sent} answers differ"
     return f"{text}, {errors} are not a number" if errors else text
 
 
-def _death(look: FaultOutcome) -> str:
-    end = look.history.events_of(ServerExit)[0]
+def _death(outcome: FaultOutcome) -> str:
+    """The end of the server as text, with the assertion in its log."""
+    end = outcome.history.events_of(ServerExit)[0]
     assertion = next(
-        (found[1] for line in look.history.log if (found := ASSERTION.search(line))), "no assertion"
+        (found[1] for line in outcome.history.log if (found := ASSERTION.search(line))), "no assertion"
     )
-    return (
-        f"{assertion} in the log; the server ended {(end.t_ns - look.first_ns) / 1e9:.1f} s after the strike"
-    )
+    after_s = (end.t_ns - outcome.first_ns) / 1e9
+    return f"{assertion} in the log; the server ended {after_s:.1f} s after the strike"
 
 
-def _lost(look: FaultOutcome) -> str:
-    history = look.history
+def _lost(outcome: FaultOutcome) -> str:
+    """Missed deadlines, stalls and leaks of a lost completion as text."""
+    history = outcome.history
     missed = sum(
         record.error is not None and record.error.kind == DEADLINE_EXCEEDED for record in history.requests
     )
@@ -152,34 +156,41 @@ def _lost(look: FaultOutcome) -> str:
 
 
 def _server_failure(probe: Drained | LeakProbe) -> str:
+    """A failed drain or leak probe as text."""
     if isinstance(probe, Drained):
         return f"not drained: {probe.running} running, {probe.waiting} waiting"
     leaked = re.search(r"\((\d+)\) are not freed", probe.detail)
     return f"{leaked[1]} blocks held at the end" if leaked else "the leak probe failed"
 
 
-def _late(look: FaultOutcome) -> str:
+def _late(outcome: FaultOutcome) -> str:
+    """The effect of a late completion as text."""
     return "until its end was told a request got no token, or a store stayed open"
 
 
 def _in_log(pattern: re.Pattern[str]) -> Callable[[FaultOutcome], str]:
-    def count_matches(look: FaultOutcome) -> str:
-        lines = [found[0] for line in look.history.log if (found := pattern.search(line))]
+    """Evidence from log lines that match a pattern."""
+
+    def count_matches(outcome: FaultOutcome) -> str:
+        lines = [found[0] for line in outcome.history.log if (found := pattern.search(line))]
         return f"{len(lines)} times in the log: {lines[0]}" if lines else "counted by the server's metrics"
 
     return count_matches
 
 
-def _computed(look: FaultOutcome) -> str:
-    return f"requests that were struck computed their blocks themselves, {len(look.fired)} misses"
+def _computed(outcome: FaultOutcome) -> str:
+    """The effect of a lookup miss as text."""
+    return f"requests that were struck computed their blocks themselves, {len(outcome.fired)} misses"
 
 
-def _clock(look: FaultOutcome) -> str:
-    delays_ms = [firing.ms for record in look.fired if isinstance(firing := record.firing, CopyDelayed)]
-    return f"the server's {look.case.variant} time grew by the {sum(delays_ms) / 1e3:.2f} s held"
+def _clock(outcome: FaultOutcome) -> str:
+    """The effect of a copy delay on the transfer time as text."""
+    delays_ms = [firing.ms for record in outcome.fired if isinstance(firing := record.firing, CopyDelayed)]
+    return f"the server's {outcome.case.variant} time grew by the {sum(delays_ms) / 1e3:.2f} s held"
 
 
-def _order(look: FaultOutcome) -> str:
+def _order(outcome: FaultOutcome) -> str:
+    """The effect of reordered completions as text."""
     return "the requests of the loads among them went on"
 
 
@@ -187,14 +198,14 @@ SIGNS: dict[str, Callable[[FaultOutcome], str]] = {
     "lookup_miss": _computed,
     "store_refused": _in_log(STORE_REFUSED),
     "copy_delay": _clock,
-    "load_failed": lambda look: "the requests asked the tier again",
+    "load_failed": lambda _: "the requests asked the tier again",
     "load_failure": _in_log(re.compile(f"{RECOVERED.pattern}|{FAILED_BY_POLICY.pattern}")),
     "completion_late": _late,
     "completion_lost": _lost,
     "completion_reorder": _order,
-    "lookup_retry": lambda look: "requests that were put off got their tokens afterwards",
-    "evict": lambda look: "the server stored lost blocks again",
-    "store_failed": lambda look: "the server stored lost blocks again",
+    "lookup_retry": lambda _: "requests that were put off got their tokens afterwards",
+    "evict": lambda _: "the server stored lost blocks again",
+    "store_failed": lambda _: "the server stored lost blocks again",
     "tier_shrunk": _in_log(STORE_REFUSED),
     "over_report": _death,
     "evict_after_hit": _death,

@@ -48,10 +48,12 @@ def into_page(page: str, rows: Iterable[Shown]) -> str:
 
 
 def _sort_key(row: Shown) -> tuple[int, str, Version]:
+    """The order of rows: fault kind, variant, release."""
     return list(KINDS).index(row.case.kind), row.case.variant or "", Version(row.release)
 
 
 def _table(rows: list[Shown]) -> str:
+    """The table in Markdown, with the number of proofs and their days."""
     days = sorted({row.created[:10] for row in rows})
     table = markdown_table(HEADINGS, map(_cells, rows))
     proved = sum(row.consequential for row in rows)
@@ -59,6 +61,7 @@ def _table(rows: list[Shown]) -> str:
 
 
 def _cells(row: Shown) -> tuple[str, ...]:
+    """The cells of one row."""
     evidence = row.evidence if row.consequential else f"**not seen**: {row.evidence}"
     return (
         f"`{row.case.kind}`",

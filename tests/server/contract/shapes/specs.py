@@ -42,6 +42,7 @@ def _vllm_config(extra: dict[str, object]) -> Any:
 
 
 def _kv_cache_config() -> Any:
+    """The configuration of a KV cache with one group."""
     group = SimpleNamespace(kv_cache_spec=SimpleNamespace(block_size=BLOCK_SIZE, page_size_bytes=PAGE_BYTES))
     tensor = SimpleNamespace(size=BLOCKS * PAGE_BYTES, block_stride=0)
     return SimpleNamespace(

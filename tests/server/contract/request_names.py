@@ -42,6 +42,7 @@ def begin_load(bench: Bench, copies: Copies) -> None:
 
 
 def fired_requests(control: Control) -> list[str | None]:
+    """The requests that the strikes in the journal name."""
     return [line["request"] for line in control.lines() if line["event"] == "fired"]
 
 
@@ -73,6 +74,7 @@ def strikes_at_stores_name_the_request(bench: Bench) -> None:
 
 
 def requests_of_a_store(tier: Tier, control: Control, keys: list[bytes]) -> list[str | None]:
+    """The requests that strikes at a store of these blocks name."""
     with request_scope(REQUEST):
         tier.prepare_store(keys)
     return fired_requests(control)

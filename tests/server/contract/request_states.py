@@ -56,6 +56,7 @@ def states_are_read_from_vllms_own_requests(bench: Bench) -> None:
 
 
 def a_scheduler(bench: Bench, control: Control) -> Any:
+    """A connector of the scheduler's role without vLLM's own scheduler."""
     connector: Any = object.__new__(ChaosConnector)
     connector._retrying = set()
     connector._runtime = process_globals.fault_runtime(
