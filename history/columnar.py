@@ -1,8 +1,7 @@
 """Very many numbers in little memory: packed in request records, as one array, and by series.
 
 A number in a list is an object of 24 bytes or more and a pointer to it. Equal sequences are kept once: in a
-run in which all is well most answers to one prompt are equal, and many series change at the same scrapes to
-the same values.
+run in which all is well most answers to one prompt are equal.
 """
 
 from __future__ import annotations
@@ -102,7 +101,7 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Ragged:
-    """The numbers of the sequences, one sequence after the other."""
+    """Many short sequences of numbers as one long array, so that numpy can look at all of them at once."""
 
     values: NDArray[Any]
     counts: Ints
@@ -156,7 +155,11 @@ Column = NDArray[Any]
 
 
 class Changes:
-    """Changes of the values of series, which are numbered from 0."""
+    """Changes of the values of series, which are numbered from 0: taken by scrape, given out by series.
+
+    Many series change at the same scrapes, and many to the same values: every bucket of a histogram above all
+    that was observed is its count. Equal columns are kept once.
+    """
 
     def __init__(self) -> None:
         self._series = array("I")

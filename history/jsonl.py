@@ -68,7 +68,7 @@ class _Position:
 
 
 class GrowingFiles(Generic[Line]):
-    """All files of a folder whose names fit a pattern, new ones among them."""
+    """All files of a folder whose names fit a pattern, new ones among them. Each line is read once."""
 
     def __init__(
         self, folder: Path, pattern: str, kind: type[Line], revise: Callable[[Line], Line] | None = None

@@ -1,4 +1,8 @@
-"""A phase of a scenario: what is sent, when, and how fast the server must answer."""
+"""A phase of a scenario: what is sent, when, and how fast the server must answer.
+
+Rates are arrivals a second; `loadtests.arrival_schedule` computes the times. A conversation arrives once; its
+later turns follow the answers.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +87,12 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class PhaseBounds(Strict):
-    """Bounds on one phase, and how it must compare with an earlier one of the same load."""
+    """Bounds on one phase, and how it must compare with an earlier one of the same load.
+
+    What is not given is reported and not judged. TTFT counts from when a request was due; ITL is the time
+    between two events of a stream that carry tokens. Only good answers count. A 99th percentile of fewer than
+    100 values is the largest.
+    """
 
     ttft_median_ms: Positive | None = None
     """At most, as all that is not called otherwise."""
