@@ -16,8 +16,7 @@ from history.phase_spec import PhaseBounds, PhaseSpec
 from history.protocol import schedule
 from history.protocol.schedule import State, Value
 from history.records import CANARY, CROWD
-from history.strict_yaml import Name
-from history.strict_yaml import Strict as Strict
+from history.strict_yaml import Name, Strict
 
 Param = Value
 

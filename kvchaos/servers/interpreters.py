@@ -13,7 +13,7 @@ from pathlib import Path
 from packaging.specifiers import SpecifierSet
 from pydantic import ValidationError
 
-from history.plan import Strict
+from history.strict_yaml import Strict
 from kvchaos.errors import UsageError
 from kvchaos.servers.commands import CommandFailed, Runner
 from kvchaos.servers.install_progress import SilentProgress

@@ -14,9 +14,9 @@ from pydantic import BaseModel, Field, ValidationError
 
 from history.events import ContainerAction, ServerStart
 from history.metrics import parse_key
-from history.plan import Strict
 from history.records import ResourceRecord
 from history.scenario import Scenario, ServerSettings
+from history.strict_yaml import Strict
 from kvchaos.errors import UsageError
 from kvchaos.prometheus.scraper import BadScrape, Samples, parse_samples
 from kvchaos.stacks.stack import GRACE_S, ServerStartFailed

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from history.plan import Strict
+from history.strict_yaml import Strict
 from kvchaos.tools.tool import PROGRAMS, RECORD, Tool
 
 MB = 1_000_000

@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from history.plan import Strict
 from history.scenario import Param, WorkloadSpec
+from history.strict_yaml import Strict
 from loadtests.workloads.abort_mix import AbortMix, AbortMixParams
 from loadtests.workloads.agent_loop import AgentLoop, AgentLoopParams
 from loadtests.workloads.chat import Chat, ChatParams

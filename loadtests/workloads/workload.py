@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 
 from pydantic import Field, model_validator
 
-from history.plan import Strict
+from history.strict_yaml import Strict
 from loadtests.workloads.prompt import Prompt, Script, Stage
 
 NUMBER_TOKENS = 4

@@ -11,7 +11,7 @@ from pathlib import Path
 import docker
 from pydantic import ValidationError
 
-from history.plan import Strict
+from history.strict_yaml import Strict
 from kvchaos.errors import UsageError
 from kvchaos.paths import images_folder
 from kvchaos.servers.commands import CommandFailed, Runner
