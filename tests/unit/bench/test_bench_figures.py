@@ -46,7 +46,7 @@ def test_interval_of_few_values_is_not_reliable() -> None:
         Interval.of([])
 
 
-def test_latency_counts_from_when_a_request_was_due() -> None:
+def test_latency_counts_from_the_scheduled_time() -> None:
     run = clean_run()
     for index, record in enumerate(run.requests):
         if record.phase == "golden":
@@ -57,7 +57,7 @@ def test_latency_counts_from_when_a_request_was_due() -> None:
     assert found.itl_ms.median == 20.0
 
 
-def test_rates_are_of_the_good_answers_and_of_their_time() -> None:
+def test_rates_cover_good_answers_and_their_duration() -> None:
     found = measured(clean_run().history(), "golden")
     # 4 requests of 100 ms, one after the other, a ms or so between them.
     assert found.requests_per_s == pytest.approx(10, rel=0.05)
@@ -81,7 +81,7 @@ def test_goodput_counts_requests_within_every_bound(slo: Slo, good: float) -> No
     assert measured(clean_run().history(), "golden", slo).good_share == good
 
 
-def test_a_request_that_failed_is_no_good_one_and_is_counted() -> None:
+def test_failed_request_is_counted_and_not_good() -> None:
     run = clean_run()
     run.change_request(run.first_of("golden"), **failure("InternalServerError", "no"))
     found = measured(run.history(), "golden", Slo(ttft_ms=1000.0))
@@ -102,7 +102,7 @@ def test_knee_is_the_highest_rate_that_throughput_follows() -> None:
     assert curve(100, 150, 160) == 1.0
 
 
-def test_a_curve_that_never_bends_has_no_knee() -> None:
+def test_curve_without_saturation_has_no_knee() -> None:
     assert curve(100, 200, 290, 380) is None
 
 

@@ -129,7 +129,7 @@ def test_side_without_settings_is_refused(arguments: list[str], problem: str) ->
         side_of(arguments)
 
 
-def test_a_side_is_read_as_a_scenario_file_would_be() -> None:
+def test_side_settings_are_parsed_like_a_scenario_file() -> None:
     side = side_of(["server=nightly", "offload=off", "extra_args=[--seed, '1']"])
     assert side.server == "nightly"
     assert side.settings == {"offload": False, "extra_args": ["--seed", "1"]}

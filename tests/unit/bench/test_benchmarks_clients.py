@@ -120,7 +120,7 @@ def test_load_without_a_steady_interval_gives_no_figures(records: list[SentRecor
         client_figures("c", "l", replace(TAKEN, sent={record.id: record for record in records}), WARM_S)
 
 
-def test_processes_that_begin_or_end_meanwhile_count_with_what_they_used() -> None:
+def test_cpu_of_short_lived_processes_is_counted() -> None:
     samples = [
         UsageSample(0, {1: 5.0, 2: 1.0}, 0),
         UsageSample(1, {1: 6.0, 2: 3.0, 3: 0.5}, 0),
@@ -138,7 +138,7 @@ def test_client_cpu_includes_its_child_processes() -> None:
     assert used_s(watch.samples) > 0.1
 
 
-def test_two_mock_servers_that_share_a_port_give_no_two_requests_one_name(tmp_path: Path) -> None:
+def test_mock_servers_on_one_port_give_unique_request_ids(tmp_path: Path) -> None:
     with (
         MockServer(Settings(), tmp_path / "a.jsonl", shared_port=0) as one,
         MockServer(Settings(), tmp_path / "b.jsonl", shared_port=one.port) as other,

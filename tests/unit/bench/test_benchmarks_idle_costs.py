@@ -82,11 +82,11 @@ def test_cost_is_within_or_above_its_bound_by_its_whole_interval(
     ("results", "code"),
     [(["within", "within"], 0), (["within", "undecided"], 2), (["undecided", "above"], 1), ([], 2)],
 )
-def test_the_exit_code_is_zero_only_when_all_is_shown(results: list[TargetResult], code: int) -> None:
+def test_exit_code_is_zero_only_if_every_cost_is_decided(results: list[TargetResult], code: int) -> None:
     assert exit_code(results) == code
 
 
-def test_a_block_is_summed_up_from_its_requests() -> None:
+def test_measured_block_is_summarized_from_its_requests() -> None:
     # Four tokens each, the first after 20 and 40 ms, the last 40 and 60 ms later; 200 ms in all.
     first = good_request("a", "p", "block-0", 1_000_000_000)
     second = good_request("b", "q", "block-0", 1_100_000_000)

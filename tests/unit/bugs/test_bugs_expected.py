@@ -40,7 +40,7 @@ def expected(*bugs: KnownBug, release: str = "0.18.0", **changes: object) -> Exp
     return expectation_for(scenario(**changes), Version(release), bugs)
 
 
-def test_a_run_of_a_release_with_a_bug_is_to_break_its_rules() -> None:
+def test_release_with_a_bug_is_expected_to_break_its_rules() -> None:
     found = expected(bug(1, DIES))
     assert (found.fail, found.collateral, found.issue) == (("server-alive/died",), (), "vllm#1")
     assert [(named.id, named.always) for named in found.bugs] == [("vllm-1", ("server-alive/died",))]
@@ -69,7 +69,7 @@ def test_a_bug_of_another_release_or_scenario_or_of_a_fault_is_not_expected(
     assert expected(bug(1, shows, **changes), release=release) == Expectation(releases=f"=={release}")
 
 
-def test_a_bug_that_another_one_hides_is_not_expected_where_that_one_is() -> None:
+def test_bug_hidden_by_another_one_is_not_expected() -> None:
     hiding = bug(1, {**DIES, "hides": ["vllm-2"]}, releases=">=0.18,<0.19")
     assert expected(hiding, bug(2, LEAKS)).fail == ("server-alive/died",)
     assert expected(hiding, bug(2, LEAKS), release="0.17.0").fail == ("drained/blocks-leaked",)

@@ -86,21 +86,21 @@ def test_bug_without_signatures_matches_by_its_rules() -> None:
     assert verdict(DIES.model_copy(update={"signatures": ()}), log=OTHER_CRASH).outcome == "as expected"
 
 
-def test_a_bug_that_always_shows_and_did_not_is_not_as_expected() -> None:
+def test_missing_deterministic_bug_is_not_as_expected() -> None:
     leaks = DIES.model_copy(update={"id": "vllm-3", "always": ("drained/blocks-leaked",), "signatures": ()})
     found = verdict(DIES, leaks)
     assert found.outcome == "not as expected"
     assert [bug.missing for bug in found.bugs] == [[], ["drained/blocks-leaked"]]
 
 
-def test_a_bug_by_chance_that_did_not_show_is_noted_and_no_more() -> None:
+def test_missing_intermittent_bug_is_only_noted() -> None:
     found = verdict(DIES, LATE)
     assert found.outcome == "as expected"
     assert [(bug.id, bug.explains, bug.missing) for bug in found.bugs][1:] == [("vllm-2", {}, [])]
     assert any("vllm#2" in line for line in cause_lines(found))
 
 
-def test_a_cause_without_a_bug_is_unexplained_and_shows_its_signature() -> None:
+def test_cause_without_a_known_bug_shows_its_signature() -> None:
     found = judge(run_of(Expectation(releases="==0.18.0")).history())
     assert found.outcome == "not as expected"
     (line,) = cause_lines(found)

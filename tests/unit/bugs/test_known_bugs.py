@@ -39,7 +39,7 @@ def shows(**changes: object) -> list[dict[str, object]]:
     return [{**GOOD["shows"][0], **changes}]
 
 
-def test_a_good_file_is_read(tmp_path: Path) -> None:
+def test_valid_known_bug_file_is_read(tmp_path: Path) -> None:
     write(tmp_path)
     (bug,) = load_bugs(tmp_path)
     assert (bug.id, bug.reference) == ("vllm-1", "vllm#1")
@@ -64,7 +64,7 @@ def test_known_bug_was_reproduced_in_its_release_range_only(bug: KnownBug) -> No
     assert [release for release in shown_on if not bug.on(Version(release))] == []
 
 
-def test_before_a_release_counts_what_counts_for_it() -> None:
+def test_pre_and_post_releases_have_the_bugs_of_their_release() -> None:
     bug = find_bug("vllm-36533", known_bugs())
     releases = ("0.15.1", "0.16.0", "0.18.1.post1", "0.18.0rc1", "0.19.0")
     assert [bug.on(Version(release)) for release in releases] == [False, True, True, True, False]
@@ -121,6 +121,6 @@ def test_unknown_bug_id_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> 
     assert "vllm-0" in line
 
 
-def test_the_page_lists_the_bugs_as_they_are() -> None:
+def test_known_bug_page_matches_the_data() -> None:
     page = PAGE.read_text(encoding="utf-8")
     assert into_page(page, known_bugs()) == page, "run: kvchaos bugs --page docs/known-bugs.md"

@@ -57,7 +57,7 @@ def guidance(**changes: str) -> dict[str, str]:
         ({"id": "vllm-2"}, r"id: vllm-2 is in a file named vllm-1\.yaml"),
     ],
 )
-def test_a_slip_is_one_line_with_file_and_key(
+def test_known_bug_error_is_one_line_with_file_and_key(
     tmp_path: Path, changes: dict[str, object], expected: str
 ) -> None:
     path = write(tmp_path, **changes)

@@ -48,7 +48,7 @@ def test_existing_control_directory_is_made_writable_by_its_owner_alone(tmp_path
     assert stat.S_IMODE(ControlPlane(control).path.stat().st_mode) == 0o755
 
 
-def test_a_healed_directory_is_one_that_arms_nothing(plane: ControlPlane) -> None:
+def test_healed_control_directory_arms_nothing(plane: ControlPlane) -> None:
     plane.heal()
     assert parse_schedule((plane.path / SCHEDULE).read_text()).faults == ()
 
@@ -114,7 +114,7 @@ def test_worker_without_chaos_module_has_no_injection_points(plane: ControlPlane
     assert plane.unsupported_faults([GONE, FLIP]) == [FLIP]
 
 
-def test_a_refused_fault_is_not_confirmed_and_its_reason_is_at_hand(plane: ControlPlane, room: Room) -> None:
+def test_refused_fault_is_unconfirmed_with_its_reason(plane: ControlPlane, room: Room) -> None:
     room.start(unsupported_kinds=UNSUPPORTED)
     began = time.time_ns()
     plane.arm(1, [GONE, FULL])
@@ -134,7 +134,7 @@ def test_refusal_of_a_schedule_is_reported_in_full(plane: ControlPlane, room: Ro
     assert "no_such_fault" in refusal
 
 
-def test_a_strike_that_was_not_carried_out_is_no_refusal(plane: ControlPlane, room: Room) -> None:
+def test_refused_strike_is_no_refused_schedule(plane: ControlPlane, room: Room) -> None:
     engine = room.start()
     began = time.time_ns()
     plane.arm(1, [GONE])

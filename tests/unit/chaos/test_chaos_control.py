@@ -84,7 +84,7 @@ def parse(content: object) -> Schedule:
     return parse_schedule(json.dumps(content))
 
 
-def test_a_right_schedule_is_read_as_written_with_defaults_filled_in() -> None:
+def test_valid_schedule_is_read_with_defaults() -> None:
     assert parse(RIGHT) == Schedule(
         v=1,
         epoch=4,

@@ -102,7 +102,7 @@ def test_armed_faults_strike_and_are_healed_with_their_counts(room: Room) -> Non
     assert healed.evidence == {"reason": "conductor", "fired": 2}
 
 
-def test_a_proof_names_fault_arrival_and_request(room: Room) -> None:
+def test_firing_records_fault_invocation_and_request(room: Room) -> None:
     engine = room.start()
     room.arm(entry("gone", "lookup_miss", {"nth": [1]}))
     assert engine.evaluate("lookup_miss", request="cmpl-0") is None
@@ -229,7 +229,7 @@ def test_expired_lease_is_not_revived(room: Room) -> None:
     assert arrive(engine, "lookup_miss", 5) == []
 
 
-def test_a_removed_schedule_can_be_put_back(room: Room) -> None:
+def test_removed_schedule_can_be_armed_again(room: Room) -> None:
     engine = room.start()
     room.arm(entry("gone", "lookup_miss"))
     room.withdraw()
@@ -289,7 +289,7 @@ def test_control_directory_writable_by_others_arms_nothing(room: Room) -> None:
     assert arrive(engine, "lookup_miss", 5) == []
 
 
-def test_an_engine_does_not_start_on_a_directory_that_is_not_to_be_trusted(room: Room) -> None:
+def test_engine_refuses_an_untrusted_control_directory(room: Room) -> None:
     room.path.chmod(0o777)
     with pytest.raises(BadControl, match="chmod go-w"):
         room.start()

@@ -66,14 +66,14 @@ def _minors(generation: Generation) -> list[str]:
     ],
     ids=["nothing", "half", "other lookup", "other copies", "no worker", "keys asked as hashes"],
 )
-def test_an_unknown_shape_is_refused_in_one_line(files: Files, install: Install) -> None:
+def test_unknown_plug_in_api_is_refused_in_one_line(files: Files, install: Install) -> None:
     install(files)
     with pytest.raises(UnknownGeneration) as caught:
         detect()
     assert "\n" not in str(caught.value)
 
 
-def test_the_refusal_names_what_works(install: Install) -> None:
+def test_refusal_names_the_supported_releases(install: Install) -> None:
     install({})
     with pytest.raises(UnknownGeneration, match=r"0\.16 and 0\.17 \(G1\).* 0\.33 \(G9\)"):
         detect()

@@ -74,9 +74,7 @@ def test_request_records_device_hits_and_loaded_blocks_behind_them(
     )
 
 
-def test_keys_of_the_tier_are_joined_with_those_of_the_device_although_they_name_a_group(
-    tmp_path: Path, log: ProvenanceLog
-) -> None:
+def test_tier_keys_with_a_group_match_device_keys(tmp_path: Path, log: ProvenanceLog) -> None:
     log.matched("r", 0)
     log.load_begins(each + bytes(4) for each in HASHES[:2])
     log.given(Request(), Blocks(), 2 * TOKENS)

@@ -59,7 +59,7 @@ def test_chained_terms_get_separate_fault_ids() -> None:
 
 
 @given(st.text(alphabet="0123456789%*;,.()= abcdefghijklmnopqrstuvwxyz_", max_size=60))
-def test_no_line_does_worse_than_being_refused(line: str) -> None:
+def test_any_schedule_line_is_parsed_or_refused(line: str) -> None:
     try:
         faults = parse_line(line)
     except ValueError:

@@ -126,7 +126,7 @@ def test_a_store_outlives_its_request(states: RequestStates) -> None:
     assert states.of("a") == ()
 
 
-def test_a_load_is_no_store(states: RequestStates) -> None:
+def test_loading_request_is_not_storing(states: RequestStates) -> None:
     states.track(Request("a", "WAITING_FOR_REMOTE_KVS", 64))
     states.step(Metadata(load_jobs={5: Job("a")}), (), ())
     assert states.of("a") == ("loading",)

@@ -88,7 +88,7 @@ def test_latency_is_added_in_both_directions_and_keeps_token_gaps(bench: Bench) 
     assert delayed(undone).longest_ms >= 400.0
 
 
-def test_nothing_passes_while_the_line_stalls_and_all_of_it_afterwards(bench: Bench) -> None:
+def test_stalled_bytes_are_delivered_after_the_stall(bench: Bench) -> None:
     with bench.client.completing(*ids("stall", 2), tokens=40):
         wait_for(lambda: bench.began(*ids("stall", 2)))
         bench.network.send(StallCommand(strike="stall"))
@@ -221,7 +221,7 @@ def test_proxy_exits_with_its_parent_and_resets_open_connections(tmp_path: Path,
         assert bench.client.record("last").outcome == "error"
 
 
-def test_a_command_that_it_does_not_know_ends_it(tmp_path: Path) -> None:
+def test_unknown_command_ends_the_proxy(tmp_path: Path) -> None:
     with proxied(tmp_path) as bench:
         assert bench.process.stdin is not None
         bench.process.stdin.write(b'{"do":"explode","strike":"s"}\n')

@@ -207,7 +207,7 @@ def test_cpu_squeeze_is_proved_by_kernel_throttling() -> None:
     assert squeeze.reverted() == CpuReturned(quota_us=-1)
 
 
-def test_a_processor_that_was_limited_before_is_as_limited_afterwards() -> None:
+def test_cpu_squeeze_restores_an_earlier_cpu_limit() -> None:
     server = FakeServer()
     server.inner.attrs["HostConfig"] |= {"CpuPeriod": 50_000, "CpuQuota": 40_000}
     squeeze = prepare(server, "cpu_squeeze", cpus=0.3)
@@ -217,14 +217,14 @@ def test_a_processor_that_was_limited_before_is_as_limited_afterwards() -> None:
     assert (limits["CpuPeriod"], limits["CpuQuota"]) == (50_000, 40_000)
 
 
-def test_a_squeeze_that_was_cut_short_has_nothing_to_undo() -> None:
+def test_interrupted_squeeze_needs_no_revert() -> None:
     server = FakeServer()
     for kind in ("cpu_squeeze", "memory_squeeze"):
         prepare(server, kind, cpus=0.3, room_mib=64.0).revert()
     assert server.inner.calls == []
 
 
-def test_memory_runs_out_by_a_limit_near_what_is_used_and_a_neighbour_that_takes_more() -> None:
+def test_memory_squeeze_sets_a_limit_near_use_and_adds_a_neighbour() -> None:
     server, restarter = FakeServer(), FakeRestarter(serves=True)
     squeeze = prepare(server, "memory_squeeze", restarter, room_mib=64.0, for_s=20.0)
     squeeze.apply()

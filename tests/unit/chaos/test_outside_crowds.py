@@ -236,7 +236,7 @@ def test_refused_connection_fails_the_crowd_requests(tmp_path: Path) -> None:
     assert {record.outcome for record in records} == {"error"}
 
 
-def test_more_than_the_model_takes_is_not_even_sent(tmp_path: Path) -> None:
+def test_crowd_prompts_above_the_model_length_are_not_sent(tmp_path: Path) -> None:
     storm = prepare(UNUSED_PORT, tmp_path, strike(prompt_tokens=700))
     with pytest.raises(InjectionRefused, match=r"900 .* 768"):
         storm.apply()

@@ -153,7 +153,7 @@ def test_kill_of_an_exited_server_fails(bench: Bench) -> None:
             ending(stack, kind, FakeRestarter(), grace_s=1.0).apply()
 
 
-def test_a_server_without_an_engine_cannot_lose_it(bench: Bench) -> None:
+def test_engine_kill_without_an_engine_process_fails(bench: Bench) -> None:
     with pytest.raises(TargetNotVisible):
         ending(bench.start(), "engine_kill", FakeRestarter()).apply()
 

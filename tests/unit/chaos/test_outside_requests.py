@@ -135,6 +135,6 @@ def test_malformed_forms_differ_from_a_valid_request_as_described(form: Malforme
     )
 
 
-def test_the_names_of_forms_are_no_two_the_same() -> None:
+def test_malformed_form_names_are_unique() -> None:
     names = [form.name for form in (*MALFORMED, *OVERSIZED)]
     assert len(set(names)) == len(names)

@@ -94,7 +94,7 @@ def test_cache_folder_follows_the_environment_variable(environ: dict[str, str], 
 
 
 @pytest.mark.parametrize("folder", ["/a b", "/a:b", "/a\tb"])
-def test_a_cache_that_nothing_can_be_preloaded_from_is_refused(folder: str) -> None:
+def test_cache_path_unusable_in_ld_preload_is_refused(folder: str) -> None:
     with pytest.raises(UsageError, match="KVCHAOS_CACHE"):
         cache_folder({"KVCHAOS_CACHE": folder})
 

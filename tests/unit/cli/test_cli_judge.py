@@ -38,11 +38,11 @@ def damage(path: Path, old: bytes, new: bytes, line: int = 1) -> None:
     path.write_bytes(b"".join(lines))
 
 
-def test_a_missing_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_run_directory_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "No such file" in complaint(capsys, tmp_path / "nothing")
 
 
-def test_an_empty_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_empty_run_directory_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "run.yaml: cannot be read" in complaint(capsys, tmp_path)
 
 
@@ -54,7 +54,7 @@ def test_file_as_run_directory_is_refused(run_dir: Path, capsys: pytest.CaptureF
     ("content", "problem"),
     [(b"a: [\n\n b", ":4: is not YAML: "), (b"", ": file: "), (b"\x80\n", ":1: is not UTF-8 text; ")],
 )
-def test_a_damaged_plan(
+def test_damaged_plan_is_one_line(
     run_dir: Path, content: bytes, problem: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (run_dir / layout.PLAN).write_bytes(content)
@@ -76,26 +76,28 @@ def test_a_damaged_value_of_a_scrape_is_named_by_file_and_number(
     assert f"{run_dir / layout.METRICS}: line 1: not a value: 'none'" in complaint(capsys, run_dir)
 
 
-def test_a_plan_of_another_schema_version(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plan_of_a_different_schema_version_is_refused(
+    run_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = run_dir / layout.PLAN
     path.write_text(path.read_text().replace("schema_version: 1", "schema_version: 0"))
     assert "run.yaml: schema_version: " in complaint(capsys, run_dir)
 
 
 @pytest.mark.parametrize("name", [layout.EVENTS, layout.METRICS, layout.requests_file(0)])
-def test_lines_of_another_schema_version(
+def test_records_of_a_different_schema_version_are_refused(
     run_dir: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     damage(run_dir / name, b'"v":1', b'"v":0', line=2)
     assert f"{run_dir / name}:2: Invalid enum value 0" in complaint(capsys, run_dir)
 
 
-def test_a_run_that_never_began(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_without_events_is_one_line(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run_dir / layout.EVENTS).write_bytes(b"")
     assert "the run never began" in complaint(capsys, run_dir)
 
 
-def test_a_disk_without_room_for_the_verdict(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_full_disk_at_the_verdict_is_one_line(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run_dir / layout.VERDICT).symlink_to("/dev/full")
     line = complaint(capsys, run_dir)
     assert "the verdict cannot be written: No space left on device" in line

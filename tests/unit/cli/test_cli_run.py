@@ -60,13 +60,15 @@ def test_a_release_that_is_no_version_is_refused(
     assert nothing_is_left(cache, runs)
 
 
-def test_no_scenario_at_all_is_not_taken_for_all(
+def test_run_without_scenario_names_is_refused(
     cache: Path, runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "give --all" in complaint(capsys)
 
 
-def test_a_name_beside_all_is_refused(cache: Path, runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_scenario_name_beside_all_is_refused(
+    cache: Path, runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert "one of the three" in complaint(capsys, "baseline-offload", "--all")
 
 
@@ -120,14 +122,14 @@ def test_used_port_is_named_and_leaves_no_run_directory(
         ("--stack", "moon"),
     ],
 )
-def test_a_value_that_cannot_be_is_refused(
+def test_invalid_option_value_is_refused(
     cache: Path, runs: Path, small: str, option: str, value: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert option.lstrip("-") in complaint(capsys, small, "--server", SERVER, option, value)
     assert nothing_is_left(cache, runs)
 
 
-def test_a_runs_folder_that_cannot_be_is_named(
+def test_unusable_runs_folder_is_named(
     cache: Path, small: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").touch()
@@ -152,7 +154,7 @@ class Campaign:
         return []
 
 
-def test_repeats_count_the_seed_up_scenario_by_scenario(
+def test_repeats_increment_the_seed_per_scenario(
     cache: Path, runs: Path, small: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     campaign = Campaign(monkeypatch)

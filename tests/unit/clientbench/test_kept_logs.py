@@ -28,7 +28,7 @@ def fail_in(logs: LogFolder) -> Path:
     return folder
 
 
-def test_the_logs_of_a_failure_stay_and_its_records_go(tmp_path: Path) -> None:
+def test_failed_bench_keeps_logs_and_removes_records(tmp_path: Path) -> None:
     folder = fail_in(LogFolder(tmp_path / "logs"))
     assert [path.name for path in folder.iterdir()] == ["client.log"]
 

@@ -129,7 +129,7 @@ def test_audit_log_without_block_counts_is_unknown() -> None:
     ("count", "more"),
     [("processes", 0), ("threads", 32), ("files", 0), ("sockets", 0), ("shm_bytes", 1 << 20)],
 )
-def test_more_than_a_pool_that_fills_is_too_much(count: str, more: int) -> None:
+def test_memory_growth_beyond_a_filling_pool_is_not_clean(count: str, more: int) -> None:
     def with_more(number: int) -> ResourceRecord:
         return msgspec.structs.replace(BEFORE, **{count: getattr(BEFORE, count) + number})
 

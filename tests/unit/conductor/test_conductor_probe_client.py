@@ -76,7 +76,7 @@ BAD: list[tuple[Shape, int | None, str]] = [
 
 
 @pytest.mark.parametrize(("shape", "status", "message"), BAD, ids=[shape for shape, _, _ in BAD])
-def test_a_bad_answer_is_one_record_of_an_error(
+def test_invalid_probe_answer_is_recorded_as_an_error(
     tmp_path: Path, shape: Shape, status: int | None, message: str
 ) -> None:
     with FakeServer(Behaviour(shape, after=0)) as server, canary(server.url, tmp_path) as bird:

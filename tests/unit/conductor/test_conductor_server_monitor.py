@@ -74,7 +74,7 @@ def test_requests_without_a_token_for_too_long_are_a_stall() -> None:
 
 @pytest.mark.parametrize("code", [0, 1, -9])
 @pytest.mark.parametrize("in_flight", [0, 4])
-def test_a_dead_server_is_dead_whatever_its_code_and_before_it_is_stalled(code: int, in_flight: int) -> None:
+def test_exited_server_is_reported_dead_and_not_stalled(code: int, in_flight: int) -> None:
     trouble = watching(FakeServer(code)).check(progress(in_flight, 100.0))
     assert trouble is not None
     assert (trouble.reason, trouble.exit_code) == ("server-dead", code)
@@ -95,7 +95,7 @@ def test_process_record_is_refreshed_at_most_once_a_second(
     assert counts == [1, 1, 1, 1, 2, 2]
 
 
-def test_a_death_is_waited_for_no_longer_than_it_takes() -> None:
+def test_wait_for_a_server_exit_ends_at_the_exit() -> None:
     stack = FakeServer(dies_at_look=2)
     began = time.monotonic()
     watching(stack).wait_for_exit(1000.0)

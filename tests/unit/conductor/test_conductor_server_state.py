@@ -109,9 +109,7 @@ def test_idle_server_with_constant_counters_has_settled(server: FakeServer, scra
     assert len(server.requests) == 2
 
 
-def test_a_server_is_waited_for_until_its_counters_have_caught_up(
-    server: FakeServer, scraper: Scraper
-) -> None:
+def test_settling_waits_until_counters_are_constant(server: FakeServer, scraper: Scraper) -> None:
     server.scrapes = [metrics(2, 5), metrics(0, 7), metrics(0, 9), metrics(0, 9)]
     assert settle(scraper, 10.0)
     assert scraper.latest() == {
@@ -123,7 +121,7 @@ def test_a_server_is_waited_for_until_its_counters_have_caught_up(
     assert len(server.requests) == 4
 
 
-def test_figures_of_the_process_may_move(server: FakeServer, scraper: Scraper) -> None:
+def test_process_metrics_may_change_in_a_settled_server(server: FakeServer, scraper: Scraper) -> None:
     server.scrapes = [metrics(0, 5, cpu=1.0), metrics(0, 5, cpu=1.1), metrics(0, 5, cpu=1.2)]
     assert settle(scraper, 10.0)
     assert len(server.requests) == 2
@@ -198,12 +196,12 @@ def test_leak_probe_uses_the_success_field_of_the_server(
     assert server.requests == [("POST", "/reset_prefix_cache")]
 
 
-def test_an_empty_answer_without_a_new_refusal_in_the_log_is_a_yes(server: FakeServer, log: Path) -> None:
+def test_leak_probe_with_empty_answer_and_no_refusal_in_the_log_passes(server: FakeServer, log: Path) -> None:
     server.logs = "INFO Successfully reset prefix cache\n"
     assert reset_prefix_cache(server.url, log).ok
 
 
-def test_an_empty_answer_with_a_new_refusal_in_the_log_is_a_no(server: FakeServer, log: Path) -> None:
+def test_leak_probe_with_empty_answer_and_a_refusal_in_the_log_fails(server: FakeServer, log: Path) -> None:
     server.logs = f"INFO something\n{REFUSAL}"
     probe = reset_prefix_cache(server.url, log)
     assert probe.ok is False

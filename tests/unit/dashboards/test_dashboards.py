@@ -29,7 +29,7 @@ def board(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("path", dashboards(), ids=lambda path: path.stem)
-def test_the_json_is_that_of_the_code(path: Path) -> None:
+def test_dashboard_json_matches_its_code(path: Path) -> None:
     assert path.read_text(encoding="utf-8") == text(dashboards()[path]), (
         "bring it up to date with: python -m dashboards.write"
     )

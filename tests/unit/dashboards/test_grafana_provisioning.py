@@ -112,9 +112,7 @@ def mounted(service: dict[str, Any]) -> dict[str, Path]:
     return {mount["target"]: (COMPOSE / mount["source"]).resolve() for mount in service["volumes"]}
 
 
-def test_the_source_of_data_is_the_prometheus_whose_address_compose_hands_over(
-    source: DataSource, service: dict[str, Any]
-) -> None:
+def test_datasource_url_is_the_compose_prometheus(source: DataSource, service: dict[str, Any]) -> None:
     assert source.url.startswith("$")
     assert source.url.strip("${}") in service["environment"]
     assert source.isDefault

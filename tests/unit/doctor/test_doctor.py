@@ -133,7 +133,7 @@ def test_threads_of_other_users_are_not_counted(tmp_path: Path) -> None:
     assert limits.used_threads(tmp_path) == 7
 
 
-def test_watchers_are_counted_by_their_descriptors(tmp_path: Path) -> None:
+def test_inotify_instances_are_counted_by_descriptors(tmp_path: Path) -> None:
     (tmp_path / "7" / "fd").mkdir(parents=True)
     (tmp_path / "7" / "fd" / "3").symlink_to("anon_inode:inotify")
     (tmp_path / "7" / "fd" / "4").symlink_to("anon_inode:[eventpoll]")

@@ -227,7 +227,7 @@ def test_a_series_that_is_introduced_twice_is_refused(copy: Path, capsys: pytest
     assert f"{layout.METRICS}: line 2: " in capsys.readouterr().err
 
 
-def test_a_pause_of_years_is_a_verdict_and_takes_no_memory(
+def test_gap_of_years_gives_a_verdict_without_memory_growth(
     copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = [json.loads(line) for line in lines_of(copy / layout.CLIENT)]

@@ -53,7 +53,7 @@ def test_equal_columns_are_stored_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert third[1].tolist() == [-value for value in first[1].tolist()]
 
 
-def test_scrapes_are_never_taken_for_values_of_the_same_bytes() -> None:
+def test_equal_bytes_of_scrapes_and_values_are_not_merged() -> None:
     tiny = float.fromhex("0x0.0000200000001p-1022")  # The bytes of the scrapes 1 and 2.
     found = taken([{}, {0: 1.0, 1: tiny}, {0: 2.0}]).columns()
     assert found[0][0].tobytes() == found[1][1].tobytes()

@@ -43,7 +43,7 @@ LEDGER = (
         *((LEDGER.replace("EVENT", event), "ledger") for event in ("balance", "violation")),
     ],
 )
-def test_a_line_whose_evidence_is_of_no_event_is_refused_without_assertions(line: str, of: str) -> None:
+def test_unknown_evidence_is_refused_with_python_optimized(line: str, of: str) -> None:
     child = subprocess.run(
         [sys.executable, "-O", "-c", READ, line, of], cwd=ROOT, capture_output=True, text=True
     )

@@ -28,6 +28,6 @@ from tests.unit.history.test_history_metrics import A, line
         ),
     ],
 )
-def test_a_line_that_cannot_be_is_refused_with_its_number(bad: ScrapeLine, message: str) -> None:
+def test_impossible_metric_line_is_refused_with_its_number(bad: ScrapeLine, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         MetricLog.from_lines([line(1, {0: 1.0}, new=(A,)), bad])

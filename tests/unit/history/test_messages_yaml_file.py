@@ -11,7 +11,7 @@ from history import strict_yaml
 from history.strict_yaml import MAX_BYTES, BadYaml, load_yaml, parse_yaml
 
 
-def test_as_many_values_as_no_plan_has_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_yaml_with_too_many_values_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(strict_yaml, "MAX_VALUES", 100)
     assert parse_yaml("[" + "1," * 99 + "]", "f") == [1] * 99
     with pytest.raises(BadYaml, match="more than 100 values"):

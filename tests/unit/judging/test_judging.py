@@ -205,7 +205,7 @@ def test_expected_failure_names_its_issue() -> None:
         ([], 2),
     ],
 )
-def test_exit_codes(outcomes: list[Outcome], code: int) -> None:
+def test_exit_code_of_each_outcome(outcomes: list[Outcome], code: int) -> None:
     assert exit_code(outcomes) == code
 
 
@@ -267,7 +267,7 @@ def test_the_seed_bug_is_an_expected_failure() -> None:
     assert "vllm#36533" in verdict.reasons[0]
 
 
-def test_a_run_directory_is_judged_into_files_the_same_twice(tmp_path: Path) -> None:
+def test_judging_a_run_directory_twice_writes_equal_files(tmp_path: Path) -> None:
     run = clean_run()
     run.change_request(3, logprobs=[-9.0, -0.25, -1.75, -0.125])
     run.log[1] = "\x1b[31mAssertionError\x1b[0m <tensor & block>"

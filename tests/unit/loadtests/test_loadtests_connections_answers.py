@@ -138,7 +138,7 @@ def test_connection_close_header_prevents_reuse() -> None:
     assert (reading.body, reading.whole, reading.keeps_alive) == (WHOLE.body, True, False)
 
 
-def test_a_response_that_announces_another_is_not_the_answer() -> None:
+def test_informational_response_is_not_the_answer() -> None:
     assert read(ResponseParser(), b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n", ANSWER) == WHOLE
 
 

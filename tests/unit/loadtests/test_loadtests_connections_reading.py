@@ -45,12 +45,12 @@ def test_without_a_kernel_timestamp_the_read_time_is_the_arrival_time() -> None:
 
 
 @pytest.mark.parametrize("step_s", [-3600, 3600])
-def test_a_wall_clock_that_was_set_meanwhile_moves_no_arrival_out_of_its_bounds(step_s: int) -> None:
+def test_wall_clock_step_keeps_arrival_times_in_bounds(step_s: int) -> None:
     earliest_ns = time.monotonic_ns()
     assert earliest_ns <= moment_ns(time.time_ns() + step_s * S, earliest_ns) <= time.monotonic_ns()
 
 
-def test_nothing_arrives_before_what_was_read_before_it() -> None:
+def test_arrival_times_are_monotonic() -> None:
     now_ns = time.time_ns()
     moments = rx_timestamps.rx_times_ns([stamp(now_ns - 10 * MS), stamp(now_ns - 20 * MS), stamp(now_ns)], 0)
     assert moments[0] == moments[1] < moments[2]
@@ -78,7 +78,7 @@ def test_kernel_timestamp_gives_the_arrival_time_of_a_late_read() -> None:
     wanted=st.lists(st.integers(min_value=1, max_value=5), max_size=12),
     batch=st.integers(min_value=1, max_value=4),
 )
-def test_a_piece_has_arrived_with_the_read_that_brought_its_last_byte(
+def test_event_arrives_with_the_read_of_its_last_byte(
     reads: list[int], wanted: list[int], batch: int
 ) -> None:
     arrivals, read, taken, left = RxTimestamps(0), 0, 0, deque(wanted)

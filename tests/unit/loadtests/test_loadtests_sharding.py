@@ -33,7 +33,7 @@ def test_each_request_number_belongs_to_one_worker_with_users(
     assert all(bool(part.users) == bool(part.numbers) for part in parts)
 
 
-def test_worker_k_takes_every_nth_number() -> None:
+def test_worker_k_of_n_takes_every_nth_request() -> None:
     parts = shares(first=100, conversations=10, concurrency=7, workers=3)
     assert [list(part.numbers) for part in parts] == [
         [100, 103, 106, 109],

@@ -140,7 +140,7 @@ def test_worker_reads_its_shard_of_the_trace(tmp_path: Path) -> None:
     assert [found.entry(index) for index in range(1, 200, 3)] == expected[1::3]
 
 
-def test_a_part_is_cut_out_by_time_and_by_count(tmp_path: Path) -> None:
+def test_trace_section_is_selected_by_time_and_count(tmp_path: Path) -> None:
     made = list(entries(200, seed=3))
     wanted = [entry for entry in made if 20 * SECOND <= entry.at_ns < 50 * SECOND]
     found = file(tmp_path, mooncake(200), "mooncake", TraceSection(from_s=20, to_s=50))
@@ -150,7 +150,7 @@ def test_a_part_is_cut_out_by_time_and_by_count(tmp_path: Path) -> None:
         file(tmp_path, mooncake(200), "mooncake", TraceSection(from_s=1e6))
 
 
-def test_time_is_scaled_from_the_begin_of_the_part(tmp_path: Path) -> None:
+def test_trace_speed_scales_from_the_section_start(tmp_path: Path) -> None:
     workload = trace(tmp_path, BURSTGPT, "burstgpt", speed=100.0)
     assert [workload.offset_ns(number) for number in range(2)] == [0, 405 * MS]
 
@@ -163,7 +163,7 @@ def test_recorded_arrivals_begin_with_the_first_request_of_the_phase(tmp_path: P
     assert [due(index) for index in range(40)] == [round((at - made[10]) / 10) for at in made[10:]]
 
 
-def test_a_trace_may_be_played_at_another_schedule(tmp_path: Path) -> None:
+def test_trace_may_use_a_different_arrival_process(tmp_path: Path) -> None:
     workload = trace(tmp_path, MOONCAKE, "mooncake")
     due = due_times(Poisson(kind="poisson", rate=10), workload, range(2), 1, "load")
     assert due is not None
@@ -180,7 +180,7 @@ def test_equal_hash_ids_give_equal_blocks_only(tmp_path: Path) -> None:
     assert only(third, 1).token_ids[32:64] != one[32:64]
 
 
-def test_prompts_without_named_blocks_share_nothing(tmp_path: Path) -> None:
+def test_prompts_without_hash_ids_share_no_prefix(tmp_path: Path) -> None:
     workload = trace(tmp_path, AZURE, "azure", max_prompt_tokens=100)
     one, other = (only(workload, index) for index in range(2))
     assert (len(one.token_ids), len(other.token_ids)) == (100, 100)

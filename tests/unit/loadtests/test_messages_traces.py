@@ -32,9 +32,7 @@ def test_binary_or_missing_trace_is_refused(tmp_path: Path) -> None:
         ({"length": 5}, "length: Extra inputs"),
     ],
 )
-def test_parameters_that_cannot_be_are_refused(
-    tmp_path: Path, params: dict[str, Param], message: str
-) -> None:
+def test_invalid_trace_parameters_are_refused(tmp_path: Path, params: dict[str, Param], message: str) -> None:
     given: dict[str, Param] = {"path": file_of(tmp_path, MOONCAKE), "format": "mooncake", **params}
     with pytest.raises(ValueError, match=message):
         build(WorkloadSpec(kind="trace", params=given), "w", 1)
@@ -80,7 +78,7 @@ def test_endless_trace_line_is_refused_and_not_buffered(tmp_path: Path, before: 
         ("own", OWN.replace("0.5", "1e305")),
     ],
 )
-def test_a_time_that_no_run_reaches_is_one_line_with_its_number(tmp_path: Path, kind: str, text: str) -> None:
+def test_unreachable_trace_time_is_one_line_with_its_number(tmp_path: Path, kind: str, text: str) -> None:
     with pytest.raises(ValueError, match=r"trace:\d: a time more than 146 years from the origin$"):
         file(tmp_path, text, kind)
 

@@ -121,7 +121,7 @@ def test_bad_end_follows_at_least_one_token_and_a_pause_loses_none(end: End, tok
         '{"speed": 1}',
     ],
 )
-def test_settings_that_mean_nothing_are_refused(text: str) -> None:
+def test_meaningless_mock_settings_are_refused(text: str) -> None:
     with pytest.raises(msgspec.MsgspecError):
         msgspec.json.decode(text, type=Settings)
 

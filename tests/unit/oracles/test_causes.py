@@ -47,7 +47,7 @@ def signatures(run: Run) -> list[str]:
     return [cause.signature for cause in verdict(run).causes]
 
 
-def test_a_crash_is_one_cause_with_all_that_follows_from_it() -> None:
+def test_crash_and_its_follow_up_findings_are_one_cause() -> None:
     run = crashed(*CRASH.splitlines())
     run.change_request(3, outcome="error", status=500)
     (cause,) = verdict(run).causes

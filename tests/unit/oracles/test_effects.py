@@ -124,7 +124,7 @@ def test_unexplained_finding_precedes_explained_ones_when_findings_are_cut() -> 
     assert result.findings[0].request == other
 
 
-def test_another_rule_of_the_same_oracle_is_not_explained() -> None:
+def test_declared_effect_explains_its_rule_only() -> None:
     run = struck("bit_flip", 1)
     differ(run, 1)
     index = run.first_of("chaos") + 3
@@ -137,7 +137,7 @@ def test_another_rule_of_the_same_oracle_is_not_explained() -> None:
     assert any("answers/foreign" in reason for reason in judged.reasons)
 
 
-def test_an_expectation_that_names_the_rule_covers_all_of_it() -> None:
+def test_expectation_of_a_rule_covers_all_its_findings() -> None:
     """As in scenarios that were written before faults declared anything."""
     named = Expectation(releases=">=0", fail=(NOT_GOLDEN,), issue="on purpose")
     run = clean_run(planned("bit_flip", {}, named))

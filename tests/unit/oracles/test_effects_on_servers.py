@@ -10,7 +10,7 @@ from tests.support.hostile_fault_runs import DIED, end_server, explained, struck
 from tests.support.synthetic_records import MS, SECOND, failure
 
 
-def test_the_end_of_the_server_soon_after_the_firing_is_explained_with_all_that_follows() -> None:
+def test_server_exit_soon_after_a_firing_is_explained_with_its_follow_up() -> None:
     run = struck("copy_failed", 1)
     end_server(run, SECOND)
     run.change_request(run.first_of("chaos") + 1, **failure("ReadError", "gone", 200))
@@ -129,7 +129,7 @@ def test_lost_load_without_retained_blocks_is_not_as_expected() -> None:
     assert missing == {"transfer-invariants/load-never-ended", "drained/blocks-leaked"}
 
 
-def test_a_finding_more_on_the_same_subject_is_not_of_the_faults_doing() -> None:
+def test_extra_finding_on_the_same_subject_stays_unexplained() -> None:
     run = struck("completion_lost", 1)
     given_up(run, 1)
     lost(run)
@@ -159,7 +159,7 @@ def test_only_a_stall_while_the_struck_request_waits_is_explained(later_s: int, 
     assert judged.outcome == outcome, judged.reasons
 
 
-def test_a_lost_store_explains_nothing() -> None:
+def test_lost_store_completion_explains_no_finding() -> None:
     run = struck("completion_lost", 1, direction="store")
     given_up(run, 1)
     judged = verdict(run)

@@ -40,7 +40,7 @@ def test_consequence_check_reports_a_fault_without_consequence() -> None:
     assert found(run) == ["no-damage-shown"]
 
 
-def test_damage_in_the_phase_of_the_flips_is_right() -> None:
+def test_consequence_check_accepts_damage_in_the_bit_flip_phase() -> None:
     assert found(flipped("chaos")) == []
 
 

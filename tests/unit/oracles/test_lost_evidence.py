@@ -40,7 +40,7 @@ def test_a_journal_that_agrees_with_itself_has_no_gap() -> None:
 
 
 @pytest.mark.parametrize("event", ["loaded", "armed", "healed"])
-def test_a_journal_without_a_line_that_it_must_have_is_unknown(event: str) -> None:
+def test_fault_journal_without_a_required_line_is_unknown(event: str) -> None:
     run = struck()
     run.faults = [line for line in run.faults if line.event != event]
     assert f"faults-fired/journal-without-{event}" in gaps(run)
@@ -61,7 +61,7 @@ def test_firing_that_contradicts_the_journal_is_unknown(changes: dict[str, objec
     assert f"faults-fired/{kind}" in gaps(run)
 
 
-def test_an_arming_that_only_the_journal_notes_is_no_firing_of_an_unarmed_fault() -> None:
+def test_arming_recorded_only_in_the_journal_is_no_unarmed_firing() -> None:
     run = struck()
     run.drop_events("armed")
     result = faults_fired.judge(run.history())
@@ -82,7 +82,7 @@ def test_missing_server_event_is_unknown(kind: str) -> None:
     gap_of(alive.judge(run.history()), f"server-alive/no-{kind.replace('_', '-')}")
 
 
-def test_a_run_that_never_stopped_its_server_broke_off() -> None:
+def test_run_without_a_server_stop_is_interrupted() -> None:
     run = clean_run()
     run.drop_events("server_stop")
     assert outcome(run).outcome == "unknown"

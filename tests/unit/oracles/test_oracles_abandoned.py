@@ -96,7 +96,7 @@ def test_a_request_that_failed_beside_a_cut_is_a_violation() -> None:
     assert (result.verdict, result.violations) == (Verdict.FAIL, 1)
 
 
-def test_a_cut_touches_no_block() -> None:
+def test_network_cut_damages_no_block() -> None:
     result = blast.judge(a_run_with_a_cut().history())
     assert result.verdict is Verdict.PASS
     assert result.figures == {"strikes": 0}

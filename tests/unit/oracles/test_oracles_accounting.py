@@ -124,7 +124,7 @@ def test_the_server_never_counts_less_than_the_client_even_when_requests_failed(
     assert broken(run, "generated-tokens", "chaos").figures == {"client": 12, "server": 11}
 
 
-def test_a_failed_request_that_the_server_counts_late_does_not_spoil_the_next_phase() -> None:
+def test_late_count_of_a_failed_request_is_allowed_in_the_next_phase() -> None:
     run = clean_run()
     run.change_request(run.first_of("chaos"), **failure("DeadlineExceeded", "gave up", None))
     run.bump(GENERATED, -4.0, since=run.scrape_in("chaos") + 3)
@@ -164,7 +164,7 @@ def test_cache_hit_on_a_new_prompt_fails() -> None:
         (EXTERNAL_SOURCE, PROMPT),
     ],
 )
-def test_a_hit_for_a_prompt_that_never_occurred_fails(keys: tuple[str, ...]) -> None:
+def test_cache_or_tier_hit_in_a_unique_workload_fails(keys: tuple[str, ...]) -> None:
     run = unique_run("0.32.0")
     for key in keys:
         run.bump(key, 32.0, since=run.scrape_in("chaos") + 3)

@@ -36,7 +36,7 @@ def at(run: Run, kind: str, moment: str, /, **changes: Scalar) -> None:
     ]
 
 
-def test_a_frozen_server_whose_health_is_green_is_called_false_healthy() -> None:
+def test_healthy_status_with_a_failed_probe_is_false_healthy() -> None:
     run = clean_run()
     at(run, "canary", "final", ok=False, error="DeadlineExceeded")
     result = judge(run.history())
@@ -44,7 +44,7 @@ def test_a_frozen_server_whose_health_is_green_is_called_false_healthy() -> None
     assert result.findings[0].request == run.requests[-1].id
 
 
-def test_a_server_that_freezes_for_a_while_is_false_healthy_too() -> None:
+def test_temporary_freeze_with_healthy_status_is_false_healthy() -> None:
     run = clean_run()
     for kind in ("canary", "health"):
         at(run, kind, "ready", where="after chaos")
@@ -56,14 +56,14 @@ def test_a_server_that_freezes_for_a_while_is_false_healthy_too() -> None:
 
 
 @pytest.mark.parametrize("status", [503, None])
-def test_a_dead_canary_with_red_health_is_no_false_health(status: int | None) -> None:
+def test_failed_probe_with_unhealthy_status_is_no_false_health(status: int | None) -> None:
     run = clean_run()
     at(run, "canary", "final", ok=False, error="ConnectError")
     at(run, "health", "final", ok=False, status=status)
     assert judge(run.history()).by_rule == {"server-alive/probe-failed": 1}
 
 
-def test_red_health_beside_a_canary_that_was_answered_is_false_sick() -> None:
+def test_unhealthy_status_with_a_successful_probe_is_false_unhealthy() -> None:
     run = clean_run()
     at(run, "health", "final", ok=False, status=503)
     result = judge(run.history())

@@ -62,7 +62,7 @@ def test_a_changed_logprob_of_the_prompt_fails(changed: list[float], came: Figur
     assert figures == {"prompt_position": 2, "due_logprob": -2.5, **came}
 
 
-def test_an_answer_with_an_end_missing_fails_at_that_position() -> None:
+def test_truncated_answer_fails_at_its_end_position() -> None:
     run = clean_run()
     run.change_request(run.first_of("chaos"), token_ids=[11, 12, 13], logprobs=LOGPROBS[:3])
     figures = wrong(run).figures
@@ -144,7 +144,7 @@ def test_tie_between_tokens_explains_no_other_difference() -> None:
         assert judge(run_with_gaps(GAPS, GAPS, **changed).history()).verdict is Verdict.FAIL
 
 
-def test_no_tie_is_granted_to_an_exact_build() -> None:
+def test_token_tie_is_no_excuse_on_an_exact_build() -> None:
     run = run_with_gaps(GAPS, GAPS, **PARTED)
     run.plan = make_plan()
     assert judge(run.history()).verdict is Verdict.FAIL

@@ -74,7 +74,7 @@ def test_lag_of_one_worker_is_not_averaged_away() -> None:
     assert limit(run.history(), "lag")[1]["worker"] == 0
 
 
-def test_a_processor_used_up_is_the_limit() -> None:
+def test_saturated_client_cpu_is_the_limit() -> None:
     run = clean_run(latency_plan())
     client(run, "healed", cpu_us=4_900_000)
     figures = {"worker": 0, "cpu": pytest.approx(0.98), "bound": 0.95}

@@ -69,13 +69,13 @@ def test_a_restart_may_reset_counters() -> None:
     assert judge(run.history()).verdict is Verdict.PASS
 
 
-def test_a_bucket_smaller_than_the_one_below_fails() -> None:
+def test_histogram_bucket_below_the_previous_one_fails() -> None:
     run = clean_run()
     run.bump(TTFT_SMALL, 3.0, since=10)
     finding_of(judge(run.history()), "counters/buckets-not-cumulative")
 
 
-def test_a_histogram_count_apart_from_its_last_bucket_fails() -> None:
+def test_histogram_count_unlike_its_last_bucket_fails() -> None:
     run = clean_run()
     run.bump(TTFT_ALL, 2.0, since=10)
     finding_of(judge(run.history()), "counters/count-not-infinity-bucket")

@@ -175,7 +175,7 @@ def test_bystander_harm_of_an_inside_fault_is_judged_beside_a_crowd() -> None:
     assert "blast-radius/blocks-unknown" not in gap_kinds(blast.judge(run.history()))
 
 
-def test_the_crowds_end_is_waited_for_by_the_drain() -> None:
+def test_drain_waits_for_the_end_of_the_crowd() -> None:
     run = with_a_crowd()
     late = run.scrapes[-1].t_ns + 10 * MS
     run.change_request(run.first_of(CROWD), start_ns=late)

@@ -142,7 +142,7 @@ def test_recomputed_block_is_undamaged_for_later_hits() -> None:
     assert log.affected() == {0}
 
 
-def test_a_miss_before_the_damaged_block_is_in_the_cache_proves_nothing() -> None:
+def test_miss_before_the_damaged_block_was_cached_is_ignored() -> None:
     log = Logged()
     log.loads(0, "a", "b")
     log.damage(0)
@@ -183,7 +183,7 @@ def test_affected_request_stores_damaged_blocks_from_the_damage_on() -> None:
     assert log.affected() == {0, 2}
 
 
-def test_damage_of_a_store_harms_who_loads_the_block_and_not_who_stored_it() -> None:
+def test_store_damage_affects_loading_requests_and_not_the_storing_one() -> None:
     log = Logged()
     log.stores(0, "a", "b", chunk=5)
     log.spoil(0, 6)
@@ -192,7 +192,7 @@ def test_damage_of_a_store_harms_who_loads_the_block_and_not_who_stored_it() -> 
     assert log.affected() == {1}
 
 
-def test_a_block_that_is_stored_again_is_sound() -> None:
+def test_block_stored_again_is_undamaged() -> None:
     log = Logged()
     log.stores(0, "a", chunk=5)
     log.spoil(0, 5)
@@ -201,7 +201,7 @@ def test_a_block_that_is_stored_again_is_sound() -> None:
     assert log.affected() == set()
 
 
-def test_the_damage_is_to_the_block_that_had_the_chunk_last() -> None:
+def test_damage_affects_the_block_last_stored_in_the_chunk() -> None:
     log = Logged()
     log.stores(0, "a", chunk=5)
     log.stores(0, "b", chunk=5)

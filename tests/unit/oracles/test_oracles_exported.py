@@ -69,7 +69,7 @@ def test_a_family_that_is_never_exported_fails() -> None:
     assert result.findings[0].subject.name == ITERATION
 
 
-def test_a_family_of_loads_is_due_once_a_load_has_ended() -> None:
+def test_load_families_are_required_after_the_first_load() -> None:
     run = exporting(LOADED)
     assert judged(run).by_rule == {}
     run.audit_line("scheduler", "balance", loads_begun=1)

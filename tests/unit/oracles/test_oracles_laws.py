@@ -36,7 +36,7 @@ def test_every_exported_family_has_a_law_or_an_exemption(release: str) -> None:
     assert without_entry(FAMILIES[release]) == []
 
 
-def test_a_family_without_an_entry_is_named_and_does_not_spoil_the_verdict() -> None:
+def test_unknown_family_is_named_and_does_not_change_the_verdict() -> None:
     run = clean_run()
     run.bump(LATER, 1.0)
     result = counters.judge(run.history())
@@ -123,7 +123,7 @@ def test_a_gauge_out_of_its_limits_fails(gauge: str, value: float) -> None:
     assert "counters/gauge-out-of-range" in counters.judge(run.history()).by_rule
 
 
-def test_a_counter_of_what_no_run_uses_must_stay_0() -> None:
+def test_counter_of_an_unused_feature_must_stay_zero() -> None:
     run = clean_run()
     run.bump("vllm:mm_cache_hits_total", 1.0, since=5)
     assert "counters/unused-counter-grew" in counters.judge(run.history()).by_rule

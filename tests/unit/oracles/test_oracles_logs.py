@@ -74,7 +74,7 @@ def test_a_fatal_line_fails_and_is_named_by_number(line: str) -> None:
 
 
 @pytest.mark.parametrize("line", HARMLESS_LINES)
-def test_usual_noise_and_the_signs_of_a_legal_fault_pass(line: str) -> None:
+def test_usual_log_lines_and_those_of_a_conforming_fault_pass(line: str) -> None:
     assert judge(with_lines([line]).history()).verdict is Verdict.PASS
 
 

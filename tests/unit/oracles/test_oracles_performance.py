@@ -196,7 +196,7 @@ def test_a_few_quick_answers_between_slow_ones_are_no_recovery() -> None:
     assert figures(run, "recovery") == {"normal_ms": 20, "bound": 2}
 
 
-def test_a_recovery_from_nothing_is_unknown() -> None:
+def test_recovery_bound_without_a_disturbance_is_unknown() -> None:
     run = clean_run(plan(requests=12, like="load", recover_s=2.0))
     assert unknown(run, "performance/no-recovery") == phase("healed")
 

@@ -116,7 +116,7 @@ def test_stale_running_gauge_without_waiting_client_is_no_stall() -> None:
     assert judge(run.history()).verdict is Verdict.PASS
 
 
-def test_a_hole_between_scrapes_proves_no_standstill() -> None:
+def test_gap_between_scrapes_is_no_standstill() -> None:
     run = clean_run()
     every = int(MAX_GAP_S) + 1
     hang_all_requests(run, 3 * every, running=0.0, waiting=3.0, every=every)
@@ -217,7 +217,7 @@ def with_cached_tokens(run: Run, cached: int | None) -> Run:
     return run
 
 
-def test_a_recovery_without_any_help_of_the_cache_is_unknown() -> None:
+def test_recovery_without_cached_tokens_is_unknown() -> None:
     """A server that answers and never uses its cache again has not come back."""
     gap = gap_of(judge(with_cached_tokens(healed_run(), 0).history()), "progress/recovery-without-cache")
     assert gap.subject == phase("chaos")

@@ -40,7 +40,7 @@ def assert_one_line(error: UsageError, path: Path) -> None:
         (b"summary: &a [*a]\n", r"odd\.yaml:1: anchor &a is not allowed; write values out"),
     ],
 )
-def test_a_file_that_is_no_scenario_at_all_is_one_line(tmp_path: Path, content: bytes, expected: str) -> None:
+def test_file_without_a_scenario_is_one_line(tmp_path: Path, content: bytes, expected: str) -> None:
     path = tmp_path / "odd.yaml"
     path.write_bytes(content)
     with pytest.raises(UsageError, match=expected) as caught:
@@ -48,14 +48,14 @@ def test_a_file_that_is_no_scenario_at_all_is_one_line(tmp_path: Path, content: 
     assert_one_line(caught.value, path)
 
 
-def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
+def test_missing_scenario_file_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "nothing.yaml"
     with pytest.raises(UsageError, match="cannot be read: No such file") as caught:
         load_scenario(path)
     assert str(caught.value).startswith(f"{path}: ")
 
 
-def test_a_folder_is_one_line(tmp_path: Path) -> None:
+def test_folder_as_scenario_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read: Is a directory"):
         load_scenario(tmp_path)
 

@@ -41,7 +41,7 @@ def scenario(*ids: str) -> Scenario:
     return make_plan().scenario.model_copy(update={"faults": faults, "swarm": True})
 
 
-def test_only_what_fired_is_replayed_and_in_order_of_arrival() -> None:
+def test_replay_contains_only_strikes_that_fired_in_order() -> None:
     journal = [line("a", 9), line("a", 4), line("a", 6, "refused"), line("a", 30, "healed"), line("b", 2)]
     assert fired_occurrences(journal, "a") == (4, 9)
 

@@ -29,7 +29,7 @@ def test_two_most_informative_scenarios_run_first() -> None:
     assert tuple(scenario.name for scenario in order_scenarios(all_local(), known_bugs())[:2]) == FIRST
 
 
-def test_scenarios_of_equal_server_settings_lie_together() -> None:
+def test_scenarios_with_equal_server_settings_are_adjacent() -> None:
     ordered = order_scenarios(all_local(), known_bugs())
     changes = sum(one.server != other.server for one, other in pairwise(ordered))
     assert changes + 1 == len({scenario.server for scenario in ordered})

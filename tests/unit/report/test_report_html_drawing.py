@@ -64,7 +64,7 @@ def test_a_logarithmic_scale_spans_its_values_in_decades(values: list[float]) ->
 
 
 @pytest.mark.parametrize("seconds", [0.0001, 0.3, 1.0, 59.0, 36_000.0])
-def test_ticks_of_time_are_few_and_within(seconds: float) -> None:
+def test_time_ticks_are_few_and_within_the_axis(seconds: float) -> None:
     axis = TimeAxis(START_NS, START_NS + int(seconds * SECOND), START_NS)
     assert 2 <= len(axis.ticks()) <= 8
     assert all(0 <= tick.at <= 100 for tick in axis.ticks())
@@ -91,7 +91,7 @@ def test_chart_without_values_shows_no_data() -> None:
     assert NO_DATA in chart.about
 
 
-def test_a_violation_is_marked_where_it_is() -> None:
+def test_violation_is_marked_at_its_time_and_value() -> None:
     spot = MarkedSample(START_NS + 5 * SECOND, -40.0, "finding 1: -40")
     chart = step_chart(
         "key", "Title", "", [ChartSeries("value", points([0.0, 60.0]))], AXIS, exact, samples=[spot]

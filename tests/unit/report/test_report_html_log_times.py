@@ -28,7 +28,7 @@ def test_a_line_is_dated_whatever_the_zone_of_the_server(hours: int) -> None:
     assert times.moment(3) == START_NS + 20 * SECOND + SECOND // 2
 
 
-def test_a_line_without_a_stamp_has_its_forerunners_time() -> None:
+def test_log_line_without_timestamp_gets_the_previous_time() -> None:
     times = LogTimes(LINES, START_NS)
     assert times.moment(4) == times.moment(3)
     assert times.moment(1) is None
@@ -42,7 +42,7 @@ def test_a_run_over_new_year_is_dated() -> None:
     assert times.moment(2) == new_year + 3 * SECOND + SECOND // 2
 
 
-def test_a_stamp_that_is_no_date_is_no_stamp() -> None:
+def test_invalid_timestamp_is_ignored() -> None:
     assert LogTimes(["INFO 13-45 99:00:00 [a.py:1] odd"], START_NS).moment(1) is None
 
 

@@ -73,7 +73,7 @@ def test_paths_get_neutral_names_also_in_the_middle_of_a_line(tmp_path: Path) ->
     assert last == f"see page.html/home/user/lib/x.py:7 and {home}-more"
 
 
-def test_a_carriage_return_stays_what_it_is(tmp_path: Path) -> None:
+def test_carriage_return_is_kept(tmp_path: Path) -> None:
     """As a line of its own it would be one more line than the run noted."""
     run_dir = judged(tmp_path / "run")
     with (run_dir / layout.SERVER_LOG).open("ab") as log:

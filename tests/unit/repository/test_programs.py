@@ -17,13 +17,13 @@ TESTS = """\
 import pytest
 
 @pytest.mark.prometheus
-def test_watched(): pass
+def test_scraped(): pass
 
 @pytest.mark.prometheus
-def test_watched_too(): pass
+def test_scraped_twice(): pass
 
 @pytest.mark.chromium
-def test_seen(): pass
+def test_rendered(): pass
 """
 PLAIN = "def test_plain(): assert {}\n"
 

@@ -28,7 +28,7 @@ def test_blind_list_names_existing_kinds() -> None:
 
 
 @pytest.mark.parametrize("name", run_names())
-def test_a_stored_run_that_is_only_written_again_is_as_expected(name: str) -> None:
+def test_rewritten_unaltered_run_is_as_expected(name: str) -> None:
     assert unaltered(name).outcome == "as expected"
 
 

@@ -99,10 +99,10 @@ STREAM = [
 
 
 class TestStreams:
-    def test_a_truncated_stream_ends_tidily(self) -> None:
+    def test_truncation_mutant_ends_the_stream_without_an_error(self) -> None:
         assert list(stream_mutations.truncated(iter(STREAM))) == STREAM[: stream_mutations.ALTERED_EVENT]
 
-    def test_a_cut_stream_breaks_off(self) -> None:
+    def test_cut_mutant_cuts_the_connection(self) -> None:
         passed: list[str] = []
         with pytest.raises(ConnectionCut):
             passed.extend(stream_mutations.connection_cut(iter(STREAM)))
@@ -124,7 +124,7 @@ class TestStreams:
         assert choice["logprobs"]["token_logprobs"] == [-1.5 - 2.0**-23]
 
     @pytest.mark.parametrize("name", ["prompt_tokens", "cached_tokens"])
-    def test_a_figure_of_the_usage_is_off(self, name: str) -> None:
+    def test_stream_mutant_changes_the_usage(self, name: str) -> None:
         altered = list(stream_mutations.usage_off_by(name, 7)(iter(STREAM)))
         usage = json.loads(altered[-2])["usage"]
         assert usage | usage["prompt_tokens_details"] == usage | {

@@ -41,6 +41,6 @@ def test_an_impossible_port_is_refused(port: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "half"])
-def test_a_share_of_memory_that_cannot_be_is_named(text: str) -> None:
+def test_invalid_memory_share_is_named(text: str) -> None:
     with pytest.raises(UsageError, match=r"KVCHAOS_GPU_MEMORY_SHARE is .*above 0, at most 1$"):
         device_of("cuda", {"KVCHAOS_GPU_MEMORY_SHARE": text})

@@ -70,7 +70,7 @@ def test_attach_refuses_a_remote_server(url: str) -> None:
         inspect_server(url)
 
 
-def test_the_settings_are_the_servers_and_nothing_is_expected_to_fail() -> None:
+def test_attached_plan_has_the_server_settings_and_expects_no_failure() -> None:
     scenario = load_scenario(find_scenario("mid-prefill-preemption"))
     assert expectation_for(scenario, Version("0.18.0"), known_bugs()).fail
     with server() as url:

@@ -149,7 +149,7 @@ def test_server_of_a_killed_conductor_is_ended_and_unrelated_ones_survive(doomed
     assert find_orphans(doomed.state_folder) == []
 
 
-def test_faults_are_disarmed(doomed: Doomed) -> None:
+def test_clean_disarms_faults_of_a_killed_conductor(doomed: Doomed) -> None:
     doomed.kill()
     assert (doomed.run_dir / "control" / "armed.json").exists()
     end_and_remove(find_orphans(doomed.state_folder)[0], grace_s=0)
@@ -280,7 +280,7 @@ def test_clean_ignores_runs_of_other_containers(record: ProcessRegistry, tmp_pat
     assert find_orphans(tmp_path / "state") == []
 
 
-def test_after_a_reboot_process_ids_mean_nothing_any_more(
+def test_process_ids_from_before_a_reboot_are_ignored(
     record: ProcessRegistry, decoy: int, tmp_path: Path
 ) -> None:
     stranger = read_process(decoy)

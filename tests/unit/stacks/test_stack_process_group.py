@@ -109,7 +109,7 @@ def test_a_child_that_has_ended_is_a_zombie_until_it_is_collected() -> None:
     assert zombies_of([me], every_process()) == before
 
 
-def test_a_zombie_that_another_parent_must_collect_does_not_count() -> None:
+def test_zombie_of_another_parent_is_not_counted() -> None:
     me = Process(7, "python", "S", group=7, start_ticks=1, parent=1)
     orphan = Process(8, "python", "Z", group=7, start_ticks=1, parent=1)
     child = Process(9, "python", "Z", group=7, start_ticks=1, parent=7)

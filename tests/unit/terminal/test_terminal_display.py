@@ -116,7 +116,7 @@ def test_fired_faults_are_shown_as_zero_once_armed(clock: Clock, fired: int | No
     assert text.getvalue().splitlines()[2].endswith(ending)
 
 
-def test_the_rate_counts_from_the_beginning_of_the_phase(clock: Clock) -> None:
+def test_displayed_rate_counts_from_the_phase_start(clock: Clock) -> None:
     console, text = plain()
     with Display(console, SMALL) as shown:
         shown.step("starting the server")
@@ -173,7 +173,7 @@ def test_live_block_is_removed_at_the_end_and_phases_stay(clock: Clock) -> None:
     assert ERASE_LINE in after_the_block
 
 
-def test_on_a_terminal_phases_do_not_bury_the_verdicts_of_a_campaign(clock: Clock) -> None:
+def test_live_display_keeps_campaign_verdicts_visible(clock: Clock) -> None:
     console, text = terminal()
     with Display(console, SMALL, CampaignPosition(3, 28)) as shown:
         conduct(shown, clock)

@@ -97,7 +97,7 @@ def test_package_is_fetched_with_its_dependencies(debian: Debian) -> None:
     assert any("Gadget 1.2" in step and "3 packages, 2 MB" in step for step in debian.progress.steps)
 
 
-def test_the_c_library_stays_the_systems(debian: Debian) -> None:
+def test_system_c_library_is_not_replaced(debian: Debian) -> None:
     debian.source(TOOL, debian.draft, debian.runner)
     libraries = {path.name for path in (debian.draft / "root/usr/lib").rglob("*.so.1")}
     assert libraries == {"libone_1%3a2.0+1_amd64.so.1"}
@@ -126,7 +126,7 @@ def test_an_archive_that_was_not_downloaded_is_named(debian: Debian) -> None:
         debian.source(TOOL, debian.draft, debian.runner)
 
 
-def test_a_package_that_only_points_elsewhere_is_not_taken(debian: Debian) -> None:
+def test_package_without_the_program_is_not_used(debian: Debian) -> None:
     """Ubuntu's package of Chromium has no program in it."""
     debian.has(program="other")
     with pytest.raises(SourceUnavailable, match=r"gadget-package 1\.2 .*usr/bin/gadget"):
@@ -141,7 +141,7 @@ def test_failed_package_lists_are_fetched_again(debian: Debian) -> None:
     assert debian.source(TOOL, debian.draft, debian.runner).version == "1.2"
 
 
-def test_packages_of_the_system_that_do_not_fit_together_do_not_matter(debian: Debian) -> None:
+def test_broken_system_packages_do_not_prevent_a_download(debian: Debian) -> None:
     debian.has(broken="/var/lib/dpkg/status")
     assert debian.source(TOOL, debian.draft, debian.runner).version == "1.2"
 

@@ -73,7 +73,7 @@ def test_source_whose_program_fails_is_followed_by_the_next(environ: dict[str, s
     assert obtained(environ, broken=FakeSource(code=1), whole=FakeSource()).path is not None
 
 
-def test_the_second_call_obtains_nothing(environ: dict[str, str]) -> None:
+def test_second_call_uses_the_installed_program(environ: dict[str, str]) -> None:
     obtained(environ, source=FakeSource())
     again = FakeSource()
     assert existing_tool(TOOL, environ) == obtained(environ, source=again)
@@ -101,7 +101,7 @@ def test_remains_of_an_interrupted_call_are_removed(environ: dict[str, str]) -> 
     assert not left.exists()
 
 
-def test_the_named_one_is_taken_before_all(environ: dict[str, str], tmp_path: Path) -> None:
+def test_program_named_by_the_variable_precedes_all(environ: dict[str, str], tmp_path: Path) -> None:
     write_program(Path(environ["PATH"]) / "gadget", "#!/bin/sh\n")
     mine = write_program(tmp_path / "mine", "#!/bin/sh\n")
     assert find_tool({**environ, "KVCHAOS_GADGET": str(mine)}, TOOL) == mine
@@ -155,7 +155,7 @@ def _runs(pid: int) -> bool:
     return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] not in "ZX"
 
 
-def test_the_trial_shows_the_line_with_the_error(tmp_path: Path) -> None:
+def test_failed_trial_shows_the_error_line(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     write_program(
         tmp_path / "bin/gadget", "#!/bin/sh\necho error while loading libone.so\necho bye\nexit 127\n"
