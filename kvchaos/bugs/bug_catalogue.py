@@ -1,23 +1,159 @@
-"""Reading the known bugs: strict, with one clear line for whatever is wrong with a file."""
+"""Known bugs, one file each under `known_bugs/`: what a file says, and what it makes a run expect."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Annotated, Literal
 
 import msgspec
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import Version
+from pydantic import Field, field_validator, model_validator
 
 from chaos import fault_catalogue as faults
+from history.expected_findings import Expectation, ExpectedBug, Subjects
 from history.jsonl import one_line
-from history.strict_yaml import Value
-from kvchaos.bugs.bug_file import UPSTREAM, KnownBug, Shows
-from kvchaos.bugs.release_range import range_problem
+from history.scenario import Scenario
+from history.strict_yaml import Name, RuleName, Strict, Value
 from kvchaos.errors import UsageError
 from kvchaos.paths import beside_packages
 from kvchaos.yaml_model import read_model
 from oracles import ORACLES, all_rules
 from oracles.findings import oracle_of
+
+UPSTREAM = re.compile(r"(?P<repository>[a-z]+)-(?P<kind>pr-)?(?P<number>\d+)")
+"""An id that names an issue or a pull request."""
+SENTENCE_END = re.compile(r"[.](?:\s|$)")
+SENTENCES = 2
+"""Of a mechanism, at most."""
+IssueLink = Annotated[str, Field(pattern=r"^https://\S+$", max_length=200)]
+ReleaseText = Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
+Result = Literal["shows", "does not show", "unclear"]
+Impact = Literal["server ends", "requests hang", "wrong answers", "wrong status", "wrong metrics"]
+"""What it does to somebody who runs the server, the worst first."""
+
+
+class Tested(Strict):
+    """One look at a release."""
+
+    release: ReleaseText
+    scenario: Name | None = None
+    """None: it was looked at in another way, which `note` says."""
+    result: Result
+    note: str | None = Field(default=None, min_length=1, max_length=300)
+
+    @model_validator(mode="after")
+    def _says_how(self) -> Tested:
+        if self.scenario is None and self.note is None:
+            raise ValueError("give the scenario, or a note that says how the release was tested")
+        return self
+
+
+class Shows(Strict):
+    """By which findings the bug shows in a scenario."""
+
+    scenario: Name
+    releases: str | None = None
+    """A version range within that of the bug; None: all of it."""
+    always: tuple[RuleName, ...] = ()
+    """Rules that every such run breaks. The name of an oracle stands for any of its rules."""
+    by_chance: tuple[RuleName, ...] = ()
+    """Rules that such a run may break. The name of an oracle stands for all that it finds, and for what it
+    cannot judge."""
+    hides: tuple[Name, ...] = ()
+    """Bugs that do not show in this scenario where this one does, since it ends the run before them."""
+    declared_by: Name | None = None
+    """The kind of fault that declares these findings as its effect: no expectation comes of them."""
+    subjects: Subjects = Field(default_factory=dict)
+    """Where a rule has any, a finding of that rule on another subject is not this bug."""
+
+    @model_validator(mode="after")
+    def _shows_by_something(self) -> Shows:
+        if not self.always and not self.by_chance:
+            raise ValueError("give rules in always or in by_chance")
+        return self
+
+
+class Guidance(Strict):
+    """What somebody who runs the server needs to know of a bug; each a sentence."""
+
+    impact: Impact
+    when: str = Field(min_length=1, max_length=300, pattern=r"\.$")
+    """With which settings and under which workload it shows."""
+    advice: str = Field(min_length=1, max_length=300, pattern=r"\.$")
+    """How to avoid it, or to live with it."""
+
+
+class KnownBug(Strict):
+    """A bug of a server, on which releases it is, how it shows, and where it was looked for."""
+
+    id: Name
+    """`vllm-NUMBER` of an issue, `vllm-pr-NUMBER` of a pull request, `unreported-WORDS` without either."""
+    title: str = Field(min_length=1, max_length=120)
+    links: tuple[IssueLink, ...] = ()
+    """The first is that of the issue or pull request in the id."""
+    releases: str
+    """A version range such as ">=0.16,<0.19"."""
+    tested: tuple[Tested, ...] = ()
+    mechanism: str
+    """At most two sentences."""
+    guidance: Guidance | None = None
+    """None: nobody has written it yet."""
+    signatures: tuple[str, ...] = ()
+    """Of its causes, as `verdict.json` has them. Where a rule has any, a cause of that rule with another
+    signature is not this bug."""
+    shows: tuple[Shows, ...] = ()
+    """Empty: no scenario of the suite finds it, or none is sure to."""
+
+    @field_validator("mechanism")
+    @classmethod
+    def _is_short(cls, mechanism: str) -> str:
+        count = len(SENTENCE_END.findall(mechanism.strip()))
+        if not 1 <= count <= SENTENCES:
+            raise ValueError(
+                f"say it in {SENTENCES} sentences at most, each with a full stop; it has {count}"
+            )
+        return " ".join(mechanism.split())
+
+    @property
+    def reference(self) -> str:
+        """How people name it: `vllm#36533`, `vllm PR#37354`, its id where it names neither."""
+        found = UPSTREAM.fullmatch(self.id)
+        if found is None:
+            return self.id
+        return f"{found['repository']}{' PR' if found['kind'] else ''}#{found['number']}"
+
+    def on(self, release: Version) -> bool:
+        """Whether the release has it."""
+        return contains(self.releases, release)
+
+    def showing(self, scenario: str, release: Version) -> list[Shows]:
+        """How it shows in a scenario on a release."""
+        return [
+            shows
+            for shows in self.shows
+            if shows.scenario == scenario
+            and self.on(release)
+            and (shows.releases is None or contains(shows.releases, release))
+        ]
+
+
+def contains(releases: str, release: Version) -> bool:
+    """Whether a range has a release; those before a release count as it does."""
+    return SpecifierSet(releases, prereleases=True).contains(release)
+
+
+def range_problem(releases: str) -> str | None:
+    """What is wrong with a range as somebody wrote it; None when nothing is."""
+    try:
+        SpecifierSet(releases)
+    except InvalidSpecifier:
+        return f'{releases!r} is no version range such as ">=0.16,<0.19"'
+    return None
+
 
 FOLDER = "known_bugs"
 
@@ -87,3 +223,81 @@ def _shows_problems(key: str, shows: Shows, known: Collection[str]) -> Iterator[
             yield f"{key}.hides: no known bug {other}; see: kvchaos bugs"
     if shows.declared_by is not None and shows.declared_by not in faults.KINDS:
         yield f"{key}.declared_by: no fault named {shows.declared_by}; see: kvchaos faults"
+
+
+def expectation_for(scenario: Scenario, release: Version, bugs: Sequence[KnownBug]) -> Expectation:
+    """What the scenario itself says of the release, if it says anything of expectations; else what the known
+    bugs of the release bring. Without both, everything is expected to pass."""
+    if scenario.expect is None:
+        return of_bugs(scenario.name, release, bugs)
+    for entry in scenario.expect:
+        if contains(entry.releases, release):
+            return entry
+    return Expectation(releases=f"=={release}")
+
+
+def of_bugs(scenario: str, release: Version, bugs: Sequence[KnownBug]) -> Expectation:
+    """The expectation that follows from the known bugs of a release that show in a scenario."""
+    showing = [
+        (bug, shows) for bug in bugs for shows in bug.showing(scenario, release) if shows.declared_by is None
+    ]
+    hidden = {name for _, shows in showing for name in shows.hides}
+    expected = [_expected(bug, shows) for bug, shows in showing if bug.id not in hidden]
+    return Expectation(
+        releases=f"=={release}",
+        fail=_unique(rule for bug in expected for rule in bug.always),
+        collateral=_unique(rule for bug in expected for rule in bug.by_chance),
+        issue=", ".join(bug.reference for bug in expected) or None,
+        bugs=tuple(expected),
+    )
+
+
+def declared_bugs(
+    scenario: str, release: Version, bugs: Sequence[KnownBug]
+) -> dict[str, tuple[RuleName, ...]]:
+    """The known bugs of a release that a fault of the scenario brings as its declared effect: rules by id."""
+    return {
+        bug.id: (*shows.always, *shows.by_chance)
+        for bug in bugs
+        for shows in bug.showing(scenario, release)
+        if shows.declared_by is not None
+    }
+
+
+def expected_somewhere(scenario: Scenario, bugs: Sequence[KnownBug]) -> set[str]:
+    """The rules that the scenario is expected to break, always or by chance, on whatever release."""
+    if scenario.expect is not None:
+        return {rule for entry in scenario.expect for rule in (*entry.fail, *entry.collateral)}
+    return {rule for shows in _undeclared(scenario, bugs) for rule in (*shows.always, *shows.by_chance)}
+
+
+def certain_somewhere(scenario: Scenario, bugs: Sequence[KnownBug]) -> set[str]:
+    """The rules that the scenario must break, on whatever release."""
+    if scenario.expect is not None:
+        return {rule for entry in scenario.expect for rule in entry.fail}
+    return {rule for shows in _undeclared(scenario, bugs) for rule in shows.always}
+
+
+def _undeclared(scenario: Scenario, bugs: Sequence[KnownBug]) -> Iterator[Shows]:
+    for bug in bugs:
+        for shows in bug.shows:
+            if shows.scenario == scenario.name and shows.declared_by is None:
+                yield shows
+
+
+def _expected(bug: KnownBug, shows: Shows) -> ExpectedBug:
+    return ExpectedBug(
+        id=bug.id,
+        reference=bug.reference,
+        title=bug.title,
+        mechanism=bug.mechanism,
+        link=bug.links[0] if bug.links else None,
+        always=shows.always,
+        by_chance=shows.by_chance,
+        signatures=bug.signatures,
+        subjects=shows.subjects,
+    )
+
+
+def _unique(rules: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(rules))

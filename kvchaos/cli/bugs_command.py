@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from kvchaos.bugs.bug_catalogue import find_bug, known_bugs
-from kvchaos.bugs.text import HEADINGS, bug_lines, into_page, rows
+from kvchaos.bugs.bug_pages import HEADINGS, bug_lines, insert_table, rows
 from kvchaos.cli.plain_tables import plain_table, print_table
 from kvchaos.report.markdown import update_page
 
@@ -22,7 +22,7 @@ def bugs_command(
     """List the known bugs of vLLM's releases, or show one and the command that reproduces it."""
     bugs = known_bugs()
     if page is not None:
-        update_page(page, lambda text: into_page(text, bugs))
+        update_page(page, lambda text: insert_table(text, bugs))
     elif bug is not None:
         for line in bug_lines(find_bug(bug, bugs)):
             typer.echo(line)

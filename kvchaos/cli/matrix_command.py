@@ -18,12 +18,11 @@ from kvchaos.cli.run_command import DEFAULT_SEED, MAX_SEED
 from kvchaos.errors import UsageError
 from kvchaos.judging.judge_run import exit_code
 from kvchaos.matrix.digests import installed_code
-from kvchaos.matrix.filling import Order, fill, utc_day
+from kvchaos.matrix.filling import WHOLE, Order, fill, parse_shard, utc_day
 from kvchaos.matrix.local_machine import LocalMachine
-from kvchaos.matrix.publish import Published, local_scenarios, publish
-from kvchaos.matrix.work import WHOLE, parse_shard
+from kvchaos.matrix.matrix_pages import Published, local_scenarios, publish
 from kvchaos.paths import Workspace, cache_folder, matrix_runs_folder
-from kvchaos.planning.scenario_order import order_scenarios
+from kvchaos.planning.scenario_file import order_scenarios
 from kvchaos.servers.releases import find_release, known_releases
 
 RESULTS = Path("matrix")

@@ -20,10 +20,8 @@ from kvchaos.errors import UsageError
 from kvchaos.judging.judge_run import exit_code
 from kvchaos.paths import Workspace, cache_folder, runs_folder
 from kvchaos.planning.master_address import MasterAddress, check_free, master_address
-from kvchaos.planning.replay import replay_of
-from kvchaos.planning.run_plan import RunRequest
-from kvchaos.planning.scenario_file import find_scenario, load_scenario, scenario_files
-from kvchaos.planning.scenario_order import order_scenarios
+from kvchaos.planning.run_plan import RunRequest, replay_of
+from kvchaos.planning.scenario_file import find_scenario, load_scenario, order_scenarios, scenario_files
 from kvchaos.prometheus.program import need_prometheus
 
 MAX_SEED = 2**62

@@ -12,8 +12,7 @@ import msgspec
 from packaging.version import Version
 
 from history.scenario import Scenario
-from kvchaos.bugs.bug_file import KnownBug
-from kvchaos.bugs.expected import declared_bugs, expectation_for
+from kvchaos.bugs.bug_catalogue import KnownBug, declared_bugs, expectation_for
 from kvchaos.paths import beside_packages
 from kvchaos.planning.run_plan import declared_effects
 from kvchaos.servers.releases import find_release
@@ -36,10 +35,10 @@ WITHOUT = ("kvchaos/stacks/compose", "loadtests/locustfile.py", "loadtests/mock"
 """Parts of MAKING that a run on the local stack does not use."""
 JUDGING = (
     "history",
-    "kvchaos/bugs/expected.py",
+    "kvchaos/bugs/bug_catalogue.py",
     "kvchaos/bugs/explaining.py",
     "kvchaos/judging",
-    "kvchaos/matrix/cell.py",
+    "kvchaos/matrix/cells.py",
     "oracles",
 )
 """Code that shapes what is said of a run."""

@@ -15,8 +15,7 @@ from history.plan import RunPlan
 from history.reader import UnreadableRun
 from history.scenario import Scenario
 from history.verdict import RunVerdict
-from kvchaos.bugs.bug_catalogue import known_bugs
-from kvchaos.bugs.expected import expectation_for
+from kvchaos.bugs.bug_catalogue import expectation_for, known_bugs
 from kvchaos.campaign.campaign import run_all
 from kvchaos.errors import UsageError
 from kvchaos.interrupts import Interrupted

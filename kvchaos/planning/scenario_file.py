@@ -1,8 +1,8 @@
-"""Reading a scenario file: strict, with one clear line for whatever is wrong with it."""
+"""Scenario files: read strictly, with one clear line for whatever is wrong, and the order of all of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -14,9 +14,9 @@ from chaos.fault_line import parse_line
 from history.expected_findings import Expectation
 from history.jsonl import one_line
 from history.phase_spec import Recorded
-from history.scenario import Scenario, StackName
+from history.scenario import Scenario, ServerSettings, StackName
 from history.strict_yaml import Value, first_problem
-from kvchaos.bugs.release_range import range_problem
+from kvchaos.bugs.bug_catalogue import KnownBug, certain_somewhere, expected_somewhere, range_problem
 from kvchaos.errors import UsageError
 from kvchaos.paths import beside_packages
 from kvchaos.stacks.command import check_settings
@@ -26,6 +26,7 @@ from loadtests.workloads import PATH_PARAM, Workload
 from loadtests.workloads.parameter_mix import ParameterMix
 from loadtests.workloads.workload import TimedWorkload
 from oracles import ORACLES, all_rules
+from oracles.findings import oracle_of
 
 FOLDER = "scenarios"
 TRIAL = "trial"
@@ -210,3 +211,46 @@ def _expectation_problems(entry: Expectation) -> list[str]:
     if wrong := range_problem(entry.releases):
         found.append(f"expect: releases {wrong}")
     return found
+
+
+FIRST = ("baseline-offload", "corruption-canary")
+"""That nothing breaks by itself, and that the judges see what is broken."""
+
+UNCLEAN = frozenset({"server-alive", "progress", "drained", "resources", "transfer-invariants"})
+"""Oracles whose failure says that the server is no more, or is not what it was."""
+
+
+def order_scenarios(scenarios: Sequence[Scenario], bugs: Sequence[KnownBug]) -> list[Scenario]:
+    """Grouped by server settings, the groups in the order of their first names, but with FIRST before all."""
+
+    def within(scenario: Scenario) -> tuple[int, bool, bool, bool]:
+        """Who needs a fresh server goes first. Who may leave none that another run can use goes last."""
+        red = bool(expected_somewhere(scenario, bugs) or _declared(scenario))
+        unclean = _may_leave_it_unclean(scenario, bugs)
+        return _rank(scenario), scenario.fresh is None, unclean, red
+
+    groups: dict[ServerSettings, list[Scenario]] = {}
+    for scenario in sorted(scenarios, key=lambda scenario: (_rank(scenario), scenario.name)):
+        groups.setdefault(scenario.server, []).append(scenario)
+    return [scenario for group in groups.values() for scenario in sorted(group, key=within)]
+
+
+def _rank(scenario: Scenario) -> int:
+    return FIRST.index(scenario.name) if scenario.name in FIRST else len(FIRST)
+
+
+def _may_leave_it_unclean(scenario: Scenario, bugs: Sequence[KnownBug]) -> bool:
+    """Whether the server ends, or is expected to, or to hold something for good, on whatever release."""
+    if any(fault_catalogue.ends_the_server(fault.kind) for fault in scenario.faults):
+        return True
+    if not UNCLEAN.isdisjoint(_declared(scenario)):
+        return True
+    return not UNCLEAN.isdisjoint(map(oracle_of, certain_somewhere(scenario, bugs)))
+
+
+def _declared(scenario: Scenario) -> set[str]:
+    """The oracles that fail by what its faults are declared to bring."""
+    declared = (
+        effect for fault in scenario.faults for effect in fault_catalogue.effects(fault.kind, fault.params)
+    )
+    return {oracle_of(rule) for effect in declared for rule in effect.rules}

@@ -26,7 +26,7 @@ from history.protocol.schedule import Schedule
 from history.records import FaultRecord
 from history.scenario import FaultSpec, Trigger
 from kvchaos.errors import UsageError
-from kvchaos.planning.replay import replay_of
+from kvchaos.planning.run_plan import replay_of
 from tests.fuzz.histories import Files, bases, write_files
 from tests.fuzz.kind import ACCEPTED, Kind
 from tests.fuzz.mutate import damage_tree, damaged_bytes, damaged_lines

@@ -10,10 +10,9 @@ import pytest
 from rich.console import Console
 
 from history import layout
-from kvchaos.matrix.cell import Cell
+from kvchaos.matrix.cells import Cell, read_results
 from kvchaos.matrix.filling import Order, fill
 from kvchaos.matrix.local_machine import LocalMachine
-from kvchaos.matrix.store import read_results
 from kvchaos.planning.scenario_file import load_scenario
 from kvchaos.servers.server_registry import server_folder
 from tests.support.fake_matrix import CODE

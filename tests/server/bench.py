@@ -31,8 +31,7 @@ from history.verdict import OracleResult, RunVerdict
 from kvchaos.bugs.bug_catalogue import known_bugs
 from kvchaos.errors import UsageError
 from kvchaos.paths import cache_folder
-from kvchaos.planning.scenario_file import find_scenario, load_scenario, scenario_files
-from kvchaos.planning.scenario_order import order_scenarios
+from kvchaos.planning.scenario_file import find_scenario, load_scenario, order_scenarios, scenario_files
 from kvchaos.servers.server_registry import find_server
 from kvchaos.stacks.run_state import RunState
 

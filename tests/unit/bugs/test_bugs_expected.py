@@ -10,9 +10,14 @@ from packaging.version import Version
 
 from history.expected_findings import Expectation
 from history.scenario import Scenario
-from kvchaos.bugs.bug_catalogue import known_bugs, parse_bug
-from kvchaos.bugs.bug_file import KnownBug
-from kvchaos.bugs.expected import certain_somewhere, expectation_for, expected_somewhere
+from kvchaos.bugs.bug_catalogue import (
+    KnownBug,
+    certain_somewhere,
+    expectation_for,
+    expected_somewhere,
+    known_bugs,
+    parse_bug,
+)
 from kvchaos.planning.scenario_file import find_scenario, load_scenario
 from tests.support.synthetic_records import make_plan
 

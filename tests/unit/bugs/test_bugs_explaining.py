@@ -12,8 +12,7 @@ from history import layout
 from history.expected_findings import Expectation, ExpectedBug
 from history.reader import read_history
 from history.verdict import RunVerdict
-from kvchaos.bugs.bug_catalogue import known_bugs
-from kvchaos.bugs.expected import of_bugs
+from kvchaos.bugs.bug_catalogue import known_bugs, of_bugs
 from kvchaos.judging.judge_run import judge, judge_run_dir
 from kvchaos.planning.run_plan import write_plan
 from kvchaos.report.verdict_text import bug_text, cause_lines

@@ -10,9 +10,8 @@ import pytest
 import yaml
 from packaging.version import Version
 
-from kvchaos.bugs.bug_catalogue import find_bug, known_bugs, load_bugs
-from kvchaos.bugs.bug_file import KnownBug
-from kvchaos.bugs.text import bug_lines, into_page, reproduce
+from kvchaos.bugs.bug_catalogue import KnownBug, find_bug, known_bugs, load_bugs
+from kvchaos.bugs.bug_pages import bug_lines, insert_table, reproduce
 from kvchaos.cli.app import run
 from kvchaos.planning.scenario_file import scenario_files
 
@@ -123,4 +122,4 @@ def test_unknown_bug_id_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_known_bug_page_matches_the_data() -> None:
     page = PAGE.read_text(encoding="utf-8")
-    assert into_page(page, known_bugs()) == page, "run: kvchaos bugs --page docs/known-bugs.md"
+    assert insert_table(page, known_bugs()) == page, "run: kvchaos bugs --page docs/known-bugs.md"

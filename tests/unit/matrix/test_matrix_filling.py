@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from kvchaos.bugs.bug_catalogue import find_bug, known_bugs
-from kvchaos.matrix.store import read_results
-from kvchaos.matrix.work import Shard
+from kvchaos.matrix.cells import read_results
+from kvchaos.matrix.filling import Shard
 from tests.support.fake_matrix import CODE, NAMES, Results, changed, order
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from history.scenario import WorkloadSpec
 from kvchaos.errors import UsageError
 from kvchaos.matrix.digests import JUDGING, MAKING, WITHOUT, code_digest, digests_of, installed_code
-from kvchaos.matrix.work import Shard, parse_shard, part_of
+from kvchaos.matrix.filling import Shard, parse_shard, part_of
 from kvchaos.paths import beside_packages
 from tests.support.fake_matrix import CODE, scenarios
 

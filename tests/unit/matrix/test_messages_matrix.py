@@ -11,8 +11,7 @@ import pytest
 
 from kvchaos.cli.app import run
 from kvchaos.errors import UsageError
-from kvchaos.matrix.cell import Results
-from kvchaos.matrix.store import read_all, read_results, write_results
+from kvchaos.matrix.cells import Results, read_all, read_results, write_results
 from tests.unit.matrix.test_report_of_matrix import cell
 
 GOOD = Results(release="0.18.0", cells=[cell("aborts", "as expected"), cell("evict-storm", "unknown")])

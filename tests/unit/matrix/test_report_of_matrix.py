@@ -9,14 +9,11 @@ import pytest
 from msgspec.structs import replace
 
 from history.verdict import Outcome
-from kvchaos.bugs import guide
-from kvchaos.bugs.bug_catalogue import find_bug, known_bugs
-from kvchaos.bugs.bug_file import KnownBug
-from kvchaos.matrix import page
-from kvchaos.matrix.cell import Cell, CellCause, Results
-from kvchaos.matrix.grid import Grid, grid_of
-from kvchaos.matrix.heatmap import heatmap_html
-from kvchaos.matrix.publish import Published, publish
+from kvchaos.bugs import bug_pages
+from kvchaos.bugs.bug_catalogue import KnownBug, find_bug, known_bugs
+from kvchaos.matrix import matrix_pages
+from kvchaos.matrix.cells import Cell, CellCause, Results
+from kvchaos.matrix.matrix_pages import Grid, Published, grid_of, heatmap_html, publish
 from kvchaos.servers.releases import known_releases
 
 ROOT = Path(__file__).parents[3]
@@ -53,7 +50,7 @@ def table(text: str) -> dict[str, list[str]]:
 
 
 def test_the_table_has_a_symbol_for_each_cell_and_a_letter_for_each_bug(grid: Grid) -> None:
-    made = page.into_page(PAGE, grid, known_bugs())
+    made = matrix_pages.insert_matrix(PAGE, grid, known_bugs())
     shown = table(made)
     assert shown.pop("scenario") == list(RELEASES)
     del shown["---"]
@@ -70,7 +67,7 @@ def test_the_table_has_a_symbol_for_each_cell_and_a_letter_for_each_bug(grid: Gr
 
 
 def test_the_page_names_each_bug_and_each_cell_that_is_not_explained(grid: Grid) -> None:
-    lines = page.into_page(PAGE, grid, known_bugs()).splitlines()
+    lines = matrix_pages.insert_matrix(PAGE, grid, known_bugs()).splitlines()
     bug = find_bug("vllm-31503", known_bugs())
     assert f"- a: [vllm-31503]({bug.links[0]}), {bug.title}: 0.18.0" in lines
     assert "- 0.18.0, `red`, not as expected: server-alive/died: AssertionError in &lt;b&gt;" in lines
@@ -80,14 +77,16 @@ def test_the_page_names_each_bug_and_each_cell_that_is_not_explained(grid: Grid)
 
 
 def test_the_page_counts_the_cells_that_were_never_run(grid: Grid) -> None:
-    made = page.into_page(PAGE, grid, known_bugs())
+    made = matrix_pages.insert_matrix(PAGE, grid, known_bugs())
     (head,) = (line for line in made.splitlines() if " cells: " in line)
     assert head.startswith("21 cells: 1 no bug showed, 1 known bugs showed")
     assert "15 never run; 2026-11-30." in head
 
 
 def test_removed_known_bug_is_still_named(grid: Grid) -> None:
-    assert "- a: vllm-31503, a bug that is not among the known ones" in page.into_page(PAGE, grid, ())
+    assert "- a: vllm-31503, a bug that is not among the known ones" in matrix_pages.insert_matrix(
+        PAGE, grid, ()
+    )
 
 
 def boxes(text: str) -> list[str]:
@@ -115,7 +114,7 @@ def test_the_heat_map_loads_nothing_and_runs_nothing(grid: Grid) -> None:
 
 
 def test_the_guide_has_each_release_once_and_what_to_do(grid: Grid) -> None:
-    made = guide.into_page(PAGE, known_releases(), known_bugs())
+    made = bug_pages.insert_guide(PAGE, known_releases(), known_bugs())
     (part,) = re.findall(r"### 0\.20\.0 to 0\.22\.1\n\n(.*?)\n\n", made, re.DOTALL)
     deadlock = next(line for line in part.splitlines() if "vllm-45388" in line)
     guidance = find_bug("vllm-45388", known_bugs()).guidance
@@ -127,9 +126,9 @@ def test_the_guide_has_each_release_once_and_what_to_do(grid: Grid) -> None:
 
 def test_the_guide_names_the_releases_with_the_fewest_severe_bugs() -> None:
     named = [find_bug(name, known_bugs()) for name in ("vllm-36533", "vllm-31503")]
-    made = guide.into_page(PAGE, ("0.18.0", "0.19.0", "0.20.0"), named)
+    made = bug_pages.insert_guide(PAGE, ("0.18.0", "0.19.0", "0.20.0"), named)
     assert "or change answers (0): 0.19.0 to 0.20.0." in made
-    assert "or change answers (1): 0.18.0." in guide.into_page(PAGE, ("0.18.0",), named)
+    assert "or change answers (1): 0.18.0." in bug_pages.insert_guide(PAGE, ("0.18.0",), named)
 
 
 @pytest.mark.parametrize("bug", known_bugs(), ids=lambda bug: bug.id)

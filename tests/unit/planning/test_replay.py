@@ -11,8 +11,7 @@ from history.protocol.schedule import Trigger as InsideTrigger
 from history.records import FaultEvent, FaultRecord
 from history.scenario import FaultSpec, Scenario, Trigger
 from kvchaos.errors import UsageError
-from kvchaos.planning.replay import fired_occurrences, pin_to_occurrences, replay_of
-from kvchaos.planning.run_plan import swarm
+from kvchaos.planning.run_plan import fired_occurrences, pin_to_occurrences, replay_of, swarm
 from tests.support.histories import clean_run
 from tests.support.run_dirs import write_run
 from tests.support.synthetic_records import fault, make_plan

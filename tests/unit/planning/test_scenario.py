@@ -12,8 +12,7 @@ from packaging.version import Version
 
 from history.expected_findings import Expectation
 from history.scenario import StackName
-from kvchaos.bugs.bug_catalogue import known_bugs
-from kvchaos.bugs.expected import expectation_for
+from kvchaos.bugs.bug_catalogue import expectation_for, known_bugs
 from kvchaos.errors import UsageError
 from kvchaos.planning.scenario_file import check_stack, find_scenario, load_scenario
 from tests.support.fake_server_runs import write_scenario

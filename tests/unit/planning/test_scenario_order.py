@@ -6,8 +6,7 @@ from itertools import pairwise
 
 from history.scenario import Scenario
 from kvchaos.bugs.bug_catalogue import known_bugs
-from kvchaos.planning.scenario_file import load_scenario, scenario_files
-from kvchaos.planning.scenario_order import FIRST, order_scenarios
+from kvchaos.planning.scenario_file import FIRST, load_scenario, order_scenarios, scenario_files
 from tests.support.synthetic_records import make_plan
 
 

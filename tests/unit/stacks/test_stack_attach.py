@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 from packaging.version import Version
 
-from kvchaos.bugs.bug_catalogue import known_bugs
-from kvchaos.bugs.expected import expectation_for
+from kvchaos.bugs.bug_catalogue import expectation_for, known_bugs
 from kvchaos.errors import UsageError
 from kvchaos.planning.scenario_file import find_scenario, load_scenario
 from kvchaos.stacks.attach import attached_scenario, inspect_server
