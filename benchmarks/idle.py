@@ -21,7 +21,7 @@ from pathlib import Path
 
 from benchmarks.idle_costs import Block, IdleCost, Pair, TargetResult, costs, target_result
 from benchmarks.measured_server import MeasuredServer
-from kvchaos.bench.interval import CONFIDENCE
+from kvchaos.bench.bench_analysis import CONFIDENCE
 from kvchaos.errors import UsageError
 from kvchaos.interrupts import Interrupted, interrupts
 from kvchaos.paths import cache_folder

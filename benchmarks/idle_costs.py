@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
-from kvchaos.bench.interval import Interval
+from kvchaos.bench.bench_analysis import Interval
 
 
 @dataclass(frozen=True, slots=True)

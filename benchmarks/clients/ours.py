@@ -19,8 +19,8 @@ from benchmarks.clients.observation import ClientObservation
 from history import layout
 from history.records import RequestRecord
 from history.scenario import ClientKind
+from kvchaos.clientbench.client_bench_file import LoadStep
 from kvchaos.clientbench.measure import LONG, MeasureOptions, phase_for, plan_for
-from kvchaos.clientbench.step_figures import LoadStep
 from kvchaos.planning.run_plan import write_plan
 from loadtests.processes import LoadProcesses
 

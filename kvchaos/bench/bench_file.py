@@ -1,16 +1,121 @@
-"""The file of a measurement, `bench.json`: all tables, charts and conclusions are computed from it."""
+"""The file of a measurement, `bench.json`: figures of phases, runs and what they count for, the SLO.
+
+All tables, charts and conclusions are computed from it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
+from history.latency import Quantiles, e2el_ms, tpot_ms, ttft_ms
+from history.records import RequestRecord
 from history.verdict import Outcome
-from kvchaos.bench.phase_figures import PhaseFigures
-from kvchaos.bench.slo import Slo
 from kvchaos.errors import UsageError
+from oracles.speed import Speed
+from oracles.views.timeline import NS_PER_S, end_ns
+
+
+class PhaseFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How fast a server was in a phase. Latencies and rates are of its good answers."""
+
+    requests: int
+    ok: int
+    ttft_ms: Quantiles
+    itl_ms: Quantiles
+    e2el_ms: Quantiles
+    tokens_per_s: float | None
+    """Generated tokens, from the first start to the last end."""
+    requests_per_s: float | None
+    good_share: float | None = None
+    """Of all requests: those that hold the SLO. None where none was given."""
+    goodput_per_s: float | None = None
+    """Requests/s that hold it."""
+
+
+def phase_figures(speed: Speed, records: Sequence[RequestRecord], slo: Slo | None) -> PhaseFigures:
+    """Of a phase with at least one good answer. `records`: all of the phase."""
+    seconds = serving_s(speed.ok)
+    good = slo.count(records) if slo is not None else None
+    return PhaseFigures(
+        requests=len(records),
+        ok=len(speed.ok),
+        ttft_ms=speed.ttft,
+        itl_ms=speed.itl,
+        e2el_ms=Quantiles.of(map(e2el_ms, speed.ok)),
+        tokens_per_s=speed.tokens_per_s,
+        requests_per_s=len(speed.ok) / seconds,
+        good_share=None if good is None else good / len(records),
+        goodput_per_s=None if good is None else good / seconds,
+    )
+
+
+def serving_s(ok: Sequence[RequestRecord]) -> float:
+    """From the first start to the last end, as for tokens a second."""
+    return (max(map(end_ns, ok)) - min(record.start_ns for record in ok)) / NS_PER_S
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One of the figures, as tables name it."""
+
+    name: str
+    unit: str
+    more_is_better: bool
+    of: Callable[[PhaseFigures], float | None]
+
+
+FIGURES: tuple[Figure, ...] = (
+    Figure("TTFT, median", "ms", False, lambda one: one.ttft_ms.median),
+    Figure("TTFT, p99", "ms", False, lambda one: one.ttft_ms.p99),
+    Figure("ITL, median", "ms", False, lambda one: one.itl_ms.median),
+    Figure("ITL, p99", "ms", False, lambda one: one.itl_ms.p99),
+    Figure("E2EL, median", "ms", False, lambda one: one.e2el_ms.median),
+    Figure("E2EL, p99", "ms", False, lambda one: one.e2el_ms.p99),
+    Figure("throughput", "tokens/s", True, lambda one: one.tokens_per_s),
+    Figure("requests", "requests/s", True, lambda one: one.requests_per_s),
+    Figure("goodput", "requests/s", True, lambda one: one.goodput_per_s),
+)
+
+
+class Slo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Bounds on each request, ms, as history/latency.py defines them; None: no bound."""
+
+    ttft_ms: float | None = None
+    tpot_ms: float | None = None
+    e2el_ms: float | None = None
+    share: float = 0.99
+    """So many of all requests must be good, those that failed among them."""
+
+    @property
+    def bounds(self) -> list[tuple[str, float]]:
+        """The bounds that are set, by the name of their metric."""
+        named = (("TTFT", self.ttft_ms), ("TPOT", self.tpot_ms), ("E2EL", self.e2el_ms))
+        return [(name, bound) for name, bound in named if bound is not None]
+
+    def __str__(self) -> str:
+        bounds = ", ".join(f"{name} at most {bound:g} ms" for name, bound in self.bounds)
+        return f"{bounds} for {self.share:.4g} of the requests"
+
+    def good(self, record: RequestRecord) -> bool:
+        """Whether a request ended well and within all bounds."""
+        if record.outcome != "ok":
+            return False
+        measured = (
+            (ttft_ms(record), self.ttft_ms),
+            (tpot_ms(record), self.tpot_ms),
+            (e2el_ms(record), self.e2el_ms),
+        )
+        return all(bound is None or value is None or value <= bound for value, bound in measured)
+
+    def count(self, records: Sequence[RequestRecord]) -> int:
+        """How many are good."""
+        return sum(map(self.good, records))
+
 
 FILE = "bench.json"
 PAGE = "bench.html"

@@ -5,12 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from kvchaos.bench.aggregate import CurvePoint, figure_named, knee, points
-from kvchaos.bench.bench_file import Bench
-from kvchaos.bench.interval import CONFIDENCE, MIN_REPEATS, Interval
-from kvchaos.bench.phase_figures import FIGURES, Figure
-from kvchaos.bench.ratios import FigurePair, Ratio, pairs, ratios
-from kvchaos.bench.search import brackets, slo_met
+from kvchaos.bench.bench_analysis import (
+    CONFIDENCE,
+    MIN_REPEATS,
+    CurvePoint,
+    FigurePair,
+    Interval,
+    Ratio,
+    brackets,
+    figure_named,
+    knee,
+    pairs,
+    points,
+    ratios,
+    slo_met,
+)
+from kvchaos.bench.bench_file import FIGURES, Bench, Figure
 from kvchaos.report.html.axis import NO_VALUE, number
 
 GOODPUT = "goodput"

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from kvchaos.bench.aggregate import knee, points
+from kvchaos.bench.bench_analysis import bisect, knee, points, slo_met
 from kvchaos.bench.bench_file import BenchRun
 from kvchaos.bench.bench_runner import BenchRunner, BenchTarget
 from kvchaos.bench.bench_scenarios import at_rates, closed_loop
-from kvchaos.bench.search import bisect, slo_met
 from kvchaos.errors import UsageError
 
 SWEEP_FRACTIONS = (0.25, 0.5, 0.7, 0.85, 1.0, 1.2)

@@ -10,14 +10,19 @@ from typing import Annotated
 import typer
 
 from history.scenario import ClientKind, StackName
-from kvchaos.bench.bench_file import read_bench, write_bench
-from kvchaos.bench.bench_runner import BenchTarget, LoadOptions, remeasure
-from kvchaos.bench.bench_scenarios import CLIENT_MS, IN_FLIGHT, BenchScenario, bench_scenario, with_settings
+from kvchaos.bench.bench_file import Slo, read_bench, write_bench
+from kvchaos.bench.bench_runner import BenchTarget, LoadOptions, remeasure, slice_pairs
+from kvchaos.bench.bench_scenarios import (
+    CLIENT_MS,
+    IN_FLIGHT,
+    BenchScenario,
+    Side,
+    bench_scenario,
+    side_of,
+    with_settings,
+)
 from kvchaos.bench.bench_tables import ratio_tables
 from kvchaos.bench.procedures import RateProfile, compare, search, sweep
-from kvchaos.bench.sides import Side, side_of
-from kvchaos.bench.slice_pairs import slice_pairs
-from kvchaos.bench.slo import Slo
 from kvchaos.cli.bench_session import bench_of, conduct, print_sheets, show
 from kvchaos.cli.chosen_server import server_for
 from kvchaos.cli.run_command import DEFAULT_CLIENT, DEFAULT_SEED, DEFAULT_STACK, MAX_SEED

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from history.verdict import Outcome
 from kvchaos import __version__
-from kvchaos.bench.bench_file import PAGE, Bench, Kind
+from kvchaos.bench.bench_file import PAGE, Bench, Kind, Slo
 from kvchaos.bench.bench_page import page_html
 from kvchaos.bench.bench_runner import (
     BenchRunner,
@@ -22,7 +22,6 @@ from kvchaos.bench.bench_runner import (
 )
 from kvchaos.bench.bench_scenarios import BenchScenario
 from kvchaos.bench.bench_tables import Table, conclusions, missing_seeds, tables
-from kvchaos.bench.slo import Slo
 from kvchaos.campaign.campaign import clean_orphans
 from kvchaos.cli.plain_tables import plain_table, print_table
 from kvchaos.errors import UsageError

@@ -16,10 +16,15 @@ from history.latency import Quantiles
 from history.scenario import ClientKind
 from kvchaos import __version__
 from kvchaos.cli.plain_tables import plain_table, print_table
-from kvchaos.clientbench.client_bench_file import ClientBench, latest_bench, store_bench
-from kvchaos.clientbench.maxima import summarize
+from kvchaos.clientbench.client_bench_file import (
+    ClientBench,
+    ClientBenchFailed,
+    StepFigures,
+    latest_bench,
+    store_bench,
+    summarize,
+)
 from kvchaos.clientbench.measure import MeasureOptions, measure
-from kvchaos.clientbench.step_figures import ClientBenchFailed, StepFigures
 from kvchaos.errors import UsageError
 from kvchaos.kept_logs import LogFolder
 from kvchaos.paths import cache_folder, client_bench_folder, logs_folder

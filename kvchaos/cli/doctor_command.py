@@ -9,8 +9,8 @@ from rich.markup import escape
 
 from kvchaos.cli.plain_tables import plain_table, print_table
 from kvchaos.doctor import gpu
+from kvchaos.doctor.all_checks import examine
 from kvchaos.doctor.check import CheckState
-from kvchaos.doctor.examine import examine
 from kvchaos.paths import cache_folder, runs_folder
 
 COLOURS = {CheckState.OK: "green", CheckState.WARN: "yellow", CheckState.BAD: "red"}

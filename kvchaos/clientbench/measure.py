@@ -16,7 +16,7 @@ from history.phase_spec import Closed, PhaseSpec, Poisson
 from history.plan import RunPlan, Versions
 from history.records import ClientRecord, Record, RequestRecord
 from history.scenario import ClientKind, Limits, Scenario, ServerSettings, WorkloadSpec
-from kvchaos.clientbench.step_figures import (
+from kvchaos.clientbench.client_bench_file import (
     ClientBenchFailed,
     LoadStep,
     StepFigures,

@@ -1,4 +1,4 @@
-"""The current state of a run, from its events and from the reports of its load workers."""
+"""The current state of a run, from its events, its fault journals and the reports of its load workers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import threading
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from history import layout
 from history.events import (
     EventData,
     FaultsArmed,
@@ -17,9 +19,9 @@ from history.events import (
     ServerExit,
     ServerStalled,
 )
+from history.jsonl import GrowingFiles
 from history.plan import RunPlan
-from history.records import ClientRecord
-from kvchaos.exporter.firing_counter import FiringCounter
+from history.records import ClientRecord, FaultRecord
 from loadtests.messages import Counted, Health, LatencyReport, PhaseDone, Progress, Report
 
 US_PER_S = 1e6
@@ -117,3 +119,18 @@ def sum_counts(parts: Sequence[Counted], buckets: int) -> Counted:
         counts=[sum(part.counts[index] for part in parts) for index in range(buckets)],
         sum_s=sum(part.sum_s for part in parts),
     )
+
+
+class FiringCounter:
+    """Counts the firings in a run's journals. Each line is read once."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._journals = GrowingFiles(run_dir, layout.FAULTS_GLOB, FaultRecord)
+        self._fired: Counter[tuple[str, str]] = Counter()
+
+    def count(self) -> Counter[tuple[str, str]]:
+        """Firings so far, by the fault's id and kind. Raises UnreadableRun."""
+        for record in self._journals.new():
+            if record.event == "fired":
+                self._fired[str(record.fault), str(record.kind)] += 1
+        return self._fired

@@ -1,10 +1,16 @@
-"""The Prometheus program of this machine."""
+"""The Prometheus program of this machine, and the configuration of Prometheus for one run.
+
+The same files of configuration serve a process and a container.
+"""
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 import subprocess
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from kvchaos.errors import UsageError
@@ -46,3 +52,34 @@ def version_of(program: Path) -> str:
     if match is None:
         raise UsageError(f"{program} is no Prometheus: {HOW_TO_GET}")
     return match[1]
+
+
+SERVER_JOB = "server"
+SUITE_JOB = "suite"
+RUN_LABEL = "run"
+"""On every series, so that runs in one Prometheus can be distinguished."""
+CONFIG = "prometheus.yml"
+RULES = "rules.yml"
+DATA = "data"
+"""Folder of the samples, beside the configuration."""
+SOURCE = Path(__file__).parents[2] / "compose" / "prometheus"
+"""compose/ is next to the packages, in a checkout and in an installation alike."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScrapeTargets:
+    """The targets that Prometheus scrapes, as host:port as seen from its own network."""
+
+    server: str
+    suite: str
+
+
+def write_config(folder: Path, run_id: str, targets: ScrapeTargets) -> Path:
+    """Write all that Prometheus reads into a folder; returns the path of its main file. Raises OSError."""
+    folder.mkdir(exist_ok=True)
+    for name in (CONFIG, RULES):
+        shutil.copyfile(SOURCE / name, folder / name)
+    for job, target in ((SERVER_JOB, targets.server), (SUITE_JOB, targets.suite)):
+        content = [{"targets": [target], "labels": {RUN_LABEL: run_id}}]
+        (folder / f"{job}.json").write_text(json.dumps(content), encoding="utf-8")
+    return folder / CONFIG

@@ -14,7 +14,7 @@ from urllib3.util.retry import Retry
 
 from history.metrics import series_key
 from history.records import ScrapeLine
-from kvchaos.prometheus.config import RUN_LABEL, SERVER_JOB, SUITE_JOB
+from kvchaos.prometheus.program import RUN_LABEL, SERVER_JOB, SUITE_JOB
 from kvchaos.prometheus.scraper import START_TIME, DifferenceEncoder, SampleDifference, Samples
 
 QueryResult = TypeVar("QueryResult")

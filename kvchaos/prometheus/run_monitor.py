@@ -14,10 +14,9 @@ from history.events import EventData
 from history.jsonl import LineWriter
 from history.plan import PrometheusPlan, RunPlan
 from kvchaos.errors import UsageError
-from kvchaos.exporter.firing_counter import FiringCounter
-from kvchaos.exporter.http_exporter import HttpExporter
-from kvchaos.exporter.live_state import LiveRunState
-from kvchaos.prometheus.config import ScrapeTargets, write_config
+from kvchaos.exporter.live_state import FiringCounter, LiveRunState
+from kvchaos.exporter.suite_metrics import HttpExporter
+from kvchaos.prometheus.program import ScrapeTargets, write_config
 from kvchaos.prometheus.queries import MS_PER_S, NS_PER_S, PrometheusClient, Unreachable, read_scrapes
 from kvchaos.stacks.command import HOST
 from loadtests.messages import Report

@@ -12,7 +12,7 @@ import pytest
 from history import layout
 from kvchaos.paths import state_folder
 from kvchaos.planning.scenario_file import find_scenario, load_scenario
-from kvchaos.prometheus.config import ScrapeTargets, write_config
+from kvchaos.prometheus.program import ScrapeTargets, write_config
 from kvchaos.servers.server_registry import ServerEnv
 from kvchaos.stacks.compose.compose_stack import ComposeStack
 from kvchaos.stacks.compose.prepare_project import prepare_compose

@@ -14,8 +14,8 @@ from rich.console import Console
 from history.phase_spec import PhaseSpec
 from history.plan import RunPlan
 from history.scenario import ClientBounds
-from kvchaos.bench.aggregate import CurvePoint, points
-from kvchaos.bench.bench_file import Kind, read_bench
+from kvchaos.bench.bench_analysis import CurvePoint, points
+from kvchaos.bench.bench_file import Kind, Slo, read_bench
 from kvchaos.bench.bench_page import page_html
 from kvchaos.bench.bench_runner import (
     SEED_STRIDE,
@@ -25,12 +25,11 @@ from kvchaos.bench.bench_runner import (
     MeasurementInterrupted,
     measure_stored_run,
     remeasure,
+    slice_pairs,
 )
 from kvchaos.bench.bench_scenarios import BenchScenario, bench_scenario
 from kvchaos.bench.bench_tables import conclusions, missing_seeds, tables
 from kvchaos.bench.procedures import NotMeasured, RateProfile, compare, search, sweep
-from kvchaos.bench.slice_pairs import slice_pairs
-from kvchaos.bench.slo import Slo
 from kvchaos.cli.app import run as command_line
 from kvchaos.errors import UsageError
 from kvchaos.paths import Workspace

@@ -10,16 +10,18 @@ import pytest
 from history.latency import Quantiles
 from history.records import ClientRecord, RequestError, RequestRecord, Usage
 from kvchaos.cli.app import run
-from kvchaos.clientbench.client_bench_file import ClientBench, latest_bench, store_bench
-from kvchaos.clientbench.maxima import summarize
-from kvchaos.clientbench.measure import MeasureOptions, measure
-from kvchaos.clientbench.step_figures import (
+from kvchaos.clientbench.client_bench_file import (
+    ClientBench,
     ClientBenchFailed,
     LoadStep,
     StepFigures,
     StepRecords,
+    latest_bench,
     step_figures,
+    store_bench,
+    summarize,
 )
+from kvchaos.clientbench.measure import MeasureOptions, measure
 from kvchaos.errors import UsageError
 from kvchaos.paths import client_bench_folder
 from loadtests.mock.send_log import SentRecord

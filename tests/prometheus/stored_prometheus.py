@@ -13,8 +13,7 @@ from prometheus_api_client import PrometheusConnect
 from requests import RequestException
 
 from history import layout
-from kvchaos.prometheus.local_process import DATA
-from kvchaos.prometheus.program import need_prometheus
+from kvchaos.prometheus.program import DATA, need_prometheus
 from kvchaos.stacks.local_stack import choose_port
 
 READY_S = 60.0

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kvchaos.prometheus.config import RULES, SOURCE, ScrapeTargets, write_config
+from kvchaos.prometheus.program import RULES, SOURCE, ScrapeTargets, write_config
 
 TARGETS = ScrapeTargets(server="127.0.0.1:8000", suite="127.0.0.1:8001")
 

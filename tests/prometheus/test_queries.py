@@ -19,9 +19,8 @@ from history.metrics import MetricLog
 from history.plan import PrometheusPlan
 from kvchaos.errors import UsageError
 from kvchaos.prometheus import queries
-from kvchaos.prometheus.config import ScrapeTargets, write_config
-from kvchaos.prometheus.local_process import LocalPrometheus
-from kvchaos.prometheus.local_prometheus import plan_prometheus
+from kvchaos.prometheus.local_prometheus import LocalPrometheus, plan_prometheus
+from kvchaos.prometheus.program import ScrapeTargets, write_config
 from kvchaos.prometheus.queries import PrometheusClient, Unreachable, read_scrapes
 from kvchaos.stacks.local_stack import choose_port
 from kvchaos.stacks.process_registry import ProcessRegistry

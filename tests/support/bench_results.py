@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from history.latency import Quantiles
-from kvchaos.bench.bench_file import Bench, BenchRun, Kind, MeasuredPhase
-from kvchaos.bench.phase_figures import PhaseFigures
-from kvchaos.bench.slo import Slo
+from kvchaos.bench.bench_file import Bench, BenchRun, Kind, MeasuredPhase, PhaseFigures, Slo
 
 
 def figures(

@@ -12,7 +12,7 @@ from docker.models.containers import Container
 
 from history import layout
 from kvchaos.errors import UsageError
-from kvchaos.prometheus.local_process import DATA
+from kvchaos.prometheus.program import DATA
 from kvchaos.stacks.compose.compose_stack import ComposeStack
 from kvchaos.stacks.compose.container_runtime import runtime_errors_named
 from kvchaos.stacks.compose.project import PROMETHEUS

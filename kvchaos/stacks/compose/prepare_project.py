@@ -11,7 +11,7 @@ from history import layout
 from history.plan import PrometheusPlan
 from kvchaos.errors import UsageError
 from kvchaos.paths import models_folder, state_folder
-from kvchaos.prometheus.local_process import DATA
+from kvchaos.prometheus.program import DATA
 from kvchaos.prometheus.run_monitor import Prometheus
 from kvchaos.servers import tiny_model
 from kvchaos.servers.served_model import ServedModel, hub_folder, hub_model, tiny

@@ -10,13 +10,8 @@ import msgspec
 import pytest
 
 from history.reader import History
-from kvchaos.bench.aggregate import knee, points
-from kvchaos.bench.bench_file import BenchRun
-from kvchaos.bench.interval import Interval
-from kvchaos.bench.phase_figures import PhaseFigures, phase_figures
-from kvchaos.bench.ratios import Ratio, pairs, ratios
-from kvchaos.bench.search import bisect, brackets
-from kvchaos.bench.slo import Slo
+from kvchaos.bench.bench_analysis import Interval, Ratio, bisect, brackets, knee, pairs, points, ratios
+from kvchaos.bench.bench_file import BenchRun, PhaseFigures, Slo, phase_figures
 from oracles.speed import speeds
 from oracles.views.timeline import by_phase
 from tests.support import bench_results

@@ -9,8 +9,14 @@ import pytest
 
 from history.phase_spec import Closed, Poisson
 from history.scenario import Scenario
-from kvchaos.bench.bench_scenarios import CLIENT_MS, at_rates, bench_scenario, closed_loop, with_settings
-from kvchaos.bench.sides import side_of
+from kvchaos.bench.bench_scenarios import (
+    CLIENT_MS,
+    at_rates,
+    bench_scenario,
+    closed_loop,
+    side_of,
+    with_settings,
+)
 from kvchaos.errors import UsageError
 from kvchaos.planning.scenario_file import find_scenario, load_scenario
 from tests.support.fake_server_runs import scenario, write_scenario

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from history.scenario import Scenario
-from kvchaos.bench.bench_scenarios import at_rates, bench_scenario, with_settings
-from kvchaos.bench.sides import side_of
+from kvchaos.bench.bench_scenarios import at_rates, bench_scenario, side_of, with_settings
 from kvchaos.errors import UsageError
 from kvchaos.planning.scenario_file import load_scenario
 from tests.support.fake_server_runs import scenario, write_scenario

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from kvchaos.cli.app import run
+from kvchaos.clientbench.client_bench_file import ClientBenchFailed, StepFigures
 from kvchaos.clientbench.measure import MeasureOptions
-from kvchaos.clientbench.step_figures import ClientBenchFailed, StepFigures
 from kvchaos.kept_logs import LogFolder
 
 

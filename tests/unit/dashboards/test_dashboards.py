@@ -13,9 +13,8 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from dashboards.parts import METRIC
 from dashboards.write import FOLDER, dashboards, text
-from kvchaos.exporter.collector import KvchaosCollector
-from kvchaos.exporter.firing_counter import FiringCounter
-from kvchaos.exporter.live_state import LiveRunState
+from kvchaos.exporter.live_state import FiringCounter, LiveRunState
+from kvchaos.exporter.suite_metrics import KvchaosCollector
 from tests.prometheus.grafana_queries import DASHBOARDS, panels, queries, read
 from tests.support.synthetic_records import make_plan
 

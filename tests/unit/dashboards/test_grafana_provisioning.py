@@ -13,7 +13,7 @@ import pytest
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from kvchaos.prometheus.config import CONFIG, SOURCE
+from kvchaos.prometheus.program import CONFIG, SOURCE
 from tests.prometheus.grafana_queries import DASHBOARDS, FOLDER, read
 
 ROOT = Path(__file__).parents[3]

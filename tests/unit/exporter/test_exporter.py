@@ -18,10 +18,8 @@ from history.plan import RunPlan
 from history.records import ClientRecord, FaultEvent, FaultRecord
 from history.scenario import FaultSpec, Trigger
 from kvchaos.errors import UsageError
-from kvchaos.exporter.collector import KvchaosCollector
-from kvchaos.exporter.firing_counter import FiringCounter
-from kvchaos.exporter.http_exporter import HttpExporter
-from kvchaos.exporter.live_state import LiveRunState
+from kvchaos.exporter.live_state import FiringCounter, LiveRunState
+from kvchaos.exporter.suite_metrics import HttpExporter, KvchaosCollector
 from kvchaos.prometheus.scraper import Samples, parse_samples
 from kvchaos.stacks.local_stack import choose_port
 from loadtests.dispatcher import phase_done

@@ -26,7 +26,7 @@ DEFINED_IN = {"history/latency.py"}
 CLOCKS = {"first_us", "intended_ns", "end_us", "chunk_us"}
 """Times of a request that latencies are computed from."""
 MOMENTS = {
-    "kvchaos/clientbench/step_figures.py",
+    "kvchaos/clientbench/client_bench_file.py",
     "kvchaos/report/html/lanes.py",
     "kvchaos/selftest/alterations/event_alterations.py",
     "loadtests/distributed/clock_offset.py",

