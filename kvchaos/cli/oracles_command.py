@@ -16,10 +16,9 @@ from kvchaos.errors import UsageError
 from kvchaos.paths import Workspace, cache_folder, runs_folder
 from kvchaos.prometheus.program import need_prometheus
 from kvchaos.report.markdown import update_page
-from kvchaos.selftest.kill_matrix import SessionScore, kill_matrix
+from kvchaos.selftest.kill_matrix import SessionScore, insert_tables, kill_matrix
 from kvchaos.selftest.mutants.mutant import Session
 from kvchaos.selftest.mutants.sessions import sessions
-from kvchaos.selftest.oracle_tables import insert_tables
 from kvchaos.selftest.session_runs import run_sessions
 from kvchaos.servers.server_registry import find_server
 from oracles import ORACLES, all_rules

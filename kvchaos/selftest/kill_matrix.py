@@ -1,16 +1,23 @@
-"""Which oracles killed which mutants, and which reported a violation without a reason."""
+"""Which oracles report which mutants and alterations: scores of runs, and the tables of docs/oracles.md."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 
+from history.reader import History
 from history.verdict import Finding, OracleResult, RunVerdict, Verdict
-from kvchaos.report.markdown import markdown_table
+from kvchaos.report.markdown import markdown_table, replace_between
+from kvchaos.selftest.alterations import ALTERATIONS
+from kvchaos.selftest.alterations.alteration import Alteration
 from kvchaos.selftest.mutants.mutant import ExpectedKill, Mutant, Session
-from oracles.laws.families import BOUND, family
+from kvchaos.selftest.mutants.sessions import sessions
+from oracles import ORACLES, all_rules
+from oracles.laws.families import BOUND, REASONS, family
+from oracles.views.timeline import release
 
-HEADINGS = ("rule", "mutant", "what it does", "seen", "evidence")
+KILL_HEADINGS = ("rule", "mutant", "what it does", "seen", "evidence")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,4 +106,85 @@ def kill_matrix(scored: Sequence[SessionScore]) -> str:
         for row in rows
     ]
     lines = [f"- {line}\n" for run in scored for line in run.unexpected]
-    return markdown_table(HEADINGS, cells) + ("\n" + "".join(lines) if lines else "")
+    return markdown_table(KILL_HEADINGS, cells) + ("\n" + "".join(lines) if lines else "")
+
+
+ALTERED = "altered"
+JUDGES = {oracle.name: oracle.judge for oracle in ORACLES}
+
+
+def score_alterations(history: History, alterations: Sequence[Alteration] = ALTERATIONS) -> SessionScore:
+    """Apply each alteration to the history of a green run, and check that its rule is reported broken."""
+    known = [alteration for alteration in alterations if release(history) >= alteration.since]
+    return SessionScore(ALTERED, tuple(_alteration_row(history, alteration) for alteration in known), ())
+
+
+def _alteration_row(history: History, alteration: Alteration) -> KillResult:
+    rule = alteration.rule
+    result = JUDGES[rule.oracle](alteration.alter(history))
+    finding: Finding | None = next((each for each in result.findings if each.rule == rule.id), None)
+    evidence = f"{result.verdict}: {result.summary}" if finding is None else finding.text
+    return KillResult(rule.id, ALTERED, alteration.what, finding is not None, evidence)
+
+
+ORACLES_MARK = "<!-- oracles -->"
+ORACLE_HEADINGS = ("oracle", "watches that", "reads", "mutants that it must find")
+RULES_MARK = "<!-- rules -->"
+RULES_HEADINGS = ("rule", "law", "source", "reads", "inconclusive when", "seen broken by")
+FAMILIES_MARK = "<!-- families -->"
+FAMILIES_HEADINGS = ("metric family", "laws, or why there is none of its own")
+UNPROVEN = "unproven"
+
+
+def insert_tables(page: str) -> str:
+    """The page with the tables between their marks. Raises ValueError when a mark is missing."""
+    for mark, headings, rows in (
+        (ORACLES_MARK, ORACLE_HEADINGS, _oracles()),
+        (RULES_MARK, RULES_HEADINGS, _rules()),
+        (FAMILIES_MARK, FAMILIES_HEADINGS, _families()),
+    ):
+        page = replace_between(page, mark, markdown_table(headings, rows))
+    return page
+
+
+def _oracles() -> Iterator[Sequence[str]]:
+    by_oracle = mutants_by_oracle()
+    for oracle in ORACLES:
+        mutants = [f"`{mutant.name}`: {mutant.what}" for mutant in by_oracle[oracle.name]]
+        yield f"`{oracle.name}`", oracle.purpose, ", ".join(oracle.reads), "<br>".join(mutants)
+
+
+def mutants_by_oracle() -> dict[str, list[Mutant]]:
+    """Those that each oracle must find."""
+    found: dict[str, list[Mutant]] = defaultdict(list)
+    for session in sessions():
+        for mutant in session.mutants:
+            for oracle in dict.fromkeys(kill.oracle for kill in mutant.kills):
+                found[oracle].append(mutant)
+    return found
+
+
+def kills_by_rule() -> dict[str, list[str]]:
+    """By the id of each rule what breaks it: mutants of live traffic, alterations of a history."""
+    found: dict[str, list[str]] = {rule.id: [] for rule in all_rules()}
+    for session in sessions():
+        for mutant in session.mutants:
+            for kill in mutant.kills:
+                if kill.rule is not None:
+                    found[kill.rule].append(f"`{mutant.name}`")
+    for alteration in ALTERATIONS:
+        found[alteration.rule.id].append(f"altered: {alteration.what}")
+    return found
+
+
+def _rules() -> Iterator[Sequence[str]]:
+    evidence = kills_by_rule()
+    for rule in all_rules():
+        broken_by = "<br>".join(evidence[rule.id]) or UNPROVEN
+        yield f"`{rule.id}`", rule.law, rule.source, ", ".join(rule.reads), rule.inconclusive, broken_by
+
+
+def _families() -> Iterator[Sequence[str]]:
+    for name in sorted(BOUND.keys() | REASONS.keys()):
+        laws = ", ".join(f"`{rule}`" for rule in BOUND.get(name, ()))
+        yield f"`{name}`", "; ".join(filter(None, (laws, REASONS.get(name, ""))))

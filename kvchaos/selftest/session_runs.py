@@ -13,12 +13,10 @@ from kvchaos.judging.judge_run import judge_run_dir
 from kvchaos.paths import Workspace
 from kvchaos.planning.run_plan import RunRequest
 from kvchaos.planning.scenario_file import find_scenario, load_scenario
-from kvchaos.selftest.alteration_score import score_alterations
-from kvchaos.selftest.kill_matrix import SessionScore, score_session
+from kvchaos.selftest.kill_matrix import SessionScore, score_alterations, score_session
 from kvchaos.selftest.mutants.mutant import Session
 from kvchaos.selftest.mutants.sessions import UNTOUCHED
-from kvchaos.selftest.mutating_proxy import mutating_proxy
-from kvchaos.selftest.mutation import LOAD, TrafficState
+from kvchaos.selftest.mutating_proxy import LOAD, TrafficState, mutating_proxy
 from kvchaos.servers.server_registry import ServerEnv
 
 CONTRACT_VIOLATING = "lost-completion"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from kvchaos.selftest.mutation import (
+from kvchaos.selftest.mutating_proxy import (
     DONE,
     ConnectionCut,
     Mutation,
@@ -21,6 +21,10 @@ from kvchaos.selftest.mutation import (
 StreamEvent = dict[str, Any]
 ALTERED_EVENT = 3
 """Index of the altered event in a stream, from 0."""
+ONE_REQUEST_IN = 4
+"""One request in so many of the load gets an expensive event."""
+EXPENSIVE_EVENT = f'{{"choices":[{",".join(["{}"] * 1_000_000)}]}}'
+"""An event without a token that takes a client some tenths of a second to parse."""
 
 
 @dataclass(slots=True)
@@ -82,6 +86,21 @@ class SwappedAnswer(Mutation):
                 continue
             choice |= {name: other[name] for name in ("text", "token_ids", "logprobs")}
             yield json.dumps(content)
+
+
+class ExpensiveEvents(Mutation):
+    """Some streams contain an event that keeps the client busy."""
+
+    def events(self, request: ProxiedRequest, events: Iterator[str]) -> Iterator[str]:
+        altered = request.of_load and int(request.id.rpartition("-")[2]) % ONE_REQUEST_IN == 0
+        return _with_expensive_event(events) if altered else events
+
+
+def _with_expensive_event(events: Iterator[str]) -> Iterator[str]:
+    for number, event in enumerate(events):
+        if number == ALTERED_EVENT:
+            yield EXPENSIVE_EVENT
+        yield event
 
 
 def single_tokens(events: Iterator[str]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Alterations of the run's events, and of the requests after healing."""
+"""Alterations of the run's events, of its fault journals, and of the requests after healing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from kvchaos.selftest.alterations.alteration import (
     with_event,
     with_request,
 )
-from oracles import alive, drained, progress
+from oracles import alive, drained, faults_fired, progress
 from oracles.views.incarnations import OUTSIDE
 
 HOUR_US = 3_600_000_000
@@ -92,7 +92,7 @@ def _did_not_drain(history: History) -> History:
     return with_data(history, Drained, ok=False)
 
 
-ALTERATIONS = (
+_OF_EVENTS = (
     Alteration(alive.DIED, "the server ends with SIGSEGV", _died),
     Alteration(alive.NOT_READY, "a server that was started again never serves", _never_ready),
     Alteration(alive.NOT_STOPPED, "a server that is to stop needs SIGKILL", _stop_ignored),
@@ -103,3 +103,28 @@ ALTERATIONS = (
     Alteration(progress.NO_RECOVERY, "no request after healing is answered", _nothing_answered_after_healing),
     Alteration(drained.NOT_DRAINED, "the server does not come to rest", _did_not_drain),
 )
+
+
+def _fired(history: History) -> FaultRecord:
+    limits = {fault.id for fault in history.plan.scenario.faults if fault.trigger.limit is not None}
+    return next(line for line in history.faults if line.event == "fired" and line.fault in limits)
+
+
+def _before_it_was_armed(history: History) -> History:
+    line = msgspec.structs.replace(_fired(history), t_ns=history.events[0].t_ns)
+    return replace(history, faults=[*history.faults, line])
+
+
+def _too_often(history: History) -> History:
+    line = _fired(history)
+    limit = next(fault.trigger.limit for fault in history.plan.scenario.faults if fault.id == line.fault)
+    return replace(history, faults=[*history.faults, *[line] * (limit or 0)])
+
+
+_OF_FAULTS = (
+    Alteration(faults_fired.NOT_ARMED, "a fault fires before it is armed", _before_it_was_armed),
+    Alteration(faults_fired.OVER_LIMIT, "a fault fires more often than its limit", _too_often),
+)
+
+
+ALTERATIONS = (*_OF_EVENTS, *_OF_FAULTS)

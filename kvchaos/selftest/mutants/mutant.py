@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from kvchaos.selftest.metric_mutations import SampleMutation
-from kvchaos.selftest.mutation import Mutation
+from kvchaos.selftest.mutating_proxy import Mutation
+from kvchaos.selftest.server_mutations import SampleMutation
 from oracles.findings import Rule
 from oracles.laws.families import family
 

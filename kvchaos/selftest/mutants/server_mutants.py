@@ -1,12 +1,31 @@
-"""Mutants of what the server reports about itself: metrics, health, log, blocks in use."""
+"""Mutants of what the server reports about itself: metrics, those for Prometheus alone, health, log."""
 
 from __future__ import annotations
 
-from kvchaos.selftest.control_mutations import ConnectionLeak, RunAction, log_engine_crash
-from kvchaos.selftest.metric_mutations import FixedResponse, MutationTiming, SampleMutation
 from kvchaos.selftest.mutants.mutant import Mutant, single_mutant, violates
+from kvchaos.selftest.server_mutations import (
+    ConnectionLeak,
+    FixedResponse,
+    MetricWithheld,
+    MutationTiming,
+    PrometheusOnly,
+    RunAction,
+    SampleMutation,
+    log_engine_crash,
+)
 from kvchaos.selftest.stream_mutations import RequestRefused
-from oracles import accounting, alive, counters, drained, logs, offload, outcomes, resources, token_crosscheck
+from oracles import (
+    accounting,
+    alive,
+    counters,
+    drained,
+    logs,
+    metrics_crosscheck,
+    offload,
+    outcomes,
+    resources,
+    token_crosscheck,
+)
 
 LATENCY = "vllm:e2e_request_latency_seconds"
 FIRST_TOKENS = "vllm:time_to_first_token_seconds"
@@ -134,3 +153,45 @@ def dead_behind_green_health() -> Mutant:
     what = "the last probe is refused while /health returns 200"
     kills = (violates(alive.FALSE_HEALTHY, "canary-3"), violates(outcomes.FAILED, "canary-3"))
     return single_mutant("dead-behind-green-health", what, RequestRefused("canary-3", 503), *kills)
+
+
+GENERATED = "vllm:generation_tokens_total"
+RUNNING = "vllm:num_requests_running"
+PREEMPTIONS = "vllm:num_preemptions_total"
+STARTED = "process_start_time_seconds"
+
+
+def disagreements() -> tuple[Mutant, ...]:
+    return (_counter_too_high(), _request_runs_at_rest(), _metric_missing(), _other_start_time())
+
+
+def _counter_too_high() -> Mutant:
+    more = PrometheusOnly(SampleMutation(GENERATED, lambda value: value + HUGE))
+    what = "Prometheus alone scrapes more generated tokens"
+    return single_mutant("prometheus-told-more", what, more, violates(metrics_crosscheck.VALUE, GENERATED))
+
+
+def _request_runs_at_rest() -> Mutant:
+    running = PrometheusOnly(SampleMutation(RUNNING, lambda _: 1.0, when=MutationTiming.AFTER_LOAD))
+    what = "Prometheus alone scrapes a running request after the last one ended"
+    return single_mutant(
+        "prometheus-told-of-a-ghost", what, running, violates(metrics_crosscheck.VALUE, RUNNING)
+    )
+
+
+def _metric_missing() -> Mutant:
+    what = "the preemption counter is missing from the scrapes of Prometheus"
+    return single_mutant(
+        "prometheus-told-less",
+        what,
+        MetricWithheld(PREEMPTIONS),
+        violates(metrics_crosscheck.MISSING, PREEMPTIONS),
+    )
+
+
+def _other_start_time() -> Mutant:
+    later = PrometheusOnly(SampleMutation(STARTED, lambda value: value + 1, when=MutationTiming.FIRST_SCRAPE))
+    what = "Prometheus scrapes another start time of the server, once"
+    return single_mutant(
+        "prometheus-told-another-start", what, later, violates(metrics_crosscheck.INCARNATION)
+    )

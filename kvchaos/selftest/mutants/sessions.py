@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from kvchaos.selftest.control_mutations import ExpensiveEvents, RunAction, arm_unplanned_fault
-from kvchaos.selftest.mutants import prometheus_mutants, response_mutants, server_mutants
+from kvchaos.selftest.mutants import response_mutants, server_mutants
 from kvchaos.selftest.mutants.mutant import Mutant, Session, inconclusive, single_mutant, violates
+from kvchaos.selftest.server_mutations import RunAction, arm_unplanned_fault
+from kvchaos.selftest.stream_mutations import ExpensiveEvents
 from oracles import drained, faults_fired, load_client, offload, performance, progress, transfer_invariants
 
 LOOKUP_MISS = {"id": "miss", "kind": "lookup_miss", "trigger": {"every": 3, "limit": 2}}
@@ -101,7 +102,7 @@ def _alone() -> tuple[Session, ...]:
             server={"gpu_blocks": BLOCKS_FOR_ALL},
             prometheus=True,
         ),
-        Session("two-witnesses", prometheus_mutants.disagreements(), prometheus=True),
+        Session("two-witnesses", server_mutants.disagreements(), prometheus=True),
         Session(
             "offload-off",
             (server_mutants.hits_without_offload(),),

@@ -13,10 +13,9 @@ from history.expected_findings import Expectation
 from history.protocol import audit_records as recorded
 from history.reader import History, read_history
 from history.verdict import SERVER, Verdict, request
-from kvchaos.selftest.alteration_score import score_alterations
 from kvchaos.selftest.alterations import ALTERATIONS
 from kvchaos.selftest.alterations.alteration import Alteration
-from kvchaos.selftest.oracle_tables import kills_by_rule
+from kvchaos.selftest.kill_matrix import kills_by_rule, score_alterations
 from oracles import ORACLES, all_rules, transfer_invariants
 from oracles.findings import MAX_FINDINGS, Findings, Rule, shortened
 from oracles.metrics_crosscheck import NAME as CROSSCHECK
