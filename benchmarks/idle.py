@@ -22,8 +22,7 @@ from pathlib import Path
 from benchmarks.idle_costs import Block, IdleCost, Pair, TargetResult, costs, target_result
 from benchmarks.measured_server import MeasuredServer
 from kvchaos.bench.bench_analysis import CONFIDENCE
-from kvchaos.errors import UsageError
-from kvchaos.interrupts import Interrupted, interrupts
+from kvchaos.errors import Interrupted, UsageError, interrupts
 from kvchaos.paths import cache_folder
 from kvchaos.planning.run_plan import host
 from kvchaos.report.markdown import markdown_table, replace_between

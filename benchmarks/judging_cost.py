@@ -24,7 +24,7 @@ from pathlib import Path
 from benchmarks.memory import MemoryWatch
 from benchmarks.soak.soak_plan import REQUESTS_PER_S
 from benchmarks.soak.soak_writer import write_soak
-from kvchaos.interrupts import Interrupted, interrupts
+from kvchaos.errors import Interrupted, interrupts
 from kvchaos.planning.run_plan import host
 from kvchaos.report.markdown import markdown_table, replace_between
 

@@ -29,7 +29,7 @@ from history.phase_spec import PhaseSpec, Recorded
 from history.plan import RunPlan, Versions
 from history.records import RequestRecord
 from history.scenario import Limits, Param, Scenario, ServerSettings, WorkloadSpec
-from kvchaos.interrupts import Interrupted, interrupts
+from kvchaos.errors import Interrupted, interrupts
 from kvchaos.planning.run_plan import host, write_plan
 from kvchaos.report.markdown import markdown_table, replace_between
 from kvchaos.stacks.process_usage import resident_bytes

@@ -20,8 +20,7 @@ from history.verdict import RunVerdict
 from kvchaos.campaign.server_pool import ProvidedServer, ServerPool
 from kvchaos.conductor.conductor import Conductor
 from kvchaos.conductor.run_parts import RunSetup
-from kvchaos.errors import UsageError
-from kvchaos.interrupts import Interrupted, interrupts
+from kvchaos.errors import Interrupted, UsageError, interrupts
 from kvchaos.judging.judge_run import judge_run_dir
 from kvchaos.paths import Workspace, state_folder
 from kvchaos.planning.open_file_limits import needs_of_run, raise_limit

@@ -18,7 +18,7 @@ from history import layout
 from history.verdict import Outcome
 from kvchaos.conductor import server_state
 from kvchaos.conductor.handover import Handover
-from kvchaos.interrupts import Interrupted
+from kvchaos.errors import Interrupted
 from kvchaos.paths import Workspace, state_folder
 from kvchaos.planning.run_plan import RunRequest
 from kvchaos.servers.server_registry import ServerEnv

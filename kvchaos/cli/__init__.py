@@ -1,1 +1,1 @@
-"""The command line. One file for each command; `app` puts them together."""
+"""The command line. The commands by subject; `app` puts them together."""

@@ -24,8 +24,7 @@ from kvchaos.bench.bench_scenarios import (
 from kvchaos.bench.bench_tables import ratio_tables
 from kvchaos.bench.procedures import RateProfile, compare, search, sweep
 from kvchaos.cli.bench_session import bench_of, conduct, print_sheets, show
-from kvchaos.cli.chosen_server import server_for
-from kvchaos.cli.run_command import DEFAULT_CLIENT, DEFAULT_SEED, DEFAULT_STACK, MAX_SEED
+from kvchaos.cli.run_command import DEFAULT_CLIENT, DEFAULT_SEED, DEFAULT_STACK, MAX_SEED, server_for
 from kvchaos.errors import UsageError
 from kvchaos.paths import cache_folder
 from kvchaos.planning.scenario_file import find_scenario, load_scenario

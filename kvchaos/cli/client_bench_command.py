@@ -26,8 +26,7 @@ from kvchaos.clientbench.client_bench_file import (
 )
 from kvchaos.clientbench.measure import MeasureOptions, measure
 from kvchaos.errors import UsageError
-from kvchaos.kept_logs import LogFolder
-from kvchaos.paths import cache_folder, client_bench_folder, logs_folder
+from kvchaos.paths import LogFolder, cache_folder, client_bench_folder, logs_folder
 from kvchaos.planning.open_file_limits import needs_of_client_bench, raise_limit
 from kvchaos.planning.run_plan import git_state, host
 from loadtests.mock.process import MockFailed

@@ -1,4 +1,4 @@
-"""The command `kvchaos judge`: the verdict of an old run, from its files alone."""
+"""The commands on stored runs, from their files alone: `kvchaos judge` and `kvchaos reseal`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from history.reader import UnreadableRun, read_plan
+from history.seals import reseal
 from kvchaos.errors import UsageError
 from kvchaos.judging.judge_run import exit_code, judge_run_dir
 from kvchaos.terminal.result_tables import show_run
@@ -25,3 +26,18 @@ def judge_command(run_dir: Annotated[Path, typer.Argument(help="A run directory.
         raise UsageError(f"{run_dir}: the verdict cannot be written: {error.strerror}") from error
     show_run(Console(), plan, verdict, run_dir)
     return exit_code([verdict.outcome])
+
+
+def reseal_command(run_dir: Annotated[Path, typer.Argument(help="A run directory.")]) -> int:
+    """Seal a run again whose files were altered on purpose, as tests do. Its verdict says so."""
+    if not run_dir.is_dir():
+        raise UsageError(f"{run_dir}: no such run directory")
+    try:
+        read_plan(run_dir)
+        count = reseal(run_dir)
+    except UnreadableRun as error:
+        raise UsageError(str(error)) from error
+    except OSError as error:
+        raise UsageError(f"{run_dir}: cannot be sealed: {error.strerror}") from error
+    typer.echo(f"{run_dir}: {count} files sealed")
+    return 0

@@ -12,8 +12,7 @@ import yaml
 
 from history import layout
 from history.scenario import Scenario, StackName
-from kvchaos.cli.chosen_server import DEFAULT_SERVER, PLATFORMS
-from kvchaos.cli.run_command import DEFAULT_STACK
+from kvchaos.cli.run_command import DEFAULT_SERVER, DEFAULT_STACK, PLATFORMS
 from kvchaos.errors import UsageError
 from kvchaos.paths import cache_folder, models_folder, runs_folder
 from kvchaos.planning.run_plan import RunRequest, new_run_id

@@ -1,4 +1,4 @@
-"""The command `kvchaos run`: scenarios against a server, a verdict for each."""
+"""The command `kvchaos run`: scenarios against a server, a verdict for each; the server that options name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from rich.console import Console
 from history.scenario import ClientKind, StackName
 from kvchaos.bugs.bug_catalogue import known_bugs
 from kvchaos.campaign.campaign import clean_orphans, run_all
-from kvchaos.cli.chosen_server import DEFAULT_SERVER, PLATFORMS, server_for
 from kvchaos.doctor import gpu
 from kvchaos.errors import UsageError
 from kvchaos.judging.judge_run import exit_code
@@ -23,6 +22,12 @@ from kvchaos.planning.master_address import MasterAddress, check_free, master_ad
 from kvchaos.planning.run_plan import RunRequest, replay_of
 from kvchaos.planning.scenario_file import find_scenario, load_scenario, order_scenarios, scenario_files
 from kvchaos.prometheus.program import need_prometheus
+from kvchaos.servers.install_progress import shown
+from kvchaos.servers.server_registry import ServerEnv, find_server
+from kvchaos.stacks.attach import AttachedServer, inspect_server
+from kvchaos.stacks.compose.container_runtime import connect
+from kvchaos.stacks.compose.image_builder import ImageBuilder, ensure_images
+from kvchaos.stacks.device import Platform
 
 MAX_SEED = 2**62
 """Leaves room for repeats below the 2**63 that a plan can hold."""
@@ -169,3 +174,33 @@ def _master(join: str) -> MasterAddress:
             err=True,
         )
     return address
+
+
+DEFAULT_SERVER = "0.32.0"
+PLATFORMS: dict[StackName, Platform] = {"compose-cpu": "cpu", "compose-gpu": "cuda"}
+"""Of the stacks in containers."""
+
+
+def server_for(
+    stack: StackName, url: str | None, server: str | None, cache: Path, *, grafana: bool = False
+) -> ServerEnv | AttachedServer:
+    """Have its images where it needs any, Grafana's too if that is wanted. Raises UsageError."""
+    if stack == "attach":
+        if url is None or server is not None:
+            raise UsageError(
+                "--stack attach takes the server at --url http://127.0.0.1:PORT, and no --server"
+            )
+        return inspect_server(url)
+    if url is not None:
+        raise UsageError("--url goes with --stack attach")
+    version = server or DEFAULT_SERVER
+    if stack not in PLATFORMS:
+        return find_server(version, cache)
+    client = connect()
+    try:
+        with shown(Console(stderr=True)) as progress:
+            return ensure_images(
+                ImageBuilder(client, cache, progress), PLATFORMS[stack], version, grafana=grafana
+            )
+    finally:
+        client.close()

@@ -9,8 +9,7 @@ from typing import Annotated
 
 import typer
 
-from kvchaos.errors import UsageError
-from kvchaos.interrupts import Interrupted, interrupts
+from kvchaos.errors import Interrupted, UsageError, interrupts
 from kvchaos.planning.master_address import MasterAddress, master_address
 from loadtests.messages import EXIT_NOT_NEEDED
 from loadtests.open_files import raise_soft_limit

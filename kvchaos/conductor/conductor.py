@@ -10,8 +10,7 @@ from kvchaos.conductor.phase_runner import PhaseRunner
 from kvchaos.conductor.run_parts import RunSetup, assemble
 from kvchaos.conductor.shutdown import RunShutdown
 from kvchaos.conductor.upkeep import LoadGeneratorLost, Upkeep
-from kvchaos.errors import UsageError
-from kvchaos.interrupts import Interrupted
+from kvchaos.errors import Interrupted, UsageError
 from kvchaos.stacks.stack import ServerStartFailed
 
 LOADER_READY_S = 60.0

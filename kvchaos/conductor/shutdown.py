@@ -9,7 +9,7 @@ from history.seals import count_lines, seal
 from kvchaos.conductor.final_checks import FinalChecks
 from kvchaos.conductor.run_parts import RunParts, RunSetup
 from kvchaos.conductor.upkeep import Upkeep
-from kvchaos.interrupts import Interrupted
+from kvchaos.errors import Interrupted
 
 
 class RunShutdown:

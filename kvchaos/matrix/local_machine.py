@@ -17,8 +17,7 @@ from history.scenario import Scenario
 from history.verdict import RunVerdict
 from kvchaos.bugs.bug_catalogue import expectation_for, known_bugs
 from kvchaos.campaign.campaign import run_all
-from kvchaos.errors import UsageError
-from kvchaos.interrupts import Interrupted
+from kvchaos.errors import Interrupted, UsageError
 from kvchaos.judging.judge_run import judge_run_dir
 from kvchaos.matrix.digests import JUDGED_KEYS
 from kvchaos.paths import Workspace

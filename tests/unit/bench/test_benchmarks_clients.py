@@ -24,7 +24,7 @@ from benchmarks.clients.observation import ClientObservation
 from benchmarks.clients.other_tools import TOOLS, LoadTool, ToolCall
 from benchmarks.clients.process_watch import ProcessWatch, UsageSample, used_s
 from history.latency import Quantiles
-from kvchaos.kept_logs import LogFolder
+from kvchaos.paths import LogFolder
 from loadtests.mock.process import MockServer
 from loadtests.mock.send_log import SentRecord
 from loadtests.mock.settings import Settings

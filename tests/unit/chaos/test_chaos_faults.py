@@ -14,7 +14,7 @@ from chaos.outside.outside_kind import CONTAINERS, LOCAL, OutsideKind
 from chaos.outside.outside_kinds import KINDS as OUTSIDE_KINDS
 from history import scenario
 from history.protocol.schedule import ArmedFault, Trigger, Value
-from kvchaos.report.fault_tables import insert_tables
+from kvchaos.cli.faults_command import insert_tables
 from oracles.effects.outside_effects import OUTSIDE_CHECKS
 
 OUTSIDE_DOCS = Path(__file__).parents[3] / "docs" / "outside-faults.md"

@@ -50,7 +50,7 @@ def test_an_interrupt_is_no_verdict(monkeypatch: pytest.MonkeyPatch, cache: Path
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("kvchaos.cli.doctor_command.examine", interrupted)
+    monkeypatch.setattr("kvchaos.cli.setup_commands.examine", interrupted)
     assert run(["doctor"]) == 130
 
 

@@ -10,7 +10,7 @@ import pytest
 from kvchaos.cli.app import run
 from kvchaos.clientbench.client_bench_file import ClientBenchFailed, StepFigures
 from kvchaos.clientbench.measure import MeasureOptions
-from kvchaos.kept_logs import LogFolder
+from kvchaos.paths import LogFolder
 
 
 class Broken(Exception):

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from kvchaos.interrupts import SIGNALS, Interrupted, interrupts
+from kvchaos.errors import SIGNALS, Interrupted, interrupts
 
 
 @pytest.mark.parametrize("number", SIGNALS)

@@ -208,7 +208,7 @@ def test_exit_code_is_nonzero_on_a_bad_check(
     checks = [Check("one", OK, "fine"), Check("two", WARN, "meagre", "feed it")]
     if broken:
         checks.append(Check("three", BAD, "[gone]", "kvchaos server install 0.32.0"))
-    monkeypatch.setattr("kvchaos.cli.doctor_command.examine", lambda *_: iter(checks))
+    monkeypatch.setattr("kvchaos.cli.setup_commands.examine", lambda *_: iter(checks))
     assert run(["doctor"]) == code
     shown = capsys.readouterr().out
     assert "feed it" in shown

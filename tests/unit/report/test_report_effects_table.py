@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chaos import fault_catalogue
-from kvchaos.report.fault_tables import declared_text
+from kvchaos.cli.faults_command import declared_text
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kvchaos.cli import tools_command as command
+from kvchaos.cli import setup_commands as command
 from kvchaos.cli.app import run
 from kvchaos.paths import tools_folder
 from kvchaos.servers.commands import CommandFailed, Runner
