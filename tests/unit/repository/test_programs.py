@@ -124,7 +124,7 @@ def test_tests_run_when_their_program_is_installed(suite: Suite) -> None:
 
 def test_only_selected_tests_are_listed_as_not_run(suite: Suite) -> None:
     (suite.folder / "test_plain.py").write_text(PLAIN.format(True))
-    code, output = suite.run("-k", "seen or plain")
+    code, output = suite.run("-k", "rendered or plain")
     assert code == 0, output
     assert "need Prometheus" not in output
     assert "not run: 1 test that needs Chromium" in output
