@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from loadtests.traces.entry import NS_PER_S, Entry
+from loadtests.traces.trace_formats import NS_PER_S, Entry
 
 BLOCK_TOKENS = 512
 SHARED_BLOCKS = 2

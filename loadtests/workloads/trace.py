@@ -8,9 +8,8 @@ from pathlib import Path
 from pydantic import Field, field_validator
 
 from history.strict_yaml import Strict
-from loadtests.traces import FORMATS
-from loadtests.traces.entry import LONGEST_NS, Entry
-from loadtests.traces.file import TraceFile, TraceSection
+from loadtests.traces.trace_file import TraceFile, TraceSection
+from loadtests.traces.trace_formats import FORMATS, LONGEST_NS, Entry
 from loadtests.workloads.prompt import Prompt
 from loadtests.workloads.workload import NUMBER_TOKENS, Draw, OneShot, number_tokens
 

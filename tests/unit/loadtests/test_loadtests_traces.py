@@ -11,10 +11,9 @@ from history.phase_spec import Poisson, Recorded
 from history.scenario import Param, WorkloadSpec
 from kvchaos.planning.scenario_file import load_scenario
 from loadtests.arrival_schedule import due_times
-from loadtests.traces import FORMATS
-from loadtests.traces.entry import Entry
-from loadtests.traces.file import PIECE, TraceFile, TraceSection
 from loadtests.traces.synthetic import WRITERS, entries
+from loadtests.traces.trace_file import PIECE, TraceFile, TraceSection
+from loadtests.traces.trace_formats import FORMATS, Entry
 from loadtests.workloads import build
 from loadtests.workloads.trace import Trace
 from tests.support.conversations import fingerprint, only

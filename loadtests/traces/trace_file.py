@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from history.jsonl import open_plain
-from loadtests.traces.entry import NS_PER_S, Entry, Format, MalformedLine
+from loadtests.traces.trace_formats import NS_PER_S, Entry, Format, MalformedLine
 
 T = TypeVar("T")
 
