@@ -14,7 +14,7 @@ from loadtests.job import Job
 from loadtests.latency_histograms import LatencyHistograms
 from loadtests.messages import PhaseDone, Progress, StopReason
 from loadtests.workloads import Workload
-from loadtests.workloads.prompt import Script, Stage
+from loadtests.workloads.workload import Script, Stage
 
 NS_PER_S = 1_000_000_000
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from history.records import RequestRecord
-from loadtests.workloads.prompt import Prompt
+from loadtests.workloads.workload import Prompt
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from kvchaos.stacks.command import check_settings
 from kvchaos.yaml_model import read_model
 from loadtests import workloads
 from loadtests.workloads import PATH_PARAM, Workload
-from loadtests.workloads.parameter_mix import ParameterMix
+from loadtests.workloads.shared_prefix_mixes import ParameterMix
 from loadtests.workloads.workload import TimedWorkload
 from oracles import ORACLES, all_rules
 from oracles.findings import oracle_of

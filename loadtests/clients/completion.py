@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from loadtests.workloads.prompt import Prompt, Sampling
+from loadtests.workloads.workload import Prompt, Sampling
 
 COMPLETIONS, CHAT = "/completions", "/chat/completions"
 """Behind the API's /v1."""

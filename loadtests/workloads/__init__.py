@@ -1,4 +1,4 @@
-"""Workloads: the prompts and parameters of requests, one file a kind; `build` makes one from a scenario."""
+"""Workloads: the prompts and parameters of requests, by kind; `build` makes one from a scenario."""
 
 from __future__ import annotations
 
@@ -7,20 +7,24 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
+from history.plan import Strict
 from history.scenario import Param, WorkloadSpec
-from history.strict_yaml import Strict
-from loadtests.workloads.abort_mix import AbortMix, AbortMixParams
-from loadtests.workloads.agent_loop import AgentLoop, AgentLoopParams
-from loadtests.workloads.chat import Chat, ChatParams
-from loadtests.workloads.long_document import LongDocument, LongDocumentParams
-from loadtests.workloads.mid_prefill_preemption import MidPrefillPreemption, MidPrefillPreemptionParams
-from loadtests.workloads.mixed_sizes import MixedSizes, MixedSizesParams
-from loadtests.workloads.parameter_mix import ParameterMix, ParameterMixParams
-from loadtests.workloads.prompt import Prompt
-from loadtests.workloads.shared_prefix import SharedPrefix, SharedPrefixParams
+from loadtests.workloads.multi_turn import AgentLoop, AgentLoopParams, Chat, ChatParams
+from loadtests.workloads.one_shot import (
+    LongDocument,
+    LongDocumentParams,
+    MidPrefillPreemption,
+    MidPrefillPreemptionParams,
+    MixedSizes,
+    MixedSizesParams,
+    SharedPrefix,
+    SharedPrefixParams,
+    Unique,
+    UniqueParams,
+)
+from loadtests.workloads.shared_prefix_mixes import AbortMix, AbortMixParams, ParameterMix, ParameterMixParams
 from loadtests.workloads.trace import Trace, TraceParams
-from loadtests.workloads.unique import Unique, UniqueParams
-from loadtests.workloads.workload import Workload
+from loadtests.workloads.workload import Prompt, Workload
 
 __all__ = ["KINDS", "PATH_PARAM", "Prompt", "Workload", "build"]
 

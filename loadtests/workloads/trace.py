@@ -10,8 +10,7 @@ from pydantic import Field, field_validator
 from history.strict_yaml import Strict
 from loadtests.traces.trace_file import TraceFile, TraceSection
 from loadtests.traces.trace_formats import FORMATS, LONGEST_NS, Entry
-from loadtests.workloads.prompt import Prompt
-from loadtests.workloads.workload import NUMBER_TOKENS, Draw, OneShot, number_tokens
+from loadtests.workloads.workload import NUMBER_TOKENS, Draw, OneShot, Prompt, number_tokens
 
 
 class TraceParams(Strict):

@@ -1,22 +1,94 @@
-"""What all workloads share: the interface, and numbers drawn from a hash."""
+"""What all workloads share: prompts, the interface, and numbers and lengths drawn from a hash."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import random
 from abc import ABC, abstractmethod
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from pydantic import Field, model_validator
 
-from history.strict_yaml import Strict
-from loadtests.workloads.prompt import Prompt, Script, Stage
+from history.plan import Strict
 
 NUMBER_TOKENS = 4
 """Tokens (each a byte) that spell a number below 2**32."""
+SAMPLING_SEED = 0
+Lengths = Literal["uniform", "lognormal"]
+"""How lengths are spread between two bounds."""
+BOUND_SIGMAS = 2.0
+"""The bounds of a lognormal length lie so many standard deviations from its middle; beyond is cut to them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Parameters of the API beside prompt and length. With the defaults answers compare best."""
+
+    n: int = 1
+    """Answers to one prompt. More than one needs a temperature."""
+    temperature: float = 0.0
+    top_k: int | None = None
+    """1 makes an answer the likeliest one whatever the temperature."""
+    seed: int | None = SAMPLING_SEED
+    logprobs: int = 1
+    """Alternatives told beside each token's own logprob."""
+    prompt_logprobs: int | None = None
+    """With it the answer comes in one piece, since the API does not stream these."""
+    stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    priority: int = 0
+    """Lower is served first; other than 0 the server takes it only with `--scheduling-policy priority`."""
+    cache_salt: str | None = None
+    """Prompts share cached blocks only where their salts are equal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """When the client gives a request up on purpose; exactly one of the two is set."""
+
+    after_s: float | None = None
+    after_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Of a chat."""
+
+    role: Literal["system", "user"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One request of a workload. Equal prompt ids mean equal tokens, max_tokens and sampling."""
+
+    prompt_id: str
+    token_ids: tuple[int, ...]
+    """Drawn ones are from 0 to 255, so that any byte-level vocabulary knows them."""
+    max_tokens: int
+    sampling: Sampling = Sampling()
+    abort: Abort | None = None
+    messages: tuple[Message, ...] = ()
+    """Asked by chat completions; `token_ids` are what the server's template makes of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Requests that are sent together, so long after all those of the stage before have ended."""
+
+    prompts: tuple[Prompt, ...]
+    pause_s: float = 0.0
+
+
+Answers = Sequence[tuple[int, ...]]
+"""The tokens that came back to the prompts of a stage, in their order."""
+Script = Generator[Stage, Answers, None]
+"""A conversation: gives a stage and is sent what was answered to it."""
 
 
 class Workload(Protocol):
@@ -142,3 +214,13 @@ def history_id(name: str, number: int, stage: int, tokens: tuple[int, ...]) -> s
     """Identity of a prompt that holds answers: another answer makes it another prompt."""
     digest = hashlib.blake2b(json.dumps(tokens).encode(), digest_size=6).hexdigest()
     return f"{name}-{number}-{stage}-{digest}"
+
+
+def length(draw: Draw, shape: Lengths, least: int | None, most: int, *label: str | int) -> int:
+    """Tokens between the bounds, both possible; without a least, always the most."""
+    lowest = most if least is None else least
+    if shape == "uniform" or lowest == most:
+        return draw.integer(lowest, most, *label)
+    low, high = math.log(lowest), math.log(most)
+    value = draw.random(label).lognormvariate((low + high) / 2, (high - low) / 2 / BOUND_SIGMAS)
+    return min(max(round(value), lowest), most)

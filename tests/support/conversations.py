@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 
 from loadtests.workloads import KINDS, Prompt, Workload
-from loadtests.workloads.prompt import Stage
+from loadtests.workloads.workload import Stage
 
 ENDLESS = sorted(set(KINDS) - {"trace"})
 """Kinds of workload that need no parameter and have no end."""

@@ -21,7 +21,7 @@ from loadtests.clients.openai_client import OpenAIClient
 from loadtests.job import Job
 from loadtests.mock.process import MockServer
 from loadtests.mock.settings import Fixed, Settings
-from loadtests.workloads.prompt import Prompt
+from loadtests.workloads.workload import Prompt
 from tests.support.fake_server_runs import PATIENCE_S, ROOT, wait_for
 
 MS = 1_000_000

@@ -19,8 +19,8 @@ from loadtests.mock.process import MockServer
 from loadtests.mock.response_bytes import logprob as mock_logprob
 from loadtests.mock.response_plan import response_tokens as mock_tokens
 from loadtests.mock.settings import Fixed, Settings
-from loadtests.workloads.dialogue import rendered
-from loadtests.workloads.prompt import Abort, Message, Prompt, Sampling
+from loadtests.workloads.shared_prefix_mixes import rendered
+from loadtests.workloads.workload import Abort, Message, Prompt, Sampling
 from tests.fakes.notes import Notes
 from tests.fakes.openai_server import (
     ENGINE_DEAD,

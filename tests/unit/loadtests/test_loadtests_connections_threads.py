@@ -15,7 +15,7 @@ from loadtests.clients.openai_client import OpenAIClient
 from loadtests.job import Job
 from loadtests.mock.process import MockServer
 from loadtests.mock.settings import Fixed, Settings
-from loadtests.workloads.prompt import Prompt
+from loadtests.workloads.workload import Prompt
 
 AT_ONCE = Settings(ttft=Fixed(ms=0), itl=Fixed(ms=0))
 THREADS, REQUESTS, TOKENS = 3, 30, 200

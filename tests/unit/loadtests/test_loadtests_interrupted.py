@@ -12,7 +12,7 @@ from loadtests.clients.registry import CLIENTS
 from loadtests.connections import event_poller
 from loadtests.connections.event_poller import EventPoller
 from loadtests.job import Job
-from loadtests.workloads.prompt import Abort, Prompt
+from loadtests.workloads.workload import Abort, Prompt
 from tests.fakes.notes import Notes
 from tests.fakes.openai_server import Behaviour, FakeServer, answer_tokens
 

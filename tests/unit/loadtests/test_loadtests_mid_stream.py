@@ -16,7 +16,7 @@ from loadtests.clients.event_decoder import DONE, ErrorEvent, decode
 from loadtests.clients.fast_decoder import Event, TokenRun, extend
 from loadtests.clients.in_flight_request import InFlightRequest
 from loadtests.job import Job
-from loadtests.workloads.prompt import Prompt
+from loadtests.workloads.workload import Prompt
 from tests.fakes.notes import Notes
 
 Take = Callable[[Iterable[Event]], bool]

@@ -10,7 +10,7 @@ import openai
 from loadtests.clients.completion import COMPLETIONS, body_of
 from loadtests.clients.openai_client import OpenAIClient
 from loadtests.job import Job
-from loadtests.workloads.prompt import Prompt
+from loadtests.workloads.workload import Prompt
 from tests.fakes.notes import Notes
 from tests.fakes.openai_server import FakeServer
 

@@ -12,8 +12,8 @@ import pytest
 from history.scenario import Param, WorkloadSpec
 from kvchaos.servers.tiny_model import CHAT_TEMPLATE
 from loadtests.workloads import Workload, build
-from loadtests.workloads.dialogue import OVERHEAD, as_dialogue, rendered
-from loadtests.workloads.prompt import Prompt, Sampling
+from loadtests.workloads.shared_prefix_mixes import OVERHEAD, as_dialogue, rendered
+from loadtests.workloads.workload import Prompt, Sampling
 from tests.support.conversations import ENDLESS, echo, only, prompts, talk
 
 

@@ -1,23 +1,43 @@
-"""Shared prefixes, asked with all that the API offers: chats, many answers, sampling, stops, logprobs, salts.
-
-Each of these takes another way through scheduler and cache. A prompt has its parameters for good, so that its
-answers can be compared: several answers are all the likeliest one, what is sampled has a seed.
-"""
+"""Shared prefixes with a mix of parameters, or of clients that leave."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from loadtests.workloads.dialogue import OVERHEAD, as_dialogue, rendered
-from loadtests.workloads.prompt import SAMPLING_SEED, Prompt, Sampling
-from loadtests.workloads.shared_prefix import SharedPrefix, SharedPrefixParams
+from loadtests.workloads.one_shot import SharedPrefix, SharedPrefixParams
+from loadtests.workloads.workload import SAMPLING_SEED, Abort, Message, Prompt, Sampling
 
 STOPS = ("a", "e", "0", " ")
 STOP_TOKENS = 24
 TOKENS = 256
 MAX_LOGPROBS = 5
+LETTERS = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_"
+
+
+def text_of(tokens: Sequence[int]) -> str:
+    """A letter for each token. Tokens of all sorts need not be text."""
+    return "".join(LETTERS[token % len(LETTERS)] for token in tokens)
+
+
+def rendered(messages: Sequence[Message]) -> tuple[int, ...]:
+    """What the tiny model's chat template makes of messages: a token for each byte. Messages are ASCII.
+
+    Of another model's template nothing is known here, so how many tokens it makes of a message is not either.
+    """
+    text = "".join(f"{message.role}: {message.content}\n" for message in messages)
+    return tuple(f"{text}assistant: ".encode("ascii"))
+
+
+def as_dialogue(tokens: Sequence[int], begin: int) -> tuple[Message, ...]:
+    """A prompt's first `begin` tokens as the system's word, the others as a user's."""
+    return Message("system", text_of(tokens[:begin])), Message("user", text_of(tokens[begin:]))
+
+
+OVERHEAD = len(rendered((Message("system", ""), Message("user", ""))))
+"""Tokens that the template adds to such a dialogue."""
 
 
 class ParameterMixParams(SharedPrefixParams):
@@ -44,7 +64,12 @@ class ParameterMixParams(SharedPrefixParams):
 
 
 class ParameterMix(SharedPrefix):
-    """Lengths, prompts and order are those of the shared prefix."""
+    """Shared prefixes, asked with all that the API offers: chats, many answers, sampling, stops, logprobs.
+
+    Each of these takes another way through scheduler and cache. A prompt has its parameters for good, so that
+    its answers can be compared: several answers are all the likeliest one, what is sampled has a seed.
+    Lengths, prompts and order are those of the shared prefix.
+    """
 
     def __init__(self, params: ParameterMixParams, name: str, seed: int) -> None:
         super().__init__(params, name, seed)
@@ -106,3 +131,56 @@ class ParameterMix(SharedPrefix):
     def _stop_tokens(self, prompt: str) -> tuple[int, ...]:
         chosen = self._draw.random(("stop tokens", prompt)).sample(range(TOKENS), STOP_TOKENS)
         return tuple(sorted(chosen))
+
+
+class AbortMixParams(SharedPrefixParams):
+    """What a client knows is its own patience. Where that ends on the server, the load decides: with more
+    requests in flight than run at once, the short patience ends in the queue."""
+
+    queued_share: float = Field(default=0.15, ge=0.0, le=1.0)
+    """Leave within `queued_ms`: most before their prompt is touched."""
+    queued_ms: float = Field(default=5.0, gt=0)
+    prefill_share: float = Field(default=0.15, ge=0.0, le=1.0)
+    """Leave between `queued_ms` and `prefill_ms`."""
+    prefill_ms: float = Field(default=100.0, gt=0)
+    answer_share: float = Field(default=0.2, ge=0.0, le=1.0)
+    """Leave when so many tokens of the answer have come, from the first to the last but one."""
+
+    @model_validator(mode="after")
+    def _shares_fit(self) -> AbortMixParams:
+        if self.queued_share + self.prefill_share + self.answer_share > 1:
+            raise ValueError("the shares are more than 1 together")
+        if self.queued_ms > self.prefill_ms:
+            raise ValueError("queued_ms is larger than prefill_ms")
+        return self
+
+
+class AbortMix(SharedPrefix):
+    """Shared prefixes, asked by clients that leave: in the queue, in prefill, in mid-answer.
+
+    What a request held when its client left has to be given back, also what was being stored or loaded for
+    it. The first round is asked to the end, so that a golden phase has an answer to every prompt.
+    """
+
+    def __init__(self, params: AbortMixParams, name: str, seed: int) -> None:
+        super().__init__(params, name, seed)
+        self._mix = params
+
+    def request(self, index: int) -> Prompt:
+        prompt = super().request(index)
+        if index < self._mix.prompts:
+            return prompt
+        return replace(prompt, abort=self._abort(index, prompt.max_tokens))
+
+    def _abort(self, index: int, max_tokens: int) -> Abort | None:
+        mix, draw = self._mix, self._draw
+        lot = draw.share("leave", index)
+        if lot < mix.queued_share:
+            return Abort(after_s=draw.uniform(0, mix.queued_ms, "patience", index) / 1000)
+        lot -= mix.queued_share
+        if lot < mix.prefill_share:
+            return Abort(after_s=draw.uniform(mix.queued_ms, mix.prefill_ms, "patience", index) / 1000)
+        lot -= mix.prefill_share
+        if lot < mix.answer_share and max_tokens > 1:
+            return Abort(after_tokens=draw.integer(1, max_tokens - 1, "patience", index))
+        return None
