@@ -33,8 +33,7 @@ from kvchaos.errors import Interrupted, interrupts
 from kvchaos.planning.run_plan import host, write_plan
 from kvchaos.report.markdown import markdown_table, replace_between
 from kvchaos.stacks.process_usage import resident_bytes
-from loadtests.mock.process import MockFailed, MockServer
-from loadtests.mock.settings import Fixed, Settings
+from loadtests.mock.mock_process import Fixed, MockFailed, MockServer, Settings
 from loadtests.processes import LoadProcesses
 from loadtests.traces.synthetic import entries, mooncake
 

@@ -35,7 +35,7 @@ from kvchaos.report.markdown import replace_between
 from kvchaos.servers import tiny_model
 from kvchaos.servers.commands import CommandFailed
 from kvchaos.servers.install_progress import PlainProgress
-from loadtests.mock.process import MockFailed
+from loadtests.mock.mock_process import MockFailed
 
 PAGE = Path(__file__).parents[2] / "docs" / "performance.md"
 MARK = "<!-- clients -->"

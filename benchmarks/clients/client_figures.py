@@ -11,7 +11,7 @@ import msgspec
 from benchmarks.clients.observation import ClientObservation
 from benchmarks.clients.process_watch import UsageSample, used_s
 from history.latency import Quantiles
-from loadtests.mock.send_log import SentRecord
+from loadtests.mock.mock_process import SentRecord
 
 NS_PER_S, NS_PER_MS, MIB = 1e9, 1e6, 1 << 20
 MIN_MATCHED = 0.95

@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 
 from kvchaos.clientbench.measure import LONG, PROMPT_TOKENS
-from loadtests.mock.settings import Fixed, Settings
+from loadtests.mock.mock_process import Fixed, Settings
 
 TOKENS = LONG
 """Of an answer; an event each."""

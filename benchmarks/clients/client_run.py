@@ -16,8 +16,7 @@ from benchmarks.clients.observation import ClientObservation
 from benchmarks.clients.other_tools import LoadTool, ToolCall
 from benchmarks.clients.process_watch import ProcessWatch
 from history.scenario import ClientKind
-from loadtests.mock.process import MockServer
-from loadtests.mock.send_log import SentRecord
+from loadtests.mock.mock_process import MockServer, SentRecord
 
 ROOT = Path(__file__).parents[2]
 MOCK_SERVERS = 2

@@ -29,7 +29,7 @@ from kvchaos.errors import UsageError
 from kvchaos.paths import LogFolder, cache_folder, client_bench_folder, logs_folder
 from kvchaos.planning.open_file_limits import needs_of_client_bench, raise_limit
 from kvchaos.planning.run_plan import git_state, host
-from loadtests.mock.process import MockFailed
+from loadtests.mock.mock_process import MockFailed
 
 CONCURRENCY = (1, 8, 32, 128, 512)
 ROOT = Path(__file__).parents[2]

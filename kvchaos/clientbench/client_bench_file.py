@@ -15,7 +15,7 @@ from history.latency import Quantiles, schedule_lag_ms
 from history.records import ClientRecord, RequestRecord
 from history.scenario import ClientKind
 from kvchaos.errors import UsageError
-from loadtests.mock.send_log import SentRecord
+from loadtests.mock.mock_process import SentRecord
 
 NS_PER_US, NS_PER_MS, US_PER_MS, US_PER_S = 1e3, 1e6, 1e3, 1e6
 

@@ -25,9 +25,7 @@ from kvchaos.clientbench.client_bench_file import (
 )
 from kvchaos.planning.run_plan import write_plan
 from kvchaos.stacks.process_usage import cpu_s
-from loadtests.mock.process import MockServer
-from loadtests.mock.send_log import SentRecord
-from loadtests.mock.settings import Fixed, Settings
+from loadtests.mock.mock_process import Fixed, MockServer, SentRecord, Settings
 from loadtests.processes import LoadProcesses
 
 READY_S, END_S, POLL_S = 60.0, 60.0, 0.05
@@ -61,7 +59,7 @@ def measure(
 ) -> list[StepFigures]:
     """Closed loops of long and of short answers, then half of the highest rate in an open loop.
 
-    `folder` gets the records. Raises ClientBenchFailed, OSError, loadtests.mock.process.MockFailed.
+    `folder` gets the records. Raises ClientBenchFailed, OSError, loadtests.mock.mock_process.MockFailed.
     """
     with MockServer(SCHEDULE, folder / "sent.jsonl") as server:
         plan = write_plan(plan_for(server.url, options), folder)

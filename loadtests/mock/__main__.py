@@ -19,10 +19,9 @@ from pathlib import Path
 import msgspec
 
 from history.jsonl import LineWriter
+from loadtests.mock.mock_process import Settings, Started
 from loadtests.mock.mock_server import MockService
-from loadtests.mock.precise_timer import PreciseTimer, precise_loop
-from loadtests.mock.process import Started
-from loadtests.mock.settings import Settings
+from loadtests.mock.response_stream import PreciseTimer, precise_loop
 from loadtests.open_files import raise_soft_limit
 
 _settings = msgspec.json.Decoder(Settings)
@@ -36,7 +35,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0, help="on 127.0.0.1; else a free one")
     parser.add_argument("--share-port", action="store_true", help="with others that say so too")
     parser.add_argument("--log", type=Path, required=True, help="file that gets what was sent when")
-    parser.add_argument("--settings", default="{}", help="the schedule as JSON, see mock/settings.py")
+    parser.add_argument("--settings", default="{}", help="the schedule as JSON, see mock/mock_process.py")
     parser.add_argument("--until-stdin-ends", action="store_true", help="leave with whoever started it")
     return parser.parse_args(argv)
 

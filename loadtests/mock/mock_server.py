@@ -1,4 +1,4 @@
-"""The mock server's connections: each takes one request after the other."""
+"""The mock server's connections: each reads one request after the other, and has it answered."""
 
 from __future__ import annotations
 
@@ -6,22 +6,76 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import cast
 
-from loadtests.mock import response_bytes
-from loadtests.mock.http_requests import (
-    CompletionParameters,
-    Incoming,
-    RequestRejected,
-    parse_parameters,
-    take_request,
-)
-from loadtests.mock.precise_timer import PreciseTimer
-from loadtests.mock.response_bytes import MockResponse
-from loadtests.mock.response_plan import response_plan
-from loadtests.mock.response_stream import ResponseOrder, ResponseOutput, ResponseStream
-from loadtests.mock.send_log import SentRecord
-from loadtests.mock.settings import Settings
+import msgspec
+
+from loadtests.mock import mock_response
+from loadtests.mock.mock_process import SentRecord, Settings
+from loadtests.mock.mock_response import CompletionParameters, MockResponse, response_plan
+from loadtests.mock.response_stream import PreciseTimer, ResponseOrder, ResponseOutput, ResponseStream
+
+HEAD_END = b"\r\n\r\n"
+LONGEST_HEAD = 64 << 10
+LONGEST_BODY = 64 << 20
+_bodies = msgspec.json.Decoder(CompletionParameters)
+
+
+class RequestRejected(Exception):
+    """The request is rejected; the connection is closed after the error response."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """One request. Header names are in lower case."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+def take_request(buffer: bytearray) -> Incoming | None:
+    """Take the first request from what has arrived; None when it is not whole yet. Raises RequestRejected."""
+    end = buffer.find(HEAD_END)
+    if end < 0:
+        if len(buffer) > LONGEST_HEAD:
+            raise RequestRejected(431, "the head of the request is too long")
+        return None
+    first, *lines = bytes(buffer[:end]).decode("latin-1").split("\r\n")
+    headers = {name.strip().lower(): value.strip() for name, _, value in (x.partition(":") for x in lines)}
+    length = _length(headers)
+    whole = end + len(HEAD_END) + length
+    if len(buffer) < whole:
+        return None
+    method, _, rest = first.partition(" ")
+    body = bytes(buffer[end + len(HEAD_END) : whole])
+    del buffer[:whole]
+    return Incoming(method, rest.partition(" ")[0].partition("?")[0], headers, body)
+
+
+def _length(headers: dict[str, str]) -> int:
+    if "transfer-encoding" in headers:
+        raise RequestRejected(411, "send the body with a Content-Length")
+    text = headers.get("content-length", "0")
+    if not text.isascii() or not text.isdigit():
+        raise RequestRejected(400, "the Content-Length is no length")
+    if len(text) > 12 or int(text) > LONGEST_BODY:
+        raise RequestRejected(413, "the body is too long")
+    return int(text)
+
+
+def parse_parameters(body: bytes) -> CompletionParameters:
+    """Raises RequestRejected."""
+    try:
+        return _bodies.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise RequestRejected(400, str(error)) from error
 
 
 class MockService:
@@ -111,19 +165,19 @@ class MockConnection(asyncio.Protocol):
                     self._transport.close()
         except RequestRejected as refused:
             self._transport.write(
-                response_bytes.response(refused.status, response_bytes.error(refused.status, str(refused)))
+                mock_response.response(refused.status, mock_response.error(refused.status, str(refused)))
             )
             self._transport.close()
 
     def _answer(self, incoming: Incoming, received_ns: int) -> None:
         match incoming.method, incoming.path:
             case "GET", "/health":
-                self._transport.write(response_bytes.response(200, {}))
+                self._transport.write(mock_response.response(200, {}))
             case "GET", "/v1/models":
                 self._transport.write(
-                    response_bytes.response(200, response_bytes.models(self._service.settings.model))
+                    mock_response.response(200, mock_response.models(self._service.settings.model))
                 )
-            case "POST", response_bytes.COMPLETIONS | response_bytes.CHAT:
+            case "POST", mock_response.COMPLETIONS | mock_response.CHAT:
                 self._begin(incoming, parse_parameters(incoming.body), received_ns)
             case _:
                 raise RequestRejected(404, f"nothing is served at {incoming.method} {incoming.path}")

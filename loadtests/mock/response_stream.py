@@ -1,19 +1,73 @@
-"""One answer on its way out, event by event as its script says."""
+"""One response on its way out: event by event at the exact times of its plan."""
 
 from __future__ import annotations
 
+import asyncio
+import heapq
+import select
+import selectors
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from loadtests.mock import response_bytes
-from loadtests.mock.http_requests import CompletionParameters
-from loadtests.mock.precise_timer import PreciseTimer
-from loadtests.mock.response_bytes import MockResponse
-from loadtests.mock.response_plan import ResponsePlan
-from loadtests.mock.send_log import SentRecord
+from loadtests.mock import mock_response
+from loadtests.mock.mock_process import SentRecord
+from loadtests.mock.mock_response import CompletionParameters, MockResponse, ResponsePlan
 
 FAILURE = "the mock server fails on request"
+NS_PER_S = 1e9
+
+
+class PreciseSelector(selectors.EpollSelector):
+    """epoll rounds a wait up to whole milliseconds; select on the epoll itself knows microseconds."""
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is not None and timeout > 0:
+            select.select([self.fileno()], [], [], timeout)
+            timeout = 0
+        return super().select(timeout)
+
+
+def precise_loop() -> asyncio.SelectorEventLoop:
+    return asyncio.SelectorEventLoop(PreciseSelector())
+
+
+class PreciseTimer:
+    """Runs acts when they are due, in order, with one timer of the loop for all of them.
+
+    The loop's own timers are compared in Python, several times for each one that is set.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._acts: list[tuple[int, int, Callable[[], None]]] = []
+        self._count = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_ns = 0
+
+    def at(self, mono_ns: int, act: Callable[[], None]) -> None:
+        self._count += 1
+        heapq.heappush(self._acts, (mono_ns, self._count, act))
+        self._arm()
+
+    def _arm(self) -> None:
+        if not self._acts:
+            return
+        due_ns = self._acts[0][0]
+        if self._timer is not None:
+            if self._timer_ns <= due_ns:
+                return
+            self._timer.cancel()
+        self._timer_ns = due_ns
+        self._timer = self._loop.call_at(due_ns / NS_PER_S, self._run)
+
+    def _run(self) -> None:
+        # What falls due meanwhile waits for the next turn: new requests must be read, too.
+        now_ns = time.monotonic_ns()
+        while self._acts and self._acts[0][0] <= now_ns:
+            heapq.heappop(self._acts)[2]()
+        self._timer = None
+        self._arm()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +128,7 @@ class ResponseStream:
         return self.order.received_ns + self.order.plan.offsets_ns[self._step]
 
     def _send_error(self) -> None:
-        self.output.send(response_bytes.response(500, response_bytes.error(500, FAILURE)))
+        self.output.send(mock_response.response(500, mock_response.error(500, FAILURE)))
         self._finish(self.output.ended)
 
     def _send_whole(self) -> None:
@@ -91,7 +145,7 @@ class ResponseStream:
         count = plan.step_tokens[self._step]
         begin, self._tokens_sent = self._tokens_sent, self._tokens_sent + count
         last = plan.is_complete and self._tokens_sent == parameters.tokens
-        parts = [] if self._step else [response_bytes.STREAM_HEAD]
+        parts = [] if self._step else [mock_response.STREAM_HEAD]
         for choice in range(parameters.choices):
             parts.append(self.order.response.event(choice, begin, self._tokens_sent, last=last))
             self._note(count)
@@ -105,9 +159,9 @@ class ResponseStream:
         """The last step, and how the stream ends behind it."""
         match self.order.plan.end:
             case "truncated":
-                parts.append(response_bytes.STREAM_END)
+                parts.append(mock_response.STREAM_END)
             case "error_event":
-                parts.append(response_bytes.error_event(FAILURE))
+                parts.append(mock_response.error_event(FAILURE))
             case "whole" | "pause":
                 parts.append(self.order.response.close())
             case _:

@@ -24,7 +24,7 @@ from kvchaos.clientbench.client_bench_file import (
 from kvchaos.clientbench.measure import MeasureOptions, measure
 from kvchaos.errors import UsageError
 from kvchaos.paths import client_bench_folder
-from loadtests.mock.send_log import SentRecord
+from loadtests.mock.mock_process import SentRecord
 
 S, MS = 1_000_000_000, 1_000_000
 STEP = LoadStep("long", 4, 3)

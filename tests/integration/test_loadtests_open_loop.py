@@ -12,8 +12,7 @@ from history.latency import Quantiles, schedule_lag_ms
 from history.phase_spec import Arrivals, Bursts, Constant, Poisson
 from history.records import RequestRecord
 from loadtests.arrival_schedule import schedule
-from loadtests.mock.process import MockServer
-from loadtests.mock.settings import Fixed, Settings
+from loadtests.mock.mock_process import Fixed, MockServer, Settings
 from tests.fakes.openai_server import Behaviour, FakeServer, ReceivedRequest
 from tests.support.load_processes import PATIENCE_S, loaders, phase, records, wait_for, write_plan
 

@@ -17,10 +17,8 @@ import pytest
 from history.records import RequestRecord
 from history.scenario import ClientKind, Param
 from loadtests.clients.registry import CLIENTS
-from loadtests.mock.process import MockServer
-from loadtests.mock.response_plan import response_tokens
-from loadtests.mock.send_log import SentRecord
-from loadtests.mock.settings import End, Fixed, Settings, Uniform
+from loadtests.mock.mock_process import End, Fixed, MockServer, SentRecord, Settings, Uniform
+from loadtests.mock.mock_response import response_tokens
 from tests.support.load_processes import PATIENCE_S, loaders, phase, records, wait_for, write_plan
 
 SENT = "sent.jsonl"

@@ -12,8 +12,7 @@ from history import layout
 from history.phase_spec import PhaseSpec
 from kvchaos.clientbench.measure import MeasureOptions, plan_for
 from kvchaos.planning.run_plan import write_plan
-from loadtests.mock.process import MockServer
-from loadtests.mock.settings import Fixed, Settings
+from loadtests.mock.mock_process import Fixed, MockServer, Settings
 from loadtests.processes import LoadProcesses
 from tests.support.load_processes import PATIENCE_S
 

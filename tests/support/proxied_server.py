@@ -19,8 +19,7 @@ from chaos.outside.network.proxy_messages import ProxyEvent, ProxyReport
 from history.records import RequestRecord
 from loadtests.clients.openai_client import OpenAIClient
 from loadtests.job import Job
-from loadtests.mock.process import MockServer
-from loadtests.mock.settings import Fixed, Settings
+from loadtests.mock.mock_process import Fixed, MockServer, Settings
 from loadtests.workloads.workload import Prompt
 from tests.support.fake_server_runs import PATIENCE_S, ROOT, wait_for
 

@@ -25,9 +25,7 @@ from benchmarks.clients.other_tools import TOOLS, LoadTool, ToolCall
 from benchmarks.clients.process_watch import ProcessWatch, UsageSample, used_s
 from history.latency import Quantiles
 from kvchaos.paths import LogFolder
-from loadtests.mock.process import MockServer
-from loadtests.mock.send_log import SentRecord
-from loadtests.mock.settings import Settings
+from loadtests.mock.mock_process import MockServer, SentRecord, Settings
 
 S, MS = 1_000_000_000, 1_000_000
 WARM_S = 2.0

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chaos.outside.network.http_message_tracker import LONGEST_HEAD, HttpMessageTracker
-from loadtests.mock import response_bytes
+from loadtests.mock import mock_response
 
 BODY = b'{"prompt": [1, 2, 3]}'
 
@@ -20,10 +20,10 @@ def request(name: str, body: bytes = BODY) -> bytes:
 
 def stream(events: int) -> bytes:
     return (
-        response_bytes.STREAM_HEAD
-        + response_bytes.chunk(b'{"choices":[]}') * events
-        + response_bytes.DONE
-        + response_bytes.STREAM_END
+        mock_response.STREAM_HEAD
+        + mock_response.chunk(b'{"choices":[]}') * events
+        + mock_response.DONE
+        + mock_response.STREAM_END
     )
 
 
@@ -38,7 +38,7 @@ def test_request_is_open_from_its_head_to_the_last_answer_byte(cuts: list[int], 
     exchanges = HttpMessageTracker(begun.append)
     for name, answer in (
         ("a", stream(events)),
-        ("b", response_bytes.response(400, {"no": 1})),
+        ("b", mock_response.response(400, {"no": 1})),
         ("c", stream(events)),
     ):
         for piece in pieces(request(name), cuts):
@@ -62,7 +62,7 @@ def test_answer_without_body_is_complete_after_its_head() -> None:
 def test_streamed_answer_without_events_is_complete_after_done() -> None:
     exchanges = HttpMessageTracker(lambda _: None)
     exchanges.request_bytes(request("a"))
-    exchanges.response_bytes(response_bytes.STREAM_HEAD + response_bytes.STREAM_END)
+    exchanges.response_bytes(mock_response.STREAM_HEAD + mock_response.STREAM_END)
     assert exchanges.open is None
 
 

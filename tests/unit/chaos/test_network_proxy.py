@@ -28,7 +28,7 @@ from chaos.outside.network.proxy_messages import (
 )
 from history.protocol.outside import BytesDelayed
 from history.records import RequestRecord
-from loadtests.mock.settings import Fixed, Settings
+from loadtests.mock.mock_process import Fixed, Settings
 from tests.support.fake_server_runs import wait_for
 from tests.support.proxied_server import ITL_MS, MS, TTFT_MS, Bench, gaps_ms, proxied
 

@@ -15,10 +15,9 @@ from loadtests.clients.completion import body_of, path_of
 from loadtests.clients.completion_client import CompletionClient
 from loadtests.clients.registry import CLIENTS
 from loadtests.job import Job
-from loadtests.mock.process import MockServer
-from loadtests.mock.response_bytes import logprob as mock_logprob
-from loadtests.mock.response_plan import response_tokens as mock_tokens
-from loadtests.mock.settings import Fixed, Settings
+from loadtests.mock.mock_process import Fixed, MockServer, Settings
+from loadtests.mock.mock_response import logprob as mock_logprob
+from loadtests.mock.mock_response import response_tokens as mock_tokens
 from loadtests.workloads.shared_prefix_mixes import rendered
 from loadtests.workloads.workload import Abort, Message, Prompt, Sampling
 from tests.fakes.notes import Notes

@@ -13,8 +13,7 @@ import pytest
 from history.records import RequestRecord
 from loadtests.clients.openai_client import OpenAIClient
 from loadtests.job import Job
-from loadtests.mock.process import MockServer
-from loadtests.mock.settings import Fixed, Settings
+from loadtests.mock.mock_process import Fixed, MockServer, Settings
 from loadtests.workloads.workload import Prompt
 
 AT_ONCE = Settings(ttft=Fixed(ms=0), itl=Fixed(ms=0))

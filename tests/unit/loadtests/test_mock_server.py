@@ -14,17 +14,18 @@ from typing import Any
 import msgspec
 import pytest
 
-from loadtests.mock.process import MockFailed, MockServer
-from loadtests.mock.response_plan import response_plan
-from loadtests.mock.settings import (
+from loadtests.mock.mock_process import (
     Distribution,
     End,
     Exponential,
     Fixed,
     Lognormal,
+    MockFailed,
+    MockServer,
     Settings,
     Uniform,
 )
+from loadtests.mock.mock_response import response_plan
 
 MS = 1_000_000
 PATIENCE_S = 30.0

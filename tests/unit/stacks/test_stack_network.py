@@ -14,8 +14,7 @@ from kvchaos.errors import UsageError
 from kvchaos.stacks.network import proxy_before
 from kvchaos.stacks.process_registry import ProcessRegistry
 from kvchaos.stacks.run_state import RunState
-from loadtests.mock.process import MockServer
-from loadtests.mock.settings import Settings
+from loadtests.mock.mock_process import MockServer, Settings
 from tests.support.fake_server_runs import runs, wait_for
 from tests.support.proxied_server import ProxiedClient
 

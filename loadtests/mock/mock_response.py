@@ -1,19 +1,24 @@
-"""The bytes of the responses, in vLLM's format: events of both APIs, whole responses, errors.
+"""One response of the mock server: the request's parameters, the plan, and the bytes in vLLM's format.
 
-Everything that is the same in all events of a request is formatted once.
+The plan is derived from the seed before the first byte is sent. Everything that is the same in all events of
+a request is formatted once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
+from random import Random
 from typing import Any
 
 import msgspec
 
-from loadtests.mock.http_requests import CompletionParameters
-from loadtests.mock.response_plan import response_tokens
+from loadtests.mock.mock_process import COMPLETE, End, Fixed, Settings
 
+NS_PER_MS = 1e6
+FIRST_LETTER, LETTERS = ord("a"), 26
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
 STREAM_HEAD = (
@@ -25,6 +30,113 @@ CREATED = 1
 """A real server gives the time; nobody here reads it."""
 
 _json = msgspec.json.Encoder().encode
+
+
+class StreamOptions(msgspec.Struct):
+    include_usage: bool = False
+
+
+class ChatMessage(msgspec.Struct):
+    content: str | list[dict[str, Any]] | None = None
+
+
+class CompletionParameters(msgspec.Struct):
+    """The parameters that affect the response; all others are ignored."""
+
+    model: str = "mock"
+    prompt: str | list[int] = ""
+    messages: list[ChatMessage] = []
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    n: int | None = 1
+    stream: bool | None = False
+    stream_options: StreamOptions | None = None
+    logprobs: bool | int | None = None
+    return_token_ids: bool | None = False
+    prompt_logprobs: int | None = None
+
+    @property
+    def tokens(self) -> int:
+        """Of each choice."""
+        return max(1, self.max_completion_tokens or self.max_tokens or 16)
+
+    @property
+    def choices(self) -> int:
+        return max(1, self.n or 1)
+
+    @property
+    def prompt_ids(self) -> list[int]:
+        """Empty where the prompt is text: there is no tokenizer here."""
+        return self.prompt if isinstance(self.prompt, list) else []
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Token ids where the prompt is given so, else characters: there is no tokenizer here."""
+        return len(self.prompt) or sum(len(message.content or "") for message in self.messages)
+
+
+@dataclass(frozen=True, slots=True)
+class ResponsePlan:
+    """Events come in steps: in each step one event for every requested choice."""
+
+    end: End
+    offsets_ns: tuple[int, ...]
+    """Of each step, from the arrival of the request. An http_error comes when the first token would."""
+    step_tokens: tuple[int, ...]
+    """Tokens that a step brings to each choice."""
+
+    @property
+    def is_complete(self) -> bool:
+        return self.end in COMPLETE
+
+
+def response_plan(settings: Settings, request_id: str, max_tokens: int) -> ResponsePlan:
+    """The same for the same seed and id, whatever else is under way."""
+    random = Random(_number(settings.seed, request_id))
+    size = settings.tokens_per_event
+    sizes = [size] * (max_tokens // size) + [max_tokens % size] * (max_tokens % size > 0)
+    end, index = _end(settings, random.random()), random.random()
+    broken_at = min(1 + int(index * (len(sizes) - 1)), len(sizes))
+    offsets = list(_offsets(settings, random, len(sizes)))
+    if end == "pause":
+        pause_ns = round(settings.pause_ms * NS_PER_MS)
+        first_late = broken_at if len(sizes) > 1 else 0
+        offsets[first_late:] = [offset + pause_ns for offset in offsets[first_late:]]
+    elif end == "http_error":
+        offsets, sizes = offsets[:1], [0]
+    elif end not in COMPLETE:
+        offsets, sizes = offsets[:broken_at], sizes[:broken_at]
+    return ResponsePlan(end, tuple(offsets), tuple(sizes))
+
+
+def response_tokens(request_id: str, choice: int, count: int) -> list[int]:
+    """The token ids of an answer: letters, so that the text has as many characters as there are tokens."""
+    begin = _number(choice, request_id) % LETTERS
+    return [FIRST_LETTER + (begin + 7 * index) % LETTERS for index in range(count)]
+
+
+def _end(settings: Settings, lot: float) -> End:
+    for end, share in settings.ends.items():
+        lot -= share
+        if lot < 0:
+            return end
+    return "whole"
+
+
+def _offsets(settings: Settings, random: Random, steps: int) -> Iterator[int]:
+    at_ms = settings.ttft.at(random.random())
+    yield round(at_ms * NS_PER_MS)
+    for step in range(1, steps):
+        if isinstance(settings.itl, Fixed):
+            yield round((at_ms + step * settings.itl.ms) * NS_PER_MS)
+        else:
+            at_ms += settings.itl.at(random.random())
+            yield round(at_ms * NS_PER_MS)
+
+
+def _number(salt: int, request_id: str) -> int:
+    digest = hashlib.blake2b(f"{salt}:{request_id}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
 
 
 def logprob(token: int) -> float:
