@@ -10,7 +10,7 @@ from typing import Literal
 from gevent.event import Event
 
 from history.records import RequestRecord
-from loadtests.job import Job
+from loadtests.clients.completion_request import Job
 from loadtests.latency_histograms import LatencyHistograms
 from loadtests.messages import PhaseDone, Progress, StopReason
 from loadtests.workloads import Workload

@@ -20,8 +20,7 @@ from locust.env import Environment
 
 from history.records import RequestRecord
 from history.scenario import Param, WorkloadSpec
-from loadtests.clients.completion_client import SERVED_MODEL
-from loadtests.clients.registry import CLIENTS
+from loadtests.clients.completion_clients import CLIENTS, SERVED_MODEL
 from loadtests.dispatcher import ClockPoint, Dispatcher, closed
 from loadtests.page import Hook, draw_charts
 from loadtests.target import loopback_url

@@ -20,7 +20,7 @@ from history.plan import RunPlan
 from history.records import RequestRecord
 from loadtests.arrival_schedule import due_times
 from loadtests.client_monitor import ClientMonitor
-from loadtests.clients.registry import CLIENTS
+from loadtests.clients.completion_clients import CLIENTS
 from loadtests.dispatcher import ClockPoint, Dispatcher
 from loadtests.messages import Command, Health, Quit, Ready, Report, StartPhase, StopPhase, StopReason
 from loadtests.sharding import share

@@ -12,9 +12,9 @@ from locust.env import Environment
 from locust.exception import StopUser
 
 from history.records import RequestRecord
-from loadtests.clients.completion_client import CompletionClient
+from loadtests.clients.completion_clients import CompletionClient
+from loadtests.clients.completion_request import Job
 from loadtests.dispatcher import Dispatcher
-from loadtests.job import Job
 from loadtests.locust_rows import show
 
 REFUSED_PAUSE_S = 0.05

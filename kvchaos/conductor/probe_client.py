@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 from history import layout
 from history.jsonl import LineWriter
 from history.records import TRUNCATED_STREAM, Outcome, RequestError, RequestRecord
-from loadtests.clients.chunks import MalformedChunk, StreamedResponse
+from loadtests.clients.event_decoder import MalformedChunk
+from loadtests.clients.in_flight_request import StreamedResponse
 
 PHASE = "canary"
 PROMPT = (1, 2, 3, 4)

@@ -1,14 +1,14 @@
-"""One event of a stream, from the bytes behind `data:` to a chunk."""
+"""The events of a completions or chat stream, from the bytes behind `data:` to chunks or runs of tokens."""
 
 from __future__ import annotations
 
+import heapq
 import json
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
 import msgspec
-
-from loadtests.clients.chunks import Chunk, chunk_of
 
 DATA = b"data: "
 EVENT_END = b"\n\n"
@@ -18,7 +18,164 @@ DONE = b"[DONE]"
 """An event that begins so is the last one."""
 NO_MESSAGE = "An error occurred during streaming"
 
-_decoder = msgspec.json.Decoder(Chunk)
+
+class PromptDetails(msgspec.Struct, gc=False):
+    cached_tokens: int | None = None
+
+
+class UsageEvent(msgspec.Struct, gc=False):
+    prompt_tokens: int
+    completion_tokens: int
+    prompt_tokens_details: PromptDetails | None = None
+
+
+class TopLogprob(msgspec.Struct, gc=False):
+    logprob: float
+
+
+class ChatLogprob(msgspec.Struct, gc=False):
+    logprob: float
+    top_logprobs: list[TopLogprob] = []
+
+
+class Logprobs(msgspec.Struct, gc=False):
+    token_logprobs: list[float] | None = None
+    top_logprobs: list[dict[str, float] | None] | None = None
+    """The likeliest tokens of each position, as many as requested."""
+    content: list[ChatLogprob] | None = None
+    """Both, in the format of chat completions."""
+
+    def own(self) -> list[float]:
+        """The logprob of the generated token at each position."""
+        if self.content is not None:
+            return [entry.logprob for entry in self.content]
+        return self.token_logprobs or []
+
+    def gaps(self) -> list[float]:
+        """The logprob margin between the two likeliest tokens of each position, nats; none where the server
+        reported one token only."""
+        pairs = [heapq.nlargest(2, tops) for tops in self._tops()]
+        return [pair[0] - pair[1] for pair in pairs if len(pair) > 1]
+
+    def _tops(self) -> Iterator[list[float]]:
+        if self.content is not None:
+            yield from ([top.logprob for top in entry.top_logprobs] for entry in self.content)
+        yield from (list(tops.values()) for tops in self.top_logprobs or () if tops)
+
+
+class DeltaFields(msgspec.Struct, gc=False):
+    content: str | None = None
+
+
+PromptLogprobs = list[dict[str, TopLogprob] | None]
+"""Each position of the prompt: its own token and the likeliest ones, by id; None for the first."""
+
+
+class Choice(msgspec.Struct, gc=False):
+    index: int = 0
+    text: str = ""
+    delta: DeltaFields | None = None
+    """The text in a chat's event,"""
+    message: DeltaFields | None = None
+    """and in a chat's answer in one piece."""
+    finish_reason: str | None = None
+    logprobs: Logprobs | None = None
+    token_ids: list[int] | None = None
+    prompt_logprobs: PromptLogprobs | None = None
+
+    @property
+    def has_text(self) -> bool:
+        chat = self.delta or self.message
+        return bool(self.text or (chat and chat.content))
+
+
+class Chunk(msgspec.Struct, gc=False):
+    """One event. Fields that are not listed are the server's own affair."""
+
+    choices: list[Choice]
+    usage: UsageEvent | None = None
+    error: Any = None
+    prompt_logprobs: PromptLogprobs | None = None
+    """A chat has them there."""
+
+
+class MalformedChunk(Exception):
+    """An event that is none of a completion."""
+
+
+def chunk_of(event: Any) -> Chunk:
+    """From an event as decoded from JSON. Raises MalformedChunk."""
+    try:
+        return msgspec.convert(event, Chunk)
+    except msgspec.ValidationError as error:
+        raise MalformedChunk(str(error)) from error
+
+
+class TokenLogprobs(msgspec.Struct, gc=False):
+    token_logprobs: list[float]
+    content: None = None
+
+
+class Tokens(msgspec.Struct, gc=False):
+    token_ids: Annotated[list[int], msgspec.Meta(min_length=1)]
+    logprobs: TokenLogprobs
+    index: Literal[0] = 0
+    finish_reason: None = None
+    prompt_logprobs: None = None
+
+
+class MidStream(msgspec.Struct, gc=False):
+    """An event in mid-stream, as nearly all are: tokens of one answer, with a logprob each, and nothing else.
+
+    Such events take half of the time to decode and to add up that events of any kind do. What `Chunk` knows
+    of beside tokens is not there. The likeliest tokens are left unread.
+    """
+
+    choices: tuple[Tokens]
+    usage: None = None
+    error: None = None
+    prompt_logprobs: None = None
+
+
+Event = tuple[bytes, int]
+"""Its data, and when it had arrived (monotonic, ns)."""
+_mid_stream_decoder = msgspec.json.Decoder(MidStream)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRun:
+    """What a row of such events brought."""
+
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    chunk_tokens: list[int] = field(default_factory=list)
+    """Of each event,"""
+    arrived_ns: list[int] = field(default_factory=list)
+    """and when it had arrived."""
+
+
+def extend(run: TokenRun, events: Iterator[Event]) -> Event | None:
+    """By the events in mid-stream up to the first other one; gives that one, taken from the iterator.
+
+    Raises what the iterator raises; what came before is in the run then.
+    """
+    decode_event = _mid_stream_decoder.decode
+    token_ids, logprobs = run.token_ids, run.logprobs
+    chunk_tokens, arrived_ns = run.chunk_tokens, run.arrived_ns
+    for data, at_ns in events:
+        try:
+            (tokens,) = decode_event(data).choices
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return data, at_ns
+        ids = tokens.token_ids
+        token_ids += ids
+        logprobs += tokens.logprobs.token_logprobs
+        chunk_tokens.append(len(ids))
+        arrived_ns.append(at_ns)
+    return None
+
+
+_chunk_decoder = msgspec.json.Decoder(Chunk)
 
 
 class ErrorEvent(Exception):
@@ -32,7 +189,7 @@ class ErrorEvent(Exception):
 def decode(data: bytes) -> Chunk:
     """Raises ErrorEvent, MalformedChunk, json.JSONDecodeError, UnicodeDecodeError."""
     try:
-        chunk = _decoder.decode(data)
+        chunk = _chunk_decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return _decode_other(data)
     return _decode_other(data) if chunk.error is not None else chunk

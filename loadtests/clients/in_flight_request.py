@@ -1,4 +1,4 @@
-"""A request in flight: its results so far, and its final record."""
+"""A request in flight: the response that its events add up to, and its final record."""
 
 from __future__ import annotations
 
@@ -7,10 +7,175 @@ import time
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
 
-from history.records import TRUNCATED_STREAM, Outcome, RequestError, RequestRecord
-from loadtests.clients.chunks import NS_PER_US, StreamedResponse
-from loadtests.job import Job
+from history.records import TRUNCATED_STREAM, Outcome, RequestError, RequestRecord, Usage
+from loadtests.clients.completion_request import Job
+from loadtests.clients.event_decoder import (
+    Choice,
+    Chunk,
+    MalformedChunk,
+    PromptLogprobs,
+    TokenRun,
+    UsageEvent,
+    chunk_of,
+)
+
+NS_PER_US = 1000
+
+
+@dataclass(slots=True)
+class ChoiceSoFar:
+    """One of the answers to a prompt that asked for several."""
+
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    gaps: list[float] = field(default_factory=list)
+    finish_reason: str | None = None
+
+
+class StreamedResponse:
+    """The response received so far. Times are offsets from the request's start, microseconds."""
+
+    __slots__ = (
+        "_choices",
+        "_prompt",
+        "_with_gaps",
+        "chunk_tokens",
+        "chunk_us",
+        "first_us",
+        "prompt_logprobs",
+        "usage",
+    )
+
+    def __init__(self, choices: int = 1, *, prompt: Sequence[int] = (), with_gaps: bool = False) -> None:
+        """`prompt`: its tokens where their logprobs were asked for."""
+        self._prompt = prompt
+        self._with_gaps = with_gaps
+        self.prompt_logprobs: list[float] = []
+        """Of the prompt's tokens from the second on, where they were asked for."""
+        self.first_us: int | None = None
+        self.chunk_us: list[int] = []
+        self.chunk_tokens: list[int] = []
+        self.usage: Usage | None = None
+        self._choices = [ChoiceSoFar() for _ in range(choices)]
+
+    @property
+    def tokens(self) -> int:
+        """How many have come, over all choices."""
+        return sum(self.chunk_tokens)
+
+    @property
+    def token_ids(self) -> list[int]:
+        """Of all choices, one after the other."""
+        return [*chain.from_iterable(choice.token_ids for choice in self._choices)]
+
+    @property
+    def logprobs(self) -> list[float]:
+        return [*chain.from_iterable(choice.logprobs for choice in self._choices)]
+
+    @property
+    def gaps(self) -> list[float]:
+        """Empty unless they were asked for."""
+        return [*chain.from_iterable(choice.gaps for choice in self._choices)]
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Of the first choice, once all have one."""
+        reasons = [choice.finish_reason for choice in self._choices]
+        return None if None in reasons else reasons[0]
+
+    @property
+    def is_plain(self) -> bool:
+        """It is one answer, and of its tokens nothing is kept but id and logprob."""
+        return len(self._choices) == 1 and not self._with_gaps
+
+    def add(self, event: Any, at_us: int) -> int:
+        """Take in one event as decoded from JSON; gives how many tokens it brought. Raises MalformedChunk."""
+        return self.take(chunk_of(event), at_us)
+
+    def take(self, chunk: Chunk, at_us: int) -> int:
+        """Take in one event; gives how many tokens it brought. Raises MalformedChunk."""
+        if chunk.usage is not None:
+            self.usage = _usage(chunk.usage)
+        count = 0
+        for choice in chunk.choices:
+            if not 0 <= choice.index < len(self._choices):
+                raise MalformedChunk(f"choice {choice.index}, asked for {len(self._choices)}")
+            came = self._add(choice, self._choices[choice.index])
+            if self.first_us is None and (came or choice.has_text):
+                self.first_us = at_us
+            count += came
+            if (
+                choice.index == 0
+                and (of_prompt := choice.prompt_logprobs or chunk.prompt_logprobs) is not None
+            ):
+                self.prompt_logprobs = self._of_prompt(of_prompt)
+        if count:
+            self.chunk_us.append(at_us)
+            self.chunk_tokens.append(count)
+        return count
+
+    def take_run(self, run: TokenRun, start_ns: int) -> int:
+        """Take in events in mid-stream of a plain answer, at least one, as `take` would.
+
+        `start_ns`: the request's start, monotonic clock. Gives how many tokens they brought.
+        """
+        at_us = [(arrived_ns - start_ns) // NS_PER_US for arrived_ns in run.arrived_ns]
+        so_far = self._choices[0]
+        so_far.token_ids += run.token_ids
+        so_far.logprobs += run.logprobs
+        self.chunk_us += at_us
+        self.chunk_tokens += run.chunk_tokens
+        if self.first_us is None:
+            self.first_us = at_us[0]
+        return len(run.token_ids)
+
+    def _add(self, choice: Choice, so_far: ChoiceSoFar) -> int:
+        """Take in a choice's part of an event; gives how many tokens that brought."""
+        ids, reported = choice.token_ids or (), choice.logprobs
+        so_far.token_ids += ids
+        if choice.finish_reason is not None:
+            so_far.finish_reason = choice.finish_reason
+        if reported is None:
+            return len(ids)
+        logprobs = reported.own()
+        so_far.logprobs += logprobs
+        if self._with_gaps:
+            so_far.gaps += reported.gaps()
+        # A server that sends no token ids still shows the count by its logprobs.
+        return len(ids) or len(logprobs)
+
+    def _of_prompt(self, reported: PromptLogprobs) -> list[float]:
+        """Each own token's logprob. Raises MalformedChunk."""
+        if len(reported) != len(self._prompt):
+            raise MalformedChunk(f"logprobs of {len(reported)} prompt tokens, {len(self._prompt)} were sent")
+        try:
+            return [
+                (candidates or {})[str(token)].logprob
+                for token, candidates in zip(self._prompt[1:], reported[1:], strict=True)
+            ]
+        except KeyError as error:
+            raise MalformedChunk(f"prompt token {error} has no logprob") from error
+
+    def missing(self) -> list[str]:
+        """What a complete answer would have and this one has not."""
+        parts = {"finish reason": self.finish_reason, "usage": self.usage}
+        absent = [name for name, value in parts.items() if value is None]
+        if len(self._prompt) > 1 and not self.prompt_logprobs:
+            absent.append("logprobs of the prompt")
+        return absent
+
+
+def _usage(event: UsageEvent) -> Usage:
+    details = event.prompt_tokens_details
+    return Usage(
+        prompt_tokens=event.prompt_tokens,
+        completion_tokens=event.completion_tokens,
+        cached_tokens=details.cached_tokens if details else None,
+    )
+
 
 LONGEST_MESSAGE = 500
 CLIENT_FAULT = RequestError(

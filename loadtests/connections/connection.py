@@ -1,4 +1,4 @@
-"""A connection to the server: one request after the other, each answer read as it arrives."""
+"""Connections to the server: one request after the other, each answer read as it arrives; and their pool."""
 
 from __future__ import annotations
 
@@ -11,25 +11,34 @@ import gevent.socket
 from gevent.hub import Waiter
 from gevent.monkey import get_original
 
-from loadtests.connections import rx_timestamps
 from loadtests.connections.event_poller import EventPoller
-from loadtests.connections.response_parser import ResponseParser
-from loadtests.connections.rx_timestamps import RxTimestamps
-from loadtests.failures import Abandoned, RequestFailure
+from loadtests.connections.response_arrivals import (
+    NS_PER_S,
+    SPACE,
+    Abandoned,
+    RequestFailure,
+    ResponseParser,
+    RxTimestamps,
+    enable_rx_timestamps,
+    rx_times_ns,
+    stamp_of_now,
+)
 
 ESTABLISHED = 1
 """The kernel's state of a connection that neither side has closed."""
 IN_MID_STREAM = b"}\n\n\r\n"
 """So ends what arrives of a stream, but not its last event, nor the end of the body behind that."""
+IDLE_CONNECTION_S = 2.0
+"""The server closes a connection after 5 s of idleness; ours are given up well before."""
 
 Interruption = gevent.Timeout | gevent.GreenletExit | Abandoned
 
 
 class Connection:
-    """`send`, `head` and `body` raise RequestFailed; its kinds are those of httpx2."""
+    """`send`, `head` and `body` raise RequestFailure; its kinds are those of httpx2."""
 
     def __init__(self, host: str, port: int, poller: EventPoller) -> None:
-        """Raises RequestFailed."""
+        """Raises RequestFailure."""
         try:
             connected = gevent.socket.create_connection((host, port))
         except OSError as error:
@@ -38,7 +47,7 @@ class Connection:
         self._socket: system.socket = get_original("socket", "socket")(fileno=connected.detach())
         self._socket.setblocking(False)
         self._socket.setsockopt(system.IPPROTO_TCP, system.TCP_NODELAY, 1)
-        rx_timestamps.enable_rx_timestamps(self._socket)
+        enable_rx_timestamps(self._socket)
         self._fd = self._socket.fileno()
         self._parser = ResponseParser()
         self._poller = poller
@@ -121,7 +130,7 @@ class Connection:
     def _read(self) -> None:
         """Called in the hub."""
         try:
-            size, ancillary, _, _ = self._socket.recvmsg_into([self._buffer], rx_timestamps.SPACE)
+            size, ancillary, _, _ = self._socket.recvmsg_into([self._buffer], SPACE)
         except BlockingIOError:
             return
         except OSError as error:
@@ -131,7 +140,7 @@ class Connection:
             return
         piece = self._buffer[:size].tobytes()
         self._pieces.append(piece)
-        self._stamps.append(ancillary[0][2] if ancillary else rx_timestamps.stamp_of_now())
+        self._stamps.append(ancillary[0][2] if ancillary else stamp_of_now())
         if not self.is_patient or not piece.endswith(IN_MID_STREAM):
             if not piece:
                 self._poller.remove(self._fd)
@@ -151,13 +160,13 @@ class Connection:
             self._wait()
         pieces, self._pieces = self._pieces, []
         stamps, self._stamps = self._stamps, []
-        rx_times_ns = rx_timestamps.rx_times_ns(stamps, self.arrivals.last_ns)
+        arrived_ns = rx_times_ns(stamps, self.arrivals.last_ns)
         ends = self._parser.feed(pieces)
-        self.arrivals.add(ends, rx_times_ns[: len(ends)])
+        self.arrivals.add(ends, arrived_ns[: len(ends)])
         if self._parser.whole:
             self._poller.remove(self._fd)
         elif len(ends) > 1:
-            self._poller.note((rx_times_ns[-1] - rx_times_ns[0]) / (len(ends) - 1) / rx_timestamps.NS_PER_S)
+            self._poller.note((arrived_ns[-1] - arrived_ns[0]) / (len(ends) - 1) / NS_PER_S)
 
     def _wait(self) -> None:
         if self._interruption is not None:
@@ -173,3 +182,42 @@ class Connection:
 
     def _state(self) -> int:
         return self._socket.getsockopt(system.IPPROTO_TCP, system.TCP_INFO, 1)[0]
+
+
+class Pool:
+    """To one server; as many as there are requests at once."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._host = host
+        self._port = port
+        self._poller = EventPoller()
+        self._idle: list[tuple[float, Connection]] = []
+        """With the time since when, the one that waits longest first."""
+
+    def take(self) -> Connection:
+        """One that is connected. Raises RequestFailure."""
+        self._expire()
+        while self._idle:
+            _, connection = self._idle.pop()
+            if connection.is_reusable():
+                return connection
+            connection.close()
+        return Connection(self._host, self._port, self._poller)
+
+    def give_back(self, connection: Connection) -> None:
+        """Whatever has become of its request. Raises GreenletExit when that came meanwhile."""
+        if connection.is_reusable():
+            self._idle.append((time.monotonic(), connection))
+        else:
+            connection.close()
+        connection.let_go()
+
+    def close(self) -> None:
+        while self._idle:
+            self._idle.pop()[1].close()
+        self._poller.close()
+
+    def _expire(self) -> None:
+        oldest = time.monotonic() - IDLE_CONNECTION_S
+        while self._idle and self._idle[0][0] < oldest:
+            self._idle.pop(0)[1].close()

@@ -17,7 +17,7 @@ import pytest
 
 from history.records import RequestRecord
 from history.scenario import ClientKind
-from loadtests.clients.registry import CLIENTS
+from loadtests.clients.completion_clients import CLIENTS
 from loadtests.messages import LatencyReport, PhaseDone, Progress, Ready, Report
 from tests.fakes.openai_server import Behaviour, FakeServer, ReceivedRequest
 from tests.support.load_processes import PATIENCE_S, loaders, phase, records, wait_for, write_plan

@@ -16,7 +16,7 @@ import pytest
 
 from history.records import RequestRecord
 from history.scenario import ClientKind, Param
-from loadtests.clients.registry import CLIENTS
+from loadtests.clients.completion_clients import CLIENTS
 from loadtests.mock.mock_process import End, Fixed, MockServer, SentRecord, Settings, Uniform
 from loadtests.mock.mock_response import response_tokens
 from tests.support.load_processes import PATIENCE_S, loaders, phase, records, wait_for, write_plan

@@ -17,8 +17,8 @@ from pathlib import Path
 from chaos.outside.network.proxy_client import ProxyClient, proxy_command
 from chaos.outside.network.proxy_messages import ProxyEvent, ProxyReport
 from history.records import RequestRecord
-from loadtests.clients.openai_client import OpenAIClient
-from loadtests.job import Job
+from loadtests.clients.completion_clients import OpenAIClient
+from loadtests.clients.completion_request import Job
 from loadtests.mock.mock_process import Fixed, MockServer, Settings
 from loadtests.workloads.workload import Prompt
 from tests.support.fake_server_runs import PATIENCE_S, ROOT, wait_for

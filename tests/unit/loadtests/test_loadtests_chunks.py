@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from loadtests.clients.chunks import MalformedChunk, StreamedResponse
+from loadtests.clients.event_decoder import MalformedChunk
+from loadtests.clients.in_flight_request import StreamedResponse
 
 
 def test_more_choices_than_requested_are_malformed() -> None:

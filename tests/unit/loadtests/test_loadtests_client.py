@@ -11,10 +11,8 @@ import pytest
 
 from history.records import RequestRecord, Usage
 from history.scenario import ClientKind
-from loadtests.clients.completion import body_of, path_of
-from loadtests.clients.completion_client import CompletionClient
-from loadtests.clients.registry import CLIENTS
-from loadtests.job import Job
+from loadtests.clients.completion_clients import CLIENTS, CompletionClient
+from loadtests.clients.completion_request import Job, body_of, path_of
 from loadtests.mock.mock_process import Fixed, MockServer, Settings
 from loadtests.mock.mock_response import logprob as mock_logprob
 from loadtests.mock.mock_response import response_tokens as mock_tokens

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtests.connections import rx_timestamps
+from loadtests.connections import response_arrivals
 from loadtests.connections.event_poller import COARSE_S, FINE_S, PATIENCE_S, TURN_S, EventPoller
-from loadtests.connections.rx_timestamps import RxTimestamps
+from loadtests.connections.response_arrivals import RxTimestamps
 
 MS = 1_000_000
 S = 1000 * MS
@@ -28,7 +28,7 @@ def stamp(wall_ns: int) -> bytes:
 
 
 def moment_ns(wall_ns: int, earliest_ns: int = 0) -> int:
-    (moment,) = rx_timestamps.rx_times_ns([stamp(wall_ns)], earliest_ns)
+    (moment,) = response_arrivals.rx_times_ns([stamp(wall_ns)], earliest_ns)
     return moment
 
 
@@ -40,7 +40,7 @@ def test_queued_data_keeps_its_arrival_time() -> None:
 
 def test_without_a_kernel_timestamp_the_read_time_is_the_arrival_time() -> None:
     before_ns = time.monotonic_ns()
-    (at_ns,) = rx_timestamps.rx_times_ns([rx_timestamps.stamp_of_now()], earliest_ns=0)
+    (at_ns,) = response_arrivals.rx_times_ns([response_arrivals.stamp_of_now()], earliest_ns=0)
     assert before_ns - MS <= at_ns <= time.monotonic_ns()
 
 
@@ -52,14 +52,16 @@ def test_wall_clock_step_keeps_arrival_times_in_bounds(step_s: int) -> None:
 
 def test_arrival_times_are_monotonic() -> None:
     now_ns = time.time_ns()
-    moments = rx_timestamps.rx_times_ns([stamp(now_ns - 10 * MS), stamp(now_ns - 20 * MS), stamp(now_ns)], 0)
+    moments = response_arrivals.rx_times_ns(
+        [stamp(now_ns - 10 * MS), stamp(now_ns - 20 * MS), stamp(now_ns)], 0
+    )
     assert moments[0] == moments[1] < moments[2]
 
 
 def test_kernel_timestamp_gives_the_arrival_time_of_a_late_read() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as reader:
         reader.connect(server.getsockname())
-        rx_timestamps.enable_rx_timestamps(reader)
+        response_arrivals.enable_rx_timestamps(reader)
         writer, _ = server.accept()
         # The kernel may begin to stamp a little after it was asked to.
         time.sleep(0.05)
@@ -67,8 +69,8 @@ def test_kernel_timestamp_gives_the_arrival_time_of_a_late_read() -> None:
         writer.sendall(b"x")
         handed_over_ns = time.monotonic_ns()
         time.sleep(0.2)
-        _, ancillary, _, _ = reader.recvmsg(10, rx_timestamps.SPACE)
-        (at_ns,) = rx_timestamps.rx_times_ns([ancillary[0][2]], earliest_ns=0)
+        _, ancillary, _, _ = reader.recvmsg(10, response_arrivals.SPACE)
+        (at_ns,) = response_arrivals.rx_times_ns([ancillary[0][2]], earliest_ns=0)
         writer.close()
     assert sent_ns - MS <= at_ns < handed_over_ns + 100 * MS
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from history.records import RequestRecord
-from loadtests.clients.openai_client import OpenAIClient
-from loadtests.job import Job
+from loadtests.clients.completion_clients import OpenAIClient
+from loadtests.clients.completion_request import Job
 from loadtests.mock.mock_process import Fixed, MockServer, Settings
 from loadtests.workloads.workload import Prompt
 

@@ -8,10 +8,10 @@ import gevent
 import pytest
 
 from history.scenario import ClientKind
-from loadtests.clients.registry import CLIENTS
+from loadtests.clients.completion_clients import CLIENTS
+from loadtests.clients.completion_request import Job
 from loadtests.connections import event_poller
 from loadtests.connections.event_poller import EventPoller
-from loadtests.job import Job
 from loadtests.workloads.workload import Abort, Prompt
 from tests.fakes.notes import Notes
 from tests.fakes.openai_server import Behaviour, FakeServer, answer_tokens

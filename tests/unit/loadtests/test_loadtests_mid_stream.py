@@ -10,12 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtests.clients.chunks import MalformedChunk, StreamedResponse
-from loadtests.clients.event_consumer import EventConsumer
-from loadtests.clients.event_decoder import DONE, ErrorEvent, decode
-from loadtests.clients.fast_decoder import Event, TokenRun, extend
-from loadtests.clients.in_flight_request import InFlightRequest
-from loadtests.job import Job
+from loadtests.clients.completion_request import Job
+from loadtests.clients.event_decoder import DONE, ErrorEvent, Event, MalformedChunk, TokenRun, decode, extend
+from loadtests.clients.event_reader import EventConsumer
+from loadtests.clients.in_flight_request import InFlightRequest, StreamedResponse
 from loadtests.workloads.workload import Prompt
 from tests.fakes.notes import Notes
 

@@ -7,9 +7,8 @@ from typing import Any
 import httpx2
 import openai
 
-from loadtests.clients.completion import COMPLETIONS, body_of
-from loadtests.clients.openai_client import OpenAIClient
-from loadtests.job import Job
+from loadtests.clients.completion_clients import OpenAIClient
+from loadtests.clients.completion_request import COMPLETIONS, Job, body_of
 from loadtests.workloads.workload import Prompt
 from tests.fakes.notes import Notes
 from tests.fakes.openai_server import FakeServer

@@ -14,12 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtests.clients.chunks import Chunk, MalformedChunk, chunk_of
-from loadtests.clients.event_decoder import DONE, ErrorEvent, decode
-from loadtests.clients.openai_stream import ChunkStream
-from loadtests.clients.sse_reader import EventReader
-from loadtests.connections.rx_timestamps import RxTimestamps
-from loadtests.connections.transport import CONNECTION
+from loadtests.clients.event_decoder import DONE, Chunk, ErrorEvent, MalformedChunk, chunk_of, decode
+from loadtests.clients.event_reader import EventReader
+from loadtests.clients.openai_stream import CONNECTION, ChunkStream
+from loadtests.connections.response_arrivals import RxTimestamps
 
 TOKEN = {"choices": [{"index": 0, "text": "é", "token_ids": [195], "logprobs": {"token_logprobs": [-0.5]}}]}
 USAGE: dict[str, Any] = {"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 2}, "error": None}

@@ -1,11 +1,38 @@
-"""What is sent to ask for a completion or a chat completion, by the API's names."""
+"""One request to be sent: its job, its body by the API's names, and what a refusal of it is called."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
 
+from history.records import RequestRecord
+from loadtests.connections.response_arrivals import RequestFailure
 from loadtests.workloads.workload import Prompt, Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One request to be sent."""
+
+    id: str
+    prompt: Prompt
+    phase: str
+    worker: int
+    scheduled_ns: int
+    client_queued: bool = False
+    """It was due before a user was free to send it."""
+
+
+class Sink(Protocol):
+    """Receives the tokens and the end of a request."""
+
+    def tokens(self, count: int) -> None:
+        """So many tokens arrived just now, in one event or in several that were read together."""
+
+    def ended(self, record: RequestRecord) -> None:
+        """The request is over. Called exactly once for each request, whatever its end."""
+
 
 COMPLETIONS, CHAT = "/completions", "/chat/completions"
 """Behind the API's /v1."""
@@ -67,3 +94,32 @@ def _parameters(sampling: Sampling) -> dict[str, Any]:
         if value:
             parameters[name] = value
     return parameters
+
+
+KINDS = {
+    400: "BadRequestError",
+    401: "AuthenticationError",
+    403: "PermissionDeniedError",
+    404: "NotFoundError",
+    409: "ConflictError",
+    422: "UnprocessableEntityError",
+    429: "RateLimitError",
+}
+
+
+def refused(status: int, body: bytes) -> RequestFailure:
+    """What a request failed with that was answered so."""
+    kind = KINDS.get(status) or ("InternalServerError" if status >= 500 else "APIStatusError")
+    return RequestFailure(kind, _message(status, body.decode(errors="replace").strip()))
+
+
+def _message(status: int, text: str) -> str:
+    """The server's own words where it gave any."""
+    try:
+        content: Any = json.loads(text)
+    except json.JSONDecodeError:
+        return text or f"Error code: {status}"
+    error = content.get("error", content) if isinstance(content, dict) else content
+    if isinstance(error, dict) and isinstance(error.get("message"), str):
+        return str(error["message"])
+    return f"Error code: {status} - {content}"
