@@ -1,10 +1,14 @@
-"""The arrival process: when each request is due, from seed and scenario, independent of the responses."""
+"""The arrival process: when each request is due, and which worker sends it.
+
+Both follow from seed and scenario, independent of the responses.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -102,3 +106,50 @@ def _random(seed: int, phase: str) -> np.random.RandomState:
     # RandomState, since numpy promises that its stream never changes; that of Generator may.
     digest = hashlib.sha256(json.dumps(["arrivals", seed, phase]).encode()).digest()
     return np.random.RandomState(np.frombuffer(digest, dtype="<u4").astype(np.uint32))
+
+
+@dataclass(frozen=True, slots=True)
+class DueConversation:
+    """One conversation of a workload and the scheduled time of its first request."""
+
+    number: int
+    due_ns: int | None
+    """Offset from the begin of the schedule, ns; None in a closed loop."""
+
+
+def closed(numbers: Iterable[int]) -> Iterator[DueConversation]:
+    """Conversations of a closed loop: due whenever a user is free."""
+    return (DueConversation(number, None) for number in numbers)
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The conversations of one worker and how many of them it has under way at once."""
+
+    first: int
+    """Number with which the phase begins, over all workers."""
+    numbers: range
+    users: int
+
+    def slots(self, due: Due | None) -> Iterator[DueConversation]:
+        """The worker's conversations, each with its time in the schedule of the whole phase."""
+        if due is None:
+            return closed(self.numbers)
+        return (DueConversation(number, due(number - self.first)) for number in self.numbers)
+
+
+def share(*, first: int, conversations: int, concurrency: int, worker: int, workers: int) -> Share:
+    """The part of worker `worker`, counted from 0.
+
+    Every conversation belongs to exactly one worker, and the users of all workers add up to the concurrency
+    (or to the conversations, when these are fewer). With fewer users than workers the last get nothing.
+    """
+    users = min(concurrency, conversations)
+    active = min(workers, users)
+    if worker >= active:
+        return Share(first, range(0), 0)
+    return Share(
+        first=first,
+        numbers=range(first + worker, first + conversations, active),
+        users=users // active + (1 if worker < users % active else 0),
+    )

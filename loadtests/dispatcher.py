@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from gevent.event import Event
 
+from history.latency import itl_us, ttft_ms
 from history.records import RequestRecord
+from loadtests.arrival_schedule import DueConversation
 from loadtests.clients.completion_request import Job
-from loadtests.latency_histograms import LatencyHistograms
-from loadtests.messages import PhaseDone, Progress, StopReason
+from loadtests.messages import (
+    ITL_BOUNDS_S,
+    TTFT_BOUNDS_S,
+    Counted,
+    LatencyReport,
+    PhaseDone,
+    Progress,
+    StopReason,
+)
 from loadtests.workloads import Workload
 from loadtests.workloads.workload import Script, Stage
 
 NS_PER_S = 1_000_000_000
+US_PER_MS = 1e3
+US_PER_S = 1e6
 
 Write = Callable[[RequestRecord], None]
 
@@ -53,18 +66,46 @@ class PhaseCounters:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class DueConversation:
-    """One conversation of a workload and the scheduled time of its first request."""
+class LatencyHistograms:
+    """TTFT and ITL of a phase's good answers, counted in buckets as they come in, for whoever watches a run.
 
-    number: int
-    due_ns: int | None
-    """Offset from the begin of the schedule, ns; None in a closed loop."""
+    The records have every single time; judging and reports go by those.
+    """
+
+    def __init__(self, phase: str) -> None:
+        self._phase = phase
+        self._ttft = _Buckets(TTFT_BOUNDS_S)
+        self._itl = _Buckets(ITL_BOUNDS_S)
+
+    def ended(self, record: RequestRecord) -> None:
+        if record.outcome != "ok":
+            return
+        ttft = ttft_ms(record)
+        if ttft is not None:
+            self._ttft.add([ttft * US_PER_MS])
+        self._itl.add(itl_us(record))
+
+    def reading(self) -> LatencyReport:
+        """All so far."""
+        return LatencyReport(phase=self._phase, ttft=self._ttft.counted(), itl=self._itl.counted())
 
 
-def closed(numbers: Iterable[int]) -> Iterator[DueConversation]:
-    """Conversations of a closed loop: due whenever a user is free."""
-    return (DueConversation(number, None) for number in numbers)
+class _Buckets:
+    def __init__(self, bounds_s: Sequence[float]) -> None:
+        self._bounds_us = [round(bound * US_PER_S) for bound in bounds_s]
+        self._counts = [0] * (len(bounds_s) + 1)
+        self._sum_us = 0.0
+
+    def add(self, microseconds: Iterable[float]) -> None:
+        values = sorted(microseconds)
+        self._sum_us += sum(values)
+        # Once for each bound takes less than once for each value.
+        below = [bisect_right(values, bound_us) for bound_us in self._bounds_us]
+        for bucket, (start, end) in enumerate(pairwise([0, *below, len(values)])):
+            self._counts[bucket] += end - start
+
+    def counted(self) -> Counted:
+        return Counted(counts=list(self._counts), sum_s=self._sum_us / US_PER_S)
 
 
 @dataclass(frozen=True, slots=True)

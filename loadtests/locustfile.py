@@ -20,9 +20,10 @@ from locust.env import Environment
 
 from history.records import RequestRecord
 from history.scenario import Param, WorkloadSpec
+from loadtests.arrival_schedule import closed
 from loadtests.clients.completion_clients import CLIENTS, SERVED_MODEL
-from loadtests.dispatcher import ClockPoint, Dispatcher, closed
-from loadtests.page import Hook, draw_charts
+from loadtests.dispatcher import ClockPoint, Dispatcher
+from loadtests.page.locust_charts import Hook, draw_charts
 from loadtests.target import loopback_url
 from loadtests.user import CompletionUser
 from loadtests.workloads import KINDS, Workload, build

@@ -16,6 +16,27 @@ from history.records import ClientRecord
 StopReason = Literal["measured", CutShort]
 """Why a phase is stopped. measured: it lasted long enough."""
 ArrivalParam = int | float | str | list[float]
+TTFT_BOUNDS_S = (
+    0.005,
+    0.01,
+    0.02,
+    0.04,
+    0.06,
+    0.08,
+    0.1,
+    0.25,
+    0.5,
+    0.75,
+    1.0,
+    2.5,
+    5.0,
+    7.5,
+    10.0,
+    30.0,
+    60.0,
+)
+ITL_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds of the buckets of a `LatencyReport`; one more holds what is above."""
 
 
 class StartPhase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="do", tag="phase"):
@@ -89,7 +110,7 @@ class Health(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field=
 
 
 class Counted(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Times counted by the buckets of `loadtests.latency_histograms`."""
+    """Times counted by buckets: TTFT by `TTFT_BOUNDS_S`, ITL by `ITL_BOUNDS_S`."""
 
     counts: list[int]
     """Of each bucket alone; the last one has no upper bound."""

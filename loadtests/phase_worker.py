@@ -18,12 +18,11 @@ from pydantic import TypeAdapter, ValidationError
 from history.phase_spec import Arrivals
 from history.plan import RunPlan
 from history.records import RequestRecord
-from loadtests.arrival_schedule import due_times
+from loadtests.arrival_schedule import due_times, share
 from loadtests.client_monitor import ClientMonitor
 from loadtests.clients.completion_clients import CLIENTS
 from loadtests.dispatcher import ClockPoint, Dispatcher
 from loadtests.messages import Command, Health, Quit, Ready, Report, StartPhase, StopPhase, StopReason
-from loadtests.sharding import share
 from loadtests.user import CompletionUser
 from loadtests.workloads import Workload, build
 

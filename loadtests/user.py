@@ -1,9 +1,9 @@
-"""The Locust user: sends one request after the other and reports the results to Locust."""
+"""The Locust user: sends one request after the other, and shows each result in Locust's tables."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar, Protocol
 
 import gevent
 from gevent.pool import Group
@@ -11,13 +11,15 @@ from locust import User, constant, task
 from locust.env import Environment
 from locust.exception import StopUser
 
+from history.latency import e2el_ms, tpot_ms, ttft_ms
 from history.records import RequestRecord
 from loadtests.clients.completion_clients import CompletionClient
 from loadtests.clients.completion_request import Job
 from loadtests.dispatcher import Dispatcher
-from loadtests.locust_rows import show
 
 REFUSED_PAUSE_S = 0.05
+E2EL, TTFT, TPOT, TOKENS = "E2EL (ms)", "TTFT (ms)", "TPOT (ms)", "tokens (count)"
+"""Names of the rows."""
 
 
 class CompletionUser(User):
@@ -76,3 +78,45 @@ class _End:
         self.record = record
         self._dispatcher.ended(record)
         show(record, self._environment)
+
+
+class RequestHook(Protocol):
+    """Locust's event of an ended request, as typed as it is used here."""
+
+    def fire(self, **row: object) -> None: ...
+
+
+class RequestFailed(Exception):
+    """Stands in Locust's failure table, by class of failure."""
+
+
+def show(record: RequestRecord, environment: Environment) -> None:
+    """One request for Locust, with its E2EL; TTFT, TPOT and tokens are rows that count as no request.
+
+    So the totals, and the charts that Locust makes of them, are of requests. Listeners of Locust's event find
+    the record in the context.
+    """
+    hook: RequestHook = environment.events.request
+    tokens = sum(record.chunk_tokens)
+    hook.fire(
+        request_type=record.phase,
+        name=E2EL,
+        response_time=e2el_ms(record),
+        response_length=tokens,
+        exception=None if record.outcome in ("ok", "aborted") else RequestFailed(_kind(record)),
+        context={"record": record},
+    )
+    rows: dict[str, float | None] = {
+        TTFT: ttft_ms(record),
+        TPOT: tpot_ms(record),
+        TOKENS: tokens,
+    }
+    for name, value in rows.items():
+        if value is not None:
+            # Locust's types speak of whole milliseconds; its tables take parts of them, as from its events.
+            row: Any = environment.stats.get(name, record.phase)
+            row.log(value, tokens)
+
+
+def _kind(record: RequestRecord) -> str:
+    return record.outcome if record.error is None else record.error.kind

@@ -22,8 +22,7 @@ from kvchaos.exporter.live_state import FiringCounter, LiveRunState
 from kvchaos.exporter.suite_metrics import HttpExporter, KvchaosCollector
 from kvchaos.prometheus.scraper import Samples, parse_samples
 from kvchaos.stacks.local_stack import choose_port
-from loadtests.dispatcher import phase_done
-from loadtests.latency_histograms import LatencyHistograms
+from loadtests.dispatcher import LatencyHistograms, phase_done
 from loadtests.messages import Health, Progress
 from tests.support.synthetic_records import good_request, make_plan
 

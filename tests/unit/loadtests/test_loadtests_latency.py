@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from loadtests.latency_histograms import ITL_BOUNDS_S, TTFT_BOUNDS_S, LatencyHistograms
-from loadtests.messages import Counted
+from loadtests.dispatcher import LatencyHistograms
+from loadtests.messages import ITL_BOUNDS_S, TTFT_BOUNDS_S, Counted
 from tests.support.synthetic_records import MS, good_request
 
 RECORD = good_request("load-0", "p", "load", 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtests.sharding import Share, share
+from loadtests.arrival_schedule import Share, share
 
 
 def shares(first: int, conversations: int, concurrency: int, workers: int) -> list[Share]:
