@@ -14,14 +14,16 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
+from typing import Literal
 
-from benchmarks.idle_costs import Block, IdleCost, Pair, TargetResult, costs, target_result
-from benchmarks.measured_server import MeasuredServer
-from kvchaos.bench.bench_analysis import CONFIDENCE
+from benchmarks.measured_server import Block, MeasuredServer
+from kvchaos.bench.bench_analysis import CONFIDENCE, Interval
 from kvchaos.errors import Interrupted, UsageError, interrupts
 from kvchaos.paths import cache_folder
 from kvchaos.planning.run_plan import host
@@ -38,6 +40,66 @@ WARM_UP = 2
 CALM_S = 3.0
 """What comes after the last request is not idleness."""
 IDLE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two blocks of the same prompts, one right after the other."""
+
+    plain: Block
+    chaos: Block
+
+
+@dataclass(frozen=True, slots=True)
+class IdleCost:
+    """What a figure shows, as a share: 0.01 is one percent worse with the chaos module."""
+
+    figure: str
+    unit: str
+    plain: float
+    """Median over the blocks."""
+    chaos: float
+    median: float
+    """Of the paired ratios, less one."""
+    low: float
+    high: float
+    """Bounds of the median by bootstrap over the pairs."""
+
+
+FIGURES: tuple[tuple[str, str, Callable[[Block], float]], ...] = (
+    ("throughput", "tokens/s", lambda block: block.tokens_per_s),
+    ("time to the first token", "ms", lambda block: block.first_token_ms),
+    ("time between tokens", "ms", lambda block: block.between_tokens_ms),
+    ("time of an engine step", "ms", lambda block: block.step_ms),
+    ("processor time of a token", "µs", lambda block: block.cpu_us_per_token),
+)
+MORE_IS_BETTER = "throughput"
+
+
+def costs(pairs: Sequence[Pair]) -> list[IdleCost]:
+    """The cost by each figure, from blocks measured in turn on both. Raises ValueError without pairs."""
+    if not pairs:
+        raise ValueError("no pairs were measured")
+    return [_cost(figure, unit, value, pairs) for figure, unit, value in FIGURES]
+
+
+def _cost(figure: str, unit: str, value: Callable[[Block], float], pairs: Sequence[Pair]) -> IdleCost:
+    plain = [value(pair.plain) for pair in pairs]
+    chaos = [value(pair.chaos) for pair in pairs]
+    worse, better = (plain, chaos) if figure == MORE_IS_BETTER else (chaos, plain)
+    ratio = Interval.of([one / other for one, other in zip(worse, better, strict=True)])
+    bounds = (ratio.median - 1, ratio.low - 1, ratio.high - 1)
+    return IdleCost(figure, unit, median(plain), median(chaos), *bounds)
+
+
+TargetResult = Literal["within", "above", "undecided"]
+
+
+def target_result(cost: IdleCost, target: float) -> TargetResult:
+    """Whether a cost is shown to lie within a target, shown to lie above it, or neither."""
+    if cost.high <= target:
+        return "within"
+    return "above" if cost.low > target else "undecided"
 
 
 def measure_incarnation(

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.memory import MemoryWatch
+from benchmarks.process_watch import MemoryWatch
 from benchmarks.soak.soak_plan import REQUESTS_PER_S
 from benchmarks.soak.soak_writer import write_soak
 from kvchaos.errors import Interrupted, interrupts

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import http.client
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 import msgspec
 
-from benchmarks.idle_costs import Block
 from chaos.control_plane import ControlPlane
 from history import layout
 from history.phase_spec import PhaseSpec
@@ -43,6 +43,22 @@ STEPS = "vllm:iteration_tokens_total_count"
 """Each engine step is one observation of that histogram."""
 SCRAPE_S = 10.0
 NS = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One block of load on one server."""
+
+    tokens_per_s: float
+    """Generated, over the block."""
+    first_token_ms: float
+    """Median over the block's requests."""
+    between_tokens_ms: float
+    """Mean over all tokens but the first of each request."""
+    step_ms: float
+    """Time of the block by the server's own count of engine steps."""
+    cpu_us_per_token: float
+    """Processor time of all of the server's processes."""
 
 
 class BlockFailed(UsageError):

@@ -25,8 +25,7 @@ from benchmarks.clients import client_tables
 from benchmarks.clients.client_figures import ClientFigures, ClientRunFailed
 from benchmarks.clients.client_load import ClientLoad
 from benchmarks.clients.client_run import MeasuredClient, other_client, our_client, run
-from benchmarks.clients.other_tools import TOOLS
-from benchmarks.clients.tool_environment import ensure_environment
+from benchmarks.clients.other_tools import TOOLS, ensure_environment
 from kvchaos.errors import Interrupted, UsageError, interrupts
 from kvchaos.paths import LogFolder, bench_tools_folder, cache_folder, logs_folder, models_folder
 from kvchaos.planning.open_file_limits import needs_of_client_bench, raise_limit

@@ -8,8 +8,8 @@ from itertools import pairwise
 
 import msgspec
 
-from benchmarks.clients.observation import ClientObservation
-from benchmarks.clients.process_watch import UsageSample, used_s
+from benchmarks.clients.client_load import ClientObservation
+from benchmarks.process_watch import UsageSample, used_s
 from history.latency import Quantiles
 from loadtests.mock.mock_process import SentRecord
 

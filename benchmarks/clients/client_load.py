@@ -1,4 +1,4 @@
-"""The load that every client sends, and the file formats of its prompts."""
+"""The load that every client sends, the file formats of its prompts, and what it reports of a request."""
 
 from __future__ import annotations
 
@@ -54,3 +54,17 @@ def _prompts() -> Iterator[str]:
     random = Random(SEED)
     for number in range(PROMPTS):
         yield f"{number:0{NUMBER_DIGITS}}" + "".join(random.choices(LETTERS, k=PROMPT_TOKENS - NUMBER_DIGITS))
+
+
+@dataclass(frozen=True, slots=True)
+class ClientObservation:
+    """Times are the host's monotonic clock."""
+
+    id: str
+    """The id of the request in the log of the mock server."""
+    first_ns: float
+    """When the client received the first token."""
+    gaps_ms: tuple[float, ...] = ()
+    """Between the events; empty where the client keeps only their mean."""
+    mean_gap_ms: float | None = None
+    """Set where the client keeps no more than the mean."""

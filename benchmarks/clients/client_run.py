@@ -11,10 +11,9 @@ from pathlib import Path
 
 from benchmarks.clients import ours
 from benchmarks.clients.client_figures import ClientFigures, ClientRunFailed, ClientRunRecords, client_figures
-from benchmarks.clients.client_load import ClientLoad
-from benchmarks.clients.observation import ClientObservation
+from benchmarks.clients.client_load import ClientLoad, ClientObservation
 from benchmarks.clients.other_tools import LoadTool, ToolCall
-from benchmarks.clients.process_watch import ProcessWatch
+from benchmarks.process_watch import ProcessWatch
 from history.scenario import ClientKind
 from loadtests.mock.mock_process import MockServer, SentRecord
 

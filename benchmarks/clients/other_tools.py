@@ -7,14 +7,21 @@ a file, a local tokenizer, and no other service that it would look for.
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.clients.client_load import TOKENS, ClientLoad, write_prompts
-from benchmarks.clients.observation import ClientObservation
+from uv import find_uv_bin
+
+from benchmarks.clients.client_load import TOKENS, ClientLoad, ClientObservation, write_prompts
+from kvchaos.servers.commands import Runner
+from kvchaos.servers.find_links import configured_find_links
+from kvchaos.servers.install_progress import InstallProgress
 from kvchaos.servers.install_server import overrides
 from kvchaos.servers.releases import PACKAGE, find_release
 
@@ -22,6 +29,8 @@ NS_PER_S, NS_PER_MS, MS_PER_S = 1e9, 1e6, 1e3
 MODEL = "mock"
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 RESULT = "result.json"
+DONE = "installed"
+"""Written last: without it the installation is repeated."""
 VLLM = "0.32.0"
 GRACE_S = 5
 """For answers under way when the time is over."""
@@ -164,3 +173,31 @@ TOOLS = (
         OFFLINE,
     ),
 )
+
+
+def ensure_environment(tool: LoadTool, folder: Path, progress: InstallProgress) -> Path:
+    """The interpreter of the tool's environment in the cache folder, which is installed once.
+
+    Raises kvchaos.servers.commands.CommandFailed, OSError.
+    """
+    environment_folder = folder / f"{tool.name.split()[0]}-{tool.version}"
+    python = environment_folder / "env" / "bin" / "python"
+    if (environment_folder / DONE).is_file() and python.exists():
+        return python
+    shutil.rmtree(environment_folder, ignore_errors=True)
+    environment_folder.mkdir(parents=True)
+    progress.step(f"installing {tool.name} {tool.version} into {environment_folder}")
+    uv, runner = find_uv_bin(), Runner(progress, environment_folder, environment_folder / "install.log")
+    runner.run(
+        [uv, "venv", "--no-project", "--python", sys.executable, environment_folder / "env"], os.environ
+    )
+    overriding = environment_folder / "overrides.txt"
+    overriding.write_text("\n".join(tool.overrides) + "\n")
+    locations = configured_find_links(Path(sys.executable))
+    links = [argument for location in locations for argument in ("--find-links", location)]
+    runner.run(
+        [uv, "pip", "install", "--python", python, "--override", overriding, *links, *tool.packages],
+        {"UV_SYSTEM_CERTS": "1", **os.environ},
+    )
+    (environment_folder / DONE).touch()
+    return python

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.clients.client_load import ClientLoad
-from benchmarks.clients.observation import ClientObservation
+from benchmarks.clients.client_load import ClientLoad, ClientObservation
 from history import layout
 from history.records import RequestRecord
 from history.scenario import ClientKind

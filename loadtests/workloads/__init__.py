@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from history.plan import Strict
 from history.scenario import Param, WorkloadSpec
+from history.strict_yaml import Strict
 from loadtests.workloads.multi_turn import AgentLoop, AgentLoopParams, Chat, ChatParams
 from loadtests.workloads.one_shot import (
     LongDocument,

@@ -18,11 +18,10 @@ from benchmarks.clients import __main__ as bench
 from benchmarks.clients import client_tables
 from benchmarks.clients.__main__ import ClientComparison
 from benchmarks.clients.client_figures import ClientFigures, ClientRunFailed, ClientRunRecords, client_figures
-from benchmarks.clients.client_load import TOKENS, ClientLoad, write_prompts
+from benchmarks.clients.client_load import TOKENS, ClientLoad, ClientObservation, write_prompts
 from benchmarks.clients.client_run import MeasuredClient
-from benchmarks.clients.observation import ClientObservation
 from benchmarks.clients.other_tools import TOOLS, LoadTool, ToolCall
-from benchmarks.clients.process_watch import ProcessWatch, UsageSample, used_s
+from benchmarks.process_watch import ProcessWatch, UsageSample, used_s
 from history.latency import Quantiles
 from kvchaos.paths import LogFolder
 from loadtests.mock.mock_process import MockServer, SentRecord, Settings

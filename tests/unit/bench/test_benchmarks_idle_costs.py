@@ -8,9 +8,8 @@ from dataclasses import astuple
 import msgspec
 import pytest
 
-from benchmarks.idle import exit_code
-from benchmarks.idle_costs import Block, IdleCost, Pair, TargetResult, costs, target_result
-from benchmarks.measured_server import block_of
+from benchmarks.idle import IdleCost, Pair, TargetResult, costs, exit_code, target_result
+from benchmarks.measured_server import Block, block_of
 from tests.support.synthetic_records import good_request
 
 BLOCK = Block(

@@ -20,7 +20,7 @@ from benchmarks.judging_cost import (
     measure_judging,
     within_target,
 )
-from benchmarks.memory import MemoryWatch, children, resident
+from benchmarks.process_watch import MemoryWatch, children, resident
 from benchmarks.soak.soak_writer import write_soak
 from history import layout
 from history.reader import read_history

@@ -1,4 +1,4 @@
-"""The processor time and memory of a client's processes while it runs."""
+"""The processor time and memory of a process and its children while it runs."""
 
 from __future__ import annotations
 
@@ -10,10 +10,48 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from benchmarks.memory import children
+from kvchaos.stacks.process_group import PROC
 from kvchaos.stacks.process_usage import GONE, cpu_s, resident_bytes
 
-PERIOD_S = 0.1
+MEMORY_PERIOD_S, PERIOD_S = 0.05, 0.1
+
+
+class MemoryWatch:
+    """Samples periodically while its block is entered. Memory that two processes share counts in both."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="memory-watch", daemon=True)
+        self.peak = 0
+        """Bytes resident."""
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._over.wait(MEMORY_PERIOD_S):
+            self.peak = max(self.peak, resident(self._pid))
+
+
+def resident(pid: int) -> int:
+    """Bytes resident of a process and its children; 0 when it has ended."""
+    with suppress(*GONE):
+        return resident_bytes(pid) + sum(map(resident, children(pid)))
+    return 0
+
+
+def children(pid: int) -> list[int]:
+    """Process ids of the children of a process."""
+    tasks = (PROC / str(pid) / "task").iterdir()
+    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
 
 
 @dataclass(frozen=True, slots=True)
