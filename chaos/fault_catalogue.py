@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from chaos.inside import inside_kinds as inside
 from chaos.inside.fault_kind import Effect, FaultKind, Parameter
 from chaos.outside import outside_kinds as outside
-from chaos.outside.outside_kind import OutsideKind
+from chaos.outside.injector import OutsideKind
 from history.protocol.schedule import Value
 
 Kind = FaultKind | OutsideKind

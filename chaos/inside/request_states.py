@@ -188,7 +188,10 @@ def _progress(request: Any) -> State:
 
 
 class RequestsOfJobs:
-    """Requests of the copies that have been planned and not yet begun."""
+    """Requests of the copies that have been planned and not yet begun.
+
+    The metadata of a step names the request of a copy; the copy itself only has a job number.
+    """
 
     def __init__(self) -> None:
         self._by_job: dict[int, str] = {}

@@ -6,20 +6,139 @@ Nothing here blocks: the conductor calls `tick` about ten times a second while l
 
 from __future__ import annotations
 
+import math
+import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
 
+import msgspec
 from msgspec.structs import replace
 
-from chaos.outside.armed_faults import ArmedOutsideFault, InvocationCounts
-from chaos.outside.injector import ActiveFault, DueInjection, InjectionRefused, Injector
-from chaos.outside.outside_journal import OutsideJournal
+from chaos.fault_catalogue import defaults
+from chaos.inside.injection import fires
+from chaos.outside.injector import (
+    ANSWERED,
+    SECOND,
+    SENT,
+    ActiveFault,
+    DueInjection,
+    InjectionRefused,
+    Injector,
+)
 from chaos.outside.outside_kinds import KINDS
+from history import records
+from history.jsonl import LineWriter
 from history.protocol import evidence
-from history.protocol.evidence import FaultReverted
+from history.protocol.evidence import Evidence, FaultReverted, as_stored
+from history.protocol.schedule import Value
+from history.records import FaultEvent, FaultRecord
 from history.scenario import FaultSpec
+
+
+@dataclass(frozen=True, slots=True)
+class InvocationCounts:
+    """The progress of a phase."""
+
+    sent: int
+    answered: int
+    seconds: float
+    """Since it began."""
+
+    def invocations_at(self, site: str) -> int:
+        """Invocations at a site so far. Invocation n of site `second` is n seconds after the start of
+        the phase."""
+        return {SENT: self.sent, ANSWERED: self.answered, SECOND: math.floor(self.seconds) + 1}[site]
+
+
+@dataclass
+class ArmedOutsideFault:
+    """An armed fault, with the invocations that it has counted."""
+
+    spec: FaultSpec
+    seed: int
+    invocations: int = 0
+    struck: int = 0
+    params: dict[str, Value] = field(init=False)
+    site: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.params = {**defaults(KINDS[self.spec.kind].parameters), **self.spec.params}
+        self.site = str(self.params["by"])
+        self._trigger = self.spec.trigger.as_armed()
+
+    def due(self, progress: InvocationCounts) -> Iterator[DueInjection]:
+        """The injections at the new invocations. The caller increments `struck` for each that it applies."""
+        while self.invocations < progress.invocations_at(self.site):
+            n, self.invocations = self.invocations, self.invocations + 1
+            if not self._trigger.spent(self.struck) and fires(
+                self._trigger, self.seed, self.spec.id, self.site, n
+            ):
+                yield DueInjection(self.spec.id, self.spec.kind, self.site, n, self.params, self.seed)
+
+
+ROLE = "outside"
+
+
+class OutsideJournal:
+    """Writes `faults-outside-<pid>.jsonl`. Raises OSError when a line cannot be written."""
+
+    def __init__(self, control: Path) -> None:
+        self._pid = os.getpid()
+        self._writer = LineWriter(control / f"faults-{ROLE}-{self._pid}.jsonl")
+
+    def of_injection(
+        self, event: Literal["fired", "refused"], injection: DueInjection, evidence: Evidence
+    ) -> None:
+        self._write(event, injection.fault, injection.kind, injection.site, injection.n, as_stored(evidence))
+
+    def reverted(self, injection: DueInjection, note: FaultReverted, shown: Evidence) -> None:
+        """An injection is reverted, with the evidence."""
+        evidence = {**msgspec.to_builtins(note), **as_stored(shown)}
+        self._write("note", injection.fault, injection.kind, injection.site, injection.n, evidence)
+
+    def of_fault(
+        self,
+        event: Literal["armed", "healed"],
+        fault: FaultSpec,
+        evidence: Evidence,
+        *,
+        site: str | None = None,
+        n: int | None = None,
+    ) -> None:
+        """armed, or healed after `n` invocations at its site."""
+        self._write(event, fault.id, fault.kind, site, n, as_stored(evidence))
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def _write(
+        self,
+        event: FaultEvent,
+        fault: str,
+        kind: str,
+        site: str | None,
+        n: int | None,
+        evidence: records.Evidence,
+    ) -> None:
+        self._writer.write(
+            FaultRecord(
+                t_ns=time.time_ns(),
+                mono_ns=time.monotonic_ns(),
+                role=ROLE,
+                pid=self._pid,
+                event=event,
+                fault=fault,
+                kind=kind,
+                site=site,
+                n=n,
+                request=None,
+                evidence=evidence,
+            )
+        )
 
 
 @dataclass

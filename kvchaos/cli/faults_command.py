@@ -13,7 +13,7 @@ from rich.text import Text
 from chaos.fault_catalogue import Kind
 from chaos.inside.fault_kind import Effect, EffectScope, FaultKind, Parameter
 from chaos.inside.inside_kinds import KINDS
-from chaos.outside.outside_kind import OutsideKind
+from chaos.outside.injector import OutsideKind
 from chaos.outside.outside_kinds import KINDS as OUTSIDE_KINDS
 from kvchaos.cli.plain_tables import print_table
 from kvchaos.report.markdown import markdown_table, replace_between, update_page

@@ -8,17 +8,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from chaos.fault_catalogue import is_outside
-from chaos.outside.armed_faults import InvocationCounts
 from chaos.outside.clients.abort_storm import AbortStormInjector
-from chaos.outside.clients.malformed_request_injector import MalformedRequestInjector
-from chaos.outside.clients.malformed_requests import ClientTarget
-from chaos.outside.containers.container_injector import ContainerInjector
+from chaos.outside.clients.malformed_requests import ClientTarget, MalformedRequestInjector
+from chaos.outside.container_injector import ContainerInjector
 from chaos.outside.injector import Injector
 from chaos.outside.network.network_injector import NetworkInjector
-from chaos.outside.outside_faults import OutsideFaults
-from chaos.outside.outside_journal import OutsideJournal
+from chaos.outside.outside_faults import InvocationCounts, OutsideFaults, OutsideJournal
 from chaos.outside.process_injector import ProcessInjector
-from chaos.outside.prometheus.prometheus_injector import PrometheusInjector
+from chaos.outside.prometheus_injector import PrometheusInjector
 from history import layout
 from history.plan import RunPlan
 from history.records import CROWD

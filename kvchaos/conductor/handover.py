@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from history import layout
-from history.reader import UnreadableRun, read_ledgers
+from history.jsonl import UnreadableRun
+from history.reader import read_ledgers
 from history.records import ResourceRecord
 from kvchaos.conductor import server_state
 from kvchaos.conductor.clean_state import EndState, objections, of_the_caches, of_the_resources

@@ -11,8 +11,8 @@ from typing import Protocol
 from packaging.version import Version
 from rich.console import Console
 
+from history.jsonl import UnreadableRun
 from history.plan import RunPlan
-from history.reader import UnreadableRun
 from history.scenario import Scenario
 from history.verdict import RunVerdict
 from kvchaos.bugs.bug_catalogue import expectation_for, known_bugs

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from chaos.outside.clients.client_kinds import CLIENT_KINDS
 from chaos.outside.network.network_injector import NetworkInjector
+from chaos.outside.outside_kinds import CLIENT_KINDS
 from history.scenario import FaultSpec, Scenario, StackName
 from kvchaos.errors import UsageError
 from loadtests.open_files import SPARE, TooFewFiles, require

@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from chaos.outside.network.network_injector import NetworkInjector
-from chaos.outside.network.proxy_client import ProxyClient, ProxyFailed, proxy_command
+from chaos.outside.network.proxy_control import ProxyClient, ProxyFailed, proxy_command
 from history import layout
 from history.plan import RunPlan
 from kvchaos.errors import UsageError

@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
-from chaos.outside.network.proxy_client import ProxyClient, proxy_command
-from chaos.outside.network.proxy_messages import ProxyEvent, ProxyReport
+from chaos.outside.network.proxy_control import ProxyClient, ProxyEvent, ProxyReport, proxy_command
 from history.records import RequestRecord
 from loadtests.clients.completion_clients import OpenAIClient
 from loadtests.clients.completion_request import Job

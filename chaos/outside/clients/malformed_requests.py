@@ -1,11 +1,21 @@
-"""Requests that no server can serve, byte by byte as they are sent."""
+"""The faults `malformed_request` and `oversized_request`: clients send requests that no server can serve.
+
+Their forms, byte by byte as they are sent; the thread that sends them and reads the responses; the injector.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
+from chaos.outside.injector import ActiveFault, DueInjection
+from history.protocol.outside import NO_STATUS, RequestsSent, WrongRequestsSent
 from history.protocol.schedule import Value
 
 COMPLETIONS = "/v1/completions"
@@ -119,3 +129,140 @@ EACH = "each"
 
 def chosen(forms: tuple[MalformedRequest, ...], name: Value) -> tuple[MalformedRequest, ...]:
     return tuple(form for form in forms if name in (EACH, form.name))
+
+
+HOST = "127.0.0.1"
+READ_BYTES = 64 << 10
+MAX_RESPONSE_BYTES = 4096
+"""Of an answer that are kept."""
+MAX_BODY_BYTES = 200
+POLL_S = 0.2
+STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")
+
+
+@dataclass(frozen=True)
+class RawResponse:
+    """The response to one request."""
+
+    form: str
+    status: int | None
+    """None: no HTTP response came before the connection ended or timed out."""
+    ms: float
+    body: str
+
+
+class RequestSender:
+    """Sends some requests, one after the other, in a thread."""
+
+    def __init__(self, forms: Sequence[MalformedRequest], target: ClientTarget, timeout_s: float) -> None:
+        """Waits for each response at most `timeout_s`, and for none after `stop`."""
+        self._forms = forms
+        self._target = target
+        self._timeout_s = timeout_s
+        self._stop = threading.Event()
+        self._answers: list[RawResponse] = []
+        self._thread = threading.Thread(target=self._send, name="wrong-requests", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Send nothing more and wait for no response."""
+        self._stop.set()
+
+    def over(self) -> bool:
+        return not self._thread.is_alive()
+
+    def answers(self) -> list[RawResponse]:
+        """The responses received so far."""
+        return list(self._answers)
+
+    def _send(self) -> None:
+        for form in self._forms:
+            if self._stop.is_set():
+                return
+            self._answers.append(send_and_read(form, self._target, self._timeout_s, self._stop))
+
+
+def send_and_read(
+    form: MalformedRequest, target: ClientTarget, timeout_s: float, stop: threading.Event
+) -> RawResponse:
+    """Send one request and read its response."""
+    began = time.monotonic()
+    received = bytearray()
+    # Refused, reset, or too slow: the received bytes show it.
+    with suppress(OSError), socket.create_connection((HOST, target.port), timeout=timeout_s) as connection:
+        # A server may have answered, and hung up, before it has read everything.
+        with suppress(OSError):
+            connection.sendall(form.build(target))
+        if form.answered:
+            _read(connection, received, began + timeout_s, stop)
+    head, _, body = bytes(received).partition(b"\r\n\r\n")
+    status = STATUS.match(head)
+    return RawResponse(
+        form=form.name,
+        status=int(status[1]) if status else None,
+        ms=round((time.monotonic() - began) * 1000, 3),
+        body=body[:MAX_BODY_BYTES].decode("utf-8", "replace"),
+    )
+
+
+def _read(connection: socket.socket, received: bytearray, deadline: float, stop: threading.Event) -> None:
+    """Until the connection ends, the deadline, or a stop."""
+    connection.settimeout(POLL_S)
+    while time.monotonic() < deadline and not stop.is_set():
+        try:
+            data = connection.recv(READ_BYTES)
+        except TimeoutError:
+            continue
+        if not data:
+            return
+        received += data[: MAX_RESPONSE_BYTES - len(received)]
+
+
+MALFORMED_KINDS = {"malformed_request": MALFORMED, "oversized_request": OVERSIZED}
+
+
+class MalformedRequestInjector:
+    """Malformed and oversized requests to one server."""
+
+    kinds = tuple(MALFORMED_KINDS)
+
+    def __init__(self, target: ClientTarget) -> None:
+        self._target = target
+
+    def unsupported_reason(self, kind: str) -> str | None:
+        return None
+
+    def prepare(self, injection: DueInjection) -> ActiveFault:
+        forms = chosen(MALFORMED_KINDS[injection.kind], injection.params["form"])
+        return _MalformedRequests(RequestSender(forms, self._target, float(injection.params["for_s"])))
+
+
+class _MalformedRequests:
+    """One injection: all its requests, from the first to the last response."""
+
+    def __init__(self, sender: RequestSender) -> None:
+        self._sender = sender
+
+    def apply(self) -> None:
+        self._sender.start()
+
+    def verify(self) -> WrongRequestsSent | None:
+        """The responses to all of them."""
+        return self._evidence() if self._sender.over() else None
+
+    def revert(self) -> None:
+        self._sender.stop()
+
+    def reverted(self) -> RequestsSent | None:
+        return RequestsSent(requests=len(self._sender.answers())) if self._sender.over() else None
+
+    def _evidence(self) -> WrongRequestsSent:
+        answers = self._sender.answers()
+        return WrongRequestsSent(
+            forms=[answer.form for answer in answers],
+            statuses=[answer.status or NO_STATUS for answer in answers],
+            ms=[round(answer.ms) for answer in answers],
+            bodies=[answer.body for answer in answers],
+        )

@@ -15,9 +15,8 @@ from pathlib import Path
 
 import msgspec
 
-from chaos.outside.network.proxied_connection import Address
-from chaos.outside.network.proxy import Proxy
-from chaos.outside.network.proxy_messages import ProxyCommand
+from chaos.outside.network.proxy import Address, Proxy
+from chaos.outside.network.proxy_control import ProxyCommand
 from history.jsonl import LineWriter
 
 HOST = "127.0.0.1"

@@ -6,18 +6,19 @@ from contextlib import suppress
 from typing import Literal
 
 from chaos.outside.injector import ActiveFault, DueInjection
-from chaos.outside.network.network_kinds import NETWORK_KINDS
-from chaos.outside.network.proxy_client import ProxyClient, ProxyFailed
-from chaos.outside.network.proxy_messages import (
+from chaos.outside.network.proxy_control import (
     CutCommand,
     DelayCommand,
     LoseCommand,
+    ProxyClient,
     ProxyCommand,
     ProxyEffect,
+    ProxyFailed,
     ReadSlowlyCommand,
     RevertCommand,
     StallCommand,
 )
+from chaos.outside.outside_kinds import NETWORK_KINDS
 
 
 class NetworkInjector:

@@ -10,7 +10,7 @@ from chaos import fault_catalogue
 from chaos.inside import inside_kinds
 from chaos.inside.fault_kind import HOSTILE, LEGAL, SCHEDULER, WORKER, FaultKind
 from chaos.inside.inside_kinds import KINDS, problems
-from chaos.outside.outside_kind import CONTAINERS, LOCAL, OutsideKind
+from chaos.outside.injector import CONTAINERS, LOCAL, OutsideKind
 from chaos.outside.outside_kinds import KINDS as OUTSIDE_KINDS
 from history import scenario
 from history.protocol.schedule import ArmedFault, Trigger, Value

@@ -11,7 +11,7 @@ import pytest
 from chaos.fault_catalogue import KINDS, defaults
 from chaos.outside.injector import ActiveFault, DueInjection
 from chaos.outside.network.network_injector import NetworkInjector, command_for
-from chaos.outside.network.proxy_messages import (
+from chaos.outside.network.proxy_control import (
     CutCommand,
     DelayCommand,
     LoseCommand,

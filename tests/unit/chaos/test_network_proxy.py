@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from chaos.outside.network.impairments import PACE_S
-from chaos.outside.network.proxy_client import ProxyFailed
-from chaos.outside.network.proxy_messages import (
+from chaos.outside.network.proxy_control import (
     CutCommand,
     DelayCommand,
     LoseCommand,
     ProxyEffect,
+    ProxyFailed,
     ProxyReport,
     ReadSlowlyCommand,
     RevertCommand,

@@ -12,7 +12,7 @@ from docker.errors import APIError, NotFound
 from docker.models.containers import Container
 from requests import Response
 
-from chaos.outside.containers.container_injector import ContainerInjector
+from chaos.outside.container_injector import ContainerInjector
 from chaos.outside.injector import ActiveFault, TargetNotRunning, TargetNotVisible
 from chaos.outside.process_injector import ENGINE
 from history.protocol.outside import Continued, CpuReturned, CpuSqueezed, Ended, Paused, Serves

@@ -8,10 +8,8 @@ from pathlib import Path
 import pytest
 
 from chaos.inside.injection import expected_firings
-from chaos.outside.armed_faults import InvocationCounts
 from chaos.outside.injector import ActiveFault, DueInjection, InjectionRefused
-from chaos.outside.outside_faults import OutsideFaults
-from chaos.outside.outside_journal import OutsideJournal
+from chaos.outside.outside_faults import InvocationCounts, OutsideFaults, OutsideJournal
 from history.protocol import evidence
 from history.protocol.evidence import FaultReverted
 from history.protocol.outside import Continued, Paused

@@ -17,9 +17,10 @@ from chaos.outside.clients.malformed_requests import (
     OVERSIZED,
     ClientTarget,
     MalformedRequest,
+    RequestSender,
     chosen,
+    send_and_read,
 )
-from chaos.outside.clients.request_sender import RequestSender, send_and_read
 from tests.support.fake_server_runs import wait_for
 
 REFUSAL = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\n{}"

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from chaos.outside.network.proxy_messages import CutCommand
+from chaos.outside.network.proxy_control import CutCommand
 from kvchaos.errors import UsageError
 from kvchaos.stacks.network import proxy_before
 from kvchaos.stacks.process_registry import ProcessRegistry

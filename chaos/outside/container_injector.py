@@ -1,17 +1,126 @@
-"""Limits a container's CPU or memory through the Docker engine."""
+"""Faults on a server in a container: through the engine that runs it, never past it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import signal
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from http import HTTPStatus
+from typing import Any, Protocol, cast
 
+from docker.errors import APIError
+from docker.models.containers import Container
 from msgspec.structs import replace
 
-from chaos.outside.containers.container_server import ContainerServer, ContainerTarget
-from chaos.outside.injector import DueInjection, TargetNotRunning, TargetNotVisible
-from chaos.outside.server_termination import EngineKill, Restarter
-from history.protocol.outside import CpuReturned, CpuSqueezed, Ended, Serves
+from chaos.outside.injector import ActiveFault, DueInjection, TargetNotRunning, TargetNotVisible
+from chaos.outside.process_injector import Engine, HasProcesses, ServerProcess
+from chaos.outside.server_termination import TERMINATIONS, EngineKill, Restarter
+from history.protocol.outside import Continued, CpuReturned, CpuSqueezed, Ended, Paused, Serves
+
+
+class ContainerServer(HasProcesses, Protocol):
+    """A server and its container, which is the same for all incarnations."""
+
+    @property
+    def container(self) -> Container: ...
+
+    def alive(self) -> bool:
+        """Whether the container runs; a paused one does. Its attributes are fresh afterwards."""
+        ...
+
+    def exit_code(self) -> int | None:
+        """Of this incarnation, negative for a signal; None while it runs."""
+        ...
+
+    def processes(self) -> Sequence[ServerProcess]:
+        """Those of the container, by their ids on this machine; empty when they cannot be seen."""
+        ...
+
+    def signal_one(self, pid: int, which: signal.Signals) -> None:
+        """Send a signal to one of them; to nobody when it is gone."""
+        ...
+
+
+class ContainerTarget:
+    """See `chaos.outside.server_termination.TerminableServer`."""
+
+    def __init__(self, server: ContainerServer) -> None:
+        self._server = server
+        self._engine = Engine(server)
+
+    def runs(self) -> bool:
+        return self._server.alive()
+
+    def identity(self) -> Ended:
+        container = self._server.container
+        return Ended(
+            pid=container.attrs["State"]["Pid"],
+            pids=[process.pid for process in self._server.processes()],
+            container=container.short_id,
+        )
+
+    def send(self, which: signal.Signals) -> None:
+        try:
+            self._server.container.kill(which.name)
+        except APIError as error:
+            if error.status_code not in (HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND):
+                raise
+
+    def kill_engine(self) -> Sequence[int]:
+        return self._engine.kill()
+
+    def engine_gone(self) -> bool:
+        return self._engine.gone()
+
+    def ended(self) -> int | None:
+        return self._server.exit_code()
+
+
+PAUSED = "paused"
+
+
+class ContainerPause:
+    """All processes paused by the kernel's freezer: they receive no signal until they resume.
+
+    See `chaos.outside.injector.ActiveFault`.
+    """
+
+    def __init__(self, server: ContainerServer) -> None:
+        self._server = server
+        self._resuming = False
+
+    def apply(self) -> None:
+        if not self._server.alive():
+            raise TargetNotRunning("the server does not run")
+        self._server.container.pause()
+
+    def verify(self) -> Paused | None:
+        """The Docker engine reports the status."""
+        if self._resuming or self._status() != PAUSED:
+            return None
+        return Paused(container=self._server.container.short_id, status=PAUSED)
+
+    def revert(self) -> None:
+        self._resuming = True
+        try:
+            self._server.container.unpause()
+        except APIError as error:
+            # It was not paused, or is gone: nothing stands still any more. Older engines answer 500.
+            if error.status_code == HTTPStatus.NOT_FOUND:
+                return
+            if self._status() == PAUSED:
+                raise
+
+    def reverted(self) -> Continued | None:
+        status = self._status()
+        return None if not self._resuming or status == PAUSED else Continued(status=status)
+
+    def _status(self) -> str:
+        container = self._server.container
+        container.reload()
+        status: str = container.status
+        return status
+
 
 PERIOD_US = 100_000
 NO_QUOTA = -1
@@ -144,3 +253,27 @@ def _used(memory: Mapping[str, Any]) -> int:
     stats: Mapping[str, int] = memory["stats"]
     names = ("anon", "shmem") if "anon" in stats else ("total_rss", "total_shmem")
     return sum(stats.get(name, 0) for name in names)
+
+
+class ContainerInjector:
+    """Uses the Docker engine; signals single processes where they run on this machine."""
+
+    kinds = ("pause", *TERMINATIONS, "cpu_squeeze", "memory_squeeze")
+
+    def __init__(self, server: ContainerServer, restarter: Restarter) -> None:
+        self._server = server
+        self._restarter = restarter
+
+    def unsupported_reason(self, kind: str) -> str | None:
+        return None
+
+    def prepare(self, injection: DueInjection) -> ActiveFault:
+        match injection.kind:
+            case "pause":
+                return ContainerPause(self._server)
+            case "cpu_squeeze":
+                return CpuLimit(injection, self._server)
+            case "memory_squeeze":
+                return MemoryLimit(injection, self._server, self._restarter)
+            case kind:
+                return TERMINATIONS[kind](injection, ContainerTarget(self._server), self._restarter)

@@ -1,1 +1,0 @@
-"""Faults on the Prometheus that scrapes a run."""
