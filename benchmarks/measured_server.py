@@ -23,10 +23,10 @@ from kvchaos.servers.served_model import tiny
 from kvchaos.servers.server_registry import ServerEnv
 from kvchaos.stacks.command import HOST, Listening, plan_launch
 from kvchaos.stacks.local_stack import LocalStack, choose_port, make_folders
-from kvchaos.stacks.plugin import PLAIN_PARTS, PLUGIN_PARTS
 from kvchaos.stacks.process_group import group_state
 from kvchaos.stacks.process_registry import ProcessRegistry
 from kvchaos.stacks.process_usage import cpu_s
+from kvchaos.stacks.server_files import PLAIN_PARTS, PLUGIN_PARTS
 from loadtests.processes import LoadProcesses
 
 _records = msgspec.json.Decoder(RequestRecord)

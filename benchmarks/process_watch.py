@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from kvchaos.stacks.process_group import PROC
-from kvchaos.stacks.process_usage import GONE, cpu_s, resident_bytes
+from kvchaos.stacks.process_group import GONE, PROC
+from kvchaos.stacks.process_usage import cpu_s, resident_bytes
 
 MEMORY_PERIOD_S, PERIOD_S = 0.05, 0.1
 

@@ -25,8 +25,7 @@ from kvchaos.servers.server_registry import ServerEnv
 from kvchaos.stacks.attach import AttachedServer, AttachStack
 from kvchaos.stacks.command import HOST
 from kvchaos.stacks.compose.prepare_project import prepare_compose
-from kvchaos.stacks.kept_server import KeptServer, Prepare
-from kvchaos.stacks.prepare_server import LaunchRequest, PreparedServer, prepare_local
+from kvchaos.stacks.prepare_server import KeptServer, LaunchRequest, Prepare, PreparedServer, prepare_local
 from kvchaos.stacks.process_registry import ProcessRegistry
 from kvchaos.stacks.server_files import OwnFiles, ServerFiles
 from kvchaos.stacks.stack import Stack

@@ -26,8 +26,8 @@ from kvchaos.stacks.compose.images import images_of
 from kvchaos.stacks.compose.prepare_project import plan_project
 from kvchaos.stacks.device import Platform, device_of
 from kvchaos.stacks.local_stack import choose_port
-from kvchaos.stacks.plugin import PLUGIN
 from kvchaos.stacks.prepare_server import LaunchRequest
+from kvchaos.stacks.server_files import PLUGIN
 
 TEMP = "kvchaos-xxxxxxxx"
 """Of that name a run makes a folder of its own."""

@@ -12,10 +12,10 @@ from kvchaos.errors import UsageError
 from kvchaos.prometheus.program import CONFIG, DATA, need_prometheus, version_of
 from kvchaos.prometheus.run_monitor import Prometheus
 from kvchaos.stacks.command import HOST
-from kvchaos.stacks.group_termination import end_group
 from kvchaos.stacks.local_stack import choose_port
+from kvchaos.stacks.process_group import end_group
 from kvchaos.stacks.process_registry import ProcessRegistry
-from kvchaos.stacks.server_log import last_lines
+from kvchaos.stacks.stack import last_lines
 
 GRACE_S = 10.0
 

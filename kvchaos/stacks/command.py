@@ -1,7 +1,11 @@
-"""The exact command and environment of a server under test, as a pure function of its settings."""
+"""The exact command and environment of a server under test, as a pure function of its settings.
+
+The value of `--kv-transfer-config` among them: how it offloads, and which plug-ins it loads for that.
+"""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +15,7 @@ from history.scenario import ServerSettings
 from kvchaos.errors import UsageError
 from kvchaos.servers.served_model import ServedModel
 from kvchaos.servers.server_registry import ServerEnv
-from kvchaos.stacks.device import CPU, Device
-from kvchaos.stacks.kv_transfer import kv_transfer_config
+from kvchaos.stacks.device import CPU, Device, tier_bytes
 
 HOST = "127.0.0.1"
 MODEL_NAME = "tiny"
@@ -177,3 +180,40 @@ def _environment(
     if settings.offload:
         environment["PYTHONPATH"] = str(folders.plugin)
     return environment
+
+
+CHAOS_CONNECTOR = "ChaosConnector"
+CHAOS_CONNECTOR_MODULE = "chaos.inside.connector"
+SYNC_CONNECTOR = "SyncChaosConnector"
+SYNC_CONNECTOR_MODULE = "chaos.inside.sync_connector"
+CHAOS_SPEC = "ChaosSpec"
+CHAOS_SPEC_MODULE = "chaos.inside.spec"
+PLAIN_CONNECTOR = "OffloadingConnector"
+PLAIN_SPEC = "HostCopySpec"
+PLAIN_SPEC_MODULE = "chaos.hostcopy.spec"
+CONTROL_KEY = "kvchaos_control"
+AUDIT_KEY = "kvchaos_audit"
+
+
+def kv_transfer_config(settings: ServerSettings, model: ServedModel, control: Path, device: Device) -> str:
+    """The value of --kv-transfer-config. `control` is the folder as the server sees it."""
+    extra: dict[str, str | int | bool] = {"cpu_bytes_to_use": tier_bytes(settings, model, device)}
+    config: dict[str, object] = {
+        "kv_connector": PLAIN_CONNECTOR,
+        "kv_role": "kv_both",
+        "kv_load_failure_policy": settings.load_failure_policy,
+        "kv_connector_extra_config": extra,
+    }
+    if settings.chaos:
+        connector, module = (
+            (SYNC_CONNECTOR, SYNC_CONNECTOR_MODULE)
+            if settings.sync_loads
+            else (CHAOS_CONNECTOR, CHAOS_CONNECTOR_MODULE)
+        )
+        config |= {"kv_connector": connector, "kv_connector_module_path": module}
+        extra |= {"spec_name": CHAOS_SPEC, "spec_module_path": CHAOS_SPEC_MODULE, CONTROL_KEY: str(control)}
+        if settings.audit:
+            extra |= {AUDIT_KEY: True}
+    elif device.host_copies:
+        extra |= {"spec_name": PLAIN_SPEC, "spec_module_path": PLAIN_SPEC_MODULE}
+    return json.dumps(config)

@@ -20,13 +20,11 @@ from history.records import ResourceRecord
 from kvchaos.errors import UsageError
 from kvchaos.stacks import shared_memory
 from kvchaos.stacks.command import HOST, Launch, RunFolders, check_port
-from kvchaos.stacks.group_termination import end_group
-from kvchaos.stacks.health_check import wait_until_healthy
-from kvchaos.stacks.plugin import PLUGIN_PARTS, link_plugin
 from kvchaos.stacks.process_group import (
     GroupState,
     Ownership,
     Process,
+    end_group,
     every_process,
     group_state,
     send,
@@ -34,7 +32,8 @@ from kvchaos.stacks.process_group import (
 )
 from kvchaos.stacks.process_registry import ProcessRegistry
 from kvchaos.stacks.process_usage import usage_of
-from kvchaos.stacks.stack import GRACE_S, ServerNotStopped
+from kvchaos.stacks.server_files import PLUGIN_PARTS, link_plugin
+from kvchaos.stacks.stack import GRACE_S, ServerNotStopped, wait_until_healthy
 
 TEMP_PREFIX = "kvchaos-"
 TEMP_BYTES = 4

@@ -19,7 +19,7 @@ from history import layout
 from history.plan import RunPlan
 from kvchaos.errors import UsageError
 from kvchaos.stacks.command import HOST
-from kvchaos.stacks.group_termination import end_group
+from kvchaos.stacks.process_group import end_group
 from kvchaos.stacks.process_registry import ProcessRegistry
 
 PACKAGES = Path(__file__).resolve().parent.parent.parent

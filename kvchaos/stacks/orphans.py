@@ -14,11 +14,18 @@ import msgspec
 from chaos.inside.control import SCHEDULE
 from kvchaos.errors import UsageError
 from kvchaos.stacks import shared_memory
-from kvchaos.stacks.compose.cleanup import remove_project
-from kvchaos.stacks.compose.container_runtime import RUNTIME_ERRORS, connect
-from kvchaos.stacks.group_termination import end_group, kill_group
-from kvchaos.stacks.process_group import PROC, Group, GroupState, Ownership, group_state, read_process
-from kvchaos.stacks.run_state import (
+from kvchaos.stacks.compose.container_runtime import RUNTIME_ERRORS, connect, remove_project
+from kvchaos.stacks.process_group import (
+    PROC,
+    Group,
+    GroupState,
+    Ownership,
+    end_group,
+    group_state,
+    kill_group,
+    read_process,
+)
+from kvchaos.stacks.process_registry import (
     DRAFT_SUFFIX,
     MachineId,
     RunState,

@@ -1,21 +1,27 @@
-"""A server made ready to be started: its command, its model, its stack. Nothing runs yet."""
+"""A server made ready to be started: its command, its model, its stack; for one run or for several."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shutil
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from history import layout
+from history.records import ResourceRecord
 from history.scenario import ServerSettings
-from kvchaos.paths import models_folder
+from kvchaos.paths import models_folder, state_folder
 from kvchaos.prometheus.run_monitor import Prometheus
+from kvchaos.prometheus.scraper import Samples
 from kvchaos.servers import tiny_model
 from kvchaos.servers.served_model import ServedModel, tiny
 from kvchaos.servers.server_registry import ServerEnv
 from kvchaos.stacks.command import HOST, Launch, Listening, plan_launch
 from kvchaos.stacks.device import device_of
 from kvchaos.stacks.local_stack import LocalStack, choose_port, make_folders
-from kvchaos.stacks.plugin import PLAIN_PARTS, PLUGIN_PARTS
 from kvchaos.stacks.process_registry import ProcessRegistry
+from kvchaos.stacks.server_files import PLAIN_PARTS, PLUGIN_PARTS, CollectedFiles
 from kvchaos.stacks.stack import Stack
 
 
@@ -61,3 +67,62 @@ def prepare_local(request: LaunchRequest, registry: ProcessRegistry) -> Prepared
         request.server, request.settings, served, listening, folders, device_of(request.server.platform)
     )
     return PreparedServer(launch, served, LocalStack(launch, folders, request.run_dir, registry))
+
+
+SUFFIX = ".server"
+
+Prepare = Callable[[LaunchRequest, ProcessRegistry], PreparedServer]
+"""Makes a server of some stack ready to be started. Raises UsageError."""
+
+
+class KeptServer:
+    """Its files lie in a folder of its own until it ends; each run has copies of what concerns it.
+
+    It has one process registry, which names the run that uses it, and includes what that run starts.
+    """
+
+    def __init__(self, request: LaunchRequest, prepare: Prepare) -> None:
+        """Make it ready for its first run, `request.run_id`. Raises UsageError."""
+        folder = state_folder(request.cache) / f"{request.run_id}{SUFFIX}"
+        self.registry = ProcessRegistry(
+            state_folder(request.cache),
+            run_id=request.run_id,
+            run_dir=request.run_dir,
+            control_dir=folder / layout.CONTROL,
+        )
+        self._folder = folder
+        with ExitStack() as undo:
+            undo.callback(self.registry.close)
+            undo.callback(self._remove)
+            self.registry.add_temp_folder(folder)
+            folder.mkdir(mode=0o700)
+            self.files = CollectedFiles(folder)
+            self.prepared = prepare(replace(request, run_dir=folder), self.registry)
+            undo.pop_all()
+        self.runs: list[str] = []
+        """Those that it served, in order."""
+        self.before_load: ResourceRecord | None = None
+        """What it used before the first load of all; None until it was measured."""
+        self.figures: Samples | None = None
+        """Its metrics when it was last proved clean."""
+
+    def serve(self, run_id: str, run_dir: Path) -> tuple[str, ...]:
+        """Begin a run; the runs before it."""
+        earlier = tuple(self.runs)
+        self.registry.serve(run_id, run_dir)
+        self.prepared.stack.serve(run_dir)
+        self.files.begin(run_dir)
+        self.runs.append(run_id)
+        return earlier
+
+    def close(self) -> None:
+        """End it and remove what is its own. Safe to repeat. Raises ServerNotStopped, OSError."""
+        with ExitStack() as steps:
+            steps.callback(self.registry.close)
+            steps.callback(self._remove)
+            steps.callback(self.prepared.stack.stop)
+
+    def _remove(self) -> None:
+        if self._folder.exists():
+            shutil.rmtree(self._folder)
+        self.registry.drop_temp_folder(self._folder)

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from kvchaos.stacks.process_group import PROC
-from kvchaos.stacks.process_usage import GONE
+from kvchaos.stacks.process_group import GONE, PROC
 
 SHM = Path("/dev/shm")
 STAT_BLOCK_BYTES = 512

@@ -1,7 +1,10 @@
-"""The interface of a stack to the conductor, wherever its server runs."""
+"""The interface of a stack to the conductor, wherever its server runs, and the wait until that is ready."""
 
 from __future__ import annotations
 
+import http.client
+import re
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -9,6 +12,7 @@ from typing import Protocol
 from history.events import ContainerAction, ServerStart
 from history.records import ResourceRecord
 from kvchaos.errors import UsageError
+from kvchaos.stacks.command import Launch
 
 GRACE_S = 10.0
 """From the polite signal to the one that cannot be refused."""
@@ -77,3 +81,67 @@ class Stack(Protocol):
     def stop(self, grace_s: float = GRACE_S) -> None:
         """End everything and remove what it left. Safe to repeat. Raises ServerNotStopped."""
         ...
+
+
+POLL_S = 0.25
+TIMEOUT_S = 2.0
+OBSERVE_EVERY_S = 1.0
+
+
+def wait_until_healthy(
+    stack: Stack, launch: Launch, log: Path, deadline_s: float, reported_log: Path | None = None
+) -> None:
+    """Return when /health answers 200. Raises ServerStartFailed when the server dies or time is up.
+
+    `reported_log` is where the user finds the log, if that is another file.
+    """
+    reported = reported_log or log
+    deadline = time.monotonic() + deadline_s
+    observe_at = 0.0
+    while not _healthy(launch):
+        now = time.monotonic()
+        code = stack.exit_code()
+        if code is not None:
+            raise _not_ready(f"died before it was ready (exit code {code})", code, log, reported)
+        if now >= deadline:
+            raise _not_ready(f"was not ready after {deadline_s:g} s", None, log, reported)
+        if now >= observe_at:
+            stack.observe()
+            observe_at = now + OBSERVE_EVERY_S
+        time.sleep(POLL_S)
+    stack.observe()
+
+
+def _healthy(launch: Launch) -> bool:
+    connection = http.client.HTTPConnection(launch.host, launch.port, timeout=TIMEOUT_S)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _not_ready(what: str, code: int | None, log: Path, reported: Path) -> ServerStartFailed:
+    tail = last_lines(log)
+    last = f"; its last line: {tail[-1]}" if tail else ""
+    return ServerStartFailed(f"the server {what}; see {reported}{last}", exit_code=code, tail=tail)
+
+
+TAIL_BYTES = 64 * 1024
+TERMINAL_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+def last_lines(log: Path, lines: int = 15) -> tuple[str, ...]:
+    """The last lines with a letter or digit, terminal codes removed; empty when there is no log."""
+    try:
+        with log.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - TAIL_BYTES))
+            text = file.read().decode("utf-8", errors="replace")
+    except FileNotFoundError:
+        return ()
+    plain = TERMINAL_CODES.sub("", text).splitlines()
+    meaningful = [line.rstrip() for line in plain if any(char.isalnum() for char in line)]
+    return tuple(meaningful[-lines:])

@@ -33,7 +33,7 @@ from kvchaos.errors import UsageError
 from kvchaos.paths import cache_folder
 from kvchaos.planning.scenario_file import find_scenario, load_scenario, order_scenarios, scenario_files
 from kvchaos.servers.server_registry import find_server
-from kvchaos.stacks.run_state import RunState
+from kvchaos.stacks.process_registry import RunState
 
 ROOT = Path(__file__).parents[2]
 OLD = "0.18.0"

@@ -12,8 +12,7 @@ from pathlib import Path
 import psutil
 
 from kvchaos.stacks import shared_memory
-from kvchaos.stacks.process_group import PROC, Process, running
-from kvchaos.stacks.process_usage import GONE
+from kvchaos.stacks.process_group import GONE, PROC, Process, running
 from kvchaos.stacks.shared_memory import SHM, ShmFile
 from tests.server.footprint import shm_files
 

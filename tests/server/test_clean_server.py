@@ -20,8 +20,7 @@ from kvchaos.planning.scenario_file import find_scenario, load_scenario
 from kvchaos.prometheus.scraper import Scraper
 from kvchaos.servers.server_registry import find_server
 from kvchaos.stacks.command import HOST
-from kvchaos.stacks.kept_server import KeptServer
-from kvchaos.stacks.prepare_server import LaunchRequest, prepare_local
+from kvchaos.stacks.prepare_server import KeptServer, LaunchRequest, prepare_local
 from tests.server.bench import NEW, STARTED_S, need, wait_for
 
 pytestmark = pytest.mark.server

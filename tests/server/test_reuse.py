@@ -14,7 +14,7 @@ from history.reader import read_history
 from kvchaos.campaign.server_pool import FIRST_RUN
 from kvchaos.judging.judge_run import judge_run_dir
 from kvchaos.stacks.process_group import read_process
-from kvchaos.stacks.run_state import RunState
+from kvchaos.stacks.process_registry import RunState
 from oracles.views.windows import run_window
 from tests.server.bench import CAMPAIGN_S, NEW, STARTED_S, Bench, RunDir, need, wait_for
 from tests.support.vllm_lines import STARTED

@@ -24,7 +24,7 @@ from kvchaos.planning.run_plan import RunRequest
 from kvchaos.planning.scenario_file import load_scenario
 from kvchaos.servers.server_registry import ServerEnv, server_folder, write_server
 from kvchaos.stacks.process_group import PROC, read_process
-from kvchaos.stacks.run_state import RunState
+from kvchaos.stacks.process_registry import RunState
 from tests.programs import named_programs
 
 ROOT = Path(__file__).parents[2]

@@ -21,17 +21,19 @@ from history.events import ContainerAction, ServerStart
 from history.records import ResourceRecord
 from kvchaos.errors import UsageError
 from kvchaos.stacks.command import Launch
-from kvchaos.stacks.compose.cleanup import SERVICE_LABEL, containers_of, remove_project
-from kvchaos.stacks.compose.container_events import ContainerEvents
-from kvchaos.stacks.compose.container_processes import container_processes, container_resources
-from kvchaos.stacks.compose.container_runtime import RUNTIME_ERRORS, runtime_errors_named
+from kvchaos.stacks.compose.container_runtime import (
+    RUNTIME_ERRORS,
+    SERVICE_LABEL,
+    ContainerEvents,
+    containers_of,
+    remove_project,
+    runtime_errors_named,
+)
 from kvchaos.stacks.compose.project import SERVER, environment
-from kvchaos.stacks.group_termination import end_group
-from kvchaos.stacks.health_check import wait_until_healthy
-from kvchaos.stacks.process_group import Process, send
+from kvchaos.stacks.process_group import Process, end_group, send
 from kvchaos.stacks.process_registry import ProcessRegistry
-from kvchaos.stacks.server_log import last_lines
-from kvchaos.stacks.stack import GRACE_S, ServerNotStopped
+from kvchaos.stacks.process_usage import container_processes, container_resources
+from kvchaos.stacks.stack import GRACE_S, ServerNotStopped, last_lines, wait_until_healthy
 
 FILE = "compose.yaml"
 LOG = "compose.log"

@@ -1,11 +1,14 @@
-"""A run's project made ready to be brought up: its folders, its resolved file, its stack."""
+"""A run's project made ready to be brought up: its folders, its resolved file, its stack, its Prometheus."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from docker.models.containers import Container
 
 from history import layout
 from history.plan import PrometheusPlan
@@ -16,15 +19,14 @@ from kvchaos.prometheus.run_monitor import Prometheus
 from kvchaos.servers import tiny_model
 from kvchaos.servers.served_model import ServedModel, hub_folder, hub_model, tiny
 from kvchaos.stacks.command import HOST, Launch, Listening, plan_launch
-from kvchaos.stacks.compose.cleanup import remove_orphaned_projects
-from kvchaos.stacks.compose.compose_prometheus import ComposePrometheus
 from kvchaos.stacks.compose.compose_stack import FILE, ComposeOptions, ComposeStack
-from kvchaos.stacks.compose.container_runtime import connect, runtime_errors_named
+from kvchaos.stacks.compose.container_runtime import connect, remove_orphaned_projects, runtime_errors_named
 from kvchaos.stacks.compose.image_builder import present_images
 from kvchaos.stacks.compose.images import PROMETHEUS_VARIABLE, Images, image_variables
 from kvchaos.stacks.compose.project import (
     INSIDE,
     MODEL_INSIDE,
+    PROMETHEUS,
     Project,
     owner,
     project_files,
@@ -32,9 +34,69 @@ from kvchaos.stacks.compose.project import (
 )
 from kvchaos.stacks.device import GIB, Platform, device_of
 from kvchaos.stacks.local_stack import choose_port
-from kvchaos.stacks.plugin import copy_plugin
 from kvchaos.stacks.prepare_server import LaunchRequest, PreparedServer
 from kvchaos.stacks.process_registry import ProcessRegistry
+from kvchaos.stacks.server_files import copy_plugin
+
+
+class ComposePrometheus:
+    """See `kvchaos.prometheus.run_monitor.ManagedPrometheus`."""
+
+    def __init__(self, stack: ComposeStack) -> None:
+        self._stack = stack
+        self._container: Container | None = None
+
+    @property
+    def _mounted(self) -> Path:
+        """Where the container sees its configuration and writes its data."""
+        return self._stack.folder / layout.PROMETHEUS_FOLDER
+
+    @property
+    def _of_the_run(self) -> Path:
+        return self._stack.run_dir / layout.PROMETHEUS_FOLDER
+
+    def start(self) -> None:
+        if self._mounted != self._of_the_run:
+            if self._mounted.exists():
+                shutil.rmtree(self._mounted)
+            shutil.copytree(self._of_the_run, self._mounted)
+            (self._mounted / DATA).mkdir()
+        self._container = self._stack.companion(PROMETHEUS)
+
+    def check(self) -> None:
+        if not self.runs():
+            raise UsageError("Prometheus ended by itself; see its log in the run directory")
+
+    def kill(self) -> None:
+        if self._container is not None and self.runs():
+            with runtime_errors_named("Prometheus cannot be killed"):
+                self._container.kill()
+
+    def revive(self) -> None:
+        if self._container is not None and not self.runs():
+            with runtime_errors_named("Prometheus does not start again"):
+                self._container.start()
+
+    def stop(self) -> None:
+        """The project's end is its end, unless the server is to serve another run."""
+        if self._container is None or self._mounted == self._of_the_run:
+            return
+        if self._stack.is_up:
+            with runtime_errors_named("Prometheus cannot be removed"):
+                self._container.stop()
+                self._stack.save_log(self._container)
+                self._container.remove(v=True)
+            self._stack.observe()
+        shutil.copytree(self._mounted, self._of_the_run, dirs_exist_ok=True)
+        self._container = None
+
+    def runs(self) -> bool:
+        if self._container is None:
+            return False
+        with runtime_errors_named("the state of Prometheus"):
+            self._container.reload()
+        return self._container.status == "running"
+
 
 PROMETHEUS_PORT_VARIABLE = "KVCHAOS_PROMETHEUS_PORT"
 SHM_BESIDE_TIER = 2 * GIB

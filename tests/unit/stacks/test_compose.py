@@ -19,12 +19,12 @@ from kvchaos.servers.releases import TABLE
 from kvchaos.stacks.command import Launch
 from kvchaos.stacks.compose import image_builder
 from kvchaos.stacks.compose.compose_stack import ComposeOptions, ComposeStack
-from kvchaos.stacks.compose.container_events import ContainerEvents
-from kvchaos.stacks.compose.container_processes import container_resources
+from kvchaos.stacks.compose.container_runtime import ContainerEvents
 from kvchaos.stacks.compose.images import build_variables, images_of
 from kvchaos.stacks.compose.project import escaped, project_files, server_part
 from kvchaos.stacks.process_group import PROC
 from kvchaos.stacks.process_registry import ProcessRegistry
+from kvchaos.stacks.process_usage import container_resources
 
 
 def test_a_dollar_in_a_command_is_no_variable() -> None:

@@ -14,9 +14,8 @@ import pytest
 
 from kvchaos.stacks import shared_memory
 from kvchaos.stacks.command import Launch
-from kvchaos.stacks.group_termination import freeze, kill_group
 from kvchaos.stacks.local_stack import TEMP_PREFIX, LocalStack, make_folders
-from kvchaos.stacks.process_group import PROC, Group, group_of
+from kvchaos.stacks.process_group import PROC, Group, freeze, group_of, kill_group
 from kvchaos.stacks.process_registry import ProcessRegistry
 from tests.support.fake_server_runs import runs, wait_for
 

@@ -25,9 +25,9 @@ from kvchaos.stacks.local_stack import (
     inherited,
     make_folders,
 )
-from kvchaos.stacks.plugin import PLAIN_PARTS, PLUGIN_PARTS
 from kvchaos.stacks.process_group import read_process
 from kvchaos.stacks.process_registry import ProcessRegistry
+from kvchaos.stacks.server_files import PLAIN_PARTS, PLUGIN_PARTS
 
 SERVER_TREE = Path(__file__).parents[2] / "fakes" / "server_tree.py"
 

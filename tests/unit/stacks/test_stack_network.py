@@ -12,8 +12,7 @@ import pytest
 from chaos.outside.network.proxy_control import CutCommand
 from kvchaos.errors import UsageError
 from kvchaos.stacks.network import proxy_before
-from kvchaos.stacks.process_registry import ProcessRegistry
-from kvchaos.stacks.run_state import RunState
+from kvchaos.stacks.process_registry import ProcessRegistry, RunState
 from loadtests.mock.mock_process import MockServer, Settings
 from tests.support.fake_server_runs import runs, wait_for
 from tests.support.proxied_server import ProxiedClient

@@ -21,8 +21,7 @@ from kvchaos.cli.clean_command import clean_command
 from kvchaos.errors import UsageError
 from kvchaos.stacks.orphans import DRAFT_S, end_and_remove, find_orphans, remove_drafts
 from kvchaos.stacks.process_group import Group, read_process
-from kvchaos.stacks.process_registry import ProcessRegistry, RegisteredStarter
-from kvchaos.stacks.run_state import ConductorProcess, RunState
+from kvchaos.stacks.process_registry import ConductorProcess, ProcessRegistry, RegisteredStarter, RunState
 
 ROOT = Path(__file__).parents[3]
 CONDUCTOR = ROOT / "tests" / "fakes" / "doomed_conductor.py"
