@@ -18,8 +18,7 @@ from typing import Any
 import pytest
 
 from kvchaos.prometheus.program import PROMETHEUS
-from kvchaos.tools.browser import CHROMIUM
-from kvchaos.tools.tool import Tool, find_tool, in_ci
+from kvchaos.tools.tool import CHROMIUM, Tool, find_tool, in_ci
 
 TOOLS = (PROMETHEUS, CHROMIUM)
 """A test that needs one has the marker with its name."""

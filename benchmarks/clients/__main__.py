@@ -32,8 +32,7 @@ from kvchaos.planning.open_file_limits import needs_of_client_bench, raise_limit
 from kvchaos.planning.run_plan import host
 from kvchaos.report.markdown import replace_between
 from kvchaos.servers import tiny_model
-from kvchaos.servers.commands import CommandFailed
-from kvchaos.servers.install_progress import PlainProgress
+from kvchaos.servers.installation import CommandFailed, PlainProgress
 from loadtests.mock.mock_process import MockFailed
 
 PAGE = Path(__file__).parents[2] / "docs" / "performance.md"

@@ -19,10 +19,9 @@ from typing import Any
 from uv import find_uv_bin
 
 from benchmarks.clients.client_load import TOKENS, ClientLoad, ClientObservation, write_prompts
-from kvchaos.servers.commands import Runner
-from kvchaos.servers.find_links import configured_find_links
-from kvchaos.servers.install_progress import InstallProgress
 from kvchaos.servers.install_server import overrides
+from kvchaos.servers.installation import InstallProgress, Runner
+from kvchaos.servers.interpreters import configured_find_links
 from kvchaos.servers.releases import PACKAGE, find_release
 
 NS_PER_S, NS_PER_MS, MS_PER_S = 1e9, 1e6, 1e3
@@ -178,7 +177,7 @@ TOOLS = (
 def ensure_environment(tool: LoadTool, folder: Path, progress: InstallProgress) -> Path:
     """The interpreter of the tool's environment in the cache folder, which is installed once.
 
-    Raises kvchaos.servers.commands.CommandFailed, OSError.
+    Raises CommandFailed, OSError.
     """
     environment_folder = folder / f"{tool.name.split()[0]}-{tool.version}"
     python = environment_folder / "env" / "bin" / "python"

@@ -22,7 +22,7 @@ from kvchaos.planning.master_address import MasterAddress, check_free, master_ad
 from kvchaos.planning.run_plan import RunRequest, replay_of
 from kvchaos.planning.scenario_file import find_scenario, load_scenario, order_scenarios, scenario_files
 from kvchaos.prometheus.program import need_prometheus
-from kvchaos.servers.install_progress import shown
+from kvchaos.servers.installation import shown
 from kvchaos.servers.server_registry import ServerEnv, find_server
 from kvchaos.stacks.attach import AttachedServer, inspect_server
 from kvchaos.stacks.compose.container_runtime import connect

@@ -19,13 +19,11 @@ from kvchaos.doctor.check import CheckState
 from kvchaos.errors import UsageError
 from kvchaos.paths import cache_folder, runs_folder
 from kvchaos.prometheus.program import PROMETHEUS
-from kvchaos.servers import add_server as adding
 from kvchaos.servers import install_server as installing
-from kvchaos.servers.install_progress import InstallProgress, shown
+from kvchaos.servers.installation import InstallProgress, shown
 from kvchaos.servers.server_registry import ServerEnv, list_servers
-from kvchaos.tools.browser import CHROMIUM
 from kvchaos.tools.installer import existing_tool, install_tools
-from kvchaos.tools.tool import Tool, in_ci
+from kvchaos.tools.tool import CHROMIUM, Tool, in_ci
 
 COLOURS = {CheckState.OK: "green", CheckState.WARN: "yellow", CheckState.BAD: "red"}
 
@@ -70,7 +68,7 @@ def add_server(
     """Note an environment of your own under a name. It is never changed or deleted."""
     console = Console(stderr=True)
     with shown(console) as progress:
-        server = adding.add(name, python, cache_folder(), progress)
+        server = installing.add(name, python, cache_folder(), progress)
     _print_server(server)
 
 

@@ -15,7 +15,7 @@ from kvchaos.errors import UsageError
 from kvchaos.prometheus import program
 from kvchaos.servers import debian, preload
 from kvchaos.servers.server_registry import ServerEnv, read_server
-from kvchaos.tools import browser
+from kvchaos.tools.tool import CHROMIUM, find_browser
 
 
 def examine(cache: Path, runs: Path) -> Iterator[Check]:
@@ -30,7 +30,7 @@ def examine(cache: Path, runs: Path) -> Iterator[Check]:
 def examine_programs(cache: Path) -> Iterator[Check]:
     yield check_uv(_uv_binary())
     yield check_tcmalloc(preload.find_tcmalloc(cache), debian.can_fetch())
-    yield check_browser(browser.find_browser(os.environ))
+    yield check_browser(find_browser(os.environ))
     yield check_prometheus(program.find_prometheus(os.environ))
 
 
@@ -50,7 +50,7 @@ def check_tcmalloc(found: Path | None, fetchable: bool) -> Check:
 
 def check_browser(found: Path | None) -> Check:
     if found is None:
-        fix = browser.CHROMIUM.install_command
+        fix = CHROMIUM.install_command
         return Check("browser", CheckState.WARN, "missing; make test needs it", fix)
     return Check("browser", CheckState.OK, f"{found}, for make test")
 

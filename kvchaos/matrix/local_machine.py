@@ -11,8 +11,8 @@ from typing import Protocol
 from packaging.version import Version
 from rich.console import Console
 
-from history.jsonl import UnreadableRun
 from history.plan import RunPlan
+from history.reader import UnreadableRun
 from history.scenario import Scenario
 from history.verdict import RunVerdict
 from kvchaos.bugs.bug_catalogue import expectation_for, known_bugs
@@ -23,8 +23,7 @@ from kvchaos.matrix.digests import JUDGED_KEYS
 from kvchaos.paths import Workspace
 from kvchaos.planning.run_plan import RunRequest, declared_effects
 from kvchaos.servers import install_server as installing
-from kvchaos.servers.install_progress import shown
-from kvchaos.servers.lock import exclusive
+from kvchaos.servers.installation import exclusive, shown
 from kvchaos.servers.server_registry import ServerEnv, read_server, server_folder
 from kvchaos.terminal.result_tables import CampaignRow
 

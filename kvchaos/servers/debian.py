@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote
 
-from kvchaos.servers.commands import CommandFailed, Runner
+from kvchaos.servers.installation import CommandFailed, Runner
 
 TCMALLOC_PACKAGES = ("libtcmalloc-minimal4t64", "libtcmalloc-minimal4")
 """The name in Debian 13 and Ubuntu 24.04, and the one before."""

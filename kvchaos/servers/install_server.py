@@ -1,4 +1,7 @@
-"""Making a server environment for one release of vLLM. The marker comes last: without it all is redone."""
+"""Makes a server environment for one release of vLLM, or registers one that somebody else made.
+
+The marker comes last: without it all is redone.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,16 @@ import os
 import platform
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 from uv import find_uv_bin
 
 from kvchaos.errors import UsageError
 from kvchaos.servers import preload
-from kvchaos.servers.commands import CommandFailed, Runner
-from kvchaos.servers.find_links import configured_find_links
-from kvchaos.servers.install_progress import InstallProgress
-from kvchaos.servers.interpreters import find_base, read_server_facts
-from kvchaos.servers.lock import exclusive
-from kvchaos.servers.releases import PACKAGE, ServerRelease, find_release
+from kvchaos.servers.installation import CommandFailed, InstallProgress, Runner, exclusive
+from kvchaos.servers.interpreters import configured_find_links, find_base, read_server_facts
+from kvchaos.servers.releases import ENTRY_MODULE, PACKAGE, ServerRelease, find_release
 from kvchaos.servers.server_registry import ServerEnv, read_server, server_folder, write_server
 
 LOG = "install.log"
@@ -140,3 +141,57 @@ def _write_stub(version: str, env: Path) -> None:
     stub = site_packages / f"vllm-{version}+cpu.dist-info"
     stub.mkdir()
     (stub / "METADATA").write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {version}+cpu\n")
+
+
+def add(name: str, python: Path, cache: Path, progress: InstallProgress) -> ServerEnv:
+    """Register the environment of an interpreter under a name, after vLLM was imported there.
+
+    Nothing in that environment is changed, now or on removal. Raises UsageError.
+    """
+    folder = server_folder(name, cache)
+    interpreter = python.expanduser().absolute()
+    if not interpreter.is_file():
+        raise UsageError(f"{python}: no such file; give the path of an environment's bin/python")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+
+    def waiting() -> None:
+        progress.step(f"server {name}: waiting for another command that works on it")
+
+    with exclusive(lock_file(folder), waiting):
+        if folder.exists():
+            raise UsageError(
+                f"there is a server {name} already; remove it with: kvchaos server remove {name}"
+            )
+        progress.step(f"server {name}: importing vLLM")
+        server = _read_facts(name, interpreter, cache, progress)
+        folder.mkdir()
+        write_server(folder, server)
+    return server
+
+
+def _read_facts(name: str, python: Path, cache: Path, progress: InstallProgress) -> ServerEnv:
+    with tempfile.TemporaryDirectory(prefix="kvchaos-add-") as scratch:
+        work = Path(scratch)
+        runner = Runner(progress, work, work / "add.log")
+        try:
+            facts = read_server_facts(python, ENTRY_MODULE, (), runner)
+            libraries = _libraries(facts.prefix, cache) if facts.cpu else ()
+        except CommandFailed as error:
+            raise UsageError(f"{python}: vLLM does not import there: {error.last_line}") from error
+    return ServerEnv(
+        name=name,
+        kind="added",
+        platform="cpu" if facts.cpu else "cuda",
+        vllm=facts.vllm,
+        torch=facts.torch,
+        python=python,
+        python_version=facts.python,
+        preload=libraries,
+        entry_module=ENTRY_MODULE,
+    )
+
+
+def _libraries(prefix: Path, cache: Path) -> tuple[str, ...]:
+    """What a CPU build preloads, as far as it is there."""
+    wanted = [preload.find_tcmalloc(cache), prefix / preload.IOMP5]
+    return tuple(str(path) for path in wanted if path is not None and path.is_file())

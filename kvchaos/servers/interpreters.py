@@ -1,12 +1,13 @@
-"""Finds the Python interpreter for a server environment, and reads what an environment has installed."""
+"""Finds the Python interpreter for a server environment, and reads what is installed and configured there."""
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,8 +16,7 @@ from pydantic import ValidationError
 
 from history.strict_yaml import Strict
 from kvchaos.errors import UsageError
-from kvchaos.servers.commands import CommandFailed, Runner
-from kvchaos.servers.install_progress import SilentProgress
+from kvchaos.servers.installation import CommandFailed, Runner, SilentProgress
 
 BASE_PROBE = "import platform, sys; print(platform.python_version(), sys._base_executable, sep='\\n')"
 ANSWER = "kvchaos-probe "
@@ -130,3 +130,59 @@ def server_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """The environment for the server's interpreter: no usage reports, no model downloads, no leaks."""
     kept = {name: value for name, value in environ.items() if name not in NOT_INHERITED}
     return {**kept, "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1"}
+
+
+def configured_find_links(base_python: Path, environ: Mapping[str, str] = os.environ) -> list[str]:
+    """All find-links: of uv's and pip's environment variables, then of pip's files. None twice.
+
+    They name folders and pages with more wheels; a CPU build of torch may be there. uv does not read pip's
+    settings, so they are handed on.
+    """
+    return existing_links(
+        [
+            *environ.get("UV_FIND_LINKS", "").split(","),
+            *environ.get("PIP_FIND_LINKS", "").split(),
+            *parse_pip_config(_pip_config(base_python)),
+        ]
+    )
+
+
+def parse_pip_config(text: str) -> list[str]:
+    """The find-links in the output of `pip config list`: lines such as global.find-links='/a /b'."""
+    links: list[str] = []
+    for line in text.splitlines():
+        key, _, value = line.partition("=")
+        if key.split(".")[-1] != "find-links":
+            continue
+        try:
+            links += str(ast.literal_eval(value)).split()
+        except (ValueError, SyntaxError):
+            links += value.split()
+    return links
+
+
+def existing_links(links: Iterable[str]) -> list[str]:
+    """Make folders absolute and leave out missing ones: uv stops at a folder that pip only warns about."""
+    usable_links: dict[str, None] = {}
+    for link in map(str.strip, links):
+        if "://" in link:
+            usable_links[link] = None
+        elif link and (folder := Path(link).expanduser().absolute()).exists():
+            usable_links[str(folder)] = None
+    return list(usable_links)
+
+
+def _pip_config(base_python: Path) -> str:
+    """The settings of pip as it prints them; empty when there is no pip."""
+    try:
+        answer = subprocess.run(
+            [base_python, "-m", "pip", "config", "list"],
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=60,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return answer.stdout if answer.returncode == 0 else ""

@@ -12,7 +12,7 @@ from pathlib import Path
 from kvchaos.errors import UsageError
 from kvchaos.paths import lib_folder
 from kvchaos.servers import debian
-from kvchaos.servers.commands import Runner
+from kvchaos.servers.installation import Runner
 
 TCMALLOC = ("libtcmalloc_minimal.so.4", "libtcmalloc.so.4")
 LIB_FOLDERS = ("/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib", "/lib64")

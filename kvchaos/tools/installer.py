@@ -9,12 +9,9 @@ from pathlib import Path
 
 from kvchaos.errors import UsageError
 from kvchaos.paths import cache_folder, tools_folder
-from kvchaos.servers.commands import CommandFailed, Runner
-from kvchaos.servers.install_progress import InstallProgress
-from kvchaos.servers.lock import exclusive
+from kvchaos.servers.installation import CommandFailed, InstallProgress, Runner, exclusive
 from kvchaos.tools.sources import NotOffered, Source, SourceUnavailable, all_sources, try_out
-from kvchaos.tools.tool import Tool, named_or_on_path, tool_in_cache
-from kvchaos.tools.tool_record import read_record, write_record
+from kvchaos.tools.tool import Tool, named_or_on_path, read_record, tool_in_cache, write_record
 
 LOCK = ".lock"
 LOG = "install.log"

@@ -1,4 +1,4 @@
-"""A program that the suite starts and does not contain, and where this machine has it."""
+"""A program that the suite starts and does not contain: where it is, and its record in the cache."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+from pydantic import ValidationError
+
+from history.strict_yaml import Strict
 from kvchaos.errors import UsageError
 from kvchaos.paths import cache_folder, tools_folder
 
@@ -93,3 +97,89 @@ def tool_in_cache(environ: Mapping[str, str], tool: Tool) -> Path | None:
 def in_ci(environ: Mapping[str, str]) -> bool:
     """Whether this is continuous integration, where a missing program is a failure."""
     return environ.get("CI") == "true"
+
+
+MB = 1_000_000
+
+
+class PackageRecord(Strict):
+    """A package that was unpacked; `size` of its archive in bytes."""
+
+    name: str
+    version: str
+    size: int
+    sha256: str
+    """Of the archive, as the signed lists of packages state it and apt checked it."""
+
+
+class ToolRecord(Strict):
+    """Written into the folder of the program."""
+
+    tool: str
+    version: str
+    source: Literal["apt", "Playwright"]
+    unpacked: int
+    """Bytes on disk."""
+    packages: tuple[PackageRecord, ...] = ()
+    """Empty for a download of Playwright's, which has neither signature nor checksum."""
+
+    def summary(self) -> str:
+        """Version and sizes, as one phrase."""
+        size = f"{self.unpacked / MB:.0f} MB on disk"
+        if self.packages:
+            download = sum(one.size for one in self.packages) / MB
+            size = f"{len(self.packages)} packages, {download:.0f} MB downloaded, {size}"
+        return f"{self.version} from {self.source}, {size}"
+
+
+def read_record(folder: Path, tool: Tool) -> ToolRecord | None:
+    """The record in the folder of a program; None when it is missing or broken, or a program is missing."""
+    try:
+        record = ToolRecord.model_validate_json((folder / RECORD).read_bytes())
+    except (OSError, ValidationError):
+        return None
+    return record if (folder / PROGRAMS / tool.name).is_file() else None
+
+
+def write_record(folder: Path, record: ToolRecord) -> None:
+    """Raises OSError."""
+    (folder / RECORD).write_text(record.model_dump_json(indent=1) + "\n")
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files below a folder."""
+    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+
+
+BROWSER_VARIABLE = "KVCHAOS_CHROMIUM"
+BROWSER_NAMES = ("chromium", "chromium-browser", "google-chrome")
+BROWSER_ARGUMENTS = (
+    # Started by root, or where the kernel gives no name spaces to ordinary users, it has no sandbox.
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+CHROMIUM = Tool(
+    name="chromium",
+    title="Chromium",
+    variable=BROWSER_VARIABLE,
+    path_names=BROWSER_NAMES,
+    package="chromium",
+    # The package's /usr/bin/chromium is a script that looks for the program below /usr/lib.
+    programs=(("chromium", "usr/lib/chromium/chromium"),),
+    trial=("--headless", *BROWSER_ARGUMENTS, "--dump-dom", "about:blank"),
+)
+
+
+def find_browser(environ: Mapping[str, str]) -> Path | None:
+    """$KVCHAOS_CHROMIUM if it is set, else the first of BROWSER_NAMES on the PATH, else that of the cache."""
+    return find_tool(environ, CHROMIUM)
+
+
+def need_browser(environ: Mapping[str, str]) -> Path:
+    """Raises UsageError when there is none."""
+    return need_tool(environ, CHROMIUM)

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from kvchaos.errors import UsageError
 from kvchaos.paths import cache_folder, state_folder
-from kvchaos.servers.install_progress import PlainProgress
+from kvchaos.servers.installation import PlainProgress
 from kvchaos.servers.server_registry import ServerEnv
 from kvchaos.stacks.compose.container_runtime import connect, remove_orphaned_projects
 from kvchaos.stacks.compose.image_builder import ImageBuilder, ensure_images

@@ -14,10 +14,8 @@ from pydantic import ValidationError
 from history.strict_yaml import Strict
 from kvchaos.errors import UsageError
 from kvchaos.paths import images_folder
-from kvchaos.servers.commands import CommandFailed, Runner
-from kvchaos.servers.install_progress import InstallProgress
 from kvchaos.servers.install_server import check_machine
-from kvchaos.servers.lock import exclusive
+from kvchaos.servers.installation import CommandFailed, InstallProgress, Runner, exclusive
 from kvchaos.servers.releases import ENTRY_MODULE, find_release
 from kvchaos.servers.server_registry import ServerEnv
 from kvchaos.stacks.compose.images import (

@@ -16,7 +16,7 @@ from packaging.version import InvalidVersion, Version
 
 from kvchaos.errors import UsageError
 from kvchaos.paths import beside_packages
-from kvchaos.servers.find_links import configured_find_links
+from kvchaos.servers.interpreters import configured_find_links
 from kvchaos.servers.releases import ServerRelease, find_release
 from kvchaos.stacks.device import Platform
 

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from kvchaos.errors import UsageError
-from kvchaos.servers.add_server import add
-from kvchaos.servers.install_server import install
+from kvchaos.servers.install_server import add, install
 from kvchaos.servers.server_registry import find_server, list_servers
 from tests.support.fake_programs import (
     FakeUv,

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from kvchaos.errors import UsageError
-from kvchaos.servers.add_server import add
-from kvchaos.servers.install_server import remove
+from kvchaos.servers.install_server import add, remove
 from kvchaos.servers.server_registry import find_server, list_servers
 from tests.support.fake_programs import RecordedProgress, cuda_python, server_python, write_program
 

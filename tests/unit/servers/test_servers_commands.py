@@ -10,9 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from kvchaos.servers.commands import CommandFailed, Runner
-from kvchaos.servers.install_progress import PlainProgress
-from kvchaos.servers.lock import exclusive
+from kvchaos.servers.installation import CommandFailed, PlainProgress, Runner, exclusive
 from tests.support.fake_programs import RecordedProgress
 
 

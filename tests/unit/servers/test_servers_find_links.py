@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kvchaos.servers.find_links import configured_find_links, parse_pip_config, usable
+from kvchaos.servers.interpreters import configured_find_links, existing_links, parse_pip_config
 from tests.support.fake_programs import write_program
 
 
@@ -26,12 +26,12 @@ def test_unquoted_values_are_taken_as_they_are() -> None:
 
 
 def test_missing_find_links_folders_are_left_out(tmp_path: Path) -> None:
-    assert usable([str(tmp_path), str(tmp_path / "gone"), ""]) == [str(tmp_path)]
+    assert existing_links([str(tmp_path), str(tmp_path / "gone"), ""]) == [str(tmp_path)]
 
 
 def test_find_links_pages_are_kept_without_duplicates(tmp_path: Path) -> None:
     page = "https://example.org/wheels"
-    assert usable([page, str(tmp_path), page, f"{tmp_path}/"]) == [page, str(tmp_path)]
+    assert existing_links([page, str(tmp_path), page, f"{tmp_path}/"]) == [page, str(tmp_path)]
 
 
 def test_environment_variables_precede_pip_files(tmp_path: Path) -> None:

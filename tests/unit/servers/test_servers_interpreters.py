@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from packaging.specifiers import SpecifierSet
 
-from kvchaos.servers.commands import CommandFailed, Runner
+from kvchaos.servers.installation import CommandFailed, Runner
 from kvchaos.servers.interpreters import base_interpreter, find_base, read_server_facts, server_environment
 from tests.support.fake_programs import RecordedProgress, server_python, write_program
 

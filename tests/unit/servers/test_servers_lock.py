@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kvchaos.servers.lock import exclusive
+from kvchaos.servers.installation import exclusive
 
 
 def is_free(path: Path) -> bool:

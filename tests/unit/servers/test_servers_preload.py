@@ -9,7 +9,7 @@ import pytest
 from kvchaos.errors import UsageError
 from kvchaos.paths import lib_folder
 from kvchaos.servers import preload
-from kvchaos.servers.commands import Runner
+from kvchaos.servers.installation import Runner
 from tests.support.fake_programs import RecordedProgress, write_program
 
 LDCONFIG = """\

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kvchaos.paths import CACHE_VARIABLE
-from kvchaos.tools.browser import NAMES, VARIABLE, find_browser
+from kvchaos.tools.tool import BROWSER_NAMES, BROWSER_VARIABLE, find_browser
 
 
 def program(folder: Path, name: str) -> Path:
@@ -17,7 +17,7 @@ def program(folder: Path, name: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", BROWSER_NAMES)
 def test_browser_is_found_on_the_path(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     environ = {CACHE_VARIABLE: str(tmp_path / "cache")}
@@ -30,10 +30,10 @@ def test_browser_named_by_the_variable_is_used(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("PATH", str(tmp_path))
     program(tmp_path, "chromium")
     mine = program(tmp_path, "mine")
-    assert find_browser({VARIABLE: str(mine)}) == mine
+    assert find_browser({BROWSER_VARIABLE: str(mine)}) == mine
 
 
 def test_missing_named_browser_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     program(tmp_path, "chromium")
-    assert find_browser({VARIABLE: str(tmp_path / "nothing")}) is None
+    assert find_browser({BROWSER_VARIABLE: str(tmp_path / "nothing")}) is None

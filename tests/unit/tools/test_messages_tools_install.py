@@ -8,7 +8,7 @@ import pytest
 
 from kvchaos.cli.app import run
 from kvchaos.errors import UsageError
-from kvchaos.servers.commands import CommandFailed
+from kvchaos.servers.installation import CommandFailed
 from kvchaos.tools.installer import DRAFTS, existing_tool
 from kvchaos.tools.sources import NotOffered, SourceUnavailable
 from kvchaos.tools.tool import find_tool, need_tool

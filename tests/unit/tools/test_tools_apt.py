@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from kvchaos.servers.commands import CommandFailed, Runner
 from kvchaos.servers.debian import parse_uris
-from kvchaos.tools.browser import CHROMIUM
+from kvchaos.servers.installation import CommandFailed, Runner
 from kvchaos.tools.sources import AptSource, NotOffered, SourceUnavailable, from_playwright
+from kvchaos.tools.tool import CHROMIUM
 from tests.support.fake_programs import RecordedProgress, write_program
 from tests.unit.tools.test_tools_install import TOOL
 

@@ -11,13 +11,11 @@ import pytest
 from kvchaos.cli import setup_commands as command
 from kvchaos.cli.app import run
 from kvchaos.paths import tools_folder
-from kvchaos.servers.commands import CommandFailed, Runner
+from kvchaos.servers.installation import CommandFailed, Runner
 from kvchaos.tools import installer
 from kvchaos.tools.installer import DRAFTS, existing_tool, install_tools
-from kvchaos.tools.sources import Source, run_limited, try_out
-from kvchaos.tools.tool import Tool, find_tool
-from kvchaos.tools.tool_record import PackageRecord, ToolRecord, read_record
-from kvchaos.tools.wrapper import write_wrapper
+from kvchaos.tools.sources import Source, run_limited, try_out, write_wrapper
+from kvchaos.tools.tool import PackageRecord, Tool, ToolRecord, find_tool, read_record
 from tests.support.fake_programs import RecordedProgress, write_program
 from tests.support.fake_server_runs import wait_for
 
