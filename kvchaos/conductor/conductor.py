@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import ExitStack
+
+from chaos.inside.transfer_audit.audit_log import QUIET_S
 from history import events, layout
 from history.jsonl import UnreadableRun
+from history.seals import count_lines, seal
+from kvchaos.conductor import server_state
 from kvchaos.conductor.fault_controller import RunAborted
-from kvchaos.conductor.final_checks import FinalChecks
-from kvchaos.conductor.phase_runner import PhaseRunner
-from kvchaos.conductor.run_parts import RunSetup, assemble
-from kvchaos.conductor.shutdown import RunShutdown
-from kvchaos.conductor.upkeep import LoadGeneratorLost, Upkeep
+from kvchaos.conductor.handover import RunEnd
+from kvchaos.conductor.phase_runner import LoadGeneratorLost, PhaseRunner, Upkeep
+from kvchaos.conductor.run_parts import RunParts, RunSetup, assemble
 from kvchaos.errors import Interrupted, UsageError
 from kvchaos.stacks.stack import ServerStartFailed
 
@@ -120,3 +124,150 @@ def _reason(error: BaseException) -> events.EventData:
         return events.RunFailed(reason=str(error))
     # Standard output may be gone, for instance. That says nothing about the server.
     return events.RunFailed(reason=f"the conductor broke off: {error!r}")
+
+
+LEDGER_QUIET_S = 3 * QUIET_S
+"""The plug-in in the server writes its last balance when nothing has changed for a while."""
+
+
+class FinalChecks:
+    """Checks the final state of the server, and proves it clean for the next run."""
+
+    def __init__(self, setup: RunSetup, parts: RunParts) -> None:
+        self._setup = setup
+        self._parts = parts
+        self._drained = self._proved = False
+
+    def drain(self) -> None:
+        """After the last phase: does the server answer, is it idle, does it still hold blocks?"""
+        setup, parts = self._setup, self._parts
+        setup.display.step("draining")
+        begin = time.monotonic()
+        # The gauges move on an engine step only: the probe causes one.
+        parts.prober.probe(events.FINAL, setup.limits.canary_s)
+        if not setup.stack.alive():
+            return
+        self._drained = server_state.settle(parts.scraper, setup.limits.drain_s)
+        parts.resources.sample_now()
+        self._record_drained(time.monotonic() - begin)
+        if setup.plan.stack != "attach":  # Its cache is not ours to drop.
+            reset = server_state.reset_prefix_cache(setup.plan.base_url, setup.files.log)
+            parts.events.write(events.LeakProbe(ok=reset.ok, answer=reset.answer, detail=reset.detail))
+        if setup.prometheus is not None:
+            setup.prometheus.catch_up()
+        parts.scraper.scrape_now()
+        if setup.plan.scenario.server.chaos:
+            # What a busy server holds for a moment must not be part of its last balance.
+            time.sleep(LEDGER_QUIET_S)
+        if setup.handover is not None:
+            setup.handover.empty_caches(setup.plan.base_url, self._run_end())
+            time.sleep(LEDGER_QUIET_S)
+
+    def prove_clean(self) -> None:
+        """Record whether the server may serve the next run; once."""
+        handover = self._setup.handover
+        if handover is None or self._proved:
+            return
+        self._proved = True
+        if self._setup.stack.alive():
+            handover.prove(self._run_end())
+        self._parts.events.write(events.CleanState(clean=handover.clean, objections=[*handover.objections]))
+
+    def _record_drained(self, seconds: float) -> None:
+        gauges = server_state.gauges(self._parts.scraper.latest())
+        self._parts.events.write(
+            events.Drained(
+                ok=self._drained,
+                seconds=round(seconds, 3),
+                running=gauges.running,
+                waiting=gauges.waiting,
+                kv_usage=gauges.kv_usage,
+            )
+        )
+
+    def _run_end(self) -> RunEnd:
+        parts = self._parts
+        return RunEnd(
+            run_dir=self._setup.run_dir,
+            samples=parts.scraper.scrape_now(),
+            starts=parts.lifecycle.count,
+            unhealed=parts.faults.unhealed,
+            drained=self._drained,
+            allowed_log_lines=[line.pattern for line in self._setup.plan.scenario.allowed_log_lines],
+        )
+
+
+class RunShutdown:
+    """Each step is done even when the one before failed."""
+
+    def __init__(self, setup: RunSetup, parts: RunParts, upkeep: Upkeep, final_checks: FinalChecks) -> None:
+        self._setup = setup
+        self._parts = parts
+        self._upkeep = upkeep
+        self._final_checks = final_checks
+        self._prometheus_read = False
+        self._stopped_at_line: int | None = None
+
+    def run(self) -> None:
+        """Stop everything; once more from the start when the signal comes now, since there is only one."""
+        try:
+            try:
+                self._stop_everything()
+            except Interrupted:
+                self._stop_everything()
+                raise
+        finally:
+            self._close_history()
+
+    def _stop_everything(self) -> None:
+        """Safe to repeat."""
+        in_order = (
+            self._parts.faults.close,
+            self._parts.load.close,
+            self._final_checks.prove_clean,
+            self._read_prometheus,
+            self._parts.scraper.stop,
+            self._stop_server,
+            self._stop_prometheus,
+        )
+        with ExitStack() as steps:
+            for step in reversed(in_order):
+                steps.callback(step)
+
+    def _read_prometheus(self) -> None:
+        if self._setup.prometheus is None or self._prometheus_read:
+            return
+        result = self._setup.prometheus.collect()
+        self._prometheus_read = True
+        self._parts.events.write(events.PrometheusRead(scrapes=result.scrapes, error=result.error))
+
+    def _stop_prometheus(self) -> None:
+        if self._setup.prometheus is not None:
+            self._setup.prometheus.stop()
+
+    def _stop_server(self) -> None:
+        stack, handover = self._setup.stack, self._setup.handover
+        if handover is not None and handover.clean:
+            return
+        if self._stopped_at_line is None and stack.alive():
+            self._stopped_at_line = self._setup.files.log_lines()
+        else:
+            # It may have ended by itself after its load, when nothing waits for its exit any more.
+            self._parts.lifecycle.record_exit()
+        stack.stop()
+
+    def _close_history(self) -> None:
+        parts = self._parts
+        self._upkeep.record_container_events()
+        self._setup.files.collect()
+        line = self._stopped_at_line
+        if line is not None:
+            code = self._setup.stack.exit_code()
+            parts.events.write(events.ServerStop(how="SIGTERM", code=code, log_line=line))
+        parts.prober.close()
+        parts.metrics.close()
+        parts.resources.close()
+        # The last event: all other files are as they will be judged.
+        parts.events.write(events.EvidenceCounted(lines=count_lines(self._setup.run_dir)))
+        parts.events.close()
+        seal(self._setup.run_dir)

@@ -4,24 +4,91 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from chaos.control_plane import LEASE_S, ControlPlane
-from chaos.fault_catalogue import KINDS
+from chaos.fault_catalogue import KINDS, is_outside
 from chaos.inside.fault_kind import HOSTILE
 from chaos.inside.inside_kinds import KINDS as INSIDE_KINDS
+from chaos.outside.clients.abort_storm import AbortStormInjector
+from chaos.outside.clients.malformed_requests import ClientTarget, MalformedRequestInjector
+from chaos.outside.container_injector import ContainerInjector
+from chaos.outside.injector import Injector
+from chaos.outside.network.network_injector import NetworkInjector
+from chaos.outside.outside_faults import InvocationCounts, OutsideFaults, OutsideJournal
+from chaos.outside.process_injector import ProcessInjector
+from chaos.outside.prometheus_injector import PrometheusInjector
 from history import layout
 from history.events import FaultsArmed, FaultsHealed, HealedBy, PrefixCacheReset
 from history.phase_spec import PhaseSpec
 from history.plan import RunPlan
+from history.records import CROWD
 from history.scenario import FaultSpec
 from kvchaos.conductor import server_state
 from kvchaos.conductor.event_log import EventLog
-from kvchaos.conductor.fault_targets import FaultTargets, inside_of, outside_faults, outside_of, reached
+from kvchaos.conductor.server_lifecycle import ServerLifecycle
 from kvchaos.errors import UsageError
+from kvchaos.prometheus.run_monitor import ManagedPrometheus
 from kvchaos.prometheus.scraper import Scraper
+from kvchaos.stacks.compose.compose_stack import ComposeStack
+from kvchaos.stacks.local_stack import LocalStack
+from kvchaos.stacks.network import NetworkProxy
 from kvchaos.stacks.server_files import ServerFiles
+from kvchaos.stacks.stack import Stack
 from loadtests.messages import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class FaultTargets:
+    """What the faults from outside can be applied to in a run."""
+
+    stack: Stack
+    lifecycle: ServerLifecycle
+    network: NetworkProxy | None
+    """What the load goes through, if anything."""
+    prometheus: ManagedPrometheus | None
+    """The Prometheus of the run, if any."""
+
+
+def outside_faults(plan: RunPlan, run_dir: Path, targets: FaultTargets) -> OutsideFaults | None:
+    """None where the plan has no fault from outside."""
+    if not outside_of(plan.scenario.faults):
+        return None
+    control = run_dir / layout.CONTROL
+    control.mkdir(mode=0o755, exist_ok=True)
+    return OutsideFaults(list(_injectors(plan, run_dir, targets)), OutsideJournal(control))
+
+
+def outside_of(faults: tuple[FaultSpec, ...]) -> tuple[FaultSpec, ...]:
+    return tuple(fault for fault in faults if is_outside(fault.kind))
+
+
+def inside_of(faults: tuple[FaultSpec, ...]) -> tuple[FaultSpec, ...]:
+    return tuple(fault for fault in faults if not is_outside(fault.kind))
+
+
+def reached(progress: Progress, seconds: float) -> InvocationCounts:
+    """The progress of a phase, `seconds` after its start."""
+    return InvocationCounts(sent=progress.sent, answered=progress.ok, seconds=seconds)
+
+
+def _injectors(plan: RunPlan, run_dir: Path, targets: FaultTargets) -> Iterator[Injector]:
+    port, settings = urlsplit(plan.base_url).port, plan.scenario.server
+    if port is not None:
+        target = ClientTarget(port, plan.model_name, settings.max_model_len)
+        yield MalformedRequestInjector(target)
+        yield AbortStormInjector(target, settings.block_size, run_dir / layout.requests_file(CROWD))
+    if targets.network is not None:
+        yield NetworkInjector(targets.network.handle)
+    if targets.prometheus is not None:
+        yield PrometheusInjector(targets.prometheus)
+    if isinstance(targets.stack, LocalStack):
+        yield ProcessInjector(targets.stack, targets.lifecycle)
+    if isinstance(targets.stack, ComposeStack):
+        yield ContainerInjector(targets.stack, targets.lifecycle)
+
 
 CONFIRM_S = 5.0
 POLL_S = 0.05

@@ -10,14 +10,10 @@ from history.jsonl import LineWriter
 from history.plan import RunPlan
 from history.scenario import Limits
 from kvchaos.conductor.event_log import EventLog
-from kvchaos.conductor.fault_controller import FaultController
-from kvchaos.conductor.fault_targets import FaultTargets
+from kvchaos.conductor.fault_controller import FaultController, FaultTargets
 from kvchaos.conductor.handover import Handover
-from kvchaos.conductor.probe_client import ProbeClient
-from kvchaos.conductor.prober import Prober
-from kvchaos.conductor.resource_sampler import ResourceSampler
-from kvchaos.conductor.server_lifecycle import ServerLifecycle
-from kvchaos.conductor.server_monitor import ServerMonitor
+from kvchaos.conductor.prober import ProbeClient, Prober
+from kvchaos.conductor.server_lifecycle import ResourceSampler, ServerLifecycle, ServerMonitor
 from kvchaos.prometheus.run_monitor import PrometheusMonitor
 from kvchaos.prometheus.scraper import Scraper
 from kvchaos.stacks.network import NetworkProxy

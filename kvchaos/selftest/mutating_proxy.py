@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
-from kvchaos.conductor.probe_client import PHASE as CANARY
+from kvchaos.conductor.prober import PHASE as CANARY
 from kvchaos.stacks.command import HOST
 
 LOAD = "load"

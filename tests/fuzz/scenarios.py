@@ -13,7 +13,7 @@ from chaos.inside.control import parse_schedule, schedule_text
 from history.reader import read_plan
 from history.scenario import Scenario
 from history.strict_yaml import dump_yaml, load_yaml
-from kvchaos.conductor.fault_targets import inside_of
+from kvchaos.conductor.fault_controller import inside_of
 from kvchaos.errors import UsageError
 from kvchaos.planning.run_plan import swarm, write_plan
 from kvchaos.planning.scenario_file import check_stack, find_scenario, load_scenario, scenario_files

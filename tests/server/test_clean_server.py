@@ -14,7 +14,7 @@ import pytest
 
 from history.jsonl import LineWriter
 from kvchaos.campaign.server_pool import change_since_proof
-from kvchaos.conductor.final_checks import LEDGER_QUIET_S
+from kvchaos.conductor.conductor import LEDGER_QUIET_S
 from kvchaos.conductor.handover import Handover, RunEnd
 from kvchaos.planning.scenario_file import find_scenario, load_scenario
 from kvchaos.prometheus.scraper import Scraper

@@ -8,13 +8,7 @@ import msgspec
 import pytest
 
 from history.records import LedgerRecord, ResourceRecord, Scalar
-from kvchaos.conductor.clean_state import (
-    HALF_JOURNAL,
-    EndState,
-    objections,
-    of_the_caches,
-    of_the_resources,
-)
+from kvchaos.conductor.handover import HALF_JOURNAL, EndState, objections, of_the_caches, of_the_resources
 from kvchaos.conductor.server_state import Gauges, ResetResult
 
 BEFORE = ResourceRecord(

@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from history.records import RequestRecord
-from kvchaos.conductor.probe_client import MAX_TOKENS, PROMPT, ProbeClient
+from kvchaos.conductor.prober import MAX_TOKENS, PROMPT, ProbeClient
 from tests.fakes.openai_server import Behaviour, FakeServer, Shape, answer_logprobs, answer_tokens
 
 PATIENCE_S = 30.0
