@@ -21,11 +21,11 @@ from kvchaos.prometheus.scraper import parse_samples
 from kvchaos.servers import tiny_model
 from kvchaos.servers.served_model import tiny
 from kvchaos.servers.server_registry import ServerEnv
-from kvchaos.stacks.command import HOST, Listening, plan_launch
 from kvchaos.stacks.local_stack import LocalStack, choose_port, make_folders
 from kvchaos.stacks.process_group import group_state
 from kvchaos.stacks.process_registry import ProcessRegistry
 from kvchaos.stacks.process_usage import cpu_s
+from kvchaos.stacks.server_command import HOST, Listening, plan_launch
 from kvchaos.stacks.server_files import PLAIN_PARTS, PLUGIN_PARTS
 from loadtests.processes import LoadProcesses
 

@@ -16,9 +16,9 @@ from vllm.distributed.kv_transfer.kv_connector.v1.offloading_connector import Of
 from chaos.hostcopy.generation import detect
 from chaos.inside import process_globals
 from chaos.inside.fault_kind import SCHEDULER, WORKER
-from chaos.inside.injection import Injection
 from chaos.inside.process_globals import managers_receive_request_id, request_scope, tracking_current_request
 from chaos.inside.request_states import ATTRIBUTE, loads
+from chaos.inside.trigger_decisions import Injection
 from history.protocol.evidence import LoadBlocksFailed, LoadFailed, LoadRetried, RequestAbandoned
 
 

@@ -12,7 +12,7 @@ from itertools import pairwise
 import torch
 
 from chaos.hostcopy.tier import Plane
-from chaos.inside.injection import Injection
+from chaos.inside.trigger_decisions import Injection
 from history.protocol.evidence import ContentDamaged
 
 Corruption = Callable[[Injection, Sequence[Plane], Sequence[int]], ContentDamaged | None]

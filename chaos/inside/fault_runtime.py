@@ -1,4 +1,4 @@
-"""Decides at every injection point whether a fault fires now; one runtime a role (scheduler, worker).
+"""The faults armed in one role (scheduler, worker): each injection point evaluates them here.
 
 A thread watches the control directory, so that arming, healing and the end of a lease take effect
 even while the server is idle. An injection point calls `evaluate`: with nothing armed that is one
@@ -18,9 +18,9 @@ from chaos.inside import control as control_files
 from chaos.inside import inside_kinds
 from chaos.inside.control import EMPTY, BadControl, Journal
 from chaos.inside.fault_kind import WORKER
-from chaos.inside.injection import ArmedInsideFault, Injection
 from chaos.inside.transfer_audit.audit_log import AuditLog
 from chaos.inside.transfer_audit.provenance_log import ProvenanceLog
+from chaos.inside.trigger_decisions import ArmedInsideFault, Injection
 from history.protocol.evidence import (
     Armed,
     Evidence,

@@ -12,8 +12,8 @@ from msgspec.structs import replace
 from chaos.hostcopy.tier import Plane, blocks_beside
 from chaos.inside.corruption import CORRUPTIONS, Staleness
 from chaos.inside.fault_runtime import FaultRuntime
-from chaos.inside.injection import InjectedFailure, Injection
 from chaos.inside.transfer_audit.block_checksums import BlockChecksums
+from chaos.inside.trigger_decisions import InjectedFailure, Injection
 from history.protocol import audit_records as rules
 from history.protocol.audit_records import Violation
 from history.protocol.evidence import (

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from chaos.inside.fault_kind import Effect, Parameter
-from chaos.inside.injection import draw
+from chaos.inside.trigger_decisions import draw
 from history.protocol.evidence import Evidence
 from history.protocol.outside import OutsideFiring
 from history.protocol.schedule import Value

@@ -19,7 +19,7 @@ import msgspec
 from msgspec.structs import replace
 
 from chaos.fault_catalogue import defaults
-from chaos.inside.injection import fires
+from chaos.inside.trigger_decisions import fires
 from chaos.outside.injector import (
     ANSWERED,
     SECOND,

@@ -36,10 +36,10 @@ from kvchaos.planning.scenario_file import check_stack
 from kvchaos.prometheus.local_prometheus import local_prometheus
 from kvchaos.prometheus.run_monitor import create_monitor
 from kvchaos.stacks.attach import AttachedServer
-from kvchaos.stacks.command import Launch
 from kvchaos.stacks.network import proxy_for
 from kvchaos.stacks.orphans import end_and_remove, find_orphans
 from kvchaos.stacks.process_registry import RegisteredStarter
+from kvchaos.stacks.server_command import Launch
 from kvchaos.terminal.display import CampaignPosition, Display, RunDuration, left_s
 from kvchaos.terminal.result_tables import (
     CampaignRow,

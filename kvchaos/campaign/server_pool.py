@@ -23,10 +23,10 @@ from kvchaos.paths import Workspace, state_folder
 from kvchaos.planning.run_plan import RunRequest
 from kvchaos.servers.server_registry import ServerEnv
 from kvchaos.stacks.attach import AttachedServer, AttachStack
-from kvchaos.stacks.command import HOST
 from kvchaos.stacks.compose.prepare_project import prepare_compose
 from kvchaos.stacks.prepare_server import KeptServer, LaunchRequest, Prepare, PreparedServer, prepare_local
 from kvchaos.stacks.process_registry import ProcessRegistry
+from kvchaos.stacks.server_command import HOST
 from kvchaos.stacks.server_files import OwnFiles, ServerFiles
 from kvchaos.stacks.stack import Stack
 

@@ -20,13 +20,13 @@ from kvchaos.planning.scenario_file import check_stack, find_scenario, load_scen
 from kvchaos.servers.served_model import tiny
 from kvchaos.servers.server_registry import ServerEnv, find_server
 from kvchaos.servers.tiny_model import ensure_model
-from kvchaos.stacks.command import Launch, Listening, RunFolders, plan_launch
 from kvchaos.stacks.compose.image_builder import server_of
 from kvchaos.stacks.compose.images import images_of
 from kvchaos.stacks.compose.prepare_project import plan_project
 from kvchaos.stacks.device import Platform, device_of
 from kvchaos.stacks.local_stack import choose_port
 from kvchaos.stacks.prepare_server import LaunchRequest
+from kvchaos.stacks.server_command import Launch, Listening, RunFolders, plan_launch
 from kvchaos.stacks.server_files import PLUGIN
 
 TEMP = "kvchaos-xxxxxxxx"

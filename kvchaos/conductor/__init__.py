@@ -1,1 +1,1 @@
-"""Conducting one run: server up, phases of load, faults armed and healed, drain, server down."""
+"""Conducts one run: server up, load phases, faults armed and healed, death and stalls noticed, drain, end."""

@@ -8,7 +8,7 @@ from history import events, layout
 from history.phase_spec import PhaseSpec
 from kvchaos.conductor import server_state
 from kvchaos.conductor.run_parts import RunParts, RunSetup
-from kvchaos.conductor.server_lifecycle import Incident
+from kvchaos.conductor.server_monitor import Incident
 from loadtests.messages import Progress
 
 

@@ -13,7 +13,8 @@ from kvchaos.conductor.event_log import EventLog
 from kvchaos.conductor.fault_controller import FaultController, FaultTargets
 from kvchaos.conductor.handover import Handover
 from kvchaos.conductor.prober import ProbeClient, Prober
-from kvchaos.conductor.server_lifecycle import ResourceSampler, ServerLifecycle, ServerMonitor
+from kvchaos.conductor.server_lifecycle import ServerLifecycle
+from kvchaos.conductor.server_monitor import ResourceSampler, ServerMonitor
 from kvchaos.prometheus.run_monitor import PrometheusMonitor
 from kvchaos.prometheus.scraper import Scraper
 from kvchaos.stacks.network import NetworkProxy

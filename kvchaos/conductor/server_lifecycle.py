@@ -1,23 +1,18 @@
-"""The server during a run: its incarnations, whether it lives and makes progress, what its processes use."""
+"""The incarnations of the server during a run: starts, stops, restarts, and their events."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from pathlib import Path
 
 import msgspec
 
-from history import layout
-from history.events import CutShort, ServerExit, ServerNotReady, ServerReady
-from history.jsonl import LineWriter
+from history.events import ServerExit, ServerNotReady, ServerReady
 from history.protocol.outside import Serves
 from kvchaos.conductor import server_state
 from kvchaos.conductor.event_log import EventLog
 from kvchaos.conductor.prober import Prober
 from kvchaos.stacks.server_files import ServerFiles
 from kvchaos.stacks.stack import Stack
-from loadtests.messages import Progress
 
 
 class ServerLifecycle:
@@ -107,91 +102,3 @@ class ServerLifecycle:
     def _record_ready(self) -> None:
         self._serves = True
         self._events.write(ServerReady(seconds=round(time.monotonic() - self._started_at, 3)))
-
-
-OBSERVE_EVERY_S = 1.0
-POLL_S = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Incident:
-    """Why a phase ends early."""
-
-    reason: CutShort
-    detail: str
-    exit_code: int | None = None
-    """Of a dead server, negative for a signal."""
-    seconds: float = 0.0
-    """Of a stall: how long no token has come."""
-
-
-class ServerMonitor:
-    """Checks a server and the progress of its load, about ten times a second."""
-
-    def __init__(self, stack: Stack, stall_s: float) -> None:
-        self._stack = stack
-        self._stall_s = stall_s
-        self._observed_at = 0.0
-
-    def exited(self) -> Incident | None:
-        """The exit of the server, on purpose or not; None while it runs."""
-        code = self._stack.exit_code()
-        if code is None:
-            return None
-        return Incident("server-dead", f"the server ended with code {code}", exit_code=code)
-
-    def check(self, progress: Progress) -> Incident | None:
-        """The incident at this moment, if any."""
-        if incident := self.exited():
-            return incident
-        if progress.in_flight and progress.last_token_age_s > self._stall_s:
-            return Incident(
-                "stalled",
-                f"{progress.in_flight} requests in flight and no token for {progress.last_token_age_s:.1f} s",
-                seconds=progress.last_token_age_s,
-            )
-        return None
-
-    def observe(self) -> None:
-        """Refresh the registry of the server's processes, once a second."""
-        now = time.monotonic()
-        if now - self._observed_at >= OBSERVE_EVERY_S:
-            self._observed_at = now
-            self._stack.observe()
-
-    def wait_for_exit(self, seconds: float) -> None:
-        """Wait until the server has exited, at most `seconds`."""
-        deadline = time.monotonic() + seconds
-        while self._stack.alive() and time.monotonic() < deadline:
-            time.sleep(POLL_S)
-
-
-SAMPLE_EVERY_S = 1.0
-
-
-class ResourceSampler:
-    """Samples a server that runs. Raises OSError when a line cannot be written."""
-
-    def __init__(self, stack: Stack, run_dir: Path) -> None:
-        self._stack = stack
-        self._writer = LineWriter(run_dir / layout.RESOURCES)
-        self._sampled_at = 0.0
-
-    def sample_if_due(self) -> None:
-        """Sample when the last sample is a second old. Nothing is written of a server that does not run."""
-        if time.monotonic() - self._sampled_at >= SAMPLE_EVERY_S:
-            self._sample()
-
-    def sample_now(self) -> None:
-        """Sample whatever there is now, shared memory that was made just before included."""
-        self._stack.observe()
-        self._sample()
-
-    def _sample(self) -> None:
-        self._sampled_at = time.monotonic()
-        record = self._stack.resources()
-        if record is not None:
-            self._writer.write(record)
-
-    def close(self) -> None:
-        self._writer.close()

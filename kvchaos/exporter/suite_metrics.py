@@ -19,7 +19,7 @@ from prometheus_client.utils import floatToGoString
 
 from kvchaos.errors import UsageError
 from kvchaos.exporter.live_state import LAG_BOUNDS_S, LiveRunState, PhaseCounts, sum_counts
-from kvchaos.stacks.command import HOST
+from kvchaos.stacks.server_command import HOST
 from loadtests.messages import ITL_BOUNDS_S, TTFT_BOUNDS_S, Counted, LatencyReport
 
 OUTCOMES: dict[str, Callable[[PhaseCounts], int]] = {

@@ -1,1 +1,1 @@
-"""Judges a stored run: every oracle, the expectation of the plan, and whether the run was cut short."""
+"""Judges a stored run: runs every oracle, and decides its outcome and the reasons for it."""

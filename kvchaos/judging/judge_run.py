@@ -32,8 +32,8 @@ from history.plan import RunPlan
 from history.reader import History, read_history
 from history.verdict import SERVER, Gap, OracleResult, Outcome, RunVerdict, Subject, Verdict
 from history.verdict import phase as phase_subject
-from kvchaos.bugs.explaining import bug_results, by_bugs
-from kvchaos.judging.expectation import evaluate, expected_oracles
+from kvchaos.bugs.bug_matching import bug_results, by_bugs
+from kvchaos.judging.outcome import evaluate, expected_oracles
 from kvchaos.report.history_tables import coverage_text, latency_text
 from kvchaos.report.html.report_page import report_html
 from kvchaos.report.verdict_text import junit_xml, summary_text

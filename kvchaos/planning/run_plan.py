@@ -14,7 +14,7 @@ from pathlib import Path
 from packaging.version import Version
 
 from chaos import fault_catalogue
-from chaos.inside.injection import draw
+from chaos.inside.trigger_decisions import draw
 from history import layout
 from history.expected_findings import DeclaredEffect
 from history.plan import RunPlan, Versions
@@ -30,7 +30,7 @@ from kvchaos.planning.scenario_file import check_fit
 from kvchaos.servers.served_model import ServedModel
 from kvchaos.servers.server_registry import ServerEnv, logprob_tolerance
 from kvchaos.stacks.attach import AttachedServer, attached_scenario
-from kvchaos.stacks.command import Launch
+from kvchaos.stacks.server_command import Launch
 
 NEEDED_BYTES = 200 << 20
 """A run of the scenarios at hand leaves some 20 MB; the rest is room for a log that goes wild."""

@@ -19,7 +19,7 @@ from history.strict_yaml import Value, first_problem
 from kvchaos.bugs.bug_catalogue import KnownBug, certain_somewhere, expected_somewhere, range_problem
 from kvchaos.errors import UsageError
 from kvchaos.paths import beside_packages
-from kvchaos.stacks.command import check_settings
+from kvchaos.stacks.server_command import check_settings
 from kvchaos.yaml_model import read_model
 from loadtests import workloads
 from loadtests.workloads import PATH_PARAM, Workload

@@ -11,10 +11,10 @@ from history.plan import PrometheusPlan
 from kvchaos.errors import UsageError
 from kvchaos.prometheus.program import CONFIG, DATA, need_prometheus, version_of
 from kvchaos.prometheus.run_monitor import Prometheus
-from kvchaos.stacks.command import HOST
 from kvchaos.stacks.local_stack import choose_port
 from kvchaos.stacks.process_group import end_group
 from kvchaos.stacks.process_registry import ProcessRegistry
+from kvchaos.stacks.server_command import HOST
 from kvchaos.stacks.stack import last_lines
 
 GRACE_S = 10.0

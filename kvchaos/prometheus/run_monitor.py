@@ -18,7 +18,7 @@ from kvchaos.exporter.live_state import FiringCounter, LiveRunState
 from kvchaos.exporter.suite_metrics import HttpExporter
 from kvchaos.prometheus.program import ScrapeTargets, write_config
 from kvchaos.prometheus.queries import MS_PER_S, NS_PER_S, PrometheusClient, Unreachable, read_scrapes
-from kvchaos.stacks.command import HOST
+from kvchaos.stacks.server_command import HOST
 from loadtests.messages import Report
 
 READY_S = 40.0

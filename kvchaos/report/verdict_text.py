@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 from history.plan import RunPlan
 from history.seals import Sealed
 from history.verdict import BugResult, Cause, Finding, OracleResult, Outcome, RunVerdict, Verdict
-from kvchaos.judging.expectation import ExpectationMatch, match_expectation
+from kvchaos.judging.outcome import ExpectationMatch, match_expectation
 from kvchaos.report.markdown import cell_text
 
 NS_PER_S = 1_000_000_000

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from kvchaos.conductor.prober import PHASE as CANARY
-from kvchaos.stacks.command import HOST
+from kvchaos.stacks.server_command import HOST
 
 LOAD = "load"
 """The phase that mutations alter."""

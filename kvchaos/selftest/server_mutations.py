@@ -13,7 +13,7 @@ from history import layout
 from history.metrics import parse_key
 from history.scenario import FaultSpec, Trigger
 from kvchaos.selftest.mutating_proxy import Mutation, ProxiedRequest, ProxiedResponse, TrafficState
-from kvchaos.stacks.command import HOST
+from kvchaos.stacks.server_command import HOST
 
 PROBES = 4
 """Probes of a run: when the server is ready, after each of the two phases, and at the end."""

@@ -19,7 +19,6 @@ from history.events import ContainerAction, ServerStart
 from history.records import ResourceRecord
 from kvchaos.errors import UsageError
 from kvchaos.stacks import shared_memory
-from kvchaos.stacks.command import HOST, Launch, RunFolders, check_port
 from kvchaos.stacks.process_group import (
     GroupState,
     Ownership,
@@ -32,6 +31,7 @@ from kvchaos.stacks.process_group import (
 )
 from kvchaos.stacks.process_registry import ProcessRegistry
 from kvchaos.stacks.process_usage import usage_of
+from kvchaos.stacks.server_command import HOST, Launch, RunFolders, check_port
 from kvchaos.stacks.server_files import PLUGIN_PARTS, link_plugin
 from kvchaos.stacks.stack import GRACE_S, ServerNotStopped, wait_until_healthy
 

@@ -18,9 +18,9 @@ from chaos.outside.network.proxy_control import ProxyClient, ProxyFailed, proxy_
 from history import layout
 from history.plan import RunPlan
 from kvchaos.errors import UsageError
-from kvchaos.stacks.command import HOST
 from kvchaos.stacks.process_group import end_group
 from kvchaos.stacks.process_registry import ProcessRegistry
+from kvchaos.stacks.server_command import HOST
 
 PACKAGES = Path(__file__).resolve().parent.parent.parent
 START_S = 30.0

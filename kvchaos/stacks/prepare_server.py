@@ -17,10 +17,10 @@ from kvchaos.prometheus.scraper import Samples
 from kvchaos.servers import tiny_model
 from kvchaos.servers.served_model import ServedModel, tiny
 from kvchaos.servers.server_registry import ServerEnv
-from kvchaos.stacks.command import HOST, Launch, Listening, plan_launch
 from kvchaos.stacks.device import device_of
 from kvchaos.stacks.local_stack import LocalStack, choose_port, make_folders
 from kvchaos.stacks.process_registry import ProcessRegistry
+from kvchaos.stacks.server_command import HOST, Launch, Listening, plan_launch
 from kvchaos.stacks.server_files import PLAIN_PARTS, PLUGIN_PARTS, CollectedFiles
 from kvchaos.stacks.stack import Stack
 

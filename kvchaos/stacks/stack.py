@@ -12,7 +12,7 @@ from typing import Protocol
 from history.events import ContainerAction, ServerStart
 from history.records import ResourceRecord
 from kvchaos.errors import UsageError
-from kvchaos.stacks.command import Launch
+from kvchaos.stacks.server_command import Launch
 
 GRACE_S = 10.0
 """From the polite signal to the one that cannot be refused."""

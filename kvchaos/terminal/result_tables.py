@@ -18,7 +18,7 @@ from rich.text import Text
 from history import layout
 from history.plan import RunPlan
 from history.verdict import OracleResult, Outcome, RunVerdict, Verdict
-from kvchaos.judging.expectation import ExpectationMatch, effect_text, match_expectation
+from kvchaos.judging.outcome import ExpectationMatch, effect_text, match_expectation
 from kvchaos.report.verdict_text import OUTCOME_SYMBOLS, SEAL_TEXTS, SYMBOLS, cause_lines, evidence_lines
 from kvchaos.terminal.display import about, counted
 from oracles.findings import oracle_of

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from history.reader import read_plan
 from kvchaos.campaign.campaign import run_one
-from kvchaos.judging.expectation import ExpectationMatch, match_expectation
 from kvchaos.judging.judge_run import judge_run_dir
+from kvchaos.judging.outcome import ExpectationMatch, match_expectation
 from kvchaos.paths import Workspace, cache_folder
 from kvchaos.planning.run_plan import RunRequest
 from kvchaos.planning.scenario_file import load_scenario

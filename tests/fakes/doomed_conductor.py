@@ -6,9 +6,9 @@ import signal
 import sys
 from pathlib import Path
 
-from kvchaos.stacks.command import Launch
 from kvchaos.stacks.local_stack import LocalStack, choose_port, make_folders
 from kvchaos.stacks.process_registry import ProcessRegistry
+from kvchaos.stacks.server_command import Launch
 
 SERVER_TREE = Path(__file__).with_name("server_tree.py")
 

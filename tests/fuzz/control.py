@@ -18,8 +18,8 @@ from chaos.inside.control import (
     parse_schedule,
     schedule_text,
 )
-from chaos.inside.injection import fires
 from chaos.inside.inside_kinds import KINDS
+from chaos.inside.trigger_decisions import fires
 from history import layout
 from history.jsonl import UnreadableRun
 from history.protocol.schedule import Schedule

@@ -19,8 +19,8 @@ from kvchaos.conductor.handover import Handover, RunEnd
 from kvchaos.planning.scenario_file import find_scenario, load_scenario
 from kvchaos.prometheus.scraper import Scraper
 from kvchaos.servers.server_registry import find_server
-from kvchaos.stacks.command import HOST
 from kvchaos.stacks.prepare_server import KeptServer, LaunchRequest, prepare_local
+from kvchaos.stacks.server_command import HOST
 from tests.server.bench import NEW, STARTED_S, need, wait_for
 
 pytestmark = pytest.mark.server

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chaos.inside.injection import expected_firings
+from chaos.inside.trigger_decisions import expected_firings
 from history.protocol.schedule import Trigger
 from tests.server.bench import CAMPAIGN_S, OLD, Bench, RunDir
 from tests.server.conftest import Campaigns

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from chaos.inside.injection import fires
 from chaos.inside.inside_kinds import KINDS
+from chaos.inside.trigger_decisions import fires
 from history.protocol.schedule import ArmedFault, Trigger
 from tests.support.control_directory import Entry
 

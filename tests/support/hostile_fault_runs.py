@@ -14,8 +14,8 @@ from history.protocol.schedule import Value
 from history.records import FIRINGS
 from history.scenario import FaultSpec, Trigger
 from history.verdict import RunVerdict
-from kvchaos.judging.expectation import ExpectationMatch, match_expectation
 from kvchaos.judging.judge_run import judge
+from kvchaos.judging.outcome import ExpectationMatch, match_expectation
 from kvchaos.planning.run_plan import declared_effects
 from tests.support.histories import Run, clean_run
 from tests.support.synthetic_records import MS, make_plan

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple, get_args
 
 from history.verdict import Outcome
-from kvchaos.judging.expectation import ExpectationMatch
+from kvchaos.judging.outcome import ExpectationMatch
 
 FOR_PEOPLE = frozenset({"summary", "text", "reasons"})
 """Attributes of results that hold sentences."""

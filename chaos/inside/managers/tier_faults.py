@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any, NamedTuple
 
 from chaos.inside.fault_runtime import FaultRuntime
-from chaos.inside.injection import InjectedFailure, Injection
+from chaos.inside.trigger_decisions import InjectedFailure, Injection
 from history.protocol.evidence import BlockStoredAgain, ManagerRaised, TierBlocks, TierShrunk
 
 Store = Callable[[list[Any]], list[Any] | None]

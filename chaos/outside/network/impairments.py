@@ -8,7 +8,7 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from chaos.inside.injection import draw
+from chaos.inside.trigger_decisions import draw
 from chaos.outside.network.proxy_control import ProxyEffect
 from history.protocol.outside import BytesDelayed, NetworkCut, SlowRead
 

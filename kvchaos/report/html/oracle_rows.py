@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from history.reader import History
 from history.records import RequestRecord
 from history.verdict import Finding, OracleResult, RunVerdict, Verdict
-from kvchaos.judging.expectation import ExpectationMatch, expected_oracles, match_expectation
+from kvchaos.judging.outcome import ExpectationMatch, expected_oracles, match_expectation
 from kvchaos.report.html.axis import TimeAxis
 from kvchaos.report.verdict_text import SYMBOLS, clock, finding_text
 from oracles import ORACLES

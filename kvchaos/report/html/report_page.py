@@ -20,7 +20,7 @@ from history import layout
 from history.plan import RunPlan
 from history.reader import History
 from history.verdict import Outcome, RunVerdict
-from kvchaos.judging.expectation import ExpectationMatch
+from kvchaos.judging.outcome import ExpectationMatch
 from kvchaos.report.history_tables import STATES, Grid, coverage
 from kvchaos.report.html.axis import byte_size, exact, seconds
 from kvchaos.report.html.backdrop import Backdrop, backdrop

@@ -20,19 +20,19 @@ from history import layout
 from history.events import ContainerAction, ServerStart
 from history.records import ResourceRecord
 from kvchaos.errors import UsageError
-from kvchaos.stacks.command import Launch
+from kvchaos.stacks.compose.container_cleanup import remove_project
 from kvchaos.stacks.compose.container_runtime import (
     RUNTIME_ERRORS,
     SERVICE_LABEL,
     ContainerEvents,
     containers_of,
-    remove_project,
     runtime_errors_named,
 )
 from kvchaos.stacks.compose.project import SERVER, environment
 from kvchaos.stacks.process_group import Process, end_group, send
 from kvchaos.stacks.process_registry import ProcessRegistry
 from kvchaos.stacks.process_usage import container_processes, container_resources
+from kvchaos.stacks.server_command import Launch
 from kvchaos.stacks.stack import GRACE_S, ServerNotStopped, last_lines, wait_until_healthy
 
 FILE = "compose.yaml"

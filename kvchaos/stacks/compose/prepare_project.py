@@ -18,9 +18,9 @@ from kvchaos.prometheus.program import DATA
 from kvchaos.prometheus.run_monitor import Prometheus
 from kvchaos.servers import tiny_model
 from kvchaos.servers.served_model import ServedModel, hub_folder, hub_model, tiny
-from kvchaos.stacks.command import HOST, Launch, Listening, plan_launch
 from kvchaos.stacks.compose.compose_stack import FILE, ComposeOptions, ComposeStack
-from kvchaos.stacks.compose.container_runtime import connect, remove_orphaned_projects, runtime_errors_named
+from kvchaos.stacks.compose.container_cleanup import remove_orphaned_projects
+from kvchaos.stacks.compose.container_runtime import connect, runtime_errors_named
 from kvchaos.stacks.compose.image_builder import present_images
 from kvchaos.stacks.compose.images import PROMETHEUS_VARIABLE, Images, image_variables
 from kvchaos.stacks.compose.project import (
@@ -36,6 +36,7 @@ from kvchaos.stacks.device import GIB, Platform, device_of
 from kvchaos.stacks.local_stack import choose_port
 from kvchaos.stacks.prepare_server import LaunchRequest, PreparedServer
 from kvchaos.stacks.process_registry import ProcessRegistry
+from kvchaos.stacks.server_command import HOST, Launch, Listening, plan_launch
 from kvchaos.stacks.server_files import copy_plugin
 
 

@@ -13,7 +13,7 @@ import yaml
 from history.events import SERVER_SERVICE
 from kvchaos.errors import UsageError
 from kvchaos.paths import beside_packages
-from kvchaos.stacks.command import Launch, RunFolders
+from kvchaos.stacks.server_command import Launch, RunFolders
 
 SERVER = SERVER_SERVICE
 PROMETHEUS = "prometheus"

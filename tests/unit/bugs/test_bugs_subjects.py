@@ -8,8 +8,8 @@ from packaging.version import Version
 from history.expected_findings import Expectation, ExpectedBug
 from history.verdict import SERVER, Cause, Finding, OracleResult, Subject, Verdict, metric, request
 from kvchaos.bugs.bug_catalogue import find_bug, known_bugs, of_bugs
-from kvchaos.bugs.explaining import bug_results, by_bugs, is_about
-from kvchaos.judging.expectation import evaluate
+from kvchaos.bugs.bug_matching import bug_results, by_bugs, is_about
+from kvchaos.judging.outcome import evaluate
 
 DECREASED = "counters/decreased"
 QUEUE = 'vllm:request_queue_time_seconds_sum{engine="0"}'

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from chaos.inside.injection import draw, expected_firings, fires
+from chaos.inside.trigger_decisions import draw, expected_firings, fires
 from history.protocol.schedule import State, Trigger
 
 UNTIMED = settings(deadline=None)

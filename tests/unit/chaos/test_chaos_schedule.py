@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chaos.fault_line import SHORT, parse_line
-from chaos.inside.injection import fires
 from chaos.inside.inside_kinds import problems
+from chaos.inside.trigger_decisions import fires
 from history.protocol.schedule import Trigger as ArmedTrigger
 from history.scenario import FaultSpec, Trigger
 

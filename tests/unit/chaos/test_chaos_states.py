@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from chaos.inside.fault_runtime import FaultRuntime
-from chaos.inside.injection import expected_firings
 from chaos.inside.request_states import ATTRIBUTE, AbortedRequest, ReportedStates, RequestStates
+from chaos.inside.trigger_decisions import expected_firings
 from history.protocol.evidence import CopyDelayed
 from history.protocol.schedule import State, Trigger
 from tests.support.control_directory import Room, entry, schedule, wait_until

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from chaos.inside.injection import expected_firings
+from chaos.inside.trigger_decisions import expected_firings
 from chaos.outside.injector import ActiveFault, DueInjection, InjectionRefused
 from chaos.outside.outside_faults import InvocationCounts, OutsideFaults, OutsideJournal
 from history.protocol import evidence

@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from kvchaos.conductor.server_lifecycle import ServerMonitor
+from kvchaos.conductor.server_monitor import ServerMonitor
 from kvchaos.stacks.stack import Stack
 from loadtests.messages import Progress
 

@@ -27,7 +27,7 @@ from kvchaos.planning.scenario_file import find_scenario, load_scenario
 from kvchaos.report.verdict_text import repeat_command
 from kvchaos.servers.served_model import ServedModel
 from kvchaos.servers.server_registry import ServerEnv
-from kvchaos.stacks.command import Listening, RunFolders, plan_launch
+from kvchaos.stacks.server_command import Listening, RunFolders, plan_launch
 from tests.support.synthetic_records import fault, latency_plan, make_plan
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")

@@ -12,8 +12,8 @@ from history import layout
 from history.expected_findings import Expectation
 from history.reader import History, UnreadableRun
 from history.verdict import SERVER, Cause, Finding, Gap, OracleResult, Outcome, RunVerdict, Verdict
-from kvchaos.judging.expectation import ExpectationMatch, evaluate, match_expectation, unexpected
 from kvchaos.judging.judge_run import CRASHES, cut_short, exit_code, judge, judge_run_dir, run_oracle
+from kvchaos.judging.outcome import ExpectationMatch, evaluate, match_expectation, unexpected
 from oracles import Oracle
 from tests.support.histories import clean_run
 from tests.support.run_dirs import write_run

@@ -11,8 +11,8 @@ from packaging.version import Version
 from history.expected_findings import Expectation
 from history.reader import History, read_history
 from history.verdict import FaultEffect
-from kvchaos.judging.expectation import ExpectationMatch
 from kvchaos.judging.judge_run import judge
+from kvchaos.judging.outcome import ExpectationMatch
 from kvchaos.planning.run_plan import declared_effects
 from oracles import ORACLES
 from tests.support.histories import clean_run

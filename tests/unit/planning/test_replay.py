@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from chaos.inside.injection import expected_firings
+from chaos.inside.trigger_decisions import expected_firings
 from history.protocol.schedule import Trigger as InsideTrigger
 from history.records import FaultEvent, FaultRecord
 from history.scenario import FaultSpec, Scenario, Trigger

@@ -16,7 +16,6 @@ from docker.models.containers import Container
 from history.events import ContainerAction
 from kvchaos.errors import UsageError
 from kvchaos.servers.releases import TABLE
-from kvchaos.stacks.command import Launch
 from kvchaos.stacks.compose import image_builder
 from kvchaos.stacks.compose.compose_stack import ComposeOptions, ComposeStack
 from kvchaos.stacks.compose.container_runtime import ContainerEvents
@@ -25,6 +24,7 @@ from kvchaos.stacks.compose.project import escaped, project_files, server_part
 from kvchaos.stacks.process_group import PROC
 from kvchaos.stacks.process_registry import ProcessRegistry
 from kvchaos.stacks.process_usage import container_resources
+from kvchaos.stacks.server_command import Launch
 
 
 def test_a_dollar_in_a_command_is_no_variable() -> None:

@@ -7,7 +7,7 @@ import pytest
 from history.scenario import ServerSettings
 from kvchaos.errors import UsageError
 from kvchaos.stacks.device import device_of
-from tests.unit.stacks.test_stack_command import launch
+from tests.unit.stacks.test_server_command import launch
 
 
 @pytest.mark.parametrize(

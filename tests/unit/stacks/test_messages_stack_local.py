@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from kvchaos.errors import UsageError
-from kvchaos.stacks.command import Launch
 from kvchaos.stacks.local_stack import (
     LocalStack,
     choose_port,
 )
+from kvchaos.stacks.server_command import Launch
 from kvchaos.stacks.stack import ServerStartFailed
 from tests.unit.stacks.test_stack_local import Bench
 

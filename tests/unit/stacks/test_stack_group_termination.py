@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from kvchaos.stacks import shared_memory
-from kvchaos.stacks.command import Launch
 from kvchaos.stacks.local_stack import TEMP_PREFIX, LocalStack, make_folders
 from kvchaos.stacks.process_group import PROC, Group, freeze, group_of, kill_group
 from kvchaos.stacks.process_registry import ProcessRegistry
+from kvchaos.stacks.server_command import Launch
 from tests.support.fake_server_runs import runs, wait_for
 
 SERVER_TREE = Path(__file__).parents[2] / "fakes" / "server_tree.py"

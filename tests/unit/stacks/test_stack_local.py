@@ -18,7 +18,6 @@ from pathlib import Path
 
 import pytest
 
-from kvchaos.stacks.command import Launch
 from kvchaos.stacks.local_stack import (
     LocalStack,
     choose_port,
@@ -27,6 +26,7 @@ from kvchaos.stacks.local_stack import (
 )
 from kvchaos.stacks.process_group import read_process
 from kvchaos.stacks.process_registry import ProcessRegistry
+from kvchaos.stacks.server_command import Launch
 from kvchaos.stacks.server_files import PLAIN_PARTS, PLUGIN_PARTS
 
 SERVER_TREE = Path(__file__).parents[2] / "fakes" / "server_tree.py"

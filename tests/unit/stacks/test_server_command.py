@@ -12,8 +12,15 @@ from chaos.inside import process_globals
 from history.scenario import ServerSettings
 from kvchaos.servers.served_model import HUB_MODEL_TOKEN_BYTES, ServedModel, hub_model
 from kvchaos.servers.server_registry import ServerEnv
-from kvchaos.stacks.command import CONTROL_KEY, Launch, Listening, RunFolders, check_settings, plan_launch
 from kvchaos.stacks.device import CPU, Device, device_of
+from kvchaos.stacks.server_command import (
+    CONTROL_KEY,
+    Launch,
+    Listening,
+    RunFolders,
+    check_settings,
+    plan_launch,
+)
 
 MODEL = ServedModel("/model", fingerprint="", token_bytes=1024)
 FOLDERS = RunFolders(temp=Path("/t/kvchaos-1"), plugin=Path("/run/plugin"), control=Path("/run/control"))

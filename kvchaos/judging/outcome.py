@@ -1,4 +1,4 @@
-"""What a scenario expects of a server release, compared with what the oracles found."""
+"""The outcome of a run, as expected, not as expected or unknown, and the reasons for it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from history.expected_findings import Expectation
 from history.verdict import Cause, FaultEffect, Gap, OracleResult, Outcome, Verdict
-from kvchaos.bugs.explaining import is_strange
+from kvchaos.bugs.bug_matching import is_strange
 from oracles import all_rules
 from oracles.findings import oracle_of
 

@@ -1,4 +1,4 @@
-"""When a fault fires, and the injection that comes of it.
+"""Decides whether a fault fires at an invocation; and the injection that comes of it.
 
 The decisions are pure functions of seed, fault, injection point and invocation number. No random stream is
 shared, so concurrency cannot reorder decisions, and removing one fault does not change another's. The
