@@ -173,10 +173,10 @@ def _records(
             strict=True,
         )
     ):
-        index, count = first + index, len(answer.token_ids)
+        number, count = first + index, len(answer.token_ids)
         yield RequestRecord(
-            id=f"{phase}-{index}",
-            prompt_id=f"fresh-{index}" if fresh else f"shared-{index % shared}",
+            id=f"{phase}-{number}",
+            prompt_id=f"fresh-{number}" if fresh else f"shared-{number % shared}",
             phase=phase,
             worker=0,
             prompt_tokens=PROMPT_TOKENS,
@@ -195,5 +195,5 @@ def _records(
             status=200,
             outcome="ok",
             error=None,
-            first_block=f"f{index:011x}" if fresh else f"5{index % shared // SHARERS:011x}",
+            first_block=f"f{number:011x}" if fresh else f"5{number % shared // SHARERS:011x}",
         )

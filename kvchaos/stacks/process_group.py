@@ -147,9 +147,9 @@ def refresh_all(groups: Iterable[Group]) -> list[tuple[Group, GroupState]]:
     results = []
     for group in groups:
         state = group_state(group, among=everyone)
-        if state.ownership is Ownership.OURS:
-            group = msgspec.structs.replace(group, seen_ticks=now)
-        results.append((group, state))
+        ours = state.ownership is Ownership.OURS
+        refreshed = msgspec.structs.replace(group, seen_ticks=now) if ours else group
+        results.append((refreshed, state))
     return results
 
 

@@ -21,6 +21,7 @@ from benchmarks.judging_cost import (
     within_target,
 )
 from benchmarks.process_watch import MemoryWatch, children, resident
+from benchmarks.soak import soak_requests
 from benchmarks.soak.soak_writer import write_soak
 from history import layout
 from history.reader import read_history
@@ -63,6 +64,17 @@ def test_the_same_seed_writes_the_same_soak(soak: Path, tmp_path: Path) -> None:
     write_soak(tmp_path / "again", REQUESTS, seed=3)
     for path in soak.rglob("*.jsonl"):
         assert (tmp_path / "again" / path.relative_to(soak)).read_bytes() == path.read_bytes()
+
+
+def test_a_soak_of_several_batches_numbers_its_requests_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A phase of above 10,000 requests has batches: numbers of a batch once stood for those of the phase."""
+    monkeypatch.setattr(soak_requests, "BATCH", 64)
+    write_soak(tmp_path / "run", REQUESTS, seed=3)
+    history = read_history(tmp_path / "run")
+    assert len({record.id for record in history.requests}) == REQUESTS + 2
+    assert judge(history).outcome == "as expected"
 
 
 def test_soak_with_a_missing_answer_is_detected(soak: Path) -> None:
