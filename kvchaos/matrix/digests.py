@@ -36,7 +36,7 @@ WITHOUT = ("kvchaos/stacks/compose", "loadtests/locustfile.py", "loadtests/mock"
 JUDGING = (
     "history",
     "kvchaos/bugs/bug_catalogue.py",
-    "kvchaos/bugs/explaining.py",
+    "kvchaos/bugs/bug_matching.py",
     "kvchaos/judging",
     "kvchaos/matrix/cells.py",
     "oracles",
