@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,18 +14,16 @@ from typing import Self
 from kvchaos.stacks.process_group import GONE, PROC
 from kvchaos.stacks.process_usage import cpu_s, resident_bytes
 
-MEMORY_PERIOD_S, PERIOD_S = 0.05, 0.1
 
+class _PeriodicWatch(ABC):
+    """Samples a process and its descendants periodically while its block is entered."""
 
-class MemoryWatch:
-    """Samples periodically while its block is entered. Memory that two processes share counts in both."""
+    period_s: float
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="memory-watch", daemon=True)
-        self.peak = 0
-        """Bytes resident."""
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -37,8 +36,25 @@ class MemoryWatch:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._over.wait(MEMORY_PERIOD_S):
-            self.peak = max(self.peak, resident(self._pid))
+        while not self._over.wait(self.period_s):
+            self._sample()
+
+    @abstractmethod
+    def _sample(self) -> None: ...
+
+
+class MemoryWatch(_PeriodicWatch):
+    """The peak of resident memory. Memory that two processes share counts in both."""
+
+    period_s = 0.05
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(pid)
+        self.peak = 0
+        """Bytes resident."""
+
+    def _sample(self) -> None:
+        self.peak = max(self.peak, resident(self._pid))
 
 
 def resident(pid: int) -> int:
@@ -64,33 +80,22 @@ class UsageSample:
     """Of all together; what two share counts in both."""
 
 
-class ProcessWatch:
-    """Samples a process and its descendants periodically while its block is entered."""
+class ProcessWatch(_PeriodicWatch):
+    """Processor time by process, and resident memory."""
+
+    period_s = 0.1
 
     def __init__(self, pid: int) -> None:
-        self._pid = pid
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        super().__init__(pid)
         self.samples: list[UsageSample] = []
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._over.wait(PERIOD_S):
-            pids = list(_family(self._pid))
-            self.samples.append(
-                UsageSample(
-                    time.monotonic_ns(), {pid: cpu_s(pid) for pid in pids}, sum(map(resident_bytes, pids))
-                )
+    def _sample(self) -> None:
+        pids = list(_family(self._pid))
+        self.samples.append(
+            UsageSample(
+                time.monotonic_ns(), {pid: cpu_s(pid) for pid in pids}, sum(map(resident_bytes, pids))
             )
+        )
 
 
 def used_s(samples: Sequence[UsageSample]) -> float:

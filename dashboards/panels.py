@@ -136,7 +136,7 @@ def offload() -> Iterator[Panel]:
     )
     yield graph(
         "Found in the tier",
-        "Tokens a second that were asked for, and that were found there.",
+        "Tokens a second that were looked up, and that were found there.",
         "short",
         [
             Query(rate(server("vllm:external_prefix_cache_hits_total")), "found", GREEN),
@@ -188,7 +188,7 @@ def counts() -> Iterator[Panel]:
     )
     yield graph(
         "Restarts of the server, and counters that fell",
-        "So far in the time shown. A counter may only fall when the server was started anew.",
+        "So far in the time shown. A counter may only fall when the server was restarted.",
         "short",
         [
             Query(total(f"changes({server('process_start_time_seconds')}{WHOLE})"), "restarts", GREY),

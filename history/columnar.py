@@ -81,7 +81,7 @@ class _Packer:
 
 
 def _same(one: Numbers, other: Numbers) -> bool:
-    """Whether they hold the same bits: what equals 0.0 may still be told as -0.0."""
+    """Whether they have the same bits: 0.0 and -0.0 are equal and differ in them."""
     return one.typecode == other.typecode and one.tobytes() == other.tobytes()
 
 

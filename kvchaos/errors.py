@@ -16,7 +16,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(Exception):
-    """A signal asked us to stop."""
+    """A signal requested a stop."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"interrupted by {name}")

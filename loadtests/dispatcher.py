@@ -67,7 +67,7 @@ class PhaseCounters:
 
 
 class LatencyHistograms:
-    """TTFT and ITL of a phase's good answers, counted in buckets as they come in, for whoever watches a run.
+    """TTFT and ITL of a phase's good answers, counted in buckets as they come in, for the live display.
 
     The records have every single time; judging and reports go by those.
     """

@@ -118,7 +118,7 @@ def _is_tie(record: RequestRecord, standard: RequestRecord, position: int, toler
 def _prompt_difference(
     record: RequestRecord, standard: RequestRecord, name: str, tolerance: float
 ) -> Difference | None:
-    """The first token of the prompt whose logprob differs, where these were asked for."""
+    """The first token of the prompt whose logprob differs, where these were requested."""
     one, other = record.prompt_logprobs, standard.prompt_logprobs
     position = _first_unequal(one, other, tolerance)
     if position is None:

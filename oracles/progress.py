@@ -274,7 +274,7 @@ def judge_recoveries(history: History, found: Findings) -> Sequence[float]:
         name, healed_ns = recovery.healed.data.phase, recovery.healed.t_ns
         where = f"after healing in phase {name}"
         if not recovery.was_loaded:
-            found.gap("nothing-sent", f"{where} nothing was asked", phase(name))
+            found.gap("nothing-sent", f"{where} nothing was sent", phase(name))
             continue
         found.checked += 1
         if recovery.seconds is None:

@@ -46,7 +46,7 @@ _STORM = OutsideKind(
     effect="clients of their own ask the server itself for a completion each, and all leave at once, as when "
     "their process is killed",
     evidence="requests sent, those with a token and those answered whole when they left, when they left",
-    consequence="the server gives up those that it has not answered, and what it held for them is free; no "
+    consequence="the server aborts those that it has not answered, and frees their blocks; no "
     "request of the load notices",
     heals="when all have left",
     parameters={
@@ -73,7 +73,7 @@ CONTAINER_KINDS = (
         target=SERVER,
         contract=LEGAL,
         effect="the server gets part of a processor",
-        evidence="periods in which the kernel held it back",
+        evidence="periods in which the kernel throttled it",
         consequence="tokens come more slowly",
         heals="when the limit is as it was before",
         parameters={
@@ -94,7 +94,7 @@ CONTAINER_KINDS = (
         heals="when the limit is as it was before, and a further life of the server serves",
         parameters={
             "by": BY,
-            "for_s": for_s(20.0, "until it is started anew"),
+            "for_s": for_s(20.0, "until it is restarted"),
             "room_mib": Parameter(64, 16, 65536, about="MiB that it may still take"),
         },
         stacks=CONTAINERS,
@@ -211,7 +211,7 @@ def _ending(
         evidence=evidence,
         consequence=consequence,
         heals="when a further life of the server serves",
-        parameters={"by": BY, "for_s": for_s(down_s, "until it is started anew"), **more},
+        parameters={"by": BY, "for_s": for_s(down_s, "until it is restarted"), **more},
         stacks=EVERYWHERE,
         lethal=True,
     )

@@ -184,7 +184,7 @@ def write_results(folder: Path, results: Results) -> None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Replace a file in one step: whoever reads it finds the old or the new one. Raises UsageError."""
+    """Replace a file in one step: a reader finds the old or the new one. Raises UsageError."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -27,7 +27,7 @@ NS_PER_US = 1000
 
 @dataclass(slots=True)
 class ChoiceSoFar:
-    """One of the answers to a prompt that asked for several."""
+    """One of the answers to a prompt with n above 1."""
 
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
@@ -50,11 +50,11 @@ class StreamedResponse:
     )
 
     def __init__(self, choices: int = 1, *, prompt: Sequence[int] = (), with_gaps: bool = False) -> None:
-        """`prompt`: its tokens where their logprobs were asked for."""
+        """`prompt`: its tokens where their logprobs were requested."""
         self._prompt = prompt
         self._with_gaps = with_gaps
         self.prompt_logprobs: list[float] = []
-        """Of the prompt's tokens from the second on, where they were asked for."""
+        """Of the prompt's tokens from the second on, where they were requested."""
         self.first_us: int | None = None
         self.chunk_us: list[int] = []
         self.chunk_tokens: list[int] = []
@@ -77,7 +77,7 @@ class StreamedResponse:
 
     @property
     def gaps(self) -> list[float]:
-        """Empty unless they were asked for."""
+        """Empty unless they were requested."""
         return [*chain.from_iterable(choice.gaps for choice in self._choices)]
 
     @property
@@ -102,7 +102,7 @@ class StreamedResponse:
         count = 0
         for choice in chunk.choices:
             if not 0 <= choice.index < len(self._choices):
-                raise MalformedChunk(f"choice {choice.index}, asked for {len(self._choices)}")
+                raise MalformedChunk(f"choice {choice.index}, requested {len(self._choices)}")
             came = self._add(choice, self._choices[choice.index])
             if self.first_us is None and (came or choice.has_text):
                 self.first_us = at_us

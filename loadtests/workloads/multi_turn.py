@@ -104,7 +104,7 @@ class AgentLoop:
 
 class ChatParams(OutputRange):
     conversations: int = Field(default=12, ge=1, le=1_000_000)
-    """Distinct ones; every one is held once before any is held again."""
+    """Distinct conversations; each takes place once before any is repeated."""
     turns: int = Field(default=4, ge=1, le=1000)
     system_tokens: int = Field(default=64, ge=0)
     """What all conversations begin with."""
@@ -129,7 +129,7 @@ class Chat:
     """Conversations of several turns. Each turn sends all that was said so far, also the server's answers.
 
     While a user thinks, others talk: when the turn comes back, its blocks have left the device. That is what
-    offloading is for. A conversation is asked again with the same users' words; same answers, same prompts.
+    offloading is for. A conversation is repeated with the same user turns; same answers, same prompts.
     """
 
     def __init__(self, params: ChatParams, name: str, seed: int) -> None:

@@ -28,7 +28,7 @@ class SharedPrefixParams(OutputRange):
     min_suffix_tokens: int | None = Field(default=None, ge=NUMBER_TOKENS)
     lengths: Lengths = "uniform"
     prompts: int = Field(default=32, ge=1, le=1_000_000)
-    """Distinct prompts; every one is asked once before any is asked again."""
+    """Distinct prompts; each is sent once before any is repeated."""
     cold_share: float = Field(default=0.0, ge=0.0, le=1.0)
     """Share of requests that ask something never asked before instead."""
 
@@ -44,7 +44,7 @@ class SharedPrefixParams(OutputRange):
 
 
 class SharedPrefix(OneShot):
-    """Groups of prompts with a common prefix, asked over and over: the load that a prefix cache lives from.
+    """Groups of prompts with a common prefix, sent again and again: the load that a prefix cache is for.
 
     Each round asks every prompt once, in an order of its own.
     """
@@ -176,7 +176,7 @@ class LongDocument(OneShot):
 
 class MixedSizesParams(OutputRange):
     prompts: int = Field(default=40, ge=1, le=1_000_000)
-    """Distinct prompts; every one is asked once before any is asked again."""
+    """Distinct prompts; each is sent once before any is repeated."""
     large_share: float = Field(default=0.2, ge=0.0, le=1.0)
     min_small_tokens: int = Field(default=8, ge=NUMBER_TOKENS)
     max_small_tokens: int = Field(default=96, ge=NUMBER_TOKENS)
@@ -192,7 +192,7 @@ class MixedSizesParams(OutputRange):
 
 
 class MixedSizes(OneShot):
-    """Many short prompts and a few long ones: whoever waits behind a long prompt shows how the server shares.
+    """Many short prompts and a few long ones: what waits behind a long prompt shows how the server shares.
 
     Each round asks every prompt once, in an order of its own, so that the sizes mix.
     """

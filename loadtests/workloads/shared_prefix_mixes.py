@@ -32,7 +32,7 @@ def rendered(messages: Sequence[Message]) -> tuple[int, ...]:
 
 
 def as_dialogue(tokens: Sequence[int], begin: int) -> tuple[Message, ...]:
-    """A prompt's first `begin` tokens as the system's word, the others as a user's."""
+    """A prompt's first `begin` tokens as the system message, the others as a user message."""
     return Message("system", text_of(tokens[:begin])), Message("user", text_of(tokens[begin:]))
 
 
@@ -64,7 +64,7 @@ class ParameterMixParams(SharedPrefixParams):
 
 
 class ParameterMix(SharedPrefix):
-    """Shared prefixes, asked with all that the API offers: chats, many answers, sampling, stops, logprobs.
+    """Shared prefixes, sent with all that the API offers: chats, many answers, sampling, stops, logprobs.
 
     Each of these takes another way through scheduler and cache. A prompt has its parameters for good, so that
     its answers can be compared: several answers are all the likeliest one, what is sampled has a seed.
@@ -156,10 +156,10 @@ class AbortMixParams(SharedPrefixParams):
 
 
 class AbortMix(SharedPrefix):
-    """Shared prefixes, asked by clients that leave: in the queue, in prefill, in mid-answer.
+    """Shared prefixes, sent by clients that leave: in the queue, in prefill, in mid-answer.
 
-    What a request held when its client left has to be given back, also what was being stored or loaded for
-    it. The first round is asked to the end, so that a golden phase has an answer to every prompt.
+    The server has to free the blocks of a request whose client left, also those being stored or loaded for
+    it. The first round is answered to the end, so that a golden phase has an answer to every prompt.
     """
 
     def __init__(self, params: AbortMixParams, name: str, seed: int) -> None:

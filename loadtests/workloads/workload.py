@@ -36,7 +36,7 @@ class Sampling:
     """1 makes an answer the likeliest one whatever the temperature."""
     seed: int | None = SAMPLING_SEED
     logprobs: int = 1
-    """Alternatives told beside each token's own logprob."""
+    """Alternatives reported with each token's own logprob."""
     prompt_logprobs: int | None = None
     """With it the answer comes in one piece, since the API does not stream these."""
     stop: tuple[str, ...] = ()

@@ -81,7 +81,7 @@ class Pressure:
                 evicted += taken.evicted
                 low = size
             if high == MOST_BLOCKS:
-                # Small steps evict no more than asked for, larger ones keep a large empty tier cheap.
+                # Small steps evict no more than requested, larger ones keep a large empty tier cheap.
                 size = min(2 * low, low + max(wanted, low // GENTLENESS))
             else:
                 size = (low + high) // 2

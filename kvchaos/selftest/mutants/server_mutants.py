@@ -168,21 +168,21 @@ def disagreements() -> tuple[Mutant, ...]:
 def _counter_too_high() -> Mutant:
     more = PrometheusOnly(SampleMutation(GENERATED, lambda value: value + HUGE))
     what = "Prometheus alone scrapes more generated tokens"
-    return single_mutant("prometheus-told-more", what, more, violates(metrics_crosscheck.VALUE, GENERATED))
+    return single_mutant("prometheus-reports-more", what, more, violates(metrics_crosscheck.VALUE, GENERATED))
 
 
 def _request_runs_at_rest() -> Mutant:
     running = PrometheusOnly(SampleMutation(RUNNING, lambda _: 1.0, when=MutationTiming.AFTER_LOAD))
     what = "Prometheus alone scrapes a running request after the last one ended"
     return single_mutant(
-        "prometheus-told-of-a-ghost", what, running, violates(metrics_crosscheck.VALUE, RUNNING)
+        "prometheus-reports-a-foreign-series", what, running, violates(metrics_crosscheck.VALUE, RUNNING)
     )
 
 
 def _metric_missing() -> Mutant:
     what = "the preemption counter is missing from the scrapes of Prometheus"
     return single_mutant(
-        "prometheus-told-less",
+        "prometheus-reports-less",
         what,
         MetricWithheld(PREEMPTIONS),
         violates(metrics_crosscheck.MISSING, PREEMPTIONS),
@@ -193,5 +193,5 @@ def _other_start_time() -> Mutant:
     later = PrometheusOnly(SampleMutation(STARTED, lambda value: value + 1, when=MutationTiming.FIRST_SCRAPE))
     what = "Prometheus scrapes another start time of the server, once"
     return single_mutant(
-        "prometheus-told-another-start", what, later, violates(metrics_crosscheck.INCARNATION)
+        "prometheus-reports-another-start", what, later, violates(metrics_crosscheck.INCARNATION)
     )
