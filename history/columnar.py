@@ -47,8 +47,10 @@ class _Packer:
         """Small values that many records have, by themselves."""
         self._rhythms: dict[tuple[str, bytes], Numbers] = {}
         """Tokens by event. Most streams have one in each."""
-        self._answers: dict[str, tuple[str, Numbers, Numbers]] = {}
-        """By prompt: its id, token ids and logprobs of its last answer."""
+        self._answers: dict[str, _PackedAnswer] = {}
+        """By prompt: its last answer."""
+        self._ones: dict[int, Numbers] = {}
+        """Rhythms of one token in each event, by their length: most are."""
 
     def pack(self, record: RequestRecord) -> RequestRecord:
         share = self._known.setdefault
@@ -57,32 +59,54 @@ class _Packer:
         force_setattr(record, "finish_reason", share(record.finish_reason, record.finish_reason))
         force_setattr(record, "first_block", share(record.first_block, record.first_block))
         force_setattr(record, "chunk_us", _packed_wholes(record.chunk_us))
-        tokens = _packed_wholes(record.chunk_tokens)
-        rhythm = self._rhythms.setdefault((tokens.typecode, tokens.tobytes()), tokens)
-        force_setattr(record, "chunk_tokens", rhythm)
+        force_setattr(record, "chunk_tokens", self._rhythm(record.chunk_tokens))
         answer = self._answer(record)
-        force_setattr(record, "prompt_id", answer[0])
-        force_setattr(record, "token_ids", answer[1])
-        force_setattr(record, "logprobs", answer[2])
-        for name in ("gaps", "prompt_logprobs"):
-            values = getattr(record, name)
-            force_setattr(record, name, Numbers(REAL, values) if values else ())
+        force_setattr(record, "prompt_id", answer.prompt_id)
+        force_setattr(record, "token_ids", answer.token_ids)
+        force_setattr(record, "logprobs", answer.logprobs)
+        force_setattr(record, "gaps", Numbers(REAL, record.gaps) if record.gaps else ())
+        logprobs = record.prompt_logprobs
+        force_setattr(record, "prompt_logprobs", Numbers(REAL, logprobs) if logprobs else ())
         return record
 
-    def _answer(self, record: RequestRecord) -> tuple[str, Numbers, Numbers]:
-        """Prompt id, token ids and logprobs: those of the prompt's last answer where they are the same."""
-        token_ids, logprobs = _packed_wholes(record.token_ids), Numbers(REAL, record.logprobs)
+    def _rhythm(self, tokens: Sequence[int]) -> Numbers:
+        length = len(tokens)
+        if tokens.count(1) == length and length in self._ones:
+            return self._ones[length]
+        packed = _packed_wholes(tokens)
+        packed = self._rhythms.setdefault((packed.typecode, packed.tobytes()), packed)
+        if tokens.count(1) == length:
+            self._ones[length] = packed
+        return packed
+
+    def _answer(self, record: RequestRecord) -> _PackedAnswer:
+        """That of the prompt's last answer where it is the same."""
         known = self._answers.get(record.prompt_id)
-        if known is not None and _same(known[1], token_ids) and _same(known[2], logprobs):
+        if known is not None and known.is_of(record):
             return known
-        prompt = record.prompt_id if known is None else known[0]
-        answer = self._answers[record.prompt_id] = (prompt, token_ids, logprobs)
+        prompt = record.prompt_id if known is None else known.prompt_id
+        answer = self._answers[record.prompt_id] = _PackedAnswer(prompt, record)
         return answer
 
 
-def _same(one: Numbers, other: Numbers) -> bool:
-    """Whether they have the same bits: 0.0 and -0.0 are equal and differ in them."""
-    return one.typecode == other.typecode and one.tobytes() == other.tobytes()
+class _PackedAnswer:
+    """Prompt id, token ids and logprobs of an answer, packed and as they were read: lists compare faster
+    than they pack."""
+
+    __slots__ = ("_has_zero", "_logprobs", "_token_ids", "logprobs", "prompt_id", "token_ids")
+
+    def __init__(self, prompt_id: str, record: RequestRecord) -> None:
+        self.prompt_id = prompt_id
+        self._token_ids, self._logprobs = record.token_ids, record.logprobs
+        self._has_zero = 0.0 in record.logprobs
+        self.token_ids, self.logprobs = _packed_wholes(record.token_ids), Numbers(REAL, record.logprobs)
+
+    def is_of(self, record: RequestRecord) -> bool:
+        """Whether the record has this answer, to the last bit."""
+        if self._token_ids != record.token_ids or self._logprobs != record.logprobs:
+            return False
+        # 0.0 and -0.0 are equal, and differ in a bit.
+        return not self._has_zero or Numbers(REAL, record.logprobs).tobytes() == self.logprobs.tobytes()
 
 
 def _packed_wholes(values: Sequence[int]) -> Numbers:
@@ -142,7 +166,9 @@ def joined(parts: Sequence[Sequence[int]]) -> Ints:
 
 
 def _all_are(parts: Sequence[Sequence[float]], typecode: str) -> bool:
-    return all(type(part) is Numbers and part.typecode == typecode for part in parts)
+    if set(map(type, parts)) != {Numbers}:
+        return False
+    return {part.typecode for part in cast(Sequence[Numbers], parts)} == {typecode}
 
 
 def _counts(parts: Sequence[Sequence[float]]) -> Ints:

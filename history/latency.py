@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from operator import sub
+from operator import attrgetter, sub
 from typing import Any
 
 import msgspec
@@ -70,6 +70,42 @@ def itl_us(record: RequestRecord) -> Iterator[int]:
     """
     if record.choices == 1:
         yield from map(sub, record.chunk_us[1:], record.chunk_us)
+
+
+@dataclass(frozen=True, slots=True)
+class Latencies:
+    """The same of many requests, ms, float64 [requests]; NaN where a request has none."""
+
+    schedule_lag: NDArray[np.float64]
+    ttft_from_send: NDArray[np.float64]
+    e2el_from_send: NDArray[np.float64]
+
+    @property
+    def ttft(self) -> NDArray[np.float64]:
+        return self.schedule_lag + self.ttft_from_send
+
+    @property
+    def e2el(self) -> NDArray[np.float64]:
+        return self.schedule_lag + self.e2el_from_send
+
+    def of(self, chosen: NDArray[np.bool_]) -> Latencies:
+        """Of the chosen requests alone."""
+        return Latencies(self.schedule_lag[chosen], self.ttft_from_send[chosen], self.e2el_from_send[chosen])
+
+
+def latencies(records: Sequence[RequestRecord]) -> Latencies:
+    """Several times as fast as request by request, and equal to the last bit."""
+    end_us = np.fromiter(map(attrgetter("end_us"), records), np.int64, len(records))
+    first_us = np.array([record.first_us for record in records], np.float64)
+    return Latencies(schedule_lags_ms(records), first_us / US_PER_MS, end_us / US_PER_MS)
+
+
+def schedule_lags_ms(records: Sequence[RequestRecord]) -> NDArray[np.float64]:
+    """Of many requests."""
+    start_ns = np.fromiter(map(attrgetter("start_ns"), records), np.int64, len(records))
+    scheduled_ns = np.fromiter(map(attrgetter("intended_ns"), records), np.int64, len(records))
+    lags_ms: NDArray[np.float64] = (start_ns - scheduled_ns) / NS_PER_MS
+    return lags_ms
 
 
 BLOCK = 20_000
@@ -140,8 +176,11 @@ def percentile(ordered: Sequence[float] | NDArray[Any], percent: int) -> float |
 
 
 def percentiles(values: Iterable[float] | NDArray[np.float64], *percents: int) -> list[float | None]:
-    """Several, of values in any order."""
-    ordered = np.sort(values if isinstance(values, np.ndarray) else np.fromiter(values, np.float64))
+    """Several, of values in any order; NaN in an array is no value."""
+    if isinstance(values, np.ndarray):
+        ordered = np.sort(values)[: len(values) - np.count_nonzero(np.isnan(values))]
+    else:
+        ordered = np.sort(np.fromiter(values, np.float64))
     if not len(ordered):
         return [None] * len(percents)
     return [float(ordered[_rank(len(ordered), percent)]) for percent in percents]

@@ -61,8 +61,12 @@ def compare(history: History) -> Iterator[Comparison]:
     standards = _first_by_prompt(sorted(good, key=attrgetter("start_ns"))) | golden
     for record in good:
         standard = standards[record.prompt_id]
-        if standard is not record:
-            known = record.prompt_id in golden
+        known = record.prompt_id in golden
+        if standard is record:
+            continue
+        if _is_same(record, standard):
+            yield Comparison(record, standard, known, None, tie=False)
+        else:
             name = "golden" if known else "first"
             tolerance = history.plan.logprob_tolerance
             position = _first_difference(record, standard, tolerance)
@@ -93,6 +97,19 @@ def _first_by_prompt(records: Iterable[RequestRecord]) -> dict[str, RequestRecor
     for record in records:
         first.setdefault(record.prompt_id, record)
     return first
+
+
+def _is_same(record: RequestRecord, standard: RequestRecord) -> bool:
+    """Whether both are one answer, kept once when it was read. It has no NaN: JSON has no number for it."""
+    return (
+        record.token_ids is standard.token_ids
+        and record.logprobs is standard.logprobs
+        and isinstance(record.token_ids, Numbers)
+        and isinstance(record.logprobs, Numbers)
+        and not record.prompt_logprobs
+        and not standard.prompt_logprobs
+        and record.finish_reason == standard.finish_reason
+    )
 
 
 def _first_difference(record: RequestRecord, standard: RequestRecord, tolerance: float) -> int | None:

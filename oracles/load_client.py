@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from history.latency import percentiles, schedule_lag_ms, waits_ms
+from history.latency import percentiles, schedule_lags_ms, waits_ms
 from history.reader import History, per_history
 from history.records import ClientRecord, RequestRecord
 from history.verdict import Figures, Gap, OracleResult, phase
@@ -131,9 +131,9 @@ def _busy(records: Sequence[ClientRecord]) -> float:
     return sum(record.cpu_us for record in records) / wall if wall >= BUSY_FROM_US else 0.0
 
 
-def _late_ms(requests: Sequence[RequestRecord]) -> Iterator[float]:
+def _late_ms(requests: Sequence[RequestRecord]) -> NDArray[np.float64]:
     """Of those that nothing but the client itself held up."""
-    return (schedule_lag_ms(record) for record in requests if not record.held)
+    return schedule_lags_ms([record for record in requests if not record.held])
 
 
 def _p99(values: Iterable[float] | NDArray[np.float64]) -> float:

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-import numpy as np
-
 from history.events import FaultsHealed
-from history.latency import gaps, itl_us, ttft_ms
+from history.latency import itl_us, ttft_ms
 from history.phase_spec import PhaseBounds
 from history.reader import History
 from history.records import RequestRecord
@@ -67,14 +65,9 @@ def _figures_text(by_phase: Mapping[str, Speed]) -> str:
 
 def _times(speed: Speed, found: Findings) -> None:
     """A request's times must be in order for anything to follow from them."""
-    backwards = {
-        block.records[index].id
-        for block in gaps(speed.ok)
-        for index in np.flatnonzero(np.minimum.reduceat(block.us, block.starts()) < 0).tolist()
-    }
     for record in speed.ok:
         found.checked += 1
-        if not _in_order(record) or record.id in backwards:
+        if not _in_order(record) or record.id in speed.backwards:
             text = f"request {record.id}: its times contradict each other"
             found.gap("times-inconsistent", text, request(record.id))
             return

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import attrgetter
 
 from history.events import FaultsHealed, PhaseEnd, ServerStalled, Timed
 from history.reader import History
@@ -248,7 +249,7 @@ def recoveries(history: History) -> Iterator[Recovery]:
     """One for each healing that the server confirmed. A dead server owes nothing more."""
     if deaths(history):
         return
-    by_start = sorted(history.requests, key=lambda record: record.start_ns, reverse=True)
+    by_start = sorted(history.requests, key=attrgetter("start_ns"), reverse=True)
     healings = [event for event in history.events_of(FaultsHealed) if event.data.confirmed]
     # Backwards through time, so that each request is looked at once.
     index = 0

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from history.latency import US_PER_MS, Quantiles, gaps, percentile, ttft_ms
+from history.latency import US_PER_MS, Quantiles, gaps, latencies, percentile, ttft_ms
 from history.reader import History, PhaseWindow, per_history
 from history.records import RequestRecord
 from oracles.views.timeline import NS_PER_S, NS_PER_US, by_phase, end_ns
@@ -29,6 +29,8 @@ class Speed:
     stage: Stage
     """Before faults, while they are armed, or after."""
     ok: Sequence[RequestRecord]
+    backwards: frozenset[str]
+    """Ids of those in whose stream one event has an earlier time than the event before it."""
     ttft: Quantiles
     itl: Quantiles
     tokens_per_s: float | None
@@ -63,29 +65,39 @@ def _stage(window: PhaseWindow, *, chaos_began: bool) -> Stage:
 
 def speed_of(window: PhaseWindow, stage: Stage, ok: Sequence[RequestRecord]) -> Speed:
     """How fast these good answers of a phase came."""
-    ttfts = (ttft for record in ok if (ttft := ttft_ms(record)) is not None)
+    itl, backwards = _gaps(ok)
     return Speed(
         window=window,
         stage=stage,
         ok=ok,
-        ttft=Quantiles.of(ttfts),
-        itl=_itl(ok),
+        backwards=backwards,
+        ttft=Quantiles.of(latencies(ok).ttft),
+        itl=itl,
         tokens_per_s=_tokens_per_s(ok),
     )
 
 
-def _itl(records: Sequence[RequestRecord]) -> Quantiles:
-    """Several answers to one prompt come in one stream, whose events say nothing about any of them."""
-    single = [record for record in records if record.choices == 1]
-    # There is one for nearly each token of a run: they are held once, and put in order where they are.
-    us = np.empty(sum(max(len(record.chunk_us) - 1, 0) for record in single), np.int64)
+def _gaps(records: Sequence[RequestRecord]) -> tuple[Quantiles, frozenset[str]]:
+    """ITL, and the requests whose times run backwards.
+
+    Several answers to one prompt come in one stream, whose events say nothing about any of them.
+    """
+    # There is one for nearly each token of a run: they are kept once, and put in order where they are.
+    us = np.empty(sum(max(len(record.chunk_us) - 1, 0) for record in records), np.int64)
     filled = 0
-    for block in gaps(single):
-        us[filled : filled + len(block.us)] = block.us
-        filled += len(block.us)
+    backwards: set[str] = set()
+    for block in gaps(records):
+        single = np.fromiter((record.choices == 1 for record in block.records), np.bool_)
+        itl = block.us if single.all() else block.us[np.repeat(single, block.counts)]
+        us[filled : filled + len(itl)] = itl
+        filled += len(itl)
+        falls = np.repeat(np.arange(len(block.records)), block.counts)[block.us < 0]
+        backwards.update(block.records[index].id for index in falls.tolist())
+    us = us[:filled]
     us.sort()
     ranked = (percentile(us, 50), percentile(us, 99))
-    return Quantiles(*(None if value is None else float(value) / US_PER_MS for value in ranked))
+    itl_ms = Quantiles(*(None if value is None else float(value) / US_PER_MS for value in ranked))
+    return itl_ms, frozenset(backwards)
 
 
 def _tokens_per_s(records: Sequence[RequestRecord]) -> float | None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from history.latency import Quantiles, e2el_from_send_ms, e2el_ms, schedule_lag_ms, ttft_from_send_ms, ttft_ms
+import numpy as np
+
+from history.latency import Quantiles, latencies
 from history.protocol.schedule import State
 from history.reader import History, per_history
 from history.records import RequestRecord
@@ -58,22 +60,21 @@ def latency_text(history: History) -> str:
 
 
 def _latency(phase: str, arrivals: str, records: Sequence[RequestRecord]) -> PhaseLatency:
-    good = [record for record in records if record.outcome == "ok"]
+    times = latencies(records)
+    ok = np.fromiter((record.outcome == "ok" for record in records), np.bool_, len(records))
+    queued = np.fromiter((record.held for record in records), np.bool_, len(records))
+    good = times.of(ok)
     return PhaseLatency(
         phase=phase,
         arrivals=arrivals,
-        ok=len(good),
-        ttft=_quantiles(map(ttft_ms, good)),
-        ttft_from_send=_quantiles(map(ttft_from_send_ms, good)),
-        e2el=_quantiles(map(e2el_ms, good)),
-        e2el_from_send=_quantiles(map(e2el_from_send_ms, good)),
-        client_queued=sum(record.held for record in records),
-        schedule_lag=_quantiles(schedule_lag_ms(record) for record in records if not record.held),
+        ok=int(ok.sum()),
+        ttft=Quantiles.of(good.ttft),
+        ttft_from_send=Quantiles.of(good.ttft_from_send),
+        e2el=Quantiles.of(good.e2el),
+        e2el_from_send=Quantiles.of(good.e2el_from_send),
+        client_queued=int(queued.sum()),
+        schedule_lag=Quantiles.of(times.schedule_lag[~queued]),
     )
-
-
-def _quantiles(times: Iterable[float | None]) -> Quantiles:
-    return Quantiles.of(time for time in times if time is not None)
 
 
 NOT_KNOWN = "not known"

@@ -85,7 +85,7 @@ def _chosen(history: History, findings: Sequence[NumberedFinding]) -> list[Reque
         for record in history.requests
         if record.id in named
         or record.outcome in ("error", "unknown")
-        or any(record.start_ns <= t_ns <= end_ns(record) for t_ns in stops)
+        or (stops and any(record.start_ns <= t_ns <= end_ns(record) for t_ns in stops))
     ]
     return sorted(chosen, key=lambda record: (record.id not in named, record.start_ns))
 

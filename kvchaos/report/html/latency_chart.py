@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
-from history.latency import gaps, percentile, ttft_ms
+import numpy as np
+from numpy.typing import NDArray
+
+from history.columnar import Ints
+from history.latency import gaps, latencies, percentile
 from history.records import RequestRecord
 from kvchaos.report.html.axis import Scale, TimeAxis, milliseconds
 from kvchaos.report.html.chart import NO_DATA, Chart, ChartLine, ChartMarker, y_ticks
@@ -16,8 +20,15 @@ US_PER_MS = 1e3
 BUCKETS = 240
 MAX_EMPTY_BUCKETS = 12
 """So many buckets without a value break the line through the medians."""
-TimedLatency = tuple[int, float]
-"""(wall clock ns, ms)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimedLatencies:
+    """Latencies, and when each was measured."""
+
+    t_ns: Ints
+    """Wall clock."""
+    ms: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,48 +42,47 @@ class LatencyRange:
     count: int
 
 
-def ttft(records: Iterable[RequestRecord]) -> list[TimedLatency]:
+def ttft(records: Iterable[RequestRecord]) -> TimedLatencies:
     """TTFT, at the moment when the first token came."""
+    answered = [record for record in records if record.first_us is not None]
+    moments = ((record.start_ns + (record.first_us or 0) * NS_PER_US) for record in answered)
+    return TimedLatencies(np.fromiter(moments, np.int64, len(answered)), latencies(answered).ttft)
+
+
+def max_itl(records: Sequence[RequestRecord]) -> TimedLatencies:
+    """The longest gap between two events with tokens of each request, at its end."""
+    moments, longest = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for block in gaps(records):
+        us, until_us = block.longest()
+        starts = np.fromiter((record.start_ns for record in block.records), np.int64, len(block.records))
+        moments.append(starts + until_us * NS_PER_US)
+        longest.append(us)
+    return TimedLatencies(np.concatenate(moments), np.concatenate(longest) / US_PER_MS)
+
+
+def ranges(measured: TimedLatencies, axis: TimeAxis) -> list[LatencyRange]:
+    """At most BUCKETS of them, in order of time."""
+    width = max((axis.end_ns - axis.start_ns) / BUCKETS, 1.0)
+    buckets = ((measured.t_ns - axis.start_ns) / width).astype(np.int64)
+    order = np.lexsort((measured.ms, buckets))
+    buckets, values = buckets[order], measured.ms[order]
+    bounds = [0, *(np.flatnonzero(np.diff(buckets)) + 1).tolist(), len(values)]
     return [
-        (record.start_ns + record.first_us * NS_PER_US, time)
-        for record in records
-        if record.first_us is not None and (time := ttft_ms(record)) is not None
+        _range(axis.start_ns + int((int(buckets[first]) + 0.5) * width), values[first:end].tolist())
+        for first, end in pairwise(bounds)
+        if first < end
     ]
 
 
-def max_itl(records: Sequence[RequestRecord]) -> list[TimedLatency]:
-    """The longest gap between two events with tokens of each request, at its end."""
-    return list(_max_gaps(records))
-
-
-def _max_gaps(records: Sequence[RequestRecord]) -> Iterator[TimedLatency]:
-    for block in gaps(records):
-        longest, until = block.longest()
-        for record, gap, end_us in zip(block.records, longest.tolist(), until.tolist(), strict=True):
-            yield record.start_ns + end_us * NS_PER_US, gap / US_PER_MS
-
-
-def ranges(measured: Iterable[TimedLatency], axis: TimeAxis) -> list[LatencyRange]:
-    """At most BUCKETS of them, in order of time."""
-    width = max((axis.end_ns - axis.start_ns) / BUCKETS, 1.0)
-    buckets: dict[int, list[float]] = defaultdict(list)
-    for t_ns, value in measured:
-        buckets[int((t_ns - axis.start_ns) / width)].append(value)
-    found: list[LatencyRange] = []
-    for bucket in sorted(buckets):
-        values = sorted(buckets[bucket])
-        middle = percentile(values, 50)
-        if middle is not None:
-            at_ns = axis.start_ns + int((bucket + 0.5) * width)
-            found.append(LatencyRange(at_ns, values[0], middle, values[-1], len(values)))
-    return found
+def _range(at_ns: int, ordered: Sequence[float]) -> LatencyRange:
+    return LatencyRange(at_ns, ordered[0], percentile(ordered, 50) or 0.0, ordered[-1], len(ordered))
 
 
 def latency_chart(
     key: str,
     title: str,
     note: str,
-    measured: Iterable[TimedLatency],
+    measured: TimedLatencies,
     failed: Iterable[ChartMarker],
     axis: TimeAxis,
 ) -> Chart:

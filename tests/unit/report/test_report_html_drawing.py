@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from kvchaos.report.html.axis import HEIGHT, Scale, TimeAxis, byte_rate, exact, milliseconds, number
 from kvchaos.report.html.backdrop import number_ranges
 from kvchaos.report.html.chart import NO_DATA, ChartSeries, MarkedSample, SeriesPoint, downsample, step_chart
-from kvchaos.report.html.latency_chart import latency_chart, max_itl, ranges
+from kvchaos.report.html.latency_chart import TimedLatencies, latency_chart, max_itl, ranges
 from tests.support.synthetic_records import MS, SECOND, START_NS, good_request
 
 AXIS = TimeAxis(START_NS, START_NS + 10 * SECOND, START_NS)
@@ -101,23 +103,30 @@ def test_violation_is_marked_at_its_time_and_value() -> None:
     assert sign.top == Scale.linear([0.0, 60.0, -40.0]).height(-40.0) > Scale.linear([60.0, -40.0]).height(0)
 
 
+def timed(measured: Sequence[tuple[int, float]]) -> TimedLatencies:
+    """Of pairs of wall clock ns and ms."""
+    moments, times = zip(*measured, strict=True)
+    return TimedLatencies(np.array(moments), np.array(times))
+
+
 def test_latency_chart_keeps_the_maximum_of_an_interval() -> None:
     measured = [(START_NS + index * MS, 10.0) for index in range(30)]
     measured.append((START_NS + 15 * MS, 9000.0))
-    (one,) = ranges(measured, AXIS)
+    (one,) = ranges(timed(measured), AXIS)
     assert (one.low, one.middle, one.high, one.count) == (10.0, 10.0, 9000.0, 31)
 
 
 def test_the_line_of_medians_does_not_bridge_a_standstill() -> None:
     measured = [(START_NS + seconds * SECOND, 10.0) for seconds in (0, 9)]
-    chart = latency_chart("key", "Title", "", measured, [], AXIS)
+    chart = latency_chart("key", "Title", "", timed(measured), [], AXIS)
     assert chart.lines[0].path.count("M") == 2
     assert "L" not in chart.lines[0].path
 
 
 def test_longest_itl_is_at_the_time_of_its_token() -> None:
     record = good_request("one", "prompt", "load", START_NS)
-    assert list(max_itl([record])) == [(START_NS + 40 * MS, 20.0)]
+    found = max_itl([record])
+    assert (found.t_ns.tolist(), found.ms.tolist()) == ([START_NS + 40 * MS], [20.0])
 
 
 @pytest.mark.parametrize(
