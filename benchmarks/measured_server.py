@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -25,9 +24,10 @@ from kvchaos.stacks.local_stack import LocalStack, choose_port, make_folders
 from kvchaos.stacks.process_group import group_state
 from kvchaos.stacks.process_registry import ProcessRegistry
 from kvchaos.stacks.process_usage import cpu_s
-from kvchaos.stacks.server_command import HOST, Listening, plan_launch
+from kvchaos.stacks.server_command import Listening, plan_launch
 from kvchaos.stacks.server_files import PLAIN_PARTS, PLUGIN_PARTS
 from loadtests.processes import LoadProcesses
+from loadtests.target import EndpointFailed, ServerEndpoints
 
 _records = msgspec.json.Decoder(RequestRecord)
 
@@ -106,7 +106,7 @@ class MeasuredServer:
         weights = tiny(tiny_model.ensure_model(models_folder(cache)))
         launch = plan_launch(server, request.scenario.server, weights, Listening(choose_port(None)), folders)
         plan = write_plan(resolve(request, run_id, launch, weights), run_dir)
-        self._port = launch.port
+        self._url = launch.base_url
         self._stack = LocalStack(launch, folders, run_dir, self._record)
         self._load = LoadProcesses(run_dir, plan, 1, run_dir / layout.LOADER_LOG)
         self._requests = run_dir / layout.requests_file(0)
@@ -151,12 +151,11 @@ class MeasuredServer:
             self._record.close()
 
     def _steps(self) -> float:
-        connection = http.client.HTTPConnection(HOST, self._port, timeout=SCRAPE_S)
         try:
-            connection.request("GET", "/metrics")
-            samples = parse_samples(connection.getresponse().read().decode())
-        finally:
-            connection.close()
+            with ServerEndpoints(self._url, SCRAPE_S) as server:
+                samples = parse_samples(server.metrics().decode())
+        except EndpointFailed as error:
+            raise BlockFailed(str(error)) from error
         return sum(value for key, value in samples.items() if key.partition("{")[0] == STEPS)
 
     def _new_records(self) -> list[RequestRecord]:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import time
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from history.metrics import parse_key
 from kvchaos.prometheus.scraper import BadScrape, Samples, Scraper, parse_samples
+from loadtests.target import EndpointFailed, ServerEndpoints
 
 RUNNING = "vllm:num_requests_running"
 WAITING = "vllm:num_requests_waiting"
 KV_USAGE = "vllm:kv_cache_usage_perc"
 RESET_REFUSED_LOG_LINE = "Failed to reset prefix cache"
 """Logged by releases up to 0.25, whose response is empty, when requests still hold blocks."""
-RESET_PATH = "/reset_prefix_cache"
-RESET_WITH_TIER_PATH = f"{RESET_PATH}?reset_external=true"
 TIMEOUT_S = 5.0
 SETTLE_POLL_S = 0.1
 
@@ -71,18 +69,16 @@ def settle(scraper: Scraper, deadline_s: float) -> bool:
 def figures(base_url: str) -> Samples | None:
     """The server's own metrics at this moment; None when it exposes none."""
     try:
-        status, body = _http(base_url, "GET", "/metrics")
-        return own_figures(parse_samples(body)) if status == http.HTTPStatus.OK else None
-    except (OSError, http.client.HTTPException, BadScrape):
+        with ServerEndpoints(base_url, TIMEOUT_S) as server:
+            return own_figures(parse_samples(server.metrics().decode("utf-8", "replace")))
+    except (EndpointFailed, BadScrape):
         return None
 
 
 def health(base_url: str) -> int | None:
     """HTTP status of /health; None when there is no answer."""
-    try:
-        return _http(base_url, "GET", "/health")[0]
-    except (OSError, http.client.HTTPException):
-        return None
+    with ServerEndpoints(base_url, TIMEOUT_S) as server:
+        return server.health()
 
 
 def reset_prefix_cache(base_url: str, server_log: Path, *, tier: bool = False) -> ResetResult:
@@ -92,13 +88,13 @@ def reset_prefix_cache(base_url: str, server_log: Path, *, tier: bool = False) -
     """
     logged = server_log.stat().st_size
     try:
-        status, body = _http(base_url, "POST", RESET_WITH_TIER_PATH if tier else RESET_PATH)
-    except TimeoutError:
-        return ResetResult(None, "", f"the server did not answer the probe within {TIMEOUT_S:g} s")
-    except (OSError, http.client.HTTPException) as error:
-        return ResetResult(None, "", f"the server did not answer the probe: {type(error).__name__}: {error}")
-    if status != http.HTTPStatus.OK:
-        return ResetResult(None, body, f"the server answered the probe with HTTP status {status}")
+        with ServerEndpoints(base_url, TIMEOUT_S) as server:
+            response = server.reset_prefix_cache_and_tier() if tier else server.reset_prefix_cache()
+    except EndpointFailed as error:
+        return ResetResult(None, "", f"the server did not answer the probe: {error.problem}")
+    body = response.text
+    if response.status != HTTPStatus.OK:
+        return ResetResult(None, body, f"the server answered the probe with HTTP status {response.status}")
     if body.strip():
         return _parse_reset(body)
     with server_log.open("rb") as log:
@@ -121,17 +117,6 @@ def _parse_reset(body: str) -> ResetResult:
     if success is False:
         return ResetResult(False, body, "the server says that blocks are still held")
     return ResetResult(None, body, "the answer to the probe does not say whether blocks are held")
-
-
-def _http(base_url: str, method: str, path: str) -> tuple[int, str]:
-    address = urlsplit(base_url)
-    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=TIMEOUT_S)
-    try:
-        connection.request(method, path)
-        response = connection.getresponse()
-        return response.status, response.read().decode("utf-8", "replace")
-    finally:
-        connection.close()
 
 
 def _sum(samples: Samples, metric: str) -> float | None:

@@ -5,19 +5,18 @@
 
 from __future__ import annotations
 
-import http.client
 import math
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from history.jsonl import LineWriter, one_line
 from history.metrics import series_key
 from history.records import ScrapeLine
+from loadtests.target import EndpointFailed, ServerEndpoints
 
 PERIOD_S = 0.2
 TIMEOUT_S = 2.0
@@ -86,11 +85,8 @@ class Scraper:
     def __init__(
         self, base_url: str, writer: LineWriter, period_s: float = PERIOD_S, timeout_s: float = TIMEOUT_S
     ) -> None:
-        address = urlsplit(base_url)
-        if address.scheme != "http" or address.hostname is None:
-            raise ValueError(f"not an http address: {base_url!r}")
-        self._path = f"{address.path.rstrip('/')}/metrics"
-        self._connection = http.client.HTTPConnection(address.hostname, address.port, timeout=timeout_s)
+        # Over one connection: several scrapes a second would open as many.
+        self._server = ServerEndpoints(base_url, timeout_s)
         self._writer = writer
         self._period_s = period_s
         self._encoder = DifferenceEncoder()
@@ -112,7 +108,7 @@ class Scraper:
         if self._beat.is_alive():
             self._beat.join()
         self._worker.shutdown()
-        self._connection.close()
+        self._server.close()
 
     def latest(self) -> Samples | None:
         """The samples of the last scrape; None when it failed or there was none."""
@@ -164,35 +160,13 @@ class Scraper:
 
     def _fetch(self) -> tuple[Samples | None, str | None]:
         try:
-            return parse_samples(self._get()), None
-        except BadScrape as error:
-            self._connection.close()
-            return None, str(error)
-        except (OSError, http.client.HTTPException) as error:
-            self._connection.close()
-            return None, f"{type(error).__name__}: {error}"
-
-    def _get(self) -> str:
-        """One GET over the kept connection; once more when the server had closed that while it was idle."""
-        kept = self._connection.sock is not None
-        try:
-            return self._request()
-        except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):
-            self._connection.close()
-            if not kept:
-                raise
-            return self._request()
-
-    def _request(self) -> str:
-        self._connection.request("GET", self._path)
-        response = self._connection.getresponse()
-        body = response.read()
-        if response.status != http.HTTPStatus.OK:
-            raise BadScrape(f"HTTP status {response.status}")
-        try:
-            return body.decode("utf-8")
+            return parse_samples(self._server.metrics().decode("utf-8")), None
+        except EndpointFailed as error:
+            return None, error.problem
         except UnicodeDecodeError as error:
-            raise BadScrape(f"malformed: {error}") from error
+            return None, f"malformed: {error}"
+        except BadScrape as error:
+            return None, str(error)
 
     def _write(self, line: ScrapeLine) -> None:
         try:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import http.client
 import time
-from http import HTTPStatus
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -20,7 +18,7 @@ from history.strict_yaml import Strict
 from kvchaos.errors import UsageError
 from kvchaos.prometheus.scraper import BadScrape, Samples, parse_samples
 from kvchaos.stacks.stack import GRACE_S, ServerStartFailed
-from loadtests.target import loopback_url
+from loadtests.target import EndpointFailed, ServerEndpoints, is_healthy, loopback_url
 
 TIMEOUT_S = 10.0
 POLL_S = 0.25
@@ -74,16 +72,25 @@ def inspect_server(url: str) -> AttachedServer:
         base_url = loopback_url(url)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    samples = _samples(base_url)
+    try:
+        with ServerEndpoints(base_url, TIMEOUT_S) as endpoints:
+            return _described(base_url, endpoints)
+    except EndpointFailed as error:
+        raise UsageError(str(error)) from error
+
+
+def _described(base_url: str, endpoints: ServerEndpoints) -> AttachedServer:
+    samples = _samples(base_url, endpoints.metrics())
     busy = sum(value for key, value in samples.items() if key.startswith(BUSY))
     if busy:
         raise UsageError(f"{base_url}: {busy:g} requests of others are under way; its counts would be theirs")
-    model = _read(_Models, base_url, "/v1/models").data[0]
+    model = _read(_Models, f"{base_url}/v1/models", endpoints.models()).data[0]
+    version = _read(_Version, f"{base_url}/version", endpoints.version()).version
     try:
         cache = next(parse_key(key)[1] for key in samples if key.startswith(CACHE))
         return AttachedServer(
             name=urlsplit(base_url).netloc,
-            vllm=str(Version(_read(_Version, base_url, "/version").version)),
+            vllm=str(Version(version)),
             base_url=base_url,
             model=model.id,
             max_model_len=model.max_model_len,
@@ -137,10 +144,7 @@ class AttachStack:
 
     def alive(self) -> bool:
         """By /health; nothing else of it can be observed."""
-        try:
-            return _get(self._server.base_url, "/health")[0] == HTTPStatus.OK
-        except UsageError:
-            return False
+        return is_healthy(self._server.base_url, TIMEOUT_S)
 
     def exit_code(self) -> int | None:
         """The exit code of a server that is not ours cannot be observed."""
@@ -163,39 +167,16 @@ class AttachStack:
         """It stays."""
 
 
-def _read(kind: type[T], base_url: str, path: str) -> T:
-    body = _get_ok(base_url, path)
+def _read(kind: type[T], url: str, body: bytes) -> T:
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:
         problem = error.errors()[0]["msg"]
-        raise UsageError(f"{base_url}{path}: not what a vLLM server answers: {problem}") from error
+        raise UsageError(f"{url}: not what a vLLM server answers: {problem}") from error
 
 
-def _samples(base_url: str) -> Samples:
+def _samples(base_url: str, body: bytes) -> Samples:
     try:
-        return parse_samples(_get_ok(base_url, "/metrics").decode("utf-8", "replace"))
+        return parse_samples(body.decode("utf-8", "replace"))
     except BadScrape as error:
         raise UsageError(f"{base_url}/metrics: {error}") from error
-
-
-def _get_ok(base_url: str, path: str) -> bytes:
-    """The body of a response. Raises UsageError unless it has status 200."""
-    status, body = _get(base_url, path)
-    if status != HTTPStatus.OK:
-        raise UsageError(f"{base_url}{path}: answered {status}; is that a vLLM server?")
-    return body
-
-
-def _get(base_url: str, path: str) -> tuple[int, bytes]:
-    """Raises UsageError when nobody answers."""
-    address = urlsplit(base_url)
-    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=TIMEOUT_S)
-    try:
-        connection.request("GET", path)
-        response = connection.getresponse()
-        return response.status, response.read()
-    except (OSError, http.client.HTTPException) as error:
-        raise UsageError(f"{base_url}{path}: no answer: {error}; is the server up?") from error
-    finally:
-        connection.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import re
 import time
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from history.events import ContainerAction, ServerStart
 from history.records import ResourceRecord
 from kvchaos.errors import UsageError
 from kvchaos.stacks.server_command import Launch
+from loadtests.target import is_healthy
 
 GRACE_S = 10.0
 """From the polite signal to the one that cannot be refused."""
@@ -98,7 +98,7 @@ def wait_until_healthy(
     reported = reported_log or log
     deadline = time.monotonic() + deadline_s
     observe_at = 0.0
-    while not _healthy(launch):
+    while not is_healthy(launch.base_url, TIMEOUT_S):
         now = time.monotonic()
         code = stack.exit_code()
         if code is not None:
@@ -110,17 +110,6 @@ def wait_until_healthy(
             observe_at = now + OBSERVE_EVERY_S
         time.sleep(POLL_S)
     stack.observe()
-
-
-def _healthy(launch: Launch) -> bool:
-    connection = http.client.HTTPConnection(launch.host, launch.port, timeout=TIMEOUT_S)
-    try:
-        connection.request("GET", "/health")
-        return connection.getresponse().status == http.HTTPStatus.OK
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
 
 
 def _not_ready(what: str, code: int | None, log: Path, reported: Path) -> ServerStartFailed:

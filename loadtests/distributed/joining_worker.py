@@ -8,7 +8,6 @@ stdin): it aborts and records the requests in flight.
 from __future__ import annotations
 
 import argparse
-import http.client
 import os
 import platform
 import signal
@@ -16,7 +15,6 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import gevent
 from gevent.fileobject import FileObjectPosix
@@ -41,7 +39,7 @@ from loadtests.distributed.master_protocol import (
 from loadtests.messages import EXIT_FAILED, EXIT_NOT_NEEDED, Failed, Quit
 from loadtests.open_files import SPARE, TooFewFiles, raise_soft_limit, require
 from loadtests.phase_worker import Inbox, PhaseWorker, WorkerFailed, WorkerSlot
-from loadtests.target import address_of, is_loopback, reachable_url
+from loadtests.target import address_of, is_healthy, is_loopback, reachable_url
 from loadtests.user import CompletionUser
 from loadtests.workloads import PATH_PARAM
 
@@ -141,22 +139,10 @@ def _fetch(workload: str, folder: Path, connection: MasterConnection) -> Path:
 
 def _reach(url: str, inbox: Inbox) -> None:
     """Wait until the server responds, or until a command arrives."""
-    if not _answers(url):
+    if not is_healthy(url, HEALTH_TIMEOUT_S):
         _log(f"waiting for the server at {url}")
-    while inbox.empty() and not _answers(url):
+    while inbox.empty() and not is_healthy(url, HEALTH_TIMEOUT_S):
         gevent.sleep(POLL_S)
-
-
-def _answers(url: str) -> bool:
-    address = urlsplit(url)
-    connection = http.client.HTTPConnection(address.netloc, timeout=HEALTH_TIMEOUT_S)
-    try:
-        connection.request("GET", "/health")
-        return connection.getresponse().status == http.HTTPStatus.OK
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
 
 
 def _log(line: str) -> None:

@@ -94,7 +94,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def scraper(server: FakeServer, path: Path) -> Iterator[Scraper]:
     with LineWriter(path) as writer:
-        made = Scraper(server.url, writer, period_s=0.02, timeout_s=0.5)
+        made = Scraper(server.url, writer, period_s=0.02, timeout_s=30.0)
         yield made
         made.stop()
 
@@ -208,7 +208,7 @@ def test_a_frozen_server_is_an_error_line(path: Path) -> None:
         scraper = Scraper(f"http://127.0.0.1:{silent.getsockname()[1]}", writer, timeout_s=0.1)
         assert scraper.scrape_now() is None
         scraper.stop()
-    assert lines(path)[0].error == f"{TimeoutError.__name__}: timed out"
+    assert (lines(path)[0].error or "").startswith(TimeoutError.__name__)
 
 
 def test_scraper_reuses_one_connection(scraper: Scraper, server: FakeServer) -> None:

@@ -14,7 +14,7 @@ from tests.unit.stacks.test_stack_attach import IDLE, METRICS, server
 @pytest.mark.parametrize(
     ("changed", "problem"),
     [
-        ({"/version": None}, "/version: answered 404"),
+        ({"/version": None}, "/version: HTTP status 404"),
         ({"/version": "{}"}, "/version: not what a vLLM server answers"),
         ({"/version": '{"version": "main"}'}, "does not tell what it is"),
         ({"/v1/models": '{"data": []}'}, "/v1/models: not what a vLLM server answers"),
