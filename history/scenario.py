@@ -93,6 +93,9 @@ class ServerSettings(Strict):
     """Load the chaos module into the server. Without it no fault can be armed."""
     audit: bool = False
     """Compare the content of every block copied, before and after. Needs `chaos`; costs a little time."""
+    prompt_blocks_only: bool = True
+    """Offload the blocks of prompts alone, as vLLM does by default; off offloads generated tokens as well.
+    Releases before 0.23 always offload both."""
     sync_loads: bool = False
     """Load blocks within the step that needs them, where that can be, and not between steps. Needs chaos."""
     extra_args: tuple[str, ...] = ()

@@ -113,6 +113,11 @@ DIES = Effect(rules=("server-alive/died",), scope="life", most=1)
 DAMAGED = Effect(rules=("answers/not-golden", "answers/not-repeated"), scope="readers", most=1)
 """Some answer of those that read the block differs: from the golden one, else from another of its prompt."""
 
+NOT_A_NUMBER = Effect(
+    rules=("outcomes/truncated-stream", "outcomes/request-failed", *DAMAGED.rules), scope="readers", most=1
+)
+"""Some request of those that read the block fails, since a logprob is not a number, or its answer differs."""
+
 FLIPPED = tuple(
     Effect(
         rules=DAMAGED.rules,

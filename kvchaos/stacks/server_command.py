@@ -191,6 +191,8 @@ CHAOS_SPEC_MODULE = "chaos.inside.spec"
 PLAIN_CONNECTOR = "OffloadingConnector"
 PLAIN_SPEC = "HostCopySpec"
 PLAIN_SPEC_MODULE = "chaos.hostcopy.spec"
+PROMPT_BLOCKS_KEY = "offload_prompt_only"
+"""Releases that do not have it pass it over."""
 CONTROL_KEY = "kvchaos_control"
 AUDIT_KEY = "kvchaos_audit"
 
@@ -198,6 +200,8 @@ AUDIT_KEY = "kvchaos_audit"
 def kv_transfer_config(settings: ServerSettings, model: ServedModel, control: Path, device: Device) -> str:
     """The value of --kv-transfer-config. `control` is the folder as the server sees it."""
     extra: dict[str, str | int | bool] = {"cpu_bytes_to_use": tier_bytes(settings, model, device)}
+    if not settings.prompt_blocks_only:
+        extra[PROMPT_BLOCKS_KEY] = False
     config: dict[str, object] = {
         "kv_connector": PLAIN_CONNECTOR,
         "kv_role": "kv_both",

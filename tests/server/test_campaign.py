@@ -47,6 +47,7 @@ SCENARIOS = (
     "failed-copy",
     "false-accounting-within-a-step",
     "false-accounting",
+    "generated-blocks",
     "legal-swarm",
     "load-failure-fail-policy",
     "load-failure-livelock",
@@ -54,6 +55,7 @@ SCENARIOS = (
     "lost-completion-abort",
     "lost-completion",
     "mid-prefill-preemption",
+    "nan-block",
     "abort-storm",
     "kill-and-restart",
     "malformed-requests",
@@ -93,6 +95,7 @@ CAUSES: dict[tuple[str, str], set[str]] = {
     (NEW, "lost-completion-abort"): {"progress/deadline"},
     (OLD, "mid-prefill-preemption"): DEATH,
     (OLD, "malformed-requests"): {"outcomes/malformed-not-refused", "logs/request-exception"},
+    (NEW, "nan-block"): {"outcomes/truncated-stream"},
     (NEW, "sharers-of-a-failed-prefix"): {"answers/not-golden"},
 }
 """The rules that must be broken and follow from no other finding, by release and scenario. None else but what

@@ -38,7 +38,7 @@ def test_declared_effects_name_existing_rules_and_parameters(kind: fault_catalog
         ("bit_flip", {"word_bytes": 2, "bit": 6}, 1),
         ("bit_flip", {"word_bytes": 2, "bit": 7}, 0),
         ("bit_flip", {"dry_run": True}, 0),
-        ("nan", {}, 0),
+        ("nan", {}, 1),
         ("completion_twice", {}, 1),
         ("completion_twice", {"later": False}, 0),
         ("completion_lost", {}, 4),
