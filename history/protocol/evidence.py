@@ -172,6 +172,10 @@ class ContentDamaged(Firing, frozen=True, kw_only=True):
         return [*(block for block in (self.block, self.other) if block is not None), *self.blocks]
 
 
+OUTLIVES_RESET = frozenset({"nan"})
+"""Kinds of fault whose damage can reach requests after a reset of all caches: the attention of the CPU backend
+multiplies the values in unused slots of a block by 0, and one that is no number stays none."""
+
 FIRINGS_INSIDE: Mapping[str, type[Firing]] = {
     "lookup_miss": LookupMissed,
     "lookup_retry": BlockLookup,

@@ -16,7 +16,8 @@ from chaos.inside.control import MAX_BYTES
 from history import layout
 from history.jsonl import UnreadableRun
 from history.protocol.audit_records import Balance
-from history.reader import read_ledgers
+from history.protocol.evidence import OUTLIVES_RESET
+from history.reader import read_faults, read_ledgers
 from history.records import LedgerRecord, ResourceRecord
 from kvchaos.conductor import server_state
 from kvchaos.conductor.server_state import Gauges, ResetResult
@@ -49,6 +50,8 @@ class EndState:
     """Of this run."""
     allowed: Sequence[str] = ()
     """Patterns of log lines that the scenario expects and that are no crash of the server."""
+    lasting_damage: Sequence[str] = ()
+    """Kinds of fault that fired and whose damage outlives a reset of the caches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,8 @@ def _of_the_run(state: EndState) -> Iterator[Objection]:
         yield Objection("not-healed", f"faults of {', '.join(state.unhealed)} were not seen to end")
     if not state.drained:
         yield Objection("not-drained", "it did not drain")
+    for kind in state.lasting_damage:
+        yield Objection("lasting-damage", f"the damage of {kind} stays in its KV cache after a reset")
     if state.journal_bytes > HALF_JOURNAL:
         yield Objection("journal-too-long", f"a journal of the chaos module has {state.journal_bytes} bytes")
 
@@ -231,7 +236,7 @@ class Handover:
     def _before_reset(self, end: RunEnd) -> list[str]:
         self._files.collect()
         try:
-            ledger = read_ledgers(end.run_dir)
+            ledger, faults = read_ledgers(end.run_dir), read_faults(end.run_dir)
         except UnreadableRun as error:
             return [str(error)]
         log = (end.run_dir / layout.SERVER_LOG).read_text(encoding="utf-8", errors="replace")
@@ -245,6 +250,9 @@ class Handover:
                 journal_bytes=self._files.journal_bytes(),
                 log=log,
                 allowed=end.allowed_log_lines,
+                lasting_damage=sorted(
+                    {line.kind for line in faults if line.event == "fired" and line.kind in OUTLIVES_RESET}
+                ),
             )
         )
         return list(map(str, before_reset))

@@ -14,6 +14,7 @@ from chaos.fault_line import parse_line
 from history.expected_findings import Expectation
 from history.jsonl import one_line
 from history.phase_spec import Recorded
+from history.protocol.evidence import OUTLIVES_RESET
 from history.scenario import Scenario, ServerSettings, StackName
 from history.strict_yaml import Value, first_problem
 from kvchaos.bugs.bug_catalogue import KnownBug, certain_somewhere, expected_somewhere, range_problem
@@ -241,7 +242,10 @@ def _rank(scenario: Scenario) -> int:
 
 def _may_leave_it_unclean(scenario: Scenario, bugs: Sequence[KnownBug]) -> bool:
     """Whether the server ends, or is expected to, or to hold something for good, on whatever release."""
-    if any(fault_catalogue.ends_the_server(fault.kind) for fault in scenario.faults):
+    if any(
+        fault.kind in OUTLIVES_RESET or fault_catalogue.ends_the_server(fault.kind)
+        for fault in scenario.faults
+    ):
         return True
     if not UNCLEAN.isdisjoint(_declared(scenario)):
         return True

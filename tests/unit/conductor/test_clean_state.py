@@ -71,6 +71,7 @@ def test_fresh_server_is_clean() -> None:
         (replace(CLEAN, gauges=Gauges(0.0, 2.0, 0.0)), "gauge-not-zero"),
         (replace(CLEAN, gauges=Gauges(0.0, 0.0, 0.025)), "gauge-not-zero"),
         (replace(CLEAN, gauges=Gauges(0.0, 0.0, None)), "gauge-absent"),
+        (replace(CLEAN, lasting_damage=("nan",)), "lasting-damage"),
         (replace(CLEAN, journal_bytes=HALF_JOURNAL + 1), "journal-too-long"),
         (replace(CLEAN, log="INFO: ready\nTraceback (most recent call last):\n"), "crash-logged"),
         (replace(CLEAN, log="INFO: rea"), "log-line-cut"),
