@@ -173,7 +173,7 @@ class ContentDamaged(Firing, frozen=True, kw_only=True):
 
 
 OUTLIVES_RESET = frozenset({"nan"})
-"""Kinds of fault whose damage can reach requests after a reset of all caches: the attention of the CPU backend
+"""Kinds of fault whose damage can reach requests after a reset of all caches: the CPU backend's attention
 multiplies the values in unused slots of a block by 0, and one that is no number stays none."""
 
 FIRINGS_INSIDE: Mapping[str, type[Firing]] = {
