@@ -14,6 +14,7 @@ import msgspec
 from history import layout
 from history.jsonl import LineWriter
 from history.phase_spec import PhaseSpec
+from loadtests.child_process import PlainStarter, ProcessStarter, WorkerProcess
 from loadtests.messages import (
     Command,
     Failed,
@@ -27,7 +28,6 @@ from loadtests.messages import (
     StopReason,
     WorkerReport,
 )
-from loadtests.worker_process import PlainStarter, ProcessStarter, WorkerProcess
 from loadtests.worker_status import Silence, WorkerStatusBoard
 
 _of_a_worker = msgspec.json.Decoder(Report)

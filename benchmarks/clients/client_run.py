@@ -15,6 +15,7 @@ from benchmarks.clients.client_load import ClientLoad, ClientObservation
 from benchmarks.clients.other_tools import LoadTool, ToolCall
 from benchmarks.process_watch import ProcessWatch
 from history.scenario import ClientKind
+from loadtests.child_process import logged_child
 from loadtests.mock.mock_process import MockServer, SentRecord
 
 ROOT = Path(__file__).parents[2]
@@ -72,31 +73,18 @@ def _drive(client: MeasuredClient, load: ClientLoad, url: str, folder: Path) -> 
     command = client.command(load, url, folder)
     log = folder / "client.log"
     with log.open("wb") as output:
-        # Of this session, as the servers are: the kernel shares processors out by session.
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd=ROOT if client.read is ours.read else folder,
-            env={**os.environ, **client.environment},
-            process_group=0,
-        )
+        cwd = ROOT if client.read is ours.read else folder
+        environment = {**os.environ, **client.environment}
         try:
-            with ProcessWatch(process.pid) as watch:
+            with (
+                logged_child(command, output, cwd=cwd, environment=environment) as process,
+                ProcessWatch(process.pid) as watch,
+            ):
                 process.wait(RUN_TIMEOUT_S)
         except subprocess.TimeoutExpired as error:
             raise ClientRunFailed(
                 f"{client.name} did not end within {RUN_TIMEOUT_S:g} s; see {log}"
             ) from error
-        finally:
-            _end(process)
     if process.returncode != 0:
         raise ClientRunFailed(f"{client.name} ended with code {process.returncode}; see {log}")
     return watch
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        os.killpg(process.pid, 9)
-        process.wait()

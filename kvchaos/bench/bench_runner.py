@@ -38,6 +38,7 @@ from kvchaos.paths import Workspace
 from kvchaos.planning.run_plan import RunRequest, make_run_dir
 from kvchaos.servers.server_registry import ServerEnv
 from kvchaos.stacks.attach import AttachedServer
+from kvchaos.stacks.stack import CAPABILITIES
 from oracles.speed import Speed, speed_of, speeds
 from oracles.views.timeline import by_phase
 
@@ -93,7 +94,9 @@ class BenchRunner:
 
     def _run_once(self, target: BenchTarget, phases: Sequence[str], seed: int) -> BenchRun:
         earlier_runs = (
-            sum(run.side == target.side for run in self.bench.runs) if target.stack == "attach" else 0
+            0
+            if CAPABILITIES[target.stack].starts_server
+            else sum(run.side == target.side for run in self.bench.runs)
         )
         request = RunRequest(
             scenario=target.base.scenario,

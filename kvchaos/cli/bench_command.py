@@ -28,6 +28,7 @@ from kvchaos.cli.run_command import DEFAULT_CLIENT, DEFAULT_SEED, DEFAULT_STACK,
 from kvchaos.errors import UsageError
 from kvchaos.paths import cache_folder
 from kvchaos.planning.scenario_file import find_scenario, load_scenario
+from kvchaos.stacks.stack import CAPABILITIES
 
 app = typer.Typer(no_args_is_help=True, help="Measure speed, in many runs: sweep, slo, compare.")
 
@@ -214,7 +215,7 @@ def _of_side(side: Side, base: BenchScenario, stack: StackName, server: str | No
 def _seeds(seed: int | None, count: int, targets: Sequence[BenchTarget]) -> range:
     """A server that is there may remember the prompts of an earlier seed."""
     if seed is None:
-        there = any(target.stack == "attach" for target in targets)
+        there = any(not CAPABILITIES[target.stack].starts_server for target in targets)
         seed = secrets.randbelow(MAX_SEED) if there else DEFAULT_SEED
     return range(seed, seed + count)
 

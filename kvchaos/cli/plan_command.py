@@ -12,7 +12,7 @@ import yaml
 
 from history import layout
 from history.scenario import Scenario, StackName
-from kvchaos.cli.run_command import DEFAULT_SERVER, DEFAULT_STACK, PLATFORMS
+from kvchaos.cli.run_command import DEFAULT_SERVER, DEFAULT_STACK
 from kvchaos.errors import UsageError
 from kvchaos.paths import cache_folder, models_folder, runs_folder
 from kvchaos.planning.run_plan import RunRequest, new_run_id
@@ -28,6 +28,7 @@ from kvchaos.stacks.local_stack import choose_port
 from kvchaos.stacks.prepare_server import LaunchRequest
 from kvchaos.stacks.server_command import Launch, Listening, RunFolders, plan_launch
 from kvchaos.stacks.server_files import PLUGIN
+from kvchaos.stacks.stack import CAPABILITIES
 
 TEMP = "kvchaos-xxxxxxxx"
 """Of that name a run makes a folder of its own."""
@@ -44,10 +45,11 @@ def plan_command(
 ) -> None:
     """Print the server's command, and with compose stacks the whole project. Nothing is started."""
     loaded = load_scenario(find_scenario(scenario))
-    if stack == "attach":
+    can = CAPABILITIES[stack]
+    if not can.starts_server:
         raise UsageError("--stack attach starts nothing, so there is nothing to plan")
     check_stack(loaded, stack)
-    platform = PLATFORMS.get(stack)
+    platform = can.containers
     cache = cache_folder()
     env = server_of(platform, server, None) if platform else find_server(server, cache)
     request = _launch_request(loaded, env, cache, port, grafana=grafana)

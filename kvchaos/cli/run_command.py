@@ -27,7 +27,7 @@ from kvchaos.servers.server_registry import ServerEnv, find_server
 from kvchaos.stacks.attach import AttachedServer, inspect_server
 from kvchaos.stacks.compose.container_runtime import connect
 from kvchaos.stacks.compose.image_builder import ImageBuilder, ensure_images
-from kvchaos.stacks.device import Platform
+from kvchaos.stacks.stack import CAPABILITIES
 
 MAX_SEED = 2**62
 """Leaves room for repeats below the 2**63 that a plan can hold."""
@@ -101,7 +101,7 @@ def run_command(
         old = replay_of(replay)
         loaded, seed, stack = [old.scenario], old.seed, stack or old.stack
         client = client or old.client
-        if stack != "attach":
+        if CAPABILITIES[stack].starts_server:
             server = server or old.server
     else:
         stack = stack or DEFAULT_STACK
@@ -110,17 +110,18 @@ def run_command(
         if every:
             loaded = [scenario for scenario in loaded if stack in scenario.stacks]
             loaded = order_scenarios(loaded, known_bugs())
-    cache = cache_folder()
-    if on_gpu or stack == "compose-gpu":
+    cache, can = cache_folder(), CAPABILITIES[stack]
+    if on_gpu or can.containers == "cuda":
         _require_gpu(stack, server or DEFAULT_SERVER, cache, port)
-    if grafana and stack not in PLATFORMS:
-        raise UsageError(f"--grafana goes with --stack {' or '.join(PLATFORMS)}")
-    if prometheus and stack not in PLATFORMS:
+    if grafana and can.containers is None:
+        with_containers = (name for name, each in CAPABILITIES.items() if each.containers)
+        raise UsageError(f"--grafana goes with --stack {' or '.join(with_containers)}")
+    if prometheus and can.containers is None:
         need_prometheus(os.environ)
     workspace = Workspace(cache=cache, runs=runs.absolute() if runs else runs_folder(), port=port)
     if seed is None:
         # A server that is there may remember the prompts of an earlier seed.
-        seed = secrets.randbelow(MAX_SEED) if stack == "attach" else DEFAULT_SEED
+        seed = DEFAULT_SEED if can.starts_server else secrets.randbelow(MAX_SEED)
     master = None if join is None else _master(join)
     release = None if as_release is None else _release(as_release)
     environment = server_for(stack, url, server, workspace.cache, grafana=grafana)
@@ -149,9 +150,10 @@ def run_command(
 
 def _require_gpu(stack: StackName, server: str, cache: Path, port: int | None) -> None:
     """Raises UsageError with a line for each thing that a run on a GPU misses."""
-    if stack == "compose-gpu":
+    can = CAPABILITIES[stack]
+    if can.containers == "cuda":
         gpu.require(gpu.examine(port))
-    elif stack == "local":
+    elif can.starts_processes:
         gpu.require(gpu.examine_local(server, cache, port))
     else:
         raise UsageError(f"--gpu goes with --stack local or compose-gpu, not with {stack}")
@@ -177,15 +179,14 @@ def _master(join: str) -> MasterAddress:
 
 
 DEFAULT_SERVER = "0.32.0"
-PLATFORMS: dict[StackName, Platform] = {"compose-cpu": "cpu", "compose-gpu": "cuda"}
-"""Of the stacks in containers."""
 
 
 def server_for(
     stack: StackName, url: str | None, server: str | None, cache: Path, *, grafana: bool = False
 ) -> ServerEnv | AttachedServer:
     """Have its images where it needs any, Grafana's too if that is wanted. Raises UsageError."""
-    if stack == "attach":
+    can = CAPABILITIES[stack]
+    if not can.starts_server:
         if url is None or server is not None:
             raise UsageError(
                 "--stack attach takes the server at --url http://127.0.0.1:PORT, and no --server"
@@ -194,13 +195,12 @@ def server_for(
     if url is not None:
         raise UsageError("--url goes with --stack attach")
     version = server or DEFAULT_SERVER
-    if stack not in PLATFORMS:
+    if can.containers is None:
         return find_server(version, cache)
     client = connect()
     try:
         with shown(Console(stderr=True)) as progress:
-            return ensure_images(
-                ImageBuilder(client, cache, progress), PLATFORMS[stack], version, grafana=grafana
-            )
+            builder = ImageBuilder(client, cache, progress)
+            return ensure_images(builder, can.containers, version, grafana=grafana)
     finally:
         client.close()

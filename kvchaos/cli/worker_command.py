@@ -11,9 +11,9 @@ import typer
 
 from kvchaos.errors import Interrupted, UsageError, interrupts
 from kvchaos.planning.master_address import MasterAddress, master_address
+from loadtests.child_process import start_with_stdin, wait_or_kill
 from loadtests.messages import EXIT_NOT_NEEDED
 from loadtests.open_files import raise_soft_limit
-from loadtests.worker_process import HOME
 
 LOOK_S = 0.2
 END_S = 10.0
@@ -49,7 +49,7 @@ def _start(address: MasterAddress) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "loadtests.distributed.joining_worker"]
     command += ["--host", address.host, "--port", str(address.port)]
     # It leaves when its stdin ends, so also when this process was killed.
-    return subprocess.Popen(command, stdin=subprocess.PIPE, cwd=HOME, process_group=0)
+    return start_with_stdin(command)
 
 
 def _next(
@@ -69,8 +69,4 @@ def _end(workers: list[subprocess.Popen[bytes]]) -> None:
     for worker in workers:
         worker.terminate()
     for worker in workers:
-        try:
-            worker.wait(END_S)
-        except subprocess.TimeoutExpired:
-            worker.kill()
-            worker.wait()
+        wait_or_kill(worker, END_S)

@@ -24,6 +24,7 @@ from kvchaos.clientbench.client_bench_file import (
     step_figures,
 )
 from kvchaos.planning.run_plan import write_plan
+from kvchaos.polling import poll, wait_until
 from kvchaos.stacks.process_usage import cpu_s
 from loadtests.mock.mock_process import Fixed, MockServer, SentRecord, Settings
 from loadtests.processes import LoadProcesses
@@ -123,21 +124,14 @@ class _StepRunner:
 
     def _sent(self, ids: set[str]) -> dict[str, SentRecord]:
         """The server's log, with these requests in it: it writes a line just after the client has the end."""
-        deadline = time.monotonic() + END_S
-        while True:
-            sent = self._server.sent()
-            if ids <= sent.keys() or time.monotonic() > deadline:
-                return sent
-            time.sleep(POLL_S)
+        return poll(self._server.sent, lambda sent: ids <= sent.keys(), END_S, POLL_S)
 
     def _drive(self, step: LoadStep) -> _DrivenStep:
         self._count += 1
         phase = phase_for(step, f"{step.name}-{self._count}", self._seconds)
         began_ns, used_before_s = time.monotonic_ns(), cpu_s(self._server.pid)
         self._load.start_phase(phase)
-        deadline = time.monotonic() + self._seconds
-        while time.monotonic() < deadline and not self._load.done() and not self._load.failures():
-            time.sleep(POLL_S)
+        wait_until(lambda: self._load.done() or bool(self._load.failures()), self._seconds, POLL_S)
         stopped_ns = time.monotonic_ns()
         used_s = cpu_s(self._server.pid) - used_before_s
         self._load.stop_phase("measured")

@@ -15,7 +15,7 @@ from kvchaos.conductor.handover import RunEnd
 from kvchaos.conductor.phase_runner import LoadGeneratorLost, PhaseRunner, Upkeep
 from kvchaos.conductor.run_parts import RunParts, RunSetup, assemble
 from kvchaos.errors import Interrupted, UsageError
-from kvchaos.stacks.stack import ServerStartFailed
+from kvchaos.stacks.stack import CAPABILITIES, ServerStartFailed
 
 LOADER_READY_S = 60.0
 JOIN_S = 300.0
@@ -150,7 +150,7 @@ class FinalChecks:
         self._drained = server_state.settle(parts.scraper, setup.limits.drain_s)
         parts.resources.sample_now()
         self._record_drained(time.monotonic() - begin)
-        if setup.plan.stack != "attach":  # Its cache is not ours to drop.
+        if CAPABILITIES[setup.plan.stack].starts_server:  # The cache of another is not ours to drop.
             reset = server_state.reset_prefix_cache(setup.plan.base_url, setup.files.log)
             parts.events.write(events.LeakProbe(ok=reset.ok, answer=reset.answer, detail=reset.detail))
         if setup.prometheus is not None:

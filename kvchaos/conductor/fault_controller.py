@@ -14,11 +14,9 @@ from chaos.inside.fault_kind import HOSTILE
 from chaos.inside.inside_kinds import KINDS as INSIDE_KINDS
 from chaos.outside.clients.abort_storm import AbortStormInjector
 from chaos.outside.clients.malformed_requests import ClientTarget, MalformedRequestInjector
-from chaos.outside.container_injector import ContainerInjector
 from chaos.outside.injector import Injector
 from chaos.outside.network.network_injector import NetworkInjector
 from chaos.outside.outside_faults import InvocationCounts, OutsideFaults, OutsideJournal
-from chaos.outside.process_injector import ProcessInjector
 from chaos.outside.prometheus_injector import PrometheusInjector
 from history import layout
 from history.events import FaultsArmed, FaultsHealed, HealedBy, PrefixCacheReset
@@ -30,10 +28,9 @@ from kvchaos.conductor import server_state
 from kvchaos.conductor.event_log import EventLog
 from kvchaos.conductor.server_lifecycle import ServerLifecycle
 from kvchaos.errors import UsageError
+from kvchaos.polling import wait_until
 from kvchaos.prometheus.run_monitor import ManagedPrometheus
 from kvchaos.prometheus.scraper import Scraper
-from kvchaos.stacks.compose.compose_stack import ComposeStack
-from kvchaos.stacks.local_stack import LocalStack
 from kvchaos.stacks.network import NetworkProxy
 from kvchaos.stacks.server_files import ServerFiles
 from kvchaos.stacks.stack import Stack
@@ -84,10 +81,8 @@ def _injectors(plan: RunPlan, run_dir: Path, targets: FaultTargets) -> Iterator[
         yield NetworkInjector(targets.network.handle)
     if targets.prometheus is not None:
         yield PrometheusInjector(targets.prometheus)
-    if isinstance(targets.stack, LocalStack):
-        yield ProcessInjector(targets.stack, targets.lifecycle)
-    if isinstance(targets.stack, ComposeStack):
-        yield ContainerInjector(targets.stack, targets.lifecycle)
+    if (injector := targets.stack.fault_injector(targets.lifecycle)) is not None:
+        yield injector
 
 
 CONFIRM_S = 5.0
@@ -267,14 +262,17 @@ class FaultController:
         return self._confirmed("healed", faults, since_ns)
 
     def _confirmed(self, event: str, faults: Sequence[FaultSpec], since_ns: int) -> bool:
-        deadline = time.monotonic() + CONFIRM_S
-        while self._control is not None and not self._control.confirmed(event, faults, since_ns):
-            if time.monotonic() > deadline or not self._stack.alive():
-                return False
-            if event == "armed" and self._control.refusals(faults, since_ns):
-                return False
-            time.sleep(POLL_S)
-        return True
+        control = self._control
+        if control is None:
+            return True
+
+        def is_decided() -> bool:
+            if control.confirmed(event, faults, since_ns) or not self._stack.alive():
+                return True
+            return event == "armed" and bool(control.refusals(faults, since_ns))
+
+        wait_until(is_decided, CONFIRM_S, POLL_S)
+        return control.confirmed(event, faults, since_ns)
 
 
 def _confirmed_by(*, reverted: bool, journals: bool, gone: bool) -> HealedBy:

@@ -21,6 +21,7 @@ from history.reader import read_faults, read_ledgers
 from history.records import LedgerRecord, ResourceRecord
 from kvchaos.conductor import server_state
 from kvchaos.conductor.server_state import Gauges, ResetResult
+from kvchaos.polling import poll
 from kvchaos.prometheus.scraper import Samples
 from kvchaos.stacks.server_files import CollectedFiles
 from kvchaos.stacks.stack import Stack
@@ -259,9 +260,9 @@ class Handover:
 
     def _settled(self) -> ResourceRecord | None:
         """What the server uses, a little later if it is more than before."""
-        deadline = time.monotonic() + CONNECTIONS_CLOSED_S
-        while True:
-            usage = self._stack.resources()
-            if not list(of_the_resources(usage, self.before)) or time.monotonic() > deadline:
-                return usage
-            time.sleep(POLL_S)
+        return poll(
+            self._stack.resources,
+            lambda usage: not list(of_the_resources(usage, self.before)),
+            CONNECTIONS_CLOSED_S,
+            POLL_S,
+        )

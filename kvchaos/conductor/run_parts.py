@@ -21,8 +21,8 @@ from kvchaos.stacks.network import NetworkProxy
 from kvchaos.stacks.server_files import ServerFiles
 from kvchaos.stacks.stack import Stack
 from kvchaos.terminal.display import Display
+from loadtests.child_process import ProcessStarter
 from loadtests.processes import LoadProcesses
-from loadtests.worker_process import ProcessStarter
 
 
 @dataclass(frozen=True, slots=True)

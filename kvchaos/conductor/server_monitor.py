@@ -9,6 +9,7 @@ from pathlib import Path
 from history import layout
 from history.events import CutShort
 from history.jsonl import LineWriter
+from kvchaos.polling import wait_until
 from kvchaos.stacks.stack import Stack
 from loadtests.messages import Progress
 
@@ -64,9 +65,7 @@ class ServerMonitor:
 
     def wait_for_exit(self, seconds: float) -> None:
         """Wait until the server has exited, at most `seconds`."""
-        deadline = time.monotonic() + seconds
-        while self._stack.alive() and time.monotonic() < deadline:
-            time.sleep(POLL_S)
+        wait_until(lambda: not self._stack.alive(), seconds, POLL_S)
 
 
 SAMPLE_EVERY_S = 1.0

@@ -37,6 +37,7 @@ from kvchaos.judging.outcome import evaluate, expected_oracles
 from kvchaos.report.history_tables import coverage_text, latency_text
 from kvchaos.report.html.report_page import report_html
 from kvchaos.report.verdict_text import junit_xml, summary_text
+from kvchaos.stacks.stack import CAPABILITIES
 from oracles import Oracle, judges_of
 from oracles.causes import causes, following
 from oracles.effects.declared import attributed, explain
@@ -160,7 +161,8 @@ def cut_short(history: History) -> Gap | None:
 def _not_stopped(history: History) -> Gap | None:
     """At the end of a run its server is stopped, or left to the next run, unless it has ended."""
     ends = (ServerStop, ServerExit, CleanState)
-    if history.plan.stack != "local" or any(history.events_of(kind) for kind in ends):
+    starts = CAPABILITIES[history.plan.stack].starts_processes
+    if not starts or any(history.events_of(kind) for kind in ends):
         return None
     return _cut("stop-missing", "the run broke off: no event says that its server was stopped, or left up")
 

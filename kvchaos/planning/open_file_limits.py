@@ -9,6 +9,7 @@ from chaos.outside.network.network_injector import NetworkInjector
 from chaos.outside.outside_kinds import CLIENT_KINDS
 from history.scenario import FaultSpec, Scenario, StackName
 from kvchaos.errors import UsageError
+from kvchaos.stacks.stack import CAPABILITIES
 from loadtests.open_files import SPARE, TooFewFiles, require
 
 STORM = "abort_storm"
@@ -39,7 +40,7 @@ def needs_of_run(scenario: Scenario, workers: int, stack: StackName, *, joined: 
         yield FileNeed(f"the network proxy with {load:,} connections", 2 * load + SPARE)
     if crowd:
         yield FileNeed(f"the conductor with {crowd:,} clients that leave", crowd + SPARE)
-    if stack == "local":
+    if CAPABILITIES[stack].starts_processes:
         yield FileNeed(f"the server with {load + crowd:,} connections", load + crowd + SERVER_SPARE)
 
 

@@ -21,6 +21,7 @@ from kvchaos.bugs.bug_catalogue import KnownBug, certain_somewhere, expected_som
 from kvchaos.errors import UsageError
 from kvchaos.paths import beside_packages
 from kvchaos.stacks.server_command import check_settings
+from kvchaos.stacks.stack import CAPABILITIES
 from kvchaos.yaml_model import read_model
 from loadtests import workloads
 from loadtests.workloads import PATH_PARAM, Workload
@@ -32,9 +33,6 @@ from oracles.findings import oracle_of
 FOLDER = "scenarios"
 TRIAL = "trial"
 """Scenarios that a busy machine can still lead astray: run by their path, and by nobody else."""
-
-
-WITH_TINY_MODEL: tuple[StackName, ...] = ("local", "compose-cpu")
 
 
 class BadSchedule(Exception):
@@ -78,7 +76,7 @@ def check_fit(scenario: Scenario) -> None:
 
 def check_stack(scenario: Scenario, stack: StackName) -> None:
     """Raises UsageError when the scenario asks what is known of another stack's model only."""
-    if stack in WITH_TINY_MODEL:
+    if CAPABILITIES[stack].tiny_model:
         return
     for name, spec in scenario.workloads.items():
         workload = workloads.build(spec, name, seed=0)

@@ -16,6 +16,7 @@ from history.plan import PrometheusPlan, RunPlan
 from kvchaos.errors import UsageError
 from kvchaos.exporter.live_state import FiringCounter, LiveRunState
 from kvchaos.exporter.suite_metrics import HttpExporter
+from kvchaos.polling import poll, wait_until
 from kvchaos.prometheus.program import ScrapeTargets, write_config
 from kvchaos.prometheus.queries import MS_PER_S, NS_PER_S, PrometheusClient, Unreachable, read_scrapes
 from kvchaos.stacks.server_command import HOST
@@ -117,26 +118,20 @@ class PrometheusMonitor:
 
         Raises UsageError when Prometheus ends.
         """
-        deadline = time.monotonic() + READY_S
-        while True:
-            self.service.check()
-            try:
-                if condition():
-                    return None
-                problem = "it does not scrape the server"
-            except Unreachable as error:
-                problem = str(error)
-            if time.monotonic() > deadline:
-                return problem
-            time.sleep(POLL_S)
+        return poll(lambda: self._problem(condition), lambda problem: problem is None, READY_S, POLL_S)
+
+    def _problem(self, condition: Callable[[], bool]) -> str | None:
+        self.service.check()
+        try:
+            return None if condition() else "it does not scrape the server"
+        except Unreachable as error:
+            return str(error)
 
     def catch_up(self) -> None:
         """Wait for a scrape of server and suite that begins now or later, a little while."""
         now_ms = time.time_ns() * MS_PER_S // NS_PER_S
-        deadline = time.monotonic() + CATCH_UP_S
         try:
-            while (self._client.last_scrape_ms(self._run_id) or 0) < now_ms and time.monotonic() < deadline:
-                time.sleep(POLL_S)
+            wait_until(lambda: (self._client.last_scrape_ms(self._run_id) or 0) >= now_ms, CATCH_UP_S, POLL_S)
         except Unreachable:
             # The error is reported when its samples are read.
             return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -10,12 +9,14 @@ from urllib.parse import urlsplit
 from packaging.version import InvalidVersion, Version
 from pydantic import BaseModel, Field, ValidationError
 
+from chaos.outside.server_termination import Restarter
 from history.events import ContainerAction, ServerStart
 from history.metrics import parse_key
 from history.records import ResourceRecord
 from history.scenario import Scenario, ServerSettings
 from history.strict_yaml import Strict
 from kvchaos.errors import UsageError
+from kvchaos.polling import wait_until
 from kvchaos.prometheus.scraper import BadScrape, Samples, parse_samples
 from kvchaos.stacks.stack import GRACE_S, ServerStartFailed
 from loadtests.target import EndpointFailed, ServerEndpoints, is_healthy, loopback_url
@@ -129,15 +130,12 @@ class AttachStack:
 
     def wait_ready(self, deadline_s: float) -> None:
         """Raises ServerStartFailed."""
-        deadline = time.monotonic() + deadline_s
-        while not self.alive():
-            if time.monotonic() > deadline:
-                raise ServerStartFailed(
-                    f"{self._server.base_url}/health did not answer 200 within {deadline_s:g} s",
-                    exit_code=None,
-                    tail=(),
-                )
-            time.sleep(POLL_S)
+        if not wait_until(self.alive, deadline_s, POLL_S):
+            raise ServerStartFailed(
+                f"{self._server.base_url}/health did not answer 200 within {deadline_s:g} s",
+                exit_code=None,
+                tail=(),
+            )
 
     def identity(self) -> ServerStart:
         return ServerStart(url=self._server.base_url)
@@ -159,6 +157,9 @@ class AttachStack:
 
     def resources(self) -> ResourceRecord | None:
         return None
+
+    def fault_injector(self, restarter: Restarter) -> None:
+        """Its processes are not ours."""
 
     def serve(self, run_dir: Path) -> None:
         """Nothing of it is written down."""

@@ -14,6 +14,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from chaos.outside.process_injector import ProcessInjector
+from chaos.outside.server_termination import Restarter
 from history import layout
 from history.events import ContainerAction, ServerStart
 from history.records import ResourceRecord
@@ -198,6 +200,9 @@ class LocalStack:
         """Send a signal to all processes of the server at once; to nobody when it is gone."""
         if self._process is not None and self.processes():
             send(os.killpg, self._process.pid, which)
+
+    def fault_injector(self, restarter: Restarter) -> ProcessInjector:
+        return ProcessInjector(self, restarter)
 
     def serve(self, run_dir: Path) -> None:
         self._reported_log = run_dir / layout.SERVER_LOG

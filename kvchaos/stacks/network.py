@@ -18,12 +18,14 @@ from chaos.outside.network.proxy_control import ProxyClient, ProxyFailed, proxy_
 from history import layout
 from history.plan import RunPlan
 from kvchaos.errors import UsageError
+from kvchaos.polling import poll
 from kvchaos.stacks.process_group import end_group
 from kvchaos.stacks.process_registry import ProcessRegistry
 from kvchaos.stacks.server_command import HOST
 
 PACKAGES = Path(__file__).resolve().parent.parent.parent
 START_S = 30.0
+POLL_S = 0.02
 LEAVE_S = 5.0
 """From the end of its commands to its own."""
 
@@ -70,7 +72,10 @@ def proxy_before(server_url: str, run_dir: Path, registry: ProcessRegistry) -> I
     assert process.stdin is not None
     handle = ProxyClient(process.stdin, reports)
     try:
-        yield NetworkProxy(process, handle, handle.wait_port(START_S))
+        listening = poll(handle.port, lambda found: found is not None, START_S, POLL_S)
+        if listening is None:
+            raise ProxyFailed(f"it does not listen after {START_S:g} s")
+        yield NetworkProxy(process, handle, listening)
     except ProxyFailed as error:
         raise UsageError(f"the network's proxy: {error}; see {run_dir / layout.NETWORK_LOG}") from error
     finally:

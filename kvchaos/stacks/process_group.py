@@ -24,6 +24,8 @@ from typing import Literal
 
 import msgspec
 
+from kvchaos.polling import poll
+
 PROC = Path("/proc")
 GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
 """What reading of a process raises when it ends meanwhile, is ending, or is of another user."""
@@ -219,8 +221,8 @@ def kill_group(group: Group, add_usage: AddUsage | None = None, strays: Sequence
         _signal_each(strays, signal.SIGKILL)
         group, state = _wait(group, 10 * POLL_S, _has_ended)
     _signal_each(strays, signal.SIGKILL)
-    while (remaining := _still_there(strays)) and time.monotonic() < deadline:
-        time.sleep(POLL_S)
+    left_s = deadline - time.monotonic()
+    remaining = poll(lambda: _still_there(strays), lambda found: not found, left_s, POLL_S)
     if remaining and state.ownership is not Ownership.UNPROVEN:
         return GroupState(Ownership.OURS, (*state.processes, *remaining))
     return state

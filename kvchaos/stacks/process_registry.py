@@ -294,7 +294,7 @@ class ProcessRegistry:
 
 
 class RegisteredStarter:
-    """Starts load processes (a `worker_process.ProcessStarter`), each registered before it begins."""
+    """Starts load processes (a `child_process.ProcessStarter`), each registered before it begins."""
 
     def __init__(self, registry: ProcessRegistry) -> None:
         self._registry = registry

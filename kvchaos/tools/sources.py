@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from string import Template
 from kvchaos.servers import debian
 from kvchaos.servers.installation import CommandFailed, Runner
 from kvchaos.tools.tool import MB, PROGRAMS, ROOT, PackageRecord, Tool, ToolRecord, size_of
+from loadtests.child_process import logged_child
 
 SCRIPT = Template("""\
 #!/bin/sh
@@ -187,24 +187,12 @@ def run_limited(command: list[str], environment: dict[str, str], limit_s: float,
         log.write(f"$ {' '.join(command)}\n".encode())
         log.flush()
         start = log.tell()
-        process = subprocess.Popen(
-            command,
-            cwd=runner.folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            pass_fds=() if runner.lock is None else (runner.lock,),
-        )
-        with process:
+        fds = () if runner.lock is None else (runner.lock,)
+        with logged_child(command, log, cwd=runner.folder, environment=environment, pass_fds=fds) as process:
             try:
                 process.wait(limit_s)
             except subprocess.TimeoutExpired as error:
                 raise CommandFailed(Path(command[0]).name, -9, f"ended after {limit_s:.0f} s") from error
-            finally:
-                if process.poll() is None:
-                    os.killpg(process.pid, signal.SIGKILL)
     if process.returncode != 0:
         raise CommandFailed(Path(command[0]).name, process.returncode, _error_in(runner.log, start))
 

@@ -13,9 +13,8 @@ from typing import Annotated, Literal, Self
 import msgspec
 
 from history.records import Record, Time, Whole
+from loadtests.child_process import start_with_stdin, wait_or_kill
 
-HOME = Path(__file__).resolve().parents[2]
-"""Where the packages lie."""
 END_S = 10.0
 
 
@@ -183,10 +182,7 @@ class MockServer:
         command += ["--settings", msgspec.json.encode(self._settings).decode()]
         if self._shared_port is not None:
             command += ["--share-port", "--port", str(self._shared_port)]
-        # Of the same session as the load, so that the kernel's autogroups do not set them against each other.
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=HOME, process_group=0
-        )
+        self._process = start_with_stdin(command, stdout=subprocess.PIPE)
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         try:
@@ -205,9 +201,5 @@ class MockServer:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
-        try:
-            self._process.wait(END_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        wait_or_kill(self._process, END_S)
         self._process.stdout.close()

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from chaos.outside.network.proxy_control import ProxyClient, ProxyEvent, ProxyReport, proxy_command
 from history.records import RequestRecord
+from kvchaos.polling import poll
 from loadtests.clients.completion_clients import OpenAIClient
 from loadtests.clients.completion_request import Job
 from loadtests.mock.mock_process import Fixed, MockServer, Settings
@@ -155,7 +156,8 @@ def proxied(folder: Path, settings: Settings = SCHEDULE) -> Iterator[Bench]:
         assert process.stdin is not None
         network = ProxyClient(process.stdin, folder / "network.jsonl")
         try:
-            port = network.wait_port(PATIENCE_S)
+            port = poll(network.port, lambda found: found is not None, PATIENCE_S, 0.02)
+            assert port is not None
             yield Bench(mock, network, ProxiedClient(f"http://127.0.0.1:{port}"), process, port)
         finally:
             network.close()

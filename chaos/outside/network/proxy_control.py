@@ -7,7 +7,6 @@ the conductor is gone.
 from __future__ import annotations
 
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Literal
@@ -95,9 +94,6 @@ def report(event: ProxyEvent, strike: str, effect: ProxyEffect, t_ns: int, mono_
             return ProxyReport(t_ns=t_ns, mono_ns=mono_ns, event=event, strike=strike, slow=effect)
 
 
-POLL_INTERVAL_S = 0.02
-
-
 class ProxyFailed(OSError):
     """The proxy does not run or respond."""
 
@@ -127,15 +123,10 @@ class ProxyClient:
         self._decoder = msgspec.json.Decoder(ProxyReport)
         self._reports: list[ProxyReport] = []
 
-    def wait_port(self, timeout_s: float) -> int:
-        """The port that it listens on. Raises ProxyFailed when it has none in time."""
-        deadline = time.monotonic() + timeout_s
-        while (report := self.report("listens", None)) is None:
-            if time.monotonic() > deadline:
-                raise ProxyFailed(f"it does not listen after {timeout_s:g} s")
-            time.sleep(POLL_INTERVAL_S)
-        assert report.port is not None
-        return report.port
+    def port(self) -> int | None:
+        """The port that it listens on; None as long as it does not listen."""
+        report = self.report("listens", None)
+        return None if report is None else report.port
 
     def send(self, command: ProxyCommand) -> None:
         """Raises ProxyFailed when it has ended."""

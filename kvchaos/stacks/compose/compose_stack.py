@@ -16,6 +16,8 @@ import docker
 from docker.errors import NotFound
 from docker.models.containers import Container
 
+from chaos.outside.container_injector import ContainerInjector
+from chaos.outside.server_termination import Restarter
 from history import layout
 from history.events import ContainerAction, ServerStart
 from history.records import ResourceRecord
@@ -34,6 +36,7 @@ from kvchaos.stacks.process_registry import ProcessRegistry
 from kvchaos.stacks.process_usage import container_processes, container_resources
 from kvchaos.stacks.server_command import Launch
 from kvchaos.stacks.stack import GRACE_S, ServerNotStopped, last_lines, wait_until_healthy
+from loadtests.child_process import logged_child
 
 FILE = "compose.yaml"
 LOG = "compose.log"
@@ -160,6 +163,9 @@ class ComposeStack:
         if any(process.pid == pid for process in self.processes()):
             send(os.kill, pid, which)
 
+    def fault_injector(self, restarter: Restarter) -> ContainerInjector:
+        return ContainerInjector(self, restarter)
+
     def serve(self, run_dir: Path) -> None:
         self.run_dir = run_dir
         shutil.copyfile(self.folder / FILE, run_dir / FILE)
@@ -235,21 +241,13 @@ class ComposeStack:
     def _down(self, grace_s: float) -> None:
         """By Compose, then by label whatever it left."""
         command = self._compose("down", "--volumes", "--remove-orphans", "--timeout", str(round(grace_s)))
-        with (self.run_dir / LOG).open("ab") as log:
-            # By itself, so that no signal for us cuts it short.
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self.folder,
-                env=environment({}),
-                process_group=0,
-            )
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(DOWN_S + grace_s)
-            process.kill()
-            process.wait()
+        with (
+            (self.run_dir / LOG).open("ab") as log,
+            # Of a group of its own, so that no signal for us cuts it short.
+            logged_child(command, log, cwd=self.folder, environment=environment({})) as process,
+            suppress(subprocess.TimeoutExpired),
+        ):
+            process.wait(DOWN_S + grace_s)
         try:
             remove_project(self._client, self._options.name)
         except RUNTIME_ERRORS as error:

@@ -1,16 +1,82 @@
-"""A process of the load generator: the conductor starts it, exchanges lines with it, and ends it."""
+"""Child processes: started as leaders of their own process groups, and ended with a deadline."""
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Protocol
 
 HOME = Path(__file__).resolve().parent.parent
 """The package's parent folder, so that the process finds the package from any current directory."""
+
+
+def start_with_stdin(
+    command: Sequence[str],
+    cwd: Path = HOME,
+    *,
+    stdout: IO[bytes] | int | None = None,
+    stderr: IO[bytes] | None = None,
+    bufsize: int = -1,
+) -> subprocess.Popen[bytes]:
+    """Start a child that a Ctrl-C in the terminal does not reach, and that leaves when its stdin ends.
+
+    It stays in this session: the kernel shares the processors out by session. Raises OSError.
+    """
+    return subprocess.Popen(
+        command,
+        bufsize=bufsize,
+        stdin=subprocess.PIPE,
+        stdout=stdout,
+        stderr=stderr,
+        cwd=cwd,
+        process_group=0,
+    )
+
+
+def wait_or_kill(process: subprocess.Popen[bytes], grace_s: float) -> None:
+    """Wait for the end of a child at most so long, then kill it; it has ended afterwards."""
+    try:
+        process.wait(max(0.0, grace_s))
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def logged_child(
+    command: Sequence[str | Path],
+    log: IO[bytes],
+    *,
+    cwd: Path,
+    environment: Mapping[str, str],
+    pass_fds: Sequence[int] = (),
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A child without input, all its output in the log. Its process group is killed if it outlives the block.
+
+    Raises OSError when it cannot be started.
+    """
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        cwd=cwd,
+        env=dict(environment),
+        process_group=0,
+        pass_fds=tuple(pass_fds),
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 class ProcessStarter(Protocol):
@@ -32,22 +98,14 @@ class PlainStarter:
     """Registers no process: for a caller that waits for the load's end itself."""
 
     def start(self, command: Sequence[str], cwd: Path, log: IO[bytes]) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            command,
-            bufsize=0,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            cwd=cwd,
-            process_group=0,
-        )
+        return start_with_stdin(command, cwd, stdout=subprocess.PIPE, stderr=log, bufsize=0)
 
     def ended(self, pid: int) -> None:
         """Nothing to record."""
 
 
 class WorkerProcess:
-    """Leads its own process group, so that a Ctrl-C in the terminal does not end it. Raises OSError."""
+    """A process of the load generator, and the lines that are exchanged with it. Raises OSError."""
 
     def __init__(
         self, module: str, arguments: Sequence[str], log: IO[bytes], starter: ProcessStarter
@@ -80,11 +138,7 @@ class WorkerProcess:
 
     def end(self, deadline: float) -> None:
         """Wait for its end up to this monotonic time, then kill it."""
-        try:
-            self._process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        wait_or_kill(self._process, deadline - time.monotonic())
 
     def close(self) -> None:
         for pipe in (self._process.stdin, self._process.stdout):
