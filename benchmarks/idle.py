@@ -27,7 +27,7 @@ from kvchaos.bench.bench_analysis import CONFIDENCE, Interval
 from kvchaos.errors import Interrupted, UsageError, interrupts
 from kvchaos.paths import cache_folder
 from kvchaos.planning.run_plan import host
-from kvchaos.report.markdown import markdown_table, replace_between
+from kvchaos.report.text_tables import markdown_table, replace_between
 from kvchaos.servers.server_registry import ServerEnv, find_server
 
 ROOT = Path(__file__).parents[1]

@@ -26,7 +26,7 @@ from benchmarks.soak.soak_plan import REQUESTS_PER_S
 from benchmarks.soak.soak_writer import write_soak
 from kvchaos.errors import Interrupted, interrupts
 from kvchaos.planning.run_plan import host
-from kvchaos.report.markdown import markdown_table, replace_between
+from kvchaos.report.text_tables import markdown_table, replace_between
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "judging-cost.md"

@@ -31,7 +31,7 @@ from history.records import RequestRecord
 from history.scenario import Limits, Param, Scenario, ServerSettings, WorkloadSpec
 from kvchaos.errors import Interrupted, interrupts
 from kvchaos.planning.run_plan import host, write_plan
-from kvchaos.report.markdown import markdown_table, replace_between
+from kvchaos.report.text_tables import markdown_table, replace_between
 from kvchaos.stacks.process_usage import resident_bytes
 from loadtests.mock.mock_process import Fixed, MockFailed, MockServer, Settings
 from loadtests.processes import LoadProcesses

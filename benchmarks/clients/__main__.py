@@ -30,7 +30,7 @@ from kvchaos.errors import Interrupted, UsageError, interrupts
 from kvchaos.paths import LogFolder, bench_tools_folder, cache_folder, logs_folder, models_folder
 from kvchaos.planning.open_file_limits import needs_of_client_bench, raise_limit
 from kvchaos.planning.run_plan import host
-from kvchaos.report.markdown import replace_between
+from kvchaos.report.text_tables import replace_between
 from kvchaos.servers import tiny_model
 from kvchaos.servers.installation import CommandFailed, PlainProgress
 from loadtests.mock.mock_process import MockFailed

@@ -8,7 +8,7 @@ from statistics import median
 
 from benchmarks.clients.client_figures import ClientFigures
 from history.latency import Quantiles
-from kvchaos.report.markdown import markdown_table
+from kvchaos.report.text_tables import markdown_table
 
 OURS = ("kvchaos openai", "kvchaos lean")
 MIN_SPEED_RATIO = {"kvchaos openai": 4.0, "kvchaos lean": 15.0}

@@ -9,7 +9,7 @@ from typing import get_args
 from packaging.version import Version
 
 from kvchaos.bugs.bug_catalogue import Impact, KnownBug, Shows, Tested, contains
-from kvchaos.report.markdown import cell_text, markdown_table, replace_between
+from kvchaos.report.text_tables import cell_text, markdown_table, replace_between
 
 GUIDE_MARK = "<!-- guide -->"
 IMPACTS: tuple[Impact, ...] = get_args(Impact)

@@ -23,10 +23,10 @@ from kvchaos.bench.bench_runner import (
 from kvchaos.bench.bench_scenarios import BenchScenario
 from kvchaos.bench.bench_tables import Table, conclusions, missing_seeds, tables
 from kvchaos.campaign.campaign import clean_orphans
-from kvchaos.cli.plain_tables import plain_table, print_table
 from kvchaos.errors import UsageError
 from kvchaos.paths import Workspace, cache_folder, runs_folder
 from kvchaos.planning.run_plan import git_state, host
+from kvchaos.report.text_tables import plain_table, print_table
 
 ROOT = Path(__file__).parents[2]
 Conduct = Callable[[BenchRunner], None]

@@ -9,8 +9,7 @@ import typer
 
 from kvchaos.bugs.bug_catalogue import find_bug, known_bugs
 from kvchaos.bugs.bug_pages import HEADINGS, bug_lines, insert_table, rows
-from kvchaos.cli.plain_tables import plain_table, print_table
-from kvchaos.report.markdown import update_page
+from kvchaos.report.text_tables import plain_table, print_table, update_page
 
 
 def bugs_command(

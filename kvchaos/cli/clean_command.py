@@ -8,8 +8,7 @@ import typer
 
 from kvchaos.errors import UsageError
 from kvchaos.paths import cache_folder, state_folder
-from kvchaos.stacks.compose.container_cleanup import remove_orphaned_projects
-from kvchaos.stacks.compose.container_runtime import connect, runtime_errors_named
+from kvchaos.stacks.compose.container_runtime import connect, remove_orphaned_projects, runtime_errors_named
 from kvchaos.stacks.orphans import end_and_remove, find_orphans, remove_drafts
 
 

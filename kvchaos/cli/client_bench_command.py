@@ -15,7 +15,6 @@ from rich.console import Console
 from history.latency import Quantiles
 from history.scenario import ClientKind
 from kvchaos import __version__
-from kvchaos.cli.plain_tables import plain_table, print_table
 from kvchaos.clientbench.client_bench_file import (
     ClientBench,
     ClientBenchFailed,
@@ -29,6 +28,7 @@ from kvchaos.errors import UsageError
 from kvchaos.paths import LogFolder, cache_folder, client_bench_folder, logs_folder
 from kvchaos.planning.open_file_limits import needs_of_client_bench, raise_limit
 from kvchaos.planning.run_plan import git_state, host
+from kvchaos.report.text_tables import plain_table, print_table
 from loadtests.mock.mock_process import MockFailed
 
 CONCURRENCY = (1, 8, 32, 128, 512)

@@ -15,8 +15,7 @@ from chaos.inside.fault_kind import Effect, EffectScope, FaultKind, Parameter
 from chaos.inside.inside_kinds import KINDS
 from chaos.outside.injector import OutsideKind
 from chaos.outside.outside_kinds import KINDS as OUTSIDE_KINDS
-from kvchaos.cli.plain_tables import print_table
-from kvchaos.report.markdown import markdown_table, replace_between, update_page
+from kvchaos.report.text_tables import markdown_table, print_table, replace_between, update_page
 
 KINDS_MARK = "<!-- kinds -->"
 PARAMETERS_MARK = "<!-- parameters -->"

@@ -10,16 +10,14 @@ import typer
 from rich.console import Console
 
 from kvchaos.campaign.campaign import clean_orphans
-from kvchaos.cli.plain_tables import plain_table, print_table
 from kvchaos.cli.run_command import DEFAULT_SERVER
 from kvchaos.errors import UsageError
 from kvchaos.paths import Workspace, cache_folder, runs_folder
 from kvchaos.prometheus.program import need_prometheus
-from kvchaos.report.markdown import update_page
-from kvchaos.selftest.kill_matrix import SessionScore, insert_tables, kill_matrix
+from kvchaos.report.text_tables import plain_table, print_table, update_page
+from kvchaos.selftest.kill_matrix import SessionScore, insert_tables, kill_matrix, run_sessions
 from kvchaos.selftest.mutants.mutant import Session
 from kvchaos.selftest.mutants.sessions import sessions
-from kvchaos.selftest.session_runs import run_sessions
 from kvchaos.servers.server_registry import find_server
 from oracles import ORACLES, all_rules
 

@@ -12,13 +12,13 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from kvchaos.cli.plain_tables import plain_table, print_table
 from kvchaos.doctor import gpu
 from kvchaos.doctor.all_checks import examine
 from kvchaos.doctor.check import CheckState
 from kvchaos.errors import UsageError
 from kvchaos.paths import cache_folder, runs_folder
 from kvchaos.prometheus.program import PROMETHEUS
+from kvchaos.report.text_tables import plain_table, print_table
 from kvchaos.servers import install_server as installing
 from kvchaos.servers.installation import InstallProgress, shown
 from kvchaos.servers.server_registry import ServerEnv, list_servers

@@ -13,7 +13,7 @@ from kvchaos.doctor.check import Check, CheckState
 from kvchaos.doctor.machine_checks import examine_disk, examine_hardware, examine_limits
 from kvchaos.errors import UsageError
 from kvchaos.prometheus import program
-from kvchaos.servers import debian, preload
+from kvchaos.servers import debian, install_server
 from kvchaos.servers.server_registry import ServerEnv, read_server
 from kvchaos.tools.tool import CHROMIUM, find_browser
 
@@ -29,7 +29,7 @@ def examine(cache: Path, runs: Path) -> Iterator[Check]:
 
 def examine_programs(cache: Path) -> Iterator[Check]:
     yield check_uv(_uv_binary())
-    yield check_tcmalloc(preload.find_tcmalloc(cache), debian.can_fetch())
+    yield check_tcmalloc(install_server.find_tcmalloc(cache), debian.can_fetch())
     yield check_browser(find_browser(os.environ))
     yield check_prometheus(program.find_prometheus(os.environ))
 
@@ -45,7 +45,7 @@ def check_tcmalloc(found: Path | None, fetchable: bool) -> Check:
         return Check("tcmalloc", CheckState.OK, str(found))
     if fetchable:
         return Check("tcmalloc", CheckState.OK, "not here; fetched with the first server")
-    return Check("tcmalloc", CheckState.BAD, "missing", preload.HOW_TO_GET_TCMALLOC)
+    return Check("tcmalloc", CheckState.BAD, "missing", install_server.HOW_TO_GET_TCMALLOC)
 
 
 def check_browser(found: Path | None) -> Check:

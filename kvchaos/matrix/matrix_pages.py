@@ -21,7 +21,7 @@ from kvchaos.bugs.bug_catalogue import KnownBug, known_bugs
 from kvchaos.matrix.cells import Cell, Results, read_all, write_whole
 from kvchaos.planning.scenario_file import load_scenario, scenario_files
 from kvchaos.report.html.report_page import source_hash
-from kvchaos.report.markdown import cell_text, markdown_table, replace_between, update_page
+from kvchaos.report.text_tables import cell_text, markdown_table, replace_between, update_page
 from kvchaos.report.verdict_text import clean
 from kvchaos.servers.releases import known_releases
 

@@ -13,7 +13,7 @@ from history.latency import Quantiles, latencies
 from history.protocol.schedule import State
 from history.reader import History, per_history
 from history.records import RequestRecord
-from kvchaos.report.markdown import markdown_table
+from kvchaos.report.text_tables import markdown_table
 from oracles.faults_fired import is_real
 from oracles.views.timeline import by_phase
 

@@ -11,7 +11,7 @@ from history.plan import RunPlan
 from history.seals import Sealed
 from history.verdict import BugResult, Cause, Finding, OracleResult, Outcome, RunVerdict, Verdict
 from kvchaos.judging.outcome import ExpectationMatch, match_expectation
-from kvchaos.report.markdown import cell_text
+from kvchaos.report.text_tables import cell_text
 
 NS_PER_S = 1_000_000_000
 

@@ -14,8 +14,7 @@ import msgspec
 from chaos.inside.control import SCHEDULE
 from kvchaos.errors import UsageError
 from kvchaos.stacks import shared_memory
-from kvchaos.stacks.compose.container_cleanup import remove_project
-from kvchaos.stacks.compose.container_runtime import RUNTIME_ERRORS, connect
+from kvchaos.stacks.compose.container_runtime import RUNTIME_ERRORS, connect, remove_project
 from kvchaos.stacks.process_group import (
     PROC,
     Group,

@@ -17,9 +17,8 @@ import openai
 from history.records import ABANDONED, DEADLINE_EXCEEDED, ERROR_EVENT
 from history.scenario import ClientKind
 from loadtests.clients.completion_request import Job, Sink, body_of, is_streamed, path_of, refused
-from loadtests.clients.event_decoder import Chunk, ErrorEvent, MalformedChunk
-from loadtests.clients.event_reader import EventConsumer, EventReader
-from loadtests.clients.in_flight_request import InFlightRequest, StreamedResponse
+from loadtests.clients.event_decoder import Chunk, ErrorEvent, EventReader, MalformedChunk
+from loadtests.clients.in_flight_request import EventConsumer, InFlightRequest, StreamedResponse
 from loadtests.clients.openai_stream import CONNECTION, ChunkStream, Transport
 from loadtests.connections.connection import Connection, Pool
 from loadtests.connections.response_arrivals import Abandoned, RequestFailure

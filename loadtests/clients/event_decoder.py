@@ -1,14 +1,18 @@
-"""The events of a completions or chat stream, from the bytes behind `data:` to chunks or runs of tokens."""
+"""The events of a completions or chat stream: from the bytes of its body to chunks or runs of tokens."""
 
 from __future__ import annotations
 
 import heapq
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Annotated, Any, Literal
 
 import msgspec
+
+from loadtests.connections.response_arrivals import RxTimestamps
 
 DATA = b"data: "
 EVENT_END = b"\n\n"
@@ -127,8 +131,7 @@ class Tokens(msgspec.Struct, gc=False):
 class MidStream(msgspec.Struct, gc=False):
     """An event in mid-stream, as nearly all are: tokens of one answer, with a logprob each, and nothing else.
 
-    Such events take half of the time to decode and to add up that events of any kind do. What `Chunk` knows
-    of beside tokens is not there. The likeliest tokens are left unread.
+    Such events take half of the time to decode and to add up that events of any kind do.
     """
 
     choices: tuple[Tokens]
@@ -149,9 +152,8 @@ class TokenRun:
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     chunk_tokens: list[int] = field(default_factory=list)
-    """Of each event,"""
     arrived_ns: list[int] = field(default_factory=list)
-    """and when it had arrived."""
+    """Both of each event."""
 
 
 def extend(run: TokenRun, events: Iterator[Event]) -> Event | None:
@@ -228,3 +230,91 @@ def _decode_other(data: bytes) -> Chunk:
         return chunk_of(event)
     message = error.get("message") if isinstance(error, dict) else None
     raise ErrorEvent(message if message and isinstance(message, str) else NO_MESSAGE, error)
+
+
+LINE_END = re.compile(b"\r\n|\r|\n")
+
+
+class EventReader:
+    """Reads the events of one stream. From the first one in an unusual form on, it reads line by line."""
+
+    def __init__(self, arrivals: RxTimestamps) -> None:
+        self._arrivals = arrivals
+        self._rest = b""
+        self._lines: LineReader | None = None
+
+    def read(self, piece: bytes) -> Iterable[tuple[bytes, int]]:
+        """The data of each event that ends in this piece of the body, and when it was there (monotonic, ns).
+
+        Raises UnicodeDecodeError.
+        """
+        if self._lines is not None:
+            return self._by_line(self._lines, piece)
+        arrived = self._rest + piece
+        found = plain_events(arrived)
+        if found is None:
+            self._lines, self._rest = LineReader(), b""
+            return self._by_line(self._lines, arrived)
+        events, self._rest = found
+        return zip(events, self._arrivals.of(sizes(events)), strict=True)
+
+    def end(self) -> None:
+        """The body is over; what is left is no event. Raises UnicodeDecodeError."""
+        lines = self._lines or LineReader()
+        for _ in lines.read(self._rest):
+            continue
+        lines.end()
+
+    def _by_line(self, lines: LineReader, piece: bytes) -> Iterable[tuple[bytes, int]]:
+        return zip(lines.read(piece), repeat(self._arrivals.last_ns))
+
+
+class LineReader:
+    """Server-sent events in full: comments, other fields, data of several lines, any ends of lines.
+
+    Where the standard and the openai client differ it does as the openai client, so that both record alike.
+    """
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._after_cr = False
+        self._event = ""
+        self._data: list[str] = []
+        self._id = ""
+        self._retry: int | None = None
+
+    def read(self, piece: bytes) -> Iterator[bytes]:
+        """The data of each event that ends in this piece. Raises UnicodeDecodeError."""
+        if self._after_cr and piece.startswith(b"\n"):
+            piece, self._after_cr = piece[1:], False
+        if piece:
+            self._after_cr = piece.endswith(b"\r")
+        *lines, self._rest = LINE_END.split(self._rest + piece)
+        for line in lines:
+            if line:
+                self._take(line.decode())
+            elif self._event or self._data or self._id or self._retry is not None:
+                yield "\n".join(self._data).encode()
+                # The id is for all events that follow.
+                self._event, self._data, self._retry = "", [], None
+
+    def end(self) -> None:
+        """Nothing more comes. Raises UnicodeDecodeError."""
+        self._rest.decode()
+
+    def _take(self, line: str) -> None:
+        # A comment has no name before its colon, and so is no field.
+        name, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        match name:
+            case "data":
+                self._data.append(value)
+            case "event":
+                self._event = value
+            case "id" if "\0" not in value:
+                self._id = value
+            case "retry":
+                try:
+                    self._retry = int(value)
+                except ValueError:
+                    return

@@ -5,22 +5,27 @@ from __future__ import annotations
 import hashlib
 import time
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
 from history.records import TRUNCATED_STREAM, Outcome, RequestError, RequestRecord, Usage
-from loadtests.clients.completion_request import Job
+from loadtests.clients.completion_request import Job, Sink
 from loadtests.clients.event_decoder import (
+    DONE,
     Choice,
     Chunk,
+    Event,
     MalformedChunk,
     PromptLogprobs,
     TokenRun,
     UsageEvent,
     chunk_of,
+    decode,
+    extend,
 )
+from loadtests.connections.response_arrivals import Abandoned
 
 NS_PER_US = 1000
 
@@ -107,10 +112,8 @@ class StreamedResponse:
             if self.first_us is None and (came or choice.has_text):
                 self.first_us = at_us
             count += came
-            if (
-                choice.index == 0
-                and (of_prompt := choice.prompt_logprobs or chunk.prompt_logprobs) is not None
-            ):
+            of_prompt = choice.prompt_logprobs or chunk.prompt_logprobs
+            if choice.index == 0 and of_prompt is not None:
                 self.prompt_logprobs = self._of_prompt(of_prompt)
         if count:
             self.chunk_us.append(at_us)
@@ -269,3 +272,49 @@ def _first_block(tokens: Sequence[int], size: int | None) -> str | None:
     if size is None or len(tokens) < size:
         return None
     return hashlib.blake2b(array("q", tokens[:size]).tobytes(), digest_size=6).hexdigest()
+
+
+class EventConsumer:
+    """Consumes the events of one stream. Mid-stream events take the fast path until the first other one."""
+
+    def __init__(self, in_flight: InFlightRequest, sink: Sink) -> None:
+        self._in_flight = in_flight
+        self._sink = sink
+        self._leave_after = in_flight.leave_after
+        self._in_mid_stream = self._leave_after is None and in_flight.answer.is_plain
+
+    def take(self, events: Iterable[Event]) -> bool:
+        """Events that were read together; False: the last of all was among them.
+
+        Raises what `decode` and `StreamedResponse.take` raise, and Abandoned.
+        """
+        if self._in_mid_stream:
+            other = self._take_run(events := iter(events))
+            if other is None:
+                return True
+            self._in_mid_stream = False
+            events = chain((other,), events)
+        return self._take_any(events)
+
+    def _take_run(self, events: Iterator[Event]) -> Event | None:
+        """Events in mid-stream; gives the first other one."""
+        run = TokenRun()
+        try:
+            return extend(run, events)
+        finally:
+            if run.chunk_tokens:
+                self._sink.tokens(self._in_flight.answer.take_run(run, self._in_flight.start_mono_ns))
+
+    def _take_any(self, events: Iterable[Event]) -> bool:
+        in_flight, answer, count = self._in_flight, self._in_flight.answer, 0
+        try:
+            for data, arrived_ns in events:
+                if data.startswith(DONE):
+                    return False
+                count += answer.take(decode(data), in_flight.at_us(arrived_ns))
+                if self._leave_after is not None and answer.tokens >= self._leave_after:
+                    raise Abandoned
+        finally:
+            if count:
+                self._sink.tokens(count)
+        return True

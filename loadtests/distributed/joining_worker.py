@@ -36,9 +36,9 @@ from loadtests.distributed.master_protocol import (
     Shutdown,
     VersionMismatch,
 )
+from loadtests.load_worker import Inbox, PhaseWorker, WorkerFailed, WorkerSlot
 from loadtests.messages import EXIT_FAILED, EXIT_NOT_NEEDED, Failed, Quit
 from loadtests.open_files import SPARE, TooFewFiles, raise_soft_limit, require
-from loadtests.phase_worker import Inbox, PhaseWorker, WorkerFailed, WorkerSlot
 from loadtests.target import address_of, is_healthy, is_loopback, reachable_url
 from loadtests.user import CompletionUser
 from loadtests.workloads import PATH_PARAM

@@ -1,1 +1,1 @@
-"""Recorded traffic: its formats, each line an entry; `trace_file` reads them in bounded memory."""
+"""Recorded traffic: its formats, each line an entry, and synthetic traces in these formats."""

@@ -95,7 +95,7 @@ from gevent.queue import Queue
 from locust.env import Environment
 from history.reader import read_plan
 from loadtests.messages import Quit
-from loadtests.phase_worker import PhaseWorker, WorkerSlot
+from loadtests.load_worker import PhaseWorker, WorkerSlot
 from loadtests.user import CompletionUser
 
 class Nowhere:

@@ -26,10 +26,10 @@ from kvchaos.report.html.axis import byte_size, exact, seconds
 from kvchaos.report.html.backdrop import Backdrop, backdrop
 from kvchaos.report.html.chart import NO_DATA, Chart
 from kvchaos.report.html.lanes import Lanes, lane_keys, lanes
-from kvchaos.report.html.metric_charts import counter_charts
 from kvchaos.report.html.oracle_rows import EvidenceLinks, LogTimes, OracleRow, evidence_links_of, oracle_rows
 from kvchaos.report.html.page_tables import FaultRow, PhaseTable, fault_rows, phase_table
 from kvchaos.report.html.run_charts import charts
+from kvchaos.report.html.time_charts import counter_charts
 from kvchaos.report.verdict_text import (
     OUTCOME_SYMBOLS,
     SEAL_TEXTS,

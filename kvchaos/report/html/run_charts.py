@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from history.metrics import MetricLog
 from history.reader import History
 from history.records import RequestRecord
-from kvchaos.report.html import metric_charts
+from kvchaos.report.html import time_charts
 from kvchaos.report.html.axis import TimeAxis, byte_rate, number, percent
 from kvchaos.report.html.chart import Chart, ChartMarker, ChartSeries, SeriesPoint, step_chart
-from kvchaos.report.html.latency_chart import latency_chart, max_itl, ttft
+from kvchaos.report.html.time_charts import latency_chart, max_itl, ttft
 from oracles.views.timeline import NS_PER_S, end_ns
 
 FAILED_MARKER_TOP = 4.0
@@ -49,15 +49,15 @@ def charts(history: History, axis: TimeAxis) -> list[Chart]:
 
 
 def _throughput(log: MetricLog, axis: TimeAxis) -> Chart:
-    generated = metric_charts.gauge(log, "vllm:generation_tokens_total")
-    prompt = metric_charts.gauge(log, "vllm:prompt_tokens_total")
+    generated = time_charts.gauge(log, "vllm:generation_tokens_total")
+    prompt = time_charts.gauge(log, "vllm:prompt_tokens_total")
     return step_chart(
         "throughput",
         "Throughput, tokens a second",
         "Growth of the server's own counters.",
         [
-            ChartSeries("generated", metric_charts.rate(log, generated, axis)),
-            ChartSeries("prompt", metric_charts.rate(log, prompt, axis)),
+            ChartSeries("generated", time_charts.rate(log, generated, axis)),
+            ChartSeries("prompt", time_charts.rate(log, prompt, axis)),
         ],
         axis,
         number,
@@ -80,13 +80,13 @@ def _ended(records: Sequence[RequestRecord], axis: TimeAxis) -> Chart:
 
 def _ends_a_second(records: Sequence[RequestRecord], axis: TimeAxis) -> list[SeriesPoint]:
     """Zero where none ended, so that a standstill shows."""
-    width = max((axis.end_ns - axis.start_ns) // metric_charts.RATE_BUCKETS, metric_charts.MIN_RATE_NS)
+    width = max((axis.end_ns - axis.start_ns) // time_charts.RATE_BUCKETS, time_charts.MIN_RATE_NS)
     counts = Counter((end_ns(record) - axis.start_ns) // width for record in records)
     last = (axis.end_ns - axis.start_ns) // width
     points: list[SeriesPoint] = [
         (axis.start_ns + bucket * width, counts[bucket] * NS_PER_S / width) for bucket in range(last + 1)
     ]
-    return metric_charts.changes([*points, (axis.end_ns, points[-1][1])])
+    return time_charts.changes([*points, (axis.end_ns, points[-1][1])])
 
 
 def _queue(log: MetricLog, axis: TimeAxis) -> Chart:
@@ -95,12 +95,8 @@ def _queue(log: MetricLog, axis: TimeAxis) -> Chart:
         "Requests in the engine",
         "Gauges of the server; they move on an engine step only.",
         [
-            ChartSeries(
-                "running", metric_charts.changes(metric_charts.gauge(log, "vllm:num_requests_running"))
-            ),
-            ChartSeries(
-                "waiting", metric_charts.changes(metric_charts.gauge(log, "vllm:num_requests_waiting"))
-            ),
+            ChartSeries("running", time_charts.changes(time_charts.gauge(log, "vllm:num_requests_running"))),
+            ChartSeries("waiting", time_charts.changes(time_charts.gauge(log, "vllm:num_requests_waiting"))),
         ],
         axis,
         number,
@@ -112,11 +108,7 @@ def _cache(log: MetricLog, axis: TimeAxis) -> Chart:
         "cache",
         "KV cache on the device, used",
         "At 100 % no block is free: requests wait, or are preempted.",
-        [
-            ChartSeries(
-                "used", metric_charts.changes(metric_charts.gauge(log, "vllm:kv_cache_usage_perc", 100.0))
-            )
-        ],
+        [ChartSeries("used", time_charts.changes(time_charts.gauge(log, "vllm:kv_cache_usage_perc", 100.0)))],
         axis,
         percent,
         top=100.0,
@@ -130,9 +122,7 @@ def _sources(log: MetricLog, axis: TimeAxis) -> Chart:
         "Prompt tokens a second, by source",
         "Computed anew, found in the prefix cache on the device, or loaded from the offload tier.",
         [
-            ChartSeries(
-                label, metric_charts.rate(log, metric_charts.labelled(log, name, source=source), axis)
-            )
+            ChartSeries(label, time_charts.rate(log, time_charts.labelled(log, name, source=source), axis))
             for label, source in (
                 ("computed", "local_compute"),
                 ("device cache", "local_cache_hit"),
@@ -150,8 +140,8 @@ def _tier(log: MetricLog, axis: TimeAxis) -> Chart:
         "Copies to and from the offload tier",
         "Bytes a second by the server's counters.",
         [
-            ChartSeries("loaded", metric_charts.rate(log, _copied(log, "load", "CPU_to_GPU"), axis)),
-            ChartSeries("stored", metric_charts.rate(log, _copied(log, "store", "GPU_to_CPU"), axis)),
+            ChartSeries("loaded", time_charts.rate(log, _copied(log, "load", "CPU_to_GPU"), axis)),
+            ChartSeries("stored", time_charts.rate(log, _copied(log, "store", "GPU_to_CPU"), axis)),
         ],
         axis,
         byte_rate,
@@ -162,8 +152,8 @@ def _copied(log: MetricLog, direction: str, transfer_type: str) -> list[SeriesPo
     """Bytes copied, under the name that the release has for them."""
     flat = f"vllm:kv_offload_{direction}_bytes_total"
     if log.find(flat):
-        return metric_charts.gauge(log, flat)
-    return metric_charts.labelled(log, "vllm:kv_offload_total_bytes_total", transfer_type=transfer_type)
+        return time_charts.gauge(log, flat)
+    return time_charts.labelled(log, "vllm:kv_offload_total_bytes_total", transfer_type=transfer_type)
 
 
 def _failed_markers(records: Sequence[RequestRecord], axis: TimeAxis) -> list[ChartMarker]:

@@ -22,12 +22,12 @@ from history import layout
 from history.events import ContainerAction, ServerStart
 from history.records import ResourceRecord
 from kvchaos.errors import UsageError
-from kvchaos.stacks.compose.container_cleanup import remove_project
 from kvchaos.stacks.compose.container_runtime import (
     RUNTIME_ERRORS,
     SERVICE_LABEL,
     ContainerEvents,
     containers_of,
+    remove_project,
     runtime_errors_named,
 )
 from kvchaos.stacks.compose.project import SERVER, environment

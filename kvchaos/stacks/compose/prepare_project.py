@@ -19,8 +19,7 @@ from kvchaos.prometheus.run_monitor import Prometheus
 from kvchaos.servers import tiny_model
 from kvchaos.servers.served_model import ServedModel, hub_folder, hub_model, tiny
 from kvchaos.stacks.compose.compose_stack import FILE, ComposeOptions, ComposeStack
-from kvchaos.stacks.compose.container_cleanup import remove_orphaned_projects
-from kvchaos.stacks.compose.container_runtime import connect, runtime_errors_named
+from kvchaos.stacks.compose.container_runtime import connect, remove_orphaned_projects, runtime_errors_named
 from kvchaos.stacks.compose.image_builder import present_images
 from kvchaos.stacks.compose.images import PROMETHEUS_VARIABLE, Images, image_variables
 from kvchaos.stacks.compose.project import (

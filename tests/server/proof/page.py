@@ -9,7 +9,7 @@ from packaging.version import Version
 
 from chaos.inside.inside_kinds import KINDS
 from history.reader import UnreadableRun, read_history
-from kvchaos.report.markdown import markdown_table, replace_between
+from kvchaos.report.text_tables import markdown_table, replace_between
 from tests.server.proof.cases import PREFIX
 from tests.server.proof.evidence import Shown, shown
 

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.trace_replay import MARK, PAGE, TraceReplay, main, report
 from history.latency import Quantiles
-from kvchaos.report.markdown import replace_between
+from kvchaos.report.text_tables import replace_between
 
 GOOD = TraceReplay(
     lines=1_000_000,

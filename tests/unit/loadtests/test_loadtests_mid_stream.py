@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from loadtests.clients.completion_request import Job
 from loadtests.clients.event_decoder import DONE, ErrorEvent, Event, MalformedChunk, TokenRun, decode, extend
-from loadtests.clients.event_reader import EventConsumer
-from loadtests.clients.in_flight_request import InFlightRequest, StreamedResponse
+from loadtests.clients.in_flight_request import EventConsumer, InFlightRequest, StreamedResponse
 from loadtests.workloads.workload import Prompt
 from tests.fakes.notes import Notes
 

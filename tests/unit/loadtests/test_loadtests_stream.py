@@ -14,8 +14,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtests.clients.event_decoder import DONE, Chunk, ErrorEvent, MalformedChunk, chunk_of, decode
-from loadtests.clients.event_reader import EventReader
+from loadtests.clients.event_decoder import (
+    DONE,
+    Chunk,
+    ErrorEvent,
+    EventReader,
+    MalformedChunk,
+    chunk_of,
+    decode,
+)
 from loadtests.clients.openai_stream import CONNECTION, ChunkStream
 from loadtests.connections.response_arrivals import RxTimestamps
 

@@ -12,10 +12,9 @@ from history.scenario import Param, WorkloadSpec
 from kvchaos.planning.scenario_file import load_scenario
 from loadtests.arrival_schedule import due_times
 from loadtests.traces.synthetic import WRITERS, entries
-from loadtests.traces.trace_file import PIECE, TraceFile, TraceSection
 from loadtests.traces.trace_formats import FORMATS, Entry
 from loadtests.workloads import build
-from loadtests.workloads.trace import Trace
+from loadtests.workloads.trace import PIECE, Trace, TraceFile, TraceSection
 from tests.support.conversations import fingerprint, only
 from tests.support.fake_server_runs import write_scenario
 

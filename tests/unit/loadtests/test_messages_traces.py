@@ -9,9 +9,9 @@ import pytest
 from history.scenario import Param, WorkloadSpec
 from kvchaos.errors import UsageError
 from kvchaos.planning.scenario_file import load_scenario
-from loadtests.traces.trace_file import LONGEST_LINE, TraceFile, TraceSection
 from loadtests.traces.trace_formats import FORMATS
 from loadtests.workloads import build
+from loadtests.workloads.trace import LONGEST_LINE, TraceFile, TraceSection
 from tests.unit.loadtests.test_loadtests_traces import BURSTGPT, MOONCAKE, OWN, file, file_of, phase, scenario
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from kvchaos.report.html.axis import HEIGHT, Scale, TimeAxis, byte_rate, exact, milliseconds, number
 from kvchaos.report.html.backdrop import number_ranges
 from kvchaos.report.html.chart import NO_DATA, ChartSeries, MarkedSample, SeriesPoint, downsample, step_chart
-from kvchaos.report.html.latency_chart import TimedLatencies, latency_chart, max_itl, ranges
+from kvchaos.report.html.time_charts import TimedLatencies, latency_chart, max_itl, ranges
 from tests.support.synthetic_records import MS, SECOND, START_NS, good_request
 
 AXIS = TimeAxis(START_NS, START_NS + 10 * SECOND, START_NS)

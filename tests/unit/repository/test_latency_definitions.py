@@ -14,7 +14,7 @@ from history.phase_spec import PhaseBounds
 from history.reader import History
 from history.scenario import Scenario
 from kvchaos.report.history_tables import phase_latencies
-from kvchaos.report.html.latency_chart import ttft as charted
+from kvchaos.report.html.time_charts import ttft as charted
 from oracles import performance
 from oracles.speed import speeds
 from tests.support.histories import Run, clean_run
@@ -29,8 +29,8 @@ MOMENTS = {
     "kvchaos/clientbench/client_bench_file.py",
     "kvchaos/report/html/lanes.py",
     "kvchaos/selftest/alterations/event_alterations.py",
-    "loadtests/distributed/clock_offset.py",
-    "kvchaos/report/html/latency_chart.py",
+    "loadtests/distributed/master_connection.py",
+    "kvchaos/report/html/time_charts.py",
     "oracles/effects/network_effects.py",
     "oracles/progress.py",
     "oracles/speed.py",

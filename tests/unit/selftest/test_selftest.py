@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from history.verdict import Finding, OracleResult, RunVerdict, Verdict, metric, request
 from kvchaos.selftest import stream_mutations
-from kvchaos.selftest.kill_matrix import insert_tables, mutants_by_oracle, score_session
+from kvchaos.selftest.kill_matrix import insert_tables, mutants_by_oracle, score_session, session_scenario
 from kvchaos.selftest.mutants.mutant import Mutant, Session, inconclusive, violates
 from kvchaos.selftest.mutants.sessions import sessions
 from kvchaos.selftest.mutating_proxy import (
@@ -27,7 +27,6 @@ from kvchaos.selftest.mutating_proxy import (
     mutating_proxy,
 )
 from kvchaos.selftest.server_mutations import MutationTiming, SampleMutation, alter_samples, drop_metric
-from kvchaos.selftest.session_runs import session_scenario
 from oracles import ORACLES
 from oracles.laws.generic import VANISHED
 from oracles.outcomes import FAILED, TRUNCATED

@@ -8,7 +8,7 @@ import pytest
 
 from kvchaos.errors import UsageError
 from kvchaos.paths import lib_folder
-from kvchaos.servers import preload
+from kvchaos.servers import install_server
 from kvchaos.servers.installation import Runner
 from tests.support.fake_programs import RecordedProgress, write_program
 
@@ -45,7 +45,7 @@ def bare_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     programs.mkdir()
     write_program(programs / "ldconfig", "#!/bin/sh\nexit 0\n")
     monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
-    monkeypatch.setattr(preload, "LIB_FOLDERS", ())
+    monkeypatch.setattr(install_server, "LIB_FOLDERS", ())
     return programs
 
 
@@ -58,7 +58,7 @@ def debian(programs: Path, *, package: str, update: int = 0) -> Path:
 
 
 def test_32_bit_libraries_are_ignored() -> None:
-    found = preload.parse_ldconfig(LDCONFIG)
+    found = install_server.parse_ldconfig(LDCONFIG)
     assert found["libtcmalloc_minimal.so.4"] == Path("/lib/x86_64-linux-gnu/libtcmalloc_minimal.so.4")
 
 
@@ -67,13 +67,13 @@ def test_system_library_is_found_through_ldconfig(cache: Path, bare_machine: Pat
     library.touch()
     line = f"\\tlibtcmalloc_minimal.so.4 (libc6,x86-64) => {library}"
     write_program(bare_machine / "ldconfig", f"#!/bin/sh\nprintf '{line}\\n'\n")
-    assert preload.find_tcmalloc(cache) == library
+    assert install_server.find_tcmalloc(cache) == library
 
 
 def test_a_stale_entry_of_ldconfig_is_not_taken(cache: Path, bare_machine: Path) -> None:
     line = "\\tlibtcmalloc_minimal.so.4 (libc6,x86-64) => /gone/libtcmalloc_minimal.so.4"
     write_program(bare_machine / "ldconfig", f"#!/bin/sh\nprintf '{line}\\n'\n")
-    assert preload.find_tcmalloc(cache) is None
+    assert install_server.find_tcmalloc(cache) is None
 
 
 @pytest.mark.parametrize("package", ["libtcmalloc-minimal4t64", "libtcmalloc-minimal4"])
@@ -81,7 +81,7 @@ def test_preload_package_is_fetched_under_either_name(
     cache: Path, bare_machine: Path, runner: Runner, package: str
 ) -> None:
     debian(bare_machine, package=package)
-    fetched = preload.ensure_tcmalloc(cache, runner)
+    fetched = install_server.ensure_tcmalloc(cache, runner)
     assert fetched == lib_folder(cache) / "libtcmalloc_minimal.so.4"
     assert fetched.read_text() == "library\n"
     assert [path.name for path in lib_folder(cache).iterdir()] == [fetched.name], "scratch was left behind"
@@ -89,7 +89,7 @@ def test_preload_package_is_fetched_under_either_name(
 
 def test_apt_uses_private_folders_only(cache: Path, bare_machine: Path, runner: Runner) -> None:
     calls = debian(bare_machine, package="libtcmalloc-minimal4t64")
-    preload.ensure_tcmalloc(cache, runner)
+    install_server.ensure_tcmalloc(cache, runner)
     for call in calls.read_text().splitlines():
         assert f"Dir::State={lib_folder(cache)}" in call
         assert f"Dir::Cache={lib_folder(cache)}" in call
@@ -98,9 +98,9 @@ def test_apt_uses_private_folders_only(cache: Path, bare_machine: Path, runner: 
 
 def test_preload_package_is_fetched_once(cache: Path, bare_machine: Path, runner: Runner) -> None:
     calls = debian(bare_machine, package="libtcmalloc-minimal4t64")
-    first = preload.ensure_tcmalloc(cache, runner)
+    first = install_server.ensure_tcmalloc(cache, runner)
     before = calls.read_text()
-    assert preload.ensure_tcmalloc(cache, runner) == first
+    assert install_server.ensure_tcmalloc(cache, runner) == first
     assert calls.read_text() == before
 
 
@@ -110,10 +110,10 @@ def test_failed_fetch_names_the_packages_to_install(
 ) -> None:
     debian(bare_machine, package=package, update=update)
     with pytest.raises(UsageError, match="Debian: libtcmalloc-minimal4t64") as caught:
-        preload.ensure_tcmalloc(cache, runner)
+        install_server.ensure_tcmalloc(cache, runner)
     assert "\n" not in str(caught.value)
 
 
 def test_libiomp5_is_taken_from_the_environment_only(cache: Path, tmp_path: Path, runner: Runner) -> None:
     with pytest.raises(UsageError, match=r"lib/libiomp5\.so "):
-        preload.resolve(["iomp5"], tmp_path, cache, runner)
+        install_server.resolve(["iomp5"], tmp_path, cache, runner)

@@ -1,9 +1,12 @@
-"""Tables in Markdown, their cells, and their insertion into a page."""
+"""Tables as text: in Markdown with their insertion into a page, and on a terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
 
 from kvchaos.errors import UsageError
 
@@ -41,3 +44,22 @@ def update_page(path: Path, change: Callable[[str], str]) -> None:
         raise UsageError(f"{path}: {error.strerror}") from error
     except ValueError as error:
         raise UsageError(f"{path}: {error}") from error
+
+
+WIDTH_WITHOUT_TERMINAL = 500
+
+
+def plain_table(*headers: str) -> Table:
+    """A table without lines; long cells go on in the next line."""
+    table = Table(box=None, pad_edge=False)
+    for header in headers:
+        table.add_column(header, overflow="fold")
+    return table
+
+
+def print_table(table: Table) -> None:
+    """Print to standard output."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH_WITHOUT_TERMINAL)
+    console.print(table)
