@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from history.strict_yaml import Name, RuleName, Strict
+from history.strict_model import Name, RuleName, Strict
 
 Subjects = dict[RuleName, tuple[Annotated[str, Field(min_length=1, max_length=200)], ...]]
 """By rule, patterns of what its findings are about: the key of a series, the name of a metric, or the kind of

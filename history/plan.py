@@ -8,7 +8,7 @@ from pydantic import Field
 
 from history.expected_findings import DeclaredEffect, Expectation
 from history.scenario import ClientKind, Scenario, StackName
-from history.strict_yaml import Name, Strict
+from history.strict_model import Name, Strict
 
 
 class Versions(Strict):

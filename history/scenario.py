@@ -16,7 +16,7 @@ from history.phase_spec import PhaseBounds, PhaseSpec
 from history.protocol import schedule
 from history.protocol.schedule import State, Value
 from history.records import CANARY, CROWD
-from history.strict_yaml import Name, Strict
+from history.strict_model import Name, Strict
 
 Param = Value
 

@@ -1,4 +1,4 @@
-"""What people write, read strictly: plain YAML in bounded time and memory, and the base of its models.
+"""What people write, read strictly: plain YAML in bounded time and memory.
 
 Values are made from the stream of the parser's events, so that a file is refused at the first thing in it
 that is not allowed, before anything is built from it. Not allowed are anchors and aliases (a few bytes of
@@ -12,10 +12,9 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import NoReturn
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from yaml.events import (
     AliasEvent,
     CollectionEndEvent,
@@ -26,7 +25,7 @@ from yaml.events import (
     ScalarEvent,
 )
 
-from history.jsonl import one_line, open_plain
+from history.jsonl import open_plain
 
 MAX_BYTES = 8 << 20
 MAX_VALUES = 500_000
@@ -242,24 +241,3 @@ def _quoted(text: str | None) -> str:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
-
-
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
-RuleName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}(/[a-z0-9][a-z0-9-]{0,63})?$")]
-"""An oracle, or one of its rules: ORACLE/RULE."""
-
-
-class Strict(BaseModel):
-    """Frozen, no unknown keys, no silent conversions."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-def first_problem(error: ValidationError) -> str:
-    """One line: the key of the first problem, what it is, and how many more there are."""
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    what = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
-    more = error.error_count() - 1
-    prefix = f"{where}: " if where else ""
-    return one_line(f"{prefix}{what}") + (f" (and {more} more)" if more else "")

@@ -17,10 +17,10 @@ from chaos import fault_catalogue as faults
 from history.expected_findings import Expectation, ExpectedBug, Subjects
 from history.jsonl import one_line
 from history.scenario import Scenario
-from history.strict_yaml import Name, RuleName, Strict, Value
+from history.strict_model import Name, RuleName, Strict, read_model
+from history.strict_yaml import BadYaml, Value
 from kvchaos.errors import UsageError
 from kvchaos.paths import beside_packages
-from kvchaos.yaml_model import read_model
 from oracles import ORACLES, all_rules
 from oracles.findings import oracle_of
 
@@ -174,7 +174,10 @@ def find_bug(wanted: str, bugs: Sequence[KnownBug]) -> KnownBug:
 
 def load_bugs(folder: Path) -> tuple[KnownBug, ...]:
     """All files of a folder, by id. Raises UsageError with file, key and problem."""
-    read = [(path, read_model(path, parse_bug)) for path in sorted(folder.glob("*.yaml"))]
+    try:
+        read = [(path, read_model(path, parse_bug)) for path in sorted(folder.glob("*.yaml"))]
+    except BadYaml as error:
+        raise UsageError(str(error)) from error
     known = {bug.id for _, bug in read}
     for path, bug in read:
         for problem in problems(bug, path.stem, known):

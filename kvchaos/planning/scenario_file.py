@@ -16,13 +16,13 @@ from history.jsonl import one_line
 from history.phase_spec import Recorded
 from history.protocol.evidence import OUTLIVES_RESET
 from history.scenario import Scenario, ServerSettings, StackName
-from history.strict_yaml import Value, first_problem
+from history.strict_model import first_problem, read_model
+from history.strict_yaml import BadYaml, Value
 from kvchaos.bugs.bug_catalogue import KnownBug, certain_somewhere, expected_somewhere, range_problem
 from kvchaos.errors import UsageError
 from kvchaos.paths import beside_packages
 from kvchaos.stacks.server_command import check_settings
 from kvchaos.stacks.stack import CAPABILITIES
-from kvchaos.yaml_model import read_model
 from loadtests import workloads
 from loadtests.workloads import PATH_PARAM, Workload
 from loadtests.workloads.shared_prefix_mixes import ParameterMix
@@ -61,6 +61,8 @@ def load_scenario(path: Path) -> Scenario:
         scenario = read_model(path, _parse)
     except BadSchedule as error:
         raise UsageError(f"{path}: faults: {one_line(error)}") from error
+    except BadYaml as error:
+        raise UsageError(str(error)) from error
     scenario = _with_whole_paths(scenario, path.parent)
     for problem in _problems(scenario):
         raise UsageError(f"{path}: {one_line(problem)}")

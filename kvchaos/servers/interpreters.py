@@ -14,7 +14,7 @@ from pathlib import Path
 from packaging.specifiers import SpecifierSet
 from pydantic import ValidationError
 
-from history.strict_yaml import Strict
+from history.strict_model import Strict
 from kvchaos.errors import UsageError
 from kvchaos.servers.installation import CommandFailed, Runner, SilentProgress
 

@@ -10,7 +10,7 @@ from typing import Literal
 from packaging.version import InvalidVersion, Version
 from pydantic import ValidationError, field_validator
 
-from history.strict_yaml import Strict
+from history.strict_model import Strict
 from kvchaos.errors import UsageError
 from kvchaos.paths import servers_folder
 from kvchaos.servers.releases import TABLE

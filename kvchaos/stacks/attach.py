@@ -14,7 +14,7 @@ from history.events import ContainerAction, ServerStart
 from history.metrics import parse_key
 from history.records import ResourceRecord
 from history.scenario import Scenario, ServerSettings
-from history.strict_yaml import Strict
+from history.strict_model import Strict
 from kvchaos.errors import UsageError
 from kvchaos.polling import wait_until
 from kvchaos.prometheus.scraper import BadScrape, Samples, parse_samples

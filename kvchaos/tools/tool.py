@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from history.strict_yaml import Strict
+from history.strict_model import Strict
 from kvchaos.errors import UsageError
 from kvchaos.paths import cache_folder, tools_folder
 

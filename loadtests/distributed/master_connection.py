@@ -1,12 +1,10 @@
-"""A joined worker's connection to the master over Locust's channel, and the offset between their clocks."""
+"""A joined worker's connection to the master, over Locust's channel."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 import gevent
@@ -15,8 +13,9 @@ from gevent.queue import Empty, Queue
 from locust.rpc import Message
 from locust.runners import WorkerRunner
 
-from history.records import ClientRecord, RequestRecord
+from history.records import RequestRecord
 from loadtests.distributed import master_protocol
+from loadtests.distributed.clock_offset import ClockEstimator, PhaseClock, RoundTrip
 from loadtests.distributed.master_protocol import (
     Assigned,
     FileChunk,
@@ -33,90 +32,6 @@ from loadtests.distributed.master_protocol import (
 )
 from loadtests.load_worker import Inbox, WorkerFailed
 from loadtests.messages import Command, Health, Quit, Report, StartPhase
-
-KEPT = 40
-"""Round trips looked back on."""
-
-
-@dataclass(frozen=True, slots=True)
-class RoundTrip:
-    """A time request and its response. `sent` and `received` by this machine's clocks, ns."""
-
-    sent_wall_ns: int
-    sent_mono_ns: int
-    received_mono_ns: int
-    master_wall_ns: int
-    master_mono_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class Offset:
-    """The offset to add to this machine's clocks, and its maximum error, ns."""
-
-    wall_ns: int
-    mono_ns: int
-    error_ns: int
-
-    @classmethod
-    def by(cls, trip: RoundTrip) -> Offset:
-        """Assumes that the master responded midway; the error is at most half of the round trip."""
-        half_ns = (trip.received_mono_ns - trip.sent_mono_ns) // 2
-        return cls(
-            wall_ns=trip.master_wall_ns - trip.sent_wall_ns - half_ns,
-            mono_ns=trip.master_mono_ns - trip.sent_mono_ns - half_ns,
-            error_ns=half_ns,
-        )
-
-
-class ClockEstimator:
-    """Estimates the offset by the shortest of the last round trips, which has the least error."""
-
-    def __init__(self) -> None:
-        self._offsets: deque[Offset] = deque(maxlen=KEPT)
-
-    def note(self, trip: RoundTrip) -> None:
-        self._offsets.append(Offset.by(trip))
-
-    def trip_count(self) -> int:
-        """The number of round trips kept."""
-        return len(self._offsets)
-
-    def offset(self) -> Offset:
-        """The best estimate. Raises ValueError before the first round trip."""
-        return min(self._offsets, key=lambda offset: offset.error_ns)
-
-
-class PhaseClock:
-    """One phase by the conductor's clocks: an offset is kept through a phase, so that no time jumps in it."""
-
-    def __init__(self, clock: ClockEstimator) -> None:
-        self._clock = clock
-        self._offset = clock.offset()
-
-    def here(self, begins_ns: int) -> int:
-        """A wall time of the conductor's by this machine's clock."""
-        return begins_ns - self._offset.wall_ns
-
-    def request(self, record: RequestRecord) -> RequestRecord:
-        return msgspec.structs.replace(
-            record,
-            intended_ns=record.intended_ns + self._offset.wall_ns,
-            start_ns=record.start_ns + self._offset.wall_ns,
-            start_mono_ns=record.start_mono_ns + self._offset.mono_ns,
-        )
-
-    def client(self, record: ClientRecord) -> ClientRecord:
-        """With the offset that was applied, and how far that may be wrong by what is known now."""
-        now = self._clock.offset()
-        drift_ns = abs(now.wall_ns - self._offset.wall_ns)
-        return msgspec.structs.replace(
-            record,
-            t_ns=record.t_ns + self._offset.wall_ns,
-            mono_ns=record.mono_ns + self._offset.mono_ns,
-            clock_offset_ns=self._offset.wall_ns,
-            clock_error_ns=now.error_ns + drift_ns,
-        )
-
 
 _commands = msgspec.json.Decoder(Command)
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from history.scenario import Param, WorkloadSpec
-from history.strict_yaml import Strict
+from history.strict_model import Strict, first_problem
 from loadtests.workloads.multi_turn import AgentLoop, AgentLoopParams, Chat, ChatParams
 from loadtests.workloads.one_shot import (
     LongDocument,
@@ -61,10 +61,4 @@ def build(spec: WorkloadSpec, name: str, seed: int) -> Workload:
     try:
         return builder(spec.params, name, seed)
     except ValidationError as error:
-        raise ValueError(f"workload {name}: {_first(error)}") from error
-
-
-def _first(error: ValidationError) -> str:
-    problem = error.errors()[0]
-    where = ".".join(str(part) for part in problem["loc"])
-    return f"{where}: {problem['msg']}" if where else problem["msg"]
+        raise ValueError(f"workload {name}: {first_problem(error)}") from error

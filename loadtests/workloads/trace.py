@@ -12,7 +12,7 @@ from typing import BinaryIO, TypeVar
 from pydantic import Field, field_validator
 
 from history.jsonl import open_plain
-from history.strict_yaml import Strict
+from history.strict_model import Strict
 from loadtests.traces.trace_formats import FORMATS, LONGEST_NS, NS_PER_S, Entry, Format, MalformedLine
 from loadtests.workloads.workload import NUMBER_TOKENS, Draw, OneShot, Prompt, number_tokens
 

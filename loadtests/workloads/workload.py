@@ -14,7 +14,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 from pydantic import Field, model_validator
 
-from history.strict_yaml import Strict
+from history.strict_model import Strict
 
 NUMBER_TOKENS = 4
 """Tokens (each a byte) that spell a number below 2**32."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import docker
 from pydantic import ValidationError
 
-from history.strict_yaml import Strict
+from history.strict_model import Strict
 from kvchaos.errors import UsageError
 from kvchaos.paths import images_folder
 from kvchaos.servers.install_server import check_machine

@@ -18,8 +18,8 @@ def guidance(**changes: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"titel": "x"}, "titel: unknown key"),
-        ({"shows": shows(alwys=["logs"])}, r"shows\.0\.alwys: unknown key"),
+        ({"titel": "x"}, r"titel: unknown key; did you mean title\?"),
+        ({"shows": shows(alwys=["logs"])}, r"shows\.0\.alwys: unknown key; did you mean always\?"),
         ({"tested": [{"release": "0.18.0", "result": "shows"}]}, r"tested\.0: .* a note"),
         ({"tested": [{"release": "0.18", "result": "shows", "note": "x"}]}, r"tested\.0\.release"),
         ({"tested": [{"release": "0.18.0", "result": "maybe", "note": "x"}]}, r"tested\.0\.result"),
@@ -28,7 +28,7 @@ def guidance(**changes: str) -> dict[str, str]:
         ({"links": ["http://example.org/1"]}, r"links\.0"),
         ({"guidance": guidance(impact="annoying")}, r"guidance\.impact: .*'server ends'"),
         ({"guidance": guidance(when="Always")}, r"guidance\.when"),
-        ({"guidance": guidance(advise="Run.")}, r"guidance\.advise: unknown key"),
+        ({"guidance": guidance(advise="Run.")}, r"guidance\.advise: unknown key; did you mean advice\?"),
         (
             {"links": ["https://github.com/vllm-project/vllm/issues/2"]},
             "links: .*that of vllm#1",

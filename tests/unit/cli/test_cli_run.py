@@ -77,7 +77,7 @@ def test_invalid_scenario_ends_the_campaign_before_the_first_run(
 ) -> None:
     bad = write_scenario(tmp_path / "bad.yaml", {**scenario(), "sumary": "x"})
     line = complaint(capsys, small, str(bad), "--server", SERVER)
-    assert line == f"kvchaos: {bad}: sumary: unknown key"
+    assert line == f"kvchaos: {bad}: sumary: unknown key; did you mean summary?"
     assert nothing_is_left(cache, runs)
 
 

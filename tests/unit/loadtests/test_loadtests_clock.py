@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtests.distributed.master_connection import ClockEstimator, Offset, PhaseClock, RoundTrip
+from loadtests.distributed.clock_offset import ClockEstimator, Offset, PhaseClock, RoundTrip
 from tests.support.histories import clean_run
 
 NS = 1_000_000_000

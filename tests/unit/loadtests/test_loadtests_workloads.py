@@ -153,7 +153,10 @@ def test_mid_prefill_preemption_keeps_the_figures_of_the_known_crash() -> None:
     ("spec", "parts"),
     [
         (WorkloadSpec(kind="no-such"), ["no-such", "mid_prefill_preemption, mixed_sizes"]),
-        (WorkloadSpec(kind="unique", params={"prompt_token": 9}), ["prompt_token", "Extra inputs"]),
+        (
+            WorkloadSpec(kind="unique", params={"prompt_token": 9}),
+            ["prompt_token: ", "prompt_tokens"],
+        ),
         (WorkloadSpec(kind="unique", params={"prompt_tokens": "9"}), ["prompt_tokens", "valid integer"]),
         (WorkloadSpec(kind="unique", params={"prompt_tokens": 1}), ["prompt_tokens", "greater than"]),
         (WorkloadSpec(kind="unique", params={"min_output": 9, "max_output": 8}), ["min_output is larger"]),

@@ -29,7 +29,7 @@ def test_binary_or_missing_trace_is_refused(tmp_path: Path) -> None:
         ({"format": "moon"}, "no format 'moon'"),
         ({"scale": 0.001}, "a block of 512 tokens becomes one of 0.512"),
         ({"speed": 0.0}, "speed: Input should be greater than 0"),
-        ({"length": 5}, "length: Extra inputs"),
+        ({"length": 5}, "length: unknown key"),
     ],
 )
 def test_invalid_trace_parameters_are_refused(tmp_path: Path, params: dict[str, Param], message: str) -> None:

@@ -83,8 +83,11 @@ def again(role: str, **given: object) -> Change:
 
 
 BAD: dict[str, tuple[Change, str]] = {
-    "unknown key at the top": (put("sumary", value="x"), r"sumary: unknown key"),
-    "unknown key below": (put("server", "gpu_block", value=1), r"server\.gpu_block: unknown key"),
+    "unknown key at the top": (put("sumary", value="x"), r"sumary: unknown key; did you mean summary\?"),
+    "unknown key below": (
+        put("server", "gpu_block", value=1),
+        r"server\.gpu_block: unknown key; did you mean gpu_blocks\?",
+    ),
     "unknown key in a list": (put("phases", 1, "rate", value=1), r"phases\.1\.rate: unknown key"),
     "unknown arrivals": (
         put("phases", 0, "arrivals", value={"kind": "poison"}),
@@ -96,9 +99,12 @@ BAD: dict[str, tuple[Change, str]] = {
     ),
     "unknown key of arrivals": (
         put("phases", 0, "arrivals", value={"kind": "constant", "rate": 2, "size": 1}),
-        r"phases\.0\.arrivals\.constant\.size: unknown key",
+        r"phases\.0\.arrivals\.constant\.size: unknown key; known are kind, rate",
     ),
-    "unknown limit": (put("limits", value={"drain": 1}), r"limits\.drain: unknown key"),
+    "unknown limit": (
+        put("limits", value={"drain": 1}),
+        r"limits\.drain: unknown key; did you mean drain_s\?",
+    ),
     "string for int": (put("server", "gpu_blocks", value="40"), r"server\.gpu_blocks: .*integer"),
     "bool for int": (put("server", "gpu_blocks", value=True), r"server\.gpu_blocks: .*integer"),
     "float for int": (put("phases", 0, "requests", value=4.0), r"phases\.0\.requests: .*integer"),

@@ -29,7 +29,7 @@ MOMENTS = {
     "kvchaos/clientbench/client_bench_file.py",
     "kvchaos/report/html/lanes.py",
     "kvchaos/selftest/alterations/event_alterations.py",
-    "loadtests/distributed/master_connection.py",
+    "loadtests/distributed/clock_offset.py",
     "kvchaos/report/html/time_charts.py",
     "oracles/effects/network_effects.py",
     "oracles/progress.py",
