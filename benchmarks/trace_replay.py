@@ -23,12 +23,11 @@ import msgspec
 import numpy as np
 
 from history import layout
-from history.expected_findings import Expectation
 from history.latency import Quantiles
 from history.phase_spec import PhaseSpec, Recorded
-from history.plan import RunPlan, Versions
+from history.plan import RunPlan, load_only_plan
 from history.records import RequestRecord
-from history.scenario import Limits, Param, Scenario, ServerSettings, WorkloadSpec
+from history.scenario import Param, WorkloadSpec
 from kvchaos.errors import Interrupted, interrupts
 from kvchaos.planning.run_plan import host, write_plan
 from kvchaos.report.text_tables import markdown_table, replace_between
@@ -174,7 +173,6 @@ def _phase(lines: int) -> PhaseSpec:
 
 
 def _plan(url: str, path: Path, phase: PhaseSpec) -> RunPlan:
-    """As a run's own, with nothing in it of a server under test."""
     params: dict[str, Param] = {
         "path": str(path),
         "format": "mooncake",
@@ -183,26 +181,9 @@ def _plan(url: str, path: Path, phase: PhaseSpec) -> RunPlan:
         "max_prompt_tokens": 128,
         "max_output_tokens": 4,
     }
-    none = Versions(kvchaos="", vllm="", torch="", python="", server_name="", model="", git="", host="")
-    return RunPlan(
-        run_id="bench-trace",
-        seed=SEED,
-        stack="local",
-        scenario=Scenario(
-            name="bench-trace",
-            summary="",
-            server=ServerSettings(gpu_blocks=2),
-            workloads={"recorded": WorkloadSpec(kind="trace", params=params)},
-            phases=(phase,),
-            limits=Limits(request_s=END_S),
-        ),
-        expectation=Expectation(releases=">=0"),
-        client="lean",
-        base_url=url,
-        command=(),
-        environment={},
-        versions=none,
-        created="",
+    workload = WorkloadSpec(kind="trace", params=params)
+    return load_only_plan(
+        "bench-trace", url, {"recorded": workload}, phase, request_s=END_S, seed=SEED, client="lean"
     )
 
 

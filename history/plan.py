@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field
 
 from history.expected_findings import DeclaredEffect, Expectation
-from history.scenario import ClientKind, Scenario, StackName
+from history.phase_spec import PhaseSpec
+from history.scenario import ClientKind, Limits, Scenario, ServerSettings, StackName, WorkloadSpec
 from history.strict_model import Name, Strict
 
 
@@ -86,3 +88,42 @@ class RunPlan(Strict):
     """KV cache bytes that one token takes; None when that is not known."""
     created: str
     """UTC, ISO 8601."""
+
+
+def load_only_plan(
+    name: str,
+    url: str,
+    workloads: Mapping[str, WorkloadSpec],
+    phase: PhaseSpec,
+    *,
+    request_s: float,
+    seed: int = 1,
+    workers: int = 1,
+    client: ClientKind = "openai",
+) -> RunPlan:
+    """The plan of load alone, for measurements of the load generator: no server under test, nothing to judge.
+
+    `request_s`: the time limit of one request. `phase` is the largest that will be started.
+    """
+    none = Versions(kvchaos="", vllm="", torch="", python="", server_name="", model="", git="", host="")
+    return RunPlan(
+        run_id=name,
+        seed=seed,
+        stack="local",
+        scenario=Scenario(
+            name=name,
+            summary="",
+            server=ServerSettings(gpu_blocks=2),
+            workloads=dict(workloads),
+            phases=(phase,),
+            limits=Limits(request_s=request_s),
+        ),
+        expectation=Expectation(releases=">=0"),
+        workers=workers,
+        client=client,
+        base_url=url,
+        command=(),
+        environment={},
+        versions=none,
+        created="",
+    )

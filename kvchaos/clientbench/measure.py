@@ -11,11 +11,10 @@ from typing import TypeVar
 import msgspec
 
 from history import layout
-from history.expected_findings import Expectation
 from history.phase_spec import Closed, PhaseSpec, Poisson
-from history.plan import RunPlan, Versions
+from history.plan import RunPlan, load_only_plan
 from history.records import ClientRecord, Record, RequestRecord
-from history.scenario import ClientKind, Limits, Scenario, ServerSettings, WorkloadSpec
+from history.scenario import ClientKind, WorkloadSpec
 from kvchaos.clientbench.client_bench_file import (
     ClientBenchFailed,
     LoadStep,
@@ -153,7 +152,7 @@ def phase_for(step: LoadStep, name: str, seconds: float) -> PhaseSpec:
 
 
 def plan_for(url: str, options: MeasureOptions) -> RunPlan:
-    """As a run's own, with nothing in it of a server under test."""
+    """Load of both workloads, of no server under test."""
     workloads = {
         name: WorkloadSpec(
             kind="unique",
@@ -161,28 +160,14 @@ def plan_for(url: str, options: MeasureOptions) -> RunPlan:
         )
         for name, tokens in (("long", LONG), ("short", SHORT))
     }
-    scenario = Scenario(
-        name="client-bench",
-        summary="",
-        server=ServerSettings(gpu_blocks=2),
-        workloads=workloads,
-        phases=(phase_for(LoadStep("long", 1, LONG), "long", 1.0),),
-        limits=Limits(request_s=END_S),
-    )
-    none = Versions(kvchaos="", vllm="", torch="", python="", server_name="", model="", git="", host="")
-    return RunPlan(
-        run_id="client-bench",
-        seed=1,
-        stack="local",
-        scenario=scenario,
-        expectation=Expectation(releases=">=0"),
+    return load_only_plan(
+        "client-bench",
+        url,
+        workloads,
+        phase_for(LoadStep("long", 1, LONG), "long", 1.0),
+        request_s=END_S,
         workers=options.workers,
         client=options.client,
-        base_url=url,
-        command=(),
-        environment={},
-        versions=none,
-        created="",
     )
 
 

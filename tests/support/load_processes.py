@@ -9,11 +9,10 @@ from pathlib import Path
 
 import msgspec
 
-from history.expected_findings import Expectation
 from history.phase_spec import Arrivals, Closed, PhaseSpec
-from history.plan import RunPlan, Versions
+from history.plan import load_only_plan
 from history.records import RequestRecord
-from history.scenario import ClientKind, Limits, Param, Scenario, ServerSettings, WorkloadSpec
+from history.scenario import ClientKind, Param, WorkloadSpec
 from loadtests.processes import LoadProcesses, OnReport
 
 PATIENCE_S = 60.0
@@ -52,27 +51,8 @@ def write_plan(
     """The plan of a run of one workload, small unless `params` says otherwise, or of these."""
     given = params or {"min_output": 8, "max_output": 16, "prompt_tokens": 16}
     workload = WorkloadSpec(kind=kind, params=given)
-    plan = RunPlan(
-        run_id="r1",
-        seed=1,
-        stack="local",
-        scenario=Scenario(
-            name="s",
-            summary="",
-            server=ServerSettings(gpu_blocks=40),
-            workloads={"asks": workload, **(workloads or {})},
-            phases=(phase(),),
-            limits=Limits(request_s=request_s),
-        ),
-        expectation=Expectation(releases=">=0"),
-        client=client,
-        base_url=url,
-        command=(),
-        environment={},
-        versions=Versions(
-            kvchaos="", vllm="", torch="", python="", server_name="", model="", git="", host=""
-        ),
-        created="",
+    plan = load_only_plan(
+        "r1", url, {"asks": workload, **(workloads or {})}, phase(), request_s=request_s, client=client
     )
     path = run_dir / "run.yaml"
     path.write_text(plan.model_dump_json())
