@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
 import msgspec
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from loadtests.mock import mock_response
 from loadtests.mock.mock_process import SentRecord, Settings
 from loadtests.mock.mock_response import CompletionParameters, MockResponse, response_plan
 from loadtests.mock.response_stream import PreciseTimer, ResponseOrder, ResponseOutput, ResponseStream
 
-HEAD_END = b"\r\n\r\n"
 LONGEST_HEAD = 64 << 10
 LONGEST_BODY = 64 << 20
 _bodies = msgspec.json.Decoder(CompletionParameters)
@@ -40,34 +41,71 @@ class Incoming:
     body: bytes
 
 
-def take_request(buffer: bytearray) -> Incoming | None:
-    """Take the first request from what has arrived; None when it is not whole yet. Raises RequestRejected."""
-    end = buffer.find(HEAD_END)
-    if end < 0:
-        if len(buffer) > LONGEST_HEAD:
-            raise RequestRejected(431, "the head of the request is too long")
-        return None
-    first, *lines = bytes(buffer[:end]).decode("latin-1").split("\r\n")
-    headers = {name.strip().lower(): value.strip() for name, _, value in (x.partition(":") for x in lines)}
-    length = _length(headers)
-    whole = end + len(HEAD_END) + length
-    if len(buffer) < whole:
-        return None
-    method, _, rest = first.partition(" ")
-    body = bytes(buffer[end + len(HEAD_END) : whole])
-    del buffer[:whole]
-    return Incoming(method, rest.partition(" ")[0].partition("?")[0], headers, body)
+class RequestParser:
+    """The requests of one connection, however their bytes are split; HTTP is parsed by llhttp."""
 
+    def __init__(self) -> None:
+        self._parser = HttpRequestParser(self)
+        self._whole: deque[Incoming] = deque()
+        self._rejected: RequestRejected | None = None
+        self._in_head = True
+        self._head_bytes = 0
+        """Of a head that is not whole yet."""
+        self.on_message_begin()
 
-def _length(headers: dict[str, str]) -> int:
-    if "transfer-encoding" in headers:
-        raise RequestRejected(411, "send the body with a Content-Length")
-    text = headers.get("content-length", "0")
-    if not text.isascii() or not text.isdigit():
-        raise RequestRejected(400, "the Content-Length is no length")
-    if len(text) > 12 or int(text) > LONGEST_BODY:
-        raise RequestRejected(413, "the body is too long")
-    return int(text)
+    def feed(self, data: bytes) -> None:
+        """Take in what has arrived. What is wrong with it is raised behind the requests before it."""
+        if self._rejected is not None:
+            return
+        was_in_head = self._in_head
+        try:
+            self._parser.feed_data(data)
+        except (HttpParserError, HttpParserUpgrade) as error:
+            self._reject(400, f"no HTTP: {error}")
+        self._head_bytes = self._head_bytes + len(data) if was_in_head and self._in_head else 0
+        if self._head_bytes > LONGEST_HEAD:
+            self._reject(431, "the head of the request is too long")
+
+    def take(self) -> Incoming | None:
+        """The next request; None when it is not whole yet. Raises RequestRejected."""
+        if self._whole:
+            return self._whole.popleft()
+        if self._rejected is not None:
+            raise self._rejected
+        return None
+
+    def on_message_begin(self) -> None:
+        """Called by llhttp, as all that follow."""
+        self._in_head = True
+        self._url = b""
+        self._headers: dict[str, str] = {}
+        self._body = bytearray()
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1").strip()
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        if "transfer-encoding" in self._headers:
+            self._reject(411, "send the body with a Content-Length")
+        elif int(self._headers.get("content-length", "0")) > LONGEST_BODY:
+            self._reject(413, "the body is too long")
+
+    def on_body(self, body: bytes) -> None:
+        self._body += body
+
+    def on_message_complete(self) -> None:
+        if self._rejected is None:
+            path = self._url.decode("latin-1").partition("?")[0]
+            method = self._parser.get_method().decode("latin-1")
+            self._whole.append(Incoming(method, path, self._headers, bytes(self._body)))
+
+    def _reject(self, status: int, message: str) -> None:
+        """For the first reason; nothing behind it is read."""
+        self._rejected = self._rejected or RequestRejected(status, message)
 
 
 def parse_parameters(body: bytes) -> CompletionParameters:
@@ -105,7 +143,7 @@ class MockConnection(asyncio.Protocol):
     def __init__(self, service: MockService, number: int) -> None:
         self._service = service
         self._number = number
-        self._buffer = bytearray()
+        self._requests = RequestParser()
         self._stream: ResponseStream | None = None
         self._last = False
         """The client wants the connection closed behind this answer."""
@@ -132,7 +170,7 @@ class MockConnection(asyncio.Protocol):
             self._stream.blocked += 1
 
     def data_received(self, data: bytes) -> None:
-        self._buffer += data
+        self._requests.feed(data)
         self._read()
 
     def drop(self) -> None:
@@ -158,7 +196,7 @@ class MockConnection(asyncio.Protocol):
     def _read(self) -> None:
         received_ns = time.monotonic_ns()
         try:
-            while self._stream is None and (incoming := take_request(self._buffer)) is not None:
+            while self._stream is None and (incoming := self._requests.take()) is not None:
                 self._last = incoming.headers.get("connection", "").lower() == "close"
                 self._answer(incoming, received_ns)
                 if self._last and self._stream is None:

@@ -201,10 +201,11 @@ def test_client_disconnect_is_logged_with_the_sent_tokens(tmp_path: Path) -> Non
         (post([]), 400),
         (b"POST /v1/completions HTTP/1.1\r\ncontent-length: many\r\n\r\n", 400),
         (b"POST /v1/completions HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n", 411),
-        (b"POST /v1/completions HTTP/1.1\r\ncontent-length: 99999999999999999999\r\n\r\n", 413),
+        (b"POST /v1/completions HTTP/1.1\r\ncontent-length: 999999999999999999\r\n\r\n", 413),
+        (b"POST /v1/completions HTTP/1.1\r\ncontent-length: 99999999999999999999\r\n\r\n", 400),
         (b"POST /v1/completions HTTP/1.1\r\nx: " + b"x" * 70_000, 431),
         (b"GET /metrics HTTP/1.1\r\n\r\n", 404),
-        (b"\x00\xff\r\n\r\n", 404),
+        (b"\x00\xff\r\n\r\n", 400),
     ],
 )
 def test_unsupported_request_gets_a_status_and_later_clients_are_served(
