@@ -54,7 +54,7 @@ HEADINGS = (
     "speed",
     "requests/s",
     "took",
-    "held",
+    "client queued",
     "start late (ms)",
     "worker before",
     "most",
@@ -143,9 +143,9 @@ def _replay_result(
     with (folder / layout.requests_file(0)).open("rb") as file:
         for line in file:
             record = decoder.decode(line)
-            queued += record.held
-            first, last = min(first, record.intended_ns), max(last, record.intended_ns)
-            late.append((record.start_ns - record.intended_ns) / 1e6)
+            queued += record.client_queued
+            first, last = min(first, record.scheduled_ns), max(last, record.scheduled_ns)
+            late.append((record.start_ns - record.scheduled_ns) / 1e6)
     if len(late) != lines:
         raise TraceReplayFailed(f"{lines} lines, {len(late)} records")
     return TraceReplay(
@@ -208,7 +208,7 @@ def report(found: TraceReplay) -> str:
         f"{markdown_table(HEADINGS, [row])}\n"
         f"- memory bounded (at most {MAX_GROWTH_MIB:g} MiB more than in the first tenth): "
         f"{labels[found.bounded]}\n"
-        f"- on time (none held, starts at most {LATE_P99_MS:g} ms late, 99th percentile): "
+        f"- on time (none queued by the client, starts at most {LATE_P99_MS:g} ms late, 99th percentile): "
         f"{labels[found.on_time]}\n"
     )
 

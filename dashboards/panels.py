@@ -181,7 +181,7 @@ def counts() -> Iterator[Panel]:
     more = f"{total(server('vllm:generation_tokens_total'))} - {total(suite('kvchaos_tokens_total'))}"
     yield graph(
         "Generated tokens, server less clients",
-        "At rest, what canaries got and nothing else. Under load the two are scraped at different moments.",
+        "At rest, what probes got and nothing else. Under load the two are scraped at different moments.",
         "short",
         [Query(more, "server less clients", RED)],
         least=None,

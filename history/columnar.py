@@ -64,7 +64,8 @@ class _Packer:
         force_setattr(record, "prompt_id", answer.prompt_id)
         force_setattr(record, "token_ids", answer.token_ids)
         force_setattr(record, "logprobs", answer.logprobs)
-        force_setattr(record, "gaps", Numbers(REAL, record.gaps) if record.gaps else ())
+        margins = record.logprob_margins
+        force_setattr(record, "logprob_margins", Numbers(REAL, margins) if margins else ())
         logprobs = record.prompt_logprobs
         force_setattr(record, "prompt_logprobs", Numbers(REAL, logprobs) if logprobs else ())
         return record

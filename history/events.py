@@ -192,7 +192,7 @@ class Drained(EventData, frozen=True):
 class ProbeSent(EventData, frozen=True):
     """A probe: one completion of the conductor's own."""
 
-    kind: ClassVar[str] = "canary"
+    kind: ClassVar[str] = "probe"
     where: str
     """`READY`, `FINAL`, or for people after what it was sent."""
     ok: bool
@@ -203,7 +203,7 @@ class ProbeSent(EventData, frozen=True):
 
 
 class HealthChecked(EventData, frozen=True):
-    """The answer of /health, after the canary of the same `where`."""
+    """The answer of /health, after the probe of the same `where`."""
 
     kind: ClassVar[str] = "health"
     where: str

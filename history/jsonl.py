@@ -18,6 +18,7 @@ from typing import BinaryIO, Generic, Self, TypeVar
 import msgspec
 
 from history.records import Record
+from history.schema_versions import decoder_of
 
 LONGEST_MESSAGE = 1000
 """Characters."""
@@ -36,7 +37,7 @@ def read_lines(path: Path, kind: type[Line], revise: Callable[[Line], Line] | No
     """
     if not path.exists():
         return
-    decoder = msgspec.json.Decoder(kind)
+    decoder = decoder_of(kind)
     try:
         with open_plain(path) as file:
             for number, line in enumerate(file, start=1):
@@ -76,7 +77,7 @@ class GrowingFiles(Generic[Line]):
         """`revise`: as of `read_lines`."""
         self._folder = folder
         self._pattern = pattern
-        self._decoder = msgspec.json.Decoder(kind)
+        self._decoder = decoder_of(kind)
         self._revise = revise
         self._read: dict[Path, _Position] = {}
 

@@ -30,7 +30,7 @@ US_PER_MS = 1e3
 
 def schedule_lag_ms(record: RequestRecord) -> float:
     """From the scheduled time to the send time: the client's own delay, or its wait for a free slot."""
-    return (record.start_ns - record.intended_ns) / NS_PER_MS
+    return (record.start_ns - record.scheduled_ns) / NS_PER_MS
 
 
 def ttft_ms(record: RequestRecord) -> float | None:
@@ -103,7 +103,7 @@ def latencies(records: Sequence[RequestRecord]) -> Latencies:
 def schedule_lags_ms(records: Sequence[RequestRecord]) -> NDArray[np.float64]:
     """Of many requests."""
     start_ns = np.fromiter(map(attrgetter("start_ns"), records), np.int64, len(records))
-    scheduled_ns = np.fromiter(map(attrgetter("intended_ns"), records), np.int64, len(records))
+    scheduled_ns = np.fromiter(map(attrgetter("scheduled_ns"), records), np.int64, len(records))
     lags_ms: NDArray[np.float64] = (start_ns - scheduled_ns) / NS_PER_MS
     return lags_ms
 

@@ -33,6 +33,6 @@ REPORT = "report.html"
 
 
 def requests_file(worker: int | str) -> str:
-    """Name of the request file of a load worker (a number), of the conductor's own requests ("canary"), or of
+    """Name of the request file of a load worker (a number), of the conductor's own requests ("probe"), or of
     clients that a fault sent ("crowd")."""
     return f"requests-{worker}.jsonl"

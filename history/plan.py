@@ -44,7 +44,7 @@ class PrometheusPlan(Strict):
 class RunPlan(Strict):
     """The resolved plan of one run, as stored in `run.yaml`: the only truth from there on."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     run_id: Name
     seed: int = Field(ge=0, lt=2**63)
     stack: StackName

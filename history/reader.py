@@ -31,6 +31,7 @@ from history.records import (
     RequestRecord,
     ResourceRecord,
 )
+from history.renamed_keys import plan_of_today
 from history.seals import NOT_SEALED, SealCheck, changes, seals_beside
 from history.strict_yaml import BadYaml, load_yaml
 
@@ -126,8 +127,7 @@ def read_plan(run_dir: Path) -> RunPlan:
     path = run_dir / layout.PLAN
     try:
         # JSON mode, since YAML has no tuples and strict validation of Python objects wants them.
-        content = msgspec.json.encode(load_yaml(path))
-        return RunPlan.model_validate_json(content)
+        return RunPlan.model_validate_json(msgspec.json.encode(plan_of_today(load_yaml(path))))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "file"

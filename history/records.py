@@ -14,6 +14,7 @@ import msgspec
 from history.protocol.audit_records import AnyProvenance, Balance, Violation, balance_in
 from history.protocol.evidence import (
     FIRINGS_INSIDE,
+    SCHEMA_VERSION,
     AnyNote,
     FaultReverted,
     Firing,
@@ -25,7 +26,7 @@ from history.protocol.evidence import (
 from history.protocol.evidence import Evidence as TypedEvidence
 from history.protocol.outside import FIRINGS_OUTSIDE, REVERTED
 
-CANARY = "canary"
+PROBE = "probe"
 """Stands for the phase where a request is the conductor's own,"""
 CROWD = "crowd"
 """and where it is of clients that a fault sent."""
@@ -47,10 +48,15 @@ Scalar = bool | Whole | float | str | None
 Evidence = dict[str, Scalar | list[Whole | str]]
 
 
-class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Record(
+    msgspec.Struct,
+    frozen=True,
+    forbid_unknown_fields=True,
+    kw_only=True,
+    tag_field="v",
+    tag=SCHEMA_VERSION,
+):
     """Base of all lines."""
-
-    v: Literal[1] = 1
 
 
 class Usage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -85,7 +91,7 @@ class RequestRecord(Record, frozen=True, kw_only=True):
     """Tokens sent, counted by us."""
     max_tokens: Whole
     """Of each choice."""
-    intended_ns: Time
+    scheduled_ns: Time
     """When it was due, whatever the answers before it did."""
     start_ns: Time
     start_mono_ns: Time
@@ -107,11 +113,11 @@ class RequestRecord(Record, frozen=True, kw_only=True):
     error: RequestError | None
     choices: Whole = 1
     """Answers asked for; tokens and logprobs stand one choice after the other."""
-    held: bool = False
+    client_queued: bool = False
     """When it was due, as many were in flight as the phase allows, so it had to wait."""
-    gaps: Sequence[float] = ()
-    """By how much the likeliest token of each place was likelier than the next one, nats. Asked for only
-    where right answers may differ."""
+    logprob_margins: Sequence[float] = ()
+    """Logprob of the likeliest token less that of the next one, for each token, nats. Requested only where
+    right answers may differ."""
     prompt_logprobs: Sequence[float] = ()
     """Of the prompt's tokens from the second on. Asked for by a parameter of the prompt."""
     first_block: str | None = None
@@ -222,9 +228,9 @@ class ClientRecord(Record, frozen=True, kw_only=True):
     wall_us: Time
     cpu_us: Time
     """Processor time of the process in that stretch."""
-    lag_us: list[Time]
+    event_loop_lag_us: list[Time]
     """Its event loop is asked to wake somebody up again and again; how much too late that was."""
-    collector_us: list[Time]
+    gc_pause_us: list[Time]
     """Pauses for the garbage collector."""
     connections: Whole
     """Sockets open at the end of the stretch."""
@@ -260,7 +266,7 @@ class ResourceRecord(Record, frozen=True, kw_only=True):
 
 
 class Event(Record, frozen=True, kw_only=True):
-    """A step of the run: phases, process life, canaries, signals."""
+    """A step of the run: phases, process life, probes, signals."""
 
     t_ns: Time
     mono_ns: Time

@@ -15,7 +15,7 @@ from history.expected_findings import AllowedLine, Expectation
 from history.phase_spec import PhaseBounds, PhaseSpec
 from history.protocol import schedule
 from history.protocol.schedule import State, Value
-from history.records import CANARY, CROWD
+from history.records import CROWD, PROBE
 from history.strict_model import Name, Strict
 
 Param = Value
@@ -137,7 +137,7 @@ class Limits(Strict):
     """No token for so long while requests wait is a stall."""
     recover_s: float = Field(default=60.0, gt=0)
     """From healing to the first answer to a request that is sent afterwards."""
-    canary_s: float = Field(default=20.0, gt=0)
+    probe_s: float = Field(default=20.0, gt=0)
     drain_s: float = Field(default=20.0, gt=0)
     client: ClientBounds = ClientBounds()
 
@@ -191,7 +191,7 @@ class Scenario(Strict):
         names = [phase.name for phase in self.phases]
         if len(set(names)) != len(names):
             raise ValueError("two phases have the same name")
-        if own := {CANARY, CROWD}.intersection(names):
+        if own := {PROBE, CROWD}.intersection(names):
             raise ValueError(f"phase {min(own)}: the suite's own requests go by that name")
         for phase in self.phases:
             if phase.workload not in self.workloads:

@@ -43,6 +43,10 @@ class Seals(Record, frozen=True, kw_only=True):
     """By the path in the run directory."""
 
 
+class SealsV1(Seals, frozen=True, kw_only=True, tag=1):
+    """The same in runs of schema version 1."""
+
+
 @dataclass(frozen=True, slots=True)
 class SealCheck:
     """What the comparison of a run directory with its seals gave."""
@@ -54,7 +58,7 @@ class SealCheck:
 
 NOT_SEALED = SealCheck()
 ENCODER = msgspec.json.Encoder()
-DECODER = msgspec.json.Decoder(Seals)
+DECODER = msgspec.json.Decoder(Seals | SealsV1)
 
 
 def seal(run_dir: Path, by: By = "run") -> None:
@@ -169,9 +173,10 @@ def recount(run_dir: Path) -> None:
     last = indexes[-1]
     counts = count_lines(run_dir)
     counts[layout.EVENTS] = len(events) - 1  # Without the line that holds the counts.
-    events[last] = msgspec.structs.replace(events[last], data={**counts})
-    encoded = [msgspec.json.encode(event) + b"\n" for event in events]
-    path.write_bytes(b"".join(encoded))
+    counted = msgspec.structs.replace(events[last], data={**counts})
+    lines = path.read_bytes().split(b"\n")[: len(events)]
+    lines[last] = msgspec.json.encode(counted)  # The others stay as they are, of whatever version.
+    path.write_bytes(b"\n".join([*lines, b""]))
 
 
 def changes(run_dir: Path, events: Sequence[Timed[EventData]]) -> Iterator[str]:

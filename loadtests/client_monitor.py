@@ -44,8 +44,8 @@ class ClientMonitor:
             phase=phase,
             wall_us=(now_ns - self._since_ns) // NS_PER_US,
             cpu_us=(time.process_time_ns() - self._cpu_ns) // NS_PER_US,
-            lag_us=self._lag_us,
-            collector_us=self._collector_us,
+            event_loop_lag_us=self._event_loop_lag_us,
+            gc_pause_us=self._gc_pause_us,
             connections=_sockets(),
         )
         self._reset()
@@ -54,8 +54,8 @@ class ClientMonitor:
     def _reset(self) -> None:
         self._since_ns = time.monotonic_ns()
         self._cpu_ns = time.process_time_ns()
-        self._lag_us: list[int] = []
-        self._collector_us: list[int] = []
+        self._event_loop_lag_us: list[int] = []
+        self._gc_pause_us: list[int] = []
 
     def _sample(self) -> None:
         """Sleep repeatedly; the excess is the event loop lag that all greenlets had."""
@@ -63,13 +63,13 @@ class ClientMonitor:
             begin = time.monotonic_ns()
             gevent.sleep(SAMPLE_S)
             late_ns = time.monotonic_ns() - begin - round(SAMPLE_S * 1e9)
-            self._lag_us.append(max(late_ns, 0) // NS_PER_US)
+            self._event_loop_lag_us.append(max(late_ns, 0) // NS_PER_US)
 
     def _collector(self, phase: Literal["start", "stop"], info: dict[str, int]) -> None:
         if phase == "start":
             self._collecting_since_ns = time.monotonic_ns()
         else:
-            self._collector_us.append((time.monotonic_ns() - self._collecting_since_ns) // NS_PER_US)
+            self._gc_pause_us.append((time.monotonic_ns() - self._collecting_since_ns) // NS_PER_US)
 
 
 def _sockets() -> int:

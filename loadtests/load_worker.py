@@ -107,7 +107,7 @@ class PhaseWorker:
             plan.model_name,
             scenario.limits.request_s,
             scenario.server.block_size,
-            with_gaps=plan.logprob_tolerance > 0,
+            with_margins=plan.logprob_tolerance > 0,
             own_host=slot.own_host,
         )
         self._runner = slot.runner

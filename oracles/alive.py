@@ -73,7 +73,7 @@ RULES = (DIED, NOT_READY, NOT_STOPPED, BAD_EXIT, UNANSWERED, FALSE_HEALTHY, FALS
 
 
 def judge(history: History) -> OracleResult:
-    """No unexpected death; every canary was answered, the last one above all; and `/health`, which alone
+    """No unexpected death; every probe was answered, the last one above all; and `/health`, which alone
     proves nothing, agrees with each."""
     found = Findings(NAME)
     for event in deaths(history):
@@ -85,18 +85,18 @@ def judge(history: History) -> OracleResult:
     _forced(history, found)
     _stopped(history, found)
     health = {event.data.where: event.data for event in history.events_of(HealthChecked)}
-    canaries = history.events_of(ProbeSent)
-    for canary in canaries:
+    probes = history.events_of(ProbeSent)
+    for probe in probes:
         found.checked += 1
-        owed = outage_at(history, canary.t_ns, canary.t_ns) is None
-        _judge_canary(canary, health.get(canary.data.where), found, owed=owed)
+        owed = outage_at(history, probe.t_ns, probe.t_ns) is None
+        _judge_probe(probe, health.get(probe.data.where), found, owed=owed)
     for kind in (ServerStart, ServerReady):
         if not history.events_of(kind):
             name = kind.kind.replace("_", "-")
             found.gap(f"no-{name}", f"no {kind.kind} event")
-    if not any(canary.data.where == FINAL for canary in canaries):
-        found.gap("no-final-probe", "no final canary was sent")
-    passed = f"alive to the end; {found.checked} canaries were answered, and /health agreed"
+    if not any(probe.data.where == FINAL for probe in probes):
+        found.gap("no-final-probe", "no final probe was sent")
+    passed = f"alive to the end; {found.checked} probes were answered, and /health agreed"
     ended = sum(life.cause is not None for life in incarnations(history))
     forced = sum(stop.data.code in FORCED for stop in history.events_of(ServerStop))
     return found.result(
@@ -137,28 +137,28 @@ def _cause(event: Timed[ServerExit]) -> str:
     return f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
-def _judge_canary(
-    canary: Timed[ProbeSent], health: HealthChecked | None, found: Findings, *, owed: bool
+def _judge_probe(
+    probe: Timed[ProbeSent], health: HealthChecked | None, found: Findings, *, owed: bool
 ) -> None:
-    """`health` was asked right after the canary; an answer is `owed` where no fault has ended the server."""
-    name = _name(canary.data)
-    if not canary.data.ok:
-        text = f"{name} was not answered: {canary.data.error}"
+    """`health` was asked right after the probe; an answer is `owed` where no fault has ended the server."""
+    name = _name(probe.data)
+    if not probe.data.ok:
+        text = f"{name} was not answered: {probe.data.error}"
         if health is not None and health.ok:
             text = f"false healthy: /health said that all is well, yet {text}"
-            found.violation(FALSE_HEALTHY, request(canary.data.request), text, t_ns=canary.t_ns)
+            found.violation(FALSE_HEALTHY, request(probe.data.request), text, t_ns=probe.t_ns)
         elif owed:
-            found.violation(UNANSWERED, request(canary.data.request), text, t_ns=canary.t_ns)
+            found.violation(UNANSWERED, request(probe.data.request), text, t_ns=probe.t_ns)
     elif health is None:
-        found.gap("health-not-requested", f"nobody asked /health after {name}", request(canary.data.request))
+        found.gap("health-not-requested", f"nobody asked /health after {name}", request(probe.data.request))
     elif health.status is None:
-        found.gap("health-no-answer", f"/health gave no answer after {name}", request(canary.data.request))
+        found.gap("health-no-answer", f"/health gave no answer after {name}", request(probe.data.request))
     elif not health.ok:
         text = f"false sick: /health answered {health.status}, yet {name} was answered"
-        subject, figures = request(canary.data.request), {"status": health.status}
-        found.violation(FALSE_SICK, subject, text, figures=figures, t_ns=canary.t_ns)
+        subject, figures = request(probe.data.request), {"status": health.status}
+        found.violation(FALSE_SICK, subject, text, figures=figures, t_ns=probe.t_ns)
 
 
-def _name(canary: ProbeSent) -> str:
-    named = canary.where in (READY, FINAL)
-    return f"the {canary.where} canary" if named else f"the canary {canary.where}"
+def _name(probe: ProbeSent) -> str:
+    named = probe.where in (READY, FINAL)
+    return f"the {probe.where} probe" if named else f"the probe {probe.where}"

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from history.columnar import Numbers
 from history.reader import History, per_history
-from history.records import CANARY, RequestRecord
+from history.records import PROBE, RequestRecord
 from history.verdict import Figures
 
 
@@ -124,9 +124,9 @@ def _is_tie(record: RequestRecord, standard: RequestRecord, position: int, toler
     """Whether noise within the tolerance explains that another token came: in both answers the two likeliest
     ones were near each other, and the two that came were as likely."""
     pair = (record, standard)
-    if not tolerance or any(len(one.gaps) != len(one.token_ids) for one in pair):
+    if not tolerance or any(len(one.logprob_margins) != len(one.token_ids) for one in pair):
         return False
-    if any(position >= len(one.token_ids) or one.gaps[position] > 2 * tolerance for one in pair):
+    if any(position >= len(one.token_ids) or one.logprob_margins[position] > 2 * tolerance for one in pair):
         return False
     came, due = (one.logprobs[position] for one in pair)
     return record.token_ids[position] != standard.token_ids[position] and abs(came - due) <= tolerance
@@ -211,7 +211,7 @@ def is_whole(record: RequestRecord) -> bool:
 
 def whole_answers(history: History) -> list[RequestRecord]:
     """All but those of the conductor's own requests."""
-    return [record for record in history.requests if is_whole(record) and record.phase != CANARY]
+    return [record for record in history.requests if is_whole(record) and record.phase != PROBE]
 
 
 @per_history

@@ -41,7 +41,7 @@ def judge(history: History) -> OracleResult:
     if limit is not None:
         found.gaps.append(limit)
     late, lag = _p99(_late_ms(history.requests)), _p99(_lags(history.client))
-    pauses = (pause for record in history.client for pause in record.collector_us)
+    pauses = (pause for record in history.client for pause in record.gc_pause_us)
     pause, busy = max(pauses, default=0) / US_PER_MS, _busy(history.client)
     return found.result(
         f"starts {late:.1f} ms late, loop {lag:.1f} ms (99th percentile), "
@@ -89,7 +89,7 @@ def _beyond(
         if lag > lag_bound:
             text = f"worker {worker} was held up for {lag:.0f} ms (99th percentile), bound {lag_bound:g}"
             yield _Problem("lag", text, {"worker": worker, "ms": lag, "bound": lag_bound})
-        pause = max((pause for record in own for pause in record.collector_us), default=0) / US_PER_MS
+        pause = max((pause for record in own for pause in record.gc_pause_us), default=0) / US_PER_MS
         if pause > lag_bound:
             text = f"worker {worker} collected garbage for {pause:.0f} ms, bound {lag_bound:g}"
             yield _Problem("collector", text, {"worker": worker, "ms": pause, "bound": lag_bound})
@@ -122,7 +122,7 @@ def _lines_by_phase(history: History) -> dict[str, list[ClientRecord]]:
 
 def _lags(records: Sequence[ClientRecord]) -> NDArray[np.float64]:
     """How long the loop kept waiting whoever came, ms."""
-    return waits_ms(lag for record in records for lag in record.lag_us)
+    return waits_ms(lag for record in records for lag in record.event_loop_lag_us)
 
 
 def _busy(records: Sequence[ClientRecord]) -> float:
@@ -133,7 +133,7 @@ def _busy(records: Sequence[ClientRecord]) -> float:
 
 def _late_ms(requests: Sequence[RequestRecord]) -> NDArray[np.float64]:
     """Of those that nothing but the client itself held up."""
-    return schedule_lags_ms([record for record in requests if not record.held])
+    return schedule_lags_ms([record for record in requests if not record.client_queued])
 
 
 def _p99(values: Iterable[float] | NDArray[np.float64]) -> float:

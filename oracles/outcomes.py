@@ -13,7 +13,7 @@ import numpy as np
 from history.columnar import reals, wholes
 from history.events import PhaseEnd
 from history.reader import History
-from history.records import CANARY, DEADLINE_EXCEEDED, RequestRecord
+from history.records import DEADLINE_EXCEEDED, PROBE, RequestRecord
 from history.verdict import Figures, OracleResult, phase, request
 from oracles.endings import RULES as ENDINGS
 from oracles.endings import judge_endings, judge_refusals
@@ -277,7 +277,7 @@ def _stream(record: RequestRecord) -> Iterator[Problem]:
 
 def _logprobs(record: RequestRecord) -> Iterator[Problem]:
     # The conductor's own tiny requests may go without logprobs.
-    needs_logprobs = bool(record.logprobs) or record.phase != CANARY
+    needs_logprobs = bool(record.logprobs) or record.phase != PROBE
     if needs_logprobs and len(record.logprobs) != len(record.token_ids):
         figures: Figures = {"logprobs": len(record.logprobs), "tokens": len(record.token_ids)}
         yield Problem(

@@ -121,7 +121,7 @@ RULES = (*RECORDED.values(), UNKNOWN_RULE, *NEVER_ENDED.values(), OFF, NOT_LISTE
 
 
 def judge(history: History) -> OracleResult:
-    """No rule was broken, and nothing that began before the last canary is still open at the end."""
+    """No rule was broken, and nothing that began before the last probe is still open at the end."""
     found = Findings(NAME)
     settings = history.plan.scenario.server
     if not (settings.offload and settings.chaos):
@@ -183,7 +183,7 @@ def _gaps(history: History, last: Books, found: Findings) -> None:
     if deaths(history):
         found.gap("server-died", "the server died with its books open")
     elif _final_start_ns(history) is None:
-        found.gap("no-final-probe", "no final canary")
+        found.gap("no-final-probe", "no final probe")
 
 
 def _final_start_ns(history: History) -> int | None:

@@ -181,7 +181,7 @@ def _records(
             worker=0,
             prompt_tokens=PROMPT_TOKENS,
             max_tokens=count,
-            intended_ns=start_ns - 12_345,
+            scheduled_ns=start_ns - 12_345,
             start_ns=start_ns,
             start_mono_ns=start_ns - MONO_SHIFT_NS,
             end_us=end_us,

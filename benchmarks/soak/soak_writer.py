@@ -28,6 +28,7 @@ from history import layout
 from history.events import Timed, stored
 from history.protocol.evidence import CopyDelayed, Healed, LoadFailed, LoadRetried, as_stored
 from history.records import (
+    PROBE,
     ClientRecord,
     Event,
     Evidence,
@@ -38,7 +39,7 @@ from history.records import (
     Usage,
 )
 
-FINAL = "canary-1"
+FINAL = "probe-1"
 SCHEDULER_PID, WORKER_PID = 101, 102
 LOG_HEAD = 80
 """Lines of a server's log before it is ready."""
@@ -54,7 +55,7 @@ def write_lines(path: Path, records: Iterable[msgspec.Struct]) -> None:
 
 
 def probe_columns(start_ns: int) -> Columns:
-    """The columns of one canary, as the server counts it."""
+    """The columns of one probe, as the server counts it."""
     figures = (start_ns, PROBE_US - 1_000, PROBE_US, 1, 0, 0, 0, NONE)
     return Columns(*(np.array([figure]) for figure in figures))
 
@@ -62,13 +63,13 @@ def probe_columns(start_ns: int) -> Columns:
 def probe_record(number: int, start_ns: int) -> RequestRecord:
     """One tiny request of the conductor."""
     return RequestRecord(
-        id=f"canary-{number}",
-        prompt_id="canary",
-        phase="canary",
+        id=f"{PROBE}-{number}",
+        prompt_id=PROBE,
+        phase=PROBE,
         worker=-1,
         prompt_tokens=PROMPT_TOKENS,
         max_tokens=1,
-        intended_ns=start_ns,
+        scheduled_ns=start_ns,
         start_ns=start_ns,
         start_mono_ns=start_ns - MONO_SHIFT_NS,
         end_us=PROBE_US,
@@ -92,7 +93,7 @@ def events(
     """The steps of the run. `ends_ns`: the last answer of each phase."""
     yield _event(START_NS, happened.ServerStart(pid=100, port=8000))
     yield _event(START_NS + 20 * NS_PER_S, happened.ServerReady(seconds=20.0))
-    yield from _probe_events(START_NS + 21 * NS_PER_S, "ready", "canary-0")
+    yield from _probe_events(START_NS + 21 * NS_PER_S, "ready", "probe-0")
     faults = [fault.id for fault in FAULTS]
     for soak_phase, end_ns in zip(soak_phases, ends_ns, strict=True):
         phase, role, sent = soak_phase.spec.name, soak_phase.spec.role, soak_phase.spec.requests
@@ -214,8 +215,8 @@ def client(soak_phase: SoakPhase, end_ns: int, rng: np.random.Generator) -> Iter
             phase=soak_phase.spec.name,
             wall_us=1_000_400,
             cpu_us=90_000,
-            lag_us=rng.integers(50, 3_000, 40).tolist(),
-            collector_us=rng.integers(50, 2_000, 2).tolist(),
+            event_loop_lag_us=rng.integers(50, 3_000, 40).tolist(),
+            gc_pause_us=rng.integers(50, 2_000, 2).tolist(),
             connections=12,
         )
 
@@ -263,7 +264,7 @@ def write_soak(run_dir: Path, requests: int, seed: int) -> int:
         ),
     )
     probes = (probe_record(number, start_ns) for number, start_ns in enumerate(probes_ns))
-    write_lines(run_dir / layout.requests_file("canary"), probes)
+    write_lines(run_dir / layout.requests_file(PROBE), probes)
     armed = next(index for index, soak_phase in enumerate(whole) if soak_phase.spec.role == "chaos")
     strikes = journal(whole[armed], columns[armed], ends_ns[armed])
     write_lines(run_dir / layout.CONTROL / "faults-worker-102.jsonl", strikes)

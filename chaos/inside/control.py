@@ -16,7 +16,16 @@ from pathlib import Path
 import msgspec
 
 from chaos.inside import inside_kinds
-from history.protocol.evidence import Armed, Evidence, Firing, Healed, Loaded, Note, Refused
+from history.protocol.evidence import (
+    SCHEMA_VERSION,
+    Armed,
+    Evidence,
+    Firing,
+    Healed,
+    Loaded,
+    Note,
+    Refused,
+)
 from history.protocol.schedule import ArmedFault, Schedule
 
 SCHEDULE = "armed.json"
@@ -143,7 +152,7 @@ class RoleFile(LineFile):
     def append(self, event: str, fields: Mapping[str, object]) -> bool:
         """Append a line; False when it could not be written."""
         stamp = {
-            "v": 1,
+            "v": SCHEMA_VERSION,
             "t_ns": time.time_ns(),
             "mono_ns": time.monotonic_ns(),
             "role": self._role,

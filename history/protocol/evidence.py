@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+SCHEMA_VERSION = 2
+"""Of run directories: each line that is written names it as `v`."""
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Time = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 """Wall clock, ns since the epoch."""

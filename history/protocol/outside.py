@@ -83,7 +83,7 @@ class BytesDelayed(OutsideFiring, frozen=True):
     """Of those that have passed."""
     shortest_ms: float = 0.0
     longest_ms: float = 0.0
-    both_ways_ms: float = 0.0
+    round_trip_ms: float = 0.0
     """Of `network_latency`: what was to be added."""
     requests: Sequence[str] = ()
 

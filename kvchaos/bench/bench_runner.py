@@ -237,7 +237,7 @@ def _load_key(history: History, speed: Speed) -> tuple[int, PhaseSpec, WorkloadS
 
 def _slices(history: History, speed: Speed) -> list[PhaseFigures]:
     """A phase in order of when its requests were due, in equal parts; none of one that is too short."""
-    records = sorted(by_phase(history).get(speed.name, []), key=attrgetter("intended_ns"))
+    records = sorted(by_phase(history).get(speed.name, []), key=attrgetter("scheduled_ns"))
     bounds = [part * len(records) // SLICES for part in range(SLICES + 1)]
     parts = [records[low:high] for low, high in pairwise(bounds)]
     if any(len(_good(part)) < MIN_GOOD_ANSWERS for part in parts):

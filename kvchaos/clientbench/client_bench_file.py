@@ -97,8 +97,8 @@ def step_figures(step: LoadStep, records: StepRecords) -> StepFigures:
         cpu_us_per_event=cpu_us / events if events else None,
         client_cpu=max(sum(x.cpu_us for x in own) / sum(x.wall_us for x in own) for own in windows.values()),
         server_cpu=records.server_cpu,
-        lag_ms=Quantiles.of(lag / US_PER_MS for one in samples for lag in one.lag_us),
-        late_ms=Quantiles.of(schedule_lag_ms(each) for each in records.requests if not each.held),
+        lag_ms=Quantiles.of(lag / US_PER_MS for one in samples for lag in one.event_loop_lag_us),
+        late_ms=Quantiles.of(schedule_lag_ms(each) for each in records.requests if not each.client_queued),
         ttft_error_ms=Quantiles.of((_stamps(r)[0] - s.sent_ns[0]) / NS_PER_MS for r, s in pairs if s.sent_ns),
         itl_error_ms=Quantiles.of(error for r, s in pairs for error in _gap_errors_ms(r, s)),
         server_late_ms=Quantiles.of(

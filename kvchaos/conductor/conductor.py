@@ -113,7 +113,7 @@ class Conductor:
         for phase in self._setup.plan.scenario.phases:
             if self._phases.run(phase) is not None:
                 return
-            self._parts.prober.probe(f"after {phase.name}", self._setup.limits.canary_s)
+            self._parts.prober.probe(f"after {phase.name}", self._setup.limits.probe_s)
 
 
 def _reason(error: BaseException) -> events.EventData:
@@ -144,7 +144,7 @@ class FinalChecks:
         setup.display.step("draining")
         begin = time.monotonic()
         # The gauges move on an engine step only: the probe causes one.
-        parts.prober.probe(events.FINAL, setup.limits.canary_s)
+        parts.prober.probe(events.FINAL, setup.limits.probe_s)
         if not setup.stack.alive():
             return
         self._drained = server_state.settle(parts.scraper, setup.limits.drain_s)

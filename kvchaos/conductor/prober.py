@@ -13,13 +13,12 @@ from urllib.parse import urlsplit
 
 from history import events, layout
 from history.jsonl import LineWriter
-from history.records import TRUNCATED_STREAM, Outcome, RequestError, RequestRecord
+from history.records import PROBE, TRUNCATED_STREAM, Outcome, RequestError, RequestRecord
 from kvchaos.conductor import server_state
 from kvchaos.conductor.event_log import EventLog
 from loadtests.clients.event_decoder import MalformedChunk
 from loadtests.clients.in_flight_request import StreamedResponse
 
-PHASE = "canary"
 PROMPT = (1, 2, 3, 4)
 """Shorter than a block, so that it leaves nothing in any cache."""
 MAX_TOKENS = 1
@@ -46,12 +45,12 @@ class ProbeClient:
         self._model = model
         address = urlsplit(base_url)
         self._host, self._port = address.hostname or "", address.port
-        self._writer = LineWriter(run_dir / layout.requests_file(PHASE))
+        self._writer = LineWriter(run_dir / layout.requests_file(PROBE))
         self._sent = 0
 
     def send(self, deadline_s: float) -> ProbeResult:
         """Send one and wait for its end, at most so long. Raises OSError when the record is not written."""
-        request = f"{PHASE}-{self._sent}"
+        request = f"{PROBE}-{self._sent}"
         self._sent += 1
         start_ns, start_mono_ns = time.time_ns(), time.monotonic_ns()
         answer = StreamedResponse()
@@ -63,12 +62,12 @@ class ProbeClient:
         self._writer.write(
             RequestRecord(
                 id=request,
-                prompt_id=PHASE,
-                phase=PHASE,
+                prompt_id=PROBE,
+                phase=PROBE,
                 worker=0,
                 prompt_tokens=len(PROMPT),
                 max_tokens=MAX_TOKENS,
-                intended_ns=start_ns,
+                scheduled_ns=start_ns,
                 start_ns=start_ns,
                 start_mono_ns=start_mono_ns,
                 end_us=end_us,

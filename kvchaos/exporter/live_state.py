@@ -48,7 +48,7 @@ class WorkerState:
     def add(self, record: ClientRecord) -> None:
         self.cpu_s += record.cpu_us / US_PER_S
         self.connections = record.connections
-        for lag_us in record.lag_us:
+        for lag_us in record.event_loop_lag_us:
             lag_s = lag_us / US_PER_S
             self.lags[sum(bound < lag_s for bound in LAG_BOUNDS_S)] += 1
             self.lag_s += lag_s

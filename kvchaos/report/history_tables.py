@@ -49,7 +49,8 @@ def latency_text(history: History) -> str:
     lines = [
         "### Latency, ms (median / 99th percentile)",
         "",
-        "| phase | arrivals | ok | TTFT | TTFT from send | E2EL | E2EL from send | held | schedule lag |",
+        "| phase | arrivals | ok | TTFT | TTFT from send | E2EL | E2EL from send | client queued "
+        "| schedule lag |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in phase_latencies(history):
@@ -62,7 +63,7 @@ def latency_text(history: History) -> str:
 def _latency(phase: str, arrivals: str, records: Sequence[RequestRecord]) -> PhaseLatency:
     times = latencies(records)
     ok = np.fromiter((record.outcome == "ok" for record in records), np.bool_, len(records))
-    queued = np.fromiter((record.held for record in records), np.bool_, len(records))
+    queued = np.fromiter((record.client_queued for record in records), np.bool_, len(records))
     good = times.of(ok)
     return PhaseLatency(
         phase=phase,

@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
-from kvchaos.conductor.prober import PHASE as CANARY
+from history.records import PROBE
 from kvchaos.stacks.server_command import HOST
 
 LOAD = "load"
@@ -78,7 +78,7 @@ class TrafficState:
         with self._lock:
             self.load_in_flight -= request.of_load
             self.load_ended += request.of_load
-            self.probes_ended += request.id.startswith(f"{CANARY}-")
+            self.probes_ended += request.id.startswith(f"{PROBE}-")
 
     @property
     def load_in_progress(self) -> bool:

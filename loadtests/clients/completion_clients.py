@@ -45,11 +45,11 @@ class CompletionClient(ABC):
         deadline_s: float,
         block_size: int | None = None,
         *,
-        with_gaps: bool = False,
+        with_margins: bool = False,
         own_host: str | None = None,
     ) -> None:
         """`block_size` is the server's, tokens; None when the records need no hash of first blocks.
-        `with_gaps`: record the logprob margins between the two likeliest tokens.
+        `with_margins`: record the logprob margins between the two likeliest tokens.
 
         Raises ValueError when the address is neither on this machine nor `own_host`, the conductor's.
         """
@@ -60,7 +60,7 @@ class CompletionClient(ABC):
         self._model = model
         self._deadline_s = deadline_s
         self._block_size = block_size
-        self._with_gaps = with_gaps
+        self._with_margins = with_margins
         self._prepare()
 
     @abstractmethod
@@ -85,7 +85,7 @@ class CompletionClient(ABC):
         """
         prompt = job.prompt
         echoed_tokens = prompt.token_ids if prompt.sampling.prompt_logprobs is not None else ()
-        answer = StreamedResponse(prompt.sampling.n, prompt=echoed_tokens, with_gaps=self._with_gaps)
+        answer = StreamedResponse(prompt.sampling.n, prompt=echoed_tokens, with_margins=self._with_margins)
         in_flight = InFlightRequest(job, self._block_size, answer)
         deadline = gevent.Timeout(self._deadline_s)
         patience_s = prompt.abort.after_s if prompt.abort else None
@@ -112,7 +112,7 @@ class CompletionClient(ABC):
 
     def body(self, job: Job) -> dict[str, Any]:
         """What is sent, to be encoded as JSON."""
-        return body_of(job.prompt, self._model, with_gaps=self._with_gaps)
+        return body_of(job.prompt, self._model, with_margins=self._with_margins)
 
 
 class LeanClient(CompletionClient):

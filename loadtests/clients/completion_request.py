@@ -45,10 +45,10 @@ def path_of(prompt: Prompt) -> str:
     return CHAT if prompt.messages else COMPLETIONS
 
 
-def body_of(prompt: Prompt, model: str, *, with_gaps: bool) -> dict[str, Any]:
-    """The request's body, to be sent as JSON. `with_gaps`: ask for the alternatives to each token, too."""
+def body_of(prompt: Prompt, model: str, *, with_margins: bool) -> dict[str, Any]:
+    """The request's body, to be sent as JSON. `with_margins`: ask for the alternatives to each token, too."""
     logprobs = prompt.sampling.logprobs
-    if with_gaps:
+    if with_margins:
         logprobs = max(logprobs, TO_SEE_A_GAP)
     body = {
         "model": model,
@@ -58,7 +58,7 @@ def body_of(prompt: Prompt, model: str, *, with_gaps: bool) -> dict[str, Any]:
         "return_token_ids": True,
         **_parameters(prompt.sampling),
     }
-    if with_gaps:
+    if with_margins:
         # By their text, two tokens that are no characters would be one.
         body["return_tokens_as_token_ids"] = True
     return body

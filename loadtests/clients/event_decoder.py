@@ -55,7 +55,7 @@ class Logprobs(msgspec.Struct, gc=False):
             return [entry.logprob for entry in self.content]
         return self.token_logprobs or []
 
-    def gaps(self) -> list[float]:
+    def margins(self) -> list[float]:
         """The logprob margin between the two likeliest tokens of each position, nats; none where the server
         reported one token only."""
         pairs = [heapq.nlargest(2, tops) for tops in self._tops()]

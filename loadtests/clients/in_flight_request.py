@@ -36,7 +36,7 @@ class ChoiceSoFar:
 
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
-    gaps: list[float] = field(default_factory=list)
+    logprob_margins: list[float] = field(default_factory=list)
     finish_reason: str | None = None
 
 
@@ -46,7 +46,7 @@ class StreamedResponse:
     __slots__ = (
         "_choices",
         "_prompt",
-        "_with_gaps",
+        "_with_margins",
         "chunk_tokens",
         "chunk_us",
         "first_us",
@@ -54,10 +54,10 @@ class StreamedResponse:
         "usage",
     )
 
-    def __init__(self, choices: int = 1, *, prompt: Sequence[int] = (), with_gaps: bool = False) -> None:
+    def __init__(self, choices: int = 1, *, prompt: Sequence[int] = (), with_margins: bool = False) -> None:
         """`prompt`: its tokens where their logprobs were requested."""
         self._prompt = prompt
-        self._with_gaps = with_gaps
+        self._with_margins = with_margins
         self.prompt_logprobs: list[float] = []
         """Of the prompt's tokens from the second on, where they were requested."""
         self.first_us: int | None = None
@@ -81,9 +81,9 @@ class StreamedResponse:
         return [*chain.from_iterable(choice.logprobs for choice in self._choices)]
 
     @property
-    def gaps(self) -> list[float]:
+    def logprob_margins(self) -> list[float]:
         """Empty unless they were requested."""
-        return [*chain.from_iterable(choice.gaps for choice in self._choices)]
+        return [*chain.from_iterable(choice.logprob_margins for choice in self._choices)]
 
     @property
     def finish_reason(self) -> str | None:
@@ -94,7 +94,7 @@ class StreamedResponse:
     @property
     def is_plain(self) -> bool:
         """It is one answer, and of its tokens nothing is kept but id and logprob."""
-        return len(self._choices) == 1 and not self._with_gaps
+        return len(self._choices) == 1 and not self._with_margins
 
     def add(self, event: Any, at_us: int) -> int:
         """Take in one event as decoded from JSON; gives how many tokens it brought. Raises MalformedChunk."""
@@ -145,8 +145,8 @@ class StreamedResponse:
             return len(ids)
         logprobs = reported.own()
         so_far.logprobs += logprobs
-        if self._with_gaps:
-            so_far.gaps += reported.gaps()
+        if self._with_margins:
+            so_far.logprob_margins += reported.margins()
         # A server that sends no token ids still shows the count by its logprobs.
         return len(ids) or len(logprobs)
 
@@ -246,7 +246,7 @@ class InFlightRequest:
             worker=job.worker,
             prompt_tokens=len(job.prompt.token_ids),
             max_tokens=job.prompt.max_tokens,
-            intended_ns=job.scheduled_ns,
+            scheduled_ns=job.scheduled_ns,
             start_ns=self.start_ns,
             start_mono_ns=self.start_mono_ns,
             end_us=self.elapsed_us() if self.end_us is None else self.end_us,
@@ -255,7 +255,7 @@ class InFlightRequest:
             chunk_tokens=answer.chunk_tokens,
             token_ids=answer.token_ids,
             logprobs=answer.logprobs,
-            gaps=answer.gaps,
+            logprob_margins=answer.logprob_margins,
             prompt_logprobs=answer.prompt_logprobs,
             usage=answer.usage,
             finish_reason=answer.finish_reason,
@@ -263,7 +263,7 @@ class InFlightRequest:
             outcome=self.outcome,
             error=self.error,
             choices=job.prompt.sampling.n,
-            held=job.client_queued,
+            client_queued=job.client_queued,
             first_block=_first_block(job.prompt.token_ids, self.block_size),
         )
 

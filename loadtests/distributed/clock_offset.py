@@ -75,7 +75,7 @@ class PhaseClock:
     def request(self, record: RequestRecord) -> RequestRecord:
         return msgspec.structs.replace(
             record,
-            intended_ns=record.intended_ns + self._offset.wall_ns,
+            scheduled_ns=record.scheduled_ns + self._offset.wall_ns,
             start_ns=record.start_ns + self._offset.wall_ns,
             start_mono_ns=record.start_mono_ns + self._offset.mono_ns,
         )

@@ -91,7 +91,7 @@ class Collector:
         """The samples since the last call."""
         samples, self._samples = self._samples, Samples()
         if self._monitor is not None:
-            samples.lags_us += self._monitor.reading("").lag_us
+            samples.lags_us += self._monitor.reading("").event_loop_lag_us
         return samples
 
 

@@ -64,7 +64,7 @@ def _stall(case: FiredFault) -> Doubt | None:
 
 def _latency(case: FiredFault) -> Doubt | None:
     """Whoever came and was answered while it lasted waited for both ways, and others were quicker."""
-    delay_ms = max(_bytes_delayed(line).both_ways_ms for line in case.fired)
+    delay_ms = max(_bytes_delayed(line).round_trip_ms for line in case.fired)
     windows_in_force = [fault_window(case.history, line) for line in case.fired]
     late = [record for each in windows_in_force for record in _within(case, each)]
     if not late:

@@ -13,6 +13,11 @@ SECOND_US = 1_000_000
 MIB = 1 << 20
 
 
+def _with_lag(lines: list[Record]) -> None:
+    for line in lines:
+        line.update(event_loop_lag_us=[60_000_000] * 17)
+
+
 def _all_of(name: str, change: Callable[[list[Record]], object]) -> Callable[[Draft], None]:
     def alter(draft: Draft) -> None:
         if not draft.lines.get(name):
@@ -58,7 +63,7 @@ CLIENT: Table = (
         "client/slow",
         "the client was late by a minute",
         (UNKNOWN,),
-        _all_of(layout.CLIENT, lambda lines: [line.update(lag_us=[60_000_000] * 17) for line in lines]),
+        _all_of(layout.CLIENT, _with_lag),
     ),
     (
         "client/busy",
@@ -70,7 +75,7 @@ CLIENT: Table = (
         "client/collector",
         "the client collected garbage for a minute",
         (UNKNOWN,),
-        _all_of(layout.CLIENT, lambda lines: [line.update(collector_us=[60_000_000]) for line in lines]),
+        _all_of(layout.CLIENT, lambda lines: [line.update(gc_pause_us=[60_000_000]) for line in lines]),
     ),
     (
         "resources/lost",

@@ -64,22 +64,22 @@ EVENTS: Table = (
         _started_again,
     ),
     (
-        "canary-failed",
+        "probe-failed",
         "the last probe fails",
         ("server-alive",),
-        _event("canary", ok=False, error="HTTP 503"),
+        _event("probe", ok=False, error="HTTP 503"),
     ),
     (
-        "canary-failed-between",
+        "probe-failed-between",
         "a probe between phases fails",
         ("server-alive",),
-        _event("canary", 1, ok=False, error="HTTP 503"),
+        _event("probe", 1, ok=False, error="HTTP 503"),
     ),
     (
-        "canary-request",
+        "probe-request",
         "a probe names a request that there is not",
         ("server-alive", "outcomes", UNKNOWN),
-        _event("canary", request="canary-99"),
+        _event("probe", request="probe-99"),
     ),
     (
         "health-red",
@@ -156,7 +156,7 @@ EVENTS: Table = (
     *(
         (f"no-{kind}", f"there is no event {kind}", (UNKNOWN,), partial(_drop, kind))
         for kind in (
-            "canary",
+            "probe",
             "health",
             "drained",
             "leak_probe",

@@ -18,6 +18,7 @@ from kvchaos.judging.judge_run import judge
 from tests.alterations.draft import Draft, read_draft, write_draft
 from tests.alterations.kind import EXPECTATION, REFUSED, UNKNOWN, Kind, NotApplicable
 from tests.support.stored import SUFFIX, unpack
+from tests.support.upgraded_runs import upgrade
 
 RUNS = Path(__file__).parent / "runs"
 Notice = Literal["right rule", "another rule", "unknown", "refused", "masked", "not noticed"]
@@ -79,7 +80,9 @@ def unaltered(name: str) -> RunVerdict:
 def _base(name: str) -> _Base:
     with TemporaryDirectory(prefix="kvchaos-alterations-") as folder:
         run_dir = unpack(RUNS / f"{name}{SUFFIX}", Path(folder))
-        return _Base(read_draft(run_dir), judge(read_history(run_dir)))
+        verdict = judge(read_history(run_dir))
+        upgrade(run_dir)
+        return _Base(read_draft(run_dir), verdict)
 
 
 def _judged(kind: Kind, name: str, draft: Draft) -> Applied:

@@ -14,7 +14,7 @@ from tests.alterations.kind import UNKNOWN, NotApplicable
 
 WITHOUT_EFFECTS = frozenset(
     {
-        "events/canary-failed-between",
+        "events/probe-failed-between",
         "events/drain-failed",
         "events/drain-running",
         "events/drain-waiting",

@@ -16,7 +16,7 @@ def answered(draft: Draft) -> Record:
     found = [
         record
         for record in draft.requests()
-        if record["outcome"] == "ok" and len(record["token_ids"]) > 3 and record["phase"] != "canary"
+        if record["outcome"] == "ok" and len(record["token_ids"]) > 3 and record["phase"] != "probe"
     ]
     if not found:
         raise NotApplicable

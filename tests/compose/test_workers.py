@@ -78,7 +78,7 @@ def test_workers_in_containers_send_each_request_of_a_run_once_and_wait_for_the_
     planned = [
         f"{phase.name}-{n}" for phase in phases for n in range(phase.first, phase.first + phase.requests)
     ]
-    sent = [record for record in history.requests if record.phase != "canary"]
+    sent = [record for record in history.requests if record.phase != "probe"]
     assert Counter(record.id for record in sent) == Counter(planned)
     assert {record.worker for record in sent} == set(range(WORKERS))
     ours = engine.containers.list(filters={"label": f"com.docker.compose.project={PROJECT}"})

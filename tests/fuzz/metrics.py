@@ -6,12 +6,11 @@ from functools import cache
 from pathlib import Path
 from random import Random
 
-import msgspec
-
 from history import layout
 from history.jsonl import LineWriter
 from history.metrics_subprocess import read_metrics
 from history.records import ScrapeLine
+from history.schema_versions import decoder_of
 from kvchaos.prometheus.scraper import BadScrape, DifferenceEncoder, parse_samples
 from tests.fuzz.histories import bases
 from tests.fuzz.kind import ACCEPTED, Kind
@@ -45,7 +44,7 @@ def _texts() -> tuple[bytes, ...]:
 
 def _exposition(files: dict[str, bytes]) -> bytes:
     for content in files[layout.METRICS].splitlines():
-        line = msgspec.json.decode(content, type=ScrapeLine)
+        line = decoder_of(ScrapeLine).decode(content)
         if line.new:
             break
     exposition: list[str] = []

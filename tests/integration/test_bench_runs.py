@@ -68,7 +68,7 @@ def whole_run(run_dir: Path, damage: Callable[[Run], object] = lambda run: None,
 
 
 def slow_client(run: Run) -> None:
-    run.client = [msgspec.structs.replace(record, lag_us=[90_000] * 200) for record in run.client]
+    run.client = [msgspec.structs.replace(record, event_loop_lag_us=[90_000] * 200) for record in run.client]
 
 
 def wrong_answer(run: Run) -> None:
@@ -287,7 +287,7 @@ def test_slo_search_uses_the_share_of_good_requests(
 
 def make_slow(run: Run) -> None:
     index = run.first_of("rate-1")
-    run.change_request(index, intended_ns=run.requests[index].intended_ns - 200_000_000, held=True)
+    run.change_request(index, scheduled_ns=run.requests[index].scheduled_ns - 200_000_000, client_queued=True)
 
 
 def test_interrupted_measurement_keeps_its_finished_runs(

@@ -42,7 +42,7 @@ def request(worker: int = 0, late_ms: float = 1.0) -> RequestRecord:
         worker=worker,
         prompt_tokens=1,
         max_tokens=3,
-        intended_ns=START_NS - 2 * MS,
+        scheduled_ns=START_NS - 2 * MS,
         start_ns=START_NS,
         start_mono_ns=START_NS,
         end_us=round(at[-1] * 1000),
@@ -84,8 +84,8 @@ def client_record(end_s: float, worker: int = 0, cpu_us: int = 300_000) -> Clien
         phase="long-1",
         wall_us=1_000_000,
         cpu_us=cpu_us,
-        lag_us=[500, 1500],
-        collector_us=[],
+        event_loop_lag_us=[500, 1500],
+        gc_pause_us=[],
         connections=1,
     )
 

@@ -44,7 +44,7 @@ from oracles.views.timeline import end_ns
 from tests.fakes.vllm_server import CRASH_CODE, FATAL_LINE
 from tests.support.fake_server_runs import Bench, members, scenario, verdict_of
 
-CANARY = ["canary", "health"]
+PROBE = ["probe", "health"]
 
 
 @dataclass
@@ -88,9 +88,9 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Conducted:
 
 
 def test_good_run_records_its_steps_in_order(good: Conducted) -> None:
-    phases = 3 * ["phase_start", "phase_end", *CANARY]
-    begin = ["server_start", "server_ready", *CANARY]
-    assert good.kinds() == [*begin, *phases, *CANARY, "drained", "leak_probe", "server_stop", "evidence"]
+    phases = 3 * ["phase_start", "phase_end", *PROBE]
+    begin = ["server_start", "server_ready", *PROBE]
+    assert good.kinds() == [*begin, *phases, *PROBE, "drained", "leak_probe", "server_stop", "evidence"]
     started = [event.data.phase for event in good.history.events_of(PhaseStart)]
     assert started == ["golden", "load", "fresh"]
     wheres = [event.data.where for event in good.history.events_of(ProbeSent)]
@@ -113,13 +113,13 @@ def test_a_good_run_is_sealed(good: Conducted) -> None:
 def test_good_run_records_every_load_and_conductor_request_once(good: Conducted) -> None:
     by_phase = {
         phase: sorted(record.id for record in good.history.requests if record.phase == phase)
-        for phase in ("golden", "load", "fresh", "canary")
+        for phase in ("golden", "load", "fresh", "probe")
     }
     assert by_phase == {
         "golden": sorted(f"golden-{number}" for number in range(4)),
         "load": sorted(f"load-{number}" for number in range(4, 16)),
         "fresh": sorted(f"fresh-{number}" for number in range(3)),
-        "canary": sorted(f"canary-{number}" for number in range(5)),
+        "probe": sorted(f"probe-{number}" for number in range(5)),
     }
     assert {record.worker for record in good.history.requests} == {0, 1}
 
@@ -236,7 +236,7 @@ def test_server_exit_between_load_and_stop_is_recorded(
 
 
 def test_a_server_that_stalls_for_ever_ends_the_load_and_gets_its_verdict(tmp_path: Path) -> None:
-    limits = {"stall_s": 3.0, "canary_s": 1.0, "drain_s": 0.5}
+    limits = {"stall_s": 3.0, "probe_s": 1.0, "drain_s": 0.5}
     stalled = conduct(tmp_path, scenario("--fake-stall-at", "10", limits=limits))
     (stall,) = stalled.history.events_of(ServerStalled)
     assert stall.data.running == 4.0
@@ -381,7 +381,7 @@ def with_an_ending(kind: str, *manners: str, **params: float) -> dict[str, objec
 @pytest.mark.parametrize("kind", ["kill", "stop", "engine_kill"])
 def test_server_ended_by_a_fault_is_restarted_and_the_run_continues(tmp_path: Path, kind: str) -> None:
     done = conduct(tmp_path, with_an_ending(kind))
-    kinds = [kind for kind in done.kinds() if kind not in CANARY]
+    kinds = [kind for kind in done.kinds() if kind not in PROBE]
     struck = ["armed", "server_exit", "server_start", "server_ready", "healed"]
     assert [kind for kind in kinds if kind in struck] == ["server_start", "server_ready", *struck]
     first, second = done.history.events_of(ServerStart)

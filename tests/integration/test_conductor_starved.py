@@ -46,4 +46,4 @@ def pauses(run_dir: Path, name: str) -> int:
     lines = (run_dir / layout.CLIENT).read_bytes().splitlines(keepends=True)
     records = [msgspec.json.decode(line, type=ClientRecord) for line in lines if line.endswith(b"\n")]
     own = (record for record in records if record.phase == name)
-    return sum(lag > 1000 * BOUND_MS for record in own for lag in record.lag_us)
+    return sum(lag > 1000 * BOUND_MS for record in own for lag in record.event_loop_lag_us)

@@ -77,8 +77,8 @@ def test_turn_is_due_after_the_think_time(tmp_path: Path) -> None:
         found = play(tmp_path, server, "chat", CHAT, requests=3)
     for before, after in pairwise(found):
         ended_ns = before.start_ns + before.end_us * 1000
-        assert after.intended_ns - ended_ns >= 50_000_000
-        assert after.start_ns >= after.intended_ns
+        assert after.scheduled_ns - ended_ns >= 50_000_000
+        assert after.start_ns >= after.scheduled_ns
 
 
 def test_conversations_are_identical_for_one_and_four_workers(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_requests_of_a_burst_are_sent_at_once(tmp_path: Path) -> None:
     with FakeServer(release_when_three_wait) as server:
         found = play(tmp_path, server, "agent_loop", AGENT, requests=5, concurrency=1)
     assert [record.outcome for record in found] == ["ok"] * 5
-    assert len({record.intended_ns for record in found[1:4]}) == 1
+    assert len({record.scheduled_ns for record in found[1:4]}) == 1
 
 
 def test_conversation_ends_at_a_missing_answer(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_long_phase_is_reported_once_a_second(tmp_path: Path) -> None:
     assert len(found) >= 2
     assert sum(one.wall_us for one in found) > 8 * 300_000
     # Sampled all the time, and connected while answers come.
-    assert all(one.lag_us for one in found[:-1])
+    assert all(one.event_loop_lag_us for one in found[:-1])
     assert found[0].connections >= 2
 
 
@@ -72,7 +72,7 @@ def test_stopped_client_process_is_reported_as_the_limit(tmp_path: Path) -> None
     run = clean_run(latency_plan())
     run.client = client_records(tmp_path)
     run.requests = records(tmp_path)
-    assert max(lag for one in run.client for lag in one.lag_us) > 0.9e6 * PAUSE_S / 3
+    assert max(lag for one in run.client for lag in one.event_loop_lag_us) > 0.9e6 * PAUSE_S / 3
     limit = limited(run.history())
     assert limit is not None
     assert limit.subject.name == "golden"

@@ -58,7 +58,7 @@ def freeze_from(request: str) -> FakeServer:
 
 def intended(found: list[RequestRecord]) -> list[int]:
     """Times at which the requests were due, from the first, ns."""
-    return [record.intended_ns - found[0].intended_ns for record in found]
+    return [record.scheduled_ns - found[0].scheduled_ns for record in found]
 
 
 def planned(arrivals: Arrivals, requests: int = 40) -> list[int]:
@@ -70,15 +70,15 @@ def planned(arrivals: Arrivals, requests: int = 40) -> list[int]:
 def test_no_request_is_sent_before_it_is_due(tmp_path: Path) -> None:
     with FakeServer() as server:
         found = play(tmp_path, server, FAST)
-    assert all(record.start_ns >= record.intended_ns for record in found)
-    assert not any(record.held for record in found)
+    assert all(record.start_ns >= record.scheduled_ns for record in found)
+    assert not any(record.client_queued for record in found)
 
 
 def test_paused_server_raises_latency_and_keeps_arrivals(tmp_path: Path) -> None:
     with freeze_from("load-10") as server:
         found = play(tmp_path, server, FAST, requests=100)
     assert intended(found) == planned(FAST, 100)
-    assert not any(record.held for record in found)
+    assert not any(record.client_queued for record in found)
     ttft = Quantiles.of(schedule_lag_ms(record) + (record.first_us or 0) / 1000 for record in found)
     assert ttft.p99 is not None
     assert ttft.p99 > 0.9 * FREEZE_S * 1000
@@ -103,7 +103,7 @@ def test_server_stopped_for_3_s_raises_latency_and_keeps_arrivals(tmp_path: Path
     assert {record.outcome for record in found} == {"ok"}
     assert intended(found) == planned(poisson, 400)
     # And they were really sent then, those of the stop among them.
-    assert not any(record.held for record in found)
+    assert not any(record.client_queued for record in found)
     assert statistics.median(schedule_lag_ms(record) for record in found) < 1000
     from_due = Quantiles.of(schedule_lag_ms(record) + (record.first_us or 0) / 1000 for record in found)
     assert from_due.p99 is not None
@@ -114,10 +114,10 @@ def test_wait_for_the_concurrency_bound_is_recorded_and_counts_in_latency(tmp_pa
     with freeze_from("load-10") as server:
         found = play(tmp_path, server, FAST, requests=60, concurrency=4)
     assert intended(found) == planned(FAST, 60)
-    queued = [record for record in found if record.held]
+    queued = [record for record in found if record.client_queued]
     # Four are in flight, and at 50 a second the freeze holds up most of the rest.
     assert len(queued) > 20
-    assert not any(record.held for record in found[:4])
+    assert not any(record.client_queued for record in found[:4])
     real = statistics.median(record.end_us / 1000 for record in queued)
     due = statistics.median(schedule_lag_ms(record) + record.end_us / 1000 for record in queued)
     assert due > real + 100
@@ -127,7 +127,7 @@ def test_burst_above_the_concurrency_bound_is_delayed(tmp_path: Path) -> None:
     bursts = Bursts(kind="bursts", size=6, every_s=0.5)
     with FakeServer(Behaviour(token_s=0.01)) as server:
         found = play(tmp_path, server, bursts, requests=12, concurrency=4)
-    assert sum(record.held for record in found) == 4
+    assert sum(record.client_queued for record in found) == 4
 
 
 def test_stop_ends_the_wait_for_scheduled_requests(tmp_path: Path) -> None:

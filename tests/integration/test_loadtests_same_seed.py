@@ -57,7 +57,7 @@ def play(folder: Path, workers: int, *, join: bool = False) -> Played:
     due: dict[str, int] = {}
     for one in PHASES:
         if not isinstance(one.arrivals, Closed):
-            own = {record.id: record.intended_ns for record in found if record.phase == one.name}
+            own = {record.id: record.scheduled_ns for record in found if record.phase == one.name}
             first = own[f"{one.name}-{one.first}"]
             due |= {request: at - first for request, at in own.items()}
     return Played(bodies, due, {record.worker for record in found})

@@ -56,7 +56,7 @@ def test_plan_records_the_prometheus_and_its_command(run_dir: Path) -> None:
 @pytest.mark.prometheus
 def test_suite_metrics_in_prometheus_match_the_records(run_dir: Path, tmp_path: Path) -> None:
     history = read_history(run_dir)
-    sent = [record for record in history.requests if record.phase != "canary"]
+    sent = [record for record in history.requests if record.phase != "probe"]
     end_s = history.events_of(PrometheusRead)[0].t_ns / 1e9
     with reopened(run_dir, tmp_path) as prometheus:
 

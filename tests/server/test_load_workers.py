@@ -38,9 +38,9 @@ def assert_each_request_once(run: RunDir) -> None:
     planned = [
         f"{phase.name}-{n}" for phase in phases for n in range(phase.first, phase.first + phase.requests)
     ]
-    sent = Counter(record.id for record in run.history.requests if record.phase != "canary")
+    sent = Counter(record.id for record in run.history.requests if record.phase != "probe")
     assert sent == Counter(planned)
-    by_worker = Counter(record.worker for record in run.history.requests if record.phase != "canary")
+    by_worker = Counter(record.worker for record in run.history.requests if record.phase != "probe")
     assert set(by_worker) == set(range(WORKERS))
     for worker in range(WORKERS):
         lines = (run.path / layout.requests_file(worker)).read_bytes().splitlines()

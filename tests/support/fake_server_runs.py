@@ -91,7 +91,7 @@ def scenario(*manners: str, load: int = 12, limits: Mapping[str, object] | None 
             },
             {"name": "fresh", "role": "load", "workload": "fresh", "requests": 3, "concurrency": 2},
         ],
-        "limits": {"ready_s": 30.0, "canary_s": 5.0, "drain_s": 5.0, **(limits or {})},
+        "limits": {"ready_s": 30.0, "probe_s": 5.0, "drain_s": 5.0, **(limits or {})},
     }
 
 

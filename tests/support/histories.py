@@ -353,10 +353,10 @@ def clean_run(plan: RunPlan | None = None, midst: Midst | None = None) -> Run:
         run.load_module()
     run.event("server_ready", seconds=30.0)
     run.scrape()
-    _canary(run, "ready")
+    _probe(run, "ready")
     for phase in run.plan.scenario.phases:
         _phase(run, phase, midst)
-    _canary(run, "final")
+    _probe(run, "final")
     run.scrape()
     run.resources.append(resource_record(run.now_ns, leader=run.leader))
     run.event("drained", ok=True, seconds=0.5, running=0, waiting=0, kv_usage=0.0)
@@ -420,8 +420,8 @@ def _note(run: Run, event: FaultEvent) -> None:
             run.faults.append(_journal_line(run.now_ns, event, fault.id, fault.kind, None, evidence))
 
 
-def _canary(run: Run, where: str) -> None:
+def _probe(run: Run, where: str) -> None:
     """A probe that succeeded, with its health check."""
-    record = run.serve("canary", f"canary-{where}")
-    run.event("canary", where=where, ok=True, seconds=0.1, request=record.id, error="")
+    record = run.serve("probe", f"probe-{where}")
+    run.event("probe", where=where, ok=True, seconds=0.1, request=record.id, error="")
     run.event("health", where=where, ok=True, status=200)

@@ -76,7 +76,7 @@ def good_request(request_id: str, prompt_id: str, phase: str, start_ns: int) -> 
         worker=0,
         prompt_tokens=PROMPT_TOKENS,
         max_tokens=ANSWER_TOKENS,
-        intended_ns=start_ns,
+        scheduled_ns=start_ns,
         start_ns=start_ns,
         start_mono_ns=start_ns,
         end_us=100_000,
@@ -103,8 +103,8 @@ def healthy(phase: str, now_ns: int) -> ClientRecord:
         phase=phase,
         wall_us=5_000_000,
         cpu_us=500_000,
-        lag_us=[100] * 200,
-        collector_us=[2_000],
+        event_loop_lag_us=[100] * 200,
+        gc_pause_us=[2_000],
         connections=4,
     )
 

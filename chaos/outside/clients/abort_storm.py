@@ -263,7 +263,7 @@ def _record(client: BurstClient, max_tokens: int, block_size: int) -> RequestRec
         worker=0,
         prompt_tokens=len(client.prompt),
         max_tokens=max_tokens,
-        intended_ns=client.start_ns,
+        scheduled_ns=client.start_ns,
         start_ns=client.start_ns,
         start_mono_ns=client.start_mono_ns,
         end_us=client.end_us,

@@ -164,7 +164,7 @@ class AddedLatency(Impairment):
         return (self._ms[direction] + share * self._jitter_ms) / 1000
 
     def evidence(self) -> BytesDelayed:
-        return replace(self.counters.evidence(), both_ways_ms=sum(self._ms.values()))
+        return replace(self.counters.evidence(), round_trip_ms=sum(self._ms.values()))
 
 
 class Loss(Impairment):

@@ -75,12 +75,12 @@ class ProxyReport(Record, frozen=True, kw_only=True):
     """listens: where."""
     cut: NetworkCut | None = None
     """struck, undone: the effect so far; exactly one of these, by kind."""
-    held: BytesDelayed | None = None
+    delayed: BytesDelayed | None = None
     slow: SlowRead | None = None
 
     @property
     def effect(self) -> ProxyEffect | None:
-        return self.cut or self.held or self.slow
+        return self.cut or self.delayed or self.slow
 
 
 def report(event: ProxyEvent, strike: str, effect: ProxyEffect, t_ns: int, mono_ns: int) -> ProxyReport:
@@ -89,7 +89,7 @@ def report(event: ProxyEvent, strike: str, effect: ProxyEffect, t_ns: int, mono_
         case NetworkCut():
             return ProxyReport(t_ns=t_ns, mono_ns=mono_ns, event=event, strike=strike, cut=effect)
         case BytesDelayed():
-            return ProxyReport(t_ns=t_ns, mono_ns=mono_ns, event=event, strike=strike, held=effect)
+            return ProxyReport(t_ns=t_ns, mono_ns=mono_ns, event=event, strike=strike, delayed=effect)
         case SlowRead():
             return ProxyReport(t_ns=t_ns, mono_ns=mono_ns, event=event, strike=strike, slow=effect)
 

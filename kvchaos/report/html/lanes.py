@@ -102,7 +102,7 @@ def _group(
     number: int,
 ) -> LaneGroup:
     ordered = sorted(records, key=lambda record: record.start_ns)
-    start = min(min(record.start_ns, record.intended_ns) for record in ordered)
+    start = min(min(record.start_ns, record.scheduled_ns) for record in ordered)
     end = max(map(end_ns, ordered))
     margin = max((end - start) // 50, 1)
     axis = TimeAxis(start - margin, end + margin, zero_ns)
@@ -130,7 +130,7 @@ def _lane(
         symbol=SYMBOLS[record.outcome],
         description=_describe(record),
         findings=[finding.number for finding in findings if finding.finding.request == record.id],
-        due=axis.share(record.intended_ns),
+        due=axis.share(record.scheduled_ns),
         start=axis.share(record.start_ns),
         first=None if record.first_us is None else axis.share(record.start_ns + record.first_us * NS_PER_US),
         end=axis.share(end_ns(record)),

@@ -47,7 +47,7 @@ FILES = (
     (layout.SUMMARY, "the same for the page of a CI job"),
     (layout.JUNIT, "the same as test cases"),
     (layout.PLAN, "the resolved plan: all that was run"),
-    (layout.EVENTS, "phases, canaries, arming and healing, life of the server"),
+    (layout.EVENTS, "phases, probes, arming and healing, life of the server"),
     (layout.METRICS, "every scrape of the server's metrics"),
     (layout.SERVER_LOG, "the server's log, untouched"),
     (layout.SEALS, "the digest of each file that judging reads"),

@@ -106,7 +106,7 @@ def status_500() -> Mutant:
 def stalled_stream() -> Mutant:
     what = f"a stream stalls for {STALL_S:g} s"
     return single_mutant(
-        "held", what, StreamMutation(LAST, stream_mutations.stalled(STALL_S)), violates(progress.STALL)
+        "stalled", what, StreamMutation(LAST, stream_mutations.stalled(STALL_S)), violates(progress.STALL)
     )
 
 
@@ -119,7 +119,7 @@ def slow() -> Mutant:
 def late_recovery() -> Mutant:
     """The probe after the phase with faults is the first request after healing."""
     what = f"the first answer after healing is {SLOW_S:g} s late"
-    late = StreamMutation("canary-2", stream_mutations.stalled(SLOW_S, at=0))
+    late = StreamMutation("probe-2", stream_mutations.stalled(SLOW_S, at=0))
     return single_mutant("late-recovery", what, late, violates(progress.SLOW_RECOVERY, "load"))
 
 

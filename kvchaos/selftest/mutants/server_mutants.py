@@ -151,8 +151,8 @@ def sick_by_health() -> Mutant:
 
 def dead_behind_green_health() -> Mutant:
     what = "the last probe is refused while /health returns 200"
-    kills = (violates(alive.FALSE_HEALTHY, "canary-3"), violates(outcomes.FAILED, "canary-3"))
-    return single_mutant("dead-behind-green-health", what, RequestRefused("canary-3", 503), *kills)
+    kills = (violates(alive.FALSE_HEALTHY, "probe-3"), violates(outcomes.FAILED, "probe-3"))
+    return single_mutant("dead-behind-green-health", what, RequestRefused("probe-3", 503), *kills)
 
 
 GENERATED = "vllm:generation_tokens_total"

@@ -86,7 +86,7 @@ def _alone() -> tuple[Session, ...]:
     return (
         Session("broken-streams", broken_streams),
         Session("struck", struck, faults=(LOOKUP_MISS,), limits={"recover_s": RECOVERY_BOUND_S}),
-        Session("held", (response_mutants.stalled_stream(),)),
+        Session("stalled", (response_mutants.stalled_stream(),)),
         Session("false-health", (server_mutants.dead_behind_green_health(),)),
         Session("slow-client", (_slow_client(),), client={"lag_ms": 50}),
         Session(

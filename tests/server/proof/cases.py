@@ -128,7 +128,7 @@ def scenario_of(proof: Proof) -> dict[str, object]:
             }
             for case in proof.cases
         ],
-        "limits": {"request_s": 20.0, "stall_s": 6.0, "canary_s": 10.0, "drain_s": 8.0},
+        "limits": {"request_s": 20.0, "stall_s": 6.0, "probe_s": 10.0, "drain_s": 8.0},
     }
 
 

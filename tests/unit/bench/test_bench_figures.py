@@ -45,7 +45,7 @@ def test_latency_counts_from_the_scheduled_time() -> None:
     run = clean_run()
     for index, record in enumerate(run.requests):
         if record.phase == "golden":
-            run.change_request(index, intended_ns=record.start_ns - 500 * MS)
+            run.change_request(index, scheduled_ns=record.start_ns - 500 * MS)
     found = measured(run.history(), "golden")
     assert found.ttft_ms.median == 520.0
     assert found.e2el_ms.median == 600.0

@@ -66,8 +66,8 @@ def effect(report: ProxyReport) -> ProxyEffect:
 
 
 def delayed(report: ProxyReport) -> BytesDelayed:
-    assert report.held is not None
-    return report.held
+    assert report.delayed is not None
+    return report.delayed
 
 
 def test_idle_proxy_adds_negligible_latency(bench: Bench) -> None:

@@ -1,4 +1,4 @@
-"""The canary says whether the server answers: no end of it may go unrecorded or be taken for an answer."""
+"""The probe says whether the server answers: no end of it may go unrecorded or be taken for an answer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PATIENCE_S = 30.0
 
 
 def records(run_dir: Path) -> list[RequestRecord]:
-    lines = (run_dir / "requests-canary.jsonl").read_bytes().splitlines()
+    lines = (run_dir / "requests-probe.jsonl").read_bytes().splitlines()
     return [msgspec.json.decode(line, type=RequestRecord) for line in lines]
 
 
@@ -34,7 +34,7 @@ def only_record(run_dir: Path) -> RequestRecord:
 
 
 @contextlib.contextmanager
-def canary(url: str, run_dir: Path) -> Iterator[ProbeClient]:
+def probe(url: str, run_dir: Path) -> Iterator[ProbeClient]:
     made = ProbeClient(url, "tiny", run_dir)
     try:
         yield made
@@ -43,7 +43,7 @@ def canary(url: str, run_dir: Path) -> Iterator[ProbeClient]:
 
 
 def test_complete_probe_answer_is_recorded(tmp_path: Path) -> None:
-    with FakeServer(Behaviour(cached_tokens=0)) as server, canary(server.url, tmp_path) as bird:
+    with FakeServer(Behaviour(cached_tokens=0)) as server, probe(server.url, tmp_path) as bird:
         sent = bird.send(PATIENCE_S)
     record = only_record(tmp_path)
     tokens = answer_tokens(list(PROMPT), MAX_TOKENS)
@@ -52,7 +52,7 @@ def test_complete_probe_answer_is_recorded(tmp_path: Path) -> None:
     assert (record.token_ids, record.logprobs) == (tokens, answer_logprobs(tokens))
     assert record.usage is not None
     assert (record.usage.prompt_tokens, record.usage.completion_tokens) == (len(PROMPT), MAX_TOKENS)
-    assert (record.phase, record.prompt_id, record.prompt_tokens) == ("canary", "canary", len(PROMPT))
+    assert (record.phase, record.prompt_id, record.prompt_tokens) == ("probe", "probe", len(PROMPT))
     assert record.first_us is not None
     assert 0 < record.first_us <= record.end_us
     assert sent.seconds == record.end_us / 1e6
@@ -79,7 +79,7 @@ BAD: list[tuple[Shape, int | None, str]] = [
 def test_invalid_probe_answer_is_recorded_as_an_error(
     tmp_path: Path, shape: Shape, status: int | None, message: str
 ) -> None:
-    with FakeServer(Behaviour(shape, after=0)) as server, canary(server.url, tmp_path) as bird:
+    with FakeServer(Behaviour(shape, after=0)) as server, probe(server.url, tmp_path) as bird:
         sent = bird.send(PATIENCE_S)
     record = only_record(tmp_path)
     assert not sent.ok
@@ -92,7 +92,7 @@ def test_invalid_probe_answer_is_recorded_as_an_error(
 
 @pytest.mark.parametrize("shape", ["stall", "silent"])
 def test_probe_of_a_stalled_server_times_out(tmp_path: Path, shape: Shape) -> None:
-    with FakeServer(Behaviour(shape, after=1)) as server, canary(server.url, tmp_path) as bird:
+    with FakeServer(Behaviour(shape, after=1)) as server, probe(server.url, tmp_path) as bird:
         sent = bird.send(0.2)
     record = only_record(tmp_path)
     assert (sent.ok, record.outcome) == (False, "error")
@@ -107,7 +107,7 @@ def test_probe_answer_after_the_deadline_is_an_error(tmp_path: Path) -> None:
         time.sleep(0.15)
         return Behaviour(token_s=0.15)
 
-    with FakeServer(late) as server, canary(server.url, tmp_path) as bird:
+    with FakeServer(late) as server, probe(server.url, tmp_path) as bird:
         sent = bird.send(0.2)
     record = only_record(tmp_path)
     assert (sent.ok, record.outcome) == (False, "error")
@@ -118,7 +118,7 @@ def test_probe_answer_after_the_deadline_is_an_error(tmp_path: Path) -> None:
 def test_probe_of_an_exited_server_is_recorded_without_status(tmp_path: Path) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
-        with canary(f"http://127.0.0.1:{nobody.getsockname()[1]}", tmp_path) as bird:
+        with probe(f"http://127.0.0.1:{nobody.getsockname()[1]}", tmp_path) as bird:
             sent = bird.send(PATIENCE_S)
     record = only_record(tmp_path)
     assert (sent.ok, record.outcome, record.status, record.first_us) == (False, "error", None, None)
@@ -127,7 +127,7 @@ def test_probe_of_an_exited_server_is_recorded_without_status(tmp_path: Path) ->
 
 
 def test_each_probe_has_a_unique_id(tmp_path: Path) -> None:
-    with FakeServer() as server, canary(server.url, tmp_path) as bird:
+    with FakeServer() as server, probe(server.url, tmp_path) as bird:
         sent = [bird.send(PATIENCE_S).request for _ in range(3)]
     assert [record.id for record in records(tmp_path)] == sent
     assert len(set(sent)) == 3
@@ -170,7 +170,7 @@ def saying(body: bytes) -> Iterator[str]:
     ],
 )
 def test_probe_survives_any_stream_content(tmp_path: Path, body: bytes, kind: str) -> None:
-    with saying(body) as url, canary(url, tmp_path) as bird:
+    with saying(body) as url, probe(url, tmp_path) as bird:
         sent = bird.send(PATIENCE_S)
     record = only_record(tmp_path)
     assert (sent.ok, record.outcome, record.status) == (False, "error", 200)
@@ -179,10 +179,10 @@ def test_probe_survives_any_stream_content(tmp_path: Path, body: bytes, kind: st
 
 
 def test_a_record_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "requests-canary.jsonl").symlink_to("/dev/full")
+    (tmp_path / "requests-probe.jsonl").symlink_to("/dev/full")
     with (
         FakeServer() as server,
-        canary(server.url, tmp_path) as bird,
+        probe(server.url, tmp_path) as bird,
         pytest.raises(OSError, match=os.strerror(errno.ENOSPC)),
     ):
         bird.send(PATIENCE_S)

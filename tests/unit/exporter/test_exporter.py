@@ -76,7 +76,7 @@ class TestPhases:
         assert samples(board)["events_total kind=server_exit"] == 1
 
     def test_probes_are_counted_by_outcome(self, board: LiveRunState) -> None:
-        sent = ProbeSent(where="ready", ok=True, seconds=0.1, request="canary-0", error=None)
+        sent = ProbeSent(where="ready", ok=True, seconds=0.1, request="probe-0", error=None)
         board.event(sent)
         board.event(msgspec.structs.replace(sent, where="final", ok=False))
         shown = samples(board)
@@ -192,8 +192,8 @@ def health(lag_us: int) -> ClientRecord:
         phase="chaos",
         wall_us=1_000_000,
         cpu_us=250_000,
-        lag_us=[lag_us],
-        collector_us=[],
+        event_loop_lag_us=[lag_us],
+        gc_pause_us=[],
         connections=6,
     )
 

@@ -231,7 +231,7 @@ def test_gap_of_years_gives_a_verdict_without_memory_growth(
     copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = [json.loads(line) for line in lines_of(copy / layout.CLIENT)]
-    lines[0]["lag_us"][0] = 10**15
+    lines[0]["event_loop_lag_us"][0] = 10**15
     (copy / layout.CLIENT).write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert result_of(judged(copy, capsys), "client").verdict is Verdict.UNKNOWN
 
@@ -246,7 +246,7 @@ def test_clock_step_still_gives_a_verdict(
 ) -> None:
     lines = [json.loads(line) for line in lines_of(copy / name)]
     for line in lines[len(lines) // 2 :]:
-        for key in ("t_ns", "start_ns", "intended_ns"):
+        for key in ("t_ns", "start_ns", "scheduled_ns"):
             if key in line:
                 line[key] += step_ns
     (copy / name).write_text("".join(json.dumps(line) + "\n" for line in lines))

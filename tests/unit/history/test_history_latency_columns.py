@@ -29,7 +29,7 @@ def requests(draw: st.DrawFn) -> RequestRecord:
     due_ns = START_NS + draw(OFFSET_NS)
     return replace(
         good_request("one", "prompt", "load", START_NS),
-        intended_ns=due_ns,
+        scheduled_ns=due_ns,
         start_ns=due_ns + draw(OFFSET_NS),
         end_us=draw(US),
         first_us=draw(st.none() | US),

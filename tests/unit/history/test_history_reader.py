@@ -78,7 +78,7 @@ def test_incomplete_last_line_is_ignored(run_dir: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
-        ("schema_version: 1", "schema_version: 0", "schema_version: .*1"),
+        ("schema_version: 2", "schema_version: 3", "schema_version: .*2"),
         ("seed: 7", "seed: '7'", "seed: .*integer"),
         ("seed: 7", "seed: 7\nsead: 7", "sead: "),
         ("gpu_blocks: 40", "gpu_blocks: true", r"scenario\.server\.gpu_blocks: .*integer"),
@@ -103,7 +103,7 @@ def test_missing_history_files_are_empty(run_dir: Path) -> None:
 
 def test_requests_of_all_workers_and_of_the_conductor_are_read(run_dir: Path) -> None:
     part = (run_dir / layout.requests_file(0)).read_bytes()
-    for name in (layout.requests_file(1), layout.requests_file("canary")):
+    for name in (layout.requests_file(1), layout.requests_file("probe")):
         (run_dir / name).write_bytes(part)
     assert len(read_history(run_dir).requests) == 3 * part.count(b"\n")
 

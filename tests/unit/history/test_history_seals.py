@@ -139,10 +139,10 @@ def test_directory_without_a_run_is_not_sealed(tmp_path: Path, capsys: pytest.Ca
     [
         b"",
         b"{",
-        b'{"v":2,"by":"run","files":{}}',
-        b'{"by":"somebody","files":{}}',
-        b'{"by":"run","files":{"a":{"sha256":"12","size":1}}}',
-        b'{"by":"run","files":{},"more":1}',
+        b'{"v":3,"by":"run","files":{}}',
+        b'{"v":2,"by":"somebody","files":{}}',
+        b'{"v":2,"by":"run","files":{"a":{"sha256":"12","size":1}}}',
+        b'{"v":2,"by":"run","files":{},"more":1}',
     ],
 )
 def test_malformed_seals_make_the_run_unreadable(run_dir: Path, content: bytes) -> None:

@@ -33,11 +33,12 @@ def run_dir(tmp_path: Path) -> Path:
         (lambda line: b"\n", "truncated"),
         (lambda line: b"\0" * len(line) + b"\n", "malformed"),
         (lambda line: b"[]\n", "Expected `object`, got `array`"),
-        (lambda line: line.replace(b'"v":1', b'"v":2'), r"Invalid enum value 2 - at `\$\.v`"),
-        (lambda line: line.replace(b'"v":1', b'"v":1,"extra":0'), "unknown field `extra`"),
+        (lambda line: line.replace(b'"v":2', b'"v":3'), r"Invalid value 3 - at `\$\.v`"),
+        (lambda line: line.replace(b'"v":2', b'"v":2,"extra":0'), "unknown field `extra`"),
         (lambda line: line.replace(b'mono_ns":', b'mono":'), "unknown field|missing required field"),
-        (lambda line: line.replace(b'"v":1', b'"v":"1"'), "Expected `int`, got `str`"),
-        (lambda line: line.replace(b'":', b'\xff":', 1), "utf-8"),
+        (lambda line: line.replace(b'"v":2', b'"v":"2"'), r"Expected `int` - at `\$\.v`"),
+        (lambda line: line.replace(b'"v":2,', b""), "missing required field `v`"),
+        (lambda line: line.replace(b'_ns":', b'_ns\xff":', 1), "utf-8"),
     ],
 )
 def test_a_damaged_line_is_named_by_file_and_number(
@@ -74,6 +75,8 @@ def test_a_series_that_no_line_introduced_is_named_by_file_and_line(run_dir: Pat
         (b"&a [*a]\n", "anchor &a is not allowed"),
         (b"[" * 100_000, "levels of nesting"),
         (b"schema_version: 1\n", "run_id: Field required"),
+        (b"schema_version: 2\n", "run_id: Field required"),
+        (b"schema_version: 3\n", "schema_version: Input should be 2"),
     ],
 )
 def test_a_damaged_plan_is_one_line_with_its_file(run_dir: Path, content: bytes, message: str) -> None:

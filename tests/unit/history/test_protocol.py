@@ -198,7 +198,7 @@ def test_events_of_earlier_versions_are_read_as_those_of_today(
 EXAMPLES: dict[type[events.EventData], events.EventData] = {
     events.EvidenceCounted: events.EvidenceCounted(lines={"run.yaml": 3}),
     events.FaultsHealed: events.FaultsHealed(phase="a", faults=["f"], confirmed=False, by="nobody"),
-    events.ProbeSent: events.ProbeSent(where="final", ok=True, seconds=0.5, request="canary-1", error=None),
+    events.ProbeSent: events.ProbeSent(where="final", ok=True, seconds=0.5, request="probe-1", error=None),
     events.Drained: events.Drained(ok=True, seconds=0.1, running=0.0, waiting=0.0, kv_usage=0.0),
 }
 

@@ -44,10 +44,10 @@ def chat_event(*logprobs: float) -> dict[str, object]:
 
 
 def test_chat_records_the_logprob_gap_to_the_next_token() -> None:
-    answer = StreamedResponse(with_gaps=True)
+    answer = StreamedResponse(with_margins=True)
     for event in (chat_event(-2.0, -0.5, -2.0), chat_event(-1.0)):
         answer.add(event, 0)
-    assert (answer.logprobs, answer.gaps) == ([-2.0, -1.0], [1.5])
+    assert (answer.logprobs, answer.logprob_margins) == ([-2.0, -1.0], [1.5])
 
 
 def test_chat_event_with_only_a_role_is_no_first_token() -> None:
@@ -66,16 +66,16 @@ def tops(*logprobs: float) -> dict[str, object]:
 
 
 def test_logprob_gap_is_recorded_only_when_requested() -> None:
-    answer = StreamedResponse(with_gaps=True)
+    answer = StreamedResponse(with_margins=True)
     for event in (tops(-2.0, -0.5), tops(-1.0, -3.0, -1.25)):
         answer.add(event, 0)
-    assert answer.gaps == [1.5, 0.25]
+    assert answer.logprob_margins == [1.5, 0.25]
     without = StreamedResponse()
     without.add(tops(-2.0, -0.5), 0)
-    assert without.gaps == []
+    assert without.logprob_margins == []
 
 
 def test_token_without_alternatives_has_no_logprob_gap() -> None:
-    answer = StreamedResponse(with_gaps=True)
+    answer = StreamedResponse(with_margins=True)
     answer.add(tops(-2.0), 0)
-    assert (answer.tokens, answer.gaps) == (1, [])
+    assert (answer.tokens, answer.logprob_margins) == (1, [])

@@ -62,7 +62,7 @@ def record_of(make: Make, behaviour: Behaviour) -> RequestRecord:
 def test_complete_answer_is_recorded_token_by_token(make: Make) -> None:
     record = record_of(make, Behaviour(cached_tokens=2))
     assert (record.id, record.prompt_id, record.phase, record.worker) == ("chaos-1", "w-1", "chaos", 3)
-    assert (record.prompt_tokens, record.max_tokens, record.intended_ns) == (3, 5, 17)
+    assert (record.prompt_tokens, record.max_tokens, record.scheduled_ns) == (3, 5, 17)
     assert (record.outcome, record.error, record.status) == ("ok", None, 200)
     assert record.token_ids == TOKENS
     assert record.logprobs == answer_logprobs(TOKENS)
@@ -299,14 +299,14 @@ def test_a_chat_is_recorded_as_a_completion_is(make: Make, tmp_path: Path, sampl
 def test_chat_request_uses_chat_parameter_names() -> None:
     prompt = dataclasses.replace(PROMPT, messages=CHAT, sampling=Sampling(logprobs=3))
     assert path_of(prompt) == "/chat/completions"
-    body = body_of(prompt, "tiny", with_gaps=False)
+    body = body_of(prompt, "tiny", with_margins=False)
     assert body["messages"] == [
         {"role": "system", "content": "be kind"},
         {"role": "user", "content": "hello"},
     ]
     assert (body["logprobs"], body["top_logprobs"]) == (True, 3)
     assert "prompt" not in body
-    assert body_of(prompt, "tiny", with_gaps=True)["top_logprobs"] == 3
+    assert body_of(prompt, "tiny", with_margins=True)["top_logprobs"] == 3
 
 
 def test_parameters_are_sent_by_the_apis_names(make: Make) -> None:

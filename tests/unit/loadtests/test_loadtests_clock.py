@@ -56,11 +56,11 @@ def test_phase_keeps_its_clock_offset_and_reports_the_drift() -> None:
     clock.note(trip(there_ms=0.5, back_ms=0.5, wall_ahead_ns=5 * NS + 2 * MS))
     run = clean_run()
     request, client = run.requests[0], run.client[0]
-    begin_ns = request.intended_ns
+    begin_ns = request.scheduled_ns
     assert phase.here(begin_ns) == begin_ns - 5 * NS
     here = msgspec.structs.replace(
         request,
-        intended_ns=phase.here(request.intended_ns),
+        scheduled_ns=phase.here(request.scheduled_ns),
         start_ns=phase.here(request.start_ns),
         start_mono_ns=request.start_mono_ns + 3 * NS,
     )

@@ -34,7 +34,7 @@ def test_latency_equal_to_a_bucket_bound_counts_in_that_bucket() -> None:
 
 def test_the_wait_before_a_late_start_is_part_of_the_ttft() -> None:
     watch = LatencyHistograms("load")
-    watch.ended(msgspec.structs.replace(RECORD, start_ns=RECORD.intended_ns + 40 * MS))
+    watch.ended(msgspec.structs.replace(RECORD, start_ns=RECORD.scheduled_ns + 40 * MS))
     assert by_bound(watch.reading().ttft, TTFT_BOUNDS_S) == {0.06: 1}
 
 

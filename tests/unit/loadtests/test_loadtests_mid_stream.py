@@ -57,9 +57,9 @@ PLAIN = json.dumps(TOKENS).encode()
 EVENTS = [json.dumps(other).encode() for other in OTHERS] + [DONE, b"{", b'{"choices": [{"text": "\xff"}]}']
 
 
-def attempt(choices: int, *, with_gaps: bool) -> InFlightRequest:
+def attempt(choices: int, *, with_margins: bool) -> InFlightRequest:
     job = Job(id="a", prompt=PROMPT, phase="load", worker=0, scheduled_ns=0)
-    answer = StreamedResponse(choices, prompt=PROMPT.token_ids, with_gaps=with_gaps)
+    answer = StreamedResponse(choices, prompt=PROMPT.token_ids, with_margins=with_margins)
     return InFlightRequest(job, None, answer, start_ns=0, start_mono_ns=START_NS, end_us=0)
 
 
@@ -102,14 +102,14 @@ def outcome(
     events=st.lists(st.just(PLAIN) | st.just(PLAIN) | st.sampled_from(EVENTS), max_size=8),
     cut=st.integers(min_value=0, max_value=8),
     choices=st.sampled_from((1, 1, 2)),
-    with_gaps=st.booleans(),
+    with_margins=st.booleans(),
 )
 def test_fast_path_and_full_decode_give_equal_records(
-    events: list[bytes], cut: int, choices: int, *, with_gaps: bool
+    events: list[bytes], cut: int, choices: int, *, with_margins: bool
 ) -> None:
     batches = [timed(events)[:cut], timed(events)[cut:]]
-    short = outcome(fast_path, attempt(choices, with_gaps=with_gaps), batches)
-    long = outcome(full_decode, attempt(choices, with_gaps=with_gaps), batches)
+    short = outcome(fast_path, attempt(choices, with_margins=with_margins), batches)
+    long = outcome(full_decode, attempt(choices, with_margins=with_margins), batches)
     assert short == long
 
 
@@ -129,7 +129,7 @@ def test_tokens_before_undecodable_bytes_are_kept() -> None:
         raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
 
     sink = Notes()
-    in_flight = attempt(1, with_gaps=False)
+    in_flight = attempt(1, with_margins=False)
     with pytest.raises(UnicodeDecodeError):
         EventConsumer(in_flight, sink).take(broken())
     assert (in_flight.answer.token_ids, sink.token_counts) == ([7, 8, 7, 8], [4])
@@ -137,7 +137,7 @@ def test_tokens_before_undecodable_bytes_are_kept() -> None:
 
 def test_events_read_together_are_reported_as_one_token_count() -> None:
     sink = Notes()
-    in_flight = attempt(1, with_gaps=False)
+    in_flight = attempt(1, with_margins=False)
     assert EventConsumer(in_flight, sink).take(timed([PLAIN] * 3))
     assert sink.token_counts == [6]
     assert (in_flight.answer.first_us, in_flight.answer.chunk_us) == (1, [1, 2, 3])

@@ -28,7 +28,7 @@ def events_of_the_client_as_it_comes(url: str) -> list[dict[str, Any]]:
     stream = api.post(
         COMPLETIONS,
         cast_to=object,
-        body=body_of(JOB.prompt, "tiny", with_gaps=False),
+        body=body_of(JOB.prompt, "tiny", with_margins=False),
         options={"headers": {"X-Request-Id": JOB.id}},
         stream=True,
         stream_cls=openai.Stream[Any],

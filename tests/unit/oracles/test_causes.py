@@ -86,7 +86,7 @@ def test_process_exit_in_a_crash_is_no_separate_cause() -> None:
 
 def test_crash_is_a_cause_by_rule_beside_other_findings_of_its_oracle() -> None:
     run = crashed(*CRASH.splitlines())
-    run.change_event("canary", ok=False)
+    run.change_event("probe", ok=False)
     judged = verdict(run)
     (alive,) = (result for result in judged.results if result.oracle == "server-alive")
     assert len(alive.by_rule) > 1

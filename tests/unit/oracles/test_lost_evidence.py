@@ -126,5 +126,5 @@ def test_gap_between_tokens_beyond_the_stall_limit_fails(seconds: float, broken:
 
 def test_a_client_that_collected_garbage_for_a_minute_was_the_limit() -> None:
     run = clean_run()
-    run.client[0] = msgspec.structs.replace(run.client[0], collector_us=[MINUTE_US])
+    run.client[0] = msgspec.structs.replace(run.client[0], gc_pause_us=[MINUTE_US])
     gap_of(load_client.judge(run.history()), "client/collector")

@@ -88,8 +88,8 @@ def test_stall_without_a_recorded_end_is_not_effective() -> None:
 
 def late(*requests: RequestRecord) -> Struck:
     struck = Struck("network_latency", list(requests))
-    struck.strike(2000, both_ways_ms=800.0, requests=["chaos-2"])
-    struck.undo(8000, both_ways_ms=800.0, requests=["chaos-2"])
+    struck.strike(2000, round_trip_ms=800.0, requests=["chaos-2"])
+    struck.undo(8000, round_trip_ms=800.0, requests=["chaos-2"])
     return struck
 
 

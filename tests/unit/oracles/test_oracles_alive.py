@@ -1,4 +1,4 @@
-"""server-alive must see a death, a dead canary, and a health endpoint that lies."""
+"""server-alive must see a death, a dead probe, and a health endpoint that lies."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ def test_an_unexpected_exit_fails(code: int) -> None:
     assert finding_of(judge(run.history()), "server-alive/died").figures == {"code": code}
 
 
-def test_a_death_counts_even_when_no_canary_was_sent_after_it() -> None:
+def test_a_death_counts_even_when_no_probe_was_sent_after_it() -> None:
     run = clean_run()
-    run.drop_events("canary")
+    run.drop_events("probe")
     run.event("server_exit", code=-6)
     assert judge(run.history()).verdict is Verdict.FAIL
 
 
 def at(run: Run, kind: str, moment: str, /, **changes: Scalar) -> None:
-    """Change the canary, or what /health said, at one place of the run."""
+    """Change the probe, or what /health said, at one place of the run."""
     run.events = [
         msgspec.structs.replace(event, data={**event.data, **changes})
         if event.kind == kind and event.data["where"] == moment
@@ -38,7 +38,7 @@ def at(run: Run, kind: str, moment: str, /, **changes: Scalar) -> None:
 
 def test_healthy_status_with_a_failed_probe_is_false_healthy() -> None:
     run = clean_run()
-    at(run, "canary", "final", ok=False, error="DeadlineExceeded")
+    at(run, "probe", "final", ok=False, error="DeadlineExceeded")
     result = judge(run.history())
     assert result.by_rule == {"server-alive/health-false-positive": 1}
     assert result.findings[0].request == run.requests[-1].id
@@ -46,9 +46,9 @@ def test_healthy_status_with_a_failed_probe_is_false_healthy() -> None:
 
 def test_temporary_freeze_with_healthy_status_is_false_healthy() -> None:
     run = clean_run()
-    for kind in ("canary", "health"):
+    for kind in ("probe", "health"):
         at(run, kind, "ready", where="after chaos")
-    at(run, "canary", "after chaos", ok=False, error="DeadlineExceeded")
+    at(run, "probe", "after chaos", ok=False, error="DeadlineExceeded")
     sent = next(event for event in run.events if event.data.get("where") == "after chaos")
     result = judge(run.history())
     assert result.by_rule == {"server-alive/health-false-positive": 1}
@@ -58,7 +58,7 @@ def test_temporary_freeze_with_healthy_status_is_false_healthy() -> None:
 @pytest.mark.parametrize("status", [503, None])
 def test_failed_probe_with_unhealthy_status_is_no_false_health(status: int | None) -> None:
     run = clean_run()
-    at(run, "canary", "final", ok=False, error="ConnectError")
+    at(run, "probe", "final", ok=False, error="ConnectError")
     at(run, "health", "final", ok=False, status=status)
     assert judge(run.history()).by_rule == {"server-alive/probe-failed": 1}
 
@@ -90,9 +90,9 @@ def test_live_server_passes_with_the_number_of_health_checks() -> None:
     assert result.figures == {"probes": 2, "lives_ended": 0}
 
 
-def test_no_final_canary_is_unknown() -> None:
+def test_no_final_probe_is_unknown() -> None:
     run = clean_run()
-    run.change_event("canary", where="after chaos")
+    run.change_event("probe", where="after chaos")
     assert judge(run.history()).verdict is Verdict.UNKNOWN
 
 

@@ -110,29 +110,29 @@ def test_no_tolerance_lets_a_token_or_a_missing_end_pass() -> None:
     assert judge(run.history()).violations == 2
 
 
-GAPS = [0.5, 0.75, 0.0, 0.25]
+MARGINS = [0.5, 0.75, 0.0, 0.25]
 PARTED = {"token_ids": [11, 12, 99, 15], "logprobs": [*LOGPROBS[:2], LOGPROBS[2] - 1e-5, -2.0]}
 
 
-def run_with_gaps(gaps: list[float], changed_gaps: list[float], **changed: object) -> Run:
+def run_with_margins(margins: list[float], changed_margins: list[float], **changed: object) -> Run:
     run = inexact_run()
     for index in range(len(run.requests)):
-        if run.requests[index].phase != "canary":
-            run.change_request(index, gaps=gaps)
-    run.change_request(run.first_of("chaos"), gaps=changed_gaps, **changed)
+        if run.requests[index].phase != "probe":
+            run.change_request(index, logprob_margins=margins)
+    run.change_request(run.first_of("chaos"), logprob_margins=changed_margins, **changed)
     return run
 
 
 def test_divergence_at_a_token_tie_is_no_wrong_answer() -> None:
-    result = judge(run_with_gaps(GAPS, GAPS, **PARTED).history())
+    result = judge(run_with_margins(MARGINS, MARGINS, **PARTED).history())
     assert result.verdict is Verdict.PASS
     assert result.figures["ties"] == 1
 
 
-@pytest.mark.parametrize("gaps", [[], [0.5, 0.75, 0.001, 0.25]], ids=["not told", "not near"])
-def test_different_token_without_a_tie_fails(gaps: list[float]) -> None:
-    for one, other in ((gaps, GAPS), (GAPS, gaps)):
-        result = judge(run_with_gaps(one, other, **PARTED).history())
+@pytest.mark.parametrize("margins", [[], [0.5, 0.75, 0.001, 0.25]], ids=["not told", "not near"])
+def test_different_token_without_a_tie_fails(margins: list[float]) -> None:
+    for one, other in ((margins, MARGINS), (MARGINS, margins)):
+        result = judge(run_with_margins(one, other, **PARTED).history())
         assert finding_of(result, "answers/not-golden").figures["position"] == 2
 
 
@@ -141,11 +141,11 @@ def test_tie_between_tokens_explains_no_other_difference() -> None:
     elsewhere = {**PARTED, "logprobs": [*LOGPROBS[:2], -2.5, -2.0]}
     same_token = {"logprobs": [*LOGPROBS[:2], -2.5, -0.125]}
     for changed in (earlier, elsewhere, same_token):
-        assert judge(run_with_gaps(GAPS, GAPS, **changed).history()).verdict is Verdict.FAIL
+        assert judge(run_with_margins(MARGINS, MARGINS, **changed).history()).verdict is Verdict.FAIL
 
 
 def test_token_tie_is_no_excuse_on_an_exact_build() -> None:
-    run = run_with_gaps(GAPS, GAPS, **PARTED)
+    run = run_with_margins(MARGINS, MARGINS, **PARTED)
     run.plan = make_plan()
     assert judge(run.history()).verdict is Verdict.FAIL
 
@@ -207,7 +207,7 @@ def test_golden_answers_that_nothing_is_compared_with_are_unknown(
 ) -> None:
     plan = make_plan(roles=("golden", "load"), workload="unique")
     run = clean_run(plan)
-    run.requests = [record for record in run.requests if record.phase in (*roles, "canary")]
+    run.requests = [record for record in run.requests if record.phase in (*roles, "probe")]
     assert judge(run.history()).verdict is Verdict.UNKNOWN
 
 

@@ -46,7 +46,7 @@ def test_strike_without_bystander_harm_passes_with_bystander_count() -> None:
     run, _ = struck_run()
     result = judge(run.history())
     assert result.verdict is Verdict.PASS
-    # Two more of the phase, three of the healed one with other prompts, and the last canary.
+    # Two more of the phase, three of the healed one with other prompts, and the last probe.
     assert result.figures == {"strikes": 1, "nameless": 0, "struck": 1, "bystanders": 6}
 
 

@@ -28,7 +28,7 @@ def late(run: Run, name: str, late_ns: int, *, queued: bool = False, count: int 
     indices = [at for at, record in enumerate(run.requests) if record.phase == name]
     for at in indices[:count]:
         due = run.requests[at].start_ns - late_ns
-        run.requests[at] = msgspec.structs.replace(run.requests[at], intended_ns=due, held=queued)
+        run.requests[at] = msgspec.structs.replace(run.requests[at], scheduled_ns=due, client_queued=queued)
 
 
 def limit(history: History, kind: str) -> tuple[Subject, Figures]:
@@ -46,7 +46,7 @@ def test_a_client_with_time_to_spare_passes_with_its_figures() -> None:
 
 def test_blocked_event_loop_makes_the_client_the_limit() -> None:
     run = clean_run(latency_plan())
-    client(run, "chaos", lag_us=[100] * 90 + [1_500_000] * 10)
+    client(run, "chaos", event_loop_lag_us=[100] * 90 + [1_500_000] * 10)
     figures = {"worker": 0, "ms": 1500, "bound": 1000}
     assert limit(run.history(), "lag") == (phase("chaos"), figures)
 
@@ -54,7 +54,7 @@ def test_blocked_event_loop_makes_the_client_the_limit() -> None:
 @pytest.mark.parametrize(("lag_us", "limited"), [(2_400_000, False), (2_600_000, True)])
 def test_without_latency_bounds_client_lag_is_limited_by_deadlines(lag_us: int, limited: bool) -> None:
     run = clean_run()
-    client(run, "chaos", lag_us=[lag_us] * 50)
+    client(run, "chaos", event_loop_lag_us=[lag_us] * 50)
     assert (judge(run.history()).verdict is Verdict.UNKNOWN) == limited
 
 
@@ -62,15 +62,15 @@ def test_without_latency_bounds_client_lag_is_limited_by_deadlines(lag_us: int, 
 def test_single_long_gc_pause_makes_the_client_the_limit(pause_us: int, limited: bool) -> None:
     """It leaves one sample. In 6 s of the phase 1 % may wait for more than the bound of 1 s, not 8 %."""
     run = clean_run(latency_plan())
-    client(run, "chaos", lag_us=[100] * 250 + [pause_us])
+    client(run, "chaos", event_loop_lag_us=[100] * 250 + [pause_us])
     assert (judge(run.history()).verdict is Verdict.UNKNOWN) == limited
 
 
 def test_lag_of_one_worker_is_not_averaged_away() -> None:
     run = clean_run(latency_plan())
-    other = msgspec.structs.replace(run.client[1], worker=1, lag_us=[100] * 100_000)
+    other = msgspec.structs.replace(run.client[1], worker=1, event_loop_lag_us=[100] * 100_000)
     run.client.append(other)
-    client(run, "chaos", lag_us=[1_500_000] * 50)
+    client(run, "chaos", event_loop_lag_us=[1_500_000] * 50)
     assert limit(run.history(), "lag")[1]["worker"] == 0
 
 
@@ -145,7 +145,7 @@ def test_health_of_one_worker_does_not_cover_the_others() -> None:
 @pytest.mark.parametrize("worse", [False, True])
 def test_client_limit_makes_the_run_unknown_despite_other_findings(worse: bool) -> None:
     run = clean_run(latency_plan())
-    client(run, "chaos", lag_us=[1_500_000] * 50)
+    client(run, "chaos", event_loop_lag_us=[1_500_000] * 50)
     if worse:
         run.event("stall", seconds=20.0, running=1, waiting=0, detail="")
     verdict = judge_run(run.history())

@@ -116,27 +116,27 @@ def test_a_server_that_never_serves_again_is_a_violation() -> None:
     assert finding.figures == {"seconds": 240.0}
 
 
-def canary_without_engine(run: Run, *, status: int) -> None:
+def probe_without_engine(run: Run, *, status: int) -> None:
     index = next(index for index, event in enumerate(run.events) if event.kind == "server_exit")
     like, where = run.events[index], "without its engine (f1)"
-    canary = replace(
+    probe = replace(
         like,
-        kind="canary",
+        kind="probe",
         data={"where": where, "ok": False, "request": "c", "seconds": 0.1, "error": "500"},
     )
     health = replace(like, kind="health", data={"where": where, "ok": status == 200, "status": status})
-    run.events[index:index] = [canary, health]
+    run.events[index:index] = [probe, health]
 
 
 def test_unhealthy_status_without_engine_passes() -> None:
     run = killed_run("engine_kill")
-    canary_without_engine(run, status=503)
+    probe_without_engine(run, status=503)
     assert alive.judge(run.history()).verdict is Verdict.PASS
 
 
 def test_healthy_status_without_engine_is_a_violation() -> None:
     run = killed_run("engine_kill")
-    canary_without_engine(run, status=200)
+    probe_without_engine(run, status=200)
     assert alive.judge(run.history()).by_rule == {"server-alive/health-false-positive": 1}
 
 

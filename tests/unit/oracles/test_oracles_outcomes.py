@@ -188,11 +188,11 @@ def test_token_limit_is_max_tokens_times_choices() -> None:
 def test_conductor_requests_need_no_logprobs() -> None:
     run = clean_run()
     run.change_request(0, logprobs=[])
-    assert run.requests[0].phase == "canary"
+    assert run.requests[0].phase == "probe"
     assert judge(run.history()).verdict is Verdict.PASS
 
 
 def test_conductor_requests_do_not_count_for_a_phase() -> None:
     run = clean_run()
-    run.requests.append(good_request("drain-1", "drain", "canary", run.now_ns))
+    run.requests.append(good_request("drain-1", "drain", "probe", run.now_ns))
     assert judge(run.history()).verdict is Verdict.PASS

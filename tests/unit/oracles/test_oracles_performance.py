@@ -134,7 +134,7 @@ def test_a_pause_between_two_tokens_counts_as_itl() -> None:
 def test_latency_of_a_delayed_request_counts_from_its_scheduled_time() -> None:
     run = clean_run(plan(ttft_p99_ms=100.0))
     index = run.first_of("healed")
-    run.change_request(index, intended_ns=run.requests[index].start_ns - 300 * MS, held=True)
+    run.change_request(index, scheduled_ns=run.requests[index].start_ns - 300 * MS, client_queued=True)
     assert figures(run, "ttft-p99")["measured"] == 320
 
 
@@ -183,7 +183,7 @@ def test_a_server_that_recovers_too_late_fails_with_the_time_it_took() -> None:
     start = run.first_of("healed")
     for index in range(start + 3, start + 12):
         later = run.requests[index].start_ns + SECOND
-        run.change_request(index, start_ns=later, intended_ns=later)
+        run.change_request(index, start_ns=later, scheduled_ns=later)
     measured = figures(run, "recovery")
     assert (measured["normal_ms"], measured["bound"]) == (20, 2)
     assert measured["seconds"] == pytest.approx(2.3, abs=0.1)
@@ -204,7 +204,7 @@ def test_recovery_bound_without_a_disturbance_is_unknown() -> None:
 def test_client_limit_makes_violated_bounds_unknown() -> None:
     run = clean_run(plan(ttft_p99_ms=1.0))
     index = next(index for index, record in enumerate(run.client) if record.phase == "chaos")
-    run.client[index] = msgspec.structs.replace(run.client[index], lag_us=[600_000] * 50)
+    run.client[index] = msgspec.structs.replace(run.client[index], event_loop_lag_us=[600_000] * 50)
     assert unknown(run, "client/lag") == phase("chaos")
 
 

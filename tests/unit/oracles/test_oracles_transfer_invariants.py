@@ -31,7 +31,7 @@ def audited(blocks: int) -> Run:
     return run
 
 
-def final_canary_ns(run: Run) -> int:
+def final_probe_ns(run: Run) -> int:
     return run.requests[-1].start_ns
 
 
@@ -46,7 +46,7 @@ def test_balanced_transfer_audit_passes_with_its_counts() -> None:
 )
 def test_transfer_open_since_before_the_final_probe_fails(role: str, label: str) -> None:
     run = clean_run()
-    since = final_canary_ns(run) - MS
+    since = final_probe_ns(run) - MS
     run.audit_line(role, "balance", **{f"{label}_open": 1, f"{label}_since_ns": since})
     rule = {"stores": "store", "loads": "load", "copies": "copy"}[label] + "-never-ended"
     finding = finding_of(judge(run.history()), f"transfer-invariants/{rule}")
@@ -55,7 +55,7 @@ def test_transfer_open_since_before_the_final_probe_fails(role: str, label: str)
 
 def test_transfer_of_the_final_probe_may_stay_open() -> None:
     run = clean_run()
-    run.audit_line("scheduler", "balance", stores_open=1, stores_since_ns=final_canary_ns(run) + MS)
+    run.audit_line("scheduler", "balance", stores_open=1, stores_since_ns=final_probe_ns(run) + MS)
     assert judge(run.history()).verdict is Verdict.PASS
 
 
@@ -89,7 +89,7 @@ def test_transfer_audit_of_a_dead_server_is_unknown() -> None:
 
 def test_open_transfer_without_a_final_probe_is_unknown() -> None:
     run = clean_run()
-    run.change_event("canary", where="ready")
+    run.change_event("probe", where="ready")
     assert judge(run.history()).verdict is Verdict.UNKNOWN
 
 

@@ -171,7 +171,7 @@ def test_requests_that_fail_together_share_an_axis() -> None:
     first = run.first_of("chaos")
     begin = run.requests[first].start_ns
     for index in (first, first + 1):
-        run.change_request(index, **failure("APIError", "boom"), start_ns=begin, intended_ns=begin)
+        run.change_request(index, **failure("APIError", "boom"), start_ns=begin, scheduled_ns=begin)
     run.change_request(run.first_of("healed"), **failure("APIError", "boom"))
     groups = drawn(run).lanes.groups
     assert [len(group.lanes) for group in groups] == [2, 1]

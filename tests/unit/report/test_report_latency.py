@@ -23,7 +23,7 @@ def golden(run: Run) -> PhaseLatency:
 def test_a_request_that_started_late_is_slow_from_when_it_was_due_only() -> None:
     run = clean_run()
     last = [record for record in run.requests if record.phase == "golden"][3]
-    change(run, 3, intended_ns=last.start_ns - 3000 * MS, held=True)
+    change(run, 3, scheduled_ns=last.start_ns - 3000 * MS, client_queued=True)
     row = golden(run)
     assert (row.ttft_from_send, row.e2el_from_send) == (Quantiles(20.0, 20.0), Quantiles(100.0, 100.0))
     assert (row.ttft, row.e2el) == (Quantiles(20.0, 3020.0), Quantiles(100.0, 3100.0))
@@ -33,7 +33,7 @@ def test_a_request_that_started_late_is_slow_from_when_it_was_due_only() -> None
 def test_late_start_without_a_queue_is_schedule_lag() -> None:
     run = clean_run()
     last = [record for record in run.requests if record.phase == "golden"][3]
-    change(run, 3, intended_ns=last.start_ns - 7 * MS)
+    change(run, 3, scheduled_ns=last.start_ns - 7 * MS)
     assert (golden(run).client_queued, golden(run).schedule_lag) == (0, Quantiles(0.0, 7.0))
 
 

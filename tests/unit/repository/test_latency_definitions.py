@@ -23,7 +23,7 @@ from tests.support.synthetic_records import good_request
 ROOT = Path(__file__).parents[3]
 PACKAGES = ("chaos", "history", "kvchaos", "loadtests", "oracles")
 DEFINED_IN = {"history/latency.py"}
-CLOCKS = {"first_us", "intended_ns", "end_us", "chunk_us"}
+CLOCKS = {"first_us", "scheduled_ns", "end_us", "chunk_us"}
 """Times of a request that latencies are computed from."""
 MOMENTS = {
     "kvchaos/clientbench/client_bench_file.py",
@@ -80,7 +80,7 @@ def frozen() -> History:
     load = [record for record in run.requests if record.phase == "chaos"]
     for index, record in enumerate(run.requests):
         if record in load:
-            run.change_request(index, intended_ns=record.start_ns - FREEZE_MS * MS, held=True)
+            run.change_request(index, scheduled_ns=record.start_ns - FREEZE_MS * MS, client_queued=True)
     return run.history()
 
 
