@@ -155,8 +155,8 @@ def offload() -> Iterator[Panel]:
         "The conductor's own requests so far.",
         "short",
         [
-            Query(total(suite("kvchaos_canaries_total", 'outcome="ok"')), "ok", GREEN),
-            Query(total(suite("kvchaos_canaries_total", 'outcome="failed"')), "failed", RED),
+            Query(total(suite("kvchaos_probes_total", 'outcome="ok"')), "ok", GREEN),
+            Query(total(suite("kvchaos_probes_total", 'outcome="failed"')), "failed", RED),
         ],
         width=HALF,
     )
@@ -210,7 +210,7 @@ def health() -> Iterator[Panel]:
         "Lag of the load workers",
         "How late their event loops wake up. Much of it, and the client is the limit, not the server.",
         "s",
-        percentiles(suite("kvchaos_client_lag_seconds_bucket")),
+        percentiles(suite("kvchaos_client_event_loop_lag_seconds_bucket")),
         width=QUARTER,
     )
     yield graph(

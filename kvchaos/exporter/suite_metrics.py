@@ -71,7 +71,7 @@ def _run(state: LiveRunState) -> Iterable[Metric]:
     for kind, count in state.events.items():
         events.add_metric([kind], count)
     yield events
-    probes = CounterMetricFamily("kvchaos_canaries", "The conductor's own requests.", labels=["outcome"])
+    probes = CounterMetricFamily("kvchaos_probes", "The conductor's own requests.", labels=["outcome"])
     for outcome in ("ok", "failed"):
         probes.add_metric([outcome], state.probes[outcome])
     yield probes
@@ -122,7 +122,9 @@ def _clients(state: LiveRunState) -> Iterable[Metric]:
     )
     sockets = GaugeMetricFamily("kvchaos_client_connections", "Sockets of a load worker.", labels=["worker"])
     lag = HistogramMetricFamily(
-        "kvchaos_client_lag_seconds", "How late a load worker's event loop wakes up.", labels=["worker"]
+        "kvchaos_client_event_loop_lag_seconds",
+        "How late a load worker's event loop wakes up.",
+        labels=["worker"],
     )
     for worker, client in sorted(state.clients.items()):
         cpu.add_metric([str(worker)], client.cpu_s)

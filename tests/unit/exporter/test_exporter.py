@@ -80,7 +80,7 @@ class TestPhases:
         board.event(sent)
         board.event(msgspec.structs.replace(sent, where="final", ok=False))
         shown = samples(board)
-        assert (shown["canaries_total outcome=ok"], shown["canaries_total outcome=failed"]) == (1, 1)
+        assert (shown["probes_total outcome=ok"], shown["probes_total outcome=failed"]) == (1, 1)
 
     def test_run_info_has_scenario_and_seed(self, board: LiveRunState, plan: RunPlan) -> None:
         (labels,) = [key for key in samples(board) if key.startswith("run_info")]
@@ -180,8 +180,8 @@ class TestRequests:
         shown = samples(board)
         assert shown["client_cpu_seconds_total worker=0"] == pytest.approx(0.5)
         assert shown["client_connections worker=0"] == 6
-        assert shown["client_lag_seconds_bucket worker=0,le=0.001"] == 1
-        assert shown["client_lag_seconds_bucket worker=0,le=2.5"] == 2
+        assert shown["client_event_loop_lag_seconds_bucket worker=0,le=0.001"] == 1
+        assert shown["client_event_loop_lag_seconds_bucket worker=0,le=2.5"] == 2
 
 
 def health(lag_us: int) -> ClientRecord:
