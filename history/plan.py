@@ -55,7 +55,7 @@ class RunPlan(Strict):
     """What the faults bring on this release. None in runs of earlier versions, whose expectation says it."""
     workers: int = Field(default=1, ge=1, le=64)
     """Load generator processes."""
-    join: str | None = None
+    listen: str | None = None
     """HOST:PORT at which they join from elsewhere; None: they are processes of the conductor's machine."""
     client: ClientKind = "openai"
     """What they send the load with; like their number it changes nothing of what is asked."""

@@ -163,7 +163,7 @@ def _earlier(run_dir: Path, request: RunRequest) -> tuple[str, ...]:
 def allow_open_files(request: RunRequest) -> None:
     """Raise the limit of open files to what the run needs. Raises UsageError when the hard one is lower."""
     raise_limit(
-        needs_of_run(request.scenario, request.workers, request.stack, joined=request.join is not None)
+        needs_of_run(request.scenario, request.workers, request.stack, joined=request.listen is not None)
     )
 
 

@@ -253,4 +253,4 @@ def obstacle_between(run: RunRequest, following: RunRequest) -> str | None:
 
 def _host(request: RunRequest) -> str:
     """Where the server listens: on loopback, or where load workers from elsewhere reach this machine."""
-    return HOST if request.join is None else request.join.host
+    return HOST if request.listen is None else request.listen.host

@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from kvchaos import __version__
+from kvchaos.cli.renamed_options import check_options
 from kvchaos.errors import UsageError
 
 EXIT_USAGE = 3
@@ -79,6 +80,7 @@ def _needed(arguments: Sequence[str]) -> Iterable[str]:
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code."""
     try:
+        check_options(arguments)
         outcome = application(arguments)(list(arguments), prog_name="kvchaos", standalone_mode=False)
     except UsageError as error:
         return _complain(str(error))

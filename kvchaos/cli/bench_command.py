@@ -48,8 +48,10 @@ SeedOption = Annotated[
 SecondsOption = Annotated[
     float, typer.Option(min=1, max=3600, help="How long requests arrive, at each rate.")
 ]
-InFlightOption = Annotated[int, typer.Option(min=1, max=10_000, help="The most requests at once, at a rate.")]
-ClientOption = Annotated[
+MaxConcurrencyOption = Annotated[
+    int, typer.Option(min=1, max=10_000, help="The most requests at once, at a rate.")
+]
+MaxClientLagOption = Annotated[
     float, typer.Option(min=0.1, help="How late the client may be itself, where the scenario does not say.")
 ]
 SendingOption = Annotated[ClientKind, typer.Option(help="What sends the load.")]
@@ -72,21 +74,21 @@ def sweep_command(
     ] = None,
     seconds: SecondsOption = 20.0,
     repeats: Annotated[int, typer.Option(min=1, max=1000, help="Runs, each with all rates.")] = 3,
-    in_flight: InFlightOption = IN_FLIGHT,
+    max_concurrency: MaxConcurrencyOption = IN_FLIGHT,
     ttft_ms: TtftOption = None,
     tpot_ms: TpotOption = None,
     e2el_ms: E2elOption = None,
     seed: SeedOption = None,
-    client_ms: ClientOption = CLIENT_MS,
+    max_client_lag_ms: MaxClientLagOption = CLIENT_MS,
     workers: WorkersOption = 1,
     client: SendingOption = DEFAULT_CLIENT,
     runs: RunsOption = None,
 ) -> int:
     """Throughput and latency over rates, and the rate from which on the server does not keep up."""
-    base = bench_scenario(load_scenario(find_scenario(scenario)), phase, client_ms)
+    base = bench_scenario(load_scenario(find_scenario(scenario)), phase, max_client_lag_ms)
     target = _target(base, stack, url, server)
     slo = Slo(ttft_ms=ttft_ms, tpot_ms=tpot_ms, e2el_ms=e2el_ms)
-    wanted, load = _rates(rates), RateProfile(seconds, in_flight)
+    wanted, load = _rates(rates), RateProfile(seconds, max_concurrency)
     if wanted:
         load.at(target, wanted)  # What is wrong with them is told before anything starts.
     seeds = _seeds(seed, repeats, [target])
@@ -105,7 +107,9 @@ def slo_command(
     ttft_ms: TtftOption = None,
     tpot_ms: TpotOption = None,
     e2el_ms: E2elOption = None,
-    share: Annotated[float, typer.Option(min=0.01, max=1, help="Of all requests that must be good.")] = 0.99,
+    slo_fraction: Annotated[
+        float, typer.Option(min=0.01, max=1, help="Of all requests that must be good.")
+    ] = 0.99,
     low: Annotated[float, typer.Option(min=0, help="A rate taken to hold, arrivals/s.")] = 0.0,
     high: Annotated[
         float | None, typer.Option(min=0.001, help="Where to begin; else above what a closed loop reaches.")
@@ -115,21 +119,21 @@ def slo_command(
     ] = 0.1,
     seconds: SecondsOption = 20.0,
     repeats: Annotated[int, typer.Option(min=1, max=1000, help="Searches, each with a seed of its own.")] = 3,
-    in_flight: InFlightOption = IN_FLIGHT,
+    max_concurrency: MaxConcurrencyOption = IN_FLIGHT,
     seed: SeedOption = None,
-    client_ms: ClientOption = CLIENT_MS,
+    max_client_lag_ms: MaxClientLagOption = CLIENT_MS,
     workers: WorkersOption = 1,
     client: SendingOption = DEFAULT_CLIENT,
     runs: RunsOption = None,
 ) -> int:
     """The highest rate at which enough requests hold the bounds, by bisection."""
-    slo = Slo(ttft_ms=ttft_ms, tpot_ms=tpot_ms, e2el_ms=e2el_ms, share=share)
+    slo = Slo(ttft_ms=ttft_ms, tpot_ms=tpot_ms, e2el_ms=e2el_ms, share=slo_fraction)
     if not slo.bounds:
         raise UsageError("give at least one bound: --ttft-ms, --tpot-ms or --e2el-ms")
     if high is not None and low >= high:
         raise UsageError(f"--low {low:g} is not below --high {high:g}")
-    base = bench_scenario(load_scenario(find_scenario(scenario)), phase, client_ms)
-    target, load = _target(base, stack, url, server), RateProfile(seconds, in_flight)
+    base = bench_scenario(load_scenario(find_scenario(scenario)), phase, max_client_lag_ms)
+    target, load = _target(base, stack, url, server), RateProfile(seconds, max_concurrency)
     seeds = _seeds(seed, repeats, [target])
     return conduct(
         bench_of("slo", base, [target], slo, seeds),
@@ -152,12 +156,12 @@ def compare_command(
     rates: Annotated[str | None, typer.Option(help="Arrivals/s: 1,2,4; else the phase as it is.")] = None,
     seconds: SecondsOption = 20.0,
     pairs: Annotated[int, typer.Option(min=1, max=1000, help="Runs of each side, in turn.")] = 6,
-    in_flight: InFlightOption = IN_FLIGHT,
+    max_concurrency: MaxConcurrencyOption = IN_FLIGHT,
     ttft_ms: TtftOption = None,
     tpot_ms: TpotOption = None,
     e2el_ms: E2elOption = None,
     seed: SeedOption = None,
-    client_ms: ClientOption = CLIENT_MS,
+    max_client_lag_ms: MaxClientLagOption = CLIENT_MS,
     workers: WorkersOption = 1,
     client: SendingOption = DEFAULT_CLIENT,
     runs: RunsOption = None,
@@ -165,8 +169,8 @@ def compare_command(
     """Two servers, or one with two settings: the ratio of each figure, and how sure it is."""
     if not a or not b:
         raise UsageError("say what differs, as --a offload=off --b offload=on")
-    base = bench_scenario(load_scenario(find_scenario(scenario)), phase, client_ms)
-    wanted, load = _rates(rates), RateProfile(seconds, in_flight)
+    base = bench_scenario(load_scenario(find_scenario(scenario)), phase, max_client_lag_ms)
+    wanted, load = _rates(rates), RateProfile(seconds, max_concurrency)
     first, second = (_of_side(side_of(side_text), base, stack, server) for side_text in (a, b))
     if first.side == second.side:
         raise UsageError(f"both sides are {first.side}")

@@ -23,16 +23,18 @@ from oracles import ORACLES, all_rules
 
 
 def oracles_command(
-    prove: Annotated[
+    selftest: Annotated[
         bool,
-        typer.Option("--prove", help="Run all mutants against a real server: does each oracle find its own?"),
+        typer.Option(
+            "--selftest", help="Run all mutants against a real server: does each oracle find its own?"
+        ),
     ] = False,
     rules: Annotated[bool, typer.Option("--rules", help="List the rules that they judge by.")] = False,
     server: Annotated[
         str | None, typer.Option(help="Server environment; else 0.32.0. See: kvchaos server list")
     ] = None,
     only: Annotated[
-        list[str] | None, typer.Option(help="Runs of the proof, by name; may be repeated.")
+        list[str] | None, typer.Option(help="Runs of the self-test, by name; may be repeated.")
     ] = None,
     runs: Annotated[Path | None, typer.Option(help="Folder for run directories; else ./runs.")] = None,
     page: Annotated[
@@ -40,9 +42,9 @@ def oracles_command(
     ] = None,
 ) -> int:
     """List the oracles, or prove that they can see; exit code 0: all was seen and nothing beside, else 1."""
-    if not prove:
+    if not selftest:
         if server or only or runs:
-            raise UsageError("--server, --only and --runs go with --prove")
+            raise UsageError("--server, --only and --runs go with --selftest")
         if page is not None and rules:
             raise UsageError("--page does not go with --rules")
         if page is not None:
@@ -53,7 +55,7 @@ def oracles_command(
             _list()
         return 0
     if page is not None or rules:
-        raise UsageError(f"{'--page' if page else '--rules'} does not go with --prove")
+        raise UsageError(f"{'--page' if page else '--rules'} does not go with --selftest")
     chosen = _chosen(only)
     workspace = Workspace(cache=cache_folder(), runs=runs.absolute() if runs else runs_folder(), port=None)
     if any(session.prometheus for session in chosen):

@@ -62,7 +62,7 @@ def run_command(
     ] = None,
     repeat: Annotated[int, typer.Option(min=1, help="Runs of each scenario, with seeds counted up.")] = 1,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Load generator processes.")] = 1,
-    join: Annotated[
+    listen: Annotated[
         str | None,
         typer.Option(help="HOST:PORT: wait there for the workers, and start none; see kvchaos worker."),
     ] = None,
@@ -122,7 +122,7 @@ def run_command(
     if seed is None:
         # A server that is there may remember the prompts of an earlier seed.
         seed = DEFAULT_SEED if can.starts_server else secrets.randbelow(MAX_SEED)
-    master = None if join is None else _master(join)
+    master = None if listen is None else _master(listen)
     release = None if as_release is None else _release(as_release)
     environment = server_for(stack, url, server, workspace.cache, grafana=grafana)
     requests = [
@@ -131,7 +131,7 @@ def run_command(
             server=environment,
             seed=seed + again,
             workers=workers,
-            join=master,
+            listen=master,
             stack=stack,
             grafana=grafana,
             logprob_tolerance=logprob_tolerance,
@@ -166,8 +166,8 @@ def _release(text: str) -> Version:
         raise UsageError(f"--as-release {text}: is no version; give one such as 0.28.0") from error
 
 
-def _master(join: str) -> MasterAddress:
-    address = master_address(join)
+def _master(listen: str) -> MasterAddress:
+    address = master_address(listen)
     check_free(address)
     if address.open_to_others:
         typer.echo(

@@ -90,11 +90,11 @@ class Conductor:
 
     def _wait_for_load(self) -> None:
         plan, load = self._setup.plan, self._parts.load
-        if plan.join is not None:
+        if plan.listen is not None:
             self._setup.display.step(
-                f"{plan.workers} load workers are to join: kvchaos worker --master {plan.join}"
+                f"{plan.workers} load workers are to join: kvchaos worker --master {plan.listen}"
             )
-        if not load.wait_ready(LOADER_READY_S if plan.join is None else JOIN_S):
+        if not load.wait_ready(LOADER_READY_S if plan.listen is None else JOIN_S):
             raise RunAborted("; ".join(load.failures() or load.absent()))
         for worker, process in load.joined():
             self._parts.events.write(events.LoadWorker(worker=worker, host=process.host, pid=process.pid))

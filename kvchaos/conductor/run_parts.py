@@ -77,7 +77,7 @@ def assemble(setup: RunSetup) -> RunParts:
         plan.workers,
         run_dir / layout.LOADER_LOG,
         prometheus.report if prometheus else None,
-        plan.join,
+        plan.listen,
         setup.starter,
     )
     lifecycle = ServerLifecycle(setup.stack, plan.base_url, setup.files, events, prober)

@@ -44,11 +44,11 @@ def check_free(address: MasterAddress) -> None:
     """Raises UsageError when nobody could listen there."""
     if address.host == EVERYWHERE:
         raise UsageError(
-            "--join: name the one address at which the workers reach this machine, not all of them"
+            "--listen: name the one address at which the workers reach this machine, not all of them"
         )
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address.host, address.port))
         except OSError as error:
-            raise UsageError(f"--join {address}: nobody can listen there: {error.strerror}") from error
+            raise UsageError(f"--listen {address}: nobody can listen there: {error.strerror}") from error

@@ -45,7 +45,7 @@ class RunRequest:
     server: ServerEnv | AttachedServer
     seed: int
     workers: int
-    join: MasterAddress | None = None
+    listen: MasterAddress | None = None
     """Where the workers join; None: they are started here."""
     stack: StackName = "local"
     grafana: bool = False
@@ -100,7 +100,7 @@ def resolve(
         expectation=expectation_for(request.scenario, request.release, known_bugs()),
         effects=tuple(declared_effects(scenario.faults, request.release)),
         workers=request.workers,
-        join=str(request.join) if request.join else None,
+        listen=str(request.listen) if request.listen else None,
         logprob_tolerance=_tolerance(request),
         as_release=str(request.as_release) if request.as_release else None,
         client=request.client,
@@ -133,7 +133,7 @@ def resolve_attached(request: RunRequest, server: AttachedServer, run_id: str) -
         expectation=expectation_for(scenario, request.release, known_bugs()),
         effects=tuple(declared_effects(scenario.faults, request.release)),
         workers=request.workers,
-        join=str(request.join) if request.join else None,
+        listen=str(request.listen) if request.listen else None,
         logprob_tolerance=_tolerance(request),
         as_release=str(request.as_release) if request.as_release else None,
         client=request.client,

@@ -70,7 +70,7 @@ def test_workers_in_containers_send_each_request_of_a_run_once_and_wait_for_the_
     tmp_path: Path, engine: docker.DockerClient
 ) -> None:
     bench = Bench(tmp_path)
-    options = ("--workers", str(WORKERS), "--join", str(PORT))
+    options = ("--workers", str(WORKERS), "--listen", str(PORT))
     code, out, err = finished(bench.start(scenario("--fake-token-s", "0.01", load=60), *options))
     assert (code, err) == (0, ""), out
     history = read_history(bench.run_dir())

@@ -71,7 +71,7 @@ def conducted(bench: Bench, machines: tuple[Machine, ...], scenario: str) -> Ite
     """A run on the first machine, with a worker on each of the others."""
     here, *others = machines
     master = f"{here.address}:{PORT}"
-    options = ("--server", need(OLD), "--workers", str(WORKERS), "--join", master)
+    options = ("--server", need(OLD), "--workers", str(WORKERS), "--listen", master)
     with ExitStack() as commands:
         for other in others:
             there = replace(bench, inside=other.inside)

@@ -1,6 +1,6 @@
 """On a real server: every oracle finds a mutant that is made for it, and none speaks up without a reason.
 
-Some of the proof's runs, enough for each oracle; `kvchaos oracles --prove` makes them all.
+Some of the proof's runs, enough for each oracle; `kvchaos oracles --selftest` makes them all.
 """
 
 from __future__ import annotations
@@ -37,5 +37,5 @@ def test_selftest_has_a_mutant_for_every_oracle() -> None:
 @pytest.mark.timeout(PROOF_S + 60)
 def test_every_mutant_is_killed_and_no_other_oracle_fails(bench: Bench) -> None:
     only = [argument for name in RUNS for argument in ("--only", name)]
-    finished = bench.start("oracles", "--prove", *only, "--runs", str(bench.runs)).finish(PROOF_S)
+    finished = bench.start("oracles", "--selftest", *only, "--runs", str(bench.runs)).finish(PROOF_S)
     assert finished.code == 0, finished.out[-4000:] + finished.err[-2000:]
