@@ -34,7 +34,7 @@ def longest_s(kind: str, params: Mapping[str, Value]) -> float:
     known = outside.KINDS.get(kind)
     if known is None or known.lethal or not known.silences:
         return 0.0
-    return float(params.get("for_s", known.parameters["for_s"].default))
+    return float(params.get("duration_s", known.parameters["duration_s"].default))
 
 
 def ends_the_server(kind: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -21,7 +22,21 @@ class RenamedKey:
     new: str
 
 
-RENAMED_IN_SCENARIOS = (RenamedKey(("limits",), "canary_s", "probe_s"),)
+RENAMED_IN_SCENARIOS = (
+    RenamedKey(("limits",), "canary_s", "probe_s"),
+    RenamedKey(("limits", "client"), "lag_ms", "event_loop_lag_ms"),
+    RenamedKey(("limits", "client"), "late_ms", "schedule_lag_ms"),
+    RenamedKey(("limits", "client"), "late_median_ms", "schedule_lag_median_ms"),
+    RenamedKey(("server",), "cpu_tier_mb", "cpu_offload_mib"),
+    RenamedKey(("faults", ANY_ITEM, "params"), "by", "trigger_on"),
+    RenamedKey(("faults", ANY_ITEM, "params"), "for_s", "duration_s"),
+)
+RENAMED_SETTINGS = {key.old: key.new for key in RENAMED_IN_SCENARIOS if key.parents == ("server",)}
+"""Of the server."""
+RENAMED_IN_PLANS = (
+    RenamedKey((), "join", "listen"),
+    *(RenamedKey(("scenario", *key.parents), key.old, key.new) for key in RENAMED_IN_SCENARIOS),
+)
 
 
 def plan_of_today(plan: Value) -> Value:
@@ -29,8 +44,8 @@ def plan_of_today(plan: Value) -> Value:
     if not isinstance(plan, dict) or not _is_version_1(plan.get("schema_version")):
         return plan
     today = deepcopy(plan)
-    for key in RENAMED_IN_SCENARIOS:
-        for parent in parents_of(today.get("scenario"), key):
+    for key in RENAMED_IN_PLANS:
+        for parent in _parents_of(today, key).values():
             parent[key.new] = parent.pop(key.old)
     return {**today, "schema_version": SCHEMA_VERSION}
 
@@ -39,15 +54,24 @@ def _is_version_1(version: Value) -> bool:
     return version == 1 and not isinstance(version, bool | float)
 
 
-def parents_of(content: Value, key: RenamedKey) -> list[dict[str, Value]]:
-    """The mappings in the content that have the key by its old name."""
-    found = [content]
+def renamed_in(scenario: Value) -> str | None:
+    """One line about the first old key in the content of a scenario file; None: it has none."""
+    for key in RENAMED_IN_SCENARIOS:
+        for path in _parents_of(scenario, key):
+            return f"{path}.{key.old}: is named {key.new} now"
+    return None
+
+
+def _parents_of(content: Value, key: RenamedKey) -> dict[str, dict[str, Value]]:
+    """By their paths, the mappings in the content that have the key by its old name."""
+    found: dict[str, Value] = {"": content}
     for name in key.parents:
-        found = [each for value in found for each in _below(value, name)]
-    return [value for value in found if isinstance(value, dict) and key.old in value]
+        found = dict(each for path, value in found.items() for each in _below(path, value, name))
+    return {path: value for path, value in found.items() if isinstance(value, dict) and key.old in value}
 
 
-def _below(value: Value, name: str) -> list[Value]:
-    if name == ANY_ITEM:
-        return value if isinstance(value, list) else []
-    return [value[name]] if isinstance(value, dict) and name in value else []
+def _below(path: str, value: Value, name: str) -> Iterator[tuple[str, Value]]:
+    if name == ANY_ITEM and isinstance(value, list):
+        yield from ((f"{path}.{number}", item) for number, item in enumerate(value))
+    elif isinstance(value, dict) and name in value:
+        yield f"{path}.{name}" if path else name, value[name]

@@ -84,7 +84,7 @@ class ServerSettings(Strict):
     max_batched_tokens: int = Field(default=96, gt=0)
     """Tokens of one engine step; smaller than a prompt means prefill in chunks."""
     offload: bool = True
-    cpu_tier_mb: int = Field(default=200, gt=0)
+    cpu_offload_mib: int = Field(default=200, gt=0)
     """Size of the offload tier, MiB."""
     load_failure_policy: Literal["recompute", "fail"] = "recompute"
     reserve_full_prompt: bool = True
@@ -115,11 +115,11 @@ class ClientBounds(Strict):
     believed beyond it. To measure latency, give far less.
     """
 
-    lag_ms: float | None = Field(default=None, gt=0)
+    event_loop_lag_ms: float | None = Field(default=None, gt=0)
     """Delay of a worker's event loop, 99th percentile."""
-    late_median_ms: float | None = Field(default=None, gt=0)
+    schedule_lag_median_ms: float | None = Field(default=None, gt=0)
     """Start of a request after it was due, of those that `concurrency` did not hold."""
-    late_ms: float | None = Field(default=None, gt=0)
+    schedule_lag_ms: float | None = Field(default=None, gt=0)
     """The same, 99th percentile."""
     cpu: float = Field(default=0.95, gt=0)
     """Share of one processor that a worker uses."""
@@ -222,8 +222,10 @@ class Scenario(Strict):
     @model_validator(mode="after")
     def _bounds_can_be_judged(self) -> Scenario:
         client = self.limits.client
-        if self.performance and (client.lag_ms is None or client.late_ms is None):
-            raise ValueError("performance needs limits.client.lag_ms and late_ms, well below its bounds")
+        if self.performance and (client.event_loop_lag_ms is None or client.schedule_lag_ms is None):
+            raise ValueError(
+                "performance needs limits.client.event_loop_lag_ms and schedule_lag_ms, well below its bounds"
+            )
         for name, bounds in self.performance.items():
             for problem in self._bounds_problems(name, bounds):
                 raise ValueError(f"performance.{name}: {problem}")

@@ -80,7 +80,7 @@ def _beyond(
 ) -> Iterator[_Problem]:
     limits = history.plan.scenario.limits
     bounds, by_default = limits.client, limits.stall_s * MS_PER_S / 2
-    lag_bound = bounds.lag_ms or by_default
+    lag_bound = bounds.event_loop_lag_ms or by_default
     by_worker: dict[int, list[ClientRecord]] = defaultdict(list)
     for record in records:
         by_worker[record.worker].append(record)
@@ -101,7 +101,7 @@ def _beyond(
         if error > bounds.clock_ms:
             text = f"worker {worker}'s clock may be wrong by {error:.0f} ms, bound {bounds.clock_ms:g}"
             yield _Problem("clock", text, {"worker": worker, "ms": error, "bound": bounds.clock_ms})
-    given = {50: bounds.late_median_ms, 99: bounds.late_ms}
+    given = {50: bounds.schedule_lag_median_ms, 99: bounds.schedule_lag_ms}
     for percent, late in zip(given, percentiles(_late_ms(requests), *given), strict=True):
         bound = given[percent] or by_default
         if late is not None and late > bound:

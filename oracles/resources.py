@@ -308,5 +308,5 @@ def _allowed_mib(history: History) -> float | None:
     server, token_bytes = history.plan.scenario.server, history.plan.kv_token_bytes
     if history.plan.stack == "attach" or token_bytes is None:
         return None
-    tier_mib = server.cpu_tier_mb if server.offload else 0
+    tier_mib = server.cpu_offload_mib if server.offload else 0
     return ROOM_MIB + tier_mib + server.gpu_blocks * server.block_size * token_bytes / MIB

@@ -11,8 +11,8 @@ from typing import Literal
 
 from history.protocol.schedule import Value
 
-LEGAL = "legal"
-HOSTILE = "hostile"
+CONFORMING = "conforming"
+CONTRACT_VIOLATING = "contract-violating"
 
 SCHEDULER = "scheduler"
 WORKER = "worker"
@@ -73,7 +73,8 @@ class FaultKind:
     site: str
     """The injection point whose invocations are counted."""
     contract: str
-    """legal: the plug-in contract allows it, any misbehaviour is the server's bug. hostile: it breaks it."""
+    """conforming: the plug-in contract allows it, any misbehaviour is the server's bug.
+    contract-violating: it breaks it."""
     effect: str
     evidence: str
     consequence: str
@@ -90,7 +91,7 @@ class FaultKind:
     excludes: str = ""
     """Faults of the same group cannot be armed in one phase: they would compete for the same invocations."""
     declared: tuple[Effect, ...] = ()
-    """The findings that it explains. A legal fault explains none."""
+    """The findings that it explains. A conforming fault explains none."""
     undeclared: str = ""
     """The effects that cannot be predicted, and why: a scenario with them states what it expects."""
 

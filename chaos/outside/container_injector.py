@@ -202,7 +202,7 @@ class MemoryLimit(EngineKill):
         self._limits = _MemoryLimits.of(self._server)
         _MemoryLimits(used + room, used + room).set(self._server)
         self._before = replace(self._before, used_mib=used // MIB, limit_mib=(used + room) // MIB)
-        seconds = str(self._injection.params["for_s"])
+        seconds = str(self._injection.params["duration_s"])
         command = ["python3", "-c", BALLAST, str(BALLAST_ROOMS * room), seconds]
         self._server.container.exec_run(command, detach=True)
 

@@ -27,11 +27,11 @@ SENT = "sent"
 ANSWERED = "answered"
 SECOND = "second"
 
-BY = Parameter(ANSWERED, choices=(SENT, ANSWERED, SECOND), about="what is an arrival")
+TRIGGER_ON = Parameter(ANSWERED, choices=(SENT, ANSWERED, SECOND), about="what is an arrival")
 """A sent request of the phase, a completed one, or a second of the phase."""
 
 
-def for_s(default: float, about: str) -> Parameter:
+def duration_s(default: float, about: str) -> Parameter:
     """The duration of an injection; the end of its phase ends it too."""
     return Parameter(default, 0, 3600, about=f"seconds {about}")
 
@@ -43,8 +43,8 @@ class OutsideKind:
     name: str
     target: str
     contract: str
-    """legal: any server may meet it and must come through, or come back right. hostile: the scenario says
-    what must come of it."""
+    """conforming: any server may meet it and must come through, or come back right. contract-violating: the
+    scenario says what must come of it."""
     effect: str
     evidence: str
     consequence: str
@@ -57,10 +57,10 @@ class OutsideKind:
     silences: bool = True
     """Whether no token may come while it is active."""
     ends_alone: bool = False
-    """Whether it is over once it is verified, even before `for_s`; several may be active."""
+    """Whether it is over once it is verified, even before `duration_s`; several may be active."""
     declared: tuple[Effect, ...] = ()
-    """The findings that come of it. What legal faults do, the judges take into account as they judge: the
-    end of a life that one of them ended is no finding."""
+    """The findings that come of it. What conforming faults do, the judges take into account as they judge:
+    the end of a life that one of them ended is no finding."""
     undeclared: str = ""
 
     keyed: ClassVar[bool] = False

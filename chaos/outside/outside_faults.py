@@ -67,7 +67,7 @@ class ArmedOutsideFault:
 
     def __post_init__(self) -> None:
         self.params = {**defaults(KINDS[self.spec.kind].parameters), **self.spec.params}
-        self.site = str(self.params["by"])
+        self.site = str(self.params["trigger_on"])
         self._trigger = self.spec.trigger.as_armed()
 
     def due(self, progress: InvocationCounts) -> Iterator[DueInjection]:
@@ -159,7 +159,7 @@ class _InjectionInForce:
 
     @property
     def until(self) -> float:
-        return self.began + float(self.injection.params["for_s"])
+        return self.began + float(self.injection.params["duration_s"])
 
     @property
     def is_over(self) -> bool:
@@ -246,7 +246,9 @@ class OutsideFaults:
 
     def revert_timeout_s(self) -> float:
         """How long reverting the active faults may take, without the conductor's own work for it."""
-        given = (one.injection.params.get(name, 0) for one in self._in_force for name in ("for_s", "grace_s"))
+        given = (
+            one.injection.params.get(name, 0) for one in self._in_force for name in ("duration_s", "grace_s")
+        )
         return sum(map(float, given))
 
     def close(self) -> None:

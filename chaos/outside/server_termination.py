@@ -158,7 +158,7 @@ class EngineKill(ServerTermination):
         seconds = time.monotonic() - self._applied_at
         if self._alone_s is None and self._ended() is not None:
             self._alone_s = seconds
-        if self._alone_s is None and seconds < float(self._injection.params["for_s"]):
+        if self._alone_s is None and seconds < float(self._injection.params["duration_s"]):
             return None
         if self._alone_s is None and not self._probed:
             self._probed = True

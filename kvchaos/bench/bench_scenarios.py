@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from history.phase_spec import Closed, PhaseSpec, Poisson
+from history.renamed_keys import RENAMED_SETTINGS
 from history.scenario import ClientBounds, Param, Scenario, ServerSettings
 from history.strict_yaml import BadYaml, parse_yaml
 from kvchaos.errors import UsageError
@@ -122,7 +123,10 @@ def _changed(scenario: Scenario, changes: dict[str, object]) -> Scenario:
 
 
 def _strict(bounds: ClientBounds, client_ms: float) -> ClientBounds:
-    given = {name: getattr(bounds, name) or client_ms for name in ("lag_ms", "late_median_ms", "late_ms")}
+    given = {
+        name: getattr(bounds, name) or client_ms
+        for name in ("event_loop_lag_ms", "schedule_lag_median_ms", "schedule_lag_ms")
+    }
     return bounds.model_copy(update=given)
 
 
@@ -148,6 +152,8 @@ def side_of(assignments: Sequence[str]) -> Side:
     servers: dict[str, str] = {}
     for assignment in assignments:
         name, found, text = assignment.partition("=")
+        if name in RENAMED_SETTINGS:
+            raise UsageError(f"{assignment!r}: {name} is named {RENAMED_SETTINGS[name]} now")
         if not found or name not in KNOWN_NAMES:
             raise UsageError(f"{assignment!r}: write name=value, with a name of {', '.join(KNOWN_NAMES)}")
         if name in settings or name in servers:

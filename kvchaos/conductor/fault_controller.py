@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from chaos.control_plane import LEASE_S, ControlPlane
 from chaos.fault_catalogue import KINDS, is_outside
-from chaos.inside.fault_kind import HOSTILE
+from chaos.inside.fault_kind import CONTRACT_VIOLATING
 from chaos.inside.inside_kinds import KINDS as INSIDE_KINDS
 from chaos.outside.clients.abort_storm import AbortStormInjector
 from chaos.outside.clients.malformed_requests import ClientTarget, MalformedRequestInjector
@@ -207,7 +207,11 @@ class FaultController:
         by = _confirmed_by(reverted=reverted, journals=confirmed_inside, gone=gone)
         ids = [fault.id for fault in faults]
         self._events.write(FaultsHealed(phase=phase.name, faults=ids, confirmed=by != "nobody", by=by))
-        if confirmed_inside and not gone and any(KINDS[fault.kind].contract == HOSTILE for fault in inside):
+        if (
+            confirmed_inside
+            and not gone
+            and any(KINDS[fault.kind].contract == CONTRACT_VIOLATING for fault in inside)
+        ):
             server_state.settle(self._scraper, self._plan.scenario.limits.drain_s)
             reset = server_state.reset_prefix_cache(self._plan.base_url, self._files.log)
             self._events.write(PrefixCacheReset(ok=reset.ok, answer=reset.answer, detail=reset.detail))

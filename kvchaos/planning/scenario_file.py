@@ -15,6 +15,7 @@ from history.expected_findings import Expectation
 from history.jsonl import one_line
 from history.phase_spec import Recorded
 from history.protocol.evidence import OUTLIVES_RESET
+from history.renamed_keys import renamed_in
 from history.scenario import Scenario, ServerSettings, StackName
 from history.strict_model import first_problem, read_model
 from history.strict_yaml import BadYaml, Value
@@ -37,6 +38,10 @@ TRIAL = "trial"
 
 class BadSchedule(Exception):
     """A one-line schedule that cannot be read."""
+
+
+class RenamedKeyUsed(Exception):
+    """A scenario has a key by its old name; the message names the new one."""
 
 
 def scenario_files() -> list[Path]:
@@ -63,6 +68,8 @@ def load_scenario(path: Path) -> Scenario:
         raise UsageError(f"{path}: faults: {one_line(error)}") from error
     except BadYaml as error:
         raise UsageError(str(error)) from error
+    except RenamedKeyUsed as error:
+        raise UsageError(f"{path}: {error}") from error
     scenario = _with_whole_paths(scenario, path.parent)
     for problem in _problems(scenario):
         raise UsageError(f"{path}: {one_line(problem)}")
@@ -90,8 +97,11 @@ def check_stack(scenario: Scenario, stack: StackName) -> None:
 
 
 def _parse(content: Value) -> Scenario:
+    expanded = _expand(content)
+    if (message := renamed_in(expanded)) is not None:
+        raise RenamedKeyUsed(message)
     # By way of JSON, since strict validation of Python objects wants tuples and YAML has none.
-    return Scenario.model_validate_json(msgspec.json.encode(_expand(content)))
+    return Scenario.model_validate_json(msgspec.json.encode(expanded))
 
 
 def rechecked(content: Mapping[str, object]) -> Scenario:
@@ -116,12 +126,13 @@ def _with_whole_paths(scenario: Scenario, folder: Path) -> Scenario:
     return scenario.model_copy(update={"workloads": whole})
 
 
-def _expand(content: object) -> object:
+def _expand(content: Value) -> Value:
     """Turn `faults` written as one line into the long form."""
-    if not isinstance(content, dict) or not isinstance(content.get("faults"), str):
+    faults = content.get("faults") if isinstance(content, dict) else None
+    if not isinstance(content, dict) or not isinstance(faults, str):
         return content
     try:
-        specs = parse_line(content["faults"])
+        specs = parse_line(faults)
     except ValidationError as error:
         raise BadSchedule(first_problem(error)) from error
     except ValueError as error:
@@ -151,7 +162,7 @@ def _fault_problems(scenario: Scenario) -> Iterator[str]:
         if not (fault_catalogue.is_outside(fault.kind) or (settings.offload and settings.chaos)):
             yield f"faults.{fault.id}: {fault.kind} needs a server with offload and chaos on"
         if not wrong and fault_catalogue.longest_s(fault.kind, fault.params) >= stall_s:
-            yield f"faults.{fault.id}: for_s must be below limits.stall_s ({stall_s:g})"
+            yield f"faults.{fault.id}: duration_s must be below limits.stall_s ({stall_s:g})"
 
 
 def _problems(scenario: Scenario) -> list[str]:

@@ -72,7 +72,7 @@ def tier_bytes(settings: ServerSettings, model: ServedModel, device: Device) -> 
 
     Scenarios that need a tier smaller than what they ask of it stay so with every model.
     """
-    tiny_bytes = settings.cpu_tier_mb * MIB
+    tiny_bytes = settings.cpu_offload_mib * MIB
     if device.tier_limit is None:
         return tiny_bytes
     if model.token_bytes is None:

@@ -13,7 +13,13 @@ from tests.fuzz.scenarios import FILE, base, take_in
 
 TERMS = (
     *("20%delay(50ms..400ms)", "every 7 offset 3 bitflip", "nth 40,41 miss", "5% of keys miss", "3* refuse"),
-    *("in decode fail", "in queued,loading 50% miss", "10*bitflip(bit=3)", "pause(for_s=2)", "lookup_miss"),
+    *(
+        "in decode fail",
+        "in queued,loading 50% miss",
+        "10*bitflip(bit=3)",
+        "pause(duration_s=2)",
+        "lookup_miss",
+    ),
     *("load_failure(direction=load)", "zero", "every 2 tier_shrunk(leave=4)"),
 )
 PIECES = (

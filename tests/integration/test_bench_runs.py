@@ -47,7 +47,7 @@ from tests.support.synthetic_records import make_plan
 def strict_plan() -> RunPlan:
     """A golden and a load phase, and a client that must be fast."""
     plan = make_plan(roles=("golden", "load"))
-    bounds = ClientBounds(lag_ms=50.0, late_median_ms=50.0, late_ms=50.0)
+    bounds = ClientBounds(event_loop_lag_ms=50.0, schedule_lag_median_ms=50.0, schedule_lag_ms=50.0)
     limits = plan.scenario.limits.model_copy(update={"client": bounds})
     return plan.model_copy(update={"scenario": plan.scenario.model_copy(update={"limits": limits})})
 
@@ -353,7 +353,11 @@ def test_comparison_measures_the_slowdown_of_a_slower_server(
 ) -> None:
     register_fake(cache)
     content = scenario()
-    content["limits"]["client"] = {"lag_ms": 2000.0, "late_ms": 2000.0, "late_median_ms": 2000.0}
+    content["limits"]["client"] = {
+        "event_loop_lag_ms": 2000.0,
+        "schedule_lag_ms": 2000.0,
+        "schedule_lag_median_ms": 2000.0,
+    }
     path = str(write_scenario(tmp_path / "small.yaml", content))
     sides = [f'extra_args=[--fake-token-s, "{pause}"]' for pause in ("0.02", "0.06")]
     arguments = ["bench", "compare", path, "--server", SERVER, "--phase", "load", "--pairs", "1"]

@@ -25,7 +25,9 @@ def struck(kind: str, **params: Any) -> dict[str, Any]:
     (load,) = (phase for phase in content["phases"] if phase["name"] == "load")
     load["role"] = "chaos"
     trigger = {"nth": [4]}
-    content["faults"] = [{"id": "line", "kind": kind, "trigger": trigger, "params": {"by": "sent", **params}}]
+    content["faults"] = [
+        {"id": "line", "kind": kind, "trigger": trigger, "params": {"trigger_on": "sent", **params}}
+    ]
     return content
 
 
@@ -34,7 +36,7 @@ def journal(done: Conducted, event: str) -> list[FaultRecord]:
 
 
 def test_network_cut_affects_load_requests_only(tmp_path: Path) -> None:
-    done = conduct(tmp_path, struck("network_cut", for_s=0.2))
+    done = conduct(tmp_path, struck("network_cut", duration_s=0.2))
     (fired,) = journal(done, "fired")
     assert isinstance(fired.firing, NetworkCut)
     cut = fired.firing.requests
@@ -57,14 +59,14 @@ def test_load_without_network_faults_bypasses_the_proxy(tmp_path: Path) -> None:
 
 
 def test_a_stall_is_waited_out(tmp_path: Path) -> None:
-    done = conduct(tmp_path, struck("network_stall", for_s=0.8))
+    done = conduct(tmp_path, struck("network_stall", duration_s=0.8))
     assert {record.outcome for record in done.history.requests} == {"ok"}
     assert done.oracle("faults-fired") is Verdict.PASS
     assert done.oracle("progress") is Verdict.PASS
 
 
 def test_crowd_runs_beside_the_load_and_aborts(tmp_path: Path) -> None:
-    few = {"clients": 5, "prompt_tokens": 32, "max_tokens": 100, "for_s": 0.5}
+    few = {"clients": 5, "prompt_tokens": 32, "max_tokens": 100, "duration_s": 0.5}
     done = conduct(tmp_path, struck("abort_storm", **few))
     (fired,) = journal(done, "fired")
     storm = fired.firing

@@ -339,7 +339,7 @@ def with_a_pause(nth: int, **params: float | str) -> dict[str, object]:
 
 
 def test_pause_strikes_is_effective_and_is_reverted(tmp_path: Path) -> None:
-    done = conduct(tmp_path, with_a_pause(4, for_s=4.0))
+    done = conduct(tmp_path, with_a_pause(4, duration_s=4.0))
     journal = [(line.event, line.role, line.fault) for line in done.history.faults]
     assert journal == [(event, "outside", "frozen") for event in ("armed", "fired", "note", "healed")]
     _, fired, undone, _ = done.history.faults
@@ -355,7 +355,7 @@ def test_pause_strikes_is_effective_and_is_reverted(tmp_path: Path) -> None:
 
 def test_a_pause_is_over_when_its_phase_ends(tmp_path: Path) -> None:
     """The last answer of the phase is the arrival: nobody would notice, and the next phase must be served."""
-    done = conduct(tmp_path, with_a_pause(23, for_s=10.0))
+    done = conduct(tmp_path, with_a_pause(23, duration_s=10.0))
     (healed,) = done.history.events_of(FaultsHealed)
     assert (healed.data.confirmed, healed.data.by) == (True, "journal")
     assert done.oracle("outcomes") is Verdict.PASS

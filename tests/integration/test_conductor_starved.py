@@ -23,7 +23,7 @@ LOAD = 200
 
 def test_a_starved_client_makes_the_run_unknown(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
-    limits = {"client": {"lag_ms": BOUND_MS, "late_ms": BOUND_MS}}
+    limits = {"client": {"event_loop_lag_ms": BOUND_MS, "schedule_lag_ms": BOUND_MS}}
     conductor = bench.start(scenario("--fake-token-s", "0.02", load=LOAD, limits=limits))
     bench.wait_for_event("phase_start", "load")
     with starved(load_worker(conductor.pid, 0), SHARE):

@@ -30,4 +30,4 @@ class FakeRestarter:
 
 def strike(kind: str, **params: float) -> DueInjection:
     """A due injection of this kind, at invocation 0."""
-    return DueInjection("f1", kind, "answered", 0, {"for_s": 0.0, **params}, seed=1)
+    return DueInjection("f1", kind, "answered", 0, {"duration_s": 0.0, **params}, seed=1)

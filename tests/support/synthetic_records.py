@@ -197,6 +197,6 @@ def make_plan(
 def latency_plan() -> RunPlan:
     """A plan that says how slow its client may be."""
     plan = make_plan()
-    bounds = ClientBounds(lag_ms=1000.0, late_median_ms=250.0, late_ms=1000.0)
+    bounds = ClientBounds(event_loop_lag_ms=1000.0, schedule_lag_median_ms=250.0, schedule_lag_ms=1000.0)
     limits = plan.scenario.limits.model_copy(update={"client": bounds})
     return plan.model_copy(update={"scenario": plan.scenario.model_copy(update={"limits": limits})})

@@ -193,7 +193,7 @@ class _Storm:
         self._records = records
         self._evidence: AbortStorm | None = None
         clients = [_client(injection, number, target) for number in range(int(injection.params["clients"]))]
-        self._burst = BurstClients(clients, target.port, float(injection.params["for_s"]))
+        self._burst = BurstClients(clients, target.port, float(injection.params["duration_s"]))
 
     def apply(self) -> None:
         if self._longest > self._context:

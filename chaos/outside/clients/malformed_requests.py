@@ -236,7 +236,7 @@ class MalformedRequestInjector:
 
     def prepare(self, injection: DueInjection) -> ActiveFault:
         forms = chosen(MALFORMED_KINDS[injection.kind], injection.params["form"])
-        return _MalformedRequests(RequestSender(forms, self._target, float(injection.params["for_s"])))
+        return _MalformedRequests(RequestSender(forms, self._target, float(injection.params["duration_s"])))
 
 
 class _MalformedRequests:

@@ -88,12 +88,12 @@ def _alone() -> tuple[Session, ...]:
         Session("struck", struck, faults=(LOOKUP_MISS,), limits={"recover_s": RECOVERY_BOUND_S}),
         Session("stalled", (response_mutants.stalled_stream(),)),
         Session("false-health", (server_mutants.dead_behind_green_health(),)),
-        Session("slow-client", (_slow_client(),), client={"lag_ms": 50}),
+        Session("slow-client", (_slow_client(),), client={"event_loop_lag_ms": 50}),
         Session(
             "slow",
             # No answer is wrong here, for which a fault that strikes could be blamed.
             (response_mutants.slow(), response_mutants.wrong_cached_usage(), _unplanned_fault()),
-            client={"lag_ms": 1000, "late_ms": 1000},
+            client={"event_loop_lag_ms": 1000, "schedule_lag_ms": 1000},
             load={"ttft_p99_ms": 3000},
         ),
         Session(

@@ -66,15 +66,19 @@ def test_chaos_and_audit_are_off_in_measurements() -> None:
 
 def test_default_client_limits_apply_without_scenario_limits(small: Scenario) -> None:
     client = bench_scenario(small, None).scenario.limits.client
-    assert (client.lag_ms, client.late_ms, client.late_median_ms) == (CLIENT_MS, CLIENT_MS, CLIENT_MS)
+    assert (client.event_loop_lag_ms, client.schedule_lag_ms, client.schedule_lag_median_ms) == (
+        CLIENT_MS,
+        CLIENT_MS,
+        CLIENT_MS,
+    )
 
 
 def test_scenario_limits_override_the_defaults(tmp_path: Path) -> None:
     content = scenario()
-    content["limits"]["client"] = {"late_ms": 400.0}
+    content["limits"]["client"] = {"schedule_lag_ms": 400.0}
     given = load_scenario(write_scenario(tmp_path / "small.yaml", content))
     client = bench_scenario(given, None).scenario.limits.client
-    assert (client.lag_ms, client.late_ms) == (CLIENT_MS, 400.0)
+    assert (client.event_loop_lag_ms, client.schedule_lag_ms) == (CLIENT_MS, 400.0)
 
 
 def test_each_rate_is_a_phase_with_separate_requests(small: Scenario) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from chaos import fault_catalogue
 from chaos.inside import inside_kinds
-from chaos.inside.fault_kind import HOSTILE, LEGAL, SCHEDULER, WORKER, FaultKind
+from chaos.inside.fault_kind import CONFORMING, CONTRACT_VIOLATING, SCHEDULER, WORKER, FaultKind
 from chaos.inside.inside_kinds import KINDS, problems
 from chaos.outside.injector import CONTAINERS, LOCAL, OutsideKind
 from chaos.outside.outside_kinds import KINDS as OUTSIDE_KINDS
@@ -24,7 +24,7 @@ DOCS = Path(__file__).parents[3] / "docs" / "faults.md"
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
 def test_every_inside_kind_describes_its_effect_and_evidence(kind: FaultKind) -> None:
     assert kind.role in (SCHEDULER, WORKER)
-    assert kind.contract in (LEGAL, HOSTILE)
+    assert kind.contract in (CONFORMING, CONTRACT_VIOLATING)
     for text in (kind.site, kind.effect, kind.evidence, kind.consequence, kind.heals):
         assert text.strip()
     for name, parameter in kind.parameters.items():
@@ -75,11 +75,11 @@ def test_fault_page_matches_the_catalogue() -> None:
 @pytest.mark.parametrize("kind", OUTSIDE_KINDS.values(), ids=OUTSIDE_KINDS.keys())
 def test_every_outside_kind_describes_its_effect_and_evidence(kind: OutsideKind) -> None:
     assert kind.name not in KINDS
-    assert kind.contract in (LEGAL, HOSTILE)
+    assert kind.contract in (CONFORMING, CONTRACT_VIOLATING)
     assert set(kind.stacks) <= {LOCAL, *CONTAINERS}
     for text in (kind.target, kind.effect, kind.evidence, kind.consequence, kind.heals):
         assert text.strip()
-    assert {"by", "for_s"} <= kind.parameters.keys()
+    assert {"trigger_on", "duration_s"} <= kind.parameters.keys()
     assert fault_catalogue.problems(kind.name, fault_catalogue.defaults(kind.parameters)) == []
 
 

@@ -1,11 +1,11 @@
-"""Each hostile fault declares what comes of it, or says why it does not."""
+"""Each contract-violating fault declares what comes of it, or says why it does not."""
 
 from __future__ import annotations
 
 import pytest
 
 from chaos import fault_catalogue
-from chaos.inside.fault_kind import HOSTILE
+from chaos.inside.fault_kind import CONTRACT_VIOLATING
 from history.protocol.schedule import Value
 from oracles import all_rules
 
@@ -14,7 +14,7 @@ from oracles import all_rules
 def test_violating_faults_declare_effects_or_a_reason_and_conforming_have_none(
     kind: fault_catalogue.Kind,
 ) -> None:
-    if kind.contract == HOSTILE:
+    if kind.contract == CONTRACT_VIOLATING:
         assert kind.declared or kind.undeclared
     else:
         assert not kind.declared

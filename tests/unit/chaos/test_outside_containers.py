@@ -226,7 +226,7 @@ def test_interrupted_squeeze_needs_no_revert() -> None:
 
 def test_memory_squeeze_sets_a_limit_near_use_and_adds_a_neighbour() -> None:
     server, restarter = FakeServer(), FakeRestarter(serves=True)
-    squeeze = prepare(server, "memory_squeeze", restarter, room_mib=64.0, for_s=20.0)
+    squeeze = prepare(server, "memory_squeeze", restarter, room_mib=64.0, duration_s=20.0)
     squeeze.apply()
     limit = 1064 * MIB
     assert server.inner.calls == [
@@ -255,7 +255,7 @@ def test_memory_figures_are_read_from_cgroup_v2() -> None:
 
 def test_memory_squeeze_without_a_kill_never_fired() -> None:
     server, restarter = FakeServer(), FakeRestarter()
-    squeeze = prepare(server, "memory_squeeze", restarter, room_mib=64.0, for_s=0.0)
+    squeeze = prepare(server, "memory_squeeze", restarter, room_mib=64.0, duration_s=0.0)
     squeeze.apply()
     squeeze.revert()
     assert squeeze.verify() is None

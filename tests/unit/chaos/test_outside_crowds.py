@@ -26,11 +26,11 @@ from tests.support.fake_server_runs import wait_for
 
 BLOCK = 32
 PARAMS: dict[str, Value] = {
-    "by": "answered",
+    "trigger_on": "answered",
     "clients": 6,
     "prompt_tokens": 40,
     "max_tokens": 200,
-    "for_s": 0.4,
+    "duration_s": 0.4,
 }
 STEADY = Behaviour(token_s=0.02)
 UNUSED_PORT = 9
@@ -134,7 +134,7 @@ def test_crowd_uses_one_thread_that_ends_with_it(tmp_path: Path) -> None:
 
 def test_revert_aborts_the_crowd_early(tmp_path: Path) -> None:
     with FakeServer(STEADY) as server:
-        storm = prepare(port_of(server), tmp_path, strike(for_s=60.0))
+        storm = prepare(port_of(server), tmp_path, strike(duration_s=60.0))
         storm.apply()
         wait_for(lambda: len(server.received) == 6)
         assert storm.verify() is None
@@ -158,7 +158,7 @@ def test_crowd_reverts_only_after_its_evidence_was_collected(tmp_path: Path) -> 
 
 def test_answers_completed_before_the_abort_are_recorded_complete(tmp_path: Path) -> None:
     with FakeServer() as server:
-        evidence, records = struck(port_of(server), tmp_path, strike(for_s=30.0, max_tokens=5))
+        evidence, records = struck(port_of(server), tmp_path, strike(duration_s=30.0, max_tokens=5))
         bodies = {received.headers["x-request-id"]: received.body for received in server.received}
     assert evidence.answered == 6
     for record in records:
@@ -212,7 +212,7 @@ def test_failed_crowd_request_is_recorded_as_failed(
     tmp_path: Path, behaviour: Behaviour, kind: str, status: int, message: str
 ) -> None:
     with FakeServer(behaviour) as server:
-        _, records = struck(port_of(server), tmp_path, strike(for_s=5.0))
+        _, records = struck(port_of(server), tmp_path, strike(duration_s=5.0))
     for record in records:
         assert record.outcome == "error"
         assert record.error is not None
@@ -222,14 +222,14 @@ def test_failed_crowd_request_is_recorded_as_failed(
 
 def test_closed_connection_fails_the_crowd_requests(tmp_path: Path) -> None:
     with FakeServer(Behaviour("hang_up")) as server:
-        _, records = struck(port_of(server), tmp_path, strike(for_s=5.0))
+        _, records = struck(port_of(server), tmp_path, strike(duration_s=5.0))
     assert {(record.outcome, record.status) for record in records} == {("error", None)}
 
 
 def test_refused_connection_fails_the_crowd_requests(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    evidence, records = struck(port, tmp_path, strike(for_s=5.0))
+    evidence, records = struck(port, tmp_path, strike(duration_s=5.0))
     assert evidence.sent == 0
     # No name that the load has for it, so that a cut line, which is not theirs, excuses none of them.
     assert {record.error.kind for record in records if record.error} == {"ConnectionRefusedError"}

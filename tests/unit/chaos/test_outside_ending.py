@@ -67,7 +67,7 @@ def test_grace_period_of_a_stop_never_kills_the_next_incarnation() -> None:
 
 def test_next_incarnation_after_an_engine_kill_is_never_ended() -> None:
     target, restarter = FakeTarget(), FakeRestarter()
-    active = TERMINATIONS["engine_kill"](strike("engine_kill", for_s=0.0), target, restarter)
+    active = TERMINATIONS["engine_kill"](strike("engine_kill", duration_s=0.0), target, restarter)
     active.apply()
     active.revert()
     target.alive = False

@@ -85,8 +85,8 @@ class Bench:
         self.injector = FakeInjector(like)
         self.engine = OutsideFaults([self.injector], OutsideJournal(folder / "control"), lambda: self.now)
 
-    def arm(self, trigger: Trigger, *, by: str = "answered", for_s: float = 2.0) -> None:
-        self.engine.arm(SEED, [spec(trigger, by=by, for_s=for_s)])
+    def arm(self, trigger: Trigger, *, trigger_on: str = "answered", duration_s: float = 2.0) -> None:
+        self.engine.arm(SEED, [spec(trigger, trigger_on=trigger_on, duration_s=duration_s)])
 
     def journal(self) -> list[FaultRecord]:
         return read_faults(self.folder)
@@ -95,8 +95,12 @@ class Bench:
         return [(line.event, line.n) for line in self.journal()]
 
 
-def spec(trigger: Trigger, fault: str = "frozen", *, by: str = "answered", for_s: float = 2.0) -> FaultSpec:
-    return FaultSpec(id=fault, kind="pause", trigger=trigger, params={"by": by, "for_s": for_s})
+def spec(
+    trigger: Trigger, fault: str = "frozen", *, trigger_on: str = "answered", duration_s: float = 2.0
+) -> FaultSpec:
+    return FaultSpec(
+        id=fault, kind="pause", trigger=trigger, params={"trigger_on": trigger_on, "duration_s": duration_s}
+    )
 
 
 def after(answered: int = 0, sent: int = 0, seconds: float = 0.0) -> InvocationCounts:
@@ -118,13 +122,15 @@ def test_nothing_strikes_before_its_arrival(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    ("by", "reached"),
+    ("trigger_on", "reached"),
     [("sent", after(sent=4)), ("answered", after(answered=4)), ("second", after(seconds=3.0))],
 )
-def test_trigger_counts_invocations_at_its_site(bench: Bench, by: str, reached: InvocationCounts) -> None:
-    bench.arm(Trigger(nth=(3,)), by=by)
+def test_trigger_counts_invocations_at_its_site(
+    bench: Bench, trigger_on: str, reached: InvocationCounts
+) -> None:
+    bench.arm(Trigger(nth=(3,)), trigger_on=trigger_on)
     bench.engine.tick(reached)
-    assert [active.strike_made.site for active in bench.injector.prepared] == [by]
+    assert [active.strike_made.site for active in bench.injector.prepared] == [trigger_on]
 
 
 def test_batched_invocations_are_decided_one_by_one_as_predicted(
@@ -132,7 +138,7 @@ def test_batched_invocations_are_decided_one_by_one_as_predicted(
 ) -> None:
     bench = Bench(tmp_path)
     trigger = Trigger(probability=0.2, limit=5)
-    bench.arm(trigger, for_s=0.0)
+    bench.arm(trigger, duration_s=0.0)
     for answered in (7, 8, 30, 100):
         bench.engine.tick(after(answered=answered))
         bench.now += 1
@@ -147,7 +153,7 @@ def test_batched_invocations_are_decided_one_by_one_as_predicted(
 
 
 def test_strike_lasts_for_its_duration(bench: Bench) -> None:
-    bench.arm(Trigger(nth=(0,)), for_s=2.0)
+    bench.arm(Trigger(nth=(0,)), duration_s=2.0)
     bench.engine.tick(after(answered=1))
     bench.now += 1.9
     bench.engine.tick(after(answered=1))

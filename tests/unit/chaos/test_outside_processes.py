@@ -185,7 +185,7 @@ def test_server_that_exits_after_an_engine_kill_is_not_probed(
     restarter = FakeRestarter(serves=True)
     stack = bench.start("--engine")
     wait_for(lambda: ENGINE in {process.name for process in stack.processes()})
-    active = ending(stack, "engine_kill", restarter, for_s=600.0)
+    active = ending(stack, "engine_kill", restarter, duration_s=600.0)
     active.apply()
     active.revert()
     time.sleep(0.3)

@@ -55,7 +55,10 @@ def test_a_stored_plan_with_bounds_on_speed_is_read_back(run_dir: Path) -> None:
     plan = read_history(run_dir).plan
     content, phase = plan.model_dump(mode="json"), plan.scenario.phases[-1].name
     bounds = {phase: PhaseBounds(ttft_p99_ms=500.0).model_dump()}
-    content["scenario"] |= {"performance": bounds, "limits": {"client": {"lag_ms": 50.0, "late_ms": 50.0}}}
+    content["scenario"] |= {
+        "performance": bounds,
+        "limits": {"client": {"event_loop_lag_ms": 50.0, "schedule_lag_ms": 50.0}},
+    }
     (run_dir / layout.PLAN).write_text(yaml.safe_dump(content), encoding="utf-8")
     assert read_plan(run_dir).scenario.performance[phase].ttft_p99_ms == 500.0
 

@@ -15,8 +15,7 @@ from kvchaos.judging.judge_run import judge
 from kvchaos.judging.outcome import ExpectationMatch
 from kvchaos.planning.run_plan import declared_effects
 from oracles import ORACLES
-from tests.support.histories import clean_run
-from tests.support.hostile_fault_runs import (
+from tests.support.contract_violating_runs import (
     NOT_GOLDEN,
     differ,
     expectation_match,
@@ -27,6 +26,7 @@ from tests.support.hostile_fault_runs import (
     struck,
     verdict,
 )
+from tests.support.histories import clean_run
 from tests.support.stored import DATA, unpack
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from tests.support.contract_violating_runs import DIED, end_server, explained, struck, verdict
 from tests.support.histories import Run
-from tests.support.hostile_fault_runs import DIED, end_server, explained, struck, verdict
 from tests.support.synthetic_records import MS, SECOND, failure
 
 

@@ -121,7 +121,7 @@ def test_latency_bounds_tighten_the_client_limit() -> None:
     late(run, "golden", 30 * MS)
     assert judge(run.history()).verdict is Verdict.PASS
     plan = latency_plan()
-    bounds = plan.scenario.limits.client.model_copy(update={"late_median_ms": 20.0})
+    bounds = plan.scenario.limits.client.model_copy(update={"schedule_lag_median_ms": 20.0})
     limits = plan.scenario.limits.model_copy(update={"client": bounds})
     run.plan = plan.model_copy(update={"scenario": plan.scenario.model_copy(update={"limits": limits})})
     assert limit(run.history(), "schedule-lag")[1] == {"ms": 30, "percentile": 50, "bound": 20}

@@ -21,8 +21,8 @@ from history.records import FaultRecord, ProvenanceRecord
 from history.verdict import Verdict
 from oracles import answer_comparison, blast
 from oracles.views.damage_spread import may_differ
+from tests.support.contract_violating_runs import NOT_GOLDEN, differ, explained, planned, reset, verdict
 from tests.support.histories import clean_run
-from tests.support.hostile_fault_runs import NOT_GOLDEN, differ, explained, planned, reset, verdict
 from tests.support.oracle_results import finding_of
 from tests.support.synthetic_records import MS, START_NS
 

@@ -27,7 +27,11 @@ def plan(name: str = "healed", *, requests: int = PROMPTS, **bounds: Any) -> Run
     made = make_plan(roles=("golden", "load", "chaos", "healed"))
     phases = tuple(spec.model_copy(update={"requests": requests}) for spec in made.scenario.phases)
     limits = made.scenario.limits.model_copy(
-        update={"client": ClientBounds(lag_ms=500.0, late_ms=500.0, late_median_ms=500.0)}
+        update={
+            "client": ClientBounds(
+                event_loop_lag_ms=500.0, schedule_lag_ms=500.0, schedule_lag_median_ms=500.0
+            )
+        }
     )
     changes = {"performance": {name: PhaseBounds(**bounds)}, "limits": limits, "phases": phases}
     return made.model_copy(update={"scenario": made.scenario.model_copy(update=changes)})

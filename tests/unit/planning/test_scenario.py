@@ -67,7 +67,7 @@ def bounds(phase: str, **given: object) -> Change:
 
     def change(content: dict[str, Any]) -> None:
         content["performance"] = {phase: given}
-        content["limits"] = {"client": {"lag_ms": 50.0, "late_ms": 50.0}}
+        content["limits"] = {"client": {"event_loop_lag_ms": 50.0, "schedule_lag_ms": 50.0}}
 
     return change
 
@@ -164,16 +164,16 @@ BAD: dict[str, tuple[Change, str]] = {
         r"faults\.slow: unknown fault meteor; known are .*bit_flip",
     ),
     "a pause as long as a stall": (
-        put("faults", 0, value=pause({"nth": [1]}, for_s=15.0)),
-        r"faults\.f: for_s must be below limits\.stall_s \(15\)",
+        put("faults", 0, value=pause({"nth": [1]}, duration_s=15.0)),
+        r"faults\.f: duration_s must be below limits\.stall_s \(15\)",
     ),
     "a pause that goes by blocks": (
         put("faults", 0, value=pause({"key_share": 0.5})),
         r"faults\.f: pause has no block keys",
     ),
     "a pause that counts what nobody counts": (
-        put("faults", 0, value=pause({"nth": [1]}, by="day")),
-        r"faults\.f: pause: by must be one of sent, answered, second",
+        put("faults", 0, value=pause({"nth": [1]}, trigger_on="day")),
+        r"faults\.f: pause: trigger_on must be one of sent, answered, second",
     ),
     "unknown fault parameter": (
         put("faults", 0, "params", "ms", value=5),
@@ -213,7 +213,7 @@ BAD: dict[str, tuple[Change, str]] = {
     ),
     "bounds on speed and none on the client": (
         put("performance", value={"chaos": {"ttft_p99_ms": 500.0}}),
-        r"performance needs limits\.client\.lag_ms and late_ms",
+        r"performance needs limits\.client\.event_loop_lag_ms and schedule_lag_ms",
     ),
     "a requirement on a phase that is not there": (
         put("requires", value=[{"phase": "calm", "preemptions": 1}]),

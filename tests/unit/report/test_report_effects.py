@@ -12,8 +12,8 @@ from kvchaos.judging.judge_run import judge
 from kvchaos.report.html.report_page import full_page, report_html
 from kvchaos.report.verdict_text import junit_xml, summary_text
 from kvchaos.terminal.result_tables import CampaignRow, campaign_table, show_run, verdict_line
+from tests.support.contract_violating_runs import differ, struck, verdict
 from tests.support.histories import Run
-from tests.support.hostile_fault_runs import differ, struck, verdict
 
 EXPLAINED = "explained by fault f1 (bit_flip): answers/not-golden, 1 finding"
 

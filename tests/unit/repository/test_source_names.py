@@ -24,7 +24,6 @@ from tests.support.source_tree import (
 VAGUE = frozenset({"told", "asked", "heard", "seen", "held", "word", "wish", "way", "place", "places"})
 ALLOWED = frozenset(
     {
-        "held",  # field of RequestRecord and of the proxy's reports, on disk
         "asked",  # fields of bench.json
         "asked_rates",
         "place",  # fields of the records of live runs

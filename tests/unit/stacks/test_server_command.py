@@ -94,7 +94,7 @@ def test_reservation_is_switched_off_only_where_the_flag_exists(
 
 
 def test_chaos_loads_both_plug_ins_and_names_the_control_folder() -> None:
-    config = kv_transfer_config(ServerSettings(gpu_blocks=40, cpu_tier_mb=3, load_failure_policy="fail"))
+    config = kv_transfer_config(ServerSettings(gpu_blocks=40, cpu_offload_mib=3, load_failure_policy="fail"))
     assert config == {
         "kv_connector": "ChaosConnector",
         "kv_connector_module_path": "chaos.inside.connector",
@@ -114,7 +114,7 @@ def test_server_and_conductor_agree_on_the_name_of_the_control_key() -> None:
 
 
 def test_server_without_chaos_gets_no_chaos_settings() -> None:
-    settings = ServerSettings(gpu_blocks=40, cpu_tier_mb=3, chaos=False)
+    settings = ServerSettings(gpu_blocks=40, cpu_offload_mib=3, chaos=False)
     assert kv_transfer_config(settings) == {
         "kv_connector": "OffloadingConnector",
         "kv_role": "kv_both",
@@ -192,7 +192,7 @@ def test_gpu_tier_size_follows_the_scenario_up_to_a_limit(
 ) -> None:
     device = device_of("cuda", {"KVCHAOS_CPU_OFFLOAD_GIB": "2"})
     model = ServedModel("org/model", fingerprint="", token_bytes=token_bytes)
-    config = kv_transfer_config(ServerSettings(gpu_blocks=40, cpu_tier_mb=tier_mb), device, model)
+    config = kv_transfer_config(ServerSettings(gpu_blocks=40, cpu_offload_mib=tier_mb), device, model)
     assert config["kv_connector_extra_config"]["cpu_bytes_to_use"] == expected
 
 
