@@ -213,7 +213,7 @@ def brackets(bench: Bench) -> list[Bracket]:
 
 def _is_complete(seed: int, bench: Bench) -> bool:
     """The last run of each rate counts."""
-    last = {tuple(run.asked_rates): run.why_not for run in bench.runs if run.seed == seed}
+    last = {tuple(run.requested_rates): run.why_not for run in bench.runs if run.seed == seed}
     return all(why_not is None for why_not in last.values())
 
 
@@ -222,5 +222,5 @@ def _bracket(seed: int, bench: Bench) -> Bracket:
     for run in bench.runs:
         met = slo_met(bench, run)
         if run.seed == seed and met is not None:
-            tried[met].extend(run.asked_rates)
+            tried[met].extend(run.requested_rates)
     return Bracket(seed, max(tried[True], default=None), min(tried[False], default=None))

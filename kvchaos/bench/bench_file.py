@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
+from msgspec.structs import asdict
 
 from history.latency import Quantiles, e2el_ms, tpot_ms, ttft_ms
 from history.records import RequestRecord
@@ -149,18 +150,17 @@ class BenchRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     outcome: Outcome
     why_not: str | None
     """Why it does not count as a measurement; None when it does."""
-    asked: list[str]
+    requested: list[str]
     """Phases that were to be measured."""
-    asked_rates: list[float]
+    requested_rates: list[float]
     """Of those in an open loop, arrivals/s."""
     phases: list[MeasuredPhase]
     """Empty when it does not count."""
 
 
-class Bench(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Bench(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="v", tag=3):
     """A whole measurement."""
 
-    v: Literal[2] = 2
     kind: Kind
     created: str
     """UTC, ISO 8601."""
@@ -178,7 +178,7 @@ class Bench(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     git: str
     wanted: list[int]
     """Seeds: each a repeat, a pair or a search."""
-    runs: list[BenchRun] = []
+    runs: Sequence[BenchRun] = ()
     searched: list[int] = []
     """slo: seeds of the searches that came to their end."""
 
@@ -187,7 +187,22 @@ class Bench(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         return [run for run in self.runs if run.why_not is None]
 
 
-_benches = msgspec.json.Decoder(Bench)
+class BenchRunV2(BenchRun, frozen=True, kw_only=True):
+    requested: list[str] = msgspec.field(name="asked")
+    requested_rates: list[float] = msgspec.field(name="asked_rates")
+
+
+class BenchV2(Bench, frozen=True, kw_only=True, tag=2):
+    """As version 2 stored it."""
+
+    runs: Sequence[BenchRunV2] = ()
+
+    def of_today(self) -> Bench:
+        runs = [BenchRun(**asdict(run)) for run in self.runs]
+        return Bench(**{**asdict(self), "runs": runs})
+
+
+_benches = msgspec.json.Decoder(Bench | BenchV2)
 
 
 def write_bench(bench: Bench, folder: Path) -> None:
@@ -203,10 +218,11 @@ def read_bench(folder: Path) -> Bench:
     """Raises UsageError."""
     path = folder / FILE
     try:
-        return _benches.decode(path.read_bytes())
+        found = _benches.decode(path.read_bytes())
     except OSError as error:
         raise UsageError(
             f"{path}: cannot be read: {error.strerror}; give the folder of a measurement"
         ) from error
     except msgspec.MsgspecError as error:
         raise UsageError(f"{path}: {error}") from error
+    return found.of_today() if isinstance(found, BenchV2) else found

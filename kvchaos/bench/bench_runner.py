@@ -141,8 +141,8 @@ def measure_stored_run(
         seed=seed,
         outcome=verdict.outcome,
         why_not=why_not,
-        asked=list(requested),
-        asked_rates=[
+        requested=list(requested),
+        requested_rates=[
             phase.arrivals.rate
             for phase in history.plan.scenario.phases
             if phase.name in requested and isinstance(phase.arrivals, Poisson)
@@ -160,7 +160,8 @@ def new_folder(kind: Kind, scenario: str, runs: Path) -> Path:
 def remeasure(bench: Bench, folder: Path) -> Bench:
     """Recompute a measurement from its stored runs. Raises UsageError."""
     runs = [
-        measure_stored_run(folder / run.run, run.asked, run.seed, run.side, bench.slo) for run in bench.runs
+        measure_stored_run(folder / run.run, run.requested, run.seed, run.side, bench.slo)
+        for run in bench.runs
     ]
     return msgspec.structs.replace(bench, runs=runs)
 

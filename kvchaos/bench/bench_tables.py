@@ -41,7 +41,7 @@ def tables(bench: Bench) -> list[Table]:
         case "slo":
             return [_probe_table(bench)] if bench.runs else []
         case "compare":
-            at_rates = any(run.asked_rates for run in bench.runs)
+            at_rates = any(run.requested_rates for run in bench.runs)
             return [*ratio_tables(pairs(bench)), *(_curve_tables(bench) if at_rates else [])]
         case "sweep":
             return _curve_tables(bench)

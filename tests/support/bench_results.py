@@ -40,8 +40,8 @@ def bench_run(
         seed=seed,
         outcome="unknown" if why_not else "as expected",
         why_not=why_not,
-        asked=names,
-        asked_rates=[rate for rate in rates if rate is not None],
+        requested=names,
+        requested_rates=[rate for rate in rates if rate is not None],
         phases=[]
         if why_not
         else [

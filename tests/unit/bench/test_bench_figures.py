@@ -5,13 +5,23 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from history.reader import History
 from kvchaos.bench.bench_analysis import Interval, Ratio, bisect, brackets, knee, pairs, points, ratios
-from kvchaos.bench.bench_file import BenchRun, PhaseFigures, Slo, phase_figures
+from kvchaos.bench.bench_file import (
+    FILE,
+    Bench,
+    BenchRun,
+    PhaseFigures,
+    Slo,
+    phase_figures,
+    read_bench,
+    write_bench,
+)
 from oracles.speed import speeds
 from oracles.views.timeline import by_phase
 from tests.support import bench_results
@@ -214,3 +224,18 @@ def test_incomplete_slo_search_has_no_result() -> None:
     assert brackets(bench("slo", runs, wanted=[1, 2], slo=slo, searched=[2])) == []
     again = [*runs, probe(2, 4.0, 1.0)]
     assert len(brackets(bench("slo", again, wanted=[1, 2], slo=slo, searched=[2]))) == 1
+
+
+def test_measurement_of_version_2_is_read(tmp_path: Path) -> None:
+    made = bench("sweep", [bench_run(1, (2.0, bench_results.figures()))], wanted=[1])
+    write_bench(made, tmp_path)
+    path = tmp_path / FILE
+    text = path.read_text()
+    old_names = {'"v": 3': '"v": 2', '"requested"': '"asked"', '"requested_rates"': '"asked_rates"'}
+    for today, old in old_names.items():
+        assert today in text
+        text = text.replace(today, old)
+    path.write_text(text)
+    read = read_bench(tmp_path)
+    assert read == made
+    assert type(read) is Bench

@@ -71,7 +71,7 @@ def test_usage_error_is_one_line_and_starts_nothing(
     assert not runs.exists()
 
 
-@pytest.mark.parametrize("content", [None, "{}", '{"v": 2}', "nonsense"])
+@pytest.mark.parametrize("content", [None, "{}", '{"v": 2}', '{"v": 3}', '{"v": 4}', "nonsense"])
 def test_folder_without_measurements_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | None
 ) -> None:

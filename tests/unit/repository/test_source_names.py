@@ -24,8 +24,6 @@ from tests.support.source_tree import (
 VAGUE = frozenset({"told", "asked", "heard", "seen", "held", "word", "wish", "way", "place", "places"})
 ALLOWED = frozenset(
     {
-        "asked",  # fields of bench.json
-        "asked_rates",
         "place",  # fields of the records of live runs
         "seen_ticks",
         "word_bytes",  # parameter of a fault: bytes of a machine word
