@@ -17,7 +17,11 @@ from kvchaos.cli.faults_command import declared_text
             "noise",
             "answers/not-golden or answers/not-repeated (at least 1, on requests that read the block)",
         ),
-        ("nan", "not declared: it may spread to other blocks, and requests fail as well as differ"),
+        (
+            "completion_twice",
+            "server-alive/died (once for each life of the server that it struck); not declared: "
+            "reported twice in one step: some releases count the two as one, others die",
+        ),
     ],
 )
 def test_the_table_of_faults_shows_what_is_declared(kind: str, text: str) -> None:
