@@ -10,6 +10,7 @@ from pydantic import Field
 from history.expected_findings import DeclaredEffect, Expectation
 from history.phase_spec import PhaseSpec
 from history.scenario import ClientKind, Limits, Scenario, ServerSettings, StackName, WorkloadSpec
+from history.stack_capabilities import CAPABILITIES
 from history.strict_model import Name, Strict
 
 
@@ -88,6 +89,11 @@ class RunPlan(Strict):
     """KV cache bytes that one token takes; None when that is not known."""
     created: str
     """UTC, ISO 8601."""
+
+    @property
+    def starts_server(self) -> bool:
+        """Whether the server was the suite's to start and to end."""
+        return CAPABILITIES[self.stack].starts_server
 
 
 def load_only_plan(

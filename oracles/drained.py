@@ -51,7 +51,7 @@ def judge(history: History) -> OracleResult:
         found.checked += 1
         if not event.data.ok:
             _violation(found, NOT_DRAINED, event, "the server did not drain")
-    probed = history.plan.stack != "attach"
+    probed = history.plan.starts_server
     if probed:
         _probes(history, found)
         _resets(history, found)

@@ -43,7 +43,7 @@ def judge_endings(history: History, found: Findings) -> None:
     scenario = history.plan.scenario
     kinds = {spec.name: scenario.workloads[spec.workload].kind for spec in scenario.phases}
     # An attached server has blocks of its own size.
-    size = None if history.plan.stack == "attach" else scenario.server.block_size
+    size = scenario.server.block_size if history.plan.starts_server else None
     for record in history.requests:
         kind = kinds.get(record.phase)
         if record.outcome == "ok" and record.finish_reason == "stop" and kind not in (None, *STOPPING):

@@ -306,7 +306,7 @@ def _allowed_mib(history: History) -> float | None:
     the size of the caches is not known.
     """
     server, token_bytes = history.plan.scenario.server, history.plan.kv_token_bytes
-    if history.plan.stack == "attach" or token_bytes is None:
+    if not history.plan.starts_server or token_bytes is None:
         return None
     tier_mib = server.cpu_offload_mib if server.offload else 0
     return ROOM_MIB + tier_mib + server.gpu_blocks * server.block_size * token_bytes / MIB

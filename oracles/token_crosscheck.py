@@ -204,7 +204,7 @@ def _loads(history: History, window: Window, found: Findings) -> None:
     Copies for a request that was preempted are copies too, so this is an upper bound.
     """
     token_bytes = history.plan.kv_token_bytes
-    if token_bytes is None and history.plan.stack == "attach":
+    if token_bytes is None and not history.plan.starts_server:
         return
     claimed = window.growth(BY_SOURCE, source="external_kv_transfer")
     hits = window.growth(f"{LOCAL}_hits_total")

@@ -18,6 +18,7 @@ from history.phase_spec import PhaseSpec, Poisson
 from history.reader import History, UnreadableRun, read_history
 from history.records import RequestRecord
 from history.scenario import ClientKind, StackName, WorkloadSpec
+from history.stack_capabilities import CAPABILITIES
 from history.verdict import RunVerdict
 from kvchaos.bench.bench_analysis import FigurePair
 from kvchaos.bench.bench_file import (
@@ -38,7 +39,6 @@ from kvchaos.paths import Workspace
 from kvchaos.planning.run_plan import RunRequest, make_run_dir
 from kvchaos.servers.server_registry import ServerEnv
 from kvchaos.stacks.attach import AttachedServer
-from kvchaos.stacks.stack import CAPABILITIES
 from oracles.speed import Speed, speed_of, speeds
 from oracles.views.timeline import by_phase
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from history.scenario import ClientKind, StackName
+from history.stack_capabilities import CAPABILITIES
 from kvchaos.bench.bench_file import Slo, read_bench, write_bench
 from kvchaos.bench.bench_runner import BenchTarget, LoadOptions, remeasure, slice_pairs
 from kvchaos.bench.bench_scenarios import (
@@ -28,7 +29,6 @@ from kvchaos.cli.run_command import DEFAULT_CLIENT, DEFAULT_SEED, DEFAULT_STACK,
 from kvchaos.errors import UsageError
 from kvchaos.paths import cache_folder
 from kvchaos.planning.scenario_file import find_scenario, load_scenario
-from kvchaos.stacks.stack import CAPABILITIES
 
 app = typer.Typer(no_args_is_help=True, help="Measure speed, in many runs: sweep, slo, compare.")
 

@@ -12,6 +12,7 @@ import yaml
 
 from history import layout
 from history.scenario import Scenario, StackName
+from history.stack_capabilities import CAPABILITIES
 from kvchaos.cli.run_command import DEFAULT_SERVER, DEFAULT_STACK
 from kvchaos.errors import UsageError
 from kvchaos.paths import cache_folder, models_folder, runs_folder
@@ -28,7 +29,6 @@ from kvchaos.stacks.local_stack import choose_port
 from kvchaos.stacks.prepare_server import LaunchRequest
 from kvchaos.stacks.server_command import Launch, Listening, RunFolders, plan_launch
 from kvchaos.stacks.server_files import PLUGIN
-from kvchaos.stacks.stack import CAPABILITIES
 
 TEMP = "kvchaos-xxxxxxxx"
 """Of that name a run makes a folder of its own."""

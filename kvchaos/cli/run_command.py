@@ -12,6 +12,7 @@ from packaging.version import InvalidVersion, Version
 from rich.console import Console
 
 from history.scenario import ClientKind, StackName
+from history.stack_capabilities import CAPABILITIES
 from kvchaos.bugs.bug_catalogue import known_bugs
 from kvchaos.campaign.campaign import clean_orphans, run_all
 from kvchaos.doctor import gpu
@@ -27,7 +28,6 @@ from kvchaos.servers.server_registry import ServerEnv, find_server
 from kvchaos.stacks.attach import AttachedServer, inspect_server
 from kvchaos.stacks.compose.container_runtime import connect
 from kvchaos.stacks.compose.image_builder import ImageBuilder, ensure_images
-from kvchaos.stacks.stack import CAPABILITIES
 
 MAX_SEED = 2**62
 """Leaves room for repeats below the 2**63 that a plan can hold."""

@@ -9,13 +9,14 @@ from chaos.inside.transfer_audit.audit_log import QUIET_S
 from history import events, layout
 from history.jsonl import UnreadableRun
 from history.seals import count_lines, seal
+from history.stack_capabilities import CAPABILITIES
 from kvchaos.conductor import server_state
 from kvchaos.conductor.fault_controller import RunAborted
 from kvchaos.conductor.handover import RunEnd
 from kvchaos.conductor.phase_runner import LoadGeneratorLost, PhaseRunner, Upkeep
 from kvchaos.conductor.run_parts import RunParts, RunSetup, assemble
 from kvchaos.errors import Interrupted, UsageError
-from kvchaos.stacks.stack import CAPABILITIES, ServerStartFailed
+from kvchaos.stacks.stack import ServerStartFailed
 
 LOADER_READY_S = 60.0
 JOIN_S = 300.0

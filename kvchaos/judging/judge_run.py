@@ -30,6 +30,7 @@ from history.events import (
 )
 from history.plan import RunPlan
 from history.reader import History, read_history
+from history.stack_capabilities import CAPABILITIES
 from history.verdict import SERVER, Gap, OracleResult, Outcome, RunVerdict, Subject, Verdict
 from history.verdict import phase as phase_subject
 from kvchaos.bugs.bug_matching import bug_results, by_bugs
@@ -37,7 +38,6 @@ from kvchaos.judging.outcome import evaluate, expected_oracles
 from kvchaos.report.history_tables import coverage_text, latency_text
 from kvchaos.report.html.report_page import report_html
 from kvchaos.report.verdict_text import junit_xml, summary_text
-from kvchaos.stacks.stack import CAPABILITIES
 from oracles import Oracle, judges_of
 from oracles.causes import causes, following
 from oracles.effects.declared import attributed, explain

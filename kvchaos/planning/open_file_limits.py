@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from chaos.outside.network.network_injector import NetworkInjector
 from chaos.outside.outside_kinds import CLIENT_KINDS
 from history.scenario import FaultSpec, Scenario, StackName
+from history.stack_capabilities import CAPABILITIES
 from kvchaos.errors import UsageError
-from kvchaos.stacks.stack import CAPABILITIES
 from loadtests.open_files import SPARE, TooFewFiles, require
 
 STORM = "abort_storm"

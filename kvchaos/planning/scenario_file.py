@@ -17,13 +17,13 @@ from history.phase_spec import Recorded
 from history.protocol.evidence import OUTLIVES_RESET
 from history.renamed_keys import renamed_in
 from history.scenario import Scenario, ServerSettings, StackName
+from history.stack_capabilities import CAPABILITIES
 from history.strict_model import first_problem, read_model
 from history.strict_yaml import BadYaml, Value
 from kvchaos.bugs.bug_catalogue import KnownBug, certain_somewhere, expected_somewhere, range_problem
 from kvchaos.errors import UsageError
 from kvchaos.paths import beside_packages
 from kvchaos.stacks.server_command import check_settings
-from kvchaos.stacks.stack import CAPABILITIES
 from loadtests import workloads
 from loadtests.workloads import PATH_PARAM, Workload
 from loadtests.workloads.shared_prefix_mixes import ParameterMix

@@ -1,11 +1,10 @@
-"""The interface of a stack to the conductor, what each can do, and the wait until a server is ready."""
+"""The interface of a stack to the conductor, and the wait until a server is ready."""
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -13,39 +12,12 @@ from chaos.outside.injector import Injector
 from chaos.outside.server_termination import Restarter
 from history.events import ContainerAction, ServerStart
 from history.records import ResourceRecord
-from history.scenario import StackName
 from kvchaos.errors import UsageError
-from kvchaos.stacks.device import Platform
 from kvchaos.stacks.server_command import Launch
 from loadtests.target import is_healthy
 
 GRACE_S = 10.0
 """From the polite signal to the one that cannot be refused."""
-
-
-@dataclass(frozen=True, slots=True)
-class StackCapabilities:
-    """What differs between stacks, for everything that knows a stack by its name only."""
-
-    starts_server: bool
-    """The server is the suite's to start, to end and to reset; else it was there before, and stays."""
-    containers: Platform | None = None
-    """What the server in a container computes on; None: no containers."""
-    tiny_model: bool = False
-    """The server has the suite's own model, whose chat template is known."""
-
-    @property
-    def starts_processes(self) -> bool:
-        """The server is processes of this machine that the conductor starts."""
-        return self.starts_server and self.containers is None
-
-
-CAPABILITIES: Mapping[StackName, StackCapabilities] = {
-    "local": StackCapabilities(starts_server=True, tiny_model=True),
-    "compose-cpu": StackCapabilities(starts_server=True, containers="cpu", tiny_model=True),
-    "compose-gpu": StackCapabilities(starts_server=True, containers="cuda"),
-    "attach": StackCapabilities(starts_server=False),
-}
 
 
 class ServerStartFailed(UsageError):

@@ -242,7 +242,7 @@ def judge_exported(history: History, found: Findings) -> None:
     """Note families that no scrape has. One that some scrape has and a later one has not breaks another
     rule."""
     log = history.metrics
-    if history.plan.stack == "attach" or not _answered(history):
+    if not history.plan.starts_server or not _answered(history):
         return
     due = list(_due(history))
     missing = [name for name in due if not any(log.find(f"{name}{part}") for part in NAME_ENDS)]

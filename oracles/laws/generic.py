@@ -56,7 +56,7 @@ RULES = (VANISHED, SUM_OUT_OF_BUCKETS, GAUGE_RANGE, UNUSED)
 def judge(history: History, found: Findings) -> None:
     """Note what breaks one of the rules above."""
     log = history.metrics
-    server = None if history.plan.stack == "attach" else history.plan.scenario.server
+    server = history.plan.scenario.server if history.plan.starts_server else None
     limits = _limits(server, history)
     for series in log:
         _vanished(log, series, found)

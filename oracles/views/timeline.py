@@ -112,7 +112,7 @@ def final_total(history: History, metric: str, **labels: str) -> float | None:
 
 def before_the_run(history: History) -> int | None:
     """The scrape from which the run counts; None where the server is fresh and counts from 0."""
-    return 0 if history.plan.stack == "attach" or history.plan.preceded_by else None
+    return 0 if history.plan.preceded_by or not history.plan.starts_server else None
 
 
 def stop_line(history: History) -> int | None:
