@@ -8,11 +8,16 @@ from chaos.inside import inside_kinds as inside
 from chaos.inside.fault_kind import Effect, FaultKind, Parameter
 from chaos.outside import outside_kinds as outside
 from chaos.outside.injector import OutsideKind
+from history.protocol.extensions import FAULTS, broken, refuse_others
 from history.protocol.schedule import Value
 
 Kind = FaultKind | OutsideKind
 
 KINDS: dict[str, Kind] = {**inside.KINDS, **outside.KINDS}
+ORIGINS: dict[str, str] = {**inside.ORIGINS, **outside.ORIGINS}
+"""The package of each kind, by name."""
+refuse_others(FAULTS, FaultKind, OutsideKind)
+broken += [f"there are two faults {name}" for name in sorted(inside.KINDS.keys() & outside.KINDS.keys())]
 
 
 def is_outside(kind: str) -> bool:
@@ -56,6 +61,12 @@ def effects(kind: str, params: Mapping[str, Value]) -> tuple[Effect, ...]:
         if all(whole[name] in values for name, values in effect.when.items())
         and (effect.direction is None or direction in ("both", effect.direction))
     )
+
+
+def outlives_reset(kind: str) -> bool:
+    """Whether the damage of such a fault can reach requests after a reset of all caches."""
+    known = inside.KINDS.get(kind)
+    return known is not None and known.outlives_reset
 
 
 def defaults(parameters: Mapping[str, Parameter]) -> dict[str, Value]:

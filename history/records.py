@@ -13,7 +13,7 @@ import msgspec
 
 from history.protocol.audit_records import AnyProvenance, Balance, Violation, balance_in
 from history.protocol.evidence import (
-    FIRINGS_INSIDE,
+    FIRINGS,
     SCHEMA_VERSION,
     AnyNote,
     FaultReverted,
@@ -24,7 +24,7 @@ from history.protocol.evidence import (
     note_in,
 )
 from history.protocol.evidence import Evidence as TypedEvidence
-from history.protocol.outside import FIRINGS_OUTSIDE, REVERTED
+from history.protocol.outside import REVERTED
 
 PROBE = "probe"
 """Stands for the phase where a request is the conductor's own,"""
@@ -39,6 +39,11 @@ TRUNCATED_STREAM = "TruncatedStream"
 """its stream ended tidily and too early,"""
 ERROR_EVENT = "ErrorEvent"
 """or held an error. Other kinds are names of exceptions."""
+
+CONNECTION_ERRORS = frozenset(
+    {"ConnectError", "ReadError", "WriteError", "CloseError", "RemoteProtocolError"}
+)
+"""How the load client names the end of a connection."""
 
 Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 """Larger ones are nobody's measurement, and neither a float nor a file of ours could take them."""
@@ -181,8 +186,6 @@ class FaultRecord(Record, frozen=True, kw_only=True):
         return msgspec.convert(shown, _type_of(self.kind, REVERTED))
 
 
-FIRINGS: Mapping[str, type[Firing]] = {**FIRINGS_INSIDE, **FIRINGS_OUTSIDE}
-"""By kind of fault."""
 _OF_THE_NOTE = {FaultReverted.__struct_config__.tag_field, *FaultReverted.__struct_fields__}
 Type = TypeVar("Type")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from history.reader import History
 from history.verdict import OracleResult, request
 from oracles import token_crosscheck
-from oracles.findings import METRICS, REQUESTS, Findings, Rule, Source
+from oracles.findings import FAULTS, METRICS, REQUESTS, Findings, Oracle, Rule, Source
 from oracles.laws import client_laws, relations, transfers
 from oracles.token_crosscheck import (
     BY_SOURCE,
@@ -215,3 +215,12 @@ def _usage(history: History, found: Findings) -> None:
             text = f"request {record.id}: {cached} cached of {record.prompt_tokens} prompt tokens"
             figures = {"cached": cached, "prompt": record.prompt_tokens}
             found.violation(USAGE_RANGE, request(record.id), text, figures=figures, t_ns=record.start_ns)
+
+
+ORACLE = Oracle(
+    NAME,
+    "the server's token ledger adds up and agrees with the client's",
+    (METRICS, REQUESTS, FAULTS),
+    judge,
+    RULES,
+)

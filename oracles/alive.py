@@ -18,7 +18,7 @@ from history.events import (
 )
 from history.reader import History
 from history.verdict import SERVER, OracleResult, request
-from oracles.findings import EVENTS, FAULTS, Findings, Rule
+from oracles.findings import EVENTS, FAULTS, Findings, Oracle, Rule
 from oracles.views.incarnations import deaths, ending, incarnations, outage_at
 
 NAME = "server-alive"
@@ -162,3 +162,6 @@ def _judge_probe(
 def _name(probe: ProbeSent) -> str:
     named = probe.where in (READY, FINAL)
     return f"the {probe.where} probe" if named else f"the probe {probe.where}"
+
+
+ORACLE = Oracle(NAME, "the server lives to the end and still answers", (EVENTS,), judge, RULES)

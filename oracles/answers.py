@@ -13,7 +13,7 @@ from history.reader import History
 from history.records import RequestRecord
 from history.verdict import OracleResult, phase, request
 from oracles.answer_comparison import Comparison, Partners, alone_text, compared, partners
-from oracles.findings import REQUESTS, Findings, Rule
+from oracles.findings import REQUESTS, Findings, Oracle, Rule
 
 NAME = "answers"
 TELLING = 4
@@ -138,3 +138,8 @@ def _violation(comparison: Comparison, owners: Owners, found: Findings) -> None:
         text += f"; it begins as the answer to another prompt does: {foreign[0]}"
     figures = comparison.difference.figures if comparison.difference is not None else {}
     found.violation(rule, request(record.id), text, figures=figures, phase=record.phase, t_ns=record.start_ns)
+
+
+ORACLE = Oracle(
+    NAME, "answers equal the golden ones, bit for bit where the build allows", (REQUESTS,), judge, RULES
+)

@@ -10,7 +10,7 @@ from history.records import FaultRecord, RequestRecord
 from history.verdict import Figures, OracleResult, request
 from oracles.answer_comparison import compared
 from oracles.faults_fired import delay_ns, is_real
-from oracles.findings import EVENTS, FAULTS, PROVENANCE, REQUESTS, Findings, Rule
+from oracles.findings import EVENTS, FAULTS, PROVENANCE, REQUESTS, Findings, Oracle, Rule
 from oracles.views.damage_spread import may_differ
 from oracles.views.incarnations import OUTSIDE, deaths
 from oracles.views.struck_requests import by_name, names_of
@@ -188,3 +188,8 @@ def _are_known(records: list[RequestRecord]) -> bool:
 
 def _earliest(times: dict[str, float], key: str, t_ns: int) -> None:
     times[key] = min(t_ns, times.get(key, NEVER))
+
+
+ORACLE = Oracle(
+    NAME, "a fault on the blocks of one request harms no other", (FAULTS, REQUESTS, EVENTS), judge, RULES
+)

@@ -11,7 +11,7 @@ from history.columnar import Values
 from history.metrics import MetricLog, Series
 from history.reader import History
 from history.verdict import OracleResult, log_line, metric, request
-from oracles.findings import EVENTS, LOG, METRICS, REQUESTS, Findings, Rule
+from oracles.findings import EVENTS, LOG, METRICS, REQUESTS, Findings, Oracle, Rule
 from oracles.laws import generic
 from oracles.laws.families import MISSING, judge_exported, without_law
 from oracles.views.incarnations import deaths, incarnations, outage_at
@@ -241,3 +241,6 @@ def _failed_scrapes(history: History, found: Findings) -> None:
     if len(failed) > MOST_FAILED * tried:
         text = f"{len(failed)} of {tried} scrapes failed while the server was up: {failed[0].error[:200]}"
         found.gap("scrapes-failed", text, figures={"failed": len(failed), "tried": tried})
+
+
+ORACLE = Oracle(NAME, "counters only grow and stay numbers", (METRICS, REQUESTS, LOG), judge, RULES)

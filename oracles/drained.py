@@ -15,7 +15,7 @@ from history.events import (
 )
 from history.reader import History
 from history.verdict import SERVER, OracleResult, metric, phase
-from oracles.findings import EVENTS, METRICS, Findings, Rule
+from oracles.findings import EVENTS, METRICS, Findings, Oracle, Rule
 from oracles.views.timeline import end_ns
 
 NAME = "drained"
@@ -134,3 +134,6 @@ def _at_drain(history: History, gauge: str) -> float:
         return 0.0
     at_rest = dict(zip(GAUGES, (read[-1].running, read[-1].waiting, read[-1].kv_usage), strict=True))
     return float(at_rest[gauge] or 0.0)
+
+
+ORACLE = Oracle(NAME, "nothing is held once all requests are done", (EVENTS, METRICS), judge, RULES)

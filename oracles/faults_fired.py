@@ -14,7 +14,7 @@ from history.scenario import FaultSpec
 from history.verdict import OracleResult, process
 from history.verdict import fault as fault_subject
 from oracles.effects.checks import missing_effect, undelivered
-from oracles.findings import EVENTS, FAULTS, Findings, Rule
+from oracles.findings import EVENTS, FAULTS, LOG, METRICS, REQUESTS, Findings, Oracle, Rule
 from oracles.views.incarnations import OUTSIDE, incarnations
 from oracles.views.struck_requests import by_name
 from oracles.views.timeline import NS_PER_S
@@ -238,3 +238,12 @@ def _repeated(fired: Sequence[FaultRecord], found: Findings) -> None:
 def _gap(found: Findings, kind: str, line: FaultRecord, what: str) -> None:
     text = f"fault {line.fault} {what}: {line.kind}, arrival {line.n}, process {line.pid}"
     found.gap(kind, text, fault_subject(line.fault))
+
+
+ORACLE = Oracle(
+    NAME,
+    "the planned faults, and only those, really struck",
+    (FAULTS, EVENTS, METRICS, REQUESTS, LOG),
+    judge,
+    RULES,
+)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from history.reader import History
 from history.verdict import SERVER, Finding, Gap, OracleResult, Subject, Verdict, finite
 
 Source = Literal[
@@ -158,3 +159,16 @@ def shortened(findings: Sequence[Finding]) -> list[Finding]:
         if counts[finding.rule] <= MAX_FINDINGS:
             kept.append(finding)
     return kept
+
+
+@dataclass(frozen=True, slots=True)
+class Oracle:
+    """A judge: its name in scenarios and verdicts, what it watches, and what of a history it reads, first
+    what it cannot do without."""
+
+    name: str
+    purpose: str
+    reads: tuple[str, ...]
+    judge: Callable[[History], OracleResult]
+    rules: tuple[Rule, ...] = ()
+    """What it judges by. Without any it never fails: it says whether the others can be believed."""

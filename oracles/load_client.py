@@ -13,7 +13,7 @@ from history.latency import percentiles, schedule_lags_ms, waits_ms
 from history.reader import History, per_history
 from history.records import ClientRecord, RequestRecord
 from history.verdict import Figures, Gap, OracleResult, phase
-from oracles.findings import Findings
+from oracles.findings import CLIENT, REQUESTS, Findings, Oracle
 from oracles.views.timeline import by_phase
 
 NAME = "client"
@@ -138,3 +138,6 @@ def _late_ms(requests: Sequence[RequestRecord]) -> NDArray[np.float64]:
 
 def _p99(values: Iterable[float] | NDArray[np.float64]) -> float:
     return percentiles(values, 99)[0] or 0.0
+
+
+ORACLE = Oracle(NAME, "the load generator was fast enough to be believed", (CLIENT, REQUESTS), judge)

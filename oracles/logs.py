@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from history.reader import History
 from history.verdict import OracleResult, log_line
-from oracles.findings import FAULTS, LOG, Findings, Rule
+from oracles.findings import FAULTS, LOG, Findings, Oracle, Rule
 from oracles.views.incarnations import outages
 from oracles.views.timeline import lines_before_stop, stop_line
 
@@ -136,3 +136,6 @@ def judge(history: History) -> OracleResult:
     allowed_lines = "".join(f"; {count} allowed: {why}" for why, count in excused.items())
     passed = f"{len(lines)} log lines, none fatal{allowed_lines}"
     return found.result(passed, lines=len(lines), allowed=excused.total())
+
+
+ORACLE = Oracle(NAME, "the server's log tells of no crash", (LOG,), judge, RULES)

@@ -19,7 +19,7 @@ from history.metrics import Series, series_key
 from history.reader import History
 from history.verdict import SERVER, Figures, OracleResult, metric
 from oracles.counters import COUNTER_SUFFIXES, OWN_PREFIX
-from oracles.findings import METRICS, PROMETHEUS, REQUESTS, Findings, Rule
+from oracles.findings import EVENTS, METRICS, PROMETHEUS, REQUESTS, Findings, Oracle, Rule
 from oracles.views.timeline import NS_PER_S, BusyTimes
 
 NAME = "metrics-crosscheck"
@@ -260,3 +260,12 @@ def _at_each(series: Series | None, scrapes: int) -> tuple[Values, Flags]:
     if series is None:
         return np.full(scrapes, np.nan), np.zeros(scrapes, np.bool_)
     return series.at_each(scrapes)
+
+
+ORACLE = Oracle(
+    NAME,
+    "Prometheus saw the same of the server's metrics as the suite",
+    (PROMETHEUS, METRICS, REQUESTS, EVENTS),
+    judge,
+    RULES,
+)

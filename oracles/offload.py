@@ -14,7 +14,7 @@ from history.reader import History, PhaseWindow
 from history.verdict import OracleResult
 from history.verdict import metric as metric_subject
 from history.verdict import phase as phase_subject
-from oracles.findings import METRICS, Findings, Rule
+from oracles.findings import METRICS, Findings, Oracle, Rule
 from oracles.views.timeline import final_total
 
 NAME = "offload-used"
@@ -134,3 +134,6 @@ def loaded_bytes(count: CounterGrowth) -> float | None:
     if flat is not None:
         return flat
     return count("vllm:kv_offload_total_bytes_total", transfer_type="CPU_to_GPU")
+
+
+ORACLE = Oracle(NAME, "blocks really came back from the offload tier", (METRICS,), judge, RULES)

@@ -17,7 +17,7 @@ from history.records import DEADLINE_EXCEEDED, PROBE, RequestRecord
 from history.verdict import Figures, OracleResult, phase, request
 from oracles.endings import RULES as ENDINGS
 from oracles.endings import judge_endings, judge_refusals
-from oracles.findings import EVENTS, REQUESTS, Findings, Rule, Source
+from oracles.findings import EVENTS, REQUESTS, Findings, Oracle, Rule, Source
 from oracles.views.incarnations import outage_at
 from oracles.views.struck_requests import cut_off
 from oracles.views.timeline import end_ns
@@ -288,3 +288,6 @@ def _logprobs(record: RequestRecord) -> Iterator[Problem]:
             text = f"logprob {value} at position {position}"
             yield Problem(LOGPROBS, text, {"position": position, "logprob": value})
             return
+
+
+ORACLE = Oracle(NAME, "every request ends once, whole and without error", (REQUESTS, EVENTS), judge, RULES)

@@ -14,7 +14,7 @@ from history.reader import History
 from history.records import RequestRecord
 from history.verdict import OracleResult, request
 from history.verdict import phase as phase_subject
-from oracles.findings import CLIENT, EVENTS, REQUESTS, Findings, Rule
+from oracles.findings import CLIENT, EVENTS, REQUESTS, Findings, Oracle, Rule
 from oracles.load_client import limited
 from oracles.speed import IN_A_ROW, Speed, recovered_ns, speeds
 from oracles.views.timeline import NS_PER_S
@@ -193,3 +193,8 @@ def _recovery(history: History, speed: Speed, before: Speed, bound_s: float, fou
         )
         figures["seconds"] = seconds
         found.violation(RECOVERY, subject, text, figures=figures, t_ns=healed[-1])
+
+
+ORACLE = Oracle(
+    NAME, "the server keeps to the scenario's bounds on speed", (REQUESTS, EVENTS, CLIENT), judge, RULES
+)

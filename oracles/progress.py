@@ -13,7 +13,7 @@ from history.events import FaultsHealed, PhaseEnd, ServerStalled, Timed
 from history.reader import History
 from history.records import DEADLINE_EXCEEDED, RequestRecord
 from history.verdict import SERVER, Figures, OracleResult, phase, request
-from oracles.findings import EVENTS, METRICS, REQUESTS, Findings, Rule
+from oracles.findings import EVENTS, METRICS, REQUESTS, Findings, Oracle, Rule
 from oracles.views.incarnations import deaths
 from oracles.views.timeline import NS_PER_S, BusyTimes, end_ns, scraped_to_the_end, totals
 
@@ -303,3 +303,6 @@ def _used_cache(so_far: bool | None, record: RequestRecord, load: set[str]) -> b
     if record.outcome != "ok" or record.phase not in load or usage is None or usage.cached_tokens is None:
         return so_far
     return bool(so_far) or usage.cached_tokens > 0
+
+
+ORACLE = Oracle(NAME, "work that waits moves on", (EVENTS, REQUESTS, METRICS), judge, RULES)

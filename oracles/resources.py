@@ -18,7 +18,7 @@ from history.events import Drained, EventData, PhaseEnd, Timed
 from history.reader import History
 from history.records import ResourceRecord
 from history.verdict import SERVER, Figures, OracleResult
-from oracles.findings import CLIENT, EVENTS, METRICS, RESOURCES, Findings, Rule
+from oracles.findings import CLIENT, EVENTS, METRICS, RESOURCES, Findings, Oracle, Rule
 from oracles.views.incarnations import incarnations
 from oracles.views.timeline import NS_PER_S
 
@@ -310,3 +310,7 @@ def _allowed_mib(history: History) -> float | None:
         return None
     tier_mib = server.cpu_offload_mib if server.offload else 0
     return ROOM_MIB + tier_mib + server.gpu_blocks * server.block_size * token_bytes / MIB
+
+
+READS = (RESOURCES, EVENTS, METRICS, CLIENT)
+ORACLE = Oracle(NAME, "no process, thread, file, socket or memory is kept for good", READS, judge, RULES)

@@ -19,7 +19,7 @@ from history.reader import History
 from history.records import LedgerRecord
 from history.verdict import SERVER, OracleResult, Subject, process
 from history.verdict import block as block_subject
-from oracles.findings import LEDGER, Findings, Rule, Source
+from oracles.findings import EVENTS, LEDGER, REQUESTS, Findings, Oracle, Rule, Source
 from oracles.offload import loaded_bytes
 from oracles.views.incarnations import deaths, incarnations
 from oracles.views.timeline import NS_PER_S
@@ -259,3 +259,12 @@ def _copies(history: History, line: LedgerRecord, balance: Balance, found: Findi
     if loaded:
         text = f"{loaded:g} bytes were loaded after the last balance of {line.role} {line.pid}"
         found.gap("balance-too-old", text, process(line.role, line.pid), figures={"bytes": loaded})
+
+
+ORACLE = Oracle(
+    NAME,
+    "what began with offloaded blocks ended once, and no block changed",
+    (LEDGER, EVENTS, REQUESTS),
+    judge,
+    RULES,
+)

@@ -16,10 +16,10 @@ from vllm.distributed.kv_transfer.kv_connector.v1.offloading_connector import Of
 from chaos.hostcopy.generation import detect
 from chaos.inside import process_globals
 from chaos.inside.fault_kind import SCHEDULER, WORKER
+from chaos.inside.injection_points import LOAD_RESULT, FinishedLoad
 from chaos.inside.process_globals import managers_receive_request_id, request_scope, tracking_current_request
 from chaos.inside.request_states import ATTRIBUTE, loads
-from chaos.inside.trigger_decisions import Injection
-from history.protocol.evidence import LoadBlocksFailed, LoadFailed, LoadRetried, RequestAbandoned
+from history.protocol.evidence import LoadRetried, RequestAbandoned
 
 
 class _ReportingConnector(OffloadingConnector):
@@ -122,17 +122,14 @@ class ChaosConnector(LoadErrorReporter):
     def _end_load(self, request: str) -> None:
         """The blocks of a request are loaded; report them as failed where a fault fires."""
         blocks = self._loading.pop(request, [])
-        injection = self._runtime.evaluate("load_failure", request=request) if blocks else None
-        if injection is not None:
-            failed = _chosen(injection, blocks)
-            self._failed.update(failed)
-            if injection.params["content"] == "zero":
-                _zero(failed)
-            injection.fired(LoadBlocksFailed(blocks=failed, of=len(blocks)))
-        injection = self._runtime.evaluate("load_failed", request=request) if blocks else None
-        if injection is not None:
+        if not blocks:
+            return
+        load = FinishedLoad(blocks)
+        self._runtime.inject(LOAD_RESULT, load, request=request)
+        _zero(load.zeroed)
+        self._failed.update(load.failed)
+        if load.given_up:
             self._given_up.add(request)
-            injection.fired(LoadFailed(blocks=len(blocks)))
 
     def get_block_ids_with_load_errors(self) -> set[int]:
         failed, self._failed = self._failed, set()
@@ -144,17 +141,3 @@ def _zero(blocks: list[int]) -> None:
     for plane in process_globals.device:
         for block in blocks:
             plane.bytes_of(block).zero_()
-
-
-def _chosen(injection: Injection, blocks: list[int]) -> list[int]:
-    match injection.params["blocks"]:
-        case "first":
-            return blocks[:1]
-        case "middle":
-            return [blocks[len(blocks) // 2]]
-        case "last":
-            return blocks[-1:]
-        case "all":
-            return list(blocks)
-        case _:
-            return [blocks[injection.draw("block") % len(blocks)]]

@@ -1,18 +1,25 @@
-"""A kind of fault: its injection point, its contract, its evidence, its parameters and its declared effects.
+"""A kind of fault inside the server as one unit: texts, parameters, injection, evidence, effect and proof.
 
 What several kinds share stands below: parameters, texts and effects.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from chaos.inside.trigger_decisions import Injection
+from history.protocol.evidence import Firing
 from history.protocol.schedule import Value
 
-CONFORMING = "conforming"
-CONTRACT_VIOLATING = "contract-violating"
+if TYPE_CHECKING:
+    # Only the suite calls the checks: the server has no more of `history` than its protocol.
+    from history.fired_fault import Doubt, FiredFault
+
+CONFORMING = "legal"
+CONTRACT_VIOLATING = "hostile"
 
 SCHEDULER = "scheduler"
 WORKER = "worker"
@@ -63,6 +70,39 @@ class Effect:
     """The version range of vLLM on which it comes; empty: all."""
 
 
+EffectCheck = Callable[["FiredFault"], "Doubt | None"]
+"""Whether a fault that fired had its effect: None, or the reason to doubt it."""
+
+
+@dataclass(frozen=True)
+class ProofCase:
+    """The smallest run in which a fault can show itself."""
+
+    trigger: Mapping[str, object] = field(default_factory=lambda: {"every": 2, "limit": 4})
+    params: Mapping[str, Value] = field(default_factory=dict)
+    ends_server: bool = False
+    """Whether the server ends or stalls, so that the fault shares its run with no other."""
+    needs_stores: bool = False
+    """Whether it strikes stores, or blocks that are not in the tier."""
+    needs_simultaneous_copies: bool = False
+    spreads: bool = False
+    """Whether damage may spread to other blocks, so that it shares no run with other damage."""
+    shown: str = ""
+    """The effect as text, in the table of proofs; empty for faults whose effect is counted there."""
+    log_line: re.Pattern[str] | None = None
+    """What the server's log says of the effect, if it does."""
+
+
+@dataclass(frozen=True)
+class ContractCase:
+    """An injection into a sample of its injection point, in the server's interpreter, before a run."""
+
+    name: str
+    check: Callable[[Any], None]
+    """Gets the injection point after the injection. Raises AssertionError."""
+    params: Mapping[str, Value] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class FaultKind:
     """A kind of fault in the server's process."""
@@ -80,6 +120,17 @@ class FaultKind:
     consequence: str
     heals: str
     parameters: Mapping[str, Parameter]
+    firing: type[Firing]
+    """The type of its evidence."""
+    inject: Callable[[Injection, Any], None]
+    """Applies it at an injection point, see `injection_points`, and calls `fired` or `refused`."""
+    check: EffectCheck
+    proof: ProofCase
+    observe: Callable[[Any], None] | None = None
+    """Called at each invocation of its site while it is armed, after all injections."""
+    conflict: Callable[[Mapping[str, Value]], str | None] = lambda params: None
+    """What is wrong with a set of parameters that are right one by one."""
+    contract_cases: tuple[ContractCase, ...] = ()
     keyed: bool = False
     """Whether an invocation is for one block, with its key."""
     of_request: bool = True
@@ -91,7 +142,9 @@ class FaultKind:
     excludes: str = ""
     """Faults of the same group cannot be armed in one phase: they would compete for the same invocations."""
     declared: tuple[Effect, ...] = ()
-    """The findings that it explains. A conforming fault explains none."""
+    """The findings that it explains. A legal fault explains none."""
+    outlives_reset: bool = False
+    """Whether its damage can reach requests after a reset of all caches."""
     undeclared: str = ""
     """The effects that cannot be predicted, and why: a scenario with them states what it expects."""
 
@@ -104,6 +157,19 @@ class FaultKind:
 DRY_RUN = Parameter(False, about="decide and journal, but change nothing")
 DIRECTION = Parameter("load", choices=("load", "store", "both"), about="which copies")
 
+DELAY = {
+    "min_ms": Parameter(20, 0, 60_000, about="shortest delay"),
+    "max_ms": Parameter(200, 0, 60_000, about="longest delay"),
+}
+
+
+def delay_s(injection: Injection) -> float:
+    """The delay of an injection, between its bounds."""
+    low, high = float(injection.params["min_ms"]), float(injection.params["max_ms"])
+    return (low + (high - low) * injection.draw("delay") / 2**64) / 1e3
+
+
+SCHEDULER_DIES = "the engine asserts and dies (vllm#39732)"
 ENGINE_DIES = "nobody catches it: the engine dies"
 NEVER = "never: the engine is gone"
 
@@ -111,37 +177,12 @@ NEVER = "never: the engine is gone"
 DIES = Effect(rules=("server-alive/died",), scope="life", most=1)
 """The engine ends soon after the firing, and the server with it."""
 
-DAMAGED = Effect(rules=("answers/not-golden", "answers/not-repeated"), scope="readers", most=1)
-"""Some answer of those that read the block differs: from the golden one, else from another of its prompt."""
 
-NOT_A_NUMBER = Effect(
-    rules=("outcomes/truncated-stream", "outcomes/request-failed", *DAMAGED.rules), scope="readers", most=1
-)
-"""Some request of those that read the block fails, since a logprob is not a number, or its answer differs."""
+def server_died(case: FiredFault) -> Doubt | None:
+    """The server died after the first strike."""
+    first = min(record.t_ns for record in case.fired)
+    return None if case.server_died_after(first) else case.doubt("server-lived-on", "the server lived on")
 
-FLIPPED = tuple(
-    Effect(
-        rules=DAMAGED.rules,
-        scope=DAMAGED.scope,
-        most=DAMAGED.most,
-        when={"word_bytes": (number_bytes,), "bit": tuple(range(mantissa))},
-    )
-    for number_bytes, mantissa in ((2, 7), (4, 23), (8, 52))
-)
-"""The same by a bit of the mantissa, of numbers of so many bytes. Those of 2 may be bfloat16."""
 
-LOST_LOAD = (
-    Effect(
-        rules=("progress/deadlock", "progress/stall", "progress/deadline"), scope="wait", direction="load"
-    ),
-    Effect(
-        rules=("outcomes/truncated-stream", "outcomes/request-failed"),
-        scope="struck",
-        least=0,
-        most=1,
-        direction="load",
-    ),
-    Effect(rules=("transfer-invariants/load-never-ended",), scope="rest", most=1, direction="load"),
-    Effect(rules=("drained/blocks-leaked",), scope="rest", most=1, direction="load"),
-)
-"""The request waits until its client aborts it, and its blocks are never freed."""
+DEATH = ProofCase(trigger={"nth": [2]}, ends_server=True)
+"""The proof of a fault that the engine ends of."""

@@ -16,8 +16,10 @@ from typing import NamedTuple, Protocol
 
 from chaos.inside import control as control_files
 from chaos.inside import inside_kinds
-from chaos.inside.control import EMPTY, BadControl, Journal
-from chaos.inside.fault_kind import WORKER
+from chaos.inside.control import EMPTY, BadControl
+from chaos.inside.fault_kind import WORKER, FaultKind
+from chaos.inside.injection_points import InjectionPoint
+from chaos.inside.journal_file import Journal
 from chaos.inside.transfer_audit.audit_log import AuditLog
 from chaos.inside.transfer_audit.provenance_log import ProvenanceLog
 from chaos.inside.trigger_decisions import ArmedInsideFault, Injection
@@ -88,6 +90,8 @@ class FaultRuntime:
         self._schedule = EMPTY
         self._taken_status: _Status | None = None
         self._armed: dict[str, list[ArmedInsideFault]] = {}
+        self._kinds_at: dict[str, list[FaultKind]] = {}
+        """The armed kinds of each site, in the order of the catalogue."""
         own = [
             each
             for each in inside_kinds.KINDS.values()
@@ -138,13 +142,39 @@ class FaultRuntime:
                 chosen = injection
         return chosen
 
+    def inject(
+        self,
+        site: str,
+        point: InjectionPoint,
+        *,
+        request: str | None = None,
+        direction: str | None = None,
+        hook: str | None = None,
+        key: bytes = b"",
+    ) -> None:
+        """Apply the armed faults of a site to one invocation of it, until one decides what becomes of it."""
+        kinds = self._kinds_at.get(site, ())
+        for kind in kinds:
+            injection = self.evaluate(kind.name, request=request, direction=direction, hook=hook, key=key)
+            if injection is not None:
+                kind.inject(injection, point)
+                if point.decided:
+                    break
+        for kind in kinds:
+            if kind.observe is not None:
+                kind.observe(point)
+
     def note(self, note: Note, request: str, states: Sequence[str] = ()) -> None:
         """Record what the server did with a request, as evidence of an earlier injection."""
         self._journal.write(note, request=request, states=states)
 
     def armed(self, kind: str) -> bool:
-        """Whether any fault of this kind is armed; otherwise an injection point may skip its preparation."""
+        """Whether any fault of this kind is armed."""
         return kind in self._armed
+
+    def armed_at(self, site: str) -> bool:
+        """Whether any fault of this site is armed; otherwise it may skip its preparation."""
+        return site in self._kinds_at
 
     def close(self) -> None:
         """Stop the watcher; nothing fires and nothing is journaled any more. Idempotent.
@@ -153,7 +183,7 @@ class FaultRuntime:
         """
         self._closing.set()
         self._watcher.join()
-        self._armed = {}
+        self._armed, self._kinds_at = {}, {}
         self._journal.close()
         self.audit.close()
         if self.provenance is not None:
@@ -212,14 +242,19 @@ class FaultRuntime:
         own = [fault for fault in schedule.faults if inside_kinds.KINDS[fault.kind].role == self.role]
         for fault in own:
             if fault.kind not in self._unsupported_kinds:
-                new.setdefault(fault.kind, []).append(ArmedInsideFault(fault, schedule.seed))
+                site = inside_kinds.KINDS[fault.kind].site
+                new.setdefault(fault.kind, []).append(ArmedInsideFault(fault, schedule.seed, site))
         self._schedule = schedule
         self.worker_needs_states = any(
             fault.trigger.states and inside_kinds.KINDS[fault.kind].role == WORKER
             for fault in schedule.faults
         )
-        # One assignment: a site sees either the old faults or the new ones.
-        self._armed = new
+        kinds_at: dict[str, list[FaultKind]] = {}
+        for kind in inside_kinds.KINDS.values():
+            if kind.name in new:
+                kinds_at.setdefault(kind.site, []).append(kind)
+        # Each in one assignment: an invocation counts for the old faults, or for the new ones.
+        self._armed, self._kinds_at = new, kinds_at
         for armed in old:
             self._note(armed, Healed(reason=reason, fired=armed.struck - armed.refused), armed.arrivals)
         for group in new.values():

@@ -1,16 +1,43 @@
-"""The table of all kinds of fault inside the server, the checks of their parameters, and what vLLM lacks."""
+"""All kinds of fault inside the server, the checks of their parameters, and what vLLM lacks.
+
+A kind is registered by its module in `chaos.inside.faults`, whose `FAULTS` has it; other packages bring
+theirs by the entry point `kvchaos.faults`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
+from pkgutil import iter_modules
 
+from chaos.inside import faults
 from chaos.inside.fault_kind import FaultKind, Parameter
-from chaos.inside.scheduler_kinds import SCHEDULER_KINDS
-from chaos.inside.worker_kinds import CONTENT_KINDS, COPY_KINDS
+from chaos.inside.injection_points import SITES
+from history.protocol import extensions
+from history.protocol.evidence import FIRINGS
+from history.protocol.extensions import OWN, register_units
 from history.protocol.schedule import Value
 
-KINDS: dict[str, FaultKind] = {kind.name: kind for kind in (*SCHEDULER_KINDS, *COPY_KINDS, *CONTENT_KINDS)}
+KINDS: dict[str, FaultKind] = {}
+"""By name: all faults of the first module, then of the next, in the order in which they are applied."""
+ORIGINS: dict[str, str] = {}
+"""The package of each kind, by name."""
+
+
+def register(kind: FaultKind, origin: str) -> None:
+    """Add a kind. Raises ValueError when its name is taken, or its injection point does not exist."""
+    if kind.name in KINDS:
+        raise ValueError(f"there are two faults {kind.name}")
+    if kind.site not in SITES:
+        raise ValueError(f"fault {kind.name}: no injection point {kind.site}; there are {', '.join(SITES)}")
+    KINDS[kind.name], ORIGINS[kind.name] = kind, origin
+    FIRINGS[kind.name] = kind.firing
+
+
+for _module in iter_modules(faults.__path__, f"{faults.__name__}."):
+    for _kind in import_module(_module.name).FAULTS:
+        register(_kind, OWN)
+register_units(extensions.FAULTS, FaultKind, register)
 
 
 def problems(kind: str, params: Mapping[str, Value]) -> list[str]:
@@ -22,8 +49,8 @@ def problems(kind: str, params: Mapping[str, Value]) -> list[str]:
     whole = {**defaults(kind), **params}
     if "min_ms" in whole and not found and float(whole["min_ms"]) > float(whole["max_ms"]):
         found.append(f"{kind}: min_ms is above max_ms")
-    if kind == "bit_flip" and not found and int(whole["bit"]) >= 8 * int(whole["word_bytes"]):
-        found.append("bit_flip: bit lies outside a number of word_bytes")
+    if not found and (conflict := known.conflict(whole)) is not None:
+        found.append(f"{kind}: {conflict}")
     return found
 
 

@@ -7,22 +7,23 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from msgspec.structs import replace
-
 from chaos.hostcopy.tier import Plane, blocks_beside
-from chaos.inside.corruption import CORRUPTIONS, Staleness
 from chaos.inside.fault_runtime import FaultRuntime
+from chaos.inside.injection_points import (
+    CONTENT,
+    COPY,
+    COPY_RESULT,
+    COPY_RESULTS,
+    CopiedBlocks,
+    CopyEnd,
+    CopyEnds,
+    CopyRequest,
+)
 from chaos.inside.transfer_audit.block_checksums import BlockChecksums
-from chaos.inside.trigger_decisions import InjectedFailure, Injection
+from chaos.inside.trigger_decisions import Injection
 from history.protocol import audit_records as rules
 from history.protocol.audit_records import Violation
-from history.protocol.evidence import (
-    CompletionsReordered,
-    ContentDamaged,
-    CopyDelayed,
-    CopyFired,
-    Direction,
-)
+from history.protocol.evidence import CopyDelayed, Direction, Firing
 
 LOAD: Direction = "load"
 STORE: Direction = "store"
@@ -83,8 +84,8 @@ class _Duplicate:
     """A completion to report a second time, together with the next completions."""
 
     completion: _Completion
-    job: TransferJob
     injection: Injection
+    evidence: Firing
 
 
 class TransferInterceptor:
@@ -110,7 +111,8 @@ class TransferInterceptor:
         self._tier = tier
         self._checksums = checksums
         self._copies = runtime.audit.tracker(rules.COPIES)
-        self._stale = {LOAD: Staleness(), STORE: Staleness()}
+        self._memory: dict[Direction, dict[str, Any]] = {LOAD: {}, STORE: {}}
+        """What faults keep of earlier copies."""
         self._delayed: dict[int, _DelayedJob] = {}
         self._delays: dict[int, float] = {}
         self._jobs: dict[int, TransferJob] = {}
@@ -118,18 +120,15 @@ class TransferInterceptor:
         self._duplicates: list[_Duplicate] = []
 
     def submit(self, job: TransferJob) -> bool:
-        if injection := self._evaluate("copy_raises", job):
-            injection.fired(CopyFired(job=job.id, direction=job.direction))
-            raise InjectedFailure(f"kvchaos: the copy of job {job.id} raises on purpose")
-        if injection := self._evaluate("copy_refused", job):
-            injection.fired(CopyFired(job=job.id, direction=job.direction))
+        copy = CopyRequest(job.id, job.direction)
+        self._runtime.inject(COPY, copy, request=job.request, direction=job.direction)
+        if copy.refused:
             return False
         self._begin(job)
-        injection = self._evaluate("copy_delay", job)
-        if injection is None:
+        if copy.delayed_by is None:
             return job.start()
         now = time.monotonic()
-        self._delayed[job.id] = _DelayedJob(job, now, now + _delay_s(injection), injection)
+        self._delayed[job.id] = _DelayedJob(job, now, now + copy.delay_s, copy.delayed_by)
         if job.at_once:
             self.release([job.id])
         return True
@@ -161,9 +160,11 @@ class TransferInterceptor:
         self._delayed_completions = [late for late in self._delayed_completions if late.until > now]
         for result in finished:
             reported += self._alter(result, now)
-        if len(reported) > 1 and (injection := self._runtime.evaluate("completion_reorder")):
-            reported.reverse()
-            injection.fired(_order(reported))
+        if len(reported) > 1:
+            ends = _ends(reported)
+            self._runtime.inject(COPY_RESULTS, ends)
+            if ends.reversed:
+                reported.reverse()
         return [completion.result for completion in reported]
 
     def _alter(self, result: Any, now: float) -> list[_Completion]:
@@ -175,40 +176,26 @@ class TransferInterceptor:
         if result.transfer_time is not None:
             result.transfer_time += self._delays.pop(job.id, 0.0)
         completion = _Completion(result, job)
-        proof = CopyFired(job=job.id, direction=job.direction)
-        if injection := self._evaluate("copy_failed", job):
-            result.success = False
-            injection.fired(proof)
-        if injection := self._evaluate("completion_lost", job):
-            injection.fired(proof)
+        end = CopyEnd(job.id, job.direction, result)
+        self._runtime.inject(COPY_RESULT, end, request=job.request, direction=job.direction)
+        if end.again is not None:
+            self._duplicates.append(_Duplicate(completion, *end.again))
+        if end.delay_s is not None:
+            self._delayed_completions.append(_DelayedCompletion(completion, now + end.delay_s))
             return []
-        if injection := self._evaluate("completion_twice", job):
-            if injection.params["later"]:
-                self._duplicates.append(_Duplicate(completion, job, injection))
-                return [completion]
-            injection.fired(proof)
-            return [completion, completion]
-        if injection := self._evaluate("completion_late", job):
-            delay = _delay_s(injection)
-            self._delayed_completions.append(_DelayedCompletion(completion, now + delay))
-            ms = round(delay * 1e3, 3)
-            injection.fired(CopyDelayed(job=job.id, direction=job.direction, ms=ms))
-            return []
-        return [completion]
+        return [completion] * end.reports
 
     def _duplicate_completions(self) -> list[_Completion]:
         """Completions of an earlier step to report again, unless their fault is over."""
         duplicates, self._duplicates = self._duplicates, []
-        if not self._runtime.armed("completion_twice"):
-            for each in duplicates:
-                each.injection.refused("healed-first")
-            return []
+        reported = []
         for each in duplicates:
-            each.injection.fired(CopyFired(job=each.job.id, direction=each.job.direction))
-        return [each.completion for each in duplicates]
-
-    def _evaluate(self, kind: str, job: TransferJob) -> Injection | None:
-        return self._runtime.evaluate(kind, request=job.request, direction=job.direction)
+            if self._runtime.armed(each.injection.kind):
+                each.injection.fired(each.evidence)
+                reported.append(each.completion)
+            else:
+                each.injection.refused("healed-first")
+        return reported
 
     def _begin(self, job: TransferJob) -> None:
         if self._copies.is_open(job.id):
@@ -246,28 +233,11 @@ class TransferInterceptor:
         planes, blocks = self._written_blocks(job)
         if not blocks:
             return
-        corrupted = False
-        for kind, corrupt in CORRUPTIONS.items():
-            if injection := self._evaluate(kind, job):
-                corrupted |= self._report(injection, corrupt(injection, planes, blocks), job.direction)
-        stale = self._stale[job.direction]
-        if injection := self._evaluate("stale_block", job):
-            corrupted |= self._report(injection, stale.plant(injection, planes, blocks), job.direction)
-        if self._runtime.armed("stale_block"):
-            stale.remember(planes, blocks)
-        if corrupted and job.direction == STORE and self._checksums is not None:
+        size = self._tier.blocks_per_chunk if job.direction == STORE and self._tier is not None else None
+        copied = CopiedBlocks(job.direction, planes, blocks, size, self._memory[job.direction])
+        self._runtime.inject(CONTENT, copied, request=job.request, direction=job.direction)
+        if copied.damaged and job.direction == STORE and self._checksums is not None:
             self._checksums.damaged(blocks)
-
-    def _report(self, injection: Injection, damage: ContentDamaged | None, direction: Direction) -> bool:
-        """Journal a corruption. Returns whether there was something to corrupt."""
-        if damage is None:
-            injection.refused("nothing-to-damage")
-            return False
-        chunks: set[int] = set()
-        if direction == STORE and self._tier is not None:
-            chunks = {block // self._tier.blocks_per_chunk for block in damage.changed}
-        injection.fired(replace(damage, direction=direction, chunks=tuple(sorted(chunks))))
-        return True
 
     def _written_blocks(self, job: TransferJob) -> tuple[list[Plane], list[int]]:
         """The planes that a finished copy wrote to, and its blocks in them."""
@@ -283,15 +253,10 @@ class TransferInterceptor:
         return blocks_beside(job.device, job.chunks.block_ids.tolist(), self._tier.blocks_per_chunk)
 
 
-def _order(completions: Sequence[_Completion]) -> CompletionsReordered:
+def _ends(completions: Sequence[_Completion]) -> CopyEnds:
     """Jobs, directions and requests in reported order; an unknown request is empty."""
-    return CompletionsReordered(
+    return CopyEnds(
         jobs=[completion.result.job_id for completion in completions],
         directions=[completion.job.direction if completion.job else "" for completion in completions],
         requests=[(completion.job and completion.job.request) or "" for completion in completions],
     )
-
-
-def _delay_s(injection: Injection) -> float:
-    low, high = float(injection.params["min_ms"]), float(injection.params["max_ms"])
-    return (low + (high - low) * injection.draw("delay") / 2**64) / 1e3

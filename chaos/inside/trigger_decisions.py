@@ -10,8 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
-from chaos.inside import inside_kinds
-from chaos.inside.control import Journal
+from chaos.inside.journal_file import Journal
 from history.protocol.evidence import Evidence, Firing, Note, RefusalReason, Refused
 from history.protocol.schedule import ArmedFault, Trigger, Value
 
@@ -59,10 +58,10 @@ def expected_firings(trigger: Trigger, seed: int, fault: str, site: str, arrival
 class ArmedInsideFault:
     """An armed fault with its counts."""
 
-    def __init__(self, fault: ArmedFault, seed: int) -> None:
+    def __init__(self, fault: ArmedFault, seed: int, site: str) -> None:
         self.fault = fault
         self.seed = seed
-        self.site = inside_kinds.KINDS[fault.kind].site
+        self.site = site
         self.arrivals = 0
         self.struck = 0
         self.refused = 0
@@ -93,6 +92,10 @@ class Injection:
         self._request = request
         self._states = states
         self._noted: set[type[Note]] = set()
+
+    @property
+    def kind(self) -> str:
+        return self._armed.fault.kind
 
     @property
     def params(self) -> dict[str, Value]:

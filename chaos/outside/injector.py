@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
-from chaos.inside.fault_kind import Effect, Parameter
+from chaos.inside.fault_kind import Effect, EffectCheck, Parameter
 from chaos.inside.trigger_decisions import draw
 from history.protocol.evidence import Evidence
 from history.protocol.outside import OutsideFiring
@@ -52,6 +52,13 @@ class OutsideKind:
     parameters: Mapping[str, Parameter]
     stacks: tuple[str, ...]
     """The stacks that support it."""
+    firing: type[OutsideFiring]
+    """The type of its evidence."""
+    reverted: type[Evidence]
+    """The type of the evidence that it is reverted."""
+    inject: Callable[[DueInjection, Any], ActiveFault]
+    """Prepares an injection into its target. Nothing is applied yet."""
+    check: EffectCheck
     lethal: bool = False
     """Whether it ends the server. The server is restarted when the fault is healed."""
     silences: bool = True

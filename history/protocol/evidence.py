@@ -6,7 +6,7 @@ field that has its default is left out. Fields and ids stay: stored runs have th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -76,43 +76,8 @@ class Firing(Evidence, frozen=True):
     """Base of the evidence of firings."""
 
 
-class BlockLookup(Firing, frozen=True):
-    """The block that was asked for. Of `lookup_retry` and `over_report`."""
-
-    key: str
-    """Hexadecimal, as all keys."""
-
-
-class LookupMissed(BlockLookup, frozen=True):
-    hit_blocks: Count
-    answered_blocks: Count
-
-
-class EvictedAfterHit(BlockLookup, frozen=True):
-    blocks: Count
-    """That were evicted."""
-
-
-class TierBlocks(Firing, frozen=True):
-    """Blocks that left the tier, or were not taken. Of `evict`, `store_failed` and `store_refused`."""
-
-    blocks: Count
-    key: str
-    """Of the first one."""
-
-
-class TierShrunk(Firing, frozen=True):
-    blocks: Count
-    """That are occupied."""
-    left: Count
-
-
-class ManagerRaised(Firing, frozen=True):
-    hook: str
-
-
 class CopyFired(Firing, frozen=True, kw_only=True):
-    """Of the faults in copies and in how their end is reported."""
+    """Of the faults in copies and in how their ends are reported."""
 
     job: int | None = None
     direction: Direction
@@ -174,40 +139,8 @@ class ContentDamaged(Firing, frozen=True, kw_only=True):
         return [*(block for block in (self.block, self.other) if block is not None), *self.blocks]
 
 
-OUTLIVES_RESET = frozenset({"nan"})
-"""Kinds of fault whose damage can reach requests after a reset of all caches: the CPU backend's attention
-multiplies the values in unused slots of a block by 0, and one that is no number stays none."""
-
-FIRINGS_INSIDE: Mapping[str, type[Firing]] = {
-    "lookup_miss": LookupMissed,
-    "lookup_retry": BlockLookup,
-    "over_report": BlockLookup,
-    "evict_after_hit": EvictedAfterHit,
-    "evict": TierBlocks,
-    "store_failed": TierBlocks,
-    "store_refused": TierBlocks,
-    "tier_shrunk": TierShrunk,
-    "manager_raises": ManagerRaised,
-    "copy_delay": CopyDelayed,
-    "copy_refused": CopyFired,
-    "copy_raises": CopyFired,
-    "copy_failed": CopyFired,
-    "completion_late": CopyDelayed,
-    "completion_lost": CopyFired,
-    "completion_twice": CopyFired,
-    "completion_reorder": CompletionsReordered,
-    "load_failure": LoadBlocksFailed,
-    "load_failed": LoadFailed,
-    "bit_flip": ContentDamaged,
-    "zero_block": ContentDamaged,
-    "noise": ContentDamaged,
-    "nan": ContentDamaged,
-    "swap_blocks": ContentDamaged,
-    "stale_block": ContentDamaged,
-    "truncate_block": ContentDamaged,
-    "shift_blocks": ContentDamaged,
-}
-"""By kind of fault."""
+FIRINGS: dict[str, type[Firing]] = {}
+"""By kind of fault. The catalogue of faults registers the type of each."""
 
 
 def as_stored(evidence: Evidence) -> dict[str, Any]:

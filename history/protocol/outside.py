@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from history.protocol.evidence import Count, Evidence, Firing, Time
 
@@ -133,26 +133,6 @@ class PrometheusKilled(OutsideFiring, frozen=True):
     signal: str | None = None
 
 
-FIRINGS_OUTSIDE: Mapping[str, type[OutsideFiring]] = {
-    "pause": Paused,
-    "kill": Ended,
-    "stop": Ended,
-    "engine_kill": Ended,
-    "memory_squeeze": Ended,
-    "cpu_squeeze": CpuSqueezed,
-    "network_cut": NetworkCut,
-    "network_stall": BytesDelayed,
-    "network_latency": BytesDelayed,
-    "network_loss": BytesDelayed,
-    "slow_reader": SlowRead,
-    "malformed_request": WrongRequestsSent,
-    "oversized_request": WrongRequestsSent,
-    "abort_storm": AbortStorm,
-    "prometheus_kill": PrometheusKilled,
-}
-"""By kind of fault."""
-
-
 class Continued(Evidence, frozen=True):
     """Of `pause`: processes run, or the container has this status."""
 
@@ -190,21 +170,6 @@ class PrometheusRuns(Evidence, frozen=True):
     runs: bool = True
 
 
-REVERTED: Mapping[str, type[Evidence]] = {
-    "pause": Continued,
-    "kill": Serves,
-    "stop": Serves,
-    "engine_kill": Serves,
-    "memory_squeeze": Serves,
-    "cpu_squeeze": CpuReturned,
-    "network_cut": NetworkCut,
-    "network_stall": BytesDelayed,
-    "network_latency": BytesDelayed,
-    "network_loss": BytesDelayed,
-    "slow_reader": SlowRead,
-    "malformed_request": RequestsSent,
-    "oversized_request": RequestsSent,
-    "abort_storm": ClientsLeft,
-    "prometheus_kill": PrometheusRuns,
-}
-"""What a note of the reverting holds besides, by kind of fault: of the network all that the fault did."""
+REVERTED: dict[str, type[Evidence]] = {}
+"""What a note of the reverting holds besides, by kind of fault; of the network all that the fault did. The
+catalogue of faults registers the type of each."""

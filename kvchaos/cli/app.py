@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from history.protocol.extensions import broken
 from kvchaos import __version__
 from kvchaos.cli.renamed_options import check_options
 from kvchaos.errors import UsageError
@@ -81,7 +82,11 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code."""
     try:
         check_options(arguments)
-        outcome = application(arguments)(list(arguments), prog_name="kvchaos", standalone_mode=False)
+        app = application(arguments)
+        # Whatever a command imports has registered the units of other packages by now.
+        if broken:
+            return _complain(f"{broken[0]}; mend or uninstall that package")
+        outcome = app(list(arguments), prog_name="kvchaos", standalone_mode=False)
     except UsageError as error:
         return _complain(str(error))
     except typer.TyperException as error:

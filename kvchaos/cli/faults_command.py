@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from chaos.fault_catalogue import Kind
+from chaos.fault_catalogue import ORIGINS, Kind
 from chaos.inside.fault_kind import Effect, EffectScope, FaultKind, Parameter
 from chaos.inside.inside_kinds import KINDS
 from chaos.outside.injector import OutsideKind
 from chaos.outside.outside_kinds import KINDS as OUTSIDE_KINDS
+from history.protocol.extensions import OWN
 from kvchaos.report.text_tables import markdown_table, print_table, replace_between, update_page
 
+AnyKind = TypeVar("AnyKind", FaultKind, OutsideKind)
 KINDS_MARK = "<!-- kinds -->"
 PARAMETERS_MARK = "<!-- parameters -->"
 
@@ -55,13 +57,12 @@ PARAMETER_HEADINGS = ("fault", "parameter", "default", "meaning")
 
 def kinds_table() -> Table:
     """The faults inside the server, one row each."""
-    return _table("faults inside the server", KIND_HEADINGS, map(_kind_cells, KINDS.values()))
+    return _table("faults inside the server", KIND_HEADINGS, KINDS.values(), _kind_cells)
 
 
 def outside_table() -> Table:
     """The faults from outside, one row each."""
-    rows = map(_outside_cells, OUTSIDE_KINDS.values())
-    return _table("faults from outside", OUTSIDE_HEADINGS, rows)
+    return _table("faults from outside", OUTSIDE_HEADINGS, OUTSIDE_KINDS.values(), _outside_cells)
 
 
 def insert_tables(page: str) -> str:
@@ -70,24 +71,31 @@ def insert_tables(page: str) -> str:
     Raises ValueError when a mark is missing.
     """
     if OUTSIDE_KINDS_MARK in page:
-        rows = map(_row, map(_outside_cells, OUTSIDE_KINDS.values()))
+        rows = map(_row, map(_outside_cells, _own(OUTSIDE_KINDS)))
         page = replace_between(page, OUTSIDE_KINDS_MARK, markdown_table(OUTSIDE_HEADINGS, rows))
-        table = markdown_table(PARAMETER_HEADINGS, _parameter_rows(OUTSIDE_KINDS.values()))
+        table = markdown_table(PARAMETER_HEADINGS, _parameter_rows(_own(OUTSIDE_KINDS)))
         return replace_between(page, OUTSIDE_PARAMETERS_MARK, table)
-    rows = map(_row, map(_kind_cells, KINDS.values()))
+    rows = map(_row, map(_kind_cells, _own(KINDS)))
     page = replace_between(page, KINDS_MARK, markdown_table(KIND_HEADINGS, rows))
     return replace_between(
-        page, PARAMETERS_MARK, markdown_table(PARAMETER_HEADINGS, _parameter_rows(KINDS.values()))
+        page, PARAMETERS_MARK, markdown_table(PARAMETER_HEADINGS, _parameter_rows(_own(KINDS)))
     )
 
 
-def _table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+def _table(
+    title: str, headings: Sequence[str], kinds: Iterable[AnyKind], cells: Callable[[AnyKind], Sequence[str]]
+) -> Table:
     table = Table(title=title, title_justify="left")
-    for heading in headings:
+    for heading in (*headings, "from"):
         table.add_column(heading, overflow="fold")
-    for row in rows:
-        table.add_row(*map(Text, row))
+    for kind in kinds:
+        table.add_row(*map(Text, cells(kind)), Text(ORIGINS[kind.name]))
     return table
+
+
+def _own(kinds: Mapping[str, AnyKind]) -> list[AnyKind]:
+    """Those of the suite itself, for its pages."""
+    return [kind for name, kind in kinds.items() if ORIGINS[name] == OWN]
 
 
 def _kind_cells(kind: FaultKind) -> tuple[str, ...]:

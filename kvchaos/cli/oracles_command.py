@@ -19,7 +19,7 @@ from kvchaos.selftest.kill_matrix import SessionScore, insert_tables, kill_matri
 from kvchaos.selftest.mutants.mutant import Session
 from kvchaos.selftest.mutants.sessions import sessions
 from kvchaos.servers.server_registry import find_server
-from oracles import ORACLES, all_rules
+from oracles import ORACLES, ORIGINS, all_rules
 
 
 def oracles_command(
@@ -73,16 +73,16 @@ def oracles_command(
 
 
 def _list() -> None:
-    table = plain_table("oracle", "watches that")
+    table = plain_table("oracle", "from", "watches that")
     for oracle in ORACLES:
-        table.add_row(oracle.name, oracle.purpose)
+        table.add_row(oracle.name, ORIGINS[oracle.name], oracle.purpose)
     print_table(table)
 
 
 def _list_rules() -> None:
-    table = plain_table("rule", "law")
+    table = plain_table("rule", "from", "law")
     for rule in all_rules():
-        table.add_row(rule.id, rule.law)
+        table.add_row(rule.id, ORIGINS[rule.oracle], rule.law)
     print_table(table)
 
 

@@ -12,12 +12,10 @@ from chaos.control_plane import LEASE_S, ControlPlane
 from chaos.fault_catalogue import KINDS, is_outside
 from chaos.inside.fault_kind import CONTRACT_VIOLATING
 from chaos.inside.inside_kinds import KINDS as INSIDE_KINDS
-from chaos.outside.clients.abort_storm import AbortStormInjector
-from chaos.outside.clients.malformed_requests import ClientTarget, MalformedRequestInjector
-from chaos.outside.injector import Injector
-from chaos.outside.network.network_injector import NetworkInjector
+from chaos.outside.faults.malformed_requests import ClientTarget
+from chaos.outside.injector import CLIENT, NETWORK, PROMETHEUS, SERVER, Injector
 from chaos.outside.outside_faults import InvocationCounts, OutsideFaults, OutsideJournal
-from chaos.outside.prometheus_injector import PrometheusInjector
+from chaos.outside.outside_kinds import TargetInjector
 from history import layout
 from history.events import FaultsArmed, FaultsHealed, HealedBy, PrefixCacheReset
 from history.phase_spec import PhaseSpec
@@ -74,15 +72,15 @@ def reached(progress: Progress, seconds: float) -> InvocationCounts:
 def _injectors(plan: RunPlan, run_dir: Path, targets: FaultTargets) -> Iterator[Injector]:
     port, settings = urlsplit(plan.base_url).port, plan.scenario.server
     if port is not None:
-        target = ClientTarget(port, plan.model_name, settings.max_model_len)
-        yield MalformedRequestInjector(target)
-        yield AbortStormInjector(target, settings.block_size, run_dir / layout.requests_file(CROWD))
+        records = run_dir / layout.requests_file(CROWD)
+        clients = ClientTarget(port, plan.model_name, settings.max_model_len, settings.block_size, records)
+        yield TargetInjector(CLIENT, clients)
     if targets.network is not None:
-        yield NetworkInjector(targets.network.handle)
+        yield TargetInjector(NETWORK, targets.network.handle)
     if targets.prometheus is not None:
-        yield PrometheusInjector(targets.prometheus)
-    if (injector := targets.stack.fault_injector(targets.lifecycle)) is not None:
-        yield injector
+        yield TargetInjector(PROMETHEUS, targets.prometheus)
+    if (target := targets.stack.fault_target(targets.lifecycle)) is not None:
+        yield TargetInjector(SERVER, target, plan.stack)
 
 
 CONFIRM_S = 5.0

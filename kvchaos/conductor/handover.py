@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from chaos.inside.control import MAX_BYTES
+from chaos.fault_catalogue import outlives_reset
+from chaos.inside.journal_file import MAX_BYTES
 from history import layout
 from history.jsonl import UnreadableRun
 from history.protocol.audit_records import Balance
-from history.protocol.evidence import OUTLIVES_RESET
 from history.reader import read_faults, read_ledgers
 from history.records import LedgerRecord, ResourceRecord
 from kvchaos.conductor import server_state
@@ -252,7 +252,11 @@ class Handover:
                 log=log,
                 allowed=end.allowed_log_lines,
                 lasting_damage=sorted(
-                    {line.kind for line in faults if line.event == "fired" and line.kind in OUTLIVES_RESET}
+                    {
+                        line.kind
+                        for line in faults
+                        if line.event == "fired" and line.kind and outlives_reset(line.kind)
+                    }
                 ),
             )
         )

@@ -29,6 +29,7 @@ from history.events import (
     ServerStop,
 )
 from history.plan import RunPlan
+from history.protocol.extensions import OWN, ForeignCode
 from history.reader import History, read_history
 from history.stack_capabilities import CAPABILITIES
 from history.verdict import SERVER, Gap, OracleResult, Outcome, RunVerdict, Subject, Verdict
@@ -38,10 +39,10 @@ from kvchaos.judging.outcome import evaluate, expected_oracles
 from kvchaos.report.history_tables import coverage_text, latency_text
 from kvchaos.report.html.report_page import report_html
 from kvchaos.report.verdict_text import junit_xml, summary_text
-from oracles import Oracle, judges_of
+from oracles import ORIGINS, judges_of
 from oracles.causes import causes, following
 from oracles.effects.declared import attributed, explain
-from oracles.findings import shortened
+from oracles.findings import Oracle, shortened
 from oracles.load_client import limited
 from oracles.views.incarnations import incarnations
 
@@ -126,12 +127,28 @@ def exit_code(outcomes: Iterable[Outcome]) -> int:
 
 def run_oracle(oracle: Oracle, history: History) -> OracleResult:
     """The result of an oracle; one that cannot read the history is unknown, with the error as the reason."""
+    if ORIGINS.get(oracle.name, OWN) != OWN:
+        return _foreign_result(oracle, history)
     try:
         return oracle.judge(history)
     except CRASHES as error:
-        summary = f"the oracle could not judge this run: {type(error).__name__}: {error}"
-        crashed = Gap(kind=f"{oracle.name}/crashed", subject=SERVER, text=summary)
-        return OracleResult(oracle=oracle.name, verdict=Verdict.UNKNOWN, summary=summary, gaps=[crashed])
+        return _crashed(oracle, f"the oracle could not judge this run: {type(error).__name__}: {error}")
+
+
+def _foreign_result(oracle: Oracle, history: History) -> OracleResult:
+    """The result of an oracle of another package, which can raise anything, or return anything."""
+    origin = ORIGINS[oracle.name]
+    with ForeignCode() as code:
+        result = oracle.judge(history)
+        if isinstance(result, OracleResult) and result.oracle == oracle.name:
+            return result
+        return _crashed(oracle, f"the oracle of {origin} returned no result of its own")
+    return _crashed(oracle, f"the oracle of {origin} could not judge this run: {code.error}")
+
+
+def _crashed(oracle: Oracle, summary: str) -> OracleResult:
+    crashed = Gap(kind=f"{oracle.name}/crashed", subject=SERVER, text=summary)
+    return OracleResult(oracle=oracle.name, verdict=Verdict.UNKNOWN, summary=summary, gaps=[crashed])
 
 
 RESEAL = ", or seal what was altered on purpose with: kvchaos reseal RUN_DIR"

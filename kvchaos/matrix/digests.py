@@ -34,6 +34,9 @@ MAKING = (
 WITHOUT = ("kvchaos/stacks/compose", "loadtests/locustfile.py", "loadtests/mock", "loadtests/page")
 """Parts of MAKING that a run on the local stack does not use."""
 JUDGING = (
+    "chaos/fault_catalogue.py",
+    "chaos/inside/faults",
+    "chaos/outside/faults",
     "history",
     "kvchaos/bugs/bug_catalogue.py",
     "kvchaos/bugs/bug_matching.py",
@@ -41,7 +44,7 @@ JUDGING = (
     "kvchaos/matrix/cells.py",
     "oracles",
 )
-"""Code that shapes what is said of a run."""
+"""Code that shapes what is said of a run; of the faults the checks of their effects."""
 JUDGED_KEYS = frozenset({"summary", "expect", "requires", "allowed_log_lines", "performance"})
 """Keys of a scenario that a run does not depend on."""
 LENGTH = 16

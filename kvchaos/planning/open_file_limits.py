@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from chaos.outside.network.network_injector import NetworkInjector
-from chaos.outside.outside_kinds import CLIENT_KINDS
+from chaos.outside.injector import NETWORK
+from chaos.outside.outside_kinds import KINDS, kinds_of
 from history.scenario import FaultSpec, Scenario, StackName
 from history.stack_capabilities import CAPABILITIES
 from kvchaos.errors import UsageError
@@ -36,7 +36,7 @@ def needs_of_run(scenario: Scenario, workers: int, stack: StackName, *, joined: 
     crowd = sum(_clients(fault) for fault in scenario.faults if fault.kind == STORM)
     if not joined:
         yield load_worker(load, workers)
-    if any(fault.kind in NetworkInjector.kinds for fault in scenario.faults):
+    if any(fault.kind in kinds_of(NETWORK) for fault in scenario.faults):
         yield FileNeed(f"the network proxy with {load:,} connections", 2 * load + SPARE)
     if crowd:
         yield FileNeed(f"the conductor with {crowd:,} clients that leave", crowd + SPARE)
@@ -45,7 +45,7 @@ def needs_of_run(scenario: Scenario, workers: int, stack: StackName, *, joined: 
 
 
 def _clients(storm: FaultSpec) -> int:
-    (kind,) = (kind for kind in CLIENT_KINDS if kind.name == STORM)
+    kind = KINDS[STORM]
     return int(storm.params.get(CLIENTS, kind.parameters[CLIENTS].default))
 
 

@@ -14,7 +14,6 @@ from chaos.fault_line import parse_line
 from history.expected_findings import Expectation
 from history.jsonl import one_line
 from history.phase_spec import Recorded
-from history.protocol.evidence import OUTLIVES_RESET
 from history.renamed_keys import renamed_in
 from history.scenario import Scenario, ServerSettings, StackName
 from history.stack_capabilities import CAPABILITIES
@@ -254,7 +253,7 @@ def _rank(scenario: Scenario) -> int:
 def _may_leave_it_unclean(scenario: Scenario, bugs: Sequence[KnownBug]) -> bool:
     """Whether the server ends, or is expected to, or to hold something for good, on whatever release."""
     if any(
-        fault.kind in OUTLIVES_RESET or fault_catalogue.ends_the_server(fault.kind)
+        fault_catalogue.outlives_reset(fault.kind) or fault_catalogue.ends_the_server(fault.kind)
         for fault in scenario.faults
     ):
         return True

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from packaging.version import InvalidVersion, Version
 from pydantic import BaseModel, Field, ValidationError
 
-from chaos.outside.server_termination import Restarter
+from chaos.outside.faults.server_termination import Restarter
 from history.events import ContainerAction, ServerStart
 from history.metrics import parse_key
 from history.records import ResourceRecord
@@ -158,7 +158,7 @@ class AttachStack:
     def resources(self) -> ResourceRecord | None:
         return None
 
-    def fault_injector(self, restarter: Restarter) -> None:
+    def fault_target(self, restarter: Restarter) -> None:
         """Its processes are not ours."""
 
     def serve(self, run_dir: Path) -> None:

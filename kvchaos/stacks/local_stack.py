@@ -14,8 +14,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from chaos.outside.process_injector import ProcessInjector
-from chaos.outside.server_termination import Restarter
+from chaos.outside.faults.server_termination import Restarter
+from chaos.outside.server_targets import LocalTarget
 from history import layout
 from history.events import ContainerAction, ServerStart
 from history.records import ResourceRecord
@@ -201,8 +201,8 @@ class LocalStack:
         if self._process is not None and self.processes():
             send(os.killpg, self._process.pid, which)
 
-    def fault_injector(self, restarter: Restarter) -> ProcessInjector:
-        return ProcessInjector(self, restarter)
+    def fault_target(self, restarter: Restarter) -> LocalTarget:
+        return LocalTarget(self, restarter)
 
     def serve(self, run_dir: Path) -> None:
         self._reported_log = run_dir / layout.SERVER_LOG

@@ -13,8 +13,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from chaos.outside.network.network_injector import NetworkInjector
+from chaos.outside.injector import NETWORK
 from chaos.outside.network.proxy_control import ProxyClient, ProxyFailed, proxy_command
+from chaos.outside.outside_kinds import kinds_of
 from history import layout
 from history.plan import RunPlan
 from kvchaos.errors import UsageError
@@ -51,7 +52,7 @@ def proxy_for(
     plan: RunPlan, run_dir: Path, registry: ProcessRegistry
 ) -> AbstractContextManager[NetworkProxy | None]:
     """What the load of a run goes through; None where no fault strikes the network."""
-    if any(fault.kind in NetworkInjector.kinds for fault in plan.scenario.faults):
+    if any(fault.kind in kinds_of(NETWORK) for fault in plan.scenario.faults):
         return proxy_before(plan.base_url, run_dir, registry)
     return nullcontext()
 

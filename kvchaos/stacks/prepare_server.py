@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from chaos.inside.fault_kind import FaultKind
 from history import layout
 from history.records import ResourceRecord
 from history.scenario import ServerSettings
+from kvchaos.errors import UsageError
 from kvchaos.paths import models_folder, state_folder
 from kvchaos.prometheus.run_monitor import Prometheus
 from kvchaos.prometheus.scraper import Samples
@@ -18,10 +23,10 @@ from kvchaos.servers import tiny_model
 from kvchaos.servers.served_model import ServedModel, tiny
 from kvchaos.servers.server_registry import ServerEnv
 from kvchaos.stacks.device import device_of
-from kvchaos.stacks.local_stack import LocalStack, choose_port, make_folders
+from kvchaos.stacks.local_stack import LocalStack, choose_port, inherited, make_folders
 from kvchaos.stacks.process_registry import ProcessRegistry
 from kvchaos.stacks.server_command import HOST, Launch, Listening, plan_launch
-from kvchaos.stacks.server_files import PLAIN_PARTS, PLUGIN_PARTS, CollectedFiles
+from kvchaos.stacks.server_files import PLAIN_PARTS, PLUGIN_PARTS, CollectedFiles, foreign_faults
 from kvchaos.stacks.stack import Stack
 
 
@@ -63,10 +68,45 @@ def prepare_local(request: LaunchRequest, registry: ProcessRegistry) -> Prepared
     served = tiny(tiny_model.ensure_model(models_folder(request.cache)))
     listening = Listening(choose_port(request.port, request.host), request.host)
     folders = make_folders(request.run_dir, registry, request.parts)
+    if request.settings.chaos:
+        check_foreign_faults(request.server, folders.plugin)
     launch = plan_launch(
         request.server, request.settings, served, listening, folders, device_of(request.server.platform)
     )
     return PreparedServer(launch, served, LocalStack(launch, folders, request.run_dir, registry))
+
+
+CONTRACT_S = 300.0
+
+
+def check_foreign_faults(server: ServerEnv, plugin: Path) -> None:
+    """Run the contract cases of other packages' faults in the server's interpreter. Raises UsageError."""
+    origins = {unit.value.name: unit.origin for unit in foreign_faults() if isinstance(unit.value, FaultKind)}
+    if not origins:
+        return
+    command = [str(server.python), "-m", "chaos.inside.contract_cases", *origins]
+    environment = {
+        **inherited(os.environ),
+        "PYTHONPATH": str(plugin),
+        "LD_PRELOAD": ":".join(server.preload),
+    }
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=CONTRACT_S, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        names = ", ".join(origins)
+        raise UsageError(f"the contract cases of {names} did not end in {CONTRACT_S:g} s") from error
+    cases = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"kind"')]
+    for case in cases:
+        if case["problem"] is not None:
+            raise UsageError(
+                f"fault {case['kind']} of {origins[case['kind']]} does not keep its contract on "
+                f"{server.name}: {case['case']}: {case['problem']}"
+            )
+    if done.returncode != 0 or {case["kind"] for case in cases} != origins.keys():
+        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        raise UsageError(f"the contract cases of {', '.join(origins)} did not run on {server.name}: {last}")
 
 
 SUFFIX = ".server"

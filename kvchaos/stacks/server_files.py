@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
+from chaos.inside.fault_kind import FaultKind
 from history import layout
+from history.protocol.extensions import FAULTS, Unit, units
 from kvchaos.errors import UsageError
 
 PIECE = 1 << 20
@@ -146,6 +148,9 @@ def link_plugin(run_dir: Path, parts: tuple[str, ...]) -> Path:
     folder = run_dir / PLUGIN
     for part in parts:
         _target(folder, part).symlink_to(_source(part))
+    for source in _foreign_sources(parts):
+        _target(folder, source.name).symlink_to(source)
+    _write_entry_points(folder, parts)
     return folder
 
 
@@ -153,12 +158,55 @@ def copy_plugin(run_dir: Path, parts: tuple[str, ...]) -> Path:
     """A folder with a copy of these parts and no other, for a server that sees nothing but the folder."""
     folder = run_dir / PLUGIN
     for part in parts:
-        source, target = _source(part), _target(folder, part)
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copyfile(source, target)
+        _copy(_source(part), _target(folder, part))
+    for source in _foreign_sources(parts):
+        _copy(source, _target(folder, source.name))
+    _write_entry_points(folder, parts)
     return folder
+
+
+def foreign_faults() -> list[Unit]:
+    """The faults inside the server that other packages bring."""
+    return [unit for unit in units(FAULTS) if isinstance(unit.value, FaultKind)]
+
+
+def _foreign_sources(parts: tuple[str, ...]) -> list[Path]:
+    """The packages of these faults, or their modules, where the server has the chaos module."""
+    if parts != PLUGIN_PARTS:
+        return []
+    return [_foreign_source(name) for name in sorted({_top_level(unit) for unit in foreign_faults()})]
+
+
+def _top_level(unit: Unit) -> str:
+    return unit.reference.partition(":")[0].partition(".")[0]
+
+
+def _foreign_source(package: str) -> Path:
+    found = importlib.util.find_spec(package)
+    if found is None or found.origin is None:
+        raise UsageError(f"the package {package} has no source that a server could load")
+    path = Path(found.origin).resolve()
+    return path.parent if path.name == "__init__.py" else path
+
+
+def _write_entry_points(folder: Path, parts: tuple[str, ...]) -> None:
+    """What an installer writes of the faults of other packages: the server finds them as the suite does."""
+    found = foreign_faults() if parts == PLUGIN_PARTS else []
+    if not found:
+        return
+    metadata = folder / "kvchaos_units-0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: kvchaos-units\nVersion: 0\n")
+    references = sorted({unit.reference for unit in found})
+    lines = [f"unit{number} = {reference}\n" for number, reference in enumerate(references)]
+    (metadata / "entry_points.txt").write_text(f"[{FAULTS}]\n{''.join(lines)}")
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+    else:
+        shutil.copyfile(source, target)
 
 
 def _target(folder: Path, part: str) -> Path:

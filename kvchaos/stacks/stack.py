@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from chaos.outside.injector import Injector
-from chaos.outside.server_termination import Restarter
+from chaos.outside.faults.server_termination import Restarter, ServerTarget
 from history.events import ContainerAction, ServerStart
 from history.records import ResourceRecord
 from kvchaos.errors import UsageError
@@ -76,8 +75,8 @@ class Stack(Protocol):
         """Usage of the server's processes now; None when none of them runs or can be observed."""
         ...
 
-    def fault_injector(self, restarter: Restarter) -> Injector | None:
-        """Applies faults to the server's processes; None where these cannot be reached."""
+    def fault_target(self, restarter: Restarter) -> ServerTarget | None:
+        """The server as a target of faults; None where its processes cannot be reached."""
         ...
 
     def serve(self, run_dir: Path) -> None:

@@ -1,64 +1,60 @@
-"""Workloads: the prompts and parameters of requests, by kind; `build` makes one from a scenario."""
+"""Workloads: the prompts and parameters of requests, by kind; `build` makes one from a scenario.
+
+A kind is registered by its module, whose `WORKLOADS` has it; other packages bring theirs by the entry point
+`kvchaos.workloads`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TypeVar
+from importlib import import_module
+from pkgutil import iter_modules
 
 from pydantic import ValidationError
 
-from history.scenario import Param, WorkloadSpec
-from history.strict_model import Strict, first_problem
-from loadtests.workloads.multi_turn import AgentLoop, AgentLoopParams, Chat, ChatParams
-from loadtests.workloads.one_shot import (
-    LongDocument,
-    LongDocumentParams,
-    MidPrefillPreemption,
-    MidPrefillPreemptionParams,
-    MixedSizes,
-    MixedSizesParams,
-    SharedPrefix,
-    SharedPrefixParams,
-    Unique,
-    UniqueParams,
-)
-from loadtests.workloads.shared_prefix_mixes import AbortMix, AbortMixParams, ParameterMix, ParameterMixParams
-from loadtests.workloads.trace import Trace, TraceParams
-from loadtests.workloads.workload import Prompt, Workload
+from history.protocol import extensions
+from history.protocol.extensions import OWN, ForeignCode, refuse_others, register_units
+from history.scenario import WorkloadSpec
+from history.strict_model import first_problem
+from loadtests.workloads.workload import Prompt, Workload, WorkloadKind
 
-__all__ = ["KINDS", "PATH_PARAM", "Prompt", "Workload", "build"]
+__all__ = ["KINDS", "ORIGINS", "PATH_PARAM", "Prompt", "Workload", "build"]
 
 PATH_PARAM = "path"
 """The parameter that names a file, whatever the kind; a scenario gives it from its own folder."""
 
-Params = TypeVar("Params", bound=Strict)
-Builder = Callable[[Mapping[str, Param], str, int], Workload]
+KINDS: dict[str, WorkloadKind] = {}
+ORIGINS: dict[str, str] = {}
+"""The package of each kind, by name."""
 
 
-def _builder(model: type[Params], make: Callable[[Params, str, int], Workload]) -> Builder:
-    return lambda params, name, seed: make(model.model_validate(params), name, seed)
+def register(kind: WorkloadKind, origin: str) -> None:
+    """Add a kind. Raises ValueError when its name is taken."""
+    if kind.name in KINDS:
+        raise ValueError(f"there are two workloads {kind.name}")
+    KINDS[kind.name], ORIGINS[kind.name] = kind, origin
 
 
-KINDS: dict[str, Builder] = {
-    "abort_mix": _builder(AbortMixParams, AbortMix),
-    "agent_loop": _builder(AgentLoopParams, AgentLoop),
-    "chat": _builder(ChatParams, Chat),
-    "long_document": _builder(LongDocumentParams, LongDocument),
-    "mid_prefill_preemption": _builder(MidPrefillPreemptionParams, MidPrefillPreemption),
-    "mixed_sizes": _builder(MixedSizesParams, MixedSizes),
-    "parameter_mix": _builder(ParameterMixParams, ParameterMix),
-    "shared_prefix": _builder(SharedPrefixParams, SharedPrefix),
-    "trace": _builder(TraceParams, Trace),
-    "unique": _builder(UniqueParams, Unique),
-}
+for _module in iter_modules(__path__, f"{__name__}."):
+    for _kind in getattr(import_module(_module.name), "WORKLOADS", ()):
+        register(_kind, OWN)
+register_units(extensions.WORKLOADS, WorkloadKind, register)
+refuse_others(extensions.WORKLOADS, WorkloadKind)
 
 
 def build(spec: WorkloadSpec, name: str, seed: int) -> Workload:
     """The workload a scenario names. Raises ValueError, one line: unknown kind, bad parameters."""
-    builder = KINDS.get(spec.kind)
-    if builder is None:
+    kind = KINDS.get(spec.kind)
+    if kind is None:
         raise ValueError(f"workload {name}: no kind {spec.kind!r}; there are {', '.join(sorted(KINDS))}")
+    if ORIGINS[spec.kind] == OWN:
+        return _build(kind, spec, name, seed)
+    with ForeignCode() as code:
+        return _build(kind, spec, name, seed)
+    raise ValueError(f"workload {name}: {spec.kind} of {ORIGINS[spec.kind]}: {code.error}")
+
+
+def _build(kind: WorkloadKind, spec: WorkloadSpec, name: str, seed: int) -> Workload:
     try:
-        return builder(spec.params, name, seed)
+        return kind.make(kind.params.model_validate(spec.params), name, seed)
     except ValidationError as error:
         raise ValueError(f"workload {name}: {first_problem(error)}") from error

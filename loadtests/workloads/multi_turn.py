@@ -14,6 +14,7 @@ from loadtests.workloads.workload import (
     Prompt,
     Script,
     Stage,
+    WorkloadKind,
     history_id,
     in_rounds,
     length,
@@ -171,3 +172,9 @@ class Chat:
         bounds = (params.min_user_tokens, params.user_tokens)
         tokens = length(self._draw, params.lengths, *bounds, "user length", talk, turn)
         return number_tokens(talk) + self._draw.tokens(tokens - NUMBER_TOKENS, "user", talk, turn)
+
+
+WORKLOADS = (
+    WorkloadKind("agent_loop", AgentLoopParams, AgentLoop),
+    WorkloadKind("chat", ChatParams, Chat),
+)

@@ -11,6 +11,7 @@ from loadtests.workloads.workload import (
     OneShot,
     OutputRange,
     Prompt,
+    WorkloadKind,
     in_rounds,
     length,
     number_tokens,
@@ -256,3 +257,12 @@ class Unique(OneShot):
             token_ids=number_tokens(index) + rest,
             max_tokens=draw.integer(params.min_output, params.max_output, "output", index),
         )
+
+
+WORKLOADS = (
+    WorkloadKind("long_document", LongDocumentParams, LongDocument),
+    WorkloadKind("mid_prefill_preemption", MidPrefillPreemptionParams, MidPrefillPreemption),
+    WorkloadKind("mixed_sizes", MixedSizesParams, MixedSizes),
+    WorkloadKind("shared_prefix", SharedPrefixParams, SharedPrefix),
+    WorkloadKind("unique", UniqueParams, Unique),
+)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pydantic import Field, model_validator
 
 from loadtests.workloads.one_shot import SharedPrefix, SharedPrefixParams
-from loadtests.workloads.workload import SAMPLING_SEED, Abort, Message, Prompt, Sampling
+from loadtests.workloads.workload import SAMPLING_SEED, Abort, Message, Prompt, Sampling, WorkloadKind
 
 STOPS = ("a", "e", "0", " ")
 STOP_TOKENS = 24
@@ -184,3 +184,9 @@ class AbortMix(SharedPrefix):
         if lot < mix.answer_share and max_tokens > 1:
             return Abort(after_tokens=draw.integer(1, max_tokens - 1, "patience", index))
         return None
+
+
+WORKLOADS = (
+    WorkloadKind("abort_mix", AbortMixParams, AbortMix),
+    WorkloadKind("parameter_mix", ParameterMixParams, ParameterMix),
+)

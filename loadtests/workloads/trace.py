@@ -14,7 +14,7 @@ from pydantic import Field, field_validator
 from history.jsonl import open_plain
 from history.strict_model import Strict
 from loadtests.traces.trace_formats import FORMATS, LONGEST_NS, NS_PER_S, Entry, Format, MalformedLine
-from loadtests.workloads.workload import NUMBER_TOKENS, Draw, OneShot, Prompt, number_tokens
+from loadtests.workloads.workload import NUMBER_TOKENS, Draw, OneShot, Prompt, WorkloadKind, number_tokens
 
 T = TypeVar("T")
 
@@ -212,3 +212,6 @@ def _scaled_block(tokens: int, scale: float) -> int:
     if scaled != round(scaled) or scaled < 1:
         raise ValueError(f"scale: a block of {tokens} tokens becomes one of {scaled:g}")
     return round(scaled)
+
+
+WORKLOADS = (WorkloadKind("trace", TraceParams, Trace),)

@@ -7,10 +7,10 @@ import json
 import math
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from pydantic import Field, model_validator
 
@@ -123,6 +123,16 @@ class TimedWorkload(Protocol):
 
     def offset_ns(self, number: int) -> int:
         """When this one is due, from the first. Never less than that of the one before."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadKind:
+    """A kind of workload: its name in scenarios, the model of its parameters, and what makes one of them."""
+
+    name: str
+    params: type[Strict]
+    make: Callable[[Any, str, int], Workload]
+    """Gets the parameters, the workload's name in the scenario, and the seed. Raises ValueError."""
 
 
 class OneShot(ABC):

@@ -6,35 +6,89 @@ take the intended path? A run whose faults were not delivered did not prove its 
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
+from chaos.fault_catalogue import KINDS, ORIGINS
 from history.events import PhaseEnd
-from history.protocol.evidence import Refused
+from history.fired_fault import Doubt, FaultWindow, FiredFault, Outage
+from history.protocol.evidence import Evidence, Refused
+from history.protocol.extensions import OWN, ForeignCode
+from history.protocol.outside import Ended
 from history.reader import History
-from history.records import FaultRecord
+from history.records import FaultRecord, RequestRecord
 from history.scenario import FaultSpec
-from oracles.effects.copy_effects import COPY_FAULT_CHECKS
-from oracles.effects.outside_effects import OUTSIDE_CHECKS
-from oracles.effects.tier_effects import TIER_FAULT_CHECKS
-from oracles.views.fired_fault import Doubt, FiredFault
+from oracles.answer_comparison import compared
+from oracles.views.damage_spread import may_differ
+from oracles.views.incarnations import deaths, ending, outages
+from oracles.views.struck_requests import RequestsInFlight, by_name, fault_window, given_up, reverting_line
+from oracles.views.timeline import lines_before_stop
 
-INSIDE_CHECKS: dict[str, Callable[[FiredFault], Doubt | None]] = {
-    **TIER_FAULT_CHECKS,
-    **COPY_FAULT_CHECKS,
-}
-"""By the kind of a fault of the plug-in."""
+
+@dataclass(frozen=True)
+class JudgedFault(FiredFault):
+    """The interface of `history`, by the views of the oracles."""
+
+    @cached_property
+    def _named(self) -> dict[str, list[RequestRecord]]:
+        return by_name(self.fired, self.history.requests)
+
+    @cached_property
+    def _in_flight(self) -> RequestsInFlight:
+        return RequestsInFlight(self.history.requests)
+
+    def requests_named(self, name: str | None) -> list[RequestRecord]:
+        return self._named[name] if name is not None else []
+
+    def in_flight_at(self, t_ns: int) -> list[RequestRecord]:
+        return self._in_flight.at(t_ns)
+
+    def log_lines(self, pattern: re.Pattern[str]) -> int:
+        return sum(pattern.search(line) is not None for line in lines_before_stop(self.history))
+
+    def server_died_after(self, t_ns: int) -> bool:
+        return any(event.t_ns >= t_ns for event in deaths(self.history))
+
+    def different_answers(self) -> list[RequestRecord]:
+        return [comparison.record for comparison in compared(self.history).different]
+
+    def readers(self) -> set[str] | None:
+        return may_differ(self.history, self.fired)
+
+    def abandoned(self) -> Collection[str]:
+        return given_up(self.history).keys()
+
+    def window(self, line: FaultRecord) -> FaultWindow:
+        return fault_window(self.history, line)
+
+    def reverted(self, line: FaultRecord) -> Evidence | None:
+        end = reverting_line(self.history, line)
+        return None if end is None else end.reverted
+
+    def ending(self, line: FaultRecord) -> Ended | None:
+        return ending(line)
+
+    def outages(self) -> Sequence[Outage]:
+        return outages(self.history)
 
 
 def missing_effect(
     history: History, fault: FaultSpec, fired: list[FaultRecord], phases: set[str]
 ) -> Doubt | None:
     """None when the fault had its effect, else the reason to doubt it."""
-    check = INSIDE_CHECKS.get(fault.kind) or OUTSIDE_CHECKS.get(fault.kind)
-    if check is None:
+    kind = KINDS.get(fault.kind)
+    if kind is None:
         return Doubt("no-sign", f"no sign is known by which to see a {fault.kind}")
     windows = [phase for phase in history.phases() if phase.spec.name in phases]
-    return check(FiredFault(history, fault, fired, windows))
+    case = JudgedFault(history, fault, fired, windows)
+    if ORIGINS[fault.kind] == OWN:
+        return kind.check(case)
+    with ForeignCode() as code:
+        return kind.check(case)
+    return Doubt("check-crashed", f"the check of {ORIGINS[fault.kind]} could not judge it: {code.error}")
 
 
 AS_PLANNED = ("dry-run", "healed-first")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from history.events import ServerExit, ServerReady, ServerStart, Timed
+from history.fired_fault import Outage
 from history.protocol.outside import Ended
 from history.reader import History, per_history
 from history.records import FaultRecord
@@ -37,23 +38,6 @@ class Incarnation:
     """None where nobody saw its end: the last life, which the conductor stops."""
     cause: FaultRecord | None
     """The strike that its end came of."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outage:
-    """A time in which a fault left nobody to serve."""
-
-    cause: FaultRecord
-    since_ns: int
-    until_ns: int | None
-    """When the next life served; None when none did."""
-    log_from: int
-    log_to: int | None
-    """Lines of the server's log that were written by what was ending, from which to which, counted from 0."""
-
-    def covers(self, begin_ns: int, end_ns: int) -> bool:
-        """Whether something that lasted from one time to another was under way in it."""
-        return end_ns >= self.since_ns and (self.until_ns is None or begin_ns <= self.until_ns)
 
 
 @per_history

@@ -10,12 +10,12 @@ import re
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 
+from history.fired_fault import FaultWindow
 from history.protocol.evidence import CompletionsReordered, FaultReverted, RequestAbandoned
 from history.protocol.outside import OutsideFiring
 from history.reader import History, per_history
-from history.records import FaultRecord, RequestRecord
+from history.records import CONNECTION_ERRORS, FaultRecord, RequestRecord
 from oracles.views.timeline import NS_PER_S, end_ns
 
 SERVER_NAMES = tuple(re.compile(rf"(?:\d+_)?cmpl-(?P<id>.*)-\d+{end}", re.DOTALL) for end in ("", r"-\w+"))
@@ -79,17 +79,6 @@ class RequestsInFlight:
         return [record for record in begun if end_ns(record) >= t_ns]
 
 
-@dataclass(frozen=True, slots=True)
-class FaultWindow:
-    """A strike from outside, from its begin to where its undoing began; ns since the epoch."""
-
-    begin_ns: int
-    end_ns: int | None
-    """None: nobody saw the end."""
-    requests: frozenset[str]
-    """Whom it names, at its begin or its end."""
-
-
 def fault_window(history: History, fired: FaultRecord) -> FaultWindow:
     """When a strike from outside was in force, and for whom."""
     firing, end = fired.firing, reverting_line(history, fired)
@@ -114,10 +103,6 @@ def reverting_line(history: History, fired: FaultRecord) -> FaultRecord | None:
 
 
 CUT = "network_cut"
-CONNECTION_ERRORS = frozenset(
-    {"ConnectError", "ReadError", "WriteError", "CloseError", "RemoteProtocolError"}
-)
-"""How the load client names the end of a connection."""
 SLACK_NS = NS_PER_S // 2
 """A client may see the end of its connection a little later, and a new one begin to fail a little earlier."""
 

@@ -10,11 +10,11 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from chaos.inside.faults.copies import RECOVERED
 from history import layout
 from history.events import PhaseStart, ServerExit
 from history.records import CROWD
 from kvchaos.judging.judge_run import judge_run_dir
-from oracles.effects.copy_effects import RECOVERED
 from oracles.views.struck_requests import given_up
 from tests.server.bench import (
     CAMPAIGN_S,

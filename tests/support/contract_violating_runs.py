@@ -10,8 +10,8 @@ from packaging.version import Version
 
 from history.expected_findings import Expectation
 from history.plan import RunPlan
+from history.protocol.evidence import FIRINGS
 from history.protocol.schedule import Value
-from history.records import FIRINGS
 from history.scenario import FaultSpec, Trigger
 from history.verdict import RunVerdict
 from kvchaos.judging.judge_run import judge

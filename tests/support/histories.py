@@ -12,10 +12,9 @@ import msgspec
 from history.metrics import MetricLog
 from history.phase_spec import PhaseSpec
 from history.plan import PrometheusPlan, RunPlan
-from history.protocol.evidence import Firing, LoadBlocksFailed
+from history.protocol.evidence import FIRINGS, Firing, LoadBlocksFailed
 from history.reader import History
 from history.records import (
-    FIRINGS,
     ClientRecord,
     Event,
     Evidence,

@@ -10,17 +10,9 @@ from typing import Any
 from chaos.hostcopy.generation import detect
 from chaos.inside import process_globals
 from chaos.inside.fault_runtime import FaultRuntime
-from chaos.inside.managers.tier_faults import (
-    BlocksInFlight,
-    Pressure,
-    RemovedBlocks,
-    StoresInFlight,
-    TierFaults,
-    before_manager_call,
-)
+from chaos.inside.injection_points import LookupAnswer
+from chaos.inside.managers.tier_faults import OffloadTier, PreparedStore, Pressure
 from chaos.inside.process_globals import managers_receive_request_id
-from chaos.inside.transfer_audit.audit_log import ShadowTier
-from history.protocol.evidence import BlockLookup, EvictedAfterHit, LookupMissed
 
 API = import_module(detect().offered("OffloadingManager").__module__)
 
@@ -33,6 +25,7 @@ def _answers() -> tuple[Any, Any, Any]:
 
 
 HIT, MISS, RETRY = _answers()
+ANSWERS: dict[LookupAnswer, Any] = {"hit": HIT, "miss": MISS, "retry": RETRY}
 OWN_REQUEST = "kvchaos"
 """Request id of blocks that no request of a client brought."""
 
@@ -42,105 +35,66 @@ class ChaosManager:
 
     def __init__(self, inner: Any, runtime: FaultRuntime) -> None:
         self._inner = inner
-        self._runtime = runtime
-        removed = RemovedBlocks()
-        self._stores = StoresInFlight(removed)
-        self._shadow_tier = ShadowTier(runtime.audit)
-        self._loads = BlocksInFlight()
         self._context = _own_context()
         self._ending = inspect.signature(inner.complete_store)
-        self._tier_faults = TierFaults(runtime, Pressure(self._make_room, self._drop, _own_key), removed)
+        self._tier = OffloadTier(runtime, Pressure(self._make_room, self._drop, _own_key))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
     def lookup(self, key: Any, req_context: Any) -> Any:
-        before_manager_call(self._runtime, "lookup", _request(req_context))
-        self._tier_faults.heal()
+        request = _request(req_context)
+        self._tier.begin_lookup(request)
         answer = self._inner.lookup(key, req_context)
-        request, raw = _request(req_context), bytes(key)
         if answer is HIT:
-            if injection := self._runtime.evaluate("lookup_miss", request=request, key=raw):
-                injection.fired(LookupMissed(key=raw.hex(), hit_blocks=1, answered_blocks=0))
-                return MISS
-            if injection := self._runtime.evaluate("lookup_retry", request=request, key=raw):
-                injection.fired(BlockLookup(key=raw.hex()))
-                return RETRY
-            if injection := self._runtime.evaluate("evict_after_hit", request=request, key=raw):
-                injection.fired(EvictedAfterHit(key=raw.hex(), blocks=len(self._tier_faults.empty())))
-        elif answer is MISS and (
-            injection := self._runtime.evaluate("over_report", request=request, key=raw)
-        ):
-            injection.fired(BlockLookup(key=raw.hex()))
+            return ANSWERS[self._tier.found(bytes(key), request)]
+        if answer is MISS and self._tier.claims(bytes(key), request):
             return HIT
         return answer
 
     def prepare_load(self, keys: Collection[Any], req_context: Any) -> Any:
-        keys, request = list(keys), _request(req_context)
-        before_manager_call(self._runtime, "prepare_load", request)
-        self._loads.begin(keys, request)
-        spec = self._inner.prepare_load(keys, req_context)
-        self._shadow_tier.load_begins(keys, spec)
-        if self._runtime.provenance is not None:
-            self._runtime.provenance.load_begins(keys)
-        return spec
+        keys = list(keys)
+        return self._tier.prepare_load(
+            keys, _request(req_context), lambda: self._inner.prepare_load(keys, req_context)
+        )
 
     def complete_load(self, keys: Collection[Any], *more: Any) -> None:
         """`more` has the request's context from 0.21 on."""
-        before_manager_call(self._runtime, "complete_load", self._loads.end(keys))
-        self._inner.complete_load(keys, *more)
-        self._shadow_tier.load_ends(keys)
+        self._tier.complete_load(keys, lambda: self._inner.complete_load(keys, *more))
 
     def prepare_store(self, keys: Collection[Any], req_context: Any) -> Any:
-        keys, request = list(keys), _request(req_context)
-        before_manager_call(self._runtime, "prepare_store", request)
-        self._tier_faults.heal()
-        self._tier_faults.before_store(request)
-        if self._runtime.armed("store_refused") and self._stores.refuse(
-            self._runtime,
-            [key for key in keys if self._inner.lookup(key, req_context) is MISS],
-            request,
-        ):
-            return None
-        output = self._inner.prepare_store(keys, req_context)
-        if output is not None:
-            self._stores.begin(output.keys_to_store, request)
-            self._shadow_tier.store_begins(output.keys_to_store, output.store_spec, output.evicted_keys)
-            if self._runtime.provenance is not None:
-                self._runtime.provenance.store_begins(
-                    request, output.keys_to_store, output.store_spec.block_ids.tolist()
-                )
-        return output
+        keys = list(keys)
+        return self._tier.prepare_store(
+            _request(req_context),
+            lambda: (key for key in keys if self._inner.lookup(key, req_context) is MISS),
+            lambda: self._prepare(keys, req_context),
+        )
 
     def complete_store(self, keys: Collection[Any], *more: Any, **named: Any) -> None:
         """The further arguments differ: they include the request's context from 0.21 on."""
-        request = self._stores.end(keys)
-        before_manager_call(self._runtime, "complete_store", request)
         call = self._ending.bind(keys, *more, **named)
-        if self._stores.fail(self._runtime, keys, request):
-            call.arguments["success"] = False
-        self._inner.complete_store(*call.args, **call.kwargs)
-        self._shadow_tier.store_ends(keys, success=call.arguments.get("success", True))
+
+        def complete(success: bool) -> None:
+            if not success:
+                call.arguments["success"] = False
+            self._inner.complete_store(*call.args, **call.kwargs)
+
+        self._tier.complete_store(keys, call.arguments.get("success", True), complete)
 
     def reset_cache(self) -> None:
         """vLLM calls this from 0.22 on."""
-        before = self._shadow_tier.keys()
-        self._inner.reset_cache()
-        self._stores.forget()
-        self._loads.forget()
-        self._shadow_tier.reset()
-        if self._runtime.provenance is not None:
-            self._runtime.provenance.reset()
-        for key in before:
-            if self._inner.lookup(key, self._context) is HIT:
-                self._shadow_tier.survived(key)
+        self._tier.reset(self._inner.reset_cache, lambda key: self._inner.lookup(key, self._context) is HIT)
+
+    def _prepare(self, keys: list[Any], req_context: Any) -> PreparedStore | None:
+        output = self._inner.prepare_store(keys, req_context)
+        return None if output is None else PreparedStore(output, output.keys_to_store, output.evicted_keys)
 
     def _make_room(self, keys: list[Any]) -> list[Any] | None:
-        output = self._inner.prepare_store(keys, self._context)
-        if output is None:
+        prepared = self._prepare(keys, self._context)
+        if prepared is None:
             return None
-        self._shadow_tier.evicted(output.evicted_keys)
-        return list(output.evicted_keys)
+        self._tier.shadow.evicted(prepared.evicted)
+        return list(prepared.evicted)
 
     def _drop(self, keys: list[Any]) -> None:
         accepts_context = "req_context" in self._ending.parameters

@@ -1,4 +1,4 @@
-"""The faults of the offload tier, for managers of every interface: stores refused or failed, blocks evicted.
+"""The injection points of the offload tier, and its audit, for managers of every interface.
 
 Evictions come by pressure: made-up blocks are stored and dropped again, by the manager's public methods
 alone. The manager itself chooses what has to go, as under real load, and whatever is in use stays.
@@ -11,8 +11,24 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any, NamedTuple
 
 from chaos.inside.fault_runtime import FaultRuntime
-from chaos.inside.trigger_decisions import InjectedFailure, Injection
-from history.protocol.evidence import BlockStoredAgain, ManagerRaised, TierBlocks, TierShrunk
+from chaos.inside.injection_points import (
+    LOOKUP,
+    LOOKUP_MISS,
+    MANAGER_CALL,
+    RESIDENCY,
+    STORE,
+    STORE_END,
+    FinishedStore,
+    FoundBlock,
+    LookupAnswer,
+    ManagerCall,
+    MissingBlock,
+    NewStore,
+    TierBeforeStore,
+)
+from chaos.inside.transfer_audit.audit_log import ShadowTier
+from chaos.inside.trigger_decisions import Injection
+from history.protocol.evidence import BlockStoredAgain
 
 Store = Callable[[list[Any]], list[Any] | None]
 """Prepares a store of these blocks; the blocks evicted for it, or None when there is no room."""
@@ -149,58 +165,126 @@ class StoresInFlight(BlocksInFlight):
         self._removed.stored(blocks)
         super().begin(blocks, request)
 
-    def fail(self, runtime: FaultRuntime, blocks: Collection[Any], request: str | None) -> bool:
-        """Whether to report a finished store as failed."""
-        injection = runtime.evaluate("store_failed", request=request) if blocks else None
-        if injection is not None:
-            injection.fired(TierBlocks(blocks=len(blocks), key=bytes(next(iter(blocks))).hex()))
-            self._removed.record(blocks, injection)
-        return injection is not None
-
-    def refuse(self, runtime: FaultRuntime, missing: Collection[Any], request: str | None) -> bool:
-        """Whether to refuse a store; `missing` are its blocks that a lookup does not find."""
-        new = [block for block in missing if block not in self._blocks]
-        injection = runtime.evaluate("store_refused", request=request) if new else None
-        if injection is not None:
-            injection.fired(TierBlocks(blocks=len(new), key=bytes(new[0]).hex()))
-        return injection is not None
+    def new_of(self, missing: Iterable[Any]) -> list[Any]:
+        """Those of the blocks that a lookup does not find and no store has begun to bring."""
+        return [block for block in missing if block not in self._blocks]
 
 
-class TierFaults:
-    """Injects at stores, by pressure on the wrapped manager."""
+class PreparedStore(NamedTuple):
+    """What vLLM's manager answers when it takes a store."""
 
-    def __init__(self, runtime: FaultRuntime, pressure: Pressure, removed: RemovedBlocks) -> None:
+    output: Any
+    """The answer itself."""
+    stored: Collection[Any]
+    """Keys of the blocks to be stored."""
+    evicted: Collection[Any]
+
+
+class OffloadTier:
+    """One tier behind vLLM's manager: `hashes` and `keys` translate the calls of their dialect to these.
+
+    The functions that are passed make the call of vLLM's own manager.
+    """
+
+    def __init__(self, runtime: FaultRuntime, pressure: Pressure) -> None:
         self._runtime = runtime
-        self._removed = removed
+        self._removed = RemovedBlocks()
+        self._stores = StoresInFlight(self._removed)
+        self._loads = BlocksInFlight()
+        self.shadow = ShadowTier(runtime.audit)
         self._pressure = pressure
+        self._occupied_by = ""
+        """The kind of fault that occupies room, if any does."""
 
-    def before_store(self, request: str | None) -> None:
-        """A store is to be prepared: evict, or take the tier's room away."""
-        if injection := self._runtime.evaluate("evict", request=request):
-            gone = self._pressure.evict(int(injection.params["blocks"]))
-            if gone:
-                injection.fired(TierBlocks(blocks=len(gone), key=bytes(gone[0]).hex()))
-                self._removed.record(gone, injection)
-            else:
-                injection.refused("no-idle-block")
-        if injection := self._runtime.evaluate("tier_shrunk", request=request):
-            left = int(injection.params["leave"])
-            self._pressure.release()
-            taken = self._pressure.occupy(left)
-            injection.fired(TierShrunk(blocks=taken, left=left))
+    def begin_lookup(self, request: str | None) -> None:
+        self._before_call("lookup", request)
+        self._heal()
 
-    def heal(self) -> None:
+    def found(self, key: bytes, request: str | None, hits: int = 1, earlier: int = 0) -> LookupAnswer:
+        """The answer to the lookup of a block that is in the tier, the `hits` of one call counted from 0."""
+        block = FoundBlock(key, hits, earlier, self._pressure.evict_all)
+        self._runtime.inject(LOOKUP, block, request=request, key=key)
+        return block.answer
+
+    def claims(self, key: bytes, request: str | None) -> bool:
+        """Whether a block that is not in the tier is answered as a hit."""
+        block = MissingBlock(key)
+        self._runtime.inject(LOOKUP_MISS, block, request=request, key=key)
+        return block.claimed
+
+    def prepare_load(self, keys: Collection[Any], request: str | None, prepare: Callable[[], Any]) -> Any:
+        self._before_call("prepare_load", request)
+        self._loads.begin(keys, request)
+        spec = prepare()
+        self.shadow.load_begins(keys, spec)
+        if self._runtime.provenance is not None:
+            self._runtime.provenance.load_begins(keys)
+        return spec
+
+    def complete_load(self, keys: Collection[Any], complete: Callable[[], None]) -> None:
+        self._before_call("complete_load", self._loads.end(keys))
+        complete()
+        self.shadow.load_ends(keys)
+
+    def prepare_store(
+        self,
+        request: str | None,
+        missing: Callable[[], Iterable[Any]],
+        prepare: Callable[[], PreparedStore | None],
+    ) -> Any:
+        """vLLM's own answer, or None for a store that is refused. `missing` looks its blocks up."""
+        self._before_call("prepare_store", request)
+        self._heal()
+        before = TierBeforeStore(self._pressure.evict, self._occupy, self._removed.record)
+        self._runtime.inject(RESIDENCY, before, request=request)
+        # Without a fault no block is looked up: vLLM's filters of reuse count lookups.
+        if self._runtime.armed_at(STORE) and (new := self._stores.new_of(missing())):
+            store = NewStore(new)
+            self._runtime.inject(STORE, store, request=request)
+            if store.refused:
+                return None
+        prepared = prepare()
+        if prepared is None:
+            return None
+        spec = prepared.output.store_spec
+        self._stores.begin(prepared.stored, request)
+        self.shadow.store_begins(prepared.stored, spec, prepared.evicted)
+        if self._runtime.provenance is not None:
+            self._runtime.provenance.store_begins(request, prepared.stored, spec.block_ids.tolist())
+        return prepared.output
+
+    def complete_store(self, keys: Collection[Any], success: bool, complete: Callable[[bool], None]) -> None:
+        request = self._stores.end(keys)
+        self._before_call("complete_store", request)
+        end = FinishedStore(keys, self._removed.record, failed=not success)
+        if keys and success:
+            self._runtime.inject(STORE_END, end, request=request)
+        complete(not end.failed)
+        self.shadow.store_ends(keys, success=not end.failed)
+
+    def reset(self, reset: Callable[[], None], hits: Callable[[bytes], bool]) -> None:
+        """vLLM empties the tier; `hits` looks a block up afterwards."""
+        before = self.shadow.keys()
+        reset()
+        self._stores.forget()
+        self._loads.forget()
+        self.shadow.reset()
+        if self._runtime.provenance is not None:
+            self._runtime.provenance.reset()
+        for key in before:
+            if hits(key):
+                self.shadow.survived(key)
+
+    def _before_call(self, hook: str, request: str | None) -> None:
+        """Raises InjectedFailure when a fault fires."""
+        self._runtime.inject(MANAGER_CALL, ManagerCall(hook), request=request, hook=hook)
+
+    def _occupy(self, leave: int, injection: Injection) -> int:
+        self._pressure.release()
+        self._occupied_by = injection.kind
+        return self._pressure.occupy(leave)
+
+    def _heal(self) -> None:
         """Give back what a fault that is over still occupies."""
-        if self._pressure.occupied and not self._runtime.armed("tier_shrunk"):
+        if self._pressure.occupied and not self._runtime.armed(self._occupied_by):
             self._pressure.release()
-
-    def empty(self) -> list[Any]:
-        """Evict all that is idle."""
-        return self._pressure.evict_all()
-
-
-def before_manager_call(runtime: FaultRuntime, hook: str, request: str | None) -> None:
-    """Injection point before each call of the manager. Raises InjectedFailure when a fault fires."""
-    if injection := runtime.evaluate("manager_raises", request=request, hook=hook):
-        injection.fired(ManagerRaised(hook=hook))
-        raise InjectedFailure(f"kvchaos: {hook} raises on purpose")

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
-from chaos.inside.control import RoleFile
+from chaos.inside.journal_file import RoleFile
 from history.protocol import audit_records as rules
 from history.protocol.audit_records import AccountBalance, Balance, Label, Violation, stored_balance
 

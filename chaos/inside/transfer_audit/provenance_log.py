@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from chaos.inside.control import RoleFile
+from chaos.inside.journal_file import RoleFile
 from history.protocol.audit_records import (
     AnyProvenance,
     BlocksStored,

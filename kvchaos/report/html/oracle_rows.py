@@ -11,13 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from history.protocol.extensions import OWN
 from history.reader import History
 from history.records import RequestRecord
 from history.verdict import Finding, OracleResult, RunVerdict, Verdict
 from kvchaos.judging.outcome import ExpectationMatch, expected_oracles, match_expectation
 from kvchaos.report.html.axis import TimeAxis
 from kvchaos.report.verdict_text import SYMBOLS, clock, finding_text
-from oracles import ORACLES
+from oracles import ORACLES, ORIGINS
+from oracles.findings import Oracle
 from oracles.views.timeline import NS_PER_S, end_ns
 
 COMPARED = {
@@ -81,9 +83,15 @@ class OracleRow:
         return COMPARED[self.standing]
 
 
+def _purpose(oracle: Oracle) -> str:
+    """What an oracle watches, and its package where that is another one than the suite."""
+    origin = ORIGINS[oracle.name]
+    return oracle.purpose if origin == OWN else f"{oracle.purpose} (from {origin})"
+
+
 def oracle_rows(history: History, verdict: RunVerdict, times: LogTimes) -> list[OracleRow]:
     """One row a result, in the order of the verdict; the findings are numbered from 1."""
-    purposes = {oracle.name: oracle.purpose for oracle in ORACLES}
+    purposes = {oracle.name: _purpose(oracle) for oracle in ORACLES}
     named = {finding.request for result in verdict.results for finding in result.findings}
     records = {record.id: record for record in history.requests if record.id in named}
     rows: list[OracleRow] = []

@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from chaos.fault_catalogue import KINDS
+from chaos.fault_catalogue import KINDS, ORIGINS
 from history.events import FaultsHealed
 from history.phase_spec import Role
+from history.protocol.extensions import OWN
 from history.reader import History, PhaseWindow
 from history.records import FaultRecord, RequestRecord
 from history.scenario import FaultSpec, Trigger
@@ -66,7 +67,7 @@ def _row(
     real = [record for record in fired if is_real(record)]
     return FaultRow(
         band=band,
-        contract=kind.contract if kind else "",
+        contract=_contract(fault.kind),
         effect=kind.effect if kind else "",
         wanted=kind.consequence if kind else "",
         trigger=trigger_text(fault.trigger),
@@ -80,6 +81,14 @@ def _row(
         firings=[_firing(record, axis) for record in fired[:MAX_FIRINGS]],
         more=max(len(fired) - MAX_FIRINGS, 0),
     )
+
+
+def _contract(kind: str) -> str:
+    """The contract of a kind, and its package where that is another one than the suite."""
+    known = KINDS.get(kind)
+    if known is None:
+        return ""
+    return known.contract if ORIGINS[kind] == OWN else f"{known.contract}, from {ORIGINS[kind]}"
 
 
 def _armed(band: FaultBand) -> FaultStep:

@@ -16,8 +16,8 @@ import docker
 from docker.errors import NotFound
 from docker.models.containers import Container
 
-from chaos.outside.container_injector import ContainerInjector
-from chaos.outside.server_termination import Restarter
+from chaos.outside.faults.server_termination import Restarter
+from chaos.outside.server_targets import ContainerTarget
 from history import layout
 from history.events import ContainerAction, ServerStart
 from history.records import ResourceRecord
@@ -163,8 +163,8 @@ class ComposeStack:
         if any(process.pid == pid for process in self.processes()):
             send(os.kill, pid, which)
 
-    def fault_injector(self, restarter: Restarter) -> ContainerInjector:
-        return ContainerInjector(self, restarter)
+    def fault_target(self, restarter: Restarter) -> ContainerTarget:
+        return ContainerTarget(self, restarter)
 
     def serve(self, run_dir: Path) -> None:
         self.run_dir = run_dir

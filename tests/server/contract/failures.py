@@ -14,8 +14,8 @@ from vllm.distributed.kv_transfer.kv_connector.v1.offloading_connector import Of
 from chaos.inside import process_globals
 from chaos.inside.connector import ChaosConnector
 from chaos.inside.fault_kind import SCHEDULER
+from chaos.inside.faults.manager_calls import HOOKS
 from chaos.inside.inside_kinds import unsupported_kinds
-from chaos.inside.scheduler_kinds import HOOKS
 from chaos.inside.trigger_decisions import InjectedFailure
 from history.protocol.evidence import LoadRetried
 from tests.server.contract.bench import CHUNKS, Bench

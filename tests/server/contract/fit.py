@@ -10,6 +10,8 @@ from unittest import mock
 import vllm
 
 from chaos.hostcopy import generation
+from chaos.inside.contract_cases import problems
+from chaos.inside.inside_kinds import KINDS
 from tests.server.contract.bench import Bench
 from tests.server.contract.generations import generation_of
 from tests.server.contract.shapes.transfers import load_metadata
@@ -124,6 +126,12 @@ def _fits(own: inspect.Signature, base: inspect.Signature) -> bool:
     return True
 
 
+def every_fault_keeps_its_contract_cases(bench: Bench) -> None:
+    found = {kind.name: list(problems(kind)) for kind in KINDS.values()}
+    wrong = {name: [case for case in cases if case[1] is not None] for name, cases in found.items()}
+    assert not any(wrong.values()), wrong
+
+
 CHECKS = (
     generation_is_detected_by_what_is_installed,
     unknown_generation_ends_with_one_clear_line,
@@ -131,4 +139,5 @@ CHECKS = (
     manager_forwards_every_method_of_vllm,
     workers_have_every_method_of_vllm,
     spec_overrides_only_what_is_there,
+    every_fault_keeps_its_contract_cases,
 )

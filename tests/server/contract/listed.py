@@ -9,6 +9,7 @@ CHECKS = (
     "manager_forwards_every_method_of_vllm",
     "workers_have_every_method_of_vllm",
     "spec_overrides_only_what_is_there",
+    "every_fault_keeps_its_contract_cases",
     "manager_answers_as_vllm_when_nothing_is_armed",
     "manager_answers_as_vllm_again_when_healed",
     "manager_makes_no_further_calls_of_vllm_when_nothing_is_armed",

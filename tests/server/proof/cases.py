@@ -11,23 +11,12 @@ from dataclasses import dataclass
 
 from packaging.version import Version
 
+from chaos.inside.fault_kind import ProofCase
+from chaos.inside.faults.manager_calls import HOOKS
 from chaos.inside.inside_kinds import KINDS
-from chaos.inside.scheduler_kinds import HOOKS
 from history.protocol.schedule import Value
 
 PREFIX = "prove-"
-ENDS_THE_SERVER = (
-    "copy_refused",
-    "copy_raises",
-    "copy_failed",
-    "completion_twice",
-    "completion_lost",
-    "manager_raises",
-    "over_report",
-    "evict_after_hit",
-)
-STRIKE_STORES = ("store_refused", "store_failed", "evict", "tier_shrunk", "completion_reorder", "over_report")
-"""Or blocks that are not in the tier."""
 STORES = ("store", "prepare_store", "complete_store")
 """Variants that strike stores."""
 VARIANTS = {
@@ -36,8 +25,6 @@ VARIANTS = {
     "blocks": ("first", "middle", "last", "one", "all"),
 }
 """By parameter: the values that are proved one by one, where a kind has it and it is a choice."""
-POISON = "nan"
-"""It may spread from block to block, so it shares no run with other damage."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +45,17 @@ class Case:
         return varied(self.kind)
 
     @property
+    def proof(self) -> ProofCase:
+        """As its kind declares it."""
+        return KINDS[self.kind].proof
+
+    @property
     def is_content(self) -> bool:
         return KINDS[self.kind].site == "content"
 
     @property
     def needs_stores(self) -> bool:
-        return self.variant in STORES or self.kind in STRIKE_STORES
+        return self.variant in STORES or self.proof.needs_stores
 
 
 @dataclass(frozen=True)
@@ -91,8 +83,8 @@ def varied(kind: str) -> str | None:
 def all_proofs(release: Version) -> Iterator[Proof]:
     """The proofs for all kinds that a release of vLLM offers a place for."""
     cases = [case for case in all_cases() if release >= Version(KINDS[case.kind].since or "0")]
-    alone = [case for case in cases if case.kind in ENDS_THE_SERVER]
-    poison = [case for case in cases if case.kind == POISON]
+    alone = [case for case in cases if case.proof.ends_server]
+    poison = [case for case in cases if case.proof.spreads]
     contents = [case for case in cases if case.is_content and case not in poison]
     others = [case for case in cases if not case.is_content and case not in alone]
     yield Proof(f"{PREFIX}manners", tuple(others))
@@ -116,14 +108,14 @@ def scenario_of(proof: Proof) -> dict[str, object]:
         "workloads": {case.name: _prompts(case) for case in proof.cases},
         "phases": [
             *(phase for case in proof.cases for phase in _phases(case)),
-            *([healed] if first.kind == POISON else []),
+            *([healed] if first.proof.spreads else []),
         ],
         "faults": [
             {
                 "id": case.name,
                 "kind": case.kind,
                 "phase": case.name,
-                "trigger": _trigger(case),
+                "trigger": dict(case.proof.trigger),
                 "params": _params(case),
             }
             for case in proof.cases
@@ -153,7 +145,7 @@ def _phase(case: Case, role: str, *, requests: int, first: int) -> dict[str, obj
         "role": role,
         "workload": case.name,
         "requests": requests,
-        "concurrency": 6 if case.kind == "completion_reorder" else 3,
+        "concurrency": 6 if case.proof.needs_simultaneous_copies else 3,
         "first": first,
     }
 
@@ -166,12 +158,12 @@ def _blocks(cases: Sequence[Case]) -> int:
 
 def _step(cases: Sequence[Case]) -> int:
     """Tokens of an engine step. For copies that end together, several prompts must fit."""
-    return 512 if any(case.kind == "completion_reorder" for case in cases) else 96
+    return 512 if any(case.proof.needs_simultaneous_copies for case in cases) else 96
 
 
 def _prompts(case: Case) -> dict[str, object]:
     """Prompts whose blocks do not all fit the device at once, so that they come from the tier."""
-    short = case.kind == "completion_reorder"
+    short = case.proof.needs_simultaneous_copies
     return {
         "kind": "shared_prefix",
         "params": {
@@ -185,29 +177,7 @@ def _prompts(case: Case) -> dict[str, object]:
     }
 
 
-def _trigger(case: Case) -> dict[str, object]:
-    """The trigger that makes the fault of a case fire."""
-    if case.kind in ENDS_THE_SERVER:
-        return {"nth": [2]}
-    if case.kind == "lookup_miss":
-        return {"probability": 0.5, "limit": 10}
-    if case.kind == "evict":
-        # Once there is something to lose, and rounds are left that ask for it again.
-        return {"every": 8, "offset": 16, "limit": 4}
-    if case.kind == "completion_reorder":
-        # The first ends are those of stores; loads come together later.
-        return {"every": 1}
-    if case.is_content:
-        return {"every": 1, "limit": 8}
-    return {"every": 2, "limit": 4}
-
-
 def _params(case: Case) -> dict[str, Value]:
     """The parameters of the fault of a case."""
-    params: dict[str, Value] = {case.parameter: case.variant} if case.parameter and case.variant else {}
-    if case.kind == "completion_late":
-        return {**params, "min_ms": 600, "max_ms": 900}
-    if case.kind == "evict":
-        # The oldest idle blocks are those of earlier phases, which nobody asks for any more.
-        return {**params, "blocks": 10_000}
-    return params
+    chosen: dict[str, Value] = {case.parameter: case.variant} if case.parameter and case.variant else {}
+    return {**chosen, **case.proof.params}

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 
+from chaos.inside.faults.content import is_not_a_number
 from history.events import Drained, FaultsHealed, LeakProbe, ServerExit, ServerStalled
-from history.protocol.evidence import CopyDelayed
 from history.reader import History
 from history.records import DEADLINE_EXCEEDED, FaultRecord
 from history.scenario import FaultSpec
@@ -15,8 +14,6 @@ from history.verdict import Verdict
 from kvchaos.judging.judge_run import judge
 from oracles.answer_comparison import compare
 from oracles.effects.checks import missing_effect
-from oracles.effects.copy_effects import FAILED_BY_POLICY, RECOVERED
-from oracles.effects.tier_effects import STORE_REFUSED, is_not_a_number
 from oracles.faults_fired import is_real
 from tests.server.proof.cases import Case, varied
 
@@ -88,7 +85,7 @@ def _shown(history: History, fault: FaultSpec, verdict: Verdict) -> Shown:
         armed=any(record.event == "armed" for record in lines),
         fired=len(outcome.fired),
         refused=sum(record.event == "refused" for record in lines),
-        evidence=doubt or SIGNS.get(fault.kind, _damage)(outcome),
+        evidence=doubt or _shown_text(outcome),
         consequential=doubt is None,
         healed=any(
             event.data.confirmed is True and event.data.phase == outcome.phase
@@ -163,56 +160,19 @@ def _server_failure(probe: Drained | LeakProbe) -> str:
     return f"{leaked[1]} blocks held at the end" if leaked else "the leak probe failed"
 
 
-def _late(outcome: FaultOutcome) -> str:
-    """The effect of a late completion as text."""
-    return "until its end was told a request got no token, or a store stayed open"
+def _in_log(outcome: FaultOutcome, pattern: re.Pattern[str]) -> str:
+    """Log lines that match a pattern as text."""
+    lines = [found[0] for line in outcome.history.log if (found := pattern.search(line))]
+    return f"{len(lines)} times in the log: {lines[0]}" if lines else "counted by the server's metrics"
 
 
-def _in_log(pattern: re.Pattern[str]) -> Callable[[FaultOutcome], str]:
-    """Evidence from log lines that match a pattern."""
-
-    def count_matches(outcome: FaultOutcome) -> str:
-        lines = [found[0] for line in outcome.history.log if (found := pattern.search(line))]
-        return f"{len(lines)} times in the log: {lines[0]}" if lines else "counted by the server's metrics"
-
-    return count_matches
-
-
-def _computed(outcome: FaultOutcome) -> str:
-    """The effect of a lookup miss as text."""
-    return f"requests that were struck computed their blocks themselves, {len(outcome.fired)} misses"
-
-
-def _clock(outcome: FaultOutcome) -> str:
-    """The effect of a copy delay on the transfer time as text."""
-    delays_ms = [firing.ms for record in outcome.fired if isinstance(firing := record.firing, CopyDelayed)]
-    return f"the server's {outcome.case.variant} time grew by the {sum(delays_ms) / 1e3:.2f} s held"
-
-
-def _order(outcome: FaultOutcome) -> str:
-    """The effect of reordered completions as text."""
-    return "the requests of the loads among them went on"
-
-
-SIGNS: dict[str, Callable[[FaultOutcome], str]] = {
-    "lookup_miss": _computed,
-    "store_refused": _in_log(STORE_REFUSED),
-    "copy_delay": _clock,
-    "load_failed": lambda _: "the requests asked the tier again",
-    "load_failure": _in_log(re.compile(f"{RECOVERED.pattern}|{FAILED_BY_POLICY.pattern}")),
-    "completion_late": _late,
-    "completion_lost": _lost,
-    "completion_reorder": _order,
-    "lookup_retry": lambda _: "requests that were put off got their tokens afterwards",
-    "evict": lambda _: "the server stored lost blocks again",
-    "store_failed": lambda _: "the server stored lost blocks again",
-    "tier_shrunk": _in_log(STORE_REFUSED),
-    "over_report": _death,
-    "evict_after_hit": _death,
-    "copy_refused": _death,
-    "copy_raises": _death,
-    "manager_raises": _death,
-    "copy_failed": _death,
-    "completion_twice": _death,
-}
-"""How it is told in the table; damage is counted."""
+def _shown_text(outcome: FaultOutcome) -> str:
+    """The effect as text, by what the kind declares of its proof."""
+    proof = outcome.case.proof
+    if outcome.case.is_content:
+        return _damage(outcome)
+    if proof.log_line is not None:
+        return _in_log(outcome, proof.log_line)
+    if not proof.ends_server:
+        return proof.shown
+    return _death(outcome) if outcome.history.events_of(ServerExit) else _lost(outcome)

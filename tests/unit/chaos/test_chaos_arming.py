@@ -14,8 +14,8 @@ import pytest
 
 from chaos.control_plane import LEASE_S, ControlPlane
 from chaos.inside.control import LEASE, SCHEDULE, parse_schedule
+from chaos.inside.faults.manager_calls import LookupMissed
 from history.jsonl import UnreadableRun
-from history.protocol.evidence import LookupMissed
 from history.scenario import FaultSpec, Trigger
 from tests.support.control_directory import Room, wait_until
 

@@ -12,9 +12,10 @@ from chaos.inside import control as control_files
 from chaos.inside.control import MAX_SCHEDULE_BYTES, BadControl
 from chaos.inside.fault_kind import SCHEDULER, WORKER
 from chaos.inside.fault_runtime import FaultRuntime
+from chaos.inside.faults.manager_calls import LookupMissed
 from chaos.inside.inside_kinds import KINDS
 from chaos.inside.trigger_decisions import Injection, expected_firings
-from history.protocol.evidence import LoadRetried, LookupMissed, Refused
+from history.protocol.evidence import LoadRetried, Refused
 from history.protocol.schedule import Trigger
 from tests.support.control_directory import Room, entry, schedule, wait_until
 from tests.support.histories import sample_firing

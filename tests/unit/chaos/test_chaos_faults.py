@@ -15,7 +15,6 @@ from chaos.outside.outside_kinds import KINDS as OUTSIDE_KINDS
 from history import scenario
 from history.protocol.schedule import ArmedFault, Trigger, Value
 from kvchaos.cli.faults_command import insert_tables
-from oracles.effects.outside_effects import OUTSIDE_CHECKS
 
 OUTSIDE_DOCS = Path(__file__).parents[3] / "docs" / "outside-faults.md"
 DOCS = Path(__file__).parents[3] / "docs" / "faults.md"
@@ -81,10 +80,6 @@ def test_every_outside_kind_describes_its_effect_and_evidence(kind: OutsideKind)
         assert text.strip()
     assert {"trigger_on", "duration_s"} <= kind.parameters.keys()
     assert fault_catalogue.problems(kind.name, fault_catalogue.defaults(kind.parameters)) == []
-
-
-def test_every_outside_fault_has_an_effect_check() -> None:
-    assert OUTSIDE_CHECKS.keys() == OUTSIDE_KINDS.keys()
 
 
 def test_outside_fault_page_matches_the_catalogue() -> None:

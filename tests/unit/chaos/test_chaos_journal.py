@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chaos.inside import control as control_files
-from chaos.inside.control import Journal
+from chaos.inside import journal_file
+from chaos.inside.faults.manager_calls import LookupMissed
+from chaos.inside.journal_file import Journal
 from history.earlier import revised_fault
 from history.jsonl import read_lines
 from history.protocol.evidence import (
@@ -26,7 +27,6 @@ from history.protocol.evidence import (
     HealReason,
     Loaded,
     LoadRetried,
-    LookupMissed,
     Note,
     RefusalReason,
     Refused,
@@ -99,7 +99,7 @@ def test_lines_of_two_threads_do_not_mix(tmp_path: Path) -> None:
 
 
 def test_a_journal_never_grows_beyond_its_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control_files, "MAX_BYTES", 1000)
+    monkeypatch.setattr(journal_file, "MAX_BYTES", 1000)
     journal = Journal(tmp_path, "worker")
     answers = [journal.write(RequestAbandoned(computed=n, answered=0)) for n in range(50)]
     assert answers == sorted(answers, reverse=True), "it wrote again after it had closed"
@@ -141,8 +141,8 @@ def test_full_journal_stops_strikes_but_still_records_healing(
 ) -> None:
     engine = room.start()
     room.arm(entry("gone", "lookup_miss"))
-    monkeypatch.setattr(control_files, "MAX_BYTES", 5_000)
-    monkeypatch.setattr(control_files, "RESERVE_BYTES", 2_000)
+    monkeypatch.setattr(journal_file, "MAX_BYTES", 5_000)
+    monkeypatch.setattr(journal_file, "RESERVE_BYTES", 2_000)
     strikes = 0
     while (strike := engine.evaluate("lookup_miss")) is not None:
         strikes += 1

@@ -9,15 +9,16 @@ from pathlib import Path
 import pytest
 
 from chaos.fault_catalogue import KINDS, defaults
-from chaos.outside.injector import ActiveFault, DueInjection
-from chaos.outside.network.network_injector import NetworkInjector, command_for
+from chaos.outside.injector import NETWORK, ActiveFault, DueInjection
 from chaos.outside.network.proxy_control import (
     CutCommand,
     DelayCommand,
     LoseCommand,
+    ProxyCommand,
     ReadSlowlyCommand,
     StallCommand,
 )
+from chaos.outside.outside_kinds import TargetInjector, kinds_of
 from history.protocol.outside import NetworkCut, OutsideFiring
 from history.protocol.schedule import Value
 from tests.support.fake_server_runs import PATIENCE_S, wait_for
@@ -43,27 +44,39 @@ def proof_of(active: ActiveFault) -> OutsideFiring:
     return proof
 
 
+class CommandLog:
+    """A proxy that keeps the commands that it gets."""
+
+    def __init__(self) -> None:
+        self.commands: list[ProxyCommand] = []
+
+    def send(self, command: ProxyCommand) -> None:
+        self.commands.append(command)
+
+
 def test_each_network_kind_sends_a_command_with_its_parameters() -> None:
-    assert command_for(strike("network_cut", 3)) == CutCommand(strike="f/3")
-    assert command_for(strike("network_stall")) == StallCommand(strike="f/0")
-    assert command_for(strike("network_latency", up_ms=5)) == DelayCommand(
-        strike="f/0", seed=7, up_ms=5.0, down_ms=50.0, jitter_ms=0.0
-    )
-    assert command_for(strike("network_loss", share=0.5)) == LoseCommand(
-        strike="f/0", seed=7, share=0.5, again_ms=200.0
-    )
-    assert command_for(strike("slow_reader", requests=2)) == ReadSlowlyCommand(
-        strike="f/0", requests=2, bytes_per_s=4000.0
-    )
-
-
-def test_all_network_kinds_are_in_the_catalogue() -> None:
-    for kind in NetworkInjector.kinds:
-        command_for(strike(kind))
+    log = CommandLog()
+    injector = TargetInjector(NETWORK, log)
+    for due in (
+        strike("network_cut", 3),
+        strike("network_stall"),
+        strike("network_latency", up_ms=5),
+        strike("network_loss", share=0.5),
+        strike("slow_reader", requests=2),
+    ):
+        injector.prepare(due).apply()
+    assert log.commands == [
+        CutCommand(strike="f/3"),
+        StallCommand(strike="f/0"),
+        DelayCommand(strike="f/0", seed=7, up_ms=5.0, down_ms=50.0, jitter_ms=0.0),
+        LoseCommand(strike="f/0", seed=7, share=0.5, again_ms=200.0),
+        ReadSlowlyCommand(strike="f/0", requests=2, bytes_per_s=4000.0),
+    ]
+    assert set(injector.kinds) == set(kinds_of(NETWORK))
 
 
 def test_cut_evidence_names_its_requests_and_reverts(bench: Bench) -> None:
-    active = NetworkInjector(bench.network).prepare(strike("network_cut"))
+    active = TargetInjector(NETWORK, bench.network).prepare(strike("network_cut"))
     with bench.client.completing("a", tokens=300):
         wait_for(lambda: bench.began("a"))
         active.apply()
@@ -76,7 +89,7 @@ def test_cut_evidence_names_its_requests_and_reverts(bench: Bench) -> None:
 
 
 def test_a_strike_without_effect_is_not_proved(bench: Bench) -> None:
-    active = NetworkInjector(bench.network).prepare(strike("network_stall"))
+    active = TargetInjector(NETWORK, bench.network).prepare(strike("network_stall"))
     active.apply()
     time.sleep(0.1)
     assert active.verify() is None
@@ -88,7 +101,7 @@ def test_a_strike_without_effect_is_not_proved(bench: Bench) -> None:
 
 
 def test_revert_succeeds_after_the_proxy_died(bench: Bench) -> None:
-    active = NetworkInjector(bench.network).prepare(strike("network_stall"))
+    active = TargetInjector(NETWORK, bench.network).prepare(strike("network_stall"))
     active.apply()
     bench.process.kill()
     bench.process.wait()

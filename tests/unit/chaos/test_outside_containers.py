@@ -12,9 +12,9 @@ from docker.errors import APIError, NotFound
 from docker.models.containers import Container
 from requests import Response
 
-from chaos.outside.container_injector import ContainerInjector
-from chaos.outside.injector import ActiveFault, TargetNotRunning, TargetNotVisible
-from chaos.outside.process_injector import ENGINE
+from chaos.outside.injector import COMPOSE_CPU, SERVER, ActiveFault, TargetNotRunning, TargetNotVisible
+from chaos.outside.outside_kinds import TargetInjector
+from chaos.outside.server_targets import ENGINE, ContainerTarget
 from history.protocol.outside import Continued, CpuReturned, CpuSqueezed, Ended, Paused, Serves
 from kvchaos.stacks.process_group import Process
 from tests.support.fake_restarter import FakeRestarter, strike
@@ -122,7 +122,8 @@ class FakeServer:
 def prepare(
     server: FakeServer, kind: str, restarter: FakeRestarter | None = None, **params: float
 ) -> ActiveFault:
-    return ContainerInjector(server, restarter or FakeRestarter()).prepare(strike(kind, **params))
+    target = ContainerTarget(server, restarter or FakeRestarter())
+    return TargetInjector(SERVER, target, COMPOSE_CPU).prepare(strike(kind, **params))
 
 
 def test_pause_evidence_and_revert_come_from_the_docker_engine() -> None:

@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 
-from chaos.outside.clients.abort_storm import AbortStormInjector
-from chaos.outside.clients.completion_stream import CompletionStreamParser, NoCompletion
-from chaos.outside.clients.malformed_requests import ClientTarget
-from chaos.outside.injector import ActiveFault, DueInjection, InjectionRefused
+from chaos.outside.completion_stream import CompletionStreamParser, NoCompletion
+from chaos.outside.faults.malformed_requests import ClientTarget
+from chaos.outside.injector import CLIENT, ActiveFault, DueInjection, InjectionRefused
+from chaos.outside.outside_kinds import TargetInjector
 from history.protocol.outside import AbortStorm, ClientsLeft
 from history.protocol.schedule import Value
 from history.records import CROWD, RequestRecord
@@ -42,9 +42,8 @@ def strike(n: int = 3, seed: int = 1, **changed: float) -> DueInjection:
 
 
 def prepare(port: int, folder: Path, wanted: DueInjection) -> ActiveFault:
-    return AbortStormInjector(
-        ClientTarget(port, "tiny", 768), BLOCK, folder / "requests-crowd.jsonl"
-    ).prepare(wanted)
+    target = ClientTarget(port, "tiny", 768, BLOCK, folder / "requests-crowd.jsonl")
+    return TargetInjector(CLIENT, target).prepare(wanted)
 
 
 def port_of(server: FakeServer) -> int:

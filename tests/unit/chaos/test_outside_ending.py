@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from chaos.outside.server_termination import TERMINATIONS
+from chaos.outside.injector import LOCAL, SERVER, ActiveFault, DueInjection
+from chaos.outside.outside_kinds import TargetInjector
 from history.protocol.outside import Ended
 from tests.support.fake_restarter import FakeRestarter, strike
 
@@ -38,10 +39,25 @@ class FakeTarget:
         return None if self.alive else -9
 
 
+@dataclass
+class FakeServerTarget:
+    """A server whose terminable part is a fake."""
+
+    target: FakeTarget
+    restarter: FakeRestarter
+
+    def terminable(self) -> FakeTarget:
+        return self.target
+
+
+def prepare(injection: DueInjection, target: FakeTarget, restarter: FakeRestarter) -> ActiveFault:
+    return TargetInjector(SERVER, FakeServerTarget(target, restarter), LOCAL).prepare(injection)
+
+
 @pytest.mark.parametrize("kind", ["kill", "stop"])
 def test_exit_first_observed_at_revert_is_still_evidence(kind: str) -> None:
     target, restarter = FakeTarget(), FakeRestarter()
-    active = TERMINATIONS[kind](strike(kind, grace_s=60.0), target, restarter)
+    active = prepare(strike(kind, grace_s=60.0), target, restarter)
     active.apply()
     assert active.verify() is None
     active.revert()
@@ -55,7 +71,7 @@ def test_exit_first_observed_at_revert_is_still_evidence(kind: str) -> None:
 
 def test_grace_period_of_a_stop_never_kills_the_next_incarnation() -> None:
     target = FakeTarget()
-    active = TERMINATIONS["stop"](strike("stop", grace_s=0.0), target, FakeRestarter())
+    active = prepare(strike("stop", grace_s=0.0), target, FakeRestarter())
     active.apply()
     active.revert()
     target.alive = False
@@ -67,7 +83,7 @@ def test_grace_period_of_a_stop_never_kills_the_next_incarnation() -> None:
 
 def test_next_incarnation_after_an_engine_kill_is_never_ended() -> None:
     target, restarter = FakeTarget(), FakeRestarter()
-    active = TERMINATIONS["engine_kill"](strike("engine_kill", duration_s=0.0), target, restarter)
+    active = prepare(strike("engine_kill", duration_s=0.0), target, restarter)
     active.apply()
     active.revert()
     target.alive = False

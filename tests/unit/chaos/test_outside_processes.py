@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from chaos.outside.injector import ActiveFault, TargetNotRunning, TargetNotVisible
-from chaos.outside.process_injector import ENGINE, ProcessInjector
+from chaos.outside.injector import LOCAL, SERVER, ActiveFault, TargetNotRunning, TargetNotVisible
+from chaos.outside.outside_kinds import TargetInjector
+from chaos.outside.server_targets import ENGINE, LocalTarget
 from history.protocol.outside import Ended, Paused, Serves
 from kvchaos.stacks.local_stack import LocalStack
 from kvchaos.stacks.orphans import end_and_remove, find_orphans
@@ -27,7 +28,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 
 def pause(stack: LocalStack) -> ActiveFault:
-    return ProcessInjector(stack, FakeRestarter()).prepare(strike("pause"))
+    return TargetInjector(SERVER, LocalTarget(stack, FakeRestarter()), LOCAL).prepare(strike("pause"))
 
 
 def states(stack: LocalStack) -> set[str]:
@@ -95,7 +96,7 @@ def test_a_paused_server_of_a_killed_conductor_is_ended_by_the_next_command(
 
 
 def ending(stack: LocalStack, kind: str, restarter: FakeRestarter, **params: float) -> ActiveFault:
-    return ProcessInjector(stack, restarter).prepare(strike(kind, **params))
+    return TargetInjector(SERVER, LocalTarget(stack, restarter), LOCAL).prepare(strike(kind, **params))
 
 
 def test_a_kill_ends_every_process_and_proves_it_by_the_exit_code(bench: Bench) -> None:

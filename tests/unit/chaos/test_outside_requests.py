@@ -8,10 +8,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
-from chaos.outside.clients.malformed_requests import (
+from chaos.outside.faults.malformed_requests import (
     EACH,
     MALFORMED,
     OVERSIZED,
@@ -23,6 +24,7 @@ from chaos.outside.clients.malformed_requests import (
 )
 from tests.support.fake_server_runs import wait_for
 
+NOWHERE = Path("requests-crowd.jsonl")
 REFUSAL = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\n{}"
 GO = threading.Event()
 """No stop."""
@@ -45,7 +47,7 @@ def serving(answer: Callable[[socket.socket], None]) -> Iterator[ClientTarget]:
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
-        yield ClientTarget(listener.getsockname()[1], "tiny", 768)
+        yield ClientTarget(listener.getsockname()[1], "tiny", 768, 32, NOWHERE)
         listener.shutdown(socket.SHUT_RDWR)
         thread.join()
 
@@ -79,7 +81,7 @@ def test_closed_connection_has_no_status() -> None:
 def test_refused_connection_has_no_status() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    assert send_and_read(FORM, ClientTarget(port, "tiny", 768), 5.0, GO).status is None
+    assert send_and_read(FORM, ClientTarget(port, "tiny", 768, 32, NOWHERE), 5.0, GO).status is None
 
 
 def test_silent_server_times_out() -> None:
@@ -118,7 +120,7 @@ def test_form_each_selects_all_forms_and_a_name_one() -> None:
 
 @pytest.mark.parametrize("form", [*MALFORMED, *OVERSIZED], ids=lambda form: form.name)
 def test_malformed_forms_differ_from_a_valid_request_as_described(form: MalformedRequest) -> None:
-    target = ClientTarget(8000, "tiny", 768)
+    target = ClientTarget(8000, "tiny", 768, 32, NOWHERE)
     head, _, body = form.build(target).partition(b"\r\n\r\n")
     if form.name in ("no_http", "no_length", "no_path", "no_method", "cut_short"):
         return

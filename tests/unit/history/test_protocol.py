@@ -18,8 +18,8 @@ from history import events
 from history.events import Timed, stored, typed
 from history.jsonl import LineWriter
 from history.protocol import evidence
-from history.protocol.evidence import FIRINGS_INSIDE, AnyNote, LoadRetried, RequestAbandoned
-from history.protocol.outside import FIRINGS_OUTSIDE, REVERTED
+from history.protocol.evidence import FIRINGS, AnyNote, LoadRetried, RequestAbandoned
+from history.protocol.outside import REVERTED
 from history.reader import read_events, read_faults
 
 ROOT = Path(__file__).parents[3]
@@ -121,8 +121,8 @@ def test_no_value_is_matched_by_a_sentence() -> None:
 
 
 def test_each_fault_kind_has_an_evidence_type() -> None:
-    assert set(FIRINGS_INSIDE) == set(INSIDE)
-    assert set(FIRINGS_OUTSIDE) == set(REVERTED) == set(OUTSIDE)
+    assert set(FIRINGS) == {*INSIDE, *OUTSIDE}
+    assert set(REVERTED) == set(OUTSIDE)
 
 
 def test_each_event_kind_has_one_type() -> None:

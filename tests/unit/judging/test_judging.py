@@ -14,7 +14,7 @@ from history.reader import History, UnreadableRun
 from history.verdict import SERVER, Cause, Finding, Gap, OracleResult, Outcome, RunVerdict, Verdict
 from kvchaos.judging.judge_run import CRASHES, cut_short, exit_code, judge, judge_run_dir, run_oracle
 from kvchaos.judging.outcome import ExpectationMatch, evaluate, match_expectation, unexpected
-from oracles import Oracle
+from oracles.findings import Oracle
 from tests.support.histories import clean_run
 from tests.support.run_dirs import write_run
 from tests.support.synthetic_records import make_plan

@@ -9,8 +9,8 @@ from history.reader import History
 from history.records import Event
 from history.verdict import Verdict
 from kvchaos.judging.judge_run import cut_short, judge
-from oracles import ORACLES, Oracle
-from oracles.findings import MAX_FINDINGS
+from oracles import ORACLES
+from oracles.findings import MAX_FINDINGS, Oracle
 from tests.support.histories import clean_run
 from tests.support.synthetic_records import PROMPTS, failure, make_plan
 

@@ -14,7 +14,6 @@ from history.protocol.evidence import LoadRetried
 from history.records import Event, Scalar
 from history.scenario import ServerSettings
 from history.verdict import OracleResult, Verdict
-from oracles.effects.checks import INSIDE_CHECKS
 from oracles.faults_fired import judge
 from oracles.views.struck_requests import concerns
 from tests.support.histories import Run, clean_run
@@ -49,10 +48,6 @@ def doubted(run: Run, doubt: str, **figures: int) -> bool:
 
 def passed(run: Run) -> bool:
     return judge(run.history()).verdict is Verdict.PASS
-
-
-def test_every_inside_fault_kind_has_an_effect_check() -> None:
-    assert INSIDE_CHECKS.keys() == KINDS.keys()
 
 
 @pytest.mark.parametrize(

@@ -26,12 +26,13 @@ DEFINED_IN = {"history/latency.py"}
 CLOCKS = {"first_us", "scheduled_ns", "end_us", "chunk_us"}
 """Times of a request that latencies are computed from."""
 MOMENTS = {
+    "chaos/outside/faults/network_faults.py",
+    "history/fired_fault.py",
     "kvchaos/clientbench/client_bench_file.py",
     "kvchaos/report/html/lanes.py",
     "kvchaos/selftest/alterations/event_alterations.py",
     "loadtests/distributed/clock_offset.py",
     "kvchaos/report/html/time_charts.py",
-    "oracles/effects/network_effects.py",
     "oracles/progress.py",
     "oracles/speed.py",
     "oracles/views/timeline.py",

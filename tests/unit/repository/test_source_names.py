@@ -42,7 +42,7 @@ IMPORTS = {
     "dashboards": set[str](),
     "loadtests": {"history"},
     "chaos": {"history"},
-    "oracles": {"history"},
+    "oracles": {"history", "chaos"},
     "kvchaos": {"history", "loadtests", "chaos", "oracles"},
     "benchmarks": {"history", "loadtests", "chaos", "kvchaos"},
 }

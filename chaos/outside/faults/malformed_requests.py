@@ -1,6 +1,6 @@
 """The faults `malformed_request` and `oversized_request`: clients send requests that no server can serve.
 
-Their forms, byte by byte as they are sent; the thread that sends them and reads the responses; the injector.
+Their forms, byte by byte as they are sent; the thread that sends them and reads the responses; the kinds.
 """
 
 from __future__ import annotations
@@ -13,8 +13,12 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
 
-from chaos.outside.injector import ActiveFault, DueInjection
+from chaos.inside.fault_kind import CONFORMING, Parameter
+from chaos.outside.injector import CLIENT, EVERYWHERE, TRIGGER_ON, DueInjection, OutsideKind, duration_s
+from history.fired_fault import Doubt, FiredFault
 from history.protocol.outside import NO_STATUS, RequestsSent, WrongRequestsSent
 from history.protocol.schedule import Value
 
@@ -33,6 +37,9 @@ class ClientTarget:
     port: int
     model: str
     max_model_len: int
+    block_size: int
+    records: Path
+    """The file to which a fault appends each request of its own that is to be judged as any other."""
 
 
 @dataclass(frozen=True)
@@ -220,30 +227,14 @@ def _read(connection: socket.socket, received: bytearray, deadline: float, stop:
         received += data[: MAX_RESPONSE_BYTES - len(received)]
 
 
-MALFORMED_KINDS = {"malformed_request": MALFORMED, "oversized_request": OVERSIZED}
-
-
-class MalformedRequestInjector:
-    """Malformed and oversized requests to one server."""
-
-    kinds = tuple(MALFORMED_KINDS)
-
-    def __init__(self, target: ClientTarget) -> None:
-        self._target = target
-
-    def unsupported_reason(self, kind: str) -> str | None:
-        return None
-
-    def prepare(self, injection: DueInjection) -> ActiveFault:
-        forms = chosen(MALFORMED_KINDS[injection.kind], injection.params["form"])
-        return _MalformedRequests(RequestSender(forms, self._target, float(injection.params["duration_s"])))
-
-
 class _MalformedRequests:
     """One injection: all its requests, from the first to the last response."""
 
-    def __init__(self, sender: RequestSender) -> None:
-        self._sender = sender
+    def __init__(
+        self, forms: tuple[MalformedRequest, ...], injection: DueInjection, target: ClientTarget
+    ) -> None:
+        sent, wait_s = chosen(forms, injection.params["form"]), float(injection.params["duration_s"])
+        self._sender = RequestSender(sent, target, wait_s)
 
     def apply(self) -> None:
         self._sender.start()
@@ -266,3 +257,52 @@ class _MalformedRequests:
             ms=[round(answer.ms) for answer in answers],
             bodies=[answer.body for answer in answers],
         )
+
+
+def refused_status(status: int) -> bool:
+    """Whether a status says that the request cannot be served."""
+    return HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def _refused(case: FiredFault) -> Doubt | None:
+    """The server refused requests that cannot be served, by its own status."""
+    for line in case.fired:
+        sent = line.firing
+        statuses = sent.statuses if isinstance(sent, WrongRequestsSent) else ()
+        if not any(map(refused_status, statuses)):
+            return case.doubt("none-refused", f"the server refused none of the requests at arrival {line.n}")
+    return None
+
+
+def _wrong(name: str, what: str, forms: tuple[MalformedRequest, ...]) -> OutsideKind:
+    """A kind of request that no server can serve."""
+    names = tuple(form.name for form in forms)
+    return OutsideKind(
+        name=name,
+        target=CLIENT,
+        contract=CONFORMING,
+        effect=f"{what}, sent to the server itself: {'; '.join(form.about for form in forms)}",
+        evidence="forms sent, status and begin of the answer to each",
+        consequence="each is refused with a status from 400 to 499; no request of the load notices",
+        heals="when the last of them is over",
+        parameters={
+            "trigger_on": TRIGGER_ON,
+            "form": Parameter(EACH, choices=(EACH, *names), about="which"),
+            "duration_s": duration_s(
+                20.0, "until nothing more is sent; also the longest wait for one answer"
+            ),
+        },
+        stacks=EVERYWHERE,
+        firing=WrongRequestsSent,
+        reverted=RequestsSent,
+        inject=lambda injection, target: _MalformedRequests(forms, injection, target),
+        check=_refused,
+        silences=False,
+        ends_alone=True,
+    )
+
+
+FAULTS = (
+    _wrong("malformed_request", "requests that are none", MALFORMED),
+    _wrong("oversized_request", "requests that are too large", OVERSIZED),
+)

@@ -1,15 +1,27 @@
-"""Faults that end a server: kill, stop, kill of its engine. Reverted when it serves again."""
+"""The faults that end a server: kill, stop, kill of its engine. Reverted when it serves again."""
 
 from __future__ import annotations
 
 import signal
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from msgspec.structs import replace
 
-from chaos.outside.injector import ActiveFault, DueInjection, TargetNotRunning
+from chaos.inside.fault_kind import CONFORMING, EffectCheck, Parameter
+from chaos.outside.injector import (
+    EVERYWHERE,
+    SERVER,
+    TRIGGER_ON,
+    ActiveFault,
+    DueInjection,
+    OutsideKind,
+    TargetNotRunning,
+    duration_s,
+)
+from history.fired_fault import Doubt, FiredFault
 from history.protocol.outside import Ended, Serves
 
 
@@ -58,6 +70,19 @@ class Restarter(Protocol):
 
     def ready(self) -> Serves | None:
         """What shows that the server serves again; None as long as it does not."""
+        ...
+
+
+class ServerTarget(Protocol):
+    """The server as a target: processes of this machine, or a container."""
+
+    @property
+    def restarter(self) -> Restarter: ...
+
+    def terminable(self) -> TerminableServer: ...
+
+    def pause(self) -> ActiveFault:
+        """All its processes stand still until this is reverted."""
         ...
 
 
@@ -170,8 +195,104 @@ class EngineKill(ServerTermination):
         return replace(undone, outlived_its_engine=self._probed, alone_s=round(self._alone_s, 3))
 
 
-TERMINATIONS: dict[str, Callable[[DueInjection, TerminableServer, Restarter], ActiveFault]] = {
-    "kill": Kill,
-    "stop": Stop,
-    "engine_kill": EngineKill,
-}
+IN_PIPES_NS = 250_000_000
+"""What the server had sent before still comes in for so long."""
+
+
+def _incarnation_ended(case: FiredFault) -> Doubt | None:
+    """Scrapes and clients tell that this life of the server ended: the next answer to a scrape is another
+    process's, and no request that was on its way was answered by it."""
+    log = case.history.metrics
+    for record in case.fired:
+        ended = case.ending(record)
+        struck_ns = None if ended is None else ended.struck_ns
+        if struck_ns is None:
+            return case.doubt("strike-unseen", f"nobody saw when the strike at arrival {record.n} came")
+        after = bisect_left(log.times_ns, record.t_ns)
+        if after == 0 or after == len(log):
+            return case.doubt("not-scraped-around", "no scrape was answered before and after it")
+        if log.incarnations[after - 1] == log.incarnations[after]:
+            return case.doubt("same-process", "scrapes are answered by the same process as before")
+        if record.kind == "kill":
+            in_flight = case.in_flight_at(struck_ns + IN_PIPES_NS)
+            served = [one for one in in_flight if one.start_ns < struck_ns and one.outcome == "ok"]
+            if served:
+                return case.doubt(
+                    "answered-all-the-same", f"request {served[0].id} was answered all the same"
+                )
+    return None
+
+
+def engine_missed(case: FiredFault) -> Doubt | None:
+    """A request failed that was on its way when the engine was killed, or came soon afterwards."""
+    for record in case.fired:
+        outage = next((one for one in case.outages() if one.cause == record), None)
+        failed = (one for one in case.history.requests if one.outcome == "error")
+        if outage is None or not any(outage.covers(one.start_ns, case.end_of(one)) for one in failed):
+            return case.doubt("no-request-failed", "no request failed of it")
+    return None
+
+
+def _ending(
+    name: str,
+    terminate: Callable[[DueInjection, TerminableServer, Restarter], ActiveFault],
+    check: EffectCheck,
+    *,
+    effect: str,
+    evidence: str,
+    consequence: str,
+    down_s: float = 0.0,
+    **more: Parameter,
+) -> OutsideKind:
+    """A kind that a life of the server ends of."""
+    return OutsideKind(
+        name=name,
+        target=SERVER,
+        contract=CONFORMING,
+        effect=effect,
+        evidence=evidence,
+        consequence=consequence,
+        heals="when a further life of the server serves",
+        parameters={
+            "trigger_on": TRIGGER_ON,
+            "duration_s": duration_s(down_s, "until it is restarted"),
+            **more,
+        },
+        stacks=EVERYWHERE,
+        firing=Ended,
+        reverted=Serves,
+        inject=lambda injection, target: terminate(injection, target.terminable(), target.restarter),
+        check=check,
+        lethal=True,
+    )
+
+
+FAULTS = (
+    _ending(
+        "kill",
+        Kill,
+        _incarnation_ended,
+        effect="SIGKILL to all processes of the server",
+        evidence="processes, all gone; the exit code of their leader",
+        consequence="that life of the server has ended, with that code; requests on their way end with it",
+    ),
+    _ending(
+        "stop",
+        Stop,
+        _incarnation_ended,
+        effect="SIGTERM to the server, and after grace_s SIGKILL to what is left; with duration_s 0 it is a "
+        "restart",
+        evidence="processes, all gone; the exit code of their leader; whether they had to be forced",
+        consequence="that life of the server has ended by itself; requests on their way may end with it",
+        grace_s=Parameter(30.0, 0, 600, about="seconds from SIGTERM to SIGKILL"),
+    ),
+    _ending(
+        "engine_kill",
+        EngineKill,
+        engine_missed,
+        effect="SIGKILL to the process of the engine alone",
+        evidence="process of the engine, gone",
+        consequence="requests fail; the server ends by itself, or its /health says that it is sick",
+        down_s=20.0,
+    ),
+)

@@ -1,127 +1,32 @@
-"""Faults on a server in a container: through the engine that runs it, never past it."""
+"""The faults `cpu_squeeze` and `memory_squeeze`: a server's container gets less of the machine."""
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from http import HTTPStatus
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
-from docker.errors import APIError
-from docker.models.containers import Container
 from msgspec.structs import replace
 
-from chaos.outside.injector import ActiveFault, DueInjection, TargetNotRunning, TargetNotVisible
-from chaos.outside.process_injector import Engine, HasProcesses, ServerProcess
-from chaos.outside.server_termination import TERMINATIONS, EngineKill, Restarter
-from history.protocol.outside import Continued, CpuReturned, CpuSqueezed, Ended, Paused, Serves
+from chaos.inside.fault_kind import CONFORMING, Parameter
+from chaos.outside.faults.server_termination import EngineKill, Restarter, engine_missed
+from chaos.outside.injector import (
+    CONTAINERS,
+    SERVER,
+    TRIGGER_ON,
+    DueInjection,
+    OutsideKind,
+    TargetNotRunning,
+    TargetNotVisible,
+    duration_s,
+)
+from chaos.outside.server_targets import ContainerServer, ContainerTarget
+from history.events import OUT_OF_MEMORY, SERVER_SERVICE, ContainerAction
+from history.fired_fault import Doubt, FiredFault
+from history.protocol.outside import CpuReturned, CpuSqueezed, Ended, Serves
+from history.records import FaultRecord
 
-
-class ContainerServer(HasProcesses, Protocol):
-    """A server and its container, which is the same for all incarnations."""
-
-    @property
-    def container(self) -> Container: ...
-
-    def alive(self) -> bool:
-        """Whether the container runs; a paused one does. Its attributes are fresh afterwards."""
-        ...
-
-    def exit_code(self) -> int | None:
-        """Of this incarnation, negative for a signal; None while it runs."""
-        ...
-
-    def processes(self) -> Sequence[ServerProcess]:
-        """Those of the container, by their ids on this machine; empty when they cannot be seen."""
-        ...
-
-    def signal_one(self, pid: int, which: signal.Signals) -> None:
-        """Send a signal to one of them; to nobody when it is gone."""
-        ...
-
-
-class ContainerTarget:
-    """See `chaos.outside.server_termination.TerminableServer`."""
-
-    def __init__(self, server: ContainerServer) -> None:
-        self._server = server
-        self._engine = Engine(server)
-
-    def runs(self) -> bool:
-        return self._server.alive()
-
-    def identity(self) -> Ended:
-        container = self._server.container
-        return Ended(
-            pid=container.attrs["State"]["Pid"],
-            pids=[process.pid for process in self._server.processes()],
-            container=container.short_id,
-        )
-
-    def send(self, which: signal.Signals) -> None:
-        try:
-            self._server.container.kill(which.name)
-        except APIError as error:
-            if error.status_code not in (HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND):
-                raise
-
-    def kill_engine(self) -> Sequence[int]:
-        return self._engine.kill()
-
-    def engine_gone(self) -> bool:
-        return self._engine.gone()
-
-    def ended(self) -> int | None:
-        return self._server.exit_code()
-
-
-PAUSED = "paused"
-
-
-class ContainerPause:
-    """All processes paused by the kernel's freezer: they receive no signal until they resume.
-
-    See `chaos.outside.injector.ActiveFault`.
-    """
-
-    def __init__(self, server: ContainerServer) -> None:
-        self._server = server
-        self._resuming = False
-
-    def apply(self) -> None:
-        if not self._server.alive():
-            raise TargetNotRunning("the server does not run")
-        self._server.container.pause()
-
-    def verify(self) -> Paused | None:
-        """The Docker engine reports the status."""
-        if self._resuming or self._status() != PAUSED:
-            return None
-        return Paused(container=self._server.container.short_id, status=PAUSED)
-
-    def revert(self) -> None:
-        self._resuming = True
-        try:
-            self._server.container.unpause()
-        except APIError as error:
-            # It was not paused, or is gone: nothing stands still any more. Older engines answer 500.
-            if error.status_code == HTTPStatus.NOT_FOUND:
-                return
-            if self._status() == PAUSED:
-                raise
-
-    def reverted(self) -> Continued | None:
-        status = self._status()
-        return None if not self._resuming or status == PAUSED else Continued(status=status)
-
-    def _status(self) -> str:
-        container = self._server.container
-        container.reload()
-        status: str = container.status
-        return status
-
-
+NS_PER_S = 1_000_000_000
 PERIOD_US = 100_000
 NO_QUOTA = -1
 MIB = 1 << 20
@@ -186,7 +91,7 @@ class MemoryLimit(EngineKill):
     takes more: the kernel kills the largest process there, which leaves a server without its engine."""
 
     def __init__(self, injection: DueInjection, server: ContainerServer, restarter: Restarter) -> None:
-        super().__init__(injection, ContainerTarget(server), restarter)
+        super().__init__(injection, ContainerTarget(server, restarter), restarter)
         self._server = server
         self._limits: _MemoryLimits | None = None
         """As they were before."""
@@ -255,25 +160,105 @@ def _used(memory: Mapping[str, Any]) -> int:
     return sum(stats.get(name, 0) for name in names)
 
 
-class ContainerInjector:
-    """Uses the Docker engine; signals single processes where they run on this machine."""
+SETTLE_NS = 500_000_000
+"""What the server had done before still comes in for so long."""
+SLOWER = 0.8
+"""Tokens a second while the server is squeezed, as a share of those before: less than this."""
+LEAST_NS = NS_PER_S
+"""A rate is taken of no shorter time."""
 
-    kinds = ("pause", *TERMINATIONS, "cpu_squeeze", "memory_squeeze")
 
-    def __init__(self, server: ContainerServer, restarter: Restarter) -> None:
-        self._server = server
-        self._restarter = restarter
+def _slower(case: FiredFault) -> Doubt | None:
+    """Tokens came more slowly than before in the same phase."""
+    times_ns = sorted(case.tokens_ns())
+    for line in case.fired:
+        during = case.window(line)
+        before_ns = [t_ns for t_ns in times_ns if t_ns < during.begin_ns]
+        if during.end_ns is None:
+            return case.doubt("strike-unseen", f"nobody saw the end of the strike at arrival {line.n}")
+        begin_ns = during.begin_ns + SETTLE_NS
+        if not before_ns or during.begin_ns - before_ns[0] < LEAST_NS or during.end_ns - begin_ns < LEAST_NS:
+            return case.doubt("too-little-time", "there was too little time to tell how fast tokens came")
+        usual = _rate(before_ns, before_ns[0], during.begin_ns)
+        squeezed = _rate(times_ns, begin_ns, during.end_ns)
+        if squeezed > SLOWER * usual:
+            return case.doubt(
+                "not-slower",
+                f"{squeezed:.0f} tokens a second came meanwhile, {usual:.0f} before",
+                {"meanwhile": squeezed, "before": usual},
+            )
+    return None
 
-    def unsupported_reason(self, kind: str) -> str | None:
-        return None
 
-    def prepare(self, injection: DueInjection) -> ActiveFault:
-        match injection.kind:
-            case "pause":
-                return ContainerPause(self._server)
-            case "cpu_squeeze":
-                return CpuLimit(injection, self._server)
-            case "memory_squeeze":
-                return MemoryLimit(injection, self._server, self._restarter)
-            case kind:
-                return TERMINATIONS[kind](injection, ContainerTarget(self._server), self._restarter)
+def _rate(times_ns: Sequence[int], begin_ns: int, end_ns: int) -> float:
+    """Of those within, a second."""
+    within = sum(begin_ns <= t_ns <= end_ns for t_ns in times_ns)
+    return within * NS_PER_S / (end_ns - begin_ns)
+
+
+def _starved(case: FiredFault) -> Doubt | None:
+    """The container's engine tells that the kernel ended something there for lack of memory, and a request
+    failed of it."""
+    for line in case.fired:
+        if not _oom(case, line):
+            return case.doubt(
+                "not-out-of-memory",
+                "the engine of the container tells of no process that was ended for lack of memory",
+            )
+    return engine_missed(case)
+
+
+def _oom(case: FiredFault, line: FaultRecord) -> bool:
+    outage = next((one for one in case.outages() if one.cause == line), None)
+    if outage is None:
+        return False
+    return any(
+        event.data.service == SERVER_SERVICE
+        and event.data.action == OUT_OF_MEMORY
+        and outage.covers(event.data.at_ns, event.data.at_ns)
+        for event in case.history.events_of(ContainerAction)
+    )
+
+
+FAULTS = (
+    OutsideKind(
+        name="cpu_squeeze",
+        target=SERVER,
+        contract=CONFORMING,
+        effect="the server gets part of a processor",
+        evidence="periods in which the kernel throttled it",
+        consequence="tokens come more slowly",
+        heals="when the limit is as it was before",
+        parameters={
+            "trigger_on": TRIGGER_ON,
+            "duration_s": duration_s(10.0, "until it gets all again"),
+            "cpus": Parameter(0.3, 0.01, 1000, about="processors that it gets"),
+        },
+        stacks=CONTAINERS,
+        firing=CpuSqueezed,
+        reverted=CpuReturned,
+        inject=lambda injection, target: CpuLimit(injection, target.server),
+        check=_slower,
+        silences=False,
+    ),
+    OutsideKind(
+        name="memory_squeeze",
+        target=SERVER,
+        contract=CONFORMING,
+        effect="the server's memory is limited to what it has and room_mib more, and a neighbour takes that",
+        evidence="the limit, and which of its processes are gone",
+        consequence="the kernel ends its largest process; the server ends by itself, or says that it is sick",
+        heals="when the limit is as it was before, and a further life of the server serves",
+        parameters={
+            "trigger_on": TRIGGER_ON,
+            "duration_s": duration_s(20.0, "until it is restarted"),
+            "room_mib": Parameter(64, 16, 65536, about="MiB that it may still take"),
+        },
+        stacks=CONTAINERS,
+        firing=Ended,
+        reverted=Serves,
+        inject=lambda injection, target: MemoryLimit(injection, target.server, target.restarter),
+        check=_starved,
+        lethal=True,
+    ),
+)

@@ -1,0 +1,1 @@
+"""The faults from outside, a module for each or for a few that are alike; it lists them in `FAULTS`."""

@@ -1,0 +1,54 @@
+"""The fault `pause`: all processes of the server stand still, by signals or by the engine of containers."""
+
+from __future__ import annotations
+
+from chaos.inside.fault_kind import CONFORMING
+from chaos.outside.injector import EVERYWHERE, SERVER, TRIGGER_ON, OutsideKind, duration_s
+from history.fired_fault import Doubt, FiredFault
+from history.protocol.outside import Continued, Paused
+
+IN_PIPES_NS = 250_000_000
+"""What the server had sent before still comes in for so long."""
+
+
+def _stood_still(case: FiredFault) -> Doubt | None:
+    """While the server stood still no scrape was answered and no token came, though both were waited for."""
+    for record in case.fired:
+        during = case.window(record)
+        struck_ns, until_ns = during.begin_ns, during.end_ns
+        if until_ns is None:
+            return case.doubt(
+                "strike-unseen", f"nobody saw begin and end of the strike at arrival {record.n}"
+            )
+        since_ns = struck_ns + IN_PIPES_NS
+        log = case.history.metrics
+        if not log.tried_within(since_ns, until_ns):
+            return case.doubt("not-scraped", "nobody scraped the server meanwhile")
+        if answered := log.answered_within(since_ns, until_ns):
+            return case.doubt(
+                "scrape-answered", f"{answered} scrapes were answered meanwhile", {"scrapes": answered}
+            )
+        if not case.in_flight_at(struck_ns):
+            return case.doubt("no-request", "no request was on its way")
+        if any(since_ns < t_ns < until_ns for t_ns in case.tokens_ns()):
+            return case.doubt("token-meanwhile", "tokens came meanwhile")
+    return None
+
+
+FAULTS = (
+    OutsideKind(
+        name="pause",
+        target=SERVER,
+        contract=CONFORMING,
+        effect="all processes of the server stand still",
+        evidence="processes, all in state T; of a container its state",
+        consequence="no scrape is answered and no token comes while they stand still",
+        heals="when they go on: their states say so",
+        parameters={"trigger_on": TRIGGER_ON, "duration_s": duration_s(3.0, "until they go on")},
+        stacks=EVERYWHERE,
+        firing=Paused,
+        reverted=Continued,
+        inject=lambda injection, target: target.pause(),
+        check=_stood_still,
+    ),
+)
