@@ -162,6 +162,18 @@ def shortened(findings: Sequence[Finding]) -> list[Finding]:
 
 
 @dataclass(frozen=True, slots=True)
+class Alteration:
+    """One change of a green run's history, and the rule that it breaks."""
+
+    rule: Rule
+    what: str
+    alter: Callable[[History], History]
+    """A new history; the old one is not changed."""
+    since: tuple[int, int] = (0, 0)
+    """The first release of vLLM that shows what the rule needs."""
+
+
+@dataclass(frozen=True, slots=True)
 class Oracle:
     """A judge: its name in scenarios and verdicts, what it watches, and what of a history it reads, first
     what it cannot do without."""
@@ -172,3 +184,5 @@ class Oracle:
     judge: Callable[[History], OracleResult]
     rules: tuple[Rule, ...] = ()
     """What it judges by. Without any it never fails: it says whether the others can be believed."""
+    alterations: tuple[Alteration, ...] = ()
+    """For the self-test: changes of a green run that its rules must report."""

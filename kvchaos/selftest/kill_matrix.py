@@ -18,12 +18,12 @@ from kvchaos.planning.run_plan import RunRequest
 from kvchaos.planning.scenario_file import find_scenario, load_scenario
 from kvchaos.report.text_tables import markdown_table, replace_between
 from kvchaos.selftest.alterations import ALTERATIONS
-from kvchaos.selftest.alterations.alteration import Alteration
 from kvchaos.selftest.mutants.mutant import ExpectedKill, Mutant, Session
 from kvchaos.selftest.mutants.sessions import UNTOUCHED, sessions
 from kvchaos.selftest.mutating_proxy import LOAD, TrafficState, mutating_proxy
 from kvchaos.servers.server_registry import ServerEnv
 from oracles import ORACLES, all_rules
+from oracles.findings import Alteration
 from oracles.laws.families import BOUND, REASONS, family
 from oracles.views.timeline import release
 

@@ -9,7 +9,8 @@ from kvchaos.selftest.alterations import (
     request_alterations,
     server_alterations,
 )
-from kvchaos.selftest.alterations.alteration import Alteration
+from oracles import ORACLES
+from oracles.findings import Alteration
 
 ALTERATIONS: tuple[Alteration, ...] = (
     *event_alterations.ALTERATIONS,
@@ -17,4 +18,5 @@ ALTERATIONS: tuple[Alteration, ...] = (
     *metric_alterations.ALTERATIONS,
     *law_alterations.ALTERATIONS,
     *server_alterations.ALTERATIONS,
+    *(alteration for oracle in ORACLES for alteration in oracle.alterations),
 )

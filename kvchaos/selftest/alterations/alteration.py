@@ -1,9 +1,8 @@
-"""What an alteration is, and the parts of a history that alterations change."""
+"""The parts of a history that alterations change."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import msgspec
 
@@ -11,19 +10,6 @@ from history.events import EventData, Timed, stored
 from history.reader import History
 from history.records import Event, RequestRecord
 from history.scenario import Scenario, ServerSettings
-from oracles.findings import Rule
-
-
-@dataclass(frozen=True, slots=True)
-class Alteration:
-    """One change of a green run's history, and the rule that it breaks."""
-
-    rule: Rule
-    what: str
-    alter: Callable[[History], History]
-    """A new history; the old one is not changed."""
-    since: tuple[int, int] = (0, 0)
-    """The first release of vLLM that shows what the rule needs."""
 
 
 def with_scenario(history: History, **changes: object) -> History:

@@ -20,13 +20,13 @@ from history.events import (
 from history.reader import History
 from history.records import DEADLINE_EXCEEDED, FaultRecord, RequestError
 from kvchaos.selftest.alterations.alteration import (
-    Alteration,
     answered_request,
     with_data,
     with_event,
     with_request,
 )
 from oracles import alive, drained, faults_fired, progress
+from oracles.findings import Alteration
 from oracles.views.incarnations import OUTSIDE
 
 HOUR_US = 3_600_000_000

@@ -15,8 +15,8 @@ from history.protocol import audit_records as ids
 from history.protocol.audit_records import Label, stored_balance
 from history.reader import History
 from history.records import LedgerRecord, ScrapeLine
-from kvchaos.selftest.alterations.alteration import Alteration
 from kvchaos.selftest.alterations.metric_alterations import LOADED, changed_at_the_end
+from oracles.findings import Alteration
 from oracles.laws import client_laws, families, generic, transfers
 from oracles.laws.law import CHOICES, E2E, MAX_TOKENS, SUCCESS, TTFT, Law
 from oracles.laws.relations import LAWS

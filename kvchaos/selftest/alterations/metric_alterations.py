@@ -14,7 +14,6 @@ from history.metrics import MetricLog, parse_key
 from history.reader import History
 from history.records import ABANDONED, RequestError, ScrapeLine
 from kvchaos.selftest.alterations.alteration import (
-    Alteration,
     answered_request,
     with_limits,
     with_request,
@@ -22,6 +21,7 @@ from kvchaos.selftest.alterations.alteration import (
     with_server,
 )
 from oracles import accounting, counters, metrics_crosscheck, progress, token_crosscheck
+from oracles.findings import Alteration
 from oracles.token_crosscheck import BY_SOURCE, CACHED, EXTERNAL, SUCCESS
 from oracles.views.timeline import NS_PER_S
 

@@ -11,10 +11,10 @@ import msgspec
 from history.phase_spec import PhaseBounds
 from history.reader import History
 from history.records import FaultRecord, RequestRecord
-from kvchaos.selftest.alterations.alteration import Alteration, answered_request, with_request, with_scenario
+from kvchaos.selftest.alterations.alteration import answered_request, with_request, with_scenario
 from oracles import accounting, answers, blast, endings, outcomes, performance
 from oracles.blast import strikes_of
-from oracles.findings import Rule
+from oracles.findings import Alteration, Rule
 from oracles.views.timeline import end_ns
 
 

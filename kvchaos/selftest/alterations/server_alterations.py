@@ -13,9 +13,9 @@ from history.protocol.audit_records import Label, Violation, stored_balance
 from history.protocol.evidence import as_stored
 from history.reader import History
 from history.records import Event, LedgerRecord, ResourceRecord
-from kvchaos.selftest.alterations.alteration import Alteration, with_server
+from kvchaos.selftest.alterations.alteration import with_server
 from oracles import counters, logs, resources, transfer_invariants
-from oracles.findings import Rule
+from oracles.findings import Alteration, Rule
 from oracles.resources import MIB, ROUNDS, RULE_OF
 
 

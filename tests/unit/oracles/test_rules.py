@@ -14,10 +14,9 @@ from history.protocol import audit_records as recorded
 from history.reader import History, read_history
 from history.verdict import SERVER, Verdict, request
 from kvchaos.selftest.alterations import ALTERATIONS
-from kvchaos.selftest.alterations.alteration import Alteration
 from kvchaos.selftest.kill_matrix import kills_by_rule, score_alterations
 from oracles import ORACLES, all_rules, transfer_invariants
-from oracles.findings import MAX_FINDINGS, Findings, Rule, shortened
+from oracles.findings import MAX_FINDINGS, Alteration, Findings, Rule, shortened
 from oracles.metrics_crosscheck import NAME as CROSSCHECK
 from tests.support.stored import DATA, unpack
 
