@@ -91,20 +91,19 @@ class _Packer:
 
 
 class _PackedAnswer:
-    """Prompt id, token ids and logprobs of an answer, packed and as they were read: lists compare faster
-    than they pack."""
+    """Prompt id, token ids and logprobs of an answer."""
 
-    __slots__ = ("_has_zero", "_logprobs", "_token_ids", "logprobs", "prompt_id", "token_ids")
+    __slots__ = ("_has_zero", "logprobs", "prompt_id", "token_ids")
 
     def __init__(self, prompt_id: str, record: RequestRecord) -> None:
         self.prompt_id = prompt_id
-        self._token_ids, self._logprobs = record.token_ids, record.logprobs
         self._has_zero = 0.0 in record.logprobs
         self.token_ids, self.logprobs = _packed_wholes(record.token_ids), Numbers(REAL, record.logprobs)
 
     def is_of(self, record: RequestRecord) -> bool:
         """Whether the record has this answer, to the last bit."""
-        if self._token_ids != record.token_ids or self._logprobs != record.logprobs:
+        # Lists compare faster than they pack.
+        if self.token_ids.tolist() != record.token_ids or self.logprobs.tolist() != record.logprobs:
             return False
         # 0.0 and -0.0 are equal, and differ in a bit.
         return not self._has_zero or Numbers(REAL, record.logprobs).tobytes() == self.logprobs.tobytes()
