@@ -140,7 +140,7 @@ def _cause(event: Timed[ServerExit]) -> str:
 def _judge_probe(
     probe: Timed[ProbeSent], health: HealthChecked | None, found: Findings, *, owed: bool
 ) -> None:
-    """`health` was asked right after the probe; an answer is `owed` where no fault has ended the server."""
+    """`health` was requested after the probe; an answer is `owed` where no fault has ended the server."""
     name = _name(probe.data)
     if not probe.data.ok:
         text = f"{name} was not answered: {probe.data.error}"
@@ -150,7 +150,7 @@ def _judge_probe(
         elif owed:
             found.violation(UNANSWERED, request(probe.data.request), text, t_ns=probe.t_ns)
     elif health is None:
-        found.gap("health-not-requested", f"nobody asked /health after {name}", request(probe.data.request))
+        found.gap("health-not-requested", f"no request of /health after {name}", request(probe.data.request))
     elif health.status is None:
         found.gap("health-no-answer", f"/health gave no answer after {name}", request(probe.data.request))
     elif not health.ok:

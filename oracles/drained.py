@@ -136,4 +136,4 @@ def _at_drain(history: History, gauge: str) -> float:
     return float(at_rest[gauge] or 0.0)
 
 
-ORACLE = Oracle(NAME, "nothing is held once all requests are done", (EVENTS, METRICS), judge, RULES)
+ORACLE = Oracle(NAME, "no block leaks once all requests are done", (EVENTS, METRICS), judge, RULES)

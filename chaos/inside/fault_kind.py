@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     # Only the suite calls the checks: the server has no more of `history` than its protocol.
     from history.fired_fault import Doubt, FiredFault
 
-CONFORMING = "legal"
-CONTRACT_VIOLATING = "hostile"
+CONFORMING = "conforming"
+CONTRACT_VIOLATING = "contract-violating"
 
 SCHEDULER = "scheduler"
 WORKER = "worker"

@@ -213,7 +213,7 @@ class ContainerTarget:
         )
 
     def send(self, which: signal.Signals) -> None:
-        # Here, since whoever reads the catalogue of faults need not load the client of Docker.
+        # Here, since a reader of the catalogue of faults need not load the client of Docker.
         from docker.errors import APIError
 
         try:

@@ -1,4 +1,4 @@
-"""A run directory of schema version 1 written anew as one of today, record by record."""
+"""A run directory of schema version 1 rewritten as one of today, record by record."""
 
 from __future__ import annotations
 

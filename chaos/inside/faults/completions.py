@@ -102,7 +102,7 @@ def _something_waits(case: FiredFault) -> Doubt | None:
     if case.something_waits():
         return None
     return case.doubt(
-        "nothing-waits", "nothing waits for it: no stall, no missed deadline, no block held at the end"
+        "nothing-waits", "nothing waits for it: no stall, no missed deadline, no block leaked at the end"
     )
 
 

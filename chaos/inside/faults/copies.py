@@ -128,9 +128,9 @@ COPY_DELAY = FaultKind(
     site=COPY,
     contract=CONFORMING,
     effect="a copy starts later, and so ends later; an arrival is a copy of the direction",
-    evidence="job, direction, milliseconds held",
+    evidence="job, direction, milliseconds of delay",
     consequence="the server's transfer time grows by the delay",
-    heals="when the last held copy has ended",
+    heals="when the last delayed copy has ended",
     parameters={
         "direction": Parameter("both", choices=DIRECTION.choices, about=DIRECTION.about),
         **DELAY,
@@ -225,7 +225,7 @@ def _retried(case: FiredFault) -> Doubt | None:
         if case.history.plan.scenario.server.load_failure_policy == "recompute":
             if last_retry_ns[record.request] <= record.t_ns:
                 return case.doubt(
-                    "not-asked-again", f"the server did not ask again for the request of arrival {record.n}"
+                    "not-asked-again", f"no second lookup of the request of invocation {record.n}"
                 )
         elif not any(request.outcome == "error" for request in case.requests_of(record)):
             return case.doubt(
@@ -250,7 +250,7 @@ LOAD_FAILED = FaultKind(
     firing=LoadFailed,
     inject=_give_up,
     check=_retried,
-    proof=ProofCase(shown="the requests asked the tier again"),
+    proof=ProofCase(shown="the requests were looked up in the tier again"),
 )
 
 FAULTS = (COPY_RAISES, COPY_REFUSED, COPY_DELAY, LOAD_FAILURE, LOAD_FAILED)

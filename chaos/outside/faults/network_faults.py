@@ -118,7 +118,7 @@ def _delay(strike: DueInjection) -> ProxyCommand:
 
 
 def _slower(case: FiredFault) -> Doubt | None:
-    """Whoever came and was answered while it lasted waited for both ways, and others were quicker."""
+    """Requests that came and were answered while it lasted waited for both ways, and others were quicker."""
     delay_ms = max(_bytes_delayed(line).round_trip_ms for line in case.fired)
     windows_in_force = [case.window(line) for line in case.fired]
     late = [record for each in windows_in_force for record in _within(case, each)]
