@@ -1,22 +1,18 @@
-"""Very many numbers in little memory: packed in request records, as one array, and by series.
+"""Very many numbers in little memory: in arrays, as one array of many sequences, and by series.
 
-A number in a list is an object of 24 bytes or more and a pointer to it. Equal sequences are kept once: in a
-run in which all is well most answers to one prompt are equal.
+A number in a list is an object of 24 bytes or more and a pointer to it.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, cast
 
 import numpy as np
-from msgspec.structs import force_setattr
 from numpy.typing import NDArray
-
-from history.records import RequestRecord
 
 SMALL, LARGE, REAL = "I", "q", "d"
 """Types of numbers in an array: whole ones of four bytes from 0 on, and of eight; others of eight bytes."""
@@ -35,81 +31,7 @@ class Numbers(array):  # type: ignore[type-arg]
         return self.tolist() == other
 
 
-def packed(records: Iterable[RequestRecord]) -> list[RequestRecord]:
-    """The same records, with what they hold made small. Nobody else may hold them."""
-    packer = _Packer()
-    return [packer.pack(record) for record in records]
-
-
-class _Packer:
-    def __init__(self) -> None:
-        self._known: dict[Hashable, Any] = {}
-        """Small values that many records have, by themselves."""
-        self._rhythms: dict[tuple[str, bytes], Numbers] = {}
-        """Tokens by event. Most streams have one in each."""
-        self._answers: dict[str, _PackedAnswer] = {}
-        """By prompt: its last answer."""
-        self._ones: dict[int, Numbers] = {}
-        """Rhythms of one token in each event, by their length: most are."""
-
-    def pack(self, record: RequestRecord) -> RequestRecord:
-        share = self._known.setdefault
-        force_setattr(record, "phase", share(record.phase, record.phase))
-        force_setattr(record, "usage", share(record.usage, record.usage))
-        force_setattr(record, "finish_reason", share(record.finish_reason, record.finish_reason))
-        force_setattr(record, "first_block", share(record.first_block, record.first_block))
-        force_setattr(record, "chunk_us", _packed_wholes(record.chunk_us))
-        force_setattr(record, "chunk_tokens", self._rhythm(record.chunk_tokens))
-        answer = self._answer(record)
-        force_setattr(record, "prompt_id", answer.prompt_id)
-        force_setattr(record, "token_ids", answer.token_ids)
-        force_setattr(record, "logprobs", answer.logprobs)
-        margins = record.logprob_margins
-        force_setattr(record, "logprob_margins", Numbers(REAL, margins) if margins else ())
-        logprobs = record.prompt_logprobs
-        force_setattr(record, "prompt_logprobs", Numbers(REAL, logprobs) if logprobs else ())
-        return record
-
-    def _rhythm(self, tokens: Sequence[int]) -> Numbers:
-        length = len(tokens)
-        if tokens.count(1) == length and length in self._ones:
-            return self._ones[length]
-        packed = _packed_wholes(tokens)
-        packed = self._rhythms.setdefault((packed.typecode, packed.tobytes()), packed)
-        if tokens.count(1) == length:
-            self._ones[length] = packed
-        return packed
-
-    def _answer(self, record: RequestRecord) -> _PackedAnswer:
-        """That of the prompt's last answer where it is the same."""
-        known = self._answers.get(record.prompt_id)
-        if known is not None and known.is_of(record):
-            return known
-        prompt = record.prompt_id if known is None else known.prompt_id
-        answer = self._answers[record.prompt_id] = _PackedAnswer(prompt, record)
-        return answer
-
-
-class _PackedAnswer:
-    """Prompt id, token ids and logprobs of an answer."""
-
-    __slots__ = ("_has_zero", "logprobs", "prompt_id", "token_ids")
-
-    def __init__(self, prompt_id: str, record: RequestRecord) -> None:
-        self.prompt_id = prompt_id
-        self._has_zero = 0.0 in record.logprobs
-        self.token_ids, self.logprobs = _packed_wholes(record.token_ids), Numbers(REAL, record.logprobs)
-
-    def is_of(self, record: RequestRecord) -> bool:
-        """Whether the record has this answer, to the last bit."""
-        # Lists compare faster than they pack.
-        if self.token_ids.tolist() != record.token_ids or self.logprobs.tolist() != record.logprobs:
-            return False
-        # 0.0 and -0.0 are equal, and differ in a bit.
-        return not self._has_zero or Numbers(REAL, record.logprobs).tobytes() == self.logprobs.tobytes()
-
-
-def _packed_wholes(values: Sequence[int]) -> Numbers:
+def packed_wholes(values: Sequence[int]) -> Numbers:
     """In four bytes each where that is enough, else in eight."""
     try:
         return Numbers(SMALL, values)

@@ -35,9 +35,15 @@ def read_lines(path: Path, kind: type[Line], revise: Callable[[Line], Line] | No
     A last line without its newline was cut by a kill and is left out. `revise` brings records of earlier
     versions into the form of today, or raises msgspec.ValidationError.
     """
+    return decoded_lines(path, decoder_of(kind), revise)
+
+
+def decoded_lines(
+    path: Path, decoder: msgspec.json.Decoder[Line], revise: Callable[[Line], Line] | None = None
+) -> Iterator[Line]:
+    """As `read_lines`, by a decoder."""
     if not path.exists():
         return
-    decoder = decoder_of(kind)
     try:
         with open_plain(path) as file:
             for number, line in enumerate(file, start=1):

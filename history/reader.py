@@ -13,7 +13,6 @@ import msgspec
 from pydantic import ValidationError
 
 from history import layout
-from history.columnar import packed
 from history.earlier import revised_event, revised_fault, revised_ledger
 from history.events import D, EventData, PhaseEnd, PhaseStart, Timed, of_type, typed
 from history.jsonl import Line, one_line, open_plain, read_lines
@@ -32,6 +31,7 @@ from history.records import (
     ResourceRecord,
 )
 from history.renamed_keys import plan_of_today
+from history.request_reader import read_requests
 from history.seals import NOT_SEALED, SealCheck, changes, seals_beside
 from history.strict_yaml import BadYaml, load_yaml
 
@@ -108,7 +108,7 @@ def read_history(run_dir: Path) -> History:
             run_dir=run_dir,
             plan=plan,
             log=_log_lines(run_dir / layout.SERVER_LOG),
-            requests=packed(_all_lines(run_dir, layout.REQUESTS_GLOB, RequestRecord)),
+            requests=read_requests(run_dir),
             faults=read_faults(run_dir),
             ledger=read_ledgers(run_dir),
             provenance=list(_all_lines(run_dir, layout.PROVENANCE_GLOB, ProvenanceRecord)),
