@@ -2,10 +2,10 @@
 
     make bench-idle
 
-Two servers of one release are up at once, one with vLLM's own connector and plain host copies, one with
-the chaos module. Blocks of the same prompts go to them in turn (A B B A, B A A B, ...), only one gets load at
-a time, and both are restarted for each life. Exit code 0 when every cost is shown to be within the
-target, 1 when one is shown to be above it, 2 when neither is, 3 when it could not be measured.
+Two servers of one release are up at once, one with vLLM's own connector and plain host copies, one with the
+chaos module. Both receive blocks of the same prompts in turn (A B B A, B A A B, ...), only one at a time.
+Both are restarted for each life. Exit code 0 when every cost is shown to be within the target, 1 when one is
+shown to be above it, 2 when neither is shown. Exit code 3 when it could not be measured.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     make bench-trace
 
-A synthetic trace of a million lines is written, and a load worker replays all of it a hundred times faster
-than recorded against the mock server: read, prompts built, sent, answered, recorded. Exit code 0 when every
-line was played on time and the worker's memory did not grow, else 1; 3 when it could not be measured.
+Writes a synthetic trace of a million lines. A load worker replays all of it against the mock server, a
+hundred times faster than recorded. Exit code 0 when every line was played on time and the worker's memory did
+not grow, else 1; 3 when it could not be measured.
 """
 
 from __future__ import annotations

@@ -83,9 +83,9 @@ class DeclaredEffect(Strict):
 
     Scopes:
     struck: on a request that a firing names.
-    readers: on a request that read what was damaged, or what came of it, by the provenance log. Without one:
-    on a request that a firing names, or one that shares the first block of its prompt, if it ended after the
-    firing and was sent before the damage was gone.
+    readers: on a request that read damage or a result of it, by the provenance log. Without that log: on a
+    request that a firing names, or that shares the first block of its prompt. It ended after the firing and
+    was sent before the damage was gone.
     life: on the server, when one of its lives ends soon after a firing in it.
     wait: on a request that a firing names, or on the server while such a request is on its way.
     rest: on the server or a process of it, after a firing in its last life.

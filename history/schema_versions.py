@@ -1,8 +1,8 @@
 """The schema versions of the lines in run directories. Lines of version 1 are read as the types of today.
 
-Every line names its version as `v`. A type of today has a subclass for each
-earlier version: it gives the names of that version to the fields that were renamed, and translates values
-when it is decoded. The decoder chooses by `v`, so today's lines cost nothing more.
+Every line names its version as `v`. A type of today has a subclass for each earlier version. The subclass
+gives the names of that version to the fields that were renamed, and translates values when it is decoded. The
+decoder chooses by `v`, so today's lines cost nothing more.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """What people write, read strictly: plain YAML in bounded time and memory.
 
-Values are made from the stream of the parser's events, so that a file is refused at the first thing in it
-that is not allowed, before anything is built from it. Not allowed are anchors and aliases (a few bytes of
-them can stand for gigabytes, or for a value that contains itself), tags, merge keys, duplicate keys, a second
-document, and numbers that JSON or a 64-bit integer cannot hold.
+Values are built from the stream of the parser's events, so a file is refused at the first forbidden
+construct, before any value exists. Forbidden are tags, merge keys, duplicate keys, a second document, and
+numbers that JSON or a 64-bit integer cannot hold. Anchors and aliases are forbidden too: a few bytes of them
+can expand to gigabytes, or to a value that contains itself.
 """
 
 from __future__ import annotations

@@ -108,8 +108,10 @@ def _tokens_per_s(records: Sequence[RequestRecord]) -> float | None:
 
 
 def recovered_ns(ok: Sequence[RequestRecord], normal_ms: float) -> int | None:
-    """Wall clock time of the first token of the first of some good requests in a row, by their start, none of
-    which took longer to it than is normal; None when there were none."""
+    """When the server had recovered, in nanoseconds of wall clock time; None when it had not.
+
+    It is the first token of the first of some good requests in a row, by their send time, with a normal TTFT.
+    """
     row: list[RequestRecord] = []
     for record in sorted(ok, key=lambda record: record.start_ns):
         ttft = ttft_ms(record)

@@ -1,7 +1,7 @@
 """The load generators of others: releases, how they are installed, how they are called, what they write.
 
-Each runs as its own documentation shows it: streaming, answers that go on to their full length, prompts from
-a file, a local tokenizer, and no other service that it would look for.
+Each runs as its own documentation shows it, with streaming, answers of full length, prompts from a file and a
+local tokenizer. No other service is used.
 """
 
 from __future__ import annotations

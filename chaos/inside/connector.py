@@ -1,8 +1,7 @@
 """What a server's `kv_connector_module_path` names: vLLM's OffloadingConnector with load failures.
 
-The spec injects the faults of the copies and of the manager. Only the connector can do the following:
-report blocks and, from 0.30 on, whole loads as failed, and know which request a copy or a call of the
-manager is for.
+The spec injects the faults of the copies and of the manager. Only the connector can report blocks and, from
+0.30 on, whole loads as failed. Only it knows which request a copy or a call of the manager is for.
 """
 
 from __future__ import annotations

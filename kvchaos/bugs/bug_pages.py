@@ -101,7 +101,7 @@ def _lesser(bugs: Sequence[KnownBug]) -> Iterator[str]:
             if bug.guidance is not None and bug.guidance.impact == impact
         ]
         if named:
-            yield f"- {impact}: {'; '.join(named)}."
+            yield f"- {impact}: {'. '.join(named)}."
 
 
 def _link(bug: KnownBug) -> str:

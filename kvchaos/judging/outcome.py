@@ -70,8 +70,11 @@ def match_expectation(
 
 
 def unexpected(result: OracleResult, expectation: Expectation, causes: Sequence[Cause]) -> set[str]:
-    """The rules that were broken, are not expected to be, and come of no fault and no other finding; and
-    those of a cause that has another signature or other subjects than the known bugs."""
+    """The broken rules of one oracle that nothing explains.
+
+    No expectation, no fault and no other finding accounts for them, or their cause has another signature or
+    other subjects than the known bugs.
+    """
     expected = _oracle_expectation(result.oracle, expectation)
     left = {rule for rule, count in unaccounted(result, causes).items() if count > 0}
     strange = {cause.rule for cause in causes if is_strange(cause, expectation)}

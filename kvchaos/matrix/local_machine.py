@@ -137,8 +137,11 @@ class LocalMachine:
 
 
 def plan_now(plan: RunPlan, scenario: Scenario) -> RunPlan:
-    """The plan of a stored run with what is expected now: the known bugs of its release, the effects that its
-    faults declare, and the keys of its scenario that judging reads."""
+    """The plan of a stored run with today's expectation.
+
+    It covers the known bugs of its release, the effects that its faults declare, and the keys of its scenario
+    that only judging reads.
+    """
     release = Version(Version(plan.as_release or plan.versions.vllm).public)
     judged = {key: getattr(scenario, key) for key in JUDGED_KEYS}
     return plan.model_copy(

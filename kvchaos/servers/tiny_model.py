@@ -1,8 +1,8 @@
 """The tiny model under test: a random float32 Llama with a byte-level tokenizer, made on the spot.
 
-Every weight comes from SHAKE-256 of the tensor's name, so the files are the same bytes on every
-machine and with every library version; `fingerprint` names them in the run record. The weights are
-wide enough that damage to one cached block moves the logprobs of every request that reads it.
+Every weight comes from SHAKE-256 of the tensor's name, so the files are the same bytes on every machine and
+with every library version. `fingerprint` identifies them in the run record. The weights are wide enough that
+damage to one cached block moves the logprobs of every request that reads it.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """A group of processes named by its leader: who belongs to it, whether it is still ours, and how it is ended.
 
-Every server is started as the leader of a process group of its own. The kernel does not give a process
-id away again while a group of that number lives; so a leader's id with its start time, or members older
-than our last look, prove whose processes they are.
+Every server is started as the leader of a process group of its own. The kernel does not reuse a process id
+while a group of that number lives. So two facts prove whose processes they are: a leader's id with its start
+time, or members older than our last check.
 
-It is no session of its own: the scheduler may share the processors out by session, and then a load
-generator beside a busy server waits for seconds until it may note that a token has come.
+The group has no session of its own, because the scheduler may divide the processors by session. Then a load
+generator beside a busy server waits for seconds before it can record a token.
 
 A killed process removes nothing. A group that is to be killed is stopped first (SIGSTOP), so that nothing
 new appears while its files are looked at; only then is it killed.

@@ -1,8 +1,8 @@
 """Polls the readable sockets of an event loop, and schedules the callbacks for what was read.
 
-Going to sleep and waking up costs a process more than reading an event does. So what arrives within a short
-while is read in one go, and what was read can wait a while longer until somebody takes it in; how long it
-waited shows in no record, as the kernel stamps each arrival.
+Going to sleep and waking up costs a process more than reading an event does. So data that arrives within a
+short interval is read together, and decoding is deferred further. The delay is in no record, because the
+kernel stamps each arrival.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import gevent
 from gevent.monkey import get_original
 
 FINE_S, COARSE_S = 0.002, 0.004
-"""The longest that arrived bytes wait to be read, if this process has a CPU: the longer one if the events of
-one connection are at least twice as far apart."""
+"""The longest that received bytes wait to be read, in seconds, if this process has a CPU.
+
+The longer one applies if the events of one connection are at least twice as far apart.
+"""
 TURN_S = 0.002
 """The longest that reading waits for what is done with what was read."""
 SLOWNESS = 16

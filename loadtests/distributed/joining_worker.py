@@ -2,7 +2,7 @@
 
 It waits for a master, receives its number and the plan, executes commands, and sends its records. It exits
 when the run is over, when the master is silent, or with the process that started it (at the end of its
-stdin): it aborts and records the requests in flight.
+stdin). Before, it aborts and records the requests in flight.
 """
 
 from __future__ import annotations

@@ -113,9 +113,9 @@ class MidPrefillPreemptionParams(SharedPrefixParams):
 class MidPrefillPreemption(SharedPrefix):
     """Long prompts over few prefixes with answers of very different lengths (vllm#36533).
 
-    A shared-prefix load in shape; what makes it is its figures. On a server with few blocks and prefill in
-    chunks, requests are preempted while their prompt is still being read, and come back to a prompt that lies
-    partly in the offload tier. vLLM 0.16 to 0.18 dies of it.
+    A shared-prefix load in shape; what makes it is its figures. On a server with few blocks and chunked
+    prefill, requests are preempted during prefill. They resume with a prompt that is partly in the offload
+    tier. This ends vLLM 0.16 to 0.18.
     """
 
     def __init__(self, params: MidPrefillPreemptionParams, name: str, seed: int) -> None:

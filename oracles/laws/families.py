@@ -1,5 +1,7 @@
-"""Each metric family that a vLLM server exports: which laws bind it, or why none of its own does; and which
-families a server must export, by its release and by what the run used of it.
+"""Each metric family that a vLLM server exports, with the laws that bind it or the reason why none does.
+
+Also which families a server must export, by its release and by the features that the run used.
+
 
 The laws of any counter, gauge and histogram (`oracles.counters`, `oracles.laws.generic`) bind all of them.
 Read from `v1/metrics/loggers.py`, the metrics of the offloading connector and what servers of each release

@@ -1,5 +1,8 @@
-"""What a law about the server's series is: a relation between sums of them, as data; how laws are written
-down; and how much of what the server counted may belong to requests that did not end ok.
+"""A law about the server's series: a relation between sums of them, as data.
+
+Also how laws are written down, and how much of the server's counts may belong to requests that did not
+end ok.
+
 """
 
 from __future__ import annotations
@@ -98,8 +101,8 @@ def _sum(log: MetricLog, terms: Iterable[Term]) -> tuple[Values, Flags]:
 def broken_at(log: MetricLog, law: Law, settled: Iterable[int]) -> list[tuple[int, float, float]]:
     """The first scrapes of stretches in which a law is broken, with its two sides.
 
-    Only at scrapes that are settled, and at those that show of these series what the scrape before showed:
-    while the server counts, a scrape may read one series before a step and another after it.
+    Only at settled scrapes, and at scrapes with the same values of these series as the scrape before. While
+    the server counts, a scrape may read one series before a step and another after it.
     """
     left, right, known = sides(log, law)
     broken = law.breaks(left, right)

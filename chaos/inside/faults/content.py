@@ -178,8 +178,10 @@ def _overwrite(
 
 
 NOT_A_NUMBER = re.compile(r"Out of range float values|got `null` - at `\$\.choices\[0\]\.logprobs")
-"""What comes of a logprob that damage made infinite or not a number: an error of the server, or in a
-stream a null that the client takes for no number."""
+"""Matches the error of a request with a logprob that damage made infinite or NaN.
+
+It is an error of the server, or of the client, which receives null in a stream.
+"""
 
 
 def is_not_a_number(record: RequestRecord) -> bool:

@@ -87,8 +87,10 @@ class CpuLimit:
 
 
 class MemoryLimit(EngineKill):
-    """Limits the server's memory to its usage plus `room_mib`, and starts a process in its container that
-    takes more: the kernel kills the largest process there, which leaves a server without its engine."""
+    """Limits the server's memory to its usage plus `room_mib`, and starts a process there that takes more.
+
+    The kernel then kills the largest process of the container, which leaves a server without its engine.
+    """
 
     def __init__(self, injection: DueInjection, server: ContainerServer, restarter: Restarter) -> None:
         super().__init__(injection, ContainerTarget(server, restarter), restarter)

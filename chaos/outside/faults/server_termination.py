@@ -200,8 +200,10 @@ IN_PIPES_NS = 250_000_000
 
 
 def _incarnation_ended(case: FiredFault) -> Doubt | None:
-    """Scrapes and clients tell that this life of the server ended: the next answer to a scrape is another
-    process's, and no request that was on its way was answered by it."""
+    """Require that scrapes and clients show the end of this incarnation of the server.
+
+    Another process answers the next scrape, and this one answered no request that was in flight.
+    """
     log = case.history.metrics
     for record in case.fired:
         ended = case.ending(record)

@@ -1,7 +1,7 @@
 """report.html: all that the page shows as data, and from that one file that needs no network.
 
-Everything that comes from a run is escaped by the template engine; and the page's own policy lets a browser
-run no script and take no style but ours, should anything ever slip through.
+The template engine escapes everything that comes from a run. As a second barrier the page's content security
+policy allows only our own scripts and styles.
 """
 
 from __future__ import annotations
