@@ -19,7 +19,7 @@ from history.jsonl import decoded_lines
 from history.records import RequestRecord, Usage, Whole
 from history.schema_versions import RequestRecordV1
 
-TEXT_BUDGET = 64 << 20
+TEXT_BUDGET = 16 << 20
 """Bytes of text that may be kept for comparison. What comes later is decoded each time."""
 
 

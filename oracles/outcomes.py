@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ from oracles.endings import judge_endings, judge_refusals
 from oracles.findings import EVENTS, REQUESTS, Findings, Oracle, Rule, Source
 from oracles.views.incarnations import outage_at
 from oracles.views.struck_requests import cut_off
-from oracles.views.timeline import end_ns
+from oracles.views.timeline import by_phase, end_ns
 
 NAME = "outcomes"
 BROKEN_OFF = "abort"
@@ -116,10 +117,11 @@ def judge(history: History) -> OracleResult:
                 phase=record.phase,
                 t_ns=record.start_ns,
             )
-    lost = sum(record.outcome == "unknown" for record in history.requests)
+    ends = Counter(map(attrgetter("outcome"), history.requests))
+    lost = ends["unknown"]
     if lost:
         found.gap("unknown-end", f"{lost} requests with an unknown end", figures={"requests": lost})
-    aborted = sum(record.outcome == "aborted" for record in history.requests)
+    aborted = ends["aborted"]
     ended = len(history.requests) - len(cut) - excused
     well = f"{ended} requests ended well ({aborted} aborted on purpose)"
     exceptions = f"; {len(cut)} were cut off with their connections" if cut else ""
@@ -161,7 +163,10 @@ def _excused(history: History, record: RequestRecord) -> bool:
 
 
 def _ids(history: History, found: Findings) -> None:
-    counts = Counter(record.id for record in history.requests)
+    ids = [record.id for record in history.requests]
+    if len(set(ids)) == len(ids):
+        return
+    counts = Counter(ids)
     for name, count in counts.items():
         if count > 1:
             text = f"request {name} has {count} records"
@@ -169,7 +174,7 @@ def _ids(history: History, found: Findings) -> None:
 
 
 def _all_recorded(history: History, found: Findings) -> None:
-    counts = Counter(record.phase for record in history.requests)
+    counts = Counter({name: len(records) for name, records in by_phase(history).items()})
     ends = history.events_of(PhaseEnd)
     specs = {spec.name: spec for spec in history.plan.scenario.phases}
     for event in ends:

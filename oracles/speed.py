@@ -14,7 +14,7 @@ import numpy as np
 from history.latency import US_PER_MS, Quantiles, gaps, latencies, percentile, ttft_ms
 from history.reader import History, PhaseWindow, per_history
 from history.records import RequestRecord
-from oracles.views.timeline import NS_PER_S, NS_PER_US, by_phase, end_ns
+from oracles.views.timeline import NS_PER_S, NS_PER_US, by_phase, span_of
 
 Stage = Literal["before", "during", "after"]
 IN_A_ROW = 5
@@ -103,7 +103,8 @@ def _gaps(records: Sequence[RequestRecord]) -> tuple[Quantiles, frozenset[str]]:
 def _tokens_per_s(records: Sequence[RequestRecord]) -> float | None:
     if not records:
         return None
-    seconds = (max(map(end_ns, records)) - min(record.start_ns for record in records)) / NS_PER_S
+    span = span_of(records)
+    seconds = (span.last_ns - span.first_ns) / NS_PER_S
     return sum(len(record.token_ids) for record in records) / seconds if seconds > 0 else None
 
 

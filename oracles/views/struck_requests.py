@@ -11,12 +11,14 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 
+import numpy as np
+
 from history.fired_fault import FaultWindow
 from history.protocol.evidence import CompletionsReordered, FaultReverted, RequestAbandoned
 from history.protocol.outside import OutsideFiring
 from history.reader import History, per_history
 from history.records import CONNECTION_ERRORS, FaultRecord, RequestRecord
-from oracles.views.timeline import NS_PER_S, end_ns
+from oracles.views.timeline import NS_PER_S, end_ns, ends_ns
 
 SERVER_NAMES = tuple(re.compile(rf"(?:\d+_)?cmpl-(?P<id>.*)-\d+{end}", re.DOTALL) for end in ("", r"-\w+"))
 """What the server calls the request ID: cmpl-ID-0, maybe with a random end to it, or with the number of one
@@ -71,7 +73,8 @@ class RequestsInFlight:
     def __init__(self, requests: Sequence[RequestRecord]) -> None:
         self._by_start = sorted(requests, key=lambda record: record.start_ns)
         self._starts = [record.start_ns for record in self._by_start]
-        self._longest_ns = max((end_ns(record) - record.start_ns for record in requests), default=0)
+        durations_ns = ends_ns(self._by_start) - np.array(self._starts, np.int64)
+        self._longest_ns = int(durations_ns.max(initial=0))
 
     def at(self, t_ns: int) -> list[RequestRecord]:
         first = bisect_left(self._starts, t_ns - self._longest_ns)

@@ -12,6 +12,7 @@ from operator import attrgetter
 
 import numpy as np
 
+from history.columnar import Ints
 from history.events import ServerStop
 from history.metrics import MetricLog
 from history.reader import History, per_history
@@ -19,12 +20,31 @@ from history.records import RequestRecord
 
 NS_PER_S = 1_000_000_000
 NS_PER_US = 1_000
-_START = attrgetter("start_ns")
+_START, _END_US, _FIRST_US = attrgetter("start_ns"), attrgetter("end_us"), attrgetter("first_us")
 
 
 def end_ns(record: RequestRecord) -> int:
     """Wall clock time at which a request ended."""
     return record.start_ns + record.end_us * NS_PER_US
+
+
+def ends_ns(records: Sequence[RequestRecord]) -> Ints:
+    """The same of many requests, int64 [requests]: several times as fast as one by one.
+
+    A time beyond the range of the type, which only a damaged record has, is the last one of the range.
+    """
+    starts = np.fromiter(map(_START, records), np.int64, len(records))
+    durations_us = np.fromiter(map(_END_US, records), np.int64, len(records))
+    ends: Ints = starts + np.minimum(durations_us, (np.iinfo(np.int64).max - starts) // NS_PER_US) * NS_PER_US
+    return ends
+
+
+def first_tokens_ns(records: Sequence[RequestRecord]) -> Ints:
+    """Wall clock times of the first tokens of requests that have some, int64 [requests]."""
+    starts = np.fromiter(map(_START, records), np.int64, len(records))
+    first_us = np.fromiter(map(_FIRST_US, records), np.int64, len(records))
+    first: Ints = starts + first_us * NS_PER_US
+    return first
 
 
 @per_history
@@ -52,7 +72,7 @@ def spans(history: History) -> dict[str, Span]:
 
 def span_of(records: Sequence[RequestRecord]) -> Span:
     """Of one request or more."""
-    return Span(min(map(_START, records)), max(map(end_ns, records)))
+    return Span(min(map(_START, records)), int(ends_ns(records).max()))
 
 
 def totals(log: MetricLog, metric: str, **labels: str) -> list[float | None]:
@@ -78,7 +98,7 @@ class BusyTimes:
 
     def __init__(self, requests: list[RequestRecord]) -> None:
         starts = np.fromiter(map(_START, requests), np.int64, len(requests))
-        ends = np.fromiter(map(end_ns, requests), np.int64, len(requests))
+        ends = ends_ns(requests)
         order = np.argsort(starts)
         starts, ends = starts[order], np.maximum.accumulate(ends[order])
         first = np.append(True, starts[1:] > ends[:-1])[: len(starts)]

@@ -22,7 +22,7 @@ from history.reader import History, PhaseWindow
 from kvchaos.report.html.axis import TimeAxis
 from kvchaos.report.html.oracle_rows import NumberedFinding
 from oracles.faults_fired import armings_of
-from oracles.views.timeline import end_ns
+from oracles.views.timeline import spans
 
 TEARDOWN_EVENTS = (ServerStop.kind, EvidenceCounted.kind)
 """Events that are written after the end of the run."""
@@ -99,7 +99,7 @@ def run_axis(history: History) -> TimeAxis:
     ready = history.events_of(ServerReady)
     start = (ready[0] if ready else history.events[0]).t_ns
     ends = [event.t_ns for event in history.events if event.kind not in TEARDOWN_EVENTS]
-    last_request = max(map(end_ns, history.requests), default=start)
+    last_request = max((span.last_ns for span in spans(history).values()), default=start)
     return TimeAxis(start, max(*ends, last_request, start + 1), zero_ns=start)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
+
 from history.metrics import MetricLog
 from history.reader import History
 from history.records import RequestRecord
@@ -12,7 +14,7 @@ from kvchaos.report.html import time_charts
 from kvchaos.report.html.axis import TimeAxis, byte_rate, number, percent
 from kvchaos.report.html.chart import Chart, ChartMarker, ChartSeries, SeriesPoint, step_chart
 from kvchaos.report.html.time_charts import latency_chart, max_itl, ttft
-from oracles.views.timeline import NS_PER_S, end_ns
+from oracles.views.timeline import NS_PER_S, end_ns, ends_ns
 
 FAILED_MARKER_TOP = 4.0
 """Height of the crosses of failed requests in a latency chart."""
@@ -81,10 +83,12 @@ def _ended(records: Sequence[RequestRecord], axis: TimeAxis) -> Chart:
 def _ends_a_second(records: Sequence[RequestRecord], axis: TimeAxis) -> list[SeriesPoint]:
     """Zero where none ended, so that a standstill shows."""
     width = max((axis.end_ns - axis.start_ns) // time_charts.RATE_BUCKETS, time_charts.MIN_RATE_NS)
-    counts = Counter((end_ns(record) - axis.start_ns) // width for record in records)
     last = (axis.end_ns - axis.start_ns) // width
+    buckets = (ends_ns(records) - axis.start_ns) // width
+    counts = np.bincount(buckets[(buckets >= 0) & (buckets <= last)], minlength=last + 1)
     points: list[SeriesPoint] = [
-        (axis.start_ns + bucket * width, counts[bucket] * NS_PER_S / width) for bucket in range(last + 1)
+        (axis.start_ns + bucket * width, count * NS_PER_S / width)
+        for bucket, count in enumerate(counts.tolist())
     ]
     return time_charts.changes([*points, (axis.end_ns, points[-1][1])])
 

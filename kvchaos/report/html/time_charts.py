@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,10 +29,11 @@ from kvchaos.report.html.chart import (
     y_ticks,
 )
 from kvchaos.report.html.oracle_rows import NumberedFinding
-from oracles.views.timeline import NS_PER_S, totals
+from oracles.views.timeline import NS_PER_S, first_tokens_ns, totals
 
 NS_PER_US = 1_000
 US_PER_MS = 1e3
+_START = attrgetter("start_ns")
 BUCKETS = 240
 MAX_EMPTY_BUCKETS = 12
 """So many buckets without a value break the line through the medians."""
@@ -60,8 +62,7 @@ class LatencyRange:
 def ttft(records: Iterable[RequestRecord]) -> TimedLatencies:
     """TTFT, at the moment when the first token came."""
     answered = [record for record in records if record.first_us is not None]
-    moments = ((record.start_ns + (record.first_us or 0) * NS_PER_US) for record in answered)
-    return TimedLatencies(np.fromiter(moments, np.int64, len(answered)), latencies(answered).ttft)
+    return TimedLatencies(first_tokens_ns(answered), latencies(answered).ttft)
 
 
 def max_itl(records: Sequence[RequestRecord]) -> TimedLatencies:
@@ -69,7 +70,7 @@ def max_itl(records: Sequence[RequestRecord]) -> TimedLatencies:
     moments, longest = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for block in gaps(records):
         us, until_us = block.longest()
-        starts = np.fromiter((record.start_ns for record in block.records), np.int64, len(block.records))
+        starts = np.fromiter(map(_START, block.records), np.int64, len(block.records))
         moments.append(starts + until_us * NS_PER_US)
         longest.append(us)
     return TimedLatencies(np.concatenate(moments), np.concatenate(longest) / US_PER_MS)
@@ -168,7 +169,10 @@ MIN_RATE_NS = NS_PER_S // 2
 
 def gauge(log: MetricLog, metric: str, factor: float = 1.0) -> list[SeriesPoint]:
     """Sum over all series of a metric at each scrape."""
-    return _with_gaps(log, [None if total is None else total * factor for total in totals(log, metric)])
+    values = totals(log, metric)
+    if factor != 1.0:
+        values = [None if value is None else value * factor for value in values]
+    return _with_gaps(log, values)
 
 
 def one_series(log: MetricLog, series: MetricSeries) -> list[SeriesPoint]:
@@ -206,23 +210,22 @@ def rate(log: MetricLog, counter: Sequence[SeriesPoint], axis: TimeAxis) -> list
 
 def changes(points: Sequence[SeriesPoint]) -> list[SeriesPoint]:
     """The points at which a value begins, and the last point."""
-    kept = [
-        point
-        for index, point in enumerate(points)
-        if index == 0 or index == len(points) - 1 or point[1] != points[index - 1][1]
-    ]
+    kept = [*points[:1], *(later for earlier, later in pairwise(points) if later[1] != earlier[1])]
+    if points and kept[-1] is not points[-1]:
+        kept.append(points[-1])
     return kept if any(value is not None for _, value in kept) else []
 
 
 def _with_gaps(log: MetricLog, values: Sequence[float | None]) -> list[SeriesPoint]:
     """The values with their scrapes' times, and a gap wherever no scrape came for too long."""
+    times_ns = log.times_ns
     points: list[SeriesPoint] = []
-    before_ns: int | None = None
-    for t_ns, value in zip(log.times_ns, values, strict=True):
-        if before_ns is not None and t_ns - before_ns > MAX_GAP_NS:
-            points.append((before_ns + 1, None))
-        points.append((t_ns, value))
-        before_ns = t_ns
+    begin = 0
+    for end in (np.flatnonzero(np.diff(np.array(times_ns, np.int64)) > MAX_GAP_NS) + 1).tolist():
+        points += zip(times_ns[begin:end], values[begin:end], strict=True)
+        points.append((times_ns[end - 1] + 1, None))
+        begin = end
+    points += zip(times_ns[begin:], values[begin:], strict=True)
     return points
 
 

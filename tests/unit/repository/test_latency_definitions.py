@@ -32,7 +32,6 @@ MOMENTS = {
     "kvchaos/report/html/lanes.py",
     "kvchaos/selftest/alterations/event_alterations.py",
     "loadtests/distributed/clock_offset.py",
-    "kvchaos/report/html/time_charts.py",
     "oracles/progress.py",
     "oracles/speed.py",
     "oracles/views/timeline.py",
