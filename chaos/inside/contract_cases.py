@@ -56,6 +56,8 @@ def _problem(kind: FaultKind, case: ContractCase) -> str | None:
         injected = _inject(kind, case.params)
         evidence = [line["evidence"] for line in injected.lines if line["event"] == "fired"]
         deferred = getattr(injected.point, "delayed_by", None) or getattr(injected.point, "again", None)
+        if (error := _error(injected)) is not None:
+            return error
         if not evidence and not deferred:
             return "it did not fire"
         for each in evidence:
@@ -69,8 +71,16 @@ def _dry_run_problem(kind: FaultKind) -> str | None:
     with ForeignCode() as code:
         injected = _inject(kind, {"dry_run": True})
         refused = [line["evidence"].get("reason") for line in injected.lines]
+        if (error := _error(injected)) is not None:
+            return error
         return None if refused == ["dry-run"] * INVOCATIONS else f"it journals {refused}"
     return code.error
+
+
+def _error(injected: Injected) -> str | None:
+    """What the fault's own code raised, by the journal."""
+    refusals = (line["evidence"] for line in injected.lines if line["event"] == "refused")
+    return next((each["detail"] for each in refusals if each["reason"] == "fault-raised"), None)
 
 
 def _inject(kind: FaultKind, params: Mapping[str, Value]) -> Injected:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -18,6 +18,7 @@ from chaos.inside import control as control_files
 from chaos.inside import inside_kinds
 from chaos.inside.control import EMPTY, BadControl
 from chaos.inside.fault_kind import WORKER, FaultKind
+from chaos.inside.foreign_faults import ForeignInjection, is_foreign, raised
 from chaos.inside.injection_points import InjectionPoint
 from chaos.inside.journal_file import Journal
 from chaos.inside.transfer_audit.audit_log import AuditLog
@@ -32,6 +33,7 @@ from history.protocol.evidence import (
     Note,
     Refused,
 )
+from history.protocol.extensions import ForeignCode
 from history.protocol.schedule import Schedule
 
 logger = logging.getLogger("vllm.kvchaos")
@@ -92,6 +94,8 @@ class FaultRuntime:
         self._armed: dict[str, list[ArmedInsideFault]] = {}
         self._kinds_at: dict[str, list[FaultKind]] = {}
         """The armed kinds of each site, in the order of the catalogue."""
+        self._raised: set[str] = set()
+        """Kinds of other packages whose `observe` raised."""
         own = [
             each
             for each in inside_kinds.KINDS.values()
@@ -133,7 +137,8 @@ class FaultRuntime:
             if not self._journal.has_room:
                 armed.refused += 1
                 continue
-            injection = Injection(self._journal, armed, n, request, states)
+            made = ForeignInjection if is_foreign(kind) else Injection
+            injection = made(self._journal, armed, n, request, states)
             if armed.fault.params["dry_run"]:
                 injection.refused("dry-run")
             elif chosen is not None:
@@ -157,12 +162,25 @@ class FaultRuntime:
         for kind in kinds:
             injection = self.evaluate(kind.name, request=request, direction=direction, hook=hook, key=key)
             if injection is not None:
-                kind.inject(injection, point)
+                injection.apply(kind.inject, point)
                 if point.decided:
                     break
         for kind in kinds:
             if kind.observe is not None:
-                kind.observe(point)
+                self._observe(kind, kind.observe, point)
+
+    def _observe(
+        self, kind: FaultKind, observe: Callable[[InjectionPoint], None], point: InjectionPoint
+    ) -> None:
+        """Show a fault this invocation; one of another package that raises is shown no more of them."""
+        if not is_foreign(kind.name):
+            observe(point)
+        elif kind.name not in self._raised:
+            with ForeignCode() as code:
+                observe(point)
+            if code.error is not None:
+                self._raised.add(kind.name)
+                self._journal.write(raised(kind.name, code.error), kind=kind.name)
 
     def note(self, note: Note, request: str, states: Sequence[str] = ()) -> None:
         """Record what the server did with a request, as evidence of an earlier injection."""

@@ -12,24 +12,34 @@ from pkgutil import iter_modules
 
 from chaos.inside import faults
 from chaos.inside.fault_kind import FaultKind, Parameter
-from chaos.inside.injection_points import SITES
+from chaos.inside.injection_points import CONTENT, COPY, COPY_RESULT, MANAGER_CALL, SITES
 from history.protocol import extensions
 from history.protocol.evidence import FIRINGS
-from history.protocol.extensions import OWN, register_units
+from history.protocol.extensions import OWN, ForeignCode, register_units
 from history.protocol.schedule import Value
 
 KINDS: dict[str, FaultKind] = {}
 """By name: all faults of the first module, then of the next, in the order in which they are applied."""
 ORIGINS: dict[str, str] = {}
 """The package of each kind, by name."""
+NEEDED = {
+    COPY: ("direction",),
+    COPY_RESULT: ("direction",),
+    CONTENT: ("direction",),
+    MANAGER_CALL: ("hook",),
+}
+"""The parameters by which a site chooses the invocations of a fault."""
 
 
 def register(kind: FaultKind, origin: str) -> None:
-    """Add a kind. Raises ValueError when its name is taken, or its injection point does not exist."""
+    """Add a kind. Raises ValueError when its name is taken, or it does not fit its injection point."""
     if kind.name in KINDS:
         raise ValueError(f"there are two faults {kind.name}")
     if kind.site not in SITES:
         raise ValueError(f"fault {kind.name}: no injection point {kind.site}; there are {', '.join(SITES)}")
+    for name in ("dry_run", *NEEDED.get(kind.site, ())):
+        if name not in kind.parameters:
+            raise ValueError(f"fault {kind.name}: at {kind.site} it needs the parameter {name}")
     KINDS[kind.name], ORIGINS[kind.name] = kind, origin
     FIRINGS[kind.name] = kind.firing
 
@@ -47,11 +57,20 @@ def problems(kind: str, params: Mapping[str, Value]) -> list[str]:
         return [f"unknown fault {kind}; known are {', '.join(sorted(KINDS))}"]
     found = parameter_problems(kind, known.parameters, params)
     whole = {**defaults(kind), **params}
-    if "min_ms" in whole and not found and float(whole["min_ms"]) > float(whole["max_ms"]):
+    if {"min_ms", "max_ms"} <= whole.keys() and not found and float(whole["min_ms"]) > float(whole["max_ms"]):
         found.append(f"{kind}: min_ms is above max_ms")
-    if not found and (conflict := known.conflict(whole)) is not None:
+    if not found and (conflict := _conflict(known, whole)) is not None:
         found.append(f"{kind}: {conflict}")
     return found
+
+
+def _conflict(kind: FaultKind, params: Mapping[str, Value]) -> str | None:
+    """What is wrong with these parameters together."""
+    if ORIGINS[kind.name] == OWN:
+        return kind.conflict(params)
+    with ForeignCode() as code:
+        return kind.conflict(params)
+    return f"the check of its parameters by {ORIGINS[kind.name]} raised {code.error}"
 
 
 def parameter_problems(

@@ -8,7 +8,8 @@ conductor uses the same functions to predict the journal.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from chaos.inside.journal_file import Journal
 from history.protocol.evidence import Evidence, Firing, Note, RefusalReason, Refused
@@ -101,6 +102,10 @@ class Injection:
     def params(self) -> dict[str, Value]:
         return self._armed.fault.params
 
+    def apply(self, inject: Callable[[Injection, Any], None], point: object) -> None:
+        """Have the fault change the injection point."""
+        inject(self, point)
+
     def draw(self, purpose: str) -> int:
         """A number in [0, 2**64) that depends on this injection and purpose alone."""
         armed = self._armed
@@ -110,7 +115,6 @@ class Injection:
         self._write(proof, request)
 
     def refused(self, reason: RefusalReason) -> None:
-        self._armed.refused += 1
         self._write(Refused(reason=reason))
 
     def note(self, note: Note) -> None:
@@ -120,6 +124,7 @@ class Injection:
             self._write(note)
 
     def _write(self, evidence: Evidence | Note, request: str | None = None) -> None:
+        self._armed.refused += isinstance(evidence, Refused)
         self._journal.write(
             evidence,
             fault=self._armed.fault.id,

@@ -29,10 +29,12 @@ RefusalReason = Literal[
     "no-idle-block",
     "still-in-force",
     "target",
+    "fault-raised",
 ]
 """schedule-malformed: it cannot be read. unsupported: this vLLM has no such site. dry-run: by its parameter.
 other-fault: of the same invocation. healed-first: before it could fire. nothing-to-damage: in this copy.
-no-idle-block: to evict. still-in-force: its firing before. target: it cannot be carried out on the target."""
+no-idle-block: to evict. still-in-force: its firing before. target: it cannot be carried out on the target.
+fault-raised: its code, of another package, raised an error."""
 
 
 class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):

@@ -33,6 +33,7 @@ from history.protocol.extensions import OWN, ForeignCode
 from history.reader import History, read_history
 from history.stack_capabilities import CAPABILITIES
 from history.verdict import SERVER, Gap, OracleResult, Outcome, RunVerdict, Subject, Verdict
+from history.verdict import fault as fault_subject
 from history.verdict import phase as phase_subject
 from kvchaos.bugs.bug_matching import bug_results, by_bugs
 from kvchaos.judging.outcome import evaluate, expected_oracles
@@ -172,7 +173,20 @@ def cut_short(history: History) -> Gap | None:
         )
     if history.plan.sealed and history.seal.state == "unsealed":
         return _cut("seals-missing", f"the run broke off before it sealed its files: no {layout.SEALS}")
-    return _not_stopped(history) or _restart_not_scraped(history) or _missing_phase(history)
+    return (
+        _fault_raised(history)
+        or _not_stopped(history)
+        or _restart_not_scraped(history)
+        or _missing_phase(history)
+    )
+
+
+def _fault_raised(history: History) -> Gap | None:
+    """A fault of another package whose code raised inside the server: what it did until then is unknown."""
+    for line in history.faults:
+        if line.refusal is not None and line.refusal.reason == "fault-raised":
+            return _cut("fault-raised", f"inside the server {line.refusal.detail}", fault_subject(line.fault))
+    return None
 
 
 def _not_stopped(history: History) -> Gap | None:

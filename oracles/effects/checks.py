@@ -86,9 +86,13 @@ def missing_effect(
     case = JudgedFault(history, fault, fired, windows)
     if ORIGINS[fault.kind] == OWN:
         return kind.check(case)
+    origin = ORIGINS[fault.kind]
     with ForeignCode() as code:
-        return kind.check(case)
-    return Doubt("check-crashed", f"the check of {ORIGINS[fault.kind]} could not judge it: {code.error}")
+        doubt: object = kind.check(case)
+        if doubt is None or isinstance(doubt, Doubt):
+            return doubt
+        return Doubt("check-crashed", f"the check of {origin} returned a {type(doubt).__name__} and no Doubt")
+    return Doubt("check-crashed", f"the check of {origin} could not judge it: {code.error}")
 
 
 AS_PLANNED = ("dry-run", "healed-first")

@@ -36,14 +36,21 @@ def entry_points() -> str:
     return re.sub(r'\[project\.entry-points\."(.*?)"\]', r"[\1]", text).replace('"', "")
 
 
-def write_package(site: Path, broken: str = "") -> Path:
-    """Install the package into a folder of modules; the module of the page `broken` cannot be imported."""
+def write_package(site: Path, broken: str = "", change: tuple[str, str] = ("", "")) -> Path:
+    """Install the package into a folder of modules.
+
+    The module of the page `broken` cannot be imported, or has the second text of `change` for the first.
+    """
+    before, after = change
     package, metadata = site / NAME, site / f"{NAME}-1.0.dist-info"
     package.mkdir(parents=True)
     metadata.mkdir()
     (package / "__init__.py").touch()
     for page in PAGES:
-        text = "raise OSError('acme is closed')\n" if page == broken else block(page, "python")
+        text = block(page, "python")
+        if page == broken:
+            assert before in text
+            text = text.replace(before, after) if before else "raise OSError('acme is closed')\n"
         (package / module_file(page)).write_text(text, encoding="utf-8")
     (metadata / "METADATA").write_text(METADATA, encoding="utf-8")
     (metadata / "entry_points.txt").write_text(entry_points(), encoding="utf-8")

@@ -52,6 +52,25 @@ from pathlib import Path
 from kvchaos.stacks.server_files import PLUGIN_PARTS, link_plugin
 print(link_plugin(Path(sys.argv[1]), PLUGIN_PARTS))
 """
+INJECTS = """
+import sys
+from pathlib import Path
+from chaos.inside.injection_points import LOOKUP, FoundBlock
+from tests.support.control_directory import Room, entry
+with Room(Path(sys.argv[1])) as room:
+    engine = room.start()
+    room.arm(entry("even", "even_miss"))
+    block = FoundBlock(bytes(32), 1, 0, list)
+    engine.inject(LOOKUP, block, key=block.key)
+    (line,) = (line for line in room.lines() if line.n is not None)
+    print(block.answer, line.event, line.evidence.get("reason"))
+    print(line.evidence.get("detail"))
+"""
+CHECKS = """
+from oracles.faults_fired import judge
+from tests.support.contract_violating_runs import struck
+print([gap.kind for gap in judge(struck("even_miss", 1).history()).gaps])
+"""
 KINDS = """
 import sys
 from chaos.inside.inside_kinds import KINDS
@@ -72,7 +91,11 @@ def test_page_about_a_unit_fits_a_screen(page: str) -> None:
 
 @pytest.mark.parametrize(
     ("command", "name"),
-    [(["faults"], "even_miss"), (["oracles"], "answer-lengths"), (["oracles", "--rules"], "answer-lengths")],
+    [
+        (["faults"], "even_miss"),
+        (["oracles"], "answer-lengths"),
+        (["oracles", "--rules"], "answer-lengths"),
+    ],
 )
 def test_commands_show_units_of_other_packages_with_their_origin(
     site: Path, command: list[str], name: str
@@ -99,6 +122,24 @@ def test_rule_of_another_package_judges(site: Path) -> None:
 def test_rule_of_another_package_that_raises_is_unknown(site: Path) -> None:
     done = python(site, "-c", RAISES)
     assert done.stdout.strip() == "unknown ['answer-lengths/crashed']", done.stderr
+
+
+CLOSED = "raise OSError('acme is closed')"
+
+
+def test_fault_of_another_package_that_raises_in_the_server_is_journaled_as_refused(tmp_path: Path) -> None:
+    site = write_package(tmp_path / "site", "write-a-fault", ('block.answer = "miss"', CLOSED))
+    done = python(site, "-c", INJECTS, str(tmp_path / "control"))
+    assert done.stdout.splitlines()[:1] == ["hit refused fault-raised"], done.stderr
+    for part in ("even_miss", ORIGIN, "OSError: acme is closed"):
+        assert part in done.stdout.splitlines()[1]
+
+
+def test_effect_check_of_another_package_that_raises_is_unknown(tmp_path: Path) -> None:
+    first = "queries = case.growth_to_the_end"
+    site = write_package(tmp_path / "site", "write-a-fault", (first, f"{CLOSED}\n    {first}"))
+    done = python(site, "-c", CHECKS)
+    assert "faults-fired/check-crashed" in done.stdout, done.stderr
 
 
 @pytest.mark.parametrize(
