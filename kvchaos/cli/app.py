@@ -28,6 +28,7 @@ COMMANDS = {
     "tools": "setup_commands:tools_app",
     "faults": "faults_command:faults_command",
     "oracles": "oracles_command:oracles_command",
+    "workloads": "workloads_command:workloads_command",
     "bugs": "bugs_command:bugs_command",
     "matrix": "matrix_command:matrix_command",
     "bench": "bench_command:app",

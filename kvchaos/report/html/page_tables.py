@@ -17,6 +17,7 @@ from history.verdict import FaultEffect
 from kvchaos.report.history_tables import PhaseLatency, phase_latencies
 from kvchaos.report.html.axis import NO_VALUE, TimeAxis, seconds
 from kvchaos.report.html.backdrop import Backdrop, FaultBand
+from loadtests.workloads import ORIGINS as WORKLOAD_ORIGINS
 from oracles.effects.checks import missing_effect
 from oracles.faults_fired import armings_of, is_real
 from oracles.speed import Speed, speeds
@@ -208,6 +209,7 @@ def phase_table(history: History) -> PhaseTable:
             for speed in found
         ],
         rows=[
+            PhaseRow("workload", [_workload(history, one) for one in windows]),
             PhaseRow("lasted", [seconds((one.end_ns - one.start_ns) / NS_PER_S) for one in windows]),
             PhaseRow("arrivals, at most at once", [_load(one) for one in windows]),
             PhaseRow(
@@ -234,6 +236,13 @@ def _latency_rows(latencies: Sequence[PhaseLatency]) -> list[PhaseRow]:
 def _outcomes(records: Iterable[RequestRecord]) -> str:
     counts = Counter(record.outcome for record in records)
     return f"{counts['ok']} / {counts['error'] + counts['unknown']} / {counts['aborted']}"
+
+
+def _workload(history: History, window: PhaseWindow) -> str:
+    """The kind of workload of a phase, and its package where that is another one than the suite."""
+    kind = history.plan.scenario.workloads[window.spec.workload].kind
+    origin = WORKLOAD_ORIGINS.get(kind, OWN)
+    return kind if origin == OWN else f"{kind}, from {origin}"
 
 
 def _load(window: PhaseWindow) -> str:

@@ -17,6 +17,7 @@ from kvchaos.judging.judge_run import judge
 from kvchaos.report.history_tables import coverage, phase_latencies
 from kvchaos.report.html.backdrop import armed_windows
 from kvchaos.report.html.report_page import PageDrawings, ReportPage, full_page, meaning, report_html
+from loadtests.workloads import ORIGINS
 from tests.support.histories import Run, clean_run
 from tests.support.synthetic_records import MS, PROMPT, SECOND, failure, fault, make_plan
 
@@ -62,6 +63,21 @@ def test_the_latency_of_each_phase_is_that_of_the_summary() -> None:
     assert [column.name for column in table.columns] == [one.phase for one in latencies]
     assert rows["TTFT"] == [str(one.ttft) for one in latencies]
     assert rows["E2EL from send"] == [str(one.e2el_from_send) for one in latencies]
+
+
+def test_each_phase_has_its_kind_of_workload_and_the_package_of_a_foreign_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = clean_run()
+    (kind,) = {spec.kind for spec in run.plan.scenario.workloads.values()}
+    for origin in (None, "acme-units 1.0"):
+        if origin is not None:
+            monkeypatch.setitem(ORIGINS, kind, origin)
+        table = drawn(run).phases
+        (row,) = (row for row in table.rows if row.name == "workload")
+        assert len(row.cells) == len(table.columns)
+        assert all(cell.startswith(kind) for cell in row.cells)
+        assert all((origin is not None) == ("acme-units 1.0" in cell) for cell in row.cells)
 
 
 def test_phases_are_grouped_before_during_and_after_the_faults() -> None:
