@@ -95,10 +95,7 @@ def test_page_about_a_unit_fits_a_screen(page: str) -> None:
         (["faults"], "even_miss"),
         (["oracles"], "answer-lengths"),
         (["oracles", "--rules"], "answer-lengths"),
-<<<<<<< Updated upstream
-=======
         (["workloads"], "growing"),
->>>>>>> Stashed changes
     ],
 )
 def test_commands_show_units_of_other_packages_with_their_origin(
