@@ -10,7 +10,7 @@ import msgspec
 
 from chaos.inside.control import LEASE, SCHEDULE
 from history import layout
-from history.earlier import revised_fault
+from history.earlier_values import revised_fault
 from history.jsonl import GrowingFiles
 from history.protocol.schedule import ArmedFault, Schedule
 from history.records import FaultRecord

@@ -17,8 +17,8 @@ from typing import BinaryIO, Generic, Self, TypeVar
 
 import msgspec
 
+from history.line_versions import decoder_of
 from history.records import Record
-from history.schema_versions import decoder_of
 
 LONGEST_MESSAGE = 1000
 """Characters."""

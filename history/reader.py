@@ -13,7 +13,7 @@ import msgspec
 from pydantic import ValidationError
 
 from history import layout
-from history.earlier import revised_event, revised_fault, revised_ledger
+from history.earlier_values import revised_event, revised_fault, revised_ledger
 from history.events import D, EventData, PhaseEnd, PhaseStart, Timed, of_type, typed
 from history.jsonl import Line, one_line, open_plain, read_lines
 from history.jsonl import UnreadableRun as UnreadableRun

@@ -16,8 +16,8 @@ from msgspec.structs import astuple, force_setattr
 from history import layout
 from history.columnar import REAL, Numbers, packed_wholes
 from history.jsonl import decoded_lines
+from history.line_versions import RequestRecordV1
 from history.records import RequestRecord, Usage, Whole
-from history.schema_versions import RequestRecordV1
 
 TEXT_BUDGET = 16 << 20
 """Bytes of text that may be kept for comparison. What comes later is decoded each time."""

@@ -8,7 +8,7 @@ import typer
 
 from kvchaos.errors import UsageError
 from kvchaos.paths import cache_folder, state_folder
-from kvchaos.stacks.compose.container_runtime import connect, remove_orphaned_projects, runtime_errors_named
+from kvchaos.stacks.compose.docker_engine import connect, docker_errors_named, remove_orphaned_projects
 from kvchaos.stacks.orphans import end_and_remove, find_orphans, remove_drafts
 
 
@@ -43,7 +43,7 @@ def _remove_kept(state: Path) -> tuple[str, ...]:
         # Without an engine no container runs; records that name one have been told of.
         return ()
     try:
-        with runtime_errors_named("what a run has left up"):
+        with docker_errors_named("what a run has left up"):
             return remove_orphaned_projects(client, state)
     finally:
         client.close()

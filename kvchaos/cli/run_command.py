@@ -26,7 +26,7 @@ from kvchaos.prometheus.program import need_prometheus
 from kvchaos.servers.installation import shown
 from kvchaos.servers.server_registry import ServerEnv, find_server
 from kvchaos.stacks.attach import AttachedServer, inspect_server
-from kvchaos.stacks.compose.container_runtime import connect
+from kvchaos.stacks.compose.docker_engine import connect
 from kvchaos.stacks.compose.image_builder import ImageBuilder, ensure_images
 
 MAX_SEED = 2**62

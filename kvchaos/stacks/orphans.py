@@ -14,7 +14,7 @@ import msgspec
 from chaos.inside.control import SCHEDULE
 from kvchaos.errors import UsageError
 from kvchaos.stacks import shared_memory
-from kvchaos.stacks.compose.container_runtime import RUNTIME_ERRORS, connect, remove_project
+from kvchaos.stacks.compose.docker_engine import DOCKER_ERRORS, connect, remove_project
 from kvchaos.stacks.process_group import (
     PROC,
     Group,
@@ -199,7 +199,7 @@ def _remove_projects(projects: tuple[str, ...], ended: list[str], remaining: lis
     try:
         for project in projects:
             ended += remove_project(client, project)
-    except RUNTIME_ERRORS as error:
+    except DOCKER_ERRORS as error:
         remaining.append(f"containers of project {', '.join(projects)}: {error}: try again")
     finally:
         client.close()

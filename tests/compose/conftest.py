@@ -14,7 +14,7 @@ from kvchaos.errors import UsageError
 from kvchaos.paths import cache_folder, state_folder
 from kvchaos.servers.installation import PlainProgress
 from kvchaos.servers.server_registry import ServerEnv
-from kvchaos.stacks.compose.container_runtime import connect, remove_orphaned_projects
+from kvchaos.stacks.compose.docker_engine import connect, remove_orphaned_projects
 from kvchaos.stacks.compose.image_builder import ImageBuilder, ensure_images
 from tests.server.bench import NEW, Bench, own_cache
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import docker
 
-from kvchaos.stacks.compose.container_runtime import PROJECT_LABEL
+from kvchaos.stacks.compose.docker_engine import PROJECT_LABEL
 from kvchaos.stacks.compose.project import STATE_LABEL
 from kvchaos.stacks.process_group import PROC
 

@@ -8,9 +8,9 @@ from random import Random
 
 from history import layout
 from history.jsonl import LineWriter
+from history.line_versions import decoder_of
 from history.metrics_subprocess import read_metrics
 from history.records import ScrapeLine
-from history.schema_versions import decoder_of
 from kvchaos.prometheus.scraper import BadScrape, DifferenceEncoder, parse_samples
 from tests.fuzz.histories import bases
 from tests.fuzz.kind import ACCEPTED, Kind

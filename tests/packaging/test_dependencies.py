@@ -125,5 +125,5 @@ def test_an_import_within_a_function_counts(tmp_path: Path) -> None:
 
 
 def test_an_import_of_torch_outside_the_servers_code_is_undeclared() -> None:
-    found = {("torch", "kvchaos/servers/tiny_model.py"), ("torch", "chaos/inside/faults/content.py")}
+    found = {("torch", "kvchaos/servers/tiny_model.py"), ("torch", "chaos/inside/faults/block_content.py")}
     assert undeclared(found, runtime()) == {("torch", "kvchaos/servers/tiny_model.py")}

@@ -14,7 +14,7 @@ import msgspec
 from chaos.inside import fault_runtime as engine_module
 from chaos.inside.control import LEASE, SCHEDULE
 from chaos.inside.fault_runtime import NONE, FaultRuntime, StatesOf, unknown
-from history.earlier import revised_fault
+from history.earlier_values import revised_fault
 from history.records import FaultRecord
 
 DEADLINE_S = 20.0

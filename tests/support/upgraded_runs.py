@@ -8,6 +8,7 @@ import msgspec
 
 from history import layout
 from history.jsonl import read_lines
+from history.line_versions import PROBE_V1
 from history.reader import read_plan
 from history.records import (
     PROBE,
@@ -21,7 +22,6 @@ from history.records import (
     ResourceRecord,
     ScrapeLine,
 )
-from history.schema_versions import PROBE_V1
 from history.seals import recount
 from kvchaos.planning.run_plan import write_plan
 

@@ -22,13 +22,13 @@ from history import layout
 from history.events import ContainerAction, ServerStart
 from history.records import ResourceRecord
 from kvchaos.errors import UsageError
-from kvchaos.stacks.compose.container_runtime import (
-    RUNTIME_ERRORS,
+from kvchaos.stacks.compose.docker_engine import (
+    DOCKER_ERRORS,
     SERVICE_LABEL,
     ContainerEvents,
     containers_of,
+    docker_errors_named,
     remove_project,
-    runtime_errors_named,
 )
 from kvchaos.stacks.compose.project import SERVER, environment
 from kvchaos.stacks.process_group import Process, end_group, send
@@ -90,12 +90,12 @@ class ComposeStack:
     def companion(self, service: str) -> Container:
         """Another container of the project, which is brought up for it if need be. Raises UsageError."""
         self._up(service)
-        with runtime_errors_named(f"container of {service}"):
+        with docker_errors_named(f"container of {service}"):
             (found,) = containers_of(self._client, self._options.name, service)
         return found
 
     def identity(self) -> ServerStart:
-        with runtime_errors_named("server"):
+        with docker_errors_named("server"):
             return ServerStart(
                 pid=self._state("Pid"),
                 port=self.launch.port,
@@ -108,13 +108,13 @@ class ComposeStack:
             raise RuntimeError("the server runs")
         self._ended = None
         if self._server is not None:
-            with runtime_errors_named("the server does not start again"):
+            with docker_errors_named("the server does not start again"):
                 self._server.start()
                 self._server.reload()
             return
         (self.folder / layout.SERVER_LOG).touch()
         self._up(*(() if self._options.grafana else (SERVER,)))
-        with runtime_errors_named("the server's container"):
+        with docker_errors_named("the server's container"):
             (self._server,) = containers_of(self._client, self._options.name, SERVER)
 
     def wait_ready(self, deadline_s: float) -> None:
@@ -127,7 +127,7 @@ class ComposeStack:
     def exit_code(self) -> int | None:
         if self._server is None or self._ended is not None:
             return self._ended
-        with runtime_errors_named("the state of the server's container"):
+        with docker_errors_named("the state of the server's container"):
             try:
                 self._server.reload()
             except NotFound:
@@ -139,7 +139,7 @@ class ComposeStack:
 
     def observe(self) -> None:
         self._registry.observe()
-        with runtime_errors_named("events of the containers"):
+        with docker_errors_named("events of the containers"):
             self._pending_events += self._container_events.new()
 
     def container_events(self) -> Sequence[ContainerAction]:
@@ -191,7 +191,7 @@ class ComposeStack:
     def _end_server(self, grace_s: float) -> None:
         if self._server is None or not self.alive():
             return
-        with runtime_errors_named("the server's container does not stop"):
+        with docker_errors_named("the server's container does not stop"):
             if self._server.status == "paused":
                 self._server.unpause()
             self._server.stop(timeout=round(grace_s))
@@ -218,7 +218,7 @@ class ComposeStack:
 
     def _save_logs(self) -> None:
         """Of the server's companions; the server writes its own."""
-        with runtime_errors_named("logs of the containers"):
+        with docker_errors_named("logs of the containers"):
             for container in containers_of(self._client, self._options.name):
                 if container.labels[SERVICE_LABEL] != SERVER:
                     self.save_log(container)
@@ -250,7 +250,7 @@ class ComposeStack:
             process.wait(DOWN_S + grace_s)
         try:
             remove_project(self._client, self._options.name)
-        except RUNTIME_ERRORS as error:
+        except DOCKER_ERRORS as error:
             raise ServerNotStopped(
                 f"containers of project {self._options.name} remain: {error}; run kvchaos clean"
             ) from error

@@ -19,7 +19,7 @@ from kvchaos.prometheus.run_monitor import Prometheus
 from kvchaos.servers import tiny_model
 from kvchaos.servers.served_model import ServedModel, hub_folder, hub_model, tiny
 from kvchaos.stacks.compose.compose_stack import FILE, ComposeOptions, ComposeStack
-from kvchaos.stacks.compose.container_runtime import connect, remove_orphaned_projects, runtime_errors_named
+from kvchaos.stacks.compose.docker_engine import connect, docker_errors_named, remove_orphaned_projects
 from kvchaos.stacks.compose.image_builder import present_images
 from kvchaos.stacks.compose.images import PROMETHEUS_VARIABLE, Images, image_variables
 from kvchaos.stacks.compose.project import (
@@ -69,12 +69,12 @@ class ComposePrometheus:
 
     def kill(self) -> None:
         if self._container is not None and self.runs():
-            with runtime_errors_named("Prometheus cannot be killed"):
+            with docker_errors_named("Prometheus cannot be killed"):
                 self._container.kill()
 
     def revive(self) -> None:
         if self._container is not None and not self.runs():
-            with runtime_errors_named("Prometheus does not start again"):
+            with docker_errors_named("Prometheus does not start again"):
                 self._container.start()
 
     def stop(self) -> None:
@@ -82,7 +82,7 @@ class ComposePrometheus:
         if self._container is None or self._mounted == self._of_the_run:
             return
         if self._stack.is_up:
-            with runtime_errors_named("Prometheus cannot be removed"):
+            with docker_errors_named("Prometheus cannot be removed"):
                 self._container.stop()
                 self._stack.save_log(self._container)
                 self._container.remove(v=True)
@@ -93,7 +93,7 @@ class ComposePrometheus:
     def runs(self) -> bool:
         if self._container is None:
             return False
-        with runtime_errors_named("the state of Prometheus"):
+        with docker_errors_named("the state of Prometheus"):
             self._container.reload()
         return self._container.status == "running"
 
@@ -154,7 +154,7 @@ def prepare_compose(request: LaunchRequest, registry: ProcessRegistry) -> Prepar
     client = connect()
     with ExitStack() as unless_made:
         unless_made.callback(client.close)
-        with runtime_errors_named("what an earlier run has left up"):
+        with docker_errors_named("what an earlier run has left up"):
             # It may have the ports that this one wants.
             remove_orphaned_projects(client, state_folder(request.cache))
         project_plan = plan_project(

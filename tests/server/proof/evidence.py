@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from chaos.inside.faults.content import is_not_a_number
+from chaos.inside.faults.block_content import is_not_a_number
 from history.events import Drained, FaultsHealed, LeakProbe, ServerExit, ServerStalled
 from history.reader import History
 from history.records import DEADLINE_EXCEEDED, FaultRecord

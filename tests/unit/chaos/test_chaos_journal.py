@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from chaos.inside import journal_file
 from chaos.inside.faults.manager_calls import LookupMissed
 from chaos.inside.journal_file import Journal
-from history.earlier import revised_fault
+from history.earlier_values import revised_fault
 from history.jsonl import read_lines
 from history.protocol.evidence import (
     Armed,

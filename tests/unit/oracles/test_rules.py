@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from history.earlier import revised_ledger
+from history.earlier_values import revised_ledger
 from history.expected_findings import Expectation
 from history.protocol import audit_records as recorded
 from history.reader import History, read_history

@@ -10,9 +10,9 @@ from tests.support.long_sentences import (
     MAX_WORDS,
     by_path,
     docstring_blocks,
+    length_of,
     page_blocks,
     sentences,
-    length_of,
 )
 from tests.support.source_tree import ROOT, sources
 

@@ -18,7 +18,7 @@ from kvchaos.errors import UsageError
 from kvchaos.servers.releases import TABLE
 from kvchaos.stacks.compose import image_builder
 from kvchaos.stacks.compose.compose_stack import ComposeOptions, ComposeStack
-from kvchaos.stacks.compose.container_runtime import ContainerEvents
+from kvchaos.stacks.compose.docker_engine import ContainerEvents
 from kvchaos.stacks.compose.images import build_variables, images_of
 from kvchaos.stacks.compose.project import escaped, project_files, server_part
 from kvchaos.stacks.process_group import PROC

@@ -9,7 +9,7 @@ import pytest
 
 from kvchaos.cli.app import run as command_line
 from kvchaos.errors import UsageError
-from kvchaos.stacks.compose.container_runtime import connect
+from kvchaos.stacks.compose.docker_engine import connect
 from kvchaos.stacks.orphans import end_and_remove, find_orphans
 from kvchaos.stacks.process_registry import ProcessRegistry
 from tests.unit.stacks.test_stack_orphans import of_dead_conductor

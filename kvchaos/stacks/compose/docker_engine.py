@@ -26,7 +26,7 @@ DEFAULT = f"{UNIX}/var/run/docker.sock"
 CLI_TIMEOUT_S = 20.0
 CALL_S = 60
 FIX = "start it (sudo systemctl start docker), and be in the group docker"
-RUNTIME_ERRORS = (DockerException, requests.RequestException)
+DOCKER_ERRORS = (DockerException, requests.RequestException)
 """What the SDK raises when the engine refuses, or does not answer."""
 
 
@@ -41,16 +41,16 @@ def connect() -> docker.DockerClient:
             probe.connect(address.removeprefix(UNIX))
         # Asks which version of its interface the engine speaks.
         return docker.DockerClient(base_url=address, version="auto", timeout=CALL_S)
-    except (OSError, *RUNTIME_ERRORS) as error:
+    except (OSError, *DOCKER_ERRORS) as error:
         raise UsageError(f"the Docker engine at {address} does not answer: {FIX}") from error
 
 
 @contextmanager
-def runtime_errors_named(what: str) -> Iterator[None]:
+def docker_errors_named(what: str) -> Iterator[None]:
     """Turn an error of the engine into one line that begins with `what`."""
     try:
         yield
-    except RUNTIME_ERRORS as error:
+    except DOCKER_ERRORS as error:
         raise UsageError(f"{what}: {' '.join(str(error).split())}") from error
 
 

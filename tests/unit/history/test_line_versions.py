@@ -9,9 +9,9 @@ import pytest
 
 from history import layout
 from history.events import ProbeSent
+from history.line_versions import PROBE_V1, decoder_of
 from history.reader import UnreadableRun, read_history, read_plan
 from history.records import PROBE, Event, FaultRecord, Record, RequestRecord
-from history.schema_versions import PROBE_V1, decoder_of
 from history.seals import reseal
 from kvchaos.judging.judge_run import judge
 from tests.support.histories import clean_run

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[3]
 READ = """
 import sys
 import msgspec
-from history.earlier import revised_fault, revised_ledger
+from history.earlier_values import revised_fault, revised_ledger
 from history.records import FaultRecord, LedgerRecord
 
 line, kind = sys.argv[1], {"fault": FaultRecord, "ledger": LedgerRecord}[sys.argv[2]]
