@@ -9,6 +9,7 @@ from chaos.inside.fault_kind import Effect, FaultKind, Parameter
 from chaos.outside import outside_kinds as outside
 from chaos.outside.injector import OutsideKind
 from history.protocol.extensions import FAULTS, broken, refuse_others
+from history.protocol.nearest_name import nearest_name
 from history.protocol.schedule import Value
 
 Kind = FaultKind | OutsideKind
@@ -30,7 +31,7 @@ def problems(kind: str, params: Mapping[str, Value]) -> list[str]:
     if known is not None:
         return inside.parameter_problems(kind, known.parameters, params)
     if kind not in inside.KINDS:
-        return [f"unknown fault {kind}; known are {', '.join(sorted(KINDS))}"]
+        return [f"unknown fault {kind}; {nearest_name(kind, sorted(KINDS))}"]
     return inside.problems(kind, params)
 
 

@@ -15,6 +15,7 @@ import re
 from typing import get_args
 
 from chaos.fault_catalogue import KINDS
+from history.protocol.nearest_name import nearest_name
 from history.protocol.schedule import State
 from history.scenario import FaultSpec, Param, Trigger
 
@@ -56,7 +57,8 @@ def _parse_term(term: str, position: int) -> FaultSpec:
         raise ValueError(f"{term!r} is no fault; write for example: 20%delay(50ms..400ms)")
     kind = SHORT.get(match["kind"], match["kind"])
     if kind not in KINDS:
-        raise ValueError(f"{term!r}: unknown fault {match['kind']}; known are {', '.join(sorted(SHORT))}")
+        nearest = nearest_name(match["kind"], sorted({*SHORT, *KINDS}))
+        raise ValueError(f"{term!r}: unknown fault {match['kind']}; {nearest}")
     return FaultSpec(
         id=f"{kind.replace('_', '-')}-{position}",
         kind=kind,
@@ -87,7 +89,7 @@ def _states(text: str | None, term: str) -> tuple[State, ...] | None:
     found = []
     for state in re.split(r"\s*,\s*", text):
         if state not in known:
-            raise ValueError(f"{term!r}: unknown state {state}; known are {', '.join(known)}")
+            raise ValueError(f"{term!r}: unknown state {state}; {nearest_name(state, known)}")
         found.append(known[state])
     return tuple(found)
 

@@ -16,6 +16,7 @@ from chaos.inside.injection_points import CONTENT, COPY, COPY_RESULT, MANAGER_CA
 from history.protocol import extensions
 from history.protocol.evidence import FIRINGS
 from history.protocol.extensions import OWN, ForeignCode, register_units
+from history.protocol.nearest_name import nearest_name
 from history.protocol.schedule import Value
 
 KINDS: dict[str, FaultKind] = {}
@@ -54,7 +55,7 @@ def problems(kind: str, params: Mapping[str, Value]) -> list[str]:
     """What is wrong with a fault as it is written; empty when nothing is."""
     known = KINDS.get(kind)
     if known is None:
-        return [f"unknown fault {kind}; known are {', '.join(sorted(KINDS))}"]
+        return [f"unknown fault {kind}; {nearest_name(kind, sorted(KINDS))}"]
     found = parameter_problems(kind, known.parameters, params)
     whole = {**defaults(kind), **params}
     if {"min_ms", "max_ms"} <= whole.keys() and not found and float(whole["min_ms"]) > float(whole["max_ms"]):
@@ -81,7 +82,7 @@ def parameter_problems(
     for name, value in given.items():
         parameter = parameters.get(name)
         if parameter is None:
-            found.append(f"{kind} has no parameter {name}; it has {', '.join(parameters)}")
+            found.append(f"{kind} has no parameter {name}; {nearest_name(name, parameters)}")
         elif problem := parameter.problem(value):
             found.append(f"{kind}: {name} {problem}")
     return found

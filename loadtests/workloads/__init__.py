@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from history.protocol import extensions
 from history.protocol.extensions import OWN, ForeignCode, refuse_others, register_units
+from history.protocol.nearest_name import nearest_name
 from history.scenario import WorkloadSpec
 from history.strict_model import first_problem
 from loadtests.workloads.workload import Prompt, Workload, WorkloadKind
@@ -45,7 +46,7 @@ def build(spec: WorkloadSpec, name: str, seed: int) -> Workload:
     """The workload a scenario names. Raises ValueError, one line: unknown kind, bad parameters."""
     kind = KINDS.get(spec.kind)
     if kind is None:
-        raise ValueError(f"workload {name}: no kind {spec.kind!r}; there are {', '.join(sorted(KINDS))}")
+        raise ValueError(f"workload {name}: no kind {spec.kind!r}; {nearest_name(spec.kind, sorted(KINDS))}")
     if ORIGINS[spec.kind] == OWN:
         return _build(kind, spec, name, seed)
     with ForeignCode() as code:

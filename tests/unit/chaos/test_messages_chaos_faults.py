@@ -11,8 +11,9 @@ from history.protocol.schedule import Value
 @pytest.mark.parametrize(
     ("kind", "params", "named"),
     [
-        ("lookup_mess", {}, "unknown fault lookup_mess"),
-        ("lookup_miss", {"share": 0.5}, "lookup_miss has no parameter share"),
+        ("lookup_mess", {}, "unknown fault lookup_mess; did you mean lookup_miss?"),
+        ("lookup_miss", {"share": 0.5}, "lookup_miss has no parameter share; known are dry_run"),
+        ("copy_delay", {"min": 5}, "copy_delay has no parameter min; did you mean min_ms?"),
         ("copy_delay", {"min_ms": -1}, "min_ms must lie in 0 to 60000"),
         ("copy_delay", {"max_ms": 60_001}, "max_ms must lie in 0 to 60000"),
         ("copy_delay", {"min_ms": 10**400}, "min_ms must lie in"),

@@ -137,7 +137,7 @@ BAD: dict[str, tuple[Change, str]] = {
     ),
     "unknown workload kind": (
         put("workloads", "w", "kind", value="poisson"),
-        r"workloads\.w: .*no kind 'poisson'; there are .*unique",
+        r"workloads\.w: .*no kind 'poisson'; known are .*unique",
     ),
     "unknown workload parameter": (
         put("workloads", "w", "params", "prompt_token", value=5),
@@ -177,7 +177,7 @@ BAD: dict[str, tuple[Change, str]] = {
     ),
     "unknown fault parameter": (
         put("faults", 0, "params", "ms", value=5),
-        r"faults\.slow: copy_delay has no parameter ms; it has .*min_ms",
+        r"faults\.slow: copy_delay has no parameter ms; known are .*min_ms",
     ),
     "fault parameter out of bounds": (
         put("faults", 0, "params", "max_ms", value=60_001),
