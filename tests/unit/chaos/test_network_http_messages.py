@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chaos.outside.network.http_message_tracker import LONGEST_HEAD, HttpMessageTracker
+from chaos.outside.network.http_message_tracker import HttpMessageTracker
 from loadtests.mock import mock_response
 
 BODY = b'{"prompt": [1, 2, 3]}'
@@ -66,6 +66,22 @@ def test_streamed_answer_without_events_is_complete_after_done() -> None:
     assert exchanges.open is None
 
 
+def test_informational_response_does_not_end_a_request() -> None:
+    exchanges = HttpMessageTracker(lambda _: None)
+    exchanges.request_bytes(request("a"))
+    exchanges.response_bytes(b"HTTP/1.1 100 Continue\r\n\r\n")
+    assert exchanges.open == "a"
+    exchanges.response_bytes(mock_response.response(200, {}))
+    assert exchanges.open is None
+
+
+def test_end_mark_inside_a_chunk_does_not_end_a_response() -> None:
+    exchanges = HttpMessageTracker(lambda _: None)
+    exchanges.request_bytes(request("a"))
+    exchanges.response_bytes(mock_response.STREAM_HEAD + b"20\r\n\r\n0\r\n\r\n")
+    assert exchanges.open == "a"
+
+
 def test_request_without_id_is_tracked_as_open() -> None:
     exchanges = HttpMessageTracker(lambda _: None)
     exchanges.request_bytes(b"GET /health HTTP/1.1\r\n\r\n")
@@ -76,7 +92,7 @@ def test_bytes_other_than_http_open_no_request_and_are_dropped() -> None:
     begun: list[str] = []
     exchanges = HttpMessageTracker(begun.append)
     for _ in range(3):
-        exchanges.request_bytes(b"x" * LONGEST_HEAD)
+        exchanges.request_bytes(b"x" * (64 << 10))
     exchanges.request_bytes(b"POST / HTTP/1.1\r\ncontent-length: one\r\n\r\n")
     assert exchanges.open is None
     assert begun == []
