@@ -142,7 +142,7 @@ class FaultKind:
     excludes: str = ""
     """Faults of the same group cannot be armed in one phase: they would compete for the same invocations."""
     declared: tuple[Effect, ...] = ()
-    """The findings that it explains. A legal fault explains none."""
+    """The findings that it explains. A conforming fault explains none."""
     outlives_reset: bool = False
     """Whether its damage can reach requests after a reset of all caches."""
     undeclared: str = ""
